@@ -1,0 +1,5 @@
+"""`python -m tenuto`."""
+
+from tenuto.cli.main import main
+
+main()

@@ -1,0 +1,100 @@
+"""Waveform to logarithmic spectrogram, as a differentiable module (REFERENCE: the spectrogram, steps 2 to 5).
+
+The frame rate is 31.3 per second, so the hop, 22 050 / 31.3 = 704.47 samples, is no whole number: frame k begins
+at sample floor(k * hop). A strided view cannot express that, hence the gather by a table of sample numbers.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from tenuto.audio.loading import SAMPLE_RATE
+from tenuto.errors import AudioError
+
+FRAME_SIZE = 2048
+FRAMES_PER_SECOND = 31.3
+BANDS_PER_OCTAVE = 24
+MIN_FREQUENCY_HZ = 20.0
+MAX_FREQUENCY_HZ = 16_000.0
+CONCERT_PITCH_HZ = 440.0
+
+SETTINGS: dict[str, float] = {
+    "sample_rate": SAMPLE_RATE,
+    "frame_size": FRAME_SIZE,
+    "frames_per_second": FRAMES_PER_SECOND,
+    "bands_per_octave": BANDS_PER_OCTAVE,
+    "min_frequency_hz": MIN_FREQUENCY_HZ,
+    "max_frequency_hz": MAX_FREQUENCY_HZ,
+}
+"""What identifies a spectrogram; kept with every cache and checkpoint."""
+
+
+def frame_count(samples: int) -> int:
+    """Number of frames of a waveform: ceil(samples / hop)."""
+    return math.ceil(samples / (SAMPLE_RATE / FRAMES_PER_SECOND))
+
+
+def filterbank() -> NDArray[np.float64]:
+    """Triangular filters spaced like a 24-tone scale, shape (1024 bins, 149 bands), each column summing to 1.
+
+    Centres are the quarter tones around 440 Hz between 20 Hz and 16 kHz, each moved to the nearest FFT bin; centres
+    that share a bin are one. Filter j climbs from bin b[j] to b[j+1] and descends to b[j+2].
+    """
+    steps = np.arange(-20 * BANDS_PER_OCTAVE, 20 * BANDS_PER_OCTAVE)
+    centres = CONCERT_PITCH_HZ * 2.0 ** (steps / BANDS_PER_OCTAVE)
+    centres = centres[(centres >= MIN_FREQUENCY_HZ) & (centres <= MAX_FREQUENCY_HZ)]
+    bin_count = FRAME_SIZE // 2
+    nearest = np.rint(centres * FRAME_SIZE / SAMPLE_RATE).clip(1, bin_count - 1)
+    corners = np.unique(nearest.astype(int))
+    filters = np.zeros((bin_count, len(corners) - 2))
+    for band, (low, centre, high) in enumerate(zip(corners, corners[1:], corners[2:], strict=False)):
+        filters[low:centre, band] = np.arange(centre - low) / (centre - low)
+        filters[centre:high, band] = 1 - np.arange(high - centre) / (high - centre)
+    return filters / filters.sum(axis=0)
+
+
+class LogSpectrogram(nn.Module):
+    """log10(1 + filtered magnitude spectrum), differentiable with respect to the waveform.
+
+    Shape:
+        - input: (..., samples), 22 050 Hz, float32 or float64
+        - output: (..., frames, 149) with frames = ceil(samples / 704.47)
+
+    >>> LogSpectrogram()(torch.zeros(2, 22050)).shape
+    torch.Size([2, 32, 149])
+    """
+
+    window: Tensor
+    filters: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("window", torch.from_numpy(np.hanning(FRAME_SIZE)), persistent=False)
+        self.register_buffer("filters", torch.from_numpy(filterbank()), persistent=False)
+
+    def _apply(self, fn: Any, recurse: bool = True) -> LogSpectrogram:
+        """Follow the module to another device, but keep the constants in float64: they are cast per call."""
+        super()._apply(fn, recurse)
+        device = self.window.device
+        self.window = torch.from_numpy(np.hanning(FRAME_SIZE)).to(device)
+        self.filters = torch.from_numpy(filterbank()).to(device)
+        return self
+
+    def forward(self, waveform: Tensor) -> Tensor:
+        """The log spectrogram (..., frames, 149) of waveforms (..., samples). Raises `AudioError` if empty."""
+        samples = waveform.shape[-1]
+        if samples == 0:
+            raise AudioError("the waveform holds no samples; wanted at least one.")
+        frames = frame_count(samples)
+        starts = np.floor(np.arange(frames) * (SAMPLE_RATE / FRAMES_PER_SECOND)).astype(np.int64)
+        index = torch.from_numpy(starts[:, None] + np.arange(FRAME_SIZE)).to(waveform.device)
+        padded = nn.functional.pad(waveform, (0, max(0, int(starts[-1]) + FRAME_SIZE - samples)))
+        framed = padded[..., index] * self.window.to(waveform.dtype)
+        magnitude = torch.fft.rfft(framed)[..., : FRAME_SIZE // 2].abs()
+        return torch.log10(1 + magnitude @ self.filters.to(waveform.dtype))

@@ -1,0 +1,96 @@
+"""What several commands share: options with their help, progress bars, opening data."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+
+from tenuto.config import DataConfig
+from tenuto.data import Prepared, open_dataset
+from tenuto.data.cache import prepare
+
+out = Console(highlight=False, soft_wrap=True)
+"""Results."""
+
+notes = Console(stderr=True, highlight=False, soft_wrap=True)
+"""Progress and remarks, kept apart from results."""
+
+DataName = StrEnum("DataName", ["soundtracks", "midlevel", "synthetic", "folder"])
+PartName = StrEnum("PartName", ["train", "validation", "test"])
+
+Root = Annotated[
+    Path, typer.Option("--root", envvar="TENUTO_DATA", help="Folder of the data set.", show_default=False)
+]
+Cache = Annotated[
+    Path | None, typer.Option("--cache", envvar="TENUTO_CACHE", help="Folder for spectrograms (default: user cache).")
+]
+Device = Annotated[str, typer.Option("--device", help="cpu or cuda.")]
+Runs = Annotated[Path, typer.Option("--runs", envvar="TENUTO_RUNS", help="Folder of all runs.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
+Data = Annotated[DataName | None, typer.Option("--data", help="Data set (default: soundtracks, or the preset's).")]
+
+Ratings = Annotated[str | None, typer.Option(help="folder: CSV of ratings, below --root.", rich_help_panel="Data set folder")]
+IdColumn = Annotated[str | None, typer.Option(help="folder: column that names the file.", rich_help_panel="Data set folder")]
+Emotions = Annotated[
+    str | None, typer.Option(help="folder: columns to predict, comma-separated.", rich_help_panel="Data set folder")
+]
+Concepts = Annotated[
+    str | None, typer.Option(help="folder: concept columns, comma-separated.", rich_help_panel="Data set folder")
+]
+Scale = Annotated[
+    tuple[float, float] | None,
+    typer.Option(help="folder: lowest and highest rating.", rich_help_panel="Data set folder"),
+]
+AlbumColumn = Annotated[
+    str | None, typer.Option(help="folder: column that groups files.", rich_help_panel="Data set folder")
+]
+
+
+def data_settings(
+    data: DataName | None,
+    ratings: str | None,
+    id_column: str | None,
+    emotions: str | None,
+    concepts: str | None,
+    scale: tuple[float, float] | None,
+    album_column: str | None,
+) -> dict[str, Any]:
+    """The data part of a configuration as far as options gave it."""
+    table = {
+        "ratings": ratings,
+        "id_column": id_column,
+        "emotions": _names(emotions),
+        "concepts": _names(concepts),
+        "scale": scale,
+        "album_column": album_column,
+    }
+    given = {key: value for key, value in table.items() if value is not None}
+    return {"dataset": data.value if data else None, "folder": given or None}
+
+
+def _names(listed: str | None) -> tuple[str, ...] | None:
+    return None if listed is None else tuple(name.strip() for name in listed.split(",") if name.strip())
+
+
+@contextlib.contextmanager
+def bar(task: str, total: int | None) -> Iterator[Callable[[int], None]]:
+    """A progress bar on stderr for work of ``total`` steps; yields the function that reports steps done."""
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=notes, transient=True) as progress:
+        number = progress.add_task(task, total=total)
+        yield lambda done: progress.advance(number, done)
+
+
+def prepare_data(config: DataConfig, root: Path, cache: Path | None, workers: int | None = None) -> Prepared:
+    """Open a data set and bring its spectrograms into memory, with a progress bar."""
+    dataset = open_dataset(config, root)
+    with bar("spectrograms", len(dataset.index)) as advance:
+        return prepare(dataset, cache, workers, advance)

@@ -1,0 +1,157 @@
+"""`tenuto data ...` and `tenuto prepare`."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from tenuto.cli import common
+from tenuto.cli.common import notes, out
+from tenuto.config import DataConfig
+from tenuto.data import DATASETS, open_dataset
+from tenuto.errors import DataError
+
+app = typer.Typer(help="Data sets: list, info, download, validate, synthesize.", no_args_is_help=True)
+Name = Annotated[common.DataName, typer.Argument(help="Data set.")]
+EXIT_FOUND = 1
+
+
+@app.command("list")
+def list_() -> None:
+    """Name the data sets Tenuto knows.
+
+    Example: tenuto data list
+    """
+    for name, kind in DATASETS.items():
+        out.print(f"[bold]{name:12s}[/bold] {kind.card.title}")
+
+
+@app.command()
+def info(name: Name, as_json: common.AsJson = False) -> None:
+    """Show the identity card of a data set: origin, licence, size, citation, rating scales.
+
+    Example: tenuto data info soundtracks
+    """
+    card = dataclasses.asdict(DATASETS[name.value].card)
+    if as_json:
+        typer.echo(json.dumps(card))
+        return
+    for key, value in card.items():
+        shown = " to ".join(f"{end:g}" for end in value) if isinstance(value, tuple) else value
+        out.print(f"[bold]{key.replace('_', ' '):14s}[/bold] {shown}")
+
+
+@app.command()
+def download(name: Name, root: common.Root) -> None:
+    """Fetch a data set from its origin; every file is resumed where it broke off and checked before use.
+
+    Example: tenuto data download midlevel --root soundtracks
+    """
+    if name is common.DataName.folder:
+        raise DataError("folder cannot be downloaded: it stands for your own files.")
+    dataset = DATASETS[name.value](root)
+    with common.bar("bytes", None) as advance:
+        seen: dict[str, int] = {}
+
+        def report(path: str, done: int, total: int | None) -> None:
+            advance(done - seen.get(path, 0))
+            seen[path] = done
+
+        dataset.download(report)
+    out.print(f"{root}: {name.value} is complete")
+
+
+@app.command()
+def validate(
+    name: Name,
+    root: common.Root,
+    ratings: common.Ratings = None,
+    id_column: common.IdColumn = None,
+    emotions: common.Emotions = None,
+    concepts: common.Concepts = None,
+    scale: common.Scale = None,
+    album_column: common.AlbumColumn = None,
+    as_json: common.AsJson = False,
+) -> None:
+    """List what is missing, altered or inconsistent in a copy of a data set; exit code 1 if anything is.
+
+    Example: tenuto data validate soundtracks --root soundtracks
+    """
+    config = _config(name, ratings, id_column, emotions, concepts, scale, album_column)
+    with common.bar("files", None) as advance:
+        found = open_dataset(config, root).validate(advance)
+    if as_json:
+        typer.echo(json.dumps({"ok": found.ok, **dataclasses.asdict(found)}))
+    else:
+        for kind in ("missing", "altered", "inconsistent"):
+            for sentence in getattr(found, kind):
+                out.print(f"[bold]{kind}[/bold]: {sentence}")
+        out.print(f"{root}: {'as published' if found.ok else 'not as published'}")
+    if not found.ok:
+        raise typer.Exit(EXIT_FOUND)
+
+
+@app.command()
+def synthesize(
+    root: common.Root,
+    clips: Annotated[int, typer.Option(min=10, help="Number of clips.")] = 360,
+    seconds: Annotated[float, typer.Option(min=10.5, help="Length of each.")] = 15.0,
+    seed: Annotated[int, typer.Option(help="Seed of everything.")] = 0,
+    workers: Annotated[int | None, typer.Option(help="Processes (default: all cores).")] = None,
+) -> None:
+    """Make the synthetic corpus: music with known concepts, in the formats of the real data sets.
+
+    Example: tenuto data synthesize --root synthetic --clips 360
+    """
+    from tenuto.data.synthesis import synthesize as make
+
+    with common.bar("clips", clips) as advance:
+        make(root, clips=clips, seconds=seconds, seed=seed, workers=workers, progress=advance)
+    out.print(str(root))
+
+
+def prepare(
+    root: common.Root,
+    data: common.Data = None,
+    ratings: common.Ratings = None,
+    id_column: common.IdColumn = None,
+    emotions: common.Emotions = None,
+    concepts: common.Concepts = None,
+    scale: common.Scale = None,
+    album_column: common.AlbumColumn = None,
+    cache: common.Cache = None,
+    workers: Annotated[int | None, typer.Option(help="Threads (default: all cores).")] = None,
+) -> None:
+    """Compute all log spectrograms once; other commands then find them in the cache.
+
+    Example: tenuto prepare --data soundtracks --root soundtracks
+    """
+    from tenuto.data.excerpts import measure
+
+    config = _config(data, ratings, id_column, emotions, concepts, scale, album_column)
+    prepared = common.prepare_data(config, root, cache, workers)
+    normalisation = measure(prepared.spectrograms)
+    frames = [len(spectrogram) for spectrogram in prepared.spectrograms]
+    out.print(
+        f"{len(frames)} clips of {prepared.name}, {min(frames)} to {max(frames)} frames, "
+        f"mean {normalisation.mean:.6f}, deviation {normalisation.deviation:.6f} (all clips), "
+        f"fingerprint {prepared.fingerprint[:8]}"
+    )
+    notes.print("normalisation for training is measured on training clips, unless the preset says otherwise")
+
+
+def _config(
+    name: common.DataName | None,
+    ratings: str | None,
+    id_column: str | None,
+    emotions: str | None,
+    concepts: str | None,
+    scale: tuple[float, float] | None,
+    album_column: str | None,
+) -> DataConfig:
+    settings = common.data_settings(name, ratings, id_column, emotions, concepts, scale, album_column)
+    return DataConfig.parse({k: v for k, v in settings.items() if v is not None}, "the options")

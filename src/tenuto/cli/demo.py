@@ -1,0 +1,48 @@
+"""`tenuto demo`."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from tenuto.cli import common
+from tenuto.cli.common import notes, out
+
+
+def demo(
+    folder: Annotated[Path, typer.Option("--out", help="Where everything goes; run again to go on.")] = Path("demo"),
+) -> None:
+    """The whole study on generated music, in minutes: five systems, training, attack, tables, figures, findings.
+
+    Example: tenuto demo --out demo
+    """
+    from tenuto.config import StudyConfig, read_preset
+    from tenuto.cli.paper import show
+    from tenuto.reporting.released import read_study
+    from tenuto.reporting.summary import summarise
+    from tenuto.study.plan import reductions, runs
+    from tenuto.study.stages import run_study
+
+    begun = time.monotonic()
+    study = StudyConfig.parse(read_preset("demo"), "demo")
+    out.print(f"[bold]The study in small[/bold]: {len(study.systems)} systems x {len(study.seeds)} seeds.")
+    out.print(f"Reduced for the demo: {'; '.join(reductions(study))}.")
+    total = len(runs(study))
+    with common.bar("runs", total + 1) as advance:
+
+        def report(line: str) -> None:
+            advance(1)
+            notes.print(line)
+
+        seconds = run_study(study, folder, report=report)
+    rows = read_study(folder)
+    show(rows)
+    out.print("\n[bold]What was found[/bold]")
+    for sentence in summarise(rows):
+        out.print(f"- {sentence}")
+    out.print(f"\n[bold]Tables and figures[/bold]: {folder / 'paper'}")
+    stages = ", ".join(f"{name} {spent:.0f} s" for name, spent in seconds.items())
+    out.print(f"[bold]Time[/bold]: {stages}; {time.monotonic() - begun:.0f} s in all")

@@ -1,0 +1,56 @@
+"""The `tenuto` command: gathers the groups, and turns errors into one sentence and an exit code."""
+
+from __future__ import annotations
+
+import sys
+
+import typer
+
+from tenuto.cli import attack, data, demo, predict, train
+from tenuto.errors import TenutoError
+
+EXIT_BAD_INPUT = 2
+
+app = typer.Typer(
+    name="tenuto",
+    help="Adversarial robustness of music-emotion recognition: reproduce, attack, audit.",
+    epilog="Exit code: 0 done, 1 the checks found something, 2 the input or a setting needs mending.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.command("demo")(demo.demo)
+app.add_typer(data.app, name="data")
+app.command("prepare")(data.prepare)
+app.command("train")(train.train)
+app.command("evaluate")(train.evaluate)
+app.command("predict")(predict.predict)
+app.command("import-reference")(predict.import_reference)
+app.command("attack")(attack.attack)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        from tenuto import __version__
+
+        typer.echo(f"tenuto {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def root(
+    version: bool = typer.Option(False, "--version", callback=_version, is_eager=True, help="Print the version."),
+) -> None:
+    """Adversarial robustness of music-emotion recognition: reproduce, attack, audit."""
+
+
+def main() -> None:
+    """Run the command line; a `TenutoError` becomes one sentence on stderr and exit code 2."""
+    try:
+        app()
+    except TenutoError as error:
+        typer.echo(f"error: {error}", err=True)
+        sys.exit(EXIT_BAD_INPUT)
+    except KeyboardInterrupt:
+        typer.echo("stopped; run the same command again to go on.", err=True)
+        sys.exit(130)

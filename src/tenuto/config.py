@@ -1,0 +1,269 @@
+"""Configuration: one frozen model per stage, read from YAML or built from flags, hashed into a signature.
+
+An unknown key is refused and the nearest known one named; nothing is silently ignored.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from importlib import resources
+from pathlib import Path
+from typing import Any, Literal, Self
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from tenuto.errors import ConfigError, did_you_mean
+from tenuto.files import read_text
+
+
+class Config(BaseModel):
+    """Base of every configuration: immutable, complete, strict about its keys."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
+
+    @classmethod
+    def parse(cls, content: Mapping[str, Any], source: str) -> Self:
+        """Build from plain values. Raises `ConfigError` naming ``source``, the key, and the mend."""
+        try:
+            return cls.model_validate(content)
+        except ValidationError as error:
+            raise ConfigError(f"{source}: {_explain(error, cls)}") from error
+
+
+class AdversarialConfig(Config):
+    """When and how training clips are attacked (the study, section on adversarial training)."""
+
+    every: int = Field(5, ge=1, description="attack in every n-th epoch")
+    iterations: int = Field(50, ge=1)
+    step_size: float = Field(0.002, gt=0)
+    measure: Literal["corr", "mse"] = "corr"
+    optimizer: Literal["Adam", "SGD"] = "Adam"
+
+
+class ModelConfig(Config):
+    """Which network is trained."""
+
+    network: Literal["a2e", "a2m2e"] = "a2e"
+    width: float = Field(1.0, gt=0, le=4)
+
+
+class FolderConfig(Config):
+    """How the table beside a user's own recordings is read."""
+
+    ratings: str = "ratings.csv"
+    id_column: str = "file"
+    emotions: tuple[str, ...] = Field(min_length=1)
+    concepts: tuple[str, ...] = ()
+    scale: tuple[float, float] = (0.0, 1.0)
+    album_column: str | None = None
+
+
+class DataConfig(Config):
+    """Which clips, divided and cut how. Where the files lie is no part of it: their content is fingerprinted."""
+
+    dataset: Literal["soundtracks", "midlevel", "synthetic", "folder"] = "soundtracks"
+    folder: FolderConfig | None = None
+    split: Literal["paper", "album", "random"] = "paper"
+    split_seed: int = 42
+    excerpts: Literal["fixed", "fresh"] = "fresh"
+    normalisation: Literal["train", "all"] = "train"
+
+
+class TrainConfig(Config):
+    """How it is trained."""
+
+    seed: int = Field(0, ge=0)
+    task_loss_weight: float = Field(1.0, ge=0, le=1)
+    learning_rate: float = Field(5e-4, gt=0)
+    batch_size: int = Field(8, ge=2)
+    epochs: int = Field(199, ge=1)
+    patience: int = Field(50, ge=1)
+    drop_last_evaluated: bool = Field(False, description="score validation on whole batches only, as the study did")
+    score_free_units: bool = Field(False, description="let units that never saw a concept be scored as concepts, as the study did")
+    adversarial: AdversarialConfig | None = None
+    threads: int = Field(0, ge=0, description="CPU threads; 0 means all cores and is resolved before hashing")
+
+
+class RunConfig(Config):
+    """Everything that decides the numbers of one run."""
+
+    system: str = Field("A2E", description="a label that follows from the rest, see `named`")
+    data: DataConfig = DataConfig()
+    model: ModelConfig = ModelConfig()
+    train: TrainConfig = TrainConfig()
+
+    @model_validator(mode="after")
+    def _weights_fit(self) -> Self:
+        if self.model.network == "a2e" and self.train.task_loss_weight != 1.0:
+            raise ValueError("task_loss_weight other than 1 needs the network a2m2e: a2e has no concepts to weigh")
+        return self
+
+    def named(self) -> RunConfig:
+        """The same, called by the study's name of this network, weight and training, or by a descriptive one."""
+        train, network = self.train, self.model.network
+        adversarial = train.adversarial is not None
+        wanted = System(network=network, task_loss_weight=train.task_loss_weight, adversarial=adversarial)
+        known = [name for name, system in SYSTEMS.items() if system == wanted]
+        name = known[0] if known else f"{'a' if adversarial else ''}{network}_w{train.task_loss_weight:g}"
+        return self.model_copy(update={"system": name})
+
+    def resolved(self) -> RunConfig:
+        """The same with machine-dependent defaults filled in."""
+        threads = self.train.threads or os.cpu_count() or 1
+        return self.model_copy(update={"train": self.train.model_copy(update={"threads": threads})})
+
+
+class CorpusConfig(Config):
+    """The synthetic corpus a study makes for itself."""
+
+    clips: int = Field(360, ge=10)
+    seconds: float = Field(15.0, ge=10.5)
+    seed: int = Field(0, ge=0)
+
+
+class AttackConfig(Config):
+    """A protocol and the settings in which a reduced study deviates from it."""
+
+    protocol: str = "paper-2025-released"
+    settings: dict[str, int | float | str | bool] = {}
+
+
+class StudyConfig(Config):
+    """Systems x seeds x protocol on one data set. What is set under ``run`` holds for every run."""
+
+    systems: tuple[str, ...] = Field(min_length=1)
+    seeds: tuple[int, ...] = Field(min_length=1)
+    corpus: CorpusConfig | None = None
+    run: RunConfig = RunConfig()
+    adversarial: AdversarialConfig = AdversarialConfig()
+    attack: AttackConfig = AttackConfig()
+
+    @model_validator(mode="after")
+    def _systems_known(self) -> Self:
+        for system in self.systems:
+            if system not in SYSTEMS:
+                raise ValueError(f"system {system!r} is unknown. {did_you_mean(system, SYSTEMS)}")
+        return self
+
+
+class System(Config):
+    """A named system of the study."""
+
+    network: Literal["a2e", "a2m2e"]
+    task_loss_weight: float
+    adversarial: bool
+
+
+SYSTEMS: dict[str, System] = {
+    "A2E": System(network="a2e", task_loss_weight=1.0, adversarial=False),
+    "A2B2E": System(network="a2m2e", task_loss_weight=1.0, adversarial=False),
+    "A2M2E": System(network="a2m2e", task_loss_weight=0.5, adversarial=False),
+    "aA2E": System(network="a2e", task_loss_weight=1.0, adversarial=True),
+    "aA2B2E": System(network="a2m2e", task_loss_weight=1.0, adversarial=True),
+}
+"""The five systems, in the order of the study's first table."""
+
+
+def signature(config: Config, fingerprint: str) -> str:
+    """Eight hexadecimal digits of the whole resolved configuration and the data's fingerprint.
+
+    Options that are off (None) do not count, so that a run keeps its name when Tenuto learns a new one.
+    """
+    content = json.dumps([config.model_dump(mode="json", exclude_none=True), fingerprint], sort_keys=True)
+    return hashlib.sha256(content.encode()).hexdigest()[:8]
+
+
+def presets() -> list[str]:
+    """Names of the presets that come with Tenuto."""
+    folder = resources.files("tenuto.presets")
+    return sorted(entry.name.removesuffix(".yaml") for entry in folder.iterdir() if entry.name.endswith(".yaml"))
+
+
+def read_preset(name: str) -> dict[str, Any]:
+    """The plain content of a preset by name, or of a YAML file by path. Raises `ConfigError`."""
+    if name.endswith((".yaml", ".yml")):
+        return parse_yaml(read_text(Path(name)), name)
+    if name not in presets():
+        raise ConfigError(f"preset {name!r} is unknown. {did_you_mean(name, presets())} Or give a path to a .yaml file.")
+    return parse_yaml(resources.files("tenuto.presets").joinpath(f"{name}.yaml").read_text("utf-8"), name)
+
+
+def preset_run(preset: str | None, system: str, seed: int) -> RunConfig:
+    """One run of a named system by a preset (None: the default settings). Raises `ConfigError`."""
+    if system not in SYSTEMS:
+        raise ConfigError(f"system {system!r} is unknown. {did_you_mean(system, SYSTEMS)}")
+    content = read_preset(preset) if preset else {}
+    return RunConfig.parse(merge(with_system(content, system), {"train": {"seed": seed}}), preset or system).named()
+
+
+def with_system(content: Mapping[str, Any], system: str) -> dict[str, Any]:
+    """Plain settings of a run with those of a named system laid over them."""
+    known = SYSTEMS[system]
+    merged = merge(
+        content, {"model": {"network": known.network}, "train": {"task_loss_weight": known.task_loss_weight}}
+    )
+    return with_adversarial(merged, known.adversarial)
+
+
+def with_adversarial(content: Mapping[str, Any], wanted: bool) -> dict[str, Any]:
+    """Plain settings of a run with adversarial training switched on (its settings kept) or off."""
+    train = dict(content.get("train", {}))
+    train["adversarial"] = (train.get("adversarial") or {}) if wanted else None
+    return {**content, "train": train}
+
+
+def parse_yaml(content: str, source: str) -> dict[str, Any]:
+    """A YAML mapping as plain values (no tags, nothing executed). Raises `ConfigError`."""
+    try:
+        values = yaml.safe_load(content)
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{source}: not YAML ({' '.join(str(error).split())}).") from error
+    if not isinstance(values, dict):
+        raise ConfigError(f"{source}: wanted a mapping of settings, got {type(values).__name__}.")
+    return values
+
+
+def to_yaml(config: Config) -> str:
+    """The resolved configuration as YAML, in the order of its definition."""
+    return yaml.safe_dump(config.model_dump(mode="json", exclude_none=True), sort_keys=False)
+
+
+def merge(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """``base`` with ``changes`` laid over it, mappings joined key by key, None in ``changes`` ignored."""
+    merged = dict(base)
+    for key, value in changes.items():
+        if isinstance(value, Mapping):
+            below = merged.get(key)
+            merged[key] = merge(below if isinstance(below, Mapping) else {}, value)
+        elif value is not None:
+            merged[key] = value
+    return merged
+
+
+def _explain(error: ValidationError, model: type[BaseModel]) -> str:
+    """The first problem of a validation in one sentence."""
+    problem = error.errors()[0]
+    place = ".".join(str(part) for part in problem["loc"]) or "the settings"
+    if problem["type"] == "extra_forbidden":
+        known = _fields_at(model, problem["loc"][:-1])
+        return f"unknown key {place}. {did_you_mean(str(problem['loc'][-1]), known)}"
+    came = problem.get("input")
+    shown = "" if isinstance(came, Mapping) or came is None else f" (got {came!r})"
+    return f"{place}: {problem['msg']}{shown}."
+
+
+def _fields_at(model: type[BaseModel], location: tuple[int | str, ...]) -> list[str]:
+    """Field names of the nested model at a location."""
+    for part in location:
+        field = model.model_fields.get(str(part))
+        if field is None:
+            break
+        candidates = (field.annotation, *getattr(field.annotation, "__args__", ()))
+        nested = [c for c in candidates if isinstance(c, type) and issubclass(c, BaseModel)]
+        if nested:
+            model = nested[0]
+    return list(model.model_fields)

@@ -1,0 +1,67 @@
+"""A run folder opened together with the data it was trained on."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+from tenuto.config import RunConfig, parse_yaml
+from tenuto.data.cache import Prepared
+from tenuto.data.splits import draw, read_split
+from tenuto.errors import CheckpointError, ConfigError
+from tenuto.files import read_text
+from tenuto.models.checkpoint import IMPORTED, Recogniser, load
+from tenuto.training.material import Batch, Material
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """A trained run: its folder, configuration and model, and the clips it was trained and is tested on."""
+
+    folder: Path
+    config: RunConfig
+    recogniser: Recogniser
+    material: Material
+
+    @property
+    def name(self) -> str:
+        """The folder's name: system, seed, signature."""
+        return self.folder.name
+
+    def part(self, name: str) -> Batch:
+        """Excerpts of one part of the split, in the units the model was trained in."""
+        return self.material.part(name)
+
+
+def read_config(folder: str | Path) -> RunConfig:
+    """The configuration a run was trained with. Raises `ConfigError` where the folder holds no run."""
+    path = Path(folder) / "config.yaml"
+    if not path.is_file():
+        raise ConfigError(f"{folder}: not a run folder, it has no config.yaml. Name a folder that `tenuto train` made.")
+    return RunConfig.parse(parse_yaml(read_text(path), str(path)), str(path))
+
+
+def open_run(folder: str | Path, prepared: Prepared) -> Run:
+    """Open a run with its data.
+
+    Raises:
+        CheckpointError: The model predicts other emotions than the data set rates, or was trained on other data.
+    """
+    folder = Path(folder)
+    config, recogniser = read_config(folder), load(folder)
+    if recogniser.emotions != prepared.index.emotions:
+        raise CheckpointError(
+            f"{folder}: predicts {', '.join(recogniser.emotions)}; {prepared.name} rates "
+            f"{', '.join(prepared.index.emotions)}. Use the data set the run was trained on."
+        )
+    if recogniser.fingerprint not in (prepared.fingerprint, IMPORTED):
+        raise CheckpointError(
+            f"{folder}: was trained on data {recogniser.fingerprint[:8]}, {prepared.name} now is "
+            f"{prepared.fingerprint[:8]} (other clips, audio or ratings). Use the data the run was trained on."
+        )
+    stored = folder / "split.csv"
+    index = prepared.index
+    split = read_split(stored) if stored.is_file() else draw(index, config.data.split, config.data.split_seed)
+    material = Material(prepared, config.data, split, recogniser.normalisation)
+    return Run(folder, config, recogniser, material)
+

@@ -1,0 +1,93 @@
+"""The convolutional backbone: log spectrogram excerpt to one feature vector.
+
+S. Chowdhury, A. Vall, V. Haunschmid, G. Widmer, "Towards Explainable Music Emotion Recognition: The Route via
+Mid-level Features", ISMIR 2019, table 1.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from tenuto.errors import ConfigError
+
+LAYERS: tuple[tuple[int, int, int, bool], ...] = (
+    (64, 5, 2, False),
+    (64, 3, 1, True),
+    (128, 3, 1, False),
+    (128, 3, 1, True),
+    (256, 3, 1, False),
+    (256, 3, 1, False),
+    (384, 3, 1, False),
+    (512, 3, 1, False),
+    (256, 1, 1, False),
+)
+"""Channels, kernel, stride, and whether max-pooling and channel dropout follow."""
+
+DROPOUT = 0.3
+
+
+class Backbone(nn.Module):
+    """Nine convolutions, each with batch norm and ReLU, then the mean over time and frequency.
+
+    Args:
+        width: Factor on the number of channels; 1.0 is the published network.
+
+    Shape:
+        - input: (clips, 1, frames, bands)
+        - output: (clips, features), 256 features at width 1
+    """
+
+    def __init__(self, width: float = 1.0) -> None:
+        super().__init__()
+        if not 0 < width <= 4:
+            raise ConfigError(f"backbone width {width:g}: wanted more than 0 and at most 4.")
+        stages: list[nn.Module] = []
+        previous = 1
+        for channels, kernel, stride, pooled in LAYERS:
+            channels = max(4, round(channels * width))
+            stages.append(_stage(previous, channels, kernel, stride, pooled))
+            previous = channels
+        self.stages = nn.Sequential(*stages)
+        self.features = previous
+
+    def forward(self, excerpts: Tensor) -> Tensor:
+        """Features (clips, features). A plain mean, unlike adaptive pooling, has a deterministic gradient."""
+        features: Tensor = self.stages(excerpts).mean(dim=(2, 3))
+        return features
+
+
+def _stage(inputs: int, outputs: int, kernel: int, stride: int, pooled: bool) -> nn.Sequential:
+    padding = kernel // 2
+    stage = nn.Sequential(
+        nn.Conv2d(inputs, outputs, kernel, stride, padding), nn.BatchNorm2d(outputs), nn.ReLU(inplace=True)
+    )
+    if pooled:
+        stage.append(nn.MaxPool2d(2))
+        stage.append(nn.Dropout2d(DROPOUT))
+    return stage
+
+
+def initialise(module: nn.Module) -> None:
+    """Kaiming-normal (fan in, ReLU) weights, zero linear bias, unit batch-norm scale, in place."""
+    for part in module.modules():
+        if isinstance(part, nn.Conv2d | nn.Linear):
+            nn.init.kaiming_normal_(part.weight, mode="fan_in", nonlinearity="relu")
+        if isinstance(part, nn.Linear):
+            nn.init.zeros_(part.bias)
+        if isinstance(part, nn.BatchNorm2d):
+            nn.init.ones_(part.weight)
+
+
+def fold_batch_norm(stages: nn.Sequential) -> nn.Sequential:
+    """The same stages for inference: batch norm folded into the convolutions, dropout left out, weights frozen."""
+    from torch.nn.utils.fusion import fuse_conv_bn_eval
+
+    folded = []
+    for stage in stages:
+        convolution, norm, *rest = stage.eval()  # type: ignore[operator]
+        kept = [part for part in rest if not isinstance(part, nn.Dropout2d)]
+        folded.append(nn.Sequential(fuse_conv_bn_eval(convolution, norm), *kept))
+    frozen = nn.Sequential(*folded)
+    frozen.requires_grad_(False)
+    return frozen.to(memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]

@@ -1,0 +1,91 @@
+"""The rows that computing writes and reporting reads: one per clip, attack, objective and budget.
+
+Columns are `KEYS`, then ``label_``, ``clean_`` and ``adversarial_`` of every emotion. The units of a bottleneck have
+``clean_`` and ``adversarial_`` columns only: that is how a reader tells them from emotions. More columns are allowed.
+``l2``, ``linf`` and the adversarial prediction of a row belong to the same perturbation; where a source does not
+record that pair (the released logs), the norms are empty.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from tenuto.errors import DataError
+from tenuto.files import read_csv, write_csv
+
+KEYS = (
+    "run",
+    "system",
+    "seed",
+    "clip",
+    "split",
+    "protocol",
+    "attack",
+    "objective",
+    "norm",
+    "epsilon",
+    "iterations",
+    "forward_passes",
+    "gradient_passes",
+    "l2",
+    "linf",
+    "converged",
+)
+IDENTITY = ("run", "clip", "split", "protocol", "attack", "objective", "norm", "epsilon")
+KINDS = ("label", "clean", "adversarial")
+TEXT = ("run", "clip", "norm")
+
+
+def emotions(rows: pd.DataFrame) -> tuple[str, ...]:
+    """Names that have a label, in column order."""
+    return tuple(name.removeprefix("label_") for name in rows.columns if name.startswith("label_"))
+
+
+def concepts(rows: pd.DataFrame) -> tuple[str, ...]:
+    """Names of bottleneck units: those with a clean prediction but no label."""
+    named = (name.removeprefix("clean_") for name in rows.columns if name.startswith("clean_"))
+    return tuple(name for name in named if name not in emotions(rows))
+
+
+def values(rows: pd.DataFrame, kind: str, names: Sequence[str] | None = None) -> NDArray[np.float64]:
+    """``label``, ``clean`` or ``adversarial`` values, shape (rows, names); all emotions by default."""
+    columns = [f"{kind}_{name}" for name in (emotions(rows) if names is None else names)]
+    return rows[columns].to_numpy(np.float64)
+
+
+def validate(rows: pd.DataFrame, source: str = "rows") -> pd.DataFrame:
+    """The same rows, checked.
+
+    Raises:
+        DataError: A column is missing, a row stands twice, or a label or prediction is not finite.
+    """
+    wanted = [*KEYS, *(f"{kind}_{name}" for name in emotions(rows) for kind in KINDS)]
+    if missing := [name for name in wanted if name not in rows.columns]:
+        raise DataError(f"{source}: no column {', '.join(missing)}. Rows are written by `tenuto attack`.")
+    if not emotions(rows):
+        raise DataError(f"{source}: no column label_<emotion>. Rows are written by `tenuto attack`.")
+    twice = rows.duplicated(subset=list(IDENTITY))
+    if twice.any():
+        row = rows[twice].iloc[0]
+        raise DataError(f"{source}: clip {row['clip']} of {row['run']} stands twice. Keep one of the rows.")
+    for kind in KINDS:
+        bad = ~np.isfinite(values(rows, kind)).all(axis=1)
+        if bad.any():
+            row = rows[bad].iloc[0]
+            raise DataError(f"{source}: {kind} values of clip {row['clip']} of {row['run']} are not finite.")
+    return rows
+
+
+def write_rows(path: str | Path, rows: pd.DataFrame) -> Path:
+    """Check and write rows as CSV, atomically."""
+    return write_csv(path, validate(rows, str(path)))
+
+
+def read_rows(path: str | Path) -> pd.DataFrame:
+    """Read and check rows. Raises `FileError` or `DataError`."""
+    return validate(read_csv(path, columns=KEYS, text=TEXT), str(path))

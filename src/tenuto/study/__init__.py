@@ -1,0 +1,1 @@
+"""Studies: systems x seeds x protocol on one data set."""

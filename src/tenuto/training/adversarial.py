@@ -1,0 +1,30 @@
+"""The adversarial step: after a normal update, one more on the same clips under attack."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from tenuto.attacks.released import ReleasedAttack
+from tenuto.config import AdversarialConfig
+from tenuto.models.systems import Network, for_attack
+from tenuto.training.material import Batch
+
+
+def due(config: AdversarialConfig | None, epoch: int) -> bool:
+    """Whether this epoch (counted from 1) attacks its clips: epochs 5, 10, 15, ... of the study."""
+    return config is not None and epoch % config.every == 0
+
+
+def perturbed(network: Network, batch: Batch, config: AdversarialConfig) -> Tensor:
+    """The batch's inputs plus the *stored* perturbation of a short released attack against the labels.
+
+    The attack runs on a frozen evaluation-mode copy, so dropout and batch statistics of training do not leak into it.
+    """
+    attack = ReleasedAttack(
+        measure=config.measure,
+        optimizer=config.optimizer,
+        step_size=config.step_size,
+        iterations=config.iterations,
+    )
+    result = attack(for_attack(network), batch.inputs, batch.labels, names=batch.clips, batch_size=len(batch))
+    return batch.inputs + result.stored_perturbation

@@ -1,0 +1,289 @@
+"""The training loop: one run from its configuration to its checkpoint, resumable after any epoch.
+
+All randomness of an epoch (order of clips, excerpts, dropout) is a pure function of the seed and the epoch's number,
+so the state on disk needs no generator states, and a run that was killed ends with the numbers of one that was not.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor, nn
+
+from tenuto import metrics
+from tenuto.config import RunConfig, signature, to_yaml
+from tenuto.data.cache import Prepared
+from tenuto.data.splits import write_split
+from tenuto.errors import ConfigError, FileError, TenutoError
+from tenuto.files import read_json, read_safetensors, write_csv, write_json, write_safetensors, write_text
+from tenuto.models import checkpoint
+from tenuto.models.heads import Prediction
+from tenuto.models.systems import Network, build
+from tenuto.training.adversarial import due, perturbed
+from tenuto.training.material import Batch, Material, check
+
+STATE = "state.safetensors"
+HISTORY = "history.csv"
+RESULT = "training.json"
+Progress = Callable[[dict[str, Any]], None]
+"""Called after every epoch with that epoch's row of history."""
+
+
+@dataclasses.dataclass
+class State:
+    """Where a run stands after an epoch."""
+
+    network: Network
+    optimizer: torch.optim.Adam
+    epoch: int = 0
+    best_epoch: int = 0
+    best_score: float = -math.inf
+    history: list[dict[str, Any]] = dataclasses.field(default_factory=list)
+
+    def done(self, config: RunConfig) -> bool:
+        """True after the last epoch, or the last of ``patience`` epochs in a row without improvement."""
+        return self.epoch >= config.train.epochs or self.epoch - self.best_epoch >= config.train.patience
+
+
+def run_folder(runs: Path, config: RunConfig, prepared: Prepared) -> Path:
+    """``runs/<system>-<seed>-<signature>``; the signature covers the resolved configuration and the data."""
+    resolved = config.resolved()
+    return runs / f"{resolved.system}-{resolved.train.seed}-{signature(resolved, prepared.fingerprint)}"
+
+
+def finished(folder: Path) -> bool:
+    """Whether the run in this folder has ended by itself."""
+    return (folder / RESULT).is_file()
+
+
+def remarks(folder: Path) -> list[str]:
+    """What a reader of a finished run's numbers must know of its training, in sentences."""
+    result = read_json(folder / RESULT)
+    stopped = f"best epoch {result['best_epoch']} of {result['epochs']}, validation score {result['best_score']:.4f}"
+    return [stopped, *([result["note"]] if "note" in result else [])]
+
+
+def train(
+    config: RunConfig,
+    prepared: Prepared,
+    runs: Path,
+    device: str = "cpu",
+    progress: Progress | None = None,
+) -> Path:
+    """Train one run, or finish one that was interrupted; a finished one is returned as it is.
+
+    Args:
+        config: The run. Its early stopping score is the mean over emotions of Pearson's r on the validation clips
+            plus, for a bottleneck that is scored, the mean over concepts (the study, section on training).
+        prepared: The data set.
+        runs: Folder of all runs.
+        device: Where to compute, ``cpu`` or ``cuda``.
+        progress: Called after every epoch.
+
+    Returns:
+        The run's folder, with config.yaml, split.csv, checkpoint.safetensors, history.csv, training.json.
+
+    Raises:
+        ConfigError: The data cannot serve this configuration, or there is no such device.
+        TenutoError: Training diverged.
+    """
+    check(config, prepared)
+    if device.startswith("cuda") and not torch.cuda.is_available():
+        raise ConfigError(f"device {device}: this machine has no usable GPU. Use --device cpu.")
+    folder, config = run_folder(runs, config, prepared), config.resolved()
+    if finished(folder):
+        return folder
+    torch.set_num_threads(config.train.threads)
+    material = Material(prepared, config.data)
+    write_text(folder / "config.yaml", to_yaml(config))
+    write_split(folder / "split.csv", material.split)
+    with torch.random.fork_rng():
+        state = _fresh(config, prepared, torch.device(device))
+        _resume(folder / STATE, state)
+        _run_epochs(config, material, folder, state, progress)
+    _finish(config, prepared, folder, state)
+    return folder
+
+
+def _run_epochs(
+    config: RunConfig, material: Material, folder: Path, state: State, progress: Progress | None
+) -> None:
+    device = next(state.network.parameters()).device
+    validation = material.part("validation").to(device)
+    board = _tensorboard(folder)
+    while not state.done(config):
+        state.epoch += 1
+        batches = _shuffled(material, config, state.epoch)
+        loss = _epoch(state, [batch.to(device) for batch in batches], config)
+        row = {"epoch": state.epoch, "loss": loss, **_validate(state.network, validation, config)}
+        improved = row["score"] >= state.best_score  # an equal score counts, NaN does not
+        if improved:
+            state.best_epoch, state.best_score = state.epoch, row["score"]
+            checkpoint.save(folder / checkpoint.CHECKPOINT, _recogniser(state.network, config, material), {"epoch": state.epoch})
+        state.history.append(row)
+        write_csv(folder / HISTORY, pd.DataFrame(state.history))
+        _save(folder / STATE, state)
+        if board is not None:
+            for name in row.keys() - {"epoch"}:
+                board.add_scalar(name, row[name], state.epoch)
+        if progress:
+            progress({**row, "best_epoch": state.best_epoch, "epochs": config.train.epochs})
+    if board is not None:
+        board.close()
+
+
+def _epoch(state: State, batches: list[Batch], config: RunConfig) -> float:
+    """One pass over the training clips; the mean loss of its normal updates."""
+    train = config.train
+    attacked = due(train.adversarial, state.epoch)
+    total = torch.zeros((), device=batches[0].inputs.device)
+    for batch in batches:
+        state.network.train()
+        total += _update(state, batch.inputs, batch, train.task_loss_weight)
+        if attacked and train.adversarial is not None:
+            inputs = perturbed(state.network, batch, train.adversarial)
+            state.network.train()
+            _update(state, inputs, batch, 1.0)
+    return float(total) / len(batches)
+
+
+def _update(state: State, inputs: Tensor, batch: Batch, weight: float) -> Tensor:
+    """One optimiser step on w * emotion MSE + (1 - w) * concept MSE."""
+    state.optimizer.zero_grad(set_to_none=True)
+    loss = _loss(state.network(inputs), batch, weight)
+    loss.backward()  # type: ignore[no-untyped-call]
+    state.optimizer.step()
+    return loss.detach()
+
+
+def _loss(prediction: Prediction, batch: Batch, weight: float) -> Tensor:
+    emotion = nn.functional.mse_loss(prediction.emotions, batch.labels)
+    if weight == 1.0 or prediction.concepts is None or batch.concepts is None:
+        return emotion
+    return weight * emotion + (1 - weight) * nn.functional.mse_loss(prediction.concepts, batch.concepts)
+
+
+def _shuffled(material: Material, config: RunConfig, epoch: int) -> list[Batch]:
+    """The epoch's batches in its own order; the last incomplete one is dropped. Also seeds dropout."""
+    seed = int(np.random.SeedSequence((config.train.seed, epoch)).generate_state(1)[0])
+    torch.manual_seed(seed)
+    clips = material.training(config.train.seed, epoch)
+    order = torch.randperm(len(clips))
+    size = min(config.train.batch_size, len(clips))
+    return [clips.take(order[start : start + size]) for start in range(0, len(clips) - size + 1, size)]
+
+
+def _validate(network: Network, clips: Batch, config: RunConfig) -> dict[str, float]:
+    """Validation loss-free scores of an epoch: emotion part, concept part where it is scored, and their sum."""
+    size = config.train.batch_size
+    count = len(clips) // size * size if config.train.drop_last_evaluated and len(clips) >= size else len(clips)
+    prediction = predict(network, clips.inputs[:count], size)
+    emotion = float(metrics.pearson(_array(clips.labels[:count]), _array(prediction.emotions)).mean())
+    scores = {"validation_emotions": emotion}
+    if scored_concepts(config) and prediction.concepts is not None and clips.concepts is not None:
+        concept = metrics.pearson(_array(clips.concepts[:count]), _array(prediction.concepts))
+        scores["validation_concepts"] = float(concept.mean())
+    return {**scores, "score": sum(scores.values())}
+
+
+def scored_concepts(config: RunConfig) -> bool:
+    """Whether the bottleneck's correlation with the concepts is part of the early stopping score."""
+    return config.model.network == "a2m2e" and (config.train.task_loss_weight < 1 or config.train.score_free_units)
+
+
+def predict(network: nn.Module, inputs: Tensor, batch_size: int = 8) -> Prediction:
+    """Predictions in evaluation mode, in batches, without gradients."""
+    was_training = network.training
+    network.eval()
+    with torch.inference_mode():
+        parts = [network(inputs[start : start + batch_size]) for start in range(0, len(inputs), batch_size)]
+    network.train(was_training)
+    concepts = None if parts[0].concepts is None else torch.cat([part.concepts for part in parts])
+    return Prediction(torch.cat([part.emotions for part in parts]), concepts)
+
+
+def _fresh(config: RunConfig, prepared: Prepared, device: torch.device) -> State:
+    torch.manual_seed(config.train.seed)
+    units = len(prepared.index.concepts) or 7
+    network = build(config.model.network, len(prepared.index.emotions), units, config.model.width).to(device)
+    return State(network, torch.optim.Adam(network.parameters(), lr=config.train.learning_rate))
+
+
+def _save(path: Path, state: State) -> None:
+    arrays = {f"network.{name}": _array(tensor) for name, tensor in state.network.state_dict().items()}
+    for number, moments in state.optimizer.state_dict()["state"].items():
+        arrays |= {f"adam.{number}.{name}": _array(tensor) for name, tensor in moments.items()}
+    kept = {name: getattr(state, name) for name in ("epoch", "best_epoch", "best_score", "history")}
+    write_safetensors(path, arrays, {"state": json.dumps(kept)})
+
+
+def _resume(path: Path, state: State) -> None:
+    """Continue from the state on disk; without one, or with a damaged one, from the beginning."""
+    try:
+        arrays, metadata = read_safetensors(path)
+    except FileError:
+        return
+    weights = {k.removeprefix("network."): torch.from_numpy(v) for k, v in arrays.items() if k.startswith("network.")}
+    state.network.load_state_dict(weights)
+    moments: dict[int, dict[str, Tensor]] = {}
+    for key, array in arrays.items():
+        if key.startswith("adam."):
+            _, number, name = key.split(".")
+            moments.setdefault(int(number), {})[name] = torch.from_numpy(array)
+    groups = state.optimizer.state_dict()["param_groups"]
+    state.optimizer.load_state_dict({"state": moments, "param_groups": groups})
+    for name, value in json.loads(metadata["state"]).items():
+        setattr(state, name, value)
+
+
+def _finish(config: RunConfig, prepared: Prepared, folder: Path, state: State) -> None:
+    if state.best_epoch == 0:
+        raise TenutoError(
+            f"{folder.name}: no epoch had a defined validation score (constant or infinite predictions); "
+            "lower the learning rate."
+        )
+    result: dict[str, Any] = {
+        "best_epoch": state.best_epoch,
+        "best_score": state.best_score,
+        "epochs": state.epoch,
+        "scored": ["emotions", *(["concepts"] if "validation_concepts" in state.history[-1] else [])],
+    }
+    if config.train.score_free_units and config.model.network == "a2m2e" and prepared.index.concept_labels is None:
+        result["note"] = "no concept ratings: the score of this bottleneck model is its emotion part alone"
+    write_json(folder / RESULT, result)
+    (folder / STATE).unlink(missing_ok=True)
+
+
+def _recogniser(network: Network, config: RunConfig, material: Material) -> checkpoint.Recogniser:
+    index = material.prepared.index
+    return checkpoint.Recogniser(
+        network=network,
+        system=config.system,
+        emotions=index.emotions,
+        concepts=checkpoint.unit_names(config, index.concepts),
+        normalisation=material.normalisation,
+        fingerprint=material.prepared.fingerprint,
+        width=config.model.width,
+    )
+
+
+def _tensorboard(folder: Path) -> Any:
+    """A TensorBoard writer where TensorBoard is installed, else None."""
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError:
+        return None
+    return SummaryWriter(str(folder / "tensorboard"))  # type: ignore[no-untyped-call]
+
+
+def _array(tensor: Tensor) -> Any:
+    return tensor.detach().cpu().numpy()
+

@@ -1,0 +1,96 @@
+"""What a run trains on: a prepared data set, split, cut into excerpts and normalised, as tensors in memory."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from tenuto.config import DataConfig, RunConfig
+from tenuto.data.cache import Prepared
+from tenuto.data.excerpts import Normalisation, excerpts, fixed_starts, fresh_starts, measure
+from tenuto.data.splits import Split, draw
+from tenuto.errors import ConfigError
+
+
+@dataclasses.dataclass(frozen=True)
+class Batch:
+    """Excerpts (clips, 1, 313, 149) with labels (clips, emotions) and concepts (clips, concepts) or None."""
+
+    clips: tuple[str, ...]
+    inputs: Tensor
+    labels: Tensor
+    concepts: Tensor | None
+
+    def __len__(self) -> int:
+        return len(self.clips)
+
+    def take(self, rows: Tensor) -> Batch:
+        """The clips of the given rows."""
+        places = rows.tolist()
+        concepts = None if self.concepts is None else self.concepts[rows]
+        return Batch(tuple(self.clips[i] for i in places), self.inputs[rows], self.labels[rows], concepts)
+
+    def to(self, device: torch.device) -> Batch:
+        """The same on another device."""
+        concepts = None if self.concepts is None else self.concepts.to(device)
+        return Batch(self.clips, self.inputs.to(device), self.labels.to(device), concepts)
+
+
+class Material:
+    """Parts of a data set as a run sees them.
+
+    Args:
+        prepared: The data set.
+        config: Split, excerpts, normalisation.
+        split: A stored split; drawn where there is none.
+        normalisation: A stored normalisation; measured where there is none.
+    """
+
+    def __init__(
+        self,
+        prepared: Prepared,
+        config: DataConfig,
+        split: Split | None = None,
+        normalisation: Normalisation | None = None,
+    ) -> None:
+        self.prepared, self.config = prepared, config
+        self.split = split or draw(prepared.index, config.split, config.split_seed)
+        self._frames = [len(clip) for clip in prepared.spectrograms]
+        self._starts = fixed_starts(self._frames)
+        seen = self.split.train if config.normalisation == "train" else prepared.index.clips
+        self.normalisation = normalisation or measure([prepared.spectrograms[i] for i in prepared.places(seen)])
+
+    def part(self, name: str) -> Batch:
+        """The fixed excerpts of ``train``, ``validation`` or ``test``."""
+        return self._cut(self.split.part(name), self._starts)
+
+    def training(self, seed: int, epoch: int) -> Batch:
+        """The training excerpts of one epoch: always the fixed ones, or drawn anew."""
+        if self.config.excerpts == "fixed":
+            return self.part("train")
+        return self._cut(self.split.train, fresh_starts(self._frames, seed, epoch))
+
+    def _cut(self, clips: tuple[str, ...], starts: list[int]) -> Batch:
+        index, places = self.prepared.index, self.prepared.places(clips)
+        inputs = excerpts(
+            [self.prepared.spectrograms[i] for i in places], [starts[i] for i in places], self.normalisation
+        )
+        concepts = None if index.concept_labels is None else _tensor(index.concept_labels[places])
+        return Batch(clips, torch.from_numpy(inputs), _tensor(index.labels[places]), concepts)
+
+
+def check(config: RunConfig, prepared: Prepared) -> None:
+    """Refuse a configuration the data cannot serve. Raises `ConfigError`."""
+    if config.train.task_loss_weight < 1 and prepared.index.concept_labels is None:
+        raise ConfigError(
+            f"{config.system} learns concepts (task loss weight {config.train.task_loss_weight:g}), but "
+            f"{prepared.name} has no concept ratings. Use the data set midlevel or synthetic, or a system without "
+            "concepts (A2E, A2B2E)."
+        )
+
+
+def _tensor(values: np.ndarray) -> Tensor:  # type: ignore[type-arg]
+    return torch.from_numpy(np.ascontiguousarray(values, np.float32))

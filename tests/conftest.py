@@ -1,0 +1,20 @@
+"""Shared fixtures: where the real data lies, if it lies anywhere."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+GOLDEN = Path(__file__).parent / "golden"
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """The folder with the real audio, logs and golden files; the test skips where there is none."""
+    named = os.environ.get("TENUTO_SHARED")
+    folder = Path(named) if named else Path(__file__).resolve().parents[2] / "shared"
+    if not folder.is_dir():
+        pytest.skip(f"no real data: {folder} does not exist (set TENUTO_SHARED)")
+    return folder
