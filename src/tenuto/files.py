@@ -130,7 +130,6 @@ def read_csv(
             io.StringIO(content),
             sep=separator,
             dtype=dict.fromkeys(text, str),
-            float_precision="round_trip",
             keep_default_na=False,  # a clip may be called NA
             na_values={name: ["", "nan", "NaN"] for name in header if name not in text},
         )

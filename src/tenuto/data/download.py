@@ -33,8 +33,7 @@ LONGEST_WAIT = 60.0  # seconds a server may ask for; beyond that the user is tol
 TIMEOUT = (10.0, 60.0)  # seconds to connect, and between two packets
 CHUNK = 1 << 18  # bytes
 
-Progress = Callable[[str, int, int | None], None]
-"""Called with the file's name, the bytes that have arrived, and the bytes there will be."""
+Progress = Callable[[str, int, int | None], None]  # (file name, bytes that have arrived, bytes there will be)
 Result = TypeVar("Result")
 
 
@@ -111,9 +110,8 @@ def osf_file(
     """
     with _client(waits, progress) as client:
         url = _address(api, "files", file_id)
-        document = client.json(url)
         with _shape(url):
-            entry = document["data"]
+            entry = client.json(url)["data"]
             name, kind = str(entry["attributes"]["name"]), entry["attributes"]["kind"]
         fault = f"{name} is a {kind}, wanted a file" if kind != "file" else _fault([name], destination)
         if fault:
@@ -139,12 +137,12 @@ def unzip(archive: Path, destination: Path, *, max_bytes: int = 2**31, max_files
             or would land outside ``destination``; a file that cannot be written.
     """
     with naming(archive, "read"), _sound(archive), zipfile.ZipFile(archive) as content:
-        files = [member for member in content.infolist() if not member.is_dir()]
+        files = [member for member in content.infolist() if not member.orig_filename.endswith("/")]
         size = sum(member.file_size for member in files)
-        if len(files) > max_files or size > max_bytes:
+        if not 0 < len(files) <= max_files or size > max_bytes:
             raise FileError(
-                f"{archive}: holds {len(files)} files of {size} bytes, wanted at most {max_files} files and "
-                f"{max_bytes} bytes. If you trust it, unpack it by hand."
+                f"{archive}: holds {len(files)} files of {size} bytes, wanted 1 to {max_files} files of at "
+                f"most {max_bytes} bytes. If you trust it, unpack it by hand."
             )
         faults = filter(None, map(_member_fault, files))
         fault = next(faults, None) or _fault([member.orig_filename for member in files], destination)
@@ -393,6 +391,8 @@ def _member_fault(member: zipfile.ZipInfo) -> str | None:
     """Why a member cannot be accepted, apart from its name."""
     if stat.S_IFMT(member.external_attr >> 16) not in (0, stat.S_IFREG):
         return f"{member.filename!r} is a link or device, wanted a plain file"
+    if b"PK\x01\x02" in member.comment + member.extra:  # an altered length: the next members became a comment
+        return f"{member.filename!r} hides another member"
     if member.flag_bits & 0x1:
         return f"{member.filename!r} is encrypted"
     if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):

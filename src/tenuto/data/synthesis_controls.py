@@ -1,9 +1,9 @@
-"""What a synthetic clip shall be like and how it is rated: seed to controls to annotations, without any sound.
+"""What a synthetic clip shall be like and how it is rated: seed to controls to annotations, without sound.
 
-A clip has eleven controls between 0 and 1. Seven are the mid-level concepts themselves, four are tempo, loudness,
-register and brightness. Two hidden numbers per clip, arousal and gloom, make controls go together as they do in
-music, and the album adds an offset of its own. The eight emotions follow from the controls by `EMOTION_WEIGHTS`.
-Everything about clip k depends on the seed and on k alone, so a small corpus is the beginning of a large one.
+A clip has eleven controls between 0 and 1. Seven are the mid-level concepts themselves, four are tempo,
+loudness, register and brightness. Two hidden numbers per clip, arousal and gloom, make controls go together
+as they do in music, and the album adds an offset of its own. The eight emotions follow from the controls by
+`EMOTION_WEIGHTS`. Clip k depends on the seed and on k alone: a small corpus is the beginning of a large one.
 """
 
 from __future__ import annotations
@@ -98,15 +98,35 @@ EMOTION_WEIGHTS: dict[str, tuple[float, dict[str, float]]] = {
     ),
     "anger": (
         -1.1,
-        {"loudness": 1.2, "dissonance": 1.1, "register": -0.5, "modality": 0.4, "brightness": 0.4, "tempo": 0.3},
+        {
+            "loudness": 1.2,
+            "dissonance": 1.1,
+            "register": -0.5,
+            "modality": 0.4,
+            "brightness": 0.4,
+            "tempo": 0.3,
+        },
     ),
     "fear": (
         -0.9,
-        {"dissonance": 1.2, "tonal_stability": -0.7, "rhythmic_stability": -0.5, "modality": 0.5, "register": -0.3},
+        {
+            "dissonance": 1.2,
+            "tonal_stability": -0.7,
+            "rhythmic_stability": -0.5,
+            "modality": 0.5,
+            "register": -0.3,
+        },
     ),
     "happy": (
         -0.7,
-        {"modality": -1.0, "tempo": 0.9, "dissonance": -0.8, "articulation": 0.5, "register": 0.4, "loudness": 0.3},
+        {
+            "modality": -1.0,
+            "tempo": 0.9,
+            "dissonance": -0.8,
+            "articulation": 0.5,
+            "register": 0.4,
+            "loudness": 0.3,
+        },
     ),
     "sad": (
         -0.8,
@@ -122,7 +142,7 @@ EMOTION_WEIGHTS: dict[str, tuple[float, dict[str, float]]] = {
 
 @dataclasses.dataclass(frozen=True)
 class Album:
-    """What the clips of one album share: home key, players, harmony, accompaniment, and an offset per control."""
+    """What the clips of one album share: key, players, harmony, accompaniment, and an offset per control."""
 
     number: int
     tonic: int
@@ -196,7 +216,7 @@ def draw_album(number: int, seed: int) -> Album:
 
 
 def draw_controls(album: Album, random: np.random.Generator) -> Controls:
-    """Controls of one clip: Gaussian parts that add up to variance 1, sent through the Gaussian distribution function.
+    """Controls of one clip: Gaussian parts of total variance 1, sent through their distribution function.
 
     Each control is therefore uniform on 0-1 over many albums, yet correlated with the others through arousal,
     gloom and album.
@@ -207,7 +227,9 @@ def draw_controls(album: Album, random: np.random.Generator) -> Controls:
     for name, offset, rest in zip(CONTROLS, album.offsets, own, strict=True):
         on_arousal, on_gloom = CHARACTER_LOADINGS[name]
         explained = on_arousal**2 + on_gloom**2 + ALBUM_SHARE**2
-        score = on_arousal * arousal + on_gloom * gloom + ALBUM_SHARE * offset + math.sqrt(1 - explained) * rest
+        score = (
+            on_arousal * arousal + on_gloom * gloom + ALBUM_SHARE * offset + math.sqrt(1 - explained) * rest
+        )
         values.append(0.5 * (1 + math.erf(score / math.sqrt(2))))
     return Controls(*values)
 
@@ -223,13 +245,15 @@ def emotions(controls: Controls) -> Floats:
     for emotion in EMOTIONS:
         bias, weights = EMOTION_WEIGHTS[emotion]
         sums.append(bias + sum(weight * centred[name] for name, weight in weights.items()))
-    return low + (high - low) / (1 + np.exp(-np.array(sums)))
+    rating: Floats = low + (high - low) / (1 + np.exp(-np.array(sums)))
+    return rating
 
 
 def concepts(controls: Controls) -> Floats:
     """The seven concepts on the 1-10 scale before rater noise, shape (7,): 1 + 9 * control."""
     low, high = CONCEPT_SCALE
-    return low + (high - low) * np.array([getattr(controls, name) for name in CONCEPTS])
+    rating: Floats = low + (high - low) * np.array([getattr(controls, name) for name in CONCEPTS])
+    return rating
 
 
 def _rate(exact: Floats, scale: tuple[float, float], random: np.random.Generator) -> tuple[float, ...]:

@@ -1,9 +1,9 @@
 """Controls to notes: the composing half of the synthetic corpus.
 
-A clip is a melody over chords and a bass, with drums when the playing is loud. Time runs on a grid of sixteenth
-notes whose beats may waver; harmony changes once or twice a bar. Wherever a control is a share (of syncopated beats,
-of minor chords, of steps, ...) that share is dealt out exactly and then shuffled, so that what sounds follows the
-control closely even in ten seconds.
+A clip is a melody over chords and a bass, with drums when the playing is loud and a string cluster when it is
+dissonant. Time runs on a grid of sixteenth notes whose beats may waver; harmony changes once or twice a bar.
+Wherever a control is a share (of syncopated beats, of minor chords, of steps) that share is dealt out exactly
+and then shuffled, so that what sounds follows the control closely even in ten seconds.
 """
 
 from __future__ import annotations
@@ -81,10 +81,12 @@ class Plan:
         chord = step // self.chord_steps
         octave, place = np.divmod(degree, len(MAJOR))
         scale = np.where(self.minor[chord], MINOR[place], MAJOR[place])
-        return (self.tonic + self.shift[chord] + 12 * octave + scale).astype(np.float64)
+        return np.asarray(self.tonic + self.shift[chord] + 12 * octave + scale, np.float64)
 
 
-def compose(controls: Controls, album: Album, seconds: float, random: np.random.Generator) -> tuple[Layer, ...]:
+def compose(
+    controls: Controls, album: Album, seconds: float, random: np.random.Generator
+) -> tuple[Layer, ...]:
     """All layers of a clip, the melody first; drums have a layer for each drum and pitch 0."""
     plan = _plan(controls, album, seconds, random)
     layers = [
@@ -126,10 +128,10 @@ def _plan(controls: Controls, album: Album, seconds: float, random: np.random.Ge
 def _rhythm(
     plan: Plan, complexity: float, plain: tuple[tuple[int, ...], ...], random: np.random.Generator
 ) -> Ints:
-    """Sixteenths at which notes begin: per beat one of the plain cells, or a syncopated one."""
+    """Sixteenths at which notes begin: per beat a plain cell, or a syncopated one after the first beat."""
     steps: list[int] = []
     for beat, syncopated in enumerate(spread(complexity, plan.beats, random)):
-        cells = SYNCOPATED_CELLS if syncopated else plain
+        cells = SYNCOPATED_CELLS if syncopated and beat else plain
         steps += [STEPS_PER_BEAT * beat + step for step in cells[random.integers(len(cells))]]
     return np.array(steps, np.int64)
 
@@ -137,11 +139,12 @@ def _rhythm(
 def _placed(
     plan: Plan, controls: Controls, steps: Ints, random: np.random.Generator
 ) -> tuple[Floats, Floats]:
-    """Onsets and durations in seconds: the grid, jitter of an unsteady player, and the articulation's gate."""
+    """Onsets and durations in seconds: the grid, an unsteady player's jitter, the articulation's gate."""
     beat_seconds = plan.times[-1] / plan.beats
     onset = plan.times[steps]
     gap = np.diff(np.append(onset, plan.times[-1]))
     jitter = 0.25 * beat_seconds * (1 - controls.rhythmic_stability) * random.standard_normal(len(steps))
+    jitter[steps == 0] = 0  # All begin together, so that no clip begins with silence.
     gate = 1.08 - 0.93 * controls.articulation
     return (onset + jitter).clip(0), (gap * gate).clip(SHORTEST_NOTE_SECONDS, LONGEST_NOTE_SECONDS)
 
@@ -152,7 +155,8 @@ def _untuned(pitch: Floats, controls: Controls, random: np.random.Generator) -> 
 
 def _octave_near(pitch: Floats, centre: float) -> Floats:
     """The same notes in the octave around ``centre``: chords close together, and never out of key."""
-    return pitch - 12 * np.round((pitch - centre) / 12)
+    near: Floats = pitch - 12 * np.round((pitch - centre) / 12)
+    return near
 
 
 def _melody(plan: Plan, controls: Controls, album: Album, random: np.random.Generator) -> Layer:
@@ -174,7 +178,7 @@ def _melody(plan: Plan, controls: Controls, album: Album, random: np.random.Gene
 
 
 def _contour(notes: int, melodiousness: float, random: np.random.Generator) -> Ints:
-    """Scale degrees of a melody, shape (notes,): a phrase of intervals, repeated, kept within about an octave."""
+    """Scale degrees of a melody, shape (notes,): a phrase of intervals, repeated and kept in reach."""
     phrase = min(notes, 12)
     stepwise = spread(melodiousness, phrase, random)
     sizes = np.where(stepwise, 1, random.integers(5, 12, phrase))
@@ -226,7 +230,9 @@ def _strings(plan: Plan, controls: Controls, random: np.random.Generator) -> Lay
     """A high cluster of six neighbouring semitones on every chord, louder the more dissonant the clip is."""
     steps = np.arange(0, STEPS_PER_BEAT * plan.beats, plan.chord_steps)
     onset, duration = _placed(plan, controls, steps, random)
-    lowest = _octave_near(plan.pitch(steps, plan.degree[steps // plan.chord_steps]), 66 + 12 * controls.register)
+    lowest = _octave_near(
+        plan.pitch(steps, plan.degree[steps // plan.chord_steps]), 66 + 12 * controls.register
+    )
     pitch = (lowest[:, None] + np.arange(6)).ravel()
     velocity = np.full(len(pitch), 0.45 * max(0.0, (controls.dissonance - 0.2) / 0.8))
     return Layer("bowed", np.repeat(onset, 6), np.repeat(duration, 6), pitch, velocity)
@@ -237,7 +243,11 @@ def _drums(plan: Plan, controls: Controls, random: np.random.Generator) -> list[
     if level == 0:
         return []
     layers = []
-    for drum, beats, plain in (("kick", (0, 2), (0,)), ("snare", (1, 3), (0,)), ("hat", (0, 1, 2, 3), (0, 2))):
+    for drum, beats, plain in (
+        ("kick", (0, 2), (0,)),
+        ("snare", (1, 3), (0,)),
+        ("hat", (0, 1, 2, 3), (0, 2)),
+    ):
         steps = _rhythm(plan, 0.8 * controls.rhythmic_complexity, (plain,), random)
         steps = steps[np.isin(steps // STEPS_PER_BEAT % 4, beats)]
         onset, duration = _placed(plan, controls, steps, random)

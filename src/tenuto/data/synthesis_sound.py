@@ -1,8 +1,8 @@
 """Notes to waveform: the playing half of the synthetic corpus.
 
-Every pitched note reads a band-limited wavetable, one for its bright beginning and one for its darker end, under an
-envelope. `tenuto.audio` scales every recording to peak 1, so loudness is not a matter of level here but of
-playing: loud clips are driven into saturation, brighter, drummed and steady, soft clips swell and recede.
+Every pitched note reads a band-limited wavetable, one for its bright beginning and one for its darker end,
+under an envelope. `tenuto.audio` scales every recording to peak 1, so loudness is not a matter of level here
+but of playing: loud clips are saturated, brighter, drummed and steady, soft clips swell and recede.
 """
 
 from __future__ import annotations
@@ -70,18 +70,18 @@ def render(clip: Clip, seed: int, seconds: float) -> Samples:
     layers = compose(clip.controls, clip.album, seconds, random)
     mix = np.zeros(samples, np.float32)
     for layer in layers:
-        (_play if layer.instrument in TIMBRES else _beat)(mix, layer, clip.controls, random)
+        (play if layer.instrument in TIMBRES else _beat)(mix, layer, clip.controls, random)
     room = generator(seed, "room", clip.album.number)
     return _finish(_reverberate(mix, room), clip.controls)
 
 
 def wavetable(harmonics: int, slope: float, even: float) -> Samples:
-    """One period of a tone of peak 1: harmonic h has level h**-slope, even ones times ``even``; shape (8192,)."""
+    """One period of a tone of peak 1, shape (8192,): levels are h**-slope, times ``even`` for even h."""
     number = np.arange(1, harmonics + 1)
     spectrum = np.zeros(TABLE_SIZE // 2 + 1, np.complex128)
     spectrum[1 : harmonics + 1] = -1j * number**-slope * np.where(number % 2 == 0, even, 1.0)
     period = np.fft.irfft(spectrum)
-    return (period / np.abs(period).max()).astype(np.float32)
+    return np.asarray(period / np.abs(period).max(), np.float32)
 
 
 def _slope(controls: Controls) -> float:
@@ -89,8 +89,8 @@ def _slope(controls: Controls) -> float:
     return 2.9 - 2.2 * (0.65 * controls.brightness + 0.35 * controls.loudness)
 
 
-def _play(mix: Samples, layer: Layer, controls: Controls, random: np.random.Generator) -> None:
-    """Add the notes of a pitched layer to the mix."""
+def play(mix: Samples, layer: Layer, controls: Controls, random: np.random.Generator) -> None:
+    """Add the notes of a pitched layer to the mix, shape (samples,), in place."""
     timbre = TIMBRES[layer.instrument]
     slope = _slope(controls)
     tables: dict[tuple[int, float], Samples] = {}
@@ -129,9 +129,7 @@ def _places(time: Samples, frequency: float, phase: float, vibrato: float) -> ND
     return (cycles * TABLE_SIZE).astype(np.int64) % TABLE_SIZE
 
 
-def _envelope(
-    time: Samples, duration: float, velocity: float, timbre: Timbre, controls: Controls
-) -> Samples:
+def _envelope(time: Samples, duration: float, velocity: float, timbre: Timbre, controls: Controls) -> Samples:
     """Level of a note over time. Soft legato playing begins gently, loud or staccato playing at once."""
     gentle = (1 - controls.articulation) * (1 - controls.loudness)
     attack = timbre.attack + 0.08 * gentle
@@ -152,7 +150,7 @@ def _beat(mix: Samples, layer: Layer, controls: Controls, random: np.random.Gene
 
 
 def _drum(name: str, random: np.random.Generator) -> Samples:
-    """One hit: a falling sine (kick), noise over a short tone (snare), or the brightest part of noise (hat)."""
+    """One hit: a falling sine (kick), noise over a short tone (snare), or the bright part of noise (hat)."""
     seconds = {"kick": 0.22, "snare": 0.16, "hat": 0.06}[name]
     time = np.arange(int(seconds * SAMPLE_RATE)) / SAMPLE_RATE
     noise = random.standard_normal(len(time))
@@ -179,14 +177,18 @@ def _reverberate(mix: Samples, random: np.random.Generator) -> Samples:
 def _finish(mix: Samples, controls: Controls) -> Samples:
     """Dynamics, saturation, faded ends, and the peak.
 
-    Soft playing swells and recedes by up to 16 dB, so that most of it lies well under its own peak; loud playing
-    keeps its level and saturates. This difference survives any scaling.
+    Soft playing swells and recedes by up to 16 dB, so that most of it lies well under its own peak; loud
+    playing keeps its level and saturates. This difference survives any scaling.
     """
     seconds = np.arange(len(mix), dtype=np.float32) / SAMPLE_RATE
     depth = np.float32(16 * (1 - controls.loudness) / 20 * math.log(10))
-    mix = mix / np.abs(mix).max() * np.exp(-depth * (0.5 + 0.5 * np.cos(2 * math.pi * seconds / np.float32(4.0))))
+    mix = (
+        mix
+        / np.abs(mix).max()
+        * np.exp(-depth * (0.5 + 0.5 * np.cos(2 * math.pi * seconds / np.float32(4.0))))
+    )
     drive = np.float32(0.5 + 6 * controls.loudness**2)
     mix = np.tanh(drive * mix / np.abs(mix).max())
     fade = np.minimum(seconds, seconds[::-1]) / np.float32(FADE_SECONDS)
     mix = mix * fade.clip(0, 1)
-    return (mix * (PEAK / np.abs(mix).max())).astype(np.float32)
+    return np.asarray(mix * (PEAK / np.abs(mix).max()), np.float32)

@@ -1,0 +1,204 @@
+"""`tenuto paper`: the study's tables and figures from released logs or from own runs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated
+
+import pandas as pd
+import typer
+from rich.table import Table
+
+from tenuto.cli.common import notes, out
+from tenuto.errors import ConfigError
+
+app = typer.Typer(
+    help="The SMC 2025 paper's tables and figures, from the released logs (--logs) or from own runs (--study).",
+    no_args_is_help=True,
+)
+
+Logs = Annotated[
+    Path | None, typer.Option("--logs", help="Folder of released logs, or a clone of the released repository.")
+]
+RunsFile = Annotated[
+    Path | None, typer.Option("--runs", help="CSV folder,system,seed of logs other than the 50 released ones.")
+]
+Study = Annotated[Path | None, typer.Option("--study", help="Folder of a study of Tenuto's, or of its runs.")]
+ProtocolName = Annotated[
+    str | None,
+    typer.Option("--protocol", help="With --study: whose rows.", show_default="the released one, where it is unique"),
+]
+Out = Annotated[Path, typer.Option("--out", help="Folder for the files.")]
+Seed = Annotated[
+    int | None, typer.Option("--seed", help="Whose predictions Figure 4 shows.", show_default="21, or the smallest")
+]
+Emotions = Annotated[
+    str | None, typer.Option("--emotions", help="Rows of Figure 4, comma-separated.", show_default="tension,tender")
+]
+HERE = Path("paper")
+
+
+def _rows(logs: Path | None, runs: Path | None, study: Path | None, protocol: str | None) -> pd.DataFrame:
+    """Rows from wherever the options point."""
+    from tenuto.reporting.released import read_logs, read_study
+
+    if (logs is None) == (study is None):
+        raise ConfigError("wanted either --logs DIR (released logs) or --study DIR (own runs), one of them.")
+    if study is None and protocol is not None:
+        raise ConfigError("--protocol belongs to --study; released logs hold one protocol. Leave it out.")
+    if logs is None and runs is not None:
+        raise ConfigError("--runs belongs to --logs; own runs say themselves which system they are. Leave it out.")
+    return read_logs(logs, runs) if logs is not None else read_study(study or Path(), protocol)
+
+
+def _emotions(listed: str | None) -> Sequence[str] | None:
+    return None if listed is None else [name.strip() for name in listed.split(",") if name.strip()]
+
+
+def _say(rows: pd.DataFrame, written: Mapping[str, Path], seed: int | None = None) -> None:
+    from tenuto.reporting.paper import remarks
+
+    for remark in remarks(rows, seed):
+        notes.print(remark)
+    for path in written.values():
+        out.print(str(path), soft_wrap=True)
+
+
+def _table(shown: pd.DataFrame, title: str) -> Table:
+    """A table of text cells for the terminal; groups are set apart."""
+    printed = shown.drop(columns="group")
+    table = Table(title=title, title_justify="left")
+    for position, name in enumerate(printed.columns):
+        table.add_column(name, justify="right" if position else "left")
+    for position, line in enumerate(printed.itertuples(index=False)):
+        if position and shown["group"].iloc[position] != shown["group"].iloc[position - 1]:
+            table.add_section()
+        table.add_row(*(str(cell) for cell in line))
+    return table
+
+
+def show_table1(rows: pd.DataFrame) -> None:
+    """Print Table 1, ours beside the print."""
+    from tenuto.reporting import paper, tables
+
+    table = _table(tables.show_table1(paper.table1(rows)), "Table 1")
+    table.caption = tables.caption_table1(paper.selection(rows))
+    out.print(table)
+
+
+def show_significance(rows: pd.DataFrame) -> None:
+    """Print the t-tests."""
+    from tenuto.reporting import paper, tables
+
+    found = paper.significance(rows)
+    if found.empty:
+        out.print("No t-test: the systems of the published comparisons share no seeds and clips.")
+        return
+    out.print(_table(tables.show_significance(found), "MAE after the attack, paired t-tests"))
+
+
+def show(rows: pd.DataFrame) -> None:
+    """Print Table 1 and the t-tests."""
+    show_table1(rows)
+    show_significance(rows)
+
+
+@app.command()
+def table1(
+    logs: Logs = None,
+    runs: RunsFile = None,
+    study: Study = None,
+    protocol: ProtocolName = None,
+    to: Out = HERE,
+) -> None:
+    """Table 1: correlation and MAE on clean test clips; CSV, Markdown, LaTeX.
+
+    Example: tenuto paper table1 --logs robustness_mer_bottleneck --out paper
+    """
+    from tenuto.reporting.paper import write_table1
+
+    rows = _rows(logs, runs, study, protocol)
+    written = write_table1(rows, to)
+    show_table1(rows)
+    _say(rows, written)
+
+
+@app.command()
+def significance(
+    logs: Logs = None,
+    runs: RunsFile = None,
+    study: Study = None,
+    protocol: ProtocolName = None,
+    to: Out = HERE,
+) -> None:
+    """The paired t-tests of A2E and A2B2E against A2M2E; CSV, Markdown, LaTeX.
+
+    Example: tenuto paper significance --logs robustness_mer_bottleneck --out paper
+    """
+    from tenuto.reporting.paper import write_significance
+
+    rows = _rows(logs, runs, study, protocol)
+    written = write_significance(rows, to)
+    show_significance(rows)
+    _say(rows, written)
+
+
+@app.command()
+def figure3(
+    logs: Logs = None,
+    runs: RunsFile = None,
+    study: Study = None,
+    protocol: ProtocolName = None,
+    to: Out = HERE,
+) -> None:
+    """Figure 3: how much error the attack adds, per system; PNG and PDF.
+
+    Example: tenuto paper figure3 --study demo --out demo/paper
+    """
+    from tenuto.reporting.paper import write_figure3
+
+    rows = _rows(logs, runs, study, protocol)
+    _say(rows, write_figure3(rows, to))
+
+
+@app.command()
+def figure4(
+    logs: Logs = None,
+    runs: RunsFile = None,
+    study: Study = None,
+    protocol: ProtocolName = None,
+    to: Out = HERE,
+    seed: Seed = None,
+    emotions: Emotions = None,
+) -> None:
+    """Figure 4: predictions over annotations, clean and attacked, of one seed; PNG and PDF.
+
+    Example: tenuto paper figure4 --logs robustness_mer_bottleneck --seed 42 --emotions anger,happy
+    """
+    from tenuto.reporting.paper import write_figure4
+
+    rows = _rows(logs, runs, study, protocol)
+    _say(rows, write_figure4(rows, to, seed, _emotions(emotions)), seed)
+
+
+@app.command("all")
+def everything(
+    logs: Logs = None,
+    runs: RunsFile = None,
+    study: Study = None,
+    protocol: ProtocolName = None,
+    to: Out = HERE,
+    seed: Seed = None,
+    emotions: Emotions = None,
+) -> None:
+    """Every table and figure, and the metrics of every run.
+
+    Example: tenuto paper all --logs robustness_mer_bottleneck --out paper
+    """
+    from tenuto.reporting.paper import write_all
+
+    rows = _rows(logs, runs, study, protocol)
+    written = write_all(rows, to, seed, _emotions(emotions))
+    show(rows)
+    _say(rows, written, seed)

@@ -1,0 +1,259 @@
+"""The synthetic corpus on disk: audible music and its ratings, in the two file formats of the real data.
+
+`synthesize` writes what `Soundtracks` and `Midlevel` read: `Set1/001.mp3` and so on, the rating file, the
+track list, and the two files of `metadata_annotations`. Beside them `corpus.json` holds the settings and, once
+all is there, the checksums.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import multiprocessing
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from tenuto.data.midlevel import CONCEPT_COLUMNS, FOLDER, SOURCE
+from tenuto.data.soundtracks import EMOTIONS, RATINGS, TRACKLIST
+from tenuto.data.synthesis_controls import Clip, draw, draw_clip
+from tenuto.data.synthesis_sound import SAMPLE_RATE, render
+from tenuto.errors import ConfigError, DataError, FileError
+from tenuto.files import read_json, sha256_bytes, sha256_file, write_bytes, write_json
+
+GENERATOR_VERSION = 1
+"""Raised whenever the same settings would give other files."""
+
+STATE = "corpus.json"
+AUDIO = "Set1"
+OTHER_SOURCES = (("jamendo", 101), ("magnatune", 102), ("jamendo", 103))
+"""Rows of other collections in `metadata.csv`, as the real file has them; a reader passes over them."""
+
+MIDDLE_RATING = 5.0
+TARGET_NAMES = {"valence": "Val.", "energy": "Ener.", "tension": "Tens."}
+
+
+def synthesize(
+    root: str | Path,
+    *,
+    clips: int = 360,
+    seconds: float = 15.0,
+    seed: int = 0,
+    workers: int | None = None,
+    progress: Callable[[int], None] | None = None,
+) -> Path:
+    """Write the synthetic corpus, or finish or reuse the one that is there.
+
+    Args:
+        root: Folder of the corpus; new, empty, or holding a corpus of the same settings.
+        clips: Number of clips. A smaller corpus of the same seed has the same first clips.
+        seconds: Length of each clip, 1 to 600; excerpts need 10.
+        seed: Seed of everything, 0 or more.
+        workers: Processes; None takes one per available processor, 1 stays in this process.
+        progress: Called with 1 for every clip that is ready.
+
+    Returns:
+        ``root``.
+
+    Raises:
+        ConfigError: A setting is out of range.
+        DataError: The folder holds other files, a corpus of other settings, or a changed file.
+        FileError: A file cannot be written.
+    """
+    root = Path(root)
+    _check(clips, seconds, seed, workers)
+    settings = {"generator": GENERATOR_VERSION, "clips": clips, "seconds": float(seconds), "seed": seed}
+    known = _claim(root, settings)
+    drawn = draw(clips, seed)
+    texts = {name: content.encode() for name, content in _annotations(drawn, seconds).items()}
+    checksums = {name: sha256_bytes(content) for name, content in texts.items()}
+    _refuse_changed(root, known)
+    for name, content in texts.items():
+        if not known or not (root / name).is_file():
+            write_bytes(root / name, content)
+    checksums |= _audio(root, drawn, seconds, seed, workers, progress or (lambda _: None))
+    if checksums != known:
+        write_json(root / STATE, {**settings, "sha256": checksums})
+    return root
+
+
+def _check(clips: int, seconds: float, seed: int, workers: int | None) -> None:
+    if clips < 1:
+        raise ConfigError(f"clips is {clips}, wanted 1 or more.")
+    if not 1 <= seconds <= 600:
+        raise ConfigError(f"seconds is {seconds}, wanted 1 to 600; excerpts need 10 or more.")
+    if seed < 0:
+        raise ConfigError(f"seed is {seed}, wanted 0 or more.")
+    if workers is not None and workers < 1:
+        raise ConfigError(f"workers is {workers}, wanted 1 or more, or none for one per processor.")
+
+
+def _claim(root: Path, settings: dict[str, Any]) -> dict[str, str]:
+    """Make the folder ours, or see that it is; returns the checksums of a finished corpus, else nothing.
+
+    The state file is written before anything else, so that whatever stands beside it was written by us.
+    """
+    if not (root / STATE).is_file():
+        if root.exists() and not root.is_dir():
+            raise DataError(
+                f"{root}: is a file, wanted a folder for the synthetic corpus. Choose another --root."
+            )
+        if root.is_dir() and (found := [path.name for path in root.iterdir() if path.name[0] != "."]):
+            raise DataError(
+                f"{root}: holds {min(found)}, which is no part of a synthetic corpus. Choose an empty folder."
+            )
+        write_json(root / STATE, {**settings, "sha256": {}})
+        return {}
+    state = read_json(root / STATE)
+    came = {name: state.get(name) for name in settings}
+    if came != settings:
+        raise DataError(
+            f"{root / STATE}: the corpus there was made with {_spell(came)}, wanted {_spell(settings)}. "
+            "Choose another folder or delete this one."
+        )
+    checksums = state.get("sha256")
+    if not isinstance(checksums, dict):
+        raise DataError(f"{root / STATE}: no checksums in it. Delete the folder and synthesize again.")
+    return checksums
+
+
+def _spell(settings: dict[str, Any]) -> str:
+    return ", ".join(f"{name} {value}" for name, value in settings.items())
+
+
+def _refuse_changed(root: Path, known: dict[str, str]) -> None:
+    for name, checksum in known.items():
+        if (root / name).is_file() and sha256_file(root / name) != checksum:
+            raise DataError(
+                f"{root / name}: changed since it was synthesized. Delete it and run the same command again."
+            )
+
+
+def _audio(
+    root: Path,
+    drawn: Sequence[Clip],
+    seconds: float,
+    seed: int,
+    workers: int | None,
+    progress: Callable[[int], None],
+) -> dict[str, str]:
+    """Write the recordings that are not there yet; returns the SHA-256 of all."""
+    names = [f"{AUDIO}/{clip.number:03d}.mp3" for clip in drawn]
+    there = [(root / name).is_file() for name in names]
+    checksums = {}
+    for name, done in zip(names, there, strict=True):
+        if done:
+            checksums[name] = sha256_file(root / name)
+            progress(1)
+    left = [clip.number for clip, done in zip(drawn, there, strict=True) if not done]
+    write = partial(_write_clip, root, seed, seconds)
+    for name, checksum in _map(write, left, workers or _processors()):
+        checksums[name] = checksum
+        progress(1)
+    return {name: checksums[name] for name in names}
+
+
+def _processors() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _map(
+    write: Callable[[int], tuple[str, str]], numbers: list[int], workers: int
+) -> Iterator[tuple[str, str]]:
+    workers = min(workers, len(numbers))
+    if workers <= 1:
+        yield from map(write, numbers)
+        return
+    # Fresh processes rather than forks: a fork would inherit the locks of torch's threads.
+    pool = ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"))
+    try:
+        yield from pool.map(write, numbers)
+    except BrokenProcessPool as error:
+        raise DataError(
+            "a synthesis process was killed. Run the same command again; finished clips are kept."
+        ) from error
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _write_clip(root: Path, seed: int, seconds: float, number: int) -> tuple[str, str]:
+    """Render and encode one clip; returns its path below the root and its SHA-256."""
+    name = f"{AUDIO}/{number:03d}.mp3"
+    content = _encode(root / name, draw_clip(number, seed), seed, seconds)
+    write_bytes(root / name, content)
+    return name, sha256_bytes(content)
+
+
+def _encode(path: Path, clip: Clip, seed: int, seconds: float) -> bytes:
+    import soundfile
+
+    if "MP3" not in soundfile.available_formats():
+        raise FileError(
+            f"{path}: libsndfile {soundfile.__libsndfile_version__} cannot write mp3, wanted 1.1 or later."
+        )
+    stream = io.BytesIO()
+    soundfile.write(stream, render(clip, seed, seconds), SAMPLE_RATE, format="MP3", subtype="MPEG_LAYER_III")
+    return stream.getvalue()
+
+
+def target(clip: Clip) -> tuple[str, str]:
+    """The clip's strongest emotion, as spelt in the rating file (LOW ENERGY) and track list (Low Ener.).
+
+    Valence, energy and tension have two ends, so they count by their distance from the middle of the scale.
+    """
+    values = dict(zip(EMOTIONS, clip.emotions, strict=True))
+    strength = {
+        name: abs(value - MIDDLE_RATING) if name in TARGET_NAMES else value - MIDDLE_RATING
+        for name, value in values.items()
+    }
+    strongest = max(strength, key=strength.__getitem__)
+    if strongest not in TARGET_NAMES:
+        return strongest.upper(), strongest.capitalize()
+    end = "High" if values[strongest] >= MIDDLE_RATING else "Low"
+    return f"{end} {strongest}".upper(), f"{end} {TARGET_NAMES[strongest]}"
+
+
+def _annotations(drawn: Sequence[Clip], seconds: float) -> dict[str, str]:
+    """The four annotation files: path below the root to content."""
+    end = f"{int(seconds) // 60:02d}:{int(seconds) % 60:02d}"
+    ratings = [[f"{clip.number:03d}", *_two_decimals(clip.emotions), target(clip)[0]] for clip in drawn]
+    tracks = [
+        [f"{clip.number:03d}", target(clip)[1], clip.album.name, clip.track, f"00:00-{end}"] for clip in drawn
+    ]
+    metadata, concepts = _midlevel_rows(drawn)
+    # Byte-order mark and line ends as in the real files.
+    return {
+        RATINGS: "\ufeff" + _table(["number", *EMOTIONS, "TARGET"], ratings, end="\r\n"),
+        TRACKLIST: _table(["Nro", "Emotion", "Album name", "Track", "Min:Sec"], tracks, end="\r\n"),
+        f"{FOLDER}/metadata.csv": _table(["song id", "Source", "ID at file source"], metadata, separator=";"),
+        f"{FOLDER}/annotations.csv": _table(["song_id", *CONCEPT_COLUMNS.values()], concepts),
+    }
+
+
+def _midlevel_rows(drawn: Sequence[Clip]) -> tuple[list[list[Any]], list[list[Any]]]:
+    """Rows of `metadata.csv` and `annotations.csv`: the clips in order, and other sources."""
+    entries: list[tuple[str, int, list[str]]] = [
+        (SOURCE, clip.number, _two_decimals(clip.concepts)) for clip in drawn
+    ]
+    middle = _two_decimals([MIDDLE_RATING] * len(CONCEPT_COLUMNS))
+    for place, (source, number) in zip((0, len(entries) // 2, len(entries)), OTHER_SOURCES, strict=True):
+        entries.insert(place, (source, number, middle))
+    metadata = [[song, source, number] for song, (source, number, _) in enumerate(entries, 1)]
+    concepts = [[song, *values] for song, (_, _, values) in enumerate(entries, 1)]
+    return metadata, concepts
+
+
+def _two_decimals(values: Iterable[float]) -> list[str]:
+    return [f"{value:.2f}" for value in values]
+
+
+def _table(header: list[str], rows: Iterable[list[Any]], separator: str = ",", end: str = "\n") -> str:
+    stream = io.StringIO()
+    writer = csv.writer(stream, delimiter=separator, lineterminator=end)
+    writer.writerow(header)
+    writer.writerows(rows)
+    return stream.getvalue()

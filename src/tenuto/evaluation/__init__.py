@@ -1,0 +1,1 @@
+"""What trained runs are worth: clean, attacked, and compared with each other."""

@@ -1,0 +1,144 @@
+"""Tables as CSV (full digits), Markdown and LaTeX (as a paper prints them)."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+import pandas as pd
+
+from tenuto.files import write_csv, write_text
+
+NOTHING = "–"
+GROUP = "group"
+"""A column of this name groups lines: LaTeX draws a rule where it changes, and it is not printed itself."""
+
+CAPTION_SIGNIFICANCE = (
+    "Paired t-tests of the MAE per clip after the attack; attacked predictions are those of the last iterate. "
+    "With clip x seed as the unit, as published, clips and seeds are pooled although clips of one seed share a model; "
+    "with seed as the unit each pair is a mean over clips. Print: the SMC 2025 paper, on the Soundtracks data."
+)
+
+_MARKDOWN = str.maketrans({mark: f"\\{mark}" for mark in "\\|*_`<>[]"} | {"\n": " "})
+_LATEX = {
+    "\\": r"\textbackslash{}",
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    "±": r"$\pm$",
+    "−": "$-$",
+    "–": "--",
+    "×": r"$\times$",
+    "<": "$<$",
+    ">": "$>$",
+    "\n": " ",
+    **{mark: f"\\{mark}" for mark in "&%$#_{}"},
+}
+
+
+def mean_deviation(mean: float, deviation: float) -> str:
+    """``0.73 ± 0.02``, a dash for what is missing.
+
+    >>> mean_deviation(0.7324, 0.0154)
+    '0.73 ± 0.02'
+    """
+    if math.isnan(mean):
+        return NOTHING
+    return f"{mean:.2f}" if math.isnan(deviation) else f"{mean:.2f} ± {deviation:.2f}"
+
+
+def number(value: float, pattern: str) -> str:
+    """A number by a format pattern, a dash for NaN."""
+    return NOTHING if math.isnan(value) else format(value, pattern)
+
+
+def show_table1(table: pd.DataFrame) -> pd.DataFrame:
+    """`paper.table1` as it is printed: text cells, two decimals, ours and the print side by side."""
+    shown = table[[GROUP, "system"]].rename(columns={"system": "System"})
+    shown["Seeds"] = [NOTHING if pd.isna(seeds) else str(seeds) for seeds in table["seeds"]]
+    for prefix, heading in (("", ""), ("print_", ", print")):
+        for name, title in (("correlation", "Avg Corr."), ("mae", "MAE")):
+            cells = zip(table[f"{prefix}{name}_mean"], table[f"{prefix}{name}_std"], strict=True)
+            shown[title + heading] = [mean_deviation(mean, deviation) for mean, deviation in cells]
+    return shown
+
+
+def caption_table1(rows: pd.DataFrame) -> str:
+    """What Table 1 shows, in words; ``rows`` are those of the test clips."""
+    clips = rows["clip"].nunique()
+    return (
+        f"Average correlation and MAE on {clips} clean test clips (not attacked), mean ± standard deviation over seeds. "
+        "Print: values of the SMC 2025 paper, on the Soundtracks data; orig.: the ISMIR 2019 work as quoted there."
+    )
+
+
+def show_significance(table: pd.DataFrame) -> pd.DataFrame:
+    """`paper.significance` as text: t with nine decimals, p with four digits."""
+    return pd.DataFrame(
+        {
+            GROUP: table["unit"],
+            "Comparison": table["comparison"],
+            "Unit": table["unit"],
+            "n": table["n"].map(str),
+            "t": [f"t({df}) = {t:.9f}" for df, t in zip(table["degrees_of_freedom"], table["t"], strict=True)],
+            "p": [number(p, ".3e" if p < 1e-3 else ".4f") for p in table["p"]],
+            "t, print": [number(t, ".9f") for t in table["print_t"]],
+            "p, print": [number(p, ".3e") for p in table["print_p"]],
+        },
+        dtype=str,
+    )
+
+
+def markdown(shown: pd.DataFrame, caption: str) -> str:
+    """A Markdown table with its caption below; text cells, first column to the left, others to the right."""
+    printed = shown.drop(columns=GROUP, errors="ignore")
+    lines = [list(printed.columns), ["---", *["---:"] * (printed.shape[1] - 1)]]
+    lines += [[str(cell).translate(_MARKDOWN) for cell in line] for line in printed.itertuples(index=False)]
+    body = "\n".join(f"| {' | '.join(line)} |" for line in lines)
+    return f"{body}\n\n{caption}\n"
+
+
+def latex(shown: pd.DataFrame, caption: str) -> str:
+    """A LaTeX table (package booktabs) with its caption; a rule wherever the group changes."""
+    printed = shown.drop(columns=GROUP, errors="ignore")
+    groups = list(shown[GROUP]) if GROUP in shown else [""] * len(shown)
+    lines = [_latex_line(list(printed.columns)), r"\midrule"]
+    for position, line in enumerate(printed.itertuples(index=False)):
+        if position and groups[position] != groups[position - 1]:
+            lines.append(r"\midrule")
+        lines.append(_latex_line([str(cell) for cell in line]))
+    columns = "l" + "c" * (printed.shape[1] - 1)
+    return "\n".join(
+        [
+            r"\begin{table}",
+            r"  \centering",
+            rf"  \caption{{{escape_latex(caption)}}}",
+            rf"  \begin{{tabular}}{{{columns}}}",
+            *(f"    {line}" for line in [r"\toprule", *lines, r"\bottomrule"]),
+            r"  \end{tabular}",
+            r"\end{table}",
+            "",
+        ]
+    )
+
+
+def _latex_line(cells: Sequence[str]) -> str:
+    return f"{' & '.join(escape_latex(cell) for cell in cells)} \\\\"
+
+
+def escape_latex(text: str) -> str:
+    r"""Text that LaTeX prints as it stands.
+
+    >>> escape_latex("a_b ± 5 %")
+    'a\\_b $\\pm$ 5 \\%'
+    """
+    return re.sub(".", lambda match: _LATEX.get(match[0], match[0]), text, flags=re.DOTALL)
+
+
+def write(stem: Path, table: pd.DataFrame, shown: pd.DataFrame, caption: str) -> dict[str, Path]:
+    """Write ``<stem>.csv`` from the full table, ``.md`` and ``.tex`` from the shown one. File name -> path."""
+    csv = write_csv(stem.with_name(f"{stem.name}.csv"), table)
+    md = write_text(stem.with_name(f"{stem.name}.md"), markdown(shown, caption))
+    tex = write_text(stem.with_name(f"{stem.name}.tex"), latex(shown, caption))
+    return {path.name: path for path in (csv, md, tex)}

@@ -1,0 +1,147 @@
+"""Soundtracks and the mid-level annotations: real files, and every way the tables can be wrong."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from tenuto.data import Midlevel, Soundtracks
+from tenuto.data.midlevel import CONCEPTS
+from tenuto.data.soundtracks import EMOTIONS
+from tenuto.errors import DataError, FileError
+from tests import corpora
+
+RATINGS, TRACKS = "mean_ratings_set1.csv", "set1_tracklist.csv"
+
+
+def edit(path, old, new, count=1):
+    text = path.read_text(encoding="utf-8")
+    assert old in text
+    path.write_text(text.replace(old, new, count), encoding="utf-8")
+
+
+@pytest.fixture
+def copy(tmp_path):
+    return corpora.soundtracks(tmp_path)
+
+
+@pytest.fixture
+def rated(tmp_path):
+    return corpora.midlevel(tmp_path)
+
+
+def test_real_ratings_and_albums(shared):
+    index = Soundtracks(shared / "soundtracks").index
+    assert len(index) == 360
+    assert index.emotions == EMOTIONS
+    assert index.labels[0].tolist() == pytest.approx([0.483, 0.683, 0.317, 0.1, 0.1, 0.733, 0.1, 0.1])
+    assert len(set(index.albums)) == 45
+
+
+def test_real_copy_is_as_published(shared):
+    assert Soundtracks(shared / "soundtracks").validate().ok
+
+
+def test_validate_lists_missing_and_altered(copy):
+    (copy.root / "Set1" / "003.mp3").unlink()
+    found = copy.validate()
+    assert any(sentence.startswith("Set1/003.mp3") for sentence in found.missing)
+    assert any(sentence.startswith("Set1/001.mp3: sha256") for sentence in found.altered)
+    assert found.inconsistent == ()
+
+
+def test_ratings_are_divided_by_ten(copy):
+    raw = np.loadtxt(copy.root / RATINGS, delimiter=",", skiprows=1, usecols=range(1, 9), encoding="utf-8-sig")
+    assert np.allclose(copy.index.labels, raw / 10)
+
+
+def test_without_a_track_list_there_are_no_albums(copy):
+    (copy.root / TRACKS).unlink()
+    assert copy.index.albums is None
+
+
+def test_missing_column_is_named(copy):
+    edit(copy.root / RATINGS, "tension", "tensoin")
+    with pytest.raises(FileError, match=r"mean_ratings_set1\.csv: no column tension"):
+        _ = copy.index
+
+
+def test_wrong_separator_is_named(copy):
+    edit(copy.root / RATINGS, ",", ";", -1)
+    with pytest.raises(FileError, match="separated by ';', wanted ','"):
+        _ = copy.index
+
+
+@pytest.mark.parametrize("bad", ["0.99", "9.01", "-3", "", "loud", "nan"])
+def test_rating_outside_the_scale_is_named(copy, bad):
+    path = copy.root / RATINGS
+    first = path.read_text("utf-8-sig").splitlines()[4].split(",")
+    edit(path, ",".join(first[:3]), ",".join([first[0], bad, first[2]]))
+    with pytest.raises(DataError, match=f"valence of clip {first[0]}"):
+        _ = copy.index
+
+
+def test_duplicate_clip_is_named(copy):
+    edit(copy.root / RATINGS, "\n002,", "\n001,")
+    with pytest.raises(DataError, match="clip 001 is listed twice"):
+        _ = copy.index
+
+
+def test_clip_missing_from_the_track_list_is_named(copy):
+    edit(copy.root / TRACKS, "\n005,", "\n905,")
+    with pytest.raises(DataError, match="no row for clip 005"):
+        _ = copy.index
+
+
+def test_header_without_rows_is_refused(copy):
+    path = copy.root / RATINGS
+    path.write_text(path.read_text("utf-8-sig").splitlines()[0] + "\n")
+    with pytest.raises(FileError, match="no rows"):
+        _ = copy.index
+
+
+def test_concepts_are_those_of_the_soundtracks_rows(rated):
+    index = rated.index
+    assert index.concepts == CONCEPTS
+    table = (rated.root / "metadata_annotations" / "annotations.csv").read_text().splitlines()
+    wanted = [[float(x) / 10 for x in line.split(",")[1:]] for line in table[2::2]]
+    assert np.allclose(index.concept_labels, wanted)
+
+
+def test_annotations_are_found_where_the_archive_put_them(rated):
+    folder = rated.root / "metadata_annotations"
+    (folder / "inner").mkdir()
+    for name in ("metadata.csv", "annotations.csv"):
+        (folder / name).rename(folder / "inner" / name)
+    assert rated.index.concept_labels is not None
+
+
+def test_without_annotations_the_mend_is_named(copy):
+    with pytest.raises(DataError, match="tenuto data download midlevel"):
+        _ = Midlevel(copy.root).index
+
+
+@pytest.mark.parametrize(
+    ("name", "old", "new", "message"),
+    [
+        ("annotations.csv", "\n2,", "\n77,", "row 2: song id"),
+        ("metadata.csv", "4;soundtracks;2", "4;soundtracks;9", "row 2: ID at file source"),
+        ("metadata.csv", "4;soundtracks;2", "4;deam;2", "has 11 rows"),
+        ("metadata.csv", "Source", "Origin", "no column Source"),
+        ("metadata.csv", ";", ",", "separated by ',', wanted ';'"),
+        ("annotations.csv", "atonality", "tonality", "no column atonality"),
+    ],
+)
+def test_files_that_disagree_are_refused(rated, name, old, new, message):
+    path = rated.root / "metadata_annotations" / name
+    edit(path, old, new, -1 if old == ";" else 1)
+    with pytest.raises((DataError, FileError), match=message):
+        _ = rated.index
+
+
+def test_concept_outside_the_scale_is_refused(rated):
+    path = rated.root / "metadata_annotations" / "annotations.csv"
+    line = path.read_text().splitlines()[2]
+    edit(path, line, ",".join([line.split(",")[0], "11", *line.split(",")[2:]]))
+    with pytest.raises(DataError, match="melody of clip 2 is 11"):
+        _ = rated.index

@@ -1,0 +1,38 @@
+"""Weights of the golden networks, made the way REFERENCE section 11 says."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import torch
+
+CLIPS = ("001", "026", "057")
+
+
+def reference_state(shared: Path, name: str) -> dict[str, torch.Tensor]:
+    """State dictionary in the released naming, drawn from a fresh RandomState(0)."""
+    random = np.random.RandomState(0)  # noqa: NPY002  (the golden weights were drawn with it)
+    state = {}
+    for key, shape in json.loads((shared / "golden" / "models" / f"state_dict_{name}.json").read_text()):
+        if key.endswith("num_batches_tracked"):
+            state[key] = torch.tensor(0)
+            continue
+        draw = random.standard_normal(shape)
+        if key.endswith("running_var"):
+            draw = 1 + 0.1 * np.abs(draw)
+        elif key.endswith(("running_mean", "bias")):
+            draw = 0.05 * draw
+        elif draw.ndim == 1:
+            draw = 1 + 0.1 * draw
+        else:
+            draw = draw * np.sqrt(2 / draw[0].size)
+        state[key] = torch.from_numpy(np.asarray(draw, np.float32))
+    return state
+
+
+def reference_inputs(shared: Path) -> torch.Tensor:
+    """(3, 1, 313, 149): first 313 frames of three clips, normalised as the golden outputs were."""
+    clips = [np.load(shared / "golden" / "frontend" / f"{clip}.npz")["spectrogram"][:313] for clip in CLIPS]
+    return torch.from_numpy((np.stack(clips)[:, None] - 0.35) / 0.4)

@@ -1,0 +1,149 @@
+"""Checkpoints rebuild themselves, refuse what is damaged or foreign, and predict from audio alone."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+
+import tenuto
+from tenuto.data.excerpts import Normalisation
+from tenuto.data.soundtracks import EMOTIONS
+from tenuto.errors import AudioError, CheckpointError
+from tenuto.files import read_safetensors, write_safetensors
+from tenuto.models import build, checkpoint
+
+
+@pytest.fixture
+def recogniser():
+    torch.manual_seed(0)
+    network = build("A2M2E", emotions=2, concepts=3, width=0.125).eval()
+    names = ("valence", "arousal"), ("one", "two", "three")
+    return checkpoint.Recogniser(network, "A2M2E", *names, Normalisation(0.4, 0.42), "f" * 64, 0.125)
+
+
+@pytest.fixture
+def saved(recogniser, tmp_path):
+    checkpoint.save(tmp_path / "run" / checkpoint.CHECKPOINT, recogniser, {"epoch": 7})
+    return tmp_path / "run"
+
+
+@pytest.fixture
+def song(tmp_path):
+    path = tmp_path / "song.wav"
+    time = np.arange(25 * 22050) / 22050
+    soundfile.write(path, 0.5 * np.sin(2 * np.pi * (200 + 20 * time) * time), 22050)
+    return path
+
+
+def test_a_loaded_checkpoint_predicts_what_was_saved(recogniser, saved):
+    loaded = tenuto.load(saved)
+    inputs = torch.randn(2, 1, 313, 149)
+    for ours, theirs in zip(loaded(inputs), recogniser(inputs), strict=True):
+        assert torch.equal(ours, theirs)
+    assert (loaded.system, loaded.emotions, loaded.concepts) == ("A2M2E", *(recogniser.emotions, recogniser.concepts))
+    assert loaded.normalisation == recogniser.normalisation
+    assert not loaded.network.training
+
+
+def test_predict_names_emotions_and_concepts(saved, song):
+    profile = tenuto.load(saved / checkpoint.CHECKPOINT).predict(song)
+    assert list(profile.emotions) == ["valence", "arousal"]
+    assert list(profile.concepts) == ["one", "two", "three"]
+
+
+def test_predict_takes_a_waveform_or_its_file(saved, song):
+    loaded = tenuto.load(saved)
+    waveform = tenuto.audio.load_audio(song)
+    assert loaded.predict(waveform) == loaded.predict(song)
+
+
+def test_predict_is_the_mean_over_windows(saved, song):
+    loaded = tenuto.load(saved)
+    spectrogram = tenuto.audio.LogSpectrogram()(torch.from_numpy(tenuto.audio.load_audio(song))).numpy()
+    starts = checkpoint.window_starts(len(spectrogram))
+    assert len(starts) == 3
+    windows = np.stack([loaded.normalisation(spectrogram[start : start + 313]) for start in starts])[:, None]
+    with torch.no_grad():
+        wanted = loaded(torch.from_numpy(windows)).emotions.mean(0)
+    assert list(loaded.predict(song).emotions.values()) == pytest.approx(wanted.tolist(), abs=1e-6)
+
+
+def test_a_short_recording_is_continued_with_its_beginning(saved):
+    waveform = np.random.default_rng(0).uniform(-1, 1, 40_000).astype(np.float32)
+    assert np.isfinite(list(tenuto.load(saved).predict(waveform).emotions.values())).all()
+
+
+@pytest.mark.parametrize(("frames", "starts"), [(1, [0]), (313, [0]), (314, [0, 1]), (626, [0, 313]), (700, [0, 193, 387])])
+def test_windows_cover_everything(frames, starts):
+    assert checkpoint.window_starts(frames) == starts
+
+
+def test_predict_refuses_silence(saved, tmp_path):
+    soundfile.write(tmp_path / "silent.wav", np.zeros(22050), 22050)
+    with pytest.raises(AudioError, match="silent"):
+        tenuto.load(saved).predict(tmp_path / "silent.wav")
+
+
+def test_missing_checkpoint_is_named(tmp_path):
+    with pytest.raises(CheckpointError, match="no such checkpoint"):
+        tenuto.load(tmp_path)
+
+
+@pytest.mark.parametrize("share", [0.0, 0.001, 0.5, 0.999])
+def test_truncated_checkpoint_is_refused(saved, share):
+    path = saved / checkpoint.CHECKPOINT
+    content = path.read_bytes()
+    path.write_bytes(content[: int(len(content) * share)])
+    with pytest.raises(CheckpointError, match="damaged"):
+        tenuto.load(saved)
+
+
+def test_foreign_safetensors_is_refused(tmp_path):
+    path = write_safetensors(tmp_path / "foreign.safetensors", {"w": np.zeros(3)}, {})
+    with pytest.raises(CheckpointError, match="not a Tenuto checkpoint"):
+        tenuto.load(path)
+
+
+@pytest.mark.parametrize(
+    ("key", "value"), [("format", "tenuto-checkpoint-9"), ("spectrogram", {"sample_rate": 16000}), ("width", 0.25)]
+)
+def test_changed_metadata_is_refused(saved, key, value):
+    path = saved / checkpoint.CHECKPOINT
+    arrays, metadata = read_safetensors(path)
+    about = {**json.loads(metadata["tenuto"]), key: value}
+    write_safetensors(path, arrays, {"tenuto": json.dumps(about)})
+    with pytest.raises(CheckpointError, match="not a Tenuto checkpoint"):
+        tenuto.load(path)
+
+
+def test_import_makes_a_run_that_predicts(tmp_path, song):
+    path = tmp_path / "released.pt"
+    torch.save(_released(build("A2M2E")), path)
+    folder = checkpoint.import_run(path, "A2B2E", 21, tmp_path / "runs")
+    assert folder.name == "A2B2E-21-imported"
+    profile = tenuto.load(folder).predict(song)
+    assert tuple(profile.emotions) == EMOTIONS
+    assert tuple(profile.concepts)[0] == "unit_1"
+
+
+def test_import_refuses_another_system(tmp_path):
+    path = tmp_path / "released.pt"
+    torch.save(_released(build("A2M2E")), path)
+    with pytest.raises(CheckpointError, match="Name its system"):
+        checkpoint.import_run(path, "A2E", 21, tmp_path / "runs")
+
+
+def _released(network):
+    names = ("1", "2", "3", "4", "5", "6", "7", "7b", "11")
+    state = {}
+    for key, value in network.state_dict().items():
+        if key.startswith("backbone"):
+            _, _, place, *rest = key.split(".")
+            key = ".".join(("preconcept_model", f"conv{names[int(place)]}", *rest))
+        key = key.replace("head.concepts", "fc_ml").replace("head.emotions", "fc_ml2emo")
+        state[key] = value
+    return state
