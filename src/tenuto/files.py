@@ -118,13 +118,12 @@ def read_csv(
     """
     content = read_text(path)
     header = next(csv.reader(io.StringIO(content), delimiter=separator), [])
-    if len(header) < 2 and len(columns) > 1:
-        found = next((mark for mark in ",;\t" if mark != separator and mark in content[:1000]), None)
-        came = f"'{found}'" if found else "something else"
-        raise FileError(f"{path}: columns are separated by {came}, wanted '{separator}'. Save it with '{separator}'.")
+    other = next((mark for mark in ",;\t" if mark != separator and mark in content[:1000]), None)
+    if len(header) == 1 and len(columns) > 1 and other:
+        raise FileError(f"{path}: columns are separated by '{other}', wanted '{separator}'. Save it with '{separator}'.")
     missing = [name for name in columns if name not in header]
     if missing:
-        raise FileError(f"{path}: no column {', '.join(missing)}. It has: {', '.join(header)}.")
+        raise FileError(f"{path}: no column {', '.join(missing)}. It has: {', '.join(header) or 'nothing'}.")
     try:
         table = pd.read_csv(
             io.StringIO(content),
@@ -144,7 +143,7 @@ def write_safetensors(path: str | Path, arrays: Mapping[str, Array], metadata: M
     """Write named arrays and text metadata atomically as safetensors (no pickle)."""
     from safetensors.numpy import save
 
-    return write_bytes(path, save({k: np.ascontiguousarray(v) for k, v in arrays.items()}, dict(metadata)))
+    return write_bytes(path, save({k: np.asarray(v, order="C") for k, v in arrays.items()}, dict(metadata)))
 
 
 def read_safetensors(path: str | Path) -> tuple[dict[str, Array], dict[str, str]]:

@@ -14,27 +14,33 @@ from tenuto.cli.common import notes, out
 from tenuto.errors import ConfigError
 
 app = typer.Typer(
-    help="The SMC 2025 paper's tables and figures, from the released logs (--logs) or from own runs (--study).",
+    help="The SMC 2025 paper's tables and figures, from the released logs (--logs) or own runs (--study).",
     no_args_is_help=True,
 )
 
 Logs = Annotated[
-    Path | None, typer.Option("--logs", help="Folder of released logs, or a clone of the released repository.")
+    Path | None,
+    typer.Option("--logs", help="Folder of released logs, or a clone of the released repository."),
 ]
 RunsFile = Annotated[
-    Path | None, typer.Option("--runs", help="CSV folder,system,seed of logs other than the 50 released ones.")
+    Path | None,
+    typer.Option("--runs", help="CSV folder,system,seed of logs other than the 50 released ones."),
 ]
 Study = Annotated[Path | None, typer.Option("--study", help="Folder of a study of Tenuto's, or of its runs.")]
 ProtocolName = Annotated[
     str | None,
-    typer.Option("--protocol", help="With --study: whose rows.", show_default="the released one, where it is unique"),
+    typer.Option(
+        "--protocol", help="With --study: whose rows.", show_default="the released one, where it is unique"
+    ),
 ]
 Out = Annotated[Path, typer.Option("--out", help="Folder for the files.")]
 Seed = Annotated[
-    int | None, typer.Option("--seed", help="Whose predictions Figure 4 shows.", show_default="21, or the smallest")
+    int | None,
+    typer.Option("--seed", help="Whose predictions Figure 4 shows.", show_default="21, or the smallest"),
 ]
 Emotions = Annotated[
-    str | None, typer.Option("--emotions", help="Rows of Figure 4, comma-separated.", show_default="tension,tender")
+    str | None,
+    typer.Option("--emotions", help="Rows of Figure 4, comma-separated.", show_default="tension,tender"),
 ]
 HERE = Path("paper")
 
@@ -48,7 +54,9 @@ def _rows(logs: Path | None, runs: Path | None, study: Path | None, protocol: st
     if study is None and protocol is not None:
         raise ConfigError("--protocol belongs to --study; released logs hold one protocol. Leave it out.")
     if logs is None and runs is not None:
-        raise ConfigError("--runs belongs to --logs; own runs say themselves which system they are. Leave it out.")
+        raise ConfigError(
+            "--runs belongs to --logs; own runs say themselves which system they are. Leave it out."
+        )
     return read_logs(logs, runs) if logs is not None else read_study(study or Path(), protocol)
 
 

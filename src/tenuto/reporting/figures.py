@@ -1,4 +1,4 @@
-"""The figures of the SMC 2025 study, in one style. Colours are those of Okabe and Ito, told apart by every eye."""
+"""The figures of the SMC 2025 study, in one style; colours of Okabe and Ito, told apart by every eye."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 Values = NDArray[np.float64]
 
 BLUE, VERMILLION, GREEN, GREY, INK = "#0072B2", "#D55E00", "#009E73", "#999999", "#222222"
-STYLE: dict[str, Any] = {
+STYLE: dict[Any, Any] = {
     "font.family": "DejaVu Sans",
     "font.size": 9,
     "axes.titlesize": 10,
@@ -56,7 +56,7 @@ CORNERS = ((1.0, 1.0), (1.0, 0.0), (0.0, 1.0), (0.0, 0.0))
 
 
 def save(figure: Figure, stem: Path) -> dict[str, Path]:
-    """Write ``<stem>.png`` and ``.pdf`` atomically; the same figure gives the same bytes (no date). Name -> path."""
+    """Write ``<stem>.png`` and ``.pdf`` atomically, without a date: same figure, same bytes. Name -> path."""
     from matplotlib import rc_context
 
     written = {}
@@ -77,10 +77,10 @@ def _colour(system: str) -> str:
 
 
 def figure3(differences: pd.DataFrame) -> Figure:
-    """Box plot per system of MAE after minus MAE before the attack, one value per seed (the study's Figure 3).
+    """The study's Figure 3: per system a box plot of MAE after minus MAE before the attack, a value per seed.
 
-    Boxes reach from the first to the third quartile, whiskers to the last value within 1.5 times that distance;
-    every seed is a dot. The axis is broken only where an outlier would press the boxes flat.
+    Boxes reach from the first to the third quartile, whiskers to the last value within 1.5 times that
+    distance; every seed is a dot. The axis is broken only where an outlier would press the boxes flat.
 
     Args:
         differences: Columns ``system seed difference``.
@@ -95,7 +95,9 @@ def figure3(differences: pd.DataFrame) -> Figure:
     order = [name for name in FIGURE_3_ORDER if name in there] + sorted(there.keys() - set(FIGURE_3_ORDER))
     if not order:
         raise DataError("Figure 3 has no runs to show; attack some runs first.")
-    values = [differences.loc[differences["system"] == name, "difference"].to_numpy(np.float64) for name in order]
+    values = [
+        differences.loc[differences["system"] == name, "difference"].to_numpy(np.float64) for name in order
+    ]
     gap = break_between(values)
     with rc_context(STYLE):
         figure = Figure(figsize=(6.4, 4.4), layout="constrained")
@@ -105,7 +107,7 @@ def figure3(differences: pd.DataFrame) -> Figure:
                 _distribution(axes, position, sample, _colour(name))
         panels[-1].set_xticks(range(len(order)), order)
         panels[-1].set_xlim(-0.6, len(order) - 0.4)
-        panels[0].set_title("Error added by the attack, one dot per seed")
+        panels[0].set_title("Error added by the attack: one dot per seed, bar at the median")
         figure.supylabel("ΔMAE (after − before)", fontsize=10)
     return figure
 
@@ -115,7 +117,11 @@ def break_between(values: Sequence[Values]) -> tuple[float, float] | None:
     tops, outliers = [], []
     for sample in values:
         low, high = np.percentile(sample, [25, 75])
-        outer = sample > high + WHISKER * (high - low) if len(sample) >= FEWEST_FOR_BOX else np.zeros(len(sample), bool)
+        outer = (
+            sample > high + WHISKER * (high - low)
+            if len(sample) >= FEWEST_FOR_BOX
+            else np.zeros(len(sample), bool)
+        )
         tops.append(sample[~outer].max())
         outliers.extend(sample[outer])
     top = max(tops)
@@ -152,7 +158,13 @@ def _panels(figure: Figure, values: Sequence[Values], gap: tuple[float, float] |
     panels[0].spines["bottom"].set_visible(False)
     panels[0].tick_params(bottom=False, labelbottom=False)
     panels[1].spines["top"].set_visible(False)
-    slash = {"marker": [(-1, -0.6), (1, 0.6)], "markersize": 9, "linestyle": "none", "color": INK, "clip_on": False}
+    slash: dict[str, Any] = {
+        "marker": [(-1, -0.6), (1, 0.6)],
+        "markersize": 9,
+        "linestyle": "none",
+        "color": INK,
+        "clip_on": False,
+    }
     panels[0].plot([0, 1], [0, 0], transform=panels[0].transAxes, **slash)
     panels[1].plot([0, 1], [1, 1], transform=panels[1].transAxes, **slash)
     return panels
@@ -176,10 +188,11 @@ def _distribution(axes: Axes, position: int, sample: Values, colour: str) -> Non
         )
     else:
         axes.hlines(np.median(sample), position - 0.3, position + 0.3, color=INK, linewidth=2.0)
-    # a fixed zigzag keeps equal values apart and the figure the same on every call
-    shift = 0.09 * (np.arange(len(sample)) % 3 - 1)
+    # by rank: keeps close values apart, and the figure the same on every call
+    rank = np.argsort(np.argsort(sample))
+    shift = rank % 3 - 1 if len(sample) >= FEWEST_FOR_BOX else rank - (len(sample) - 1) / 2
     axes.plot(
-        position + shift[np.argsort(np.argsort(sample))],
+        position + 0.09 * shift,
         sample,
         linestyle="none",
         marker="o",
@@ -197,10 +210,11 @@ def figure4(
     emotions: Sequence[str] = ("tension", "tender"),
     systems: Sequence[str] = ("A2B2E", "A2M2E", "aA2B2E"),
 ) -> Figure:
-    """Predictions over annotations of one seed, systems in columns and emotions in rows (the study's Figure 4).
+    """The study's Figure 4: predictions over annotations of one seed, systems in columns, emotions in rows.
 
-    Blue crosses are clean predictions, vermillion circles attacked ones (the last iterate), the dashed line is a
-    perfect prediction, the inset shows the clean points alone. The y axis is shared, so that systems compare.
+    Blue crosses are clean predictions, vermillion circles attacked ones (the last iterate), the dashed line
+    is a perfect prediction, the inset shows the clean points alone. The y axis is shared, so that systems
+    compare.
 
     Raises:
         DataError: None of these systems has rows of this seed.
@@ -211,7 +225,9 @@ def figure4(
     chosen = rows[rows["seed"] == seed]
     shown = [name for name in systems if (chosen["system"] == name).any()]
     if not shown:
-        raise DataError(f"Figure 4 has no rows of {', '.join(systems)} with seed {seed}; choose another seed.")
+        raise DataError(
+            f"Figure 4 has no rows of {', '.join(systems)} with seed {seed}; choose another seed."
+        )
     grid = [[_points(chosen[chosen["system"] == name], emotion) for name in shown] for emotion in emotions]
     points = [panel for line in grid for panel in line]
     across, up, corner = _frame(points)
@@ -224,14 +240,17 @@ def figure4(
                 _panel(axes, panel, across, up)
                 _inset(axes, panel, corner)
                 axes.set_title(f"{name}: {emotion}")
-        figure.supxlabel("Annotation", fontsize=10)
-        figure.supylabel("Prediction", fontsize=10)
+        for axes in panels[-1]:
+            axes.set_xlabel("Annotation")
+        for axes in panels[:, 0]:
+            axes.set_ylabel("Prediction")
         handles, labels = panels[0][0].get_legend_handles_labels()
         figure.legend(handles, labels, loc="outside upper center", ncols=3, frameon=False)
-        note = f"Seed {seed}, one point per test clip. Attacked: prediction of the last iterate. Inset: clean points."
-        footer = 0.2 / size[1]
-        figure.get_layout_engine().set(rect=(0, footer, 1, 1 - footer))
-        figure.text(0.5, 0.15 * footer, note, ha="center", fontsize=7, color=INK, in_layout=False)
+        figure.supxlabel(
+            f"Seed {seed}, one point per test clip. Attacked: prediction of the last iterate. "
+            "Inset: clean points.",
+            fontsize=7,
+        )
     return figure
 
 
@@ -245,7 +264,7 @@ Limits = tuple[float, float]
 
 
 def _frame(points: Sequence[tuple[Values, Values, Values]]) -> tuple[Limits, Limits, tuple[float, float]]:
-    """Limits shared by all panels, and a corner of them that holds no point: the y axis grows until there is one."""
+    """Limits shared by all panels, and a corner free of points: the y axis grows until there is one."""
     labels = np.concatenate([label for label, _, _ in points])
     predictions = np.concatenate([values for _, *pair in points for values in pair])
     across = (min(0.0, float(labels.min())) - 0.05, max(1.0, float(labels.max())) + 0.05)
@@ -280,7 +299,9 @@ def _panel(axes: Axes, points: tuple[Values, Values, Values], across: Limits, up
     label, clean, attacked = points
     axes.plot(label, clean, "x", color=BLUE, markersize=4.5, zorder=3, label="clean")
     axes.plot(label, attacked, "o", color=VERMILLION, markersize=5.5, fillstyle="none", label="attacked")
-    axes.plot([0, 1], [0, 1], color=GREEN, linestyle="--", linewidth=1.2, zorder=1, label="perfect prediction")
+    axes.plot(
+        [0, 1], [0, 1], color=GREEN, linestyle="--", linewidth=1.2, zorder=1, label="perfect prediction"
+    )
     axes.set_xlim(*across)
     axes.set_ylim(*up)
 

@@ -1,8 +1,9 @@
-"""Tables and figures of the SMC 2025 study from rows, whoever made them: the released logs or Tenuto's own runs.
+"""The SMC 2025 study's tables and figures from rows, be they of the released logs or of own runs.
 
-How each number is formed follows the study's analysis (its Table 1, Figures 3 and 4, and the two t-tests). Clean
-values belong to the clean test clips, attacked ones to the last iterate the attack evaluated. What the study printed
-stands beside ours in columns named ``print``; four of its cells differ from its own logs by 0.01.
+How each number is formed follows the study's analysis (its Table 1, Figures 3 and 4, and the two t-tests).
+Clean values belong to the clean test clips, attacked ones to the last iterate the attack evaluated. What the
+study printed stands beside ours in columns named ``print``; four of its cells differ from its own logs by
+0.01.
 """
 
 from __future__ import annotations
@@ -61,14 +62,18 @@ def selection(rows: pd.DataFrame) -> pd.DataFrame:
         raise DataError("the rows hold no test clips; attack the test split first.")
     attacks = chosen[TEST_IDENTITY].drop_duplicates()
     if len(attacks) > 1:
-        listed = "; ".join(" ".join(str(value) for value in attack) for attack in attacks.itertuples(index=False))
+        listed = "; ".join(
+            " ".join(str(value) for value in attack) for attack in attacks.itertuples(index=False)
+        )
         raise DataError(f"the rows hold {len(attacks)} attacks ({listed}); select the rows of one.")
     named = chosen[["system", "seed", "run"]].drop_duplicates()
     twice = named[named.duplicated(["system", "seed"])]
     if not twice.empty:
         system, seed = twice.iloc[0]["system"], twice.iloc[0]["seed"]
         runs = named[(named["system"] == system) & (named["seed"] == seed)]["run"]
-        raise DataError(f"{system} with seed {seed} has {len(runs)} runs ({', '.join(runs)}); keep one of them.")
+        raise DataError(
+            f"{system} with seed {seed} has {len(runs)} runs ({', '.join(runs)}); keep one of them."
+        )
     return chosen
 
 
@@ -79,11 +84,11 @@ def systems(rows: pd.DataFrame) -> list[str]:
 
 
 def run_metrics(rows: pd.DataFrame) -> pd.DataFrame:
-    """One line per run: its metrics before and after the attack, and means, medians, deviations (n) over clips.
+    """One line per run: metrics before and after the attack; means, medians, deviations (n) over clips.
 
-    Columns are those of the released analysis: ``folder`` (the run), ``system``, ``seed``, then ``clean_`` and
-    ``adversarial_`` ``corr_avg r2 rmse mse mae``, then ``_mean _median _std`` of ``db``, ``norm`` (L2 norm of the
-    stored perturbation; NaN where an attack stores none) and ``iterations``.
+    Columns are those of the released analysis: ``folder`` (the run), ``system``, ``seed``, then ``clean_``
+    and ``adversarial_`` ``corr_avg r2 rmse mse mae``, then ``_mean _median _std`` of ``db``, ``norm`` (L2
+    norm of the stored perturbation; NaN where an attack stores none) and ``iterations``.
     """
     chosen = selection(rows)
     lines = []
@@ -134,7 +139,16 @@ def table1(rows: pd.DataFrame) -> pd.DataFrame:
     table = pd.DataFrame(lines)
     table["seeds"] = table["seeds"].astype("Int64")
     return table.reindex(
-        columns=["group", "system", "seeds", "correlation_mean", "correlation_std", "mae_mean", "mae_std", *printed]
+        columns=[
+            "group",
+            "system",
+            "seeds",
+            "correlation_mean",
+            "correlation_std",
+            "mae_mean",
+            "mae_std",
+            *printed,
+        ]
     )
 
 
@@ -153,7 +167,7 @@ def difference(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def clip_errors(rows: pd.DataFrame, low: float = -np.inf, high: float = np.inf) -> pd.DataFrame:
-    """MAE of each clip after the attack: ``system seed clip error``, predictions clipped to [low, high] first."""
+    """``system seed clip error``: MAE of a clip after the attack, predictions clipped to [low, high]."""
     chosen = selection(rows)
     prediction = np.clip(results.values(chosen, "adversarial"), low, high)
     error = np.abs(prediction - results.values(chosen, "label")).mean(axis=1)
@@ -163,7 +177,7 @@ def clip_errors(rows: pd.DataFrame, low: float = -np.inf, high: float = np.inf) 
 def pairs(
     errors: pd.DataFrame, first: str, second: str, unit: str = "clip x seed"
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Errors of two systems in the same order: pairs of one clip and seed, or (``unit="seed"``) means per seed.
+    """Errors of two systems, paired by clip and seed, or (``unit="seed"``) means per seed, paired by seed.
 
     Pairs that only one of the two systems has are left out.
     """
@@ -181,8 +195,8 @@ def significance(rows: pd.DataFrame) -> pd.DataFrame:
     independent. From three seeds on, the test over seeds (each the mean over its clips) stands below.
 
     Returns:
-        ``comparison unit n degrees_of_freedom t p print_t print_p``. Comparisons whose systems share no pair, and
-        tests that are undefined, are left out; `remarks` names them.
+        ``comparison unit n degrees_of_freedom t p print_t print_p``. Comparisons whose systems share no pair,
+        and tests that are undefined, are left out; `remarks` names them.
     """
     errors = clip_errors(rows)
     lines = []
@@ -193,19 +207,32 @@ def significance(rows: pd.DataFrame) -> pd.DataFrame:
                 continue
             test = paired_t_test(a, b)
             print_t, print_p = PRINTED_TESTS[first] if unit != "seed" else (np.nan, np.nan)
-            lines.append((f"{first} against {second}", unit, test.n, test.degrees_of_freedom, test.t, test.p, print_t, print_p))
+            lines.append(
+                (
+                    f"{first} against {second}",
+                    unit,
+                    test.n,
+                    test.degrees_of_freedom,
+                    test.t,
+                    test.p,
+                    print_t,
+                    print_p,
+                )
+            )
     return pd.DataFrame(
         lines, columns=["comparison", "unit", "n", "degrees_of_freedom", "t", "p", "print_t", "print_p"]
     )
 
 
 def figure4_seed(rows: pd.DataFrame, seed: int | None = None) -> int:
-    """The seed asked for, or the study's, or the smallest there is. Raises `ConfigError` for one without rows."""
+    """The seed asked for, the study's, or the smallest there is. Raises `ConfigError` if it has no rows."""
     there = sorted({int(value) for value in rows["seed"]})
     if seed is None:
         return FIGURE_4_SEED if FIGURE_4_SEED in there else there[0]
     if seed not in there:
-        raise ConfigError(f"no run has seed {seed}; there is {', '.join(map(str, there))}. Choose one with --seed.")
+        raise ConfigError(
+            f"no run has seed {seed}; there is {', '.join(map(str, there))}. Choose one with --seed."
+        )
     return seed
 
 
@@ -227,13 +254,13 @@ def figure4_emotions(rows: pd.DataFrame) -> tuple[str, ...]:
 
 
 def figure4_systems(rows: pd.DataFrame, seed: int) -> list[str]:
-    """The study's three systems as far as this seed has them; where it has none of them, its first three systems."""
+    """The study's three systems as far as this seed has them; where it has none, its own first three."""
     there = systems(rows[rows["seed"] == seed])
     return [name for name in FIGURE_4_SYSTEMS if name in there] or there[:3]
 
 
 def remarks(rows: pd.DataFrame, seed: int | None = None) -> list[str]:
-    """What these rows lack for the study's tables and figures, a sentence each; nothing for the released logs."""
+    """What these rows lack for the study's tables and figures, a sentence each; the released logs lack none."""
     chosen, said = selection(rows), []
     there = systems(chosen)
     if absent := [name for name in SYSTEMS if name not in there]:
@@ -248,20 +275,26 @@ def remarks(rows: pd.DataFrame, seed: int | None = None) -> list[str]:
     if shown := figure4_systems(chosen, used):
         absent = [name for name in FIGURE_4_SYSTEMS if name not in shown]
         if absent:
-            said.append(f"Figure 4 shows {', '.join(shown)}: no rows of {', '.join(absent)} with seed {used}.")
+            said.append(
+                f"Figure 4 shows {', '.join(shown)}: no rows of {', '.join(absent)} with seed {used}."
+            )
     return said
 
 
 def write_table1(rows: pd.DataFrame, out: Path) -> dict[str, Path]:
     """``table1.csv`` (full digits), ``.md`` and ``.tex`` (as printed)."""
     table = table1(rows)
-    return tables.write(out / "table1", table, tables.show_table1(table), tables.caption_table1(selection(rows)))
+    return tables.write(
+        out / "table1", table, tables.show_table1(table), tables.caption_table1(selection(rows))
+    )
 
 
 def write_significance(rows: pd.DataFrame, out: Path) -> dict[str, Path]:
     """``significance.csv`` (full digits), ``.md`` and ``.tex``."""
     table = significance(rows)
-    return tables.write(out / "significance", table, tables.show_significance(table), tables.CAPTION_SIGNIFICANCE)
+    return tables.write(
+        out / "significance", table, tables.show_significance(table), tables.CAPTION_SIGNIFICANCE
+    )
 
 
 def write_figure3(rows: pd.DataFrame, out: Path) -> dict[str, Path]:
@@ -291,8 +324,8 @@ def write_all(
         emotions: What Figure 4 shows; by default tension and tender, or the first two a data set has.
 
     Returns:
-        File name -> path: ``metrics.csv``; ``table1`` and ``significance`` as CSV, Markdown, LaTeX; both figures as
-        PNG and PDF.
+        File name -> path: ``metrics.csv``; ``table1`` and ``significance`` as CSV, Markdown, LaTeX; both
+        figures as PNG and PDF.
 
     Raises:
         DataError: See `selection`.

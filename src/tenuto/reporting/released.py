@@ -1,9 +1,10 @@
 """Rows from attack logs: those the study released, and those of Tenuto's own runs.
 
-A released log folder holds ``hparams.yaml`` and a ``log.csv`` with the columns `COLUMNS`, one line per clip, arrays as
-NumPy prints them. ``norm`` and ``db`` there belong to the stored perturbation, ``new-pred`` to the last iterate, which
-is another input: rows read from such a log therefore have no ``l2`` and no ``linf``, but ``stored_l2``, ``db`` and
-``threshold``. The format does not name the part of the split; its clips are taken for test clips.
+A released log folder holds ``hparams.yaml`` and a ``log.csv`` with the columns `COLUMNS`, one line per clip,
+arrays as NumPy prints them. ``norm`` and ``db`` there belong to the stored perturbation, ``new-pred`` to the
+last iterate, which is another input: rows read from such a log therefore have no ``l2`` and no ``linf``, but
+``stored_l2``, ``db`` and ``threshold``. The format does not name the part of the split; its clips are taken
+for test clips.
 """
 
 from __future__ import annotations
@@ -59,7 +60,7 @@ _FLOAT = re.compile(r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?")
 
 
 def read_logs(folder: str | Path, runs_file: str | Path | None = None) -> pd.DataFrame:
-    """Rows of all released logs below a folder, at any depth: the logs themselves or a clone of their repository.
+    """Rows of all released logs below a folder, at any depth: the logs alone or a clone of the repository.
 
     Args:
         folder: Where to look for log folders.
@@ -81,10 +82,8 @@ def read_logs(folder: str | Path, runs_file: str | Path | None = None) -> pd.Dat
         raise FileError(
             f"{folder}: {len(absent)} of {len(table)} logs are missing ({_few(absent)}). Fetch them{hint}."
         )
-    rows = [
-        _read_log(found[run.folder], str(run.folder), str(run.system), int(run.seed))  # type: ignore[arg-type]
-        for run in table.itertuples()
-    ]
+    runs = zip(table["folder"], table["system"], table["seed"], strict=True)
+    rows = [_read_log(found[name], name, system, int(seed)) for name, system, seed in runs]
     return results.validate(pd.concat(rows, ignore_index=True), str(folder))
 
 
@@ -103,7 +102,9 @@ def _runs(runs_file: str | Path | None) -> pd.DataFrame:
             return read_csv(path, text=("folder", "system"))
     table = read_csv(runs_file, columns=("folder", "system", "seed"), text=("folder", "system"))
     if not pd.api.types.is_integer_dtype(table["seed"]):
-        raise FileError(f"{runs_file}: the column seed holds something that is no whole number. Mend that line.")
+        raise FileError(
+            f"{runs_file}: the column seed holds something that is no whole number. Mend that line."
+        )
     for columns in (["folder"], ["system", "seed"]):
         twice = table[table.duplicated(columns)]
         if not twice.empty:
@@ -113,16 +114,20 @@ def _runs(runs_file: str | Path | None) -> pd.DataFrame:
 
 
 def _log_folders(folder: Path, known: set[str]) -> dict[str, Path]:
-    """Folder name -> folder, of every log below; logs of another kind are passed over unless they are known."""
+    """Folder name -> folder of every log below; logs of another kind are passed over unless known."""
     if not folder.is_dir():
-        raise FileError(f"{folder}: no such folder. Name the folder of the logs, or a clone of their repository.")
+        raise FileError(
+            f"{folder}: no such folder. Name the folder of the logs, or a clone of their repository."
+        )
     found: dict[str, Path] = {}
     for log in sorted(folder.resolve().rglob("log.csv")):
         name = log.parent.name
         if name not in known and not read_bytes(log).startswith(",".join(COLUMNS[:3]).encode()):
             continue
         if name in found:
-            raise FileError(f"{log.parent}: the same log also lies in {found[name].parent}. Keep one of the two.")
+            raise FileError(
+                f"{log.parent}: the same log also lies in {found[name].parent}. Keep one of the two."
+            )
         found[name] = log.parent
     return found
 
@@ -170,13 +175,17 @@ def _settings(path: Path) -> dict[str, Any]:
     if missing:
         raise FileError(f"{path}: no {', '.join(missing)}. Fetch the log again.")
     if settings["conv_method"] not in OBJECTIVES:
-        raise FileError(f"{path}: conv_method is {settings['conv_method']}, wanted {' or '.join(OBJECTIVES)}.")
+        raise FileError(
+            f"{path}: conv_method is {settings['conv_method']}, wanted {' or '.join(OBJECTIVES)}."
+        )
     return dict(settings)
 
 
 def _protocol(settings: Mapping[str, Any]) -> str:
     """The protocol's name, with every setting in which this log deviates from what was published."""
-    changes = [f"{name}={settings[key]}" for name, (key, value) in PUBLISHED.items() if settings[key] != value]
+    changes = [
+        f"{name}={settings[key]}" for name, (key, value) in PUBLISHED.items() if settings[key] != value
+    ]
     return "+".join([PROTOCOL, *changes])
 
 
@@ -184,7 +193,9 @@ def _numbers(log: pd.DataFrame, column: str, path: Path) -> NDArray[Any]:
     """A column of finite numbers."""
     values = log[column]
     if not pd.api.types.is_numeric_dtype(values) or not np.isfinite(values).all():
-        raise FileError(f"{path}: the column {column} holds something that is no number. Fetch the log again.")
+        raise FileError(
+            f"{path}: the column {column} holds something that is no number. Fetch the log again."
+        )
     return values.to_numpy()
 
 
@@ -198,7 +209,9 @@ def _clip(printed: str, path: Path) -> str:
     """``['146.mp3.spec']`` -> ``146``."""
     match = re.fullmatch(r"\[(['\"])(.+)\1\]", printed)
     if match is None:
-        raise FileError(f"{path}: file is {printed!r}, wanted a name as in ['146.mp3.spec']. Fetch the log again.")
+        raise FileError(
+            f"{path}: file is {printed!r}, wanted a name as in ['146.mp3.spec']. Fetch the log again."
+        )
     return match[2].removesuffix(".mp3.spec")
 
 
@@ -206,15 +219,17 @@ def _array(printed: str, path: Path) -> list[float]:
     """``[[0.1 0.2 ...]]`` -> eight numbers. Nothing is evaluated: every token must look like a float."""
     tokens = printed.replace("[", " ").replace("]", " ").split()
     if len(tokens) != len(EMOTIONS) or not all(_FLOAT.fullmatch(token) for token in tokens):
-        raise FileError(f"{path}: {printed[:40]!r} is not {len(EMOTIONS)} finite numbers. Fetch the log again.")
+        raise FileError(
+            f"{path}: {printed[:40]!r} is not {len(EMOTIONS)} finite numbers. Fetch the log again."
+        )
     return [float(token) for token in tokens]
 
 
 def write_log(rows: pd.DataFrame, folder: str | Path, settings: Mapping[str, Any]) -> Path:
     """Write the rows of one run in the released format; `read_logs` gives the same numbers back.
 
-    ``db`` stays empty (it needs an inversion of the spectrogram that says nothing about audio), and what the format
-    has no place for is lost: split, norms of the last iterate, concepts.
+    ``db`` stays empty (it needs an inversion of the spectrogram that says nothing about audio), and what the
+    format has no place for is lost: split, norms of the last iterate, concepts.
 
     Args:
         rows: Rows of one run under the released attack, any order.
@@ -230,7 +245,9 @@ def write_log(rows: pd.DataFrame, folder: str | Path, settings: Mapping[str, Any
     """
     folder = Path(folder)
     if missing := [key for key in SETTINGS if key not in settings]:
-        raise ConfigError(f"{folder}: no setting {', '.join(missing)}. The released format wants all of its keys.")
+        raise ConfigError(
+            f"{folder}: no setting {', '.join(missing)}. The released format wants all of its keys."
+        )
     if results.emotions(rows) != EMOTIONS:
         came = ", ".join(results.emotions(rows))
         raise DataError(f"{folder}: the released format knows {', '.join(EMOTIONS)}; the rows rate {came}.")
@@ -245,7 +262,7 @@ def write_log(rows: pd.DataFrame, folder: str | Path, settings: Mapping[str, Any
 
 
 def _line(row: pd.Series[Any]) -> list[str]:
-    """One line of ``log.csv``; every number with the digits its own precision needs to be read back unchanged."""
+    """One line of ``log.csv``; every number with the digits it needs to be read back unchanged."""
     arrays = (" ".join(str(row[f"{kind}_{name}"]) for name in EMOTIONS) for kind in ARRAYS)
     quote = '"' if "'" in row["clip"] else "'"
     return [
@@ -280,7 +297,8 @@ def read_study(folder: str | Path, protocol: str | None = None) -> pd.DataFrame:
 
     Args:
         folder: A study, or the folder of its runs.
-        protocol: A protocol as files are named, such as ``paper-2025-released+iterations=100``. By default the one
+        protocol: A protocol as files are named, such as ``paper-2025-released+iterations=100``. By default
+        the one
             form of the released protocol that all attacked runs share.
 
     Raises:
@@ -291,7 +309,9 @@ def read_study(folder: str | Path, protocol: str | None = None) -> pd.DataFrame:
     paths = [path for path in _tables(folder) if path.stem == protocol]
     if not paths:
         there = ", ".join(sorted(protocols(folder))) or "none at all"
-        raise FileError(f"{folder}: no rows of protocol {protocol}; there is: {there}. Run `tenuto attack` first.")
+        raise FileError(
+            f"{folder}: no rows of protocol {protocol}; there is: {there}. Run `tenuto attack` first."
+        )
     rows = pd.concat([results.read_rows(path) for path in paths], ignore_index=True)
     return results.validate(rows, str(folder))
 
@@ -303,6 +323,8 @@ def _shared_protocol(folder: str | Path) -> str:
     if len(shared) == 1:
         return shared[0]
     if not found:
-        raise FileError(f"{folder}: no rows of an attack below it. Run `tenuto attack` or `tenuto demo` first.")
+        raise FileError(
+            f"{folder}: no rows of an attack below it. Run `tenuto attack` or `tenuto demo` first."
+        )
     there = ", ".join(f"{name} ({len(having)} of {len(runs)} runs)" for name, having in sorted(found.items()))
     raise FileError(f"{folder}: which protocol? Choose with --protocol; there is: {there}.")

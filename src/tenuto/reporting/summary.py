@@ -41,7 +41,8 @@ def run_means(rows: pd.DataFrame) -> pd.DataFrame:
 
 def _clean(means: pd.DataFrame) -> str:
     each = "; ".join(
-        f"{name} {line.clean_corr:.2f} and {line.clean_mae:.3f}" for name, line in zip(means.index, means.itertuples())
+        f"{name} {line.clean_corr:.2f} and {line.clean_mae:.3f}"
+        for name, line in zip(means.index, means.itertuples())
     )
     return f"On clean test clips, mean correlation with the ratings and MAE are: {each}."
 
@@ -63,8 +64,8 @@ def _moved(means: pd.DataFrame) -> str:
     if len(by_correlation) < 2:
         return f"{said}."
     return (
-        f"{said}; the correlation it leaves is highest for {by_correlation.index[0]} ({by_correlation.iloc[0]:.2f}) "
-        f"and lowest for {by_correlation.index[-1]} ({by_correlation.iloc[-1]:.2f})."
+        f"{said}; the correlation it leaves is highest for {by_correlation.index[0]} "
+        f"({by_correlation.iloc[0]:.2f}) and lowest for {by_correlation.index[-1]} ({by_correlation.iloc[-1]:.2f})."
     )
 
 
@@ -93,12 +94,13 @@ def _outside(rows: pd.DataFrame) -> str:
     means = run_means(rows)
     if len(means) == 1:
         line = means.iloc[0]
-        return f"{share:.0%} of attacked predictions lie outside 0-1; clipped to it, the MAE is {line['clipped']:.2f}."
+        said = f"{share:.0%} of attacked predictions lie outside 0-1"
+        return f"{said}; clipped to it, the MAE is {line['clipped']:.2f}."
     spread = means["mae"].max() - means["mae"].min()
     clipped = means["clipped"].max() - means["clipped"].min()
     return (
-        f"{share:.0%} of attacked predictions lie outside 0-1, where no rating is; the systems' MAE after the attack "
-        f"differ by up to {spread:.2f}, and by up to {clipped:.2f} when predictions are clipped to 0-1."
+        f"{share:.0%} of attacked predictions lie outside 0-1, where no rating is; the systems' MAE after the "
+        f"attack differ by up to {spread:.2f}, and by up to {clipped:.2f} when predictions are clipped to 0-1."
     )
 
 
@@ -107,9 +109,12 @@ def _size(rows: pd.DataFrame) -> str:
     budget = " The released attack has no budget." if (rows["norm"] == "none").all() else ""
     largest = rows["linf"].dropna()
     if len(largest):
-        return f"The median largest change of one spectrogram entry is {largest.median():.2g} normalised units.{budget}"
+        size = f"{largest.median():.2g} normalised units"
+        return f"The median largest change of one spectrogram entry is {size}.{budget}"
     stored = rows["stored_l2"].dropna() if "stored_l2" in rows else largest
-    known = f"; the stored perturbations have a median L2 norm of {stored.median():.3g}" if len(stored) else ""
+    known = (
+        f"; the stored perturbations have a median L2 norm of {stored.median():.3g}" if len(stored) else ""
+    )
     return f"The largest change of one spectrogram entry was not recorded{known}.{budget}"
 
 

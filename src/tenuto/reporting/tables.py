@@ -17,8 +17,9 @@ GROUP = "group"
 
 CAPTION_SIGNIFICANCE = (
     "Paired t-tests of the MAE per clip after the attack; attacked predictions are those of the last iterate. "
-    "With clip x seed as the unit, as published, clips and seeds are pooled although clips of one seed share a model; "
-    "with seed as the unit each pair is a mean over clips. Print: the SMC 2025 paper, on the Soundtracks data."
+    "With clip x seed as the unit, as published, clips and seeds are pooled although clips of one seed share a "
+    "model; with seed as the unit each pair is a mean over clips. "
+    "Print: the SMC 2025 paper, on the Soundtracks data."
 )
 
 _MARKDOWN = str.maketrans({mark: f"\\{mark}" for mark in "\\|*_`<>[]"} | {"\n": " "})
@@ -68,8 +69,10 @@ def caption_table1(rows: pd.DataFrame) -> str:
     """What Table 1 shows, in words; ``rows`` are those of the test clips."""
     clips = rows["clip"].nunique()
     return (
-        f"Average correlation and MAE on {clips} clean test clips (not attacked), mean ± standard deviation over seeds. "
-        "Print: values of the SMC 2025 paper, on the Soundtracks data; orig.: the ISMIR 2019 work as quoted there."
+        f"Average correlation and MAE on {clips} clean test clips (not attacked), "
+        "mean ± standard deviation over seeds. "
+        "Print: values of the SMC 2025 paper, on the Soundtracks data; "
+        "orig.: the ISMIR 2019 work as quoted there."
     )
 
 
@@ -81,7 +84,9 @@ def show_significance(table: pd.DataFrame) -> pd.DataFrame:
             "Comparison": table["comparison"],
             "Unit": table["unit"],
             "n": table["n"].map(str),
-            "t": [f"t({df}) = {t:.9f}" for df, t in zip(table["degrees_of_freedom"], table["t"], strict=True)],
+            "t": [
+                f"t({df}) = {t:.9f}" for df, t in zip(table["degrees_of_freedom"], table["t"], strict=True)
+            ],
             "p": [number(p, ".3e" if p < 1e-3 else ".4f") for p in table["p"]],
             "t, print": [number(t, ".9f") for t in table["print_t"]],
             "p, print": [number(p, ".3e") for p in table["print_p"]],
@@ -137,7 +142,7 @@ def escape_latex(text: str) -> str:
 
 
 def write(stem: Path, table: pd.DataFrame, shown: pd.DataFrame, caption: str) -> dict[str, Path]:
-    """Write ``<stem>.csv`` from the full table, ``.md`` and ``.tex`` from the shown one. File name -> path."""
+    """Write ``<stem>.csv`` in full digits, ``.md`` and ``.tex`` as shown. File name -> path."""
     csv = write_csv(stem.with_name(f"{stem.name}.csv"), table)
     md = write_text(stem.with_name(f"{stem.name}.md"), markdown(shown, caption))
     tex = write_text(stem.with_name(f"{stem.name}.tex"), latex(shown, caption))

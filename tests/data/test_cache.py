@@ -1,0 +1,106 @@
+"""The spectrogram cache: resumable, checked, and kept apart by content."""
+
+from __future__ import annotations
+
+import errno
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tenuto.data import Soundtracks, cache, prepare
+from tenuto.data.splits import draw
+from tenuto.errors import DataError, FileError
+from tests import corpora
+
+
+@pytest.fixture
+def dataset(tmp_path):
+    return corpora.soundtracks(tmp_path / "data")
+
+
+def count_computations(monkeypatch):
+    seen: list[str] = []
+    real = cache.compute
+    monkeypatch.setattr(cache, "compute", lambda path: (seen.append(path.name), real(path))[1])
+    return seen
+
+
+def test_progress_counts_every_clip(dataset, tmp_path):
+    done: list[int] = []
+    prepare(dataset, tmp_path / "cache", progress=done.append)
+    assert sum(done) == 12
+
+
+def test_an_interrupted_prepare_goes_on(dataset, tmp_path, monkeypatch):
+    prepare(dataset, tmp_path / "cache")
+    removed = sorted((tmp_path / "cache").iterdir())[:5]
+    for path in removed:
+        path.unlink()
+    seen = count_computations(monkeypatch)
+    prepare(dataset, tmp_path / "cache")
+    assert len(seen) == 5
+
+
+@pytest.mark.parametrize("damage", ["cut", "flipped"])
+def test_a_damaged_copy_is_made_again(dataset, tmp_path, monkeypatch, damage):
+    whole = prepare(dataset, tmp_path / "cache")
+    path = sorted((tmp_path / "cache").iterdir())[0]
+    content = bytearray(path.read_bytes())
+    if damage == "cut":
+        content = content[:-100]
+    else:
+        content[-10] ^= 0xFF
+    path.write_bytes(content)
+    seen = count_computations(monkeypatch)
+    again = prepare(dataset, tmp_path / "cache")
+    assert len(seen) == 1
+    assert all(np.array_equal(a, b) for a, b in zip(whole.spectrograms, again.spectrograms, strict=True))
+
+
+def test_a_changed_recording_gets_a_new_spectrogram(dataset, tmp_path, monkeypatch):
+    before = prepare(dataset, tmp_path / "cache")
+    corpora.write_audio(dataset.root / "Set1" / "002.mp3", 40)
+    seen = count_computations(monkeypatch)
+    after = prepare(dataset, tmp_path / "cache")
+    assert seen == ["002.mp3"]
+    assert before.fingerprint != after.fingerprint
+
+
+def test_bad_recordings_are_named_after_the_others_are_done(dataset, tmp_path, monkeypatch):
+    (dataset.root / "Set1" / "004.mp3").write_bytes(b"nothing")
+    (dataset.root / "Set1" / "009.mp3").unlink()
+    with pytest.raises(DataError, match=r"2 of 12 recordings cannot be used.*004\.mp3.*009\.mp3"):
+        prepare(dataset, tmp_path / "cache")
+    assert len(list((tmp_path / "cache").iterdir())) == 10
+    corpora.write_audio(dataset.root / "Set1" / "004.mp3", 4)
+    corpora.write_audio(dataset.root / "Set1" / "009.mp3", 9)
+    seen = count_computations(monkeypatch)
+    prepare(dataset, tmp_path / "cache")
+    assert sorted(seen) == ["004.mp3", "009.mp3"]
+
+
+def test_a_full_disk_is_one_sentence_and_leaves_no_half_file(dataset, tmp_path, monkeypatch):
+    def full(handle):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(FileError, match="the disk is full"):
+        prepare(dataset, tmp_path / "cache", workers=1)
+    assert list((tmp_path / "cache").iterdir()) == []
+
+
+def test_cache_folder_follows_the_environment(monkeypatch):
+    monkeypatch.setenv("TENUTO_CACHE", "/here")
+    assert cache.cache_folder() == Path("/here")
+    monkeypatch.delenv("TENUTO_CACHE")
+    monkeypatch.setenv("XDG_CACHE_HOME", "/there")
+    assert cache.cache_folder() == Path("/there/tenuto")
+
+
+def test_unknown_clips_are_named(dataset, tmp_path):
+    prepared = prepare(dataset, tmp_path / "cache")
+    other = draw(Soundtracks(corpora.soundtracks(tmp_path / "more", 14).root).index, "random")
+    with pytest.raises(DataError, match="is in the split but not in soundtracks"):
+        prepared.places(other.train + other.validation + other.test)

@@ -1,0 +1,126 @@
+"""Configurations: complete, strict, hashed whole."""
+
+from __future__ import annotations
+
+import pytest
+
+from tenuto.config import (
+    SYSTEMS,
+    RunConfig,
+    StudyConfig,
+    merge,
+    parse_yaml,
+    preset_run,
+    presets,
+    read_preset,
+    signature,
+    to_yaml,
+)
+from tenuto.errors import ConfigError, FileError
+
+
+def test_presets_are_those_documented():
+    assert presets() == ["demo", "paper-2025"]
+
+
+@pytest.mark.parametrize("system", SYSTEMS)
+def test_paper_preset_is_the_study(system):
+    run = preset_run("paper-2025", system, 6)
+    assert (run.data.split, run.data.excerpts, run.data.normalisation) == ("paper", "fixed", "all")
+    assert (run.train.learning_rate, run.train.batch_size, run.train.epochs, run.train.patience) == (5e-4, 8, 199, 50)
+    assert run.train.drop_last_evaluated
+    assert run.train.score_free_units
+    assert run.model.width == 1
+    assert run.train.task_loss_weight == (0.5 if system == "A2M2E" else 1.0)
+    assert run.model.network == ("a2e" if system.endswith("A2E") else "a2m2e")
+    if system.startswith("a"):
+        attack = run.train.adversarial
+        assert (attack.every, attack.iterations, attack.step_size) == (5, 50, 0.002)
+        assert (attack.measure, attack.optimizer) == ("corr", "Adam")
+    else:
+        assert run.train.adversarial is None
+    assert run.system == system
+
+
+def test_demo_preset_is_a_study_of_five_systems_and_two_seeds():
+    study = StudyConfig.parse(read_preset("demo"), "demo")
+    assert study.systems == tuple(SYSTEMS)
+    assert len(study.seeds) == 2
+    assert study.adversarial.iterations == 10
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ({"trian": {}}, "unknown key trian. Did you mean train"),
+        ({"train": {"learning_rat": 1}}, "unknown key train.learning_rat. Did you mean learning_rate"),
+        ({"train": {"adversarial": {"iteration": 1}}}, "Did you mean iterations"),
+        ({"data": {"split": "papers"}}, "data.split"),
+        ({"train": {"epochs": 0}}, "train.epochs"),
+        ({"train": {"task_loss_weight": 1.5}}, "task_loss_weight"),
+        ({"train": {"task_loss_weight": 0.5}}, "needs the network a2m2e"),
+        ({"data": {"dataset": "deam"}}, "data.dataset"),
+    ],
+)
+def test_wrong_settings_are_refused(content, message):
+    with pytest.raises(ConfigError, match=message):
+        RunConfig.parse(content, "it.yaml")
+
+
+def test_unknown_system_in_a_study():
+    with pytest.raises(ConfigError, match="Did you mean A2M2E"):
+        StudyConfig.parse({"systems": ["A2N2E"], "seeds": [1]}, "it.yaml")
+
+
+def test_unknown_preset_names_the_nearest():
+    with pytest.raises(ConfigError, match="Did you mean paper-2025"):
+        read_preset("paper-2052")
+
+
+def test_preset_from_a_file(tmp_path):
+    path = tmp_path / "mine.yaml"
+    path.write_text("train: {epochs: 3}\n")
+    assert read_preset(str(path)) == {"train": {"epochs": 3}}
+    with pytest.raises(FileError, match=r"gone\.yaml"):
+        read_preset(str(tmp_path / "gone.yaml"))
+
+
+@pytest.mark.parametrize("content", ["a: [", "- 1", "!!python/object/apply:os.system ['true']"])
+def test_yaml_that_is_no_mapping_or_would_execute(content):
+    with pytest.raises(ConfigError, match="it.yaml"):
+        parse_yaml(content, "it.yaml")
+
+
+def test_yaml_round_trip():
+    run = preset_run("paper-2025", "aA2B2E", 21).resolved()
+    assert RunConfig.parse(parse_yaml(to_yaml(run), "x"), "x") == run
+
+
+def test_signature_covers_every_setting_and_the_data():
+    run = preset_run("paper-2025", "aA2E", 6)
+    seen = {signature(run, "data"), signature(run, "other data")}
+    flat = [
+        {"data": {"split_seed": 1}},
+        {"data": {"excerpts": "fresh"}},
+        {"model": {"width": 0.5}},
+        {"train": {"seed": 7}},
+        {"train": {"threads": 3}},
+        {"train": {"adversarial": {"iterations": 51}}},
+        {"train": {"score_free_units": False}},
+    ]
+    for change in flat:
+        seen.add(signature(RunConfig.parse(merge(run.model_dump(mode="json"), change), "x"), "data"))
+    assert len(seen) == 2 + len(flat)
+
+
+def test_resolved_fills_in_threads():
+    assert RunConfig().resolved().train.threads >= 1
+
+
+def test_own_combinations_get_descriptive_names():
+    content = {"model": {"network": "a2m2e"}, "train": {"task_loss_weight": 0.3, "adversarial": {}}}
+    assert RunConfig.parse(content, "x").named().system == "aa2m2e_w0.3"
+
+
+def test_merge_ignores_none_and_joins_mappings():
+    assert merge({"a": {"b": 1, "c": 2}}, {"a": {"b": 3, "c": None}, "d": {"e": None}}) == {"a": {"b": 3, "c": 2}, "d": {}}
