@@ -57,6 +57,7 @@ class OsfServer:
         self.attributes: dict[str, dict[str, Any]] = {}
         self.plan: dict[str, list[Answer]] = {}
         self.log: list[Sent] = []
+        self.encodings: list[str | None] = []
         self.listings = 0
         self._http = ThreadingHTTPServer(("127.0.0.1", 0), _Handler)
         self._http.osf = self  # type: ignore[attr-defined]
@@ -186,6 +187,7 @@ class _Handler(BaseHTTPRequestHandler):
         if status >= 300:
             body = b""
         sent = body if answer.cut is None else body[: answer.cut]
+        self.osf.encodings.append(self.headers.get("Accept-Encoding"))
         self.osf.log.append(Sent(name, asked, len(sent)))
         self._send(status, sent, {"Content-Length": str(len(body)), **headers})
 

@@ -137,6 +137,13 @@ def test_a_cut_connection_is_continued_where_it_broke(server: OsfServer, tmp_pat
     assert second.size == len(LONG) - start
 
 
+def test_no_compressed_answer_is_asked_for(server: OsfServer, tmp_path: Path) -> None:
+    server.add("a.bin", LONG)
+    (tmp_path / "a.bin.part").write_bytes(LONG[:1000])
+    get(server, tmp_path)
+    assert server.encodings == ["identity"]  # byte 1000 of a compressed answer is another byte
+
+
 def test_an_answer_that_ends_early_is_continued(server: OsfServer, tmp_path: Path) -> None:
     server.add("a.bin", LONG)
     server.plan["a.bin"] = [Answer(body=LONG[:1000])]
@@ -511,6 +518,13 @@ def test_unzip_refuses_a_name_that_leads_elsewhere(tmp_path: Path, name: str) ->
     with pytest.raises(FileError, match=r"a\.zip: member .*(absolute path|not a plain path)"):
         unzip(archive, tmp_path / "out")
     assert list(tree(tmp_path)) == ["a.zip"]
+
+
+def test_unzip_refuses_a_name_that_zipfile_would_cut_short(tmp_path: Path) -> None:
+    archive = pack(tmp_path / "a.zip", {"a.csv|x": b"a"})
+    archive.write_bytes(archive.read_bytes().replace(b"|", b"\0"))
+    with pytest.raises(FileError, match="not a plain path"):
+        unzip(archive, tmp_path / "out")
 
 
 def test_unzip_refuses_a_symbolic_link(tmp_path: Path) -> None:

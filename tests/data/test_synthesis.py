@@ -5,6 +5,8 @@ from __future__ import annotations
 import dataclasses
 import json
 import shutil
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,7 @@ import pandas as pd
 import pytest
 
 from tenuto.audio import load_audio
+from tenuto.audio.loading import decode
 from tenuto.data import synthesis
 from tenuto.data.soundtracks import EMOTIONS, RATINGS, TRACKLIST
 from tenuto.data.synthesis import synthesize
@@ -43,6 +46,7 @@ def test_the_real_readers_read_what_was_drawn(corpus):
     clips = draw(5, 3)
     assert index.clips == ("001", "002", "003", "004", "005")
     np.testing.assert_allclose(index.labels * 10, [clip.emotions for clip in clips])
+    assert index.concept_labels is not None
     np.testing.assert_allclose(index.concept_labels * 10, [clip.concepts for clip in clips])
     assert index.albums == tuple(clip.album.name for clip in clips)
 
@@ -52,6 +56,13 @@ def test_the_audio_reads_as_music_of_the_stated_length(corpus):
         wave = load_audio(path)
         assert 0.6 * 22_050 < len(wave) <= 1.5 * 22_050
         assert np.isfinite(wave).all()
+
+
+def test_the_encoded_audio_does_not_clip(tmp_path):
+    loudest = max(draw(40, 0), key=lambda clip: clip.controls.loudness)
+    path = tmp_path / "loud.mp3"
+    path.write_bytes(synthesis._encode(path, loudest, 0, 4.0))
+    assert 0.4 < np.abs(decode(path)[0]).max() < 1.0
 
 
 def test_other_sources_stand_between_the_clips(corpus):
@@ -65,7 +76,7 @@ def test_the_files_are_built_like_the_real_ones(corpus, shared):
         real = (shared / "soundtracks" / name).read_bytes().split(b"\n")
         ours = (corpus / name).read_bytes().split(b"\n")
         assert ours[0] == real[0]
-        assert ours[1].endswith(b"\r")
+        assert ours[1].endswith(b"\r") == real[1].endswith(b"\r")
     real_targets = set(pd.read_csv(shared / "soundtracks" / RATINGS, encoding="utf-8-sig")["TARGET"])
     assert {synthesis.target(clip)[0] for clip in draw(360, 0)} <= real_targets
     real_names = set(pd.read_csv(shared / "soundtracks" / TRACKLIST)["Emotion"])
@@ -91,7 +102,7 @@ def test_the_same_seed_writes_the_same_bytes_in_any_number_of_processes(corpus, 
 
 
 def test_a_finished_corpus_is_reused(corpus, monkeypatch):
-    monkeypatch.setattr(synthesis, "_write_clip", None)
+    monkeypatch.setattr(synthesis, "_encode", None)
     before = {path: path.stat().st_mtime_ns for path in corpus.rglob("*")}
     done: list[int] = []
     synthesize(corpus, **SMALL, progress=done.append)
@@ -102,7 +113,7 @@ def test_a_finished_corpus_is_reused(corpus, monkeypatch):
 def test_an_interrupted_corpus_is_finished(corpus, tmp_path, monkeypatch):
     real = synthesis._encode
 
-    def stop_at_third(path: Path, *rest: object) -> bytes:
+    def stop_at_third(path: Path, *rest: Any) -> bytes:
         if path.name == "003.mp3":
             raise KeyboardInterrupt
         return real(path, *rest)
@@ -153,6 +164,21 @@ def test_a_file_in_place_of_the_folder_is_refused(tmp_path):
     (tmp_path / "root").write_text("mine")
     with pytest.raises(DataError, match="is a file, wanted a folder"):
         synthesize(tmp_path / "root", **SMALL)
+
+
+def test_a_dead_process_is_reported_with_the_mend(tmp_path, monkeypatch):
+    def die(*_: Any) -> None:
+        raise BrokenProcessPool
+
+    monkeypatch.setattr(ProcessPoolExecutor, "map", die)
+    with pytest.raises(DataError, match=r"a synthesis process died\. Run the same command again"):
+        synthesize(tmp_path, **{**SMALL, "workers": 2})
+
+
+def test_a_libsndfile_without_mp3_is_named(tmp_path, monkeypatch):
+    monkeypatch.setattr("soundfile.available_formats", lambda: {"WAV": "WAV"})
+    with pytest.raises(FileError, match=r"001\.mp3: libsndfile .* cannot write mp3, wanted 1\.1"):
+        synthesize(tmp_path, **SMALL)
 
 
 def test_a_damaged_state_file_is_refused(corpus, tmp_path):

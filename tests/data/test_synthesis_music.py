@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from hypothesis import strategies as st
 from tenuto.data.midlevel import CONCEPTS
 from tenuto.data.soundtracks import EMOTIONS
 from tenuto.data.synthesis_controls import (
+    CHARACTER_LOADINGS,
     CONTROLS,
     EMOTION_WEIGHTS,
     Controls,
@@ -81,6 +83,25 @@ def test_clips_of_one_album_are_more_alike_than_others():
 def test_middle_controls_give_the_logistic_of_the_bias():
     expected = [1 + 8 / (1 + math.exp(-EMOTION_WEIGHTS[emotion][0])) for emotion in EMOTIONS]
     np.testing.assert_allclose(emotions(MIDDLE), expected)
+
+
+@pytest.mark.parametrize("emotion", EMOTIONS)
+def test_the_page_states_the_formula_that_is_used(emotion):
+    page = (Path(__file__).parents[2] / "docs" / "synthetic.md").read_text("utf-8")
+    cells = next(line for line in page.splitlines() if line.startswith(f"| {emotion} |")).split("|")[2:-1]
+    bias, weights = EMOTION_WEIGHTS[emotion]
+    assert [float(cell.strip() or 0) for cell in cells] == [
+        bias,
+        *(weights.get(name, 0) for name in CONTROLS),
+    ]
+
+
+@pytest.mark.parametrize("control", CONTROLS)
+def test_the_page_states_the_loadings_that_are_used(control):
+    page = (Path(__file__).parents[2] / "docs" / "synthetic.md").read_text("utf-8")
+    table = page.split("## How controls go together")[1]
+    row = next(line for line in table.splitlines() if line.startswith(f"| {control.replace('_', ' ')} |"))
+    assert tuple(float(cell) for cell in row.split("|")[2:-1]) == CHARACTER_LOADINGS[control]
 
 
 @settings(max_examples=50, deadline=None)

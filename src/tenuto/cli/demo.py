@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from pathlib import Path
 from typing import Annotated
@@ -24,7 +25,7 @@ def demo(
     from tenuto.reporting.released import read_study
     from tenuto.reporting.summary import summarise
     from tenuto.study.plan import reductions, runs
-    from tenuto.study.stages import run_study
+    from tenuto.study.runner import run_study
 
     begun = time.monotonic()
     study = StudyConfig.parse(read_preset("demo"), "demo")
@@ -37,7 +38,7 @@ def demo(
             advance(1)
             notes.print(line)
 
-        seconds = run_study(study, folder, report=report)
+        seconds = run_study(study, folder, workers=os.cpu_count() or 1, report=report)
     rows = read_study(folder)
     show(rows)
     out.print("\n[bold]What was found[/bold]")

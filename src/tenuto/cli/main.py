@@ -6,7 +6,7 @@ import sys
 
 import typer
 
-from tenuto.cli import attack, data, demo, predict, train
+from tenuto.cli import attack, data, demo, paper, predict, train
 from tenuto.errors import TenutoError
 
 EXIT_BAD_INPUT = 2
@@ -27,6 +27,7 @@ app.command("evaluate")(train.evaluate)
 app.command("predict")(predict.predict)
 app.command("import-reference")(predict.import_reference)
 app.command("attack")(attack.attack)
+app.add_typer(paper.app, name="paper")
 
 
 def _version(wanted: bool) -> None:

@@ -78,7 +78,8 @@ def _table(shown: pd.DataFrame, title: str) -> Table:
     printed = shown.drop(columns="group")
     table = Table(title=title, title_justify="left")
     for position, name in enumerate(printed.columns):
-        table.add_column(name, justify="right" if position else "left")
+        words = position < 2  # may wrap in a narrow terminal; numbers may not
+        table.add_column(name, justify="right" if position else "left", no_wrap=not words)
     for position, line in enumerate(printed.itertuples(index=False)):
         if position and shown["group"].iloc[position] != shown["group"].iloc[position - 1]:
             table.add_section()
@@ -90,9 +91,8 @@ def show_table1(rows: pd.DataFrame) -> None:
     """Print Table 1, ours beside the print."""
     from tenuto.reporting import paper, tables
 
-    table = _table(tables.show_table1(paper.table1(rows)), "Table 1")
-    table.caption = tables.caption_table1(paper.selection(rows))
-    out.print(table)
+    out.print(_table(tables.show_table1(paper.table1(rows)), "Table 1"))
+    out.print(tables.caption_table1(paper.selection(rows)), soft_wrap=False)
 
 
 def show_significance(rows: pd.DataFrame) -> None:
@@ -103,7 +103,8 @@ def show_significance(rows: pd.DataFrame) -> None:
     if found.empty:
         out.print("No t-test: the systems of the published comparisons share no seeds and clips.")
         return
-    out.print(_table(tables.show_significance(found), "MAE after the attack, paired t-tests"))
+    out.print(_table(tables.show_significance(found), "Paired t-tests"))
+    out.print(tables.caption_significance(paper.selection(rows)), soft_wrap=False)
 
 
 def show(rows: pd.DataFrame) -> None:

@@ -1,8 +1,8 @@
 """The synthetic corpus on disk: audible music and its ratings, in the two file formats of the real data.
 
 `synthesize` writes what `Soundtracks` and `Midlevel` read: `Set1/001.mp3` and so on, the rating file, the
-track list, and the two files of `metadata_annotations`. Beside them `corpus.json` holds the settings and, once
-all is there, the checksums.
+track list, and the two files of `metadata_annotations`. Beside them `corpus.json` holds the settings
+and, once all is there, the checksums.
 """
 
 from __future__ import annotations
@@ -174,7 +174,8 @@ def _map(
         yield from pool.map(write, numbers)
     except BrokenProcessPool as error:
         raise DataError(
-            "a synthesis process was killed. Run the same command again; finished clips are kept."
+            "a synthesis process died. Run the same command again, finished clips are kept; a script must "
+            'make the call under `if __name__ == "__main__":`, or pass workers=1.'
         ) from error
     finally:
         pool.shutdown(cancel_futures=True)
@@ -225,10 +226,10 @@ def _annotations(drawn: Sequence[Clip], seconds: float) -> dict[str, str]:
         [f"{clip.number:03d}", target(clip)[1], clip.album.name, clip.track, f"00:00-{end}"] for clip in drawn
     ]
     metadata, concepts = _midlevel_rows(drawn)
-    # Byte-order mark and line ends as in the real files.
+    # The real rating file has a byte-order mark and other line ends than the rest.
     return {
         RATINGS: "\ufeff" + _table(["number", *EMOTIONS, "TARGET"], ratings, end="\r\n"),
-        TRACKLIST: _table(["Nro", "Emotion", "Album name", "Track", "Min:Sec"], tracks, end="\r\n"),
+        TRACKLIST: _table(["Nro", "Emotion", "Album name", "Track", "Min:Sec"], tracks),
         f"{FOLDER}/metadata.csv": _table(["song id", "Source", "ID at file source"], metadata, separator=";"),
         f"{FOLDER}/annotations.csv": _table(["song_id", *CONCEPT_COLUMNS.values()], concepts),
     }
@@ -240,7 +241,8 @@ def _midlevel_rows(drawn: Sequence[Clip]) -> tuple[list[list[Any]], list[list[An
         (SOURCE, clip.number, _two_decimals(clip.concepts)) for clip in drawn
     ]
     middle = _two_decimals([MIDDLE_RATING] * len(CONCEPT_COLUMNS))
-    for place, (source, number) in zip((0, len(entries) // 2, len(entries)), OTHER_SOURCES, strict=True):
+    places = (len(entries), len(entries) // 2, 0)
+    for place, (source, number) in zip(places, OTHER_SOURCES, strict=True):
         entries.insert(place, (source, number, middle))
     metadata = [[song, source, number] for song, (source, number, _) in enumerate(entries, 1)]
     concepts = [[song, *values] for song, (_, _, values) in enumerate(entries, 1)]

@@ -231,10 +231,10 @@ def _strings(plan: Plan, controls: Controls, random: np.random.Generator) -> Lay
     steps = np.arange(0, STEPS_PER_BEAT * plan.beats, plan.chord_steps)
     onset, duration = _placed(plan, controls, steps, random)
     lowest = _octave_near(
-        plan.pitch(steps, plan.degree[steps // plan.chord_steps]), 66 + 12 * controls.register
+        plan.pitch(steps, plan.degree[steps // plan.chord_steps]), 86 + 6 * controls.register
     )
     pitch = (lowest[:, None] + np.arange(6)).ravel()
-    velocity = np.full(len(pitch), 0.45 * max(0.0, (controls.dissonance - 0.2) / 0.8))
+    velocity = np.full(len(pitch), 0.6 * max(0.0, (controls.dissonance - 0.2) / 0.8))
     return Layer("bowed", np.repeat(onset, 6), np.repeat(duration, 6), pitch, velocity)
 
 

@@ -15,6 +15,7 @@ from tenuto import results
 from tenuto.config import SYSTEMS
 from tenuto.errors import DataError
 from tenuto.files import write_bytes
+from tenuto.reporting.tables import attacked_pair
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -212,9 +213,8 @@ def figure4(
 ) -> Figure:
     """The study's Figure 4: predictions over annotations of one seed, systems in columns, emotions in rows.
 
-    Blue crosses are clean predictions, vermillion circles attacked ones (the last iterate), the dashed line
-    is a perfect prediction, the inset shows the clean points alone. The y axis is shared, so that systems
-    compare.
+    Blue crosses are clean predictions, vermillion circles attacked ones, the dashed line is a perfect
+    prediction, the inset shows the clean points alone. The y axis is shared, so that systems compare.
 
     Raises:
         DataError: None of these systems has rows of this seed.
@@ -240,18 +240,21 @@ def figure4(
                 _panel(axes, panel, across, up)
                 _inset(axes, panel, corner)
                 axes.set_title(f"{name}: {emotion}")
-        for axes in panels[-1]:
-            axes.set_xlabel("Annotation")
-        for axes in panels[:, 0]:
-            axes.set_ylabel("Prediction")
-        handles, labels = panels[0][0].get_legend_handles_labels()
-        figure.legend(handles, labels, loc="outside upper center", ncols=3, frameon=False)
-        figure.supxlabel(
-            f"Seed {seed}, one point per test clip. Attacked: prediction of the last iterate. "
-            "Inset: clean points.",
-            fontsize=7,
-        )
+        _explain(figure, panels)
+        pair = attacked_pair(chosen)
+        note = f"Seed {seed}, one point per test clip. Attacked predictions {pair}. Inset: clean points."
+        figure.supxlabel(note, fontsize=7)
     return figure
+
+
+def _explain(figure: Figure, panels: NDArray[np.object_]) -> None:
+    """Axis labels at the outer panels, and one legend for all of them."""
+    for axes in panels[-1]:
+        axes.set_xlabel("Annotation")
+    for axes in panels[:, 0]:
+        axes.set_ylabel("Prediction")
+    handles, labels = panels[0, 0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside upper center", ncols=3, frameon=False)
 
 
 def _points(rows: pd.DataFrame, emotion: str) -> tuple[Values, Values, Values]:

@@ -30,6 +30,7 @@ COMPARISONS = (("A2E", "A2M2E"), ("A2B2E", "A2M2E"))
 FEWEST_SEEDS = 3
 """Below this a test with seeds as the unit says nothing."""
 
+PRINTED_COLUMNS = ("print_correlation_mean", "print_correlation_std", "print_mae_mean", "print_mae_std")
 PRINTED_TABLE_1 = {
     "A2E": (0.73, 0.02, 0.10, 0.01),
     "A2B2E": (0.70, 0.02, 0.11, 0.01),
@@ -37,7 +38,7 @@ PRINTED_TABLE_1 = {
     "aA2E": (0.67, 0.03, 0.10, 0.00),
     "aA2B2E": (0.66, 0.03, 0.10, 0.00),
 }
-"""System -> correlation, its deviation, MAE, its deviation, as printed."""
+"""System -> values of `PRINTED_COLUMNS`."""
 
 PRINTED_ORIGINAL = {"A2E (orig.)": 0.76, "A2M2E (orig.)": 0.75}
 """Mean correlation of the original work (ISMIR 2019), as the study prints it."""
@@ -124,7 +125,6 @@ def table1(rows: pd.DataFrame) -> pd.DataFrame:
         correlation_mean correlation_std mae_mean mae_std`` and ``print_correlation_mean`` and so on.
     """
     measured = run_metrics(rows)
-    printed = ("print_correlation_mean", "print_correlation_std", "print_mae_mean", "print_mae_std")
     lines: list[dict[str, Any]] = [
         {"group": "original", "system": name, "print_correlation_mean": value}
         for name, value in PRINTED_ORIGINAL.items()
@@ -133,8 +133,11 @@ def table1(rows: pd.DataFrame) -> pd.DataFrame:
         own = measured[measured["system"] == system]
         line: dict[str, Any] = {"group": _group(system), "system": system, "seeds": len(own)}
         for name, column in (("correlation", "clean_corr_avg"), ("mae", "clean_mae")):
-            line |= {f"{name}_mean": own[column].mean(), f"{name}_std": own[column].std(ddof=0)}
-        line |= dict(zip(printed, PRINTED_TABLE_1.get(system, ()), strict=False))
+            line |= {
+                f"{name}_mean": own[column].mean(skipna=False),
+                f"{name}_std": own[column].std(ddof=0, skipna=False),
+            }
+        line |= dict(zip(PRINTED_COLUMNS, PRINTED_TABLE_1.get(system, ()), strict=False))
         lines.append(line)
     table = pd.DataFrame(lines)
     table["seeds"] = table["seeds"].astype("Int64")
@@ -147,7 +150,7 @@ def table1(rows: pd.DataFrame) -> pd.DataFrame:
             "correlation_std",
             "mae_mean",
             "mae_std",
-            *printed,
+            *PRINTED_COLUMNS,
         ]
     )
 
@@ -260,7 +263,7 @@ def figure4_systems(rows: pd.DataFrame, seed: int) -> list[str]:
 
 
 def remarks(rows: pd.DataFrame, seed: int | None = None) -> list[str]:
-    """What these rows lack for the study's tables and figures, a sentence each; the released logs lack none."""
+    """What these rows lack for the study's tables and figures, a sentence each (none for the logs)."""
     chosen, said = selection(rows), []
     there = systems(chosen)
     if absent := [name for name in SYSTEMS if name not in there]:
@@ -292,9 +295,8 @@ def write_table1(rows: pd.DataFrame, out: Path) -> dict[str, Path]:
 def write_significance(rows: pd.DataFrame, out: Path) -> dict[str, Path]:
     """``significance.csv`` (full digits), ``.md`` and ``.tex``."""
     table = significance(rows)
-    return tables.write(
-        out / "significance", table, tables.show_significance(table), tables.CAPTION_SIGNIFICANCE
-    )
+    caption = tables.caption_significance(selection(rows))
+    return tables.write(out / "significance", table, tables.show_significance(table), caption)
 
 
 def write_figure3(rows: pd.DataFrame, out: Path) -> dict[str, Path]:

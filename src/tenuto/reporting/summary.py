@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import numpy as np
 import pandas as pd
 
 from tenuto import results
-from tenuto.reporting import paper
+from tenuto.reporting import paper, tables
 
 RATINGS = (0.0, 1.0)
 """Annotations are ratings scaled into this range."""
@@ -34,15 +33,20 @@ def run_means(rows: pd.DataFrame) -> pd.DataFrame:
     measured["difference"] = measured["adversarial_mae"] - measured["clean_mae"]
     names = {"clean_corr_avg": "clean_corr", "clean_mae": "clean_mae", "adversarial_corr_avg": "corr"}
     names |= {"adversarial_mae": "mae", "difference": "difference"}
-    means = measured.groupby("system")[list(names)].mean().rename(columns=names)
+    means = measured.groupby("system")[list(names)].agg(_mean).rename(columns=names)
     means["clipped"] = paper.clip_errors(rows, *RATINGS).groupby("system")["error"].mean()
     return means.loc[paper.systems(measured)]
 
 
+def _mean(values: pd.Series[float]) -> float:
+    """NaN where a value is: a correlation that one seed lacks is not averaged over the others."""
+    return float(values.mean(skipna=False))
+
+
 def _clean(means: pd.DataFrame) -> str:
     each = "; ".join(
-        f"{name} {line.clean_corr:.2f} and {line.clean_mae:.3f}"
-        for name, line in zip(means.index, means.itertuples())
+        f"{name} {tables.number(correlation, '.2f')} and {error:.3f}"
+        for name, correlation, error in zip(means.index, means["clean_corr"], means["clean_mae"], strict=True)
     )
     return f"On clean test clips, mean correlation with the ratings and MAE are: {each}."
 
@@ -54,7 +58,7 @@ def _moved(means: pd.DataFrame) -> str:
         name, line = means.index[0], means.iloc[0]
         return (
             f"The attack changes the MAE of {name} by {line['difference']:+.2f} to {line['mae']:.2f} "
-            f"and leaves a correlation of {line['corr']:.2f}."
+            f"and leaves a correlation of {tables.number(line['corr'], '.2f')}."
         )
     said = (
         f"By MAE the attack moves {by_error.index[0]} least ({by_error.iloc[0]:+.2f}) "
@@ -63,9 +67,10 @@ def _moved(means: pd.DataFrame) -> str:
     by_correlation = means["corr"].dropna().sort_values(ascending=False)
     if len(by_correlation) < 2:
         return f"{said}."
+    best, worst = by_correlation.index[0], by_correlation.index[-1]
     return (
-        f"{said}; the correlation it leaves is highest for {by_correlation.index[0]} "
-        f"({by_correlation.iloc[0]:.2f}) and lowest for {by_correlation.index[-1]} ({by_correlation.iloc[-1]:.2f})."
+        f"{said}; the correlation it leaves is highest for {best} ({by_correlation[best]:.2f}) "
+        f"and lowest for {worst} ({by_correlation[worst]:.2f})."
     )
 
 
@@ -99,8 +104,9 @@ def _outside(rows: pd.DataFrame) -> str:
     spread = means["mae"].max() - means["mae"].min()
     clipped = means["clipped"].max() - means["clipped"].min()
     return (
-        f"{share:.0%} of attacked predictions lie outside 0-1, where no rating is; the systems' MAE after the "
-        f"attack differ by up to {spread:.2f}, and by up to {clipped:.2f} when predictions are clipped to 0-1."
+        f"{share:.0%} of attacked predictions lie outside 0-1, where no rating is; the systems' MAE after "
+        f"the attack differ by up to {spread:.2f}, "
+        f"by up to {clipped:.2f} when predictions are clipped to 0-1."
     )
 
 

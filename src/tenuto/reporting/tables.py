@@ -15,13 +15,6 @@ NOTHING = "–"
 GROUP = "group"
 """A column of this name groups lines: LaTeX draws a rule where it changes, and it is not printed itself."""
 
-CAPTION_SIGNIFICANCE = (
-    "Paired t-tests of the MAE per clip after the attack; attacked predictions are those of the last iterate. "
-    "With clip x seed as the unit, as published, clips and seeds are pooled although clips of one seed share a "
-    "model; with seed as the unit each pair is a mean over clips. "
-    "Print: the SMC 2025 paper, on the Soundtracks data."
-)
-
 _MARKDOWN = str.maketrans({mark: f"\\{mark}" for mark in "\\|*_`<>[]"} | {"\n": " "})
 _LATEX = {
     "\\": r"\textbackslash{}",
@@ -81,18 +74,33 @@ def show_significance(table: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(
         {
             GROUP: table["unit"],
-            "Comparison": table["comparison"],
+            "Pair": table["comparison"],
             "Unit": table["unit"],
-            "n": table["n"].map(str),
-            "t": [
-                f"t({df}) = {t:.9f}" for df, t in zip(table["degrees_of_freedom"], table["t"], strict=True)
-            ],
+            "df": table["degrees_of_freedom"].map(str),
+            "t": [number(t, ".9f") for t in table["t"]],
             "p": [number(p, ".3e" if p < 1e-3 else ".4f") for p in table["p"]],
             "t, print": [number(t, ".9f") for t in table["print_t"]],
             "p, print": [number(p, ".3e") for p in table["print_p"]],
         },
         dtype=str,
     )
+
+
+def caption_significance(rows: pd.DataFrame) -> str:
+    """What the t-tests compare, in words; ``rows`` are those of the test clips."""
+    return (
+        f"Paired t-tests of the MAE per clip after the attack; attacked predictions {attacked_pair(rows)}. "
+        "With clip x seed as the unit, as published, clips and seeds are pooled although clips of one seed "
+        "share a model; with seed as the unit each pair is a mean over clips. "
+        "Print: the SMC 2025 paper, on the Soundtracks data."
+    )
+
+
+def attacked_pair(rows: pd.DataFrame) -> str:
+    """Which perturbation the attacked predictions belong to, to be said wherever they are shown."""
+    if (rows["attack"] == "ReleasedAttack").all():
+        return "are those of the last iterate"
+    return "belong to the perturbation whose norm is given"
 
 
 def markdown(shown: pd.DataFrame, caption: str) -> str:

@@ -2,101 +2,73 @@
 
 from __future__ import annotations
 
+import dataclasses
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
-import pandas as pd
-
-from tenuto.attacks import protocol
-from tenuto.config import RunConfig, StudyConfig, to_yaml
+from tenuto.attacks import Protocol, protocol
+from tenuto.config import RunConfig, StudyConfig
 from tenuto.data import Prepared, open_dataset, prepare
 from tenuto.evaluation import robustness
 from tenuto.evaluation.runs import open_run
-from tenuto.files import write_csv, write_text
-from tenuto.study.plan import runs
 from tenuto.training.loop import train
 
-Report = Callable[[str], None]
-"""Called with one line whenever something has been finished."""
+
+@dataclasses.dataclass(frozen=True)
+class Outcome:
+    """One run of a study: its clean test metrics, those of predicting the training mean, and seconds spent."""
+
+    run: str
+    system: str
+    seed: int
+    test_correlation: float
+    test_mae: float
+    mean_predictor_mae: float
+    training_seconds: float
+    attack_seconds: float
 
 
-class Clock:
-    """Seconds spent in each stage."""
-
-    def __init__(self) -> None:
-        self.seconds: dict[str, float] = {}
-
-    @contextmanager
-    def stage(self, name: str) -> Iterator[None]:
-        """Add the time inside the block to a stage."""
-        begun = time.monotonic()
-        try:
-            yield
-        finally:
-            self.seconds[name] = self.seconds.get(name, 0.0) + time.monotonic() - begun
+def corpus_folder(folder: Path) -> Path:
+    """Where a study keeps the corpus it makes for itself."""
+    return folder / "corpus"
 
 
-def run_study(study: StudyConfig, folder: Path, root: Path | None = None, report: Report = print) -> dict[str, float]:
-    """Carry out a study in this process; interrupted, the same call goes on where it stopped.
-
-    Args:
-        study: What to do.
-        folder: Where runs, rows, tables and figures go.
-        root: The data set's folder; a study with a corpus of its own makes that below ``folder``.
-        report: Called with one line after every step.
-
-    Returns:
-        Seconds spent in each stage: corpus, spectrograms, training, attack, paper.
-    """
-    from tenuto.reporting.paper import write_all
-    from tenuto.reporting.released import read_study
-
-    clock = Clock()
-    write_text(folder / "study.yaml", to_yaml(study))
-    if study.corpus is not None:
-        root = folder / "corpus"
-        with clock.stage("corpus"):
-            _synthesize(study, root)
-    with clock.stage("spectrograms"):
-        prepared = prepare(open_dataset(study.run.data, root or Path()), folder / "cache")
-    report(f"{len(prepared.index)} clips of {prepared.name} are ready")
-    measured = [_one(config, study, prepared, folder / "runs", clock, report) for config in runs(study)]
-    with clock.stage("paper"):
-        write_csv(folder / "metrics.csv", pd.DataFrame(measured))
-        write_all(read_study(folder, str(_protocol(study))), folder / "paper")
-    return clock.seconds
-
-
-def _synthesize(study: StudyConfig, root: Path) -> None:
+def make_corpus(study: StudyConfig, folder: Path, workers: int) -> None:
+    """Generate the study's own corpus, where it has one."""
     from tenuto.data.synthesis import synthesize
 
-    if study.corpus is not None:
-        synthesize(root, clips=study.corpus.clips, seconds=study.corpus.seconds, seed=study.corpus.seed)
+    if (corpus := study.corpus) is not None:
+        synthesize(
+            corpus_folder(folder), clips=corpus.clips, seconds=corpus.seconds, seed=corpus.seed, workers=workers
+        )
 
 
-def _protocol(study: StudyConfig):  # type: ignore[no-untyped-def]
+def prepare_data(study: StudyConfig, folder: Path, root: Path | None) -> Prepared:
+    """Spectrograms of the study's data set, cached below the study's folder."""
+    place = corpus_folder(folder) if study.corpus is not None else root or Path()
+    return prepare(open_dataset(study.run.data, place), folder / "cache")
+
+
+def study_protocol(study: StudyConfig) -> Protocol:
+    """The protocol every run of the study is attacked with."""
     return protocol(study.attack.protocol, **study.attack.settings)
 
 
-def _one(
-    config: RunConfig, study: StudyConfig, prepared: Prepared, folder: Path, clock: Clock, report: Report
-) -> dict[str, object]:
-    """Train, evaluate and attack one run; its line of the study's table of clean metrics."""
-    with clock.stage("training"):
-        trained = train(config, prepared, folder)
-        run = open_run(trained, prepared)
-        measured = robustness.evaluate(run)
-    with clock.stage("attack"):
-        robustness.attack(run, _protocol(study))
-    test = measured["test"]
-    report(f"{config.system}, seed {config.train.seed}: clean test correlation {test['correlation']['overall']:.3f}")
-    return {
-        "run": run.name,
-        "system": config.system,
-        "seed": config.train.seed,
-        "test_correlation": test["correlation"]["overall"],
-        "test_mae": test["mae"]["overall"],
-        "mean_predictor_mae": measured["mean_predictor"]["mae"]["overall"],
-    }
+def complete_run(study: StudyConfig, config: RunConfig, folder: Path, root: Path | None) -> Outcome:
+    """Train, evaluate and attack one run. Called in a process of its own where a study has several workers."""
+    prepared = prepare_data(study, folder, root)
+    begun = time.monotonic()
+    run = open_run(train(config, prepared, folder / "runs"), prepared)
+    trained = time.monotonic()
+    measured = robustness.evaluate(run)
+    robustness.attack(run, study_protocol(study))
+    return Outcome(
+        run=run.name,
+        system=config.system,
+        seed=config.train.seed,
+        test_correlation=measured["test"]["correlation"]["overall"],
+        test_mae=measured["test"]["mae"]["overall"],
+        mean_predictor_mae=measured["mean_predictor"]["mae"]["overall"],
+        training_seconds=trained - begun,
+        attack_seconds=time.monotonic() - trained,
+    )

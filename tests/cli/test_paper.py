@@ -1,0 +1,132 @@
+import pandas as pd
+import pytest
+import yaml
+from typer.testing import CliRunner
+
+from tenuto import results
+from tenuto.cli.paper import app
+from tenuto.errors import ConfigError, FileError
+from tenuto.reporting.released import SETTINGS, write_log
+from tests.reporting import made_up
+
+SETTINGS_OF_A_LOG = dict.fromkeys(SETTINGS, None) | {
+    "conv_method": "corr",
+    "lr": 0.002,
+    "max_iters": 1000,
+    "optimiser": "Adam",
+    "sign": True,
+}
+
+
+def call(*arguments):
+    """Run the group; what it raises on purpose is raised here, as in the main program."""
+    outcome = CliRunner().invoke(app, [str(argument) for argument in arguments], env={"COLUMNS": "200"})
+    if outcome.exception is not None and not isinstance(outcome.exception, SystemExit):
+        raise outcome.exception
+    return outcome
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("study")
+    for name, rows in made_up.study().groupby("run"):
+        results.write_rows(
+            folder / "runs" / str(name) / "attacks" / "paper-2025-released+iterations=40.csv", rows
+        )
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("command", "files"),
+    [
+        ("table1", {"table1.csv", "table1.md", "table1.tex"}),
+        ("significance", {"significance.csv", "significance.md", "significance.tex"}),
+        ("figure3", {"figure3.png", "figure3.pdf"}),
+        ("figure4", {"figure4.png", "figure4.pdf"}),
+    ],
+)
+def test_each_command_writes_its_files_and_prints_their_paths(study, tmp_path, command, files):
+    outcome = call(command, "--study", study, "--out", tmp_path)
+    assert outcome.exit_code == 0
+    assert {path.name for path in tmp_path.iterdir()} == files
+    assert all(str(tmp_path / name) in outcome.stdout for name in files)
+
+
+def test_all_prints_table_1_beside_the_print_and_the_t_tests(study, tmp_path):
+    outcome = call("all", "--study", study, "--out", tmp_path)
+    line = next(line for line in outcome.stdout.splitlines() if " A2B2E " in line)
+    assert "1.00 ± 0.00" in line
+    assert "0.70 ± 0.02" in line
+    assert "A2E against A2M2E" in outcome.stdout
+    assert len(list(tmp_path.iterdir())) == 11
+
+
+def test_all_from_logs_with_a_table_of_runs(tmp_path):
+    rows = made_up.study(systems=("A2E", "A2M2E"), seeds=(3, 4))
+    lines = []
+    for name, run in rows.groupby("run"):
+        write_log(run, tmp_path / "logs" / str(name), SETTINGS_OF_A_LOG)
+        lines.append(f"{name},{run['system'].iloc[0]},{run['seed'].iloc[0]}")
+    (tmp_path / "runs.csv").write_text("\n".join(["folder,system,seed", *lines]) + "\n")
+    outcome = call(
+        "all", "--logs", tmp_path / "logs", "--runs", tmp_path / "runs.csv", "--out", tmp_path / "out"
+    )
+    assert outcome.exit_code == 0
+    table = pd.read_csv(tmp_path / "out" / "table1.csv").set_index("system")
+    assert table.loc["A2E", "mae_mean"] == pytest.approx(0.125)
+
+
+def test_what_is_left_out_is_said(tmp_path):
+    rows = made_up.run(seed=42)
+    results.write_rows(tmp_path / "A2E-42" / "attacks" / "paper-2025-released.csv", rows)
+    outcome = call("all", "--study", tmp_path, "--out", tmp_path / "out")
+    assert "No rows of A2B2E, A2M2E, aA2E, aA2B2E" in outcome.stderr
+    assert "Figure 4 shows seed 42: there is no run with seed 21." in outcome.stderr
+    assert "No t-test" in outcome.stdout
+
+
+def test_figure_4_takes_seed_and_emotions(study, tmp_path):
+    call("figure4", "--study", study, "--out", tmp_path / "a", "--seed", 6, "--emotions", "sad, happy")
+    call("figure4", "--study", study, "--out", tmp_path / "b", "--seed", 42, "--emotions", "sad, happy")
+    assert (tmp_path / "a" / "figure4.png").read_bytes() != (tmp_path / "b" / "figure4.png").read_bytes()
+
+
+def test_an_unknown_emotion_is_refused_with_the_nearest(study, tmp_path):
+    with pytest.raises(ConfigError, match="Did you mean tension"):
+        call("figure4", "--study", study, "--out", tmp_path, "--emotions", "tensoin")
+
+
+def test_a_protocol_can_be_named(study, tmp_path):
+    protocol = "paper-2025-released+iterations=40"
+    assert call("table1", "--study", study, "--protocol", protocol, "--out", tmp_path).exit_code == 0
+    with pytest.raises(FileError, match="no rows of protocol standard-1"):
+        call("table1", "--study", study, "--protocol", "standard-1", "--out", tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ([], "either --logs DIR"),
+        (["--logs", "a", "--study", "b"], "either --logs DIR"),
+        (["--study", "a", "--runs", "r.csv"], "--runs belongs to --logs"),
+        (["--logs", "a", "--protocol", "p"], "--protocol belongs to --study"),
+    ],
+    ids=["neither", "both", "runs of a study", "protocol of logs"],
+)
+def test_options_that_do_not_go_together_are_refused(arguments, said):
+    with pytest.raises(ConfigError, match=said):
+        call("all", *arguments)
+
+
+@pytest.mark.parametrize("command", ["table1", "significance", "figure3", "figure4", "all"])
+def test_every_command_explains_itself_with_an_example(command):
+    outcome = call(command, "--help")
+    assert f"Example: tenuto paper {command} " in " ".join(outcome.stdout.split())
+
+
+def test_the_whole_paper_from_the_released_logs(shared, tmp_path):
+    outcome = call("all", "--logs", shared / "paper" / "logs", "--out", tmp_path)
+    assert "359 │ 13.035200610 │ 4.567e-32" in outcome.stdout
+    assert "359 │ 12.099034452 │ 1.695e-28" in outcome.stdout
+    assert len(list(tmp_path.iterdir())) == 11
+    assert yaml.safe_load(outcome.stderr or "null") is None

@@ -1,0 +1,111 @@
+import numpy as np
+import pandas as pd
+import pytest
+
+from tenuto.reporting import paper, tables
+
+from . import made_up
+
+
+def shown(*cells, groups=None):
+    table = pd.DataFrame({"A": list(cells), "B": ["1"] * len(cells)})
+    return table if groups is None else table.assign(group=groups)
+
+
+def test_markdown_is_a_table_with_its_caption():
+    assert tables.markdown(shown("x", "y"), "What it shows.") == (
+        "| A | B |\n| --- | ---: |\n| x | 1 |\n| y | 1 |\n\nWhat it shows.\n"
+    )
+
+
+def test_markdown_cells_cannot_break_the_table():
+    assert r"| a\|b\_c | 1 |" in tables.markdown(shown("a|b_c"), "")
+
+
+def test_latex_rules_stand_where_the_group_changes():
+    text = tables.latex(shown("x", "y", "z", groups=["one", "one", "two"]), "What it shows.")
+    body = [line.strip() for line in text.splitlines()]
+    start = body.index(r"\toprule")
+    assert body[start : body.index(r"\bottomrule") + 1] == [
+        r"\toprule",
+        r"A & B \\",
+        r"\midrule",
+        r"x & 1 \\",
+        r"y & 1 \\",
+        r"\midrule",
+        r"z & 1 \\",
+        r"\bottomrule",
+    ]
+    assert r"\caption{What it shows.}" in body
+
+
+def test_the_group_itself_is_not_printed():
+    table = shown("x", groups=["hidden"])
+    assert "hidden" not in tables.markdown(table, "") + tables.latex(table, "")
+
+
+@pytest.mark.parametrize(
+    ("text", "wanted"),
+    [
+        ("0.73 ± 0.02", r"0.73 $\pm$ 0.02"),
+        ("50 % & more_", r"50 \% \& more\_"),
+        ("{x}^2 \\ ~", r"\{x\}\textasciicircum{}2 \textbackslash{} \textasciitilde{}"),
+        ("a\nb", "a b"),
+    ],
+)
+def test_latex_is_escaped(text, wanted):
+    assert tables.escape_latex(text) == wanted
+
+
+@pytest.mark.parametrize(
+    ("mean", "deviation", "wanted"),
+    [(0.7324, 0.0154, "0.73 ± 0.02"), (0.76, np.nan, "0.76"), (np.nan, np.nan, "–")],
+)
+def test_mean_and_deviation_are_printed_with_two_decimals(mean, deviation, wanted):
+    assert tables.mean_deviation(mean, deviation) == wanted
+
+
+def test_table_1_shows_ours_beside_the_print():
+    table = tables.show_table1(paper.table1(made_up.study()))
+    assert table.columns.tolist() == [
+        "group",
+        "System",
+        "Seeds",
+        "Avg Corr.",
+        "MAE",
+        "Avg Corr., print",
+        "MAE, print",
+    ]
+    assert table.iloc[0].tolist() == ["original", "A2E (orig.)", "–", "–", "–", "0.76", "–"]
+    line = ["plain training", "A2E", "3", "1.00 ± 0.00", "0.12 ± 0.00", "0.73 ± 0.02", "0.10 ± 0.01"]
+    assert table.iloc[2].tolist() == line
+
+
+def test_the_caption_of_table_1_says_which_clips_and_whose_print():
+    caption = tables.caption_table1(made_up.study())
+    assert "5 clean test clips (not attacked)" in caption
+    assert "Print: values of the SMC 2025 paper" in caption
+
+
+def test_the_caption_of_the_tests_says_which_prediction_was_taken():
+    released, other = made_up.run(), made_up.run(attack="PGD", norm="linf", epsilon=0.1)
+    assert "predictions are those of the last iterate" in tables.caption_significance(released)
+    assert "belong to the perturbation whose norm is given" in tables.caption_significance(other)
+
+
+def test_t_is_shown_with_nine_decimals_and_p_with_four_digits():
+    table = pd.DataFrame(
+        [("A against B", "clip x seed", 360, 359, 13.0352006104, 4.56702e-32, np.nan, np.nan)],
+        columns=["comparison", "unit", "n", "degrees_of_freedom", "t", "p", "print_t", "print_p"],
+    )
+    line = tables.show_significance(table).iloc[0]
+    assert line[["df", "t", "p", "t, print"]].tolist() == ["359", "13.035200610", "4.567e-32", "–"]
+
+
+def test_a_table_is_written_in_three_forms(tmp_path):
+    full = pd.DataFrame({"A": ["x"], "B": [1 / 3]})
+    written = tables.write(tmp_path / "deep" / "table", full, shown("x"), "Caption.")
+    assert list(written) == ["table.csv", "table.md", "table.tex"]
+    assert written["table.csv"].read_text() == "A,B\nx,0.3333333333333333\n"
+    assert written["table.md"].read_text().endswith("Caption.\n")
+    assert written["table.tex"].read_text().startswith(r"\begin{table}")

@@ -1,0 +1,102 @@
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+
+from tenuto import metrics
+from tenuto.errors import DataError
+
+LABEL = np.array([[0.0, 1.0], [1.0, 2.0], [2.0, 3.0]])
+VALUES = arrays(np.float64, (6, 3), elements=st.floats(0, 1, width=32))
+
+
+def test_pearson_of_a_column_with_itself_is_one_and_with_its_negative_minus_one():
+    np.testing.assert_allclose(metrics.pearson(LABEL, LABEL * [1, -1]), [1, -1])
+
+
+def test_pearson_of_known_numbers():
+    label = np.array([[1.0], [2.0], [3.0], [4.0]])
+    prediction = np.array([[1.0], [3.0], [2.0], [4.0]])
+    np.testing.assert_allclose(metrics.pearson(label, prediction), [0.8])
+
+
+def test_pearson_agrees_with_numpy():
+    label, prediction = np.random.default_rng(3).normal(size=(2, 20, 4))
+    wanted = [np.corrcoef(label[:, column], prediction[:, column])[0, 1] for column in range(4)]
+    np.testing.assert_allclose(metrics.pearson(label, prediction), wanted)
+
+
+def test_pearson_of_a_column_that_does_not_vary_is_nan_and_silent():
+    assert np.isnan(metrics.pearson(LABEL, [[5.0, 1.0], [5.0, 2.0], [5.0, 3.0]])).tolist() == [True, False]
+
+
+@given(VALUES, st.floats(0.5, 4), st.floats(-2, 2))
+def test_pearson_does_not_change_with_unit_and_origin(prediction, slope, shift):
+    label = np.linspace(0, 1, 18).reshape(6, 3) ** 2
+    wide = np.ptp(prediction, axis=0) > 1e-3  # below, rounding decides
+    first, second = (metrics.pearson(label, values) for values in (prediction, slope * prediction + shift))
+    np.testing.assert_allclose(second[wide], first[wide], atol=1e-6)
+
+
+@given(VALUES, VALUES)
+def test_pearson_stays_within_minus_one_and_one(label, prediction):
+    found = metrics.pearson(label, prediction)
+    assert (np.abs(found[~np.isnan(found)]) <= 1 + 1e-9).all()
+
+
+def test_r2_is_one_for_the_label_and_zero_for_its_mean():
+    np.testing.assert_allclose(metrics.r2(LABEL, LABEL), [1, 1])
+    np.testing.assert_allclose(metrics.r2(LABEL, np.tile(LABEL.mean(axis=0), (3, 1))), [0, 0])
+
+
+def test_r2_of_known_numbers_is_below_zero_for_a_poor_prediction():
+    np.testing.assert_allclose(metrics.r2(LABEL, LABEL[::-1]), [-3, -3])
+
+
+def test_r2_of_a_label_that_does_not_vary_is_nan():
+    assert np.isnan(metrics.r2(np.ones((3, 1)), LABEL[:, :1])).all()
+
+
+def test_errors_of_known_numbers():
+    prediction = LABEL + np.array([[1.0, 0.0], [-1.0, 0.0], [4.0, 0.0]])
+    np.testing.assert_allclose(metrics.mae_each(LABEL, prediction), [2, 0])
+    np.testing.assert_allclose(metrics.mse_each(LABEL, prediction), [6, 0])
+    assert metrics.mae(LABEL, prediction) == pytest.approx(1)
+    assert metrics.mse(LABEL, prediction) == pytest.approx(3)
+    assert metrics.rmse(LABEL, prediction) == pytest.approx(np.sqrt(3))
+
+
+@given(VALUES, VALUES)
+def test_the_mean_absolute_error_is_never_above_the_root_mean_squared_error(label, prediction):
+    assert metrics.mae(label, prediction) <= metrics.rmse(label, prediction) + 1e-12
+
+
+def test_evaluate_names_every_metric_overall_first_and_per_output():
+    report = metrics.evaluate(LABEL, LABEL + np.array([1.0, 0.0]), ("calm", "tense"))
+    assert list(report) == ["r2", "correlation", "rmse", "mse", "mae"]
+    assert report["mae"] == {"overall": 0.5, "calm": 1.0, "tense": 0.0}
+    assert report["rmse"] == {"overall": pytest.approx(np.sqrt(0.5)), "calm": 1.0, "tense": 0.0}
+    assert report["r2"] == pytest.approx({"overall": 0.25, "calm": -0.5, "tense": 1.0})
+    assert report["correlation"]["overall"] == pytest.approx(1)
+
+
+def test_evaluate_refuses_a_wrong_number_of_names():
+    with pytest.raises(ValueError, match="zip"):
+        metrics.evaluate(LABEL, LABEL, ("calm",))
+
+
+@pytest.mark.parametrize(
+    ("label", "prediction", "said"),
+    [
+        (LABEL, LABEL[:2], r"\(3, 2\) and predictions \(2, 2\)"),
+        (LABEL[:, 0], LABEL[:, 0], r"one shape \(clips, outputs\)"),
+        (LABEL[:1], LABEL[:1], "1 clips: wanted at least two"),
+        (LABEL, LABEL * np.nan, "NaN or infinite"),
+        (np.full((3, 2), np.inf), LABEL, "NaN or infinite"),
+    ],
+    ids=["other shape", "one axis", "one clip", "nan", "infinite"],
+)
+def test_bad_values_are_refused(label, prediction, said):
+    with pytest.raises(DataError, match=said):
+        metrics.validate(label, prediction)

@@ -1,0 +1,86 @@
+import numpy as np
+import pytest
+
+from tenuto import results
+from tenuto.errors import DataError, FileError
+from tests.reporting import made_up
+
+
+def with_unit(rows):
+    return rows.assign(clean_melody=0.5, adversarial_melody=0.25)
+
+
+def test_names_with_a_label_are_emotions_and_names_without_are_concepts():
+    rows = with_unit(made_up.run())
+    assert results.emotions(rows)[:2] == ("valence", "energy")
+    assert len(results.emotions(rows)) == 8
+    assert results.concepts(rows) == ("melody",)
+
+
+def test_rows_without_a_bottleneck_have_no_concepts():
+    assert results.concepts(made_up.run()) == ()
+
+
+def test_values_are_a_matrix_in_the_order_of_the_emotions():
+    np.testing.assert_array_equal(results.values(made_up.run(), "label"), made_up.labels())
+
+
+def test_values_can_be_asked_for_by_name():
+    rows = with_unit(made_up.run())
+    np.testing.assert_array_equal(results.values(rows, "adversarial", ("melody",)), np.full((5, 1), 0.25))
+
+
+def test_written_rows_come_back_unchanged(tmp_path):
+    rows = made_up.run()
+    rows["adversarial_fear"] = 1 / 3 + np.arange(5)
+    back = results.read_rows(results.write_rows(tmp_path / "rows.csv", rows))
+    np.testing.assert_array_equal(results.values(back, "adversarial"), results.values(rows, "adversarial"))
+    assert list(back.columns) == list(rows.columns)
+
+
+def test_clip_and_run_stay_text_and_seed_a_number(tmp_path):
+    back = results.read_rows(results.write_rows(tmp_path / "rows.csv", made_up.run(run="007")))
+    assert (back["run"].iloc[0], back["clip"].iloc[1], back["seed"].iloc[0]) == ("007", "001", 6)
+
+
+def test_more_columns_are_kept(tmp_path):
+    back = results.read_rows(results.write_rows(tmp_path / "rows.csv", made_up.run(mood="odd")))
+    assert (back["mood"] == "odd").all()
+
+
+@pytest.mark.parametrize("column", ["clip", "l2", "clean_sad"])
+def test_a_missing_column_is_named(column):
+    with pytest.raises(DataError, match=f"no column {column}"):
+        results.validate(made_up.run().drop(columns=column))
+
+
+def test_a_missing_column_of_a_file_is_named_with_the_file(tmp_path):
+    (tmp_path / "rows.csv").write_text("run,system\nA,B\n")
+    with pytest.raises(FileError, match=r"rows\.csv: no column seed"):
+        results.read_rows(tmp_path / "rows.csv")
+
+
+def test_rows_without_any_emotion_are_refused():
+    rows = made_up.run()
+    with pytest.raises(DataError, match="no column label_"):
+        results.validate(rows[list(results.KEYS)])
+
+
+def test_a_row_that_stands_twice_is_refused():
+    rows = made_up.run(clip="003")
+    with pytest.raises(DataError, match="clip 003 of A2E-6 stands twice"):
+        results.validate(rows)
+
+
+@pytest.mark.parametrize("kind", results.KINDS)
+def test_values_that_are_not_finite_are_refused_by_clip(kind):
+    rows = made_up.run()
+    rows.loc[2, f"{kind}_anger"] = np.nan
+    with pytest.raises(DataError, match=f"{kind} values of clip 002 of A2E-6"):
+        results.validate(rows)
+
+
+def test_refused_rows_are_not_written(tmp_path):
+    with pytest.raises(DataError):
+        results.write_rows(tmp_path / "rows.csv", made_up.run(clip="003"))
+    assert not (tmp_path / "rows.csv").exists()
