@@ -121,7 +121,7 @@ class CorpusConfig(Config):
     """The synthetic corpus a study makes for itself."""
 
     clips: int = Field(360, ge=10)
-    seconds: float = Field(15.0, ge=10.5)
+    seconds: float = Field(15.0, ge=11)
     seed: int = Field(0, ge=0)
 
 

@@ -99,7 +99,7 @@ def validate(
 def synthesize(
     root: common.Root,
     clips: Annotated[int, typer.Option(min=10, help="Number of clips.")] = 360,
-    seconds: Annotated[float, typer.Option(min=10.5, help="Length of each.")] = 15.0,
+    seconds: Annotated[float, typer.Option(min=11, help="Length of each.")] = 15.0,
     seed: Annotated[int, typer.Option(help="Seed of everything.")] = 0,
     workers: Annotated[int | None, typer.Option(help="Processes (default: all cores).")] = None,
 ) -> None:
