@@ -27,7 +27,12 @@ def test_presets_are_those_documented():
 def test_paper_preset_is_the_study(system):
     run = preset_run("paper-2025", system, 6)
     assert (run.data.split, run.data.excerpts, run.data.normalisation) == ("paper", "fixed", "all")
-    assert (run.train.learning_rate, run.train.batch_size, run.train.epochs, run.train.patience) == (5e-4, 8, 199, 50)
+    assert (run.train.learning_rate, run.train.batch_size, run.train.epochs, run.train.patience) == (
+        5e-4,
+        8,
+        199,
+        50,
+    )
     assert run.train.drop_last_evaluated
     assert run.train.score_free_units
     assert run.model.width == 1
@@ -123,4 +128,7 @@ def test_own_combinations_get_descriptive_names():
 
 
 def test_merge_ignores_none_and_joins_mappings():
-    assert merge({"a": {"b": 1, "c": 2}}, {"a": {"b": 3, "c": None}, "d": {"e": None}}) == {"a": {"b": 3, "c": 2}, "d": {}}
+    assert merge({"a": {"b": 1, "c": 2}}, {"a": {"b": 3, "c": None}, "d": {"e": None}}) == {
+        "a": {"b": 3, "c": 2},
+        "d": {},
+    }

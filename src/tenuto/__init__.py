@@ -12,9 +12,21 @@ from tenuto.errors import TenutoError
 
 __version__ = "0.1.0"
 
-_MODULES = ("attacks", "audio", "config", "data", "evaluation", "metrics", "models", "reporting", "results", "study", "training")
+_MODULES = (
+    "attacks",
+    "audio",
+    "config",
+    "data",
+    "evaluation",
+    "metrics",
+    "models",
+    "reporting",
+    "results",
+    "study",
+    "training",
+)
 
-__all__ = ["TenutoError", "__version__", "load", *_MODULES]  # noqa: F822, PLE0604
+__all__ = ["TenutoError", "__version__", "load", *_MODULES]
 
 
 def __getattr__(name: str) -> Any:

@@ -82,8 +82,12 @@ class TrainConfig(Config):
     batch_size: int = Field(8, ge=2)
     epochs: int = Field(199, ge=1)
     patience: int = Field(50, ge=1)
-    drop_last_evaluated: bool = Field(False, description="score validation on whole batches only, as the study did")
-    score_free_units: bool = Field(False, description="let units that never saw a concept be scored as concepts, as the study did")
+    drop_last_evaluated: bool = Field(
+        False, description="score validation on whole batches only, as the study did"
+    )
+    score_free_units: bool = Field(
+        False, description="let units that never saw a concept be scored as concepts, as the study did"
+    )
     adversarial: AdversarialConfig | None = None
     threads: int = Field(0, ge=0, description="CPU threads; 0 means all cores and is resolved before hashing")
 
@@ -99,7 +103,9 @@ class RunConfig(Config):
     @model_validator(mode="after")
     def _weights_fit(self) -> Self:
         if self.model.network == "a2e" and self.train.task_loss_weight != 1.0:
-            raise ValueError("task_loss_weight other than 1 needs the network a2m2e: a2e has no concepts to weigh")
+            raise ValueError(
+                "task_loss_weight other than 1 needs the network a2m2e: a2e has no concepts to weigh"
+            )
         return self
 
     def named(self) -> RunConfig:
@@ -180,7 +186,9 @@ def signature(config: Config, fingerprint: str) -> str:
 def presets() -> list[str]:
     """Names of the presets that come with Tenuto."""
     folder = resources.files("tenuto.presets")
-    return sorted(entry.name.removesuffix(".yaml") for entry in folder.iterdir() if entry.name.endswith(".yaml"))
+    return sorted(
+        entry.name.removesuffix(".yaml") for entry in folder.iterdir() if entry.name.endswith(".yaml")
+    )
 
 
 def read_preset(name: str) -> dict[str, Any]:
@@ -188,7 +196,9 @@ def read_preset(name: str) -> dict[str, Any]:
     if name.endswith((".yaml", ".yml")):
         return parse_yaml(read_text(Path(name)), name)
     if name not in presets():
-        raise ConfigError(f"preset {name!r} is unknown. {did_you_mean(name, presets())} Or give a path to a .yaml file.")
+        raise ConfigError(
+            f"preset {name!r} is unknown. {did_you_mean(name, presets())} Or give a path to a .yaml file."
+        )
     return parse_yaml(resources.files("tenuto.presets").joinpath(f"{name}.yaml").read_text("utf-8"), name)
 
 
@@ -197,7 +207,9 @@ def preset_run(preset: str | None, system: str, seed: int) -> RunConfig:
     if system not in SYSTEMS:
         raise ConfigError(f"system {system!r} is unknown. {did_you_mean(system, SYSTEMS)}")
     content = read_preset(preset) if preset else {}
-    return RunConfig.parse(merge(with_system(content, system), {"train": {"seed": seed}}), preset or system).named()
+    return RunConfig.parse(
+        merge(with_system(content, system), {"train": {"seed": seed}}), preset or system
+    ).named()
 
 
 def with_system(content: Mapping[str, Any], system: str) -> dict[str, Any]:

@@ -91,7 +91,9 @@ def read_json(path: str | Path) -> dict[str, Any]:
     try:
         content = json.loads(read_text(path))
     except json.JSONDecodeError as error:
-        raise FileError(f"{path}: not JSON ({error}). Delete it and run the command that wrote it.") from error
+        raise FileError(
+            f"{path}: not JSON ({error}). Delete it and run the command that wrote it."
+        ) from error
     if not isinstance(content, dict):
         raise FileError(f"{path}: holds a JSON {type(content).__name__}, wanted an object.")
     return content
@@ -120,7 +122,9 @@ def read_csv(
     header = next(csv.reader(io.StringIO(content), delimiter=separator), [])
     other = next((mark for mark in ",;\t" if mark != separator and mark in content[:1000]), None)
     if len(header) == 1 and len(columns) > 1 and other:
-        raise FileError(f"{path}: columns are separated by '{other}', wanted '{separator}'. Save it with '{separator}'.")
+        raise FileError(
+            f"{path}: columns are separated by '{other}', wanted '{separator}'. Save it with '{separator}'."
+        )
     missing = [name for name in columns if name not in header]
     if missing:
         raise FileError(f"{path}: no column {', '.join(missing)}. It has: {', '.join(header) or 'nothing'}.")

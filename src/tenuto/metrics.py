@@ -23,7 +23,9 @@ def validate(label: ArrayLike, prediction: ArrayLike) -> tuple[Values, Values]:
     """Both as float64 (clips, outputs). Raises `DataError` for other shapes, one clip, or values not finite."""
     first, second = np.asarray(label, np.float64), np.asarray(prediction, np.float64)
     if first.ndim != 2 or first.shape != second.shape:
-        raise DataError(f"labels {first.shape} and predictions {second.shape}: wanted one shape (clips, outputs).")
+        raise DataError(
+            f"labels {first.shape} and predictions {second.shape}: wanted one shape (clips, outputs)."
+        )
     if len(first) < 2:
         raise DataError(f"{len(first)} clips: wanted at least two, no correlation is defined below.")
     if not (np.isfinite(first).all() and np.isfinite(second).all()):
@@ -36,7 +38,9 @@ def pearson(label: ArrayLike, prediction: ArrayLike) -> Values:
     first, second = validate(label, prediction)
     first, second = first - first.mean(axis=0), second - second.mean(axis=0)
     scale = np.sqrt((first**2).sum(axis=0) * (second**2).sum(axis=0))
-    result: Values = np.divide((first * second).sum(axis=0), scale, out=np.full(scale.shape, np.nan), where=scale > 0)
+    result: Values = np.divide(
+        (first * second).sum(axis=0), scale, out=np.full(scale.shape, np.nan), where=scale > 0
+    )
     return result
 
 

@@ -34,7 +34,9 @@ def test_real_pcm_equals_golden(shared, clip):
 @pytest.mark.parametrize("clip", CLIPS)
 def test_real_mp3_is_close_to_golden(shared, clip):
     golden = np.load(shared / "golden" / "frontend" / f"{clip}.npz")["spectrogram"]
-    ours = LogSpectrogram()(torch.from_numpy(load_audio(shared / "soundtracks" / "Set1" / f"{clip}.mp3"))).numpy()
+    ours = LogSpectrogram()(
+        torch.from_numpy(load_audio(shared / "soundtracks" / "Set1" / f"{clip}.mp3"))
+    ).numpy()
     assert ours.shape == golden.shape
     assert np.abs(ours - golden).mean() <= 0.005
     assert np.corrcoef(ours.ravel(), golden.ravel())[0, 1] >= 0.9995
@@ -88,7 +90,9 @@ def test_batches_agree_with_single_waveforms():
 
 def test_gradcheck_in_float64():
     module = LogSpectrogram()
-    waveform = torch.rand(900, dtype=torch.float64, generator=torch.Generator().manual_seed(0)).requires_grad_()
+    waveform = torch.rand(
+        900, dtype=torch.float64, generator=torch.Generator().manual_seed(0)
+    ).requires_grad_()
     assert torch.autograd.gradcheck(lambda x: module(x)[:, ::37], (waveform,), fast_mode=True)
 
 

@@ -51,7 +51,9 @@ def test_validate_lists_missing_and_altered(copy):
 
 
 def test_ratings_are_divided_by_ten(copy):
-    raw = np.loadtxt(copy.root / RATINGS, delimiter=",", skiprows=1, usecols=range(1, 9), encoding="utf-8-sig")
+    raw = np.loadtxt(
+        copy.root / RATINGS, delimiter=",", skiprows=1, usecols=range(1, 9), encoding="utf-8-sig"
+    )
     assert np.allclose(copy.index.labels, raw / 10)
 
 

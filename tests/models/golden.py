@@ -13,7 +13,7 @@ CLIPS = ("001", "026", "057")
 
 def reference_state(shared: Path, name: str) -> dict[str, torch.Tensor]:
     """State dictionary in the released naming, drawn from a fresh RandomState(0)."""
-    random = np.random.RandomState(0)  # noqa: NPY002  (the golden weights were drawn with it)
+    random = np.random.RandomState(0)
     state = {}
     for key, shape in json.loads((shared / "golden" / "models" / f"state_dict_{name}.json").read_text()):
         if key.endswith("num_batches_tracked"):

@@ -44,7 +44,10 @@ def test_a_loaded_checkpoint_predicts_what_was_saved(recogniser, saved):
     inputs = torch.randn(2, 1, 313, 149)
     for ours, theirs in zip(loaded(inputs), recogniser(inputs), strict=True):
         assert torch.equal(ours, theirs)
-    assert (loaded.system, loaded.emotions, loaded.concepts) == ("A2M2E", *(recogniser.emotions, recogniser.concepts))
+    assert (loaded.system, loaded.emotions, loaded.concepts) == (
+        "A2M2E",
+        *(recogniser.emotions, recogniser.concepts),
+    )
     assert loaded.normalisation == recogniser.normalisation
     assert not loaded.network.training
 
@@ -77,7 +80,9 @@ def test_a_short_recording_is_continued_with_its_beginning(saved):
     assert np.isfinite(list(tenuto.load(saved).predict(waveform).emotions.values())).all()
 
 
-@pytest.mark.parametrize(("frames", "starts"), [(1, [0]), (313, [0]), (314, [0, 1]), (626, [0, 313]), (700, [0, 193, 387])])
+@pytest.mark.parametrize(
+    ("frames", "starts"), [(1, [0]), (313, [0]), (314, [0, 1]), (626, [0, 313]), (700, [0, 193, 387])]
+)
 def test_windows_cover_everything(frames, starts):
     assert checkpoint.window_starts(frames) == starts
 
@@ -109,7 +114,8 @@ def test_foreign_safetensors_is_refused(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("key", "value"), [("format", "tenuto-checkpoint-9"), ("spectrogram", {"sample_rate": 16000}), ("width", 0.25)]
+    ("key", "value"),
+    [("format", "tenuto-checkpoint-9"), ("spectrogram", {"sample_rate": 16000}), ("width", 0.25)],
 )
 def test_changed_metadata_is_refused(saved, key, value):
     path = saved / checkpoint.CHECKPOINT

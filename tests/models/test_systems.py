@@ -18,7 +18,13 @@ NETWORKS = ("a2e", "a2m2e")
 
 @pytest.mark.parametrize(
     ("system", "parameters"),
-    [("A2E", 3_937_864), ("aA2E", 3_937_864), ("A2B2E", 3_937_671), ("A2M2E", 3_937_671), ("aA2B2E", 3_937_671)],
+    [
+        ("A2E", 3_937_864),
+        ("aA2E", 3_937_864),
+        ("A2B2E", 3_937_671),
+        ("A2M2E", 3_937_671),
+        ("aA2B2E", 3_937_671),
+    ],
 )
 def test_parameter_counts(system, parameters):
     assert sum(weights.numel() for weights in build(system).parameters()) == parameters
@@ -29,7 +35,9 @@ def reference(request, shared, tmp_path_factory):
     path = tmp_path_factory.mktemp("released") / f"{request.param}.pt"
     torch.save(reference_state(shared, request.param), path)
     golden = np.load(shared / "golden" / "models" / "reference_models.npz")
-    values = {k.removeprefix(f"{request.param}_"): golden[k] for k in golden.files if k.startswith(request.param)}
+    values = {
+        k.removeprefix(f"{request.param}_"): golden[k] for k in golden.files if k.startswith(request.param)
+    }
     return load_reference_state(path).eval(), reference_inputs(shared), values
 
 
@@ -72,7 +80,9 @@ def test_for_attack_predicts_the_same_after_training_statistics():
     for _ in range(3):
         network.train()(inputs)
     with torch.no_grad():
-        assert torch.allclose(for_attack(network)(inputs).emotions, network.eval()(inputs).emotions, atol=1e-5)
+        assert torch.allclose(
+            for_attack(network)(inputs).emotions, network.eval()(inputs).emotions, atol=1e-5
+        )
 
 
 def test_bottleneck_is_linear_between_concepts_and_emotions():
@@ -138,7 +148,9 @@ def test_import_refuses_a_truncated_file(tmp_path):
         load_reference_state(path)
 
 
-@pytest.mark.parametrize("state", [{"fc.weight": torch.zeros(8, 256)}, [torch.zeros(1)], {"a": {"b": torch.zeros(1)}}])
+@pytest.mark.parametrize(
+    "state", [{"fc.weight": torch.zeros(8, 256)}, [torch.zeros(1)], {"a": {"b": torch.zeros(1)}}]
+)
 def test_import_refuses_other_tensors(tmp_path, state):
     path = tmp_path / "other.pt"
     torch.save(state, path)

@@ -56,7 +56,9 @@ def decode(path: str | Path) -> tuple[NDArray[np.float32], int]:
 
     content = read_bytes(path)
     if missing := missing_bytes(content):
-        raise AudioError(f"{path}: cut off, about {missing} bytes are missing at its end. Fetch the file again.")
+        raise AudioError(
+            f"{path}: cut off, about {missing} bytes are missing at its end. Fetch the file again."
+        )
     try:
         with soundfile.SoundFile(io.BytesIO(content)) as stream:
             samples: NDArray[np.float32] = stream.read(dtype="float32", always_2d=True)
@@ -70,7 +72,9 @@ def decode(path: str | Path) -> tuple[NDArray[np.float32], int]:
     if len(samples) == 0:
         raise AudioError(f"{path}: holds no samples. Fetch or export the file again.")
     if len(samples) < announced:
-        raise AudioError(f"{path}: cut off after {len(samples)} of {announced} samples. Fetch the file again.")
+        raise AudioError(
+            f"{path}: cut off after {len(samples)} of {announced} samples. Fetch the file again."
+        )
     return samples, rate
 
 

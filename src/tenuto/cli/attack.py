@@ -18,18 +18,30 @@ Optimizer = StrEnum("Optimizer", ["Adam", "SGD"])
 def attack(
     run: Annotated[Path, typer.Argument(help="Folder of a trained run.")],
     root: common.Root,
-    protocol: Annotated[str, typer.Option(help="Named, versioned bundle of attacks.")] = "paper-2025-released",
+    protocol: Annotated[
+        str, typer.Option(help="Named, versioned bundle of attacks.")
+    ] = "paper-2025-released",
     split: Annotated[common.PartName, typer.Option(help="Whose clips are attacked.")] = common.PartName.test,
     iterations: Annotated[int | None, typer.Option(help="Iterations per clip.", show_default="1000")] = None,
-    measure: Annotated[Measure | None, typer.Option(help="What the thresholds speak of.", show_default="corr")] = None,
+    measure: Annotated[
+        Measure | None, typer.Option(help="What the thresholds speak of.", show_default="corr")
+    ] = None,
     optimizer: Annotated[Optimizer | None, typer.Option(help="Who steps.", show_default="Adam")] = None,
-    step_size: Annotated[float | None, typer.Option(help="Its step, normalised units.", show_default="0.002")] = None,
-    alpha: Annotated[float | None, typer.Option(help="Weigh error against size; 0 is off.", show_default="off")] = None,
-    sign: Annotated[bool | None, typer.Option("--sign/--no-sign", help="Feed signs.", show_default="sign")] = None,
+    step_size: Annotated[
+        float | None, typer.Option(help="Its step, normalised units.", show_default="0.002")
+    ] = None,
+    alpha: Annotated[
+        float | None, typer.Option(help="Weigh error against size; 0 is off.", show_default="off")
+    ] = None,
+    sign: Annotated[
+        bool | None, typer.Option("--sign/--no-sign", help="Feed signs.", show_default="sign")
+    ] = None,
     released_log: Annotated[
         Path | None, typer.Option(help="Also write log.csv and hparams.yaml of the released format here.")
     ] = None,
-    batch_size: Annotated[int | None, typer.Option(help="Clips attacked together.", show_default="12")] = None,
+    batch_size: Annotated[
+        int | None, typer.Option(help="Clips attacked together.", show_default="12")
+    ] = None,
     cache: common.Cache = None,
     device: common.Device = "cpu",
 ) -> None:
@@ -41,10 +53,10 @@ def attack(
     Example: tenuto attack runs/A2E-6-1a2b3c4d --split test --iterations 100 --root soundtracks
     """
     from tenuto.attacks import protocol as named_protocol
+    from tenuto.cli.screen import attack_table
     from tenuto.evaluation import robustness
     from tenuto.evaluation.runs import open_run, read_config
     from tenuto.reporting.released import write_log
-    from tenuto.cli.screen import attack_table
 
     given = {
         "iterations": iterations,

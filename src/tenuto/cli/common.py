@@ -28,20 +28,29 @@ Root = Annotated[
     Path, typer.Option("--root", envvar="TENUTO_DATA", help="Folder of the data set.", show_default=False)
 ]
 Cache = Annotated[
-    Path | None, typer.Option("--cache", envvar="TENUTO_CACHE", help="Folder for spectrograms (default: user cache).")
+    Path | None,
+    typer.Option("--cache", envvar="TENUTO_CACHE", help="Folder for spectrograms (default: user cache)."),
 ]
 Device = Annotated[str, typer.Option("--device", help="cpu or cuda.")]
 Runs = Annotated[Path, typer.Option("--runs", envvar="TENUTO_RUNS", help="Folder of all runs.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
-Data = Annotated[DataName | None, typer.Option("--data", help="Data set (default: soundtracks, or the preset's).")]
+Data = Annotated[
+    DataName | None, typer.Option("--data", help="Data set (default: soundtracks, or the preset's).")
+]
 
-Ratings = Annotated[str | None, typer.Option(help="folder: CSV of ratings, below --root.", rich_help_panel="Data set folder")]
-IdColumn = Annotated[str | None, typer.Option(help="folder: column that names the file.", rich_help_panel="Data set folder")]
+Ratings = Annotated[
+    str | None, typer.Option(help="folder: CSV of ratings, below --root.", rich_help_panel="Data set folder")
+]
+IdColumn = Annotated[
+    str | None, typer.Option(help="folder: column that names the file.", rich_help_panel="Data set folder")
+]
 Emotions = Annotated[
-    str | None, typer.Option(help="folder: columns to predict, comma-separated.", rich_help_panel="Data set folder")
+    str | None,
+    typer.Option(help="folder: columns to predict, comma-separated.", rich_help_panel="Data set folder"),
 ]
 Concepts = Annotated[
-    str | None, typer.Option(help="folder: concept columns, comma-separated.", rich_help_panel="Data set folder")
+    str | None,
+    typer.Option(help="folder: concept columns, comma-separated.", rich_help_panel="Data set folder"),
 ]
 Scale = Annotated[
     tuple[float, float] | None,

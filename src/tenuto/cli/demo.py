@@ -14,14 +14,16 @@ from tenuto.cli.common import notes, out
 
 
 def demo(
-    folder: Annotated[Path, typer.Option("--out", help="Where everything goes; run again to go on.")] = Path("demo"),
+    folder: Annotated[Path, typer.Option("--out", help="Where everything goes; run again to go on.")] = Path(
+        "demo"
+    ),
 ) -> None:
     """The whole study on generated music, in minutes: five systems, training, attack, tables, figures, findings.
 
     Example: tenuto demo --out demo
     """
-    from tenuto.config import StudyConfig, read_preset
     from tenuto.cli.paper import show
+    from tenuto.config import StudyConfig, read_preset
     from tenuto.reporting.released import read_study
     from tenuto.reporting.summary import summarise
     from tenuto.study.plan import reductions, runs

@@ -23,8 +23,8 @@ def predict(
     """
     import dataclasses
 
-    from tenuto.models.checkpoint import load
     from tenuto.cli.screen import profile_table
+    from tenuto.models.checkpoint import load
 
     recogniser = load(run)
     profiles = {str(path): recogniser.predict(path) for path in audio}

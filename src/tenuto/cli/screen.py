@@ -28,13 +28,17 @@ def metrics_table(report: Mapping[str, Any], part: str) -> Table:
 
 def metrics_tables(report: Mapping[str, Any]) -> list[Table]:
     """The tables of all parts, emotions first, concepts where there are any."""
-    return [metrics_table(report, part) for part in (*PARTS, *(f"{p}_concepts" for p in PARTS)) if part in report]
+    return [
+        metrics_table(report, part) for part in (*PARTS, *(f"{p}_concepts" for p in PARTS)) if part in report
+    ]
 
 
 def attack_table(rows: pd.DataFrame) -> Table:
     """What an attack did on average: error, correlation and size, clean and attacked."""
     label, clean, adversarial = (results.values(rows, kind) for kind in ("label", "clean", "adversarial"))
-    table = Table(title=f"{rows['run'].iloc[0]}, {rows['protocol'].iloc[0]}, {len(rows)} clips", title_justify="left")
+    table = Table(
+        title=f"{rows['run'].iloc[0]}, {rows['protocol'].iloc[0]}, {len(rows)} clips", title_justify="left"
+    )
     for heading in ("", "MAE", "correlation"):
         table.add_column(heading, justify="right" if heading else "left")
     for name, values in (("clean", clean), ("attacked, last evaluated iterate", adversarial)):

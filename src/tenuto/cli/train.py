@@ -24,18 +24,30 @@ def train(
     system: Annotated[str | None, typer.Option(help=f"One of {', '.join(SYSTEMS)}.")] = None,
     preset: Annotated[str | None, typer.Option(help="paper-2025, or a YAML file.")] = None,
     seed: Annotated[int | None, typer.Option(help="Seed of weights, order, excerpts, dropout.")] = None,
-    network: Annotated[NetworkName | None, typer.Option(help="Network, for combinations of your own.")] = None,
+    network: Annotated[
+        NetworkName | None, typer.Option(help="Network, for combinations of your own.")
+    ] = None,
     task_loss_weight: Annotated[
         float | None, typer.Option(help="w in w * emotion MSE + (1 - w) * concept MSE, 0 to 1.")
     ] = None,
-    adversarial: Annotated[bool | None, typer.Option(help="Adversarial training.", show_default=False)] = None,
-    learning_rate: Annotated[float | None, typer.Option(help="Adam's step size.", show_default="0.0005")] = None,
+    adversarial: Annotated[
+        bool | None, typer.Option(help="Adversarial training.", show_default=False)
+    ] = None,
+    learning_rate: Annotated[
+        float | None, typer.Option(help="Adam's step size.", show_default="0.0005")
+    ] = None,
     epochs: Annotated[int | None, typer.Option(help="At most so many epochs.", show_default="199")] = None,
-    patience: Annotated[int | None, typer.Option(help="Epochs without improvement.", show_default="50")] = None,
+    patience: Annotated[
+        int | None, typer.Option(help="Epochs without improvement.", show_default="50")
+    ] = None,
     batch_size: Annotated[int | None, typer.Option(help="Clips per update.", show_default="8")] = None,
     width: Annotated[float | None, typer.Option(help="Factor on the channels.", show_default="1.0")] = None,
-    split: Annotated[SplitName | None, typer.Option(help="How clips are divided.", show_default="paper")] = None,
-    split_seed: Annotated[int | None, typer.Option(help="Seed of album and random splits.", show_default="42")] = None,
+    split: Annotated[
+        SplitName | None, typer.Option(help="How clips are divided.", show_default="paper")
+    ] = None,
+    split_seed: Annotated[
+        int | None, typer.Option(help="Seed of album and random splits.", show_default="42")
+    ] = None,
     excerpts: Annotated[ExcerptName | None, typer.Option(help="One excerpt per clip, or new ones.")] = None,
     threads: Annotated[int | None, typer.Option(help="CPU threads (default: all cores).")] = None,
     data: common.Data = None,
@@ -116,9 +128,9 @@ def evaluate(
 
     Example: tenuto evaluate runs/A2E-6-1a2b3c4d --root soundtracks
     """
+    from tenuto.cli.screen import metrics_tables
     from tenuto.evaluation.robustness import evaluate as measure
     from tenuto.evaluation.runs import open_run, read_config
-    from tenuto.cli.screen import metrics_tables
 
     prepared = common.prepare_data(read_config(run).data, root, cache)
     report = measure(open_run(run, prepared))

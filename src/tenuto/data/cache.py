@@ -36,7 +36,9 @@ class Prepared:
         """Row numbers of clips. Raises `DataError` for a clip the data set does not have."""
         place = {clip: row for row, clip in enumerate(self.index.clips)}
         if unknown := [clip for clip in clips if clip not in place]:
-            raise DataError(f"clip {unknown[0]} is in the split but not in {self.name}; use the data the run was trained on.")
+            raise DataError(
+                f"clip {unknown[0]} is in the split but not in {self.name}; use the data the run was trained on."
+            )
         return [place[clip] for clip in clips]
 
 

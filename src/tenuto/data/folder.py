@@ -48,7 +48,9 @@ class Folder(Dataset):
         if not emotions:
             raise DataError(f"{root}: no emotion columns named. Name them, e.g. --emotions valence,arousal.")
         if not scale[0] < scale[1] or scale[1] <= 0:
-            raise DataError(f"rating scale {scale[0]:g} to {scale[1]:g}: wanted a lower end below a positive upper end.")
+            raise DataError(
+                f"rating scale {scale[0]:g} to {scale[1]:g}: wanted a lower end below a positive upper end."
+            )
         self.ratings_path = self.root / ratings_file
         self.id_column, self.album_column = id_column, album_column
         self.emotions, self.concepts, self.scale = tuple(emotions), tuple(concepts), scale
@@ -80,11 +82,18 @@ class Folder(Dataset):
             if path.suffix.lower() in EXTENSIONS:
                 name = path.relative_to(self.root).with_suffix("").as_posix()
                 if name in recordings:
-                    raise DataError(f"{path}: shares its name with {recordings[name]}; wanted one file per recording.")
+                    raise DataError(
+                        f"{path}: shares its name with {recordings[name]}; wanted one file per recording."
+                    )
                 recordings[name] = path
         if not recordings:
-            raise DataError(f"{self.root}: holds no recording ({', '.join(EXTENSIONS)}). Point --root at your audio.")
-        clips = tuple(name.removesuffix(Path(name).suffix) if name.lower().endswith(EXTENSIONS) else name for name in names)
+            raise DataError(
+                f"{self.root}: holds no recording ({', '.join(EXTENSIONS)}). Point --root at your audio."
+            )
+        clips = tuple(
+            name.removesuffix(Path(name).suffix) if name.lower().endswith(EXTENSIONS) else name
+            for name in names
+        )
         if unknown := [clip for clip in clips if clip not in recordings]:
             raise DataError(
                 f"{self.ratings_path}: rates {unknown[0]}, which is not below {self.root}. "

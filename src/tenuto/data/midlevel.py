@@ -41,7 +41,8 @@ class Midlevel(Soundtracks):
         name="midlevel",
         title="Soundtracks, set 1, with the seven mid-level perceptual features (Aljanaki & Soleymani 2018)",
         origin="https://osf.io/p6vkg and https://osf.io/5aupt",
-        citation=Soundtracks.card.citation + " A. Aljanaki and M. Soleymani. A data-driven approach to mid-level "
+        citation=Soundtracks.card.citation
+        + " A. Aljanaki and M. Soleymani. A data-driven approach to mid-level "
         "perceptual musical feature modeling. ISMIR 2018.",
     )
 
@@ -82,7 +83,10 @@ def read_concepts(
         DataError: The files disagree, or a rating is outside ``scale``.
     """
     metadata = read_csv(
-        metadata_path, columns=("song id", "Source", "ID at file source"), separator=";", text=("ID at file source",)
+        metadata_path,
+        columns=("song id", "Source", "ID at file source"),
+        separator=";",
+        text=("ID at file source",),
     )
     annotations = read_csv(annotations_path, columns=("song_id", *CONCEPT_COLUMNS.values()))
     _agree(
@@ -93,7 +97,9 @@ def read_concepts(
     )
     ours = (metadata["Source"].str.strip() == SOURCE).to_numpy()
     numbers = [_number(value) for value in metadata.loc[ours, "ID at file source"]]
-    _agree(numbers, [_number(clip) for clip in clips], f"ID at file source in {metadata_path}", "the rated clip")
+    _agree(
+        numbers, [_number(clip) for clip in clips], f"ID at file source in {metadata_path}", "the rated clip"
+    )
     columns = tuple(CONCEPT_COLUMNS.values())
     return ratings(annotations[ours], columns, scale, annotations_path, "song_id") / DIVISOR
 

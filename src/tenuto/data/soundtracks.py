@@ -63,7 +63,9 @@ class Soundtracks(Dataset):
         table = read_csv(path, columns=("Nro", "Album name"), text=("Nro", "Album name"))
         names = dict(zip(table["Nro"].str.strip(), table["Album name"].str.strip(), strict=True))
         if absent := [clip for clip in clips if clip not in names]:
-            raise DataError(f"{path}: no row for clip {absent[0]}, which {RATINGS} rates. Add it or fetch the file again.")
+            raise DataError(
+                f"{path}: no row for clip {absent[0]}, which {RATINGS} rates. Add it or fetch the file again."
+            )
         return tuple(ALBUM_SPELLINGS.get(names[clip], names[clip]) for clip in clips)
 
     def checksums(self) -> Mapping[str, str]:

@@ -71,7 +71,9 @@ def _by_album(index: Index, seed: int) -> Split:
     albums = sorted(set(index.albums))
     if len(albums) < len(PARTS):
         raise DataError(f"the album split needs at least 3 albums, this data set has {len(albums)}.")
-    members = {album: [c for c, a in zip(index.clips, index.albums, strict=True) if a == album] for album in albums}
+    members = {
+        album: [c for c, a in zip(index.clips, index.albums, strict=True) if a == album] for album in albums
+    }
     order = [albums[i] for i in np.random.default_rng(seed).permutation(len(albums))]
     target = max(1, round(len(index) * SHARES[1]))
     parts: dict[str, list[str]] = {name: [] for name in PARTS}
@@ -80,7 +82,9 @@ def _by_album(index: Index, seed: int) -> Split:
         room = [name for name in ("test", "validation") if len(parts[name]) + len(clips) <= target]
         parts[room[0] if room else "train"] += clips
     if empty := [name for name in PARTS if not parts[name]]:
-        raise DataError(f"the album split leaves {empty[0]} empty: its albums are too large. Use --split random.")
+        raise DataError(
+            f"the album split leaves {empty[0]} empty: its albums are too large. Use --split random."
+        )
     return Split(*(tuple(parts[name]) for name in PARTS))
 
 
@@ -92,5 +96,7 @@ def write_split(path: Path, split: Split) -> None:
 
 def read_split(path: Path) -> Split:
     """Read a split that `write_split` stored."""
-    table = read_csv(path, columns=("clip", "split", "position"), text=("clip",)).sort_values("position", kind="stable")
+    table = read_csv(path, columns=("clip", "split", "position"), text=("clip",)).sort_values(
+        "position", kind="stable"
+    )
     return Split(*(tuple(table.loc[table["split"] == name, "clip"]) for name in PARTS))

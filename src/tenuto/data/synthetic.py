@@ -30,4 +30,6 @@ class Synthetic(Midlevel):
         """Generate the corpus into the root: there is nothing to fetch."""
         from tenuto.data.synthesis import synthesize
 
-        synthesize(self.root, progress=None if progress is None else lambda done: progress("clips", done, None))
+        synthesize(
+            self.root, progress=None if progress is None else lambda done: progress("clips", done, None)
+        )

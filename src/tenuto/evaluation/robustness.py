@@ -39,12 +39,22 @@ def evaluate(run: Run) -> dict[str, Any]:
     for name in PARTS:
         part = run.part(name)
         prediction = predict(run.recogniser.network, part.inputs)
-        report[name] = metrics.evaluate(_array(part.labels), _array(prediction.emotions), run.recogniser.emotions)
-        if part.concepts is not None and prediction.concepts is not None and run.config.train.task_loss_weight < 1:
+        report[name] = metrics.evaluate(
+            _array(part.labels), _array(prediction.emotions), run.recogniser.emotions
+        )
+        if (
+            part.concepts is not None
+            and prediction.concepts is not None
+            and run.config.train.task_loss_weight < 1
+        ):
             concepts = _array(prediction.concepts)
-            report[f"{name}_concepts"] = metrics.evaluate(_array(part.concepts), concepts, run.recogniser.concepts)
+            report[f"{name}_concepts"] = metrics.evaluate(
+                _array(part.concepts), concepts, run.recogniser.concepts
+            )
     test, mean = _array(run.part("test").labels), _array(run.part("train").labels).mean(axis=0)
-    report["mean_predictor"] = metrics.evaluate(test, np.broadcast_to(mean, test.shape), run.recogniser.emotions)
+    report["mean_predictor"] = metrics.evaluate(
+        test, np.broadcast_to(mean, test.shape), run.recogniser.emotions
+    )
     write_json(run.folder / "metrics.json", report)
     return report
 
@@ -93,8 +103,12 @@ def attack(
             piece = pieces / f"{number}-{start:05d}-{stop:05d}.csv"
             chunk = clips.take(torch.arange(start, stop))
             if not piece.is_file():
-                found = attacker(model, chunk.inputs, chunk.labels, names=chunk.clips, batch_size=size, progress=progress)
-                write_safetensors(piece.with_suffix(".safetensors"), _perturbations(attacker, chunk, found), {})
+                found = attacker(
+                    model, chunk.inputs, chunk.labels, names=chunk.clips, batch_size=size, progress=progress
+                )
+                write_safetensors(
+                    piece.with_suffix(".safetensors"), _perturbations(attacker, chunk, found), {}
+                )
                 results.write_rows(piece, _rows(run, protocol, part, attacker, model, chunk, found))
             elif progress:
                 progress(attacker.iterations * len(chunk))

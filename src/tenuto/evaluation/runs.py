@@ -37,7 +37,9 @@ def read_config(folder: str | Path) -> RunConfig:
     """The configuration a run was trained with. Raises `ConfigError` where the folder holds no run."""
     path = Path(folder) / "config.yaml"
     if not path.is_file():
-        raise ConfigError(f"{folder}: not a run folder, it has no config.yaml. Name a folder that `tenuto train` made.")
+        raise ConfigError(
+            f"{folder}: not a run folder, it has no config.yaml. Name a folder that `tenuto train` made."
+        )
     return RunConfig.parse(parse_yaml(read_text(path), str(path)), str(path))
 
 
@@ -64,4 +66,3 @@ def open_run(folder: str | Path, prepared: Prepared) -> Run:
     split = read_split(stored) if stored.is_file() else draw(index, config.data.split, config.data.split_seed)
     material = Material(prepared, config.data, split, recogniser.normalisation)
     return Run(folder, config, recogniser, material)
-

@@ -127,9 +127,13 @@ def load(run_or_checkpoint: str | Path) -> Recogniser:
         arrays, metadata = read_safetensors(path)
         return _rebuild(arrays, json.loads(metadata["tenuto"]))
     except FileError as error:
-        raise CheckpointError(f"{path}: damaged ({error}) Train the run again or copy the file anew.") from error
+        raise CheckpointError(
+            f"{path}: damaged ({error}) Train the run again or copy the file anew."
+        ) from error
     except (KeyError, TypeError, ValueError, RuntimeError) as error:
-        raise CheckpointError(f"{path}: not a Tenuto checkpoint ({type(error).__name__}: {_brief(error)}).") from error
+        raise CheckpointError(
+            f"{path}: not a Tenuto checkpoint ({type(error).__name__}: {_brief(error)})."
+        ) from error
 
 
 def _rebuild(arrays: Mapping[str, NDArray[Any]], about: Mapping[str, Any]) -> Recogniser:
@@ -172,7 +176,9 @@ def import_run(path: str | Path, system: str, seed: int, runs: Path) -> Path:
     sizes = [head.out_features for head in network.head.children() if isinstance(head, nn.Linear)]
     wanted = [len(EMOTIONS)] if config.model.network == "a2e" else [len(CONCEPTS), len(EMOTIONS)]
     if sizes != wanted:
-        raise CheckpointError(f"{path}: its last layers have {sizes} outputs, {system} has {wanted}. Name its system.")
+        raise CheckpointError(
+            f"{path}: its last layers have {sizes} outputs, {system} has {wanted}. Name its system."
+        )
     units = unit_names(config, CONCEPTS)
     width = network.backbone.features / 256
     recogniser = Recogniser(network, system, EMOTIONS, units, PAPER_NORMALISATION, IMPORTED, width)

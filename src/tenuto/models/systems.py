@@ -31,7 +31,9 @@ class Network(nn.Module):
         self.backbone = Backbone(width)
         features = self.backbone.features
         self.head: nn.Module = (
-            DirectHead(features, emotions) if network == "a2e" else BottleneckHead(features, concepts, emotions)
+            DirectHead(features, emotions)
+            if network == "a2e"
+            else BottleneckHead(features, concepts, emotions)
         )
         initialise(self)
 
@@ -80,9 +82,13 @@ def load_reference_state(path: Any) -> Network:
     except FileNotFoundError as error:
         raise CheckpointError(f"{path}: no such file.") from error
     except Exception as error:  # a foreign file can make the restricted unpickler fail in any way
-        raise CheckpointError(f"{path}: not a plain file of weights ({_first_line(error)}). It was not executed.") from error
+        raise CheckpointError(
+            f"{path}: not a plain file of weights ({_first_line(error)}). It was not executed."
+        ) from error
     if not isinstance(state, Mapping) or not all(isinstance(value, Tensor) for value in state.values()):
-        raise CheckpointError(f"{path}: holds no dictionary of tensors. Wanted a released-style state dictionary.")
+        raise CheckpointError(
+            f"{path}: holds no dictionary of tensors. Wanted a released-style state dictionary."
+        )
     return from_reference_state(state, str(path))
 
 

@@ -21,7 +21,9 @@ def reductions(study: StudyConfig) -> list[str]:
     """How a study is smaller than the paper's, as sentences for the screen."""
     run, found = study.run, []
     if study.corpus is not None:
-        found.append(f"{study.corpus.clips} generated clips of {study.corpus.seconds:g} s instead of 360 recordings")
+        found.append(
+            f"{study.corpus.clips} generated clips of {study.corpus.seconds:g} s instead of 360 recordings"
+        )
     if run.model.width != 1:
         found.append(f"{run.model.width:g} of the channels")
     if run.train.epochs < 199:
@@ -29,7 +31,9 @@ def reductions(study: StudyConfig) -> list[str]:
     if len(study.seeds) < 10:
         found.append(f"{len(study.seeds)} seeds instead of 10")
     if study.adversarial.iterations < 50:
-        found.append(f"{study.adversarial.iterations} attack iterations in adversarial training instead of 50")
+        found.append(
+            f"{study.adversarial.iterations} attack iterations in adversarial training instead of 50"
+        )
     if (iterations := study.attack.settings.get("iterations", 1000)) != 1000:
         found.append(f"{iterations} attack iterations instead of 1000")
     return found

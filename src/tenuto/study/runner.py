@@ -50,7 +50,9 @@ def run_study(
     outcomes = []
     for outcome in _outcomes(study, folder, root, workers):
         outcomes.append(outcome)
-        report(f"{outcome.system}, seed {outcome.seed}: clean test correlation {outcome.test_correlation:.3f}")
+        report(
+            f"{outcome.system}, seed {outcome.seed}: clean test correlation {outcome.test_correlation:.3f}"
+        )
     marks.append(time.monotonic())
     order = {(config.system, config.train.seed): place for place, config in enumerate(runs(study))}
     outcomes.sort(key=lambda outcome: order[outcome.system, outcome.seed])
@@ -81,7 +83,9 @@ def _outcomes(study: StudyConfig, folder: Path, root: Path | None, workers: int)
         return
     # Spawned, not forked: torch's thread pool does not survive a fork.
     with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn")) as pool:
-        jobs: list[Future[Outcome]] = [pool.submit(complete_run, study, config, folder, root) for config in planned]
+        jobs: list[Future[Outcome]] = [
+            pool.submit(complete_run, study, config, folder, root) for config in planned
+        ]
         try:
             for job in as_completed(jobs):
                 yield job.result()

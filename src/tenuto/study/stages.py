@@ -39,7 +39,11 @@ def make_corpus(study: StudyConfig, folder: Path, workers: int) -> None:
 
     if (corpus := study.corpus) is not None:
         synthesize(
-            corpus_folder(folder), clips=corpus.clips, seconds=corpus.seconds, seed=corpus.seed, workers=workers
+            corpus_folder(folder),
+            clips=corpus.clips,
+            seconds=corpus.seconds,
+            seed=corpus.seed,
+            workers=workers,
         )
 
 

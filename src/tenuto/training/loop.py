@@ -127,7 +127,11 @@ def _run_epochs(
         improved = row["score"] >= state.best_score  # an equal score counts, NaN does not
         if improved:
             state.best_epoch, state.best_score = state.epoch, row["score"]
-            checkpoint.save(folder / checkpoint.CHECKPOINT, _recogniser(state.network, config, material), {"epoch": state.epoch})
+            checkpoint.save(
+                folder / checkpoint.CHECKPOINT,
+                _recogniser(state.network, config, material),
+                {"epoch": state.epoch},
+            )
         state.history.append(row)
         write_csv(folder / HISTORY, pd.DataFrame(state.history))
         _save(folder / STATE, state)
@@ -184,7 +188,9 @@ def _shuffled(material: Material, config: RunConfig, epoch: int) -> list[Batch]:
 def _validate(network: Network, clips: Batch, config: RunConfig) -> dict[str, float]:
     """Validation loss-free scores of an epoch: emotion part, concept part where it is scored, and their sum."""
     size = config.train.batch_size
-    count = len(clips) // size * size if config.train.drop_last_evaluated and len(clips) >= size else len(clips)
+    count = (
+        len(clips) // size * size if config.train.drop_last_evaluated and len(clips) >= size else len(clips)
+    )
     prediction = predict(network, clips.inputs[:count], size)
     emotion = float(metrics.pearson(_array(clips.labels[:count]), _array(prediction.emotions)).mean())
     scores = {"validation_emotions": emotion}
@@ -196,7 +202,9 @@ def _validate(network: Network, clips: Batch, config: RunConfig) -> dict[str, fl
 
 def scored_concepts(config: RunConfig) -> bool:
     """Whether the bottleneck's correlation with the concepts is part of the early stopping score."""
-    return config.model.network == "a2m2e" and (config.train.task_loss_weight < 1 or config.train.score_free_units)
+    return config.model.network == "a2m2e" and (
+        config.train.task_loss_weight < 1 or config.train.score_free_units
+    )
 
 
 def predict(network: nn.Module, inputs: Tensor, batch_size: int = 8) -> Prediction:
@@ -231,7 +239,9 @@ def _resume(path: Path, state: State) -> None:
         arrays, metadata = read_safetensors(path)
     except FileError:
         return
-    weights = {k.removeprefix("network."): torch.from_numpy(v) for k, v in arrays.items() if k.startswith("network.")}
+    weights = {
+        k.removeprefix("network."): torch.from_numpy(v) for k, v in arrays.items() if k.startswith("network.")
+    }
     state.network.load_state_dict(weights)
     moments: dict[int, dict[str, Tensor]] = {}
     for key, array in arrays.items():
@@ -256,7 +266,11 @@ def _finish(config: RunConfig, prepared: Prepared, folder: Path, state: State) -
         "epochs": state.epoch,
         "scored": ["emotions", *(["concepts"] if "validation_concepts" in state.history[-1] else [])],
     }
-    if config.train.score_free_units and config.model.network == "a2m2e" and prepared.index.concept_labels is None:
+    if (
+        config.train.score_free_units
+        and config.model.network == "a2m2e"
+        and prepared.index.concept_labels is None
+    ):
         result["note"] = "no concept ratings: the score of this bottleneck model is its emotion part alone"
     write_json(folder / RESULT, result)
     (folder / STATE).unlink(missing_ok=True)
@@ -286,4 +300,3 @@ def _tensorboard(folder: Path) -> Any:
 
 def _array(tensor: Tensor) -> Any:
     return tensor.detach().cpu().numpy()
-

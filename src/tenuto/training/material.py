@@ -61,7 +61,9 @@ class Material:
         self._frames = [len(clip) for clip in prepared.spectrograms]
         self._starts = fixed_starts(self._frames)
         seen = self.split.train if config.normalisation == "train" else prepared.index.clips
-        self.normalisation = normalisation or measure([prepared.spectrograms[i] for i in prepared.places(seen)])
+        self.normalisation = normalisation or measure(
+            [prepared.spectrograms[i] for i in prepared.places(seen)]
+        )
 
     def part(self, name: str) -> Batch:
         """The fixed excerpts of ``train``, ``validation`` or ``test``."""
