@@ -92,7 +92,7 @@ def test_preset_from_a_file(tmp_path):
 
 @pytest.mark.parametrize("content", ["a: [", "- 1", "!!python/object/apply:os.system ['true']"])
 def test_yaml_that_is_no_mapping_or_would_execute(content):
-    with pytest.raises(ConfigError, match="it.yaml"):
+    with pytest.raises(ConfigError, match=r"it\.yaml"):
         parse_yaml(content, "it.yaml")
 
 
@@ -104,7 +104,7 @@ def test_yaml_round_trip():
 def test_signature_covers_every_setting_and_the_data():
     run = preset_run("paper-2025", "aA2E", 6)
     seen = {signature(run, "data"), signature(run, "other data")}
-    flat = [
+    flat: list[dict[str, dict[str, object]]] = [
         {"data": {"split_seed": 1}},
         {"data": {"excerpts": "fresh"}},
         {"model": {"width": 0.5}},

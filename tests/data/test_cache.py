@@ -23,7 +23,12 @@ def dataset(tmp_path):
 def count_computations(monkeypatch):
     seen: list[str] = []
     real = cache.compute
-    monkeypatch.setattr(cache, "compute", lambda path: (seen.append(path.name), real(path))[1])
+
+    def counted(path):
+        seen.append(path.name)
+        return real(path)
+
+    monkeypatch.setattr(cache, "compute", counted)
     return seen
 
 

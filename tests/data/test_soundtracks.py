@@ -35,6 +35,7 @@ def test_real_ratings_and_albums(shared):
     assert len(index) == 360
     assert index.emotions == EMOTIONS
     assert index.labels[0].tolist() == pytest.approx([0.483, 0.683, 0.317, 0.1, 0.1, 0.733, 0.1, 0.1])
+    assert index.albums is not None
     assert len(set(index.albums)) == 45
 
 

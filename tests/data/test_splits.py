@@ -29,6 +29,7 @@ def test_paper_split_equals_the_released_one(shared):
 
 def test_album_split_of_the_real_data_shares_no_album(shared):
     whole = Soundtracks(shared / "soundtracks").index
+    assert whole.albums is not None
     album = dict(zip(whole.clips, whole.albums, strict=True))
     split = draw(whole, "album", seed=0)
     parts = [{album[clip] for clip in split.part(part)} for part in PARTS]

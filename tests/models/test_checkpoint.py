@@ -133,7 +133,7 @@ def test_import_makes_a_run_that_predicts(tmp_path, song):
     assert folder.name == "A2B2E-21-imported"
     profile = tenuto.load(folder).predict(song)
     assert tuple(profile.emotions) == EMOTIONS
-    assert tuple(profile.concepts)[0] == "unit_1"
+    assert next(iter(profile.concepts)) == "unit_1"
 
 
 def test_import_refuses_another_system(tmp_path):

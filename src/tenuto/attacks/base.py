@@ -52,6 +52,11 @@ class AttackResult:
 class Attack(Protocol):
     """The call that all attacks share."""
 
+    @property
+    def iterations(self) -> int:
+        """Most iterations that one example can take."""
+        ...
+
     def __call__(
         self,
         model: Model,

@@ -33,7 +33,8 @@ def load_audio(path: str | Path) -> NDArray[np.float32]:
         path: An mp3, ogg, flac or wav file of any sample rate and channel count.
 
     Returns:
-        Waveform of shape (samples,), float32, 22 050 Hz, mono, peak 1 (less at most one 16-bit step), without silent samples at its ends.
+        Waveform of shape (samples,), float32, 22 050 Hz, mono, peak 1 (less at most one 16-bit step), without silent
+        samples at its ends.
 
     Raises:
         AudioError: The file cannot be decoded, is cut off, holds NaN, or is silent.

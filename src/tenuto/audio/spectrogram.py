@@ -56,7 +56,8 @@ def filterbank() -> NDArray[np.float64]:
     for band, (low, centre, high) in enumerate(zip(corners, corners[1:], corners[2:], strict=False)):
         filters[low:centre, band] = np.arange(centre - low) / (centre - low)
         filters[centre:high, band] = 1 - np.arange(high - centre) / (high - centre)
-    return filters / filters.sum(axis=0)
+    normalised: NDArray[np.float64] = filters / filters.sum(axis=0)
+    return normalised
 
 
 class LogSpectrogram(nn.Module):
@@ -80,7 +81,7 @@ class LogSpectrogram(nn.Module):
 
     def _apply(self, fn: Any, recurse: bool = True) -> LogSpectrogram:
         """Follow the module to another device, but keep the constants in float64: they are cast per call."""
-        super()._apply(fn, recurse)
+        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
         device = self.window.device
         self.window = torch.from_numpy(np.hanning(FRAME_SIZE)).to(device)
         self.filters = torch.from_numpy(filterbank()).to(device)

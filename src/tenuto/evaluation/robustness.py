@@ -117,7 +117,8 @@ def attack(
 
 def _join(pieces: Path, path: Path, about: dict[str, str]) -> pd.DataFrame:
     """Gather the finished pieces into one table and one file of perturbations, then remove them."""
-    tables, arrays = [], {}
+    tables: list[pd.DataFrame] = []
+    arrays: dict[str, Any] = {}
     for piece in sorted(pieces.glob("*.csv")):
         tables.append(results.read_rows(piece))
         arrays |= read_safetensors(piece.with_suffix(".safetensors"))[0]

@@ -6,6 +6,8 @@ Mid-level Features", ISMIR 2019, table 1.
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
@@ -85,7 +87,8 @@ def fold_batch_norm(stages: nn.Sequential) -> nn.Sequential:
 
     folded = []
     for stage in stages:
-        convolution, norm, *rest = stage.eval()  # type: ignore[operator]
+        parts: list[Any] = list(stage.eval().children())
+        convolution, norm, *rest = parts
         kept = [part for part in rest if not isinstance(part, nn.Dropout2d)]
         folded.append(nn.Sequential(fuse_conv_bn_eval(convolution, norm), *kept))
     frozen = nn.Sequential(*folded)

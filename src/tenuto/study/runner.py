@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import multiprocessing
 import time
 from collections.abc import Callable, Iterator
@@ -60,7 +61,7 @@ def run_study(
     write_csv(folder / "metrics.csv", table[list(METRICS)])
     write_all(read_study(folder, str(study_protocol(study))), folder / "paper")
     marks.append(time.monotonic())
-    spent = [after - before for before, after in zip(marks, marks[1:], strict=False)]
+    spent = [after - before for before, after in itertools.pairwise(marks)]
     # Runs overlap, so training and attack share their wall-clock time as they shared the work.
     training = sum(outcome.training_seconds for outcome in outcomes)
     attack = sum(outcome.attack_seconds for outcome in outcomes)

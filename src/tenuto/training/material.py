@@ -94,5 +94,5 @@ def check(config: RunConfig, prepared: Prepared) -> None:
         )
 
 
-def _tensor(values: np.ndarray) -> Tensor:  # type: ignore[type-arg]
+def _tensor(values: np.ndarray) -> Tensor:
     return torch.from_numpy(np.ascontiguousarray(values, np.float32))
