@@ -61,7 +61,7 @@ def test_a_change_goes_to_every_attack(monkeypatch):
     both = Protocol("two", 1, "", (ReleasedAttack(), ReleasedAttack(measure="mse", iterations=50)))
     monkeypatch.setitem(PROTOCOLS, "two", both)
     changed = protocol("two", iterations=50)
-    assert [attack.iterations for attack in changed.attacks] == [50, 50]  # type: ignore[attr-defined]
+    assert [attack.iterations for attack in changed.attacks] == [50, 50]
     assert changed.changes == (("iterations", 50),)
 
 
