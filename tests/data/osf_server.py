@@ -136,7 +136,7 @@ class OsfServer:
 class _Handler(BaseHTTPRequestHandler):
     @property
     def osf(self) -> OsfServer:
-        return self.server.osf
+        return self.server.osf  # type: ignore[attr-defined]
 
     def log_message(self, format: str, *args: Any) -> None:
         """Keep quiet."""

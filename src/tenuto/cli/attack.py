@@ -74,7 +74,7 @@ def attack(
         rows = robustness.attack(opened, chosen, split.value, device, batch_size, advance)
     out.print(attack_table(rows))
     path = robustness.rows_path(run, chosen, split.value)
-    out.print(str(path))
+    typer.echo(str(path))
     if released_log is not None:
         write_log(rows, released_log, robustness.released_settings(opened, chosen))
         notes.print(f"{released_log}: log.csv and hparams.yaml in the released format")

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator
+import json
+import math
+from collections.abc import Callable, Iterator, Mapping
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
@@ -14,15 +16,30 @@ from rich.console import Console
 from tenuto.config import DataConfig
 from tenuto.data import Prepared, open_dataset
 from tenuto.data.cache import prepare
+from tenuto.errors import ConfigError
 
-out = Console(highlight=False, soft_wrap=True)
+out = Console(highlight=False, soft_wrap=True, emoji=False)
 """Results."""
 
-notes = Console(stderr=True, highlight=False, soft_wrap=True)
+notes = Console(stderr=True, highlight=False, soft_wrap=True, emoji=False, markup=False)
 """Progress and remarks, kept apart from results."""
 
 DataName = StrEnum("DataName", ["soundtracks", "midlevel", "synthetic", "folder"])
 PartName = StrEnum("PartName", ["train", "validation", "test"])
+
+
+def _usable(device: str) -> str:
+    """A device this machine has. Raises `ConfigError` before any work is done for another."""
+    if device == "cpu":
+        return device
+    import torch
+
+    if not device.startswith("cuda"):
+        raise ConfigError(f"device {device}: unknown. Use --device cpu or --device cuda.")
+    if not torch.cuda.is_available():
+        raise ConfigError(f"device {device}: this machine has no usable GPU. Use --device cpu.")
+    return device
+
 
 Root = Annotated[
     Path, typer.Option("--root", envvar="TENUTO_DATA", help="Folder of the data set.", show_default=False)
@@ -31,11 +48,14 @@ Cache = Annotated[
     Path | None,
     typer.Option("--cache", envvar="TENUTO_CACHE", help="Folder for spectrograms (default: user cache)."),
 ]
-Device = Annotated[str, typer.Option("--device", help="cpu or cuda.")]
+Device = Annotated[str, typer.Option("--device", help="cpu or cuda.", callback=_usable)]
 Runs = Annotated[Path, typer.Option("--runs", envvar="TENUTO_RUNS", help="Folder of all runs.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
 Data = Annotated[
-    DataName | None, typer.Option("--data", help="Data set (default: soundtracks, or the preset's).")
+    DataName | None,
+    typer.Option(
+        "--data", metavar="NAME", help=f"{', '.join(DataName)} (default: soundtracks, or the preset's)."
+    ),
 ]
 
 Ratings = Annotated[
@@ -90,10 +110,19 @@ def _names(listed: str | None) -> tuple[str, ...] | None:
 @contextlib.contextmanager
 def bar(task: str, total: int | None) -> Iterator[Callable[[int], None]]:
     """A progress bar on stderr for work of ``total`` steps; yields the function that reports steps done."""
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+    from rich.progress import (
+        BarColumn,
+        DownloadColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeRemainingColumn,
+    )
 
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=notes, transient=True) as progress:
+    count = DownloadColumn() if task == "bytes" else MofNCompleteColumn()
+    columns = (TextColumn("{task.description}"), BarColumn(), count, TimeRemainingColumn())
+    # Without a terminal a bar would leave nothing but an empty line in the log.
+    with Progress(*columns, console=notes, transient=True, disable=not notes.is_terminal) as progress:
         number = progress.add_task(task, total=total)
         yield lambda done: progress.advance(number, done)
 
@@ -103,3 +132,16 @@ def prepare_data(config: DataConfig, root: Path, cache: Path | None, workers: in
     dataset = open_dataset(config, root)
     with bar("spectrograms", len(dataset.index)) as advance:
         return prepare(dataset, cache, workers, advance)
+
+
+def print_json(content: Mapping[str, Any]) -> None:
+    """Print one line of strict JSON on stdout; what is undefined (NaN) or infinite becomes null."""
+    typer.echo(json.dumps(_finite(content), allow_nan=False))
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _finite(below) for key, below in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(below) for below in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

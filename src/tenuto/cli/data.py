@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from typing import Annotated
 
 import typer
+from rich.markup import escape
 
 from tenuto.cli import common
 from tenuto.cli.common import notes, out
 from tenuto.config import DataConfig
-from tenuto.data import DATASETS, open_dataset
+from tenuto.data import DATASETS, Validation, open_dataset
 from tenuto.errors import DataError
 
 app = typer.Typer(help="Data sets: list, info, download, validate, synthesize.", no_args_is_help=True)
@@ -37,7 +37,7 @@ def info(name: Name, as_json: common.AsJson = False) -> None:
     """
     card = dataclasses.asdict(DATASETS[name.value].card)
     if as_json:
-        typer.echo(json.dumps(card))
+        common.print_json(card)
         return
     for key, value in card.items():
         shown = " to ".join(f"{end:g}" for end in value) if isinstance(value, tuple) else value
@@ -61,7 +61,7 @@ def download(name: Name, root: common.Root) -> None:
             seen[path] = done
 
         dataset.download(report)
-    out.print(f"{root}: {name.value} is complete")
+    typer.echo(f"{root}: {name.value} is complete")
 
 
 @app.command()
@@ -82,14 +82,15 @@ def validate(
     """
     config = _config(name, ratings, id_column, emotions, concepts, scale, album_column)
     with common.bar("files", None) as advance:
-        found = open_dataset(config, root).validate(advance)
+        dataset = open_dataset(config, root)
+        found = dataset.validate(advance)
     if as_json:
-        typer.echo(json.dumps({"ok": found.ok, **dataclasses.asdict(found)}))
+        common.print_json({"ok": found.ok, **dataclasses.asdict(found)})
     else:
         for kind in ("missing", "altered", "inconsistent"):
             for sentence in getattr(found, kind):
-                out.print(f"[bold]{kind}[/bold]: {sentence}")
-        out.print(f"{root}: {'as published' if found.ok else 'not as published'}")
+                out.print(f"[bold]{kind}[/bold]: {escape(sentence)}")
+        typer.echo(f"{root}: {_verdict(found, bool(dataset.checksums()))}")
     if not found.ok:
         raise typer.Exit(EXIT_FOUND)
 
@@ -110,7 +111,7 @@ def synthesize(
 
     with common.bar("clips", clips) as advance:
         make(root, clips=clips, seconds=seconds, seed=seed, workers=workers, progress=advance)
-    out.print(str(root))
+    typer.echo(str(root))
 
 
 def prepare(
@@ -141,6 +142,13 @@ def prepare(
         f"fingerprint {prepared.fingerprint[:8]}"
     )
     notes.print("normalisation for training is measured on training clips, unless the preset says otherwise")
+
+
+def _verdict(found: Validation, published: bool) -> str:
+    problems = len(found.missing) + len(found.altered) + len(found.inconsistent)
+    if problems:
+        return f"{problems} problem{'s' if problems > 1 else ''} found"
+    return "as published" if published else "complete, every recording can be read"
 
 
 def _config(

@@ -2,17 +2,36 @@
 
 from __future__ import annotations
 
-import sys
+from typing import Any
 
 import typer
+from typer.core import TyperGroup
 
 from tenuto.cli import attack, data, demo, paper, predict, train
 from tenuto.errors import TenutoError
 
 EXIT_BAD_INPUT = 2
+EXIT_STOPPED = 130  # what a shell reports of a command that Ctrl-C ended
+
+
+class Commands(TyperGroup):
+    """All commands; what a command raises on purpose becomes one sentence on stderr and an exit code."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the command that was named."""
+        try:
+            return super().invoke(ctx)
+        except TenutoError as error:
+            typer.echo(f"error: {error}", err=True)
+            raise typer.Exit(EXIT_BAD_INPUT) from error
+        except KeyboardInterrupt as error:  # here, because Typer would end without a word
+            typer.echo("stopped; run the same command again to go on.", err=True)
+            raise typer.Exit(EXIT_STOPPED) from error
+
 
 app = typer.Typer(
     name="tenuto",
+    cls=Commands,
     help="Adversarial robustness of music-emotion recognition: reproduce, attack, audit.",
     epilog="Exit code: 0 done, 1 the checks found something, 2 the input or a setting needs mending.",
     no_args_is_help=True,
@@ -48,12 +67,5 @@ def root(
 
 
 def main() -> None:
-    """Run the command line; a `TenutoError` becomes one sentence on stderr and exit code 2."""
-    try:
-        app()
-    except TenutoError as error:
-        typer.echo(f"error: {error}", err=True)
-        sys.exit(EXIT_BAD_INPUT)
-    except KeyboardInterrupt:
-        typer.echo("stopped; run the same command again to go on.", err=True)
-        sys.exit(130)
+    """Run the command line: the console script and ``python -m tenuto``."""
+    app()

@@ -8,6 +8,7 @@ from typing import Annotated
 
 import pandas as pd
 import typer
+from rich.markup import escape
 from rich.table import Table
 
 from tenuto.cli.common import notes, out
@@ -70,20 +71,21 @@ def _say(rows: pd.DataFrame, written: Mapping[str, Path], seed: int | None = Non
     for remark in remarks(rows, seed):
         notes.print(remark)
     for path in written.values():
-        out.print(str(path), soft_wrap=True)
+        typer.echo(str(path))
 
 
 def _table(shown: pd.DataFrame, title: str) -> Table:
     """A table of text cells for the terminal; groups are set apart."""
     printed = shown.drop(columns="group")
-    table = Table(title=title, title_justify="left")
+    table = Table(title=title, title_justify="left", show_edge=False)
     for position, name in enumerate(printed.columns):
-        words = position < 2  # may wrap in a narrow terminal; numbers may not
-        table.add_column(name, justify="right" if position else "left", no_wrap=not words)
+        # Words wrap where the terminal is narrow; a number keeps its line, and is folded rather than cut.
+        words = position < 2
+        table.add_column(name, justify="right" if position else "left", no_wrap=not words, overflow="fold")
     for position, line in enumerate(printed.itertuples(index=False)):
         if position and shown["group"].iloc[position] != shown["group"].iloc[position - 1]:
             table.add_section()
-        table.add_row(*(str(cell) for cell in line))
+        table.add_row(*(escape(str(cell)) for cell in line))
     return table
 
 

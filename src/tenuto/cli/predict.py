@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Annotated
 
@@ -27,12 +26,12 @@ def predict(
     from tenuto.models.checkpoint import load
 
     recogniser = load(run)
-    profiles = {str(path): recogniser.predict(path) for path in audio}
     if as_json:
-        typer.echo(json.dumps({name: dataclasses.asdict(profile) for name, profile in profiles.items()}))
+        common.print_json({str(path): dataclasses.asdict(recogniser.predict(path)) for path in audio})
         return
-    for name, profile in profiles.items():
-        out.print(profile_table(name, profile.emotions, profile.concepts or {}))
+    for path in audio:  # printed one by one: a later file that fails does not take the earlier ones along
+        profile = recogniser.predict(path)
+        out.print(profile_table(str(path), profile.emotions, profile.concepts or {}))
 
 
 def import_reference(
@@ -49,4 +48,4 @@ def import_reference(
     """
     from tenuto.models.checkpoint import import_run
 
-    out.print(str(import_run(state, system, seed, runs)))
+    typer.echo(str(import_run(state, system, seed, runs)))

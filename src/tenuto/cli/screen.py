@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import pandas as pd
+from rich.markup import escape
 from rich.table import Table
 
 from tenuto import metrics, results
@@ -16,13 +17,13 @@ MEASURES = ("r2", "correlation", "rmse", "mse", "mae")
 
 def metrics_table(report: Mapping[str, Any], part: str) -> Table:
     """One part's metrics, a row per emotion and one for all of them."""
-    table = Table(title=f"{report['run']}, {part}", title_justify="left")
+    table = Table(title=escape(f"{report['run']}, {part.replace('_', ' ')}"), title_justify="left")
     table.add_column("emotion")
     for measure in MEASURES:
         table.add_column(measure, justify="right")
     names = list(report[part][MEASURES[0]])
     for name in names:
-        table.add_row(name, *(f"{report[part][measure][name]:.4f}" for measure in MEASURES))
+        table.add_row(escape(name), *(f"{report[part][measure][name]:.4f}" for measure in MEASURES))
     return table
 
 
@@ -37,7 +38,8 @@ def attack_table(rows: pd.DataFrame) -> Table:
     """What an attack did on average: error, correlation and size, clean and attacked."""
     label, clean, adversarial = (results.values(rows, kind) for kind in ("label", "clean", "adversarial"))
     table = Table(
-        title=f"{rows['run'].iloc[0]}, {rows['protocol'].iloc[0]}, {len(rows)} clips", title_justify="left"
+        title=escape(f"{rows['run'].iloc[0]}, {rows['protocol'].iloc[0]}, {len(rows)} clips"),
+        title_justify="left",
     )
     for heading in ("", "MAE", "correlation"):
         table.add_column(heading, justify="right" if heading else "left")
@@ -54,9 +56,9 @@ def attack_table(rows: pd.DataFrame) -> Table:
 
 def profile_table(name: str, emotions: Mapping[str, float], concepts: Mapping[str, float]) -> Table:
     """Emotions and concepts of one recording as bars."""
-    table = Table(title=name, title_justify="left", show_header=False)
+    table = Table(title=escape(name), title_justify="left", show_header=False)
     for kind in (emotions, concepts):
         for word, value in kind.items():
-            table.add_row(word, f"{value:6.3f}", "█" * round(30 * min(max(value, 0.0), 1.0)))
+            table.add_row(escape(word), f"{value:6.3f}", "█" * round(30 * min(max(value, 0.0), 1.0)))
         table.add_section()
     return table

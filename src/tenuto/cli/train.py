@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
@@ -100,7 +99,7 @@ def train(
         folder = loop.train(config, prepared, runs, device, report)
     for remark in loop.remarks(folder):
         notes.print(remark)
-    out.print(str(folder))
+    typer.echo(str(folder))
 
 
 def configure(
@@ -108,6 +107,10 @@ def configure(
 ) -> RunConfig:
     """The configuration of one run: preset, then the named system, then single options, later ones winning."""
     content: dict[str, Any] = read_preset(preset) if preset else {}
+    if "systems" in content:
+        raise ConfigError(
+            f"preset {preset} describes a whole study, wanted the settings of one run. Use --preset paper-2025."
+        )
     if system is not None:
         if system not in SYSTEMS:
             raise ConfigError(f"system {system!r} is unknown. {did_you_mean(system, SYSTEMS)}")
@@ -135,7 +138,7 @@ def evaluate(
     prepared = common.prepare_data(read_config(run).data, root, cache)
     report = measure(open_run(run, prepared))
     if as_json:
-        typer.echo(json.dumps(report))
+        common.print_json(report)
         return
     for table in metrics_tables(report):
         out.print(table)

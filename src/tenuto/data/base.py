@@ -126,11 +126,11 @@ class Dataset(abc.ABC):
     def validate(self, progress: Progress | None = None) -> Validation:
         """Compare the files with the identity card; nothing is raised, everything found is listed."""
         published = self.checksums()
-        missing, altered, inconsistent = self._check_published(published)
+        missing, altered = self._check_published(published)
         try:
             index = self.index
         except TenutoError as error:
-            return Validation(tuple(missing), tuple(altered), (*inconsistent, str(error)))
+            return Validation(tuple(missing), tuple(altered), (str(error),))
         for path in index.paths:
             name = _below(path, self.root)
             if not path.is_file():
@@ -143,9 +143,9 @@ class Dataset(abc.ABC):
                     altered.append(str(error))
             if progress:
                 progress(1)
-        return Validation(tuple(missing), tuple(altered), tuple(inconsistent))
+        return Validation(tuple(missing), tuple(altered))
 
-    def _check_published(self, published: Mapping[str, str]) -> tuple[list[str], list[str], list[str]]:
+    def _check_published(self, published: Mapping[str, str]) -> tuple[list[str], list[str]]:
         missing, altered = [], []
         for name, wanted in published.items():
             path = self.root / name
@@ -153,7 +153,7 @@ class Dataset(abc.ABC):
                 missing.append(f"{name}: not there")
             elif (came := sha256_file(path)) != wanted:
                 altered.append(f"{name}: sha256 {came[:12]}..., published {wanted[:12]}...")
-        return missing, altered, []
+        return missing, altered
 
 
 def fingerprint(index: Index, audio_sha256: tuple[str, ...]) -> str:

@@ -71,13 +71,10 @@ def prepare(
         for job in as_completed(jobs):
             try:
                 results[jobs[job]] = job.result()
-            except FileError as error:
-                if error.__cause__ is not None and not index.paths[jobs[job]].is_file():
-                    failures[jobs[job]] = error
-                else:
-                    pool.shutdown(wait=True, cancel_futures=True)
-                    raise
             except TenutoError as error:
+                if isinstance(error, FileError) and index.paths[jobs[job]].is_file():
+                    pool.shutdown(wait=True, cancel_futures=True)
+                    raise  # the recording is there: the cache cannot be written
                 failures[jobs[job]] = error
             if progress:
                 progress(1)

@@ -10,10 +10,9 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping
 from importlib import resources
-from pathlib import Path
 
 from tenuto.data.base import Card, Dataset, Index, ratings
-from tenuto.errors import DataError
+from tenuto.errors import DataError, DownloadError
 from tenuto.files import read_csv
 
 EMOTIONS = ("valence", "energy", "tension", "anger", "fear", "happy", "sad", "tender")
@@ -77,5 +76,10 @@ class Soundtracks(Dataset):
         """Fetch audio, ratings and track list from OSF. Raises `DownloadError`."""
         from tenuto.data.download import osf_download
 
-        wanted = {Path(name).name for name in self.checksums()}
-        osf_download(OSF_NODE, self.root, select=lambda name: Path(name).name in wanted, progress=progress)
+        wanted = tuple(self.checksums())
+        osf_download(OSF_NODE, self.root, select=lambda name: name.endswith(wanted), progress=progress)
+        if missing := [name for name in wanted if not (self.root / name).is_file()]:
+            raise DownloadError(
+                f"OSF node {OSF_NODE} did not bring {missing[0]} and {len(missing) - 1} more to {self.root}. "
+                f"See {self.card.origin} and put them there."
+            )

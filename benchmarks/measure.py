@@ -1,0 +1,162 @@
+"""The three measurements: front end, attack, training."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from benchmarks import plain
+from benchmarks.comparison import Comparison, Rounds, seconds
+from tenuto.attacks import ReleasedAttack
+from tenuto.attacks.base import DEFAULT_BATCH_SIZE
+from tenuto.audio.spectrogram import filterbank
+from tenuto.config import RunConfig, merge, read_preset
+from tenuto.data import Index, Prepared
+from tenuto.data.cache import compute
+from tenuto.models.systems import build, for_attack
+from tenuto.training.loop import train
+from tenuto.training.material import Material
+
+STUDY_TRAINING_CLIPS = 288
+
+
+@dataclasses.dataclass(frozen=True)
+class Sizes:
+    """How much is measured: recordings, attack iterations, width of the network, pairs of measurements."""
+
+    clips: int
+    steps: int
+    width: float
+    pairs: int
+
+
+@contextlib.contextmanager
+def one_thread() -> Iterator[None]:
+    """Torch computes with one thread inside the block."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def front_end(index: Index, sizes: Sizes) -> Comparison:
+    """Seconds per clip from file to log spectrogram, one thread."""
+    filters, window = filterbank(), np.hanning(plain.FRAME_SIZE)
+    ours, others = [], []
+    with one_thread():
+        compute(index.paths[0])
+        plain.spectrogram(index.paths[0], window, filters)
+        for _ in range(sizes.pairs):
+            ours.append(seconds(lambda: [compute(path) for path in index.paths]) / len(index))
+            others.append(
+                seconds(lambda: [plain.spectrogram(path, window, filters) for path in index.paths])
+                / len(index)
+            )
+    return Comparison(
+        name="front end, per clip",
+        unit="s",
+        baseline="soundfile, soxr, NumPy FFT frame by frame",
+        ours=tuple(ours),
+        plain=tuple(others),
+        reference=(0.098, 0.098),
+        target=2.0,
+    )
+
+
+def attack(prepared: Prepared, sizes: Sizes, device: str) -> Comparison:
+    """Milliseconds per iteration and clip of the released attack: one batch of frozen, folded weights.
+
+    A round runs from one evaluation to the next, so it holds one gradient, one update and one evaluation.
+    """
+    network = build("A2E", len(prepared.index.emotions), width=sizes.width).eval().to(device)
+    frozen = for_attack(network)
+    count = min(len(prepared.index), DEFAULT_BATCH_SIZE)
+    batch = Material(prepared, _config(sizes).data).part("train").take(torch.arange(count))
+    batch = batch.to(torch.device(device))
+    released = ReleasedAttack(iterations=sizes.steps + 1)
+
+    def ours() -> float:
+        rounds = Rounds()
+        released(frozen, batch.inputs, batch.labels, batch_size=count, progress=rounds)
+        return 1000 * rounds.seconds / count
+
+    def others() -> float:
+        times = []
+        for clip, label in zip(batch.inputs.split(1), batch.labels, strict=True):
+            rounds = Rounds()
+            plain.attack(network, clip, label, sizes.steps + 1, rounds)
+            times.append(1000 * rounds.seconds)
+        return float(np.mean(times))
+
+    released(frozen, batch.inputs, batch.labels, batch_size=count)
+    plain.attack(network, batch.inputs[:1], batch.labels[0], 2, Rounds())
+    pairs = [(ours(), others()) for _ in range(sizes.pairs)]
+    return Comparison(
+        name=f"attack, per iteration and clip ({device})",
+        unit="ms",
+        baseline="one clip at a time, plain network, weights collect gradients",
+        ours=tuple(pair[0] for pair in pairs),
+        plain=tuple(pair[1] for pair in pairs),
+        reference=_reference(sizes, device, (135.0, 147.0)),
+        target=1.8,
+    )
+
+
+def training(prepared: Prepared, sizes: Sizes, device: str) -> Comparison:
+    """Seconds per epoch, scaled to the study's 288 training clips: updates, validation, saved state.
+
+    The plain epoch runs in the callback that follows each of ours: ours, plain, ours, plain. The first pair
+    warms up and does not count.
+    """
+    config = _config(sizes)
+    material = Material(prepared, config.data)
+    scale = STUDY_TRAINING_CLIPS / len(material.split.train)
+    network = build("A2E", len(prepared.index.emotions), width=sizes.width).to(device)
+    pairs: list[tuple[float, float]] = []
+    with tempfile.TemporaryDirectory() as folder:
+        other = plain.Training(network, material.part("train"), material.part("validation"), Path(folder))
+        started = time.perf_counter()
+
+        def epoch_done(_: dict[str, Any]) -> None:
+            nonlocal started
+            ours = time.perf_counter() - started
+            pairs.append((scale * ours, scale * seconds(other.epoch)))
+            started = time.perf_counter()
+
+        train(config, prepared, Path(folder), device, epoch_done)
+    return Comparison(
+        name=f"training, per epoch of {STUDY_TRAINING_CLIPS} clips ({device})",
+        unit="s",
+        baseline="DataLoader, same network and batch size",
+        ours=tuple(pair[0] for pair in pairs[1:]),
+        plain=tuple(pair[1] for pair in pairs[1:]),
+        reference=_reference(sizes, device, (36.0, 36.0)),
+    )
+
+
+def prepared_from(index: Index) -> Prepared:
+    """The recordings in memory, without a cache on disk."""
+    return Prepared("benchmark", index, tuple(compute(path) for path in index.paths), "benchmark")
+
+
+def _config(sizes: Sizes) -> RunConfig:
+    changes = {
+        "model": {"width": sizes.width},
+        "train": {"epochs": sizes.pairs + 1, "threads": torch.get_num_threads()},
+    }
+    return RunConfig.parse(merge(read_preset("paper-2025"), changes), "the benchmark")
+
+
+def _reference(sizes: Sizes, device: str, times: tuple[float, float]) -> tuple[float, float] | None:
+    """The reference's times compare with the full network on a CPU alone."""
+    return times if sizes.width == 1.0 and device == "cpu" else None

@@ -1,0 +1,66 @@
+"""Settings and data small enough that a test can train: narrow networks, few clips, few epochs."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from tenuto.config import RunConfig, merge, preset_run
+from tenuto.data import Dataset, Prepared, prepare
+from tenuto.files import read_safetensors
+from tests import corpora
+
+CLIPS = 30
+"""Divided into 24 for training, 3 for validation, 3 for test."""
+
+QUICK = {
+    "model": {"width": 0.0625},
+    "train": {"batch_size": 4, "epochs": 4, "patience": 4, "threads": 1},
+}
+ATTACKED = {"every": 2, "iterations": 3, "step_size": 0.05}
+"""Adversarial training that a run of four epochs meets twice."""
+
+
+def settings(
+    system: str = "A2E", preset: str | None = None, data: Mapping[str, Any] | None = None, **train: Any
+) -> RunConfig:
+    """A quick run of a named system, seed 6; keywords go to the training settings."""
+    content = merge(preset_run(preset, system, 6).model_dump(mode="json"), QUICK)
+    if system.startswith("a"):
+        train = {"adversarial": ATTACKED, **train}
+    return RunConfig.parse(merge(content, {"data": data or {}, "train": train}), "a test").named()
+
+
+def rated(root: Path) -> Prepared:
+    """Thirty clips with emotions and concepts."""
+    return _prepared(corpora.midlevel(root / "data", CLIPS), root)
+
+
+def unrated(root: Path) -> Prepared:
+    """The same clips without concepts."""
+    return _prepared(corpora.soundtracks(root / "data", CLIPS), root)
+
+
+def own(root: Path) -> Prepared:
+    """Thirty clips of another kind: two other emotions, one concept."""
+    return _prepared(corpora.folder(root / "data", CLIPS), root)
+
+
+def _prepared(dataset: Dataset, root: Path) -> Prepared:
+    return prepare(dataset, root / "cache", workers=1)
+
+
+def numbers(run: Path) -> dict[str, bytes]:
+    """Everything in which two runs with the same numbers agree to the last bit."""
+    return {
+        name: (run / name).read_bytes() for name in ("history.csv", "training.json", "checkpoint.safetensors")
+    }
+
+
+def kept_epoch(run: Path) -> int:
+    """The epoch whose weights the checkpoint holds."""
+    _, metadata = read_safetensors(run / "checkpoint.safetensors")
+    epoch: int = json.loads(metadata["tenuto"])["epoch"]
+    return epoch
