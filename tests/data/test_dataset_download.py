@@ -6,6 +6,7 @@ import functools
 import hashlib
 import io
 import zipfile
+from typing import Any
 
 import pytest
 
@@ -33,7 +34,7 @@ def published(tmp_path, monkeypatch):
             server.add(name, path.read_bytes())
         server.add("Set2/001.mp3", b"another set")
         server.add("metadata_annotations.zip", archive.getvalue())
-        options = {"api": server.api, "waits": QUICK}
+        options: dict[str, Any] = {"api": server.api, "waits": QUICK}
         monkeypatch.setattr(download, "osf_download", functools.partial(download.osf_download, **options))
         monkeypatch.setattr(download, "osf_file", functools.partial(download.osf_file, **options))
         yield server, made

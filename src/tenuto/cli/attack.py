@@ -21,7 +21,9 @@ def attack(
     protocol: Annotated[
         str, typer.Option(help="Named, versioned bundle of attacks.")
     ] = "paper-2025-released",
-    split: Annotated[common.PartName, typer.Option(help="Whose clips are attacked.")] = common.PartName.test,
+    split: Annotated[
+        common.PartName, typer.Option(metavar="PART", help=f"Whose clips: {', '.join(common.PartName)}.")
+    ] = common.PartName.test,
     iterations: Annotated[int | None, typer.Option(help="Iterations per clip.", show_default="1000")] = None,
     measure: Annotated[
         Measure | None, typer.Option(help="What the thresholds speak of.", show_default="corr")

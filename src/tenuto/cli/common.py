@@ -74,7 +74,9 @@ Concepts = Annotated[
 ]
 Scale = Annotated[
     tuple[float, float] | None,
-    typer.Option(help="folder: lowest and highest rating.", rich_help_panel="Data set folder"),
+    typer.Option(
+        metavar="LOW HIGH", help="folder: lowest and highest rating.", rich_help_panel="Data set folder"
+    ),
 ]
 AlbumColumn = Annotated[
     str | None, typer.Option(help="folder: column that groups files.", rich_help_panel="Data set folder")

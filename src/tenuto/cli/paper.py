@@ -9,6 +9,7 @@ from typing import Annotated
 import pandas as pd
 import typer
 from rich.markup import escape
+from rich.measure import Measurement
 from rich.table import Table
 
 from tenuto.cli.common import notes, out
@@ -77,11 +78,10 @@ def _say(rows: pd.DataFrame, written: Mapping[str, Path], seed: int | None = Non
 def _table(shown: pd.DataFrame, title: str) -> Table:
     """A table of text cells for the terminal; groups are set apart."""
     printed = shown.drop(columns="group")
-    table = Table(title=title, title_justify="left", show_edge=False)
+    table = Table(title=title, title_justify="left")
     for position, name in enumerate(printed.columns):
-        # Words wrap where the terminal is narrow; a number keeps its line, and is folded rather than cut.
-        words = position < 2
-        table.add_column(name, justify="right" if position else "left", no_wrap=not words, overflow="fold")
+        words = position < 2  # may wrap in a narrow terminal; numbers may not
+        table.add_column(name, justify="right" if position else "left", no_wrap=not words)
     for position, line in enumerate(printed.itertuples(index=False)):
         if position and shown["group"].iloc[position] != shown["group"].iloc[position - 1]:
             table.add_section()
@@ -89,11 +89,17 @@ def _table(shown: pd.DataFrame, title: str) -> Table:
     return table
 
 
+def _print(table: Table) -> None:
+    """Print a table as wide as its numbers need: a narrower terminal breaks its lines, no digit is cut."""
+    needed = Measurement.get(out, out.options.update_width(1000), table).minimum
+    out.print(table, width=max(out.width, needed))
+
+
 def show_table1(rows: pd.DataFrame) -> None:
     """Print Table 1, ours beside the print."""
     from tenuto.reporting import paper, tables
 
-    out.print(_table(tables.show_table1(paper.table1(rows)), "Table 1"))
+    _print(_table(tables.show_table1(paper.table1(rows)), "Table 1"))
     out.print(tables.caption_table1(paper.selection(rows)), soft_wrap=False)
 
 
@@ -105,7 +111,7 @@ def show_significance(rows: pd.DataFrame) -> None:
     if found.empty:
         out.print("No t-test: the systems of the published comparisons share no seeds and clips.")
         return
-    out.print(_table(tables.show_significance(found), "Paired t-tests"))
+    _print(_table(tables.show_significance(found), "Paired t-tests"))
     out.print(tables.caption_significance(paper.selection(rows)), soft_wrap=False)
 
 

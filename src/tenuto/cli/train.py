@@ -42,7 +42,8 @@ def train(
     batch_size: Annotated[int | None, typer.Option(help="Clips per update.", show_default="8")] = None,
     width: Annotated[float | None, typer.Option(help="Factor on the channels.", show_default="1.0")] = None,
     split: Annotated[
-        SplitName | None, typer.Option(help="How clips are divided.", show_default="paper")
+        SplitName | None,
+        typer.Option(metavar="KIND", help=f"Split: {', '.join(SplitName)}.", show_default="paper"),
     ] = None,
     split_seed: Annotated[
         int | None, typer.Option(help="Seed of album and random splits.", show_default="42")
