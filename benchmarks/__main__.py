@@ -5,6 +5,6 @@ import os
 # Small matrix products inside a loop over frames must not be spread over cores; NumPy reads this on import.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
-from benchmarks.app import run
+from benchmarks.app import command
 
-run()
+command()

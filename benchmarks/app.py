@@ -12,6 +12,7 @@ from typing import Annotated
 
 import torch
 import typer
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
@@ -19,7 +20,10 @@ from benchmarks import measure
 from benchmarks.comparison import Comparison
 from benchmarks.material import LEAST_CLIPS, recordings
 
+command = typer.Typer(add_completion=False)
 
+
+@command.command()
 def main(
     clips: Annotated[int, typer.Option(min=LEAST_CLIPS, help="Recordings; at most 12 are attacked.")] = 40,
     steps: Annotated[int, typer.Option(min=1, help="Attack iterations timed per pair.")] = 4,
@@ -29,7 +33,7 @@ def main(
 ) -> None:
     """Time front end, attack and training beside plain implementations of the same.
 
-    Example: python -m benchmarks --clips 20 --steps 2 --json
+    Example: python -m benchmarks --clips 30 --steps 2 --json
     """
     sizes = measure.Sizes(clips, steps, width, pairs)
     notes = Console(stderr=True, highlight=False)
@@ -45,7 +49,8 @@ def main(
     if as_json:
         print(json.dumps({"facts": facts, "results": [each.as_json() for each in comparisons]}, indent=2))
     else:
-        Console(highlight=False).print(table(comparisons, facts))
+        out = Console(highlight=False, soft_wrap=True)
+        out.print(table(comparisons), *remarks(comparisons, facts), sep="\n")
 
 
 def devices() -> list[str]:
@@ -65,38 +70,42 @@ def machine() -> dict[str, str]:
     return {**facts, "gpu": torch.cuda.get_device_name()} if torch.cuda.is_available() else facts
 
 
-def table(comparisons: list[Comparison], facts: dict[str, str]) -> Table:
-    """One row per quantity: times, speed-ups, the promise, and what the plain implementation is."""
-    shown = Table(title="Tenuto beside a plain implementation (medians)", title_justify="left")
-    shown.add_column("what")
-    for heading in ("ours", "plain", "plain / ours", "reference", "reference / ours", "promised"):
-        shown.add_column(heading, justify="right")
-    shown.add_column("plain is")
+def table(comparisons: list[Comparison]) -> Table:
+    """One row per quantity: median times, speed-ups, and what was promised."""
+    shown = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    for heading in ("medians", "on"):
+        shown.add_column(heading, no_wrap=True)
+    for heading in ("ours", "plain", "plain/\nours", "reference", "ref./\nours", "wanted"):
+        shown.add_column(heading, justify="right", no_wrap=True)
     for each in comparisons:
         over = each.speedup_over_reference
         shown.add_row(
             each.name,
-            f"{statistics.median(each.ours):.3g} {each.unit}",
-            f"{statistics.median(each.plain):.3g} {each.unit}",
+            each.device,
+            f"{statistics.median(each.ours):.3g}",
+            f"{statistics.median(each.plain):.3g}",
             f"{each.speedup:.2f}",
-            _span(each.reference, each.unit),
+            _span(each.reference),
             "-" if over is None else f"{over:.2f}",
             "-" if each.target is None else f"{each.target:g}",
-            each.baseline,
         )
-    shown.caption = ", ".join(f"{name} {value}" for name, value in facts.items()) + (
-        ". Reference: the study's released code on a 2-core CPU, measured elsewhere."
-    )
     return shown
 
 
-def _span(reference: tuple[float, float] | None, unit: str) -> str:
+def remarks(comparisons: list[Comparison], facts: dict[str, str]) -> list[str]:
+    """What a reader of the table must know, a line each: the plain implementations, the reference, the machine."""
+    plain = {each.name.partition(",")[0]: each.baseline for each in comparisons}
+    return [
+        *(f"plain {name}: {baseline}" for name, baseline in plain.items()),
+        f"attack: one iteration of one clip; training: {measure.STUDY_TRAINING_CLIPS} clips, scaled from fewer",
+        "wanted: plain/ours or, for the front end, either ratio",
+        "reference: the study's released code, measured elsewhere on 2 CPU cores with the network at width 1",
+        "here: " + ", ".join(f"{name} {value}" for name, value in facts.items()),
+    ]
+
+
+def _span(reference: tuple[float, float] | None) -> str:
     if reference is None:
         return "-"
     low, high = reference
-    return f"{low:g} {unit}" if low == high else f"{low:g}-{high:g} {unit}"
-
-
-def run() -> None:
-    """Entry of ``python -m benchmarks``."""
-    typer.run(main)
+    return f"{low:g}" if low == high else f"{low:g}-{high:g}"

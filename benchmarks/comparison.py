@@ -14,8 +14,8 @@ class Comparison:
     """One quantity, timed in pairs (A B A B), so that a busy machine slows both sides of a ratio alike.
 
     Args:
-        name: What is timed.
-        unit: Unit of every time here.
+        name: What is timed, a comma, and the unit of every time here.
+        device: Where, ``cpu`` or ``cuda``.
         baseline: What the plain implementation is, in words.
         ours: One time per pair.
         plain: One time per pair.
@@ -24,7 +24,7 @@ class Comparison:
     """
 
     name: str
-    unit: str
+    device: str
     baseline: str
     ours: tuple[float, ...]
     plain: tuple[float, ...]

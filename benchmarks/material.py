@@ -6,11 +6,13 @@ import dataclasses
 import os
 from pathlib import Path
 
+import numpy as np
+
 from tenuto.data import Index, Soundtracks, Synthetic
 from tenuto.data.synthesis import synthesize
 
-LEAST_CLIPS = 20
-"""Fewer would leave less than two validation clips, and those have no correlation."""
+LEAST_CLIPS = 30
+"""Fewer would leave less than three validation clips, and equal ratings of two have no correlation."""
 
 SECONDS = 18.0
 """Length of a synthesized clip: about the mean of the real ones."""
@@ -29,14 +31,16 @@ def recordings(clips: int, folder: Path) -> tuple[str, Index]:
     real = real_recordings()
     if real is None:
         return "synthesized", Synthetic(synthesize(folder, clips=clips, seconds=SECONDS)).index
-    return "Soundtracks", _first(Soundtracks(real).index, clips)
+    return "Soundtracks", _spread(Soundtracks(real).index, clips)
 
 
-def _first(index: Index, clips: int) -> Index:
+def _spread(index: Index, clips: int) -> Index:
+    """That many clips, evenly spread over the data set: it is sorted by emotion."""
+    rows = np.linspace(0, len(index) - 1, min(clips, len(index))).astype(int)
     return dataclasses.replace(
         index,
-        clips=index.clips[:clips],
-        paths=index.paths[:clips],
-        labels=index.labels[:clips],
+        clips=tuple(index.clips[row] for row in rows),
+        paths=tuple(index.paths[row] for row in rows),
+        labels=index.labels[rows],
         albums=None,
     )

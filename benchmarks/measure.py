@@ -63,8 +63,8 @@ def front_end(index: Index, sizes: Sizes) -> Comparison:
                 / len(index)
             )
     return Comparison(
-        name="front end, per clip",
-        unit="s",
+        name="front end, s per clip",
+        device="cpu",
         baseline="soundfile, soxr, NumPy FFT frame by frame",
         ours=tuple(ours),
         plain=tuple(others),
@@ -92,7 +92,7 @@ def attack(prepared: Prepared, sizes: Sizes, device: str) -> Comparison:
 
     def others() -> float:
         times = []
-        for clip, label in zip(batch.inputs.split(1), batch.labels, strict=True):
+        for clip, label in zip(batch.inputs.unsqueeze(1), batch.labels, strict=True):
             rounds = Rounds()
             plain.attack(network, clip, label, sizes.steps + 1, rounds)
             times.append(1000 * rounds.seconds)
@@ -102,8 +102,8 @@ def attack(prepared: Prepared, sizes: Sizes, device: str) -> Comparison:
     plain.attack(network, batch.inputs[:1], batch.labels[0], 2, Rounds())
     pairs = [(ours(), others()) for _ in range(sizes.pairs)]
     return Comparison(
-        name=f"attack, per iteration and clip ({device})",
-        unit="ms",
+        name="attack, ms per iteration",
+        device=device,
         baseline="one clip at a time, plain network, weights collect gradients",
         ours=tuple(pair[0] for pair in pairs),
         plain=tuple(pair[1] for pair in pairs),
@@ -135,8 +135,8 @@ def training(prepared: Prepared, sizes: Sizes, device: str) -> Comparison:
 
         train(config, prepared, Path(folder), device, epoch_done)
     return Comparison(
-        name=f"training, per epoch of {STUDY_TRAINING_CLIPS} clips ({device})",
-        unit="s",
+        name="training, s per epoch",
+        device=device,
         baseline="DataLoader, same network and batch size",
         ours=tuple(pair[0] for pair in pairs[1:]),
         plain=tuple(pair[1] for pair in pairs[1:]),

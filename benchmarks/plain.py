@@ -81,7 +81,8 @@ def attack(network: nn.Module, clip: Tensor, label: Tensor, iterations: int, pro
             loss.backward()  # type: ignore[no-untyped-call]
             delta.grad = -torch.sign(delta.grad) if delta.grad is not None else None
             optimizer.step()
-    return prediction.detach()
+    last: Tensor = prediction.detach()
+    return last
 
 
 class Training:

@@ -33,6 +33,10 @@ def settings(
     return RunConfig.parse(merge(content, {"data": data or {}, "train": train}), "a test").named()
 
 
+EVERYTHING = settings("A2M2E", adversarial=ATTACKED)
+"""A run that meets every part of the loop: bottleneck, concept loss, dropout, fresh excerpts, adversarial epochs."""
+
+
 def rated(root: Path) -> Prepared:
     """Thirty clips with emotions and concepts."""
     return _prepared(corpora.midlevel(root / "data", CLIPS), root)

@@ -132,3 +132,14 @@ def test_merge_ignores_none_and_joins_mappings():
         "a": {"b": 3, "c": 2},
         "d": {},
     }
+
+
+def test_a_name_in_other_case_is_recognised():
+    with pytest.raises(ConfigError, match="Did you mean aA2B2E"):
+        preset_run(None, "aa2b2e", 1)
+
+
+def test_messages_do_not_show_the_validator():
+    with pytest.raises(ConfigError) as caught:
+        RunConfig.parse({"train": {"task_loss_weight": 0.5}}, "it.yaml")
+    assert "Value error" not in str(caught.value)

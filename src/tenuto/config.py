@@ -265,7 +265,8 @@ def _explain(error: ValidationError, model: type[BaseModel]) -> str:
         return f"unknown key {place}. {did_you_mean(str(problem['loc'][-1]), known)}"
     came = problem.get("input")
     shown = "" if isinstance(came, Mapping) or came is None else f" (got {came!r})"
-    return f"{place}: {problem['msg']}{shown}."
+    message = problem["msg"].removeprefix("Value error, ").rstrip(".")
+    return f"{place}: {message}{shown}."
 
 
 def _fields_at(model: type[BaseModel], location: tuple[int | str, ...]) -> list[str]:

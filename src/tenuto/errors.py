@@ -45,6 +45,7 @@ def did_you_mean(name: str, choices: Iterable[str]) -> str:
     'Did you mean A2M2E? Valid: A2E, A2M2E.'
     """
     known = [str(choice) for choice in choices]
-    near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
-    hint = f"Did you mean {near[0]}? " if near else ""
+    by_lower = {choice.lower(): choice for choice in known}
+    near = difflib.get_close_matches(name.lower(), by_lower, n=1, cutoff=0.5)
+    hint = f"Did you mean {by_lower[near[0]]}? " if near else ""
     return f"{hint}Valid: {', '.join(known)}."

@@ -38,7 +38,12 @@ def naming(path: Path, action: str) -> Iterator[None]:
                 f"{path}: the disk is full. Free some space and run the same command again; "
                 "what was finished is kept."
             ) from error
-        raise FileError(f"{path}: cannot {action} ({error.strerror or error}).") from error
+        mend = (
+            "Check the path, or fetch the data first."
+            if error.errno == errno.ENOENT
+            else "Check its permissions."
+        )
+        raise FileError(f"{path}: cannot {action} ({error.strerror or error}). {mend}") from error
 
 
 def write_bytes(path: str | Path, content: bytes) -> Path:

@@ -138,6 +138,14 @@ def test_cut_flac_is_refused(tmp_path):
         load_audio(path)
 
 
+def test_cut_wav_is_refused(tmp_path):
+    path = tmp_path / "song.wav"
+    soundfile.write(path, tone(1.0, 44100), 44100)
+    path.write_bytes(path.read_bytes()[:-30_000])
+    with pytest.raises(AudioError, match="about 30000 bytes are missing"):
+        load_audio(path)
+
+
 def test_a_folder_is_no_recording(tmp_path: Path):
     with pytest.raises(FileError, match="cannot read"):
         load_audio(tmp_path)

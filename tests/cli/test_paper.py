@@ -1,3 +1,4 @@
+import numpy as np
 import pandas as pd
 import pytest
 import yaml
@@ -18,9 +19,11 @@ SETTINGS_OF_A_LOG = dict.fromkeys(SETTINGS, None) | {
 }
 
 
-def call(*arguments):
+def call(*arguments, columns=200):
     """Run the group; what it raises on purpose is raised here, as in the main program."""
-    outcome = CliRunner().invoke(app, [str(argument) for argument in arguments], env={"COLUMNS": "200"})
+    outcome = CliRunner().invoke(
+        app, [str(argument) for argument in arguments], env={"COLUMNS": str(columns)}
+    )
     if outcome.exception is not None and not isinstance(outcome.exception, SystemExit):
         raise outcome.exception
     return outcome
@@ -59,6 +62,18 @@ def test_all_prints_table_1_beside_the_print_and_the_t_tests(study, tmp_path):
     assert "0.70 ± 0.02" in line
     assert "A2E against A2M2E" in outcome.stdout
     assert len(list(tmp_path.iterdir())) == 11
+
+
+@pytest.mark.parametrize("columns", [80, 60])
+def test_a_narrow_terminal_cuts_no_digit(tmp_path, columns):
+    rows = made_up.study(systems=("A2E", "A2B2E", "A2M2E"))
+    rows["adversarial_valence"] += np.random.default_rng(0).uniform(0, 0.1, len(rows))  # t of many digits
+    results.write_rows(tmp_path / "all" / "attacks" / "paper-2025-released.csv", rows)
+    shown = call("significance", "--study", tmp_path, "--out", tmp_path, columns=columns).stdout
+    found = pd.read_csv(tmp_path / "significance.csv")["t"]
+    assert len(found) == 4
+    assert [t for t in found if f" {t:.9f} " not in shown] == []
+    assert " 13.035200610 " in shown  # the print, beside ours
 
 
 def test_all_from_logs_with_a_table_of_runs(tmp_path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,7 @@ from tenuto.data import Index, Prepared
 from tenuto.data.excerpts import Normalisation
 from tenuto.data.splits import Split, draw
 from tenuto.errors import ConfigError, DataError
-from tenuto.training.material import Batch, Material, check
+from tenuto.training.material import Batch, Material, check, check_split
 from tests.small_runs import settings
 
 CLIPS = 20
@@ -76,6 +77,7 @@ def test_audio_labels_and_concepts_of_a_row_belong_to_its_clip(prepared):
     assert (batch.inputs[:, 0, 0, 0] // 1000).int().tolist() == rows
     assert torch.equal(batch.labels, torch.from_numpy(prepared.index.labels[rows].astype(np.float32)))
     wanted = torch.from_numpy(prepared.index.concept_labels[rows].astype(np.float32))
+    assert batch.concepts is not None
     assert torch.equal(batch.concepts, wanted)
 
 
@@ -113,16 +115,12 @@ def constant(prepared, values):
     return Prepared(prepared.name, prepared.index, clips, prepared.fingerprint)
 
 
-@pytest.mark.parametrize(("normalisation", "mean"), [("train", 2.0), ("all", 2.0 + 0.2 * 10)])
+@pytest.mark.parametrize(("normalisation", "mean"), [("train", 2.0), ("all", 0.8 * 2.0 + 0.2 * 12.0)])
 def test_normalisation_sees_training_clips_or_all(prepared, normalisation, mean):
-    held_out = set(draw(prepared.index, "paper").validation + draw(prepared.index, "paper").test)
-    levels = [
-        12.0 if clip in held_out else (1.0, 3.0)[row % 2] for row, clip in enumerate(prepared.index.clips)
-    ]
-    training = [level for level in levels if level < 12]
-    shift = np.mean(training) - 2.0  # odd and even clips need not be equally many in the training part
-    found = Material(constant(prepared, levels), DataConfig(normalisation=normalisation)).normalisation
-    assert found.mean == pytest.approx(mean + shift * (1.0 if normalisation == "train" else 0.8))
+    level = dict.fromkeys(prepared.index.clips, 12.0)
+    level |= {clip: (1.0, 3.0)[row % 2] for row, clip in enumerate(draw(prepared.index, "paper").train)}
+    material = Material(constant(prepared, level.values()), DataConfig(normalisation=normalisation))
+    assert material.normalisation.mean == pytest.approx(mean)
 
 
 def test_training_inputs_are_normalised(prepared):
@@ -161,3 +159,11 @@ def test_concept_loss_without_concept_ratings_is_refused(prepared):
     ):
         check(settings("A2M2E"), bare)
     check(settings("A2B2E"), bare)
+
+
+@pytest.mark.parametrize("part", ["validation", "test"])
+def test_a_part_of_one_clip_is_refused(part):
+    two = ("a", "b")
+    check_split(Split(two, two, two))
+    with pytest.raises(DataError, match=f"1 clip in the {part} part: wanted at least two"):
+        check_split(dataclasses.replace(Split(two, two, two), **{part: ("a",)}))

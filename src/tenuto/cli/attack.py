@@ -12,7 +12,7 @@ from tenuto.cli import common
 from tenuto.cli.common import notes, out
 
 Measure = StrEnum("Measure", ["corr", "mse"])
-Optimizer = StrEnum("Optimizer", ["Adam", "SGD"])
+Optimizer = StrEnum("Optimizer", {"Adam": "Adam", "SGD": "SGD"})  # a list would make them lower-case
 
 
 def attack(
@@ -49,8 +49,8 @@ def attack(
 ) -> None:
     """Attack a run's clips; rows and perturbations go to the run's folder.
 
-    A setting that differs from the protocol's becomes part of the file's name. An interrupted call goes on where
-    it stopped.
+    A setting that differs from the protocol's becomes part of the file's name.
+    An interrupted call goes on where it stopped.
 
     Example: tenuto attack runs/A2E-6-1a2b3c4d --split test --iterations 100 --root soundtracks
     """

@@ -61,7 +61,9 @@ def download(name: Name, root: common.Root) -> None:
             seen[path] = done
 
         dataset.download(report)
-    typer.echo(f"{root}: {name.value} is complete")
+    typer.echo(
+        f"{root}: downloaded. Compare it with its card: tenuto data validate {name.value} --root {root}"
+    )
 
 
 @app.command()

@@ -81,7 +81,12 @@ def _table(shown: pd.DataFrame, title: str) -> Table:
     table = Table(title=title, title_justify="left")
     for position, name in enumerate(printed.columns):
         words = position < 2  # may wrap in a narrow terminal; numbers may not
-        table.add_column(name, justify="right" if position else "left", no_wrap=not words)
+        table.add_column(
+            name,
+            justify="right" if position else "left",
+            no_wrap=not words,
+            min_width=len("against") if words else None,
+        )
     for position, line in enumerate(printed.itertuples(index=False)):
         if position and shown["group"].iloc[position] != shown["group"].iloc[position - 1]:
             table.add_section()
@@ -92,7 +97,9 @@ def _table(shown: pd.DataFrame, title: str) -> Table:
 def _print(table: Table) -> None:
     """Print a table as wide as its numbers need: a narrower terminal breaks its lines, no digit is cut."""
     needed = Measurement.get(out, out.options.update_width(1000), table).minimum
-    out.print(table, width=max(out.width, needed))
+    if out.width < needed:
+        table.width = needed
+    out.print(table)
 
 
 def show_table1(rows: pd.DataFrame) -> None:

@@ -15,6 +15,7 @@ from tenuto.errors import ConfigError, did_you_mean
 
 NetworkName = StrEnum("NetworkName", ["a2e", "a2m2e"])
 SplitName = StrEnum("SplitName", ["paper", "album", "random"])
+SETTINGS = "Single settings, which win over --system and --preset"
 ExcerptName = StrEnum("ExcerptName", ["fixed", "fresh"])
 
 
@@ -23,33 +24,53 @@ def train(
     system: Annotated[str | None, typer.Option(help=f"One of {', '.join(SYSTEMS)}.")] = None,
     preset: Annotated[str | None, typer.Option(help="paper-2025, or a YAML file.")] = None,
     seed: Annotated[int | None, typer.Option(help="Seed of weights, order, excerpts, dropout.")] = None,
+    adversarial: Annotated[
+        bool | None, typer.Option(help="With or without adversarial training.", show_default=False)
+    ] = None,
     network: Annotated[
-        NetworkName | None, typer.Option(help="Network, for combinations of your own.")
+        NetworkName | None,
+        typer.Option(rich_help_panel=SETTINGS, help="Network, for combinations of your own."),
     ] = None,
     task_loss_weight: Annotated[
-        float | None, typer.Option(help="w in w * emotion MSE + (1 - w) * concept MSE, 0 to 1.")
-    ] = None,
-    adversarial: Annotated[
-        bool | None, typer.Option(help="Adversarial training.", show_default=False)
+        float | None,
+        typer.Option(rich_help_panel=SETTINGS, help="w in w * emotion MSE + (1 - w) * concept MSE, 0 to 1."),
     ] = None,
     learning_rate: Annotated[
-        float | None, typer.Option(help="Adam's step size.", show_default="0.0005")
+        float | None, typer.Option(rich_help_panel=SETTINGS, help="Adam's step size.", show_default="0.0005")
     ] = None,
-    epochs: Annotated[int | None, typer.Option(help="At most so many epochs.", show_default="199")] = None,
+    epochs: Annotated[
+        int | None, typer.Option(rich_help_panel=SETTINGS, help="At most so many epochs.", show_default="199")
+    ] = None,
     patience: Annotated[
-        int | None, typer.Option(help="Epochs without improvement.", show_default="50")
+        int | None,
+        typer.Option(rich_help_panel=SETTINGS, help="Epochs without improvement.", show_default="50"),
     ] = None,
-    batch_size: Annotated[int | None, typer.Option(help="Clips per update.", show_default="8")] = None,
-    width: Annotated[float | None, typer.Option(help="Factor on the channels.", show_default="1.0")] = None,
+    batch_size: Annotated[
+        int | None, typer.Option(rich_help_panel=SETTINGS, help="Clips per update.", show_default="8")
+    ] = None,
+    width: Annotated[
+        float | None,
+        typer.Option(rich_help_panel=SETTINGS, help="Factor on the channels.", show_default="1.0"),
+    ] = None,
     split: Annotated[
         SplitName | None,
-        typer.Option(metavar="KIND", help=f"Split: {', '.join(SplitName)}.", show_default="paper"),
+        typer.Option(
+            rich_help_panel=SETTINGS,
+            metavar="KIND",
+            help=f"Split: {', '.join(SplitName)}.",
+            show_default="paper",
+        ),
     ] = None,
     split_seed: Annotated[
-        int | None, typer.Option(help="Seed of album and random splits.", show_default="42")
+        int | None,
+        typer.Option(rich_help_panel=SETTINGS, help="Seed of album and random splits.", show_default="42"),
     ] = None,
-    excerpts: Annotated[ExcerptName | None, typer.Option(help="One excerpt per clip, or new ones.")] = None,
-    threads: Annotated[int | None, typer.Option(help="CPU threads (default: all cores).")] = None,
+    excerpts: Annotated[
+        ExcerptName | None, typer.Option(rich_help_panel=SETTINGS, help="One excerpt per clip, or new ones.")
+    ] = None,
+    threads: Annotated[
+        int | None, typer.Option(rich_help_panel=SETTINGS, help="CPU threads (default: all cores).")
+    ] = None,
     data: common.Data = None,
     ratings: common.Ratings = None,
     id_column: common.IdColumn = None,
@@ -89,9 +110,12 @@ def train(
     prepared = common.prepare_data(config.data, root, cache)
     notes.print(f"{config.system}, seed {config.train.seed}, {len(prepared.index)} clips of {prepared.name}")
     with common.bar("epochs", config.train.epochs) as advance:
+        done = 0
 
         def report(row: dict[str, Any]) -> None:
-            advance(1)
+            nonlocal done
+            advance(row["epoch"] - done)  # a run that was interrupted goes on in the middle of the bar
+            done = row["epoch"]
             notes.print(
                 f"epoch {row['epoch']:3d}  loss {row['loss']:.4f}  validation r {row['validation_emotions']:.4f}"
                 f"  score {row['score']:.4f}  best epoch {row['best_epoch']}"

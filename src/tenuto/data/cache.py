@@ -66,18 +66,20 @@ def prepare(
     index, folder = dataset.index, cache or cache_folder()
     results: dict[int, tuple[str, Spectrogram]] = {}
     failures: dict[int, TenutoError] = {}
-    with ThreadPoolExecutor(workers or os.cpu_count()) as pool:
+    pool = ThreadPoolExecutor(workers or os.cpu_count())
+    try:
         jobs = {pool.submit(_one, path, folder): row for row, path in enumerate(index.paths)}
         for job in as_completed(jobs):
             try:
                 results[jobs[job]] = job.result()
             except TenutoError as error:
                 if isinstance(error, FileError) and index.paths[jobs[job]].is_file():
-                    pool.shutdown(wait=True, cancel_futures=True)
                     raise  # the recording is there: the cache cannot be written
                 failures[jobs[job]] = error
             if progress:
                 progress(1)
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)  # an interrupt does not wait for clips not yet begun
     if failures:
         first = [str(failures[row]) for row in sorted(failures)[:3]]
         more = f" And {len(failures) - 3} more." if len(failures) > 3 else ""

@@ -98,21 +98,24 @@ def attack(
     size = batch_size or DEFAULT_BATCH_SIZE
     pieces = path.with_suffix(".pieces")
     for number, attacker in enumerate(protocol.attacks):
-        for start in range(0, len(clips), size):
+        done = _finished(pieces, number)
+        if done and progress:
+            progress(attacker.iterations * done)
+        for start in range(done, len(clips), size):
             stop = min(start + size, len(clips))
             piece = pieces / f"{number}-{start:05d}-{stop:05d}.csv"
             chunk = clips.take(torch.arange(start, stop))
-            if not piece.is_file():
-                found = attacker(
-                    model, chunk.inputs, chunk.labels, names=chunk.clips, batch_size=size, progress=progress
-                )
-                write_safetensors(
-                    piece.with_suffix(".safetensors"), _perturbations(attacker, chunk, found), {}
-                )
-                results.write_rows(piece, _rows(run, protocol, part, attacker, model, chunk, found))
-            elif progress:
-                progress(attacker.iterations * len(chunk))
+            found = attacker(
+                model, chunk.inputs, chunk.labels, names=chunk.clips, batch_size=size, progress=progress
+            )
+            write_safetensors(piece.with_suffix(".safetensors"), _perturbations(attacker, chunk, found), {})
+            results.write_rows(piece, _rows(run, protocol, part, attacker, model, chunk, found))
     return _join(pieces, path, {"run": run.name, "protocol": repr(protocol), "part": part})
+
+
+def _finished(pieces: Path, number: int) -> int:
+    """How many clips of an attack an interrupted call has finished, the first ones: pieces are made in order."""
+    return max((int(piece.stem.split("-")[2]) for piece in pieces.glob(f"{number}-*.csv")), default=0)
 
 
 def _join(pieces: Path, path: Path, about: dict[str, str]) -> pd.DataFrame:

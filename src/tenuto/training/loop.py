@@ -28,7 +28,7 @@ from tenuto.models import checkpoint
 from tenuto.models.heads import Prediction
 from tenuto.models.systems import Network, build
 from tenuto.training.adversarial import due, perturbed
-from tenuto.training.material import Batch, Material, check
+from tenuto.training.material import Batch, Material, check, check_split
 
 STATE = "state.safetensors"
 HISTORY = "history.csv"
@@ -93,6 +93,7 @@ def train(
 
     Raises:
         ConfigError: The data cannot serve this configuration, or there is no such device.
+        DataError: Fewer than two validation or test clips.
         TenutoError: Training diverged.
     """
     check(config, prepared)
@@ -103,6 +104,7 @@ def train(
         return folder
     torch.set_num_threads(config.train.threads)
     material = Material(prepared, config.data)
+    check_split(material.split)
     write_text(folder / "config.yaml", to_yaml(config))
     write_split(folder / "split.csv", material.split)
     with torch.random.fork_rng():
@@ -192,12 +194,17 @@ def _validate(network: Network, clips: Batch, config: RunConfig) -> dict[str, fl
         len(clips) // size * size if config.train.drop_last_evaluated and len(clips) >= size else len(clips)
     )
     prediction = predict(network, clips.inputs[:count], size)
-    emotion = float(metrics.pearson(_array(clips.labels[:count]), _array(prediction.emotions)).mean())
-    scores = {"validation_emotions": emotion}
+    scores = {"validation_emotions": _correlation(clips.labels[:count], prediction.emotions)}
     if scored_concepts(config) and prediction.concepts is not None and clips.concepts is not None:
-        concept = metrics.pearson(_array(clips.concepts[:count]), _array(prediction.concepts))
-        scores["validation_concepts"] = float(concept.mean())
+        scores["validation_concepts"] = _correlation(clips.concepts[:count], prediction.concepts)
     return {**scores, "score": sum(scores.values())}
+
+
+def _correlation(label: Tensor, prediction: Tensor) -> float:
+    """Mean over columns of Pearson's r; NaN, which is never the best score, where a prediction is not finite."""
+    if not torch.isfinite(prediction).all():
+        return math.nan
+    return float(metrics.pearson(_array(label), _array(prediction)).mean())
 
 
 def scored_concepts(config: RunConfig) -> bool:

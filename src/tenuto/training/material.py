@@ -12,7 +12,7 @@ from tenuto.config import DataConfig, RunConfig
 from tenuto.data.cache import Prepared
 from tenuto.data.excerpts import Normalisation, excerpts, fixed_starts, fresh_starts, measure
 from tenuto.data.splits import Split, draw
-from tenuto.errors import ConfigError
+from tenuto.errors import ConfigError, DataError
 
 
 @dataclasses.dataclass(frozen=True)
@@ -92,6 +92,16 @@ def check(config: RunConfig, prepared: Prepared) -> None:
             f"{prepared.name} has no concept ratings. Use the data set midlevel or synthetic, or a system without "
             "concepts (A2E, A2B2E)."
         )
+
+
+def check_split(split: Split) -> None:
+    """Refuse a split too small to be scored. Raises `DataError`."""
+    for name in ("validation", "test"):
+        if (count := len(split.part(name))) < 2:
+            raise DataError(
+                f"{count} clip in the {name} part: wanted at least two, no correlation is defined below. "
+                "Add recordings or choose another --split."
+            )
 
 
 def _tensor(values: np.ndarray) -> Tensor:

@@ -1,0 +1,110 @@
+"""The command line as a user meets it, and one tiny run that several files look at."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from tenuto.cli.main import app
+from tests import corpora
+
+TINY = ("--width", 0.0625, "--epochs", 1, "--threads", 1, "--batch-size", 4)
+FOLDER = (
+    *(
+        "--ratings",
+        "table.csv",
+        "--id-column",
+        "song",
+        "--emotions",
+        "arousal,joy",
+        "--concepts",
+        "roughness",
+    ),
+    *("--scale", 1, 7, "--album-column", "record"),
+)
+CLEAN = {
+    "TENUTO_DATA": None,
+    "TENUTO_RUNS": None,
+    "TENUTO_CACHE": None,
+    "COLUMNS": "200",
+    "TERM": "dumb",
+    "NO_COLOR": "1",
+}
+
+
+@pytest.fixture(scope="session")
+def tenuto():
+    """A function that runs one command; an exception that would end in a traceback fails the test."""
+
+    def call(*arguments, **environment):
+        outcome = CliRunner().invoke(app, [str(argument) for argument in arguments], env=CLEAN | environment)
+        if outcome.exception is not None and not isinstance(outcome.exception, SystemExit):
+            raise outcome.exception
+        return outcome
+
+    return call
+
+
+@pytest.fixture(scope="session")
+def refused(tenuto):
+    """A function that runs one command, insists that it is refused in one sentence, and returns the sentence."""
+
+    def call(*arguments, **environment):
+        outcome = tenuto(*arguments, **environment)
+        assert outcome.exit_code == 2, outcome.output
+        said = outcome.stderr.splitlines()
+        assert said[-1].startswith("error: "), outcome.stderr
+        assert not any(line.startswith("error: ") for line in said[:-1])
+        return said[-1]
+
+    return call
+
+
+@pytest.fixture(scope="session")
+def cache(tmp_path_factory):
+    """One cache for all tests that do not look at it."""
+    return tmp_path_factory.mktemp("cache")
+
+
+@pytest.fixture(scope="session")
+def corpus(tmp_path_factory):
+    """Thirty clips in the formats of soundtracks and midlevel; every part of a split has at least three."""
+    root = tmp_path_factory.mktemp("corpus")
+    corpora.midlevel(root, clips=30)
+    return root
+
+
+@pytest.fixture(scope="session")
+def own_folder(tmp_path_factory):
+    """A user's own folder of twenty clips; its columns are named by `FOLDER`."""
+    root = tmp_path_factory.mktemp("own")
+    corpora.folder(root, clips=20)
+    return root
+
+
+@pytest.fixture(scope="session")
+def trained(tenuto, corpus, cache, tmp_path_factory):
+    """What `tenuto train` said when it trained a tiny A2M2E."""
+    runs = tmp_path_factory.mktemp("runs")
+    return tenuto(
+        *("train", "--data", "midlevel", "--root", corpus, "--cache", cache, "--runs", runs),
+        *("--system", "A2M2E", "--seed", 21, *TINY),
+    )
+
+
+@pytest.fixture(scope="session")
+def run(trained):
+    """The folder of that run."""
+    return Path(trained.stdout.strip())
+
+
+@pytest.fixture(scope="session")
+def own_run(tenuto, own_folder, cache, tmp_path_factory):
+    """A tiny run on the user's own folder: two emotions and one concept of other names."""
+    outcome = tenuto(
+        *("train", "--data", "folder", *FOLDER, "--root", own_folder, "--cache", cache),
+        *("--runs", tmp_path_factory.mktemp("runs"), "--system", "A2M2E", *TINY),
+    )
+    return Path(outcome.stdout.strip())

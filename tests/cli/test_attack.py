@@ -1,0 +1,166 @@
+"""`tenuto attack`, and its logs in the released format."""
+
+import json
+import shutil
+
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+
+from tenuto.files import read_safetensors
+
+TABLE = "paper-2025-released+iterations=2"
+
+
+@pytest.fixture
+def attack(tenuto, run, corpus, cache, tmp_path):
+    """A function that attacks a copy of the tiny run and returns what was said and the copy."""
+    copy = shutil.copytree(run, tmp_path / run.name, ignore=shutil.ignore_patterns("attacks"))
+
+    def call(*arguments):
+        outcome = tenuto("attack", copy, "--root", corpus, "--cache", cache, *arguments)
+        assert outcome.exit_code == 0, outcome.output
+        return outcome, copy
+
+    return call
+
+
+def rows(folder, name):
+    return pd.read_csv(folder / "attacks" / f"{name}.csv")
+
+
+def test_rows_and_perturbations_go_to_the_run(attack):
+    outcome, folder = attack("--iterations", 2)
+    path = folder / "attacks" / f"{TABLE}.csv"
+    assert outcome.stdout.splitlines()[-1] == str(path)
+    assert len(rows(folder, TABLE)) == 3
+    arrays, about = read_safetensors(path.with_suffix(".safetensors"))
+    assert {array.shape for array in arrays.values()} == {(313, 149)}
+    assert about["part"] == "test"
+
+
+def test_the_screen_says_which_prediction_is_shown(attack):
+    outcome, folder = attack("--iterations", 2)
+    assert f"{folder.name}, {TABLE}, 3 clips" in outcome.stdout
+    assert "attacked, last evaluated iterate" in outcome.stdout
+    assert "converged 0 of 3" in outcome.stdout
+
+
+def test_an_attack_that_was_done_is_not_repeated(attack):
+    _, folder = attack("--iterations", 2)
+    before = (folder / "attacks" / f"{TABLE}.csv").stat().st_mtime_ns
+    attack("--iterations", 2)
+    assert (folder / "attacks" / f"{TABLE}.csv").stat().st_mtime_ns == before
+
+
+def test_the_clips_are_those_of_the_part(attack):
+    split = None
+    for part, suffix, count in (("validation", "-validation", 3), ("train", "-train", 24)):
+        _, folder = attack("--iterations", 1, "--split", part)
+        split = pd.read_csv(folder / "split.csv")
+        table = rows(folder, f"paper-2025-released+iterations=1{suffix}")
+        assert len(table) == count
+        assert list(table["clip"]) == list(split[split["split"] == part]["clip"])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "name", "key", "value"),
+    [
+        (["--measure", "mse"], "measure=mse", "conv_method", "mse"),
+        (["--optimizer", "SGD"], "optimizer=SGD", "optimiser", "SGD"),
+        (["--no-sign"], "sign=False", "sign", False),
+        (["--step-size", "0.01"], "step_size=0.01", "lr", 0.01),
+        (["--alpha", "5"], "alpha=5.0", "alpha", 5.0),
+    ],
+    ids=lambda value: value[0] if isinstance(value, list) else "",
+)
+def test_every_key_of_the_released_configuration(attack, tmp_path, arguments, name, key, value):
+    outcome, folder = attack("--iterations", 2, *arguments, "--released-log", tmp_path / "log")
+    parts = sorted([name, "iterations=2"])
+    assert (folder / "attacks" / f"{'+'.join(['paper-2025-released', *parts])}.csv").is_file()
+    settings = yaml.safe_load((tmp_path / "log" / "hparams.yaml").read_text())
+    assert settings[key] == value
+    assert settings["max_iters"] == 2
+    assert "log.csv and hparams.yaml in the released format" in outcome.stderr
+
+
+def test_the_keys_reach_the_attack(attack):
+    _, folder = attack("--iterations", 2)
+    _, _ = attack("--iterations", 2, "--step-size", 0.01)
+    largest = [rows(folder, name)["linf"].max() for name in (TABLE, f"{TABLE}+step_size=0.01")]
+    assert largest == pytest.approx([0.002, 0.01], rel=1e-3)  # one update before the last evaluation
+
+
+def test_batch_size_changes_nothing_but_the_memory(attack):
+    _, folder = attack("--iterations", 3)
+    name = "paper-2025-released+iterations=3"
+    whole = rows(folder, name)
+    (folder / "attacks" / f"{name}.csv").unlink()
+    attack("--iterations", 3, "--batch-size", 1)
+    one_by_one = rows(folder, name)
+    numbers = whole.select_dtypes("number").columns
+    np.testing.assert_allclose(whole[numbers], one_by_one[numbers], atol=1e-3)
+
+
+def test_a_released_log_is_read_back_with_the_same_metrics(tenuto, attack, corpus, cache, tmp_path):
+    logs = tmp_path / "logs"
+    _, folder = attack("--iterations", 2, "--released-log", logs / "version_1")
+    (tmp_path / "runs.csv").write_text("folder,system,seed\nversion_1,A2M2E,21\n")
+    read = tenuto(
+        *("paper", "table1", "--logs", logs, "--runs", tmp_path / "runs.csv", "--out", tmp_path / "paper")
+    )
+    assert read.exit_code == 0
+    table = pd.read_csv(tmp_path / "paper" / "table1.csv").set_index("system")
+    report = json.loads(tenuto("evaluate", folder, "--root", corpus, "--cache", cache, "--json").stdout)
+    for name in ("correlation", "mae"):
+        came, wanted = table.loc["A2M2E", f"{name}_mean"], report["test"][name]["overall"]
+        assert came == pytest.approx(wanted, abs=1e-6)
+
+
+def test_own_runs_and_their_released_logs_give_the_same_table(tenuto, attack, tmp_path):
+    _, folder = attack("--iterations", 2, "--released-log", tmp_path / "logs" / "version_1")
+    (tmp_path / "runs.csv").write_text("folder,system,seed\nversion_1,A2M2E,21\n")
+    tenuto(
+        *("paper", "table1", "--logs", tmp_path / "logs", "--runs", tmp_path / "runs.csv"),
+        *("--out", tmp_path / "a"),
+    )
+    tenuto("paper", "table1", "--study", folder.parent, "--out", tmp_path / "b")
+    logs, study = (pd.read_csv(tmp_path / place / "table1.csv") for place in ("a", "b"))
+    pd.testing.assert_frame_equal(logs, study)
+
+
+def test_other_emotions_have_no_released_format_and_lose_no_rows(
+    refused, own_run, own_folder, cache, tmp_path
+):
+    copy = shutil.copytree(own_run, tmp_path / own_run.name)
+    said = refused(
+        *("attack", copy, "--root", own_folder, "--cache", cache, "--iterations", 2),
+        *("--measure", "mse", "--released-log", tmp_path / "log"),
+    )
+    assert "the rows rate arousal, joy" in said
+    assert len(rows(copy, f"{TABLE}+measure=mse")) == 2
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--protocol", "paper-2025"], "Did you mean paper-2025-released?"),
+        (["--iterations", "0"], "iterations"),
+        (["--step-size", "-1"], "step_size"),
+        (["--device", "tpu"], "device tpu: unknown"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_a_setting_that_cannot_be_is_refused(refused, run, corpus, cache, arguments, said):
+    assert said in refused("attack", run, "--root", corpus, "--cache", cache, *arguments)
+
+
+def test_a_gpu_that_is_not_there_is_refused_before_any_work(refused, run, tmp_path, monkeypatch):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    said = refused("attack", run, "--root", tmp_path / "nowhere", "--device", "cuda")
+    assert said == "error: device cuda: this machine has no usable GPU. Use --device cpu."
+
+
+def test_what_is_no_run_is_refused(refused, corpus, tmp_path):
+    assert "Name a folder that `tenuto train` made" in refused("attack", tmp_path, "--root", corpus)

@@ -1,0 +1,220 @@
+"""`tenuto data ...` and `tenuto prepare`."""
+
+import errno
+import json
+import os
+import re
+import socket
+
+import pytest
+
+from tenuto.data import DATASETS, download, soundtracks
+from tests import corpora
+from tests.cli.conftest import FOLDER
+from tests.data.osf_server import NODE, OsfServer
+
+REAL_FSYNC = os.fsync
+
+
+@pytest.fixture
+def own(tmp_path):
+    root = tmp_path / "own"
+    corpora.folder(root, clips=10)
+    return root
+
+
+def test_list_names_every_data_set(tenuto):
+    lines = tenuto("data", "list").stdout.splitlines()
+    assert [line.split()[0] for line in lines] == list(DATASETS)
+
+
+@pytest.mark.parametrize("name", DATASETS)
+def test_info_shows_the_identity_card(tenuto, name):
+    shown = tenuto("data", "info", name).stdout
+    assert DATASETS[name].card.citation in shown
+    assert re.search(r"emotion scale +\d to \d", shown)
+
+
+def test_info_for_programs(tenuto):
+    card = json.loads(tenuto("data", "info", "soundtracks", "--json").stdout)
+    assert card["origin"] == "https://osf.io/p6vkg"
+    assert card["emotion_scale"] == [1.0, 9.0]
+
+
+def test_an_unknown_data_set_is_answered_with_the_known(tenuto):
+    outcome = tenuto("data", "info", "soundtrack")
+    assert outcome.exit_code == 2
+    assert "'soundtracks', 'midlevel'" in outcome.stderr
+
+
+def test_validate_passes_a_sound_folder(tenuto, own):
+    outcome = tenuto("data", "validate", "folder", "--root", own, *FOLDER)
+    assert outcome.exit_code == 0
+    assert outcome.stdout == f"{own}: complete, every recording can be read\n"
+
+
+def test_validate_lists_what_is_missing(tenuto, tmp_path):
+    corpora.midlevel(tmp_path)
+    (tmp_path / "Set1" / "007.mp3").unlink()
+    outcome = tenuto("data", "validate", "midlevel", "--root", tmp_path)
+    assert outcome.exit_code == 1
+    assert "missing: Set1/007.mp3: not there" in outcome.stdout
+
+
+def test_validate_lists_what_was_altered(tenuto, own):
+    cut = own / "disc 1" / "song 1.flac"
+    cut.write_bytes(cut.read_bytes()[:5000])
+    outcome = tenuto("data", "validate", "folder", "--root", own, *FOLDER)
+    assert outcome.exit_code == 1
+    assert f"altered: {cut}: " in outcome.stdout
+    assert outcome.stdout.endswith(f"{own}: 1 problem found\n")
+
+
+def test_validate_for_programs(tenuto, own):
+    assert json.loads(tenuto("data", "validate", "folder", "--root", own, *FOLDER, "--json").stdout) == {
+        "ok": True,
+        "missing": [],
+        "altered": [],
+        "inconsistent": [],
+    }
+    (own / "table.csv").write_text("song,arousal,joy,roughness,record\nghost,1,1,1,a\n")
+    outcome = tenuto("data", "validate", "folder", "--root", own, *FOLDER, "--json")
+    assert outcome.exit_code == 1
+    assert "rates ghost" in json.loads(outcome.stdout)["inconsistent"][0]
+
+
+def test_a_folder_with_brackets_is_printed_as_it_is_called(tenuto, tmp_path):
+    root = tmp_path / "live [bold] :smile:"
+    corpora.folder(root, clips=10)
+    (root / "disc 1" / "song 3.wav").write_bytes(b"")
+    outcome = tenuto("data", "validate", "folder", "--root", root, *FOLDER)
+    assert f"altered: {root / 'disc 1' / 'song 3.wav'}" in outcome.stdout
+    assert outcome.stdout.splitlines()[-1].startswith(f"{root}: ")
+
+
+def test_validate_of_a_folder_wants_its_columns(refused, own):
+    assert "name at least --emotions" in refused("data", "validate", "folder", "--root", own)
+
+
+def test_validate_on_the_real_audio(shared, tenuto):
+    outcome = tenuto("data", "validate", "soundtracks", "--root", shared / "soundtracks")
+    assert outcome.stdout == f"{shared / 'soundtracks'}: as published\n"
+
+
+def test_synthesize_makes_a_corpus_that_validates(tenuto, tmp_path):
+    root = tmp_path / "synthetic"
+    made = tenuto("data", "synthesize", "--root", root, "--clips", 12, "--seconds", 11, "--workers", 1)
+    assert made.stdout == f"{root}\n"
+    assert len(list((root / "Set1").glob("*.mp3"))) == 12
+    assert tenuto("data", "validate", "synthetic", "--root", root).exit_code == 0
+
+
+def test_synthesize_refuses_too_few_clips(tenuto, tmp_path):
+    outcome = tenuto("data", "synthesize", "--root", tmp_path / "s", "--clips", 3)
+    assert outcome.exit_code == 2
+    assert "--clips" in outcome.stderr
+    assert not (tmp_path / "s").exists()
+
+
+def test_a_folder_cannot_be_downloaded(refused, tmp_path):
+    said = refused("data", "download", "folder", "--root", tmp_path)
+    assert said == "error: folder cannot be downloaded: it stands for your own files."
+
+
+@pytest.fixture
+def osf(monkeypatch):
+    """A function that points downloads at another address of the OSF API, past any proxy and without pauses."""
+
+    def at(api):
+        for name in ("no_proxy", "NO_PROXY"):
+            monkeypatch.setenv(name, "127.0.0.1")
+        for fetch in (download.osf_download, download.osf_file):
+            monkeypatch.setitem(fetch.__kwdefaults__, "api", api)
+            monkeypatch.setitem(fetch.__kwdefaults__, "waits", ())
+
+    return at
+
+
+@pytest.mark.parametrize("name", ["soundtracks", "midlevel"])
+def test_a_server_out_of_reach_is_one_sentence(refused, tmp_path, osf, name):
+    with socket.socket() as listener:  # bound and closed again: nobody answers at this port
+        listener.bind(("127.0.0.1", 0))
+        api = f"http://127.0.0.1:{listener.getsockname()[1]}/v2"
+    osf(api)
+    assert f"{api}/nodes/p6vkg" in refused("data", "download", name, "--root", tmp_path)
+
+
+def test_a_download_brings_the_files_and_names_the_next_step(tenuto, tmp_path, osf, monkeypatch):
+    with OsfServer() as server:
+        server.add("Set1/001.mp3", b"music")
+        server.add("mean_ratings_set1.csv", b"ratings")
+        server.add("notes.txt", b"not wanted")
+        osf(server.api)
+        monkeypatch.setattr(soundtracks, "OSF_NODE", NODE)
+        wanted = dict.fromkeys(("Set1/001.mp3", "mean_ratings_set1.csv"), "")
+        monkeypatch.setattr(soundtracks.Soundtracks, "checksums", lambda self: wanted)
+        outcome = tenuto("data", "download", "soundtracks", "--root", tmp_path)
+    assert outcome.exit_code == 0, outcome.output
+    assert f"tenuto data validate soundtracks --root {tmp_path}" in outcome.stdout
+    assert (tmp_path / "Set1" / "001.mp3").read_bytes() == b"music"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["Set1", "mean_ratings_set1.csv"]
+
+
+def test_prepare_prints_the_numbers_of_all_clips(tenuto, corpus, cache):
+    outcome = tenuto("prepare", "--data", "midlevel", "--root", corpus, "--cache", cache)
+    line = re.fullmatch(
+        r"30 clips of midlevel, (\d+) to (\d+) frames, mean (\S+), deviation (\S+) \(all clips\), "
+        r"fingerprint [0-9a-f]{8}\n",
+        outcome.stdout,
+    )
+    frames, mean, deviation = [int(line[1]), int(line[2])], float(line[3]), float(line[4])
+    assert frames == [19, 19]  # 0.6 s at 31.3 frames a second, the last one begun
+    assert 0 < mean < 1
+    assert 0 < deviation < 1
+    assert "measured on training clips" in outcome.stderr
+
+
+def test_environment_variables_name_data_and_cache(tenuto, corpus, tmp_path):
+    outcome = tenuto("prepare", TENUTO_DATA=str(corpus), TENUTO_CACHE=str(tmp_path / "cache"))
+    assert outcome.exit_code == 0
+    assert len(list((tmp_path / "cache").glob("*.safetensors"))) == 30
+
+
+def test_an_option_wins_over_its_environment_variable(tenuto, corpus, tmp_path):
+    outcome = tenuto("prepare", "--root", corpus, "--cache", tmp_path / "a", TENUTO_CACHE=str(tmp_path / "b"))
+    assert outcome.exit_code == 0
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a"]
+
+
+def test_recordings_that_cannot_be_used_are_named_and_the_others_kept(refused, tmp_path):
+    corpora.folder(tmp_path / "own", clips=10)
+    bad = tmp_path / "own" / "disc 1" / "song 3.wav"
+    bad.write_bytes(b"no audio")
+    said = refused(
+        "prepare", "--data", "folder", *FOLDER, "--root", tmp_path / "own", "--cache", tmp_path / "cache"
+    )
+    assert "1 of 10 recordings cannot be used" in said
+    assert str(bad) in said
+    assert len(list((tmp_path / "cache").glob("*.safetensors"))) == 9
+
+
+def test_a_full_disk_stops_prepare_and_the_same_command_finishes(
+    tenuto, refused, corpus, tmp_path, monkeypatch
+):
+    cache, written = tmp_path / "cache", []
+
+    def fsync(handle):
+        written.append(handle)
+        if len(written) > 5:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        REAL_FSYNC(handle)
+
+    command = ("prepare", "--root", corpus, "--cache", cache, "--workers", 2)
+    monkeypatch.setattr(os, "fsync", fsync)
+    assert "the disk is full. Free some space and run the same command again" in refused(*command)
+    assert len(list(cache.iterdir())) == 5
+    monkeypatch.setattr(os, "fsync", REAL_FSYNC)
+    kept = {path: path.stat().st_mtime_ns for path in cache.iterdir()}
+    assert tenuto(*command).exit_code == 0
+    assert len(list(cache.iterdir())) == 30
+    assert {path: path.stat().st_mtime_ns for path in kept} == kept

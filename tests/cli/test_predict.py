@@ -1,0 +1,135 @@
+"""`tenuto predict` and `tenuto import-reference`."""
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+
+from tenuto.models.checkpoint import CHECKPOINT
+from tenuto.models.systems import build
+from tests import corpora
+
+EMOTIONS = ["valence", "energy", "tension", "anger", "fear", "happy", "sad", "tender"]
+
+
+@pytest.fixture
+def songs(tmp_path):
+    """Three recordings of different lengths and types, one with brackets in its name."""
+    paths = [tmp_path / "one.mp3", tmp_path / "two [live] :smile:.flac", tmp_path / "three.ogg"]
+    for number, path in enumerate(paths, 1):
+        corpora.write_audio(path, number, seconds=number)
+    return paths
+
+
+def damaged(kind, folder):
+    """A recording that cannot be used, and why."""
+    if kind == "missing":
+        return folder / "bad.mp3", "cannot read"
+    path = folder / f"bad.{'mp3' if kind == 'cut' else 'wav'}"
+    if kind == "undecodable":
+        path.write_bytes(b"this is no audio" * 100)
+        return path, "cannot be decoded"
+    if kind == "cut":
+        corpora.write_audio(path, 1, seconds=3)
+        path.write_bytes(path.read_bytes()[:-100])
+        return path, "cut off"
+    wave = np.zeros(22050) if kind == "silent" else np.full(22050, np.nan)
+    soundfile.write(path, wave, 22050, subtype="FLOAT")
+    return path, kind
+
+
+def test_the_text_names_every_file_emotion_and_concept(tenuto, run, songs):
+    outcome = tenuto("predict", run, *songs)
+    assert outcome.exit_code == 0
+    assert [line for line in outcome.stdout.splitlines() if line.startswith("/")] == [str(s) for s in songs]
+    assert all(outcome.stdout.count(f"│ {word} ") == 3 for word in (*EMOTIONS, "melodiousness"))
+
+
+def test_json_alone_stands_on_stdout(tenuto, run, songs):
+    outcome = tenuto("predict", run, *songs, "--json")
+    found = json.loads(outcome.stdout)
+    assert list(found) == [str(song) for song in songs]
+    assert list(found[str(songs[0])]["emotions"]) == EMOTIONS
+    assert len(found[str(songs[0])]["concepts"]) == 7
+    assert outcome.stderr == ""
+
+
+def test_a_model_of_other_emotions_speaks_of_those(tenuto, own_run, songs):
+    found = json.loads(tenuto("predict", own_run, songs[0], "--json").stdout)[str(songs[0])]
+    assert list(found["emotions"]) == ["arousal", "joy"]
+    assert list(found["concepts"]) == ["roughness"]
+
+
+def test_nothing_but_the_checkpoint_is_needed(tenuto, run, songs, tmp_path):
+    alone = shutil.copy(run / CHECKPOINT, tmp_path / "model.safetensors")
+    said = tenuto("predict", run, songs[0], "--json").stdout
+    assert tenuto("predict", alone, songs[0], "--json").stdout == said
+
+
+@pytest.mark.parametrize("kind", ["missing", "undecodable", "cut", "silent", "NaN"])
+def test_a_bad_recording_is_named_in_one_sentence(refused, run, tmp_path, kind):
+    path, reason = damaged(kind, tmp_path)
+    said = refused("predict", run, path)
+    assert said.startswith(f"error: {path}: ")
+    assert reason in said
+
+
+def test_a_bad_recording_does_not_take_the_earlier_ones_along(tenuto, run, songs, tmp_path):
+    outcome = tenuto("predict", run, songs[0], tmp_path / "gone.mp3")
+    assert outcome.exit_code == 2
+    assert outcome.stdout.startswith(f"{songs[0]}\n")
+    assert str(tmp_path / "gone.mp3") in outcome.stderr
+
+
+def test_what_is_no_run_is_named(refused, songs, tmp_path):
+    assert f"{tmp_path / CHECKPOINT}: no such checkpoint" in refused("predict", tmp_path, songs[0])
+    assert f"{songs[1]}: damaged" in refused("predict", songs[1], songs[0])
+
+
+def test_a_cut_checkpoint_is_named(refused, run, songs, tmp_path):
+    path = tmp_path / "cut.safetensors"
+    path.write_bytes((run / CHECKPOINT).read_bytes()[:-1000])
+    assert f"{path}: damaged" in refused("predict", path, songs[0])
+
+
+@pytest.fixture(scope="module")
+def released(tmp_path_factory):
+    """A file of weights under the released names, small."""
+    stages = ("1", "2", "3", "4", "5", "6", "7", "7b", "11")
+    state = {}
+    for key, value in build("A2M2E", width=0.125).state_dict().items():
+        if key.startswith("backbone.stages."):
+            _, _, place, *rest = key.split(".")
+            key = ".".join(("preconcept_model", f"conv{stages[int(place)]}", *rest))
+        state[key.replace("head.concepts", "fc_ml").replace("head.emotions", "fc_ml2emo")] = value
+    path = tmp_path_factory.mktemp("released") / "best_model.pt"
+    torch.save(state, path)
+    return path
+
+
+def test_a_released_file_becomes_a_run_that_predicts(tenuto, released, songs, tmp_path):
+    made = tenuto("import-reference", released, "--system", "A2M2E", "--seed", 21, "--runs", tmp_path)
+    assert made.stdout == f"{tmp_path / 'A2M2E-21-imported'}\n"
+    found = json.loads(tenuto("predict", made.stdout.strip(), songs[0], "--json").stdout)
+    assert list(found[str(songs[0])]["emotions"]) == EMOTIONS
+
+
+def test_an_imported_run_can_be_evaluated(tenuto, released, corpus, cache, tmp_path):
+    made = tenuto(
+        "import-reference", released, "--system", "A2M2E", "--seed", 21, TENUTO_RUNS=str(tmp_path)
+    ).stdout.strip()
+    outcome = tenuto("evaluate", made, "--root", corpus, "--cache", cache, "--json")
+    assert len(json.loads(outcome.stdout)["test"]["mae"]) == 9
+
+
+def test_another_system_or_file_is_refused(refused, released, songs, tmp_path):
+    command = ("--seed", 21, "--runs", tmp_path / "runs")
+    assert "Name its system" in refused("import-reference", released, "--system", "A2E", *command)
+    assert "Did you mean A2M2E?" in refused("import-reference", released, "--system", "A2MME", *command)
+    assert f"{songs[0]}: not a plain file of weights" in refused(
+        "import-reference", songs[0], "--system", "A2E", *command
+    )
+    assert not (tmp_path / "runs").exists()

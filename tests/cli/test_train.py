@@ -1,0 +1,241 @@
+"""`tenuto train` and `tenuto evaluate`."""
+
+import errno
+import json
+import os
+import shutil
+
+import pandas as pd
+import pytest
+import yaml
+
+from tests.cli.conftest import TINY
+
+REAL_FSYNC = os.fsync
+
+
+@pytest.fixture
+def train(tenuto, corpus, cache, tmp_path):
+    """A function that trains a tiny run and returns what was said and the run's configuration."""
+
+    def call(*arguments):
+        where = ("--root", corpus, "--cache", cache, "--runs", tmp_path / "runs")
+        outcome = tenuto("train", *where, *TINY, *arguments)
+        assert outcome.exit_code == 0, outcome.output
+        folder = tmp_path / "runs" / outcome.stdout.strip().rsplit("/", 1)[1]
+        return outcome, folder, yaml.safe_load((folder / "config.yaml").read_text())
+
+    return call
+
+
+def strict(text):
+    """Parsed as a program would that knows no NaN."""
+
+    def refuse(word):
+        raise AssertionError(f"{word} is no JSON")
+
+    return json.loads(text, parse_constant=refuse)
+
+
+def test_stdout_is_the_folder_alone_and_the_epochs_are_remarks(trained, run):
+    assert trained.stdout == f"{run}\n"
+    assert run.name.startswith("A2M2E-21-")
+    assert "A2M2E, seed 21, 30 clips of midlevel" in trained.stderr
+    assert "epoch   1  loss " in trained.stderr
+    assert "best epoch 1 of 1" in trained.stderr
+
+
+def test_a_run_leaves_what_was_promised(run):
+    there = {path.name for path in run.iterdir()}
+    assert {"config.yaml", "split.csv", "checkpoint.safetensors", "history.csv", "training.json"} <= there
+    assert "state.safetensors" not in there
+
+
+def test_a_finished_run_is_not_trained_again(train):
+    _, folder, _ = train("--seed", 5)
+    before = (folder / "checkpoint.safetensors").stat().st_mtime_ns
+    again, same, _ = train("--seed", 5)
+    assert same == folder
+    assert "epoch   1 " not in again.stderr
+    assert (folder / "checkpoint.safetensors").stat().st_mtime_ns == before
+
+
+@pytest.mark.parametrize(
+    ("system", "network", "weight", "adversarial"),
+    [("A2E", "a2e", 1.0, False), ("A2B2E", "a2m2e", 1.0, False), ("aA2B2E", "a2m2e", 1.0, True)],
+)
+def test_a_system_stands_for_its_settings(train, system, network, weight, adversarial):
+    _, folder, config = train("--system", system, "--seed", 6)
+    assert folder.name.startswith(f"{system}-6-")
+    assert config["model"]["network"] == network
+    assert config["train"]["task_loss_weight"] == weight
+    assert ("adversarial" in config["train"]) is adversarial
+
+
+def test_any_network_weight_and_training_can_be_combined(train):
+    _, folder, config = train(
+        *("--data", "midlevel", "--network", "a2m2e", "--task-loss-weight", 0.3),
+        *("--learning-rate", 0.001, "--seed", 3, "--adversarial"),
+    )
+    assert folder.name.startswith("aa2m2e_w0.3-3-")
+    assert config["train"]["task_loss_weight"] == 0.3
+    assert config["train"]["learning_rate"] == 0.001
+    assert config["train"]["adversarial"]["every"] == 5
+
+
+def test_settings_of_a_known_system_get_its_name(train):
+    _, folder, _ = train("--data", "midlevel", "--network", "a2m2e", "--task-loss-weight", 0.5)
+    assert folder.name.startswith("A2M2E-0-")
+
+
+def test_single_options_win_over_system_and_preset(train):
+    _, folder, config = train(
+        *("--preset", "paper-2025", "--system", "aA2B2E", "--no-adversarial", "--learning-rate", 0.01)
+    )
+    assert folder.name.startswith("A2B2E-")
+    assert config["train"]["learning_rate"] == 0.01
+    assert config["data"]["excerpts"] == "fixed"
+    assert config["data"]["normalisation"] == "all"
+
+
+def test_a_score_without_concept_ratings_is_said(train):
+    outcome, _, _ = train("--preset", "paper-2025", "--system", "A2B2E")
+    assert "the score of this bottleneck model is its emotion part alone" in outcome.stderr
+
+
+def test_the_user_can_bring_columns_of_their_own(own_run):
+    config = yaml.safe_load((own_run / "config.yaml").read_text())
+    assert config["data"]["folder"]["emotions"] == ["arousal", "joy"]
+    assert config["data"]["folder"]["scale"] == [1.0, 7.0]
+
+
+def test_splits_can_be_chosen(train):
+    _, folder, _ = train("--split", "random", "--split-seed", 1)
+    _, other, _ = train("--split", "random", "--split-seed", 2)
+    assert (folder / "split.csv").read_text() != (other / "split.csv").read_text()
+
+
+def test_environment_variables_name_data_runs_and_cache(tenuto, corpus, tmp_path):
+    outcome = tenuto(
+        *("train", *TINY),
+        TENUTO_DATA=str(corpus),
+        TENUTO_RUNS=str(tmp_path / "runs"),
+        TENUTO_CACHE=str(tmp_path / "cache"),
+    )
+    assert outcome.stdout.startswith(str(tmp_path / "runs"))
+    assert len(list((tmp_path / "cache").iterdir())) == 30
+
+
+def test_a_missing_root_names_its_environment_variable(tenuto):
+    outcome = tenuto("train", "--system", "A2E")
+    assert outcome.exit_code == 2
+    assert "Missing option '--root' (env var: 'TENUTO_DATA')" in outcome.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--system", "A2MME"], "system 'A2MME' is unknown. Did you mean A2M2E?"),
+        (["--preset", "paper-2024"], "preset 'paper-2024' is unknown. Did you mean paper-2025?"),
+        (["--preset", "demo"], "Use --preset paper-2025"),
+        (["--learning-rate", "-1"], "train.learning_rate"),
+        (["--task-loss-weight", "0.5"], "needs the network a2m2e"),
+        (["--system", "A2M2E"], "soundtracks has no concept ratings"),
+        (["--data", "folder"], "name at least --emotions"),
+        (["--device", "gpu"], "device gpu: unknown. Use --device cpu or --device cuda."),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_a_setting_that_cannot_be_is_refused(refused, corpus, cache, tmp_path, arguments, said):
+    where = ("--root", corpus, "--cache", cache, "--runs", tmp_path / "runs")
+    assert said in refused("train", *where, *arguments)
+    assert not (tmp_path / "runs").exists()
+
+
+def test_an_unknown_key_of_a_preset_names_the_nearest(refused, corpus, tmp_path):
+    preset = tmp_path / "mine.yaml"
+    preset.write_text("train:\n  learning_rat: 0.1\n")
+    said = refused("train", "--root", corpus, "--preset", preset)
+    assert f"{preset}: unknown key train.learning_rat. Did you mean learning_rate?" in said
+
+
+@pytest.mark.parametrize("place", ["missing", "empty"])
+def test_a_folder_without_the_data_is_named(refused, tmp_path, place):
+    root = tmp_path / "data"
+    if place == "empty":
+        root.mkdir()
+    assert f"error: {root}" in refused("train", "--root", root)
+
+
+def test_a_full_disk_stops_training_and_the_same_command_finishes(
+    train, tenuto, refused, corpus, cache, tmp_path, monkeypatch
+):
+    written = []
+
+    def fsync(handle):
+        written.append(handle)
+        if len(written) > 7:  # after the first of three epochs, within the second
+            raise OSError(errno.ENOSPC, "No space left on device")
+        REAL_FSYNC(handle)
+
+    settings = (*TINY, "--seed", 9, "--epochs", 3)
+    where = ("--root", corpus, "--cache", cache, "--runs")
+    monkeypatch.setattr(os, "fsync", fsync)
+    assert "the disk is full" in refused("train", *where, tmp_path / "full", *settings)
+    monkeypatch.setattr(os, "fsync", REAL_FSYNC)
+    finished = tenuto("train", *where, tmp_path / "full", *settings)
+    assert "epoch   1 " not in finished.stderr
+    undisturbed = tenuto("train", *where, tmp_path / "free", *settings)
+    folder, wanted = (outcome.stdout.strip() for outcome in (finished, undisturbed))
+    pd.testing.assert_frame_equal(pd.read_csv(f"{folder}/history.csv"), pd.read_csv(f"{wanted}/history.csv"))
+
+
+def test_evaluate_prints_a_table_for_every_part(tenuto, run, corpus, cache):
+    shown = tenuto("evaluate", run, "--root", corpus, "--cache", cache).stdout
+    parts = [f"{part}{kind}" for kind in ("", " concepts") for part in ("train", "validation", "test")]
+    assert [line for line in shown.splitlines() if line.startswith("A2M2E")] == [
+        f"{run.name}, {part}" for part in parts
+    ]
+    assert shown.count("│ tender ") == 3
+    assert shown.count("│ melodiousness ") == 3
+
+
+def test_evaluate_fits_80_columns(tenuto, run, corpus, cache):
+    shown = tenuto("evaluate", run, "--root", corpus, "--cache", cache, COLUMNS="80").stdout
+    assert "…" not in shown
+    assert max(map(len, shown.splitlines())) <= 80
+
+
+def test_evaluate_for_programs_is_strict_json_alone_on_stdout(tenuto, run, corpus, cache):
+    outcome = tenuto("evaluate", run, "--root", corpus, "--cache", cache, "--json")
+    report = strict(outcome.stdout)
+    assert report["run"] == run.name
+    assert set(report["test"]) == {"r2", "correlation", "rmse", "mse", "mae"}
+    assert report["test"]["rmse"]["overall"] == pytest.approx(report["test"]["mse"]["overall"] ** 0.5)
+    assert report["mean_predictor"]["correlation"]["overall"] is None  # a constant has no correlation
+    assert outcome.stderr == ""
+
+
+def test_evaluate_of_no_run_is_refused(refused, corpus, tmp_path):
+    assert f"{tmp_path}: not a run folder" in refused("evaluate", tmp_path, "--root", corpus)
+
+
+def test_evaluate_on_other_data_is_refused(refused, run, corpus, cache, tmp_path):
+    root = shutil.copytree(corpus, tmp_path / "other")
+    table = root / "mean_ratings_set1.csv"
+    lines = table.read_text(encoding="utf-8-sig").splitlines()
+    lines[1] = "001,1,1,1,1,1,1,1,9,HAPPY"
+    table.write_text("\n".join(lines) + "\n")
+    said = refused("evaluate", run, "--root", root, "--cache", cache)
+    assert "Use the data the run was trained on" in said
+
+
+@pytest.mark.parametrize("command", ["evaluate", "attack"])
+def test_a_checkpoint_of_other_emotions_is_refused(
+    refused, run, own_run, own_folder, cache, tmp_path, command
+):
+    mixed = shutil.copytree(own_run, tmp_path / "mixed")
+    shutil.copy(run / "checkpoint.safetensors", mixed)
+    said = refused(command, mixed, "--root", own_folder, "--cache", cache)
+    assert "predicts valence, energy" in said
+    assert "folder rates arousal, joy" in said

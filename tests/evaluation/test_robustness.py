@@ -1,0 +1,272 @@
+"""Metrics of a run, and the rows of a protocol: what they say, and that interruptions do not change it."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from tenuto import metrics, results
+from tenuto.attacks import ReleasedAttack, protocol
+from tenuto.evaluation import robustness
+from tenuto.evaluation.runs import open_run
+from tenuto.files import read_json, read_safetensors
+from tenuto.training.loop import train
+from tests import small_runs
+from tests.small_runs import settings
+
+BRIEF = protocol("paper-2025-released", iterations=4, step_size=0.02)
+NAME = "paper-2025-released+iterations=4+step_size=0.02"
+UNITS = tuple(f"unit_{number}" for number in range(1, 8))
+
+
+class InterruptionError(Exception):
+    """Stands for anything that ends a process during an attack."""
+
+
+@pytest.fixture(scope="module")
+def prepared(tmp_path_factory):
+    return small_runs.rated(tmp_path_factory.mktemp("rated"))
+
+
+@pytest.fixture(scope="module")
+def open_trained(prepared, tmp_path_factory):
+    """A function that opens a freshly trained run of a system, in a folder of its own."""
+
+    def opened(system):
+        return open_run(
+            train(settings(system, epochs=1), prepared, tmp_path_factory.mktemp("runs")), prepared
+        )
+
+    return opened
+
+
+@pytest.fixture(scope="module")
+def control(open_trained):
+    """An A2B2E that was attacked clip by clip."""
+    run = open_trained("A2B2E")
+    robustness.attack(run, BRIEF, batch_size=1)
+    return run
+
+
+@pytest.fixture(scope="module")
+def rows(control):
+    return results.read_rows(robustness.rows_path(control.folder, BRIEF))
+
+
+@pytest.fixture(scope="module")
+def arrays(control):
+    return read_safetensors(control.folder / "attacks" / f"{NAME}.safetensors")[0]
+
+
+def delta(arrays, clip, kind="perturbation"):
+    return arrays[f"{BRIEF.attacks[0]!r}/{clip}/{kind}"]
+
+
+# Clean
+
+
+def test_evaluate_measures_every_part(control):
+    report = robustness.evaluate(control)
+    assert list(report) == ["run", "system", "seed", "train", "validation", "test", "mean_predictor"]
+    assert (report["run"], report["system"], report["seed"]) == (control.name, "A2B2E", 6)
+    for part in ("train", "validation", "test"):
+        clips = control.part(part)
+        with torch.no_grad():
+            prediction = control.recogniser(clips.inputs).emotions
+        wanted = metrics.evaluate(clips.labels, prediction, control.recogniser.emotions)
+        assert set(report[part]) == {"r2", "correlation", "rmse", "mse", "mae"}
+        for metric, values in wanted.items():
+            assert report[part][metric] == pytest.approx(values, abs=1e-5)
+
+
+def test_evaluate_writes_what_it_returns(control):
+    report = robustness.evaluate(control)
+    written = read_json(control.folder / "metrics.json")
+    assert json.dumps(written) == json.dumps(report)  # as text, since NaN is not equal to itself
+
+
+def test_the_mean_predictor_says_the_mean_training_label(control):
+    training, test = control.part("train").labels.double().numpy(), control.part("test").labels.numpy()
+    found = robustness.evaluate(control)["mean_predictor"]
+    assert found["mae"]["overall"] == pytest.approx(np.abs(test - training.mean(axis=0)).mean())
+    assert found["mse"]["overall"] == pytest.approx(np.square(test - training.mean(axis=0)).mean())
+    assert np.isnan(found["correlation"]["overall"])  # it says the same of every clip
+
+
+def test_learned_concepts_are_measured_too(open_trained, prepared):
+    run = open_trained("A2M2E")
+    report = robustness.evaluate(run)
+    for part in ("train", "validation", "test"):
+        clips = run.part(part)
+        with torch.no_grad():
+            concepts = run.recogniser(clips.inputs).concepts
+        found = report[f"{part}_concepts"]["mae"]
+        assert list(found) == ["overall", *prepared.index.concepts]
+        assert found["overall"] == pytest.approx(metrics.mae(clips.concepts, concepts), abs=1e-5)
+
+
+# Rows
+
+
+def test_rows_are_one_per_clip_in_the_order_of_the_split(rows, control):
+    results.validate(rows)
+    assert tuple(rows["clip"]) == control.part("test").clips
+    told = rows[
+        ["run", "system", "seed", "split", "protocol", "attack", "objective", "norm"]
+    ].drop_duplicates()
+    assert told.to_numpy().tolist() == [
+        [control.name, "A2B2E", 6, "test", NAME, "ReleasedAttack", "correlation", "none"]
+    ]
+    assert rows["epsilon"].isna().all()
+    assert rows["db"].isna().all()
+    assert rows["iterations"].tolist() == rows["forward_passes"].tolist() == [4, 4, 4]
+    assert rows["gradient_passes"].tolist() == [3, 3, 3]
+    assert not rows["converged"].any()
+
+
+def test_labels_and_clean_predictions_are_those_of_the_run(rows, control):
+    clips = control.part("test")
+    with torch.no_grad():
+        clean = control.recogniser(clips.inputs)
+    assert np.allclose(results.values(rows, "label"), clips.labels.numpy(), atol=1e-7)
+    assert np.allclose(results.values(rows, "clean"), clean.emotions.numpy(), atol=1e-4)
+    assert results.concepts(rows) == UNITS
+    assert np.allclose(results.values(rows, "clean", UNITS), clean.concepts.numpy(), atol=1e-4)
+
+
+def test_norms_are_those_of_the_saved_perturbation(rows, arrays):
+    for row in rows.to_dict("records"):
+        saved = delta(arrays, row["clip"]).astype(np.float64)
+        assert saved.shape == (313, 149)
+        assert row["l2"] == pytest.approx(np.sqrt(np.square(saved).sum()), rel=1e-9)
+        assert row["linf"] == pytest.approx(np.abs(saved).max(), rel=1e-9)
+        assert row["l2"] > 0
+        stored = delta(arrays, row["clip"], "stored").astype(np.float64)
+        assert row["stored_l2"] == pytest.approx(np.linalg.norm(stored), rel=1e-6)
+
+
+def test_predicting_the_saved_perturbation_gives_the_attacked_columns(rows, arrays, control):
+    clips = control.part("test")
+    saved = torch.from_numpy(np.stack([delta(arrays, clip) for clip in clips.clips]))[:, None]
+    with torch.no_grad():
+        attacked = control.recogniser(clips.inputs + saved)
+    assert np.allclose(results.values(rows, "adversarial"), attacked.emotions.numpy(), atol=1e-4)
+    assert np.allclose(results.values(rows, "adversarial", UNITS), attacked.concepts.numpy(), atol=1e-4)
+    assert np.abs(results.values(rows, "adversarial") - results.values(rows, "clean")).max() > 1e-2
+
+
+def test_a_direct_network_has_no_columns_of_units(open_trained):
+    rows = robustness.attack(open_trained("A2E"), BRIEF)
+    assert results.concepts(rows) == ()
+
+
+def test_all_clips_at_once_give_what_one_by_one_gave(open_trained, rows):
+    at_once = robustness.attack(open_trained("A2B2E"), BRIEF, batch_size=12)
+    numeric = rows.select_dtypes("number").columns
+    assert np.allclose(at_once[numeric], rows[numeric], atol=1e-3, equal_nan=True)
+
+
+def test_the_error_as_measure_is_called_error(control):
+    found = robustness.attack(control, protocol("paper-2025-released", measure="mse", iterations=2))
+    assert set(found["objective"]) == {"error"}
+
+
+def test_other_parts_go_to_files_of_their_own(control):
+    found = robustness.attack(control, BRIEF, part="validation")
+    assert tuple(found["clip"]) == control.part("validation").clips
+    assert (control.folder / "attacks" / f"{NAME}-validation.csv").is_file()
+    assert set(found["split"]) == {"validation"}
+
+
+def test_the_run_s_own_network_is_left_alone(open_trained):
+    run = open_trained("A2B2E")
+    before = {name: value.clone() for name, value in run.recogniser.network.state_dict().items()}
+    robustness.attack(run, BRIEF)
+    after = run.recogniser.network.state_dict()
+    assert before.keys() == after.keys()
+    assert all(torch.equal(after[name], value) for name, value in before.items())
+    assert all(parameter.requires_grad for parameter in run.recogniser.network.parameters())
+
+
+# Interruptions
+
+
+def interrupted(run):
+    """Attack clip by clip, ended within the second clip."""
+    spent: list[int] = []
+
+    def progress(count):
+        spent.append(count)
+        if len(spent) == 6:
+            raise InterruptionError
+
+    with pytest.raises(InterruptionError):
+        robustness.attack(run, BRIEF, batch_size=1, progress=progress)
+    assert not robustness.rows_path(run.folder, BRIEF).exists()
+
+
+def left(run):
+    """Every file of the attack, by name; a safetensors file may order its metadata in several ways."""
+    files = {path.name: path.read_bytes() for path in (run.folder / "attacks").glob(f"{NAME}.*")}
+    arrays, metadata = read_safetensors(run.folder / "attacks" / f"{NAME}.safetensors")
+    content = {name: array.tobytes() for name, array in arrays.items()}
+    return {**files, f"{NAME}.safetensors": (content, metadata)}
+
+
+def test_an_interrupted_attack_goes_on_with_the_next_clip(open_trained, control):
+    run = open_trained("A2B2E")
+    interrupted(run)
+    spent: list[int] = []
+    robustness.attack(run, BRIEF, batch_size=1, progress=spent.append)
+    assert spent == [4] + [1] * 8  # the first clip at once, since it was finished
+    assert left(run) == left(control)
+
+
+def test_an_interrupted_attack_goes_on_with_other_batches(open_trained, rows):
+    run = open_trained("A2B2E")
+    interrupted(run)
+    spent: list[int] = []
+    found = robustness.attack(run, BRIEF, batch_size=2, progress=spent.append)
+    assert spent == [4] + [2] * 4
+    assert found["clip"].tolist() == rows["clip"].tolist()
+    assert np.allclose(results.values(found, "adversarial"), results.values(rows, "adversarial"), atol=1e-3)
+    assert set(left(run)) == {f"{NAME}.csv", f"{NAME}.safetensors"}
+
+
+def test_finished_rows_are_returned_without_an_attack(control, rows, monkeypatch):
+    def refuse(*arguments, **keywords):
+        raise AssertionError("attacked again")
+
+    monkeypatch.setattr(ReleasedAttack, "__call__", refuse)
+    before = left(control)
+    found = robustness.attack(control, BRIEF)
+    assert found.equals(rows)
+    assert left(control) == before
+
+
+def test_rows_of_other_settings_are_other_rows(control):
+    more = protocol("paper-2025-released", iterations=2)
+    assert robustness.rows_path(control.folder, more) != robustness.rows_path(control.folder, BRIEF)
+
+
+# The released format
+
+
+def test_released_settings_are_the_keys_of_the_released_file(control):
+    changed = protocol("paper-2025-released", iterations=100, measure="mse", alpha=5.0)
+    assert robustness.released_settings(control, changed) == {
+        "alpha": 5.0,
+        "architecture": "a2m2e",
+        "clip_eps": None,
+        "conv_method": "mse",
+        "lr": 0.002,
+        "max_iters": 100,
+        "mode": "untargeted",
+        "model": control.name,
+        "optimiser": "Adam",
+        "sign": True,
+        "target": None,
+    }

@@ -1,0 +1,159 @@
+"""The benchmarks: the plain implementations give our results, the ratios are right, and the command runs."""
+
+from __future__ import annotations
+
+import functools
+import json
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from typer.testing import CliRunner
+
+from benchmarks import app, material, plain
+from benchmarks.comparison import Comparison, Rounds, seconds
+from tenuto.attacks import ReleasedAttack
+from tenuto.audio.spectrogram import filterbank
+from tenuto.data.cache import compute
+from tenuto.data.synthesis import synthesize
+from tenuto.models.systems import build, for_attack
+from tenuto.training.material import Batch
+from tests.corpora import soundtracks, write_audio
+
+
+def comparison(**changes) -> Comparison:
+    given = {"name": "work, s per piece", "device": "cpu", "baseline": "slowly"}
+    return Comparison(**{**given, "ours": (1.0, 2.0, 4.0), "plain": (2.0, 6.0, 8.0), **changes})
+
+
+def batch(clips: int) -> Batch:
+    random = torch.Generator().manual_seed(0)
+    inputs = torch.randn(clips, 1, 313, 149, generator=random)
+    labels = torch.rand(clips, 8, generator=random)
+    return Batch(tuple(map(str, range(clips))), inputs, labels, None)
+
+
+def test_speedup_is_the_median_of_the_paired_ratios():
+    assert comparison(ours=(1.0, 2.0, 4.0), plain=(2.0, 6.0, 4.4)).speedup == 2.0
+
+
+def test_speedup_over_reference_takes_its_lowest_time():
+    assert comparison(reference=(8.0, 9.0)).speedup_over_reference == 4.0
+
+
+def test_no_speedup_over_a_reference_that_does_not_compare():
+    assert comparison().speedup_over_reference is None
+
+
+def test_rounds_do_not_count_what_precedes_the_first_call():
+    rounds = Rounds()
+    rounds.stamps = [100.0, 101.0, 104.0]
+    assert rounds.seconds == 2.0
+
+
+def test_seconds_calls_the_work_once():
+    calls: list[int] = []
+    assert seconds(lambda: calls.append(1)) >= 0
+    assert calls == [1]
+
+
+def test_plain_spectrogram_equals_ours(tmp_path):
+    path = tmp_path / "chord.mp3"
+    write_audio(path, 3, seconds=1.5)
+    other = plain.spectrogram(path, np.hanning(plain.FRAME_SIZE), filterbank())
+    ours = compute(path)
+    assert other.shape == ours.shape
+    # It decodes in float64, so now and then a sample is rounded to the other of two 16-bit values.
+    assert np.abs(other - ours).max() <= 1e-4
+
+
+def test_plain_attack_ends_where_the_released_attack_does():
+    torch.manual_seed(0)
+    network, clips = build("A2E", width=0.1).eval(), batch(2)
+    result = ReleasedAttack(iterations=4)(for_attack(network), clips.inputs, clips.labels)
+    for row in range(2):
+        last = plain.attack(network, clips.inputs[row : row + 1], clips.labels[row], 4, Rounds())
+        assert torch.allclose(last, result.last_prediction[row], atol=1e-3)
+        assert not torch.allclose(last, result.clean_prediction[row], atol=1e-3)
+
+
+def test_plain_training_learns_and_leaves_its_state(tmp_path):
+    torch.manual_seed(0)
+    training = plain.Training(build("A2E", width=0.1), batch(8), batch(4), tmp_path)
+    errors = [training.epoch() for _ in range(3)]
+    assert errors[-1] < errors[0]
+    assert {path.name for path in tmp_path.iterdir()} == {"network.pt", "optimizer.pt"}
+
+
+def test_real_recordings_are_taken_from_all_over_the_data_set(tmp_path, monkeypatch):
+    soundtracks(tmp_path / "soundtracks", 10)
+    monkeypatch.setenv("TENUTO_SHARED", str(tmp_path))
+    source, index = material.recordings(4, tmp_path / "unused")
+    assert source == "Soundtracks"
+    assert index.clips == ("001", "004", "007", "010")
+    assert index.paths[-1].name == "010.mp3"
+    assert len(index.labels) == 4
+
+
+def test_recordings_are_synthesized_where_there_are_no_real_ones(tmp_path, monkeypatch):
+    monkeypatch.setenv("TENUTO_SHARED", str(tmp_path))
+    monkeypatch.setattr(material, "SECONDS", 1.0)
+    monkeypatch.setattr(material, "synthesize", functools.partial(synthesize, workers=1))
+    source, index = material.recordings(2, tmp_path / "made")
+    assert source == "synthesized"
+    assert all(path.suffix == ".mp3" and path.is_file() for path in index.paths)
+
+
+@pytest.fixture(scope="module")
+def report(tmp_path_factory) -> dict[str, Any]:
+    """What the command prints with small sizes and recordings of half a second."""
+    root = tmp_path_factory.mktemp("shared")
+    soundtracks(root / "soundtracks", 30)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TENUTO_SHARED", str(root))
+        patch.setattr(app, "devices", lambda: ["cpu"])
+        sizes = ["--clips", "30", "--steps", "1", "--width", "0.05", "--pairs", "1"]
+        result = CliRunner().invoke(app.command, [*sizes, "--json"])
+    assert result.exit_code == 0, result.output
+    return dict(json.loads(result.stdout))
+
+
+def test_the_command_measures_front_end_attack_and_training(report):
+    names = [each["name"].partition(",")[0] for each in report["results"]]
+    assert names == ["front end", "attack", "training"]
+
+
+def test_every_measurement_is_a_pair_of_times(report):
+    for each in report["results"]:
+        assert len(each["ours"]) == len(each["plain"]) == 1
+        assert each["speedup"] == pytest.approx(each["plain"][0] / each["ours"][0])
+
+
+def test_a_narrow_network_is_not_compared_with_the_reference(report):
+    assert [each["reference"] is None for each in report["results"]] == [False, True, True]
+
+
+def test_the_report_names_recordings_threads_and_versions(report):
+    assert report["facts"]["recordings"] == "30 Soundtracks"
+    assert report["facts"]["torch"] == torch.__version__
+    assert {"cores", "threads", "load"} <= set(report["facts"])
+
+
+def test_too_few_clips_are_refused():
+    result = CliRunner().invoke(app.command, ["--clips", "29"])
+    assert result.exit_code == 2
+    assert "30" in result.output
+
+
+def test_table_and_remarks_name_every_quantity_and_baseline():
+    given = [
+        comparison(reference=(8.0, 9.0), target=2.0),
+        comparison(name="other, s per piece", baseline="by hand"),
+    ]
+    shown = app.table(given)
+    assert shown.row_count == 2
+    assert [line for line in app.remarks(given, {"cores": "2"}) if line.startswith("plain ")] == [
+        "plain work: slowly",
+        "plain other: by hand",
+    ]

@@ -1,0 +1,117 @@
+"""The layout of the package is true: a file imports only from rows above its own, at any place in the file."""
+
+from __future__ import annotations
+
+import ast
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import tenuto
+
+SOURCE = Path(tenuto.__file__).parent
+ROWS = (
+    "errors",
+    "files",
+    "config",
+    "results",
+    "metrics",
+    "audio",
+    "data",
+    "models",
+    "attacks",
+    "training",
+    "evaluation",
+    "study",
+    "reporting",
+    "cli",
+)
+OUTSIDE = {"__init__.py", "__main__.py", "presets/__init__.py"}
+"""The package's front door, the entry point, and a folder of YAML: no rows of the layout."""
+
+EXCEPTIONS = {
+    ("study/runner.py", "tenuto.reporting.paper"),
+    ("study/runner.py", "tenuto.reporting.released"),
+}
+"""A study ends with its tables and figures, so its runner calls the row below it, late and on purpose."""
+
+FILES = sorted(path.relative_to(SOURCE).as_posix() for path in SOURCE.rglob("*.py"))
+
+
+def row(name):
+    """The row of a file (``data/cache.py``) or module (``tenuto.data.cache``)."""
+    first = name.removeprefix("tenuto.").replace("/", ".").removesuffix(".py").split(".")[0]
+    return ROWS.index(first)
+
+
+def imported(file):
+    """Every module of Tenuto that a file names in an import, wherever the import stands."""
+    for node in ast.walk(ast.parse((SOURCE / file).read_text("utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names if alias.name.split(".")[0] == "tenuto")
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{file}: a relative import, wanted one that begins with tenuto"
+            if node.module == "tenuto":
+                yield from (f"tenuto.{alias.name}" for alias in node.names)
+            elif node.module is not None and node.module.startswith("tenuto."):
+                yield node.module
+
+
+def test_every_file_stands_in_a_row():
+    found = {file.split("/")[0].removesuffix(".py") for file in FILES if file not in OUTSIDE}
+    assert found == set(ROWS)
+
+
+def test_imports_go_up_but_for_the_named_exceptions():
+    wrong = {
+        (file, module)
+        for file in set(FILES) - OUTSIDE
+        for module in imported(file)
+        if module != "tenuto.__version__" and row(module) > row(file)
+    }
+    assert wrong == EXCEPTIONS
+
+
+def test_the_exceptions_are_late_calls():
+    """Importing the runner must not import reporting: the exceptions stand inside a function."""
+    tree = ast.parse((SOURCE / "study" / "runner.py").read_text("utf-8"))
+    at_the_top = {node.module for node in tree.body if isinstance(node, ast.ImportFrom)}
+    assert not at_the_top & {module for _, module in EXCEPTIONS}
+
+
+def test_attacks_know_neither_data_nor_models():
+    known = {
+        module.split(".")[1] for file in FILES if file.startswith("attacks/") for module in imported(file)
+    }
+    assert known == {"attacks", "errors"}
+
+
+def loaded_by(*modules):
+    """Top-level packages that a fresh interpreter has loaded after these imports."""
+    script = f"import sys, {', '.join(modules)}; print(*{{name.split('.')[0] for name in sys.modules}})"
+    environment = {**os.environ, "PYTHONPATH": str(SOURCE.parent)}
+    ended = subprocess.run(
+        [sys.executable, "-c", script], env=environment, check=True, capture_output=True, text=True
+    )
+    return set(ended.stdout.split())
+
+
+def modules_of(name):
+    """``tenuto.<name>`` and every module below it."""
+    inside = [file for file in FILES if file in (f"{name}.py",) or file.startswith(f"{name}/")]
+    assert inside, f"there is no {name}"
+    return [
+        f"tenuto.{file.removesuffix('.py').removesuffix('/__init__').replace('/', '.')}" for file in inside
+    ]
+
+
+def test_what_reads_rows_needs_no_torch():
+    reading = [module for name in ("reporting", "results", "metrics") for module in modules_of(name)]
+    loaded = loaded_by(*reading)
+    assert "torch" not in loaded
+    assert "numpy" in loaded  # the check sees what is loaded
+
+
+def test_the_command_line_answers_without_torch_or_matplotlib():
+    assert not loaded_by("tenuto.cli.main") & {"torch", "matplotlib"}

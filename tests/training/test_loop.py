@@ -1,0 +1,399 @@
+"""The training loop: its loss, its score, its early stopping, and what a run leaves."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import random
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from tenuto import metrics
+from tenuto.config import SYSTEMS, to_yaml
+from tenuto.errors import ConfigError, DataError, TenutoError
+from tenuto.files import read_csv, read_json, read_safetensors
+from tenuto.models import Prediction, build
+from tenuto.models.checkpoint import load
+from tenuto.training import loop
+from tenuto.training.material import Batch, Material
+from tests import small_runs
+from tests.small_runs import EVERYTHING, kept_epoch, numbers, settings
+
+
+@pytest.fixture(scope="module")
+def prepared(tmp_path_factory):
+    return small_runs.rated(tmp_path_factory.mktemp("rated"))
+
+
+@pytest.fixture(scope="module")
+def unrated(tmp_path_factory):
+    return small_runs.unrated(tmp_path_factory.mktemp("unrated"))
+
+
+@pytest.fixture(scope="module")
+def undisturbed(prepared, tmp_path_factory):
+    return loop.train(EVERYTHING, prepared, tmp_path_factory.mktemp("runs"))
+
+
+# What a run leaves
+
+
+def test_a_run_leaves_what_the_design_says(undisturbed, prepared):
+    left = {path.name for path in undisturbed.iterdir() if path.is_file()}
+    assert left == {"config.yaml", "split.csv", "checkpoint.safetensors", "history.csv", "training.json"}
+    assert (undisturbed / "config.yaml").read_text() == to_yaml(EVERYTHING.resolved())
+    history = read_csv(undisturbed / "history.csv")
+    assert list(history) == ["epoch", "loss", "validation_emotions", "validation_concepts", "score"]
+    assert history["epoch"].tolist() == [1, 2, 3, 4]
+    assert load(undisturbed).fingerprint == prepared.fingerprint
+
+
+def test_the_result_is_the_best_row_of_history(undisturbed):
+    history, result = read_csv(undisturbed / "history.csv"), read_json(undisturbed / "training.json")
+    best = history[history["score"] == history["score"].max()].iloc[-1]  # the last of equals
+    assert (result["best_epoch"], result["best_score"]) == (best["epoch"], best["score"])
+    assert result["epochs"] == 4
+    assert kept_epoch(undisturbed) == best["epoch"]
+    assert history["loss"].is_monotonic_decreasing
+
+
+def test_remarks_say_when_training_stopped(undisturbed):
+    result = read_json(undisturbed / "training.json")
+    wanted = f"best epoch {result['best_epoch']} of 4, validation score {result['best_score']:.4f}"
+    assert loop.remarks(undisturbed) == [wanted]
+
+
+@pytest.mark.parametrize("system", SYSTEMS)
+def test_every_system_trains(system, prepared, tmp_path):
+    run = loop.train(settings(system, epochs=2), prepared, tmp_path)
+    assert run.name.startswith(f"{system}-6-")
+    recogniser = load(run)
+    assert recogniser.system == system
+    assert recogniser.emotions == prepared.index.emotions
+    units = {"A2M2E": prepared.index.concepts, "A2E": (), "aA2E": ()}
+    assert recogniser.concepts == units.get(system, tuple(f"unit_{n}" for n in range(1, 8)))
+    assert len(read_csv(run / "history.csv")) == 2
+
+
+def test_other_emotions_and_one_concept_train(tmp_path):
+    run = loop.train(settings("A2M2E", epochs=2), small_runs.own(tmp_path), tmp_path / "runs")
+    assert (load(run).emotions, load(run).concepts) == (("arousal", "joy"), ("roughness",))
+
+
+def test_other_data_get_another_folder(prepared, tmp_path):
+    other = dataclasses.replace(prepared, fingerprint="0" * 64)
+    one, two = (loop.run_folder(tmp_path, EVERYTHING, data) for data in (prepared, other))
+    assert one != two
+
+
+def test_tensorboard_gets_every_number_where_it_is_installed(prepared, tmp_path, monkeypatch):
+    seen = []
+    closed = []
+
+    class Board:
+        def add_scalar(self, name, value, epoch):
+            seen.append((epoch, name, value))
+
+        def close(self):
+            closed.append(True)
+
+    monkeypatch.setattr(loop, "_tensorboard", lambda folder: Board())
+    run = loop.train(settings(epochs=2), prepared, tmp_path)
+    rows = read_csv(run / "history.csv").set_index("epoch")
+    wanted = {(epoch, name, rows.loc[epoch, name]) for epoch in rows.index for name in rows.columns}
+    assert set(seen) == wanted
+    assert closed == [True]
+
+
+# The same numbers
+
+
+def test_the_same_seed_gives_the_same_numbers(prepared, undisturbed, tmp_path):
+    torch.manual_seed(12345)  # what the process did before must not matter
+    assert numbers(loop.train(EVERYTHING, prepared, tmp_path)) == numbers(undisturbed)
+
+
+def test_another_seed_gives_other_numbers(prepared, tmp_path):
+    weights = [
+        load(loop.train(settings(epochs=1, seed=seed), prepared, tmp_path)).network.state_dict()
+        for seed in (1, 2)
+    ]
+    name = "head.emotions.weight"
+    assert not torch.allclose(weights[0][name], weights[1][name])
+
+
+def test_excerpts_decide_the_numbers(prepared, tmp_path):
+    """Clips of 400 frames: fixed and fresh excerpts train on different music."""
+    noise = np.random.default_rng(0).random((30, 400, 149), np.float32)
+    long = dataclasses.replace(prepared, spectrograms=tuple(noise))
+    fixed, fresh = (
+        loop.train(settings(epochs=1, data={"excerpts": kind}), long, tmp_path) for kind in ("fixed", "fresh")
+    )
+    assert (fixed / "history.csv").read_text() != (fresh / "history.csv").read_text()
+
+
+def test_training_leaves_the_global_generators_as_found(prepared, tmp_path):
+    before = torch.get_rng_state(), random.getstate(), np.random.get_state()[1].tobytes()  # noqa: NPY002
+    loop.train(settings(epochs=1), prepared, tmp_path)
+    assert torch.equal(torch.get_rng_state(), before[0])
+    assert (random.getstate(), np.random.get_state()[1].tobytes()) == before[1:]  # noqa: NPY002
+
+
+# Refusals
+
+
+def test_concepts_without_ratings_are_refused_before_anything_is_written(unrated, tmp_path):
+    with pytest.raises(ConfigError, match="soundtracks has no concept ratings"):
+        loop.train(settings("A2M2E"), unrated, tmp_path / "runs")
+    assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU here")
+def test_a_missing_gpu_is_refused(prepared, tmp_path):
+    with pytest.raises(ConfigError, match="no usable GPU"):
+        loop.train(settings(), prepared, tmp_path, device="cuda")
+
+
+def test_diverged_training_ends_in_one_sentence(prepared, tmp_path):
+    with pytest.raises(
+        TenutoError, match=r"^A2E-6-\w{8}: no epoch had a defined .*lower the learning rate\.$"
+    ):
+        loop.train(settings(learning_rate=1e30), prepared, tmp_path)
+
+
+def test_one_validation_clip_is_refused_before_training(prepared, tmp_path):
+    rows = slice(0, 12)
+    index = dataclasses.replace(
+        prepared.index,
+        clips=prepared.index.clips[rows],
+        paths=prepared.index.paths[rows],
+        labels=prepared.index.labels[rows],
+        concept_labels=prepared.index.concept_labels[rows],
+        albums=prepared.index.albums[rows],
+    )
+    few = dataclasses.replace(prepared, index=index, spectrograms=prepared.spectrograms[rows])
+    with pytest.raises(DataError, match=r"1 clip.*validation.*at least two"):
+        loop.train(settings(), few, tmp_path / "runs")
+    assert not (tmp_path / "runs").exists()
+
+
+# Early stopping
+
+
+@pytest.fixture
+def scripted(prepared, tmp_path, monkeypatch):
+    """Train with validation scores that were written down beforehand."""
+
+    def train(scores, **settled):
+        left = iter(scores)
+        monkeypatch.setattr(loop, "_validate", lambda *_: {"score": next(left)})
+        return loop.train(settings(epochs=len(scores), **settled), prepared, tmp_path)
+
+    return train
+
+
+@pytest.mark.parametrize(
+    ("patience", "scores", "best", "stopped"),
+    [
+        (2, [0.5, 0.4, 0.4, 0.9], 1, 3),
+        (2, [0.5, 0.5, 0.4, 0.4, 0.9], 2, 4),
+        (2, [0.5, 0.4, 0.5, 0.4, 0.5, 0.4], 5, 6),
+        (3, [0.5, 0.4, 0.6, 0.1, 0.2, 0.3, 0.9], 3, 6),
+        (2, [math.nan, 0.1, math.nan, math.nan, 0.9], 2, 4),
+        (9, [-0.3, -0.2, -0.4], 2, 3),
+    ],
+    ids=["in a row", "equal is better", "equal later", "count starts again", "NaN never", "epochs run out"],
+)
+def test_training_stops_at_the_last_epoch_of_patience(scripted, monkeypatch, patience, scores, best, stopped):
+    monkeypatch.setattr(loop, "_epoch", lambda *_: 0.0)
+    run = scripted(scores, patience=patience)
+    result = read_json(run / "training.json")
+    assert (result["best_epoch"], result["epochs"]) == (best, stopped)
+    assert result["best_score"] == scores[best - 1]
+    assert kept_epoch(run) == best
+    assert len(read_csv(run / "history.csv")) == stopped
+
+
+def test_the_best_epoch_s_weights_are_kept(scripted):
+    early, _ = read_safetensors(scripted([0.9]) / "checkpoint.safetensors")
+    late, _ = read_safetensors(scripted([0.9, 0.1, 0.1]) / "checkpoint.safetensors")
+    assert {name: array.tobytes() for name, array in early.items()} == {
+        name: array.tobytes() for name, array in late.items()
+    }
+
+
+@pytest.mark.parametrize(
+    ("epoch", "best_epoch", "done"),
+    [(0, 0, False), (49, 0, False), (50, 0, True), (99, 50, False), (100, 50, True), (199, 190, True)],
+)
+def test_done(epoch, best_epoch, done):
+    config = settings(epochs=199, patience=50)
+    network = build("A2E", width=0.0625)
+    state = loop.State(network, torch.optim.Adam(network.parameters()), epoch, best_epoch)
+    assert state.done(config) == done
+
+
+# Score
+
+
+class Echo(nn.Module):
+    """Predicts what its input holds: two emotions, then, if wanted, two concepts."""
+
+    def __init__(self, concepts=True):
+        super().__init__()
+        self.concepts = concepts
+
+    def forward(self, inputs):
+        values = inputs.flatten(1)
+        return Prediction(values[:, :2], values[:, 2:] if self.concepts else None)
+
+
+def score_of(network, clips, config):
+    """The validation scores of anything that predicts."""
+    return loop._validate(network, clips, config)
+
+
+def echoed(count, wrong=0, concepts=-1.0):
+    """Clips whose emotions `Echo` gets right, but for the last ``wrong``; its concepts times ``concepts``."""
+    values = torch.rand(count, 4, generator=torch.Generator().manual_seed(0))
+    labels = values[:, :2].clone()
+    labels[count - wrong :] *= -1
+    return Batch(tuple("x" * count), values[:, None, None], labels, concepts * values[:, 2:])
+
+
+def test_whole_batches_alone_are_scored_as_in_the_study():
+    clips = echoed(36, wrong=4)
+    config = settings(batch_size=8, drop_last_evaluated=True)
+    assert score_of(Echo(concepts=False), clips, config)["score"] == pytest.approx(1)
+    all_scored = score_of(Echo(concepts=False), clips, settings(batch_size=8))["score"]
+    wanted = metrics.pearson(clips.labels.numpy(), clips.inputs.flatten(1)[:, :2].numpy()).mean()
+    assert all_scored == pytest.approx(wanted)
+    assert all_scored < 0.95
+
+
+def test_less_than_one_batch_is_scored_all_the_same():
+    config = settings(batch_size=8, drop_last_evaluated=True)
+    assert score_of(Echo(concepts=False), echoed(5), config)["score"] == pytest.approx(1)
+
+
+@pytest.mark.parametrize(
+    ("system", "score_free_units", "concepts_scored"),
+    [
+        ("A2E", True, False),
+        ("A2B2E", False, False),
+        ("A2B2E", True, True),
+        ("aA2B2E", True, True),
+        ("A2M2E", False, True),
+    ],
+)
+def test_the_score_is_emotions_plus_scored_concepts(system, score_free_units, concepts_scored):
+    config = settings(system, score_free_units=score_free_units)
+    scores = score_of(Echo(), echoed(6, concepts=-1.0), config)
+    wanted = {"validation_emotions": 1.0, "score": 1.0}
+    if concepts_scored:
+        wanted = {"validation_emotions": 1.0, "validation_concepts": -1.0, "score": 0.0}
+    assert scores == pytest.approx(wanted, abs=1e-6)
+
+
+def test_a_prediction_that_is_not_finite_has_no_score():
+    clips = echoed(6)
+    clips.inputs[2, 0, 0, 0] = math.inf
+    assert math.isnan(score_of(Echo(), clips, settings())["score"])
+
+
+def test_the_paper_s_bottleneck_control_is_scored_on_concepts_it_never_saw(prepared, tmp_path):
+    run = loop.train(settings("A2B2E", "paper-2025", epochs=1), prepared, tmp_path)
+    result = read_json(run / "training.json")
+    assert result["scored"] == ["emotions", "concepts"]
+    assert "note" not in result
+
+
+def test_without_concept_ratings_the_paper_s_score_is_emotions_alone_and_says_so(unrated, tmp_path):
+    run = loop.train(settings("A2B2E", "paper-2025", epochs=1), unrated, tmp_path)
+    result = read_json(run / "training.json")
+    assert result["scored"] == ["emotions"]
+    assert "no concept ratings" in result["note"]
+    assert loop.remarks(run)[1] == result["note"]
+
+
+def test_an_a2e_has_nothing_to_remark(unrated, tmp_path):
+    run = loop.train(settings("A2E", "paper-2025", epochs=1), unrated, tmp_path)
+    assert len(loop.remarks(run)) == 1
+
+
+# Loss and batches
+
+
+@pytest.mark.parametrize(
+    ("weight", "loss"),
+    [
+        (1.0, (0.01 + 0.09) / 2),
+        (0.5, 0.5 * 0.05 + 0.5 * 0.16),
+        (0.25, 0.25 * 0.05 + 0.75 * 0.16),
+        (0.0, 0.16),
+    ],
+)
+def test_loss_is_the_weighted_sum_of_both_errors(weight, loss):
+    prediction = Prediction(torch.tensor([[0.6, 0.2]]), torch.tensor([[0.9]]))
+    batch = Batch(("a",), torch.zeros(1), torch.tensor([[0.5, 0.5]]), torch.tensor([[0.5]]))
+    assert float(loop._loss(prediction, batch, weight)) == pytest.approx(loss)
+
+
+def test_free_units_learn_nothing_from_concept_ratings(prepared, tmp_path):
+    index = dataclasses.replace(prepared.index, concepts=(), concept_labels=None)
+    bare = dataclasses.replace(prepared, index=index)
+    rated, bare_run = (
+        loop.train(settings("A2B2E", epochs=2), data, tmp_path / str(place))
+        for place, data in enumerate((prepared, bare))
+    )
+    assert numbers(rated) == numbers(bare_run)
+
+
+def test_a_recorded_loss_is_the_mean_over_the_batches(prepared, tmp_path, monkeypatch):
+    losses = iter([1.0, 2.0, 3.0, 4.0, 5.0, 9.0])
+    monkeypatch.setattr(loop, "_update", lambda *_: torch.tensor(next(losses)))
+    run = loop.train(settings(epochs=1), prepared, tmp_path)
+    assert read_csv(run / "history.csv")["loss"].tolist() == [4.0]
+
+
+def test_an_epoch_deals_every_clip_once_and_drops_the_incomplete_batch(prepared):
+    config = settings(batch_size=5)
+    material = Material(prepared, config.data)
+    batches = loop._shuffled(material, config, 1)
+    dealt = [clip for batch in batches for clip in batch.clips]
+    assert [len(batch) for batch in batches] == [5, 5, 5, 5]  # of 24
+    assert len(set(dealt)) == 20
+    assert set(dealt) <= set(material.split.train)
+
+
+def test_every_epoch_deals_in_its_own_order(prepared):
+    config = settings()
+    material = Material(prepared, config.data)
+    first, again, second = (
+        [batch.clips for batch in loop._shuffled(material, config, epoch)] for epoch in (1, 1, 2)
+    )
+    assert first == again
+    assert first != second
+
+
+def test_fewer_clips_than_a_batch_make_one_batch(prepared):
+    config = settings(batch_size=100)
+    batches = loop._shuffled(Material(prepared, config.data), config, 1)
+    assert [len(batch) for batch in batches] == [24]
+
+
+def test_predict_joins_batches_in_evaluation_mode():
+    network = build("A2B2E", width=0.0625).train()
+    inputs = torch.randn(5, 1, 40, 149, generator=torch.Generator().manual_seed(0))
+    prediction = loop.predict(network, inputs, batch_size=2)
+    assert network.training
+    network.eval()
+    with torch.no_grad():
+        wanted = network(inputs)
+    assert torch.allclose(prediction.emotions, wanted.emotions, atol=1e-5)
+    assert prediction.concepts is not None
+    assert torch.allclose(prediction.concepts, wanted.concepts, atol=1e-5)
+    assert not prediction.emotions.requires_grad
