@@ -23,18 +23,12 @@ ROWS = (
     "attacks",
     "training",
     "evaluation",
-    "study",
     "reporting",
+    "study",
     "cli",
 )
 OUTSIDE = {"__init__.py", "__main__.py", "presets/__init__.py"}
 """The package's front door, the entry point, and a folder of YAML: no rows of the layout."""
-
-EXCEPTIONS = {
-    ("study/runner.py", "tenuto.reporting.paper"),
-    ("study/runner.py", "tenuto.reporting.released"),
-}
-"""A study ends with its tables and figures, so its runner calls the row below it, late and on purpose."""
 
 FILES = sorted(path.relative_to(SOURCE).as_posix() for path in SOURCE.rglob("*.py"))
 
@@ -63,14 +57,14 @@ def test_every_file_stands_in_a_row():
     assert found == set(ROWS)
 
 
-def test_imports_go_up_but_for_the_named_exceptions():
+def test_imports_go_up():
     wrong = {
         (file, module)
         for file in set(FILES) - OUTSIDE
         for module in imported(file)
         if module != "tenuto.__version__" and row(module) > row(file)
     }
-    assert wrong == EXCEPTIONS
+    assert wrong == set()
 
 
 def test_the_exceptions_are_late_calls():

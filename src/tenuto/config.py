@@ -126,7 +126,7 @@ class RunConfig(Config):
 class CorpusConfig(Config):
     """The synthetic corpus a study makes for itself."""
 
-    clips: int = Field(360, ge=10)
+    clips: int = Field(360, ge=15)
     seconds: float = Field(15.0, ge=11)
     seed: int = Field(0, ge=0)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 
 import numpy as np
 import pytest
@@ -130,7 +131,7 @@ def test_import_makes_a_run_that_predicts(tmp_path, song):
     path = tmp_path / "released.pt"
     torch.save(_released(build("A2M2E")), path)
     folder = checkpoint.import_run(path, "A2B2E", 21, tmp_path / "runs")
-    assert folder.name == "A2B2E-21-imported"
+    assert re.fullmatch("A2B2E-21-[0-9a-f]{8}", folder.name)
     profile = tenuto.load(folder).predict(song)
     assert tuple(profile.emotions) == EMOTIONS
     assert next(iter(profile.concepts)) == "unit_1"

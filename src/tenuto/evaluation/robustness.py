@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -126,7 +127,7 @@ def _join(pieces: Path, path: Path, about: dict[str, str]) -> pd.DataFrame:
         tables.append(results.read_rows(piece))
         arrays |= read_safetensors(piece.with_suffix(".safetensors"))[0]
     rows = results.validate(pd.concat(tables, ignore_index=True))
-    write_safetensors(path.with_suffix(".safetensors"), arrays, about)
+    write_safetensors(path.with_suffix(".safetensors"), arrays, {"tenuto": json.dumps(about)})
     results.write_rows(path, rows)
     shutil.rmtree(pieces)
     return rows

@@ -21,7 +21,7 @@ from tenuto.data.excerpts import EXCERPT_FRAMES, PAPER_NORMALISATION, Normalisat
 from tenuto.data.midlevel import CONCEPTS
 from tenuto.data.soundtracks import EMOTIONS
 from tenuto.errors import CheckpointError, FileError
-from tenuto.files import read_safetensors, write_safetensors, write_text
+from tenuto.files import read_safetensors, sha256_file, write_safetensors, write_text
 from tenuto.models.heads import Prediction
 from tenuto.models.systems import Network, load_reference_state
 
@@ -159,6 +159,8 @@ def _rebuild(arrays: Mapping[str, NDArray[Any]], about: Mapping[str, Any]) -> Re
 def import_run(path: str | Path, system: str, seed: int, runs: Path) -> Path:
     """Make a run folder of a released-style ``.pt`` file; weights only, nothing in the file is executed.
 
+    The folder is named after the file's content, so other weights can never meet rows of these.
+
     The file records neither names nor normalisation, so those of the study are written down with it.
 
     Args:
@@ -182,7 +184,7 @@ def import_run(path: str | Path, system: str, seed: int, runs: Path) -> Path:
     units = unit_names(config, CONCEPTS)
     width = network.backbone.features / 256
     recogniser = Recogniser(network, system, EMOTIONS, units, PAPER_NORMALISATION, IMPORTED, width)
-    folder = runs / f"{system}-{seed}-{IMPORTED}"
+    folder = runs / f"{system}-{seed}-{sha256_file(path)[:8]}"
     save(folder / CHECKPOINT, recogniser, {"imported": str(Path(path).name)})
     write_text(folder / "config.yaml", to_yaml(config))
     return folder

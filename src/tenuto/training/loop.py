@@ -151,12 +151,11 @@ def _epoch(state: State, batches: list[Batch], config: RunConfig) -> float:
     train = config.train
     attacked = due(train.adversarial, state.epoch)
     total = torch.zeros((), device=batches[0].inputs.device)
+    state.network.train()
     for batch in batches:
-        state.network.train()
         total += _update(state, batch.inputs, batch, train.task_loss_weight)
         if attacked and train.adversarial is not None:
             inputs = perturbed(state.network, batch, train.adversarial)
-            state.network.train()
             _update(state, inputs, batch, 1.0)
     return float(total) / len(batches)
 
