@@ -67,13 +67,6 @@ def test_imports_go_up():
     assert wrong == set()
 
 
-def test_the_exceptions_are_late_calls():
-    """Importing the runner must not import reporting: the exceptions stand inside a function."""
-    tree = ast.parse((SOURCE / "study" / "runner.py").read_text("utf-8"))
-    at_the_top = {node.module for node in tree.body if isinstance(node, ast.ImportFrom)}
-    assert not at_the_top & {module for _, module in EXCEPTIONS}
-
-
 def test_attacks_know_neither_data_nor_models():
     known = {
         module.split(".")[1] for file in FILES if file.startswith("attacks/") for module in imported(file)
