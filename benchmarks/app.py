@@ -25,10 +25,12 @@ command = typer.Typer(add_completion=False)
 
 @command.command()
 def main(
-    clips: Annotated[int, typer.Option(min=LEAST_CLIPS, help="Recordings; at most 12 are attacked.")] = 40,
-    steps: Annotated[int, typer.Option(min=1, help="Attack iterations timed per pair.")] = 4,
+    clips: Annotated[
+        int, typer.Option(min=LEAST_CLIPS, help="Recordings; one batch of them is attacked.")
+    ] = 30,
+    steps: Annotated[int, typer.Option(min=1, help="Attack iterations timed per pair.")] = 3,
     width: Annotated[float, typer.Option(min=0.05, max=4, help="Factor on the network's channels.")] = 1.0,
-    pairs: Annotated[int, typer.Option(min=1, help="Measurements of each kind, ours and plain in turn.")] = 3,
+    pairs: Annotated[int, typer.Option(min=1, help="Measurements of each kind, ours and plain in turn.")] = 5,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON for programs.")] = False,
 ) -> None:
     """Time front end, attack and training beside plain implementations of the same.
@@ -75,7 +77,7 @@ def table(comparisons: list[Comparison]) -> Table:
     shown = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
     for heading in ("medians", "on"):
         shown.add_column(heading, no_wrap=True)
-    for heading in ("ours", "plain", "plain/\nours", "reference", "ref./\nours", "wanted"):
+    for heading in ("ours", "plain", "plain/\nours", "ref.", "ref./\nours", "goal"):
         shown.add_column(heading, justify="right", no_wrap=True)
     for each in comparisons:
         over = each.speedup_over_reference
@@ -98,8 +100,8 @@ def remarks(comparisons: list[Comparison], facts: dict[str, str]) -> list[str]:
     return [
         *(f"plain {name}: {baseline}" for name, baseline in plain.items()),
         f"attack: one iteration of one clip; training: {measure.STUDY_TRAINING_CLIPS} clips, scaled from fewer",
-        "wanted: plain/ours or, for the front end, either ratio",
-        "reference: the study's released code, measured elsewhere on 2 CPU cores with the network at width 1",
+        "goal: for plain/ours or, in the front end, for either ratio",
+        "ref.: the study's released code, measured elsewhere on 2 CPU cores with the network at width 1",
         "here: " + ", ".join(f"{name} {value}" for name, value in facts.items()),
     ]
 

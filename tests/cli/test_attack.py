@@ -37,7 +37,7 @@ def test_rows_and_perturbations_go_to_the_run(attack):
     assert len(rows(folder, TABLE)) == 3
     arrays, about = read_safetensors(path.with_suffix(".safetensors"))
     assert {array.shape for array in arrays.values()} == {(313, 149)}
-    assert about["part"] == "test"
+    assert json.loads(about["tenuto"])["part"] == "test"
 
 
 def test_the_screen_says_which_prediction_is_shown(attack):

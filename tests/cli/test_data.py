@@ -103,9 +103,9 @@ def test_validate_on_the_real_audio(shared, tenuto):
 
 def test_synthesize_makes_a_corpus_that_validates(tenuto, tmp_path):
     root = tmp_path / "synthetic"
-    made = tenuto("data", "synthesize", "--root", root, "--clips", 12, "--seconds", 11, "--workers", 1)
+    made = tenuto("data", "synthesize", "--root", root, "--clips", 15, "--seconds", 11, "--workers", 1)
     assert made.stdout == f"{root}\n"
-    assert len(list((root / "Set1").glob("*.mp3"))) == 12
+    assert len(list((root / "Set1").glob("*.mp3"))) == 15
     assert tenuto("data", "validate", "synthetic", "--root", root).exit_code == 0
 
 

@@ -41,7 +41,7 @@ def load_audio(path: str | Path) -> NDArray[np.float32]:
         FileError: The file cannot be read.
     """
     samples, rate = decode(path)
-    return (quantise(resample(samples.mean(axis=1), rate), str(path)) / FULL_SCALE).astype(np.float32)
+    return (quantise(resample(mix_down(samples), rate), str(path)) / FULL_SCALE).astype(np.float32)
 
 
 def decode(path: str | Path) -> tuple[NDArray[np.float32], int]:
@@ -77,6 +77,19 @@ def decode(path: str | Path) -> tuple[NDArray[np.float32], int]:
             f"{path}: cut off after {len(samples)} of {announced} samples. Fetch the file again."
         )
     return samples, rate
+
+
+def mix_down(samples: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Mean over channels, (frames, channels) to (frames,), added column by column.
+
+    `numpy.mean` over so short an axis gives the same numbers in some fifteen times the time, a quarter of the
+    whole front end.
+    """
+    total = samples[:, 0].copy()
+    for channel in samples.T[1:]:
+        total += channel
+    mean: NDArray[np.float32] = total / np.float32(samples.shape[1])
+    return mean
 
 
 def resample(waveform: NDArray[Any], rate: int) -> NDArray[np.float64]:

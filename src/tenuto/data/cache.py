@@ -7,10 +7,12 @@ can never meet an old spectrogram, and an interrupted `prepare` goes on where it
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
 import os
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +20,9 @@ from numpy.typing import NDArray
 from tenuto.data.base import Dataset, Index, Progress, fingerprint
 from tenuto.errors import DataError, FileError, TenutoError
 from tenuto.files import read_safetensors, sha256_bytes, sha256_file, write_safetensors
+
+if TYPE_CHECKING:
+    from tenuto.audio import LogSpectrogram
 
 Spectrogram = NDArray[np.float32]
 FORMAT = "1"
@@ -120,8 +125,16 @@ def compute(path: Path) -> Spectrogram:
     """Log spectrogram (frames, 149) of one recording, float32."""
     import torch
 
-    from tenuto.audio import LogSpectrogram, load_audio
+    from tenuto.audio import load_audio
 
     with torch.inference_mode():
-        spectrogram: Spectrogram = LogSpectrogram()(torch.from_numpy(load_audio(path))).numpy()
+        spectrogram: Spectrogram = _front_end()(torch.from_numpy(load_audio(path))).numpy()
     return spectrogram
+
+
+@functools.cache
+def _front_end() -> LogSpectrogram:
+    """One front end for all recordings: its filterbank takes a millisecond or two to build."""
+    from tenuto.audio import LogSpectrogram
+
+    return LogSpectrogram()

@@ -45,7 +45,7 @@ def _mean(values: pd.Series[float]) -> float:
 
 def _clean(means: pd.DataFrame) -> str:
     each = "; ".join(
-        f"{name} {tables.number(correlation, '.2f')} and {error:.3f}"
+        f"{name} {tables.number(correlation, 'z.2f')} and {error:.3f}"
         for name, correlation, error in zip(means.index, means["clean_corr"], means["clean_mae"], strict=True)
     )
     return f"On clean test clips, mean correlation with the ratings and MAE are: {each}."
@@ -57,20 +57,20 @@ def _moved(means: pd.DataFrame) -> str:
     if len(by_error) == 1:
         name, line = means.index[0], means.iloc[0]
         return (
-            f"The attack changes the MAE of {name} by {line['difference']:+.2f} to {line['mae']:.2f} "
-            f"and leaves a correlation of {tables.number(line['corr'], '.2f')}."
+            f"The attack changes the MAE of {name} by {line['difference']:+z.2f} to {line['mae']:.2f} "
+            f"and leaves a correlation of {tables.number(line['corr'], 'z.2f')}."
         )
     said = (
-        f"By MAE the attack moves {by_error.index[0]} least ({by_error.iloc[0]:+.2f}) "
-        f"and {by_error.index[-1]} most ({by_error.iloc[-1]:+.2f})"
+        f"By MAE the attack moves {by_error.index[0]} least ({by_error.iloc[0]:+z.2f}) "
+        f"and {by_error.index[-1]} most ({by_error.iloc[-1]:+z.2f})"
     )
     by_correlation = means["corr"].dropna().sort_values(ascending=False)
     if len(by_correlation) < 2:
         return f"{said}."
     best, worst = by_correlation.index[0], by_correlation.index[-1]
     return (
-        f"{said}; the correlation it leaves is highest for {best} ({by_correlation[best]:.2f}) "
-        f"and lowest for {worst} ({by_correlation[worst]:.2f})."
+        f"{said}; the correlation it leaves is highest for {best} ({by_correlation[best]:z.2f}) "
+        f"and lowest for {worst} ({by_correlation[worst]:z.2f})."
     )
 
 
