@@ -6,6 +6,7 @@ Robust? A Study in Music Emotion Recognition", SMC 2025. Predictions are float32
 
 from __future__ import annotations
 
+import abc
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -28,24 +29,24 @@ class Judgement:
     converged: Flags
 
 
-class Ladder:
+class Ladder(abc.ABC):
     """A row of thresholds 0.1 apart that a clip walks, one step whenever it meets the present one."""
 
+    @abc.abstractmethod
     def start(self, score: Doubles) -> Doubles:
         """The first threshold, from the score at that moment."""
-        raise NotImplementedError
 
+    @abc.abstractmethod
     def meets(self, score: Doubles, threshold: Doubles) -> Flags:
         """Whether a score is as far as the threshold asks."""
-        raise NotImplementedError
 
+    @abc.abstractmethod
     def goes_on(self, threshold: Doubles) -> Flags:
         """Whether a harder threshold follows; the ladder ends where none does."""
-        raise NotImplementedError
 
+    @abc.abstractmethod
     def harder(self, threshold: Doubles) -> Doubles:
         """The next threshold, in IEEE doubles and never rounded (0.8 - 0.1 = 0.7000000000000001)."""
-        raise NotImplementedError
 
     def unset(self, threshold: Doubles) -> Flags:
         """Thresholds to be drawn (again): NaN before the first iteration, and exactly 0.0, which the
