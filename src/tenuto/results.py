@@ -38,6 +38,9 @@ KEYS = (
 )
 IDENTITY = ("run", "clip", "split", "protocol", "attack", "objective", "norm", "epsilon")
 KINDS = ("label", "clean", "adversarial")
+RELEASED_OBJECTIVES = {"corr": "correlation", "mse": "error"}
+"""What the released attack's measure is called in the column ``objective``."""
+
 TEXT = ("run", "clip", "norm")
 
 

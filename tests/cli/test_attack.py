@@ -164,3 +164,10 @@ def test_a_gpu_that_is_not_there_is_refused_before_any_work(refused, run, tmp_pa
 
 def test_what_is_no_run_is_refused(refused, corpus, tmp_path):
     assert "Name a folder that `tenuto train` made" in refused("attack", tmp_path, "--root", corpus)
+
+
+def test_help_names_the_default_batch_size(tenuto):
+    from tenuto.attacks.base import DEFAULT_BATCH_SIZE
+
+    line = next(line for line in tenuto("attack", "--help").stdout.splitlines() if "--batch-size" in line)
+    assert f"({DEFAULT_BATCH_SIZE})" in line

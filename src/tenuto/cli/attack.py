@@ -41,9 +41,7 @@ def attack(
     released_log: Annotated[
         Path | None, typer.Option(help="Also write log.csv and hparams.yaml of the released format here.")
     ] = None,
-    batch_size: Annotated[
-        int | None, typer.Option(help="Clips attacked together.", show_default="12")
-    ] = None,
+    batch_size: Annotated[int | None, typer.Option(help="Clips attacked together.", show_default="6")] = None,
     cache: common.Cache = None,
     device: common.Device = "cpu",
 ) -> None:

@@ -25,7 +25,6 @@ from tenuto.training.loop import predict
 from tenuto.training.material import Batch
 
 Progress = Callable[[int], None]
-OBJECTIVES = {"corr": "correlation", "mse": "error"}
 
 
 def evaluate(run: Run) -> dict[str, Any]:
@@ -158,7 +157,7 @@ def _rows(
         "split": part,
         "protocol": str(protocol),
         "attack": type(attacker).__name__,
-        "objective": OBJECTIVES[attacker.measure],
+        "objective": results.RELEASED_OBJECTIVES[attacker.measure],
         "norm": "none",
         "epsilon": np.nan,
         "iterations": _array(found.iterations),

@@ -52,7 +52,6 @@ PUBLISHED = {
 }
 """What the protocol fixes: its setting, the released key, the published value."""
 
-OBJECTIVES = {"corr": "correlation", "mse": "error"}
 ARRAYS = {"label": "true-label", "clean": "orig-pred", "adversarial": "new-pred"}
 OTHER_PARTS = ("-train", "-validation")
 
@@ -146,7 +145,7 @@ def _read_log(folder: Path, run: str, system: str, seed: int) -> pd.DataFrame:
         "split": "test",
         "protocol": _protocol(settings),
         "attack": "ReleasedAttack",
-        "objective": OBJECTIVES[settings["conv_method"]],
+        "objective": results.RELEASED_OBJECTIVES[settings["conv_method"]],
         "norm": "none",
         "epsilon": np.nan,
         "iterations": iterations,
@@ -174,9 +173,9 @@ def _settings(path: Path) -> dict[str, Any]:
     missing = [key for key in SETTINGS if not isinstance(settings, dict) or key not in settings]
     if missing:
         raise FileError(f"{path}: no {', '.join(missing)}. Fetch the log again.")
-    if settings["conv_method"] not in OBJECTIVES:
+    if settings["conv_method"] not in results.RELEASED_OBJECTIVES:
         raise FileError(
-            f"{path}: conv_method is {settings['conv_method']}, wanted {' or '.join(OBJECTIVES)}."
+            f"{path}: conv_method is {settings['conv_method']}, wanted {' or '.join(results.RELEASED_OBJECTIVES)}."
         )
     return dict(settings)
 
