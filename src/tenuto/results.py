@@ -37,6 +37,9 @@ KEYS = (
     "converged",
 )
 IDENTITY = ("run", "clip", "split", "protocol", "attack", "objective", "norm", "epsilon")
+BUDGET = ("run", "clip", "split", "protocol", "norm", "epsilon")
+"""What the rows have in common of which one is a clip's worst."""
+
 KINDS = ("label", "clean", "adversarial")
 RELEASED_OBJECTIVES = {"corr": "correlation", "mse": "error"}
 """What the released attack's measure is called in the column ``objective``."""
@@ -82,6 +85,25 @@ def validate(rows: pd.DataFrame, source: str = "rows") -> pd.DataFrame:
             row = rows[bad].iloc[0]
             raise DataError(f"{source}: {kind} values of clip {row['clip']} of {row['run']} are not finite.")
     return rows
+
+
+def mark_worst(rows: pd.DataFrame) -> pd.DataFrame:
+    """The same rows with a column ``worst``: is this the largest mean absolute error of its clip at its budget?
+
+    Of equal rows the first is marked, so that every clip of a run has one per protocol, norm and epsilon.
+    """
+    error = np.abs(values(rows, "adversarial") - values(rows, "label")).mean(axis=1)
+    order = pd.Series(error, index=rows.index)
+    budgets = [rows[name].fillna(-1) if name == "epsilon" else rows[name] for name in BUDGET]
+    return rows.assign(worst=rows.index.isin(order.groupby(budgets).idxmax()))
+
+
+def worst_case(rows: pd.DataFrame) -> pd.DataFrame:
+    """The worst row of every clip and budget, as those of one attack called ``worst``; rows without that column
+    are returned as they are."""
+    if "worst" not in rows.columns or rows["worst"].all():
+        return rows
+    return rows[rows["worst"].astype(bool)].assign(attack="worst", objective="worst").reset_index(drop=True)
 
 
 def write_rows(path: str | Path, rows: pd.DataFrame) -> Path:

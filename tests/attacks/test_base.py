@@ -181,5 +181,5 @@ def test_gradients_are_recorded_where_the_caller_switched_them_off(switch):
 
 
 def test_results_are_joined_in_order():
-    parts = [AttackResult(*(torch.full((2, 1), float(i)) for _ in range(7))) for i in (1, 2)]
+    parts = [AttackResult(*(torch.full((2, 1), float(i)) for _ in range(8))) for i in (1, 2)]
     assert joined(parts).loss.flatten().tolist() == [1.0, 1.0, 2.0, 2.0]

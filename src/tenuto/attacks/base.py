@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
@@ -38,10 +39,12 @@ class AttackResult:
         perturbation: (n, 1, frames, bands), added to the inputs, in their units.
         clean_prediction: (n, emotions), at the unperturbed inputs.
         adversarial_prediction: (n, emotions), at inputs + perturbation.
-        loss: (n,) float64, mean squared error of the adversarial prediction against the target.
+        loss: (n,) float64, the attack's objective at the adversarial prediction; of the released attack its mean
+            squared error against the target.
         iterations: (n,) int64, iterations begun.
         forward_passes: (n,) int64, evaluations of the model.
         gradient_passes: (n,) int64, gradients used with respect to the input.
+        converged: (n,) bool, the attack reached its goal and ended before its last iteration.
     """
 
     perturbation: Tensor
@@ -51,6 +54,7 @@ class AttackResult:
     iterations: Tensor
     forward_passes: Tensor
     gradient_passes: Tensor
+    converged: Tensor
 
 
 class Attack(Protocol):
@@ -230,6 +234,18 @@ def call_repr(attack: Any) -> str:
     given = [
         f"{field.name}={getattr(attack, field.name)!r}"
         for field in dataclasses.fields(attack)
-        if field.default is dataclasses.MISSING or getattr(attack, field.name) != field.default
+        if field.repr
+        and (field.default is dataclasses.MISSING or getattr(attack, field.name) != field.default)
     ]
     return f"{type(attack).__name__}({', '.join(given)})"
+
+
+def is_number(value: Any) -> bool:
+    """A finite int or float, and no bool."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def require_whole(name: str, value: Any, least: int) -> None:
+    """Raise `ConfigError` unless a setting is a whole number from ``least`` on."""
+    if not isinstance(value, int) or isinstance(value, bool) or value < least:
+        raise ConfigError(f"{name} is {value!r}, wanted a whole number from {least} on.")

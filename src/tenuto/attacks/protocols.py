@@ -6,8 +6,15 @@ import dataclasses
 from dataclasses import dataclass
 from typing import Any
 
+from tenuto.attacks.apgd import APGD
 from tenuto.attacks.base import Attack
+from tenuto.attacks.bounded import BoundedAttack
+from tenuto.attacks.budgets import Linf
+from tenuto.attacks.described import Described
+from tenuto.attacks.noise import Noise
+from tenuto.attacks.objectives import AbsoluteError, Correlation, EachEmotion, SquaredError
 from tenuto.attacks.released import ReleasedAttack
+from tenuto.attacks.square import Square
 from tenuto.errors import ConfigError, did_you_mean
 
 
@@ -21,6 +28,9 @@ class Protocol:
         description: One sentence on what it does.
         attacks: The attacks, each with all its settings.
         changes: Settings that deviate from the published ones, as (setting, value).
+        epsilons: Rising budgets that every attack climbs, each starting from what it found in the one before;
+            without them every attack has the budget of its own.
+        silence: Whether a perturbed log spectrogram may not fall below that of silence.
     """
 
     name: str
@@ -28,6 +38,29 @@ class Protocol:
     description: str
     attacks: tuple[Attack, ...]
     changes: tuple[tuple[str, Any], ...] = ()
+    epsilons: tuple[float, ...] = ()
+    silence: bool = False
+
+    def members(self, emotions: int) -> tuple[tuple[Attack, ...], ...]:
+        """What is run on a model with so many emotions: for every attack and objective its climb, smallest
+        budget first."""
+        return tuple(climb for attack in self.attacks for climb in self._climbs(attack, emotions))
+
+    def _climbs(self, attack: Attack, emotions: int) -> list[tuple[Attack, ...]]:
+        if not isinstance(attack, BoundedAttack):
+            return [(attack,)]
+        objectives = attack.objective.each(emotions)
+        aimed = (
+            [attack] if len(objectives) == 1 else [_replaced(attack, {"objective": o}) for o in objectives]
+        )
+        if not self.epsilons:
+            return [(one,) for one in aimed]
+        budgets = [attack.budget.of(epsilon) for epsilon in self.epsilons]
+        return [tuple(_replaced(one, {"budget": budget}) for budget in budgets) for one in aimed]
+
+    def iterations(self, emotions: int) -> int:
+        """Most iterations one clip can take, over all attacks and budgets."""
+        return sum(attack.iterations for climb in self.members(emotions) for attack in climb)
 
     def __repr__(self) -> str:
         """The call that makes it: ``protocol('paper-2025-released', iterations=100)``."""
@@ -40,7 +73,7 @@ class Protocol:
 
 
 def _settings(attack: Any) -> dict[str, Any]:
-    return {field.name: getattr(attack, field.name) for field in dataclasses.fields(attack)}
+    return {field.name: getattr(attack, field.name) for field in dataclasses.fields(attack) if field.init}
 
 
 def _replaced(attack: Any, settings: dict[str, Any]) -> Attack:
@@ -50,6 +83,8 @@ def _replaced(attack: Any, settings: dict[str, Any]) -> Attack:
 
 def _changed(published: Protocol, settings: dict[str, Any]) -> Protocol:
     """A published protocol with other settings; each goes to every attack that has it."""
+    if settings and published.epsilons:
+        raise ConfigError(f"Protocol {published.name} has no parameters: leave out {', '.join(settings)}.")
     known = {setting for attack in published.attacks for setting in _settings(attack)}
     for setting in settings:
         if setting not in known:
@@ -64,6 +99,11 @@ def _changed(published: Protocol, settings: dict[str, Any]) -> Protocol:
     return dataclasses.replace(published, attacks=tuple(attacks), changes=tuple(sorted(changes.items())))
 
 
+EPSILONS = (0.01, 0.02, 0.05, 0.1, 0.2)
+"""Budgets of standard-1, in deviations of the normalised log spectrogram."""
+
+LARGEST = Linf(EPSILONS[-1])
+
 PROTOCOLS: dict[str, Protocol] = {
     known.name: known
     for known in (
@@ -72,6 +112,31 @@ PROTOCOLS: dict[str, Protocol] = {
             version=1,
             description="The attack of the SMC 2025 study as its released code performs it; no budget.",
             attacks=(ReleasedAttack(),),
+        ),
+        Protocol(
+            name="paper-2025-described",
+            version=1,
+            description="The same attack as the study's settings describe it: L-infinity 0.001, clipped after every "
+            "step, and the prediction at the stored perturbation.",
+            attacks=(Described(),),
+        ),
+        Protocol(
+            name="standard-1",
+            version=1,
+            description="The worst of gradient ascent on three errors and on each emotion up and down, of random "
+            "search and of noise, over five L-infinity budgets.",
+            attacks=(
+                APGD(budget=LARGEST, objective=SquaredError(), steps=30),
+                APGD(budget=LARGEST, objective=AbsoluteError(), steps=20),
+                APGD(budget=LARGEST, objective=Correlation(), steps=20),
+                APGD(budget=LARGEST, objective=EachEmotion(), steps=8),
+                Square(budget=LARGEST, objective=AbsoluteError(), queries=80),
+                Noise(budget=LARGEST, objective=AbsoluteError(), kind="uniform", draws=8),
+                Noise(budget=LARGEST, objective=AbsoluteError(), kind="gaussian", draws=8),
+                Noise(budget=LARGEST, objective=AbsoluteError(), kind="sign", draws=8),
+            ),
+            epsilons=EPSILONS,
+            silence=True,
         ),
     )
 }

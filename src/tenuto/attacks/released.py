@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -26,9 +26,11 @@ from tenuto.attacks.base import (
     call_repr,
     emotions_of,
     input_gradient,
+    is_number,
     joined,
     left_as_found,
     listed,
+    require_whole,
 )
 from tenuto.attacks.ladders import LADDERS, Doubles, Flags, Ladder, correlations
 from tenuto.errors import AttackError, ConfigError, did_you_mean
@@ -43,12 +45,10 @@ class ReleasedResult(AttackResult):
 
     Attributes:
         stored_perturbation: (n, 1, frames, bands), where a clip last met its threshold.
-        converged: (n,) bool, the clip met the last threshold of its ladder.
         threshold: (n,) float64, the threshold on leaving, in correlation or in squared rating units.
     """
 
     stored_perturbation: Tensor
-    converged: Tensor
     threshold: Tensor
 
     @property
@@ -231,11 +231,10 @@ class ReleasedAttack:
             value = getattr(self, setting)
             if value not in tuple(known):
                 raise ConfigError(f"{setting} is {value!r}. {did_you_mean(str(value), known)}")
-        if not (_is_number(self.step_size) and self.step_size > 0):
+        if not (is_number(self.step_size) and self.step_size > 0):
             raise ConfigError(f"step_size is {self.step_size!r}, wanted a number above 0.")
-        if not isinstance(self.iterations, int) or isinstance(self.iterations, bool) or self.iterations < 1:
-            raise ConfigError(f"iterations is {self.iterations!r}, wanted a whole number from 1 on.")
-        if self.alpha is not None and not (_is_number(self.alpha) and self.alpha >= 0):
+        require_whole("iterations", self.iterations, 1)
+        if self.alpha is not None and not (is_number(self.alpha) and self.alpha >= 0):
             raise ConfigError(f"alpha is {self.alpha!r}, wanted None or a number from 0 on (0 is off).")
         if not isinstance(self.sign, bool):
             raise ConfigError(f"sign is {self.sign!r}, wanted true or false.")
@@ -274,9 +273,10 @@ class ReleasedAttack:
             if self.measure == "corr":
                 labels = _host(clips.targets)
                 correlations(labels, labels, clips.names)
-            return joined([self._attack(model, chunk, progress) for chunk in clips.chunks(batch_size)])
+            return joined([self.on_chunk(model, chunk, progress) for chunk in clips.chunks(batch_size)])
 
-    def _attack(self, model: Model, clips: Examples, progress: Progress | None) -> ReleasedResult:
+    def on_chunk(self, model: Model, clips: Examples, progress: Progress | None) -> ReleasedResult:
+        """Attack checked examples at once, for a caller that has brought the model in evaluation mode."""
         search = Search(clips, self._optimizer())
         iteration = 0
         while True:
@@ -341,7 +341,3 @@ class ReleasedAttack:
             return
         search.optimizer.step(search.delta, self._fed(-self.alpha * gradient))
         search.optimizer.step(search.delta, self._fed(2 * search.delta))
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)

@@ -69,7 +69,7 @@ def attack(
     chosen = named_protocol(protocol, **{name: value for name, value in given.items() if value is not None})
     prepared = common.prepare_data(read_config(run).data, root, cache)
     opened = open_run(run, prepared)
-    total = len(opened.part(split.value)) * sum(attacker.iterations for attacker in chosen.attacks)
+    total = len(opened.part(split.value)) * chosen.iterations(len(opened.recogniser.emotions))
     with common.bar("attack", total) as advance:
         rows = robustness.attack(opened, chosen, split.value, device, batch_size, advance)
     out.print(attack_table(rows))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -11,15 +12,14 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
-from torch import Tensor
 
 from tenuto import metrics, results
-from tenuto.attacks import Protocol
-from tenuto.attacks.base import DEFAULT_BATCH_SIZE, AttackResult
-from tenuto.attacks.released import ReleasedResult
+from tenuto.attacks import Attack, BoundedAttack, Protocol
+from tenuto.attacks.base import DEFAULT_BATCH_SIZE
 from tenuto.data.splits import PARTS
+from tenuto.evaluation.records import array, perturbations, records
 from tenuto.evaluation.runs import Run
-from tenuto.files import read_safetensors, write_json, write_safetensors
+from tenuto.files import Array, read_safetensors, write_json, write_safetensors
 from tenuto.models.systems import Network, for_attack
 from tenuto.training.loop import predict
 from tenuto.training.material import Batch
@@ -40,18 +40,18 @@ def evaluate(run: Run) -> dict[str, Any]:
         part = run.part(name)
         prediction = predict(run.recogniser.network, part.inputs)
         report[name] = metrics.evaluate(
-            _array(part.labels), _array(prediction.emotions), run.recogniser.emotions
+            array(part.labels), array(prediction.emotions), run.recogniser.emotions
         )
         if (
             part.concepts is not None
             and prediction.concepts is not None
             and run.config.train.task_loss_weight < 1
         ):
-            concepts = _array(prediction.concepts)
+            concepts = array(prediction.concepts)
             report[f"{name}_concepts"] = metrics.evaluate(
-                _array(part.concepts), concepts, run.recogniser.concepts
+                array(part.concepts), concepts, run.recogniser.concepts
             )
-    test, mean = _array(run.part("test").labels), _array(run.part("train").labels).mean(axis=0)
+    test, mean = array(run.part("test").labels), array(run.part("train").labels).mean(axis=0)
     report["mean_predictor"] = metrics.evaluate(
         test, np.broadcast_to(mean, test.shape), run.recogniser.emotions
     )
@@ -65,6 +65,12 @@ def rows_path(folder: Path, protocol: Protocol, part: str = "test") -> Path:
     return folder / "attacks" / f"{protocol}{suffix}.csv"
 
 
+def silence(run: Run) -> float:
+    """What an entry of the run's normalised log spectrogram is where there is no sound: log10(1 + 0), normalised."""
+    normalisation = run.recogniser.normalisation
+    return -normalisation.mean / normalisation.deviation
+
+
 def attack(
     run: Run,
     protocol: Protocol,
@@ -75,8 +81,10 @@ def attack(
 ) -> pd.DataFrame:
     """Attack the clips of one part with every attack of a protocol.
 
-    Rows go to ``attacks/<protocol>.csv`` and perturbations to the safetensors file beside it. Clips that an
-    interrupted call has finished are not attacked again.
+    Rows go to ``attacks/<protocol>.csv``. The column ``settings`` is the attack with all its settings, ``worst`` says
+    which row has a clip's largest mean absolute error at that budget. The perturbations of these go to the
+    safetensors file beside the table, as ``<settings>/<clip>/perturbation``. What an interrupted call has finished
+    is not done again.
 
     Args:
         run: The model and its clips.
@@ -95,99 +103,91 @@ def attack(
         return results.read_rows(path)
     clips = run.part(part).to(torch.device(device))
     model = for_attack(run.recogniser.network).to(device)
+    work = _Work(run, protocol, part, model, path.with_suffix(".pieces"), progress or (lambda done: None))
+    done = work.finished()
     size = batch_size or DEFAULT_BATCH_SIZE
-    pieces = path.with_suffix(".pieces")
-    for number, attacker in enumerate(protocol.attacks):
-        done = _finished(pieces, number)
-        if done and progress:
-            progress(attacker.iterations * done)
-        for start in range(done, len(clips), size):
-            stop = min(start + size, len(clips))
-            piece = pieces / f"{number}-{start:05d}-{stop:05d}.csv"
-            chunk = clips.take(torch.arange(start, stop))
+    for start in range(done, len(clips), size):
+        stop = min(start + size, len(clips))
+        work.attack(clips.take(torch.arange(start, stop)), f"{start:05d}-{stop:05d}")
+    return work.join(path)
+
+
+class _Work:
+    """A protocol under way: every member's climb over a few clips is one piece, and what is finished stays."""
+
+    def __init__(
+        self, run: Run, protocol: Protocol, part: str, model: Network, pieces: Path, progress: Progress
+    ) -> None:
+        self.run, self.protocol, self.part = run, protocol, part
+        self.model, self.pieces, self.progress = model, pieces, progress
+        self.members = protocol.members(len(run.recogniser.emotions))
+        self.valid_range = (silence(run), math.inf) if protocol.silence else None
+
+    def finished(self) -> int:
+        """How many clips an interrupted call has finished, the first ones: pieces are made in order."""
+        whole = [piece.stem.split("-") for piece in self.pieces.glob("*.csv")]
+        done = max((int(name[1]) for name in whole if len(name) == 2), default=0)
+        self.progress(done * self.protocol.iterations(len(self.run.recogniser.emotions)))
+        return done
+
+    def attack(self, clips: Batch, name: str) -> None:
+        """Run all members on a few clips and keep their rows, and the worst perturbations."""
+        parts = [
+            self._climb(climb, clips, f"{name}-{number:03d}") for number, climb in enumerate(self.members)
+        ]
+        rows = results.mark_worst(pd.concat([results.read_rows(part) for part in parts], ignore_index=True))
+        worst = set(rows.loc[rows["worst"], "settings"] + "/" + rows.loc[rows["worst"], "clip"])
+        kept: dict[str, Array] = {}
+        for part in parts:
+            arrays = read_safetensors(part.with_suffix(".safetensors"))[0]
+            kept |= {key: values for key, values in arrays.items() if key.rpartition("/")[0] in worst}
+        write_safetensors(self.pieces / f"{name}.safetensors", kept, {})
+        results.write_rows(self.pieces / f"{name}.csv", rows)
+        for part in parts:
+            part.with_suffix(".safetensors").unlink()
+            part.unlink()
+
+    def _climb(self, climb: tuple[Attack, ...], clips: Batch, name: str) -> Path:
+        """One member over its budgets, each starting from what it found in the one before."""
+        piece = self.pieces / f"{name}.csv"
+        if piece.is_file():
+            self.progress(len(clips) * sum(attacker.iterations for attacker in climb))
+            return piece
+        tables: list[pd.DataFrame] = []
+        arrays: dict[str, Array] = {}
+        start = None
+        for attacker in climb:
+            further: dict[str, Any] = {}
+            if isinstance(attacker, BoundedAttack):
+                further = {"start": start, "valid_range": self.valid_range}
             found = attacker(
-                model, chunk.inputs, chunk.labels, names=chunk.clips, batch_size=size, progress=progress
+                self.model,
+                clips.inputs,
+                clips.labels,
+                names=clips.clips,
+                batch_size=len(clips),
+                progress=self.progress,
+                **further,
             )
-            write_safetensors(piece.with_suffix(".safetensors"), _perturbations(attacker, chunk, found), {})
-            results.write_rows(piece, _rows(run, protocol, part, attacker, model, chunk, found))
-    return _join(pieces, path, {"run": run.name, "protocol": repr(protocol), "part": part})
+            start = found.perturbation
+            tables.append(records(self.run, self.protocol, self.part, attacker, self.model, clips, found))
+            arrays |= perturbations(attacker, clips, found)
+        write_safetensors(piece.with_suffix(".safetensors"), arrays, {})
+        return results.write_rows(piece, pd.concat(tables, ignore_index=True))
 
-
-def _finished(pieces: Path, number: int) -> int:
-    """How many clips of an attack an interrupted call has finished, the first ones: pieces are made in order."""
-    return max((int(piece.stem.split("-")[2]) for piece in pieces.glob(f"{number}-*.csv")), default=0)
-
-
-def _join(pieces: Path, path: Path, about: dict[str, str]) -> pd.DataFrame:
-    """Gather the finished pieces into one table and one file of perturbations, then remove them."""
-    tables: list[pd.DataFrame] = []
-    arrays: dict[str, Any] = {}
-    for piece in sorted(pieces.glob("*.csv")):
-        tables.append(results.read_rows(piece))
-        arrays |= read_safetensors(piece.with_suffix(".safetensors"))[0]
-    rows = results.validate(pd.concat(tables, ignore_index=True))
-    write_safetensors(path.with_suffix(".safetensors"), arrays, {"tenuto": json.dumps(about)})
-    results.write_rows(path, rows)
-    shutil.rmtree(pieces)
-    return rows
-
-
-def _perturbations(attacker: Any, clips: Batch, found: AttackResult) -> dict[str, Any]:
-    """Arrays (313, 149) by attack and clip: ``perturbation`` and, of the released attack, ``stored``."""
-    kinds = {"perturbation": found.perturbation}
-    if isinstance(found, ReleasedResult):
-        kinds["stored"] = found.stored_perturbation
-    return {
-        f"{attacker!r}/{clip}/{kind}": _array(values[row, 0])
-        for kind, values in kinds.items()
-        for row, clip in enumerate(clips.clips)
-    }
-
-
-def _rows(
-    run: Run, protocol: Protocol, part: str, attacker: Any, model: Network, clips: Batch, found: AttackResult
-) -> pd.DataFrame:
-    """One row per clip. Norms and the adversarial prediction belong to the same perturbation."""
-    delta = _array(found.perturbation.flatten(1)).astype(np.float64)
-    table: dict[str, Any] = {
-        "run": run.name,
-        "system": run.config.system,
-        "seed": run.config.train.seed,
-        "clip": clips.clips,
-        "split": part,
-        "protocol": str(protocol),
-        "attack": type(attacker).__name__,
-        "objective": results.RELEASED_OBJECTIVES[attacker.measure],
-        "norm": "none",
-        "epsilon": np.nan,
-        "iterations": _array(found.iterations),
-        "forward_passes": _array(found.forward_passes),
-        "gradient_passes": _array(found.gradient_passes),
-        "l2": np.linalg.norm(delta, axis=1),
-        "linf": np.abs(delta).max(axis=1),
-        "converged": False,
-    }
-    if isinstance(found, ReleasedResult):
-        table["converged"] = _array(found.converged)
-        table |= {"threshold": _array(found.threshold), "stored_l2": _array(found.stored_l2), "db": np.nan}
-    emotions, units = run.recogniser.emotions, run.recogniser.concepts
-    table |= _columns("label", emotions, clips.labels)
-    table |= _columns("clean", emotions, found.clean_prediction)
-    table |= _columns("adversarial", emotions, found.adversarial_prediction)
-    if units:
-        for kind, inputs in (("clean", clips.inputs), ("adversarial", clips.inputs + found.perturbation)):
-            table |= _columns(kind, units, predict(model, inputs).concepts)
-    return pd.DataFrame(table)
-
-
-def _columns(kind: str, names: tuple[str, ...], values: Tensor | None) -> dict[str, Any]:
-    if values is None:
-        return {}
-    return {f"{kind}_{name}": _array(values[:, column]) for column, name in enumerate(names)}
-
-
-def _array(tensor: Tensor) -> Any:
-    return tensor.detach().cpu().numpy()
+    def join(self, path: Path) -> pd.DataFrame:
+        """Gather the finished pieces into one table and one file of perturbations, then remove them."""
+        tables: list[pd.DataFrame] = []
+        arrays: dict[str, Array] = {}
+        for piece in sorted(piece for piece in self.pieces.glob("*.csv") if piece.stem.count("-") == 1):
+            tables.append(results.read_rows(piece))
+            arrays |= read_safetensors(piece.with_suffix(".safetensors"))[0]
+        rows = results.validate(pd.concat(tables, ignore_index=True))
+        about = {"run": self.run.name, "protocol": repr(self.protocol), "part": self.part}
+        write_safetensors(path.with_suffix(".safetensors"), arrays, {"tenuto": json.dumps(about)})
+        results.write_rows(path, rows)
+        shutil.rmtree(self.pieces)
+        return rows
 
 
 def released_settings(run: Run, protocol: Protocol) -> dict[str, Any]:

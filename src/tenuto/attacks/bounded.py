@@ -1,0 +1,382 @@
+"""The promises of every attack with a budget, kept in one place.
+
+A family only says how it searches (`BoundedAttack._search`). Around it, this module starts from nothing or from a
+given perturbation, counts what the model is asked, remembers each example's best, and afterwards measures the
+perturbation in float64, asks the model once more about the very input it returns, and never returns a perturbation
+that serves the objective less than none.
+"""
+
+from __future__ import annotations
+
+import abc
+import contextlib
+import hashlib
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from tenuto.attacks.base import (
+    AttackResult,
+    Examples,
+    Model,
+    Progress,
+    call_repr,
+    emotions_of,
+    input_gradient,
+    is_number,
+    joined,
+    left_as_found,
+    listed,
+    require_whole,
+)
+from tenuto.attacks.budgets import Budget, Unbounded
+from tenuto.attacks.objectives import Objective, Outputs, Situation, SquaredError
+from tenuto.errors import AttackError, ConfigError
+
+SQUARED_ERROR = SquaredError()
+Precision = Literal["float32", "bfloat16"]
+Range = tuple[float, float]
+
+
+def outputs_of(output: Any, like: Tensor) -> Outputs:
+    """Emotions and, where there are any, concepts in what a model returned; see `base.emotions_of`."""
+    concepts = None if isinstance(output, Tensor) else getattr(output, "concepts", None)
+    return Outputs(emotions_of(output, like), None if concepts is None else concepts.to(like))
+
+
+def room(inputs: Tensor, valid_range: Range | None) -> tuple[Tensor, Tensor] | None:
+    """Smallest and largest perturbation of every entry that keep it valid; 0 always is among them."""
+    if valid_range is None:
+        return None
+    low, high = valid_range
+    if not low < high:
+        raise ConfigError(f"valid_range is {valid_range!r}, wanted (lowest, highest).")
+    return (low - inputs).clamp_max(0), (high - inputs).clamp_min(0)
+
+
+@dataclass(frozen=True, eq=False)
+class Game:
+    """What a search plays with: the model, a chunk of examples, what counts and what is allowed."""
+
+    model: Model
+    examples: Examples
+    objective: Objective
+    budget: Budget
+    valid_range: Range | None
+    room: tuple[Tensor, Tensor] | None
+    precision: Precision
+    seed: int
+    stop_at: float
+    progress: Progress
+
+
+class Search:
+    """Where the n examples of one chunk stand.
+
+    ``rows`` in every method are positions of some of them, (r,) int64, and the other tensors belong to these.
+
+    Attributes:
+        inputs: (n, ...), unperturbed.
+        delta: (n, ...), the best perturbation met so far.
+        value: (n,), the objective there.
+        clean: What the model says of the unperturbed inputs, evaluated in full precision.
+    """
+
+    def __init__(self, game: Game, start: Tensor | None) -> None:
+        self.game, self.inputs = game, game.examples.inputs
+        count, device = len(self.inputs), self.inputs.device
+        self.iterations, self.forwards, self.gradients = (
+            torch.zeros(count, dtype=torch.int64) for _ in range(3)
+        )
+        everything = self.everything = torch.arange(count, device=device)
+        with torch.no_grad():
+            self.clean = self._ask(self.inputs, everything, exactly=True)
+        self.require_finite(self.clean)
+        self.situation = Situation(game.examples.targets, self.clean)
+        self.delta = torch.zeros_like(self.inputs)
+        self.value = self._judge(self.clean, everything)
+        self.clean_value = self.value.clone()
+        self._start = None if start is None else self.allowed(start, everything)
+        self._generators: list[np.random.Generator] | None = None
+
+    def uniform(self, rows: Tensor) -> Tensor:
+        """Independent uniform numbers in -1 to 1, (r, ...).
+
+        They depend on the seed and on what each example is, not on its place: a batch of one sees the same.
+        """
+        drawn = [
+            generator.random(self.inputs.shape[1:], dtype=np.float32) * 2 - 1
+            for generator in self.generators(rows)
+        ]
+        return torch.from_numpy(np.stack(drawn)).to(self.inputs)
+
+    def generators(self, rows: Tensor) -> list[np.random.Generator]:
+        """Each example's own source of chance; drawing from it moves it on."""
+        if self._generators is None:
+            self._generators = [_generator(self.game.seed, example) for example in self.inputs]
+        return [self._generators[row] for row in rows.tolist()]
+
+    def first(self, rows: Tensor, scattered: bool) -> Tensor:
+        """Where a search begins: the given start, else nothing; a random point where asked for, or where the
+        objective has no gradient at the clean input."""
+        if not scattered and self._start is not None:
+            return self._start[rows]
+        if scattered or self.game.objective.flat_at_clean:
+            return self.allowed(self.game.budget.scattered(self.uniform(rows)), rows)
+        return torch.zeros_like(self.inputs[rows])
+
+    def allowed(self, delta: Tensor, rows: Tensor, epsilon: Tensor | None = None) -> Tensor:
+        """The perturbation brought into the budget (or balls of radius ``epsilon``) and the valid range."""
+        delta = self.game.budget.project(delta, epsilon)
+        if self.game.room is None:
+            return delta
+        low, high = self.game.room
+        # Towards 0 in every entry, so that no norm grows.
+        return delta.clamp(low[rows], high[rows])
+
+    def values(self, delta: Tensor, rows: Tensor) -> Tensor:
+        """The objective at a perturbation, (r,); the best so far is remembered."""
+        with torch.no_grad():
+            found = self._ask(self.inputs[rows] + delta, rows)
+            return self._remember(delta, self._judge(found, rows), rows)
+
+    def gradient(self, delta: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
+        """The objective (r,) and its gradient (r, ...) at a perturbation; the best so far is remembered."""
+        point = delta.detach().requires_grad_()
+        values = self._judge(self._ask(self.inputs[rows] + point, rows), rows)
+        gradient = input_gradient(values, point)
+        self.gradients[rows.cpu()] += 1
+        return self._remember(delta, values.detach(), rows), gradient
+
+    def tick(self, rows: Tensor) -> Tensor:
+        """Count one iteration; returns the positions in ``rows`` that have to go on."""
+        self.iterations[rows.cpu()] += 1
+        self.game.progress(len(rows))
+        if math.isinf(self.game.stop_at):
+            return torch.arange(len(rows), device=rows.device)
+        return torch.nonzero(self.value[rows] < self.game.stop_at).flatten()
+
+    def unfinished(self) -> Tensor:
+        """Rows that have not reached the goal."""
+        return self.everything[self.value < self.game.stop_at]
+
+    def model(self, inputs: Tensor) -> Any:
+        """What the model returns, in the precision of the search."""
+        lower: contextlib.AbstractContextManager[Any] = contextlib.nullcontext()
+        if self.game.precision == "bfloat16":
+            lower = torch.autocast(inputs.device.type, torch.bfloat16)
+        with lower:
+            return self.game.model(inputs)
+
+    def _ask(self, inputs: Tensor, rows: Tensor, exactly: bool = False) -> Outputs:
+        output = self.game.model(inputs) if exactly else self.model(inputs)
+        self.forwards[rows.cpu()] += 1
+        return outputs_of(output, self.game.examples.targets[rows])
+
+    def _judge(self, found: Outputs, rows: Tensor) -> Tensor:
+        return self.game.objective(found, self.situation.take(rows))
+
+    def _remember(self, delta: Tensor, values: Tensor, rows: Tensor) -> Tensor:
+        better = values > self.value[rows]
+        self.value[rows] = torch.where(better, values, self.value[rows])
+        mask = better.view(-1, *([1] * (delta.ndim - 1)))
+        self.delta[rows] = torch.where(mask, delta.detach(), self.delta[rows])
+        return values
+
+    def settle(self, delta: Tensor, rows: Tensor) -> None:
+        """Return these perturbations, whatever else was met: for searches whose aim is not the largest value."""
+        self.delta[rows] = delta
+
+    def charge(self, spent: AttackResult) -> None:
+        """Count the passes and iterations of another attack on the same model."""
+        self.iterations += spent.iterations
+        self.forwards += spent.forward_passes
+        self.gradients += spent.gradient_passes
+
+    def result(self, goal: float) -> AttackResult:
+        """The best of every example, measured and evaluated anew. Raises `AttackError` for a broken promise."""
+        with torch.no_grad():
+            found = self._ask(self.inputs + self.delta, self.everything, exactly=True)
+            values = self._judge(found, self.everything)
+            worse = ~(values >= self.clean_value)
+            self.require_finite(found)
+            emotions = torch.where(worse[:, None], self.clean.emotions, found.emotions)
+        self.delta[worse] = 0
+        self.game.budget.check(self.delta, self.game.examples.names)
+        values = torch.where(worse, self.clean_value, values).double().cpu()
+        return AttackResult(
+            perturbation=self.delta,
+            clean_prediction=self.clean.emotions,
+            adversarial_prediction=emotions,
+            loss=values,
+            iterations=self.iterations,
+            forward_passes=self.forwards,
+            gradient_passes=self.gradients,
+            converged=values >= goal,
+        )
+
+    def require_finite(self, found: Outputs) -> None:
+        """Raise `AttackError` where a prediction for all examples is NaN or infinite."""
+        bad = ~torch.isfinite(found.emotions).all(dim=1).cpu().numpy()
+        if bad.any():
+            who = listed(self.game.examples.names, bad)
+            raise AttackError(f"The prediction for {who} is not finite: check the checkpoint.")
+
+    @property
+    def started(self) -> bool:
+        """Whether a start was given, so that the result has to be at least as good."""
+        return self._start is not None
+
+
+def _generator(seed: int, example: Tensor) -> np.random.Generator:
+    content = hashlib.sha256(example.detach().cpu().contiguous().numpy().tobytes()).digest()
+    return np.random.default_rng([seed, *np.frombuffer(content[:16], np.uint32).tolist()])
+
+
+@dataclass(frozen=True, kw_only=True, repr=False)
+class BoundedAttack(abc.ABC):
+    """An attack that keeps a budget. Its families say how they search; the promises are kept here.
+
+    - The perturbation is measured after the fact in float64; outside its budget, the attack raises.
+    - The returned prediction is the model's, asked once more in float32, at the very input that is returned.
+    - By its own objective the result is never worse than no attack; epsilon 0 or no steps change nothing.
+    - The model's weights, gradients and mode are left as they were found.
+    - The same seed gives the same result, and a batch of one the same as a batch of many.
+
+    Args:
+        budget: `Linf`, `L2`, or `Unbounded`, in the units of the inputs.
+        objective: What is raised, see `tenuto.attacks.objectives`.
+        seed: Seed of everything that is drawn.
+        stop_at: An example whose objective reaches this value is finished and leaves the batch.
+        precision: ``float32``, or ``bfloat16`` for the search alone; what is returned is evaluated in float32.
+    """
+
+    budget: Budget
+    objective: Objective = SQUARED_ERROR
+    seed: int = 0
+    stop_at: float | None = None
+    precision: Precision = "float32"
+
+    def __post_init__(self) -> None:
+        for name, kind in (("budget", Budget), ("objective", Objective)):
+            if not isinstance(getattr(self, name), kind):
+                raise ConfigError(
+                    f"{name} is {getattr(self, name)!r}, wanted a {kind.__name__} of tenuto.attacks."
+                )
+        require_whole("seed", self.seed, 0)
+        if self.stop_at is not None and not is_number(self.stop_at):
+            raise ConfigError(f"stop_at is {self.stop_at!r}, wanted None or a number.")
+        if self.precision not in ("float32", "bfloat16"):
+            raise ConfigError(f"precision is {self.precision!r}, wanted 'float32' or 'bfloat16'.")
+
+    def __repr__(self) -> str:
+        return call_repr(self)
+
+    @property
+    def title(self) -> str:
+        """What the column ``attack`` of the rows says."""
+        return type(self).__name__
+
+    @property
+    @abc.abstractmethod
+    def iterations(self) -> int:
+        """Most iterations that one example can take."""
+
+    @abc.abstractmethod
+    def _search(self, search: Search) -> None:
+        """Look for better perturbations; `search` remembers the best of every example by itself."""
+
+    def __call__(
+        self,
+        model: Model,
+        inputs: Tensor,
+        targets: Tensor,
+        *,
+        start: Tensor | None = None,
+        valid_range: Range | None = None,
+        names: Sequence[str] | None = None,
+        batch_size: int | None = None,
+        progress: Progress | None = None,
+    ) -> AttackResult:
+        """Attack every example; the batch size changes the memory needed, not the result.
+
+        Args:
+            model: Callable from (n, ...) to a tensor of emotions (n, emotions), or to an object with
+                ``emotions`` and perhaps ``concepts``.
+            inputs: (n, ...), of any range.
+            targets: (n, emotions), the labels.
+            start: (n, ...), a perturbation to begin from, such as that of a smaller budget; the result is at
+                least as good.
+            valid_range: (lowest, highest) value an input can have, in its units; a log spectrogram is never
+                below that of silence. Entries that already lie outside do not move further.
+            names: n names for messages; positions by default.
+            batch_size: Examples attacked together, 6 by default.
+            progress: Called with the number of example-iterations settled; their sum is n * iterations.
+
+        Raises:
+            AttackError: Inputs or a model that cannot be attacked, a prediction that is not finite, or a
+                perturbation outside the budget.
+            ConfigError: A batch size below 1, or an empty range.
+        """
+        with left_as_found(model):
+            examples = Examples.checked(inputs, targets, names)
+            if start is not None and start.shape != examples.inputs.shape:
+                raise AttackError(
+                    f"The start has shape {tuple(start.shape)}, the inputs {tuple(examples.inputs.shape)}: "
+                    "give one perturbation per input."
+                )
+            parts, done = [], 0
+            for chunk in examples.chunks(batch_size):
+                begin = None if start is None else start[done : done + len(chunk.names)].to(chunk.inputs)
+                done += len(chunk.names)
+                parts.append(self._attack(model, chunk, begin, valid_range, progress))
+            return joined(parts)
+
+    def _attack(
+        self,
+        model: Model,
+        chunk: Examples,
+        start: Tensor | None,
+        valid_range: Range | None,
+        progress: Progress | None,
+    ) -> AttackResult:
+        reported = 0
+
+        def report(done: int) -> None:
+            nonlocal reported
+            reported += done
+            if progress is not None:
+                progress(done)
+
+        game = Game(
+            model=model,
+            examples=chunk,
+            objective=self.objective,
+            budget=self.budget,
+            valid_range=valid_range,
+            room=room(chunk.inputs, valid_range),
+            precision=self.precision,
+            seed=self.seed,
+            stop_at=math.inf if self.stop_at is None else self.stop_at,
+            progress=report,
+        )
+        search = Search(game, start)
+        if self.budget.epsilon > 0 and self.iterations > 0:
+            self._search(search)
+        report(self.iterations * len(chunk.names) - reported)
+        return search.result(self._goal())
+
+    def _goal(self) -> float:
+        """Value of the objective from which on an example counts as converged."""
+        return math.inf if self.stop_at is None else self.stop_at
+
+
+def require_epsilon(budget: Budget) -> None:
+    """Raise `ConfigError` for a budget without an epsilon, of which an attack's steps would be a share."""
+    if isinstance(budget, Unbounded):
+        raise ConfigError("This attack needs a budget with an epsilon: Linf(...) or L2(...).")

@@ -1,0 +1,165 @@
+"""How large a perturbation may be: a norm and a number, in the units of the inputs.
+
+Tenuto's inputs are normalised log spectrograms, so an epsilon of 0.1 is a tenth of the standard deviation of the
+training spectrograms. Every norm is taken over one whole example.
+"""
+
+from __future__ import annotations
+
+import abc
+import dataclasses
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar, Self
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from tenuto.attacks.base import is_number, listed
+from tenuto.errors import AttackError, ConfigError
+
+TOLERANCE = 1e-6
+"""Relative excess over epsilon that rounding may cause."""
+
+
+class Budget(abc.ABC):
+    """A ball around each input. Perturbations have shape (n, ...), sizes and epsilons (n,)."""
+
+    norm: ClassVar[str]
+    """What the column ``norm`` of the rows says."""
+    epsilon: float
+
+    @abc.abstractmethod
+    def size(self, delta: Tensor) -> Tensor:
+        """Norm of every perturbation, (n,) float64 on the device of ``delta``."""
+
+    @abc.abstractmethod
+    def project(self, delta: Tensor, epsilon: Tensor | None = None) -> Tensor:
+        """The nearest perturbations inside the budget, or inside a ball of each example's own ``epsilon``."""
+
+    @abc.abstractmethod
+    def steepest(self, gradient: Tensor) -> Tensor:
+        """The perturbations of norm 1 along which the objective rises fastest; 0 where the gradient is 0."""
+
+    @abc.abstractmethod
+    def scattered(self, uniform: Tensor) -> Tensor:
+        """Random points of the budget, from independent uniform numbers in -1 to 1, shape (n, ...)."""
+
+    def check(self, delta: Tensor, names: Sequence[str]) -> None:
+        """Raise `AttackError` where a perturbation is not finite or larger than the budget, by name."""
+        sizes = self.size(delta).cpu().numpy()
+        bad = np.asarray(~(sizes <= self.epsilon * (1 + TOLERANCE)))
+        if bad.any():
+            raise AttackError(
+                f"The perturbation of {listed(names, bad)} has size {sizes[bad].max():.6g} and the budget is "
+                f"{self!r}: the attack broke its promise; report it with its settings."
+            )
+
+    def of(self, epsilon: float) -> Self:
+        """The same norm with another epsilon."""
+        return dataclasses.replace(self, epsilon=epsilon)  # type: ignore[type-var]
+
+
+def _require_epsilon(epsilon: float) -> None:
+    if not (is_number(epsilon) and epsilon >= 0):
+        raise ConfigError(f"epsilon is {epsilon!r}, wanted a finite number from 0 on.")
+
+
+def _rows(values: Tensor, like: Tensor) -> Tensor:
+    """(n,) values, shaped so that they multiply the rows of ``like`` (n, ...)."""
+    return values.view(-1, *([1] * (like.ndim - 1)))
+
+
+@dataclass(frozen=True)
+class Linf(Budget):
+    """No entry changes by more than epsilon.
+
+    Raises:
+        ConfigError: An epsilon that is negative or not finite.
+    """
+
+    epsilon: float
+    norm: ClassVar[str] = "linf"
+
+    def __post_init__(self) -> None:
+        _require_epsilon(self.epsilon)
+
+    def size(self, delta: Tensor) -> Tensor:
+        return delta.detach().abs().flatten(1).amax(dim=1).double()
+
+    def project(self, delta: Tensor, epsilon: Tensor | None = None) -> Tensor:
+        if epsilon is None:
+            return delta.clamp(-self.epsilon, self.epsilon)
+        bound = _rows(epsilon.to(delta), delta)
+        return torch.maximum(torch.minimum(delta, bound), -bound)
+
+    def steepest(self, gradient: Tensor) -> Tensor:
+        return gradient.sign()
+
+    def scattered(self, uniform: Tensor) -> Tensor:
+        return uniform * self.epsilon
+
+
+@dataclass(frozen=True)
+class L2(Budget):
+    """The Euclidean norm over all entries of an example is at most epsilon.
+
+    Raises:
+        ConfigError: An epsilon that is negative or not finite.
+    """
+
+    epsilon: float
+    norm: ClassVar[str] = "l2"
+
+    def __post_init__(self) -> None:
+        _require_epsilon(self.epsilon)
+
+    def size(self, delta: Tensor) -> Tensor:
+        return delta.detach().double().flatten(1).square().sum(dim=1).sqrt()
+
+    def project(self, delta: Tensor, epsilon: Tensor | None = None) -> Tensor:
+        size = self.size(delta)
+        bound = torch.full_like(size, self.epsilon) if epsilon is None else epsilon.to(size)
+        factor = torch.where(size > bound, bound / size, torch.ones_like(size))
+        return delta * _rows(factor.to(delta), delta)
+
+    def steepest(self, gradient: Tensor) -> Tensor:
+        size = self.size(gradient)
+        return gradient * _rows(
+            torch.where(size > 0, 1 / size, torch.zeros_like(size)).to(gradient), gradient
+        )
+
+    def scattered(self, uniform: Tensor) -> Tensor:
+        """On the sphere, where in many dimensions nearly all of the ball's volume lies."""
+        return self.steepest(uniform) * self.epsilon
+
+
+@dataclass(frozen=True)
+class Unbounded(Budget):
+    """No limit but that every entry is finite; steps are those of `Linf`."""
+
+    norm: ClassVar[str] = "none"
+    epsilon: ClassVar[float] = math.inf  # type: ignore[misc]
+
+    def size(self, delta: Tensor) -> Tensor:
+        return delta.detach().abs().flatten(1).amax(dim=1).double()
+
+    def project(self, delta: Tensor, epsilon: Tensor | None = None) -> Tensor:
+        return delta
+
+    def steepest(self, gradient: Tensor) -> Tensor:
+        return gradient.sign()
+
+    def scattered(self, uniform: Tensor) -> Tensor:
+        return uniform
+
+    def check(self, delta: Tensor, names: Sequence[str]) -> None:
+        bad = ~torch.isfinite(delta).flatten(1).all(dim=1).cpu().numpy()
+        if bad.any():
+            raise AttackError(f"The perturbation of {listed(names, bad)} is not finite: take smaller steps.")
+
+
+NORMS: dict[str, type[Linf] | type[L2]] = {"linf": Linf, "l2": L2}
+"""Budgets with a number, by what the column ``norm`` calls them."""

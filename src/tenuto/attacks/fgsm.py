@@ -1,0 +1,29 @@
+"""One step along the gradient (Goodfellow et al., "Explaining and Harnessing Adversarial Examples", 2015)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from tenuto.attacks.bounded import BoundedAttack, Search, require_epsilon
+
+
+@dataclass(frozen=True, kw_only=True, repr=False)
+class FGSM(BoundedAttack):
+    """One step of size epsilon: along the sign of the gradient for `Linf`, along the gradient for `L2`."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require_epsilon(self.budget)
+
+    @property
+    def iterations(self) -> int:
+        return 1
+
+    def _search(self, search: Search) -> None:
+        rows = search.everything
+        delta = search.first(rows, scattered=False)
+        _, gradient = search.gradient(delta, rows)
+        search.values(
+            search.allowed(delta + self.budget.epsilon * self.budget.steepest(gradient), rows), rows
+        )
+        search.tick(rows)

@@ -1,0 +1,137 @@
+"""The smallest perturbation that reaches a given value of the objective.
+
+The idea is that of FMN (Pintor et al., "Fast Minimum-norm Adversarial Attacks through Adaptive Norm Constraints", 2021,
+algorithm 1): every example has a radius of its own, which shrinks while the goal is met and grows while it is not. The
+last steps shorten the best perturbation along its own ray, which needs no gradients.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from tenuto.attacks.base import is_number, require_whole
+from tenuto.attacks.bounded import BoundedAttack, Search, require_epsilon
+from tenuto.errors import ConfigError
+
+FIRST_CHANGE, LAST_CHANGE = 0.5, 0.001
+"""Relative change of the radius in the first and last step."""
+
+
+@dataclass(frozen=True, kw_only=True, repr=False)
+class Minimal(BoundedAttack):
+    """The least norm at which an example's objective reaches ``goal``.
+
+    ``converged`` says which examples reach it; the others keep the strongest perturbation that was found.
+
+    Args:
+        budget: The largest perturbation worth looking at; its norm is the one that is made small.
+        goal: Value of the objective to reach, in its units (the mean absolute error, say).
+        steps: Gradient steps.
+        first: Radius of the first step, as a share of the budget.
+        bisections: Evaluations that shorten the result along its ray.
+
+    Raises:
+        ConfigError: A setting out of range, `Unbounded`, or a ``stop_at`` of its own.
+    """
+
+    goal: float
+    steps: int = 60
+    first: float = 0.1
+    bisections: int = 10
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require_epsilon(self.budget)
+        require_whole("steps", self.steps, 0)
+        require_whole("bisections", self.bisections, 0)
+        if not is_number(self.goal):
+            raise ConfigError(f"goal is {self.goal!r}, wanted a number.")
+        if not (is_number(self.first) and 0 < self.first <= 1):
+            raise ConfigError(f"first is {self.first!r}, wanted a number above 0, at most 1.")
+        if self.stop_at is not None:
+            raise ConfigError("stop_at is not for Minimal: it stops by its goal.")
+
+    @property
+    def iterations(self) -> int:
+        return self.steps + self.bisections
+
+    def _goal(self) -> float:
+        return self.goal
+
+    def _search(self, search: Search) -> None:
+        rows = search.everything[search.value < self.goal]
+        if not len(rows):
+            return
+        hunt = _Hunt(self, search, rows)
+        for step in range(self.steps):
+            hunt.step(step / max(self.steps - 1, 1))
+            search.tick(rows)
+        hunt.note(search.values(hunt.delta, rows))
+        hunt.shorten()
+        found = torch.isfinite(hunt.least)
+        search.settle(hunt.best[found], rows[found])
+
+
+@dataclass(eq=False)
+class _Hunt:
+    """Where the examples stand that do not reach the goal by themselves; r of them."""
+
+    attack: Minimal
+    search: Search
+    rows: Tensor
+    delta: Tensor = field(init=False)
+    radius: Tensor = field(init=False)
+    best: Tensor = field(init=False)
+    least: Tensor = field(init=False)
+    """(r,), size of the smallest perturbation that reached the goal, infinite where none did."""
+
+    def __post_init__(self) -> None:
+        self.delta = self.search.first(self.rows, scattered=False)
+        self.best = torch.zeros_like(self.delta)
+        self.radius = torch.full((len(self.rows),), self.attack.first * self.attack.budget.epsilon).to(
+            self.delta
+        )
+        self.least = torch.full_like(self.radius, math.inf)
+
+    def step(self, done: float) -> None:
+        """One gradient step inside each example's radius; ``done`` runs from 0 to 1."""
+        values, gradient = self.search.gradient(self.delta, self.rows)
+        met = self.note(values)
+        decay = (1 + math.cos(math.pi * done)) / 2
+        change = LAST_CHANGE + (FIRST_CHANGE - LAST_CHANGE) * decay
+        size = self.attack.budget.size(self.delta).to(self.radius)
+        shrunk = torch.minimum(size, self.radius) * (1 - change)
+        self.radius = torch.where(met, shrunk, self.radius * (1 + change))
+        self.radius = torch.minimum(self.radius, self.least).clamp_max(self.attack.budget.epsilon)
+        stride = (0.01 + 0.99 * decay) * self.radius.view(-1, *([1] * (self.delta.ndim - 1)))
+        ahead = self.delta + stride * self.attack.budget.steepest(gradient)
+        self.delta = self.search.allowed(ahead, self.rows, self.radius)
+
+    def note(self, values: Tensor, delta: Tensor | None = None) -> Tensor:
+        """Remember the shortest perturbations that reach the goal; returns which of these do."""
+        delta = self.delta if delta is None else delta
+        met = values >= self._aim()
+        size = self.attack.budget.size(delta).to(self.least)
+        shorter = met & (size < self.least)
+        self.least = torch.where(shorter, size, self.least)
+        self.best = torch.where(shorter.view(-1, *([1] * (delta.ndim - 1))), delta, self.best)
+        return met
+
+    def shorten(self) -> None:
+        """Bisect along the ray from nothing to the best."""
+        whole = self.best
+        low, high = torch.zeros_like(self.least), torch.ones_like(self.least)
+        for _ in range(self.attack.bisections):
+            middle = (low + high) / 2
+            shorter = whole * middle.view(-1, *([1] * (whole.ndim - 1)))
+            met = self.note(self.search.values(shorter, self.rows), shorter)
+            low, high = torch.where(met, low, middle), torch.where(met, middle, high)
+            self.search.tick(self.rows)
+
+    def _aim(self) -> float:
+        """The goal and what rounding may take from it when the result is evaluated once more."""
+        return self.attack.goal + 1e-6 * max(abs(self.attack.goal), 1.0)

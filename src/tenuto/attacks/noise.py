@@ -1,0 +1,66 @@
+"""The noise floor: what no attack at all, only chance, does inside the same budget."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from tenuto.attacks.base import require_whole
+from tenuto.attacks.bounded import BoundedAttack, Search, require_epsilon
+from tenuto.errors import ConfigError, did_you_mean
+
+KINDS = ("uniform", "gaussian", "sign")
+
+
+@dataclass(frozen=True, kw_only=True, repr=False)
+class Noise(BoundedAttack):
+    """The best of several random draws.
+
+    Args:
+        kind: ``uniform`` in -epsilon to epsilon, ``gaussian`` with deviation epsilon / 2 (what leaves the budget is
+            brought back), or ``sign``, -epsilon or epsilon. For `L2` every draw is scaled to norm epsilon.
+        draws: How many.
+
+    Raises:
+        ConfigError: Another kind, a number of draws below 0, or `Unbounded`.
+    """
+
+    kind: Literal["uniform", "gaussian", "sign"] = "uniform"
+    draws: int = 10
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require_epsilon(self.budget)
+        require_whole("draws", self.draws, 0)
+        if self.kind not in KINDS:
+            raise ConfigError(f"kind is {self.kind!r}. {did_you_mean(str(self.kind), KINDS)}")
+
+    @property
+    def iterations(self) -> int:
+        return self.draws
+
+    @property
+    def title(self) -> str:
+        return f"Noise {self.kind}"
+
+    def _search(self, search: Search) -> None:
+        if search.started:
+            search.values(search.first(search.everything, scattered=False), search.everything)
+        for _ in range(self.draws):
+            rows = search.unfinished()
+            if not len(rows):
+                return
+            search.values(search.allowed(self.budget.scattered(self._drawn(search, rows)), rows), rows)
+            search.tick(rows)
+
+    def _drawn(self, search: Search, rows: Tensor) -> Tensor:
+        uniform = search.uniform(rows)
+        if self.kind == "sign":
+            return torch.where(uniform < 0, -torch.ones_like(uniform), torch.ones_like(uniform))
+        if self.kind == "gaussian":  # the inverse of the normal distribution function; its ends are infinite
+            normal: Tensor = torch.special.ndtri((uniform.double() + 1) / 2)
+            return normal.clamp(-6, 6).to(uniform) / 2
+        return uniform

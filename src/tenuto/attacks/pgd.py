@@ -1,0 +1,78 @@
+"""Projected gradient ascent (Madry et al., "Towards Deep Learning Models Resistant to Adversarial Attacks", 2018)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+
+from tenuto.attacks.base import is_number, require_whole
+from tenuto.attacks.bounded import BoundedAttack, Search
+from tenuto.attacks.budgets import Unbounded
+from tenuto.errors import ConfigError
+
+
+@dataclass(frozen=True, kw_only=True, repr=False)
+class PGD(BoundedAttack):
+    """Steps of one size, each followed by a projection into the budget.
+
+    Args:
+        steps: Gradient steps from each start.
+        step_size: Size of a step in the budget's norm; 2.5 * epsilon / steps by default.
+        momentum: Weight of earlier gradients, each scaled to mean absolute value 1 (Dong et al., "Boosting Adversarial
+            Attacks with Momentum", 2018, equation 6); 0 is off.
+        restarts: Starts; the first at nothing (or at the given start), the others at random points of the budget.
+        scattered: Start at a random point the first time too.
+
+    Raises:
+        ConfigError: A setting out of range; `Unbounded` without a step size.
+    """
+
+    steps: int = 40
+    step_size: float | None = None
+    momentum: float = 0.0
+    restarts: int = 1
+    scattered: bool = False
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require_whole("steps", self.steps, 0)
+        require_whole("restarts", self.restarts, 1)
+        if self.step_size is None and isinstance(self.budget, Unbounded):
+            raise ConfigError("Without a budget PGD has no step size of its own: give step_size.")
+        if self.step_size is not None and not (is_number(self.step_size) and self.step_size > 0):
+            raise ConfigError(f"step_size is {self.step_size!r}, wanted None or a number above 0.")
+        if not (is_number(self.momentum) and 0 <= self.momentum <= 1):
+            raise ConfigError(f"momentum is {self.momentum!r}, wanted a number from 0 to 1.")
+
+    @property
+    def iterations(self) -> int:
+        return self.steps * self.restarts
+
+    def _search(self, search: Search) -> None:
+        for restart in range(self.restarts):
+            self._ascend(search, scattered=self.scattered or restart > 0)
+
+    def _ascend(self, search: Search, scattered: bool) -> None:
+        size = self.step_size or 2.5 * self.budget.epsilon / max(self.steps, 1)
+        rows = search.unfinished()
+        delta = search.first(rows, scattered)
+        velocity = torch.zeros_like(delta)
+        for _ in range(self.steps):
+            if not len(rows):
+                return
+            _, gradient = search.gradient(delta, rows)
+            if self.momentum:
+                velocity = self.momentum * velocity + _scaled(gradient)
+                gradient = velocity
+            delta = search.allowed(delta + size * self.budget.steepest(gradient), rows)
+            on = search.tick(rows)
+            rows, delta, velocity = rows[on], delta[on], velocity[on]
+        if len(rows):
+            search.values(delta, rows)
+
+
+def _scaled(gradient: torch.Tensor) -> torch.Tensor:
+    """Every example's gradient divided by its mean absolute entry, 0 where it is 0."""
+    size = gradient.abs().flatten(1).mean(dim=1).view(-1, *([1] * (gradient.ndim - 1)))
+    return torch.where(size > 0, gradient / size, torch.zeros_like(gradient))

@@ -1,0 +1,100 @@
+"""The Square Attack (Andriushchenko et al., "Square Attack: a Query-efficient Black-box Adversarial Attack via Random
+Search", 2020, algorithms 1 and 2): it never asks for a gradient, so a model that hides its gradient gains nothing."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from tenuto.attacks.base import is_number, require_whole
+from tenuto.attacks.bounded import BoundedAttack, Search
+from tenuto.attacks.budgets import Linf
+from tenuto.errors import ConfigError
+
+HALVED_AT = (10, 50, 200, 1000, 2000, 4000, 6000, 8000)
+"""Iterations, of 10 000, after which the share of changed entries is halved (section 3 of the paper)."""
+
+
+def share(first: float, iteration: int, iterations: int) -> float:
+    """Share of entries that one iteration (counted from 1) may change, with the schedule stretched to the run.
+
+    >>> share(0.8, 1, 1000), share(0.8, 2, 1000), share(0.8, 1000, 1000)
+    (0.8, 0.4, 0.003125)
+    """
+    position = iteration / iterations * 10_000
+    return float(first / 2 ** sum(position > mark for mark in HALVED_AT))
+
+
+@dataclass(frozen=True, kw_only=True, repr=False)
+class Square(BoundedAttack):
+    """Random search over rectangles of -epsilon or epsilon, for `Linf`; it starts with stripes along time.
+
+    The last two axes of the inputs are taken for time and frequency. Windows are square until an axis ends.
+
+    Args:
+        queries: Evaluations of the model, the first included.
+        first_share: Share of entries that the first window covers.
+
+    Raises:
+        ConfigError: Another budget than `Linf`, or a setting out of range.
+    """
+
+    queries: int = 500
+    first_share: float = 0.8
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not isinstance(self.budget, Linf):
+            raise ConfigError(f"budget is {self.budget!r}, and Square knows Linf(...) only.")
+        require_whole("queries", self.queries, 0)
+        if not (is_number(self.first_share) and 0 < self.first_share <= 1):
+            raise ConfigError(f"first_share is {self.first_share!r}, wanted a number above 0, at most 1.")
+
+    @property
+    def iterations(self) -> int:
+        return self.queries
+
+    def _search(self, search: Search) -> None:
+        rows = search.everything
+        begun = search.first(rows, scattered=False) if search.started else self._stripes(search)
+        search.values(search.allowed(begun, rows), rows)
+        search.tick(rows)
+        for query in range(1, self.queries):
+            rows = search.unfinished()
+            if not len(rows):
+                return
+            part = share(self.first_share, query, self.queries)
+            search.values(search.allowed(self._changed(search, rows, part), rows), rows)
+            search.tick(rows)
+
+    def _stripes(self, search: Search) -> Tensor:
+        """One sign for every frequency band."""
+        signs = search.uniform(search.everything).sign()
+        return self.budget.epsilon * (signs[..., :1, :] if signs.ndim > 2 else signs).expand_as(signs)
+
+    def _changed(self, search: Search, rows: Tensor, part: float) -> Tensor:
+        """The best so far with one window of each example set to -epsilon or epsilon."""
+        delta = search.delta[rows].clone()
+        flat = delta.view(len(rows), -1, *_plane(delta))
+        for window, generator in zip(flat, search.generators(rows), strict=True):
+            place = _window(window.shape[-2:], part, generator)
+            for channel in window:
+                channel[place] = self.budget.epsilon * float(generator.choice((-1.0, 1.0)))
+        return delta
+
+
+def _plane(delta: Tensor) -> tuple[int, int]:
+    """Sizes of the last two axes; examples of one axis are one row."""
+    return (delta.shape[-2] if delta.ndim > 2 else 1, delta.shape[-1])
+
+
+def _window(plane: torch.Size, part: float, generator: np.random.Generator) -> tuple[slice, slice]:
+    side = max(round(math.sqrt(part * plane[0] * plane[1])), 1)
+    sizes = [min(side, axis) for axis in plane]
+    starts = [int(generator.integers(axis - size + 1)) for axis, size in zip(plane, sizes, strict=True)]
+    rows, columns = (slice(start, start + size) for start, size in zip(starts, sizes, strict=True))
+    return rows, columns

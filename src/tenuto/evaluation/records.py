@@ -1,0 +1,96 @@
+"""What an attack found, as rows and as arrays to save."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from torch import Tensor
+
+from tenuto import results
+from tenuto.attacks import Attack, AttackResult, BoundedAttack, Protocol, ReleasedAttack, ReleasedResult
+from tenuto.evaluation.runs import Run
+from tenuto.files import Array
+from tenuto.models.systems import Network
+from tenuto.training.loop import predict
+from tenuto.training.material import Batch
+
+
+def perturbations(attacker: Attack, clips: Batch, found: AttackResult) -> dict[str, Array]:
+    """Arrays (313, 149) by attack and clip: ``perturbation`` and, of the released attack, ``stored``."""
+    kinds = {"perturbation": found.perturbation}
+    if isinstance(found, ReleasedResult):
+        kinds["stored"] = found.stored_perturbation
+    return {
+        f"{attacker!r}/{clip}/{kind}": array(values[row, 0])
+        for kind, values in kinds.items()
+        for row, clip in enumerate(clips.clips)
+    }
+
+
+def records(
+    run: Run,
+    protocol: Protocol,
+    part: str,
+    attacker: Attack,
+    model: Network,
+    clips: Batch,
+    found: AttackResult,
+) -> pd.DataFrame:
+    """One row per clip. Norms and the adversarial prediction belong to the same perturbation."""
+    delta = array(found.perturbation.flatten(1)).astype(np.float64)
+    table: dict[str, Any] = {
+        "run": run.name,
+        "system": run.config.system,
+        "seed": run.config.train.seed,
+        "clip": clips.clips,
+        "split": part,
+        "protocol": str(protocol),
+        **_named(attacker, run.recogniser.emotions),
+        "iterations": array(found.iterations),
+        "forward_passes": array(found.forward_passes),
+        "gradient_passes": array(found.gradient_passes),
+        "l2": np.linalg.norm(delta, axis=1),
+        "linf": np.abs(delta).max(axis=1),
+        "converged": array(found.converged),
+        "settings": repr(attacker),
+    }
+    if isinstance(found, ReleasedResult):
+        table |= {"threshold": array(found.threshold), "stored_l2": array(found.stored_l2), "db": np.nan}
+    emotions, units = run.recogniser.emotions, run.recogniser.concepts
+    table |= _columns("label", emotions, clips.labels)
+    table |= _columns("clean", emotions, found.clean_prediction)
+    table |= _columns("adversarial", emotions, found.adversarial_prediction)
+    if units:
+        for kind, inputs in (("clean", clips.inputs), ("adversarial", clips.inputs + found.perturbation)):
+            table |= _columns(kind, units, predict(model, inputs).concepts)
+    return pd.DataFrame(table)
+
+
+def _named(attacker: Attack, emotions: tuple[str, ...]) -> dict[str, Any]:
+    """What an attack is called in the rows: family, objective, norm, epsilon."""
+    if isinstance(attacker, ReleasedAttack):
+        objective = results.RELEASED_OBJECTIVES[attacker.measure]
+        return {"attack": type(attacker).__name__, "objective": objective, "norm": "none", "epsilon": np.nan}
+    if not isinstance(attacker, BoundedAttack):
+        raise TypeError(f"{attacker!r}: rows are made of BoundedAttack and ReleasedAttack.")
+    epsilon = attacker.budget.epsilon
+    return {
+        "attack": attacker.title,
+        "objective": attacker.objective.title(emotions),
+        "norm": attacker.budget.norm,
+        "epsilon": epsilon if math.isfinite(epsilon) else np.nan,
+    }
+
+
+def _columns(kind: str, names: tuple[str, ...], values: Tensor | None) -> dict[str, Any]:
+    if values is None:
+        return {}
+    return {f"{kind}_{name}": array(values[:, column]) for column, name in enumerate(names)}
+
+
+def array(tensor: Tensor) -> Any:
+    """A tensor's values as a NumPy array."""
+    return tensor.detach().cpu().numpy()
