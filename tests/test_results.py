@@ -1,4 +1,5 @@
 import numpy as np
+import pandas as pd
 import pytest
 
 from tenuto import results
@@ -84,3 +85,68 @@ def test_refused_rows_are_not_written(tmp_path):
     with pytest.raises(DataError):
         results.write_rows(tmp_path / "rows.csv", made_up.run(clip="003"))
     assert not (tmp_path / "rows.csv").exists()
+
+
+def ladder():
+    """One clip's two attacks at two budgets, and a second clip's; the errors are 0.1 to 0.4, then 0.5."""
+    first = made_up.run().iloc[:2]
+    parts = [
+        first.assign(
+            attack=attack,
+            norm="linf",
+            epsilon=epsilon,
+            **{f"adversarial_{name}": first[f"label_{name}"] + moved for name in results.emotions(first)},
+        )
+        for attack, epsilon, moved in (("a", 0.1, 0.1), ("b", 0.1, -0.2), ("a", 0.2, 0.4), ("b", 0.2, 0.3))
+    ]
+    return pd.concat(parts, ignore_index=True)
+
+
+def test_the_worst_of_every_clip_and_budget_is_marked():
+    marked = results.mark_worst(ladder())
+    worst = marked[marked["worst"]]
+    assert worst[["attack", "epsilon"]].drop_duplicates().to_numpy().tolist() == [["b", 0.1], ["a", 0.2]]
+    assert len(worst) == 4
+
+
+def test_of_equal_rows_the_first_is_the_worst():
+    rows = ladder()
+    rows = rows[rows["attack"] == "a"]
+    both = pd.concat([rows, rows.assign(attack="c")], ignore_index=True)
+    assert set(results.mark_worst(both).query("worst")["attack"]) == {"a"}
+
+
+def test_rows_without_a_budget_have_a_worst_too():
+    assert results.mark_worst(made_up.run())["worst"].all()
+
+
+def test_the_worst_case_is_one_attack():
+    worst = results.worst_case(results.mark_worst(ladder()))
+    assert set(worst["attack"]) == set(worst["objective"]) == {"worst"}
+    results.validate(worst)
+
+
+def test_rows_of_one_attack_are_their_own_worst_case():
+    rows = made_up.run()
+    assert results.worst_case(rows) is rows
+    assert set(results.worst_case(results.mark_worst(rows))["attack"]) == set(rows["attack"])
+
+
+def test_one_budget_of_several_is_chosen():
+    rows = results.mark_worst(ladder())
+    found = results.at_budget(rows, 0.2)
+    assert set(found["epsilon"]) == {0.2}
+    assert set(found["attack"]) == {"worst"}
+    assert len(found) == 2
+
+
+def test_rows_of_one_budget_need_no_choice():
+    assert results.at_budget(results.mark_worst(ladder().query("epsilon == 0.1")))["clip"].nunique() == 2
+
+
+@pytest.mark.parametrize(
+    ("epsilon", "said"), [(None, "several budgets \\(0.1, 0.2\\)"), (0.3, "no budget 0.3")]
+)
+def test_a_budget_that_cannot_be_chosen_is_refused(epsilon, said):
+    with pytest.raises(DataError, match=said):
+        results.at_budget(results.mark_worst(ladder()), epsilon)

@@ -106,6 +106,29 @@ def worst_case(rows: pd.DataFrame) -> pd.DataFrame:
     return rows[rows["worst"].astype(bool)].assign(attack="worst", objective="worst").reset_index(drop=True)
 
 
+def at_budget(rows: pd.DataFrame, epsilon: float | None = None) -> pd.DataFrame:
+    """The worst case of every clip at one budget of a protocol that has several.
+
+    Args:
+        rows: Rows of one protocol.
+        epsilon: Which budget; None where there is only one.
+
+    Raises:
+        DataError: No such budget, or several and none chosen.
+    """
+    worst = worst_case(rows)
+    budgets = sorted(worst["epsilon"].dropna().unique())
+    known = ", ".join(f"{budget:g}" for budget in budgets) or "none"
+    if epsilon is None:
+        if len(budgets) > 1:
+            raise DataError(f"the rows hold several budgets ({known}); choose one with --epsilon.")
+        return worst
+    chosen = worst[np.isclose(worst["epsilon"].astype(float), epsilon, rtol=1e-9, atol=0)]
+    if chosen.empty:
+        raise DataError(f"the rows hold no budget {epsilon:g}; there is: {known}.")
+    return chosen.reset_index(drop=True)
+
+
 def write_rows(path: str | Path, rows: pd.DataFrame) -> Path:
     """Check and write rows as CSV, atomically."""
     return write_csv(path, validate(rows, str(path)))

@@ -171,3 +171,51 @@ def test_help_names_the_default_batch_size(tenuto):
 
     line = next(line for line in tenuto("attack", "--help").stdout.splitlines() if "--batch-size" in line)
     assert f"({DEFAULT_BATCH_SIZE})" in line
+
+
+def test_an_attack_of_one_s_own(attack):
+    outcome, folder = attack(
+        "--attack", "APGD", "--epsilon", 0.1, "--objective", "happy+", "--setting", "steps=2"
+    )
+    path = outcome.stdout.splitlines()[-1]
+    table = pd.read_csv(path)
+    assert folder.name in path
+    assert set(table["attack"]) == {"APGD"}
+    assert set(table["objective"]) == {"happy up"}
+    assert set(table["norm"]) == {"linf"}
+    assert (table["linf"] <= 0.1 * (1 + 1e-6)).all()
+    assert table["settings"].str.contains("steps=2").all()
+    assert "objective: happy up, mean" in outcome.stdout
+    assert "attacked, linf 0.1" in outcome.stdout
+    assert "at most 5 forward and 2 gradient passes a clip" in outcome.stdout
+
+
+def test_an_attack_of_one_s_own_on_a_sibling(attack, run):
+    outcome, _ = attack("--attack", "Transfer", "--epsilon", 0.1, "--setting", "steps=1", "--source", run)
+    table = pd.read_csv(outcome.stdout.splitlines()[-1])
+    assert set(table["attack"]) == {f"Transfer from {run.name}"}
+    assert (table["gradient_passes"] == 0).all()
+
+
+def test_the_described_protocol_stays_in_its_budget(attack):
+    _, folder = attack("--protocol", "paper-2025-described", "--iterations", 2)
+    table = rows(folder, "paper-2025-described+iterations=2")
+    assert set(table["epsilon"]) == {0.001}
+    assert (table["linf"] <= 0.001 * (1 + 1e-6)).all()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--attack", "APG", "--epsilon", "0.1"], "Did you mean APGD?"),
+        (["--attack", "APGD"], "needs an epsilon"),
+        (["--epsilon", "0.1"], "go with an attack of your own"),
+        (["--attack", "APGD", "--epsilon", "0.1", "--protocol", "standard-1"], "leave out --protocol"),
+        (["--attack", "APGD", "--epsilon", "0.1", "--setting", "steps"], "wanted NAME=VALUE"),
+        (["--protocol", "standard-1", "--iterations", "3"], "has no parameters: leave out iterations"),
+        (["--protocol", "standard-1", "--released-log", "log"], "--released-log is for paper-2025-released"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_an_attack_that_cannot_be_is_refused(refused, run, corpus, cache, arguments, said):
+    assert said in refused("attack", run, "--root", corpus, "--cache", cache, *arguments)

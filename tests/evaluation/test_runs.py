@@ -8,9 +8,10 @@ import json
 import pytest
 import torch
 
+from tenuto.data.excerpts import Normalisation
 from tenuto.data.splits import Split, read_split, write_split
 from tenuto.errors import CheckpointError, ConfigError, DataError
-from tenuto.evaluation.runs import open_run, read_config
+from tenuto.evaluation.runs import Sibling, open_run, read_config
 from tenuto.files import read_safetensors, write_safetensors
 from tenuto.models import build
 from tenuto.models.checkpoint import import_run
@@ -144,3 +145,22 @@ def test_read_config_names_the_file_of_a_wrong_setting(copied):
     (copied / "config.yaml").write_text("trian: {}\n")
     with pytest.raises(ConfigError, match=r"config\.yaml: unknown key trian\. Did you mean train"):
         read_config(copied)
+
+
+def test_a_sibling_takes_the_inputs_of_the_run(folder, prepared):
+    run = open_run(folder, prepared)
+    other = dataclasses.replace(run.recogniser, normalisation=Normalisation(0.1, 2.0))
+    inputs = run.part("test").inputs
+    own = run.recogniser.normalisation
+    spectrogram = inputs * own.deviation + own.mean
+    with torch.no_grad():
+        wanted = other((spectrogram - 0.1) / 2.0).emotions
+        found = Sibling(run, other)(inputs).emotions
+    torch.testing.assert_close(found, wanted, rtol=1e-4, atol=1e-4)
+
+
+def test_a_sibling_of_other_emotions_is_refused(folder, prepared):
+    run = open_run(folder, prepared)
+    other = dataclasses.replace(run.recogniser, emotions=("joy",))
+    with pytest.raises(CheckpointError, match="the sibling predicts joy"):
+        Sibling(run, other)

@@ -35,23 +35,40 @@ def metrics_tables(report: Mapping[str, Any]) -> list[Table]:
 
 
 def attack_table(rows: pd.DataFrame) -> Table:
-    """What an attack did on average: error, correlation and size, clean and attacked."""
-    label, clean, adversarial = (results.values(rows, kind) for kind in ("label", "clean", "adversarial"))
-    table = Table(
-        title=escape(f"{rows['run'].iloc[0]}, {rows['protocol'].iloc[0]}, {len(rows)} clips"),
-        title_justify="left",
-    )
+    """What a protocol did on average: error and correlation, clean and at every budget, and what it cost."""
+    shown = results.worst_case(rows)
+    first, clips = rows.iloc[0], shown["clip"].nunique()
+    table = Table(title=escape(f"{first['run']}, {first['protocol']}, {clips} clips"), title_justify="left")
     for heading in ("", "MAE", "correlation"):
         table.add_column(heading, justify="right" if heading else "left")
-    for name, values in (("clean", clean), ("attacked, last evaluated iterate", adversarial)):
-        table.add_row(
-            name, f"{metrics.mae(label, values):.4f}", f"{float(metrics.pearson(label, values).mean()):.4f}"
-        )
+    budgets = list(shown.groupby(["norm", "epsilon"], dropna=False))
+    table.add_row("clean", *_scores(budgets[0][1], "clean"))
+    for (norm, epsilon), part in budgets:
+        table.add_row(_attacked(first["attack"], f"{norm} {epsilon}", part), *_scores(part, "adversarial"))
+    if rows["objective"].nunique() == 1 and "loss" in rows:
+        table.add_section()
+        table.add_row(escape(f"objective: {first['objective']}, mean {rows['loss'].mean():.4f}"))
+    cost = rows.groupby("clip")[["forward_passes", "gradient_passes"]].sum().max()
     table.caption = (
-        f"largest change of one entry {rows['linf'].max():.4g}, median L2 norm {rows['l2'].median():.4g}, "
-        f"converged {int(rows['converged'].sum())} of {len(rows)}"
+        f"largest change of one entry {shown['linf'].max():.4g}, median L2 norm {shown['l2'].median():.4g}, "
+        f"converged {int(shown['converged'].sum())} of {len(shown)}; at most {cost['forward_passes']} forward and "
+        f"{cost['gradient_passes']} gradient passes a clip"
     )
     return table
+
+
+def _scores(rows: pd.DataFrame, kind: str) -> tuple[str, str]:
+    label, values = results.values(rows, "label"), results.values(rows, kind)
+    correlation = float(metrics.pearson(label, values).mean()) if len(rows) > 1 else float("nan")
+    return f"{metrics.mae(label, values):.4f}", f"{correlation:.4f}"
+
+
+def _attacked(attack: str, budget: str, rows: pd.DataFrame) -> str:
+    """Which pair a line shows."""
+    if attack == "ReleasedAttack":
+        return "attacked, last evaluated iterate"
+    worst = "worst of all" if (rows["attack"] == "worst").all() else "attacked"
+    return worst if budget.startswith("none") else escape(f"{worst}, {budget}")
 
 
 def profile_table(name: str, emotions: Mapping[str, float], concepts: Mapping[str, float]) -> Table:

@@ -56,6 +56,7 @@ def records(
         "linf": np.abs(delta).max(axis=1),
         "converged": array(found.converged),
         "settings": repr(attacker),
+        "loss": array(found.loss),
     }
     if isinstance(found, ReleasedResult):
         table |= {"threshold": array(found.threshold), "stored_l2": array(found.stored_l2), "db": np.nan}

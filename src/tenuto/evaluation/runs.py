@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
+from typing import Any
+
+from torch import Tensor, nn
 
 from tenuto.config import RunConfig, parse_yaml
 from tenuto.data.cache import Prepared
@@ -11,6 +14,7 @@ from tenuto.data.splits import draw, read_split
 from tenuto.errors import CheckpointError, ConfigError
 from tenuto.files import read_text
 from tenuto.models.checkpoint import IMPORTED, Recogniser, load
+from tenuto.models.systems import Network, for_attack
 from tenuto.training.material import Batch, Material
 
 
@@ -66,3 +70,27 @@ def open_run(folder: str | Path, prepared: Prepared) -> Run:
     split = read_split(stored) if stored.is_file() else draw(index, config.data.split, config.data.split_seed)
     material = Material(prepared, config.data, split, recogniser.normalisation)
     return Run(folder, config, recogniser, material)
+
+
+class Sibling(nn.Module):
+    """Another model that takes the inputs of a run: normalised as that run's are, not as its own.
+
+    Shape:
+        - input: (clips, 1, 313, 149), in the run's units
+        - output: `Prediction` of the other model
+    """
+
+    def __init__(self, run: Run, other: Recogniser) -> None:
+        super().__init__()
+        if other.emotions != run.recogniser.emotions:
+            raise CheckpointError(
+                f"the sibling predicts {', '.join(other.emotions)}; {run.name} predicts "
+                f"{', '.join(run.recogniser.emotions)}. Name a run that was trained on the same emotions."
+            )
+        self.network: Network = for_attack(other.network)
+        own, its = run.recogniser.normalisation, other.normalisation
+        self.scale, self.shift = own.deviation / its.deviation, (own.mean - its.mean) / its.deviation
+
+    def forward(self, excerpts: Tensor) -> Any:
+        """Predict excerpts in the run's units."""
+        return self.network(excerpts * self.scale + self.shift)

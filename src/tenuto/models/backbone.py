@@ -89,7 +89,8 @@ def fold_batch_norm(stages: nn.Sequential) -> nn.Sequential:
     for stage in stages:
         parts: list[Any] = list(stage.eval().children())
         convolution, norm, *rest = parts
-        kept = [part for part in rest if not isinstance(part, nn.Dropout2d)]
+        # Pooling and ReLU commute; pooled first, ReLU and its gradient pass over a quarter of the values.
+        kept = [part for kind in (nn.MaxPool2d, nn.ReLU) for part in rest if isinstance(part, kind)]
         folded.append(nn.Sequential(fuse_conv_bn_eval(convolution, norm), *kept))
     frozen = nn.Sequential(*folded)
     frozen.requires_grad_(False)

@@ -1,0 +1,150 @@
+"""One attack of one's own, from words and numbers."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from tenuto.attacks import APGD, L2, PGD, Described, Linf, Minimal, Target, Unbounded
+from tenuto.attacks.choice import FAMILIES, chosen, objective
+from tenuto.attacks.objectives import (
+    AbsoluteError,
+    ConceptsMove,
+    Correlation,
+    EachEmotion,
+    EmotionsMove,
+    Huber,
+    OneEmotion,
+    SquaredError,
+)
+from tenuto.errors import ConfigError
+
+EMOTIONS = ("valence", "happy", "sad")
+
+
+@pytest.mark.parametrize(
+    ("word", "wanted"),
+    [
+        ("squared-error", SquaredError()),
+        ("absolute-error", AbsoluteError()),
+        ("correlation", Correlation()),
+        ("huber", Huber()),
+        ("each-emotion", EachEmotion()),
+        ("concepts-move", ConceptsMove()),
+        ("emotions-move", EmotionsMove()),
+        ("happy+", OneEmotion(1)),
+        ("sad-", OneEmotion(2, up=False)),
+        ("happy+alone", OneEmotion(1, keep=10.0)),
+        ("happy=0.8", Target((None, 0.8, None))),
+        ("happy=0.8, sad=0.1", Target((None, 0.8, 0.1))),
+    ],
+)
+def test_words_are_objectives(word, wanted):
+    assert objective(word, EMOTIONS) == wanted
+
+
+def test_errors_may_be_from_clean_and_clipped():
+    wanted = AbsoluteError(against="clean", scale=(0.1, 0.9))
+    assert objective("absolute-error", EMOTIONS, from_clean=True, scale=(0.1, 0.9)) == wanted
+
+
+@pytest.mark.parametrize(
+    ("word", "message"),
+    [
+        ("squared", r"objective 'squared' is unknown. Did you mean squared-error\?"),
+        ("hapy+", r"no emotion 'hapy'. Did you mean happy\?"),
+        ("hapy=1", r"no emotion 'hapy'. Did you mean happy\?"),
+        ("happy=loud", "'happy=loud': wanted an emotion and a number"),
+    ],
+)
+def test_other_words_are_refused(word, message):
+    with pytest.raises(ConfigError, match=message):
+        objective(word, EMOTIONS)
+
+
+def test_only_errors_are_clipped():
+    with pytest.raises(ConfigError, match=r"'happy\+' is no error"):
+        objective("happy+", EMOTIONS, scale=(0.0, 1.0))
+
+
+@pytest.mark.parametrize("family", sorted(FAMILIES.keys() - {"Transfer", "Minimal"}))
+def test_every_family_can_be_chosen(family):
+    (attack,) = chosen(family, "linf", 0.1, SquaredError(), {}).attacks
+    assert type(attack) is FAMILIES[family]
+    assert attack.budget == Linf(0.1)
+
+
+def test_settings_may_be_text():
+    (attack,) = chosen(
+        "PGD",
+        "l2",
+        2.0,
+        SquaredError(),
+        {"steps": "7", "momentum": "0.5", "scattered": "true", "step_size": "1"},
+    ).attacks
+    assert attack == PGD(budget=L2(2.0), steps=7, momentum=0.5, scattered=True, step_size=1.0)
+
+
+def test_without_a_budget():
+    (attack,) = chosen("PGD", "none", None, SquaredError(), {"step_size": 0.1}).attacks
+    assert attack.budget == Unbounded()
+
+
+def test_the_described_attack_has_the_objective_of_its_measure():
+    (attack,) = chosen("Described", "linf", 0.02, SquaredError(), {"measure": "corr"}).attacks
+    assert attack == Described(budget=Linf(0.02))
+    assert attack.objective == Correlation()
+
+
+def test_it_is_named_after_all_its_settings():
+    names = {
+        str(chosen("APGD", "linf", epsilon, aim, {"steps": steps}))
+        for epsilon in (0.1, 0.2)
+        for aim in (SquaredError(), Correlation())
+        for steps in (5, 6)
+    }
+    assert len(names) == 8
+    assert all(name.startswith("APGD-") for name in names)
+    assert str(chosen("APGD", "linf", 0.1, SquaredError(), {"steps": 5})) in names
+
+
+def test_a_source_is_passed_on():
+    source = torch.nn.Identity()
+    (attack,) = chosen("Transfer", "linf", 0.1, SquaredError(), {"source": source, "name": "other"}).attacks
+    assert attack.source is source
+    assert "Identity" not in repr(attack)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("APG", "linf", 0.1, {}), r"attack 'APG' is unknown. Did you mean APGD\?"),
+        (("APGD", "l1", 0.1, {}), "norm 'l1' is unknown"),
+        (("APGD", "linf", None, {}), "norm linf needs an epsilon"),
+        (("PGD", "none", 0.1, {}), "leave one of them out"),
+        (("APGD", "linf", -0.1, {}), "epsilon is -0.1"),
+        (("APGD", "linf", 0.1, {"step": 5}), r"APGD has no setting 'step'. Did you mean steps\?"),
+        (("APGD", "linf", 0.1, {"steps": "few"}), "steps is 'few', wanted a whole number"),
+        (("PGD", "linf", 0.1, {"momentum": "much"}), "momentum is 'much', wanted a number"),
+        (("PGD", "linf", 0.1, {"scattered": "yes"}), "scattered is 'yes', wanted true or false"),
+        (("Noise", "linf", 0.1, {"kind": "pink"}), "kind is 'pink'"),
+        (("Minimal", "linf", 0.1, {}), "Minimal: missing 1 required keyword-only argument: 'goal'"),
+        (("Transfer", "linf", 0.1, {}), "Transfer: missing 1 required keyword-only argument: 'source'"),
+    ],
+)
+def test_what_cannot_be_is_refused(arguments, message):
+    family, norm, epsilon, settings = arguments
+    with pytest.raises(ConfigError, match=message):
+        chosen(family, norm, epsilon, SquaredError(), settings)
+
+
+def test_a_goal_makes_it_minimal():
+    (attack,) = chosen("Minimal", "linf", 1.0, AbsoluteError(), {"goal": "0.2"}).attacks
+    assert attack == Minimal(budget=Linf(1.0), objective=AbsoluteError(), goal=0.2)
+
+
+def test_each_emotion_becomes_an_attack_of_its_own():
+    members = chosen("APGD", "linf", 0.1, EachEmotion(), {}).members(emotions=3)
+    assert [climb[0] for climb in members] == [
+        APGD(budget=Linf(0.1), objective=OneEmotion(index, up)) for index in range(3) for up in (True, False)
+    ]

@@ -1,0 +1,158 @@
+"""A protocol that climbs budgets: its rows, its worst cases, what it saves, and that interruptions change nothing."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from tenuto import results
+from tenuto.attacks import APGD, AbsoluteError, Linf, Noise, Protocol, SquaredError
+from tenuto.attacks.objectives import EachEmotion
+from tenuto.evaluation import robustness
+from tenuto.evaluation.runs import open_run
+from tenuto.files import read_safetensors
+from tenuto.training.loop import train
+from tests import small_runs
+from tests.small_runs import settings
+
+BUDGET = Linf(0.3)
+CLIMB = Protocol(
+    name="climb",
+    version=1,
+    description="",
+    attacks=(
+        APGD(budget=BUDGET, objective=SquaredError(), steps=3),
+        Noise(budget=BUDGET, objective=AbsoluteError(), draws=2),
+    ),
+    epsilons=(0.1, 0.3),
+    silence=True,
+)
+
+
+class InterruptionError(Exception):
+    """Stands for anything that ends a process during an attack."""
+
+
+@pytest.fixture(scope="module")
+def prepared(tmp_path_factory):
+    return small_runs.rated(tmp_path_factory.mktemp("rated"))
+
+
+@pytest.fixture
+def fresh(prepared, tmp_path_factory):
+    """The same freshly trained run every time, in a folder of its own."""
+    return open_run(train(settings("A2E", epochs=1), prepared, tmp_path_factory.mktemp("runs")), prepared)
+
+
+@pytest.fixture(scope="module")
+def run(prepared, tmp_path_factory):
+    run = open_run(train(settings("A2E", epochs=1), prepared, tmp_path_factory.mktemp("runs")), prepared)
+    robustness.attack(run, CLIMB, batch_size=2)
+    return run
+
+
+@pytest.fixture(scope="module")
+def rows(run):
+    return results.read_rows(robustness.rows_path(run.folder, CLIMB))
+
+
+@pytest.fixture(scope="module")
+def arrays(run):
+    return read_safetensors(robustness.rows_path(run.folder, CLIMB).with_suffix(".safetensors"))[0]
+
+
+def error(rows):
+    return np.abs(results.values(rows, "adversarial") - results.values(rows, "label")).mean(axis=1)
+
+
+def test_every_clip_meets_every_member_at_every_budget(rows, run):
+    clips = run.part("test").clips
+    found = rows.groupby(["attack", "objective", "epsilon"])["clip"].apply(tuple)
+    assert set(found.index) == {
+        (attack, objective, epsilon)
+        for attack, objective in (("APGD", "squared error"), ("Noise uniform", "absolute error"))
+        for epsilon in (0.1, 0.3)
+    }
+    assert all(sorted(names) == sorted(clips) for names in found)
+    assert set(rows["norm"]) == {"linf"}
+
+
+def test_a_larger_budget_is_never_weaker(rows):
+    small, large = (
+        rows[rows["epsilon"] == epsilon].set_index(["attack", "clip"])["loss"] for epsilon in (0.1, 0.3)
+    )
+    assert (large.loc[small.index] >= small - 1e-6).all()
+
+
+def test_the_worst_row_has_the_largest_error_of_its_clip_and_budget(rows, run):
+    worst = rows[rows["worst"]]
+    assert len(worst) == 2 * len(run.part("test"))
+    largest = rows.assign(error=error(rows)).groupby(["clip", "epsilon"])["error"].max()
+    found = worst.assign(error=error(worst)).set_index(["clip", "epsilon"])["error"]
+    assert found.sort_index().equals(largest.sort_index())
+
+
+def test_the_worst_perturbations_are_saved_and_no_others(rows, arrays):
+    worst = rows[rows["worst"]]
+    wanted = {f"{row['settings']}/{row['clip']}/perturbation" for row in worst.to_dict("records")}
+    assert arrays.keys() == wanted
+
+
+def test_saved_perturbations_give_the_rows_they_belong_to(rows, arrays, run):
+    clips = run.part("test")
+    for row in rows[rows["worst"]].to_dict("records"):
+        delta = arrays[f"{row['settings']}/{row['clip']}/perturbation"]
+        assert np.abs(delta.astype(np.float64)).max() == pytest.approx(row["linf"], rel=1e-9)
+        assert row["linf"] <= row["epsilon"] * (1 + 1e-6)
+        place = clips.clips.index(row["clip"])
+        with torch.no_grad():
+            found = run.recogniser(clips.inputs[place : place + 1] + torch.from_numpy(delta)).emotions[0]
+        told = [row[f"adversarial_{name}"] for name in run.recogniser.emotions]
+        assert np.allclose(found.numpy(), told, atol=1e-4)
+
+
+def test_nothing_falls_below_silence(rows, arrays, run):
+    clips = run.part("test")
+    lowest = robustness.silence(run)
+    for row in rows[rows["worst"]].to_dict("records"):
+        clean = clips.inputs[clips.clips.index(row["clip"]), 0].numpy()
+        perturbed = clean + arrays[f"{row['settings']}/{row['clip']}/perturbation"]
+        assert (perturbed >= np.minimum(lowest, clean) - 1e-6).all()
+    assert lowest < 0
+
+
+def test_progress_sums_to_what_was_announced(fresh):
+    spent: list[int] = []
+    robustness.attack(fresh, CLIMB, batch_size=2, progress=spent.append)
+    assert sum(spent) == len(fresh.part("test")) * CLIMB.iterations(emotions=8)
+
+
+@pytest.mark.parametrize("calls", [1, 4, 9])
+def test_an_interrupted_climb_ends_as_an_undisturbed_one(fresh, rows, arrays, calls):
+    spent: list[int] = []
+
+    def progress(count):
+        spent.append(count)
+        if len(spent) == calls:
+            raise InterruptionError
+
+    with pytest.raises(InterruptionError):
+        robustness.attack(fresh, CLIMB, batch_size=2, progress=progress)
+    again: list[int] = []
+    found = robustness.attack(fresh, CLIMB, batch_size=2, progress=again.append)
+    assert sum(again) == len(fresh.part("test")) * CLIMB.iterations(emotions=8)
+    assert found.drop(columns="run").equals(rows.drop(columns="run"))
+    path = robustness.rows_path(fresh.folder, CLIMB).with_suffix(".safetensors")
+    saved = read_safetensors(path)[0]
+    assert saved.keys() == arrays.keys()
+    assert all(np.array_equal(saved[key], arrays[key]) for key in arrays)
+    assert not path.with_suffix(".pieces").exists()
+
+
+def test_each_emotion_is_named(fresh):
+    each = Protocol("each", 1, "", (APGD(budget=BUDGET, objective=EachEmotion(), steps=1),))
+    rows = robustness.attack(fresh, each)
+    assert set(rows["objective"]) == {
+        f"{name} {way}" for name in fresh.recogniser.emotions for way in ("up", "down")
+    }
