@@ -1,8 +1,24 @@
+import math
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
+from statsmodels.regression.mixed_linear_model import MixedLM
+from statsmodels.stats.multitest import multipletests
+from statsmodels.stats.power import TTestPower
 
 from tenuto.errors import DataError
-from tenuto.evaluation.statistics import paired_t_test
+from tenuto.evaluation import statistics
+from tenuto.evaluation.statistics import (
+    PairedTest,
+    bootstrap_means,
+    crossed_interval,
+    effect_size,
+    holm,
+    mixed_model,
+    paired_t_test,
+    smallest_detectable,
+)
 
 
 def test_known_answer():
@@ -40,3 +56,253 @@ def test_a_shift_common_to_a_pair_changes_nothing():
 def test_what_has_no_t_is_refused(a, b, said):
     with pytest.raises(DataError, match=said):
         paired_t_test(a, b)
+
+
+def test_effect_sizes_by_hand():
+    # differences 1, 2, 3: d_z = 2 / 1; J(2) = Gamma(1) / (sqrt(1) Gamma(1/2)) = 1 / sqrt(pi)
+    found = effect_size(paired_t_test([2, 4, 6], [1, 2, 3]))
+    assert found.d_z == pytest.approx(2)
+    assert found.g_z == pytest.approx(2 / np.sqrt(np.pi))
+
+
+def test_the_correction_of_five_pairs():
+    # J(4) = Gamma(2) / (sqrt(2) Gamma(3/2)) = sqrt(2 / pi)
+    found = effect_size(PairedTest(t=np.sqrt(5), degrees_of_freedom=4, p=0.09, n=5))
+    assert found.g_z == pytest.approx(np.sqrt(2 / np.pi))
+
+
+def test_two_pairs_say_nothing_of_the_deviation():
+    assert effect_size(paired_t_test([2, 4], [1, 2])).g_z == 0
+
+
+def test_holm_on_a_worked_example():
+    # sorted .005 .01 .03 .04, times 4 3 2 1: .02 .03 .06 .04, and never falling: .02 .03 .06 .06
+    np.testing.assert_allclose(holm([0.01, 0.04, 0.03, 0.005]), [0.03, 0.06, 0.06, 0.02])
+
+
+def test_holm_agrees_with_statsmodels_and_stops_at_one():
+    p = np.random.default_rng(0).uniform(size=12)
+    adjusted = holm(p)
+    np.testing.assert_allclose(adjusted, multipletests(p, method="holm")[1])
+    assert adjusted.max() == 1
+
+
+def test_a_test_that_could_not_be_made_does_not_count_in_the_family():
+    np.testing.assert_array_equal(holm([0.02, np.nan, 0.03]), [0.04, np.nan, 0.04])
+
+
+@pytest.mark.parametrize("p", [[0.5, 1.1], [-0.1], [[0.5]]], ids=["above 1", "below 0", "two axes"])
+def test_what_is_no_row_of_p_values_is_refused(p):
+    with pytest.raises(DataError, match="between 0 and 1 in one row"):
+        holm(p)
+
+
+@pytest.mark.parametrize("n", [2, 3, 10, 34, 360])
+def test_the_smallest_detectable_effect_agrees_with_statsmodels(n):
+    assert smallest_detectable(n) == pytest.approx(
+        TTestPower().solve_power(nobs=n, alpha=0.05, power=0.8), rel=1e-5
+    )
+
+
+def test_the_smallest_detectable_effect_of_a_published_table():
+    # Cohen 1988, table 2.3.5, or G*Power: 34 pairs find d = 0.5 at two-sided 0.05 with power 0.8078
+    assert smallest_detectable(34, power=0.8078) == pytest.approx(0.5, abs=5e-5)
+
+
+@pytest.mark.parametrize(("n", "power", "alpha"), [(1, 0.8, 0.05), (10, 1.0, 0.05), (10, 0.04, 0.05)])
+def test_what_nothing_could_detect_is_refused(n, power, alpha):
+    with pytest.raises(DataError, match="wanted n > 1 and 0 < alpha < power < 1"):
+        smallest_detectable(n, power, alpha)
+
+
+def two_way(seeds, clips, generator, seed=1.0, clip=1.0, rest=1.0):
+    """A matrix (seeds, clips) with effects of these deviations and mean 0."""
+    return (
+        seed * generator.normal(size=(seeds, 1))
+        + clip * generator.normal(size=(1, clips))
+        + rest * generator.normal(size=(seeds, clips))
+    )
+
+
+def test_the_draws_of_a_matrix_have_the_variance_of_the_closed_form():
+    # With y centred: (sum y_ij^2 + (1 - 1/C) sum_i y_i.^2 + (1 - 1/R) sum_j y_.j^2) / (R C)^2
+    values = two_way(4, 7, np.random.default_rng(0), rest=2.0)
+    y = values - values.mean()
+    wanted = ((y**2).sum() + 6 / 7 * (y.sum(1) ** 2).sum() + 3 / 4 * (y.sum(0) ** 2).sum()) / 28**2
+    draws = bootstrap_means(values, 100_000)
+    assert draws.var() == pytest.approx(wanted, rel=0.02)  # a variance of 100 000 draws errs by 0.5 %
+    assert draws.mean() == pytest.approx(values.mean(), abs=4 * np.sqrt(wanted / 100_000))
+
+
+def test_over_many_designs_the_variance_is_that_of_random_effects():
+    generator, (R, C), (s, c, e) = np.random.default_rng(1), (20, 30), (0.5, 1.0, 2.0)
+    found = [bootstrap_means(two_way(R, C, generator, s, c, e), 400, k).var() for k in range(400)]
+    wanted = (
+        s**2 * (R - 1) / R**2
+        + c**2 * (C - 1) / C**2
+        + e**2 * (R * C - 1 + 2 * (R - 1) * (C - 1)) / (R * C) ** 2
+    )
+    error = np.std(found) / np.sqrt(len(found))
+    assert error < 0.02 * wanted
+    assert np.mean(found) == pytest.approx(wanted, abs=3 * error)
+
+
+def test_the_interval_of_a_difference_covers_the_truth_about_as_often_as_it_says():
+    generator = np.random.default_rng(2)
+    intervals = [
+        crossed_interval(two_way(10, 36, generator, 0.4, 0.4, 0.7), draws=400, seed=k) for k in range(300)
+    ]
+    covered = np.mean([found.low <= 0 <= found.high for found in intervals])
+    assert 0.90 <= covered <= 0.98
+
+
+def test_seeds_alone_are_resampled_where_clips_agree():
+    # Two seeds, 0 and 1: a draw takes each twice with probability 1/4, both with 1/2
+    draws = bootstrap_means(np.array([[0.0, 0, 0], [1, 1, 1]]), 10_000)
+    shares = [np.mean(draws == value) for value in (0, 0.5, 1)]
+    np.testing.assert_allclose(shares, [0.25, 0.5, 0.25], atol=0.015)
+
+
+@pytest.mark.parametrize(
+    ("shape", "resampled"), [((3, 4), "seeds and clips"), ((1, 4), "clips"), ((3, 1), "seeds")]
+)
+def test_an_interval_says_what_it_resamples(shape, resampled):
+    found = crossed_interval(np.random.default_rng(0).normal(size=shape), draws=200)
+    assert found.resampled == resampled
+    assert found.low < found.mean < found.high
+
+
+def test_a_single_value_has_no_interval():
+    found = crossed_interval([[2.0]])
+    assert (found.mean, found.resampled) == (2.0, "nothing")
+    assert np.isnan(found.low)
+    assert np.isnan(found.high)
+
+
+def test_an_interval_repeats_with_its_seed_and_widens_with_its_level():
+    values = np.random.default_rng(0).normal(size=(5, 6))
+    narrow, wide = crossed_interval(values, 500, level=0.8), crossed_interval(values, 500, level=0.99)
+    assert crossed_interval(values, 500, level=0.8) == narrow
+    assert crossed_interval(values, 500, seed=1, level=0.8) != narrow
+    assert wide.low < narrow.low < narrow.high < wide.high
+
+
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [([1.0, 2.0], "wanted a matrix"), (np.empty((0, 3)), "wanted a matrix"), ([[1.0, np.nan]], "NaN")],
+    ids=["one axis", "empty", "nan"],
+)
+def test_what_cannot_be_resampled_is_refused(values, said):
+    with pytest.raises(DataError, match=said):
+        crossed_interval(values)
+
+
+PLANTED = {"seed": 0.5, "clip": 0.8, "system_clip": 0.3, "residual": 1.0}
+
+
+def planted(seeds=6, clips=9, difference=2.0, **changes):
+    """Two matrices whose mean squares are exactly those that the planted variances expect.
+
+    In a balanced design REML then returns the planted variances themselves (as long as none is negative).
+    """
+    variances = PLANTED | changes
+    generator, e = np.random.default_rng(3), variances["residual"]
+
+    def effect(shape, axes, mean_square, freedom):
+        values = generator.normal(size=shape)
+        for axis in axes:
+            values -= values.mean(axis=axis, keepdims=True)
+        return values * np.sqrt(mean_square * freedom / (values**2).sum())
+
+    both = e / seeds + variances["system_clip"]
+    values = (
+        effect((2, seeds, clips), (1, 2), e, 2 * (seeds - 1) * (clips - 1))
+        + effect((2, seeds, 1), (1,), e / clips + variances["seed"], 2 * (seeds - 1))
+        + effect((2, 1, clips), (0, 2), both, clips - 1)
+        + effect((1, 1, clips), (2,), both / 2 + variances["clip"], clips - 1)
+    )
+    return values[0] + difference, values[1]
+
+
+def test_the_mixed_model_finds_planted_components():
+    found = mixed_model(*planted())
+    assert found.converged
+    assert found.difference == pytest.approx(2)
+    assert found.variances == pytest.approx(PLANTED, rel=1e-4)
+    # variance of the difference: 2 (seed / 6 + system_clip / 9 + residual / 54)
+    error = np.sqrt(2 * (0.5 / 6 + 0.3 / 9 + 1 / 54))
+    assert found.standard_error == pytest.approx(error, rel=1e-4)
+    assert found.z == pytest.approx(2 / error, rel=1e-4)
+    assert (found.low, found.high) == pytest.approx((2 - 1.959964 * error, 2 + 1.959964 * error), rel=1e-4)
+    assert found.p == pytest.approx(math.erfc(2 / error / np.sqrt(2)), rel=1e-2)
+    assert found.at_zero == ()
+
+
+def test_the_search_ends_there_from_elsewhere(monkeypatch):
+    monkeypatch.setattr(statistics, "_start", lambda sides: np.array([1.5, 0.4, 1.0]))
+    assert mixed_model(*planted()).variances == pytest.approx(PLANTED, rel=1e-2)
+
+
+def test_a_component_that_is_not_there_is_reported_as_zero():
+    found = mixed_model(*planted(system_clip=-0.1))
+    assert found.converged
+    assert found.at_zero == ("system_clip",)
+
+
+def test_seeds_are_nested_and_clips_are_crossed():
+    first, second = planted()
+    there = mixed_model(first, second)
+    other_order = mixed_model(first, second[::-1])
+    other_clips = mixed_model(first, np.roll(second, 1, axis=1))
+    assert other_order.standard_error == pytest.approx(there.standard_error, rel=1e-6)
+    assert other_clips.at_zero == ("clip",)
+
+
+def test_a_system_may_have_more_seeds_than_the_other():
+    first, second = planted()
+    found = mixed_model(first[:4], second)
+    assert found.converged
+    assert found.difference == pytest.approx(first[:4].mean() - second.mean(), abs=1e-6)
+
+
+def test_the_unit_of_the_values_is_the_unit_of_the_answer():
+    first, second = planted()
+    small, large = mixed_model(first, second), mixed_model(1000 * first, 1000 * second)
+    assert large.standard_error == pytest.approx(1000 * small.standard_error)
+    assert large.p == pytest.approx(small.p)
+
+
+@pytest.mark.parametrize(
+    "ended",
+    [{"converged": False, "bse_fe": np.ones(2)}, {"converged": True, "bse_fe": np.array([1.0, np.nan])}],
+    ids=["stopped early", "no standard error"],
+)
+def test_a_fit_without_end_gives_no_number(monkeypatch, ended):
+    monkeypatch.setattr(MixedLM, "fit", lambda self, **options: SimpleNamespace(**ended))
+    found = mixed_model(*planted())
+    assert not found.converged
+    numbers = [found.difference, found.standard_error, found.low, found.high, found.z, found.p]
+    assert np.isnan([*numbers, *found.variances.values()]).all()
+
+
+def test_a_singular_fit_gives_no_number(monkeypatch):
+    def fit(self, **options):
+        raise np.linalg.LinAlgError("Singular matrix")
+
+    monkeypatch.setattr(MixedLM, "fit", fit)
+    assert not mixed_model(*planted()).converged
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "said"),
+    [
+        (np.eye(3), np.eye(4), "of the same clips"),
+        (np.eye(3)[:1], np.eye(3), "two seeds and two clips at least"),
+        (np.eye(3) * np.nan, np.eye(3), "NaN"),
+        (np.ones((3, 4)), np.zeros((3, 4)), "nothing varies"),
+    ],
+    ids=["other clips", "one seed", "nan", "constant"],
+)
+def test_what_no_mixed_model_can_be_fitted_to_is_refused(first, second, said):
+    with pytest.raises(DataError, match=said):
+        mixed_model(first, second)

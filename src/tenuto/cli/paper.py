@@ -47,7 +47,7 @@ Emotions = Annotated[
 HERE = Path("paper")
 
 
-def _rows(logs: Path | None, runs: Path | None, study: Path | None, protocol: str | None) -> pd.DataFrame:
+def source_rows(logs: Path | None, runs: Path | None, study: Path | None, protocol: str | None) -> pd.DataFrame:
     """Rows from wherever the options point."""
     from tenuto.reporting.released import read_logs, read_study
 
@@ -75,7 +75,7 @@ def _say(rows: pd.DataFrame, written: Mapping[str, Path], seed: int | None = Non
         typer.echo(str(path))
 
 
-def _table(shown: pd.DataFrame, title: str) -> Table:
+def text_table(shown: pd.DataFrame, title: str) -> Table:
     """A table of text cells for the terminal; groups are set apart."""
     printed = shown.drop(columns="group")
     table = Table(title=title, title_justify="left")
@@ -106,7 +106,7 @@ def show_table1(rows: pd.DataFrame) -> None:
     """Print Table 1, ours beside the print."""
     from tenuto.reporting import paper, tables
 
-    _print(_table(tables.show_table1(paper.table1(rows)), "Table 1"))
+    _print(text_table(tables.show_table1(paper.table1(rows)), "Table 1"))
     out.print(tables.caption_table1(paper.selection(rows)), soft_wrap=False)
 
 
@@ -118,7 +118,7 @@ def show_significance(rows: pd.DataFrame) -> None:
     if found.empty:
         out.print("No t-test: the systems of the published comparisons share no seeds and clips.")
         return
-    _print(_table(tables.show_significance(found), "Paired t-tests"))
+    _print(text_table(tables.show_significance(found), "Paired t-tests"))
     out.print(tables.caption_significance(paper.selection(rows)), soft_wrap=False)
 
 
@@ -142,7 +142,7 @@ def table1(
     """
     from tenuto.reporting.paper import write_table1
 
-    rows = _rows(logs, runs, study, protocol)
+    rows = source_rows(logs, runs, study, protocol)
     written = write_table1(rows, to)
     show_table1(rows)
     _say(rows, written)
@@ -162,7 +162,7 @@ def significance(
     """
     from tenuto.reporting.paper import write_significance
 
-    rows = _rows(logs, runs, study, protocol)
+    rows = source_rows(logs, runs, study, protocol)
     written = write_significance(rows, to)
     show_significance(rows)
     _say(rows, written)
@@ -182,7 +182,7 @@ def figure3(
     """
     from tenuto.reporting.paper import write_figure3
 
-    rows = _rows(logs, runs, study, protocol)
+    rows = source_rows(logs, runs, study, protocol)
     _say(rows, write_figure3(rows, to))
 
 
@@ -202,7 +202,7 @@ def figure4(
     """
     from tenuto.reporting.paper import write_figure4
 
-    rows = _rows(logs, runs, study, protocol)
+    rows = source_rows(logs, runs, study, protocol)
     _say(rows, write_figure4(rows, to, seed, _emotions(emotions)), seed)
 
 
@@ -222,7 +222,7 @@ def everything(
     """
     from tenuto.reporting.paper import write_all
 
-    rows = _rows(logs, runs, study, protocol)
+    rows = source_rows(logs, runs, study, protocol)
     written = write_all(rows, to, seed, _emotions(emotions))
     show(rows)
     _say(rows, written, seed)

@@ -1,0 +1,347 @@
+"""`tenuto stats`: systems compared on seeds and clips, as tables, from rows of any source.
+
+Three errors of a clip under a run are compared: after the attack (``attacked``), on the clean clip (``clean``), and
+their difference (``added``). A measure must be formed per clip, for clips are resampled: absolute or squared error,
+averaged over emotions. Correlations and R2 exist only across clips and have no value per clip.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from tenuto import results
+from tenuto.errors import ConfigError, DataError, did_you_mean
+from tenuto.evaluation import statistics
+from tenuto.reporting import paper, tables
+
+QUANTITIES = {"attacked": "after the attack", "added": "added by the attack", "clean": "on clean clips"}
+"""Which error of a clip: its name in tables, and in words."""
+
+MEASURES: Mapping[str, tuple[str, Callable[[Any], Any]]] = {
+    "mae": ("mean absolute", np.abs),
+    "mse": ("mean squared", np.square),
+}
+"""Which error of a clip: in words, and the function of prediction - rating that is averaged over emotions."""
+
+Pair = tuple[str, str]
+
+SYSTEM_COLUMNS = ("quantity", "system", "seeds", "clips", "mean", "low", "high", "resampled")
+PAIR_COLUMNS = (
+    *("quantity", "first", "second", "seeds", "clips", "difference", "low", "high", "resampled"),
+    *("t", "degrees_of_freedom", "p", "p_holm", "d_z", "g_z", "detectable"),
+    *("pooled_n", "pooled_t", "pooled_degrees_of_freedom", "pooled_p"),
+)
+MIXED_COLUMNS = (
+    *("quantity", "first", "second", "seeds_first", "seeds_second", "clips", "difference"),
+    *("standard_error", "low", "high", "z", "p", "p_holm"),
+    *("variance_seed", "variance_clip", "variance_system_clip", "variance_residual", "note"),
+)
+TOO_FEW = "too few seeds or clips"
+TEXTS = ("quantity", "first", "second", "resampled", "note")
+COUNTS = (
+    *("seeds", "clips", "seeds_first", "seeds_second"),
+    *("degrees_of_freedom", "pooled_n", "pooled_degrees_of_freedom"),
+)
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How systems are compared.
+
+    Attributes:
+        measure: One of `MEASURES`.
+        clipped: Predictions are clipped to this range first; None leaves them as they are.
+        pairs: Planned comparisons, first minus second; None means all pairs of the systems there are.
+        draws: Bootstrap resamplings.
+        seed: Of the bootstrap.
+        level: Of all intervals.
+
+    Raises:
+        ConfigError: An unknown measure, an empty range, or a number out of its own.
+    """
+
+    measure: str = "mae"
+    clipped: tuple[float, float] | None = None
+    pairs: Sequence[Pair] | None = None
+    draws: int = 10_000
+    seed: int = 0
+    level: float = 0.95
+
+    def __post_init__(self) -> None:
+        if self.measure not in MEASURES:
+            raise ConfigError(f"measure {self.measure!r} is unknown. {did_you_mean(self.measure, MEASURES)}")
+        if self.clipped is not None and not self.clipped[0] < self.clipped[1]:
+            raise ConfigError(f"clipped to {self.clipped}: wanted a range LOW HIGH, such as 0 1.")
+        if self.draws < 100 or self.seed < 0 or not 0.5 <= self.level < 1:
+            raise ConfigError(
+                f"draws {self.draws}, seed {self.seed}, level {self.level}: wanted at least 100 draws, a seed "
+                "from 0, and a level from 0.5 to below 1."
+            )
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What `compare` found.
+
+    Attributes:
+        settings: By which it was made.
+        unit: One sentence: what a value is, and what is sampled.
+        systems: One line per quantity and system, columns `SYSTEM_COLUMNS`.
+        pairs: One line per quantity and pair, columns `PAIR_COLUMNS`.
+        mixed: One line per quantity and pair, columns `MIXED_COLUMNS`.
+        remarks: What could not be computed or was left out, a sentence each.
+    """
+
+    settings: Settings
+    unit: str
+    systems: pd.DataFrame
+    pairs: pd.DataFrame
+    mixed: pd.DataFrame
+    remarks: tuple[str, ...]
+
+
+def clip_errors(rows: pd.DataFrame, settings: Settings = Settings()) -> pd.DataFrame:
+    """``system seed clip attacked clean added``: the errors of every test clip under every run.
+
+    Raises:
+        DataError: See `paper.selection` and `results.validate`, or runs on different clips.
+    """
+    chosen = paper.selection(results.validate(rows))
+    _same_clips(chosen)
+    low, high = settings.clipped or (-np.inf, np.inf)
+    label, measure = results.values(chosen, "label"), MEASURES[settings.measure][1]
+    table = chosen[["system", "seed", "clip"]].copy()
+    for quantity, kind in (("attacked", "adversarial"), ("clean", "clean")):
+        table[quantity] = measure(np.clip(results.values(chosen, kind), low, high) - label).mean(axis=1)
+    table["added"] = table["attacked"] - table["clean"]
+    return table
+
+
+def _same_clips(rows: pd.DataFrame) -> None:
+    """Raise `DataError` unless every run has the clips of the first."""
+    clips = {str(run): set(part["clip"]) for run, part in rows.groupby("run", sort=False)}
+    first, wanted = next(iter(clips.items()))
+    for run, there in clips.items():
+        if there != wanted:
+            clip = min(there ^ wanted)
+            having, lacking = (first, run) if clip in wanted else (run, first)
+            raise DataError(
+                f"clip {clip} has a row in {having} but none in {lacking}; seeds and clips must be crossed: attack "
+                "the same clips with every run, or leave that run out."
+            )
+
+
+def parse_pairs(listed: str) -> list[Pair]:
+    """``A2E:A2M2E,A2B2E:A2M2E`` as pairs. Raises `ConfigError` for anything else."""
+    pairs: list[Pair] = []
+    for part in listed.split(","):
+        names = [name.strip() for name in part.split(":")]
+        if len(names) != 2 or not all(names):
+            raise ConfigError(
+                f"pairs: got {part!r}, wanted two systems as in A2E:A2M2E, commas between pairs."
+            )
+        pairs.append((names[0], names[1]))
+    return pairs
+
+
+def planned(there: Sequence[str], pairs: Sequence[Pair] | None) -> list[Pair]:
+    """The pairs asked for, or all of the systems there are.
+
+    Raises:
+        ConfigError: A system without rows, one against itself, or a pair named twice (in either order).
+    """
+    if pairs is None:
+        return list(itertools.combinations(there, 2))
+    for name in itertools.chain.from_iterable(pairs):
+        if name not in there:
+            raise ConfigError(f"pairs: there are no rows of {name}. {did_you_mean(name, there)}")
+    for first, second in pairs:
+        if first == second or sum({first, second} == set(pair) for pair in pairs) > 1:
+            raise ConfigError(f"pairs: {first}:{second} compares nothing or stands twice. Leave it out.")
+    return list(pairs)
+
+
+def compare(
+    rows: pd.DataFrame, settings: Settings = Settings(), advance: Callable[[int], None] = lambda done: None
+) -> Comparison:
+    """Intervals, tests and mixed models of all systems and planned pairs.
+
+    Args:
+        rows: Rows of one attack; only test clips count.
+        settings: See `Settings`.
+        advance: Told of every comparison done, for a progress bar.
+
+    Raises:
+        DataError: See `clip_errors`.
+        ConfigError: See `planned`.
+    """
+    errors = clip_errors(rows, settings)
+    there = paper.systems(errors)
+    pairs = planned(there, settings.pairs)
+    systems, paired, mixed = [], [], []
+    for quantity in QUANTITIES:
+        sides = {name: _side(errors, name, quantity) for name in there}
+        systems += [_system(quantity, name, sides[name], settings) for name in there]
+        for pair in pairs:
+            paired.append(_paired(quantity, pair, sides, settings))
+            mixed.append(_mixed(quantity, pair, sides, settings.level))
+            advance(1)
+    tested, modelled = _family(paired, PAIR_COLUMNS), _family(mixed, MIXED_COLUMNS)
+    seeds = {name: set(_side(errors, name, "attacked").index) for name in there}
+    return Comparison(
+        settings=settings,
+        unit=_unit(rows, settings),
+        systems=pd.DataFrame(systems, columns=list(SYSTEM_COLUMNS)),
+        pairs=tested,
+        mixed=modelled,
+        remarks=tuple(_remarks(seeds, pairs, tested, modelled)),
+    )
+
+
+def _side(errors: pd.DataFrame, system: str, quantity: str) -> pd.DataFrame:
+    """Errors of a system, one line per seed and one column per clip, both in order."""
+    return errors[errors["system"] == system].pivot(index="seed", columns="clip", values=quantity)
+
+
+def _system(quantity: str, name: str, side: pd.DataFrame, settings: Settings) -> dict[str, Any]:
+    found = statistics.crossed_interval(side.to_numpy(), settings.draws, settings.seed, settings.level)
+    return {
+        "quantity": quantity,
+        "system": name,
+        "seeds": side.shape[0],
+        "clips": side.shape[1],
+        **vars(found),
+    }
+
+
+def _paired(
+    quantity: str, pair: Pair, sides: Mapping[str, pd.DataFrame], settings: Settings
+) -> dict[str, Any]:
+    """A line of `Comparison.pairs`: what can be said on the seeds that both have."""
+    first, second = sides[pair[0]], sides[pair[1]]
+    shared = first.index.intersection(second.index)
+    a, b = first.loc[shared].to_numpy(), second.loc[shared].to_numpy()
+    line: dict[str, Any] = {"quantity": quantity, "first": pair[0], "second": pair[1], "clips": a.shape[1]}
+    line |= {"seeds": len(shared), "resampled": "nothing"}
+    if not len(shared):
+        return line
+    found = statistics.crossed_interval(a - b, settings.draws, settings.seed, settings.level)
+    line |= {"difference": found.mean, "low": found.low, "high": found.high, "resampled": found.resampled}
+    if _varies(a, b):
+        pooled = vars(statistics.paired_t_test(a.ravel(), b.ravel()))
+        line |= {f"pooled_{name}": value for name, value in pooled.items()}
+    means = a.mean(axis=1), b.mean(axis=1)
+    if len(shared) < paper.FEWEST_SEEDS or not _varies(*means):
+        return line
+    test = statistics.paired_t_test(*means)
+    line |= {"t": test.t, "degrees_of_freedom": test.degrees_of_freedom, "p": test.p}
+    line |= vars(statistics.effect_size(test))
+    deviation = float((means[0] - means[1]).std(ddof=1))
+    return line | {"detectable": deviation * statistics.smallest_detectable(test.n)}
+
+
+def _varies(a: NDArray[np.float64], b: NDArray[np.float64]) -> bool:
+    """Whether the differences of a and b differ by more than rounding, so that t is defined."""
+    return bool(np.ptp(a - b) > 1e-12 * max(np.abs(a).max(), np.abs(b).max()))
+
+
+def _mixed(quantity: str, pair: Pair, sides: Mapping[str, pd.DataFrame], level: float) -> dict[str, Any]:
+    """A line of `Comparison.mixed`: all runs of both, for seeds are nested in systems."""
+    first, second = sides[pair[0]], sides[pair[1]]
+    line: dict[str, Any] = {
+        "quantity": quantity,
+        "first": pair[0],
+        "second": pair[1],
+        "clips": first.shape[1],
+    }
+    line |= {"seeds_first": len(first), "seeds_second": len(second), "note": ""}
+    if min(len(first), len(second)) < paper.FEWEST_SEEDS or first.shape[1] < 2:
+        return line | {"note": TOO_FEW}
+    try:
+        found = statistics.mixed_model(first.to_numpy(), second.to_numpy(), level)
+    except DataError:
+        return line | {"note": "no variation"}
+    if not found.converged:
+        return line | {"note": "did not converge"}
+    values = vars(found) | {f"variance_{name}": value for name, value in found.variances.items()}
+    zero = ", ".join(name.replace("_", " x ") for name in found.at_zero)
+    note = f"variance of {zero} at zero" if zero else ""
+    return line | {name: values[name] for name in MIXED_COLUMNS if name in values} | {"note": note}
+
+
+def _family(lines: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> pd.DataFrame:
+    """Lines as a table, p adjusted by Holm over the planned pairs of each quantity."""
+    table = pd.DataFrame(lines, columns=list(columns))
+    for name in columns:
+        if name not in TEXTS:
+            table[name] = table[name].astype("Int64" if name in COUNTS else float)
+    for quantity in QUANTITIES:
+        own = table["quantity"] == quantity
+        table.loc[own, "p_holm"] = statistics.holm(table.loc[own, "p"].to_numpy(float))
+    return table
+
+
+def _unit(rows: pd.DataFrame, settings: Settings) -> str:
+    chosen = paper.selection(rows)
+    clipped = (
+        "" if settings.clipped is None else ", predictions clipped to {:g}-{:g}".format(*settings.clipped)
+    )
+    emotions, clips = len(results.emotions(rows)), chosen["clip"].nunique()
+    return (
+        f"A value is the {MEASURES[settings.measure][0]} error over {emotions} emotions of one test clip under "
+        f"one run (a system trained with one seed){clipped}; {clips} clips, every run hears all of them. "
+        f"Attacked predictions {tables.attacked_pair(chosen)}."
+    )
+
+
+def _remarks(
+    seeds: Mapping[str, set[int]], pairs: Sequence[Pair], tested: pd.DataFrame, modelled: pd.DataFrame
+) -> list[str]:
+    """What is missing from the tables, or rests on less than there is; systems or pairs named behind each."""
+    said: dict[str, list[str]] = {}
+
+    def say(sentence: str, name: str) -> None:
+        named = said.setdefault(sentence, [])
+        named += [name] if name not in named else []
+
+    for name, own in seeds.items():
+        if len(seeds) == 1:
+            say("There is one system only, nothing to compare it with", name)
+        if len(own) < paper.FEWEST_SEEDS:
+            over = "clips only" if len(own) == 1 else f"{len(own)} seeds, and is far too short"
+            say(f"The interval of a system's mean resamples {over}", name)
+    for first, second in pairs:
+        shared = seeds[first] & seeds[second]
+        if left := seeds[first] ^ seeds[second]:
+            listed = ", ".join(str(seed) for seed in sorted(left))
+            say(f"Only the {len(shared)} shared seeds are paired, not {listed}", f"{first}:{second}")
+        if len(shared) < paper.FEWEST_SEEDS:
+            say(
+                f"No test with seeds as the unit below {paper.FEWEST_SEEDS} shared seeds", f"{first}:{second}"
+            )
+    same = tested["t"].isna() & (tested["seeds"] >= paper.FEWEST_SEEDS)
+    for quantity, first, second, *_ in tested[same].itertuples(index=False):
+        error = QUANTITIES[str(quantity)]
+        say(f"No test of the error {error}, every seed has the same difference", f"{first}:{second}")
+    for quantity, first, second, *_, note in modelled[modelled["p"].isna()].itertuples(index=False):
+        which = "" if note == TOO_FEW else f" of the error {QUANTITIES[str(quantity)]}"
+        say(f"No mixed model{which}, {note}", f"{first}:{second}")
+    return [f"{sentence}: {', '.join(names)}." for sentence, names in said.items()]
+
+
+def as_json(comparison: Comparison) -> dict[str, Any]:
+    """Everything in plain values; what could not be computed is NaN or None."""
+    parts = {"systems": comparison.systems, "pairs": comparison.pairs, "mixed": comparison.mixed}
+    records = {
+        name: table.astype(object).where(table.notna(), None).to_dict("records")
+        for name, table in parts.items()
+    }
+    settings = {name: value for name, value in vars(comparison.settings).items() if name != "pairs"}
+    return settings | {"unit": comparison.unit, **records, "remarks": list(comparison.remarks)}

@@ -1,0 +1,142 @@
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from tenuto import results
+from tenuto.cli.stats import stats
+from tenuto.errors import ConfigError, DataError
+from tests.reporting.test_comparison import noisy
+
+app = typer.Typer()
+app.command()(stats)
+
+
+def call(*arguments, columns=200):
+    """Run the command; what it raises on purpose is raised here, as in the main program."""
+    environment = {"COLUMNS": str(columns), "TERM": "dumb", "NO_COLOR": "1"}
+    outcome = CliRunner().invoke(app, [str(argument) for argument in arguments], env=environment)
+    if outcome.exception is not None and not isinstance(outcome.exception, SystemExit):
+        raise outcome.exception
+    return outcome
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("study")
+    for name, rows in noisy().groupby("run"):
+        results.write_rows(folder / "runs" / str(name) / "attacks" / "paper-2025-released.csv", rows)
+    return folder
+
+
+def test_the_screen_has_the_unit_the_systems_and_the_pairs(study):
+    outcome = call("--study", study, "--draws", 200)
+    assert outcome.exit_code == 0
+    assert outcome.stdout.startswith("A value is the mean absolute error over 8 emotions of one test clip")
+    for title in (
+        "Systems",
+        "Pairs, error after the attack",
+        "Mixed models of pairs, error after the attack",
+    ):
+        assert f"\n{title}\n" in outcome.stdout
+    assert "counts 20 pairs of clip and seed as independent" in " ".join(outcome.stdout.split())
+
+
+def test_nothing_is_written_unless_asked_for(study, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    call("--study", study, "--draws", 200)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_files_are_written_and_named(study, tmp_path):
+    outcome = call("--study", study, "--draws", 200, "--out", tmp_path)
+    names = {path.name for path in tmp_path.iterdir()}
+    assert len(names) == 9
+    assert all(str(tmp_path / name) in outcome.stdout for name in names)
+    assert set(pd.read_csv(tmp_path / "stats_pairs.csv")["quantity"]) == {"attacked", "added", "clean"}
+
+
+def test_another_error_can_be_shown(study):
+    outcome = call("--study", study, "--draws", 200, "--show", "added")
+    assert "Pairs, error added by the attack" in outcome.stdout
+
+
+def test_json_is_one_object_and_nothing_else(study):
+    outcome = call("--study", study, "--draws", 200, "--measure", "mse", "--clipped", 0, 1, "--json")
+    content = json.loads(outcome.stdout)
+    assert (content["measure"], content["clipped"], content["draws"]) == ("mse", [0.0, 1.0], 200)
+    assert "predictions clipped to 0-1" in content["unit"]
+    assert len(content["pairs"]) == 3
+
+
+def test_pairs_can_be_planned(study):
+    content = json.loads(call("--study", study, "--draws", 200, "--pairs", "A2M2E:A2E", "--json").stdout)
+    assert {(line["first"], line["second"]) for line in content["pairs"]} == {("A2M2E", "A2E")}
+    with pytest.raises(ConfigError, match="Did you mean A2E"):
+        call("--study", study, "--pairs", "aA2E:A2M2E")
+
+
+def test_the_same_seed_repeats_the_intervals(study):
+    ends = [
+        json.loads(call("--study", study, "--draws", 200, "--seed", seed, "--json").stdout)["pairs"][0]["low"]
+        for seed in (5, 5, 6)
+    ]
+    assert ends[0] == ends[1] != ends[2]
+
+
+def test_what_is_left_out_is_said(tmp_path):
+    results.write_rows(tmp_path / "A2E-7" / "attacks" / "paper-2025-released.csv", noisy(("A2E",), (7,)))
+    outcome = call("--study", tmp_path, "--draws", 200)
+    assert outcome.exit_code == 0
+    assert "There is one system only, nothing to compare it with: A2E." in outcome.stderr
+    assert "Pairs" not in outcome.stdout
+
+
+@pytest.mark.parametrize("columns", [80, 60])
+def test_a_narrow_terminal_cuts_no_digit(study, tmp_path, columns):
+    shown = call("--study", study, "--draws", 200, "--out", tmp_path, columns=columns).stdout
+    found = pd.read_csv(tmp_path / "stats_mixed.csv")
+    own = found[found["quantity"] == "attacked"].iloc[0]
+    for value in (own["difference"], own["standard_error"], own["low"], np.sqrt(own["variance_residual"])):
+        assert f" {value:.4f} " in shown
+    assert "…" not in shown
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ([], "either --logs DIR"),
+        (["--logs", "a", "--protocol", "p"], "--protocol belongs to --study"),
+        (["--study", "a", "--level", "2"], "level 2.0"),
+        (["--study", "a", "--clipped", "1", "0"], "wanted a range LOW HIGH"),
+    ],
+    ids=["no source", "protocol of logs", "level", "range"],
+)
+def test_options_that_make_no_sense_are_refused(arguments, said):
+    with pytest.raises(ConfigError, match=said):
+        call(*arguments)
+
+
+def test_several_attacks_side_by_side_are_refused(tmp_path):
+    rows = pd.concat([noisy(), noisy().assign(epsilon=0.1, norm="linf")])
+    results.write_rows(tmp_path / "all" / "attacks" / "paper-2025-released.csv", rows)
+    with pytest.raises(DataError, match="hold 2 attacks"):
+        call("--study", tmp_path)
+
+
+def test_help_has_an_example():
+    outcome = call("--help")
+    assert "Example: tenuto stats --logs robustness_mer_bottleneck" in " ".join(outcome.stdout.split())
+
+
+def test_the_released_logs(shared):
+    outcome = call("--logs", shared / "paper" / "logs", "--pairs", "A2E:A2M2E,A2B2E:A2M2E", "--draws", 500)
+    assert "t(9)=4.13 │ 0.0026" in outcome.stdout
+    assert "t(9)=2.71 │ 0.0239" in outcome.stdout
+    assert "t(359)=13.04 │ 4.567e-32" in outcome.stdout
+    assert "t(359)=12.10 │ 1.695e-28" in outcome.stdout
+    assert "counts 360 pairs of clip and seed as independent" in " ".join(outcome.stdout.split())
+    assert outcome.stderr == ""
