@@ -7,7 +7,7 @@ import json
 import math
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -24,6 +24,9 @@ from tenuto.errors import CheckpointError, FileError
 from tenuto.files import read_safetensors, sha256_file, write_safetensors, write_text
 from tenuto.models.heads import Prediction
 from tenuto.models.systems import Network, load_reference_state
+
+if TYPE_CHECKING:
+    from tenuto.models.explanation import Explanation
 
 FORMAT = "tenuto-checkpoint-1"
 CHECKPOINT = "checkpoint.safetensors"
@@ -43,13 +46,15 @@ class Profile:
 class Recogniser:
     """A network with its front end, normalisation and names: enough to predict from a recording."""
 
-    network: Network
+    network: Network = dataclasses.field(repr=False)
     system: str
     emotions: tuple[str, ...]
     concepts: tuple[str, ...]
     normalisation: Normalisation
     fingerprint: str
     width: float
+    path: Path | None = dataclasses.field(default=None, compare=False)
+    """The checkpoint file it was read from."""
 
     def __call__(self, inputs: Tensor) -> Prediction:
         """Predict normalised excerpts of shape (clips, 1, 313, 149)."""
@@ -79,6 +84,12 @@ class Recogniser:
         if prediction.concepts is None:
             return Profile(named, None)
         return Profile(named, dict(zip(self.concepts, prediction.concepts.mean(0).tolist(), strict=True)))
+
+    def explain(self, source: str | Path | NDArray[np.float32], hop_seconds: float = 1.0) -> Explanation:
+        """Predict a recording and say why, see `tenuto.models.explanation.explain`."""
+        from tenuto.models.explanation import explain
+
+        return explain(self, source, hop_seconds)
 
 
 def window_starts(frames: int) -> list[int]:
@@ -125,7 +136,7 @@ def load(run_or_checkpoint: str | Path) -> Recogniser:
         raise CheckpointError(f"{path}: no such checkpoint. Train a run first, or name its folder.")
     try:
         arrays, metadata = read_safetensors(path)
-        return _rebuild(arrays, json.loads(metadata["tenuto"]))
+        return dataclasses.replace(_rebuild(arrays, json.loads(metadata["tenuto"])), path=path)
     except FileError as error:
         raise CheckpointError(
             f"{path}: damaged ({error}) Train the run again or copy the file anew."

@@ -1,0 +1,387 @@
+"""What happens where a person corrects concepts: emotions follow, and some of an attack's damage is undone.
+
+P. W. Koh et al., "Concept Bottleneck Models", ICML 2020 (test-time intervention); correcting the concept with the
+largest error first is one of the orders of S. Shin et al., "A Closer Look at the Intervention Procedure of Concept
+Bottleneck Models", ICML 2023. Everything behind the features is linear and is computed here in float64.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import math
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from numpy.typing import ArrayLike, NDArray
+from torch import Tensor
+
+from tenuto import metrics, results
+from tenuto.data.splits import PARTS
+from tenuto.errors import CheckpointError, ConfigError, DataError, did_you_mean
+from tenuto.evaluation.runs import Run
+from tenuto.files import read_safetensors
+from tenuto.models.explanation import Head, head_gain, linear_head
+
+Values = NDArray[np.float64]
+
+BATCH_SIZE = 8
+MOST_CHOICES = 500
+"""Up to so many choices of k concepts all are tried (seven concepts have at most 35); above, so many are drawn."""
+
+CLEAN: dict[str, Any] = {"protocol": "", "attack": "", "norm": "", "epsilon": math.nan}
+"""What stands for the attack where there is none."""
+
+AGREEMENT = 1e-3
+"""How far predictions made anew may lie from those in an attack's rows: other rounding, not other weights."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Attacked:
+    """The worst that a protocol found within one budget for each clip of a part.
+
+    Attributes:
+        about: ``protocol``, ``attack`` (its name, or "worst" where clips owe their worst to several), ``norm`` and
+            ``epsilon`` (NaN for none).
+        features: (clips, features) of the attacked excerpts.
+    """
+
+    about: dict[str, Any]
+    features: Values
+
+    def same(self, other: Attacked) -> bool:
+        """Are both of one protocol and budget?"""
+        return all(repr(self.about[key]) == repr(other.about[key]) for key in ("protocol", "norm", "epsilon"))
+
+
+class Clips:
+    """One part of a run's clips, seen through their features and the perturbations saved for them."""
+
+    def __init__(self, run: Run, part: str) -> None:
+        self.run, self.part, self.batch = run, part, run.part(part)
+        self.head = linear_head(run.recogniser.network)
+        self.labels = _array(self.batch.labels)
+        self.features = self._features(self.batch.inputs)
+
+    def annotations(self) -> Values | None:
+        """What people said of the concepts, (clips, concepts); None where the bottleneck did not learn just these."""
+        same = self.run.recogniser.concepts == self.run.material.prepared.index.concepts
+        return _array(self.batch.concepts) if same and self.batch.concepts is not None else None
+
+    def protocols(self, wanted: str | None = None) -> list[str]:
+        """Protocols with saved perturbations, all or the wanted one. Raises `ConfigError` where that has none."""
+        folder, own = self.run.folder / "attacks", self._suffix()
+        others = tuple(f"-{part}" for part in PARTS if part not in ("test", self.part))
+        stems = [path.stem for path in sorted(folder.glob("*.safetensors"))]
+        names = [s.removesuffix(own) for s in stems if s.endswith(own) and not s.endswith(others)]
+        if wanted is None:
+            return names
+        if wanted not in names:
+            there = did_you_mean(wanted, names) if names else "None are there."
+            raise ConfigError(
+                f"{folder}: no perturbations of {wanted}. {there} `tenuto attack {self.run.folder}` makes them."
+            )
+        return [wanted]
+
+    def attacked(self, protocol: str) -> Iterator[Attacked]:
+        """The clips under a protocol, once per budget.
+
+        Raises:
+            CheckpointError: Other clips, or attacked with other weights.
+            DataError: A clip has no perturbation.
+        """
+        path = self.run.folder / "attacks" / f"{protocol}{self._suffix()}.csv"
+        rows, (arrays, _) = results.read_rows(path), read_safetensors(path.with_suffix(".safetensors"))
+        if missing := [name for name in ("settings", "worst") if name not in rows]:
+            raise DataError(f"{path}: no column {', '.join(missing)}. Delete it and attack the run anew.")
+        rows = rows[rows["worst"].astype(bool)]
+        for _, worst in rows.groupby(["norm", "epsilon"], dropna=False, sort=False):
+            worst = worst.set_index("clip").reindex(list(self.batch.clips))
+            self._check(path, worst)
+            keys = [f"{settings}/{clip}/perturbation" for clip, settings in worst["settings"].items()]
+            if missing := [key for key in keys if key not in arrays]:
+                raise DataError(f"{path}: no perturbation {missing[0]} beside it. Attack the run anew.")
+            names = worst["attack"].unique()
+            about = {
+                "protocol": protocol,
+                "attack": str(names[0]) if len(names) == 1 else "worst",
+                "norm": str(worst["norm"].iloc[0]),
+                "epsilon": float(worst["epsilon"].iloc[0]),
+            }
+            saved = torch.from_numpy(np.stack([arrays[key] for key in keys]))[:, None]
+            yield Attacked(about, self._features(self.batch.inputs + saved))
+
+    def _suffix(self) -> str:
+        return "" if self.part == "test" else f"-{self.part}"
+
+    def _check(self, path: Path, rows: pd.DataFrame) -> None:
+        """Are the clean predictions in an attack's rows those of this model?"""
+        then = results.values(rows, "clean", self.run.recogniser.emotions)
+        difference = np.abs(then - self.head(self.features)).max()
+        if not difference <= AGREEMENT:
+            raise CheckpointError(
+                f"{path}: other clips, or attacked with other weights (clean predictions differ by "
+                f"{difference:.3g}). Delete it and the file beside it, and attack the run anew."
+            )
+
+    def _features(self, inputs: Tensor) -> Values:
+        """What the backbone makes of excerpts (clips, 1, 313, 149), shape (clips, features)."""
+        backbone = self.run.recogniser.network.backbone
+        with torch.inference_mode():
+            return _array(torch.cat([backbone(batch) for batch in torch.split(inputs, BATCH_SIZE)]))
+
+
+@dataclasses.dataclass(frozen=True)
+class Intervention:
+    """What correcting concepts does to a run.
+
+    Attributes:
+        rows: A row per inputs (clean, or under an attack), target and number k of corrected concepts, with the columns
+            `COLUMNS`. ``concept`` is the one corrected in this step, ``mae`` the error of the emotions after it;
+            ``mean_mae``, ``lowest_mae`` and ``highest_mae`` are over every choice of k concepts; ``repaired`` is the
+            share of the error added by the attack that is gone. Empty for a system without bottleneck.
+        clean_mae: Error of the emotions on clean clips, nothing corrected.
+        gain: `head_gain` of the network.
+        attacks: Per attack its error and how far features and emotions move, see `movement`.
+        orders: Per inputs and target the concepts in the order they are corrected, and what that order follows.
+    """
+
+    rows: pd.DataFrame
+    clean_mae: float
+    gain: dict[str, Any]
+    attacks: list[dict[str, Any]]
+    orders: list[dict[str, Any]]
+
+
+KEYS = ("protocol", "attack", "norm", "epsilon", "inputs", "target")
+COLUMNS = (
+    *("run", "system", "seed", *KEYS, "k", "concept"),
+    *("mae", "mean_mae", "lowest_mae", "highest_mae", "repaired"),
+)
+
+
+def intervene(run: Run, protocol: str | None = None) -> Intervention:
+    """Correct 0 to all concepts of the test clips, clean and attacked, and measure the error of the emotions.
+
+    Concepts are set to their annotations where the bottleneck learned what the data set rates. Under attack they are
+    also set back to the clean clip's own values, which serves free units (A2B2E) just as well.
+
+    Args:
+        run: The model and its clips.
+        protocol: Whose saved perturbations are used, by the name of the file in ``attacks``; default all there are.
+
+    Raises:
+        ConfigError: No such file.
+        CheckpointError: The clips were attacked with other weights.
+        DataError: A clip has no perturbation.
+    """
+    test = Clips(run, "test")
+    attacked = [found for name in test.protocols(protocol) for found in test.attacked(name)]
+    clean = metrics.mae(test.labels, test.head(test.features))
+    attacks = [
+        found.about | movement(test.head, test.features, found.features, test.labels) for found in attacked
+    ]
+    orders, tables = [], []
+    for order, table in _corrections(test, attacked):
+        orders.append(order)
+        tables.append(_finish(table, order, run, clean))
+    rows = pd.concat(tables, ignore_index=True) if tables else pd.DataFrame(columns=list(COLUMNS))
+    return Intervention(rows, clean, head_gain(run.recogniser.network), attacks, orders)
+
+
+def set_concepts(run: Run, values: Mapping[str, float]) -> tuple[Values, Values]:
+    """Emotions of the clean test clips before and after concepts are set, (clips, emotions) each.
+
+    Raises:
+        ConfigError: No such concept, or a value that is not finite.
+        CheckpointError: The system has no concepts.
+    """
+    test = Clips(run, "test")
+    concepts = test.head.concepts(test.features)
+    return test.head.emotions(concepts), follow(test.head, run.recogniser.concepts, concepts, values)
+
+
+def follow(head: Head, names: tuple[str, ...], concepts: ArrayLike, values: Mapping[str, float]) -> Values:
+    """Emotions (..., emotions) where some of the concepts (..., concepts) are set to given values.
+
+    Raises:
+        ConfigError: No such concept, or a value that is not finite.
+        CheckpointError: The system has no concepts.
+    """
+    if head.to_concepts is None:
+        raise CheckpointError("the network has no bottleneck, so no concept can be set; choose an A2M2E run.")
+    changed = np.array(concepts, np.float64)
+    for name, value in values.items():
+        if name not in names:
+            raise ConfigError(f"concept {name!r} is unknown. {did_you_mean(name, names)}")
+        if not math.isfinite(value):
+            raise ConfigError(f"concept {name} is to be {value}, wanted a finite number.")
+        changed[..., names.index(name)] = value
+    return head.emotions(changed)
+
+
+def correct(
+    head: Head, predicted: ArrayLike, wanted: ArrayLike, labels: ArrayLike, order: tuple[int, ...]
+) -> pd.DataFrame:
+    """Error of the emotions after k = 0, 1, ... concepts were set to what is wanted.
+
+    Args:
+        head: A head with a bottleneck.
+        predicted: (clips, concepts).
+        wanted: (clips, concepts).
+        labels: (clips, emotions).
+        order: Columns of the concepts, first corrected first.
+
+    Returns:
+        A row per k: ``k``, ``mae``, and ``mean_mae``, ``lowest_mae``, ``highest_mae`` over the choices of k concepts;
+        the mean is that of random orders.
+    """
+    before, after = np.asarray(predicted, np.float64), np.asarray(wanted, np.float64)
+
+    def error(chosen: tuple[int, ...]) -> float:
+        mixed = before.copy()
+        mixed[:, list(chosen)] = after[:, list(chosen)]
+        return metrics.mae(labels, head.emotions(mixed))
+
+    table = []
+    for k in range(len(order) + 1):
+        others = [error(choice) for choice in choices(len(order), k)]
+        table.append(
+            {
+                "k": k,
+                "mae": error(order[:k]),
+                "mean_mae": math.fsum(others) / len(others),
+                "lowest_mae": min(others),
+                "highest_mae": max(others),
+            }
+        )
+    return pd.DataFrame(table)
+
+
+def choices(count: int, k: int) -> list[tuple[int, ...]]:
+    """All choices of k out of ``count`` columns; where there are more than 500, as many drawn with a fixed seed.
+
+    >>> choices(3, 2)
+    [(0, 1), (0, 2), (1, 2)]
+    """
+    if math.comb(count, k) <= MOST_CHOICES:
+        return list(itertools.combinations(range(count), k))
+    generator = np.random.default_rng(k)
+    return [tuple(map(int, generator.permutation(count)[:k])) for _ in range(MOST_CHOICES)]
+
+
+def movement(head: Head, clean: Values, attacked: Values, labels: Values) -> dict[str, float]:
+    """How far an attack moves features and emotions, beside what separates clean clips from each other.
+
+    A model whose emotions hardly move may be robust (its features hardly move) or insensitive (its head passes on
+    little of any change): these numbers tell them apart.
+
+    Args:
+        head: The linear head.
+        clean: (clips, features).
+        attacked: (clips, features).
+        labels: (clips, emotions).
+
+    Returns:
+        ``mae``: error under attack; ``damage``: what of it the attack added; ``feature_change`` and
+        ``emotion_change``: mean Euclidean change per clip; ``gain``: emotion per feature change, mean over clips;
+        ``seen``: mean share of a feature change's squared length that lies in the directions the head sees at all;
+        ``clip_feature_spread``, ``clip_emotion_spread``, ``clip_gain``: the same for clean clips against their mean.
+    """
+    before, after = head(clean), head(attacked)
+    moved, centred = attacked - clean, clean - clean.mean(axis=0)
+    features, emotions = _norms(moved), _norms(after - before)
+    spread, emotion_spread = _norms(centred), _norms(before - before.mean(axis=0))
+    return {
+        "mae": metrics.mae(labels, after),
+        "damage": metrics.mae(labels, after) - metrics.mae(labels, before),
+        "feature_change": float(features.mean()),
+        "emotion_change": float(emotions.mean()),
+        "gain": _mean_ratio(emotions, features),
+        "seen": _mean_ratio(_norms(moved @ _visible(head).T) ** 2, features**2),
+        "clip_feature_spread": float(spread.mean()),
+        "clip_emotion_spread": float(emotion_spread.mean()),
+        "clip_gain": _mean_ratio(emotion_spread, spread),
+    }
+
+
+def _corrections(test: Clips, attacked: list[Attacked]) -> Iterator[tuple[dict[str, Any], pd.DataFrame]]:
+    """Order and errors of every correction: clean clips first, then every attack; annotations before clean values."""
+    if test.head.to_concepts is None:
+        return
+    validation, names = Clips(test.run, "validation"), test.run.recogniser.concepts
+    truth, clean = test.annotations(), test.head.concepts(test.features)
+    for found in (None, *attacked):
+        concepts = clean if found is None else test.head.concepts(found.features)
+        for target, wanted in (("annotation", truth), ("clean", None if found is None else clean)):
+            if wanted is None:
+                continue
+            size, by = _error_on(validation, target, found)
+            order = tuple(int(column) for column in np.argsort(-size, kind="stable"))
+            about = {
+                **(found.about if found else CLEAN),
+                "inputs": "attacked" if found else "clean",
+                "target": target,
+                "by": by,
+                "concepts": [names[column] for column in order],
+            }
+            yield about, correct(test.head, concepts, wanted, test.labels, order)
+
+
+def _error_on(validation: Clips, target: str, found: Attacked | None) -> tuple[Values, str]:
+    """How wrong each concept is, decided on validation clips alone: (concepts,), and what that is in words.
+
+    Towards annotations: mean absolute error. Towards clean values, where free units have no common scale: mean
+    absolute change of the emotions through the unit, of validation clips under the same attack where they were
+    attacked, else from one validation clip to another.
+    """
+    head = validation.head
+    concepts, truth = head.concepts(validation.features), validation.annotations()
+    if target == "annotation" and truth is not None:
+        return np.abs(concepts - truth).mean(axis=0), "mean absolute error on clean validation clips"
+    reach = np.abs(head.to_emotions[0]).mean(axis=0)
+    if found is not None and found.about["protocol"] in validation.protocols():
+        for other in filter(found.same, validation.attacked(found.about["protocol"])):
+            size = np.abs(head.concepts(other.features) - concepts).mean(axis=0) * reach
+            return size, "change of the emotions through the unit, attacked validation clips"
+    spread = np.abs(concepts - concepts.mean(axis=0)).mean(axis=0)
+    return spread * reach, "change of the emotions through the unit, from validation clip to validation clip"
+
+
+def _finish(table: pd.DataFrame, about: Mapping[str, Any], run: Run, clean_mae: float) -> pd.DataFrame:
+    """The errors of one correction as rows of an `Intervention`."""
+    rows = table.assign(
+        **{key: about[key] for key in KEYS},
+        run=run.name,
+        system=run.config.system,
+        seed=run.config.train.seed,
+    )
+    rows["concept"] = ["", *about["concepts"]]
+    damage = rows["mae"].iloc[0] - clean_mae
+    counts = about["inputs"] == "attacked" and damage > 0
+    rows["repaired"] = (rows["mae"].iloc[0] - rows["mae"]) / damage if counts else math.nan
+    return rows[list(COLUMNS)]
+
+
+def _visible(head: Head) -> Values:
+    """Orthonormal directions of the features to which the emotions respond, (rank, features)."""
+    _, values, directions = np.linalg.svd(head.composed, full_matrices=False)
+    return np.asarray(directions[values > values[0] * 1e-10])
+
+
+def _norms(values: Values) -> Values:
+    return np.asarray(np.linalg.norm(values, axis=1))
+
+
+def _mean_ratio(above: Values, below: Values) -> float:
+    """Mean of ratios over the clips that have one; NaN where none has."""
+    usable = below > 0
+    return float((above[usable] / below[usable]).mean()) if usable.any() else math.nan
+
+
+def _array(tensor: Tensor) -> Values:
+    return np.asarray(tensor.detach().cpu().double().numpy())

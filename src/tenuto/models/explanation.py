@@ -1,0 +1,389 @@
+"""Why a recogniser says what it says of a recording: places, effects of concepts, the curve along the song.
+
+In a bottleneck the emotions are a linear function of the concepts, so a prediction is a sum one can read: the
+prediction of an average training clip plus, per concept, weight x (value - average value). P. W. Koh et al.,
+"Concept Bottleneck Models", ICML 2020; effects of concepts on emotions in S. Chowdhury et al., ISMIR 2019.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import hashlib
+import importlib
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+import torch
+from numpy.typing import ArrayLike, NDArray
+from torch import Tensor, nn
+
+from tenuto.audio import LogSpectrogram, load_audio
+from tenuto.audio.spectrogram import FRAMES_PER_SECOND
+from tenuto.data.excerpts import EXCERPT_FRAMES, excerpts
+from tenuto.errors import CheckpointError, ConfigError
+from tenuto.files import read_csv, write_csv
+from tenuto.models.heads import BottleneckHead
+from tenuto.models.systems import Network
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from tenuto.models.checkpoint import Recogniser
+
+Values = NDArray[np.float64]
+
+BATCH_SIZE = 8
+HOP_SECONDS = 1.0
+BACKGROUND = "training_predictions.csv"
+DRAWING = "tenuto.reporting.panels"
+"""Where an explanation is drawn. That row of the layout stands below this one and is not imported: computing needs no
+drawing. Only when somebody looks, by `Explanation.plot` or in a notebook, is it fetched, by this name."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Head:
+    """The linear layers behind the features, in float64.
+
+    Attributes:
+        to_concepts: Weight (concepts, features) and bias (concepts,); None without a bottleneck.
+        to_emotions: Weight (emotions, concepts or features) and bias (emotions,).
+    """
+
+    to_concepts: tuple[Values, Values] | None
+    to_emotions: tuple[Values, Values]
+
+    def concepts(self, features: ArrayLike) -> Values:
+        """Concepts (..., concepts) of features (..., features). Raises `CheckpointError` without a bottleneck."""
+        if self.to_concepts is None:
+            raise CheckpointError(
+                "the network has no bottleneck, so it has no concepts; choose an A2M2E run."
+            )
+        return _affine(self.to_concepts, features)
+
+    def emotions(self, below: ArrayLike) -> Values:
+        """Emotions (..., emotions) of concepts (..., concepts), or of features where there is no bottleneck."""
+        return _affine(self.to_emotions, below)
+
+    def __call__(self, features: ArrayLike) -> Values:
+        """Emotions (..., emotions) of features (..., features)."""
+        return self.emotions(features if self.to_concepts is None else self.concepts(features))
+
+    @property
+    def composed(self) -> Values:
+        """All linear layers as one weight, (emotions, features)."""
+        weight = self.to_emotions[0]
+        return weight if self.to_concepts is None else weight @ self.to_concepts[0]
+
+
+def linear_head(network: Network) -> Head:
+    """The head of a network as plain arrays."""
+    head: Any = network.head
+    below = _layer(head.concepts) if isinstance(head, BottleneckHead) else None
+    return Head(below, _layer(head.emotions))
+
+
+def head_gain(network: Network) -> dict[str, Any]:
+    """How strongly the head can pass on a change of the features: singular values of its weights.
+
+    The largest one of the composed weight bounds how far emotions move per unit of Euclidean change of the features. A
+    small change after an attack beside a small gain is no sign of robustness.
+
+    Returns:
+        ``singular_values``: lists, largest first, by layer: ``composed`` (features to emotions, as many as the head
+        has ranks) and, with a bottleneck, ``concepts`` and ``emotions``; ``largest``: that of ``composed``;
+        ``rank``: how many directions of the features the head can see at all; ``features``: of how many.
+    """
+    head = linear_head(network)
+    rank = min(*head.composed.shape, len(head.to_emotions[0][0]))
+    layers = {"composed": head.composed}
+    if head.to_concepts is not None:
+        layers |= {"concepts": head.to_concepts[0], "emotions": head.to_emotions[0]}
+    values = {
+        name: np.linalg.svd(weight, compute_uv=False)[:rank].tolist() for name, weight in layers.items()
+    }
+    return {
+        "largest": values["composed"][0],
+        "rank": rank,
+        "features": head.composed.shape[1],
+        "singular_values": values,
+    }
+
+
+@dataclasses.dataclass(frozen=True)
+class Background:
+    """What a recogniser predicts of its training clips: the ground an explanation is drawn on.
+
+    Attributes:
+        clips: Names of the n clips.
+        emotions: (n, emotions).
+        concepts: (n, concepts), (n, 0) without a bottleneck.
+    """
+
+    clips: tuple[str, ...]
+    emotions: Values
+    concepts: Values
+
+    @classmethod
+    def of(cls, recogniser: Recogniser, clips: tuple[str, ...], inputs: Tensor) -> Background:
+        """Predict training clips, given as normalised excerpts (n, 1, 313, 149)."""
+        return cls(clips, *_predict(recogniser, torch.split(inputs, BATCH_SIZE)))
+
+    def write(self, folder: Path, recogniser: Recogniser) -> Path:
+        """Keep it in a run folder as ``training_predictions.csv``, with the identity of the weights."""
+        columns = _columns(recogniser)
+        table = pd.DataFrame(np.hstack([self.emotions, self.concepts]), columns=columns)
+        table.insert(0, "weights", identity(recogniser.network))
+        table.insert(0, "clip", self.clips)
+        return write_csv(folder / BACKGROUND, table)
+
+    @classmethod
+    def read(cls, folder: Path, recogniser: Recogniser) -> Background | None:
+        """What `write` kept; None where nothing was, or the network has other weights by now."""
+        path = folder / BACKGROUND
+        if not path.is_file():
+            return None
+        columns = _columns(recogniser)
+        table = read_csv(path, columns=("clip", "weights", *columns), text=("clip", "weights"))
+        if (table["weights"] != identity(recogniser.network)).any():
+            return None
+        values = table[columns].to_numpy(np.float64)
+        count = len(recogniser.emotions)
+        return cls(tuple(table["clip"]), values[:, :count], values[:, count:])
+
+    def place(self, emotions: ArrayLike) -> Values:
+        """Percent of training clips with a lower prediction, equal ones counted half; (emotions,) to (emotions,)."""
+        values = np.asarray(emotions, np.float64)
+        below, equal = (self.emotions < values).mean(axis=0), (self.emotions == values).mean(axis=0)
+        return np.asarray(100 * (below + equal / 2))
+
+
+@dataclasses.dataclass(frozen=True)
+class Curve:
+    """Predictions along a recording.
+
+    Attributes:
+        seconds: Centre of each 10 s window, counted from the first sample that is not silent.
+        emotions: By name, a value per window.
+        concepts: The same; None without a bottleneck.
+    """
+
+    seconds: tuple[float, ...]
+    emotions: dict[str, tuple[float, ...]]
+    concepts: dict[str, tuple[float, ...]] | None
+
+
+@dataclasses.dataclass(frozen=True)
+class Explanation:
+    """What a recogniser says of one recording, and why.
+
+    For every emotion, ``baseline`` plus the sum of its ``effects`` is its value in ``emotions``.
+
+    Attributes:
+        source: Name of the file.
+        system: System of the run.
+        emotions: Mean over windows, as `Recogniser.predict` gives it.
+        places: Percent of training clips with a lower prediction; None where these are not known.
+        concepts: Value of each concept or free unit; None without a bottleneck.
+        centre: Mean value of each concept over training clips, 0 where these are not known.
+        baseline: Prediction where every concept is at its centre.
+        effects: Emotion -> concept -> weight x (value - centre).
+        curve: The same predictions along the recording.
+        training_clips: How many clips stand behind places and centre; 0 where none are known.
+    """
+
+    source: str
+    system: str
+    emotions: dict[str, float]
+    places: dict[str, float] | None
+    concepts: dict[str, float] | None
+    centre: dict[str, float] | None
+    baseline: dict[str, float] | None
+    effects: dict[str, dict[str, float]] | None
+    curve: Curve
+    training_clips: int
+
+    def strongest(self, emotion: str, count: int = 3) -> tuple[list[tuple[str, float]], float]:
+        """The concepts with the largest effects on an emotion, and the sum of all others'.
+
+        Raises:
+            ConfigError: The system has no concepts.
+        """
+        if self.effects is None:
+            raise ConfigError(
+                f"{self.system} has no concepts whose effects could be told; choose an A2M2E run."
+            )
+        ordered = sorted(self.effects[emotion].items(), key=lambda item: -abs(item[1]))
+        return ordered[:count], sum(effect for _, effect in ordered[count:])
+
+    def sentence(self, emotion: str, count: int = 3) -> str:
+        """One emotion as a musician reads it: ``tension +0.21: dissonance +0.12, modality +0.07, others +0.02``."""
+        first, others = self.strongest(emotion, count)
+        total = sum(effect for _, effect in first) + others
+        parts = [f"{name} {effect:+.2f}" for name, effect in first]
+        if self.effects is not None and len(self.effects[emotion]) > count:
+            parts.append(f"others {others:+.2f}")
+        return f"{emotion} {total:+.2f}: {', '.join(parts)}"
+
+    def plot(self) -> Figure:
+        """The explanation as a matplotlib figure."""
+        figure: Figure = importlib.import_module(DRAWING).explanation_figure(self)
+        return figure
+
+    def _repr_html_(self) -> str:
+        """How a notebook shows it."""
+        html: str = importlib.import_module(DRAWING).explanation_html(self)
+        return html
+
+
+def explain(
+    recogniser: Recogniser,
+    source: str | Path | NDArray[np.float32],
+    hop_seconds: float = HOP_SECONDS,
+    background: Background | None = None,
+) -> Explanation:
+    """Predict a recording of any length and say why.
+
+    Args:
+        recogniser: The model.
+        source: A file, or a waveform (samples,) at 22 050 Hz.
+        hop_seconds: Distance between the windows of the curve.
+        background: Predictions of the training clips; default those kept in the run folder, if any.
+
+    Raises:
+        AudioError: The recording cannot be used.
+        ConfigError: The hop is not above 0.
+    """
+    named = isinstance(source, str | Path)
+    waveform = load_audio(source) if isinstance(source, str | Path) else np.asarray(source, np.float32)
+    profile = recogniser.predict(waveform)
+    if background is None and recogniser.path is not None:
+        background = Background.read(recogniser.path.parent, recogniser)
+    places = None
+    if background is not None:
+        percents = background.place(list(profile.emotions.values())).tolist()
+        places = dict(zip(recogniser.emotions, percents, strict=True))
+    return Explanation(
+        source=str(source) if named else "waveform",
+        system=recogniser.system,
+        emotions=profile.emotions,
+        places=places,
+        concepts=profile.concepts,
+        **_effects(recogniser, profile.concepts, background),
+        curve=_curve(recogniser, waveform, hop_seconds),
+        training_clips=0 if background is None else len(background.clips),
+    )
+
+
+def effects(head: Head, concepts: ArrayLike, centre: ArrayLike) -> tuple[Values, Values]:
+    """A prediction as a sum over concepts.
+
+    Args:
+        head: A head with a bottleneck.
+        concepts: (concepts,), their values.
+        centre: (concepts,), the values from which effects are counted.
+
+    Returns:
+        weight x (value - centre), (emotions, concepts), and the prediction at the centre, (emotions,): the effects of
+        an emotion and its prediction at the centre add up to its prediction.
+    """
+    distance = np.asarray(concepts, np.float64) - np.asarray(centre, np.float64)
+    return head.to_emotions[0] * distance, head.emotions(centre)
+
+
+def identity(network: Network) -> str:
+    """Sixteen hexadecimal digits of the weights, so that numbers computed with others are told apart."""
+    digest = hashlib.sha256()
+    for name, tensor in network.state_dict().items():
+        digest.update(name.encode())
+        digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()[:16]
+
+
+def curve_starts(frames: int, hop_seconds: float) -> list[int]:
+    """First frames of 10 s windows every ``hop_seconds``, and of the last one that fits. Raises `ConfigError`.
+
+    >>> curve_starts(400, 1.0)
+    [0, 31, 63, 87]
+    """
+    if not hop_seconds > 0:
+        raise ConfigError(
+            f"the hop is {hop_seconds:g} s, wanted more than 0; leave --hop out for {HOP_SECONDS:g} s."
+        )
+    last = max(0, frames - EXCERPT_FRAMES)
+    regular = np.rint(np.arange(0, last, hop_seconds * FRAMES_PER_SECOND)).astype(int)
+    return sorted({0, last, *map(int, regular[regular < last])})
+
+
+def _effects(
+    recogniser: Recogniser, concepts: Mapping[str, float] | None, background: Background | None
+) -> dict[str, Any]:
+    """The fields of an `Explanation` that speak of the bottleneck."""
+    if concepts is None:
+        return dict.fromkeys(("centre", "baseline", "effects"))
+    units = recogniser.concepts
+    centre = np.zeros(len(units)) if background is None else background.concepts.mean(axis=0)
+    each, baseline = effects(linear_head(recogniser.network), list(concepts.values()), centre)
+    return {
+        "centre": dict(zip(units, centre.tolist(), strict=True)),
+        "baseline": dict(zip(recogniser.emotions, baseline.tolist(), strict=True)),
+        "effects": {
+            emotion: dict(zip(units, row.tolist(), strict=True))
+            for emotion, row in zip(recogniser.emotions, each, strict=True)
+        },
+    }
+
+
+def _curve(recogniser: Recogniser, waveform: NDArray[np.float32], hop_seconds: float) -> Curve:
+    """Windows are cut a batch at a time: memory does not grow with the length of the recording."""
+    with torch.inference_mode():
+        spectrogram = LogSpectrogram()(torch.from_numpy(waveform)).numpy()
+    starts = curve_starts(len(spectrogram), hop_seconds)
+    cut = functools.partial(excerpts, normalisation=recogniser.normalisation)
+    batches = (starts[first : first + BATCH_SIZE] for first in range(0, len(starts), BATCH_SIZE))
+    inputs = (torch.from_numpy(cut([spectrogram] * len(batch), batch)) for batch in batches)
+    emotions, concepts = (values.T for values in _predict(recogniser, inputs))
+    heard = min(len(spectrogram), EXCERPT_FRAMES)
+    seconds = (np.asarray(starts) + heard / 2) / FRAMES_PER_SECOND
+    return Curve(
+        tuple(seconds.tolist()),
+        {name: tuple(row.tolist()) for name, row in zip(recogniser.emotions, emotions, strict=True)},
+        {name: tuple(row.tolist()) for name, row in zip(recogniser.concepts, concepts, strict=True)}
+        if len(concepts)
+        else None,
+    )
+
+
+def _predict(recogniser: Recogniser, batches: Iterable[Tensor]) -> tuple[Values, Values]:
+    """Emotions (n, emotions) and concepts (n, concepts), (n, 0) without a bottleneck."""
+    emotions, concepts = [], []
+    with torch.inference_mode():
+        for batch in batches:
+            found = recogniser(batch)
+            emotions.append(_double(found.emotions))
+            concepts.append(np.empty((len(batch), 0)) if found.concepts is None else _double(found.concepts))
+    return np.concatenate(emotions), np.concatenate(concepts)
+
+
+def _columns(recogniser: Recogniser) -> list[str]:
+    """Names of predictions in a table; an emotion and a concept may share a word."""
+    return [
+        *(f"emotion_{name}" for name in recogniser.emotions),
+        *(f"concept_{name}" for name in recogniser.concepts),
+    ]
+
+
+def _affine(layer: tuple[Values, Values], values: ArrayLike) -> Values:
+    weight, bias = layer
+    return np.asarray(np.asarray(values, np.float64) @ weight.T + bias)
+
+
+def _layer(layer: nn.Linear) -> tuple[Values, Values]:
+    return _double(layer.weight), _double(layer.bias)
+
+
+def _double(tensor: Tensor) -> Values:
+    return np.asarray(tensor.detach().cpu().double().numpy())

@@ -1,0 +1,172 @@
+"""`tenuto explain` and `tenuto intervene`."""
+
+import json
+import shutil
+
+import pytest
+
+from tenuto.files import read_csv
+from tenuto.models.checkpoint import CHECKPOINT
+from tenuto.models.explanation import BACKGROUND
+from tests import corpora
+
+EMOTIONS = ["valence", "energy", "tension", "anger", "fear", "happy", "sad", "tender"]
+NO_PLACE = "No place among the training clips"
+
+
+@pytest.fixture(scope="module")
+def song(tmp_path_factory):
+    path = tmp_path_factory.mktemp("songs") / "one [live].mp3"
+    corpora.write_audio(path, 3, seconds=13)
+    return path
+
+
+@pytest.fixture
+def copied(run, tmp_path):
+    """A copy of the run, to be written into."""
+    return shutil.copytree(run, tmp_path / run.name)
+
+
+@pytest.fixture(scope="module")
+def attacked(tenuto, run, corpus, cache, tmp_path_factory):
+    """A copy of the run whose test clips were attacked."""
+    folder = shutil.copytree(run, tmp_path_factory.mktemp("attacked") / run.name)
+    tenuto("attack", folder, "--root", corpus, "--cache", cache, "--iterations", 3, "--step-size", 0.05)
+    return folder
+
+
+def test_the_text_shows_every_emotion_and_what_moves_it(tenuto, copied, song):
+    outcome = tenuto("explain", copied, song)
+    assert outcome.exit_code == 0
+    assert outcome.stdout.startswith(f"{song}, heard by A2M2E\n")
+    assert all(outcome.stdout.count(f"│ {name} ") == 2 for name in EMOTIONS)
+    assert outcome.stdout.count("│ others ") == 8
+    assert "counted from all concepts at 0 (training clips unknown)" in outcome.stdout
+    assert NO_PLACE in outcome.stdout
+    assert not (copied / BACKGROUND).exists()
+
+
+def test_given_the_data_once_places_are_known_ever_after(tenuto, copied, song, corpus, cache):
+    first = tenuto("explain", copied, song, "--root", corpus, "--cache", cache)
+    assert "counted from the average training clip" in first.stdout
+    assert "percent of the 24 training clips" in first.stdout
+    assert f"{copied / BACKGROUND}: predictions of 24 training clips, kept" in first.stderr
+    again = tenuto("explain", copied, song)
+    assert again.stdout == first.stdout
+    assert again.stderr == ""
+
+
+def test_json_adds_up(tenuto, copied, song, corpus, cache):
+    outcome = tenuto("explain", copied, song, "--root", corpus, "--cache", cache, "--json")
+    found = json.loads(outcome.stdout)
+    assert list(found["emotions"]) == EMOTIONS
+    assert all(0 <= place <= 100 for place in found["places"].values())
+    for name, value in found["emotions"].items():
+        assert found["baseline"][name] + sum(found["effects"][name].values()) == pytest.approx(
+            value, abs=1e-5
+        )
+    assert found["curve"]["seconds"][0] == pytest.approx(5.0)
+    assert len(found["curve"]["emotions"]["fear"]) == len(found["curve"]["seconds"])
+
+
+def test_the_hop_sets_how_dense_the_curve_is(tenuto, run, song):
+    counts = [
+        len(json.loads(tenuto("explain", run, song, "--hop", hop, "--json").stdout)["curve"]["seconds"])
+        for hop in (0.5, 2)
+    ]
+    assert counts[0] > counts[1] == 3
+
+
+@pytest.mark.parametrize(("ending", "begins"), [("png", b"\x89PNG"), ("pdf", b"%PDF")])
+def test_a_figure_is_drawn_where_it_is_wanted(tenuto, run, song, tmp_path, ending, begins):
+    outcome = tenuto("explain", run, song, "--plot", tmp_path / f"new/it.{ending}")
+    assert outcome.exit_code == 0
+    assert (tmp_path / f"new/it.{ending}").read_bytes().startswith(begins)
+
+
+def test_a_figure_of_another_kind_is_refused_first(refused, run, tmp_path):
+    assert "a figure ends in .png or .pdf" in refused("explain", run, tmp_path / "no.mp3", "--plot", "a.svg")
+
+
+def test_a_checkpoint_alone_explains(tenuto, run, song, corpus, tmp_path):
+    alone = shutil.copy(run / CHECKPOINT, tmp_path / "model.safetensors")
+    outcome = tenuto("explain", alone, song, TENUTO_DATA=str(corpus))
+    assert NO_PLACE in outcome.stdout
+    assert [path.name for path in tmp_path.iterdir()] == ["model.safetensors"]
+
+
+def test_other_names_are_spoken_of(tenuto, own_run, song):
+    found = json.loads(tenuto("explain", own_run, song, "--json").stdout)
+    assert list(found["effects"]) == ["arousal", "joy"]
+    assert list(found["effects"]["joy"]) == ["roughness"]
+    text = tenuto("explain", own_run, song).stdout
+    assert "others" not in text
+
+
+def test_a_bad_hop_or_recording_is_refused(refused, run, song, tmp_path):
+    assert "wanted more than 0" in refused("explain", run, song, "--hop", 0)
+    assert f"{tmp_path / 'gone.mp3'}: cannot read" in refused("explain", run, tmp_path / "gone.mp3")
+
+
+def test_a_concept_is_set_on_a_recording(tenuto, run, song):
+    found = json.loads(tenuto("intervene", run, song, "--set", "dissonance=0.7", "--json").stdout)
+    before = json.loads(tenuto("explain", run, song, "--json").stdout)
+    assert found["before"] == pytest.approx(before["emotions"])
+    concept = before["concepts"]["dissonance"]
+    for name in EMOTIONS:
+        weight = before["effects"][name]["dissonance"] / concept
+        change = found["after"][name] - found["before"][name]
+        assert change == pytest.approx(weight * (0.7 - concept), abs=1e-5)
+
+
+def test_several_concepts_are_set_on_the_test_clips(tenuto, run, corpus, cache):
+    data = ("--root", corpus, "--cache", cache)
+    outcome = tenuto("intervene", run, *data, "--set", "dissonance=0.7", "--set", "modality = 0.25")
+    assert "mean of 3 test clips: dissonance = 0.7, modality = 0.25" in outcome.stdout
+    assert all(outcome.stdout.count(f"│ {name} ") == 1 for name in EMOTIONS)
+    assert not (run / "interventions").exists()
+
+
+def test_corrections_leave_a_table_and_a_figure(tenuto, attacked, corpus, cache):
+    outcome = tenuto("intervene", attacked, "--root", corpus, "--cache", cache)
+    assert outcome.exit_code == 0
+    assert outcome.stdout.count("k concepts corrected") == 2
+    assert "Head gain (largest singular value): composed" in outcome.stdout
+    assert "Features move by" in outcome.stdout
+    folder = attacked / "interventions"
+    assert {path.name for path in folder.iterdir()} == {
+        f"intervention.{kind}" for kind in ("csv", "png", "pdf")
+    }
+    assert len(read_csv(folder / "intervention.csv", columns=("mae", "repaired"))) == 24
+
+
+def test_corrections_as_json_go_where_they_are_wanted(tenuto, attacked, corpus, cache, tmp_path):
+    arguments = ("--root", corpus, "--cache", cache, "--out", tmp_path / "out", "--json")
+    found = json.loads(tenuto("intervene", attacked, *arguments).stdout)
+    assert found["run"] == attacked.name
+    assert found["gain"]["rank"] == 7
+    assert [row["k"] for row in found["rows"]] == [*range(8)] * 3
+    assert {order["target"] for order in found["orders"]} == {"annotation", "clean"}
+    assert found["attacks"][0]["protocol"] == "paper-2025-released+iterations=3+step_size=0.05"
+    assert (tmp_path / "out" / "intervention.csv").is_file()
+
+
+def test_an_attack_that_was_not_made_is_named(refused, attacked, corpus, cache):
+    said = refused("intervene", attacked, "--root", corpus, "--cache", cache, "--protocol", "standard-1")
+    assert "no perturbations of standard-1" in said
+
+
+@pytest.mark.parametrize("text", ["dissonance", "dissonance=high", "=0.5=1"])
+def test_a_setting_without_a_number_is_refused(refused, run, song, text):
+    assert f"--set {text}: wanted CONCEPT=VALUE" in refused("intervene", run, song, "--set", text)
+
+
+def test_what_is_missing_is_asked_for(refused, run, song):
+    assert "say which concept to set" in refused("intervene", run, song)
+    assert "name the data set's folder with --root" in refused("intervene", run)
+    assert "Did you mean dissonance?" in refused("intervene", run, song, "--set", "disonance=0.5")
+
+
+@pytest.mark.parametrize("command", ["explain", "intervene"])
+def test_help_has_an_example(tenuto, command):
+    assert "Example: tenuto " in tenuto(command, "--help").stdout

@@ -1,0 +1,199 @@
+"""Panels show the numbers they are given, and nothing else."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from tenuto.errors import ConfigError, DataError
+from tenuto.models.explanation import Curve, Explanation
+from tenuto.reporting import panels
+from tenuto.reporting.panels import explanation_figure, explanation_html, intervention_figure, write_figure
+
+EMOTIONS = {"valence": 0.25, "energy": 0.5, "tension": 0.75, "anger": -0.25, "fear": 1.25}
+EFFECTS = {name: {"mode": 0.1 * place, "tonal_stability": -0.2} for place, name in enumerate(EMOTIONS)}
+SECONDS = (5.0, 6.0, 7.0, 8.0)
+
+
+def explained(bottleneck=True, places=True, seconds=SECONDS):
+    curve = {
+        name: tuple(value + step / 100 for step in range(len(seconds))) for name, value in EMOTIONS.items()
+    }
+    concepts = {"mode": 0.5, "tonal_stability": 0.25} if bottleneck else None
+    return Explanation(
+        source="songs/one & two.mp3",
+        system="A2M2E" if bottleneck else "A2E",
+        emotions=EMOTIONS,
+        places=dict.fromkeys(EMOTIONS, 83.0) if places else None,
+        concepts=concepts,
+        centre=concepts,
+        baseline=dict.fromkeys(EMOTIONS, 0.0) if bottleneck else None,
+        effects=EFFECTS if bottleneck else None,
+        curve=Curve(seconds, curve, None),
+        training_clips=144 if places else 0,
+    )
+
+
+def axes_of(figure, title):
+    (found,) = [axes for axes in figure.get_axes() if axes.get_title().startswith(title)]
+    return found
+
+
+def widths(axes: Any) -> list[float]:
+    return [patch.get_width() for patch in axes.patches]
+
+
+def texts_of(figure):
+    return [text.get_text() for axes in figure.get_axes() for text in axes.texts]
+
+
+def test_every_emotion_has_a_bar_with_its_value_and_place():
+    figure = explanation_figure(explained())
+    bars = figure.get_axes()[0:10:2]
+    assert [axes.get_yticklabels()[0].get_text() for axes in bars] == list(EMOTIONS)
+    assert [widths(axes) for axes in bars] == [[value] for value in EMOTIONS.values()]
+    assert texts_of(figure)[0] == "0.25  (above 83 %)"
+
+
+def test_without_training_clips_no_place_is_shown():
+    figure = explanation_figure(explained(places=False))
+    assert texts_of(figure)[0] == "0.25"
+    assert figure.get_axes()[0].get_title(loc="left") == "Emotions"
+
+
+def test_every_emotion_has_its_curve():
+    for axes, value in zip(
+        explanation_figure(explained()).get_axes()[1:10:2], EMOTIONS.values(), strict=True
+    ):
+        curve: Any = axes.lines[0]
+        np.testing.assert_array_equal(curve.get_xdata(), SECONDS)
+        np.testing.assert_allclose(curve.get_ydata(), [value, value + 0.01, value + 0.02, value + 0.03])
+        low, high = axes.get_ylim()
+        assert low <= -0.25
+        assert high >= 1.28
+
+
+def test_a_curve_of_one_window_is_a_point():
+    assert explanation_figure(explained(seconds=(5.0,))).get_axes()[1].lines[0].get_marker() == "."
+
+
+def test_effects_are_bars_in_the_order_of_the_concepts():
+    axes = axes_of(explanation_figure(explained()), "fear")
+    assert axes.get_title() == "fear +0.20"
+    assert [label.get_text() for label in axes.get_yticklabels()] == ["tonal stability", "mode"]
+    assert widths(axes) == [-0.2, 0.4]
+    colours = {patch.get_facecolor() for patch in axes.patches}
+    assert len(colours) == 2
+
+
+def test_panels_without_an_emotion_are_empty():
+    figure = explanation_figure(explained())
+    visible = [axes for axes in figure.get_axes()[10:] if axes.axison]
+    assert [axes.get_title().split()[0] for axes in visible] == list(EMOTIONS)
+
+
+def test_without_bottleneck_there_are_no_effects():
+    assert len(explanation_figure(explained(bottleneck=False)).get_axes()) == 2 * len(EMOTIONS)
+
+
+def test_html_shows_value_place_and_reason():
+    shown = explanation_html(explained())
+    assert "one &amp; two.mp3, heard by A2M2E" in shown
+    assert '<td style="text-align:left">0.75</td>' in shown
+    assert "83 %" in shown
+    assert "tension +0.00: mode +0.20, tonal_stability -0.20" in shown
+    assert "width:100px;height" in shown  # a value above 1 does not burst its bar
+    assert "width:0px;height" in shown
+
+
+def test_html_without_bottleneck_has_no_reasons():
+    shown = explanation_html(explained(bottleneck=False, places=False))
+    assert "because" not in shown
+    assert "training clips" not in shown
+
+
+@pytest.mark.parametrize(("kind", "begins"), [("png", b"\x89PNG"), ("pdf", b"%PDF")])
+def test_a_figure_is_written_by_its_ending_and_always_the_same(tmp_path, kind, begins):
+    first, second = (
+        write_figure(explanation_figure(explained()), tmp_path / f"{name}.{kind}").read_bytes()
+        for name in "ab"
+    )
+    assert first.startswith(begins)
+    assert first == second
+
+
+@pytest.mark.parametrize("name", ["figure", "figure.svg"])
+def test_another_ending_is_refused(tmp_path, name):
+    with pytest.raises(ConfigError, match=r"a figure ends in \.png or \.pdf"):
+        write_figure(explanation_figure(explained()), tmp_path / name)
+
+
+def corrected(inputs="attacked", target="clean", first=0.3, epsilon=np.nan, **columns):
+    """Rows of three corrections: the error falls by 0.1 each time."""
+    attack = {"protocol": "standard-1", "attack": "worst", "norm": "linf"} if inputs == "attacked" else {}
+    table = {"run": "A2M2E-21", "protocol": "", "attack": "", "norm": "", **attack, "epsilon": epsilon}
+    table |= {"inputs": inputs, "target": target, "k": range(3), "mae": [first, first - 0.1, first - 0.2]}
+    table |= {"mean_mae": first, "lowest_mae": first - 0.2, "highest_mae": first + 0.1, **columns}
+    return pd.DataFrame(table)
+
+
+def line(axes, label):
+    (found,) = [line for line in axes.lines if line.get_label() == label]
+    return np.asarray(found.get_ydata()).tolist()
+
+
+def test_each_target_has_a_panel_with_clean_and_attacked_lines():
+    rows = pd.concat(
+        [corrected("clean", "annotation", 0.25), corrected("attacked", "annotation"), corrected()]
+    )
+    figure = intervention_figure(rows)
+    annotations, clean = figure.get_axes()
+    assert annotations.get_title() == "Concepts set to the annotations"
+    assert line(annotations, "clean, largest first") == pytest.approx([0.25, 0.15, 0.05])
+    assert line(annotations, "attacked, largest first") == pytest.approx([0.3, 0.2, 0.1])
+    assert line(annotations, "clean, any order (mean)") == [0.25] * 3
+    assert clean.get_title() == "Concepts set to the clean clip's values"
+    assert [each.get_label() for each in clean.lines] == [
+        "attacked, any order (mean)",
+        "attacked, largest first",
+    ]
+
+
+def test_of_several_attacks_the_strongest_is_drawn_and_named():
+    rows = pd.concat([corrected(epsilon=0.02), corrected(first=0.6, epsilon=0.1), corrected(epsilon=0.05)])
+    figure = intervention_figure(rows)
+    assert line(figure.get_axes()[0], "attacked, largest first") == pytest.approx([0.6, 0.5, 0.4])
+    assert figure.get_suptitle() == "A2M2E-21\nstandard-1, worst, linf 0.1 (the strongest of 3)"
+
+
+def test_clean_clips_alone_are_drawn():
+    figure = intervention_figure(corrected("clean", "annotation"))
+    assert figure.get_suptitle() == "A2M2E-21, clean test clips"
+
+
+def test_an_attack_without_budget_has_none_in_its_name():
+    row = {
+        "protocol": "paper-2025-released",
+        "attack": "ReleasedAttack",
+        "norm": "none",
+        "epsilon": float("nan"),
+    }
+    assert panels.attack_name(row) == "paper-2025-released, ReleasedAttack"
+
+
+def test_rows_of_two_runs_are_refused():
+    with pytest.raises(DataError, match="2 runs in the interventions"):
+        intervention_figure(pd.concat([corrected(), corrected(run="A2M2E-6")]))
+
+
+def test_no_rows_are_refused():
+    with pytest.raises(DataError, match="0 runs in the interventions"):
+        intervention_figure(corrected().iloc[:0])
+
+
+def test_a_missing_column_is_named():
+    with pytest.raises(DataError, match="no column mean_mae in the interventions"):
+        intervention_figure(corrected().drop(columns="mean_mae"))
