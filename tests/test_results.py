@@ -150,3 +150,11 @@ def test_rows_of_one_budget_need_no_choice():
 def test_a_budget_that_cannot_be_chosen_is_refused(epsilon, said):
     with pytest.raises(DataError, match=said):
         results.at_budget(results.mark_worst(ladder()), epsilon)
+
+
+def test_rows_put_together_may_share_their_index():
+    rows = ladder()
+    parts = [rows.iloc[:4], rows.iloc[4:].reset_index(drop=True)]
+    assert (
+        results.mark_worst(pd.concat(parts))["worst"].tolist() == results.mark_worst(rows)["worst"].tolist()
+    )

@@ -92,10 +92,10 @@ def mark_worst(rows: pd.DataFrame) -> pd.DataFrame:
 
     Of equal rows the first is marked, so that every clip of a run has one per protocol, norm and epsilon.
     """
-    error = np.abs(values(rows, "adversarial") - values(rows, "label")).mean(axis=1)
-    order = pd.Series(error, index=rows.index)
-    budgets = [rows[name].fillna(-1) if name == "epsilon" else rows[name] for name in BUDGET]
-    return rows.assign(worst=rows.index.isin(order.groupby(budgets).idxmax()))
+    error = pd.Series(np.abs(values(rows, "adversarial") - values(rows, "label")).mean(axis=1))
+    budgets = rows[list(BUDGET)].reset_index(drop=True)  # rows put together may share their index
+    worst = error.groupby([budgets[name] for name in BUDGET], dropna=False).idxmax()
+    return rows.assign(worst=np.isin(np.arange(len(rows)), worst))
 
 
 def worst_case(rows: pd.DataFrame) -> pd.DataFrame:

@@ -7,7 +7,7 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
-from tenuto.cli import attack, data, demo, paper, predict, train
+from tenuto.cli import attack, curve, data, demo, explain, natural, paper, predict, stats, study, train
 from tenuto.errors import TenutoError
 
 EXIT_BAD_INPUT = 2
@@ -45,7 +45,13 @@ app.command("train")(train.train)
 app.command("evaluate")(train.evaluate)
 app.command("predict")(predict.predict)
 app.command("import-reference")(predict.import_reference)
+app.command("explain")(explain.explain)
+app.command("intervene")(explain.intervene)
 app.command("attack")(attack.attack)
+app.command("stats")(stats.stats)
+app.command("natural")(natural.natural)
+app.command("curve")(curve.curve)
+app.add_typer(study.app, name="study")
 app.add_typer(paper.app, name="paper")
 
 

@@ -1,0 +1,65 @@
+"""`tenuto natural`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import pandas as pd
+import typer
+from rich.markup import escape
+from rich.table import Table
+
+from tenuto.cli import common
+from tenuto.cli.common import notes, out
+
+NUMBERS = ("moved", "clean_mae", "mae", "clean_correlation", "correlation")
+
+
+def natural(
+    run: Annotated[Path, typer.Argument(help="Folder of a trained run.")],
+    root: common.Root,
+    split: Annotated[
+        common.PartName, typer.Option(metavar="PART", help=f"Whose clips: {', '.join(common.PartName)}.")
+    ] = common.PartName.test,
+    cache: common.Cache = None,
+    as_json: common.AsJson = False,
+) -> None:
+    """Measure what music does by itself: another excerpt, mp3, level, noise. Attacks are read against this.
+
+    Example: tenuto natural runs/A2E-6-1a2b3c4d --root soundtracks
+    """
+    from tenuto.evaluation import natural as baseline
+    from tenuto.evaluation.runs import open_run, read_config
+
+    opened = open_run(run, common.prepare_data(read_config(run).data, root, cache))
+    with common.bar("natural changes", len(opened.part(split.value))) as advance:
+        rows = baseline.natural(opened, split.value, advance)
+    found = baseline.summary(rows)
+    path = baseline.natural_path(run, split.value)
+    if as_json:
+        changes = found.drop(columns=["run", "system", "seed"]).to_dict("records")
+        about = {"run": opened.name, "protocol": baseline.NAME, "split": split.value}
+        common.print_json({**about, "changes": changes, "rows": str(path)})
+        return
+    out.print(_table(found, f"{opened.name}, {baseline.NAME}, {split.value}"))
+    for change, skipped in zip(found["change"], found["skipped"], strict=True):
+        if skipped:
+            notes.print(f"{change}: {skipped} clips are too short for it, left out there.")
+    typer.echo(str(path))
+
+
+def _table(found: pd.DataFrame, title: str) -> Table:
+    """One line per change; clean values are those of the same clips."""
+    from tenuto.reporting.tables import number
+
+    table = Table(title=escape(title), title_justify="left")
+    table.add_column("change")
+    for heading in ("clips", "|Δ prediction|", "MAE, clean → changed", "correlation, clean → changed"):
+        table.add_column(heading, justify="right")
+    for line in found.to_dict("records"):
+        moved, *rest = (number(line[name], ".4f") for name in NUMBERS)
+        table.add_row(
+            line["change"], str(line["clips"]), moved, f"{rest[0]} → {rest[1]}", f"{rest[2]} → {rest[3]}"
+        )
+    return table

@@ -1,0 +1,380 @@
+"""Error over the size of the perturbation, from rows of a protocol with budgets.
+
+A clip's worst case at an epsilon is its largest mean absolute error over the protocol's attacks; epsilon 0 is the
+clean clip. Beside it stands how far predictions move, which can be read against natural changes. Intervals resample
+seeds and clips (`statistics.crossed_interval`), or the only one of them that there are several of.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import ArrayLike, NDArray
+
+from tenuto import results
+from tenuto.errors import DataError
+from tenuto.evaluation import natural as baseline
+from tenuto.evaluation import statistics
+from tenuto.reporting import comparison, paper, released
+
+Values = NDArray[np.float64]
+
+PROTOCOL = "standard-1"
+DIRECTIONS = {"up": 1.0, "down": -1.0}
+QUANTITIES = ("error", "moved")
+DRAWS, LEVEL = 10_000, 0.95
+
+CURVE = ("run", "system", "seed", "epsilon", "mae", "correlation", "moved", "clean_mae", "clean_correlation")
+BANDS = ("system", "quantity", "epsilon", "mean", "low", "high", "resampled")
+SUMMARY = (
+    *("system", "seeds", "clips", "clean_mae", "largest_epsilon", "largest_mae"),
+    *("doubling", "doubling_low", "doubling_high", "area", "area_low", "area_high", "resampled"),
+    *("natural", "natural_change", "beyond"),
+)
+EMOTIONS = ("run", "system", "seed", "emotion", "direction", "epsilon", "change")
+
+
+@dataclass(frozen=True)
+class Curves:
+    """What `measure` found.
+
+    Attributes:
+        protocol: Whose rows these are.
+        norm: In which epsilon is measured: ``linf`` or ``l2``.
+        runs: One line per run and epsilon, columns `CURVE`.
+        bands: One line per system, quantity and epsilon, columns `BANDS`: the mean absolute error (``error``) and the
+            mean absolute change of a prediction (``moved``), each a mean over seeds and clips with its interval.
+        summary: One line per system, columns `SUMMARY`.
+        emotions: One line per run, emotion, direction and epsilon, columns `EMOTIONS`; empty where the protocol does
+            not push single emotions.
+        natural: One line per run and natural change, see `tenuto.evaluation.natural.summary`; empty without them.
+        natural_emotions: Emotion -> its mean absolute change under the natural change that moves it most.
+        mean_mae: MAE of always predicting the mean rating of these clips.
+        remarks: What is missing, a sentence each.
+    """
+
+    protocol: str
+    norm: str
+    runs: pd.DataFrame
+    bands: pd.DataFrame
+    summary: pd.DataFrame
+    emotions: pd.DataFrame
+    natural: pd.DataFrame
+    natural_emotions: dict[str, float]
+    mean_mae: float
+    remarks: tuple[str, ...]
+
+
+def from_folders(
+    folders: Sequence[str | Path], protocol: str = PROTOCOL, draws: int = DRAWS, seed: int = 0
+) -> Curves:
+    """`measure` of the runs below some folders (runs or studies), with their natural changes where there are any.
+
+    Raises:
+        FileError: A folder without rows of that protocol.
+        DataError: The same run twice, or see `ladder`.
+    """
+    tables = [released.read_study(folder, protocol) for folder in folders]
+    rows = results.validate(pd.concat(tables, ignore_index=True), ", ".join(map(str, folders)))
+    there = [released.protocols(folder) for folder in folders]
+    beside = [
+        released.read_study(folder, baseline.NAME)
+        for folder, found in zip(folders, there, strict=True)
+        if baseline.NAME in found
+    ]
+    curves = measure(rows, pd.concat(beside, ignore_index=True) if beside else None, draws, seed)
+    runs = set().union(*(having for found in there for having in found.values()))
+    if without := sorted(runs - set(rows["run"])):
+        left = f"No rows of {protocol} of {', '.join(without)}: left out."
+        return dataclasses.replace(curves, remarks=(left, *curves.remarks))
+    return curves
+
+
+def ladder(rows: pd.DataFrame) -> dict[float, pd.DataFrame]:
+    """Epsilon -> the worst row of every test clip of every run there, rising.
+
+    Raises:
+        DataError: Several protocols or norms, none with budgets, no test clips, two runs of one system and seed, or
+            runs with other epsilons or clips than the first.
+    """
+    if (named := rows["protocol"].unique()).size > 1:
+        raise DataError(f"the rows hold {len(named)} protocols ({', '.join(named)}); choose one of them.")
+    limited = rows[rows["epsilon"].notna() & (rows["split"] == "test")].reset_index(drop=True)
+    if limited.empty:
+        raise DataError(
+            f"{', '.join(named)}: no row of a test clip has an epsilon, so there is no curve to draw; attack the "
+            f"test clips with a protocol of several budgets, such as {PROTOCOL}."
+        )
+    _same_epsilons(limited)
+    worst = results.worst_case(results.mark_worst(limited))
+    steps = {epsilon: worst[worst["epsilon"] == epsilon] for epsilon in sorted(set(worst["epsilon"]))}
+    for group in steps.values():
+        comparison.clip_errors(group)  # insists on one norm, one run per system and seed, and the same clips
+    return steps
+
+
+def _same_epsilons(rows: pd.DataFrame) -> None:
+    """Raise `DataError` unless every run has the epsilons of the first."""
+    steps = {str(run): sorted(set(own["epsilon"])) for run, own in rows.groupby("run", sort=False)}
+    first, wanted = next(iter(steps.items()))
+    for run, there in steps.items():
+        if there != wanted:
+            shown = [", ".join(f"{value:g}" for value in values) for values in (there, wanted)]
+            raise DataError(
+                f"{run} was attacked at epsilon {shown[0]} and {first} at {shown[1]}: curves compare only runs with "
+                "the same budgets; leave one of them out."
+            )
+
+
+def curve(rows: pd.DataFrame) -> pd.DataFrame:
+    """Worst case over epsilon of every run, columns `CURVE`; epsilon 0 is the clean clip. Raises as `ladder`."""
+    return _curve(ladder(rows))
+
+
+def _curve(steps: dict[float, pd.DataFrame]) -> pd.DataFrame:
+    parts: list[pd.DataFrame] = []
+    for epsilon, group in steps.items():
+        measured = paper.run_metrics(group).rename(
+            columns={"folder": "run", "clean_corr_avg": "clean_correlation"}
+        )
+        moved = _moved(group).groupby(group["run"]).mean()
+        found = measured.assign(epsilon=epsilon, moved=measured["run"].map(moved))
+        if not parts:
+            clean = {"mae": measured["clean_mae"], "correlation": measured["clean_correlation"]}
+            parts.append(measured.assign(epsilon=0.0, moved=0.0, **clean))
+        parts.append(found.assign(mae=found["adversarial_mae"], correlation=found["adversarial_corr_avg"]))
+    table = pd.concat(parts, ignore_index=True)[list(CURVE)]
+    order = table["system"].map({name: place for place, name in enumerate(paper.systems(table))})
+    ranked = table.assign(order=order).sort_values(["order", "seed", "epsilon"], ignore_index=True)
+    return ranked.drop(columns="order")
+
+
+def _moved(group: pd.DataFrame) -> pd.Series[float]:
+    """Mean absolute change of the predictions of every row."""
+    change = np.abs(results.values(group, "adversarial") - results.values(group, "clean"))
+    return pd.Series(change.mean(axis=1), index=group.index)
+
+
+def crossing(epsilons: ArrayLike, values: ArrayLike, goal: ArrayLike) -> Values:
+    """The smallest epsilon at which values, joined by straight lines, reach a goal.
+
+    Args:
+        epsilons: (steps,), rising.
+        values: (..., steps).
+        goal: (...).
+
+    Returns:
+        (...); infinite where the goal is not reached.
+
+    >>> float(crossing([0.0, 0.1, 0.2], [1.0, 1.5, 2.5], 2.0).round(3))
+    0.15
+    """
+    steps, heights = np.asarray(epsilons, np.float64), np.asarray(values, np.float64)
+    wanted = np.asarray(goal, np.float64)[..., None]
+    reached = heights >= wanted
+    after = reached.argmax(axis=-1)[..., None]
+    before = np.maximum(after - 1, 0)
+    low, high = (np.take_along_axis(heights, place, axis=-1) for place in (before, after))
+    rise = np.where(high > low, high - low, 1.0)
+    share = np.where(after > before, (wanted - low) / rise, 0.0)
+    found = steps[before] + share * (steps[after] - steps[before])
+    return np.asarray(np.where(reached.any(axis=-1, keepdims=True), found, np.inf)[..., 0])
+
+
+def area(epsilons: ArrayLike, values: ArrayLike) -> Values:
+    """Mean excess over epsilon 0: the area between a curve and its first value, over the largest epsilon.
+
+    Args:
+        epsilons: (steps,), from 0 on; the axis is linear and the rule is the trapezoid's.
+        values: (..., steps).
+
+    Returns:
+        (...), in the unit of the values.
+
+    >>> float(area([0.0, 0.1, 0.2], [1.0, 2.0, 3.0]))
+    1.0
+    """
+    steps, heights = np.asarray(epsilons, np.float64), np.asarray(values, np.float64)
+    between = (heights[..., 1:] + heights[..., :-1]) / 2 - heights[..., :1]
+    return np.asarray((between * np.diff(steps)).sum(axis=-1) / steps[-1])
+
+
+def measure(
+    rows: pd.DataFrame, natural: pd.DataFrame | None = None, draws: int = DRAWS, seed: int = 0
+) -> Curves:
+    """Curves of runs and systems, what sums them up, and what stands beside them.
+
+    Args:
+        rows: Rows of one protocol with budgets; only test clips count.
+        natural: Rows of `tenuto.evaluation.natural.natural`; runs that `rows` lacks are left out.
+        draws: Bootstrap resamplings of every interval.
+        seed: Of the bootstrap.
+
+    Raises:
+        DataError: See `ladder`.
+    """
+    steps = ladder(rows)
+    runs = _curve(steps)
+    beside = natural if natural is not None else rows.iloc[:0]
+    beside = beside[beside["run"].isin(runs["run"]) & (beside["split"] == "test")]
+    changes = baseline.summary(beside)
+    epsilons = [0.0, *steps]
+    heights = {quantity: _matrices(steps, quantity) for quantity in QUANTITIES}
+    bands = [
+        {"system": system, "quantity": quantity, "epsilon": epsilon, **vars(_interval(table, draws, seed))}
+        for quantity, systems in heights.items()
+        for system, values in systems.items()
+        for epsilon, table in zip(epsilons, np.moveaxis(values, -1, 0), strict=True)
+    ]
+    summed = [_summed(system, epsilons, heights, changes, draws, seed) for system in paper.systems(runs)]
+    label = results.values(next(iter(steps.values())).drop_duplicates("clip"), "label")
+    return Curves(
+        protocol=str(rows["protocol"].iloc[0]),
+        norm=str(next(iter(steps.values()))["norm"].iloc[0]),
+        runs=runs,
+        bands=pd.DataFrame(bands, columns=list(BANDS)),
+        summary=pd.DataFrame(summed, columns=list(SUMMARY)),
+        emotions=emotion_curves(rows),
+        natural=changes,
+        natural_emotions=_natural_emotions(beside),
+        mean_mae=float(np.abs(label - label.mean(axis=0)).mean()),
+        remarks=tuple(_remarks(runs, changes, epsilons)),
+    )
+
+
+def _matrices(steps: dict[float, pd.DataFrame], quantity: str) -> dict[str, Values]:
+    """System -> (seeds, clips, 1 + epsilons), both in order; epsilon 0 first."""
+    layers: dict[str, list[Values]] = {}
+    for place, group in enumerate(steps.values()):
+        errors = comparison.clip_errors(group)
+        errors["moved"] = _moved(group)
+        for system in paper.systems(errors):
+            own = errors[errors["system"] == system]
+            sides = {
+                name: own.pivot(index="seed", columns="clip", values=name)
+                for name in ("clean", "attacked", "moved")
+            }
+            found = sides["attacked" if quantity == "error" else "moved"].to_numpy(np.float64)
+            if place == 0:
+                clean = sides["clean"].to_numpy(np.float64)
+                layers[system] = [clean if quantity == "error" else np.zeros_like(clean)]
+            layers[system].append(found)
+    return {system: np.stack(found, axis=-1) for system, found in layers.items()}
+
+
+def _interval(table: Values, draws: int, seed: int) -> statistics.Interval:
+    return statistics.crossed_interval(table, draws, seed, LEVEL)
+
+
+def _summed(
+    system: str,
+    epsilons: Sequence[float],
+    heights: dict[str, dict[str, Values]],
+    changes: pd.DataFrame,
+    draws: int,
+    seed: int,
+) -> dict[str, Any]:
+    """A line of `Curves.summary`."""
+    errors, moved = (heights[quantity][system] for quantity in QUANTITIES)
+    mean = errors.mean(axis=(0, 1))
+    excess = _interval(area(epsilons, errors), draws, seed)
+    drawn = np.stack(
+        [statistics.bootstrap_means(table, draws, seed) for table in np.moveaxis(errors, -1, 0)], axis=-1
+    )
+    doubled = crossing(epsilons, drawn, 2 * drawn[:, 0])
+    # Draws in which the error never doubles are infinite, so the ends must be draws, not points between two.
+    ends = np.quantile(doubled, [(1 - LEVEL) / 2, (1 + LEVEL) / 2], method="inverted_cdf")
+    line = {
+        "system": system,
+        "seeds": errors.shape[0],
+        "clips": errors.shape[1],
+        "clean_mae": float(mean[0]),
+        "largest_epsilon": epsilons[-1],
+        "largest_mae": float(mean[-1]),
+        "doubling": float(crossing(epsilons, mean, 2 * mean[0])),
+        "area": excess.mean,
+        "area_low": excess.low,
+        "area_high": excess.high,
+        "resampled": excess.resampled,
+    }
+    if excess.resampled != "nothing":
+        line |= {"doubling_low": float(ends[0]), "doubling_high": float(ends[1])}
+    return line | _beyond(system, epsilons, moved.mean(axis=(0, 1)), changes)
+
+
+def _beyond(system: str, epsilons: Sequence[float], moved: Values, changes: pd.DataFrame) -> dict[str, Any]:
+    """The natural change that moves a system most, and the epsilon from which on the attack moves it further."""
+    own = natural_means(changes)
+    own = own[own["system"] == system]
+    if own.empty:
+        return {}
+    most = own.sort_values("moved").iloc[-1]
+    reach = crossing(epsilons, moved, float(most["moved"]))
+    return {"natural": float(most["moved"]), "natural_change": str(most["change"]), "beyond": float(reach)}
+
+
+def natural_means(changes: pd.DataFrame) -> pd.DataFrame:
+    """Natural changes of a system, means over its runs: ``system change moved mae``; what no clip has is left out."""
+    if changes.empty:
+        return pd.DataFrame(columns=["system", "change", "moved", "mae"])
+    made = changes[changes["clips"] > 0]
+    return made.groupby(["system", "change"], sort=False)[["moved", "mae"]].mean().reset_index()
+
+
+def _natural_emotions(beside: pd.DataFrame) -> dict[str, float]:
+    """Emotion -> mean absolute change, over clips and then runs, under the change where that is largest."""
+    if beside.empty:
+        return {}
+    change = np.abs(results.values(beside, "adversarial") - results.values(beside, "clean"))
+    table = pd.DataFrame(change, index=beside.index, columns=list(results.emotions(beside)))
+    each = table.groupby([beside["run"], beside["objective"]]).mean()
+    return {str(emotion): float(most) for emotion, most in each.groupby("objective").mean().max().items()}
+
+
+def emotion_curves(rows: pd.DataFrame) -> pd.DataFrame:
+    """How far each emotion was pushed by the attacks that push it alone, in rating units, columns `EMOTIONS`.
+
+    The change is the attacked minus the clean prediction of that emotion, the farthest of a clip's attempts, averaged
+    over the test clips; downward changes are negative. Other emotions may move along.
+    """
+    parts: list[pd.DataFrame] = []
+    keys = ["run", "system", "seed", "emotion", "direction", "epsilon"]
+    pushed = rows[rows["epsilon"].notna() & (rows["split"] == "test")]
+    for emotion in results.emotions(rows):
+        for direction, sign in DIRECTIONS.items():
+            own = pushed[pushed["objective"] == f"{emotion} {direction}"]
+            if own.empty:
+                continue
+            change = sign * (own[f"adversarial_{emotion}"] - own[f"clean_{emotion}"])
+            named = own.assign(emotion=emotion, direction=direction, change=change)
+            farthest = named.groupby([*keys, "clip"], sort=False)["change"].max()
+            means = sign * farthest.groupby(keys, sort=False).mean()
+            pushes = means.reset_index()
+            still = pushes.drop_duplicates(keys[:-1]).assign(epsilon=0.0, change=0.0)
+            parts.append(pd.concat([still, pushes]).sort_values(["system", "seed", "epsilon"]))
+    if not parts:
+        return pd.DataFrame(columns=list(EMOTIONS))
+    return pd.concat(parts, ignore_index=True)[list(EMOTIONS)]
+
+
+def _remarks(runs: pd.DataFrame, changes: pd.DataFrame, epsilons: Sequence[float]) -> list[str]:
+    """What is missing, a sentence each."""
+    said = []
+    there = list(dict.fromkeys(runs["run"]))
+    known = set(changes["run"]) if len(changes) else set()
+    if without := [run for run in there if run not in known]:
+        said.append(f"No natural changes of {', '.join(without)}: `tenuto natural RUN` measures them.")
+    if len(epsilons) == 2:
+        said.append(
+            f"One epsilon ({epsilons[1]:g}): the curve is a straight line from the clean error, no more is known."
+        )
+    seeds = runs.groupby("system", sort=False)["seed"].nunique()
+    if alone := [str(system) for system, count in seeds.items() if count == 1]:
+        said.append(f"One seed only, so intervals resample clips alone: {', '.join(alone)}.")
+    return said

@@ -1,0 +1,79 @@
+"""`tenuto curve`."""
+
+import json
+
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from tenuto.cli.curve import curve
+from tenuto.errors import DataError, FileError
+from tests.reporting import made_up
+from tests.reporting.test_curves import natural, run, stored
+
+APP = typer.Typer()
+APP.command()(curve)
+
+
+def call(*arguments, columns=200):
+    """Run the command; what it raises on purpose is raised here, as in the main program."""
+    outcome = CliRunner().invoke(
+        APP, [str(argument) for argument in arguments], env={"COLUMNS": str(columns)}
+    )
+    if outcome.exception is not None and not isinstance(outcome.exception, SystemExit):
+        raise outcome.exception
+    assert outcome.exit_code == 0, outcome.output
+    return outcome
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory):
+    """A study of two systems, one of which has natural changes."""
+    folder = tmp_path_factory.mktemp("study")
+    stored(folder / "runs", run(), run("A2M2E", scale=1.5), natural())
+    return folder
+
+
+def test_the_summary_is_printed_and_files_are_named(study, tmp_path):
+    outcome = call(study, "--out", tmp_path / "drawn")
+    for word in (
+        "standard-1, worst case",
+        "A2E",
+        "A2M2E",
+        "0.133",
+        "Worst case over the attacks of standard-1",
+    ):
+        assert word in outcome.stdout
+    assert "No natural changes of A2M2E-6" in outcome.stderr
+    named = [line for line in outcome.stdout.splitlines() if line.startswith(str(tmp_path / "drawn"))]
+    assert sorted(named) == sorted(str(path) for path in (tmp_path / "drawn").iterdir())
+
+
+def test_json_is_one_object_for_programs(study, tmp_path):
+    content = json.loads(call(study / "runs" / "A2E-6", "--out", tmp_path, "--json").stdout)
+    (line,) = content["summary"]
+    assert (content["protocol"], line["system"]) == ("standard-1", "A2E")
+    assert line["doubling"] == pytest.approx(0.1 + 0.1 / 3)
+    assert [one["epsilon"] for one in content["runs"]] == [0.0, 0.1, 0.2]
+    assert content["natural"][0]["change"] == "other excerpt"
+    assert len(content["files"]) == len(list(tmp_path.iterdir()))
+
+
+def test_a_narrow_terminal_cuts_no_number(study, tmp_path):
+    wide, narrow = (call(study, "--out", tmp_path, columns=columns).stdout for columns in (200, 40))
+    assert wide.count("0.133") == narrow.count("0.133") > 0
+
+
+def test_a_protocol_without_budgets_is_refused_in_one_sentence(tmp_path):
+    stored(tmp_path, made_up.run())
+    with pytest.raises(DataError, match="paper-2025-released: no row of a test clip has an epsilon"):
+        call(tmp_path, "--protocol", "paper-2025-released")
+
+
+def test_a_folder_without_rows_is_refused(tmp_path):
+    with pytest.raises(FileError, match="no rows of protocol standard-1; there is: none at all"):
+        call(tmp_path)
+
+
+def test_help_has_an_example():
+    assert "Example: tenuto curve" in call("--help").stdout

@@ -1,0 +1,70 @@
+"""`tenuto natural`."""
+
+import json
+import shutil
+
+import pandas as pd
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from tenuto.cli.natural import natural
+from tenuto.errors import ConfigError, DataError
+
+APP = typer.Typer()
+APP.command()(natural)
+
+
+def call(*arguments):
+    """Run the command; what it raises on purpose is raised here, as in the main program."""
+    outcome = CliRunner().invoke(APP, [str(argument) for argument in arguments], env={"COLUMNS": "200"})
+    if outcome.exception is not None and not isinstance(outcome.exception, SystemExit):
+        raise outcome.exception
+    assert outcome.exit_code == 0, outcome.output
+    return outcome
+
+
+@pytest.fixture(scope="module")
+def measured(run, tmp_path_factory):
+    """A copy of the tiny run, to be measured and read again."""
+    copy = tmp_path_factory.mktemp("natural") / run.name
+    return shutil.copytree(run, copy, ignore=shutil.ignore_patterns("attacks"))
+
+
+def test_a_table_is_printed_and_rows_are_written(measured, corpus, cache):
+    outcome = call(measured, "--root", corpus, "--cache", cache)
+    path = measured / "attacks" / "natural-1.csv"
+    assert outcome.stdout.splitlines()[-1] == str(path)
+    assert len(pd.read_csv(path)) == 5 * 3
+    for change in ("other excerpt", "mp3 128 kb/s", "6 dB up", "6 dB down", "noise 30 dB", "noise 20 dB"):
+        assert change in outcome.stdout
+    assert "other excerpt: 3 clips are too short for it" in outcome.stderr
+
+
+def test_json_is_one_object_for_programs(measured, corpus, cache):
+    outcome = call(measured, "--root", corpus, "--cache", cache, "--json")
+    content = json.loads(outcome.stdout)
+    assert (content["run"], content["protocol"], content["split"]) == (measured.name, "natural-1", "test")
+    other, *rest = content["changes"]
+    assert (other["change"], other["clips"], other["skipped"], other["moved"]) == (
+        "other excerpt",
+        0,
+        3,
+        None,
+    )
+    assert all(change["clips"] == 3 and change["moved"] > 0 for change in rest)
+
+
+def test_audio_that_is_not_at_hand_is_said_in_one_sentence(measured, corpus, cache, tmp_path):
+    bare = shutil.copytree(corpus, tmp_path / "bare", ignore=shutil.ignore_patterns("*.mp3"))
+    with pytest.raises(DataError, match="30 of 30 recordings cannot be used"):
+        call(measured, "--root", bare, "--cache", cache)
+
+
+def test_a_folder_that_is_no_run_is_refused(corpus, tmp_path):
+    with pytest.raises(ConfigError, match="not a run folder"):
+        call(tmp_path, "--root", corpus)
+
+
+def test_help_has_an_example():
+    assert "Example: tenuto natural" in call("--help").stdout

@@ -1,0 +1,343 @@
+"""Curves from rows whose errors are known."""
+
+import itertools
+import math
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from tenuto import results
+from tenuto.errors import DataError, FileError
+from tenuto.evaluation import natural as baseline
+from tenuto.evaluation import statistics
+from tenuto.reporting import curve_figures, curve_tables, curves
+from tests.reporting import made_up
+
+CLEAN = 0.125
+LADDER = {0.1: 0.1875, 0.2: 0.375}
+"""Epsilon -> worst error. Twice the clean error, 0.25, is met a third of the way from 0.1 to 0.2."""
+
+DRAWS = 200
+
+
+def attacked(epsilon, error, system="A2E", seed=6, attack="APGD", objective="squared error", **columns):
+    named = {"protocol": "standard-1", "attack": attack, "objective": objective, "norm": "linf"}
+    return made_up.run(system, seed, CLEAN, error, **named, epsilon=epsilon, **columns)
+
+
+def run(system="A2E", seed=6, ladder=None, scale=1.0, **columns):
+    """A strong attack with the errors of the ladder, and a weak one that adds hardly anything."""
+    parts = [
+        attacked(epsilon, error * scale, system, seed, attack, **columns)
+        for epsilon, worst in (ladder or LADDER).items()
+        for attack, error in (("Noise", CLEAN / scale), ("APGD", worst))
+    ]
+    return pd.concat(parts, ignore_index=True)
+
+
+def pushing(rows):
+    """The same rows and attacks that push ``tender`` up by epsilon and down by half of it."""
+    parts = [rows]
+    for (system, seed, epsilon), _ in rows.groupby(["system", "seed", "epsilon"]):
+        for direction, change in (("up", epsilon), ("down", -epsilon / 2)):
+            one = attacked(epsilon, CLEAN, system, seed, objective=f"tender {direction}")
+            parts.append(one.assign(adversarial_tender=one["clean_tender"] + change))
+    return pd.concat(parts, ignore_index=True)
+
+
+def natural(system="A2E", seed=6, moved=0.25):
+    """Other excerpts that only two clips have, and mp3, which moves predictions by ``moved``."""
+    about = {"protocol": baseline.NAME, "attack": "natural", "l2": np.nan, "linf": np.nan}
+    other = made_up.run(system, seed, CLEAN, CLEAN + 0.0625, **about, objective=baseline.OTHER_EXCERPT)
+    mp3 = made_up.run(system, seed, CLEAN, CLEAN + moved, **about, objective="mp3 128 kb/s")
+    return pd.concat([other.head(2), mp3], ignore_index=True)
+
+
+def measured(rows, beside=None):
+    return curves.measure(rows, beside, draws=DRAWS)
+
+
+# Per run
+
+
+def test_a_curve_goes_from_the_clean_error_over_the_worst_of_every_budget():
+    found = curves.curve(run())
+    assert tuple(found.columns) == curves.CURVE
+    assert found["epsilon"].tolist() == [0.0, 0.1, 0.2]
+    assert found["mae"].tolist() == pytest.approx([0.125, 0.1875, 0.375])
+    assert found["moved"].tolist() == pytest.approx([0.0, 0.0625, 0.25])
+    assert found["clean_mae"].tolist() == pytest.approx([0.125] * 3)
+
+
+def test_the_worst_is_sought_clip_by_clip():
+    rows = run(ladder={0.1: 0.25})
+    weak = (rows["attack"] == "Noise") & (rows["clip"] == "002")
+    for emotion in results.emotions(rows):
+        rows.loc[weak, f"adversarial_{emotion}"] = rows.loc[weak, f"label_{emotion}"] + 1.25
+    assert curves.curve(rows)["mae"].tolist() == pytest.approx([0.125, (4 * 0.25 + 1.25) / 5])
+
+
+def test_correlation_is_that_of_the_worst_predictions():
+    falling = attacked(0.1, 0.5, falling=True)
+    assert curves.curve(falling)["correlation"].tolist() == pytest.approx([1.0, -1.0])
+
+
+def test_systems_stand_in_the_order_of_the_study_and_seeds_rise():
+    rows = pd.concat([run("aA2E", 6), run("A2E", 21), run("A2E", 6)])
+    order = curves.curve(rows).drop_duplicates(["system", "seed"])[["system", "seed"]]
+    assert order.to_numpy().tolist() == [["A2E", 6], ["A2E", 21], ["aA2E", 6]]
+
+
+def test_other_parts_of_the_split_do_not_count():
+    rows = pd.concat([run(), run(split="train", scale=3.0)], ignore_index=True)
+    pd.testing.assert_frame_equal(curves.curve(rows), curves.curve(run()))
+
+
+# Where there is no curve
+
+
+def test_rows_without_budgets_are_refused_in_one_sentence():
+    with pytest.raises(DataError, match="paper-2025-released: no row of a test clip has an epsilon"):
+        curves.curve(made_up.run())
+
+
+def test_several_protocols_are_refused():
+    with pytest.raises(DataError, match=r"2 protocols \(standard-1, standard-2\)"):
+        curves.curve(pd.concat([run(), run(seed=21).assign(protocol="standard-2")]))
+
+
+def test_runs_with_other_budgets_are_refused_by_name():
+    rows = pd.concat([run(), run(seed=21, ladder={0.1: 0.2})])
+    with pytest.raises(DataError, match=r"A2E-21 was attacked at epsilon 0.1 and A2E-6 at 0.1, 0.2"):
+        curves.curve(rows)
+
+
+def test_runs_on_other_clips_are_refused_by_name():
+    rows = run(seed=21)
+    with pytest.raises(DataError, match="clip 004 has a row in A2E-6 but none in A2E-21"):
+        curves.curve(pd.concat([run(), rows[rows["clip"] != "004"]]))
+
+
+def test_two_norms_are_refused():
+    with pytest.raises(DataError, match=r"linf 0\.1; .* l2 0\.1"):
+        curves.curve(pd.concat([run(), run().assign(norm="l2")]))
+
+
+def test_two_runs_of_one_system_and_seed_are_refused():
+    with pytest.raises(DataError, match=r"2 runs \(A2E-6, other\)"):
+        curves.curve(pd.concat([run(), run().assign(run="other")]))
+
+
+# What sums a curve up
+
+
+def test_the_doubling_epsilon_lies_between_two_budgets():
+    assert measured(run()).summary["doubling"].item() == pytest.approx(0.1 + 0.1 / 3)
+
+
+def test_an_error_that_never_doubles_has_an_infinite_epsilon_and_says_not_reached():
+    found = measured(run(ladder={0.1: 0.15, 0.2: 0.2}))
+    assert found.summary["doubling"].item() == math.inf
+    assert curve_tables.show(found)["Doubles at"].item().startswith("not reached")
+
+
+def test_the_area_is_the_mean_excess_over_a_linear_axis():
+    # Excess 0, 0.0625, 0.25 at 0, 0.1, 0.2: trapezoids of 0.003125 and 0.015625, over 0.2.
+    found = measured(run()).summary
+    assert found["area"].item() == pytest.approx(0.09375)
+    assert found[["area_low", "area_high"]].to_numpy().ravel().tolist() == pytest.approx([0.09375] * 2)
+
+
+@pytest.mark.parametrize(
+    ("values", "goal", "wanted"),
+    [
+        ([1.0, 1.5, 2.5], 2.0, 0.15),
+        ([1.0, 3.0, 2.5], 2.0, 0.05),
+        ([1.0, 2.0, 2.5], 2.0, 0.1),
+        ([1.0, 0.5, 3.0], 1.0, 0.0),
+        ([1.0, 1.0, 1.0], 2.0, math.inf),
+        ([0.0, 1.0, 1.0], 0.0, 0.0),
+    ],
+)
+def test_crossing(values, goal, wanted):
+    assert float(curves.crossing([0.0, 0.1, 0.2], values, goal)) == pytest.approx(wanted)
+
+
+def test_crossing_takes_many_curves_at_once():
+    found = curves.crossing([0.0, 1.0], [[0.0, 1.0], [0.0, 4.0], [0.0, 0.1]], [0.5, 1.0, 1.0])
+    assert found.tolist() == pytest.approx([0.5, 0.25, math.inf])
+
+
+def test_area_of_a_straight_line_is_half_its_rise():
+    assert float(curves.area([0.0, 0.01, 0.05, 0.2], [1.0, 1.1, 1.5, 3.0])) == pytest.approx(1.0)
+
+
+# Intervals
+
+
+def test_one_seed_resamples_clips_and_says_so():
+    found = measured(run())
+    assert found.summary["resampled"].item() == "clips"
+    assert "One seed only, so intervals resample clips alone: A2E." in found.remarks
+    assert "resample clips." in curve_tables.caption(found)
+
+
+def test_several_seeds_resample_seeds_and_clips():
+    rows = pd.concat([run(seed=6), run(seed=21, scale=2.0)])
+    found = measured(rows)
+    band = found.bands.query("quantity == 'error' and epsilon == 0.2").iloc[0]
+    matrix = np.repeat([[0.375], [0.75]], made_up.CLIPS, axis=1)
+    wanted = statistics.crossed_interval(matrix, DRAWS)
+    assert (band["low"], band["mean"], band["high"]) == pytest.approx((0.375, 0.5625, 0.75))
+    assert (band["low"], band["high"]) == pytest.approx((wanted.low, wanted.high))
+    assert band["resampled"] == "seeds and clips"
+
+
+def test_the_doubling_interval_reaches_beyond_the_ladder_where_draws_never_double():
+    rows = pd.concat([run(seed=6), run(seed=21, ladder={0.1: CLEAN, 0.2: CLEAN})])
+    found = measured(rows)
+    line = found.summary.iloc[0]
+    assert line["doubling"] == pytest.approx(0.2)
+    assert line["doubling_low"] == pytest.approx(0.1 + 0.1 / 3)
+    assert line["doubling_high"] == math.inf
+    assert curve_tables.show(found)["Doubles at"].item() == "0.200 (0.133 to > 0.2)"
+
+
+def test_an_interval_that_does_not_exist_is_not_shown():
+    found = curve_tables._between({"area_low": math.nan, "area_high": math.nan}, "area")
+    assert found == ""
+
+
+# Natural changes
+
+
+def test_natural_changes_are_measured_on_the_clips_that_have_them():
+    found = measured(run(), natural()).natural.set_index("change")
+    assert found.loc[baseline.OTHER_EXCERPT, ["clips", "skipped", "moved"]].tolist() == pytest.approx(
+        [2, 3, 0.0625]
+    )
+    assert found.loc["mp3 128 kb/s", ["clips", "skipped"]].tolist() == [5, 0]
+
+
+def test_beyond_natural_is_where_the_attack_moves_further_than_any_change():
+    line = measured(run(), natural(moved=0.15625)).summary.iloc[0]
+    assert (line["natural"], line["natural_change"]) == (pytest.approx(0.15625), "mp3 128 kb/s")
+    assert line["beyond"] == pytest.approx(0.15)  # moved 0.0625 at 0.1 and 0.25 at 0.2
+
+
+def test_natural_rows_of_other_runs_are_left_out():
+    found = measured(run(), natural(seed=21))
+    assert found.natural.empty
+    assert "No natural changes of A2E-6: `tenuto natural RUN` measures them." in found.remarks
+    assert "Natural" not in curve_tables.show(found)
+
+
+def test_an_emotion_moves_naturally_as_far_as_under_its_strongest_change():
+    found = measured(run(), natural(moved=0.25)).natural_emotions
+    assert found == pytest.approx(dict.fromkeys(results.emotions(run()), 0.25))
+
+
+def test_predicting_the_mean_rating_of_the_clips():
+    label = made_up.labels()
+    assert measured(run()).mean_mae == pytest.approx(np.abs(label - label.mean(axis=0)).mean())
+
+
+# Emotions
+
+
+def test_each_emotion_is_followed_up_and_down():
+    found = curves.emotion_curves(pushing(run()))
+    assert tuple(found.columns) == curves.EMOTIONS
+    assert set(found["emotion"]) == {"tender"}
+    for direction, changes in (("up", [0.0, 0.1, 0.2]), ("down", [0.0, -0.05, -0.1])):
+        own = found[found["direction"] == direction]
+        assert own["epsilon"].tolist() == [0.0, 0.1, 0.2]
+        assert own["change"].tolist() == pytest.approx(changes)
+
+
+def test_a_protocol_that_pushes_no_single_emotion_has_no_such_curves(tmp_path):
+    found = measured(run())
+    assert found.emotions.empty
+    assert "emotions.png" not in curve_tables.write(found, tmp_path)
+
+
+# Files
+
+
+def test_all_files_are_written_and_say_the_same_twice(tmp_path):
+    rows = pushing(pd.concat([run("A2E"), run("A2M2E", scale=1.5)]))
+    found = measured(rows, pd.concat([natural(), natural("A2M2E")]))
+    written = curve_tables.write(found, tmp_path / "once")
+    wanted = {f"{name}.{kind}" for name in ("curve", "emotions") for kind in ("csv", "png", "pdf")}
+    assert set(written) == wanted | {"bands.csv", "natural.csv", "summary.csv", "summary.md", "summary.tex"}
+    again = curve_tables.write(measured(rows, pd.concat([natural(), natural("A2M2E")])), tmp_path / "twice")
+    for name, path in written.items():
+        assert path.read_bytes() == again[name].read_bytes(), name
+
+
+def test_one_budget_is_drawn_and_said():
+    found = measured(run(ladder={0.001: 0.126}))
+    assert any(said.startswith("One epsilon (0.001)") for said in found.remarks)
+    above, _ = curve_figures.curve(found).axes
+    assert above.lines[0].get_xdata().tolist() == [0.0, 0.001]
+
+
+def stored(folder, *tables):
+    for table in tables:
+        place = folder / table["run"].iloc[0] / "attacks" / f"{table['protocol'].iloc[0]}.csv"
+        results.write_rows(place, table)
+    return folder
+
+
+def test_folders_may_be_runs_or_studies(tmp_path):
+    stored(tmp_path / "runs", run(), run(seed=21), natural())
+    whole = curves.from_folders([tmp_path], draws=DRAWS)
+    parts = [tmp_path / "runs" / name for name in ("A2E-6", "A2E-21")]
+    pd.testing.assert_frame_equal(whole.runs, curves.from_folders(parts, draws=DRAWS).runs)
+    assert set(whole.natural["run"]) == {"A2E-6"}
+    assert "No natural changes of A2E-21: `tenuto natural RUN` measures them." in whole.remarks
+
+
+def test_runs_without_the_protocol_are_named(tmp_path):
+    stored(tmp_path, run(), made_up.run("A2M2E"))
+    assert curves.from_folders([tmp_path], draws=DRAWS).remarks[0] == (
+        "No rows of standard-1 of A2M2E-6: left out."
+    )
+
+
+def test_a_folder_without_the_protocol_is_refused(tmp_path):
+    stored(tmp_path, made_up.run())
+    with pytest.raises(FileError, match="no rows of protocol standard-1; there is: paper-2025-released"):
+        curves.from_folders([tmp_path])
+
+
+def test_the_same_run_twice_is_refused(tmp_path):
+    stored(tmp_path, run())
+    with pytest.raises(DataError, match="A2E-6 stands twice"):
+        curves.from_folders([tmp_path, tmp_path / "A2E-6"])
+
+
+# Figures
+
+
+def test_labels_beside_the_axis_keep_their_distance_and_stay_inside():
+    found = curve_figures.spread([0.1, 0.11, 0.12, 0.99, 1.0], 0.07)
+    assert all(second - first >= 0.07 - 1e-9 for first, second in itertools.pairwise(found))
+    assert found[0] >= 0.0
+    assert found[-1] <= 1.0
+
+
+def test_the_figure_names_every_system_and_every_natural_change():
+    rows = pd.concat([run("A2E"), run("own system", scale=1.5)])
+    figure = curve_figures.curve(measured(rows, natural()))
+    (legend,) = figure.legends
+    assert [text.get_text() for text in legend.get_texts()] == ["A2E", "own system"]
+    above, below = figure.axes
+    assert [text.get_text() for text in above.texts] == ["predict the mean"]
+    assert [text.get_text() for text in below.texts] == [baseline.OTHER_EXCERPT, "mp3 128 kb/s"]
+
+
+def test_no_two_of_the_studys_systems_look_alike():
+    lines = [curve_figures._line(system, made_up.SYSTEMS) for system in made_up.SYSTEMS]
+    assert len({(line["color"], str(line["linestyle"])) for line in lines}) == len(lines)
