@@ -19,7 +19,8 @@ def attack(tenuto, run, corpus, cache, tmp_path):
     copy = shutil.copytree(run, tmp_path / run.name, ignore=shutil.ignore_patterns("attacks"))
 
     def call(*arguments):
-        outcome = tenuto("attack", copy, "--root", corpus, "--cache", cache, *arguments)
+        quickly = () if "--natural" in arguments else ("--no-natural",)
+        outcome = tenuto("attack", copy, "--root", corpus, "--cache", cache, *quickly, *arguments)
         assert outcome.exit_code == 0, outcome.output
         return outcome, copy
 
@@ -219,3 +220,17 @@ def test_the_described_protocol_stays_in_its_budget(attack):
 )
 def test_an_attack_that_cannot_be_is_refused(refused, run, corpus, cache, arguments, said):
     assert said in refused("attack", run, "--root", corpus, "--cache", cache, *arguments)
+
+
+def test_beside_an_attack_stands_what_music_does_by_itself(attack):
+    outcome, folder = attack("--iterations", 2, "--natural")
+    said = outcome.stdout
+    assert said.index("paper-2025-released") < said.index("under changes that nobody planned")
+    assert "mp3 128 kb/s" in said
+    assert (folder / "attacks" / "natural-1.csv").is_file()
+
+
+def test_natural_changes_can_be_left_out(attack):
+    outcome, folder = attack("--iterations", 2, "--no-natural")
+    assert "mp3" not in outcome.stdout
+    assert not (folder / "attacks" / "natural-1.csv").exists()

@@ -10,6 +10,8 @@ import typer
 
 from tenuto.cli import common
 from tenuto.cli.common import notes, out
+from tenuto.cli.natural import measured as natural_changes
+from tenuto.cli.natural import show as show_natural
 from tenuto.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -89,6 +91,9 @@ def attack(
     released_log: Annotated[
         Path | None, typer.Option(help="Also write log.csv and hparams.yaml of the released format here.")
     ] = None,
+    natural: Annotated[
+        bool, typer.Option("--natural/--no-natural", help="Show what music does by itself beside it.")
+    ] = True,
     batch_size: Annotated[int | None, typer.Option(help="Clips attacked together.", show_default="6")] = None,
     cache: common.Cache = None,
     device: common.Device = "cpu",
@@ -139,6 +144,8 @@ def attack(
     with common.bar("attack", total) as advance:
         rows = robustness.attack(opened, chosen, split.value, device, batch_size, advance)
     out.print(attack_table(rows))
+    if natural:
+        show_natural(natural_changes(opened, split.value), "The same clips under changes that nobody planned")
     typer.echo(str(robustness.rows_path(run, chosen, split.value)))
     if released_log is not None:
         write_log(rows, released_log, robustness.released_settings(opened, chosen))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import pandas as pd
 import typer
@@ -12,6 +12,9 @@ from rich.table import Table
 
 from tenuto.cli import common
 from tenuto.cli.common import notes, out
+
+if TYPE_CHECKING:
+    from tenuto.evaluation.runs import Run
 
 NUMBERS = ("moved", "clean_mae", "mae", "clean_correlation", "correlation")
 
@@ -33,20 +36,31 @@ def natural(
     from tenuto.evaluation.runs import open_run, read_config
 
     opened = open_run(run, common.prepare_data(read_config(run).data, root, cache))
-    with common.bar("natural changes", len(opened.part(split.value))) as advance:
-        rows = baseline.natural(opened, split.value, advance)
-    found = baseline.summary(rows)
+    found = measured(opened, split.value)
     path = baseline.natural_path(run, split.value)
     if as_json:
         changes = found.drop(columns=["run", "system", "seed"]).to_dict("records")
         about = {"run": opened.name, "protocol": baseline.NAME, "split": split.value}
         common.print_json({**about, "changes": changes, "rows": str(path)})
         return
-    out.print(_table(found, f"{opened.name}, {baseline.NAME}, {split.value}"))
+    show(found, f"{opened.name}, {baseline.NAME}, {split.value}")
+    typer.echo(str(path))
+
+
+def measured(run: Run, part: str) -> pd.DataFrame:
+    """The natural changes of one part, one line each; measured with a progress bar where they have not been."""
+    from tenuto.evaluation import natural as baseline
+
+    with common.bar("natural changes", len(run.part(part))) as advance:
+        return baseline.summary(baseline.natural(run, part, advance))
+
+
+def show(found: pd.DataFrame, title: str) -> None:
+    """Print the natural changes, and for which clips they cannot be had."""
+    out.print(_table(found, title))
     for change, skipped in zip(found["change"], found["skipped"], strict=True):
         if skipped:
             notes.print(f"{change}: {skipped} clips are too short for it, left out there.")
-    typer.echo(str(path))
 
 
 def _table(found: pd.DataFrame, title: str) -> Table:
