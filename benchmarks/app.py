@@ -46,6 +46,8 @@ def main(
         prepared = measure.prepared_from(index)
         for device in devices():
             comparisons.append(measure.attack(prepared, sizes, device))
+            if measure.fast_bfloat16(device):
+                comparisons.append(measure.attack(prepared, sizes, device, "bfloat16"))
             comparisons.append(measure.training(prepared, sizes, device))
     facts = {**machine(), "recordings": f"{len(index)} {source}", "width": f"{width:g}"}
     if as_json:
@@ -100,6 +102,11 @@ def remarks(comparisons: list[Comparison], facts: dict[str, str]) -> list[str]:
     return [
         *(f"plain {name}: {baseline}" for name, baseline in plain.items()),
         f"attack: one iteration of one clip; training: {measure.STUDY_TRAINING_CLIPS} clips, scaled from fewer",
+        *(
+            f"attack in bfloat16: not measured, this {device} does not compute in it by itself"
+            for device in dict.fromkeys(each.device for each in comparisons)
+            if not measure.fast_bfloat16(device)
+        ),
         "goal: for plain/ours or, in the front end, for either ratio",
         "ref.: the study's released code, measured elsewhere on 2 CPU cores with the network at width 1",
         "here: " + ", ".join(f"{name} {value}" for name, value in facts.items()),

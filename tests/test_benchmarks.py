@@ -11,7 +11,7 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
-from benchmarks import app, material, plain
+from benchmarks import app, material, measure, plain
 from benchmarks.comparison import Comparison, Rounds, seconds
 from tenuto.attacks import ReleasedAttack
 from tenuto.audio.spectrogram import filterbank
@@ -157,3 +157,23 @@ def test_table_and_remarks_name_every_quantity_and_baseline():
         "plain work: slowly",
         "plain other: by hand",
     ]
+
+
+@pytest.mark.parametrize(
+    ("flags", "wanted"), [("avx2 avx512_bf16", True), ("amx_bf16", True), ("avx2 avx512f", False)]
+)
+def test_bfloat16_is_measured_where_the_processor_has_it(monkeypatch, flags, wanted):
+    monkeypatch.setattr("pathlib.Path.read_text", lambda *_, **__: f"flags : {flags}")
+    assert measure.fast_bfloat16("cpu") is wanted
+
+
+def test_bfloat16_is_timed_as_the_released_attack_is(tmp_path):
+    soundtracks(tmp_path / "soundtracks", 30)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TENUTO_SHARED", str(tmp_path))
+        _, index = material.recordings(30, tmp_path / "unused")
+    prepared = measure.prepared_from(index)
+    found = measure.attack(prepared, measure.Sizes(30, 1, 0.05, 1), "cpu", "bfloat16")
+    assert found.name == "attack bf16, ms per iteration"
+    assert found.target == 3.5
+    assert found.ours[0] > 0
