@@ -1,14 +1,16 @@
-"""The golden cases of the released attack: made-up numbers that the reference implementation produced."""
+"""The golden cases of the released attack, which the reference implementation produced, and small models."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pytest
 import torch
+from torch import Tensor, nn
 
 from tenuto.attacks import ReleasedAttack, ReleasedResult
 
@@ -23,6 +25,71 @@ def _one_thread():
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(before)
+
+
+class Prediction(NamedTuple):
+    """What a model with a bottleneck returns."""
+
+    emotions: Tensor
+    concepts: Tensor
+
+
+def rowwise(values: Tensor, weights: Tensor) -> Tensor:
+    """values @ weights.T, each row summed on its own: BLAS would round a batch of one differently."""
+    return (values[:, None, :] * weights).sum(dim=-1)
+
+
+class Bottleneck(nn.Module):
+    """Concepts are a tanh of the entries; emotions are linear in the concepts and, where asked, in the entries."""
+
+    def __init__(self, entries: int, concepts: int, emotions: int, seed: int = 0, skip: float = 0.0) -> None:
+        super().__init__()
+        generator = torch.Generator().manual_seed(seed)
+
+        def drawn(rows: int, columns: int) -> nn.Parameter:
+            values = torch.randn(rows, columns, generator=generator, dtype=torch.float64)
+            return nn.Parameter(values / columns**0.5)
+
+        self.first, self.second = drawn(concepts, entries), drawn(emotions, concepts)
+        self.past = drawn(emotions, entries)
+        self.skip = skip
+
+    def forward(self, inputs: Tensor) -> Prediction:
+        flat = inputs.flatten(1)
+        concepts = torch.tanh(rowwise(flat, self.first))
+        emotions = rowwise(concepts, self.second)
+        return Prediction(emotions + self.skip * rowwise(flat, self.past), concepts)
+
+
+class Linear(nn.Module):
+    """One output per row of weights, and no more; every optimum has a closed form."""
+
+    def __init__(self, weights: Tensor) -> None:
+        super().__init__()
+        self.weights = nn.Parameter(weights)
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        return rowwise(inputs.flatten(1), self.weights)
+
+
+class Counting(nn.Module):
+    """A model that counts, in examples, how often it is asked and how often a gradient goes through it."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+        self.forwards = self.gradients = 0
+
+    def forward(self, inputs: Tensor) -> object:
+        self.forwards += len(inputs)
+        output = self.model(inputs)
+        emotions = output if isinstance(output, Tensor) else output.emotions
+        if emotions.requires_grad:
+            emotions.register_hook(self._count)
+        return output
+
+    def _count(self, gradient: Tensor) -> None:
+        self.gradients += len(gradient)
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from tenuto.attacks import APGD, L2, PGD, Described, Linf, Minimal, Target, Unbounded
+from tenuto.attacks import APGD, L2, PGD, Described, Linf, Minimal, Target, Transfer, Unbounded
 from tenuto.attacks.choice import FAMILIES, chosen, objective
 from tenuto.attacks.objectives import (
     AbsoluteError,
@@ -87,7 +87,7 @@ def test_settings_may_be_text():
 
 def test_without_a_budget():
     (attack,) = chosen("PGD", "none", None, SquaredError(), {"step_size": 0.1}).attacks
-    assert attack.budget == Unbounded()
+    assert attack == PGD(budget=Unbounded(), step_size=0.1)
 
 
 def test_the_described_attack_has_the_objective_of_its_measure():
@@ -111,6 +111,7 @@ def test_it_is_named_after_all_its_settings():
 def test_a_source_is_passed_on():
     source = torch.nn.Identity()
     (attack,) = chosen("Transfer", "linf", 0.1, SquaredError(), {"source": source, "name": "other"}).attacks
+    assert isinstance(attack, Transfer)
     assert attack.source is source
     assert "Identity" not in repr(attack)
 

@@ -3,12 +3,29 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
+import math
 import pickle
+import re
+from pathlib import Path
 
 import pytest
+import torch
 
-from tenuto.attacks import PROTOCOLS, Protocol, ReleasedAttack, protocol
+from tenuto.attacks import (
+    PROTOCOLS,
+    AttackResult,
+    BoundedAttack,
+    Described,
+    Linf,
+    OneEmotion,
+    Protocol,
+    ReleasedAttack,
+    Square,
+    protocol,
+)
 from tenuto.errors import ConfigError
+from tests.attacks.conftest import Bottleneck, Counting
 
 
 def test_the_released_protocol_has_the_settings_of_the_study():
@@ -83,3 +100,121 @@ def test_a_setting_out_of_range_is_refused():
 def test_it_can_be_sent_to_another_process():
     made = protocol("paper-2025-released", iterations=100)
     assert pickle.loads(pickle.dumps(made)) == made
+
+
+def test_the_described_protocol_is_the_released_attack_within_a_thousandth():
+    assert protocol("paper-2025-described").attacks == (Described(budget=Linf(0.001), iterations=1000),)
+
+
+@pytest.mark.parametrize("settings", [{"steps": 10}, {"epsilons": (0.1,)}, {"queries": 10, "draws": 1}])
+def test_the_standard_has_no_parameters(settings):
+    with pytest.raises(ConfigError, match=f"standard-1 has no parameters: leave out {', '.join(settings)}"):
+        protocol("standard-1", **settings)
+
+
+def test_a_protocol_without_a_ladder_runs_its_attacks_as_they_are():
+    assert protocol("paper-2025-released").members(3) == ((ReleasedAttack(),),)
+    assert protocol("paper-2025-described").members(3) == ((Described(),),)
+
+
+def climbs(emotions: int) -> list[list[BoundedAttack]]:
+    """The members of standard-1, each with its budgets."""
+    found = protocol("standard-1").members(emotions)
+    return [[attack for attack in climb if isinstance(attack, BoundedAttack)] for climb in found]
+
+
+def test_members_climb_the_epsilons():
+    for climb in climbs(3):
+        assert [attack.budget for attack in climb] == [Linf(e) for e in (0.01, 0.02, 0.05, 0.1, 0.2)]
+
+
+def test_members_of_a_model_with_three_emotions():
+    titles = [(climb[0].title, climb[0].objective.title()) for climb in climbs(3)]
+    assert titles == [
+        ("APGD", "squared error"),
+        ("APGD", "absolute error"),
+        ("APGD", "correlation"),
+        *[("APGD", f"emotion {emotion} {way}") for emotion in range(3) for way in ("up", "down")],
+        ("Square", "absolute error"),
+        ("Noise uniform", "absolute error"),
+        ("Noise gaussian", "absolute error"),
+        ("Noise sign", "absolute error"),
+    ]
+
+
+def test_a_climb_changes_nothing_but_the_budget():
+    (square,) = [climb for climb in climbs(3) if climb[0].title == "Square"]
+    assert [dataclasses.replace(attack, budget=Linf(0.1)) for attack in square] == [
+        Square(budget=Linf(0.1), objective=square[0].objective, queries=80)
+    ] * 5
+
+
+def test_iterations_add_up_over_members_and_budgets():
+    three = sum(attack.iterations for climb in climbs(3) for attack in climb)
+    assert protocol("standard-1").iterations(3) == three == 5 * (30 + 2 * 20 + 6 * 8 + 80 + 3 * 8)
+    assert protocol("paper-2025-released").iterations(8) == 1000
+
+
+@pytest.fixture(scope="module")
+def climbed():
+    """Every member of standard-1 on one tiny clip with 8 emotions: its results, and what the model counted."""
+    model = Counting(Bottleneck(entries=20, concepts=5, emotions=8, seed=4, skip=0.5))
+    generator = torch.Generator().manual_seed(41)
+    inputs = torch.randn(1, 1, 5, 4, generator=generator, dtype=torch.float64).clamp_min(-0.9)
+    labels = torch.rand(1, 8, generator=generator, dtype=torch.float64)
+    results: list[list[tuple[BoundedAttack, AttackResult]]] = []
+    for climb in climbs(8):
+        start, row = None, []
+        for attack in climb:
+            found = attack(model, inputs, labels, start=start, valid_range=(-0.943, math.inf))
+            start = found.perturbation
+            row.append((attack, found))
+        results.append(row)
+    return model, results
+
+
+def test_the_standard_takes_at_most_2000_passes_of_either_kind_a_clip(climbed):
+    model, results = climbed
+    forwards = sum(int(found.forward_passes) for row in results for _, found in row)
+    gradients = sum(int(found.gradient_passes) for row in results for _, found in row)
+    assert (forwards, gradients) == (model.forwards, model.gradients) == (1847, 990)
+
+
+def test_the_page_states_these_counts():
+    page = (Path(__file__).parents[2] / "docs" / "attacks.md").read_text("utf-8")
+    assert re.search(r"990 gradient\s+passes\s+and\s+1847\s+forward\s+passes", page)
+
+
+def test_a_larger_budget_is_never_weaker(climbed):
+    for row in climbed[1]:
+        losses = [float(found.loss) for _, found in row]
+        assert losses == sorted(losses)
+
+
+def test_a_larger_budget_is_stronger_for_every_ascent(climbed):
+    for row in climbed[1]:
+        if row[0][0].title == "APGD":
+            losses = [float(found.loss) for _, found in row]
+            assert all(one < other for one, other in itertools.pairwise(losses))
+
+
+def test_every_budget_is_kept(climbed):
+    for row in climbed[1]:
+        for attack, found in row:
+            assert float(found.perturbation.abs().max()) <= attack.budget.epsilon * (1 + 1e-12)
+
+
+def test_each_emotion_moves_its_way(climbed):
+    seen = 0
+    for row in climbed[1]:
+        attack, found = row[-1]
+        if isinstance(attack.objective, OneEmotion):
+            change = (found.adversarial_prediction - found.clean_prediction)[0, attack.objective.index]
+            assert change > 0 if attack.objective.up else change < 0
+            seen += 1
+    assert seen == 16
+
+
+def test_every_protocol_can_be_sent_to_another_process():
+    for made in PROTOCOLS.values():
+        assert pickle.loads(pickle.dumps(made)) == made

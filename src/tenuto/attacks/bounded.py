@@ -93,6 +93,7 @@ class Search:
         self.iterations, self.forwards, self.gradients = (
             torch.zeros(count, dtype=torch.int64) for _ in range(3)
         )
+        self.converged = torch.zeros(count, dtype=torch.bool)
         everything = self.everything = torch.arange(count, device=device)
         with torch.no_grad():
             self.clean = self._ask(self.inputs, everything, exactly=True)
@@ -150,6 +151,8 @@ class Search:
         point = delta.detach().requires_grad_()
         values = self._judge(self._ask(self.inputs[rows] + point, rows), rows)
         gradient = input_gradient(values, point)
+        # The sign of NaN is 0: unseen, such entries would never be attacked.
+        self._require(gradient, rows, "gradient")
         self.gradients[rows.cpu()] += 1
         return self._remember(delta, values.detach(), rows), gradient
 
@@ -182,6 +185,7 @@ class Search:
         return self.game.objective(found, self.situation.take(rows))
 
     def _remember(self, delta: Tensor, values: Tensor, rows: Tensor) -> Tensor:
+        self._require(values[:, None], rows, "prediction at a perturbed input")
         better = values > self.value[rows]
         self.value[rows] = torch.where(better, values, self.value[rows])
         mask = better.view(-1, *([1] * (delta.ndim - 1)))
@@ -193,7 +197,8 @@ class Search:
         self.delta[rows] = delta
 
     def charge(self, spent: AttackResult) -> None:
-        """Count the passes and iterations of another attack on the same model."""
+        """Count the passes and iterations of another attack on the same model, and whether it converged."""
+        self.converged |= spent.converged
         self.iterations += spent.iterations
         self.forwards += spent.forward_passes
         self.gradients += spent.gradient_passes
@@ -217,15 +222,20 @@ class Search:
             iterations=self.iterations,
             forward_passes=self.forwards,
             gradient_passes=self.gradients,
-            converged=values >= goal,
+            converged=self.converged | (values >= goal),
         )
 
     def require_finite(self, found: Outputs) -> None:
-        """Raise `AttackError` where a prediction for all examples is NaN or infinite."""
-        bad = ~torch.isfinite(found.emotions).all(dim=1).cpu().numpy()
-        if bad.any():
-            who = listed(self.game.examples.names, bad)
-            raise AttackError(f"The prediction for {who} is not finite: check the checkpoint.")
+        """Raise `AttackError` where emotions or concepts of all examples are NaN or infinite."""
+        for part in found:
+            if part is not None:
+                self._require(part, self.everything)
+
+    def _require(self, values: Tensor, rows: Tensor, what: str = "prediction") -> None:
+        finite = torch.isfinite(values).flatten(1).all(dim=1).cpu().numpy()
+        if not finite.all():
+            names = [self.game.examples.names[row] for row in rows.tolist()]
+            raise AttackError(f"The {what} for {listed(names, ~finite)} is not finite: check the checkpoint.")
 
     @property
     def started(self) -> bool:
@@ -311,7 +321,7 @@ class BoundedAttack(abc.ABC):
             inputs: (n, ...), of any range.
             targets: (n, emotions), the labels.
             start: (n, ...), a perturbation to begin from, such as that of a smaller budget; the result is at
-                least as good.
+                least as good, as far as the precision of the search can tell.
             valid_range: (lowest, highest) value an input can have, in its units; a log spectrogram is never
                 below that of silence. Entries that already lie outside do not move further.
             names: n names for messages; positions by default.
@@ -325,6 +335,8 @@ class BoundedAttack(abc.ABC):
         """
         with left_as_found(model):
             examples = Examples.checked(inputs, targets, names)
+            if examples.inputs.dtype not in (torch.float32, torch.float64):
+                raise AttackError(f"The inputs are {inputs.dtype}, too coarse for a budget: take .float().")
             if start is not None and start.shape != examples.inputs.shape:
                 raise AttackError(
                     f"The start has shape {tuple(start.shape)}, the inputs {tuple(examples.inputs.shape)}: "

@@ -127,9 +127,9 @@ class L2(Budget):
 
     def steepest(self, gradient: Tensor) -> Tensor:
         size = self.size(gradient)
-        return gradient * _rows(
-            torch.where(size > 0, 1 / size, torch.zeros_like(size)).to(gradient), gradient
-        )
+        size = torch.where(size > 0, size, torch.ones_like(size))
+        # In doubles: one over the size of a vanishing gradient is no float32.
+        return (gradient.double() / _rows(size, gradient)).to(gradient)
 
     def scattered(self, uniform: Tensor) -> Tensor:
         """On the sphere, where in many dimensions nearly all of the ball's volume lies."""

@@ -14,7 +14,7 @@ from tenuto.attacks.bounded import BoundedAttack, Search
 from tenuto.attacks.budgets import Budget, Linf
 from tenuto.attacks.objectives import Correlation, Objective, SquaredError
 from tenuto.attacks.released import ReleasedAttack
-from tenuto.errors import ConfigError
+from tenuto.errors import AttackError, ConfigError
 
 Within = Callable[[Tensor, Tensor], Tensor]
 """From perturbations and the rows they belong to, to perturbations that are allowed."""
@@ -30,7 +30,8 @@ OBJECTIVES: dict[str, Objective] = {"corr": Correlation(), "mse": SquaredError()
 class Described(BoundedAttack):
     """`ReleasedAttack`, clipped to its budget after every step, with the prediction at the stored perturbation.
 
-    Settings are those of `ReleasedAttack`; the objective follows from the measure.
+    Settings are those of `ReleasedAttack`; the objective follows from the measure. As there, it begins at nothing:
+    a start is refused.
 
     Args:
         budget: Entries within 0.001 in the study's settings.
@@ -57,6 +58,8 @@ class Described(BoundedAttack):
         return _Clipped(**{name: getattr(self, name) for name in names}, within=within)
 
     def _search(self, search: Search) -> None:
+        if search.started:
+            raise AttackError("Described begins at nothing, as the study's attack does: leave out start.")
         attack = self._released(search.allowed)
         found = attack.on_chunk(search.model, search.game.examples, search.game.progress)
         search.charge(found)

@@ -20,7 +20,9 @@ class FGSM(BoundedAttack):
         return 1
 
     def _search(self, search: Search) -> None:
-        rows = search.everything
+        rows = search.unfinished()
+        if not len(rows):
+            return
         delta = search.first(rows, scattered=False)
         _, gradient = search.gradient(delta, rows)
         search.values(

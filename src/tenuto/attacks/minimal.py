@@ -25,7 +25,8 @@ FIRST_CHANGE, LAST_CHANGE = 0.5, 0.001
 class Minimal(BoundedAttack):
     """The least norm at which an example's objective reaches ``goal``.
 
-    ``converged`` says which examples reach it; the others keep the strongest perturbation that was found.
+    ``converged`` says which examples reach it; the others keep the strongest perturbation that was found. A start
+    is taken as a first guess: where it reaches the goal, the result is no larger.
 
     Args:
         budget: The largest perturbation worth looking at; its norm is the one that is made small.

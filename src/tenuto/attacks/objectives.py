@@ -252,6 +252,9 @@ class EachEmotion(Objective):
 
     keep: float = 0.0
 
+    def __post_init__(self) -> None:
+        _require_keep(self.keep)
+
     def __call__(self, found: Outputs, situation: Situation) -> Tensor:
         raise AttackError("EachEmotion stands for several objectives: attack with each of `.each(emotions)`.")
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
+from torch import Tensor
 
 from tenuto.attacks.base import is_number, require_whole
 from tenuto.attacks.bounded import BoundedAttack, Search
@@ -22,7 +23,7 @@ class PGD(BoundedAttack):
         momentum: Weight of earlier gradients, each scaled to mean absolute value 1 (Dong et al., "Boosting Adversarial
             Attacks with Momentum", 2018, equation 6); 0 is off.
         restarts: Starts; the first at nothing (or at the given start), the others at random points of the budget.
-        scattered: Start at a random point the first time too.
+        scattered: Start at a random point the first time too, unless a start is given.
 
     Raises:
         ConfigError: A setting out of range; `Unbounded` without a step size.
@@ -51,11 +52,12 @@ class PGD(BoundedAttack):
 
     def _search(self, search: Search) -> None:
         for restart in range(self.restarts):
-            self._ascend(search, scattered=self.scattered or restart > 0)
+            rows = search.unfinished()
+            if len(rows):
+                self._ascend(search, rows, restart > 0 or (self.scattered and not search.started))
 
-    def _ascend(self, search: Search, scattered: bool) -> None:
+    def _ascend(self, search: Search, rows: Tensor, scattered: bool) -> None:
         size = self.step_size or 2.5 * self.budget.epsilon / max(self.steps, 1)
-        rows = search.unfinished()
         delta = search.first(rows, scattered)
         velocity = torch.zeros_like(delta)
         for _ in range(self.steps):
@@ -72,7 +74,7 @@ class PGD(BoundedAttack):
             search.values(delta, rows)
 
 
-def _scaled(gradient: torch.Tensor) -> torch.Tensor:
+def _scaled(gradient: Tensor) -> Tensor:
     """Every example's gradient divided by its mean absolute entry, 0 where it is 0."""
     size = gradient.abs().flatten(1).mean(dim=1).view(-1, *([1] * (gradient.ndim - 1)))
     return torch.where(size > 0, gradient / size, torch.zeros_like(gradient))

@@ -33,7 +33,8 @@ def share(first: float, iteration: int, iterations: int) -> float:
 class Square(BoundedAttack):
     """Random search over rectangles of -epsilon or epsilon, for `Linf`; it starts with stripes along time.
 
-    The last two axes of the inputs are taken for time and frequency. Windows are square until an axis ends.
+    The last two axes of the inputs are taken for time and frequency. Windows are square as long as that fits, and
+    then as wide as the shorter axis.
 
     Args:
         queries: Evaluations of the model, the first included.
@@ -59,21 +60,21 @@ class Square(BoundedAttack):
         return self.queries
 
     def _search(self, search: Search) -> None:
-        rows = search.everything
-        begun = search.first(rows, scattered=False) if search.started else self._stripes(search)
-        search.values(search.allowed(begun, rows), rows)
-        search.tick(rows)
-        for query in range(1, self.queries):
+        for query in range(self.queries):
             rows = search.unfinished()
             if not len(rows):
                 return
-            part = share(self.first_share, query, self.queries)
-            search.values(search.allowed(self._changed(search, rows, part), rows), rows)
+            search.values(search.allowed(self._candidate(search, rows, query), rows), rows)
             search.tick(rows)
 
-    def _stripes(self, search: Search) -> Tensor:
+    def _candidate(self, search: Search, rows: Tensor, query: int) -> Tensor:
+        if query:
+            return self._changed(search, rows, share(self.first_share, query, self.queries))
+        return search.first(rows, scattered=False) if search.started else self._stripes(search, rows)
+
+    def _stripes(self, search: Search, rows: Tensor) -> Tensor:
         """One sign for every frequency band."""
-        signs = search.uniform(search.everything).sign()
+        signs = search.uniform(rows).sign()
         return self.budget.epsilon * (signs[..., :1, :] if signs.ndim > 2 else signs).expand_as(signs)
 
     def _changed(self, search: Search, rows: Tensor, part: float) -> Tensor:
@@ -94,7 +95,8 @@ def _plane(delta: Tensor) -> tuple[int, int]:
 
 def _window(plane: torch.Size, part: float, generator: np.random.Generator) -> tuple[slice, slice]:
     side = max(round(math.sqrt(part * plane[0] * plane[1])), 1)
-    sizes = [min(side, axis) for axis in plane]
+    # Where the square would not fit, the longer axis makes up for the shorter one.
+    sizes = [min(max(side, round(part * axis)), axis) for axis in plane]
     starts = [int(generator.integers(axis - size + 1)) for axis, size in zip(plane, sizes, strict=True)]
     rows, columns = (slice(start, start + size) for start, size in zip(starts, sizes, strict=True))
     return rows, columns

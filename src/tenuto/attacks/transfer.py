@@ -42,7 +42,9 @@ class Transfer(BoundedAttack):
         return f"Transfer from {self.name}"
 
     def _search(self, search: Search) -> None:
-        game, rows = search.game, search.everything
+        game, rows = search.game, search.unfinished()
+        if not len(rows):
+            return
         attack = APGD(
             budget=self.budget,
             objective=self.objective,
@@ -52,13 +54,14 @@ class Transfer(BoundedAttack):
         )
         found = attack(
             self.source,
-            search.inputs,
-            game.examples.targets,
+            search.inputs[rows],
+            game.examples.targets[rows],
             valid_range=game.valid_range,
-            names=game.examples.names,
+            names=[game.examples.names[row] for row in rows.tolist()],
             batch_size=len(rows),
             progress=game.progress,
         )
         if search.started:
             search.values(search.first(rows, scattered=False), rows)
         search.values(found.perturbation, rows)
+        search.iterations[rows.cpu()] += found.iterations

@@ -1,0 +1,206 @@
+"""What surrounds a search: chance that belongs to the example, batches that shrink, and their counts."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from types import SimpleNamespace
+
+import pytest
+import torch
+from torch import nn
+
+from tenuto.attacks import APGD, FGSM, PGD, Linf, Noise, OneEmotion, Square, SquaredError
+from tenuto.attacks.base import Examples
+from tenuto.attacks.bounded import Game, Search, room
+from tenuto.errors import AttackError, ConfigError
+from tests.attacks.conftest import Linear
+
+WEIGHTS = torch.randn(2, 12, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+MODEL = Linear(WEIGHTS)
+INPUTS = torch.randn(5, 1, 4, 3, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
+LABELS = torch.rand(5, 2, generator=torch.Generator().manual_seed(3), dtype=torch.float64)
+ALL = torch.arange(5)
+
+
+def game(**changes):
+    settings = {
+        "model": MODEL,
+        "examples": Examples.checked(INPUTS, LABELS, None),
+        "objective": SquaredError(),
+        "budget": Linf(0.1),
+        "valid_range": None,
+        "room": None,
+        "precision": "float32",
+        "seed": 0,
+        "stop_at": math.inf,
+        "progress": lambda done: None,
+    }
+    return Game(**{**settings, **changes})
+
+
+class Seen(nn.Module):
+    """Remembers the sizes of the batches it was given."""
+
+    def __init__(self, model) -> None:
+        super().__init__()
+        self.model = model
+        self.sizes: list[int] = []
+
+    def forward(self, inputs):
+        self.sizes.append(len(inputs))
+        return self.model(inputs)
+
+
+def test_no_batch_is_larger_than_asked_for():
+    model = Seen(MODEL)
+    APGD(budget=Linf(0.1), steps=4, restarts=2)(model, INPUTS, LABELS, batch_size=2)
+    assert set(model.sizes) == {1, 2}
+
+
+def test_six_examples_are_attacked_together_by_default():
+    model = Seen(MODEL)
+    FGSM(budget=Linf(0.1))(model, INPUTS.repeat(2, 1, 1, 1)[:7], LABELS.repeat(2, 1)[:7])
+    assert set(model.sizes) == {6, 1}
+
+
+@pytest.mark.parametrize(
+    "attack",
+    [
+        APGD(budget=Linf(0.1), steps=30),
+        PGD(budget=Linf(0.1), steps=30),
+        Square(budget=Linf(0.1), queries=30),
+        Noise(budget=Linf(0.1), draws=30),
+    ],
+    ids=lambda attack: attack.title,
+)
+def test_examples_that_reach_the_goal_leave_the_batch(attack):
+    goal = float(attack(MODEL, INPUTS, LABELS).loss.median()) * 0.99
+    model = Seen(MODEL)
+    found = dataclasses.replace(attack, stop_at=goal)(model, INPUTS, LABELS)
+    assert min(model.sizes) < 5
+    assert sum(model.sizes) == int(found.forward_passes.sum())
+    assert found.iterations[found.converged].min() < attack.iterations
+    assert (found.iterations[~found.converged] == attack.iterations).all()
+
+
+def test_an_example_draws_the_same_wherever_it_stands():
+    drawn = Search(game(), None).uniform(ALL)
+    turned = Search(game(examples=Examples.checked(INPUTS.flip(0), LABELS, None)), None).uniform(ALL)
+    assert torch.equal(drawn.flip(0), turned)
+
+
+def test_examples_draw_differently():
+    drawn = Search(game(), None).uniform(ALL)
+    assert len({tuple(row) for row in drawn.flatten(1).tolist()}) == 5
+
+
+def test_an_example_draws_on_whoever_else_draws():
+    search, other = Search(game(), None), Search(game(), None)
+    for _ in range(3):
+        whole = search.uniform(ALL)
+    other.uniform(ALL)
+    other.uniform(torch.tensor([1, 3]))
+    assert torch.equal(other.uniform(torch.tensor([3])), whole[3:4])
+
+
+def test_draws_fill_minus_one_to_one():
+    drawn = torch.stack([Search(game(seed=seed), None).uniform(ALL) for seed in range(100)])
+    assert drawn.min() >= -1
+    assert drawn.max() <= 1
+    assert abs(float(drawn.mean())) < 3 / (3 * len(drawn.flatten())) ** 0.5
+    assert float(drawn.square().mean()) == pytest.approx(1 / 3, abs=0.02)
+
+
+def test_a_flat_objective_starts_at_a_random_point():
+    search = Search(game(objective=SquaredError(against="clean")), None)
+    assert (search.first(ALL, scattered=False) != 0).all()
+
+
+def test_other_objectives_start_at_nothing():
+    assert not Search(game(), None).first(ALL, scattered=False).any()
+
+
+def test_a_given_start_comes_before_a_random_one():
+    start = torch.full_like(INPUTS, 0.05)
+    search = Search(game(objective=SquaredError(against="clean")), start)
+    assert torch.equal(search.first(ALL, scattered=False), start)
+
+
+def test_a_scattered_attack_begins_at_the_start_it_is_given():
+    optimum = 0.1 * WEIGHTS[0].sign().view(1, 1, 4, 3).expand_as(INPUTS)
+    attack = PGD(budget=Linf(0.1), objective=OneEmotion(0), steps=1, step_size=1e-9, scattered=True)
+    found = attack(MODEL, INPUTS, LABELS, start=optimum)
+    assert found.loss.tolist() == pytest.approx([0.1 * float(WEIGHTS[0].norm(p=1))] * 5)
+
+
+def test_the_best_of_every_example_is_remembered():
+    search = Search(game(objective=OneEmotion(0)), None)
+    one, other = torch.zeros_like(INPUTS), torch.zeros_like(INPUTS)
+    one[0, 0, 0, 0] = other[1, 0, 0, 0] = 0.1 * float(WEIGHTS[0, 0].sign())
+    search.values(one, ALL)
+    search.values(other, ALL)
+    assert torch.equal(search.delta, one + other)
+
+
+def test_there_is_no_room_without_a_valid_range():
+    assert room(INPUTS, None) is None
+
+
+def test_the_room_ends_where_the_valid_range_does():
+    found = room(torch.tensor([-0.5, 0.25, 2.0]), (0.0, 1.0))
+    assert found is not None
+    assert [end.tolist() for end in found] == [[0.0, -0.25, -2.0], [1.5, 0.75, 0.0]]
+
+
+def test_a_range_may_be_open_above():
+    found = room(torch.tensor([0.25]), (0.0, math.inf))
+    assert found is not None
+    assert [end.item() for end in found] == [-0.25, math.inf]
+
+
+@pytest.mark.parametrize("valid_range", [(0.0, 0.0), (0.0, math.nan)])
+def test_an_empty_range_is_refused(valid_range):
+    with pytest.raises(ConfigError, match="wanted \\(lowest, highest\\)"):
+        room(INPUTS, valid_range)
+
+
+@pytest.mark.parametrize("switch", [torch.no_grad, torch.inference_mode])
+def test_gradients_are_recorded_where_the_caller_switched_them_off(switch):
+    attack = FGSM(budget=Linf(0.1), objective=OneEmotion(0))
+    wanted = attack(MODEL, INPUTS, LABELS).perturbation
+    with switch():
+        found = attack(MODEL, INPUTS.clone(), LABELS).perturbation
+    assert torch.equal(found, wanted)
+
+
+def test_an_object_with_emotions_is_taken_as_a_tensor_is():
+    attack = FGSM(budget=Linf(0.1))
+    found = attack(lambda inputs: SimpleNamespace(emotions=MODEL(inputs)), INPUTS, LABELS)
+    assert torch.equal(found.perturbation, attack(MODEL, INPUTS, LABELS).perturbation)
+
+
+def test_inputs_may_be_vectors():
+    found = APGD(budget=Linf(0.1), objective=OneEmotion(0), steps=5)(MODEL, INPUTS.flatten(1), LABELS)
+    assert found.perturbation.shape == (5, 12)
+    assert found.loss.tolist() == pytest.approx([0.1 * float(WEIGHTS[0].norm(p=1))] * 5)
+
+
+def test_a_model_without_a_gradient_is_refused():
+    with pytest.raises(AttackError, match="no gradient with respect to its input"):
+        FGSM(budget=Linf(0.1))(lambda inputs: MODEL(inputs).detach(), INPUTS, LABELS)
+
+
+def test_a_model_without_a_gradient_can_be_searched():
+    found = Square(budget=Linf(0.1), queries=5)(lambda inputs: MODEL(inputs).detach(), INPUTS, LABELS)
+    assert found.perturbation.any()
+
+
+def test_a_clip_of_a_later_batch_is_refused_by_its_own_name():
+    def broken(inputs):
+        return MODEL(inputs).masked_fill(
+            (inputs.detach() == INPUTS[4]).flatten(1).all(dim=1)[:, None], math.nan
+        )
+
+    with pytest.raises(AttackError, match="prediction for clip e is not finite"):
+        FGSM(budget=Linf(0.1))(broken, INPUTS, LABELS, names="abcde", batch_size=3)

@@ -1,0 +1,107 @@
+"""The smallest perturbation that reaches a goal."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+
+from tenuto.attacks import APGD, L2, AbsoluteError, Linf, Minimal, OneEmotion
+from tenuto.errors import ConfigError
+from tests.attacks.conftest import Bottleneck, Linear
+
+WEIGHTS = torch.randn(1, 20, generator=torch.Generator().manual_seed(21), dtype=torch.float64)
+MODEL = Linear(WEIGHTS)
+INPUTS = torch.randn(4, 1, 5, 4, generator=torch.Generator().manual_seed(22), dtype=torch.float64)
+LABELS = torch.zeros(4, 1, dtype=torch.float64)
+DUAL = {Linf: float(WEIGHTS.norm(p=1)), L2: float(WEIGHTS.norm(p=2))}
+NORMS = pytest.mark.parametrize("norm", [Linf, L2], ids=lambda norm: norm.norm)
+
+
+@NORMS
+@pytest.mark.parametrize("share", [0.9, 0.3, 0.01])
+def test_on_a_linear_model_it_meets_the_closed_form(norm, share):
+    """One output rises by at most epsilon times the dual norm of its weights, so goal / dual norm is the least."""
+    goal = 1.5
+    least = goal / DUAL[norm]
+    attack = Minimal(budget=norm(least / share), objective=OneEmotion(0), goal=goal)
+    found = attack(MODEL, INPUTS, LABELS)
+    sizes = norm(1).size(found.perturbation) / least
+    assert found.converged.all()
+    assert sizes.min() >= 1 - 1e-9
+    assert sizes.max() <= 1.002
+
+
+@NORMS
+def test_an_error_has_a_smallest_perturbation_of_each_example(norm):
+    goal = 4.0
+    error = MODEL(INPUTS).detach().abs()[:, 0]
+    least = (goal - error).clamp_min(0) / DUAL[norm]
+    found = Minimal(budget=norm(3.0), objective=AbsoluteError(), goal=goal)(MODEL, INPUTS, LABELS)
+    assert (least > 0).any()
+    assert norm(1).size(found.perturbation).tolist() == pytest.approx(least.tolist(), rel=0.002)
+
+
+@NORMS
+def test_no_smaller_budget_reaches_the_goal_of_a_network(norm):
+    model = Bottleneck(entries=20, concepts=4, emotions=3, seed=2, skip=1.0)
+    labels = torch.zeros(4, 3, dtype=torch.float64)
+    found = Minimal(budget=norm(4.0), objective=AbsoluteError(), goal=2.5)(model, INPUTS, labels)
+    sizes = norm(1).size(found.perturbation)
+    assert sizes.min() > 0
+    assert found.converged.all()
+    assert (found.loss >= 2.5).all()
+    for row in range(4):
+        # Of one ascent: restarts may find another peak.
+        smaller = APGD(budget=norm(0.98 * float(sizes[row])), objective=AbsoluteError(), steps=100)
+        assert float(smaller(model, INPUTS[row : row + 1], labels[:1]).loss) < 2.5
+
+
+@NORMS
+def test_what_cannot_reach_the_goal_keeps_the_strongest(norm):
+    attack = Minimal(budget=norm(0.1), objective=OneEmotion(0), goal=1e3)
+    found = attack(MODEL, INPUTS, LABELS)
+    assert not found.converged.any()
+    assert found.loss.tolist() == pytest.approx([0.1 * DUAL[norm]] * 4, rel=1e-6)
+
+
+def test_what_reaches_the_goal_by_itself_is_not_moved():
+    goal = float(MODEL(INPUTS).detach().abs().min()) / 2
+    found = Minimal(budget=Linf(1.0), objective=AbsoluteError(), goal=goal)(MODEL, INPUTS, LABELS)
+    assert found.converged.all()
+    assert not found.perturbation.any()
+    assert not found.iterations.any()
+
+
+@NORMS
+def test_a_start_that_reaches_the_goal_is_never_lengthened(norm):
+    goal = 1.5
+    optimum = norm(1.0).steepest(WEIGHTS.view(1, 1, 5, 4)) * goal / DUAL[norm] * (1 + 1e-5)
+    # A single step finds nothing better.
+    attack = Minimal(budget=norm(1.0), objective=OneEmotion(0), goal=goal, steps=1, bisections=0)
+    found = attack(MODEL, INPUTS, LABELS, start=optimum.expand_as(INPUTS))
+    assert found.converged.all()
+    assert (norm(1).size(found.perturbation) <= norm(1).size(optimum) * (1 + 1e-12)).all()
+
+
+def test_bisection_shortens_along_the_ray():
+    far = 0.5 * WEIGHTS.sign().view(1, 1, 5, 4).expand_as(INPUTS)
+    attack = Minimal(budget=Linf(0.5), objective=OneEmotion(0), goal=1.5, steps=0, bisections=20)
+    found = attack(MODEL, INPUTS, LABELS, start=far)
+    assert Linf(1).size(found.perturbation).tolist() == pytest.approx([1.5 / DUAL[Linf]] * 4, rel=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"goal": math.nan}, "goal is nan, wanted a number"),
+        ({"steps": -1}, "steps is -1"),
+        ({"bisections": -1}, "bisections is -1"),
+        ({"first": 0.0}, "first is 0.0, wanted a number above 0, at most 1"),
+        ({"first": 1.5}, "first is 1.5, wanted a number above 0, at most 1"),
+    ],
+)
+def test_settings_are_checked(settings, message):
+    with pytest.raises(ConfigError, match=message):
+        Minimal(**{"budget": Linf(0.1), "goal": 1.0, **settings})

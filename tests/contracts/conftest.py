@@ -1,0 +1,30 @@
+"""What the contract over attacks attacks."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+
+@pytest.fixture
+def one_thread():
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture
+def inputs():
+    return torch.randn(3, 1, 4, 3, generator=torch.Generator().manual_seed(3), dtype=torch.float64)
+
+
+@pytest.fixture
+def labels():
+    return torch.rand(3, 4, generator=torch.Generator().manual_seed(4), dtype=torch.float64)
+
+
+@pytest.fixture(scope="module")
+def excerpts():
+    generator = torch.Generator().manual_seed(6)
+    return torch.randn(2, 1, 313, 149, generator=generator), torch.rand(2, 8, generator=generator)
