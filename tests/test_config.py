@@ -11,6 +11,7 @@ from tenuto.config import (
     merge,
     parse_yaml,
     preset_run,
+    preset_study,
     presets,
     read_preset,
     signature,
@@ -20,7 +21,7 @@ from tenuto.errors import ConfigError, FileError
 
 
 def test_presets_are_those_documented():
-    assert presets() == ["demo", "paper-2025"]
+    assert presets() == ["demo", "paper-2025", "paper-2025-quick"]
 
 
 @pytest.mark.parametrize("system", SYSTEMS)
@@ -48,10 +49,15 @@ def test_paper_preset_is_the_study(system):
 
 
 def test_demo_preset_is_a_study_of_five_systems_and_two_seeds():
-    study = StudyConfig.parse(read_preset("demo"), "demo")
+    study = preset_study("demo")
     assert study.systems == tuple(SYSTEMS)
     assert len(study.seeds) == 2
-    assert study.adversarial.iterations == 10
+    assert study.run.train.adversarial.iterations == 10
+
+
+def test_a_wrong_key_is_named_before_what_is_missing():
+    with pytest.raises(ConfigError, match=r"unknown key sytems. Did you mean systems\?"):
+        StudyConfig.parse({"sytems": ["A2E"], "seeds": [1]}, "study")
 
 
 @pytest.mark.parametrize(

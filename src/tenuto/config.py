@@ -132,27 +132,56 @@ class CorpusConfig(Config):
 
 
 class AttackConfig(Config):
-    """A protocol and the settings in which a reduced study deviates from it."""
+    """A protocol and the settings in which a study deviates from it; in YAML its bare name where there are none."""
 
-    protocol: str = "paper-2025-released"
+    protocol: str
     settings: dict[str, int | float | str | bool] = {}
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_name(cls, value: Any) -> Any:
+        return {"protocol": value} if isinstance(value, str) else value
 
 
 class StudyConfig(Config):
-    """Systems x seeds x protocol on one data set. What is set under ``run`` holds for every run."""
+    """Systems x seeds x protocols on one data set.
+
+    What is set under ``run`` holds for every run; its ``train.adversarial`` for the systems that are trained so.
+    """
 
     systems: tuple[str, ...] = Field(min_length=1)
     seeds: tuple[int, ...] = Field(min_length=1)
     corpus: CorpusConfig | None = None
     run: RunConfig = RunConfig()
-    adversarial: AdversarialConfig = AdversarialConfig()
-    attack: AttackConfig = AttackConfig()
+    protocols: tuple[AttackConfig, ...] = Field((AttackConfig(protocol="paper-2025-released"),), min_length=1)
 
     @model_validator(mode="after")
     def _systems_known(self) -> Self:
         for system in self.systems:
             if system not in SYSTEMS:
                 raise ValueError(f"system {system!r} is unknown. {did_you_mean(system, SYSTEMS)}")
+        return self
+
+    @model_validator(mode="after")
+    def _nothing_stands_twice(self) -> Self:
+        listed: dict[str, tuple[Any, ...]] = {
+            "systems": self.systems,
+            "seeds": self.seeds,
+            "protocols": self.protocols,
+        }
+        for name, values in listed.items():
+            if twice := [value for place, value in enumerate(values) if value in values[:place]]:
+                raise ValueError(f"{getattr(twice[0], 'protocol', twice[0])} stands twice in {name}")
+        return self
+
+    @model_validator(mode="after")
+    def _decided_once(self) -> Self:
+        settings, untouched = self.run, RunConfig()
+        if settings.train.seed != untouched.train.seed:
+            raise ValueError("run.train.seed is decided by seeds: leave it out of run")
+        weight = settings.train.task_loss_weight
+        if (settings.model.network, weight) != (untouched.model.network, untouched.train.task_loss_weight):
+            raise ValueError("network and task_loss_weight are decided by systems: leave them out of run")
         return self
 
 
@@ -192,7 +221,41 @@ def presets() -> list[str]:
 
 
 def read_preset(name: str) -> dict[str, Any]:
-    """The plain content of a preset by name, or of a YAML file by path. Raises `ConfigError`."""
+    """Settings of one run, from a preset by name or a YAML file by path; those of a study are its part ``run``.
+
+    Raises:
+        ConfigError: No such preset, or not YAML.
+        FileError: No such file.
+    """
+    content = _read_settings(name)
+    if not _is_study(content):
+        return content
+    run = content.get("run") or {}
+    if not isinstance(run, dict):
+        raise ConfigError(f"{name}: run: wanted a mapping of settings, got {run!r}.")
+    return run
+
+
+def describes_study(name: str) -> bool:
+    """Whether a preset or YAML file holds a whole study rather than the settings of one run."""
+    return _is_study(_read_settings(name))
+
+
+def _is_study(content: Mapping[str, Any]) -> bool:
+    return bool(content.keys() & StudyConfig.model_fields.keys())
+
+
+def preset_study(name: str) -> StudyConfig:
+    """A whole study, from a preset by name or a YAML file by path. Raises as `read_preset`."""
+    content = _read_settings(name)
+    if "systems" not in content and content.keys() & RunConfig.model_fields.keys():
+        raise ConfigError(
+            f"{name}: holds the settings of one run, wanted a study. Name systems and seeds, and put them below run."
+        )
+    return StudyConfig.parse(content, name)
+
+
+def _read_settings(name: str) -> dict[str, Any]:
     if name.endswith((".yaml", ".yml")):
         return parse_yaml(read_text(Path(name)), name)
     if name not in presets():
@@ -257,8 +320,9 @@ def merge(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]
 
 
 def _explain(error: ValidationError, model: type[BaseModel]) -> str:
-    """The first problem of a validation in one sentence."""
-    problem = error.errors()[0]
+    """One problem of a validation in a sentence: a wrong key before what is missing, which may be its other side."""
+    problems = error.errors()
+    problem = next((each for each in problems if each["type"] == "extra_forbidden"), problems[0])
     place = ".".join(str(part) for part in problem["loc"]) or "the settings"
     if problem["type"] == "extra_forbidden":
         known = _fields_at(model, problem["loc"][:-1])

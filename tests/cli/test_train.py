@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 import yaml
 
+from tenuto.cli.train import configure
 from tests.cli.conftest import TINY
 
 REAL_FSYNC = os.fsync
@@ -137,7 +138,6 @@ def test_a_missing_root_names_its_environment_variable(tenuto):
     [
         (["--system", "A2MME"], "system 'A2MME' is unknown. Did you mean A2M2E?"),
         (["--preset", "paper-2024"], "preset 'paper-2024' is unknown. Did you mean paper-2025?"),
-        (["--preset", "demo"], "Use --preset paper-2025"),
         (["--learning-rate", "-1"], "train.learning_rate"),
         (["--task-loss-weight", "0.5"], "needs the network a2m2e"),
         (["--system", "A2M2E"], "soundtracks has no concept ratings"),
@@ -239,3 +239,14 @@ def test_a_checkpoint_of_other_emotions_is_refused(
     said = refused(command, mixed, "--root", own_folder, "--cache", cache)
     assert "predicts valence, energy" in said
     assert "folder rates arousal, joy" in said
+
+
+@pytest.mark.parametrize(
+    ("arguments", "wanted"),
+    [([], False), (["--system", "A2E"], False), (["--system", "aA2E"], True), (["--adversarial"], True)],
+    ids=" ".join,
+)
+def test_a_study_s_preset_trains_adversarially_only_what_is_named_so(arguments, wanted):
+    system = arguments[1] if len(arguments) == 2 else None
+    found = configure(system, "demo", {}, True if arguments == ["--adversarial"] else None)
+    assert (found.train.adversarial is not None) is wanted

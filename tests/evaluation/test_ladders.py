@@ -9,9 +9,11 @@ import torch
 from tenuto import results
 from tenuto.attacks import APGD, AbsoluteError, Linf, Noise, Protocol, SquaredError
 from tenuto.attacks.objectives import EachEmotion
+from tenuto.errors import CheckpointError
 from tenuto.evaluation import robustness
 from tenuto.evaluation.runs import open_run
 from tenuto.files import read_safetensors
+from tenuto.models.checkpoint import CHECKPOINT, save
 from tenuto.training.loop import train
 from tests import small_runs
 from tests.small_runs import settings
@@ -147,7 +149,7 @@ def test_an_interrupted_climb_ends_as_an_undisturbed_one(fresh, rows, arrays, ca
     saved = read_safetensors(path)[0]
     assert saved.keys() == arrays.keys()
     assert all(np.array_equal(saved[key], arrays[key]) for key in arrays)
-    assert not path.with_suffix(".pieces").exists()
+    assert not list(path.parent.glob("*.pieces"))
 
 
 def test_each_emotion_is_named(fresh):
@@ -156,3 +158,36 @@ def test_each_emotion_is_named(fresh):
     assert set(rows["objective"]) == {
         f"{name} {way}" for name in fresh.recogniser.emotions for way in ("up", "down")
     }
+
+
+def retrained(run):
+    """The same run after its weights changed, as when training went on."""
+    network = run.recogniser.network
+    with torch.no_grad():
+        next(iter(network.parameters())).add_(0.1)
+    save(run.folder / CHECKPOINT, run.recogniser, {})
+
+
+def test_rows_of_earlier_weights_are_refused(fresh):
+    brief = Protocol("brief", 1, "", (APGD(budget=BUDGET, objective=SquaredError(), steps=1),))
+    robustness.attack(fresh, brief)
+    retrained(fresh)
+    with pytest.raises(CheckpointError, match=r"brief\.csv: belongs to earlier weights of this run"):
+        robustness.attack(fresh, brief)
+
+
+def test_an_attack_does_not_go_on_with_pieces_of_earlier_weights(fresh):
+    spent: list[int] = []
+
+    def progress(count):
+        spent.append(count)
+        if len(spent) == 9:
+            raise InterruptionError
+
+    with pytest.raises(InterruptionError):
+        robustness.attack(fresh, CLIMB, batch_size=1, progress=progress)
+    retrained(fresh)
+    again: list[int] = []
+    robustness.attack(fresh, CLIMB, batch_size=1, progress=again.append)
+    assert again[0] == 0  # nothing was there already
+    assert not list((fresh.folder / "attacks").glob("*.pieces"))

@@ -1,26 +1,131 @@
-"""A study's plan: which runs, in which order, with which settings, and how it is smaller than the paper's."""
+"""A study's plan: which runs, with which settings and names, every stage, what is done and how long the rest takes."""
 
 from __future__ import annotations
 
+import dataclasses
+import re
+
 import pytest
 
-from tenuto.config import SYSTEMS, StudyConfig, preset_run, read_preset
-from tenuto.study.plan import reductions, runs
+from tenuto.config import (
+    SYSTEMS,
+    StudyConfig,
+    merge,
+    preset_run,
+    preset_study,
+    presets,
+    read_preset,
+    signature,
+)
+from tenuto.data import open_dataset, prepare
+from tenuto.errors import ConfigError
+from tenuto.files import write_json, write_text
+from tenuto.study import journal
+from tenuto.study.plan import identity, plan, planned, protocols, reductions, runs, settled
+from tenuto.study.timing import ATTACK_RATE, TRAIN_RATE
+from tests.study import small
 
 PAPER_SEEDS = (6, 21, 42, 796, 950, 2025, 2324, 2451, 3100, 7192)
+STUDIES = ["demo", "paper-2025", "paper-2025-quick"]
+SIGNATURES = {
+    ("A2E", 6): "69c95deb",
+    ("A2E", 21): "5b994967",
+    ("A2B2E", 6): "d47ad466",
+    ("A2M2E", 6): "bc74378d",
+    ("aA2E", 6): "adf5f70b",
+    ("aA2B2E", 21): "cc720879",
+}
+"""Of `paper-2025` with two threads on data whose fingerprint is ``data``: runs on disk are called so."""
 
 
 @pytest.fixture
 def paper():
     """The whole study."""
-    content = {"systems": list(SYSTEMS), "seeds": PAPER_SEEDS, "run": read_preset("paper-2025")}
-    return StudyConfig.parse(content, "the paper")
+    return preset_study("paper-2025")
+
+
+@pytest.fixture
+def demo():
+    """The study in small."""
+    return preset_study("demo")
+
+
+@pytest.fixture(scope="module")
+def music(tmp_path_factory):
+    return small.recordings(tmp_path_factory.mktemp("music"))
 
 
 def test_the_paper_s_study_is_fifty_runs_of_its_preset(paper):
     wanted = [preset_run("paper-2025", system, seed) for system in SYSTEMS for seed in PAPER_SEEDS]
     assert runs(paper) == wanted
     assert len(wanted) == 50
+    assert str(protocols(paper)[0]) == "paper-2025-released"
+
+
+@pytest.mark.parametrize(("system", "seed"), SIGNATURES)
+def test_the_paper_s_runs_keep_their_names(system, seed):
+    run = preset_run("paper-2025", system, seed)
+    settled = run.model_copy(update={"train": run.train.model_copy(update={"threads": 2})})
+    assert signature(settled.resolved(), "data") == SIGNATURES[system, seed]
+
+
+def test_every_study_preset_is_listed():
+    assert set(STUDIES) <= set(presets())
+
+
+@pytest.mark.parametrize("name", STUDIES)
+def test_a_study_and_a_single_training_make_the_same_runs(name):
+    study = preset_study(name)
+    assert runs(study) == [preset_run(name, system, seed) for system in study.systems for seed in study.seeds]
+
+
+def test_the_quick_study_is_the_paper_s_but_for_what_it_says(paper):
+    quick = preset_study("paper-2025-quick")
+    assert reductions(quick) == [
+        "0.5 of the channels",
+        "at most 40 epochs instead of 199",
+        "2 seeds instead of 10",
+        "10 attack iterations in adversarial training instead of 50",
+    ]
+    same = {"epochs", "patience", "threads", "adversarial"}
+    assert quick.run.train.model_dump(exclude=same) == paper.run.train.model_dump(exclude=same)
+    assert (quick.systems, quick.run.data) == (paper.systems, paper.run.data)
+
+
+def test_the_paper_s_preset_alone_trains_without_attacks():
+    assert "adversarial" not in read_preset("paper-2025")["train"]
+
+
+def test_a_preset_of_one_run_is_no_study(tmp_path):
+    file = write_text(tmp_path / "run.yaml", "train: {epochs: 3}\n")
+    assert read_preset(str(file)) == {"train": {"epochs": 3}}
+    with pytest.raises(ConfigError, match="holds the settings of one run, wanted a study"):
+        preset_study(str(file))
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"sytems": ["A2E"]}, "unknown key sytems. Did you mean systems?"),
+        ({"run": {"train": {"epoch": 1}}}, "unknown key run.train.epoch. Did you mean epochs?"),
+        ({"protocols": [{"protocol": "x", "setings": {}}]}, "Did you mean settings?"),
+        ({"corpus": {"clip": 20}}, "unknown key corpus.clip. Did you mean clips?"),
+        ({"systems": ["A2E", "A2E"]}, "A2E stands twice in systems"),
+        ({"seeds": [6, 21, 6]}, "6 stands twice in seeds"),
+        ({"protocols": ["standard-1", "standard-1"]}, "standard-1 stands twice in protocols"),
+        ({"run": {"train": {"seed": 6}}}, "run.train.seed is decided by seeds"),
+        ({"run": {"model": {"network": "a2m2e"}}}, "decided by systems"),
+    ],
+)
+def test_a_wrong_study_is_refused_and_the_nearest_right_key_named(changes, said):
+    with pytest.raises(ConfigError, match=re.escape(said)):
+        StudyConfig.parse(merge(small.CONTENT, changes), "mine.yaml")
+
+
+def test_a_protocol_is_a_name_or_a_name_with_settings():
+    listed = ["standard-1", {"protocol": "paper-2025-released", "settings": {"iterations": 5}}]
+    study = small.changed(protocols=listed)
+    assert [str(attack) for attack in protocols(study)] == ["standard-1", "paper-2025-released+iterations=5"]
 
 
 def test_systems_come_first_in_the_order_given():
@@ -33,19 +138,18 @@ def test_systems_come_first_in_the_order_given():
     ]
 
 
-def test_settings_of_the_study_hold_for_every_run():
-    demo = StudyConfig.parse(read_preset("demo"), "demo")
+def test_settings_of_the_study_hold_for_every_run(demo):
     for run in runs(demo):
         assert run.data.dataset == "synthetic"
         assert (run.model.width, run.train.epochs, run.train.batch_size) == (0.125, 12, 4)
         assert run.train.threads == 1
 
 
-def test_adversarial_systems_alone_are_attacked_in_training():
-    demo = StudyConfig.parse(read_preset("demo"), "demo")
+def test_adversarial_systems_alone_are_attacked_in_training(demo):
+    settings = demo.run.train.adversarial
     for run in runs(demo):
-        assert run.train.adversarial == (demo.adversarial if run.system.startswith("a") else None)
-    assert demo.adversarial.iterations == 10
+        assert run.train.adversarial == (settings if run.system.startswith("a") else None)
+    assert settings.iterations == 10
 
 
 def test_systems_differ_in_network_and_weight_alone():
@@ -62,8 +166,8 @@ def test_the_whole_study_is_reduced_in_nothing(paper):
     assert reductions(paper) == []
 
 
-def test_the_demo_says_everything_it_reduces():
-    assert reductions(StudyConfig.parse(read_preset("demo"), "demo")) == [
+def test_the_demo_says_everything_it_reduces(demo):
+    assert reductions(demo) == [
         "180 generated clips of 11 s instead of 360 recordings",
         "0.125 of the channels",
         "at most 12 epochs instead of 199",
@@ -79,8 +183,14 @@ def test_the_demo_says_everything_it_reduces():
         ({"run": {"train": {"epochs": 100}}}, "at most 100 epochs instead of 199"),
         ({"run": {"model": {"width": 0.5}}}, "0.5 of the channels"),
         ({"seeds": [1, 2, 3]}, "3 seeds instead of 10"),
-        ({"adversarial": {"iterations": 20}}, "20 attack iterations in adversarial training instead of 50"),
-        ({"attack": {"settings": {"iterations": 7}}}, "7 attack iterations instead of 1000"),
+        (
+            {"run": {"train": {"adversarial": {"iterations": 20}}}},
+            "20 attack iterations in adversarial training instead of 50",
+        ),
+        (
+            {"protocols": [{"protocol": "paper-2025-released", "settings": {"iterations": 7}}]},
+            "7 attack iterations instead of 1000",
+        ),
         (
             {"corpus": {"clips": 50, "seconds": 12.5}},
             "50 generated clips of 12.5 s instead of 360 recordings",
@@ -90,3 +200,115 @@ def test_the_demo_says_everything_it_reduces():
 def test_each_reduction_is_said_alone(change, sentence):
     content = {"systems": list(SYSTEMS), "seeds": PAPER_SEEDS, **change}
     assert reductions(StudyConfig.parse(content, "it")) == [sentence]
+
+
+def kinds(found):
+    return [(stage.kind, stage.run.rpartition("-")[0]) for stage in found.stages]
+
+
+def test_every_stage_is_listed_in_the_order_it_can_be_done(music, tmp_path):
+    found = plan(small.TINY, tmp_path, music)
+    assert kinds(found) == [
+        ("prepare", ""),
+        *((kind, run) for run in ("A2M2E-21", "aA2E-21") for kind in ("train", "evaluate", "attack")),
+        ("analyse", ""),
+    ]
+    attack = found.stages[3]
+    assert attack.protocol == "paper-2025-released+iterations=2"
+    assert attack.inputs == f"runs/{attack.run}/checkpoint.safetensors"
+    assert attack.output == f"runs/{attack.run}/attacks/{small.ROWS}"
+
+
+def test_names_are_those_training_gives_and_nothing_is_decoded(music, tmp_path, monkeypatch):
+    prepared = prepare(open_dataset(small.TINY.run.data, music), tmp_path / "cache", workers=1)
+    wanted = [one.run for one in planned(small.TINY, prepared)]
+
+    def refuse(*arguments):
+        raise AssertionError("a recording was decoded")
+
+    monkeypatch.setattr("tenuto.data.cache.compute", refuse)
+    monkeypatch.setattr("tenuto.audio.loading.decode", refuse)
+    found = plan(small.TINY, tmp_path / "study", music)
+    assert found.fingerprint == prepared.fingerprint
+    assert [stage.run for stage in found.stages if stage.kind == "train"] == wanted
+    assert not (tmp_path / "study").exists()
+
+
+def test_names_are_open_until_the_data_are_there(demo, tmp_path):
+    found = plan(demo, tmp_path / "study")
+    assert found.fingerprint is None
+    assert {stage.run[-8:] for stage in found.stages if stage.run} == {"????????"}
+    assert not any(stage.done for stage in found.stages)
+    assert not (tmp_path / "study").exists()
+
+
+def test_a_study_goes_on_with_the_threads_it_was_begun_with(music, tmp_path, monkeypatch):
+    study = small.changed(run={"train": {"threads": 0}})
+    monkeypatch.setattr("os.cpu_count", lambda: 3)
+    begun = settled(study, tmp_path)
+    assert begun.run.train.threads == 3
+    names = [stage.run for stage in plan(study, tmp_path, music).stages]
+    small.write_study(tmp_path / "study.yaml", begun)
+    monkeypatch.setattr("os.cpu_count", lambda: 8)
+    assert settled(study, tmp_path) == begun
+    assert [stage.run for stage in plan(study, tmp_path, music).stages] == names
+
+
+def test_threads_of_another_study_in_the_folder_do_not_count(tmp_path, monkeypatch):
+    small.write_study(tmp_path / "study.yaml", small.changed(seeds=[1], run={"train": {"threads": 3}}))
+    monkeypatch.setattr("os.cpu_count", lambda: 8)
+    study = small.changed(run={"train": {"threads": 0}})
+    assert settled(study, tmp_path).run.train.threads == 8
+
+
+def test_threads_the_study_names_are_kept(tmp_path):
+    assert settled(small.TINY, tmp_path) == small.TINY
+
+
+def test_data_that_cannot_serve_a_system_are_refused(music, tmp_path):
+    with pytest.raises(ConfigError, match="has no concept ratings"):
+        plan(small.changed(run={"data": {"dataset": "soundtracks"}}), tmp_path, music)
+
+
+def finished(folder, run, seconds, *stages):
+    """What a run that finished these stages in so many seconds each leaves, as far as a plan looks."""
+    write_json(folder / "runs" / run / "training.json", {})
+    write_json(folder / "runs" / run / "metrics.json", {})
+    record = journal.Record(run, finished=list(stages), seconds=dict.fromkeys(stages, seconds))
+    write_json(journal.record_path(folder, run), dataclasses.asdict(record))
+
+
+def test_what_is_done_is_said_and_its_seconds_are_expected_of_others(music, tmp_path):
+    study = small.changed(seeds=[21, 6, 42])
+    first, second, third, *others = [one.run for one in planned(study, identity(study, tmp_path, music))]
+    finished(tmp_path, first, 30.0, "train", "evaluate")
+    finished(tmp_path, second, 50.0, "train", "evaluate")
+    stages = {(stage.kind, stage.run): stage for stage in plan(study, tmp_path, music).stages}
+    assert [run for kind, run in stages if stages[kind, run].done and kind == "train"] == [first, second]
+    assert dataclasses.astuple(stages["train", third].expected) == (40.0, "measured")
+    assert dataclasses.astuple(stages["evaluate", third].expected) == (40.0, "measured")
+    assert stages["train", others[0]].expected.basis == "estimate"  # trained adversarially: of another kind
+    assert stages["attack", first].expected.basis == "estimate"
+    assert not stages["attack", first].done
+
+
+def test_time_already_spent_on_a_stage_is_taken_off(music, tmp_path):
+    study = small.changed(systems=["A2E"], seeds=[21, 6])
+    first, second = [one.run for one in planned(study, identity(study, tmp_path, music))]
+    finished(tmp_path, first, 30.0, "train")
+    record = journal.Record(second, stage="train", seconds={"train": 12.0})
+    write_json(journal.record_path(tmp_path, second), dataclasses.asdict(record))
+    stages = {(stage.kind, stage.run): stage for stage in plan(study, tmp_path, music).stages}
+    assert stages["train", second].expected.seconds == 18.0
+
+
+def test_estimates_follow_from_the_stated_rates(music, tmp_path):
+    full = {"model": {"width": 1.0}, "train": {"epochs": 10, "adversarial": {"every": 5, "iterations": 50}}}
+    released = [{"protocol": "paper-2025-released", "settings": {"iterations": 100}}]
+    found = plan(small.changed(run=full, protocols=released), tmp_path, music)
+    stages = {(stage.kind, stage.run.partition("-")[0]): stage.expected.seconds for stage in found.stages}
+    plain = 10 * 16 * TRAIN_RATE
+    assert stages["train", "A2M2E"] == pytest.approx(plain)
+    assert stages["train", "aA2E"] == pytest.approx(plain + 2 * 16 * (50 * ATTACK_RATE + TRAIN_RATE))
+    assert stages["attack", "A2M2E"] == pytest.approx(2 * 100 * ATTACK_RATE)
+    assert found.seconds == pytest.approx(sum(stage.expected.seconds for stage in found.stages))

@@ -1,35 +1,24 @@
-"""A whole study in miniature: what it leaves, and that interruptions and processes change nothing."""
+"""A whole study in miniature: what it leaves, and that interruptions, deaths and processes change no table."""
 
 from __future__ import annotations
 
-import shutil
+import os
+import signal
+import time
 
 import pytest
 
 from tenuto.config import StudyConfig, parse_yaml
 from tenuto.data import synthesis
-from tenuto.errors import DataError
+from tenuto.errors import ConfigError, DataError, TenutoError
 from tenuto.evaluation import robustness
 from tenuto.files import read_csv, read_json
+from tenuto.study import journal
+from tenuto.study.analysis import METRICS
 from tenuto.study.plan import runs
-from tenuto.study.runner import METRICS, run_study
-from tests import corpora
-
-TINY = StudyConfig.parse(
-    {
-        "systems": ["A2M2E", "aA2E"],
-        "seeds": [21],
-        "corpus": {"clips": 16, "seconds": 11},
-        "run": {
-            "data": {"dataset": "synthetic"},
-            "model": {"width": 0.0625},
-            "train": {"epochs": 2, "batch_size": 4, "threads": 1},
-        },
-        "adversarial": {"every": 2, "iterations": 2},
-        "attack": {"settings": {"iterations": 2}},
-    },
-    "a test",
-)
+from tenuto.study.runner import Local, run_study
+from tests.study import small
+from tests.study.small import ROWS, TINY, tables
 
 
 class InterruptionError(Exception):
@@ -37,48 +26,53 @@ class InterruptionError(Exception):
 
 
 @pytest.fixture(scope="module")
+def music(tmp_path_factory):
+    return small.recordings(tmp_path_factory.mktemp("music"))
+
+
+@pytest.fixture(scope="module")
 def said():
-    """What the first call of the study reports, line by line."""
-    lines: list[str] = []
+    """What the first call of the study reports, line by line, and at last what it returns."""
+    lines: list[object] = []
     return lines
 
 
 @pytest.fixture(scope="module")
-def study(tmp_path_factory, said):
+def study(tmp_path_factory, music, said):
     folder = tmp_path_factory.mktemp("study")
-    said.append(run_study(TINY, folder, report=said.append))
+    said.append(run_study(TINY, folder, music, report=said.append))
     return folder
 
 
-def begun(study, folder):
-    """A folder in which corpus and spectrograms are there, but no run."""
-    for name in ("corpus", "cache"):
-        shutil.copytree(study / name, folder / name)
-    return folder
-
-
-def tables(folder):
-    """Every table, row and history below a study's folder."""
-    found = {
-        path.relative_to(folder).as_posix(): path.read_bytes()
-        for suffix in ("csv", "md", "tex")
-        for path in folder.rglob(f"*.{suffix}")
-        if "corpus" not in path.parts
-    }
-    assert {"metrics.csv", "paper/table1.csv", "paper/significance.csv", "paper/metrics.csv"} <= set(found)
-    return found
+def silent(line):
+    """A report for nobody."""
 
 
 def refuse(*arguments, **keywords):
     raise AssertionError("done again")
 
 
-def test_a_study_leaves_its_settings_runs_tables_and_figures(study):
+def gone(process):
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return True
+    return False
+
+
+def wait_for(condition, seconds=60):
+    until = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < until, "it did not happen in time"
+        time.sleep(0.1)
+
+
+def test_a_study_leaves_its_settings_journal_runs_tables_and_figures(study):
     assert StudyConfig.parse(parse_yaml((study / "study.yaml").read_text(), "it"), "it") == TINY
     assert {path.name for path in study.iterdir()} == {
         "study.yaml",
-        "corpus",
         "cache",
+        "journal",
         "runs",
         "metrics.csv",
         "paper",
@@ -103,76 +97,220 @@ def test_metrics_are_one_row_per_run_in_the_order_of_the_plan(study):
 
 def test_every_run_is_attacked_with_the_study_s_protocol(study):
     for run in (study / "runs").iterdir():
-        rows = read_csv(run / "attacks" / "paper-2025-released+iterations=2.csv")
+        rows = read_csv(run / "attacks" / ROWS)
         assert len(rows) == 2
         assert set(rows["iterations"]) == {2}
 
 
-def test_every_step_is_reported_and_timed(study, said):
-    *lines, seconds = said
-    assert lines[0] == "16 clips of synthetic are ready"
+def test_every_step_is_reported_and_timed(said, study):
+    *lines, report = said
+    assert lines[0] == "20 clips of midlevel are ready"
     assert [line.split(":")[0] for line in lines[1:]] == ["A2M2E, seed 21", "aA2E, seed 21"]
-    assert list(seconds) == ["corpus", "spectrograms", "training", "attack", "paper"]
-    assert all(spent >= 0 for spent in seconds.values())
-    assert seconds["training"] > 0
+    assert list(report.seconds) == ["corpus", "spectrograms", "training", "attack", "paper"]
+    assert all(spent >= 0 for spent in report.seconds.values())
+    assert report.seconds["training"] > 0
+    assert (report.runs, report.failed) == (2, ())
 
 
-def test_a_finished_study_is_not_done_again(study, monkeypatch):
+def test_the_journal_says_what_was_done_and_how_long_it_took(study):
+    for run in (study / "runs").iterdir():
+        record = journal.read(study, run.name)
+        attack = f"attack {ROWS.removesuffix('.csv')}"
+        assert (record.stage, record.finished) == (journal.DONE, ["train", "evaluate", attack])
+        assert (record.epoch, record.steps, record.steps_total) == (2, 4, 4)
+        assert all(record.seconds[stage] > 0 for stage in record.finished)
+    assert journal.read(study, journal.STUDY).stage == journal.DONE
+
+
+def test_a_finished_study_is_not_done_again(study, music, monkeypatch):
     before = tables(study)
-    monkeypatch.setattr(synthesis, "render", refuse)
     monkeypatch.setattr("tenuto.training.loop._epoch", refuse)
+    monkeypatch.setattr("tenuto.evaluation.robustness.evaluate", refuse)
     monkeypatch.setattr("tenuto.attacks.ReleasedAttack.__call__", refuse)
-    run_study(TINY, study, report=lambda line: None)
+    monkeypatch.setattr("multiprocessing.context.SpawnProcess.start", refuse)
+    run_study(TINY, study, music, Local(2), silent)
     assert tables(study) == before
 
 
-def test_an_interrupted_study_ends_with_the_tables_of_an_undisturbed_one(study, tmp_path):
-    folder = begun(study, tmp_path / "study")
-
+def test_an_interrupted_study_ends_with_the_tables_of_an_undisturbed_one(study, music, tmp_path):
     def report(line):
         if line.startswith("A2M2E"):
             raise InterruptionError
 
     with pytest.raises(InterruptionError):
-        run_study(TINY, folder, report=report)
-    assert [path.name[:5] for path in (folder / "runs").iterdir()] == ["A2M2E"]
-    checkpoint = next((folder / "runs").glob("A2M2E-*")) / "checkpoint.safetensors"
+        run_study(TINY, tmp_path, music, report=report)
+    assert [path.name[:5] for path in (tmp_path / "runs").iterdir()] == ["A2M2E"]
+    assert journal.standing(tmp_path, journal.STUDY).stage == journal.STOPPED
+    checkpoint = next((tmp_path / "runs").glob("A2M2E-*")) / "checkpoint.safetensors"
     written = checkpoint.stat().st_mtime_ns
-    run_study(TINY, folder, report=lambda line: None)
-    assert tables(folder) == tables(study)
+    run_study(TINY, tmp_path, music, report=silent)
+    assert tables(tmp_path) == tables(study)
     assert checkpoint.stat().st_mtime_ns == written  # the first run was not trained again
 
 
-def test_several_processes_give_the_same_tables(study, tmp_path):
-    folder = begun(study, tmp_path / "study")
+def test_a_run_that_fails_is_reported_and_the_others_go_on(study, music, tmp_path, monkeypatch):
+    attack = robustness.attack
+
+    def fails_first(run, protocol, **keywords):
+        if run.config.system == "A2M2E":
+            raise DataError("the first run fails")
+        return attack(run, protocol, **keywords)
+
     lines: list[str] = []
-    run_study(TINY, folder, workers=2, report=lines.append)
-    assert len(lines) == 3
+    with monkeypatch.context() as patched:
+        patched.setattr(robustness, "attack", fails_first)
+        report = run_study(TINY, tmp_path, music, report=lines.append)
+    (outcome,) = report.failed
+    assert outcome.error == "the first run fails"
+    assert "A2M2E, seed 21: failed: the first run fails" in lines
+    record = journal.read(tmp_path, outcome.run)
+    assert (record.stage, record.error, record.trace) == (journal.FAILED, "the first run fails", None)
+    assert read_csv(tmp_path / "metrics.csv")["system"].tolist() == ["aA2E"]
+    assert run_study(TINY, tmp_path, music, report=silent).failed == ()
+    assert tables(tmp_path) == tables(study)
+    assert journal.read(tmp_path, outcome.run).error is None
+
+
+def test_an_error_nobody_foresaw_leaves_its_trace_in_the_journal(music, tmp_path, monkeypatch):
+    def breaks(*arguments, **keywords):
+        raise ZeroDivisionError("of all things")
+
+    monkeypatch.setattr("tenuto.training.loop.train", breaks)
+    report = run_study(TINY, tmp_path, music, report=silent)
+    assert [outcome.error for outcome in report.failed] == 2 * ["ZeroDivisionError: of all things"]
+    assert "in breaks" in str(journal.read(tmp_path, report.failed[0].run).trace)
+    assert not (tmp_path / "metrics.csv").exists()
+
+
+def test_tables_are_of_the_study_s_runs_alone(study, music, tmp_path):
+    more = small.changed(systems=["A2E", "A2M2E", "aA2E"])
+    run_study(more, tmp_path, music, report=silent)
+    assert len(list((tmp_path / "runs").iterdir())) == 3
+    run_study(TINY, tmp_path, music, report=silent)
+    for name in ("metrics.csv", "paper/table1.csv", "paper/metrics.csv"):
+        assert (tmp_path / name).read_bytes() == (study / name).read_bytes()
+
+
+def test_every_protocol_has_tables_of_its_own(music, tmp_path):
+    several = small.changed(
+        systems=["A2E"],
+        protocols=[
+            {"protocol": "paper-2025-released", "settings": {"iterations": iterations}}
+            for iterations in (2, 3)
+        ],
+    )
+    run_study(several, tmp_path, music, report=silent)
+    second = tmp_path / "paper" / "paper-2025-released+iterations=3"
+    for place, iterations in ((tmp_path / "paper", 2), (second, 3)):
+        assert read_csv(place / "metrics.csv")["iterations_mean"].tolist() == [iterations]
+        assert (place / "table1.csv").is_file()
+
+
+def test_a_second_driver_is_refused_in_one_sentence(music, tmp_path):
+    with (
+        journal.held(tmp_path, journal.STUDY, patience=0),
+        pytest.raises(TenutoError, match="is at work on the study"),
+    ):
+        run_study(TINY, tmp_path, music, report=silent)
+    assert not (tmp_path / "runs").exists()
+
+
+def test_a_study_of_recordings_wants_to_know_where_they_are(tmp_path):
+    with pytest.raises(ConfigError, match="--root"):
+        run_study(TINY, tmp_path, report=silent)
+
+
+def test_systems_the_data_cannot_serve_are_refused_before_any_work(music, tmp_path):
+    study = small.changed(run={"data": {"dataset": "soundtracks"}})
+    with pytest.raises(ConfigError, match="soundtracks has no concept ratings"):
+        run_study(study, tmp_path / "study", music, report=silent)
+    assert not (tmp_path / "study").exists()
+
+
+def test_an_unknown_protocol_is_refused_before_any_work(music, tmp_path):
+    study = small.changed(protocols=["paper-2025-relesed"])
+    with pytest.raises(ConfigError, match="Did you mean paper-2025-released"):
+        run_study(study, tmp_path / "study", music, report=silent)
+    assert not (tmp_path / "study").exists()
+
+
+def test_a_study_with_a_corpus_of_its_own_makes_it_once(tmp_path, monkeypatch):
+    study = small.changed(
+        systems=["A2B2E"],
+        corpus={"clips": 16, "seconds": 11},
+        run={"data": {"dataset": "synthetic"}, "train": {"epochs": 1}},
+    )
+    run_study(study, tmp_path, report=silent)
+    assert read_csv(tmp_path / "metrics.csv")["system"].tolist() == ["A2B2E"]
+    before = tables(tmp_path)
+    monkeypatch.setattr(synthesis, "render", refuse)
+    run_study(study, tmp_path, report=silent)
+    assert tables(tmp_path) == before
+
+
+SCRIPT = """
+import os, signal, sys
+from pathlib import Path
+from tenuto.config import preset_study
+from tenuto.study import workers
+from tenuto.study.runner import Local, run_study
+from tenuto.training import loop
+
+place, music, victim = Path({place!r}), Path({music!r}), {victim!r}
+update, calls = loop._update, []
+workers.TRIES = {tries}
+
+def fatal(*arguments):
+    calls.append(arguments)
+    if len(calls) == 6 and (victim == "always" or not (place / "killed").exists()):  # in the second epoch
+        (place / "killed").touch()
+        os.kill(os.getppid() if victim == "driver" else os.getpid(), signal.SIGKILL)
+    return update(*arguments)
+
+loop._update = fatal  # in every process: a spawned one imports this file
+
+if __name__ == "__main__":
+    done = run_study(preset_study(str(place / "study.yaml")), place / "study", music, Local({count}))
+    print([outcome.error for outcome in done.failed])
+"""
+
+
+@pytest.fixture
+def disturbed(tmp_path, music):
+    """A function that starts the study in another process, whose workers kill somebody; its output and exit code."""
+
+    def start(victim, study=TINY, count=2, tries=4):
+        small.write_study(tmp_path / "study.yaml", study)
+        script = tmp_path / "script.py"
+        script.write_text(
+            SCRIPT.format(place=str(tmp_path), music=str(music), victim=victim, count=count, tries=tries)
+        )
+        process = small.started(script)
+        output, _ = process.communicate(timeout=600)
+        assert (tmp_path / "killed").exists(), output
+        return output, process.returncode
+
+    return start
+
+
+def test_kill_9_of_a_worker_costs_no_run_and_changes_no_table(disturbed, study, tmp_path):
+    output, code = disturbed("worker")
+    assert (code, output.splitlines()[-1]) == (0, "[]"), output
+    assert tables(tmp_path / "study") == tables(study)
+
+
+def test_kill_9_of_the_driver_ends_its_workers_and_the_same_call_finishes(disturbed, study, music, tmp_path):
+    output, code = disturbed("driver")
+    assert code == -signal.SIGKILL, output
+    folder = tmp_path / "study"
+    records = [journal.read(folder, path.name) for path in (folder / "runs").iterdir()]
+    wait_for(lambda: all(gone(record.pid) for record in records if record.pid))
+    assert all(record.stage != journal.DONE for record in records)
+    run_study(TINY, folder, music, report=silent)
     assert tables(folder) == tables(study)
 
 
-def test_a_run_that_fails_ends_the_study_and_keeps_what_is_done(study, tmp_path, monkeypatch):
-    folder = begun(study, tmp_path / "study")
-    attack = robustness.attack
-
-    def fails_second(run, protocol):
-        if run.config.system == "aA2E":
-            raise DataError("the second run fails")
-        return attack(run, protocol)
-
-    monkeypatch.setattr(robustness, "attack", fails_second)
-    with pytest.raises(DataError, match="the second run fails"):
-        run_study(TINY, folder, report=lambda line: None)
-    assert not (folder / "metrics.csv").exists()
-    done = next((folder / "runs").glob("A2M2E-*"))
-    assert (done / "attacks" / "paper-2025-released+iterations=2.csv").is_file()
-
-
-def test_a_study_of_recordings_reads_them_where_they_are(tmp_path):
-    corpora.midlevel(tmp_path / "music", 20)
-    content = TINY.model_dump(mode="json") | {"corpus": None, "systems": ["A2B2E"]}
-    content["run"]["data"]["dataset"] = "midlevel"
-    study = StudyConfig.parse(content, "a test")
-    run_study(study, tmp_path / "study", root=tmp_path / "music", report=lambda line: None)
-    assert not (tmp_path / "study" / "corpus").exists()
-    assert read_csv(tmp_path / "study" / "metrics.csv")["system"].tolist() == ["A2B2E"]
+def test_a_run_whose_processes_always_die_fails_in_one_sentence(disturbed, tmp_path):
+    output, code = disturbed("always", small.changed(systems=["aA2E"]), count=2, tries=2)
+    assert code == 0, output
+    assert "its process died 2 times, the last time by signal 9" in output.splitlines()[-1]

@@ -23,29 +23,30 @@ def demo(
     Example: tenuto demo --out demo
     """
     from tenuto.cli.paper import show
-    from tenuto.config import StudyConfig, read_preset
+    from tenuto.config import preset_study
     from tenuto.reporting.released import read_study
     from tenuto.reporting.summary import summarise
-    from tenuto.study.plan import reductions, runs
-    from tenuto.study.runner import run_study
+    from tenuto.study.plan import protocols, reductions
+    from tenuto.study.runner import Local, run_study
 
     begun = time.monotonic()
-    study = StudyConfig.parse(read_preset("demo"), "demo")
+    study = preset_study("demo")
     out.print(f"[bold]The study in small[/bold]: {len(study.systems)} systems x {len(study.seeds)} seeds.")
     out.print(f"Reduced for the demo: {'; '.join(reductions(study))}.")
-    total = len(runs(study))
-    with common.bar("runs", total + 1) as advance:
+    with common.bar("runs", len(study.systems) * len(study.seeds) + 1) as advance:
 
         def report(line: str) -> None:
             advance(1)
             notes.print(line)
 
-        seconds = run_study(study, folder, workers=os.cpu_count() or 1, report=report)
-    rows = read_study(folder)
+        done = run_study(study, folder, engine=Local(os.cpu_count()), report=report)
+    if done.failed:
+        raise typer.Exit(1)
+    rows = read_study(folder, str(protocols(study)[0]))
     show(rows)
     out.print("\n[bold]What was found[/bold]")
     for sentence in summarise(rows):
         out.print(f"- {sentence}")
     out.print(f"\n[bold]Tables and figures[/bold]: {folder / 'paper'}")
-    stages = ", ".join(f"{name} {spent:.0f} s" for name, spent in seconds.items())
+    stages = ", ".join(f"{name} {spent:.0f} s" for name, spent in done.seconds.items())
     out.print(f"[bold]Time[/bold]: {stages}; {time.monotonic() - begun:.0f} s in all")

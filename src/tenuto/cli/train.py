@@ -10,7 +10,15 @@ import typer
 
 from tenuto.cli import common
 from tenuto.cli.common import notes, out
-from tenuto.config import SYSTEMS, RunConfig, merge, read_preset, with_adversarial, with_system
+from tenuto.config import (
+    SYSTEMS,
+    RunConfig,
+    describes_study,
+    merge,
+    read_preset,
+    with_adversarial,
+    with_system,
+)
 from tenuto.errors import ConfigError, did_you_mean
 
 NetworkName = StrEnum("NetworkName", ["a2e", "a2m2e"])
@@ -132,14 +140,13 @@ def configure(
 ) -> RunConfig:
     """The configuration of one run: preset, then the named system, then single options, later ones winning."""
     content: dict[str, Any] = read_preset(preset) if preset else {}
-    if "systems" in content:
-        raise ConfigError(
-            f"preset {preset} describes a whole study, wanted the settings of one run. Use --preset paper-2025."
-        )
     if system is not None:
         if system not in SYSTEMS:
             raise ConfigError(f"system {system!r} is unknown. {did_you_mean(system, SYSTEMS)}")
         content = with_system(content, system)
+    elif preset and describes_study(preset) and adversarial is None:
+        # What a study says of adversarial training holds for the systems that are trained so.
+        content = with_adversarial(content, False)
     content = merge(content, settings)
     if adversarial is not None:
         content = with_adversarial(content, adversarial)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import json
 import math
 import shutil
@@ -17,9 +18,11 @@ from tenuto import metrics, results
 from tenuto.attacks import Attack, BoundedAttack, Protocol
 from tenuto.attacks.base import DEFAULT_BATCH_SIZE
 from tenuto.data.splits import PARTS
+from tenuto.errors import CheckpointError
 from tenuto.evaluation.records import array, perturbations, records
 from tenuto.evaluation.runs import Run
-from tenuto.files import Array, read_safetensors, write_json, write_safetensors
+from tenuto.files import Array, read_metadata, read_safetensors, sha256_file, write_json, write_safetensors
+from tenuto.models.checkpoint import CHECKPOINT
 from tenuto.models.systems import Network, for_attack
 from tenuto.training.loop import predict
 from tenuto.training.material import Batch
@@ -96,20 +99,37 @@ def attack(
 
     Raises:
         AttackError: A clip cannot be attacked; its name is in the message.
+        CheckpointError: There are rows of this protocol that belong to earlier weights of the run.
     """
     torch.set_num_threads(run.config.resolved().train.threads)
     path = rows_path(run.folder, protocol, part)
+    weights = sha256_file(run.folder / CHECKPOINT)
     if path.is_file():
+        _require_weights(path, weights)
         return results.read_rows(path)
     clips = run.part(part).to(torch.device(device))
     model = for_attack(run.recogniser.network).to(device)
-    work = _Work(run, protocol, part, model, path.with_suffix(".pieces"), progress or (lambda done: None))
+    # Pieces of other weights lie elsewhere: training may have gone on between two calls.
+    pieces = path.with_name(f"{path.stem}.{weights[:8]}.pieces")
+    work = _Work(run, protocol, part, model, pieces, progress or (lambda done: None))
     done = work.finished()
     size = batch_size or DEFAULT_BATCH_SIZE
     for start in range(done, len(clips), size):
         stop = min(start + size, len(clips))
         work.attack(clips.take(torch.arange(start, stop)), f"{start:05d}-{stop:05d}")
-    return work.join(path)
+    return work.join(path, weights)
+
+
+def _require_weights(path: Path, weights: str) -> None:
+    """Refuse finished rows whose perturbations say that they were made for other weights."""
+    perturbations = path.with_suffix(".safetensors")
+    if not perturbations.is_file():
+        return
+    about = json.loads(read_metadata(perturbations).get("tenuto", "{}"))
+    if about.get("checkpoint", weights) != weights:
+        raise CheckpointError(
+            f"{path}: belongs to earlier weights of this run, which was trained further. Delete it and attack again."
+        )
 
 
 class _Work:
@@ -175,7 +195,7 @@ class _Work:
         write_safetensors(piece.with_suffix(".safetensors"), arrays, {})
         return results.write_rows(piece, pd.concat(tables, ignore_index=True))
 
-    def join(self, path: Path) -> pd.DataFrame:
+    def join(self, path: Path, weights: str) -> pd.DataFrame:
         """Gather the finished pieces into one table and one file of perturbations, then remove them."""
         tables: list[pd.DataFrame] = []
         arrays: dict[str, Array] = {}
@@ -183,10 +203,16 @@ class _Work:
             tables.append(results.read_rows(piece))
             arrays |= read_safetensors(piece.with_suffix(".safetensors"))[0]
         rows = results.validate(pd.concat(tables, ignore_index=True))
-        about = {"run": self.run.name, "protocol": repr(self.protocol), "part": self.part}
+        about = {
+            "run": self.run.name,
+            "protocol": repr(self.protocol),
+            "part": self.part,
+            "checkpoint": weights,
+        }
         write_safetensors(path.with_suffix(".safetensors"), arrays, {"tenuto": json.dumps(about)})
         results.write_rows(path, rows)
-        shutil.rmtree(self.pieces)
+        for pieces in path.parent.glob(f"{glob.escape(path.stem)}.*.pieces"):
+            shutil.rmtree(pieces)
         return rows
 
 

@@ -1,8 +1,88 @@
-"""What a study will do, without doing it."""
+"""What a study will do, without doing it: its runs, their names, every stage, and what is done already."""
 
 from __future__ import annotations
 
-from tenuto.config import RunConfig, StudyConfig, merge, with_system
+import contextlib
+import dataclasses
+from collections.abc import Iterator
+from pathlib import Path
+
+from tenuto.attacks import Protocol, protocol
+from tenuto.config import AdversarialConfig, RunConfig, StudyConfig, merge, preset_study, with_system
+from tenuto.data import Dataset, Prepared, open_dataset
+from tenuto.data.base import fingerprint
+from tenuto.data.splits import draw
+from tenuto.errors import ConfigError, FileError
+from tenuto.evaluation.robustness import rows_path
+from tenuto.files import read_json, sha256_file
+from tenuto.study import journal
+from tenuto.study.timing import Clock, Expected, Work, attack_stage
+from tenuto.training import loop
+from tenuto.training.material import check, check_split
+
+CORPUS, PREPARE, TRAIN, EVALUATE, ATTACK, ANALYSE = (
+    "corpus",
+    "prepare",
+    "train",
+    "evaluate",
+    "attack",
+    "analyse",
+)
+UNKNOWN = "????????"
+"""Stands for a signature while the data, which it covers, are not there."""
+
+PAPER_ITERATIONS = 1000
+PAPER_CLIPS, PAPER_EMOTIONS = 360, 8
+"""Assumed for expected times while the data are not there."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Planned:
+    """One run: its configuration, and its folder's name with the signature."""
+
+    config: RunConfig
+    run: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Stage:
+    """One stage of a study.
+
+    Attributes:
+        kind: ``corpus``, ``prepare``, ``train``, ``evaluate``, ``attack`` or ``analyse``.
+        run: The run's folder name; empty for stages of the study itself.
+        inputs: What it reads, for people: files below the study's folder, or settings.
+        output: What it leaves, below the study's folder.
+        done: Whether that is there already.
+        expected: Seconds it still takes, and where that number is from.
+        protocol: Of an attack.
+    """
+
+    kind: str
+    run: str
+    inputs: str
+    output: str
+    done: bool
+    expected: Expected
+    protocol: str = ""
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """All stages of a study in the order in which each can be carried out.
+
+    Attributes:
+        fingerprint: Identity of the data; None while they are not there.
+        stages: Every stage.
+    """
+
+    fingerprint: str | None
+    stages: tuple[Stage, ...]
+
+    @property
+    def seconds(self) -> float:
+        """What is left, one stage after the other."""
+        return sum(stage.expected.seconds for stage in self.stages if not stage.done)
 
 
 def runs(study: StudyConfig) -> list[RunConfig]:
@@ -11,10 +91,13 @@ def runs(study: StudyConfig) -> list[RunConfig]:
 
 
 def _run(study: StudyConfig, system: str, seed: int) -> RunConfig:
-    shared = study.run.model_dump(mode="json")
-    shared["train"]["adversarial"] = study.adversarial.model_dump(mode="json")
-    content = merge(with_system(shared, system), {"train": {"seed": seed}})
+    content = merge(with_system(study.run.model_dump(mode="json"), system), {"train": {"seed": seed}})
     return RunConfig.parse(content, f"{system}, seed {seed}").named()
+
+
+def protocols(study: StudyConfig) -> list[Protocol]:
+    """The protocols every run is attacked with. Raises `ConfigError` for an unknown name or setting."""
+    return [protocol(wanted.protocol, **wanted.settings) for wanted in study.protocols]
 
 
 def reductions(study: StudyConfig) -> list[str]:
@@ -30,10 +113,160 @@ def reductions(study: StudyConfig) -> list[str]:
         found.append(f"at most {run.train.epochs} epochs instead of 199")
     if len(study.seeds) < 10:
         found.append(f"{len(study.seeds)} seeds instead of 10")
-    if study.adversarial.iterations < 50:
-        found.append(
-            f"{study.adversarial.iterations} attack iterations in adversarial training instead of 50"
+    if (training := (run.train.adversarial or AdversarialConfig()).iterations) < 50:
+        found.append(f"{training} attack iterations in adversarial training instead of 50")
+    iterations = [wanted.settings.get("iterations", PAPER_ITERATIONS) for wanted in study.protocols]
+    reduced = (number for number in iterations if number != PAPER_ITERATIONS)
+    return [*found, *(f"{number} attack iterations instead of {PAPER_ITERATIONS}" for number in reduced)]
+
+
+def corpus_folder(folder: Path) -> Path:
+    """Where a study keeps the corpus it makes for itself."""
+    return folder / "corpus"
+
+
+def dataset_of(study: StudyConfig, folder: Path, root: Path | None) -> Dataset:
+    """The study's data set: its own corpus, or what lies at ``root``. Raises `ConfigError` without either."""
+    if study.corpus is not None:
+        return open_dataset(study.run.data, corpus_folder(folder))
+    if root is None:
+        raise ConfigError("the study reads recordings: say where they lie with --root DIR (or TENUTO_DATA).")
+    return open_dataset(study.run.data, root)
+
+
+def identity(study: StudyConfig, folder: Path, root: Path | None) -> Prepared | None:
+    """The study's data without their spectrograms, so that nothing is decoded; None while they are not there."""
+    if study.corpus is None and root is None:
+        return None
+    if study.corpus is not None and not _corpus_is_there(folder):
+        return None
+    dataset = dataset_of(study, folder, root)
+    index = dataset.index
+    audio = tuple(sha256_file(path) for path in index.paths)
+    return Prepared(dataset.card.name, index, (), fingerprint(index, audio))
+
+
+def _corpus_is_there(folder: Path) -> bool:
+    state, root = corpus_folder(folder) / "corpus.json", corpus_folder(folder)
+    names = read_json(state).get("sha256", {}) if state.is_file() else {}
+    return bool(names) and all((root / name).is_file() for name in names)
+
+
+def settled(study: StudyConfig, folder: Path) -> StudyConfig:
+    """The study with its threads resolved, once and for all machines: they are part of every run's signature.
+
+    A study begun in ``folder`` keeps the threads it was begun with, whatever machine goes on with it.
+    """
+    if study.run.train.threads:
+        return study
+    stored = folder / "study.yaml"
+    with contextlib.suppress(ConfigError, FileError):  # none there, or none of this kind: nothing was begun
+        begun = preset_study(str(stored))
+        if _with_threads(study, begun.run.train.threads) == begun:
+            return begun
+    return _with_threads(study, study.run.resolved().train.threads)
+
+
+def _with_threads(study: StudyConfig, threads: int) -> StudyConfig:
+    train = study.run.train.model_copy(update={"threads": threads})
+    return study.model_copy(update={"run": study.run.model_copy(update={"train": train})})
+
+
+def check_study(study: StudyConfig, data: Prepared) -> None:
+    """Refuse before any work what the data cannot serve. Raises `ConfigError` or `DataError`."""
+    for config in runs(study):
+        check(config, data)
+    check_split(draw(data.index, study.run.data.split, study.run.data.split_seed))
+
+
+def planned(study: StudyConfig, data: Prepared | None) -> list[Planned]:
+    """Every run of a settled study with its folder's name."""
+    found = []
+    for config in runs(study):
+        folder = (
+            Path(f"{config.system}-{config.train.seed}-{UNKNOWN}")
+            if data is None
+            else loop.run_folder(Path(), config, data)
         )
-    if (iterations := study.attack.settings.get("iterations", 1000)) != 1000:
-        found.append(f"{iterations} attack iterations instead of 1000")
+        found.append(Planned(config, folder.name))
     return found
+
+
+def plan(study: StudyConfig, folder: Path, root: Path | None = None) -> Plan:
+    """Every stage of a study. Nothing is written, trained or decoded.
+
+    Args:
+        study: What to do.
+        folder: The study's folder, there or not.
+        root: The data set's folder. Signatures cover the data, so they are unknown without it.
+
+    Raises:
+        ConfigError: An unknown protocol or setting, or systems the data cannot serve.
+        DataError: Damaged annotations.
+        FileError: A recording is missing.
+    """
+    study = settled(study, folder)
+    attacks, data = protocols(study), identity(study, folder, root)
+    if data is not None:
+        check_study(study, data)
+    each = planned(study, data)
+    clips = len(data.index) if data else study.corpus.clips if study.corpus else PAPER_CLIPS
+    clock = Clock(study, clips, folder, each_run={one.run: one.config for one in each})
+    found = list(_before(study, folder, root, data, clock))
+    for one in each:
+        found += _of_run(folder, one, attacks, data, clock)
+    found.append(_analyse(folder, each, found, clock))
+    return Plan(data.fingerprint if data else None, tuple(found))
+
+
+def _before(
+    study: StudyConfig, folder: Path, root: Path | None, data: Prepared | None, clock: Clock
+) -> Iterator[Stage]:
+    """Corpus and spectrograms."""
+    where = "corpus" if study.corpus else str(root or "--root")
+    if study.corpus is not None:
+        yield Stage(CORPUS, "", "settings", "corpus", data is not None, clock.expected(CORPUS))
+    done = data is not None and journal.read(folder, journal.STUDY).notes.get("prepared") == data.fingerprint
+    yield Stage(PREPARE, "", where, "cache", done, clock.expected(PREPARE))
+
+
+def _of_run(
+    folder: Path, one: Planned, attacks: list[Protocol], data: Prepared | None, clock: Clock
+) -> list[Stage]:
+    """Training, evaluation and attacks of one run."""
+    place, record = folder / "runs" / one.run, journal.read(folder, one.run)
+    trained = data is not None and loop.finished(place)
+    emotions = len(data.index.emotions) if data else PAPER_EMOTIONS
+    output = f"runs/{one.run}"
+    checkpoint = f"{output}/checkpoint.safetensors"
+    measured = trained and EVALUATE in record.finished and (place / "metrics.json").is_file()
+    adversarial = "" if one.config.train.adversarial is None else ", adversarial training"
+    found = [
+        Stage(
+            TRAIN, one.run, f"spectrograms{adversarial}", checkpoint, trained, clock.expected(TRAIN, one.run)
+        ),
+        Stage(
+            EVALUATE,
+            one.run,
+            checkpoint,
+            f"{output}/metrics.json",
+            measured,
+            clock.expected(EVALUATE, one.run),
+        ),
+    ]
+    for attack in attacks:
+        rows = rows_path(place, attack)
+        work = Work(attack_stage(attack), attack.iterations(emotions))
+        expected = clock.expected(ATTACK, one.run, work)
+        done = trained and rows.is_file()
+        found.append(
+            Stage(ATTACK, one.run, checkpoint, f"{output}/attacks/{rows.name}", done, expected, str(attack))
+        )
+    return found
+
+
+def _analyse(folder: Path, each: list[Planned], before: list[Stage], clock: Clock) -> Stage:
+    """Tables and figures: done where they were made of exactly these runs."""
+    made = journal.read(folder, journal.STUDY).notes.get("analysed") == [one.run for one in each]
+    done = made and all(stage.done for stage in before)
+    return Stage(ANALYSE, "", f"rows of {len(each)} runs", "paper", done, clock.expected(ANALYSE))

@@ -1,0 +1,194 @@
+"""`tenuto study plan`, `run` and `status` as a user meets them."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+
+import pytest
+
+from tenuto.files import write_json, write_text
+from tenuto.study import journal
+from tests.study import small
+
+SYSTEMS = ("A2M2E-21", "aA2E-21")
+
+
+@pytest.fixture(scope="module")
+def music(tmp_path_factory):
+    return small.recordings(tmp_path_factory.mktemp("music"))
+
+
+@pytest.fixture(scope="module")
+def file(tmp_path_factory):
+    return small.write_study(tmp_path_factory.mktemp("yaml") / "mine.yaml", small.TINY)
+
+
+@pytest.fixture(scope="module")
+def carried_out(tenuto, music, file, tmp_path_factory):
+    """What `tenuto study run` said, and the folder it worked in."""
+    folder = tmp_path_factory.mktemp("study") / "mine"
+    return tenuto("study", "run", file, "--root", music, "--out", folder), folder
+
+
+def as_json(outcome):
+    assert outcome.exit_code == 0, outcome.output
+    return json.loads(outcome.stdout)
+
+
+def begun(folder, **stages):
+    """The journal of a study whose runs stand at these stages."""
+    runs = dict.fromkeys(stages, 40)
+    write_json(
+        journal.record_path(folder, journal.STUDY),
+        dataclasses.asdict(journal.Record(journal.STUDY, "runs", notes={"runs": runs})),
+    )
+    for run, changes in stages.items():
+        write_json(
+            journal.record_path(folder, run),
+            dataclasses.asdict(journal.Record(run)) | {"name": run} | changes,
+        )
+    return folder
+
+
+def test_a_study_runs_from_one_command(carried_out):
+    outcome, folder = carried_out
+    assert outcome.exit_code == 0, outcome.output
+    assert "2 of 2 runs are complete" in outcome.stdout
+    assert "training" in outcome.stdout
+    said = outcome.stderr.splitlines()
+    assert "20 clips of midlevel are ready" in said
+    assert [line.split(":")[0] for line in said if "clean test correlation" in line] == [
+        "A2M2E, seed 21",
+        "aA2E, seed 21",
+    ]
+    assert (folder / "paper" / "table1.csv").is_file()
+
+
+def test_its_plan_then_says_that_all_is_done(tenuto, carried_out, music, file):
+    _, folder = carried_out
+    outcome = tenuto("study", "plan", file, "--root", music, "--out", folder)
+    assert "8 of 8 stages are done; nothing is left to do." in outcome.stdout
+    content = as_json(tenuto("study", "plan", file, "--root", music, "--out", folder, "--json"))
+    assert all(stage["done"] and stage["expected"] == {} for stage in content["stages"])
+    assert content["seconds"] == 0
+
+
+def test_its_status_lists_every_run(tenuto, carried_out):
+    _, folder = carried_out
+    content = as_json(tenuto("study", "status", folder, "--json"))
+    assert content["study"]["stage"] == "done"
+    assert [name.rpartition("-")[0] for name in content["runs"]] == list(SYSTEMS)
+    assert {run["stage"] for run in content["runs"].values()} == {"done"}
+    shown = tenuto("study", "status", folder).stdout
+    assert "2 of 2" in shown
+    assert "done: 2 done" in shown
+
+
+def test_the_plan_of_what_is_not_begun_names_stages_runs_and_times(tenuto, music, file, tmp_path):
+    content = as_json(tenuto("study", "plan", file, "--root", music, "--out", tmp_path / "new", "--json"))
+    assert [stage["kind"] for stage in content["stages"]] == [
+        "prepare",
+        *(2 * ["train", "evaluate", "attack"]),
+        "analyse",
+    ]
+    assert {stage["run"].rpartition("-")[0] for stage in content["stages"]} == {"", *SYSTEMS}
+    assert {stage["expected"]["basis"] for stage in content["stages"]} == {"estimate"}
+    assert content["seconds"] > 0
+    assert len(content["fingerprint"]) == 64
+    shown = tenuto("study", "plan", file, "--root", music, "--out", tmp_path / "new").stdout
+    assert "0 of 8 stages are done; the rest takes about" in shown
+    assert "estimated" in shown
+    assert "Smaller than the paper's: 0.0625 of the channels" in shown
+    assert not (tmp_path / "new").exists()
+
+
+def test_a_preset_can_be_planned_without_data(tenuto, tmp_path):
+    content = as_json(tenuto("study", "plan", "paper-2025", "--out", tmp_path, "--json"))
+    assert content["fingerprint"] is None
+    assert sum(stage["kind"] == "train" for stage in content["stages"]) == 50
+    assert sum(stage["kind"] == "attack" for stage in content["stages"]) == 150
+
+
+def test_threads_and_data_are_laid_over_the_study(tenuto, music, file, tmp_path):
+    def names(*options):
+        content = as_json(
+            tenuto("study", "plan", file, "--root", music, "--out", tmp_path, "--json", *options)
+        )
+        return [stage["run"] for stage in content["stages"] if stage["kind"] == "train"]
+
+    assert names("--threads", 1, "--data", "midlevel") == names()
+    assert not set(names("--threads", 2)) & set(names())
+
+
+def test_a_failed_run_is_said_and_the_exit_code_is_one(tenuto, music, file, tmp_path, monkeypatch):
+    def breaks(run):
+        raise ZeroDivisionError("of all things")
+
+    monkeypatch.setattr("tenuto.evaluation.robustness.evaluate", breaks)
+    outcome = tenuto("study", "run", file, "--root", music, "--out", tmp_path)
+    assert outcome.exit_code == 1
+    assert "0 of 2 runs are complete" in outcome.stdout
+    assert outcome.stdout.count("failed: ZeroDivisionError: of all things") == 2
+    assert tenuto("study", "status", tmp_path).exit_code == 1
+
+
+def test_status_says_where_every_run_stands(tenuto, tmp_path):
+    folder = begun(
+        tmp_path,
+        **{
+            "A2E-6-0": {"stage": "done", "epoch": 40, "best_score": 0.5, "seconds": {"train": 300.0}},
+            "A2E-21-0": {"stage": "train", "epoch": 7},
+            "aA2E-6-0": {"stage": "failed", "error": "the disk is full"},
+            "aA2E-21-0": {},
+        },
+    )
+    outcome = tenuto("study", "status", folder)
+    assert outcome.exit_code == 1
+    for said in ("40 of 40", "0.5000", "5 min", "7 of 40", "failed: the disk is full"):
+        assert said in outcome.stdout
+    assert "stopped: 1 done, 1 failed, 1 stopped, 1 waiting" in outcome.stdout
+
+
+def test_status_sees_who_is_at_work(tenuto, tmp_path):
+    attack = "attack paper-2025-released"
+    folder = begun(
+        tmp_path,
+        **{"A2E-6-0": {"stage": attack, "epoch": 40, "steps": 250, "steps_total": 1000}, "A2E-21-0": {}},
+    )
+    with journal.held(folder, journal.STUDY, 0), journal.held(folder, "A2E-6-0", 0):
+        outcome = tenuto("study", "status", folder)
+    assert outcome.exit_code == 0
+    assert f"{attack} 25%" in outcome.stdout
+    assert "runs: 1 at work, 1 waiting" in outcome.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("plan", "paper-2052"), "Did you mean paper-2025"),
+        (("plan", "gone.yaml"), "gone.yaml: cannot read"),
+        (("run", "paper-2025"), "say where they lie with --root"),
+        (("run", "demo", "--address", "auto"), "--address and --gpus-per-run belong to --engine ray"),
+        (("run", "demo", "--gpus-per-run", "0.5"), "--address and --gpus-per-run belong to --engine ray"),
+    ],
+)
+def test_what_cannot_be_is_refused(refused, tmp_path, monkeypatch, arguments, said):
+    monkeypatch.chdir(tmp_path)
+    assert said in refused("study", *arguments, "--out", "study")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_wrong_key_of_the_file_names_the_nearest(refused, tmp_path):
+    file = write_text(tmp_path / "mine.yaml", "systems: [A2E]\nseeds: [1]\nprotocol: [standard-1]\n")
+    assert "unknown key protocol. Did you mean protocols?" in refused("study", "plan", file, "--out", "x")
+
+
+def test_data_that_cannot_serve_the_study_are_refused(refused, music, file, tmp_path):
+    options = ("--data", "soundtracks", "--root", music, "--out", tmp_path / "study")
+    assert "soundtracks has no concept ratings" in refused("study", "run", file, *options)
+    assert not (tmp_path / "study").exists()
+
+
+def test_status_of_a_folder_without_a_study(refused, tmp_path):
+    assert "no study was begun there" in refused("study", "status", tmp_path)

@@ -1,0 +1,81 @@
+"""Studies small enough for tests, and what two of them must agree in."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import tenuto
+from tenuto.config import StudyConfig, merge, to_yaml
+from tenuto.files import write_text
+from tests import corpora
+
+CLIPS = 20
+"""Divided into 16 for training, 2 for validation, 2 for test."""
+
+CONTENT: dict[str, Any] = {
+    "systems": ["A2M2E", "aA2E"],
+    "seeds": [21],
+    "run": {
+        "data": {"dataset": "midlevel"},
+        "model": {"width": 0.0625},
+        "train": {
+            "epochs": 2,
+            "batch_size": 4,
+            "threads": 1,
+            "adversarial": {"every": 2, "iterations": 2},
+        },
+    },
+    "protocols": [{"protocol": "paper-2025-released", "settings": {"iterations": 2}}],
+}
+TINY = StudyConfig.parse(CONTENT, "a test")
+ROWS = "paper-2025-released+iterations=2.csv"
+
+
+def changed(**changes: Any) -> StudyConfig:
+    """`TINY` with other settings."""
+    return StudyConfig.parse(merge(CONTENT, changes), "a test")
+
+
+def recordings(root: Path) -> Path:
+    """Twenty clips with emotions and concepts."""
+    corpora.midlevel(root, CLIPS)
+    return root
+
+
+def tables(folder: Path) -> dict[str, bytes]:
+    """Every table, row and history below a study's folder; times and processes are in none of them."""
+    found = {
+        path.relative_to(folder).as_posix(): path.read_bytes()
+        for suffix in ("csv", "md", "tex")
+        for path in folder.rglob(f"*.{suffix}")
+        if "corpus" not in path.parts
+    }
+    assert {"metrics.csv", "paper/table1.csv", "paper/significance.csv", "paper/metrics.csv"} <= set(found)
+    return found
+
+
+def write_study(path: Path, study: StudyConfig) -> Path:
+    """The study as the YAML file a user would write."""
+    return write_text(path, to_yaml(study))
+
+
+def environment() -> dict[str, str]:
+    """Where another Python finds this Tenuto."""
+    return {**os.environ, "PYTHONPATH": str(Path(tenuto.__file__).parents[1]), "OMP_NUM_THREADS": "1"}
+
+
+def started(*arguments: Any) -> subprocess.Popen[str]:
+    """Another Python, with its output to be read."""
+    command = [sys.executable, *map(str, arguments)]
+    return subprocess.Popen(
+        command,
+        env=environment(),
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )

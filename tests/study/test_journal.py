@@ -1,0 +1,116 @@
+"""The journal: what is written while a run is worked on, who may write, and what a reader makes of it."""
+
+from __future__ import annotations
+
+import pytest
+
+from tenuto.errors import TenutoError
+from tenuto.files import read_json, write_text
+from tenuto.study import journal
+from tenuto.study.journal import Entry, held, is_held, read, standing
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    """Time that passes only when told to; the list's first entry is now."""
+    now = [100.0]
+    monkeypatch.setattr("tenuto.study.journal.time.monotonic", lambda: now[0])
+    return now
+
+
+def test_a_run_without_a_record_waits(tmp_path):
+    assert read(tmp_path, "A2E-6-00000000") == journal.Record("A2E-6-00000000")
+    assert standing(tmp_path, "A2E-6-00000000").stage == journal.WAITING
+
+
+def test_seconds_of_a_stage_add_up_over_sittings(tmp_path, clock):
+    for spent in (3.0, 4.0):
+        entry = Entry(tmp_path, "run")
+        clock[0] += 1000.0  # between the stages nothing counts
+        with entry.stage("train"):
+            clock[0] += spent
+    assert read(tmp_path, "run").seconds == {"train": 7.0}
+
+
+def test_a_stage_that_is_broken_off_counts_its_seconds_but_is_not_finished(tmp_path, clock):
+    entry = Entry(tmp_path, "run")
+
+    def breaks():
+        with entry.stage("train"):
+            clock[0] += 3.0
+            raise KeyError
+
+    with pytest.raises(KeyError):
+        breaks()
+    entry.note(True, stage=journal.FAILED, error="it broke")
+    record = read(tmp_path, "run")
+    assert (record.stage, record.finished, record.seconds) == (journal.FAILED, [], {"train": 3.0})
+
+
+def test_a_kill_loses_no_more_than_the_time_since_the_last_record(tmp_path, clock):
+    entry = Entry(tmp_path, "run")
+    stage = entry.stage("train")
+    stage.__enter__()
+    clock[0] += 5.0
+    entry.note(epoch=1)
+    clock[0] += 0.1
+    entry.note(epoch=2)  # too soon to be written
+    record = read(tmp_path, "run")
+    assert (record.stage, record.epoch, record.seconds["train"]) == ("train", 1, 5.0)
+
+
+def test_what_was_not_written_in_between_is_written_at_the_end_of_the_stage(tmp_path, clock):
+    entry = Entry(tmp_path, "run")
+    with entry.stage("train"):
+        entry.note(epoch=7, best_score=0.5)
+    record = read(tmp_path, "run")
+    assert (record.epoch, record.best_score, record.finished) == (7, 0.5, ["train"])
+
+
+def test_a_new_sitting_forgets_the_error_of_the_last(tmp_path):
+    Entry(tmp_path, "run").note(True, stage=journal.FAILED, error="it broke", trace="there")
+    Entry(tmp_path, "run").note(True, stage="train")
+    record = read(tmp_path, "run")
+    assert (record.error, record.trace) == (None, None)
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", '{"run": 1}', '{"name": "run", "colour": 2}'])
+def test_a_damaged_record_is_as_none(tmp_path, content):
+    write_text(journal.record_path(tmp_path, "run"), content)
+    assert read(tmp_path, "run") == journal.Record("run")
+
+
+def test_a_record_says_who_wrote_it(tmp_path):
+    Entry(tmp_path, "run").note(True, stage="train")
+    content = read_json(journal.record_path(tmp_path, "run"))
+    assert content["pid"] > 0
+    assert content["host"]
+    assert content["updated"] > 0
+
+
+def test_only_one_is_at_work_on_a_run(tmp_path):
+    with held(tmp_path, "run", patience=0):
+        assert is_held(tmp_path, "run")
+        with (
+            pytest.raises(TenutoError, match=r"another process .* is at work on run"),
+            held(tmp_path, "run", 0),
+        ):
+            pass
+        with held(tmp_path, "other", patience=0):
+            assert is_held(tmp_path, "other")
+    assert not is_held(tmp_path, "run")
+    with held(tmp_path, "run", patience=0):
+        pass
+
+
+def test_a_run_that_was_begun_is_stopped_when_nobody_is_at_work_on_it(tmp_path):
+    with held(tmp_path, "run", patience=0):
+        Entry(tmp_path, "run").note(True, stage="train")
+        assert standing(tmp_path, "run").stage == "train"
+    assert standing(tmp_path, "run").stage == journal.STOPPED
+
+
+@pytest.mark.parametrize("stage", [journal.DONE, journal.FAILED])
+def test_a_run_that_has_ended_is_not_called_stopped(tmp_path, stage):
+    Entry(tmp_path, "run").note(True, stage=stage)
+    assert standing(tmp_path, "run").stage == stage
