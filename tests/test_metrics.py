@@ -45,6 +45,49 @@ def test_pearson_stays_within_minus_one_and_one(label, prediction):
     assert (np.abs(found[~np.isnan(found)]) <= 1 + 1e-9).all()
 
 
+def test_spearman_sees_order_alone():
+    np.testing.assert_allclose(metrics.spearman(LABEL, np.exp(3 * LABEL) * [1, -1]), [1, -1])
+
+
+def test_spearman_of_known_numbers_with_ties():
+    label = np.array([[1.0], [2.0], [3.0], [4.0]])
+    prediction = np.array([[1.0], [2.0], [2.0], [9.0]])  # ranks 1, 2.5, 2.5, 4
+    np.testing.assert_allclose(metrics.spearman(label, prediction), [4.5 / np.sqrt(5 * 4.5)])
+
+
+def test_spearman_agrees_with_scipy():
+    stats = pytest.importorskip("scipy.stats")
+    label, prediction = np.random.default_rng(3).integers(0, 6, size=(2, 20, 4)).astype(float)
+    wanted = [stats.spearmanr(label[:, column], prediction[:, column]).statistic for column in range(4)]
+    np.testing.assert_allclose(metrics.spearman(label, prediction), wanted)
+
+
+def test_spearman_of_a_column_that_does_not_vary_is_nan_and_silent():
+    assert np.isnan(metrics.spearman(LABEL, [[5.0, 1.0], [5.0, 2.0], [5.0, 3.0]])).tolist() == [True, False]
+
+
+def test_ccc_of_known_numbers():
+    # A shift by 1 of values with variance 2/3: 2 * 2/3 / (4/3 + 1).
+    np.testing.assert_allclose(metrics.ccc(LABEL, LABEL + np.array([0, 1])), [1, 4 / 7])
+    # Twice the spread around the same mean: 2 * 4/3 / (2/3 + 8/3).
+    np.testing.assert_allclose(metrics.ccc(LABEL, 2 * LABEL - [1, 2]), [0.8, 0.8])
+    np.testing.assert_allclose(metrics.ccc(LABEL, LABEL[::-1]), [-1, -1])
+
+
+def test_ccc_of_a_constant_prediction_is_zero_and_of_two_equal_constants_nan():
+    assert metrics.ccc(LABEL, np.full((3, 2), 0.5)).tolist() == [0, 0]
+    assert np.isnan(metrics.ccc(np.ones((3, 1)), np.ones((3, 1)))).all()
+
+
+@given(VALUES, VALUES)
+def test_ccc_is_never_further_from_zero_than_pearson_s_r(label, prediction):
+    wide = (np.ptp(label, axis=0) > 1e-3) & (np.ptp(prediction, axis=0) > 1e-3)
+    concordance, correlation = (
+        np.abs(measure(label, prediction)[wide]) for measure in (metrics.ccc, metrics.pearson)
+    )
+    assert (concordance <= correlation + 1e-9).all()
+
+
 def test_r2_is_one_for_the_label_and_zero_for_its_mean():
     np.testing.assert_allclose(metrics.r2(LABEL, LABEL), [1, 1])
     np.testing.assert_allclose(metrics.r2(LABEL, np.tile(LABEL.mean(axis=0), (3, 1))), [0, 0])

@@ -4,7 +4,7 @@ Conventions: labels and predictions are arrays of shape (clips, outputs) with on
 A function ending in ``_each`` gives one value per column, shape (outputs,); its overall twin one number.
 How the overall values are formed follows the SMC 2025 study (section on analysis): Pearson's r and R2 per column
 across clips, then averaged over columns; MAE and MSE over all clips and columns; RMSE the root of that MSE.
-Pearson's r of a column that does not vary is undefined and comes out as NaN.
+Pearson's r and Spearman's rho of a column that does not vary are undefined and come out as NaN.
 """
 
 from __future__ import annotations
@@ -41,6 +41,38 @@ def pearson(label: ArrayLike, prediction: ArrayLike) -> Values:
     result: Values = np.divide(
         (first * second).sum(axis=0), scale, out=np.full(scale.shape, np.nan), where=scale > 0
     )
+    return result
+
+
+def spearman(label: ArrayLike, prediction: ArrayLike) -> Values:
+    """Spearman's rho of each column across clips: Pearson's r of the ranks, equal values sharing their mean rank.
+
+    Shape (outputs,); NaN where a column does not vary.
+    """
+    first, second = validate(label, prediction)
+    return pearson(_ranks(first), _ranks(second))
+
+
+def _ranks(values: Values) -> Values:
+    """Ranks 1 to n within each column; equal values share their mean rank."""
+    ranked = np.empty_like(values)
+    for column in range(values.shape[1]):
+        _, place, count = np.unique(values[:, column], return_inverse=True, return_counts=True)
+        ranked[:, column] = (np.cumsum(count) - (count - 1) / 2)[place]
+    return ranked
+
+
+def ccc(label: ArrayLike, prediction: ArrayLike) -> Values:
+    """Lin's concordance correlation coefficient of each column, shape (outputs,).
+
+    2 s_xy / (s_x^2 + s_y^2 + (m_x - m_y)^2) with moments over n (Lin 1989, Biometrics 45, equation 2): Pearson's r,
+    lowered by a wrong mean or spread. NaN where label and prediction are one and the same constant.
+    """
+    first, second = validate(label, prediction)
+    apart = first.mean(axis=0) - second.mean(axis=0)
+    shared = ((first - first.mean(axis=0)) * (second - second.mean(axis=0))).mean(axis=0)
+    spread = first.var(axis=0) + second.var(axis=0) + apart**2
+    result: Values = np.divide(2 * shared, spread, out=np.full(spread.shape, np.nan), where=spread > 0)
     return result
 
 

@@ -1,0 +1,280 @@
+"""What the model itself shows on a few clips: its gradients, its repeatability, and whether search was thorough.
+
+The questions are those of Athalye et al., "Obfuscated Gradients Give a False Sense of Security" (2018), section 3.1,
+and Carlini et al., "On Evaluating Adversarial Robustness" (2019), asked of a regressor: the error is the mean absolute
+error over emotions.
+"""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from tenuto.attacks import APGD, FGSM, PGD, AbsoluteError, Linf, Noise, Square, Transfer, Unbounded
+from tenuto.attacks.base import Attack, emotions_of, input_gradient, left_as_found
+from tenuto.errors import AttackError
+from tenuto.evaluation.audit.evidence import RESOLUTION, Values
+from tenuto.evaluation.audit.findings import Finding, judged, not_recorded
+from tenuto.evaluation.audit.strength_checks import weaker
+
+EPSILON = 0.1
+"""Budget of the model checks, L-infinity, in deviations: the middle of the ladder of standard-1 on a log scale."""
+
+STEPS = 30
+"""Gradient steps of the attack that is questioned, as many as standard-1 spends on its first objective."""
+
+LONGER = 2
+RESTARTS = 5
+CHANGE = 0.02
+"""Relative change of the error by longer search that still counts as converged (the project's own standard)."""
+
+LARGE_CHANGE = 0.1
+"""Above it the error says more about the length of the search than about the model."""
+
+STEP = 1e-8
+"""Change of every entry for a finite difference, in deviations of the inputs: so small that few activations cross a
+kink of ReLU or max-pooling, and so large that float64 resolves it."""
+
+BESIDE = 1e-3
+"""How far from the clip the comparison is made, in deviations: at digital silence max-pooling meets exact ties, where
+no gradient exists."""
+
+AGREEMENT = 0.01
+"""Relative difference of a finite difference and autograd. Networks of this kind agree to better than 1e-4 in
+float64; a surrogate gradient, or a random one, does not agree at all."""
+
+ZERO_ENTRIES = 0.5
+"""Share of exactly zero entries of a gradient above which most of the input cannot be attacked along it."""
+
+SAME = 1e-6
+"""Largest difference of two predictions of one input: rounding, where threads sum in another order."""
+
+UNBOUNDED_STEP = 0.05
+UNBOUNDED_STEPS = 80
+QUERIES = 80
+DRAWS = 8
+
+Progress = Callable[[int], None]
+
+
+@dataclasses.dataclass(frozen=True)
+class Subject:
+    """A model and the clips it is examined on.
+
+    Attributes:
+        model: Callable from inputs to emotions or to an object that has them.
+        inputs: (clips, 1, frames, bands).
+        labels: (clips, emotions).
+        constant: (emotions,), the mean training label.
+        sibling: A model trained in the same way, or None.
+        valid_range: What an input can be.
+    """
+
+    model: Any
+    inputs: Tensor
+    labels: Tensor
+    constant: Tensor
+    sibling: Any = None
+    valid_range: tuple[float, float] | None = None
+
+    @property
+    def line(self) -> float:
+        """Mean absolute error of always saying the mean training label, on these clips."""
+        return max(float((self.constant - self.labels).abs().mean()), RESOLUTION)
+
+    def errors(self, attack: Any, progress: Progress) -> Values:
+        """Mean absolute error of every clip under an attack, (clips,)."""
+        found = attack(
+            self.model,
+            self.inputs,
+            self.labels,
+            valid_range=self.valid_range,
+            batch_size=len(self.inputs),
+            progress=progress,
+        )
+        return _array((found.adversarial_prediction - self.labels).abs().mean(dim=1))
+
+
+def attacks(subject: Subject) -> dict[str, Attack]:
+    """The attacks of the model checks by name; their iterations say how long they take."""
+    budget, objective = Linf(EPSILON), AbsoluteError()
+    found: dict[str, Attack] = {
+        "gradients": APGD(budget=budget, objective=objective, steps=STEPS),
+        "one step": FGSM(budget=budget, objective=objective),
+        "longer": APGD(budget=budget, objective=objective, steps=LONGER * STEPS),
+        "restarts": APGD(budget=budget, objective=objective, steps=STEPS, restarts=RESTARTS),
+        "unbounded": PGD(
+            budget=Unbounded(),
+            objective=objective,
+            step_size=UNBOUNDED_STEP,
+            steps=UNBOUNDED_STEPS,
+            stop_at=2 * subject.line,
+        ),
+        "square": Square(budget=budget, objective=objective, queries=QUERIES),
+    }
+    for kind in ("uniform", "sign"):
+        found[kind] = Noise(budget=budget, objective=objective, kind=kind, draws=DRAWS)
+    if subject.sibling is not None:
+        found["transfer"] = Transfer(budget=budget, objective=objective, steps=STEPS, source=subject.sibling)
+    return found
+
+
+def examine(subject: Subject, progress: Progress | None = None) -> list[Finding]:
+    """All model checks on one model.
+
+    Args:
+        subject: The model and its clips.
+        progress: Called with the number of clip-iterations done; their sum is clips times the attacks' iterations.
+    """
+    report = progress or (lambda done: None)
+    with left_as_found(subject.model):
+        first = [gradients(subject), repeatable(subject)]
+        if not np.isfinite(first[0].figure or 0.0):
+            reason = "there are no gradients, or none that are finite: no attack can be made."
+            return first + [not_recorded(check, reason) for check in _BY_GRADIENT]
+        first.append(finite_differences(subject))
+    errors = {name: subject.errors(attack, report) for name, attack in attacks(subject).items()}
+    found = [
+        weaker("iterative", errors["one step"], errors["gradients"]),
+        _longer(errors),
+        _unbounded(subject, errors["unbounded"]),
+        weaker(
+            "black-box",
+            np.maximum.reduce([errors[name] for name in ("square", "uniform", "sign")]),
+            errors["gradients"],
+        ),
+    ]
+    if "transfer" in errors:
+        found.append(weaker("transfer", errors["transfer"], errors["gradients"]))
+    else:
+        found.append(not_recorded("transfer", "no sibling: name a run of the same system with --sibling."))
+    return first + found
+
+
+_BY_GRADIENT = ("finite-differences", "iterative", "longer-search", "unbounded", "black-box", "transfer")
+
+
+def gradients(subject: Subject) -> Finding:
+    """Zero and not finite entries of the error's gradient; the figure is the share of clips where all are zero."""
+    try:
+        gradient = _error_gradient(subject.model, subject.inputs, subject.labels)
+    except AttackError as error:
+        return judged("gradients", math.inf, 0.0, str(error), fail=True)
+    flat = gradient.double().flatten(1)
+    finite = torch.isfinite(flat).all(dim=1)
+    nothing = finite & (flat.abs().amax(dim=1) == 0)
+    zero = float((flat == 0).double().mean())
+    bad = int((~finite).sum()), int(nothing.sum())
+    figure = math.inf if bad[0] else bad[1] / len(flat)
+    return judged(
+        "gradients",
+        figure,
+        0.0,
+        f"on {len(flat)} clips {bad[0]} gradients are not finite and {bad[1]} are zero; {zero:.1%} of all entries are "
+        "exactly zero.",
+        fail=any(bad),
+        warn=zero > ZERO_ENTRIES,
+    )
+
+
+def _error_gradient(model: Any, inputs: Tensor, labels: Tensor) -> Tensor:
+    """Gradient of each clip's mean absolute error. Raises `AttackError` where there is none."""
+    point = inputs.detach().clone().requires_grad_()
+    return input_gradient((emotions_of(model(point), labels) - labels).abs().mean(dim=1), point)
+
+
+def finite_differences(subject: Subject) -> Finding:
+    """Central differences of the error along the gradient and along random signs, against autograd, in float64."""
+    model, labels = _double(subject.model), subject.labels.double()
+    chance = torch.Generator().manual_seed(0)
+    beside = torch.rand(subject.inputs.shape, generator=chance, dtype=torch.float64) * 2 - 1
+    inputs = subject.inputs.double() + BESIDE * beside.to(subject.inputs.device)
+    gradient = _error_gradient(model, inputs, labels)
+    signs = torch.randint(0, 2, inputs.shape, generator=chance).to(inputs) * 2 - 1
+    size = STEP * float(inputs.std().clamp_min(1e-6))
+    largest = 0.0
+    for direction in (gradient.sign(), signs):
+        ahead, behind = (_error(model, inputs + way * size * direction, labels) for way in (1.0, -1.0))
+        measured = (ahead - behind) / (2 * size)
+        told = (gradient * direction).flatten(1).sum(dim=1)
+        # Along random signs the parts cancel; a hundredth of what they could sum to is no zero to divide by.
+        scale = torch.maximum(
+            torch.maximum(measured.abs(), told.abs()), gradient.abs().flatten(1).sum(dim=1) / 100
+        )
+        apart = torch.where(measured == told, torch.zeros_like(told), (measured - told).abs() / scale)
+        largest = max(largest, float(torch.nan_to_num(apart, nan=torch.inf).max()))
+    return judged(
+        "finite-differences",
+        largest,
+        AGREEMENT,
+        f"autograd and finite differences of the error differ by at most {largest:.2g}, relatively, along the gradient "
+        f"and along random signs on {len(inputs)} clips.",
+        fail=not largest <= AGREEMENT,
+    )
+
+
+def _error(model: Any, inputs: Tensor, labels: Tensor) -> Tensor:
+    with torch.no_grad():
+        return (emotions_of(model(inputs), labels) - labels).abs().mean(dim=1)
+
+
+def _double(model: Any) -> Any:
+    """A float64 copy of a module; any other callable is asked as it is."""
+    return copy.deepcopy(model).double() if isinstance(model, nn.Module) else model
+
+
+def repeatable(subject: Subject) -> Finding:
+    """The same inputs twice."""
+    with torch.no_grad():
+        first, second = (emotions_of(subject.model(subject.inputs), subject.labels) for _ in range(2))
+    apart = float(torch.nan_to_num((first - second).abs(), nan=torch.inf).max())
+    return judged(
+        "repeatable",
+        apart,
+        SAME,
+        f"two predictions of the same {len(first)} inputs differ by at most {apart:.2g}.",
+        fail=not apart <= SAME,
+    )
+
+
+def _longer(errors: dict[str, Values]) -> Finding:
+    base = max(float(errors["gradients"].mean()), RESOLUTION)
+    changes = {name: float(errors[key].mean()) / base - 1 for name, key in _LONGER.items()}
+    change = max(abs(value) for value in changes.values())
+    return judged(
+        "longer-search",
+        change,
+        CHANGE,
+        f"MAE {base:.4f} after {STEPS} steps of APGD at linf {EPSILON:g}; "
+        + ", ".join(f"{value:+.1%} by {name}" for name, value in changes.items())
+        + ".",
+        fail=not change <= LARGE_CHANGE,
+        warn=change > CHANGE,
+    )
+
+
+_LONGER = {f"{LONGER} times the steps": "longer", f"{RESTARTS} restarts": "restarts"}
+
+
+def _unbounded(subject: Subject, errors: Values) -> Finding:
+    line, reached = subject.line, float(errors.mean())
+    return judged(
+        "unbounded",
+        reached / line,
+        1.0,
+        f"without a budget the attack reaches MAE {reached:.3f} (it stops at twice the line); always saying the mean "
+        f"training label gives {line:.3f}.",
+        fail=not reached > line,
+    )
+
+
+def _array(values: Tensor) -> Values:
+    array: Values = values.detach().double().cpu().numpy()
+    return array

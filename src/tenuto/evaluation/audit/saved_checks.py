@@ -1,0 +1,177 @@
+"""What the saved perturbations show: their budget and norms measured anew, and what the model says of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+from tenuto import results
+from tenuto.data.excerpts import EXCERPT_FRAMES
+from tenuto.errors import DataError
+from tenuto.evaluation.audit.evidence import Data, Source, Values, has_model
+from tenuto.evaluation.audit.findings import Finding, judged, not_recorded, worst
+from tenuto.evaluation.audit.rows_checks import BANDS, EXCESS, MOVED
+from tenuto.files import Array, read_safetensors
+
+if TYPE_CHECKING:
+    from tenuto.evaluation.runs import Run
+
+SAME_NORM = 1e-5
+"""Relative difference of two norms of one perturbation that different orders of summing can cause."""
+
+IDS = ("saved-budget", "saved-norm", "saved-prediction")
+BATCH_SIZE = 8
+
+
+def saved(source: Source, data: Data) -> list[Finding]:
+    """The three checks that need the file of perturbations; every row that should have one is looked at.
+
+    Raises:
+        FileError: A damaged file.
+        DataError: A perturbation of another shape than an excerpt's.
+        CheckpointError: A run that was trained on other data.
+    """
+    if not source.saved:
+        reason = (
+            "released logs come without their perturbations."
+            if source.released
+            else "no file of perturbations lies beside the rows."
+        )
+        return [not_recorded(check, reason) for check in IDS]
+    found: dict[str, list[tuple[str, Finding]]] = {check: [] for check in IDS}
+    for run, path in sorted(source.saved.items()):
+        rows = source.rows[source.rows["run"] == run]
+        for finding in _of_run(source, run, rows, read_safetensors(path)[0], data):
+            found[finding.check].append((run, finding))
+    return [worst(findings) for findings in found.values()]
+
+
+def _of_run(
+    source: Source, run: str, rows: pd.DataFrame, arrays: Mapping[str, Array], data: Data
+) -> Iterator[Finding]:
+    """The findings of one run."""
+    keys = _keys(rows)
+    if keys is None:
+        yield from (
+            not_recorded(check, "the rows do not name their perturbations (no settings).") for check in IDS
+        )
+        return
+    absent = [key for key in keys if key not in arrays]
+    rows = rows.loc[keys.index[keys.isin(list(arrays))]]
+    if rows.empty:
+        yield from (judged(check, len(absent), 0, _absent(absent), fail=True) for check in IDS)
+        return
+    deltas = _stacked(arrays, keys[rows.index])
+    yield _budget(rows, deltas, absent)
+    yield _norm(rows, deltas, absent)
+    if data.prepared is None or not has_model(source, run):
+        yield not_recorded(
+            "saved-prediction", "needs the run's checkpoint and the data: name these with --root."
+        )
+        return
+    from tenuto.evaluation.runs import open_run
+
+    yield _prediction(open_run(source.folders[run], data.prepared), rows, deltas)
+
+
+def _keys(rows: pd.DataFrame) -> pd.Series[str] | None:
+    """The array that belongs to each worst row, by the row's place; None where rows have no settings."""
+    if "settings" not in rows.columns:
+        return None
+    chosen = rows[rows["worst"].astype(bool)] if "worst" in rows.columns else rows
+    return chosen["settings"].astype(str) + "/" + chosen["clip"].astype(str) + "/perturbation"
+
+
+def _stacked(arrays: Mapping[str, Array], keys: pd.Series[str]) -> Array:
+    """The perturbations (n, frames, bands). Raises `DataError` where one has no such shape."""
+    for key in keys:
+        if arrays[key].shape != (EXCERPT_FRAMES, BANDS):
+            raise DataError(
+                f"{key} has shape {arrays[key].shape}, wanted ({EXCERPT_FRAMES}, {BANDS}). Delete the file and "
+                "attack the run anew."
+            )
+    return np.stack([arrays[key] for key in keys])
+
+
+def _absent(absent: list[str]) -> str:
+    return f"{len(absent)} perturbations are missing, the first {absent[0]}." if absent else ""
+
+
+def _sizes(deltas: Array, norm: str) -> Values:
+    """Norm of every perturbation (n, frames, bands) in float64, (n,)."""
+    flat = deltas.reshape(len(deltas), -1).astype(np.float64)
+    sizes: Values = np.linalg.norm(flat, axis=1) if norm == "l2" else np.abs(flat).max(axis=1)
+    return sizes
+
+
+def _budget(rows: pd.DataFrame, deltas: Array, absent: list[str]) -> Finding:
+    epsilon = rows["epsilon"].to_numpy(np.float64)
+    bounded = np.isfinite(epsilon)
+    if not bounded.any():
+        return not_recorded(
+            "saved-budget", "the attack states no budget that its perturbations could be held to."
+        )
+    sizes = np.where(rows["norm"] == "l2", _sizes(deltas, "l2"), _sizes(deltas, "linf"))[bounded]
+    excess = sizes / epsilon[bounded] - 1
+    outside = int((~(excess <= EXCESS)).sum())
+    largest = float(np.nan_to_num(excess, nan=np.inf).max())
+    return judged(
+        "saved-budget",
+        largest,
+        EXCESS,
+        f"{outside} of {len(sizes)} perturbations, measured anew in float64, lie outside their budget; the largest by "
+        f"{max(largest, 0):.2g} times epsilon. {_absent(absent)}".rstrip(),
+        fail=outside > 0,
+        warn=bool(absent),
+    )
+
+
+def _norm(rows: pd.DataFrame, deltas: Array, absent: list[str]) -> Finding:
+    differences = []
+    for norm in ("l2", "linf"):
+        measured = _sizes(deltas, norm)
+        told = rows[norm].to_numpy(np.float64)
+        differences.append(np.abs(told - measured) / np.maximum(measured, 1e-12) * (told != measured))
+    difference = np.nan_to_num(np.max(differences, axis=0), nan=np.inf)
+    wrong = int((difference > SAME_NORM).sum())
+    return judged(
+        "saved-norm",
+        float(difference.max()),
+        SAME_NORM,
+        f"{wrong} of {len(rows)} rows give a norm that is not the saved perturbation's; the largest relative "
+        f"difference is {difference.max():.2g}. {_absent(absent)}".rstrip(),
+        fail=wrong > 0,
+        warn=bool(absent),
+    )
+
+
+def _prediction(run: Run, rows: pd.DataFrame, deltas: Array) -> Finding:
+    """Ask the network at clean and attacked inputs, and compare with the rows."""
+    import torch
+
+    from tenuto.training.loop import predict
+
+    batch = run.part(str(rows["split"].iloc[0]))
+    place = {clip: row for row, clip in enumerate(batch.clips)}
+    if unknown := sorted(set(rows["clip"]) - set(place)):
+        return judged(
+            "saved-prediction", np.inf, MOVED, f"clip {unknown[0]} is not in the run's split.", fail=True
+        )
+    inputs = batch.inputs[[place[clip] for clip in rows["clip"]]]
+    worst_difference, wrong = 0.0, np.zeros(len(rows), bool)
+    for kind, added in (("clean", None), ("adversarial", torch.from_numpy(deltas)[:, None])):
+        asked = predict(run.recogniser.network, inputs if added is None else inputs + added, BATCH_SIZE)
+        told = results.values(rows, kind)
+        apart = np.nan_to_num(np.abs(asked.emotions.double().numpy() - told).max(axis=1), nan=np.inf)
+        worst_difference, wrong = max(worst_difference, float(apart.max())), wrong | (apart > MOVED)
+    return judged(
+        "saved-prediction",
+        worst_difference,
+        MOVED,
+        f"{int(wrong.sum())} of {len(rows)} rows hold a clean or attacked prediction that the model does not give; the "
+        f"largest difference is {worst_difference:.2g}.",
+        fail=bool(wrong.any()),
+    )

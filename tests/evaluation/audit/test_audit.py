@@ -1,0 +1,310 @@
+"""The audit as a whole: on the released logs, and on a tiny run with and without planted defects."""
+
+from __future__ import annotations
+
+import dataclasses
+import shutil
+
+import numpy as np
+import pytest
+
+from tenuto import results
+from tenuto.attacks import APGD, FGSM, AbsoluteError, Linf, Noise, Protocol
+from tenuto.config import DataConfig
+from tenuto.data import open_dataset
+from tenuto.data.splits import read_split
+from tenuto.errors import DataError
+from tenuto.evaluation import robustness
+from tenuto.evaluation.audit import (
+    CHECKS,
+    EITHER,
+    MODEL,
+    Data,
+    Verdict,
+    audit,
+    data_checks,
+    model_checks,
+    saved_checks,
+)
+from tenuto.evaluation.audit.findings import not_recorded
+from tenuto.evaluation.runs import open_run
+from tenuto.files import read_safetensors, write_safetensors
+from tenuto.reporting.verdicts import open_sources
+from tenuto.training.loop import train
+from tests import small_runs
+from tests.evaluation.audit.planted import bounded, source
+
+PASS, WARN, FAIL, NOT_RECORDED = Verdict.PASS, Verdict.WARN, Verdict.FAIL, Verdict.NOT_RECORDED
+BUDGET = Linf(0.1)
+PLANNED = Protocol(
+    name="planned-1",
+    version=1,
+    description="Small enough for a test.",
+    attacks=(
+        APGD(budget=BUDGET, objective=AbsoluteError(), steps=6),
+        FGSM(budget=BUDGET, objective=AbsoluteError()),
+        Noise(budget=BUDGET, objective=AbsoluteError(), draws=2),
+    ),
+    epsilons=(0.05, 0.1),
+    silence=True,
+)
+
+
+def by_check(findings):
+    return {finding.check: finding for finding in findings}
+
+
+# The released logs
+
+
+@pytest.fixture(scope="module")
+def logs(shared):
+    return open_sources([shared / "paper" / "logs"])
+
+
+@pytest.fixture(scope="module")
+def of_logs(logs):
+    return by_check(audit(*logs))
+
+
+def test_logs_get_every_check_in_order(of_logs):
+    assert list(of_logs) == list(CHECKS)
+    assert all(finding.source == "paper-2025-released (released logs)" for finding in of_logs.values())
+
+
+@pytest.mark.parametrize(
+    ("check", "figure", "said"),
+    [
+        ("budget", 1790 / 1800, "1790 of 1800 stored perturbations have an L2 norm above 0.216"),
+        ("same-iterate", 3.534, "10 of 10 rows with norm 0 have a moved prediction"),
+        ("convergence", 0.0, "0 of 1800 attacks reached their goal"),
+        ("rating-scale", 0.826, "83% of attacked predictions lie outside 0-1, 87% outside the rating scale"),
+        ("ranking", -0.2, "A2M2E is number 1 by MAE, RMSE, R2 and number 3 by CCC, Pearson, Spearman"),
+        ("pooled-test", 4.635, "pooled p = 4.567e-32, over seeds p = 0.0026"),
+    ],
+)
+def test_what_the_released_logs_alone_show(of_logs, check, figure, said):
+    found = of_logs[check]
+    assert found.verdict is FAIL
+    assert found.figure == pytest.approx(figure, abs=5e-4)
+    assert said in found.sentence
+
+
+def test_raw_and_clipped_errors_stand_side_by_side(of_logs):
+    said = of_logs["rating-scale"].sentence
+    assert "A2E 1.786 and 0.502, A2B2E 2.029 and 0.504" in said
+    assert "the ranking turns for A2M2E/A2E" in said
+
+
+def test_the_models_of_the_logs_beat_every_constant_when_clean_and_none_when_attacked(of_logs):
+    found = of_logs["constant-predictor"]
+    assert found.verdict is WARN
+    assert found.figure == pytest.approx(0.1105 / 0.1442, abs=1e-3)
+
+
+@pytest.mark.parametrize(
+    "check",
+    ["normalisation", "labels", "albums", "monotone", "iterative", "saved-budget", "gradients", "unbounded"],
+)
+def test_what_logs_cannot_show_is_not_recorded(of_logs, check):
+    assert of_logs[check].verdict is NOT_RECORDED
+    assert of_logs[check].figure is None
+
+
+def test_with_data_and_split_the_logs_show_the_albums(logs, shared):
+    index = open_dataset(DataConfig(dataset="soundtracks"), shared / "soundtracks").index
+    data = Data(index=index, split=read_split(shared / "paper" / "split.csv"))
+    found = by_check(audit(*logs, data=data))
+    assert (found["albums"].verdict, found["albums"].figure) == (FAIL, 1.0)
+    assert "36 of 36 attacked clips" in found["albums"].sentence
+    assert "45 albums" in found["albums"].sentence
+    assert "mean training label (0.1602)" in found["constant-predictor"].sentence
+
+
+# A tiny run
+
+
+@pytest.fixture(scope="module")
+def prepared(tmp_path_factory):
+    return small_runs.unrated(tmp_path_factory.mktemp("unrated"))
+
+
+@pytest.fixture(scope="module")
+def trained(prepared, tmp_path_factory):
+    """A tiny A2E, attacked."""
+    folder = train(small_runs.settings(epochs=1), prepared, tmp_path_factory.mktemp("runs"))
+    robustness.attack(open_run(folder, prepared), PLANNED)
+    return folder
+
+
+@pytest.fixture
+def copied(trained, tmp_path):
+    return shutil.copytree(trained, tmp_path / trained.name)
+
+
+def test_a_sound_run_passes_what_is_measured_anew(trained, prepared):
+    spent: list[tuple[str, int, int]] = []
+    found = by_check(
+        audit(
+            *open_sources([trained]),
+            data=Data(prepared=prepared, clips=2),
+            progress=lambda *step: spent.append(step),
+        )
+    )
+    passed = (
+        *("budget", "same-iterate", "monotone", "iterative", "black-box", "provenance"),
+        *("saved-budget", "saved-norm", "saved-prediction", "gradients", "finite-differences", "repeatable"),
+        "normalisation",
+    )
+    assert {check: found[check].verdict for check in passed} == dict.fromkeys(passed, PASS)
+    assert found["transfer"].verdict is NOT_RECORDED
+    assert found["labels"].verdict is WARN
+    assert found["albums"].verdict is FAIL  # four albums, thirty clips
+    assert {run for run, _, _ in spent} == {trained.name}
+    assert sum(done for _, done, _ in spent) == spent[0][2]
+
+
+def test_without_the_data_the_files_are_still_measured(trained):
+    found = by_check(audit(*open_sources([trained])))
+    assert (found["saved-budget"].verdict, found["saved-norm"].verdict) == (PASS, PASS)
+    assert found["saved-prediction"].verdict is NOT_RECORDED
+    assert found["normalisation"].verdict is PASS
+    assert "--root" in found["gradients"].sentence
+
+
+def test_a_sibling_makes_the_transfer_attack(copied, prepared):
+    sibling = train(small_runs.settings(epochs=1, seed=7), prepared, copied.parent)
+    data = Data(prepared=prepared, siblings=(sibling,), clips=1)
+    found = by_check(audit(*open_sources([copied]), data=data))["transfer"]
+    assert found.verdict is PASS
+    assert "by transfer from a sibling" in found.sentence
+
+
+def rows_file(folder):
+    return folder / "attacks" / "planned-1.csv"
+
+
+def change_rows(folder, change):
+    rows = results.read_rows(rows_file(folder))
+    results.write_rows(rows_file(folder), change(rows))
+
+
+def change_arrays(folder, change):
+    path = rows_file(folder).with_suffix(".safetensors")
+    arrays, about = read_safetensors(path)
+    write_safetensors(path, change({name: array.copy() for name, array in arrays.items()}), about)
+
+
+def test_a_perturbation_outside_its_budget_is_found_in_the_file(copied):
+    def enlarge(arrays):
+        first = sorted(arrays)[0]
+        arrays[first].flat[0] = 0.5
+        return arrays
+
+    change_arrays(copied, enlarge)
+    found = by_check(audit(*open_sources([copied])))
+    assert found["saved-budget"].verdict is FAIL
+    assert found["saved-budget"].sentence.startswith(f"{copied.name}: 1 of 6 perturbations")
+    assert found["saved-norm"].verdict is FAIL
+    assert found["budget"].verdict is PASS  # the rows alone do not show it
+
+
+def test_a_perturbation_that_is_not_a_number_is_found_in_the_file(copied):
+    change_arrays(
+        copied, lambda arrays: arrays | {sorted(arrays)[0]: np.full((313, 149), np.nan, np.float32)}
+    )
+    assert by_check(audit(*open_sources([copied])))["saved-budget"].verdict is FAIL
+
+
+def test_an_edited_norm_is_found(copied):
+    change_rows(copied, lambda rows: rows.assign(l2=rows["l2"] * 0.9))
+    assert by_check(audit(*open_sources([copied])))["saved-norm"].verdict is FAIL
+
+
+@pytest.mark.parametrize("kind", ["adversarial", "clean"])
+def test_an_edited_prediction_is_found(copied, prepared, kind):
+    def edit(rows):
+        place = rows.index[rows["worst"]][0]
+        rows.loc[place, f"{kind}_sad"] += 0.01
+        return rows
+
+    change_rows(copied, edit)
+    found = by_check(saved_checks.saved(open_sources([copied])[0], Data(prepared=prepared)))[
+        "saved-prediction"
+    ]
+    assert found.verdict is FAIL
+    assert found.figure == pytest.approx(0.01, abs=1e-4)
+    assert "1 of 6 rows" in found.sentence
+
+
+def test_perturbations_that_are_missing_are_a_warning(copied):
+    change_arrays(copied, lambda arrays: {name: arrays[name] for name in sorted(arrays)[1:]})
+    found = by_check(audit(*open_sources([copied])))["saved-budget"]
+    assert found.verdict is WARN
+    assert "1 perturbations are missing" in found.sentence
+
+
+def test_a_file_without_any_of_the_perturbations_fails(copied):
+    change_arrays(copied, lambda arrays: {"other": np.zeros(1)})
+    assert by_check(audit(*open_sources([copied])))["saved-budget"].verdict is FAIL
+
+
+def test_a_perturbation_of_another_shape_is_refused(copied):
+    change_arrays(copied, lambda arrays: arrays | {sorted(arrays)[0]: np.zeros((3, 149), np.float32)})
+    with pytest.raises(DataError, match=r"has shape \(3, 149\), wanted \(313, 149\)"):
+        audit(*open_sources([copied]))
+
+
+def test_protocols_of_one_run_ask_its_model_once(copied, prepared, monkeypatch):
+    calls: list[object] = []
+
+    def examine(*given):
+        calls.append(given)
+        return [not_recorded(check, "in this test.") for check in (*MODEL, *EITHER)]
+
+    monkeypatch.setattr(model_checks, "examine", examine)
+    other = results.read_rows(rows_file(copied)).assign(protocol="planned-2")
+    results.write_rows(rows_file(copied).with_name("planned-2.csv"), other)
+    found = audit(*open_sources([copied]), data=Data(prepared=prepared, clips=1))
+    assert [finding.source for finding in found] == ["planned-1"] * 23 + ["planned-2"] * 23
+    assert len(calls) == 1
+
+
+def test_a_file_that_was_deleted_is_not_recorded(copied):
+    rows_file(copied).with_suffix(".safetensors").unlink()
+    found = by_check(audit(*open_sources([copied])))
+    assert found["saved-budget"].verdict is NOT_RECORDED
+    assert found["provenance"].verdict is WARN
+
+
+def test_normalisation_over_all_clips_is_a_warning(prepared, tmp_path):
+    folder = train(small_runs.settings(epochs=1, data={"normalisation": "all"}), prepared, tmp_path)
+    robustness.attack(open_run(folder, prepared), dataclasses.replace(PLANNED, epsilons=(0.05,)))
+    assert by_check(audit(*open_sources([folder])))["normalisation"].verdict is WARN
+
+
+def test_normalisation_that_is_not_what_the_configuration_says_fails(copied, prepared):
+    path = copied / "split.csv"
+    path.write_text(
+        path.read_text().replace("train", "other", 12)
+    )  # as if twelve clips had not been trained on
+    assert data_checks.normalisation(open_sources([copied])[0], Data(prepared=prepared)).verdict is FAIL
+
+
+def test_a_run_without_its_checkpoint_is_judged_by_what_is_left(copied, prepared):
+    (copied / "checkpoint.safetensors").unlink()
+    found = by_check(audit(*open_sources([copied]), data=Data(prepared=prepared)))
+    assert found["gradients"].sentence == "the run folder holds no checkpoint."
+    assert found["saved-prediction"].verdict is NOT_RECORDED
+    assert found["normalisation"].verdict is PASS
+
+
+def test_rows_alone_are_audited_too():
+    found = by_check(audit(source(bounded())))
+    assert found["budget"].verdict is PASS
+    assert found["gradients"].verdict is NOT_RECORDED
+
+
+def test_nothing_to_audit_is_refused():
+    with pytest.raises(DataError, match="nothing to audit"):
+        audit()

@@ -1,0 +1,140 @@
+import numpy as np
+import pytest
+import torch
+
+from tenuto.evaluation.audit import model_checks
+from tenuto.evaluation.audit.findings import Verdict
+from tests.evaluation.audit import planted
+from tests.evaluation.audit.planted import subject
+
+PASS, WARN, FAIL, NOT_RECORDED = Verdict.PASS, Verdict.WARN, Verdict.FAIL, Verdict.NOT_RECORDED
+
+
+def examined(model=None, sibling=None, inputs=None):
+    return {found.check: found for found in model_checks.examine(subject(model, sibling, inputs))}
+
+
+@pytest.fixture(scope="module")
+def sound():
+    return examined(sibling=planted.Linear())
+
+
+@pytest.fixture(scope="module")
+def masked():
+    return examined(planted.Masked(), sibling=planted.Linear())
+
+
+def test_a_sound_model_passes_every_check(sound):
+    assert {check: found.verdict for check, found in sound.items()} == dict.fromkeys(
+        (
+            *("gradients", "finite-differences", "repeatable", "iterative", "longer-search", "unbounded"),
+            *("black-box", "transfer"),
+        ),
+        PASS,
+    )
+
+
+def test_the_attack_on_a_linear_model_reaches_the_closed_form(sound):
+    model, one = planted.Linear(), subject()
+    with torch.no_grad():
+        clean = (model(one.inputs) - one.labels).mean(dim=1)
+        wanted = clean + model_checks.EPSILON * model.layer.weight.mean(dim=0).abs().sum()
+    assert f"by a single step, {wanted.mean().item():.4f} by iterative" in sound["iterative"].sentence
+
+
+def test_a_masked_gradient_is_zero(masked):
+    assert (masked["gradients"].verdict, masked["gradients"].figure) == (FAIL, 1.0)
+
+
+def test_a_masked_gradient_loses_to_noise_and_black_box(masked):
+    assert masked["black-box"].verdict is FAIL
+
+
+def test_a_masked_gradient_loses_to_a_sibling(masked):
+    assert masked["transfer"].verdict is FAIL
+
+
+def test_a_masked_gradient_does_not_pass_the_constant_even_without_a_budget():
+    close = planted.Masked()
+    with torch.no_grad():
+        close.layer.bias.fill_(0.1)
+    found = examined(close)["unbounded"]
+    assert found.verdict is FAIL
+    assert found.figure < 1
+
+
+def test_a_model_that_hardly_moves_does_not_pass_the_constant():
+    assert examined(planted.Squashed())["unbounded"].verdict is FAIL
+
+
+def test_another_gradient_than_the_function_s_is_found():
+    found = model_checks.finite_differences(subject(planted.Surrogate()))
+    assert found.verdict is FAIL
+    assert found.figure == pytest.approx(2, abs=1e-4)
+
+
+def test_a_model_that_draws_new_noise_is_found():
+    torch.manual_seed(0)
+    one = subject(planted.Stochastic())
+    assert model_checks.repeatable(one).verdict is FAIL
+    assert model_checks.finite_differences(one).verdict is FAIL
+
+
+def test_a_gradient_that_is_not_finite_ends_the_examination():
+    found = examined(planted.NotFinite())
+    assert (found["gradients"].verdict, found["gradients"].figure) == (FAIL, np.inf)
+    assert {found[check].verdict for check in ("iterative", "black-box", "unbounded")} == {NOT_RECORDED}
+
+
+def test_a_model_without_gradients_fails_and_is_not_attacked():
+    def detached(inputs):
+        return planted.Linear()(inputs).detach()
+
+    found = examined(detached)
+    assert found["gradients"].verdict is FAIL
+    assert "no gradient with respect to its input" in found["gradients"].sentence
+    assert found["repeatable"].verdict is PASS
+    assert found["finite-differences"].verdict is NOT_RECORDED
+
+
+def test_mostly_zero_entries_are_a_warning():
+    model = planted.Linear()
+    with torch.no_grad():
+        model.layer.weight[:, :12] = 0
+    found = model_checks.gradients(subject(model))
+    assert found.verdict is WARN
+    assert "60.0% of all entries" in found.sentence
+
+
+def test_restarts_that_find_more_are_found():
+    beside_the_dip = torch.linspace(0, 1e-4, planted.CLIPS).view(-1, 1, 1, 1).expand(-1, *planted.SHAPE)
+    found = examined(planted.TwoSided(), inputs=beside_the_dip)["longer-search"]
+    assert found.verdict is FAIL
+    assert found.figure > 0.2
+
+
+@pytest.mark.parametrize(("longer", "verdict"), [(0.101, PASS), (0.105, WARN), (0.12, FAIL)])
+def test_what_longer_search_may_change(longer, verdict):
+    errors = {"gradients": 0.1, "longer": longer, "restarts": 0.1}
+    found = model_checks._longer({name: np.array([value]) for name, value in errors.items()})
+    assert found.verdict is verdict
+    assert found.figure == pytest.approx(longer / 0.1 - 1)
+
+
+def test_without_a_sibling_transfer_is_not_recorded():
+    assert examined()["transfer"].verdict is NOT_RECORDED
+
+
+def test_the_announced_iterations_are_reported():
+    spent: list[int] = []
+    one = subject()
+    model_checks.examine(one, spent.append)
+    wanted = planted.CLIPS * sum(attack.iterations for attack in model_checks.attacks(one).values())
+    assert sum(spent) == wanted
+
+
+def test_the_model_is_left_as_it_was():
+    model = planted.Linear().train()
+    examined(model)
+    assert model.training
+    assert all(weight.requires_grad and weight.grad is None for weight in model.parameters())

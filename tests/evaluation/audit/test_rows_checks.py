@@ -1,0 +1,117 @@
+import numpy as np
+import pytest
+
+from tenuto.evaluation.audit import rows_checks
+from tenuto.evaluation.audit.findings import Verdict
+from tests.evaluation.audit.planted import bounded, logs, source
+from tests.reporting import made_up
+
+PASS, WARN, FAIL, NOT_RECORDED = Verdict.PASS, Verdict.WARN, Verdict.FAIL, Verdict.NOT_RECORDED
+
+# budget
+
+
+def test_norms_at_their_budget_pass():
+    found = rows_checks.budget(source(bounded(), bounded(norm="l2", epsilon=2.0, l2=2.0, linf=9.0, seed=7)))
+    assert found.verdict is PASS
+    assert found.figure == pytest.approx(0, abs=1e-12)
+
+
+@pytest.mark.parametrize("norm", ["linf", "l2"])
+def test_a_recorded_norm_outside_its_budget_fails(norm):
+    rows = bounded(norm=norm, l2=0.1, linf=0.1)
+    rows.loc[3, norm] = 0.11
+    found = rows_checks.budget(source(rows))
+    assert found.verdict is FAIL
+    assert found.figure == pytest.approx(0.1)
+    assert found.sentence.startswith("1 of 5 recorded norms lie outside")
+
+
+def test_rounding_to_float32_is_no_excess():
+    assert rows_checks.budget(source(bounded(linf=float(np.float32(0.1))))).verdict is PASS
+
+
+def test_a_norm_that_is_missing_fails():
+    assert rows_checks.budget(source(bounded(linf=np.nan))).verdict is FAIL
+
+
+def test_rows_without_a_budget_are_a_warning_with_the_largest_change():
+    found = rows_checks.budget(source(made_up.run(linf=0.05)))
+    assert (found.verdict, found.figure, found.threshold) == (WARN, 0.05, None)
+
+
+def test_logs_whose_norms_the_stated_budget_does_not_allow_fail():
+    found = rows_checks.budget(logs(stored_l2=[0.2, 0.2159, 0.2161, 30.0, 0.0]))
+    assert (found.verdict, found.figure) == (FAIL, 0.4)
+    assert found.sentence.startswith("2 of 5 stored perturbations have an L2 norm above 0.216")
+
+
+def test_logs_inside_their_stated_budget_pass():
+    assert rows_checks.budget(logs(stored_l2=0.2)).verdict is PASS
+
+
+def test_logs_that_state_no_budget_are_a_warning():
+    found = rows_checks.budget(logs(stated=None))
+    assert (found.verdict, found.figure) == (WARN, 4.0)
+
+
+# same-iterate
+
+
+def test_a_row_of_norm_zero_whose_prediction_moved_fails():
+    found = rows_checks.same_iterate(logs(attacked=1.0, clean=0.125))
+    assert found.verdict is FAIL
+    assert found.figure == pytest.approx(0.875)
+    assert found.sentence.startswith("1 of 1 rows with norm 0")
+
+
+def test_a_row_of_norm_zero_that_did_not_move_passes():
+    found = rows_checks.same_iterate(source(bounded(l2=0.0, linf=0.0, attacked=0.125, clean=0.125)))
+    assert found.verdict is PASS
+    assert found.figure == pytest.approx(0)
+
+
+def test_rows_without_a_norm_of_zero_pass():
+    assert rows_checks.same_iterate(source(bounded())).verdict is PASS
+
+
+def test_own_rows_are_judged_by_the_norm_of_the_perturbation_whose_prediction_they_show():
+    assert rows_checks.same_iterate(source(made_up.run(l2=3.0, stored_l2=0.0))).verdict is PASS
+
+
+# convergence
+
+
+@pytest.mark.parametrize(
+    ("reached", "verdict"), [(20, PASS), (19, PASS), (18, WARN), (10, WARN), (9, FAIL), (0, FAIL)]
+)
+def test_the_share_that_reached_its_goal_decides(reached, verdict):
+    rows = bounded(attack="Described", clips=20)
+    rows["converged"] = [clip < reached for clip in range(20)]
+    found = rows_checks.convergence(source(rows))
+    assert (found.verdict, found.figure) == (verdict, reached / 20)
+
+
+def test_an_attack_without_a_goal_cannot_converge():
+    assert rows_checks.convergence(source(bounded())).verdict is NOT_RECORDED
+
+
+def test_a_goal_in_the_settings_counts():
+    rows = bounded(settings="APGD(budget=Linf(epsilon=0.1), stop_at=0.4)")
+    assert rows_checks.convergence(source(rows)).verdict is FAIL
+
+
+# provenance
+
+
+def test_logs_lack_versions_fingerprint_and_perturbations():
+    found = rows_checks.provenance(logs())
+    assert (found.verdict, found.figure, found.threshold) == (WARN, 2, 5)
+    for name in ("software versions", "data fingerprint", "perturbations"):
+        assert name in found.sentence
+
+
+def test_rows_that_do_not_say_their_settings_fail():
+    found = rows_checks.provenance(source(bounded().drop(columns="settings")))
+    assert found.verdict is FAIL
+    assert "settings of the attack" in found.sentence
