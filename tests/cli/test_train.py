@@ -243,10 +243,9 @@ def test_a_checkpoint_of_other_emotions_is_refused(
 
 @pytest.mark.parametrize(
     ("arguments", "wanted"),
-    [([], False), (["--system", "A2E"], False), (["--system", "aA2E"], True), (["--adversarial"], True)],
-    ids=" ".join,
+    [((None, None), False), (("A2E", None), False), (("aA2E", None), True), ((None, True), True)],
 )
 def test_a_study_s_preset_trains_adversarially_only_what_is_named_so(arguments, wanted):
-    system = arguments[1] if len(arguments) == 2 else None
-    found = configure(system, "demo", {}, True if arguments == ["--adversarial"] else None)
+    system, adversarial = arguments
+    found = configure(system, "demo", {}, adversarial)
     assert (found.train.adversarial is not None) is wanted

@@ -47,7 +47,9 @@ Emotions = Annotated[
 HERE = Path("paper")
 
 
-def source_rows(logs: Path | None, runs: Path | None, study: Path | None, protocol: str | None) -> pd.DataFrame:
+def source_rows(
+    logs: Path | None, runs: Path | None, study: Path | None, protocol: str | None
+) -> pd.DataFrame:
     """Rows from wherever the options point."""
     from tenuto.reporting.released import read_logs, read_study
 
