@@ -7,7 +7,7 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
-from tenuto.cli import attack, audit, curve, data, demo, explain, natural, paper, predict, stats, study, train
+from tenuto.cli import attack, audit, curve, data, demo, explain, natural, paper, predict, show, stats, study, train
 from tenuto.errors import TenutoError
 
 EXIT_BAD_INPUT = 2
@@ -48,6 +48,7 @@ app.command("import-reference")(predict.import_reference)
 app.command("explain")(explain.explain)
 app.command("intervene")(explain.intervene)
 app.command("attack")(attack.attack)
+app.command("show")(show.show)
 app.command("audit")(audit.audit)
 app.command("stats")(stats.stats)
 app.command("natural")(natural.natural)

@@ -1,0 +1,370 @@
+"""What an attack did to one clip, to see and to hear, and how much of it survives as sound.
+
+A network is attacked on its spectrogram, and not every spectrogram belongs to a sound. Here the perturbed excerpt is
+rendered back to 16-bit sound (`tenuto.audio.inversion`), the front end hears that sound anew, and the network judges
+what it heard: the share of the effect that is still there is the part of an attack that a loudspeaker could play.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from numpy.typing import ArrayLike, NDArray
+from torch import Tensor
+
+from tenuto.audio import SAMPLE_RATE, LogSpectrogram, load_audio
+from tenuto.audio.inversion import (
+    Rendering,
+    band_centres,
+    encode,
+    frame_starts,
+    reach,
+    render,
+    snr_db,
+    to_16_bit,
+)
+from tenuto.audio.loading import FULL_SCALE
+from tenuto.audio.spectrogram import FRAMES_PER_SECOND, frame_count
+from tenuto.data.excerpts import EXCERPT_FRAMES, cut, fixed_starts
+from tenuto.errors import CheckpointError, ConfigError, DataError, did_you_mean
+from tenuto.evaluation.intervention import AGREEMENT
+from tenuto.evaluation.runs import Run
+from tenuto.evaluation.saved import Perturbations, row_of
+from tenuto.models.heads import Prediction
+from tenuto.training.loop import predict
+
+Values = NDArray[np.float64]
+Spectrogram = NDArray[np.float32]
+Piece = tuple[int, int]
+"""First frame and number of frames of a stretch of a recording."""
+
+STATES = ("before", "after", "heard", "rendered")
+"""The four excerpts a network judges: as it was, attacked, attacked after the way through sound, and, as a control,
+not attacked after the same way."""
+
+SOUNDS = ("before", "after", "difference")
+SMALLEST_STEP = 1e-5
+"""Difference of log10(1 + x) below which an entry counts as equal to silence."""
+
+SMALLEST_EFFECT = 1e-6
+"""Change of the emotions (Euclidean) below which it is rounding and has no share that could survive."""
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Witness:
+    """What an attack did to one clip.
+
+    Attributes:
+        run: Name of the run.
+        system: Its system.
+        clip: Name of the clip.
+        attack: Protocol, attack, objective, norm, epsilon (None without a budget), and the perturbation's l2 and
+            linf in deviations of the normalised log spectrogram.
+        start_seconds: Where in the recording the excerpt begins, silence at its ends taken off.
+        emotions: State -> emotion -> prediction, for each of `STATES`; ``annotation`` is what people said.
+        concepts: The same; None without a bottleneck, without ``annotation`` where these concepts were not rated.
+        effect: Euclidean change of the emotions by the attack (``after`` against ``before``), by what is left of it
+            in sound (``heard``), and by the way through sound alone (``rendered``).
+        survival: How much of the attack's change of the emotions is left after the way through sound: the change in
+            ``heard`` projected on that in ``after``, over the latter. 1 is all of it, 0 none, negative the opposite;
+            None where the attack has no effect.
+        snr_db: Energy of the sound over that of what the attack adds to it, in dB; infinite where it adds nothing.
+        gain: What both sounds were multiplied by to fit 16 bits.
+        residual: What the filterbank's inversion left, see `tenuto.audio.inversion.Rendering`; the worst where there
+            are several.
+        iterations: Its iterations.
+        band_hz: Centre of each band, (149,).
+        clean: The excerpt's log spectrogram, log10(1 + x), (313, 149).
+        attacked: The same under attack.
+        perturbation: Their difference in deviations, (313, 149).
+        samples_before: What one hears, 16 bits, (samples,).
+        samples_after: The same under attack.
+    """
+
+    run: str
+    system: str
+    clip: str
+    attack: dict[str, Any]
+    start_seconds: float
+    emotions: dict[str, dict[str, float]]
+    concepts: dict[str, dict[str, float]] | None
+    effect: dict[str, float]
+    survival: float | None
+    snr_db: float
+    gain: float
+    residual: float
+    iterations: int
+    band_hz: tuple[float, ...]
+    clean: Spectrogram = dataclasses.field(repr=False)
+    attacked: Spectrogram = dataclasses.field(repr=False)
+    perturbation: Spectrogram = dataclasses.field(repr=False)
+    samples_before: NDArray[np.int16] = dataclasses.field(repr=False)
+    samples_after: NDArray[np.int16] = dataclasses.field(repr=False)
+
+    @property
+    def below_silence(self) -> float:
+        """Share of the attacked spectrogram's entries that lie below silence, which no sound can do."""
+        return float((self.attacked < -SMALLEST_STEP).mean())
+
+    @property
+    def band_shares(self) -> tuple[float, ...]:
+        """Share of the squared perturbation in each band, (149,); all 0 where there is none."""
+        return tuple(_shares(self.perturbation).sum(axis=0).tolist())
+
+    @property
+    def second_shares(self) -> tuple[float, ...]:
+        """The same in each second of the excerpt, (10,)."""
+        second = (np.arange(len(self.perturbation)) / FRAMES_PER_SECOND).astype(int)
+        return tuple(np.bincount(second, _shares(self.perturbation).sum(axis=1)).tolist())
+
+    @property
+    def median_hz(self) -> float | None:
+        """Centre of the first band up to which half of the squared perturbation lies; None where there is none."""
+        reached = np.cumsum(self.band_shares) >= 0.5
+        return self.band_hz[int(reached.argmax())] if reached.any() else None
+
+    @property
+    def strongest_second(self) -> tuple[int, float] | None:
+        """The second of the excerpt with most of the squared perturbation, and its share; None where there is none."""
+        shares = self.second_shares
+        place = int(np.argmax(shares))
+        return (place, shares[place]) if shares[place] else None
+
+    def sound(self, which: str, kind: str = "mp3") -> bytes:
+        """``before``, ``after`` or their ``difference`` as the content of an mp3, wav or flac file, all with one gain.
+
+        Raises:
+            ConfigError: No such sound or kind.
+        """
+        if which not in SOUNDS:
+            raise ConfigError(f"sound {which!r} is unknown. {did_you_mean(which, SOUNDS)}")
+        if which == "difference":
+            change = self.samples_after.astype(np.int32) - self.samples_before
+            return encode(np.clip(change, -FULL_SCALE, FULL_SCALE).astype(np.int16), kind)
+        return encode(self.samples_before if which == "before" else self.samples_after, kind)
+
+    def numbers(self) -> dict[str, Any]:
+        """Everything but spectrograms and samples, as JSON can hold it."""
+        held = {field.name: getattr(self, field.name) for field in dataclasses.fields(self) if field.repr}
+        derived = ("below_silence", "median_hz", "band_shares", "second_shares")
+        seconds = len(self.samples_before) / SAMPLE_RATE
+        return {**held, "seconds": seconds, **{name: getattr(self, name) for name in derived}}
+
+
+def gallery(run: Run, rows: pd.DataFrame, clips: Sequence[str]) -> list[Witness]:
+    """`witnesses` as a list: what a page with several clips needs at once, some 1.5 MB a clip."""
+    return list(witnesses(run, rows, clips))
+
+
+def witnesses(run: Run, rows: pd.DataFrame, clips: Sequence[str]) -> Iterator[Witness]:
+    """A witness for each of some clips, one after the other.
+
+    Args:
+        run: An attacked run.
+        rows: What `tenuto.evaluation.saved.saved_rows` gave.
+        clips: Which of its clips, in this order.
+
+    Raises:
+        DataError: A clip has no row, several rows, or no perturbation.
+        CheckpointError: The clips were attacked with other weights.
+    """
+    index, saved = run.material.prepared.index, Perturbations(run)
+    chosen = [row_of(rows, clip) for clip in clips]
+    for clip, row in zip(clips, chosen, strict=True):
+        waveform = load_audio(index.paths[index.clips.index(clip)])
+        yield witness(run, clip, row, saved[row], waveform)
+
+
+def witness(
+    run: Run, clip: str, row: pd.Series[Any], perturbation: ArrayLike, waveform: NDArray[np.float32]
+) -> Witness:
+    """What an attack did to a clip.
+
+    Args:
+        run: The model and its clips.
+        clip: The clip's name.
+        row: The attack's row of this clip.
+        perturbation: What the row speaks of, (313, 149), in deviations.
+        waveform: The clip's recording, (samples,), as `load_audio` gives it.
+
+    Raises:
+        DataError: The waveform is not the clip's recording, or the perturbation has another shape.
+        CheckpointError: The row's predictions are not those of this model.
+    """
+    spectrogram, first = _prepared(run, clip, waveform)
+    normalise, clean = run.recogniser.normalisation, cut(spectrogram, first)
+    delta = np.asarray(perturbation, np.float32)
+    if delta.shape != clean.shape:
+        raise DataError(f"the perturbation of clip {clip} is {delta.shape}, wanted {clean.shape}.")
+    attacked = clean + delta * np.float32(normalise.deviation)
+    way = _through_sound(waveform, _pieces(len(spectrogram), first), attacked, clean)
+    states = np.stack([normalise(state) for state in (clean, attacked, *way.heard)])
+    judged = predict(run.recogniser.network, torch.from_numpy(states)[:, None])
+    _check_predictions(run, row, judged.emotions)
+    return Witness(
+        run=run.name,
+        system=run.config.system,
+        clip=clip,
+        attack=_about(row, delta),
+        start_seconds=float(frame_starts(first, 1)[0]) / SAMPLE_RATE,
+        **_judgement(run, clip, judged),
+        snr_db=snr_db(way.before, way.after),
+        gain=way.gain,
+        residual=max(rendering.residual for rendering in way.renderings),
+        iterations=max(rendering.iterations for rendering in way.renderings),
+        band_hz=tuple(band_centres().tolist()),
+        clean=clean,
+        attacked=attacked,
+        perturbation=delta,
+        samples_before=way.before,
+        samples_after=way.after,
+    )
+
+
+def mean_survival(witnesses: Iterable[Witness]) -> dict[str, float | int]:
+    """What is left of an attack's effect after the way through sound, over several clips.
+
+    Returns:
+        ``mean`` of `Witness.survival` over the clips on which the attack has an effect (NaN where there are none),
+        ``clips``: how many these are, and ``without_effect``: how many others.
+    """
+    shares = [found.survival for found in witnesses]
+    there = [share for share in shares if share is not None]
+    mean = math.fsum(there) / len(there) if there else math.nan
+    return {"mean": mean, "clips": len(there), "without_effect": len(shares) - len(there)}
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class _Way:
+    """What became of an attacked and a clean excerpt on their way through 16-bit sound.
+
+    Attributes:
+        before: Samples of the recording, and
+        after: of the rendered attack, where the excerpt lies.
+        heard: What the front end makes of the rendered attack and of the rendered clean excerpt, (313, 149) each.
+        renderings: Of the attack, one per piece.
+        gain: Of all samples.
+    """
+
+    before: NDArray[np.int16]
+    after: NDArray[np.int16]
+    heard: list[Spectrogram]
+    renderings: list[Rendering]
+    gain: float
+
+
+def _through_sound(waveform: NDArray[np.float32], pieces: list[Piece], *wanted: Spectrogram) -> _Way:
+    """Render excerpts (the attacked one first) and hear them; every piece is rendered by itself."""
+    edges = np.cumsum([count for _, count in pieces])[:-1]
+    renderings = [
+        render(waveform, part, first)
+        for excerpt in wanted
+        for part, (first, _) in zip(np.split(excerpt, edges), pieces, strict=True)
+    ]
+    (before, *after), gain = to_16_bit(waveform, *(rendering.waveform for rendering in renderings))
+    heard = [
+        _front_end((samples / (gain * FULL_SCALE)).astype(np.float32))[first : first + count]
+        for samples, (first, count) in zip(after, pieces * len(wanted), strict=True)
+    ]
+    own = len(pieces)
+    seen = [reach(first, count, len(waveform)) for first, count in pieces]
+    return _Way(
+        before=np.concatenate([before[samples] for samples in seen]),
+        after=np.concatenate([whole[samples] for whole, samples in zip(after[:own], seen, strict=True)]),
+        heard=[np.concatenate(heard[first : first + own]) for first in range(0, len(heard), own)],
+        renderings=renderings[:own],
+        gain=gain,
+    )
+
+
+def _front_end(waveform: NDArray[np.float32]) -> Spectrogram:
+    with torch.inference_mode():
+        heard: Spectrogram = LogSpectrogram()(torch.from_numpy(waveform)).numpy()
+    return heard
+
+
+def _pieces(frames: int, first: int) -> list[Piece]:
+    """The pieces an excerpt consists of: one, or of a recording that is too short its repetitions.
+
+    >>> _pieces(400, 20), _pieces(150, 0)
+    ([(20, 313)], [(0, 150), (0, 150), (0, 13)])
+    """
+    if frames >= EXCERPT_FRAMES:
+        return [(first, EXCERPT_FRAMES)]
+    return [(0, min(frames, EXCERPT_FRAMES - done)) for done in range(0, EXCERPT_FRAMES, frames)]
+
+
+def _prepared(run: Run, clip: str, waveform: NDArray[np.float32]) -> tuple[Spectrogram, int]:
+    """A clip's spectrogram and the first frame of its excerpt. Raises `DataError` where the waveform is another's."""
+    prepared = run.material.prepared
+    (place,) = prepared.places((clip,))
+    frames = [len(spectrogram) for spectrogram in prepared.spectrograms]
+    if frame_count(len(waveform)) != frames[place]:
+        raise DataError(
+            f"clip {clip} has {frames[place]} frames, the waveform {frame_count(len(waveform))}. Give the clip's own "
+            "recording, as load_audio reads it."
+        )
+    return prepared.spectrograms[place], fixed_starts(frames)[place]
+
+
+def _judgement(run: Run, clip: str, judged: Prediction) -> dict[str, Any]:
+    """The fields ``emotions``, ``concepts``, ``effect`` and ``survival`` of predictions, one row per state."""
+    index, recogniser = run.material.prepared.index, run.recogniser
+    (place,) = run.material.prepared.places((clip,))
+    found: dict[str, Any] = {"concepts": None}
+    for kind, values, names, rated, labels in (
+        ("emotions", judged.emotions, recogniser.emotions, index.emotions, index.labels),
+        ("concepts", judged.concepts, recogniser.concepts, index.concepts, index.concept_labels),
+    ):
+        if values is not None:
+            lines: dict[str, list[float]] = {}
+            if labels is not None and rated == names:
+                lines["annotation"] = labels[place].tolist()
+            lines |= dict(zip(STATES, values.tolist(), strict=True))
+            found[kind] = {state: dict(zip(names, line, strict=True)) for state, line in lines.items()}
+    return found | _effects(judged.emotions.double().numpy())
+
+
+def _effects(emotions: Values) -> dict[str, Any]:
+    """The fields ``effect`` and ``survival`` of predictions (states, emotions)."""
+    change = emotions[1:] - emotions[0]
+    sizes = np.linalg.norm(change, axis=1)
+    survival = None
+    if sizes[0] >= SMALLEST_EFFECT:
+        survival = float(change[1] @ change[0] / (change[0] @ change[0]))
+    return {"effect": dict(zip(STATES[1:], sizes.tolist(), strict=True)), "survival": survival}
+
+
+def _about(row: pd.Series[Any], delta: Spectrogram) -> dict[str, Any]:
+    """The field ``attack``."""
+    epsilon = float(row["epsilon"])
+    return {
+        **{name: str(row[name]) for name in ("protocol", "attack", "objective", "norm")},
+        "epsilon": epsilon if math.isfinite(epsilon) else None,
+        "l2": float(np.linalg.norm(delta.astype(np.float64))),
+        "linf": float(np.abs(delta).max()),
+    }
+
+
+def _shares(delta: Spectrogram) -> Values:
+    """Each entry's share of the squared perturbation, (313, 149); all 0 where there is none."""
+    squared = np.square(delta, dtype=np.float64)
+    return np.asarray(squared / (squared.sum() or 1.0))
+
+
+def _check_predictions(run: Run, row: pd.Series[Any], emotions: Tensor) -> None:
+    """Raises `CheckpointError` where a row's predictions are not those of this model for these excerpts."""
+    for kind, found in zip(("clean", "adversarial"), emotions.numpy(), strict=False):
+        then = np.array([float(row[f"{kind}_{name}"]) for name in run.recogniser.emotions])
+        difference = np.abs(then - found).max()
+        if not difference <= AGREEMENT:
+            raise CheckpointError(
+                f"{run.folder}: clip {row['clip']} was attacked with other weights or another perturbation ({kind} "
+                f"predictions differ by {difference:.3g}). Delete attacks/{row['protocol']}.* and attack the run anew."
+            )

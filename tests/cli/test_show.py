@@ -1,0 +1,133 @@
+"""`tenuto show`."""
+
+import json
+import shutil
+
+import pytest
+import soundfile
+
+from tenuto.files import read_csv
+
+BUDGETS = (0.02, 0.05)
+FILES = (".png", ".pdf", "-before.wav", "-after.wav", "-difference.wav")
+
+
+def named(folder):
+    """The clips in the rows of an attacked run."""
+    return read_csv(next((folder / "attacks").glob("*.csv")), text=("clip",))["clip"].tolist()
+
+
+@pytest.fixture(scope="module")
+def attacked(tenuto, run, corpus, cache, tmp_path_factory):
+    """A copy of the run whose test clips were attacked by the released attack."""
+    folder = shutil.copytree(run, tmp_path_factory.mktemp("attacked") / run.name)
+    tenuto("attack", folder, "--root", corpus, "--cache", cache, "--iterations", 3, "--step-size", 0.05)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def data(corpus, cache):
+    return ("--root", corpus, "--cache", cache)
+
+
+@pytest.fixture(scope="module")
+def clips(attacked):
+    return named(attacked)
+
+
+@pytest.fixture(scope="module")
+def shown(tenuto, attacked, data, clips, tmp_path_factory):
+    """Where one clip was shown, and what was said."""
+    folder = tmp_path_factory.mktemp("shown")
+    return folder, tenuto("show", attacked, clips[0], *data, "--out", folder)
+
+
+def test_one_clip_is_shown_and_written(shown, attacked, clips):
+    folder, outcome = shown
+    assert outcome.exit_code == 0
+    assert {path.name.removeprefix(clips[0]) for path in folder.iterdir()} == set(FILES)
+    assert outcome.stdout.startswith(
+        f"clip {clips[0]}, {attacked.name} under paper-2025-released+iterations=3"
+    )
+    assert all(f"│ {name} " in outcome.stdout for name in ("tension", "tender", "modality"))
+    assert "of the attack's effect on the emotions survives as sound" in outcome.stdout
+    assert f"{folder}: pictures and sounds of {clips[0]}" in outcome.stderr
+
+
+def test_sounds_are_sixteen_bit_files_of_one_length(shown, clips):
+    found = [soundfile.info(shown[0] / f"{clips[0]}{ending}") for ending in FILES[2:]]
+    assert {(one.samplerate, one.channels, one.subtype) for one in found} == {(22050, 1, "PCM_16")}
+    assert len({one.frames for one in found}) == 1
+
+
+def test_without_a_clip_all_test_clips_are_shown_in_a_table(tenuto, attacked, data, clips):
+    outcome = tenuto("show", attacked, *data)
+    assert all(f"│ {clip} " in outcome.stdout for clip in clips)
+    assert f" of {len(clips)} clips" in outcome.stdout
+    (folder,) = (attacked / "shown").iterdir()
+    assert folder.name == "paper-2025-released+iterations=3+step_size=0.05"
+    assert len(list(folder.iterdir())) == len(FILES) * len(clips)
+
+
+def test_json_holds_all_numbers_and_nothing_else_is_printed(tenuto, attacked, data, clips, tmp_path):
+    outcome = tenuto("show", attacked, *clips[:2], *data, "--out", tmp_path, "--json")
+    found = json.loads(outcome.stdout)
+    assert found["run"] == attacked.name
+    assert [clip["clip"] for clip in found["clips"]] == clips[:2]
+    shares = [clip["survival"] for clip in found["clips"]]
+    assert found["survival"]["mean"] == pytest.approx(sum(shares) / 2)
+    assert set(found["clips"][0]["emotions"]) == {"annotation", "before", "after", "heard", "rendered"}
+    assert found["clips"][0]["files"] == [str(tmp_path / f"{clips[0]}{ending}") for ending in FILES]
+
+
+def test_a_budget_is_chosen_by_its_size(tenuto, refused, run, data, clips, tmp_path):
+    folder = shutil.copytree(run, tmp_path / run.name)
+    for epsilon in BUDGETS:
+        tenuto("attack", folder, *data, "--attack", "FGSM", "--epsilon", epsilon)
+    names = sorted(path.stem for path in (folder / "attacks").glob("*.safetensors"))
+    assert f"holds {', '.join(names)}. Choose one with --protocol." in refused("show", folder, *data)
+    outcome = tenuto("show", folder, clips[0], *data, "--protocol", names[0], "--json")
+    epsilon = json.loads(outcome.stdout)["clips"][0]["attack"]["epsilon"]
+    assert (folder / "shown" / f"{names[0]}-linf-{epsilon:g}").is_dir()
+    said = refused("show", folder, *data, "--protocol", names[0], "--epsilon", 0.5)
+    assert f"no budget 0.5; there is: {epsilon:g}" in said
+
+
+def test_other_emotions_of_names_with_folders_become_one_word(tenuto, own_run, own_folder, cache, tmp_path):
+    folder = shutil.copytree(own_run, tmp_path / own_run.name)
+    data = ("--root", own_folder, "--cache", cache)
+    tenuto("attack", folder, *data, "--attack", "FGSM", "--epsilon", 0.05)
+    clip = named(folder)[0]
+    outcome = tenuto("show", folder, clip, *data, "--out", tmp_path / "shown", "--json")
+    (found,) = json.loads(outcome.stdout)["clips"]
+    assert list(found["emotions"]["before"]) == ["arousal", "joy"]
+    assert list(found["concepts"]["before"]) == ["roughness"]
+    assert "/" in clip
+    assert (tmp_path / "shown" / (clip.replace("/", "_") + ".png")).is_file()
+
+
+def test_a_run_that_was_not_attacked_names_the_command(refused, run, data):
+    assert f"no perturbations of test clips. `tenuto attack {run} --split test` makes some." in refused(
+        "show", run, *data
+    )
+
+
+def test_a_clip_that_is_unknown_is_named(refused, attacked, data):
+    assert f"clip 'x' is unknown to {attacked.name}" in refused("show", attacked, "x", *data)
+
+
+def clip_of(folder, part):
+    """A clip of a part of a run's split."""
+    table = read_csv(folder / "split.csv", text=("clip",))
+    return table.loc[table["split"] == part, "clip"].iloc[0]
+
+
+def test_clips_of_two_parts_are_refused(refused, attacked, data, clips):
+    other = clip_of(attacked, "train")
+    said = refused("show", attacked, clips[0], other, *data)
+    assert f"clips of several parts of the split: {clips[0]} (test), {other} (train)" in said
+
+
+def test_a_part_that_was_not_attacked_is_named(refused, attacked, data):
+    said = refused("show", attacked, clip_of(attacked, "validation"), *data)
+    assert "no perturbations of validation clips" in said

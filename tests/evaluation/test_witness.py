@@ -1,0 +1,330 @@
+"""What an attack did to a clip: planted perturbations with known answers, and what must hold on an attacked run."""
+
+from __future__ import annotations
+
+import dataclasses
+import io
+import json
+import math
+import shutil
+
+import numpy as np
+import pandas as pd
+import pytest
+import soundfile
+import torch
+
+from tenuto.attacks import protocol
+from tenuto.audio import SAMPLE_RATE, load_audio
+from tenuto.data import prepare
+from tenuto.data.excerpts import fixed_starts
+from tenuto.data.splits import draw
+from tenuto.errors import CheckpointError, ConfigError, DataError
+from tenuto.evaluation.robustness import attack
+from tenuto.evaluation.runs import open_run
+from tenuto.evaluation.saved import Perturbations, part_of, row_of, saved_protocols, saved_rows
+from tenuto.evaluation.witness import STATES, gallery, mean_survival, witness
+from tenuto.files import read_csv, read_safetensors, write_csv, write_safetensors
+from tenuto.results import at_budget
+from tenuto.training.loop import predict, train
+from tests import corpora, small_runs
+from tests.small_runs import settings
+
+ATTACK = protocol("paper-2025-released", iterations=6, step_size=0.05)
+EMOTIONS = ("valence", "energy", "tension", "anger", "fear", "happy", "sad", "tender")
+
+
+@pytest.fixture(scope="module")
+def prepared(tmp_path_factory):
+    """Thirty clips of which the first test clip is longer than an excerpt and the others are shorter."""
+    root = tmp_path_factory.mktemp("rated")
+    dataset = corpora.midlevel(root / "data", small_runs.CLIPS)
+    long = draw(dataset.index, "paper").test[0]
+    corpora.write_audio(dataset.index.paths[dataset.index.clips.index(long)], 3, seconds=13)
+    return prepare(dataset, root / "cache", workers=1)
+
+
+@pytest.fixture(scope="module")
+def attacked(prepared, tmp_path_factory):
+    runs, opened = tmp_path_factory.mktemp("runs"), {}
+    for system in ("A2E", "A2M2E"):
+        opened[system] = open_run(train(settings(system, epochs=1), prepared, runs), prepared)
+        attack(opened[system], ATTACK)
+    return opened
+
+
+@pytest.fixture(scope="module")
+def run(attacked):
+    return attacked["A2M2E"]
+
+
+@pytest.fixture(scope="module")
+def long(run):
+    """The name of the clip that is longer than an excerpt."""
+    return run.part("test").clips[0]
+
+
+@pytest.fixture(scope="module")
+def seen(run):
+    """All test clips of the bottleneck, under attack."""
+    return gallery(run, saved_rows(run), run.part("test").clips)
+
+
+@pytest.fixture
+def copied(run, prepared, tmp_path):
+    """A copy of the run, to be changed."""
+    folder = tmp_path / run.name
+    shutil.copytree(run.folder, folder)
+    return open_run(folder, prepared)
+
+
+def waveform(run, clip):
+    index = run.material.prepared.index
+    return load_audio(index.paths[index.clips.index(clip)])
+
+
+def planted(run, clip, delta):
+    """The witness of a perturbation of our own, its row made to fit."""
+    batch = run.part("test")
+    place = batch.clips.index(clip)
+    inputs = batch.inputs[[place]]
+    both = predict(run.recogniser.network, torch.cat([inputs, inputs + torch.from_numpy(delta)]))
+    row = row_of(saved_rows(run), clip).copy()
+    for kind, values in zip(("clean", "adversarial"), both.emotions.tolist(), strict=True):
+        for name, value in zip(EMOTIONS, values, strict=True):
+            row[f"{kind}_{name}"] = value
+    return witness(run, clip, row, delta, waveform(run, clip))
+
+
+def vector(found, state):
+    return np.array([found.emotions[state][name] for name in EMOTIONS])
+
+
+def test_before_and_after_are_what_the_rows_say(run, seen):
+    rows = saved_rows(run).set_index("clip")
+    assert [found.clip for found in seen] == list(run.part("test").clips)
+    for found in seen:
+        for state, kind in (("annotation", "label"), ("before", "clean"), ("after", "adversarial")):
+            wanted = [rows.loc[found.clip, f"{kind}_{name}"] for name in EMOTIONS]
+            np.testing.assert_allclose(vector(found, state), wanted, atol=1e-5)
+        for name, value in found.concepts["after"].items():
+            assert value == pytest.approx(rows.loc[found.clip, f"adversarial_{name}"], abs=1e-5)
+
+
+def test_every_state_has_every_emotion_and_concept(run, seen):
+    for states, names in ((seen[0].emotions, EMOTIONS), (seen[0].concepts, run.recogniser.concepts)):
+        assert list(states) == ["annotation", *STATES]
+        assert all(tuple(values) == names for values in states.values())
+
+
+def test_the_way_through_sound_alone_changes_nothing(seen):
+    for found in seen:
+        assert found.effect["after"] > 100 * found.effect["rendered"]
+        np.testing.assert_allclose(vector(found, "rendered"), vector(found, "before"), atol=1e-3)
+
+
+def test_survival_is_the_projection_of_the_change(seen):
+    for found in seen:
+        after, heard = (vector(found, state) - vector(found, "before") for state in ("after", "heard"))
+        assert found.survival == pytest.approx(after @ heard / (after @ after))
+        assert found.effect["after"] == pytest.approx(np.linalg.norm(after))
+        assert found.effect["heard"] == pytest.approx(np.linalg.norm(heard))
+
+
+def test_no_perturbation_has_no_share_that_could_survive(run, long):
+    found = planted(run, long, np.zeros((313, 149), np.float32))
+    assert found.survival is None
+    assert found.effect["after"] == pytest.approx(0, abs=1e-6)
+    assert found.snr_db == math.inf
+    assert not any(found.band_shares)
+    assert found.median_hz is None
+    assert found.strongest_second is None
+    np.testing.assert_array_equal(found.samples_after, found.samples_before)
+
+
+def test_an_equaliser_is_a_perturbation_that_survives(run, long):
+    # Half of every magnitude, in every frame: a sound has just this spectrogram.
+    clean = next(iter(gallery(run, saved_rows(run), [long]))).clean.astype(np.float64)
+    halved = np.log10(1 + (10**clean - 1) / 2)
+    delta = ((halved - clean) / run.recogniser.normalisation.deviation).astype(np.float32)
+    found = planted(run, long, delta)
+    assert found.survival == pytest.approx(1.0, abs=0.02)
+    assert found.snr_db == pytest.approx(20 * math.log10(2), abs=0.1)
+    np.testing.assert_allclose(found.attacked, halved, atol=1e-5)
+
+
+def test_the_share_sits_where_it_was_put(run, long):
+    delta = np.zeros((313, 149), np.float32)
+    delta[94:125, 100] = 0.1  # the fourth second
+    delta[282:, 30] = -0.05  # 31 frames of the last
+    found = planted(run, long, delta)
+    assert found.band_shares[100] == pytest.approx(0.8)
+    assert found.band_shares[30] == pytest.approx(0.2)
+    assert found.second_shares[3] == pytest.approx(0.8)
+    assert len(found.second_shares) == 10
+    assert found.strongest_second == (3, found.second_shares[3])
+    assert found.median_hz == found.band_hz[100]
+
+
+def test_below_silence_is_counted(run, long):
+    deviation = run.recogniser.normalisation.deviation
+    clean = gallery(run, saved_rows(run), [long])[0].clean
+    delta = np.zeros((313, 149), np.float32)
+    delta[:, :10] = (-clean[:, :10] - 0.5) / deviation
+    assert planted(run, long, delta).below_silence == pytest.approx(10 / 149)
+
+
+def test_the_sound_is_the_excerpt_of_the_recording(run, long, seen):
+    found, whole = seen[0], waveform(run, long).astype(np.float64)
+    frames = [len(spectrogram) for spectrogram in run.material.prepared.spectrograms]
+    start = fixed_starts(frames)[run.material.prepared.index.clips.index(long)]
+    first = math.floor(start * SAMPLE_RATE / 31.3)
+    assert start > 0
+    assert found.start_seconds == pytest.approx(first / SAMPLE_RATE)
+    assert len(found.samples_before) == pytest.approx(10.06 * SAMPLE_RATE, abs=200)
+    wanted = np.rint(whole[first : first + len(found.samples_before)] * found.gain * 32767)
+    np.testing.assert_array_equal(found.samples_before, wanted)
+
+
+def test_a_short_clip_is_repeated_to_ten_seconds(run, seen):
+    short = seen[1]
+    whole = waveform(run, short.clip)
+    assert len(whole) < SAMPLE_RATE
+    repeats = math.ceil(313 / len(run.material.prepared.spectrograms[1]))
+    assert len(short.samples_before) == pytest.approx(repeats * len(whole), abs=len(whole))
+    np.testing.assert_array_equal(
+        short.samples_before[: len(whole)], short.samples_before[len(whole) : 2 * len(whole)]
+    )
+    assert short.start_seconds == 0
+
+
+def test_sounds_are_files_of_one_length_and_their_difference_is_the_attack(seen):
+    before, after, difference = (
+        soundfile.read(io.BytesIO(seen[0].sound(which, "wav")), dtype="int16")[0].astype(int)
+        for which in ("before", "after", "difference")
+    )
+    np.testing.assert_array_equal(after - before, difference)
+    noise = 10 * np.log10((before**2).sum() / (difference**2).sum())
+    assert seen[0].snr_db == pytest.approx(noise)
+    assert len(seen[0].sound("after")) < 90_000  # mp3
+
+
+def test_an_unknown_sound_is_refused(seen):
+    with pytest.raises(ConfigError, match=r"sound 'afters' is unknown\. Did you mean after"):
+        seen[0].sound("afters")
+
+
+def test_numbers_are_json(seen):
+    numbers = json.loads(json.dumps(seen[0].numbers()))
+    assert numbers["attack"]["protocol"] == str(ATTACK)
+    assert numbers["attack"]["epsilon"] is None
+    assert numbers["attack"]["l2"] == pytest.approx(np.linalg.norm(seen[0].perturbation))
+    assert sum(numbers["band_shares"]) == pytest.approx(1)
+    assert numbers["seconds"] == pytest.approx(10.06, abs=0.01)
+    assert "clean" not in numbers
+    assert "samples_after" not in numbers
+
+
+def test_a_direct_network_has_no_concepts(attacked, long):
+    (found,) = gallery(attacked["A2E"], saved_rows(attacked["A2E"]), [long])
+    assert found.concepts is None
+    assert found.survival is not None
+
+
+def test_the_mean_leaves_out_clips_without_effect(seen):
+    made_up = [dataclasses.replace(seen[0], survival=share) for share in (0.25, None, 0.75)]
+    assert mean_survival(made_up) == {"mean": 0.5, "clips": 2, "without_effect": 1}
+
+
+def test_there_is_no_mean_where_no_clip_moved(seen):
+    found = mean_survival([dataclasses.replace(seen[0], survival=None)])
+    assert math.isnan(found["mean"])
+    assert found["clips"] == 0
+
+
+def test_another_recording_is_refused(run, long):
+    row = row_of(saved_rows(run), long)
+    with pytest.raises(DataError, match=f"clip {long} has .* frames, the waveform 7"):
+        witness(run, long, row, np.zeros((313, 149)), np.ones(4900, np.float32))
+
+
+def test_a_perturbation_of_another_shape_is_refused(run, long):
+    row = row_of(saved_rows(run), long)
+    with pytest.raises(DataError, match=rf"clip {long} is \(3, 149\), wanted \(313, 149\)"):
+        witness(run, long, row, np.zeros((3, 149)), waveform(run, long))
+
+
+@pytest.mark.parametrize("kind", ["clean", "adversarial"])
+def test_rows_of_other_weights_are_refused(run, long, kind):
+    row = row_of(saved_rows(run), long).copy()
+    row[f"{kind}_fear"] += 0.01
+    with pytest.raises(CheckpointError, match=rf"other weights .*\({kind} predictions differ by 0.01\)"):
+        witness(run, long, row, Perturbations(run)[row], waveform(run, long))
+
+
+def test_a_run_without_attacks_names_the_command(copied):
+    shutil.rmtree(copied.folder / "attacks")
+    with pytest.raises(ConfigError, match=r"no perturbations of test clips. `tenuto attack .* --split test`"):
+        saved_rows(copied)
+
+
+def test_another_part_needs_an_attack_of_its_own(run):
+    assert saved_protocols(run) == [str(ATTACK)]
+    assert saved_protocols(run, "validation") == []
+    with pytest.raises(ConfigError, match="no perturbations of validation clips"):
+        saved_rows(run, "validation")
+
+
+def test_a_protocol_that_was_not_run_is_named(run):
+    with pytest.raises(ConfigError, match=r"of test clips by standard-1\. Valid: paper-2025-released"):
+        saved_rows(run, protocol="standard-1")
+
+
+def test_one_of_several_protocols_is_to_be_chosen(copied):
+    for suffix in ("csv", "safetensors"):
+        path = copied.folder / "attacks" / f"{ATTACK}.{suffix}"
+        shutil.copy(path, path.with_name(f"other.{suffix}"))
+    with pytest.raises(ConfigError, match=r"holds other, paper-2025-.* Choose one with --protocol"):
+        saved_rows(copied)
+    assert len(saved_rows(copied, protocol="other")) == 3
+
+
+def test_rows_keep_the_name_of_their_attack_and_one_budget_is_chosen(copied):
+    path = copied.folder / "attacks" / f"{ATTACK}.csv"
+    rows = read_csv(path, text=("run", "clip", "norm", "settings")).assign(norm="linf", epsilon=0.1)
+    other = rows.assign(epsilon=0.2, worst=False, attack="Noise")
+    write_csv(path, pd.concat([rows, other, other.assign(attack="APGD", worst=True)]))
+    assert set(saved_rows(copied, epsilon=0.2)["attack"]) == {"APGD"}
+    with pytest.raises(DataError, match=r"several budgets \(0.1, 0.2\)"):
+        saved_rows(copied)
+
+
+def test_rows_of_an_older_kind_are_refused(copied):
+    path = copied.folder / "attacks" / f"{ATTACK}.csv"
+    write_csv(path, read_csv(path, text=("run", "clip", "norm")).drop(columns=["settings"]))
+    with pytest.raises(DataError, match=r"no column settings\. Delete it"):
+        saved_rows(copied)
+
+
+def test_a_clip_without_a_row_is_named(run):
+    with pytest.raises(DataError, match=r"clip 999 has 0 rows, wanted one\. "):
+        gallery(run, saved_rows(run), ["999"])
+
+
+def test_a_missing_perturbation_is_named(copied, long):
+    path = copied.folder / "attacks" / f"{ATTACK}.safetensors"
+    arrays, about = read_safetensors(path)
+    write_safetensors(path, {k: v for k, v in arrays.items() if k.split("/")[1] != long}, about)
+    with pytest.raises(DataError, match=rf"no perturbation .*/{long}/perturbation"):
+        gallery(copied, saved_rows(copied), [long])
+
+
+def test_rows_chosen_for_a_table_serve_a_gallery_too(run, long):
+    (found,) = gallery(run, at_budget(saved_rows(run)), [long])
+    assert found.clip == long
+
+
+def test_clips_know_their_part(run):
+    assert part_of(run, run.material.split.validation[0]) == "validation"
+    with pytest.raises(DataError, match="clip 'x' is unknown to"):
+        part_of(run, "x")

@@ -1,0 +1,162 @@
+"""The picture of a clip shows the numbers it is given, and nothing else."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tenuto.evaluation.witness import STATES, Witness
+from tenuto.reporting.clips import decibels, percent, sentence, title, witness_figure
+from tenuto.reporting.figures import save
+
+BANDS = 149
+EMOTIONS = ("valence", "tension")
+
+
+def states(names, annotated=True):
+    """A value of its own for every state and name."""
+    kinds = ("annotation", *STATES) if annotated else STATES
+    return {
+        kind: {name: 0.1 * row + 0.25 * column for column, name in enumerate(names)}
+        for row, kind in enumerate(kinds)
+    }
+
+
+def made_up(concepts=None, **changes) -> Any:
+    delta = np.zeros((313, BANDS), np.float32)
+    delta[100:120, 50] = -0.1
+    clean = np.full((313, BANDS), 0.5, np.float32)
+    attack = {
+        "protocol": "standard-1",
+        "attack": "APGD",
+        "objective": "error",
+        "norm": "linf",
+        "epsilon": 0.1,
+    }
+    fields: dict[str, Any] = {
+        "run": "A2E-6-1a2b3c4d",
+        "system": "A2E",
+        "clip": "055",
+        "attack": attack | {"l2": 1.0, "linf": 0.1},
+        "start_seconds": 1.0,
+        "emotions": states(EMOTIONS),
+        "concepts": concepts,
+        "effect": {"after": 0.5, "heard": 0.25, "rendered": 0.0},
+        "survival": 0.44,
+        "snr_db": 21.62,
+        "gain": 1.0,
+        "residual": 0.0,
+        "iterations": 3,
+        "band_hz": tuple(np.geomspace(32, 10777, BANDS).tolist()),
+        "clean": clean,
+        "attacked": clean + delta,
+        "perturbation": delta,
+        "samples_before": np.zeros(4, np.int16),
+        "samples_after": np.zeros(4, np.int16),
+    }
+    return Witness(**(fields | changes))
+
+
+def axes_of(figure, name):
+    titles = [{axes.get_title(loc=place) for place in ("right", "center")} for axes in figure.get_axes()]
+    (found,) = [axes for axes, own in zip(figure.get_axes(), titles, strict=True) if name in own]
+    return found
+
+
+def picture(figure, name):
+    return np.asarray(axes_of(figure, name).images[0].get_array())
+
+
+def test_the_three_pictures_are_the_spectrograms_and_their_difference():
+    found = made_up()
+    figure = witness_figure(found)
+    np.testing.assert_array_equal(picture(figure, "before"), found.clean.T)
+    np.testing.assert_array_equal(picture(figure, "after"), found.attacked.T)
+    np.testing.assert_array_equal(picture(figure, "difference (deviations)"), found.perturbation.T)
+
+
+def test_before_and_after_have_one_scale_and_the_difference_is_centred():
+    figure = witness_figure(made_up())
+    scales = [
+        axes_of(figure, name).images[0].get_clim() for name in ("before", "after", "difference (deviations)")
+    ]
+    assert scales[0] == scales[1] == (0, 0.5)
+    assert scales[2] == pytest.approx((-0.1, 0.1))
+
+
+def test_frequencies_stand_at_their_bands():
+    axes = axes_of(witness_figure(made_up()), "before")
+    ticks = dict(zip((label.get_text() for label in axes.get_yticklabels()), axes.get_yticks(), strict=True))
+    assert ticks["1000"] == pytest.approx(148 * math.log(1000 / 32) / math.log(10777 / 32), abs=0.05)
+    assert list(ticks) == ["100", "200", "500", "1000", "2000", "5000", "10000"]
+
+
+def test_shares_stand_beside_the_difference():
+    found = made_up()
+    figure = witness_figure(found)
+    bars = [patch.get_height() for patch in axes_of(figure, "% per second").patches]
+    assert bars == pytest.approx([100 * share for share in found.second_shares])
+    assert bars[3] == pytest.approx(100)
+    outline = axes_of(figure, "% per band").collections[0].get_paths()[0].vertices
+    assert outline[:, 0].max() == pytest.approx(100)
+    assert outline[outline[:, 0] == outline[:, 0].max(), 1].mean() == pytest.approx(50)
+
+
+def test_bars_are_the_predictions_and_lines_the_annotations():
+    axes = axes_of(witness_figure(made_up()), "emotions")
+    widths = [patch.get_width() for patch in axes.patches]
+    wanted = states(EMOTIONS)
+    assert widths == [wanted[state][name] for state in ("before", "after", "heard") for name in EMOTIONS]
+    marks = [segment[0][0] for segment in axes.collections[0].get_segments()]
+    assert marks == list(wanted["annotation"].values())
+    assert [label.get_text() for label in axes.get_yticklabels()] == list(EMOTIONS)
+
+
+def test_a_system_without_bottleneck_has_no_panel_of_concepts():
+    titles = {axes.get_title() for axes in witness_figure(made_up()).get_axes()}
+    assert "emotions" in titles
+    assert "concepts" not in titles
+
+
+def test_free_units_have_bars_and_no_annotations():
+    figure = witness_figure(made_up(concepts=states(("unit_1", "unit_2", "unit_3"), annotated=False)))
+    axes = axes_of(figure, "concepts")
+    assert [label.get_text() for label in axes.get_yticklabels()] == ["unit 1", "unit 2", "unit 3"]
+    assert len(axes.patches) == 9
+    assert not axes.collections
+
+
+def test_the_title_says_who_and_what_under_which_budget():
+    assert title(made_up()) == "clip 055, A2E-6-1a2b3c4d under standard-1 (APGD, linf 0.1)"
+    attack = made_up().attack | {"attack": "ReleasedAttack", "epsilon": None, "norm": "none"}
+    assert title(made_up(attack=attack)).endswith("(ReleasedAttack, no budget)")
+
+
+def test_the_sentence_says_what_survives_and_how_loud_it_is():
+    assert sentence(made_up()) == (
+        "44 % of the attack's effect on the emotions survives as sound; "
+        "the signal-to-noise ratio of what one hears is 21.6 dB."
+    )
+
+
+def test_the_sentence_of_an_attack_without_effect():
+    assert sentence(made_up(survival=None)).startswith("The attack does not move the emotions; the signal")
+    assert sentence(made_up(snr_db=math.inf)).endswith("; in 16 bits there is nothing of it to hear.")
+    nothing = np.zeros((313, BANDS), np.float32)
+    assert sentence(made_up(perturbation=nothing)) == "The attack changed nothing."
+
+
+def test_numbers_below_zero_have_a_true_minus():
+    assert percent(-0.25) == "−25 %"
+    assert decibels(-1.25) == "−1.2 dB"
+
+
+def test_silence_and_no_change_can_be_drawn_and_saved(tmp_path):
+    nothing = np.zeros((313, BANDS), np.float32)
+    found = made_up(clean=nothing, attacked=nothing, perturbation=nothing, survival=None, snr_db=math.inf)
+    written = save(witness_figure(found), tmp_path / "one clip")
+    assert list(written) == ["one clip.png", "one clip.pdf"]
+    assert written["one clip.png"].stat().st_size > 10_000
