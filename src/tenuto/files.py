@@ -157,26 +157,14 @@ def write_safetensors(path: str | Path, arrays: Mapping[str, Array], metadata: M
 
 def read_safetensors(path: str | Path) -> tuple[dict[str, Array], dict[str, str]]:
     """Named arrays and metadata of a safetensors file. Raises `FileError` for anything damaged or foreign."""
-    with _opened(Path(path)) as stream:
-        return {name: stream.get_tensor(name) for name in stream.keys()}, dict(stream.metadata() or {})  # noqa: SIM118
-
-
-def read_metadata(path: str | Path) -> dict[str, str]:
-    """The metadata of a safetensors file alone, without its arrays. Raises `FileError` as `read_safetensors`."""
-    with _opened(Path(path)) as stream:
-        return dict(stream.metadata() or {})
-
-
-@contextlib.contextmanager
-def _opened(path: Path) -> Iterator[Any]:
-    """A safetensors file, open; what goes wrong inside becomes a `FileError` that names it."""
     from safetensors import SafetensorError, safe_open
 
+    path = Path(path)
     if not path.is_file():
         raise FileError(f"{path}: no such file.")
     try:
         with safe_open(path, framework="numpy") as stream:
-            yield stream
+            return {name: stream.get_tensor(name) for name in stream.keys()}, dict(stream.metadata() or {})  # noqa: SIM118
     except (SafetensorError, OSError) as error:
         raise FileError(f"{path}: cut off or not a safetensors file ({error}).") from error
 

@@ -37,6 +37,9 @@ KEYS = (
     "converged",
 )
 IDENTITY = ("run", "clip", "split", "protocol", "attack", "objective", "norm", "epsilon")
+NATURAL = "natural-1"
+"""What rows of natural changes have for a protocol, though nobody attacked; another set of changes, another number."""
+
 BUDGET = ("run", "clip", "split", "protocol", "norm", "epsilon")
 """What the rows have in common of which one is a clip's worst."""
 

@@ -13,6 +13,7 @@ from torch import nn
 from tenuto.attacks import APGD, FGSM, PGD, Linf, Noise, OneEmotion, Square, SquaredError
 from tenuto.attacks.base import Examples
 from tenuto.attacks.bounded import Game, Search, room
+from tenuto.attacks.objectives import Outputs
 from tenuto.errors import AttackError, ConfigError
 from tests.attacks.conftest import Linear
 
@@ -204,3 +205,33 @@ def test_a_clip_of_a_later_batch_is_refused_by_its_own_name():
 
     with pytest.raises(AttackError, match="prediction for clip e is not finite"):
         FGSM(budget=Linf(0.1))(broken, INPUTS, LABELS, names="abcde", batch_size=3)
+
+
+class Bottleneck(torch.nn.Module):
+    """Concepts are the first two inputs, emotions their sum and difference."""
+
+    def forward(self, inputs):
+        concepts = inputs.flatten(1)[:, :2]
+        return Outputs(torch.stack([concepts.sum(1), concepts[:, 0] - concepts[:, 1]], dim=1), concepts)
+
+
+def test_concepts_belong_to_the_same_inputs():
+    inputs, labels = torch.rand(3, 1, 2, 2), torch.zeros(3, 2)
+    found = APGD(budget=Linf(0.1), steps=3)(Bottleneck(), inputs, labels, batch_size=2)
+    assert torch.equal(found.clean_concepts, inputs.flatten(1)[:, :2])
+    assert torch.equal(found.adversarial_concepts, (inputs + found.perturbation).flatten(1)[:, :2])
+
+
+def test_a_model_without_a_bottleneck_has_no_concepts():
+    found = FGSM(budget=Linf(0.1))(lambda x: x.flatten(1), torch.rand(2, 1, 1, 3), torch.zeros(2, 3))
+    assert found.clean_concepts is None
+    assert found.adversarial_concepts is None
+
+
+def test_a_caller_s_autocast_does_not_reach_the_returned_prediction():
+    torch.manual_seed(0)
+    model, inputs, labels = torch.nn.Linear(40, 3), torch.randn(4, 40), torch.rand(4, 3)
+    with torch.autocast("cpu", torch.bfloat16):
+        found = FGSM(budget=Linf(0.1))(model, inputs, labels)
+    with torch.no_grad():
+        assert torch.equal(found.adversarial_prediction, model(inputs + found.perturbation))

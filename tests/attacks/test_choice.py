@@ -130,7 +130,12 @@ def test_a_source_is_passed_on():
         (("PGD", "linf", 0.1, {"scattered": "yes"}), "scattered is 'yes', wanted true or false"),
         (("Noise", "linf", 0.1, {"kind": "pink"}), "kind is 'pink'"),
         (("Minimal", "linf", 0.1, {}), "Minimal: missing 1 required keyword-only argument: 'goal'"),
-        (("Transfer", "linf", 0.1, {}), "Transfer: missing 1 required keyword-only argument: 'source'"),
+        (("Transfer", "linf", 0.1, {}), "needs a sibling: name its run with --source"),
+        (("Transfer", "linf", 0.1, {"source": "runs/x"}), "source is 'runs/x', wanted the sibling itself"),
+        (
+            ("APGD", "linf", 0.1, {"source": torch.nn.Identity()}),
+            "Transfer, and no other attack, needs a sibling",
+        ),
     ],
 )
 def test_what_cannot_be_is_refused(arguments, message):
@@ -149,3 +154,8 @@ def test_each_emotion_becomes_an_attack_of_its_own():
     assert [climb[0] for climb in members] == [
         APGD(budget=Linf(0.1), objective=OneEmotion(index, up)) for index in range(3) for up in (True, False)
     ]
+
+
+def test_described_takes_no_objective():
+    with pytest.raises(ConfigError, match="Described has the objective of its measure"):
+        chosen("Described", "linf", 0.1, OneEmotion(0), {})

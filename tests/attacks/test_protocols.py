@@ -13,6 +13,7 @@ import pytest
 import torch
 
 from tenuto.attacks import (
+    APGD,
     PROTOCOLS,
     AttackResult,
     BoundedAttack,
@@ -24,6 +25,7 @@ from tenuto.attacks import (
     Square,
     protocol,
 )
+from tenuto.attacks.protocols import climb
 from tenuto.errors import ConfigError
 from tests.attacks.conftest import Bottleneck, Counting
 
@@ -124,8 +126,8 @@ def climbs(emotions: int) -> list[list[BoundedAttack]]:
 
 
 def test_members_climb_the_epsilons():
-    for climb in climbs(3):
-        assert [attack.budget for attack in climb] == [Linf(e) for e in (0.01, 0.02, 0.05, 0.1, 0.2)]
+    for member in climbs(3):
+        assert [attack.budget for attack in member] == [Linf(e) for e in (0.01, 0.02, 0.05, 0.1, 0.2)]
 
 
 def test_members_of_a_model_with_three_emotions():
@@ -163,9 +165,9 @@ def climbed():
     inputs = torch.randn(1, 1, 5, 4, generator=generator, dtype=torch.float64).clamp_min(-0.9)
     labels = torch.rand(1, 8, generator=generator, dtype=torch.float64)
     results: list[list[tuple[BoundedAttack, AttackResult]]] = []
-    for climb in climbs(8):
+    for member in climbs(8):
         start, row = None, []
-        for attack in climb:
+        for attack in member:
             found = attack(model, inputs, labels, start=start, valid_range=(-0.943, math.inf))
             start = found.perturbation
             row.append((attack, found))
@@ -218,3 +220,29 @@ def test_each_emotion_moves_its_way(climbed):
 def test_every_protocol_can_be_sent_to_another_process():
     for made in PROTOCOLS.values():
         assert pickle.loads(pickle.dumps(made)) == made
+
+
+def test_standard_1_is_defined_for_as_many_emotions_as_its_passes_allow():
+    standard = protocol("standard-1")
+    assert len(standard.members(9)) == 7 + 2 * 9
+    with pytest.raises(ConfigError, match="defined for up to 9 emotions, the model has 10"):
+        standard.members(10)
+
+
+def test_a_member_climbs_from_what_it_found():
+    weights = torch.linspace(-1, 1, 12).reshape(3, 4)
+    attacks = tuple(APGD(budget=Linf(epsilon), steps=1) for epsilon in (0.1, 0.2))
+    inputs, labels = torch.zeros(2, 1, 2, 2), torch.full((2, 3), 0.3)
+    found = list(climb(attacks, lambda x: x.flatten(1) @ weights.T, inputs, labels, valid_range=(-0.15, 9.0)))
+    assert [attack for attack, _ in found] == list(attacks)
+    assert (found[1][1].loss >= found[0][1].loss).all()
+    assert found[1][1].perturbation.min() >= -0.15
+
+
+def test_the_released_attack_climbs_alone():
+    member = (ReleasedAttack(measure="mse", iterations=2),)
+    ((attack, found),) = climb(
+        member, lambda x: x.flatten(1), torch.zeros(1, 1, 1, 3), torch.full((1, 3), 0.2), valid_range=(0, 1)
+    )
+    assert attack is member[0]
+    assert found.iterations.tolist() == [2]

@@ -211,6 +211,11 @@ def test_the_described_protocol_stays_in_its_budget(attack):
         (["--attack", "APG", "--epsilon", "0.1"], "Did you mean APGD?"),
         (["--attack", "APGD"], "needs an epsilon"),
         (["--epsilon", "0.1"], "go with an attack of your own"),
+        (["--objective", "happy=0.8"], "go with an attack of your own"),
+        (["--norm", "l2"], "go with an attack of your own"),
+        (["--from-clean"], "go with an attack of your own"),
+        (["--clipped", "0", "1"], "go with an attack of your own"),
+        (["--attack", "Transfer", "--epsilon", "0.1"], "name its run with --source"),
         (["--attack", "APGD", "--epsilon", "0.1", "--protocol", "standard-1"], "leave out --protocol"),
         (["--attack", "APGD", "--epsilon", "0.1", "--setting", "steps"], "wanted NAME=VALUE"),
         (["--protocol", "standard-1", "--iterations", "3"], "has no parameters: leave out iterations"),
@@ -234,3 +239,9 @@ def test_natural_changes_can_be_left_out(attack):
     outcome, folder = attack("--iterations", 2, "--no-natural")
     assert "mp3" not in outcome.stdout
     assert not (folder / "attacks" / "natural-1.csv").exists()
+
+
+def test_a_batch_has_at_least_one_clip(tenuto, run, corpus):
+    outcome = tenuto("attack", run, "--root", corpus, "--batch-size", 0)
+    assert outcome.exit_code == 2
+    assert "--batch-size" in outcome.stderr

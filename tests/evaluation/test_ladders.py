@@ -9,10 +9,10 @@ import torch
 from tenuto import results
 from tenuto.attacks import APGD, AbsoluteError, Linf, Noise, Protocol, SquaredError
 from tenuto.attacks.objectives import EachEmotion
-from tenuto.errors import CheckpointError
+from tenuto.errors import CheckpointError, ConfigError
 from tenuto.evaluation import robustness
 from tenuto.evaluation.runs import open_run
-from tenuto.files import read_safetensors
+from tenuto.files import read_safetensors, sha256_file
 from tenuto.models.checkpoint import CHECKPOINT, save
 from tenuto.training.loop import train
 from tests import small_runs
@@ -172,6 +172,7 @@ def test_rows_of_earlier_weights_are_refused(fresh):
     brief = Protocol("brief", 1, "", (APGD(budget=BUDGET, objective=SquaredError(), steps=1),))
     robustness.attack(fresh, brief)
     retrained(fresh)
+    robustness.rows_path(fresh.folder, brief).with_suffix(".safetensors").unlink()
     with pytest.raises(CheckpointError, match=r"brief\.csv: belongs to earlier weights of this run"):
         robustness.attack(fresh, brief)
 
@@ -191,3 +192,15 @@ def test_an_attack_does_not_go_on_with_pieces_of_earlier_weights(fresh):
     robustness.attack(fresh, CLIMB, batch_size=1, progress=again.append)
     assert again[0] == 0  # nothing was there already
     assert not list((fresh.folder / "attacks").glob("*.pieces"))
+
+
+def test_rows_say_what_made_them(rows, run):
+    assert set(rows["checkpoint"]) == {sha256_file(run.folder / CHECKPOINT)}
+    (versions,) = set(rows["versions"])
+    assert torch.__version__ in versions
+
+
+@pytest.mark.parametrize("size", [0, -1])
+def test_a_batch_size_that_cannot_be_is_refused(run, size):
+    with pytest.raises(ConfigError, match=f"batch_size is {size}"):
+        robustness.attack(run, CLIMB, batch_size=size)

@@ -1,6 +1,8 @@
 """Natural changes: each does what its name says, and the rows say what was done."""
 
+import dataclasses
 import math
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -15,10 +17,11 @@ from tenuto.audio.loading import decode
 from tenuto.data import prepare
 from tenuto.data.excerpts import EXCERPT_FRAMES, fixed_starts
 from tenuto.data.splits import draw
-from tenuto.errors import FileError
+from tenuto.errors import CheckpointError, FileError
 from tenuto.evaluation import natural as baseline
 from tenuto.evaluation.natural import CHANGES, OTHER_EXCERPT, Gain, Mp3, Noise, Recording
 from tenuto.evaluation.runs import open_run
+from tenuto.models.checkpoint import CHECKPOINT, save
 from tenuto.training.loop import train
 from tests import corpora, small_runs
 
@@ -310,3 +313,12 @@ def test_stereo_is_coded_as_stereo(tmp_path):
     samples, rate = decode(one.path)
     (tmp_path / "coded.mp3").write_bytes(Mp3(128).encode(samples, rate, one.path))
     assert decode(tmp_path / "coded.mp3")[0].shape == samples.shape
+
+
+def test_rows_of_earlier_weights_are_refused(run, tmp_path):
+    folder = shutil.copytree(run.folder, tmp_path / run.name)
+    copy = dataclasses.replace(run, folder=folder)
+    baseline.natural(copy)
+    save(folder / CHECKPOINT, dataclasses.replace(run.recogniser, width=2 * run.recogniser.width), {})
+    with pytest.raises(CheckpointError, match="belongs to earlier weights"):
+        baseline.natural(copy)

@@ -142,11 +142,13 @@ def test_an_error_that_never_doubles_has_an_infinite_epsilon_and_says_not_reache
     assert curve_tables.show(found)["Doubles at"].item().startswith("not reached")
 
 
-def test_the_area_is_the_mean_excess_over_a_linear_axis():
+def test_mean_excess_and_area_over_a_linear_axis():
     # Excess 0, 0.0625, 0.25 at 0, 0.1, 0.2: trapezoids of 0.003125 and 0.015625, over 0.2.
     found = measured(run()).summary
-    assert found["area"].item() == pytest.approx(0.09375)
-    assert found[["area_low", "area_high"]].to_numpy().ravel().tolist() == pytest.approx([0.09375] * 2)
+    assert found["mean_excess"].item() == pytest.approx(0.09375)
+    assert found[["mean_excess_low", "mean_excess_high"]].to_numpy().ravel().tolist() == pytest.approx(
+        [0.09375] * 2
+    )
 
 
 @pytest.mark.parametrize(
@@ -169,8 +171,12 @@ def test_crossing_takes_many_curves_at_once():
     assert found.tolist() == pytest.approx([0.5, 0.25, math.inf])
 
 
-def test_area_of_a_straight_line_is_half_its_rise():
-    assert float(curves.area([0.0, 0.01, 0.05, 0.2], [1.0, 1.1, 1.5, 3.0])) == pytest.approx(1.0)
+def test_the_mean_excess_of_a_straight_line_is_half_its_rise():
+    assert float(curves.mean_excess([0.0, 0.01, 0.05, 0.2], [1.0, 1.1, 1.5, 3.0])) == pytest.approx(1.0)
+
+
+def test_the_area_under_a_straight_line():
+    assert float(curves.area([0.0, 0.01, 0.05, 0.2], [1.0, 1.1, 1.5, 3.0])) == pytest.approx(0.4)
 
 
 # Intervals
@@ -205,7 +211,7 @@ def test_the_doubling_interval_reaches_beyond_the_ladder_where_draws_never_doubl
 
 
 def test_an_interval_that_does_not_exist_is_not_shown():
-    found = curve_tables._between({"area_low": math.nan, "area_high": math.nan}, "area")
+    found = curve_tables._between({"mean_excess_low": math.nan, "mean_excess_high": math.nan}, "mean_excess")
     assert found == ""
 
 

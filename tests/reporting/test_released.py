@@ -280,3 +280,9 @@ def test_a_study_without_attacks_says_so(tmp_path):
 def test_a_missing_study_is_named(tmp_path):
     with pytest.raises(FileError, match="absent: no such folder"):
         released.read_study(tmp_path / "absent")
+
+
+def test_natural_changes_are_no_attack_to_choose(tmp_path):
+    write_run(tmp_path, made_up.run(), "paper-2025-released")
+    write_run(tmp_path, made_up.run().assign(protocol=results.NATURAL, attack="natural"), results.NATURAL)
+    assert set(released.read_study(tmp_path)["attack"]) == {"ReleasedAttack"}

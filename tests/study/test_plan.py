@@ -9,6 +9,7 @@ import pytest
 
 from tenuto.config import (
     SYSTEMS,
+    AttackConfig,
     StudyConfig,
     merge,
     preset_run,
@@ -312,3 +313,10 @@ def test_estimates_follow_from_the_stated_rates(music, tmp_path):
     assert stages["train", "aA2E"] == pytest.approx(plain + 2 * 16 * (50 * ATTACK_RATE + TRAIN_RATE))
     assert stages["attack", "A2M2E"] == pytest.approx(2 * 100 * ATTACK_RATE)
     assert found.seconds == pytest.approx(sum(stage.expected.seconds for stage in found.stages))
+
+
+def test_curves_are_read_against_natural_changes(tmp_path):
+    study = preset_study("demo").model_copy(update={"protocols": (AttackConfig(protocol="standard-1"),)})
+    kinds = [stage.kind for stage in plan(study, tmp_path).stages]
+    assert kinds.count("natural") == kinds.count("train") == 10
+    assert "natural" not in [stage.kind for stage in plan(preset_study("demo"), tmp_path).stages]

@@ -23,7 +23,7 @@ from tenuto.attacks.objectives import (
     Target,
 )
 from tenuto.attacks.pgd import PGD
-from tenuto.attacks.protocols import PROTOCOLS, Protocol, protocol
+from tenuto.attacks.protocols import PROTOCOLS, Protocol, climb, protocol
 from tenuto.attacks.released import ReleasedAttack, ReleasedResult
 from tenuto.attacks.square import Square
 from tenuto.attacks.transfer import Transfer
@@ -61,6 +61,7 @@ __all__ = [
     "Target",
     "Transfer",
     "Unbounded",
+    "climb",
     "left_as_found",
     "protocol",
 ]

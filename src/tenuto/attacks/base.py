@@ -6,7 +6,7 @@ import contextlib
 import dataclasses
 import math
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeVar
 
 import numpy as np
@@ -45,6 +45,8 @@ class AttackResult:
         forward_passes: (n,) int64, evaluations of the model.
         gradient_passes: (n,) int64, gradients used with respect to the input.
         converged: (n,) bool, the attack reached its goal and ended before its last iteration.
+        clean_concepts: (n, concepts), where the model has a bottleneck and the attack looks at it; else None.
+        adversarial_concepts: (n, concepts), at inputs + perturbation.
     """
 
     perturbation: Tensor
@@ -55,6 +57,8 @@ class AttackResult:
     forward_passes: Tensor
     gradient_passes: Tensor
     converged: Tensor
+    clean_concepts: Tensor | None = field(default=None, kw_only=True)
+    adversarial_concepts: Tensor | None = field(default=None, kw_only=True)
 
 
 class Attack(Protocol):
@@ -224,18 +228,21 @@ Result = TypeVar("Result", bound=AttackResult)
 def joined(parts: Sequence[Result]) -> Result:
     """One result out of those of consecutive chunks."""
     kind = type(parts[0])
-    names = [field.name for field in dataclasses.fields(kind)]
-    columns = {name: torch.cat([getattr(part, name) for part in parts]) for name in names}
+    names = [column.name for column in dataclasses.fields(kind)]
+    columns: dict[str, Any] = {}
+    for name in names:
+        values = [getattr(part, name) for part in parts]
+        columns[name] = None if values[0] is None else torch.cat(values)
     return kind(**columns)
 
 
 def call_repr(attack: Any) -> str:
     """The call that makes a dataclass instance, with its non-default arguments only."""
     given = [
-        f"{field.name}={getattr(attack, field.name)!r}"
-        for field in dataclasses.fields(attack)
-        if field.repr
-        and (field.default is dataclasses.MISSING or getattr(attack, field.name) != field.default)
+        f"{setting.name}={getattr(attack, setting.name)!r}"
+        for setting in dataclasses.fields(attack)
+        if setting.repr
+        and (setting.default is dataclasses.MISSING or getattr(attack, setting.name) != setting.default)
     ]
     return f"{type(attack).__name__}({', '.join(given)})"
 

@@ -12,7 +12,7 @@ import abc
 import contextlib
 import hashlib
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -177,7 +177,11 @@ class Search:
             return self.game.model(inputs)
 
     def _ask(self, inputs: Tensor, rows: Tensor, exactly: bool = False) -> Outputs:
-        output = self.game.model(inputs) if exactly else self.model(inputs)
+        if exactly:
+            with _full_precision(inputs.device.type):
+                output = self.game.model(inputs)
+        else:
+            output = self.model(inputs)
         self.forwards[rows.cpu()] += 1
         return outputs_of(output, self.game.examples.targets[rows])
 
@@ -211,6 +215,9 @@ class Search:
             worse = ~(values >= self.clean_value)
             self.require_finite(found)
             emotions = torch.where(worse[:, None], self.clean.emotions, found.emotions)
+            concepts = found.concepts
+            if concepts is not None and self.clean.concepts is not None:
+                concepts = torch.where(worse[:, None], self.clean.concepts, concepts)
         self.delta[worse] = 0
         self.game.budget.check(self.delta, self.game.examples.names)
         values = torch.where(worse, self.clean_value, values).double().cpu()
@@ -218,6 +225,8 @@ class Search:
             perturbation=self.delta,
             clean_prediction=self.clean.emotions,
             adversarial_prediction=emotions,
+            clean_concepts=self.clean.concepts,
+            adversarial_concepts=concepts,
             loss=values,
             iterations=self.iterations,
             forward_passes=self.forwards,
@@ -241,6 +250,19 @@ class Search:
     def started(self) -> bool:
         """Whether a start was given, so that the result has to be at least as good."""
         return self._start is not None
+
+
+@contextlib.contextmanager
+def _full_precision(device: str) -> Iterator[None]:
+    """No autocast of the caller's, and no TF32 in the convolutions of a GPU, which keeps 10 bits of 23."""
+    cudnn = torch.backends.cudnn
+    before = cudnn.allow_tf32
+    try:
+        cudnn.allow_tf32 = False
+        with torch.autocast(device, enabled=False):
+            yield
+    finally:
+        cudnn.allow_tf32 = before
 
 
 def _generator(seed: int, example: Tensor) -> np.random.Generator:

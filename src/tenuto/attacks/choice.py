@@ -119,7 +119,13 @@ def chosen(
     kind = FAMILIES[family]
     given: dict[str, object] = {"budget": _budget(norm, epsilon), "objective": aim}
     if kind is Described:  # its objective follows from its measure
+        if aim != SquaredError():
+            raise ConfigError(
+                "Described has the objective of its measure: leave the objective out, set measure."
+            )
         del given["objective"]
+    if (kind is Transfer) != ("source" in settings):
+        raise ConfigError("Transfer, and no other attack, needs a sibling: name its run with --source.")
     fields = {field.name for field in dataclasses.fields(kind) if field.init} - given.keys()
     hints = typing.get_type_hints(kind)
     for name, value in settings.items():
@@ -130,7 +136,10 @@ def chosen(
         attack = kind(**given)  # type: ignore[arg-type]
     except TypeError as error:
         raise ConfigError(f"{family}: {str(error).split(') ')[-1]}; give it as a setting.") from error
-    digest = hashlib.sha256(repr(attack).encode()).hexdigest()[:8]
+    every = [
+        (field.name, repr(getattr(attack, field.name))) for field in dataclasses.fields(kind) if field.repr
+    ]
+    digest = hashlib.sha256(repr([family, *every]).encode()).hexdigest()[:8]
     return Protocol(f"{family}-{digest}", 1, repr(attack), (attack,), silence=True)
 
 

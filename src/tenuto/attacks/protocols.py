@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from torch import Tensor
+
 from tenuto.attacks.apgd import APGD
-from tenuto.attacks.base import Attack
+from tenuto.attacks.base import Attack, AttackResult, Model
 from tenuto.attacks.bounded import BoundedAttack
 from tenuto.attacks.budgets import Linf
 from tenuto.attacks.described import Described
@@ -31,6 +34,7 @@ class Protocol:
         epsilons: Rising budgets that every attack climbs, each starting from what it found in the one before;
             without them every attack has the budget of its own.
         silence: Whether a perturbed log spectrogram may not fall below that of silence.
+        most_emotions: How many emotions a model may have for the promised number of passes; None for any.
     """
 
     name: str
@@ -40,10 +44,20 @@ class Protocol:
     changes: tuple[tuple[str, Any], ...] = ()
     epsilons: tuple[float, ...] = ()
     silence: bool = False
+    most_emotions: int | None = None
 
     def members(self, emotions: int) -> tuple[tuple[Attack, ...], ...]:
         """What is run on a model with so many emotions: for every attack and objective its climb, smallest
-        budget first."""
+        budget first.
+
+        Raises:
+            ConfigError: More emotions than the protocol is defined for.
+        """
+        if self.most_emotions is not None and emotions > self.most_emotions:
+            raise ConfigError(
+                f"Protocol {self.name} is defined for up to {self.most_emotions} emotions, the model has {emotions}: "
+                "its passes would exceed what it promises. Use single attacks."
+            )
         return tuple(climb for attack in self.attacks for climb in self._climbs(attack, emotions))
 
     def _climbs(self, attack: Attack, emotions: int) -> list[tuple[Attack, ...]]:
@@ -70,6 +84,28 @@ class Protocol:
     def __str__(self) -> str:
         """The name for tables and file names, changes included: ``paper-2025-released+iterations=100``."""
         return "+".join([self.name, *(f"{setting}={value}" for setting, value in self.changes)])
+
+
+def climb(
+    member: Sequence[Attack], model: Model, inputs: Tensor, targets: Tensor, **call: Any
+) -> Iterator[tuple[Attack, AttackResult]]:
+    """Run one member of a protocol: every attack starts from what the one before it found.
+
+    Args:
+        member: One of `Protocol.members`.
+        model: As for an attack.
+        inputs: (n, 1, frames, bands).
+        targets: (n, emotions).
+        call: Further arguments of the attacks, such as ``batch_size``; ``valid_range`` only reaches attacks with a
+            budget. A protocol with ``silence`` wants the value of silence as its lower end.
+    """
+    valid_range = call.pop("valid_range", None)
+    start = None
+    for attack in member:
+        own = {"start": start, "valid_range": valid_range} if isinstance(attack, BoundedAttack) else {}
+        found = attack(model, inputs, targets, **call, **own)
+        start = found.perturbation
+        yield attack, found
 
 
 def _settings(attack: Any) -> dict[str, Any]:
@@ -137,6 +173,7 @@ PROTOCOLS: dict[str, Protocol] = {
             ),
             epsilons=EPSILONS,
             silence=True,
+            most_emotions=9,
         ),
     )
 }

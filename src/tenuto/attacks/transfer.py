@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from tenuto.attacks.apgd import APGD
 from tenuto.attacks.base import Model, require_whole
 from tenuto.attacks.bounded import BoundedAttack, Search, require_epsilon
+from tenuto.errors import ConfigError
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
@@ -32,6 +33,8 @@ class Transfer(BoundedAttack):
         super().__post_init__()
         require_epsilon(self.budget)
         require_whole("steps", self.steps, 0)
+        if not callable(self.source):
+            raise ConfigError(f"source is {self.source!r}, wanted the sibling itself: a model to be called.")
 
     @property
     def iterations(self) -> int:

@@ -58,22 +58,27 @@ def attack(
     family: Annotated[
         str | None,
         typer.Option(
-            "--attack", help="APGD, PGD, FGSM, Minimal, Square, Noise, Transfer.", rich_help_panel=OWN
+            "--attack",
+            help="APGD, PGD, FGSM, Minimal, Square, Noise, Transfer, Described.",
+            rich_help_panel=OWN,
         ),
     ] = None,
-    norm: Annotated[str, typer.Option(help="linf, l2 or none.", rich_help_panel=OWN)] = "linf",
+    norm: Annotated[
+        str | None, typer.Option(help="linf, l2 or none.", show_default="linf", rich_help_panel=OWN)
+    ] = None,
     epsilon: Annotated[
         float | None, typer.Option(help="Size of the budget, normalised units.", rich_help_panel=OWN)
     ] = None,
     aim: Annotated[
-        str,
+        str | None,
         typer.Option(
             "--objective",
             help="squared-error, absolute-error, correlation, huber, happy+, happy-alone, happy=0.8,sad=0.1, "
             "each-emotion, concepts-move, emotions-move.",
+            show_default="squared-error",
             rich_help_panel=OWN,
         ),
-    ] = "squared-error",
+    ] = None,
     from_clean: Annotated[
         bool, typer.Option("--from-clean", help="Error from the clean prediction.", rich_help_panel=OWN)
     ] = False,
@@ -94,7 +99,9 @@ def attack(
     natural: Annotated[
         bool, typer.Option("--natural/--no-natural", help="Show what music does by itself beside it.")
     ] = True,
-    batch_size: Annotated[int | None, typer.Option(help="Clips attacked together.", show_default="6")] = None,
+    batch_size: Annotated[
+        int | None, typer.Option(min=1, help="Clips attacked together.", show_default="6")
+    ] = None,
     cache: common.Cache = None,
     device: common.Device = "cpu",
 ) -> None:
@@ -128,28 +135,31 @@ def attack(
     opened = open_run(run, prepared)
     emotions = opened.recogniser.emotions
     if family is None:
-        if epsilon is not None or setting or source:
+        if any((norm, epsilon is not None, aim, from_clean, clipped, setting, source)):
             raise ConfigError(
-                "--epsilon, --setting and --source go with an attack of your own: name it by --attack."
+                "--norm, --epsilon, --objective, --from-clean, --clipped, --setting and --source go with an attack "
+                "of your own: name it by --attack."
             )
         chosen = named_protocol(protocol or RELEASED, **settings)
     else:
         if protocol is not None or settings:
             raise ConfigError("--attack is one attack of your own: leave out --protocol and its settings.")
-        goal = objective(aim, emotions, from_clean=from_clean, scale=clipped)
-        chosen = one_attack(family, norm, epsilon, goal, _own_settings(opened, setting or [], source))
+        goal = objective(aim or "squared-error", emotions, from_clean=from_clean, scale=clipped)
+        own = _own_settings(opened, setting or [], source)
+        chosen = one_attack(family, norm or "linf", epsilon, goal, own)
     if released_log is not None and chosen.name != RELEASED:
         raise ConfigError(f"--released-log is for {RELEASED}: other attacks have no such log.")
+    notes.print(f"{chosen}: {chosen.description}")
     total = len(opened.part(split.value)) * chosen.iterations(len(emotions))
     with common.bar("attack", total) as advance:
         rows = robustness.attack(opened, chosen, split.value, device, batch_size, advance)
     out.print(attack_table(rows))
-    if natural:
-        show_natural(natural_changes(opened, split.value), "The same clips under changes that nobody planned")
     typer.echo(str(robustness.rows_path(run, chosen, split.value)))
     if released_log is not None:
         write_log(rows, released_log, robustness.released_settings(opened, chosen))
         notes.print(f"{released_log}: log.csv and hparams.yaml in the released format")
+    if natural:
+        show_natural(natural_changes(opened, split.value), "The same clips under changes that nobody planned")
 
 
 def _own_settings(run: Run, given: list[str], source: Path | None) -> dict[str, object]:

@@ -7,7 +7,21 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
-from tenuto.cli import attack, audit, curve, data, demo, explain, natural, paper, predict, show, stats, study, train
+from tenuto.cli import (
+    attack,
+    audit,
+    curve,
+    data,
+    demo,
+    explain,
+    natural,
+    paper,
+    predict,
+    show,
+    stats,
+    study,
+    train,
+)
 from tenuto.errors import TenutoError
 
 EXIT_BAD_INPUT = 2

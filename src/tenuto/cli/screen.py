@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
 import pandas as pd
 from rich.markup import escape
 from rich.table import Table
@@ -39,12 +40,14 @@ def attack_table(rows: pd.DataFrame) -> Table:
     shown = results.worst_case(rows)
     first, clips = rows.iloc[0], shown["clip"].nunique()
     table = Table(title=escape(f"{first['run']}, {first['protocol']}, {clips} clips"), title_justify="left")
-    for heading in ("", "MAE", "correlation"):
+    for heading in ("", "|Δ prediction|", "MAE", "correlation"):
         table.add_column(heading, justify="right" if heading else "left")
     budgets = list(shown.groupby(["norm", "epsilon"], dropna=False))
-    table.add_row("clean", *_scores(budgets[0][1], "clean"))
+    table.add_row("clean", "", *_scores(budgets[0][1], "clean"))
     for (norm, epsilon), part in budgets:
-        table.add_row(_attacked(first["attack"], f"{norm} {epsilon}", part), *_scores(part, "adversarial"))
+        moved = np.abs(results.values(part, "adversarial") - results.values(part, "clean")).mean()
+        budget = _attacked(first["attack"], f"{norm} {epsilon}", part)
+        table.add_row(budget, f"{moved:.4f}", *_scores(part, "adversarial"))
     if rows["objective"].nunique() == 1 and "loss" in rows:
         table.add_section()
         table.add_row(escape(f"objective: {first['objective']}, mean {rows['loss'].mean():.4f}"))
@@ -59,8 +62,7 @@ def attack_table(rows: pd.DataFrame) -> Table:
 
 def _scores(rows: pd.DataFrame, kind: str) -> tuple[str, str]:
     label, values = results.values(rows, "label"), results.values(rows, kind)
-    correlation = float(metrics.pearson(label, values).mean()) if len(rows) > 1 else float("nan")
-    return f"{metrics.mae(label, values):.4f}", f"{correlation:.4f}"
+    return f"{metrics.mae(label, values):.4f}", f"{float(metrics.pearson(label, values).mean()):.4f}"
 
 
 def _attacked(attack: str, budget: str, rows: pd.DataFrame) -> str:

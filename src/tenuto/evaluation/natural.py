@@ -30,8 +30,7 @@ if TYPE_CHECKING:
 Waveform = NDArray[np.floating[Any]]
 Progress = Callable[[int], None]
 
-NAME = "natural-1"
-"""The protocol's name; another set of changes gets another number."""
+NAME = results.NATURAL
 
 OTHER_EXCERPT = "other excerpt"
 FEWEST_NEW_FRAMES = EXCERPT_FRAMES // 4
@@ -191,13 +190,16 @@ def natural(run: Run, part: str = "test", progress: Progress | None = None) -> p
 
     Raises:
         AudioError: A recording cannot be decoded.
+        CheckpointError: There are rows that belong to earlier weights of the run.
         FileError: A recording is not where the data set has it, or mp3 cannot be written.
     """
     import torch
 
-    path = natural_path(run.folder, part)
+    from tenuto.evaluation.records import finished_rows, origin_of
+
+    path, origin = natural_path(run.folder, part), origin_of(run)
     if path.is_file():
-        return results.read_rows(path)
+        return finished_rows(path, origin)
     torch.set_num_threads(run.config.resolved().train.threads)
     prepared = run.material.prepared
     starts = fixed_starts([len(clip) for clip in prepared.spectrograms])
@@ -211,7 +213,7 @@ def natural(run: Run, part: str = "test", progress: Progress | None = None) -> p
         if progress is not None:
             progress(1)
     tables = [_rows(run, part, name, found) for name, found in changed.items() if found.rows]
-    rows = pd.concat(tables, ignore_index=True)
+    rows = pd.concat(tables, ignore_index=True).assign(**origin)
     results.write_rows(path, rows)
     return rows
 

@@ -3,19 +3,46 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from torch import Tensor
 
-from tenuto import results
+from tenuto import __version__, results
 from tenuto.attacks import Attack, AttackResult, BoundedAttack, Protocol, ReleasedAttack, ReleasedResult
+from tenuto.errors import CheckpointError
 from tenuto.evaluation.runs import Run
-from tenuto.files import Array
+from tenuto.files import Array, sha256_file
+from tenuto.models.checkpoint import CHECKPOINT
 from tenuto.models.systems import Network
 from tenuto.training.loop import predict
 from tenuto.training.material import Batch
+
+Origin = dict[str, str]
+
+
+def origin_of(run: Run, device: str = "cpu") -> Origin:
+    """Two columns of every row: ``checkpoint``, the SHA-256 of the weights, and ``versions`` of what computed."""
+    import torch
+
+    versions = f"tenuto {__version__}, torch {torch.__version__}, {device}"
+    return {"checkpoint": sha256_file(run.folder / CHECKPOINT), "versions": versions}
+
+
+def finished_rows(path: Path, origin: Origin) -> pd.DataFrame:
+    """Rows that an earlier call has written.
+
+    Raises:
+        CheckpointError: They were made with other weights, since training went on.
+    """
+    rows = results.read_rows(path)
+    if "checkpoint" in rows and not (rows["checkpoint"] == origin["checkpoint"]).all():
+        raise CheckpointError(
+            f"{path}: belongs to earlier weights of this run, which was trained further. Delete it and call again."
+        )
+    return rows
 
 
 def perturbations(attacker: Attack, clips: Batch, found: AttackResult) -> dict[str, Array]:
@@ -64,9 +91,11 @@ def records(
     table |= _columns("label", emotions, clips.labels)
     table |= _columns("clean", emotions, found.clean_prediction)
     table |= _columns("adversarial", emotions, found.adversarial_prediction)
-    if units:
+    if isinstance(found, ReleasedResult) and units:  # which looks at emotions alone
         for kind, inputs in (("clean", clips.inputs), ("adversarial", clips.inputs + found.perturbation)):
             table |= _columns(kind, units, predict(model, inputs).concepts)
+    table |= _columns("clean", units, found.clean_concepts)
+    table |= _columns("adversarial", units, found.adversarial_concepts)
     return pd.DataFrame(table)
 
 

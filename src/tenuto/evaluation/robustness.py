@@ -15,14 +15,13 @@ import pandas as pd
 import torch
 
 from tenuto import metrics, results
-from tenuto.attacks import Attack, BoundedAttack, Protocol
-from tenuto.attacks.base import DEFAULT_BATCH_SIZE
+from tenuto.attacks import Attack, Protocol
+from tenuto.attacks.base import DEFAULT_BATCH_SIZE, require_whole
+from tenuto.attacks.protocols import climb
 from tenuto.data.splits import PARTS
-from tenuto.errors import CheckpointError
-from tenuto.evaluation.records import array, perturbations, records
+from tenuto.evaluation.records import Origin, array, finished_rows, origin_of, perturbations, records
 from tenuto.evaluation.runs import Run
-from tenuto.files import Array, read_metadata, read_safetensors, sha256_file, write_json, write_safetensors
-from tenuto.models.checkpoint import CHECKPOINT
+from tenuto.files import Array, read_safetensors, write_json, write_safetensors
 from tenuto.models.systems import Network, for_attack
 from tenuto.training.loop import predict
 from tenuto.training.material import Batch
@@ -101,45 +100,40 @@ def attack(
         AttackError: A clip cannot be attacked; its name is in the message.
         CheckpointError: There are rows of this protocol that belong to earlier weights of the run.
     """
+    size = DEFAULT_BATCH_SIZE if batch_size is None else batch_size
+    require_whole("batch_size", size, 1)
     torch.set_num_threads(run.config.resolved().train.threads)
     path = rows_path(run.folder, protocol, part)
-    weights = sha256_file(run.folder / CHECKPOINT)
+    origin = origin_of(run, device)
     if path.is_file():
-        _require_weights(path, weights)
-        return results.read_rows(path)
+        return finished_rows(path, origin)
     clips = run.part(part).to(torch.device(device))
     model = for_attack(run.recogniser.network).to(device)
     # Pieces of other weights lie elsewhere: training may have gone on between two calls.
-    pieces = path.with_name(f"{path.stem}.{weights[:8]}.pieces")
-    work = _Work(run, protocol, part, model, pieces, progress or (lambda done: None))
+    pieces = path.with_name(f"{path.stem}.{origin['checkpoint'][:8]}.pieces")
+    work = _Work(run, protocol, part, model, origin, pieces, progress or (lambda done: None))
     done = work.finished()
-    size = batch_size or DEFAULT_BATCH_SIZE
     for start in range(done, len(clips), size):
         stop = min(start + size, len(clips))
         work.attack(clips.take(torch.arange(start, stop)), f"{start:05d}-{stop:05d}")
-    return work.join(path, weights)
-
-
-def _require_weights(path: Path, weights: str) -> None:
-    """Refuse finished rows whose perturbations say that they were made for other weights."""
-    perturbations = path.with_suffix(".safetensors")
-    if not perturbations.is_file():
-        return
-    about = json.loads(read_metadata(perturbations).get("tenuto", "{}"))
-    if about.get("checkpoint", weights) != weights:
-        raise CheckpointError(
-            f"{path}: belongs to earlier weights of this run, which was trained further. Delete it and attack again."
-        )
+    return work.join(path)
 
 
 class _Work:
     """A protocol under way: every member's climb over a few clips is one piece, and what is finished stays."""
 
     def __init__(
-        self, run: Run, protocol: Protocol, part: str, model: Network, pieces: Path, progress: Progress
+        self,
+        run: Run,
+        protocol: Protocol,
+        part: str,
+        model: Network,
+        origin: Origin,
+        pieces: Path,
+        progress: Progress,
     ) -> None:
         self.run, self.protocol, self.part = run, protocol, part
-        self.model, self.pieces, self.progress = model, pieces, progress
+        self.model, self.origin, self.pieces, self.progress = model, origin, pieces, progress
         self.members = protocol.members(len(run.recogniser.emotions))
         self.valid_range = (silence(run), math.inf) if protocol.silence else None
 
@@ -153,7 +147,7 @@ class _Work:
     def attack(self, clips: Batch, name: str) -> None:
         """Run all members on a few clips and keep their rows, and the worst perturbations."""
         parts = [
-            self._climb(climb, clips, f"{name}-{number:03d}") for number, climb in enumerate(self.members)
+            self._climb(member, clips, f"{name}-{number:03d}") for number, member in enumerate(self.members)
         ]
         rows = results.mark_worst(pd.concat([results.read_rows(part) for part in parts], ignore_index=True))
         worst = set(rows.loc[rows["worst"], "settings"] + "/" + rows.loc[rows["worst"], "clip"])
@@ -167,35 +161,31 @@ class _Work:
             part.with_suffix(".safetensors").unlink()
             part.unlink()
 
-    def _climb(self, climb: tuple[Attack, ...], clips: Batch, name: str) -> Path:
+    def _climb(self, member: tuple[Attack, ...], clips: Batch, name: str) -> Path:
         """One member over its budgets, each starting from what it found in the one before."""
         piece = self.pieces / f"{name}.csv"
         if piece.is_file():
-            self.progress(len(clips) * sum(attacker.iterations for attacker in climb))
+            self.progress(len(clips) * sum(attacker.iterations for attacker in member))
             return piece
         tables: list[pd.DataFrame] = []
         arrays: dict[str, Array] = {}
-        start = None
-        for attacker in climb:
-            further: dict[str, Any] = {}
-            if isinstance(attacker, BoundedAttack):
-                further = {"start": start, "valid_range": self.valid_range}
-            found = attacker(
-                self.model,
-                clips.inputs,
-                clips.labels,
-                names=clips.clips,
-                batch_size=len(clips),
-                progress=self.progress,
-                **further,
-            )
-            start = found.perturbation
-            tables.append(records(self.run, self.protocol, self.part, attacker, self.model, clips, found))
+        for attacker, found in climb(
+            member,
+            self.model,
+            clips.inputs,
+            clips.labels,
+            valid_range=self.valid_range,
+            names=clips.clips,
+            batch_size=len(clips),
+            progress=self.progress,
+        ):
+            rows = records(self.run, self.protocol, self.part, attacker, self.model, clips, found)
+            tables.append(rows.assign(**self.origin))
             arrays |= perturbations(attacker, clips, found)
         write_safetensors(piece.with_suffix(".safetensors"), arrays, {})
         return results.write_rows(piece, pd.concat(tables, ignore_index=True))
 
-    def join(self, path: Path, weights: str) -> pd.DataFrame:
+    def join(self, path: Path) -> pd.DataFrame:
         """Gather the finished pieces into one table and one file of perturbations, then remove them."""
         tables: list[pd.DataFrame] = []
         arrays: dict[str, Array] = {}
@@ -206,8 +196,8 @@ class _Work:
         about = {
             "run": self.run.name,
             "protocol": repr(self.protocol),
+            "version": self.protocol.version,
             "part": self.part,
-            "checkpoint": weights,
         }
         write_safetensors(path.with_suffix(".safetensors"), arrays, {"tenuto": json.dumps(about)})
         results.write_rows(path, rows)

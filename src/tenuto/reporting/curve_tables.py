@@ -24,7 +24,7 @@ def show(curves: Curves) -> pd.DataFrame:
             "Clean MAE": tables.number(line["clean_mae"], ".3f"),
             f"MAE at {line['largest_epsilon']:g}": tables.number(line["largest_mae"], ".3f"),
             "Doubles at": _epsilon(line, "doubling") + _between(line, "doubling"),
-            "Mean excess": tables.number(line["area"], ".3f") + _between(line, "area"),
+            "Mean excess": tables.number(line["mean_excess"], ".3f") + _between(line, "mean_excess"),
         }
         if len(curves.natural):
             cells["Natural"] = tables.NOTHING

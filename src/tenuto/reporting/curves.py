@@ -34,7 +34,8 @@ CURVE = ("run", "system", "seed", "epsilon", "mae", "correlation", "moved", "cle
 BANDS = ("system", "quantity", "epsilon", "mean", "low", "high", "resampled")
 SUMMARY = (
     *("system", "seeds", "clips", "clean_mae", "largest_epsilon", "largest_mae"),
-    *("doubling", "doubling_low", "doubling_high", "area", "area_low", "area_high", "resampled"),
+    *("doubling", "doubling_low", "doubling_high", "area"),
+    *("mean_excess", "mean_excess_low", "mean_excess_high", "resampled"),
     *("natural", "natural_change", "beyond"),
 )
 EMOTIONS = ("run", "system", "seed", "emotion", "direction", "epsilon", "change")
@@ -188,21 +189,29 @@ def crossing(epsilons: ArrayLike, values: ArrayLike, goal: ArrayLike) -> Values:
 
 
 def area(epsilons: ArrayLike, values: ArrayLike) -> Values:
-    """Mean excess over epsilon 0: the area between a curve and its first value, over the largest epsilon.
+    """Area under a curve over epsilon, by the trapezoid rule on a linear axis.
 
     Args:
-        epsilons: (steps,), from 0 on; the axis is linear and the rule is the trapezoid's.
+        epsilons: (steps,), from 0 on.
         values: (..., steps).
 
     Returns:
-        (...), in the unit of the values.
+        (...), in the unit of the values times epsilon.
 
     >>> float(area([0.0, 0.1, 0.2], [1.0, 2.0, 3.0]))
+    0.4
+    """
+    return np.asarray(np.trapezoid(np.asarray(values, np.float64), np.asarray(epsilons, np.float64), axis=-1))
+
+
+def mean_excess(epsilons: ArrayLike, values: ArrayLike) -> Values:
+    """Mean height of a curve above its first value: the area between the two over the largest epsilon.
+
+    >>> float(mean_excess([0.0, 0.1, 0.2], [1.0, 2.0, 3.0]))
     1.0
     """
-    steps, heights = np.asarray(epsilons, np.float64), np.asarray(values, np.float64)
-    between = (heights[..., 1:] + heights[..., :-1]) / 2 - heights[..., :1]
-    return np.asarray((between * np.diff(steps)).sum(axis=-1) / steps[-1])
+    heights = np.asarray(values, np.float64)
+    return np.asarray(area(epsilons, heights - heights[..., :1]) / np.asarray(epsilons, np.float64)[-1])
 
 
 def measure(
@@ -283,7 +292,7 @@ def _summed(
     """A line of `Curves.summary`."""
     errors, moved = (heights[quantity][system] for quantity in QUANTITIES)
     mean = errors.mean(axis=(0, 1))
-    excess = _interval(area(epsilons, errors), draws, seed)
+    excess = _interval(mean_excess(epsilons, errors), draws, seed)
     drawn = np.stack(
         [statistics.bootstrap_means(table, draws, seed) for table in np.moveaxis(errors, -1, 0)], axis=-1
     )
@@ -298,9 +307,10 @@ def _summed(
         "largest_epsilon": epsilons[-1],
         "largest_mae": float(mean[-1]),
         "doubling": float(crossing(epsilons, mean, 2 * mean[0])),
-        "area": excess.mean,
-        "area_low": excess.low,
-        "area_high": excess.high,
+        "area": float(area(epsilons, mean)),
+        "mean_excess": excess.mean,
+        "mean_excess_low": excess.low,
+        "mean_excess_high": excess.high,
         "resampled": excess.resampled,
     }
     if excess.resampled != "nothing":

@@ -316,7 +316,7 @@ def read_study(folder: str | Path, protocol: str | None = None) -> pd.DataFrame:
 
 
 def _shared_protocol(folder: str | Path) -> str:
-    found = protocols(folder)
+    found = {name: where for name, where in protocols(folder).items() if not name.startswith(results.NATURAL)}
     runs = set().union(*found.values())
     shared = sorted(name for name in found if name.startswith(PROTOCOL) and found[name] == runs)
     if len(shared) == 1:

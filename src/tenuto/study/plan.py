@@ -13,6 +13,7 @@ from tenuto.data import Dataset, Prepared, open_dataset
 from tenuto.data.base import fingerprint
 from tenuto.data.splits import draw
 from tenuto.errors import ConfigError, FileError
+from tenuto.evaluation.natural import natural_path
 from tenuto.evaluation.robustness import rows_path
 from tenuto.files import read_json, sha256_file
 from tenuto.study import journal
@@ -20,11 +21,12 @@ from tenuto.study.timing import Clock, Expected, Work, attack_stage
 from tenuto.training import loop
 from tenuto.training.material import check, check_split
 
-CORPUS, PREPARE, TRAIN, EVALUATE, ATTACK, ANALYSE = (
+CORPUS, PREPARE, TRAIN, EVALUATE, NATURAL, ATTACK, ANALYSE = (
     "corpus",
     "prepare",
     "train",
     "evaluate",
+    "natural",
     "attack",
     "analyse",
 )
@@ -49,7 +51,8 @@ class Stage:
     """One stage of a study.
 
     Attributes:
-        kind: ``corpus``, ``prepare``, ``train``, ``evaluate``, ``attack`` or ``analyse``.
+        kind: ``corpus``, ``prepare``, ``train``, ``evaluate``, ``natural``,
+            ``attack`` or ``analyse``.
         run: The run's folder name; empty for stages of the study itself.
         inputs: What it reads, for people: files below the study's folder, or settings.
         output: What it leaves, below the study's folder.
@@ -98,6 +101,11 @@ def _run(study: StudyConfig, system: str, seed: int) -> RunConfig:
 def protocols(study: StudyConfig) -> list[Protocol]:
     """The protocols every run is attacked with. Raises `ConfigError` for an unknown name or setting."""
     return [protocol(wanted.protocol, **wanted.settings) for wanted in study.protocols]
+
+
+def has_curves(attacks: list[Protocol]) -> bool:
+    """Whether a protocol climbs budgets: its curves are read against what music does by itself."""
+    return any(attack.epsilons for attack in attacks)
 
 
 def reductions(study: StudyConfig) -> list[str]:
@@ -254,6 +262,10 @@ def _of_run(
             clock.expected(EVALUATE, one.run),
         ),
     ]
+    if has_curves(attacks):
+        path, expected = natural_path(place), clock.expected(NATURAL, one.run)
+        leaves = f"{output}/attacks/{path.name}"
+        found.append(Stage(NATURAL, one.run, "recordings", leaves, trained and path.is_file(), expected))
     for attack in attacks:
         rows = rows_path(place, attack)
         work = Work(attack_stage(attack), attack.iterations(emotions))

@@ -12,10 +12,20 @@ from tenuto.config import StudyConfig
 from tenuto.data import Prepared, prepare
 from tenuto.errors import DataError, TenutoError
 from tenuto.evaluation import robustness
+from tenuto.evaluation.natural import natural, natural_path
 from tenuto.evaluation.runs import Run, open_run
 from tenuto.files import read_json
 from tenuto.study import journal
-from tenuto.study.plan import EVALUATE, TRAIN, Planned, corpus_folder, dataset_of, protocols
+from tenuto.study.plan import (
+    EVALUATE,
+    NATURAL,
+    TRAIN,
+    Planned,
+    corpus_folder,
+    dataset_of,
+    has_curves,
+    protocols,
+)
 from tenuto.study.timing import attack_stage
 from tenuto.training import loop
 
@@ -77,12 +87,13 @@ def prepare_data(study: StudyConfig, folder: Path, root: Path | None) -> Prepare
 
 def is_done(job: Job) -> bool:
     """Whether nothing of a run is left to do."""
-    place = job.folder / "runs" / job.planned.run
+    place, attacks = job.folder / "runs" / job.planned.run, protocols(job.study)
     return (
         journal.read(job.folder, job.planned.run).stage == journal.DONE
         and loop.finished(place)
         and (place / METRICS).is_file()
-        and all(robustness.rows_path(place, protocol).is_file() for protocol in protocols(job.study))
+        and all(robustness.rows_path(place, protocol).is_file() for protocol in attacks)
+        and (natural_path(place).is_file() or not has_curves(attacks))
     )
 
 
@@ -143,7 +154,11 @@ def _carry_out(job: Job, entry: journal.Entry) -> None:
     if not (EVALUATE in entry.record.finished and (folder / METRICS).is_file()):
         with entry.stage(EVALUATE):
             robustness.evaluate(run)
-    for protocol in protocols(job.study):
+    attacks = protocols(job.study)
+    if has_curves(attacks) and not natural_path(folder).is_file():
+        with entry.stage(NATURAL):
+            natural(run)
+    for protocol in attacks:
         if not robustness.rows_path(folder, protocol).is_file():
             _attack(job, run, protocol, entry)
 

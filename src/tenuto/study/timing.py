@@ -22,6 +22,8 @@ PREDICT_RATE = 0.07
 """Seconds per clip."""
 ATTACK_RATE = 0.111
 """Seconds per clip and iteration."""
+NATURAL_RATE = 0.6
+"""Seconds per clip, most of them for coding mp3."""
 ANALYSE_SECONDS = 5.0
 WIDTH_POWER = 1.6
 """Growth of a network's time with its width: linear in its first layer, quadratic in the others."""
@@ -99,6 +101,7 @@ class Clock:
             "corpus": CORPUS_RATE * corpus.clips * corpus.seconds if corpus else 0.0,
             "prepare": PREPARE_RATE * self._clips,
             "evaluate": PREDICT_RATE * self._clips * self._scale,
+            "natural": NATURAL_RATE * TESTED * self._clips,
             "analyse": ANALYSE_SECONDS,
         }[kind]
 
