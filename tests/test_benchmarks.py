@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
+import re
 from typing import Any
 
 import numpy as np
@@ -11,14 +12,16 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
-from benchmarks import app, material, measure, plain
+from benchmarks import app, material, measure, plain, strength
 from benchmarks.comparison import Comparison, Rounds, seconds
 from tenuto.attacks import ReleasedAttack
 from tenuto.audio.spectrogram import filterbank
 from tenuto.data.cache import compute
 from tenuto.data.synthesis import synthesize
 from tenuto.models.systems import build, for_attack
+from tenuto.training.loop import train
 from tenuto.training.material import Batch
+from tests import small_runs
 from tests.corpora import soundtracks, write_audio
 
 
@@ -177,3 +180,21 @@ def test_bfloat16_is_timed_as_the_released_attack_is(tmp_path):
     assert found.name == "attack bf16, ms per iteration"
     assert found.target == 3.5
     assert found.ours[0] > 0
+
+
+def test_strength_compares_a_short_attack_with_a_long_one(tmp_path):
+    prepared = small_runs.unrated(tmp_path)
+    run = train(small_runs.settings("A2E", epochs=1), prepared, tmp_path / "runs")
+    result = CliRunner().invoke(
+        strength.command,
+        [
+            *(str(run), "--root", str(tmp_path / "data"), "--cache", str(tmp_path / "cache")),
+            *("--clips", "1", "--epsilon", "0.1", "--steps", "3", "--iterations", "4"),
+        ],
+    )
+    assert result.exit_code == 0, result.output
+    first, last = result.output.splitlines()
+    assert re.fullmatch(
+        r"linf 0\.1: APGD, 3 steps ([\d.]+); described, 4 iterations ([\d.]+); ratio ([\d.]+)", first
+    )
+    assert re.fullmatch(r"standard-1: [\d.]+ s a clip", last)

@@ -165,7 +165,7 @@ PROTOCOLS: dict[str, Protocol] = {
                 APGD(budget=LARGEST, objective=SquaredError(), steps=30),
                 APGD(budget=LARGEST, objective=AbsoluteError(), steps=20),
                 APGD(budget=LARGEST, objective=Correlation(), steps=20),
-                APGD(budget=LARGEST, objective=EachEmotion(), steps=8),
+                APGD(budget=LARGEST, objective=EachEmotion(), steps=6),
                 Square(budget=LARGEST, objective=AbsoluteError(), queries=80),
                 Noise(budget=LARGEST, objective=AbsoluteError(), kind="uniform", draws=8),
                 Noise(budget=LARGEST, objective=AbsoluteError(), kind="gaussian", draws=8),
@@ -173,7 +173,7 @@ PROTOCOLS: dict[str, Protocol] = {
             ),
             epsilons=EPSILONS,
             silence=True,
-            most_emotions=9,
+            most_emotions=11,
         ),
     )
 }
