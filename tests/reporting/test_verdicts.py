@@ -77,6 +77,28 @@ def test_other_protocols_and_parts_are_other_sources(study):
     assert names == ["paper-2025-released", "standard-1, validation clips"]
 
 
+@pytest.fixture
+def with_natural(study):
+    """The same study, whose runs were also measured under natural changes."""
+    for seed in (6, 21):
+        rows = made_up.run(seed=seed, protocol=results.NATURAL, attack="natural")
+        for suffix in ("", "-validation"):
+            results.write_rows(study / f"run {seed}" / "attacks" / f"{results.NATURAL}{suffix}.csv", rows)
+    return study
+
+
+def test_natural_changes_are_no_attack(with_natural):
+    (found,) = verdicts.open_sources([with_natural])
+    assert (found.name, len(found.rows)) == ("paper-2025-released", 10)
+
+
+@pytest.mark.parametrize("place", ["run 6", f"run 6/attacks/{results.NATURAL}-validation.csv"])
+def test_natural_changes_alone_are_nothing_to_audit(with_natural, place):
+    (with_natural / "run 6" / "attacks" / "paper-2025-released.csv").unlink()
+    with pytest.raises(FileError, match=r"holds natural changes .* and no attack"):
+        verdicts.open_sources([with_natural / place])
+
+
 def test_rows_outside_a_run_have_no_folder(tmp_path):
     (found,) = verdicts.open_sources([write_rows(tmp_path, made_up.run(), inside=False)])
     assert (found.kind, found.folders, found.saved) == ("table", {}, {})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,6 +17,7 @@ from tenuto.cli.common import notes, out
 from tenuto.errors import ConfigError
 
 if TYPE_CHECKING:
+    from tenuto.config import DataConfig
     from tenuto.evaluation.audit import Data, Finding, Source
 
 COLOURS = {"FAIL": "bold red", "WARN": "yellow", "PASS": "green"}
@@ -53,18 +55,22 @@ Siblings = Annotated[
     list[Path] | None,
     typer.Option("--sibling", help="A run of the same system, for the transfer attack; several at will."),
 ]
-Clips = Annotated[int, typer.Option("--clips", min=1, help="Clips on which the model is examined.")]
+Clips = Annotated[
+    int | None,
+    typer.Option("--clips", min=1, help="Clips on which the model is examined.", show_default="6"),
+]
 Out = Annotated[Path | None, typer.Option("--out", help="Folder for JSON, CSV, Markdown and LaTeX.")]
 
 
 def audit(
+    context: typer.Context,
     result: Result,
     runs: RunsFile = None,
     data: DataSet = None,
     root: Root = None,
     split: SplitFile = None,
     sibling: Siblings = None,
-    clips: Clips = 6,
+    clips: Clips = None,
     cache: common.Cache = None,
     to: Out = None,
     as_json: common.AsJson = False,
@@ -80,7 +86,16 @@ def audit(
     from tenuto.reporting import verdicts
 
     sources = verdicts.open_sources(result, runs)
-    known = _data(sources, data, root, split, cache, tuple(sibling or ()), clips)
+    source_of_root = context.get_parameter_source("root")
+    options = Options(
+        data=data,
+        root=root,
+        root_asked=source_of_root is not None and source_of_root.name == "COMMANDLINE",
+        split=split,
+        siblings=tuple(sibling or ()),
+        clips=clips,
+    )
+    known = _data(sources, options, cache)
     with _progress() as report:
         findings = run_audit(*sources, data=known, progress=report)
     written = {} if to is None else verdicts.write(findings, to)
@@ -95,15 +110,19 @@ def audit(
         raise typer.Exit(EXIT_FOUND)
 
 
-def _data(
-    sources: Sequence[Source],
-    name: common.DataName | None,
-    root: Path | None,
-    split: Path | None,
-    cache: Path | None,
-    siblings: tuple[Path, ...],
-    clips: int,
-) -> Data:
+@dataclasses.dataclass(frozen=True)
+class Options:
+    """What the command line says of the data; ``root_asked`` tells --root from the variable TENUTO_DATA."""
+
+    data: common.DataName | None
+    root: Path | None
+    root_asked: bool
+    split: Path | None
+    siblings: tuple[Path, ...]
+    clips: int | None
+
+
+def _data(sources: Sequence[Source], options: Options, cache: Path | None) -> Data:
     """What the options say of the data: runs know their data set, logs and bare rows have to be told."""
     from tenuto.config import DataConfig
     from tenuto.data import open_dataset
@@ -111,22 +130,79 @@ def _data(
     from tenuto.evaluation.audit import Data
 
     folders = [folder for source in sources for folder in source.folders.values()]
-    given = None if split is None else read_split(split)
-    if root is None and name is not None:
-        raise ConfigError(f"--data {name}: where does it lie? Add --root DIR.")
-    if name == common.DataName.folder:
+    _require_fitting(options, folders, all(source.folders for source in sources))
+    given = Data(split=None if options.split is None else read_split(options.split))
+    if options.root is None:
+        return given
+    if folders:
+        _require_kin(options.siblings, folders)
+        prepared = common.prepare_data(_one_data_set(folders), options.root, cache)
+        clips = given.clips if options.clips is None else options.clips
+        return dataclasses.replace(given, prepared=prepared, siblings=options.siblings, clips=clips)
+    if options.data is None:
+        return given
+    index = open_dataset(DataConfig(dataset=options.data.value), options.root).index
+    return dataclasses.replace(given, index=index)
+
+
+def _require_fitting(options: Options, folders: Sequence[Path], only_runs: bool) -> None:
+    """Raise `ConfigError` for options that would have no effect on such results."""
+    if not folders:
+        _require_no_model(options)
+    elif options.data is not None:
+        raise ConfigError(f"--data {options.data}: a run knows its data set. Leave out --data.")
+    elif only_runs and options.split and all((folder / "split.csv").is_file() for folder in folders):
+        raise ConfigError(f"--split {options.split}: the runs hold their split. Leave out --split.")
+    if options.root is not None and (folders or options.data is not None):
+        return
+    if options.siblings or options.clips is not None:
+        raise ConfigError("--sibling and --clips need the data to ask the model. Add --root DIR.")
+    if options.split is not None:
+        how = "--root" if folders else "--data and --root"
+        raise ConfigError(f"--split {options.split}: says nothing without the data. Add {how}.")
+
+
+def _require_no_model(options: Options) -> None:
+    """The same for logs and bare rows, which have to be told their data and bring no model."""
+    if options.data == common.DataName.folder:
         raise ConfigError(
             "--data folder: only a run knows the columns of its folder. Name the run, without --data."
         )
-    if root is not None and folders:
-        from tenuto.evaluation.runs import read_config
+    if options.data is not None and options.root is None:
+        raise ConfigError(f"--data {options.data}: where does it lie? Add --root DIR.")
+    if options.data is None and options.root_asked:
+        raise ConfigError(f"--root {options.root}: which data set lies there? Add --data NAME; no run tells.")
+    if options.siblings or options.clips is not None:
+        raise ConfigError(
+            "--sibling and --clips are for models, and no run is among the results. Name a run."
+        )
 
-        prepared = common.prepare_data(read_config(folders[0]).data, root, cache)
-        return Data(split=given, prepared=prepared, siblings=siblings, clips=clips)
-    if root is not None and name is not None:
-        index = open_dataset(DataConfig(dataset=name.value), root).index
-        return Data(index=index, split=given, clips=clips)
-    return Data(split=given, siblings=siblings, clips=clips)
+
+def _require_kin(siblings: Sequence[Path], folders: Sequence[Path]) -> None:
+    """Raise `ConfigError` for a sibling that no run can use: transfer is asked within a system."""
+    from tenuto.evaluation.runs import read_config
+
+    systems = {read_config(folder).system for folder in folders}
+    for sibling in siblings:
+        if (system := read_config(sibling).system) not in systems:
+            raise ConfigError(
+                f"--sibling {sibling}: is of the system {system}; the results are of {', '.join(sorted(systems))}."
+            )
+
+
+def _one_data_set(folders: Sequence[Path]) -> DataConfig:
+    """The data settings of runs of one data set. Raises `ConfigError` where there are several."""
+    from tenuto.evaluation.runs import read_config
+
+    first = read_config(folders[0]).data
+    for folder in folders[1:]:
+        other = read_config(folder).data
+        if (other.dataset, other.folder) != (first.dataset, first.folder):
+            raise ConfigError(
+                f"{folder} was trained on {other.dataset}, {folders[0]} on {first.dataset}, with other files or "
+                "columns: --root names one data set. Audit their runs one data set at a time."
+            )
+    return first
 
 
 @contextmanager
@@ -136,12 +212,12 @@ def _progress() -> Iterator[Any]:
 
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=notes, transient=True, disable=not notes.is_terminal) as bars:
-        tasks: dict[str, Any] = {}
+        tasks: dict[tuple[str, int], Any] = {}
 
         def report(run: str, done: int, total: int) -> None:
-            if run not in tasks:
-                tasks[run] = bars.add_task(run, total=total)
-            bars.advance(tasks[run], done)
+            if (run, total) not in tasks:
+                tasks[run, total] = bars.add_task(run, total=total)
+            bars.advance(tasks[run, total], done)
 
         yield report
 

@@ -12,7 +12,7 @@ import yaml
 from tenuto import results
 from tenuto.errors import ConfigError, FileError
 from tenuto.evaluation.audit.evidence import Source
-from tenuto.evaluation.audit.findings import CHECKS, Finding, Verdict, counted
+from tenuto.evaluation.audit.findings import CHECKS, Finding, counted
 from tenuto.files import read_text, write_json
 from tenuto.reporting import tables
 from tenuto.reporting.released import OTHER_PARTS, read_logs
@@ -39,8 +39,13 @@ def open_sources(paths: Sequence[str | Path], runs_file: str | Path | None = Non
     csvs: list[Path] = []
     for place in map(Path, paths):
         own = _tables(place)
-        if own:
-            csvs += own
+        attacks = [path for path in own if not path.stem.startswith(results.NATURAL)]
+        if attacks:
+            csvs += attacks
+        elif own:
+            raise FileError(
+                f"{place}: holds natural changes ({own[0].name}) and no attack. `tenuto attack` makes rows to audit."
+            )
         elif place.is_dir() and next(place.rglob("log.csv"), None) is not None:
             found.append(_logs(place, runs_file))
         else:
@@ -160,4 +165,4 @@ def write(findings: Sequence[Finding], out: str | Path) -> dict[str, Path]:
     return written | tables.write(out / "audit", table(findings), cells, CAPTION)
 
 
-__all__ = ["Verdict", "as_json", "open_sources", "shown", "summary", "table", "write"]
+__all__ = ["as_json", "open_sources", "shown", "summary", "table", "write"]

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from tenuto import results
-from tenuto.attacks import APGD, FGSM, AbsoluteError, Linf, Noise, Protocol
+from tenuto.attacks import APGD, FGSM, PGD, AbsoluteError, Linf, Noise, Protocol
 from tenuto.config import DataConfig
 from tenuto.data import open_dataset
 from tenuto.data.splits import read_split
@@ -27,8 +27,10 @@ from tenuto.evaluation.audit import (
     saved_checks,
 )
 from tenuto.evaluation.audit.findings import not_recorded
+from tenuto.evaluation.audit.settings import STAND_IN
 from tenuto.evaluation.runs import open_run
 from tenuto.files import read_safetensors, write_safetensors
+from tenuto.models.checkpoint import load
 from tenuto.reporting.verdicts import open_sources
 from tenuto.training.loop import train
 from tests import small_runs
@@ -48,6 +50,9 @@ PLANNED = Protocol(
     epsilons=(0.05, 0.1),
     silence=True,
 )
+
+
+NOTHING = [not_recorded(check, "in this test.") for check in (*MODEL, *EITHER) if check != "longer-search"]
 
 
 def by_check(findings):
@@ -93,7 +98,7 @@ def test_what_the_released_logs_alone_show(of_logs, check, figure, said):
 def test_raw_and_clipped_errors_stand_side_by_side(of_logs):
     said = of_logs["rating-scale"].sentence
     assert "A2E 1.786 and 0.502, A2B2E 2.029 and 0.504" in said
-    assert "the ranking turns for A2M2E/A2E" in said
+    assert "the ranking turns for A2M2E/A2B2E, aA2B2E/A2B2E, A2M2E/A2E, aA2B2E/A2E" in said
 
 
 def test_the_models_of_the_logs_beat_every_constant_when_clean_and_none_when_attacked(of_logs):
@@ -158,6 +163,9 @@ def test_a_sound_run_passes_what_is_measured_anew(trained, prepared):
     )
     assert {check: found[check].verdict for check in passed} == dict.fromkeys(passed, PASS)
     assert found["transfer"].verdict is NOT_RECORDED
+    assert "--sibling" in found["transfer"].sentence
+    assert repr(PLANNED.members(8)[0][1]) in found["longer-search"].sentence
+    assert "begun at what epsilon 0.05 found" in found["longer-search"].sentence
     assert found["labels"].verdict is WARN
     assert found["albums"].verdict is FAIL  # four albums, thirty clips
     assert {run for run, _, _ in spent} == {trained.name}
@@ -178,6 +186,20 @@ def test_a_sibling_makes_the_transfer_attack(copied, prepared):
     found = by_check(audit(*open_sources([copied]), data=data))["transfer"]
     assert found.verdict is PASS
     assert "by transfer from a sibling" in found.sentence
+
+
+def test_a_sibling_hears_the_inputs_in_its_own_units(copied, prepared, monkeypatch):
+    other = train(small_runs.settings(epochs=1, data={"normalisation": "all"}), prepared, copied.parent)
+    given: list[model_checks.Subject] = []
+    monkeypatch.setattr(model_checks, "examine", lambda subject, report: given.append(subject) or NOTHING)
+    audit(*open_sources([copied]), data=Data(prepared=prepared, siblings=(other,), clips=2))
+    run, recogniser = open_run(copied, prepared), load(other)
+    own, its = run.recogniser.normalisation, recogniser.normalisation
+    assert own != its
+    inputs = given[0].inputs
+    in_its_units = (inputs * own.deviation + own.mean - its.mean) / its.deviation
+    wanted = recogniser(in_its_units).emotions.detach()
+    assert given[0].sibling(inputs).emotions.detach().numpy() == pytest.approx(wanted.numpy(), abs=1e-4)
 
 
 def rows_file(folder):
@@ -256,18 +278,55 @@ def test_a_perturbation_of_another_shape_is_refused(copied):
 
 
 def test_protocols_of_one_run_ask_its_model_once(copied, prepared, monkeypatch):
-    calls: list[object] = []
+    examined, longer = [], []
 
-    def examine(*given):
-        calls.append(given)
-        return [not_recorded(check, "in this test.") for check in (*MODEL, *EITHER)]
+    def examine(subject, report):
+        examined.append(subject)
+        return NOTHING
+
+    def longer_search(subject, search, report):
+        longer.append(search.attack)
+        return not_recorded("longer-search", "in this test.")
 
     monkeypatch.setattr(model_checks, "examine", examine)
-    other = results.read_rows(rows_file(copied)).assign(protocol="planned-2")
-    results.write_rows(rows_file(copied).with_name("planned-2.csv"), other)
+    monkeypatch.setattr(model_checks, "longer_search", longer_search)
+    rows = results.read_rows(rows_file(copied))
+    without_gradients = rows[rows["attack"] == "Noise uniform"]
+    for name, attacks in (("planned-2", rows), ("planned-3", without_gradients)):
+        results.write_rows(rows_file(copied).with_name(f"{name}.csv"), attacks.assign(protocol=name))
     found = audit(*open_sources([copied]), data=Data(prepared=prepared, clips=1))
-    assert [finding.source for finding in found] == ["planned-1"] * 23 + ["planned-2"] * 23
-    assert len(calls) == 1
+    names = ("planned-1", "planned-2", "planned-3")
+    assert [finding.source for finding in found] == [name for name in names for _ in CHECKS]
+    assert len(examined) == 1
+    assert longer == [PLANNED.members(8)[0][1], STAND_IN]
+
+
+def test_a_search_that_was_too_short_is_found_through_its_rows(copied, prepared):
+    short = PGD(budget=Linf(1.0), objective=AbsoluteError(), steps=1, step_size=0.3)
+    protocol = Protocol(
+        name="short-1", version=1, description="One small step.", attacks=(short,), silence=True
+    )
+    robustness.attack(open_run(copied, prepared), protocol)
+    sources = open_sources([copied / "attacks" / "short-1.csv"])
+    found = by_check(audit(*sources, data=Data(prepared=prepared, clips=2)))["longer-search"]
+    assert found.verdict is FAIL
+    assert repr(short) in found.sentence
+
+
+def test_rows_of_other_weights_than_the_run_s_fail(copied):
+    change_rows(copied, lambda rows: rows.assign(checkpoint="ab" * 32))
+    found = by_check(audit(*open_sources([copied])))
+    assert found["saved-prediction"].verdict is FAIL
+    assert "were made with weights abababab" in found["saved-prediction"].sentence
+    assert found["saved-norm"].verdict is PASS  # the file is still that of the rows
+    rows_file(copied).with_suffix(".safetensors").unlink()
+    assert by_check(audit(*open_sources([copied])))["saved-prediction"].verdict is FAIL
+
+
+def test_rows_that_do_not_name_their_weights_are_judged_by_their_predictions(copied, prepared):
+    change_rows(copied, lambda rows: rows.drop(columns="checkpoint"))
+    found = by_check(saved_checks.saved(open_sources([copied])[0], Data(prepared=prepared)))
+    assert found["saved-prediction"].verdict is PASS
 
 
 def test_a_file_that_was_deleted_is_not_recorded(copied):

@@ -1,3 +1,4 @@
+import re
 from pathlib import Path
 
 import pytest
@@ -92,3 +93,11 @@ def test_the_overview_links_every_page_and_no_page_is_left_over():
     assert pages == set(CHECKS)
     overview = (ROOT / "docs" / "audit.md").read_text("utf-8")
     assert all(f"](audit/{check}.md)" in overview for check in CHECKS)
+
+
+@pytest.mark.parametrize("check", CHECKS)
+def test_relative_links_of_a_page_lead_somewhere(check):
+    page = ROOT / "docs" / "audit" / f"{check}.md"
+    links = re.findall(r"\]\(([^)#]+)[^)]*\)", page.read_text("utf-8"))
+    assert "../audit.md" in links
+    assert [link for link in links if "://" not in link and not (page.parent / link).is_file()] == []

@@ -2,8 +2,10 @@ import numpy as np
 import pytest
 import torch
 
+from tenuto.attacks import APGD, PGD, AbsoluteError, ConceptsMove, Linf
 from tenuto.evaluation.audit import model_checks
 from tenuto.evaluation.audit.findings import Verdict
+from tenuto.evaluation.audit.settings import EPSILON, STAND_IN, Questioned
 from tests.evaluation.audit import planted
 from tests.evaluation.audit.planted import subject
 
@@ -12,6 +14,10 @@ PASS, WARN, FAIL, NOT_RECORDED = Verdict.PASS, Verdict.WARN, Verdict.FAIL, Verdi
 
 def examined(model=None, sibling=None, inputs=None):
     return {found.check: found for found in model_checks.examine(subject(model, sibling, inputs))}
+
+
+def searched(search, model=None, inputs=None):
+    return model_checks.longer_search(subject(model, inputs=inputs), search)
 
 
 @pytest.fixture(scope="module")
@@ -27,8 +33,8 @@ def masked():
 def test_a_sound_model_passes_every_check(sound):
     assert {check: found.verdict for check, found in sound.items()} == dict.fromkeys(
         (
-            *("gradients", "finite-differences", "repeatable", "iterative", "longer-search", "unbounded"),
-            *("black-box", "transfer"),
+            *("gradients", "finite-differences", "repeatable", "iterative", "unbounded", "black-box"),
+            "transfer",
         ),
         PASS,
     )
@@ -38,7 +44,7 @@ def test_the_attack_on_a_linear_model_reaches_the_closed_form(sound):
     model, one = planted.Linear(), subject()
     with torch.no_grad():
         clean = (model(one.inputs) - one.labels).mean(dim=1)
-        wanted = clean + model_checks.EPSILON * model.layer.weight.mean(dim=0).abs().sum()
+        wanted = clean + EPSILON * model.layer.weight.mean(dim=0).abs().sum()
     assert f"by a single step, {wanted.mean().item():.4f} by iterative" in sound["iterative"].sentence
 
 
@@ -106,19 +112,84 @@ def test_mostly_zero_entries_are_a_warning():
     assert "60.0% of all entries" in found.sentence
 
 
+def ascent(**settings):
+    return Questioned(PGD(budget=Linf(1.0), objective=AbsoluteError(), **settings))
+
+
+def test_a_search_that_reached_the_optimum_gains_nothing_by_more():
+    found = searched(Questioned(STAND_IN))
+    assert found.verdict is PASS
+    assert repr(STAND_IN) in found.sentence
+
+
+def test_a_search_that_was_too_short_is_found_and_named():
+    search = ascent(steps=1, step_size=0.2)
+    found = searched(search)
+    assert found.verdict is FAIL
+    assert found.figure > 0.1
+    assert repr(search.attack) in found.sentence
+    assert "by 2 times the steps" in found.sentence
+
+
+def test_an_attack_of_no_steps_is_found():
+    assert searched(ascent(steps=0, step_size=0.2)).verdict is FAIL
+
+
 def test_restarts_that_find_more_are_found():
     beside_the_dip = torch.linspace(0, 1e-4, planted.CLIPS).view(-1, 1, 1, 1).expand(-1, *planted.SHAPE)
-    found = examined(planted.TwoSided(), inputs=beside_the_dip)["longer-search"]
+    found = searched(Questioned(STAND_IN), planted.TwoSided(), beside_the_dip)
     assert found.verdict is FAIL
     assert found.figure > 0.2
+    assert "by 5 restarts" in found.sentence
 
 
-@pytest.mark.parametrize(("longer", "verdict"), [(0.101, PASS), (0.105, WARN), (0.12, FAIL)])
+def test_many_restarts_are_doubled():
+    assert "by 12 restarts" in searched(ascent(steps=2, restarts=6)).sentence
+
+
+def test_a_ladder_is_climbed_before_its_attack_is_questioned():
+    short = {"objective": AbsoluteError(), "steps": 1, "step_size": 0.2}
+    lower = tuple(PGD(budget=Linf(epsilon), **short) for epsilon in (0.2, 0.4))
+    attack = PGD(budget=Linf(0.6), **short)
+    alone, climbed = (searched(Questioned(attack, below)) for below in ((), lower))
+    assert alone.verdict is FAIL  # one step of .2 from nothing; two go further
+    assert climbed.verdict is PASS  # the third step reaches the budget
+    assert "begun at what epsilon 0.4 found" in climbed.sentence
+
+
+def test_what_stands_in_says_so():
+    found = searched(Questioned(STAND_IN, instead="the rows hold no APGD"))
+    assert found.sentence.endswith(" (a stand-in: the rows hold no APGD).")
+
+
+@pytest.mark.parametrize(
+    ("search", "model", "why"),
+    [
+        (Questioned(STAND_IN), planted.NotFinite(), "is not finite"),
+        (Questioned(APGD(budget=Linf(0.1), objective=ConceptsMove())), None, "the model has none"),
+    ],
+    ids=["no gradient", "no concepts"],
+)
+def test_an_attack_that_cannot_be_repeated_is_not_recorded(search, model, why):
+    found = searched(search, model)
+    assert found.verdict is NOT_RECORDED
+    assert why in found.sentence
+
+
+@pytest.mark.parametrize(
+    ("longer", "verdict"), [(0.101, PASS), (0.105, WARN), (0.12, FAIL), (0.095, WARN), (float("nan"), FAIL)]
+)
 def test_what_longer_search_may_change(longer, verdict):
-    errors = {"gradients": 0.1, "longer": longer, "restarts": 0.1}
-    found = model_checks._longer({name: np.array([value]) for name, value in errors.items()})
+    found = model_checks._changes(Questioned(STAND_IN), {"": 0.1, "more": longer})
     assert found.verdict is verdict
-    assert found.figure == pytest.approx(longer / 0.1 - 1)
+    assert found.figure == pytest.approx(abs(longer / 0.1 - 1), nan_ok=True)
+
+
+def test_the_announced_iterations_of_a_longer_search_are_reported():
+    spent: list[int] = []
+    search = Questioned(PGD(budget=Linf(0.1), steps=3), (PGD(budget=Linf(0.05), steps=3),))
+    model_checks.longer_search(subject(), search, spent.append)
+    assert sum(spent) == planted.CLIPS * model_checks.longer_iterations(search) == planted.CLIPS * 27
 
 
 def test_without_a_sibling_transfer_is_not_recorded():

@@ -82,11 +82,16 @@ def test_own_rows_are_judged_by_the_norm_of_the_perturbation_whose_prediction_th
 # convergence
 
 
+def free(**columns):
+    """Rows without a budget."""
+    return bounded(epsilon=np.nan, norm="none", **columns)
+
+
 @pytest.mark.parametrize(
     ("reached", "verdict"), [(20, PASS), (19, PASS), (18, WARN), (10, WARN), (9, FAIL), (0, FAIL)]
 )
 def test_the_share_that_reached_its_goal_decides(reached, verdict):
-    rows = bounded(attack="Described", clips=20)
+    rows = free(attack="Described", clips=20)
     rows["converged"] = [clip < reached for clip in range(20)]
     found = rows_checks.convergence(source(rows))
     assert (found.verdict, found.figure) == (verdict, reached / 20)
@@ -97,21 +102,55 @@ def test_an_attack_without_a_goal_cannot_converge():
 
 
 def test_a_goal_in_the_settings_counts():
-    rows = bounded(settings="APGD(budget=Linf(epsilon=0.1), stop_at=0.4)")
+    rows = free(settings="PGD(budget=Unbounded(), stop_at=0.4, step_size=0.05)")
     assert rows_checks.convergence(source(rows)).verdict is FAIL
+
+
+@pytest.mark.parametrize(
+    "planted",
+    [
+        {"attack": "Described", "epsilon": 0.001},
+        {"settings": "APGD(budget=Linf(epsilon=0.1), stop_at=0.4)"},
+    ],
+    ids=["a ladder of thresholds", "stop_at"],
+)
+def test_an_attack_that_its_budget_ends_is_not_judged_by_its_cap(planted):
+    found = rows_checks.convergence(source(bounded(**planted)))
+    assert found.verdict is NOT_RECORDED
+    assert "a budget limits these attacks" in found.sentence
+    assert "longer-search" in found.sentence
+
+
+def test_rows_inside_a_budget_do_not_count_beside_free_ones():
+    rows = free(attack="ReleasedAttack", converged=True), bounded(attack="Described", seed=7)
+    found = rows_checks.convergence(source(*rows))
+    assert (found.verdict, found.figure) == (PASS, 1.0)
 
 
 # provenance
 
 
-def test_logs_lack_versions_fingerprint_and_perturbations():
+def test_logs_lack_versions_weights_data_and_perturbations():
     found = rows_checks.provenance(logs())
-    assert (found.verdict, found.figure, found.threshold) == (WARN, 2, 5)
-    for name in ("software versions", "data fingerprint", "perturbations"):
-        assert name in found.sentence
+    assert (found.verdict, found.figure, found.threshold) == (WARN, 2, 6)
+    assert found.sentence.endswith("not recorded: versions, weights, data, perturbations.")
+
+
+def test_rows_record_versions_and_weights_themselves():
+    rows = bounded(versions="tenuto 0.1.0, torch 2.13.0, cpu", checkpoint="ab" * 32)
+    found = rows_checks.provenance(source(rows))
+    assert found.figure == 4
+    assert found.sentence.endswith("not recorded: data, perturbations.")
+
+
+@pytest.mark.parametrize("column", ["versions", "checkpoint"])
+def test_one_row_without_its_record_is_missed(column):
+    rows = bounded(versions="tenuto 0.1.0", checkpoint="ab" * 32)
+    rows.loc[2, column] = np.nan
+    assert rows_checks.provenance(source(rows)).figure == 3
 
 
 def test_rows_that_do_not_say_their_settings_fail():
     found = rows_checks.provenance(source(bounded().drop(columns="settings")))
     assert found.verdict is FAIL
-    assert "settings of the attack" in found.sentence
+    assert "not recorded: settings" in found.sentence

@@ -83,3 +83,8 @@ def test_other_budgets_are_not_compared(check):
 
 def test_an_error_that_is_not_a_number_fails():
     assert strength_checks.weaker("black-box", np.array([np.nan]), np.array([0.1])).verdict is FAIL
+
+
+def test_rows_picked_out_of_a_table_have_a_curve_of_their_own():
+    found = strength_checks.monotone(source(climb(0.2, 0.4, 0.3).rows.assign(worst=False)))
+    assert found.verdict is FAIL

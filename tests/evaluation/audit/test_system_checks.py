@@ -1,3 +1,5 @@
+import dataclasses
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -60,10 +62,18 @@ def test_a_ranking_that_clipping_turns_fails():
     assert "the ranking turns for A2M2E/A2E" in found.sentence
 
 
-def test_a_turn_with_too_few_seeds_is_a_warning():
+def test_with_one_seed_a_turn_larger_than_the_resolution_fails():
     found = system_checks.scale_of_ratings(source(spread("A2E", 1, 0.25, 4.0), spread("A2M2E", 1, 1.0, 0.4)))
+    assert found.verdict is FAIL
+    assert "the ranking turns for A2M2E/A2E" in found.sentence
+
+
+def test_a_turn_of_raw_means_closer_than_seeds_scatter_is_a_warning():
+    wild = [spread("A2E", seed, 0.25, 4.0 + 2 * (-1) ** seed) for seed in SEEDS]
+    tame = [spread("A2M2E", seed, 1.0, 0.9) for seed in SEEDS]
+    found = system_checks.scale_of_ratings(source(*wild, *tame))
     assert found.verdict is WARN
-    assert "too few seeds" in found.sentence
+    assert "pairs that may be ties swap: A2M2E/A2E" in found.sentence
 
 
 def test_labels_of_another_scale_are_not_judged():
@@ -100,9 +110,15 @@ def test_a_ranking_that_turns_between_error_and_correlation_fails():
     assert "A2E is number 1 by CCC, Pearson, Spearman and number 2 by MAE, RMSE, R2" in found.sentence
 
 
-def test_a_turn_that_seeds_do_not_confirm_is_a_warning():
+def test_with_one_seed_measures_that_turn_fail():
     near, far = bounded("A2M2E", 1, attacked=0.0, falling=True), bounded("A2E", 1, attacked=2.0)
-    found = system_checks.ranking(source(near, far))
+    assert system_checks.ranking(source(near, far)).verdict is FAIL
+
+
+def test_a_turn_of_means_closer_than_seeds_scatter_is_a_warning():
+    near = [bounded("A2M2E", seed, attacked=10.0 * (seed % 2), falling=True) for seed in SEEDS]
+    far = [bounded("A2E", seed, attacked=5.3) for seed in SEEDS]
+    found = system_checks.ranking(source(*near, *far))
     assert found.verdict is WARN
     assert "may be ties" in found.sentence
 
@@ -121,18 +137,33 @@ def test_the_plainly_trained_systems_are_ranked_among_themselves():
 def test_kendall_s_tau_of_known_orders():
     rows = study(A2E=0.1, A2B2E=0.2, A2M2E=0.3).rows
     first = order(rows, MEASURES["MAE"])
-    second = system_checks.Order({"A2E": 2.0, "A2B2E": 1.0, "A2M2E": 3.0}, frozenset(), frozenset())
+    second = system_checks.Order({"A2E": 2.0, "A2B2E": 1.0, "A2M2E": 3.0}, {})
     assert tau(first, first) == 1
     assert tau(first, second) == pytest.approx(1 / 3)
     assert turns(first, second) == [("A2E", "A2B2E")]
 
 
-def test_pairs_are_told_apart_over_seeds():
-    clear = order(study(A2E=0.1, A2M2E=0.3).rows, MEASURES["MAE"])
-    assert clear.clear == {("A2E", "A2M2E")}
+def test_means_that_differ_by_less_than_seeds_scatter_may_be_ties():
+    pair = ("A2M2E", "A2E")
+    assert order(study(A2E=0.1, A2M2E=0.3).rows, MEASURES["MAE"]).apart(pair)
     rows = pd.concat([bounded("A2E", seed, attacked=seed) for seed in SEEDS])
     tied = pd.concat([bounded("A2M2E", seed, attacked=5.1 - seed) for seed in SEEDS])
-    assert order(pd.concat([rows, tied], ignore_index=True), MEASURES["MAE"]).clear == frozenset()
+    assert not order(pd.concat([rows, tied], ignore_index=True), MEASURES["MAE"]).apart(pair)
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "wanted"),
+    [
+        ({1: 1.0, 2: 3.0}, {1: 0.0, 2: 0.0}, 1.0),  # differences 1 and 3
+        ({1: 1.0, 2: 3.0}, {3: 0.0, 4: 4.0}, np.sqrt(1 + 4)),  # no seed in common
+        ({1: 1.0, 2: 3.0}, {1: 9.0}, 1.0),  # of the second nothing is known
+        ({1: 1.0}, {1: 3.0}, 0.001),
+        ({1: 1.0, 2: 1.0}, {1: 0.0, 2: 0.0}, 0.001),
+    ],
+    ids=["paired", "unpaired", "one seed on one side", "one seed", "no scatter"],
+)
+def test_a_tie_reaches_as_far_as_the_standard_error_over_seeds(first, second, wanted):
+    assert system_checks.tie(first, second) == pytest.approx(wanted)
 
 
 # constant-predictor
@@ -210,9 +241,14 @@ def test_independent_pairs_pass():
     assert 0.5 < found.figure < 1.5
 
 
-def test_pairs_that_share_their_seed_fail_and_both_tests_are_shown():
+def published(difference):
+    """The same as released logs."""
+    return dataclasses.replace(crossed(difference), kind="logs")
+
+
+def test_logs_whose_pairs_share_their_seed_fail_and_both_tests_are_shown():
     difference = differences(0.8)
-    found = system_checks.pooled_test(crossed(difference))
+    found = system_checks.pooled_test(published(difference))
     means = difference.mean(axis=1)
     wanted = (means.std(ddof=1) / np.sqrt(8)) / (difference.std(ddof=1) / np.sqrt(96))
     assert found.verdict is FAIL
@@ -220,10 +256,17 @@ def test_pairs_that_share_their_seed_fail_and_both_tests_are_shown():
     assert "A2E against A2M2E: pooled p = " in found.sentence
 
 
-def test_a_weak_dependence_is_a_warning():
-    found = system_checks.pooled_test(crossed(differences(0.08)))
+def test_own_rows_that_pooling_would_mislead_are_a_warning():
+    found = system_checks.pooled_test(crossed(differences(0.8)))
+    assert found.verdict is WARN
+    assert found.figure > 2
+
+
+def test_a_weak_dependence_is_a_warning_in_logs_alone():
+    found = system_checks.pooled_test(published(differences(0.08)))
     assert found.verdict is WARN
     assert 1 < found.figure < 2
+    assert system_checks.pooled_test(crossed(differences(0.08))).verdict is PASS
 
 
 def test_two_seeds_cannot_be_tested():

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from tenuto.errors import DataError
 from tenuto.evaluation.audit import data_checks, rows_checks, saved_checks, strength_checks, system_checks
-from tenuto.evaluation.audit.evidence import Data, Source, has_model
+from tenuto.evaluation.audit.evidence import Data, Source, checkpoint
 from tenuto.evaluation.audit.findings import CHECKS, Finding, Verdict, counted, failed, not_recorded, worst
 
 if TYPE_CHECKING:
@@ -25,8 +25,9 @@ EITHER = ("iterative", "black-box", "transfer")
 Progress = Callable[[str, int, int], None]
 """Called with the run under examination, iterations done since the last call, and their total for this run."""
 
-Asked = dict[tuple[Path, str], list[Finding]]
-"""What models have been asked already, by run folder and part: protocols of one study share their runs."""
+Asked = dict[tuple[Path, str, str], list[Finding]]
+"""What models have been asked already, by run folder, part, and questioned attack (empty for what is asked of the model
+itself): protocols of one study share their runs."""
 
 
 def audit(*sources: Source, data: Data | None = None, progress: Progress | None = None) -> list[Finding]:
@@ -61,8 +62,9 @@ def _in_order(source: Source, data: Data, asked: Asked, progress: Progress | Non
     for check in CHECKS:
         finding = found.get(check)
         if finding is None or (finding.verdict is Verdict.NOT_RECORDED and check in EITHER):
-            other = by_model[check]
-            finding = other if finding is None or other.verdict is not Verdict.NOT_RECORDED else finding
+            other, could_ask = by_model[check], bool(source.folders) and data.prepared is not None
+            if finding is None or could_ask or other.verdict is not Verdict.NOT_RECORDED:
+                finding = other
         yield finding
 
 
@@ -92,11 +94,8 @@ def _with_model(source: Source, data: Data, asked: Asked, progress: Progress | N
     found: dict[str, list[tuple[str, Finding]]] = {check: [] for check in checks}
     part = str(source.rows["split"].iloc[0])
     for name, others in _chosen(source):
-        key = (source.folders[name].resolve(), part)
-        if key not in asked:
-            siblings = (*data.siblings, *(source.folders[other] for other in others))
-            asked[key] = _examined(source.folders[name], siblings, part, data, progress)
-        for finding in asked[key]:
+        siblings = (*data.siblings, *(source.folders[other] for other in others))
+        for finding in _answers(source, name, siblings, part, data, asked, progress):
             found[finding.check].append((name, finding))
     return [worst(findings) for findings in found.values()]
 
@@ -108,7 +107,9 @@ def _no_model(source: Source, data: Data) -> str:
     if data.prepared is None:
         return "needs the data to ask the model: name it with --root."
     return (
-        "" if any(has_model(source, run) for run in source.folders) else "the run folder holds no checkpoint."
+        ""
+        if any(checkpoint(source, run) for run in source.folders)
+        else "the run folder holds no checkpoint."
     )
 
 
@@ -116,25 +117,41 @@ def _chosen(source: Source) -> Iterator[tuple[str, list[str]]]:
     """The run of every system that is asked, and the other runs of that system."""
     named = source.rows[["system", "seed", "run"]].drop_duplicates().sort_values(["system", "seed"])
     for _, runs in named.groupby("system"):
-        there = [run for run in runs["run"] if has_model(source, run)]
+        there = [run for run in runs["run"] if checkpoint(source, run)]
         if there:
             yield there[0], there[1:]
 
 
-def _examined(
-    folder: Path, siblings: tuple[Path, ...], part: str, data: Data, progress: Progress | None
+def _answers(
+    source: Source,
+    name: str,
+    siblings: tuple[Path, ...],
+    part: str,
+    data: Data,
+    asked: Asked,
+    progress: Progress | None,
 ) -> list[Finding]:
-    """The model checks on one run."""
-    from tenuto.evaluation.audit.model_checks import attacks, examine
+    """The model checks on one run; what was asked before is not asked again."""
+    from tenuto.evaluation.audit.model_checks import attacks, examine, longer_iterations, longer_search
+    from tenuto.evaluation.audit.settings import questioned
 
+    folder, search = source.folders[name], questioned(source.rows[source.rows["run"] == name])
+    itself, further = ((folder.resolve(), part, what) for what in ("", repr(search)))
+    if itself in asked and further in asked:
+        return asked[itself] + asked[further]
     subject = _subject(folder, siblings, part, data)
-    total = len(subject.inputs) * sum(attack.iterations for attack in attacks(subject).values())
+    total = 0 if further in asked else longer_iterations(search)
+    total += 0 if itself in asked else sum(attack.iterations for attack in attacks(subject).values())
 
     def report(done: int) -> None:
         if progress is not None:
-            progress(folder.name, done, total)
+            progress(folder.name, done, total * len(subject.inputs))
 
-    return examine(subject, report)
+    if itself not in asked:
+        asked[itself] = examine(subject, report)
+    if further not in asked:
+        asked[further] = [longer_search(subject, search, report)]
+    return asked[itself] + asked[further]
 
 
 def _subject(folder: Path, siblings: tuple[Path, ...], part: str, data: Data) -> Subject:
@@ -143,7 +160,7 @@ def _subject(folder: Path, siblings: tuple[Path, ...], part: str, data: Data) ->
 
     from tenuto.evaluation.audit.model_checks import Subject
     from tenuto.evaluation.robustness import silence
-    from tenuto.evaluation.runs import open_run, read_config
+    from tenuto.evaluation.runs import Sibling, open_run, read_config
     from tenuto.models.checkpoint import load
     from tenuto.models.systems import for_attack
 
@@ -158,7 +175,7 @@ def _subject(folder: Path, siblings: tuple[Path, ...], part: str, data: Data) ->
         inputs=batch.inputs[: data.clips],
         labels=batch.labels[: data.clips],
         constant=run.part("train").labels.mean(dim=0),
-        sibling=None if sibling is None else for_attack(load(sibling).network),
+        sibling=None if sibling is None else Sibling(run, load(sibling)),
         valid_range=(silence(run), math.inf),
     )
 

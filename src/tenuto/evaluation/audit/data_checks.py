@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from tenuto.data.excerpts import Normalisation, measure
-from tenuto.evaluation.audit.evidence import Data, Source, aligned, has_model, split_of
+from tenuto.evaluation.audit.evidence import Data, Source, aligned, checkpoint, split_of
 from tenuto.evaluation.audit.findings import Finding, judged, not_recorded, worst
 
 SAME = 1e-6
@@ -38,7 +38,7 @@ def _normalisation(source: Source, run: str, folder: Path, data: Data) -> Findin
     from tenuto.models.checkpoint import load
 
     told, split = read_config(folder).data.normalisation, split_of(source, run, data)
-    if data.prepared is None or split is None or not has_model(source, run):
+    if data.prepared is None or split is None or checkpoint(source, run) is None:
         said = f"the configuration says it was measured on {'training' if told == 'train' else 'all'} clips"
         return judged(
             "normalisation", float(told == "all"), 0.0, f"{said} (not measured anew).", warn=told == "all"
@@ -66,7 +66,8 @@ def albums(source: Source, data: Data) -> Finding:
     index = data.known()
     if index is None or index.albums is None:
         missing = "the data" if index is None else "albums: this data set names none"
-        return not_recorded("albums", f"needs {missing}; name the data with --data and --root.")
+        how = "--root" if source.folders else "--data and --root"
+        return not_recorded("albums", f"needs {missing}; name the data with {how}.")
     album = dict(zip(index.clips, index.albums, strict=True))
     found = []
     for run in sorted(set(source.rows["run"])) if source.folders else [""]:

@@ -23,9 +23,6 @@ RESOLUTION = 0.001
 """Smallest difference of errors that counts, in rating units: ratings are given to a hundredth of a point of ten."""
 
 
-CHECKPOINT = "checkpoint.safetensors"
-
-
 @dataclasses.dataclass(frozen=True)
 class Source:
     """Rows of one protocol on one part of the split.
@@ -88,9 +85,14 @@ def split_of(source: Source, run: str, data: Data) -> Split | None:
     return draw(index, told.split, told.split_seed)
 
 
-def has_model(source: Source, run: str) -> bool:
-    """Whether a run's checkpoint is there."""
-    return run in source.folders and (source.folders[run] / CHECKPOINT).is_file()
+def checkpoint(source: Source, run: str) -> Path | None:
+    """The file of a run's weights, where it is there."""
+    if run not in source.folders:
+        return None
+    from tenuto.models.checkpoint import CHECKPOINT
+
+    path = source.folders[run] / CHECKPOINT
+    return path if path.is_file() else None
 
 
 def errors(rows: pd.DataFrame, kind: str = "adversarial") -> Values:
@@ -107,8 +109,8 @@ def budget_title(norm: object, epsilon: object) -> str:
 
 def at_budgets(rows: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
     """Every budget of the rows with each clip's worst case there, smallest budget first."""
-    marked = rows if "worst" in rows.columns else results.mark_worst(rows)
-    chosen = results.worst_case(marked)
+    # Marked anew: of rows that were picked out of a table, those it marks may be missing.
+    chosen = results.worst_case(results.mark_worst(rows))
     for (norm, epsilon), part in chosen.groupby(["norm", "epsilon"], dropna=False, sort=True):
         yield budget_title(norm, epsilon), part
 

@@ -17,21 +17,19 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from tenuto.attacks import APGD, FGSM, PGD, AbsoluteError, Linf, Noise, Square, Transfer, Unbounded
+from tenuto.attacks import FGSM, PGD, AbsoluteError, Linf, Noise, Square, Transfer, Unbounded
 from tenuto.attacks.base import Attack, emotions_of, input_gradient, left_as_found
+from tenuto.attacks.protocols import climb
 from tenuto.errors import AttackError
 from tenuto.evaluation.audit.evidence import RESOLUTION, Values
 from tenuto.evaluation.audit.findings import Finding, judged, not_recorded
+from tenuto.evaluation.audit.settings import EPSILON, STAND_IN, STEPS, Questioned
 from tenuto.evaluation.audit.strength_checks import weaker
-
-EPSILON = 0.1
-"""Budget of the model checks, L-infinity, in deviations: the middle of the ladder of standard-1 on a log scale."""
-
-STEPS = 30
-"""Gradient steps of the attack that is questioned, as many as standard-1 spends on its first objective."""
 
 LONGER = 2
 RESTARTS = 5
+"""How much longer the search is repeated: so many times the steps, so many starts (twice as many, if more)."""
+
 CHANGE = 0.02
 """Relative change of the error by longer search that still counts as converged (the project's own standard)."""
 
@@ -89,27 +87,22 @@ class Subject:
         """Mean absolute error of always saying the mean training label, on these clips."""
         return max(float((self.constant - self.labels).abs().mean()), RESOLUTION)
 
-    def errors(self, attack: Any, progress: Progress) -> Values:
-        """Mean absolute error of every clip under an attack, (clips,)."""
-        found = attack(
-            self.model,
-            self.inputs,
-            self.labels,
-            valid_range=self.valid_range,
-            batch_size=len(self.inputs),
-            progress=progress,
-        )
+    def errors(self, attack: Any, progress: Progress, start: Tensor | None = None) -> Values:
+        """Mean absolute error of every clip under an attack, (clips,), from a perturbation or from nothing."""
+        found = attack(self.model, self.inputs, self.labels, start=start, **self.call(progress))
         return _array((found.adversarial_prediction - self.labels).abs().mean(dim=1))
+
+    def call(self, progress: Progress) -> dict[str, Any]:
+        """What all attacks here are called with."""
+        return {"valid_range": self.valid_range, "batch_size": len(self.inputs), "progress": progress}
 
 
 def attacks(subject: Subject) -> dict[str, Attack]:
     """The attacks of the model checks by name; their iterations say how long they take."""
     budget, objective = Linf(EPSILON), AbsoluteError()
     found: dict[str, Attack] = {
-        "gradients": APGD(budget=budget, objective=objective, steps=STEPS),
+        "gradients": STAND_IN,
         "one step": FGSM(budget=budget, objective=objective),
-        "longer": APGD(budget=budget, objective=objective, steps=LONGER * STEPS),
-        "restarts": APGD(budget=budget, objective=objective, steps=STEPS, restarts=RESTARTS),
         "unbounded": PGD(
             budget=Unbounded(),
             objective=objective,
@@ -127,7 +120,7 @@ def attacks(subject: Subject) -> dict[str, Attack]:
 
 
 def examine(subject: Subject, progress: Progress | None = None) -> list[Finding]:
-    """All model checks on one model.
+    """All model checks on one model but `longer_search`.
 
     Args:
         subject: The model and its clips.
@@ -143,7 +136,6 @@ def examine(subject: Subject, progress: Progress | None = None) -> list[Finding]
     errors = {name: subject.errors(attack, report) for name, attack in attacks(subject).items()}
     found = [
         weaker("iterative", errors["one step"], errors["gradients"]),
-        _longer(errors),
         _unbounded(subject, errors["unbounded"]),
         weaker(
             "black-box",
@@ -158,7 +150,7 @@ def examine(subject: Subject, progress: Progress | None = None) -> list[Finding]
     return first + found
 
 
-_BY_GRADIENT = ("finite-differences", "iterative", "longer-search", "unbounded", "black-box", "transfer")
+_BY_GRADIENT = ("finite-differences", "iterative", "unbounded", "black-box", "transfer")
 
 
 def gradients(subject: Subject) -> Finding:
@@ -244,23 +236,61 @@ def repeatable(subject: Subject) -> Finding:
     )
 
 
-def _longer(errors: dict[str, Values]) -> Finding:
-    base = max(float(errors["gradients"].mean()), RESOLUTION)
-    changes = {name: float(errors[key].mean()) / base - 1 for name, key in _LONGER.items()}
+def variants(search: Questioned) -> dict[str, Any]:
+    """The questioned attack, and longer ones by what is said of them."""
+    attack = search.attack
+    starts = max(RESTARTS, LONGER * attack.restarts)
+    return {
+        "": attack,
+        f"{LONGER} times the steps": dataclasses.replace(attack, steps=LONGER * max(attack.steps, 1)),
+        f"{starts} restarts": dataclasses.replace(attack, restarts=starts),
+    }
+
+
+def longer_iterations(search: Questioned) -> int:
+    """Most iterations per clip that `longer_search` takes."""
+    return sum(attack.iterations for attack in (*search.lower, *variants(search).values()))
+
+
+def longer_search(subject: Subject, search: Questioned, progress: Progress | None = None) -> Finding:
+    """Does the questioned attack find more with more steps, or with restarts?
+
+    Args:
+        subject: The model and its clips.
+        search: What is questioned, see `settings.questioned`.
+        progress: Called with the number of clip-iterations done.
+    """
+    report = progress or (lambda done: None)
+    start = None
+    try:
+        with left_as_found(subject.model):
+            lower = climb(search.lower, subject.model, subject.inputs, subject.labels, **subject.call(report))
+            for _, found in lower:
+                start = found.perturbation
+            errors = {
+                said: subject.errors(attack, report, start) for said, attack in variants(search).items()
+            }
+    except AttackError as error:
+        return not_recorded("longer-search", f"{search.attack!r} cannot be repeated: {error}")
+    return _changes(search, {said: float(values.mean()) for said, values in errors.items()})
+
+
+def _changes(search: Questioned, errors: dict[str, float]) -> Finding:
+    """A finding from the mean error of the questioned attack (under "") and of the longer ones."""
+    base = max(errors[""], RESOLUTION)
+    changes = {said: error / base - 1 for said, error in errors.items() if said}
     change = max(abs(value) for value in changes.values())
+    begun = f", begun at what epsilon {search.lower[-1].budget.epsilon:g} found" if search.lower else ""
     return judged(
         "longer-search",
         change,
         CHANGE,
-        f"MAE {base:.4f} after {STEPS} steps of APGD at linf {EPSILON:g}; "
-        + ", ".join(f"{value:+.1%} by {name}" for name, value in changes.items())
-        + ".",
+        f"MAE {base:.4f} by {search.attack!r}{begun}; "
+        + ", ".join(f"{value:+.1%} by {said}" for said, value in changes.items())
+        + (f" (a stand-in: {search.instead})." if search.instead else "."),
         fail=not change <= LARGE_CHANGE,
         warn=change > CHANGE,
     )
-
-
-_LONGER = {f"{LONGER} times the steps": "longer", f"{RESTARTS} restarts": "restarts"}
 
 
 def _unbounded(subject: Subject, errors: Values) -> Finding:

@@ -10,7 +10,7 @@ import pandas as pd
 
 from tenuto import results
 from tenuto.data.excerpts import EXCERPT_FRAMES
-from tenuto.evaluation.audit.evidence import CHECKPOINT, Source, Values, has_model
+from tenuto.evaluation.audit.evidence import Source, Values, checkpoint
 from tenuto.evaluation.audit.findings import Finding, Verdict, judged, not_recorded
 from tenuto.files import read_safetensors
 
@@ -133,10 +133,15 @@ def convergence(source: Source) -> Finding:
     aims = rows["attack"].isin(WITH_A_GOAL)
     if "settings" in rows.columns:
         aims |= rows["settings"].astype(str).str.contains("stop_at=")
-    if not aims.any():
-        return not_recorded(
-            "convergence", "no attack here has a goal at which it would end; see longer-search instead."
+    limited = aims & np.isfinite(rows["epsilon"].astype(float))
+    if not (aims & ~limited).any():
+        reason = (
+            "a budget limits these attacks and may keep them from their goal"
+            if limited.any()
+            else "no attack here has a goal at which it would end"
         )
+        return not_recorded("convergence", f"{reason}; see longer-search instead.")
+    aims &= ~limited
     converged = rows.loc[aims, "converged"].astype(bool).to_numpy()
     share = float(converged.mean())
     most = int(rows.loc[aims, "iterations"].max())
@@ -152,11 +157,13 @@ def convergence(source: Source) -> Finding:
 
 
 def provenance(source: Source) -> Finding:
-    """Which of five records are there for every run: run, settings, versions, data fingerprint, perturbations."""
+    """Which of six records are there for every run, the first four from the rows themselves."""
     records = {
-        "which run": True,
-        "settings of the attack": _has_settings(source),
-        **_checkpoint_records(source),
+        "run": True,
+        "settings": _has_settings(source),
+        "versions": _all_told(source, "versions"),
+        "weights": _all_told(source, "checkpoint"),
+        "data": all(_data_known(source, run) for run in sorted(set(source.rows["run"]))),
         "perturbations": bool(source.saved) and set(source.saved) == set(source.rows["run"]),
     }
     missing = [name for name, there in records.items() if not there]
@@ -166,12 +173,8 @@ def provenance(source: Source) -> Finding:
         have,
         len(records),
         f"{have} of {len(records)} records are there"
-        + (
-            f"; not recorded: {', '.join(missing)}."
-            if missing
-            else ": run, settings, versions, data, perturbations."
-        ),
-        fail="settings of the attack" in missing,
+        + (f"; not recorded: {', '.join(missing)}." if missing else f": {', '.join(records)}."),
+        fail="settings" in missing,
         warn=bool(missing),
     )
 
@@ -184,19 +187,17 @@ def _has_settings(source: Source) -> bool:
     return "settings" in rows.columns and bool(rows["settings"].astype(str).str.endswith(")").all())
 
 
-def _checkpoint_records(source: Source) -> dict[str, bool]:
-    """Versions and data fingerprint of every run's checkpoint."""
-    abouts = [_about(source, run) for run in sorted(set(source.rows["run"]))]
-    return {
-        "software versions": all(about.get("versions") for about in abouts),
-        "data fingerprint": all(about.get("fingerprint", "imported") != "imported" for about in abouts),
-    }
+def _all_told(source: Source, column: str) -> bool:
+    """Whether every row says it."""
+    return column in source.rows.columns and bool(source.rows[column].notna().all())
 
 
-def _about(source: Source, run: str) -> dict[str, object]:
-    """The metadata of a run's checkpoint, empty where there is none."""
-    if not has_model(source, run):
-        return {}
-    metadata = read_safetensors(source.folders[run] / CHECKPOINT)[1]
-    about: dict[str, object] = json.loads(metadata.get("tenuto", "{}"))
-    return about
+def _data_known(source: Source, run: str) -> bool:
+    """Whether a run's checkpoint has the fingerprint of the data it was trained on."""
+    path = checkpoint(source, run)
+    if path is None:
+        return False
+    from tenuto.models.checkpoint import IMPORTED
+
+    about: dict[str, object] = json.loads(read_safetensors(path)[1].get("tenuto", "{}"))
+    return about.get("fingerprint", IMPORTED) != IMPORTED

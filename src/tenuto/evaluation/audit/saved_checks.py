@@ -11,10 +11,10 @@ import pandas as pd
 from tenuto import results
 from tenuto.data.excerpts import EXCERPT_FRAMES
 from tenuto.errors import DataError
-from tenuto.evaluation.audit.evidence import Data, Source, Values, has_model
+from tenuto.evaluation.audit.evidence import Data, Source, Values, checkpoint
 from tenuto.evaluation.audit.findings import Finding, judged, not_recorded, worst
 from tenuto.evaluation.audit.rows_checks import BANDS, EXCESS, MOVED
-from tenuto.files import Array, read_safetensors
+from tenuto.files import Array, read_safetensors, sha256_file
 
 if TYPE_CHECKING:
     from tenuto.evaluation.runs import Run
@@ -29,11 +29,21 @@ BATCH_SIZE = 8
 def saved(source: Source, data: Data) -> list[Finding]:
     """The three checks that need the file of perturbations; every row that should have one is looked at.
 
+    Rows that name other weights than the run holds fail saved-prediction, with a file or without.
+
     Raises:
         FileError: A damaged file.
         DataError: A perturbation of another shape than an excerpt's.
         CheckpointError: A run that was trained on other data.
     """
+    findings = _measured(source, data)
+    if strangers := [entry for run in sorted(source.folders) for entry in _of_other_weights(source, run)]:
+        return [*findings[:-1], worst(strangers)]
+    return findings
+
+
+def _measured(source: Source, data: Data) -> list[Finding]:
+    """The three findings, as far as files and data go."""
     if not source.saved:
         reason = (
             "released logs come without their perturbations."
@@ -49,15 +59,31 @@ def saved(source: Source, data: Data) -> list[Finding]:
     return [worst(findings) for findings in found.values()]
 
 
+def _of_other_weights(source: Source, run: str) -> Iterator[tuple[str, Finding]]:
+    """A failure where rows name other weights than those in the run's folder."""
+    path = checkpoint(source, run)
+    if path is None or "checkpoint" not in source.rows.columns:
+        return
+    told, held = source.rows.loc[source.rows["run"] == run, "checkpoint"].dropna(), sha256_file(path)
+    other = told[told != held]
+    if len(other):
+        said = (
+            f"{len(other)} of {len(told)} rows were made with weights {str(other.iloc[0])[:8]}, the run now holds "
+            f"{held[:8]}: predictions of another model."
+        )
+        yield run, judged("saved-prediction", len(other) / len(told), 0.0, said, fail=True)
+
+
 def _of_run(
     source: Source, run: str, rows: pd.DataFrame, arrays: Mapping[str, Array], data: Data
 ) -> Iterator[Finding]:
     """The findings of one run."""
     keys = _keys(rows)
-    if keys is None:
-        yield from (
-            not_recorded(check, "the rows do not name their perturbations (no settings).") for check in IDS
+    if keys is None or keys.empty:
+        reason = (
+            "the rows do not name their perturbations: they have no settings, or none is marked the worst."
         )
+        yield from (not_recorded(check, reason) for check in IDS)
         return
     absent = [key for key in keys if key not in arrays]
     rows = rows.loc[keys.index[keys.isin(list(arrays))]]
@@ -67,7 +93,7 @@ def _of_run(
     deltas = _stacked(arrays, keys[rows.index])
     yield _budget(rows, deltas, absent)
     yield _norm(rows, deltas, absent)
-    if data.prepared is None or not has_model(source, run):
+    if data.prepared is None or checkpoint(source, run) is None:
         yield not_recorded(
             "saved-prediction", "needs the run's checkpoint and the data: name these with --root."
         )
