@@ -218,6 +218,8 @@ class Bottleneck(torch.nn.Module):
 def test_concepts_belong_to_the_same_inputs():
     inputs, labels = torch.rand(3, 1, 2, 2), torch.zeros(3, 2)
     found = APGD(budget=Linf(0.1), steps=3)(Bottleneck(), inputs, labels, batch_size=2)
+    assert found.clean_concepts is not None
+    assert found.adversarial_concepts is not None
     assert torch.equal(found.clean_concepts, inputs.flatten(1)[:, :2])
     assert torch.equal(found.adversarial_concepts, (inputs + found.perturbation).flatten(1)[:, :2])
 

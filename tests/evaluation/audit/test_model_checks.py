@@ -148,10 +148,11 @@ def test_many_restarts_are_doubled():
 
 
 def test_a_ladder_is_climbed_before_its_attack_is_questioned():
-    short = {"objective": AbsoluteError(), "steps": 1, "step_size": 0.2}
-    lower = tuple(PGD(budget=Linf(epsilon), **short) for epsilon in (0.2, 0.4))
-    attack = PGD(budget=Linf(0.6), **short)
-    alone, climbed = (searched(Questioned(attack, below)) for below in ((), lower))
+    *lower, attack = (
+        PGD(budget=Linf(epsilon), objective=AbsoluteError(), steps=1, step_size=0.2)
+        for epsilon in (0.2, 0.4, 0.6)
+    )
+    alone, climbed = (searched(Questioned(attack, below)) for below in ((), tuple(lower)))
     assert alone.verdict is FAIL  # one step of .2 from nothing; two go further
     assert climbed.verdict is PASS  # the third step reaches the budget
     assert "begun at what epsilon 0.4 found" in climbed.sentence
