@@ -191,7 +191,12 @@ def test_a_sibling_makes_the_transfer_attack(copied, prepared):
 def test_a_sibling_hears_the_inputs_in_its_own_units(copied, prepared, monkeypatch):
     other = train(small_runs.settings(epochs=1, data={"normalisation": "all"}), prepared, copied.parent)
     given: list[model_checks.Subject] = []
-    monkeypatch.setattr(model_checks, "examine", lambda subject, report: given.append(subject) or NOTHING)
+
+    def examine(subject, report):
+        given.append(subject)
+        return NOTHING
+
+    monkeypatch.setattr(model_checks, "examine", examine)
     audit(*open_sources([copied]), data=Data(prepared=prepared, siblings=(other,), clips=2))
     run, recogniser = open_run(copied, prepared), load(other)
     own, its = run.recogniser.normalisation, recogniser.normalisation
