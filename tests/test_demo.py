@@ -54,6 +54,15 @@ def test_the_screen_says_what_was_reduced_found_and_spent(demo):
         assert f"{stage} " in shown.rsplit("Time:", 1)[1]
 
 
+def test_it_ends_with_a_report(demo):
+    folder, finished = demo
+    page = (folder / "report.html").read_bytes()
+    assert page.startswith(b"<!DOCTYPE html>")
+    assert len(page) < 15e6
+    assert page.count(b"<audio") == 3 * 3  # before, after and their difference of three clips
+    assert str(folder / "report.html") in finished.stdout
+
+
 def test_a_second_call_reuses_everything_and_gives_the_same_tables(demo):
     folder, _ = demo
     before = {path: path.read_bytes() for path in (folder / "paper").iterdir()}

@@ -12,6 +12,8 @@ import typer
 from tenuto.cli import common
 from tenuto.cli.common import notes, out
 
+CLIPS_TO_PLAY = 3
+
 
 def demo(
     folder: Annotated[Path, typer.Option("--out", help="Where everything goes; run again to go on.")] = Path(
@@ -23,10 +25,11 @@ def demo(
     Example: tenuto demo --out demo
     """
     from tenuto.cli.paper import show
+    from tenuto.cli.report import make
     from tenuto.config import preset_study
     from tenuto.reporting.released import read_study
     from tenuto.reporting.summary import summarise
-    from tenuto.study.plan import protocols, reductions
+    from tenuto.study.plan import corpus_folder, protocols, reductions
     from tenuto.study.runner import Local, run_study
 
     begun = time.monotonic()
@@ -48,5 +51,14 @@ def demo(
     for sentence in summarise(rows):
         out.print(f"- {sentence}")
     out.print(f"\n[bold]Tables and figures[/bold]: {folder / 'paper'}")
+    page = make(
+        folder,
+        folder / "report.html",
+        str(protocols(study)[0]),
+        root=corpus_folder(folder),
+        clips=CLIPS_TO_PLAY,
+        cache=folder / "cache",
+    )
+    out.print(f"[bold]Report[/bold]: {page['report']} ({page['bytes'] / 1e6:.1f} MB), opens in any browser")
     stages = ", ".join(f"{name} {spent:.0f} s" for name, spent in done.seconds.items())
     out.print(f"[bold]Time[/bold]: {stages}; {time.monotonic() - begun:.0f} s in all")

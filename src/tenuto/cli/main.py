@@ -17,6 +17,7 @@ from tenuto.cli import (
     natural,
     paper,
     predict,
+    report,
     show,
     stats,
     study,
@@ -67,6 +68,7 @@ app.command("audit")(audit.audit)
 app.command("stats")(stats.stats)
 app.command("natural")(natural.natural)
 app.command("curve")(curve.curve)
+app.command("report")(report.report)
 app.add_typer(study.app, name="study")
 app.add_typer(paper.app, name="paper")
 

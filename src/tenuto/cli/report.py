@@ -1,0 +1,182 @@
+"""`tenuto report`."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from tenuto.cli import common
+from tenuto.cli.common import notes, out
+
+if TYPE_CHECKING:
+    from tenuto.data import Prepared
+    from tenuto.evaluation.audit import Finding
+    from tenuto.evaluation.runs import Run
+    from tenuto.reporting.report_material import Material
+
+CLIPS = 6
+
+
+def report(
+    study: Annotated[Path, typer.Argument(help="Folder of a study, or of its runs.")],
+    to: Annotated[Path, typer.Option("--out", help="The HTML file to write.")] = Path("report.html"),
+    protocol: Annotated[
+        str | None,
+        typer.Option(
+            help="Whose rows, as their file is called.", show_default="the released one, where it is unique"
+        ),
+    ] = None,
+    epsilon: Annotated[
+        float | None,
+        typer.Option(help="Budget, where the protocol has several.", show_default="the only one"),
+    ] = None,
+    root: Annotated[
+        Path | None,
+        typer.Option(
+            "--root", envvar="TENUTO_DATA", help="Folder of the data set; clips can be played with it."
+        ),
+    ] = None,
+    clips: Annotated[int, typer.Option("--clips", min=0, help="Clips to play, with --root.")] = CLIPS,
+    audit: Annotated[
+        Path | None,
+        typer.Option("--audit", help="audit.json of `tenuto audit --out`, for checks that ask the models."),
+    ] = None,
+    date: Annotated[str, typer.Option(help="Shown on top as it is.", show_default="none")] = "",
+    cache: common.Cache = None,
+    as_json: common.AsJson = False,
+) -> None:
+    """Put a whole study on one page: an HTML file with tables, figures, audit and sounds that loads nothing.
+
+    Example: tenuto report demo --root demo/corpus --cache demo/cache --out report.html
+    """
+    made = make(study, to, protocol, epsilon, root, clips, audit, date, cache)
+    if as_json:
+        common.print_json(made)
+        return
+    for sentence in made["answer"]:
+        out.print(f"- {sentence}", markup=False)
+    for sentence in made["lacks"]:
+        notes.print(f"Not in the report: {sentence}")
+    out.print(f"{made['report']} ({made['bytes'] / 1e6:.1f} MB)", markup=False)
+
+
+def make(
+    study: Path,
+    to: Path,
+    protocol: str | None = None,
+    epsilon: float | None = None,
+    root: Path | None = None,
+    clips: int = CLIPS,
+    audit: Path | None = None,
+    date: str = "",
+    cache: Path | None = None,
+) -> dict[str, Any]:
+    """Write the report and return what was written: ``report bytes question answer sections lacks``."""
+    from tenuto.files import write_text
+    from tenuto.reporting.report import page, render
+    from tenuto.reporting.report_material import gather
+
+    material = gather(study, protocol, epsilon)
+    folders = {path.parent.name: path.parent for path in sorted(study.rglob("config.yaml"))}
+    prepared = None if root is None else _prepared(folders, material, root, cache)
+    material = dataclasses.replace(
+        material, findings=_findings(study, material, prepared, audit), gains=_gains(folders, material)
+    )
+    if prepared is not None and clips:
+        material = _with_clips(material, folders, prepared, epsilon, clips)
+    shown = page(material, date)
+    written = write_text(to, render(shown))
+    return {
+        "report": str(written),
+        "bytes": written.stat().st_size,
+        "question": shown.question,
+        "answer": list(shown.answer),
+        "sections": [section.name for section in shown.sections],
+        "lacks": list(shown.lacks),
+    }
+
+
+def _prepared(
+    folders: Mapping[str, Path], material: Material, root: Path, cache: Path | None
+) -> Prepared | None:
+    """The data that the runs were trained on; None where no run says which that is."""
+    from tenuto.evaluation.runs import read_config
+
+    named = [folders[run] for run in dict.fromkeys(material.rows["run"]) if run in folders]
+    return common.prepare_data(read_config(named[0]).data, root, cache) if named else None
+
+
+def _findings(
+    study: Path, material: Material, prepared: Prepared | None, audit: Path | None
+) -> list[Finding]:
+    """What an audit of the rows says: made now without asking the models, or as a file tells it."""
+    from tenuto.errors import DataError
+    from tenuto.evaluation.audit import Data
+    from tenuto.evaluation.audit import audit as run_audit
+    from tenuto.reporting import verdicts
+    from tenuto.reporting.report_material import read_findings
+
+    if audit is not None:
+        own = [finding for finding in read_findings(audit) if finding.source == material.protocol]
+        if not own:
+            raise DataError(
+                f"{audit}: no findings on {material.protocol}; audit this study with `tenuto audit {study} --out DIR`."
+            )
+        return own
+    index = None if prepared is None else prepared.index
+    sources = [source for source in verdicts.open_sources([study]) if source.name == material.protocol]
+    return run_audit(*sources, data=Data(index=index))
+
+
+def _gains(folders: Mapping[str, Path], material: Material) -> dict[str, Mapping[str, Any]]:
+    """The head gain of every run that has a checkpoint."""
+    from tenuto.models.checkpoint import CHECKPOINT, load
+    from tenuto.models.explanation import head_gain
+
+    named = [run for run in dict.fromkeys(material.rows["run"]) if run in folders]
+    there = [run for run in named if (folders[run] / CHECKPOINT).is_file()]
+    return {run: head_gain(load(folders[run]).network) for run in there}
+
+
+def _with_clips(
+    material: Material, folders: Mapping[str, Path], prepared: Prepared, epsilon: float | None, clips: int
+) -> Material:
+    """The material with clips of one run: one with named concepts if there is one, the smallest seed."""
+    from tenuto.evaluation.runs import open_run
+    from tenuto.evaluation.saved import saved_protocols, saved_rows
+    from tenuto.evaluation.witness import witnesses
+    from tenuto.reporting.report_inside import clips_to_show, runs_to_show
+
+    for name in runs_to_show(material.rows):
+        if name not in folders:
+            continue
+        run = open_run(folders[name], prepared)
+        if material.protocol not in saved_protocols(run):
+            continue
+        rows = saved_rows(run, "test", material.protocol, epsilon)
+        found = []
+        chosen = clips_to_show(rows, clips)
+        with common.bar("clips", len(chosen)) as advance:
+            for witness in witnesses(run, rows, chosen):
+                found.append(witness)
+                advance(1)
+        return dataclasses.replace(material, witnesses=found, weights=_weights(run))
+    return material
+
+
+def _weights(run: Run) -> dict[str, dict[str, float]] | None:
+    """Emotion -> concept -> weight, as the network has it; None without a bottleneck."""
+    from tenuto.models.explanation import linear_head
+
+    known = run.recogniser
+    if not known.concepts:
+        return None
+    weight = linear_head(known.network).to_emotions[0]
+    return {
+        emotion: dict(zip(known.concepts, line.tolist(), strict=True))
+        for emotion, line in zip(known.emotions, weight, strict=True)
+    }

@@ -1,0 +1,213 @@
+"""A whole study on one page: one HTML file that loads nothing, from what the study left on disk.
+
+Same study, same bytes: the page has no date unless one is given.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from tenuto import __version__
+from tenuto.evaluation.audit.findings import Finding, Verdict, counted
+from tenuto.files import write_text
+from tenuto.reporting import paper, report_inside, report_sections, summary, tables
+from tenuto.reporting.report_material import Material
+from tenuto.reporting.report_parts import Points, Section
+
+BOTTLENECK = "Does a bottleneck of human concepts make a music-emotion recogniser harder to mislead?"
+ANY = "How far do the predictions of these systems move when the music hardly does?"
+
+SECTIONS: tuple[Callable[[Material], Section | str], ...] = (
+    report_sections.clean,
+    report_sections.attacked,
+    report_sections.predictions,
+    report_sections.statistics,
+    report_sections.over_epsilon,
+    report_sections.natural,
+    report_sections.audited,
+    report_inside.concepts,
+    report_inside.gain,
+    report_inside.gallery,
+    report_sections.runs,
+)
+"""In the order of the page. Each gives a section, or a sentence that says what is missing for it."""
+
+VERDICTS = {
+    (True, True): "by both measures",
+    (False, False): "by neither measure",
+    (True, False): "by error and not by correlation",
+    (False, True): "by correlation and not by error",
+}
+"""By what a system is more robust: whether less error is added to it, and whether more correlation is left."""
+
+LEVEL = 0.05
+"""Of the seed-level test, after Holm."""
+
+INLINE = {"style": "report.css", "script": "report.js"}
+"""What stands inside the page: its name in the template and its file."""
+
+GENERATED = (
+    "Music and ratings are generated, no listener rated them: what is found here says nothing about people."
+)
+
+
+@dataclass(frozen=True)
+class Page:
+    """What the template shows.
+
+    Attributes:
+        title: Of the page.
+        question: What the study asks.
+        answer: Three sentences that its rows support.
+        facts: What was measured, as names and values.
+        sections: In their order.
+        lacks: What is missing, a sentence each; the last section lists them.
+        date: Shown as it is; empty for none.
+    """
+
+    title: str
+    question: str
+    answer: tuple[str, str, str]
+    facts: tuple[tuple[str, str], ...]
+    sections: tuple[Section, ...]
+    lacks: tuple[str, ...]
+    date: str = ""
+
+
+def page(material: Material, date: str = "") -> Page:
+    """Everything a report says. Raises `DataError` where rows contradict each other."""
+    made = [section(material) for section in SECTIONS]
+    sections = [section for section in made if isinstance(section, Section)]
+    lacks = tuple(section for section in made if isinstance(section, str))
+    if lacks:
+        sections.append(Section("lacking", "Not in this report", (Points(lacks),)))
+    return Page(
+        title=f"Robustness of music-emotion recognition: {material.name}",
+        question=BOTTLENECK if _compared(material) else ANY,
+        answer=answer(material),
+        facts=facts(material),
+        sections=tuple(sections),
+        lacks=lacks,
+        date=date,
+    )
+
+
+def answer(material: Material) -> tuple[str, str, str]:
+    """What the rows say to the question, how sure that is, and whether the figure deserves belief."""
+    return _effect(material), _sure(material), _believed(material.findings, material.protocol)
+
+
+def _compared(material: Material) -> tuple[str, str] | None:
+    """A system without concepts and the one with them, as the study pairs them; None where they are not there."""
+    there = set(material.rows["system"])
+    return next((pair for pair in paper.COMPARISONS if set(pair) <= there), None)
+
+
+def _effect(material: Material) -> str:
+    means = summary.run_means(material.rows)
+    if (pair := _compared(material)) is None:
+        ends = means["difference"].sort_values()
+        said = f"The attack adds {ends.iloc[0]:z.3f} ({ends.index[0]}) to the mean absolute error"
+        if len(ends) > 1:
+            said = (
+                f"The attack adds from {ends.iloc[0]:z.3f} ({ends.index[0]}) to {ends.iloc[-1]:z.3f} "
+                f"({ends.index[-1]}) to the mean absolute error"
+            )
+        return f"{said} and leaves a correlation with the ratings of {means['corr'].min():z.2f} at worst."
+    plain, concepts = (means.loc[name].to_dict() for name in pair)
+    verdict = VERDICTS[concepts["difference"] < plain["difference"], concepts["corr"] > plain["corr"]]
+    return (
+        f"Here {pair[1]} (with the concepts) is more robust than {pair[0]} (without) {verdict}: the attack adds "
+        f"{concepts['difference']:z.3f} to its mean absolute error against {plain['difference']:z.3f}, and leaves a "
+        f"correlation of {tables.number(concepts['corr'], 'z.2f')} against {tables.number(plain['corr'], 'z.2f')}."
+    )
+
+
+def _sure(material: Material) -> str:
+    """The seed-level test of the first pair, or that there is none."""
+    seeds, clips = material.rows["seed"].nunique(), material.rows["clip"].nunique()
+    pairs = material.comparison.pairs
+    tested = pairs[(pairs["quantity"] == "added") & pairs["p"].notna()]
+    pair = _compared(material)
+    if pair is not None:
+        tested = tested[(tested["first"] == pair[0]) & (tested["second"] == pair[1])]
+    if tested.empty:
+        return (
+            f"With {seeds} seed{'s'[: seeds > 1]} and {clips} test clips this cannot be tested across "
+            "trainings: another training might turn it."
+        )
+    line = tested.iloc[0]
+    found = "differ" if line["p_holm"] < LEVEL else "cannot be told apart"
+    return (
+        f"With seeds as the unit {line['first']} and {line['second']} {found} in the error that the attack adds: "
+        f"difference {line['difference']:z.3f} ({material.comparison.settings.level * 100:g} % interval "
+        f"{line['low']:z.3f} to {line['high']:z.3f}), "
+        f"p = {line['p_holm']:.2g} after Holm on {line['seeds']} seeds."
+    )
+
+
+def _believed(findings: Sequence[Finding], protocol: str) -> str:
+    """What an audit found, or that there was none."""
+    if not findings:
+        return "Nobody has audited these rows, so whether the figure deserves belief is open."
+    counts = counted(findings)
+    failed = [finding.check for finding in findings if finding.verdict is Verdict.FAIL]
+    open_ones = f"{counts[Verdict.WARN]} warn and {counts[Verdict.NOT_RECORDED]} could not be made"
+    if failed:
+        checks = f"{len(failed)} check{'s'[: len(failed) > 1]} ({', '.join(failed)})"
+        return f"The audit of {protocol} fails {checks}, {open_ones}: the figure is not to be believed as it stands."
+    return f"The audit of {protocol} fails no check; {counts[Verdict.PASS]} pass, {open_ones}."
+
+
+def facts(material: Material) -> tuple[tuple[str, str], ...]:
+    """What was measured: names and values."""
+    rows = material.rows
+    seeds = ", ".join(map(str, sorted({int(seed) for seed in rows["seed"]})))
+    named = [
+        ("Systems", ", ".join(paper.systems(rows))),
+        ("Seeds", seeds),
+        ("Test clips", str(rows["clip"].nunique())),
+        ("Attack", material.attack),
+    ]
+    if material.dataset:
+        named.append(("Data", material.dataset))
+    if material.dataset == "synthetic":
+        named.append(("Note", GENERATED))
+    return tuple(named)
+
+
+def render(shown: Page) -> str:
+    """A page as HTML. Style and script are inline, and nothing but these two, by their digests, may run."""
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+    from markupsafe import Markup
+
+    loader = PackageLoader("tenuto.reporting")
+    environment = Environment(
+        loader=loader,
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    sources = {name: loader.get_source(environment, file)[0] for name, file in INLINE.items()}
+    return environment.get_template("report.html").render(
+        page=shown,
+        version=__version__,
+        **{name: Markup(source) for name, source in sources.items()},
+        **{f"{name}_hash": _digest(source) for name, source in sources.items()},
+    )
+
+
+def _digest(source: str) -> str:
+    """How a Content-Security-Policy names an inline source."""
+    return f"sha256-{base64.b64encode(hashlib.sha256(source.encode('utf-8')).digest()).decode('ascii')}"
+
+
+def write(material: Material, out: str | Path, date: str = "") -> Path:
+    """Write the report as one HTML file, atomically. Raises `DataError` or `FileError`."""
+    return write_text(out, render(page(material, date)))

@@ -1,0 +1,160 @@
+"""What a report is made from: everything a study left on disk that rows can tell."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from tenuto import results
+from tenuto.config import RunConfig, parse_yaml
+from tenuto.errors import DataError, FileError
+from tenuto.evaluation import natural as baseline
+from tenuto.evaluation.audit.evidence import budget_title
+from tenuto.evaluation.audit.findings import CHECKS, Finding, Verdict
+from tenuto.files import read_csv, read_json, read_text
+from tenuto.reporting import comparison, curves, panels, paper, released
+
+if TYPE_CHECKING:
+    from tenuto.evaluation.witness import Witness
+
+Weights = Mapping[str, Mapping[str, float]]
+"""Emotion -> concept -> weight of the linear layer between them."""
+
+
+@dataclass(frozen=True)
+class Material:
+    """What a report is made from.
+
+    Attributes:
+        name: Of the study's folder.
+        dataset: Which data set its runs were trained on; empty where nobody recorded it.
+        rows: Test clips under one attack and budget, one row per run and clip.
+        protocols: Protocol -> all its rows of test clips; natural changes are not among them.
+        comparison: Of the systems in ``rows``.
+        curves: Of a protocol with several budgets, or the sentence that says why there are none.
+        natural: Rows of natural changes; None without them.
+        interventions: Run -> what `tenuto intervene` wrote.
+        findings: Of an audit of ``rows``.
+        gains: Run -> `tenuto.models.explanation.head_gain`.
+        witnesses: Of the clips of one run.
+        weights: From the concepts to the emotions of that run; None without a bottleneck.
+    """
+
+    name: str
+    dataset: str
+    rows: pd.DataFrame
+    protocols: Mapping[str, pd.DataFrame]
+    comparison: comparison.Comparison
+    curves: curves.Curves | str
+    natural: pd.DataFrame | None
+    interventions: Mapping[str, pd.DataFrame]
+    findings: Sequence[Finding] = ()
+    gains: Mapping[str, Mapping[str, Any]] | None = None
+    witnesses: Sequence[Witness] = ()
+    weights: Weights | None = None
+
+    @property
+    def protocol(self) -> str:
+        """Whose rows are shown."""
+        return str(self.rows["protocol"].iloc[0])
+
+    @property
+    def attack(self) -> str:
+        """Protocol and budget: ``standard-1, linf 0.1``."""
+        return f"{self.protocol}, {budget_title(self.rows['norm'].iloc[0], self.rows['epsilon'].iloc[0])}"
+
+
+def gather(
+    study: str | Path, protocol: str | None = None, epsilon: float | None = None, draws: int = curves.DRAWS
+) -> Material:
+    """Read a study's folder; findings, gains and clips need more than rows and are added by `dataclasses.replace`.
+
+    Args:
+        study: A study, or the folder of its runs.
+        protocol: Whose rows the tables show; by default the one form of the released protocol that all runs share.
+        epsilon: The budget, where the protocol has several.
+        draws: Bootstrap resamplings of every interval.
+
+    Raises:
+        FileError: No rows of that protocol, or several forms and none chosen.
+        DataError: No such budget, several and none chosen, or rows that contradict each other.
+    """
+    folder = Path(study)
+    rows = paper.selection(results.at_budget(released.read_study(folder, protocol), epsilon))
+    there = released.protocols(folder)
+    others = sorted(name for name in there if name != baseline.NAME)
+    first = str(rows["run"].iloc[0])
+    return Material(
+        name=folder.resolve().name,
+        dataset=_dataset(folder, first),
+        rows=rows.reset_index(drop=True),
+        protocols={name: released.read_study(folder, name) for name in others},
+        comparison=comparison.compare(rows, comparison.Settings(pairs=_planned(rows), draws=draws)),
+        curves=_curves(folder, there, draws),
+        natural=released.read_study(folder, baseline.NAME) if baseline.NAME in there else None,
+        interventions=_interventions(folder),
+    )
+
+
+def _planned(rows: pd.DataFrame) -> list[comparison.Pair] | None:
+    """The study's two comparisons as far as their systems are there; all pairs where neither is."""
+    named = set(rows["system"])
+    return [pair for pair in paper.COMPARISONS if set(pair) <= named] or None
+
+
+def _curves(folder: Path, there: Mapping[str, set[str]], draws: int) -> curves.Curves | str:
+    """Curves of the form of standard-1 that most runs have, or why there are none."""
+    forms = sorted(
+        (name for name in there if name.startswith(curves.PROTOCOL)), key=lambda name: -len(there[name])
+    )
+    if not forms:
+        return (
+            f"Error over the size of the attack: no run has rows of {curves.PROTOCOL}; "
+            f"`tenuto attack RUN --protocol {curves.PROTOCOL}` makes them."
+        )
+    try:
+        return curves.from_folders([folder], forms[0], draws)
+    except DataError as error:
+        return f"Error over the size of the attack: {error}"
+
+
+def _dataset(folder: Path, run: str) -> str:
+    """The data set a run was trained on, by its configuration; empty where that is not there."""
+    found = next((path for path in sorted(folder.rglob("config.yaml")) if path.parent.name == run), None)
+    if found is None:
+        return ""
+    return RunConfig.parse(parse_yaml(read_text(found), str(found)), str(found)).data.dataset
+
+
+def _interventions(folder: Path) -> dict[str, pd.DataFrame]:
+    """Run -> what `tenuto intervene` wrote into its folder."""
+    found = {}
+    for path in sorted(folder.rglob("interventions/intervention.csv")):
+        text = ("run", "system", "protocol", "attack", "norm", "inputs", "target", "concept")
+        found[path.parent.parent.name] = read_csv(path, columns=panels.NEEDED, text=text)
+    return found
+
+
+def read_findings(path: str | Path) -> list[Finding]:
+    """Findings that `tenuto audit --out` left in ``audit.json``. Raises `FileError` for anything else."""
+    content, found = read_json(path), []
+    for line in content.get("findings", []):
+        try:
+            known = {key: line[key] for key in ("check", "figure", "threshold", "sentence", "source")}
+            finding = Finding(verdict=Verdict(line["verdict"]), **known)
+        except (KeyError, TypeError, ValueError) as error:
+            raise FileError(
+                f"{path}: {error} in a finding; make the file anew with `tenuto audit --out`."
+            ) from error
+        if finding.check not in CHECKS:
+            raise FileError(
+                f"{path}: no check is called {finding.check!r}; make it anew with `tenuto audit --out`."
+            )
+        found.append(finding)
+    if not found:
+        raise FileError(f"{path}: holds no findings; `tenuto audit --out DIR` writes DIR/audit.json.")
+    return found

@@ -1,0 +1,412 @@
+"""The report: a page that stands alone, says what rows support, and can be read by everyone."""
+
+from __future__ import annotations
+
+import base64
+import dataclasses
+import hashlib
+import itertools
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from tenuto import results
+from tenuto.errors import DataError, FileError
+from tenuto.files import write_json
+from tenuto.reporting import report, report_inside, report_parts, report_sections, verdicts
+from tenuto.reporting.report_material import gather, read_findings
+from tests.reporting import made_up, test_curves
+from tests.reporting.made_up_report import (
+    CONCEPTS,
+    FINDINGS,
+    PROTOCOL,
+    WEIGHTS,
+    bottleneck,
+    complete,
+    material,
+    plain,
+    stored,
+    witness,
+)
+
+EVERYTHING = (
+    *("clean", "attacked", "predictions", "statistics", "curves", "natural"),
+    *("audit", "concepts", "gain", "gallery", "runs"),
+)
+VOID = {"meta", "link", "img", "br"}
+LANDMARKS = ("header", "nav", "main", "footer")
+STYLE = Path(report.__file__).parent / "templates" / "report.css"
+
+
+class Read(HTMLParser):
+    """A page as a list of elements with their text; every element must be closed in order."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__(convert_charrefs=True)
+        self.elements: list[tuple[str, dict[str, str], list[str]]] = []
+        self.open: list[tuple[str, dict[str, str], list[str]]] = []
+        self.feed(page)
+        self.close()
+        assert not self.open
+
+    def handle_starttag(self, tag, attrs):
+        words: list[str] = []
+        element = (tag, {name: value or "" for name, value in attrs}, words)
+        self.elements.append(element)
+        if tag not in VOID:
+            self.open.append(element)
+
+    def handle_endtag(self, tag):
+        assert self.open.pop()[0] == tag
+
+    def handle_data(self, data):
+        for _, _, words in self.open:
+            words.append(data)
+
+    def named(self, *tags):
+        """(attributes, text) of every element of these kinds, in order."""
+        return [(about, "".join(words).strip()) for tag, about, words in self.elements if tag in tags]
+
+
+@pytest.fixture(scope="module")
+def everything(tmp_path_factory):
+    return complete(tmp_path_factory.mktemp("whole") / "study")
+
+
+@pytest.fixture(scope="module")
+def shown(everything):
+    return report.page(everything)
+
+
+@pytest.fixture(scope="module")
+def html(shown):
+    return report.render(shown)
+
+
+@pytest.fixture(scope="module")
+def read(html):
+    return Read(html)
+
+
+@pytest.fixture(scope="module")
+def bare(tmp_path_factory):
+    """A study of two runs without anything beside their rows."""
+    return material(stored(tmp_path_factory.mktemp("bare"), plain((6,))))
+
+
+# The page
+
+
+def test_a_study_to_which_nothing_is_lacking_has_every_section(shown):
+    assert tuple(section.name for section in shown.sections) == EVERYTHING
+    assert shown.lacks == ()
+
+
+def test_sections_that_lack_their_rows_are_left_out_and_named(bare):
+    shown = report.page(bare)
+    assert tuple(section.name for section in shown.sections) == (
+        *("clean", "attacked", "predictions", "statistics", "concepts", "runs", "lacking"),
+    )
+    assert [said.split(":")[0] for said in shown.lacks] == [
+        "Error over the size of the attack",
+        "Natural changes",
+        "Audit",
+        "Head gain",
+        "Gallery",
+    ]
+
+
+def test_without_named_concepts_there_is_no_section_on_them(tmp_path):
+    free = made_up.run("A2B2E").assign(clean_unit_1=0.5, adversarial_unit_1=0.75)
+    shown = report.page(material(stored(tmp_path, [made_up.run(), free])))
+    assert "concepts" not in {section.name for section in shown.sections}
+    assert any(said.startswith("Concepts: no system with named concepts") for said in shown.lacks)
+
+
+def test_curves_that_cannot_be_drawn_say_why(tmp_path):
+    other = test_curves.run("A2M2E", ladder={0.1: 0.5})
+    found = material(stored(tmp_path, [*plain((6,)), test_curves.run(), other]))
+    assert "curves compare only runs with the same budgets" in str(found.curves)
+
+
+def test_the_same_study_gives_the_same_bytes(everything, html, tmp_path):
+    written = report.write(everything, tmp_path / "report.html")
+    assert written.read_text("utf-8") == html
+
+
+def test_a_date_is_shown_only_where_one_is_given(shown, html):
+    assert '<p class="over">Tenuto report</p>' in html
+    dated = report.render(dataclasses.replace(shown, date="1 May 2026"))
+    assert '<p class="over">Tenuto report, 1 May 2026</p>' in dated
+
+
+def test_a_page_loads_nothing(read):
+    for tag, about, _ in read.elements:
+        for name in ("src", "href", "srcset", "poster", "data", "action"):
+            assert about.get(name, "#").startswith(("#", "data:")), (tag, name)
+    (style,) = (text for _, text in read.named("style"))
+    assert "url(" not in style
+    assert "@import" not in style
+
+
+def test_the_policy_names_the_style_and_the_script_and_nothing_else(html, read):
+    (policy,) = [about["content"] for about, _ in read.named("meta") if "http-equiv" in about]
+    digests = [
+        base64.b64encode(hashlib.sha256(source.encode()).digest()).decode()
+        for source in re.findall(r"<(?:style|script)>(.*?)</(?:style|script)>", html, re.DOTALL)
+    ]
+    assert policy == (
+        "default-src 'none'; img-src data:; media-src data:; "
+        f"style-src 'sha256-{digests[0]}'; script-src 'sha256-{digests[1]}'; base-uri 'none'; form-action 'none'"
+    )
+    assert not any(
+        "style" in about or any(name.startswith("on") for name in about) for _, about, _ in read.elements
+    )
+
+
+def test_names_cannot_break_the_page(tmp_path):
+    name = """<b onclick="x">&'"""
+    rows = [table.assign(run=name if place else "A2E-6") for place, table in enumerate(plain((6,)))]
+    page = Read(report.render(report.page(material(stored(tmp_path / "<i>", rows)))))
+    assert page.named("b", "i") == []
+    assert name in [text for _, text in page.named("th")]
+    assert [text for _, text in page.named("title")] == ["Robustness of music-emotion recognition: <i>"]
+
+
+def test_six_clips_of_ten_seconds_leave_room_in_fifteen_megabytes(everything, html):
+    section = report_inside.gallery(dataclasses.replace(everything, witnesses=[witness(seconds=10)]))
+    assert isinstance(section, report_parts.Section)
+    clip = section.blocks[1]
+    assert isinstance(clip, report_parts.Clip)
+    size = len(clip.picture.source) + sum(len(sound.source) for sound in clip.sounds)
+    assert len(html) + 6 * size < 7.5e6
+
+
+# For everyone
+
+
+def test_landmarks_stand_once_and_headings_in_order(read):
+    assert [tag for tag, _, _ in read.elements if tag in LANDMARKS] == list(LANDMARKS)
+    levels = [int(tag[1]) for tag, _, _ in read.elements if re.fullmatch("h[1-6]", tag)]
+    assert levels[0] == 1
+    assert levels.count(1) == 1
+    assert all(after <= before + 1 for before, after in itertools.pairwise(levels))
+
+
+def test_every_section_is_named_and_the_contents_lead_there(read):
+    ids = [about["id"] for _, about, _ in read.elements if "id" in about]
+    assert len(ids) == len(set(ids))
+    sections = [about for about, _ in read.named("section")]
+    assert all(about["aria-labelledby"] in ids for about in sections)
+    links = [about["href"] for about, _ in read.named("a")]
+    assert links == ["#content", "#answer", *(f"#{name}" for name in EVERYTHING)]
+    assert {link[1:] for link in links} <= set(ids)
+
+
+def test_the_page_says_its_language_and_fits_a_phone(read):
+    assert read.named("html")[0][0] == {"lang": "en"}
+    viewport = {about.get("name"): about["content"] for about, _ in read.named("meta") if "content" in about}
+    assert viewport["viewport"] == "width=device-width, initial-scale=1"
+
+
+def test_every_picture_has_words_a_caption_and_its_size(read):
+    pictures = [about for about, _ in read.named("img")]
+    assert len(pictures) == len([text for _, text in read.named("figcaption") if text]) == 8
+    for about in pictures:
+        assert len(about["alt"]) > 40
+        assert int(about["width"]) > int(about["height"]) * 0.5 > 0
+
+
+def test_every_table_has_a_caption_headings_and_can_be_scrolled_by_key(read):
+    tables = read.named("table")
+    assert len(tables) == len([text for _, text in read.named("caption") if text])
+    regions = [about for about, _ in read.named("div") if about.get("class") == "scroll"]
+    assert len(regions) == len(tables)
+    assert all(
+        about["tabindex"] == "0" and about["role"] == "region" and about["aria-label"] for about in regions
+    )
+    assert all(about["scope"] in ("col", "row") for about, _ in read.named("th"))
+
+
+def test_every_sound_has_a_name(read):
+    sounds = [about for about, _ in read.named("audio")]
+    assert [about["aria-label"] for about in sounds[:3]] == [
+        "Clip 055: before the attack",
+        "Clip 055: after the attack",
+        "Clip 055: what it adds",
+    ]
+    assert all("controls" in about and about["src"].startswith("data:audio/mpeg;base64,") for about in sounds)
+
+
+def palettes():
+    """The colours of both themes: name -> RGB in 0-1."""
+    found = []
+    for block in re.findall(r":root \{(.*?)\}", STYLE.read_text("utf-8"), re.DOTALL):
+        colours = re.findall(r"--(\w+): #([0-9a-f]{6});", block)
+        found.append(
+            {name: np.array([int(code[at : at + 2], 16) / 255 for at in (0, 2, 4)]) for name, code in colours}
+        )
+    return found
+
+
+def luminance(colour):
+    """Relative luminance, WCAG 2.1."""
+    linear = np.where(colour <= 0.03928, colour / 12.92, ((colour + 0.055) / 1.055) ** 2.4)
+    return float(linear @ [0.2126, 0.7152, 0.0722])
+
+
+@pytest.mark.parametrize("theme", [0, 1], ids=["light", "dark"])
+def test_words_stand_out_from_their_ground(theme):
+    colours = palettes()[theme]
+    for ground in ("ground", "raised"):
+        for words in ("ink", "muted", "accent", "fail", "warn", "pass"):
+            high, low = sorted((luminance(colours[words]), luminance(colours[ground])), reverse=True)
+            assert (high + 0.05) / (low + 0.05) >= 4.5, (words, ground)
+
+
+# What it says
+
+
+def test_the_answer_compares_the_concepts_with_their_counterpart(bare):
+    effect, sure, believed = report.answer(bare)
+    assert effect == (
+        "Here A2M2E (with the concepts) is more robust than A2E (without) by error and not by correlation: the attack "
+        "adds 0.415 to its mean absolute error against 0.625, and leaves a correlation of -1.00 against 1.00."
+    )
+    assert sure.startswith("With 1 seed and 5 test clips this cannot be tested across trainings")
+    assert believed.startswith("Nobody has audited these rows")
+
+
+def test_with_three_seeds_the_answer_has_a_test(everything):
+    line = everything.comparison.pairs.query("quantity == 'added' and first == 'A2E'").iloc[0]
+    sure = report.answer(everything)[1]
+    assert sure.startswith("With seeds as the unit A2E and A2M2E differ in the error that the attack adds")
+    assert f"difference {line['difference']:.3f} (95 % interval " in sure
+    assert f"p = {line['p_holm']:.2g} after Holm on 3 seeds" in sure
+
+
+def test_without_the_compared_systems_the_question_is_another_one(tmp_path):
+    shown = report.page(
+        material(stored(tmp_path, [made_up.run("aA2E"), made_up.run("aA2B2E", attacked=0.5)]))
+    )
+    assert shown.question == report.ANY
+    assert shown.answer[0] == (
+        "The attack adds from 0.375 (aA2B2E) to 0.875 (aA2E) to the mean absolute error and leaves a correlation with "
+        "the ratings of 1.00 at worst."
+    )
+
+
+def test_failed_checks_are_named_in_the_answer(everything):
+    assert report.answer(everything)[2] == (
+        f"The audit of {PROTOCOL} fails 1 check (budget), 1 warn and 1 could not be made: the figure is not to be "
+        "believed as it stands."
+    )
+    passed = dataclasses.replace(everything, findings=FINDINGS[1:])
+    assert report.answer(passed)[2] == (
+        f"The audit of {PROTOCOL} fails no check; 1 pass, 1 warn and 1 could not be made."
+    )
+
+
+def test_the_audit_stands_by_severity_with_its_questions(everything):
+    section = report_sections.audited(everything)
+    assert isinstance(section, report_parts.Section)
+    table = section.blocks[1]
+    assert isinstance(table, report_parts.Table)
+    assert [(line[0].text, line[0].mark, line[1].text) for line in table.lines] == [
+        ("FAIL", "fail", "budget"),
+        ("WARN", "warn", "ranking"),
+        ("PASS", "pass", "same-iterate"),
+    ]
+    assert table.lines[0][2].text == "Does the stated budget bind?"
+    assert section.blocks[2] == report_parts.Points(("NOT RECORDED, monotone: there is one budget only.",))
+
+
+def test_concepts_are_held_against_the_deviation_of_clean_clips():
+    rows = pd.concat([made_up.run(), bottleneck(moved=0.25), bottleneck(21, moved=0.75)], ignore_index=True)
+    shifts = report_inside.concept_shifts(rows)
+    assert shifts["concept"].tolist() == list(CONCEPTS)
+    assert shifts["moved"].tolist() == pytest.approx([0.5, 1.0])
+    assert shifts["spread"].tolist() == pytest.approx([np.std(np.linspace(0, 0.4, 5))] * 2)
+
+
+def test_the_concepts_parts_add_up_to_the_change_of_an_emotion():
+    found = witness()
+    found.emotions["after"]["tension"] = found.emotions["before"]["tension"] + 0.3
+    assert report_inside.because_of(found, WEIGHTS) == (
+        "tension 0.35 → 0.65, +0.30: dissonance +0.20, modality +0.10."
+    )
+
+
+def test_the_table_of_all_runs_sorts_by_full_digits(everything):
+    table = report_sections.runs(everything).blocks[0]
+    assert isinstance(table, report_parts.Table)
+    assert table.sortable
+    budgets = {(line[3].text, line[4].text) for line in table.lines}
+    assert (PROTOCOL, "without a budget") in budgets
+    assert len([line for line in table.lines if line[3].text == PROTOCOL]) == 6
+    added = table.columns.index("Added")
+    (line,) = [line for line in table.lines if (line[0].text, line[3].text) == ("A2E-21", PROTOCOL)]
+    assert line[added].text == "+0.645"
+    assert float(line[added].sort) == pytest.approx(0.645, abs=1e-12)
+
+
+def test_generated_music_is_said_to_be_generated(everything):
+    facts = dict(report.facts(dataclasses.replace(everything, dataset="synthetic")))
+    assert facts["Data"] == "synthetic"
+    assert facts["Note"] == report.GENERATED
+    assert "Note" not in dict(report.facts(everything))
+
+
+def test_clips_are_spread_evenly_from_the_most_moved_to_the_least():
+    rows = made_up.run()
+    rows["adversarial_valence"] = rows["clean_valence"] + [0.0, 10.0, 20.0, 30.0, 40.0]
+    assert report_inside.clips_to_show(rows, 3) == ["004", "002", "000"]
+    assert report_inside.clips_to_show(rows, 9) == ["004", "003", "002", "001", "000"]
+    assert report_inside.clips_to_show(rows, 1) == ["004"]
+
+
+def test_clips_of_named_concepts_come_first_then_the_smallest_seed():
+    rows = pd.concat([made_up.run("A2B2E", 6), made_up.run("A2M2E", 21), made_up.run("A2M2E", 7)])
+    assert report_inside.runs_to_show(rows) == ["A2M2E-7", "A2M2E-21", "A2B2E-6"]
+
+
+def test_commands_are_set_as_code(tmp_path):
+    page = Read(report.render(report.page(material(stored(tmp_path, [made_up.run()])))))
+    assert "tenuto natural RUN --root DATA" in [text for _, text in page.named("code")]
+    assert not any("`" in text for _, text in page.named("p", "li"))
+
+
+# What it reads
+
+
+def test_a_protocol_with_several_budgets_wants_one_chosen(tmp_path):
+    folder = stored(tmp_path, [results.mark_worst(test_curves.run())])
+    with pytest.raises(DataError, match="choose one with --epsilon"):
+        gather(folder, "standard-1")
+    chosen = gather(folder, "standard-1", epsilon=max(test_curves.LADDER), draws=100)
+    assert chosen.attack == f"standard-1, linf {max(test_curves.LADDER):g}"
+
+
+def test_findings_come_back_from_the_file_of_an_audit(tmp_path):
+    path = write_json(tmp_path / "audit.json", verdicts.as_json(FINDINGS))
+    assert read_findings(path) == FINDINGS
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ({"findings": []}, "holds no findings"),
+        ({"findings": [{"check": "budget"}]}, "make the file anew"),
+        ({"findings": [FINDINGS[0].as_json() | {"verdict": "MAYBE"}]}, "MAYBE"),
+        ({"findings": [FINDINGS[0].as_json() | {"check": "luck"}]}, "no check is called 'luck'"),
+    ],
+    ids=["none", "half", "verdict", "check"],
+)
+def test_another_file_is_refused_by_name(tmp_path, content, said):
+    path = write_json(tmp_path / "audit.json", content)
+    with pytest.raises(FileError, match=said):
+        read_findings(path)
