@@ -17,7 +17,7 @@ from benchmarks import plain
 from benchmarks.comparison import Comparison, Rounds, seconds
 from tenuto.attacks import PGD, Attack, Linf, ReleasedAttack
 from tenuto.attacks.base import DEFAULT_BATCH_SIZE
-from tenuto.attacks.bounded import Precision
+from tenuto.attacks.search import Precision
 from tenuto.audio.spectrogram import filterbank
 from tenuto.config import RunConfig, merge, read_preset
 from tenuto.data import Index, Prepared

@@ -12,8 +12,8 @@ from torch import nn
 
 from tenuto.attacks import APGD, FGSM, PGD, Linf, Noise, OneEmotion, Square, SquaredError
 from tenuto.attacks.base import Examples
-from tenuto.attacks.bounded import Game, Search, room
 from tenuto.attacks.objectives import Outputs
+from tenuto.attacks.search import Game, Search, room
 from tenuto.errors import AttackError, ConfigError
 from tests.attacks.conftest import Linear
 

@@ -11,7 +11,8 @@ import pytest
 from tenuto.errors import ConfigError, DataError
 from tenuto.models.explanation import Curve, Explanation
 from tenuto.reporting import panels
-from tenuto.reporting.panels import explanation_figure, explanation_html, intervention_figure, write_figure
+from tenuto.reporting.figures import write_figure
+from tenuto.reporting.panels import explanation_figure, explanation_html, intervention_figure
 
 EMOTIONS = {"valence": 0.25, "energy": 0.5, "tension": 0.75, "anger": -0.25, "fear": 1.25}
 EFFECTS = {name: {"mode": 0.1 * place, "tonal_stability": -0.2} for place, name in enumerate(EMOTIONS)}

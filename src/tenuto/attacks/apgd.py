@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from tenuto.attacks.base import require_whole
-from tenuto.attacks.bounded import BoundedAttack, Search, require_epsilon
+from tenuto.attacks.bounded import BoundedAttack, require_epsilon
+from tenuto.attacks.search import Search
 
 MOMENTUM = 0.75
 """Weight of the new step beside the last one (alpha of the paper)."""

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from tenuto.attacks.bounded import BoundedAttack, Search, require_epsilon
+from tenuto.attacks.bounded import BoundedAttack, require_epsilon
+from tenuto.attacks.search import Search
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)

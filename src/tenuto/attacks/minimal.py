@@ -14,7 +14,8 @@ import torch
 from torch import Tensor
 
 from tenuto.attacks.base import is_number, require_whole
-from tenuto.attacks.bounded import BoundedAttack, Search, require_epsilon
+from tenuto.attacks.bounded import BoundedAttack, require_epsilon
+from tenuto.attacks.search import Search
 from tenuto.errors import ConfigError
 
 FIRST_CHANGE, LAST_CHANGE = 0.5, 0.001

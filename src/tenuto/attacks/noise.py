@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from tenuto.attacks.base import require_whole
-from tenuto.attacks.bounded import BoundedAttack, Search, require_epsilon
+from tenuto.attacks.bounded import BoundedAttack, require_epsilon
+from tenuto.attacks.search import Search
 from tenuto.errors import ConfigError, did_you_mean
 
 KINDS = ("uniform", "gaussian", "sign")

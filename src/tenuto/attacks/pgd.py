@@ -8,8 +8,9 @@ import torch
 from torch import Tensor
 
 from tenuto.attacks.base import is_number, require_whole
-from tenuto.attacks.bounded import BoundedAttack, Search
+from tenuto.attacks.bounded import BoundedAttack
 from tenuto.attacks.budgets import Unbounded
+from tenuto.attacks.search import Search
 from tenuto.errors import ConfigError
 
 

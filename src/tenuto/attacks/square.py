@@ -11,8 +11,9 @@ import torch
 from torch import Tensor
 
 from tenuto.attacks.base import is_number, require_whole
-from tenuto.attacks.bounded import BoundedAttack, Search
+from tenuto.attacks.bounded import BoundedAttack
 from tenuto.attacks.budgets import Linf
+from tenuto.attacks.search import Search
 from tenuto.errors import ConfigError
 
 HALVED_AT = (10, 50, 200, 1000, 2000, 4000, 6000, 8000)

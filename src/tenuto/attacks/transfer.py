@@ -6,7 +6,8 @@ from dataclasses import dataclass, field
 
 from tenuto.attacks.apgd import APGD
 from tenuto.attacks.base import Model, require_whole
-from tenuto.attacks.bounded import BoundedAttack, Search, require_epsilon
+from tenuto.attacks.bounded import BoundedAttack, require_epsilon
+from tenuto.attacks.search import Search
 from tenuto.errors import ConfigError
 
 

@@ -48,7 +48,7 @@ def explain(
     """
     from tenuto.models.checkpoint import load
     from tenuto.models.explanation import explain as explained
-    from tenuto.reporting.panels import check_ending, write_figure
+    from tenuto.reporting.figures import check_ending, write_figure
 
     if plot is not None:
         check_ending(plot)

@@ -267,6 +267,7 @@ def _rows(run: Run, part: str, name: str, found: _Changed) -> pd.DataFrame:
     """One row per clip under one change."""
     import torch
 
+    from tenuto.evaluation.records import identity
     from tenuto.training.loop import predict
 
     clips = run.part(part).take(torch.tensor(found.rows))
@@ -274,12 +275,7 @@ def _rows(run: Run, part: str, name: str, found: _Changed) -> pd.DataFrame:
     delta = (inputs - clips.inputs).double().flatten(1).numpy()
     measured = name != OTHER_EXCERPT
     table: dict[str, Any] = {
-        "run": run.name,
-        "system": run.config.system,
-        "seed": run.config.train.seed,
-        "clip": clips.clips,
-        "split": part,
-        "protocol": NAME,
+        **identity(run, clips, part, NAME),
         "attack": "natural",
         "objective": name,
         "norm": "none",

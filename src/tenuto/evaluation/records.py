@@ -69,12 +69,7 @@ def records(
     """One row per clip. Norms and the adversarial prediction belong to the same perturbation."""
     delta = array(found.perturbation.flatten(1)).astype(np.float64)
     table: dict[str, Any] = {
-        "run": run.name,
-        "system": run.config.system,
-        "seed": run.config.train.seed,
-        "clip": clips.clips,
-        "split": part,
-        "protocol": str(protocol),
+        **identity(run, clips, part, str(protocol)),
         **_named(attacker, run.recogniser.emotions),
         "iterations": array(found.iterations),
         "forward_passes": array(found.forward_passes),
@@ -97,6 +92,18 @@ def records(
     table |= _columns("clean", units, found.clean_concepts)
     table |= _columns("adversarial", units, found.adversarial_concepts)
     return pd.DataFrame(table)
+
+
+def identity(run: Run, clips: Batch, part: str, protocol: str) -> dict[str, Any]:
+    """The columns that say whose rows these are."""
+    return {
+        "run": run.name,
+        "system": run.config.system,
+        "seed": run.config.train.seed,
+        "clip": clips.clips,
+        "split": part,
+        "protocol": protocol,
+    }
 
 
 def _named(attacker: Attack, emotions: tuple[str, ...]) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from tenuto import results
 from tenuto.config import SYSTEMS
-from tenuto.errors import DataError
+from tenuto.errors import ConfigError, DataError
 from tenuto.files import write_bytes
 from tenuto.reporting.tables import attacked_pair
 
@@ -41,6 +41,12 @@ STYLE: dict[Any, Any] = {
     "savefig.dpi": 200,
 }
 
+KINDS: dict[str, dict[str, Any]] = {
+    "png": {"Software": None},
+    "pdf": {"CreationDate": None, "Producer": None},
+}
+"""Endings a figure can have, and the metadata without which the same figure has the same bytes."""
+
 FIGURE_3_ORDER = ("A2E", "aA2E", "A2B2E", "aA2B2E", "A2M2E")
 FEWEST_FOR_BOX = 5
 """Below this many values quartiles say nothing: single values and their median are drawn instead of a box."""
@@ -57,17 +63,32 @@ CORNERS = ((1.0, 1.0), (1.0, 0.0), (0.0, 1.0), (0.0, 0.0))
 
 
 def save(figure: Figure, stem: Path) -> dict[str, Path]:
-    """Write ``<stem>.png`` and ``.pdf`` atomically, without a date: same figure, same bytes. Name -> path."""
+    """Write ``<stem>.png`` and ``.pdf`` atomically. Name -> path."""
+    paths = [stem.with_name(f"{stem.name}.{kind}") for kind in KINDS]
+    return {path.name: write_figure(figure, path) for path in paths}
+
+
+def write_figure(figure: Figure, path: Path) -> Path:
+    """Write one figure atomically as PNG or PDF, by the ending; without a date: same figure, same bytes.
+
+    Raises:
+        ConfigError: Another ending.
+    """
     from matplotlib import rc_context
 
-    written = {}
-    for kind, metadata in (("png", {"Software": None}), ("pdf", {"CreationDate": None, "Producer": None})):
-        stream = io.BytesIO()
-        with rc_context(STYLE):
-            figure.savefig(stream, format=kind, metadata=metadata, facecolor="white")
-        path = write_bytes(stem.with_name(f"{stem.name}.{kind}"), stream.getvalue())
-        written[path.name] = path
-    return written
+    check_ending(path)
+    kind, stream = path.suffix[1:], io.BytesIO()
+    with rc_context(STYLE):
+        figure.savefig(stream, format=kind, metadata=KINDS[kind], facecolor="white")
+    return write_bytes(path, stream.getvalue())
+
+
+def check_ending(path: Path) -> None:
+    """Raises `ConfigError` for a figure that is neither PNG nor PDF, before any work is done for it."""
+    if path.suffix[1:] not in KINDS:
+        raise ConfigError(
+            f"{path}: a figure ends in {' or '.join('.' + kind for kind in KINDS)}. Name it so."
+        )
 
 
 def _colour(system: str) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import html
-import io
 import math
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,8 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from tenuto.errors import ConfigError, DataError
-from tenuto.files import write_bytes
+from tenuto.errors import DataError
 from tenuto.reporting.figures import BLUE, GREY, INK, STYLE, VERMILLION
 
 if TYPE_CHECKING:
@@ -20,12 +18,6 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from tenuto.models.explanation import Explanation
-
-KINDS: dict[str, dict[str, Any]] = {
-    "png": {"Software": None},
-    "pdf": {"CreationDate": None, "Producer": None},
-}
-"""Endings a figure can have, and the metadata without which the same figure has the same bytes."""
 
 COLUMNS = 4
 """Emotions side by side where each has a panel of its own."""
@@ -45,25 +37,6 @@ NEEDED = (
     "lowest_mae",
     "highest_mae",
 )
-
-
-def write_figure(figure: Figure, path: Path) -> Path:
-    """Write one figure atomically as PNG or PDF, by the ending. Raises `ConfigError` for another one."""
-    from matplotlib import rc_context
-
-    check_ending(path)
-    kind, stream = path.suffix[1:], io.BytesIO()
-    with rc_context(STYLE):
-        figure.savefig(stream, format=kind, metadata=KINDS[kind], facecolor="white")
-    return write_bytes(path, stream.getvalue())
-
-
-def check_ending(path: Path) -> None:
-    """Raises `ConfigError` for a figure that is neither PNG nor PDF, before any work is done for it."""
-    if path.suffix[1:] not in KINDS:
-        raise ConfigError(
-            f"{path}: a figure ends in {' or '.join('.' + kind for kind in KINDS)}. Name it so."
-        )
 
 
 def explanation_figure(explanation: Explanation) -> Figure:

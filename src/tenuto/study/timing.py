@@ -20,7 +20,7 @@ TRAIN_RATE = 0.205
 """Seconds per clip and epoch with the paper's network."""
 PREDICT_RATE = 0.07
 """Seconds per clip."""
-ATTACK_RATE = 0.111
+ATTACK_RATE = 0.121
 """Seconds per clip and iteration."""
 NATURAL_RATE = 0.6
 """Seconds per clip, most of them for coding mp3."""
