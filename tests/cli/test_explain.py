@@ -153,7 +153,7 @@ def test_corrections_as_json_go_where_they_are_wanted(tenuto, attacked, corpus, 
 
 def test_an_attack_that_was_not_made_is_named(refused, attacked, corpus, cache):
     said = refused("intervene", attacked, "--root", corpus, "--cache", cache, "--protocol", "standard-1")
-    assert "no perturbations of standard-1" in said
+    assert "no perturbations of test clips by standard-1" in said
 
 
 @pytest.mark.parametrize("text", ["dissonance", "dissonance=high", "=0.5=1"])

@@ -11,7 +11,6 @@ import dataclasses
 import itertools
 import math
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -21,10 +20,9 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
 from tenuto import metrics, results
-from tenuto.data.splits import PARTS
-from tenuto.errors import CheckpointError, ConfigError, DataError, did_you_mean
+from tenuto.errors import CheckpointError, ConfigError, did_you_mean
 from tenuto.evaluation.runs import Run
-from tenuto.files import read_safetensors
+from tenuto.evaluation.saved import Perturbations, saved_protocols, worst_rows
 from tenuto.models.explanation import Head, head_gain, linear_head
 
 Values = NDArray[np.float64]
@@ -72,21 +70,6 @@ class Clips:
         same = self.run.recogniser.concepts == self.run.material.prepared.index.concepts
         return _array(self.batch.concepts) if same and self.batch.concepts is not None else None
 
-    def protocols(self, wanted: str | None = None) -> list[str]:
-        """Protocols with saved perturbations, all or the wanted one. Raises `ConfigError` where that has none."""
-        folder, own = self.run.folder / "attacks", self._suffix()
-        others = tuple(f"-{part}" for part in PARTS if part not in ("test", self.part))
-        stems = [path.stem for path in sorted(folder.glob("*.safetensors"))]
-        names = [s.removesuffix(own) for s in stems if s.endswith(own) and not s.endswith(others)]
-        if wanted is None:
-            return names
-        if wanted not in names:
-            there = did_you_mean(wanted, names) if names else "None are there."
-            raise ConfigError(
-                f"{folder}: no perturbations of {wanted}. {there} `tenuto attack {self.run.folder}` makes them."
-            )
-        return [wanted]
-
     def attacked(self, protocol: str) -> Iterator[Attacked]:
         """The clips under a protocol, once per budget.
 
@@ -94,17 +77,10 @@ class Clips:
             CheckpointError: Other clips, or attacked with other weights.
             DataError: A clip has no perturbation.
         """
-        path = self.run.folder / "attacks" / f"{protocol}{self._suffix()}.csv"
-        rows, (arrays, _) = results.read_rows(path), read_safetensors(path.with_suffix(".safetensors"))
-        if missing := [name for name in ("settings", "worst") if name not in rows]:
-            raise DataError(f"{path}: no column {', '.join(missing)}. Delete it and attack the run anew.")
-        rows = rows[rows["worst"].astype(bool)]
+        rows, perturbations = worst_rows(self.run, self.part, protocol), Perturbations(self.run)
         for _, worst in rows.groupby(["norm", "epsilon"], dropna=False, sort=False):
-            worst = worst.set_index("clip").reindex(list(self.batch.clips))
-            self._check(path, worst)
-            keys = [f"{settings}/{clip}/perturbation" for clip, settings in worst["settings"].items()]
-            if missing := [key for key in keys if key not in arrays]:
-                raise DataError(f"{path}: no perturbation {missing[0]} beside it. Attack the run anew.")
+            worst = worst.set_index("clip", drop=False).reindex(list(self.batch.clips))
+            self._check(protocol, worst)
             names = worst["attack"].unique()
             about = {
                 "protocol": protocol,
@@ -112,20 +88,19 @@ class Clips:
                 "norm": str(worst["norm"].iloc[0]),
                 "epsilon": float(worst["epsilon"].iloc[0]),
             }
-            saved = torch.from_numpy(np.stack([arrays[key] for key in keys]))[:, None]
+            arrays = [perturbations[row] for _, row in worst.iterrows()]
+            saved = torch.from_numpy(np.stack(arrays))[:, None]
             yield Attacked(about, self._features(self.batch.inputs + saved))
 
-    def _suffix(self) -> str:
-        return "" if self.part == "test" else f"-{self.part}"
-
-    def _check(self, path: Path, rows: pd.DataFrame) -> None:
+    def _check(self, protocol: str, rows: pd.DataFrame) -> None:
         """Are the clean predictions in an attack's rows those of this model?"""
         then = results.values(rows, "clean", self.run.recogniser.emotions)
         difference = np.abs(then - self.head(self.features)).max()
         if not difference <= AGREEMENT:
             raise CheckpointError(
-                f"{path}: other clips, or attacked with other weights (clean predictions differ by "
-                f"{difference:.3g}). Delete it and the file beside it, and attack the run anew."
+                f"{self.run.folder}: the {self.part} rows of {protocol} tell of other clips, or the run was "
+                f"attacked with other weights (clean predictions differ by {difference:.3g}). Delete them and "
+                "attack the run anew."
             )
 
     def _features(self, inputs: Tensor) -> Values:
@@ -180,7 +155,8 @@ def intervene(run: Run, protocol: str | None = None) -> Intervention:
         DataError: A clip has no perturbation.
     """
     test = Clips(run, "test")
-    attacked = [found for name in test.protocols(protocol) for found in test.attacked(name)]
+    names = saved_protocols(run) if protocol is None else [protocol]
+    attacked = [found for name in names for found in test.attacked(name)]
     clean = metrics.mae(test.labels, test.head(test.features))
     attacks = [
         found.about | movement(test.head, test.features, found.features, test.labels) for found in attacked
@@ -344,7 +320,7 @@ def _error_on(validation: Clips, target: str, found: Attacked | None) -> tuple[V
     if target == "annotation" and truth is not None:
         return np.abs(concepts - truth).mean(axis=0), "mean absolute error on clean validation clips"
     reach = np.abs(head.to_emotions[0]).mean(axis=0)
-    if found is not None and found.about["protocol"] in validation.protocols():
+    if found is not None and found.about["protocol"] in saved_protocols(validation.run, "validation"):
         for other in filter(found.same, validation.attacked(found.about["protocol"])):
             size = np.abs(head.concepts(other.features) - concepts).mean(axis=0) * reach
             return size, "change of the emotions through the unit, attacked validation clips"

@@ -61,7 +61,7 @@ def evaluate(run: Run) -> dict[str, Any]:
     return report
 
 
-def rows_path(folder: Path, protocol: Protocol, part: str = "test") -> Path:
+def rows_path(folder: Path, protocol: Protocol | str, part: str = "test") -> Path:
     """Where the rows of a protocol lie: ``attacks/<protocol>.csv``, other parts of the split in their own files."""
     suffix = "" if part == "test" else f"-{part}"
     return folder / "attacks" / f"{protocol}{suffix}.csv"

@@ -10,6 +10,7 @@ import pandas as pd
 from tenuto import results
 from tenuto.data.splits import PARTS
 from tenuto.errors import ConfigError, DataError, did_you_mean
+from tenuto.evaluation.robustness import rows_path
 from tenuto.evaluation.runs import Run
 from tenuto.files import Array, read_safetensors
 
@@ -46,13 +47,24 @@ def saved_rows(
         ConfigError: No such protocol, or several and none chosen.
         DataError: No such budget, or several and none chosen, or rows of an older kind.
     """
-    path = _table(run, part, _protocol(run, part, protocol))
-    rows = results.read_rows(path)
-    if missing := [name for name in ("settings", "worst") if name not in rows]:
-        raise DataError(f"{path}: no column {', '.join(missing)}. Delete it and attack the run anew.")
+    rows = worst_rows(run, part, _only(run, part, protocol))
     # `at_budget` renames what it chooses; the rows are wanted under the names of their own attacks.
     places = results.at_budget(rows.assign(place=range(len(rows))), epsilon)["place"]
     return rows.iloc[places.to_numpy()].reset_index(drop=True)
+
+
+def worst_rows(run: Run, part: str, protocol: str) -> pd.DataFrame:
+    """The rows of a protocol whose perturbations are saved, at all its budgets.
+
+    Raises:
+        ConfigError: No such protocol.
+        DataError: Rows of an older kind.
+    """
+    path = rows_path(run.folder, _there(run, part, protocol), part)
+    rows = results.read_rows(path)
+    if missing := [name for name in ("settings", "worst") if name not in rows]:
+        raise DataError(f"{path}: no column {', '.join(missing)}. Delete it and attack the run anew.")
+    return rows[rows["worst"].astype(bool)].reset_index(drop=True)
 
 
 def row_of(rows: pd.DataFrame, clip: str) -> pd.Series[Any]:
@@ -73,7 +85,7 @@ class Perturbations:
 
     def __getitem__(self, row: pd.Series[Any]) -> Array:
         """The perturbation a row speaks of, (313, 149), in deviations. Raises `DataError` or `FileError`."""
-        path = _table(self.run, str(row["split"]), str(row["protocol"])).with_suffix(".safetensors")
+        path = rows_path(self.run.folder, str(row["protocol"]), str(row["split"])).with_suffix(".safetensors")
         if path not in self._files:
             self._files[path] = read_safetensors(path)[0]
         key = f"{row['settings']}/{row['clip']}/perturbation"
@@ -86,20 +98,22 @@ def _suffix(part: str) -> str:
     return "" if part == "test" else f"-{part}"
 
 
-def _table(run: Run, part: str, protocol: str) -> Path:
-    return run.folder / "attacks" / f"{protocol}{_suffix(part)}.csv"
+def _there(run: Run, part: str, wanted: str | None) -> str:
+    """The wanted protocol, where it was run on a part; the first one where none is wanted. Raises `ConfigError`."""
+    names = saved_protocols(run, part)
+    if names and (wanted is None or wanted in names):
+        return wanted or names[0]
+    by = f" by {wanted}" if wanted else ""
+    there = f" {did_you_mean(wanted, names)}" if names and wanted else ""
+    raise ConfigError(
+        f"{run.folder / 'attacks'}: no perturbations of {part} clips{by}.{there} "
+        f"`tenuto attack {run.folder} --split {part}` makes some."
+    )
 
 
-def _protocol(run: Run, part: str, wanted: str | None) -> str:
+def _only(run: Run, part: str, wanted: str | None) -> str:
     """The wanted protocol, or the only one that was run on a part. Raises `ConfigError`."""
-    folder, names = run.folder / "attacks", saved_protocols(run, part)
-    if not names or (wanted is not None and wanted not in names):
-        by = f" by {wanted}" if wanted else ""
-        there = f" {did_you_mean(wanted, names)}" if names and wanted else ""
-        raise ConfigError(
-            f"{folder}: no perturbations of {part} clips{by}.{there} "
-            f"`tenuto attack {run.folder} --split {part}` makes some."
-        )
+    found, names = _there(run, part, wanted), saved_protocols(run, part)
     if wanted is None and len(names) > 1:
-        raise ConfigError(f"{folder}: holds {', '.join(names)}. Choose one with --protocol.")
-    return wanted or names[0]
+        raise ConfigError(f"{run.folder / 'attacks'}: holds {', '.join(names)}. Choose one with --protocol.")
+    return found
