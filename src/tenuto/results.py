@@ -90,12 +90,18 @@ def validate(rows: pd.DataFrame, source: str = "rows") -> pd.DataFrame:
     return rows
 
 
+def errors(rows: pd.DataFrame, kind: str = "adversarial") -> NDArray[np.float64]:
+    """Mean absolute error of every row over its emotions, shape (rows,)."""
+    each: NDArray[np.float64] = np.abs(values(rows, kind) - values(rows, "label")).mean(axis=1)
+    return each
+
+
 def mark_worst(rows: pd.DataFrame) -> pd.DataFrame:
     """The same rows with a column ``worst``: is this the largest mean absolute error of its clip at its budget?
 
     Of equal rows the first is marked, so that every clip of a run has one per protocol, norm and epsilon.
     """
-    error = pd.Series(np.abs(values(rows, "adversarial") - values(rows, "label")).mean(axis=1))
+    error = pd.Series(errors(rows))
     budgets = rows[list(BUDGET)].reset_index(drop=True)  # rows put together may share their index
     worst = error.groupby([budgets[name] for name in BUDGET], dropna=False).idxmax()
     return rows.assign(worst=np.isin(np.arange(len(rows)), worst))

@@ -5,14 +5,12 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Sequence
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tenuto.data.cache import Spectrogram
 
-ExcerptKind = Literal["fixed", "fresh"]
 EXCERPT_FRAMES = 313
 """Frames of an excerpt: 10 s at 31.3 per second."""
 

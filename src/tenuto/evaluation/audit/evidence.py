@@ -95,12 +95,6 @@ def checkpoint(source: Source, run: str) -> Path | None:
     return path if path.is_file() else None
 
 
-def errors(rows: pd.DataFrame, kind: str = "adversarial") -> Values:
-    """Mean absolute error of every row over its emotions, shape (rows,)."""
-    each: Values = np.abs(results.values(rows, kind) - results.values(rows, "label")).mean(axis=1)
-    return each
-
-
 def budget_title(norm: object, epsilon: object) -> str:
     """``linf 0.1``, or ``without a budget``."""
     size = float(str(epsilon))

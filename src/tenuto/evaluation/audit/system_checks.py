@@ -19,12 +19,12 @@ from tenuto.evaluation.audit.evidence import (
     Values,
     aligned,
     at_budgets,
-    errors,
     rating_scale,
     split_of,
 )
 from tenuto.evaluation.audit.findings import Finding, judged, not_recorded, worst
 from tenuto.evaluation.statistics import paired_t_test
+from tenuto.results import errors
 
 SIGNIFICANT = 0.05
 FEWEST_SEEDS = 3
