@@ -272,7 +272,8 @@ def test_a_run_that_was_not_attacked_is_corrected_clean(copied):
 
 
 def test_a_protocol_that_was_not_run_is_named(copied):
-    with pytest.raises(ConfigError, match=r"no perturbations of test clips by standard-1. Valid: paper-2025-released\+"):
+    said = r"no perturbations of test clips by standard-1. Valid: paper-2025-released\+"
+    with pytest.raises(ConfigError, match=said):
         intervene(copied, "standard-1")
 
 

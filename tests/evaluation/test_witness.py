@@ -23,7 +23,7 @@ from tenuto.errors import CheckpointError, ConfigError, DataError
 from tenuto.evaluation.robustness import attack
 from tenuto.evaluation.runs import open_run
 from tenuto.evaluation.saved import Perturbations, part_of, row_of, saved_protocols, saved_rows
-from tenuto.evaluation.witness import STATES, gallery, mean_survival, witness
+from tenuto.evaluation.witness import STATES, mean_survival, witness, witnesses
 from tenuto.files import read_csv, read_safetensors, write_csv, write_safetensors
 from tenuto.results import at_budget
 from tenuto.training.loop import predict, train
@@ -67,7 +67,7 @@ def long(run):
 @pytest.fixture(scope="module")
 def seen(run):
     """All test clips of the bottleneck, under attack."""
-    return gallery(run, saved_rows(run), run.part("test").clips)
+    return list(witnesses(run, saved_rows(run), run.part("test").clips))
 
 
 @pytest.fixture
@@ -144,7 +144,7 @@ def test_no_perturbation_has_no_share_that_could_survive(run, long):
 
 def test_an_equaliser_is_a_perturbation_that_survives(run, long):
     # Half of every magnitude, in every frame: a sound has just this spectrogram.
-    clean = next(iter(gallery(run, saved_rows(run), [long]))).clean.astype(np.float64)
+    clean = next(witnesses(run, saved_rows(run), [long])).clean.astype(np.float64)
     halved = np.log10(1 + (10**clean - 1) / 2)
     delta = ((halved - clean) / run.recogniser.normalisation.deviation).astype(np.float32)
     found = planted(run, long, delta)
@@ -168,7 +168,7 @@ def test_the_share_sits_where_it_was_put(run, long):
 
 def test_below_silence_is_counted(run, long):
     deviation = run.recogniser.normalisation.deviation
-    clean = gallery(run, saved_rows(run), [long])[0].clean
+    clean = next(witnesses(run, saved_rows(run), [long])).clean
     delta = np.zeros((313, 149), np.float32)
     delta[:, :10] = (-clean[:, :10] - 0.5) / deviation
     assert planted(run, long, delta).below_silence == pytest.approx(10 / 149)
@@ -226,7 +226,7 @@ def test_numbers_are_json(seen):
 
 
 def test_a_direct_network_has_no_concepts(attacked, long):
-    (found,) = gallery(attacked["A2E"], saved_rows(attacked["A2E"]), [long])
+    (found,) = list(witnesses(attacked["A2E"], saved_rows(attacked["A2E"]), [long]))
     assert found.concepts is None
     assert found.survival is not None
 
@@ -308,7 +308,7 @@ def test_rows_of_an_older_kind_are_refused(copied):
 
 def test_a_clip_without_a_row_is_named(run):
     with pytest.raises(DataError, match=r"clip 999 has 0 rows, wanted one\. "):
-        gallery(run, saved_rows(run), ["999"])
+        list(witnesses(run, saved_rows(run), ["999"]))
 
 
 def test_a_missing_perturbation_is_named(copied, long):
@@ -316,11 +316,11 @@ def test_a_missing_perturbation_is_named(copied, long):
     arrays, about = read_safetensors(path)
     write_safetensors(path, {k: v for k, v in arrays.items() if k.split("/")[1] != long}, about)
     with pytest.raises(DataError, match=rf"no perturbation .*/{long}/perturbation"):
-        gallery(copied, saved_rows(copied), [long])
+        list(witnesses(copied, saved_rows(copied), [long]))
 
 
 def test_rows_chosen_for_a_table_serve_a_gallery_too(run, long):
-    (found,) = gallery(run, at_budget(saved_rows(run)), [long])
+    (found,) = list(witnesses(run, at_budget(saved_rows(run)), [long]))
     assert found.clip == long
 
 

@@ -157,13 +157,8 @@ class Witness:
         return {**held, "seconds": seconds, **{name: getattr(self, name) for name in derived}}
 
 
-def gallery(run: Run, rows: pd.DataFrame, clips: Sequence[str]) -> list[Witness]:
-    """`witnesses` as a list: what a page with several clips needs at once, some 1.5 MB a clip."""
-    return list(witnesses(run, rows, clips))
-
-
 def witnesses(run: Run, rows: pd.DataFrame, clips: Sequence[str]) -> Iterator[Witness]:
-    """A witness for each of some clips, one after the other.
+    """A witness for each of some clips, one after the other: each holds some 1.5 MB.
 
     Args:
         run: An attacked run.
