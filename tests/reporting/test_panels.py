@@ -118,12 +118,12 @@ def test_html_without_bottleneck_has_no_reasons():
 
 @pytest.mark.parametrize(("kind", "begins"), [("png", b"\x89PNG"), ("pdf", b"%PDF")])
 def test_a_figure_is_written_by_its_ending_and_always_the_same(tmp_path, kind, begins):
-    first, second = (
-        write_figure(explanation_figure(explained()), tmp_path / f"{name}.{kind}").read_bytes()
-        for name in "ab"
-    )
-    assert first.startswith(begins)
-    assert first == second
+    written = [
+        write_figure(explanation_figure(explained()), tmp_path / f"{time}.{kind}").read_bytes()
+        for time in range(8)  # the layout's solver ends in -0 instead of 0 about every fifth time
+    ]
+    assert written[0].startswith(begins)
+    assert set(written) == {written[0]}
 
 
 @pytest.mark.parametrize("name", ["figure", "figure.svg"])

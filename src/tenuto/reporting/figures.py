@@ -19,7 +19,9 @@ from tenuto.reporting.tables import attacked_pair
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
+    from matplotlib.figure import Figure, FigureBase
+    from matplotlib.layout_engine import LayoutEngine
+    from matplotlib.transforms import BboxBase
 
 Values = NDArray[np.float64]
 
@@ -78,9 +80,35 @@ def write_figure(figure: Figure, path: Path) -> Path:
 
     check_ending(path)
     kind, stream = path.suffix[1:], io.BytesIO()
+    figure.set_layout_engine(_steady_layout())
     with rc_context(STYLE):
         figure.savefig(stream, format=kind, metadata=KINDS[kind], facecolor="white")
     return write_bytes(path, stream.getvalue())
+
+
+def _steady_layout() -> LayoutEngine:
+    """Constrained layout whose result is rounded: the last digits of its solver change from call to call."""
+    from matplotlib.layout_engine import ConstrainedLayoutEngine
+    from matplotlib.transforms import Bbox
+
+    def rounded(box: BboxBase) -> Bbox:
+        return Bbox(np.round(box.get_points(), 9) + 0.0)  # + 0.0 turns -0 into 0
+
+    def steady(figure: FigureBase) -> None:
+        for part in figure.subfigs:
+            part.bbox_relative.set(rounded(part.bbox_relative))
+            steady(part)
+
+    class SteadyLayout(ConstrainedLayoutEngine):
+        def execute(self, fig: Figure) -> None:
+            super().execute(fig)
+            steady(fig)
+            for axes in fig.get_axes():
+                movable = axes.get_in_layout()
+                axes.set_position(rounded(axes.get_position(original=True)))
+                axes.set_in_layout(movable)
+
+    return SteadyLayout()
 
 
 def check_ending(path: Path) -> None:
