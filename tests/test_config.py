@@ -6,6 +6,8 @@ import pytest
 
 from tenuto.config import (
     SYSTEMS,
+    DataConfig,
+    FolderConfig,
     RunConfig,
     StudyConfig,
     merge,
@@ -149,3 +151,44 @@ def test_messages_do_not_show_the_validator():
     with pytest.raises(ConfigError) as caught:
         RunConfig.parse({"train": {"task_loss_weight": 0.5}}, "it.yaml")
     assert "Value error" not in str(caught.value)
+
+
+@pytest.mark.parametrize("dataset", ["soundtracks", "midlevel"])
+def test_human_concepts_are_a_property_of_the_data_set_and_no_setting(dataset):
+    asked = DataConfig.parse({"dataset": dataset, "concepts": "midlevel"}, "a test")
+    assert asked == DataConfig(dataset="midlevel")
+
+
+def test_human_concepts_change_nothing_where_they_are_known_already():
+    assert DataConfig(dataset="synthetic", concepts="midlevel") == DataConfig(dataset="synthetic")
+
+
+def test_the_default_data_set_with_human_concepts_is_midlevel():
+    assert DataConfig.parse({"concepts": "midlevel"}, "a test").dataset == "midlevel"
+
+
+def test_a_folder_has_no_human_concepts_but_columns():
+    with pytest.raises(ConfigError, match=r"name the concept columns of your own table \(--concepts"):
+        DataConfig.parse({"dataset": "folder", "concepts": "midlevel"}, "a test")
+
+
+def test_signal_concepts_need_no_columns():
+    table = FolderConfig(emotions=("joy",), concepts=("roughness",))
+    bare = FolderConfig(emotions=("joy",))
+    wanted = DataConfig(dataset="folder", concepts="signal", folder=bare)
+    assert DataConfig(dataset="folder", concepts="signal", folder=table) == wanted
+    content = {"dataset": "folder", "concepts": "signal", "folder": table.model_dump(mode="json")}
+    assert DataConfig.parse(content, "a test") == wanted
+
+
+@pytest.mark.parametrize("content", [{"concepts": "sginal"}, {"folder": {"concepts": ["sginal"]}}])
+def test_an_unknown_source_of_concepts_is_answered_with_the_known(content):
+    with pytest.raises(ConfigError, match=r"'?signal'?.* '?midlevel"):
+        DataConfig.parse(content, "a test")
+
+
+def test_signal_concepts_have_a_signature_of_their_own_and_leave_others_alone():
+    plain, signal = RunConfig(), RunConfig(data=DataConfig(concepts="signal"))
+    assert signature(signal, "data") != signature(plain, "data")
+    assert "concepts" not in to_yaml(plain)
+    assert RunConfig.parse(parse_yaml(to_yaml(signal), "a test"), "a test") == signal

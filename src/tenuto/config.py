@@ -66,11 +66,47 @@ class DataConfig(Config):
     """Which clips, divided and cut how. Where the files lie is no part of it: their content is fingerprinted."""
 
     dataset: Literal["soundtracks", "midlevel", "synthetic", "folder"] = "soundtracks"
+    concepts: Literal["signal", "midlevel"] | None = Field(
+        None,
+        description="signal: descriptors of the audio; midlevel: human ratings; None: what the data set has",
+    )
     folder: FolderConfig | None = None
     split: Literal["paper", "album", "random"] = "paper"
     split_seed: int = 42
     excerpts: Literal["fixed", "fresh"] = "fresh"
     normalisation: Literal["train", "all"] = "train"
+
+    @model_validator(mode="before")
+    @classmethod
+    def _one_way_to_say_it(cls, values: Any) -> Any:
+        """Human ratings are a property of the data set and no setting; signal concepts need no concept columns."""
+        if not isinstance(values, Mapping):
+            return values
+        dataset, folder = values.get("dataset", "soundtracks"), values.get("folder")
+        table = folder.model_dump() if isinstance(folder, FolderConfig) else folder
+        if values.get("concepts") == "midlevel":
+            if dataset == "folder":
+                raise ValueError(
+                    "concepts midlevel are ratings of Soundtracks; name the concept columns of your own table "
+                    "(--concepts COLUMN,COLUMN), or use signal"
+                )
+            return {
+                **values,
+                "concepts": None,
+                "dataset": "midlevel" if dataset == "soundtracks" else dataset,
+            }
+        if values.get("concepts") == "signal" and isinstance(table, Mapping):
+            return {**values, "folder": {key: table[key] for key in table if key != "concepts"}}
+        if dataset != "folder" and isinstance(table, Mapping) and set(table) == {"concepts"}:
+            named = table["concepts"]
+            asked = ",".join(map(str, named)) if isinstance(named, list | tuple) else str(named)
+            raise ValueError(
+                f"concepts {asked}: columns belong to the data set folder. {did_you_mean(asked, CONCEPT_SOURCES)}"
+            )
+        return values
+
+
+CONCEPT_SOURCES = ("signal", "midlevel")
 
 
 class TrainConfig(Config):

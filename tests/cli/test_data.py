@@ -9,6 +9,7 @@ import socket
 import pytest
 
 from tenuto.data import DATASETS, download, soundtracks
+from tenuto.data.midlevel import CONCEPTS
 from tests import corpora
 from tests.cli.conftest import FOLDER
 from tests.data.osf_server import NODE, OsfServer
@@ -218,3 +219,45 @@ def test_a_full_disk_stops_prepare_and_the_same_command_finishes(
     assert tenuto(*command).exit_code == 0
     assert len(list(cache.iterdir())) == 30
     assert {path: path.stat().st_mtime_ns for path in kept} == kept
+
+
+def test_concepts_shows_percentiles_and_rank_correlations(tenuto, corpus, cache):
+    shown = tenuto("data", "concepts", "midlevel", "--root", corpus, "--cache", cache).stdout
+    for name in CONCEPTS:
+        assert re.search(rf"signal:{name}( +\d\.\d\d){{3}} +(-?\d\.\d\d|undefined)\n", shown), shown
+    assert "30 clips of midlevel" in shown
+
+
+def test_concepts_says_where_there_are_no_ratings(tenuto, corpus, cache):
+    shown = tenuto("data", "concepts", "soundtracks", "--root", corpus, "--cache", cache).stdout
+    assert "no ratings to compare with" in shown
+
+
+def test_concepts_for_programs_and_as_a_table(tenuto, corpus, cache, tmp_path):
+    table = tmp_path / "concepts.csv"
+    said = tenuto(
+        *("data", "concepts", "soundtracks", "--root", corpus, "--cache", cache, "--out", table, "--json")
+    )
+    content = json.loads(said.stdout)
+    assert content["clips"] == 30
+    assert list(content["concepts"]["signal:modality"]) == ["p5", "p50", "p95", "spearman"]
+    assert content["concepts"]["signal:modality"]["spearman"] is None
+    rows = table.read_text().splitlines()
+    assert rows[0] == ",".join(["clip", *(f"signal:{name}" for name in CONCEPTS)])
+    assert len(rows) == 31
+
+
+def test_human_concepts_can_be_asked_for_by_the_recordings_name(tenuto, corpus, cache):
+    said = tenuto("prepare", "--concepts", "midlevel", "--root", corpus, "--cache", cache)
+    assert "30 clips of midlevel" in said.stdout
+
+
+def test_an_unknown_source_of_concepts_is_answered_with_the_known(refused, corpus, cache):
+    said = refused("prepare", "--concepts", "sginal", "--root", corpus, "--cache", cache)
+    assert "Did you mean signal?" in said
+
+
+def test_a_folder_is_asked_for_columns_in_place_of_human_concepts(refused, own):
+    options = FOLDER[: FOLDER.index("--concepts")]
+    said = refused("prepare", "--data", "folder", *options, "--concepts", "midlevel", "--root", own)
+    assert "name the concept columns of your own table" in said

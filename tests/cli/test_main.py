@@ -30,7 +30,7 @@ EXPECTED = {
     *("demo", "prepare", "train", "evaluate", "predict", "explain", "intervene", "import-reference"),
     *("attack", "natural", "show", "curve", "audit", "stats", "report"),
     *(f"study {name}" for name in ("plan", "run", "status")),
-    *(f"data {name}" for name in ("list", "info", "download", "validate", "synthesize")),
+    *(f"data {name}" for name in ("list", "info", "download", "validate", "synthesize", "concepts")),
     *(f"paper {name}" for name in ("table1", "significance", "figure3", "figure4", "all")),
 }
 

@@ -320,3 +320,18 @@ def test_curves_are_read_against_natural_changes(tmp_path):
     kinds = [stage.kind for stage in plan(study, tmp_path).stages]
     assert kinds.count("natural") == kinds.count("train") == 10
     assert "natural" not in [stage.kind for stage in plan(preset_study("demo"), tmp_path).stages]
+
+
+def test_a_study_of_signal_concepts_knows_its_data_before_they_are_computed(music, tmp_path):
+    signal = small.changed(run={"data": {"dataset": "soundtracks", "concepts": "signal"}})
+    data = prepare(open_dataset(signal.run.data, music), tmp_path / "cache", workers=1)
+    assert identity(signal, tmp_path, music).fingerprint == data.fingerprint
+    assert identity(small.TINY, tmp_path, music).fingerprint != data.fingerprint
+    names = [one.run for one in planned(signal, data)]
+    assert [stage.run for stage in plan(signal, tmp_path, music).stages if stage.kind == "train"] == names
+
+
+def test_learning_concepts_nobody_rated_is_refused_with_both_ways_out(music, tmp_path):
+    unrated = small.changed(run={"data": {"dataset": "soundtracks"}})
+    with pytest.raises(ConfigError, match=r"--concepts signal, use the data set midlevel"):
+        plan(unrated, tmp_path, music)

@@ -155,7 +155,8 @@ def test_concept_loss_without_concept_ratings_is_refused(prepared):
     index = Index(prepared.index.clips, prepared.index.paths, prepared.index.emotions, prepared.index.labels)
     bare = Prepared("soundtracks", index, prepared.spectrograms, prepared.fingerprint)
     with pytest.raises(
-        ConfigError, match=r"A2M2E learns concepts .* soundtracks has no concept ratings\. Use"
+        ConfigError,
+        match=r"A2M2E learns concepts .* soundtracks has no concept ratings\. .*--concepts signal",
     ):
         check(settings("A2M2E"), bare)
     check(settings("A2B2E"), bare)

@@ -13,7 +13,7 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
-from tenuto.config import DataConfig
+from tenuto.config import CONCEPT_SOURCES, DataConfig
 from tenuto.data import Prepared, open_dataset
 from tenuto.data.cache import prepare
 from tenuto.errors import ConfigError
@@ -70,7 +70,11 @@ Emotions = Annotated[
 ]
 Concepts = Annotated[
     str | None,
-    typer.Option(help="folder: concept columns, comma-separated.", rich_help_panel="Data set folder"),
+    typer.Option(
+        metavar="SOURCE",
+        help="signal: proxies computed from the audio; midlevel: human ratings; folder: columns, comma-separated.",
+        show_default="what the data set has",
+    ),
 ]
 Scale = Annotated[
     tuple[float, float] | None,
@@ -93,16 +97,17 @@ def data_settings(
     album_column: str | None,
 ) -> dict[str, Any]:
     """The data part of a configuration as far as options gave it."""
+    source = concepts if concepts in CONCEPT_SOURCES else None
     table = {
         "ratings": ratings,
         "id_column": id_column,
         "emotions": _names(emotions),
-        "concepts": _names(concepts),
+        "concepts": None if source else _names(concepts),
         "scale": scale,
         "album_column": album_column,
     }
     given = {key: value for key, value in table.items() if value is not None}
-    return {"dataset": data.value if data else None, "folder": given or None}
+    return {"dataset": data.value if data else None, "concepts": source, "folder": given or None}
 
 
 def _names(listed: str | None) -> tuple[str, ...] | None:
@@ -130,9 +135,10 @@ def bar(task: str, total: int | None) -> Iterator[Callable[[int], None]]:
 
 
 def prepare_data(config: DataConfig, root: Path, cache: Path | None, workers: int | None = None) -> Prepared:
-    """Open a data set and bring its spectrograms into memory, with a progress bar."""
+    """Open a data set and bring its spectrograms (and signal concepts) into memory, with a progress bar."""
     dataset = open_dataset(config, root)
-    with bar("spectrograms", len(dataset.index)) as advance:
+    task = "spectrograms and descriptors" if dataset.signal_concepts else "spectrograms"
+    with bar(task, len(dataset.index)) as advance:
         return prepare(dataset, cache, workers, advance)
 
 

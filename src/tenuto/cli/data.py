@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Annotated
+import math
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.markup import escape
+from rich.table import Table
 
 from tenuto.cli import common
 from tenuto.cli.common import notes, out
@@ -14,8 +17,14 @@ from tenuto.config import DataConfig
 from tenuto.data import DATASETS, Validation, open_dataset
 from tenuto.errors import DataError
 
-app = typer.Typer(help="Data sets: list, info, download, validate, synthesize.", no_args_is_help=True)
+if TYPE_CHECKING:
+    from tenuto.data.signal import Description
+
+app = typer.Typer(
+    help="Data sets: list, info, download, validate, synthesize, concepts.", no_args_is_help=True
+)
 Name = Annotated[common.DataName, typer.Argument(help="Data set.")]
+Workers = Annotated[int | None, typer.Option("--workers", min=1, help="Threads.", show_default="all cores")]
 EXIT_FOUND = 1
 
 
@@ -116,6 +125,73 @@ def synthesize(
     typer.echo(str(root))
 
 
+@app.command("concepts")
+def concepts_(
+    name: Name,
+    root: common.Root,
+    to: Annotated[Path | None, typer.Option("--out", help="CSV to write: clip, seven columns.")] = None,
+    ratings: common.Ratings = None,
+    id_column: common.IdColumn = None,
+    emotions: common.Emotions = None,
+    concepts: common.Concepts = None,
+    scale: common.Scale = None,
+    album_column: common.AlbumColumn = None,
+    cache: common.Cache = None,
+    workers: Workers = None,
+    as_json: common.AsJson = False,
+) -> None:
+    """Compute seven descriptors of the sound, proxies of the seven concepts, for every clip.
+
+    Prints their 5th, 50th and 95th percentile and, where the data set has ratings of the same concepts, Spearman's rank
+    correlation with them.
+
+    Example: tenuto data concepts synthetic --root synthetic --out concepts.csv
+    """
+    from tenuto.data.signal import describe
+    from tenuto.files import write_csv
+
+    dataset = open_dataset(_config(name, ratings, id_column, emotions, concepts, scale, album_column), root)
+    with common.bar("descriptors", len(dataset.index)) as advance:
+        found = describe(dataset, cache, workers, advance)
+    if to is not None:
+        write_csv(to, found.table())
+    if as_json:
+        common.print_json({"clips": len(found.clips), "concepts": _summary(found)})
+        return
+    out.print(_table(found))
+    about = "proxies computed from the sound" + ("" if found.correlations else "; no ratings to compare with")
+    out.print(f"{len(found.clips)} clips of {name.value}: {about}.")
+    if to is not None:
+        out.print(str(to), markup=False)
+
+
+def _summary(found: Description) -> dict[str, dict[str, Any]]:
+    """Percentiles and rank correlation (None without ratings) of each descriptor."""
+    from tenuto.audio.descriptors import DESCRIPTORS
+    from tenuto.data.signal import PERCENTILES
+
+    each = zip(DESCRIPTORS, found.percentiles().T.tolist(), strict=True)
+    return {
+        name: {
+            **{f"p{rank}": value for rank, value in zip(PERCENTILES, values, strict=True)},
+            "spearman": found.correlations.get(name),
+        }
+        for name, values in each
+    }
+
+
+def _table(found: Description) -> Table:
+    table = Table(box=None, pad_edge=False)
+    table.add_column("descriptor", no_wrap=True)
+    for heading in ("5 %", "50 %", "95 %", "rank correlation"):
+        table.add_column(heading, justify="right")
+    for name, row in _summary(found).items():
+        *percentiles, rho = row.values()
+        shown = "" if rho is None else "undefined" if math.isnan(rho) else f"{rho:.2f}"
+        table.add_row(name, *(f"{value:.2f}" for value in percentiles), shown)
+    return table
+
+
 def prepare(
     root: common.Root,
     data: common.Data = None,
@@ -126,9 +202,9 @@ def prepare(
     scale: common.Scale = None,
     album_column: common.AlbumColumn = None,
     cache: common.Cache = None,
-    workers: Annotated[int | None, typer.Option(help="Threads (default: all cores).")] = None,
+    workers: Workers = None,
 ) -> None:
-    """Compute all log spectrograms once; other commands then find them in the cache.
+    """Compute all log spectrograms (with --concepts signal, also descriptors) once; other commands find them cached.
 
     Example: tenuto prepare --data soundtracks --root soundtracks
     """

@@ -27,6 +27,7 @@ app = typer.Typer(
     no_args_is_help=True,
 )
 EngineName = StrEnum("EngineName", ["local", "ray"])
+ConceptSource = StrEnum("ConceptSource", ["signal", "midlevel"])
 SAY_EVERY = 60.0
 """Seconds between two lines on progress where there is no terminal."""
 
@@ -48,12 +49,24 @@ Data = Annotated[
     common.DataName | None,
     typer.Option("--data", metavar="NAME", help=f"{', '.join(common.DataName)} (default: the study's)."),
 ]
+Concepts = Annotated[
+    ConceptSource | None,
+    typer.Option(
+        "--concepts",
+        metavar="SOURCE",
+        help="signal: proxies computed from the audio; midlevel: human ratings.",
+        show_default="what the data set has",
+    ),
+]
 
 
-def _study(name: str, data: common.DataName | None, threads: int | None) -> StudyConfig:
+def _study(
+    name: str, data: common.DataName | None, concepts: ConceptSource | None, threads: int | None
+) -> StudyConfig:
     """The study of that name, with the options laid over it."""
     study = preset_study(name)
-    given = {"data": {"dataset": data.value if data else None}, "train": {"threads": threads}}
+    options = {"dataset": data.value if data else None, "concepts": concepts.value if concepts else None}
+    given = {"data": options, "train": {"threads": threads}}
     return StudyConfig.parse(merge(study.model_dump(mode="json"), {"run": given}), name)
 
 
@@ -63,6 +76,7 @@ def plan(
     folder: Folder,
     root: Root = None,
     data: Data = None,
+    concepts: Concepts = None,
     threads: Threads = None,
     as_json: common.AsJson = False,
 ) -> None:
@@ -76,7 +90,7 @@ def plan(
     from tenuto.study.plan import plan as make_plan
     from tenuto.study.plan import reductions
 
-    study = _study(name, data, threads)
+    study = _study(name, data, concepts, threads)
     found = make_plan(study, folder, root)
     if as_json:
         common.print_json(_plan_content(found, folder))
@@ -143,6 +157,7 @@ def run(
     folder: Folder,
     root: Root = None,
     data: Data = None,
+    concepts: Concepts = None,
     threads: Threads = None,
     engine: Annotated[
         EngineName, typer.Option(metavar="KIND", help="local: this machine; ray: a Ray cluster.")
@@ -174,7 +189,7 @@ def run(
     from tenuto.study.runner import run_study
 
     chosen = _engine(engine, workers, address, gpus_per_run, device)
-    study = _study(name, data, threads)
+    study = _study(name, data, concepts, threads)
     notes.print(f"{len(study.systems)} systems x {len(study.seeds)} seeds")
     with _Watch(folder):
         done = run_study(study, folder, root, chosen, notes.print, device)

@@ -25,6 +25,12 @@ DATASETS: dict[str, type[Dataset]] = {
 
 def open_dataset(config: DataConfig, root: str | Path) -> Dataset:
     """The data set a configuration speaks of, at a place on disk. Raises `ConfigError`."""
+    dataset = _rated(config, root)
+    return dataset.with_signal_concepts() if config.concepts == "signal" else dataset
+
+
+def _rated(config: DataConfig, root: str | Path) -> Dataset:
+    """The same with the concepts its own tables have."""
     if config.dataset != "folder":
         return DATASETS[config.dataset](root)
     if config.folder is None:

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import abc
+import copy
 import dataclasses
 import hashlib
 from collections.abc import Callable, Mapping
 from functools import cached_property
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
+from tenuto.audio.descriptors import DESCRIPTORS, VERSION
 from tenuto.errors import AudioError, DataError, FileError, TenutoError
 from tenuto.files import sha256_file
 
@@ -50,7 +52,8 @@ class Card:
 class Index:
     """All clips of a data set with their annotations, in file order.
 
-    Shapes: labels (clips, emotions), concept_labels (clips, concepts) or None where nobody rated concepts.
+    Shapes: labels (clips, emotions), concept_labels (clips, concepts) or None where nobody rated concepts, and also
+    while signal concepts have names but were not computed yet.
     """
 
     clips: tuple[str, ...]
@@ -75,6 +78,11 @@ class Index:
     def __len__(self) -> int:
         return len(self.clips)
 
+    @property
+    def has_signal_concepts(self) -> bool:
+        """Whether the concepts are descriptors of the sound rather than ratings."""
+        return self.concepts == DESCRIPTORS
+
 
 @dataclasses.dataclass(frozen=True)
 class Validation:
@@ -94,6 +102,8 @@ class Dataset(abc.ABC):
     """One data set on disk. A subclass supplies the card, `read`, and where it can, checksums and `download`."""
 
     card: ClassVar[Card]
+    signal_concepts = False
+    """Whether descriptors of the sound take the place of concept ratings."""
 
     def __init__(self, root: str | Path) -> None:
         self.root = Path(root)
@@ -113,7 +123,17 @@ class Dataset(abc.ABC):
                 f"{self.root}: no such folder. Point --root at the {self.card.name} data, or fetch it with "
                 f"`tenuto data download {self.card.name} --root DIR`."
             )
-        return self.read()
+        index = self.read()
+        if self.signal_concepts:
+            return dataclasses.replace(index, concepts=DESCRIPTORS, concept_labels=None)
+        return index
+
+    def with_signal_concepts(self) -> Self:
+        """The same with the seven descriptors of `tenuto.audio.descriptors` as its concepts."""
+        other = copy.copy(self)
+        other.__dict__.pop("index", None)  # it was read with the ratings
+        other.signal_concepts = True
+        return other
 
     def checksums(self) -> Mapping[str, str]:
         """Published SHA-256 by path below the root; empty where none are known."""
@@ -157,12 +177,18 @@ class Dataset(abc.ABC):
 
 
 def fingerprint(index: Index, audio_sha256: tuple[str, ...]) -> str:
-    """Hexadecimal identity of a data set's content: clips, audio, names, ratings and albums."""
+    """Hexadecimal identity of a data set's content: clips, audio, names, ratings and albums.
+
+    Signal concepts follow from the audio, so their names and version stand for their values: the identity is known
+    before anything is decoded.
+    """
     digest = hashlib.sha256()
     for part in (index.clips, audio_sha256, index.emotions, index.concepts, index.albums or ()):
         digest.update("\x1f".join(part).encode() + b"\x1e")
     digest.update(np.ascontiguousarray(index.labels, "<f8").tobytes())
-    if index.concept_labels is not None:
+    if index.has_signal_concepts:
+        digest.update(f"descriptors {VERSION}".encode())
+    elif index.concept_labels is not None:
         digest.update(np.ascontiguousarray(index.concept_labels, "<f8").tobytes())
     return digest.hexdigest()
 

@@ -1,7 +1,7 @@
-"""Log spectrograms on disk: computed once per recording, checked every time they are read.
+"""Log spectrograms and signal concepts on disk: computed once per recording, checked every time they are read.
 
-A cache file is named after the recording's content and the spectrogram settings, so a changed recording or setting
-can never meet an old spectrogram, and an interrupted `prepare` goes on where it stopped.
+A cache file is named after the recording's content and the settings of what it holds, so a changed recording or
+setting can never meet an old result, and an interrupted `prepare` goes on where it stopped.
 """
 
 from __future__ import annotations
@@ -10,14 +10,16 @@ import dataclasses
 import functools
 import json
 import os
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from tenuto.data.base import Dataset, Index, Progress, fingerprint
+from tenuto.audio.descriptors import VERSION
+from tenuto.data.base import Dataset, Index, Labels, Progress, fingerprint
 from tenuto.errors import DataError, FileError, TenutoError
 from tenuto.files import read_safetensors, sha256_bytes, sha256_file, write_safetensors
 
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
 
 Spectrogram = NDArray[np.float32]
 FORMAT = "1"
+Result = TypeVar("Result")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,11 +60,11 @@ def cache_folder() -> Path:
 def prepare(
     dataset: Dataset, cache: Path | None = None, workers: int | None = None, progress: Progress | None = None
 ) -> Prepared:
-    """Compute (or read) the log spectrogram of every clip.
+    """Compute (or read) the log spectrogram of every clip, and its signal concepts where the data set has those.
 
     Args:
         dataset: Where the recordings are.
-        cache: Folder for the spectrograms; default `cache_folder`.
+        cache: Folder for the results; default `cache_folder`.
         workers: Threads; default one per core (decoding, resampling and FFT all release the interpreter lock).
         progress: Called with 1 after every clip.
 
@@ -69,11 +72,44 @@ def prepare(
         DataError: Some recordings cannot be used; all others are prepared first, and the first ones are named.
     """
     index, folder = dataset.index, cache or cache_folder()
-    results: dict[int, tuple[str, Spectrogram]] = {}
+    described = index.has_signal_concepts
+
+    def one(path: Path) -> tuple[str, Spectrogram, Labels | None]:
+        audio = sha256_file(path)
+        return (
+            audio,
+            _spectrogram(path, audio, folder),
+            _descriptors(path, audio, folder) if described else None,
+        )
+
+    rows = _each(index, one, workers, progress)
+    identity = fingerprint(index, tuple(audio for audio, _, _ in rows))
+    if described:
+        index = dataclasses.replace(index, concept_labels=np.array([values for _, _, values in rows]))
+    return Prepared(dataset.card.name, index, tuple(spectrogram for _, spectrogram, _ in rows), identity)
+
+
+def signal_concepts(
+    dataset: Dataset, cache: Path | None = None, workers: int | None = None, progress: Progress | None = None
+) -> Labels:
+    """The signal concepts of every clip alone, shape (clips, 7). Arguments and errors as of `prepare`."""
+    folder = cache or cache_folder()
+
+    def one(path: Path) -> Labels:
+        return _descriptors(path, sha256_file(path), folder)
+
+    return np.array(_each(dataset.index, one, workers, progress))
+
+
+def _each(
+    index: Index, work: Callable[[Path], Result], workers: int | None, progress: Progress | None
+) -> list[Result]:
+    """What ``work`` gives for every recording, in file order, computed by threads. Errors as of `prepare`."""
+    results: dict[int, Result] = {}
     failures: dict[int, TenutoError] = {}
     pool = ThreadPoolExecutor(workers or os.cpu_count())
     try:
-        jobs = {pool.submit(_one, path, folder): row for row, path in enumerate(index.paths)}
+        jobs = {pool.submit(work, path): row for row, path in enumerate(index.paths)}
         for job in as_completed(jobs):
             try:
                 results[jobs[job]] = job.result()
@@ -89,36 +125,59 @@ def prepare(
         first = [str(failures[row]) for row in sorted(failures)[:3]]
         more = f" And {len(failures) - 3} more." if len(failures) > 3 else ""
         raise DataError(f"{len(failures)} of {len(index)} recordings cannot be used. {' '.join(first)}{more}")
-    rows = [results[row] for row in range(len(index))]
-    identity = fingerprint(index, tuple(audio for audio, _ in rows))
-    return Prepared(dataset.card.name, index, tuple(spectrogram for _, spectrogram in rows), identity)
+    return [results[row] for row in range(len(index))]
 
 
-def _one(path: Path, folder: Path) -> tuple[str, Spectrogram]:
-    """Checksum of a recording and its spectrogram, from the cache where that holds a sound copy."""
+def _spectrogram(path: Path, audio: str, folder: Path) -> Spectrogram:
     from tenuto.audio.spectrogram import SETTINGS
 
-    audio = sha256_file(path)
-    settings = json.dumps({"format": FORMAT, **SETTINGS}, sort_keys=True)
+    return _kept("spectrogram", {"format": FORMAT, **SETTINGS}, audio, folder, lambda: compute(path))
+
+
+def _descriptors(path: Path, audio: str, folder: Path) -> Labels:
+    return _kept("descriptors", {"descriptors": VERSION}, audio, folder, lambda: compute_descriptors(path))
+
+
+def _kept(
+    name: str, about: dict[str, Any], audio: str, folder: Path, make: Callable[[], NDArray[Any]]
+) -> NDArray[Any]:
+    """An array that follows from a recording and settings, from the cache where that holds a sound copy.
+
+    Args:
+        name: What the array is called in the file.
+        about: The settings it follows from.
+        audio: SHA-256 of the recording.
+        folder: The cache.
+        make: Computes it.
+    """
+    settings = json.dumps(about, sort_keys=True)
     place = folder / f"{sha256_bytes((audio + settings).encode())[:32]}.safetensors"
-    if place.is_file() and (cached := _sound_copy(place)) is not None:
-        return audio, cached
-    spectrogram = compute(path)
-    metadata = {"audio": audio, "settings": settings, "sha256": sha256_bytes(spectrogram.tobytes())}
-    write_safetensors(place, {"spectrogram": spectrogram}, metadata)
-    return audio, spectrogram
+    if place.is_file() and (cached := _sound_copy(place, name)) is not None:
+        return cached
+    made = make()
+    metadata = {"audio": audio, "settings": settings, "sha256": sha256_bytes(made.tobytes())}
+    write_safetensors(place, {name: made}, metadata)
+    return made
 
 
-def _sound_copy(place: Path) -> Spectrogram | None:
-    """A cached spectrogram whose checksum holds; None for one that is damaged, which is then made again."""
+def _sound_copy(place: Path, name: str) -> NDArray[Any] | None:
+    """A cached array whose checksum holds; None for one that is damaged, which is then made again."""
     try:
         arrays, metadata = read_safetensors(place)
     except FileError:
         return None
-    spectrogram = arrays.get("spectrogram")
-    if spectrogram is None or sha256_bytes(spectrogram.tobytes()) != metadata.get("sha256"):
+    array = arrays.get(name)
+    if array is None or sha256_bytes(array.tobytes()) != metadata.get("sha256"):
         return None
-    return spectrogram
+    return array
+
+
+def compute_descriptors(path: Path) -> Labels:
+    """The seven signal concepts of one recording, shape (7,), float64 in 0-1."""
+    from tenuto.audio import load_audio
+    from tenuto.audio.descriptors import descriptors
+
+    return descriptors(load_audio(path))
 
 
 def compute(path: Path) -> Spectrogram:

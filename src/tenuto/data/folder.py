@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from tenuto.audio.descriptors import PREFIX
 from tenuto.audio.loading import EXTENSIONS
 from tenuto.data.base import Card, Dataset, Index, ratings
 from tenuto.errors import DataError, did_you_mean
@@ -50,6 +51,11 @@ class Folder(Dataset):
         if not scale[0] < scale[1] or scale[1] <= 0:
             raise DataError(
                 f"rating scale {scale[0]:g} to {scale[1]:g}: wanted a lower end below a positive upper end."
+            )
+        if reserved := [name for name in concepts if name.startswith(PREFIX)]:
+            raise DataError(
+                f"concept column {reserved[0]}: names with {PREFIX} stand for descriptors of the audio. "
+                "Use --concepts signal, or call the column something else."
             )
         self.ratings_path = self.root / ratings_file
         self.id_column, self.album_column = id_column, album_column
