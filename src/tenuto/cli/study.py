@@ -50,10 +50,13 @@ Data = Annotated[
 ]
 
 
-def _study(name: str, data: common.DataName | None, threads: int | None) -> StudyConfig:
+def _study(
+    name: str, data: common.DataName | None, threads: int | None, precision: common.PrecisionName | None
+) -> StudyConfig:
     """The study of that name, with the options laid over it."""
     study = preset_study(name)
-    given = {"data": {"dataset": data.value if data else None}, "train": {"threads": threads}}
+    train = {"threads": threads, "precision": precision}
+    given = {"data": {"dataset": data.value if data else None}, "train": train}
     return StudyConfig.parse(merge(study.model_dump(mode="json"), {"run": given}), name)
 
 
@@ -64,6 +67,7 @@ def plan(
     root: Root = None,
     data: Data = None,
     threads: Threads = None,
+    precision: common.TrainPrecision = None,
     as_json: common.AsJson = False,
 ) -> None:
     """List every stage: what it reads and leaves, what is done already, and how long the rest takes.
@@ -76,7 +80,7 @@ def plan(
     from tenuto.study.plan import plan as make_plan
     from tenuto.study.plan import reductions
 
-    study = _study(name, data, threads)
+    study = _study(name, data, threads, precision)
     found = make_plan(study, folder, root)
     if as_json:
         common.print_json(_plan_content(found, folder))
@@ -144,6 +148,7 @@ def run(
     root: Root = None,
     data: Data = None,
     threads: Threads = None,
+    precision: common.TrainPrecision = None,
     engine: Annotated[
         EngineName, typer.Option(metavar="KIND", help="local: this machine; ray: a Ray cluster.")
     ] = EngineName.local,
@@ -174,7 +179,7 @@ def run(
     from tenuto.study.runner import run_study
 
     chosen = _engine(engine, workers, address, gpus_per_run, device)
-    study = _study(name, data, threads)
+    study = _study(name, data, threads, precision)
     notes.print(f"{len(study.systems)} systems x {len(study.seeds)} seeds")
     with _Watch(folder):
         done = run_study(study, folder, root, chosen, notes.print, device)
