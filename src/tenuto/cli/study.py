@@ -300,14 +300,18 @@ class _Watch:
     def _shown(self) -> Any:
         from rich.console import Group
 
+        from tenuto.study import journal
+
         study, records = _records(self._folder)
         return Group(
-            _status_table(study, [one for one in records if one.seconds and one.stage != "done"]),
+            _status_table(study, [one for one in records if one.seconds and one.stage != journal.DONE]),
             _summary(study, records),
         )
 
     def _say(self) -> None:
+        from tenuto.study import journal
+
         while not self._over.wait(SAY_EVERY):
             study, records = _records(self._folder)
-            at_work = [f"{one.name} epoch {one.epoch}" for one in records if one.stage == "train"]
+            at_work = [f"{one.name} epoch {one.epoch}" for one in records if one.stage == journal.TRAIN]
             notes.print("; ".join([_summary(study, records), *at_work]))

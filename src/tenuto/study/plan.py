@@ -17,19 +17,11 @@ from tenuto.evaluation.natural import natural_path
 from tenuto.evaluation.robustness import rows_path
 from tenuto.files import read_json, sha256_file
 from tenuto.study import journal
+from tenuto.study.journal import ANALYSE, ATTACK, CORPUS, EVALUATE, NATURAL, PREPARE, TRAIN
 from tenuto.study.timing import Clock, Expected, Work, attack_stage
 from tenuto.training import loop
 from tenuto.training.material import check, check_split
 
-CORPUS, PREPARE, TRAIN, EVALUATE, NATURAL, ATTACK, ANALYSE = (
-    "corpus",
-    "prepare",
-    "train",
-    "evaluate",
-    "natural",
-    "attack",
-    "analyse",
-)
 UNKNOWN = "????????"
 """Stands for a signature while the data, which it covers, are not there."""
 
