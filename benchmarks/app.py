@@ -19,6 +19,10 @@ from rich.table import Table
 from benchmarks import measure
 from benchmarks.comparison import Comparison
 from benchmarks.material import LEAST_CLIPS, recordings
+from tenuto.devices import Precision, fast_bfloat16
+
+TRAINING_ITERATIONS = 10
+"""Of the attack in adversarial training, as in paper-2025-quick; an epoch of 50 is more of the same."""
 
 command = typer.Typer(add_completion=False)
 
@@ -45,10 +49,15 @@ def main(
         comparisons = [measure.front_end(index, sizes)]
         prepared = measure.prepared_from(index)
         for device in devices():
-            comparisons.append(measure.attack(prepared, sizes, device))
-            if measure.fast_bfloat16(device):
-                comparisons.append(measure.attack(prepared, sizes, device, "bfloat16"))
-            comparisons.append(measure.training(prepared, sizes, device))
+            precisions: tuple[Precision, ...] = (
+                ("float32", "bfloat16") if fast_bfloat16(device) else ("float32",)
+            )
+            for precision in precisions:
+                comparisons.append(measure.attack(prepared, sizes, device, precision))
+                comparisons.append(measure.training(prepared, sizes, device, precision))
+                comparisons.append(
+                    measure.training(prepared, sizes.halved, device, precision, TRAINING_ITERATIONS)
+                )
     facts = {**machine(), "recordings": f"{len(index)} {source}", "width": f"{width:g}"}
     if as_json:
         print(json.dumps({"facts": facts, "results": [each.as_json() for each in comparisons]}, indent=2))
@@ -103,9 +112,9 @@ def remarks(comparisons: list[Comparison], facts: dict[str, str]) -> list[str]:
         *(f"plain {name}: {baseline}" for name, baseline in plain.items()),
         f"attack: one iteration of one clip; training: {measure.STUDY_TRAINING_CLIPS} clips, scaled from fewer",
         *(
-            f"attack in bfloat16: not measured, this {device} does not compute in it by itself"
+            f"bfloat16: not measured, this {device} does not compute in it by itself"
             for device in dict.fromkeys(each.device for each in comparisons)
-            if not measure.fast_bfloat16(device)
+            if not fast_bfloat16(device)
         ),
         "goal: for plain/ours or, in the front end, for either ratio",
         "ref.: the study's released code, measured elsewhere on 2 CPU cores with the network at width 1",

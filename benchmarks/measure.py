@@ -1,4 +1,4 @@
-"""The three measurements: front end, attack, training."""
+"""The measurements: front end, attack, training, and training on attacked clips."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from benchmarks import plain
 from benchmarks.comparison import Comparison, Rounds, seconds
 from tenuto.attacks import PGD, Attack, Linf, ReleasedAttack
 from tenuto.attacks.base import DEFAULT_BATCH_SIZE
-from tenuto.attacks.search import Precision
 from tenuto.audio.spectrogram import filterbank
-from tenuto.config import RunConfig, merge, read_preset
+from tenuto.config import AdversarialConfig, RunConfig, merge, read_preset
 from tenuto.data import Index, Prepared
 from tenuto.data.cache import compute
+from tenuto.devices import Precision
 from tenuto.models.systems import build, for_attack
 from tenuto.training.loop import train
 from tenuto.training.material import Material
@@ -37,6 +37,11 @@ class Sizes:
     steps: int
     width: float
     pairs: int
+
+    @property
+    def halved(self) -> Sizes:
+        """The same with half the pairs, for what takes long."""
+        return dataclasses.replace(self, pairs=(self.pairs + 1) // 2)
 
 
 @contextlib.contextmanager
@@ -74,17 +79,6 @@ def front_end(index: Index, sizes: Sizes) -> Comparison:
     )
 
 
-def fast_bfloat16(device: str) -> bool:
-    """Whether the device computes in bfloat16 by itself; other processors only imitate it, slowly."""
-    if device != "cpu":
-        return bool(torch.cuda.is_bf16_supported())
-    try:
-        flags = Path("/proc/cpuinfo").read_text(encoding="utf-8")
-    except OSError:
-        return False
-    return "avx512_bf16" in flags or "amx_bf16" in flags
-
-
 def attack(prepared: Prepared, sizes: Sizes, device: str, precision: Precision = "float32") -> Comparison:
     """Milliseconds per iteration and clip: one batch of frozen, folded weights.
 
@@ -117,7 +111,7 @@ def attack(prepared: Prepared, sizes: Sizes, device: str, precision: Precision =
     plain.attack(network, batch.inputs[:1], batch.labels[0], 2, Rounds())
     pairs = [(ours(), others()) for _ in range(sizes.pairs)]
     return Comparison(
-        name=f"attack{' bf16' if precision == 'bfloat16' else ''}, ms per iteration",
+        name=f"attack{_suffix(precision)}, ms per iteration",
         device=device,
         baseline="one clip at a time, plain network, weights collect gradients",
         ours=tuple(pair[0] for pair in pairs),
@@ -127,19 +121,29 @@ def attack(prepared: Prepared, sizes: Sizes, device: str, precision: Precision =
     )
 
 
-def training(prepared: Prepared, sizes: Sizes, device: str) -> Comparison:
+def training(
+    prepared: Prepared, sizes: Sizes, device: str, precision: Precision = "float32", iterations: int = 0
+) -> Comparison:
     """Seconds per epoch, scaled to the study's 288 training clips: updates, validation, saved state.
 
     The plain epoch runs in the callback that follows each of ours: ours, plain, ours, plain. The first pair
     warms up and does not count.
+
+    Args:
+        prepared: The data set.
+        sizes: How much is measured.
+        device: ``cpu`` or ``cuda``.
+        precision: Of our updates and attacks; the plain epoch computes in float32.
+        iterations: Of the attack on every training clip, as in every fifth epoch of adversarial training; 0 for none.
     """
-    config = _config(sizes)
+    config = _config(sizes, precision, iterations)
     material = Material(prepared, config.data)
     scale = STUDY_TRAINING_CLIPS / len(material.split.train)
     network = build("A2E", len(prepared.index.emotions), width=sizes.width).to(device)
     pairs: list[tuple[float, float]] = []
     with tempfile.TemporaryDirectory() as folder:
-        other = plain.Training(network, material.part("train"), material.part("validation"), Path(folder))
+        parts = material.part("train"), material.part("validation")
+        other = plain.Training(network, *parts, Path(folder), iterations)
         started = time.perf_counter()
 
         def epoch_done(_: dict[str, Any]) -> None:
@@ -149,13 +153,24 @@ def training(prepared: Prepared, sizes: Sizes, device: str) -> Comparison:
             started = time.perf_counter()
 
         train(config, prepared, Path(folder), device, epoch_done)
+    ours, others = zip(*pairs[1:], strict=True)
+    if iterations:
+        return Comparison(
+            name=f"adversarial training{_suffix(precision)}, s per attacked epoch",
+            device=device,
+            baseline=f"the plain attack on one clip after the other, {iterations} iterations, in plain training",
+            ours=ours,
+            plain=others,
+            target=1 / 0.3,
+        )
     return Comparison(
-        name="training, s per epoch",
+        name=f"training{_suffix(precision)}, s per epoch",
         device=device,
         baseline="DataLoader, same network and batch size",
-        ours=tuple(pair[0] for pair in pairs[1:]),
-        plain=tuple(pair[1] for pair in pairs[1:]),
+        ours=ours,
+        plain=others,
         reference=_reference(sizes, device, (36.0, 36.0)),
+        target=1 / 0.6,
     )
 
 
@@ -164,12 +179,22 @@ def prepared_from(index: Index) -> Prepared:
     return Prepared("benchmark", index, tuple(compute(path) for path in index.paths), "benchmark")
 
 
-def _config(sizes: Sizes) -> RunConfig:
+def _config(sizes: Sizes, precision: Precision = "float32", iterations: int = 0) -> RunConfig:
+    attacked = AdversarialConfig(every=1, iterations=iterations).model_dump() if iterations else None
     changes = {
         "model": {"width": sizes.width},
-        "train": {"epochs": sizes.pairs + 1, "threads": torch.get_num_threads()},
+        "train": {
+            "epochs": sizes.pairs + 1,
+            "threads": torch.get_num_threads(),
+            "precision": precision,
+            "adversarial": attacked,
+        },
     }
     return RunConfig.parse(merge(read_preset("paper-2025"), changes), "the benchmark")
+
+
+def _suffix(precision: Precision) -> str:
+    return " bf16" if precision == "bfloat16" else ""
 
 
 def _reference(sizes: Sizes, device: str, times: tuple[float, float]) -> tuple[float, float] | None:

@@ -50,8 +50,12 @@ def spectrogram(path: Path, window: NDArray[Any], filters: NDArray[Any]) -> NDAr
     return np.stack(rows).astype(np.float32)
 
 
-def attack(network: nn.Module, clip: Tensor, label: Tensor, iterations: int, progress: Progress) -> Tensor:
-    """The released attack (Adam, correlation) on one clip as a plain loop; the last prediction, (emotions,).
+def attack(
+    network: nn.Module, clip: Tensor, label: Tensor, iterations: int, progress: Progress
+) -> tuple[Tensor, Tensor]:
+    """The released attack (Adam, correlation) on one clip as a plain loop.
+
+    Returns the last prediction, (emotions,), and the stored perturbation, (1, 1, frames, bands).
 
     The network is used as it is, so each backward pass also collects a gradient for every weight.
 
@@ -81,8 +85,7 @@ def attack(network: nn.Module, clip: Tensor, label: Tensor, iterations: int, pro
             loss.backward()  # type: ignore[no-untyped-call]
             delta.grad = -torch.sign(delta.grad) if delta.grad is not None else None
             optimizer.step()
-    last: Tensor = prediction.detach()
-    return last
+    return prediction.detach(), stored
 
 
 class Training:
@@ -93,10 +96,13 @@ class Training:
         clips: Training clips.
         validation: Validation clips.
         folder: Where an epoch's state goes.
+        iterations: Of the attack that follows every update, one clip after the other; 0 for none.
     """
 
-    def __init__(self, network: nn.Module, clips: Batch, validation: Batch, folder: Path) -> None:
-        self.network, self.folder = network, folder
+    def __init__(
+        self, network: nn.Module, clips: Batch, validation: Batch, folder: Path, iterations: int = 0
+    ) -> None:
+        self.network, self.folder, self.iterations = network, folder, iterations
         self.loader = _loader(clips, shuffle=True)
         self.validation = _loader(validation, shuffle=False)
         self.optimizer = torch.optim.Adam(network.parameters(), lr=5e-4)
@@ -106,10 +112,9 @@ class Training:
         device = next(self.network.parameters()).device
         self.network.train()
         for inputs, labels in self.loader:
-            self.optimizer.zero_grad()
-            loss = nn.functional.mse_loss(self.network(inputs.to(device)).emotions, labels.to(device))
-            loss.backward()  # type: ignore[no-untyped-call]
-            self.optimizer.step()
+            self._update(inputs.to(device), labels.to(device))
+            if self.iterations:
+                self._update(self._attacked(inputs.to(device), labels.to(device)), labels.to(device))
         self.network.eval()
         with torch.no_grad():
             errors = [
@@ -119,6 +124,21 @@ class Training:
         torch.save(self.network.state_dict(), self.folder / "network.pt")
         torch.save(self.optimizer.state_dict(), self.folder / "optimizer.pt")
         return float(np.mean(errors))
+
+    def _update(self, inputs: Tensor, labels: Tensor) -> None:
+        self.optimizer.zero_grad()
+        loss = nn.functional.mse_loss(self.network(inputs).emotions, labels)
+        loss.backward()  # type: ignore[no-untyped-call]
+        self.optimizer.step()
+
+    def _attacked(self, inputs: Tensor, labels: Tensor) -> Tensor:
+        self.network.eval()
+        clips = [
+            clip + attack(self.network, clip, label, self.iterations, lambda _: None)[1]
+            for clip, label in zip(inputs.unsqueeze(1), labels, strict=True)
+        ]
+        self.network.train()
+        return torch.cat(clips)
 
 
 def _loader(clips: Batch, shuffle: bool) -> DataLoader[tuple[Tensor, ...]]:

@@ -76,9 +76,10 @@ def test_plain_attack_ends_where_the_released_attack_does():
     network, clips = build("A2E", width=0.1).eval(), batch(2)
     result = ReleasedAttack(iterations=4)(for_attack(network), clips.inputs, clips.labels)
     for row in range(2):
-        last = plain.attack(network, clips.inputs[row : row + 1], clips.labels[row], 4, Rounds())
+        last, stored = plain.attack(network, clips.inputs[row : row + 1], clips.labels[row], 4, Rounds())
         assert torch.allclose(last, result.last_prediction[row], atol=1e-3)
         assert not torch.allclose(last, result.clean_prediction[row], atol=1e-3)
+        assert torch.allclose(stored[0], result.stored_perturbation[row], atol=1e-3)
 
 
 def test_plain_training_learns_and_leaves_its_state(tmp_path):
@@ -87,6 +88,15 @@ def test_plain_training_learns_and_leaves_its_state(tmp_path):
     errors = [training.epoch() for _ in range(3)]
     assert errors[-1] < errors[0]
     assert {path.name for path in tmp_path.iterdir()} == {"network.pt", "optimizer.pt"}
+
+
+def test_plain_training_attacks_clips_where_told(tmp_path):
+    trained = []
+    for iterations in (0, 3):
+        torch.manual_seed(0)
+        training = plain.Training(build("A2E", width=0.1), batch(8), batch(4), tmp_path, iterations)
+        trained.append(training.epoch())
+    assert trained[0] != trained[1]
 
 
 def test_real_recordings_are_taken_from_all_over_the_data_set(tmp_path, monkeypatch):
@@ -124,7 +134,7 @@ def report(tmp_path_factory) -> dict[str, Any]:
 
 def test_the_command_measures_front_end_attack_and_training(report):
     names = [each["name"].partition(",")[0] for each in report["results"]]
-    assert names == ["front end", "attack", "training"]
+    assert names == ["front end", "attack", "training", "adversarial training"]
 
 
 def test_every_measurement_is_a_pair_of_times(report):
@@ -134,7 +144,7 @@ def test_every_measurement_is_a_pair_of_times(report):
 
 
 def test_a_narrow_network_is_not_compared_with_the_reference(report):
-    assert [each["reference"] is None for each in report["results"]] == [False, True, True]
+    assert [each["reference"] is None for each in report["results"]] == [False, True, True, True]
 
 
 def test_the_report_names_recordings_threads_and_versions(report):
@@ -162,15 +172,7 @@ def test_table_and_remarks_name_every_quantity_and_baseline():
     ]
 
 
-@pytest.mark.parametrize(
-    ("flags", "wanted"), [("avx2 avx512_bf16", True), ("amx_bf16", True), ("avx2 avx512f", False)]
-)
-def test_bfloat16_is_measured_where_the_processor_has_it(monkeypatch, flags, wanted):
-    monkeypatch.setattr("pathlib.Path.read_text", lambda *_, **__: f"flags : {flags}")
-    assert measure.fast_bfloat16("cpu") is wanted
-
-
-def test_bfloat16_is_timed_as_the_released_attack_is(tmp_path):
+def test_bfloat16_is_timed_as_float32_is(tmp_path):
     soundtracks(tmp_path / "soundtracks", 30)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("TENUTO_SHARED", str(tmp_path))
@@ -179,6 +181,9 @@ def test_bfloat16_is_timed_as_the_released_attack_is(tmp_path):
     found = measure.attack(prepared, measure.Sizes(30, 1, 0.05, 1), "cpu", "bfloat16")
     assert found.name == "attack bf16, ms per iteration"
     assert found.target == 3.5
+    assert found.ours[0] > 0
+    found = measure.training(prepared, measure.Sizes(30, 1, 0.05, 1), "cpu", "bfloat16", 2)
+    assert found.name == "adversarial training bf16, s per attacked epoch"
     assert found.ours[0] > 0
 
 

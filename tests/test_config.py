@@ -118,6 +118,7 @@ def test_signature_covers_every_setting_and_the_data():
         {"model": {"width": 0.5}},
         {"train": {"seed": 7}},
         {"train": {"threads": 3}},
+        {"train": {"precision": "bfloat16"}},
         {"train": {"adversarial": {"iterations": 51}}},
         {"train": {"score_free_units": False}},
     ]
@@ -128,6 +129,25 @@ def test_signature_covers_every_setting_and_the_data():
 
 def test_resolved_fills_in_threads():
     assert RunConfig().resolved().train.threads >= 1
+
+
+def test_float32_is_what_a_run_without_precision_computes_in():
+    plain = RunConfig()
+    named = RunConfig.parse({"train": {"precision": "float32"}}, "x")
+    assert named == plain
+    assert "precision" not in to_yaml(named)
+
+
+@pytest.mark.parametrize(("there", "wanted"), [(True, "bfloat16"), (False, None)])
+def test_auto_is_bfloat16_where_the_processor_has_it(monkeypatch, there, wanted):
+    monkeypatch.setattr("tenuto.config.fast_bfloat16", lambda: there)
+    run = RunConfig.parse({"train": {"precision": "auto"}}, "x")
+    assert run.resolved().train.precision == wanted
+
+
+def test_an_unknown_precision_is_refused():
+    with pytest.raises(ConfigError, match=r"train\.precision"):
+        RunConfig.parse({"train": {"precision": "float16"}}, "x")
 
 
 def test_own_combinations_get_descriptive_names():

@@ -14,6 +14,7 @@ SOURCE = Path(tenuto.__file__).parent
 ROWS = (
     "errors",
     "files",
+    "devices",
     "config",
     "results",
     "metrics",
@@ -71,7 +72,7 @@ def test_attacks_know_neither_data_nor_models():
     known = {
         module.split(".")[1] for file in FILES if file.startswith("attacks/") for module in imported(file)
     }
-    assert known == {"attacks", "errors"}
+    assert known == {"attacks", "devices", "errors"}
 
 
 def loaded_by(*modules):

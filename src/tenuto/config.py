@@ -14,8 +14,9 @@ from pathlib import Path
 from typing import Any, Literal, Self
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
+from tenuto.devices import fast_bfloat16
 from tenuto.errors import ConfigError, did_you_mean
 from tenuto.files import read_text
 
@@ -126,6 +127,16 @@ class TrainConfig(Config):
     )
     adversarial: AdversarialConfig | None = None
     threads: int = Field(0, ge=0, description="CPU threads; 0 means all cores and is resolved before hashing")
+    precision: Literal["auto", "bfloat16"] | None = Field(
+        None,
+        description="of updates and training attacks; None is float32, auto is bfloat16 where the processor computes "
+        "in it by itself, else float32, and is resolved before hashing",
+    )
+
+    @field_validator("precision", mode="before")
+    @classmethod
+    def _plain_precision(cls, value: Any) -> Any:
+        return None if value == "float32" else value
 
 
 class RunConfig(Config):
@@ -155,8 +166,10 @@ class RunConfig(Config):
 
     def resolved(self) -> RunConfig:
         """The same with machine-dependent defaults filled in."""
-        threads = self.train.threads or os.cpu_count() or 1
-        return self.model_copy(update={"train": self.train.model_copy(update={"threads": threads})})
+        found: dict[str, Any] = {"threads": self.train.threads or os.cpu_count() or 1}
+        if self.train.precision == "auto":
+            found["precision"] = "bfloat16" if fast_bfloat16() else None
+        return self.model_copy(update={"train": self.train.model_copy(update=found)})
 
 
 class CorpusConfig(Config):

@@ -87,8 +87,9 @@ def test_the_quick_study_is_the_paper_s_but_for_what_it_says(paper):
         "at most 40 epochs instead of 199",
         "2 seeds instead of 10",
         "10 attack iterations in adversarial training instead of 50",
+        "updates in bfloat16 where the processor has it instead of float32",
     ]
-    same = {"epochs", "patience", "threads", "adversarial"}
+    same = {"epochs", "patience", "threads", "adversarial", "precision"}
     assert quick.run.train.model_dump(exclude=same) == paper.run.train.model_dump(exclude=same)
     assert (quick.systems, quick.run.data) == (paper.systems, paper.run.data)
 
@@ -253,6 +254,16 @@ def test_a_study_goes_on_with_the_threads_it_was_begun_with(music, tmp_path, mon
     monkeypatch.setattr("os.cpu_count", lambda: 8)
     assert settled(study, tmp_path) == begun
     assert [stage.run for stage in plan(study, tmp_path, music).stages] == names
+
+
+def test_a_study_goes_on_in_the_precision_it_was_begun_in(tmp_path, monkeypatch):
+    study = small.changed(run={"train": {"precision": "auto"}})
+    monkeypatch.setattr("tenuto.config.fast_bfloat16", lambda: True)
+    begun = settled(study, tmp_path)
+    assert begun.run.train.precision == "bfloat16"
+    small.write_study(tmp_path / "study.yaml", begun)
+    monkeypatch.setattr("tenuto.config.fast_bfloat16", lambda: False)
+    assert settled(study, tmp_path) == begun
 
 
 def test_threads_of_another_study_in_the_folder_do_not_count(tmp_path, monkeypatch):

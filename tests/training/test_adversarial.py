@@ -11,6 +11,7 @@ from tenuto.attacks import ReleasedAttack
 from tenuto.config import AdversarialConfig
 from tenuto.errors import AttackError
 from tenuto.models import build, for_attack
+from tenuto.models.backbone import Backbone
 from tenuto.training import loop
 from tenuto.training.adversarial import due, perturbed
 from tenuto.training.material import Batch
@@ -149,3 +150,22 @@ def test_adversarial_training_changes_the_weights_from_its_first_epoch_on(prepar
     assert histories[0][:2] == histories[1][:2]  # header and epoch 1; epoch 2 is the first with attacks
     assert histories[0][2] != histories[1][2]
     assert numbers(plain)["checkpoint.safetensors"] != numbers(attacked)["checkpoint.safetensors"]
+
+
+def test_training_in_bfloat16_attacks_in_bfloat16(prepared, tmp_path, monkeypatch):
+    asked = []
+    forward = Backbone.forward
+
+    def seen(self, excerpts):
+        features = forward(self, excerpts)
+        asked.append((self.training, features.dtype))
+        return features
+
+    monkeypatch.setattr(Backbone, "forward", seen)
+    loop.train(settings("aA2E", epochs=2, precision="bfloat16"), prepared, tmp_path)
+    updates = {dtype for training, dtype in asked if training}
+    others = [dtype for training, dtype in asked if not training]
+    assert updates == {torch.bfloat16}
+    # Two epochs are validated in float32; in the second, six batches are attacked in three iterations.
+    assert others.count(torch.float32) == 2
+    assert others.count(torch.bfloat16) == 18

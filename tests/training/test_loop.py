@@ -143,6 +143,17 @@ def test_training_leaves_the_global_generators_as_found(prepared, tmp_path):
     assert (random.getstate(), np.random.get_state()[1].tobytes()) == before[1:]  # noqa: NPY002
 
 
+def test_bfloat16_learns_as_float32_does(prepared, undisturbed, tmp_path):
+    """Every update sees the weights of the last: losses fall alike, and differ in their later digits."""
+    config = settings("A2M2E", adversarial=small_runs.ATTACKED, precision="bfloat16")
+    losses, plain = (
+        read_csv(run / "history.csv")["loss"].to_numpy()
+        for run in (loop.train(config, prepared, tmp_path), undisturbed)
+    )
+    np.testing.assert_allclose(losses, plain, rtol=0.1)
+    assert (losses != plain).all()
+
+
 # Refusals
 
 

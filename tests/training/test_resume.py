@@ -68,6 +68,14 @@ def test_an_interrupted_run_ends_with_the_numbers_of_an_undisturbed_one(
     assert not (run / loop.STATE).exists()
 
 
+def test_a_run_in_bfloat16_is_resumed_to_the_same_numbers(prepared, tmp_path):
+    config = small_runs.settings("A2E", epochs=3, precision="bfloat16")
+    undisturbed = loop.train(config, prepared, tmp_path / "whole")
+    with pytest.raises(InterruptionError):
+        loop.train(config, prepared, tmp_path / "parts", progress=interrupt_after(2))
+    assert numbers(loop.train(config, prepared, tmp_path / "parts")) == numbers(undisturbed)
+
+
 KILLED = """
 import os, signal
 from pathlib import Path

@@ -27,7 +27,8 @@ from tenuto.attacks.base import (
 )
 from tenuto.attacks.budgets import Budget, Unbounded
 from tenuto.attacks.objectives import Objective, SquaredError
-from tenuto.attacks.search import Game, Precision, Range, Search, room
+from tenuto.attacks.search import Game, Range, Search, room
+from tenuto.devices import Precision
 from tenuto.errors import AttackError, ConfigError
 
 SQUARED_ERROR = SquaredError()

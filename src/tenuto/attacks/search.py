@@ -11,7 +11,7 @@ import hashlib
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -20,9 +20,9 @@ from torch import Tensor
 from tenuto.attacks.base import AttackResult, Examples, Model, Progress, emotions_of, input_gradient, listed
 from tenuto.attacks.budgets import Budget
 from tenuto.attacks.objectives import Objective, Outputs, Situation
+from tenuto.devices import Precision, computing_in
 from tenuto.errors import AttackError, ConfigError
 
-Precision = Literal["float32", "bfloat16"]
 Range = tuple[float, float]
 
 
@@ -153,10 +153,7 @@ class Search:
 
     def model(self, inputs: Tensor) -> Any:
         """What the model returns, in the precision of the search."""
-        lower: contextlib.AbstractContextManager[Any] = contextlib.nullcontext()
-        if self.game.precision == "bfloat16":
-            lower = torch.autocast(inputs.device.type, torch.bfloat16)
-        with lower:
+        with computing_in(self.game.precision, inputs.device.type):
             return self.game.model(inputs)
 
     def _ask(self, inputs: Tensor, rows: Tensor, exactly: bool = False) -> Outputs:

@@ -16,7 +16,7 @@ from rich.console import Console
 from tenuto.config import CONCEPT_SOURCES, DataConfig
 from tenuto.data import Prepared, open_dataset
 from tenuto.data.cache import prepare
-from tenuto.errors import ConfigError
+from tenuto.devices import require
 
 out = Console(highlight=False, soft_wrap=True, emoji=False)
 """Results."""
@@ -28,19 +28,6 @@ DataName = StrEnum("DataName", ["soundtracks", "midlevel", "synthetic", "folder"
 PartName = StrEnum("PartName", ["train", "validation", "test"])
 
 
-def _usable(device: str) -> str:
-    """A device this machine has. Raises `ConfigError` before any work is done for another."""
-    if device == "cpu":
-        return device
-    import torch
-
-    if not device.startswith("cuda"):
-        raise ConfigError(f"device {device}: unknown. Use --device cpu or --device cuda.")
-    if not torch.cuda.is_available():
-        raise ConfigError(f"device {device}: this machine has no usable GPU. Use --device cpu.")
-    return device
-
-
 Root = Annotated[
     Path, typer.Option("--root", envvar="TENUTO_DATA", help="Folder of the data set.", show_default=False)
 ]
@@ -48,7 +35,18 @@ Cache = Annotated[
     Path | None,
     typer.Option("--cache", envvar="TENUTO_CACHE", help="Folder for spectrograms (default: user cache)."),
 ]
-Device = Annotated[str, typer.Option("--device", help="cpu or cuda.", callback=_usable)]
+Device = Annotated[str, typer.Option("--device", help="cpu or cuda.", callback=require)]
+PrecisionName = StrEnum("PrecisionName", ["auto", "float32", "bfloat16"])
+TrainPrecision = Annotated[
+    PrecisionName | None,
+    typer.Option(
+        "--precision",
+        metavar="NAME",
+        help="Of updates and training attacks: float32, bfloat16, or auto, which is bfloat16 where the processor "
+        "computes in it by itself.",
+        show_default="float32, or the preset's",
+    ),
+]
 Runs = Annotated[Path, typer.Option("--runs", envvar="TENUTO_RUNS", help="Folder of all runs.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
 Data = Annotated[

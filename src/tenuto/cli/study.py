@@ -61,12 +61,18 @@ Concepts = Annotated[
 
 
 def _study(
-    name: str, data: common.DataName | None, concepts: ConceptSource | None, threads: int | None
+    name: str,
+    data: common.DataName | None,
+    concepts: ConceptSource | None,
+    threads: int | None,
+    precision: common.PrecisionName | None,
 ) -> StudyConfig:
     """The study of that name, with the options laid over it."""
     study = preset_study(name)
-    options = {"dataset": data.value if data else None, "concepts": concepts.value if concepts else None}
-    given = {"data": options, "train": {"threads": threads}}
+    given = {
+        "data": {"dataset": data, "concepts": concepts},
+        "train": {"threads": threads, "precision": precision},
+    }
     return StudyConfig.parse(merge(study.model_dump(mode="json"), {"run": given}), name)
 
 
@@ -78,6 +84,7 @@ def plan(
     data: Data = None,
     concepts: Concepts = None,
     threads: Threads = None,
+    precision: common.TrainPrecision = None,
     as_json: common.AsJson = False,
 ) -> None:
     """List every stage: what it reads and leaves, what is done already, and how long the rest takes.
@@ -90,7 +97,7 @@ def plan(
     from tenuto.study.plan import plan as make_plan
     from tenuto.study.plan import reductions
 
-    study = _study(name, data, concepts, threads)
+    study = _study(name, data, concepts, threads, precision)
     found = make_plan(study, folder, root)
     if as_json:
         common.print_json(_plan_content(found, folder))
@@ -159,6 +166,7 @@ def run(
     data: Data = None,
     concepts: Concepts = None,
     threads: Threads = None,
+    precision: common.TrainPrecision = None,
     engine: Annotated[
         EngineName, typer.Option(metavar="KIND", help="local: this machine; ray: a Ray cluster.")
     ] = EngineName.local,
@@ -189,7 +197,7 @@ def run(
     from tenuto.study.runner import run_study
 
     chosen = _engine(engine, workers, address, gpus_per_run, device)
-    study = _study(name, data, concepts, threads)
+    study = _study(name, data, concepts, threads, precision)
     notes.print(f"{len(study.systems)} systems x {len(study.seeds)} seeds")
     with _Watch(folder):
         done = run_study(study, folder, root, chosen, notes.print, device)
@@ -310,14 +318,18 @@ class _Watch:
     def _shown(self) -> Any:
         from rich.console import Group
 
+        from tenuto.study import journal
+
         study, records = _records(self._folder)
         return Group(
-            _status_table(study, [one for one in records if one.seconds and one.stage != "done"]),
+            _status_table(study, [one for one in records if one.seconds and one.stage != journal.DONE]),
             _summary(study, records),
         )
 
     def _say(self) -> None:
+        from tenuto.study import journal
+
         while not self._over.wait(SAY_EVERY):
             study, records = _records(self._folder)
-            at_work = [f"{one.name} epoch {one.epoch}" for one in records if one.stage == "train"]
+            at_work = [f"{one.name} epoch {one.epoch}" for one in records if one.stage == journal.TRAIN]
             notes.print("; ".join([_summary(study, records), *at_work]))

@@ -79,6 +79,7 @@ def train(
     threads: Annotated[
         int | None, typer.Option(rich_help_panel=SETTINGS, help="CPU threads (default: all cores).")
     ] = None,
+    precision: common.TrainPrecision = None,
     data: common.Data = None,
     ratings: common.Ratings = None,
     id_column: common.IdColumn = None,
@@ -112,6 +113,7 @@ def train(
             "patience": patience,
             "batch_size": batch_size,
             "threads": threads,
+            "precision": precision,
         },
     }
     config = configure(system, preset, settings, adversarial)

@@ -115,11 +115,8 @@ def clip_errors(rows: pd.DataFrame, settings: Settings = Settings()) -> pd.DataF
     """
     chosen = paper.selection(results.validate(rows))
     _same_clips(chosen)
-    low, high = settings.clipped or (-np.inf, np.inf)
-    label, measure = results.values(chosen, "label"), MEASURES[settings.measure][1]
-    table = chosen[["system", "seed", "clip"]].copy()
-    for quantity, kind in (("attacked", "adversarial"), ("clean", "clean")):
-        table[quantity] = measure(np.clip(results.values(chosen, kind), low, high) - label).mean(axis=1)
+    limits = settings.clipped or (-np.inf, np.inf)
+    table = paper.clip_errors(chosen, *limits, MEASURES[settings.measure][1])
     table["added"] = table["attacked"] - table["clean"]
     return table
 

@@ -8,7 +8,7 @@ study printed stands beside ours in columns named ``print``; four of its cells d
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -169,26 +169,37 @@ def difference(rows: pd.DataFrame) -> pd.DataFrame:
     return table
 
 
-def clip_errors(rows: pd.DataFrame, low: float = -np.inf, high: float = np.inf) -> pd.DataFrame:
-    """``system seed clip error``: MAE of a clip after the attack, predictions clipped to [low, high]."""
+def clip_errors(
+    rows: pd.DataFrame, low: float = -np.inf, high: float = np.inf, measure: Callable[[Any], Any] = np.abs
+) -> pd.DataFrame:
+    """``system seed clip attacked clean``: mean over emotions of a clip's error after and before the attack.
+
+    Args:
+        rows: Robustness rows.
+        low: Predictions are clipped to [low, high].
+        high: See ``low``.
+        measure: From differences between prediction and label to errors, absolute ones by default.
+    """
     chosen = selection(rows)
-    prediction = np.clip(results.values(chosen, "adversarial"), low, high)
-    error = np.abs(prediction - results.values(chosen, "label")).mean(axis=1)
-    return chosen[["system", "seed", "clip"]].assign(error=error)
+    label = results.values(chosen, "label")
+    table = chosen[["system", "seed", "clip"]].copy()
+    for quantity, kind in (("attacked", "adversarial"), ("clean", "clean")):
+        table[quantity] = measure(np.clip(results.values(chosen, kind), low, high) - label).mean(axis=1)
+    return table
 
 
 def pairs(
     errors: pd.DataFrame, first: str, second: str, unit: str = "clip x seed"
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Errors of two systems, paired by clip and seed, or (``unit="seed"``) means per seed, paired by seed.
+    """Attacked errors of two systems, paired by clip and seed, or (``unit="seed"``) means per seed, paired by seed.
 
     Pairs that only one of the two systems has are left out.
     """
     sides = [errors[errors["system"] == system] for system in (first, second)]
     both = sides[0].merge(sides[1], on=["seed", "clip"], suffixes=("_first", "_second"))
     if unit == "seed":
-        both = both.groupby("seed")[["error_first", "error_second"]].mean()
-    return both["error_first"].to_numpy(), both["error_second"].to_numpy()
+        both = both.groupby("seed")[["attacked_first", "attacked_second"]].mean()
+    return both["attacked_first"].to_numpy(), both["attacked_second"].to_numpy()
 
 
 def significance(rows: pd.DataFrame) -> pd.DataFrame:

@@ -34,7 +34,7 @@ def run_means(rows: pd.DataFrame) -> pd.DataFrame:
     names = {"clean_corr_avg": "clean_corr", "clean_mae": "clean_mae", "adversarial_corr_avg": "corr"}
     names |= {"adversarial_mae": "mae", "difference": "difference"}
     means = measured.groupby("system")[list(names)].agg(_mean).rename(columns=names)
-    means["clipped"] = paper.clip_errors(rows, *RATINGS).groupby("system")["error"].mean()
+    means["clipped"] = paper.clip_errors(rows, *RATINGS).groupby("system")["attacked"].mean()
     return means.loc[paper.systems(measured)]
 
 

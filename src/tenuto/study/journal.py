@@ -25,6 +25,17 @@ WRITE_EVERY = 0.5
 LOOK_EVERY = 0.2
 """Seconds between two attempts at a lock."""
 
+CORPUS, PREPARE, TRAIN, EVALUATE, NATURAL, ATTACK, ANALYSE = (
+    "corpus",
+    "prepare",
+    "train",
+    "evaluate",
+    "natural",
+    "attack",
+    "analyse",
+)
+"""Names of the stages."""
+
 WAITING, STOPPED, DONE, FAILED = "waiting", "stopped", "done", "failed"
 STUDY = "study"
 

@@ -17,19 +17,11 @@ from tenuto.evaluation.natural import natural_path
 from tenuto.evaluation.robustness import rows_path
 from tenuto.files import read_json, sha256_file
 from tenuto.study import journal
+from tenuto.study.journal import ANALYSE, ATTACK, CORPUS, EVALUATE, NATURAL, PREPARE, TRAIN
 from tenuto.study.timing import Clock, Expected, Work, attack_stage
 from tenuto.training import loop
 from tenuto.training.material import check, check_split
 
-CORPUS, PREPARE, TRAIN, EVALUATE, NATURAL, ATTACK, ANALYSE = (
-    "corpus",
-    "prepare",
-    "train",
-    "evaluate",
-    "natural",
-    "attack",
-    "analyse",
-)
 UNKNOWN = "????????"
 """Stands for a signature while the data, which it covers, are not there."""
 
@@ -123,6 +115,9 @@ def reductions(study: StudyConfig) -> list[str]:
         found.append(f"{len(study.seeds)} seeds instead of 10")
     if (training := (run.train.adversarial or AdversarialConfig()).iterations) < 50:
         found.append(f"{training} attack iterations in adversarial training instead of 50")
+    if run.train.precision:
+        where = " where the processor has it" if run.train.precision == "auto" else ""
+        found.append(f"updates in bfloat16{where} instead of float32")
     iterations = [wanted.settings.get("iterations", PAPER_ITERATIONS) for wanted in study.protocols]
     reduced = (number for number in iterations if number != PAPER_ITERATIONS)
     return [*found, *(f"{number} attack iterations instead of {PAPER_ITERATIONS}" for number in reduced)]
@@ -161,22 +156,24 @@ def _corpus_is_there(folder: Path) -> bool:
 
 
 def settled(study: StudyConfig, folder: Path) -> StudyConfig:
-    """The study with its threads resolved, once and for all machines: they are part of every run's signature.
+    """The study with threads and precision resolved, once and for all machines: every run's signature has them.
 
-    A study begun in ``folder`` keeps the threads it was begun with, whatever machine goes on with it.
+    A study begun in ``folder`` keeps what it was begun with, whatever machine goes on with it.
     """
-    if study.run.train.threads:
-        return study
+    train = study.run.train
+    left = [name for name, open_ in (("threads", 0), ("precision", "auto")) if getattr(train, name) == open_]
     stored = folder / "study.yaml"
     with contextlib.suppress(ConfigError, FileError):  # none there, or none of this kind: nothing was begun
         begun = preset_study(str(stored))
-        if _with_threads(study, begun.run.train.threads) == begun:
+        if _filled(study, begun.run, left) == begun:
             return begun
-    return _with_threads(study, study.run.resolved().train.threads)
+    return _filled(study, study.run.resolved(), left)
 
 
-def _with_threads(study: StudyConfig, threads: int) -> StudyConfig:
-    train = study.run.train.model_copy(update={"threads": threads})
+def _filled(study: StudyConfig, run: RunConfig, names: list[str]) -> StudyConfig:
+    """The study with these settings of training taken from ``run``."""
+    found = {name: getattr(run.train, name) for name in names}
+    train = study.run.train.model_copy(update=found)
     return study.model_copy(update={"run": study.run.model_copy(update={"train": train})})
 
 

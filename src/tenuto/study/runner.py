@@ -16,10 +16,8 @@ from tenuto.errors import ConfigError
 from tenuto.files import write_text
 from tenuto.study import journal
 from tenuto.study.analysis import analyse
+from tenuto.study.journal import ANALYSE, CORPUS, PREPARE
 from tenuto.study.plan import (
-    ANALYSE,
-    CORPUS,
-    PREPARE,
     check_study,
     dataset_of,
     identity,

@@ -16,10 +16,8 @@ from tenuto.evaluation.natural import natural, natural_path
 from tenuto.evaluation.runs import Run, open_run
 from tenuto.files import read_json
 from tenuto.study import journal
+from tenuto.study.journal import EVALUATE, NATURAL, TRAIN
 from tenuto.study.plan import (
-    EVALUATE,
-    NATURAL,
-    TRAIN,
     Planned,
     corpus_folder,
     dataset_of,

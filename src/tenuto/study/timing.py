@@ -8,6 +8,7 @@ from pathlib import Path
 from tenuto.attacks import Protocol
 from tenuto.config import RunConfig, StudyConfig
 from tenuto.study import journal
+from tenuto.study.journal import ANALYSE, ATTACK, CORPUS, EVALUATE, NATURAL, PREPARE, TRAIN
 
 MEASURED, ESTIMATE = "measured", "estimate"
 
@@ -50,7 +51,7 @@ class Work:
 
 def attack_stage(protocol: Protocol) -> str:
     """The name under which the seconds of a protocol are kept."""
-    return f"attack {protocol}"
+    return f"{ATTACK} {protocol}"
 
 
 class Clock:
@@ -95,14 +96,14 @@ class Clock:
         corpus = self._study.corpus
         if work is not None:
             return TESTED * self._clips * work.iterations * ATTACK_RATE * self._scale
-        if kind == "train":
+        if kind == TRAIN:
             return self._training(self._runs[run])
         return {
-            "corpus": CORPUS_RATE * corpus.clips * corpus.seconds if corpus else 0.0,
-            "prepare": PREPARE_RATE * self._clips,
-            "evaluate": PREDICT_RATE * self._clips * self._scale,
-            "natural": NATURAL_RATE * TESTED * self._clips,
-            "analyse": ANALYSE_SECONDS,
+            CORPUS: CORPUS_RATE * corpus.clips * corpus.seconds if corpus else 0.0,
+            PREPARE: PREPARE_RATE * self._clips,
+            EVALUATE: PREDICT_RATE * self._clips * self._scale,
+            NATURAL: NATURAL_RATE * TESTED * self._clips,
+            ANALYSE: ANALYSE_SECONDS,
         }[kind]
 
     def _training(self, config: RunConfig) -> float:

@@ -6,6 +6,7 @@ from torch import Tensor
 
 from tenuto.attacks.released import ReleasedAttack
 from tenuto.config import AdversarialConfig
+from tenuto.devices import Precision, computing_in
 from tenuto.models.systems import Network, for_attack
 from tenuto.training.material import Batch
 
@@ -15,7 +16,9 @@ def due(config: AdversarialConfig | None, epoch: int) -> bool:
     return config is not None and epoch % config.every == 0
 
 
-def perturbed(network: Network, batch: Batch, config: AdversarialConfig) -> Tensor:
+def perturbed(
+    network: Network, batch: Batch, config: AdversarialConfig, precision: Precision = "float32"
+) -> Tensor:
     """The batch's inputs plus the *stored* perturbation of a short released attack against the labels.
 
     The attack runs on a frozen evaluation-mode copy, so dropout and batch statistics of training do not leak into it.
@@ -26,5 +29,8 @@ def perturbed(network: Network, batch: Batch, config: AdversarialConfig) -> Tens
         step_size=config.step_size,
         iterations=config.iterations,
     )
-    result = attack(for_attack(network), batch.inputs, batch.labels, names=batch.clips, batch_size=len(batch))
+    with computing_in(precision, batch.inputs.device.type):
+        result = attack(
+            for_attack(network), batch.inputs, batch.labels, names=batch.clips, batch_size=len(batch)
+        )
     return batch.inputs + result.stored_perturbation

@@ -22,7 +22,8 @@ from tenuto import metrics
 from tenuto.config import RunConfig, signature, to_yaml
 from tenuto.data.cache import Prepared
 from tenuto.data.splits import write_split
-from tenuto.errors import ConfigError, FileError, TenutoError
+from tenuto.devices import Precision, computing_in, require
+from tenuto.errors import FileError, TenutoError
 from tenuto.files import read_json, read_safetensors, write_csv, write_json, write_safetensors, write_text
 from tenuto.models import checkpoint
 from tenuto.models.heads import Prediction
@@ -47,6 +48,7 @@ class State:
     best_epoch: int = 0
     best_score: float = -math.inf
     history: list[dict[str, Any]] = dataclasses.field(default_factory=list)
+    precision: Precision = "float32"
 
     def done(self, config: RunConfig) -> bool:
         """True after the last epoch, or the last of ``patience`` epochs in a row without improvement."""
@@ -97,8 +99,7 @@ def train(
         TenutoError: Training diverged.
     """
     check(config, prepared)
-    if device.startswith("cuda") and not torch.cuda.is_available():
-        raise ConfigError(f"device {device}: this machine has no usable GPU. Use --device cpu.")
+    require(device)
     folder, config = run_folder(runs, config, prepared), config.resolved()
     if finished(folder):
         return folder
@@ -155,15 +156,17 @@ def _epoch(state: State, batches: list[Batch], config: RunConfig) -> float:
     for batch in batches:
         total += _update(state, batch.inputs, batch, train.task_loss_weight)
         if attacked and train.adversarial is not None:
-            inputs = perturbed(state.network, batch, train.adversarial)
+            inputs = perturbed(state.network, batch, train.adversarial, state.precision)
             _update(state, inputs, batch, 1.0)
     return float(total) / len(batches)
 
 
 def _update(state: State, inputs: Tensor, batch: Batch, weight: float) -> Tensor:
-    """One optimiser step on w * emotion MSE + (1 - w) * concept MSE."""
+    """One optimiser step on w * emotion MSE + (1 - w) * concept MSE; Adam and its moments are float32."""
     state.optimizer.zero_grad(set_to_none=True)
-    loss = _loss(state.network(inputs), batch, weight)
+    # Its own block for every update: inside one, lowered weights are kept, also past an optimiser step.
+    with computing_in(state.precision, inputs.device.type):
+        loss = _loss(state.network(inputs), batch, weight)
     loss.backward()  # type: ignore[no-untyped-call]
     state.optimizer.step()
     return loss.detach()
@@ -228,7 +231,11 @@ def _fresh(config: RunConfig, prepared: Prepared, device: torch.device) -> State
     torch.manual_seed(config.train.seed)
     units = len(prepared.index.concepts) or 7
     network = build(config.model.network, len(prepared.index.emotions), units, config.model.width).to(device)
-    return State(network, torch.optim.Adam(network.parameters(), lr=config.train.learning_rate))
+    precision: Precision = "bfloat16" if config.train.precision == "bfloat16" else "float32"
+    if precision == "bfloat16":
+        network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    optimizer = torch.optim.Adam(network.parameters(), lr=config.train.learning_rate)
+    return State(network, optimizer, precision=precision)
 
 
 def _save(path: Path, state: State) -> None:

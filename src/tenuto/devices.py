@@ -1,0 +1,55 @@
+"""Where and in which precision networks compute."""
+
+from __future__ import annotations
+
+import contextlib
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Any, Literal
+
+from tenuto.errors import ConfigError
+
+Precision = Literal["float32", "bfloat16"]
+
+BFLOAT16_FLAGS = ("avx512_bf16", "amx_bf16")
+"""Flags of processors that multiply in bfloat16; others imitate it, slower than they compute in float32."""
+
+
+def require(device: str) -> str:
+    """The device's name, where this machine has it. Raises `ConfigError`."""
+    if device == "cpu":
+        return device
+    if not device.startswith("cuda"):
+        raise ConfigError(f"device {device}: unknown. Use --device cpu or --device cuda.")
+    import torch
+
+    if not torch.cuda.is_available():
+        raise ConfigError(f"device {device}: this machine has no usable GPU. Use --device cpu.")
+    return device
+
+
+def fast_bfloat16(device: str = "cpu") -> bool:
+    """Whether the device computes in bfloat16 by itself."""
+    if device != "cpu":
+        import torch
+
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    try:
+        flags = Path("/proc/cpuinfo").read_text(encoding="utf-8")
+    except OSError:
+        return False
+    return any(flag in flags for flag in BFLOAT16_FLAGS)
+
+
+def computing_in(precision: Precision, device: str) -> AbstractContextManager[Any]:
+    """Inside, networks compute in this precision; their weights, and what is added up over them, stay float32.
+
+    Args:
+        precision: float32 changes nothing.
+        device: ``cpu`` or ``cuda``, a type without a number.
+    """
+    if precision == "float32":
+        return contextlib.nullcontext()
+    import torch
+
+    return torch.autocast(device, torch.bfloat16)

@@ -1,0 +1,48 @@
+"""Devices by name, and which of them compute in bfloat16 by themselves."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from tenuto.devices import computing_in, fast_bfloat16, require
+from tenuto.errors import ConfigError
+
+
+def test_the_processor_is_always_there():
+    assert require("cpu") == "cpu"
+
+
+def test_an_unknown_device_is_refused():
+    with pytest.raises(ConfigError, match=r"device tpu: unknown\. Use --device cpu or --device cuda"):
+        require("tpu")
+
+
+def test_a_gpu_that_is_not_there_is_refused(monkeypatch):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    with pytest.raises(ConfigError, match="no usable GPU"):
+        require("cuda:1")
+
+
+@pytest.mark.parametrize(
+    ("flags", "wanted"), [("avx2 avx512_bf16", True), ("amx_bf16", True), ("avx2 avx512f", False)]
+)
+def test_a_processor_says_by_its_flags_whether_it_has_bfloat16(monkeypatch, flags, wanted):
+    monkeypatch.setattr("pathlib.Path.read_text", lambda *_, **__: f"flags : {flags}")
+    assert fast_bfloat16() is wanted
+
+
+def test_a_processor_that_cannot_be_asked_has_none(monkeypatch):
+    def unreadable(*_, **__):
+        raise OSError
+
+    monkeypatch.setattr("pathlib.Path.read_text", unreadable)
+    assert fast_bfloat16("cpu") is False
+
+
+@pytest.mark.parametrize(("precision", "wanted"), [("float32", torch.float32), ("bfloat16", torch.bfloat16)])
+def test_networks_compute_in_the_precision_asked_for(precision, wanted):
+    layer = torch.nn.Linear(2, 2)
+    with computing_in(precision, "cpu"):
+        assert layer(torch.ones(1, 2)).dtype == wanted
+    assert layer.weight.dtype == torch.float32
