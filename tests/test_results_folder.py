@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from tenuto import metrics, results
-from tenuto.files import read_json
+from tenuto.files import read_csv, read_json
 
 FOLDER = Path(__file__).resolve().parents[1] / "results"
-RUN = FOLDER / "a2e-seed-6-epoch-34"
+RUN = FOLDER / "a2e-seed-6"
 
 
 @pytest.fixture(scope="module")
@@ -27,6 +28,8 @@ def test_all_test_clips_are_there(rows):
 def test_the_numbers_on_the_page_are_those_of_the_rows(rows):
     page = (FOLDER / "README.md").read_text("utf-8")
     label = results.values(rows, "label")
+    moved = np.abs(results.values(rows, "adversarial") - results.values(rows, "clean")).mean()
+    assert f"the attack by {moved:.3f}".replace("0.", ".") in page
     for kind in ("clean", "adversarial"):
         values = results.values(rows, kind)
         correlation, error = metrics.pearson(label, values).mean(), metrics.mae(label, values)
@@ -36,6 +39,26 @@ def test_the_numbers_on_the_page_are_those_of_the_rows(rows):
     assert not rows["converged"].any()
     outside = (results.values(rows, "adversarial") < 0) | (results.values(rows, "adversarial") > 1)
     assert f"{outside.mean():.0%} of attacked".replace("%", " %") in page
+
+
+def test_natural_changes_on_the_page_are_those_of_their_rows():
+    page = (FOLDER / "README.md").read_text("utf-8")
+    rows = results.read_rows(RUN / "attacks" / "natural-1.csv")
+    for change, part in rows.groupby("objective"):
+        moved = np.abs(results.values(part, "adversarial") - results.values(part, "clean")).mean()
+        if change != "noise 30 dB":
+            assert f"{moved:.3f}".removeprefix("0") in page, change
+
+
+def test_training_on_the_page_is_what_the_files_say():
+    page = (FOLDER / "README.md").read_text("utf-8")
+    ended, history = read_json(RUN / "training.json"), read_csv(RUN / "history.csv")
+    assert f"Best epoch: {ended['best_epoch']} of {ended['epochs']}" in page
+    assert f"correlation {ended['best_score']:.4f}".replace("0.", ".") in page
+    assert len(history) == ended["epochs"] == ended["best_epoch"] + 50
+    report = read_json(RUN / "metrics.json")["test"]["correlation"]
+    for emotion in results.emotions(results.read_rows(RUN / "attacks" / "natural-1.csv")):
+        assert f"{emotion} {report[emotion]:.2f}".replace("0.", ".") in page
 
 
 def test_metrics_and_rows_agree(rows):

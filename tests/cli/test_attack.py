@@ -46,6 +46,7 @@ def test_the_screen_says_which_prediction_is_shown(attack):
     assert f"{folder.name}, {TABLE}, 3 clips" in outcome.stdout
     assert "attacked, last evaluated iterate" in outcome.stdout
     assert "converged 0 of 3" in outcome.stdout
+    assert "objective: squared error, mean" in outcome.stdout
 
 
 def test_an_attack_that_was_done_is_not_repeated(attack):

@@ -17,6 +17,8 @@ CORPUS_RATE = 0.014
 """Seconds per second of generated music."""
 PREPARE_RATE = 0.046
 """Seconds per clip."""
+DESCRIBE_RATE = 0.08
+"""Seconds per clip for signal concepts."""
 TRAIN_RATE = 0.205
 """Seconds per clip and epoch with the paper's network."""
 PREDICT_RATE = 0.07
@@ -93,14 +95,14 @@ class Clock:
         return config.model.network, config.train.adversarial is not None
 
     def _estimate(self, kind: str, run: str, work: Work | None) -> float:
-        corpus = self._study.corpus
+        corpus, described = self._study.corpus, self._study.run.data.concepts == "signal"
         if work is not None:
             return TESTED * self._clips * work.iterations * ATTACK_RATE * self._scale
         if kind == TRAIN:
             return self._training(self._runs[run])
         return {
             CORPUS: CORPUS_RATE * corpus.clips * corpus.seconds if corpus else 0.0,
-            PREPARE: PREPARE_RATE * self._clips,
+            PREPARE: (PREPARE_RATE + DESCRIBE_RATE * described) * self._clips,
             EVALUATE: PREDICT_RATE * self._clips * self._scale,
             NATURAL: NATURAL_RATE * TESTED * self._clips,
             ANALYSE: ANALYSE_SECONDS,

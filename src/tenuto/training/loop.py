@@ -270,8 +270,8 @@ def _resume(path: Path, state: State) -> None:
 def _finish(config: RunConfig, prepared: Prepared, folder: Path, state: State) -> None:
     if state.best_epoch == 0:
         raise TenutoError(
-            f"{folder.name}: no epoch had a defined validation score (constant or infinite predictions); "
-            "lower the learning rate."
+            f"{folder.name}: no epoch had a defined validation score (constant or infinite predictions, or a "
+            "concept that all validation clips share); choose another split or lower the learning rate."
         )
     result: dict[str, Any] = {
         "best_epoch": state.best_epoch,
