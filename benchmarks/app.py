@@ -100,7 +100,7 @@ def table(comparisons: list[Comparison]) -> Table:
             f"{each.speedup:.2f}",
             _span(each.reference),
             "-" if over is None else f"{over:.2f}",
-            "-" if each.target is None else f"{each.target:g}",
+            "-" if each.target is None else f"{each.target:.3g}",
         )
     return shown
 
@@ -110,7 +110,7 @@ def remarks(comparisons: list[Comparison], facts: dict[str, str]) -> list[str]:
     plain = {each.name.partition(",")[0]: each.baseline for each in comparisons}
     return [
         *(f"plain {name}: {baseline}" for name, baseline in plain.items()),
-        f"attack: one iteration of one clip; training: {measure.STUDY_TRAINING_CLIPS} clips, scaled from fewer",
+        f"attack: one iteration of one clip; epochs: {measure.STUDY_TRAINING_CLIPS} clips, scaled from fewer",
         *(
             f"bfloat16: not measured, this {device} does not compute in it by itself"
             for device in dict.fromkeys(each.device for each in comparisons)

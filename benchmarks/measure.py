@@ -69,7 +69,7 @@ def front_end(index: Index, sizes: Sizes) -> Comparison:
                 / len(index)
             )
     return Comparison(
-        name="front end, s per clip",
+        name="front end, s a clip",
         device="cpu",
         baseline="soundfile, soxr, NumPy FFT frame by frame",
         ours=tuple(ours),
@@ -111,7 +111,7 @@ def attack(prepared: Prepared, sizes: Sizes, device: str, precision: Precision =
     plain.attack(network, batch.inputs[:1], batch.labels[0], 2, Rounds())
     pairs = [(ours(), others()) for _ in range(sizes.pairs)]
     return Comparison(
-        name=f"attack{_suffix(precision)}, ms per iteration",
+        name=f"attack{_suffix(precision)}, ms a step",
         device=device,
         baseline="one clip at a time, plain network, weights collect gradients",
         ours=tuple(pair[0] for pair in pairs),
@@ -156,7 +156,7 @@ def training(
     ours, others = zip(*pairs[1:], strict=True)
     if iterations:
         return Comparison(
-            name=f"adversarial training{_suffix(precision)}, s per attacked epoch",
+            name=f"attacked epoch{_suffix(precision)}, s",
             device=device,
             baseline=f"the plain attack on one clip after the other, {iterations} iterations, in plain training",
             ours=ours,
@@ -164,7 +164,7 @@ def training(
             target=1 / 0.3,
         )
     return Comparison(
-        name=f"training{_suffix(precision)}, s per epoch",
+        name=f"training epoch{_suffix(precision)}, s",
         device=device,
         baseline="DataLoader, same network and batch size",
         ours=ours,

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from rich.console import Console
 from typer.testing import CliRunner
 
 from benchmarks import app, material, measure, plain, strength
@@ -132,9 +133,20 @@ def report(tmp_path_factory) -> dict[str, Any]:
     return dict(json.loads(result.stdout))
 
 
+def test_the_table_fits_a_terminal_of_80_columns():
+    console = Console(width=80)
+    wide = comparison(
+        name="attacked epoch bf16, s", ours=(1234.5,), plain=(2345.6,), reference=(135.0, 147.0)
+    )
+    with console.capture() as captured:
+        console.print(app.table([wide]))
+    assert "…" not in captured.get()
+    assert "attacked epoch bf16, s" in captured.get()
+
+
 def test_the_command_measures_front_end_attack_and_training(report):
     names = [each["name"].partition(",")[0] for each in report["results"]]
-    assert names == ["front end", "attack", "training", "adversarial training"]
+    assert names == ["front end", "attack", "training epoch", "attacked epoch"]
 
 
 def test_every_measurement_is_a_pair_of_times(report):
@@ -179,11 +191,11 @@ def test_bfloat16_is_timed_as_float32_is(tmp_path):
         _, index = material.recordings(30, tmp_path / "unused")
     prepared = measure.prepared_from(index)
     found = measure.attack(prepared, measure.Sizes(30, 1, 0.05, 1), "cpu", "bfloat16")
-    assert found.name == "attack bf16, ms per iteration"
+    assert found.name == "attack bf16, ms a step"
     assert found.target == 3.5
     assert found.ours[0] > 0
     found = measure.training(prepared, measure.Sizes(30, 1, 0.05, 1), "cpu", "bfloat16", 2)
-    assert found.name == "adversarial training bf16, s per attacked epoch"
+    assert found.name == "attacked epoch bf16, s"
     assert found.ours[0] > 0
 
 
