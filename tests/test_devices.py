@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from tenuto.devices import computing_in, fast_bfloat16, require
+from tenuto.devices import compute_repeatably, computing_in, fast_bfloat16, require
 from tenuto.errors import ConfigError
 
 
@@ -46,3 +46,13 @@ def test_networks_compute_in_the_precision_asked_for(precision, wanted):
     with computing_in(precision, "cpu"):
         assert layer(torch.ones(1, 2)).dtype == wanted
     assert layer.weight.dtype == torch.float32
+
+
+def test_repeatable_work_has_its_threads_and_fixed_convolutions(monkeypatch):
+    monkeypatch.setattr(torch.backends.cudnn, "deterministic", False)
+    monkeypatch.setattr(torch.backends.cudnn, "benchmark", True)
+    before = torch.get_num_threads()
+    compute_repeatably(1)
+    assert torch.get_num_threads() == 1
+    assert (torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark) == (True, False)
+    torch.set_num_threads(before)

@@ -28,6 +28,19 @@ def require(device: str) -> str:
     return device
 
 
+def compute_repeatably(threads: int) -> None:
+    """From here on this process gives the same numbers for the same work.
+
+    CPU sums depend on the number of threads; cuDNN else chooses convolutions by timing them, and some of those add up
+    in an order that changes.
+    """
+    import torch
+
+    torch.set_num_threads(threads)
+    torch.backends.cudnn.deterministic = True
+    torch.backends.cudnn.benchmark = False
+
+
 def fast_bfloat16(device: str = "cpu") -> bool:
     """Whether the device computes in bfloat16 by itself."""
     if device != "cpu":

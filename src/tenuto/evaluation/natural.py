@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from tenuto import metrics, results
 from tenuto.audio.loading import FULL_SCALE, SAMPLE_RATE, decode, load_audio, mix_down, resample
 from tenuto.data.excerpts import EXCERPT_FRAMES, excerpts, fixed_starts
+from tenuto.devices import compute_repeatably
 from tenuto.errors import FileError
 from tenuto.files import sha256_bytes
 
@@ -193,14 +194,12 @@ def natural(run: Run, part: str = "test", progress: Progress | None = None) -> p
         CheckpointError: There are rows that belong to earlier weights of the run.
         FileError: A recording is not where the data set has it, or mp3 cannot be written.
     """
-    import torch
-
     from tenuto.evaluation.records import finished_rows, origin_of
 
     path, origin = natural_path(run.folder, part), origin_of(run)
     if path.is_file():
         return finished_rows(path, origin)
-    torch.set_num_threads(run.config.resolved().train.threads)
+    compute_repeatably(run.config.resolved().train.threads)
     prepared = run.material.prepared
     starts = fixed_starts([len(clip) for clip in prepared.spectrograms])
     changed: dict[str, _Changed] = {name: _Changed() for name in (OTHER_EXCERPT, *CHANGES)}

@@ -19,6 +19,7 @@ from tenuto.attacks import Attack, Protocol
 from tenuto.attacks.base import DEFAULT_BATCH_SIZE, require_whole
 from tenuto.attacks.protocols import climb
 from tenuto.data.splits import PARTS
+from tenuto.devices import compute_repeatably
 from tenuto.evaluation.records import Origin, array, finished_rows, origin_of, perturbations, records
 from tenuto.evaluation.runs import Run
 from tenuto.files import Array, read_safetensors, write_json, write_safetensors
@@ -102,7 +103,7 @@ def attack(
     """
     size = DEFAULT_BATCH_SIZE if batch_size is None else batch_size
     require_whole("batch_size", size, 1)
-    torch.set_num_threads(run.config.resolved().train.threads)
+    compute_repeatably(run.config.resolved().train.threads)
     path = rows_path(run.folder, protocol, part)
     origin = origin_of(run, device)
     if path.is_file():

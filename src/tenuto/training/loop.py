@@ -22,7 +22,7 @@ from tenuto import metrics
 from tenuto.config import RunConfig, signature, to_yaml
 from tenuto.data.cache import Prepared
 from tenuto.data.splits import write_split
-from tenuto.devices import Precision, computing_in, require
+from tenuto.devices import Precision, compute_repeatably, computing_in, require
 from tenuto.errors import FileError, TenutoError
 from tenuto.files import read_json, read_safetensors, write_csv, write_json, write_safetensors, write_text
 from tenuto.models import checkpoint
@@ -103,7 +103,7 @@ def train(
     folder, config = run_folder(runs, config, prepared), config.resolved()
     if finished(folder):
         return folder
-    torch.set_num_threads(config.train.threads)
+    compute_repeatably(config.train.threads)
     material = Material(prepared, config.data)
     check_split(material.split)
     write_text(folder / "config.yaml", to_yaml(config))

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from tenuto.devices import compute_repeatably
 from tenuto.errors import DataError
 from tenuto.evaluation.audit import data_checks, rows_checks, saved_checks, strength_checks, system_checks
 from tenuto.evaluation.audit.evidence import Data, Source, checkpoint
@@ -156,8 +157,6 @@ def _answers(
 
 def _subject(folder: Path, siblings: tuple[Path, ...], part: str, data: Data) -> Subject:
     """A run's model and first clips; the first sibling of the same system serves for the transfer attack."""
-    import torch
-
     from tenuto.evaluation.audit.model_checks import Subject
     from tenuto.evaluation.robustness import silence
     from tenuto.evaluation.runs import Sibling, open_run, read_config
@@ -168,7 +167,7 @@ def _subject(folder: Path, siblings: tuple[Path, ...], part: str, data: Data) ->
     run = open_run(folder, data.prepared)
     others = (path for path in siblings if path.resolve() != folder.resolve())
     sibling = next((path for path in others if read_config(path).system == run.config.system), None)
-    torch.set_num_threads(run.config.resolved().train.threads)
+    compute_repeatably(run.config.resolved().train.threads)
     batch = run.part(part)
     return Subject(
         model=for_attack(run.recogniser.network),
