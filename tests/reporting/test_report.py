@@ -274,8 +274,9 @@ def test_words_stand_out_from_their_ground(theme):
 def test_the_answer_compares_the_concepts_with_their_counterpart(bare):
     effect, sure, believed = report.answer(bare)
     assert effect == (
-        "Here A2M2E (with the concepts) is more robust than A2E (without) by error and not by correlation: the attack "
-        "adds 0.415 to its mean absolute error against 0.625, and leaves a correlation of -1.00 against 1.00."
+        "Here A2M2E (with the concepts) is more robust than A2E (without) by error and less robust by correlation: the "
+        "attack changes its mean absolute error by +0.415 (0.125 → 0.540) against +0.625 (0.125 → 0.750), and its "
+        "correlation with the ratings by -2.000 (1.000 → -1.000) against +0.000 (1.000 → 1.000)."
     )
     assert sure.startswith("With 1 seed and 5 test clips this cannot be tested across trainings")
     assert believed.startswith("Nobody has audited these rows")
@@ -295,8 +296,8 @@ def test_without_the_compared_systems_the_question_is_another_one(tmp_path):
     )
     assert shown.question == report.ANY
     assert shown.answer[0] == (
-        "The attack adds from 0.375 (aA2B2E) to 0.875 (aA2E) to the mean absolute error and leaves a correlation with "
-        "the ratings of 1.00 at worst."
+        "By MAE the attack changes aA2B2E least, +0.375 (0.125 → 0.500), and aA2E most, +0.875 (0.125 → 1.000); by "
+        "correlation all alike."
     )
 
 

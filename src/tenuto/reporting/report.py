@@ -14,7 +14,7 @@ from pathlib import Path
 from tenuto import __version__
 from tenuto.evaluation.audit.findings import Finding, Verdict, counted
 from tenuto.files import write_text
-from tenuto.reporting import paper, report_inside, report_sections, summary, tables
+from tenuto.reporting import paper, report_inside, report_sections, summary
 from tenuto.reporting.report_material import Material
 from tenuto.reporting.report_parts import Points, Section
 
@@ -35,14 +35,6 @@ SECTIONS: tuple[Callable[[Material], Section | str], ...] = (
     report_sections.runs,
 )
 """In the order of the page. Each gives a section, or a sentence that says what is missing for it."""
-
-VERDICTS = {
-    (True, True): "by both measures",
-    (False, False): "by neither measure",
-    (True, False): "by error and not by correlation",
-    (False, True): "by correlation and not by error",
-}
-"""By what a system is more robust: whether less error is added to it, and whether more correlation is left."""
 
 LEVEL = 0.05
 """Of the seed-level test, after Holm."""
@@ -108,23 +100,9 @@ def _compared(material: Material) -> tuple[str, str] | None:
 
 
 def _effect(material: Material) -> str:
-    means = summary.run_means(material.rows)
-    if (pair := _compared(material)) is None:
-        ends = means["difference"].sort_values()
-        said = f"The attack adds {ends.iloc[0]:z.3f} ({ends.index[0]}) to the mean absolute error"
-        if len(ends) > 1:
-            said = (
-                f"The attack adds from {ends.iloc[0]:z.3f} ({ends.index[0]}) to {ends.iloc[-1]:z.3f} "
-                f"({ends.index[-1]}) to the mean absolute error"
-            )
-        return f"{said} and leaves a correlation with the ratings of {means['corr'].min():z.2f} at worst."
-    plain, concepts = (means.loc[name].to_dict() for name in pair)
-    verdict = VERDICTS[concepts["difference"] < plain["difference"], concepts["corr"] > plain["corr"]]
-    return (
-        f"Here {pair[1]} (with the concepts) is more robust than {pair[0]} (without) {verdict}: the attack adds "
-        f"{concepts['difference']:z.3f} to its mean absolute error against {plain['difference']:z.3f}, and leaves a "
-        f"correlation of {tables.number(concepts['corr'], 'z.2f')} against {tables.number(plain['corr'], 'z.2f')}."
-    )
+    """What the attack does to both measures, as changes."""
+    means, pair = summary.run_means(material.rows), _compared(material)
+    return summary.moved(means) if pair is None else summary.against(means, *pair)
 
 
 def _sure(material: Material) -> str:
