@@ -1,6 +1,7 @@
 """`tenuto explain` and `tenuto intervene`."""
 
 import json
+import re
 import shutil
 
 import pytest
@@ -132,7 +133,10 @@ def test_corrections_leave_a_table_and_a_figure(tenuto, attacked, corpus, cache)
     assert outcome.exit_code == 0
     assert outcome.stdout.count("k concepts corrected") == 2
     assert "Head gain (largest singular value): composed" in outcome.stdout
-    assert "Features move by" in outcome.stdout
+    assert "Networks scale their features as they like" in outcome.stdout
+    found = re.search(r"emotions by ([\d.]+) \(clips differ by ([\d.]+): ([\d.]+) times\)", outcome.stdout)
+    moved, spread, times = map(float, found.groups())
+    assert times == pytest.approx(moved / spread, rel=0.02)
     folder = attacked / "interventions"
     assert {path.name for path in folder.iterdir()} == {
         f"intervention.{kind}" for kind in ("csv", "png", "pdf")

@@ -133,6 +133,18 @@ def test_clips_are_the_measure_beside_the_attack():
     assert found["clip_gain"] == pytest.approx(3.0)
 
 
+def test_the_scale_of_the_features_changes_the_gain_and_not_how_far_emotions_move_beside_clips():
+    # Features times four, weights a quarter: the same predictions, another gain.
+    change = np.array([0.5, 0.25, 0.0, 1.0])
+    quarter = planted([[0.75, 0.0], [0.0, 0.25]], to_concepts=[[1, 0, 0, 0], [0, 1, 0, 0]])
+    found = movement(SEEING, CLEAN, CLEAN + change, SEEING(CLEAN))
+    scaled = movement(quarter, 4 * CLEAN, 4 * (CLEAN + change), SEEING(CLEAN))
+    assert scaled["gain"] == pytest.approx(found["gain"] / 4)
+    for kind in ("feature", "emotion"):
+        beside = [each[f"{kind}_change"] / each[f"clip_{kind}_spread"] for each in (found, scaled)]
+        assert beside[0] == pytest.approx(beside[1])
+
+
 def test_no_change_has_no_gain():
     assert np.isnan(moved(0, 0, 0, 0)["gain"])
 

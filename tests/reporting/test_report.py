@@ -334,6 +334,35 @@ def test_concepts_are_held_against_the_deviation_of_clean_clips():
     assert shifts["spread"].tolist() == pytest.approx([np.std(np.linspace(0, 0.4, 5))] * 2)
 
 
+def test_movement_is_held_against_how_far_clean_clips_differ(everything):
+    # Ratings 0.1 0.3 0.5 0.7 0.9 of eight emotions, each in another order; the attack adds 0.625 to each.
+    rows = made_up.run(attacked=0.75)
+    clean = results.values(rows, "clean")
+    spread = np.sqrt(((clean - clean.mean(axis=0)) ** 2).sum(axis=1)).mean()
+    assert report_inside.movement(rows) == pytest.approx((0.625 * np.sqrt(8), spread))
+    section = report_inside.gain(everything)
+    assert isinstance(section, report_parts.Section)
+    table = section.blocks[0]
+    assert isinstance(table, report_parts.Table)
+    line = dict(zip(table.columns, table.lines[0], strict=True))
+    assert (line["Run"].text, line["Emotions move by"].text) == ("A2E-6", "1.768")
+    assert float(line["Clips differ by"].sort) == pytest.approx(spread)
+    assert float(line["Moved / differing"].sort) == pytest.approx(0.625 * np.sqrt(8) / spread)
+    assert "comparable only beside how far their features differ" in table.caption
+
+
+def test_a_constant_predictor_has_no_share_of_movement(everything):
+    rows = everything.rows.copy()
+    own = [name for name in rows.columns if name.startswith("clean_")]
+    rows[own] = 0.5
+    section = report_inside.gain(dataclasses.replace(everything, rows=rows))
+    assert isinstance(section, report_parts.Section)
+    table = section.blocks[0]
+    assert isinstance(table, report_parts.Table)
+    place = table.columns.index("Moved / differing")
+    assert {line[place].text for line in table.lines} == {"–"}
+
+
 def test_the_concepts_parts_add_up_to_the_change_of_an_emotion():
     found = witness()
     found.emotions["after"]["tension"] = found.emotions["before"]["tension"] + 0.3

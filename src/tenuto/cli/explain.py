@@ -284,7 +284,8 @@ def _show_corrections(name: str, found: Intervention) -> None:
     gain = found.gain
     layers = "; ".join(f"{layer} {values[0]:.3g}" for layer, values in gain["singular_values"].items())
     out.print(
-        f"Head gain (largest singular value): {layers}; rank {gain['rank']} of {gain['features']} features."
+        f"Head gain (largest singular value): {layers}; rank {gain['rank']} of {gain['features']} features. "
+        "Networks scale their features as they like: compare gains only beside how far the features of clips differ."
     )
     for attack in found.attacks:
         out.print(escape(f"{attack_name(attack)}: {_movement(attack)}"))
@@ -306,11 +307,19 @@ def _corrections_table(title: str, rows: pd.DataFrame) -> Table:
 
 def _movement(attack: Mapping[str, Any]) -> str:
     """How far an attack moves features and emotions, in two lines."""
+    features = _times(attack["feature_change"], attack["clip_feature_spread"])
+    emotions = _times(attack["emotion_change"], attack["clip_emotion_spread"])
     return (
         f"MAE {attack['mae']:.4f} ({attack['damage']:+.4f}).\n"
-        f"  Features move by {attack['feature_change']:.3g} (clips differ by {attack['clip_feature_spread']:.3g}), "
-        f"{100 * attack['seen']:.0f} % of it seen by the head; emotions by {attack['emotion_change']:.3g} "
-        f"(clips {attack['clip_emotion_spread']:.3g}); gain {attack['gain']:.3g} (clips {attack['clip_gain']:.3g})."
+        f"  Features move by {features}, {100 * attack['seen']:.0f} % of it seen by the head; emotions by {emotions}; "
+        f"gain {attack['gain']:.3g} (clips {attack['clip_gain']:.3g})."
+    )
+
+
+def _times(change: float, spread: float) -> str:
+    """A change beside how far clean clips differ: free of the scale that a network gives its features."""
+    return f"{change:.3g} (clips differ by {spread:.3g}" + (
+        f": {change / spread:.2f} times)" if spread else ")"
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -98,6 +99,18 @@ def _intervention(run: str, rows: pd.DataFrame) -> Block:
     )
 
 
+GAIN_COLUMNS = {
+    "Head gain": ".2f",
+    "Rank": ".0f",
+    "Emotions move by": ".3f",
+    "Clips differ by": ".3f",
+    "Moved / differing": ".2f",
+    "Added MAE": "+.3f",
+    "r after": "z.3f",
+}
+"""Numbers of the table of head gains, and how they are printed."""
+
+
 def gain(material: Material) -> Section | str:
     """Head gain beside what the attack did to every run."""
     if not material.gains:
@@ -105,34 +118,37 @@ def gain(material: Material) -> Section | str:
     lines = []
     for line in paper.run_metrics(material.rows).to_dict("records"):
         own = material.rows[material.rows["run"] == line["folder"]]
-        change = results.values(own, "adversarial") - results.values(own, "clean")
         if (head := material.gains.get(str(line["folder"]))) is not None:
-            lines.append(
-                {
-                    "Run": line["folder"],
-                    "System": line["system"],
-                    "Head gain": head["largest"],
-                    "Rank": head["rank"],
-                    "Added MAE": line["adversarial_mae"] - line["clean_mae"],
-                    "Emotions move by": float(np.linalg.norm(change, axis=1).mean()),
-                    "r after": line["adversarial_corr_avg"],
-                }
+            moved, spread = movement(own)
+            numbers = (
+                *(head["largest"], head["rank"], moved, spread, moved / spread if spread else math.nan),
+                *(line["adversarial_mae"] - line["clean_mae"], line["adversarial_corr_avg"]),
             )
-    patterns = {
-        "Head gain": ".2f",
-        "Rank": ".0f",
-        "Added MAE": "+.3f",
-        "Emotions move by": ".3f",
-        "r after": "z.3f",
-    }
+            about = {"Run": line["folder"], "System": line["system"]}
+            lines.append(about | dict(zip(GAIN_COLUMNS, numbers, strict=True)))
     caption = (
         "Head gain beside robustness. Gain: the largest singular value of the linear layers, which bounds the "
         "change of the emotions per change of the features; rank: how many directions of the features they see. "
-        "Emotions move by: Euclidean change, mean over clips. A model that moves little because its head passes on "
-        "little is insensitive, not robust."
+        "Networks scale their features as they like, so gains of different networks are comparable only beside how "
+        "far their features differ between clips, which tenuto intervene prints. Comparable is how far the attack "
+        "moves the emotions (Euclidean, mean over clips), beside how far those of clean clips lie from their mean. A "
+        "model whose clips hardly differ is insensitive, not robust, however little it moves."
     )
-    shown = sortable(pd.DataFrame(lines), caption, patterns)
+    shown = sortable(pd.DataFrame(lines), caption, GAIN_COLUMNS)
     return Section("gain", "Robust, or merely insensitive?", (shown,))
+
+
+def movement(rows: pd.DataFrame) -> tuple[float, float]:
+    """How far an attack moves the emotions of a run's clips, and how far those of clean clips lie from their mean.
+
+    Both are Euclidean distances of predictions, means over clips, as in `tenuto.evaluation.intervention.movement`.
+    """
+    clean, attacked = (results.values(rows, kind) for kind in ("clean", "adversarial"))
+    distances = (
+        np.linalg.norm(values, axis=1).mean() for values in (attacked - clean, clean - clean.mean(axis=0))
+    )
+    moved, spread = distances
+    return float(moved), float(spread)
 
 
 def gallery(material: Material) -> Section | str:
