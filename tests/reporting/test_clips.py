@@ -138,7 +138,7 @@ def test_the_title_says_who_and_what_under_which_budget():
 def test_the_sentence_says_what_survives_and_how_loud_it_is():
     assert sentence(made_up()) == (
         "44 % of the attack's effect on the emotions survives as sound; "
-        "the signal-to-noise ratio of what one hears is 21.6 dB."
+        "the signal-to-noise ratio of the samples that are played is 21.6 dB."
     )
 
 

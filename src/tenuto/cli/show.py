@@ -44,7 +44,7 @@ def show(
     """Show what an attack did to clips, and play it: spectrograms, emotions, and the attack rendered as sound.
 
     Per clip CLIP.png and .pdf, CLIP-before.wav, -after.wav and -difference.wav, all three with one gain. Then the
-    share of the attack's effect that survives as sound, and the signal-to-noise ratio of what one hears.
+    share of the attack's effect that survives as sound, and the signal-to-noise ratio of the two sounds.
 
     Example: tenuto show runs/A2E-21-1a2b3c4d 055 --protocol standard-1 --epsilon 0.1 --root soundtracks
     """

@@ -68,7 +68,9 @@ def sentence(witness: Witness) -> str:
     )
     if not math.isfinite(witness.snr_db):
         return f"{effect}; in 16 bits there is nothing of it to hear."
-    return f"{effect}; the signal-to-noise ratio of what one hears is {decibels(witness.snr_db)}."
+    return (
+        f"{effect}; the signal-to-noise ratio of the samples that are played is {decibels(witness.snr_db)}."
+    )
 
 
 def percent(share: float) -> str:

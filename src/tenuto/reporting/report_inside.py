@@ -162,7 +162,7 @@ def gallery(material: Material) -> Section | str:
     said = Text(
         f"Clips of {run}, from the one whose emotions the attack moves most to the one it moves least. The attack "
         "changes a spectrogram; here it is rendered back to sound with the recording's phase. All sounds of a "
-        "clip have one gain."
+        "clip have one gain; what is played are the very samples that the numbers speak of."
     )
     return Section(
         "gallery",
@@ -218,7 +218,7 @@ def _clip(witness: Witness, weights: Weights | None) -> Clip:
         title=name,
         sentences=(moved, *because, clips.sentence(witness)),
         sounds=tuple(
-            Sound(label, f"{name}: {label[0].lower()}{label[1:]}", data_uri(witness.sound(which), "mp3"))
+            Sound(label, f"{name}: {label[0].lower()}{label[1:]}", data_uri(witness.sound(which), "flac"))
             for which, label in SOUNDS.items()
         ),
         picture=shown,

@@ -23,7 +23,7 @@ PIXELS_PER_INCH = 96
 PICTURE_DPI = 100
 """Of pictures that hold spectrograms, which are bitmaps in any format."""
 
-MIME = {"svg": "image/svg+xml", "png": "image/png", "mp3": "audio/mpeg"}
+MIME = {"svg": "image/svg+xml", "png": "image/png", "flac": "audio/flac"}
 METADATA: dict[str, dict[str, Any]] = {
     "svg": {"Date": None, "Creator": None},
     "png": {"Software": None},
