@@ -389,8 +389,10 @@ def test_the_table_of_all_runs_sorts_by_full_digits(everything):
     table = report_sections.runs(everything).blocks[0]
     assert isinstance(table, report_parts.Table)
     assert table.sortable
-    budgets = {(line[3].text, line[4].text) for line in table.lines}
-    assert (PROTOCOL, "without a budget") in budgets
+    assert table.columns[3:6] == ("Protocol", "Norm", "Epsilon")
+    budgets = {tuple((cell.text, cell.sort) for cell in line[3:6]) for line in table.lines}
+    assert ((PROTOCOL, ""), ("none", ""), ("–", "")) in budgets
+    assert (("standard-1", ""), ("linf", ""), ("0.1", "0.1")) in budgets
     assert len([line for line in table.lines if line[3].text == PROTOCOL]) == 6
     added = table.columns.index("Added")
     (line,) = [line for line in table.lines if (line[0].text, line[3].text) == ("A2E-21", PROTOCOL)]

@@ -211,18 +211,18 @@ def runs(material: Material) -> Section:
     """Every run under every protocol and budget, sortable."""
     lines = []
     for protocol, rows in material.protocols.items():
-        for title, part in at_budgets(rows):
-            for _, own in part.groupby("run", sort=True):
-                lines.append(_run(protocol, title, own))
-    patterns = {"Seed": ".0f", **RUN_COLUMNS}
+        for _, part in at_budgets(rows):
+            lines += [_run(protocol, own) for _, own in part.groupby("run", sort=True)]
+    patterns = {"Seed": ".0f", "Epsilon": "g", **RUN_COLUMNS}
     caption = (
         "All runs on test clips, each clip's worst case where a protocol has several attacks. r: mean correlation over "
-        "emotions. Median L2, largest entry: of the change, in deviations of the normalised spectrogram."
+        "emotions. Epsilon, median L2, largest entry: of the change, in deviations of the normalised spectrogram. Norm "
+        "none: without a budget."
     )
     return Section("runs", "All runs", (sortable(pd.DataFrame(lines), caption, patterns),))
 
 
-def _run(protocol: str, budget: str, own: pd.DataFrame) -> dict[str, Any]:
+def _run(protocol: str, own: pd.DataFrame) -> dict[str, Any]:
     """One line of the table of all runs; ``own`` are its clips under one attack."""
     found = paper.run_metrics(own).iloc[0]
     added = found["adversarial_mae"] - found["clean_mae"]
@@ -231,4 +231,5 @@ def _run(protocol: str, budget: str, own: pd.DataFrame) -> dict[str, Any]:
         *(found["adversarial_corr_avg"], own["l2"].median(), own["linf"].max()),
     )
     about = {"Run": found["folder"], "System": found["system"], "Seed": found["seed"]}
-    return {**about, "Protocol": protocol, "Budget": budget, **dict(zip(RUN_COLUMNS, numbers, strict=True))}
+    budget = {"Norm": own["norm"].iloc[0], "Epsilon": own["epsilon"].iloc[0]}
+    return {**about, "Protocol": protocol, **budget, **dict(zip(RUN_COLUMNS, numbers, strict=True))}
