@@ -16,7 +16,8 @@ from tenuto.evaluation import intervention
 from tenuto.evaluation.intervention import choices, correct, follow, intervene, movement, set_concepts
 from tenuto.evaluation.robustness import attack
 from tenuto.evaluation.runs import open_run
-from tenuto.files import read_csv, read_safetensors, write_csv, write_safetensors
+from tenuto.files import read_csv, read_safetensors, sha256_file, write_csv, write_safetensors
+from tenuto.models.checkpoint import CHECKPOINT
 from tenuto.models.explanation import Head
 from tenuto.training.loop import predict, train
 from tests import small_runs
@@ -229,8 +230,11 @@ def test_the_order_to_annotations_is_decided_on_validation_clips(attacked, found
     assert rows["concept"].tolist() == ["", *wanted]
 
 
-def test_rows_have_the_promised_columns_and_counts(found):
+def test_rows_have_the_promised_columns_counts_and_weights(attacked, found):
     assert tuple(found.rows.columns) == intervention.COLUMNS
+    assert found.rows["checkpoint"].unique().tolist() == [
+        sha256_file(attacked["A2M2E"].folder / CHECKPOINT),
+    ]
     assert found.rows["k"].tolist() == [*range(8)] * 3
 
 

@@ -29,6 +29,7 @@ from tests.reporting.made_up_report import (
     WEIGHTS,
     bottleneck,
     complete,
+    corrected,
     material,
     plain,
     stored,
@@ -127,6 +128,82 @@ def test_without_named_concepts_there_is_no_section_on_them(tmp_path):
     shown = report.page(material(stored(tmp_path, [made_up.run(), free])))
     assert "concepts" not in {section.name for section in shown.sections}
     assert any(said.startswith("Concepts: no system with named concepts") for said in shown.lacks)
+
+
+def words(section):
+    """All sentences of a section's lists."""
+    return [
+        item for block in section.blocks if isinstance(block, report_parts.Points) for item in block.items
+    ]
+
+
+def test_where_nothing_was_corrected_the_command_is_named(bare):
+    section = report_inside.concepts(bare)
+    assert isinstance(section, report_parts.Section)
+    assert words(section) == [
+        "How the error falls where concepts are corrected is not shown: `tenuto intervene RUN --root DATA` measures it."
+    ]
+
+
+def test_corrections_of_this_attack_and_these_weights_are_shown(tmp_path):
+    rows = [table.assign(checkpoint="a" * 64) for table in plain((6,))]
+    folder = stored(tmp_path, rows)
+    corrected(folder, checkpoint="a" * 64)
+    found = material(folder)
+    assert list(found.interventions) == ["A2M2E-6"]
+    assert found.remarks["concepts"] == ()
+    section = report_inside.concepts(found)
+    assert isinstance(section, report_parts.Section)
+    assert not words(section)
+
+
+@pytest.mark.parametrize(
+    "columns",
+    [{"protocol": "standard-1"}, {"norm": "linf"}, {"epsilon": 0.1}],
+    ids=["protocol", "norm", "epsilon"],
+)
+def test_corrections_of_another_attack_are_left_out_and_said(tmp_path, columns):
+    folder = stored(tmp_path, plain((6,)))
+    corrected(folder, **columns)
+    found = material(folder)
+    assert found.interventions == {}
+    section = report_inside.concepts(found)
+    assert isinstance(section, report_parts.Section)
+    assert words(section) == [
+        "A2M2E-6: no concepts were corrected under this attack; `tenuto intervene RUN --root DATA` does so."
+    ]
+
+
+@pytest.mark.parametrize("columns", [{"checkpoint": "b" * 64}, {}], ids=["others", "not recorded"])
+def test_corrections_in_other_weights_are_left_out_and_said(tmp_path, columns):
+    folder = stored(tmp_path, [table.assign(checkpoint="a" * 64) for table in plain((6,))])
+    corrected(folder, **columns)
+    found = material(folder)
+    assert found.interventions == {}
+    (said,) = found.remarks["concepts"]
+    assert said.startswith(
+        "A2M2E-6: concepts were corrected in other weights than were attacked, or nobody recorded"
+    )
+
+
+def test_corrections_of_a_run_that_is_not_in_the_report_are_left_out(tmp_path):
+    folder = stored(tmp_path, plain((6,)))
+    corrected(folder, run="A2M2E-99")
+    found = material(folder)
+    assert found.interventions == {}
+    assert found.remarks["concepts"] == ()
+
+
+@pytest.mark.parametrize("name", ["gain", "gallery"])
+def test_what_could_not_be_shown_is_said_in_its_section_or_instead_of_it(everything, bare, name):
+    section = getattr(report_inside, name)
+    remarks = {name: ("A2M2E-6: attacked with other weights.",)}
+    with_others = section(dataclasses.replace(everything, remarks=remarks))
+    assert isinstance(with_others, report_parts.Section)
+    assert words(with_others) == ["A2M2E-6: attacked with other weights."]
+    assert section(dataclasses.replace(bare, remarks=remarks)).endswith(
+        ": A2M2E-6: attacked with other weights."
+    )
 
 
 def test_curves_that_cannot_be_drawn_say_why(tmp_path):

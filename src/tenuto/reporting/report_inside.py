@@ -16,6 +16,7 @@ from tenuto.reporting.report_parts import (
     Block,
     Cell,
     Clip,
+    Points,
     Section,
     Sound,
     Table,
@@ -81,8 +82,19 @@ def concepts(material: Material) -> Section | str:
         )
     for run, rows in material.interventions.items():
         blocks.append(_intervention(run, rows))
+    remarks = _remarks(material, "concepts")
     if not blocks:
-        return "Concepts: no system with named concepts was attacked, and no interventions were made."
+        return (
+            "Concepts: no system with named concepts was attacked. Where there is a bottleneck, `tenuto intervene RUN "
+            f"--root DATA` shows what its units repair. {' '.join(remarks)}"
+        ).rstrip()
+    if not material.interventions and not remarks:
+        remarks = (
+            "How the error falls where concepts are corrected is not shown: `tenuto intervene RUN --root DATA` "
+            "measures it.",
+        )
+    if remarks:
+        blocks.append(Points(remarks))
     return Section("concepts", "Through the concepts", tuple(blocks))
 
 
@@ -113,8 +125,9 @@ GAIN_COLUMNS = {
 
 def gain(material: Material) -> Section | str:
     """Head gain beside what the attack did to every run."""
+    remarks = _remarks(material, "gain")
     if not material.gains:
-        return "Head gain: no checkpoint of these runs is there."
+        return f"Head gain: {' '.join(remarks) or 'no checkpoint of these runs is there.'}"
     lines = []
     for line in paper.run_metrics(material.rows).to_dict("records"):
         own = material.rows[material.rows["run"] == line["folder"]]
@@ -135,7 +148,12 @@ def gain(material: Material) -> Section | str:
         "model whose clips hardly differ is insensitive, not robust, however little it moves."
     )
     shown = sortable(pd.DataFrame(lines), caption, GAIN_COLUMNS)
-    return Section("gain", "Robust, or merely insensitive?", (shown,))
+    more = (Points(remarks),) if remarks else ()
+    return Section("gain", "Robust, or merely insensitive?", (shown, *more))
+
+
+def _remarks(material: Material, section: str) -> tuple[str, ...]:
+    return material.remarks.get(section, ())
 
 
 def movement(rows: pd.DataFrame) -> tuple[float, float]:
@@ -153,10 +171,10 @@ def movement(rows: pd.DataFrame) -> tuple[float, float]:
 
 def gallery(material: Material) -> Section | str:
     """Clips to see and to hear."""
+    remarks = _remarks(material, "gallery")
     if not material.witnesses:
         return (
-            "Gallery: it renders the attack back to sound and needs saved perturbations and the recordings; name the "
-            "data with --root DATA."
+            f"Gallery: {' '.join(remarks) or 'clips are played where the data are named with --root DATA.'}"
         )
     run = material.witnesses[0].run
     said = Text(
@@ -164,10 +182,11 @@ def gallery(material: Material) -> Section | str:
         "changes a spectrogram; here it is rendered back to sound with the recording's phase. All sounds of a "
         "clip have one gain; what is played are the very samples that the numbers speak of."
     )
+    more = (Points(remarks),) if remarks else ()
     return Section(
         "gallery",
         "To see and to hear",
-        (said, *(_clip(witness, material.weights) for witness in material.witnesses)),
+        (said, *more, *(_clip(witness, material.weights) for witness in material.witnesses)),
     )
 
 

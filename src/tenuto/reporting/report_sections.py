@@ -167,7 +167,8 @@ def natural(material: Material) -> Section | str:
 def audited(material: Material) -> Section | str:
     """Verdicts, most severe first, each with its question; what is not recorded with its reason."""
     if not material.findings:
-        return "Audit: no findings were given; `tenuto audit STUDY` makes them."
+        told = " ".join(material.remarks.get("audit", ()))
+        return f"Audit: {told or 'no findings were given; `tenuto audit STUDY` makes them.'}"
     named = ("Verdict", "Check", "Question", "Found", "Figure", "Threshold")
     recorded = [finding for finding in material.findings if finding.verdict is not Verdict.NOT_RECORDED]
     lines = tuple(
