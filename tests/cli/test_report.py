@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
+import html
 import json
+import re
 import shutil
 
 import numpy as np
 import pytest
 
 from tenuto import results
-from tenuto.evaluation.audit.findings import judged
+from tenuto.evaluation.audit.findings import UNASKED, judged
 from tenuto.files import write_csv, write_json, write_safetensors
 from tenuto.models.checkpoint import CHECKPOINT
 from tenuto.reporting import report_inside, verdicts
@@ -43,6 +45,18 @@ def test_json_says_what_was_written(made):
     assert len(said["answer"]) == 3
     assert set(said["sections"]) >= {"clean", "attacked", "audit", "concepts", "gain", "gallery", "runs"}
     assert [lack.split(":")[0] for lack in said["lacks"]] == ["Error over the size of the attack"]
+
+
+def test_checks_that_were_not_made_have_one_true_reason(made):
+    page = html.unescape(made[0].read_text("utf-8"))
+    page = re.sub("</?code>", "`", page)
+    (said,) = re.findall(rf"NOT RECORDED, ([^<]*): {re.escape(UNASKED)}", page)
+    assert said.split(", ") == [
+        *("iterative", "black-box", "transfer", "saved-prediction", "gradients"),
+        *("finite-differences", "repeatable", "longer-search", "unbounded"),
+    ]
+    assert "name it with --root" not in page
+    assert "(9 of them: the model was not asked;" in json.loads(made[1].stdout)["answer"][2]
 
 
 def test_the_clips_reach_from_the_most_moved_to_the_least(made, study):

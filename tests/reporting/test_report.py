@@ -18,6 +18,7 @@ import soundfile
 
 from tenuto import results
 from tenuto.errors import DataError, FileError
+from tenuto.evaluation.audit.findings import UNASKED, not_recorded
 from tenuto.files import write_json
 from tenuto.reporting import report, report_inside, report_parts, report_sections, verdicts
 from tenuto.reporting.report_material import gather, read_findings
@@ -394,13 +395,32 @@ def test_without_the_compared_systems_the_question_is_another_one(tmp_path):
 
 def test_failed_checks_are_named_in_the_answer(everything):
     assert report.answer(everything)[2] == (
-        f"The audit of {PROTOCOL} fails 1 check (budget), 1 warn and 1 could not be made: the figure is not to be "
+        f"The audit of {PROTOCOL} fails 1 check (budget), 1 warn and 1 were not made: the figure is not to be "
         "believed as it stands."
     )
     passed = dataclasses.replace(everything, findings=FINDINGS[1:])
     assert report.answer(passed)[2] == (
-        f"The audit of {PROTOCOL} fails no check; 1 pass, 1 warn and 1 could not be made."
+        f"The audit of {PROTOCOL} fails no check; 1 pass, 1 warn and 1 were not made."
     )
+
+
+def test_checks_for_which_the_model_was_not_asked_say_how_to_ask_it(everything):
+    findings = [*FINDINGS, *(not_recorded(check, UNASKED) for check in ("gradients", "repeatable"))]
+    asked = dataclasses.replace(everything, findings=findings)
+    assert (
+        "1 warn and 3 were not made (2 of them: the model was not asked; `tenuto audit STUDY --root DATA` asks it)"
+        in (report.answer(asked)[2])
+    )
+    section = report_sections.audited(asked)
+    assert isinstance(section, report_parts.Section)
+    assert section.blocks[2] == report_parts.Points(
+        (
+            "NOT RECORDED, monotone: there is one budget only.",
+            f"NOT RECORDED, gradients, repeatable: {UNASKED}",
+        )
+    )
+    assert isinstance(section.blocks[3], report_parts.Text)
+    assert "--audit DIR/audit.json" in section.blocks[3].words
 
 
 def test_the_audit_stands_by_severity_with_its_questions(everything):
@@ -414,7 +434,9 @@ def test_the_audit_stands_by_severity_with_its_questions(everything):
         ("PASS", "pass", "same-iterate"),
     ]
     assert table.lines[0][2].text == "Does the stated budget bind?"
-    assert section.blocks[2] == report_parts.Points(("NOT RECORDED, monotone: there is one budget only.",))
+    assert section.blocks[2:] == (
+        report_parts.Points(("NOT RECORDED, monotone: there is one budget only.",)),
+    )
 
 
 def test_concepts_are_held_against_the_deviation_of_clean_clips():

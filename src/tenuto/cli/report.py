@@ -127,7 +127,9 @@ def _with_findings(
     index = None if prepared is None else prepared.index
     try:
         sources = [source for source in verdicts.open_sources([study]) if source.name == material.protocol]
-        return dataclasses.replace(material, findings=run_audit(*sources, data=Data(index=index)))
+        return dataclasses.replace(
+            material, findings=run_audit(*sources, data=Data(index=index, spared=True))
+        )
     except TenutoError as error:
         return _told(material, "audit", [str(error)])
 

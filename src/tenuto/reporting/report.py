@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tenuto import __version__
-from tenuto.evaluation.audit.findings import Finding, Verdict, counted
+from tenuto.evaluation.audit.findings import UNASKED, Finding, Verdict, counted
 from tenuto.files import write_text
 from tenuto.reporting import paper, report_inside, report_sections, summary
 from tenuto.reporting.report_material import Material
@@ -134,7 +134,9 @@ def _believed(findings: Sequence[Finding], protocol: str) -> str:
         return "Nobody has audited these rows, so whether the figure deserves belief is open."
     counts = counted(findings)
     failed = [finding.check for finding in findings if finding.verdict is Verdict.FAIL]
-    open_ones = f"{counts[Verdict.WARN]} warn and {counts[Verdict.NOT_RECORDED]} could not be made"
+    open_ones = f"{counts[Verdict.WARN]} warn and {counts[Verdict.NOT_RECORDED]} were not made"
+    if unasked := sum(finding.sentence == UNASKED for finding in findings):
+        open_ones += f" ({unasked} of them: {UNASKED.rstrip('.')})"
     if failed:
         checks = f"{len(failed)} check{'s'[: len(failed) > 1]} ({', '.join(failed)})"
         return f"The audit of {protocol} fails {checks}, {open_ones}: the figure is not to be believed as it stands."

@@ -11,7 +11,7 @@ import pandas as pd
 from tenuto import results
 from tenuto.evaluation import natural as baseline
 from tenuto.evaluation.audit.evidence import at_budgets
-from tenuto.evaluation.audit.findings import CHECKS, SEVERITY, Finding, Verdict
+from tenuto.evaluation.audit.findings import CHECKS, SEVERITY, UNASKED, Finding, Verdict
 from tenuto.reporting import (
     comparison_tables,
     curve_figures,
@@ -192,20 +192,18 @@ def audited(material: Material) -> Section | str:
 
 
 def _unrecorded(findings: Sequence[Finding]) -> list[Block]:
-    """The checks that could not be made, by reason, and how most of them can be."""
+    """The checks that were not made, by reason, and how a reader has the models asked."""
     others = [finding for finding in findings if finding.verdict is Verdict.NOT_RECORDED]
-    if not others:
-        return []
     reasons = dict.fromkeys(finding.sentence for finding in others)
     said = tuple(
         f"NOT RECORDED, {', '.join(f.check for f in others if f.sentence == reason)}: {reason}"
         for reason in reasons
     )
     mend = (
-        "`tenuto audit STUDY --root DATA --out DIR` asks the models too, which takes minutes; with "
-        "`--audit DIR/audit.json` its findings stand here."
+        "`tenuto audit STUDY --root DATA --out DIR` takes minutes; with `--audit DIR/audit.json` its findings stand "
+        "here."
     )
-    return [Points(said), Text(mend)]
+    return [*([Points(said)] if said else []), *([Text(mend)] if UNASKED in reasons else [])]
 
 
 def runs(material: Material) -> Section:
