@@ -370,7 +370,10 @@ def test_the_answer_compares_the_concepts_with_their_counterpart(bare):
         "attack changes its mean absolute error by +0.415 (0.125 → 0.540) against +0.625 (0.125 → 0.750), and its "
         "correlation with the ratings by -2.000 (1.000 → -1.000) against +0.000 (1.000 → 1.000)."
     )
-    assert sure.startswith("With 1 seed and 5 test clips this cannot be tested across trainings")
+    assert sure == (
+        "A2E and A2M2E share 1 seed on 5 test clips, so this cannot be tested across trainings: another training might "
+        "turn it."
+    )
     assert believed.startswith("Nobody has audited these rows")
 
 
@@ -380,6 +383,31 @@ def test_with_three_seeds_the_answer_has_a_test(everything):
     assert sure.startswith("With seeds as the unit A2E and A2M2E differ in the error that the attack adds")
     assert f"difference {line['difference']:.3f} (95 % interval " in sure
     assert f"p = {line['p_holm']:.2g} after Holm on 3 seeds" in sure
+
+
+def test_only_seeds_that_the_compared_systems_share_are_counted(tmp_path):
+    runs = [made_up.run("A2E", seed) for seed in (6, 21, 42)]
+    runs += [bottleneck(6), *(made_up.run("aA2E", seed, attacked=0.5) for seed in (6, 21, 42))]
+    assert report.answer(material(stored(tmp_path, runs)))[1].startswith(
+        "A2E and A2M2E share 1 seed on 5 test clips"
+    )
+
+
+def test_without_the_compared_systems_the_test_is_of_those_that_the_effect_names(tmp_path):
+    runs = [
+        made_up.run(system, seed, attacked=attacked + seed / 1000 * attacked)
+        for system, attacked in (("A2E", 0.5), ("aA2B2E", 0.25), ("aA2E", 1.0))
+        for seed in (6, 21, 42)
+    ]
+    effect, sure, _ = report.answer(material(stored(tmp_path, runs)))
+    assert "changes aA2B2E least" in effect
+    assert "aA2E most" in effect
+    assert sure.startswith("With seeds as the unit aA2E and aA2B2E differ in the error")
+
+
+def test_one_system_is_not_tested(tmp_path):
+    sure = report.answer(material(stored(tmp_path, [made_up.run()])))[1]
+    assert sure.startswith("With one system nothing is compared")
 
 
 def test_without_the_compared_systems_the_question_is_another_one(tmp_path):

@@ -106,17 +106,20 @@ def _effect(material: Material) -> str:
 
 
 def _sure(material: Material) -> str:
-    """The seed-level test of the first pair, or that there is none."""
-    seeds, clips = material.rows["seed"].nunique(), material.rows["clip"].nunique()
-    pairs = material.comparison.pairs
-    tested = pairs[(pairs["quantity"] == "added") & pairs["p"].notna()]
-    pair = _compared(material)
-    if pair is not None:
-        tested = tested[(tested["first"] == pair[0]) & (tested["second"] == pair[1])]
+    """The seed-level test of the two systems that the effect is told of, or that there is none."""
+    rows, pairs = material.rows, material.comparison.pairs
+    if rows["system"].nunique() == 1:
+        return "With one system nothing is compared: another training of it might give other numbers."
+    first, second = _compared(material) or summary.ends(summary.run_means(rows))
+    both = pairs["first"].isin([first, second]) & pairs["second"].isin([first, second])
+    tested = pairs[both & (pairs["quantity"] == "added") & pairs["p"].notna()]
     if tested.empty:
+        seeds = set(rows.loc[rows["system"] == first, "seed"]) & set(
+            rows.loc[rows["system"] == second, "seed"]
+        )
         return (
-            f"With {seeds} seed{'s'[: seeds > 1]} and {clips} test clips this cannot be tested across "
-            "trainings: another training might turn it."
+            f"{first} and {second} share {len(seeds)} seed{'s' * (len(seeds) != 1)} on {rows['clip'].nunique()} test "
+            "clips, so this cannot be tested across trainings: another training might turn it."
         )
     line = tested.iloc[0]
     found = "differ" if line["p_holm"] < LEVEL else "cannot be told apart"

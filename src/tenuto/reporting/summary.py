@@ -114,6 +114,12 @@ def against(means: pd.DataFrame, first: str, second: str) -> str:
     )
 
 
+def ends(means: pd.DataFrame) -> tuple[str, str]:
+    """The systems to which the attack adds least and most error, of what `run_means` gave."""
+    ordered = means.sort_values("difference", kind="stable").index
+    return str(ordered[0]), str(ordered[-1])
+
+
 def error_change(line: Mapping[Any, float]) -> str:
     """What an attack does to the MAE in a line of `run_means`: ``+0.415 (0.125 → 0.540)``."""
     return f"{line['difference']:+z.3f} ({line['clean_mae']:.3f} → {line['mae']:.3f})"
