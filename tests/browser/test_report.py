@@ -169,16 +169,26 @@ def test_the_first_key_leads_to_the_content(visit):
 
 
 @pytest.mark.parametrize("width", WIDTHS)
-def test_nothing_but_tables_is_wider_than_the_screen(visit, width):
+def test_nothing_but_tables_and_clips_is_wider_than_the_screen(visit, width):
     page = visit(width)
     page.evaluate("document.querySelectorAll('details').forEach((details) => { details.open = true; })")
     assert page.evaluate("document.documentElement.scrollWidth") <= width
     reach = page.evaluate(
         """() => [...document.querySelectorAll("main *")]
-            .filter((element) => !element.closest(".scroll > table"))
+            .filter((element) => !element.closest(".scroll > table, .wide > img"))
             .map((element) => element.getBoundingClientRect().right)"""
     )
     assert max(reach) <= width
+
+
+def test_pictures_of_clips_keep_their_size_on_a_phone_and_are_moved_by_key(visit):
+    page = visit(360)
+    picture = page.locator(".wide img").first
+    assert picture.bounding_box()["width"] == int(picture.get_attribute("width")) > 800
+    box = page.locator(".wide").first
+    box.focus()
+    page.keyboard.press("ArrowRight")
+    page.wait_for_function("() => document.querySelector('.wide').scrollLeft > 0")
 
 
 def test_light_and_dark_have_their_own_ground(visit):

@@ -218,17 +218,12 @@ def _named_concepts(system: str) -> bool:
 def _clip(witness: Witness, weights: Weights | None) -> Clip:
     name = f"Clip {witness.clip}"
     because = [] if weights is None else [because_of(witness, weights)]
-    reach = (
-        ""
-        if witness.median_hz is None
-        else f" Half of the change lies in bands up to {witness.median_hz:.0f} Hz."
-    )
     shown = picture(
         clips.witness_figure(witness),
-        f"Log spectrograms of clip {witness.clip} before and after the attack and their difference; bars of its "
-        f"emotions before, after, and after the way through sound.{reach}",
+        clips.words(witness),
         f"{clips.title(witness)}. Changes in deviations of the normalised log spectrogram.",
         kind="png",
+        scrolls=True,
     )
     moved = (
         f"The emotions move by {witness.effect['after']:.3f}, through sound by {witness.effect['heard']:.3f}."
@@ -251,7 +246,7 @@ def because_of(witness: Witness, weights: Weights) -> str:
     Between concepts and emotions there is a linear layer, so a change is the sum of weight x change of the concept.
     """
     before, after, units = witness.emotions["before"], witness.emotions["after"], witness.concepts or {}
-    emotion = max(before, key=lambda name: abs(after[name] - before[name]))
+    emotion = clips.most_moved(witness)
     parts = {
         name: weight * (units["after"][name] - units["before"][name])
         for name, weight in weights[emotion].items()
