@@ -192,18 +192,14 @@ def test_lossless_files_hold_the_samples(kind):
     assert decoded.tolist() == samples.tolist()
 
 
-def test_ten_seconds_of_mp3_are_small_and_whole():
-    samples = (3000 * np.random.default_rng(0).normal(size=10 * SAMPLE_RATE)).astype(np.int16)
-    content = encode(samples, "mp3")
-    decoded, rate = soundfile.read(io.BytesIO(content))
-    assert 70_000 < len(content) < 90_000
-    assert rate == SAMPLE_RATE
-    assert len(decoded) == pytest.approx(len(samples), abs=3000)
+def test_ten_seconds_of_flac_are_hardly_larger_than_their_samples_even_of_noise():
+    samples = np.random.default_rng(0).integers(-32767, 32768, 10 * SAMPLE_RATE).astype(np.int16)
+    assert len(encode(samples, "flac")) < 1.02 * samples.nbytes
 
 
 def test_another_kind_of_file_is_refused():
-    with pytest.raises(ConfigError, match="'aiff', wanted wav, flac, mp3"):
-        encode(np.zeros(3, np.int16), "aiff")
+    with pytest.raises(ConfigError, match="'mp3', wanted wav, flac"):
+        encode(np.zeros(3, np.int16), "mp3")
 
 
 def test_a_tenth_of_the_amplitude_is_20_db():

@@ -7,8 +7,10 @@ import shutil
 
 import pytest
 
+from tenuto import results
 from tenuto.reporting import report
-from tests.reporting.made_up_report import complete
+from tests.reporting import made_up, test_curves
+from tests.reporting.made_up_report import complete, material, stored
 
 BROWSERS = ("chromium-headless-shell", "chromium", "chromium-browser", "google-chrome")
 WIDTHS = (360, 1280)
@@ -128,6 +130,19 @@ def test_a_table_sorts_by_click_one_way_and_the_other(visit):
     assert heading(page, "Added").get_attribute("aria-sort") == "descending"
 
 
+def test_budgets_sort_by_their_size_and_those_without_one_stand_last(tmp_path, browser):
+    ladder = {epsilon: epsilon for epsilon in (0.02, 0.005, 0.1, 0.05, 1e-05, 0.2)}
+    rows = results.mark_worst(test_curves.run(ladder=ladder))
+    found = material(stored(tmp_path / "study", [made_up.run(), rows]))
+    page = browser.new_page()
+    page.goto(report.write(found, tmp_path / "report.html").as_uri())
+    rising = ["1e-05", "0.005", "0.02", "0.05", "0.1", "0.2", "–"]
+    for wanted in (rising, [*rising[-2::-1], "–"]):
+        heading(page, "Epsilon").get_by_role("button").click()
+        assert page.locator("#runs tbody tr td:nth-child(6)").all_inner_texts() == wanted
+    page.close()
+
+
 @pytest.mark.parametrize("key", ["Enter", "Space"])
 def test_a_table_sorts_by_key(visit, key):
     page = visit()
@@ -154,16 +169,26 @@ def test_the_first_key_leads_to_the_content(visit):
 
 
 @pytest.mark.parametrize("width", WIDTHS)
-def test_nothing_but_tables_is_wider_than_the_screen(visit, width):
+def test_nothing_but_tables_and_clips_is_wider_than_the_screen(visit, width):
     page = visit(width)
     page.evaluate("document.querySelectorAll('details').forEach((details) => { details.open = true; })")
     assert page.evaluate("document.documentElement.scrollWidth") <= width
     reach = page.evaluate(
         """() => [...document.querySelectorAll("main *")]
-            .filter((element) => !element.closest(".scroll > table"))
+            .filter((element) => !element.closest(".scroll > table, .wide > img"))
             .map((element) => element.getBoundingClientRect().right)"""
     )
     assert max(reach) <= width
+
+
+def test_pictures_of_clips_keep_their_size_on_a_phone_and_are_moved_by_key(visit):
+    page = visit(360)
+    picture = page.locator(".wide img").first
+    assert picture.bounding_box()["width"] == int(picture.get_attribute("width")) > 800
+    box = page.locator(".wide").first
+    box.focus()
+    page.keyboard.press("ArrowRight")
+    page.wait_for_function("() => document.querySelector('.wide').scrollLeft > 0")
 
 
 def test_light_and_dark_have_their_own_ground(visit):

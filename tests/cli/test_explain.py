@@ -1,6 +1,7 @@
 """`tenuto explain` and `tenuto intervene`."""
 
 import json
+import re
 import shutil
 
 import pytest
@@ -130,14 +131,31 @@ def test_several_concepts_are_set_on_the_test_clips(tenuto, run, corpus, cache):
 def test_corrections_leave_a_table_and_a_figure(tenuto, attacked, corpus, cache):
     outcome = tenuto("intervene", attacked, "--root", corpus, "--cache", cache)
     assert outcome.exit_code == 0
-    assert outcome.stdout.count("k concepts corrected") == 2
+    assert outcome.stdout.count("MAE with k concepts set to the ") == 3
     assert "Head gain (largest singular value): composed" in outcome.stdout
-    assert "Features move by" in outcome.stdout
+    assert "Networks scale their features as they like" in outcome.stdout
+    found = re.search(r"emotions by ([\d.]+) \(clips differ by ([\d.]+): ([\d.]+) times\)", outcome.stdout)
+    moved, spread, times = map(float, found.groups())
+    assert times == pytest.approx(moved / spread, rel=0.02)
     folder = attacked / "interventions"
     assert {path.name for path in folder.iterdir()} == {
         f"intervention.{kind}" for kind in ("csv", "png", "pdf")
     }
     assert len(read_csv(folder / "intervention.csv", columns=("mae", "repaired"))) == 24
+
+
+def test_in_a_narrow_terminal_no_number_is_cut(tenuto, attacked, song, corpus, cache, tmp_path):
+    data = ("--root", corpus, "--cache", cache)
+    text = tenuto("intervene", attacked, *data, "--out", tmp_path, COLUMNS="80").stdout
+    lines = [line.strip("│").split("│") for line in text.splitlines() if line.startswith("│")]
+    assert [cells[0].strip() for cells in lines] == [*"01234567"] * 3
+    rows = read_csv(tmp_path / "intervention.csv", columns=("mae", "mean_mae"))
+    for column, name in ((2, "mae"), (3, "mean_mae")):
+        assert [cells[column].strip() for cells in lines] == [f"{value:.4f}" for value in rows[name]]
+    assert "…" not in text
+    explained = tenuto("explain", attacked, song, *data, COLUMNS="80").stdout
+    assert "…" not in explained
+    assert max(len(line) for line in explained.splitlines() if line.startswith("│")) <= 80
 
 
 def test_corrections_as_json_go_where_they_are_wanted(tenuto, attacked, corpus, cache, tmp_path):

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
+import html
 import json
+import re
 import shutil
 
+import numpy as np
 import pytest
 
 from tenuto import results
-from tenuto.evaluation.audit.findings import judged
-from tenuto.files import write_json
+from tenuto.evaluation.audit.findings import UNASKED, judged
+from tenuto.files import write_csv, write_json, write_safetensors
+from tenuto.models.checkpoint import CHECKPOINT
 from tenuto.reporting import report_inside, verdicts
 from tests.reporting.made_up_report import PROTOCOL, plain, stored
 
@@ -43,6 +47,18 @@ def test_json_says_what_was_written(made):
     assert [lack.split(":")[0] for lack in said["lacks"]] == ["Error over the size of the attack"]
 
 
+def test_checks_that_were_not_made_have_one_true_reason(made):
+    page = html.unescape(made[0].read_text("utf-8"))
+    page = re.sub("</?code>", "`", page)
+    (said,) = re.findall(rf"NOT RECORDED, ([^<]*): {re.escape(UNASKED)}", page)
+    assert said.split(", ") == [
+        *("iterative", "black-box", "transfer", "saved-prediction", "gradients"),
+        *("finite-differences", "repeatable", "longer-search", "unbounded"),
+    ]
+    assert "name it with --root" not in page
+    assert "(9 of them: the model was not asked;" in json.loads(made[1].stdout)["answer"][2]
+
+
 def test_the_clips_reach_from_the_most_moved_to_the_least(made, study):
     rows = results.read_rows(next(study.rglob("attacks/*.csv")))
     chosen = report_inside.clips_to_show(rows, 2)
@@ -69,6 +85,72 @@ def test_without_data_the_gallery_is_left_out_and_said(tenuto, study, tmp_path):
     assert "Not in the report: Gallery" in outcome.stderr
     assert outcome.stdout.count("\n- ") + outcome.stdout.startswith("- ") == 3
     assert f"{tmp_path / 'report.html'} (" in outcome.stdout
+
+
+@pytest.fixture
+def own_study(study, tmp_path):
+    """A copy of the study, to be changed; its run and its rows."""
+    folder = shutil.copytree(study, tmp_path / "study")
+    (path,) = folder.rglob("attacks/paper-2025-released*.csv")
+    return folder, path.parent.parent, path
+
+
+def lacks(tenuto, folder, *options):
+    """What a report says it lacks, by section."""
+    outcome = tenuto("report", folder, "--out", folder / "report.html", "--clips", 1, *options, "--json")
+    assert outcome.exit_code == 0, outcome.stderr
+    return dict(said.split(": ", 1) for said in json.loads(outcome.stdout)["lacks"])
+
+
+def test_rows_of_an_older_kind_cost_the_gallery_alone(tenuto, own_study, corpus, cache):
+    folder, run, path = own_study
+    rows = results.read_rows(path)
+    write_csv(path, rows.drop(columns="settings"))
+    found = lacks(tenuto, folder, "--root", corpus, "--cache", cache)
+    assert found["Gallery"].startswith(
+        f"{run.name}: {path}: no column settings. Delete it and attack the run anew."
+    )
+    assert "Head gain" not in found
+
+
+def test_a_run_that_was_trained_further_costs_gallery_and_gain(tenuto, own_study, corpus, cache):
+    folder, run, path = own_study
+    rows = results.read_rows(path)
+    write_csv(path, rows.assign(checkpoint="0" * 64, clean_tension=rows["clean_tension"] + 0.1))
+    found = lacks(tenuto, folder, "--root", corpus, "--cache", cache)
+    assert "was attacked with other weights or another perturbation" in found["Gallery"]
+    assert found["Head gain"] == f"{run.name} was attacked with other weights than it holds; attack it anew."
+
+
+def test_a_missing_perturbation_costs_the_gallery_alone(tenuto, own_study, corpus, cache):
+    folder, _, path = own_study
+    write_safetensors(path.with_suffix(".safetensors"), {"other": np.zeros(1)}, {})
+    found = lacks(tenuto, folder, "--root", corpus, "--cache", cache)
+    assert "no perturbation " in found["Gallery"]
+    assert "Head gain" not in found
+
+
+def test_a_damaged_checkpoint_costs_gallery_gain_and_audit(tenuto, own_study, corpus, cache):
+    folder, run, path = own_study
+    (run / CHECKPOINT).write_bytes(b"not a checkpoint")
+    write_csv(path, results.read_rows(path).drop(columns="checkpoint"))
+    found = lacks(tenuto, folder, "--root", corpus, "--cache", cache)
+    for section in ("Gallery", "Head gain", "Audit"):
+        assert f"{run / CHECKPOINT}: cut off or not a safetensors file" in found[section]
+
+
+def test_the_reason_for_no_gallery_is_the_true_one(tenuto, own_study, corpus, cache, tmp_path):
+    folder, _, path = own_study
+    data = ("--root", corpus, "--cache", cache)
+    assert lacks(tenuto, folder)["Gallery"] == "clips are played where the data are named with --root DATA."
+    assert lacks(tenuto, folder, *data, "--clips", 0)["Gallery"] == "no clips were wanted (`--clips 0`)."
+    path.with_suffix(".safetensors").unlink()
+    said = lacks(tenuto, folder, *data)["Gallery"]
+    assert (
+        said == f"no run has saved perturbations of {path.stem} beside its rows; `tenuto attack` saves them."
+    )
+    rows = stored(tmp_path / "rows", plain((6,)))
+    assert lacks(tenuto, rows, *data)["Gallery"] == "no run folder (config.yaml) is beside the rows."
 
 
 def test_findings_can_come_from_an_audit_made_before(tenuto, tmp_path):

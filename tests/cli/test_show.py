@@ -60,6 +60,14 @@ def test_sounds_are_sixteen_bit_files_of_one_length(shown, clips):
     assert len({one.frames for one in found}) == 1
 
 
+@pytest.mark.parametrize("count", [1, 2])
+def test_in_a_narrow_terminal_no_number_is_cut(tenuto, attacked, data, clips, tmp_path, count):
+    arguments = ("show", attacked, *clips[:count], *data, "--out", tmp_path)
+    narrow, wide = (tenuto(*arguments, COLUMNS=columns).stdout for columns in ("80", "200"))
+    assert "…" not in narrow
+    assert narrow == wide
+
+
 def test_without_a_clip_all_test_clips_are_shown_in_a_table(tenuto, attacked, data, clips):
     outcome = tenuto("show", attacked, *data)
     assert all(f"│ {clip} " in outcome.stdout for clip in clips)

@@ -16,7 +16,8 @@ from tenuto.evaluation import intervention
 from tenuto.evaluation.intervention import choices, correct, follow, intervene, movement, set_concepts
 from tenuto.evaluation.robustness import attack
 from tenuto.evaluation.runs import open_run
-from tenuto.files import read_csv, read_safetensors, write_csv, write_safetensors
+from tenuto.files import read_csv, read_safetensors, sha256_file, write_csv, write_safetensors
+from tenuto.models.checkpoint import CHECKPOINT
 from tenuto.models.explanation import Head
 from tenuto.training.loop import predict, train
 from tests import small_runs
@@ -133,6 +134,18 @@ def test_clips_are_the_measure_beside_the_attack():
     assert found["clip_gain"] == pytest.approx(3.0)
 
 
+def test_the_scale_of_the_features_changes_the_gain_and_not_how_far_emotions_move_beside_clips():
+    # Features times four, weights a quarter: the same predictions, another gain.
+    change = np.array([0.5, 0.25, 0.0, 1.0])
+    quarter = planted([[0.75, 0.0], [0.0, 0.25]], to_concepts=[[1, 0, 0, 0], [0, 1, 0, 0]])
+    found = movement(SEEING, CLEAN, CLEAN + change, SEEING(CLEAN))
+    scaled = movement(quarter, 4 * CLEAN, 4 * (CLEAN + change), SEEING(CLEAN))
+    assert scaled["gain"] == pytest.approx(found["gain"] / 4)
+    for kind in ("feature", "emotion"):
+        beside = [each[f"{kind}_change"] / each[f"clip_{kind}_spread"] for each in (found, scaled)]
+        assert beside[0] == pytest.approx(beside[1])
+
+
 def test_no_change_has_no_gain():
     assert np.isnan(moved(0, 0, 0, 0)["gain"])
 
@@ -217,8 +230,11 @@ def test_the_order_to_annotations_is_decided_on_validation_clips(attacked, found
     assert rows["concept"].tolist() == ["", *wanted]
 
 
-def test_rows_have_the_promised_columns_and_counts(found):
+def test_rows_have_the_promised_columns_counts_and_weights(attacked, found):
     assert tuple(found.rows.columns) == intervention.COLUMNS
+    assert found.rows["checkpoint"].unique().tolist() == [
+        sha256_file(attacked["A2M2E"].folder / CHECKPOINT),
+    ]
     assert found.rows["k"].tolist() == [*range(8)] * 3
 
 

@@ -63,11 +63,16 @@ def stored(folder: Path, tables: list[pd.DataFrame]) -> Path:
 def whole(folder: Path) -> Path:
     """A study with everything: three seeds, a curve, natural changes, interventions."""
     stored(folder, [*plain(), test_curves.pushing(test_curves.run()), test_curves.natural()])
-    write_csv(
-        folder / "runs" / "A2M2E-6" / "interventions" / "intervention.csv",
-        pd.concat([test_panels.corrected(), test_panels.corrected("clean", "annotation")]),
-    )
+    corrected(folder)
     return folder
+
+
+def corrected(folder: Path, run: str = "A2M2E-6", **columns: Any) -> Path:
+    """What `tenuto intervene` leaves in a run that was attacked with the released protocol."""
+    attack = {"protocol": PROTOCOL, "attack": "ReleasedAttack", "norm": "none", "run": run} | columns
+    rows = [test_panels.corrected(**attack), test_panels.corrected("clean", "annotation", run=run)]
+    path = folder / "runs" / run / "interventions" / "intervention.csv"
+    return write_csv(path, pd.concat(rows).assign(**{k: v for k, v in columns.items() if k == "checkpoint"}))
 
 
 def witness(clip: str = "055", seconds: float = 1.0, seed: int = 0) -> Any:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from tenuto.evaluation.witness import STATES, Witness
-from tenuto.reporting.clips import decibels, percent, sentence, title, witness_figure
+from tenuto.reporting.clips import decibels, percent, sentence, title, witness_figure, words
 from tenuto.reporting.figures import save
 
 BANDS = 149
@@ -138,7 +138,7 @@ def test_the_title_says_who_and_what_under_which_budget():
 def test_the_sentence_says_what_survives_and_how_loud_it_is():
     assert sentence(made_up()) == (
         "44 % of the attack's effect on the emotions survives as sound; "
-        "the signal-to-noise ratio of what one hears is 21.6 dB."
+        "the signal-to-noise ratio of the samples that are played is 21.6 dB."
     )
 
 
@@ -147,6 +147,19 @@ def test_the_sentence_of_an_attack_without_effect():
     assert sentence(made_up(snr_db=math.inf)).endswith("; in 16 bits there is nothing of it to hear.")
     nothing = np.zeros((313, BANDS), np.float32)
     assert sentence(made_up(perturbation=nothing)) == "The attack changed nothing."
+
+
+def test_the_words_say_what_a_picture_shows():
+    found = made_up()
+    found.emotions["after"]["tension"] = found.emotions["before"]["tension"] - 0.3
+    said = words(found)
+    for part in (
+        "Log spectrograms of clip 055",
+        "second 4 of 10 holds the largest part, 100 %",
+        "tension moves most, from 0.35 to 0.05.",
+        "the signal-to-noise ratio of the samples that are played is 21.6 dB.",
+    ):
+        assert part in said
 
 
 def test_numbers_below_zero_have_a_true_minus():

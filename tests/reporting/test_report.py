@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import dataclasses
 import hashlib
+import io
 import itertools
 import re
 from html.parser import HTMLParser
@@ -13,9 +14,11 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import soundfile
 
 from tenuto import results
 from tenuto.errors import DataError, FileError
+from tenuto.evaluation.audit.findings import UNASKED, not_recorded
 from tenuto.files import write_json
 from tenuto.reporting import report, report_inside, report_parts, report_sections, verdicts
 from tenuto.reporting.report_material import gather, read_findings
@@ -27,6 +30,7 @@ from tests.reporting.made_up_report import (
     WEIGHTS,
     bottleneck,
     complete,
+    corrected,
     material,
     plain,
     stored,
@@ -127,6 +131,82 @@ def test_without_named_concepts_there_is_no_section_on_them(tmp_path):
     assert any(said.startswith("Concepts: no system with named concepts") for said in shown.lacks)
 
 
+def words(section):
+    """All sentences of a section's lists."""
+    return [
+        item for block in section.blocks if isinstance(block, report_parts.Points) for item in block.items
+    ]
+
+
+def test_where_nothing_was_corrected_the_command_is_named(bare):
+    section = report_inside.concepts(bare)
+    assert isinstance(section, report_parts.Section)
+    assert words(section) == [
+        "How the error falls where concepts are corrected is not shown: `tenuto intervene RUN --root DATA` measures it."
+    ]
+
+
+def test_corrections_of_this_attack_and_these_weights_are_shown(tmp_path):
+    rows = [table.assign(checkpoint="a" * 64) for table in plain((6,))]
+    folder = stored(tmp_path, rows)
+    corrected(folder, checkpoint="a" * 64)
+    found = material(folder)
+    assert list(found.interventions) == ["A2M2E-6"]
+    assert found.remarks["concepts"] == ()
+    section = report_inside.concepts(found)
+    assert isinstance(section, report_parts.Section)
+    assert not words(section)
+
+
+@pytest.mark.parametrize(
+    "columns",
+    [{"protocol": "standard-1"}, {"norm": "linf"}, {"epsilon": 0.1}],
+    ids=["protocol", "norm", "epsilon"],
+)
+def test_corrections_of_another_attack_are_left_out_and_said(tmp_path, columns):
+    folder = stored(tmp_path, plain((6,)))
+    corrected(folder, **columns)
+    found = material(folder)
+    assert found.interventions == {}
+    section = report_inside.concepts(found)
+    assert isinstance(section, report_parts.Section)
+    assert words(section) == [
+        "A2M2E-6: no concepts were corrected under this attack; `tenuto intervene RUN --root DATA` does so."
+    ]
+
+
+@pytest.mark.parametrize("columns", [{"checkpoint": "b" * 64}, {}], ids=["others", "not recorded"])
+def test_corrections_in_other_weights_are_left_out_and_said(tmp_path, columns):
+    folder = stored(tmp_path, [table.assign(checkpoint="a" * 64) for table in plain((6,))])
+    corrected(folder, **columns)
+    found = material(folder)
+    assert found.interventions == {}
+    (said,) = found.remarks["concepts"]
+    assert said.startswith(
+        "A2M2E-6: concepts were corrected in other weights than were attacked, or nobody recorded"
+    )
+
+
+def test_corrections_of_a_run_that_is_not_in_the_report_are_left_out(tmp_path):
+    folder = stored(tmp_path, plain((6,)))
+    corrected(folder, run="A2M2E-99")
+    found = material(folder)
+    assert found.interventions == {}
+    assert found.remarks["concepts"] == ()
+
+
+@pytest.mark.parametrize("name", ["gain", "gallery"])
+def test_what_could_not_be_shown_is_said_in_its_section_or_instead_of_it(everything, bare, name):
+    section = getattr(report_inside, name)
+    remarks = {name: ("A2M2E-6: attacked with other weights.",)}
+    with_others = section(dataclasses.replace(everything, remarks=remarks))
+    assert isinstance(with_others, report_parts.Section)
+    assert words(with_others) == ["A2M2E-6: attacked with other weights."]
+    assert section(dataclasses.replace(bare, remarks=remarks)).endswith(
+        ": A2M2E-6: attacked with other weights."
+    )
+
+
 def test_curves_that_cannot_be_drawn_say_why(tmp_path):
     other = test_curves.run("A2M2E", ladder={0.1: 0.5})
     found = material(stored(tmp_path, [*plain((6,)), test_curves.run(), other]))
@@ -177,13 +257,25 @@ def test_names_cannot_break_the_page(tmp_path):
     assert [text for _, text in page.named("title")] == ["Robustness of music-emotion recognition: <i>"]
 
 
-def test_six_clips_of_ten_seconds_leave_room_in_fifteen_megabytes(everything, html):
-    section = report_inside.gallery(dataclasses.replace(everything, witnesses=[witness(seconds=10)]))
+def test_six_clips_of_ten_seconds_stay_below_fifteen_megabytes_even_of_noise(everything, html):
+    noise = np.random.default_rng(0).integers(-32767, 32768, (2, 221_900)).astype(np.int16)
+    loud = dataclasses.replace(witness(), samples_before=noise[0], samples_after=noise[1])
+    section = report_inside.gallery(dataclasses.replace(everything, witnesses=[loud]))
     assert isinstance(section, report_parts.Section)
     clip = section.blocks[1]
     assert isinstance(clip, report_parts.Clip)
     size = len(clip.picture.source) + sum(len(sound.source) for sound in clip.sounds)
-    assert len(html) + 6 * size < 7.5e6
+    assert len(html) + 6 * size < 15e6
+
+
+def test_what_is_played_are_the_samples_that_the_numbers_speak_of(everything):
+    section = report_inside.gallery(everything)
+    assert isinstance(section, report_parts.Section)
+    clip = section.blocks[1]
+    assert isinstance(clip, report_parts.Clip)
+    content = base64.b64decode(clip.sounds[1].source.removeprefix("data:audio/flac;base64,"))
+    played = soundfile.read(io.BytesIO(content), dtype="int16")[0]
+    np.testing.assert_array_equal(played, everything.witnesses[0].samples_after)
 
 
 # For everyone
@@ -239,7 +331,7 @@ def test_every_sound_has_a_name(read):
         "Clip 055: after the attack",
         "Clip 055: what it adds",
     ]
-    assert all("controls" in about and about["src"].startswith("data:audio/mpeg;base64,") for about in sounds)
+    assert all("controls" in about and about["src"].startswith("data:audio/flac;base64,") for about in sounds)
 
 
 def palettes():
@@ -274,10 +366,14 @@ def test_words_stand_out_from_their_ground(theme):
 def test_the_answer_compares_the_concepts_with_their_counterpart(bare):
     effect, sure, believed = report.answer(bare)
     assert effect == (
-        "Here A2M2E (with the concepts) is more robust than A2E (without) by error and not by correlation: the attack "
-        "adds 0.415 to its mean absolute error against 0.625, and leaves a correlation of -1.00 against 1.00."
+        "Here A2M2E (with the concepts) is more robust than A2E (without) by error and less robust by correlation: the "
+        "attack changes its mean absolute error by +0.415 (0.125 → 0.540) against +0.625 (0.125 → 0.750), and its "
+        "correlation with the ratings by -2.000 (1.000 → -1.000) against +0.000 (1.000 → 1.000)."
     )
-    assert sure.startswith("With 1 seed and 5 test clips this cannot be tested across trainings")
+    assert sure == (
+        "A2E and A2M2E share 1 seed on 5 test clips, so this cannot be tested across trainings: another training might "
+        "turn it."
+    )
     assert believed.startswith("Nobody has audited these rows")
 
 
@@ -289,26 +385,70 @@ def test_with_three_seeds_the_answer_has_a_test(everything):
     assert f"p = {line['p_holm']:.2g} after Holm on 3 seeds" in sure
 
 
+def test_only_seeds_that_the_compared_systems_share_are_counted(tmp_path):
+    runs = [made_up.run("A2E", seed) for seed in (6, 21, 42)]
+    runs += [bottleneck(6), *(made_up.run("aA2E", seed, attacked=0.5) for seed in (6, 21, 42))]
+    assert report.answer(material(stored(tmp_path, runs)))[1].startswith(
+        "A2E and A2M2E share 1 seed on 5 test clips"
+    )
+
+
+def test_without_the_compared_systems_the_test_is_of_those_that_the_effect_names(tmp_path):
+    runs = [
+        made_up.run(system, seed, attacked=attacked + seed / 1000 * attacked)
+        for system, attacked in (("A2E", 0.5), ("aA2B2E", 0.25), ("aA2E", 1.0))
+        for seed in (6, 21, 42)
+    ]
+    effect, sure, _ = report.answer(material(stored(tmp_path, runs)))
+    assert "changes aA2B2E least" in effect
+    assert "aA2E most" in effect
+    assert sure.startswith("With seeds as the unit aA2E and aA2B2E differ in the error")
+
+
+def test_one_system_is_not_tested(tmp_path):
+    sure = report.answer(material(stored(tmp_path, [made_up.run()])))[1]
+    assert sure.startswith("With one system nothing is compared")
+
+
 def test_without_the_compared_systems_the_question_is_another_one(tmp_path):
     shown = report.page(
         material(stored(tmp_path, [made_up.run("aA2E"), made_up.run("aA2B2E", attacked=0.5)]))
     )
     assert shown.question == report.ANY
     assert shown.answer[0] == (
-        "The attack adds from 0.375 (aA2B2E) to 0.875 (aA2E) to the mean absolute error and leaves a correlation with "
-        "the ratings of 1.00 at worst."
+        "By MAE the attack changes aA2B2E least, +0.375 (0.125 → 0.500), and aA2E most, +0.875 (0.125 → 1.000); by "
+        "correlation all alike."
     )
 
 
 def test_failed_checks_are_named_in_the_answer(everything):
     assert report.answer(everything)[2] == (
-        f"The audit of {PROTOCOL} fails 1 check (budget), 1 warn and 1 could not be made: the figure is not to be "
+        f"The audit of {PROTOCOL} fails 1 check (budget), 1 warn and 1 were not made: the figure is not to be "
         "believed as it stands."
     )
     passed = dataclasses.replace(everything, findings=FINDINGS[1:])
     assert report.answer(passed)[2] == (
-        f"The audit of {PROTOCOL} fails no check; 1 pass, 1 warn and 1 could not be made."
+        f"The audit of {PROTOCOL} fails no check; 1 pass, 1 warn and 1 were not made."
     )
+
+
+def test_checks_for_which_the_model_was_not_asked_say_how_to_ask_it(everything):
+    findings = [*FINDINGS, *(not_recorded(check, UNASKED) for check in ("gradients", "repeatable"))]
+    asked = dataclasses.replace(everything, findings=findings)
+    assert (
+        "1 warn and 3 were not made (2 of them: the model was not asked; `tenuto audit STUDY --root DATA` asks it)"
+        in (report.answer(asked)[2])
+    )
+    section = report_sections.audited(asked)
+    assert isinstance(section, report_parts.Section)
+    assert section.blocks[2] == report_parts.Points(
+        (
+            "NOT RECORDED, monotone: there is one budget only.",
+            f"NOT RECORDED, gradients, repeatable: {UNASKED}",
+        )
+    )
+    assert isinstance(section.blocks[3], report_parts.Text)
+    assert "--audit DIR/audit.json" in section.blocks[3].words
 
 
 def test_the_audit_stands_by_severity_with_its_questions(everything):
@@ -322,7 +462,9 @@ def test_the_audit_stands_by_severity_with_its_questions(everything):
         ("PASS", "pass", "same-iterate"),
     ]
     assert table.lines[0][2].text == "Does the stated budget bind?"
-    assert section.blocks[2] == report_parts.Points(("NOT RECORDED, monotone: there is one budget only.",))
+    assert section.blocks[2:] == (
+        report_parts.Points(("NOT RECORDED, monotone: there is one budget only.",)),
+    )
 
 
 def test_concepts_are_held_against_the_deviation_of_clean_clips():
@@ -331,6 +473,35 @@ def test_concepts_are_held_against_the_deviation_of_clean_clips():
     assert shifts["concept"].tolist() == list(CONCEPTS)
     assert shifts["moved"].tolist() == pytest.approx([0.5, 1.0])
     assert shifts["spread"].tolist() == pytest.approx([np.std(np.linspace(0, 0.4, 5))] * 2)
+
+
+def test_movement_is_held_against_how_far_clean_clips_differ(everything):
+    # Ratings 0.1 0.3 0.5 0.7 0.9 of eight emotions, each in another order; the attack adds 0.625 to each.
+    rows = made_up.run(attacked=0.75)
+    clean = results.values(rows, "clean")
+    spread = np.sqrt(((clean - clean.mean(axis=0)) ** 2).sum(axis=1)).mean()
+    assert report_inside.movement(rows) == pytest.approx((0.625 * np.sqrt(8), spread))
+    section = report_inside.gain(everything)
+    assert isinstance(section, report_parts.Section)
+    table = section.blocks[0]
+    assert isinstance(table, report_parts.Table)
+    line = dict(zip(table.columns, table.lines[0], strict=True))
+    assert (line["Run"].text, line["Emotions move by"].text) == ("A2E-6", "1.768")
+    assert float(line["Clips differ by"].sort) == pytest.approx(spread)
+    assert float(line["Moved / differing"].sort) == pytest.approx(0.625 * np.sqrt(8) / spread)
+    assert "comparable only beside how far their features differ" in table.caption
+
+
+def test_a_constant_predictor_has_no_share_of_movement(everything):
+    rows = everything.rows.copy()
+    own = [name for name in rows.columns if name.startswith("clean_")]
+    rows[own] = 0.5
+    section = report_inside.gain(dataclasses.replace(everything, rows=rows))
+    assert isinstance(section, report_parts.Section)
+    table = section.blocks[0]
+    assert isinstance(table, report_parts.Table)
+    place = table.columns.index("Moved / differing")
+    assert {line[place].text for line in table.lines} == {"–"}
 
 
 def test_the_concepts_parts_add_up_to_the_change_of_an_emotion():
@@ -345,8 +516,10 @@ def test_the_table_of_all_runs_sorts_by_full_digits(everything):
     table = report_sections.runs(everything).blocks[0]
     assert isinstance(table, report_parts.Table)
     assert table.sortable
-    budgets = {(line[3].text, line[4].text) for line in table.lines}
-    assert (PROTOCOL, "without a budget") in budgets
+    assert table.columns[3:6] == ("Protocol", "Norm", "Epsilon")
+    budgets = {tuple((cell.text, cell.sort) for cell in line[3:6]) for line in table.lines}
+    assert ((PROTOCOL, ""), ("none", ""), ("–", "")) in budgets
+    assert (("standard-1", ""), ("linf", ""), ("0.1", "0.1")) in budgets
     assert len([line for line in table.lines if line[3].text == PROTOCOL]) == 6
     added = table.columns.index("Added")
     (line,) = [line for line in table.lines if (line[0].text, line[3].text) == ("A2E-21", PROTOCOL)]

@@ -3,7 +3,7 @@ import pandas as pd
 import pytest
 
 from tenuto import results
-from tenuto.reporting.summary import run_means, summarise
+from tenuto.reporting.summary import against, run_means, summarise
 
 from . import made_up
 
@@ -15,7 +15,7 @@ def two_systems(seeds=(6, 21), **columns):
             run
             for seed in seeds
             for run in (
-                made_up.run("A2E", seed, attacked=2.0 + seed / 1000, **columns),
+                made_up.run("A2E", seed, attacked=2.0 + seed / 500, **columns),
                 made_up.run("A2M2E", seed, attacked=1.0, falling=True, **columns),
             )
         ]
@@ -33,14 +33,25 @@ def test_clean_numbers_of_each_system_come_first():
     assert said.endswith(": A2E 1.00 and 0.125; A2M2E 1.00 and 0.125.")
 
 
-def test_the_least_and_the_most_moved_system_are_named_for_both_measures():
-    said = sentence(two_systems(), "By MAE the attack moves")
-    assert "A2M2E least (+0.88) and A2E most (+1.89)" in said
-    assert "highest for A2E (1.00) and lowest for A2M2E (-1.00)" in said
+def worse_from_the_start(attacked=(1.0, 1.5)):
+    """A2M2E, whose error was 0.5 larger before the attack; both keep their correlation."""
+    return pd.concat(
+        [
+            made_up.run("A2E", attacked=attacked[0], clean=0.125),
+            made_up.run("A2M2E", attacked=attacked[1], clean=0.625),
+        ]
+    )
+
+
+def test_the_least_and_the_most_changed_system_are_named_for_both_measures():
+    assert sentence(two_systems(), "By MAE the attack changes") == (
+        "By MAE the attack changes A2M2E least, +0.875 (0.125 → 1.000), and A2E most, +1.902 (0.125 → 2.027); by "
+        "correlation A2E least, +0.000 (1.000 → 1.000), and A2M2E most, -2.000 (1.000 → -1.000)."
+    )
 
 
 def test_rankings_that_do_not_agree_are_said_not_to():
-    said = sentence(two_systems(), "rank")
+    said = sentence(two_systems(), "rankings")
     assert said.startswith("The two rankings do not agree")
     assert "by MAE: A2M2E, A2E; by correlation: A2E, A2M2E" in said
 
@@ -48,6 +59,92 @@ def test_rankings_that_do_not_agree_are_said_not_to():
 def test_rankings_that_agree_are_said_to():
     rows = pd.concat([made_up.run("A2E", attacked=1.0), made_up.run("A2M2E", attacked=3.0, falling=True)])
     assert sentence(rows, "rank") == "Both measures rank the systems alike, most robust first: A2E, A2M2E."
+
+
+def test_systems_are_ranked_by_changes_and_where_levels_rank_otherwise_it_is_said():
+    found = summarise(worse_from_the_start(attacked=(1.0, 1.25)))
+    assert (
+        "The two rankings differ in nothing but ties (most robust first, by MAE: A2M2E, A2E; by correlation: A2E = "
+        "A2M2E)."
+    ) in found
+    assert (
+        "What is left after the attack ranks them otherwise, best first (by MAE: A2E, A2M2E): they differ without an "
+        "attack too."
+    ) in found
+
+
+def test_levels_that_rank_like_the_changes_are_not_spoken_of():
+    assert not any("What is left" in said for said in summarise(worse_from_the_start((1.0, 3.0))))
+
+
+def test_systems_that_nothing_moves_are_not_ranked():
+    found = summarise(worse_from_the_start(attacked=(0.125, 0.625)))
+    assert (
+        "The attack changes neither the MAE nor the correlation with the ratings of A2E, A2M2E in 3 decimals: it does "
+        "not tell which is more robust."
+    ) in found
+    assert not any("rank" in said for said in found)
+
+
+@pytest.mark.parametrize(
+    ("attacked", "falling", "verdict"),
+    [
+        ((2.0, 1.0), (True, False), "more robust than A2E (without) by both measures:"),
+        ((1.0, 2.0), (False, True), "less robust than A2E (without) by both measures:"),
+        (
+            (2.0, 1.0),
+            (False, True),
+            "more robust than A2E (without) by error and less robust by correlation:",
+        ),
+        (
+            (1.0, 2.0),
+            (True, False),
+            "less robust than A2E (without) by error and more robust by correlation:",
+        ),
+        (
+            (2.0, 1.0),
+            (False, False),
+            "more robust than A2E (without) by error and equally robust by correlation:",
+        ),
+    ],
+)
+def test_the_verdict_follows_from_both_changes(attacked, falling, verdict):
+    rows = pd.concat(
+        [
+            made_up.run(name, attacked=value, falling=turned)
+            for name, value, turned in zip(("A2E", "A2M2E"), attacked, falling, strict=True)
+        ]
+    )
+    assert f"Here A2M2E (with the concepts) is {verdict}" in against(run_means(rows), "A2E", "A2M2E")
+
+
+def test_a_worse_start_is_not_held_against_a_system():
+    assert against(run_means(worse_from_the_start((1.0, 1.25))), "A2E", "A2M2E") == (
+        "Here A2M2E (with the concepts) is more robust than A2E (without) by error and equally robust by correlation: "
+        "the attack changes its mean absolute error by +0.625 (0.625 → 1.250) against +0.875 (0.125 → 1.000), and its "
+        "correlation with the ratings by +0.000 (1.000 → 1.000) against +0.000 (1.000 → 1.000). What is left after the "
+        "attack ranks them otherwise, best first (by MAE: A2E, A2M2E): they differ without an attack too."
+    )
+
+
+def test_without_effect_nobody_is_called_more_or_less_robust():
+    said = against(run_means(worse_from_the_start((0.125, 0.625))), "A2E", "A2M2E")
+    assert "it does not tell which is more robust" in said
+    assert "Here" not in said
+
+
+def test_a_correlation_that_is_not_defined_decides_nothing():
+    rows = two_systems()
+    attacked = [name for name in rows.columns if name.startswith("adversarial_")]
+    rows.loc[rows["system"] == "A2M2E", attacked] = 0.5
+    assert against(run_means(rows), "A2E", "A2M2E") == (
+        "Here A2M2E (with the concepts) is more robust than A2E (without) by error; the correlation is not defined: "
+        "the attack changes its mean absolute error by +0.115 (0.125 → 0.240) against +1.902 (0.125 → 2.027)."
+    )
+    assert (
+        "; by correlation A2E by +0.000 (1.000 → 1.000); the correlation of A2M2E is not defined."
+        in sentence(rows, "By MAE the attack changes")
+    )
 
 
 def test_the_share_outside_the_ratings_and_what_clipping_leaves():
@@ -99,7 +196,9 @@ def test_one_system_has_nothing_to_be_compared_with():
     rows = made_up.run()
     found = summarise(rows)
     assert len(found) == 5
-    assert "The attack changes the MAE of A2E by +0.88 to 1.00 and leaves a correlation of 1.00." in found
+    assert (
+        "By MAE the attack changes A2E by +0.875 (0.125 → 1.000); by correlation A2E by +0.000 (1.000 → 1.000)."
+    ) in found
     assert found[-1].startswith("With 1 seed and 5 test clips")
 
 
@@ -120,6 +219,6 @@ def test_the_summary_is_four_to_seven_sentences(rows):
 
 def test_means_over_seeds():
     means = run_means(two_systems())
-    assert means.loc["A2E", "difference"] == pytest.approx(2.0 + 0.0135 - 0.125)
+    assert means.loc["A2E", "difference"] == pytest.approx(2.0 + 0.027 - 0.125)
     label = results.values(made_up.run(), "label")
     assert means.loc["A2E", "clipped"] == pytest.approx((1 - label).mean())

@@ -47,17 +47,8 @@ LEAST_WEIGHT = 0.1
 """Sum of squared windows (1.09 on average) below which a change is faded in: over the first 390 samples of a recording,
 which only the edge of one window sees, a division by almost nothing would make a click."""
 
-ENCODINGS: dict[str, dict[str, str | float]] = {
-    "wav": {"format": "WAV", "subtype": "PCM_16"},
-    "flac": {"format": "FLAC", "subtype": "PCM_16"},
-    # 64 kb/s at 22 050 Hz
-    "mp3": {
-        "format": "MP3",
-        "subtype": "MPEG_LAYER_III",
-        "bitrate_mode": "CONSTANT",
-        "compression_level": 0.6,
-    },
-}
+KINDS = ("wav", "flac")
+"""Files that hold 16-bit samples as they are: a lossy one can change a sound as much as an attack does."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -168,17 +159,17 @@ def to_16_bit(*waveforms: NDArray[np.float32]) -> tuple[tuple[Samples, ...], flo
 
 
 def encode(samples: Samples, kind: str) -> bytes:
-    """16-bit samples (samples,) at 22 050 Hz as the content of a ``wav``, ``flac`` or ``mp3`` (64 kb/s) file.
+    """16-bit samples (samples,) at 22 050 Hz as the content of a ``wav`` or ``flac`` file, which holds just these.
 
     Raises:
         ConfigError: Another kind.
     """
     import soundfile
 
-    if kind not in ENCODINGS:
-        raise ConfigError(f"a sound is to be written as {kind!r}, wanted {', '.join(ENCODINGS)}.")
+    if kind not in KINDS:
+        raise ConfigError(f"a sound is to be written as {kind!r}, wanted {', '.join(KINDS)}.")
     stream = io.BytesIO()
-    soundfile.write(stream, samples, SAMPLE_RATE, **ENCODINGS[kind])
+    soundfile.write(stream, samples, SAMPLE_RATE, format=kind.upper(), subtype="PCM_16")
     return stream.getvalue()
 
 

@@ -13,6 +13,7 @@ from rich.table import Table
 
 from tenuto.cli import common
 from tenuto.cli.common import notes, out
+from tenuto.cli.screen import grid
 from tenuto.errors import ConfigError, FileError
 
 if TYPE_CHECKING:
@@ -24,6 +25,9 @@ if TYPE_CHECKING:
 
 BAR = 24
 """Characters of a full bar."""
+
+HALF = 8
+"""The same to either side of a middle line."""
 
 OptionalRoot = Annotated[
     Path | None,
@@ -86,12 +90,13 @@ def _background(
 
 def _show(explanation: Explanation) -> None:
     """The explanation as tables, and the sentences that say what is missing from it."""
-    table = Table(title=escape(f"{explanation.source}, heard by {explanation.system}"), title_justify="left")
-    for heading in ("emotion", "value", "", *(["above"] if explanation.places else [])):
-        table.add_column(heading, justify="right" if heading in ("value", "above") else "left")
+    headings = ["emotion", "value", *(["above"] if explanation.places else []), ""]
+    table = grid(
+        f"{explanation.source}, heard by {explanation.system}", *headings, names=["emotion"], bars=""
+    )
     for name, value in explanation.emotions.items():
         place = [f"{explanation.places[name]:.0f} %"] if explanation.places else []
-        table.add_row(escape(name), f"{value:.3f}", "█" * round(BAR * min(max(value, 0.0), 1.0)), *place)
+        table.add_row(escape(name), f"{value:.3f}", *place, "█" * round(BAR * min(max(value, 0.0), 1.0)))
     if explanation.places:
         table.caption = (
             f"above: percent of the {explanation.training_clips} training clips with a lower prediction"
@@ -110,10 +115,8 @@ def _show(explanation: Explanation) -> None:
 
 def _concepts_table(explanation: Explanation) -> Table:
     """Each concept's value beside that of the average training clip."""
-    table = Table(title="concepts", title_justify="left")
     average = ["training mean"] if explanation.training_clips else []
-    for heading in ("concept", "value", *average):
-        table.add_column(heading, justify="left" if heading == "concept" else "right")
+    table = grid("concepts", "concept", "value", *average, names=["concept"])
     for name, value in (explanation.concepts or {}).items():
         mean = [f"{(explanation.centre or {})[name]:.3f}"] if average else []
         table.add_row(escape(name), f"{value:.3f}", *mean)
@@ -127,9 +130,8 @@ def _effects_table(explanation: Explanation) -> Table:
         if explanation.training_clips
         else "all concepts at 0 (training clips unknown)"
     )
-    table = Table(title=f"effects, counted from {where}", title_justify="left")
-    for heading in ("emotion", "value", "effect", "concept", "lowers / raises"):
-        table.add_column(heading, justify="right" if heading == "effect" else "left")
+    headings, bars = ("emotion", "value", "effect", "concept"), "lowers / raises"
+    table = grid(f"effects, counted from {where}", *headings, bars, names=("emotion", "concept"), bars=bars)
     effects, baseline = explanation.effects or {}, explanation.baseline or {}
     largest = max(abs(effect) for parts in effects.values() for effect in parts.values()) or 1.0
     for emotion, parts in effects.items():
@@ -144,10 +146,9 @@ def _effects_table(explanation: Explanation) -> Table:
 
 def _diverging(share: float) -> str:
     """A bar to the left or right of a middle line, for -1 to 1."""
-    half = BAR // 2
-    length = min(half, round(half * abs(share)))
+    length = min(HALF, round(HALF * abs(share)))
     left, right = ("█" * length, "") if share < 0 else ("", "█" * length)
-    return f"{left:>{half}}│{right}"
+    return f"{left:>{HALF}}│{right}"
 
 
 def intervene(
@@ -268,15 +269,15 @@ def _write(found: Intervention, folder: Path) -> None:
 
 def _show_corrections(name: str, found: Intervention) -> None:
     """Errors by number of corrected concepts, in which order, and what the head lets through."""
-    from tenuto.reporting.panels import attack_name
+    from tenuto.reporting.panels import TARGETS, attack_name
 
     if found.rows.empty:
         out.print(escape(f"{name} has no concepts to correct; its head, and what attacks do to it:"))
-    for _, rows in found.rows.groupby(["protocol", "attack", "norm", "epsilon"], sort=False, dropna=False):
+    kinds = ["protocol", "attack", "norm", "epsilon", "target"]
+    for _, rows in found.rows.groupby(kinds, sort=False, dropna=False):
         inputs = attack_name(rows.iloc[0].to_dict()) if rows["protocol"].iloc[0] else "clean"
-        out.print(_corrections_table(f"{name}, {inputs}: MAE of the emotions, k concepts corrected", rows))
-        for target, part in rows.groupby("target", sort=False):
-            out.print(escape(f"order to {target}: {', '.join(part['concept'][1:])}"))
+        target = TARGETS[str(rows["target"].iloc[0])]
+        out.print(_corrections_table(f"{name}, {inputs}: MAE with k concepts set {target}", rows))
     for reason in dict.fromkeys(
         f"order to {order['target']} decided by: {order['by']}" for order in found.orders
     ):
@@ -284,42 +285,49 @@ def _show_corrections(name: str, found: Intervention) -> None:
     gain = found.gain
     layers = "; ".join(f"{layer} {values[0]:.3g}" for layer, values in gain["singular_values"].items())
     out.print(
-        f"Head gain (largest singular value): {layers}; rank {gain['rank']} of {gain['features']} features."
+        f"Head gain (largest singular value): {layers}; rank {gain['rank']} of {gain['features']} features. "
+        "Networks scale their features as they like: compare gains only beside how far the features of clips differ."
     )
     for attack in found.attacks:
         out.print(escape(f"{attack_name(attack)}: {_movement(attack)}"))
 
 
 def _corrections_table(title: str, rows: pd.DataFrame) -> Table:
-    """A line per target: errors of the chosen order, of any order, and what is repaired of the damage."""
-    table = Table(title=escape(title), title_justify="left")
-    for heading in ("set to", "order", *map(str, sorted(rows["k"].unique()))):
-        table.add_column(heading, justify="right" if heading.isdigit() else "left")
-    for target, part in rows.groupby("target", sort=False):
-        table.add_row(str(target), "largest first", *(f"{value:.4f}" for value in part["mae"]))
-        table.add_row("", "any, mean", *(f"{value:.4f}" for value in part["mean_mae"]))
-        if part["repaired"].notna().all():
-            table.add_row("", "repaired", *(f"{100 * value:.0f} %" for value in part["repaired"]))
-        table.add_section()
+    """A line per number of corrected concepts: which was the last, the error of this and of any order, what is
+    repaired of the damage."""
+    there = rows["repaired"].notna().all()
+    headings = ["k", "the last", "largest first", "any order, mean", *(["repaired"] if there else [])]
+    table = grid(title, *headings, names=["the last"])
+    for row in rows.to_dict("records"):
+        repaired = [f"{100 * row['repaired']:.0f} %"] if there else []
+        errors = (f"{row[name]:.4f}" for name in ("mae", "mean_mae"))
+        table.add_row(str(row["k"]), escape(str(row["concept"])), *errors, *repaired)
     return table
 
 
 def _movement(attack: Mapping[str, Any]) -> str:
     """How far an attack moves features and emotions, in two lines."""
+    features = _times(attack["feature_change"], attack["clip_feature_spread"])
+    emotions = _times(attack["emotion_change"], attack["clip_emotion_spread"])
     return (
         f"MAE {attack['mae']:.4f} ({attack['damage']:+.4f}).\n"
-        f"  Features move by {attack['feature_change']:.3g} (clips differ by {attack['clip_feature_spread']:.3g}), "
-        f"{100 * attack['seen']:.0f} % of it seen by the head; emotions by {attack['emotion_change']:.3g} "
-        f"(clips {attack['clip_emotion_spread']:.3g}); gain {attack['gain']:.3g} (clips {attack['clip_gain']:.3g})."
+        f"  Features move by {features}, {100 * attack['seen']:.0f} % of it seen by the head; emotions by {emotions}; "
+        f"gain {attack['gain']:.3g} (clips {attack['clip_gain']:.3g})."
+    )
+
+
+def _times(change: float, spread: float) -> str:
+    """A change beside how far clean clips differ: free of the scale that a network gives its features."""
+    return f"{change:.3g} (clips differ by {spread:.3g}" + (
+        f": {change / spread:.2f} times)" if spread else ")"
     )
 
 
 def _change_table(content: Mapping[str, Any]) -> Table:
     """Emotions before and after concepts were set."""
     settings = ", ".join(f"{name} = {value:g}" for name, value in content["set"].items())
-    table = Table(title=escape(f"{content['source']}: {settings}"), title_justify="left")
-    for heading in ("emotion", "before", "after", "change"):
-        table.add_column(heading, justify="left" if heading == "emotion" else "right")
+    headings = ("emotion", "before", "after", "change")
+    table = grid(f"{content['source']}: {settings}", *headings, names=["emotion"])
     for name, before in content["before"].items():
         after = content["after"][name]
         table.add_row(escape(name), f"{before:.3f}", f"{after:.3f}", f"{after - before:+.3f}")

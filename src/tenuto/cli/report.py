@@ -14,7 +14,6 @@ from tenuto.cli.common import notes, out
 
 if TYPE_CHECKING:
     from tenuto.data import Prepared
-    from tenuto.evaluation.audit import Finding
     from tenuto.evaluation.runs import Run
     from tenuto.reporting.report_material import Material
 
@@ -83,11 +82,9 @@ def make(
     material = gather(study, protocol, epsilon)
     folders = {path.parent.name: path.parent for path in sorted(study.rglob("config.yaml"))}
     prepared = None if root is None else _prepared(folders, material, root, cache)
-    material = dataclasses.replace(
-        material, findings=_findings(study, material, prepared, audit), gains=_gains(folders, material)
-    )
-    if prepared is not None and clips:
-        material = _with_clips(material, folders, prepared, epsilon, clips)
+    material = _with_findings(study, material, prepared, audit)
+    material = _with_gains(material, folders)
+    material = _with_clips(material, folders, prepared, epsilon, clips)
     shown = page(material, date)
     written = write_text(to, render(shown))
     return {
@@ -110,11 +107,11 @@ def _prepared(
     return common.prepare_data(read_config(named[0]).data, root, cache) if named else None
 
 
-def _findings(
+def _with_findings(
     study: Path, material: Material, prepared: Prepared | None, audit: Path | None
-) -> list[Finding]:
-    """What an audit of the rows says: made now without asking the models, or as a file tells it."""
-    from tenuto.errors import DataError
+) -> Material:
+    """The material with an audit of its rows: made now without asking the models, or as a file tells it."""
+    from tenuto.errors import DataError, TenutoError
     from tenuto.evaluation.audit import Data
     from tenuto.evaluation.audit import audit as run_audit
     from tenuto.reporting import verdicts
@@ -126,46 +123,98 @@ def _findings(
             raise DataError(
                 f"{audit}: no findings on {material.protocol}; audit this study with `tenuto audit {study} --out DIR`."
             )
-        return own
+        return dataclasses.replace(material, findings=own)
     index = None if prepared is None else prepared.index
-    sources = [source for source in verdicts.open_sources([study]) if source.name == material.protocol]
-    return run_audit(*sources, data=Data(index=index))
+    try:
+        sources = [source for source in verdicts.open_sources([study]) if source.name == material.protocol]
+        return dataclasses.replace(
+            material, findings=run_audit(*sources, data=Data(index=index, spared=True))
+        )
+    except TenutoError as error:
+        return _told(material, "audit", [str(error)])
 
 
-def _gains(folders: Mapping[str, Path], material: Material) -> dict[str, Mapping[str, Any]]:
-    """The head gain of every run that has a checkpoint."""
+def _with_gains(material: Material, folders: Mapping[str, Path]) -> Material:
+    """The material with the head gain of every run whose checkpoint is there and is what its rows were made with."""
+    from tenuto.errors import TenutoError
+    from tenuto.files import sha256_file
     from tenuto.models.checkpoint import CHECKPOINT, load
     from tenuto.models.explanation import head_gain
+    from tenuto.reporting.report_material import weights_of
 
-    named = [run for run in dict.fromkeys(material.rows["run"]) if run in folders]
-    there = [run for run in named if (folders[run] / CHECKPOINT).is_file()]
-    return {run: head_gain(load(folders[run]).network) for run in there}
+    found, told = {}, []
+    for run, rows in material.rows.groupby("run", sort=False):
+        folder = folders.get(str(run))
+        if folder is None or not (folder / CHECKPOINT).is_file():
+            continue
+        try:
+            if weights_of(rows) - {sha256_file(folder / CHECKPOINT)}:
+                told.append(f"{run} was attacked with other weights than it holds; attack it anew.")
+            else:
+                found[str(run)] = head_gain(load(folder).network)
+        except TenutoError as error:
+            told.append(f"{run}: {error}")
+    return _told(dataclasses.replace(material, gains=found), "gain", told)
 
 
 def _with_clips(
-    material: Material, folders: Mapping[str, Path], prepared: Prepared, epsilon: float | None, clips: int
+    material: Material,
+    folders: Mapping[str, Path],
+    prepared: Prepared | None,
+    epsilon: float | None,
+    clips: int,
 ) -> Material:
-    """The material with clips of one run: one with named concepts if there is one, the smallest seed."""
+    """The material with clips of the first run that can show some, and why others before it could not."""
+    from tenuto.errors import TenutoError
+    from tenuto.reporting.report_inside import runs_to_show
+
+    if not clips:
+        return _told(material, "gallery", ["no clips were wanted (`--clips 0`)."])
+    named = [run for run in runs_to_show(material.rows) if run in folders]
+    if not named:
+        return _told(material, "gallery", ["no run folder (config.yaml) is beside the rows."])
+    if prepared is None:
+        return material
+    told = []
+    for name in named:
+        try:
+            made = _clips_of(material, folders[name], prepared, epsilon, clips)
+        except TenutoError as error:
+            told.append(f"{name}: {error}")
+            continue
+        if made is not None:
+            return _told(made, "gallery", told)
+    none = (
+        f"no run has saved perturbations of {material.protocol} beside its rows; `tenuto attack` saves them."
+    )
+    return _told(material, "gallery", told or [none])
+
+
+def _clips_of(
+    material: Material, folder: Path, prepared: Prepared, epsilon: float | None, clips: int
+) -> Material | None:
+    """The material with clips of a run; None where it has no saved perturbations of this protocol."""
     from tenuto.evaluation.runs import open_run
     from tenuto.evaluation.saved import saved_protocols, saved_rows
     from tenuto.evaluation.witness import witnesses
-    from tenuto.reporting.report_inside import clips_to_show, runs_to_show
+    from tenuto.reporting.report_inside import clips_to_show
 
-    for name in runs_to_show(material.rows):
-        if name not in folders:
-            continue
-        run = open_run(folders[name], prepared)
-        if material.protocol not in saved_protocols(run):
-            continue
-        rows = saved_rows(run, "test", material.protocol, epsilon)
-        found = []
-        chosen = clips_to_show(rows, clips)
-        with common.bar("clips", len(chosen)) as advance:
-            for witness in witnesses(run, rows, chosen):
-                found.append(witness)
-                advance(1)
-        return dataclasses.replace(material, witnesses=found, weights=_weights(run))
-    return material
+    run, found = open_run(folder, prepared), []
+    if material.protocol not in saved_protocols(run):
+        return None
+    rows = saved_rows(run, "test", material.protocol, epsilon)
+    chosen = clips_to_show(rows, clips)
+    with common.bar("clips", len(chosen)) as advance:
+        for witness in witnesses(run, rows, chosen):
+            found.append(witness)
+            advance(1)
+    return dataclasses.replace(material, witnesses=found, weights=_weights(run))
+
+
+def _told(material: Material, section: str, sentences: list[str]) -> Material:
+    """The material with sentences on what could not be shown in a section; of many the first, and how many more."""
+    more = [f"{len(sentences) - 1} other runs were passed over too."] if len(sentences) > 2 else sentences[1:]
+    return dataclasses.replace(material, remarks={**material.remarks, section: (*sentences[:1], *more)})
 
 
 def _weights(run: Run) -> dict[str, dict[str, float]] | None:

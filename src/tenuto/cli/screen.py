@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -14,6 +14,24 @@ from tenuto import metrics, results
 from tenuto.data.splits import PARTS
 
 MEASURES = ("r2", "correlation", "rmse", "mse", "mae")
+
+
+def grid(title: str, *columns: str, names: Iterable[str], bars: str | None = None) -> Table:
+    """An empty table for the terminal, of which a narrow one breaks names and never numbers.
+
+    Args:
+        title: Stands above it.
+        columns: Headings in their order; they may have two lines.
+        names: Those of the columns that hold names.
+        bars: That of the columns that holds bars; all others hold numbers.
+    """
+    table, named = Table(title=escape(title), title_justify="left"), set(names)
+    for heading in columns:
+        if heading in named:
+            table.add_column(heading, overflow="fold", min_width=8)
+        else:
+            table.add_column(heading, justify="left" if heading == bars else "right", no_wrap=True)
+    return table
 
 
 def metrics_table(report: Mapping[str, Any], part: str) -> Table:

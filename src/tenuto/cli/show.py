@@ -12,6 +12,7 @@ from rich.table import Table
 
 from tenuto.cli import common
 from tenuto.cli.common import notes, out
+from tenuto.cli.screen import grid
 from tenuto.errors import ConfigError
 from tenuto.files import write_bytes
 
@@ -44,7 +45,7 @@ def show(
     """Show what an attack did to clips, and play it: spectrograms, emotions, and the attack rendered as sound.
 
     Per clip CLIP.png and .pdf, CLIP-before.wav, -after.wav and -difference.wav, all three with one gain. Then the
-    share of the attack's effect that survives as sound, and the signal-to-noise ratio of what one hears.
+    share of the attack's effect that survives as sound, and the signal-to-noise ratio of the two sounds.
 
     Example: tenuto show runs/A2E-21-1a2b3c4d 055 --protocol standard-1 --epsilon 0.1 --root soundtracks
     """
@@ -107,10 +108,8 @@ def _table(witness: Witness) -> Table:
     """Emotions and concepts of one clip, before and after."""
     from tenuto.reporting.clips import SHOWN, title
 
-    table = Table(title=escape(title(witness)), title_justify="left")
-    table.add_column("")
-    for heading in ("annotation", *(text for text, _ in SHOWN.values())):
-        table.add_column(heading, justify="right")
+    headings = ["annotation", *(text.replace(", ", ",\n") for text, _ in SHOWN.values())]
+    table = grid(title(witness), "", *headings, names=[""])
     for states in (witness.emotions, witness.concepts or {}):
         for name in states.get("before", {}):
             values = [states.get(state, {}).get(name) for state in ("annotation", *SHOWN)]
@@ -146,10 +145,8 @@ def _clips_table(found: list[Witness], survival: dict[str, Any]) -> Table:
     """A line per clip, and the mean."""
     from tenuto.reporting.clips import decibels, percent
 
-    table = Table(title=escape(f"{found[0].run}, {_attack_name(found[0])}"), title_justify="left")
-    table.add_column("clip")
-    for heading in ("emotions move by", "through sound", "survives", "SNR", "below silence"):
-        table.add_column(heading, justify="right")
+    headings = ("clip", "emotions\nmove by", "through\nsound", "survives", "SNR", "below\nsilence")
+    table = grid(f"{found[0].run}, {_attack_name(found[0])}", *headings, names=["clip"])
     for witness in found:
         table.add_row(
             escape(witness.clip),

@@ -21,6 +21,7 @@ from torch import Tensor
 
 from tenuto import metrics, results
 from tenuto.errors import CheckpointError, ConfigError, did_you_mean
+from tenuto.evaluation.records import Origin, origin_of
 from tenuto.evaluation.runs import Run
 from tenuto.evaluation.saved import Perturbations, saved_protocols, worst_rows
 from tenuto.models.explanation import Head, head_gain, linear_head
@@ -118,7 +119,8 @@ class Intervention:
         rows: A row per inputs (clean, or under an attack), target and number k of corrected concepts, with the columns
             `COLUMNS`. ``concept`` is the one corrected in this step, ``mae`` the error of the emotions after it;
             ``mean_mae``, ``lowest_mae`` and ``highest_mae`` are over every choice of k concepts; ``repaired`` is the
-            share of the error added by the attack that is gone. Empty for a system without bottleneck.
+            share of the error added by the attack that is gone; ``checkpoint`` and ``versions`` are as in an attack's
+            rows. Empty for a system without bottleneck.
         clean_mae: Error of the emotions on clean clips, nothing corrected.
         gain: `head_gain` of the network.
         attacks: Per attack its error and how far features and emotions move, see `movement`.
@@ -136,6 +138,7 @@ KEYS = ("protocol", "attack", "norm", "epsilon", "inputs", "target")
 COLUMNS = (
     *("run", "system", "seed", *KEYS, "k", "concept"),
     *("mae", "mean_mae", "lowest_mae", "highest_mae", "repaired"),
+    *("checkpoint", "versions"),
 )
 
 
@@ -161,10 +164,10 @@ def intervene(run: Run, protocol: str | None = None) -> Intervention:
     attacks = [
         found.about | movement(test.head, test.features, found.features, test.labels) for found in attacked
     ]
-    orders, tables = [], []
+    orders, tables, origin = [], [], origin_of(run)
     for order, table in _corrections(test, attacked):
         orders.append(order)
-        tables.append(_finish(table, order, run, clean))
+        tables.append(_finish(table, order, run, clean, origin))
     rows = pd.concat(tables, ignore_index=True) if tables else pd.DataFrame(columns=list(COLUMNS))
     return Intervention(rows, clean, head_gain(run.recogniser.network), attacks, orders)
 
@@ -328,13 +331,16 @@ def _error_on(validation: Clips, target: str, found: Attacked | None) -> tuple[V
     return spread * reach, "change of the emotions through the unit, from validation clip to validation clip"
 
 
-def _finish(table: pd.DataFrame, about: Mapping[str, Any], run: Run, clean_mae: float) -> pd.DataFrame:
+def _finish(
+    table: pd.DataFrame, about: Mapping[str, Any], run: Run, clean_mae: float, origin: Origin
+) -> pd.DataFrame:
     """The errors of one correction as rows of an `Intervention`."""
     rows = table.assign(
         **{key: about[key] for key in KEYS},
         run=run.name,
         system=run.config.system,
         seed=run.config.train.seed,
+        **origin,
     )
     rows["concept"] = ["", *about["concepts"]]
     damage = rows["mae"].iloc[0] - clean_mae

@@ -74,7 +74,8 @@ class Witness:
         survival: How much of the attack's change of the emotions is left after the way through sound: the change in
             ``heard`` projected on that in ``after``, over the latter. 1 is all of it, 0 none, negative the opposite;
             None where the attack has no effect.
-        snr_db: Energy of the sound over that of what the attack adds to it, in dB; infinite where it adds nothing.
+        snr_db: Energy of these samples over that of what the attack adds to them, in dB; infinite where it adds
+            nothing.
         gain: What both sounds were multiplied by to fit 16 bits.
         residual: What the filterbank's inversion left, see `tenuto.audio.inversion.Rendering`; the worst where there
             are several.
@@ -83,7 +84,7 @@ class Witness:
         clean: The excerpt's log spectrogram, log10(1 + x), (313, 149).
         attacked: The same under attack.
         perturbation: Their difference in deviations, (313, 149).
-        samples_before: What one hears, 16 bits, (samples,).
+        samples_before: What is played, 16 bits, (samples,).
         samples_after: The same under attack.
     """
 
@@ -136,8 +137,8 @@ class Witness:
         place = int(np.argmax(shares))
         return (place, shares[place]) if shares[place] else None
 
-    def sound(self, which: str, kind: str = "mp3") -> bytes:
-        """``before``, ``after`` or their ``difference`` as the content of an mp3, wav or flac file, all with one gain.
+    def sound(self, which: str, kind: str = "flac") -> bytes:
+        """``before``, ``after`` or their ``difference`` as the content of a flac or wav file, all with one gain.
 
         Raises:
             ConfigError: No such sound or kind.

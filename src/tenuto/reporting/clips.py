@@ -68,7 +68,33 @@ def sentence(witness: Witness) -> str:
     )
     if not math.isfinite(witness.snr_db):
         return f"{effect}; in 16 bits there is nothing of it to hear."
-    return f"{effect}; the signal-to-noise ratio of what one hears is {decibels(witness.snr_db)}."
+    return (
+        f"{effect}; the signal-to-noise ratio of the samples that are played is {decibels(witness.snr_db)}."
+    )
+
+
+def words(witness: Witness) -> str:
+    """What the picture of a clip shows, for those who do not see it."""
+    before, after = witness.emotions["before"], witness.emotions["after"]
+    most = most_moved(witness)
+    second = witness.strongest_second
+    where = (
+        ""
+        if witness.median_hz is None or second is None
+        else f" Half of the change lies in bands up to {witness.median_hz:.0f} Hz; second {second[0] + 1} of "
+        f"{len(witness.second_shares)} holds the largest part, {percent(second[1])}."
+    )
+    return (
+        f"Log spectrograms of clip {witness.clip} before and after the attack and their difference; bars of its "
+        f"emotions before, after, and after the way through sound.{where} {most} moves most, from {before[most]:.2f} to "
+        f"{after[most]:.2f}. {sentence(witness)}"
+    )
+
+
+def most_moved(witness: Witness) -> str:
+    """The emotion that the attack moves most."""
+    before, after = witness.emotions["before"], witness.emotions["after"]
+    return max(before, key=lambda name: abs(after[name] - before[name]))
 
 
 def percent(share: float) -> str:

@@ -40,6 +40,7 @@ STYLE: dict[Any, Any] = {
     "xtick.labelsize": 9,
     "ytick.labelsize": 9,
     "pdf.fonttype": 42,  # text stays text
+    "text.parse_math": False,  # a file or a run may be called $x
     "savefig.dpi": 200,
 }
 

@@ -26,16 +26,8 @@ TARGETS = {"annotation": "to the annotations", "clean": "to the clean clip's val
 """What concepts can be set to, as a title says it."""
 
 NEEDED = (
-    "run",
-    "protocol",
-    "attack",
-    "inputs",
-    "target",
-    "k",
-    "mae",
-    "mean_mae",
-    "lowest_mae",
-    "highest_mae",
+    *("run", "protocol", "attack", "norm", "epsilon", "inputs", "target"),
+    *("k", "mae", "mean_mae", "lowest_mae", "highest_mae"),
 )
 
 

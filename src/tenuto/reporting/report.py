@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tenuto import __version__
-from tenuto.evaluation.audit.findings import Finding, Verdict, counted
+from tenuto.evaluation.audit.findings import UNASKED, Finding, Verdict, counted
 from tenuto.files import write_text
-from tenuto.reporting import paper, report_inside, report_sections, summary, tables
+from tenuto.reporting import paper, report_inside, report_sections, summary
 from tenuto.reporting.report_material import Material
 from tenuto.reporting.report_parts import Points, Section
 
@@ -35,14 +35,6 @@ SECTIONS: tuple[Callable[[Material], Section | str], ...] = (
     report_sections.runs,
 )
 """In the order of the page. Each gives a section, or a sentence that says what is missing for it."""
-
-VERDICTS = {
-    (True, True): "by both measures",
-    (False, False): "by neither measure",
-    (True, False): "by error and not by correlation",
-    (False, True): "by correlation and not by error",
-}
-"""By what a system is more robust: whether less error is added to it, and whether more correlation is left."""
 
 LEVEL = 0.05
 """Of the seed-level test, after Holm."""
@@ -108,37 +100,26 @@ def _compared(material: Material) -> tuple[str, str] | None:
 
 
 def _effect(material: Material) -> str:
-    means = summary.run_means(material.rows)
-    if (pair := _compared(material)) is None:
-        ends = means["difference"].sort_values()
-        said = f"The attack adds {ends.iloc[0]:z.3f} ({ends.index[0]}) to the mean absolute error"
-        if len(ends) > 1:
-            said = (
-                f"The attack adds from {ends.iloc[0]:z.3f} ({ends.index[0]}) to {ends.iloc[-1]:z.3f} "
-                f"({ends.index[-1]}) to the mean absolute error"
-            )
-        return f"{said} and leaves a correlation with the ratings of {means['corr'].min():z.2f} at worst."
-    plain, concepts = (means.loc[name].to_dict() for name in pair)
-    verdict = VERDICTS[concepts["difference"] < plain["difference"], concepts["corr"] > plain["corr"]]
-    return (
-        f"Here {pair[1]} (with the concepts) is more robust than {pair[0]} (without) {verdict}: the attack adds "
-        f"{concepts['difference']:z.3f} to its mean absolute error against {plain['difference']:z.3f}, and leaves a "
-        f"correlation of {tables.number(concepts['corr'], 'z.2f')} against {tables.number(plain['corr'], 'z.2f')}."
-    )
+    """What the attack does to both measures, as changes."""
+    means, pair = summary.run_means(material.rows), _compared(material)
+    return summary.moved(means) if pair is None else summary.against(means, *pair)
 
 
 def _sure(material: Material) -> str:
-    """The seed-level test of the first pair, or that there is none."""
-    seeds, clips = material.rows["seed"].nunique(), material.rows["clip"].nunique()
-    pairs = material.comparison.pairs
-    tested = pairs[(pairs["quantity"] == "added") & pairs["p"].notna()]
-    pair = _compared(material)
-    if pair is not None:
-        tested = tested[(tested["first"] == pair[0]) & (tested["second"] == pair[1])]
+    """The seed-level test of the two systems that the effect is told of, or that there is none."""
+    rows, pairs = material.rows, material.comparison.pairs
+    if rows["system"].nunique() == 1:
+        return "With one system nothing is compared: another training of it might give other numbers."
+    first, second = _compared(material) or summary.ends(summary.run_means(rows))
+    both = pairs["first"].isin([first, second]) & pairs["second"].isin([first, second])
+    tested = pairs[both & (pairs["quantity"] == "added") & pairs["p"].notna()]
     if tested.empty:
+        seeds = set(rows.loc[rows["system"] == first, "seed"]) & set(
+            rows.loc[rows["system"] == second, "seed"]
+        )
         return (
-            f"With {seeds} seed{'s'[: seeds > 1]} and {clips} test clips this cannot be tested across "
-            "trainings: another training might turn it."
+            f"{first} and {second} share {len(seeds)} seed{'s' * (len(seeds) != 1)} on {rows['clip'].nunique()} test "
+            "clips, so this cannot be tested across trainings: another training might turn it."
         )
     line = tested.iloc[0]
     found = "differ" if line["p_holm"] < LEVEL else "cannot be told apart"
@@ -156,7 +137,9 @@ def _believed(findings: Sequence[Finding], protocol: str) -> str:
         return "Nobody has audited these rows, so whether the figure deserves belief is open."
     counts = counted(findings)
     failed = [finding.check for finding in findings if finding.verdict is Verdict.FAIL]
-    open_ones = f"{counts[Verdict.WARN]} warn and {counts[Verdict.NOT_RECORDED]} could not be made"
+    open_ones = f"{counts[Verdict.WARN]} warn and {counts[Verdict.NOT_RECORDED]} were not made"
+    if unasked := sum(finding.sentence == UNASKED for finding in findings):
+        open_ones += f" ({unasked} of them: {UNASKED.rstrip('.')})"
     if failed:
         checks = f"{len(failed)} check{'s'[: len(failed) > 1]} ({', '.join(failed)})"
         return f"The audit of {protocol} fails {checks}, {open_ones}: the figure is not to be believed as it stands."

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -15,6 +16,7 @@ from tenuto.reporting.report_parts import (
     Block,
     Cell,
     Clip,
+    Points,
     Section,
     Sound,
     Table,
@@ -80,8 +82,19 @@ def concepts(material: Material) -> Section | str:
         )
     for run, rows in material.interventions.items():
         blocks.append(_intervention(run, rows))
+    remarks = _remarks(material, "concepts")
     if not blocks:
-        return "Concepts: no system with named concepts was attacked, and no interventions were made."
+        return (
+            "Concepts: no system with named concepts was attacked. Where there is a bottleneck, `tenuto intervene RUN "
+            f"--root DATA` shows what its units repair. {' '.join(remarks)}"
+        ).rstrip()
+    if not material.interventions and not remarks:
+        remarks = (
+            "How the error falls where concepts are corrected is not shown: `tenuto intervene RUN --root DATA` "
+            "measures it.",
+        )
+    if remarks:
+        blocks.append(Points(remarks))
     return Section("concepts", "Through the concepts", tuple(blocks))
 
 
@@ -98,60 +111,82 @@ def _intervention(run: str, rows: pd.DataFrame) -> Block:
     )
 
 
+GAIN_COLUMNS = {
+    "Head gain": ".2f",
+    "Rank": ".0f",
+    "Emotions move by": ".3f",
+    "Clips differ by": ".3f",
+    "Moved / differing": ".2f",
+    "Added MAE": "+.3f",
+    "r after": "z.3f",
+}
+"""Numbers of the table of head gains, and how they are printed."""
+
+
 def gain(material: Material) -> Section | str:
     """Head gain beside what the attack did to every run."""
+    remarks = _remarks(material, "gain")
     if not material.gains:
-        return "Head gain: no checkpoint of these runs is there."
+        return f"Head gain: {' '.join(remarks) or 'no checkpoint of these runs is there.'}"
     lines = []
     for line in paper.run_metrics(material.rows).to_dict("records"):
         own = material.rows[material.rows["run"] == line["folder"]]
-        change = results.values(own, "adversarial") - results.values(own, "clean")
         if (head := material.gains.get(str(line["folder"]))) is not None:
-            lines.append(
-                {
-                    "Run": line["folder"],
-                    "System": line["system"],
-                    "Head gain": head["largest"],
-                    "Rank": head["rank"],
-                    "Added MAE": line["adversarial_mae"] - line["clean_mae"],
-                    "Emotions move by": float(np.linalg.norm(change, axis=1).mean()),
-                    "r after": line["adversarial_corr_avg"],
-                }
+            moved, spread = movement(own)
+            numbers = (
+                *(head["largest"], head["rank"], moved, spread, moved / spread if spread else math.nan),
+                *(line["adversarial_mae"] - line["clean_mae"], line["adversarial_corr_avg"]),
             )
-    patterns = {
-        "Head gain": ".2f",
-        "Rank": ".0f",
-        "Added MAE": "+.3f",
-        "Emotions move by": ".3f",
-        "r after": "z.3f",
-    }
+            about = {"Run": line["folder"], "System": line["system"]}
+            lines.append(about | dict(zip(GAIN_COLUMNS, numbers, strict=True)))
     caption = (
         "Head gain beside robustness. Gain: the largest singular value of the linear layers, which bounds the "
         "change of the emotions per change of the features; rank: how many directions of the features they see. "
-        "Emotions move by: Euclidean change, mean over clips. A model that moves little because its head passes on "
-        "little is insensitive, not robust."
+        "Networks scale their features as they like, so gains of different networks are comparable only beside how "
+        "far their features differ between clips, which tenuto intervene prints. Comparable is how far the attack "
+        "moves the emotions (Euclidean, mean over clips), beside how far those of clean clips lie from their mean. A "
+        "model whose clips hardly differ is insensitive, not robust, however little it moves."
     )
-    shown = sortable(pd.DataFrame(lines), caption, patterns)
-    return Section("gain", "Robust, or merely insensitive?", (shown,))
+    shown = sortable(pd.DataFrame(lines), caption, GAIN_COLUMNS)
+    more = (Points(remarks),) if remarks else ()
+    return Section("gain", "Robust, or merely insensitive?", (shown, *more))
+
+
+def _remarks(material: Material, section: str) -> tuple[str, ...]:
+    return material.remarks.get(section, ())
+
+
+def movement(rows: pd.DataFrame) -> tuple[float, float]:
+    """How far an attack moves the emotions of a run's clips, and how far those of clean clips lie from their mean.
+
+    Both are Euclidean distances of predictions, means over clips, as in `tenuto.evaluation.intervention.movement`.
+    """
+    clean, attacked = (results.values(rows, kind) for kind in ("clean", "adversarial"))
+    distances = (
+        np.linalg.norm(values, axis=1).mean() for values in (attacked - clean, clean - clean.mean(axis=0))
+    )
+    moved, spread = distances
+    return float(moved), float(spread)
 
 
 def gallery(material: Material) -> Section | str:
     """Clips to see and to hear."""
+    remarks = _remarks(material, "gallery")
     if not material.witnesses:
         return (
-            "Gallery: it renders the attack back to sound and needs saved perturbations and the recordings; name the "
-            "data with --root DATA."
+            f"Gallery: {' '.join(remarks) or 'clips are played where the data are named with --root DATA.'}"
         )
     run = material.witnesses[0].run
     said = Text(
         f"Clips of {run}, from the one whose emotions the attack moves most to the one it moves least. The attack "
         "changes a spectrogram; here it is rendered back to sound with the recording's phase. All sounds of a "
-        "clip have one gain."
+        "clip have one gain; what is played are the very samples that the numbers speak of."
     )
+    more = (Points(remarks),) if remarks else ()
     return Section(
         "gallery",
         "To see and to hear",
-        (said, *(_clip(witness, material.weights) for witness in material.witnesses)),
+        (said, *more, *(_clip(witness, material.weights) for witness in material.witnesses)),
     )
 
 
@@ -183,17 +218,12 @@ def _named_concepts(system: str) -> bool:
 def _clip(witness: Witness, weights: Weights | None) -> Clip:
     name = f"Clip {witness.clip}"
     because = [] if weights is None else [because_of(witness, weights)]
-    reach = (
-        ""
-        if witness.median_hz is None
-        else f" Half of the change lies in bands up to {witness.median_hz:.0f} Hz."
-    )
     shown = picture(
         clips.witness_figure(witness),
-        f"Log spectrograms of clip {witness.clip} before and after the attack and their difference; bars of its "
-        f"emotions before, after, and after the way through sound.{reach}",
+        clips.words(witness),
         f"{clips.title(witness)}. Changes in deviations of the normalised log spectrogram.",
         kind="png",
+        scrolls=True,
     )
     moved = (
         f"The emotions move by {witness.effect['after']:.3f}, through sound by {witness.effect['heard']:.3f}."
@@ -202,7 +232,7 @@ def _clip(witness: Witness, weights: Weights | None) -> Clip:
         title=name,
         sentences=(moved, *because, clips.sentence(witness)),
         sounds=tuple(
-            Sound(label, f"{name}: {label[0].lower()}{label[1:]}", data_uri(witness.sound(which), "mp3"))
+            Sound(label, f"{name}: {label[0].lower()}{label[1:]}", data_uri(witness.sound(which), "flac"))
             for which, label in SOUNDS.items()
         ),
         picture=shown,
@@ -216,7 +246,7 @@ def because_of(witness: Witness, weights: Weights) -> str:
     Between concepts and emotions there is a linear layer, so a change is the sum of weight x change of the concept.
     """
     before, after, units = witness.emotions["before"], witness.emotions["after"], witness.concepts or {}
-    emotion = max(before, key=lambda name: abs(after[name] - before[name]))
+    emotion = clips.most_moved(witness)
     parts = {
         name: weight * (units["after"][name] - units["before"][name])
         for name, weight in weights[emotion].items()

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from tenuto import results
 from tenuto.config import RunConfig, parse_yaml
@@ -37,11 +39,12 @@ class Material:
         comparison: Of the systems in ``rows``.
         curves: Of a protocol with several budgets, or the sentence that says why there are none.
         natural: Rows of natural changes; None without them.
-        interventions: Run -> what `tenuto intervene` wrote.
+        interventions: Run -> what `tenuto intervene` wrote of this attack and these weights.
         findings: Of an audit of ``rows``.
         gains: Run -> `tenuto.models.explanation.head_gain`.
         witnesses: Of the clips of one run.
         weights: From the concepts to the emotions of that run; None without a bottleneck.
+        remarks: Name of a section -> what could not be shown in it and why, a sentence each.
     """
 
     name: str
@@ -56,6 +59,7 @@ class Material:
     gains: Mapping[str, Mapping[str, Any]] | None = None
     witnesses: Sequence[Witness] = ()
     weights: Weights | None = None
+    remarks: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     @property
     def protocol(self) -> str:
@@ -88,6 +92,7 @@ def gather(
     there = released.protocols(folder)
     others = sorted(name for name in there if name != baseline.NAME)
     first = str(rows["run"].iloc[0])
+    interventions, passed_over = _interventions(folder, rows)
     return Material(
         name=folder.resolve().name,
         dataset=_dataset(folder, first),
@@ -96,7 +101,8 @@ def gather(
         comparison=comparison.compare(rows, comparison.Settings(pairs=_planned(rows), draws=draws)),
         curves=_curves(folder, there, draws),
         natural=released.read_study(folder, baseline.NAME) if baseline.NAME in there else None,
-        interventions=_interventions(folder),
+        interventions=interventions,
+        remarks={"concepts": passed_over},
     )
 
 
@@ -130,13 +136,41 @@ def _dataset(folder: Path, run: str) -> str:
     return RunConfig.parse(parse_yaml(read_text(found), str(found)), str(found)).data.dataset
 
 
-def _interventions(folder: Path) -> dict[str, pd.DataFrame]:
-    """Run -> what `tenuto intervene` wrote into its folder."""
-    found = {}
+def _interventions(folder: Path, rows: pd.DataFrame) -> tuple[dict[str, pd.DataFrame], tuple[str, ...]]:
+    """What `tenuto intervene` wrote of these runs under this attack, and a sentence for each run it is no use of."""
+    found, remarks = {}, []
     for path in sorted(folder.rglob("interventions/intervention.csv")):
-        text = ("run", "system", "protocol", "attack", "norm", "inputs", "target", "concept")
-        found[path.parent.parent.name] = read_csv(path, columns=panels.NEEDED, text=text)
-    return found
+        text = ("run", "system", "protocol", "attack", "norm", "inputs", "target", "concept", "checkpoint")
+        table = read_csv(path, columns=panels.NEEDED, text=text)
+        run = str(table["run"].iloc[0])
+        own = rows[rows["run"] == run]
+        if own.empty:
+            continue
+        chosen = table[(table["inputs"] == "clean") | _same_attack(table, own.iloc[0])]
+        if weights_of(own) and weights_of(table) != weights_of(own):
+            remarks.append(
+                f"{run}: concepts were corrected in other weights than were attacked, or nobody recorded in which; "
+                "`tenuto intervene RUN --root DATA` makes the corrections anew."
+            )
+        elif (chosen["inputs"] == "clean").all():
+            remarks.append(
+                f"{run}: no concepts were corrected under this attack; `tenuto intervene RUN --root DATA` does so."
+            )
+        else:
+            found[run] = chosen.reset_index(drop=True)
+    return found, tuple(remarks)
+
+
+def _same_attack(table: pd.DataFrame, row: pd.Series[Any]) -> NDArray[np.bool_]:
+    """Which corrections are of the protocol and budget of a row?"""
+    named = (table["protocol"] == row["protocol"]) & (table["norm"] == row["norm"])
+    sizes = table["epsilon"].to_numpy(np.float64), float(row["epsilon"])
+    return np.asarray(named & np.isclose(*sizes, rtol=1e-9, atol=0, equal_nan=True))
+
+
+def weights_of(rows: pd.DataFrame) -> set[str]:
+    """SHA-256 of the checkpoints that rows say they were made with; empty where they do not say it."""
+    return set(rows["checkpoint"].dropna()) if "checkpoint" in rows else set()
 
 
 def read_findings(path: str | Path) -> list[Finding]:

@@ -23,7 +23,7 @@ PIXELS_PER_INCH = 96
 PICTURE_DPI = 100
 """Of pictures that hold spectrograms, which are bitmaps in any format."""
 
-MIME = {"svg": "image/svg+xml", "png": "image/png", "mp3": "audio/mpeg"}
+MIME = {"svg": "image/svg+xml", "png": "image/png", "flac": "audio/flac"}
 METADATA: dict[str, dict[str, Any]] = {
     "svg": {"Date": None, "Creator": None},
     "png": {"Software": None},
@@ -84,7 +84,10 @@ class Table:
 
 @dataclass(frozen=True)
 class Picture:
-    """A picture with what it shows in words: for those who do not see it (``alt``), and below it (``caption``)."""
+    """A picture with what it shows in words: for those who do not see it (``alt``), and below it (``caption``).
+
+    ``scrolls``: on a narrow screen it keeps its size and is moved sideways.
+    """
 
     kind: ClassVar[str] = "picture"
     source: str
@@ -92,6 +95,7 @@ class Picture:
     caption: str
     width: int
     height: int
+    scrolls: bool = False
 
 
 @dataclass(frozen=True)
@@ -132,7 +136,7 @@ def data_uri(content: bytes, kind: str) -> str:
     return f"data:{MIME[kind]};base64,{base64.b64encode(content).decode('ascii')}"
 
 
-def picture(figure: Figure, alt: str, caption: str, kind: str = "svg") -> Picture:
+def picture(figure: Figure, alt: str, caption: str, kind: str = "svg", scrolls: bool = False) -> Picture:
     """A figure as a picture of a page: the same figure gives the same bytes."""
     from matplotlib import rc_context
 
@@ -140,7 +144,7 @@ def picture(figure: Figure, alt: str, caption: str, kind: str = "svg") -> Pictur
     with rc_context({**STYLE, "svg.hashsalt": "tenuto"}):
         figure.savefig(stream, format=kind, dpi=PICTURE_DPI, metadata=METADATA[kind], facecolor="white")
     width, height = (round(float(inches) * PIXELS_PER_INCH) for inches in figure.get_size_inches())
-    return Picture(data_uri(stream.getvalue(), kind), alt, caption, width, height)
+    return Picture(data_uri(stream.getvalue(), kind), alt, caption, width, height, scrolls)
 
 
 def table(cells: pd.DataFrame, caption: str, words: Sequence[str] = ()) -> Table:

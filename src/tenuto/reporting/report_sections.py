@@ -11,7 +11,7 @@ import pandas as pd
 from tenuto import results
 from tenuto.evaluation import natural as baseline
 from tenuto.evaluation.audit.evidence import at_budgets
-from tenuto.evaluation.audit.findings import CHECKS, SEVERITY, Finding, Verdict
+from tenuto.evaluation.audit.findings import CHECKS, SEVERITY, UNASKED, Finding, Verdict
 from tenuto.reporting import (
     comparison_tables,
     curve_figures,
@@ -167,7 +167,8 @@ def natural(material: Material) -> Section | str:
 def audited(material: Material) -> Section | str:
     """Verdicts, most severe first, each with its question; what is not recorded with its reason."""
     if not material.findings:
-        return "Audit: no findings were given; `tenuto audit STUDY` makes them."
+        told = " ".join(material.remarks.get("audit", ()))
+        return f"Audit: {told or 'no findings were given; `tenuto audit STUDY` makes them.'}"
     named = ("Verdict", "Check", "Question", "Found", "Figure", "Threshold")
     recorded = [finding for finding in material.findings if finding.verdict is not Verdict.NOT_RECORDED]
     lines = tuple(
@@ -191,38 +192,36 @@ def audited(material: Material) -> Section | str:
 
 
 def _unrecorded(findings: Sequence[Finding]) -> list[Block]:
-    """The checks that could not be made, by reason, and how most of them can be."""
+    """The checks that were not made, by reason, and how a reader has the models asked."""
     others = [finding for finding in findings if finding.verdict is Verdict.NOT_RECORDED]
-    if not others:
-        return []
     reasons = dict.fromkeys(finding.sentence for finding in others)
     said = tuple(
         f"NOT RECORDED, {', '.join(f.check for f in others if f.sentence == reason)}: {reason}"
         for reason in reasons
     )
     mend = (
-        "`tenuto audit STUDY --root DATA --out DIR` asks the models too, which takes minutes; with "
-        "`--audit DIR/audit.json` its findings stand here."
+        "`tenuto audit STUDY --root DATA --out DIR` takes minutes; with `--audit DIR/audit.json` its findings stand "
+        "here."
     )
-    return [Points(said), Text(mend)]
+    return [*([Points(said)] if said else []), *([Text(mend)] if UNASKED in reasons else [])]
 
 
 def runs(material: Material) -> Section:
     """Every run under every protocol and budget, sortable."""
     lines = []
     for protocol, rows in material.protocols.items():
-        for title, part in at_budgets(rows):
-            for _, own in part.groupby("run", sort=True):
-                lines.append(_run(protocol, title, own))
-    patterns = {"Seed": ".0f", **RUN_COLUMNS}
+        for _, part in at_budgets(rows):
+            lines += [_run(protocol, own) for _, own in part.groupby("run", sort=True)]
+    patterns = {"Seed": ".0f", "Epsilon": "g", **RUN_COLUMNS}
     caption = (
         "All runs on test clips, each clip's worst case where a protocol has several attacks. r: mean correlation over "
-        "emotions. Median L2, largest entry: of the change, in deviations of the normalised spectrogram."
+        "emotions. Epsilon, median L2, largest entry: of the change, in deviations of the normalised spectrogram. Norm "
+        "none: without a budget."
     )
     return Section("runs", "All runs", (sortable(pd.DataFrame(lines), caption, patterns),))
 
 
-def _run(protocol: str, budget: str, own: pd.DataFrame) -> dict[str, Any]:
+def _run(protocol: str, own: pd.DataFrame) -> dict[str, Any]:
     """One line of the table of all runs; ``own`` are its clips under one attack."""
     found = paper.run_metrics(own).iloc[0]
     added = found["adversarial_mae"] - found["clean_mae"]
@@ -231,4 +230,5 @@ def _run(protocol: str, budget: str, own: pd.DataFrame) -> dict[str, Any]:
         *(found["adversarial_corr_avg"], own["l2"].median(), own["linf"].max()),
     )
     about = {"Run": found["folder"], "System": found["system"], "Seed": found["seed"]}
-    return {**about, "Protocol": protocol, "Budget": budget, **dict(zip(RUN_COLUMNS, numbers, strict=True))}
+    budget = {"Norm": own["norm"].iloc[0], "Epsilon": own["epsilon"].iloc[0]}
+    return {**about, "Protocol": protocol, **budget, **dict(zip(RUN_COLUMNS, numbers, strict=True))}

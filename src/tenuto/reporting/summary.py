@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
 import pandas as pd
 
 from tenuto import results
@@ -9,6 +14,16 @@ from tenuto.reporting import paper, tables
 
 RATINGS = (0.0, 1.0)
 """Annotations are ratings scaled into this range."""
+
+DECIMALS = 3
+"""Of every change that is told; systems whose changes look alike in them are not put in an order."""
+
+HARMS = ["difference", "lost"]
+"""Columns of `run_means` that say what an attack does to a system, by error and by correlation."""
+
+VERDICTS = {1: ("more robust than", "more robust"), 0: ("as robust as", "equally robust")}
+VERDICTS |= {-1: ("less robust than", "less robust")}
+"""What a system is beside another one: followed by its name, and without it."""
 
 
 def summarise(rows: pd.DataFrame) -> list[str]:
@@ -22,17 +37,19 @@ def summarise(rows: pd.DataFrame) -> list[str]:
     """
     chosen = paper.selection(rows)
     means = run_means(chosen)
-    found = [_clean(means), _moved(means), _ranking(means), _outside(chosen), _size(chosen), _caution(chosen)]
+    found = [_clean(means), moved(means), _ranking(means), _left(means)]
+    found += [_outside(chosen), _size(chosen), _caution(chosen)]
     return [sentence for sentence in found if sentence]
 
 
 def run_means(rows: pd.DataFrame) -> pd.DataFrame:
-    """Means over seeds, one line per system: ``clean_corr clean_mae corr mae difference clipped`` (MAE of
-    predictions clipped to 0-1)."""
+    """Means over seeds, one line per system: ``clean_corr clean_mae corr mae``, the changes ``difference`` (MAE that
+    the attack adds) and ``lost`` (correlation that it takes), and ``clipped`` (MAE of predictions clipped to 0-1)."""
     measured = paper.run_metrics(rows)
     measured["difference"] = measured["adversarial_mae"] - measured["clean_mae"]
+    measured["lost"] = measured["clean_corr_avg"] - measured["adversarial_corr_avg"]
     names = {"clean_corr_avg": "clean_corr", "clean_mae": "clean_mae", "adversarial_corr_avg": "corr"}
-    names |= {"adversarial_mae": "mae", "difference": "difference"}
+    names |= {"adversarial_mae": "mae", "difference": "difference", "lost": "lost"}
     means = measured.groupby("system")[list(names)].agg(_mean).rename(columns=names)
     means["clipped"] = paper.clip_errors(rows, *RATINGS).groupby("system")["attacked"].mean()
     return means.loc[paper.systems(measured)]
@@ -51,42 +68,134 @@ def _clean(means: pd.DataFrame) -> str:
     return f"On clean test clips, mean correlation with the ratings and MAE are: {each}."
 
 
-def _moved(means: pd.DataFrame) -> str:
-    """Who is moved least, by either measure."""
-    by_error = means["difference"].dropna().sort_values()
-    if len(by_error) == 1:
-        name, line = means.index[0], means.iloc[0]
+def moved(means: pd.DataFrame) -> str:
+    """Whom the attack harms least and most, by the changes of both measures, clean -> attacked.
+
+    Args:
+        means: What `run_means` gave.
+    """
+    if _unmoved(means):
         return (
-            f"The attack changes the MAE of {name} by {line['difference']:+z.2f} to {line['mae']:.2f} "
-            f"and leaves a correlation of {tables.number(line['corr'], 'z.2f')}."
+            f"The attack changes neither the MAE nor the correlation with the ratings of {', '.join(means.index)} in "
+            f"{DECIMALS} decimals{'' if len(means) == 1 else ': it does not tell which is more robust'}."
         )
-    said = (
-        f"By MAE the attack moves {by_error.index[0]} least ({by_error.iloc[0]:+z.2f}) "
-        f"and {by_error.index[-1]} most ({by_error.iloc[-1]:+z.2f})"
-    )
-    by_correlation = means["corr"].dropna().sort_values(ascending=False)
-    if len(by_correlation) < 2:
-        return f"{said}."
-    best, worst = by_correlation.index[0], by_correlation.index[-1]
+    undefined = list(means.index[means["lost"].isna()])
+    known = means.drop(index=undefined)
+    parts = [f"By MAE the attack changes {_ends(means, 'difference', error_change)}"]
+    if len(known):
+        parts.append(f"by correlation {_ends(known, 'lost', correlation_change)}")
+    if undefined:
+        parts.append(f"the correlation of {', '.join(undefined)} is not defined")
+    return f"{'; '.join(parts)}."
+
+
+def against(means: pd.DataFrame, first: str, second: str) -> str:
+    """Is a system with the concepts more robust than one without them? By changes: both differ before the attack too.
+
+    Args:
+        means: What `run_means` gave.
+        first: The system without the concepts.
+        second: The system with them.
+    """
+    if _unmoved(means.loc[[first, second]]):
+        return moved(means.loc[[first, second]])
+    plain, concepts = (means.loc[name].to_dict() for name in (first, second))
+    left = f" {_left(means.loc[[first, second]])}".rstrip()
+    error = _better(concepts["difference"], plain["difference"])
+    said = f"Here {second} (with the concepts) is {VERDICTS[error][0]} {first} (without)"
+    numbers = f"the attack changes its mean absolute error by {error_change(concepts)} against {error_change(plain)}"
+    if math.isnan(concepts["lost"]) or math.isnan(plain["lost"]):
+        return f"{said} by error; the correlation is not defined: {numbers}.{left}"
+    lost = _better(concepts["lost"], plain["lost"])
+    by = "by both measures" if error == lost else f"by error and {VERDICTS[lost][1]} by correlation"
     return (
-        f"{said}; the correlation it leaves is highest for {best} ({by_correlation[best]:z.2f}) "
-        f"and lowest for {worst} ({by_correlation[worst]:z.2f})."
+        f"{said} {by}: {numbers}, and its correlation with the ratings by {correlation_change(concepts)} against "
+        f"{correlation_change(plain)}.{left}"
     )
+
+
+def ends(means: pd.DataFrame) -> tuple[str, str]:
+    """The systems to which the attack adds least and most error, of what `run_means` gave."""
+    ordered = means.sort_values("difference", kind="stable").index
+    return str(ordered[0]), str(ordered[-1])
+
+
+def error_change(line: Mapping[Any, float]) -> str:
+    """What an attack does to the MAE in a line of `run_means`: ``+0.415 (0.125 → 0.540)``."""
+    return f"{line['difference']:+z.3f} ({line['clean_mae']:.3f} → {line['mae']:.3f})"
+
+
+def correlation_change(line: Mapping[Any, float]) -> str:
+    """What it does to the correlation, where that is defined: ``-0.300 (0.700 → 0.400)``."""
+    return f"{-line['lost']:+z.3f} ({line['clean_corr']:z.3f} → {line['corr']:z.3f})"
+
+
+def _unmoved(means: pd.DataFrame) -> bool:
+    """Does no change show in the decimals that are told? One that is not defined counts as one."""
+    return not means[HARMS].round(DECIMALS).to_numpy().any()
+
+
+def _better(own: float, other: float) -> int:
+    """1 where the own harm is the smaller one, -1 where it is the larger one, 0 where they look alike."""
+    return int(np.sign(round(other, DECIMALS) - round(own, DECIMALS)))
+
+
+def _ends(means: pd.DataFrame, harm: str, told: Callable[[Mapping[Any, float]], str]) -> str:
+    """``A2M2E least, +0.875 (0.125 → 1.000), and A2E most, +1.889 (0.125 → 2.014)``; of one system its change."""
+    ordered = means.sort_values(harm, kind="stable")
+    least, most = (f"{ordered.index[end]} {{}}{told(ordered.iloc[end].to_dict())}" for end in (0, -1))
+    if len(means) == 1:
+        return least.format("by ")
+    if ordered[harm].round(DECIMALS).nunique() == 1:
+        return "all alike"
+    return f"{least.format('least, ')}, and {most.format('most, ')}"
 
 
 def _ranking(means: pd.DataFrame) -> str:
-    """Do the two measures put the systems in the same order?"""
-    both = means.dropna(subset=["difference", "corr"])
-    if len(both) < 2:
+    """Do the changes of both measures put the systems in the same order?"""
+    both = means.dropna(subset=HARMS)
+    if len(both) < 2 or _unmoved(both):
         return ""
-    by_error = list(both.sort_values("difference").index)
-    by_correlation = list(both.sort_values("corr", ascending=False).index)
+    by_error, by_correlation = _order(both["difference"]), _order(both["lost"])
     if by_error == by_correlation:
-        return f"Both measures rank the systems alike, most robust first: {', '.join(by_error)}."
+        return f"Both measures rank the systems alike, most robust first: {by_error}."
+    rankings = f"most robust first, by MAE: {by_error}; by correlation: {by_correlation}"
+    if not _turned(both["difference"], both["lost"]):
+        return f"The two rankings differ in nothing but ties ({rankings})."
     return (
-        f"The two rankings do not agree (most robust first, by MAE: {', '.join(by_error)}; by correlation: "
-        f"{', '.join(by_correlation)}): which system is called robust depends on the measure."
+        f"The two rankings do not agree ({rankings}): which system is called robust depends on the measure."
     )
+
+
+def _left(means: pd.DataFrame) -> str:
+    """A sentence where the levels after the attack rank the systems otherwise than the changes do."""
+    if _unmoved(means):
+        return ""
+    other = []
+    for name, harm, level, sign in (("MAE", "difference", "mae", 1), ("correlation", "lost", "corr", -1)):
+        known = means[means[harm].notna()]
+        if _turned(sign * known[level], known[harm]):
+            other.append(f"by {name}: {_order(sign * known[level])}")
+    if not other:
+        return ""
+    return (
+        f"What is left after the attack ranks them otherwise, best first ({'; '.join(other)}): they differ without an "
+        "attack too."
+    )
+
+
+def _turned(first: pd.Series[float], second: pd.Series[float]) -> bool:
+    """Do two measures put any two systems the other way round?"""
+    one, other = (
+        np.sign(np.subtract.outer(*[values.round(DECIMALS).to_numpy()] * 2)) for values in (first, second)
+    )
+    return bool((one * other < 0).any())
+
+
+def _order(harm: pd.Series[float]) -> str:
+    """Systems, least harm first; those that look alike stand together: ``A2M2E, A2E = A2B2E``."""
+    rounded = harm.round(DECIMALS)
+    return ", ".join(" = ".join(map(str, alike.index)) for _, alike in rounded.groupby(rounded))
 
 
 def _outside(rows: pd.DataFrame) -> str:

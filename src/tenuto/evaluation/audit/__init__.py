@@ -12,7 +12,16 @@ from tenuto.devices import compute_repeatably
 from tenuto.errors import DataError
 from tenuto.evaluation.audit import data_checks, rows_checks, saved_checks, strength_checks, system_checks
 from tenuto.evaluation.audit.evidence import Data, Source, checkpoint
-from tenuto.evaluation.audit.findings import CHECKS, Finding, Verdict, counted, failed, not_recorded, worst
+from tenuto.evaluation.audit.findings import (
+    CHECKS,
+    UNASKED,
+    Finding,
+    Verdict,
+    counted,
+    failed,
+    not_recorded,
+    worst,
+)
 
 if TYPE_CHECKING:
     from tenuto.evaluation.audit.model_checks import Subject
@@ -63,7 +72,7 @@ def _in_order(source: Source, data: Data, asked: Asked, progress: Progress | Non
     for check in CHECKS:
         finding = found.get(check)
         if finding is None or (finding.verdict is Verdict.NOT_RECORDED and check in EITHER):
-            other, could_ask = by_model[check], bool(source.folders) and data.prepared is not None
+            other, could_ask = by_model[check], _could_ask(source, data)
             if finding is None or could_ask or other.verdict is not Verdict.NOT_RECORDED:
                 finding = other
         yield finding
@@ -105,13 +114,15 @@ def _no_model(source: Source, data: Data) -> str:
     """Why the model cannot be asked; empty where it can."""
     if not source.folders:
         return "needs the model: rows and logs come without it."
-    if data.prepared is None:
+    if not _could_ask(source, data):
         return "needs the data to ask the model: name it with --root."
-    return (
-        ""
-        if any(checkpoint(source, run) for run in source.folders)
-        else "the run folder holds no checkpoint."
-    )
+    if not any(checkpoint(source, run) for run in source.folders):
+        return "the run folder holds no checkpoint."
+    return UNASKED if data.spared else ""
+
+
+def _could_ask(source: Source, data: Data) -> bool:
+    return bool(source.folders) and (data.spared or data.prepared is not None)
 
 
 def _chosen(source: Source) -> Iterator[tuple[str, list[str]]]:

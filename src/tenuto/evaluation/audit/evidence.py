@@ -59,6 +59,7 @@ class Data:
         prepared: The same clips with spectrograms; the model is only asked where they are given.
         siblings: Run folders whose networks serve for the transfer attack.
         clips: How many clips the model checks use.
+        spared: The model is not asked although it could be, since that takes minutes; findings say so.
     """
 
     index: Index | None = None
@@ -66,6 +67,7 @@ class Data:
     prepared: Prepared | None = None
     siblings: tuple[Path, ...] = ()
     clips: int = 6
+    spared: bool = False
 
     def known(self) -> Index | None:
         """The annotations, from wherever they were given."""

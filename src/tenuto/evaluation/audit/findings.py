@@ -45,6 +45,9 @@ CHECKS: dict[str, str] = {
 }
 """Every check and the question it answers, in the order of the report."""
 
+UNASKED = "the model was not asked; `tenuto audit STUDY --root DATA` asks it."
+"""Why a check was not made that only costs time."""
+
 SEVERITY = (Verdict.NOT_RECORDED, Verdict.PASS, Verdict.WARN, Verdict.FAIL)
 
 

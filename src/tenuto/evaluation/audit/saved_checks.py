@@ -12,7 +12,7 @@ from tenuto import results
 from tenuto.data.excerpts import EXCERPT_FRAMES
 from tenuto.errors import DataError
 from tenuto.evaluation.audit.evidence import Data, Source, Values, checkpoint
-from tenuto.evaluation.audit.findings import Finding, judged, not_recorded, worst
+from tenuto.evaluation.audit.findings import UNASKED, Finding, judged, not_recorded, worst
 from tenuto.evaluation.audit.rows_checks import BANDS, EXCESS, MOVED
 from tenuto.files import Array, read_safetensors, sha256_file
 
@@ -93,10 +93,10 @@ def _of_run(
     deltas = _stacked(arrays, keys[rows.index])
     yield _budget(rows, deltas, absent)
     yield _norm(rows, deltas, absent)
-    if data.prepared is None or checkpoint(source, run) is None:
-        yield not_recorded(
-            "saved-prediction", "needs the run's checkpoint and the data: name these with --root."
-        )
+    held = checkpoint(source, run) is not None
+    if data.prepared is None or not held:
+        reason = "needs the run's checkpoint and the data: name these with --root."
+        yield not_recorded("saved-prediction", UNASKED if data.spared and held else reason)
         return
     from tenuto.evaluation.runs import open_run
 
