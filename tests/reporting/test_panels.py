@@ -152,7 +152,7 @@ def test_each_target_has_a_panel_with_clean_and_attacked_lines():
     )
     figure = intervention_figure(rows)
     annotations, clean = figure.get_axes()
-    assert annotations.get_title() == "Concepts set to the annotations"
+    assert annotations.get_title() == "Concepts set to their labels"
     assert line(annotations, "clean, largest first") == pytest.approx([0.25, 0.15, 0.05])
     assert line(annotations, "attacked, largest first") == pytest.approx([0.3, 0.2, 0.1])
     assert line(annotations, "clean, any order (mean)") == [0.25] * 3

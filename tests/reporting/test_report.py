@@ -17,6 +17,7 @@ import pytest
 import soundfile
 
 from tenuto import results
+from tenuto.config import DataConfig
 from tenuto.errors import DataError, FileError
 from tenuto.evaluation.audit.findings import UNASKED, not_recorded
 from tenuto.files import write_json
@@ -528,10 +529,16 @@ def test_the_table_of_all_runs_sorts_by_full_digits(everything):
 
 
 def test_generated_music_is_said_to_be_generated(everything):
-    facts = dict(report.facts(dataclasses.replace(everything, dataset="synthetic")))
+    facts = dict(report.facts(dataclasses.replace(everything, data=DataConfig(dataset="synthetic"))))
     assert facts["Data"] == "synthetic"
     assert facts["Note"] == report.GENERATED
     assert "Note" not in dict(report.facts(everything))
+
+
+def test_signal_concepts_are_said_to_be_proxies(everything):
+    facts = dict(report.facts(dataclasses.replace(everything, data=DataConfig(concepts="signal"))))
+    assert (facts["Data"], facts["Concepts"]) == ("soundtracks", report.COMPUTED)
+    assert "Concepts" not in dict(report.facts(everything))
 
 
 def test_clips_are_spread_evenly_from_the_most_moved_to_the_least():

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 COLUMNS = 4
 """Emotions side by side where each has a panel of its own."""
 
-TARGETS = {"annotation": "to the annotations", "clean": "to the clean clip's values"}
+TARGETS = {"annotation": "to their labels", "clean": "to the clean clip's values"}
 """What concepts can be set to, as a title says it."""
 
 NEEDED = (

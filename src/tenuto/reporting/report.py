@@ -42,6 +42,7 @@ LEVEL = 0.05
 INLINE = {"style": "report.css", "script": "report.js"}
 """What stands inside the page: its name in the template and its file."""
 
+COMPUTED = "Computed from the audio as proxies; no listener rated them."
 GENERATED = (
     "Music and ratings are generated, no listener rated them: what is found here says nothing about people."
 )
@@ -156,10 +157,13 @@ def facts(material: Material) -> tuple[tuple[str, str], ...]:
         ("Test clips", str(rows["clip"].nunique())),
         ("Attack", material.attack),
     ]
-    if material.dataset:
-        named.append(("Data", material.dataset))
-    if material.dataset == "synthetic":
-        named.append(("Note", GENERATED))
+    data = material.data
+    if data is not None:
+        named.append(("Data", data.dataset))
+        if data.concepts == "signal":
+            named.append(("Concepts", COMPUTED))
+        if data.dataset == "synthetic":
+            named.append(("Note", GENERATED))
     return tuple(named)
 
 

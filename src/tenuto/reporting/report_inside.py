@@ -36,7 +36,7 @@ SOUNDS = {
     "difference": "What it adds",
 }
 STATES = {
-    "annotation": "Rated",
+    "annotation": "Label",
     "before": "Before",
     "after": "After",
     "heard": "After, through sound",

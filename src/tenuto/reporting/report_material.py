@@ -12,7 +12,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from tenuto import results
-from tenuto.config import RunConfig, parse_yaml
+from tenuto.config import DataConfig, RunConfig, parse_yaml
 from tenuto.errors import DataError, FileError
 from tenuto.evaluation import natural as baseline
 from tenuto.evaluation.audit.evidence import budget_title
@@ -33,7 +33,7 @@ class Material:
 
     Attributes:
         name: Of the study's folder.
-        dataset: Which data set its runs were trained on; empty where nobody recorded it.
+        data: What its runs were trained on; None where nobody recorded it.
         rows: Test clips under one attack and budget, one row per run and clip.
         protocols: Protocol -> all its rows of test clips; natural changes are not among them.
         comparison: Of the systems in ``rows``.
@@ -48,7 +48,7 @@ class Material:
     """
 
     name: str
-    dataset: str
+    data: DataConfig | None
     rows: pd.DataFrame
     protocols: Mapping[str, pd.DataFrame]
     comparison: comparison.Comparison
@@ -95,7 +95,7 @@ def gather(
     interventions, passed_over = _interventions(folder, rows)
     return Material(
         name=folder.resolve().name,
-        dataset=_dataset(folder, first),
+        data=_data(folder, first),
         rows=rows.reset_index(drop=True),
         protocols={name: released.read_study(folder, name) for name in others},
         comparison=comparison.compare(rows, comparison.Settings(pairs=_planned(rows), draws=draws)),
@@ -128,12 +128,12 @@ def _curves(folder: Path, there: Mapping[str, set[str]], draws: int) -> curves.C
         return f"Error over the size of the attack: {error}"
 
 
-def _dataset(folder: Path, run: str) -> str:
-    """The data set a run was trained on, by its configuration; empty where that is not there."""
+def _data(folder: Path, run: str) -> DataConfig | None:
+    """What a run was trained on, by its configuration; None where that is not there."""
     found = next((path for path in sorted(folder.rglob("config.yaml")) if path.parent.name == run), None)
     if found is None:
-        return ""
-    return RunConfig.parse(parse_yaml(read_text(found), str(found)), str(found)).data.dataset
+        return None
+    return RunConfig.parse(parse_yaml(read_text(found), str(found)), str(found)).data
 
 
 def _interventions(folder: Path, rows: pd.DataFrame) -> tuple[dict[str, pd.DataFrame], tuple[str, ...]]:
