@@ -179,6 +179,16 @@ def test_a_setting_without_a_number_is_refused(refused, run, song, text):
     assert f"--set {text}: wanted CONCEPT=VALUE" in refused("intervene", run, song, "--set", text)
 
 
+def test_a_concept_that_is_set_twice_is_refused(refused, run, song):
+    said = refused("intervene", run, song, "--set", "dissonance=0.7", "--set", " dissonance =0.1")
+    assert "dissonance is set twice; give it one value." in said
+
+
+def test_values_and_a_protocol_exclude_each_other(refused, run, corpus):
+    said = refused("intervene", run, "--root", corpus, "--set", "dissonance=0.7", "--protocol", "standard-1")
+    assert "--set shows clean clips and --protocol standard-1 attacked ones; leave one of them out." in said
+
+
 def test_what_is_missing_is_asked_for(refused, run, song):
     assert "say which concept to set" in refused("intervene", run, song)
     assert "name the data set's folder with --root" in refused("intervene", run)

@@ -277,6 +277,17 @@ def test_head_gain_of_a_direct_head_holds_its_singular_values():
     }
 
 
+def test_head_gain_of_each_layer_has_all_its_own_values():
+    gain = head_gain(build("A2M2E", emotions=2, concepts=7, width=0.125))
+    assert {name: len(values) for name, values in gain["singular_values"].items()} == {
+        "composed": 2,
+        "concepts": 7,
+        "emotions": 2,
+    }
+    gain = head_gain(build("A2M2E", emotions=8, concepts=7, width=0.125))
+    assert len(gain["singular_values"]["composed"]) == gain["rank"] == 7
+
+
 def test_head_gain_of_a_bottleneck_has_as_many_values_as_units():
     torch.manual_seed(0)
     network = build("A2B2E", emotions=5, concepts=3, width=0.125)

@@ -59,10 +59,23 @@ def test_latex_is_escaped(text, wanted):
 
 @pytest.mark.parametrize(
     ("mean", "deviation", "wanted"),
-    [(0.7324, 0.0154, "0.73 ± 0.02"), (0.76, np.nan, "0.76"), (np.nan, np.nan, "–")],
+    [(0.7324, 0.0154, "0.73 ± 0.02"), (0.76, np.nan, "0.76 ± –"), (np.nan, np.nan, "–")],
 )
 def test_mean_and_deviation_are_printed_with_two_decimals(mean, deviation, wanted):
     assert tables.mean_deviation(mean, deviation) == wanted
+
+
+def test_a_mean_that_was_printed_without_a_deviation_stands_alone():
+    assert tables.mean_deviation(0.76, np.nan, alone=True) == "0.76"
+
+
+def test_one_seed_has_no_deviation():
+    table = paper.table1(made_up.run())
+    line = table[table["system"] == "A2E"].iloc[0]
+    assert np.isnan([line["correlation_std"], line["mae_std"]]).all()
+    shown = tables.show_table1(table).iloc[-1]
+    assert (shown["Avg Corr."], shown["MAE"]) == ("1.00 ± –", "0.12 ± –")
+    assert shown["MAE, print"] == "0.10 ± 0.01"
 
 
 def test_table_1_shows_ours_beside_the_print():

@@ -109,16 +109,22 @@ def quantise(waveform: NDArray[Any], name: str) -> NDArray[np.int16]:
     Raises:
         AudioError: A sample is not finite, or no sample is left.
     """
+    scaled = full_scale(waveform, name)
+    sounding = np.flatnonzero(scaled)
+    trimmed: NDArray[np.int16] = scaled[sounding[0] : sounding[-1] + 1]
+    return trimmed
+
+
+def full_scale(waveform: NDArray[Any], name: str) -> NDArray[np.int16]:
+    """The same without trimming, (samples,): every sample keeps its place. Raises `AudioError` likewise."""
     if not np.isfinite(waveform).all():
         raise AudioError(f"{name}: holds samples that are NaN or infinite. Export the recording again.")
     samples = np.rint(np.clip(waveform, -1.0, 1.0) * FULL_SCALE)
     peak = np.abs(samples).max(initial=0.0)
     if peak == 0:
         raise AudioError(f"{name}: silent, nothing is left after trimming. Leave this recording out.")
-    scaled = np.trunc(samples / (peak / FULL_SCALE)).astype(np.int16)
-    sounding = np.flatnonzero(scaled)
-    trimmed: NDArray[np.int16] = scaled[sounding[0] : sounding[-1] + 1]
-    return trimmed
+    scaled: NDArray[np.int16] = np.trunc(samples / (peak / FULL_SCALE)).astype(np.int16)
+    return scaled
 
 
 def _missing_riff_bytes(content: bytes) -> int:

@@ -185,6 +185,10 @@ def intervene(
     Example: tenuto intervene runs/A2M2E-21-1a2b3c4d song.mp3 --set dissonance=0.7
     """
     values = _settings(settings or [])
+    if values and protocol is not None:
+        raise ConfigError(
+            f"--set shows clean clips and --protocol {protocol} attacked ones; leave one of them out."
+        )
     if audio is not None:
         if not values:
             raise ConfigError(f"{audio}: say which concept to set, for instance --set dissonance=0.7.")
@@ -202,6 +206,8 @@ def _settings(given: list[str]) -> dict[str, float]:
     values = {}
     for text in given:
         name, _, value = text.partition("=")
+        if name.strip() in values:
+            raise ConfigError(f"--set {text}: {name.strip()} is set twice; give it one value.")
         try:
             values[name.strip()] = float(value)
         except ValueError:

@@ -20,6 +20,7 @@ from torch import Tensor
 
 from tenuto.audio import SAMPLE_RATE, LogSpectrogram, load_audio
 from tenuto.audio.inversion import (
+    HOP,
     Rendering,
     band_centres,
     encode,
@@ -29,7 +30,7 @@ from tenuto.audio.inversion import (
     snr_db,
     to_16_bit,
 )
-from tenuto.audio.loading import FULL_SCALE
+from tenuto.audio.loading import FULL_SCALE, full_scale
 from tenuto.audio.spectrogram import FRAMES_PER_SECOND, frame_count
 from tenuto.data.excerpts import EXCERPT_FRAMES, cut, fixed_starts
 from tenuto.errors import CheckpointError, ConfigError, DataError, did_you_mean
@@ -47,6 +48,10 @@ Piece = tuple[int, int]
 STATES = ("before", "after", "heard", "rendered")
 """The four excerpts a network judges: as it was, attacked, attacked after the way through sound, and, as a control,
 not attacked after the same way."""
+
+EXCERPT_SAMPLES = int(EXCERPT_FRAMES * HOP)
+"""Ten seconds: of so many samples the front end makes just the frames of an excerpt, so that a network can be asked
+again with the file that is played."""
 
 SOUNDS = ("before", "after", "difference")
 SMALLEST_STEP = 1e-5
@@ -242,7 +247,7 @@ class _Way:
 
     Attributes:
         before: Samples of the recording, and
-        after: of the rendered attack, where the excerpt lies.
+        after: of the rendered attack, where the excerpt lies, 10 s.
         heard: What the front end makes of the rendered attack and of the rendered clean excerpt, (313, 149) each.
         renderings: Of the attack, one per piece.
         gain: Of all samples.
@@ -265,18 +270,28 @@ def _through_sound(waveform: NDArray[np.float32], pieces: list[Piece], *wanted: 
     ]
     (before, *after), gain = to_16_bit(waveform, *(rendering.waveform for rendering in renderings))
     heard = [
-        _front_end((samples / (gain * FULL_SCALE)).astype(np.float32))[first : first + count]
+        _front_end(_loaded(samples))[first : first + count]
         for samples, (first, count) in zip(after, pieces * len(wanted), strict=True)
     ]
     own = len(pieces)
     seen = [reach(first, count, len(waveform)) for first, count in pieces]
     return _Way(
-        before=np.concatenate([before[samples] for samples in seen]),
-        after=np.concatenate([whole[samples] for whole, samples in zip(after[:own], seen, strict=True)]),
+        before=np.concatenate([before[samples] for samples in seen])[:EXCERPT_SAMPLES],
+        after=np.concatenate([whole[samples] for whole, samples in zip(after[:own], seen, strict=True)])[
+            :EXCERPT_SAMPLES
+        ],
         heard=[np.concatenate(heard[first : first + own]) for first in range(0, len(heard), own)],
         renderings=renderings[:own],
         gain=gain,
     )
+
+
+def _loaded(samples: NDArray[np.int16]) -> NDArray[np.float32]:
+    """A rendered recording as `load_audio` reads it from a file: scaled to its own peak, so that a change of the peak
+    counts; not trimmed, so that frames stay where they are."""
+    if not samples.any():
+        return np.zeros(len(samples), np.float32)
+    return (full_scale(samples / 2**15, "the rendered sound") / FULL_SCALE).astype(np.float32)
 
 
 def _front_end(waveform: NDArray[np.float32]) -> Spectrogram:

@@ -102,9 +102,8 @@ def head_gain(network: Network) -> dict[str, Any]:
     layers = {"composed": head.composed}
     if head.to_concepts is not None:
         layers |= {"concepts": head.to_concepts[0], "emotions": head.to_emotions[0]}
-    values = {
-        name: np.linalg.svd(weight, compute_uv=False)[:rank].tolist() for name, weight in layers.items()
-    }
+    values = {name: np.linalg.svd(weight, compute_uv=False).tolist() for name, weight in layers.items()}
+    values["composed"] = values["composed"][:rank]
     return {
         "largest": values["composed"][0],
         "rank": rank,

@@ -86,8 +86,8 @@ def words(witness: Witness) -> str:
     )
     return (
         f"Log spectrograms of clip {witness.clip} before and after the attack and their difference; bars of its "
-        f"emotions before, after, and after the way through sound.{where} {most} moves most, from {before[most]:.2f} to "
-        f"{after[most]:.2f}. {sentence(witness)}"
+        f"emotions before, after, and after the way through sound.{where} {most} moves most, from {before[most]:.2f} "
+        f"to {after[most]:.2f}. {sentence(witness)}"
     )
 
 

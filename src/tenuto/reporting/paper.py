@@ -118,7 +118,7 @@ def _errors(run: pd.DataFrame, kind: str) -> dict[str, float]:
 
 
 def table1(rows: pd.DataFrame) -> pd.DataFrame:
-    """Correlation and MAE on clean test clips, mean and deviation (n) over seeds, with the print beside them.
+    """Correlation and MAE on clean test clips, mean and deviation (n) over seeds (NaN of one), with the print beside.
 
     Returns:
         One line per system, those of the original work (print only) first; columns ``group system seeds
@@ -135,7 +135,7 @@ def table1(rows: pd.DataFrame) -> pd.DataFrame:
         for name, column in (("correlation", "clean_corr_avg"), ("mae", "clean_mae")):
             line |= {
                 f"{name}_mean": own[column].mean(skipna=False),
-                f"{name}_std": own[column].std(ddof=0, skipna=False),
+                f"{name}_std": own[column].std(ddof=0, skipna=False) if len(own) > 1 else np.nan,
             }
         line |= dict(zip(PRINTED_COLUMNS, PRINTED_TABLE_1.get(system, ()), strict=False))
         lines.append(line)

@@ -31,15 +31,17 @@ _LATEX = {
 }
 
 
-def mean_deviation(mean: float, deviation: float) -> str:
-    """``0.73 ± 0.02``, a dash for what is missing.
+def mean_deviation(mean: float, deviation: float, alone: bool = False) -> str:
+    """``0.73 ± 0.02``, a dash for what is missing; ``alone``: without deviation the mean stands by itself.
 
-    >>> mean_deviation(0.7324, 0.0154)
-    '0.73 ± 0.02'
+    >>> mean_deviation(0.7324, 0.0154), mean_deviation(0.7324, math.nan), mean_deviation(0.7324, math.nan, True)
+    ('0.73 ± 0.02', '0.73 ± –', '0.73')
     """
     if math.isnan(mean):
         return NOTHING
-    return f"{mean:.2f}" if math.isnan(deviation) else f"{mean:.2f} ± {deviation:.2f}"
+    if math.isnan(deviation) and alone:
+        return f"{mean:.2f}"
+    return f"{mean:.2f} ± {number(deviation, '.2f')}"
 
 
 def number(value: float, pattern: str) -> str:
@@ -54,7 +56,9 @@ def show_table1(table: pd.DataFrame) -> pd.DataFrame:
     for prefix, heading in (("", ""), ("print_", ", print")):
         for name, title in (("correlation", "Avg Corr."), ("mae", "MAE")):
             cells = zip(table[f"{prefix}{name}_mean"], table[f"{prefix}{name}_std"], strict=True)
-            shown[title + heading] = [mean_deviation(mean, deviation) for mean, deviation in cells]
+            shown[title + heading] = [
+                mean_deviation(mean, deviation, bool(prefix)) for mean, deviation in cells
+            ]
     return shown
 
 
