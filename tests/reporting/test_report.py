@@ -487,9 +487,9 @@ def test_movement_is_held_against_how_far_clean_clips_differ(everything):
     table = section.blocks[0]
     assert isinstance(table, report_parts.Table)
     line = dict(zip(table.columns, table.lines[0], strict=True))
-    assert (line["Run"].text, line["Emotions move by"].text) == ("A2E-6", "1.768")
+    assert (line["Run"].text, line["Moves by"].text) == ("A2E-6", "1.768")
     assert float(line["Clips differ by"].sort) == pytest.approx(spread)
-    assert float(line["Moved / differing"].sort) == pytest.approx(0.625 * np.sqrt(8) / spread)
+    assert float(line["Quotient"].sort) == pytest.approx(0.625 * np.sqrt(8) / spread)
     assert "comparable only beside how far their features differ" in table.caption
 
 
@@ -501,7 +501,7 @@ def test_a_constant_predictor_has_no_share_of_movement(everything):
     assert isinstance(section, report_parts.Section)
     table = section.blocks[0]
     assert isinstance(table, report_parts.Table)
-    place = table.columns.index("Moved / differing")
+    place = table.columns.index("Quotient")
     assert {line[place].text for line in table.lines} == {"–"}
 
 

@@ -114,9 +114,9 @@ def _intervention(run: str, rows: pd.DataFrame) -> Block:
 GAIN_COLUMNS = {
     "Head gain": ".2f",
     "Rank": ".0f",
-    "Emotions move by": ".3f",
+    "Moves by": ".3f",
     "Clips differ by": ".3f",
-    "Moved / differing": ".2f",
+    "Quotient": ".2f",
     "Added MAE": "+.3f",
     "r after": "z.3f",
 }
@@ -143,9 +143,9 @@ def gain(material: Material) -> Section | str:
         "Head gain beside robustness. Gain: the largest singular value of the linear layers, which bounds the "
         "change of the emotions per change of the features; rank: how many directions of the features they see. "
         "Networks scale their features as they like, so gains of different networks are comparable only beside how "
-        "far their features differ between clips, which tenuto intervene prints. Comparable is how far the attack "
-        "moves the emotions (Euclidean, mean over clips), beside how far those of clean clips lie from their mean. A "
-        "model whose clips hardly differ is insensitive, not robust, however little it moves."
+        "far their features differ between clips, which tenuto intervene prints. Comparable is the quotient of how "
+        "far the attack moves the emotions (Euclidean, mean over clips) and how far those of clean clips lie from "
+        "their mean. A model whose clips hardly differ is insensitive, not robust, however little it moves."
     )
     shown = sortable(pd.DataFrame(lines), caption, GAIN_COLUMNS)
     more = (Points(remarks),) if remarks else ()
