@@ -536,7 +536,10 @@ def test_generated_music_is_said_to_be_generated(everything):
 
 
 def test_signal_concepts_are_said_to_be_proxies(everything):
-    facts = dict(report.facts(dataclasses.replace(everything, data=DataConfig(concepts="signal"))))
+    computed = dataclasses.replace(everything, data=DataConfig(concepts="signal"))
+    assert "of concepts computed from the audio make" in report.page(computed).question
+    assert "of human concepts make" in report.page(everything).question
+    facts = dict(report.facts(computed))
     assert (facts["Data"], facts["Concepts"]) == ("soundtracks", report.COMPUTED)
     assert "Concepts" not in dict(report.facts(everything))
 

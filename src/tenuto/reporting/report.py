@@ -18,7 +18,8 @@ from tenuto.reporting import paper, report_inside, report_sections, summary
 from tenuto.reporting.report_material import Material
 from tenuto.reporting.report_parts import Points, Section
 
-BOTTLENECK = "Does a bottleneck of human concepts make a music-emotion recogniser harder to mislead?"
+BOTTLENECK = "Does a bottleneck of {} make a music-emotion recogniser harder to mislead?"
+HUMAN, SIGNAL = "human concepts", "concepts computed from the audio"
 ANY = "How far do the predictions of these systems move when the music hardly does?"
 
 SECTIONS: tuple[Callable[[Material], Section | str], ...] = (
@@ -80,7 +81,7 @@ def page(material: Material, date: str = "") -> Page:
         sections.append(Section("lacking", "Not in this report", (Points(lacks),)))
     return Page(
         title=f"Robustness of music-emotion recognition: {material.name}",
-        question=BOTTLENECK if _compared(material) else ANY,
+        question=_question(material),
         answer=answer(material),
         facts=facts(material),
         sections=tuple(sections),
@@ -92,6 +93,14 @@ def page(material: Material, date: str = "") -> Page:
 def answer(material: Material) -> tuple[str, str, str]:
     """What the rows say to the question, how sure that is, and whether the figure deserves belief."""
     return _effect(material), _sure(material), _believed(material.findings, material.protocol)
+
+
+def _question(material: Material) -> str:
+    """What the study asks, of the concepts its runs learned."""
+    if not _compared(material):
+        return ANY
+    signal = material.data is not None and material.data.concepts == "signal"
+    return BOTTLENECK.format(SIGNAL if signal else HUMAN)
 
 
 def _compared(material: Material) -> tuple[str, str] | None:
