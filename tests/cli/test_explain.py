@@ -131,7 +131,7 @@ def test_several_concepts_are_set_on_the_test_clips(tenuto, run, corpus, cache):
 def test_corrections_leave_a_table_and_a_figure(tenuto, attacked, corpus, cache):
     outcome = tenuto("intervene", attacked, "--root", corpus, "--cache", cache)
     assert outcome.exit_code == 0
-    assert outcome.stdout.count("MAE with k concepts set to the ") == 3
+    assert outcome.stdout.count("MAE with k concepts set to ") == 3
     assert "Head gain (largest singular value): composed" in outcome.stdout
     assert "Networks scale their features as they like" in outcome.stdout
     found = re.search(r"emotions by ([\d.]+) \(clips differ by ([\d.]+): ([\d.]+) times\)", outcome.stdout)
