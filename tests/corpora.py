@@ -3,16 +3,31 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import pytest
 import soundfile
 
-from tenuto.data import Folder, Midlevel, Soundtracks
+from tenuto.data import Folder, Midlevel, Soundtracks, cache
 from tenuto.data.midlevel import CONCEPT_COLUMNS
 from tenuto.data.soundtracks import EMOTIONS
 
 CLIPS = 12
 CONCEPT_NAMES = tuple(CONCEPT_COLUMNS.values())
+
+
+def calls(monkeypatch: pytest.MonkeyPatch, name: str) -> list[str]:
+    """Names of the recordings that a function of `tenuto.data.cache` is called with from now on."""
+    seen: list[str] = []
+    real = getattr(cache, name)
+
+    def counted(path: Path) -> Any:
+        seen.append(path.name)
+        return real(path)
+
+    monkeypatch.setattr(cache, name, counted)
+    return seen
 
 
 def write_audio(path: Path, number: int, seconds: float = 0.6) -> None:

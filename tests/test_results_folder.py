@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from tenuto import metrics, results
+from tenuto.data import Soundtracks
 from tenuto.files import read_csv, read_json
 
 FOLDER = Path(__file__).resolve().parents[1] / "results"
@@ -48,6 +49,17 @@ def test_natural_changes_on_the_page_are_those_of_their_rows():
         moved = np.abs(results.values(part, "adversarial") - results.values(part, "clean")).mean()
         if change != "noise 30 dB":
             assert f"{moved:.3f}".removeprefix("0") in page, change
+
+
+def test_the_mean_predictor_on_the_page_is_that_of_the_split(shared):
+    index = Soundtracks(shared / "soundtracks").index
+    split = read_csv(RUN / "split.csv", text=("clip",)).set_index("clip")["split"]
+    part = split.loc[list(index.clips)].to_numpy()
+    constant = index.labels[part == "train"].mean(axis=0)
+    error = np.abs(index.labels[part == "test"] - constant).mean()
+    assert f"mean of the training clips | – | {error:.3f} |".replace("0.", ".") in (
+        FOLDER / "README.md"
+    ).read_text("utf-8")
 
 
 def test_training_on_the_page_is_what_the_files_say():

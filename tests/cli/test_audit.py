@@ -143,8 +143,8 @@ def test_a_root_from_the_environment_is_no_question_about_bare_rows(tenuto, soun
 def attacked(tmp_path):
     """A function that makes a run of a system, of which there are rows and a configuration."""
 
-    def make(system="A2E", seed=6, dataset="soundtracks"):
-        settings = small_runs.settings(system, data={"dataset": dataset}, seed=seed)
+    def make(system="A2E", seed=6, **data):
+        settings = small_runs.settings(system, data=data, seed=seed)
         folder = tmp_path / "runs" / f"{system}-{seed}"
         (folder / "attacks").mkdir(parents=True)
         (folder / "config.yaml").write_text(to_yaml(settings))
@@ -186,6 +186,11 @@ def test_runs_of_several_data_sets_are_refused(refused, attacked, tmp_path):
     said = refused("audit", *runs, "--root", tmp_path)
     assert "was trained on midlevel" in said
     assert "one data set at a time" in said
+
+
+def test_runs_of_several_concepts_are_refused(refused, attacked, tmp_path):
+    runs = attacked(), attacked(seed=7, concepts="signal")
+    assert "other files, columns or concepts" in refused("audit", *runs, "--root", tmp_path)
 
 
 def test_natural_changes_beside_an_attack_are_left_out(tenuto, attacked):

@@ -20,18 +20,6 @@ def dataset(tmp_path):
     return corpora.soundtracks(tmp_path / "data")
 
 
-def count_computations(monkeypatch):
-    seen: list[str] = []
-    real = cache.compute
-
-    def counted(path):
-        seen.append(path.name)
-        return real(path)
-
-    monkeypatch.setattr(cache, "compute", counted)
-    return seen
-
-
 def test_progress_counts_every_clip(dataset, tmp_path):
     done: list[int] = []
     prepare(dataset, tmp_path / "cache", progress=done.append)
@@ -43,7 +31,7 @@ def test_an_interrupted_prepare_goes_on(dataset, tmp_path, monkeypatch):
     removed = sorted((tmp_path / "cache").iterdir())[:5]
     for path in removed:
         path.unlink()
-    seen = count_computations(monkeypatch)
+    seen = corpora.calls(monkeypatch, "compute")
     prepare(dataset, tmp_path / "cache")
     assert len(seen) == 5
 
@@ -58,7 +46,7 @@ def test_a_damaged_copy_is_made_again(dataset, tmp_path, monkeypatch, damage):
     else:
         content[-10] ^= 0xFF
     path.write_bytes(content)
-    seen = count_computations(monkeypatch)
+    seen = corpora.calls(monkeypatch, "compute")
     again = prepare(dataset, tmp_path / "cache")
     assert len(seen) == 1
     assert all(np.array_equal(a, b) for a, b in zip(whole.spectrograms, again.spectrograms, strict=True))
@@ -67,7 +55,7 @@ def test_a_damaged_copy_is_made_again(dataset, tmp_path, monkeypatch, damage):
 def test_a_changed_recording_gets_a_new_spectrogram(dataset, tmp_path, monkeypatch):
     before = prepare(dataset, tmp_path / "cache")
     corpora.write_audio(dataset.root / "Set1" / "002.mp3", 40)
-    seen = count_computations(monkeypatch)
+    seen = corpora.calls(monkeypatch, "compute")
     after = prepare(dataset, tmp_path / "cache")
     assert seen == ["002.mp3"]
     assert before.fingerprint != after.fingerprint
@@ -81,7 +69,7 @@ def test_bad_recordings_are_named_after_the_others_are_done(dataset, tmp_path, m
     assert len(list((tmp_path / "cache").iterdir())) == 10
     corpora.write_audio(dataset.root / "Set1" / "004.mp3", 4)
     corpora.write_audio(dataset.root / "Set1" / "009.mp3", 9)
-    seen = count_computations(monkeypatch)
+    seen = corpora.calls(monkeypatch, "compute")
     prepare(dataset, tmp_path / "cache")
     assert sorted(seen) == ["004.mp3", "009.mp3"]
 

@@ -38,18 +38,6 @@ def hashes(index):
     return tuple(sha256_file(path) for path in index.paths)
 
 
-def count_descriptions(monkeypatch):
-    seen: list[str] = []
-    real = cache.compute_descriptors
-
-    def counted(path):
-        seen.append(path.name)
-        return real(path)
-
-    monkeypatch.setattr(cache, "compute_descriptors", counted)
-    return seen
-
-
 def test_every_clip_has_the_descriptors_of_its_audio(prepared):
     assert prepared.index.concepts == DESCRIPTORS
     wanted = np.array([descriptors(load_audio(path)) for path in prepared.index.paths])
@@ -71,7 +59,7 @@ def test_a_data_set_that_was_read_with_ratings_keeps_them(rated):
 
 
 def test_a_second_prepare_computes_nothing(prepared, rated, store, monkeypatch):
-    seen = count_descriptions(monkeypatch)
+    seen = corpora.calls(monkeypatch, "compute_descriptors")
     again = prepare(open_dataset(SIGNAL, rated.root), store, workers=1)
     assert seen == []
     assert (again.index.concept_labels == prepared.index.concept_labels).all()
@@ -90,14 +78,14 @@ def test_an_interrupted_prepare_goes_on_and_a_damaged_copy_is_made_again(rated, 
     content = bytearray(damaged.read_bytes())
     content[-10] ^= 0xFF
     damaged.write_bytes(content)
-    seen = count_descriptions(monkeypatch)
+    seen = corpora.calls(monkeypatch, "compute_descriptors")
     assert np.array_equal(describe(rated, tmp_path, workers=1).values, whole)
     assert len(seen) == 2
 
 
 def test_another_version_computes_anew(rated, store, prepared, monkeypatch):
     monkeypatch.setattr(cache, "VERSION", 0)
-    seen = count_descriptions(monkeypatch)
+    seen = corpora.calls(monkeypatch, "compute_descriptors")
     describe(rated, store, workers=1)
     assert len(seen) == len(rated.index)
 

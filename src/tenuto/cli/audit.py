@@ -197,10 +197,10 @@ def _one_data_set(folders: Sequence[Path]) -> DataConfig:
     first = read_config(folders[0]).data
     for folder in folders[1:]:
         other = read_config(folder).data
-        if (other.dataset, other.folder) != (first.dataset, first.folder):
+        if (other.dataset, other.folder, other.concepts) != (first.dataset, first.folder, first.concepts):
             raise ConfigError(
-                f"{folder} was trained on {other.dataset}, {folders[0]} on {first.dataset}, with other files or "
-                "columns: --root names one data set. Audit their runs one data set at a time."
+                f"{folder} was trained on {other.dataset}, {folders[0]} on {first.dataset}, with other files, "
+                "columns or concepts: --root names one data set. Audit their runs one data set at a time."
             )
     return first
 
