@@ -143,3 +143,10 @@ def test_evaluate_refuses_a_wrong_number_of_names():
 def test_bad_values_are_refused(label, prediction, said):
     with pytest.raises(DataError, match=said):
         metrics.validate(label, prediction)
+
+
+def test_distances_are_euclidean_clip_by_clip():
+    clean = np.array([[0.0, 0.0], [6.0, 8.0]])
+    moved, spread = metrics.distances(clean, clean + np.array([[3.0, 4.0], [0.0, 1.0]]))
+    assert moved.tolist() == [5.0, 1.0]
+    assert spread.tolist() == [5.0, 5.0]

@@ -33,6 +33,18 @@ def validate(label: ArrayLike, prediction: ArrayLike) -> tuple[Values, Values]:
     return first, second
 
 
+def distances(clean: Values, attacked: Values) -> tuple[Values, Values]:
+    """How far each clip's values move, and how far its clean ones lie from the mean clip: Euclidean, both (clips,).
+
+    Args:
+        clean: (clips, outputs or features).
+        attacked: The same of the attacked clips.
+    """
+    pairs = (attacked, clean), (clean, clean.mean(axis=0))
+    moved, spread = (np.asarray(np.linalg.norm(one - other, axis=1), np.float64) for one, other in pairs)
+    return moved, spread
+
+
 def pearson(label: ArrayLike, prediction: ArrayLike) -> Values:
     """Pearson's r of each column across clips, shape (outputs,); NaN where a column does not vary."""
     first, second = validate(label, prediction)

@@ -272,16 +272,16 @@ def movement(head: Head, clean: Values, attacked: Values, labels: Values) -> dic
         ``clip_feature_spread``, ``clip_emotion_spread``, ``clip_gain``: the same for clean clips against their mean.
     """
     before, after = head(clean), head(attacked)
-    moved, centred = attacked - clean, clean - clean.mean(axis=0)
-    features, emotions = _norms(moved), _norms(after - before)
-    spread, emotion_spread = _norms(centred), _norms(before - before.mean(axis=0))
+    features, spread = metrics.distances(clean, attacked)
+    emotions, emotion_spread = metrics.distances(before, after)
+    seen = np.linalg.norm((attacked - clean) @ _visible(head).T, axis=1)
     return {
         "mae": metrics.mae(labels, after),
         "damage": metrics.mae(labels, after) - metrics.mae(labels, before),
         "feature_change": float(features.mean()),
         "emotion_change": float(emotions.mean()),
         "gain": _mean_ratio(emotions, features),
-        "seen": _mean_ratio(_norms(moved @ _visible(head).T) ** 2, features**2),
+        "seen": _mean_ratio(seen**2, features**2),
         "clip_feature_spread": float(spread.mean()),
         "clip_emotion_spread": float(emotion_spread.mean()),
         "clip_gain": _mean_ratio(emotion_spread, spread),
@@ -353,10 +353,6 @@ def _visible(head: Head) -> Values:
     """Orthonormal directions of the features to which the emotions respond, (rank, features)."""
     _, values, directions = np.linalg.svd(head.composed, full_matrices=False)
     return np.asarray(directions[values > values[0] * 1e-10])
-
-
-def _norms(values: Values) -> Values:
-    return np.asarray(np.linalg.norm(values, axis=1))
 
 
 def _mean_ratio(above: Values, below: Values) -> float:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from tenuto import results
+from tenuto import metrics, results
 from tenuto.config import SYSTEMS
 from tenuto.reporting import clips, panels, paper, tables
 from tenuto.reporting.report_material import Material, Weights
@@ -159,14 +159,10 @@ def _remarks(material: Material, section: str) -> tuple[str, ...]:
 def movement(rows: pd.DataFrame) -> tuple[float, float]:
     """How far an attack moves the emotions of a run's clips, and how far those of clean clips lie from their mean.
 
-    Both are Euclidean distances of predictions, means over clips, as in `tenuto.evaluation.intervention.movement`.
+    Both are means over clips of `metrics.distances`.
     """
-    clean, attacked = (results.values(rows, kind) for kind in ("clean", "adversarial"))
-    distances = (
-        np.linalg.norm(values, axis=1).mean() for values in (attacked - clean, clean - clean.mean(axis=0))
-    )
-    moved, spread = distances
-    return float(moved), float(spread)
+    moved, spread = metrics.distances(results.values(rows, "clean"), results.values(rows, "adversarial"))
+    return float(moved.mean()), float(spread.mean())
 
 
 def gallery(material: Material) -> Section | str:
