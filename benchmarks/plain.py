@@ -16,6 +16,8 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
 from tenuto.attacks.base import Progress
+from tenuto.models.backbone import initialise
+from tenuto.models.systems import Network, build
 from tenuto.training.material import Batch
 
 SAMPLE_RATE = 22_050
@@ -86,6 +88,17 @@ def attack(
             delta.grad = -torch.sign(delta.grad) if delta.grad is not None else None
             optimizer.step()
     return prediction.detach(), stored
+
+
+def network(emotions: int, width: float) -> Network:
+    """A fresh A2E whose convolutions are PyTorch's own."""
+    built = build("A2E", emotions, width=width)
+    stages: Any = built.backbone.stages
+    for stage in stages:
+        ours = stage[0]
+        stage[0] = nn.Conv2d(ours.in_channels, ours.out_channels, ours.kernel_size, ours.stride, ours.padding)
+    initialise(built)
+    return built
 
 
 class Training:
