@@ -13,6 +13,7 @@ from torch import nn
 from tenuto.attacks.base import (
     AttackResult,
     Examples,
+    default_batch_size,
     emotions_of,
     input_gradient,
     joined,
@@ -79,6 +80,11 @@ def test_examples_do_not_share_memory_with_the_caller():
     examples.targets.add_(1)
     assert not INPUTS.any()
     assert not TARGETS.any()
+
+
+@pytest.mark.parametrize(("device", "count"), [("cpu", 6), ("cuda", 64), ("cuda:1", 64)])
+def test_a_gpu_takes_more_examples_at_once(device, count):
+    assert default_batch_size(torch.device(device)) == count
 
 
 def test_chunks_keep_the_order():

@@ -169,10 +169,10 @@ def test_what_is_no_run_is_refused(refused, corpus, tmp_path):
 
 
 def test_help_names_the_default_batch_size(tenuto):
-    from tenuto.attacks.base import DEFAULT_BATCH_SIZE
+    from tenuto.attacks.base import DEFAULT_BATCH_SIZE, GPU_BATCH_SIZE
 
     line = next(line for line in tenuto("attack", "--help").stdout.splitlines() if "--batch-size" in line)
-    assert f"({DEFAULT_BATCH_SIZE})" in line
+    assert f"({DEFAULT_BATCH_SIZE}; GPU: {GPU_BATCH_SIZE})" in line
 
 
 def test_an_attack_of_one_s_own(attack):

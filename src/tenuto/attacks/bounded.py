@@ -111,7 +111,7 @@ class BoundedAttack(abc.ABC):
             valid_range: (lowest, highest) value an input can have, in its units; a log spectrogram is never
                 below that of silence. Entries that already lie outside do not move further.
             names: n names for messages; positions by default.
-            batch_size: Examples attacked together, 6 by default.
+            batch_size: Examples attacked together; 6 by default, 64 on a GPU.
             progress: Called with the number of example-iterations settled; their sum is n * iterations.
 
         Raises:

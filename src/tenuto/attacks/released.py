@@ -259,7 +259,7 @@ class ReleasedAttack:
             inputs: (n, 1, frames, bands), normalised excerpts.
             targets: (n, emotions), the labels.
             names: n clip names for messages; positions by default.
-            batch_size: Clips attacked together, 6 by default.
+            batch_size: Clips attacked together; 6 by default, 64 on a GPU.
             progress: Called in each iteration with the number of clip-iterations it settled; those that a
                 converged clip is spared count too, so that the sum is n * iterations.
 

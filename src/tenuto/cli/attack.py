@@ -100,7 +100,7 @@ def attack(
         bool, typer.Option("--natural/--no-natural", help="Show what music does by itself beside it.")
     ] = True,
     batch_size: Annotated[
-        int | None, typer.Option(min=1, help="Clips attacked together.", show_default="6")
+        int | None, typer.Option(min=1, help="Clips attacked together.", show_default="6; GPU: 64")
     ] = None,
     cache: common.Cache = None,
     device: common.Device = "cpu",

@@ -16,7 +16,7 @@ import torch
 
 from tenuto import metrics, results
 from tenuto.attacks import Attack, Protocol
-from tenuto.attacks.base import DEFAULT_BATCH_SIZE, require_whole
+from tenuto.attacks.base import default_batch_size, require_whole
 from tenuto.attacks.protocols import climb
 from tenuto.data.splits import PARTS
 from tenuto.devices import compute_repeatably
@@ -101,7 +101,7 @@ def attack(
         AttackError: A clip cannot be attacked; its name is in the message.
         CheckpointError: There are rows of this protocol that belong to earlier weights of the run.
     """
-    size = DEFAULT_BATCH_SIZE if batch_size is None else batch_size
+    size = default_batch_size(torch.device(device)) if batch_size is None else batch_size
     require_whole("batch_size", size, 1)
     compute_repeatably(run.config.resolved().train.threads)
     path = rows_path(run.folder, protocol, part)
