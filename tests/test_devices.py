@@ -5,7 +5,14 @@ from __future__ import annotations
 import pytest
 import torch
 
-from tenuto.devices import compute_repeatably, computing_in, fast_bfloat16, require
+from tenuto.devices import (
+    arithmetic,
+    compute_repeatably,
+    computing_in,
+    convolves_by_nnpack,
+    fast_bfloat16,
+    require,
+)
 from tenuto.errors import ConfigError
 
 
@@ -56,3 +63,34 @@ def test_repeatable_work_has_its_threads_and_fixed_convolutions(monkeypatch):
     assert torch.get_num_threads() == 1
     assert (torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark) == (True, False)
     torch.set_num_threads(before)
+
+
+@pytest.fixture
+def processor(monkeypatch):
+    """A function that sets the widest instructions of this processor and whether NNPACK is there."""
+
+    def have(widest, nnpack):
+        monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: widest)
+        monkeypatch.setattr(torch.backends.nnpack, "is_available", lambda: nnpack)
+
+    return have
+
+
+@pytest.mark.parametrize(
+    ("widest", "nnpack", "gains", "name"),
+    [
+        ("AVX2", True, True, "cpu AVX2 NNPACK"),
+        ("AVX2", False, False, "cpu AVX2"),
+        ("AVX512", True, False, "cpu AVX512"),
+        ("DEFAULT", True, False, "cpu DEFAULT"),
+    ],
+)
+def test_processors_convolve_by_nnpack_where_they_have_nothing_wider(processor, widest, nnpack, gains, name):
+    processor(widest, nnpack)
+    assert convolves_by_nnpack() is gains
+    assert arithmetic("cpu") == name
+
+
+def test_a_gpu_is_known_by_its_name(monkeypatch):
+    monkeypatch.setattr("torch.cuda.get_device_name", lambda device: "NVIDIA H200")
+    assert arithmetic("cuda:0") == "cuda:0 NVIDIA H200"

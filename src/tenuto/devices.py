@@ -41,6 +41,28 @@ def compute_repeatably(threads: int) -> None:
     torch.backends.cudnn.benchmark = False
 
 
+def convolves_by_nnpack() -> bool:
+    """Whether training and attacks convolve by NNPACK on this processor: it must be there, and AVX2 the widest set.
+
+    NNPACK has nothing wider. Where there is AVX-512, plain convolutions are quicker.
+    """
+    import torch
+
+    return torch.backends.cpu.get_cpu_capability() == "AVX2" and bool(
+        torch.backends.nnpack.is_available()  # type: ignore[no-untyped-call]
+    )
+
+
+def arithmetic(device: str) -> str:
+    """What decides how sums are rounded there: ``cpu AVX2 NNPACK``, ``cpu AVX512``, ``cuda NVIDIA H200``."""
+    import torch
+
+    if device != "cpu":
+        return f"{device} {torch.cuda.get_device_name(device)}"
+    widest = torch.backends.cpu.get_cpu_capability()
+    return f"cpu {widest} NNPACK" if convolves_by_nnpack() else f"cpu {widest}"
+
+
 def fast_bfloat16(device: str = "cpu") -> bool:
     """Whether the device computes in bfloat16 by itself."""
     if device != "cpu":

@@ -88,6 +88,17 @@ def test_evaluate_writes_what_it_returns(control):
     assert json.dumps(written) == json.dumps(report)  # as text, since NaN is not equal to itself
 
 
+def test_evaluate_computes_with_the_threads_of_the_run(control):
+    """An interrupted study evaluates in a process that has not trained."""
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(control.config.train.threads + 1)
+        robustness.evaluate(control)
+        assert torch.get_num_threads() == control.config.train.threads
+    finally:
+        torch.set_num_threads(before)
+
+
 def test_the_mean_predictor_says_the_mean_training_label(control):
     training, test = control.part("train").labels.double().numpy(), control.part("test").labels.numpy()
     found = robustness.evaluate(control)["mean_predictor"]

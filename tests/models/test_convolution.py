@@ -1,6 +1,9 @@
 """The quick convolution beside the plain one, and where it is used."""
 
 import copy
+import pickle
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -21,7 +24,7 @@ def calls(monkeypatch):
         counted.append(given[0].shape)
         return plain(*given)
 
-    monkeypatch.setattr(convolution, "processor_gains", lambda: True)
+    monkeypatch.setattr(convolution, "convolves_by_nnpack", lambda: True)
     monkeypatch.setattr(convolution, "_convolve", counting)
     return counted
 
@@ -104,10 +107,10 @@ def test_training_and_attacks_are_quick(calls):
         lambda: (Convolution(48, 64, 3, stride=2, padding=1), images()),
         lambda: (Convolution(48, 96, 3, padding=1, groups=2), images()),
         lambda: (Convolution(8, 16, 3, padding=1), images(channels=8)),
-        lambda: (layer(), images(count=5)),
+        lambda: (layer(), images(count=0)),
         lambda: (layer().double(), images().double()),
     ],
-    ids=["kernel", "padding", "stride", "groups", "channels", "images", "double"],
+    ids=["kernel", "padding", "stride", "groups", "channels", "no-images", "double"],
 )
 def test_whatever_it_does_not_suit_is_plain(calls, other):
     module, inputs = other()
@@ -121,10 +124,55 @@ def test_autocast_stays_in_its_precision(calls):
     assert calls == []
 
 
-@pytest.mark.parametrize(("capability", "gains"), [("AVX2", True), ("AVX512", False), ("DEFAULT", False)])
-def test_only_processors_with_avx2_gain(monkeypatch, capability, gains):
-    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: capability)
-    monkeypatch.setattr(torch.backends.nnpack, "is_available", lambda: True)
-    assert convolution.processor_gains() is gains
-    monkeypatch.setattr(torch.backends.nnpack, "is_available", lambda: False)
-    assert not convolution.processor_gains()
+def test_other_processors_convolve_plainly(calls, monkeypatch):
+    monkeypatch.setattr(convolution, "convolves_by_nnpack", lambda: False)
+    frozen, inputs = layer(), images()
+    frozen.freeze()
+    assert torch.equal(frozen(inputs), nn.Conv2d.forward(frozen, inputs))
+    assert layer()(inputs).shape == (6, 64, 21, 18)
+    assert calls == []
+
+
+def test_an_image_comes_out_the_same_whatever_the_batch(calls):
+    quick, inputs = layer(), images(count=8)
+    whole = quick(inputs)
+    for count in (1, 2, 5):
+        assert torch.equal(quick(inputs[:count]), whole[:count])
+    assert len(calls) == 4
+
+
+def test_bias_learns_beside_frozen_weights(calls):
+    quick, inputs = layer(), images()
+    quick.weight.requires_grad_(False)
+    (found,) = torch.autograd.grad(quick(inputs).square().sum(), quick.bias)
+    (wanted,) = torch.autograd.grad(quick.eval()(inputs).square().sum(), quick.bias)
+    assert len(calls) == 1
+    close(found, wanted)
+
+
+def test_functional_gradients_are_those_of_autograd(calls):
+    frozen, inputs = layer(), images().requires_grad_()
+    frozen.freeze()
+    (wanted,) = torch.autograd.grad(frozen(inputs).square().sum(), inputs)
+    assert torch.equal(torch.func.grad(lambda given: frozen(given).square().sum())(inputs.detach()), wanted)
+
+
+def test_second_derivatives_are_refused(calls):
+    inputs = images().requires_grad_()
+    (first,) = torch.autograd.grad(layer()(inputs).square().sum(), inputs, create_graph=True)
+    with pytest.raises(RuntimeError, match="once_differentiable"):
+        first.sum().backward()
+
+
+def test_frozen_copy_works_in_another_process(tmp_path):
+    frozen = layer()
+    frozen.freeze()
+    (tmp_path / "frozen").write_bytes(pickle.dumps(frozen))
+    code = (
+        "import pickle, sys, torch; frozen = pickle.loads(open(sys.argv[1], 'rb').read()); "
+        "print(tuple(frozen(torch.zeros(8, 48, 21, 18)).shape))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, tmp_path / "frozen"], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.strip() == "(8, 64, 21, 18)"

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from tenuto import __version__, results
 from tenuto.attacks import Attack, AttackResult, BoundedAttack, Protocol, ReleasedAttack, ReleasedResult
+from tenuto.devices import arithmetic
 from tenuto.errors import CheckpointError
 from tenuto.evaluation.runs import Run
 from tenuto.files import Array, sha256_file
@@ -27,7 +28,7 @@ def origin_of(run: Run, device: str = "cpu") -> Origin:
     """Two columns of every row: ``checkpoint``, the SHA-256 of the weights, and ``versions`` of what computed."""
     import torch
 
-    versions = f"tenuto {__version__}, torch {torch.__version__}, {device}"
+    versions = f"tenuto {__version__}, torch {torch.__version__}, {arithmetic(device)}"
     return {"checkpoint": sha256_file(run.folder / CHECKPOINT), "versions": versions}
 
 

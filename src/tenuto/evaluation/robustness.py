@@ -38,6 +38,7 @@ def evaluate(run: Run) -> dict[str, Any]:
         learned concepts also ``<part>_concepts``; ``mean_predictor`` holds the test metrics of always predicting the
         mean label of the training clips.
     """
+    compute_repeatably(run.config.resolved().train.threads)
     report: dict[str, Any] = {"run": run.name, "system": run.config.system, "seed": run.config.train.seed}
     for name in PARTS:
         part = run.part(name)

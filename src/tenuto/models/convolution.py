@@ -12,19 +12,18 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
+from tenuto.devices import convolves_by_nnpack
+
 FEWEST_PAIRS = 2048
 """Input times output channels from which on transforming the images costs less than it saves."""
-
-FEWEST_IMAGES = 6
-"""Images in a batch from which on transforming the weights costs less than it saves."""
 
 
 class Convolution(nn.Conv2d):
     """`torch.nn.Conv2d`, in training and in copies for attacks with fewer multiplications where that is quicker.
 
     This rounds some ten times more coarsely (1e-5 of the largest output instead of 1e-6), so predictions that are
-    evaluated do without it. So do all others that it does not suit: float64, autocast, a GPU, few channels or
-    images, other kernels, a processor with AVX-512 (whose plain convolutions are quicker; NNPACK has none of it).
+    evaluated do without it. So do all others that it does not suit: float64, autocast, a GPU, few channels, other
+    kernels, a processor that gains nothing (`tenuto.devices.convolves_by_nnpack`). It has no second derivative.
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -35,15 +34,16 @@ class Convolution(nn.Conv2d):
     def freeze(self) -> None:
         """The weights stay as they are from here on: compute the quick way in evaluation mode as well."""
         self.requires_grad_(False)
-        if self._suited():
+        if self._suited() and convolves_by_nnpack():
             self.turned = _turned(self.weight)
         else:
             self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def forward(self, input: Tensor) -> Tensor:
         """As `torch.nn.Conv2d.forward`."""
-        quick = self.turned is not None or (self.training and self._suited())
-        if quick and _suits(input) and self.weight.dtype == input.dtype:
+        wanted = self.turned is not None or (self.training and self._suited())
+        # A frozen copy may have come from another process: asking for NNPACK is also what starts it in this one.
+        if wanted and self._suits(input) and convolves_by_nnpack():
             output: Tensor = _Quick.apply(input, self.weight, self.bias, self.turned)  # type: ignore[no-untyped-call]
             return output
         return super().forward(input)
@@ -54,35 +54,30 @@ class Convolution(nn.Conv2d):
             and self.stride == self.padding == self.dilation == (1, 1)
             and self.groups == 1
             and self.in_channels * self.out_channels >= FEWEST_PAIRS
-            and processor_gains()
         )
 
-
-def processor_gains() -> bool:
-    """Whether PyTorch came with NNPACK and this processor's widest instructions are those that NNPACK uses."""
-    return torch.backends.cpu.get_cpu_capability() == "AVX2" and bool(
-        torch.backends.nnpack.is_available()  # type: ignore[no-untyped-call]
-    )
-
-
-def _suits(images: Tensor) -> bool:
-    return (
-        images.device.type == "cpu"
-        and images.dtype == torch.float32
-        and len(images) >= FEWEST_IMAGES
-        and not torch.is_autocast_enabled("cpu")
-    )
+    def _suits(self, images: Tensor) -> bool:
+        return (
+            images.device.type == "cpu"
+            and images.dtype == self.weight.dtype == torch.float32
+            and images.ndim == 4
+            and images.numel() > 0
+            and not torch.is_autocast_enabled("cpu")
+        )
 
 
 class _Quick(torch.autograd.Function):
     """(n, c, h, w) with weights (d, c, 3, 3) and bias (d,) to (n, d, h, w); zeros stand around the images."""
 
     @staticmethod
-    def forward(
-        ctx: Any, images: Tensor, weight: Tensor, bias: Tensor | None, turned: Tensor | None
-    ) -> Tensor:
-        ctx.save_for_backward(images if weight.requires_grad else None, weight, turned)
+    def forward(images: Tensor, weight: Tensor, bias: Tensor | None, turned: Tensor | None) -> Tensor:
         return _convolve(images, weight, bias)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+        images, weight, bias, turned = inputs
+        learning = weight.requires_grad or (bias is not None and bias.requires_grad)
+        ctx.save_for_backward(images if learning else None, weight, turned)
 
     @staticmethod
     @once_differentiable

@@ -22,7 +22,7 @@ from tenuto import metrics
 from tenuto.config import RunConfig, signature, to_yaml
 from tenuto.data.cache import Prepared
 from tenuto.data.splits import write_split
-from tenuto.devices import Precision, compute_repeatably, computing_in, require
+from tenuto.devices import Precision, arithmetic, compute_repeatably, computing_in, require
 from tenuto.errors import FileError, TenutoError
 from tenuto.files import read_json, read_safetensors, write_csv, write_json, write_safetensors, write_text
 from tenuto.models import checkpoint
@@ -133,7 +133,7 @@ def _run_epochs(
             checkpoint.save(
                 folder / checkpoint.CHECKPOINT,
                 _recogniser(state.network, config, material),
-                {"epoch": state.epoch},
+                {"epoch": state.epoch, "arithmetic": arithmetic(str(device))},
             )
         state.history.append(row)
         write_csv(folder / HISTORY, pd.DataFrame(state.history))
