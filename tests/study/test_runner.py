@@ -16,7 +16,7 @@ from tenuto.files import read_csv, read_json
 from tenuto.study import journal
 from tenuto.study.analysis import METRICS
 from tenuto.study.plan import runs
-from tenuto.study.runner import Local, run_study
+from tenuto.study.runner import Local, Ray, run_study
 from tests.study import small
 from tests.study.small import ROWS, TINY, tables
 
@@ -234,6 +234,39 @@ def test_an_unknown_protocol_is_refused_before_any_work(music, tmp_path):
     assert not (tmp_path / "study").exists()
 
 
+def refuses(*arguments, **keywords):
+    raise DataError("a recording is silent")
+
+
+@pytest.mark.parametrize(
+    ("place", "engine"),
+    [("tenuto.study.runner.prepare_data", Local()), ("tenuto.study.runner._ray", Ray())],
+    ids=["by its recordings", "by its engine"],
+)
+def test_a_call_that_is_refused_changes_no_study_in_the_folder(place, engine, music, tmp_path, monkeypatch):
+    monkeypatch.setattr(place, refuses)
+    with pytest.raises(DataError, match="a recording is silent"):
+        run_study(TINY, tmp_path, music, engine, silent)
+    assert not (tmp_path / "study.yaml").exists()
+    file = small.write_study(tmp_path / "study.yaml", TINY)
+    before = file.read_bytes()
+    with pytest.raises(DataError, match="a recording is silent"):
+        run_study(small.changed(run={"train": {"threads": 2}}), tmp_path, music, engine, silent)
+    assert file.read_bytes() == before
+
+
+def test_the_study_s_settings_are_there_before_its_first_run_begins(music, tmp_path, monkeypatch):
+    there = []
+
+    def breaks(*arguments, **keywords):
+        there.append((tmp_path / "study.yaml").is_file())
+        raise DataError("enough")
+
+    monkeypatch.setattr("tenuto.training.loop.train", breaks)
+    run_study(TINY, tmp_path, music, report=silent)
+    assert there == [True, True]
+
+
 def test_a_study_with_a_corpus_of_its_own_makes_it_once(tmp_path, monkeypatch):
     study = small.changed(
         systems=["A2B2E"],
@@ -253,7 +286,7 @@ import os, signal, sys
 from pathlib import Path
 from tenuto.config import preset_study
 from tenuto.study import workers
-from tenuto.study.runner import Local, run_study
+from tenuto.study.runner import Local, Ray, run_study
 from tenuto.training import loop
 
 place, music, victim = Path({place!r}), Path({music!r}), {victim!r}

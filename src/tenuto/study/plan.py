@@ -6,9 +6,10 @@ import contextlib
 import dataclasses
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from tenuto.attacks import Protocol, protocol
-from tenuto.config import AdversarialConfig, RunConfig, StudyConfig, merge, preset_study, with_system
+from tenuto.config import AdversarialConfig, RunConfig, StudyConfig, merge, read_preset, with_system
 from tenuto.data import Dataset, Prepared, open_dataset
 from tenuto.data.base import fingerprint
 from tenuto.data.splits import draw
@@ -158,16 +159,22 @@ def _corpus_is_there(folder: Path) -> bool:
 def settled(study: StudyConfig, folder: Path) -> StudyConfig:
     """The study with threads and precision resolved, once and for all machines: every run's signature has them.
 
-    A study begun in ``folder`` keeps what it was begun with, whatever machine goes on with it.
+    A study begun in ``folder`` keeps what it was begun with, whatever machine goes on with it and whatever systems,
+    seeds and protocols it has by now.
     """
     train = study.run.train
     left = [name for name, open_ in (("threads", 0), ("precision", "auto")) if getattr(train, name) == open_]
-    stored = folder / "study.yaml"
+    stored = str(folder / "study.yaml")
     with contextlib.suppress(ConfigError, FileError):  # none there, or none of this kind: nothing was begun
-        begun = preset_study(str(stored))
-        if _filled(study, begun.run, left) == begun:
-            return begun
+        begun = RunConfig.parse(read_preset(stored), stored).resolved()
+        if _kept_anywhere(begun) == _kept_anywhere(study.run):
+            return _filled(study, begun, left)
     return _filled(study, study.run.resolved(), left)
+
+
+def _kept_anywhere(run: RunConfig) -> dict[str, Any]:
+    """What a study's runs share on any machine. Attacks in training come and go with the systems trained so."""
+    return run.model_dump(exclude={"system": True, "train": {"threads", "precision", "adversarial"}})
 
 
 def _filled(study: StudyConfig, run: RunConfig, names: list[str]) -> StudyConfig:
