@@ -6,6 +6,7 @@ import dataclasses
 import re
 
 import pytest
+import yaml
 
 from tenuto.config import (
     SYSTEMS,
@@ -117,6 +118,7 @@ def test_a_preset_of_one_run_is_no_study(tmp_path):
         ({"protocols": ["standard-1", "standard-1"]}, "standard-1 stands twice in protocols"),
         ({"run": {"train": {"seed": 6}}}, "run.train.seed is decided by seeds"),
         ({"run": {"model": {"network": "a2m2e"}}}, "decided by systems"),
+        ({"run": {"system": "A2M2E"}}, "run.system is decided by systems: leave it out of run"),
     ],
 )
 def test_a_wrong_study_is_refused_and_the_nearest_right_key_named(changes, said):
@@ -314,6 +316,25 @@ def test_threads_are_settled_where_the_user_s_own_file_lies_in_the_folder(tmp_pa
     monkeypatch.setattr("tenuto.config.fast_bfloat16", lambda: True)
     train = settled(study, tmp_path).run.train
     assert (train.threads, train.precision) == (8, "bfloat16")
+
+
+@pytest.mark.parametrize("system", ["A2E", "A2M2E"])
+def test_a_study_whose_file_has_a_system_among_its_settings_goes_on(system, music, tmp_path, monkeypatch):
+    monkeypatch.setattr("os.cpu_count", lambda: 3)
+    study = small.changed(systems=list(SYSTEMS), run={"train": {"threads": 0}})
+    names = [stage.run for stage in plan(study, tmp_path, music).stages]
+    begun = settled(study, tmp_path).model_dump(mode="json", exclude_none=True)
+    content = yaml.safe_dump(merge(begun, {"run": {"system": system}}))
+    assert f"system: {system}" in content
+    write_text(tmp_path / "study.yaml", content)
+    monkeypatch.setattr("os.cpu_count", lambda: 8)
+    assert settled(study, tmp_path).run.train.threads == 3
+    assert [stage.run for stage in plan(study, tmp_path, music).stages] == names
+
+
+def test_what_a_study_writes_down_of_itself_can_be_read_again(tmp_path):
+    study = small.changed(systems=list(SYSTEMS))
+    assert preset_study(str(small.write_study(tmp_path / "study.yaml", study))) == study
 
 
 def test_threads_the_study_names_are_kept(tmp_path):
