@@ -233,6 +233,8 @@ class StudyConfig(Config):
         weight = settings.train.task_loss_weight
         if (settings.model.network, weight) != (untouched.model.network, untouched.train.task_loss_weight):
             raise ValueError("network and task_loss_weight are decided by systems: leave them out of run")
+        if self.corpus is not None and settings.data.dataset != "synthetic":
+            raise ValueError("a corpus is the data set synthetic: name it (--data), or leave corpus out")
         return self
 
 

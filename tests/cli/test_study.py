@@ -7,6 +7,7 @@ import json
 
 import pytest
 
+from tenuto.errors import ConfigError
 from tenuto.files import write_json, write_text
 from tenuto.study import journal
 from tests.study import small
@@ -169,6 +170,16 @@ def test_status_sees_who_is_at_work(tenuto, tmp_path):
         (("plan", "paper-2052"), "Did you mean paper-2025"),
         (("plan", "gone.yaml"), "gone.yaml: cannot read"),
         (("run", "paper-2025"), "say where they lie with --root"),
+        (("plan", "demo", "--root", "gone"), "the study generates its music by itself (corpus)"),
+        (("run", "demo", "--root", "gone"), "the study generates its music by itself (corpus)"),
+        (
+            ("plan", "demo", "--data", "soundtracks", "--concepts", "signal"),
+            "a corpus is the data set synthetic",
+        ),
+        (
+            ("run", "demo", "--data", "soundtracks", "--concepts", "signal"),
+            "a corpus is the data set synthetic",
+        ),
         (("run", "demo", "--address", "auto"), "--address and --gpus-per-run belong to --engine ray"),
         (("run", "demo", "--gpus-per-run", "0.5"), "--address and --gpus-per-run belong to --engine ray"),
     ],
@@ -177,6 +188,27 @@ def test_what_cannot_be_is_refused(refused, tmp_path, monkeypatch, arguments, sa
     monkeypatch.chdir(tmp_path)
     assert said in refused("study", *arguments, "--out", "study")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_recordings_named_in_the_environment_are_no_business_of_a_study_that_makes_its_own(tenuto, tmp_path):
+    outcome = tenuto("study", "plan", "demo", "--out", tmp_path / "study", TENUTO_DATA=str(tmp_path))
+    assert "0 of 33 stages are done" in outcome.stdout
+    roots = []
+
+    def note(study, folder, root, *arguments):
+        roots.append(root)
+        raise ConfigError("enough")
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr("tenuto.study.runner.run_study", note)
+        for name in ("demo", "paper-2025"):
+            tenuto("study", "run", name, "--out", tmp_path / "study", TENUTO_DATA=str(tmp_path))
+    assert roots == [None, tmp_path]
+
+
+def test_an_explicit_root_is_refused_with_the_environment_set_too(refused, tmp_path):
+    options = ("--root", "gone", "--out", tmp_path / "study")
+    assert "--root gone" in refused("study", "plan", "demo", *options, TENUTO_DATA=str(tmp_path))
 
 
 def test_a_wrong_key_of_the_file_names_the_nearest(refused, tmp_path):

@@ -112,6 +112,7 @@ def test_a_preset_of_one_run_is_no_study(tmp_path):
         ({"sytems": ["A2E"]}, "unknown key sytems. Did you mean systems?"),
         ({"run": {"train": {"epoch": 1}}}, "unknown key run.train.epoch. Did you mean epochs?"),
         ({"protocols": [{"protocol": "x", "setings": {}}]}, "Did you mean settings?"),
+        ({"corpus": {"clips": 20}}, "a corpus is the data set synthetic: name it"),
         ({"corpus": {"clip": 20}}, "unknown key corpus.clip. Did you mean clips?"),
         ({"systems": ["A2E", "A2E"]}, "A2E stands twice in systems"),
         ({"seeds": [6, 21, 6]}, "6 stands twice in seeds"),
@@ -196,7 +197,7 @@ def test_the_demo_says_everything_it_reduces(demo):
             "7 attack iterations instead of 1000",
         ),
         (
-            {"corpus": {"clips": 50, "seconds": 12.5}},
+            {"corpus": {"clips": 50, "seconds": 12.5}, "run": {"data": {"dataset": "synthetic"}}},
             "50 generated clips of 12.5 s instead of 360 recordings",
         ),
     ],
@@ -404,6 +405,11 @@ def test_a_study_of_signal_concepts_knows_its_data_before_they_are_computed(musi
     assert identity(small.TINY, tmp_path, music).fingerprint != data.fingerprint
     names = [one.run for one in planned(signal, data)]
     assert [stage.run for stage in plan(signal, tmp_path, music).stages if stage.kind == "train"] == names
+
+
+def test_recordings_for_a_study_that_makes_its_own_are_refused(demo, music, tmp_path):
+    with pytest.raises(ConfigError, match="Leave --root out"):
+        plan(demo, tmp_path / "study", music)
 
 
 def test_learning_concepts_nobody_rated_is_refused_with_both_ways_out(music, tmp_path):

@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from tenuto.config import StudyConfig, parse_yaml
+from tenuto.config import StudyConfig, parse_yaml, preset_study
 from tenuto.data import synthesis
 from tenuto.errors import ConfigError, DataError, TenutoError
 from tenuto.evaluation import robustness
@@ -218,6 +218,12 @@ def test_a_second_driver_is_refused_in_one_sentence(music, tmp_path):
 def test_a_study_of_recordings_wants_to_know_where_they_are(tmp_path):
     with pytest.raises(ConfigError, match="--root"):
         run_study(TINY, tmp_path, report=silent)
+
+
+def test_recordings_for_a_study_that_makes_its_own_are_refused_before_any_work(music, tmp_path):
+    with pytest.raises(ConfigError, match="Leave --root out"):
+        run_study(preset_study("demo"), tmp_path / "study", music, report=silent)
+    assert not (tmp_path / "study").exists()
 
 
 def test_systems_the_data_cannot_serve_are_refused_before_any_work(music, tmp_path):

@@ -130,7 +130,8 @@ def corpus_folder(folder: Path) -> Path:
 
 
 def dataset_of(study: StudyConfig, folder: Path, root: Path | None) -> Dataset:
-    """The study's data set: its own corpus, or what lies at ``root``. Raises `ConfigError` without either."""
+    """The study's data set: its own corpus, or what lies at ``root``. Raises `ConfigError` with neither or both."""
+    check_root(study, root)
     if study.corpus is not None:
         return open_dataset(study.run.data, corpus_folder(folder))
     if root is None:
@@ -138,8 +139,18 @@ def dataset_of(study: StudyConfig, folder: Path, root: Path | None) -> Dataset:
     return open_dataset(study.run.data, root)
 
 
+def check_root(study: StudyConfig, root: Path | None) -> None:
+    """Refuse recordings for a study that generates its own. Raises `ConfigError`."""
+    if study.corpus is not None and root is not None:
+        raise ConfigError(
+            f"--root {root}: the study generates its music by itself (corpus) and reads no other. Leave --root out, or "
+            "take a study without a corpus."
+        )
+
+
 def identity(study: StudyConfig, folder: Path, root: Path | None) -> Prepared | None:
     """The study's data without their spectrograms, so that nothing is decoded; None while they are not there."""
+    check_root(study, root)
     if study.corpus is None and root is None:
         return None
     if study.corpus is not None and not _corpus_is_there(folder):
