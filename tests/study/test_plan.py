@@ -20,10 +20,11 @@ from tenuto.config import (
     signature,
 )
 from tenuto.data import open_dataset, prepare
-from tenuto.errors import ConfigError
+from tenuto.data.synthesis import GENERATOR_VERSION, synthesize
+from tenuto.errors import ConfigError, DataError
 from tenuto.files import write_json, write_text
 from tenuto.study import journal
-from tenuto.study.plan import identity, plan, planned, protocols, reductions, runs, settled
+from tenuto.study.plan import corpus_folder, identity, plan, planned, protocols, reductions, runs, settled
 from tenuto.study.timing import ATTACK_RATE, TRAIN_RATE
 from tests.study import small
 
@@ -410,6 +411,38 @@ def test_a_study_of_signal_concepts_knows_its_data_before_they_are_computed(musi
 def test_recordings_for_a_study_that_makes_its_own_are_refused(demo, music, tmp_path):
     with pytest.raises(ConfigError, match="Leave --root out"):
         plan(demo, tmp_path / "study", music)
+
+
+def made_by(folder, **changes):
+    """What the generator leaves of a finished corpus of the demo but for these settings, as far as a plan looks."""
+    settings = {"generator": GENERATOR_VERSION, "clips": 180, "seconds": 11.0, "seed": 0}
+    write_json(corpus_folder(folder) / "corpus.json", {**settings, "sha256": {}, **changes})
+
+
+def test_a_corpus_that_is_begun_is_not_there_yet(demo, tmp_path):
+    made_by(tmp_path)
+    assert plan(demo, tmp_path).fingerprint is None
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (
+            {"clips": 360},
+            "made with generator 1, clips 360, seconds 11.0, seed 0, wanted generator 1, clips 180",
+        ),
+        ({"seconds": 15.0}, "seconds 15.0, seed 0, wanted"),
+        ({"seed": 1}, "seed 1, wanted"),
+        ({"generator": 0}, "made with generator 0"),
+    ],
+)
+def test_a_corpus_of_other_settings_is_refused_as_its_generator_would(change, said, demo, tmp_path):
+    made_by(tmp_path, **change)
+    with pytest.raises(DataError, match=re.escape(said)) as planned:
+        plan(demo, tmp_path)
+    with pytest.raises(DataError) as generated:
+        synthesize(corpus_folder(tmp_path), clips=180, seconds=11, seed=0)
+    assert str(planned.value) == str(generated.value)
 
 
 def test_learning_concepts_nobody_rated_is_refused_with_both_ways_out(music, tmp_path):

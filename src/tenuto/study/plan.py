@@ -9,14 +9,22 @@ from pathlib import Path
 from typing import Any
 
 from tenuto.attacks import Protocol, protocol
-from tenuto.config import AdversarialConfig, RunConfig, StudyConfig, merge, read_preset, with_system
+from tenuto.config import (
+    AdversarialConfig,
+    CorpusConfig,
+    RunConfig,
+    StudyConfig,
+    merge,
+    read_preset,
+    with_system,
+)
 from tenuto.data import Dataset, Prepared, open_dataset
 from tenuto.data.base import fingerprint
 from tenuto.data.splits import draw
 from tenuto.errors import ConfigError, FileError
 from tenuto.evaluation.natural import natural_path
 from tenuto.evaluation.robustness import rows_path
-from tenuto.files import read_json, sha256_file
+from tenuto.files import sha256_file
 from tenuto.study import journal
 from tenuto.study.journal import ANALYSE, ATTACK, CORPUS, EVALUATE, NATURAL, PREPARE, TRAIN
 from tenuto.study.timing import Clock, Expected, Work, attack_stage
@@ -153,7 +161,7 @@ def identity(study: StudyConfig, folder: Path, root: Path | None) -> Prepared | 
     check_root(study, root)
     if study.corpus is None and root is None:
         return None
-    if study.corpus is not None and not _corpus_is_there(folder):
+    if study.corpus is not None and not _is_there(study.corpus, corpus_folder(folder)):
         return None
     dataset = dataset_of(study, folder, root)
     index = dataset.index
@@ -161,9 +169,11 @@ def identity(study: StudyConfig, folder: Path, root: Path | None) -> Prepared | 
     return Prepared(dataset.card.name, index, (), fingerprint(index, audio))
 
 
-def _corpus_is_there(folder: Path) -> bool:
-    state, root = corpus_folder(folder) / "corpus.json", corpus_folder(folder)
-    names = read_json(state).get("sha256", {}) if state.is_file() else {}
+def _is_there(corpus: CorpusConfig, root: Path) -> bool:
+    """Whether all of a corpus has been generated. Raises `DataError` for one that other settings made."""
+    from tenuto.data.synthesis import recorded
+
+    names = recorded(root, clips=corpus.clips, seconds=corpus.seconds, seed=corpus.seed) or {}
     return bool(names) and all((root / name).is_file() for name in names)
 
 
@@ -225,7 +235,7 @@ def plan(study: StudyConfig, folder: Path, root: Path | None = None) -> Plan:
 
     Raises:
         ConfigError: An unknown protocol or setting, or systems the data cannot serve.
-        DataError: Damaged annotations.
+        DataError: Damaged annotations, or a corpus of other settings in the study's folder.
         FileError: A recording is missing.
     """
     study = settled(study, folder)

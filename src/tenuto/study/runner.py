@@ -191,7 +191,7 @@ def run_study(
 
     Raises:
         ConfigError: Settings, protocols or an engine that cannot be; nothing has been trained then.
-        DataError: Recordings or annotations that cannot be used.
+        DataError: Recordings or annotations that cannot be used, or a corpus of other settings in ``folder``.
         TenutoError: Another process is at work on the study.
     """
     folder, root = folder.resolve(), root.resolve() if root else None
