@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import time
+from pathlib import Path
 
 import pytest
 
@@ -15,7 +17,7 @@ from tenuto.evaluation import robustness
 from tenuto.files import read_csv, read_json
 from tenuto.study import journal
 from tenuto.study.analysis import METRICS
-from tenuto.study.plan import runs
+from tenuto.study.plan import plan, runs
 from tenuto.study.runner import Local, Ray, run_study
 from tests.study import small
 from tests.study.small import ROWS, TINY, tables
@@ -50,6 +52,10 @@ def silent(line):
 
 def refuse(*arguments, **keywords):
     raise AssertionError("done again")
+
+
+def interrupt(*arguments, **keywords):
+    raise InterruptionError
 
 
 def gone(process):
@@ -204,6 +210,48 @@ def test_every_protocol_has_tables_of_its_own(music, tmp_path):
     for place, iterations in ((tmp_path / "paper", 2), (second, 3)):
         assert read_csv(place / "metrics.csv")["iterations_mean"].tolist() == [iterations]
         assert (place / "table1.csv").is_file()
+
+
+def analysis_is_done(study, folder, music):
+    (stage,) = (stage for stage in plan(study, folder, music).stages if stage.kind == "analyse")
+    return stage.done
+
+
+def test_tables_that_lack_a_protocol_are_not_done(study, music, tmp_path, monkeypatch):
+    folder = Path(shutil.copytree(study, tmp_path / "study"))
+    several = small.changed(
+        protocols=[
+            *small.CONTENT["protocols"],
+            {"protocol": "paper-2025-released", "settings": {"iterations": 3}},
+        ]
+    )
+    assert analysis_is_done(TINY, folder, music)
+    with monkeypatch.context() as patched:
+        patched.setattr("tenuto.study.runner.analyse", interrupt)
+        with pytest.raises(InterruptionError):
+            run_study(several, folder, music, report=silent)
+    assert all(stage.done for stage in plan(several, folder, music).stages if stage.kind != "analyse")
+    assert not analysis_is_done(several, folder, music)
+    run_study(several, folder, music, report=silent)
+    assert analysis_is_done(several, folder, music)
+    assert not analysis_is_done(TINY, folder, music)
+
+
+@pytest.mark.parametrize("name", ["paper", "paper/figure4.pdf", "metrics.csv"])
+def test_tables_that_were_deleted_are_not_done(name, study, music, tmp_path):
+    folder = Path(shutil.copytree(study, tmp_path / "study"))
+    aside = (folder / name).rename(tmp_path / "aside")
+    assert not analysis_is_done(TINY, folder, music)
+    aside.rename(folder / name)
+    assert analysis_is_done(TINY, folder, music)
+
+
+def test_tables_are_not_done_while_they_are_made_again(study, music, tmp_path, monkeypatch):
+    folder = Path(shutil.copytree(study, tmp_path / "study"))
+    monkeypatch.setattr("tenuto.study.runner.analyse", interrupt)
+    with pytest.raises(InterruptionError):
+        run_study(TINY, folder, music, report=silent)
+    assert not analysis_is_done(TINY, folder, music)
 
 
 def test_a_second_driver_is_refused_in_one_sentence(music, tmp_path):

@@ -58,7 +58,8 @@ class Record:
         host: Machine of the last writer.
         pid: Its process.
         updated: Unix time of the last record.
-        notes: Of the study: its ``runs`` in order with their most epochs, the data ``prepared``, the runs ``analysed``.
+        notes: Of the study: its ``runs`` in order with their most epochs, the data ``prepared``, the runs and protocols
+            ``analysed``, and the files ``made`` of them.
     """
 
     name: str

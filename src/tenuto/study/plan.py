@@ -248,7 +248,7 @@ def plan(study: StudyConfig, folder: Path, root: Path | None = None) -> Plan:
     found = list(_before(study, folder, root, data, clock))
     for one in each:
         found += _of_run(folder, one, attacks, data, clock)
-    found.append(_analyse(folder, each, found, clock))
+    found.append(_analyse(folder, each, attacks, found, clock))
     return Plan(data.fingerprint if data else None, tuple(found))
 
 
@@ -302,8 +302,17 @@ def _of_run(
     return found
 
 
-def _analyse(folder: Path, each: list[Planned], before: list[Stage], clock: Clock) -> Stage:
-    """Tables and figures: done where they were made of exactly these runs."""
-    made = journal.read(folder, journal.STUDY).notes.get("analysed") == [one.run for one in each]
-    done = made and all(stage.done for stage in before)
+def analysed(runs: list[str], attacks: list[Protocol]) -> dict[str, list[str]]:
+    """What tables and figures are made of, as the journal notes it."""
+    return {"runs": runs, "protocols": [str(attack) for attack in attacks]}
+
+
+def _analyse(
+    folder: Path, each: list[Planned], attacks: list[Protocol], before: list[Stage], clock: Clock
+) -> Stage:
+    """Tables and figures: done where they were made of exactly these runs and protocols, and are there."""
+    notes = journal.read(folder, journal.STUDY).notes
+    made = notes.get("analysed") == analysed([one.run for one in each], attacks)
+    there = made and all((folder / name).is_file() for name in notes["made"])
+    done = there and all(stage.done for stage in before)
     return Stage(ANALYSE, "", f"rows of {len(each)} runs", "paper", done, clock.expected(ANALYSE))

@@ -19,6 +19,7 @@ from tenuto.study import journal
 from tenuto.study.analysis import analyse
 from tenuto.study.journal import ANALYSE, CORPUS, PREPARE
 from tenuto.study.plan import (
+    analysed,
     check_study,
     dataset_of,
     identity,
@@ -244,10 +245,12 @@ def _analyse(study: StudyConfig, folder: Path, outcomes: Sequence[Outcome], entr
     """Tables and figures of the runs that did not fail, in the order of the plan."""
     lost = {outcome.run for outcome in outcomes if outcome.error is not None}
     finished = [run for run in entry.record.notes["runs"] if run not in lost]
+    entry.record.notes.pop("analysed", None)  # no longer true once the first file has been replaced
     if finished:
+        attacks = protocols(study)
         with entry.stage(ANALYSE):
-            analyse(folder, finished, protocols(study))
-    entry.record.notes["analysed"] = finished
+            entry.record.notes["made"] = analyse(folder, finished, attacks)
+        entry.record.notes["analysed"] = analysed(finished, attacks)
     entry.note(True, stage=journal.FAILED if lost else journal.DONE)
 
 
