@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import signal
@@ -17,8 +18,9 @@ from tenuto.evaluation import robustness
 from tenuto.files import read_csv, read_json
 from tenuto.study import journal
 from tenuto.study.analysis import METRICS
-from tenuto.study.plan import plan, runs
+from tenuto.study.plan import Planned, plan, runs
 from tenuto.study.runner import Local, Ray, run_study
+from tenuto.study.stages import Job, complete_run
 from tests.study import small
 from tests.study.small import ROWS, TINY, tables
 
@@ -261,6 +263,15 @@ def test_a_second_driver_is_refused_in_one_sentence(music, tmp_path):
     ):
         run_study(TINY, tmp_path, music, report=silent)
     assert not (tmp_path / "runs").exists()
+
+
+def test_a_run_on_a_file_system_without_locks_fails_in_one_sentence(tmp_path, monkeypatch):
+    def flock(stream, wanted):
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr("fcntl.flock", flock)
+    job = Job(TINY, Planned(runs(TINY)[0], "A2M2E-21-00000000"), tmp_path, None)
+    assert "its file system has no locks (No locks available)" in str(complete_run(job).error)
 
 
 def test_a_study_of_recordings_wants_to_know_where_they_are(tmp_path):

@@ -153,6 +153,7 @@ def held(folder: Path, name: str, patience: float) -> Iterator[None]:
 
     Raises:
         TenutoError: Another process did not let go.
+        FileError: The file system has no locks.
     """
     until = time.monotonic() + patience
     with _opened(folder, name, create=True) as lock:
@@ -169,17 +170,20 @@ def held(folder: Path, name: str, patience: float) -> Iterator[None]:
 
 
 def is_held(folder: Path, name: str) -> bool:
-    """Whether somebody is at work on a run right now."""
-    try:
-        with _opened(folder, name, create=False) as lock:
-            return not _locked(lock, shared=True)
-    except FileError:
+    """Whether somebody is at work on a run right now. Raises `FileError` where the file system has no locks."""
+    if not _lock_path(folder, name).is_file():
         return False
+    with _opened(folder, name, create=False) as lock:
+        return not _locked(lock, shared=True)
+
+
+def _lock_path(folder: Path, name: str) -> Path:
+    return folder / "journal" / f".{name}.lock"
 
 
 @contextlib.contextmanager
 def _opened(folder: Path, name: str, create: bool) -> Iterator[TextIO]:
-    path = folder / "journal" / f".{name}.lock"
+    path = _lock_path(folder, name)
     with naming(path, "open"):
         if create:
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -196,4 +200,9 @@ def _locked(stream: TextIO, shared: bool) -> bool:
         fcntl.flock(stream, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
     except BlockingIOError:
         return False
+    except OSError as error:
+        raise FileError(
+            f"{stream.name}: its file system has no locks ({error.strerror or error}), and a study is safe only with "
+            "them. Mount it with flock, or choose another --out."
+        ) from error
     return True
