@@ -164,6 +164,33 @@ def test_status_sees_who_is_at_work(tenuto, tmp_path):
     assert "runs: 1 at work, 1 waiting" in outcome.stdout
 
 
+@pytest.fixture
+def lost(tmp_path):
+    """A study one of whose runs failed while its record belonged to another process."""
+    folder = begun(tmp_path, **{"A2E-6-0": {"stage": "train", "epoch": 7}, "A2E-21-0": {"stage": "done"}})
+    entry = journal.Entry(folder, journal.STUDY)
+    entry.record.notes["failed"] = {"A2E-6-0": "another process is at work on it"}
+    entry.note(True, stage=journal.FAILED)
+    return folder
+
+
+def test_status_says_why_a_run_failed_that_another_process_has(tenuto, lost):
+    with journal.held(lost, "A2E-6-0", 0):
+        outcome = tenuto("study", "status", lost)
+        content = json.loads(tenuto("study", "status", lost, "--json").stdout)
+    assert outcome.exit_code == 1
+    assert "train: another process is at work on it" in outcome.stdout
+    assert content["runs"]["A2E-6-0"]["error"] == "another process is at work on it"
+    assert content["runs"]["A2E-21-0"]["error"] is None
+    assert "stopped: another process is at work on it" in tenuto("study", "status", lost).stdout
+
+
+def test_status_forgets_the_failure_of_a_run_that_another_process_has_finished(tenuto, lost):
+    journal.Entry(lost, "A2E-6-0").note(True, stage=journal.DONE)
+    outcome = tenuto("study", "status", lost)
+    assert (outcome.exit_code, "another process" in outcome.stdout) == (0, False)
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [

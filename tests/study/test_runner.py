@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import errno
 import os
 import shutil
@@ -18,9 +19,9 @@ from tenuto.evaluation import robustness
 from tenuto.files import read_csv, read_json
 from tenuto.study import journal
 from tenuto.study.analysis import METRICS
-from tenuto.study.plan import Planned, plan, runs
+from tenuto.study.plan import Planned, identity, plan, planned, runs
 from tenuto.study.runner import Local, Ray, run_study
-from tenuto.study.stages import Job, complete_run
+from tenuto.study.stages import Job, Outcome, complete_run
 from tests.study import small
 from tests.study.small import ROWS, TINY, tables
 
@@ -188,6 +189,41 @@ def test_an_error_nobody_foresaw_leaves_its_trace_in_the_journal(music, tmp_path
     assert [outcome.error for outcome in report.failed] == 2 * ["ZeroDivisionError: of all things"]
     assert "in breaks" in str(journal.read(tmp_path, report.failed[0].run).trace)
     assert not (tmp_path / "metrics.csv").exists()
+
+
+@dataclasses.dataclass
+class Deadly:
+    """An engine under which every run fails with this sentence, as one whose processes die."""
+
+    error: str
+    workers: int = 1
+
+    def carry_out(self, jobs):
+        return (Outcome(job.planned.run, error=self.error) for job in jobs)
+
+
+def begun(folder, music):
+    """The first run of the study, as far as its journal looks when its process is killed in training."""
+    run = planned(TINY, identity(TINY, folder, music))[0].run
+    journal.Entry(folder, run).note(True, stage="train", epoch=1)
+    return run
+
+
+def test_a_failure_that_a_run_could_not_write_down_is_in_its_record(music, tmp_path):
+    run = begun(tmp_path, music)
+    run_study(TINY, tmp_path, music, Deadly("its process died 4 times"), silent)
+    record = journal.read(tmp_path, run)
+    assert (record.stage, record.error, record.epoch) == (journal.FAILED, "its process died 4 times", 1)
+    assert not journal.is_held(tmp_path, run)
+
+
+def test_the_record_of_a_run_that_another_process_has_is_left_alone(music, tmp_path):
+    run = begun(tmp_path, music)
+    before = journal.record_path(tmp_path, run).read_bytes()
+    with journal.held(tmp_path, run, patience=0):
+        run_study(TINY, tmp_path, music, Deadly("at work on it"), silent)
+    assert journal.record_path(tmp_path, run).read_bytes() == before
+    assert journal.read(tmp_path, journal.STUDY).notes["failed"] == {run: "at work on it"}
 
 
 def test_tables_are_of_the_study_s_runs_alone(study, music, tmp_path):
@@ -412,3 +448,7 @@ def test_a_run_whose_processes_always_die_fails_in_one_sentence(disturbed, tmp_p
     output, code = disturbed("always", small.changed(systems=["aA2E"]), count=2, tries=2)
     assert code == 0, output
     assert "its process died 2 times, the last time by signal 9" in output.splitlines()[-1]
+    (run,) = (tmp_path / "study" / "runs").iterdir()
+    record = journal.read(tmp_path / "study", run.name)
+    assert (record.stage, record.epoch) == (journal.FAILED, 1)
+    assert "its process died 2 times, the last time by signal 9" in str(record.error)

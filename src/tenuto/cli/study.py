@@ -255,7 +255,7 @@ def status(
     else:
         out.print(_status_table(study, records))
         out.print(_summary(study, records))
-    if any(record.stage == journal.FAILED for record in records):
+    if any(record.stage == journal.FAILED or record.error for record in records):
         raise typer.Exit(1)
 
 
@@ -263,7 +263,11 @@ def _records(folder: Path) -> tuple[Record, list[Record]]:
     from tenuto.study import journal
 
     study = journal.standing(folder, journal.STUDY)
-    return study, [journal.standing(folder, name) for name in study.notes.get("runs", {})]
+    records = [journal.standing(folder, name) for name in study.notes.get("runs", {})]
+    for record in records:
+        if record.stage != journal.DONE and record.error is None:  # done meanwhile by whoever had the run
+            record.error = study.notes.get("failed", {}).get(record.name)
+    return study, records
 
 
 def _status_table(study: Record, records: list[Record]) -> Table:

@@ -59,7 +59,7 @@ class Record:
         pid: Its process.
         updated: Unix time of the last record.
         notes: Of the study: its ``runs`` in order with their most epochs, the data ``prepared``, the runs and protocols
-            ``analysed``, and the files ``made`` of them.
+            ``analysed``, the files ``made`` of them, and why runs ``failed`` whose records belong to somebody else.
     """
 
     name: str
@@ -140,6 +140,23 @@ def standing(folder: Path, name: str) -> Record:
     if record.stage not in (WAITING, DONE, FAILED) and not is_held(folder, name):
         record.stage = STOPPED
     return record
+
+
+def fail(folder: Path, name: str, error: str) -> bool:
+    """Write down why a run failed where it could not do so itself: its process died, or never came to work on it.
+
+    Returns:
+        Whether the record says so now; not where another process is at work on the run, whose record it is.
+    """
+    record = read(folder, name)
+    if (record.stage, record.error) == (FAILED, error):  # by the run itself, perhaps with a trace
+        return True
+    try:
+        with held(folder, name, patience=0.0):
+            Entry(folder, name).note(True, stage=FAILED, error=error)
+    except TenutoError:
+        return False
+    return True
 
 
 @contextlib.contextmanager

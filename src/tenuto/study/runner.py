@@ -210,9 +210,9 @@ def run_study(
         under_way = _carried_out(jobs, engine)
         # Only now, when nothing is refused any more: what a refused call wanted decides no later one.
         write_text(folder / "study.yaml", to_yaml(study))
-        entry.record.notes["runs"] = {one.run: one.config.train.epochs for one in each}
+        entry.record.notes |= {"runs": {one.run: one.config.train.epochs for one in each}, "failed": {}}
         with entry.stage(RUNS):
-            outcomes = list(_reported(jobs, under_way, report))
+            outcomes = list(_reported(jobs, under_way, report, entry))
         marks.mark(RUNS)
         _analyse(study, folder, outcomes, entry)
         marks.mark("paper")
@@ -262,12 +262,18 @@ def _carried_out(jobs: list[Job], engine: Engine) -> Iterator[Outcome]:
     return itertools.chain(known, engine.carry_out(left) if left else ())
 
 
-def _reported(jobs: list[Job], outcomes: Iterator[Outcome], report: Report) -> Iterator[Outcome]:
-    """The outcomes; each is said as it comes."""
-    labels = {job.planned.run: job.label for job in jobs}
+def _reported(
+    jobs: list[Job], outcomes: Iterator[Outcome], report: Report, entry: journal.Entry
+) -> Iterator[Outcome]:
+    """The outcomes; each is said as it comes, and a failure is in the journal then."""
+    by_run = {job.planned.run: job for job in jobs}
     for outcome in outcomes:
+        job = by_run[outcome.run]
+        if outcome.error and not journal.fail(job.folder, outcome.run, outcome.error):
+            entry.record.notes["failed"][outcome.run] = outcome.error
+            entry.note(True)
         said = outcome.error and f"failed: {outcome.error}"
-        report(f"{labels[outcome.run]}: {said or f'clean test correlation {outcome.test_correlation:.3f}'}")
+        report(f"{job.label}: {said or f'clean test correlation {outcome.test_correlation:.3f}'}")
         yield outcome
 
 
