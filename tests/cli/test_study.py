@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from pathlib import Path
 
 import pytest
 
@@ -198,13 +199,8 @@ def test_status_forgets_the_failure_of_a_run_that_another_process_has_finished(t
         (("plan", "gone.yaml"), "gone.yaml: cannot read"),
         (("run", "paper-2025"), "say where they lie with --root"),
         (("plan", "demo", "--root", "gone"), "the study generates its music by itself (corpus)"),
-        (("run", "demo", "--root", "gone"), "the study generates its music by itself (corpus)"),
         (
             ("plan", "demo", "--data", "soundtracks", "--concepts", "signal"),
-            "a corpus is the data set synthetic",
-        ),
-        (
-            ("run", "demo", "--data", "soundtracks", "--concepts", "signal"),
             "a corpus is the data set synthetic",
         ),
         (("run", "demo", "--address", "auto"), "--address and --gpus-per-run belong to --engine ray"),
@@ -230,7 +226,8 @@ def test_recordings_named_in_the_environment_are_no_business_of_a_study_that_mak
         patched.setattr("tenuto.study.runner.run_study", note)
         for name in ("demo", "paper-2025"):
             tenuto("study", "run", name, "--out", tmp_path / "study", TENUTO_DATA=str(tmp_path))
-    assert roots == [None, tmp_path]
+        tenuto("study", "run", "demo", "--root", "gone", "--out", tmp_path, TENUTO_DATA=str(tmp_path))
+    assert roots == [None, tmp_path, Path("gone")]
 
 
 def test_an_explicit_root_is_refused_with_the_environment_set_too(refused, tmp_path):

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tenuto.config import StudyConfig, parse_yaml, preset_study
+from tenuto.config import StudyConfig, parse_yaml
 from tenuto.data import synthesis
 from tenuto.errors import ConfigError, DataError, TenutoError
 from tenuto.evaluation import robustness
@@ -316,8 +316,9 @@ def test_a_study_of_recordings_wants_to_know_where_they_are(tmp_path):
 
 
 def test_recordings_for_a_study_that_makes_its_own_are_refused_before_any_work(music, tmp_path):
+    study = small.changed(corpus={"clips": 16}, run={"data": {"dataset": "synthetic"}})
     with pytest.raises(ConfigError, match="Leave --root out"):
-        run_study(preset_study("demo"), tmp_path / "study", music, report=silent)
+        run_study(study, tmp_path / "study", music, report=silent)
     assert not (tmp_path / "study").exists()
 
 
