@@ -228,9 +228,13 @@ class StudyConfig(Config):
         settings, untouched = self.run, RunConfig()
         if settings.train.seed != untouched.train.seed:
             raise ValueError("run.train.seed is decided by seeds: leave it out of run")
+        if settings.system != untouched.system:
+            raise ValueError("run.system is decided by systems: leave it out of run")
         weight = settings.train.task_loss_weight
         if (settings.model.network, weight) != (untouched.model.network, untouched.train.task_loss_weight):
             raise ValueError("network and task_loss_weight are decided by systems: leave them out of run")
+        if self.corpus is not None and settings.data.dataset != "synthetic":
+            raise ValueError("a corpus is the data set synthetic: name it (--data), or leave corpus out")
         return self
 
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from pathlib import Path
 
 import pytest
 
+from tenuto.errors import ConfigError
 from tenuto.files import write_json, write_text
 from tenuto.study import journal
 from tests.study import small
@@ -163,12 +165,44 @@ def test_status_sees_who_is_at_work(tenuto, tmp_path):
     assert "runs: 1 at work, 1 waiting" in outcome.stdout
 
 
+@pytest.fixture
+def lost(tmp_path):
+    """A study one of whose runs failed while its record belonged to another process."""
+    folder = begun(tmp_path, **{"A2E-6-0": {"stage": "train", "epoch": 7}, "A2E-21-0": {"stage": "done"}})
+    entry = journal.Entry(folder, journal.STUDY)
+    entry.record.notes["failed"] = {"A2E-6-0": "another process is at work on it"}
+    entry.note(True, stage=journal.FAILED)
+    return folder
+
+
+def test_status_says_why_a_run_failed_that_another_process_has(tenuto, lost):
+    with journal.held(lost, "A2E-6-0", 0):
+        outcome = tenuto("study", "status", lost)
+        content = json.loads(tenuto("study", "status", lost, "--json").stdout)
+    assert outcome.exit_code == 1
+    assert "train: another process is at work on it" in outcome.stdout
+    assert content["runs"]["A2E-6-0"]["error"] == "another process is at work on it"
+    assert content["runs"]["A2E-21-0"]["error"] is None
+    assert "stopped: another process is at work on it" in tenuto("study", "status", lost).stdout
+
+
+def test_status_forgets_the_failure_of_a_run_that_another_process_has_finished(tenuto, lost):
+    journal.Entry(lost, "A2E-6-0").note(True, stage=journal.DONE)
+    outcome = tenuto("study", "status", lost)
+    assert (outcome.exit_code, "another process" in outcome.stdout) == (0, False)
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
         (("plan", "paper-2052"), "Did you mean paper-2025"),
         (("plan", "gone.yaml"), "gone.yaml: cannot read"),
         (("run", "paper-2025"), "say where they lie with --root"),
+        (("plan", "demo", "--root", "gone"), "the study generates its music by itself (corpus)"),
+        (
+            ("plan", "demo", "--data", "soundtracks", "--concepts", "signal"),
+            "a corpus is the data set synthetic",
+        ),
         (("run", "demo", "--address", "auto"), "--address and --gpus-per-run belong to --engine ray"),
         (("run", "demo", "--gpus-per-run", "0.5"), "--address and --gpus-per-run belong to --engine ray"),
     ],
@@ -177,6 +211,28 @@ def test_what_cannot_be_is_refused(refused, tmp_path, monkeypatch, arguments, sa
     monkeypatch.chdir(tmp_path)
     assert said in refused("study", *arguments, "--out", "study")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_recordings_named_in_the_environment_are_no_business_of_a_study_that_makes_its_own(tenuto, tmp_path):
+    outcome = tenuto("study", "plan", "demo", "--out", tmp_path / "study", TENUTO_DATA=str(tmp_path))
+    assert "0 of 33 stages are done" in outcome.stdout
+    roots = []
+
+    def note(study, folder, root, *arguments):
+        roots.append(root)
+        raise ConfigError("enough")
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr("tenuto.study.runner.run_study", note)
+        for name in ("demo", "paper-2025"):
+            tenuto("study", "run", name, "--out", tmp_path / "study", TENUTO_DATA=str(tmp_path))
+        tenuto("study", "run", "demo", "--root", "gone", "--out", tmp_path, TENUTO_DATA=str(tmp_path))
+    assert roots == [None, tmp_path, Path("gone")]
+
+
+def test_an_explicit_root_is_refused_with_the_environment_set_too(refused, tmp_path):
+    options = ("--root", "gone", "--out", tmp_path / "study")
+    assert "--root gone" in refused("study", "plan", "demo", *options, TENUTO_DATA=str(tmp_path))
 
 
 def test_a_wrong_key_of_the_file_names_the_nearest(refused, tmp_path):

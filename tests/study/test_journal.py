@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import errno
+import os
+
 import pytest
 
-from tenuto.errors import TenutoError
+from tenuto.errors import FileError, TenutoError
 from tenuto.files import read_json, write_text
 from tenuto.study import journal
 from tenuto.study.journal import Entry, held, is_held, read, standing
@@ -101,6 +104,40 @@ def test_only_one_is_at_work_on_a_run(tmp_path):
     assert not is_held(tmp_path, "run")
     with held(tmp_path, "run", patience=0):
         pass
+
+
+@pytest.fixture
+def without_locks(monkeypatch):
+    """A file system whose locks fail with this error, as NFS and Lustre have them by their mount."""
+
+    def install(number):
+        def flock(stream, wanted):
+            raise OSError(number, os.strerror(number))
+
+        monkeypatch.setattr("fcntl.flock", flock)
+
+    return install
+
+
+@pytest.mark.parametrize("number", [errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS])
+def test_a_file_system_without_locks_is_refused_in_one_sentence(without_locks, tmp_path, number):
+    without_locks(number)
+    with (
+        pytest.raises(
+            FileError, match=r"\.run\.lock: its file system has no locks .* Mount it with flock"
+        ) as caught,
+        held(tmp_path, "run", patience=0),
+    ):
+        pass
+    assert os.strerror(number) in str(caught.value)
+
+
+def test_without_locks_nobody_can_say_whether_a_run_has_stopped(without_locks, tmp_path):
+    with held(tmp_path, "run", patience=0):
+        Entry(tmp_path, "run").note(True, stage="train")
+    without_locks(errno.ENOLCK)
+    with pytest.raises(FileError, match="its file system has no locks"):
+        standing(tmp_path, "run")
 
 
 def test_a_run_that_was_begun_is_stopped_when_nobody_is_at_work_on_it(tmp_path):

@@ -6,6 +6,7 @@ import dataclasses
 import re
 
 import pytest
+import yaml
 
 from tenuto.config import (
     SYSTEMS,
@@ -19,10 +20,11 @@ from tenuto.config import (
     signature,
 )
 from tenuto.data import open_dataset, prepare
-from tenuto.errors import ConfigError
+from tenuto.data.synthesis import GENERATOR_VERSION, synthesize
+from tenuto.errors import ConfigError, DataError
 from tenuto.files import write_json, write_text
 from tenuto.study import journal
-from tenuto.study.plan import identity, plan, planned, protocols, reductions, runs, settled
+from tenuto.study.plan import corpus_folder, identity, plan, planned, protocols, reductions, runs, settled
 from tenuto.study.timing import ATTACK_RATE, TRAIN_RATE
 from tests.study import small
 
@@ -111,12 +113,14 @@ def test_a_preset_of_one_run_is_no_study(tmp_path):
         ({"sytems": ["A2E"]}, "unknown key sytems. Did you mean systems?"),
         ({"run": {"train": {"epoch": 1}}}, "unknown key run.train.epoch. Did you mean epochs?"),
         ({"protocols": [{"protocol": "x", "setings": {}}]}, "Did you mean settings?"),
+        ({"corpus": {"clips": 20}}, "a corpus is the data set synthetic: name it"),
         ({"corpus": {"clip": 20}}, "unknown key corpus.clip. Did you mean clips?"),
         ({"systems": ["A2E", "A2E"]}, "A2E stands twice in systems"),
         ({"seeds": [6, 21, 6]}, "6 stands twice in seeds"),
         ({"protocols": ["standard-1", "standard-1"]}, "standard-1 stands twice in protocols"),
         ({"run": {"train": {"seed": 6}}}, "run.train.seed is decided by seeds"),
         ({"run": {"model": {"network": "a2m2e"}}}, "decided by systems"),
+        ({"run": {"system": "A2M2E"}}, "run.system is decided by systems: leave it out of run"),
     ],
 )
 def test_a_wrong_study_is_refused_and_the_nearest_right_key_named(changes, said):
@@ -194,7 +198,7 @@ def test_the_demo_says_everything_it_reduces(demo):
             "7 attack iterations instead of 1000",
         ),
         (
-            {"corpus": {"clips": 50, "seconds": 12.5}},
+            {"corpus": {"clips": 50, "seconds": 12.5}, "run": {"data": {"dataset": "synthetic"}}},
             "50 generated clips of 12.5 s instead of 360 recordings",
         ),
     ],
@@ -266,11 +270,73 @@ def test_a_study_goes_on_in_the_precision_it_was_begun_in(tmp_path, monkeypatch)
     assert settled(study, tmp_path) == begun
 
 
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"seeds": [21, 42]},
+        {"systems": ["A2E", "A2M2E", "aA2E"]},
+        {"protocols": ["standard-1"]},
+        {"run": {"train": {"adversarial": {"iterations": 3}}}},
+    ],
+    ids=["seeds", "systems", "protocols", "attacks in training"],
+)
+def test_a_study_that_has_grown_keeps_its_threads_and_precision(more, music, tmp_path, monkeypatch):
+    left = {"run": {"train": {"threads": 0, "precision": "auto"}}}
+    monkeypatch.setattr("os.cpu_count", lambda: 3)
+    monkeypatch.setattr("tenuto.config.fast_bfloat16", lambda: True)
+    begun = small.changed(**left)
+    named = {stage.run for stage in plan(begun, tmp_path, music).stages if stage.run.startswith("A2M2E-21")}
+    small.write_study(tmp_path / "study.yaml", settled(begun, tmp_path))
+    monkeypatch.setattr("os.cpu_count", lambda: 8)
+    monkeypatch.setattr("tenuto.config.fast_bfloat16", lambda: False)
+    grown = small.changed(**merge(left, more))
+    train = settled(grown, tmp_path).run.train
+    assert (train.threads, train.precision) == (3, "bfloat16")
+    assert named <= {stage.run for stage in plan(grown, tmp_path, music).stages}
+
+
+def test_what_a_grown_study_names_itself_is_not_taken_from_what_was_begun(tmp_path, monkeypatch):
+    begun = small.changed(run={"train": {"threads": 3, "precision": "bfloat16"}})
+    small.write_study(tmp_path / "study.yaml", begun)
+    monkeypatch.setattr("tenuto.config.fast_bfloat16", lambda: False)
+    train = settled(small.changed(run={"train": {"threads": 2, "precision": "auto"}}), tmp_path).run.train
+    assert (train.threads, train.precision) == (2, "bfloat16")
+
+
 def test_threads_of_another_study_in_the_folder_do_not_count(tmp_path, monkeypatch):
-    small.write_study(tmp_path / "study.yaml", small.changed(seeds=[1], run={"train": {"threads": 3}}))
+    other = small.changed(run={"train": {"threads": 3, "epochs": 3}})
+    small.write_study(tmp_path / "study.yaml", other)
     monkeypatch.setattr("os.cpu_count", lambda: 8)
     study = small.changed(run={"train": {"threads": 0}})
     assert settled(study, tmp_path).run.train.threads == 8
+
+
+def test_threads_are_settled_where_the_user_s_own_file_lies_in_the_folder(tmp_path, monkeypatch):
+    study = small.changed(run={"train": {"threads": 0, "precision": "auto"}})
+    small.write_study(tmp_path / "study.yaml", study)
+    monkeypatch.setattr("os.cpu_count", lambda: 8)
+    monkeypatch.setattr("tenuto.config.fast_bfloat16", lambda: True)
+    train = settled(study, tmp_path).run.train
+    assert (train.threads, train.precision) == (8, "bfloat16")
+
+
+@pytest.mark.parametrize("system", ["A2E", "A2M2E"])
+def test_a_study_whose_file_has_a_system_among_its_settings_goes_on(system, music, tmp_path, monkeypatch):
+    monkeypatch.setattr("os.cpu_count", lambda: 3)
+    study = small.changed(systems=list(SYSTEMS), run={"train": {"threads": 0}})
+    names = [stage.run for stage in plan(study, tmp_path, music).stages]
+    begun = settled(study, tmp_path).model_dump(mode="json", exclude_none=True)
+    content = yaml.safe_dump(merge(begun, {"run": {"system": system}}))
+    assert f"system: {system}" in content
+    write_text(tmp_path / "study.yaml", content)
+    monkeypatch.setattr("os.cpu_count", lambda: 8)
+    assert settled(study, tmp_path).run.train.threads == 3
+    assert [stage.run for stage in plan(study, tmp_path, music).stages] == names
+
+
+def test_what_a_study_writes_down_of_itself_can_be_read_again(tmp_path):
+    study = small.changed(systems=list(SYSTEMS))
+    assert preset_study(str(small.write_study(tmp_path / "study.yaml", study))) == study
 
 
 def test_threads_the_study_names_are_kept(tmp_path):
@@ -340,6 +406,43 @@ def test_a_study_of_signal_concepts_knows_its_data_before_they_are_computed(musi
     assert identity(small.TINY, tmp_path, music).fingerprint != data.fingerprint
     names = [one.run for one in planned(signal, data)]
     assert [stage.run for stage in plan(signal, tmp_path, music).stages if stage.kind == "train"] == names
+
+
+def test_recordings_for_a_study_that_makes_its_own_are_refused(demo, music, tmp_path):
+    with pytest.raises(ConfigError, match="Leave --root out"):
+        plan(demo, tmp_path / "study", music)
+
+
+def made_by(folder, **changes):
+    """What the generator leaves of a finished corpus of the demo but for these settings, as far as a plan looks."""
+    settings = {"generator": GENERATOR_VERSION, "clips": 180, "seconds": 11.0, "seed": 0}
+    write_json(corpus_folder(folder) / "corpus.json", {**settings, "sha256": {}, **changes})
+
+
+def test_a_corpus_that_is_begun_is_not_there_yet(demo, tmp_path):
+    made_by(tmp_path)
+    assert plan(demo, tmp_path).fingerprint is None
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (
+            {"clips": 360},
+            "made with generator 1, clips 360, seconds 11.0, seed 0, wanted generator 1, clips 180",
+        ),
+        ({"seconds": 15.0}, "seconds 15.0, seed 0, wanted"),
+        ({"seed": 1}, "seed 1, wanted"),
+        ({"generator": 0}, "made with generator 0"),
+    ],
+)
+def test_a_corpus_of_other_settings_is_refused_as_its_generator_would(change, said, demo, tmp_path):
+    made_by(tmp_path, **change)
+    with pytest.raises(DataError, match=re.escape(said)) as planned:
+        plan(demo, tmp_path)
+    with pytest.raises(DataError) as generated:
+        synthesize(corpus_folder(tmp_path), clips=180, seconds=11, seed=0)
+    assert str(planned.value) == str(generated.value)
 
 
 def test_learning_concepts_nobody_rated_is_refused_with_both_ways_out(music, tmp_path):

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
+import errno
 import os
+import shutil
 import signal
 import time
+from pathlib import Path
 
 import pytest
 
@@ -15,8 +19,9 @@ from tenuto.evaluation import robustness
 from tenuto.files import read_csv, read_json
 from tenuto.study import journal
 from tenuto.study.analysis import METRICS
-from tenuto.study.plan import runs
-from tenuto.study.runner import Local, run_study
+from tenuto.study.plan import Planned, identity, plan, planned, runs
+from tenuto.study.runner import Local, Ray, run_study
+from tenuto.study.stages import Job, Outcome, complete_run
 from tests.study import small
 from tests.study.small import ROWS, TINY, tables
 
@@ -50,6 +55,10 @@ def silent(line):
 
 def refuse(*arguments, **keywords):
     raise AssertionError("done again")
+
+
+def interrupt(*arguments, **keywords):
+    raise InterruptionError
 
 
 def gone(process):
@@ -182,6 +191,41 @@ def test_an_error_nobody_foresaw_leaves_its_trace_in_the_journal(music, tmp_path
     assert not (tmp_path / "metrics.csv").exists()
 
 
+@dataclasses.dataclass
+class Deadly:
+    """An engine under which every run fails with this sentence, as one whose processes die."""
+
+    error: str
+    workers: int = 1
+
+    def carry_out(self, jobs):
+        return (Outcome(job.planned.run, error=self.error) for job in jobs)
+
+
+def begun(folder, music):
+    """The first run of the study, as far as its journal looks when its process is killed in training."""
+    run = planned(TINY, identity(TINY, folder, music))[0].run
+    journal.Entry(folder, run).note(True, stage="train", epoch=1)
+    return run
+
+
+def test_a_failure_that_a_run_could_not_write_down_is_in_its_record(music, tmp_path):
+    run = begun(tmp_path, music)
+    run_study(TINY, tmp_path, music, Deadly("its process died 4 times"), silent)
+    record = journal.read(tmp_path, run)
+    assert (record.stage, record.error, record.epoch) == (journal.FAILED, "its process died 4 times", 1)
+    assert not journal.is_held(tmp_path, run)
+
+
+def test_the_record_of_a_run_that_another_process_has_is_left_alone(music, tmp_path):
+    run = begun(tmp_path, music)
+    before = journal.record_path(tmp_path, run).read_bytes()
+    with journal.held(tmp_path, run, patience=0):
+        run_study(TINY, tmp_path, music, Deadly("at work on it"), silent)
+    assert journal.record_path(tmp_path, run).read_bytes() == before
+    assert journal.read(tmp_path, journal.STUDY).notes["failed"] == {run: "at work on it"}
+
+
 def test_tables_are_of_the_study_s_runs_alone(study, music, tmp_path):
     more = small.changed(systems=["A2E", "A2M2E", "aA2E"])
     run_study(more, tmp_path, music, report=silent)
@@ -206,6 +250,48 @@ def test_every_protocol_has_tables_of_its_own(music, tmp_path):
         assert (place / "table1.csv").is_file()
 
 
+def analysis_is_done(study, folder, music):
+    (stage,) = (stage for stage in plan(study, folder, music).stages if stage.kind == "analyse")
+    return stage.done
+
+
+def test_tables_that_lack_a_protocol_are_not_done(study, music, tmp_path, monkeypatch):
+    folder = Path(shutil.copytree(study, tmp_path / "study"))
+    several = small.changed(
+        protocols=[
+            *small.CONTENT["protocols"],
+            {"protocol": "paper-2025-released", "settings": {"iterations": 3}},
+        ]
+    )
+    assert analysis_is_done(TINY, folder, music)
+    with monkeypatch.context() as patched:
+        patched.setattr("tenuto.study.runner.analyse", interrupt)
+        with pytest.raises(InterruptionError):
+            run_study(several, folder, music, report=silent)
+    assert all(stage.done for stage in plan(several, folder, music).stages if stage.kind != "analyse")
+    assert not analysis_is_done(several, folder, music)
+    run_study(several, folder, music, report=silent)
+    assert analysis_is_done(several, folder, music)
+    assert not analysis_is_done(TINY, folder, music)
+
+
+@pytest.mark.parametrize("name", ["paper", "paper/figure4.pdf", "metrics.csv"])
+def test_tables_that_were_deleted_are_not_done(name, study, music, tmp_path):
+    folder = Path(shutil.copytree(study, tmp_path / "study"))
+    aside = (folder / name).rename(tmp_path / "aside")
+    assert not analysis_is_done(TINY, folder, music)
+    aside.rename(folder / name)
+    assert analysis_is_done(TINY, folder, music)
+
+
+def test_tables_are_not_done_while_they_are_made_again(study, music, tmp_path, monkeypatch):
+    folder = Path(shutil.copytree(study, tmp_path / "study"))
+    monkeypatch.setattr("tenuto.study.runner.analyse", interrupt)
+    with pytest.raises(InterruptionError):
+        run_study(TINY, folder, music, report=silent)
+    assert not analysis_is_done(TINY, folder, music)
+
+
 def test_a_second_driver_is_refused_in_one_sentence(music, tmp_path):
     with (
         journal.held(tmp_path, journal.STUDY, patience=0),
@@ -215,9 +301,25 @@ def test_a_second_driver_is_refused_in_one_sentence(music, tmp_path):
     assert not (tmp_path / "runs").exists()
 
 
+def test_a_run_on_a_file_system_without_locks_fails_in_one_sentence(tmp_path, monkeypatch):
+    def flock(stream, wanted):
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr("fcntl.flock", flock)
+    job = Job(TINY, Planned(runs(TINY)[0], "A2M2E-21-00000000"), tmp_path, None)
+    assert "its file system has no locks (No locks available)" in str(complete_run(job).error)
+
+
 def test_a_study_of_recordings_wants_to_know_where_they_are(tmp_path):
     with pytest.raises(ConfigError, match="--root"):
         run_study(TINY, tmp_path, report=silent)
+
+
+def test_recordings_for_a_study_that_makes_its_own_are_refused_before_any_work(music, tmp_path):
+    study = small.changed(corpus={"clips": 16}, run={"data": {"dataset": "synthetic"}})
+    with pytest.raises(ConfigError, match="Leave --root out"):
+        run_study(study, tmp_path / "study", music, report=silent)
+    assert not (tmp_path / "study").exists()
 
 
 def test_systems_the_data_cannot_serve_are_refused_before_any_work(music, tmp_path):
@@ -232,6 +334,39 @@ def test_an_unknown_protocol_is_refused_before_any_work(music, tmp_path):
     with pytest.raises(ConfigError, match="Did you mean paper-2025-released"):
         run_study(study, tmp_path / "study", music, report=silent)
     assert not (tmp_path / "study").exists()
+
+
+def refuses(*arguments, **keywords):
+    raise DataError("a recording is silent")
+
+
+@pytest.mark.parametrize(
+    ("place", "engine"),
+    [("tenuto.study.runner.prepare_data", Local()), ("tenuto.study.runner._ray", Ray())],
+    ids=["by its recordings", "by its engine"],
+)
+def test_a_call_that_is_refused_changes_no_study_in_the_folder(place, engine, music, tmp_path, monkeypatch):
+    monkeypatch.setattr(place, refuses)
+    with pytest.raises(DataError, match="a recording is silent"):
+        run_study(TINY, tmp_path, music, engine, silent)
+    assert not (tmp_path / "study.yaml").exists()
+    file = small.write_study(tmp_path / "study.yaml", TINY)
+    before = file.read_bytes()
+    with pytest.raises(DataError, match="a recording is silent"):
+        run_study(small.changed(run={"train": {"threads": 2}}), tmp_path, music, engine, silent)
+    assert file.read_bytes() == before
+
+
+def test_the_study_s_settings_are_there_before_its_first_run_begins(music, tmp_path, monkeypatch):
+    there = []
+
+    def breaks(*arguments, **keywords):
+        there.append((tmp_path / "study.yaml").is_file())
+        raise DataError("enough")
+
+    monkeypatch.setattr("tenuto.training.loop.train", breaks)
+    run_study(TINY, tmp_path, music, report=silent)
+    assert there == [True, True]
 
 
 def test_a_study_with_a_corpus_of_its_own_makes_it_once(tmp_path, monkeypatch):
@@ -253,7 +388,7 @@ import os, signal, sys
 from pathlib import Path
 from tenuto.config import preset_study
 from tenuto.study import workers
-from tenuto.study.runner import Local, run_study
+from tenuto.study.runner import Local, Ray, run_study
 from tenuto.training import loop
 
 place, music, victim = Path({place!r}), Path({music!r}), {victim!r}
@@ -314,3 +449,7 @@ def test_a_run_whose_processes_always_die_fails_in_one_sentence(disturbed, tmp_p
     output, code = disturbed("always", small.changed(systems=["aA2E"]), count=2, tries=2)
     assert code == 0, output
     assert "its process died 2 times, the last time by signal 9" in output.splitlines()[-1]
+    (run,) = (tmp_path / "study" / "runs").iterdir()
+    record = journal.read(tmp_path / "study", run.name)
+    assert (record.stage, record.epoch) == (journal.FAILED, 1)
+    assert "its process died 2 times, the last time by signal 9" in str(record.error)

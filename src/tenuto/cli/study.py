@@ -76,8 +76,16 @@ def _study(
     return StudyConfig.parse(merge(study.model_dump(mode="json"), {"run": given}), name)
 
 
+def _root(context: typer.Context, study: StudyConfig, root: Path | None) -> Path | None:
+    """The data set's folder; one from the environment is meant for other commands where a study makes its music."""
+    source = context.get_parameter_source("root")
+    named = source is None or source.name != "ENVIRONMENT"
+    return root if named or study.corpus is None else None
+
+
 @app.command()
 def plan(
+    context: typer.Context,
     name: Name,
     folder: Folder,
     root: Root = None,
@@ -98,7 +106,7 @@ def plan(
     from tenuto.study.plan import reductions
 
     study = _study(name, data, concepts, threads, precision)
-    found = make_plan(study, folder, root)
+    found = make_plan(study, folder, _root(context, study, root))
     if as_json:
         common.print_json(_plan_content(found, folder))
         return
@@ -160,6 +168,7 @@ def _time(seconds: float) -> str:
 
 @app.command()
 def run(
+    context: typer.Context,
     name: Name,
     folder: Folder,
     root: Root = None,
@@ -200,7 +209,7 @@ def run(
     study = _study(name, data, concepts, threads, precision)
     notes.print(f"{len(study.systems)} systems x {len(study.seeds)} seeds")
     with _Watch(folder):
-        done = run_study(study, folder, root, chosen, notes.print, device)
+        done = run_study(study, folder, _root(context, study, root), chosen, notes.print, device)
     spent = ", ".join(f"{stage} {_time(seconds)}" for stage, seconds in done.seconds.items())
     out.print(f"{done.runs - len(done.failed)} of {done.runs} runs are complete. This time: {spent}.")
     for outcome in done.failed:
@@ -246,7 +255,7 @@ def status(
     else:
         out.print(_status_table(study, records))
         out.print(_summary(study, records))
-    if any(record.stage == journal.FAILED for record in records):
+    if any(record.stage == journal.FAILED or record.error for record in records):
         raise typer.Exit(1)
 
 
@@ -254,7 +263,11 @@ def _records(folder: Path) -> tuple[Record, list[Record]]:
     from tenuto.study import journal
 
     study = journal.standing(folder, journal.STUDY)
-    return study, [journal.standing(folder, name) for name in study.notes.get("runs", {})]
+    records = [journal.standing(folder, name) for name in study.notes.get("runs", {})]
+    for record in records:
+        if record.stage != journal.DONE and record.error is None:  # done meanwhile by whoever had the run
+            record.error = study.notes.get("failed", {}).get(record.name)
+    return study, records
 
 
 def _status_table(study: Record, records: list[Record]) -> Table:

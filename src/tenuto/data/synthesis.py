@@ -66,8 +66,10 @@ def synthesize(
     """
     root = Path(root)
     _check(clips, seconds, seed, workers)
-    settings = {"generator": GENERATOR_VERSION, "clips": clips, "seconds": float(seconds), "seed": seed}
-    known = _claim(root, settings)
+    known = recorded(root, clips=clips, seconds=seconds, seed=seed)
+    if known is None:
+        _claim(root, _settings(clips, seconds, seed))
+        known = {}
     drawn = draw(clips, seed)
     texts = {name: content.encode() for name, content in _annotations(drawn, seconds).items()}
     checksums = {name: sha256_bytes(content) for name, content in texts.items()}
@@ -77,8 +79,42 @@ def synthesize(
             write_bytes(root / name, content)
     checksums |= _audio(root, drawn, seconds, seed, workers, progress or (lambda _: None))
     if checksums != known:
-        write_json(root / STATE, {**settings, "sha256": checksums})
+        write_json(root / STATE, {**_settings(clips, seconds, seed), "sha256": checksums})
     return root
+
+
+def recorded(root: Path, *, clips: int, seconds: float, seed: int) -> dict[str, str] | None:
+    """SHA-256 of every file of the corpus that `synthesize` left in ``root``, by its path below it.
+
+    Args:
+        root: Folder of the corpus, there or not.
+        clips: What it must have been made with, see `synthesize`.
+        seconds: See ``clips``.
+        seed: See ``clips``.
+
+    Returns:
+        Empty where the corpus is not finished, None where there is none.
+
+    Raises:
+        DataError: The corpus was made with other settings or by another version, or its state is damaged.
+    """
+    if not (root / STATE).is_file():
+        return None
+    wanted, state = _settings(clips, seconds, seed), read_json(root / STATE)
+    came = {name: state.get(name) for name in wanted}
+    if came != wanted:
+        raise DataError(
+            f"{root / STATE}: the corpus there was made with {_spell(came)}, wanted {_spell(wanted)}. "
+            "Choose another folder or delete this one."
+        )
+    checksums = state.get("sha256")
+    if not isinstance(checksums, dict):
+        raise DataError(f"{root / STATE}: no checksums in it. Delete the folder and synthesize again.")
+    return checksums
+
+
+def _settings(clips: int, seconds: float, seed: int) -> dict[str, Any]:
+    return {"generator": GENERATOR_VERSION, "clips": clips, "seconds": float(seconds), "seed": seed}
 
 
 def _check(clips: int, seconds: float, seed: int, workers: int | None) -> None:
@@ -92,33 +128,20 @@ def _check(clips: int, seconds: float, seed: int, workers: int | None) -> None:
         raise ConfigError(f"workers is {workers}, wanted 1 or more, or none for one per processor.")
 
 
-def _claim(root: Path, settings: dict[str, Any]) -> dict[str, str]:
-    """Make the folder ours, or see that it is; returns the checksums of a finished corpus, else nothing.
+def _claim(root: Path, settings: dict[str, Any]) -> None:
+    """Make an empty folder ours.
 
     The state file is written before anything else, so that whatever stands beside it was written by us.
     """
-    if not (root / STATE).is_file():
-        if root.exists() and not root.is_dir():
-            raise DataError(
-                f"{root}: is a file, wanted a folder for the synthetic corpus. Choose another --root."
-            )
-        if root.is_dir() and (found := [path.name for path in root.iterdir() if path.name[0] != "."]):
-            raise DataError(
-                f"{root}: holds {min(found)}, which is no part of a synthetic corpus. Choose an empty folder."
-            )
-        write_json(root / STATE, {**settings, "sha256": {}})
-        return {}
-    state = read_json(root / STATE)
-    came = {name: state.get(name) for name in settings}
-    if came != settings:
+    if root.exists() and not root.is_dir():
         raise DataError(
-            f"{root / STATE}: the corpus there was made with {_spell(came)}, wanted {_spell(settings)}. "
-            "Choose another folder or delete this one."
+            f"{root}: is a file, wanted a folder for the synthetic corpus. Choose another --root."
         )
-    checksums = state.get("sha256")
-    if not isinstance(checksums, dict):
-        raise DataError(f"{root / STATE}: no checksums in it. Delete the folder and synthesize again.")
-    return checksums
+    if root.is_dir() and (found := [path.name for path in root.iterdir() if path.name[0] != "."]):
+        raise DataError(
+            f"{root}: holds {min(found)}, which is no part of a synthetic corpus. Choose an empty folder."
+        )
+    write_json(root / STATE, {**settings, "sha256": {}})
 
 
 def _spell(settings: dict[str, Any]) -> str:

@@ -2,40 +2,65 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 from tenuto import results
-from tenuto.attacks import Protocol
+from tenuto.attacks import PROTOCOLS, Protocol
 from tenuto.evaluation.robustness import rows_path
-from tenuto.files import read_json, write_csv
+from tenuto.files import naming, read_json, write_csv
 from tenuto.reporting import paper
+
+MADE = (
+    "metrics.csv",
+    *(f"{name}.{suffix}" for name in ("table1", "significance") for suffix in ("csv", "md", "tex")),
+    *(f"{name}.{suffix}" for name in ("figure3", "figure4") for suffix in ("png", "pdf")),
+)
+"""Every file that may be made of a protocol's rows."""
 
 METRICS = ("run", "system", "seed", "test_correlation", "test_mae", "mean_predictor_mae")
 
 
-def analyse(folder: Path, runs: Sequence[str], protocols: Sequence[Protocol]) -> None:
+def analyse(folder: Path, runs: Sequence[str], protocols: Sequence[Protocol]) -> list[str]:
     """Write ``metrics.csv``, and below ``paper/`` the tables and figures of every protocol.
 
     Those of the first protocol lie in ``paper/`` itself, those of every other one in ``paper/<protocol>/``. Of several
     attacks the worst of each clip counts. A protocol of several budgets leaves one ``metrics.csv`` with a line per run
-    and budget, since the paper's tables know one budget.
+    and budget, since the paper's tables know one budget. What was made of other protocols before is removed.
 
     Args:
         folder: The study's folder.
         runs: Folder names of finished runs, in the order of the plan; others are left out.
         protocols: What all of them were attacked with.
+
+    Returns:
+        The files below ``folder`` that were made.
     """
-    write_csv(folder / "metrics.csv", pd.DataFrame([_clean_metrics(folder, run) for run in runs]))
+    made = [write_csv(folder / "metrics.csv", pd.DataFrame([_clean_metrics(folder, run) for run in runs]))]
     for number, protocol in enumerate(protocols):
         # Sorted as files are, so that the order of a plan changes no digit of a sum.
         tables = [results.read_rows(rows_path(folder / "runs" / run, protocol)) for run in sorted(runs)]
         rows = results.validate(pd.concat(tables, ignore_index=True), str(protocol))
         out = folder / "paper"
-        _write(rows, out if number == 0 else out / str(protocol))
+        made += _write(rows, out if number == 0 else out / str(protocol))
+    _clear(folder / "paper", made)
+    return [path.relative_to(folder).as_posix() for path in made]
+
+
+def _clear(top: Path, made: Collection[Path]) -> None:
+    """Remove the analysis's own files that it no longer makes; a folder called as a protocol goes when empty."""
+    below = [place for place in top.iterdir() if place.name.partition("+")[0] in PROTOCOLS]
+    for path in (place / name for place in (top, *below) for name in MADE):
+        if path not in made and path.is_file():
+            with naming(path, "remove"):
+                path.unlink()
+    for place in below:
+        with contextlib.suppress(OSError):
+            place.rmdir()
 
 
 def _clean_metrics(folder: Path, run: str) -> dict[str, Any]:
@@ -52,16 +77,16 @@ def _clean_metrics(folder: Path, run: str) -> dict[str, Any]:
     return dict(zip(METRICS, values, strict=True))
 
 
-def _write(rows: pd.DataFrame, out: Path) -> None:
+def _write(rows: pd.DataFrame, out: Path) -> list[Path]:
+    """Tables and figures of one protocol; the files."""
     rows = results.worst_case(rows)
     budgets = [budget for _, budget in rows.groupby(["norm", "epsilon"], dropna=False)]
     if len(budgets) == 1:
-        paper.write_all(rows, out)
-        return
+        return list(paper.write_all(rows, out).values())
     lines = []
     for budget in budgets:
         line = paper.run_metrics(budget)
         for place, name in enumerate(("norm", "epsilon")):
             line.insert(place, name, budget[name].iloc[0])
         lines.append(line)
-    write_csv(out / "metrics.csv", pd.concat(lines, ignore_index=True))
+    return [write_csv(out / "metrics.csv", pd.concat(lines, ignore_index=True))]

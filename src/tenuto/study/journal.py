@@ -58,7 +58,8 @@ class Record:
         host: Machine of the last writer.
         pid: Its process.
         updated: Unix time of the last record.
-        notes: Of the study: its ``runs`` in order with their most epochs, the data ``prepared``, the runs ``analysed``.
+        notes: Of the study: its ``runs`` in order with their most epochs, the data ``prepared``, the runs and protocols
+            ``analysed``, the files ``made`` of them, and why runs ``failed`` whose records belong to somebody else.
     """
 
     name: str
@@ -141,6 +142,23 @@ def standing(folder: Path, name: str) -> Record:
     return record
 
 
+def fail(folder: Path, name: str, error: str) -> bool:
+    """Write down why a run failed where it could not do so itself: its process died, or never came to work on it.
+
+    Returns:
+        Whether the record says so now; not where another process is at work on the run, whose record it is.
+    """
+    record = read(folder, name)
+    if (record.stage, record.error) == (FAILED, error):  # by the run itself, perhaps with a trace
+        return True
+    try:
+        with held(folder, name, patience=0.0):
+            Entry(folder, name).note(True, stage=FAILED, error=error)
+    except TenutoError:
+        return False
+    return True
+
+
 @contextlib.contextmanager
 def held(folder: Path, name: str, patience: float) -> Iterator[None]:
     """Be the only one at work on a run (or the study) inside the block.
@@ -152,6 +170,7 @@ def held(folder: Path, name: str, patience: float) -> Iterator[None]:
 
     Raises:
         TenutoError: Another process did not let go.
+        FileError: The file system has no locks.
     """
     until = time.monotonic() + patience
     with _opened(folder, name, create=True) as lock:
@@ -168,17 +187,20 @@ def held(folder: Path, name: str, patience: float) -> Iterator[None]:
 
 
 def is_held(folder: Path, name: str) -> bool:
-    """Whether somebody is at work on a run right now."""
-    try:
-        with _opened(folder, name, create=False) as lock:
-            return not _locked(lock, shared=True)
-    except FileError:
+    """Whether somebody is at work on a run right now. Raises `FileError` where the file system has no locks."""
+    if not _lock_path(folder, name).is_file():
         return False
+    with _opened(folder, name, create=False) as lock:
+        return not _locked(lock, shared=True)
+
+
+def _lock_path(folder: Path, name: str) -> Path:
+    return folder / "journal" / f".{name}.lock"
 
 
 @contextlib.contextmanager
 def _opened(folder: Path, name: str, create: bool) -> Iterator[TextIO]:
-    path = folder / "journal" / f".{name}.lock"
+    path = _lock_path(folder, name)
     with naming(path, "open"):
         if create:
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -195,4 +217,9 @@ def _locked(stream: TextIO, shared: bool) -> bool:
         fcntl.flock(stream, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
     except BlockingIOError:
         return False
+    except OSError as error:
+        raise FileError(
+            f"{stream.name}: its file system has no locks ({error.strerror or error}), and a study is safe only with "
+            "them. Mount it with flock, or choose another --out."
+        ) from error
     return True

@@ -6,16 +6,25 @@ import contextlib
 import dataclasses
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from tenuto.attacks import Protocol, protocol
-from tenuto.config import AdversarialConfig, RunConfig, StudyConfig, merge, preset_study, with_system
+from tenuto.config import (
+    AdversarialConfig,
+    CorpusConfig,
+    RunConfig,
+    StudyConfig,
+    merge,
+    read_preset,
+    with_system,
+)
 from tenuto.data import Dataset, Prepared, open_dataset
 from tenuto.data.base import fingerprint
 from tenuto.data.splits import draw
 from tenuto.errors import ConfigError, FileError
 from tenuto.evaluation.natural import natural_path
 from tenuto.evaluation.robustness import rows_path
-from tenuto.files import read_json, sha256_file
+from tenuto.files import sha256_file
 from tenuto.study import journal
 from tenuto.study.journal import ANALYSE, ATTACK, CORPUS, EVALUATE, NATURAL, PREPARE, TRAIN
 from tenuto.study.timing import Clock, Expected, Work, attack_stage
@@ -129,7 +138,8 @@ def corpus_folder(folder: Path) -> Path:
 
 
 def dataset_of(study: StudyConfig, folder: Path, root: Path | None) -> Dataset:
-    """The study's data set: its own corpus, or what lies at ``root``. Raises `ConfigError` without either."""
+    """The study's data set: its own corpus, or what lies at ``root``. Raises `ConfigError` with neither or both."""
+    check_root(study, root)
     if study.corpus is not None:
         return open_dataset(study.run.data, corpus_folder(folder))
     if root is None:
@@ -137,11 +147,21 @@ def dataset_of(study: StudyConfig, folder: Path, root: Path | None) -> Dataset:
     return open_dataset(study.run.data, root)
 
 
+def check_root(study: StudyConfig, root: Path | None) -> None:
+    """Refuse recordings for a study that generates its own. Raises `ConfigError`."""
+    if study.corpus is not None and root is not None:
+        raise ConfigError(
+            f"--root {root}: the study generates its music by itself (corpus) and reads no other. Leave --root out, or "
+            "take a study without a corpus."
+        )
+
+
 def identity(study: StudyConfig, folder: Path, root: Path | None) -> Prepared | None:
     """The study's data without their spectrograms, so that nothing is decoded; None while they are not there."""
+    check_root(study, root)
     if study.corpus is None and root is None:
         return None
-    if study.corpus is not None and not _corpus_is_there(folder):
+    if study.corpus is not None and not _is_there(study.corpus, corpus_folder(folder)):
         return None
     dataset = dataset_of(study, folder, root)
     index = dataset.index
@@ -149,25 +169,33 @@ def identity(study: StudyConfig, folder: Path, root: Path | None) -> Prepared | 
     return Prepared(dataset.card.name, index, (), fingerprint(index, audio))
 
 
-def _corpus_is_there(folder: Path) -> bool:
-    state, root = corpus_folder(folder) / "corpus.json", corpus_folder(folder)
-    names = read_json(state).get("sha256", {}) if state.is_file() else {}
+def _is_there(corpus: CorpusConfig, root: Path) -> bool:
+    """Whether all of a corpus has been generated. Raises `DataError` for one that other settings made."""
+    from tenuto.data.synthesis import recorded
+
+    names = recorded(root, clips=corpus.clips, seconds=corpus.seconds, seed=corpus.seed) or {}
     return bool(names) and all((root / name).is_file() for name in names)
 
 
 def settled(study: StudyConfig, folder: Path) -> StudyConfig:
     """The study with threads and precision resolved, once and for all machines: every run's signature has them.
 
-    A study begun in ``folder`` keeps what it was begun with, whatever machine goes on with it.
+    A study begun in ``folder`` keeps what it was begun with, whatever machine goes on with it and whatever systems,
+    seeds and protocols it has by now.
     """
     train = study.run.train
     left = [name for name, open_ in (("threads", 0), ("precision", "auto")) if getattr(train, name) == open_]
-    stored = folder / "study.yaml"
+    stored = str(folder / "study.yaml")
     with contextlib.suppress(ConfigError, FileError):  # none there, or none of this kind: nothing was begun
-        begun = preset_study(str(stored))
-        if _filled(study, begun.run, left) == begun:
-            return begun
+        begun = RunConfig.parse(read_preset(stored), stored).resolved()
+        if _kept_anywhere(begun) == _kept_anywhere(study.run):
+            return _filled(study, begun, left)
     return _filled(study, study.run.resolved(), left)
+
+
+def _kept_anywhere(run: RunConfig) -> dict[str, Any]:
+    """What a study's runs share on any machine. Attacks in training come and go with the systems trained so."""
+    return run.model_dump(exclude={"system": True, "train": {"threads", "precision", "adversarial"}})
 
 
 def _filled(study: StudyConfig, run: RunConfig, names: list[str]) -> StudyConfig:
@@ -207,7 +235,7 @@ def plan(study: StudyConfig, folder: Path, root: Path | None = None) -> Plan:
 
     Raises:
         ConfigError: An unknown protocol or setting, or systems the data cannot serve.
-        DataError: Damaged annotations.
+        DataError: Damaged annotations, or a corpus of other settings in the study's folder.
         FileError: A recording is missing.
     """
     study = settled(study, folder)
@@ -220,7 +248,7 @@ def plan(study: StudyConfig, folder: Path, root: Path | None = None) -> Plan:
     found = list(_before(study, folder, root, data, clock))
     for one in each:
         found += _of_run(folder, one, attacks, data, clock)
-    found.append(_analyse(folder, each, found, clock))
+    found.append(_analyse(folder, each, attacks, found, clock))
     return Plan(data.fingerprint if data else None, tuple(found))
 
 
@@ -274,8 +302,17 @@ def _of_run(
     return found
 
 
-def _analyse(folder: Path, each: list[Planned], before: list[Stage], clock: Clock) -> Stage:
-    """Tables and figures: done where they were made of exactly these runs."""
-    made = journal.read(folder, journal.STUDY).notes.get("analysed") == [one.run for one in each]
-    done = made and all(stage.done for stage in before)
+def analysed(runs: list[str], attacks: list[Protocol]) -> dict[str, list[str]]:
+    """What tables and figures are made of, as the journal notes it."""
+    return {"runs": runs, "protocols": [str(attack) for attack in attacks]}
+
+
+def _analyse(
+    folder: Path, each: list[Planned], attacks: list[Protocol], before: list[Stage], clock: Clock
+) -> Stage:
+    """Tables and figures: done where they were made of exactly these runs and protocols, and are there."""
+    notes = journal.read(folder, journal.STUDY).notes
+    made = notes.get("analysed") == analysed([one.run for one in each], attacks)
+    there = made and all((folder / name).is_file() for name in notes["made"])
+    done = there and all(stage.done for stage in before)
     return Stage(ANALYSE, "", f"rows of {len(each)} runs", "paper", done, clock.expected(ANALYSE))

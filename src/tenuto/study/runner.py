@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import importlib
+import itertools
 import os
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -18,6 +19,7 @@ from tenuto.study import journal
 from tenuto.study.analysis import analyse
 from tenuto.study.journal import ANALYSE, CORPUS, PREPARE
 from tenuto.study.plan import (
+    analysed,
     check_study,
     dataset_of,
     identity,
@@ -42,7 +44,7 @@ class Engine(Protocol):
         ...
 
     def carry_out(self, jobs: Sequence[Job]) -> Iterator[Outcome]:
-        """The outcome of every job, in any order."""
+        """The outcome of every job, in any order. What it cannot do it refuses when called, before the first one."""
         ...
 
 
@@ -82,17 +84,16 @@ class Ray:
         """The outcome of every job, as they end. Raises `ConfigError` where Ray or the resources are missing."""
         ray = _ray()
         _connect(ray, self.address)
+        # A GPU run waits for its device rather than for cores; a CPU run takes the threads it computes with.
+        cores = 1 if self.gpus_per_run else max(job.planned.config.train.threads for job in jobs)
         try:
-            # A GPU run waits for its device rather than for cores; a CPU run takes the threads it computes with.
-            cores = 1 if self.gpus_per_run else max(job.planned.config.train.threads for job in jobs)
             _check_room(ray, cores, self.gpus_per_run)
-            # Ray begins a task again when its process or its whole machine is lost.
-            begin = ray.remote(num_cpus=cores, num_gpus=self.gpus_per_run, max_retries=TRIES - 1)(
-                complete_run
-            )
-            yield from _as_they_end(ray, begin, list(jobs), self.workers or len(jobs))
-        finally:
+        except ConfigError:
             ray.shutdown()
+            raise
+        # Ray begins a task again when its process or its whole machine is lost.
+        begin = ray.remote(num_cpus=cores, num_gpus=self.gpus_per_run, max_retries=TRIES - 1)(complete_run)
+        return _as_they_end(ray, begin, list(jobs), self.workers or len(jobs))
 
 
 def _ray() -> Any:
@@ -133,20 +134,24 @@ def _check_room(ray: Any, cores: int, gpus: float) -> None:
 def _as_they_end(ray: Any, begin: Any, jobs: list[Job], most: int) -> Iterator[Outcome]:
     """At most so many jobs at a time. A job that Ray gave up is a run that failed."""
     pending: dict[Any, Job] = {}
-    while jobs or pending:
-        while jobs and len(pending) < most:
-            job = jobs.pop(0)
-            pending[begin.remote(job)] = job
-        for ended in ray.wait(list(pending), num_returns=1)[0]:
-            job = pending.pop(ended)
-            try:
-                yield ray.get(ended)
-            except ray.exceptions.RayError as error:
-                why = str(error).splitlines()[0]
-                yield Outcome(
-                    job.planned.run,
-                    error=f"{job.planned.run}: Ray lost its process {TRIES} times ({why}). Run the same command again.",
-                )
+    try:
+        while jobs or pending:
+            while jobs and len(pending) < most:
+                job = jobs.pop(0)
+                pending[begin.remote(job)] = job
+            for ended in ray.wait(list(pending), num_returns=1)[0]:
+                job = pending.pop(ended)
+                try:
+                    yield ray.get(ended)
+                except ray.exceptions.RayError as error:
+                    yield Outcome(job.planned.run, error=_given_up(job, error))
+    finally:
+        ray.shutdown()
+
+
+def _given_up(job: Job, error: Exception) -> str:
+    why = str(error).splitlines()[0]
+    return f"{job.planned.run}: Ray lost its process {TRIES} times ({why}). Run the same command again."
 
 
 @dataclasses.dataclass(frozen=True)
@@ -187,7 +192,7 @@ def run_study(
 
     Raises:
         ConfigError: Settings, protocols or an engine that cannot be; nothing has been trained then.
-        DataError: Recordings or annotations that cannot be used.
+        DataError: Recordings or annotations that cannot be used, or a corpus of other settings in ``folder``.
         TenutoError: Another process is at work on the study.
     """
     folder, root = folder.resolve(), root.resolve() if root else None
@@ -198,14 +203,16 @@ def run_study(
         check_study(study, data)
     with journal.held(folder, journal.STUDY, patience=2.0):
         entry, marks = journal.Entry(folder, journal.STUDY), _Marks()
-        write_text(folder / "study.yaml", to_yaml(study))
         prepared = _prepare(study, folder, root, engine, entry, marks)
         report(f"{len(prepared.index)} clips of {prepared.name} are ready")
         each = planned(study, prepared)
-        entry.record.notes["runs"] = {one.run: one.config.train.epochs for one in each}
+        jobs = [Job(study, one, folder, root, device) for one in each]
+        under_way = _carried_out(jobs, engine)
+        # Only now, when nothing is refused any more: what a refused call wanted decides no later one.
+        write_text(folder / "study.yaml", to_yaml(study))
+        entry.record.notes |= {"runs": {one.run: one.config.train.epochs for one in each}, "failed": {}}
         with entry.stage(RUNS):
-            jobs = [Job(study, one, folder, root, device) for one in each]
-            outcomes = list(_reported(jobs, engine, report))
+            outcomes = list(_reported(jobs, under_way, report, entry))
         marks.mark(RUNS)
         _analyse(study, folder, outcomes, entry)
         marks.mark("paper")
@@ -238,27 +245,35 @@ def _analyse(study: StudyConfig, folder: Path, outcomes: Sequence[Outcome], entr
     """Tables and figures of the runs that did not fail, in the order of the plan."""
     lost = {outcome.run for outcome in outcomes if outcome.error is not None}
     finished = [run for run in entry.record.notes["runs"] if run not in lost]
+    entry.record.notes.pop("analysed", None)  # no longer true once the first file has been replaced
     if finished:
+        attacks = protocols(study)
         with entry.stage(ANALYSE):
-            analyse(folder, finished, protocols(study))
-    entry.record.notes["analysed"] = finished
+            entry.record.notes["made"] = analyse(folder, finished, attacks)
+        entry.record.notes["analysed"] = analysed(finished, attacks)
     entry.note(True, stage=journal.FAILED if lost else journal.DONE)
 
 
-def _reported(jobs: list[Job], engine: Engine, report: Report) -> Iterator[Outcome]:
-    """Every run's outcome, those that are done already first; each is said as it comes."""
-    labels = {job.planned.run: job.label for job in jobs}
+def _carried_out(jobs: list[Job], engine: Engine) -> Iterator[Outcome]:
+    """Every run's outcome, those that are done already first. Raises what the engine refuses."""
     done = [job for job in jobs if is_done(job)]
     left = [job for job in jobs if job not in done]
+    known = (Outcome.done(job.folder, job.planned.run) for job in done)
+    return itertools.chain(known, engine.carry_out(left) if left else ())
 
-    def all_outcomes() -> Iterator[Outcome]:
-        yield from (Outcome.done(job.folder, job.planned.run) for job in done)
-        if left:
-            yield from engine.carry_out(left)
 
-    for outcome in all_outcomes():
+def _reported(
+    jobs: list[Job], outcomes: Iterator[Outcome], report: Report, entry: journal.Entry
+) -> Iterator[Outcome]:
+    """The outcomes; each is said as it comes, and a failure is in the journal then."""
+    by_run = {job.planned.run: job for job in jobs}
+    for outcome in outcomes:
+        job = by_run[outcome.run]
+        if outcome.error and not journal.fail(job.folder, outcome.run, outcome.error):
+            entry.record.notes["failed"][outcome.run] = outcome.error
+            entry.note(True)
         said = outcome.error and f"failed: {outcome.error}"
-        report(f"{labels[outcome.run]}: {said or f'clean test correlation {outcome.test_correlation:.3f}'}")
+        report(f"{job.label}: {said or f'clean test correlation {outcome.test_correlation:.3f}'}")
         yield outcome
 
 
