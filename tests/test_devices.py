@@ -67,9 +67,10 @@ def test_repeatable_work_has_its_threads_and_fixed_convolutions(monkeypatch):
 
 @pytest.fixture
 def processor(monkeypatch):
-    """A function that sets the widest instructions of this processor and whether NNPACK is there."""
+    """A function that sets this processor's widest instructions, whether NNPACK is there, and the threads."""
 
-    def have(widest, nnpack):
+    def have(widest, nnpack, threads):
+        monkeypatch.setattr(torch, "get_num_threads", lambda: threads)
         monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: widest)
         monkeypatch.setattr(torch.backends.nnpack, "is_available", lambda: nnpack)
 
@@ -77,16 +78,19 @@ def processor(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("widest", "nnpack", "gains", "name"),
+    ("widest", "nnpack", "threads", "gains", "name"),
     [
-        ("AVX2", True, True, "cpu AVX2 NNPACK"),
-        ("AVX2", False, False, "cpu AVX2"),
-        ("AVX512", True, False, "cpu AVX512"),
-        ("DEFAULT", True, False, "cpu DEFAULT"),
+        ("AVX2", True, 1, True, "cpu AVX2 NNPACK"),
+        ("AVX2", True, 2, False, "cpu AVX2"),
+        ("AVX2", False, 1, False, "cpu AVX2"),
+        ("AVX512", True, 1, False, "cpu AVX512"),
+        ("DEFAULT", True, 1, False, "cpu DEFAULT"),
     ],
 )
-def test_processors_convolve_by_nnpack_where_they_have_nothing_wider(processor, widest, nnpack, gains, name):
-    processor(widest, nnpack)
+def test_one_thread_convolves_by_nnpack_where_there_is_nothing_wider(
+    processor, widest, nnpack, threads, gains, name
+):
+    processor(widest, nnpack, threads)
     assert convolves_by_nnpack() is gains
     assert arithmetic("cpu") == name
 

@@ -42,14 +42,17 @@ def compute_repeatably(threads: int) -> None:
 
 
 def convolves_by_nnpack() -> bool:
-    """Whether training and attacks convolve by NNPACK on this processor: it must be there, and AVX2 the widest set.
+    """Whether training and attacks convolve by NNPACK here: one thread, nothing wider than AVX2, and NNPACK there.
 
-    NNPACK has nothing wider. Where there is AVX-512, plain convolutions are quicker.
+    NNPACK knows nothing wider than AVX2: with AVX-512 plain convolutions are quicker. Several threads it takes from a
+    pool of its own, which the waiting threads of OpenMP slow down.
     """
     import torch
 
-    return torch.backends.cpu.get_cpu_capability() == "AVX2" and bool(
-        torch.backends.nnpack.is_available()  # type: ignore[no-untyped-call]
+    return (
+        torch.get_num_threads() == 1
+        and torch.backends.cpu.get_cpu_capability() == "AVX2"
+        and bool(torch.backends.nnpack.is_available())  # type: ignore[no-untyped-call]
     )
 
 

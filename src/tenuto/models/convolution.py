@@ -1,4 +1,4 @@
-"""3 x 3 convolutions with fewer multiplications, for training and for attacks on a processor with AVX2.
+"""3 x 3 convolutions with fewer multiplications, for training and for attacks on one thread of a processor with AVX2.
 
 Source: A. Lavin, S. Gray, "Fast Algorithms for Convolutional Neural Networks", CVPR 2016 (Winograd's minimal
 filtering), as NNPACK computes it, which PyTorch brings along; images too large for it NNPACK convolves by FFT.
@@ -23,7 +23,7 @@ class Convolution(nn.Conv2d):
 
     This rounds some ten times more coarsely (1e-5 of the largest output instead of 1e-6), so predictions that are
     evaluated do without it. So do all others that it does not suit: float64, autocast, a GPU, few channels, other
-    kernels, a processor that gains nothing (`tenuto.devices.convolves_by_nnpack`). It has no second derivative.
+    kernels, where it gains nothing (`tenuto.devices.convolves_by_nnpack`). It has no second derivative.
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
