@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
+from pathlib import Path
 
 import pytest
 import yaml
@@ -390,6 +391,15 @@ def test_estimates_follow_from_the_stated_rates(music, tmp_path):
     assert stages["train", "aA2E"] == pytest.approx(plain + 2 * 16 * (50 * ATTACK_RATE + TRAIN_RATE))
     assert stages["attack", "A2M2E"] == pytest.approx(2 * 100 * ATTACK_RATE)
     assert found.seconds == pytest.approx(sum(stage.expected.seconds for stage in found.stages))
+
+
+def test_stated_rates_are_those_of_the_readme():
+    readme = (Path(__file__).resolve().parents[2] / "README.md").read_text("utf-8")
+    # The first of two tables: the one of two threads and the whole network.
+    attack = re.search(r"\| attack, ms per iteration and clip \| ([\d.]+) \|", readme)
+    training = re.search(r"\| training, s per epoch of (\d+) clips \| ([\d.]+) \|", readme)
+    assert pytest.approx(float(attack[1]) / 1000) == ATTACK_RATE
+    assert pytest.approx(float(training[2]) / int(training[1]), abs=5e-4) == TRAIN_RATE
 
 
 def test_curves_are_read_against_natural_changes(tmp_path):

@@ -19,11 +19,11 @@ PREPARE_RATE = 0.046
 """Seconds per clip."""
 DESCRIBE_RATE = 0.08
 """Seconds per clip for signal concepts."""
-TRAIN_RATE = 0.205
+TRAIN_RATE = 0.189
 """Seconds per clip and epoch with the paper's network."""
 PREDICT_RATE = 0.07
 """Seconds per clip."""
-ATTACK_RATE = 0.121
+ATTACK_RATE = 0.105
 """Seconds per clip and iteration."""
 NATURAL_RATE = 0.6
 """Seconds per clip, most of them for coding mp3."""
