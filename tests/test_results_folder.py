@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from tenuto import metrics, results
+from tenuto.config import preset_study
 from tenuto.data import Soundtracks
 from tenuto.files import read_csv, read_json
 
@@ -78,3 +79,53 @@ def test_metrics_and_rows_agree(rows):
     label, clean = results.values(rows, "label"), results.values(rows, "clean")
     assert report["mae"]["overall"] == pytest.approx(metrics.mae(label, clean), abs=1e-6)
     assert report["correlation"]["overall"] == pytest.approx(metrics.pearson(label, clean).mean(), abs=1e-5)
+
+
+QUICK = FOLDER / "paper-2025-quick"
+QUICK_RUNS = sorted(path.name for path in (QUICK / "runs").iterdir())
+
+
+def plain(value):
+    return f"{value:.3f}".replace("0.", ".")
+
+
+@pytest.mark.parametrize("run", QUICK_RUNS)
+def test_every_run_of_the_quick_study_is_on_the_page_as_its_rows_say(run):
+    folder = QUICK / "runs" / run
+    rows = results.read_rows(folder / "attacks" / "paper-2025-released.csv")
+    split = read_csv(folder / "split.csv", text=("clip",)).set_index("clip")["split"]
+    assert sorted(rows["clip"]) == sorted(split.index[split == "test"])
+    label, clean, attacked = (results.values(rows, kind) for kind in ("label", "clean", "adversarial"))
+    figures = [
+        plain(score)
+        for values in (clean, attacked)
+        for score in (metrics.pearson(label, values).mean(), metrics.mae(label, values))
+    ]
+    clipped = plain(metrics.mae(label, np.clip(attacked, 0, 1)))
+    system, seed, _ = run.split("-")
+    line = " | ".join([f"| {system}, seed {seed}", *figures, clipped, f"{rows['l2'].median():.1f} |"])
+    assert line in (FOLDER / "README.md").read_text("utf-8")
+    report = read_json(folder / "metrics.json")["test"]
+    assert report["correlation"]["overall"] == pytest.approx(metrics.pearson(label, clean).mean(), abs=1e-5)
+
+
+def test_the_page_says_how_much_of_the_quick_study_is_there():
+    page = (FOLDER / "README.md").read_text("utf-8")
+    study = preset_study(str(QUICK / "study.yaml"))
+    assert f"{len(QUICK_RUNS)} of {len(study.systems) * len(study.seeds)} runs" in page
+
+
+def test_the_audit_on_the_page_is_that_of_its_file():
+    page = " ".join((FOLDER / "README.md").read_text("utf-8").split())
+    audit = read_json(QUICK / "audit" / "audit.json")
+    findings = {finding["check"]: finding for finding in audit["findings"]}
+    verdicts = [finding["verdict"] for finding in findings.values()]
+    counts = ", ".join(
+        f"{verdicts.count(verdict)} {verdict}" for verdict in ("FAIL", "WARN", "PASS", "NOT RECORDED")
+    )
+    assert f"**The audit first: {counts}.**" in page
+    assert {name for name, finding in findings.items() if finding["verdict"] == "FAIL"} == {
+        "convergence",
+        "albums",
+    }
+    assert f"{findings['rating-scale']['figure']:.0%} of attacked".replace("%", " %") in page
