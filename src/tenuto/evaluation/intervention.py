@@ -20,6 +20,7 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
 from tenuto import metrics, results
+from tenuto.devices import compute_repeatably
 from tenuto.errors import CheckpointError, ConfigError, did_you_mean
 from tenuto.evaluation.records import Origin, origin_of
 from tenuto.evaluation.runs import Run
@@ -157,6 +158,7 @@ def intervene(run: Run, protocol: str | None = None) -> Intervention:
         CheckpointError: The clips were attacked with other weights.
         DataError: A clip has no perturbation.
     """
+    compute_repeatably(run.config.resolved().train.threads)
     test = Clips(run, "test")
     names = saved_protocols(run) if protocol is None else [protocol]
     attacked = [found for name in names for found in test.attacked(name)]

@@ -196,10 +196,10 @@ def natural(run: Run, part: str = "test", progress: Progress | None = None) -> p
     """
     from tenuto.evaluation.records import finished_rows, origin_of
 
+    compute_repeatably(run.config.resolved().train.threads)
     path, origin = natural_path(run.folder, part), origin_of(run)
     if path.is_file():
         return finished_rows(path, origin)
-    compute_repeatably(run.config.resolved().train.threads)
     prepared = run.material.prepared
     starts = fixed_starts([len(clip) for clip in prepared.spectrograms])
     changed: dict[str, _Changed] = {name: _Changed() for name in (OTHER_EXCERPT, *CHANGES)}
