@@ -65,6 +65,16 @@ def test_repeatable_work_has_its_threads_and_fixed_convolutions(monkeypatch):
     torch.set_num_threads(before)
 
 
+def test_float32_is_float32_on_a_gpu_too():
+    cudnn, matmul = torch.backends.cudnn, torch.backends.cuda.matmul
+    before = (cudnn.allow_tf32, matmul.allow_tf32)
+    cudnn.allow_tf32 = matmul.allow_tf32 = True
+    compute_repeatably(torch.get_num_threads())
+    left = (cudnn.allow_tf32, matmul.allow_tf32)
+    cudnn.allow_tf32, matmul.allow_tf32 = before
+    assert left == (False, False)
+
+
 @pytest.fixture
 def processor(monkeypatch):
     """A function that sets this processor's widest instructions, whether NNPACK is there, and the threads."""

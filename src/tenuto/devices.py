@@ -29,16 +29,19 @@ def require(device: str) -> str:
 
 
 def compute_repeatably(threads: int) -> None:
-    """From here on this process gives the same numbers for the same work.
+    """From here on this process gives the same numbers for the same work, and float32 is float32.
 
     CPU sums depend on the number of threads; cuDNN else chooses convolutions by timing them, and some of those add up
-    in an order that changes.
+    in an order that changes. TF32, PyTorch's choice for the convolutions of a GPU, keeps 10 bits of 23: bfloat16 is
+    for those who want fewer, and say so.
     """
     import torch
 
     torch.set_num_threads(threads)
     torch.backends.cudnn.deterministic = True
     torch.backends.cudnn.benchmark = False
+    torch.backends.cudnn.allow_tf32 = False
+    torch.backends.cuda.matmul.allow_tf32 = False
 
 
 def convolves_by_nnpack() -> bool:
