@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from tenuto import metrics, results
+from tenuto.attacks import protocol
 from tenuto.config import preset_study
 from tenuto.data import Soundtracks
 from tenuto.files import read_csv, read_json
+from tenuto.study.analysis import analyse
 
 FOLDER = Path(__file__).resolve().parents[1] / "results"
 RUN = FOLDER / "a2e-seed-6"
@@ -109,10 +112,89 @@ def test_every_run_of_the_quick_study_is_on_the_page_as_its_rows_say(run):
     assert report["correlation"]["overall"] == pytest.approx(metrics.pearson(label, clean).mean(), abs=1e-5)
 
 
-def test_the_page_says_how_much_of_the_quick_study_is_there():
-    page = (FOLDER / "README.md").read_text("utf-8")
+def quick_rows(system, name="paper-2025-released"):
+    """The rows of every seed of a system."""
+    runs = [run for run in QUICK_RUNS if run.startswith(f"{system}-")]
+    return [results.read_rows(QUICK / "runs" / run / "attacks" / f"{name}.csv") for run in runs]
+
+
+def moved(rows):
+    return np.abs(results.values(rows, "adversarial") - results.values(rows, "clean")).mean()
+
+
+def test_the_quick_study_is_whole():
     study = preset_study(str(QUICK / "study.yaml"))
-    assert f"{len(QUICK_RUNS)} of {len(study.systems) * len(study.seeds)} runs" in page
+    wanted = {(system, str(seed)) for system in study.systems for seed in study.seeds}
+    assert {tuple(run.split("-")[:2]) for run in QUICK_RUNS} == wanted
+    assert not any(rows["converged"].any() for system in study.systems for rows in quick_rows(system))
+
+
+def test_the_tables_of_the_quick_study_are_made_from_its_rows(tmp_path):
+    copy = tmp_path / "quick"
+    shutil.copytree(QUICK, copy, ignore=shutil.ignore_patterns("paper", "metrics.csv"))
+    made = analyse(copy, plan_order(), [protocol("paper-2025-released")])
+    tables = [path for path in made if Path(path).suffix not in (".png", ".pdf")]
+    assert len(tables) == 8
+    for path in tables:
+        assert (copy / path).read_bytes() == (QUICK / path).read_bytes(), path
+
+
+def plan_order():
+    study = preset_study(str(QUICK / "study.yaml"))
+    order = [f"{system}-{seed}" for system in study.systems for seed in study.seeds]
+    return sorted(QUICK_RUNS, key=lambda run: order.index(run.rpartition("-")[0]))
+
+
+def test_the_tables_of_the_quick_study_on_the_page_are_its_files():
+    page = (FOLDER / "README.md").read_text("utf-8")
+    table = (QUICK / "paper" / "table1.md").read_text("utf-8").replace("| 0.", "| .").replace("± 0.", "± .")
+    lines = [line for line in table.splitlines() if line.startswith(("| A", "| a")) and "orig." not in line]
+    assert len(lines) == 5
+    assert all(line in page for line in lines)
+    tests = read_csv(QUICK / "paper" / "significance.csv")
+    said = [f"t(71) = {row.t:.2f}, p = {row.p:.2g}" for row in tests.itertuples()]
+    assert f"{said[0]}, and {said[1]}".replace("0.", ".") in page
+
+
+def test_errors_after_the_attack_are_means_over_seeds():
+    page = (FOLDER / "README.md").read_text("utf-8")
+    errors = {
+        system: np.mean(
+            [
+                metrics.mae(results.values(rows, "label"), results.values(rows, "adversarial"))
+                for rows in quick_rows(system)
+            ]
+        )
+        for system in ("aA2E", "A2E", "aA2B2E", "A2B2E", "A2M2E")
+    }
+    assert min(errors, key=lambda system: errors[system]) == "A2M2E"
+    said = {system: f"{system} {plain(error)}" for system, error in errors.items()}
+    assert f"{said['aA2E']} against {said['A2E']}, {said['aA2B2E']} against" in page
+    assert f"  {said['A2B2E']})" in page
+    assert errors["aA2E"] > errors["A2E"]
+    assert errors["aA2B2E"] > errors["A2B2E"]
+
+
+@pytest.mark.parametrize("system", ["A2E", "aA2E", "A2B2E", "aA2B2E", "A2M2E"])
+def test_the_bounded_attack_on_the_page_is_that_of_its_rows(system):
+    attacked = quick_rows(system, "APGD-185b94e1")
+    natural = quick_rows(system, "natural-1")
+    assert all((rows["linf"] <= 0.1 + 1e-6).all() for rows in attacked)
+    figures = [
+        np.mean([score(results.values(rows, "label"), results.values(rows, kind)) for rows in attacked])
+        for kind, score in (
+            ("clean", metrics.mae),
+            ("adversarial", metrics.mae),
+            ("adversarial", lambda *values: metrics.pearson(*values).mean()),
+        )
+    ]
+    figures.append(np.mean([moved(rows) for rows in attacked]))
+    figures += [
+        np.mean([moved(rows[rows["objective"] == change]) for rows in natural])
+        for change in ("mp3 128 kb/s", "noise 20 dB", "6 dB up", "other excerpt")
+    ]
+    line = " | ".join([f"| {system}", *map(plain, figures)]) + " |"
+    assert line in (FOLDER / "README.md").read_text("utf-8")
 
 
 def test_the_audit_on_the_page_is_that_of_its_file():
