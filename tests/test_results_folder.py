@@ -200,14 +200,24 @@ def test_the_bounded_attack_on_the_page_is_that_of_its_rows(system):
 def test_the_audit_on_the_page_is_that_of_its_file():
     page = " ".join((FOLDER / "README.md").read_text("utf-8").split())
     audit = read_json(QUICK / "audit" / "audit.json")
-    findings = {finding["check"]: finding for finding in audit["findings"]}
-    verdicts = [finding["verdict"] for finding in findings.values()]
     counts = ", ".join(
-        f"{verdicts.count(verdict)} {verdict}" for verdict in ("FAIL", "WARN", "PASS", "NOT RECORDED")
+        f"{audit['verdicts'][name]} {name}" for name in ("FAIL", "WARN", "PASS", "NOT RECORDED")
     )
     assert f"**The audit first: {counts}.**" in page
-    assert {name for name, finding in findings.items() if finding["verdict"] == "FAIL"} == {
-        "convergence",
-        "albums",
+    found = {(finding["source"], finding["check"]): finding for finding in audit["findings"]}
+    paper, bounded = "paper-2025-released", "APGD-185b94e1"
+    assert {name for name, finding in found.items() if finding["verdict"] == "FAIL"} == {
+        (paper, "convergence"),
+        (paper, "ranking"),
+        (paper, "albums"),
+        (bounded, "albums"),
     }
-    assert f"{findings['rating-scale']['figure']:.0%} of attacked".replace("%", " %") in page
+    assert f"{found[paper, 'rating-scale']['figure']:.0%} of its attacked".replace("%", " %") in page
+    assert f"{found[bounded, 'rating-scale']['figure']:.0%} of its predictions".replace("%", " %") in page
+    assert (
+        f"raise its error by some {found[bounded, 'longer-search']['figure']:.0%}".replace("%", " %") in page
+    )
+    assert "0 of 360 attacks reached their goal" in found[paper, "convergence"]["sentence"]
+    assert (
+        "A2E is number 1 by CCC and number 3 by MAE, RMSE, R2, Pearson" in found[paper, "ranking"]["sentence"]
+    )
