@@ -117,6 +117,12 @@ def remarks(comparisons: list[Comparison], facts: dict[str, str]) -> list[str]:
             if not fast_bfloat16(device)
         ),
         "goal: for plain/ours or, in the front end, for either ratio",
+        *(
+            f"{each.name.partition(',')[0]} on {each.device}: {each.peak_share:.0%} of the operations a second of a "
+            "large matrix product there, counted on direct convolutions"
+            for each in comparisons
+            if each.peak_share is not None
+        ),
         "ref.: the study's released code, measured elsewhere on 2 CPU cores with the network at width 1",
         "here: " + ", ".join(f"{name} {value}" for name, value in facts.items()),
     ]

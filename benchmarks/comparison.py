@@ -21,6 +21,7 @@ class Comparison:
         plain: One time per pair.
         reference: Lowest and highest time of the study's released code on a 2-core CPU, where it compares.
         target: Smallest speed-up over the plain implementation, or over the reference, that is promised.
+        peak_share: Our operations per second over those of a large matrix product, where they are counted.
     """
 
     name: str
@@ -30,6 +31,7 @@ class Comparison:
     plain: tuple[float, ...]
     reference: tuple[float, float] | None = None
     target: float | None = None
+    peak_share: float | None = None
 
     @property
     def speedup(self) -> float:

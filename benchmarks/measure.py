@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import statistics
 import tempfile
 import time
 from collections.abc import Iterator
@@ -13,10 +14,10 @@ from typing import Any
 import numpy as np
 import torch
 
-from benchmarks import plain
+from benchmarks import plain, roofline
 from benchmarks.comparison import Comparison, Rounds, seconds
 from tenuto.attacks import PGD, Attack, Linf, ReleasedAttack
-from tenuto.attacks.base import DEFAULT_BATCH_SIZE
+from tenuto.attacks.base import default_batch_size
 from tenuto.audio.spectrogram import filterbank
 from tenuto.config import AdversarialConfig, RunConfig, merge, read_preset
 from tenuto.data import Index, Prepared
@@ -87,7 +88,7 @@ def attack(prepared: Prepared, sizes: Sizes, device: str, precision: Precision =
     """
     network = build("A2E", len(prepared.index.emotions), width=sizes.width).eval().to(device)
     frozen = for_attack(network)
-    count = min(len(prepared.index), DEFAULT_BATCH_SIZE)
+    count = min(len(prepared.index), default_batch_size(torch.device(device)))
     batch = Material(prepared, _config(sizes).data).part("train").take(torch.arange(count))
     batch = batch.to(torch.device(device))
     attacker: Attack = ReleasedAttack(iterations=sizes.steps + 1)
@@ -110,6 +111,8 @@ def attack(prepared: Prepared, sizes: Sizes, device: str, precision: Precision =
     attacker(frozen, batch.inputs, batch.labels, batch_size=count)
     plain.attack(network, batch.inputs[:1], batch.labels[0], 2, Rounds())
     pairs = [(ours(), others()) for _ in range(sizes.pairs)]
+    taken = statistics.median(pair[0] for pair in pairs) / 1000
+    operations = roofline.step(len(prepared.index.emotions), sizes.width)
     return Comparison(
         name=f"attack{_suffix(precision)}, ms a step",
         device=device,
@@ -118,6 +121,7 @@ def attack(prepared: Prepared, sizes: Sizes, device: str, precision: Precision =
         plain=tuple(pair[1] for pair in pairs),
         reference=_reference(sizes, device, (135.0, 147.0)),
         target=1.8 if precision == "float32" else 3.5,
+        peak_share=roofline.share(operations, taken, device, precision),
     )
 
 
@@ -154,6 +158,8 @@ def training(
 
         train(config, prepared, Path(folder), device, epoch_done)
     ours, others = zip(*pairs[1:], strict=True)
+    operations = _epoch_operations(len(prepared.index.emotions), sizes.width, iterations)
+    share = roofline.share(operations, statistics.median(ours), device, precision)
     if iterations:
         return Comparison(
             name=f"attacked epoch{_suffix(precision)}, s",
@@ -162,6 +168,7 @@ def training(
             ours=ours,
             plain=others,
             target=1 / 0.3,
+            peak_share=share,
         )
     return Comparison(
         name=f"training epoch{_suffix(precision)}, s",
@@ -171,7 +178,14 @@ def training(
         plain=others,
         reference=_reference(sizes, device, (36.0, 36.0)),
         target=1 / 0.6,
+        peak_share=share,
     )
+
+
+def _epoch_operations(emotions: int, width: float, iterations: int) -> int:
+    """Of the study's training clips: one update each, and for attacked ones the attack and a second update."""
+    update, step = roofline.update(emotions, width), roofline.step(emotions, width)
+    return STUDY_TRAINING_CLIPS * (2 * update + iterations * step if iterations else update)
 
 
 def prepared_from(index: Index) -> Prepared:

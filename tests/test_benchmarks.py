@@ -13,7 +13,7 @@ import torch
 from rich.console import Console
 from typer.testing import CliRunner
 
-from benchmarks import app, material, measure, plain, strength
+from benchmarks import app, material, measure, plain, roofline, strength
 from benchmarks.comparison import Comparison, Rounds, seconds
 from tenuto.attacks import ReleasedAttack
 from tenuto.audio.spectrogram import filterbank
@@ -159,6 +159,38 @@ def test_a_narrow_network_is_not_compared_with_the_reference(report):
     assert [each["reference"] is None for each in report["results"]] == [False, True, True, True]
 
 
+def test_operations_are_those_of_the_layers():
+    narrow = build("A2E", width=0.05)
+    passes = []
+    for stage in narrow.backbone.stages:
+        convolution = stage[0]
+        convolution.register_forward_hook(
+            lambda layer, _, out: passes.append(2 * out[0].numel() * layer.weight[0].numel())
+        )
+    narrow.eval()(torch.zeros(1, 1, 313, 149))
+    last = 2 * narrow.head.emotions.weight.numel()
+    forth = sum(passes) + last
+    # An attack goes back once through every layer, an update twice, but for the first layer's input.
+    assert roofline.step(8, 0.05) == 2 * forth
+    assert roofline.update(8, 0.05) == 3 * forth - passes[0]
+
+
+def test_the_share_of_the_peak_is_operations_over_time_over_peak(monkeypatch):
+    monkeypatch.setattr(roofline, "peak", lambda device, precision: 50.0)
+    assert roofline.share(100.0, 4.0, "cpu", "float32") == 0.5
+
+
+def test_the_peak_is_a_rate_of_this_machine(monkeypatch):
+    monkeypatch.setattr(roofline, "SIDE", 64)
+    assert roofline.peak.__wrapped__("cpu") > 1e6
+    assert roofline.peak.__wrapped__("cpu", "bfloat16") > 1e3
+
+
+def test_every_measurement_of_a_network_has_its_share_of_the_peak(report):
+    assert report["results"][0]["peak_share"] is None
+    assert all(each["peak_share"] > 0 for each in report["results"][1:])
+
+
 def test_the_report_names_recordings_threads_and_versions(report):
     assert report["facts"]["recordings"] == "30 Soundtracks"
     assert report["facts"]["torch"] == torch.__version__
@@ -174,22 +206,26 @@ def test_too_few_clips_are_refused():
 def test_table_and_remarks_name_every_quantity_and_baseline():
     given = [
         comparison(reference=(8.0, 9.0), target=2.0),
-        comparison(name="other, s per piece", baseline="by hand"),
+        comparison(name="other, s per piece", baseline="by hand", peak_share=0.25),
     ]
     shown = app.table(given)
     assert shown.row_count == 2
+    assert [line for line in app.remarks(given, {}) if "matrix product" in line] == [
+        "other on cpu: 25% of the operations a second of a large matrix product there, counted on direct convolutions"
+    ]
     assert [line for line in app.remarks(given, {"cores": "2"}) if line.startswith("plain ")] == [
         "plain work: slowly",
         "plain other: by hand",
     ]
 
 
-def test_bfloat16_is_timed_as_float32_is(tmp_path):
+def test_bfloat16_is_timed_as_float32_is(tmp_path, monkeypatch):
     soundtracks(tmp_path / "soundtracks", 30)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("TENUTO_SHARED", str(tmp_path))
         _, index = material.recordings(30, tmp_path / "unused")
     prepared = measure.prepared_from(index)
+    monkeypatch.setattr(roofline, "SIDE", 64)
     found = measure.attack(prepared, measure.Sizes(30, 1, 0.05, 1), "cpu", "bfloat16")
     assert found.name == "attack bf16, ms a step"
     assert found.target == 3.5
