@@ -88,9 +88,9 @@ def attack(prepared: Prepared, sizes: Sizes, device: str, precision: Precision =
     """
     network = build("A2E", len(prepared.index.emotions), width=sizes.width).eval().to(device)
     frozen = for_attack(network)
-    count = min(len(prepared.index), default_batch_size(torch.device(device)))
-    batch = Material(prepared, _config(sizes).data).part("train").take(torch.arange(count))
-    batch = batch.to(torch.device(device))
+    clips = Material(prepared, _config(sizes).data).part("train")
+    count = min(len(clips), default_batch_size(torch.device(device)))
+    batch = clips.take(torch.arange(count)).to(torch.device(device))
     attacker: Attack = ReleasedAttack(iterations=sizes.steps + 1)
     if precision == "bfloat16":
         attacker = PGD(budget=Linf(0.1), steps=sizes.steps + 1, precision=precision)

@@ -219,12 +219,22 @@ def test_table_and_remarks_name_every_quantity_and_baseline():
     ]
 
 
-def test_bfloat16_is_timed_as_float32_is(tmp_path, monkeypatch):
-    soundtracks(tmp_path / "soundtracks", 30)
+@pytest.fixture(scope="module")
+def prepared(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("recordings")
+    soundtracks(folder / "soundtracks", 30)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("TENUTO_SHARED", str(tmp_path))
-        _, index = material.recordings(30, tmp_path / "unused")
-    prepared = measure.prepared_from(index)
+        patch.setenv("TENUTO_SHARED", str(folder))
+        _, index = material.recordings(30, folder / "unused")
+    return measure.prepared_from(index)
+
+
+def test_no_more_clips_are_attacked_at_once_than_there_are(prepared, monkeypatch):
+    monkeypatch.setattr(measure, "default_batch_size", lambda device: 64)
+    assert measure.attack(prepared, measure.Sizes(30, 1, 0.05, 1), "cpu").ours[0] > 0
+
+
+def test_bfloat16_is_timed_as_float32_is(prepared, monkeypatch):
     monkeypatch.setattr(roofline, "SIDE", 64)
     found = measure.attack(prepared, measure.Sizes(30, 1, 0.05, 1), "cpu", "bfloat16")
     assert found.name == "attack bf16, ms a step"

@@ -19,6 +19,14 @@ FOLDER = Path(__file__).resolve().parents[1] / "results"
 RUN = FOLDER / "a2e-seed-6"
 
 
+def plain(value):
+    return f"{value:.3f}".replace("0.", ".")
+
+
+def moved(rows):
+    return np.abs(results.values(rows, "adversarial") - results.values(rows, "clean")).mean()
+
+
 @pytest.fixture(scope="module")
 def rows():
     return results.read_rows(RUN / "attacks" / "paper-2025-released+iterations=100.csv")
@@ -33,8 +41,7 @@ def test_all_test_clips_are_there(rows):
 def test_the_numbers_on_the_page_are_those_of_the_rows(rows):
     page = (FOLDER / "README.md").read_text("utf-8")
     label = results.values(rows, "label")
-    moved = np.abs(results.values(rows, "adversarial") - results.values(rows, "clean")).mean()
-    assert f"the attack by {moved:.3f}".replace("0.", ".") in page
+    assert f"the attack by {plain(moved(rows))}" in page
     for kind in ("clean", "adversarial"):
         values = results.values(rows, kind)
         correlation, error = metrics.pearson(label, values).mean(), metrics.mae(label, values)
@@ -50,9 +57,8 @@ def test_natural_changes_on_the_page_are_those_of_their_rows():
     page = (FOLDER / "README.md").read_text("utf-8")
     rows = results.read_rows(RUN / "attacks" / "natural-1.csv")
     for change, part in rows.groupby("objective"):
-        moved = np.abs(results.values(part, "adversarial") - results.values(part, "clean")).mean()
         if change != "noise 30 dB":
-            assert f"{moved:.3f}".removeprefix("0") in page, change
+            assert plain(moved(part)) in page, change
 
 
 def test_the_mean_predictor_on_the_page_is_that_of_the_split(shared):
@@ -88,10 +94,6 @@ QUICK = FOLDER / "paper-2025-quick"
 QUICK_RUNS = sorted(path.name for path in (QUICK / "runs").iterdir())
 
 
-def plain(value):
-    return f"{value:.3f}".replace("0.", ".")
-
-
 @pytest.mark.parametrize("run", QUICK_RUNS)
 def test_every_run_of_the_quick_study_is_on_the_page_as_its_rows_say(run):
     folder = QUICK / "runs" / run
@@ -116,10 +118,6 @@ def quick_rows(system, name="paper-2025-released"):
     """The rows of every seed of a system."""
     runs = [run for run in QUICK_RUNS if run.startswith(f"{system}-")]
     return [results.read_rows(QUICK / "runs" / run / "attacks" / f"{name}.csv") for run in runs]
-
-
-def moved(rows):
-    return np.abs(results.values(rows, "adversarial") - results.values(rows, "clean")).mean()
 
 
 def test_the_quick_study_is_whole():
@@ -195,6 +193,27 @@ def test_the_bounded_attack_on_the_page_is_that_of_its_rows(system):
     ]
     line = " | ".join([f"| {system}", *map(plain, figures)]) + " |"
     assert line in (FOLDER / "README.md").read_text("utf-8")
+
+
+def test_what_is_said_of_the_bounded_attack_is_in_its_rows():
+    page = " ".join((FOLDER / "README.md").read_text("utf-8").split())
+    study = preset_study(str(QUICK / "study.yaml"))
+
+    def over_seeds(name, figure):
+        return {system: np.mean([figure(r) for r in quick_rows(system, name)]) for system in study.systems}
+
+    errors = over_seeds(
+        "APGD-185b94e1", lambda r: metrics.mae(results.values(r, "label"), results.values(r, "adversarial"))
+    )
+    assert f"the same error ({plain(min(errors.values()))} to {plain(max(errors.values()))})" in page
+    gains = [plain(errors[system] - errors[f"a{system}"]) for system in ("A2E", "A2B2E")]
+    assert f"the error is smaller by {gains[0]} and {gains[1]}" in page
+    changes = [
+        over_seeds("natural-1", lambda r, change=change: moved(r[r["objective"] == change]))
+        for change in ("noise 30 dB", "noise 20 dB", "6 dB up", "6 dB down", "other excerpt")
+    ]
+    every = [over_seeds("APGD-185b94e1", moved), *changes]
+    assert {min(by_system, key=by_system.get) for by_system in every} == {"A2M2E"}
 
 
 def test_the_audit_on_the_page_is_that_of_its_file():
