@@ -8,11 +8,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tenuto import metrics, results
+from tenuto import metrics
 from tenuto.attacks import protocol
 from tenuto.config import preset_study
 from tenuto.data import Soundtracks
 from tenuto.files import read_csv, read_json
+from tenuto.store import rows as results
 from tenuto.study.analysis import analyse
 
 FOLDER = Path(__file__).resolve().parents[1] / "results"

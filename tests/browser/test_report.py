@@ -7,9 +7,10 @@ import shutil
 
 import pytest
 
-from tenuto import results
 from tenuto.reporting import report
-from tests.reporting import made_up, test_curves
+from tenuto.store import rows as results
+from tests.analysis import test_curves
+from tests.reporting import made_up
 from tests.reporting.made_up_report import complete, material, stored
 
 BROWSERS = ("chromium-headless-shell", "chromium", "chromium-browser", "google-chrome")

@@ -5,8 +5,8 @@ import shutil
 
 import pytest
 
-from tenuto import results
 from tenuto.config import to_yaml
+from tenuto.store import rows as results
 from tests import small_runs
 from tests.evaluation.audit.planted import bounded
 

@@ -4,10 +4,10 @@ import pytest
 import yaml
 from typer.testing import CliRunner
 
-from tenuto import results
 from tenuto.cli.paper import app
 from tenuto.errors import ConfigError, FileError
-from tenuto.reporting.released import SETTINGS, write_log
+from tenuto.store import rows as results
+from tenuto.store.released_logs import SETTINGS, write_log
 from tests.reporting import made_up
 
 SETTINGS_OF_A_LOG = dict.fromkeys(SETTINGS, None) | {

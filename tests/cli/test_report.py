@@ -11,11 +11,11 @@ import shutil
 import numpy as np
 import pytest
 
-from tenuto import results
 from tenuto.evaluation.audit.findings import UNASKED, judged
 from tenuto.files import write_csv, write_json, write_safetensors
 from tenuto.models.checkpoint import CHECKPOINT
 from tenuto.reporting import report_inside, verdicts
+from tenuto.store import rows as results
 from tests.reporting.made_up_report import PROTOCOL, plain, stored
 
 

@@ -6,10 +6,10 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from tenuto import results
 from tenuto.cli.stats import stats
 from tenuto.errors import ConfigError, DataError
-from tests.reporting.test_comparison import noisy
+from tenuto.store import rows as results
+from tests.analysis.test_comparison import noisy
 
 app = typer.Typer()
 app.command()(stats)

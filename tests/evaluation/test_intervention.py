@@ -9,16 +9,17 @@ import numpy as np
 import pytest
 import torch
 
-from tenuto import metrics, results
+from tenuto import metrics
 from tenuto.attacks import protocol
 from tenuto.errors import CheckpointError, ConfigError, DataError
 from tenuto.evaluation import intervention
+from tenuto.evaluation.explanation import Head
 from tenuto.evaluation.intervention import choices, correct, follow, intervene, movement, set_concepts
 from tenuto.evaluation.robustness import attack
 from tenuto.evaluation.runs import open_run
 from tenuto.files import read_csv, read_safetensors, sha256_file, write_csv, write_safetensors
 from tenuto.models.checkpoint import CHECKPOINT
-from tenuto.models.explanation import Head
+from tenuto.store import rows as results
 from tenuto.training.loop import predict, train
 from tests import small_runs
 from tests.small_runs import settings

@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 import torch
 
-from tenuto import results
 from tenuto.attacks import APGD, AbsoluteError, Linf, Noise, Protocol, SquaredError
 from tenuto.attacks.objectives import EachEmotion
 from tenuto.errors import CheckpointError, ConfigError
@@ -14,6 +13,7 @@ from tenuto.evaluation import robustness
 from tenuto.evaluation.runs import open_run
 from tenuto.files import read_safetensors, sha256_file
 from tenuto.models.checkpoint import CHECKPOINT, save
+from tenuto.store import rows as results
 from tenuto.training.loop import train
 from tests import small_runs
 from tests.small_runs import settings

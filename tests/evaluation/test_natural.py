@@ -11,7 +11,7 @@ import pytest
 import soundfile
 import torch
 
-from tenuto import results
+from tenuto.analysis.natural import OTHER_EXCERPT, summary
 from tenuto.audio import load_audio
 from tenuto.audio.loading import decode
 from tenuto.data import prepare
@@ -19,9 +19,10 @@ from tenuto.data.excerpts import EXCERPT_FRAMES, fixed_starts
 from tenuto.data.splits import draw
 from tenuto.errors import CheckpointError, FileError
 from tenuto.evaluation import natural as baseline
-from tenuto.evaluation.natural import CHANGES, OTHER_EXCERPT, Gain, Mp3, Noise, Recording
+from tenuto.evaluation.natural import CHANGES, Gain, Mp3, Noise, Recording
 from tenuto.evaluation.runs import open_run
 from tenuto.models.checkpoint import CHECKPOINT, save
+from tenuto.store import rows as results
 from tenuto.training.loop import train
 from tests import corpora, small_runs
 
@@ -298,7 +299,7 @@ def test_rows_name_the_arithmetic_of_the_run_s_threads(run, tmp_path, monkeypatc
 
 
 def test_a_summary_has_a_line_per_change_with_its_clips(rows):
-    found = baseline.summary(rows).set_index("change")
+    found = summary(rows).set_index("change")
     assert tuple(found.index) == (OTHER_EXCERPT, *CHANGES)
     assert found.loc[OTHER_EXCERPT, ["clips", "skipped"]].tolist() == [1, 2]
     assert found.loc["6 dB up", ["clips", "skipped"]].tolist() == [3, 0]
@@ -311,13 +312,13 @@ def test_a_summary_has_a_line_per_change_with_its_clips(rows):
 
 
 def test_one_clip_has_an_error_and_no_correlation(rows):
-    line = baseline.summary(rows).set_index("change").loc[OTHER_EXCERPT]
+    line = summary(rows).set_index("change").loc[OTHER_EXCERPT]
     assert pd.isna(line["correlation"])
     assert line["mae"] > 0
 
 
 def test_a_change_that_no_clip_has_room_for_keeps_its_line(rows):
-    found = baseline.summary(rows[rows["objective"] != OTHER_EXCERPT]).set_index("change")
+    found = summary(rows[rows["objective"] != OTHER_EXCERPT]).set_index("change")
     assert found.loc[OTHER_EXCERPT, ["clips", "skipped"]].tolist() == [0, 3]
     assert found["moved"].isna().tolist() == [True] + [False] * len(CHANGES)
 

@@ -8,11 +8,12 @@ import numpy as np
 import pytest
 import torch
 
-from tenuto import metrics, results
+from tenuto import metrics
 from tenuto.attacks import ReleasedAttack, protocol
 from tenuto.evaluation import robustness
 from tenuto.evaluation.runs import open_run
 from tenuto.files import read_json, read_safetensors
+from tenuto.store import rows as results
 from tenuto.training.loop import train
 from tests import small_runs
 from tests.small_runs import settings

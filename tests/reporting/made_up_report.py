@@ -9,11 +9,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from tenuto import results
 from tenuto.evaluation.audit.findings import judged, not_recorded
 from tenuto.files import write_csv
 from tenuto.reporting.report_material import Material, gather
-from tests.reporting import made_up, test_clips, test_curves, test_panels
+from tenuto.store import rows as results
+from tests.analysis import test_curves
+from tests.reporting import made_up, test_clips, test_panels
 
 PROTOCOL = "paper-2025-released"
 CONCEPTS = ("dissonance", "modality")

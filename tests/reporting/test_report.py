@@ -16,14 +16,15 @@ import pandas as pd
 import pytest
 import soundfile
 
-from tenuto import results
 from tenuto.config import DataConfig
 from tenuto.errors import DataError, FileError
 from tenuto.evaluation.audit.findings import UNASKED, not_recorded
 from tenuto.files import write_json
 from tenuto.reporting import report, report_inside, report_parts, report_sections, verdicts
 from tenuto.reporting.report_material import gather, read_findings
-from tests.reporting import made_up, test_curves
+from tenuto.store import rows as results
+from tests.analysis import test_curves
+from tests.reporting import made_up
 from tests.reporting.made_up_report import (
     CONCEPTS,
     FINDINGS,

@@ -4,11 +4,11 @@ import shutil
 import pandas as pd
 import pytest
 
-from tenuto import results
 from tenuto.errors import ConfigError, DataError, FileError
 from tenuto.evaluation.audit.findings import Finding, Verdict
 from tenuto.reporting import verdicts
-from tenuto.reporting.released import write_log
+from tenuto.store import rows as results
+from tenuto.store.released_logs import write_log
 from tests.reporting import made_up
 
 SETTINGS = dict.fromkeys(("alpha", "architecture", "mode", "model", "target"), "any") | {

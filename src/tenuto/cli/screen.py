@@ -10,8 +10,9 @@ import pandas as pd
 from rich.markup import escape
 from rich.table import Table
 
-from tenuto import metrics, results
+from tenuto import metrics
 from tenuto.data.splits import PARTS
+from tenuto.store import rows as results
 
 MEASURES = ("r2", "correlation", "rmse", "mse", "mae")
 

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from torch import Tensor
 
-from tenuto import __version__, results
+from tenuto import __version__
 from tenuto.attacks import Attack, AttackResult, BoundedAttack, Protocol, ReleasedAttack, ReleasedResult
 from tenuto.devices import arithmetic
 from tenuto.errors import CheckpointError
@@ -18,6 +18,7 @@ from tenuto.evaluation.runs import Run
 from tenuto.files import Array, sha256_file
 from tenuto.models.checkpoint import CHECKPOINT
 from tenuto.models.systems import Network
+from tenuto.store import rows as results
 from tenuto.training.loop import predict
 from tenuto.training.material import Batch
 

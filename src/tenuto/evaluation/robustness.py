@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 import torch
 
-from tenuto import metrics, results
+from tenuto import metrics
 from tenuto.attacks import Attack, Protocol
 from tenuto.attacks.base import default_batch_size, require_whole
 from tenuto.attacks.protocols import climb
@@ -24,6 +24,7 @@ from tenuto.evaluation.records import Origin, array, finished_rows, origin_of, p
 from tenuto.evaluation.runs import Run
 from tenuto.files import Array, read_safetensors, write_json, write_safetensors
 from tenuto.models.systems import Network, for_attack
+from tenuto.store import rows as results
 from tenuto.training.loop import predict
 from tenuto.training.material import Batch
 

@@ -7,12 +7,12 @@ from typing import Any
 
 import pandas as pd
 
-from tenuto import results
 from tenuto.data.splits import PARTS
 from tenuto.errors import ConfigError, DataError, did_you_mean
 from tenuto.evaluation.robustness import rows_path
 from tenuto.evaluation.runs import Run
 from tenuto.files import Array, read_safetensors
+from tenuto.store import rows as results
 
 
 def part_of(run: Run, clip: str) -> str:

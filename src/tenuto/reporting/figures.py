@@ -11,11 +11,11 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from tenuto import results
+from tenuto.analysis.words import attacked_pair
 from tenuto.config import SYSTEMS
 from tenuto.errors import ConfigError, DataError
 from tenuto.files import write_bytes
-from tenuto.reporting.tables import attacked_pair
+from tenuto.store import rows as results
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from tenuto import metrics, results
+from tenuto import metrics
+from tenuto.analysis import words
+from tenuto.analysis.systems import ordered_systems, run_metrics
 from tenuto.config import SYSTEMS
-from tenuto.reporting import clips, panels, paper, tables
+from tenuto.reporting import clips, panels
 from tenuto.reporting.report_material import Material, Weights
 from tenuto.reporting.report_parts import (
     Block,
@@ -26,9 +28,10 @@ from tenuto.reporting.report_parts import (
     picture,
     sortable,
 )
+from tenuto.store import rows as results
 
 if TYPE_CHECKING:
-    from tenuto.evaluation.witness import Witness
+    from tenuto.evaluation.resynthesis import Witness
 
 SOUNDS = {
     "before": "Before the attack",
@@ -50,7 +53,7 @@ def concept_shifts(rows: pd.DataFrame) -> pd.DataFrame:
     other units in every network.
     """
     lines = []
-    for system in paper.systems(rows):
+    for system in ordered_systems(rows):
         if not _named_concepts(system):
             continue
         own = rows[rows["system"] == system]
@@ -129,7 +132,7 @@ def gain(material: Material) -> Section | str:
     if not material.gains:
         return f"Head gain: {' '.join(remarks) or 'no checkpoint of these runs is there.'}"
     lines = []
-    for line in paper.run_metrics(material.rows).to_dict("records"):
+    for line in run_metrics(material.rows).to_dict("records"):
         own = material.rows[material.rows["run"] == line["folder"]]
         if (head := material.gains.get(str(line["folder"]))) is not None:
             moved, spread = movement(own)
@@ -262,7 +265,7 @@ def _predicted(witness: Witness) -> Table:
     for states in (witness.emotions, witness.concepts or {}):
         for name in states.get("before", {}):
             values = [states.get(state, {}).get(name) for state in STATES]
-            shown = (tables.NOTHING if value is None else f"{value:.3f}" for value in values)
+            shown = (words.NOTHING if value is None else f"{value:.3f}" for value in values)
             lines.append(tuple(Cell(text) for text in (name.replace("_", " "), *shown)))
     caption = f"What {witness.run} predicts of clip {witness.clip}."
     return Table(caption, ("", *STATES.values()), (True, *[False] * len(STATES)), tuple(lines))

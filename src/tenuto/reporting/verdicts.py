@@ -9,13 +9,14 @@ from typing import Any
 import pandas as pd
 import yaml
 
-from tenuto import results
+from tenuto.analysis import words
 from tenuto.errors import ConfigError, FileError
 from tenuto.evaluation.audit.evidence import Source
 from tenuto.evaluation.audit.findings import CHECKS, Finding, counted
 from tenuto.files import read_text, write_json
 from tenuto.reporting import tables
-from tenuto.reporting.released import OTHER_PARTS, read_logs
+from tenuto.store import rows as results
+from tenuto.store.released_logs import OTHER_PARTS, read_logs
 
 CAPTION = (
     "PASS, WARN and FAIL follow from figure and threshold, as the page of each check says. NOT RECORDED: the source "
@@ -140,7 +141,7 @@ def shown(findings: Sequence[Finding]) -> pd.DataFrame:
 
 def number(value: float | None) -> str:
     """Three digits, a dash where there is no number."""
-    return tables.NOTHING if value is None else f"{value:.3g}"
+    return words.NOTHING if value is None else f"{value:.3g}"
 
 
 def summary(findings: Sequence[Finding]) -> str:

@@ -9,11 +9,12 @@ from typing import Any
 
 import pandas as pd
 
-from tenuto import results
+from tenuto.analysis.systems import run_metrics
 from tenuto.attacks import PROTOCOLS, Protocol
 from tenuto.evaluation.robustness import rows_path
 from tenuto.files import naming, read_json, write_csv
 from tenuto.reporting import paper
+from tenuto.store import rows as results
 
 MADE = (
     "metrics.csv",
@@ -85,7 +86,7 @@ def _write(rows: pd.DataFrame, out: Path) -> list[Path]:
         return list(paper.write_all(rows, out).values())
     lines = []
     for budget in budgets:
-        line = paper.run_metrics(budget)
+        line = run_metrics(budget)
         for place, name in enumerate(("norm", "epsilon")):
             line.insert(place, name, budget[name].iloc[0])
         lines.append(line)

@@ -8,7 +8,6 @@ import shutil
 import numpy as np
 import pytest
 
-from tenuto import results
 from tenuto.attacks import APGD, FGSM, PGD, AbsoluteError, Linf, Noise, Protocol
 from tenuto.config import DataConfig
 from tenuto.data import open_dataset
@@ -32,6 +31,7 @@ from tenuto.evaluation.runs import open_run
 from tenuto.files import read_safetensors, write_safetensors
 from tenuto.models.checkpoint import load
 from tenuto.reporting.verdicts import open_sources
+from tenuto.store import rows as results
 from tenuto.training.loop import train
 from tests import small_runs
 from tests.evaluation.audit.planted import bounded, source

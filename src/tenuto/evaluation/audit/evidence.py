@@ -11,12 +11,12 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from tenuto import results
 from tenuto.data.base import Index
 from tenuto.data.cache import Prepared
 from tenuto.data.soundtracks import DIVISOR, EMOTIONS, Soundtracks
 from tenuto.data.splits import Split, draw, read_split
 from tenuto.errors import DataError
+from tenuto.store import rows as results
 
 Values = NDArray[np.float64]
 RESOLUTION = 0.001
@@ -29,7 +29,7 @@ class Source:
 
     Attributes:
         name: What findings call it.
-        rows: Of one run or several, see `tenuto.results`.
+        rows: Of one run or several, see `tenuto.store.rows`.
         kind: ``run`` (rows inside run folders), ``table`` (rows alone) or ``logs`` (released logs).
         folders: Run -> its folder; empty unless ``run``.
         saved: Run -> the file of its perturbations, where there is one.

@@ -8,11 +8,11 @@ import math
 import numpy as np
 import pandas as pd
 
-from tenuto import results
 from tenuto.data.excerpts import EXCERPT_FRAMES
 from tenuto.evaluation.audit.evidence import Source, Values, checkpoint
 from tenuto.evaluation.audit.findings import Finding, Verdict, judged, not_recorded
 from tenuto.files import read_safetensors
+from tenuto.store import rows as results
 
 BANDS = 149
 EXCESS = 1e-6

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from tenuto import results
 from tenuto.data.excerpts import EXCERPT_FRAMES
 from tenuto.errors import DataError
 from tenuto.evaluation.audit.evidence import Data, Source, Values, checkpoint
 from tenuto.evaluation.audit.findings import UNASKED, Finding, judged, not_recorded, worst
 from tenuto.evaluation.audit.rows_checks import BANDS, EXCESS, MOVED
 from tenuto.files import Array, read_safetensors, sha256_file
+from tenuto.store import rows as results
 
 if TYPE_CHECKING:
     from tenuto.evaluation.runs import Run

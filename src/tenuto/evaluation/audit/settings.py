@@ -12,7 +12,7 @@ import pandas as pd
 from tenuto import attacks
 from tenuto.attacks import APGD, PGD, AbsoluteError, BoundedAttack, Linf, ReleasedAttack
 from tenuto.errors import ConfigError
-from tenuto.results import errors
+from tenuto.store.rows import errors
 
 KINDS: dict[str, Any] = {
     name: getattr(attacks, name)

@@ -10,7 +10,7 @@ import pandas as pd
 
 from tenuto.evaluation.audit.evidence import RESOLUTION, Source, Values, at_budgets, budget_title
 from tenuto.evaluation.audit.findings import Finding, judged, not_recorded, worst
-from tenuto.results import errors
+from tenuto.store.rows import errors
 
 FALL = 0.01
 """Relative fall of the mean error from one budget to the next that is still taken for rounding and chance."""

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from tenuto import metrics, results
+from tenuto import metrics
+from tenuto.analysis.statistics import paired_t_test
 from tenuto.config import SYSTEMS
 from tenuto.evaluation.audit.evidence import (
     RESOLUTION,
@@ -23,8 +24,8 @@ from tenuto.evaluation.audit.evidence import (
     split_of,
 )
 from tenuto.evaluation.audit.findings import Finding, judged, not_recorded, worst
-from tenuto.evaluation.statistics import paired_t_test
-from tenuto.results import errors
+from tenuto.store import rows as results
+from tenuto.store.rows import errors
 
 SIGNIFICANT = 0.05
 FEWEST_SEEDS = 3

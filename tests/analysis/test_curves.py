@@ -7,11 +7,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from tenuto import results
+from tenuto.analysis import curves, statistics
+from tenuto.analysis.natural import OTHER_EXCERPT
 from tenuto.errors import DataError, FileError
-from tenuto.evaluation import natural as baseline
-from tenuto.evaluation import statistics
-from tenuto.reporting import curve_figures, curve_tables, curves
+from tenuto.reporting import curve_figures, curve_tables
+from tenuto.store import rows as results
 from tests.reporting import made_up
 
 CLEAN = 0.125
@@ -48,8 +48,8 @@ def pushing(rows):
 
 def natural(system="A2E", seed=6, moved=0.25):
     """Other excerpts that only two clips have, and mp3, which moves predictions by ``moved``."""
-    about = {"protocol": baseline.NAME, "attack": "natural", "l2": np.nan, "linf": np.nan}
-    other = made_up.run(system, seed, CLEAN, CLEAN + 0.0625, **about, objective=baseline.OTHER_EXCERPT)
+    about = {"protocol": results.NATURAL, "attack": "natural", "l2": np.nan, "linf": np.nan}
+    other = made_up.run(system, seed, CLEAN, CLEAN + 0.0625, **about, objective=OTHER_EXCERPT)
     mp3 = made_up.run(system, seed, CLEAN, CLEAN + moved, **about, objective="mp3 128 kb/s")
     return pd.concat([other.head(2), mp3], ignore_index=True)
 
@@ -220,9 +220,7 @@ def test_an_interval_that_does_not_exist_is_not_shown():
 
 def test_natural_changes_are_measured_on_the_clips_that_have_them():
     found = measured(run(), natural()).natural.set_index("change")
-    assert found.loc[baseline.OTHER_EXCERPT, ["clips", "skipped", "moved"]].tolist() == pytest.approx(
-        [2, 3, 0.0625]
-    )
+    assert found.loc[OTHER_EXCERPT, ["clips", "skipped", "moved"]].tolist() == pytest.approx([2, 3, 0.0625])
     assert found.loc["mp3 128 kb/s", ["clips", "skipped"]].tolist() == [5, 0]
 
 
@@ -341,7 +339,7 @@ def test_the_figure_names_every_system_and_every_natural_change():
     assert [text.get_text() for text in legend.get_texts()] == ["A2E", "own system"]
     above, below = figure.axes
     assert [text.get_text() for text in above.texts] == ["predict the mean"]
-    assert [text.get_text() for text in below.texts] == [baseline.OTHER_EXCERPT, "mp3 128 kb/s"]
+    assert [text.get_text() for text in below.texts] == [OTHER_EXCERPT, "mp3 128 kb/s"]
 
 
 def test_no_two_of_the_studys_systems_look_alike():

@@ -2,10 +2,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from tenuto import results
-from tenuto.reporting.summary import against, run_means, summarise
-
-from . import made_up
+from tenuto.analysis.sentences import against, run_means, summarise
+from tenuto.store import rows as results
+from tests.reporting import made_up
 
 
 def two_systems(seeds=(6, 21), **columns):

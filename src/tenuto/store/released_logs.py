@@ -22,9 +22,9 @@ import pandas as pd
 import yaml
 from numpy.typing import NDArray
 
-from tenuto import results
 from tenuto.errors import ConfigError, DataError, FileError
 from tenuto.files import read_bytes, read_csv, read_text, write_text
+from tenuto.store import rows as results
 
 COLUMNS = ("file", "epoch", "db", "norm", "converged", "true-label", "orig-pred", "new-pred", "adv-target")
 SETTINGS = (
@@ -97,7 +97,7 @@ def _is_not(names: list[str]) -> str:
 def _runs(runs_file: str | Path | None) -> pd.DataFrame:
     """Which folder is which system and seed; the released ones by default."""
     if runs_file is None:
-        with resources.as_file(resources.files("tenuto.reporting") / "released_runs.csv") as path:
+        with resources.as_file(resources.files("tenuto.store") / "released_runs.csv") as path:
             return read_csv(path, text=("folder", "system"))
     table = read_csv(runs_file, columns=("folder", "system", "seed"), text=("folder", "system"))
     if not pd.api.types.is_integer_dtype(table["seed"]):

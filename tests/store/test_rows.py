@@ -2,8 +2,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from tenuto import results
 from tenuto.errors import DataError, FileError
+from tenuto.store import rows as results
 from tests.reporting import made_up
 
 
