@@ -13,7 +13,7 @@ import pandas as pd
 
 from tenuto.errors import FileError, TenutoError
 from tenuto.files import naming
-from tenuto.store.rows import RELEASED_PROTOCOL, validate
+from tenuto.store.rows import RELEASED_PROTOCOL, validate_rows
 from tenuto.store.run import RunFolder, listed
 
 RUNS, CORPUS, CACHE, JOURNAL, PAPER = "runs", "corpus", "cache", "journal", "paper"
@@ -159,7 +159,7 @@ class StudyFolder:
             )
         if not tables:
             raise FileError(f"{self.path}: no run with rows of protocol {protocol} can be read.")
-        return validate(pd.concat(tables, ignore_index=True), str(self.path))
+        return validate_rows(pd.concat(tables, ignore_index=True), str(self.path))
 
     def _shared_protocol(self, runs: list[RunFolder], part: str) -> str:
         """The one form of the released protocol that all attacked runs share. Raises `FileError`."""
