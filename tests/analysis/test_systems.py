@@ -67,7 +67,7 @@ def test_many_attacks_are_refused_in_one_short_sentence():
     with pytest.raises(DataError, match=r"2 budgets \(epsilon 0.1, 0.2\); choose one, with --epsilon"):
         selection(budgets)
     many = pd.concat([made_up.run(objective=str(place)) for place in range(99)])
-    with pytest.raises(DataError, match="hold 99 attacks .* and 96 more") as refused:
+    with pytest.raises(DataError, match=r"hold 99 attacks .* and 96 more") as refused:
         selection(many)
     assert len(str(refused.value)) < 300
 
