@@ -121,7 +121,7 @@ def test_runs_on_other_clips_are_refused_by_name():
 
 
 def test_two_norms_are_refused():
-    with pytest.raises(DataError, match=r"linf 0\.1; .* l2 0\.1"):
+    with pytest.raises(DataError, match=r"linf/0\.1, .*l2/0\.1"):
         curves.curve(pd.concat([run(), run().assign(norm="l2")]))
 
 

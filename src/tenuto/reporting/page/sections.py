@@ -10,7 +10,7 @@ import pandas as pd
 
 from tenuto.analysis import curves, sentences, smc2025, words
 from tenuto.analysis import natural as baseline
-from tenuto.analysis.systems import ordered_systems, run_metrics
+from tenuto.analysis.systems import label_scale, ordered_systems, run_metrics
 from tenuto.evaluation.audit.evidence import at_budgets
 from tenuto.evaluation.audit.findings import CHECKS, SEVERITY, UNASKED, Finding, Verdict
 from tenuto.reporting import comparison_tables, curve_tables, tables, verdicts
@@ -66,7 +66,8 @@ def attacked(material: Material) -> Section:
         f"Error that the attack adds to each system, medians over seeds: {said}.",
         caption,
     )
-    return Section("attacked", "Under attack", (shown, Points(tuple(sentences.summarise(material.rows)))))
+    listed = sentences.summarise(material.rows, label_scale(material.data))
+    return Section("attacked", "Under attack", (shown, Points(tuple(listed))))
 
 
 def predictions(material: Material) -> Section:
