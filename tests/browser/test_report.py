@@ -7,11 +7,11 @@ import shutil
 
 import pytest
 
-from tenuto.reporting.page import report
+from tenuto.reporting import write_report
 from tenuto.store.rows import mark_worst
 from tests.analysis import test_curves
 from tests.reporting import made_up
-from tests.reporting.made_up_report import complete, material, stored
+from tests.reporting.made_up_report import complete, inputs, stored
 
 BROWSERS = ("chromium-headless-shell", "chromium", "chromium-browser", "google-chrome")
 WIDTHS = (360, 1280)
@@ -37,7 +37,7 @@ def browser():
 def address(tmp_path_factory):
     """A complete report on disk."""
     folder = tmp_path_factory.mktemp("report")
-    return report.write(complete(folder / "study"), folder / "report.html").as_uri()
+    return write_report(complete(folder / "study"), folder / "report.html").as_uri()
 
 
 @pytest.fixture
@@ -82,7 +82,7 @@ def heading(page, name):
 def test_every_picture_is_shown_and_nothing_is_loaded(visit, scheme):
     page = visit(color_scheme=scheme)
     widths = page.evaluate("[...document.images].map((image) => image.complete && image.naturalWidth)")
-    assert len(widths) == 8
+    assert len(widths) == 9
     assert all(widths)
 
 
@@ -134,9 +134,9 @@ def test_a_table_sorts_by_click_one_way_and_the_other(visit):
 def test_budgets_sort_by_their_size_and_those_without_one_stand_last(tmp_path, browser):
     ladder = {epsilon: epsilon for epsilon in (0.02, 0.005, 0.1, 0.05, 1e-05, 0.2)}
     rows = mark_worst(test_curves.run(ladder=ladder))
-    found = material(stored(tmp_path / "study", [made_up.run(), rows]))
+    found = inputs(stored(tmp_path / "study", [made_up.run(), rows]))
     page = browser.new_page()
-    page.goto(report.write(found, tmp_path / "report.html").as_uri())
+    page.goto(write_report(found, tmp_path / "report.html").as_uri())
     rising = ["1e-05", "0.005", "0.02", "0.05", "0.1", "0.2", "–"]
     for wanted in (rising, [*rising[-2::-1], "–"]):
         heading(page, "Epsilon").get_by_role("button").click()

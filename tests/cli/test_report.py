@@ -15,7 +15,7 @@ from tenuto.evaluation.audit.findings import UNASKED, judged
 from tenuto.files import write_csv, write_json, write_safetensors
 from tenuto.models.checkpoint import CHECKPOINT
 from tenuto.reporting import verdicts
-from tenuto.reporting.page import inside as report_inside
+from tenuto.reporting.page import inside
 from tenuto.store.rows import read_rows
 from tests.reporting.made_up_report import PROTOCOL, plain, stored
 
@@ -62,7 +62,7 @@ def test_checks_that_were_not_made_have_one_true_reason(made):
 
 def test_the_clips_reach_from_the_most_moved_to_the_least(made, study):
     rows = read_rows(next(study.rglob("attacks/*.csv")))
-    chosen = report_inside.clips_to_show(rows, 2)
+    chosen = inside.clips_to_show(rows, 2)
     page = made[0].read_text("utf-8")
     assert [page.index(f"<h3>Clip {clip}</h3>") for clip in chosen] == sorted(
         page.index(f"<h3>Clip {clip}</h3>") for clip in chosen

@@ -348,7 +348,7 @@ def test_rows_chosen_for_a_table_serve_a_gallery_too(run, long):
     assert found.clip == long
 
 
-def test_clips_know_their_part(run):
+def test_clip_know_their_part(run):
     assert part_of(run, run.material.split.validation[0]) == "validation"
     with pytest.raises(DataError, match="clip 'x' is unknown to"):
         part_of(run, "x")

@@ -118,7 +118,7 @@ def test_a_system_of_ones_own_stands_last_and_has_no_print():
     assert np.isnan(table["print_mae_mean"].iloc[-1])
 
 
-def test_only_test_clips_count():
+def test_only_test_clip_count():
     rows = pd.concat([made_up.run(), made_up.run(attacked=50.0, split="validation")])
     assert smc2025.difference(rows)["difference"].tolist() == pytest.approx([0.875])
 

@@ -110,8 +110,9 @@ def show_table1(rows: pd.DataFrame) -> None:
     from tenuto.analysis.systems import selection
     from tenuto.reporting import tables
 
-    _print(text_table(tables.show_table1(smc2025.table1(rows)), "Table 1"))
-    out.print(tables.caption_table1(selection(rows)), soft_wrap=False)
+    table = smc2025.table1(rows)
+    _print(text_table(tables.show_table1(table), "Table 1"))
+    out.print(tables.caption_table1(selection(rows), tables.has_paper(table)), soft_wrap=False)
 
 
 def show_significance(rows: pd.DataFrame) -> None:
@@ -125,7 +126,7 @@ def show_significance(rows: pd.DataFrame) -> None:
         out.print("No t-test: the systems of the published comparisons share no seeds and clips.")
         return
     _print(text_table(tables.show_significance(found), "Paired t-tests"))
-    out.print(tables.caption_significance(selection(rows)), soft_wrap=False)
+    out.print(tables.caption_significance(selection(rows), tables.has_paper(found)), soft_wrap=False)
 
 
 def show(rows: pd.DataFrame) -> None:
