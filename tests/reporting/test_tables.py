@@ -128,7 +128,7 @@ def test_a_table_is_written_in_three_forms(tmp_path):
 
 def test_without_the_papers_values_nothing_speaks_of_them():
     table = smc2025.table1(made_up.study())
-    own = table[[name for name in table if not name.startswith(tables.PAPER)]]
+    own = table[[name for name in table if not str(name).startswith(tables.PAPER)]]
     assert (tables.has_paper(table), tables.has_paper(own)) == (True, False)
     assert tables.show_table1(own).columns.tolist() == ["group", "System", "Seeds", "Avg. corr.", "MAE"]
     assert "paper" not in tables.caption_table1(made_up.study(), paper=False)
@@ -138,5 +138,5 @@ def test_tables_of_a_comparison_fit_in_a_hundred_columns():
     compared = compare(made_up.study(), Settings(draws=100))
     for show in (tables.show_systems, tables.show_pairs, tables.show_pooled, tables.show_mixed):
         cells = show(compared).drop(columns=["group", "Error"])
-        widths = [max(len(name), *cells[name].str.len()) for name in cells]
+        widths = [max(len(str(name)), *cells[name].str.len()) for name in cells]
         assert sum(widths) + 3 * len(widths) + 1 <= 100

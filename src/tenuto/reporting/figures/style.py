@@ -8,7 +8,7 @@ import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -136,7 +136,7 @@ def system_colours(systems: Sequence[str]) -> dict[str, str]:
     return {name: SYSTEM_COLOURS.get(name) or cycle[name] for name in systems}
 
 
-def open_axes(axes: Axes, grid: str = "y") -> None:
+def open_axes(axes: Axes, grid: Literal["x", "y"] = "y") -> None:
     """Remove the upper and right edge and draw a faint grid along one axis."""
     axes.spines[["top", "right"]].set_visible(False)
     axes.set_axisbelow(True)

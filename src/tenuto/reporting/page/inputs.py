@@ -140,7 +140,7 @@ def _tables(runs: Sequence[RunFolder], damaged: Callable[[TenutoError], object])
     }
 
 
-def _planned(rows: pd.DataFrame) -> list[comparison.Pair] | None:
+def _planned(rows: pd.DataFrame) -> list[tuple[str, str]] | None:
     """The paper's two comparisons as far as there are rows of their systems; all pairs where there are none."""
     named = set(rows["system"])
     return [pair for pair in smc2025.COMPARISONS if set(pair) <= named] or None

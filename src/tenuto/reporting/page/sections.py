@@ -40,7 +40,7 @@ def clean(inputs: PageInputs) -> Section:
     numbers = smc2025.table1(inputs.rows)
     if inputs.data is None or inputs.data.dataset != PAPER_DATA:
         numbers = numbers[numbers[tables.GROUP] != "original"]
-        numbers = numbers[[name for name in numbers if not name.startswith(tables.PAPER)]]
+        numbers = numbers[[name for name in numbers if not str(name).startswith(tables.PAPER)]]
     caption = tables.caption_table1(inputs.rows, tables.has_paper(numbers))
     return Section("clean", "Without an attack", (table(tables.show_table1(numbers), f"Table 1. {caption}"),))
 
