@@ -4,7 +4,6 @@ from tenuto.attacks.apgd import APGD
 from tenuto.attacks.base import Attack, AttackResult, Examples, left_as_found
 from tenuto.attacks.bounded import BoundedAttack
 from tenuto.attacks.budgets import L2, Budget, Linf, Unbounded
-from tenuto.attacks.described import Described
 from tenuto.attacks.fgsm import FGSM
 from tenuto.attacks.minimal import Minimal
 from tenuto.attacks.noise import Noise
@@ -24,7 +23,8 @@ from tenuto.attacks.objectives import (
 )
 from tenuto.attacks.pgd import PGD
 from tenuto.attacks.protocols import PROTOCOLS, Protocol, climb, protocol
-from tenuto.attacks.released import ReleasedAttack, ReleasedResult
+from tenuto.attacks.smc2025.described import Described
+from tenuto.attacks.smc2025.released import ReleasedAttack, ReleasedResult
 from tenuto.attacks.square import Square
 from tenuto.attacks.transfer import Transfer
 

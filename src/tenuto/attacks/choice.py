@@ -11,7 +11,6 @@ from collections.abc import Mapping, Sequence
 from tenuto.attacks.apgd import APGD
 from tenuto.attacks.bounded import BoundedAttack
 from tenuto.attacks.budgets import NORMS, Budget, Unbounded
-from tenuto.attacks.described import Described
 from tenuto.attacks.fgsm import FGSM
 from tenuto.attacks.minimal import Minimal
 from tenuto.attacks.noise import Noise
@@ -29,6 +28,7 @@ from tenuto.attacks.objectives import (
 )
 from tenuto.attacks.pgd import PGD
 from tenuto.attacks.protocols import Protocol
+from tenuto.attacks.smc2025.described import Described
 from tenuto.attacks.square import Square
 from tenuto.attacks.transfer import Transfer
 from tenuto.errors import ConfigError, did_you_mean

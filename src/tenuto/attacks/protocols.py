@@ -13,10 +13,10 @@ from tenuto.attacks.apgd import APGD
 from tenuto.attacks.base import Attack, AttackResult, Model
 from tenuto.attacks.bounded import BoundedAttack
 from tenuto.attacks.budgets import Linf
-from tenuto.attacks.described import Described
 from tenuto.attacks.noise import Noise
 from tenuto.attacks.objectives import AbsoluteError, Correlation, EachEmotion, SquaredError
-from tenuto.attacks.released import ReleasedAttack
+from tenuto.attacks.smc2025.described import Described
+from tenuto.attacks.smc2025.released import ReleasedAttack
 from tenuto.attacks.square import Square
 from tenuto.errors import ConfigError, did_you_mean
 

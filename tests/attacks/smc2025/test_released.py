@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from tenuto.attacks import ReleasedAttack, ReleasedResult
-from tenuto.attacks.released import Adam
+from tenuto.attacks.smc2025.released import Adam
 from tenuto.errors import AttackError, ConfigError
 
 

@@ -9,12 +9,12 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from tenuto.attacks import released
 from tenuto.attacks.bounded import BoundedAttack
 from tenuto.attacks.budgets import Budget, Linf
 from tenuto.attacks.objectives import Correlation, Objective, SquaredError
-from tenuto.attacks.released import ReleasedAttack
 from tenuto.attacks.search import Search
+from tenuto.attacks.smc2025 import released
+from tenuto.attacks.smc2025.released import ReleasedAttack
 from tenuto.errors import AttackError, ConfigError
 
 Within = Callable[[Tensor, Tensor], Tensor]

@@ -32,7 +32,7 @@ from tenuto.attacks.base import (
     listed,
     require_whole,
 )
-from tenuto.attacks.ladders import LADDERS, Doubles, Flags, Ladder, correlations
+from tenuto.attacks.smc2025.ladders import LADDERS, Doubles, Flags, Ladder, correlations
 from tenuto.errors import AttackError, ConfigError, did_you_mean
 
 

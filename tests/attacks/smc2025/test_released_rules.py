@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 import torch
 
-from tenuto.attacks.ladders import CorrelationLadder, ErrorLadder, Judgement, Ladder
-from tenuto.attacks.released import SGD, Adam, ReleasedAttack
+from tenuto.attacks.smc2025.ladders import CorrelationLadder, ErrorLadder, Judgement, Ladder
+from tenuto.attacks.smc2025.released import SGD, Adam, ReleasedAttack
 
 
 def with_ladder(ladder: Ladder) -> type[ReleasedAttack]:
