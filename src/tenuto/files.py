@@ -12,9 +12,15 @@ import errno
 import hashlib
 import io
 import json
+import math
 import os
+import re
+import socket
+import stat
 import tempfile
-from collections.abc import Iterator, Mapping
+import time
+import unicodedata
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,28 +28,49 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from tenuto.errors import FileError
+from tenuto.errors import FileError, one_line, quote
 
 Array = NDArray[Any]
 
 
+REASONS = {
+    errno.ENOSPC: (
+        "the disk is full",
+        "Free some space and run the same command again; finished work is kept.",
+    ),
+    errno.EFBIG: (
+        "the file would be larger than this file system or the limit `ulimit -f` allows",
+        "Raise the limit or choose another disk, then run the same command again.",
+    ),
+    errno.EROFS: ("the file system is read-only", "Choose a folder that can be written to."),
+    errno.ENAMETOOLONG: ("the name is too long for this file system", "Choose a shorter name."),
+    errno.EISDIR: ("it is a folder", "Give the path of a file."),
+    errno.ENOTDIR: ("a part of its path is a file, not a folder", "Choose another path."),
+    errno.EEXIST: ("a file is in the place of its folder", "Choose another path."),
+    errno.ELOOP: ("its symbolic links lead in a circle", "Remove the links."),
+    errno.ENOENT: ("no such file or folder", "Check the path, or download the data first."),
+    errno.EACCES: ("permission denied", "Check the permissions of the file and its folder."),
+    errno.EPERM: ("the operation is not permitted", "Check the permissions of the file and its folder."),
+    errno.EMFILE: ("too many files are open", "Raise the limit (`ulimit -n`) or use fewer workers."),
+    errno.EIO: ("the disk reported an error", "Check the disk or choose another."),
+}
+REASONS[errno.EDQUOT] = ("the disk quota is used up, the disk is full", REASONS[errno.ENOSPC][1])
+REASONS[errno.ENFILE] = REASONS[errno.EMFILE]
+"""What an error number of the operating system means, and what the user can do."""
+
+STALE_SECONDS = 24 * 3600
+"""Age from which a temporary file is removed, whoever wrote it."""
+
+
 @contextlib.contextmanager
 def naming(path: Path, action: str) -> Iterator[None]:
-    """Turn an ``OSError`` inside the block into a `FileError` that names the file and the mend."""
+    """Turn an ``OSError`` inside the block into a `FileError` that names the file, the reason and the fix."""
     try:
         yield
     except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise FileError(
-                f"{path}: the disk is full. Free some space and run the same command again; "
-                "what was finished is kept."
-            ) from error
-        mend = (
-            "Check the path, or fetch the data first."
-            if error.errno == errno.ENOENT
-            else "Check its permissions."
-        )
-        raise FileError(f"{path}: cannot {action} ({error.strerror or error}). {mend}") from error
+        unknown = (one_line(error.strerror or error), "Try again, or choose another path.")
+        reason, fix = REASONS.get(error.errno or 0, unknown)
+        raise FileError(f"{path}: cannot {action}: {reason}. {fix}") from error
 
 
 def write_bytes(path: str | Path, content: bytes) -> Path:
@@ -51,7 +78,9 @@ def write_bytes(path: str | Path, content: bytes) -> Path:
     path = Path(path)
     with naming(path, "write"):
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
+        _remove_stale_parts(path)
+        prefix = f".{path.name}.{_host()}-{os.getpid()}-"
+        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=prefix, suffix=".part")
         try:
             with os.fdopen(handle, "wb") as stream:
                 stream.write(content)
@@ -66,10 +95,41 @@ def write_bytes(path: str | Path, content: bytes) -> Path:
     return path
 
 
+def _host() -> str:
+    return re.sub(r"[^0-9A-Za-z]", "", socket.gethostname())[:16]
+
+
+def _remove_stale_parts(path: Path) -> None:
+    """Remove the temporary files that killed processes left of earlier writes to ``path``."""
+    prefix = f".{path.name}."
+    with os.scandir(path.parent) as entries:
+        parts = [entry for entry in entries if entry.name.startswith(prefix) and entry.name.endswith(".part")]
+    for part in parts:
+        with contextlib.suppress(OSError):  # another process removed it first
+            owner = re.fullmatch(rf"{_host()}-(\d+)-.*\.part", part.name.removeprefix(prefix))
+            is_ownerless = owner is not None and not _is_running(int(owner[1]))
+            if is_ownerless or time.time() - part.stat().st_mtime > STALE_SECONDS:
+                os.unlink(part)
+
+
+def _is_running(pid: int) -> bool:
+    if os.name == "nt":  # os.kill would end the process there
+        return True
+    try:
+        os.kill(pid, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except PermissionError:  # it belongs to another user
+        pass
+    return True
+
+
 def read_bytes(path: str | Path) -> bytes:
-    """The content of ``path``. Raises `FileError` that names it."""
+    """The content of a regular file. Raises `FileError` that names it."""
     path = Path(path)
     with naming(path, "read"):
+        if not stat.S_ISREG(mode := path.stat().st_mode) and not stat.S_ISDIR(mode):
+            raise FileError(f"{path}: cannot read: it is a pipe or device. Give the path of a regular file.")
         return path.read_bytes()
 
 
@@ -79,11 +139,17 @@ def write_text(path: str | Path, content: str) -> Path:
 
 
 def read_text(path: str | Path) -> str:
-    """UTF-8 text, with or without a byte-order mark."""
+    """UTF-8 text, with or without a byte-order mark. Raises `FileError`."""
+    content = read_bytes(path)
+    if content.startswith((b"\xff\xfe", b"\xfe\xff")):
+        raise FileError(f"{path}: is UTF-16 text. Save the file as UTF-8.")
     try:
-        return read_bytes(path).decode("utf-8-sig")
+        text = content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise FileError(f"{path}: not UTF-8 text ({error.reason}). Save the file as UTF-8.") from error
+    if "\0" in text:
+        raise FileError(f"{path}: contains NUL bytes, so it is not UTF-8 text. Save the file as UTF-8.")
+    return text
 
 
 def write_json(path: str | Path, content: Mapping[str, Any]) -> Path:
@@ -95,12 +161,12 @@ def read_json(path: str | Path) -> dict[str, Any]:
     """Read a JSON object. Raises `FileError` where the file holds anything else."""
     try:
         content = json.loads(read_text(path))
-    except json.JSONDecodeError as error:
+    except (ValueError, RecursionError) as error:  # also numbers of thousands of digits, and deep nesting
         raise FileError(
-            f"{path}: not JSON ({error}). Delete it and run the command that wrote it."
+            f"{path}: not JSON ({one_line(error)}). Delete it and run the command that wrote it."
         ) from error
     if not isinstance(content, dict):
-        raise FileError(f"{path}: holds a JSON {type(content).__name__}, wanted an object.")
+        raise FileError(f"{path}: contains a JSON {type(content).__name__}; it must be an object.")
     return content
 
 
@@ -109,43 +175,190 @@ def write_csv(path: str | Path, table: pd.DataFrame) -> Path:
     return write_text(path, table.to_csv(index=False, lineterminator="\n"))
 
 
+MISSING = ("", "nan", "NaN")
+
+
 def read_csv(
-    path: str | Path, *, columns: tuple[str, ...] = (), separator: str = ",", text: tuple[str, ...] = ()
+    path: str | Path,
+    *,
+    columns: Sequence[str] = (),
+    text: Sequence[str] = (),
+    numbers: Sequence[str] = (),
+    integers: Sequence[str] = (),
+    flags: Sequence[str] = (),
+    optional: Sequence[str] = (),
+    separator: str = ",",
 ) -> pd.DataFrame:
-    """Read a table and insist on its columns.
+    """Read a table and check its columns and every cell of a column whose type is given.
+
+    Lines may end in LF, CR LF or CR. Blanks around the names in the header do not count, nor do composed and
+    decomposed accents differ there; a column is called as the arguments spell it. Columns without a name are left out.
 
     Args:
         path: A delimited text file with one header line.
-        columns: Columns that must be there; others are kept.
+        columns: Columns that must exist; others are kept.
+        text: Columns kept as text, so that ``001`` stays ``001`` and an empty cell stays an empty string. Here and in
+            the next four arguments a column need not exist, and ``label_*`` stands for all columns that begin so.
+        numbers: Columns of finite numbers, float64.
+        integers: Columns of whole numbers, int64.
+        flags: Columns of ``True`` and ``False``.
+        optional: Those of ``numbers``, ``integers`` and ``flags`` whose cells may be empty or ``nan``, which is read as
+            NaN (integers become float64, flags object).
         separator: The separator the format prescribes.
-        text: Columns kept as text, so that ``001`` stays ``001``.
 
     Raises:
-        FileError: Missing file, other separator, missing column, ragged or empty table.
+        FileError: Missing file, another separator, a column that is missing or occurs twice, a row with more or fewer
+            fields than the header, no rows, or a cell of the wrong type. The message names file, line and column.
     """
     content = read_text(path)
-    header = next(csv.reader(io.StringIO(content), delimiter=separator), [])
-    other = next((mark for mark in ",;\t" if mark != separator and mark in content[:1000]), None)
-    if len(header) == 1 and len(columns) > 1 and other:
-        raise FileError(
-            f"{path}: columns are separated by '{other}', wanted '{separator}'. Save it with '{separator}'."
-        )
-    missing = [name for name in columns if name not in header]
-    if missing:
-        raise FileError(f"{path}: no column {', '.join(missing)}. It has: {', '.join(header) or 'nothing'}.")
-    try:
-        table = pd.read_csv(
-            io.StringIO(content),
-            sep=separator,
-            dtype=dict.fromkeys(text, str),
-            keep_default_na=False,  # a clip may be called NA
-            na_values={name: ["", "nan", "NaN"] for name in header if name not in text},
-        )
-    except (pd.errors.ParserError, ValueError) as error:
-        raise FileError(f"{path}: not a table ({str(error).strip()}). Mend that line.") from error
-    if table.empty:
+    records = _records(content, separator, path)
+    _, header = next(records, (1, []))
+    names = _column_names(header, [*columns, *text, *numbers, *integers, *flags])
+    _check_header(names, columns, content, separator, path)
+    lines, rows = [], []
+    for line, fields in records:
+        if len(fields) != len(names):
+            raise FileError(
+                f"{path}: line {line} has {len(fields)} fields, the header has {len(names)}. Write one field for each "
+                f"column, and put fields that contain {_mark(separator)} in quotation marks."
+            )
+        lines.append(line)
+        rows.append(fields)
+    if not rows:
         raise FileError(f"{path}: has a header but no rows.")
-    return table
+    types = (
+        (numbers, _finite, "a finite number"),
+        (integers, _whole, "a whole number"),
+        (flags, _flag, "True or False"),
+    )
+    table: dict[str, Any] = {}
+    for name, cells in zip(names, zip(*rows, strict=True), strict=True):
+        known = next(((convert, kind) for listed, convert, kind in types if _is_listed(name, listed)), None)
+        if _is_listed(name, text):
+            table[name] = cells
+        elif known is None:
+            table[name] = _inferred(cells)
+        else:
+            missing = MISSING if _is_listed(name, optional) else ()
+            table[name] = _converted(cells, *known, missing, lines, f"column {one_line(name)}", path)
+    return pd.DataFrame({name: values for name, values in table.items() if name})
+
+
+def _records(content: str, separator: str, path: str | Path) -> Iterator[tuple[int, list[str]]]:
+    """Line number and fields of every row that is not blank, the header first."""
+    stream = io.StringIO(content, newline=None)  # translates every line end to LF
+    reader = csv.reader(stream, delimiter=separator, strict=True, skipinitialspace=True)
+    line = 1
+    try:
+        for fields in reader:
+            if len(fields) > 1 or (fields and not fields[0].isspace()):
+                yield line, fields
+            line = reader.line_num + 1
+    except csv.Error as error:
+        raise FileError(
+            f"{path}: line {line} is not a row of a table ({error}). Correct its quotation marks."
+        ) from error
+
+
+def _normalised(name: str) -> str:
+    return unicodedata.normalize("NFC", name).strip()
+
+
+def _column_names(header: Sequence[str], requested: Sequence[str]) -> list[str]:
+    """Names of the columns, spelt as requested where the spelling differs only in blanks or in composed accents."""
+    spellings = {_normalised(name): name for name in requested}
+    return [spellings.get(name, name) for name in map(_normalised, header)]
+
+
+def _check_header(
+    names: Sequence[str], columns: Sequence[str], content: str, separator: str, path: str | Path
+) -> None:
+    """Raise `FileError` for another separator, a missing column, or two columns of one name."""
+    other = next((mark for mark in ",;\t" if mark != separator and mark in content[:1000]), None)
+    if len(names) == 1 and len(columns) > 1 and other:
+        right = _mark(separator)
+        raise FileError(
+            f"{path}: columns are separated by {_mark(other)}, they must be separated by {right}. Save it with {right}."
+        )
+    if missing := [name for name in columns if name not in names]:
+        known = one_line(", ".join(filter(None, names))) or "nothing"
+        raise FileError(f"{path}: no column {one_line(', '.join(missing))}. It has: {known}.")
+    if repeated := [name for name in names if name and names.count(name) > 1]:
+        raise FileError(f"{path}: two columns are called {quote(repeated[0])}. Rename or remove one of them.")
+
+
+def _is_listed(name: str, patterns: Sequence[str]) -> bool:
+    return any(
+        name.startswith(pattern[:-1]) if pattern.endswith("*") else name == pattern for pattern in patterns
+    )
+
+
+def _mark(separator: str) -> str:
+    return "a tab" if separator == "\t" else f"'{separator}'"
+
+
+def _number(cell: str) -> float:
+    if "_" in cell:  # Python reads 1_000 as 1000
+        raise ValueError
+    return float(cell)
+
+
+def _finite(cell: str) -> float:
+    value = _number(cell)
+    if not math.isfinite(value):
+        raise ValueError
+    return value
+
+
+def _integer(cell: str) -> int:
+    value = int(cell)
+    if "_" in cell or abs(value) >= 2**63:
+        raise ValueError
+    return value
+
+
+def _whole(cell: str) -> int:
+    return _integer(cell.removesuffix(".0"))  # what pandas writes where other cells of the column are missing
+
+
+def _flag(cell: str) -> bool:
+    if cell.lower() not in ("true", "false"):
+        raise ValueError
+    return cell.lower() == "true"
+
+
+def _converted(
+    cells: Sequence[str],
+    convert: Callable[[str], Any],
+    kind: str,
+    missing: Sequence[str],
+    lines: Sequence[int],
+    column: str,
+    path: str | Path,
+) -> list[Any]:
+    """The values of a column, those of missing cells NaN. Raises `FileError` for a cell that cannot be converted."""
+    values = []
+    for line, cell in zip(lines, cells, strict=True):
+        try:
+            values.append(math.nan if cell.strip() in missing else convert(cell.strip()))
+        except ValueError as error:
+            raise FileError(
+                f"{path}: line {line}, {column}: {quote(cell)} is not {kind}. Correct that cell."
+            ) from error
+    return values
+
+
+def _inferred(cells: Sequence[str]) -> list[Any]:
+    """A column whose type is not given: flags, whole numbers, other numbers or text; missing cells are NaN."""
+    stripped = [cell.strip() for cell in cells]
+    present = dict.fromkeys(cell for cell in stripped if cell not in MISSING)
+    for convert in (_flag, _integer, _number):
+        try:
+            values: dict[str, Any] = {cell: convert(cell) for cell in present}
+        except ValueError:
+            continue
+        return [values.get(cell, math.nan) for cell in stripped]
+    return [None if cell in MISSING else cell for cell in cells]
 
 
 def write_safetensors(path: str | Path, arrays: Mapping[str, Array], metadata: Mapping[str, str]) -> Path:

@@ -71,7 +71,7 @@ def test_missing_column_is_named(copy):
 
 def test_wrong_separator_is_named(copy):
     edit(copy.root / RATINGS, ",", ";", -1)
-    with pytest.raises(FileError, match="separated by ';', wanted ','"):
+    with pytest.raises(FileError, match="separated by ';', they must be separated by ','"):
         _ = copy.index
 
 
@@ -131,7 +131,7 @@ def test_without_annotations_the_mend_is_named(copy):
         ("metadata.csv", "4;soundtracks;2", "4;soundtracks;9", "row 2: ID at file source"),
         ("metadata.csv", "4;soundtracks;2", "4;deam;2", "has 11 rows"),
         ("metadata.csv", "Source", "Origin", "no column Source"),
-        ("metadata.csv", ";", ",", "separated by ',', wanted ';'"),
+        ("metadata.csv", ";", ",", "separated by ',', they must be separated by ';'"),
         ("annotations.csv", "atonality", "tonality", "no column atonality"),
     ],
 )
