@@ -16,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tenuto import files
-from tenuto.errors import FileError
+from tenuto.errors import FileError, Problems
 
 
 def test_writing_below_a_file_is_refused(tmp_path):
@@ -255,3 +255,20 @@ def test_sha256_of_a_known_text(tmp_path):
     files.write_text(tmp_path / "t", "abc")
     known = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
     assert files.sha256_file(tmp_path / "t") == files.sha256_bytes(b"abc") == known
+
+
+def test_all_problems_of_a_table_are_collected_on_request(tmp_path):
+    problems = Problems()
+    read = table(
+        tmp_path, "a,a,x\n1,2,3\n1,2\n1,2,no\n", columns=("b",), numbers=("x",), problems=problems
+    )
+    assert [sentence.split(": ", 1)[1] for sentence in problems.sentences] == [
+        "no column b. It has: a, a, x.",
+        "two columns are called 'a'. Rename or remove one of them.",
+        "line 3 has 2 fields, the header has 3. Write one field for each column, and put fields that contain "
+        "the separator in quotation marks.",
+        "line 4, column x: 'no' is not a finite number. Correct that cell.",
+    ]
+    assert read["x"].dropna().to_dict() == {2: 3.0}
+    with pytest.raises(FileError, match=r"no column b.*\(and 3 more problems\)$"):
+        problems.raise_all()

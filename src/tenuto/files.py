@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import csv
-import errno
+import dataclasses
 import hashlib
 import io
 import json
@@ -20,7 +20,7 @@ import stat
 import tempfile
 import time
 import unicodedata
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,35 +28,10 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from tenuto.errors import FileError, one_line, quote
+from tenuto.errors import FileError, Problems, explain, one_line, quote
 
 Array = NDArray[Any]
 
-
-REASONS = {
-    errno.ENOSPC: (
-        "the disk is full",
-        "Free some space and run the same command again; finished work is kept.",
-    ),
-    errno.EFBIG: (
-        "the file would be larger than this file system or the limit `ulimit -f` allows",
-        "Raise the limit or choose another disk, then run the same command again.",
-    ),
-    errno.EROFS: ("the file system is read-only", "Choose a folder that can be written to."),
-    errno.ENAMETOOLONG: ("the name is too long for this file system", "Choose a shorter name."),
-    errno.EISDIR: ("it is a folder", "Give the path of a file."),
-    errno.ENOTDIR: ("a part of its path is a file, not a folder", "Choose another path."),
-    errno.EEXIST: ("a file is in the place of its folder", "Choose another path."),
-    errno.ELOOP: ("its symbolic links lead in a circle", "Remove the links."),
-    errno.ENOENT: ("no such file or folder", "Check the path, or download the data first."),
-    errno.EACCES: ("permission denied", "Check the permissions of the file and its folder."),
-    errno.EPERM: ("the operation is not permitted", "Check the permissions of the file and its folder."),
-    errno.EMFILE: ("too many files are open", "Raise the limit (`ulimit -n`) or use fewer workers."),
-    errno.EIO: ("the disk reported an error", "Check the disk or choose another."),
-}
-REASONS[errno.EDQUOT] = ("the disk quota is used up, the disk is full", REASONS[errno.ENOSPC][1])
-REASONS[errno.ENFILE] = REASONS[errno.EMFILE]
-"""What an error number of the operating system means, and what the user can do."""
 
 STALE_SECONDS = 24 * 3600
 """Age from which a temporary file is removed, whoever wrote it."""
@@ -68,9 +43,7 @@ def naming(path: Path, action: str) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        unknown = (one_line(error.strerror or error), "Try again, or choose another path.")
-        reason, fix = REASONS.get(error.errno or 0, unknown)
-        raise FileError(f"{path}: cannot {action}: {reason}. {fix}") from error
+        raise FileError(f"{path}: cannot {action}: {explain(error)}") from error
 
 
 def write_bytes(path: str | Path, content: bytes) -> Path:
@@ -188,6 +161,7 @@ def read_csv(
     flags: Sequence[str] = (),
     optional: Sequence[str] = (),
     separator: str = ",",
+    problems: Problems | None = None,
 ) -> pd.DataFrame:
     """Read a table and check its columns and every cell of a column whose type is given.
 
@@ -205,43 +179,53 @@ def read_csv(
         optional: Those of ``numbers``, ``integers`` and ``flags`` whose cells may be empty or ``nan``, which is read as
             NaN (integers become float64, flags object).
         separator: The separator the format prescribes.
+        problems: Where given, it takes all problems but the first three below, none of which is then raised; the table
+            lacks the columns and rows that have them, a wrong cell is NaN, and the index counts lines of the file.
 
     Raises:
-        FileError: Missing file, another separator, a column that is missing or occurs twice, a row with more or fewer
-            fields than the header, no rows, or a cell of the wrong type. The message names file, line and column.
+        FileError: Missing file, another separator, no rows, a column that is missing or occurs twice, a row with more
+            or fewer fields than the header, or a cell of the wrong type. The message names file, line and column.
     """
+    collected = Problems() if problems is None else problems
     content = read_text(path)
     records = _records(content, separator, path)
     _, header = next(records, (1, []))
     names = _column_names(header, [*columns, *text, *numbers, *integers, *flags])
-    _check_header(names, columns, content, separator, path)
-    lines, rows = [], []
-    for line, fields in records:
-        if len(fields) != len(names):
-            raise FileError(
-                f"{path}: line {line} has {len(fields)} fields, the header has {len(names)}. Write one field for each "
-                f"column, and put fields that contain {_mark(separator)} in quotation marks."
-            )
-        lines.append(line)
-        rows.append(fields)
-    if not rows:
-        raise FileError(f"{path}: has a header but no rows.")
-    types = (
-        (numbers, _finite, "a finite number"),
-        (integers, _whole, "a whole number"),
-        (flags, _flag, "True or False"),
-    )
+    _check_separator(names, columns, content, separator, path)
+    _check_header(names, columns, path, collected)
+    rows = _whole_rows(records, len(names), path, collected)
+    kinds = dict.fromkeys(names, _inferred)
+    for listed, kind in ((flags, _flags), (integers, _integers), (numbers, _numbers), (text, _texts)):
+        kinds.update({name: kind for name in names if _is_listed(name, listed)})
     table: dict[str, Any] = {}
-    for name, cells in zip(names, zip(*rows, strict=True), strict=True):
-        known = next(((convert, kind) for listed, convert, kind in types if _is_listed(name, listed)), None)
-        if _is_listed(name, text):
-            table[name] = cells
-        elif known is None:
-            table[name] = _inferred(cells)
-        else:
-            missing = MISSING if _is_listed(name, optional) else ()
-            table[name] = _converted(cells, *known, missing, lines, f"column {one_line(name)}", path)
-    return pd.DataFrame({name: values for name, values in table.items() if name})
+    for name, cells in zip(names, zip(*rows.values(), strict=True), strict=True):
+        if name:
+            column = _Column(path, name, tuple(rows), cells, _is_listed(name, optional), collected)
+            table[name] = kinds[name](column)
+    if problems is None:
+        collected.raise_all()
+    return pd.DataFrame(table, index=None if problems is None else list(rows))
+
+
+def _whole_rows(
+    records: Iterable[tuple[int, list[str]]], width: int, path: str | Path, problems: Problems
+) -> dict[int, list[str]]:
+    """The rows that have as many fields as the header, by their line. Raises `FileError` where there are none."""
+    rows = {}
+    for line, fields in records:
+        if len(fields) == width:
+            rows[line] = fields
+            continue
+        problems.add(
+            FileError(
+                f"{path}: line {line} has {len(fields)} fields, the header has {width}. Write one field for each "
+                "column, and put fields that contain the separator in quotation marks."
+            )
+        )
+    if not rows:
+        problems.add(FileError(f"{path}: has a header but no rows."))
+        problems.raise_all()
+    return rows
 
 
 def _records(content: str, separator: str, path: str | Path) -> Iterator[tuple[int, list[str]]]:
@@ -270,21 +254,25 @@ def _column_names(header: Sequence[str], requested: Sequence[str]) -> list[str]:
     return [spellings.get(name, name) for name in map(_normalised, header)]
 
 
-def _check_header(
+def _check_separator(
     names: Sequence[str], columns: Sequence[str], content: str, separator: str, path: str | Path
 ) -> None:
-    """Raise `FileError` for another separator, a missing column, or two columns of one name."""
     other = next((mark for mark in ",;\t" if mark != separator and mark in content[:1000]), None)
     if len(names) == 1 and len(columns) > 1 and other:
         right = _mark(separator)
         raise FileError(
             f"{path}: columns are separated by {_mark(other)}, they must be separated by {right}. Save it with {right}."
         )
+
+
+def _check_header(names: Sequence[str], columns: Sequence[str], path: str | Path, problems: Problems) -> None:
     if missing := [name for name in columns if name not in names]:
         known = one_line(", ".join(filter(None, names))) or "nothing"
-        raise FileError(f"{path}: no column {one_line(', '.join(missing))}. It has: {known}.")
-    if repeated := [name for name in names if name and names.count(name) > 1]:
-        raise FileError(f"{path}: two columns are called {quote(repeated[0])}. Rename or remove one of them.")
+        problems.add(FileError(f"{path}: no column {one_line(', '.join(missing))}. It has: {known}."))
+    for name in dict.fromkeys(name for name in names if name and names.count(name) > 1):
+        problems.add(
+            FileError(f"{path}: two columns are called {quote(name)}. Rename or remove one of them.")
+        )
 
 
 def _is_listed(name: str, patterns: Sequence[str]) -> bool:
@@ -303,22 +291,11 @@ def _number(cell: str) -> float:
     return float(cell)
 
 
-def _finite(cell: str) -> float:
-    value = _number(cell)
-    if not math.isfinite(value):
-        raise ValueError
-    return value
-
-
 def _integer(cell: str) -> int:
     value = int(cell)
     if "_" in cell or abs(value) >= 2**63:
         raise ValueError
     return value
-
-
-def _whole(cell: str) -> int:
-    return _integer(cell.removesuffix(".0"))  # what pandas writes where other cells of the column are missing
 
 
 def _flag(cell: str) -> bool:
@@ -327,30 +304,58 @@ def _flag(cell: str) -> bool:
     return cell.lower() == "true"
 
 
-def _converted(
-    cells: Sequence[str],
-    convert: Callable[[str], Any],
-    kind: str,
-    missing: Sequence[str],
-    lines: Sequence[int],
-    column: str,
-    path: str | Path,
-) -> list[Any]:
-    """The values of a column, those of missing cells NaN. Raises `FileError` for a cell that cannot be converted."""
-    values = []
-    for line, cell in zip(lines, cells, strict=True):
-        try:
-            values.append(math.nan if cell.strip() in missing else convert(cell.strip()))
-        except ValueError as error:
-            raise FileError(
-                f"{path}: line {line}, {column}: {quote(cell)} is not {kind}. Correct that cell."
-            ) from error
-    return values
+@dataclasses.dataclass(frozen=True)
+class _Column:
+    """The cells of one column with the lines they come from."""
+
+    path: str | Path
+    name: str
+    lines: tuple[int, ...]
+    cells: tuple[str, ...]
+    is_optional: bool
+    problems: Problems
+
+    def convert(self, convert: Callable[[str], Any], kind: str) -> list[Any]:
+        """The values; NaN for cells that are missing or wrong."""
+        values = []
+        for line, cell in zip(self.lines, self.cells, strict=True):
+            value = math.nan
+            if not (self.is_optional and cell.strip() in MISSING):
+                try:
+                    value = convert(cell.strip())
+                except ValueError:
+                    place = f"{self.path}: line {line}, column {one_line(self.name)}"
+                    self.problems.add(FileError(f"{place}: {quote(cell)} is not {kind}. Correct that cell."))
+            values.append(value)
+        return values
 
 
-def _inferred(cells: Sequence[str]) -> list[Any]:
-    """A column whose type is not given: flags, whole numbers, other numbers or text; missing cells are NaN."""
-    stripped = [cell.strip() for cell in cells]
+def _texts(column: _Column) -> Sequence[str]:
+    return column.cells
+
+
+def _numbers(column: _Column) -> Sequence[Any]:
+    def finite(cell: str) -> float:
+        value = _number(cell)
+        if not math.isfinite(value):
+            raise ValueError
+        return value
+
+    return column.convert(finite, "a finite number")
+
+
+def _integers(column: _Column) -> Sequence[Any]:
+    # pandas writes 3.0 where other cells of the column are missing
+    return column.convert(lambda cell: _integer(cell.removesuffix(".0")), "a whole number")
+
+
+def _flags(column: _Column) -> Sequence[Any]:
+    return column.convert(_flag, "True or False")
+
+
+def _inferred(column: _Column) -> Sequence[Any]:
+    """Flags, whole numbers, other numbers or text; missing cells are NaN."""
+    stripped = [cell.strip() for cell in column.cells]
     present = dict.fromkeys(cell for cell in stripped if cell not in MISSING)
     for convert in (_flag, _integer, _number):
         try:
@@ -358,7 +363,7 @@ def _inferred(cells: Sequence[str]) -> list[Any]:
         except ValueError:
             continue
         return [values.get(cell, math.nan) for cell in stripped]
-    return [None if cell in MISSING else cell for cell in cells]
+    return [None if cell in MISSING else cell for cell in column.cells]
 
 
 def write_safetensors(path: str | Path, arrays: Mapping[str, Array], metadata: Mapping[str, str]) -> Path:
