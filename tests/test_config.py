@@ -72,7 +72,6 @@ def test_a_wrong_key_is_named_before_what_is_missing():
         ({"train": {"epochs": 0}}, "train.epochs"),
         ({"train": {"task_loss_weight": 1.5}}, "task_loss_weight"),
         ({"train": {"task_loss_weight": 0.5}}, "needs the network a2m2e"),
-        ({"data": {"dataset": "deam"}}, "data.dataset"),
     ],
 )
 def test_wrong_settings_are_refused(content, message):

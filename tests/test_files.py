@@ -259,9 +259,7 @@ def test_sha256_of_a_known_text(tmp_path):
 
 def test_all_problems_of_a_table_are_collected_on_request(tmp_path):
     problems = Problems()
-    read = table(
-        tmp_path, "a,a,x\n1,2,3\n1,2\n1,2,no\n", columns=("b",), numbers=("x",), problems=problems
-    )
+    read = table(tmp_path, "a,a,x\n1,2,3\n1,2\n1,2,no\n", columns=("b",), numbers=("x",), problems=problems)
     assert [sentence.split(": ", 1)[1] for sentence in problems.sentences] == [
         "no column b. It has: a, a, x.",
         "two columns are called 'a'. Rename or remove one of them.",

@@ -67,7 +67,9 @@ class FolderConfig(Config):
 class DataConfig(Config):
     """Which clips, divided and cut how. Where the files lie is no part of it: their content is fingerprinted."""
 
-    dataset: Literal["soundtracks", "midlevel", "synthetic", "folder"] = "soundtracks"
+    dataset: str = Field(
+        "soundtracks", description="name in the registry of data sets, which is asked on opening"
+    )
     concepts: Literal["signal", "midlevel"] | None = Field(
         None,
         description="signal: descriptors of the audio; midlevel: human ratings; None: what the data set has",
