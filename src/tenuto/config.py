@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import reprlib
 from collections.abc import Mapping
 from importlib import resources
 from pathlib import Path
@@ -17,7 +18,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from tenuto.devices import fast_bfloat16
-from tenuto.errors import ConfigError, did_you_mean
+from tenuto.errors import ConfigError, did_you_mean, one_line
 from tenuto.files import read_text
 
 
@@ -66,7 +67,9 @@ class FolderConfig(Config):
 class DataConfig(Config):
     """Which clips, divided and cut how. Where the files lie is no part of it: their content is fingerprinted."""
 
-    dataset: Literal["soundtracks", "midlevel", "synthetic", "folder"] = "soundtracks"
+    dataset: str = Field(
+        "soundtracks", description="name in the registry of data sets, which is asked on opening"
+    )
     concepts: Literal["signal", "midlevel"] | None = Field(
         None,
         description="signal: descriptors of the audio; midlevel: human ratings; None: what the data set has",
@@ -348,10 +351,14 @@ def parse_yaml(content: str, source: str) -> dict[str, Any]:
     """A YAML mapping as plain values (no tags, nothing executed). Raises `ConfigError`."""
     try:
         values = yaml.safe_load(content)
-    except yaml.YAMLError as error:
-        raise ConfigError(f"{source}: not YAML ({' '.join(str(error).split())}).") from error
+    except RecursionError as error:
+        raise ConfigError(
+            f"{source}: nested too deeply. Write settings as mappings of a few levels."
+        ) from error
+    except (yaml.YAMLError, ValueError) as error:  # a ValueError is an impossible date or number
+        raise ConfigError(f"{source}: not YAML ({one_line(' '.join(str(error).split()))}).") from error
     if not isinstance(values, dict):
-        raise ConfigError(f"{source}: wanted a mapping of settings, got {type(values).__name__}.")
+        raise ConfigError(f"{source}: must be a mapping of settings, got {type(values).__name__}.")
     return values
 
 
@@ -379,11 +386,11 @@ def _explain(error: ValidationError, model: type[BaseModel]) -> str:
     place = ".".join(str(part) for part in problem["loc"]) or "the settings"
     if problem["type"] == "extra_forbidden":
         known = _fields_at(model, problem["loc"][:-1])
-        return f"unknown key {place}. {did_you_mean(str(problem['loc'][-1]), known)}"
+        return f"unknown key {one_line(place)}. {did_you_mean(str(problem['loc'][-1]), known)}"
     came = problem.get("input")
-    shown = "" if isinstance(came, Mapping) or came is None else f" (got {came!r})"
+    shown = "" if isinstance(came, Mapping) or came is None else f" (got {one_line(reprlib.repr(came), 80)})"
     message = problem["msg"].removeprefix("Value error, ").rstrip(".")
-    return f"{place}: {message}{shown}."
+    return f"{one_line(place)}: {one_line(message, 1000)}{shown}."
 
 
 def _fields_at(model: type[BaseModel], location: tuple[int | str, ...]) -> list[str]:
