@@ -3,7 +3,7 @@ import pandas as pd
 import pytest
 
 from tenuto.analysis.sentences import against, run_means, summarise
-from tenuto.store import rows as results
+from tenuto.store.rows import values_of
 from tests.reporting import made_up
 
 
@@ -219,5 +219,5 @@ def test_the_summary_is_four_to_seven_sentences(rows):
 def test_means_over_seeds():
     means = run_means(two_systems())
     assert means.loc["A2E", "difference"] == pytest.approx(2.0 + 0.027 - 0.125)
-    label = results.values(made_up.run(), "label")
+    label = values_of(made_up.run(), "label")
     assert means.loc["A2E", "clipped"] == pytest.approx((1 - label).mean())

@@ -11,7 +11,7 @@ import pandas as pd
 
 from tenuto.analysis import smc2025, words
 from tenuto.analysis.systems import FEWEST_SEEDS, errors_per_clip, ordered_systems, run_metrics, selection
-from tenuto.store import rows as results
+from tenuto.store.rows import values_of
 
 RATINGS = (0.0, 1.0)
 """Annotations are ratings scaled into this range."""
@@ -202,7 +202,7 @@ def _order(harm: pd.Series[float]) -> str:
 def _outside(rows: pd.DataFrame) -> str:
     """How much of the error lies where no rating can be."""
     low, high = RATINGS
-    label, attacked = results.values(rows, "label"), results.values(rows, "adversarial")
+    label, attacked = values_of(rows, "label"), values_of(rows, "adversarial")
     if label.min() < low or label.max() > high:
         return ""
     share = float(((attacked < low) | (attacked > high)).mean())

@@ -11,7 +11,7 @@ import pandas as pd
 from tenuto import metrics
 from tenuto.config import SYSTEMS
 from tenuto.errors import DataError
-from tenuto.store import rows as results
+from tenuto.store.rows import values_of
 
 FEWEST_SEEDS = 3
 """Below this a test with seeds as the unit says nothing."""
@@ -77,7 +77,7 @@ def run_metrics(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def _errors(run: pd.DataFrame, kind: str) -> dict[str, float]:
-    label, prediction = results.values(run, "label"), results.values(run, kind)
+    label, prediction = values_of(run, "label"), values_of(run, kind)
     return {
         f"{kind}_corr_avg": float(metrics.pearson(label, prediction).mean()),
         f"{kind}_r2": float(metrics.r2(label, prediction).mean()),
@@ -99,8 +99,8 @@ def errors_per_clip(
         measure: From differences between prediction and label to errors, absolute ones by default.
     """
     chosen = selection(rows)
-    label = results.values(chosen, "label")
+    label = values_of(chosen, "label")
     table = chosen[["system", "seed", "clip"]].copy()
     for quantity, kind in (("attacked", "adversarial"), ("clean", "clean")):
-        table[quantity] = measure(np.clip(results.values(chosen, kind), low, high) - label).mean(axis=1)
+        table[quantity] = measure(np.clip(values_of(chosen, kind), low, high) - label).mean(axis=1)
     return table
