@@ -15,13 +15,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 import yaml
-from pydantic import (
-    Field,
-    StrictBool,
-    field_serializer,
-    field_validator,
-    model_validator,
-)
+from pydantic import Field, StrictBool, field_serializer, field_validator, model_validator
 
 from tenuto.devices import fast_bfloat16
 from tenuto.errors import ConfigError, did_you_mean

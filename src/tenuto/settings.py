@@ -11,7 +11,7 @@ from typing import Annotated, Any, Self
 import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
 
-from tenuto.errors import ConfigError, did_you_mean
+from tenuto.errors import ConfigError, did_you_mean, one_line
 
 
 def whole(low: int, high: int) -> BeforeValidator:
@@ -94,7 +94,9 @@ def parse_yaml(content: str, source: str) -> dict[str, Any]:
     except RecursionError as error:
         raise ConfigError(f"{source}: nested too deeply for settings. Remove the inner levels.") from error
     except Exception as error:  # PyYAML lets a KeyError, ValueError or AttributeError of its own pass
-        raise ConfigError(f"{source}: not YAML ({one_line(str(error))}). Correct that line.") from error
+        raise ConfigError(
+            f"{source}: not YAML ({one_line(' '.join(str(error).split()))}). Correct that line."
+        ) from error
     if not isinstance(values, dict):
         raise ConfigError(f"{source}: must be a mapping of settings, got {shown(values)}.")
     return values
@@ -110,12 +112,6 @@ def shown(value: Any) -> str:
     return one_line(reprlib.repr(value), 80)
 
 
-def one_line(text: str, longest: int = 200) -> str:
-    """A text from elsewhere as one line of a message, cut where it is longer."""
-    line = " ".join(text.split())
-    return line if len(line) <= longest else f"{line[:longest]}..."
-
-
 def _explain(error: ValidationError, model: type[BaseModel]) -> str:
     """One problem of a validation in a sentence: a wrong key before what is missing, which may be its other side."""
     problems = error.errors()
@@ -126,7 +122,7 @@ def _explain(error: ValidationError, model: type[BaseModel]) -> str:
         return f"unknown key {place}. {did_you_mean(str(problem['loc'][-1]), known)}"
     value = problem.get("input")
     got = "" if isinstance(value, Mapping) or value is None else f", got {shown(value)}"
-    message = one_line(problem["msg"].removeprefix("Value error, "), 400).rstrip(".")
+    message = one_line(problem["msg"].removeprefix("Value error, "), 1000).rstrip(".")
     return f"{place}: {message}{got}."
 
 
