@@ -47,6 +47,9 @@ KINDS = ("label", "clean", "adversarial")
 RELEASED_OBJECTIVES = {"corr": "correlation", "mse": "error"}
 """What the released attack's measure is called in the column ``objective``."""
 
+RELEASED_PROTOCOL = "paper-2025-released"
+"""The protocol of the released attack; forms of it with other settings append them."""
+
 TEXT = ("run", "clip", "norm")
 
 
