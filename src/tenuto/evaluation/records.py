@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from torch import Tensor
 
-from tenuto import __version__, results
+from tenuto import __version__
 from tenuto.attacks import Attack, AttackResult, Protocol
 from tenuto.devices import arithmetic
 from tenuto.errors import CheckpointError
@@ -18,6 +18,7 @@ from tenuto.evaluation.runs import Run
 from tenuto.files import Array, sha256_file
 from tenuto.models.checkpoint import CHECKPOINT
 from tenuto.models.systems import Network
+from tenuto.store.rows import read_rows
 from tenuto.training.loop import predict
 from tenuto.training.material import Batch
 
@@ -38,7 +39,7 @@ def finished_rows(path: Path, origin: Origin) -> pd.DataFrame:
     Raises:
         CheckpointError: They were made with other weights, since training went on.
     """
-    rows = results.read_rows(path)
+    rows = read_rows(path)
     if "checkpoint" in rows and not (rows["checkpoint"] == origin["checkpoint"]).all():
         raise CheckpointError(
             f"{path}: belongs to earlier weights of this run, which was trained further. Delete it and call again."
