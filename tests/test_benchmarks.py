@@ -17,11 +17,11 @@ from benchmarks import app, material, measure, plain, roofline, strength
 from benchmarks.comparison import Comparison, Rounds, seconds
 from tenuto.attacks import ReleasedAttack
 from tenuto.audio.spectrogram import filterbank
+from tenuto.data.batches import Batch
 from tenuto.data.cache import compute
 from tenuto.data.synthesis import synthesize
 from tenuto.models.systems import build, for_attack
 from tenuto.training.loop import train
-from tenuto.training.material import Batch
 from tests import small_runs
 from tests.corpora import soundtracks, write_audio
 

@@ -18,6 +18,7 @@ from tenuto import metrics, results
 from tenuto.attacks import Attack, Protocol
 from tenuto.attacks.base import default_batch_size, require_whole
 from tenuto.attacks.protocols import climb
+from tenuto.data.batches import Batch
 from tenuto.data.splits import PARTS
 from tenuto.devices import compute_repeatably
 from tenuto.evaluation.records import Origin, array, finished_rows, origin_of, perturbations, records
@@ -25,7 +26,6 @@ from tenuto.evaluation.runs import Run
 from tenuto.files import Array, read_safetensors, write_json, write_safetensors
 from tenuto.models.systems import Network, for_attack
 from tenuto.training.loop import predict
-from tenuto.training.material import Batch
 
 Progress = Callable[[int], None]
 
