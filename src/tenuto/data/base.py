@@ -219,9 +219,9 @@ def ratings(table: Any, columns: tuple[str, ...], scale: tuple[float, float], pa
 
 
 def _decodes(path: Path) -> None:
-    from tenuto.audio.loading import decode
+    from tenuto.audio.loading import check_recording
 
-    decode(path)
+    check_recording(path)
 
 
 def _below(path: Path, root: Path) -> str:
