@@ -15,13 +15,16 @@ ROWS = (
     "errors",
     "files",
     "devices",
+    "settings",
     "config",
-    "results",
     "metrics",
+    "registry",
     "audio",
-    "data",
-    "models",
     "attacks",
+    "data",
+    "store",
+    "models",
+    "analysis",
     "training",
     "evaluation",
     "reporting",
@@ -95,7 +98,9 @@ def modules_of(name):
 
 
 def test_what_reads_rows_needs_no_torch():
-    reading = [module for name in ("reporting", "results", "metrics") for module in modules_of(name)]
+    reading = [
+        module for name in ("reporting", "store", "analysis", "metrics") for module in modules_of(name)
+    ]
     loaded = loaded_by(*reading)
     assert "torch" not in loaded
     assert "numpy" in loaded  # the check sees what is loaded
@@ -106,7 +111,6 @@ def test_the_command_line_answers_without_torch_or_matplotlib():
 
 
 def test_modules_are_fetched_by_name_in_few_places():
-    """A module that is fetched by its name escapes the test above: the front door, the drawing of
-    explanations, and Ray, which is optional."""
+    """A module that is fetched by its name escapes the test above: the front door, and Ray, which is optional."""
     by_name = {file for file in FILES if "import_module(" in (SOURCE / file).read_text("utf-8")}
-    assert by_name == {"__init__.py", "models/explanation.py", "study/runner.py"}
+    assert by_name == {"__init__.py", "study/runner.py"}

@@ -13,6 +13,7 @@ from tenuto.errors import TenutoError
 __version__ = "0.1.0"
 
 _MODULES = (
+    "analysis",
     "attacks",
     "audio",
     "config",
@@ -21,7 +22,7 @@ _MODULES = (
     "metrics",
     "models",
     "reporting",
-    "results",
+    "store",
     "study",
     "training",
 )

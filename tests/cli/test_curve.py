@@ -8,8 +8,8 @@ from typer.testing import CliRunner
 
 from tenuto.cli.curve import curve
 from tenuto.errors import DataError, FileError
+from tests.analysis.test_curves import natural, run, stored
 from tests.reporting import made_up
-from tests.reporting.test_curves import natural, run, stored
 
 APP = typer.Typer()
 APP.command()(curve)

@@ -6,9 +6,9 @@ import shutil
 
 import pytest
 
+from tenuto.evaluation.explanation import BACKGROUND
 from tenuto.files import read_csv
 from tenuto.models.checkpoint import CHECKPOINT
-from tenuto.models.explanation import BACKGROUND
 from tests import corpora
 
 EMOTIONS = ["valence", "energy", "tension", "anger", "fear", "happy", "sad", "tender"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from tenuto.reporting.released import EMOTIONS
+from tenuto.store.released_logs import EMOTIONS
 
 SYSTEMS = ("A2E", "A2B2E", "A2M2E", "aA2E", "aA2B2E")
 SEEDS = (6, 21, 42)

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tenuto.evaluation.witness import STATES, Witness
+from tenuto.evaluation.resynthesis import STATES, Witness
 from tenuto.reporting.clips import decibels, percent, sentence, title, witness_figure, words
 from tenuto.reporting.figures import save
 

@@ -2,8 +2,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from tenuto.analysis import smc2025
 from tenuto.errors import DataError
-from tenuto.reporting import figures, paper
+from tenuto.reporting import figures
 
 from . import made_up
 
@@ -20,7 +21,7 @@ def labels_of(axes):
 
 
 def test_figure_3_orders_the_systems_as_the_study_does():
-    figure = figures.figure3(paper.difference(made_up.study()))
+    figure = figures.figure3(smc2025.difference(made_up.study()))
     assert labels_of(figure.axes[0]) == ["A2E", "aA2E", "A2B2E", "aA2B2E", "A2M2E"]
 
 

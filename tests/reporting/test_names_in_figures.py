@@ -11,7 +11,8 @@ import pytest
 from matplotlib.text import Text
 
 from tenuto.reporting import clips, curve_figures, figures, panels, report_parts
-from tests.reporting import made_up, test_clips, test_curves, test_panels
+from tests.analysis import test_curves
+from tests.reporting import made_up, test_clips, test_panels
 
 NAME = r"Ke$ha & Ty $ign \frac{"
 

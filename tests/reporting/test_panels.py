@@ -9,10 +9,10 @@ import pandas as pd
 import pytest
 
 from tenuto.errors import ConfigError, DataError
-from tenuto.models.explanation import Curve, Explanation
+from tenuto.evaluation.explanation import Curve, Explanation
 from tenuto.reporting import panels
 from tenuto.reporting.figures import write_figure
-from tenuto.reporting.panels import explanation_figure, explanation_html, intervention_figure
+from tenuto.reporting.panels import explanation_figure, intervention_figure
 
 EMOTIONS = {"valence": 0.25, "energy": 0.5, "tension": 0.75, "anger": -0.25, "fear": 1.25}
 EFFECTS = {name: {"mode": 0.1 * place, "tonal_stability": -0.2} for place, name in enumerate(EMOTIONS)}
@@ -101,7 +101,7 @@ def test_without_bottleneck_there_are_no_effects():
 
 
 def test_html_shows_value_place_and_reason():
-    shown = explanation_html(explained())
+    shown = explained()._repr_html_()
     assert "one &amp; two.mp3, heard by A2M2E" in shown
     assert '<td style="text-align:left">0.75</td>' in shown
     assert "83 %" in shown
@@ -111,7 +111,7 @@ def test_html_shows_value_place_and_reason():
 
 
 def test_html_without_bottleneck_has_no_reasons():
-    shown = explanation_html(explained(bottleneck=False, places=False))
+    shown = explained(bottleneck=False, places=False)._repr_html_()
     assert "because" not in shown
     assert "training clips" not in shown
 

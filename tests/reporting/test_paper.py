@@ -2,27 +2,30 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from tenuto.analysis import smc2025
+from tenuto.analysis.systems import errors_per_clip, run_metrics
 from tenuto.errors import ConfigError, DataError
-from tenuto.reporting import paper, released
+from tenuto.reporting import paper
+from tenuto.store import released_logs
 
 from . import made_up
 
 
 @pytest.fixture(scope="module")
 def logs(shared):
-    return released.read_logs(shared / "paper" / "logs")
+    return released_logs.read_logs(shared / "paper" / "logs")
 
 
 def test_every_published_metric_of_the_fifty_runs_is_reproduced(logs, shared):
     wanted = pd.read_csv(shared / "paper" / "expected_metrics.csv").set_index("folder")
-    found = paper.run_metrics(logs).set_index("folder").loc[wanted.index]
+    found = run_metrics(logs).set_index("folder").loc[wanted.index]
     assert list(found.columns) == list(wanted.columns)
     assert found["system"].tolist() == wanted["system"].tolist()
     np.testing.assert_allclose(found.iloc[:, 1:].astype(float), wanted.iloc[:, 1:], rtol=0, atol=1e-6)
 
 
 def test_the_published_t_tests_are_reproduced_to_nine_decimals(logs):
-    table = paper.significance(logs)
+    table = smc2025.significance(logs)
     pooled = table[table["unit"] == "clip x seed"]
     assert pooled["comparison"].tolist() == ["A2E against A2M2E", "A2B2E against A2M2E"]
     np.testing.assert_allclose(pooled["t"], [13.035200610, 12.099034452], rtol=0, atol=5.1e-10)
@@ -31,14 +34,14 @@ def test_the_published_t_tests_are_reproduced_to_nine_decimals(logs):
 
 
 def test_with_seeds_as_the_unit_the_tests_are_far_weaker(logs):
-    table = paper.significance(logs)
+    table = smc2025.significance(logs)
     seeds = table[table["unit"] == "seed"]
     np.testing.assert_allclose(seeds["t"], [4.13, 2.71], atol=0.005)
     np.testing.assert_allclose(seeds["p"], [0.0026, 0.024], atol=0.0005)
 
 
 def test_table_1_of_the_logs(logs):
-    table = paper.table1(logs).set_index("system")
+    table = smc2025.table1(logs).set_index("system")
     assert list(table.index) == ["A2E (orig.)", "A2M2E (orig.)", "A2E", "A2B2E", "A2M2E", "aA2E", "aA2B2E"]
     ours = table.iloc[2:][["correlation_mean", "correlation_std", "mae_mean", "mae_std"]]
     wanted = [
@@ -52,7 +55,7 @@ def test_table_1_of_the_logs(logs):
 
 
 def test_the_print_deviates_from_the_logs_in_four_cells(logs):
-    table = paper.table1(logs).iloc[2:]
+    table = smc2025.table1(logs).iloc[2:]
     differing = [
         (table[name].round(2) - table[f"print_{name}"]).abs() > 0.005
         for name in ("correlation_mean", "mae_mean")
@@ -61,19 +64,19 @@ def test_the_print_deviates_from_the_logs_in_four_cells(logs):
 
 
 def test_differences_of_the_logs(logs):
-    found = paper.difference(logs).groupby("system")["difference"].agg(["mean", "median"])
+    found = smc2025.difference(logs).groupby("system")["difference"].agg(["mean", "median"])
     wanted = [[1.690, 1.618], [1.922, 1.515], [1.047, 0.979], [0.982, 0.974], [1.008, 0.998]]
     np.testing.assert_allclose(found.loc[list(made_up.SYSTEMS)], wanted, rtol=0, atol=5.1e-4)
 
 
 def test_clipped_errors_of_the_logs(logs):
-    found = paper.clip_errors(logs, 0.0, 1.0).groupby("system")["attacked"].mean()
+    found = errors_per_clip(logs, 0.0, 1.0).groupby("system")["attacked"].mean()
     wanted = [0.5024, 0.5043, 0.5111, 0.4890, 0.5077]
     np.testing.assert_allclose(found.loc[list(made_up.SYSTEMS)], wanted, rtol=0, atol=5.1e-5)
 
 
 def test_metrics_of_a_run_whose_answers_are_known():
-    line = paper.run_metrics(made_up.run(falling=True, attacked=0.0)).iloc[0]
+    line = run_metrics(made_up.run(falling=True, attacked=0.0)).iloc[0]
     assert (line["folder"], line["system"], line["seed"]) == ("A2E-6", "A2E", 6)
     assert (line["clean_corr_avg"], line["adversarial_corr_avg"]) == (pytest.approx(1), pytest.approx(-1))
     assert (line["clean_mae"], line["clean_mse"]) == (pytest.approx(0.125), pytest.approx(0.125**2))
@@ -82,34 +85,34 @@ def test_metrics_of_a_run_whose_answers_are_known():
 
 
 def test_an_attack_that_stores_nothing_has_no_stored_norm():
-    line = paper.run_metrics(made_up.run().drop(columns=["stored_l2", "db"])).iloc[0]
+    line = run_metrics(made_up.run().drop(columns=["stored_l2", "db"])).iloc[0]
     assert np.isnan(line["norm_mean"])
     assert line["iterations_mean"] == 40
 
 
 def test_the_difference_is_the_error_after_minus_before():
-    table = paper.difference(made_up.run(clean=0.125, attacked=1.0))
+    table = smc2025.difference(made_up.run(clean=0.125, attacked=1.0))
     assert table[["system", "seed"]].to_numpy().tolist() == [["A2E", 6]]
     assert table["difference"].tolist() == pytest.approx([0.875])
 
 
 def test_table_1_takes_the_deviation_over_seeds_with_n():
     rows = pd.concat([made_up.run(seed=6, clean=0.1), made_up.run(seed=7, clean=0.3)])
-    line = paper.table1(rows).set_index("system").loc["A2E"]
+    line = smc2025.table1(rows).set_index("system").loc["A2E"]
     assert (line["seeds"], line["mae_mean"], line["mae_std"]) == (2, pytest.approx(0.2), pytest.approx(0.1))
 
 
 def test_a_correlation_that_one_seed_lacks_is_not_averaged_over_the_others():
     constant = made_up.run(seed=7)
     constant["clean_fear"] = 0.5
-    line = paper.table1(pd.concat([made_up.run(seed=6), constant])).set_index("system").loc["A2E"]
+    line = smc2025.table1(pd.concat([made_up.run(seed=6), constant])).set_index("system").loc["A2E"]
     assert np.isnan(line["correlation_mean"])
     assert line["mae_mean"] > 0
 
 
 def test_a_system_of_ones_own_stands_last_and_has_no_print():
     rows = pd.concat([made_up.run(system="a2m2e_w0.3"), made_up.run(system="aA2E")])
-    table = paper.table1(rows)
+    table = smc2025.table1(rows)
     assert table["system"].tolist()[2:] == ["aA2E", "a2m2e_w0.3"]
     assert table["group"].tolist()[2:] == ["adversarial training", "other"]
     assert np.isnan(table["print_mae_mean"].iloc[-1])
@@ -117,7 +120,7 @@ def test_a_system_of_ones_own_stands_last_and_has_no_print():
 
 def test_only_test_clips_count():
     rows = pd.concat([made_up.run(), made_up.run(attacked=50.0, split="validation")])
-    assert paper.difference(rows)["difference"].tolist() == pytest.approx([0.875])
+    assert smc2025.difference(rows)["difference"].tolist() == pytest.approx([0.875])
 
 
 @pytest.mark.parametrize(
@@ -134,7 +137,7 @@ def test_only_test_clips_count():
 )
 def test_rows_that_would_be_mixed_up_are_refused(rows, said):
     with pytest.raises(DataError, match=said):
-        paper.run_metrics(rows)
+        run_metrics(rows)
 
 
 def test_t_of_made_up_rows():
@@ -144,14 +147,14 @@ def test_t_of_made_up_rows():
         for seed, extra in zip((1, 2, 3), (1.0, 1.2, 1.4), strict=True)
         for system, attacked in (("A2E", 1.0 + extra), ("A2M2E", 1.0))
     ]
-    table = paper.significance(pd.concat(runs)).set_index("unit")
+    table = smc2025.significance(pd.concat(runs)).set_index("unit")
     assert table["n"].to_dict() == {"clip x seed": 15, "seed": 3}
     assert table.loc["seed", "t"] == pytest.approx(1.2 / (0.2 / np.sqrt(3)))
 
 
 def test_pairs_join_clips_and_seeds_whatever_the_order_of_the_rows():
-    errors = paper.clip_errors(made_up.study().sample(frac=1, random_state=0))
-    first, second = paper.pairs(errors, "A2E", "A2M2E")
+    errors = errors_per_clip(made_up.study().sample(frac=1, random_state=0))
+    first, second = smc2025.pairs(errors, "A2E", "A2M2E")
     assert sorted(np.round(second - first, 9)) == pytest.approx(
         sorted(2 + 0.02 * seed / 10 for seed in made_up.SEEDS for _ in range(made_up.CLIPS))
     )
@@ -159,41 +162,41 @@ def test_pairs_join_clips_and_seeds_whatever_the_order_of_the_rows():
 
 def test_seeds_that_only_one_system_has_are_left_out_of_the_tests():
     rows = pd.concat([made_up.study(), made_up.run("A2E", 99)])
-    assert set(paper.significance(rows)["n"]) == {15, 3}
+    assert set(smc2025.significance(rows)["n"]) == {15, 3}
 
 
 def test_two_seeds_are_too_few_for_a_test_over_seeds():
-    assert set(paper.significance(made_up.study(seeds=(6, 21)))["unit"]) == {"clip x seed"}
+    assert set(smc2025.significance(made_up.study(seeds=(6, 21)))["unit"]) == {"clip x seed"}
 
 
 def test_a_comparison_whose_system_is_missing_is_left_out_and_named():
     rows = made_up.study(systems=("A2E", "A2M2E"))
-    assert set(paper.significance(rows)["comparison"]) == {"A2E against A2M2E"}
-    remarks = paper.remarks(rows)
+    assert set(smc2025.significance(rows)["comparison"]) == {"A2E against A2M2E"}
+    remarks = smc2025.remarks(rows)
     assert "No rows of A2B2E, aA2E, aA2B2E: left out of tables and figures." in remarks
     assert any("No t-test of A2B2E against A2M2E" in remark for remark in remarks)
     assert any("Figure 4 shows A2M2E" in remark for remark in remarks)
 
 
 def test_nothing_is_remarked_on_a_complete_study():
-    assert paper.remarks(made_up.study()) == []
+    assert smc2025.remarks(made_up.study()) == []
 
 
 def test_figure_4_takes_the_smallest_seed_where_21_is_missing_and_says_so():
     rows = made_up.study(seeds=(42, 7, 9))
-    assert paper.figure4_seed(rows) == 7
-    assert paper.remarks(rows) == ["Figure 4 shows seed 7: there is no run with seed 21."]
+    assert smc2025.figure4_seed(rows) == 7
+    assert smc2025.remarks(rows) == ["Figure 4 shows seed 7: there is no run with seed 21."]
 
 
 def test_a_seed_asked_for_is_taken_without_remark():
     rows = made_up.study(seeds=(42, 7, 9))
-    assert paper.figure4_seed(rows, 9) == 9
-    assert paper.remarks(rows, 9) == []
+    assert smc2025.figure4_seed(rows, 9) == 9
+    assert smc2025.remarks(rows, 9) == []
 
 
 def test_a_seed_without_runs_is_refused_with_those_there_are():
     with pytest.raises(ConfigError, match="no run has seed 5; there is 6, 21, 42"):
-        paper.figure4_seed(made_up.study(), 5)
+        smc2025.figure4_seed(made_up.study(), 5)
 
 
 @pytest.mark.parametrize(
@@ -206,13 +209,13 @@ def test_a_seed_without_runs_is_refused_with_those_there_are():
 )
 def test_emotions_that_cannot_be_drawn_are_refused(emotions, said):
     with pytest.raises(ConfigError, match=said):
-        paper.check_emotions(made_up.run(), emotions)
+        smc2025.check_emotions(made_up.run(), emotions)
 
 
 def test_a_data_set_with_other_emotions_shows_its_first_two():
     rows = made_up.run()
     rows.columns = [name.replace("tension", "calm") for name in rows.columns]
-    assert paper.figure4_emotions(rows) == ("valence", "energy")
+    assert smc2025.figure4_emotions(rows) == ("valence", "energy")
 
 
 def test_everything_is_written_and_the_names_say_where(tmp_path):
@@ -227,7 +230,7 @@ def test_everything_is_written_and_the_names_say_where(tmp_path):
 def test_written_metrics_have_every_digit(tmp_path):
     rows = made_up.study(systems=("A2E",))
     table = pd.read_csv(paper.write_all(rows, tmp_path)["metrics.csv"])
-    np.testing.assert_array_equal(table["adversarial_mae"], paper.run_metrics(rows)["adversarial_mae"])
+    np.testing.assert_array_equal(table["adversarial_mae"], run_metrics(rows)["adversarial_mae"])
 
 
 def test_a_study_of_one_run_gets_what_one_run_supports(tmp_path):

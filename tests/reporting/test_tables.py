@@ -2,7 +2,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from tenuto.reporting import paper, tables
+from tenuto.analysis import smc2025
+from tenuto.reporting import tables
 
 from . import made_up
 
@@ -70,7 +71,7 @@ def test_a_mean_that_was_printed_without_a_deviation_stands_alone():
 
 
 def test_one_seed_has_no_deviation():
-    table = paper.table1(made_up.run())
+    table = smc2025.table1(made_up.run())
     line = table[table["system"] == "A2E"].iloc[0]
     assert np.isnan([line["correlation_std"], line["mae_std"]]).all()
     shown = tables.show_table1(table).iloc[-1]
@@ -79,7 +80,7 @@ def test_one_seed_has_no_deviation():
 
 
 def test_table_1_shows_ours_beside_the_print():
-    table = tables.show_table1(paper.table1(made_up.study()))
+    table = tables.show_table1(smc2025.table1(made_up.study()))
     assert table.columns.tolist() == [
         "group",
         "System",

@@ -120,7 +120,7 @@ def attack(
     from tenuto.cli.screen import attack_table
     from tenuto.evaluation import robustness
     from tenuto.evaluation.runs import open_run, read_config
-    from tenuto.reporting.released import write_log
+    from tenuto.store.released_logs import write_log
 
     settings = {
         "iterations": iterations,

@@ -42,9 +42,12 @@ Root = Annotated[
     ),
 ]
 DataSet = Annotated[
-    common.DataName | None,
+    str | None,
     typer.Option(
-        "--data", metavar="NAME", help="For logs and bare rows: soundtracks, midlevel or synthetic."
+        "--data",
+        metavar="NAME",
+        help="For logs and bare rows: soundtracks, midlevel or synthetic.",
+        callback=common.data_set,
     ),
 ]
 SplitFile = Annotated[
@@ -114,7 +117,7 @@ def audit(
 class Options:
     """What the command line says of the data; ``root_asked`` tells --root from the variable TENUTO_DATA."""
 
-    data: common.DataName | None
+    data: str | None
     root: Path | None
     root_asked: bool
     split: Path | None
@@ -141,7 +144,7 @@ def _data(sources: Sequence[Source], options: Options, cache: Path | None) -> Da
         return dataclasses.replace(given, prepared=prepared, siblings=options.siblings, clips=clips)
     if options.data is None:
         return given
-    index = open_dataset(DataConfig(dataset=options.data.value), options.root).index
+    index = open_dataset(DataConfig(dataset=options.data), options.root).index
     return dataclasses.replace(given, index=index)
 
 
@@ -164,7 +167,7 @@ def _require_fitting(options: Options, folders: Sequence[Path], only_runs: bool)
 
 def _require_no_model(options: Options) -> None:
     """The same for logs and bare rows, which have to be told their data and bring no model."""
-    if options.data == common.DataName.folder:
+    if options.data == "folder":
         raise ConfigError(
             "--data folder: only a run knows the columns of its folder. Name the run, without --data."
         )

@@ -14,7 +14,7 @@ from rich.table import Table
 from tenuto.cli.common import AsJson, notes, out, print_json
 
 if TYPE_CHECKING:
-    from tenuto.reporting.curves import Curves
+    from tenuto.analysis.curves import Curves
 
 
 def curve(
@@ -29,7 +29,8 @@ def curve(
 
     Example: tenuto curve runs/A2E-6-1a2b3c4d runs/A2M2E-6-5e6f7a8b --out curve
     """
-    from tenuto.reporting import curve_tables, curves
+    from tenuto.analysis import curves
+    from tenuto.reporting import curve_tables
 
     found = curves.from_folders(folders, protocol)
     written = curve_tables.write(found, to)

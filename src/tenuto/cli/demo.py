@@ -24,11 +24,11 @@ def demo(
 
     Example: tenuto demo --out demo
     """
+    from tenuto.analysis.sentences import summarise
     from tenuto.cli.paper import show
     from tenuto.cli.report import make
     from tenuto.config import preset_study
-    from tenuto.reporting.released import read_study
-    from tenuto.reporting.summary import summarise
+    from tenuto.store.released_logs import read_study
     from tenuto.study.plan import corpus_folder, protocols, reductions
     from tenuto.study.runner import Local, run_study
 

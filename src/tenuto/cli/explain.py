@@ -19,9 +19,9 @@ from tenuto.errors import ConfigError, FileError
 if TYPE_CHECKING:
     import pandas as pd
 
+    from tenuto.evaluation.explanation import Background, Explanation
     from tenuto.evaluation.intervention import Intervention
     from tenuto.models.checkpoint import Recogniser
-    from tenuto.models.explanation import Background, Explanation
 
 BAR = 24
 """Characters of a full bar."""
@@ -50,9 +50,10 @@ def explain(
 
     Example: tenuto explain runs/A2M2E-21-1a2b3c4d song.mp3 --root soundtracks --plot song.png
     """
+    from tenuto.evaluation.explanation import explain as explained
     from tenuto.models.checkpoint import load
-    from tenuto.models.explanation import explain as explained
     from tenuto.reporting.figures import check_ending, write_figure
+    from tenuto.reporting.panels import explanation_figure
 
     if plot is not None:
         check_ending(plot)
@@ -63,15 +64,15 @@ def explain(
     else:
         _show(explanation)
     if plot is not None:
-        notes.print(f"{write_figure(explanation.plot(), plot)}: the figure")
+        notes.print(f"{write_figure(explanation_figure(explanation), plot)}: the figure")
 
 
 def _background(
     run: Path, recogniser: Recogniser, root: Path | None, cache: Path | None
 ) -> Background | None:
     """Predictions of the training clips: kept ones, or made now from the data where a root is known."""
+    from tenuto.evaluation.explanation import Background
     from tenuto.evaluation.runs import open_run, read_config
-    from tenuto.models.explanation import Background
 
     folder = run if run.is_dir() else run.parent
     kept = Background.read(folder, recogniser)
@@ -219,9 +220,9 @@ def _settings(given: list[str]) -> dict[str, float]:
 
 def _on_recording(run: Path, audio: Path, values: Mapping[str, float]) -> dict[str, Any]:
     """Emotions of one recording before and after concepts are set."""
+    from tenuto.evaluation.explanation import linear_head
     from tenuto.evaluation.intervention import follow
     from tenuto.models.checkpoint import load
-    from tenuto.models.explanation import linear_head
 
     recogniser = load(run)
     profile = recogniser.predict(audio)

@@ -49,10 +49,11 @@ def natural(
 
 def measured(run: Run, part: str) -> pd.DataFrame:
     """The natural changes of one part, one line each; measured with a progress bar where they have not been."""
+    from tenuto.analysis.natural import summary
     from tenuto.evaluation import natural as baseline
 
     with common.bar("natural changes", len(run.part(part))) as advance:
-        return baseline.summary(baseline.natural(run, part, advance))
+        return summary(baseline.natural(run, part, advance))
 
 
 def show(found: pd.DataFrame, title: str) -> None:
@@ -65,7 +66,7 @@ def show(found: pd.DataFrame, title: str) -> None:
 
 def _table(found: pd.DataFrame, title: str) -> Table:
     """One line per change; clean values are those of the same clips."""
-    from tenuto.reporting.tables import number
+    from tenuto.analysis.words import number
 
     table = Table(title=escape(title), title_justify="left")
     table.add_column("change")

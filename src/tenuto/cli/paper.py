@@ -51,7 +51,7 @@ def source_rows(
     logs: Path | None, runs: Path | None, study: Path | None, protocol: str | None
 ) -> pd.DataFrame:
     """Rows from wherever the options point."""
-    from tenuto.reporting.released import read_logs, read_study
+    from tenuto.store.released_logs import read_logs, read_study
 
     if (logs is None) == (study is None):
         raise ConfigError("wanted either --logs DIR (released logs) or --study DIR (own runs), one of them.")
@@ -69,7 +69,7 @@ def _emotions(listed: str | None) -> Sequence[str] | None:
 
 
 def _say(rows: pd.DataFrame, written: Mapping[str, Path], seed: int | None = None) -> None:
-    from tenuto.reporting.paper import remarks
+    from tenuto.analysis.smc2025 import remarks
 
     for remark in remarks(rows, seed):
         notes.print(remark)
@@ -106,22 +106,26 @@ def _print(table: Table) -> None:
 
 def show_table1(rows: pd.DataFrame) -> None:
     """Print Table 1, ours beside the print."""
-    from tenuto.reporting import paper, tables
+    from tenuto.analysis import smc2025
+    from tenuto.analysis.systems import selection
+    from tenuto.reporting import tables
 
-    _print(text_table(tables.show_table1(paper.table1(rows)), "Table 1"))
-    out.print(tables.caption_table1(paper.selection(rows)), soft_wrap=False)
+    _print(text_table(tables.show_table1(smc2025.table1(rows)), "Table 1"))
+    out.print(tables.caption_table1(selection(rows)), soft_wrap=False)
 
 
 def show_significance(rows: pd.DataFrame) -> None:
     """Print the t-tests."""
-    from tenuto.reporting import paper, tables
+    from tenuto.analysis import smc2025
+    from tenuto.analysis.systems import selection
+    from tenuto.reporting import tables
 
-    found = paper.significance(rows)
+    found = smc2025.significance(rows)
     if found.empty:
         out.print("No t-test: the systems of the published comparisons share no seeds and clips.")
         return
     _print(text_table(tables.show_significance(found), "Paired t-tests"))
-    out.print(tables.caption_significance(paper.selection(rows)), soft_wrap=False)
+    out.print(tables.caption_significance(selection(rows)), soft_wrap=False)
 
 
 def show(rows: pd.DataFrame) -> None:

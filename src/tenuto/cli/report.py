@@ -137,9 +137,9 @@ def _with_findings(
 def _with_gains(material: Material, folders: Mapping[str, Path]) -> Material:
     """The material with the head gain of every run whose checkpoint is there and is what its rows were made with."""
     from tenuto.errors import TenutoError
+    from tenuto.evaluation.explanation import head_gain
     from tenuto.files import sha256_file
     from tenuto.models.checkpoint import CHECKPOINT, load
-    from tenuto.models.explanation import head_gain
     from tenuto.reporting.report_material import weights_of
 
     found, told = {}, []
@@ -194,9 +194,9 @@ def _clips_of(
     material: Material, folder: Path, prepared: Prepared, epsilon: float | None, clips: int
 ) -> Material | None:
     """The material with clips of a run; None where it has no saved perturbations of this protocol."""
+    from tenuto.evaluation.resynthesis import witnesses
     from tenuto.evaluation.runs import open_run
     from tenuto.evaluation.saved import saved_protocols, saved_rows
-    from tenuto.evaluation.witness import witnesses
     from tenuto.reporting.report_inside import clips_to_show
 
     run, found = open_run(folder, prepared), []
@@ -219,7 +219,7 @@ def _told(material: Material, section: str, sentences: list[str]) -> Material:
 
 def _weights(run: Run) -> dict[str, dict[str, float]] | None:
     """Emotion -> concept -> weight, as the network has it; None without a bottleneck."""
-    from tenuto.models.explanation import linear_head
+    from tenuto.evaluation.explanation import linear_head
 
     known = run.recogniser
     if not known.concepts:

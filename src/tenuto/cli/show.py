@@ -17,8 +17,8 @@ from tenuto.errors import ConfigError
 from tenuto.files import write_bytes
 
 if TYPE_CHECKING:
+    from tenuto.evaluation.resynthesis import Witness
     from tenuto.evaluation.runs import Run
-    from tenuto.evaluation.witness import Witness
 
 
 def show(
@@ -49,9 +49,9 @@ def show(
 
     Example: tenuto show runs/A2E-21-1a2b3c4d 055 --protocol standard-1 --epsilon 0.1 --root soundtracks
     """
+    from tenuto.evaluation.resynthesis import mean_survival, witnesses
     from tenuto.evaluation.runs import open_run, read_config
     from tenuto.evaluation.saved import saved_rows
-    from tenuto.evaluation.witness import mean_survival, witnesses
 
     opened = open_run(run, common.prepare_data(read_config(run).data, root, cache))
     rows = saved_rows(opened, _part(opened, clips or []), protocol, epsilon)
@@ -94,7 +94,7 @@ def _attack_name(witness: Witness) -> str:
 
 def _write(witness: Witness, folder: Path) -> list[Path]:
     """Picture and sounds of one clip; a name that holds folders becomes one word."""
-    from tenuto.evaluation.witness import SOUNDS
+    from tenuto.evaluation.resynthesis import SOUNDS
     from tenuto.reporting.clips import witness_figure
     from tenuto.reporting.figures import save
 

@@ -10,12 +10,12 @@ import pandas as pd
 import typer
 from rich.measure import Measurement
 
-from tenuto import results
 from tenuto.cli.common import AsJson, bar, notes, out, print_json
 from tenuto.cli.paper import Logs, ProtocolName, RunsFile, Study, source_rows, text_table
+from tenuto.store.rows import at_budget
 
 if TYPE_CHECKING:
-    from tenuto.reporting.comparison import Comparison
+    from tenuto.analysis.comparison import Comparison
 
 MeasureName = StrEnum("MeasureName", ["mae", "mse"])
 QuantityName = StrEnum("QuantityName", ["attacked", "added", "clean"])
@@ -69,7 +69,8 @@ def stats(
 
     Example: tenuto stats --logs robustness_mer_bottleneck --out stats
     """
-    from tenuto.reporting import comparison, comparison_tables
+    from tenuto.analysis import comparison
+    from tenuto.reporting import comparison_tables
 
     settings = comparison.Settings(
         measure=measure.value,
@@ -79,7 +80,7 @@ def stats(
         seed=seed,
         level=level,
     )
-    rows = results.at_budget(source_rows(logs, runs, study, protocol), epsilon)
+    rows = at_budget(source_rows(logs, runs, study, protocol), epsilon)
     with bar("comparisons", None) as advance:
         found = comparison.compare(rows, settings, advance)
     written = {} if to is None else comparison_tables.write(found, to)
@@ -95,8 +96,8 @@ def stats(
 
 def _show(found: Comparison, quantity: str) -> None:
     """Print the unit, all systems, and the pairs of one quantity; then say how to read them."""
+    from tenuto.analysis.comparison import QUANTITIES
     from tenuto.reporting import comparison_tables as printed
-    from tenuto.reporting.comparison import QUANTITIES
     from tenuto.reporting.tables import GROUP
 
     out.print(found.unit, soft_wrap=False)

@@ -19,13 +19,14 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
-from tenuto import metrics, results
+from tenuto import metrics
 from tenuto.devices import compute_repeatably
 from tenuto.errors import CheckpointError, ConfigError, did_you_mean
+from tenuto.evaluation.explanation import Head, head_gain, linear_head
 from tenuto.evaluation.records import Origin, origin_of
 from tenuto.evaluation.runs import Run
 from tenuto.evaluation.saved import Perturbations, saved_protocols, worst_rows
-from tenuto.models.explanation import Head, head_gain, linear_head
+from tenuto.store.rows import values_of
 
 Values = NDArray[np.float64]
 
@@ -96,7 +97,7 @@ class Clips:
 
     def _check(self, protocol: str, rows: pd.DataFrame) -> None:
         """Are the clean predictions in an attack's rows those of this model?"""
-        then = results.values(rows, "clean", self.run.recogniser.emotions)
+        then = values_of(rows, "clean", self.run.recogniser.emotions)
         difference = np.abs(then - self.head(self.features)).max()
         if not difference <= AGREEMENT:
             raise CheckpointError(

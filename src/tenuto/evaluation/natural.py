@@ -18,12 +18,13 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from tenuto import metrics, results
+from tenuto.analysis.natural import OTHER_EXCERPT
 from tenuto.audio.loading import FULL_SCALE, SAMPLE_RATE, decode, load_audio, mix_down, resample
 from tenuto.data.excerpts import EXCERPT_FRAMES, excerpts, fixed_starts
 from tenuto.devices import compute_repeatably
 from tenuto.errors import FileError
 from tenuto.files import sha256_bytes
+from tenuto.store.rows import NATURAL, write_rows
 
 if TYPE_CHECKING:
     from tenuto.evaluation.runs import Run
@@ -31,9 +32,8 @@ if TYPE_CHECKING:
 Waveform = NDArray[np.floating[Any]]
 Progress = Callable[[int], None]
 
-NAME = results.NATURAL
+NAME = NATURAL
 
-OTHER_EXCERPT = "other excerpt"
 FEWEST_NEW_FRAMES = EXCERPT_FRAMES // 4
 """Another excerpt begins at least a quarter of an excerpt (2.5 s) from the one in use; shorter clips are skipped."""
 
@@ -180,7 +180,7 @@ def natural_path(folder: Path, part: str = "test") -> Path:
 def natural(run: Run, part: str = "test", progress: Progress | None = None) -> pd.DataFrame:
     """Predictions for one part of the split under every natural change, also written to ``attacks/natural-1.csv``.
 
-    Columns are those of `tenuto.results`: ``attack`` is "natural", ``objective`` the change, ``settings`` its numbers.
+    Columns: see `tenuto.store.rows`; ``attack`` is "natural", ``objective`` the change, ``settings`` its numbers.
     ``l2`` and ``linf`` measure the change of the normalised excerpt; another excerpt is no perturbation and has none.
     Rows that are there already are read, not made again.
 
@@ -213,7 +213,7 @@ def natural(run: Run, part: str = "test", progress: Progress | None = None) -> p
             progress(1)
     tables = [_rows(run, part, name, found) for name, found in changed.items() if found.rows]
     rows = pd.concat(tables, ignore_index=True).assign(**origin)
-    results.write_rows(path, rows)
+    write_rows(path, rows)
     return rows
 
 
@@ -298,37 +298,3 @@ def _rows(run: Run, part: str, name: str, found: _Changed) -> pd.DataFrame:
     for kind, names, values in kinds:
         table |= {f"{kind}_{one}": values[:, column].numpy() for column, one in enumerate(names)}
     return pd.DataFrame(table)
-
-
-def summary(rows: pd.DataFrame) -> pd.DataFrame:
-    """What every change does to every run.
-
-    Args:
-        rows: Rows of `natural`.
-
-    Returns:
-        One line per run and change: ``run system seed change clips skipped moved`` (mean absolute change of a
-        prediction, rating units) ``clean_mae mae clean_correlation correlation``, all on the clips that have that
-        change. Where none has it numbers are NaN, and so are correlations of a single clip.
-    """
-    lines: list[dict[str, Any]] = []
-    for run, own in rows.groupby("run", sort=False):
-        about = {"run": run, "system": own["system"].iloc[0], "seed": own["seed"].iloc[0]}
-        for change in (OTHER_EXCERPT, *CHANGES):
-            group = own[own["objective"] == change]
-            skipped = own["clip"].nunique() - len(group)
-            lines.append(
-                {**about, "change": change, "clips": len(group), "skipped": skipped, **_moved(group)}
-            )
-    return pd.DataFrame(lines)
-
-
-def _moved(group: pd.DataFrame) -> dict[str, float]:
-    names = ("moved", "clean_mae", "mae", "clean_correlation", "correlation")
-    if group.empty:
-        return dict.fromkeys(names, math.nan)
-    label, clean, changed = (results.values(group, kind) for kind in results.KINDS)
-    errors = [float(np.abs(a - b).mean()) for a, b in ((changed, clean), (clean, label), (changed, label))]
-    several = len(group) > 1
-    r = [float(metrics.pearson(label, one).mean()) if several else math.nan for one in (clean, changed)]
-    return dict(zip(names, [*errors, *r], strict=True))

@@ -7,7 +7,7 @@ import json
 import math
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
@@ -24,9 +24,6 @@ from tenuto.errors import CheckpointError, FileError
 from tenuto.files import read_safetensors, sha256_file, write_safetensors, write_text
 from tenuto.models.heads import Prediction
 from tenuto.models.systems import Network, load_reference_state
-
-if TYPE_CHECKING:
-    from tenuto.models.explanation import Explanation
 
 FORMAT = "tenuto-checkpoint-1"
 CHECKPOINT = "checkpoint.safetensors"
@@ -84,12 +81,6 @@ class Recogniser:
         if prediction.concepts is None:
             return Profile(named, None)
         return Profile(named, dict(zip(self.concepts, prediction.concepts.mean(0).tolist(), strict=True)))
-
-    def explain(self, source: str | Path | NDArray[np.float32], hop_seconds: float = 1.0) -> Explanation:
-        """Predict a recording and say why, see `tenuto.models.explanation.explain`."""
-        from tenuto.models.explanation import explain
-
-        return explain(self, source, hop_seconds)
 
 
 def window_starts(frames: int) -> list[int]:

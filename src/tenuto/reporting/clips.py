@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from tenuto.evaluation.witness import Witness
+    from tenuto.evaluation.resynthesis import Witness
 
 SHOWN: dict[str, tuple[str, str]] = {
     "before": ("before", BLUE),

@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from tenuto.evaluation import statistics
+from tenuto.analysis import statistics, words
+from tenuto.analysis.comparison import QUANTITIES, Comparison
 from tenuto.reporting import tables
-from tenuto.reporting.comparison import QUANTITIES, Comparison
 
 
 def show_systems(comparison: Comparison) -> pd.DataFrame:
@@ -83,16 +83,16 @@ def _interval(comparison: Comparison, table: pd.DataFrame) -> dict[str, list[str
 
 
 def _numbers(values: pd.Series[float], pattern: str = "z.4f") -> list[str]:
-    return [tables.number(value, pattern) for value in values]
+    return [words.number(value, pattern) for value in values]
 
 
 def _probabilities(values: pd.Series[float]) -> list[str]:
-    return [tables.number(p, ".3e" if p < 1e-3 else ".4f") for p in values]
+    return [words.number(p, ".3e" if p < 1e-3 else ".4f") for p in values]
 
 
 def _statistics(values: pd.Series[float], degrees: pd.Series[int]) -> list[str]:
     return [
-        tables.NOTHING if math.isnan(t) else f"t({freedom})={t:.2f}"
+        words.NOTHING if math.isnan(t) else f"t({freedom})={t:.2f}"
         for t, freedom in zip(values, degrees, strict=True)
     ]
 

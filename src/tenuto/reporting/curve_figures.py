@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
+from tenuto.analysis.curves import DIRECTIONS, Curves, natural_means
+from tenuto.analysis.systems import ordered_systems
 from tenuto.config import SYSTEMS
-from tenuto.reporting import paper
-from tenuto.reporting.curves import DIRECTIONS, Curves, natural_means
 from tenuto.reporting.figures import BLUE, GREEN, GREY, INK, STYLE, VERMILLION
 
 if TYPE_CHECKING:
@@ -102,7 +102,7 @@ def _across(axes: Axes, largest: float, numbers: int) -> None:
 
 def _bands(axes: Axes, curves: Curves, quantity: str) -> None:
     """One line per system with its interval; the error at epsilon 0 is ringed."""
-    systems = paper.systems(curves.summary)
+    systems = ordered_systems(curves.summary)
     for system in systems:
         chosen = (curves.bands["system"] == system) & (curves.bands["quantity"] == quantity)
         own, style = curves.bands[chosen], _line(system, systems)
@@ -166,7 +166,7 @@ def emotions(curves: Curves) -> Figure:
     from matplotlib.figure import Figure
 
     named = list(dict.fromkeys(curves.emotions["emotion"]))
-    systems = paper.systems(curves.emotions)
+    systems = ordered_systems(curves.emotions)
     columns = min(PANELS, len(named))
     with rc_context(STYLE):
         lines = math.ceil(len(named) / columns)

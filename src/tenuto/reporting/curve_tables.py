@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from tenuto.analysis import words
+from tenuto.analysis.curves import LEVEL, Curves
 from tenuto.files import write_csv
 from tenuto.reporting import curve_figures, figures, tables
-from tenuto.reporting.curves import LEVEL, Curves
 
 
 def show(curves: Curves) -> pd.DataFrame:
@@ -21,14 +22,14 @@ def show(curves: Curves) -> pd.DataFrame:
         cells = {
             "System": str(line["system"]),
             "Seeds": str(line["seeds"]),
-            "Clean MAE": tables.number(line["clean_mae"], ".3f"),
-            f"MAE at {line['largest_epsilon']:g}": tables.number(line["largest_mae"], ".3f"),
+            "Clean MAE": words.number(line["clean_mae"], ".3f"),
+            f"MAE at {line['largest_epsilon']:g}": words.number(line["largest_mae"], ".3f"),
             "Doubles at": _epsilon(line, "doubling") + _between(line, "doubling"),
-            "Mean excess": tables.number(line["mean_excess"], ".3f") + _between(line, "mean_excess"),
+            "Mean excess": words.number(line["mean_excess"], ".3f") + _between(line, "mean_excess"),
         }
         if len(curves.natural):
-            cells["Natural"] = tables.NOTHING
-            cells["Beyond natural at"] = tables.NOTHING
+            cells["Natural"] = words.NOTHING
+            cells["Beyond natural at"] = words.NOTHING
             if isinstance(line["natural_change"], str):
                 cells["Natural"] = f"{line['natural']:.3f} ({line['natural_change']})"
                 cells["Beyond natural at"] = _epsilon(line, "beyond")

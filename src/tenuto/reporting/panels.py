@@ -1,8 +1,7 @@
-"""Figures of an explanation and of interventions, and how a notebook shows an explanation."""
+"""Figures of an explanation and of interventions."""
 
 from __future__ import annotations
 
-import html
 import math
 from collections.abc import Mapping
 from pathlib import Path
@@ -17,7 +16,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from tenuto.models.explanation import Explanation
+    from tenuto.evaluation.explanation import Explanation
 
 COLUMNS = 4
 """Emotions side by side where each has a panel of its own."""
@@ -105,25 +104,6 @@ def _effects(figure: Any, effects: Mapping[str, Mapping[str, float]], lines: int
         axes.set_title(f"{emotion} {sum(values):+.2f}".replace("-", "−"), fontsize=9)
         axes.tick_params(axis="x", labelsize=7)
         axes.spines[["top", "right"]].set_visible(False)
-
-
-def explanation_html(explanation: Explanation) -> str:
-    """An explanation as an HTML table for a notebook: value, bar, place, strongest effects."""
-    head = ["emotion", "", ""]
-    head += [f"above ... of {explanation.training_clips} training clips"] if explanation.places else []
-    head += ["because"] if explanation.effects else []
-    lines = []
-    for name, value in explanation.emotions.items():
-        width = 100 * min(max(value, 0.0), 1.0)
-        bar = f'<div style="width:100px"><div style="width:{width:.0f}px;height:0.7em;background:{BLUE}"></div></div>'
-        cells = [html.escape(name), f"{value:.2f}", bar]
-        cells += [f"{explanation.places[name]:.0f} %"] if explanation.places else []
-        cells += [html.escape(explanation.sentence(name))] if explanation.effects else []
-        lines.append("".join(f'<td style="text-align:left">{cell}</td>' for cell in cells))
-    title = html.escape(f"{Path(explanation.source).name}, heard by {explanation.system}")
-    header = "".join(f'<th style="text-align:left">{html.escape(cell)}</th>' for cell in head)
-    rows = "".join(f"<tr>{line}</tr>" for line in lines)
-    return f"<table><caption>{title}</caption><thead><tr>{header}</tr></thead><tbody>{rows}</tbody></table>"
 
 
 def intervention_figure(rows: pd.DataFrame) -> Figure:

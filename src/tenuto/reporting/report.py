@@ -12,9 +12,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tenuto import __version__
+from tenuto.analysis import sentences, smc2025
+from tenuto.analysis.systems import ordered_systems
 from tenuto.evaluation.audit.findings import UNASKED, Finding, Verdict, counted
 from tenuto.files import write_text
-from tenuto.reporting import paper, report_inside, report_sections, summary
+from tenuto.reporting import report_inside, report_sections
 from tenuto.reporting.report_material import Material
 from tenuto.reporting.report_parts import Points, Section
 
@@ -106,13 +108,13 @@ def _question(material: Material) -> str:
 def _compared(material: Material) -> tuple[str, str] | None:
     """A system without concepts and the one with them, as the study pairs them; None where they are not there."""
     there = set(material.rows["system"])
-    return next((pair for pair in paper.COMPARISONS if set(pair) <= there), None)
+    return next((pair for pair in smc2025.COMPARISONS if set(pair) <= there), None)
 
 
 def _effect(material: Material) -> str:
     """What the attack does to both measures, as changes."""
-    means, pair = summary.run_means(material.rows), _compared(material)
-    return summary.moved(means) if pair is None else summary.against(means, *pair)
+    means, pair = sentences.run_means(material.rows), _compared(material)
+    return sentences.moved(means) if pair is None else sentences.against(means, *pair)
 
 
 def _sure(material: Material) -> str:
@@ -120,7 +122,7 @@ def _sure(material: Material) -> str:
     rows, pairs = material.rows, material.comparison.pairs
     if rows["system"].nunique() == 1:
         return "With one system nothing is compared: another training of it might give other numbers."
-    first, second = _compared(material) or summary.ends(summary.run_means(rows))
+    first, second = _compared(material) or sentences.ends(sentences.run_means(rows))
     both = pairs["first"].isin([first, second]) & pairs["second"].isin([first, second])
     tested = pairs[both & (pairs["quantity"] == "added") & pairs["p"].notna()]
     if tested.empty:
@@ -161,7 +163,7 @@ def facts(material: Material) -> tuple[tuple[str, str], ...]:
     rows = material.rows
     seeds = ", ".join(map(str, sorted({int(seed) for seed in rows["seed"]})))
     named = [
-        ("Systems", ", ".join(paper.systems(rows))),
+        ("Systems", ", ".join(ordered_systems(rows))),
         ("Seeds", seeds),
         ("Test clips", str(rows["clip"].nunique())),
         ("Attack", material.attack),

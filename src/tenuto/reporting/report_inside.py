@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from tenuto import metrics, results
+from tenuto import metrics
+from tenuto.analysis import words
+from tenuto.analysis.systems import ordered_systems, run_metrics
 from tenuto.config import SYSTEMS
-from tenuto.reporting import clips, panels, paper, tables
+from tenuto.reporting import clips, panels
 from tenuto.reporting.report_material import Material, Weights
 from tenuto.reporting.report_parts import (
     Block,
@@ -26,9 +28,10 @@ from tenuto.reporting.report_parts import (
     picture,
     sortable,
 )
+from tenuto.store.rows import concept_names, values_of
 
 if TYPE_CHECKING:
-    from tenuto.evaluation.witness import Witness
+    from tenuto.evaluation.resynthesis import Witness
 
 SOUNDS = {
     "before": "Before the attack",
@@ -50,11 +53,11 @@ def concept_shifts(rows: pd.DataFrame) -> pd.DataFrame:
     other units in every network.
     """
     lines = []
-    for system in paper.systems(rows):
+    for system in ordered_systems(rows):
         if not _named_concepts(system):
             continue
         own = rows[rows["system"] == system]
-        for name in results.concepts(rows):
+        for name in concept_names(rows):
             before, after = own[f"clean_{name}"], own[f"adversarial_{name}"]
             if before.notna().all():
                 spread = before.groupby(own["run"]).std(ddof=0).mean()
@@ -129,7 +132,7 @@ def gain(material: Material) -> Section | str:
     if not material.gains:
         return f"Head gain: {' '.join(remarks) or 'no checkpoint of these runs is there.'}"
     lines = []
-    for line in paper.run_metrics(material.rows).to_dict("records"):
+    for line in run_metrics(material.rows).to_dict("records"):
         own = material.rows[material.rows["run"] == line["folder"]]
         if (head := material.gains.get(str(line["folder"]))) is not None:
             moved, spread = movement(own)
@@ -161,7 +164,7 @@ def movement(rows: pd.DataFrame) -> tuple[float, float]:
 
     Both are means over clips of `metrics.distances`.
     """
-    moved, spread = metrics.distances(results.values(rows, "clean"), results.values(rows, "adversarial"))
+    moved, spread = metrics.distances(values_of(rows, "clean"), values_of(rows, "adversarial"))
     return float(moved.mean()), float(spread.mean())
 
 
@@ -200,7 +203,7 @@ def clips_to_show(rows: pd.DataFrame, count: int) -> list[str]:
         rows: Of one run under one attack, one per clip.
         count: How many; all where there are fewer.
     """
-    change = results.values(rows, "adversarial") - results.values(rows, "clean")
+    change = values_of(rows, "adversarial") - values_of(rows, "clean")
     order = np.argsort(-np.linalg.norm(change, axis=1), kind="stable")
     places = np.linspace(0, len(order) - 1, min(count, len(order))).round().astype(int)
     return [str(rows["clip"].iloc[place]) for place in order[places]]
@@ -262,7 +265,7 @@ def _predicted(witness: Witness) -> Table:
     for states in (witness.emotions, witness.concepts or {}):
         for name in states.get("before", {}):
             values = [states.get(state, {}).get(name) for state in STATES]
-            shown = (tables.NOTHING if value is None else f"{value:.3f}" for value in values)
+            shown = (words.NOTHING if value is None else f"{value:.3f}" for value in values)
             lines.append(tuple(Cell(text) for text in (name.replace("_", " "), *shown)))
     caption = f"What {witness.run} predicts of clip {witness.clip}."
     return Table(caption, ("", *STATES.values()), (True, *[False] * len(STATES)), tuple(lines))

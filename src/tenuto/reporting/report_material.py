@@ -11,17 +11,19 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from tenuto import results
+from tenuto.analysis import comparison, curves, smc2025
+from tenuto.analysis.systems import selection
 from tenuto.config import DataConfig, RunConfig, parse_yaml
 from tenuto.errors import DataError, FileError
-from tenuto.evaluation import natural as baseline
 from tenuto.evaluation.audit.evidence import budget_title
 from tenuto.evaluation.audit.findings import CHECKS, Finding, Verdict
 from tenuto.files import read_csv, read_json, read_text
-from tenuto.reporting import comparison, curves, panels, paper, released
+from tenuto.reporting import panels
+from tenuto.store import released_logs
+from tenuto.store.rows import NATURAL, at_budget
 
 if TYPE_CHECKING:
-    from tenuto.evaluation.witness import Witness
+    from tenuto.evaluation.resynthesis import Witness
 
 Weights = Mapping[str, Mapping[str, float]]
 """Emotion -> concept -> weight of the linear layer between them."""
@@ -41,7 +43,7 @@ class Material:
         natural: Rows of natural changes; None without them.
         interventions: Run -> what `tenuto intervene` wrote of this attack and these weights.
         findings: Of an audit of ``rows``.
-        gains: Run -> `tenuto.models.explanation.head_gain`.
+        gains: Run -> `tenuto.evaluation.explanation.head_gain`.
         witnesses: Of the clips of one run.
         weights: From the concepts to the emotions of that run; None without a bottleneck.
         remarks: Name of a section -> what could not be shown in it and why, a sentence each.
@@ -88,19 +90,19 @@ def gather(
         DataError: No such budget, several and none chosen, or rows that contradict each other.
     """
     folder = Path(study)
-    rows = paper.selection(results.at_budget(released.read_study(folder, protocol), epsilon))
-    there = released.protocols(folder)
-    others = sorted(name for name in there if name != baseline.NAME)
+    rows = selection(at_budget(released_logs.read_study(folder, protocol), epsilon))
+    there = released_logs.protocols(folder)
+    others = sorted(name for name in there if name != NATURAL)
     first = str(rows["run"].iloc[0])
     interventions, passed_over = _interventions(folder, rows)
     return Material(
         name=folder.resolve().name,
         data=_data(folder, first),
         rows=rows.reset_index(drop=True),
-        protocols={name: released.read_study(folder, name) for name in others},
+        protocols={name: released_logs.read_study(folder, name) for name in others},
         comparison=comparison.compare(rows, comparison.Settings(pairs=_planned(rows), draws=draws)),
         curves=_curves(folder, there, draws),
-        natural=released.read_study(folder, baseline.NAME) if baseline.NAME in there else None,
+        natural=released_logs.read_study(folder, NATURAL) if NATURAL in there else None,
         interventions=interventions,
         remarks={"concepts": passed_over},
     )
@@ -109,7 +111,7 @@ def gather(
 def _planned(rows: pd.DataFrame) -> list[comparison.Pair] | None:
     """The study's two comparisons as far as their systems are there; all pairs where neither is."""
     named = set(rows["system"])
-    return [pair for pair in paper.COMPARISONS if set(pair) <= named] or None
+    return [pair for pair in smc2025.COMPARISONS if set(pair) <= named] or None
 
 
 def _curves(folder: Path, there: Mapping[str, set[str]], draws: int) -> curves.Curves | str:

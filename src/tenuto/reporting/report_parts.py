@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import pandas as pd
 
+from tenuto.analysis.words import NOTHING
 from tenuto.reporting.figures import GREY, INK, STYLE, VERMILLION
-from tenuto.reporting.tables import GROUP, NOTHING
+from tenuto.reporting.tables import GROUP
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -8,21 +8,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from tenuto import results
-from tenuto.evaluation import natural as baseline
+from tenuto.analysis import curves, sentences, smc2025, words
+from tenuto.analysis import natural as baseline
+from tenuto.analysis.systems import ordered_systems, run_metrics
 from tenuto.evaluation.audit.evidence import at_budgets
 from tenuto.evaluation.audit.findings import CHECKS, SEVERITY, UNASKED, Finding, Verdict
-from tenuto.reporting import (
-    comparison_tables,
-    curve_figures,
-    curve_tables,
-    curves,
-    figures,
-    paper,
-    summary,
-    tables,
-    verdicts,
-)
+from tenuto.reporting import comparison_tables, curve_figures, curve_tables, figures, tables, verdicts
 from tenuto.reporting.report_material import Material
 from tenuto.reporting.report_parts import (
     Block,
@@ -35,6 +26,7 @@ from tenuto.reporting.report_parts import (
     sortable,
     table,
 )
+from tenuto.store.rows import values_of
 
 RUN_COLUMNS = {
     "Clean r": "z.3f",
@@ -50,7 +42,7 @@ RUN_COLUMNS = {
 
 def clean(material: Material) -> Section:
     """Table 1, the print beside it."""
-    shown = tables.show_table1(paper.table1(material.rows))
+    shown = tables.show_table1(smc2025.table1(material.rows))
     return Section(
         "clean",
         "Without an attack",
@@ -60,27 +52,27 @@ def clean(material: Material) -> Section:
 
 def attacked(material: Material) -> Section:
     """Figure 3, and what the rows say in sentences."""
-    differences = paper.difference(material.rows)
-    medians = differences.groupby("system")["difference"].median()[paper.systems(differences)]
+    differences = smc2025.difference(material.rows)
+    medians = differences.groupby("system")["difference"].median()[ordered_systems(differences)]
     said = "; ".join(f"{name} {value:+.3f}" for name, value in medians.items())
     caption = (
         f"Figure 3. MAE after minus MAE before the attack ({material.attack}), one value per seed. Attacked "
-        f"predictions {tables.attacked_pair(material.rows)}."
+        f"predictions {words.attacked_pair(material.rows)}."
     )
     shown = picture(
         figures.figure3(differences),
         f"Error that the attack adds to each system, medians over seeds: {said}.",
         caption,
     )
-    return Section("attacked", "Under attack", (shown, Points(tuple(summary.summarise(material.rows)))))
+    return Section("attacked", "Under attack", (shown, Points(tuple(sentences.summarise(material.rows)))))
 
 
 def predictions(material: Material) -> Section:
     """Figure 4."""
-    seed = paper.figure4_seed(material.rows)
-    names, systems = paper.figure4_emotions(material.rows), paper.figure4_systems(material.rows, seed)
+    seed = smc2025.figure4_seed(material.rows)
+    names, systems = smc2025.figure4_emotions(material.rows), smc2025.figure4_systems(material.rows, seed)
     shown = material.rows[(material.rows["seed"] == seed) & material.rows["system"].isin(systems)]
-    change = np.abs(results.values(shown, "adversarial", names) - results.values(shown, "clean", names))
+    change = np.abs(values_of(shown, "adversarial", names) - values_of(shown, "clean", names))
     moved = pd.Series(change.mean(axis=1)).groupby(shown["system"].to_numpy()).mean()
     said = "; ".join(f"{name} by {moved[name]:.3f}" for name in systems)
     alt = (
@@ -223,7 +215,7 @@ def runs(material: Material) -> Section:
 
 def _run(protocol: str, own: pd.DataFrame) -> dict[str, Any]:
     """One line of the table of all runs; ``own`` are its clips under one attack."""
-    found = paper.run_metrics(own).iloc[0]
+    found = run_metrics(own).iloc[0]
     added = found["adversarial_mae"] - found["clean_mae"]
     numbers = (
         *(found["clean_corr_avg"], found["clean_mae"], found["adversarial_mae"], added),

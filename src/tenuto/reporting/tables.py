@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pandas as pd
 
+from tenuto.analysis.words import NOTHING, attacked_pair, number
 from tenuto.files import write_csv, write_text
 
-NOTHING = "–"
 GROUP = "group"
 """A column of this name groups lines: LaTeX draws a rule where it changes, and it is not printed itself."""
 
@@ -42,11 +42,6 @@ def mean_deviation(mean: float, deviation: float, alone: bool = False) -> str:
     if math.isnan(deviation) and alone:
         return f"{mean:.2f}"
     return f"{mean:.2f} ± {number(deviation, '.2f')}"
-
-
-def number(value: float, pattern: str) -> str:
-    """A number by a format pattern, a dash for NaN."""
-    return NOTHING if math.isnan(value) else format(value, pattern)
 
 
 def show_table1(table: pd.DataFrame) -> pd.DataFrame:
@@ -98,13 +93,6 @@ def caption_significance(rows: pd.DataFrame) -> str:
         "share a model; with seed as the unit each pair is a mean over clips. "
         "Print: the SMC 2025 paper, on the Soundtracks data."
     )
-
-
-def attacked_pair(rows: pd.DataFrame) -> str:
-    """Which perturbation the attacked predictions belong to, to be said wherever they are shown."""
-    if (rows["attack"] == "ReleasedAttack").all():
-        return "are those of the last iterate"
-    return "belong to the perturbation whose norm is given"
 
 
 def markdown(shown: pd.DataFrame, caption: str) -> str:

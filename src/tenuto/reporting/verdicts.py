@@ -9,13 +9,14 @@ from typing import Any
 import pandas as pd
 import yaml
 
-from tenuto import results
+from tenuto.analysis import words
 from tenuto.errors import ConfigError, FileError
 from tenuto.evaluation.audit.evidence import Source
 from tenuto.evaluation.audit.findings import CHECKS, Finding, counted
 from tenuto.files import read_text, write_json
 from tenuto.reporting import tables
-from tenuto.reporting.released import OTHER_PARTS, read_logs
+from tenuto.store.released_logs import OTHER_PARTS, read_logs
+from tenuto.store.rows import NATURAL, read_rows, validate_rows
 
 CAPTION = (
     "PASS, WARN and FAIL follow from figure and threshold, as the page of each check says. NOT RECORDED: the source "
@@ -39,7 +40,7 @@ def open_sources(paths: Sequence[str | Path], runs_file: str | Path | None = Non
     csvs: list[Path] = []
     for place in map(Path, paths):
         own = _tables(place)
-        attacks = [path for path in own if not path.stem.startswith(results.NATURAL)]
+        attacks = [path for path in own if not path.stem.startswith(NATURAL)]
         if attacks:
             csvs += attacks
         elif own:
@@ -72,7 +73,7 @@ def _own(paths: Sequence[Path]) -> list[Source]:
     """Tenuto's own rows, gathered by protocol, part, and whether a run folder surrounds them."""
     parts: dict[tuple[str, str, bool], list[tuple[Path, pd.DataFrame]]] = {}
     for path in paths:
-        rows = results.read_rows(path)
+        rows = read_rows(path)
         inside = path.parent.name == "attacks" and (path.parent.parent / "config.yaml").is_file()
         for (protocol, part), some in rows.groupby(["protocol", "split"]):
             parts.setdefault((str(protocol), str(part), inside), []).append((path, some))
@@ -85,7 +86,7 @@ def _gathered(protocol: str, part: str, inside: bool, parts: list[tuple[Path, pd
     saved = {run: path.with_suffix(".safetensors") for run, path in by_run.items()}
     return Source(
         name=protocol if part == "test" else f"{protocol}, {part} clips",
-        rows=results.validate(rows, protocol),
+        rows=validate_rows(rows, protocol),
         kind="run" if inside else "table",
         folders={run: path.parent.parent for run, path in by_run.items()} if inside else {},
         saved={run: path for run, path in saved.items() if path.is_file()},
@@ -140,7 +141,7 @@ def shown(findings: Sequence[Finding]) -> pd.DataFrame:
 
 def number(value: float | None) -> str:
     """Three digits, a dash where there is no number."""
-    return tables.NOTHING if value is None else f"{value:.3g}"
+    return words.NOTHING if value is None else f"{value:.3g}"
 
 
 def summary(findings: Sequence[Finding]) -> str:

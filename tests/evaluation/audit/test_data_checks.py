@@ -6,7 +6,7 @@ from tenuto.data.splits import Split
 from tenuto.evaluation.audit import data_checks
 from tenuto.evaluation.audit.evidence import Data
 from tenuto.evaluation.audit.findings import Verdict
-from tenuto.reporting.released import EMOTIONS
+from tenuto.store.released_logs import EMOTIONS
 from tests.evaluation.audit.planted import bounded, logs, source
 
 PASS, WARN, FAIL, NOT_RECORDED = Verdict.PASS, Verdict.WARN, Verdict.FAIL, Verdict.NOT_RECORDED

@@ -11,7 +11,7 @@ from tenuto.evaluation.audit import system_checks
 from tenuto.evaluation.audit.evidence import Data
 from tenuto.evaluation.audit.findings import Verdict
 from tenuto.evaluation.audit.system_checks import MEASURES, order, tau, turns
-from tenuto.reporting.released import EMOTIONS
+from tenuto.store.released_logs import EMOTIONS
 from tests.evaluation.audit.planted import bounded, differences, source
 from tests.reporting import made_up
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import hashlib
-import importlib
+import html
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -30,8 +30,6 @@ from tenuto.models.heads import BottleneckHead
 from tenuto.models.systems import Network
 
 if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
     from tenuto.models.checkpoint import Recogniser
 
 Values = NDArray[np.float64]
@@ -39,9 +37,7 @@ Values = NDArray[np.float64]
 BATCH_SIZE = 8
 HOP_SECONDS = 1.0
 BACKGROUND = "training_predictions.csv"
-DRAWING = "tenuto.reporting.panels"
-"""Where an explanation is drawn. That row of the layout stands below this one and is not imported: computing needs no
-drawing. Only when somebody looks, by `Explanation.plot` or in a notebook, is it fetched, by this name."""
+BAR_COLOUR = "#0072B2"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -227,15 +223,25 @@ class Explanation:
             parts.append(f"others {others:+.2f}")
         return f"{emotion} {total:+.2f}: {', '.join(parts)}"
 
-    def plot(self) -> Figure:
-        """The explanation as a matplotlib figure."""
-        figure: Figure = importlib.import_module(DRAWING).explanation_figure(self)
-        return figure
-
     def _repr_html_(self) -> str:
-        """How a notebook shows it."""
-        html: str = importlib.import_module(DRAWING).explanation_html(self)
-        return html
+        """Return the table that a notebook shows: value, bar, place among the training clips, strongest effects."""
+        head = ["emotion", "", ""]
+        head += [f"above ... of {self.training_clips} training clips"] if self.places else []
+        head += ["because"] if self.effects else []
+        lines = []
+        for name, value in self.emotions.items():
+            width = 100 * min(max(value, 0.0), 1.0)
+            filled = f'<div style="width:{width:.0f}px;height:0.7em;background:{BAR_COLOUR}"></div>'
+            cells = [html.escape(name), f"{value:.2f}", f'<div style="width:100px">{filled}</div>']
+            cells += [f"{self.places[name]:.0f} %"] if self.places else []
+            cells += [html.escape(self.sentence(name))] if self.effects else []
+            lines.append("".join(f'<td style="text-align:left">{cell}</td>' for cell in cells))
+        title = html.escape(f"{Path(self.source).name}, heard by {self.system}")
+        header = "".join(f'<th style="text-align:left">{html.escape(cell)}</th>' for cell in head)
+        rows = "".join(f"<tr>{line}</tr>" for line in lines)
+        return (
+            f"<table><caption>{title}</caption><thead><tr>{header}</tr></thead><tbody>{rows}</tbody></table>"
+        )
 
 
 def explain(

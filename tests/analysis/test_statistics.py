@@ -7,9 +7,8 @@ from statsmodels.regression.mixed_linear_model import MixedLM
 from statsmodels.stats.multitest import multipletests
 from statsmodels.stats.power import TTestPower
 
-from tenuto.errors import DataError
-from tenuto.evaluation import statistics
-from tenuto.evaluation.statistics import (
+from tenuto.analysis import statistics
+from tenuto.analysis.statistics import (
     PairedTest,
     bootstrap_means,
     crossed_interval,
@@ -19,6 +18,7 @@ from tenuto.evaluation.statistics import (
     paired_t_test,
     smallest_detectable,
 )
+from tenuto.errors import DataError
 
 
 def test_known_answer():

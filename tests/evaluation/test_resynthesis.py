@@ -20,12 +20,12 @@ from tenuto.data import prepare
 from tenuto.data.excerpts import fixed_starts
 from tenuto.data.splits import draw
 from tenuto.errors import CheckpointError, ConfigError, DataError
+from tenuto.evaluation.resynthesis import STATES, mean_survival, witness, witnesses
 from tenuto.evaluation.robustness import attack
 from tenuto.evaluation.runs import open_run
 from tenuto.evaluation.saved import Perturbations, part_of, row_of, saved_protocols, saved_rows
-from tenuto.evaluation.witness import STATES, mean_survival, witness, witnesses
 from tenuto.files import read_csv, read_safetensors, write_csv, write_safetensors
-from tenuto.results import at_budget
+from tenuto.store.rows import at_budget
 from tenuto.training.loop import predict, train
 from tests import corpora, small_runs
 from tests.small_runs import settings
@@ -242,7 +242,7 @@ def test_numbers_are_json(seen):
     numbers = json.loads(json.dumps(seen[0].numbers()))
     assert numbers["attack"]["protocol"] == str(ATTACK)
     assert numbers["attack"]["epsilon"] is None
-    assert numbers["attack"]["l2"] == pytest.approx(np.linalg.norm(seen[0].perturbation))
+    assert numbers["attack"]["l2"] == pytest.approx(np.linalg.norm(seen[0].perturbation.astype(np.float64)))
     assert sum(numbers["band_shares"]) == pytest.approx(1)
     assert numbers["seconds"] == 10.0
     assert "clean" not in numbers

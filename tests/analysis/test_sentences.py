@@ -2,10 +2,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from tenuto import results
-from tenuto.reporting.summary import against, run_means, summarise
-
-from . import made_up
+from tenuto.analysis.sentences import against, run_means, summarise
+from tenuto.store.rows import values_of
+from tests.reporting import made_up
 
 
 def two_systems(seeds=(6, 21), **columns):
@@ -220,5 +219,5 @@ def test_the_summary_is_four_to_seven_sentences(rows):
 def test_means_over_seeds():
     means = run_means(two_systems())
     assert means.loc["A2E", "difference"] == pytest.approx(2.0 + 0.027 - 0.125)
-    label = results.values(made_up.run(), "label")
+    label = values_of(made_up.run(), "label")
     assert means.loc["A2E", "clipped"] == pytest.approx((1 - label).mean())

@@ -4,10 +4,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from tenuto.errors import ConfigError, DataError
-from tenuto.evaluation import statistics
-from tenuto.reporting import comparison_tables, released
-from tenuto.reporting.comparison import (
+from tenuto.analysis import statistics
+from tenuto.analysis.comparison import (
     QUANTITIES,
     Settings,
     as_json,
@@ -16,8 +14,10 @@ from tenuto.reporting.comparison import (
     parse_pairs,
     planned,
 )
-
-from . import made_up
+from tenuto.errors import ConfigError, DataError
+from tenuto.reporting import comparison_tables
+from tenuto.store import released_logs
+from tests.reporting import made_up
 
 PUBLISHED = (("A2E", "A2M2E"), ("A2B2E", "A2M2E"))
 QUICK = Settings(draws=200)
@@ -27,7 +27,7 @@ def noisy(systems=("A2E", "A2M2E"), seeds=(1, 2, 3, 4), scatter=0.3):
     """Rows whose errors vary from seed to seed and clip to clip, before and after the attack."""
     rows, generator = made_up.study(systems, seeds), np.random.default_rng(0)
     for kind in ("clean", "adversarial"):
-        columns = [f"{kind}_{name}" for name in released.EMOTIONS]
+        columns = [f"{kind}_{name}" for name in released_logs.EMOTIONS]
         rows[columns] += scatter * generator.uniform(size=(len(rows), 1))
         rows[columns] += (
             scatter * generator.uniform(size=rows["run"].nunique()).repeat(made_up.CLIPS)[:, None]
@@ -43,7 +43,7 @@ def attacked(table):
 
 @pytest.fixture(scope="module")
 def logs(shared):
-    return released.read_logs(shared / "paper" / "logs")
+    return released_logs.read_logs(shared / "paper" / "logs")
 
 
 @pytest.fixture(scope="module")

@@ -12,14 +12,21 @@ import numpy as np
 import pytest
 import soundfile
 import torch
-from matplotlib.figure import Figure
 
 import tenuto
 from tenuto.audio import LogSpectrogram, load_audio
 from tenuto.data.excerpts import Normalisation, excerpts
 from tenuto.errors import AudioError, CheckpointError, ConfigError, FileError
-from tenuto.models import build, checkpoint, explanation
-from tenuto.models.explanation import BACKGROUND, Background, curve_starts, explain, head_gain, linear_head
+from tenuto.evaluation import explanation
+from tenuto.evaluation.explanation import (
+    BACKGROUND,
+    Background,
+    curve_starts,
+    explain,
+    head_gain,
+    linear_head,
+)
+from tenuto.models import build, checkpoint
 
 EMOTIONS, CONCEPTS = ("valence", "tension"), ("mode", "beat", "noise")
 
@@ -130,9 +137,9 @@ def test_a_loaded_run_explains_with_what_lies_in_its_folder(
     recogniser, background, explained, song, tmp_path
 ):
     checkpoint.save(tmp_path / checkpoint.CHECKPOINT, recogniser, {})
-    assert tenuto.load(tmp_path).explain(song).places is None
+    assert explain(tenuto.load(tmp_path), song).places is None
     background.write(tmp_path, recogniser)
-    found = tenuto.load(tmp_path).explain(song)
+    found = explain(tenuto.load(tmp_path), song)
     assert found.places == explained.places
     assert found.training_clips == 11
 
@@ -228,10 +235,6 @@ def test_the_sentence_of_few_concepts_has_no_others():
     assert planted({"mode": -0.1}).sentence("tension") == "tension -0.10: mode -0.10"
 
 
-def test_an_explanation_draws_itself(explained):
-    assert isinstance(explained.plot(), Figure)
-
-
 def test_a_notebook_shows_a_table_and_no_markup_of_the_file_name():
     shown = planted({"mode": -0.1})._repr_html_()
     assert "tension -0.10: mode -0.10" in shown
@@ -240,13 +243,13 @@ def test_a_notebook_shows_a_table_and_no_markup_of_the_file_name():
 
 
 def test_explaining_loads_nothing_that_draws():
-    script = "import sys, tenuto.models.explanation; print(*sys.modules)"
+    script = "import sys, tenuto.evaluation.explanation; print(*sys.modules)"
     environment = {**os.environ, "PYTHONPATH": str(Path(tenuto.__file__).parents[1])}
     ended = subprocess.run(
         [sys.executable, "-c", script], env=environment, check=True, capture_output=True, text=True
     )
     loaded = set(ended.stdout.split())
-    assert "tenuto.models.explanation" in loaded
+    assert "tenuto.evaluation.explanation" in loaded
     assert not loaded & {"matplotlib", "tenuto.reporting"}
 
 

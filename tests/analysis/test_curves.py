@@ -7,11 +7,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from tenuto import results
+from tenuto.analysis import curves, statistics
+from tenuto.analysis.natural import OTHER_EXCERPT
 from tenuto.errors import DataError, FileError
-from tenuto.evaluation import natural as baseline
-from tenuto.evaluation import statistics
-from tenuto.reporting import curve_figures, curve_tables, curves
+from tenuto.reporting import curve_figures, curve_tables
+from tenuto.store.rows import NATURAL, emotion_names, write_rows
 from tests.reporting import made_up
 
 CLEAN = 0.125
@@ -48,8 +48,8 @@ def pushing(rows):
 
 def natural(system="A2E", seed=6, moved=0.25):
     """Other excerpts that only two clips have, and mp3, which moves predictions by ``moved``."""
-    about = {"protocol": baseline.NAME, "attack": "natural", "l2": np.nan, "linf": np.nan}
-    other = made_up.run(system, seed, CLEAN, CLEAN + 0.0625, **about, objective=baseline.OTHER_EXCERPT)
+    about = {"protocol": NATURAL, "attack": "natural", "l2": np.nan, "linf": np.nan}
+    other = made_up.run(system, seed, CLEAN, CLEAN + 0.0625, **about, objective=OTHER_EXCERPT)
     mp3 = made_up.run(system, seed, CLEAN, CLEAN + moved, **about, objective="mp3 128 kb/s")
     return pd.concat([other.head(2), mp3], ignore_index=True)
 
@@ -73,7 +73,7 @@ def test_a_curve_goes_from_the_clean_error_over_the_worst_of_every_budget():
 def test_the_worst_is_sought_clip_by_clip():
     rows = run(ladder={0.1: 0.25})
     weak = (rows["attack"] == "Noise") & (rows["clip"] == "002")
-    for emotion in results.emotions(rows):
+    for emotion in emotion_names(rows):
         rows.loc[weak, f"adversarial_{emotion}"] = rows.loc[weak, f"label_{emotion}"] + 1.25
     assert curves.curve(rows)["mae"].tolist() == pytest.approx([0.125, (4 * 0.25 + 1.25) / 5])
 
@@ -220,9 +220,7 @@ def test_an_interval_that_does_not_exist_is_not_shown():
 
 def test_natural_changes_are_measured_on_the_clips_that_have_them():
     found = measured(run(), natural()).natural.set_index("change")
-    assert found.loc[baseline.OTHER_EXCERPT, ["clips", "skipped", "moved"]].tolist() == pytest.approx(
-        [2, 3, 0.0625]
-    )
+    assert found.loc[OTHER_EXCERPT, ["clips", "skipped", "moved"]].tolist() == pytest.approx([2, 3, 0.0625])
     assert found.loc["mp3 128 kb/s", ["clips", "skipped"]].tolist() == [5, 0]
 
 
@@ -241,7 +239,7 @@ def test_natural_rows_of_other_runs_are_left_out():
 
 def test_an_emotion_moves_naturally_as_far_as_under_its_strongest_change():
     found = measured(run(), natural(moved=0.25)).natural_emotions
-    assert found == pytest.approx(dict.fromkeys(results.emotions(run()), 0.25))
+    assert found == pytest.approx(dict.fromkeys(emotion_names(run()), 0.25))
 
 
 def test_predicting_the_mean_rating_of_the_clips():
@@ -292,7 +290,7 @@ def test_one_budget_is_drawn_and_said():
 def stored(folder, *tables):
     for table in tables:
         place = folder / table["run"].iloc[0] / "attacks" / f"{table['protocol'].iloc[0]}.csv"
-        results.write_rows(place, table)
+        write_rows(place, table)
     return folder
 
 
@@ -341,7 +339,7 @@ def test_the_figure_names_every_system_and_every_natural_change():
     assert [text.get_text() for text in legend.get_texts()] == ["A2E", "own system"]
     above, below = figure.axes
     assert [text.get_text() for text in above.texts] == ["predict the mean"]
-    assert [text.get_text() for text in below.texts] == [baseline.OTHER_EXCERPT, "mp3 128 kb/s"]
+    assert [text.get_text() for text in below.texts] == [OTHER_EXCERPT, "mp3 128 kb/s"]
 
 
 def test_no_two_of_the_studys_systems_look_alike():

@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from tenuto import results
-from tenuto.reporting import paper, tables
+from tenuto.analysis import smc2025, words
+from tenuto.analysis.systems import FEWEST_SEEDS, errors_per_clip, ordered_systems, run_metrics, selection
+from tenuto.store.rows import values_of
 
 RATINGS = (0.0, 1.0)
 """Annotations are ratings scaled into this range."""
@@ -33,9 +34,9 @@ def summarise(rows: pd.DataFrame) -> list[str]:
         rows: Rows of one attack; only test clips count.
 
     Raises:
-        DataError: See `paper.selection`.
+        DataError: See `systems.selection`.
     """
-    chosen = paper.selection(rows)
+    chosen = selection(rows)
     means = run_means(chosen)
     found = [_clean(means), moved(means), _ranking(means), _left(means)]
     found += [_outside(chosen), _size(chosen), _caution(chosen)]
@@ -45,14 +46,14 @@ def summarise(rows: pd.DataFrame) -> list[str]:
 def run_means(rows: pd.DataFrame) -> pd.DataFrame:
     """Means over seeds, one line per system: ``clean_corr clean_mae corr mae``, the changes ``difference`` (MAE that
     the attack adds) and ``lost`` (correlation that it takes), and ``clipped`` (MAE of predictions clipped to 0-1)."""
-    measured = paper.run_metrics(rows)
+    measured = run_metrics(rows)
     measured["difference"] = measured["adversarial_mae"] - measured["clean_mae"]
     measured["lost"] = measured["clean_corr_avg"] - measured["adversarial_corr_avg"]
     names = {"clean_corr_avg": "clean_corr", "clean_mae": "clean_mae", "adversarial_corr_avg": "corr"}
     names |= {"adversarial_mae": "mae", "difference": "difference", "lost": "lost"}
     means = measured.groupby("system")[list(names)].agg(_mean).rename(columns=names)
-    means["clipped"] = paper.clip_errors(rows, *RATINGS).groupby("system")["attacked"].mean()
-    return means.loc[paper.systems(measured)]
+    means["clipped"] = errors_per_clip(rows, *RATINGS).groupby("system")["attacked"].mean()
+    return means.loc[ordered_systems(measured)]
 
 
 def _mean(values: pd.Series[float]) -> float:
@@ -62,7 +63,7 @@ def _mean(values: pd.Series[float]) -> float:
 
 def _clean(means: pd.DataFrame) -> str:
     each = "; ".join(
-        f"{name} {tables.number(correlation, 'z.2f')} and {error:.3f}"
+        f"{name} {words.number(correlation, 'z.2f')} and {error:.3f}"
         for name, correlation, error in zip(means.index, means["clean_corr"], means["clean_mae"], strict=True)
     )
     return f"On clean test clips, mean correlation with the ratings and MAE are: {each}."
@@ -201,7 +202,7 @@ def _order(harm: pd.Series[float]) -> str:
 def _outside(rows: pd.DataFrame) -> str:
     """How much of the error lies where no rating can be."""
     low, high = RATINGS
-    label, attacked = results.values(rows, "label"), results.values(rows, "adversarial")
+    label, attacked = values_of(rows, "label"), values_of(rows, "adversarial")
     if label.min() < low or label.max() > high:
         return ""
     share = float(((attacked < low) | (attacked > high)).mean())
@@ -239,9 +240,9 @@ def _caution(rows: pd.DataFrame) -> str:
     basis = f"With {seeds} seed{'s'[: seeds > 1]} and {clips} test clips differences are not to be over-read"
     if rows["system"].nunique() < 2:
         return f"{basis}: there is one system only, nothing to compare it with."
-    tests = paper.significance(rows)
+    tests = smc2025.significance(rows)
     over_seeds = tests[tests["unit"] == "seed"]
-    if seeds < paper.FEWEST_SEEDS:
+    if seeds < FEWEST_SEEDS:
         return f"{basis}: too few seeds to test."
     if over_seeds.empty:
         return f"{basis}; the systems of the published comparisons share too few seeds to test."

@@ -5,11 +5,10 @@ import pandas as pd
 import pytest
 import yaml
 
-from tenuto import results
 from tenuto.errors import ConfigError, DataError, FileError
-from tenuto.reporting import released
-
-from . import made_up
+from tenuto.store import released_logs
+from tenuto.store.rows import KINDS, NATURAL, values_of, write_rows
+from tests.reporting import made_up
 
 LOG = """file,epoch,db,norm,converged,true-label,orig-pred,new-pred,adv-target
 ['146.mp3.spec'],1000,45.5,3.25,False,[[0.1 0.2 0.3 0.4 0.5 0.6 0.7 0.8]],"[[0.1  0.25 .5
@@ -47,24 +46,24 @@ def logs(tmp_path):
 
 
 def test_a_log_is_found_at_any_depth_and_read(logs):
-    rows = released.read_logs(*logs())
+    rows = released_logs.read_logs(*logs())
     assert rows[["run", "system", "seed", "clip", "iterations", "converged"]].to_numpy().tolist() == [
         ["mine", "A2M2E", 42, "146", 1000, False],
         ["mine", "A2M2E", 42, "007", 12, True],
     ]
-    np.testing.assert_array_equal(results.values(rows, "clean")[0], [0.1, 0.25, 0.5, -1, 0.1, 2.5, 0.7, 0.8])
-    np.testing.assert_array_equal(results.values(rows, "adversarial")[1], np.arange(1, 9))
+    np.testing.assert_array_equal(values_of(rows, "clean")[0], [0.1, 0.25, 0.5, -1, 0.1, 2.5, 0.7, 0.8])
+    np.testing.assert_array_equal(values_of(rows, "adversarial")[1], np.arange(1, 9))
 
 
 def test_the_norm_of_a_log_belongs_to_the_stored_perturbation_and_not_to_the_prediction(logs):
-    rows = released.read_logs(*logs())
+    rows = released_logs.read_logs(*logs())
     assert rows["l2"].isna().all()
     assert rows["linf"].isna().all()
     assert rows["stored_l2"].tolist() == [3.25, 0.0]
 
 
 def test_threshold_and_db_are_kept_and_an_empty_db_is_nan(logs):
-    rows = released.read_logs(*logs())
+    rows = released_logs.read_logs(*logs())
     assert rows["threshold"].tolist() == [0.7000000000000001, -1.0]
     assert rows["db"].iloc[0] == 45.5
     assert np.isnan(rows["db"].iloc[1])
@@ -79,7 +78,7 @@ def test_threshold_and_db_are_kept_and_an_empty_db_is_nan(logs):
     ],
 )
 def test_the_protocol_names_every_setting_that_deviates(logs, settings, protocol, objective):
-    rows = released.read_logs(*logs(**settings))
+    rows = released_logs.read_logs(*logs(**settings))
     assert set(rows["protocol"]) == {protocol}
     assert set(rows["objective"]) == {objective}
 
@@ -100,7 +99,7 @@ def test_the_protocol_names_every_setting_that_deviates(logs, settings, protocol
 )
 def test_a_damaged_log_is_refused_with_its_reason(logs, old, new, said):
     with pytest.raises((FileError, DataError), match=said):
-        released.read_logs(*logs(LOG.replace(old, new)))
+        released_logs.read_logs(*logs(LOG.replace(old, new)))
 
 
 @pytest.mark.parametrize(
@@ -111,49 +110,49 @@ def test_damaged_settings_are_refused_with_the_file(logs, text, said):
     folder, runs = logs()
     (folder / "deep" / "mine" / "hparams.yaml").write_text(text)
     with pytest.raises(FileError, match=rf"hparams\.yaml: {said}"):
-        released.read_logs(folder, runs)
+        released_logs.read_logs(folder, runs)
 
 
 def test_an_unknown_measure_is_refused(logs):
     with pytest.raises(FileError, match="conv_method is cosine, wanted corr or mse"):
-        released.read_logs(*logs(conv_method="cosine"))
+        released_logs.read_logs(*logs(conv_method="cosine"))
 
 
 def test_a_log_that_is_not_released_asks_for_a_table_of_runs(logs):
     folder, _ = logs()
     with pytest.raises(FileError, match=r"mine is not in the table of runs\. Pass --runs FILE"):
-        released.read_logs(folder)
+        released_logs.read_logs(folder)
 
 
 def test_logs_of_another_kind_are_passed_over(logs):
     folder, runs = logs()
     (folder / "training").mkdir()
     (folder / "training" / "log.csv").write_text("epoch,loss\n1,0.5\n")
-    assert len(released.read_logs(folder, runs)) == 2
+    assert len(released_logs.read_logs(folder, runs)) == 2
 
 
 def test_missing_logs_are_counted_and_named(logs):
     folder, runs = logs()
     runs.write_text("folder,system,seed\nmine,A2M2E,42\nyours,A2E,6\n")
     with pytest.raises(FileError, match=r"1 of 2 logs are missing \(yours\)"):
-        released.read_logs(folder, runs)
+        released_logs.read_logs(folder, runs)
 
 
 def test_an_empty_folder_misses_all_released_logs(tmp_path):
     with pytest.raises(FileError, match="50 of 50 logs are missing"):
-        released.read_logs(tmp_path)
+        released_logs.read_logs(tmp_path)
 
 
 def test_a_missing_folder_is_named(tmp_path):
     with pytest.raises(FileError, match="absent: no such folder"):
-        released.read_logs(tmp_path / "absent")
+        released_logs.read_logs(tmp_path / "absent")
 
 
 def test_the_same_log_twice_below_a_folder_is_refused(logs):
     folder, runs = logs()
     shutil.copytree(folder / "deep", folder / "copy")
     with pytest.raises(FileError, match="the same log also lies in"):
-        released.read_logs(folder, runs)
+        released_logs.read_logs(folder, runs)
 
 
 @pytest.mark.parametrize(
@@ -168,11 +167,11 @@ def test_a_table_of_runs_that_contradicts_itself_is_refused(logs, line, said):
     folder, runs = logs()
     runs.write_text(runs.read_text() + line + "\n")
     with pytest.raises(FileError, match=said):
-        released.read_logs(folder, runs)
+        released_logs.read_logs(folder, runs)
 
 
 def test_the_package_knows_fifty_released_runs():
-    table = released._runs(None)
+    table = released_logs._runs(None)
     assert table["folder"].nunique() == 50
     assert table.groupby("system")["seed"].nunique().to_dict() == dict.fromkeys(made_up.SYSTEMS, 10)
 
@@ -180,24 +179,24 @@ def test_the_package_knows_fifty_released_runs():
 def test_a_written_log_reads_back_exactly(tmp_path):
     generator = np.random.default_rng(0)
     rows = made_up.run(system="A2M2E", seed=42, db=np.nan)
-    for kind in results.KINDS:
-        for name in released.EMOTIONS:
+    for kind in KINDS:
+        for name in released_logs.EMOTIONS:
             rows[f"{kind}_{name}"] = generator.normal(size=5).astype(np.float32) * 10.0 ** generator.integers(
                 -9, 9
             )
-    released.write_log(rows, tmp_path / "mine", SETTINGS)
+    released_logs.write_log(rows, tmp_path / "mine", SETTINGS)
     (tmp_path / "runs.csv").write_text("folder,system,seed\nmine,A2M2E,42\n")
-    back = released.read_logs(tmp_path, tmp_path / "runs.csv")
-    for kind in results.KINDS:
+    back = released_logs.read_logs(tmp_path, tmp_path / "runs.csv")
+    for kind in KINDS:
         np.testing.assert_array_equal(
-            results.values(back, kind).astype(np.float32), results.values(rows, kind).astype(np.float32)
+            values_of(back, kind).astype(np.float32), values_of(rows, kind).astype(np.float32)
         )
     for column in ("clip", "iterations", "converged", "threshold", "stored_l2"):
         assert back[column].tolist() == rows[column].tolist()
 
 
 def test_a_written_log_has_the_released_form(tmp_path):
-    lines = released.write_log(made_up.run(), tmp_path, SETTINGS).read_text().splitlines()
+    lines = released_logs.write_log(made_up.run(), tmp_path, SETTINGS).read_text().splitlines()
     assert lines[0] == LOG.splitlines()[0]
     assert lines[1].startswith("['000.mp3.spec'],40,,0.0,False,[[0.1 0.9 ")
     assert yaml.safe_load((tmp_path / "hparams.yaml").read_text()) == SETTINGS
@@ -206,21 +205,23 @@ def test_a_written_log_has_the_released_form(tmp_path):
 @pytest.mark.parametrize("name", ["it's", 'say "a"', "a, b", "song.wav"])
 def test_any_clip_name_survives_the_released_form(tmp_path, name):
     rows = made_up.run().assign(clip=[f"{name}{number}" for number in range(5)])
-    released.write_log(rows, tmp_path / "mine", SETTINGS)
+    released_logs.write_log(rows, tmp_path / "mine", SETTINGS)
     (tmp_path / "runs.csv").write_text("folder,system,seed\nmine,A2E,6\n")
-    assert released.read_logs(tmp_path, tmp_path / "runs.csv")["clip"].tolist() == rows["clip"].tolist()
+    assert released_logs.read_logs(tmp_path, tmp_path / "runs.csv")["clip"].tolist() == rows["clip"].tolist()
 
 
 def test_a_log_with_a_setting_missing_is_not_written(tmp_path):
     with pytest.raises(ConfigError, match="no setting lr"):
-        released.write_log(made_up.run(), tmp_path / "log", {k: v for k, v in SETTINGS.items() if k != "lr"})
+        released_logs.write_log(
+            made_up.run(), tmp_path / "log", {k: v for k, v in SETTINGS.items() if k != "lr"}
+        )
     assert not (tmp_path / "log").exists()
 
 
 def test_other_emotions_do_not_fit_the_released_form(tmp_path):
     rows = made_up.run().drop(columns=["label_sad", "clean_sad", "adversarial_sad"])
     with pytest.raises(DataError, match="the rows rate valence, energy, tension, anger, fear, happy, tender"):
-        released.write_log(rows, tmp_path, SETTINGS)
+        released_logs.write_log(rows, tmp_path, SETTINGS)
 
 
 @pytest.mark.parametrize(
@@ -228,18 +229,18 @@ def test_other_emotions_do_not_fit_the_released_form(tmp_path):
 )
 def test_only_one_run_under_the_released_attack_fits_the_released_form(tmp_path, rows):
     with pytest.raises(DataError, match="one run under the released attack"):
-        released.write_log(rows, tmp_path, SETTINGS)
+        released_logs.write_log(rows, tmp_path, SETTINGS)
 
 
 def write_run(folder, rows, protocol="paper-2025-released"):
-    results.write_rows(folder / "runs" / rows["run"].iloc[0] / "attacks" / f"{protocol}.csv", rows)
+    write_rows(folder / "runs" / rows["run"].iloc[0] / "attacks" / f"{protocol}.csv", rows)
 
 
 def test_a_study_is_the_rows_of_its_runs(tmp_path):
     for seed in (6, 21):
         write_run(tmp_path, made_up.run(seed=seed))
     pd.testing.assert_frame_equal(
-        released.read_study(tmp_path, "paper-2025-released")[["run", "clip"]],
+        released_logs.read_study(tmp_path, "paper-2025-released")[["run", "clip"]],
         pd.concat([made_up.run(seed=seed)[["run", "clip"]] for seed in (21, 6)], ignore_index=True),
     )
 
@@ -248,7 +249,7 @@ def test_the_protocol_all_runs_share_is_taken(tmp_path):
     for seed in (6, 21):
         write_run(tmp_path, made_up.run(seed=seed), "paper-2025-released+iterations=40")
     write_run(tmp_path, made_up.run(seed=6, attacked=9.0))
-    assert results.values(released.read_study(tmp_path), "adversarial").max() < 9
+    assert values_of(released_logs.read_study(tmp_path), "adversarial").max() < 9
 
 
 def test_two_protocols_that_all_runs_share_have_to_be_chosen_from(tmp_path):
@@ -257,32 +258,32 @@ def test_two_protocols_that_all_runs_share_have_to_be_chosen_from(tmp_path):
     with pytest.raises(
         FileError, match=r"which protocol\? .*paper-2025-released\+iterations=40 \(1 of 1 runs\)"
     ):
-        released.read_study(tmp_path)
+        released_logs.read_study(tmp_path)
 
 
 def test_rows_of_other_parts_of_the_split_are_left_out(tmp_path):
     write_run(tmp_path, made_up.run())
     write_run(tmp_path, made_up.run(split="validation"), "paper-2025-released-validation")
-    assert set(released.read_study(tmp_path)["split"]) == {"test"}
+    assert set(released_logs.read_study(tmp_path)["split"]) == {"test"}
 
 
 def test_a_protocol_without_rows_names_those_there_are(tmp_path):
     write_run(tmp_path, made_up.run())
     with pytest.raises(FileError, match="no rows of protocol standard-1; there is: paper-2025-released"):
-        released.read_study(tmp_path, "standard-1")
+        released_logs.read_study(tmp_path, "standard-1")
 
 
 def test_a_study_without_attacks_says_so(tmp_path):
     with pytest.raises(FileError, match="no rows of an attack below it"):
-        released.read_study(tmp_path)
+        released_logs.read_study(tmp_path)
 
 
 def test_a_missing_study_is_named(tmp_path):
     with pytest.raises(FileError, match="absent: no such folder"):
-        released.read_study(tmp_path / "absent")
+        released_logs.read_study(tmp_path / "absent")
 
 
 def test_natural_changes_are_no_attack_to_choose(tmp_path):
     write_run(tmp_path, made_up.run(), "paper-2025-released")
-    write_run(tmp_path, made_up.run().assign(protocol=results.NATURAL, attack="natural"), results.NATURAL)
-    assert set(released.read_study(tmp_path)["attack"]) == {"ReleasedAttack"}
+    write_run(tmp_path, made_up.run().assign(protocol=NATURAL, attack="natural"), NATURAL)
+    assert set(released_logs.read_study(tmp_path)["attack"]) == {"ReleasedAttack"}

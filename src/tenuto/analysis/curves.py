@@ -17,11 +17,12 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
-from tenuto import results
+from tenuto.analysis import comparison, statistics
+from tenuto.analysis import natural as baseline
+from tenuto.analysis.systems import ordered_systems, run_metrics
 from tenuto.errors import DataError
-from tenuto.evaluation import natural as baseline
-from tenuto.evaluation import statistics
-from tenuto.reporting import comparison, paper, released
+from tenuto.store import released_logs
+from tenuto.store.rows import NATURAL, emotion_names, mark_worst, validate_rows, values_of, worst_case
 
 Values = NDArray[np.float64]
 
@@ -54,7 +55,7 @@ class Curves:
         summary: One line per system, columns `SUMMARY`.
         emotions: One line per run, emotion, direction and epsilon, columns `EMOTIONS`; empty where the protocol does
             not push single emotions.
-        natural: One line per run and natural change, see `tenuto.evaluation.natural.summary`; empty without them.
+        natural: One line per run and natural change, see `tenuto.analysis.natural.summary`; empty without them.
         natural_emotions: Emotion -> its mean absolute change under the natural change that moves it most.
         mean_mae: MAE of always predicting the mean rating of these clips.
         remarks: What is missing, a sentence each.
@@ -81,13 +82,13 @@ def from_folders(
         FileError: A folder without rows of that protocol.
         DataError: The same run twice, or see `ladder`.
     """
-    tables = [released.read_study(folder, protocol) for folder in folders]
-    rows = results.validate(pd.concat(tables, ignore_index=True), ", ".join(map(str, folders)))
-    there = [released.protocols(folder) for folder in folders]
+    tables = [released_logs.read_study(folder, protocol) for folder in folders]
+    rows = validate_rows(pd.concat(tables, ignore_index=True), ", ".join(map(str, folders)))
+    there = [released_logs.protocols(folder) for folder in folders]
     beside = [
-        released.read_study(folder, baseline.NAME)
+        released_logs.read_study(folder, NATURAL)
         for folder, found in zip(folders, there, strict=True)
-        if baseline.NAME in found
+        if NATURAL in found
     ]
     curves = measure(rows, pd.concat(beside, ignore_index=True) if beside else None, draws, seed)
     runs = set().union(*(having for found in there for having in found.values()))
@@ -113,7 +114,7 @@ def ladder(rows: pd.DataFrame) -> dict[float, pd.DataFrame]:
             f"test clips with a protocol of several budgets, such as {PROTOCOL}."
         )
     _same_epsilons(limited)
-    worst = results.worst_case(results.mark_worst(limited))
+    worst = worst_case(mark_worst(limited))
     steps = {epsilon: worst[worst["epsilon"] == epsilon] for epsilon in sorted(set(worst["epsilon"]))}
     for group in steps.values():
         comparison.clip_errors(group)  # insists on one norm, one run per system and seed, and the same clips
@@ -141,9 +142,7 @@ def curve(rows: pd.DataFrame) -> pd.DataFrame:
 def _curve(steps: dict[float, pd.DataFrame]) -> pd.DataFrame:
     parts: list[pd.DataFrame] = []
     for epsilon, group in steps.items():
-        measured = paper.run_metrics(group).rename(
-            columns={"folder": "run", "clean_corr_avg": "clean_correlation"}
-        )
+        measured = run_metrics(group).rename(columns={"folder": "run", "clean_corr_avg": "clean_correlation"})
         moved = _moved(group).groupby(group["run"]).mean()
         found = measured.assign(epsilon=epsilon, moved=measured["run"].map(moved))
         if not parts:
@@ -151,14 +150,14 @@ def _curve(steps: dict[float, pd.DataFrame]) -> pd.DataFrame:
             parts.append(measured.assign(epsilon=0.0, moved=0.0, **clean))
         parts.append(found.assign(mae=found["adversarial_mae"], correlation=found["adversarial_corr_avg"]))
     table = pd.concat(parts, ignore_index=True)[list(CURVE)]
-    order = table["system"].map({name: place for place, name in enumerate(paper.systems(table))})
+    order = table["system"].map({name: place for place, name in enumerate(ordered_systems(table))})
     ranked = table.assign(order=order).sort_values(["order", "seed", "epsilon"], ignore_index=True)
     return ranked.drop(columns="order")
 
 
 def _moved(group: pd.DataFrame) -> pd.Series[float]:
     """Mean absolute change of the predictions of every row."""
-    change = np.abs(results.values(group, "adversarial") - results.values(group, "clean"))
+    change = np.abs(values_of(group, "adversarial") - values_of(group, "clean"))
     return pd.Series(change.mean(axis=1), index=group.index)
 
 
@@ -241,8 +240,8 @@ def measure(
         for system, values in systems.items()
         for epsilon, table in zip(epsilons, np.moveaxis(values, -1, 0), strict=True)
     ]
-    summed = [_summed(system, epsilons, heights, changes, draws, seed) for system in paper.systems(runs)]
-    label = results.values(next(iter(steps.values())).drop_duplicates("clip"), "label")
+    summed = [_summed(system, epsilons, heights, changes, draws, seed) for system in ordered_systems(runs)]
+    label = values_of(next(iter(steps.values())).drop_duplicates("clip"), "label")
     return Curves(
         protocol=str(rows["protocol"].iloc[0]),
         norm=str(next(iter(steps.values()))["norm"].iloc[0]),
@@ -263,7 +262,7 @@ def _matrices(steps: dict[float, pd.DataFrame], quantity: str) -> dict[str, Valu
     for place, group in enumerate(steps.values()):
         errors = comparison.clip_errors(group)
         errors["moved"] = _moved(group)
-        for system in paper.systems(errors):
+        for system in ordered_systems(errors):
             own = errors[errors["system"] == system]
             sides = {
                 name: own.pivot(index="seed", columns="clip", values=name)
@@ -341,8 +340,8 @@ def _natural_emotions(beside: pd.DataFrame) -> dict[str, float]:
     """Emotion -> mean absolute change, over clips and then runs, under the change where that is largest."""
     if beside.empty:
         return {}
-    change = np.abs(results.values(beside, "adversarial") - results.values(beside, "clean"))
-    table = pd.DataFrame(change, index=beside.index, columns=list(results.emotions(beside)))
+    change = np.abs(values_of(beside, "adversarial") - values_of(beside, "clean"))
+    table = pd.DataFrame(change, index=beside.index, columns=list(emotion_names(beside)))
     each = table.groupby([beside["run"], beside["objective"]]).mean()
     return {str(emotion): float(most) for emotion, most in each.groupby("objective").mean().max().items()}
 
@@ -356,7 +355,7 @@ def emotion_curves(rows: pd.DataFrame) -> pd.DataFrame:
     parts: list[pd.DataFrame] = []
     keys = ["run", "system", "seed", "emotion", "direction", "epsilon"]
     pushed = rows[rows["epsilon"].notna() & (rows["split"] == "test")]
-    for emotion in results.emotions(rows):
+    for emotion in emotion_names(rows):
         for direction, sign in DIRECTIONS.items():
             own = pushed[pushed["objective"] == f"{emotion} {direction}"]
             if own.empty:

@@ -16,10 +16,10 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from tenuto import results
+from tenuto.analysis import statistics, words
+from tenuto.analysis.systems import FEWEST_SEEDS, errors_per_clip, ordered_systems, selection
 from tenuto.errors import ConfigError, DataError, did_you_mean
-from tenuto.evaluation import statistics
-from tenuto.reporting import paper, tables
+from tenuto.store.rows import emotion_names, validate_rows
 
 QUANTITIES = {"attacked": "after the attack", "added": "added by the attack", "clean": "on clean clips"}
 """Which error of a clip: its name in tables, and in words."""
@@ -111,12 +111,12 @@ def clip_errors(rows: pd.DataFrame, settings: Settings = Settings()) -> pd.DataF
     """``system seed clip attacked clean added``: the errors of every test clip under every run.
 
     Raises:
-        DataError: See `paper.selection` and `results.validate`, or runs on different clips.
+        DataError: See `systems.selection` and `validate_rows`, or runs on different clips.
     """
-    chosen = paper.selection(results.validate(rows))
+    chosen = selection(validate_rows(rows))
     _same_clips(chosen)
     limits = settings.clipped or (-np.inf, np.inf)
-    table = paper.clip_errors(chosen, *limits, MEASURES[settings.measure][1])
+    table = errors_per_clip(chosen, *limits, MEASURES[settings.measure][1])
     table["added"] = table["attacked"] - table["clean"]
     return table
 
@@ -180,7 +180,7 @@ def compare(
         ConfigError: See `planned`.
     """
     errors = clip_errors(rows, settings)
-    there = paper.systems(errors)
+    there = ordered_systems(errors)
     pairs = planned(there, settings.pairs)
     systems, paired, mixed = [], [], []
     for quantity in QUANTITIES:
@@ -235,7 +235,7 @@ def _paired(
         pooled = vars(statistics.paired_t_test(a.ravel(), b.ravel()))
         line |= {f"pooled_{name}": value for name, value in pooled.items()}
     means = a.mean(axis=1), b.mean(axis=1)
-    if len(shared) < paper.FEWEST_SEEDS or not _varies(*means):
+    if len(shared) < FEWEST_SEEDS or not _varies(*means):
         return line
     test = statistics.paired_t_test(*means)
     line |= {"t": test.t, "degrees_of_freedom": test.degrees_of_freedom, "p": test.p}
@@ -259,7 +259,7 @@ def _mixed(quantity: str, pair: Pair, sides: Mapping[str, pd.DataFrame], level: 
         "clips": first.shape[1],
     }
     line |= {"seeds_first": len(first), "seeds_second": len(second), "note": ""}
-    if min(len(first), len(second)) < paper.FEWEST_SEEDS or first.shape[1] < 2:
+    if min(len(first), len(second)) < FEWEST_SEEDS or first.shape[1] < 2:
         return line | {"note": TOO_FEW}
     try:
         found = statistics.mixed_model(first.to_numpy(), second.to_numpy(), level)
@@ -286,15 +286,15 @@ def _family(lines: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> pd.Da
 
 
 def _unit(rows: pd.DataFrame, settings: Settings) -> str:
-    chosen = paper.selection(rows)
+    chosen = selection(rows)
     clipped = (
         "" if settings.clipped is None else ", predictions clipped to {:g}-{:g}".format(*settings.clipped)
     )
-    emotions, clips = len(results.emotions(rows)), chosen["clip"].nunique()
+    emotions, clips = len(emotion_names(rows)), chosen["clip"].nunique()
     return (
         f"A value is the {MEASURES[settings.measure][0]} error over {emotions} emotions of one test clip under "
         f"one run (a system trained with one seed){clipped}; {clips} clips, every run hears all of them. "
-        f"Attacked predictions {tables.attacked_pair(chosen)}."
+        f"Attacked predictions {words.attacked_pair(chosen)}."
     )
 
 
@@ -311,7 +311,7 @@ def _remarks(
     for name, own in seeds.items():
         if len(seeds) == 1:
             say("There is one system only, nothing to compare it with", name)
-        if len(own) < paper.FEWEST_SEEDS:
+        if len(own) < FEWEST_SEEDS:
             over = "clips only" if len(own) == 1 else f"{len(own)} seeds, and is far too short"
             say(f"The interval of a system's mean resamples {over}", name)
     for first, second in pairs:
@@ -319,11 +319,12 @@ def _remarks(
         if left := seeds[first] ^ seeds[second]:
             listed = ", ".join(str(seed) for seed in sorted(left))
             say(f"Only the {len(shared)} shared seeds are paired, not {listed}", f"{first}:{second}")
-        if len(shared) < paper.FEWEST_SEEDS:
+        if len(shared) < FEWEST_SEEDS:
             say(
-                f"No test with seeds as the unit below {paper.FEWEST_SEEDS} shared seeds", f"{first}:{second}"
+                f"No test with seeds as the unit below {FEWEST_SEEDS} shared seeds",
+                f"{first}:{second}",
             )
-    same = tested["t"].isna() & (tested["seeds"] >= paper.FEWEST_SEEDS)
+    same = tested["t"].isna() & (tested["seeds"] >= FEWEST_SEEDS)
     for quantity, first, second, *_ in tested[same].itertuples(index=False):
         error = QUANTITIES[str(quantity)]
         say(f"No test of the error {error}, every seed has the same difference", f"{first}:{second}")

@@ -1,0 +1,1 @@
+"""What lies on disk: rows, runs, studies, and released logs. No other room knows their file names."""
