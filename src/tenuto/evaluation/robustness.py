@@ -19,6 +19,7 @@ from tenuto.attacks import Attack, Protocol
 from tenuto.attacks.base import default_batch_size
 from tenuto.attacks.checks import require_whole
 from tenuto.attacks.protocols import climb
+from tenuto.data.batches import Batch
 from tenuto.data.splits import PARTS
 from tenuto.devices import compute_repeatably
 from tenuto.evaluation.records import Origin, array, finished_rows, origin_of, perturbations, records
@@ -27,7 +28,6 @@ from tenuto.files import Array, read_safetensors, write_json, write_safetensors
 from tenuto.models.systems import Network, for_attack
 from tenuto.store.rows import mark_worst, read_rows, validate_rows, write_rows
 from tenuto.training.loop import predict
-from tenuto.training.material import Batch
 
 Progress = Callable[[int], None]
 

@@ -9,13 +9,13 @@ from typing import Any
 from torch import Tensor, nn
 
 from tenuto.config import RunConfig, parse_yaml
+from tenuto.data.batches import Batch, Material
 from tenuto.data.cache import Prepared
 from tenuto.data.splits import draw, read_split
 from tenuto.errors import CheckpointError, ConfigError
 from tenuto.files import read_text
 from tenuto.models.checkpoint import IMPORTED, Recogniser, load
 from tenuto.models.systems import Network, for_attack
-from tenuto.training.material import Batch, Material
 
 
 @dataclasses.dataclass(frozen=True)
