@@ -31,6 +31,10 @@ FORMAT = "1"
 Result = TypeVar("Result")
 
 
+class _CacheError(FileError):
+    """A result cannot be stored, so that there is no use in computing the others."""
+
+
 @dataclasses.dataclass(frozen=True)
 class Prepared:
     """A data set in memory: its index, one spectrogram (frames, 149) per clip, and the fingerprint of both."""
@@ -51,10 +55,15 @@ class Prepared:
 
 
 def cache_folder() -> Path:
-    """``$TENUTO_CACHE``, else ``tenuto`` below the user's cache folder."""
+    """``$TENUTO_CACHE``, else ``tenuto`` below the user's cache folder. Raises `FileError` where there is neither."""
     if named := os.environ.get("TENUTO_CACHE"):
         return Path(named)
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "tenuto"
+    try:
+        return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "tenuto"
+    except RuntimeError as error:
+        raise FileError(
+            "This user has no home folder for the cache. Set TENUTO_CACHE (or --cache DIR)."
+        ) from error
 
 
 def prepare(
@@ -114,8 +123,8 @@ def _each(
             try:
                 results[jobs[job]] = job.result()
             except TenutoError as error:
-                if isinstance(error, FileError) and index.paths[jobs[job]].is_file():
-                    raise  # the recording exists: the cache cannot be written
+                if isinstance(error, _CacheError):
+                    raise
                 failures[jobs[job]] = error
             if progress:
                 progress(1)
@@ -156,7 +165,10 @@ def _cached(
         return copy
     array = make()
     metadata = {"audio": audio, "settings": settings, "sha256": sha256_bytes(array.tobytes())}
-    write_safetensors(place, {name: array}, metadata)
+    try:
+        write_safetensors(place, {name: array}, metadata)
+    except FileError as error:
+        raise _CacheError(*error.sentences) from error
     return array
 
 
