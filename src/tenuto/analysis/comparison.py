@@ -18,7 +18,7 @@ import pandas as pd
 from tenuto.analysis import statistics, words
 from tenuto.analysis.systems import FEWEST_SEEDS, Pair, errors_per_clip, ordered_systems, selection
 from tenuto.errors import ConfigError, DataError, did_you_mean
-from tenuto.store import rows as results
+from tenuto.store.rows import emotion_names, validate_rows
 
 QUANTITIES = {"attacked": "after the attack", "added": "added by the attack", "clean": "on clean clips"}
 """Which error of a clip: its name in tables, and in words."""
@@ -108,9 +108,9 @@ def clip_errors(rows: pd.DataFrame, settings: Settings = Settings()) -> pd.DataF
     """``system seed clip attacked clean added``: the errors of every test clip under every run.
 
     Raises:
-        DataError: See `systems.selection` and `results.validate`, or runs on different clips.
+        DataError: See `systems.selection` and `validate_rows`, or runs on different clips.
     """
-    chosen = selection(results.validate(rows))
+    chosen = selection(validate_rows(rows))
     _same_clips(chosen)
     limits = settings.clipped or (-np.inf, np.inf)
     table = errors_per_clip(chosen, *limits, MEASURES[settings.measure][1])
@@ -282,7 +282,7 @@ def _unit(rows: pd.DataFrame, settings: Settings) -> str:
     clipped = (
         "" if settings.clipped is None else ", predictions clipped to {:g}-{:g}".format(*settings.clipped)
     )
-    emotions, clips = len(results.emotions(rows)), chosen["clip"].nunique()
+    emotions, clips = len(emotion_names(rows)), chosen["clip"].nunique()
     return (
         f"A value is the {MEASURES[settings.measure][0]} error over {emotions} emotions of one test clip under "
         f"one run (a system trained with one seed){clipped}; {clips} clips, every run hears all of them. "

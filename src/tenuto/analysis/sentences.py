@@ -22,7 +22,7 @@ from tenuto.analysis.systems import (
     seed_values,
     selection,
 )
-from tenuto.store import rows as results
+from tenuto.store.rows import values_of
 
 VERDICTS = {
     -1: ("more robust than", "more robust"),
@@ -212,7 +212,7 @@ def _levels(effects: Effects) -> str:
 
 def _outside(rows: pd.DataFrame, effects: Effects, scale: tuple[float, float] | None) -> str:
     """How many predictions no rating can have, and the MAE with predictions clipped to the scale."""
-    label, attacked = results.values(rows, "label"), results.values(rows, "adversarial")
+    label, attacked = values_of(rows, "label"), values_of(rows, "adversarial")
     if scale is None or label.min() < scale[0] or label.max() > scale[1]:
         return ""
     low, high = scale

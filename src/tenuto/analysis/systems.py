@@ -26,7 +26,7 @@ from numpy.typing import ArrayLike
 from tenuto import metrics
 from tenuto.config import SYSTEMS, DataConfig
 from tenuto.errors import DataError
-from tenuto.store import rows as results
+from tenuto.store.rows import values_of
 
 FEWEST_SEEDS = 3
 """With fewer seeds there is no test with seeds as the unit."""
@@ -124,7 +124,7 @@ def run_metrics(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def _errors(run: pd.DataFrame, kind: str) -> dict[str, float]:
-    label, prediction = results.values(run, "label"), results.values(run, kind)
+    label, prediction = values_of(run, "label"), values_of(run, kind)
     return {
         f"{kind}_corr_avg": float(metrics.pearson(label, prediction).mean()),
         f"{kind}_r2": float(metrics.r2(label, prediction).mean()),
@@ -146,10 +146,10 @@ def errors_per_clip(
         measure: From differences between prediction and label to errors, absolute ones by default.
     """
     chosen = selection(rows)
-    label = results.values(chosen, "label")
+    label = values_of(chosen, "label")
     table = chosen[["system", "seed", "clip"]].copy()
     for quantity, kind in (("attacked", "adversarial"), ("clean", "clean")):
-        table[quantity] = measure(np.clip(results.values(chosen, kind), low, high) - label).mean(axis=1)
+        table[quantity] = measure(np.clip(values_of(chosen, kind), low, high) - label).mean(axis=1)
     return table
 
 

@@ -12,7 +12,7 @@ from rich.table import Table
 
 from tenuto import metrics
 from tenuto.data.splits import PARTS
-from tenuto.store import rows as results
+from tenuto.store.rows import values_of, worst_case
 
 MEASURES = ("r2", "correlation", "rmse", "mse", "mae")
 
@@ -56,7 +56,7 @@ def metrics_tables(report: Mapping[str, Any]) -> list[Table]:
 
 def attack_table(rows: pd.DataFrame) -> Table:
     """What a protocol did on average: error and correlation, clean and at every budget, and what it cost."""
-    shown = results.worst_case(rows)
+    shown = worst_case(rows)
     first, clips = rows.iloc[0], shown["clip"].nunique()
     table = Table(title=escape(f"{first['run']}, {first['protocol']}, {clips} clips"), title_justify="left")
     for heading in ("", "|Δ prediction|", "MAE", "correlation"):
@@ -64,7 +64,7 @@ def attack_table(rows: pd.DataFrame) -> Table:
     budgets = list(shown.groupby(["norm", "epsilon"], dropna=False))
     table.add_row("clean", "", *_scores(budgets[0][1], "clean"))
     for (norm, epsilon), part in budgets:
-        moved = np.abs(results.values(part, "adversarial") - results.values(part, "clean")).mean()
+        moved = np.abs(values_of(part, "adversarial") - values_of(part, "clean")).mean()
         budget = _attacked(first["attack"], f"{norm} {epsilon}", part)
         table.add_row(budget, f"{moved:.4f}", *_scores(part, "adversarial"))
     if rows["objective"].nunique() == 1 and "loss" in rows:
@@ -82,7 +82,7 @@ def attack_table(rows: pd.DataFrame) -> Table:
 
 
 def _scores(rows: pd.DataFrame, kind: str) -> tuple[str, str]:
-    label, values = results.values(rows, "label"), results.values(rows, kind)
+    label, values = values_of(rows, "label"), values_of(rows, kind)
     return f"{metrics.mae(label, values):.4f}", f"{float(metrics.pearson(label, values).mean()):.4f}"
 
 

@@ -12,7 +12,7 @@ from rich.measure import Measurement
 
 from tenuto.cli.common import AsJson, bar, notes, out, print_json
 from tenuto.cli.paper import Logs, ProtocolName, RunsFile, Study, source_rows, text_table
-from tenuto.store import rows as results
+from tenuto.store.rows import at_budget
 
 if TYPE_CHECKING:
     from tenuto.analysis.comparison import Comparison
@@ -80,7 +80,7 @@ def stats(
         seed=seed,
         level=level,
     )
-    rows = results.at_budget(source_rows(logs, runs, study, protocol), epsilon)
+    rows = at_budget(source_rows(logs, runs, study, protocol), epsilon)
     with bar("comparisons", None) as advance:
         found = comparison.compare(rows, settings, advance)
     written = {} if to is None else comparison_tables.write(found, to)

@@ -18,7 +18,7 @@ from tenuto.evaluation.runs import Run
 from tenuto.files import Array, sha256_file
 from tenuto.models.checkpoint import CHECKPOINT
 from tenuto.models.systems import Network
-from tenuto.store import rows as results
+from tenuto.store.rows import RELEASED_OBJECTIVES, read_rows
 from tenuto.training.loop import predict
 from tenuto.training.material import Batch
 
@@ -39,7 +39,7 @@ def finished_rows(path: Path, origin: Origin) -> pd.DataFrame:
     Raises:
         CheckpointError: They were made with other weights, since training went on.
     """
-    rows = results.read_rows(path)
+    rows = read_rows(path)
     if "checkpoint" in rows and not (rows["checkpoint"] == origin["checkpoint"]).all():
         raise CheckpointError(
             f"{path}: belongs to earlier weights of this run, which was trained further. Delete it and call again."
@@ -111,7 +111,7 @@ def identity(run: Run, clips: Batch, part: str, protocol: str) -> dict[str, Any]
 def _named(attacker: Attack, emotions: tuple[str, ...]) -> dict[str, Any]:
     """What an attack is called in the rows: family, objective, norm, epsilon."""
     if isinstance(attacker, ReleasedAttack):
-        objective = results.RELEASED_OBJECTIVES[attacker.measure]
+        objective = RELEASED_OBJECTIVES[attacker.measure]
         return {"attack": type(attacker).__name__, "objective": objective, "norm": "none", "epsilon": np.nan}
     if not isinstance(attacker, BoundedAttack):
         raise TypeError(f"{attacker!r}: rows are made of BoundedAttack and ReleasedAttack.")

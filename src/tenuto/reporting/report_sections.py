@@ -26,7 +26,7 @@ from tenuto.reporting.report_parts import (
     sortable,
     table,
 )
-from tenuto.store import rows as results
+from tenuto.store.rows import values_of
 
 RUN_COLUMNS = {
     "Clean r": "z.3f",
@@ -73,7 +73,7 @@ def predictions(material: Material) -> Section:
     seed = smc2025.figure4_seed(material.rows)
     names, systems = smc2025.figure4_emotions(material.rows), smc2025.figure4_systems(material.rows, seed)
     shown = material.rows[(material.rows["seed"] == seed) & material.rows["system"].isin(systems)]
-    change = np.abs(results.values(shown, "adversarial", names) - results.values(shown, "clean", names))
+    change = np.abs(values_of(shown, "adversarial", names) - values_of(shown, "clean", names))
     moved = pd.Series(change.mean(axis=1)).groupby(shown["system"].to_numpy()).mean()
     said = "; ".join(f"{name} by {moved[name]:.3f}" for name in systems)
     alt = (
