@@ -38,6 +38,10 @@ class DownloadError(TenutoError):
     """A remote file could not be fetched or is not the file that was announced."""
 
 
+class RandomModelWarning(UserWarning):
+    """A model under attack draws random numbers, so its predictions and every result on it vary."""
+
+
 def did_you_mean(name: str, choices: Iterable[str]) -> str:
     """A sentence that names the nearest valid choice and lists them all.
 

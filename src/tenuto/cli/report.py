@@ -112,9 +112,8 @@ def _with_findings(
 ) -> Material:
     """The material with an audit of its rows: made now without asking the models, or as a file tells it."""
     from tenuto.errors import DataError, TenutoError
-    from tenuto.evaluation.audit import Data
+    from tenuto.evaluation.audit import Data, open_sources
     from tenuto.evaluation.audit import audit as run_audit
-    from tenuto.reporting import verdicts
     from tenuto.reporting.report_material import read_findings
 
     if audit is not None:
@@ -126,7 +125,7 @@ def _with_findings(
         return dataclasses.replace(material, findings=own)
     index = None if prepared is None else prepared.index
     try:
-        sources = [source for source in verdicts.open_sources([study]) if source.name == material.protocol]
+        sources = [source for source in open_sources([study]) if source.name == material.protocol]
         return dataclasses.replace(
             material, findings=run_audit(*sources, data=Data(index=index, spared=True))
         )

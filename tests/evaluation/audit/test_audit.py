@@ -7,6 +7,7 @@ import shutil
 
 import numpy as np
 import pytest
+from tenuto.evaluation.audit.settings import STAND_IN
 
 from tenuto.attacks import APGD, FGSM, PGD, AbsoluteError, Linf, Noise, Protocol
 from tenuto.config import DataConfig
@@ -21,12 +22,9 @@ from tenuto.evaluation.audit import (
     Data,
     Verdict,
     audit,
-    data_checks,
     model_checks,
-    saved_checks,
 )
 from tenuto.evaluation.audit.findings import not_recorded
-from tenuto.evaluation.audit.settings import STAND_IN
 from tenuto.evaluation.runs import open_run
 from tenuto.files import read_safetensors, write_safetensors
 from tenuto.models.checkpoint import load
@@ -34,7 +32,7 @@ from tenuto.reporting.verdicts import open_sources
 from tenuto.store.rows import read_rows, write_rows
 from tenuto.training.loop import train
 from tests import small_runs
-from tests.evaluation.audit.planted import bounded, source
+from tests.evaluation.audit.planted import bounded, finding, source
 
 PASS, WARN, FAIL, NOT_RECORDED = Verdict.PASS, Verdict.WARN, Verdict.FAIL, Verdict.NOT_RECORDED
 BUDGET = Linf(0.1)
@@ -78,7 +76,7 @@ def test_logs_get_every_check_in_order(of_logs):
 
 
 @pytest.mark.parametrize(
-    ("check", "figure", "said"),
+    ("check", "value", "said"),
     [
         ("budget", 1790 / 1800, "1790 of 1800 stored perturbations have an L2 norm above 0.216"),
         ("same-iterate", 3.534, "10 of 10 rows with norm 0 have a moved prediction"),
@@ -91,7 +89,7 @@ def test_logs_get_every_check_in_order(of_logs):
 def test_what_the_released_logs_alone_show(of_logs, check, figure, said):
     found = of_logs[check]
     assert found.verdict is FAIL
-    assert found.figure == pytest.approx(figure, abs=5e-4)
+    assert found.value == pytest.approx(figure, abs=5e-4)
     assert said in found.sentence
 
 
@@ -104,7 +102,7 @@ def test_raw_and_clipped_errors_stand_side_by_side(of_logs):
 def test_the_models_of_the_logs_beat_every_constant_when_clean_and_none_when_attacked(of_logs):
     found = of_logs["constant-predictor"]
     assert found.verdict is WARN
-    assert found.figure == pytest.approx(0.1105 / 0.1442, abs=1e-3)
+    assert found.value == pytest.approx(0.1105 / 0.1442, abs=1e-3)
 
 
 @pytest.mark.parametrize(
@@ -113,14 +111,14 @@ def test_the_models_of_the_logs_beat_every_constant_when_clean_and_none_when_att
 )
 def test_what_logs_cannot_show_is_not_recorded(of_logs, check):
     assert of_logs[check].verdict is NOT_RECORDED
-    assert of_logs[check].figure is None
+    assert of_logs[check].value is None
 
 
 def test_with_data_and_split_the_logs_show_the_albums(logs, shared):
     index = open_dataset(DataConfig(dataset="soundtracks"), shared / "soundtracks").index
     data = Data(index=index, split=read_split(shared / "paper" / "split.csv"))
     found = by_check(audit(*logs, data=data))
-    assert (found["albums"].verdict, found["albums"].figure) == (FAIL, 1.0)
+    assert (found["albums"].verdict, found["albums"].value) == (FAIL, 1.0)
     assert "36 of 36 attacked clips" in found["albums"].sentence
     assert "45 albums" in found["albums"].sentence
     assert "mean training label (0.1602)" in found["constant-predictor"].sentence
@@ -256,11 +254,9 @@ def test_an_edited_prediction_is_found(copied, prepared, kind):
         return rows
 
     change_rows(copied, edit)
-    found = by_check(saved_checks.saved(open_sources([copied])[0], Data(prepared=prepared)))[
-        "saved-prediction"
-    ]
+    found = finding("saved-prediction", open_sources([copied])[0], Data(prepared=prepared))
     assert found.verdict is FAIL
-    assert found.figure == pytest.approx(0.01, abs=1e-4)
+    assert found.value == pytest.approx(0.01, abs=1e-4)
     assert "1 of 6 rows" in found.sentence
 
 
@@ -330,7 +326,9 @@ def test_rows_of_other_weights_than_the_run_s_fail(copied):
 
 def test_rows_that_do_not_name_their_weights_are_judged_by_their_predictions(copied, prepared):
     change_rows(copied, lambda rows: rows.drop(columns="checkpoint"))
-    found = by_check(saved_checks.saved(open_sources([copied])[0], Data(prepared=prepared)))
+    found = {
+        "saved-prediction": finding("saved-prediction", open_sources([copied])[0], Data(prepared=prepared))
+    }
     assert found["saved-prediction"].verdict is PASS
 
 
@@ -352,7 +350,7 @@ def test_normalisation_that_is_not_what_the_configuration_says_fails(copied, pre
     path.write_text(
         path.read_text().replace("train", "other", 12)
     )  # as if twelve clips had not been trained on
-    assert data_checks.normalisation(open_sources([copied])[0], Data(prepared=prepared)).verdict is FAIL
+    assert finding("normalisation", open_sources([copied])[0], Data(prepared=prepared)).verdict is FAIL
 
 
 def test_a_run_without_its_checkpoint_is_judged_by_what_is_left(copied, prepared):

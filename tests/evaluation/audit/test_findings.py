@@ -31,7 +31,7 @@ def test_fail_is_stronger_than_warn_and_neither_is_a_pass():
 
 
 def test_what_is_not_recorded_has_no_figure():
-    assert (NOTHING.figure, NOTHING.threshold, NOTHING.sentence) == (None, None, "no norms.")
+    assert (NOTHING.value, NOTHING.threshold, NOTHING.sentence) == (None, None, "no norms.")
 
 
 def test_the_worst_names_whose_it_is_and_among_how_many():
@@ -68,7 +68,7 @@ def test_a_finding_as_json_has_all_of_it():
         "source": "",
         "check": "budget",
         "verdict": "FAIL",
-        "figure": 2.0,
+        "value": 2.0,
         "threshold": 1.0,
         "sentence": "outside.",
         "page": "docs/audit/budget.md",
@@ -76,7 +76,7 @@ def test_a_finding_as_json_has_all_of_it():
 
 
 def test_a_figure_that_is_not_finite_is_none_for_programs():
-    assert judged("budget", float("inf"), 1.0, "far outside.", fail=True).as_json()["figure"] is None
+    assert judged("budget", float("inf"), 1.0, "far outside.", fail=True).as_json()["value"] is None
 
 
 @pytest.mark.parametrize("check", CHECKS)

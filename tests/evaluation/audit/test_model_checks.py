@@ -1,11 +1,11 @@
 import numpy as np
 import pytest
 import torch
+from tenuto.evaluation.audit.settings import EPSILON, STAND_IN, Questioned
 
 from tenuto.attacks import APGD, PGD, AbsoluteError, ConceptsMove, Linf
 from tenuto.evaluation.audit import model_checks
 from tenuto.evaluation.audit.findings import Verdict
-from tenuto.evaluation.audit.settings import EPSILON, STAND_IN, Questioned
 from tests.evaluation.audit import planted
 from tests.evaluation.audit.planted import subject
 
@@ -49,7 +49,7 @@ def test_the_attack_on_a_linear_model_reaches_the_closed_form(sound):
 
 
 def test_a_masked_gradient_is_zero(masked):
-    assert (masked["gradients"].verdict, masked["gradients"].figure) == (FAIL, 1.0)
+    assert (masked["gradients"].verdict, masked["gradients"].value) == (FAIL, 1.0)
 
 
 def test_a_masked_gradient_loses_to_noise_and_black_box(masked):
@@ -66,7 +66,7 @@ def test_a_masked_gradient_does_not_pass_the_constant_even_without_a_budget():
         close.layer.bias.fill_(0.1)
     found = examined(close)["unbounded"]
     assert found.verdict is FAIL
-    assert found.figure < 1
+    assert found.value < 1
 
 
 def test_a_model_that_hardly_moves_does_not_pass_the_constant():
@@ -76,7 +76,7 @@ def test_a_model_that_hardly_moves_does_not_pass_the_constant():
 def test_another_gradient_than_the_function_s_is_found():
     found = model_checks.finite_differences(subject(planted.Surrogate()))
     assert found.verdict is FAIL
-    assert found.figure == pytest.approx(2, abs=1e-4)
+    assert found.value == pytest.approx(2, abs=1e-4)
 
 
 def test_a_model_that_draws_new_noise_is_found():
@@ -88,7 +88,7 @@ def test_a_model_that_draws_new_noise_is_found():
 
 def test_a_gradient_that_is_not_finite_ends_the_examination():
     found = examined(planted.NotFinite())
-    assert (found["gradients"].verdict, found["gradients"].figure) == (FAIL, np.inf)
+    assert (found["gradients"].verdict, found["gradients"].value) == (FAIL, np.inf)
     assert {found[check].verdict for check in ("iterative", "black-box", "unbounded")} == {NOT_RECORDED}
 
 
@@ -126,7 +126,7 @@ def test_a_search_that_was_too_short_is_found_and_named():
     search = ascent(steps=1, step_size=0.2)
     found = searched(search)
     assert found.verdict is FAIL
-    assert found.figure > 0.1
+    assert found.value > 0.1
     assert repr(search.attack) in found.sentence
     assert "by 2 times the steps" in found.sentence
 
@@ -139,7 +139,7 @@ def test_restarts_that_find_more_are_found():
     beside_the_dip = torch.linspace(0, 1e-4, planted.CLIPS).view(-1, 1, 1, 1).expand(-1, *planted.SHAPE)
     found = searched(Questioned(STAND_IN), planted.TwoSided(), beside_the_dip)
     assert found.verdict is FAIL
-    assert found.figure > 0.2
+    assert found.value > 0.2
     assert "by 5 restarts" in found.sentence
 
 
@@ -183,7 +183,7 @@ def test_an_attack_that_cannot_be_repeated_is_not_recorded(search, model, why):
 def test_what_longer_search_may_change(longer, verdict):
     found = model_checks._changes(Questioned(STAND_IN), {"": 0.1, "more": longer})
     assert found.verdict is verdict
-    assert found.figure == pytest.approx(abs(longer / 0.1 - 1), nan_ok=True)
+    assert found.value == pytest.approx(abs(longer / 0.1 - 1), nan_ok=True)
 
 
 def test_the_announced_iterations_of_a_longer_search_are_reported():

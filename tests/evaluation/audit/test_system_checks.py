@@ -8,11 +8,11 @@ from tenuto.data.base import Index
 from tenuto.data.splits import Split
 from tenuto.errors import DataError
 from tenuto.evaluation.audit import system_checks
-from tenuto.evaluation.audit.evidence import Data
 from tenuto.evaluation.audit.findings import Verdict
+from tenuto.evaluation.audit.sources import Data
 from tenuto.evaluation.audit.system_checks import MEASURES, order, tau, turns
 from tenuto.store.released_logs import EMOTIONS
-from tests.evaluation.audit.planted import bounded, differences, source
+from tests.evaluation.audit.planted import bounded, differences, finding, source
 from tests.reporting import made_up
 
 PASS, WARN, FAIL, NOT_RECORDED = Verdict.PASS, Verdict.WARN, Verdict.FAIL, Verdict.NOT_RECORDED
@@ -42,14 +42,14 @@ def spread(system, seed, share, off):
 
 
 def test_predictions_inside_the_scale_pass():
-    found = system_checks.scale_of_ratings(study(A2E=0.0515, A2M2E=0.0215))
+    found = finding("rating-scale", study(A2E=0.0515, A2M2E=0.0215))
     assert found.verdict is PASS
     assert "A2M2E 0.024 and 0.024, A2E 0.054 and 0.054" in found.sentence
 
 
 def test_many_predictions_outside_are_a_warning_with_both_errors():
-    found = system_checks.scale_of_ratings(study(A2E=2.0, A2M2E=1.5))
-    assert (found.verdict, found.figure) == (WARN, 1.0)
+    found = finding("rating-scale", study(A2E=2.0, A2M2E=1.5))
+    assert (found.verdict, found.value) == (WARN, 1.0)
     assert "100% outside the rating scale 0.1-0.9" in found.sentence
     assert "A2M2E 1.502 and 0.500" in found.sentence
 
@@ -57,13 +57,13 @@ def test_many_predictions_outside_are_a_warning_with_both_errors():
 def test_a_ranking_that_clipping_turns_fails():
     wild = [spread("A2E", seed, 0.25, 4.0) for seed in SEEDS]
     tame = [spread("A2M2E", seed, 1.0, 0.4) for seed in SEEDS]
-    found = system_checks.scale_of_ratings(source(*wild, *tame))
+    found = finding("rating-scale", source(*wild, *tame))
     assert found.verdict is FAIL
     assert "the ranking turns for A2M2E/A2E" in found.sentence
 
 
 def test_with_one_seed_a_turn_larger_than_the_resolution_fails():
-    found = system_checks.scale_of_ratings(source(spread("A2E", 1, 0.25, 4.0), spread("A2M2E", 1, 1.0, 0.4)))
+    found = finding("rating-scale", source(spread("A2E", 1, 0.25, 4.0), spread("A2M2E", 1, 1.0, 0.4)))
     assert found.verdict is FAIL
     assert "the ranking turns for A2M2E/A2E" in found.sentence
 
@@ -71,7 +71,7 @@ def test_with_one_seed_a_turn_larger_than_the_resolution_fails():
 def test_a_turn_of_raw_means_closer_than_seeds_scatter_is_a_warning():
     wild = [spread("A2E", seed, 0.25, 4.0 + 2 * (-1) ** seed) for seed in SEEDS]
     tame = [spread("A2M2E", seed, 1.0, 0.9) for seed in SEEDS]
-    found = system_checks.scale_of_ratings(source(*wild, *tame))
+    found = finding("rating-scale", source(*wild, *tame))
     assert found.verdict is WARN
     assert "pairs that may be ties swap: A2M2E/A2E" in found.sentence
 
@@ -79,12 +79,12 @@ def test_a_turn_of_raw_means_closer_than_seeds_scatter_is_a_warning():
 def test_labels_of_another_scale_are_not_judged():
     rows = bounded()
     rows["label_sad"] += 3
-    assert system_checks.scale_of_ratings(source(rows)).verdict is NOT_RECORDED
+    assert finding("rating-scale", source(rows)).verdict is NOT_RECORDED
 
 
 def test_every_budget_is_looked_at_and_the_worst_named():
     small, large = study(A2E=0.05).rows, study(A2E=2.0).rows.assign(epsilon=0.2, linf=0.2)
-    found = system_checks.scale_of_ratings(source(small, large))
+    found = finding("rating-scale", source(small, large))
     assert found.sentence.startswith("linf 0.2 (the most severe of 2): 100%")
 
 
@@ -97,41 +97,41 @@ def test_measures_that_agree_pass():
     size = np.where(rows["system"] == "A2E", 0.05, 0.5)[:, None]
     columns = [f"adversarial_{name}" for name in EMOTIONS]
     rows[columns] = rows[columns].to_numpy() + size * noise
-    found = system_checks.ranking(source(rows))
-    assert (found.verdict, found.figure) == (PASS, 1.0)
+    found = finding("ranking", source(rows))
+    assert (found.verdict, found.value) == (PASS, 1.0)
     assert "best first: A2E, A2M2E" in found.sentence
 
 
 def test_a_ranking_that_turns_between_error_and_correlation_fails():
     near = [bounded("A2M2E", seed, attacked=0.01 * seed, falling=True) for seed in SEEDS]
     far = [bounded("A2E", seed, attacked=2.0 + 0.01 * seed) for seed in SEEDS]
-    found = system_checks.ranking(source(*near, *far))
-    assert (found.verdict, found.figure) == (FAIL, -1.0)
+    found = finding("ranking", source(*near, *far))
+    assert (found.verdict, found.value) == (FAIL, -1.0)
     assert "A2E is number 1 by CCC, Pearson, Spearman and number 2 by MAE, RMSE, R2" in found.sentence
 
 
 def test_with_one_seed_measures_that_turn_fail():
     near, far = bounded("A2M2E", 1, attacked=0.0, falling=True), bounded("A2E", 1, attacked=2.0)
-    assert system_checks.ranking(source(near, far)).verdict is FAIL
+    assert finding("ranking", source(near, far)).verdict is FAIL
 
 
 def test_a_turn_of_means_closer_than_seeds_scatter_is_a_warning():
     near = [bounded("A2M2E", seed, attacked=10.0 * (seed % 2), falling=True) for seed in SEEDS]
     far = [bounded("A2E", seed, attacked=5.3) for seed in SEEDS]
-    found = system_checks.ranking(source(*near, *far))
+    found = finding("ranking", source(*near, *far))
     assert found.verdict is WARN
     assert "may be ties" in found.sentence
 
 
 def test_one_system_is_not_ranked():
-    assert system_checks.ranking(study(A2E=0.1)).verdict is NOT_RECORDED
+    assert finding("ranking", study(A2E=0.1)).verdict is NOT_RECORDED
 
 
 def test_the_plainly_trained_systems_are_ranked_among_themselves():
     runs = [bounded(name, seed, attacked=0.01 * seed, falling=True) for name in ("A2M2E",) for seed in SEEDS]
     runs += [bounded("A2E", seed, attacked=2.0 + 0.01 * seed) for seed in SEEDS]
     runs += [bounded("aA2E", seed, attacked=0.001 * seed) for seed in SEEDS]
-    assert "of 2 plainly trained systems A2" in system_checks.ranking(source(*runs)).sentence
+    assert "of 2 plainly trained systems A2" in finding("ranking", source(*runs)).sentence
 
 
 def test_kendall_s_tau_of_known_orders():
@@ -178,46 +178,46 @@ def data(training):
 
 
 def test_without_training_labels_the_best_constant_of_the_test_labels_is_the_line():
-    found = system_checks.constant_predictor(study(A2E=0.2), Data())
+    found = finding("constant-predictor", study(A2E=0.2), Data())
     line = np.abs(made_up.labels() - np.median(made_up.labels(), axis=0)).mean()
     assert found.verdict is PASS
-    assert found.figure == pytest.approx(0.125 / line)
+    assert found.value == pytest.approx(0.125 / line)
     assert "median" in found.sentence
 
 
 def test_with_training_labels_their_mean_is_the_line():
-    found = system_checks.constant_predictor(study(A2E=0.2), data(np.full((2, 8), 0.5)))
+    found = finding("constant-predictor", study(A2E=0.2), data(np.full((2, 8), 0.5)))
     line = np.abs(made_up.labels() - 0.5).mean()
     assert found.verdict is PASS
-    assert found.figure == pytest.approx(0.125 / line)
+    assert found.value == pytest.approx(0.125 / line)
 
 
 def test_a_model_no_better_than_the_constant_fails():
     rows = source(bounded(clean=0.3, attacked=0.31))
-    found = system_checks.constant_predictor(rows, data(np.full((2, 8), 0.5)))
+    found = finding("constant-predictor", rows, data(np.full((2, 8), 0.5)))
     assert found.verdict is FAIL
     assert "not better: A2E" in found.sentence
 
 
 def test_without_training_labels_that_is_only_a_warning():
-    assert system_checks.constant_predictor(source(bounded(clean=0.3)), Data()).verdict is WARN
+    assert finding("constant-predictor", source(bounded(clean=0.3)), Data()).verdict is WARN
 
 
 def test_a_model_that_falls_behind_the_constant_at_its_smallest_budget_is_a_warning():
-    found = system_checks.constant_predictor(study(A2E=0.5), Data())
+    found = finding("constant-predictor", study(A2E=0.5), Data())
     assert found.verdict is WARN
     assert "Attacked, A2E is worse" in found.sentence
 
 
 def test_a_larger_budget_does_not_count_against_it():
     small, large = study(A2E=0.2).rows, study(A2E=2.0).rows.assign(epsilon=0.2)
-    assert system_checks.constant_predictor(source(small, large), Data()).verdict is PASS
+    assert finding("constant-predictor", source(small, large), Data()).verdict is PASS
 
 
 def test_clips_of_other_data_are_refused():
     wrong = Data(index=data(np.full((2, 8), 0.5)).index, split=Split(("nine",), (), ()))
     with pytest.raises(DataError, match="clip nine is not in the data set"):
-        system_checks.constant_predictor(study(A2E=0.2), wrong)
+        finding("constant-predictor", study(A2E=0.2), wrong)
 
 
 # pooled-test
@@ -236,9 +236,9 @@ def crossed(difference):
 
 
 def test_independent_pairs_pass():
-    found = system_checks.pooled_test(crossed(differences(0.0)))
+    found = finding("pooled-test", crossed(differences(0.0)))
     assert found.verdict is PASS
-    assert 0.5 < found.figure < 1.5
+    assert 0.5 < found.value < 1.5
 
 
 def published(difference):
@@ -248,26 +248,26 @@ def published(difference):
 
 def test_logs_whose_pairs_share_their_seed_fail_and_both_tests_are_shown():
     difference = differences(0.8)
-    found = system_checks.pooled_test(published(difference))
+    found = finding("pooled-test", published(difference))
     means = difference.mean(axis=1)
     wanted = (means.std(ddof=1) / np.sqrt(8)) / (difference.std(ddof=1) / np.sqrt(96))
     assert found.verdict is FAIL
-    assert found.figure == pytest.approx(wanted, rel=1e-6)
+    assert found.value == pytest.approx(wanted, rel=1e-6)
     assert "A2E against A2M2E: pooled p = " in found.sentence
 
 
 def test_own_rows_that_pooling_would_mislead_are_a_warning():
-    found = system_checks.pooled_test(crossed(differences(0.8)))
+    found = finding("pooled-test", crossed(differences(0.8)))
     assert found.verdict is WARN
-    assert found.figure > 2
+    assert found.value > 2
 
 
 def test_a_weak_dependence_is_a_warning_in_logs_alone():
-    found = system_checks.pooled_test(published(differences(0.08)))
+    found = finding("pooled-test", published(differences(0.08)))
     assert found.verdict is WARN
-    assert 1 < found.figure < 2
-    assert system_checks.pooled_test(crossed(differences(0.08))).verdict is PASS
+    assert 1 < found.value < 2
+    assert finding("pooled-test", crossed(differences(0.08))).verdict is PASS
 
 
 def test_two_seeds_cannot_be_tested():
-    assert system_checks.pooled_test(crossed(differences(0.8, seeds=2))).verdict is NOT_RECORDED
+    assert finding("pooled-test", crossed(differences(0.8, seeds=2))).verdict is NOT_RECORDED

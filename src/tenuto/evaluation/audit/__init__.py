@@ -1,4 +1,4 @@
-"""Automatic checks of whether a robustness result can be trusted, each with a verdict, a value, a threshold and a page."""
+"""Automatic checks of whether a robustness result can be trusted, each with a verdict, a value and a threshold."""
 
 from __future__ import annotations
 
@@ -13,7 +13,16 @@ from tenuto.evaluation.audit import (  # noqa: F401  (each registers its checks)
     strength_checks,
     system_checks,
 )
-from tenuto.evaluation.audit.findings import CHECKS, Check, Finding, Verdict, check, counted, failed, ordered_checks
+from tenuto.evaluation.audit.findings import (
+    CHECKS,
+    Check,
+    Finding,
+    Verdict,
+    check,
+    counted,
+    failed,
+    ordered_checks,
+)
 from tenuto.evaluation.audit.model_checks import Models, Progress
 from tenuto.evaluation.audit.sources import Data, Evidence, Source, open_sources
 

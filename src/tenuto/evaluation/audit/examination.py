@@ -40,7 +40,7 @@ from tenuto.evaluation.audit.sources import Values
 from tenuto.evaluation.audit.strength_checks import weaker
 
 EPSILON = 0.1
-"""Budget of the model checks, L-infinity, in standard deviations: the middle of the ladder of standard-1 on a log scale."""
+"""Budget of the model checks, L-infinity, in standard deviations: the middle budget of standard-1 on a log scale."""
 
 STEPS = 30
 """Gradient steps of the model checks, as many as standard-1 spends on its first objective."""
@@ -49,12 +49,12 @@ STAND_IN = APGD(budget=Linf(EPSILON), objective=AbsoluteError(), steps=STEPS)
 """Iterative gradients of the model checks."""
 
 STEP = 1e-8
-"""Change of every entry for a finite difference, in deviations of the inputs: so small that few activations cross a
-kink of ReLU or max-pooling, and so large that float64 resolves it."""
+"""Change of every entry for a finite difference, in standard deviations of the inputs: so small that few activations
+cross a kink of ReLU or max-pooling, and so large that float64 resolves it."""
 
 BESIDE = 1e-3
-"""How far from the clip the comparison is made, in deviations: at digital silence max-pooling meets exact ties, where
-no gradient exists."""
+"""How far from the clip the comparison is made, in standard deviations: at digital silence max-pooling meets exact
+ties, where no gradient exists."""
 
 AGREEMENT = 0.01
 """Relative difference of a finite difference and autograd. Networks of this kind agree to better than 1e-4 in
@@ -221,7 +221,9 @@ def finite_differences(subject: Subject) -> Finding:
         scale = torch.maximum(
             torch.maximum(measured.abs(), expected.abs()), gradient.abs().flatten(1).sum(dim=1) / 100
         )
-        apart = torch.where(measured == expected, torch.zeros_like(expected), (measured - expected).abs() / scale)
+        apart = torch.where(
+            measured == expected, torch.zeros_like(expected), (measured - expected).abs() / scale
+        )
         largest = max(largest, float(torch.nan_to_num(apart, nan=torch.inf).max()))
     return judged(
         "finite-differences",
@@ -263,8 +265,8 @@ def _unbounded(subject: Subject, errors: Values) -> Finding:
         "unbounded",
         reached / line,
         1.0,
-        f"without a budget the attack reaches MAE {reached:.3f} (it stops at twice the constant's); always predicting the mean "
-        f"training label gives {line:.3f}.",
+        f"without a budget the attack reaches MAE {reached:.3f} (it stops at twice the constant's); always predicting "
+        f"the mean training label gives {line:.3f}.",
         fail=not reached > line,
     )
 

@@ -172,6 +172,12 @@ def failed(findings: Iterable[Finding]) -> bool:
     return any(finding.verdict is Verdict.FAIL for finding in findings)
 
 
+def missing_checks(findings: Iterable[Finding]) -> list[str]:
+    """Checks without a finding, in the order of the report: nobody made them."""
+    made = {finding.check for finding in findings}
+    return [name for name in ordered_checks() if name not in made]
+
+
 def counted(findings: Sequence[Finding]) -> dict[Verdict, int]:
     """How often each verdict was given, most severe first."""
     return {

@@ -66,7 +66,9 @@ def _is_repeatable(attack: Attack | None) -> bool:
     """Whether an attack follows gradients inside a budget, with a number of steps and restarts that can be raised."""
     if attack is None or attack.access != "gradient" or not np.isfinite(attack.epsilon):
         return False
-    names = {field.name for field in dataclasses.fields(attack)} if dataclasses.is_dataclass(attack) else set()
+    names = (
+        {field.name for field in dataclasses.fields(attack)} if dataclasses.is_dataclass(attack) else set()
+    )
     return {"steps", "restarts"} <= names
 
 
@@ -134,7 +136,9 @@ def _changes(search: Search, errors: dict[str, float]) -> Finding:
     base = max(errors[""], RESOLUTION)
     changes = {longer: error / base - 1 for longer, error in errors.items() if longer}
     change = max(abs(value) for value in changes.values())
-    start = f", started from the result of epsilon {search.lower[-1].budget.epsilon:g}" if search.lower else ""
+    start = (
+        f", started from the result of epsilon {search.lower[-1].budget.epsilon:g}" if search.lower else ""
+    )
     return judged(
         "longer-search",
         change,

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from tenuto.analysis.statistics import differences_vary, paired_t_test
 from tenuto.analysis.smc2025 import COMPARISONS
+from tenuto.analysis.statistics import differences_vary, paired_t_test
 from tenuto.analysis.systems import FEWEST_SEEDS, Pair, at_budgets, ordered_systems
 from tenuto.evaluation.audit.findings import Finding, check, judged, not_recorded, worst
 from tenuto.evaluation.audit.sources import Evidence, Values
@@ -54,7 +54,8 @@ def _pooled_at(rows: pd.DataFrame, published: bool) -> Finding:
         "pooled-test",
         most.factor,
         OVERSTATED,
-        f"in {clustered} of {len(found)} pairs of systems the clips of one seed are not independent; {most.pair[0]} against {most.pair[1]}: the pooled standard error is {most.factor:.1f} times too "
+        f"in {clustered} of {len(found)} pairs of systems the clips of one seed are not independent; "
+        f"{most.pair[0]} against {most.pair[1]}: the pooled standard error is {most.factor:.1f} times too "
         f"small. {_published(found) or most.sentence}",
         fail=most.severity == 2 and published,
         warn=most.severity == (1 if published else 2),
@@ -102,7 +103,9 @@ def _pooled_pair(pair: Pair, difference: Values) -> list[Pooled]:
 
     seeds, clips = difference.shape
     means = difference.mean(axis=1)
-    if not (differences_vary(means, np.zeros(seeds)) and differences_vary(difference, np.zeros(difference.shape))):
+    if not (
+        differences_vary(means, np.zeros(seeds)) and differences_vary(difference, np.zeros(difference.shape))
+    ):
         return []
     between = clips * means.var(ddof=1)
     within = float(((difference - means[:, None]) ** 2).sum()) / (seeds * (clips - 1))

@@ -1,4 +1,4 @@
-"""What rows alone show about one attack: its budget, whether norm and prediction belong together, its goal, its origin."""
+"""What rows alone show about one attack: budget, whether norm and prediction belong together, goal, records."""
 
 from __future__ import annotations
 
@@ -116,7 +116,8 @@ def same_iterate(evidence: Evidence) -> Finding:
         "same-iterate",
         largest,
         MOVED,
-        f"{int(wrong.sum())} of {int(is_zero.sum())} rows with norm 0 have a moved prediction (by up to {largest:.3g}): "
+        f"{int(wrong.sum())} of {int(is_zero.sum())} rows with norm 0 have a moved prediction (by up to "
+        f"{largest:.3g}): "
         + (
             "their norm and prediction belong to two iterates, so the size of the perturbation behind an error is "
             "unknown in every row."
@@ -149,7 +150,11 @@ def convergence(evidence: Evidence) -> Finding:
         share,
         REACHED,
         f"{int(converged.sum())} of {len(converged)} attacks reached their goal within {most} iterations"
-        + (": the others ended at the cap, so the error depends on the number of iterations." if share < 1 else "."),
+        + (
+            ": the others ended at the cap, so the error depends on the number of iterations."
+            if share < 1
+            else "."
+        ),
         fail=share < HALF,
         warn=share < REACHED,
     )

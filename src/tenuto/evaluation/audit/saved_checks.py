@@ -41,7 +41,9 @@ def saved_norm(evidence: Evidence) -> Finding:
 @check("saved-prediction", "Does the model predict what the rows say, at the saved perturbations?")
 def saved_prediction(evidence: Evidence) -> Finding:
     """Evaluate the model at clean and attacked inputs; rows of other weights than the run's fail in any case."""
-    strangers = [entry for run in sorted(evidence.source.folders) for entry in _of_other_weights(evidence, run)]
+    strangers = [
+        entry for run in sorted(evidence.source.folders) for entry in _of_other_weights(evidence, run)
+    ]
     return worst(strangers) if strangers else evidence.saved_findings["saved-prediction"]
 
 
@@ -84,11 +86,15 @@ def _of_other_weights(evidence: Evidence, run: str) -> Iterator[tuple[str, Findi
         yield run, judged("saved-prediction", len(other) / len(recorded), 0.0, sentence, fail=True)
 
 
-def _of_run(evidence: Evidence, run: str, rows: pd.DataFrame, arrays: Mapping[str, Array]) -> Iterator[Finding]:
+def _of_run(
+    evidence: Evidence, run: str, rows: pd.DataFrame, arrays: Mapping[str, Array]
+) -> Iterator[Finding]:
     """The findings of one run."""
     keys = _keys(rows)
     if keys is None or keys.empty:
-        reason = "the rows do not name their perturbations: they have no settings, or none is marked the worst."
+        reason = (
+            "the rows do not name their perturbations: they have no settings, or none is marked the worst."
+        )
         yield from (not_recorded(name, reason) for name in IDS)
         return
     absent = [key for key in keys if key not in arrays]
@@ -143,9 +149,7 @@ def _budget(rows: pd.DataFrame, deltas: Array, absent: list[str]) -> Finding:
     epsilon = rows["epsilon"].to_numpy(np.float64)
     bounded = np.isfinite(epsilon)
     if not bounded.any():
-        return not_recorded(
-            "saved-budget", "the attack states no budget to compare its perturbations with."
-        )
+        return not_recorded("saved-budget", "the attack states no budget to compare its perturbations with.")
     sizes = np.where(rows["norm"] == "l2", _sizes(deltas, "l2"), _sizes(deltas, "linf"))[bounded]
     excess = sizes / epsilon[bounded] - 1
     outside = int((~(excess <= EXCESS)).sum())

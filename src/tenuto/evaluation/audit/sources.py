@@ -19,7 +19,7 @@ from tenuto.config import DataConfig
 from tenuto.data.base import Index
 from tenuto.data.cache import Prepared
 from tenuto.data.splits import PARTS, Split, draw
-from tenuto.errors import ConfigError, DataError, FileError, TenutoError
+from tenuto.errors import AttackError, ConfigError, DataError, FileError, TenutoError
 from tenuto.evaluation.audit.findings import Finding
 from tenuto.files import read_json, read_text
 from tenuto.store.released_logs import read_logs
@@ -248,16 +248,23 @@ def _plain(text: str) -> object:
 def described_attacks(path: Path, emotions: int) -> list[Attack]:
     """The attacks in the JSON file beside some rows; objectives that stand for several are listed one by one.
 
-    An attack that cannot be rebuilt (it needs a sibling, or a package that is not installed) is left out.
+    An attack that cannot be rebuilt, since its package is not installed, is left out.
     """
     from tenuto.attacks import from_dict
 
     content = read_json(path)
     attacks: list[Attack] = []
     for description in content.get("attacks", []) if isinstance(content, dict) else []:
-        with contextlib.suppress(TenutoError):
-            attacks.append(from_dict(description))
+        for parts in ({}, {"source": _no_sibling}):  # the description of `Transfer` has no model
+            with contextlib.suppress(TenutoError):
+                attacks.append(from_dict(description, **parts))
+                break
     return attacks
+
+
+def _no_sibling(inputs: Any) -> Any:
+    """In place of the model that a transfer attack was made on."""
+    raise AttackError("the sibling of this attack is not recorded, so the attack cannot be repeated.")
 
 
 def aligned(clips: tuple[str, ...], index: Index) -> tuple[str, ...]:
@@ -300,11 +307,13 @@ def open_sources(paths: Sequence[str | Path], runs_file: str | Path | None = Non
             logs.append(_logs(path, runs_file))
         else:
             raise FileError(
-                f"{path}: nothing to audit. Give a CSV of rows, an attacked run, a study, or a folder of released logs; "
-                "`tenuto attack` makes rows."
+                f"{path}: nothing to audit. Give a CSV of rows, an attacked run, a study, or a folder of released "
+                "logs; `tenuto attack` makes rows."
             )
     if runs_file is not None and not logs:
-        raise ConfigError("--runs belongs to released logs; rows and runs name their system and seed. Leave it out.")
+        raise ConfigError(
+            "--runs belongs to released logs; rows and runs name their system and seed. Leave it out."
+        )
     return logs + _own(list(dict.fromkeys(files)))
 
 
@@ -370,4 +379,6 @@ def _clip_eps(path: Path) -> float | None:
     try:
         return float(value)
     except (TypeError, ValueError) as error:
-        raise FileError(f"{path}: clip_eps is {value!r}, it must be a number or null. Fetch the log again.") from error
+        raise FileError(
+            f"{path}: clip_eps is {value!r}, it must be a number or null. Fetch the log again."
+        ) from error

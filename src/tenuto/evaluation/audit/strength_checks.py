@@ -107,7 +107,9 @@ def by_rows(name: str, evidence: Evidence) -> Finding:
             sides = (np.asarray(side[both], np.float64) for side in (weak, strong))
             findings.append((f"{run} at {budget_title(norm, epsilon)}", weaker(name, *sides)))
     if not findings:
-        how = "the rows do not record every attack" if None in attacks else "with --root the model is evaluated"
+        how = (
+            "the rows do not record every attack" if None in attacks else "with --root the model is evaluated"
+        )
         how = "released logs hold one attack" if evidence.source.released else how
         return not_recorded(
             name, f"the rows do not hold {WORDS[name]} and iterative gradients at the same budget; {how}."

@@ -46,11 +46,15 @@ def kendall(first: Ranking, second: Ranking) -> float:
     from scipy import stats
 
     both = [name for name in first.systems if name in second.means]
-    tau = stats.kendalltau([first.means[name] for name in both], [second.means[name] for name in both]).statistic
+    tau = stats.kendalltau(
+        [first.means[name] for name in both], [second.means[name] for name in both]
+    ).statistic
     return float(np.nan_to_num(tau))
 
 
-@check("rating-scale", "Are attacked predictions possible ratings, and does clipping them change the ranking?")
+@check(
+    "rating-scale", "Are attacked predictions possible ratings, and does clipping them change the ranking?"
+)
 def rating_scale(evidence: Evidence) -> Finding:
     """Compare attacked predictions, raw and clipped to the scale of the data set."""
     if evidence.scale is None:
@@ -168,7 +172,9 @@ def constant_predictor(evidence: Evidence) -> Finding:
             "constant-predictor",
             f"the constant is the mean training label, which is not known here: give the data with {how}.",
         )
-    table = pd.DataFrame({"system": rows["system"], "clean": row_errors(rows, "clean"), "after": row_errors(rows)})
+    table = pd.DataFrame(
+        {"system": rows["system"], "clean": row_errors(rows, "clean"), "after": row_errors(rows)}
+    )
     means = table.groupby("system").mean()
     bad = means.index[means["clean"] >= constant - RESOLUTION].tolist()
     beyond = means.index[means["after"] >= constant].tolist()
@@ -183,7 +189,8 @@ def constant_predictor(evidence: Evidence) -> Finding:
         "constant-predictor",
         means["clean"].max() / constant if constant else math.inf,
         1.0,
-        f"clean MAE {_span(means['clean'])}; always predicting the mean training label has {constant:.4f}{clean}.{after}",
+        f"clean MAE {_span(means['clean'])}; always predicting the mean training label has {constant:.4f}{clean}."
+        f"{after}",
         fail=bool(bad),
         warn=bool(beyond),
     )
