@@ -246,9 +246,9 @@ def reversals(first: Ranking, second: Ranking, ties: bool = False) -> list[Pair]
         second: Another ranking.
         ties: Whether pairs count that are tied in one of the rankings.
     """
-    both = [name for name in first.systems if name in second.means]
+    both = sorted(first.means.keys() & second.means.keys())
     pairs = [
-        pair
+        pair if first.difference(*pair) < 0 else (pair[1], pair[0])
         for pair in itertools.combinations(both, 2)
         if first.difference(*pair) * second.difference(*pair) < 0
     ]

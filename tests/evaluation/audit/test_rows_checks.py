@@ -1,7 +1,9 @@
 import numpy as np
 import pytest
 
+from tenuto.attacks import APGD, Correlation, Linf, ReleasedAttack
 from tenuto.evaluation.audit.findings import Verdict
+from tenuto.store.released_logs import EMOTIONS
 from tests.evaluation.audit.planted import bounded, finding, logs, source
 from tests.reporting import made_up
 
@@ -101,23 +103,24 @@ def test_an_attack_without_a_goal_cannot_converge():
 
 
 def test_a_goal_in_the_settings_counts():
-    rows = free(settings="PGD(budget=Unbounded(), stop_at=0.4, step_size=0.05)")
+    rows = free(attack="PGD")
     assert finding("convergence", source(rows)).verdict is FAIL
 
 
-@pytest.mark.parametrize(
-    "planted",
-    [
-        {"attack": "Described", "epsilon": 0.001},
-        {"settings": "APGD(budget=Linf(epsilon=0.1), stop_at=0.4)"},
-    ],
-    ids=["a ladder of thresholds", "stop_at"],
-)
-def test_an_attack_that_its_budget_ends_is_not_judged_by_its_cap(planted):
-    found = finding("convergence", source(bounded(**planted)))
+def test_an_attack_that_its_budget_ends_is_not_judged_by_its_cap():
+    stopping = APGD(Linf(0.1), stop_at=0.4)
+    for found in (
+        finding("convergence", source(bounded(attack="Described", epsilon=0.001))),
+        finding("convergence", source(bounded(settings=repr(stopping)), attacks=(stopping,))),
+    ):
+        assert found.verdict is NOT_RECORDED
+        assert "a budget limits these attacks" in found.sentence
+
+
+def test_a_goal_that_is_not_recorded_is_not_guessed():
+    found = finding("convergence", source(free(settings="Own(stop_at=0.4)")))
     assert found.verdict is NOT_RECORDED
-    assert "a budget limits these attacks" in found.sentence
-    assert "longer-search" in found.sentence
+    assert "do not record every attack" in found.sentence
 
 
 def test_rows_inside_a_budget_do_not_count_beside_free_ones():
@@ -126,20 +129,45 @@ def test_rows_inside_a_budget_do_not_count_beside_free_ones():
     assert (found.verdict, found.value) == (PASS, 1.0)
 
 
+# few-outputs
+
+
+def two_outputs(attack, settings=None):
+    """Rows of a model with two outputs."""
+    rows = bounded(settings=repr(attack) if settings is None else settings)
+    others = [name for name in rows if name.split("_")[-1] in EMOTIONS[2:]]
+    return source(rows.drop(columns=others), attacks=(attack,))
+
+
+@pytest.mark.parametrize(
+    ("planted", "verdict"),
+    [
+        (two_outputs(APGD(Linf(0.1), objective=Correlation())), FAIL),
+        (two_outputs(ReleasedAttack()), FAIL),
+        (two_outputs(APGD(Linf(0.1))), PASS),
+        (two_outputs(APGD(Linf(0.1)), settings="unknown"), NOT_RECORDED),
+        (source(bounded(settings="unknown")), PASS),
+    ],
+    ids=["correlation", "released", "squared error", "not recorded", "eight outputs"],
+)
+def test_a_correlation_across_two_outputs_fails(planted, verdict):
+    assert finding("few-outputs", planted).verdict is verdict
+
+
 # provenance
 
 
 def test_logs_lack_versions_weights_data_and_perturbations():
     found = finding("provenance", logs())
     assert (found.verdict, found.value, found.threshold) == (WARN, 2, 6)
-    assert found.sentence.endswith("not recorded: versions, weights, data, perturbations.")
+    assert found.sentence.endswith("missing: versions, weights, data, perturbations.")
 
 
 def test_rows_record_versions_and_weights_themselves():
     rows = bounded(versions="tenuto 0.1.0, torch 2.13.0, cpu", checkpoint="ab" * 32)
     found = finding("provenance", source(rows))
     assert found.value == 4
-    assert found.sentence.endswith("not recorded: data, perturbations.")
+    assert found.sentence.endswith("missing: data, perturbations.")
 
 
 @pytest.mark.parametrize("column", ["versions", "checkpoint"])
@@ -152,4 +180,4 @@ def test_one_row_without_its_record_is_missed(column):
 def test_rows_that_do_not_say_their_settings_fail():
     found = finding("provenance", source(bounded().drop(columns="settings")))
     assert found.verdict is FAIL
-    assert "not recorded: settings" in found.sentence
+    assert "missing: settings" in found.sentence
