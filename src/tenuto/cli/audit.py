@@ -15,6 +15,7 @@ from rich.table import Table
 from tenuto.cli import common
 from tenuto.cli.common import notes, out
 from tenuto.errors import ConfigError
+from tenuto.store.run import RunFolder
 
 if TYPE_CHECKING:
     from tenuto.config import DataConfig
@@ -183,11 +184,10 @@ def _require_no_model(options: Options) -> None:
 
 def _require_kin(siblings: Sequence[Path], folders: Sequence[Path]) -> None:
     """Raise `ConfigError` for a sibling that no run can use: transfer is asked within a system."""
-    from tenuto.evaluation.runs import read_config
 
-    systems = {read_config(folder).system for folder in folders}
+    systems = {RunFolder(folder).read_config().system for folder in folders}
     for sibling in siblings:
-        if (system := read_config(sibling).system) not in systems:
+        if (system := RunFolder(sibling).read_config().system) not in systems:
             raise ConfigError(
                 f"--sibling {sibling}: is of the system {system}; the results are of {', '.join(sorted(systems))}."
             )
@@ -195,11 +195,10 @@ def _require_kin(siblings: Sequence[Path], folders: Sequence[Path]) -> None:
 
 def _one_data_set(folders: Sequence[Path]) -> DataConfig:
     """The data settings of runs of one data set. Raises `ConfigError` where there are several."""
-    from tenuto.evaluation.runs import read_config
 
-    first = read_config(folders[0]).data
+    first = RunFolder(folders[0]).read_config().data
     for folder in folders[1:]:
-        other = read_config(folder).data
+        other = RunFolder(folder).read_config().data
         if (other.dataset, other.folder, other.concepts) != (first.dataset, first.folder, first.concepts):
             raise ConfigError(
                 f"{folder} was trained on {other.dataset}, {folders[0]} on {first.dataset}, with other files, "

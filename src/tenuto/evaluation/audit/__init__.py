@@ -22,6 +22,7 @@ from tenuto.evaluation.audit.findings import (
     not_recorded,
     worst,
 )
+from tenuto.store.run import RunFolder
 
 if TYPE_CHECKING:
     from tenuto.evaluation.audit.model_checks import Subject
@@ -170,14 +171,16 @@ def _subject(folder: Path, siblings: tuple[Path, ...], part: str, data: Data) ->
     """A run's model and first clips; the first sibling of the same system serves for the transfer attack."""
     from tenuto.evaluation.audit.model_checks import Subject
     from tenuto.evaluation.robustness import silence
-    from tenuto.evaluation.runs import Sibling, open_run, read_config
+    from tenuto.evaluation.runs import Sibling, open_run
     from tenuto.models.checkpoint import load
     from tenuto.models.systems import for_attack
 
     assert data.prepared is not None
     run = open_run(folder, data.prepared)
     others = (path for path in siblings if path.resolve() != folder.resolve())
-    sibling = next((path for path in others if read_config(path).system == run.config.system), None)
+    sibling = next(
+        (path for path in others if RunFolder(path).read_config().system == run.config.system), None
+    )
     compute_repeatably(run.config.resolved().train.threads)
     batch = run.part(part)
     return Subject(

@@ -10,6 +10,7 @@ import pandas as pd
 from tenuto.data.excerpts import Normalisation, measure
 from tenuto.evaluation.audit.evidence import Data, Source, aligned, checkpoint, split_of
 from tenuto.evaluation.audit.findings import Finding, judged, not_recorded, worst
+from tenuto.store.run import RunFolder
 
 SAME = 1e-6
 """Largest difference of two measurements of one mean or deviation."""
@@ -34,10 +35,9 @@ def normalisation(source: Source, data: Data) -> Finding:
 
 
 def _normalisation(source: Source, run: str, folder: Path, data: Data) -> Finding:
-    from tenuto.evaluation.runs import read_config
     from tenuto.models.checkpoint import load
 
-    told, split = read_config(folder).data.normalisation, split_of(source, run, data)
+    told, split = RunFolder(folder).read_config().data.normalisation, split_of(source, run, data)
     if data.prepared is None or split is None or checkpoint(source, run) is None:
         said = f"the configuration says it was measured on {'training' if told == 'train' else 'all'} clips"
         return judged(

@@ -14,9 +14,10 @@ from numpy.typing import NDArray
 from tenuto.data.base import Index
 from tenuto.data.cache import Prepared
 from tenuto.data.soundtracks import DIVISOR, EMOTIONS, Soundtracks
-from tenuto.data.splits import Split, draw, read_split
+from tenuto.data.splits import Split, draw
 from tenuto.errors import DataError
 from tenuto.store.rows import emotion_names, mark_worst, worst_case
+from tenuto.store.run import RunFolder, is_file
 
 Values = NDArray[np.float64]
 RESOLUTION = 0.001
@@ -77,24 +78,20 @@ class Data:
 def split_of(source: Source, run: str, data: Data) -> Split | None:
     """The split a run was trained with: its own file, the one that was given, or the one its configuration draws."""
     folder, index = source.folders.get(run), data.known()
-    if folder is not None and (folder / "split.csv").is_file():
-        return read_split(folder / "split.csv")
+    if folder is not None and (split := RunFolder(folder).read_split()) is not None:
+        return split
     if data.split is not None or folder is None or index is None:
         return data.split
-    from tenuto.evaluation.runs import read_config
-
-    told = read_config(folder).data
-    return draw(index, told.split, told.split_seed)
+    settings = RunFolder(folder).read_config().data
+    return draw(index, settings.split, settings.split_seed)
 
 
 def checkpoint(source: Source, run: str) -> Path | None:
     """The file of a run's weights, where it is there."""
     if run not in source.folders:
         return None
-    from tenuto.models.checkpoint import CHECKPOINT
-
-    path = source.folders[run] / CHECKPOINT
-    return path if path.is_file() else None
+    path = RunFolder(source.folders[run]).checkpoint
+    return path if is_file(path) else None
 
 
 def budget_title(norm: object, epsilon: object) -> str:
