@@ -92,6 +92,10 @@ class Problems:
             raise type(first)(*self.sentences) from first
 
 
+class RandomModelWarning(UserWarning):
+    """A model under attack draws random numbers, so its predictions and every result on it vary."""
+
+
 def did_you_mean(name: str, choices: Iterable[str]) -> str:
     """Return a sentence that names the nearest valid choice and lists all of them.
 

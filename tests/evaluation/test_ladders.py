@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from tenuto import attacks
 from tenuto.attacks import APGD, AbsoluteError, Linf, Noise, Protocol, SquaredError
 from tenuto.attacks.objectives import EachEmotion
 from tenuto.errors import CheckpointError, ConfigError
@@ -115,6 +116,14 @@ def test_saved_perturbations_give_the_rows_they_belong_to(rows, arrays, run):
         assert np.allclose(found.numpy(), told, atol=1e-4)
 
 
+def test_every_attack_is_described_and_can_be_built_again(rows, run):
+    described = run.files.read_attacks(CLIMB)
+    assert described.keys() == set(rows["settings"])
+    for text, description in described.items():
+        assert repr(attacks.from_dict(description)) == text
+    assert run.files.read_attacks("another") == {}
+
+
 def test_nothing_falls_below_silence(rows, arrays, run):
     clips = run.part("test")
     lowest = robustness.silence(run)
@@ -203,5 +212,5 @@ def test_rows_say_what_made_them(rows, run):
 
 @pytest.mark.parametrize("size", [0, -1])
 def test_a_batch_size_that_cannot_be_is_refused(run, size):
-    with pytest.raises(ConfigError, match=f"batch_size is {size}"):
+    with pytest.raises(ConfigError, match=f"batch_size must be a whole number of at least 1, got {size}"):
         robustness.attack(run, CLIMB, batch_size=size)

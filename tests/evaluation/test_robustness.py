@@ -275,7 +275,7 @@ def test_an_interrupted_attack_goes_on_with_other_batches(open_trained, rows):
     assert spent == [4] + [2] * 4
     assert found["clip"].tolist() == rows["clip"].tolist()
     assert np.allclose(values_of(found, "adversarial"), values_of(rows, "adversarial"), atol=1e-3)
-    assert set(left(run)) == {f"{NAME}.csv", f"{NAME}.safetensors"}
+    assert set(left(run)) == {f"{NAME}.csv", f"{NAME}.json", f"{NAME}.safetensors"}
 
 
 def test_one_process_at_a_time_runs_a_protocol_on_a_run(open_trained, monkeypatch):

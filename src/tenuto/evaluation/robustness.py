@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import math
 import shutil
 import warnings
@@ -18,7 +17,8 @@ from filelock import FileLock, Timeout
 
 from tenuto import metrics
 from tenuto.attacks import Attack, Protocol
-from tenuto.attacks.base import default_batch_size, require_whole
+from tenuto.attacks.base import default_batch_size
+from tenuto.attacks.checks import require_whole
 from tenuto.attacks.protocols import climb
 from tenuto.data.splits import PARTS
 from tenuto.devices import compute_repeatably
@@ -228,13 +228,15 @@ class _Work:
             arrays |= read_safetensors(piece.with_suffix(".safetensors"))[0]
         rows = validate_rows(pd.concat(tables, ignore_index=True))
         files, name = self.run.files, (self.protocol, self.part)
+        attackers = [attacker for member in self.members for attacker in member]
         about = {
-            "run": self.run.name,
-            "protocol": repr(self.protocol),
-            "version": self.protocol.version,
+            "protocol": self.protocol.to_dict(),
             "part": self.part,
+            **self.origin,
+            "attacks": {repr(attacker): attacker.to_dict() for attacker in attackers},
         }
-        write_safetensors(files.perturbations(*name), arrays, {"tenuto": json.dumps(about)})
+        write_safetensors(files.perturbations(*name), arrays, {})
+        write_json(files.about(*name), about)
         write_rows(files.rows(*name), rows)
         for pieces in files.all_pieces(*name):
             shutil.rmtree(pieces)

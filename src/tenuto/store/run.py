@@ -13,7 +13,7 @@ import pandas as pd
 
 from tenuto.config import RunConfig, parse_yaml
 from tenuto.data.splits import PARTS, Split, read_split
-from tenuto.errors import ConfigError, DataError
+from tenuto.errors import ConfigError, DataError, FileError
 from tenuto.files import naming, read_json, read_text, sha256_file
 from tenuto.store.rows import NATURAL, read_rows
 
@@ -243,6 +243,22 @@ class RunFolder:
     def read_metrics(self) -> dict[str, Any]:
         """Metrics of clean predictions. Raises `FileError`."""
         return read_json(self.metrics)
+
+    def read_attacks(self, protocol: object, part: str = "test") -> dict[str, dict[str, Any]]:
+        """Every attack of a protocol that was run, by the text of the column ``settings``.
+
+        `tenuto.attacks.from_dict` builds an attack of its description. Runs of earlier versions have no descriptions.
+
+        Raises:
+            FileError: A damaged file.
+        """
+        path = self.about(protocol, part)
+        if not is_file(path):
+            return {}
+        attacks = read_json(path).get("attacks")
+        if not isinstance(attacks, dict) or not all(isinstance(one, dict) for one in attacks.values()):
+            raise FileError(f"{path}: describes no attacks. Delete the file, or attack the run again.")
+        return attacks
 
     def read_rows(self, protocol: object, part: str = "test") -> pd.DataFrame:
         """Rows of a protocol.
