@@ -15,6 +15,7 @@ ROWS = (
     "errors",
     "files",
     "devices",
+    "settings",
     "config",
     "metrics",
     "registry",

@@ -13,9 +13,9 @@ import pytest
 
 from tenuto.evaluation.audit.findings import UNASKED, judged
 from tenuto.files import write_csv, write_json, write_safetensors
-from tenuto.models.checkpoint import CHECKPOINT
 from tenuto.reporting import report_inside, verdicts
 from tenuto.store.rows import read_rows
+from tenuto.store.run import RunFolder
 from tests.reporting.made_up_report import PROTOCOL, plain, stored
 
 
@@ -132,11 +132,11 @@ def test_a_missing_perturbation_costs_the_gallery_alone(tenuto, own_study, corpu
 
 def test_a_damaged_checkpoint_costs_gallery_gain_and_audit(tenuto, own_study, corpus, cache):
     folder, run, path = own_study
-    (run / CHECKPOINT).write_bytes(b"not a checkpoint")
+    (RunFolder(run).checkpoint).write_bytes(b"not a checkpoint")
     write_csv(path, read_rows(path).drop(columns="checkpoint"))
     found = lacks(tenuto, folder, "--root", corpus, "--cache", cache)
     for section in ("Gallery", "Head gain", "Audit"):
-        assert f"{run / CHECKPOINT}: cut off or not a safetensors file" in found[section]
+        assert f"{RunFolder(run).checkpoint}: cut off or not a safetensors file" in found[section]
 
 
 def test_the_reason_for_no_gallery_is_the_true_one(tenuto, own_study, corpus, cache, tmp_path):

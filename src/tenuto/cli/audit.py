@@ -15,6 +15,7 @@ from rich.table import Table
 from tenuto.cli import common
 from tenuto.cli.common import notes, out
 from tenuto.errors import ConfigError
+from tenuto.store.run import RunFolder
 
 if TYPE_CHECKING:
     from tenuto.config import DataConfig
@@ -42,9 +43,12 @@ Root = Annotated[
     ),
 ]
 DataSet = Annotated[
-    common.DataName | None,
+    str | None,
     typer.Option(
-        "--data", metavar="NAME", help="For logs and bare rows: soundtracks, midlevel or synthetic."
+        "--data",
+        metavar="NAME",
+        help="For logs and bare rows: soundtracks, midlevel or synthetic.",
+        callback=common.data_set,
     ),
 ]
 SplitFile = Annotated[
@@ -114,7 +118,7 @@ def audit(
 class Options:
     """What the command line says of the data; ``root_asked`` tells --root from the variable TENUTO_DATA."""
 
-    data: common.DataName | None
+    data: str | None
     root: Path | None
     root_asked: bool
     split: Path | None
@@ -141,7 +145,7 @@ def _data(sources: Sequence[Source], options: Options, cache: Path | None) -> Da
         return dataclasses.replace(given, prepared=prepared, siblings=options.siblings, clips=clips)
     if options.data is None:
         return given
-    config = DataConfig(dataset=options.data.value)
+    config = DataConfig(dataset=options.data)
     index = open_dataset(config, options.root).index
     return dataclasses.replace(given, index=index, config=config)
 
@@ -165,7 +169,7 @@ def _require_fitting(options: Options, folders: Sequence[Path], only_runs: bool)
 
 def _require_no_model(options: Options) -> None:
     """The same for logs and bare rows, which have to be told their data and bring no model."""
-    if options.data == common.DataName.folder:
+    if options.data == "folder":
         raise ConfigError(
             "--data folder: rows alone do not record the columns of the ratings. Audit the run folder instead, with "
             "--root and without --data; its config.yaml has them."
@@ -185,11 +189,10 @@ def _require_no_model(options: Options) -> None:
 
 def _require_kin(siblings: Sequence[Path], folders: Sequence[Path]) -> None:
     """Raise `ConfigError` for a sibling that no run can use: transfer is asked within a system."""
-    from tenuto.evaluation.runs import read_config
 
-    systems = {read_config(folder).system for folder in folders}
+    systems = {RunFolder(folder).read_config().system for folder in folders}
     for sibling in siblings:
-        if (system := read_config(sibling).system) not in systems:
+        if (system := RunFolder(sibling).read_config().system) not in systems:
             raise ConfigError(
                 f"--sibling {sibling}: is of the system {system}; the results are of {', '.join(sorted(systems))}."
             )
@@ -197,11 +200,10 @@ def _require_kin(siblings: Sequence[Path], folders: Sequence[Path]) -> None:
 
 def _one_data_set(folders: Sequence[Path]) -> DataConfig:
     """The data settings of runs of one data set. Raises `ConfigError` where there are several."""
-    from tenuto.evaluation.runs import read_config
 
-    first = read_config(folders[0]).data
+    first = RunFolder(folders[0]).read_config().data
     for folder in folders[1:]:
-        other = read_config(folder).data
+        other = RunFolder(folder).read_config().data
         if (other.dataset, other.folder, other.concepts) != (first.dataset, first.folder, first.concepts):
             raise ConfigError(
                 f"{folder} was trained on {other.dataset}, {folders[0]} on {first.dataset}, with other files, "

@@ -185,12 +185,12 @@ class Evidence:
         are known. Text is never parsed, only compared.
         """
         emotions = len(emotion_names(self.rows))
-        known = list(self.source.attacks)
+        known = {repr(attack): attack for attack in self.source.attacks}
         for name in dict.fromkeys(self.rows["protocol"].astype(str)):
-            known += protocol_attacks(name, emotions)
+            known |= {repr(attack): attack for attack in protocol_attacks(name, emotions)}
         for path in dict.fromkeys(self.source.about.values()):
-            known += described_attacks(path, emotions)
-        return {repr(attack): attack for attack in known}
+            known |= described_attacks(path)
+        return known
 
     @cached_property
     def row_attacks(self) -> list[Attack | None]:
@@ -245,19 +245,19 @@ def _plain(text: str) -> object:
     return text
 
 
-def described_attacks(path: Path, emotions: int) -> list[Attack]:
-    """The attacks in the JSON file beside some rows; objectives that stand for several are listed one by one.
+def described_attacks(path: Path) -> dict[str, Attack]:
+    """Settings -> attack, from the JSON file beside some rows.
 
     An attack that cannot be rebuilt, since its package is not installed, is left out.
     """
     from tenuto.attacks import from_dict
 
-    content = read_json(path)
-    attacks: list[Attack] = []
-    for description in content.get("attacks", []) if isinstance(content, dict) else []:
+    described = read_json(path).get("attacks")
+    attacks: dict[str, Attack] = {}
+    for text, description in described.items() if isinstance(described, dict) else ():
         for parts in ({}, {"source": _no_sibling}):  # the description of `Transfer` has no model
             with contextlib.suppress(TenutoError):
-                attacks.append(from_dict(description, **parts))
+                attacks[text] = from_dict(description, **parts)
                 break
     return attacks
 
