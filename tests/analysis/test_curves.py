@@ -10,7 +10,8 @@ import pytest
 from tenuto.analysis import curves, statistics
 from tenuto.analysis.natural import OTHER_EXCERPT
 from tenuto.errors import DataError, FileError
-from tenuto.reporting import curve_figures, curve_tables
+from tenuto.reporting import curve_tables
+from tenuto.reporting.figures import curves as curve_figures
 from tenuto.store.rows import NATURAL, emotion_names, write_rows
 from tests.reporting import made_up
 

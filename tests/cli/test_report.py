@@ -11,9 +11,10 @@ import shutil
 import numpy as np
 import pytest
 
-from tenuto.evaluation.audit.findings import UNASKED, judged
+from tenuto.evaluation.audit.findings import NOT_EVALUATED, judged
 from tenuto.files import write_csv, write_json, write_safetensors
-from tenuto.reporting import report_inside, verdicts
+from tenuto.reporting import verdicts
+from tenuto.reporting.page import inside as report_inside
 from tenuto.store.rows import read_rows
 from tenuto.store.run import RunFolder
 from tests.reporting.made_up_report import PROTOCOL, plain, stored
@@ -50,7 +51,7 @@ def test_json_says_what_was_written(made):
 def test_checks_that_were_not_made_have_one_true_reason(made):
     page = html.unescape(made[0].read_text("utf-8"))
     page = re.sub("</?code>", "`", page)
-    (said,) = re.findall(rf"NOT RECORDED, ([^<]*): {re.escape(UNASKED)}", page)
+    (said,) = re.findall(rf"NOT RECORDED, ([^<]*): {re.escape(NOT_EVALUATED)}", page)
     assert said.split(", ") == [
         *("iterative", "black-box", "transfer", "saved-prediction", "gradients"),
         *("finite-differences", "repeatable", "longer-search", "unbounded"),

@@ -20,6 +20,7 @@ from tenuto.attacks import Attack, Protocol
 from tenuto.attacks.base import default_batch_size
 from tenuto.attacks.checks import require_whole
 from tenuto.attacks.protocols import climb
+from tenuto.data.batches import Batch
 from tenuto.data.splits import PARTS
 from tenuto.devices import compute_repeatably
 from tenuto.errors import FileError, TenutoError
@@ -30,7 +31,6 @@ from tenuto.models.systems import Network, for_attack
 from tenuto.store.rows import mark_worst, read_rows, validate_rows, write_rows
 from tenuto.store.run import RunFolder
 from tenuto.training.loop import predict
-from tenuto.training.material import Batch
 
 Progress = Callable[[int], None]
 

@@ -20,6 +20,7 @@ from tenuto.config import (
 )
 from tenuto.data import Dataset, Prepared, open_dataset
 from tenuto.data.base import fingerprint
+from tenuto.data.batches import check, check_split
 from tenuto.data.splits import draw
 from tenuto.errors import ConfigError, FileError
 from tenuto.evaluation.natural import natural_path
@@ -29,7 +30,6 @@ from tenuto.study import journal
 from tenuto.study.journal import ANALYSE, ATTACK, CORPUS, EVALUATE, NATURAL, PREPARE, TRAIN
 from tenuto.study.timing import Clock, Expected, Work, attack_stage
 from tenuto.training import loop
-from tenuto.training.material import check, check_split
 
 UNKNOWN = "????????"
 """Stands for a signature while the data, which it covers, are not there."""

@@ -12,9 +12,10 @@ from tenuto.analysis import curves, sentences, smc2025, words
 from tenuto.analysis import natural as baseline
 from tenuto.analysis.systems import at_budgets, label_scale, ordered_systems, run_metrics
 from tenuto.evaluation.audit.findings import NOT_EVALUATED, SEVERITY, Finding, Verdict
-from tenuto.reporting import comparison_tables, curve_figures, curve_tables, figures, tables, verdicts
-from tenuto.reporting.report_material import Material
-from tenuto.reporting.report_parts import (
+from tenuto.reporting import comparison_tables, curve_tables, tables, verdicts
+from tenuto.reporting.figures import curves as curve_figures
+from tenuto.reporting.figures import smc2025 as figures
+from tenuto.reporting.page.blocks import (
     Block,
     Cell,
     Points,
@@ -25,6 +26,7 @@ from tenuto.reporting.report_parts import (
     sortable,
     table,
 )
+from tenuto.reporting.page.inputs import Material
 from tenuto.store.rows import values_of
 
 RUN_COLUMNS = {
