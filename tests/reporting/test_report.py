@@ -18,7 +18,7 @@ import soundfile
 
 from tenuto.config import DataConfig
 from tenuto.errors import DataError, FileError
-from tenuto.evaluation.audit.findings import CHECKS, UNASKED, not_recorded
+from tenuto.evaluation.audit.findings import CHECKS, NOT_EVALUATED, not_recorded
 from tenuto.files import write_json
 from tenuto.reporting import gather, make_page, read_findings, render, verdicts, write_report
 from tenuto.reporting.page import blocks, inside, report, sections
@@ -432,6 +432,10 @@ def test_one_system_is_not_tested(tmp_path):
     assert certainty.startswith("There is one system only")
 
 
+UNMADE = len(CHECKS) - 3
+"""Checks without a finding among `FINDINGS`, and the one that is not recorded."""
+
+
 def test_failed_checks_are_named_in_the_answer(everything):
     others = len(CHECKS) - len(FINDINGS)
     trust = report.answer(everything)[2]
@@ -442,11 +446,11 @@ def test_failed_checks_are_named_in_the_answer(everything):
 
 
 def test_checks_without_the_model_name_the_command(everything):
-    findings = [*FINDINGS, *(not_recorded(check, UNASKED) for check in ("gradients", "repeatable"))]
+    findings = [*FINDINGS, *(not_recorded(check, NOT_EVALUATED) for check in ("gradients", "repeatable"))]
     unasked = dataclasses.replace(everything, findings=findings)
-    assert f"(2 of them: {UNASKED.rstrip('.')})" in report.answer(unasked)[2]
+    assert f"(2 of them: {NOT_EVALUATED.rstrip('.')})" in report.answer(unasked)[2]
     reasons = words(sections.audited(unasked))
-    assert f"NOT RECORDED, gradients, repeatable: {UNASKED}" in reasons
+    assert f"NOT RECORDED, gradients, repeatable: {NOT_EVALUATED}" in reasons
     assert reasons[-1].startswith("Not among the findings: convergence, ")
     assert "--audit DIR/audit.json" in sections.audited(unasked).blocks[-1].words
 
@@ -458,7 +462,7 @@ def test_the_audit_is_ordered_by_severity_with_its_questions(everything):
         ("WARN", "warn", "ranking"),
         ("PASS", "pass", "same-iterate"),
     ]
-    assert table.lines[0][2].text == CHECKS["budget"]
+    assert table.lines[0][2].text == CHECKS["budget"].question
 
 
 def test_every_system_is_explained(everything, read):
@@ -588,9 +592,9 @@ def test_findings_come_back_from_the_file_of_an_audit(tmp_path):
     ("content", "said"),
     [
         ({"findings": []}, "contains no findings"),
-        ({"findings": [{"check": "budget"}]}, "make the file again"),
+        ({"findings": [{"check": "budget"}]}, "Make the file again"),
         ({"findings": [FINDINGS[0].as_json() | {"verdict": "MAYBE"}]}, "MAYBE"),
-        ({"findings": [FINDINGS[0].as_json() | {"check": "luck"}]}, "no check is called 'luck'"),
+        ({"findings": [FINDINGS[0].as_json() | {"check": "luck"}]}, "there is no check 'luck'"),
     ],
     ids=["none", "half", "verdict", "check"],
 )

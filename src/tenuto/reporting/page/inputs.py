@@ -13,11 +13,10 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from tenuto.analysis import comparison, curves, smc2025
-from tenuto.analysis.systems import selection
+from tenuto.analysis.systems import budget_title, selection
 from tenuto.config import DataConfig, RunConfig, parse_yaml
 from tenuto.errors import DataError, FileError, TenutoError
-from tenuto.evaluation.audit.evidence import budget_title
-from tenuto.evaluation.audit.findings import CHECKS, Finding, Verdict
+from tenuto.evaluation.audit.findings import Finding
 from tenuto.files import read_csv, read_json, read_text
 from tenuto.reporting.figures.explanation import NEEDED
 from tenuto.store.rows import NATURAL, at_budget, validate_rows
@@ -215,20 +214,9 @@ def weights_of(rows: pd.DataFrame) -> set[str]:
 
 def read_findings(path: str | Path) -> list[Finding]:
     """Findings that `tenuto audit --out` wrote to ``audit.json``. Raises `FileError` for anything else."""
-    content, findings = read_json(path), []
-    for line in content.get("findings", []):
-        try:
-            known = {key: line[key] for key in ("check", "figure", "threshold", "sentence", "source")}
-            finding = Finding(verdict=Verdict(line["verdict"]), **known)
-        except (KeyError, TypeError, ValueError) as error:
-            raise FileError(
-                f"{path}: {error} in a finding; make the file again with `tenuto audit --out`."
-            ) from error
-        if finding.check not in CHECKS:
-            raise FileError(
-                f"{path}: no check is called {finding.check!r}; make the file again with `tenuto audit --out`."
-            )
-        findings.append(finding)
+    content = read_json(path)
+    lines = content.get("findings", []) if isinstance(content, dict) else []
+    findings = [Finding.from_json(line, path) for line in lines]
     if not findings:
         raise FileError(f"{path}: contains no findings; `tenuto audit --out DIR` writes DIR/audit.json.")
     return findings

@@ -15,7 +15,7 @@ from pathlib import Path
 from tenuto import __version__
 from tenuto.analysis import sentences
 from tenuto.analysis.systems import ordered_systems
-from tenuto.evaluation.audit.findings import UNASKED, Finding, Verdict, counted
+from tenuto.evaluation.audit.findings import NOT_EVALUATED, Finding, Verdict, counted, missing_checks
 from tenuto.files import write_text
 from tenuto.reporting.figures.smc2025 import overview
 from tenuto.reporting.figures.style import DARK_COLOURS, SYSTEM_COLOURS, SYSTEM_WORDS
@@ -168,10 +168,10 @@ def _trust(findings: Sequence[Finding], protocol: str) -> str:
         return "These results have not been audited."
     counts = counted(findings)
     failed = [finding.check for finding in findings if finding.verdict is Verdict.FAIL]
-    not_made = counts[Verdict.NOT_RECORDED] + len(sections.missing_checks(findings))
+    not_made = counts[Verdict.NOT_RECORDED] + len(missing_checks(findings))
     others = f"{counts[Verdict.PASS]} pass, {counts[Verdict.WARN]} warn, {not_made} were not made"
-    if unasked := sum(finding.sentence == UNASKED for finding in findings):
-        others += f" ({unasked} of them: {UNASKED.rstrip('.')})"
+    if unasked := sum(finding.sentence == NOT_EVALUATED for finding in findings):
+        others += f" ({unasked} of them: {NOT_EVALUATED.rstrip('.')})"
     if failed:
         checks = f"{len(failed)} check{'s'[: len(failed) > 1]} ({', '.join(failed)})"
         return f"Do not trust this result as it is: the audit of {protocol} fails {checks}; {others}."

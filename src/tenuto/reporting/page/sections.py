@@ -10,9 +10,8 @@ import pandas as pd
 
 from tenuto.analysis import curves, sentences, smc2025, words
 from tenuto.analysis import natural as natural_changes
-from tenuto.analysis.systems import label_scale, ordered_systems, run_metrics
-from tenuto.evaluation.audit.evidence import at_budgets
-from tenuto.evaluation.audit.findings import CHECKS, SEVERITY, UNASKED, Finding, Verdict
+from tenuto.analysis.systems import at_budgets, label_scale, ordered_systems, run_metrics
+from tenuto.evaluation.audit.findings import NOT_EVALUATED, SEVERITY, Finding, Verdict, missing_checks
 from tenuto.reporting import tables, verdicts
 from tenuto.reporting.figures import curves as curve_figures
 from tenuto.reporting.figures import smc2025 as paper_figures
@@ -164,8 +163,8 @@ def audited(inputs: PageInputs) -> Section | str:
     lines = tuple(
         (
             Cell(str(finding.verdict), mark=str(finding.verdict).lower()),
-            *(Cell(text) for text in (finding.check, CHECKS[finding.check], finding.sentence)),
-            *(Cell(verdicts.number(value)) for value in (finding.figure, finding.threshold)),
+            *(Cell(text) for text in (finding.check, finding.question, finding.sentence)),
+            *(Cell(verdicts.number(value)) for value in (finding.value, finding.threshold)),
         )
         for finding in sorted(recorded, key=lambda finding: -SEVERITY.index(finding.verdict))
     )
@@ -191,16 +190,10 @@ def _not_made(findings: Sequence[Finding]) -> list[Block]:
     if missing := missing_checks(findings):
         points.append(f"Not among the findings: {', '.join(missing)}.")
     blocks: list[Block] = [Points(tuple(points))] if points else []
-    if UNASKED in reasons:
+    if NOT_EVALUATED in reasons:
         made_by = "`tenuto audit STUDY --root DATA --out DIR`, which takes minutes"
         blocks.append(Text(f"Make them by {made_by}, and show them with `--audit DIR/audit.json`."))
     return blocks
-
-
-def missing_checks(findings: Sequence[Finding]) -> list[str]:
-    """Checks without a finding."""
-    made = {finding.check for finding in findings}
-    return [check for check in CHECKS if check not in made]
 
 
 def runs(inputs: PageInputs) -> Section:
