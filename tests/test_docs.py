@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import typer
 
-from tenuto.cli.main import app
+from tenuto.cli.app import app
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), *sorted((ROOT / "results").glob("*.md"))]

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from tenuto.cli.main import app
+from tenuto.cli.app import app
 from tests import corpora
 
 TINY = ("--width", 0.0625, "--epochs", 1, "--threads", 1, "--batch-size", 4)

@@ -136,10 +136,16 @@ def chosen(
         attack = kind(**given)  # type: ignore[arg-type]
     except TypeError as error:
         raise ConfigError(f"{family}: {str(error).split(') ')[-1]}; give it as a setting.") from error
-    every = [
-        (field.name, repr(getattr(attack, field.name))) for field in dataclasses.fields(kind) if field.repr
+    return single(attack)
+
+
+def single(attack: BoundedAttack) -> Protocol:
+    """A protocol of one attack, named after its family and a digest of all its settings."""
+    family = type(attack).__name__
+    settings = [
+        (field.name, repr(getattr(attack, field.name))) for field in dataclasses.fields(attack) if field.repr
     ]
-    digest = hashlib.sha256(repr([family, *every]).encode()).hexdigest()[:8]
+    digest = hashlib.sha256(repr([family, *settings]).encode()).hexdigest()[:8]
     return Protocol(f"{family}-{digest}", 1, repr(attack), (attack,), silence=True)
 
 

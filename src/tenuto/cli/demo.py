@@ -24,9 +24,9 @@ def demo(
 
     Example: tenuto demo --out demo
     """
+    from tenuto import api
     from tenuto.analysis.sentences import summarise
-    from tenuto.cli.paper import show
-    from tenuto.cli.report import make
+    from tenuto.cli.paper import print_paper
     from tenuto.config import preset_study
     from tenuto.store.released_logs import read_study
     from tenuto.study.plan import corpus_folder, protocols, reductions
@@ -46,19 +46,20 @@ def demo(
     if done.failed:
         raise typer.Exit(1)
     rows = read_study(folder, str(protocols(study)[0]))
-    show(rows)
+    print_paper(api.paper(rows, out=None))
     out.print("\n[bold]What was found[/bold]")
     for sentence in summarise(rows):
         out.print(f"- {sentence}")
     out.print(f"\n[bold]Tables and figures[/bold]: {folder / 'paper'}")
-    page = make(
+    page = api.report(
         folder,
         folder / "report.html",
-        str(protocols(study)[0]),
+        protocol=str(protocols(study)[0]),
         root=corpus_folder(folder),
         clips=CLIPS_TO_PLAY,
         cache=folder / "cache",
+        progress=common.TERMINAL,
     )
-    out.print(f"[bold]Report[/bold]: {page['report']} ({page['bytes'] / 1e6:.1f} MB), opens in any browser")
+    out.print(f"[bold]Report[/bold]: {page.path} ({page.bytes / 1e6:.1f} MB), opens in any browser")
     stages = ", ".join(f"{name} {spent:.0f} s" for name, spent in done.seconds.items())
     out.print(f"[bold]Time[/bold]: {stages}; {time.monotonic() - begun:.0f} s in all")

@@ -1,0 +1,344 @@
+"""Rows and what follows from them: audit, curves over the budget, comparison of systems."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from tenuto.analysis import comparison
+from tenuto.analysis import curves as curves_over
+from tenuto.analysis.comparison import Comparison, Settings
+from tenuto.analysis.curves import Curves
+from tenuto.api.datasets import find_data, prepare
+from tenuto.api.progress import SILENT, Progress
+from tenuto.config import DataConfig
+from tenuto.data import open_dataset
+from tenuto.data.splits import read_split
+from tenuto.errors import ConfigError
+from tenuto.evaluation.audit import Data, Finding, failed
+from tenuto.evaluation.audit import audit as find
+from tenuto.evaluation.audit.evidence import Source
+from tenuto.evaluation.runs import Run, read_config
+from tenuto.reporting import comparison_tables, curve_tables, verdicts
+from tenuto.store import released_logs
+from tenuto.store import rows as results
+
+Place = str | Path
+Places = Place | Sequence[Place]
+
+
+@dataclasses.dataclass(frozen=True)
+class Audit:
+    """The outcome of an audit.
+
+    Attributes:
+        findings: One per check and source.
+    """
+
+    findings: tuple[Finding, ...]
+
+    @property
+    def table(self) -> pd.DataFrame:
+        """A line per finding: source, check, verdict, figure, threshold, sentence, page."""
+        return verdicts.table(self.findings)
+
+    @property
+    def summary(self) -> str:
+        """The number of findings of each verdict, such as ``3 FAIL, 2 WARN, 8 PASS, 10 NOT RECORDED``."""
+        return verdicts.summary(self.findings)
+
+    @property
+    def failed(self) -> bool:
+        """Whether any check fails."""
+        return failed(self.findings)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Counts of the verdicts, and all findings."""
+        return verdicts.as_json(self.findings)
+
+    def write(self, out: Place) -> dict[str, Path]:
+        """Write ``audit.json``, ``.csv``, ``.md`` and ``.tex`` to a folder. File name -> path."""
+        return verdicts.write(self.findings, out)
+
+    def _repr_html_(self) -> str:
+        """Return the table that a notebook shows."""
+        return f"<p>{self.summary}</p>{verdicts.shown(self.findings).to_html(index=False)}"
+
+
+def rows(
+    source: pd.DataFrame | Place | None = None,
+    protocol: str | None = None,
+    epsilon: float | None = None,
+    *,
+    logs: Place | None = None,
+    runs_file: Place | None = None,
+) -> pd.DataFrame:
+    """Rows of one attack.
+
+    Args:
+        source: Rows, or the folder of a study or of its runs; default: the released logs of the SMC 2025 study.
+        protocol: Name of the protocol, for a study; default: the released one, where it is unique.
+        epsilon: The budget; may be left out where the protocol has one.
+        logs: A folder of released logs, in place of ``source``.
+        runs_file: CSV ``folder,system,seed`` of logs other than the 50 released ones.
+
+    Raises:
+        ConfigError: Parameters that exclude each other.
+        FileError: No such rows, or a damaged file.
+        DataError: Rows that contradict each other, or no such budget.
+    """
+    if source is not None and (logs is not None or runs_file is not None):
+        raise ConfigError(
+            "`logs` and `runs_file` belong to released logs; leave them out, or leave out the study."
+        )
+    if isinstance(source, pd.DataFrame):
+        chosen = source if protocol is None else source[source["protocol"] == protocol]
+        return results.at_budget(chosen, epsilon)
+    if source is not None:
+        return results.at_budget(released_logs.read_study(source, protocol), epsilon)
+    if protocol is not None:
+        raise ConfigError("`protocol` belongs to a study; released logs hold one protocol. Leave it out.")
+    if logs is None:
+        raise ConfigError("No rows: give a study, or a folder of released logs as `logs`.")
+    return results.at_budget(released_logs.read_logs(logs, runs_file), epsilon)
+
+
+def curves(
+    source: pd.DataFrame | Places,
+    protocol: str = curves_over.PROTOCOL,
+    *,
+    natural: pd.DataFrame | None = None,
+    out: Place | None = None,
+) -> Curves:
+    """Error over the size of the perturbation, next to the effect of natural variation.
+
+    Args:
+        source: Rows of a protocol with several budgets, or folders of runs or studies.
+        protocol: Name of the protocol, for folders.
+        natural: Rows of natural variation, for rows; folders hold their own.
+        out: Folder for tables and the figure; default: nothing is written.
+
+    Raises:
+        FileError: A folder without rows of that protocol.
+        DataError: Rows without budgets, or that contradict each other.
+    """
+    if isinstance(source, pd.DataFrame):
+        measured = curves_over.measure(source, natural)
+    else:
+        measured = curves_over.from_folders(_listed(source), protocol)
+    if out is not None:
+        curve_tables.write(measured, out)
+    return measured
+
+
+def compare(
+    source: pd.DataFrame | Place | None = None,
+    protocol: str | None = None,
+    epsilon: float | None = None,
+    *,
+    settings: Settings = Settings(),
+    logs: Place | None = None,
+    runs_file: Place | None = None,
+    out: Place | None = None,
+    progress: Progress = SILENT,
+) -> Comparison:
+    """Compare systems over seeds and clips: intervals, tests with seeds as the unit, mixed models.
+
+    Args:
+        source: See `rows`.
+        protocol: See `rows`.
+        epsilon: See `rows`.
+        settings: Measure, pairs, bootstrap.
+        logs: See `rows`.
+        runs_file: See `rows`.
+        out: Folder for tables; default: nothing is written.
+        progress: Reports comparisons.
+
+    Raises:
+        DataError: Systems that were not attacked on the same clips.
+        ConfigError: An unknown pair.
+    """
+    chosen = rows(source, protocol, epsilon, logs=logs, runs_file=runs_file)
+    with progress.bar("comparisons", None) as advance:
+        compared = comparison.compare(chosen, settings, advance)
+    if out is not None:
+        comparison_tables.write(compared, out)
+    return compared
+
+
+def audit(
+    source: pd.DataFrame | Places,
+    root: Place | None = None,
+    *,
+    dataset: str | None = None,
+    split: Place | None = None,
+    siblings: Sequence[Place] = (),
+    clips: int | None = None,
+    runs_file: Place | None = None,
+    cache: Place | None = None,
+    progress: Progress = SILENT,
+) -> Audit:
+    """Check whether a robustness result can be trusted.
+
+    With a run and its data, the model is evaluated too, which takes minutes.
+
+    Args:
+        source: Rows, or paths: CSV files of rows, runs, studies, folders of released logs.
+        root: Folder of the data set; default for runs: the corpus of their study, else ``$TENUTO_DATA``.
+        dataset: Name of the data set, for rows and logs without a run.
+        split: CSV ``clip,split,position``, for results that do not record their split.
+        siblings: Further runs of the same system, for the transfer attack.
+        clips: Number of clips on which the model is examined; default: 6.
+        runs_file: CSV ``folder,system,seed`` of logs other than the 50 released ones.
+        cache: Folder of spectrograms.
+        progress: Reports the examined runs.
+
+    Raises:
+        ConfigError: Parameters that have no effect on such results.
+        FileError: Nothing to audit, or a damaged file.
+    """
+    sources = (
+        _of_rows(source)
+        if isinstance(source, pd.DataFrame)
+        else verdicts.open_sources(_listed(source), runs_file)
+    )
+    folders = [folder for one in sources for folder in one.folders.values()]
+    given = Data() if split is None else Data(split=read_split(Path(split)))
+    if not folders:
+        data = _data_of_rows(given, root, dataset, siblings, clips)
+    else:
+        only_runs = all(one.folders for one in sources)
+        data = _data_of_runs(given, folders, only_runs, root, dataset, siblings, clips, cache, progress)
+    with _examined(progress) as report:
+        return Audit(tuple(find(*sources, data=data, progress=report)))
+
+
+def audit_run(run: Run, siblings: Sequence[Place], clips: int | None, progress: Progress) -> Audit:
+    """Audit an open run."""
+    _check_siblings(siblings, [run.folder])
+    data = Data(prepared=run.material.prepared, siblings=_paths(siblings))
+    data = data if clips is None else dataclasses.replace(data, clips=clips)
+    with _examined(progress) as report:
+        return Audit(tuple(find(*verdicts.open_sources([run.folder]), data=data, progress=report)))
+
+
+def _of_rows(table: pd.DataFrame) -> list[Source]:
+    """Rows in memory as sources, one per protocol and part of the split."""
+    return [
+        Source(
+            f"{protocol}" if part == "test" else f"{protocol}, {part} clips",
+            results.validate(own, str(protocol)),
+        )
+        for (protocol, part), own in table.reset_index(drop=True).groupby(["protocol", "split"])
+    ]
+
+
+def _data_of_rows(
+    given: Data, root: Place | None, dataset: str | None, siblings: Sequence[Place], clips: int | None
+) -> Data:
+    """What is known of the data where no run records it. Raises `ConfigError`."""
+    if siblings or clips is not None:
+        raise ConfigError("`siblings` and `clips` need a model, but no run is among the results. Give a run.")
+    if dataset == "folder":
+        raise ConfigError(
+            "`dataset` folder: only a run records the columns of its folder. Give the run instead."
+        )
+    if dataset is None and root is not None:
+        raise ConfigError(f"`root` {root}: the results do not record which data set this is. Add `dataset`.")
+    if dataset is not None and root is None:
+        raise ConfigError(f"`dataset` {dataset}: add `root`, its folder.")
+    if given.split is not None and dataset is None:
+        raise ConfigError("`split` has no effect without the data. Add `dataset` and `root`.")
+    if dataset is None or root is None:
+        return given
+    return dataclasses.replace(given, index=open_dataset(DataConfig(dataset=dataset), root).index)
+
+
+def _data_of_runs(
+    given: Data,
+    folders: Sequence[Path],
+    only_runs: bool,
+    root: Place | None,
+    dataset: str | None,
+    siblings: Sequence[Place],
+    clips: int | None,
+    cache: Place | None,
+    progress: Progress,
+) -> Data:
+    """The data the runs were trained on, where they are found. Raises `ConfigError`."""
+    if dataset is not None:
+        raise ConfigError(f"`dataset` {dataset}: a run records its data set. Leave it out.")
+    if only_runs and given.split is not None and all((folder / "split.csv").is_file() for folder in folders):
+        raise ConfigError("`split`: the runs record their split. Leave it out.")
+    _check_siblings(siblings, folders)
+    config = _one_data_set(folders, root is not None)
+    try:
+        if config is None:
+            raise ConfigError("the runs were trained on different data sets.")
+        root, cache = find_data(folders[0], config, root, cache)
+    except ConfigError as error:
+        if siblings or clips is not None:
+            raise ConfigError(
+                f"`siblings` and `clips` need the data to evaluate the model: {error}"
+            ) from error
+        if given.split is not None:
+            raise ConfigError(f"`split` has no effect without the data: {error}") from error
+        return given
+    prepared = prepare(root, config, cache=cache, progress=progress)
+    known = dataclasses.replace(given, prepared=prepared, siblings=_paths(siblings))
+    return known if clips is None else dataclasses.replace(known, clips=clips)
+
+
+def _check_siblings(siblings: Sequence[Place], folders: Sequence[Path]) -> None:
+    """Raise `ConfigError` for a sibling that is of the system of no run: transfer is measured within a system."""
+    systems = {read_config(folder).system for folder in folders}
+    for sibling in siblings:
+        if (system := read_config(sibling).system) not in systems:
+            raise ConfigError(
+                f"`siblings` {sibling} is of the system {system}; the results are of {', '.join(sorted(systems))}."
+            )
+
+
+def _one_data_set(folders: Sequence[Path], needed: bool) -> DataConfig | None:
+    """The data settings of runs of one data set; None for several, or `ConfigError` where one is needed."""
+    first = read_config(folders[0]).data
+    for folder in folders[1:]:
+        other = read_config(folder).data
+        if (other.dataset, other.folder, other.concepts) != (first.dataset, first.folder, first.concepts):
+            if not needed:
+                return None
+            raise ConfigError(
+                f"{folder} was trained on {other.dataset}, {folders[0]} on {first.dataset}, with other files, "
+                "columns or concepts, but `root` is one data set. Audit the runs of one data set at a time."
+            )
+    return first
+
+
+@contextlib.contextmanager
+def _examined(progress: Progress) -> Iterator[Callable[[str, int, int], None]]:
+    """A bar for every examined run, one after the other; yields what `find` calls with run, steps and total."""
+    with contextlib.ExitStack() as stack:
+        current: tuple[str, int] | None = None
+        advance: Callable[[int], object] = lambda steps: None  # noqa: E731
+
+        def report(run: str, steps: int, total: int) -> None:
+            nonlocal current, advance
+            if current != (run, total):
+                stack.close()
+                current, advance = (run, total), stack.enter_context(progress.bar(run, total))
+            advance(steps)
+
+        yield report
+
+
+def _paths(places: Sequence[Place]) -> tuple[Path, ...]:
+    return tuple(Path(place) for place in places)
+
+
+def _listed(places: Places) -> list[Place]:
+    return [places] if isinstance(places, str | Path) else list(places)
