@@ -4,13 +4,16 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test lint types bench clean
+.PHONY: demo test test-fast lint types docs bench clean
 
 demo: $(READY)
 	$(BIN)/tenuto demo --out demo
 
 test: $(READY)
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4
+
+test-fast: $(READY)
+	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 -m "not slow"
 
 lint: $(READY)
 	$(BIN)/ruff check .
@@ -19,11 +22,14 @@ lint: $(READY)
 types: $(READY)
 	$(BIN)/mypy
 
+docs: $(READY)
+	$(BIN)/sphinx-build -W --keep-going -q -b html docs docs/_build/html
+
 bench: $(READY)
 	$(BIN)/python -m benchmarks
 
 clean:
-	rm -rf $(VENV) demo
+	rm -rf $(VENV) demo docs/_build docs/generated
 
 $(READY): requirements.lock pyproject.toml
 	$(PYTHON) -m venv $(VENV)

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import math
+import re
+
 import pytest
 
 from tenuto.config import (
     SYSTEMS,
+    Config,
     DataConfig,
     FolderConfig,
     RunConfig,
     StudyConfig,
+    System,
     merge,
     parse_yaml,
     preset_run,
@@ -52,7 +57,7 @@ def test_paper_preset_is_the_study(system):
 
 def test_demo_preset_is_a_study_of_five_systems_and_two_seeds():
     study = preset_study("demo")
-    assert study.systems == tuple(SYSTEMS)
+    assert study.systems == SYSTEMS
     assert len(study.seeds) == 2
     assert study.run.train.adversarial.iterations == 10
 
@@ -72,7 +77,8 @@ def test_a_wrong_key_is_named_before_what_is_missing():
         ({"train": {"epochs": 0}}, "train.epochs"),
         ({"train": {"task_loss_weight": 1.5}}, "task_loss_weight"),
         ({"train": {"task_loss_weight": 0.5}}, "needs the network a2m2e"),
-        ({"data": {"dataset": "deam"}}, "data.dataset"),
+        ({"data": {"dataset": "../deam"}}, "data.dataset: must be a name"),
+        ({"model": {"network": 3}}, "model.network: must be a name"),
     ],
 )
 def test_wrong_settings_are_refused(content, message):
@@ -98,10 +104,140 @@ def test_preset_from_a_file(tmp_path):
         read_preset(str(tmp_path / "gone.yaml"))
 
 
-@pytest.mark.parametrize("content", ["a: [", "- 1", "!!python/object/apply:os.system ['true']"])
-def test_yaml_that_is_no_mapping_or_would_execute(content):
-    with pytest.raises(ConfigError, match=r"it\.yaml"):
+NUMBERS = [
+    ("train", "seed", "a whole number from 0 to 4294967295"),
+    ("train", "epochs", "a whole number from 1 to 1000000"),
+    ("train", "patience", "a whole number from 1 to 1000000"),
+    ("train", "batch_size", "a whole number from 2 to 1000000"),
+    ("train", "threads", "a whole number from 0 to 1024"),
+    ("train", "learning_rate", "a number greater than 0 and at most 100"),
+    ("train", "task_loss_weight", "a number from 0 to 1"),
+    ("data", "split_seed", "a whole number from 0 to 4294967295"),
+    ("model", "width", "a number greater than 0 and at most 4"),
+]
+
+
+@pytest.mark.parametrize(
+    "value", [True, math.inf, -math.inf, math.nan, -1, 10**22, "many", None, [1]], ids=repr
+)
+@pytest.mark.parametrize(("part", "name", "allowed"), NUMBERS, ids=[name for _, name, _ in NUMBERS])
+def test_numbers_are_finite_bounded_and_no_booleans(part, name, allowed, value):
+    with pytest.raises(ConfigError, match=re.escape(f"it.yaml: {part}.{name}: must be {allowed}")) as caught:
+        RunConfig.parse({part: {name: value}}, "it.yaml")
+    assert value is None or f"got {value!r}" in str(caught.value)
+
+
+def test_every_number_of_every_configuration_has_bounds():
+    """A field of type int or float without a check of `settings` takes ``true``, and inf."""
+    configs = [*Config.__subclasses__()]
+    assert len(configs) >= 8
+    for config in configs:
+        for name, field in config.model_fields.items():
+            unchecked = field.annotation in (int, float, bool) and not field.metadata
+            assert not unchecked, f"{config.__name__}.{name}"
+
+
+def test_threads_that_no_machine_has_are_refused():
+    with pytest.raises(
+        ConfigError, match=r"train\.threads: must be a whole number from 0 to 1024, got 99999999\."
+    ):
+        RunConfig.parse({"train": {"threads": 99999999}}, "it.yaml")
+
+
+def test_a_number_in_scientific_notation_is_one_though_yaml_reads_it_as_text():
+    run = RunConfig.parse(parse_yaml("train: {learning_rate: 5e-4}", "it.yaml"), "it.yaml")
+    assert run.train.learning_rate == 0.0005
+
+
+@pytest.mark.parametrize("seeds", [[True], [10**22], [1.0], ["1"], 1])
+def test_seeds_of_a_study_are_whole_numbers(seeds):
+    with pytest.raises(ConfigError, match="seeds"):
+        StudyConfig.parse({"systems": ["A2E"], "seeds": seeds}, "it.yaml")
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("a: [", "not YAML"),
+        ("- 1", "must be a mapping of settings, got [1]."),
+        ("!!python/object/apply:os.system ['true']", "not YAML"),
+        ("a: " + "[" * 20_000, "nested too deeply"),
+        ("{a: " * 20_000, "nested too deeply"),
+        ("a: 2001-99-99", "not YAML"),
+        ("a: !!bool maybe", "not YAML"),
+        ("a: " + "9" * 5000, "not YAML"),
+        ("a: &a {b: *a}", "recursive"),
+        ("a: &a [*a]", "recursive"),
+        ("train: {seed: 1, seed: 2}", "the key seed is there twice"),
+        ("seeds: [1]\nseeds: [2]", "the key seeds is there twice"),
+    ],
+    ids=lambda text: text[:24],
+)
+def test_yaml_that_is_no_settings_is_refused_in_one_line(content, message):
+    with pytest.raises(ConfigError, match=re.escape(message)) as caught:
         parse_yaml(content, "it.yaml")
+    assert str(caught.value).startswith("it.yaml: ")
+    assert "\n" not in str(caught.value)
+
+
+def test_yaml_may_refer_to_what_it_said_before():
+    content = "a: &a {seed: 1}\nb: {<<: *a, seed: 2}\nc: *a"
+    assert parse_yaml(content, "it") == {"a": {"seed": 1}, "b": {"seed": 2}, "c": {"seed": 1}}
+
+
+@pytest.mark.parametrize(
+    "content", ["train: 5", "data: [1]", "run: 5\nseeds: [1]", "run: {model: x}\nseeds: [1]"]
+)
+def test_a_part_of_the_settings_that_is_no_mapping_is_refused_and_not_replaced(content, tmp_path):
+    path = tmp_path / "it.yaml"
+    path.write_text(content)
+    with pytest.raises(ConfigError, match="must be a mapping of settings, got"):
+        preset_run(str(path), "A2E", 1)
+
+
+OWN = {"systems": {"A2E": None, "mine": {"network": "a2m2e", "task_loss_weight": 0.3}}, "seeds": [1]}
+
+
+def test_a_study_may_define_systems_of_its_own():
+    study = StudyConfig.parse(OWN, "it.yaml")
+    mine = System(network="a2m2e", task_loss_weight=0.3, adversarial=False)
+    assert study.systems == {"A2E": SYSTEMS["A2E"], "mine": mine}
+    assert StudyConfig.parse(parse_yaml(to_yaml(study), "x"), "x") == study
+    assert StudyConfig.parse(study.model_dump(mode="json"), "x") == study
+
+
+@pytest.mark.parametrize(
+    ("systems", "message"),
+    [
+        ({"A2E": {"network": "a2m2e"}}, "system 'A2E' cannot be defined"),
+        ({"../mine": {"network": "a2e"}}, "cannot be defined: choose a name of letters"),
+        ({"mine": {"netwrok": "a2e"}}, "unknown key systems.mine.netwrok"),
+        (
+            {"mine": {"network": "a2e", "task_loss_weight": 2}},
+            "task_loss_weight: must be a number from 0 to 1",
+        ),
+        ({"mine": {"network": "a2e", "adversarial": 1}}, "systems.mine.adversarial"),
+        ({"A2N2E": None}, "Did you mean A2M2E"),
+        ([], "systems"),
+        ([{"mine": {"network": "a2e"}}], "must be a list of names"),
+        ("A2E", "must be a list of names"),
+    ],
+)
+def test_a_system_that_cannot_be_is_refused(systems, message):
+    with pytest.raises(ConfigError, match=re.escape(message)):
+        StudyConfig.parse({"systems": systems, "seeds": [1]}, "it.yaml")
+
+
+def test_a_bad_setting_is_quoted_in_one_short_line():
+    bomb = "a: &a [x, x, x, x, x, x, x, x, x]\n" + "".join(
+        f"{after}: &{after} [{', '.join([f'*{name}'] * 9)}]\n"
+        for name, after in zip("abcdefgh", "bcdefghi", strict=True)
+    )
+    for content in ('train: {epochs: "many\nlines"}', '"many\nlines": 1', f"{bomb}train: *i"):
+        with pytest.raises(ConfigError) as error:
+            RunConfig.parse(parse_yaml(content, "it.yaml"), "it.yaml")
+        assert "\n" not in str(error.value)
+        assert len(str(error.value)) < 300
 
 
 def test_yaml_round_trip():

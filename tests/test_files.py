@@ -1,9 +1,13 @@
-"""Atomic writes and honest reads."""
+"""Atomic writes, checked tables, and messages that name the file and the reason."""
 
 from __future__ import annotations
 
 import errno
 import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -12,27 +16,76 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tenuto import files
-from tenuto.errors import FileError
-
-
-def test_a_failed_write_keeps_the_old_content(tmp_path, monkeypatch):
-    path = tmp_path / "it.txt"
-    files.write_text(path, "old")
-
-    def full(source, target):
-        raise OSError(errno.ENOSPC, "No space left on device")
-
-    monkeypatch.setattr(os, "replace", full)
-    with pytest.raises(FileError, match=r"it\.txt: the disk is full"):
-        files.write_text(path, "new")
-    assert path.read_text() == "old"
-    assert [entry.name for entry in tmp_path.iterdir()] == ["it.txt"]
+from tenuto.errors import FileError, Problems
 
 
 def test_writing_below_a_file_is_refused(tmp_path):
     files.write_text(tmp_path / "file", "x")
-    with pytest.raises(FileError, match="cannot write"):
+    with pytest.raises(FileError, match="cannot write: a file is in the place of its folder"):
         files.write_text(tmp_path / "file" / "below", "y")
+
+
+@pytest.mark.parametrize(
+    ("number", "sentence"),
+    [
+        (errno.ENOSPC, "the disk is full"),
+        (errno.EDQUOT, "the disk is full"),
+        (errno.EFBIG, "would be larger"),
+        (errno.EROFS, "read-only"),
+        (errno.EACCES, "Check the permissions"),
+        (errno.EXDEV, "Try again"),
+    ],
+)
+def test_a_failed_write_says_why_and_keeps_the_old_content(tmp_path, monkeypatch, number, sentence):
+    path = tmp_path / "it.txt"
+    files.write_text(path, "old")
+
+    def fail(source, target):
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(os, "replace", fail)
+    with pytest.raises(FileError, match=rf"it\.txt: .*{sentence}") as error:
+        files.write_text(path, "new")
+    assert ("permission" in str(error.value)) == (number == errno.EACCES)
+    assert path.read_text() == "old"
+    assert [entry.name for entry in tmp_path.iterdir()] == ["it.txt"]
+
+
+def test_a_name_too_long_or_a_folder_is_not_blamed_on_permissions(tmp_path):
+    with pytest.raises(FileError, match="name is too long"):
+        files.write_text(tmp_path / ("x" * 300), "y")
+    with pytest.raises(FileError, match="it is a folder"):
+        files.read_text(tmp_path)
+
+
+def test_a_named_pipe_is_refused_at_once(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(FileError, match="a pipe or device"):
+        files.read_text(tmp_path / "pipe")
+
+
+def test_the_next_write_removes_what_killed_writers_left(tmp_path):
+    child = subprocess.run(
+        [sys.executable, "-c", KILLED, tmp_path / "it.txt"], capture_output=True, check=False
+    )
+    assert child.returncode == -signal.SIGKILL, child.stderr.decode()
+    assert len(list(tmp_path.iterdir())) == 1
+    running = tmp_path / f".it.txt.{files._host()}-{os.getpid()}-abc.part"
+    old, other = tmp_path / ".it.txt.elsewhere-1-abc.part", tmp_path / ".that.txt.old.part"
+    for part in (running, old, other):
+        part.touch()
+    for part in (old, other):
+        os.utime(part, (0, 0))
+    files.write_text(tmp_path / "it.txt", "new")
+    assert {entry.name for entry in tmp_path.iterdir()} == {"it.txt", running.name, other.name}
+
+
+KILLED = """
+import os, signal, sys
+from tenuto import files
+os.replace = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
+files.write_text(sys.argv[1], "half")
+"""
 
 
 @given(st.lists(st.floats(allow_nan=False, allow_infinity=False), min_size=1, max_size=20))
@@ -47,29 +100,131 @@ def test_text_columns_stay_text(tmp_path):
     assert files.read_csv(tmp_path / "t.csv", text=("clip",))["clip"].tolist() == ["001", "NA"]
 
 
+def table(tmp_path, content, **options):
+    files.write_bytes(tmp_path / "t.csv", content if isinstance(content, bytes) else content.encode())
+    return files.read_csv(tmp_path / "t.csv", **options)
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("a;b\n1;2\n", "separated by ';', wanted ','"),
-        ("a,c\n1,2\n", "no column b"),
+        ("a;b\n1;2\n", "separated by ';', they must be separated by ','"),
+        ("a\tb\n1\t2\n", "separated by a tab"),
+        ("a,c\n1,2\n", "no column b. It has: a, c"),
         ("a,b\n", "no rows"),
         ("", "no column"),
-        ("a,b\n1,2,3\n1,2\n4,5,6,7\n", "not a table"),
+        ("a,b\n1,2\n1,2,3\n", "line 3 has 3 fields, the header has 2"),
+        ("a,b\r\n\r\n1,2\r\n1\r\n", "line 4 has 1 fields"),
+        ("a,b\r1,2,\r", "line 2 has 3 fields"),
+        ("a,b, a\n1,2,3\n", "two columns are called 'a'"),
+        ('a,b\n1,"2\n3,4\n5,6\n', "line 2 is not a row .* quotation marks"),
+        ('a,b\n1,"2"2\n', "line 2 is not a row"),
+        ("a,b\n1,\0\n", "NUL bytes"),
+        ("a,b\n1,2\n".encode("utf-16"), "UTF-16"),
+        ("a,b\n1,2\n".encode("utf-16-le"), "NUL bytes"),
+        ("a,b\n\xe9,1\n".encode("latin-1"), "not UTF-8"),
+        ("a\x1b\nc,b\n1,2\n", r"no column a, b. It has: a\\x1b"),
     ],
 )
-def test_bad_tables_are_refused(tmp_path, content, message):
-    files.write_text(tmp_path / "t.csv", content)
-    with pytest.raises(FileError, match=message):
-        files.read_csv(tmp_path / "t.csv", columns=("a", "b"))
+def test_bad_tables_are_refused_in_one_line(tmp_path, content, message):
+    with pytest.raises(FileError, match=f"^{tmp_path}/t.csv: .*{message}") as error:
+        table(tmp_path, content, columns=("a", "b"))
+    assert "\n" not in str(error.value)
 
 
-def test_other_encodings_are_refused(tmp_path):
-    files.write_bytes(tmp_path / "t.csv", "a,b\n\xe9,1\n".encode("latin-1"))
-    with pytest.raises(FileError, match="UTF-8"):
-        files.read_csv(tmp_path / "t.csv")
+CASES = Path(__file__).parent / "data" / "cases"
 
 
-@pytest.mark.parametrize(("content", "message"), [("{", "not JSON"), ("[1]", "JSON list")])
+def test_a_row_longer_than_the_header_does_not_shift_the_columns():
+    with pytest.raises(FileError, match="line 2 has 4 fields, the header has 3"):
+        files.read_csv(CASES / "one_field_more_than_the_header.csv")
+
+
+def test_old_line_ends_and_blanks_in_the_header_are_read():
+    old = files.read_csv(CASES / "line_ends_cr_only.csv", columns=("song_id", "arousal"))
+    assert old.to_numpy().tolist() == [[2, 3, 4], [3, 4, 2], [4, 1, 5]]
+    blank = files.read_csv(CASES / "header_with_blanks.csv", columns=("song_id", "valence_mean"))
+    assert blank["valence_mean"].tolist() == [3.1, 4.2, 1.5]
+
+
+@pytest.mark.parametrize(
+    "content",
+    ["a,b\n1,x\n2,y\n", "\ufeffa,b\r1,x\r\n2,y\n", 'a, "b",\n\n1,"x",\n2,y,\n\n', ",a,b\n0,1,x\n1,2,y\n"],
+    ids=["plain", "mark and mixed ends", "quoted, blank lines, last column without a name", "index column"],
+)
+def test_one_table_in_several_spellings(tmp_path, content):
+    assert table(tmp_path, content).to_dict("list") == {"a": [1, 2], "b": ["x", "y"]}
+
+
+def test_columns_are_called_as_requested_whatever_their_accents_are_made_of(tmp_path):
+    composed, decomposed = "\u00e9nergie", "e\u0301nergie"
+    read = table(tmp_path, f"{composed},b\n1,2\n", columns=(decomposed,))
+    assert list(read) == [decomposed, "b"]
+
+
+def test_separators_and_line_ends_in_quoted_fields_stay(tmp_path):
+    assert table(tmp_path, 'a,b\n"1,\n""x""",2\n')["a"].tolist() == ['1,\n"x"']
+
+
+def test_types_of_columns(tmp_path):
+    read = table(
+        tmp_path,
+        "id,x_one,x_two,n,m,done\n007,1,1e-3,3,,True\n,nan,2,4.0,5,false\n",
+        text=("id",),
+        numbers=("x_*",),
+        integers=("n", "m", "absent"),
+        flags=("done",),
+        optional=("x_one", "m"),
+    )
+    assert read["id"].tolist() == ["007", ""]
+    assert read["x_two"].tolist() == [0.001, 2.0]
+    assert read["x_one"].isna().tolist() == [False, True]
+    assert read["m"].isna().tolist() == [True, False]
+    assert read["n"].dtype == np.int64
+    assert read["done"].dtype == bool
+
+
+@pytest.mark.parametrize("cell", ["abc", "inf", "-Infinity", "nan", "", "1_000", "1e999", '"3,5"'])
+def test_a_cell_that_is_no_finite_number_is_named(tmp_path, cell):
+    shown = cell.strip('"')
+    with pytest.raises(FileError, match=rf"t.csv: line 3, column x: '{shown}' is not a finite number"):
+        table(tmp_path, f"x,y\n1,2\n{cell},3\n", numbers=("x",))
+
+
+@pytest.mark.parametrize("cell", ["1.5", "true", str(10**23), "inf", "1e300"])
+def test_a_cell_that_is_no_whole_number_is_named(tmp_path, cell):
+    with pytest.raises(FileError, match=f"line 2, column x: '{cell}' is not a whole number"):
+        table(tmp_path, f"x,y\n{cell},2\n", integers=("x",))
+
+
+@pytest.mark.parametrize("cell", ["inf", "abc"])
+def test_an_optional_number_is_finite_too(tmp_path, cell):
+    with pytest.raises(FileError, match=f"'{cell}' is not a finite number"):
+        table(tmp_path, f"x,y\n{cell},2\n", numbers=("x",), optional=("x",))
+
+
+def test_a_long_or_broken_cell_is_quoted_in_one_short_line(tmp_path):
+    with pytest.raises(FileError, match=r"column x: 'a\\na+\.\.\.' is not") as error:
+        table(tmp_path, f'x,y\n"a\n{"a" * 5000}",2\n', flags=("x",))
+    assert len(str(error.value)) < 300
+
+
+def test_types_of_undeclared_columns_follow_from_their_cells(tmp_path):
+    read = table(tmp_path, "a,b,c,d,e\n1,1.5,True,x,\n2,inf,False,,\n")
+    assert [str(kind) for kind in read.dtypes] == ["int64", "float64", "bool", "str", "float64"]
+    assert read["d"].isna().tolist() == [False, True]
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("{", "not JSON"),
+        ("[1]", "JSON list"),
+        ("[" * 100_000, "not JSON"),
+        ('{"a": ' + "9" * 5000 + "}", "not JSON"),
+    ],
+    ids=["cut", "list", "deep", "long number"],
+)
 def test_bad_json_is_refused(tmp_path, content, message):
     files.write_text(tmp_path / "t.json", content)
     with pytest.raises(FileError, match=message):
@@ -96,7 +251,32 @@ def test_foreign_safetensors_are_refused(tmp_path, content):
         files.read_safetensors(tmp_path / "t.safetensors")
 
 
+def test_a_file_that_cannot_be_opened_is_not_called_damaged(tmp_path, monkeypatch):
+    def refuse(*_):
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    files.write_safetensors(tmp_path / "t.safetensors", {"a": np.zeros(1)}, {})
+    monkeypatch.setattr("builtins.open", refuse)
+    with pytest.raises(FileError, match=r"t\.safetensors: cannot read: permission denied"):
+        files.read_safetensors(tmp_path / "t.safetensors")
+
+
 def test_sha256_of_a_known_text(tmp_path):
     files.write_text(tmp_path / "t", "abc")
     known = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
     assert files.sha256_file(tmp_path / "t") == files.sha256_bytes(b"abc") == known
+
+
+def test_all_problems_of_a_table_are_collected_on_request(tmp_path):
+    problems = Problems()
+    read = table(tmp_path, "a,a,x\n1,2,3\n1,2\n1,2,no\n", columns=("b",), numbers=("x",), problems=problems)
+    assert [sentence.split(": ", 1)[1] for sentence in problems.sentences] == [
+        "no column b. It has: a, a, x.",
+        "two columns are called 'a'. Rename or remove one of them.",
+        "line 3 has 2 fields, the header has 3. Write one field for each column, and put fields that contain "
+        "the separator in quotation marks.",
+        "line 4, column x: 'no' is not a finite number. Correct that cell.",
+    ]
+    assert read["x"].dropna().to_dict() == {2: 3.0}
+    with pytest.raises(FileError, match=r"no column b.*\(and 3 more problems\)$"):
+        problems.raise_all()

@@ -13,7 +13,7 @@ from tenuto.attacks import protocol
 from tenuto.config import preset_study
 from tenuto.data import Soundtracks
 from tenuto.files import read_csv, read_json
-from tenuto.store import rows as results
+from tenuto.store.rows import emotion_names, read_rows, values_of
 from tenuto.study.analysis import analyse
 
 FOLDER = Path(__file__).resolve().parents[1] / "results"
@@ -25,12 +25,12 @@ def plain(value):
 
 
 def moved(rows):
-    return np.abs(results.values(rows, "adversarial") - results.values(rows, "clean")).mean()
+    return np.abs(values_of(rows, "adversarial") - values_of(rows, "clean")).mean()
 
 
 @pytest.fixture(scope="module")
 def rows():
-    return results.read_rows(RUN / "attacks" / "paper-2025-released+iterations=100.csv")
+    return read_rows(RUN / "attacks" / "paper-2025-released+iterations=100.csv")
 
 
 def test_all_test_clips_are_there(rows):
@@ -41,22 +41,22 @@ def test_all_test_clips_are_there(rows):
 
 def test_the_numbers_on_the_page_are_those_of_the_rows(rows):
     page = (FOLDER / "README.md").read_text("utf-8")
-    label = results.values(rows, "label")
+    label = values_of(rows, "label")
     assert f"the attack by {plain(moved(rows))}" in page
     for kind in ("clean", "adversarial"):
-        values = results.values(rows, kind)
+        values = values_of(rows, kind)
         correlation, error = metrics.pearson(label, values).mean(), metrics.mae(label, values)
         assert f"| {correlation:.3f} | {error:.3f} |".replace("0.", ".") in page
     assert f"{rows['l2'].median():.1f} in median L2" in page
     assert f"report, {rows['stored_l2'].median():.1f}" in page
     assert not rows["converged"].any()
-    outside = (results.values(rows, "adversarial") < 0) | (results.values(rows, "adversarial") > 1)
+    outside = (values_of(rows, "adversarial") < 0) | (values_of(rows, "adversarial") > 1)
     assert f"{outside.mean():.0%} of attacked".replace("%", " %") in page
 
 
 def test_natural_changes_on_the_page_are_those_of_their_rows():
     page = (FOLDER / "README.md").read_text("utf-8")
-    rows = results.read_rows(RUN / "attacks" / "natural-1.csv")
+    rows = read_rows(RUN / "attacks" / "natural-1.csv")
     for change, part in rows.groupby("objective"):
         if change != "noise 30 dB":
             assert plain(moved(part)) in page, change
@@ -80,13 +80,13 @@ def test_training_on_the_page_is_what_the_files_say():
     assert f"correlation {ended['best_score']:.4f}".replace("0.", ".") in page
     assert len(history) == ended["epochs"] == ended["best_epoch"] + 50
     report = read_json(RUN / "metrics.json")["test"]["correlation"]
-    for emotion in results.emotions(results.read_rows(RUN / "attacks" / "natural-1.csv")):
+    for emotion in emotion_names(read_rows(RUN / "attacks" / "natural-1.csv")):
         assert f"{emotion} {report[emotion]:.2f}".replace("0.", ".") in page
 
 
 def test_metrics_and_rows_agree(rows):
     report = read_json(RUN / "metrics.json")["test"]
-    label, clean = results.values(rows, "label"), results.values(rows, "clean")
+    label, clean = values_of(rows, "label"), values_of(rows, "clean")
     assert report["mae"]["overall"] == pytest.approx(metrics.mae(label, clean), abs=1e-6)
     assert report["correlation"]["overall"] == pytest.approx(metrics.pearson(label, clean).mean(), abs=1e-5)
 
@@ -98,10 +98,10 @@ QUICK_RUNS = sorted(path.name for path in (QUICK / "runs").iterdir())
 @pytest.mark.parametrize("run", QUICK_RUNS)
 def test_every_run_of_the_quick_study_is_on_the_page_as_its_rows_say(run):
     folder = QUICK / "runs" / run
-    rows = results.read_rows(folder / "attacks" / "paper-2025-released.csv")
+    rows = read_rows(folder / "attacks" / "paper-2025-released.csv")
     split = read_csv(folder / "split.csv", text=("clip",)).set_index("clip")["split"]
     assert sorted(rows["clip"]) == sorted(split.index[split == "test"])
-    label, clean, attacked = (results.values(rows, kind) for kind in ("label", "clean", "adversarial"))
+    label, clean, attacked = (values_of(rows, kind) for kind in ("label", "clean", "adversarial"))
     figures = [
         plain(score)
         for values in (clean, attacked)
@@ -118,7 +118,7 @@ def test_every_run_of_the_quick_study_is_on_the_page_as_its_rows_say(run):
 def quick_rows(system, name="paper-2025-released"):
     """The rows of every seed of a system."""
     runs = [run for run in QUICK_RUNS if run.startswith(f"{system}-")]
-    return [results.read_rows(QUICK / "runs" / run / "attacks" / f"{name}.csv") for run in runs]
+    return [read_rows(QUICK / "runs" / run / "attacks" / f"{name}.csv") for run in runs]
 
 
 def test_the_quick_study_is_whole():
@@ -160,7 +160,7 @@ def test_errors_after_the_attack_are_means_over_seeds():
     errors = {
         system: np.mean(
             [
-                metrics.mae(results.values(rows, "label"), results.values(rows, "adversarial"))
+                metrics.mae(values_of(rows, "label"), values_of(rows, "adversarial"))
                 for rows in quick_rows(system)
             ]
         )
@@ -180,7 +180,7 @@ def test_the_bounded_attack_on_the_page_is_that_of_its_rows(system):
     natural = quick_rows(system, "natural-1")
     assert all((rows["linf"] <= 0.1 + 1e-6).all() for rows in attacked)
     figures = [
-        np.mean([score(results.values(rows, "label"), results.values(rows, kind)) for rows in attacked])
+        np.mean([score(values_of(rows, "label"), values_of(rows, kind)) for rows in attacked])
         for kind, score in (
             ("clean", metrics.mae),
             ("adversarial", metrics.mae),
@@ -204,7 +204,7 @@ def test_what_is_said_of_the_bounded_attack_is_in_its_rows():
         return {system: np.mean([figure(r) for r in quick_rows(system, name)]) for system in study.systems}
 
     errors = over_seeds(
-        "APGD-185b94e1", lambda r: metrics.mae(results.values(r, "label"), results.values(r, "adversarial"))
+        "APGD-185b94e1", lambda r: metrics.mae(values_of(r, "label"), values_of(r, "adversarial"))
     )
     assert f"the same error ({plain(min(errors.values()))} to {plain(max(errors.values()))})" in page
     gains = [plain(errors[system] - errors[f"a{system}"]) for system in ("A2E", "A2B2E")]

@@ -8,39 +8,39 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 from collections.abc import Mapping
 from importlib import resources
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import Field, StrictBool, field_serializer, field_validator, model_validator
 
 from tenuto.devices import fast_bfloat16
 from tenuto.errors import ConfigError, did_you_mean
 from tenuto.files import read_text
-
-
-class Config(BaseModel):
-    """Base of every configuration: immutable, complete, strict about its keys."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
-
-    @classmethod
-    def parse(cls, content: Mapping[str, Any], source: str) -> Self:
-        """Build from plain values. Raises `ConfigError` naming ``source``, the key, and the mend."""
-        try:
-            return cls.model_validate(content)
-        except ValidationError as error:
-            raise ConfigError(f"{source}: {_explain(error, cls)}") from error
+from tenuto.settings import (
+    Config,
+    Count,
+    Name,
+    Rating,
+    Seed,
+    Weight,
+    first_repeated,
+    parse_yaml,
+    real,
+    shown,
+    whole,
+)
 
 
 class AdversarialConfig(Config):
     """When and how training clips are attacked (the study, section on adversarial training)."""
 
-    every: int = Field(5, ge=1, description="attack in every n-th epoch")
-    iterations: int = Field(50, ge=1)
-    step_size: float = Field(0.002, gt=0)
+    every: Count = Field(5, description="attack in every n-th epoch")
+    iterations: Count = 50
+    step_size: Annotated[float, real(0, 1000, above=True)] = 0.002
     measure: Literal["corr", "mse"] = "corr"
     optimizer: Literal["Adam", "SGD"] = "Adam"
 
@@ -48,8 +48,8 @@ class AdversarialConfig(Config):
 class ModelConfig(Config):
     """Which network is trained."""
 
-    network: Literal["a2e", "a2m2e"] = "a2e"
-    width: float = Field(1.0, gt=0, le=4)
+    network: Name = "a2e"
+    width: Annotated[float, real(0, 4, above=True)] = 1.0
 
 
 class FolderConfig(Config):
@@ -59,21 +59,21 @@ class FolderConfig(Config):
     id_column: str = "file"
     emotions: tuple[str, ...] = Field(min_length=1)
     concepts: tuple[str, ...] = ()
-    scale: tuple[float, float] = (0.0, 1.0)
+    scale: tuple[Rating, Rating] = (0.0, 1.0)
     album_column: str | None = None
 
 
 class DataConfig(Config):
     """Which clips, divided and cut how. Where the files lie is no part of it: their content is fingerprinted."""
 
-    dataset: Literal["soundtracks", "midlevel", "synthetic", "folder"] = "soundtracks"
+    dataset: Name = "soundtracks"
     concepts: Literal["signal", "midlevel"] | None = Field(
         None,
         description="signal: descriptors of the audio; midlevel: human ratings; None: what the data set has",
     )
     folder: FolderConfig | None = None
     split: Literal["paper", "album", "random"] = "paper"
-    split_seed: int = 42
+    split_seed: Seed = 42
     excerpts: Literal["fixed", "fresh"] = "fresh"
     normalisation: Literal["train", "all"] = "train"
 
@@ -113,20 +113,22 @@ CONCEPT_SOURCES = ("signal", "midlevel")
 class TrainConfig(Config):
     """How it is trained."""
 
-    seed: int = Field(0, ge=0)
-    task_loss_weight: float = Field(1.0, ge=0, le=1)
-    learning_rate: float = Field(5e-4, gt=0)
-    batch_size: int = Field(8, ge=2)
-    epochs: int = Field(199, ge=1)
-    patience: int = Field(50, ge=1)
-    drop_last_evaluated: bool = Field(
+    seed: Seed = 0
+    task_loss_weight: Weight = 1.0
+    learning_rate: Annotated[float, real(0, 100, above=True)] = 5e-4
+    batch_size: Annotated[int, whole(2, 1_000_000)] = 8
+    epochs: Count = 199
+    patience: Count = 50
+    drop_last_evaluated: StrictBool = Field(
         False, description="score validation on whole batches only, as the study did"
     )
-    score_free_units: bool = Field(
+    score_free_units: StrictBool = Field(
         False, description="let units that never saw a concept be scored as concepts, as the study did"
     )
     adversarial: AdversarialConfig | None = None
-    threads: int = Field(0, ge=0, description="CPU threads; 0 means all cores and is resolved before hashing")
+    threads: Annotated[int, whole(0, 1024)] = Field(
+        0, description="CPU threads; 0 means all cores and is resolved before hashing"
+    )
     precision: Literal["auto", "bfloat16"] | None = Field(
         None,
         description="of updates and training attacks; None is float32, auto is bfloat16 where the processor computes "
@@ -159,37 +161,55 @@ class RunConfig(Config):
         """The same, called by the study's name of this network, weight and training, or by a descriptive one."""
         train, network = self.train, self.model.network
         adversarial = train.adversarial is not None
-        wanted = System(network=network, task_loss_weight=train.task_loss_weight, adversarial=adversarial)
-        known = [name for name, system in SYSTEMS.items() if system == wanted]
+        own = System(network=network, task_loss_weight=train.task_loss_weight, adversarial=adversarial)
+        known = [name for name, system in SYSTEMS.items() if system == own]
         name = known[0] if known else f"{'a' if adversarial else ''}{network}_w{train.task_loss_weight:g}"
         return self.model_copy(update={"system": name})
 
     def resolved(self) -> RunConfig:
         """The same with machine-dependent defaults filled in."""
-        found: dict[str, Any] = {"threads": self.train.threads or os.cpu_count() or 1}
+        values: dict[str, Any] = {"threads": self.train.threads or os.cpu_count() or 1}
         if self.train.precision == "auto":
-            found["precision"] = "bfloat16" if fast_bfloat16() else None
-        return self.model_copy(update={"train": self.train.model_copy(update=found)})
+            values["precision"] = "bfloat16" if fast_bfloat16() else None
+        return self.model_copy(update={"train": self.train.model_copy(update=values)})
 
 
 class CorpusConfig(Config):
     """The synthetic corpus a study makes for itself."""
 
-    clips: int = Field(360, ge=15)
-    seconds: float = Field(15.0, ge=11)
-    seed: int = Field(0, ge=0)
+    clips: Annotated[int, whole(15, 100_000)] = 360
+    seconds: Annotated[float, real(11, 3600)] = 15.0
+    seed: Seed = 0
 
 
 class AttackConfig(Config):
     """A protocol and the settings in which a study deviates from it; in YAML its bare name where there are none."""
 
     protocol: str
-    settings: dict[str, int | float | str | bool] = {}
+    settings: dict[str, int | float | str | bool] = Field(default_factory=dict)
 
     @model_validator(mode="before")
     @classmethod
     def _from_name(cls, value: Any) -> Any:
         return {"protocol": value} if isinstance(value, str) else value
+
+
+class System(Config):
+    """A named combination of network, loss and training."""
+
+    network: Name
+    task_loss_weight: Weight = 1.0
+    adversarial: StrictBool = False
+
+
+SYSTEMS: dict[str, System] = {
+    "A2E": System(network="a2e", task_loss_weight=1.0, adversarial=False),
+    "A2B2E": System(network="a2m2e", task_loss_weight=1.0, adversarial=False),
+    "A2M2E": System(network="a2m2e", task_loss_weight=0.5, adversarial=False),
+    "aA2E": System(network="a2e", task_loss_weight=1.0, adversarial=True),
+    "aA2B2E": System(network="a2m2e", task_loss_weight=1.0, adversarial=True),
+}
+"""The five systems, in the order of the study's first table."""
 
 
 class StudyConfig(Config):
@@ -198,29 +218,49 @@ class StudyConfig(Config):
     What is set under ``run`` holds for every run; its ``train.adversarial`` for the systems that are trained so.
     """
 
-    systems: tuple[str, ...] = Field(min_length=1)
-    seeds: tuple[int, ...] = Field(min_length=1)
+    systems: dict[str, System] = Field(min_length=1)
+    seeds: tuple[Seed, ...] = Field(min_length=1)
     corpus: CorpusConfig | None = None
     run: RunConfig = RunConfig()
     protocols: tuple[AttackConfig, ...] = Field((AttackConfig(protocol="paper-2025-released"),), min_length=1)
 
-    @model_validator(mode="after")
-    def _systems_known(self) -> Self:
-        for system in self.systems:
-            if system not in SYSTEMS:
-                raise ValueError(f"system {system!r} is unknown. {did_you_mean(system, SYSTEMS)}")
-        return self
+    @field_validator("systems", mode="before")
+    @classmethod
+    def _by_name(cls, value: Any) -> Any:
+        """Known systems are a list of names; a mapping defines others: ``mine: {network: a2m2e}``."""
+        if isinstance(value, Mapping):
+            return {name: cls._system(name, settings) for name, settings in value.items()}
+        if not isinstance(value, list | tuple) or not all(isinstance(name, str) for name in value):
+            raise ValueError(f"must be a list of names. Valid: {', '.join(SYSTEMS)}")
+        if twice := first_repeated(value):
+            raise ValueError(f"{twice} is listed twice in systems. Remove one")
+        return {name: cls._system(name, None) for name in value}
+
+    @staticmethod
+    def _system(name: Any, settings: Any) -> Any:
+        if name in SYSTEMS and settings in (None, SYSTEMS[name], SYSTEMS[name].model_dump()):
+            return SYSTEMS[name]
+        if name in SYSTEMS or not re.fullmatch(r"[A-Za-z][A-Za-z0-9_]{0,39}", str(name)):
+            raise ValueError(
+                f"system {shown(name)} cannot be defined: choose a name of letters, digits and underscores that is "
+                f"none of {', '.join(SYSTEMS)}"
+            )
+        if settings is None:
+            raise ValueError(f"system {name!r} is unknown. {did_you_mean(name, SYSTEMS)}")
+        return settings
+
+    @field_serializer("systems")
+    def _as_written(self, systems: dict[str, System]) -> Any:
+        if all(name in SYSTEMS for name in systems):
+            return list(systems)
+        return {name: None if name in SYSTEMS else system.model_dump() for name, system in systems.items()}
 
     @model_validator(mode="after")
-    def _nothing_stands_twice(self) -> Self:
-        listed: dict[str, tuple[Any, ...]] = {
-            "systems": self.systems,
-            "seeds": self.seeds,
-            "protocols": self.protocols,
-        }
+    def _nothing_is_listed_twice(self) -> Self:
+        listed: dict[str, tuple[Any, ...]] = {"seeds": self.seeds, "protocols": self.protocols}
         for name, values in listed.items():
-            if twice := [value for place, value in enumerate(values) if value in values[:place]]:
-                raise ValueError(f"{getattr(twice[0], 'protocol', twice[0])} stands twice in {name}")
+            if (twice := first_repeated(values)) is not None:
+                raise ValueError(f"{getattr(twice, 'protocol', twice)} is listed twice in {name}. Remove one")
         return self
 
     @model_validator(mode="after")
@@ -236,24 +276,6 @@ class StudyConfig(Config):
         if self.corpus is not None and settings.data.dataset != "synthetic":
             raise ValueError("a corpus is the data set synthetic: name it (--data), or leave corpus out")
         return self
-
-
-class System(Config):
-    """A named system of the study."""
-
-    network: Literal["a2e", "a2m2e"]
-    task_loss_weight: float
-    adversarial: bool
-
-
-SYSTEMS: dict[str, System] = {
-    "A2E": System(network="a2e", task_loss_weight=1.0, adversarial=False),
-    "A2B2E": System(network="a2m2e", task_loss_weight=1.0, adversarial=False),
-    "A2M2E": System(network="a2m2e", task_loss_weight=0.5, adversarial=False),
-    "aA2E": System(network="a2e", task_loss_weight=1.0, adversarial=True),
-    "aA2B2E": System(network="a2m2e", task_loss_weight=1.0, adversarial=True),
-}
-"""The five systems, in the order of the study's first table."""
 
 
 def signature(config: Config, fingerprint: str) -> str:
@@ -282,11 +304,20 @@ def read_preset(name: str) -> dict[str, Any]:
     """
     content = _read_settings(name)
     if not _is_study(content):
+        _check_parts(content, name)
         return content
     run = content.get("run") or {}
-    if not isinstance(run, dict):
-        raise ConfigError(f"{name}: run: wanted a mapping of settings, got {run!r}.")
+    _check_parts(run, name, "run")
     return run
+
+
+def _check_parts(content: Any, source: str, place: str = "") -> None:
+    """Refuse a part of the settings that is no mapping, which what is laid over it would hide."""
+    if not isinstance(content, Mapping):
+        raise ConfigError(f"{source}: {place}: must be a mapping of settings, got {shown(content)}.")
+    for key in ("data", "model", "train"):
+        if place in ("", "run") and content.get(key) is not None:
+            _check_parts(content[key], source, f"{place}.{key}".lstrip("."))
 
 
 def describes_study(name: str) -> bool:
@@ -303,7 +334,8 @@ def preset_study(name: str) -> StudyConfig:
     content = _read_settings(name)
     if "systems" not in content and content.keys() & RunConfig.model_fields.keys():
         raise ConfigError(
-            f"{name}: holds the settings of one run, wanted a study. Name systems and seeds, and put them below run."
+            f"{name}: holds the settings of one run, not a study. Add systems and seeds, and put the settings below "
+            "run."
         )
     return StudyConfig.parse(content, name)
 
@@ -328,31 +360,22 @@ def preset_run(preset: str | None, system: str, seed: int) -> RunConfig:
     ).named()
 
 
-def with_system(content: Mapping[str, Any], system: str) -> dict[str, Any]:
-    """Plain settings of a run with those of a named system laid over them."""
-    known = SYSTEMS[system]
+def with_system(
+    content: Mapping[str, Any], system: str, systems: Mapping[str, System] = SYSTEMS
+) -> dict[str, Any]:
+    """Plain settings of a run with those of one of ``systems`` laid over them."""
+    named = systems[system]
     merged = merge(
-        content, {"model": {"network": known.network}, "train": {"task_loss_weight": known.task_loss_weight}}
+        content, {"model": {"network": named.network}, "train": {"task_loss_weight": named.task_loss_weight}}
     )
-    return with_adversarial(merged, known.adversarial)
+    return with_adversarial(merged, named.adversarial)
 
 
-def with_adversarial(content: Mapping[str, Any], wanted: bool) -> dict[str, Any]:
+def with_adversarial(content: Mapping[str, Any], adversarial: bool) -> dict[str, Any]:
     """Plain settings of a run with adversarial training switched on (its settings kept) or off."""
-    train = dict(content.get("train", {}))
-    train["adversarial"] = (train.get("adversarial") or {}) if wanted else None
+    train = dict(content.get("train") or {})
+    train["adversarial"] = (train.get("adversarial") or {}) if adversarial else None
     return {**content, "train": train}
-
-
-def parse_yaml(content: str, source: str) -> dict[str, Any]:
-    """A YAML mapping as plain values (no tags, nothing executed). Raises `ConfigError`."""
-    try:
-        values = yaml.safe_load(content)
-    except yaml.YAMLError as error:
-        raise ConfigError(f"{source}: not YAML ({' '.join(str(error).split())}).") from error
-    if not isinstance(values, dict):
-        raise ConfigError(f"{source}: wanted a mapping of settings, got {type(values).__name__}.")
-    return values
 
 
 def to_yaml(config: Config) -> str:
@@ -370,30 +393,3 @@ def merge(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]
         elif value is not None:
             merged[key] = value
     return merged
-
-
-def _explain(error: ValidationError, model: type[BaseModel]) -> str:
-    """One problem of a validation in a sentence: a wrong key before what is missing, which may be its other side."""
-    problems = error.errors()
-    problem = next((each for each in problems if each["type"] == "extra_forbidden"), problems[0])
-    place = ".".join(str(part) for part in problem["loc"]) or "the settings"
-    if problem["type"] == "extra_forbidden":
-        known = _fields_at(model, problem["loc"][:-1])
-        return f"unknown key {place}. {did_you_mean(str(problem['loc'][-1]), known)}"
-    came = problem.get("input")
-    shown = "" if isinstance(came, Mapping) or came is None else f" (got {came!r})"
-    message = problem["msg"].removeprefix("Value error, ").rstrip(".")
-    return f"{place}: {message}{shown}."
-
-
-def _fields_at(model: type[BaseModel], location: tuple[int | str, ...]) -> list[str]:
-    """Field names of the nested model at a location."""
-    for part in location:
-        field = model.model_fields.get(str(part))
-        if field is None:
-            break
-        candidates = (field.annotation, *getattr(field.annotation, "__args__", ()))
-        nested = [c for c in candidates if isinstance(c, type) and issubclass(c, BaseModel)]
-        if nested:
-            model = nested[0]
-    return list(model.model_fields)

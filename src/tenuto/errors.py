@@ -1,13 +1,27 @@
-"""One root exception. Every message says what came, what was wanted, and how to mend it."""
+"""The errors of Tenuto. Every message says what is wrong, what is allowed, and what to do."""
 
 from __future__ import annotations
 
+import contextlib
 import difflib
-from collections.abc import Iterable
+import errno
+from collections.abc import Iterable, Iterator
 
 
 class TenutoError(Exception):
-    """Root of every error Tenuto raises on purpose; the command line prints it and exits with 2."""
+    """Root of all errors Tenuto raises for bad input; the command line prints it and exits with 2.
+
+    Attributes:
+        sentences: One sentence per problem; more than one where `Problems` collected them.
+    """
+
+    @property
+    def sentences(self) -> tuple[str, ...]:
+        return tuple(str(argument) for argument in self.args)
+
+    def __str__(self) -> str:
+        first, others = str(self.args[0]) if self.args else "", len(self.args) - 1
+        return first if others < 1 else f"{first} (and {others} more problem{'s' if others > 1 else ''})"
 
 
 class FileError(TenutoError):
@@ -19,7 +33,7 @@ class AudioError(TenutoError):
 
 
 class DataError(TenutoError):
-    """Annotations, splits or a data set contradict their own description."""
+    """Annotations, splits or a data set are inconsistent."""
 
 
 class ConfigError(TenutoError):
@@ -27,19 +41,63 @@ class ConfigError(TenutoError):
 
 
 class CheckpointError(TenutoError):
-    """A checkpoint is damaged, foreign, or does not fit the data it is used with."""
+    """A checkpoint is damaged, was written by another program, or does not fit the data it is used with."""
 
 
 class AttackError(TenutoError):
-    """An attack was given inputs it cannot attack, or broke one of its own promises."""
+    """An attack got inputs it cannot attack, or violated one of its own guarantees."""
 
 
 class DownloadError(TenutoError):
-    """A remote file could not be fetched or is not the file that was announced."""
+    """A remote file could not be downloaded, or differs from the published file."""
+
+
+class Problems:
+    """Collects errors, so that all problems of a file are reported and not only the first.
+
+    Example:
+        >>> problems = Problems()
+        >>> for name in ("one", "two"):
+        ...     with problems.collect():
+        ...         raise DataError(f"{name} is wrong.")
+        >>> problems.raise_all()
+        Traceback (most recent call last):
+        tenuto.errors.DataError: one is wrong. (and 1 more problem)
+    """
+
+    def __init__(self) -> None:
+        self._errors: list[TenutoError] = []
+
+    def add(self, error: TenutoError) -> None:
+        """Remember an error."""
+        self._errors.append(error)
+
+    @contextlib.contextmanager
+    def collect(self) -> Iterator[None]:
+        """Remember a `TenutoError` of the block instead of raising it."""
+        try:
+            yield
+        except TenutoError as error:
+            self.add(error)
+
+    @property
+    def sentences(self) -> tuple[str, ...]:
+        """One sentence per problem, in the order in which they were added."""
+        return tuple(sentence for error in self._errors for sentence in error.sentences)
+
+    def raise_all(self) -> None:
+        """Raise an error of the type of the first one, with the sentences of all; return where there are none."""
+        if self._errors:
+            first = self._errors[0]
+            raise type(first)(*self.sentences) from first
+
+
+class RandomModelWarning(UserWarning):
+    """A model under attack draws random numbers, so its predictions and every result on it vary."""
 
 
 def did_you_mean(name: str, choices: Iterable[str]) -> str:
-    """A sentence that names the nearest valid choice and lists them all.
+    """Return a sentence that names the nearest valid choice and lists all of them.
 
     >>> did_you_mean("A2MZE", ["A2E", "A2M2E"])
     'Did you mean A2M2E? Valid: A2E, A2M2E.'
@@ -49,3 +107,59 @@ def did_you_mean(name: str, choices: Iterable[str]) -> str:
     near = difflib.get_close_matches(name.lower(), by_lower, n=1, cutoff=0.5)
     hint = f"Did you mean {by_lower[near[0]]}? " if near else ""
     return f"{hint}Valid: {', '.join(known)}."
+
+
+def one_line(text: object, limit: int = 200) -> str:
+    """Text of a file or of another program as part of a message: on one line, control characters escaped, shortened.
+
+    >>> one_line("first\\nsecond")
+    'first\\\\nsecond'
+    """
+    shown = str(text)
+    shortened = shown if len(shown) <= limit else f"{shown[: limit - 3]}..."
+    return "".join(
+        character if character.isprintable() else character.encode("unicode_escape").decode()
+        for character in shortened
+    )
+
+
+def quote(text: object, limit: int = 80) -> str:
+    """A value from a file in quotation marks, as `one_line` shows it.
+
+    >>> quote("abc")
+    "'abc'"
+    """
+    return f"'{one_line(text, limit)}'"
+
+
+REASONS = {
+    errno.ENOSPC: (
+        "the disk is full",
+        "Free some space and run the same command again; finished work is kept.",
+    ),
+    errno.EFBIG: (
+        "the file would be larger than this file system or the limit `ulimit -f` allows",
+        "Raise the limit or choose another disk, then run the same command again.",
+    ),
+    errno.EROFS: ("the file system is read-only", "Choose a folder that can be written to."),
+    errno.ENAMETOOLONG: ("the name is too long for this file system", "Choose a shorter name."),
+    errno.EISDIR: ("it is a folder", "Give the path of a file."),
+    errno.ENOTDIR: ("a part of its path is a file, not a folder", "Choose another path."),
+    errno.EEXIST: ("a file is in the place of its folder", "Choose another path."),
+    errno.ELOOP: ("its symbolic links lead in a circle", "Remove the links."),
+    errno.ENOENT: ("no such file or folder", "Check the path, or download the data first."),
+    errno.EACCES: ("permission denied", "Check the permissions of the file and its folder."),
+    errno.EPERM: ("the operation is not permitted", "Check the permissions of the file and its folder."),
+    errno.EMFILE: ("too many files are open", "Raise the limit (`ulimit -n`) or use fewer workers."),
+    errno.EIO: ("the disk reported an error", "Check the disk or choose another."),
+}
+REASONS[errno.EDQUOT] = ("the disk is full (quota)", REASONS[errno.ENOSPC][1])
+REASONS[errno.ENFILE] = REASONS[errno.EMFILE]
+"""What an error number of the operating system means, and what the user can do."""
+
+
+def explain(error: OSError) -> str:
+    """Return why an operation on a file failed, and what to do, as the end of a message."""
+    unknown = (one_line(error.strerror or error), "Try again, or choose another path.")
+    reason, fix = REASONS.get(error.errno or 0, unknown)
+    return f"{reason}. {fix}"

@@ -8,13 +8,20 @@ from __future__ import annotations
 
 import contextlib
 import csv
+import dataclasses
 import errno
 import hashlib
 import io
 import json
+import math
 import os
+import re
+import socket
+import stat
 import tempfile
-from collections.abc import Iterator, Mapping
+import time
+import unicodedata
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,28 +29,24 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from tenuto.errors import FileError
+from tenuto.errors import FileError, Problems, explain, one_line, quote
 
 Array = NDArray[Any]
 
 
+STALE_SECONDS = 24 * 3600
+"""Age from which a temporary file is removed, whoever wrote it."""
+
+
 @contextlib.contextmanager
 def naming(path: Path, action: str) -> Iterator[None]:
-    """Turn an ``OSError`` inside the block into a `FileError` that names the file and the mend."""
+    """Turn an ``OSError`` inside the block into a `FileError` that names the file, the reason and the fix."""
     try:
         yield
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise FileError(
-                f"{path}: the disk is full. Free some space and run the same command again; "
-                "what was finished is kept."
-            ) from error
-        mend = (
-            "Check the path, or fetch the data first."
-            if error.errno == errno.ENOENT
-            else "Check its permissions."
-        )
-        raise FileError(f"{path}: cannot {action} ({error.strerror or error}). {mend}") from error
+            raise FileError(f"{path}: {explain(error)}") from error
+        raise FileError(f"{path}: cannot {action}: {explain(error)}") from error
 
 
 def write_bytes(path: str | Path, content: bytes) -> Path:
@@ -51,7 +54,9 @@ def write_bytes(path: str | Path, content: bytes) -> Path:
     path = Path(path)
     with naming(path, "write"):
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
+        _remove_stale_parts(path)
+        prefix = f".{path.name}.{_host()}-{os.getpid()}-"
+        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=prefix, suffix=".part")
         try:
             with os.fdopen(handle, "wb") as stream:
                 stream.write(content)
@@ -66,10 +71,41 @@ def write_bytes(path: str | Path, content: bytes) -> Path:
     return path
 
 
+def _host() -> str:
+    return re.sub(r"[^0-9A-Za-z]", "", socket.gethostname())[:16]
+
+
+def _remove_stale_parts(path: Path) -> None:
+    """Remove the temporary files that killed processes left of earlier writes to ``path``."""
+    prefix = f".{path.name}."
+    with os.scandir(path.parent) as entries:
+        parts = [entry for entry in entries if entry.name.startswith(prefix) and entry.name.endswith(".part")]
+    for part in parts:
+        with contextlib.suppress(OSError):  # another process removed it first
+            owner = re.fullmatch(rf"{_host()}-(\d+)-.*\.part", part.name.removeprefix(prefix))
+            is_ownerless = owner is not None and not _is_running(int(owner[1]))
+            if is_ownerless or time.time() - part.stat().st_mtime > STALE_SECONDS:
+                os.unlink(part)
+
+
+def _is_running(pid: int) -> bool:
+    if os.name == "nt":  # os.kill would end the process there
+        return True
+    try:
+        os.kill(pid, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except PermissionError:  # it belongs to another user
+        pass
+    return True
+
+
 def read_bytes(path: str | Path) -> bytes:
-    """The content of ``path``. Raises `FileError` that names it."""
+    """The content of a regular file. Raises `FileError` that names it."""
     path = Path(path)
     with naming(path, "read"):
+        if not stat.S_ISREG(mode := path.stat().st_mode) and not stat.S_ISDIR(mode):
+            raise FileError(f"{path}: cannot read: it is a pipe or device. Give the path of a regular file.")
         return path.read_bytes()
 
 
@@ -79,11 +115,17 @@ def write_text(path: str | Path, content: str) -> Path:
 
 
 def read_text(path: str | Path) -> str:
-    """UTF-8 text, with or without a byte-order mark."""
+    """UTF-8 text, with or without a byte-order mark. Raises `FileError`."""
+    content = read_bytes(path)
+    if content.startswith((b"\xff\xfe", b"\xfe\xff")):
+        raise FileError(f"{path}: is UTF-16 text. Save the file as UTF-8.")
     try:
-        return read_bytes(path).decode("utf-8-sig")
+        text = content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise FileError(f"{path}: not UTF-8 text ({error.reason}). Save the file as UTF-8.") from error
+    if "\0" in text:
+        raise FileError(f"{path}: contains NUL bytes, so it is not UTF-8 text. Save the file as UTF-8.")
+    return text
 
 
 def write_json(path: str | Path, content: Mapping[str, Any]) -> Path:
@@ -95,12 +137,12 @@ def read_json(path: str | Path) -> dict[str, Any]:
     """Read a JSON object. Raises `FileError` where the file holds anything else."""
     try:
         content = json.loads(read_text(path))
-    except json.JSONDecodeError as error:
+    except (ValueError, RecursionError) as error:  # also numbers of thousands of digits, and deep nesting
         raise FileError(
-            f"{path}: not JSON ({error}). Delete it and run the command that wrote it."
+            f"{path}: not JSON ({one_line(error)}). Delete it and run the command that wrote it."
         ) from error
     if not isinstance(content, dict):
-        raise FileError(f"{path}: holds a JSON {type(content).__name__}, wanted an object.")
+        raise FileError(f"{path}: contains a JSON {type(content).__name__}; it must be an object.")
     return content
 
 
@@ -109,43 +151,215 @@ def write_csv(path: str | Path, table: pd.DataFrame) -> Path:
     return write_text(path, table.to_csv(index=False, lineterminator="\n"))
 
 
+MISSING = ("", "nan", "NaN")
+
+
 def read_csv(
-    path: str | Path, *, columns: tuple[str, ...] = (), separator: str = ",", text: tuple[str, ...] = ()
+    path: str | Path,
+    *,
+    columns: Sequence[str] = (),
+    text: Sequence[str] = (),
+    numbers: Sequence[str] = (),
+    integers: Sequence[str] = (),
+    flags: Sequence[str] = (),
+    optional: Sequence[str] = (),
+    separator: str = ",",
+    problems: Problems | None = None,
 ) -> pd.DataFrame:
-    """Read a table and insist on its columns.
+    """Read a table and check its columns and every cell of a column whose type is given.
+
+    Lines may end in LF, CR LF or CR. Blanks around the names in the header do not count, nor do composed and
+    decomposed accents differ there; a column is called as the arguments spell it. Columns without a name are left out.
 
     Args:
         path: A delimited text file with one header line.
-        columns: Columns that must be there; others are kept.
+        columns: Columns that must exist; others are kept.
+        text: Columns kept as text, so that ``001`` stays ``001`` and an empty cell stays an empty string. Here and in
+            the next four arguments a column need not exist, and ``label_*`` stands for all columns that begin so.
+        numbers: Columns of finite numbers, float64.
+        integers: Columns of whole numbers, int64.
+        flags: Columns of ``True`` and ``False``.
+        optional: Those of ``numbers``, ``integers`` and ``flags`` whose cells may be empty or ``nan``, which is read as
+            NaN (integers become float64, flags object).
         separator: The separator the format prescribes.
-        text: Columns kept as text, so that ``001`` stays ``001``.
+        problems: Where given, it takes all problems but the first three below, none of which is then raised; the table
+            lacks the columns and rows that have them, a wrong cell is NaN, and the index counts lines of the file.
 
     Raises:
-        FileError: Missing file, other separator, missing column, ragged or empty table.
+        FileError: Missing file, another separator, no rows, a column that is missing or occurs twice, a row with more
+            or fewer fields than the header, or a cell of the wrong type. The message names file, line and column.
     """
+    collected = Problems() if problems is None else problems
     content = read_text(path)
-    header = next(csv.reader(io.StringIO(content), delimiter=separator), [])
-    other = next((mark for mark in ",;\t" if mark != separator and mark in content[:1000]), None)
-    if len(header) == 1 and len(columns) > 1 and other:
-        raise FileError(
-            f"{path}: columns are separated by '{other}', wanted '{separator}'. Save it with '{separator}'."
+    records = _records(content, separator, path)
+    _, header = next(records, (1, []))
+    names = _column_names(header, [*columns, *text, *numbers, *integers, *flags])
+    _check_separator(names, columns, content, separator, path)
+    _check_header(names, columns, path, collected)
+    rows = _whole_rows(records, len(names), path, collected)
+    kinds: dict[str, Callable[[_Column], Any]] = dict.fromkeys(names, _inferred)
+    for listed, read in (
+        (flags, lambda column: column.convert(_flag, "True or False")),
+        (integers, lambda column: column.convert(_whole, "a whole number")),
+        (numbers, lambda column: column.convert(_finite, "a finite number")),
+        (text, lambda column: column.cells),
+    ):
+        kinds.update({name: read for name in names if _is_listed(name, listed)})
+    table: dict[str, Any] = {}
+    for name, cells in zip(names, zip(*rows.values(), strict=True), strict=True):
+        if name:
+            column = _Column(path, name, tuple(rows), cells, _is_listed(name, optional), collected)
+            table[name] = kinds[name](column)
+    if problems is None:
+        collected.raise_all()
+    return pd.DataFrame(table, index=None if problems is None else list(rows))
+
+
+def _whole_rows(
+    records: Iterable[tuple[int, list[str]]], width: int, path: str | Path, problems: Problems
+) -> dict[int, list[str]]:
+    """The rows that have as many fields as the header, by their line. Raises `FileError` where there are none."""
+    rows = {}
+    for line, fields in records:
+        if len(fields) == width:
+            rows[line] = fields
+            continue
+        problems.add(
+            FileError(
+                f"{path}: line {line} has {len(fields)} fields, the header has {width}. Write one field for each "
+                "column, and put fields that contain the separator in quotation marks."
+            )
         )
-    missing = [name for name in columns if name not in header]
-    if missing:
-        raise FileError(f"{path}: no column {', '.join(missing)}. It has: {', '.join(header) or 'nothing'}.")
+    if not rows:
+        problems.add(FileError(f"{path}: has a header but no rows."))
+        problems.raise_all()
+    return rows
+
+
+def _records(content: str, separator: str, path: str | Path) -> Iterator[tuple[int, list[str]]]:
+    """Line number and fields of every row that is not blank, the header first."""
+    lines = io.StringIO(content, newline=None)  # ends of any kind
+    reader = csv.reader(lines, delimiter=separator, strict=True, skipinitialspace=True)
+    line = 1
     try:
-        table = pd.read_csv(
-            io.StringIO(content),
-            sep=separator,
-            dtype=dict.fromkeys(text, str),
-            keep_default_na=False,  # a clip may be called NA
-            na_values={name: ["", "nan", "NaN"] for name in header if name not in text},
+        for fields in reader:
+            if len(fields) > 1 or (fields and not fields[0].isspace()):
+                yield line, fields
+            line = reader.line_num + 1
+    except csv.Error as error:
+        raise FileError(
+            f"{path}: line {line} is not a row of a table ({error}). Correct its quotation marks."
+        ) from error
+
+
+def _normalised(name: str) -> str:
+    return unicodedata.normalize("NFC", name).strip()
+
+
+def _column_names(header: Sequence[str], requested: Sequence[str]) -> list[str]:
+    """Names of the columns, spelt as requested where the spelling differs only in blanks or in composed accents."""
+    spellings = {_normalised(name): name for name in requested}
+    return [spellings.get(name, name) for name in map(_normalised, header)]
+
+
+def _check_separator(
+    names: Sequence[str], columns: Sequence[str], content: str, separator: str, path: str | Path
+) -> None:
+    other = next((mark for mark in ",;\t" if mark != separator and mark in content[:1000]), None)
+    if len(names) == 1 and len(columns) > 1 and other:
+        right = _mark(separator)
+        raise FileError(
+            f"{path}: columns are separated by {_mark(other)}, they must be separated by {right}. Save it with {right}."
         )
-    except (pd.errors.ParserError, ValueError) as error:
-        raise FileError(f"{path}: not a table ({str(error).strip()}). Mend that line.") from error
-    if table.empty:
-        raise FileError(f"{path}: has a header but no rows.")
-    return table
+
+
+def _check_header(names: Sequence[str], columns: Sequence[str], path: str | Path, problems: Problems) -> None:
+    if missing := [name for name in columns if name not in names]:
+        known = one_line(", ".join(filter(None, names))) or "nothing"
+        problems.add(FileError(f"{path}: no column {one_line(', '.join(missing))}. It has: {known}."))
+    for name in dict.fromkeys(name for name in names if name and names.count(name) > 1):
+        problems.add(
+            FileError(f"{path}: two columns are called {quote(name)}. Rename or remove one of them.")
+        )
+
+
+def _is_listed(name: str, patterns: Sequence[str]) -> bool:
+    return any(
+        name.startswith(pattern[:-1]) if pattern.endswith("*") else name == pattern for pattern in patterns
+    )
+
+
+def _mark(separator: str) -> str:
+    return "a tab" if separator == "\t" else f"'{separator}'"
+
+
+def _number(cell: str) -> float:
+    if "_" in cell:  # Python reads 1_000 as 1000
+        raise ValueError
+    return float(cell)
+
+
+def _finite(cell: str) -> float:
+    value = _number(cell)
+    if not math.isfinite(value):
+        raise ValueError
+    return value
+
+
+def _integer(cell: str) -> int:
+    value = int(cell)
+    if "_" in cell or abs(value) >= 2**63:
+        raise ValueError
+    return value
+
+
+def _whole(cell: str) -> int:
+    return _integer(cell.removesuffix(".0"))  # pandas writes 3.0 where other cells of the column are missing
+
+
+def _flag(cell: str) -> bool:
+    if cell.lower() not in ("true", "false"):
+        raise ValueError
+    return cell.lower() == "true"
+
+
+@dataclasses.dataclass(frozen=True)
+class _Column:
+    """The cells of one column with the lines they come from."""
+
+    path: str | Path
+    name: str
+    lines: tuple[int, ...]
+    cells: tuple[str, ...]
+    is_optional: bool
+    problems: Problems
+
+    def convert(self, convert: Callable[[str], Any], kind: str) -> list[Any]:
+        """The values; NaN for cells that are missing or wrong."""
+        values = []
+        for line, cell in zip(self.lines, self.cells, strict=True):
+            value = math.nan
+            if not (self.is_optional and cell.strip() in MISSING):
+                try:
+                    value = convert(cell.strip())
+                except ValueError:
+                    place = f"{self.path}: line {line}, column {one_line(self.name)}"
+                    self.problems.add(FileError(f"{place}: {quote(cell)} is not {kind}. Correct that cell."))
+            values.append(value)
+        return values
+
+
+def _inferred(column: _Column) -> Sequence[Any]:
+    """Flags, whole numbers, other numbers or text; missing cells are NaN."""
+    stripped = [cell.strip() for cell in column.cells]
+    present = dict.fromkeys(cell for cell in stripped if cell not in MISSING)
+    for convert in (_flag, _integer, _number):
+        try:
+            values: dict[str, Any] = {cell: convert(cell) for cell in present}
+        except ValueError:
+            continue
+        return [values.get(cell, math.nan) for cell in stripped]
+    return [None if cell in MISSING else cell for cell in column.cells]
 
 
 def write_safetensors(path: str | Path, arrays: Mapping[str, Array], metadata: Mapping[str, str]) -> Path:
@@ -156,17 +370,17 @@ def write_safetensors(path: str | Path, arrays: Mapping[str, Array], metadata: M
 
 
 def read_safetensors(path: str | Path) -> tuple[dict[str, Array], dict[str, str]]:
-    """Named arrays and metadata of a safetensors file. Raises `FileError` for anything damaged or foreign."""
+    """Named arrays and metadata of a safetensors file. Raises `FileError` for a damaged or unreadable file."""
     from safetensors import SafetensorError, safe_open
 
     path = Path(path)
-    if not path.is_file():
-        raise FileError(f"{path}: no such file.")
+    with naming(path, "read"), open(path, "rb"):  # so that one that cannot be opened is not called damaged
+        pass
     try:
         with safe_open(path, framework="numpy") as stream:
             return {name: stream.get_tensor(name) for name in stream.keys()}, dict(stream.metadata() or {})  # noqa: SIM118
     except (SafetensorError, OSError) as error:
-        raise FileError(f"{path}: cut off or not a safetensors file ({error}).") from error
+        raise FileError(f"{path}: cut off or not a safetensors file ({one_line(error)}).") from error
 
 
 def sha256_bytes(content: bytes) -> str:

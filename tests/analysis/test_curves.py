@@ -10,8 +10,9 @@ import pytest
 from tenuto.analysis import curves, statistics
 from tenuto.analysis.natural import OTHER_EXCERPT
 from tenuto.errors import DataError, FileError
-from tenuto.reporting import curve_figures, curve_tables
-from tenuto.store import rows as results
+from tenuto.reporting import curve_tables
+from tenuto.reporting.figures import curves as curve_figures
+from tenuto.store.rows import NATURAL, emotion_names, write_rows
 from tests.reporting import made_up
 
 CLEAN = 0.125
@@ -48,7 +49,7 @@ def pushing(rows):
 
 def natural(system="A2E", seed=6, moved=0.25):
     """Other excerpts that only two clips have, and mp3, which moves predictions by ``moved``."""
-    about = {"protocol": results.NATURAL, "attack": "natural", "l2": np.nan, "linf": np.nan}
+    about = {"protocol": NATURAL, "attack": "natural", "l2": np.nan, "linf": np.nan}
     other = made_up.run(system, seed, CLEAN, CLEAN + 0.0625, **about, objective=OTHER_EXCERPT)
     mp3 = made_up.run(system, seed, CLEAN, CLEAN + moved, **about, objective="mp3 128 kb/s")
     return pd.concat([other.head(2), mp3], ignore_index=True)
@@ -73,7 +74,7 @@ def test_a_curve_goes_from_the_clean_error_over_the_worst_of_every_budget():
 def test_the_worst_is_sought_clip_by_clip():
     rows = run(ladder={0.1: 0.25})
     weak = (rows["attack"] == "Noise") & (rows["clip"] == "002")
-    for emotion in results.emotions(rows):
+    for emotion in emotion_names(rows):
         rows.loc[weak, f"adversarial_{emotion}"] = rows.loc[weak, f"label_{emotion}"] + 1.25
     assert curves.curve(rows)["mae"].tolist() == pytest.approx([0.125, (4 * 0.25 + 1.25) / 5])
 
@@ -120,7 +121,7 @@ def test_runs_on_other_clips_are_refused_by_name():
 
 
 def test_two_norms_are_refused():
-    with pytest.raises(DataError, match=r"linf 0\.1; .* l2 0\.1"):
+    with pytest.raises(DataError, match=r"linf/0\.1, .*l2/0\.1"):
         curves.curve(pd.concat([run(), run().assign(norm="l2")]))
 
 
@@ -239,7 +240,7 @@ def test_natural_rows_of_other_runs_are_left_out():
 
 def test_an_emotion_moves_naturally_as_far_as_under_its_strongest_change():
     found = measured(run(), natural(moved=0.25)).natural_emotions
-    assert found == pytest.approx(dict.fromkeys(results.emotions(run()), 0.25))
+    assert found == pytest.approx(dict.fromkeys(emotion_names(run()), 0.25))
 
 
 def test_predicting_the_mean_rating_of_the_clips():
@@ -290,7 +291,7 @@ def test_one_budget_is_drawn_and_said():
 def stored(folder, *tables):
     for table in tables:
         place = folder / table["run"].iloc[0] / "attacks" / f"{table['protocol'].iloc[0]}.csv"
-        results.write_rows(place, table)
+        write_rows(place, table)
     return folder
 
 

@@ -7,8 +7,8 @@ import shutil
 
 import pytest
 
-from tenuto.reporting import report
-from tenuto.store import rows as results
+from tenuto.reporting.page import report
+from tenuto.store.rows import mark_worst
 from tests.analysis import test_curves
 from tests.reporting import made_up
 from tests.reporting.made_up_report import complete, material, stored
@@ -133,7 +133,7 @@ def test_a_table_sorts_by_click_one_way_and_the_other(visit):
 
 def test_budgets_sort_by_their_size_and_those_without_one_stand_last(tmp_path, browser):
     ladder = {epsilon: epsilon for epsilon in (0.02, 0.005, 0.1, 0.05, 1e-05, 0.2)}
-    rows = results.mark_worst(test_curves.run(ladder=ladder))
+    rows = mark_worst(test_curves.run(ladder=ladder))
     found = material(stored(tmp_path / "study", [made_up.run(), rows]))
     page = browser.new_page()
     page.goto(report.write(found, tmp_path / "report.html").as_uri())

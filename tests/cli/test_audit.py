@@ -6,7 +6,7 @@ import shutil
 import pytest
 
 from tenuto.config import to_yaml
-from tenuto.store import rows as results
+from tenuto.store.rows import NATURAL, read_rows, write_rows
 from tests import small_runs
 from tests.evaluation.audit.planted import bounded
 
@@ -17,13 +17,13 @@ CHECKS = 23
 def sound(tmp_path):
     """Rows in which nothing is wrong."""
     rows = bounded(attacked=0.2, objective="squared error from clean")
-    return results.write_rows(tmp_path / "rows.csv", rows)
+    return write_rows(tmp_path / "rows.csv", rows)
 
 
 @pytest.fixture
 def outside(tmp_path):
     """Rows whose norms are larger than their budget."""
-    return results.write_rows(tmp_path / "outside.csv", bounded(linf=0.2))
+    return write_rows(tmp_path / "outside.csv", bounded(linf=0.2))
 
 
 def test_without_a_failure_the_exit_code_is_zero(tenuto, sound):
@@ -95,9 +95,9 @@ def test_a_run_with_its_data_is_asked(examined):
 def test_bare_rows_take_data_and_split(tenuto, sound, corpus, tmp_path):
     lines = ["clip,split,position", *(f"{clip},train,{clip}" for clip in range(6, 12))]
     (tmp_path / "split.csv").write_text("\n".join(lines) + "\n")
-    rows = results.read_rows(sound)
+    rows = read_rows(sound)
     rows["clip"] = [f"{clip:03d}" for clip in range(1, 6)]
-    results.write_rows(sound, rows)
+    write_rows(sound, rows)
     outcome = tenuto(
         *(
             "audit",
@@ -149,7 +149,7 @@ def attacked(tmp_path):
         (folder / "attacks").mkdir(parents=True)
         (folder / "config.yaml").write_text(to_yaml(settings))
         (folder / "split.csv").write_text("clip,split,position\n000,test,0\n001,train,1\n")
-        results.write_rows(folder / "attacks" / "planted-1.csv", bounded(system, seed))
+        write_rows(folder / "attacks" / "planted-1.csv", bounded(system, seed))
         return folder
 
     return make
@@ -194,18 +194,18 @@ def test_runs_of_several_concepts_are_refused(refused, attacked, tmp_path):
 
 
 def test_natural_changes_beside_an_attack_are_left_out(tenuto, attacked):
-    rows = bounded(protocol=results.NATURAL, attack="natural")
+    rows = bounded(protocol=NATURAL, attack="natural")
     run = attacked()
-    results.write_rows(run / "attacks" / f"{results.NATURAL}.csv", rows)
+    write_rows(run / "attacks" / f"{NATURAL}.csv", rows)
     said = tenuto("audit", run).stdout
     assert "Audit of planted-1" in said
-    assert results.NATURAL not in said
+    assert NATURAL not in said
 
 
 def test_natural_changes_alone_are_refused(refused, attacked):
     run = attacked()
     path = run / "attacks" / "planted-1.csv"
-    path.rename(path.with_name(f"{results.NATURAL}.csv"))
+    path.rename(path.with_name(f"{NATURAL}.csv"))
     assert "holds natural changes (natural-1.csv) and no attack" in refused("audit", run)
 
 

@@ -8,7 +8,7 @@ import socket
 
 import pytest
 
-from tenuto.data import DATASETS, download, soundtracks
+from tenuto.data import DATASETS, remote, soundtracks
 from tenuto.data.midlevel import CONCEPTS
 from tests import corpora
 from tests.cli.conftest import FOLDER
@@ -45,7 +45,7 @@ def test_info_for_programs(tenuto):
 def test_an_unknown_data_set_is_answered_with_the_known(tenuto):
     outcome = tenuto("data", "info", "soundtrack")
     assert outcome.exit_code == 2
-    assert "'soundtracks', 'midlevel'" in outcome.stderr
+    assert "Unknown data set 'soundtrack'. Did you mean soundtracks?" in outcome.stderr
 
 
 def test_validate_passes_a_sound_folder(tenuto, own):
@@ -59,7 +59,7 @@ def test_validate_lists_what_is_missing(tenuto, tmp_path):
     (tmp_path / "Set1" / "007.mp3").unlink()
     outcome = tenuto("data", "validate", "midlevel", "--root", tmp_path)
     assert outcome.exit_code == 1
-    assert "missing: Set1/007.mp3: not there" in outcome.stdout
+    assert "missing: Set1/007.mp3: does not exist" in outcome.stdout
 
 
 def test_validate_lists_what_was_altered(tenuto, own):
@@ -94,7 +94,7 @@ def test_a_folder_with_brackets_is_printed_as_it_is_called(tenuto, tmp_path):
 
 
 def test_validate_of_a_folder_wants_its_columns(refused, own):
-    assert "name at least --emotions" in refused("data", "validate", "folder", "--root", own)
+    assert "give at least --emotions" in refused("data", "validate", "folder", "--root", own)
 
 
 def test_validate_on_the_real_audio(shared, tenuto):
@@ -119,7 +119,7 @@ def test_synthesize_refuses_too_few_clips(tenuto, tmp_path):
 
 def test_a_folder_cannot_be_downloaded(refused, tmp_path):
     said = refused("data", "download", "folder", "--root", tmp_path)
-    assert said == "error: folder cannot be downloaded: it stands for your own files."
+    assert said == "error: folder cannot be downloaded: these are your own files."
 
 
 @pytest.fixture
@@ -129,7 +129,7 @@ def osf(monkeypatch):
     def at(api):
         for name in ("no_proxy", "NO_PROXY"):
             monkeypatch.setenv(name, "127.0.0.1")
-        for fetch in (download.osf_download, download.osf_file):
+        for fetch in (remote.osf_download, remote.osf_file):
             monkeypatch.setitem(fetch.__kwdefaults__, "api", api)
             monkeypatch.setitem(fetch.__kwdefaults__, "waits", ())
 

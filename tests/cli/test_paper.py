@@ -6,8 +6,8 @@ from typer.testing import CliRunner
 
 from tenuto.cli.paper import app
 from tenuto.errors import ConfigError, FileError
-from tenuto.store import rows as results
 from tenuto.store.released_logs import SETTINGS, write_log
+from tenuto.store.rows import write_rows
 from tests.reporting import made_up
 
 SETTINGS_OF_A_LOG = dict.fromkeys(SETTINGS, None) | {
@@ -33,9 +33,7 @@ def call(*arguments, columns=200):
 def study(tmp_path_factory):
     folder = tmp_path_factory.mktemp("study")
     for name, rows in made_up.study().groupby("run"):
-        results.write_rows(
-            folder / "runs" / str(name) / "attacks" / "paper-2025-released+iterations=40.csv", rows
-        )
+        write_rows(folder / "runs" / str(name) / "attacks" / "paper-2025-released+iterations=40.csv", rows)
     return folder
 
 
@@ -68,7 +66,7 @@ def test_all_prints_table_1_beside_the_print_and_the_t_tests(study, tmp_path):
 def test_a_narrow_terminal_cuts_no_digit(tmp_path, columns):
     rows = made_up.study(systems=("A2E", "A2B2E", "A2M2E"))
     rows["adversarial_valence"] += np.random.default_rng(0).uniform(0, 0.1, len(rows))  # t of many digits
-    results.write_rows(tmp_path / "all" / "attacks" / "paper-2025-released.csv", rows)
+    write_rows(tmp_path / "all" / "attacks" / "paper-2025-released.csv", rows)
     shown = call("significance", "--study", tmp_path, "--out", tmp_path, columns=columns).stdout
     found = pd.read_csv(tmp_path / "significance.csv")["t"]
     assert len(found) == 4
@@ -93,7 +91,7 @@ def test_all_from_logs_with_a_table_of_runs(tmp_path):
 
 def test_what_is_left_out_is_said(tmp_path):
     rows = made_up.run(seed=42)
-    results.write_rows(tmp_path / "A2E-42" / "attacks" / "paper-2025-released.csv", rows)
+    write_rows(tmp_path / "A2E-42" / "attacks" / "paper-2025-released.csv", rows)
     outcome = call("all", "--study", tmp_path, "--out", tmp_path / "out")
     assert "No rows of A2B2E, A2M2E, aA2E, aA2B2E" in outcome.stderr
     assert "Figure 4 shows seed 42: there is no run with seed 21." in outcome.stderr

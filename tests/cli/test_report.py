@@ -14,8 +14,9 @@ import pytest
 from tenuto.evaluation.audit.findings import UNASKED, judged
 from tenuto.files import write_csv, write_json, write_safetensors
 from tenuto.models.checkpoint import CHECKPOINT
-from tenuto.reporting import report_inside, verdicts
-from tenuto.store import rows as results
+from tenuto.reporting import verdicts
+from tenuto.reporting.page import inside as report_inside
+from tenuto.store.rows import read_rows
 from tests.reporting.made_up_report import PROTOCOL, plain, stored
 
 
@@ -60,7 +61,7 @@ def test_checks_that_were_not_made_have_one_true_reason(made):
 
 
 def test_the_clips_reach_from_the_most_moved_to_the_least(made, study):
-    rows = results.read_rows(next(study.rglob("attacks/*.csv")))
+    rows = read_rows(next(study.rglob("attacks/*.csv")))
     chosen = report_inside.clips_to_show(rows, 2)
     page = made[0].read_text("utf-8")
     assert [page.index(f"<h3>Clip {clip}</h3>") for clip in chosen] == sorted(
@@ -104,7 +105,7 @@ def lacks(tenuto, folder, *options):
 
 def test_rows_of_an_older_kind_cost_the_gallery_alone(tenuto, own_study, corpus, cache):
     folder, run, path = own_study
-    rows = results.read_rows(path)
+    rows = read_rows(path)
     write_csv(path, rows.drop(columns="settings"))
     found = lacks(tenuto, folder, "--root", corpus, "--cache", cache)
     assert found["Gallery"].startswith(
@@ -115,7 +116,7 @@ def test_rows_of_an_older_kind_cost_the_gallery_alone(tenuto, own_study, corpus,
 
 def test_a_run_that_was_trained_further_costs_gallery_and_gain(tenuto, own_study, corpus, cache):
     folder, run, path = own_study
-    rows = results.read_rows(path)
+    rows = read_rows(path)
     write_csv(path, rows.assign(checkpoint="0" * 64, clean_tension=rows["clean_tension"] + 0.1))
     found = lacks(tenuto, folder, "--root", corpus, "--cache", cache)
     assert "was attacked with other weights or another perturbation" in found["Gallery"]
@@ -133,7 +134,7 @@ def test_a_missing_perturbation_costs_the_gallery_alone(tenuto, own_study, corpu
 def test_a_damaged_checkpoint_costs_gallery_gain_and_audit(tenuto, own_study, corpus, cache):
     folder, run, path = own_study
     (run / CHECKPOINT).write_bytes(b"not a checkpoint")
-    write_csv(path, results.read_rows(path).drop(columns="checkpoint"))
+    write_csv(path, read_rows(path).drop(columns="checkpoint"))
     found = lacks(tenuto, folder, "--root", corpus, "--cache", cache)
     for section in ("Gallery", "Head gain", "Audit"):
         assert f"{run / CHECKPOINT}: cut off or not a safetensors file" in found[section]

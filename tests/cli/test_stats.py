@@ -8,7 +8,7 @@ from typer.testing import CliRunner
 
 from tenuto.cli.stats import stats
 from tenuto.errors import ConfigError, DataError
-from tenuto.store import rows as results
+from tenuto.store.rows import write_rows
 from tests.analysis.test_comparison import noisy
 
 app = typer.Typer()
@@ -28,7 +28,7 @@ def call(*arguments, columns=200):
 def study(tmp_path_factory):
     folder = tmp_path_factory.mktemp("study")
     for name, rows in noisy().groupby("run"):
-        results.write_rows(folder / "runs" / str(name) / "attacks" / "paper-2025-released.csv", rows)
+        write_rows(folder / "runs" / str(name) / "attacks" / "paper-2025-released.csv", rows)
     return folder
 
 
@@ -88,7 +88,7 @@ def test_the_same_seed_repeats_the_intervals(study):
 
 
 def test_what_is_left_out_is_said(tmp_path):
-    results.write_rows(tmp_path / "A2E-7" / "attacks" / "paper-2025-released.csv", noisy(("A2E",), (7,)))
+    write_rows(tmp_path / "A2E-7" / "attacks" / "paper-2025-released.csv", noisy(("A2E",), (7,)))
     outcome = call("--study", tmp_path, "--draws", 200)
     assert outcome.exit_code == 0
     assert "There is one system only, nothing to compare it with: A2E." in outcome.stderr
@@ -122,7 +122,7 @@ def test_options_that_make_no_sense_are_refused(arguments, said):
 
 def test_several_attacks_side_by_side_are_refused(tmp_path):
     rows = pd.concat([noisy(), noisy().assign(epsilon=0.1, norm="linf")])
-    results.write_rows(tmp_path / "all" / "attacks" / "paper-2025-released.csv", rows)
+    write_rows(tmp_path / "all" / "attacks" / "paper-2025-released.csv", rows)
     with pytest.raises(DataError, match="hold 2 attacks"):
         call("--study", tmp_path)
 

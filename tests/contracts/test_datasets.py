@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
 import numpy as np
 import pytest
+from typer.testing import CliRunner
 
-from tenuto.data import DATASETS, Folder, prepare
+from tenuto.cli.main import app
+from tenuto.config import DataConfig
+from tenuto.data import DATASETS, Folder, open_dataset, prepare
 from tenuto.data.base import fingerprint
-from tenuto.errors import DataError, TenutoError
+from tenuto.errors import ConfigError, DataError, TenutoError
 from tests import corpora
 
 
@@ -28,7 +34,35 @@ MAKERS = {
 
 
 def test_every_data_set_is_under_contract():
-    assert set(MAKERS) == set(DATASETS)
+    assert set(MAKERS) == {
+        name for name, dataset in DATASETS.items() if dataset.__module__.startswith("tenuto.")
+    }
+
+
+def test_an_unknown_data_set_is_refused_on_opening(tmp_path):
+    with pytest.raises(ConfigError, match=r"Unknown data set 'soundtrack'. Did you mean soundtracks"):
+        open_dataset(DataConfig(dataset="soundtrack"), tmp_path)
+
+
+def test_the_data_set_of_the_docs_is_complete(tmp_path, monkeypatch):
+    known = {name: dataset for name, dataset in DATASETS._parts.items() if name != "beeps"}
+    monkeypatch.setattr(DATASETS, "_parts", known)
+    page = (Path(__file__).parents[2] / "docs" / "data.md").read_text("utf-8")
+    exec(re.findall(r"```python\n(.*?)```", page, re.DOTALL)[0], {"__name__": "beeps"})
+    rows = [f"beep {number},{1 + number / 2}" for number in range(12)]
+    for number in range(12):
+        corpora.write_audio(tmp_path / f"beep {number}.wav", number)
+    (tmp_path / "ratings.csv").write_text("\n".join(["clip,arousal", *rows]))
+    beeps = open_dataset(DataConfig(dataset="beeps"), tmp_path)
+    assert beeps.validate().ok
+    prepared = prepare(beeps, tmp_path / "cache", workers=1)
+    assert (prepared.name, len(prepared.spectrograms)) == ("beeps", 12)
+    (tmp_path / "ratings.csv").write_text("\n".join(["clip,arousal", "beep 0,9", "=beep,1", *rows[1:]]))
+    inconsistent = open_dataset(DataConfig(dataset="beeps"), tmp_path).validate().inconsistent
+    assert ["formula" in sentence for sentence in inconsistent] == [True, False]
+    assert "arousal of clip beep 0 is 9, outside the scale 1 to 7" in inconsistent[1]
+    info = CliRunner().invoke(app, ["data", "info", "beeps"])
+    assert "@misc{beeps2026" in info.stdout
 
 
 @pytest.fixture(scope="module", params=sorted(MAKERS))
@@ -48,6 +82,7 @@ def test_card_is_filled_in(made):
     assert card.name in DATASETS
     assert all((card.title, card.origin, card.licence, card.size, card.citation))
     assert card.emotion_scale[0] < card.emotion_scale[1]
+    assert card.bibtex.startswith("@") or card.name in ("synthetic", "folder")
 
 
 def test_index_is_consistent(made):
@@ -66,10 +101,10 @@ def test_index_is_consistent(made):
 
 
 def test_a_sound_copy_is_consistent(made):
-    found = made.validate()
-    assert found.inconsistent == ()
-    # Made-up files are no published ones; where no checksums are published, nothing may be found at all.
-    assert found.ok or made.checksums()
+    validation = made.validate()
+    assert validation.inconsistent == ()
+    # Made-up files differ from the published ones; without published checksums there must be no problem at all.
+    assert validation.ok or made.checksums()
 
 
 def test_prepares_and_reads_back(made, tmp_path):
@@ -94,15 +129,13 @@ def test_fingerprint_depends_on_ratings_and_audio(made):
     assert fingerprint(index, sums) != fingerprint(other, sums)
 
 
-def test_no_folder_is_an_error_with_a_mend(made, tmp_path):
+def test_no_folder_is_an_error_with_a_fix(made, tmp_path):
     with pytest.raises(DataError, match="--root"):
         _ = again(made, tmp_path / "gone").index
 
 
 def test_no_folder_is_listed_by_validate(made, tmp_path):
-    found = again(made, tmp_path / "gone").validate()
-    assert not found.ok
-    assert found.inconsistent
+    assert again(made, tmp_path / "gone").validate().inconsistent
 
 
 def test_an_empty_folder_is_refused(made, tmp_path):

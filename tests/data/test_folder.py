@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import unicodedata
+
 import numpy as np
 import pytest
 
@@ -12,7 +14,14 @@ from tests import corpora
 
 @pytest.fixture
 def own(tmp_path):
-    return corpora.folder(tmp_path)
+    return corpora.folder(tmp_path / "own")
+
+
+def edit(own, old, new):
+    path = own.root / "table.csv"
+    text = path.read_text(encoding="utf-8")
+    assert old in text
+    path.write_text(text.replace(old, new, 1), encoding="utf-8")
 
 
 def changed(own, **options):
@@ -67,21 +76,108 @@ def test_missing_column(own):
 
 
 def test_rated_but_absent_recording_names_the_nearest(own):
-    path = own.root / "table.csv"
-    path.write_text(path.read_text().replace("disc 0/song 4", "disc 0/song 44"))
-    with pytest.raises(DataError, match="rates disc 0/song 44"):
+    edit(own, "disc 0/song 4,", "disc 0/song 44,")
+    with pytest.raises(DataError, match=r"rates disc 0/song 44, .* Did you mean disc 0/song 4\?"):
         _ = own.index
 
 
-def test_two_files_of_one_name(own):
+def test_two_files_of_one_name_need_the_file_type_in_the_table(own):
     corpora.write_audio(own.root / "disc 0" / "song 0.flac", 1)
-    with pytest.raises(DataError, match="shares its name"):
+    with pytest.raises(
+        DataError, match=r"song 0\.wav: shares its name with .*song 0\.flac.* write the file type"
+    ):
         _ = own.index
+    for suffix in (".flac", ".wav"):
+        edit(own, "disc 0/song 0,", f"disc 0/song 0{suffix},")
+        reopened = changed(own)
+        assert reopened.index.clips[0] == "disc 0/song 0"
+        assert reopened.index.paths[0].suffix == suffix
+        edit(own, f"song 0{suffix},", "song 0,")
+
+
+def test_two_files_of_one_name_without_ratings_do_not_matter(own):
+    for suffix in ("flac", "wav"):
+        corpora.write_audio(own.root / f"unrated.{suffix}", 1)
+    assert len(own.index) == 12
+
+
+@pytest.mark.parametrize(("form", "other"), [("NFC", "NFD"), ("NFD", "NFC")])
+def test_accents_match_however_they_are_composed(own, form, other):
+    name = "disc 0/caf\u00e9"
+    (own.root / "disc 0" / "song 0.wav").rename(own.root / f"{unicodedata.normalize(form, name)}.wav")
+    edit(own, "disc 0/song 0,", f"{unicodedata.normalize(other, name)},")
+    assert own.index.clips[0] == name
+    assert own.index.paths[0].is_file()
+
+
+def test_folders_behind_symbolic_links_are_searched_without_loops(own, tmp_path_factory):
+    elsewhere = tmp_path_factory.mktemp("elsewhere") / "music"
+    (own.root / "disc 0").rename(elsewhere)
+    (own.root / "disc 0").symlink_to(elsewhere, target_is_directory=True)
+    (elsewhere / "back").symlink_to(own.root, target_is_directory=True)
+    index = own.index
+    assert index.clips[0] == "disc 0/song 0"
+    assert all(path.is_file() for path in index.paths)
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        ("=1+1", "begins with ="),
+        ("@x", "begins with @"),
+        ("-x", "begins with -"),
+        ("+x", "begins with [+]"),
+        ('"a\nb"', "line end"),
+        ("a\tb", "control character"),
+        ("", "is empty"),
+    ],
+)
+def test_names_that_no_table_can_hold_safely_are_refused(own, name, reason):
+    edit(own, "disc 0/song 0,", f"{name},")
+    with pytest.raises(DataError, match=rf"table\.csv: clip name '.*' \(row 1\) .*{reason}") as error:
+        _ = own.index
+    assert "\n" not in str(error.value)
+
+
+def test_validate_lists_every_problem_of_table_and_recordings(own):
+    edit(own, "song,arousal,joy,roughness,record", "song,arousal,JOY,roughness,record")
+    lines = (own.root / "table.csv").read_text().splitlines()
+    cells = [line.split(",") for line in lines]
+    cells[1][1], cells[2][1], cells[3][3] = "abc", "7.5", "inf"
+    cells[4].append("9")
+    cells[5][0] = cells[6][0]
+    cells[7][0], cells[8][0] = "ghost", ""
+    (own.root / "table.csv").write_text("\n".join(map(",".join, cells)) + "\n")
+    cut = own.root / "disc 1" / "song 11.ogg"
+    cut.write_bytes(b"OggS")
+    validation = own.validate()
+    parts = (
+        "no column joy",
+        "line 5 has 6 fields",
+        "rates ghost",
+        "clip disc 1/song 5 is listed twice",
+        "clip name ''",
+        "arousal of clip disc 0/song 0 is abc",
+        "7.5, outside the scale 1 to 7",
+        "roughness of clip disc 0/song 2 is inf",
+    )
+    for part in parts:
+        assert sum(part in sentence for sentence in validation.inconsistent) == 1, part
+    assert len(validation.inconsistent) == len(parts)
+    assert [str(cut) in sentence for sentence in validation.altered] == [True]
+    with pytest.raises(FileError, match=r"no column joy.*\(and 7 more problems\)"):
+        _ = own.index
+
+
+def test_a_folder_above_the_data_names_the_right_one(own):
+    above = Folder(own.root.parent, "table.csv", "song", ("arousal",), scale=(1, 7))
+    with pytest.raises(DataError, match=f"contains no table.csv, but {own.root} does. Use --root {own.root}"):
+        _ = above.index
 
 
 def test_folder_without_recordings(tmp_path):
     (tmp_path / "table.csv").write_text("song,arousal\na,2\n")
-    with pytest.raises(DataError, match="holds no recording"):
+    with pytest.raises(DataError, match="contains no recording"):
         _ = Folder(tmp_path, "table.csv", "song", ("arousal",), scale=(1, 7)).index
 
 

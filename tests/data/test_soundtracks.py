@@ -5,9 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from tenuto.data import Midlevel, Soundtracks
+from tenuto.data import Midlevel, Soundtracks, Synthetic
 from tenuto.data.midlevel import CONCEPTS
 from tenuto.data.soundtracks import EMOTIONS
+from tenuto.data.synthesis import synthesize
 from tenuto.errors import DataError, FileError
 from tests import corpora
 
@@ -43,6 +44,66 @@ def test_real_copy_is_as_published(shared):
     assert Soundtracks(shared / "soundtracks").validate().ok
 
 
+def test_a_full_copy_with_other_ratings_is_refused_and_other_formats_are_not(shared, tmp_path):
+    text = (shared / "soundtracks" / RATINGS).read_text("utf-8-sig")
+    for content, is_refused in (
+        (text.replace("4.83", "4.830").replace("\n", "\r"), False),
+        (text.replace("4.83", "4.84", 1), True),
+    ):
+        (tmp_path / RATINGS).write_text(content)
+        if is_refused:
+            with pytest.raises(DataError, match=r"not the published ratings of soundtracks.*--data folder"):
+                _ = Soundtracks(tmp_path).index
+        else:
+            assert len(Soundtracks(tmp_path).index) == 360
+
+
+@pytest.mark.parametrize("dataset", [Soundtracks, Midlevel])
+def test_the_synthetic_corpus_is_not_taken_for_real_music(tmp_path, dataset):
+    synthesize(tmp_path, clips=2, seconds=1, workers=1)
+    for _ in ("with its state file", "without"):
+        with pytest.raises(
+            DataError, match=f"contains the synthetic corpus, not {dataset.card.name}. Use --data synthetic"
+        ):
+            _ = dataset(tmp_path).index
+        assert any("--data synthetic" in sentence for sentence in dataset(tmp_path).validate().inconsistent)
+        (tmp_path / "corpus.json").unlink(missing_ok=True)
+
+
+def test_other_music_is_not_taken_for_the_synthetic_corpus(rated):
+    with pytest.raises(DataError, match=r"contains no corpus\.json.* Use --data midlevel"):
+        _ = Synthetic(rated.root).index
+
+
+def test_a_folder_above_the_data_names_the_right_one(rated):
+    folder = rated.root / "inner" / "data"
+    folder.parent.mkdir()
+    (rated.root / RATINGS).rename(rated.root / "inner" / RATINGS)
+    with pytest.raises(
+        DataError, match=f"contains no {RATINGS}, but {folder.parent} does. Use --root {folder.parent}"
+    ):
+        _ = rated.index
+
+
+def test_validate_lists_every_problem_of_both_tables(rated):
+    edit(rated.root / RATINGS, "\n004,", "\n004,1,")
+    edit(rated.root / RATINGS, "\n006,", "\n005,")
+    edit(rated.root / TRACKS, "\n008,", "\n908,")
+    path = rated.root / "metadata_annotations" / "annotations.csv"
+    cells = [line.split(",") for line in path.read_text().splitlines()]
+    cells[2][1], cells[4][2] = "11", "x"
+    path.write_text("\n".join(map(",".join, cells)) + "\n")
+    parts = (
+        "line 5 has 11 fields",
+        "clip 005 is listed twice",
+        "no row for clip 008",
+        " is 11, outside",
+        " is x, outside",
+    )
+    sentences = rated.validate().inconsistent
+    assert [part in sentence for part, sentence in zip(parts, sentences, strict=True)] == [True] * len(parts)
+
+
 def test_validate_lists_missing_and_altered(copy):
     (copy.root / "Set1" / "003.mp3").unlink()
     found = copy.validate()
@@ -71,7 +132,7 @@ def test_missing_column_is_named(copy):
 
 def test_wrong_separator_is_named(copy):
     edit(copy.root / RATINGS, ",", ";", -1)
-    with pytest.raises(FileError, match="separated by ';', wanted ','"):
+    with pytest.raises(FileError, match="separated by ';', they must be separated by ','"):
         _ = copy.index
 
 
@@ -127,11 +188,11 @@ def test_without_annotations_the_mend_is_named(copy):
 @pytest.mark.parametrize(
     ("name", "old", "new", "message"),
     [
-        ("annotations.csv", "\n2,", "\n77,", "row 2: song id"),
+        ("annotations.csv", "\n2,", "\n77,", "row 2: song id .* is '2'"),
         ("metadata.csv", "4;soundtracks;2", "4;soundtracks;9", "row 2: ID at file source"),
         ("metadata.csv", "4;soundtracks;2", "4;deam;2", "has 11 rows"),
         ("metadata.csv", "Source", "Origin", "no column Source"),
-        ("metadata.csv", ";", ",", "separated by ',', wanted ';'"),
+        ("metadata.csv", ";", ",", "separated by ',', they must be separated by ';'"),
         ("annotations.csv", "atonality", "tonality", "no column atonality"),
     ],
 )

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from tenuto.data import Index, Soundtracks
 from tenuto.data.splits import PARTS, draw, read_split, write_split
-from tenuto.errors import ConfigError, DataError
+from tenuto.errors import ConfigError, DataError, FileError
 
 
 def index(clips, albums=None):
@@ -62,13 +62,35 @@ def test_a_split_survives_its_file(tmp_path):
     assert read_split(tmp_path / "split.csv") == split
 
 
+ROWS = ["clip,split,position", "a,train,0", "b,validation,0", "c,test,0"]
+
+
+@pytest.mark.parametrize(
+    ("row", "message"),
+    [
+        ("d,Test,1", "line 5: no part is called 'Test'. Did you mean test"),
+        ("d,,1", "line 5: no part is called ''"),
+        (" ,test,1", "line 5: the clip has no name"),
+        ("a,test,1", "line 5: clip a is in train and in test"),
+        ("c,test,1", "line 5: clip c is twice in test"),
+        ("d,test,inf", "line 5, column position: 'inf' is not a whole number"),
+        ("d,test", "line 5 has 2 fields"),
+        ("a,Test,x", r"\(and 2 more problems\)"),
+    ],
+)
+def test_a_stored_split_that_contradicts_itself_is_refused(tmp_path, row, message):
+    (tmp_path / "split.csv").write_text("\n".join([*ROWS, row]))
+    with pytest.raises((DataError, FileError), match=message):
+        read_split(tmp_path / "split.csv")
+
+
 def test_too_few_clips():
     with pytest.raises(DataError, match="at least 10"):
         draw(index(9), "random")
 
 
 def test_album_split_without_albums():
-    with pytest.raises(DataError, match="names none"):
+    with pytest.raises(DataError, match="has none"):
         draw(index(20), "album")
 
 

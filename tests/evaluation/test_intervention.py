@@ -19,7 +19,7 @@ from tenuto.evaluation.robustness import attack
 from tenuto.evaluation.runs import open_run
 from tenuto.files import read_csv, read_safetensors, sha256_file, write_csv, write_safetensors
 from tenuto.models.checkpoint import CHECKPOINT
-from tenuto.store import rows as results
+from tenuto.store.rows import read_rows, values_of
 from tenuto.training.loop import predict, train
 from tests import small_runs
 from tests.small_runs import settings
@@ -185,11 +185,9 @@ def errors(found, inputs, target):
 
 
 def test_nothing_corrected_is_the_error_the_attack_reported(attacked, found):
-    rows = results.read_rows(attacked["A2M2E"].folder / "attacks" / f"{ATTACK}.csv")
-    labels = results.values(rows, "label")
-    clean, adversarial = (
-        metrics.mae(labels, results.values(rows, kind)) for kind in ("clean", "adversarial")
-    )
+    rows = read_rows(attacked["A2M2E"].folder / "attacks" / f"{ATTACK}.csv")
+    labels = values_of(rows, "label")
+    clean, adversarial = (metrics.mae(labels, values_of(rows, kind)) for kind in ("clean", "adversarial"))
     assert found.clean_mae == pytest.approx(clean, abs=1e-5)
     assert errors(found, "clean", "annotation")[0] == pytest.approx(clean, abs=1e-5)
     for target in ("annotation", "clean"):
@@ -244,9 +242,9 @@ def test_attacked_validation_clips_decide_the_order_back_to_clean_values(copied)
     attack(copied, ATTACK, "validation")
     order = intervene(copied).orders[-1]
     assert "attacked validation clips" in order["by"]
-    rows = results.read_rows(copied.folder / "attacks" / f"{ATTACK}-validation.csv")
+    rows = read_rows(copied.folder / "attacks" / f"{ATTACK}-validation.csv")
     units = copied.recogniser.concepts
-    change = results.values(rows, "adversarial", units) - results.values(rows, "clean", units)
+    change = values_of(rows, "adversarial", units) - values_of(rows, "clean", units)
     reach = copied.recogniser.network.head.emotions.weight.detach().abs().mean(0).numpy()
     size = np.abs(change).mean(0) * reach
     assert order["concepts"] == [units[place] for place in np.argsort(-size)]

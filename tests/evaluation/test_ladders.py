@@ -13,7 +13,7 @@ from tenuto.evaluation import robustness
 from tenuto.evaluation.runs import open_run
 from tenuto.files import read_safetensors, sha256_file
 from tenuto.models.checkpoint import CHECKPOINT, save
-from tenuto.store import rows as results
+from tenuto.store.rows import read_rows, values_of
 from tenuto.training.loop import train
 from tests import small_runs
 from tests.small_runs import settings
@@ -56,7 +56,7 @@ def run(prepared, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def rows(run):
-    return results.read_rows(robustness.rows_path(run.folder, CLIMB))
+    return read_rows(robustness.rows_path(run.folder, CLIMB))
 
 
 @pytest.fixture(scope="module")
@@ -65,7 +65,7 @@ def arrays(run):
 
 
 def error(rows):
-    return np.abs(results.values(rows, "adversarial") - results.values(rows, "label")).mean(axis=1)
+    return np.abs(values_of(rows, "adversarial") - values_of(rows, "label")).mean(axis=1)
 
 
 def test_every_clip_meets_every_member_at_every_budget(rows, run):
@@ -202,5 +202,5 @@ def test_rows_say_what_made_them(rows, run):
 
 @pytest.mark.parametrize("size", [0, -1])
 def test_a_batch_size_that_cannot_be_is_refused(run, size):
-    with pytest.raises(ConfigError, match=f"batch_size is {size}"):
+    with pytest.raises(ConfigError, match=f"batch_size must be a whole number of at least 1, got {size}"):
         robustness.attack(run, CLIMB, batch_size=size)

@@ -22,7 +22,7 @@ from tenuto.evaluation import natural as baseline
 from tenuto.evaluation.natural import CHANGES, Gain, Mp3, Noise, Recording
 from tenuto.evaluation.runs import open_run
 from tenuto.models.checkpoint import CHECKPOINT, save
-from tenuto.store import rows as results
+from tenuto.store.rows import KINDS, validate_rows, values_of
 from tenuto.training.loop import train
 from tests import corpora, small_runs
 
@@ -195,7 +195,7 @@ def test_another_excerpt_lies_as_far_away_as_it_can(frames, start, wanted):
 
 
 def test_rows_have_every_clip_under_every_change(rows, run):
-    results.validate(rows)
+    validate_rows(rows)
     names = run.part("test").clips
     for change in CHANGES:
         assert tuple(rows.loc[rows["objective"] == change, "clip"]) == names
@@ -236,8 +236,8 @@ def test_norms_and_predictions_belong_to_the_changed_excerpt(rows, run, recordin
         said = run.recogniser(torch.from_numpy(changed))
         clean = run.recogniser(clips.inputs)
     for kind, prediction in (("adversarial", said), ("clean", clean)):
-        np.testing.assert_allclose(results.values(own, kind), prediction.emotions, atol=1e-6)
-        concepts = results.values(own, kind, run.recogniser.concepts)
+        np.testing.assert_allclose(values_of(own, kind), prediction.emotions, atol=1e-6)
+        concepts = values_of(own, kind, run.recogniser.concepts)
         np.testing.assert_allclose(concepts, prediction.concepts, atol=1e-6)
 
 
@@ -245,7 +245,7 @@ def test_another_excerpt_is_no_perturbation(rows):
     other = rows["objective"] == OTHER_EXCERPT
     assert rows.loc[other, ["l2", "linf"]].isna().all(axis=None)
     assert rows.loc[~other, ["l2", "linf"]].notna().all(axis=None)
-    assert (results.values(rows[other], "adversarial") != results.values(rows[other], "clean")).all()
+    assert (values_of(rows[other], "adversarial") != values_of(rows[other], "clean")).all()
 
 
 def test_rows_are_written_once_and_read_the_next_time(rows, run):
@@ -304,7 +304,7 @@ def test_a_summary_has_a_line_per_change_with_its_clips(rows):
     assert found.loc[OTHER_EXCERPT, ["clips", "skipped"]].tolist() == [1, 2]
     assert found.loc["6 dB up", ["clips", "skipped"]].tolist() == [3, 0]
     own = rows[rows["objective"] == "noise 20 dB"]
-    label, clean, changed = (results.values(own, kind) for kind in results.KINDS)
+    label, clean, changed = (values_of(own, kind) for kind in KINDS)
     line = found.loc["noise 20 dB"]
     assert line["moved"] == pytest.approx(np.abs(changed - clean).mean())
     assert line["clean_mae"] == pytest.approx(np.abs(clean - label).mean())

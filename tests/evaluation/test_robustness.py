@@ -13,7 +13,7 @@ from tenuto.attacks import ReleasedAttack, protocol
 from tenuto.evaluation import robustness
 from tenuto.evaluation.runs import open_run
 from tenuto.files import read_json, read_safetensors
-from tenuto.store import rows as results
+from tenuto.store.rows import concept_names, read_rows, validate_rows, values_of
 from tenuto.training.loop import train
 from tests import small_runs
 from tests.small_runs import settings
@@ -54,7 +54,7 @@ def control(open_trained):
 
 @pytest.fixture(scope="module")
 def rows(control):
-    return results.read_rows(robustness.rows_path(control.folder, BRIEF))
+    return read_rows(robustness.rows_path(control.folder, BRIEF))
 
 
 @pytest.fixture(scope="module")
@@ -124,7 +124,7 @@ def test_learned_concepts_are_measured_too(open_trained, prepared):
 
 
 def test_rows_are_one_per_clip_in_the_order_of_the_split(rows, control):
-    results.validate(rows)
+    validate_rows(rows)
     assert tuple(rows["clip"]) == control.part("test").clips
     told = rows[
         ["run", "system", "seed", "split", "protocol", "attack", "objective", "norm"]
@@ -143,10 +143,10 @@ def test_labels_and_clean_predictions_are_those_of_the_run(rows, control):
     clips = control.part("test")
     with torch.no_grad():
         clean = control.recogniser(clips.inputs)
-    assert np.allclose(results.values(rows, "label"), clips.labels.numpy(), atol=1e-7)
-    assert np.allclose(results.values(rows, "clean"), clean.emotions.numpy(), atol=1e-4)
-    assert results.concepts(rows) == UNITS
-    assert np.allclose(results.values(rows, "clean", UNITS), clean.concepts.numpy(), atol=1e-4)
+    assert np.allclose(values_of(rows, "label"), clips.labels.numpy(), atol=1e-7)
+    assert np.allclose(values_of(rows, "clean"), clean.emotions.numpy(), atol=1e-4)
+    assert concept_names(rows) == UNITS
+    assert np.allclose(values_of(rows, "clean", UNITS), clean.concepts.numpy(), atol=1e-4)
 
 
 def test_norms_are_those_of_the_saved_perturbation(rows, arrays):
@@ -165,14 +165,14 @@ def test_predicting_the_saved_perturbation_gives_the_attacked_columns(rows, arra
     saved = torch.from_numpy(np.stack([delta(arrays, clip) for clip in clips.clips]))[:, None]
     with torch.no_grad():
         attacked = control.recogniser(clips.inputs + saved)
-    assert np.allclose(results.values(rows, "adversarial"), attacked.emotions.numpy(), atol=1e-4)
-    assert np.allclose(results.values(rows, "adversarial", UNITS), attacked.concepts.numpy(), atol=1e-4)
-    assert np.abs(results.values(rows, "adversarial") - results.values(rows, "clean")).max() > 1e-2
+    assert np.allclose(values_of(rows, "adversarial"), attacked.emotions.numpy(), atol=1e-4)
+    assert np.allclose(values_of(rows, "adversarial", UNITS), attacked.concepts.numpy(), atol=1e-4)
+    assert np.abs(values_of(rows, "adversarial") - values_of(rows, "clean")).max() > 1e-2
 
 
 def test_a_direct_network_has_no_columns_of_units(open_trained):
     rows = robustness.attack(open_trained("A2E"), BRIEF)
-    assert results.concepts(rows) == ()
+    assert concept_names(rows) == ()
 
 
 def test_all_clips_at_once_give_what_one_by_one_gave(open_trained, rows):
@@ -244,7 +244,7 @@ def test_an_interrupted_attack_goes_on_with_other_batches(open_trained, rows):
     found = robustness.attack(run, BRIEF, batch_size=2, progress=spent.append)
     assert spent == [4] + [2] * 4
     assert found["clip"].tolist() == rows["clip"].tolist()
-    assert np.allclose(results.values(found, "adversarial"), results.values(rows, "adversarial"), atol=1e-3)
+    assert np.allclose(values_of(found, "adversarial"), values_of(rows, "adversarial"), atol=1e-3)
     assert set(left(run)) == {f"{NAME}.csv", f"{NAME}.safetensors"}
 
 

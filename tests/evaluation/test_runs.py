@@ -88,7 +88,7 @@ def test_without_a_stored_split_it_is_drawn_again(copied, folder, prepared):
 def test_a_split_with_an_unknown_clip_is_refused(copied, prepared):
     write_split(copied / "split.csv", Split(("001", "002"), ("003",), ("999",)))
     with pytest.raises(DataError, match="clip 999 is in the split but not in midlevel"):
-        open_run(copied, prepared).part("test")
+        open_run(copied, prepared)
 
 
 def test_the_stored_normalisation_is_used(copied, folder, prepared):

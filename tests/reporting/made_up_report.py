@@ -11,8 +11,8 @@ import pandas as pd
 
 from tenuto.evaluation.audit.findings import judged, not_recorded
 from tenuto.files import write_csv
-from tenuto.reporting.report_material import Material, gather
-from tenuto.store import rows as results
+from tenuto.reporting.page.inputs import Material, gather
+from tenuto.store.rows import write_rows
 from tests.analysis import test_curves
 from tests.reporting import made_up, test_clips, test_panels
 
@@ -57,7 +57,7 @@ def stored(folder: Path, tables: list[pd.DataFrame]) -> Path:
     """A study's folder with these rows."""
     for table in tables:
         own = folder / "runs" / str(table["run"].iloc[0]) / "attacks"
-        results.write_rows(own / f"{table['protocol'].iloc[0]}.csv", table)
+        write_rows(own / f"{table['protocol'].iloc[0]}.csv", table)
     return folder
 
 

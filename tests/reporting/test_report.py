@@ -20,9 +20,13 @@ from tenuto.config import DataConfig
 from tenuto.errors import DataError, FileError
 from tenuto.evaluation.audit.findings import UNASKED, not_recorded
 from tenuto.files import write_json
-from tenuto.reporting import report, report_inside, report_parts, report_sections, verdicts
-from tenuto.reporting.report_material import gather, read_findings
-from tenuto.store import rows as results
+from tenuto.reporting import verdicts
+from tenuto.reporting.page import blocks as report_parts
+from tenuto.reporting.page import inside as report_inside
+from tenuto.reporting.page import report
+from tenuto.reporting.page import sections as report_sections
+from tenuto.reporting.page.inputs import gather, read_findings
+from tenuto.store.rows import mark_worst, values_of
 from tests.analysis import test_curves
 from tests.reporting import made_up
 from tests.reporting.made_up_report import (
@@ -480,7 +484,7 @@ def test_concepts_are_held_against_the_deviation_of_clean_clips():
 def test_movement_is_held_against_how_far_clean_clips_differ(everything):
     # Ratings 0.1 0.3 0.5 0.7 0.9 of eight emotions, each in another order; the attack adds 0.625 to each.
     rows = made_up.run(attacked=0.75)
-    clean = results.values(rows, "clean")
+    clean = values_of(rows, "clean")
     spread = np.sqrt(((clean - clean.mean(axis=0)) ** 2).sum(axis=1)).mean()
     assert report_inside.movement(rows) == pytest.approx((0.625 * np.sqrt(8), spread))
     section = report_inside.gain(everything)
@@ -568,7 +572,7 @@ def test_commands_are_set_as_code(tmp_path):
 
 
 def test_a_protocol_with_several_budgets_wants_one_chosen(tmp_path):
-    folder = stored(tmp_path, [results.mark_worst(test_curves.run())])
+    folder = stored(tmp_path, [mark_worst(test_curves.run())])
     with pytest.raises(DataError, match="choose one with --epsilon"):
         gather(folder, "standard-1")
     chosen = gather(folder, "standard-1", epsilon=max(test_curves.LADDER), draws=100)

@@ -7,8 +7,8 @@ import pytest
 from tenuto.errors import ConfigError, DataError, FileError
 from tenuto.evaluation.audit.findings import Finding, Verdict
 from tenuto.reporting import verdicts
-from tenuto.store import rows as results
 from tenuto.store.released_logs import write_log
+from tenuto.store.rows import NATURAL, write_rows
 from tests.reporting import made_up
 
 SETTINGS = dict.fromkeys(("alpha", "architecture", "mode", "model", "target"), "any") | {
@@ -25,19 +25,19 @@ FINDINGS = [
 ]
 
 
-def write_rows(folder, rows, inside=True):
+def written(folder, rows, inside=True):
     if inside:
         (folder / "attacks").mkdir(parents=True)
         (folder / "config.yaml").write_text("system: A2E\n")
-        return results.write_rows(folder / "attacks" / "paper-2025-released.csv", rows)
-    return results.write_rows(folder / "rows.csv", rows)
+        return write_rows(folder / "attacks" / "paper-2025-released.csv", rows)
+    return write_rows(folder / "rows.csv", rows)
 
 
 @pytest.fixture
 def study(tmp_path):
     """Two runs, one of them with saved perturbations."""
     for seed in (6, 21):
-        path = write_rows(tmp_path / f"run {seed}", made_up.run(seed=seed))
+        path = written(tmp_path / f"run {seed}", made_up.run(seed=seed))
     path.with_suffix(".safetensors").write_bytes(b"anything")
     return tmp_path
 
@@ -72,7 +72,7 @@ def test_several_runs_are_gathered(study):
 
 def test_other_protocols_and_parts_are_other_sources(study):
     other = made_up.run(protocol="standard-1", split="validation")
-    results.write_rows(study / "other.csv", other)
+    write_rows(study / "other.csv", other)
     names = [found.name for found in verdicts.open_sources([study, study / "other.csv"])]
     assert names == ["paper-2025-released", "standard-1, validation clips"]
 
@@ -81,9 +81,9 @@ def test_other_protocols_and_parts_are_other_sources(study):
 def with_natural(study):
     """The same study, whose runs were also measured under natural changes."""
     for seed in (6, 21):
-        rows = made_up.run(seed=seed, protocol=results.NATURAL, attack="natural")
+        rows = made_up.run(seed=seed, protocol=NATURAL, attack="natural")
         for suffix in ("", "-validation"):
-            results.write_rows(study / f"run {seed}" / "attacks" / f"{results.NATURAL}{suffix}.csv", rows)
+            write_rows(study / f"run {seed}" / "attacks" / f"{NATURAL}{suffix}.csv", rows)
     return study
 
 
@@ -92,7 +92,7 @@ def test_natural_changes_are_no_attack(with_natural):
     assert (found.name, len(found.rows)) == ("paper-2025-released", 10)
 
 
-@pytest.mark.parametrize("place", ["run 6", f"run 6/attacks/{results.NATURAL}-validation.csv"])
+@pytest.mark.parametrize("place", ["run 6", f"run 6/attacks/{NATURAL}-validation.csv"])
 def test_natural_changes_alone_are_nothing_to_audit(with_natural, place):
     (with_natural / "run 6" / "attacks" / "paper-2025-released.csv").unlink()
     with pytest.raises(FileError, match=r"holds natural changes .* and no attack"):
@@ -100,7 +100,7 @@ def test_natural_changes_alone_are_nothing_to_audit(with_natural, place):
 
 
 def test_rows_outside_a_run_have_no_folder(tmp_path):
-    (found,) = verdicts.open_sources([write_rows(tmp_path, made_up.run(), inside=False)])
+    (found,) = verdicts.open_sources([written(tmp_path, made_up.run(), inside=False)])
     assert (found.kind, found.folders, found.saved) == ("table", {}, {})
 
 

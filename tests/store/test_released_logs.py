@@ -7,7 +7,7 @@ import yaml
 
 from tenuto.errors import ConfigError, DataError, FileError
 from tenuto.store import released_logs
-from tenuto.store import rows as results
+from tenuto.store.rows import KINDS, NATURAL, values_of, write_rows
 from tests.reporting import made_up
 
 LOG = """file,epoch,db,norm,converged,true-label,orig-pred,new-pred,adv-target
@@ -51,8 +51,8 @@ def test_a_log_is_found_at_any_depth_and_read(logs):
         ["mine", "A2M2E", 42, "146", 1000, False],
         ["mine", "A2M2E", 42, "007", 12, True],
     ]
-    np.testing.assert_array_equal(results.values(rows, "clean")[0], [0.1, 0.25, 0.5, -1, 0.1, 2.5, 0.7, 0.8])
-    np.testing.assert_array_equal(results.values(rows, "adversarial")[1], np.arange(1, 9))
+    np.testing.assert_array_equal(values_of(rows, "clean")[0], [0.1, 0.25, 0.5, -1, 0.1, 2.5, 0.7, 0.8])
+    np.testing.assert_array_equal(values_of(rows, "adversarial")[1], np.arange(1, 9))
 
 
 def test_the_norm_of_a_log_belongs_to_the_stored_perturbation_and_not_to_the_prediction(logs):
@@ -179,7 +179,7 @@ def test_the_package_knows_fifty_released_runs():
 def test_a_written_log_reads_back_exactly(tmp_path):
     generator = np.random.default_rng(0)
     rows = made_up.run(system="A2M2E", seed=42, db=np.nan)
-    for kind in results.KINDS:
+    for kind in KINDS:
         for name in released_logs.EMOTIONS:
             rows[f"{kind}_{name}"] = generator.normal(size=5).astype(np.float32) * 10.0 ** generator.integers(
                 -9, 9
@@ -187,9 +187,9 @@ def test_a_written_log_reads_back_exactly(tmp_path):
     released_logs.write_log(rows, tmp_path / "mine", SETTINGS)
     (tmp_path / "runs.csv").write_text("folder,system,seed\nmine,A2M2E,42\n")
     back = released_logs.read_logs(tmp_path, tmp_path / "runs.csv")
-    for kind in results.KINDS:
+    for kind in KINDS:
         np.testing.assert_array_equal(
-            results.values(back, kind).astype(np.float32), results.values(rows, kind).astype(np.float32)
+            values_of(back, kind).astype(np.float32), values_of(rows, kind).astype(np.float32)
         )
     for column in ("clip", "iterations", "converged", "threshold", "stored_l2"):
         assert back[column].tolist() == rows[column].tolist()
@@ -233,7 +233,7 @@ def test_only_one_run_under_the_released_attack_fits_the_released_form(tmp_path,
 
 
 def write_run(folder, rows, protocol="paper-2025-released"):
-    results.write_rows(folder / "runs" / rows["run"].iloc[0] / "attacks" / f"{protocol}.csv", rows)
+    write_rows(folder / "runs" / rows["run"].iloc[0] / "attacks" / f"{protocol}.csv", rows)
 
 
 def test_a_study_is_the_rows_of_its_runs(tmp_path):
@@ -249,7 +249,7 @@ def test_the_protocol_all_runs_share_is_taken(tmp_path):
     for seed in (6, 21):
         write_run(tmp_path, made_up.run(seed=seed), "paper-2025-released+iterations=40")
     write_run(tmp_path, made_up.run(seed=6, attacked=9.0))
-    assert results.values(released_logs.read_study(tmp_path), "adversarial").max() < 9
+    assert values_of(released_logs.read_study(tmp_path), "adversarial").max() < 9
 
 
 def test_two_protocols_that_all_runs_share_have_to_be_chosen_from(tmp_path):
@@ -285,5 +285,5 @@ def test_a_missing_study_is_named(tmp_path):
 
 def test_natural_changes_are_no_attack_to_choose(tmp_path):
     write_run(tmp_path, made_up.run(), "paper-2025-released")
-    write_run(tmp_path, made_up.run().assign(protocol=results.NATURAL, attack="natural"), results.NATURAL)
+    write_run(tmp_path, made_up.run().assign(protocol=NATURAL, attack="natural"), NATURAL)
     assert set(released_logs.read_study(tmp_path)["attack"]) == {"ReleasedAttack"}

@@ -3,7 +3,19 @@ import pandas as pd
 import pytest
 
 from tenuto.errors import DataError, FileError
-from tenuto.store import rows as results
+from tenuto.store.rows import (
+    KEYS,
+    KINDS,
+    at_budget,
+    concept_names,
+    emotion_names,
+    mark_worst,
+    read_rows,
+    validate_rows,
+    values_of,
+    worst_case,
+    write_rows,
+)
 from tests.reporting import made_up
 
 
@@ -13,77 +25,77 @@ def with_unit(rows):
 
 def test_names_with_a_label_are_emotions_and_names_without_are_concepts():
     rows = with_unit(made_up.run())
-    assert results.emotions(rows)[:2] == ("valence", "energy")
-    assert len(results.emotions(rows)) == 8
-    assert results.concepts(rows) == ("melody",)
+    assert emotion_names(rows)[:2] == ("valence", "energy")
+    assert len(emotion_names(rows)) == 8
+    assert concept_names(rows) == ("melody",)
 
 
 def test_rows_without_a_bottleneck_have_no_concepts():
-    assert results.concepts(made_up.run()) == ()
+    assert concept_names(made_up.run()) == ()
 
 
 def test_values_are_a_matrix_in_the_order_of_the_emotions():
-    np.testing.assert_array_equal(results.values(made_up.run(), "label"), made_up.labels())
+    np.testing.assert_array_equal(values_of(made_up.run(), "label"), made_up.labels())
 
 
 def test_values_can_be_asked_for_by_name():
     rows = with_unit(made_up.run())
-    np.testing.assert_array_equal(results.values(rows, "adversarial", ("melody",)), np.full((5, 1), 0.25))
+    np.testing.assert_array_equal(values_of(rows, "adversarial", ("melody",)), np.full((5, 1), 0.25))
 
 
 def test_written_rows_come_back_unchanged(tmp_path):
     rows = made_up.run()
     rows["adversarial_fear"] = 1 / 3 + np.arange(5)
-    back = results.read_rows(results.write_rows(tmp_path / "rows.csv", rows))
-    np.testing.assert_array_equal(results.values(back, "adversarial"), results.values(rows, "adversarial"))
+    back = read_rows(write_rows(tmp_path / "rows.csv", rows))
+    np.testing.assert_array_equal(values_of(back, "adversarial"), values_of(rows, "adversarial"))
     assert list(back.columns) == list(rows.columns)
 
 
 def test_clip_and_run_stay_text_and_seed_a_number(tmp_path):
-    back = results.read_rows(results.write_rows(tmp_path / "rows.csv", made_up.run(run="007")))
+    back = read_rows(write_rows(tmp_path / "rows.csv", made_up.run(run="007")))
     assert (back["run"].iloc[0], back["clip"].iloc[1], back["seed"].iloc[0]) == ("007", "001", 6)
 
 
 def test_more_columns_are_kept(tmp_path):
-    back = results.read_rows(results.write_rows(tmp_path / "rows.csv", made_up.run(mood="odd")))
+    back = read_rows(write_rows(tmp_path / "rows.csv", made_up.run(mood="odd")))
     assert (back["mood"] == "odd").all()
 
 
 @pytest.mark.parametrize("column", ["clip", "l2", "clean_sad"])
 def test_a_missing_column_is_named(column):
     with pytest.raises(DataError, match=f"no column {column}"):
-        results.validate(made_up.run().drop(columns=column))
+        validate_rows(made_up.run().drop(columns=column))
 
 
 def test_a_missing_column_of_a_file_is_named_with_the_file(tmp_path):
     (tmp_path / "rows.csv").write_text("run,system\nA,B\n")
     with pytest.raises(FileError, match=r"rows\.csv: no column seed"):
-        results.read_rows(tmp_path / "rows.csv")
+        read_rows(tmp_path / "rows.csv")
 
 
 def test_rows_without_any_emotion_are_refused():
     rows = made_up.run()
     with pytest.raises(DataError, match="no column label_"):
-        results.validate(rows[list(results.KEYS)])
+        validate_rows(rows[list(KEYS)])
 
 
 def test_a_row_that_stands_twice_is_refused():
     rows = made_up.run(clip="003")
     with pytest.raises(DataError, match="clip 003 of A2E-6 stands twice"):
-        results.validate(rows)
+        validate_rows(rows)
 
 
-@pytest.mark.parametrize("kind", results.KINDS)
+@pytest.mark.parametrize("kind", KINDS)
 def test_values_that_are_not_finite_are_refused_by_clip(kind):
     rows = made_up.run()
     rows.loc[2, f"{kind}_anger"] = np.nan
     with pytest.raises(DataError, match=f"{kind} values of clip 002 of A2E-6"):
-        results.validate(rows)
+        validate_rows(rows)
 
 
 def test_refused_rows_are_not_written(tmp_path):
     with pytest.raises(DataError):
-        results.write_rows(tmp_path / "rows.csv", made_up.run(clip="003"))
+        write_rows(tmp_path / "rows.csv", made_up.run(clip="003"))
     assert not (tmp_path / "rows.csv").exists()
 
 
@@ -95,7 +107,7 @@ def ladder():
             attack=attack,
             norm="linf",
             epsilon=epsilon,
-            **{f"adversarial_{name}": first[f"label_{name}"] + moved for name in results.emotions(first)},
+            **{f"adversarial_{name}": first[f"label_{name}"] + moved for name in emotion_names(first)},
         )
         for attack, epsilon, moved in (("a", 0.1, 0.1), ("b", 0.1, -0.2), ("a", 0.2, 0.4), ("b", 0.2, 0.3))
     ]
@@ -103,7 +115,7 @@ def ladder():
 
 
 def test_the_worst_of_every_clip_and_budget_is_marked():
-    marked = results.mark_worst(ladder())
+    marked = mark_worst(ladder())
     worst = marked[marked["worst"]]
     assert worst[["attack", "epsilon"]].drop_duplicates().to_numpy().tolist() == [["b", 0.1], ["a", 0.2]]
     assert len(worst) == 4
@@ -113,35 +125,35 @@ def test_of_equal_rows_the_first_is_the_worst():
     rows = ladder()
     rows = rows[rows["attack"] == "a"]
     both = pd.concat([rows, rows.assign(attack="c")], ignore_index=True)
-    assert set(results.mark_worst(both).query("worst")["attack"]) == {"a"}
+    assert set(mark_worst(both).query("worst")["attack"]) == {"a"}
 
 
 def test_rows_without_a_budget_have_a_worst_too():
-    assert results.mark_worst(made_up.run())["worst"].all()
+    assert mark_worst(made_up.run())["worst"].all()
 
 
 def test_the_worst_case_is_one_attack():
-    worst = results.worst_case(results.mark_worst(ladder()))
+    worst = worst_case(mark_worst(ladder()))
     assert set(worst["attack"]) == set(worst["objective"]) == {"worst"}
-    results.validate(worst)
+    validate_rows(worst)
 
 
 def test_rows_of_one_attack_are_their_own_worst_case():
     rows = made_up.run()
-    assert results.worst_case(rows) is rows
-    assert set(results.worst_case(results.mark_worst(rows))["attack"]) == set(rows["attack"])
+    assert worst_case(rows) is rows
+    assert set(worst_case(mark_worst(rows))["attack"]) == set(rows["attack"])
 
 
 def test_one_budget_of_several_is_chosen():
-    rows = results.mark_worst(ladder())
-    found = results.at_budget(rows, 0.2)
+    rows = mark_worst(ladder())
+    found = at_budget(rows, 0.2)
     assert set(found["epsilon"]) == {0.2}
     assert set(found["attack"]) == {"worst"}
     assert len(found) == 2
 
 
 def test_rows_of_one_budget_need_no_choice():
-    assert results.at_budget(results.mark_worst(ladder().query("epsilon == 0.1")))["clip"].nunique() == 2
+    assert at_budget(mark_worst(ladder().query("epsilon == 0.1")))["clip"].nunique() == 2
 
 
 @pytest.mark.parametrize(
@@ -149,12 +161,10 @@ def test_rows_of_one_budget_need_no_choice():
 )
 def test_a_budget_that_cannot_be_chosen_is_refused(epsilon, said):
     with pytest.raises(DataError, match=said):
-        results.at_budget(results.mark_worst(ladder()), epsilon)
+        at_budget(mark_worst(ladder()), epsilon)
 
 
 def test_rows_put_together_may_share_their_index():
     rows = ladder()
     parts = [rows.iloc[:4], rows.iloc[4:].reset_index(drop=True)]
-    assert (
-        results.mark_worst(pd.concat(parts))["worst"].tolist() == results.mark_worst(rows)["worst"].tolist()
-    )
+    assert mark_worst(pd.concat(parts))["worst"].tolist() == mark_worst(rows)["worst"].tolist()

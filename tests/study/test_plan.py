@@ -104,7 +104,7 @@ def test_the_paper_s_preset_alone_trains_without_attacks():
 def test_a_preset_of_one_run_is_no_study(tmp_path):
     file = write_text(tmp_path / "run.yaml", "train: {epochs: 3}\n")
     assert read_preset(str(file)) == {"train": {"epochs": 3}}
-    with pytest.raises(ConfigError, match="holds the settings of one run, wanted a study"):
+    with pytest.raises(ConfigError, match="holds the settings of one run, not a study"):
         preset_study(str(file))
 
 
@@ -116,9 +116,9 @@ def test_a_preset_of_one_run_is_no_study(tmp_path):
         ({"protocols": [{"protocol": "x", "setings": {}}]}, "Did you mean settings?"),
         ({"corpus": {"clips": 20}}, "a corpus is the data set synthetic: name it"),
         ({"corpus": {"clip": 20}}, "unknown key corpus.clip. Did you mean clips?"),
-        ({"systems": ["A2E", "A2E"]}, "A2E stands twice in systems"),
-        ({"seeds": [6, 21, 6]}, "6 stands twice in seeds"),
-        ({"protocols": ["standard-1", "standard-1"]}, "standard-1 stands twice in protocols"),
+        ({"systems": ["A2E", "A2E"]}, "A2E is listed twice in systems"),
+        ({"seeds": [6, 21, 6]}, "6 is listed twice in seeds"),
+        ({"protocols": ["standard-1", "standard-1"]}, "standard-1 is listed twice in protocols"),
         ({"run": {"train": {"seed": 6}}}, "run.train.seed is decided by seeds"),
         ({"run": {"model": {"network": "a2m2e"}}}, "decided by systems"),
         ({"run": {"system": "A2M2E"}}, "run.system is decided by systems: leave it out of run"),

@@ -22,7 +22,7 @@ from tenuto.analysis import natural as baseline
 from tenuto.analysis.systems import ordered_systems, run_metrics
 from tenuto.errors import DataError
 from tenuto.store import released_logs
-from tenuto.store import rows as results
+from tenuto.store.rows import NATURAL, emotion_names, mark_worst, validate_rows, values_of, worst_case
 
 Values = NDArray[np.float64]
 
@@ -83,12 +83,12 @@ def from_folders(
         DataError: The same run twice, or see `ladder`.
     """
     tables = [released_logs.read_study(folder, protocol) for folder in folders]
-    rows = results.validate(pd.concat(tables, ignore_index=True), ", ".join(map(str, folders)))
+    rows = validate_rows(pd.concat(tables, ignore_index=True), ", ".join(map(str, folders)))
     there = [released_logs.protocols(folder) for folder in folders]
     beside = [
-        released_logs.read_study(folder, results.NATURAL)
+        released_logs.read_study(folder, NATURAL)
         for folder, found in zip(folders, there, strict=True)
-        if results.NATURAL in found
+        if NATURAL in found
     ]
     curves = measure(rows, pd.concat(beside, ignore_index=True) if beside else None, draws, seed)
     runs = set().union(*(having for found in there for having in found.values()))
@@ -114,7 +114,7 @@ def ladder(rows: pd.DataFrame) -> dict[float, pd.DataFrame]:
             f"test clips with a protocol of several budgets, such as {PROTOCOL}."
         )
     _same_epsilons(limited)
-    worst = results.worst_case(results.mark_worst(limited))
+    worst = worst_case(mark_worst(limited))
     steps = {epsilon: worst[worst["epsilon"] == epsilon] for epsilon in sorted(set(worst["epsilon"]))}
     for group in steps.values():
         comparison.clip_errors(group)  # insists on one norm, one run per system and seed, and the same clips
@@ -157,7 +157,7 @@ def _curve(steps: dict[float, pd.DataFrame]) -> pd.DataFrame:
 
 def _moved(group: pd.DataFrame) -> pd.Series[float]:
     """Mean absolute change of the predictions of every row."""
-    change = np.abs(results.values(group, "adversarial") - results.values(group, "clean"))
+    change = np.abs(values_of(group, "adversarial") - values_of(group, "clean"))
     return pd.Series(change.mean(axis=1), index=group.index)
 
 
@@ -241,7 +241,7 @@ def measure(
         for epsilon, table in zip(epsilons, np.moveaxis(values, -1, 0), strict=True)
     ]
     summed = [_summed(system, epsilons, heights, changes, draws, seed) for system in ordered_systems(runs)]
-    label = results.values(next(iter(steps.values())).drop_duplicates("clip"), "label")
+    label = values_of(next(iter(steps.values())).drop_duplicates("clip"), "label")
     return Curves(
         protocol=str(rows["protocol"].iloc[0]),
         norm=str(next(iter(steps.values()))["norm"].iloc[0]),
@@ -340,8 +340,8 @@ def _natural_emotions(beside: pd.DataFrame) -> dict[str, float]:
     """Emotion -> mean absolute change, over clips and then runs, under the change where that is largest."""
     if beside.empty:
         return {}
-    change = np.abs(results.values(beside, "adversarial") - results.values(beside, "clean"))
-    table = pd.DataFrame(change, index=beside.index, columns=list(results.emotions(beside)))
+    change = np.abs(values_of(beside, "adversarial") - values_of(beside, "clean"))
+    table = pd.DataFrame(change, index=beside.index, columns=list(emotion_names(beside)))
     each = table.groupby([beside["run"], beside["objective"]]).mean()
     return {str(emotion): float(most) for emotion, most in each.groupby("objective").mean().max().items()}
 
@@ -355,7 +355,7 @@ def emotion_curves(rows: pd.DataFrame) -> pd.DataFrame:
     parts: list[pd.DataFrame] = []
     keys = ["run", "system", "seed", "emotion", "direction", "epsilon"]
     pushed = rows[rows["epsilon"].notna() & (rows["split"] == "test")]
-    for emotion in results.emotions(rows):
+    for emotion in emotion_names(rows):
         for direction, sign in DIRECTIONS.items():
             own = pushed[pushed["objective"] == f"{emotion} {direction}"]
             if own.empty:

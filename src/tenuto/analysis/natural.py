@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from tenuto import metrics
-from tenuto.store import rows as results
+from tenuto.store.rows import KINDS, values_of
 
 OTHER_EXCERPT = "other excerpt"
 """The natural change that no clip may have: clips shorter than about 12.5 s hold no second excerpt."""
@@ -43,7 +43,7 @@ def _moved(group: pd.DataFrame) -> dict[str, float]:
     names = ("moved", "clean_mae", "mae", "clean_correlation", "correlation")
     if group.empty:
         return dict.fromkeys(names, math.nan)
-    label, clean, changed = (results.values(group, kind) for kind in results.KINDS)
+    label, clean, changed = (values_of(group, kind) for kind in KINDS)
     errors = [float(np.abs(a - b).mean()) for a, b in ((changed, clean), (clean, label), (changed, label))]
     several = len(group) > 1
     r = [float(metrics.pearson(label, one).mean()) if several else math.nan for one in (clean, changed)]

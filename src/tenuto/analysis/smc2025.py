@@ -15,11 +15,11 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from tenuto.analysis.statistics import paired_t_test
+from tenuto.analysis.statistics import differences_vary, paired_t_test
 from tenuto.analysis.systems import FEWEST_SEEDS, errors_per_clip, ordered_systems, run_metrics, selection
 from tenuto.config import SYSTEMS
 from tenuto.errors import ConfigError, did_you_mean
-from tenuto.store import rows as results
+from tenuto.store.rows import emotion_names
 
 FIGURE_4_SEED = 21
 FIGURE_4_EMOTIONS = ("tension", "tender")
@@ -123,7 +123,7 @@ def significance(rows: pd.DataFrame) -> pd.DataFrame:
     for unit in ("clip x seed", "seed"):
         for first, second in COMPARISONS:
             a, b = pairs(errors, first, second, unit)
-            if len(a) < (FEWEST_SEEDS if unit == "seed" else 2) or np.ptp(a - b) == 0:
+            if len(a) < (FEWEST_SEEDS if unit == "seed" else 2) or not differences_vary(a, b):
                 continue
             test = paired_t_test(a, b)
             print_t, print_p = PRINTED_TESTS[first] if unit != "seed" else (np.nan, np.nan)
@@ -158,7 +158,7 @@ def figure4_seed(rows: pd.DataFrame, seed: int | None = None) -> int:
 
 def check_emotions(rows: pd.DataFrame, emotions: Sequence[str]) -> tuple[str, ...]:
     """The emotions asked for. Raises `ConfigError` for none, one named twice, or one without ratings."""
-    known = results.emotions(rows)
+    known = emotion_names(rows)
     for name in emotions:
         if name not in known:
             raise ConfigError(f"there is no emotion '{name}' in these rows. {did_you_mean(name, known)}")
@@ -169,7 +169,7 @@ def check_emotions(rows: pd.DataFrame, emotions: Sequence[str]) -> tuple[str, ..
 
 def figure4_emotions(rows: pd.DataFrame) -> tuple[str, ...]:
     """The study's two emotions, or the first two of a data set that rates others."""
-    known = results.emotions(rows)
+    known = emotion_names(rows)
     return FIGURE_4_EMOTIONS if set(FIGURE_4_EMOTIONS) <= set(known) else known[:2]
 
 

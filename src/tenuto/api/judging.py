@@ -26,7 +26,7 @@ from tenuto.evaluation.audit.evidence import Source
 from tenuto.evaluation.runs import Run, read_config
 from tenuto.reporting import comparison_tables, curve_tables, verdicts
 from tenuto.store import released_logs
-from tenuto.store import rows as results
+from tenuto.store.rows import at_budget, validate_rows
 
 Place = str | Path
 Places = Place | Sequence[Place]
@@ -98,14 +98,14 @@ def rows(
         )
     if isinstance(source, pd.DataFrame):
         chosen = source if protocol is None else source[source["protocol"] == protocol]
-        return results.at_budget(chosen, epsilon)
+        return at_budget(chosen, epsilon)
     if source is not None:
-        return results.at_budget(released_logs.read_study(source, protocol), epsilon)
+        return at_budget(released_logs.read_study(source, protocol), epsilon)
     if protocol is not None:
         raise ConfigError("`protocol` belongs to a study; released logs hold one protocol. Leave it out.")
     if logs is None:
         raise ConfigError("No rows: give a study, or a folder of released logs as `logs`.")
-    return results.at_budget(released_logs.read_logs(logs, runs_file), epsilon)
+    return at_budget(released_logs.read_logs(logs, runs_file), epsilon)
 
 
 def curves(
@@ -232,7 +232,7 @@ def _of_rows(table: pd.DataFrame) -> list[Source]:
     return [
         Source(
             f"{protocol}" if part == "test" else f"{protocol}, {part} clips",
-            results.validate(own, str(protocol)),
+            validate_rows(own, str(protocol)),
         )
         for (protocol, part), own in table.reset_index(drop=True).groupby(["protocol", "split"])
     ]

@@ -17,9 +17,9 @@ from tenuto.data.splits import PARTS
 from tenuto.evaluation.intervention import Intervention
 from tenuto.evaluation.resynthesis import SOUNDS, Witness, mean_survival
 from tenuto.files import write_bytes, write_csv
-from tenuto.reporting.clips import witness_figure
-from tenuto.reporting.figures import save
-from tenuto.reporting.panels import intervention_figure
+from tenuto.reporting.figures.clip import witness_figure
+from tenuto.reporting.figures.explanation import intervention_figure
+from tenuto.reporting.figures.smc2025 import save
 
 MEASURES = ("r2", "correlation", "rmse", "mse", "mae")
 

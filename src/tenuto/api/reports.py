@@ -21,9 +21,9 @@ from tenuto.evaluation.saved import saved_protocols, saved_rows
 from tenuto.files import sha256_file, write_text
 from tenuto.models.checkpoint import CHECKPOINT, load
 from tenuto.reporting import verdicts
-from tenuto.reporting.report import page, render
-from tenuto.reporting.report_inside import clips_to_show, runs_to_show
-from tenuto.reporting.report_material import Material, gather, read_findings, weights_of
+from tenuto.reporting.page.inputs import Material, gather, read_findings, weights_of
+from tenuto.reporting.page.inside import clips_to_show, runs_to_show
+from tenuto.reporting.page.report import page, render
 
 Place = str | Path
 CLIPS = 6

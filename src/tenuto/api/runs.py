@@ -20,7 +20,7 @@ from tenuto.api.judging import Audit, audit_run
 from tenuto.api.outcomes import ClipsShown, Metrics, attack_name, write_clip, write_intervention
 from tenuto.api.progress import SILENT, Progress
 from tenuto.attacks import BoundedAttack, Protocol, protocol
-from tenuto.attacks.choice import single
+from tenuto.attacks.parsing import single
 from tenuto.errors import ConfigError, FileError
 from tenuto.evaluation import explanation, intervention, resynthesis, robustness, runs
 from tenuto.evaluation import natural as variation
@@ -78,6 +78,8 @@ class Run(runs.Run):
         """
         chosen = as_protocol(attack, **settings)
         self.progress.note(f"{chosen}: {chosen.description}")
+        for omission in chosen.omissions(len(self.recogniser.emotions)):
+            self.progress.note(omission)
         total = len(self.part(part)) * chosen.iterations(len(self.recogniser.emotions))
         with self.progress.bar("attack", total) as advance:
             return robustness.attack(self, chosen, part, device, batch_size, advance)

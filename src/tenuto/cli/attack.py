@@ -129,8 +129,7 @@ def attack(
     """
     from tenuto import api
     from tenuto.api.runs import as_protocol
-    from tenuto.attacks.choice import chosen as single_attack
-    from tenuto.attacks.choice import objective
+    from tenuto.attacks import parse_attack, parse_objective
     from tenuto.evaluation import robustness
     from tenuto.store.released_logs import write_log
 
@@ -155,12 +154,13 @@ def attack(
     if family is None:
         chosen = as_protocol(protocol or RELEASED, **settings)
     else:
-        goal = objective(
-            aim or "squared-error", opened.recogniser.emotions, from_clean=from_clean, scale=clipped
+        word, emotions = (
+            aim or ("squared-error" if from_clean or clipped else None),
+            opened.recogniser.emotions,
         )
-        chosen = single_attack(
-            family, norm or "linf", epsilon, goal, _own_settings(opened, setting or [], source)
-        )
+        goal = parse_objective(word, emotions, from_clean=from_clean, scale=clipped) if word else None
+        own_settings = _own_settings(opened, setting or [], source)
+        chosen = parse_attack(family, norm or "linf", epsilon, goal, own_settings)
     if released_log is not None and chosen.name != RELEASED:
         raise ConfigError(f"--released-log is for {RELEASED}: other attacks have no such log.")
     rows = opened.attack(chosen, split.value, device, batch_size)

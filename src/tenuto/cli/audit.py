@@ -32,9 +32,12 @@ Root = Annotated[
     ),
 ]
 DataSet = Annotated[
-    common.DataName | None,
+    str | None,
     typer.Option(
-        "--data", metavar="NAME", help="For logs and bare rows: soundtracks, midlevel or synthetic."
+        "--data",
+        metavar="NAME",
+        help="Data set of logs and of rows without a run.",
+        callback=common.data_set,
     ),
 ]
 SplitFile = Annotated[
@@ -75,7 +78,7 @@ def audit(
     audited = api.audit(
         result,
         root,
-        dataset=data.value if data else None,
+        dataset=data,
         split=split,
         siblings=sibling or (),
         clips=clips,

@@ -17,7 +17,7 @@ from rich.console import Console, ConsoleDimensions
 from tenuto.api.datasets import prepare
 from tenuto.api.progress import Bar, Progress
 from tenuto.config import CONCEPT_SOURCES, DataConfig
-from tenuto.data import Prepared
+from tenuto.data import DATASETS, Prepared
 from tenuto.devices import require
 
 
@@ -39,8 +39,14 @@ out = Screen(highlight=False, soft_wrap=True, emoji=False)
 notes = Screen(stderr=True, highlight=False, soft_wrap=True, emoji=False, markup=False)
 """Progress and remarks, kept apart from results."""
 
-DataName = StrEnum("DataName", ["soundtracks", "midlevel", "synthetic", "folder"])
 PartName = StrEnum("PartName", ["train", "validation", "test"])
+
+
+def data_set(name: str | None) -> str | None:
+    """The name of a registered data set, or None. Raises `ConfigError` for an unknown name."""
+    if name is not None:
+        DATASETS[name]
+    return name
 
 
 Root = Annotated[
@@ -77,9 +83,13 @@ TrainPrecision = Annotated[
 Runs = Annotated[Path, typer.Option("--runs", envvar="TENUTO_RUNS", help="Folder of all runs.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
 Data = Annotated[
-    DataName | None,
+    str | None,
     typer.Option(
-        "--data", metavar="NAME", help=f"{', '.join(DataName)} (default: soundtracks, or the preset's)."
+        "--data",
+        metavar="NAME",
+        help="soundtracks, midlevel, synthetic, folder or another data set of `tenuto data list` "
+        "(default: soundtracks, or the preset's).",
+        callback=data_set,
     ),
 ]
 
@@ -109,7 +119,7 @@ AlbumColumn = Annotated[
 
 
 def data_settings(
-    data: DataName | None,
+    data: str | None,
     ratings: str | None,
     id_column: str | None,
     emotions: str | None,
@@ -128,7 +138,7 @@ def data_settings(
         "album_column": album_column,
     }
     given = {key: value for key, value in table.items() if value is not None}
-    return {"dataset": data.value if data else None, "concepts": source, "folder": given or None}
+    return {"dataset": data, "concepts": source, "folder": given or None}
 
 
 def _names(listed: str | None) -> tuple[str, ...] | None:

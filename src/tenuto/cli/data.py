@@ -15,7 +15,7 @@ from tenuto.api.datasets import data_config
 from tenuto.cli import common
 from tenuto.cli.common import notes, out
 from tenuto.config import DataConfig
-from tenuto.data import DATASETS, Validation, open_dataset
+from tenuto.data import DATASETS, Folder, Validation, open_dataset
 from tenuto.errors import DataError
 
 if TYPE_CHECKING:
@@ -24,19 +24,19 @@ if TYPE_CHECKING:
 app = typer.Typer(
     help="Data sets: list, info, download, validate, synthesize, concepts.", no_args_is_help=True
 )
-Name = Annotated[common.DataName, typer.Argument(help="Data set.")]
+Name = Annotated[str, typer.Argument(help="Data set, see `tenuto data list`.", callback=common.data_set)]
 Workers = Annotated[int | None, typer.Option("--workers", min=1, help="Threads.", show_default="all cores")]
-EXIT_FOUND = 1
+EXIT_PROBLEMS = 1
 
 
 @app.command("list")
 def list_() -> None:
-    """Name the data sets Tenuto knows.
+    """List all data sets with their titles.
 
     Example: tenuto data list
     """
-    for name, kind in DATASETS.items():
-        out.print(f"[bold]{name:12s}[/bold] {kind.card.title}")
+    for name, dataset in DATASETS.items():
+        out.print(f"[bold]{name:12s}[/bold] {escape(dataset.card.title)}")
 
 
 @app.command()
@@ -45,24 +45,24 @@ def info(name: Name, as_json: common.AsJson = False) -> None:
 
     Example: tenuto data info soundtracks
     """
-    card = dataclasses.asdict(DATASETS[name.value].card)
+    card = dataclasses.asdict(DATASETS[name].card)
     if as_json:
         common.print_json(card)
         return
     for key, value in card.items():
         shown = " to ".join(f"{end:g}" for end in value) if isinstance(value, tuple) else value
-        out.print(f"[bold]{key.replace('_', ' '):14s}[/bold] {shown}")
+        out.print(f"[bold]{key.replace('_', ' '):14s}[/bold] {escape(shown)}")
 
 
 @app.command()
 def download(name: Name, root: common.Root) -> None:
-    """Fetch a data set from its origin; every file is resumed where it broke off and checked before use.
+    """Download a data set; interrupted files are resumed and every file is checked.
 
     Example: tenuto data download midlevel --root soundtracks
     """
-    if name is common.DataName.folder:
-        raise DataError("folder cannot be downloaded: it stands for your own files.")
-    dataset = DATASETS[name.value](root)
+    if name == Folder.card.name:
+        raise DataError("folder cannot be downloaded: these are your own files.")
+    dataset = DATASETS[name](root)
     with common.bar("bytes", None) as advance:
         seen: dict[str, int] = {}
 
@@ -71,9 +71,7 @@ def download(name: Name, root: common.Root) -> None:
             seen[path] = done
 
         dataset.download(report)
-    typer.echo(
-        f"{root}: downloaded. Compare it with its card: tenuto data validate {name.value} --root {root}"
-    )
+    typer.echo(f"{root}: downloaded. Compare it with its card: tenuto data validate {name} --root {root}")
 
 
 @app.command()
@@ -88,23 +86,23 @@ def validate(
     album_column: common.AlbumColumn = None,
     as_json: common.AsJson = False,
 ) -> None:
-    """List what is missing, altered or inconsistent in a copy of a data set; exit code 1 if anything is.
+    """List everything that is missing, altered or inconsistent in a copy of a data set; exit code 1 for any problem.
 
     Example: tenuto data validate soundtracks --root soundtracks
     """
     config = _config(name, root, ratings, id_column, emotions, concepts, scale, album_column)
     with common.bar("files", None) as advance:
         dataset = open_dataset(config, root)
-        found = dataset.validate(advance)
+        validation = dataset.validate(advance)
     if as_json:
-        common.print_json({"ok": found.ok, **dataclasses.asdict(found)})
+        common.print_json({"ok": validation.ok, **dataclasses.asdict(validation)})
     else:
         for kind in ("missing", "altered", "inconsistent"):
-            for sentence in getattr(found, kind):
+            for sentence in getattr(validation, kind):
                 out.print(f"[bold]{kind}[/bold]: {escape(sentence)}")
-        typer.echo(f"{root}: {_verdict(found, bool(dataset.checksums()))}")
-    if not found.ok:
-        raise typer.Exit(EXIT_FOUND)
+        typer.echo(f"{root}: {_verdict(validation, bool(dataset.checksums()))}")
+    if not validation.ok:
+        raise typer.Exit(EXIT_PROBLEMS)
 
 
 @app.command()
@@ -115,7 +113,7 @@ def synthesize(
     seed: Annotated[int, typer.Option(help="Seed of everything.")] = 0,
     workers: Annotated[int | None, typer.Option(help="Processes (default: all cores).")] = None,
 ) -> None:
-    """Make the synthetic corpus: music with known concepts, in the formats of the real data sets.
+    """Generate the synthetic corpus: music with known concepts, in the file formats of the real data sets.
 
     Example: tenuto data synthesize --root synthetic --clips 360
     """
@@ -141,7 +139,7 @@ def concepts_(
     workers: Workers = None,
     as_json: common.AsJson = False,
 ) -> None:
-    """Compute seven descriptors of the sound, proxies of the seven concepts, for every clip.
+    """Compute seven descriptors of the audio, proxies of the seven concepts, for every clip.
 
     Prints their 5th, 50th and 95th percentile and, where the data set has ratings of the same concepts, Spearman's rank
     correlation with them.
@@ -155,40 +153,42 @@ def concepts_(
         _config(name, root, ratings, id_column, emotions, concepts, scale, album_column), root
     )
     with common.bar("descriptors", len(dataset.index)) as advance:
-        found = describe(dataset, cache, workers, advance)
+        description = describe(dataset, cache, workers, advance)
     if to is not None:
-        write_csv(to, found.table())
+        write_csv(to, description.table())
     if as_json:
-        common.print_json({"clips": len(found.clips), "concepts": _summary(found)})
+        common.print_json({"clips": len(description.clips), "concepts": _summary(description)})
         return
-    out.print(_table(found))
-    about = "proxies computed from the sound" + ("" if found.correlations else "; no ratings to compare with")
-    out.print(f"{len(found.clips)} clips of {name.value}: {about}.")
+    out.print(_table(description))
+    about = "proxies computed from the audio" + (
+        "" if description.correlations else "; no ratings to compare with"
+    )
+    out.print(f"{len(description.clips)} clips of {name}: {about}.")
     if to is not None:
         out.print(str(to), markup=False)
 
 
-def _summary(found: Description) -> dict[str, dict[str, Any]]:
+def _summary(description: Description) -> dict[str, dict[str, Any]]:
     """Percentiles and rank correlation (None without ratings) of each descriptor."""
     from tenuto.audio.descriptors import DESCRIPTORS
     from tenuto.data.signal import PERCENTILES
 
-    each = zip(DESCRIPTORS, found.percentiles().T.tolist(), strict=True)
+    each = zip(DESCRIPTORS, description.percentiles().T.tolist(), strict=True)
     return {
         name: {
             **{f"p{rank}": value for rank, value in zip(PERCENTILES, values, strict=True)},
-            "spearman": found.correlations.get(name),
+            "spearman": description.correlations.get(name),
         }
         for name, values in each
     }
 
 
-def _table(found: Description) -> Table:
+def _table(description: Description) -> Table:
     table = Table(box=None, pad_edge=False)
     table.add_column("descriptor", no_wrap=True)
     for heading in ("5 %", "50 %", "95 %", "rank correlation"):
         table.add_column(heading, justify="right")
-    for name, row in _summary(found).items():
+    for name, row in _summary(description).items():
         *percentiles, rho = row.values()
         shown = "" if rho is None else "undefined" if math.isnan(rho) else f"{rho:.2f}"
         table.add_row(name, *(f"{value:.2f}" for value in percentiles), shown)
@@ -207,7 +207,7 @@ def prepare(
     cache: common.Cache = None,
     workers: Workers = None,
 ) -> None:
-    """Compute all log spectrograms (with --concepts signal, also descriptors) once; other commands find them cached.
+    """Compute and cache all log spectrograms (with --concepts signal, also descriptors) for the other commands.
 
     Example: tenuto prepare --data soundtracks --root soundtracks
     """
@@ -225,15 +225,15 @@ def prepare(
     notes.print("normalisation for training is measured on training clips, unless the preset says otherwise")
 
 
-def _verdict(found: Validation, published: bool) -> str:
-    problems = len(found.missing) + len(found.altered) + len(found.inconsistent)
+def _verdict(validation: Validation, published: bool) -> str:
+    problems = len(validation.missing) + len(validation.altered) + len(validation.inconsistent)
     if problems:
         return f"{problems} problem{'s' if problems > 1 else ''} found"
     return "as published" if published else "complete, every recording can be read"
 
 
 def _config(
-    name: common.DataName | None,
+    name: str | None,
     root: Path,
     ratings: str | None,
     id_column: str | None,

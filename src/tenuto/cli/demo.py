@@ -26,6 +26,7 @@ def demo(
     """
     from tenuto import api
     from tenuto.analysis.sentences import summarise
+    from tenuto.analysis.systems import STUDY_SCALE
     from tenuto.cli.paper import print_paper
     from tenuto.config import preset_study
     from tenuto.store.released_logs import read_study
@@ -48,7 +49,7 @@ def demo(
     rows = read_study(folder, str(protocols(study)[0]))
     print_paper(api.paper(rows, out=None))
     out.print("\n[bold]What was found[/bold]")
-    for sentence in summarise(rows):
+    for sentence in summarise(rows, STUDY_SCALE):
         out.print(f"- {sentence}")
     out.print(f"\n[bold]Tables and figures[/bold]: {folder / 'paper'}")
     page = api.report(

@@ -38,8 +38,8 @@ def explain(
     Example: tenuto explain runs/A2M2E-21-1a2b3c4d song.mp3 --root soundtracks --plot song.png
     """
     from tenuto import api
-    from tenuto.reporting.figures import check_ending, write_figure
-    from tenuto.reporting.panels import explanation_figure
+    from tenuto.reporting.figures.explanation import explanation_figure
+    from tenuto.reporting.figures.smc2025 import check_ending, write_figure
 
     if plot is not None:
         check_ending(plot)

@@ -96,7 +96,7 @@ def _values(given: list[str]) -> dict[str, float]:
 
 def _print(name: str, intervention: Intervention) -> None:
     """Print errors by number of corrected concepts, the order of correction, and the gain of the head."""
-    from tenuto.reporting.panels import TARGETS, attack_name
+    from tenuto.reporting.figures.explanation import TARGETS, attack_name
 
     if intervention.rows.empty:
         out.print(escape(f"{name} has no concepts to correct. Its head, and the effect of attacks on it:"))

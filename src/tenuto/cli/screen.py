@@ -14,7 +14,7 @@ from rich.table import Table
 from tenuto import metrics
 from tenuto.cli.common import notes, out
 from tenuto.reporting.tables import GROUP
-from tenuto.store import rows as results
+from tenuto.store.rows import values_of, worst_case
 
 if TYPE_CHECKING:
     from tenuto.api.outcomes import ClipsShown
@@ -89,7 +89,7 @@ def metrics_table(run: str, part: str, metrics_of_part: pd.DataFrame) -> Table:
 
 def attack_table(rows: pd.DataFrame) -> Table:
     """What a protocol did on average: error and correlation, clean and at every budget, and what it cost."""
-    shown = results.worst_case(rows)
+    shown = worst_case(rows)
     first, clips = rows.iloc[0], shown["clip"].nunique()
     table = Table(title=escape(f"{first['run']}, {first['protocol']}, {clips} clips"), title_justify="left")
     for heading in ("", "|Δ prediction|", "MAE", "correlation"):
@@ -97,7 +97,7 @@ def attack_table(rows: pd.DataFrame) -> Table:
     budgets = list(shown.groupby(["norm", "epsilon"], dropna=False))
     table.add_row("clean", "", *_scores(budgets[0][1], "clean"))
     for (norm, epsilon), part in budgets:
-        moved = np.abs(results.values(part, "adversarial") - results.values(part, "clean")).mean()
+        moved = np.abs(values_of(part, "adversarial") - values_of(part, "clean")).mean()
         budget = _attacked(first["attack"], f"{norm} {epsilon}", part)
         table.add_row(budget, f"{moved:.4f}", *_scores(part, "adversarial"))
     if rows["objective"].nunique() == 1 and "loss" in rows:
@@ -115,7 +115,7 @@ def attack_table(rows: pd.DataFrame) -> Table:
 
 
 def _scores(rows: pd.DataFrame, kind: str) -> tuple[str, str]:
-    label, values = results.values(rows, "label"), results.values(rows, kind)
+    label, values = values_of(rows, "label"), values_of(rows, kind)
     return f"{metrics.mae(label, values):.4f}", f"{float(metrics.pearson(label, values).mean()):.4f}"
 
 
@@ -195,7 +195,7 @@ def print_clips(shown: ClipsShown) -> None:
 
 def _clip_table(witness: Witness) -> Table:
     """Emotions and concepts of one clip, before and after."""
-    from tenuto.reporting.clips import SHOWN, title
+    from tenuto.reporting.figures.clip import SHOWN, title
 
     headings = ["annotation", *(text.replace(", ", ",\n") for text, _ in SHOWN.values())]
     table = grid(title(witness), "", *headings, names=[""])
@@ -209,7 +209,7 @@ def _clip_table(witness: Witness) -> Table:
 
 def _print_clip(witness: Witness) -> None:
     """One clip: its table, where the perturbation sits, and what becomes of it as sound."""
-    from tenuto.reporting.clips import percent, sentence
+    from tenuto.reporting.figures.clip import percent, sentence
 
     out.print(_clip_table(witness))
     out.print(sentence(witness))
@@ -233,7 +233,7 @@ def _print_clip(witness: Witness) -> None:
 def _clips_table(shown: ClipsShown) -> Table:
     """A line per clip, and the mean."""
     from tenuto.api.outcomes import attack_name
-    from tenuto.reporting.clips import decibels, percent
+    from tenuto.reporting.figures.clip import decibels, percent
 
     headings = ("clip", "emotions\nmove by", "through\nsound", "survives", "SNR", "below\nsilence")
     table = grid(f"{shown.run}, {attack_name(shown.clips[0])}", *headings, names=["clip"])

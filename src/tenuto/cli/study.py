@@ -46,8 +46,13 @@ Threads = Annotated[
     ),
 ]
 Data = Annotated[
-    common.DataName | None,
-    typer.Option("--data", metavar="NAME", help=f"{', '.join(common.DataName)} (default: the study's)."),
+    str | None,
+    typer.Option(
+        "--data",
+        metavar="NAME",
+        help="A data set of `tenuto data list` (default: the study's).",
+        callback=common.data_set,
+    ),
 ]
 Concepts = Annotated[
     ConceptSource | None,
@@ -62,7 +67,7 @@ Concepts = Annotated[
 
 def _study(
     name: str,
-    data: common.DataName | None,
+    data: str | None,
     concepts: ConceptSource | None,
     threads: int | None,
     precision: common.PrecisionName | None,

@@ -1,4 +1,4 @@
-"""Data sets, splits, excerpts.
+"""Data sets, splits, excerpts, and the cache of spectrograms.
 
 >>> sorted(DATASETS)
 ['folder', 'midlevel', 'soundtracks', 'synthetic']
@@ -9,36 +9,22 @@ from __future__ import annotations
 from pathlib import Path
 
 from tenuto.config import DataConfig
-from tenuto.data.base import Card, Dataset, Index, Validation
-from tenuto.data.cache import Prepared, prepare
-from tenuto.data.folder import Folder
-from tenuto.data.midlevel import Midlevel
-from tenuto.data.soundtracks import Soundtracks
-from tenuto.data.synthetic import Synthetic
-from tenuto.errors import ConfigError
+from tenuto.data.base import DATASETS, Card, Dataset, Index, Validation, register_dataset
+from tenuto.data.cache import Prepared, cache_folder, prepare, signal_concepts
+from tenuto.data.splits import Split, read_split, write_split
+from tenuto.data.splits import draw as draw_split
 
-DATASETS: dict[str, type[Dataset]] = {
-    kind.card.name: kind for kind in (Soundtracks, Midlevel, Synthetic, Folder)
-}
-"""Every data set by the name of its card."""
+# In the order of `tenuto data list`: each module registers its data set.
+from tenuto.data.soundtracks import Soundtracks  # isort: skip
+from tenuto.data.midlevel import Midlevel  # isort: skip
+from tenuto.data.synthetic import Synthetic  # isort: skip
+from tenuto.data.folder import Folder  # isort: skip
 
 
 def open_dataset(config: DataConfig, root: str | Path) -> Dataset:
-    """The data set a configuration speaks of, at a place on disk. Raises `ConfigError`."""
-    dataset = _rated(config, root)
+    """Open the data set a configuration names, in a folder. Raises `ConfigError` for an unknown name."""
+    dataset = DATASETS[config.dataset].open(root, config)
     return dataset.with_signal_concepts() if config.concepts == "signal" else dataset
-
-
-def _rated(config: DataConfig, root: str | Path) -> Dataset:
-    """The same with the concepts its own tables have."""
-    if config.dataset != "folder":
-        return DATASETS[config.dataset](root)
-    if config.folder is None:
-        raise ConfigError("the data set folder needs to know its columns: name at least --emotions.")
-    table = config.folder
-    return Folder(
-        root, table.ratings, table.id_column, table.emotions, table.concepts, table.scale, table.album_column
-    )
 
 
 __all__ = [
@@ -50,8 +36,15 @@ __all__ = [
     "Midlevel",
     "Prepared",
     "Soundtracks",
+    "Split",
     "Synthetic",
     "Validation",
+    "cache_folder",
+    "draw_split",
     "open_dataset",
     "prepare",
+    "read_split",
+    "register_dataset",
+    "signal_concepts",
+    "write_split",
 ]

@@ -1,4 +1,4 @@
-"""What every data set promises: an identity card, an index, `validate`, `download`."""
+"""The common interface of all data sets: an identity card, an index, `validate`, `download`; and their registry."""
 
 from __future__ import annotations
 
@@ -6,17 +6,22 @@ import abc
 import copy
 import dataclasses
 import hashlib
-from collections.abc import Callable, Mapping
+import math
+import unicodedata
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import ClassVar, Self
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
 from tenuto.audio.descriptors import DESCRIPTORS, VERSION
-from tenuto.errors import AudioError, DataError, FileError, TenutoError
+from tenuto.config import DataConfig
+from tenuto.errors import AudioError, DataError, FileError, Problems, one_line, quote
 from tenuto.files import sha256_file
+from tenuto.registry import Registry
 
 Labels = NDArray[np.float64]
 Progress = Callable[[int], None]
@@ -28,14 +33,15 @@ class Card:
     """Identity card of a data set.
 
     Args:
-        name: The word the command line knows it by.
-        title: What it is, in one line.
-        origin: Where it comes from.
-        licence: What its makers allow.
+        name: Its name in the registry, in configurations and on the command line.
+        title: Description in one line.
+        origin: Address or description of the source.
+        licence: Conditions of use.
         size: Number and length of clips, download size.
-        citation: What to cite.
+        citation: Publication to cite.
         emotion_scale: Lowest and highest rating an emotion can have in the files.
         concept_scale: The same for concepts.
+        bibtex: The publication as a BibTeX entry.
     """
 
     name: str
@@ -46,14 +52,18 @@ class Card:
     citation: str
     emotion_scale: tuple[float, float]
     concept_scale: tuple[float, float]
+    bibtex: str = ""
 
 
 @dataclasses.dataclass(frozen=True)
 class Index:
     """All clips of a data set with their annotations, in file order.
 
-    Shapes: labels (clips, emotions), concept_labels (clips, concepts) or None where nobody rated concepts, and also
-    while signal concepts have names but were not computed yet.
+    Shapes: labels (clips, emotions), concept_labels (clips, concepts) or None without concept ratings, and also while
+    signal concepts are named but not yet computed.
+
+    Raises:
+        DataError: A clip name occurs twice or is not allowed (`name_problem`), or shapes disagree.
     """
 
     clips: tuple[str, ...]
@@ -65,14 +75,12 @@ class Index:
     albums: tuple[str, ...] | None = None
 
     def __post_init__(self) -> None:
-        seen: set[str] = set()
-        for clip in self.clips:
-            if clip in seen:
-                raise DataError(f"clip {clip} is listed twice; every clip needs one row. Remove one of them.")
-            seen.add(clip)
+        problems = Problems()
+        usable_rows(self.clips, problems)
+        problems.raise_all()
         if self.labels.shape != (len(self.clips), len(self.emotions)):
             raise DataError(
-                f"labels have shape {self.labels.shape}, wanted ({len(self.clips)}, {len(self.emotions)})."
+                f"labels have shape {self.labels.shape}; it must be ({len(self.clips)}, {len(self.emotions)})."
             )
 
     def __len__(self) -> int:
@@ -86,7 +94,7 @@ class Index:
 
 @dataclasses.dataclass(frozen=True)
 class Validation:
-    """What `Dataset.validate` found; every entry is a sentence that names a file or clip."""
+    """Result of `Dataset.validate`; every entry is a sentence that names a file or clip."""
 
     missing: tuple[str, ...] = ()
     altered: tuple[str, ...] = ()
@@ -94,44 +102,74 @@ class Validation:
 
     @property
     def ok(self) -> bool:
-        """True where nothing was found."""
+        """True where there is no problem."""
         return not (self.missing or self.altered or self.inconsistent)
 
 
 class Dataset(abc.ABC):
-    """One data set on disk. A subclass supplies the card, `read`, and where it can, checksums and `download`."""
+    """One data set on disk. A subclass defines the card, `read`, and where possible `checksums` and `download`."""
 
     card: ClassVar[Card]
+    table: str | Path = ""
+    """Path of the file with the ratings below the root, if the data set has one."""
     signal_concepts = False
-    """Whether descriptors of the sound take the place of concept ratings."""
+    """Whether descriptors of the audio replace concept ratings."""
 
     def __init__(self, root: str | Path) -> None:
         self.root = Path(root)
+
+    @classmethod
+    def open(cls, root: str | Path, config: DataConfig) -> Self:
+        """The data set in a folder, with the settings of a configuration that apply to it."""
+        return cls(root)
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({str(self.root)!r})"
 
     @abc.abstractmethod
-    def read(self) -> Index:
-        """Read the annotation files. Raises `DataError` or `FileError`."""
+    def read(self, problems: Problems) -> Index:
+        """Read the annotation files.
+
+        Args:
+            problems: Takes what is wrong with single rows and cells, so that `validate` can list everything; the index
+                then holds the other rows.
+
+        Raises:
+            DataError: The files cannot be used at all.
+            FileError: A file is missing or is not a table.
+        """
 
     @cached_property
     def index(self) -> Index:
-        """The annotations, read once."""
-        if not self.root.is_dir():
-            raise DataError(
-                f"{self.root}: no such folder. Point --root at the {self.card.name} data, or fetch it with "
-                f"`tenuto data download {self.card.name} --root DIR`."
-            )
-        index = self.read()
+        """The annotations, read once. Raises `DataError` or `FileError` for any problem of the files."""
+        problems = Problems()
+        index = self._read(problems)
+        problems.raise_all()
         if self.signal_concepts:
             return dataclasses.replace(index, concepts=DESCRIPTORS, concept_labels=None)
         return index
 
+    def _read(self, problems: Problems) -> Index:
+        """What `read` returns, after a look at the folder."""
+        if not self.root.is_dir():
+            kind = "is a file, not a folder" if self.root.exists() else "no such folder"
+            raise DataError(
+                f"{self.root}: {kind}. Point --root at the {self.card.name} data, or download them with "
+                f"`tenuto data download {self.card.name} --root DIR`."
+            )
+        if self.table and not (self.root / self.table).exists():
+            below = (folder for depth in ("*", "*/*") for folder in sorted(self.root.glob(depth)))
+            for folder in below:
+                if (folder / self.table).exists():
+                    raise DataError(
+                        f"{self.root}: contains no {self.table}, but {folder} does. Use --root {folder}."
+                    )
+        return self.read(problems)
+
     def with_signal_concepts(self) -> Self:
-        """The same with the seven descriptors of `tenuto.audio.descriptors` as its concepts."""
+        """The same data set with the seven descriptors of `tenuto.audio.descriptors` as its concepts."""
         other = copy.copy(self)
-        other.__dict__.pop("index", None)  # it was read with the ratings
+        other.__dict__.pop("index", None)  # it has the ratings as concepts
         other.signal_concepts = True
         return other
 
@@ -140,22 +178,22 @@ class Dataset(abc.ABC):
         return {}
 
     def download(self, progress: Callable[[str, int, int | None], None] | None = None) -> None:
-        """Fetch the data set into its root. Raises `DataError` where there is nothing to fetch from."""
+        """Download the data set into its root. Raises `DataError` where that is not possible."""
         raise DataError(f"{self.card.name} cannot be downloaded: {self.card.origin}.")
 
     def validate(self, progress: Progress | None = None) -> Validation:
-        """Compare the files with the identity card; nothing is raised, everything found is listed."""
+        """Compare the files with the identity card; list every problem and raise nothing."""
         published = self.checksums()
         missing, altered = self._check_published(published)
-        try:
-            index = self.index
-        except TenutoError as error:
-            return Validation(tuple(missing), tuple(altered), (str(error),))
-        for path in index.paths:
+        problems = Problems()
+        paths: tuple[Path, ...] = ()
+        with problems.collect():
+            paths = self._read(problems).paths
+        for path in paths:
             name = _below(path, self.root)
             if not path.is_file():
                 if name not in published:
-                    missing.append(f"{name}: rated but not there")
+                    missing.append(f"{name}: has ratings but does not exist")
             elif name not in published:
                 try:
                     _decodes(path)
@@ -163,23 +201,23 @@ class Dataset(abc.ABC):
                     altered.append(str(error))
             if progress:
                 progress(1)
-        return Validation(tuple(missing), tuple(altered))
+        return Validation(tuple(missing), tuple(altered), problems.sentences)
 
     def _check_published(self, published: Mapping[str, str]) -> tuple[list[str], list[str]]:
         missing, altered = [], []
-        for name, wanted in published.items():
+        for name, checksum in published.items():
             path = self.root / name
             if not path.is_file():
-                missing.append(f"{name}: not there")
-            elif (came := sha256_file(path)) != wanted:
-                altered.append(f"{name}: sha256 {came[:12]}..., published {wanted[:12]}...")
+                missing.append(f"{name}: does not exist")
+            elif (actual := sha256_file(path)) != checksum:
+                altered.append(f"{name}: sha256 {actual[:12]}..., published {checksum[:12]}...")
         return missing, altered
 
 
 def fingerprint(index: Index, audio_sha256: tuple[str, ...]) -> str:
     """Hexadecimal identity of a data set's content: clips, audio, names, ratings and albums.
 
-    Signal concepts follow from the audio, so their names and version stand for their values: the identity is known
+    Signal concepts follow from the audio, so their names and version represent their values: the identity is known
     before anything is decoded.
     """
     digest = hashlib.sha256()
@@ -193,29 +231,102 @@ def fingerprint(index: Index, audio_sha256: tuple[str, ...]) -> str:
     return digest.hexdigest()
 
 
-def ratings(table: Any, columns: tuple[str, ...], scale: tuple[float, float], path: Path, key: str) -> Labels:
+DATASETS: Registry[type[Dataset]] = Registry("data set", "tenuto.datasets")
+"""Every data set by the name of its card."""
+
+
+def register_dataset(dataset: type[Dataset]) -> type[Dataset]:
+    """Class decorator that adds a data set to `DATASETS` under the name of its card."""
+    return DATASETS.register(dataset.card.name)(dataset)
+
+
+def clip_name(cell: str) -> str:
+    """A clip name as Tenuto spells it: no surrounding blanks, accents composed (Unicode NFC)."""
+    return unicodedata.normalize("NFC", cell.strip())
+
+
+def name_problem(clip: str) -> str | None:
+    """Return why a clip name is not allowed, or None."""
+    if not clip.strip():
+        return "is empty"
+    if any(unicodedata.category(character) in ("Cc", "Cs", "Zl", "Zp") for character in clip):
+        return "contains a line end or another control character"
+    if clip[0] in "=+-@":
+        return f"begins with {clip[0]}, so a spreadsheet would run it as a formula"
+    return None
+
+
+def usable_rows(clips: Iterable[str], problems: Problems, source: str = "") -> list[int]:
+    """Positions of the clips whose names are allowed and occur for the first time; the others become problems.
+
+    Args:
+        clips: Clip names.
+        problems: Takes a sentence for every other clip.
+        source: Beginning of each sentence, such as ``ratings.csv: ``.
+    """
+    seen: set[str] = set()
+    rows = []
+    for row, clip in enumerate(clips):
+        reason = name_problem(clip)
+        if reason is not None:
+            problems.add(
+                DataError(f"{source}clip name {quote(clip)} (row {row + 1}) {reason}. Rename the recording.")
+            )
+        elif clip in seen:
+            problems.add(
+                DataError(
+                    f"{source}clip {one_line(clip)} is listed twice; every clip needs one row. Remove one of them."
+                )
+            )
+        else:
+            rows.append(row)
+        seen.add(clip)
+    return rows
+
+
+def ratings(
+    table: pd.DataFrame,
+    columns: Sequence[str],
+    scale: tuple[float, float],
+    path: Path,
+    key: str,
+    problems: Problems,
+) -> Labels:
     """The columns of a table as float64 (rows, columns), each value checked against the rating scale.
 
     Args:
-        table: A data frame with the columns and a key column.
+        table: A table of text with a key column; a column it lacks is NaN here.
         columns: Columns to take, in this order.
         scale: Lowest and highest rating allowed.
         path: The file, for messages.
         key: The column that names the clip, for messages.
+        problems: Takes a sentence for every value outside the scale.
     """
     low, high = scale
-    for column in columns:
-        for clip, value in zip(table[key], table[column], strict=True):
-            try:
-                number = float(value)
-            except (TypeError, ValueError):
-                number = float("nan")
+    labels = np.full((len(table), len(columns)), np.nan)
+    for place, column in enumerate(columns):
+        if column not in table:
+            continue
+        for row, (clip, value) in enumerate(zip(table[key], table[column], strict=True)):
+            number = _as_number(value)
+            labels[row, place] = number
             if not low <= number <= high:
-                raise DataError(
-                    f"{path}: {column} of clip {clip} is {value}, outside the scale {low:g} to {high:g}. "
-                    "Mend the rating or leave the clip out."
+                shown = one_line(value, 80) or "empty"
+                problems.add(
+                    DataError(
+                        f"{path}: {one_line(column)} of clip {one_line(clip)} is {shown}, outside the "
+                        f"scale {low:g} to {high:g}. Correct the rating or leave the clip out."
+                    )
                 )
-    return np.asarray(table[list(columns)], np.float64)
+    return labels
+
+
+def _as_number(value: object) -> float:
+    text = str(value)
+    try:
+        return math.nan if "_" in text else float(text)  # Python reads 1_000 as 1000
+    except ValueError:
+        return math.nan
 
 
 def _decodes(path: Path) -> None:

@@ -1,18 +1,18 @@
 """Soundtracks with the mid-level perceptual features: seven human concept ratings per excerpt.
 
 A. Aljanaki, M. Soleymani, "A data-driven approach to mid-level perceptual musical feature modeling", ISMIR 2018.
-Files beside those of Soundtracks: `metadata_annotations/metadata.csv` and `metadata_annotations/annotations.csv`.
+Files in addition to those of Soundtracks: `metadata.csv` and `annotations.csv` in `metadata_annotations/`.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from tenuto.data.base import Index, Labels, ratings
+from tenuto.data.base import Index, Labels, ratings, register_dataset
 from tenuto.data.soundtracks import DIVISOR, Soundtracks
-from tenuto.errors import DataError
+from tenuto.errors import DataError, Problems, quote
 from tenuto.files import read_csv
 
 OSF_FILE = "4v3xh"
@@ -28,11 +28,12 @@ CONCEPT_COLUMNS = {
     "tonal stability": "atonality",
     "modality": "mode",
 }
-"""The field's name of each concept, and the column of `annotations.csv` that holds it."""
+"""Common name of each concept, and the column of `annotations.csv` that holds it."""
 
 CONCEPTS = tuple(name.replace(" ", "_") for name in CONCEPT_COLUMNS)
 
 
+@register_dataset
 class Midlevel(Soundtracks):
     """Soundtracks joined row by row to its seven concept ratings, divided by ten."""
 
@@ -44,76 +45,99 @@ class Midlevel(Soundtracks):
         citation=Soundtracks.card.citation
         + " A. Aljanaki and M. Soleymani. A data-driven approach to mid-level "
         "perceptual musical feature modeling. ISMIR 2018.",
+        bibtex=Soundtracks.card.bibtex
+        + """
+
+@inproceedings{aljanaki2018data,
+  author = {Aljanaki, Anna and Soleymani, Mohammad},
+  title = {A data-driven approach to mid-level perceptual musical feature modeling},
+  booktitle = {Proceedings of the 19th International Society for Music Information Retrieval Conference (ISMIR)},
+  year = {2018}
+}""",
     )
 
-    def read(self) -> Index:
-        """The ratings of both files, after every consistency check of the study."""
-        index = super().read()
-        metadata, annotations = self._file("metadata.csv"), self._file("annotations.csv")
-        labels = read_concepts(metadata, annotations, index.clips, self.card.concept_scale)
+    def read(self, problems: Problems) -> Index:
+        """The ratings of both files, after the consistency checks of the study."""
+        index = super().read(problems)
+        labels = None
+        with problems.collect():
+            metadata, annotations = self._file("metadata.csv"), self._file("annotations.csv")
+            labels = read_concepts(metadata, annotations, index.clips, self.card.concept_scale, problems)
         return dataclasses.replace(index, concepts=CONCEPTS, concept_labels=labels)
 
     def _file(self, name: str) -> Path:
         """The annotation file, wherever below the folder the archive put it."""
-        found = sorted((self.root / FOLDER).rglob(name))
-        if not found:
+        paths = sorted((self.root / FOLDER).rglob(name))
+        if not paths:
             raise DataError(
-                f"{self.root / FOLDER / name}: not there. Fetch it with "
+                f"{self.root / FOLDER / name}: does not exist. Download it with "
                 f"`tenuto data download {self.card.name} --root DIR`."
             )
-        return found[0]
+        return paths[0]
 
     def download(self, progress: Callable[[str, int, int | None], None] | None = None) -> None:
-        """Fetch Soundtracks and the annotation archive from OSF. Raises `DownloadError`."""
-        from tenuto.data.download import osf_file, unzip
+        """Download Soundtracks and the annotation archive from OSF. Raises `DownloadError`."""
+        from tenuto.data.remote import osf_file, unzip
 
         super().download(progress)
         unzip(osf_file(OSF_FILE, self.root, progress=progress), self.root / FOLDER)
 
 
 def read_concepts(
-    metadata_path: Path, annotations_path: Path, clips: tuple[str, ...], scale: tuple[float, float]
+    metadata_path: Path,
+    annotations_path: Path,
+    clips: tuple[str, ...],
+    scale: tuple[float, float],
+    problems: Problems,
 ) -> Labels:
     """Concept ratings of the Soundtracks clips, shape (clips, 7), divided by ten.
 
-    The ids of the two files, and the clip numbers of the two data sets, must agree row by row: there is no other
-    key that ties a rating to its recording.
+    The ids of the two files, and the clip numbers of the two data sets, must agree row by row: no other key connects a
+    rating with its recording. Ratings outside ``scale`` are added to ``problems``.
 
     Raises:
-        DataError: The files disagree, or a rating is outside ``scale``.
+        DataError: The files disagree.
     """
+    tables = Problems()
     metadata = read_csv(
         metadata_path,
         columns=("song id", "Source", "ID at file source"),
         separator=";",
-        text=("ID at file source",),
-    )
-    annotations = read_csv(annotations_path, columns=("song_id", *CONCEPT_COLUMNS.values()))
-    _agree(
-        [str(value) for value in metadata["song id"]],
-        [str(value) for value in annotations["song_id"]],
-        f"song id in {metadata_path}",
-        f"song_id in {annotations_path}",
-    )
-    ours = (metadata["Source"].str.strip() == SOURCE).to_numpy()
-    numbers = [_number(value) for value in metadata.loc[ours, "ID at file source"]]
-    _agree(
-        numbers, [_number(clip) for clip in clips], f"ID at file source in {metadata_path}", "the rated clip"
+        text=("song id", "Source", "ID at file source"),
+        problems=tables,
     )
     columns = tuple(CONCEPT_COLUMNS.values())
-    return ratings(annotations[ours], columns, scale, annotations_path, "song_id") / DIVISOR
-
-
-def _agree(first: list[str], second: list[str], first_name: str, second_name: str) -> None:
-    if len(first) != len(second):
-        raise DataError(
-            f"{first_name} has {len(first)} rows, {second_name} {len(second)}; wanted the same rows. "
-            "Fetch both data sets again."
+    annotations = read_csv(
+        annotations_path, columns=("song_id", *columns), text=("song_id", *columns), problems=tables
+    )
+    ids, numbers = f"song_id in {annotations_path}", f"ID at file source in {metadata_path}"
+    if "song_id" in annotations:
+        labels = ratings(annotations, columns, scale, annotations_path, "song_id", problems)
+    tables.raise_all()
+    _agree(metadata["song id"], annotations["song_id"], f"song id in {metadata_path}", ids)
+    rows = (metadata["Source"].str.strip() == SOURCE).to_numpy()
+    if not problems.sentences:  # else the ratings table has lost rows
+        _agree(
+            metadata.loc[rows, "ID at file source"].map(_number),
+            map(_number, clips),
+            numbers,
+            "the rated clip",
         )
-    for row, (one, other) in enumerate(zip(first, second, strict=True), 1):
-        if one != other:
+    return labels[rows] / DIVISOR
+
+
+def _agree(first: Iterable[str], second: Iterable[str], first_name: str, second_name: str) -> None:
+    one, other = [cell.strip() for cell in first], [cell.strip() for cell in second]
+    if len(one) != len(other):
+        raise DataError(
+            f"{first_name} has {len(one)} rows, {second_name} has {len(other)}; they must have the same rows. "
+            "Download both data sets again."
+        )
+    for row, (left, right) in enumerate(zip(one, other, strict=True), 1):
+        if left != right:
             raise DataError(
-                f"row {row}: {first_name} is {one}, {second_name} is {other}; wanted the same. Fetch both again."
+                f"row {row}: {first_name} is {quote(left)}, {second_name} is {quote(right)}; they must be the same. "
+                "Download both again."
             )
 
 

@@ -11,9 +11,9 @@ import json
 from collections.abc import Callable, Mapping
 from importlib import resources
 
-from tenuto.data.base import Card, Dataset, Index, ratings
-from tenuto.errors import DataError, DownloadError
-from tenuto.files import read_csv
+from tenuto.data.base import Card, Dataset, Index, Labels, clip_name, ratings, register_dataset, usable_rows
+from tenuto.errors import DataError, DownloadError, Problems, one_line
+from tenuto.files import read_csv, sha256_bytes
 
 EMOTIONS = ("valence", "energy", "tension", "anger", "fear", "happy", "sad", "tender")
 OSF_NODE = "p6vkg"
@@ -23,9 +23,18 @@ DIVISOR = 10.0
 """The study divides ratings (1 to 9) by ten."""
 
 ALBUM_SPELLINGS = {"The Portait of a Lady": "The Portrait of a Lady"}
-"""Misspelt in the track list; with it mended, and stray spaces stripped, the set has 45 albums."""
+"""Corrections of the track list; with them, and surrounding blanks removed, the set has 45 albums."""
+
+CLIPS = tuple(f"{number:03d}" for number in range(1, 361))
+RATINGS_SHA256 = "d7e6b90de59e30a8caae0b28657dd4601fee97ade756121b1d1ed7b7d875afac"
+"""Of the published ratings of all 360 clips, as `ratings_sha256` writes them: whatever the format of the file."""
+
+SYNTHETIC_STATE = "corpus.json"
+SYNTHETIC_ALBUM = "Synthetic Album "
+"""A file and the beginning of an album's name that only the synthetic corpus has, which uses the same file formats."""
 
 
+@register_dataset
 class Soundtracks(Dataset):
     """The 360 excerpts and their eight mean ratings, divided by ten."""
 
@@ -39,33 +48,76 @@ class Soundtracks(Dataset):
         "in music. Psychology of Music 39(1):18-49, 2011.",
         emotion_scale=(1.0, 9.0),
         concept_scale=(0.0, 10.0),
+        bibtex="""@article{eerola2011comparison,
+  author = {Eerola, Tuomas and Vuoskoski, Jonna K.},
+  title = {A comparison of the discrete and dimensional models of emotion in music},
+  journal = {Psychology of Music},
+  volume = {39},
+  number = {1},
+  pages = {18--49},
+  year = {2011}
+}""",
     )
+    table = RATINGS
 
-    def read(self) -> Index:
-        """Ratings joined to audio paths and, where the track list is there, to albums."""
+    def read(self, problems: Problems) -> Index:
+        """Ratings joined to audio paths and, where the track list exists, to albums."""
         path = self.root / RATINGS
-        table = read_csv(path, columns=("number", *EMOTIONS), text=("number",))
-        labels = ratings(table, EMOTIONS, self.card.emotion_scale, path, "number") / DIVISOR
-        clips = tuple(table["number"].str.strip())
+        columns = ("number", *EMOTIONS)
+        table = read_csv(path, columns=columns, text=columns, problems=problems)
+        if "number" not in table:
+            problems.raise_all()
+        clips = [clip_name(cell) for cell in table["number"]]
+        rows = usable_rows(clips, problems, f"{path}: ")
+        labels = ratings(table, EMOTIONS, self.card.emotion_scale, path, "number", problems)[rows]
+        kept = tuple(clips[row] for row in rows)
+        albums = self._albums(kept, problems)
+        self._check_identity(kept, labels, albums, problems)
         return Index(
-            clips=clips,
-            paths=tuple(self.root / "Set1" / f"{clip}.mp3" for clip in clips),
+            clips=kept,
+            paths=tuple(self.root / "Set1" / f"{clip}.mp3" for clip in kept),
             emotions=EMOTIONS,
-            labels=labels,
-            albums=self._albums(clips),
+            labels=labels / DIVISOR,
+            albums=albums,
         )
 
-    def _albums(self, clips: tuple[str, ...]) -> tuple[str, ...] | None:
+    def _albums(self, clips: tuple[str, ...], problems: Problems) -> tuple[str, ...] | None:
         path = self.root / TRACKLIST
         if not path.is_file():
             return None
-        table = read_csv(path, columns=("Nro", "Album name"), text=("Nro", "Album name"))
+        columns = ("Nro", "Album name")
+        table = read_csv(path, columns=columns, text=columns, problems=problems)
+        if not set(columns) <= set(table):
+            return None
         names = dict(zip(table["Nro"].str.strip(), table["Album name"].str.strip(), strict=True))
-        if absent := [clip for clip in clips if clip not in names]:
-            raise DataError(
-                f"{path}: no row for clip {absent[0]}, which {RATINGS} rates. Add it or fetch the file again."
+        for clip in clips:
+            if clip not in names:
+                problems.add(
+                    DataError(
+                        f"{path}: no row for clip {one_line(clip)}, which {RATINGS} rates. Add it or download the "
+                        "file again."
+                    )
+                )
+        albums = (names.get(clip, "") for clip in clips)
+        return tuple(ALBUM_SPELLINGS.get(album, album) for album in albums)
+
+    def _check_identity(
+        self, clips: tuple[str, ...], labels: Labels, albums: tuple[str, ...] | None, problems: Problems
+    ) -> None:
+        """Refuse data of the same format that are not Soundtracks. Recordings are not compared: `validate` does."""
+        name = self.card.name
+        is_synthetic = any(album.startswith(SYNTHETIC_ALBUM) for album in albums or ())
+        if is_synthetic or (self.root / SYNTHETIC_STATE).exists():
+            problems.add(
+                DataError(f"{self.root}: contains the synthetic corpus, not {name}. Use --data synthetic.")
             )
-        return tuple(ALBUM_SPELLINGS.get(names[clip], names[clip]) for clip in clips)
+        elif sorted(clips) == list(CLIPS) and ratings_sha256(clips, labels) != RATINGS_SHA256:
+            problems.add(
+                DataError(
+                    f"{self.root / RATINGS}: these are not the published ratings of {name}. Download them again, or "
+                    "open ratings of your own with --data folder."
+                )
+            )
 
     def checksums(self) -> Mapping[str, str]:
         """SHA-256 of every file of the set, as published."""
@@ -73,13 +125,20 @@ class Soundtracks(Dataset):
         return dict(json.loads(content))
 
     def download(self, progress: Callable[[str, int, int | None], None] | None = None) -> None:
-        """Fetch audio, ratings and track list from OSF. Raises `DownloadError`."""
-        from tenuto.data.download import osf_download
+        """Download audio, ratings and track list from OSF. Raises `DownloadError`."""
+        from tenuto.data.remote import osf_download
 
-        wanted = tuple(self.checksums())
-        osf_download(OSF_NODE, self.root, select=lambda name: name.endswith(wanted), progress=progress)
-        if missing := [name for name in wanted if not (self.root / name).is_file()]:
+        names = tuple(self.checksums())
+        osf_download(OSF_NODE, self.root, select=lambda name: name.endswith(names), progress=progress)
+        if missing := [name for name in names if not (self.root / name).is_file()]:
             raise DownloadError(
-                f"OSF node {OSF_NODE} did not bring {missing[0]} and {len(missing) - 1} more to {self.root}. "
-                f"See {self.card.origin} and put them there."
+                f"OSF node {OSF_NODE} lacks {missing[0]} and {len(missing) - 1} more files. Get them from "
+                f"{self.card.origin} and put them into {self.root}."
             )
+
+
+def ratings_sha256(clips: tuple[str, ...], labels: Labels) -> str:
+    """Hexadecimal SHA-256 of ratings (clips, emotions) in the order of the clips, with four decimals."""
+    rows = sorted(zip(clips, labels.tolist(), strict=True))
+    values = ";".join(f"{value:.4f}" for _, row in rows for value in row)
+    return sha256_bytes(f"{','.join(clip for clip, _ in rows)}\n{values}".encode())

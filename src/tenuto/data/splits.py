@@ -1,4 +1,4 @@
-"""The one place where clips are drawn into training, validation and test parts."""
+"""Division of clips into training, validation and test parts."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from tenuto.data.base import Index
-from tenuto.errors import ConfigError, DataError
+from tenuto.errors import ConfigError, DataError, Problems, did_you_mean, one_line, quote
 from tenuto.files import read_csv, write_csv
 
 SplitKind = Literal["paper", "album", "random"]
@@ -30,7 +30,7 @@ class Split:
     def part(self, name: str) -> tuple[str, ...]:
         """The clips of ``train``, ``validation`` or ``test``."""
         if name not in PARTS:
-            raise ConfigError(f"split part {name!r}: wanted one of {', '.join(PARTS)}.")
+            raise ConfigError(f"No part of a split is called {quote(name)}. {did_you_mean(name, PARTS)}")
         clips: tuple[str, ...] = getattr(self, name)
         return clips
 
@@ -47,27 +47,27 @@ def draw(index: Index, kind: SplitKind, seed: int = PAPER_SEED) -> Split:
         DataError: Too few clips, or no albums where they are needed.
     """
     if len(index) < 10:
-        raise DataError(f"{len(index)} clips cannot be split 80:10:10; wanted at least 10.")
+        raise DataError(f"{len(index)} clips cannot be split 80:10:10; at least 10 are needed.")
     if kind == "album":
         return _by_album(index, seed)
-    # The study called torch's random_split, which deals out one permutation.
+    # The study called torch's random_split, which distributes one permutation.
     import torch
 
     generator = torch.Generator().manual_seed(PAPER_SEED if kind == "paper" else seed)
     order = torch.randperm(len(index), generator=generator).tolist()
-    return _deal([index.clips[place] for place in order])
+    return _parts([index.clips[place] for place in order])
 
 
-def _deal(clips: list[str]) -> Split:
+def _parts(clips: list[str]) -> Split:
     held_out = max(1, round(len(clips) * SHARES[1]))
     first, second = len(clips) - 2 * held_out, len(clips) - held_out
     return Split(tuple(clips[:first]), tuple(clips[first:second]), tuple(clips[second:]))
 
 
 def _by_album(index: Index, seed: int) -> Split:
-    """Fill test, then validation, with whole albums in random order while they fit; the rest trains."""
+    """Fill test, then validation, with whole albums in random order while they fit; all others are for training."""
     if index.albums is None:
-        raise DataError("the album split needs albums, and this data set names none. Use --split random.")
+        raise DataError("the album split needs albums, but this data set has none. Use --split random.")
     albums = sorted(set(index.albums))
     if len(albums) < len(PARTS):
         raise DataError(f"the album split needs at least 3 albums, this data set has {len(albums)}.")
@@ -95,8 +95,43 @@ def write_split(path: Path, split: Split) -> None:
 
 
 def read_split(path: Path) -> Split:
-    """Read a split that `write_split` stored."""
-    table = read_csv(path, columns=("clip", "split", "position"), text=("clip",)).sort_values(
-        "position", kind="stable"
+    """Read a split that `write_split` stored.
+
+    Raises:
+        DataError: A clip has no name, or is listed twice, in one part or in two; a part is not called ``train``,
+            ``validation`` or ``test``.
+        FileError: The file is missing or is not such a table.
+    """
+    problems = Problems()
+    table = read_csv(
+        path,
+        columns=("clip", "split", "position"),
+        text=("clip", "split"),
+        integers=("position",),
+        problems=problems,
     )
+    if not {"clip", "split", "position"} <= set(table):
+        problems.raise_all()
+    parts: dict[str, str] = {}
+    for line, clip, part in zip(table.index, table["clip"], table["split"], strict=True):
+        if part not in PARTS:
+            problems.add(
+                DataError(
+                    f"{path}: line {line}: no part is called {quote(part)}. {did_you_mean(part, PARTS)}"
+                )
+            )
+        if not clip.strip():
+            problems.add(DataError(f"{path}: line {line}: the clip has no name. Add it or remove the line."))
+        elif clip in parts:
+            places = (
+                f"twice in {part}"
+                if parts[clip] == part
+                else f"in {one_line(parts[clip])} and in {one_line(part)}"
+            )
+            problems.add(
+                DataError(f"{path}: line {line}: clip {one_line(clip)} is {places}. Remove one of the lines.")
+            )
+        parts[clip] = part
+    problems.raise_all()
+    table = table.sort_values("position", kind="stable")
     return Split(*(tuple(table.loc[table["split"] == name, "clip"]) for name in PARTS))

@@ -20,6 +20,7 @@ from typing import Any
 
 from tenuto.data.midlevel import CONCEPT_COLUMNS, FOLDER, SOURCE
 from tenuto.data.soundtracks import EMOTIONS, RATINGS, TRACKLIST
+from tenuto.data.soundtracks import SYNTHETIC_STATE as STATE
 from tenuto.data.synthesis_controls import Clip, draw, draw_clip
 from tenuto.data.synthesis_sound import SAMPLE_RATE, render
 from tenuto.errors import ConfigError, DataError, FileError
@@ -28,7 +29,6 @@ from tenuto.files import read_json, sha256_bytes, sha256_file, write_bytes, writ
 GENERATOR_VERSION = 1
 """Raised whenever the same settings would give other files."""
 
-STATE = "corpus.json"
 AUDIO = "Set1"
 OTHER_SOURCES = (("jamendo", 101), ("magnatune", 102), ("jamendo", 103))
 """Rows of other collections in `metadata.csv`, as the real file has them; a reader passes over them."""

@@ -1,13 +1,16 @@
-"""The embedded corpus: generated music in the two real file formats, so that the real readers read it."""
+"""The synthetic corpus: generated music in the file formats of the real data, read by the same code."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from tenuto.data.base import Card
+from tenuto.data.base import Card, Labels, register_dataset
 from tenuto.data.midlevel import Midlevel
+from tenuto.data.soundtracks import SYNTHETIC_STATE
+from tenuto.errors import DataError, Problems
 
 
+@register_dataset
 class Synthetic(Midlevel):
     """Seeded, audible music whose seven concepts are the controls of its generator."""
 
@@ -22,12 +25,23 @@ class Synthetic(Midlevel):
         concept_scale=(1.0, 10.0),
     )
 
+    def _check_identity(
+        self, clips: tuple[str, ...], labels: Labels, albums: tuple[str, ...] | None, problems: Problems
+    ) -> None:
+        if not (self.root / SYNTHETIC_STATE).is_file():
+            problems.add(
+                DataError(
+                    f"{self.root}: contains no {SYNTHETIC_STATE}, so it is not a synthetic corpus. Use --data midlevel "
+                    "or --data soundtracks, or make one with `tenuto data synthesize`."
+                )
+            )
+
     def checksums(self) -> Mapping[str, str]:
-        """None: mp3 encoders differ between machines, so generated files have no published checksum."""
+        """Empty: mp3 encoders differ between machines, so generated files have no published checksum."""
         return {}
 
     def download(self, progress: Callable[[str, int, int | None], None] | None = None) -> None:
-        """Generate the corpus into the root: there is nothing to fetch."""
+        """Generate the corpus in the root, since there is nothing to download."""
         from tenuto.data.synthesis import synthesize
 
         synthesize(

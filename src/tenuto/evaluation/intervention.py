@@ -28,7 +28,7 @@ from tenuto.evaluation.records import Origin, origin_of
 from tenuto.evaluation.runs import Run
 from tenuto.evaluation.saved import Perturbations, saved_protocols, worst_rows
 from tenuto.models.checkpoint import Recogniser
-from tenuto.store import rows as results
+from tenuto.store.rows import values_of
 
 Values = NDArray[np.float64]
 
@@ -99,7 +99,7 @@ class Clips:
 
     def _check(self, protocol: str, rows: pd.DataFrame) -> None:
         """Are the clean predictions in an attack's rows those of this model?"""
-        then = results.values(rows, "clean", self.run.recogniser.emotions)
+        then = values_of(rows, "clean", self.run.recogniser.emotions)
         difference = np.abs(then - self.head(self.features)).max()
         if not difference <= AGREEMENT:
             raise CheckpointError(

@@ -24,7 +24,7 @@ from tenuto.data.excerpts import EXCERPT_FRAMES, excerpts, fixed_starts
 from tenuto.devices import compute_repeatably
 from tenuto.errors import FileError
 from tenuto.files import sha256_bytes
-from tenuto.store import rows as results
+from tenuto.store.rows import NATURAL, write_rows
 
 if TYPE_CHECKING:
     from tenuto.evaluation.runs import Run
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 Waveform = NDArray[np.floating[Any]]
 Progress = Callable[[int], None]
 
-NAME = results.NATURAL
+NAME = NATURAL
 
 FEWEST_NEW_FRAMES = EXCERPT_FRAMES // 4
 """Another excerpt begins at least a quarter of an excerpt (2.5 s) from the one in use; shorter clips are skipped."""
@@ -213,7 +213,7 @@ def natural(run: Run, part: str = "test", progress: Progress | None = None) -> p
             progress(1)
     tables = [_rows(run, part, name, found) for name, found in changed.items() if found.rows]
     rows = pd.concat(tables, ignore_index=True).assign(**origin)
-    results.write_rows(path, rows)
+    write_rows(path, rows)
     return rows
 
 

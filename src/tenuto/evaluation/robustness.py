@@ -16,7 +16,8 @@ import torch
 
 from tenuto import metrics
 from tenuto.attacks import Attack, Protocol
-from tenuto.attacks.base import default_batch_size, require_whole
+from tenuto.attacks.base import default_batch_size
+from tenuto.attacks.checks import require_whole
 from tenuto.attacks.protocols import climb
 from tenuto.data.splits import PARTS
 from tenuto.devices import compute_repeatably
@@ -24,7 +25,7 @@ from tenuto.evaluation.records import Origin, array, finished_rows, origin_of, p
 from tenuto.evaluation.runs import Run
 from tenuto.files import Array, read_safetensors, write_json, write_safetensors
 from tenuto.models.systems import Network, for_attack
-from tenuto.store import rows as results
+from tenuto.store.rows import mark_worst, read_rows, validate_rows, write_rows
 from tenuto.training.loop import predict
 from tenuto.training.material import Batch
 
@@ -152,14 +153,14 @@ class _Work:
         parts = [
             self._climb(member, clips, f"{name}-{number:03d}") for number, member in enumerate(self.members)
         ]
-        rows = results.mark_worst(pd.concat([results.read_rows(part) for part in parts], ignore_index=True))
+        rows = mark_worst(pd.concat([read_rows(part) for part in parts], ignore_index=True))
         worst = set(rows.loc[rows["worst"], "settings"] + "/" + rows.loc[rows["worst"], "clip"])
         kept: dict[str, Array] = {}
         for part in parts:
             arrays = read_safetensors(part.with_suffix(".safetensors"))[0]
             kept |= {key: values for key, values in arrays.items() if key.rpartition("/")[0] in worst}
         write_safetensors(self.pieces / f"{name}.safetensors", kept, {})
-        results.write_rows(self.pieces / f"{name}.csv", rows)
+        write_rows(self.pieces / f"{name}.csv", rows)
         for part in parts:
             part.with_suffix(".safetensors").unlink()
             part.unlink()
@@ -186,16 +187,16 @@ class _Work:
             tables.append(rows.assign(**self.origin))
             arrays |= perturbations(attacker, clips, found)
         write_safetensors(piece.with_suffix(".safetensors"), arrays, {})
-        return results.write_rows(piece, pd.concat(tables, ignore_index=True))
+        return write_rows(piece, pd.concat(tables, ignore_index=True))
 
     def join(self, path: Path) -> pd.DataFrame:
         """Gather the finished pieces into one table and one file of perturbations, then remove them."""
         tables: list[pd.DataFrame] = []
         arrays: dict[str, Array] = {}
         for piece in sorted(piece for piece in self.pieces.glob("*.csv") if piece.stem.count("-") == 1):
-            tables.append(results.read_rows(piece))
+            tables.append(read_rows(piece))
             arrays |= read_safetensors(piece.with_suffix(".safetensors"))[0]
-        rows = results.validate(pd.concat(tables, ignore_index=True))
+        rows = validate_rows(pd.concat(tables, ignore_index=True))
         about = {
             "run": self.run.name,
             "protocol": repr(self.protocol),
@@ -203,7 +204,7 @@ class _Work:
             "part": self.part,
         }
         write_safetensors(path.with_suffix(".safetensors"), arrays, {"tenuto": json.dumps(about)})
-        results.write_rows(path, rows)
+        write_rows(path, rows)
         for pieces in path.parent.glob(f"{glob.escape(path.stem)}.*.pieces"):
             shutil.rmtree(pieces)
         return rows

@@ -68,6 +68,9 @@ def open_run(folder: str | Path, prepared: Prepared) -> Run:
     stored = folder / "split.csv"
     index = prepared.index
     split = read_split(stored) if stored.is_file() else draw(index, config.data.split, config.data.split_seed)
+    prepared.places(
+        split.train + split.validation + split.test
+    )  # raises for a clip the data set does not have
     material = Material(prepared, config.data, split, recogniser.normalisation)
     return Run(folder, config, recogniser, material)
 

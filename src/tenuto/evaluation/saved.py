@@ -12,7 +12,7 @@ from tenuto.errors import ConfigError, DataError, did_you_mean
 from tenuto.evaluation.robustness import rows_path
 from tenuto.evaluation.runs import Run
 from tenuto.files import Array, read_safetensors
-from tenuto.store import rows as results
+from tenuto.store.rows import at_budget, read_rows
 
 
 def part_of(run: Run, clip: str) -> str:
@@ -49,7 +49,7 @@ def saved_rows(
     """
     rows = worst_rows(run, part, _only(run, part, protocol))
     # `at_budget` renames what it chooses; the rows are wanted under the names of their own attacks.
-    places = results.at_budget(rows.assign(place=range(len(rows))), epsilon)["place"]
+    places = at_budget(rows.assign(place=range(len(rows))), epsilon)["place"]
     return rows.iloc[places.to_numpy()].reset_index(drop=True)
 
 
@@ -61,7 +61,7 @@ def worst_rows(run: Run, part: str, protocol: str) -> pd.DataFrame:
         DataError: Rows of an older kind.
     """
     path = rows_path(run.folder, _there(run, part, protocol), part)
-    rows = results.read_rows(path)
+    rows = read_rows(path)
     if missing := [name for name in ("settings", "worst") if name not in rows]:
         raise DataError(f"{path}: no column {', '.join(missing)}. Delete it and attack the run anew.")
     return rows[rows["worst"].astype(bool)].reset_index(drop=True)

@@ -15,8 +15,8 @@ from tenuto.evaluation.audit.evidence import Source
 from tenuto.evaluation.audit.findings import CHECKS, Finding, counted
 from tenuto.files import read_text, write_json
 from tenuto.reporting import tables
-from tenuto.store import rows as results
 from tenuto.store.released_logs import OTHER_PARTS, read_logs
+from tenuto.store.rows import NATURAL, read_rows, validate_rows
 
 CAPTION = (
     "PASS, WARN and FAIL follow from figure and threshold, as the page of each check says. NOT RECORDED: the source "
@@ -40,7 +40,7 @@ def open_sources(paths: Sequence[str | Path], runs_file: str | Path | None = Non
     csvs: list[Path] = []
     for place in map(Path, paths):
         own = _tables(place)
-        attacks = [path for path in own if not path.stem.startswith(results.NATURAL)]
+        attacks = [path for path in own if not path.stem.startswith(NATURAL)]
         if attacks:
             csvs += attacks
         elif own:
@@ -73,7 +73,7 @@ def _own(paths: Sequence[Path]) -> list[Source]:
     """Tenuto's own rows, gathered by protocol, part, and whether a run folder surrounds them."""
     parts: dict[tuple[str, str, bool], list[tuple[Path, pd.DataFrame]]] = {}
     for path in paths:
-        rows = results.read_rows(path)
+        rows = read_rows(path)
         inside = path.parent.name == "attacks" and (path.parent.parent / "config.yaml").is_file()
         for (protocol, part), some in rows.groupby(["protocol", "split"]):
             parts.setdefault((str(protocol), str(part), inside), []).append((path, some))
@@ -86,7 +86,7 @@ def _gathered(protocol: str, part: str, inside: bool, parts: list[tuple[Path, pd
     saved = {run: path.with_suffix(".safetensors") for run, path in by_run.items()}
     return Source(
         name=protocol if part == "test" else f"{protocol}, {part} clips",
-        rows=results.validate(rows, protocol),
+        rows=validate_rows(rows, protocol),
         kind="run" if inside else "table",
         folders={run: path.parent.parent for run, path in by_run.items()} if inside else {},
         saved={run: path for run, path in saved.items() if path.is_file()},

@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 
 from tenuto.errors import ConfigError, DataError, FileError
 from tenuto.files import read_bytes, read_csv, read_text, write_text
-from tenuto.store import rows as results
+from tenuto.store.rows import NATURAL, RELEASED_OBJECTIVES, emotion_names, read_rows, validate_rows
 
 COLUMNS = ("file", "epoch", "db", "norm", "converged", "true-label", "orig-pred", "new-pred", "adv-target")
 SETTINGS = (
@@ -83,7 +83,7 @@ def read_logs(folder: str | Path, runs_file: str | Path | None = None) -> pd.Dat
         )
     runs = zip(table["folder"], table["system"], table["seed"], strict=True)
     rows = [_read_log(found[name], name, system, int(seed)) for name, system, seed in runs]
-    return results.validate(pd.concat(rows, ignore_index=True), str(folder))
+    return validate_rows(pd.concat(rows, ignore_index=True), str(folder))
 
 
 def _few(names: list[str]) -> str:
@@ -145,7 +145,7 @@ def _read_log(folder: Path, run: str, system: str, seed: int) -> pd.DataFrame:
         "split": "test",
         "protocol": _protocol(settings),
         "attack": "ReleasedAttack",
-        "objective": results.RELEASED_OBJECTIVES[settings["conv_method"]],
+        "objective": RELEASED_OBJECTIVES[settings["conv_method"]],
         "norm": "none",
         "epsilon": np.nan,
         "iterations": iterations,
@@ -173,9 +173,9 @@ def _settings(path: Path) -> dict[str, Any]:
     missing = [key for key in SETTINGS if not isinstance(settings, dict) or key not in settings]
     if missing:
         raise FileError(f"{path}: no {', '.join(missing)}. Fetch the log again.")
-    if settings["conv_method"] not in results.RELEASED_OBJECTIVES:
+    if settings["conv_method"] not in RELEASED_OBJECTIVES:
         raise FileError(
-            f"{path}: conv_method is {settings['conv_method']}, wanted {' or '.join(results.RELEASED_OBJECTIVES)}."
+            f"{path}: conv_method is {settings['conv_method']}, wanted {' or '.join(RELEASED_OBJECTIVES)}."
         )
     return dict(settings)
 
@@ -247,8 +247,8 @@ def write_log(rows: pd.DataFrame, folder: str | Path, settings: Mapping[str, Any
         raise ConfigError(
             f"{folder}: no setting {', '.join(missing)}. The released format wants all of its keys."
         )
-    if results.emotions(rows) != EMOTIONS:
-        came = ", ".join(results.emotions(rows))
+    if emotion_names(rows) != EMOTIONS:
+        came = ", ".join(emotion_names(rows))
         raise DataError(f"{folder}: the released format knows {', '.join(EMOTIONS)}; the rows rate {came}.")
     if rows["run"].nunique() != 1 or not {"threshold", "stored_l2"} <= set(rows.columns):
         raise DataError(f"{folder}: wanted the rows of one run under the released attack. Select them first.")
@@ -311,12 +311,12 @@ def read_study(folder: str | Path, protocol: str | None = None) -> pd.DataFrame:
         raise FileError(
             f"{folder}: no rows of protocol {protocol}; there is: {there}. Run `tenuto attack` first."
         )
-    rows = pd.concat([results.read_rows(path) for path in paths], ignore_index=True)
-    return results.validate(rows, str(folder))
+    rows = pd.concat([read_rows(path) for path in paths], ignore_index=True)
+    return validate_rows(rows, str(folder))
 
 
 def _shared_protocol(folder: str | Path) -> str:
-    found = {name: where for name, where in protocols(folder).items() if not name.startswith(results.NATURAL)}
+    found = {name: where for name, where in protocols(folder).items() if not name.startswith(NATURAL)}
     runs = set().union(*found.values())
     shared = sorted(name for name in found if name.startswith(PROTOCOL) and found[name] == runs)
     if len(shared) == 1:

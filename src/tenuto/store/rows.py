@@ -47,52 +47,55 @@ KINDS = ("label", "clean", "adversarial")
 RELEASED_OBJECTIVES = {"corr": "correlation", "mse": "error"}
 """What the released attack's measure is called in the column ``objective``."""
 
+RELEASED_PROTOCOL = "paper-2025-released"
+"""The protocol of the released attack; forms of it with other settings append them."""
+
 TEXT = ("run", "clip", "norm")
 
 
-def emotions(rows: pd.DataFrame) -> tuple[str, ...]:
+def emotion_names(rows: pd.DataFrame) -> tuple[str, ...]:
     """Names that have a label, in column order."""
     return tuple(name.removeprefix("label_") for name in rows.columns if name.startswith("label_"))
 
 
-def concepts(rows: pd.DataFrame) -> tuple[str, ...]:
+def concept_names(rows: pd.DataFrame) -> tuple[str, ...]:
     """Names of bottleneck units: those with a clean prediction but no label."""
     named = (name.removeprefix("clean_") for name in rows.columns if name.startswith("clean_"))
-    return tuple(name for name in named if name not in emotions(rows))
+    return tuple(name for name in named if name not in emotion_names(rows))
 
 
-def values(rows: pd.DataFrame, kind: str, names: Sequence[str] | None = None) -> NDArray[np.float64]:
+def values_of(rows: pd.DataFrame, kind: str, names: Sequence[str] | None = None) -> NDArray[np.float64]:
     """``label``, ``clean`` or ``adversarial`` values, shape (rows, names); all emotions by default."""
-    columns = [f"{kind}_{name}" for name in (emotions(rows) if names is None else names)]
+    columns = [f"{kind}_{name}" for name in (emotion_names(rows) if names is None else names)]
     return rows[columns].to_numpy(np.float64)
 
 
-def validate(rows: pd.DataFrame, source: str = "rows") -> pd.DataFrame:
+def validate_rows(rows: pd.DataFrame, source: str = "rows") -> pd.DataFrame:
     """The same rows, checked.
 
     Raises:
         DataError: A column is missing, a row stands twice, or a label or prediction is not finite.
     """
-    wanted = [*KEYS, *(f"{kind}_{name}" for name in emotions(rows) for kind in KINDS)]
+    wanted = [*KEYS, *(f"{kind}_{name}" for name in emotion_names(rows) for kind in KINDS)]
     if missing := [name for name in wanted if name not in rows.columns]:
         raise DataError(f"{source}: no column {', '.join(missing)}. Rows are written by `tenuto attack`.")
-    if not emotions(rows):
+    if not emotion_names(rows):
         raise DataError(f"{source}: no column label_<emotion>. Rows are written by `tenuto attack`.")
     twice = rows.duplicated(subset=list(IDENTITY))
     if twice.any():
         row = rows[twice].iloc[0]
         raise DataError(f"{source}: clip {row['clip']} of {row['run']} stands twice. Keep one of the rows.")
     for kind in KINDS:
-        bad = ~np.isfinite(values(rows, kind)).all(axis=1)
+        bad = ~np.isfinite(values_of(rows, kind)).all(axis=1)
         if bad.any():
             row = rows[bad].iloc[0]
             raise DataError(f"{source}: {kind} values of clip {row['clip']} of {row['run']} are not finite.")
     return rows
 
 
-def errors(rows: pd.DataFrame, kind: str = "adversarial") -> NDArray[np.float64]:
+def row_errors(rows: pd.DataFrame, kind: str = "adversarial") -> NDArray[np.float64]:
     """Mean absolute error of every row over its emotions, shape (rows,)."""
-    each: NDArray[np.float64] = np.abs(values(rows, kind) - values(rows, "label")).mean(axis=1)
+    each: NDArray[np.float64] = np.abs(values_of(rows, kind) - values_of(rows, "label")).mean(axis=1)
     return each
 
 
@@ -101,7 +104,7 @@ def mark_worst(rows: pd.DataFrame) -> pd.DataFrame:
 
     Of equal rows the first is marked, so that every clip of a run has one per protocol, norm and epsilon.
     """
-    error = pd.Series(errors(rows))
+    error = pd.Series(row_errors(rows))
     budgets = rows[list(BUDGET)].reset_index(drop=True)  # rows put together may share their index
     worst = error.groupby([budgets[name] for name in BUDGET], dropna=False).idxmax()
     return rows.assign(worst=np.isin(np.arange(len(rows)), worst))
@@ -140,9 +143,9 @@ def at_budget(rows: pd.DataFrame, epsilon: float | None = None) -> pd.DataFrame:
 
 def write_rows(path: str | Path, rows: pd.DataFrame) -> Path:
     """Check and write rows as CSV, atomically."""
-    return write_csv(path, validate(rows, str(path)))
+    return write_csv(path, validate_rows(rows, str(path)))
 
 
 def read_rows(path: str | Path) -> pd.DataFrame:
     """Read and check rows. Raises `FileError` or `DataError`."""
-    return validate(read_csv(path, columns=KEYS, text=TEXT), str(path))
+    return validate_rows(read_csv(path, columns=KEYS, text=TEXT), str(path))

@@ -14,7 +14,7 @@ from tenuto.attacks import PROTOCOLS, Protocol
 from tenuto.evaluation.robustness import rows_path
 from tenuto.files import naming, read_json, write_csv
 from tenuto.reporting import paper
-from tenuto.store import rows as results
+from tenuto.store.rows import read_rows, validate_rows, worst_case
 
 MADE = (
     "metrics.csv",
@@ -44,8 +44,8 @@ def analyse(folder: Path, runs: Sequence[str], protocols: Sequence[Protocol]) ->
     made = [write_csv(folder / "metrics.csv", pd.DataFrame([_clean_metrics(folder, run) for run in runs]))]
     for number, protocol in enumerate(protocols):
         # Sorted as files are, so that the order of a plan changes no digit of a sum.
-        tables = [results.read_rows(rows_path(folder / "runs" / run, protocol)) for run in sorted(runs)]
-        rows = results.validate(pd.concat(tables, ignore_index=True), str(protocol))
+        tables = [read_rows(rows_path(folder / "runs" / run, protocol)) for run in sorted(runs)]
+        rows = validate_rows(pd.concat(tables, ignore_index=True), str(protocol))
         out = folder / "paper"
         made += _write(rows, out if number == 0 else out / str(protocol))
     _clear(folder / "paper", made)
@@ -80,7 +80,7 @@ def _clean_metrics(folder: Path, run: str) -> dict[str, Any]:
 
 def _write(rows: pd.DataFrame, out: Path) -> list[Path]:
     """Tables and figures of one protocol; the files."""
-    rows = results.worst_case(rows)
+    rows = worst_case(rows)
     budgets = [budget for _, budget in rows.groupby(["norm", "epsilon"], dropna=False)]
     if len(budgets) == 1:
         return list(paper.write_all(rows, out).values())

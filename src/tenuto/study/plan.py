@@ -95,7 +95,9 @@ def runs(study: StudyConfig) -> list[RunConfig]:
 
 
 def _run(study: StudyConfig, system: str, seed: int) -> RunConfig:
-    content = merge(with_system(study.run.model_dump(mode="json"), system), {"train": {"seed": seed}})
+    content = merge(
+        with_system(study.run.model_dump(mode="json"), system, study.systems), {"train": {"seed": seed}}
+    )
     return RunConfig.parse(content, f"{system}, seed {seed}").named()
 
 

@@ -16,7 +16,7 @@ from tenuto.data.cache import Prepared
 from tenuto.data.soundtracks import DIVISOR, EMOTIONS, Soundtracks
 from tenuto.data.splits import Split, draw, read_split
 from tenuto.errors import DataError
-from tenuto.store import rows as results
+from tenuto.store.rows import emotion_names, mark_worst, worst_case
 
 Values = NDArray[np.float64]
 RESOLUTION = 0.001
@@ -106,7 +106,7 @@ def budget_title(norm: object, epsilon: object) -> str:
 def at_budgets(rows: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
     """Every budget of the rows with each clip's worst case there, smallest budget first."""
     # Marked anew: of rows that were picked out of a table, those it marks may be missing.
-    chosen = results.worst_case(results.mark_worst(rows))
+    chosen = worst_case(mark_worst(rows))
     for (norm, epsilon), part in chosen.groupby(["norm", "epsilon"], dropna=False, sort=True):
         yield budget_title(norm, epsilon), part
 
@@ -126,7 +126,7 @@ def aligned(clips: tuple[str, ...], index: Index) -> tuple[str, ...]:
 
 def rating_scale(rows: pd.DataFrame) -> tuple[float, float] | None:
     """Lowest and highest rating the eight emotions of Soundtracks can have; None for other emotions."""
-    if results.emotions(rows) != EMOTIONS:
+    if emotion_names(rows) != EMOTIONS:
         return None
     low, high = Soundtracks.card.emotion_scale
     return low / DIVISOR, high / DIVISOR

@@ -12,7 +12,7 @@ from tenuto.data.excerpts import EXCERPT_FRAMES
 from tenuto.evaluation.audit.evidence import Source, Values, checkpoint
 from tenuto.evaluation.audit.findings import Finding, Verdict, judged, not_recorded
 from tenuto.files import read_safetensors
-from tenuto.store import rows as results
+from tenuto.store.rows import values_of
 
 BANDS = 149
 EXCESS = 1e-6
@@ -102,9 +102,7 @@ def same_iterate(source: Source) -> Finding:
     """Does any row of norm 0 have a prediction that moved? Then norm and prediction are of two iterates."""
     column = "stored_l2" if source.released else "l2"
     norms = source.rows[column].to_numpy(np.float64)
-    moved = np.abs(results.values(source.rows, "adversarial") - results.values(source.rows, "clean")).max(
-        axis=1
-    )
+    moved = np.abs(values_of(source.rows, "adversarial") - values_of(source.rows, "clean")).max(axis=1)
     nothing = norms == 0
     if not nothing.any():
         return judged(

@@ -14,7 +14,7 @@ from tenuto.evaluation.audit.evidence import Data, Source, Values, checkpoint
 from tenuto.evaluation.audit.findings import UNASKED, Finding, judged, not_recorded, worst
 from tenuto.evaluation.audit.rows_checks import BANDS, EXCESS, MOVED
 from tenuto.files import Array, read_safetensors, sha256_file
-from tenuto.store import rows as results
+from tenuto.store.rows import values_of
 
 if TYPE_CHECKING:
     from tenuto.evaluation.runs import Run
@@ -190,7 +190,7 @@ def _prediction(run: Run, rows: pd.DataFrame, deltas: Array) -> Finding:
     worst_difference, wrong = 0.0, np.zeros(len(rows), bool)
     for kind, added in (("clean", None), ("adversarial", torch.from_numpy(deltas)[:, None])):
         asked = predict(run.recogniser.network, inputs if added is None else inputs + added, BATCH_SIZE)
-        told = results.values(rows, kind)
+        told = values_of(rows, kind)
         apart = np.nan_to_num(np.abs(asked.emotions.double().numpy() - told).max(axis=1), nan=np.inf)
         worst_difference, wrong = max(worst_difference, float(apart.max())), wrong | (apart > MOVED)
     return judged(

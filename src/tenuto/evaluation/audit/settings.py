@@ -12,7 +12,7 @@ import pandas as pd
 from tenuto import attacks
 from tenuto.attacks import APGD, PGD, AbsoluteError, BoundedAttack, Linf, ReleasedAttack
 from tenuto.errors import ConfigError
-from tenuto.store.rows import errors
+from tenuto.store.rows import row_errors
 
 KINDS: dict[str, Any] = {
     name: getattr(attacks, name)
@@ -128,7 +128,7 @@ def _strongest(rows: pd.DataFrame) -> Questioned:
     own = own[own["norm"] == max(own["norm"])]  # "linf" comes after "l2"
     ladder = [float(epsilon) for epsilon in sorted(own["epsilon"].unique())]
     middle = own[own["epsilon"] == ladder[len(ladder) // 2]]
-    told = middle.assign(error=errors(middle)).groupby("settings")["error"].mean().idxmax()
+    told = middle.assign(error=row_errors(middle)).groupby("settings")["error"].mean().idxmax()
     attack = parse(str(told))
     if not isinstance(attack, SEARCHES):
         raise ConfigError(f"the rows call {told} an APGD or PGD")

@@ -10,7 +10,7 @@ import pandas as pd
 
 from tenuto.evaluation.audit.evidence import RESOLUTION, Source, Values, at_budgets, budget_title
 from tenuto.evaluation.audit.findings import Finding, judged, not_recorded, worst
-from tenuto.store.rows import errors
+from tenuto.store.rows import row_errors
 
 FALL = 0.01
 """Relative fall of the mean error from one budget to the next that is still taken for rounding and chance."""
@@ -35,7 +35,7 @@ WORDS = {
 def monotone(source: Source) -> Finding:
     """Does every run's worst-case error rise with epsilon?"""
     rows = pd.concat([part for _, part in at_budgets(source.rows)], ignore_index=True)
-    rows = rows.assign(error=errors(rows))[np.isfinite(rows["epsilon"].astype(float))]
+    rows = rows.assign(error=row_errors(rows))[np.isfinite(rows["epsilon"].astype(float))]
     if rows.empty or rows.groupby(["run", "norm"])["epsilon"].nunique().max() < 2:
         return not_recorded("monotone", "there is one budget only: no curve to look at.")
     found = []
@@ -51,7 +51,7 @@ def monotone(source: Source) -> Finding:
 
 def family(check: str, source: Source) -> Finding:
     """Is a weaker family (one step, black box, transfer) stronger than iterative gradients at the same budget?"""
-    rows = source.rows.assign(error=errors(source.rows))
+    rows = source.rows.assign(error=row_errors(source.rows))
     parts = rows[np.isfinite(rows["epsilon"].astype(float))].groupby(["run", "norm", "epsilon"])
     found = []
     for (run, norm, epsilon), part in parts:

@@ -24,8 +24,7 @@ from tenuto.evaluation.audit.evidence import (
     split_of,
 )
 from tenuto.evaluation.audit.findings import Finding, judged, not_recorded, worst
-from tenuto.store import rows as results
-from tenuto.store.rows import errors
+from tenuto.store.rows import emotion_names, row_errors, values_of
 
 SIGNIFICANT = 0.05
 FEWEST_SEEDS = 3
@@ -83,9 +82,9 @@ def order(rows: pd.DataFrame, measure: Measure, scale: tuple[float, float] | Non
     """Rank systems by a measure of each run's attacked predictions, clipped to a scale where one is given."""
     values: dict[str, dict[int, float]] = {}
     for (system, seed, _), run in rows.groupby(["system", "seed", "run"]):
-        found = results.values(run, "adversarial")
+        found = values_of(run, "adversarial")
         found = found if scale is None else np.clip(found, *scale)
-        values.setdefault(str(system), {})[int(str(seed))] = measure(results.values(run, "label"), found)
+        values.setdefault(str(system), {})[int(str(seed))] = measure(values_of(run, "label"), found)
     means = {system: float(np.mean(list(by_seed.values()))) for system, by_seed in values.items()}
     means = {system: mean for system, mean in means.items() if math.isfinite(mean)}
     pairs = itertools.combinations(sorted(means), 2)
@@ -134,7 +133,7 @@ def tau(first: Order, second: Order) -> float:
 
 def scale_of_ratings(source: Source) -> Finding:
     """Where do attacked predictions lie, and does clipping them to 0-1 turn the ranking of systems?"""
-    label = results.values(source.rows, "label")
+    label = values_of(source.rows, "label")
     if label.min() < UNIT_RANGE[0] or label.max() > UNIT_RANGE[1]:
         return not_recorded(
             "rating-scale", f"labels run from {label.min():.3g} to {label.max():.3g}: their scale is unknown."
@@ -143,7 +142,7 @@ def scale_of_ratings(source: Source) -> Finding:
 
 
 def _scale_at(rows: pd.DataFrame) -> Finding:
-    found = results.values(rows, "adversarial")
+    found = values_of(rows, "adversarial")
     scale = rating_scale(rows)
     share = _outside(found, UNIT_RANGE)
     raw, clipped = (order(rows, MEASURES["MAE"], limits) for limits in (None, UNIT_RANGE))
@@ -228,11 +227,11 @@ def _widest(orders: Mapping[str, Order]) -> str:
 def constant_predictor(source: Source, data: Data) -> Finding:
     """Is the clean model, and the attacked one at its smallest budget, better than one constant per emotion?"""
     _, rows = next(at_budgets(source.rows))
-    label = results.values(rows, "label")
+    label = values_of(rows, "label")
     trained = _training_means(source, data)
     if trained is None:
         # No constant is better in absolute error than the median of the very labels it is judged on.
-        unique = results.values(rows.drop_duplicates("clip"), "label")
+        unique = values_of(rows.drop_duplicates("clip"), "label")
         constant = float(np.abs(label - np.median(unique, axis=0)).mean())
         what = (
             f"any constant (at best {constant:.4f}, the test labels' own median; training labels not given)"
@@ -240,7 +239,9 @@ def constant_predictor(source: Source, data: Data) -> Finding:
     else:
         constant = float(np.abs(label - np.stack([trained[run] for run in rows["run"]])).mean())
         what = f"always saying the mean training label ({constant:.4f})"
-    table = pd.DataFrame({"system": rows["system"], "clean": errors(rows, "clean"), "after": errors(rows)})
+    table = pd.DataFrame(
+        {"system": rows["system"], "clean": row_errors(rows, "clean"), "after": row_errors(rows)}
+    )
     means = table.groupby("system").mean()
     bad = means.index[means["clean"] >= constant - RESOLUTION].tolist()
     beyond = means.index[means["after"] >= constant].tolist()
@@ -274,7 +275,7 @@ def _span(values: pd.Series[float]) -> str:
 def _training_means(source: Source, data: Data) -> dict[str, Values] | None:
     """Run -> mean label of its training clips (emotions,); None where data or a split are not known."""
     index = data.known()
-    if index is None or index.emotions != results.emotions(source.rows):
+    if index is None or index.emotions != emotion_names(source.rows):
         return None
     place = {clip: row for row, clip in enumerate(index.clips)}
     means: dict[str, Values] = {}
@@ -296,7 +297,7 @@ def pooled_test(source: Source) -> Finding:
 
 
 def _pooled_at(rows: pd.DataFrame, published: bool) -> Finding:
-    table = rows.assign(error=errors(rows)).pivot_table(
+    table = rows.assign(error=row_errors(rows)).pivot_table(
         index=["system", "seed"], columns="clip", values="error"
     )
     systems = [name for name in SYSTEMS if name in set(rows["system"])]

@@ -15,7 +15,7 @@ from tenuto.analysis.words import attacked_pair
 from tenuto.config import SYSTEMS
 from tenuto.errors import ConfigError, DataError
 from tenuto.files import write_bytes
-from tenuto.store import rows as results
+from tenuto.store.rows import KINDS, values_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -44,7 +44,7 @@ STYLE: dict[Any, Any] = {
     "savefig.dpi": 200,
 }
 
-KINDS: dict[str, dict[str, Any]] = {
+METADATA: dict[str, dict[str, Any]] = {
     "png": {"Software": None},
     "pdf": {"CreationDate": None, "Producer": None},
 }
@@ -67,7 +67,7 @@ CORNERS = ((1.0, 1.0), (1.0, 0.0), (0.0, 1.0), (0.0, 0.0))
 
 def save(figure: Figure, stem: Path) -> dict[str, Path]:
     """Write ``<stem>.png`` and ``.pdf`` atomically. Name -> path."""
-    paths = [stem.with_name(f"{stem.name}.{kind}") for kind in KINDS]
+    paths = [stem.with_name(f"{stem.name}.{kind}") for kind in METADATA]
     return {path.name: write_figure(figure, path) for path in paths}
 
 
@@ -83,7 +83,7 @@ def write_figure(figure: Figure, path: Path) -> Path:
     kind, stream = path.suffix[1:], io.BytesIO()
     figure.set_layout_engine(_steady_layout())
     with rc_context(STYLE):
-        figure.savefig(stream, format=kind, metadata=KINDS[kind], facecolor="white")
+        figure.savefig(stream, format=kind, metadata=METADATA[kind], facecolor="white")
     return write_bytes(path, stream.getvalue())
 
 
@@ -114,9 +114,9 @@ def _steady_layout() -> LayoutEngine:
 
 def check_ending(path: Path) -> None:
     """Raises `ConfigError` for a figure that is neither PNG nor PDF, before any work is done for it."""
-    if path.suffix[1:] not in KINDS:
+    if path.suffix[1:] not in METADATA:
         raise ConfigError(
-            f"{path}: a figure ends in {' or '.join('.' + kind for kind in KINDS)}. Name it so."
+            f"{path}: a figure ends in {' or '.join('.' + kind for kind in METADATA)}. Name it so."
         )
 
 
@@ -309,7 +309,7 @@ def _explain(figure: Figure, panels: NDArray[np.object_]) -> None:
 
 def _points(rows: pd.DataFrame, emotion: str) -> tuple[Values, Values, Values]:
     """Annotation, clean and attacked prediction of one emotion, shape (clips,) each."""
-    label, clean, attacked = (results.values(rows, kind, (emotion,))[:, 0] for kind in results.KINDS)
+    label, clean, attacked = (values_of(rows, kind, (emotion,))[:, 0] for kind in KINDS)
     return label, clean, attacked
 
 

@@ -18,9 +18,9 @@ from tenuto.errors import DataError, FileError
 from tenuto.evaluation.audit.evidence import budget_title
 from tenuto.evaluation.audit.findings import CHECKS, Finding, Verdict
 from tenuto.files import read_csv, read_json, read_text
-from tenuto.reporting import panels
+from tenuto.reporting.figures import explanation as panels
 from tenuto.store import released_logs
-from tenuto.store import rows as results
+from tenuto.store.rows import NATURAL, at_budget
 
 if TYPE_CHECKING:
     from tenuto.evaluation.resynthesis import Witness
@@ -90,9 +90,9 @@ def gather(
         DataError: No such budget, several and none chosen, or rows that contradict each other.
     """
     folder = Path(study)
-    rows = selection(results.at_budget(released_logs.read_study(folder, protocol), epsilon))
+    rows = selection(at_budget(released_logs.read_study(folder, protocol), epsilon))
     there = released_logs.protocols(folder)
-    others = sorted(name for name in there if name != results.NATURAL)
+    others = sorted(name for name in there if name != NATURAL)
     first = str(rows["run"].iloc[0])
     interventions, passed_over = _interventions(folder, rows)
     return Material(
@@ -102,7 +102,7 @@ def gather(
         protocols={name: released_logs.read_study(folder, name) for name in others},
         comparison=comparison.compare(rows, comparison.Settings(pairs=_planned(rows), draws=draws)),
         curves=_curves(folder, there, draws),
-        natural=released_logs.read_study(folder, results.NATURAL) if results.NATURAL in there else None,
+        natural=released_logs.read_study(folder, NATURAL) if NATURAL in there else None,
         interventions=interventions,
         remarks={"concepts": passed_over},
     )

@@ -12,9 +12,9 @@ from tenuto import metrics
 from tenuto.analysis import words
 from tenuto.analysis.systems import ordered_systems, run_metrics
 from tenuto.config import SYSTEMS
-from tenuto.reporting import clips, panels
-from tenuto.reporting.report_material import Material, Weights
-from tenuto.reporting.report_parts import (
+from tenuto.reporting.figures import clip as clips
+from tenuto.reporting.figures import explanation as panels
+from tenuto.reporting.page.blocks import (
     Block,
     Cell,
     Clip,
@@ -28,7 +28,8 @@ from tenuto.reporting.report_parts import (
     picture,
     sortable,
 )
-from tenuto.store import rows as results
+from tenuto.reporting.page.inputs import Material, Weights
+from tenuto.store.rows import concept_names, values_of
 
 if TYPE_CHECKING:
     from tenuto.evaluation.resynthesis import Witness
@@ -57,7 +58,7 @@ def concept_shifts(rows: pd.DataFrame) -> pd.DataFrame:
         if not _named_concepts(system):
             continue
         own = rows[rows["system"] == system]
-        for name in results.concepts(rows):
+        for name in concept_names(rows):
             before, after = own[f"clean_{name}"], own[f"adversarial_{name}"]
             if before.notna().all():
                 spread = before.groupby(own["run"]).std(ddof=0).mean()
@@ -164,7 +165,7 @@ def movement(rows: pd.DataFrame) -> tuple[float, float]:
 
     Both are means over clips of `metrics.distances`.
     """
-    moved, spread = metrics.distances(results.values(rows, "clean"), results.values(rows, "adversarial"))
+    moved, spread = metrics.distances(values_of(rows, "clean"), values_of(rows, "adversarial"))
     return float(moved.mean()), float(spread.mean())
 
 
@@ -203,7 +204,7 @@ def clips_to_show(rows: pd.DataFrame, count: int) -> list[str]:
         rows: Of one run under one attack, one per clip.
         count: How many; all where there are fewer.
     """
-    change = results.values(rows, "adversarial") - results.values(rows, "clean")
+    change = values_of(rows, "adversarial") - values_of(rows, "clean")
     order = np.argsort(-np.linalg.norm(change, axis=1), kind="stable")
     places = np.linspace(0, len(order) - 1, min(count, len(order))).round().astype(int)
     return [str(rows["clip"].iloc[place]) for place in order[places]]

@@ -1,0 +1,252 @@
+"""The folder of one run: the name of every file in it, its content, and which work is done."""
+
+from __future__ import annotations
+
+import dataclasses
+import glob
+import os
+import stat
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from tenuto.config import RunConfig, parse_yaml
+from tenuto.data.splits import PARTS, Split, read_split
+from tenuto.errors import ConfigError, DataError
+from tenuto.files import naming, read_json, read_text
+from tenuto.store.rows import NATURAL, read_rows
+
+ATTACKS = "attacks"
+CONFIG = "config.yaml"
+
+
+def is_file(path: Path) -> bool:
+    """Whether a regular file exists. Raises `FileError` where that cannot be known, such as in an unreadable folder."""
+    with naming(path, "read"):
+        try:
+            return stat.S_ISREG(path.stat().st_mode)
+        except (FileNotFoundError, NotADirectoryError):
+            return False
+
+
+def listed(folder: Path) -> list[os.DirEntry[str]]:
+    """Entries of a folder by name, without hidden ones; none where it does not exist. Raises `FileError`."""
+    with naming(folder, "read"):
+        try:
+            with os.scandir(folder) as entries:
+                return sorted(
+                    (entry for entry in entries if not entry.name.startswith(".")), key=lambda one: one.name
+                )
+        except (FileNotFoundError, NotADirectoryError):
+            return []
+
+
+def stem(protocol: object, part: str = "test") -> str:
+    """Name, without suffix, of the files of a protocol on one part of the split: other parts than test are named."""
+    return str(protocol) if part == "test" else f"{protocol}-{part}"
+
+
+def protocol_and_part(name: str) -> tuple[str, str]:
+    """The inverse of `stem`.
+
+    >>> protocol_and_part("standard-1"), protocol_and_part("standard-1-train")
+    (('standard-1', 'test'), ('standard-1', 'train'))
+    """
+    protocol, _, part = name.rpartition("-")
+    return (protocol, part) if part in PARTS and part != "test" else (name, "test")
+
+
+def is_natural(protocol: str) -> bool:
+    """Whether rows of this protocol come from natural variations, not from an attack."""
+    return protocol.startswith(NATURAL.rstrip("0123456789"))
+
+
+@dataclasses.dataclass(frozen=True, order=True)
+class RunFolder:
+    """The files of one run. Nothing is read or created when it is made.
+
+    Args:
+        path: The folder, which need not exist yet.
+
+    Example:
+        >>> run = RunFolder("runs/A2E-6-1a2b3c4d")
+        >>> run.rows("standard-1", "train").as_posix()
+        'runs/A2E-6-1a2b3c4d/attacks/standard-1-train.csv'
+    """
+
+    path: Path
+
+    def __init__(self, path: str | Path) -> None:
+        object.__setattr__(self, "path", Path(path))
+
+    @property
+    def name(self) -> str:
+        """The folder's name: system, seed, signature."""
+        return Path(os.path.abspath(self.path)).name
+
+    # Files
+
+    @property
+    def config(self) -> Path:
+        """The resolved configuration."""
+        return self.path / CONFIG
+
+    @property
+    def split(self) -> Path:
+        """Which clips train, validate and test."""
+        return self.path / "split.csv"
+
+    @property
+    def checkpoint(self) -> Path:
+        """Weights of the best epoch, and what is needed to predict with them."""
+        return self.path / "checkpoint.safetensors"
+
+    @property
+    def state(self) -> Path:
+        """Where training resumes; removed when it ends."""
+        return self.path / "state.safetensors"
+
+    @property
+    def history(self) -> Path:
+        """One line per epoch."""
+        return self.path / "history.csv"
+
+    @property
+    def tensorboard(self) -> Path:
+        """Folder of TensorBoard's event files."""
+        return self.path / "tensorboard"
+
+    @property
+    def training(self) -> Path:
+        """How training ended."""
+        return self.path / "training.json"
+
+    @property
+    def metrics(self) -> Path:
+        """Metrics of clean predictions."""
+        return self.path / "metrics.json"
+
+    @property
+    def background(self) -> Path:
+        """Predictions for the training clips, the background of explanations."""
+        return self.path / "training_predictions.csv"
+
+    @property
+    def interventions(self) -> Path:
+        """Folder of what corrected concepts change."""
+        return self.path / "interventions"
+
+    @property
+    def intervention_rows(self) -> Path:
+        """The table in `interventions`."""
+        return self.interventions / "intervention.csv"
+
+    @property
+    def attacks(self) -> Path:
+        """Folder of rows and perturbations."""
+        return self.path / ATTACKS
+
+    def rows(self, protocol: object, part: str = "test") -> Path:
+        """Rows of a protocol on one part of the split."""
+        return self.attacks / f"{stem(protocol, part)}.csv"
+
+    def perturbations(self, protocol: object, part: str = "test") -> Path:
+        """The worst perturbation of every clip and budget."""
+        return self.attacks / f"{stem(protocol, part)}.safetensors"
+
+    def about(self, protocol: object, part: str = "test") -> Path:
+        """What exactly was run: every attack with its settings."""
+        return self.attacks / f"{stem(protocol, part)}.json"
+
+    def lock(self, protocol: object, part: str = "test") -> Path:
+        """Locked by the process that runs a protocol."""
+        return self.attacks / f".{stem(protocol, part)}.lock"
+
+    def pieces(self, protocol: object, part: str, checkpoint: str) -> Path:
+        """Folder of an unfinished attack on the weights with this SHA-256."""
+        return self.attacks / f"{stem(protocol, part)}.{checkpoint[:8]}.pieces"
+
+    def all_pieces(self, protocol: object, part: str = "test") -> list[Path]:
+        """Folders of unfinished attacks on any weights of this run."""
+        return sorted(self.attacks.glob(f"{glob.escape(stem(protocol, part))}.*.pieces"))
+
+    def natural(self, part: str = "test") -> Path:
+        """Rows of natural variations."""
+        return self.rows(NATURAL, part)
+
+    # What is done
+
+    def exists(self) -> bool:
+        """Whether there is a run here: a configuration, or rows. Raises `FileError` for an unreadable folder."""
+        return is_file(self.config) or any(entry.name.endswith(".csv") for entry in listed(self.attacks))
+
+    def is_trained(self) -> bool:
+        """Whether training has ended by itself."""
+        return is_file(self.training) and is_file(self.checkpoint)
+
+    def is_evaluated(self) -> bool:
+        """Whether the metrics of clean predictions are written."""
+        return is_file(self.metrics)
+
+    def is_attacked(self, protocol: object, part: str = "test") -> bool:
+        """Whether all rows of a protocol are written."""
+        return is_file(self.rows(protocol, part))
+
+    def has_natural(self, part: str = "test") -> bool:
+        """Whether the rows of natural variations are written."""
+        return self.is_attacked(NATURAL, part)
+
+    def protocols(self, part: str = "test") -> list[str]:
+        """Protocols with rows of one part of the split; natural variations are not among them."""
+        return [name for name in self._stems(".csv", part) if not is_natural(name)]
+
+    def perturbed_protocols(self, part: str = "test") -> list[str]:
+        """Protocols whose perturbations are saved."""
+        return self._stems(".safetensors", part)
+
+    def _stems(self, suffix: str, part: str) -> list[str]:
+        names = (entry.name for entry in listed(self.attacks))
+        stems = (protocol_and_part(name.removesuffix(suffix)) for name in names if name.endswith(suffix))
+        return [protocol for protocol, own in stems if own == part]
+
+    # Content
+
+    def read_config(self) -> RunConfig:
+        """The configuration. Raises `ConfigError` where the folder holds no run."""
+        if not is_file(self.config):
+            raise ConfigError(
+                f"{self.path}: not a run folder, it has no {CONFIG}. Name a folder that `tenuto train` made."
+            )
+        return RunConfig.parse(parse_yaml(read_text(self.config), str(self.config)), str(self.config))
+
+    def read_split(self) -> Split | None:
+        """The split; None where it is not recorded. Raises `FileError` or `DataError`."""
+        return read_split(self.split) if is_file(self.split) else None
+
+    def read_training(self) -> dict[str, Any]:
+        """How training ended. Raises `FileError`."""
+        return read_json(self.training)
+
+    def read_metrics(self) -> dict[str, Any]:
+        """Metrics of clean predictions. Raises `FileError`."""
+        return read_json(self.metrics)
+
+    def read_rows(self, protocol: object, part: str = "test") -> pd.DataFrame:
+        """Rows of a protocol.
+
+        Raises:
+            FileError: No such rows, or a damaged file.
+            DataError: Rows that contradict themselves, or a clip that is not in this part of the run's split.
+        """
+        path, split = self.rows(protocol, part), self.read_split()
+        rows = read_rows(path)
+        if split is not None:
+            known = set(split.part(part))
+            for clip in rows["clip"]:
+                if clip not in known:
+                    raise DataError(
+                        f"{path}: clip {clip!r} is not a {part} clip in {self.split}. "
+                        "Restore the split, or delete the rows and run `tenuto attack` again."
+                    )
+        return rows

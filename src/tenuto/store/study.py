@@ -1,0 +1,203 @@
+"""The folder of a study: the name of every file in it, its runs, and the rows of all of them."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import os
+import stat
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pandas as pd
+
+from tenuto.errors import FileError, TenutoError
+from tenuto.files import naming
+from tenuto.store.rows import RELEASED_PROTOCOL, validate_rows
+from tenuto.store.run import RunFolder, listed
+
+RUNS, CORPUS, CACHE, JOURNAL, PAPER = "runs", "corpus", "cache", "journal", "paper"
+
+Damaged = Callable[[TenutoError], object]
+"""Called with the error of every run that cannot be read; the others are used. Without it the error is raised."""
+
+
+@dataclasses.dataclass(frozen=True)
+class StudyFolder:
+    """The files of a study, or of any folder that contains runs. Nothing is read or created when it is made.
+
+    Args:
+        path: The folder, which need not exist yet.
+    """
+
+    path: Path
+
+    def __init__(self, path: str | Path) -> None:
+        object.__setattr__(self, "path", Path(path))
+
+    @property
+    def name(self) -> str:
+        """The folder's name."""
+        return Path(os.path.abspath(self.path)).name
+
+    # Files
+
+    @property
+    def settings(self) -> Path:
+        """The settings the study was last run with."""
+        return self.path / "study.yaml"
+
+    @property
+    def metrics(self) -> Path:
+        """Metrics of clean predictions, one line per run."""
+        return self.path / "metrics.csv"
+
+    @property
+    def report(self) -> Path:
+        """The study on one page."""
+        return self.path / "report.html"
+
+    @property
+    def corpus(self) -> Path:
+        """Folder of generated music."""
+        return self.path / CORPUS
+
+    @property
+    def cache(self) -> Path:
+        """Folder of spectrograms."""
+        return self.path / CACHE
+
+    @property
+    def journal(self) -> Path:
+        """Folder of the records of work in progress."""
+        return self.path / JOURNAL
+
+    @property
+    def paper(self) -> Path:
+        """Folder of tables and figures."""
+        return self.path / PAPER
+
+    @property
+    def runs_folder(self) -> Path:
+        """Folder of the study's own runs."""
+        return self.path / RUNS
+
+    def run(self, name: str) -> RunFolder:
+        """One of the study's own runs, which need not exist yet."""
+        return RunFolder(self.runs_folder / name)
+
+    # Content
+
+    def runs(self, damaged: Damaged | None = None) -> list[RunFolder]:
+        """Every run at or below the folder, in the order of their paths; symbolic links are followed.
+
+        Args:
+            damaged: Called with the error of every folder that cannot be read, which is then left out.
+
+        Raises:
+            FileError: No such folder, a folder that cannot be read, or a link whose target does not exist.
+        """
+        if not self.path.is_dir():
+            raise FileError(f"{self.path}: no such folder. Give the folder of a study, or of its runs.")
+        return list(self._runs_below(self.path, set(), damaged))
+
+    def _runs_below(self, folder: Path, seen: set[str], damaged: Damaged | None) -> Iterator[RunFolder]:
+        """Walk depth first; ``seen`` holds the real paths of visited folders, so links may form loops."""
+        real = os.path.realpath(folder)
+        if real in seen or folder in (self.corpus, self.cache, self.journal, self.paper):
+            return
+        seen.add(real)
+        run, entries = RunFolder(folder), []
+        with _passing_to(damaged):
+            if run.exists():
+                yield run
+                return
+            entries = listed(folder)
+        for entry in entries:
+            path = Path(entry)
+            with _passing_to(damaged):
+                if _is_folder(path):
+                    yield from self._runs_below(path, seen, damaged)
+
+    def protocols(self, part: str = "test") -> dict[str, list[RunFolder]]:
+        """Protocols with rows of one part of the split, each with its runs; without natural variations."""
+        by_protocol: dict[str, list[RunFolder]] = {}
+        for run in self.runs():
+            for protocol in run.protocols(part):
+                by_protocol.setdefault(protocol, []).append(run)
+        return dict(sorted(by_protocol.items()))
+
+    def rows(
+        self, protocol: str | None = None, part: str = "test", damaged: Damaged | None = None
+    ) -> pd.DataFrame:
+        """Rows of one protocol of all runs.
+
+        Args:
+            protocol: As files are named, such as ``paper-2025-released+iterations=100``. By default the one form of
+                the released protocol that all attacked runs share.
+            part: Part of the split.
+            damaged: Called with the error of every run that cannot be read, which is then left out.
+
+        Raises:
+            FileError: No rows of that protocol, none or several that all runs share, or a damaged file.
+            DataError: Rows that contradict themselves or each other.
+        """
+        runs = self.runs(damaged)
+        if protocol is None:
+            protocol = self._shared_protocol(runs, part)
+        tables, is_known = [], False
+        for run in runs:
+            with _passing_to(damaged):
+                if run.is_attacked(protocol, part):
+                    is_known = True
+                    tables.append(run.read_rows(protocol, part))
+        if not is_known:
+            known = ", ".join(sorted({name for run in runs for name in run.protocols(part)})) or "none"
+            raise FileError(
+                f"{self.path}: no rows of protocol {protocol} for {part} clips. Protocols with rows: {known}. "
+                "Run `tenuto attack` first."
+            )
+        if not tables:
+            raise FileError(f"{self.path}: no run with rows of protocol {protocol} can be read.")
+        return validate_rows(pd.concat(tables, ignore_index=True), str(self.path))
+
+    def _shared_protocol(self, runs: list[RunFolder], part: str) -> str:
+        """The one form of the released protocol that all attacked runs share. Raises `FileError`."""
+        attacked = [set(run.protocols(part)) for run in runs]
+        attacked = [names for names in attacked if names]
+        if not attacked:
+            raise FileError(f"{self.path}: no rows of an attack. Run `tenuto attack` or `tenuto demo` first.")
+        shared = [name for name in set.intersection(*attacked) if name.startswith(RELEASED_PROTOCOL)]
+        if len(shared) == 1:
+            return shared[0]
+        counts = (
+            f"{name} ({sum(name in names for names in attacked)} of {len(attacked)} runs)"
+            for name in sorted(set.union(*attacked))
+        )
+        raise FileError(
+            f"{self.path}: which protocol? Choose one with --protocol. Protocols with rows: {', '.join(counts)}."
+        )
+
+
+@contextlib.contextmanager
+def _passing_to(damaged: Damaged | None) -> Iterator[None]:
+    """Pass a Tenuto error inside the block on; without a receiver it is raised."""
+    try:
+        yield
+    except TenutoError as error:
+        if damaged is None:
+            raise
+        damaged(error)
+
+
+def _is_folder(path: Path) -> bool:
+    """Whether a path is a folder or a link to one. Raises `FileError` where that cannot be known."""
+    with naming(path, "read"):
+        try:
+            return stat.S_ISDIR(path.stat().st_mode)
+        except FileNotFoundError as error:
+            if not path.is_symlink():  # removed since it was listed
+                return False
+            raise FileError(
+                f"{path}: is a link to {os.readlink(path)}, which does not exist. Restore it, or remove the link."
+            ) from error

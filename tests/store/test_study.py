@@ -1,0 +1,116 @@
+"""A study's folder: where its runs are found, and the rows of all of them."""
+
+from __future__ import annotations
+
+import pytest
+
+from tenuto.errors import FileError
+from tenuto.store.rows import write_rows
+from tenuto.store.run import RunFolder
+from tenuto.store.study import StudyFolder
+from tests.reporting import made_up
+from tests.store.test_run import unreadable
+
+PROTOCOL = "paper-2025-released"
+
+
+def attacked(folder, seed, protocol=PROTOCOL):
+    """A run with rows of three clips."""
+    run = RunFolder(folder)
+    write_rows(run.rows(protocol), made_up.run(seed=seed, run=run.name, clips=3, protocol=protocol))
+    return run
+
+
+@pytest.fixture
+def study(tmp_path):
+    place = StudyFolder(tmp_path / "study")
+    for seed in (6, 21):
+        attacked(place.runs_folder / f"A2E-{seed}", seed)
+    return place
+
+
+def test_runs_are_found_at_any_depth(study):
+    named = [run.name for run in study.runs()]
+    assert named == ["A2E-21", "A2E-6"]
+    assert [run.name for run in StudyFolder(study.path.parent).runs()] == named
+    assert StudyFolder(study.runs_folder / "A2E-6").runs() == [study.run("A2E-6")]
+    assert study.protocols() == {PROTOCOL: study.runs()}
+
+
+def test_runs_are_found_through_links_once_each(study, tmp_path):
+    (collected := StudyFolder(tmp_path / "collected")).path.mkdir()
+    for run in study.runs():
+        (collected.path / run.name).symlink_to(run.path)
+    (collected.path / "again").symlink_to(study.path)
+    (study.path / "loop").symlink_to(collected.path)
+    assert len(collected.runs()) == len(study.runs()) == 2
+    assert set(collected.rows()["seed"]) == {6, 21}
+
+
+def test_rows_of_all_runs_are_joined(study):
+    rows = study.rows()
+    assert len(rows) == 6
+    assert rows.equals(study.rows(PROTOCOL))
+
+
+def unreadable_folder(run, monkeypatch):
+    unreadable(monkeypatch, run.path)
+
+
+def unreadable_attacks(run, monkeypatch):
+    run.config.write_text("")
+    unreadable(monkeypatch, run.attacks)
+
+
+def dangling_link(run, monkeypatch):
+    run.path.rename(run.path.parents[2] / "moved")
+    run.path.symlink_to("elsewhere")
+
+
+def damaged_rows(run, monkeypatch):
+    run.rows(PROTOCOL).write_text("run,system\nA2E-6,A2E\n")
+
+
+DAMAGES = (unreadable_folder, unreadable_attacks, dangling_link, damaged_rows)
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_a_run_that_cannot_be_read_is_named(study, monkeypatch, damage):
+    damage(study.run("A2E-6"), monkeypatch)
+    with pytest.raises(FileError, match="A2E-6"):
+        study.rows(PROTOCOL)
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_the_rows_of_the_other_runs_can_be_read(study, monkeypatch, damage):
+    damage(study.run("A2E-6"), monkeypatch)
+    errors = []
+    assert set(study.rows(PROTOCOL, damaged=errors.append)["seed"]) == {21}
+    assert len(errors) == 1
+    assert "A2E-6" in str(errors[0])
+
+
+def test_without_readable_rows_there_is_an_error(study):
+    for run in study.runs():
+        damaged_rows(run, None)
+    with pytest.raises(FileError, match="no run with rows of protocol paper-2025-released can be read"):
+        study.rows(PROTOCOL, damaged=lambda error: None)
+
+
+def test_without_a_protocol_the_released_one_that_all_runs_share_is_read(study):
+    form = f"{PROTOCOL}+iterations=100"
+    attacked(study.runs_folder / "A2E-6", 6, form)
+    assert set(study.rows()["protocol"]) == {PROTOCOL}
+    attacked(study.runs_folder / "A2E-21", 21, form)
+    both = rf"which protocol\? .* {PROTOCOL} \(2 of 2 runs\), {PROTOCOL}\+iterations=100 \(2 of 2 runs\)"
+    with pytest.raises(FileError, match=both):
+        study.rows()
+
+
+def test_an_unknown_protocol_or_folder_is_named(study, tmp_path):
+    with pytest.raises(FileError, match=f"no rows of protocol standard-1 .* with rows: {PROTOCOL}"):
+        study.rows("standard-1")
+    with pytest.raises(FileError, match="no such folder"):
+        StudyFolder(tmp_path / "absent").rows()
+    with pytest.raises(FileError, match=r"no rows of an attack\. Run `tenuto attack`"):
+        StudyFolder(tmp_path / "study" / "runs" / "A2E-6" / "attacks").rows()
