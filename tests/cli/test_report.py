@@ -172,8 +172,3 @@ def test_an_audit_of_other_rows_is_refused(refused, tmp_path):
     finding = given(judged("budget", 0.0, 0.0, "it binds."), "standard-1")
     path = write_json(tmp_path / "audit.json", verdicts.as_json([finding]))
     assert f"{path}: no findings on {PROTOCOL}" in refused("report", folder, "--audit", path)
-
-
-def test_a_folder_without_rows_is_refused(refused, tmp_path):
-    assert "no rows of an attack below it" in refused("report", tmp_path, "--out", tmp_path / "report.html")
-    assert not (tmp_path / "report.html").exists()

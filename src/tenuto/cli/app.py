@@ -73,12 +73,14 @@ def _show_warning(message: Warning | str, category: type[Warning], *args: Any, *
 
 
 def with_options(message: str) -> str:
-    """A message of the library, in which parameters such as `batch_size` in backticks become options.
+    """A message of the library, in which parameters become options: those in backticks, and "NAME must" at its start.
 
-    >>> with_options("`batch_size` must be at least 1, got 0.")
+    >>> with_options("batch_size must be at least 1, got 0.")
     '--batch-size must be at least 1, got 0.'
     """
-    return re.sub(r"`(\w+)`", lambda match: _options().get(match[1], match[0]), message)
+    return re.sub(
+        r"`(\w+)`|^(\w+)(?= must )", lambda match: _options().get(match[1] or match[2], match[0]), message
+    )
 
 
 @functools.cache
