@@ -9,8 +9,9 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from tenuto.api.auditing import Audit, audit
+    from tenuto.api.comparing import compare, curves, rows
     from tenuto.api.datasets import prepare
-    from tenuto.api.judging import Audit, audit, compare, curves, rows
     from tenuto.api.papers import Paper, paper
     from tenuto.api.progress import Progress
     from tenuto.api.reports import Report, report
@@ -31,8 +32,9 @@ if TYPE_CHECKING:
     from tenuto.models.checkpoint import load
 
 _MODULES = {
+    "tenuto.api.auditing": ("Audit", "audit"),
+    "tenuto.api.comparing": ("compare", "curves", "rows"),
     "tenuto.api.datasets": ("prepare",),
-    "tenuto.api.judging": ("Audit", "audit", "compare", "curves", "rows"),
     "tenuto.api.papers": ("Paper", "paper"),
     "tenuto.api.progress": ("Progress",),
     "tenuto.api.reports": ("Report", "report"),

@@ -11,7 +11,7 @@ import pandas as pd
 
 from tenuto.analysis import smc2025
 from tenuto.analysis.systems import selection
-from tenuto.api.judging import rows as read_rows
+from tenuto.api.comparing import rows as read_rows
 from tenuto.errors import ConfigError, did_you_mean
 from tenuto.reporting import paper as files
 from tenuto.reporting import tables

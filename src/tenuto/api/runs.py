@@ -15,8 +15,8 @@ from typing import Any
 import pandas as pd
 
 from tenuto.analysis.natural import summary
+from tenuto.api.auditing import Audit, audit_run
 from tenuto.api.datasets import find_data, prepare
-from tenuto.api.judging import Audit, audit_run
 from tenuto.api.outcomes import ClipsShown, Metrics, attack_name, write_clip, write_intervention
 from tenuto.api.progress import SILENT, Progress
 from tenuto.attacks import BoundedAttack, Protocol, protocol

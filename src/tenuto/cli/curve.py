@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from tenuto.cli.common import AsJson, notes, out, print_json, print_paths
-from tenuto.cli.screen import cells_table, print_table
+from tenuto.cli.screen import print_cells
 
 if TYPE_CHECKING:
     from tenuto.analysis.curves import Curves
@@ -32,7 +32,7 @@ def curve(
     if as_json:
         print_json({**_values(curves), "files": [str(path) for path in files.values()]})
         return
-    print_table(cells_table(curve_tables.show(curves), f"{curves.protocol}, worst case"))
+    print_cells(curve_tables.show(curves), f"{curves.protocol}, worst case")
     out.print(curve_tables.caption(curves), soft_wrap=False)
     for remark in curves.remarks:
         notes.print(remark)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from tenuto.cli.common import notes, out, print_paths
-from tenuto.cli.screen import cells_table, print_table
+from tenuto.cli.screen import print_cells
 from tenuto.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -91,7 +91,7 @@ def print_paper(paper: Paper, part: str = "all") -> None:
             out.print("No t-test: the systems of the published comparisons share no seeds and clips.")
             continue
         cells, caption = paper.printed(name)
-        print_table(cells_table(cells, title))
+        print_cells(cells, title)
         out.print(caption, soft_wrap=False)
 
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 from rich.markup import escape
-from rich.measure import Measurement
 from rich.table import Table
 
 from tenuto import metrics
@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from tenuto.api.outcomes import ClipsShown
     from tenuto.evaluation.audit import Finding
     from tenuto.evaluation.resynthesis import Witness
+
+NARROWEST = 80
+"""Columns that every terminal is expected to have."""
 
 BAR = 24
 """Characters of a full bar."""
@@ -46,31 +49,42 @@ def grid(title: str, *columns: str, names: Iterable[str], bars: str | None = Non
     return table
 
 
-def cells_table(cells: pd.DataFrame, title: str) -> Table:
-    """A table of text cells, first column on the left; a line separates groups."""
+def print_cells(cells: pd.DataFrame, title: str) -> None:
+    """Print a table of text cells, a line between groups. No cell is cut or broken.
+
+    A table wider than the terminal (or than 80 columns) is printed in parts that repeat the first column.
+    """
     shown = cells.drop(columns=GROUP, errors="ignore")
-    table = Table(title=escape(title), title_justify="left")
-    for position, name in enumerate(shown.columns):
-        is_text = position < 2  # may wrap in a narrow terminal; numbers may not
-        table.add_column(
-            escape(str(name)),
-            justify="right" if position else "left",
-            no_wrap=not is_text,
-            min_width=len("against") if is_text else None,
-        )
-    for position, line in enumerate(shown.itertuples(index=False)):
-        if position and GROUP in cells and cells[GROUP].iloc[position] != cells[GROUP].iloc[position - 1]:
+    parts: list[list[str]] = [[]]
+    for name in shown.columns[1:]:
+        if parts[-1] and _width(shown[[shown.columns[0], *parts[-1], name]]) > max(NARROWEST, out.width):
+            parts.append([])
+        parts[-1].append(name)
+    for number, names in enumerate(parts):
+        part = shown[[shown.columns[0], *names]]
+        out.print(_cells_table(part, cells.get(GROUP), title if number == 0 else f"{title}, continued"))
+
+
+def _width(cells: pd.DataFrame) -> int:
+    """Columns of the terminal that a table takes."""
+    widths = (max(map(len, [*_heading(cells[name]).splitlines(), *cells[name]])) for name in cells.columns)
+    return sum(width + 3 for width in widths) + 1
+
+
+def _heading(column: pd.Series[str]) -> str:
+    """The heading of a column, broken at spaces where it is wider than the cells."""
+    return textwrap.fill(str(column.name), max([8, *column.map(len)]), break_long_words=False)
+
+
+def _cells_table(cells: pd.DataFrame, groups: pd.Series[str] | None, title: str) -> Table:
+    table = Table(title=escape(title), title_justify="left", width=_width(cells))
+    for position, name in enumerate(cells.columns):
+        table.add_column(escape(_heading(cells[name])), justify="right" if position else "left", no_wrap=True)
+    for position, line in enumerate(cells.itertuples(index=False)):
+        if position and groups is not None and groups.iloc[position] != groups.iloc[position - 1]:
             table.add_section()
         table.add_row(*(escape(str(cell)) for cell in line))
     return table
-
-
-def print_table(table: Table) -> None:
-    """Print a table as wide as its numbers need: a narrower terminal breaks its lines, and no digit is cut."""
-    needed = Measurement.get(out, out.options.update_width(1000), table).minimum
-    if out.width < needed:
-        table.width = needed
-    out.print(table)
 
 
 def bar(value: float) -> str:

@@ -10,7 +10,7 @@ import typer
 
 from tenuto.cli.common import TERMINAL, AsJson, notes, out, print_json, print_paths
 from tenuto.cli.paper import Logs, ProtocolName, RunsFile, Study, StudyOption, one_study
-from tenuto.cli.screen import cells_table, print_table
+from tenuto.cli.screen import print_cells
 
 if TYPE_CHECKING:
     from tenuto.analysis.comparison import Comparison
@@ -99,7 +99,7 @@ def _print(compared: Comparison, quantity: str) -> None:
     from tenuto.reporting.tables import GROUP
 
     out.print(compared.unit, soft_wrap=False)
-    print_table(cells_table(comparison_tables.show_systems(compared), "Systems"))
+    print_cells(comparison_tables.show_systems(compared), "Systems")
     captions = comparison_tables.captions(compared)
     for name, title, cells in (
         ("pairs", "Pairs", comparison_tables.show_pairs(compared)),
@@ -107,5 +107,5 @@ def _print(compared: Comparison, quantity: str) -> None:
     ):
         own = cells[cells[GROUP] == quantity].drop(columns="Error").reset_index(drop=True)
         if len(own):
-            print_table(cells_table(own, f"{title}, error {QUANTITIES[quantity]}"))
+            print_cells(own, f"{title}, error {QUANTITIES[quantity]}")
             out.print(captions[name], soft_wrap=False)

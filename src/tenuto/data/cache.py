@@ -10,6 +10,7 @@ import dataclasses
 import functools
 import json
 import os
+import tempfile
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
@@ -51,10 +52,15 @@ class Prepared:
 
 
 def cache_folder() -> Path:
-    """``$TENUTO_CACHE``, else ``tenuto`` below the user's cache folder."""
+    """``$TENUTO_CACHE``, else ``tenuto`` below the user's cache folder, or the temporary one of a user without home."""
     if named := os.environ.get("TENUTO_CACHE"):
         return Path(named)
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "tenuto"
+    if named := os.environ.get("XDG_CACHE_HOME"):
+        return Path(named) / "tenuto"
+    try:
+        return Path.home() / ".cache" / "tenuto"
+    except RuntimeError:
+        return Path(tempfile.gettempdir()) / f"tenuto-{os.getuid()}"
 
 
 def prepare(
