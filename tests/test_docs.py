@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 import tenuto
 from tenuto.cli.app import app
 from tenuto.config import StudyConfig, merge, preset_study
-from tenuto.study.runner import Local
+from tenuto.study.engines import Local
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), *sorted((ROOT / "results").glob("*.md"))]

@@ -32,6 +32,10 @@ class AudioError(TenutoError):
     """A recording cannot be decoded, is cut off, silent, or not finite."""
 
 
+class AudioWarning(UserWarning):
+    """A recording was used, but it is damaged or holds next to nothing, so its prediction means little."""
+
+
 class DataError(TenutoError):
     """Annotations, splits or a data set are inconsistent."""
 

@@ -17,12 +17,12 @@ from tenuto.config import DataConfig
 from tenuto.data import open_dataset
 from tenuto.data.splits import read_split
 from tenuto.errors import ConfigError
-from tenuto.evaluation.audit import Data, Finding, failed
+from tenuto.evaluation.audit import Data, Finding, Source, failed, open_sources
 from tenuto.evaluation.audit import audit as find
-from tenuto.evaluation.audit.evidence import Source
-from tenuto.evaluation.runs import Run, read_config
+from tenuto.evaluation.runs import Run
 from tenuto.reporting import verdicts
 from tenuto.store.rows import validate_rows
+from tenuto.store.run import RunFolder
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,7 +37,7 @@ class Audit:
 
     @property
     def table(self) -> pd.DataFrame:
-        """A line per finding: source, check, verdict, figure, threshold, sentence, page."""
+        """A line per finding: source, check, verdict, value, threshold, sentence, page."""
         return verdicts.table(self.findings)
 
     @property
@@ -95,9 +95,7 @@ def audit(
         FileError: Nothing to audit, or a damaged file.
     """
     sources = (
-        _of_rows(source)
-        if isinstance(source, pd.DataFrame)
-        else verdicts.open_sources(list_places(source), runs_file)
+        _of_rows(source) if isinstance(source, pd.DataFrame) else open_sources(list_places(source), runs_file)
     )
     folders = [folder for one in sources for folder in one.folders.values()]
     given = Data() if split is None else Data(split=read_split(Path(split)))
@@ -116,7 +114,7 @@ def audit_run(run: Run, siblings: Sequence[Place], clips: int | None, progress: 
     data = Data(prepared=run.material.prepared, siblings=_paths(siblings))
     data = data if clips is None else dataclasses.replace(data, clips=clips)
     with _examined(progress) as report:
-        return Audit(tuple(find(*verdicts.open_sources([run.folder]), data=data, progress=report)))
+        return Audit(tuple(find(*open_sources([run.folder]), data=data, progress=report)))
 
 
 def _of_rows(table: pd.DataFrame) -> list[Source]:
@@ -148,7 +146,8 @@ def _data_of_rows(
         raise ConfigError("`split` has no effect without the data. Add `dataset` and `root`.")
     if dataset is None or root is None:
         return given
-    return dataclasses.replace(given, index=open_dataset(DataConfig(dataset=dataset), root).index)
+    config = DataConfig(dataset=dataset)
+    return dataclasses.replace(given, index=open_dataset(config, root).index, config=config)
 
 
 def _data_of_runs(
@@ -165,7 +164,7 @@ def _data_of_runs(
     """The data the runs were trained on, where they are found. Raises `ConfigError`."""
     if dataset is not None:
         raise ConfigError(f"`dataset` {dataset}: a run records its data set. Leave it out.")
-    if only_runs and given.split is not None and all((folder / "split.csv").is_file() for folder in folders):
+    if only_runs and given.split is not None and all(RunFolder(folder).split.is_file() for folder in folders):
         raise ConfigError("`split`: the runs record their split. Leave it out.")
     _check_siblings(siblings, folders)
     config = _one_data_set(folders, root is not None)
@@ -188,9 +187,9 @@ def _data_of_runs(
 
 def _check_siblings(siblings: Sequence[Place], folders: Sequence[Path]) -> None:
     """Raise `ConfigError` for a sibling that is of the system of no run: transfer is measured within a system."""
-    systems = {read_config(folder).system for folder in folders}
+    systems = {RunFolder(folder).read_config().system for folder in folders}
     for sibling in siblings:
-        if (system := read_config(sibling).system) not in systems:
+        if (system := RunFolder(sibling).read_config().system) not in systems:
             raise ConfigError(
                 f"`siblings` {sibling} is of the system {system}; the results are of {', '.join(sorted(systems))}."
             )
@@ -198,9 +197,9 @@ def _check_siblings(siblings: Sequence[Place], folders: Sequence[Path]) -> None:
 
 def _one_data_set(folders: Sequence[Path], needed: bool) -> DataConfig | None:
     """The data settings of runs of one data set; None for several, or `ConfigError` where one is needed."""
-    first = read_config(folders[0]).data
+    first = RunFolder(folders[0]).read_config().data
     for folder in folders[1:]:
-        other = read_config(folder).data
+        other = RunFolder(folder).read_config().data
         if (other.dataset, other.folder, other.concepts) != (first.dataset, first.folder, first.concepts):
             if not needed:
                 return None

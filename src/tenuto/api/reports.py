@@ -12,18 +12,18 @@ from tenuto.api.datasets import find_data, prepare
 from tenuto.api.progress import SILENT, Progress
 from tenuto.data import Prepared
 from tenuto.errors import ConfigError, DataError, TenutoError
-from tenuto.evaluation.audit import Data
+from tenuto.evaluation.audit import Data, open_sources
 from tenuto.evaluation.audit import audit as run_audit
 from tenuto.evaluation.explanation import head_gain, linear_head
 from tenuto.evaluation.resynthesis import witnesses
-from tenuto.evaluation.runs import Run, open_run, read_config
-from tenuto.evaluation.saved import saved_protocols, saved_rows
-from tenuto.files import sha256_file, write_text
-from tenuto.models.checkpoint import CHECKPOINT, load
-from tenuto.reporting import verdicts
+from tenuto.evaluation.runs import Run, open_run
+from tenuto.files import write_text
+from tenuto.models.checkpoint import load
 from tenuto.reporting.page.inputs import Material, gather, read_findings, weights_of
 from tenuto.reporting.page.inside import clips_to_show, runs_to_show
 from tenuto.reporting.page.report import page, render
+from tenuto.store.perturbations import saved_rows
+from tenuto.store.run import RunFolder
 
 Place = str | Path
 CLIPS = 6
@@ -128,7 +128,7 @@ def _prepared(
     named = [folders[run] for run in dict.fromkeys(material.rows["run"]) if run in folders]
     if not named:
         return None
-    config = read_config(named[0]).data
+    config = RunFolder(named[0]).read_config().data
     try:
         root, cache = find_data(named[0], config, root, cache)
     except ConfigError:
@@ -149,7 +149,7 @@ def _with_findings(
         return dataclasses.replace(material, findings=own)
     index = None if prepared is None else prepared.index
     try:
-        sources = [source for source in verdicts.open_sources([study]) if source.name == material.protocol]
+        sources = [source for source in open_sources([study]) if source.name == material.protocol]
         findings = run_audit(*sources, data=Data(index=index, spared=True))
     except TenutoError as error:
         return _with_remarks(material, "audit", [str(error)])
@@ -161,10 +161,10 @@ def _with_gains(material: Material, folders: Mapping[str, Path]) -> Material:
     gains, remarks = {}, []
     for run, rows in material.rows.groupby("run", sort=False):
         folder = folders.get(str(run))
-        if folder is None or not (folder / CHECKPOINT).is_file():
+        if folder is None or not RunFolder(folder).checkpoint.is_file():
             continue
         try:
-            if weights_of(rows) - {sha256_file(folder / CHECKPOINT)}:
+            if weights_of(rows) - {sha256_fileRunFolder(folder).checkpoint}:
                 remarks.append(f"{run} has other weights now than when it was attacked; attack it again.")
             else:
                 gains[str(run)] = head_gain(load(folder).network)
@@ -212,9 +212,9 @@ def _with_clips_of(
 ) -> Material | None:
     """The material with clips of a run; None where it has no saved perturbations of this protocol."""
     run, found = open_run(folder, prepared), []
-    if material.protocol not in saved_protocols(run):
+    if material.protocol not in run.files.perturbed_protocols():
         return None
-    rows = saved_rows(run, "test", material.protocol, epsilon)
+    rows = saved_rows(run.files, "test", material.protocol, epsilon)
     chosen = clips_to_show(rows, clips)
     with progress.bar("clips", len(chosen)) as advance:
         for witness in witnesses(run, rows, chosen):

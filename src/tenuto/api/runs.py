@@ -24,8 +24,9 @@ from tenuto.attacks.parsing import single
 from tenuto.errors import ConfigError, FileError
 from tenuto.evaluation import explanation, intervention, resynthesis, robustness, runs
 from tenuto.evaluation import natural as variation
-from tenuto.evaluation.saved import part_of, saved_rows
 from tenuto.models.checkpoint import Profile, load
+from tenuto.store.perturbations import saved_rows
+from tenuto.store.run import RunFolder
 
 Source = str | Path
 
@@ -149,7 +150,7 @@ class Run(runs.Run):
             out: Folder for pictures and sounds; default: ``shown`` in the run folder.
         """
         names = [clips] if isinstance(clips, str) else list(clips)
-        rows = saved_rows(self, self._part_of(names), protocol, epsilon)
+        rows = saved_rows(self.files, self._part_of(names), protocol, epsilon)
         names = names or list(rows["clip"])
         witnesses, files = [], {}
         with self.progress.bar("clips", len(names)) as advance:
@@ -162,7 +163,7 @@ class Run(runs.Run):
 
     def _part_of(self, clips: Sequence[str]) -> str:
         """The part of the split that all clips are in; test where none is named. Raises `ConfigError`."""
-        parts = {clip: part_of(self, clip) for clip in clips}
+        parts = {clip: self.part_of(clip) for clip in clips}
         if len(set(parts.values())) > 1:
             named = ", ".join(f"{clip} ({part})" for clip, part in parts.items())
             raise ConfigError(f"clips of several parts of the split: {named}. Show one part at a time.")
@@ -200,7 +201,7 @@ def open_run(
         CheckpointError: The model was trained on other data.
     """
     folder = Path(folder)
-    config = runs.read_config(folder)
+    config = RunFolder(folder).read_config()
     root, cache = find_data(folder, config.data, root, cache)
     opened = runs.open_run(folder, prepare(root, config.data, cache=cache, progress=progress))
     fields = {field.name: getattr(opened, field.name) for field in dataclasses.fields(opened)}
@@ -311,7 +312,7 @@ def explain(
 def _has_data(folder: Path) -> bool:
     """Whether the data of a run are found without a ``root``."""
     try:
-        find_data(folder, runs.read_config(folder).data, None, None)
+        find_data(folder, RunFolder(folder).read_config().data, None, None)
     except ConfigError:
         return False
     return True

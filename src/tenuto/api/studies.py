@@ -8,8 +8,8 @@ from typing import Any
 
 from tenuto.api.progress import SILENT, Progress
 from tenuto.config import StudyConfig, merge, preset_study
-from tenuto.study.runner import Engine, Local, StudyReport
-from tenuto.study.runner import run_study as carry_out
+from tenuto.study.engines import Engine, Local, StudyReport
+from tenuto.study.engines import run_study as carry_out
 
 
 def run_study(

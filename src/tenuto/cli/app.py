@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import re
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import typer
@@ -31,7 +31,7 @@ from tenuto.cli import (
 )
 from tenuto.cli.common import notes
 from tenuto.cli.main import EXIT_STOPPED
-from tenuto.errors import TenutoError
+from tenuto.errors import AudioWarning, RandomModelWarning, TenutoError
 
 EXIT_BAD_INPUT = 2
 REPRODUCE, DATA, ROBUSTNESS, MODEL = (
@@ -56,7 +56,9 @@ class Commands(TyperGroup):
     def invoke(self, ctx: Any) -> Any:
         """Run the named command."""
         with warnings.catch_warnings():
-            warnings.showwarning = _show_warning
+            for category in (AudioWarning, RandomModelWarning):
+                warnings.simplefilter("always", category)
+            warnings.showwarning = _show_warning(warnings.showwarning)
             try:
                 return super().invoke(ctx)
             except TenutoError as error:
@@ -67,9 +69,16 @@ class Commands(TyperGroup):
                 raise typer.Exit(EXIT_STOPPED) from error
 
 
-def _show_warning(message: Warning | str, category: type[Warning], *args: Any, **kwargs: Any) -> None:
-    """A warning as a note of one line."""
-    notes.print(f"warning: {with_options(' '.join(str(message).split()))}")
+def _show_warning(others: Callable[..., None]) -> Callable[..., None]:
+    """What prints Tenuto's warnings as a line on stderr, and all others as Python does."""
+
+    def show(message: Warning | str, category: type[Warning], *args: Any, **options: Any) -> None:
+        if category.__module__ == "tenuto.errors":
+            notes.print(f"warning: {with_options(' '.join(str(message).split()))}")
+        else:
+            others(message, category, *args, **options)
+
+    return show
 
 
 def with_options(message: str) -> str:

@@ -184,12 +184,12 @@ def print_findings(findings: Sequence[Finding]) -> None:
         table = Table(title=escape(f"Audit of {source}"), title_justify="left")
         for heading in ("verdict", "check"):
             table.add_column(heading, no_wrap=True)
-        for heading in ("figure", "threshold"):
+        for heading in ("value", "threshold"):
             table.add_column(heading, justify="right", no_wrap=True)
-        table.add_column("found", min_width=30)
+        table.add_column("result", min_width=30)
         for finding in own:
             if (verdict := str(finding.verdict)) in COLOURS:
-                numbers = (number(finding.figure), number(finding.threshold))
+                numbers = (number(finding.value), number(finding.threshold))
                 word = f"[{COLOURS[verdict]}]{verdict}[/]"
                 table.add_row(word, finding.check, *numbers, escape(finding.sentence))
         out.print(table)

@@ -26,8 +26,8 @@ from tenuto.errors import CheckpointError, ConfigError, did_you_mean
 from tenuto.evaluation.explanation import Head, head_gain, linear_head
 from tenuto.evaluation.records import Origin, origin_of
 from tenuto.evaluation.runs import Run
-from tenuto.evaluation.saved import Perturbations, saved_protocols, worst_rows
 from tenuto.models.checkpoint import Recogniser
+from tenuto.store.perturbations import Perturbations, worst_rows
 from tenuto.store.rows import values_of
 
 Values = NDArray[np.float64]
