@@ -1,0 +1,117 @@
+"""The layout of the package is true: a file imports only from rows above its own, at any place in the file."""
+
+from __future__ import annotations
+
+import ast
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import tenuto
+
+SOURCE = Path(tenuto.__file__).parent
+ROWS = (
+    "errors",
+    "files",
+    "devices",
+    "settings",
+    "config",
+    "registry",
+    "metrics",
+    "audio",
+    "attacks",
+    "data",
+    "store",
+    "models",
+    "analysis",
+    "training",
+    "evaluation",
+    "reporting",
+    "study",
+    "api",
+    "cli",
+)
+OUTSIDE = {"__init__.py", "__main__.py", "presets/__init__.py"}
+"""The package's front door, the entry point, and a folder of YAML: no rows of the layout."""
+
+FILES = sorted(path.relative_to(SOURCE).as_posix() for path in SOURCE.rglob("*.py"))
+
+
+def row(name):
+    """The row of a file (``data/cache.py``) or module (``tenuto.data.cache``)."""
+    first = name.removeprefix("tenuto.").replace("/", ".").removesuffix(".py").split(".")[0]
+    return ROWS.index(first)
+
+
+def imported(file):
+    """Every module of Tenuto that a file names in an import, wherever the import stands."""
+    for node in ast.walk(ast.parse((SOURCE / file).read_text("utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names if alias.name.split(".")[0] == "tenuto")
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{file}: a relative import, wanted one that begins with tenuto"
+            if node.module == "tenuto":
+                yield from (f"tenuto.{alias.name}" for alias in node.names)
+            elif node.module is not None and node.module.startswith("tenuto."):
+                yield node.module
+
+
+def test_every_file_stands_in_a_row():
+    found = {file.split("/")[0].removesuffix(".py") for file in FILES if file not in OUTSIDE}
+    assert found == set(ROWS)
+
+
+def test_imports_go_up():
+    wrong = {
+        (file, module)
+        for file in set(FILES) - OUTSIDE
+        for module in imported(file)
+        if module != "tenuto.__version__" and row(module) > row(file)
+    }
+    assert wrong == set()
+
+
+def test_attacks_know_neither_data_nor_models():
+    known = {
+        module.split(".")[1] for file in FILES if file.startswith("attacks/") for module in imported(file)
+    }
+    assert known == {"attacks", "devices", "errors", "registry"}
+
+
+def loaded_by(*modules):
+    """Top-level packages that a fresh interpreter has loaded after these imports."""
+    script = f"import sys, {', '.join(modules)}; print(*{{name.split('.')[0] for name in sys.modules}})"
+    environment = {**os.environ, "PYTHONPATH": str(SOURCE.parent)}
+    ended = subprocess.run(
+        [sys.executable, "-c", script], env=environment, check=True, capture_output=True, text=True
+    )
+    return set(ended.stdout.split())
+
+
+def modules_of(name):
+    """``tenuto.<name>`` and every module below it."""
+    inside = [file for file in FILES if file in (f"{name}.py",) or file.startswith(f"{name}/")]
+    assert inside, f"there is no {name}"
+    return [
+        f"tenuto.{file.removesuffix('.py').removesuffix('/__init__').replace('/', '.')}" for file in inside
+    ]
+
+
+def test_what_reads_rows_needs_no_torch():
+    reading = [
+        module for name in ("reporting", "store", "analysis", "metrics") for module in modules_of(name)
+    ]
+    loaded = loaded_by(*reading)
+    assert "torch" not in loaded
+    assert "numpy" in loaded  # the check sees what is loaded
+
+
+def test_the_command_line_answers_without_torch_or_matplotlib():
+    assert not loaded_by("tenuto.cli.app") & {"torch", "matplotlib"}
+
+
+def test_modules_are_fetched_by_name_in_few_places():
+    """A module that is fetched by its name escapes the test above: only the front door does it."""
+    by_name = {file for file in FILES if "import_module(" in (SOURCE / file).read_text("utf-8")}
+    assert by_name == {"__init__.py", "api/__init__.py"}

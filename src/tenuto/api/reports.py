@@ -17,7 +17,7 @@ from tenuto.evaluation.audit import audit as run_audit
 from tenuto.evaluation.explanation import head_gain, linear_head
 from tenuto.evaluation.resynthesis import witnesses
 from tenuto.evaluation.runs import Run, open_run
-from tenuto.files import write_text
+from tenuto.files import sha256_file, write_text
 from tenuto.models.checkpoint import load
 from tenuto.reporting.page.inputs import Material, gather, read_findings, weights_of
 from tenuto.reporting.page.inside import clips_to_show, runs_to_show
@@ -164,7 +164,7 @@ def _with_gains(material: Material, folders: Mapping[str, Path]) -> Material:
         if folder is None or not RunFolder(folder).checkpoint.is_file():
             continue
         try:
-            if weights_of(rows) - {sha256_fileRunFolder(folder).checkpoint}:
+            if weights_of(rows) - {sha256_file(RunFolder(folder).checkpoint)}:
                 remarks.append(f"{run} has other weights now than when it was attacked; attack it again.")
             else:
                 gains[str(run)] = head_gain(load(folder).network)
