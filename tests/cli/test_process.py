@@ -72,7 +72,7 @@ def test_a_terminal_that_lacks_characters_gets_others(study, tmp_path, settings)
 def test_a_user_without_name_and_home_is_served():
     if os.getuid() != 0:
         pytest.skip("only root can become a user without a name")
-    script = "import os, sys; os.setuid(54321); from tenuto.cli.main import main; main()"
+    script = "import os, tenuto.cli.app as cli; os.setuid(54321); cli.app()"
     environment = {key: value for key, value in ENVIRONMENT.items() if key not in ("HOME", "XDG_CACHE_HOME")}
     done = subprocess.run(
         [sys.executable, "-c", script, "data", "list"],

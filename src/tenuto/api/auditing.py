@@ -215,7 +215,7 @@ def _examined(progress: Progress) -> Iterator[Callable[[str, int, int], None]]:
     """A bar for every examined run, one after the other; yields what `find` calls with run, steps and total."""
     with contextlib.ExitStack() as stack:
         current: tuple[str, int] | None = None
-        advance: Callable[[int], object] = lambda steps: None  # noqa: E731
+        advance: Callable[[int], None] = lambda steps: None  # noqa: E731
 
         def report(run: str, steps: int, total: int) -> None:
             nonlocal current, advance

@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from tenuto.api.progress import SILENT, Progress
-from tenuto.config import DataConfig, FolderConfig, merge, parse_yaml
+from tenuto.config import DataConfig, FolderConfig, merge
 from tenuto.data import Prepared, open_dataset
 from tenuto.data.cache import prepare as prepare_dataset
 from tenuto.errors import ConfigError
 from tenuto.files import read_text
+from tenuto.settings import parse_yaml
 
 FOLDER_FILE = "tenuto.yaml"
 """Settings of a folder data set, stored with its recordings."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable
 
-Bar = contextlib.AbstractContextManager[Callable[[int], object]]
+Bar = contextlib.AbstractContextManager[Callable[[int], None]]
 
 
 def _ignore(steps: int) -> None:

@@ -24,8 +24,8 @@ from tenuto.devices import require
 class Screen(Console):
     """A console whose width is that of ``$COLUMNS``, else of the terminal."""
 
-    @property
-    def size(self) -> ConsoleDimensions:  # type: ignore[misc]
+    @property  # type: ignore[misc]
+    def size(self) -> ConsoleDimensions:
         """Columns and lines."""
         columns = os.environ.get("COLUMNS", "")
         if columns.isdecimal() and int(columns) > 0:
