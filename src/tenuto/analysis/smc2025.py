@@ -124,9 +124,8 @@ def significance(rows: pd.DataFrame, paper_data: bool = False) -> pd.DataFrame:
         paper_data: Whether the rows are of the paper's data, see `systems.is_paper_data`: its values are added.
 
     Returns:
-        ``comparison unit n degrees_of_freedom t p``, with ``paper_data`` also ``print_t print_p``. Comparisons whose systems
-        share no pair,
-        and tests that are undefined, are left out; `remarks` names them.
+        ``comparison unit n degrees_of_freedom t p``, with ``paper_data`` also ``print_t print_p``. Comparisons
+        whose systems share no pair, and tests that are not defined, are left out; `remarks` names them.
     """
     errors = errors_per_clip(rows)
     lines = []
