@@ -57,8 +57,8 @@ def natural(system="A2E", seed=6, moved=0.25):
     return pd.concat([other.head(2), mp3], ignore_index=True)
 
 
-def measured(rows, beside=None):
-    return curves.measure(rows, beside, draws=DRAWS)
+def measured(rows, beside=None, constant=None):
+    return curves.measure(rows, beside, draws=DRAWS, constant=constant)
 
 
 # Per run
@@ -347,12 +347,18 @@ def test_labels_beside_the_axis_keep_their_distance_and_stay_inside():
 
 def test_the_figure_names_every_system_and_every_natural_change():
     rows = pd.concat([run("A2E"), run("own system", scale=1.5)])
-    figure = curve_figures.curve(measured(rows, natural()))
+    figure = curve_figures.curve(measured(rows, natural(), constant=0.25))
     (legend,) = figure.legends
     assert [text.get_text() for text in legend.get_texts()] == ["A2E", "own system"]
     above, below = figure.axes
     assert [text.get_text() for text in above.texts] == ["predict the mean"]
     assert [text.get_text() for text in below.texts] == [OTHER_EXCERPT, "mp3 128 kb/s"]
+
+
+def test_a_constant_that_is_not_known_is_neither_drawn_nor_named():
+    found = measured(run())
+    assert not curve_figures.curve(found).axes[0].texts
+    assert "mean training label" not in curve_tables.caption(found)
 
 
 def test_no_two_of_the_studys_systems_look_alike():

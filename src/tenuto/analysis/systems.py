@@ -27,7 +27,7 @@ from tenuto import metrics
 from tenuto.config import SYSTEMS, DataConfig
 from tenuto.errors import DataError
 from tenuto.store.rows import mark_worst, values_of, worst_case
-from tenuto.store.run import RunFolder
+from tenuto.store.run import RunFolder, is_file
 
 FEWEST_SEEDS = 3
 """With fewer seeds there is no test with seeds as the unit."""
@@ -272,7 +272,7 @@ def constant_error(labels: ArrayLike, training_mean: ArrayLike) -> float:
 
 def recorded_constant(run: RunFolder) -> float | None:
     """MAE of the constant baseline on a run's test clips, as `tenuto evaluate` recorded it; None where it did not."""
-    if not run.is_evaluated():
+    if not is_file(run.metrics):
         return None
     try:
         return float(run.read_metrics()["mean_predictor"]["mae"]["overall"])
