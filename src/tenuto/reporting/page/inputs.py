@@ -12,7 +12,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from tenuto.analysis import comparison, curves, smc2025
-from tenuto.analysis.systems import budget_title, selection
+from tenuto.analysis.systems import Pair, budget_title, selection
 from tenuto.config import DataConfig, RunConfig, parse_yaml
 from tenuto.errors import DataError, FileError
 from tenuto.evaluation.audit.findings import Finding
@@ -108,7 +108,7 @@ def gather(
     )
 
 
-def _planned(rows: pd.DataFrame) -> list[comparison.Pair] | None:
+def _planned(rows: pd.DataFrame) -> list[Pair] | None:
     """The study's two comparisons as far as their systems are there; all pairs where neither is."""
     named = set(rows["system"])
     return [pair for pair in smc2025.COMPARISONS if set(pair) <= named] or None
