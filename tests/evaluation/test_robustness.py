@@ -89,15 +89,16 @@ def test_evaluate_writes_what_it_returns(control):
     assert json.dumps(written) == json.dumps(report)  # as text, since NaN is not equal to itself
 
 
-def test_evaluate_computes_with_the_threads_of_the_run(control):
+def test_evaluate_computes_with_the_threads_of_the_run(control, monkeypatch):
     """An interrupted study evaluates in a process that has not trained."""
-    before = torch.get_num_threads()
-    try:
-        torch.set_num_threads(control.config.train.threads + 1)
-        robustness.evaluate(control)
-        assert torch.get_num_threads() == control.config.train.threads
-    finally:
-        torch.set_num_threads(before)
+    before, threads = torch.get_num_threads(), set()
+    monkeypatch.setattr(type(control), "threads", before + 1)
+    compute = robustness.predict
+    monkeypatch.setattr(
+        robustness, "predict", lambda *given: threads.add(torch.get_num_threads()) or compute(*given)
+    )
+    robustness.evaluate(control)
+    assert (threads, torch.get_num_threads()) == ({before + 1}, before)
 
 
 def test_the_mean_predictor_says_the_mean_training_label(control):

@@ -170,10 +170,12 @@ def test_a_missing_gpu_is_refused(prepared, tmp_path):
 
 
 def test_diverged_training_ends_in_one_sentence(prepared, tmp_path):
+    config = settings()
+    hot = config.train.model_copy(update={"learning_rate": 1e30})  # more than a configuration allows
     with pytest.raises(
         TenutoError, match=r"^A2E-6-\w{8}: no epoch had a defined .*lower the learning rate\.$"
     ):
-        loop.train(settings(learning_rate=1e30), prepared, tmp_path)
+        loop.train(config.model_copy(update={"train": hot}), prepared, tmp_path)
 
 
 def test_one_validation_clip_is_refused_before_training(prepared, tmp_path):

@@ -20,7 +20,7 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
 from tenuto import metrics
-from tenuto.devices import compute_repeatably
+from tenuto.devices import repeatable
 from tenuto.errors import CheckpointError, ConfigError, did_you_mean
 from tenuto.evaluation.explanation import Head, head_gain, linear_head
 from tenuto.evaluation.records import Origin, origin_of
@@ -144,6 +144,7 @@ COLUMNS = (
 )
 
 
+@repeatable
 def intervene(run: Run, protocol: str | None = None) -> Intervention:
     """Correct 0 to all concepts of the test clips, clean and attacked, and measure the error of the emotions.
 
@@ -159,7 +160,6 @@ def intervene(run: Run, protocol: str | None = None) -> Intervention:
         CheckpointError: The clips were attacked with other weights.
         DataError: A clip has no perturbation.
     """
-    compute_repeatably(run.config.resolved().train.threads)
     test = Clips(run, "test")
     names = saved_protocols(run) if protocol is None else [protocol]
     attacked = [found for name in names for found in test.attacked(name)]

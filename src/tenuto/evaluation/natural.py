@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from tenuto.analysis.natural import OTHER_EXCERPT
 from tenuto.audio.loading import FULL_SCALE, SAMPLE_RATE, decode, load_audio, mix_down, resample
 from tenuto.data.excerpts import EXCERPT_FRAMES, excerpts, fixed_starts
-from tenuto.devices import compute_repeatably
+from tenuto.devices import repeatable
 from tenuto.errors import FileError
 from tenuto.files import sha256_bytes
 from tenuto.store.rows import NATURAL, write_rows
@@ -177,6 +177,7 @@ def natural_path(folder: Path, part: str = "test") -> Path:
     return folder / "attacks" / f"{NAME}{'' if part == 'test' else f'-{part}'}.csv"
 
 
+@repeatable
 def natural(run: Run, part: str = "test", progress: Progress | None = None) -> pd.DataFrame:
     """Predictions for one part of the split under every natural change, also written to ``attacks/natural-1.csv``.
 
@@ -196,7 +197,6 @@ def natural(run: Run, part: str = "test", progress: Progress | None = None) -> p
     """
     from tenuto.evaluation.records import finished_rows, origin_of
 
-    compute_repeatably(run.config.resolved().train.threads)
     path, origin = natural_path(run.folder, part), origin_of(run)
     if path.is_file():
         return finished_rows(path, origin)

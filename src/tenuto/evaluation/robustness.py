@@ -20,7 +20,7 @@ from tenuto.attacks.base import default_batch_size, require_whole
 from tenuto.attacks.protocols import climb
 from tenuto.data.batches import Batch
 from tenuto.data.splits import PARTS
-from tenuto.devices import compute_repeatably
+from tenuto.devices import repeatable
 from tenuto.evaluation.records import Origin, array, finished_rows, origin_of, perturbations, records
 from tenuto.evaluation.runs import Run
 from tenuto.files import Array, read_safetensors, write_json, write_safetensors
@@ -31,6 +31,7 @@ from tenuto.training.loop import predict
 Progress = Callable[[int], None]
 
 
+@repeatable
 def evaluate(run: Run) -> dict[str, Any]:
     """Metrics of the clean predictions on train, validation and test clips; also written to metrics.json.
 
@@ -39,7 +40,6 @@ def evaluate(run: Run) -> dict[str, Any]:
         learned concepts also ``<part>_concepts``; ``mean_predictor`` holds the test metrics of always predicting the
         mean label of the training clips.
     """
-    compute_repeatably(run.config.resolved().train.threads)
     report: dict[str, Any] = {"run": run.name, "system": run.config.system, "seed": run.config.train.seed}
     for name in PARTS:
         part = run.part(name)
@@ -76,6 +76,7 @@ def silence(run: Run) -> float:
     return -normalisation.mean / normalisation.deviation
 
 
+@repeatable
 def attack(
     run: Run,
     protocol: Protocol,
@@ -105,7 +106,6 @@ def attack(
     """
     size = default_batch_size(torch.device(device)) if batch_size is None else batch_size
     require_whole("batch_size", size, 1)
-    compute_repeatably(run.config.resolved().train.threads)
     path = rows_path(run.folder, protocol, part)
     origin = origin_of(run, device)
     if path.is_file():

@@ -32,6 +32,11 @@ class Run:
         """The folder's name: system, seed, signature."""
         return self.folder.name
 
+    @property
+    def threads(self) -> int:
+        """CPU threads it was trained with."""
+        return self.config.resolved().train.threads
+
     def part(self, name: str) -> Batch:
         """Excerpts of one part of the split, in the units the model was trained in."""
         return self.material.part(name)

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from tenuto.errors import ConfigError
-from tenuto.models.convolution import Convolution
 
 LAYERS: tuple[tuple[int, int, int, bool], ...] = (
     (64, 5, 2, False),
@@ -62,7 +62,7 @@ class Backbone(nn.Module):
 def _stage(inputs: int, outputs: int, kernel: int, stride: int, pooled: bool) -> nn.Sequential:
     padding = kernel // 2
     stage = nn.Sequential(
-        Convolution(inputs, outputs, kernel, stride, padding), nn.BatchNorm2d(outputs), nn.ReLU(inplace=True)
+        nn.Conv2d(inputs, outputs, kernel, stride, padding), nn.BatchNorm2d(outputs), nn.ReLU(inplace=True)
     )
     if pooled:
         stage.append(nn.MaxPool2d(2))
@@ -91,7 +91,5 @@ def fold_batch_norm(stages: nn.Sequential) -> nn.Sequential:
         convolution, norm, *rest = parts
         # Pooling and ReLU commute; pooled first, ReLU and its gradient pass over a quarter of the values.
         kept = [part for kind in (nn.MaxPool2d, nn.ReLU) for part in rest if isinstance(part, kind)]
-        fused = fuse_conv_bn_eval(convolution, norm)
-        fused.freeze()
-        folded.append(nn.Sequential(fused, *kept))
-    return nn.Sequential(*folded)
+        folded.append(nn.Sequential(fuse_conv_bn_eval(convolution, norm), *kept))
+    return nn.Sequential(*folded).requires_grad_(False).to(memory_format=torch.channels_last)

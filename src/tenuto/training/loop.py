@@ -103,12 +103,11 @@ def train(
     folder, config = run_folder(runs, config, prepared), config.resolved()
     if finished(folder):
         return folder
-    compute_repeatably(config.train.threads)
     material = Material(prepared, config.data)
     check_split(material.split)
     write_text(folder / "config.yaml", to_yaml(config))
     write_split(folder / "split.csv", material.split)
-    with torch.random.fork_rng():
+    with compute_repeatably(config.train.threads), torch.random.fork_rng():
         state = _fresh(config, prepared, torch.device(device))
         _resume(folder / STATE, state)
         _run_epochs(config, material, folder, state, progress)

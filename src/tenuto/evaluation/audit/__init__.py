@@ -98,6 +98,8 @@ def _without_model(source: Source, data: Data) -> Iterator[Finding]:
 
 def _with_model(source: Source, data: Data, asked: Asked, progress: Progress | None) -> list[Finding]:
     """Model checks on one run of every system, the smallest seed; the most severe finding of each check."""
+    from tenuto.evaluation.runs import read_config
+
     checks = (*MODEL, *EITHER)
     if reason := _no_model(source, data):
         return [not_recorded(check, reason) for check in checks]
@@ -105,7 +107,9 @@ def _with_model(source: Source, data: Data, asked: Asked, progress: Progress | N
     part = str(source.rows["split"].iloc[0])
     for name, others in _chosen(source):
         siblings = (*data.siblings, *(source.folders[other] for other in others))
-        for finding in _answers(source, name, siblings, part, data, asked, progress):
+        with compute_repeatably(read_config(source.folders[name]).resolved().train.threads):
+            answers = _answers(source, name, siblings, part, data, asked, progress)
+        for finding in answers:
             found[finding.check].append((name, finding))
     return [worst(findings) for findings in found.values()]
 
@@ -178,7 +182,6 @@ def _subject(folder: Path, siblings: tuple[Path, ...], part: str, data: Data) ->
     run = open_run(folder, data.prepared)
     others = (path for path in siblings if path.resolve() != folder.resolve())
     sibling = next((path for path in others if read_config(path).system == run.config.system), None)
-    compute_repeatably(run.config.resolved().train.threads)
     batch = run.part(part)
     return Subject(
         model=for_attack(run.recogniser.network),
