@@ -44,7 +44,7 @@ def test_a_failed_write_says_why_and_keeps_the_old_content(tmp_path, monkeypatch
         raise OSError(number, os.strerror(number))
 
     monkeypatch.setattr(os, "replace", fail)
-    with pytest.raises(FileError, match=rf"it\.txt: cannot write: .*{sentence}") as error:
+    with pytest.raises(FileError, match=rf"it\.txt: .*{sentence}") as error:
         files.write_text(path, "new")
     assert ("permission" in str(error.value)) == (number == errno.EACCES)
     assert path.read_text() == "old"
@@ -248,6 +248,16 @@ def test_safetensors_round_trip(tmp_path):
 def test_foreign_safetensors_are_refused(tmp_path, content):
     files.write_bytes(tmp_path / "t.safetensors", content)
     with pytest.raises(FileError, match="not a safetensors file"):
+        files.read_safetensors(tmp_path / "t.safetensors")
+
+
+def test_a_file_that_cannot_be_opened_is_not_called_damaged(tmp_path, monkeypatch):
+    def refuse(*_):
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    files.write_safetensors(tmp_path / "t.safetensors", {"a": np.zeros(1)}, {})
+    monkeypatch.setattr("builtins.open", refuse)
+    with pytest.raises(FileError, match=r"t\.safetensors: cannot read: permission denied"):
         files.read_safetensors(tmp_path / "t.safetensors")
 
 

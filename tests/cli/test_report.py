@@ -14,7 +14,8 @@ import pytest
 from tenuto.evaluation.audit.findings import UNASKED, judged
 from tenuto.files import write_csv, write_json, write_safetensors
 from tenuto.models.checkpoint import CHECKPOINT
-from tenuto.reporting import report_inside, verdicts
+from tenuto.reporting import verdicts
+from tenuto.reporting.page import inside as report_inside
 from tenuto.store.rows import read_rows
 from tests.reporting.made_up_report import PROTOCOL, plain, stored
 

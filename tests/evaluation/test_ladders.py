@@ -202,5 +202,5 @@ def test_rows_say_what_made_them(rows, run):
 
 @pytest.mark.parametrize("size", [0, -1])
 def test_a_batch_size_that_cannot_be_is_refused(run, size):
-    with pytest.raises(ConfigError, match=f"batch_size is {size}"):
+    with pytest.raises(ConfigError, match=f"batch_size must be a whole number of at least 1, got {size}"):
         robustness.attack(run, CLIMB, batch_size=size)

@@ -20,8 +20,12 @@ from tenuto.config import DataConfig
 from tenuto.errors import DataError, FileError
 from tenuto.evaluation.audit.findings import UNASKED, not_recorded
 from tenuto.files import write_json
-from tenuto.reporting import report, report_inside, report_parts, report_sections, verdicts
-from tenuto.reporting.report_material import gather, read_findings
+from tenuto.reporting import verdicts
+from tenuto.reporting.page import blocks as report_parts
+from tenuto.reporting.page import inside as report_inside
+from tenuto.reporting.page import report
+from tenuto.reporting.page import sections as report_sections
+from tenuto.reporting.page.inputs import gather, read_findings
 from tenuto.store.rows import mark_worst, values_of
 from tests.analysis import test_curves
 from tests.reporting import made_up

@@ -11,7 +11,7 @@ import pandas as pd
 from torch import Tensor
 
 from tenuto import __version__
-from tenuto.attacks import Attack, AttackResult, BoundedAttack, Protocol, ReleasedAttack, ReleasedResult
+from tenuto.attacks import Attack, AttackResult, Protocol
 from tenuto.data.batches import Batch
 from tenuto.devices import arithmetic
 from tenuto.errors import CheckpointError
@@ -19,7 +19,7 @@ from tenuto.evaluation.runs import Run
 from tenuto.files import Array, sha256_file
 from tenuto.models.checkpoint import CHECKPOINT
 from tenuto.models.systems import Network
-from tenuto.store.rows import RELEASED_OBJECTIVES, read_rows
+from tenuto.store.rows import read_rows
 from tenuto.training.loop import predict
 
 Origin = dict[str, str]
@@ -49,9 +49,7 @@ def finished_rows(path: Path, origin: Origin) -> pd.DataFrame:
 
 def perturbations(attacker: Attack, clips: Batch, found: AttackResult) -> dict[str, Array]:
     """Arrays (313, 149) by attack and clip: ``perturbation`` and, of the released attack, ``stored``."""
-    kinds = {"perturbation": found.perturbation}
-    if isinstance(found, ReleasedResult):
-        kinds["stored"] = found.stored_perturbation
+    kinds = {"perturbation": found.perturbation, **found.extra_perturbations()}
     return {
         f"{attacker!r}/{clip}/{kind}": array(values[row, 0])
         for kind, values in kinds.items()
@@ -82,13 +80,12 @@ def records(
         "settings": repr(attacker),
         "loss": array(found.loss),
     }
-    if isinstance(found, ReleasedResult):
-        table |= {"threshold": array(found.threshold), "stored_l2": array(found.stored_l2), "db": np.nan}
+    table |= {column: array(values) for column, values in found.extra_columns().items()}
     emotions, units = run.recogniser.emotions, run.recogniser.concepts
     table |= _columns("label", emotions, clips.labels)
     table |= _columns("clean", emotions, found.clean_prediction)
     table |= _columns("adversarial", emotions, found.adversarial_prediction)
-    if isinstance(found, ReleasedResult) and units:  # which looks at emotions alone
+    if found.clean_concepts is None and units:  # the attack evaluates emotions alone
         for kind, inputs in (("clean", clips.inputs), ("adversarial", clips.inputs + found.perturbation)):
             table |= _columns(kind, units, predict(model, inputs).concepts)
     table |= _columns("clean", units, found.clean_concepts)
@@ -110,17 +107,11 @@ def identity(run: Run, clips: Batch, part: str, protocol: str) -> dict[str, Any]
 
 def _named(attacker: Attack, emotions: tuple[str, ...]) -> dict[str, Any]:
     """What an attack is called in the rows: family, objective, norm, epsilon."""
-    if isinstance(attacker, ReleasedAttack):
-        objective = RELEASED_OBJECTIVES[attacker.measure]
-        return {"attack": type(attacker).__name__, "objective": objective, "norm": "none", "epsilon": np.nan}
-    if not isinstance(attacker, BoundedAttack):
-        raise TypeError(f"{attacker!r}: rows are made of BoundedAttack and ReleasedAttack.")
-    epsilon = attacker.budget.epsilon
     return {
         "attack": attacker.title,
-        "objective": attacker.objective.title(emotions),
-        "norm": attacker.budget.norm,
-        "epsilon": epsilon if math.isfinite(epsilon) else np.nan,
+        "objective": attacker.objective_title(emotions),
+        "norm": attacker.norm,
+        "epsilon": attacker.epsilon if math.isfinite(attacker.epsilon) else np.nan,
     }
 
 

@@ -16,7 +16,8 @@ import torch
 
 from tenuto import metrics
 from tenuto.attacks import Attack, Protocol
-from tenuto.attacks.base import default_batch_size, require_whole
+from tenuto.attacks.base import default_batch_size
+from tenuto.attacks.checks import require_whole
 from tenuto.attacks.protocols import climb
 from tenuto.data.batches import Batch
 from tenuto.data.splits import PARTS

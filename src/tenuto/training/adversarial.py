@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from tenuto.attacks.released import ReleasedAttack
+from tenuto.attacks import ReleasedAttack
 from tenuto.config import AdversarialConfig
 from tenuto.data.batches import Batch
 from tenuto.devices import Precision, computing_in

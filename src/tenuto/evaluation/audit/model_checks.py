@@ -10,6 +10,7 @@ from __future__ import annotations
 import copy
 import dataclasses
 import math
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -18,9 +19,10 @@ import torch
 from torch import Tensor, nn
 
 from tenuto.attacks import FGSM, PGD, AbsoluteError, Linf, Noise, Square, Transfer, Unbounded
-from tenuto.attacks.base import Attack, emotions_of, input_gradient, left_as_found
+from tenuto.attacks.base import Attack
+from tenuto.attacks.calling import Evaluator, input_gradient, left_as_found
 from tenuto.attacks.protocols import climb
-from tenuto.errors import AttackError
+from tenuto.errors import AttackError, RandomModelWarning
 from tenuto.evaluation.audit.evidence import RESOLUTION, Values
 from tenuto.evaluation.audit.findings import Finding, judged, not_recorded
 from tenuto.evaluation.audit.settings import EPSILON, STAND_IN, STEPS, Questioned
@@ -89,7 +91,9 @@ class Subject:
 
     def errors(self, attack: Any, progress: Progress, start: Tensor | None = None) -> Values:
         """Mean absolute error of every clip under an attack, (clips,), from a perturbation or from nothing."""
-        found = attack(self.model, self.inputs, self.labels, start=start, **self.call(progress))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", RandomModelWarning)  # a finding of its own, see `repeatable`
+            found = attack(self.model, self.inputs, self.labels, start=start, **self.call(progress))
         return _array((found.adversarial_prediction - self.labels).abs().mean(dim=1))
 
     def call(self, progress: Progress) -> dict[str, Any]:
@@ -179,7 +183,14 @@ def gradients(subject: Subject) -> Finding:
 def _error_gradient(model: Any, inputs: Tensor, labels: Tensor) -> Tensor:
     """Gradient of each clip's mean absolute error. Raises `AttackError` where there is none."""
     point = inputs.detach().clone().requires_grad_()
-    return input_gradient((emotions_of(model(point), labels) - labels).abs().mean(dim=1), point)
+    return input_gradient((_predict(model, point, labels) - labels).abs().mean(dim=1), point)
+
+
+def _predict(model: Any, inputs: Tensor, labels: Tensor) -> Tensor:
+    """The model's emotions at a copy of the inputs. A random model is reported by `repeatable`, not as a warning."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RandomModelWarning)
+        return Evaluator(model)(inputs, labels).emotions
 
 
 def finite_differences(subject: Subject) -> Finding:
@@ -214,7 +225,7 @@ def finite_differences(subject: Subject) -> Finding:
 
 def _error(model: Any, inputs: Tensor, labels: Tensor) -> Tensor:
     with torch.no_grad():
-        return (emotions_of(model(inputs), labels) - labels).abs().mean(dim=1)
+        return (_predict(model, inputs, labels) - labels).abs().mean(dim=1)
 
 
 def _double(model: Any) -> Any:
@@ -225,7 +236,7 @@ def _double(model: Any) -> Any:
 def repeatable(subject: Subject) -> Finding:
     """The same inputs twice."""
     with torch.no_grad():
-        first, second = (emotions_of(subject.model(subject.inputs), subject.labels) for _ in range(2))
+        first, second = (_predict(subject.model, subject.inputs, subject.labels) for _ in range(2))
     apart = float(torch.nan_to_num((first - second).abs(), nan=torch.inf).max())
     return judged(
         "repeatable",

@@ -16,9 +16,10 @@ from tenuto.analysis import sentences, smc2025
 from tenuto.analysis.systems import ordered_systems
 from tenuto.evaluation.audit.findings import UNASKED, Finding, Verdict, counted
 from tenuto.files import write_text
-from tenuto.reporting import report_inside, report_sections
-from tenuto.reporting.report_material import Material
-from tenuto.reporting.report_parts import Points, Section
+from tenuto.reporting.page import inside as report_inside
+from tenuto.reporting.page import sections as report_sections
+from tenuto.reporting.page.blocks import Points, Section
+from tenuto.reporting.page.inputs import Material
 
 BOTTLENECK = "Does a bottleneck of {} make a music-emotion recogniser harder to mislead?"
 HUMAN, SIGNAL = "human concepts", "concepts computed from the audio"
@@ -183,7 +184,7 @@ def render(shown: Page) -> str:
     from jinja2 import Environment, PackageLoader, StrictUndefined
     from markupsafe import Markup
 
-    loader = PackageLoader("tenuto.reporting")
+    loader = PackageLoader("tenuto.reporting.page")
     environment = Environment(
         loader=loader,
         autoescape=True,

@@ -1,4 +1,4 @@
-"""Thresholds that the released attack walks: when a perturbation is stored, and when a clip has converged.
+"""The thresholds of the released attack: when a perturbation is stored, and when a clip has converged.
 
 Source: the code released with K. Hoedt, A. Flexer, G. Widmer, "Are Inherently Interpretable Models More
 Robust? A Study in Music Emotion Recognition", SMC 2025. Predictions are float32, everything here is doubles.
@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from tenuto.attacks.base import listed
+from tenuto.attacks.checks import listed
 from tenuto.errors import AttackError
 
 Doubles = NDArray[np.float64]
@@ -22,7 +22,7 @@ Flags = NDArray[np.bool_]
 
 @dataclass(frozen=True)
 class Judgement:
-    """What one iteration means for the ladder of every clip; one value per clip."""
+    """The outcome of one iteration on the ladder; one value per clip."""
 
     threshold: Doubles
     met: Flags
@@ -30,7 +30,7 @@ class Judgement:
 
 
 class Ladder(abc.ABC):
-    """A row of thresholds 0.1 apart that a clip walks, one step whenever it meets the present one."""
+    """Thresholds 0.1 apart; a clip that meets its threshold gets the next one."""
 
     @abc.abstractmethod
     def start(self, score: Doubles) -> Doubles:
@@ -38,7 +38,7 @@ class Ladder(abc.ABC):
 
     @abc.abstractmethod
     def meets(self, score: Doubles, threshold: Doubles) -> Flags:
-        """Whether a score is as far as the threshold asks."""
+        """Whether a score meets the threshold."""
 
     @abc.abstractmethod
     def goes_on(self, threshold: Doubles) -> Flags:
@@ -54,7 +54,7 @@ class Ladder(abc.ABC):
         return np.asarray(np.isnan(threshold) | (threshold == 0.0))
 
     def judge(self, score: Doubles, threshold: Doubles) -> Judgement:
-        """Draw thresholds that are unset, compare, and move on those that were met."""
+        """Draw thresholds that are unset, compare, and replace those that were met by the next ones."""
         threshold = np.where(self.unset(threshold), self.start(score), threshold)
         met = self.meets(score, threshold)
         goes_on = self.goes_on(threshold)

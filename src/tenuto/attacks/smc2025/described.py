@@ -1,4 +1,4 @@
-"""The attack of the SMC 2025 study as its settings describe it: the released one with its budget in force."""
+"""The attack of the SMC 2025 study as its settings describe it: the released attack, kept inside its budget."""
 
 from __future__ import annotations
 
@@ -9,36 +9,37 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from tenuto.attacks import released
 from tenuto.attacks.bounded import BoundedAttack
 from tenuto.attacks.budgets import Budget, Linf
 from tenuto.attacks.objectives import Correlation, Objective, SquaredError
-from tenuto.attacks.released import ReleasedAttack
+from tenuto.attacks.registry import ATTACKS
 from tenuto.attacks.search import Search
+from tenuto.attacks.smc2025.released import ClipStates, ReleasedAttack
 from tenuto.errors import AttackError, ConfigError
 
 Within = Callable[[Tensor, Tensor], Tensor]
 """From perturbations and the rows they belong to, to perturbations that are allowed."""
 
 BUDGET = Linf(0.001)
-"""What the settings of the study promise: 0.001 in normalised units, about a thousandth of a deviation."""
+"""The budget in the settings of the study: 0.001 standard deviations of the normalised log spectrogram."""
 
 OBJECTIVES: dict[str, Objective] = {"corr": Correlation(), "mse": SquaredError()}
-"""What the thresholds of a measure speak of."""
+"""Quantity that the thresholds of a measure are defined on, as an objective."""
 
 
+@ATTACKS.register("Described")
 @dataclass(frozen=True, kw_only=True, repr=False)
 class Described(BoundedAttack):
     """`ReleasedAttack`, clipped to its budget after every step, with the prediction at the stored perturbation.
 
-    Settings are those of `ReleasedAttack`; the objective follows from the measure. As there, it begins at nothing:
-    a start is refused.
+    Settings are those of `ReleasedAttack`; the objective follows from the measure. As there, it begins at zero: a
+    start is refused.
 
     Args:
         budget: Entries within 0.001 in the study's settings.
     """
 
-    budget: Budget = BUDGET
+    budget: Budget = field(default=BUDGET, kw_only=False)
     objective: Objective = field(init=False, repr=False)
     measure: str = "corr"
     optimizer: str = "Adam"
@@ -52,19 +53,22 @@ class Described(BoundedAttack):
         object.__setattr__(self, "objective", OBJECTIVES[released.measure])
         super().__post_init__()
         if self.stop_at is not None:
-            raise ConfigError("stop_at is not for Described: its ladder of thresholds ends it.")
+            raise ConfigError("Described has no stop_at, it stops at its last threshold: leave stop_at out.")
+
+    def refusal(self, emotions: int) -> str | None:
+        return ReleasedAttack(measure=self.measure).refusal(emotions)
 
     def _released(self, within: Within) -> ReleasedAttack:
         names = [setting.name for setting in dataclasses.fields(ReleasedAttack)]
         return _Clipped(**{name: getattr(self, name) for name in names}, within=within)
 
-    def _search(self, search: Search) -> None:
-        if search.started:
-            raise AttackError("Described begins at nothing, as the study's attack does: leave out start.")
+    def search(self, search: Search) -> None:
+        if search.has_start:
+            raise AttackError("Described begins at zero, as the study's attack does: leave start out.")
         attack = self._released(search.allowed)
-        found = attack.on_chunk(search.model, search.game.examples, search.game.progress)
-        search.charge(found)
-        search.settle(found.stored_perturbation, search.everything)
+        result = attack.on_chunk(search.evaluate, search.task.examples, search.task.progress)
+        search.charge(result)
+        search.settle(result.stored_perturbation, search.all_rows)
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
@@ -73,7 +77,7 @@ class _Clipped(ReleasedAttack):
 
     within: Within
 
-    def _update(self, search: released.Search, gradient: Tensor) -> None:
-        super()._update(search, gradient)
-        rows = torch.from_numpy(search.rows).to(search.delta.device)
-        search.delta = self.within(search.delta, rows)
+    def _update(self, clip_states: ClipStates, gradient: Tensor) -> None:
+        super()._update(clip_states, gradient)
+        rows = torch.from_numpy(clip_states.rows).to(clip_states.delta.device)
+        clip_states.delta = self.within(clip_states.delta, rows)

@@ -8,37 +8,35 @@ threshold of exactly 0 counts as unset. Here each rule is a method of its own.
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import ClassVar
+from typing import Any, ClassVar, cast
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from tenuto.attacks.base import (
-    AttackResult,
-    Examples,
-    Model,
-    Progress,
-    call_repr,
-    emotions_of,
-    input_gradient,
-    is_number,
-    joined,
-    left_as_found,
-    listed,
-    require_whole,
-)
-from tenuto.attacks.ladders import LADDERS, Doubles, Flags, Ladder, correlations
+from tenuto.attacks.base import Attack, AttackResult, Examples, Progress, Range
+from tenuto.attacks.budgets import Budget, Unbounded
+from tenuto.attacks.calling import Evaluator, Model, Outputs, input_gradient
+from tenuto.attacks.checks import SMALLEST_STEP, listed, require_flag, require_number, require_whole
+from tenuto.attacks.objectives import Objective, SquaredError, correlation_refusal
+from tenuto.attacks.registry import ATTACKS
+from tenuto.attacks.smc2025.ladders import LADDERS, Doubles, Flags, Ladder, correlations
+from tenuto.attacks.smc2025.optimizers import OPTIMIZERS, SGD
 from tenuto.errors import AttackError, ConfigError, did_you_mean
 
+Evaluate = Callable[[Tensor, Tensor], Outputs]
+"""From inputs and targets to the model's outputs; see `Evaluator`."""
 
-@dataclass(frozen=True, eq=False)
+MEASURES = {"corr": "correlation", "mse": "error"}
+"""What rows call the measures in the column ``objective``."""
+
+
+@dataclass(frozen=True, eq=False, repr=False)
 class ReleasedResult(AttackResult):
-    """What the released attack found, and what its logs report besides.
+    """The outcome of the released attack, with what its logs report in addition.
 
     ``perturbation`` and ``adversarial_prediction`` are the last evaluated iterate. The released logs pair the
     prediction of that iterate with the norm of the *stored* perturbation, another input.
@@ -51,6 +49,16 @@ class ReleasedResult(AttackResult):
     stored_perturbation: Tensor
     threshold: Tensor
 
+    def extra_columns(self) -> dict[str, Tensor]:
+        return {
+            "threshold": self.threshold,
+            "stored_l2": self.stored_l2,
+            "db": torch.full_like(self.threshold, torch.nan),  # a column of the released logs
+        }
+
+    def extra_perturbations(self) -> dict[str, Tensor]:
+        return {"stored": self.stored_perturbation}
+
     @property
     def last_prediction(self) -> Tensor:
         """(n, emotions), the "new prediction" of the released logs: that of the last evaluated iterate."""
@@ -62,58 +70,9 @@ class ReleasedResult(AttackResult):
         return self.stored_perturbation.cpu().double().square().flatten(1).sum(dim=1).sqrt()
 
 
-class SGD:
-    """Plain gradient descent on a batch of perturbations: no momentum, no state."""
-
-    def __init__(self, step_size: float) -> None:
-        self.step_size = step_size
-
-    def step(self, delta: Tensor, gradient: Tensor) -> None:
-        """Move ``delta`` in place against ``gradient``, both (n, ...)."""
-        delta.add_(gradient, alpha=-self.step_size)
-
-    def keep(self, rows: Tensor) -> None:
-        """Forget all rows but these."""
-
-
-class Adam(SGD):
-    """Adam (Kingma & Ba 2015, algorithm 1) on a batch of perturbations, with torch's defaults and arithmetic.
-
-    All clips of a batch start together, so one count of steps serves all; the two moments are per entry.
-    """
-
-    betas: ClassVar[tuple[float, float]] = (0.9, 0.999)
-    epsilon: ClassVar[float] = 1e-8
-
-    def __init__(self, step_size: float) -> None:
-        super().__init__(step_size)
-        self.steps = 0
-        self.mean: Tensor | None = None
-        self.square: Tensor | None = None
-
-    def step(self, delta: Tensor, gradient: Tensor) -> None:
-        """Move ``delta`` in place against ``gradient``, both (n, ...)."""
-        if self.mean is None or self.square is None:
-            self.mean, self.square = torch.zeros_like(delta), torch.zeros_like(delta)
-        self.steps += 1
-        first, second = self.betas
-        self.mean.lerp_(gradient, 1 - first)
-        self.square.mul_(second).addcmul_(gradient, gradient, value=1 - second)
-        scale = self.square.sqrt().div_(math.sqrt(1 - second**self.steps)).add_(self.epsilon)
-        delta.addcdiv_(self.mean, scale, value=-self.step_size / (1 - first**self.steps))
-
-    def keep(self, rows: Tensor) -> None:
-        """Forget the moments of all rows but these."""
-        if self.mean is not None and self.square is not None:
-            self.mean, self.square = self.mean[rows], self.square[rows]
-
-
-OPTIMIZERS: dict[str, type[SGD]] = {"Adam": Adam, "SGD": SGD}
-
-
 @dataclass(eq=False)
-class Search:
-    """Where the clips of one chunk stand: n clips in all, a of them still attacked."""
+class ClipStates:
+    """The state of the clips of one chunk: n clips in all, a of them still attacked."""
 
     clips: Examples
     optimizer: SGD
@@ -180,6 +139,7 @@ class Search:
         iterations = torch.from_numpy(self.iterations)
         return ReleasedResult(
             perturbation=self.last,
+            adversarial=self.clips.inputs + self.last,
             clean_prediction=self.clean,
             adversarial_prediction=self.prediction,
             loss=torch.from_numpy(self.loss),
@@ -198,26 +158,31 @@ def _host(values: Tensor) -> Doubles:
     return np.asarray(values.detach().cpu().double().numpy())
 
 
+@ATTACKS.register("ReleasedAttack")
 @dataclass(frozen=True, repr=False)
-class ReleasedAttack:
+class ReleasedAttack(Attack):
     """Untargeted ascent on the mean squared error, ended by a ladder of thresholds; without a budget.
 
     Each iteration evaluates the model at inputs + delta, judges the prediction by its ladder (`Ladder`),
     stores delta for the clips that met their threshold, and takes an optimiser step on delta. A clip's first
-    iteration always stores delta = 0; the update of its last iteration is not made, since nothing sees it.
+    iteration always stores delta = 0; the update of its last iteration is not made, because it would not be evaluated.
 
     Args:
-        measure: What the thresholds speak of: "corr" (Pearson's r, falling) or "mse" (rising).
+        measure: Quantity the thresholds are defined on: "corr" (Pearson's r, falling; three emotions at least) or
+            "mse" (rising).
         optimizer: "Adam" (torch's defaults) or "SGD" (no momentum).
         step_size: Step of the optimiser, in units of the normalised spectrogram.
         iterations: Most iterations per clip; the paper's evaluation took 1000, its training 50.
         alpha: None or 0 for off; else each iteration first ascends alpha * error, then descends the sum of
             squares of delta, two steps of one optimiser. By sign, the size of alpha has no effect.
-        sign: Feed the optimiser the sign of the gradient (0 where it is 0) rather than the gradient.
+        sign: Use the sign of the gradient (0 where it is 0) rather than the gradient.
 
     Raises:
         ConfigError: A setting that is unknown or out of range.
     """
+
+    budget: ClassVar[Budget] = Unbounded()  # type: ignore[misc]
+    objective: ClassVar[Objective] = SquaredError()  # type: ignore[misc]
 
     measure: str = "corr"
     optimizer: str = "Adam"
@@ -230,94 +195,98 @@ class ReleasedAttack:
         for setting, known in (("measure", LADDERS), ("optimizer", OPTIMIZERS)):
             value = getattr(self, setting)
             if value not in tuple(known):
-                raise ConfigError(f"{setting} is {value!r}. {did_you_mean(str(value), known)}")
-        if not (is_number(self.step_size) and self.step_size > 0):
-            raise ConfigError(f"step_size is {self.step_size!r}, wanted a number above 0.")
+                raise ConfigError(f"Unknown {setting} {value!r}. {did_you_mean(str(value), known)}")
+        require_number("step_size", self.step_size, SMALLEST_STEP)
         require_whole("iterations", self.iterations, 1)
-        if self.alpha is not None and not (is_number(self.alpha) and self.alpha >= 0):
-            raise ConfigError(f"alpha is {self.alpha!r}, wanted None or a number from 0 on (0 is off).")
-        if not isinstance(self.sign, bool):
-            raise ConfigError(f"sign is {self.sign!r}, wanted true or false.")
+        if self.alpha is not None:
+            require_number("alpha", self.alpha, 0)
+        require_flag("sign", self.sign)
 
-    def __repr__(self) -> str:
-        return call_repr(self)
+    def objective_title(self, emotions: Sequence[str] | None = None) -> str:
+        return MEASURES[self.measure]
 
-    def __call__(
-        self,
-        model: Model,
-        inputs: Tensor,
-        targets: Tensor,
-        *,
-        names: Sequence[str] | None = None,
-        batch_size: int | None = None,
-        progress: Progress | None = None,
-    ) -> ReleasedResult:
-        """Attack every clip; the batch size changes the memory needed, not the result.
+    def refusal(self, emotions: int) -> str | None:
+        return correlation_refusal(emotions, "measure='mse'") if self.measure == "corr" else None
 
-        Args:
-            model: Callable from (n, 1, frames, bands) to emotions or to an object that has them.
-            inputs: (n, 1, frames, bands), normalised excerpts.
-            targets: (n, emotions), the labels.
-            names: n clip names for messages; positions by default.
-            batch_size: Clips attacked together; 6 by default, 64 on a GPU.
-            progress: Called in each iteration with the number of clip-iterations it settled; those that a
-                converged clip is spared count too, so that the sum is n * iterations.
+    def __call__(self, model: Model, inputs: Tensor, targets: Tensor, **options: Any) -> ReleasedResult:
+        """Attack every clip; arguments as of `Attack`, but neither ``start`` nor ``valid_range``.
+
+        ``progress`` also counts the iterations that a converged clip does not need, so that the sum is
+        n * iterations.
 
         Raises:
-            AttackError: Inputs that cannot be attacked; with "corr", a constant label or prediction; a
-                prediction that is not finite. The message names the clip.
+            AttackError: Inputs that cannot be attacked; with "corr", a constant label or prediction, or fewer than
+                three emotions; a prediction that is not finite. The message names the clip.
             ConfigError: A batch size below 1.
         """
-        with left_as_found(model):
-            clips = Examples.checked(inputs, targets, names)
-            if self.measure == "corr":
-                labels = _host(clips.targets)
-                correlations(labels, labels, clips.names)
-            return joined([self.on_chunk(model, chunk, progress) for chunk in clips.chunks(batch_size)])
+        return cast(ReleasedResult, super().__call__(model, inputs, targets, **options))
 
-    def on_chunk(self, model: Model, clips: Examples, progress: Progress | None) -> ReleasedResult:
-        """Attack checked examples at once, for a caller that has brought the model in evaluation mode."""
-        search = Search(clips, self._optimizer())
+    def _check(self, examples: Examples, start: Tensor | None, valid_range: Range | None) -> None:
+        super()._check(examples, start, valid_range)
+        for name, value in (("start", start), ("valid_range", valid_range)):
+            if value is not None:
+                raise AttackError(
+                    f"{self.title} has no {name}, because the study's attack has none: leave {name} out."
+                )
+        if self.measure == "corr":
+            labels = _host(examples.targets)
+            correlations(labels, labels, examples.names)
+
+    def _attack(
+        self,
+        evaluate: Evaluator,
+        chunk: Examples,
+        start: Tensor | None,
+        valid_range: Range | None,
+        progress: Progress | None,
+    ) -> ReleasedResult:
+        return self.on_chunk(evaluate, chunk, progress)
+
+    def on_chunk(self, evaluate: Evaluate, clips: Examples, progress: Progress | None) -> ReleasedResult:
+        """Attack checked clips together, for a caller that has put the model in evaluation mode."""
+        clip_states = ClipStates(clips, self._optimizer())
         iteration = 0
         while True:
             iteration += 1
-            point = search.delta.detach().requires_grad_()
-            prediction = emotions_of(model(search.inputs + point), search.targets)
-            losses = (prediction - search.targets).square().mean(dim=1)
-            leaving = self._judge(search, iteration, prediction.detach(), losses.detach())
+            point = clip_states.delta.detach().requires_grad_()
+            prediction = evaluate(clip_states.inputs + point, clip_states.targets).emotions
+            losses = (prediction - clip_states.targets).square().mean(dim=1)
+            leaving = self._judge(clip_states, iteration, prediction.detach(), losses.detach())
             if progress is not None:
                 spared = (self.iterations - iteration) * int(leaving.sum())
                 progress(len(leaving) + spared)
             if leaving.all():
-                return search.result()
+                return clip_states.result()
             gradient = input_gradient(losses, point)
             if leaving.any():
-                gradient = gradient[search.keep(~leaving)]
-            self._update(search, gradient)
+                gradient = gradient[clip_states.keep(~leaving)]
+            self._update(clip_states, gradient)
 
-    def _judge(self, search: Search, iteration: int, prediction: Tensor, losses: Tensor) -> Flags:
+    def _judge(self, clip_states: ClipStates, iteration: int, prediction: Tensor, losses: Tensor) -> Flags:
         """Enter one evaluation into the books; returns which of the attacked clips leave."""
         if iteration == 1:
-            search.clean.copy_(prediction)
+            clip_states.clean.copy_(prediction)
         # One transfer an iteration: predictions and errors side by side.
         values = _host(torch.cat([prediction, losses.unsqueeze(1)], dim=1))
         bad = np.asarray(~np.isfinite(values).all(axis=1))
         if bad.any():
+            # A finite prediction with an infinite error has overflowed only in the square.
+            what = "prediction" if not np.isfinite(values[:, :-1]).all() else "squared error"
             raise AttackError(
-                f"The prediction for {listed(search.names(), bad)} is not finite in iteration {iteration}: "
-                "check the checkpoint, or take a smaller step_size."
+                f"The {what} for {listed(clip_states.names(), bad)} is not finite in iteration {iteration}: "
+                "check the checkpoint, or use a smaller step_size."
             )
         errors = values[:, -1]
         score = errors
         if self.measure == "corr":
-            score = correlations(values[:, :-1], search.labels, search.names())
-        judgement = self._ladder().judge(score, search.threshold[search.rows])
-        search.threshold[search.rows] = judgement.threshold
-        search.converged[search.rows] = judgement.converged
-        search.store(judgement.met)
+            score = correlations(values[:, :-1], clip_states.labels, clip_states.names())
+        judgement = self._ladder().judge(score, clip_states.threshold[clip_states.rows])
+        clip_states.threshold[clip_states.rows] = judgement.threshold
+        clip_states.converged[clip_states.rows] = judgement.converged
+        clip_states.store(judgement.met)
         leaving = self._leaves(judgement.converged, iteration)
         if leaving.any():
-            search.dismiss(leaving, iteration, prediction, errors)
+            clip_states.dismiss(leaving, iteration, prediction, errors)
         return leaving
 
     def _ladder(self) -> Ladder:
@@ -334,10 +303,10 @@ class ReleasedAttack:
         """What the optimiser gets for a gradient to descend."""
         return gradient.sign() if self.sign else gradient
 
-    def _update(self, search: Search, gradient: Tensor) -> None:
+    def _update(self, clip_states: ClipStates, gradient: Tensor) -> None:
         """Move delta, given the gradient of the error: an optimiser descends, so it gets the negative."""
         if not self.alpha:
-            search.optimizer.step(search.delta, self._fed(-gradient))
+            clip_states.optimizer.step(clip_states.delta, self._fed(-gradient))
             return
-        search.optimizer.step(search.delta, self._fed(-self.alpha * gradient))
-        search.optimizer.step(search.delta, self._fed(2 * search.delta))
+        clip_states.optimizer.step(clip_states.delta, self._fed(-self.alpha * gradient))
+        clip_states.optimizer.step(clip_states.delta, self._fed(2 * clip_states.delta))

@@ -18,7 +18,7 @@ from tenuto.errors import DataError, FileError
 from tenuto.evaluation.audit.evidence import budget_title
 from tenuto.evaluation.audit.findings import CHECKS, Finding, Verdict
 from tenuto.files import read_csv, read_json, read_text
-from tenuto.reporting import panels
+from tenuto.reporting.figures import explanation as panels
 from tenuto.store import released_logs
 from tenuto.store.rows import NATURAL, at_budget
 

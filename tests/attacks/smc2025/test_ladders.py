@@ -8,7 +8,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from scipy.stats import pearsonr
 
-from tenuto.attacks.ladders import LADDERS, CorrelationLadder, ErrorLadder, correlations
+from tenuto.attacks.smc2025.ladders import LADDERS, CorrelationLadder, ErrorLadder, correlations
 from tenuto.errors import AttackError
 
 UNSET = np.array([np.nan])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pickle
 from typing import NamedTuple
 
 import pytest
@@ -12,7 +11,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from tenuto.attacks import ReleasedAttack, ReleasedResult
-from tenuto.attacks.released import Adam
+from tenuto.attacks.smc2025.optimizers import Adam
 from tenuto.errors import AttackError, ConfigError
 
 
@@ -52,15 +51,6 @@ def clips(count: int = 5) -> tuple[torch.Tensor, torch.Tensor]:
     return inputs, torch.rand(count, 8, generator=generator, dtype=torch.float64)
 
 
-def snapshot(model: nn.Module) -> dict[str, object]:
-    return {
-        "modes": [module.training for module in model.modules()],
-        "wanted": [weight.requires_grad for weight in model.parameters()],
-        "gradients": [None if w.grad is None else w.grad.tolist() for w in model.parameters()],
-        "state": {name: value.tolist() for name, value in model.state_dict().items()},
-    }
-
-
 def assert_same_state(one: ReleasedResult, other: ReleasedResult) -> None:
     """Equal in everything an attack decides; predictions up to the rounding of float64."""
     for name in ("stored_perturbation", "perturbation", "threshold", "iterations", "converged"):
@@ -75,17 +65,18 @@ def assert_same_state(one: ReleasedResult, other: ReleasedResult) -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"measure": "cor"}, r"measure is 'cor'. Did you mean corr\?"),
-        ({"measure": None}, "measure is None"),
-        ({"optimizer": "adam"}, r"optimizer is 'adam'. Did you mean Adam\?"),
-        ({"step_size": 0.0}, "step_size is 0.0"),
-        ({"step_size": float("nan")}, "step_size is nan"),
-        ({"step_size": "0.1"}, "step_size is '0.1'"),
-        ({"iterations": 0}, "iterations is 0"),
-        ({"iterations": 10.0}, "iterations is 10.0"),
-        ({"iterations": True}, "iterations is True"),
-        ({"alpha": -1.0}, "alpha is -1.0"),
-        ({"sign": 1}, "sign is 1"),
+        ({"measure": "cor"}, r"Unknown measure 'cor'. Did you mean corr\?"),
+        ({"measure": None}, "Unknown measure None"),
+        ({"optimizer": "adam"}, r"Unknown optimizer 'adam'. Did you mean Adam\?"),
+        ({"step_size": 0.0}, "step_size must be a number from 1e-30"),
+        ({"step_size": float("nan")}, "step_size must be a number"),
+        ({"step_size": 1e39}, "step_size must be a number"),
+        ({"step_size": "0.1"}, "step_size must be a number"),
+        ({"iterations": 0}, "iterations must be a whole number of at least 1, got 0"),
+        ({"iterations": 10.0}, "iterations must be"),
+        ({"iterations": True}, "iterations must be"),
+        ({"alpha": -1.0}, "alpha must be a number from 0"),
+        ({"sign": 1}, "sign must be true or false, got 1"),
     ],
 )
 def test_a_setting_out_of_range_is_refused(changes, message):
@@ -106,31 +97,7 @@ def test_it_prints_as_the_call_that_made_it(attack, printed):
     assert repr(attack) == printed
 
 
-def test_it_can_be_sent_to_another_process():
-    attack = ReleasedAttack("mse", iterations=50)
-    assert pickle.loads(pickle.dumps(attack)) == attack
-
-
 # the model
-
-
-def test_the_model_is_left_as_found():
-    model = bottleneck()
-    before = snapshot(model)
-    ReleasedAttack(iterations=4)(model, *clips())
-    assert snapshot(model) == before
-
-
-def test_the_model_is_left_as_found_by_an_error_in_the_middle():
-    model = bottleneck()
-    before = snapshot(model)
-
-    def stop(_: int) -> None:
-        raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        ReleasedAttack(iterations=4)(model, *clips(), progress=stop)
-    assert snapshot(model) == before
 
 
 def test_weights_collect_no_gradients_during_the_attack():
@@ -147,15 +114,6 @@ def test_the_model_is_evaluated_once_an_iteration():
     assert len(calls) == 7
 
 
-def test_a_function_that_returns_a_tensor_is_a_model():
-    model = bottleneck().eval()
-    inputs, targets = clips()
-    attack = ReleasedAttack(iterations=6)
-    assert_same_state(
-        attack(lambda x: model(x).emotions, inputs, targets), attack(bottleneck(), inputs, targets)
-    )
-
-
 @pytest.mark.parametrize("switch", [torch.no_grad, torch.inference_mode])
 def test_it_works_where_gradients_are_switched_off(switch):
     wanted = ReleasedAttack(iterations=4)(bottleneck(), *clips())
@@ -164,13 +122,6 @@ def test_it_works_where_gradients_are_switched_off(switch):
         inputs, targets = clips()
         found = ReleasedAttack(iterations=4)(model, inputs, targets)
     assert_same_state(found, wanted)
-
-
-def test_inputs_and_targets_are_not_changed():
-    inputs, targets = clips()
-    ReleasedAttack(iterations=4)(bottleneck(), inputs, targets)
-    assert torch.equal(inputs, clips()[0])
-    assert torch.equal(targets, clips()[1])
 
 
 # what comes back
@@ -385,19 +336,7 @@ def test_a_prediction_that_is_not_finite_is_refused_by_name(measure):
         ReleasedAttack(measure, iterations=6)(model, *clips(3), names=["003", "017", "020"])
 
 
-def test_a_batch_size_below_one_is_refused():
-    with pytest.raises(ConfigError, match="batch_size is 0"):
-        ReleasedAttack(iterations=2)(bottleneck(), *clips(), batch_size=0)
-
-
-def test_inputs_that_are_not_finite_are_refused():
-    inputs, targets = clips()
-    inputs[3] = float("nan")
-    with pytest.raises(AttackError, match="inputs of clip 3 hold NaN"):
-        ReleasedAttack(iterations=2)(bottleneck(), inputs, targets)
-
-
 def test_a_model_without_a_gradient_is_refused():
     model = bottleneck()
     with pytest.raises(AttackError, match="no gradient with respect to its input"):
-        ReleasedAttack(iterations=2)(lambda x: model(x.detach()).emotions, *clips())
+        ReleasedAttack(iterations=2)(lambda x: model.eval()(x.detach()).emotions, *clips())

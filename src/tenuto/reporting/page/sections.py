@@ -10,12 +10,13 @@ import pandas as pd
 
 from tenuto.analysis import curves, sentences, smc2025, words
 from tenuto.analysis import natural as baseline
-from tenuto.analysis.systems import ordered_systems, run_metrics
+from tenuto.analysis.systems import label_scale, ordered_systems, run_metrics
 from tenuto.evaluation.audit.evidence import at_budgets
 from tenuto.evaluation.audit.findings import CHECKS, SEVERITY, UNASKED, Finding, Verdict
-from tenuto.reporting import comparison_tables, curve_figures, curve_tables, figures, tables, verdicts
-from tenuto.reporting.report_material import Material
-from tenuto.reporting.report_parts import (
+from tenuto.reporting import comparison_tables, curve_tables, tables, verdicts
+from tenuto.reporting.figures import curves as curve_figures
+from tenuto.reporting.figures import smc2025 as figures
+from tenuto.reporting.page.blocks import (
     Block,
     Cell,
     Points,
@@ -26,6 +27,7 @@ from tenuto.reporting.report_parts import (
     sortable,
     table,
 )
+from tenuto.reporting.page.inputs import Material
 from tenuto.store.rows import values_of
 
 RUN_COLUMNS = {
@@ -64,7 +66,8 @@ def attacked(material: Material) -> Section:
         f"Error that the attack adds to each system, medians over seeds: {said}.",
         caption,
     )
-    return Section("attacked", "Under attack", (shown, Points(tuple(sentences.summarise(material.rows)))))
+    listed = sentences.summarise(material.rows, label_scale(material.data))
+    return Section("attacked", "Under attack", (shown, Points(tuple(listed))))
 
 
 def predictions(material: Material) -> Section:

@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 import torch
 
-from tenuto.attacks.ladders import CorrelationLadder, ErrorLadder, Judgement, Ladder
-from tenuto.attacks.released import SGD, Adam, ReleasedAttack
+from tenuto.attacks import ReleasedAttack
+from tenuto.attacks.smc2025.ladders import CorrelationLadder, ErrorLadder, Judgement, Ladder
+from tenuto.attacks.smc2025.optimizers import SGD, Adam
 
 
 def with_ladder(ladder: Ladder) -> type[ReleasedAttack]:
@@ -146,30 +147,30 @@ class ZeroHasASign(ReleasedAttack):
 
 
 class DescendsTheError(ReleasedAttack):
-    def _update(self, search, gradient):
-        super()._update(search, -gradient)
+    def _update(self, clip_states, gradient):
+        super()._update(clip_states, -gradient)
 
 
 class BudgetBinds(ReleasedAttack):
-    def _update(self, search, gradient):
-        super()._update(search, gradient)
-        search.delta.clamp_(-0.001, 0.001)
+    def _update(self, clip_states, gradient):
+        super()._update(clip_states, gradient)
+        clip_states.delta.clamp_(-0.001, 0.001)
 
 
 class AlphaIgnored(ReleasedAttack):
-    def _update(self, search, gradient):
-        search.optimizer.step(search.delta, self._fed(-gradient))
+    def _update(self, clip_states, gradient):
+        clip_states.optimizer.step(clip_states.delta, self._fed(-gradient))
 
 
 class AlphaInOneStep(ReleasedAttack):
-    def _update(self, search, gradient):
-        search.optimizer.step(search.delta, self._fed(2 * search.delta - 5.0 * gradient))
+    def _update(self, clip_states, gradient):
+        clip_states.optimizer.step(clip_states.delta, self._fed(2 * clip_states.delta - 5.0 * gradient))
 
 
 class AlphaStepsSwapped(ReleasedAttack):
-    def _update(self, search, gradient):
-        search.optimizer.step(search.delta, self._fed(2 * search.delta))
-        search.optimizer.step(search.delta, self._fed(-5.0 * gradient))
+    def _update(self, clip_states, gradient):
+        clip_states.optimizer.step(clip_states.delta, self._fed(2 * clip_states.delta))
+        clip_states.optimizer.step(clip_states.delta, self._fed(-5.0 * gradient))
 
 
 class AlphaHasASecondOptimizer(Adam):
