@@ -76,7 +76,6 @@ def test_a_wrong_key_is_named_before_what_is_missing():
         ({"data": {"split": "papers"}}, "data.split"),
         ({"train": {"epochs": 0}}, "train.epochs"),
         ({"train": {"task_loss_weight": 1.5}}, "task_loss_weight"),
-        ({"train": {"task_loss_weight": 0.5}}, "needs the network a2m2e"),
         ({"data": {"dataset": "../deam"}}, "data.dataset: must be a name"),
         ({"model": {"network": 3}}, "model.network: must be a name"),
     ],

@@ -19,8 +19,8 @@ from tenuto.evaluation.robustness import attack
 from tenuto.evaluation.runs import open_run
 from tenuto.files import read_csv, read_safetensors, sha256_file, write_csv, write_safetensors
 from tenuto.models.checkpoint import CHECKPOINT
+from tenuto.models.recogniser import predict, train
 from tenuto.store.rows import read_rows, values_of
-from tenuto.training.loop import predict, train
 from tests import small_runs
 from tests.small_runs import settings
 

@@ -25,8 +25,8 @@ from tenuto.evaluation.robustness import attack
 from tenuto.evaluation.runs import open_run
 from tenuto.evaluation.saved import Perturbations, part_of, row_of, saved_protocols, saved_rows
 from tenuto.files import read_csv, read_safetensors, write_csv, write_safetensors
+from tenuto.models.recogniser import predict, train
 from tenuto.store.rows import at_budget
-from tenuto.training.loop import predict, train
 from tests import corpora, small_runs
 from tests.small_runs import settings
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import re
 
@@ -13,9 +14,10 @@ import torch
 import tenuto
 from tenuto.data.excerpts import Normalisation
 from tenuto.data.soundtracks import EMOTIONS
-from tenuto.errors import AudioError, CheckpointError
+from tenuto.errors import AudioError, AudioWarning, CheckpointError
 from tenuto.files import read_safetensors, write_safetensors
-from tenuto.models import build, checkpoint
+from tenuto.models import Recogniser, build, checkpoint
+from tenuto.models.recogniser import window_starts
 
 
 @pytest.fixture
@@ -23,7 +25,7 @@ def recogniser():
     torch.manual_seed(0)
     network = build("A2M2E", emotions=2, concepts=3, width=0.125).eval()
     names = ("valence", "arousal"), ("one", "two", "three")
-    return checkpoint.Recogniser(network, "A2M2E", *names, Normalisation(0.4, 0.42), "f" * 64, 0.125)
+    return Recogniser(network, "A2M2E", *names, Normalisation(0.4, 0.42), "f" * 64, 0.125)
 
 
 @pytest.fixture
@@ -68,7 +70,7 @@ def test_predict_takes_a_waveform_or_its_file(saved, song):
 def test_predict_is_the_mean_over_windows(saved, song):
     loaded = tenuto.load(saved)
     spectrogram = tenuto.audio.LogSpectrogram()(torch.from_numpy(tenuto.audio.load_audio(song))).numpy()
-    starts = checkpoint.window_starts(len(spectrogram))
+    starts = window_starts(len(spectrogram))
     assert len(starts) == 3
     windows = np.stack([loaded.normalisation(spectrogram[start : start + 313]) for start in starts])[:, None]
     with torch.no_grad():
@@ -85,13 +87,36 @@ def test_a_short_recording_is_continued_with_its_beginning(saved):
     ("frames", "starts"), [(1, [0]), (313, [0]), (314, [0, 1]), (626, [0, 313]), (700, [0, 193, 387])]
 )
 def test_windows_cover_everything(frames, starts):
-    assert checkpoint.window_starts(frames) == starts
+    assert window_starts(frames) == starts
 
 
 def test_predict_refuses_silence(saved, tmp_path):
     soundfile.write(tmp_path / "silent.wav", np.zeros(22050), 22050)
     with pytest.raises(AudioError, match="silent"):
         tenuto.load(saved).predict(tmp_path / "silent.wav")
+
+
+def test_predict_warns_of_a_recording_that_holds_next_to_nothing(saved, tmp_path):
+    path = tmp_path / "click.wav"
+    soundfile.write(path, np.eye(1, 5 * 22050, 9)[0], 22050)
+    with pytest.warns(AudioWarning, match=r"click\.wav: only 0\.05 s of its 5\.00 s .* means little"):
+        tenuto.load(saved).predict(path)
+
+
+@pytest.mark.parametrize("waveform", [np.zeros(0), np.zeros((2, 100)), np.array([0.1, np.nan])])
+def test_predict_refuses_what_is_no_waveform(saved, waveform):
+    with pytest.raises(AudioError, match=r"must have the shape \(samples,\)"):
+        tenuto.load(saved).predict(waveform)
+
+
+def test_an_unreadable_checkpoint_is_not_called_damaged(saved, monkeypatch):
+    def refuse(*_, **__):
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr("builtins.open", refuse)
+    with pytest.raises(CheckpointError, match=r"checkpoint\.safetensors: cannot read") as caught:
+        tenuto.load(saved)
+    assert "again" not in str(caught.value)
 
 
 def test_missing_checkpoint_is_named(tmp_path):
@@ -116,7 +141,12 @@ def test_foreign_safetensors_is_refused(tmp_path):
 
 @pytest.mark.parametrize(
     ("key", "value"),
-    [("format", "tenuto-checkpoint-9"), ("spectrogram", {"sample_rate": 16000}), ("width", 0.25)],
+    [
+        ("format", "tenuto-checkpoint-9"),
+        ("spectrogram", {"sample_rate": 16000}),
+        ("width", 0.25),
+        ("network", ["a2e"]),
+    ],
 )
 def test_changed_metadata_is_refused(saved, key, value):
     path = saved / checkpoint.CHECKPOINT
@@ -124,6 +154,15 @@ def test_changed_metadata_is_refused(saved, key, value):
     about = {**json.loads(metadata["tenuto"]), key: value}
     write_safetensors(path, arrays, {"tenuto": json.dumps(about)})
     with pytest.raises(CheckpointError, match="not a Tenuto checkpoint"):
+        tenuto.load(path)
+
+
+def test_a_checkpoint_of_a_network_that_is_not_installed_says_so(saved):
+    path = saved / checkpoint.CHECKPOINT
+    arrays, metadata = read_safetensors(path)
+    about = {**json.loads(metadata["tenuto"]), "network": "transformer"}
+    write_safetensors(path, arrays, {"tenuto": json.dumps(about)})
+    with pytest.raises(CheckpointError, match=r"Unknown network 'transformer'.*Install the package"):
         tenuto.load(path)
 
 

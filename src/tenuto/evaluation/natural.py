@@ -267,7 +267,7 @@ def _rows(run: Run, part: str, name: str, found: _Changed) -> pd.DataFrame:
     import torch
 
     from tenuto.evaluation.records import identity
-    from tenuto.training.loop import predict
+    from tenuto.models.recogniser import predict
 
     clips = run.part(part).take(torch.tensor(found.rows))
     inputs = torch.from_numpy(np.stack(found.inputs))

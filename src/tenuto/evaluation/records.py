@@ -18,9 +18,9 @@ from tenuto.errors import CheckpointError
 from tenuto.evaluation.runs import Run
 from tenuto.files import Array, sha256_file
 from tenuto.models.checkpoint import CHECKPOINT
+from tenuto.models.recogniser import predict
 from tenuto.models.systems import Network
 from tenuto.store.rows import read_rows
-from tenuto.training.loop import predict
 
 Origin = dict[str, str]
 

@@ -38,7 +38,7 @@ from tenuto.evaluation.intervention import AGREEMENT
 from tenuto.evaluation.runs import Run
 from tenuto.evaluation.saved import Perturbations, row_of
 from tenuto.models.heads import Prediction
-from tenuto.training.loop import predict
+from tenuto.models.recogniser import predict
 
 Values = NDArray[np.float64]
 Spectrogram = NDArray[np.float32]

@@ -25,9 +25,9 @@ from tenuto.devices import repeatable
 from tenuto.evaluation.records import Origin, array, finished_rows, origin_of, perturbations, records
 from tenuto.evaluation.runs import Run
 from tenuto.files import Array, read_safetensors, write_json, write_safetensors
+from tenuto.models.recogniser import predict
 from tenuto.models.systems import Network, for_attack
 from tenuto.store.rows import mark_worst, read_rows, validate_rows, write_rows
-from tenuto.training.loop import predict
 
 Progress = Callable[[int], None]
 

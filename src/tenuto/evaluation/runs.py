@@ -14,7 +14,8 @@ from tenuto.data.cache import Prepared
 from tenuto.data.splits import draw, read_split
 from tenuto.errors import CheckpointError, ConfigError
 from tenuto.files import read_text
-from tenuto.models.checkpoint import IMPORTED, Recogniser, load
+from tenuto.models.checkpoint import IMPORTED, load
+from tenuto.models.recogniser import Recogniser
 from tenuto.models.systems import Network, for_attack
 
 

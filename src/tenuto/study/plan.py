@@ -26,6 +26,7 @@ from tenuto.errors import ConfigError, FileError
 from tenuto.evaluation.natural import natural_path
 from tenuto.evaluation.robustness import rows_path
 from tenuto.files import sha256_file
+from tenuto.models import check_network
 from tenuto.study import journal
 from tenuto.study.journal import ANALYSE, ATTACK, CORPUS, EVALUATE, NATURAL, PREPARE, TRAIN
 from tenuto.study.timing import Clock, Expected, Work, attack_stage
@@ -210,6 +211,7 @@ def _filled(study: StudyConfig, run: RunConfig, names: list[str]) -> StudyConfig
 def check_study(study: StudyConfig, data: Prepared) -> None:
     """Refuse before any work what the data cannot serve. Raises `ConfigError` or `DataError`."""
     for config in runs(study):
+        check_network(config)
         check(config, data)
     check_split(draw(data.index, study.run.data.split, study.run.data.split_seed))
 
