@@ -194,6 +194,16 @@ def test_one_validation_clip_is_refused_before_training(prepared, tmp_path):
     assert not (tmp_path / "runs").exists()
 
 
+def test_an_emotion_that_is_constant_in_the_validation_clips_is_refused_before_training(prepared, tmp_path):
+    split = Material(prepared, settings().data).split
+    labels = prepared.index.labels.copy()
+    labels[prepared.places(split.validation), 2] = 0.1
+    constant = dataclasses.replace(prepared, index=dataclasses.replace(prepared.index, labels=labels))
+    with pytest.raises(DataError, match=f"emotion {prepared.index.emotions[2]}: all 3 validation clips"):
+        loop.train(settings(), constant, tmp_path / "runs")
+    assert not (tmp_path / "runs").exists()
+
+
 # Early stopping
 
 

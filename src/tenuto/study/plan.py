@@ -20,7 +20,7 @@ from tenuto.config import (
 )
 from tenuto.data import Dataset, Prepared, open_dataset
 from tenuto.data.base import fingerprint
-from tenuto.data.batches import check, check_split
+from tenuto.data.batches import check, check_labels, check_split
 from tenuto.data.splits import draw
 from tenuto.errors import ConfigError, FileError
 from tenuto.evaluation.natural import natural_path
@@ -213,7 +213,9 @@ def check_study(study: StudyConfig, data: Prepared) -> None:
     for config in runs(study):
         check_network(config)
         check(config, data)
-    check_split(draw(data.index, study.run.data.split, study.run.data.split_seed))
+    split = draw(data.index, study.run.data.split, study.run.data.split_seed)
+    check_split(split)
+    check_labels(data.index, split, any(map(loop.scored_concepts, runs(study))))
 
 
 def planned(study: StudyConfig, data: Prepared | None) -> list[Planned]:

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from tenuto import metrics
 from tenuto.config import RunConfig, signature, to_yaml
-from tenuto.data.batches import Batch, Material, check, check_split
+from tenuto.data.batches import Batch, Material, check, check_labels, check_split
 from tenuto.data.cache import Prepared
 from tenuto.data.splits import write_split
 from tenuto.devices import Precision, arithmetic, compute_repeatably, computing_in, require
@@ -107,6 +107,7 @@ def train(
         return folder
     material = Material(prepared, config.data)
     check_split(material.split)
+    check_labels(prepared.index, material.split, scored_concepts(config))
     write_text(folder / "config.yaml", to_yaml(config))
     write_split(folder / "split.csv", material.split)
     with compute_repeatably(config.train.threads), torch.random.fork_rng():
@@ -261,8 +262,8 @@ def _resume(path: Path, state: State) -> None:
 def _finish(config: RunConfig, prepared: Prepared, folder: Path, state: State) -> None:
     if state.best_epoch == 0:
         raise TenutoError(
-            f"{folder.name}: no epoch had a defined validation score (constant or infinite predictions, or a "
-            "concept that all validation clips share); choose another split or lower the learning rate."
+            f"{folder.name}: no epoch had a defined validation score, since predictions were constant or infinite. "
+            "Choose another split or lower the learning rate."
         )
     result: dict[str, Any] = {
         "best_epoch": state.best_epoch,
