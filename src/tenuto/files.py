@@ -102,11 +102,18 @@ def _is_running(pid: int) -> bool:
 
 def read_bytes(path: str | Path) -> bytes:
     """The content of a regular file. Raises `FileError` that names it."""
-    path = Path(path)
+    with _opened(Path(path)) as stream:
+        return stream.read()
+
+
+@contextlib.contextmanager
+def _opened(path: Path) -> Iterator[io.BufferedReader]:
+    """A regular file to be read; a pipe or device, which could block for ever, raises `FileError`."""
     with naming(path, "read"):
         if not stat.S_ISREG(mode := path.stat().st_mode) and not stat.S_ISDIR(mode):
             raise FileError(f"{path}: cannot read: it is a pipe or device. Give the path of a regular file.")
-        return path.read_bytes()
+        with open(path, "rb") as stream:
+            yield stream
 
 
 def write_text(path: str | Path, content: str) -> Path:
@@ -373,8 +380,7 @@ def read_safetensors(path: str | Path) -> tuple[dict[str, Array], dict[str, str]
     """Named arrays and metadata of a safetensors file. Raises `FileError` for a damaged or unreadable file."""
     from safetensors import SafetensorError, safe_open
 
-    path = Path(path)
-    with naming(path, "read"), open(path, "rb"):  # so that one that cannot be opened is not called damaged
+    with _opened(Path(path)):  # so that one that cannot be opened is not called damaged
         pass
     try:
         with safe_open(path, framework="numpy") as stream:
@@ -390,6 +396,5 @@ def sha256_bytes(content: bytes) -> str:
 
 def sha256_file(path: str | Path) -> str:
     """Hexadecimal SHA-256 of a file's content. Raises `FileError`."""
-    path = Path(path)
-    with naming(path, "read"), open(path, "rb") as stream:
+    with _opened(Path(path)) as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()

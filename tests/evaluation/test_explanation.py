@@ -26,7 +26,8 @@ from tenuto.evaluation.explanation import (
     head_gain,
     linear_head,
 )
-from tenuto.models import build, checkpoint
+from tenuto.models import Recogniser, build, checkpoint
+from tenuto.store.run import RunFolder
 
 EMOTIONS, CONCEPTS = ("valence", "tension"), ("mode", "beat", "noise")
 
@@ -35,7 +36,7 @@ def made(system="A2M2E", seed=0):
     torch.manual_seed(seed)
     network = build(system, emotions=2, concepts=3, width=0.125).eval()
     units = () if system == "A2E" else CONCEPTS
-    return checkpoint.Recogniser(network, system, EMOTIONS, units, Normalisation(0.4, 0.42), "f" * 64, 0.125)
+    return Recogniser(network, system, EMOTIONS, units, Normalisation(0.4, 0.42), "f" * 64, 0.125)
 
 
 @pytest.fixture(scope="module")
@@ -136,7 +137,7 @@ def test_a_background_of_other_names_is_refused(recogniser, background, tmp_path
 def test_a_loaded_run_explains_with_what_lies_in_its_folder(
     recogniser, background, explained, song, tmp_path
 ):
-    checkpoint.save(tmp_path / checkpoint.CHECKPOINT, recogniser, {})
+    checkpoint.save(RunFolder(tmp_path).checkpoint, recogniser, {})
     assert explain(tenuto.load(tmp_path), song).places is None
     background.write(tmp_path, recogniser)
     found = explain(tenuto.load(tmp_path), song)

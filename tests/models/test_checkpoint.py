@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import errno
 import json
 import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,10 +14,11 @@ import torch
 import tenuto
 from tenuto.data.excerpts import Normalisation
 from tenuto.data.soundtracks import EMOTIONS
-from tenuto.errors import AudioError, AudioWarning, CheckpointError
+from tenuto.errors import AudioError, AudioWarning, CheckpointError, FileError
 from tenuto.files import read_safetensors, write_safetensors
-from tenuto.models import Recogniser, build, checkpoint
+from tenuto.models import Recogniser, build, checkpoint, predict
 from tenuto.models.recogniser import window_starts
+from tenuto.store.run import RunFolder
 
 
 @pytest.fixture
@@ -30,7 +31,7 @@ def recogniser():
 
 @pytest.fixture
 def saved(recogniser, tmp_path):
-    checkpoint.save(tmp_path / "run" / checkpoint.CHECKPOINT, recogniser, {"epoch": 7})
+    checkpoint.save(RunFolder(tmp_path / "run").checkpoint, recogniser, {"epoch": 7})
     return tmp_path / "run"
 
 
@@ -56,7 +57,7 @@ def test_a_loaded_checkpoint_predicts_what_was_saved(recogniser, saved):
 
 
 def test_predict_names_emotions_and_concepts(saved, song):
-    profile = tenuto.load(saved / checkpoint.CHECKPOINT).predict(song)
+    profile = tenuto.load(RunFolder(saved).checkpoint).predict(song)
     assert list(profile.emotions) == ["valence", "arousal"]
     assert list(profile.concepts) == ["one", "two", "three"]
 
@@ -109,14 +110,18 @@ def test_predict_refuses_what_is_no_waveform(saved, waveform):
         tenuto.load(saved).predict(waveform)
 
 
-def test_an_unreadable_checkpoint_is_not_called_damaged(saved, monkeypatch):
-    def refuse(*_, **__):
-        raise PermissionError(errno.EACCES, "Permission denied")
-
-    monkeypatch.setattr("builtins.open", refuse)
-    with pytest.raises(CheckpointError, match=r"checkpoint\.safetensors: cannot read") as caught:
-        tenuto.load(saved)
-    assert "again" not in str(caught.value)
+def test_predict_joins_batches_in_evaluation_mode():
+    network = build("A2B2E", width=0.0625).train()
+    inputs = torch.randn(5, 1, 40, 149, generator=torch.Generator().manual_seed(0))
+    prediction = predict(network, inputs, batch_size=2)
+    assert network.training
+    network.eval()
+    with torch.no_grad():
+        expected = network(inputs)
+    assert torch.allclose(prediction.emotions, expected.emotions, atol=1e-5)
+    assert prediction.concepts is not None
+    assert torch.allclose(prediction.concepts, expected.concepts, atol=1e-5)
+    assert not prediction.emotions.requires_grad
 
 
 def test_missing_checkpoint_is_named(tmp_path):
@@ -126,10 +131,19 @@ def test_missing_checkpoint_is_named(tmp_path):
 
 @pytest.mark.parametrize("share", [0.0, 0.001, 0.5, 0.999])
 def test_truncated_checkpoint_is_refused(saved, share):
-    path = saved / checkpoint.CHECKPOINT
+    path = RunFolder(saved).checkpoint
     content = path.read_bytes()
     path.write_bytes(content[: int(len(content) * share)])
     with pytest.raises(CheckpointError, match="damaged"):
+        tenuto.load(saved)
+
+
+def test_an_unreadable_checkpoint_is_not_called_damaged(saved, monkeypatch):
+    def refuse(path, *arguments, **keywords):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "open", refuse)
+    with pytest.raises(FileError, match=r"checkpoint\.safetensors: cannot read.*permission"):
         tenuto.load(saved)
 
 
@@ -149,7 +163,7 @@ def test_foreign_safetensors_is_refused(tmp_path):
     ],
 )
 def test_changed_metadata_is_refused(saved, key, value):
-    path = saved / checkpoint.CHECKPOINT
+    path = RunFolder(saved).checkpoint
     arrays, metadata = read_safetensors(path)
     about = {**json.loads(metadata["tenuto"]), key: value}
     write_safetensors(path, arrays, {"tenuto": json.dumps(about)})
@@ -158,7 +172,7 @@ def test_changed_metadata_is_refused(saved, key, value):
 
 
 def test_a_checkpoint_of_a_network_that_is_not_installed_says_so(saved):
-    path = saved / checkpoint.CHECKPOINT
+    path = RunFolder(saved).checkpoint
     arrays, metadata = read_safetensors(path)
     about = {**json.loads(metadata["tenuto"]), "network": "transformer"}
     write_safetensors(path, arrays, {"tenuto": json.dumps(about)})

@@ -18,7 +18,7 @@ import soundfile
 
 from tenuto.config import DataConfig
 from tenuto.errors import DataError, FileError
-from tenuto.evaluation.audit.findings import UNASKED, not_recorded
+from tenuto.evaluation.audit.findings import NOT_EVALUATED, not_recorded
 from tenuto.files import write_json
 from tenuto.reporting import verdicts
 from tenuto.reporting.page import blocks as report_parts
@@ -439,7 +439,7 @@ def test_failed_checks_are_named_in_the_answer(everything):
 
 
 def test_checks_for_which_the_model_was_not_asked_say_how_to_ask_it(everything):
-    findings = [*FINDINGS, *(not_recorded(check, UNASKED) for check in ("gradients", "repeatable"))]
+    findings = [*FINDINGS, *(not_recorded(check, NOT_EVALUATED) for check in ("gradients", "repeatable"))]
     asked = dataclasses.replace(everything, findings=findings)
     assert (
         "1 warn and 3 were not made (2 of them: the model was not asked; `tenuto audit STUDY --root DATA` asks it)"
@@ -450,7 +450,7 @@ def test_checks_for_which_the_model_was_not_asked_say_how_to_ask_it(everything):
     assert section.blocks[2] == report_parts.Points(
         (
             "NOT RECORDED, monotone: there is one budget only.",
-            f"NOT RECORDED, gradients, repeatable: {UNASKED}",
+            f"NOT RECORDED, gradients, repeatable: {NOT_EVALUATED}",
         )
     )
     assert isinstance(section.blocks[3], report_parts.Text)

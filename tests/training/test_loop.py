@@ -407,17 +407,3 @@ def test_fewer_clips_than_a_batch_make_one_batch(prepared):
     config = settings(batch_size=100)
     batches = loop._shuffled(Material(prepared, config.data), config, 1)
     assert [len(batch) for batch in batches] == [24]
-
-
-def test_predict_joins_batches_in_evaluation_mode():
-    network = build("A2B2E", width=0.0625).train()
-    inputs = torch.randn(5, 1, 40, 149, generator=torch.Generator().manual_seed(0))
-    prediction = loop.predict(network, inputs, batch_size=2)
-    assert network.training
-    network.eval()
-    with torch.no_grad():
-        wanted = network(inputs)
-    assert torch.allclose(prediction.emotions, wanted.emotions, atol=1e-5)
-    assert prediction.concepts is not None
-    assert torch.allclose(prediction.concepts, wanted.concepts, atol=1e-5)
-    assert not prediction.emotions.requires_grad

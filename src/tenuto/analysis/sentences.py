@@ -22,9 +22,7 @@ from tenuto.analysis.systems import (
     seed_values,
     selection,
 )
-from tenuto.store.rows import (
-    values_of,
-)
+from tenuto.store.rows import values_of
 
 VERDICTS = {
     -1: ("more robust than", "more robust"),

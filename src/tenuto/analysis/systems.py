@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -26,7 +26,8 @@ from numpy.typing import ArrayLike
 from tenuto import metrics
 from tenuto.config import SYSTEMS, DataConfig
 from tenuto.errors import DataError
-from tenuto.store.rows import values_of
+from tenuto.store.rows import mark_worst, values_of, worst_case
+from tenuto.store.run import RunFolder
 
 FEWEST_SEEDS = 3
 """With fewer seeds there is no test with seeds as the unit."""
@@ -93,6 +94,20 @@ def label_scale(data: DataConfig | None) -> tuple[float, float] | None:
         low, high = data.folder.scale
         return low / high, 1.0
     return STUDY_SCALE if data.dataset in STUDY_DATA else None
+
+
+def budget_title(norm: object, epsilon: object) -> str:
+    """``linf 0.1``, or ``without a budget``."""
+    size = float(str(epsilon))
+    return f"{norm} {size:g}" if np.isfinite(size) else "without a budget"
+
+
+def at_budgets(rows: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
+    """Title and rows of every budget, with each clip's worst case there; smallest budget first."""
+    # Marked again: among rows that were picked out of a table, the marked ones may be missing.
+    chosen = worst_case(mark_worst(rows))
+    for (norm, epsilon), part in chosen.groupby(["norm", "epsilon"], dropna=False, sort=True):
+        yield budget_title(norm, epsilon), part
 
 
 def ordered_systems(rows: pd.DataFrame) -> list[str]:
@@ -231,9 +246,9 @@ def reversals(first: Ranking, second: Ranking, ties: bool = False) -> list[Pair]
         second: Another ranking.
         ties: Whether pairs count that are tied in one of the rankings.
     """
-    both = [name for name in first.systems if name in second.means]
+    both = sorted(first.means.keys() & second.means.keys())
     pairs = [
-        pair
+        pair if first.difference(*pair) < 0 else (pair[1], pair[0])
         for pair in itertools.combinations(both, 2)
         if first.difference(*pair) * second.difference(*pair) < 0
     ]
@@ -248,3 +263,13 @@ def constant_error(labels: ArrayLike, training_mean: ArrayLike) -> float:
         training_mean: Mean training label, shape (emotions,) or (clips, emotions).
     """
     return float(np.abs(np.asarray(labels, np.float64) - np.asarray(training_mean, np.float64)).mean())
+
+
+def recorded_constant(run: RunFolder) -> float | None:
+    """MAE of the constant baseline on a run's test clips, as `tenuto evaluate` recorded it; None where it did not."""
+    if not run.is_evaluated():
+        return None
+    try:
+        return float(run.read_metrics()["mean_predictor"]["mae"]["overall"])
+    except (KeyError, TypeError, ValueError):
+        return None

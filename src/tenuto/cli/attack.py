@@ -13,6 +13,7 @@ from tenuto.cli.common import notes, out
 from tenuto.cli.natural import measured as natural_changes
 from tenuto.cli.natural import show as show_natural
 from tenuto.errors import ConfigError
+from tenuto.store.run import RunFolder
 
 if TYPE_CHECKING:
     from tenuto.evaluation.runs import Run
@@ -118,7 +119,7 @@ def attack(
     from tenuto.attacks import protocol as named_protocol
     from tenuto.cli.screen import attack_table
     from tenuto.evaluation import robustness
-    from tenuto.evaluation.runs import open_run, read_config
+    from tenuto.evaluation.runs import open_run
     from tenuto.store.released_logs import write_log
 
     settings = {
@@ -130,7 +131,7 @@ def attack(
         "sign": sign,
     }
     settings = {name: value for name, value in settings.items() if value is not None}
-    prepared = common.prepare_data(read_config(run).data, root, cache)
+    prepared = common.prepare_data(RunFolder(run).read_config().data, root, cache)
     opened = open_run(run, prepared)
     emotions = opened.recogniser.emotions
     if family is None:

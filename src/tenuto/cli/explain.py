@@ -15,6 +15,7 @@ from tenuto.cli import common
 from tenuto.cli.common import notes, out
 from tenuto.cli.screen import grid
 from tenuto.errors import ConfigError, FileError
+from tenuto.store.run import RunFolder
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -74,13 +75,13 @@ def _background(
 ) -> Background | None:
     """Predictions of the training clips: kept ones, or made now from the data where a root is known."""
     from tenuto.evaluation.explanation import Background
-    from tenuto.evaluation.runs import open_run, read_config
+    from tenuto.evaluation.runs import open_run
 
     folder = run if run.is_dir() else run.parent
     kept = Background.read(folder, recogniser)
     if kept is not None or root is None or not run.is_dir():
         return kept
-    part = open_run(run, common.prepare_data(read_config(run).data, root, cache)).part("train")
+    part = open_run(run, common.prepare_data(RunFolder(run).read_config().data, root, cache)).part("train")
     background = Background.of(recogniser, part.clips, part.inputs)
     try:
         notes.print(
@@ -247,11 +248,11 @@ def _on_clips(
     """The test clips with concepts set to values, or corrected one after the other."""
     from tenuto.evaluation.intervention import intervene as corrected
     from tenuto.evaluation.intervention import set_concepts
-    from tenuto.evaluation.runs import open_run, read_config
+    from tenuto.evaluation.runs import open_run
 
     if root is None:
         raise ConfigError("the test clips are needed: name the data set's folder with --root DATA.")
-    opened = open_run(run, common.prepare_data(read_config(run).data, root, cache))
+    opened = open_run(run, common.prepare_data(RunFolder(run).read_config().data, root, cache))
     if values:
         means = [emotions.mean(axis=0).tolist() for emotions in set_concepts(opened, values)]
         before, after = (dict(zip(opened.recogniser.emotions, mean, strict=True)) for mean in means)

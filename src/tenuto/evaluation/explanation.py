@@ -26,6 +26,7 @@ from tenuto.audio.spectrogram import FRAMES_PER_SECOND
 from tenuto.data.excerpts import EXCERPT_FRAMES, excerpts
 from tenuto.errors import CheckpointError, ConfigError
 from tenuto.files import read_csv, write_csv
+from tenuto.models.backbone import with_linear_head
 from tenuto.models.heads import BottleneckHead
 from tenuto.models.recogniser import read_waveform
 from tenuto.models.systems import Network
@@ -77,8 +78,8 @@ class Head:
 
 
 def linear_head(network: Network) -> Head:
-    """The head of a network as plain arrays."""
-    head: Any = network.head
+    """The head of a network as plain arrays. Raises `ConfigError` for a network without a linear head."""
+    head: Any = with_linear_head(network).head
     below = _layer(head.concepts) if isinstance(head, BottleneckHead) else None
     return Head(below, _layer(head.emotions))
 

@@ -1,13 +1,13 @@
-"""What an attack found, as rows and as arrays to save."""
+"""Results of an attack as rows and as arrays to save."""
 
 from __future__ import annotations
 
 import math
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
+import torch
 from torch import Tensor
 
 from tenuto import __version__
@@ -17,32 +17,26 @@ from tenuto.devices import arithmetic
 from tenuto.errors import CheckpointError
 from tenuto.evaluation.runs import Run
 from tenuto.files import Array, sha256_file
-from tenuto.models.checkpoint import CHECKPOINT
 from tenuto.models.recogniser import predict
 from tenuto.models.systems import Network
-from tenuto.store.rows import read_rows
+from tenuto.store.perturbations import key_of
 
 Origin = dict[str, str]
 
 
 def origin_of(run: Run, device: str = "cpu") -> Origin:
     """Two columns of every row: ``checkpoint``, the SHA-256 of the weights, and ``versions`` of what computed."""
-    import torch
-
     versions = f"tenuto {__version__}, torch {torch.__version__}, {arithmetic(device)}"
-    return {"checkpoint": sha256_file(run.folder / CHECKPOINT), "versions": versions}
+    return {"checkpoint": sha256_file(run.files.checkpoint), "versions": versions}
 
 
-def finished_rows(path: Path, origin: Origin) -> pd.DataFrame:
-    """Rows that an earlier call has written.
-
-    Raises:
-        CheckpointError: They were made with other weights, since training went on.
-    """
-    rows = read_rows(path)
+def finished_rows(run: Run, protocol: object, part: str, origin: Origin) -> pd.DataFrame:
+    """Rows that an earlier call has written. Raises `CheckpointError` where they belong to other weights."""
+    rows = run.files.read_rows(protocol, part)
     if "checkpoint" in rows and not (rows["checkpoint"] == origin["checkpoint"]).all():
         raise CheckpointError(
-            f"{path}: belongs to earlier weights of this run, which was trained further. Delete it and call again."
+            f"{run.files.rows(protocol, part)}: belongs to earlier weights of this run, which was trained further. "
+            "Delete the file and run the same command again."
         )
     return rows
 
@@ -51,7 +45,7 @@ def perturbations(attacker: Attack, clips: Batch, found: AttackResult) -> dict[s
     """Arrays (313, 149) by attack and clip: ``perturbation`` and, of the released attack, ``stored``."""
     kinds = {"perturbation": found.perturbation, **found.extra_perturbations()}
     return {
-        f"{attacker!r}/{clip}/{kind}": array(values[row, 0])
+        key_of(repr(attacker), clip, kind): array(values[row, 0])
         for kind, values in kinds.items()
         for row, clip in enumerate(clips.clips)
     }
@@ -78,6 +72,7 @@ def records(
         "linf": np.abs(delta).max(axis=1),
         "converged": array(found.converged),
         "settings": repr(attacker),
+        "uses_label": attacker.uses_label,
         "loss": array(found.loss),
     }
     table |= {column: array(values) for column, values in found.extra_columns().items()}

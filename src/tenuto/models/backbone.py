@@ -90,6 +90,16 @@ class BackboneNetwork(Network):
         self.backbone.stages = fold_batch_norm(self.backbone.stages)
 
 
+def with_linear_head(network: Network) -> BackboneNetwork:
+    """Return a network of the study, whose head is linear. Raises `ConfigError` for another network."""
+    if not isinstance(network, BackboneNetwork):
+        raise ConfigError(
+            f"the network {network.name} has no linear head behind a backbone, so its head cannot be analysed. "
+            "Use a run of a2e or a2m2e."
+        )
+    return network
+
+
 def _stage(inputs: int, outputs: int, kernel: int, stride: int, pooled: bool) -> nn.Sequential:
     padding = kernel // 2
     stage = nn.Sequential(
@@ -123,4 +133,6 @@ def fold_batch_norm(stages: nn.Sequential) -> nn.Sequential:
         # Pooling and ReLU commute; pooled first, ReLU and its gradient pass over a quarter of the values.
         kept = [part for kind in (nn.MaxPool2d, nn.ReLU) for part in rest if isinstance(part, kind)]
         folded.append(nn.Sequential(fuse_conv_bn_eval(convolution, norm), *kept))
-    return nn.Sequential(*folded).requires_grad_(False).to(memory_format=torch.channels_last)
+    frozen = nn.Sequential(*folded).requires_grad_(False)
+    frozen.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return frozen

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import json
 from collections.abc import Mapping
@@ -22,11 +21,11 @@ from tenuto.data.soundtracks import EMOTIONS
 from tenuto.errors import CheckpointError, ConfigError, FileError, one_line
 from tenuto.files import read_safetensors, sha256_file, write_safetensors, write_text
 from tenuto.models.recogniser import Recogniser
-from tenuto.models.released import check_readable, load_reference_state
+from tenuto.models.released import load_reference_state
 from tenuto.models.systems import CONCEPTS_WITHOUT_RATINGS, NETWORKS
+from tenuto.store.run import RunFolder, check_readable, is_file
 
 FORMAT = "tenuto-checkpoint-1"
-CHECKPOINT = "checkpoint.safetensors"
 IMPORTED = "imported"
 """Fingerprint of a model whose training data is unknown."""
 
@@ -55,14 +54,15 @@ def load(run_or_checkpoint: str | Path) -> Recogniser:
     """Rebuild a trained model from a run folder or a checkpoint file.
 
     Raises:
-        CheckpointError: Missing, unreadable, cut off, not written by Tenuto, made for another front end, or of a
-            network that is not installed.
+        CheckpointError: Missing, cut off, not written by Tenuto, made for another front end, or of a network that
+            is not installed.
+        FileError: The file cannot be read, for example without permission.
     """
     path = Path(run_or_checkpoint)
-    with contextlib.suppress(OSError):
-        path = path / CHECKPOINT if path.is_dir() else path
-        if not path.exists():
-            raise CheckpointError(f"{path}: no such checkpoint. Train a run first, or name its folder.")
+    if path.is_dir():
+        path = RunFolder(path).checkpoint
+    if not is_file(path):
+        raise CheckpointError(f"{path}: no such checkpoint. Train a run first, or name its folder.")
     check_readable(path)
     try:
         arrays, metadata = read_safetensors(path)
@@ -127,10 +127,10 @@ def import_run(path: str | Path, system: str, seed: int, runs: Path) -> Path:
     units = unit_names(config, CONCEPTS)
     width = network.backbone.features / 256
     recogniser = Recogniser(network, system, EMOTIONS, units, PAPER_NORMALISATION, IMPORTED, width)
-    folder = runs / f"{system}-{seed}-{sha256_file(path)[:8]}"
-    save(folder / CHECKPOINT, recogniser, {"imported": str(Path(path).name)})
-    write_text(folder / "config.yaml", to_yaml(config))
-    return folder
+    run = RunFolder(runs / f"{system}-{seed}-{sha256_file(path)[:8]}")
+    save(run.checkpoint, recogniser, {"imported": str(Path(path).name)})
+    write_text(run.config, to_yaml(config))
+    return run.path
 
 
 def unit_names(config: RunConfig, concepts: tuple[str, ...]) -> tuple[str, ...]:

@@ -9,19 +9,22 @@ import torch
 from torch import Tensor
 
 from tenuto.errors import CheckpointError, ConfigError, FileError
-from tenuto.files import naming
-from tenuto.models.systems import CONCEPTS_WITHOUT_RATINGS, Network, build
+from tenuto.models.backbone import BackboneNetwork, with_linear_head
+from tenuto.models.systems import CONCEPTS_WITHOUT_RATINGS, build
+from tenuto.store.run import check_readable
 
 
-def load_reference_state(path: str | Path) -> Network:
+def load_reference_state(path: str | Path) -> BackboneNetwork:
     """Read the network of a released ``.pt`` file; nothing in it is executed.
 
     Raises:
         CheckpointError: Not a state dictionary of one of the two networks.
     """
-    check_readable(path)
     try:
+        check_readable(Path(path))
         state = torch.load(path, map_location="cpu", weights_only=True)
+    except FileError as error:
+        raise CheckpointError(str(error)) from error
     except Exception as error:  # a foreign file can make the restricted unpickler fail in any way
         raise CheckpointError(
             f"{path}: not a plain file of weights ({_first_line(error)}). It was not executed."
@@ -31,16 +34,7 @@ def load_reference_state(path: str | Path) -> Network:
     return from_reference_state(state, str(path))
 
 
-def check_readable(path: str | Path) -> None:
-    """Raise `CheckpointError` with the reason if a file is missing or may not be read; neither means damage."""
-    try:
-        with naming(Path(path), "read"), open(path, "rb"):
-            pass
-    except FileError as error:
-        raise CheckpointError(str(error)) from error
-
-
-def from_reference_state(state: Mapping[str, Tensor], name: str) -> Network:
+def from_reference_state(state: Mapping[str, Tensor], name: str) -> BackboneNetwork:
     """Convert a released state dictionary to our network. Raises `CheckpointError` if a tensor does not fit."""
     renamed = {_our_name(key): value for key, value in state.items()}
     bottleneck = "head.concepts.weight" in renamed
@@ -48,7 +42,7 @@ def from_reference_state(state: Mapping[str, Tensor], name: str) -> Network:
         emotions = len(renamed["head.emotions.bias"])
         concepts = len(renamed["head.concepts.bias"]) if bottleneck else CONCEPTS_WITHOUT_RATINGS
         width = len(renamed["backbone.stages.0.0.bias"]) / 64
-        network = build("a2m2e" if bottleneck else "a2e", emotions, concepts, width)
+        network = with_linear_head(build("a2m2e" if bottleneck else "a2e", emotions, concepts, width))
         network.load_state_dict(renamed)
     except (KeyError, RuntimeError, ConfigError) as error:
         raise CheckpointError(

@@ -10,9 +10,8 @@ import pandas as pd
 
 from tenuto.analysis import curves, sentences, smc2025, words
 from tenuto.analysis import natural as baseline
-from tenuto.analysis.systems import label_scale, ordered_systems, run_metrics
-from tenuto.evaluation.audit.evidence import at_budgets
-from tenuto.evaluation.audit.findings import CHECKS, SEVERITY, UNASKED, Finding, Verdict
+from tenuto.analysis.systems import at_budgets, label_scale, ordered_systems, run_metrics
+from tenuto.evaluation.audit.findings import NOT_EVALUATED, SEVERITY, Finding, Verdict
 from tenuto.reporting import comparison_tables, curve_tables, tables, verdicts
 from tenuto.reporting.figures import curves as curve_figures
 from tenuto.reporting.figures import smc2025 as figures
@@ -164,13 +163,13 @@ def audited(material: Material) -> Section | str:
     if not material.findings:
         told = " ".join(material.remarks.get("audit", ()))
         return f"Audit: {told or 'no findings were given; `tenuto audit STUDY` makes them.'}"
-    named = ("Verdict", "Check", "Question", "Found", "Figure", "Threshold")
+    named = ("Verdict", "Check", "Question", "Result", "Value", "Threshold")
     recorded = [finding for finding in material.findings if finding.verdict is not Verdict.NOT_RECORDED]
     lines = tuple(
         (
             Cell(str(finding.verdict), mark=str(finding.verdict).lower()),
-            *(Cell(text) for text in (finding.check, CHECKS[finding.check], finding.sentence)),
-            *(Cell(verdicts.number(value)) for value in (finding.figure, finding.threshold)),
+            *(Cell(text) for text in (finding.check, finding.question, finding.sentence)),
+            *(Cell(verdicts.number(value)) for value in (finding.value, finding.threshold)),
         )
         for finding in sorted(recorded, key=lambda finding: -SEVERITY.index(finding.verdict))
     )
@@ -198,7 +197,7 @@ def _unrecorded(findings: Sequence[Finding]) -> list[Block]:
         "`tenuto audit STUDY --root DATA --out DIR` takes minutes; with `--audit DIR/audit.json` its findings stand "
         "here."
     )
-    return [*([Points(said)] if said else []), *([Text(mend)] if UNASKED in reasons else [])]
+    return [*([Points(said)] if said else []), *([Text(mend)] if NOT_EVALUATED in reasons else [])]
 
 
 def runs(material: Material) -> Section:

@@ -18,10 +18,9 @@ from tenuto.errors import ConfigError, DataError, TenutoError
 from tenuto.evaluation import robustness
 from tenuto.files import read_csv, read_json
 from tenuto.study import journal
-from tenuto.study.analysis import METRICS
-from tenuto.study.plan import Planned, identity, plan, planned, runs
-from tenuto.study.runner import Local, Ray, run_study
-from tenuto.study.stages import Job, Outcome, complete_run
+from tenuto.study.engines import Local, Ray, run_study
+from tenuto.study.plan import Planned, identity, plan_study, planned, runs
+from tenuto.study.stages import METRICS, Job, Outcome, complete_run
 from tests.study import small
 from tests.study.small import ROWS, TINY, tables
 
@@ -251,7 +250,7 @@ def test_every_protocol_has_tables_of_its_own(music, tmp_path):
 
 
 def analysis_is_done(study, folder, music):
-    (stage,) = (stage for stage in plan(study, folder, music).stages if stage.kind == "analyse")
+    (stage,) = (stage for stage in plan_study(study, folder, music).stages if stage.kind == "analyse")
     return stage.done
 
 
@@ -265,10 +264,10 @@ def test_tables_that_lack_a_protocol_are_not_done(study, music, tmp_path, monkey
     )
     assert analysis_is_done(TINY, folder, music)
     with monkeypatch.context() as patched:
-        patched.setattr("tenuto.study.runner.analyse", interrupt)
+        patched.setattr("tenuto.study.engines.analyse", interrupt)
         with pytest.raises(InterruptionError):
             run_study(several, folder, music, report=silent)
-    assert all(stage.done for stage in plan(several, folder, music).stages if stage.kind != "analyse")
+    assert all(stage.done for stage in plan_study(several, folder, music).stages if stage.kind != "analyse")
     assert not analysis_is_done(several, folder, music)
     run_study(several, folder, music, report=silent)
     assert analysis_is_done(several, folder, music)
@@ -286,7 +285,7 @@ def test_tables_that_were_deleted_are_not_done(name, study, music, tmp_path):
 
 def test_tables_are_not_done_while_they_are_made_again(study, music, tmp_path, monkeypatch):
     folder = Path(shutil.copytree(study, tmp_path / "study"))
-    monkeypatch.setattr("tenuto.study.runner.analyse", interrupt)
+    monkeypatch.setattr("tenuto.study.engines.analyse", interrupt)
     with pytest.raises(InterruptionError):
         run_study(TINY, folder, music, report=silent)
     assert not analysis_is_done(TINY, folder, music)
@@ -295,7 +294,7 @@ def test_tables_are_not_done_while_they_are_made_again(study, music, tmp_path, m
 def test_a_second_driver_is_refused_in_one_sentence(music, tmp_path):
     with (
         journal.held(tmp_path, journal.STUDY, patience=0),
-        pytest.raises(TenutoError, match="is at work on the study"),
+        pytest.raises(TenutoError, match="is working on the study"),
     ):
         run_study(TINY, tmp_path, music, report=silent)
     assert not (tmp_path / "runs").exists()
@@ -342,7 +341,7 @@ def refuses(*arguments, **keywords):
 
 @pytest.mark.parametrize(
     ("place", "engine"),
-    [("tenuto.study.runner.prepare_data", Local()), ("tenuto.study.runner._ray", Ray())],
+    [("tenuto.study.engines.prepare_data", Local()), ("tenuto.study.engines._connect", Ray())],
     ids=["by its recordings", "by its engine"],
 )
 def test_a_call_that_is_refused_changes_no_study_in_the_folder(place, engine, music, tmp_path, monkeypatch):
@@ -387,13 +386,13 @@ SCRIPT = """
 import os, signal, sys
 from pathlib import Path
 from tenuto.config import preset_study
-from tenuto.study import workers
-from tenuto.study.runner import Local, Ray, run_study
+from tenuto.study import engines
+from tenuto.study.engines import Local, Ray, run_study
 from tenuto.training import loop
 
 place, music, victim = Path({place!r}), Path({music!r}), {victim!r}
 update, calls = loop._update, []
-workers.TRIES = {tries}
+engines.TRIES = {tries}
 
 def fatal(*arguments):
     calls.append(arguments)

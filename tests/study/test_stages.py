@@ -11,7 +11,7 @@ from tenuto.attacks import protocol
 from tenuto.evaluation.robustness import rows_path
 from tenuto.files import write_csv, write_json, write_text
 from tenuto.reporting import paper
-from tenuto.study.analysis import MADE, analyse
+from tenuto.study.stages import MADE, analyse
 from tests.reporting import made_up
 
 RUNS = ("A2E-6", "A2M2E-6")
