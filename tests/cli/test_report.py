@@ -57,7 +57,7 @@ def test_checks_that_were_not_made_have_one_true_reason(made):
         *("finite-differences", "repeatable", "longer-search", "unbounded"),
     ]
     assert "name it with --root" not in page
-    assert "(9 of them: the model was not asked;" in json.loads(made[1].stdout)["answer"][2]
+    assert "(9 of them: the model was not evaluated;" in json.loads(made[1].stdout)["answer"][2]
 
 
 def test_the_clips_reach_from_the_most_moved_to_the_least(made, study):
@@ -109,7 +109,7 @@ def test_rows_of_an_older_kind_cost_the_gallery_alone(tenuto, own_study, corpus,
     write_csv(path, rows.drop(columns="settings"))
     found = lacks(tenuto, folder, "--root", corpus, "--cache", cache)
     assert found["Gallery"].startswith(
-        f"{run.name}: {path}: no column settings. Delete it and attack the run anew."
+        f"{run.name}: {path}: no column settings. Delete the file and attack the run again."
     )
     assert "Head gain" not in found
 

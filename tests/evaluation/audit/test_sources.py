@@ -109,7 +109,7 @@ def test_logs_bring_the_budget_their_settings_state(tmp_path, stated, wanted):
 
 
 def test_a_budget_that_is_no_number_is_refused(tmp_path):
-    with pytest.raises(FileError, match="clip_eps is 'some', wanted a number or null"):
+    with pytest.raises(FileError, match="clip_eps is 'some', it must be a number or null"):
         open_sources([tmp_path], log(tmp_path, clip_eps="some"))
 
 
