@@ -15,10 +15,11 @@ import typer
 
 from tenuto.attacks import APGD, AttackResult, Described, Linf, SquaredError, climb, protocol
 from tenuto.data import open_dataset, prepare
+from tenuto.data.batches import Batch
 from tenuto.evaluation.robustness import silence
-from tenuto.evaluation.runs import Run, open_run, read_config
+from tenuto.evaluation.runs import Run, open_run
 from tenuto.models.systems import Network, for_attack
-from tenuto.training.material import Batch
+from tenuto.store.run import RunFolder
 
 command = typer.Typer(add_completion=False)
 
@@ -37,7 +38,7 @@ def main(
 
     Example: python -m benchmarks.strength runs/A2E-6-1a2b3c4d --root soundtracks --clips 4
     """
-    opened = open_run(run, prepare(open_dataset(read_config(run).data, root), cache))
+    opened = open_run(run, prepare(open_dataset(RunFolder(run).read_config().data, root), cache))
     part = opened.part("test")
     batch = part.take(torch.arange(min(clips, len(part))))
     model = for_attack(opened.recogniser.network)

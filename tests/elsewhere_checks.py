@@ -12,12 +12,12 @@ import torch
 
 from tenuto.attacks import APGD, FGSM, L2, PGD, Linf, Minimal, Noise, Protocol, Square, protocol
 from tenuto.attacks.objectives import ConceptsMove, Correlation, EachEmotion
+from tenuto.data.batches import Material
 from tenuto.devices import arithmetic
 from tenuto.evaluation import records, robustness
 from tenuto.evaluation.runs import open_run
 from tenuto.files import read_safetensors
 from tenuto.training import loop
-from tenuto.training.material import Material
 from tests import elsewhere, small_runs
 from tests.small_runs import EVERYTHING, numbers
 

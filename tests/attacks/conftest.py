@@ -109,7 +109,13 @@ class Case:
     def run(
         self, kind: type[ReleasedAttack] = ReleasedAttack, batch_size: int | None = None
     ) -> ReleasedResult:
-        return self.attack(kind)(self.model, self.inputs, self.targets, batch_size=batch_size)
+        class Unrefused(kind):  # type: ignore[misc, valid-type]
+            """The reference has a case of two outputs, which users are refused."""
+
+            def refusal(self, emotions: int) -> str | None:
+                return None
+
+        return self.attack(Unrefused)(self.model, self.inputs, self.targets, batch_size=batch_size)
 
     def differences(self, result: ReleasedResult) -> set[str]:
         """The golden fields that a result misses."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from types import SimpleNamespace
 
 import pytest
 import torch
@@ -12,8 +11,8 @@ from torch import nn
 
 from tenuto.attacks import APGD, FGSM, PGD, Linf, Noise, OneEmotion, Square, SquaredError
 from tenuto.attacks.base import Examples
-from tenuto.attacks.objectives import Outputs
-from tenuto.attacks.search import Game, Search, room
+from tenuto.attacks.calling import Evaluator, Outputs
+from tenuto.attacks.search import Search, Task, room
 from tenuto.errors import AttackError, ConfigError
 from tests.attacks.conftest import Linear
 
@@ -24,9 +23,9 @@ LABELS = torch.rand(5, 2, generator=torch.Generator().manual_seed(3), dtype=torc
 ALL = torch.arange(5)
 
 
-def game(**changes):
+def task(**changes):
     settings = {
-        "model": MODEL,
+        "evaluate": Evaluator(MODEL),
         "examples": Examples.checked(INPUTS, LABELS, None),
         "objective": SquaredError(),
         "budget": Linf(0.1),
@@ -37,7 +36,7 @@ def game(**changes):
         "stop_at": math.inf,
         "progress": lambda done: None,
     }
-    return Game(**{**settings, **changes})
+    return Task(**{**settings, **changes})
 
 
 class Seen(nn.Module):
@@ -86,18 +85,18 @@ def test_examples_that_reach_the_goal_leave_the_batch(attack):
 
 
 def test_an_example_draws_the_same_wherever_it_stands():
-    drawn = Search(game(), None).uniform(ALL)
-    turned = Search(game(examples=Examples.checked(INPUTS.flip(0), LABELS, None)), None).uniform(ALL)
+    drawn = Search(task(), None).uniform(ALL)
+    turned = Search(task(examples=Examples.checked(INPUTS.flip(0), LABELS, None)), None).uniform(ALL)
     assert torch.equal(drawn.flip(0), turned)
 
 
 def test_examples_draw_differently():
-    drawn = Search(game(), None).uniform(ALL)
+    drawn = Search(task(), None).uniform(ALL)
     assert len({tuple(row) for row in drawn.flatten(1).tolist()}) == 5
 
 
 def test_an_example_draws_on_whoever_else_draws():
-    search, other = Search(game(), None), Search(game(), None)
+    search, other = Search(task(), None), Search(task(), None)
     for _ in range(3):
         whole = search.uniform(ALL)
     other.uniform(ALL)
@@ -106,7 +105,7 @@ def test_an_example_draws_on_whoever_else_draws():
 
 
 def test_draws_fill_minus_one_to_one():
-    drawn = torch.stack([Search(game(seed=seed), None).uniform(ALL) for seed in range(100)])
+    drawn = torch.stack([Search(task(seed=seed), None).uniform(ALL) for seed in range(100)])
     assert drawn.min() >= -1
     assert drawn.max() <= 1
     assert abs(float(drawn.mean())) < 3 / (3 * len(drawn.flatten())) ** 0.5
@@ -114,17 +113,17 @@ def test_draws_fill_minus_one_to_one():
 
 
 def test_a_flat_objective_starts_at_a_random_point():
-    search = Search(game(objective=SquaredError(against="clean")), None)
+    search = Search(task(objective=SquaredError(against="clean")), None)
     assert (search.first(ALL, scattered=False) != 0).all()
 
 
 def test_other_objectives_start_at_nothing():
-    assert not Search(game(), None).first(ALL, scattered=False).any()
+    assert not Search(task(), None).first(ALL, scattered=False).any()
 
 
 def test_a_given_start_comes_before_a_random_one():
     start = torch.full_like(INPUTS, 0.05)
-    search = Search(game(objective=SquaredError(against="clean")), start)
+    search = Search(task(objective=SquaredError(against="clean")), start)
     assert torch.equal(search.first(ALL, scattered=False), start)
 
 
@@ -136,7 +135,7 @@ def test_a_scattered_attack_begins_at_the_start_it_is_given():
 
 
 def test_the_best_of_every_example_is_remembered():
-    search = Search(game(objective=OneEmotion(0)), None)
+    search = Search(task(objective=OneEmotion(0)), None)
     one, other = torch.zeros_like(INPUTS), torch.zeros_like(INPUTS)
     one[0, 0, 0, 0] = other[1, 0, 0, 0] = 0.1 * float(WEIGHTS[0, 0].sign())
     search.values(one, ALL)
@@ -162,7 +161,7 @@ def test_a_range_may_be_open_above():
 
 @pytest.mark.parametrize("valid_range", [(0.0, 0.0), (0.0, math.nan)])
 def test_an_empty_range_is_refused(valid_range):
-    with pytest.raises(ConfigError, match="wanted \\(lowest, highest\\)"):
+    with pytest.raises(ConfigError, match="must be \\(lowest, highest\\)"):
         room(INPUTS, valid_range)
 
 
@@ -173,12 +172,6 @@ def test_gradients_are_recorded_where_the_caller_switched_them_off(switch):
     with switch():
         found = attack(MODEL, INPUTS.clone(), LABELS).perturbation
     assert torch.equal(found, wanted)
-
-
-def test_an_object_with_emotions_is_taken_as_a_tensor_is():
-    attack = FGSM(budget=Linf(0.1))
-    found = attack(lambda inputs: SimpleNamespace(emotions=MODEL(inputs)), INPUTS, LABELS)
-    assert torch.equal(found.perturbation, attack(MODEL, INPUTS, LABELS).perturbation)
 
 
 def test_inputs_may_be_vectors():

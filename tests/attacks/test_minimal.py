@@ -95,11 +95,11 @@ def test_bisection_shortens_along_the_ray():
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"goal": math.nan}, "goal is nan, wanted a number"),
-        ({"steps": -1}, "steps is -1"),
-        ({"bisections": -1}, "bisections is -1"),
-        ({"first": 0.0}, "first is 0.0, wanted a number above 0, at most 1"),
-        ({"first": 1.5}, "first is 1.5, wanted a number above 0, at most 1"),
+        ({"goal": math.nan}, "goal must be a number from"),
+        ({"steps": -1}, "steps must be a whole"),
+        ({"bisections": -1}, "bisections must be a whole"),
+        ({"first": 0.0}, "first must be a number from 1e-30 to 1, got 0.0"),
+        ({"first": 1.5}, "first must be a number from 1e-30 to 1, got 1.5"),
     ],
 )
 def test_settings_are_checked(settings, message):

@@ -9,12 +9,15 @@ import torch
 
 from tenuto import metrics
 from tenuto.attacks import (
+    APGD,
     AbsoluteError,
     ConceptsMove,
     Correlation,
     EachEmotion,
     EmotionsMove,
     Huber,
+    Linf,
+    Objective,
     OneEmotion,
     Outputs,
     Situation,
@@ -167,7 +170,7 @@ def test_emotions_without_names_are_numbered():
 
 @pytest.mark.parametrize("objective", [ConceptsMove(), EmotionsMove()], ids=repr)
 def test_a_model_without_concepts_is_refused(objective):
-    with pytest.raises(AttackError, match="attack one with a bottleneck"):
+    with pytest.raises(AttackError, match="attack a model with a bottleneck"):
         value(objective, concepts=None)
 
 
@@ -184,18 +187,56 @@ def test_a_profile_of_another_length_is_refused():
 @pytest.mark.parametrize(
     ("kind", "settings", "message"),
     [
-        (SquaredError, {"against": "labels"}, "against is 'labels', wanted 'label' or 'clean'"),
-        (SquaredError, {"scale": (1.0, 0.0)}, r"scale is \(1.0, 0.0\), wanted None or"),
-        (Huber, {"delta": 0.0}, "delta is 0.0, wanted a number above 0"),
-        (Target, {"profile": (None, None)}, "wanted a number or None per emotion, one at least"),
-        (Target, {"profile": (0.5, math.nan)}, "wanted a number or None per emotion"),
-        (OneEmotion, {"index": -1}, "index is -1, wanted the place of an emotion"),
-        (OneEmotion, {"index": 0, "keep": -1.0}, "keep is -1.0, wanted a number from 0 on"),
-        (EachEmotion, {"keep": -1.0}, "keep is -1.0, wanted a number from 0 on"),
-        (ConceptsMove, {"keep": math.inf}, "keep is inf, wanted a number from 0 on"),
-        (EmotionsMove, {"keep": -1.0}, "keep is -1.0, wanted a number from 0 on"),
+        (SquaredError, {"against": "labels"}, "against must be 'label' or 'clean', got 'labels'"),
+        (SquaredError, {"scale": (1.0, 0.0)}, r"scale must be None or \(lowest, highest\), got \(1.0, 0.0\)"),
+        (Huber, {"delta": 0.0}, "delta must be a number from 1e-30"),
+        (Target, {"profile": (None, None)}, "a tuple with a number or None per emotion, at least one number"),
+        (Target, {"profile": (0.5, math.nan)}, "a number or None per emotion"),
+        (OneEmotion, {"index": -1}, "index must be a whole number of at least 0, got -1"),
+        (SquaredError, {"scale": "ab"}, "scale must be None or"),
+        (Target, {"profile": 0.5}, "a tuple with a number or None per emotion"),
+        (OneEmotion, {"index": 0, "up": "no"}, "up must be true or false, got 'no'"),
+        (OneEmotion, {"index": 0, "keep": -1.0}, "keep must be a number from 0 to"),
+        (EachEmotion, {"keep": -1.0}, "keep must be a number from 0 to"),
+        (ConceptsMove, {"keep": math.inf}, "keep must be a number from 0 to"),
+        (EmotionsMove, {"keep": -1.0}, "keep must be a number from 0 to"),
     ],
 )
 def test_settings_are_checked(kind, settings, message):
     with pytest.raises(ConfigError, match=message):
         kind(**settings)
+
+
+@pytest.mark.parametrize(
+    ("objective", "uses_label"),
+    [
+        (SquaredError(), True),
+        (Huber(against="clean"), False),
+        (Correlation(), True),
+        *[
+            (one, False)
+            for one in (Target((0.5,)), OneEmotion(0), EachEmotion(), ConceptsMove(), EmotionsMove())
+        ],
+    ],
+    ids=repr,
+)
+def test_which_objectives_compare_with_labels(objective, uses_label):
+    assert objective.uses_label is uses_label
+
+
+def test_an_objective_that_does_not_say_whether_it_uses_labels():
+    class Own(Objective):
+        def __call__(self, outputs, situation):
+            return outputs.emotions[:, 0]
+
+        def title(self, emotions=None):
+            return "squared error"
+
+    assert APGD(Linf(0.1), objective=Own()).uses_label is None
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_a_correlation_across_fewer_than_three_emotions_is_refused(count):
+    situation = Situation(LABELS[:, :count], Outputs(CLEAN[:, :count], None))
+    with pytest.raises(AttackError, match=f"has {count} output.*use AbsoluteError or SquaredError"):
+        value(Correlation(), emotions=FOUND[:, :count], situation=situation)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+import json
 import math
 import pickle
 import re
@@ -20,12 +21,12 @@ from tenuto.attacks import (
     Described,
     Linf,
     OneEmotion,
-    Protocol,
     ReleasedAttack,
     Square,
+    climb,
+    from_dict,
     protocol,
 )
-from tenuto.attacks.protocols import climb
 from tenuto.errors import ConfigError
 from tests.attacks.conftest import Bottleneck, Counting
 
@@ -76,16 +77,10 @@ def test_the_published_value_is_no_change():
     assert protocol("paper-2025-released", iterations=1000) == protocol("paper-2025-released")
 
 
-def test_a_change_goes_to_every_attack(monkeypatch):
-    both = Protocol("two", 1, "", (ReleasedAttack(), ReleasedAttack(measure="mse", iterations=50)))
-    monkeypatch.setitem(PROTOCOLS, "two", both)
-    changed = protocol("two", iterations=50)
-    assert [attack.iterations for attack in changed.attacks] == [50, 50]
-    assert changed.changes == (("iterations", 50),)
-
-
 def test_an_unknown_name_is_refused_with_the_nearest():
-    with pytest.raises(ConfigError, match=r"no protocol 'paper-2025'. Did you mean paper-2025-released\?"):
+    with pytest.raises(
+        ConfigError, match=r"Unknown protocol 'paper-2025'. Did you mean paper-2025-released\?"
+    ):
         protocol("paper-2025")
 
 
@@ -95,7 +90,7 @@ def test_an_unknown_setting_is_refused_with_the_nearest():
 
 
 def test_a_setting_out_of_range_is_refused():
-    with pytest.raises(ConfigError, match="iterations is 0"):
+    with pytest.raises(ConfigError, match="iterations must be a whole number of at least 1, got 0"):
         protocol("paper-2025-released", iterations=0)
 
 
@@ -239,10 +234,66 @@ def test_a_member_climbs_from_what_it_found():
     assert found[1][1].perturbation.min() >= -0.15
 
 
-def test_the_released_attack_climbs_alone():
-    member = (ReleasedAttack(measure="mse", iterations=2),)
-    ((attack, found),) = climb(
-        member, lambda x: x.flatten(1), torch.zeros(1, 1, 1, 3), torch.full((1, 3), 0.2), valid_range=(0, 1)
-    )
-    assert attack is member[0]
-    assert found.iterations.tolist() == [2]
+@pytest.mark.parametrize("count", [1, 2])
+def test_the_standard_leaves_out_the_correlation_across_fewer_than_three_emotions(count):
+    standard = protocol("standard-1")
+    titles = {climb[0].objective.title() for climb in climbs(count)}
+    assert "absolute error" in titles
+    assert "correlation" not in titles
+    (sentence,) = standard.omissions(count)
+    assert sentence.startswith("standard-1 leaves out APGD on correlation. The model has")
+    assert standard.omissions(3) == ()
+
+
+@pytest.mark.parametrize("name", ["paper-2025-released", "paper-2025-described"])
+def test_the_protocols_of_the_study_need_three_emotions_or_another_measure(name):
+    with pytest.raises(ConfigError, match=rf"Protocol {name}: The model has 2 outputs.*use measure='mse'"):
+        protocol(name).members(2)
+    assert protocol(name, measure="mse").members(2)
+
+
+INPUTS = torch.randn(3, 1, 4, 3, generator=torch.Generator().manual_seed(1))
+LABELS = torch.rand(3, 3, generator=torch.Generator().manual_seed(2))
+
+
+def model(inputs):
+    return torch.sigmoid(inputs.flatten(1)[:, :3] + inputs.flatten(1)[:, 3:6])
+
+
+def test_a_protocol_is_one_call():
+    done: list[int] = []
+    standard = protocol("standard-1")
+    outcome = standard(model, INPUTS, LABELS, valid_range=(-2.0, math.inf), progress=done.append)
+    assert sum(done) == 3 * standard.iterations(3)
+    assert list(outcome.worst) == [0.01, 0.02, 0.05, 0.1, 0.2]
+    errors: dict[float, list[torch.Tensor]] = {}
+    for member in standard.members(3):
+        for attack, result in climb(member, model, INPUTS, LABELS, valid_range=(-2.0, math.inf)):
+            error = (result.adversarial_prediction - LABELS).abs().mean(dim=1)
+            errors.setdefault(attack.epsilon, []).append(error)
+    for epsilon, case in outcome.worst.items():
+        assert torch.equal(case.error, torch.stack(errors[epsilon]).amax(dim=0))
+        torch.testing.assert_close(model(case.adversarial), case.adversarial_prediction)
+        assert torch.equal((case.adversarial_prediction - LABELS).abs().mean(dim=1), case.error)
+        assert (case.adversarial - INPUTS).abs().max() <= epsilon * (1 + 1e-5)
+        assert all("epsilon=" in attack for attack in case.attacks)
+    assert torch.equal(outcome.clean_error, (model(INPUTS) - LABELS).abs().mean(dim=1))
+    assert len(repr(outcome).splitlines()) == 2 + 5
+
+
+def test_a_protocol_on_one_output_takes_flat_labels_and_says_what_it_leaves_out():
+    outcome = protocol("standard-1")(lambda x: model(x)[:, 0], INPUTS, LABELS[:, 0])
+    assert outcome.worst[0.2].adversarial_prediction.shape == (3, 1)
+    assert "leaves out APGD on correlation" in repr(outcome)
+
+
+def test_the_worst_case_of_an_attack_without_a_budget():
+    outcome = protocol("paper-2025-released", iterations=5)(model, INPUTS, LABELS)
+    assert list(outcome.worst) == [math.inf]
+
+
+@pytest.mark.parametrize("name", list(PROTOCOLS))
+def test_a_protocol_is_described_by_plain_values(name):
+    described = json.loads(json.dumps(protocol(name).to_dict()))
+    assert described["name"] == name
+    assert tuple(from_dict(attack) for attack in described["attacks"]) == protocol(name).attacks

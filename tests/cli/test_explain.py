@@ -8,7 +8,7 @@ import pytest
 
 from tenuto.evaluation.explanation import BACKGROUND
 from tenuto.files import read_csv
-from tenuto.models.checkpoint import CHECKPOINT
+from tenuto.store.run import RunFolder
 from tests import corpora
 
 EMOTIONS = ["valence", "energy", "tension", "anger", "fear", "happy", "sad", "tender"]
@@ -90,7 +90,7 @@ def test_a_figure_of_another_kind_is_refused_first(refused, run, tmp_path):
 
 
 def test_a_checkpoint_alone_explains(tenuto, run, song, corpus, tmp_path):
-    alone = shutil.copy(run / CHECKPOINT, tmp_path / "model.safetensors")
+    alone = shutil.copy(RunFolder(run).checkpoint, tmp_path / "model.safetensors")
     outcome = tenuto("explain", alone, song, TENUTO_DATA=str(corpus))
     assert NO_PLACE in outcome.stdout
     assert [path.name for path in tmp_path.iterdir()] == ["model.safetensors"]

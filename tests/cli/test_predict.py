@@ -9,8 +9,8 @@ import pytest
 import soundfile
 import torch
 
-from tenuto.models.checkpoint import CHECKPOINT
 from tenuto.models.systems import build
+from tenuto.store.run import RunFolder
 from tests import corpora
 
 EMOTIONS = ["valence", "energy", "tension", "anger", "fear", "happy", "sad", "tender"]
@@ -65,7 +65,7 @@ def test_a_model_of_other_emotions_speaks_of_those(tenuto, own_run, songs):
 
 
 def test_nothing_but_the_checkpoint_is_needed(tenuto, run, songs, tmp_path):
-    alone = shutil.copy(run / CHECKPOINT, tmp_path / "model.safetensors")
+    alone = shutil.copy(RunFolder(run).checkpoint, tmp_path / "model.safetensors")
     said = tenuto("predict", run, songs[0], "--json").stdout
     assert tenuto("predict", alone, songs[0], "--json").stdout == said
 
@@ -86,13 +86,13 @@ def test_a_bad_recording_does_not_take_the_earlier_ones_along(tenuto, run, songs
 
 
 def test_what_is_no_run_is_named(refused, songs, tmp_path):
-    assert f"{tmp_path / CHECKPOINT}: no such checkpoint" in refused("predict", tmp_path, songs[0])
+    assert f"{RunFolder(tmp_path).checkpoint}: no such checkpoint" in refused("predict", tmp_path, songs[0])
     assert f"{songs[1]}: damaged" in refused("predict", songs[1], songs[0])
 
 
 def test_a_cut_checkpoint_is_named(refused, run, songs, tmp_path):
     path = tmp_path / "cut.safetensors"
-    path.write_bytes((run / CHECKPOINT).read_bytes()[:-1000])
+    path.write_bytes((RunFolder(run).checkpoint).read_bytes()[:-1000])
     assert f"{path}: damaged" in refused("predict", path, songs[0])
 
 

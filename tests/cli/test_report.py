@@ -11,11 +11,12 @@ import shutil
 import numpy as np
 import pytest
 
-from tenuto.evaluation.audit.findings import UNASKED, judged
+from tenuto.evaluation.audit.findings import NOT_EVALUATED, judged
 from tenuto.files import write_csv, write_json, write_safetensors
-from tenuto.models.checkpoint import CHECKPOINT
-from tenuto.reporting import report_inside, verdicts
+from tenuto.reporting import verdicts
+from tenuto.reporting.page import inside as report_inside
 from tenuto.store.rows import read_rows
+from tenuto.store.run import RunFolder
 from tests.reporting.made_up_report import PROTOCOL, plain, stored
 
 
@@ -50,13 +51,13 @@ def test_json_says_what_was_written(made):
 def test_checks_that_were_not_made_have_one_true_reason(made):
     page = html.unescape(made[0].read_text("utf-8"))
     page = re.sub("</?code>", "`", page)
-    (said,) = re.findall(rf"NOT RECORDED, ([^<]*): {re.escape(UNASKED)}", page)
+    (said,) = re.findall(rf"NOT RECORDED, ([^<]*): {re.escape(NOT_EVALUATED)}", page)
     assert said.split(", ") == [
         *("iterative", "black-box", "transfer", "saved-prediction", "gradients"),
         *("finite-differences", "repeatable", "longer-search", "unbounded"),
     ]
     assert "name it with --root" not in page
-    assert "(9 of them: the model was not asked;" in json.loads(made[1].stdout)["answer"][2]
+    assert "(9 of them: the model was not evaluated;" in json.loads(made[1].stdout)["answer"][2]
 
 
 def test_the_clips_reach_from_the_most_moved_to_the_least(made, study):
@@ -108,7 +109,7 @@ def test_rows_of_an_older_kind_cost_the_gallery_alone(tenuto, own_study, corpus,
     write_csv(path, rows.drop(columns="settings"))
     found = lacks(tenuto, folder, "--root", corpus, "--cache", cache)
     assert found["Gallery"].startswith(
-        f"{run.name}: {path}: no column settings. Delete it and attack the run anew."
+        f"{run.name}: {path}: no column settings. Delete the file and attack the run again."
     )
     assert "Head gain" not in found
 
@@ -132,11 +133,11 @@ def test_a_missing_perturbation_costs_the_gallery_alone(tenuto, own_study, corpu
 
 def test_a_damaged_checkpoint_costs_gallery_gain_and_audit(tenuto, own_study, corpus, cache):
     folder, run, path = own_study
-    (run / CHECKPOINT).write_bytes(b"not a checkpoint")
+    (RunFolder(run).checkpoint).write_bytes(b"not a checkpoint")
     write_csv(path, read_rows(path).drop(columns="checkpoint"))
     found = lacks(tenuto, folder, "--root", corpus, "--cache", cache)
     for section in ("Gallery", "Head gain", "Audit"):
-        assert f"{run / CHECKPOINT}: cut off or not a safetensors file" in found[section]
+        assert f"{RunFolder(run).checkpoint}: cut off or not a safetensors file" in found[section]
 
 
 def test_the_reason_for_no_gallery_is_the_true_one(tenuto, own_study, corpus, cache, tmp_path):

@@ -1,4 +1,4 @@
-"""Every attack with a budget, as the contract over them makes it, and what the contract measures."""
+"""Every attack, as the contract over them makes it, and what the contract measures."""
 
 from __future__ import annotations
 
@@ -16,36 +16,45 @@ from tenuto.attacks import (
     FGSM,
     L2,
     PGD,
+    Attack,
     BoundedAttack,
     Budget,
     Described,
     Linf,
     Minimal,
     Noise,
+    ReleasedAttack,
     Square,
     Transfer,
+    Unbounded,
 )
 from tests.attacks.conftest import Bottleneck
 
 MODEL = Bottleneck(entries=12, concepts=3, emotions=4, seed=1, skip=0.2)
 SIBLING = Bottleneck(entries=12, concepts=3, emotions=4, seed=1, skip=0.3)
+BUDGETS: tuple[Budget, ...] = (Linf(0.125), L2(0.375))
 
 
 @dataclass(frozen=True)
 class Family:
-    """How an attack is made, and what it knows."""
+    """How an attack is made, and what it supports."""
 
-    kind: type[BoundedAttack]
+    kind: type[Attack]
     settings: dict[str, Any]
     length: str | None = None
     """The setting that says how long it searches."""
-    norms: tuple[type[Linf] | type[L2], ...] = (Linf, L2)
+    budgets: tuple[Budget, ...] = BUDGETS
     draws: bool = False
     stops: bool = True
     starts: bool = True
 
-    def make(self, budget: Budget, **changes: Any) -> BoundedAttack:
-        return self.kind(**{"budget": budget, **self.settings, **changes})
+    @property
+    def is_bounded(self) -> bool:
+        return issubclass(self.kind, BoundedAttack)
+
+    def make(self, budget: Budget, **changes: Any) -> Any:
+        own = {"budget": budget, **changes} if self.is_bounded else {}
+        return self.kind(**{**self.settings, **own})
 
 
 FAMILIES = {
@@ -56,39 +65,55 @@ FAMILIES = {
     "Noise uniform": Family(Noise, {"kind": "uniform", "draws": 5}, "draws", draws=True),
     "Noise gaussian": Family(Noise, {"kind": "gaussian", "draws": 5}, "draws", draws=True),
     "Noise sign": Family(Noise, {"kind": "sign", "draws": 5}, "draws", draws=True),
-    "Square": Family(Square, {"queries": 12}, "queries", norms=(Linf,), draws=True),
+    "Square": Family(Square, {"queries": 12}, "queries", budgets=BUDGETS[:1], draws=True),
     "Minimal": Family(Minimal, {"goal": 1.05, "steps": 8, "bisections": 3}, stops=False),
     "Transfer": Family(Transfer, {"source": SIBLING, "steps": 6}, "steps"),
     "Described": Family(
         Described, {"measure": "mse", "iterations": 8, "step_size": 0.05}, stops=False, starts=False
     ),
+    "Released": Family(
+        ReleasedAttack,
+        {"measure": "mse", "iterations": 8, "step_size": 0.05},
+        budgets=(Unbounded(),),
+        stops=False,
+        starts=False,
+    ),
 }
-PAIRS = [(name, norm) for name, family in FAMILIES.items() for norm in family.norms]
-EPSILON = {Linf: 0.125, L2: 0.375}
 
 
-def pairs(wanted: Callable[[Family], bool] = lambda family: True) -> Any:
-    chosen = [(FAMILIES[name], norm) for name, norm in PAIRS if wanted(FAMILIES[name])]
-    ids = [f"{name}-{norm.norm}" for name, norm in PAIRS if wanted(FAMILIES[name])]
-    return pytest.mark.parametrize(("family", "norm"), chosen, ids=ids)
+def pairs(applies: Callable[[Family], bool] = lambda family: True) -> Any:
+    """Parametrize a test by the families that a property applies to, and their budgets."""
+    cases = [
+        pytest.param(family, budget, id=f"{name}-{budget.norm}")
+        for name, family in FAMILIES.items()
+        for budget in family.budgets
+        if applies(family)
+    ]
+    return pytest.mark.parametrize(("family", "budget"), cases)
+
+
+def bounded(family: Family) -> bool:
+    return family.is_bounded
 
 
 def norms(perturbation, norm):
     """Measured in NumPy, in doubles."""
     flat = perturbation.double().numpy().reshape(len(perturbation), -1)
-    return np.abs(flat).max(axis=1) if norm is Linf else np.linalg.norm(flat, axis=1)
+    return np.linalg.norm(flat, axis=1) if norm == "l2" else np.abs(flat).max(axis=1)
 
 
 def same(one, other):
-    return all(torch.equal(value, vars(other)[name]) for name, value in vars(one).items())
+    return all(
+        torch.equal(value, vars(other)[name]) for name, value in vars(one).items() if value is not None
+    )
 
 
-def identity(found):
+def identity(result):
     return (
-        not found.perturbation.any()
-        and torch.equal(found.adversarial_prediction, found.clean_prediction)
-        and not found.iterations.any()
-        and not found.gradient_passes.any()
+        not result.perturbation.any()
+        and torch.equal(result.adversarial_prediction, result.clean_prediction)
+        and not result.iterations.any()
+        and not result.gradient_passes.any()
     )
 
 

@@ -1,104 +1,51 @@
-"""One contract over every attack with a budget: progress, counts, refusals, printing, precision."""
+"""One contract over every attack: the models it takes, progress, counts, refusals, printing, precision."""
 
 from __future__ import annotations
 
+import json
 import math
 import pickle
-from typing import NamedTuple
+import warnings
+from collections.abc import Callable
+from types import SimpleNamespace
+from typing import Any, NamedTuple
 
 import pytest
 import torch
+from torch import nn
 
 import tenuto.attacks
 from tenuto.attacks import (
     APGD,
     FGSM,
     PGD,
+    Attack,
     Described,
     Linf,
     Minimal,
     Noise,
+    Objective,
     Square,
     Target,
     Transfer,
     Unbounded,
+    from_dict,
 )
-from tenuto.errors import AttackError, ConfigError
+from tenuto.errors import AttackError, ConfigError, RandomModelWarning
 from tests.attacks.conftest import Counting
 from tests.contracts.attack_families import (
-    EPSILON,
     FAMILIES,
     MODEL,
     SIBLING,
     Excerpts,
+    bounded,
     identity,
     norms,
     pairs,
+    same,
 )
 
 pytestmark = pytest.mark.usefixtures("one_thread")
-
-
-@pytest.mark.parametrize("size", [2, 3])
-@pairs()
-def test_progress_adds_up(family, norm, size, inputs, labels):
-    attack = family.make(norm(EPSILON[norm]))
-    done: list[int] = []
-    attack(MODEL, inputs, labels, batch_size=size, progress=done.append)
-    assert sum(done) == 3 * attack.iterations
-
-
-@pytest.mark.parametrize("goal", [-1.0, 0.6, 1.1])
-@pairs(lambda family: family.stops)
-def test_progress_adds_up_where_examples_finish_early(family, norm, goal, inputs, labels):
-    attack = family.make(norm(EPSILON[norm]), stop_at=goal)
-    done: list[int] = []
-    found = attack(MODEL, inputs, labels, progress=done.append)
-    assert sum(done) == 3 * attack.iterations
-    assert (found.iterations <= attack.iterations).all()
-
-
-@pairs(lambda family: family.stops)
-def test_what_reaches_the_goal_by_itself_is_left_alone(family, norm, inputs, labels):
-    found = family.make(norm(EPSILON[norm]), stop_at=-1.0)(MODEL, inputs, labels)
-    assert identity(found)
-    assert found.converged.all()
-
-
-@pairs(lambda family: family.stops)
-def test_converged_is_what_reached_the_goal(family, norm, inputs, labels):
-    reached = family.make(norm(EPSILON[norm]))(MODEL, inputs, labels).loss
-    goal = float(reached.median())
-    found = family.make(norm(EPSILON[norm]), stop_at=goal)(MODEL, inputs, labels)
-    assert torch.equal(found.converged, found.loss >= goal)
-
-
-@pairs()
-def test_passes_are_counted(family, norm, inputs, labels):
-    attack = family.make(norm(EPSILON[norm]))
-    for row in range(3):
-        model = Counting(MODEL)
-        found = attack(model, inputs[row : row + 1], labels[row : row + 1])
-        assert found.forward_passes.tolist() == [model.forwards]
-        assert found.gradient_passes.tolist() == [model.gradients]
-
-
-@pairs(lambda family: family.stops)
-def test_passes_are_counted_where_examples_finish_early(family, norm, inputs, labels):
-    model = Counting(MODEL)
-    found = family.make(norm(EPSILON[norm]), stop_at=1.1)(model, inputs, labels)
-    assert int(found.forward_passes.sum()) == model.forwards
-    assert int(found.gradient_passes.sum()) == model.gradients
-
-
-def test_an_empty_range_is_refused(inputs, labels):
-    with pytest.raises(ConfigError, match=r"valid_range is \(1.0, 0.0\), wanted \(lowest, highest\)"):
-        FGSM(budget=Linf(0.1))(MODEL, inputs, labels, valid_range=(1.0, 0.0))
-
-
-def test_a_start_of_another_shape_is_refused(inputs, labels):
-    with pytest.raises(AttackError, match=r"start has shape \(2, 1, 4, 3\), the inputs \(3, 1, 4, 3\)"):
-        FGSM(budget=Linf(0.1))(MODEL, inputs, labels, start=inputs[:2])
 
 
 class Answer(NamedTuple):
@@ -106,55 +53,276 @@ class Answer(NamedTuple):
     concepts: torch.Tensor
 
 
-def silent(values, place):
-    """NaN from ``place`` of the output for the second example, in every batch that holds it."""
-    found = MODEL(values)
-    parts = {"emotions": found.emotions.clone(), "concepts": found.concepts.clone()}
-    parts[place][values.flatten(1)[:, 0] < -5] = math.nan
+class InPlace(nn.Module):
+    """Changes its input, and then returns what MODEL returns for the input it was given."""
+
+    def forward(self, inputs):
+        inputs -= 0.5
+        return MODEL(inputs + 0.5)
+
+
+class OneBuffer(nn.Module):
+    """Writes all its predictions into the same tensor."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.outputs: dict[int, torch.Tensor] = {}
+
+    def forward(self, inputs):
+        emotions = MODEL(inputs).emotions
+        buffer = self.outputs.setdefault(len(inputs), torch.zeros(len(inputs), 4, dtype=torch.float64))
+        buffer.detach_()
+        buffer[:] = emotions
+        return buffer
+
+
+SAME_MODELS: dict[str, Callable[[torch.Tensor], Any]] = {
+    "in place": InPlace(),
+    "one buffer": OneBuffer(),
+    "tensor": lambda x: MODEL(x).emotions,
+    "object": lambda x: SimpleNamespace(emotions=MODEL(x).emotions),
+    "tuple": lambda x: (MODEL(x).emotions, "more"),
+    "list": lambda x: [MODEL(x).emotions],
+    "dict": lambda x: {"emotions": MODEL(x).emotions, "features": x},
+    "dict of one": lambda x: {"logits": MODEL(x).emotions},
+}
+
+
+@pytest.mark.parametrize("model", SAME_MODELS.values(), ids=SAME_MODELS)
+@pairs()
+def test_models_that_answer_in_another_form_give_the_same_result(family, budget, model, inputs, labels):
+    attack = family.make(budget, **({"source": model} if family.kind is Transfer else {}))
+    reference = family.make(budget, **({"source": MODEL} if family.kind is Transfer else {}))
+    result, expected = attack(model, inputs, labels), reference(MODEL, inputs, labels)
+    for name in ("clean_prediction", "adversarial_prediction", "loss"):
+        torch.testing.assert_close(getattr(result, name), getattr(expected, name), rtol=1e-9, atol=1e-12)
+
+
+def test_the_key_of_a_dict_can_be_named(inputs, labels):
+    def model(values):
+        return {"valence": MODEL(values).emotions, "genre": values.flatten(1)}
+
+    result = FGSM(Linf(0.1))(model, inputs, labels, output="valence")
+    assert same(result, FGSM(Linf(0.1))(lambda x: MODEL(x).emotions, inputs, labels))
+    with pytest.raises(
+        AttackError, match=r"dict without the key 'emotions'. Name the key .* Valid: valence, genre"
+    ):
+        FGSM(Linf(0.1))(model, inputs, labels)
+    with pytest.raises(AttackError, match="without the key 'arousal'"):
+        FGSM(Linf(0.1))(model, inputs, labels, output="arousal")
+    with pytest.raises(AttackError, match="output is 'valence', but the model returned a Tensor"):
+        FGSM(Linf(0.1))(lambda x: MODEL(x).emotions, inputs, labels, output="valence")
+
+
+@pairs()
+def test_a_model_with_one_output_takes_flat_targets(family, budget, inputs, labels):
+    def flat(values):
+        return MODEL(values).emotions[:, 0]
+
+    attack = family.make(budget, **({"source": flat} if family.kind is Transfer else {}))
+    result = attack(flat, inputs, labels[:, 0])
+    assert same(result, attack(lambda x: flat(x)[:, None], inputs, labels[:, :1]))
+    assert result.adversarial_prediction.shape == (3, 1)
+
+
+@pairs()
+def test_a_frozen_torchscript_module_can_be_attacked(family, budget, inputs, labels):
+    model = nn.Sequential(nn.Flatten(), nn.Linear(12, 4), nn.Tanh()).double().eval()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # torch announces the end of TorchScript
+        frozen = torch.jit.freeze(torch.jit.script(model))
+    settings = {"source": frozen} if family.kind is Transfer else {}
+    assert family.make(budget, **settings)(frozen, inputs, labels).perturbation.any()
+
+
+@pairs()
+def test_weights_made_in_inference_mode_allow_an_attack(family, budget, inputs, labels):
+    def made():
+        torch.manual_seed(1)
+        return nn.Sequential(nn.Flatten(), nn.Linear(12, 4), nn.BatchNorm1d(4)).double()
+
+    with torch.inference_mode():
+        model = made()
+    weights = list(model.parameters())
+    assert same(family.make(budget)(model, inputs, labels), family.make(budget)(made(), inputs, labels))
+    assert all(weight.requires_grad and weight.is_inference() for weight in weights)
+    assert all(one is other for one, other in zip(weights, model.parameters(), strict=True))
+
+
+def test_tensors_of_inference_mode_that_cannot_be_replaced_are_refused(inputs, labels):
+    with torch.inference_mode():
+        weights = torch.ones(12, 4, dtype=torch.float64)
+    with pytest.raises(AttackError, match=r"tensors made in torch.inference_mode, which allow no gradient"):
+        FGSM(Linf(0.1))(lambda x: x.flatten(1) @ weights, inputs, labels)
+
+
+@pairs()
+def test_inputs_need_not_be_contiguous(family, budget, inputs, labels):
+    stacked = inputs.reshape(3, 2, 1, 2, 3)
+    turned = stacked.transpose(1, 3).contiguous().transpose(1, 3)
+    assert not turned.is_contiguous()
+    assert same(family.make(budget)(MODEL, turned, labels), family.make(budget)(MODEL, stacked, labels))
+
+
+class Dropout(nn.Module):
+    def forward(self, inputs):
+        return nn.functional.dropout(MODEL(inputs).emotions, 0.5, training=True)
+
+
+class OwnGenerator(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.generator = torch.Generator().manual_seed(0)
+
+    def forward(self, inputs):
+        emotions = MODEL(inputs).emotions
+        return emotions + torch.rand(emotions.shape, generator=self.generator, dtype=torch.float64)
+
+
+@pytest.mark.parametrize("size", [None, 1])
+@pairs()
+def test_a_random_model_is_reported_once(family, budget, size, inputs, labels):
+    with pytest.warns(RandomModelWarning, match="The model is random") as warned:
+        family.make(budget)(Dropout(), inputs, labels, batch_size=size)
+    assert len(warned) == 1
+
+
+@pairs(lambda family: family.kind in (FGSM, PGD, APGD) and not family.settings.get("scattered"))
+def test_a_model_with_its_own_generator_is_reported(family, budget, inputs, labels):
+    with pytest.warns(RandomModelWarning):
+        family.make(budget)(OwnGenerator(), inputs, labels)
+
+
+@pytest.mark.parametrize("size", [2, 3])
+@pairs()
+def test_progress_adds_up(family, budget, size, inputs, labels):
+    attack = family.make(budget)
+    done: list[int] = []
+    attack(MODEL, inputs, labels, batch_size=size, progress=done.append)
+    assert sum(done) == 3 * attack.iterations
+
+
+@pairs()
+def test_passes_are_counted(family, budget, inputs, labels):
+    attack = family.make(budget)
+    for row in range(3):
+        model = Counting(MODEL)
+        result = attack(model, inputs[row : row + 1], labels[row : row + 1])
+        assert result.forward_passes.tolist() == [model.forwards]
+        assert result.gradient_passes.tolist() == [model.gradients]
+
+
+@pytest.mark.parametrize("goal", [-1.0, 0.6, 1.1])
+@pairs(lambda family: family.stops)
+def test_progress_and_passes_add_up_where_examples_finish_early(family, budget, goal, inputs, labels):
+    attack, model = family.make(budget, stop_at=goal), Counting(MODEL)
+    done: list[int] = []
+    result = attack(model, inputs, labels, progress=done.append)
+    assert sum(done) == 3 * attack.iterations
+    assert (result.iterations <= attack.iterations).all()
+    assert int(result.forward_passes.sum()) == model.forwards
+    assert int(result.gradient_passes.sum()) == model.gradients
+    if goal < 0:  # which every clean input reaches
+        assert identity(result)
+        assert result.converged.all()
+
+
+def silent(values, part):
+    """NaN in one part of the output for the second example, in every batch that holds it."""
+    outputs = MODEL(values)
+    parts = {"emotions": outputs.emotions.clone(), "concepts": outputs.concepts.clone()}
+    parts[part][values.flatten(1)[:, 0] < -5] = math.nan
     return Answer(**parts)
 
 
-@pytest.mark.parametrize("place", ["emotions", "concepts"])
+@pytest.mark.parametrize("part", ["emotions", "concepts"])
 @pairs()
-def test_a_prediction_that_is_not_finite_is_refused_by_name(family, norm, place, inputs, labels):
+def test_a_prediction_that_is_not_finite_is_refused_by_name(family, budget, part, inputs, labels):
+    if not family.is_bounded and part == "concepts":
+        return  # the released attack evaluates emotions alone
     inputs[1, 0, 0, 0] = -9.0
-    with pytest.raises(AttackError, match="prediction for clip 007 is not finite: check the checkpoint"):
-        family.make(norm(EPSILON[norm]))(
-            lambda values: silent(values, place), inputs, labels, names=["006", "007", "008"]
-        )
+    with pytest.raises(AttackError, match=r"prediction for clip 007 is not finite.*: check the checkpoint"):
+        family.make(budget)(lambda values: silent(values, part), inputs, labels, names=["006", "007", "008"])
 
 
-@pairs(lambda family: family.kind not in (Transfer, Described))
-def test_a_prediction_that_breaks_in_the_search_is_refused_by_name(family, norm, inputs, labels):
+@pairs(lambda family: family.kind is not Transfer)
+def test_a_prediction_that_breaks_in_the_search_is_refused_by_name(family, budget, inputs, labels):
     clean = inputs[2].clone()
 
     def brittle(values):
         moved = (values.detach() - clean).flatten(1).abs().amax(dim=1)
         return MODEL(values).emotions.masked_fill(((moved > 0) & (moved < 1))[:, None], math.nan)
 
-    with pytest.raises(AttackError, match="prediction at a perturbed input for clip c is not finite"):
-        family.make(norm(EPSILON[norm]))(brittle, inputs, labels, names="abc")
+    with pytest.raises(AttackError, match=r"prediction .*for clip c is not finite"):
+        family.make(budget)(brittle, inputs, labels, names="abc")
+
+
+@pairs()
+def test_an_objective_that_overflows_is_refused_by_name(family, budget, inputs, labels):
+    labels = labels.float()
+    labels[1] = 3e30  # finite, and its square is not
+    what = "objective" if family.is_bounded else "squared error"
+    with pytest.raises(AttackError, match=f"The {what} for clip 007 is not finite"):
+        family.make(budget)(
+            lambda x: MODEL(x.double()).emotions.float(), inputs.float(), labels, names=["006", "007", "008"]
+        )
+
+
+def test_an_overflowing_correlation_is_no_correlation_of_zero(inputs, labels):
+    attack = FGSM(Linf(0.1), objective=tenuto.attacks.Correlation())
+    with pytest.raises(AttackError, match="The objective for clips 0, 1, 2 is not finite"):
+        attack(lambda x: MODEL(x.double()).emotions.float() * 1e20, inputs.float(), labels.float() * 1e15)
 
 
 @pairs(lambda family: family.kind in (FGSM, PGD, APGD, Minimal))
-def test_a_gradient_that_is_not_finite_is_refused_by_name(family, norm, inputs, labels):
+def test_a_gradient_that_is_not_finite_is_refused_by_name(family, budget, inputs, labels):
     def jagged(values):
         # sqrt has an infinite slope at 0, and 0 * infinity is NaN.
         return MODEL(values).emotions + (0 * values.flatten(1)[:, :1]).sqrt()
 
     with pytest.raises(AttackError, match="gradient for clips 0, 1, 2 is not finite"):
-        family.make(norm(EPSILON[norm]))(jagged, inputs, labels)
+        family.make(budget)(jagged, inputs, labels)
 
 
-@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16], ids=str)
-def test_inputs_too_coarse_for_a_budget_are_refused(dtype, inputs, labels):
-    with pytest.raises(AttackError, match=r"too coarse for a budget: take .float\(\)"):
-        FGSM(budget=Linf(0.1))(MODEL, inputs.to(dtype), labels)
+def test_an_objective_must_return_one_value_per_example(inputs, labels):
+    class Whole(Objective):
+        def __call__(self, outputs, situation):
+            return outputs.emotions.sum()
+
+        def title(self, emotions=None):
+            return "whole"
+
+    with pytest.raises(AttackError, match=r"returned shape \(\). It must return one value per example"):
+        FGSM(Linf(0.1), objective=Whole())(MODEL, inputs, labels)
+
+
+def test_unusable_arguments_are_refused(inputs, labels):
+    attack = FGSM(Linf(0.1))
+    with pytest.raises(ConfigError, match=r"valid_range must be \(lowest, highest\), got \(1.0, 0.0\)"):
+        attack(MODEL, inputs, labels, valid_range=(1.0, 0.0))
+    with pytest.raises(
+        AttackError, match=r"start has shape \(2, 1, 4, 3\), but the inputs have \(3, 1, 4, 3\)"
+    ):
+        attack(MODEL, inputs, labels, start=inputs[:2])
+    for dtype in (torch.float16, torch.bfloat16):
+        with pytest.raises(AttackError, match=r"too coarse for a budget: convert with .float\(\)"):
+            attack(MODEL, inputs.to(dtype), labels)
+
+
+@pytest.mark.parametrize("count", [1, 2])
+@pairs()
+def test_two_outputs_have_no_correlation(family, budget, count, inputs, labels):
+    own = {Described: {"measure": "corr"}}.get(family.kind, {"objective": tenuto.attacks.Correlation()})
+    attack = family.make(budget, **own) if family.is_bounded else family.kind()
+    with pytest.raises(
+        AttackError, match=r"fewer than 3 outputs is always -1 or 1.*: use (Abs|measure='mse')"
+    ):
+        attack(lambda x: MODEL(x).emotions[:, :count], inputs, labels[:, :count])
 
 
 @pairs(lambda family: family.kind is not Transfer)
-def test_it_can_be_sent_to_another_process(family, norm):
-    made = family.make(norm(0.25), seed=3)
+def test_it_can_be_sent_to_another_process(family, budget):
+    made = family.make(budget, seed=3)
     assert pickle.loads(pickle.dumps(made)) == made
 
 
@@ -163,27 +331,46 @@ def evaluated(text):
 
 
 @pairs(lambda family: family.kind is not Transfer)
-def test_it_prints_as_the_call_that_made_it(family, norm):
-    made = family.make(norm(0.25), seed=3)
+def test_it_prints_as_the_call_that_made_it(family, budget):
+    made = family.make(budget, seed=3)
     assert evaluated(repr(made)) == made
 
 
-def test_it_prints_no_defaults():
-    assert repr(APGD(budget=Linf(0.1))) == "APGD(budget=Linf(epsilon=0.1))"
+@pairs()
+def test_it_is_rebuilt_from_json(family, budget):
+    made = family.make(budget, seed=3)
+    parts = {"source": SIBLING} if family.kind is Transfer else {}
+    assert from_dict(json.loads(json.dumps(made.to_dict())), **parts) == made
 
 
-def test_objectives_print_within_their_attack():
-    made = PGD(budget=Unbounded(), objective=Target((None, 0.5)), step_size=0.1)
+@pairs()
+def test_rows_are_formed_from_attributes(family, budget):
+    made: Attack = family.make(budget)
+    assert (made.norm, made.epsilon) == (budget.norm, budget.epsilon)
+    assert made.title
+    assert made.objective_title(("a", "b", "c", "d"))
+    assert made.uses_label is True
+    gradient = "transfer" if family.kind is Transfer else "gradient"
+    assert made.access == ("black-box" if family.kind in (Noise, Square) else gradient)
+
+
+@pairs()
+def test_results_print_in_one_line(family, budget, inputs, labels):
+    printed = repr(family.make(budget)(MODEL, inputs, labels))
+    assert "(3 examples, mean loss" in printed
+    assert len(printed) < 200
+
+
+def test_other_prints():
+    assert repr(APGD(Linf(0.1))) == "APGD(budget=Linf(epsilon=0.1))"
+    made = PGD(Unbounded(), objective=Target((None, 0.5)), step_size=0.1)
     assert evaluated(repr(made)) == made
-
-
-def test_a_transfer_prints_without_its_source():
-    attack = Transfer(budget=Linf(0.1), source=SIBLING, name="A2E-21")
+    attack = Transfer(Linf(0.1), source=SIBLING, name="A2E-21")
     assert repr(attack) == "Transfer(budget=Linf(epsilon=0.1), name='A2E-21')"
 
 
 class Watched(Excerpts):
-    """Remembers in which precision it was asked."""
+    """Remembers in which precision it was evaluated."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -194,43 +381,44 @@ class Watched(Excerpts):
         return super().forward(excerpts)
 
 
-@pairs()
-def test_a_search_in_bfloat16_ends_in_float32(family, norm, excerpts):
+@pairs(bounded)
+def test_a_search_in_bfloat16_ends_in_float32(family, budget, excerpts):
     model, plain = Watched(), Excerpts()
     plain.load_state_dict(model.state_dict())
     settings = {"source": plain} if family.kind is Transfer else {}
-    found = family.make(norm(EPSILON[norm]), precision="bfloat16", **settings)(model, *excerpts)
+    result = family.make(budget, precision="bfloat16", **settings)(model, *excerpts)
     assert not model.lower[0]  # the clean prediction
     assert all(model.lower[1:-1])
     assert not model.lower[-1]  # what is returned
     with torch.no_grad():
-        assert torch.equal(found.adversarial_prediction, plain(excerpts[0] + found.perturbation))
-    assert found.adversarial_prediction.dtype == found.perturbation.dtype == torch.float32
+        assert torch.equal(result.adversarial_prediction, plain(result.adversarial))
+    assert result.adversarial_prediction.dtype == result.perturbation.dtype == torch.float32
 
 
 def test_without_a_budget_steps_alone_limit_the_perturbation(inputs, labels):
-    found = PGD(budget=Unbounded(), steps=5, step_size=0.5)(MODEL, inputs, labels)
-    assert norms(found.perturbation, Linf).max() > 1
-    assert found.loss.min() > 0
+    result = PGD(Unbounded(), steps=5, step_size=0.5)(MODEL, inputs, labels)
+    assert norms(result.perturbation, "linf").max() > 1
+    assert result.loss.min() > 0
 
 
 @pytest.mark.parametrize(
     "kind", [FGSM, APGD, Noise, Minimal, Transfer, Square], ids=lambda kind: kind.__name__
 )
-def test_families_whose_steps_follow_epsilon_want_one(kind):
+def test_families_whose_steps_follow_epsilon_require_one(kind):
     settings = {"goal": 1.0} if kind is Minimal else {"source": MODEL} if kind is Transfer else {}
     with pytest.raises(ConfigError, match=r"Linf\(...\)"):
-        kind(budget=Unbounded(), **settings)
+        kind(Unbounded(), **settings)
 
 
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"budget": 0.1}, r"budget is 0.1, wanted a Budget"),
-        ({"objective": "error"}, r"objective is 'error', wanted a Objective"),
-        ({"seed": -1}, "seed is -1, wanted a whole number from 0 on"),
-        ({"stop_at": math.nan}, "stop_at is nan, wanted None or a number"),
-        ({"precision": "float16"}, "precision is 'float16', wanted 'float32' or 'bfloat16'"),
+        ({"budget": 0.1}, r"budget must be a Budget such as Linf\(0.05\), got 0.1"),
+        ({"objective": "error"}, r"objective must be an Objective such as AbsoluteError\(\), got 'error'"),
+        ({"seed": -1}, "seed must be a whole number of at least 0, got -1"),
+        ({"seed": 10**23}, "seed must be a whole number of at least 0 and at most 9"),
+        ({"stop_at": math.nan}, "stop_at must be None or a number, got nan"),
+        ({"precision": "float16"}, "precision must be 'float32' or 'bfloat16', got 'float16'"),
     ],
 )
 def test_settings_that_all_share_are_checked(settings, message):
@@ -240,5 +428,18 @@ def test_settings_that_all_share_are_checked(settings, message):
 
 @pytest.mark.parametrize("family", [FAMILIES["Minimal"], FAMILIES["Described"]], ids=["Minimal", "Described"])
 def test_families_with_an_end_of_their_own_take_no_stop_at(family):
-    with pytest.raises(ConfigError, match="stop_at is not for"):
+    with pytest.raises(ConfigError, match="has no stop_at"):
         family.make(Linf(0.1), stop_at=1.0)
+
+
+@pytest.mark.parametrize(
+    "family", [FAMILIES["Described"], FAMILIES["Released"]], ids=["Described", "Released"]
+)
+def test_the_attacks_of_the_study_begin_at_zero(family, inputs, labels):
+    with pytest.raises(AttackError, match="leave start out"):
+        family.make(family.budgets[0])(MODEL, inputs, labels, start=torch.zeros_like(inputs))
+
+
+def test_the_released_attack_has_no_valid_range(inputs, labels):
+    with pytest.raises(AttackError, match="has no valid_range"):
+        tenuto.attacks.ReleasedAttack()(MODEL, inputs, labels, valid_range=(0, 1))

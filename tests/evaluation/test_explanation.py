@@ -27,6 +27,7 @@ from tenuto.evaluation.explanation import (
     linear_head,
 )
 from tenuto.models import build, checkpoint
+from tenuto.store.run import RunFolder
 
 EMOTIONS, CONCEPTS = ("valence", "tension"), ("mode", "beat", "noise")
 
@@ -136,7 +137,7 @@ def test_a_background_of_other_names_is_refused(recogniser, background, tmp_path
 def test_a_loaded_run_explains_with_what_lies_in_its_folder(
     recogniser, background, explained, song, tmp_path
 ):
-    checkpoint.save(tmp_path / checkpoint.CHECKPOINT, recogniser, {})
+    checkpoint.save(RunFolder(tmp_path).checkpoint, recogniser, {})
     assert explain(tenuto.load(tmp_path), song).places is None
     background.write(tmp_path, recogniser)
     found = explain(tenuto.load(tmp_path), song)

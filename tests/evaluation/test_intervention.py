@@ -18,8 +18,8 @@ from tenuto.evaluation.intervention import choices, correct, follow, intervene, 
 from tenuto.evaluation.robustness import attack
 from tenuto.evaluation.runs import open_run
 from tenuto.files import read_csv, read_safetensors, sha256_file, write_csv, write_safetensors
-from tenuto.models.checkpoint import CHECKPOINT
 from tenuto.store.rows import read_rows, values_of
+from tenuto.store.run import RunFolder
 from tenuto.training.loop import predict, train
 from tests import small_runs
 from tests.small_runs import settings
@@ -232,7 +232,7 @@ def test_the_order_to_annotations_is_decided_on_validation_clips(attacked, found
 def test_rows_have_the_promised_columns_counts_and_weights(attacked, found):
     assert tuple(found.rows.columns) == intervention.COLUMNS
     assert found.rows["checkpoint"].unique().tolist() == [
-        sha256_file(attacked["A2M2E"].folder / CHECKPOINT),
+        sha256_file(RunFolder(attacked["A2M2E"].folder).checkpoint),
     ]
     assert found.rows["k"].tolist() == [*range(8)] * 3
 

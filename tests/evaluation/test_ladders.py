@@ -6,14 +6,16 @@ import numpy as np
 import pytest
 import torch
 
+from tenuto import attacks
 from tenuto.attacks import APGD, AbsoluteError, Linf, Noise, Protocol, SquaredError
 from tenuto.attacks.objectives import EachEmotion
 from tenuto.errors import CheckpointError, ConfigError
 from tenuto.evaluation import robustness
 from tenuto.evaluation.runs import open_run
 from tenuto.files import read_safetensors, sha256_file
-from tenuto.models.checkpoint import CHECKPOINT, save
+from tenuto.models.checkpoint import save
 from tenuto.store.rows import read_rows, values_of
+from tenuto.store.run import RunFolder
 from tenuto.training.loop import train
 from tests import small_runs
 from tests.small_runs import settings
@@ -114,6 +116,14 @@ def test_saved_perturbations_give_the_rows_they_belong_to(rows, arrays, run):
         assert np.allclose(found.numpy(), told, atol=1e-4)
 
 
+def test_every_attack_is_described_and_can_be_built_again(rows, run):
+    described = run.files.read_attacks(CLIMB)
+    assert described.keys() == set(rows["settings"])
+    for text, description in described.items():
+        assert repr(attacks.from_dict(description)) == text
+    assert run.files.read_attacks("another") == {}
+
+
 def test_nothing_falls_below_silence(rows, arrays, run):
     clips = run.part("test")
     lowest = robustness.silence(run)
@@ -165,7 +175,7 @@ def retrained(run):
     network = run.recogniser.network
     with torch.no_grad():
         next(iter(network.parameters())).add_(0.1)
-    save(run.folder / CHECKPOINT, run.recogniser, {})
+    save(RunFolder(run.folder).checkpoint, run.recogniser, {})
 
 
 def test_rows_of_earlier_weights_are_refused(fresh):
@@ -195,12 +205,12 @@ def test_an_attack_does_not_go_on_with_pieces_of_earlier_weights(fresh):
 
 
 def test_rows_say_what_made_them(rows, run):
-    assert set(rows["checkpoint"]) == {sha256_file(run.folder / CHECKPOINT)}
+    assert set(rows["checkpoint"]) == {sha256_file(RunFolder(run.folder).checkpoint)}
     (versions,) = set(rows["versions"])
     assert torch.__version__ in versions
 
 
 @pytest.mark.parametrize("size", [0, -1])
 def test_a_batch_size_that_cannot_be_is_refused(run, size):
-    with pytest.raises(ConfigError, match=f"batch_size is {size}"):
+    with pytest.raises(ConfigError, match=f"batch_size must be a whole number of at least 1, got {size}"):
         robustness.attack(run, CLIMB, batch_size=size)

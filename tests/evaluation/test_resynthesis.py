@@ -23,8 +23,8 @@ from tenuto.errors import CheckpointError, ConfigError, DataError
 from tenuto.evaluation.resynthesis import STATES, mean_survival, witness, witnesses
 from tenuto.evaluation.robustness import attack
 from tenuto.evaluation.runs import open_run
-from tenuto.evaluation.saved import Perturbations, part_of, row_of, saved_protocols, saved_rows
 from tenuto.files import read_csv, read_safetensors, write_csv, write_safetensors
+from tenuto.store.perturbations import Perturbations, row_of, saved_rows
 from tenuto.store.rows import at_budget
 from tenuto.training.loop import predict, train
 from tests import corpora, small_runs
@@ -67,7 +67,7 @@ def long(run):
 @pytest.fixture(scope="module")
 def seen(run):
     """All test clips of the bottleneck, under attack."""
-    return list(witnesses(run, saved_rows(run), run.part("test").clips))
+    return list(witnesses(run, saved_rows(run.files), run.part("test").clips))
 
 
 @pytest.fixture
@@ -89,7 +89,7 @@ def planted(run, clip, delta):
     place = batch.clips.index(clip)
     inputs = batch.inputs[[place]]
     both = predict(run.recogniser.network, torch.cat([inputs, inputs + torch.from_numpy(delta)]))
-    row = row_of(saved_rows(run), clip).copy()
+    row = row_of(saved_rows(run.files), clip).copy()
     for kind, values in zip(("clean", "adversarial"), both.emotions.tolist(), strict=True):
         for name, value in zip(EMOTIONS, values, strict=True):
             row[f"{kind}_{name}"] = value
@@ -101,7 +101,7 @@ def vector(found, state):
 
 
 def test_before_and_after_are_what_the_rows_say(run, seen):
-    rows = saved_rows(run).set_index("clip")
+    rows = saved_rows(run.files).set_index("clip")
     assert [found.clip for found in seen] == list(run.part("test").clips)
     for found in seen:
         for state, kind in (("annotation", "label"), ("before", "clean"), ("after", "adversarial")):
@@ -144,7 +144,7 @@ def test_no_perturbation_has_no_share_that_could_survive(run, long):
 
 def test_an_equaliser_is_a_perturbation_that_survives(run, long):
     # Half of every magnitude, in every frame: a sound has just this spectrogram.
-    clean = next(witnesses(run, saved_rows(run), [long])).clean.astype(np.float64)
+    clean = next(witnesses(run, saved_rows(run.files), [long])).clean.astype(np.float64)
     halved = np.log10(1 + (10**clean - 1) / 2)
     delta = ((halved - clean) / run.recogniser.normalisation.deviation).astype(np.float32)
     found = planted(run, long, delta)
@@ -168,7 +168,7 @@ def test_the_share_sits_where_it_was_put(run, long):
 
 def test_below_silence_is_counted(run, long):
     deviation = run.recogniser.normalisation.deviation
-    clean = next(witnesses(run, saved_rows(run), [long])).clean
+    clean = next(witnesses(run, saved_rows(run.files), [long])).clean
     delta = np.zeros((313, 149), np.float32)
     delta[:, :10] = (-clean[:, :10] - 0.5) / deviation
     assert planted(run, long, delta).below_silence == pytest.approx(10 / 149)
@@ -220,7 +220,7 @@ def test_the_file_that_is_played_gives_the_predictions_that_are_told(run, seen, 
 
 def test_a_new_peak_counts_as_it_does_in_a_file(run, long, tmp_path):
     # A click of twice the peak, in one frame: the front end scales all the rest of the recording down.
-    clean = next(witnesses(run, saved_rows(run), [long])).clean.astype(np.float64)
+    clean = next(witnesses(run, saved_rows(run.files), [long])).clean.astype(np.float64)
     delta = np.zeros((313, 149))
     louder = np.log10(1 + (10 ** clean[100:104] - 1) * 4)
     delta[100:104] = (louder - clean[100:104]) / run.recogniser.normalisation.deviation
@@ -250,7 +250,7 @@ def test_numbers_are_json(seen):
 
 
 def test_a_direct_network_has_no_concepts(attacked, long):
-    (found,) = list(witnesses(attacked["A2E"], saved_rows(attacked["A2E"]), [long]))
+    (found,) = list(witnesses(attacked["A2E"], saved_rows(attacked["A2E"].files), [long]))
     assert found.concepts is None
     assert found.survival is not None
 
@@ -267,50 +267,50 @@ def test_there_is_no_mean_where_no_clip_moved(seen):
 
 
 def test_another_recording_is_refused(run, long):
-    row = row_of(saved_rows(run), long)
+    row = row_of(saved_rows(run.files), long)
     with pytest.raises(DataError, match=f"clip {long} has .* frames, the waveform 7"):
         witness(run, long, row, np.zeros((313, 149)), np.ones(4900, np.float32))
 
 
 def test_a_perturbation_of_another_shape_is_refused(run, long):
-    row = row_of(saved_rows(run), long)
+    row = row_of(saved_rows(run.files), long)
     with pytest.raises(DataError, match=rf"clip {long} is \(3, 149\), wanted \(313, 149\)"):
         witness(run, long, row, np.zeros((3, 149)), waveform(run, long))
 
 
 @pytest.mark.parametrize("kind", ["clean", "adversarial"])
 def test_rows_of_other_weights_are_refused(run, long, kind):
-    row = row_of(saved_rows(run), long).copy()
+    row = row_of(saved_rows(run.files), long).copy()
     row[f"{kind}_fear"] += 0.01
     with pytest.raises(CheckpointError, match=rf"other weights .*\({kind} predictions differ by 0.01\)"):
-        witness(run, long, row, Perturbations(run)[row], waveform(run, long))
+        witness(run, long, row, Perturbations(run.files)[row], waveform(run, long))
 
 
 def test_a_run_without_attacks_names_the_command(copied):
     shutil.rmtree(copied.folder / "attacks")
-    with pytest.raises(ConfigError, match=r"no perturbations of test clips. `tenuto attack .* --split test`"):
-        saved_rows(copied)
+    with pytest.raises(ConfigError, match=r"of test clips\. Make them with `tenuto attack .* --split test`"):
+        saved_rows(copied.files)
 
 
 def test_another_part_needs_an_attack_of_its_own(run):
-    assert saved_protocols(run) == [str(ATTACK)]
-    assert saved_protocols(run, "validation") == []
+    assert run.files.perturbed_protocols() == [str(ATTACK)]
+    assert run.files.perturbed_protocols("validation") == []
     with pytest.raises(ConfigError, match="no perturbations of validation clips"):
-        saved_rows(run, "validation")
+        saved_rows(run.files, "validation")
 
 
 def test_a_protocol_that_was_not_run_is_named(run):
     with pytest.raises(ConfigError, match=r"of test clips by standard-1\. Valid: paper-2025-released"):
-        saved_rows(run, protocol="standard-1")
+        saved_rows(run.files, protocol="standard-1")
 
 
 def test_one_of_several_protocols_is_to_be_chosen(copied):
     for suffix in ("csv", "safetensors"):
         path = copied.folder / "attacks" / f"{ATTACK}.{suffix}"
         shutil.copy(path, path.with_name(f"other.{suffix}"))
-    with pytest.raises(ConfigError, match=r"holds other, paper-2025-.* Choose one with --protocol"):
-        saved_rows(copied)
-    assert len(saved_rows(copied, protocol="other")) == 3
+    with pytest.raises(ConfigError, match=r"contains other, paper-2025-.* Choose one with --protocol"):
+        saved_rows(copied.files)
+    assert len(saved_rows(copied.files, protocol="other")) == 3
 
 
 def test_rows_keep_the_name_of_their_attack_and_one_budget_is_chosen(copied):
@@ -318,21 +318,21 @@ def test_rows_keep_the_name_of_their_attack_and_one_budget_is_chosen(copied):
     rows = read_csv(path, text=("run", "clip", "norm", "settings")).assign(norm="linf", epsilon=0.1)
     other = rows.assign(epsilon=0.2, worst=False, attack="Noise")
     write_csv(path, pd.concat([rows, other, other.assign(attack="APGD", worst=True)]))
-    assert set(saved_rows(copied, epsilon=0.2)["attack"]) == {"APGD"}
+    assert set(saved_rows(copied.files, epsilon=0.2)["attack"]) == {"APGD"}
     with pytest.raises(DataError, match=r"several budgets \(0.1, 0.2\)"):
-        saved_rows(copied)
+        saved_rows(copied.files)
 
 
 def test_rows_of_an_older_kind_are_refused(copied):
     path = copied.folder / "attacks" / f"{ATTACK}.csv"
     write_csv(path, read_csv(path, text=("run", "clip", "norm")).drop(columns=["settings"]))
-    with pytest.raises(DataError, match=r"no column settings\. Delete it"):
-        saved_rows(copied)
+    with pytest.raises(DataError, match=r"no column settings\. Delete the file"):
+        saved_rows(copied.files)
 
 
 def test_a_clip_without_a_row_is_named(run):
-    with pytest.raises(DataError, match=r"clip 999 has 0 rows, wanted one\. "):
-        list(witnesses(run, saved_rows(run), ["999"]))
+    with pytest.raises(DataError, match=r"clip 999 has 0 rows; there must be one\. "):
+        list(witnesses(run, saved_rows(run.files), ["999"]))
 
 
 def test_a_missing_perturbation_is_named(copied, long):
@@ -340,15 +340,15 @@ def test_a_missing_perturbation_is_named(copied, long):
     arrays, about = read_safetensors(path)
     write_safetensors(path, {k: v for k, v in arrays.items() if k.split("/")[1] != long}, about)
     with pytest.raises(DataError, match=rf"no perturbation .*/{long}/perturbation"):
-        list(witnesses(copied, saved_rows(copied), [long]))
+        list(witnesses(copied, saved_rows(copied.files), [long]))
 
 
 def test_rows_chosen_for_a_table_serve_a_gallery_too(run, long):
-    (found,) = list(witnesses(run, at_budget(saved_rows(run)), [long]))
+    (found,) = list(witnesses(run, at_budget(saved_rows(run.files)), [long]))
     assert found.clip == long
 
 
 def test_clips_know_their_part(run):
-    assert part_of(run, run.material.split.validation[0]) == "validation"
-    with pytest.raises(DataError, match="clip 'x' is unknown to"):
-        part_of(run, "x")
+    assert run.part_of(run.material.split.validation[0]) == "validation"
+    with pytest.raises(DataError, match="clip 'x' is in no part of the split of"):
+        run.part_of("x")

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+import re
 
 import numpy as np
 import pytest
 import torch
+from filelock import FileLock
 
 from tenuto import metrics
 from tenuto.attacks import ReleasedAttack, protocol
+from tenuto.errors import FileError, TenutoError
 from tenuto.evaluation import robustness
 from tenuto.evaluation.runs import open_run
 from tenuto.files import read_json, read_safetensors
@@ -71,7 +74,16 @@ def delta(arrays, clip, kind="perturbation"):
 
 def test_evaluate_measures_every_part(control):
     report = robustness.evaluate(control)
-    assert list(report) == ["run", "system", "seed", "train", "validation", "test", "mean_predictor"]
+    assert list(report) == [
+        "run",
+        "system",
+        "seed",
+        "train",
+        "validation",
+        "test",
+        "mean_predictor",
+        "checkpoint",
+    ]
     assert (report["run"], report["system"], report["seed"]) == (control.name, "A2B2E", 6)
     for part in ("train", "validation", "test"):
         clips = control.part(part)
@@ -87,6 +99,24 @@ def test_evaluate_writes_what_it_returns(control):
     report = robustness.evaluate(control)
     written = read_json(control.folder / "metrics.json")
     assert json.dumps(written) == json.dumps(report)  # as text, since NaN is not equal to itself
+
+
+def test_evaluate_returns_its_results_where_they_cannot_be_written(control, monkeypatch):
+    def refuse(path, content):
+        raise FileError(f"{path}: cannot write: the file system is read-only.")
+
+    monkeypatch.setattr(robustness, "write_json", refuse)
+    with pytest.warns(UserWarning, match=r"metrics\.json: cannot write.* The metrics are not saved"):
+        assert "test" in robustness.evaluate(control)
+
+
+def test_metrics_of_other_weights_do_not_count(open_trained):
+    run = open_trained("A2E")
+    assert not run.files.is_evaluated()
+    robustness.evaluate(run)
+    assert run.files.is_evaluated()
+    run.files.checkpoint.write_bytes(b"other weights")
+    assert not run.files.is_evaluated()
 
 
 def test_evaluate_computes_with_the_threads_of_the_run(control):
@@ -245,7 +275,28 @@ def test_an_interrupted_attack_goes_on_with_other_batches(open_trained, rows):
     assert spent == [4] + [2] * 4
     assert found["clip"].tolist() == rows["clip"].tolist()
     assert np.allclose(values_of(found, "adversarial"), values_of(rows, "adversarial"), atol=1e-3)
-    assert set(left(run)) == {f"{NAME}.csv", f"{NAME}.safetensors"}
+    assert set(left(run)) == {f"{NAME}.csv", f"{NAME}.json", f"{NAME}.safetensors"}
+
+
+def test_one_process_at_a_time_runs_a_protocol_on_a_run(open_trained, monkeypatch):
+    run = open_trained("A2E")
+    monkeypatch.setattr(robustness, "PATIENCE", 0.1)
+    run.files.attacks.mkdir()
+    with (
+        FileLock(run.files.lock(BRIEF)),
+        pytest.raises(TenutoError, match=f"another process is running {re.escape(NAME)} on its test clips"),
+    ):
+        robustness.attack(run, BRIEF)
+    assert len(robustness.attack(run, BRIEF)) == 3
+
+
+def test_who_waited_for_the_lock_takes_the_finished_rows(open_trained, rows, monkeypatch):
+    run = open_trained("A2B2E")
+    robustness.attack(run, BRIEF, batch_size=1)
+    answers = iter((False, True))
+    monkeypatch.setattr(type(run.files), "is_attacked", lambda *arguments: next(answers))
+    monkeypatch.setattr(ReleasedAttack, "__call__", lambda *arguments: pytest.fail("attacked again"))
+    assert robustness.attack(run, BRIEF)["clip"].equals(rows["clip"])
 
 
 def test_finished_rows_are_returned_without_an_attack(control, rows, monkeypatch):

@@ -8,15 +8,16 @@ import json
 import pytest
 import torch
 
+from tenuto.data.batches import Material
 from tenuto.data.excerpts import Normalisation
 from tenuto.data.splits import Split, read_split, write_split
 from tenuto.errors import CheckpointError, ConfigError, DataError
-from tenuto.evaluation.runs import Sibling, open_run, read_config
+from tenuto.evaluation.runs import Sibling, open_run
 from tenuto.files import read_safetensors, write_safetensors
 from tenuto.models import build
 from tenuto.models.checkpoint import import_run
+from tenuto.store.run import RunFolder
 from tenuto.training.loop import train
-from tenuto.training.material import Material
 from tests import small_runs
 from tests.small_runs import settings
 
@@ -144,7 +145,7 @@ def test_a_run_that_has_not_saved_anything_yet_is_refused(copied, prepared):
 def test_read_config_names_the_file_of_a_wrong_setting(copied):
     (copied / "config.yaml").write_text("trian: {}\n")
     with pytest.raises(ConfigError, match=r"config\.yaml: unknown key trian\. Did you mean train"):
-        read_config(copied)
+        RunFolder(copied).read_config()
 
 
 def test_a_sibling_takes_the_inputs_of_the_run(folder, prepared):

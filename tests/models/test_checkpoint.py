@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,9 +14,10 @@ import torch
 import tenuto
 from tenuto.data.excerpts import Normalisation
 from tenuto.data.soundtracks import EMOTIONS
-from tenuto.errors import AudioError, CheckpointError
+from tenuto.errors import AudioError, CheckpointError, FileError
 from tenuto.files import read_safetensors, write_safetensors
 from tenuto.models import build, checkpoint
+from tenuto.store.run import RunFolder
 
 
 @pytest.fixture
@@ -28,7 +30,7 @@ def recogniser():
 
 @pytest.fixture
 def saved(recogniser, tmp_path):
-    checkpoint.save(tmp_path / "run" / checkpoint.CHECKPOINT, recogniser, {"epoch": 7})
+    checkpoint.save(RunFolder(tmp_path / "run").checkpoint, recogniser, {"epoch": 7})
     return tmp_path / "run"
 
 
@@ -54,7 +56,7 @@ def test_a_loaded_checkpoint_predicts_what_was_saved(recogniser, saved):
 
 
 def test_predict_names_emotions_and_concepts(saved, song):
-    profile = tenuto.load(saved / checkpoint.CHECKPOINT).predict(song)
+    profile = tenuto.load(RunFolder(saved).checkpoint).predict(song)
     assert list(profile.emotions) == ["valence", "arousal"]
     assert list(profile.concepts) == ["one", "two", "three"]
 
@@ -101,10 +103,19 @@ def test_missing_checkpoint_is_named(tmp_path):
 
 @pytest.mark.parametrize("share", [0.0, 0.001, 0.5, 0.999])
 def test_truncated_checkpoint_is_refused(saved, share):
-    path = saved / checkpoint.CHECKPOINT
+    path = RunFolder(saved).checkpoint
     content = path.read_bytes()
     path.write_bytes(content[: int(len(content) * share)])
     with pytest.raises(CheckpointError, match="damaged"):
+        tenuto.load(saved)
+
+
+def test_an_unreadable_checkpoint_is_not_called_damaged(saved, monkeypatch):
+    def refuse(path, *arguments, **keywords):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "open", refuse)
+    with pytest.raises(FileError, match=r"checkpoint\.safetensors: cannot read.*permission"):
         tenuto.load(saved)
 
 
@@ -119,7 +130,7 @@ def test_foreign_safetensors_is_refused(tmp_path):
     [("format", "tenuto-checkpoint-9"), ("spectrogram", {"sample_rate": 16000}), ("width", 0.25)],
 )
 def test_changed_metadata_is_refused(saved, key, value):
-    path = saved / checkpoint.CHECKPOINT
+    path = RunFolder(saved).checkpoint
     arrays, metadata = read_safetensors(path)
     about = {**json.loads(metadata["tenuto"]), key: value}
     write_safetensors(path, arrays, {"tenuto": json.dumps(about)})

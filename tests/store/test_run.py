@@ -90,3 +90,13 @@ def test_rows_are_of_the_clips_of_their_part(run):
     write_split(run.split, Split(clips[:1], ("y",), clips[1:]))
     with pytest.raises(DataError, match=rf"p\.csv: clip '{clips[0]}' is not a test clip in .*split\.csv"):
         run.read_rows("p")
+
+
+@pytest.mark.parametrize(
+    "content", ["[]", "{}", '{"attacks": ["PGD"]}', '{"attacks": {"PGD()": "PGD"}}', "{"]
+)
+def test_a_damaged_description_of_attacks_is_named(run, content):
+    run.attacks.mkdir(parents=True)
+    run.about("p").write_text(content)
+    with pytest.raises(FileError, match=r"p\.json"):
+        run.read_attacks("p")

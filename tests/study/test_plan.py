@@ -424,10 +424,10 @@ def test_a_corpus_that_is_begun_is_not_there_yet(demo, tmp_path):
     [
         (
             {"clips": 360},
-            "made with generator 1, clips 360, seconds 11.0, seed 0, wanted generator 1, clips 180",
+            "made with generator 1, clips 360, seconds 11.0, seed 0, not with generator 1, clips 180",
         ),
-        ({"seconds": 15.0}, "seconds 15.0, seed 0, wanted"),
-        ({"seed": 1}, "seed 1, wanted"),
+        ({"seconds": 15.0}, "seconds 15.0, seed 0, not with"),
+        ({"seed": 1}, "seed 1, not with"),
         ({"generator": 0}, "made with generator 0"),
     ],
 )

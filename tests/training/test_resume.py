@@ -15,6 +15,7 @@ import tenuto
 from tenuto.config import to_yaml
 from tenuto.errors import FileError
 from tenuto.files import write_text
+from tenuto.store.run import RunFolder
 from tenuto.training import loop
 from tests import small_runs
 from tests.small_runs import EVERYTHING, numbers
@@ -105,7 +106,7 @@ def test_kill_9_in_the_middle_of_an_epoch_changes_no_number(place, prepared, und
     ended = subprocess.run([sys.executable, "-c", script], env=environment, check=False, capture_output=True)
     assert ended.returncode == -signal.SIGKILL, ended.stderr.decode()
     run = loop.run_folder(tmp_path, EVERYTHING, prepared)
-    assert not loop.finished(run)
+    assert not RunFolder(run).is_trained()
     epochs: list[int] = []
     loop.train(EVERYTHING, prepared, tmp_path, progress=lambda row: epochs.append(row["epoch"]))
     assert epochs == [3, 4]

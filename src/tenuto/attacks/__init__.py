@@ -1,10 +1,10 @@
-"""Adversarial attacks on models that predict emotions; they know neither data sets nor networks."""
+"""Adversarial attacks on models with continuous outputs. They need torch and NumPy only."""
 
 from tenuto.attacks.apgd import APGD
-from tenuto.attacks.base import Attack, AttackResult, Examples, left_as_found
+from tenuto.attacks.base import Attack, AttackResult, Examples
 from tenuto.attacks.bounded import BoundedAttack
 from tenuto.attacks.budgets import L2, Budget, Linf, Unbounded
-from tenuto.attacks.described import Described
+from tenuto.attacks.calling import Evaluator, Outputs, emotions_of, left_as_found
 from tenuto.attacks.fgsm import FGSM
 from tenuto.attacks.minimal import Minimal
 from tenuto.attacks.noise import Noise
@@ -17,21 +17,27 @@ from tenuto.attacks.objectives import (
     Huber,
     Objective,
     OneEmotion,
-    Outputs,
     Situation,
     SquaredError,
     Target,
 )
+from tenuto.attacks.parsing import parse_attack, parse_objective
 from tenuto.attacks.pgd import PGD
-from tenuto.attacks.protocols import PROTOCOLS, Protocol, climb, protocol
-from tenuto.attacks.released import ReleasedAttack, ReleasedResult
+from tenuto.attacks.protocols import Protocol, ProtocolResult, WorstCase, climb, protocol
+from tenuto.attacks.registry import ATTACKS, BUDGETS, OBJECTIVES, PROTOCOLS, from_dict, to_dict
+from tenuto.attacks.search import Search
+from tenuto.attacks.smc2025.described import Described
+from tenuto.attacks.smc2025.released import ReleasedAttack, ReleasedResult
 from tenuto.attacks.square import Square
 from tenuto.attacks.transfer import Transfer
 
 __all__ = [
     "APGD",
+    "ATTACKS",
+    "BUDGETS",
     "FGSM",
     "L2",
+    "OBJECTIVES",
     "PGD",
     "PROTOCOLS",
     "AbsoluteError",
@@ -44,6 +50,7 @@ __all__ = [
     "Described",
     "EachEmotion",
     "EmotionsMove",
+    "Evaluator",
     "Examples",
     "Huber",
     "Linf",
@@ -53,15 +60,23 @@ __all__ = [
     "OneEmotion",
     "Outputs",
     "Protocol",
+    "ProtocolResult",
     "ReleasedAttack",
     "ReleasedResult",
+    "Search",
     "Situation",
     "Square",
     "SquaredError",
     "Target",
     "Transfer",
     "Unbounded",
+    "WorstCase",
     "climb",
+    "emotions_of",
+    "from_dict",
     "left_as_found",
+    "parse_attack",
+    "parse_objective",
     "protocol",
+    "to_dict",
 ]

@@ -9,8 +9,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from tenuto.attacks.base import require_whole
 from tenuto.attacks.bounded import BoundedAttack, require_epsilon
+from tenuto.attacks.checks import require_whole
+from tenuto.attacks.registry import ATTACKS
 from tenuto.attacks.search import Search
 
 MOMENTUM = 0.75
@@ -32,6 +33,7 @@ def checkpoints(steps: int) -> tuple[int, ...]:
     return tuple(dict.fromkeys(math.ceil(share * steps - 1e-9) for share in shares[1:] if share < 1))
 
 
+@ATTACKS.register("APGD")
 @dataclass(frozen=True, kw_only=True, repr=False)
 class APGD(BoundedAttack):
     """Auto-PGD for `Linf` and `L2`: step 2 * epsilon at first, halved where progress stalls, and then on from the best.
@@ -57,7 +59,7 @@ class APGD(BoundedAttack):
     def iterations(self) -> int:
         return self.steps * self.restarts
 
-    def _search(self, search: Search) -> None:
+    def search(self, search: Search) -> None:
         for restart in range(self.restarts):
             rows = search.unfinished()
             if len(rows):

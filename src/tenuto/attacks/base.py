@@ -1,24 +1,30 @@
-"""What every attack promises: what it takes, what it returns, and that the model is left as it was found."""
+"""The contract that all attacks share: the call, the checks of its arguments, and the result."""
 
 from __future__ import annotations
 
-import contextlib
+import abc
 import dataclasses
-import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol, TypeVar
+from typing import Any, ClassVar, Literal, TypeVar
 
-import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from tenuto.errors import AttackError, ConfigError
-
-Model = Callable[[Tensor], Any]
-"""Any callable from inputs to a tensor of emotions, or to an object whose ``emotions`` is that tensor."""
+from tenuto.attacks.budgets import Budget
+from tenuto.attacks.calling import Evaluator, Model, left_as_found
+from tenuto.attacks.checks import listed, require_whole
+from tenuto.attacks.objectives import Objective
+from tenuto.attacks.registry import to_dict
+from tenuto.errors import AttackError
 
 Progress = Callable[[int], None]
+
+Range = tuple[float, float]
+"""Lowest and highest value that an input can have."""
+
+Access = Literal["gradient", "black-box", "transfer"]
+"""What an attack uses of the model: its gradient, its predictions, or the gradient of another model."""
 
 DEFAULT_BATCH_SIZE = 6
 """Examples attacked together on a CPU; some 0.1 GB with the paper's network and float32.
@@ -31,25 +37,26 @@ GPU_BATCH_SIZE = 64
 """Examples attacked together on a GPU, which few examples leave idle; some 1 GB."""
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class AttackResult:
-    """What an attack found, one row or one value per example, in the order of the inputs.
+    """The outcome of an attack, one row or one value per example, in the order of the inputs.
 
-    ``perturbation`` and ``adversarial_prediction`` always belong to the same input. The three fields with
-    more than one axis live on the device of the inputs, the one-value-per-example fields on the CPU.
+    ``perturbation``, ``adversarial`` and ``adversarial_prediction`` always belong together. The fields with more than
+    one axis are on the device of the inputs, the fields with one value per example on the CPU.
 
     Attributes:
         perturbation: (n, 1, frames, bands), added to the inputs, in their units.
         clean_prediction: (n, emotions), at the unperturbed inputs.
-        adversarial_prediction: (n, emotions), at inputs + perturbation.
+        adversarial_prediction: (n, emotions), at ``adversarial``.
         loss: (n,) float64, the attack's objective at the adversarial prediction; of the released attack its mean
             squared error against the target.
         iterations: (n,) int64, iterations begun.
         forward_passes: (n,) int64, evaluations of the model.
         gradient_passes: (n,) int64, gradients used with respect to the input.
         converged: (n,) bool, the attack reached its goal and ended before its last iteration.
-        clean_concepts: (n, concepts), where the model has a bottleneck and the attack looks at it; else None.
-        adversarial_concepts: (n, concepts), at inputs + perturbation.
+        adversarial: (n, 1, frames, bands), the inputs at which the model was evaluated for the result.
+        clean_concepts: (n, concepts), where the model has a bottleneck and the attack evaluates it; else None.
+        adversarial_concepts: (n, concepts), at ``adversarial``.
     """
 
     perturbation: Tensor
@@ -60,17 +67,85 @@ class AttackResult:
     forward_passes: Tensor
     gradient_passes: Tensor
     converged: Tensor
+    adversarial: Tensor = field(kw_only=True)
     clean_concepts: Tensor | None = field(default=None, kw_only=True)
     adversarial_concepts: Tensor | None = field(default=None, kw_only=True)
 
+    def extra_columns(self) -> dict[str, Tensor]:
+        """Values (n,) that rows of this attack have in addition to those of every attack, by column."""
+        return {}
 
-class Attack(Protocol):
-    """The call that all attacks share."""
+    def extra_perturbations(self) -> dict[str, Tensor]:
+        """Perturbations (n, ...) that are saved in addition to ``perturbation``, by name."""
+        return {}
+
+    def __repr__(self) -> str:
+        change = (self.adversarial_prediction - self.clean_prediction).abs().mean()
+        return (
+            f"{type(self).__name__}({len(self.loss)} examples, mean loss {self.loss.mean():.4g}, "
+            f"mean absolute change of the prediction {change:.4g}, "
+            f"largest change of an input {self.perturbation.abs().max():.4g}, "
+            f"{int(self.converged.sum())} converged)"
+        )
+
+
+class Attack(abc.ABC):
+    """An attack as rows and protocols know it, and the call that all attacks share.
+
+    Attributes:
+        budget: How large a perturbation may be.
+        objective: What the attack increases.
+        access: What it uses of the model.
+    """
+
+    budget: Budget
+    objective: Objective
+    access: ClassVar[Access] = "gradient"
+
+    def __repr__(self) -> str:
+        return call_repr(self)
 
     @property
+    @abc.abstractmethod
     def iterations(self) -> int:
         """Most iterations that one example can take."""
-        ...
+
+    @property
+    def title(self) -> str:
+        """The value of the column ``attack`` of the rows."""
+        return type(self).__name__
+
+    @property
+    def norm(self) -> str:
+        """The value of the column ``norm`` of the rows."""
+        return self.budget.norm
+
+    @property
+    def epsilon(self) -> float:
+        """Size of the budget, infinite where there is none."""
+        return self.budget.epsilon
+
+    @property
+    def has_goal(self) -> bool:
+        """Whether it ends an example by itself, before its last iteration, once a goal is reached."""
+        return False
+
+    @property
+    def uses_label(self) -> bool | None:
+        """Whether the objective compares predictions with labels; None where it does not say."""
+        return self.objective.uses_label
+
+    def objective_title(self, emotions: Sequence[str] | None = None) -> str:
+        """The value of the column ``objective`` of the rows."""
+        return self.objective.title(emotions)
+
+    def refusal(self, emotions: int) -> str | None:
+        """Why the attack cannot be used on a model with so many emotions; None where it can."""
+        return self.objective.refusal(emotions)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Describe the attack with all its settings for JSON; see `tenuto.attacks.from_dict`."""
+        return to_dict(self)
 
     def __call__(
         self,
@@ -78,12 +153,71 @@ class Attack(Protocol):
         inputs: Tensor,
         targets: Tensor,
         *,
+        start: Tensor | None = None,
+        valid_range: Range | None = None,
         names: Sequence[str] | None = None,
         batch_size: int | None = None,
         progress: Progress | None = None,
+        output: str | None = None,
     ) -> AttackResult:
-        """Attack ``model`` at ``inputs`` (n, 1, frames, bands) with labels ``targets`` (n, emotions)."""
-        ...
+        """Attack every example.
+
+        The batch size bounds the memory needed. In exact arithmetic it does not change the result; docs/attacks.md
+        gives the differences measured in float32.
+
+        Args:
+            model: Callable from inputs (n, ...) to emotions (n, emotions); `tenuto.attacks.calling.Evaluator` lists
+                what it may return.
+            inputs: (n, ...), of any range.
+            targets: (n, emotions), the labels; (n,) for a model with one output.
+            start: (n, ...), a perturbation to begin from, such as that of a smaller budget; the result is at
+                least as good, as far as the precision of the search can tell.
+            valid_range: (lowest, highest) value an input can have, in its units; a log spectrogram is never
+                below that of silence. Entries that already lie outside do not move further.
+            names: n names for messages; positions by default.
+            batch_size: Examples attacked together; 6 by default, 64 on a GPU.
+            progress: Called with the number of example-iterations settled; their sum is n * iterations.
+            output: Key of the emotions, for a model that returns a dict.
+
+        Raises:
+            AttackError: Inputs or a model that cannot be attacked, a prediction or an objective that is not finite,
+                or a perturbation outside the budget. The message names the example.
+            ConfigError: A batch size below 1, or an empty range.
+
+        Warns:
+            RandomModelWarning: The model draws random numbers.
+        """
+        with left_as_found(model):
+            examples = Examples.checked(inputs, targets, names)
+            self._check(examples, start, valid_range)
+            evaluate = Evaluator(model, output)
+            parts, done = [], 0
+            for chunk in examples.chunks(batch_size):
+                begin = None if start is None else _rows(start, done, chunk)
+                done += len(chunk.names)
+                parts.append(self._attack(evaluate, chunk, begin, valid_range, progress))
+            return joined(parts)
+
+    def _check(self, examples: Examples, start: Tensor | None, valid_range: Range | None) -> None:
+        """Raise `AttackError` or `ConfigError` for arguments that this attack cannot use."""
+        if start is not None and start.shape != examples.inputs.shape:
+            raise AttackError(
+                f"start has shape {tuple(start.shape)}, but the inputs have {tuple(examples.inputs.shape)}: "
+                "give one perturbation per input."
+            )
+        if reason := self.refusal(examples.targets.shape[1]):
+            raise AttackError(reason)
+
+    @abc.abstractmethod
+    def _attack(
+        self,
+        evaluate: Evaluator,
+        chunk: Examples,
+        start: Tensor | None,
+        valid_range: Range | None,
+        progress: Progress | None,
+    ) -> AttackResult:
+        """Attack checked examples together."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -91,7 +225,7 @@ class Examples:
     """Inputs and targets that belong together and may be attacked.
 
     Attributes:
-        inputs: (n, ...) floating point, finite, detached.
+        inputs: (n, ...) floating point, finite, detached, contiguous.
         targets: (n, emotions), same dtype and device as the inputs.
         names: n names for messages; the position where the caller gave none.
     """
@@ -104,163 +238,89 @@ class Examples:
     def checked(cls, inputs: Tensor, targets: Tensor, names: Sequence[str] | None = None) -> Examples:
         """Examples that passed every check; the targets take the dtype and device of the inputs.
 
+        Args:
+            inputs: (n, ...).
+            targets: (n, emotions), or (n,) for one emotion.
+            names: n names.
+
         Raises:
             AttackError: Not a floating point batch, not finite, or sizes that do not match.
         """
-        _check_batch("inputs", inputs, axes="(n, 1, frames, bands)")
-        _check_batch("targets", targets, axes="(n, emotions)")
+        _check_batch("inputs", inputs, axes="(n, 1, frames, bands)", least_axes=2)
+        _check_batch("targets", targets, axes="(n, emotions)", least_axes=1)
         count = len(inputs)
-        if targets.ndim != 2 or len(targets) != count:
+        # A copy made outside inference mode is an ordinary tensor, whatever the caller's was.
+        rows = targets.detach().to(inputs.device, inputs.dtype, copy=True)
+        rows = rows[:, None] if rows.ndim == 1 else rows
+        if rows.ndim != 2 or len(rows) != count:
             raise AttackError(
                 f"Targets of shape {tuple(targets.shape)} do not fit {count} inputs: "
                 "give one row of emotions per input."
             )
         if names is not None and len(names) != count:
-            raise AttackError(f"{len(names)} names came with {count} inputs: give one name per input.")
+            raise AttackError(f"There are {len(names)} names for {count} inputs: give one name per input.")
         labels = tuple(str(name) for name in (range(count) if names is None else names))
         _check_finite("inputs", inputs, labels)
-        _check_finite("targets", targets, labels)
-        # A copy made outside inference mode is an ordinary tensor, whatever the caller's was.
-        rows = targets.detach().to(inputs.device, inputs.dtype, copy=True)
-        return cls(inputs.detach().clone(), rows, labels)
+        _check_finite("targets", rows, labels)
+        return cls(inputs.detach().clone(memory_format=torch.contiguous_format), rows, labels)
 
     def chunks(self, size: int | None) -> Iterator[Examples]:
         """The examples in order, ``size`` at a time (`default_batch_size` for None). Raises `ConfigError`."""
         size = default_batch_size(self.inputs.device) if size is None else size
-        if size < 1:
-            raise ConfigError(f"batch_size is {size}, wanted at least 1.")
+        require_whole("batch_size", size, 1)
         for start in range(0, len(self.names), size):
             part = slice(start, start + size)
             yield Examples(self.inputs[part], self.targets[part], self.names[part])
 
 
+def _rows(start: Tensor, first: int, chunk: Examples) -> Tensor:
+    """A copy of the rows of a start that belong to a chunk."""
+    return start[first : first + len(chunk.names)].detach().to(chunk.inputs, copy=True)
+
+
 def default_batch_size(device: torch.device) -> int:
-    """How many examples are attacked together where nobody says."""
+    """How many examples are attacked together by default."""
     return DEFAULT_BATCH_SIZE if device.type == "cpu" else GPU_BATCH_SIZE
 
 
-def _check_batch(role: str, values: Tensor, *, axes: str) -> None:
+def _check_batch(role: str, values: Tensor, *, axes: str, least_axes: int) -> None:
     if not isinstance(values, Tensor):
-        raise AttackError(f"The {role} are a {type(values).__name__}, wanted a floating point tensor {axes}.")
+        raise AttackError(
+            f"The {role} must be a floating point tensor {axes}, got a {type(values).__name__}."
+        )
     if not values.is_floating_point():
-        raise AttackError(f"The {role} are {values.dtype}, wanted floating point: convert with .float().")
-    if values.ndim < 2 or values.numel() == 0:
-        raise AttackError(f"The {role} have shape {tuple(values.shape)}, wanted a filled batch {axes}.")
+        raise AttackError(f"The {role} must be floating point, got {values.dtype}: convert with .float().")
+    if values.ndim < least_axes or values.numel() == 0:
+        raise AttackError(f"The {role} must be a non-empty batch {axes}, got shape {tuple(values.shape)}.")
 
 
 def _check_finite(role: str, values: Tensor, names: Sequence[str]) -> None:
     bad = ~torch.isfinite(values.detach()).flatten(1).all(dim=1).cpu().numpy()
     if bad.any():
-        raise AttackError(f"The {role} of {listed(names, bad)} hold NaN or infinity: repair or leave out.")
-
-
-def listed(names: Sequence[str], chosen: np.ndarray[Any, np.dtype[np.bool_]]) -> str:
-    """The chosen names in a row, at most five of them: ``clip 007`` or ``clips 007, 012``."""
-    picked = [name for name, wanted in zip(names, chosen, strict=True) if wanted]
-    more = f" and {len(picked) - 5} more" if len(picked) > 5 else ""
-    return f"clip{'s' if len(picked) > 1 else ''} {', '.join(picked[:5])}{more}"
-
-
-def emotions_of(output: Any, like: Tensor) -> Tensor:
-    """The emotions in what a model returned, with the dtype and device of the targets.
-
-    Args:
-        output: A tensor, or an object whose attribute ``emotions`` is one.
-        like: (n, emotions), the targets whose shape the emotions must have.
-
-    Raises:
-        AttackError: No tensor there, or one of another shape.
-    """
-    emotions = output if isinstance(output, Tensor) else getattr(output, "emotions", None)
-    if not isinstance(emotions, Tensor):
         raise AttackError(
-            f"The model returned a {type(output).__name__}, "
-            "wanted a tensor or an object whose 'emotions' is a tensor."
+            f"The {role} of {listed(names, bad)} contain NaN or infinity: repair or remove them."
         )
-    if emotions.shape != like.shape:
-        raise AttackError(
-            f"The model returned emotions of shape {tuple(emotions.shape)}, the targets have "
-            f"{tuple(like.shape)}: attack it with the labels it was trained for."
-        )
-    return emotions.to(like)
-
-
-def input_gradient(losses: Tensor, point: Tensor) -> Tensor:
-    """Gradient of every example's own loss with respect to its own rows of ``point``.
-
-    The losses are summed, so that an example's gradient does not depend on the size of its batch.
-
-    Raises:
-        AttackError: The losses do not depend on ``point``, or not differentiably.
-    """
-    gradient = None
-    if losses.requires_grad:
-        (gradient,) = torch.autograd.grad(losses.sum(), point, allow_unused=True)
-    if gradient is None:
-        raise AttackError(
-            "The model's output has no gradient with respect to its input: "
-            "call the network itself, without torch.no_grad, detach or NumPy."
-        )
-    return gradient
-
-
-@contextlib.contextmanager
-def left_as_found(model: Model) -> Iterator[None]:
-    """Attack inside this block: a module is in evaluation mode, its weights collect no gradients.
-
-    On leaving, also by an exception, every submodule has its mode and every weight its ``requires_grad``
-    back; ``.grad`` is never touched. Of a callable that is no ``nn.Module`` nothing is known: bring it in
-    evaluation mode. Gradients are recorded in the block even where the caller switched them off.
-    """
-    modules = list(model.modules()) if isinstance(model, nn.Module) else []
-    weights = list(model.parameters()) if isinstance(model, nn.Module) else []
-    modes = [module.training for module in modules]
-    wanted = [weight.requires_grad for weight in weights]
-    try:
-        for module in modules:
-            module.training = False
-        for weight in weights:
-            weight.requires_grad_(False)
-        with torch.inference_mode(False), torch.enable_grad():
-            yield
-    finally:
-        for module, mode in zip(modules, modes, strict=True):
-            module.training = mode
-        for weight, flag in zip(weights, wanted, strict=True):
-            weight.requires_grad_(flag)
 
 
 Result = TypeVar("Result", bound=AttackResult)
 
 
 def joined(parts: Sequence[Result]) -> Result:
-    """One result out of those of consecutive chunks."""
+    """Join the results of consecutive chunks."""
     kind = type(parts[0])
-    names = [column.name for column in dataclasses.fields(kind)]
     columns: dict[str, Any] = {}
-    for name in names:
+    for name in (column.name for column in dataclasses.fields(kind)):
         values = [getattr(part, name) for part in parts]
         columns[name] = None if values[0] is None else torch.cat(values)
     return kind(**columns)
 
 
-def call_repr(attack: Any) -> str:
+def call_repr(part: Any) -> str:
     """The call that makes a dataclass instance, with its non-default arguments only."""
-    given = [
-        f"{setting.name}={getattr(attack, setting.name)!r}"
-        for setting in dataclasses.fields(attack)
+    settings = [
+        f"{setting.name}={getattr(part, setting.name)!r}"
+        for setting in dataclasses.fields(part)
         if setting.repr
-        and (setting.default is dataclasses.MISSING or getattr(attack, setting.name) != setting.default)
+        and (setting.default is dataclasses.MISSING or getattr(part, setting.name) != setting.default)
     ]
-    return f"{type(attack).__name__}({', '.join(given)})"
-
-
-def is_number(value: Any) -> bool:
-    """A finite int or float, and no bool."""
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-
-
-def require_whole(name: str, value: Any, least: int) -> None:
-    """Raise `ConfigError` unless a setting is a whole number from ``least`` on."""
-    if not isinstance(value, int) or isinstance(value, bool) or value < least:
-        raise ConfigError(f"{name} is {value!r}, wanted a whole number from {least} on.")
+    return f"{type(part).__name__}({', '.join(settings)})"

@@ -17,8 +17,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from tenuto.attacks.base import is_number, listed
-from tenuto.errors import AttackError, ConfigError
+from tenuto.attacks.checks import listed, require_number
+from tenuto.attacks.registry import BUDGETS
+from tenuto.errors import AttackError
 
 TOLERANCE = 1e-6
 """Relative excess over epsilon that rounding may cause."""
@@ -28,8 +29,9 @@ class Budget(abc.ABC):
     """A ball around each input. Perturbations have shape (n, ...), sizes and epsilons (n,)."""
 
     norm: ClassVar[str]
-    """What the column ``norm`` of the rows says."""
+    """The value of the column ``norm`` of the rows."""
     epsilon: float
+    """Size of the budget, infinite where there is none."""
 
     @abc.abstractmethod
     def size(self, delta: Tensor) -> Tensor:
@@ -53,8 +55,8 @@ class Budget(abc.ABC):
         bad = np.asarray(~(sizes <= self.epsilon * (1 + TOLERANCE)))
         if bad.any():
             raise AttackError(
-                f"The perturbation of {listed(names, bad)} has size {sizes[bad].max():.6g} and the budget is "
-                f"{self!r}: the attack broke its promise; report it with its settings."
+                f"The perturbation of {listed(names, bad)} has size {sizes[bad].max():.6g} but the budget is "
+                f"{self!r}. This is a bug in the attack: report it with the attack's settings."
             )
 
     def of(self, epsilon: float) -> Self:
@@ -62,29 +64,25 @@ class Budget(abc.ABC):
         return dataclasses.replace(self, epsilon=epsilon)  # type: ignore[type-var]
 
 
-def _require_epsilon(epsilon: float) -> None:
-    if not (is_number(epsilon) and epsilon >= 0):
-        raise ConfigError(f"epsilon is {epsilon!r}, wanted a finite number from 0 on.")
-
-
 def _rows(values: Tensor, like: Tensor) -> Tensor:
     """(n,) values, shaped so that they multiply the rows of ``like`` (n, ...)."""
     return values.view(-1, *([1] * (like.ndim - 1)))
 
 
+@BUDGETS.register("linf")
 @dataclass(frozen=True)
 class Linf(Budget):
     """No entry changes by more than epsilon.
 
     Raises:
-        ConfigError: An epsilon that is negative or not finite.
+        ConfigError: An epsilon below 0 or above 1e18.
     """
 
     epsilon: float
     norm: ClassVar[str] = "linf"
 
     def __post_init__(self) -> None:
-        _require_epsilon(self.epsilon)
+        require_number("epsilon", self.epsilon, 0)
 
     def size(self, delta: Tensor) -> Tensor:
         return delta.detach().abs().flatten(1).amax(dim=1).double()
@@ -102,19 +100,20 @@ class Linf(Budget):
         return uniform * self.epsilon
 
 
+@BUDGETS.register("l2")
 @dataclass(frozen=True)
 class L2(Budget):
     """The Euclidean norm over all entries of an example is at most epsilon.
 
     Raises:
-        ConfigError: An epsilon that is negative or not finite.
+        ConfigError: An epsilon below 0 or above 1e18.
     """
 
     epsilon: float
     norm: ClassVar[str] = "l2"
 
     def __post_init__(self) -> None:
-        _require_epsilon(self.epsilon)
+        require_number("epsilon", self.epsilon, 0)
 
     def size(self, delta: Tensor) -> Tensor:
         return delta.detach().double().flatten(1).square().sum(dim=1).sqrt()
@@ -136,9 +135,10 @@ class L2(Budget):
         return self.steepest(uniform) * self.epsilon
 
 
+@BUDGETS.register("none")
 @dataclass(frozen=True)
 class Unbounded(Budget):
-    """No limit but that every entry is finite; steps are those of `Linf`."""
+    """No limit, except that every entry is finite; steps are those of `Linf`."""
 
     norm: ClassVar[str] = "none"
     epsilon: ClassVar[float] = math.inf  # type: ignore[misc]
@@ -159,7 +159,3 @@ class Unbounded(Budget):
         bad = ~torch.isfinite(delta).flatten(1).all(dim=1).cpu().numpy()
         if bad.any():
             raise AttackError(f"The perturbation of {listed(names, bad)} is not finite: take smaller steps.")
-
-
-NORMS: dict[str, type[Linf] | type[L2]] = {"linf": Linf, "l2": L2}
-"""Budgets with a number, by what the column ``norm`` calls them."""

@@ -5,9 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from tenuto.attacks.bounded import BoundedAttack, require_epsilon
+from tenuto.attacks.registry import ATTACKS
 from tenuto.attacks.search import Search
 
 
+@ATTACKS.register("FGSM")
 @dataclass(frozen=True, kw_only=True, repr=False)
 class FGSM(BoundedAttack):
     """One step of size epsilon: along the sign of the gradient for `Linf`, along the gradient for `L2`."""
@@ -20,7 +22,7 @@ class FGSM(BoundedAttack):
     def iterations(self) -> int:
         return 1
 
-    def _search(self, search: Search) -> None:
+    def search(self, search: Search) -> None:
         rows = search.unfinished()
         if not len(rows):
             return

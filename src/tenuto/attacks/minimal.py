@@ -13,8 +13,9 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from tenuto.attacks.base import is_number, require_whole
 from tenuto.attacks.bounded import BoundedAttack, require_epsilon
+from tenuto.attacks.checks import LARGEST_NUMBER, SMALLEST_STEP, require_number, require_whole
+from tenuto.attacks.registry import ATTACKS
 from tenuto.attacks.search import Search
 from tenuto.errors import ConfigError
 
@@ -22,6 +23,7 @@ FIRST_CHANGE, LAST_CHANGE = 0.5, 0.001
 """Relative change of the radius in the first and last step."""
 
 
+@ATTACKS.register("Minimal")
 @dataclass(frozen=True, kw_only=True, repr=False)
 class Minimal(BoundedAttack):
     """The least norm at which an example's objective reaches ``goal``.
@@ -50,12 +52,10 @@ class Minimal(BoundedAttack):
         require_epsilon(self.budget)
         require_whole("steps", self.steps, 0)
         require_whole("bisections", self.bisections, 0)
-        if not is_number(self.goal):
-            raise ConfigError(f"goal is {self.goal!r}, wanted a number.")
-        if not (is_number(self.first) and 0 < self.first <= 1):
-            raise ConfigError(f"first is {self.first!r}, wanted a number above 0, at most 1.")
+        require_number("goal", self.goal, -LARGEST_NUMBER)
+        require_number("first", self.first, SMALLEST_STEP, 1)
         if self.stop_at is not None:
-            raise ConfigError("stop_at is not for Minimal: it stops by its goal.")
+            raise ConfigError("Minimal has no stop_at, it stops at its goal: leave stop_at out.")
 
     @property
     def iterations(self) -> int:
@@ -64,8 +64,8 @@ class Minimal(BoundedAttack):
     def _goal(self) -> float:
         return self.goal
 
-    def _search(self, search: Search) -> None:
-        rows = search.everything[search.value < self.goal]
+    def search(self, search: Search) -> None:
+        rows = search.all_rows[search.value < self.goal]
         if not len(rows):
             return
         hunt = _Hunt(self, search, rows)

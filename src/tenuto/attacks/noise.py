@@ -1,33 +1,38 @@
-"""The noise floor: what no attack at all, only chance, does inside the same budget."""
+"""Random noise, the baseline of every attack with the same budget."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor
 
-from tenuto.attacks.base import require_whole
+from tenuto.attacks.base import Access
 from tenuto.attacks.bounded import BoundedAttack, require_epsilon
+from tenuto.attacks.checks import require_whole
+from tenuto.attacks.registry import ATTACKS
 from tenuto.attacks.search import Search
 from tenuto.errors import ConfigError, did_you_mean
 
-KINDS = ("uniform", "gaussian", "sign")
+DISTRIBUTIONS = ("uniform", "gaussian", "sign")
 
 
+@ATTACKS.register("Noise")
 @dataclass(frozen=True, kw_only=True, repr=False)
 class Noise(BoundedAttack):
     """The best of several random draws.
 
     Args:
-        kind: ``uniform`` in -epsilon to epsilon, ``gaussian`` with deviation epsilon / 2 (what leaves the budget is
-            brought back), or ``sign``, -epsilon or epsilon. For `L2` every draw is scaled to norm epsilon.
+        kind: ``uniform`` in -epsilon to epsilon, ``gaussian`` with standard deviation epsilon / 2 (clipped to the
+            budget), or ``sign``, -epsilon or epsilon. For `L2` every draw is scaled to norm epsilon.
         draws: How many.
 
     Raises:
         ConfigError: Another kind, a number of draws below 0, or `Unbounded`.
     """
+
+    access: ClassVar[Access] = "black-box"
 
     kind: Literal["uniform", "gaussian", "sign"] = "uniform"
     draws: int = 10
@@ -36,8 +41,8 @@ class Noise(BoundedAttack):
         super().__post_init__()
         require_epsilon(self.budget)
         require_whole("draws", self.draws, 0)
-        if self.kind not in KINDS:
-            raise ConfigError(f"kind is {self.kind!r}. {did_you_mean(str(self.kind), KINDS)}")
+        if self.kind not in DISTRIBUTIONS:
+            raise ConfigError(f"Unknown kind {self.kind!r}. {did_you_mean(str(self.kind), DISTRIBUTIONS)}")
 
     @property
     def iterations(self) -> int:
@@ -47,9 +52,9 @@ class Noise(BoundedAttack):
     def title(self) -> str:
         return f"Noise {self.kind}"
 
-    def _search(self, search: Search) -> None:
-        if search.started:
-            search.values(search.first(search.everything, scattered=False), search.everything)
+    def search(self, search: Search) -> None:
+        if search.has_start:
+            search.values(search.first(search.all_rows, scattered=False), search.all_rows)
         for _ in range(self.draws):
             rows = search.unfinished()
             if not len(rows):

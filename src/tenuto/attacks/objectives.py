@@ -1,8 +1,7 @@
-"""What an attacker pushes, as values: every objective is a number per example that an attack raises.
+"""Objectives: every objective is a number per example that an attack increases.
 
-An objective sees what the model says of the perturbed input, what it says of the clean one, and the label. It
-picks its part: emotions always, concepts where it speaks of them. ``keep`` weighs what shall stay: the mean squared
-change of the outputs that are not the aim is subtracted with that weight.
+An objective gets the model's outputs at the perturbed and at the clean input, and the label. ``keep`` weighs what
+should not change: the mean squared change of the outputs that are not the aim is subtracted with that weight.
 """
 
 from __future__ import annotations
@@ -10,61 +9,84 @@ from __future__ import annotations
 import abc
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Literal, NamedTuple
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor
 
-from tenuto.attacks.base import is_number
+from tenuto.attacks.calling import Outputs
+from tenuto.attacks.checks import SMALLEST_STEP, is_number, require_flag, require_number, require_whole
+from tenuto.attacks.registry import OBJECTIVES
 from tenuto.errors import AttackError, ConfigError
 
 Against = Literal["label", "clean"]
 
+LEAST_CORRELATED = 3
+"""Emotions from which on Pearson's r across them can be anything but -1, 0 or 1."""
 
-class Outputs(NamedTuple):
-    """What a model says of n examples: emotions (n, emotions) and, with a bottleneck, concepts (n, concepts)."""
 
-    emotions: Tensor
-    concepts: Tensor | None
+def correlation_refusal(emotions: int, instead: str) -> str | None:
+    """Why Pearson's r across so few emotions cannot be attacked; None from three on.
+
+    Args:
+        emotions: How many emotions the model has.
+        instead: What to use in place of the correlation.
+    """
+    if emotions >= LEAST_CORRELATED:
+        return None
+    return (
+        f"The model has {emotions} output{'s' if emotions > 1 else ''}, and a correlation across fewer than "
+        f"{LEAST_CORRELATED} outputs is always -1 or 1 and has no gradient: use {instead}."
+    )
 
 
 @dataclass(frozen=True, eq=False)
 class Situation:
-    """What is known of n examples before they are attacked: labels (n, emotions), and the clean outputs."""
+    """What is known about n examples before the attack: labels (n, emotions), and the clean outputs."""
 
     labels: Tensor
     clean: Outputs
 
     def take(self, rows: Tensor) -> Situation:
-        """The same of some of the examples."""
+        """Select some of the examples."""
         concepts = self.clean.concepts
         clean = Outputs(self.clean.emotions[rows], None if concepts is None else concepts[rows])
         return Situation(self.labels[rows], clean)
 
 
 class Objective(abc.ABC):
-    """A number per example, (n,), that an attack raises."""
+    """A number per example, (n,), that an attack increases.
+
+    Attributes:
+        uses_label: Whether it compares predictions with labels; None where the objective does not say.
+    """
+
+    uses_label: ClassVar[bool | None] = None
 
     @abc.abstractmethod
-    def __call__(self, found: Outputs, situation: Situation) -> Tensor:
-        """The value of every example, (n,), differentiable in ``found``. Raises `AttackError` if undefined."""
+    def __call__(self, outputs: Outputs, situation: Situation) -> Tensor:
+        """The value of every example, (n,), differentiable in ``outputs``. Raises `AttackError` if undefined."""
 
     @abc.abstractmethod
     def title(self, emotions: Sequence[str] | None = None) -> str:
-        """What the column ``objective`` of the rows says."""
+        """The value of the column ``objective`` of the rows."""
 
     @property
     def flat_at_clean(self) -> bool:
-        """Whether the gradient is 0 at the clean input, so that an attack must start beside it."""
+        """Whether the gradient is 0 at the clean input, so that an attack must start elsewhere."""
         return False
 
     def each(self, emotions: int) -> tuple[Objective, ...]:
-        """The objectives this one stands for, in a model with so many emotions: itself, as a rule."""
+        """The objectives this one stands for, in a model with so many emotions: usually itself alone."""
         return (self,)
+
+    def refusal(self, emotions: int) -> str | None:
+        """Why it cannot be used on a model with so many emotions; None where it can."""
+        return None
 
 
 @dataclass(frozen=True)
-class _Apart(Objective):
+class Distance(Objective):
     """A distance of the emotions from the label, or from the model's own clean prediction.
 
     Args:
@@ -82,17 +104,20 @@ class _Apart(Objective):
 
     def __post_init__(self) -> None:
         if self.against not in ("label", "clean"):
-            raise ConfigError(f"against is {self.against!r}, wanted 'label' or 'clean'.")
-        if self.scale is not None and not (
-            len(self.scale) == 2 and all(map(is_number, self.scale)) and self.scale[0] < self.scale[1]
-        ):
-            raise ConfigError(f"scale is {self.scale!r}, wanted None or (lowest, highest).")
+            raise ConfigError(f"against must be 'label' or 'clean', got {self.against!r}.")
+        if self.scale is not None and not _is_range(self.scale):
+            raise ConfigError(f"scale must be None or (lowest, highest), got {self.scale!r}.")
 
-    def __call__(self, found: Outputs, situation: Situation) -> Tensor:
-        emotions, wanted = found.emotions, self._reference(situation)
+    @property
+    def uses_label(self) -> bool:  # type: ignore[override]
+        return self.against == "label"
+
+    def __call__(self, outputs: Outputs, situation: Situation) -> Tensor:
+        emotions = outputs.emotions
+        reference = situation.labels if self.uses_label else situation.clean.emotions
         if self.scale is not None:
-            emotions, wanted = emotions.clamp(*self.scale), wanted.clamp(*self.scale)
-        return self._distance(emotions, wanted)
+            emotions, reference = emotions.clamp(*self.scale), reference.clamp(*self.scale)
+        return self._distance(emotions, reference)
 
     def title(self, emotions: Sequence[str] | None = None) -> str:
         parts = [self.word]
@@ -104,34 +129,39 @@ class _Apart(Objective):
     def flat_at_clean(self) -> bool:
         return self.against == "clean"
 
-    def _reference(self, situation: Situation) -> Tensor:
-        return situation.labels if self.against == "label" else situation.clean.emotions
-
     @abc.abstractmethod
-    def _distance(self, emotions: Tensor, wanted: Tensor) -> Tensor: ...
+    def _distance(self, emotions: Tensor, reference: Tensor) -> Tensor: ...
 
 
-class SquaredError(_Apart):
+def _is_range(value: object) -> bool:
+    is_pair = isinstance(value, tuple) and len(value) == 2 and all(map(is_number, value))
+    return is_pair and value[0] < value[1]  # type: ignore[index]
+
+
+@OBJECTIVES.register("squared-error")
+class SquaredError(Distance):
     """Mean squared error over the emotions of an example; what the SMC 2025 study ascends."""
 
     word = "squared error"
 
-    def _distance(self, emotions: Tensor, wanted: Tensor) -> Tensor:
-        return (emotions - wanted).square().mean(dim=1)
+    def _distance(self, emotions: Tensor, reference: Tensor) -> Tensor:
+        return (emotions - reference).square().mean(dim=1)
 
 
-class AbsoluteError(_Apart):
+@OBJECTIVES.register("absolute-error")
+class AbsoluteError(Distance):
     """Mean absolute error over the emotions of an example."""
 
     word = "absolute error"
 
-    def _distance(self, emotions: Tensor, wanted: Tensor) -> Tensor:
-        return (emotions - wanted).abs().mean(dim=1)
+    def _distance(self, emotions: Tensor, reference: Tensor) -> Tensor:
+        return (emotions - reference).abs().mean(dim=1)
 
 
+@OBJECTIVES.register("huber")
 @dataclass(frozen=True)
-class Huber(_Apart):
-    """Mean Huber loss (Huber 1964): squared up to ``delta``, linear beyond, so no single emotion rules.
+class Huber(Distance):
+    """Mean Huber loss (Huber 1964): squared up to ``delta``, linear beyond, so that no single emotion dominates.
 
     Args:
         against: ``label`` or ``clean``.
@@ -144,26 +174,33 @@ class Huber(_Apart):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not (is_number(self.delta) and self.delta > 0):
-            raise ConfigError(f"delta is {self.delta!r}, wanted a number above 0.")
+        require_number("delta", self.delta, SMALLEST_STEP)
 
-    def _distance(self, emotions: Tensor, wanted: Tensor) -> Tensor:
-        loss = torch.nn.functional.huber_loss(emotions, wanted, reduction="none", delta=self.delta)
+    def _distance(self, emotions: Tensor, reference: Tensor) -> Tensor:
+        loss = torch.nn.functional.huber_loss(emotions, reference, reduction="none", delta=self.delta)
         return loss.mean(dim=1)
 
 
-class Correlation(_Apart):
-    """Minus Pearson's r across the emotions of an example; the constant prediction has r = 0."""
+@OBJECTIVES.register("correlation")
+class Correlation(Distance):
+    """Minus Pearson's r across the emotions of an example, three at least; a constant prediction has r = 0."""
 
     word = "correlation"
 
-    def _distance(self, emotions: Tensor, wanted: Tensor) -> Tensor:
+    def _distance(self, emotions: Tensor, reference: Tensor) -> Tensor:
+        if reason := self.refusal(emotions.shape[1]):
+            raise AttackError(reason)
         first = emotions - emotions.mean(dim=1, keepdim=True)
-        second = wanted - wanted.mean(dim=1, keepdim=True)
+        second = reference - reference.mean(dim=1, keepdim=True)
         scale = (first.square().sum(dim=1) * second.square().sum(dim=1)).clamp_min(1e-24).sqrt()
-        return -(first * second).sum(dim=1) / scale
+        # Where the scale overflows, r would be 0; 0 * infinity is NaN, which an attack refuses.
+        return -(first * second).sum(dim=1) / scale + 0 * scale
+
+    def refusal(self, emotions: int) -> str | None:
+        return correlation_refusal(emotions, "AbsoluteError or SquaredError")
 
 
+@OBJECTIVES.register("target")
 @dataclass(frozen=True)
 class Target(Objective):
     """Reach a given profile: minus the mean squared distance to it.
@@ -177,23 +214,26 @@ class Target(Objective):
     """
 
     profile: tuple[float | None, ...]
+    uses_label: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
-        given = [value for value in self.profile if value is not None]
-        if not given or not all(map(is_number, given)):
+        aims = (
+            [value for value in self.profile if value is not None] if isinstance(self.profile, tuple) else []
+        )
+        if not aims or not all(map(is_number, aims)):
             raise ConfigError(
-                f"profile is {self.profile!r}, wanted a number or None per emotion, one at least."
+                f"profile must be a tuple with a number or None per emotion, at least one number, got {self.profile!r}."
             )
 
-    def __call__(self, found: Outputs, situation: Situation) -> Tensor:
-        if len(self.profile) != found.emotions.shape[1]:
+    def __call__(self, outputs: Outputs, situation: Situation) -> Tensor:
+        if len(self.profile) != outputs.emotions.shape[1]:
             raise AttackError(
-                f"The profile has {len(self.profile)} values and the model {found.emotions.shape[1]} emotions: "
+                f"The profile has {len(self.profile)} values and the model {outputs.emotions.shape[1]} emotions: "
                 "give one each, None where any value will do."
             )
         aims = [place for place, value in enumerate(self.profile) if value is not None]
-        wanted = found.emotions.new_tensor([self.profile[place] for place in aims])
-        return -(found.emotions[:, aims] - wanted).square().mean(dim=1)
+        profile = outputs.emotions.new_tensor([self.profile[place] for place in aims])
+        return -(outputs.emotions[:, aims] - profile).square().mean(dim=1)
 
     def title(self, emotions: Sequence[str] | None = None) -> str:
         names = emotions or [f"emotion {place}" for place in range(len(self.profile))]
@@ -203,19 +243,15 @@ class Target(Objective):
         return f"target {' '.join(aims)}"
 
 
-def _require_keep(keep: float) -> None:
-    if not (is_number(keep) and keep >= 0):
-        raise ConfigError(f"keep is {keep!r}, wanted a number from 0 on.")
-
-
+@OBJECTIVES.register("one-emotion")
 @dataclass(frozen=True)
 class OneEmotion(Objective):
-    """One emotion up or down, in rating units, while the others stay.
+    """One emotion up or down, in rating units; the others may be held.
 
     Args:
         index: Which emotion, counted from 0.
-        up: Whether it shall rise.
-        keep: Weight of the mean squared change of the other emotions; 0 lets them go.
+        up: Whether to raise it.
+        keep: Weight of the mean squared change of the other emotions; with 0 they are free.
 
     Raises:
         ConfigError: A negative index or weight.
@@ -224,17 +260,18 @@ class OneEmotion(Objective):
     index: int
     up: bool = True
     keep: float = 0.0
+    uses_label: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
-        if not isinstance(self.index, int) or self.index < 0:
-            raise ConfigError(f"index is {self.index!r}, wanted the place of an emotion, counted from 0.")
-        _require_keep(self.keep)
+        require_whole("index", self.index, 0)
+        require_flag("up", self.up)
+        require_number("keep", self.keep, 0)
 
-    def __call__(self, found: Outputs, situation: Situation) -> Tensor:
-        count = found.emotions.shape[1]
+    def __call__(self, outputs: Outputs, situation: Situation) -> Tensor:
+        count = outputs.emotions.shape[1]
         if self.index >= count:
             raise AttackError(f"There is no emotion {self.index}: the model has {count}, counted from 0.")
-        change = found.emotions - situation.clean.emotions
+        change = outputs.emotions - situation.clean.emotions
         aim = change[:, self.index] if self.up else -change[:, self.index]
         if not self.keep or count == 1:
             return aim
@@ -246,16 +283,18 @@ class OneEmotion(Objective):
         return f"{name} {'up' if self.up else 'down'}{' alone' if self.keep else ''}"
 
 
+@OBJECTIVES.register("each-emotion")
 @dataclass(frozen=True)
 class EachEmotion(Objective):
-    """Stands in a protocol for `OneEmotion` of every emotion the model has, up and down."""
+    """In a protocol: `OneEmotion` of every emotion the model has, up and down."""
 
     keep: float = 0.0
+    uses_label: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
-        _require_keep(self.keep)
+        require_number("keep", self.keep, 0)
 
-    def __call__(self, found: Outputs, situation: Situation) -> Tensor:
+    def __call__(self, outputs: Outputs, situation: Situation) -> Tensor:
         raise AttackError("EachEmotion stands for several objectives: attack with each of `.each(emotions)`.")
 
     def title(self, emotions: Sequence[str] | None = None) -> str:
@@ -265,6 +304,7 @@ class EachEmotion(Objective):
         return tuple(OneEmotion(index, up, self.keep) for index in range(emotions) for up in (True, False))
 
 
+@OBJECTIVES.register("concepts-move")
 @dataclass(frozen=True)
 class ConceptsMove(Objective):
     """Concepts move away from what they were while emotions stay.
@@ -274,12 +314,13 @@ class ConceptsMove(Objective):
     """
 
     keep: float = 10.0
+    uses_label: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
-        _require_keep(self.keep)
+        require_number("keep", self.keep, 0)
 
-    def __call__(self, found: Outputs, situation: Situation) -> Tensor:
-        return _concept_change(found, situation) - self.keep * _emotion_change(found, situation)
+    def __call__(self, outputs: Outputs, situation: Situation) -> Tensor:
+        return _concept_change(outputs, situation) - self.keep * _emotion_change(outputs, situation)
 
     def title(self, emotions: Sequence[str] | None = None) -> str:
         return "concepts move emotions stay"
@@ -289,6 +330,7 @@ class ConceptsMove(Objective):
         return True
 
 
+@OBJECTIVES.register("emotions-move")
 @dataclass(frozen=True)
 class EmotionsMove(Objective):
     """Emotions move away from what they were while concepts stay.
@@ -298,12 +340,13 @@ class EmotionsMove(Objective):
     """
 
     keep: float = 10.0
+    uses_label: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
-        _require_keep(self.keep)
+        require_number("keep", self.keep, 0)
 
-    def __call__(self, found: Outputs, situation: Situation) -> Tensor:
-        return _emotion_change(found, situation) - self.keep * _concept_change(found, situation)
+    def __call__(self, outputs: Outputs, situation: Situation) -> Tensor:
+        return _emotion_change(outputs, situation) - self.keep * _concept_change(outputs, situation)
 
     def title(self, emotions: Sequence[str] | None = None) -> str:
         return "emotions move concepts stay"
@@ -313,13 +356,13 @@ class EmotionsMove(Objective):
         return True
 
 
-def _emotion_change(found: Outputs, situation: Situation) -> Tensor:
-    return (found.emotions - situation.clean.emotions).square().mean(dim=1)
+def _emotion_change(outputs: Outputs, situation: Situation) -> Tensor:
+    return (outputs.emotions - situation.clean.emotions).square().mean(dim=1)
 
 
-def _concept_change(found: Outputs, situation: Situation) -> Tensor:
-    if found.concepts is None or situation.clean.concepts is None:
+def _concept_change(outputs: Outputs, situation: Situation) -> Tensor:
+    if outputs.concepts is None or situation.clean.concepts is None:
         raise AttackError(
-            "This objective speaks of concepts and the model has none: attack one with a bottleneck."
+            "This objective is about concepts, but the model has none: attack a model with a bottleneck."
         )
-    return (found.concepts - situation.clean.concepts).square().mean(dim=1)
+    return (outputs.concepts - situation.clean.concepts).square().mean(dim=1)

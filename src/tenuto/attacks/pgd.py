@@ -7,13 +7,15 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from tenuto.attacks.base import is_number, require_whole
 from tenuto.attacks.bounded import BoundedAttack
 from tenuto.attacks.budgets import Unbounded
+from tenuto.attacks.checks import SMALLEST_STEP, require_flag, require_number, require_whole
+from tenuto.attacks.registry import ATTACKS
 from tenuto.attacks.search import Search
 from tenuto.errors import ConfigError
 
 
+@ATTACKS.register("PGD")
 @dataclass(frozen=True, kw_only=True, repr=False)
 class PGD(BoundedAttack):
     """Steps of one size, each followed by a projection into the budget.
@@ -42,20 +44,20 @@ class PGD(BoundedAttack):
         require_whole("restarts", self.restarts, 1)
         if self.step_size is None and isinstance(self.budget, Unbounded):
             raise ConfigError("Without a budget PGD has no step size of its own: give step_size.")
-        if self.step_size is not None and not (is_number(self.step_size) and self.step_size > 0):
-            raise ConfigError(f"step_size is {self.step_size!r}, wanted None or a number above 0.")
-        if not (is_number(self.momentum) and 0 <= self.momentum <= 1):
-            raise ConfigError(f"momentum is {self.momentum!r}, wanted a number from 0 to 1.")
+        if self.step_size is not None:
+            require_number("step_size", self.step_size, SMALLEST_STEP)
+        require_number("momentum", self.momentum, 0, 1)
+        require_flag("scattered", self.scattered)
 
     @property
     def iterations(self) -> int:
         return self.steps * self.restarts
 
-    def _search(self, search: Search) -> None:
+    def search(self, search: Search) -> None:
         for restart in range(self.restarts):
             rows = search.unfinished()
             if len(rows):
-                self._ascend(search, rows, restart > 0 or (self.scattered and not search.started))
+                self._ascend(search, rows, restart > 0 or (self.scattered and not search.has_start))
 
     def _ascend(self, search: Search, rows: Tensor, scattered: bool) -> None:
         size = self.step_size or 2.5 * self.budget.epsilon / max(self.steps, 1)

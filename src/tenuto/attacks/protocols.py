@@ -3,22 +3,81 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from tenuto.attacks.apgd import APGD
-from tenuto.attacks.base import Attack, AttackResult, Model
-from tenuto.attacks.bounded import BoundedAttack
-from tenuto.attacks.budgets import Linf
-from tenuto.attacks.described import Described
+from tenuto.attacks.base import Attack, AttackResult, Progress
+from tenuto.attacks.budgets import Budget, Linf
+from tenuto.attacks.calling import Model
 from tenuto.attacks.noise import Noise
 from tenuto.attacks.objectives import AbsoluteError, Correlation, EachEmotion, SquaredError
-from tenuto.attacks.released import ReleasedAttack
+from tenuto.attacks.registry import PROTOCOLS
+from tenuto.attacks.smc2025.described import Described
+from tenuto.attacks.smc2025.released import ReleasedAttack
 from tenuto.attacks.square import Square
 from tenuto.errors import ConfigError, did_you_mean
+
+
+@dataclass(eq=False)
+class WorstCase:
+    """The attack result with the largest mean absolute error of every example, at one budget.
+
+    Attributes:
+        budget: The budget.
+        error: (n,), the mean absolute error over emotions.
+        adversarial: (n, ...), the inputs.
+        adversarial_prediction: (n, emotions), the predictions there.
+        attacks: n printed attacks, the one that found each.
+    """
+
+    budget: Budget
+    error: Tensor
+    adversarial: Tensor
+    adversarial_prediction: Tensor
+    attacks: list[str]
+
+    def update(self, attack: Attack, result: AttackResult, error: Tensor) -> None:
+        """Take over the examples in which another result has a larger error."""
+        larger = error > self.error
+        self.error[larger] = error[larger]
+        self.adversarial[larger] = result.adversarial[larger]
+        self.adversarial_prediction[larger] = result.adversarial_prediction[larger]
+        for row in torch.nonzero(larger).flatten().tolist():
+            self.attacks[row] = repr(attack)
+
+    def __repr__(self) -> str:
+        return f"WorstCase({self.budget!r}, mean absolute error {self.error.mean():.4g})"
+
+
+@dataclass(eq=False)
+class ProtocolResult:
+    """The outcome of a protocol: the worst case of every example at every budget.
+
+    Attributes:
+        protocol: What was run.
+        clean_prediction: (n, emotions).
+        clean_error: (n,), the mean absolute error of the clean prediction.
+        worst: `WorstCase` by epsilon, smallest first; infinite for attacks without a budget.
+        notes: Sentences on what was left out, see `Protocol.omissions`.
+    """
+
+    protocol: Protocol
+    clean_prediction: Tensor
+    clean_error: Tensor
+    worst: dict[float, WorstCase] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+
+    def __repr__(self) -> str:
+        lines = [f"{self.protocol}: {len(self.clean_error)} examples, mean absolute error (worst case)"]
+        lines.append(f"  {'clean':24} {self.clean_error.mean():.4f}")
+        lines += [f"  {case.budget!r:24} {case.error.mean():.4f}" for case in self.worst.values()]
+        return "\n".join([*lines, *self.notes])
 
 
 @dataclass(frozen=True, repr=False)
@@ -31,8 +90,8 @@ class Protocol:
         description: One sentence on what it does.
         attacks: The attacks, each with all its settings.
         changes: Settings that deviate from the published ones, as (setting, value).
-        epsilons: Rising budgets that every attack climbs, each starting from what it found in the one before;
-            without them every attack has the budget of its own.
+        epsilons: Rising budgets: every attack is run at each of them, from its result at the one before. Without them
+            every attack has its own budget.
         silence: Whether a perturbed log spectrogram may not fall below that of silence.
         most_emotions: How many emotions a model may have for the promised number of passes; None for any.
     """
@@ -47,34 +106,90 @@ class Protocol:
     most_emotions: int | None = None
 
     def members(self, emotions: int) -> tuple[tuple[Attack, ...], ...]:
-        """What is run on a model with so many emotions: for every attack and objective its climb, smallest
-        budget first.
+        """What is run on a model with so many emotions: for every attack and objective one attack per budget,
+        smallest budget first.
 
         Raises:
-            ConfigError: More emotions than the protocol is defined for.
+            ConfigError: More emotions than the protocol is defined for, or too few for all of its attacks.
         """
         if self.most_emotions is not None and emotions > self.most_emotions:
             raise ConfigError(
                 f"Protocol {self.name} is defined for up to {self.most_emotions} emotions, the model has {emotions}: "
                 "its passes would exceed what it promises. Use single attacks."
             )
-        return tuple(climb for attack in self.attacks for climb in self._climbs(attack, emotions))
+        usable = [attack for attack in self.attacks if not attack.refusal(emotions)]
+        if not usable:
+            raise ConfigError(f"Protocol {self}: {self.attacks[0].refusal(emotions)}")
+        return tuple(ladder for attack in usable for ladder in self._ladders(attack, emotions))
 
-    def _climbs(self, attack: Attack, emotions: int) -> list[tuple[Attack, ...]]:
-        if not isinstance(attack, BoundedAttack):
-            return [(attack,)]
-        objectives = attack.objective.each(emotions)
-        aimed = (
-            [attack] if len(objectives) == 1 else [_replaced(attack, {"objective": o}) for o in objectives]
+    def omissions(self, emotions: int) -> tuple[str, ...]:
+        """One sentence for each attack that is left out on a model with so few emotions."""
+        refused = [(attack, attack.refusal(emotions)) for attack in self.attacks]
+        return tuple(
+            f"{self.name} leaves out {attack.title} on {attack.objective_title()}. {reason}"
+            for attack, reason in refused
+            if reason
         )
-        if not self.epsilons:
-            return [(one,) for one in aimed]
+
+    def _ladders(self, attack: Attack, emotions: int) -> list[tuple[Attack, ...]]:
+        objectives = attack.objective.each(emotions)
+        single = (
+            [attack] if len(objectives) == 1 else [_replaced(attack, objective=one) for one in objectives]
+        )
+        if not self.epsilons or math.isinf(attack.epsilon):
+            return [(one,) for one in single]
         budgets = [attack.budget.of(epsilon) for epsilon in self.epsilons]
-        return [tuple(_replaced(one, {"budget": budget}) for budget in budgets) for one in aimed]
+        return [tuple(_replaced(one, budget=budget) for budget in budgets) for one in single]
 
     def iterations(self, emotions: int) -> int:
         """Most iterations one clip can take, over all attacks and budgets."""
-        return sum(attack.iterations for climb in self.members(emotions) for attack in climb)
+        return sum(attack.iterations for ladder in self.members(emotions) for attack in ladder)
+
+    def __call__(
+        self,
+        model: Model,
+        inputs: Tensor,
+        targets: Tensor,
+        *,
+        progress: Progress | None = None,
+        **call: Any,
+    ) -> ProtocolResult:
+        """Run the whole protocol on a model.
+
+        Args:
+            model: As for an attack.
+            inputs: (n, ...).
+            targets: (n, emotions), or (n,) for one emotion.
+            progress: Called with the number of example-iterations settled; their sum is n * `iterations`.
+            call: Further arguments of the attacks, such as ``valid_range``, ``batch_size`` and ``output``. For log
+                spectrograms give ``valid_range=(silence, inf)``.
+
+        Raises:
+            AttackError: As an attack.
+            ConfigError: A model with more or fewer emotions than the protocol can be used with.
+        """
+        labels = targets[:, None] if targets.ndim == 1 else targets
+        emotions = labels.shape[1]
+        outcome: ProtocolResult | None = None
+        for member in self.members(emotions):
+            for attack, result in climb(member, model, inputs, targets, progress=progress, **call):
+                reference = labels.to(result.clean_prediction)
+                if outcome is None:
+                    clean_error = _error(result.clean_prediction, reference)
+                    notes = self.omissions(emotions)
+                    outcome = ProtocolResult(self, result.clean_prediction, clean_error, notes=notes)
+                error = _error(result.adversarial_prediction, reference)
+                if attack.epsilon not in outcome.worst:
+                    outcome.worst[attack.epsilon] = WorstCase(
+                        attack.budget,
+                        error.clone(),
+                        result.adversarial.clone(),
+                        result.adversarial_prediction.clone(),
+                        [repr(attack)] * len(error),
+                    )
+                outcome.worst[attack.epsilon].update(attack, result, error)
+        assert outcome is not None
+        return outcome
 
     def __repr__(self) -> str:
         """The call that makes it: ``protocol('paper-2025-released', iterations=100)``."""
@@ -85,34 +200,38 @@ class Protocol:
         """The name for tables and file names, changes included: ``paper-2025-released+iterations=100``."""
         return "+".join([self.name, *(f"{setting}={value}" for setting, value in self.changes)])
 
+    def to_dict(self) -> dict[str, Any]:
+        """Describe the protocol with all its attacks for JSON."""
+        settings = {one.name: getattr(self, one.name) for one in dataclasses.fields(self)}
+        settings |= {"changes": dict(self.changes), "epsilons": list(self.epsilons)}
+        return {**settings, "attacks": [attack.to_dict() for attack in self.attacks]}
+
+
+def _error(prediction: Tensor, labels: Tensor) -> Tensor:
+    return (prediction - labels).abs().mean(dim=1)
+
 
 def climb(
     member: Sequence[Attack], model: Model, inputs: Tensor, targets: Tensor, **call: Any
 ) -> Iterator[tuple[Attack, AttackResult]]:
-    """Run one member of a protocol: every attack starts from what the one before it found.
+    """Run one member of a protocol: every attack starts from the result of the one before it.
 
     Args:
         member: One of `Protocol.members`.
         model: As for an attack.
-        inputs: (n, 1, frames, bands).
+        inputs: (n, ...).
         targets: (n, emotions).
-        call: Further arguments of the attacks, such as ``batch_size``; ``valid_range`` only reaches attacks with a
-            budget. A protocol with ``silence`` wants the value of silence as its lower end.
+        call: Further arguments of the attacks, such as ``batch_size``. A protocol with ``silence`` needs a
+            ``valid_range`` whose lower end is the value of silence.
     """
-    valid_range = call.pop("valid_range", None)
     start = None
     for attack in member:
-        own = {"start": start, "valid_range": valid_range} if isinstance(attack, BoundedAttack) else {}
-        found = attack(model, inputs, targets, **call, **own)
-        start = found.perturbation
-        yield attack, found
+        result = attack(model, inputs, targets, start=start, **call)
+        start = result.perturbation
+        yield attack, result
 
 
-def _settings(attack: Any) -> dict[str, Any]:
-    return {field.name: getattr(attack, field.name) for field in dataclasses.fields(attack) if field.init}
-
-
-def _replaced(attack: Any, settings: dict[str, Any]) -> Attack:
+def _replaced(attack: Any, **settings: Any) -> Attack:
     changed: Attack = dataclasses.replace(attack, **settings)
     return changed
 
@@ -131,56 +250,58 @@ def _changed(published: Protocol, settings: dict[str, Any]) -> Protocol:
         own = _settings(attack)
         new = {setting: value for setting, value in settings.items() if own.get(setting, value) != value}
         changes.update(new)
-        attacks.append(_replaced(attack, new))
+        attacks.append(_replaced(attack, **new))
     return dataclasses.replace(published, attacks=tuple(attacks), changes=tuple(sorted(changes.items())))
 
 
+def _settings(attack: Any) -> dict[str, Any]:
+    return {one.name: getattr(attack, one.name) for one in dataclasses.fields(attack) if one.init}
+
+
 EPSILONS = (0.01, 0.02, 0.05, 0.1, 0.2)
-"""Budgets of standard-1, in deviations of the normalised log spectrogram."""
+"""Budgets of standard-1, in standard deviations of the normalised log spectrogram."""
 
 LARGEST = Linf(EPSILONS[-1])
 
-PROTOCOLS: dict[str, Protocol] = {
-    known.name: known
-    for known in (
-        Protocol(
-            name="paper-2025-released",
-            version=1,
-            description="The attack of the SMC 2025 study as its released code performs it; no budget.",
-            attacks=(ReleasedAttack(),),
+for _published in (
+    Protocol(
+        name="paper-2025-released",
+        version=1,
+        description="The attack of the SMC 2025 study as its released code performs it; no budget.",
+        attacks=(ReleasedAttack(),),
+    ),
+    Protocol(
+        name="paper-2025-described",
+        version=1,
+        description="The same attack as the study's settings describe it: L-infinity 0.001, clipped after every "
+        "step, and the prediction at the stored perturbation.",
+        attacks=(Described(),),
+    ),
+    Protocol(
+        name="standard-1",
+        version=1,
+        description="The worst of gradient ascent on three errors and on each emotion up and down, of random "
+        "search and of noise, over five L-infinity budgets.",
+        attacks=(
+            APGD(LARGEST, objective=SquaredError(), steps=30),
+            APGD(LARGEST, objective=AbsoluteError(), steps=20),
+            APGD(LARGEST, objective=Correlation(), steps=20),
+            APGD(LARGEST, objective=EachEmotion(), steps=6),
+            Square(LARGEST, objective=AbsoluteError(), queries=80),
+            Noise(LARGEST, objective=AbsoluteError(), kind="uniform", draws=8),
+            Noise(LARGEST, objective=AbsoluteError(), kind="gaussian", draws=8),
+            Noise(LARGEST, objective=AbsoluteError(), kind="sign", draws=8),
         ),
-        Protocol(
-            name="paper-2025-described",
-            version=1,
-            description="The same attack as the study's settings describe it: L-infinity 0.001, clipped after every "
-            "step, and the prediction at the stored perturbation.",
-            attacks=(Described(),),
-        ),
-        Protocol(
-            name="standard-1",
-            version=1,
-            description="The worst of gradient ascent on three errors and on each emotion up and down, of random "
-            "search and of noise, over five L-infinity budgets.",
-            attacks=(
-                APGD(budget=LARGEST, objective=SquaredError(), steps=30),
-                APGD(budget=LARGEST, objective=AbsoluteError(), steps=20),
-                APGD(budget=LARGEST, objective=Correlation(), steps=20),
-                APGD(budget=LARGEST, objective=EachEmotion(), steps=6),
-                Square(budget=LARGEST, objective=AbsoluteError(), queries=80),
-                Noise(budget=LARGEST, objective=AbsoluteError(), kind="uniform", draws=8),
-                Noise(budget=LARGEST, objective=AbsoluteError(), kind="gaussian", draws=8),
-                Noise(budget=LARGEST, objective=AbsoluteError(), kind="sign", draws=8),
-            ),
-            epsilons=EPSILONS,
-            silence=True,
-            most_emotions=11,
-        ),
-    )
-}
+        epsilons=EPSILONS,
+        silence=True,
+        most_emotions=11,
+    ),
+):
+    PROTOCOLS.register(_published.name)(_published)
 
 
 def protocol(name: str, **settings: Any) -> Protocol:
-    """A published protocol, by its name.
+    """Look up a published protocol by its name.
 
     Args:
         name: One of `PROTOCOLS`.
@@ -193,6 +314,4 @@ def protocol(name: str, **settings: Any) -> Protocol:
     >>> protocol("paper-2025-released", iterations=100)
     protocol('paper-2025-released', iterations=100)
     """
-    if name not in PROTOCOLS:
-        raise ConfigError(f"There is no protocol '{name}'. {did_you_mean(name, PROTOCOLS)}")
     return _changed(PROTOCOLS[name], settings)

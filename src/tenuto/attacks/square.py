@@ -1,18 +1,21 @@
 """The Square Attack (Andriushchenko et al., "Square Attack: a Query-efficient Black-box Adversarial Attack via Random
-Search", 2020, algorithms 1 and 2): it never asks for a gradient, so a model that hides its gradient gains nothing."""
+Search", 2020, algorithms 1 and 2): it needs no gradient, so hiding the gradient of a model does not stop it."""
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from tenuto.attacks.base import is_number, require_whole
+from tenuto.attacks.base import Access
 from tenuto.attacks.bounded import BoundedAttack
 from tenuto.attacks.budgets import Linf
+from tenuto.attacks.checks import SMALLEST_STEP, require_number, require_whole
+from tenuto.attacks.registry import ATTACKS
 from tenuto.attacks.search import Search
 from tenuto.errors import ConfigError
 
@@ -30,6 +33,7 @@ def share(first: float, iteration: int, iterations: int) -> float:
     return float(first / 2 ** sum(position > mark for mark in HALVED_AT))
 
 
+@ATTACKS.register("Square")
 @dataclass(frozen=True, kw_only=True, repr=False)
 class Square(BoundedAttack):
     """Random search over rectangles of -epsilon or epsilon, for `Linf`; it starts with stripes along time.
@@ -45,22 +49,23 @@ class Square(BoundedAttack):
         ConfigError: Another budget than `Linf`, or a setting out of range.
     """
 
+    access: ClassVar[Access] = "black-box"
+
     queries: int = 500
     first_share: float = 0.8
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if not isinstance(self.budget, Linf):
-            raise ConfigError(f"budget is {self.budget!r}, and Square knows Linf(...) only.")
+            raise ConfigError(f"budget must be Linf(...) for Square, got {self.budget!r}.")
         require_whole("queries", self.queries, 0)
-        if not (is_number(self.first_share) and 0 < self.first_share <= 1):
-            raise ConfigError(f"first_share is {self.first_share!r}, wanted a number above 0, at most 1.")
+        require_number("first_share", self.first_share, SMALLEST_STEP, 1)
 
     @property
     def iterations(self) -> int:
         return self.queries
 
-    def _search(self, search: Search) -> None:
+    def search(self, search: Search) -> None:
         for query in range(self.queries):
             rows = search.unfinished()
             if not len(rows):
@@ -71,7 +76,7 @@ class Square(BoundedAttack):
     def _candidate(self, search: Search, rows: Tensor, query: int) -> Tensor:
         if query:
             return self._changed(search, rows, share(self.first_share, query, self.queries))
-        return search.first(rows, scattered=False) if search.started else self._stripes(search, rows)
+        return search.first(rows, scattered=False) if search.has_start else self._stripes(search, rows)
 
     def _stripes(self, search: Search, rows: Tensor) -> Tensor:
         """One sign for every frequency band."""

@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 from tenuto.attacks.apgd import APGD
-from tenuto.attacks.base import Model, require_whole
+from tenuto.attacks.base import Access
 from tenuto.attacks.bounded import BoundedAttack, require_epsilon
+from tenuto.attacks.calling import Model
+from tenuto.attacks.checks import require_whole
+from tenuto.attacks.registry import ATTACKS
 from tenuto.attacks.search import Search
 from tenuto.errors import ConfigError
 
 
+@ATTACKS.register("Transfer")
 @dataclass(frozen=True, kw_only=True, repr=False)
 class Transfer(BoundedAttack):
-    """Attack a sibling with `APGD`, and try what was found on the model: no gradient of the model itself is used.
+    """Attack a sibling with `APGD`, and evaluate the result on the model: no gradient of the model itself is used.
 
-    Passes are counted on the model alone; the sibling is asked for free.
+    Passes are counted on the model alone.
 
     Args:
         source: The sibling, such as a run of the same system with another seed.
@@ -26,6 +31,8 @@ class Transfer(BoundedAttack):
         ConfigError: A setting out of range, or `Unbounded`.
     """
 
+    access: ClassVar[Access] = "transfer"
+
     source: Model = field(repr=False, compare=False)
     name: str = "sibling"
     steps: int = 60
@@ -35,7 +42,9 @@ class Transfer(BoundedAttack):
         require_epsilon(self.budget)
         require_whole("steps", self.steps, 0)
         if not callable(self.source):
-            raise ConfigError(f"source is {self.source!r}, wanted the sibling itself: a model to be called.")
+            raise ConfigError(
+                f"source must be the sibling itself, a model that can be called, got {self.source!r}."
+            )
 
     @property
     def iterations(self) -> int:
@@ -45,8 +54,8 @@ class Transfer(BoundedAttack):
     def title(self) -> str:
         return f"Transfer from {self.name}"
 
-    def _search(self, search: Search) -> None:
-        game, rows = search.game, search.unfinished()
+    def search(self, search: Search) -> None:
+        task, rows = search.task, search.unfinished()
         if not len(rows):
             return
         attack = APGD(
@@ -56,16 +65,17 @@ class Transfer(BoundedAttack):
             precision=self.precision,
             steps=self.steps,
         )
-        found = attack(
+        result = attack(
             self.source,
             search.inputs[rows],
-            game.examples.targets[rows],
-            valid_range=game.valid_range,
-            names=[game.examples.names[row] for row in rows.tolist()],
+            task.examples.targets[rows],
+            valid_range=task.valid_range,
+            names=[task.examples.names[row] for row in rows.tolist()],
             batch_size=len(rows),
-            progress=game.progress,
+            progress=task.progress,
+            output=task.evaluate.output,
         )
-        if search.started:
+        if search.has_start:
             search.values(search.first(rows, scattered=False), rows)
-        search.values(found.perturbation, rows)
-        search.iterations[rows.cpu()] += found.iterations
+        search.values(result.perturbation, rows)
+        search.iterations[rows.cpu()] += result.iterations

@@ -13,6 +13,7 @@ from tenuto.cli.common import notes, out
 from tenuto.cli.natural import measured as natural_changes
 from tenuto.cli.natural import show as show_natural
 from tenuto.errors import ConfigError
+from tenuto.store.run import RunFolder
 
 if TYPE_CHECKING:
     from tenuto.evaluation.runs import Run
@@ -114,12 +115,11 @@ def attack(
 
     Example: tenuto attack runs/A2E-6-1a2b3c4d --attack APGD --epsilon 0.05 --objective happy=0.8 --root soundtracks
     """
+    from tenuto.attacks import parse_attack, parse_objective
     from tenuto.attacks import protocol as named_protocol
-    from tenuto.attacks.choice import chosen as one_attack
-    from tenuto.attacks.choice import objective
     from tenuto.cli.screen import attack_table
     from tenuto.evaluation import robustness
-    from tenuto.evaluation.runs import open_run, read_config
+    from tenuto.evaluation.runs import open_run
     from tenuto.store.released_logs import write_log
 
     settings = {
@@ -131,7 +131,7 @@ def attack(
         "sign": sign,
     }
     settings = {name: value for name, value in settings.items() if value is not None}
-    prepared = common.prepare_data(read_config(run).data, root, cache)
+    prepared = common.prepare_data(RunFolder(run).read_config().data, root, cache)
     opened = open_run(run, prepared)
     emotions = opened.recogniser.emotions
     if family is None:
@@ -144,12 +144,15 @@ def attack(
     else:
         if protocol is not None or settings:
             raise ConfigError("--attack is one attack of your own: leave out --protocol and its settings.")
-        goal = objective(aim or "squared-error", emotions, from_clean=from_clean, scale=clipped)
+        given = aim or ("squared-error" if from_clean or clipped else None)
+        goal = parse_objective(given, emotions, from_clean=from_clean, scale=clipped) if given else None
         own = _own_settings(opened, setting or [], source)
-        chosen = one_attack(family, norm or "linf", epsilon, goal, own)
+        chosen = parse_attack(family, norm or "linf", epsilon, goal, own)
     if released_log is not None and chosen.name != RELEASED:
         raise ConfigError(f"--released-log is for {RELEASED}: other attacks have no such log.")
     notes.print(f"{chosen}: {chosen.description}")
+    for omission in chosen.omissions(len(emotions)):
+        notes.print(omission)
     total = len(opened.part(split.value)) * chosen.iterations(len(emotions))
     with common.bar("attack", total) as advance:
         rows = robustness.attack(opened, chosen, split.value, device, batch_size, advance)

@@ -25,6 +25,7 @@ def demo(
     Example: tenuto demo --out demo
     """
     from tenuto.analysis.sentences import summarise
+    from tenuto.analysis.systems import STUDY_SCALE
     from tenuto.cli.paper import show
     from tenuto.cli.report import make
     from tenuto.config import preset_study
@@ -49,7 +50,7 @@ def demo(
     rows = files.rows(protocol)
     show(rows)
     out.print("\n[bold]Findings[/bold]")
-    for sentence in summarise(rows):
+    for sentence in summarise(rows, STUDY_SCALE):
         out.print(f"- {sentence}")
     out.print(f"\n[bold]Tables and figures[/bold]: {files.paper}")
     page = make(

@@ -15,6 +15,7 @@ from tenuto.cli import common
 from tenuto.cli.common import notes, out
 from tenuto.cli.screen import grid
 from tenuto.errors import ConfigError, FileError
+from tenuto.store.run import RunFolder
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -52,8 +53,8 @@ def explain(
     """
     from tenuto.evaluation.explanation import explain as explained
     from tenuto.models.checkpoint import load
-    from tenuto.reporting.figures import check_ending, write_figure
-    from tenuto.reporting.panels import explanation_figure
+    from tenuto.reporting.figures.explanation import explanation_figure
+    from tenuto.reporting.figures.smc2025 import check_ending, write_figure
 
     if plot is not None:
         check_ending(plot)
@@ -72,13 +73,13 @@ def _background(
 ) -> Background | None:
     """Predictions of the training clips: kept ones, or made now from the data where a root is known."""
     from tenuto.evaluation.explanation import Background
-    from tenuto.evaluation.runs import open_run, read_config
+    from tenuto.evaluation.runs import open_run
 
     folder = run if run.is_dir() else run.parent
     kept = Background.read(folder, recogniser)
     if kept is not None or root is None or not run.is_dir():
         return kept
-    part = open_run(run, common.prepare_data(read_config(run).data, root, cache)).part("train")
+    part = open_run(run, common.prepare_data(RunFolder(run).read_config().data, root, cache)).part("train")
     background = Background.of(recogniser, part.clips, part.inputs)
     try:
         notes.print(
@@ -244,11 +245,11 @@ def _on_clips(
     """The test clips with concepts set to values, or corrected one after the other."""
     from tenuto.evaluation.intervention import intervene as corrected
     from tenuto.evaluation.intervention import set_concepts
-    from tenuto.evaluation.runs import open_run, read_config
+    from tenuto.evaluation.runs import open_run
 
     if root is None:
         raise ConfigError("the test clips are needed: name the data set's folder with --root DATA.")
-    opened = open_run(run, common.prepare_data(read_config(run).data, root, cache))
+    opened = open_run(run, common.prepare_data(RunFolder(run).read_config().data, root, cache))
     if values:
         means = [emotions.mean(axis=0).tolist() for emotions in set_concepts(opened, values)]
         before, after = (dict(zip(opened.recogniser.emotions, mean, strict=True)) for mean in means)
@@ -264,8 +265,8 @@ def _on_clips(
 def _write(found: Intervention, folder: Path) -> None:
     """The rows as CSV and the figure; nothing for a system without bottleneck."""
     from tenuto.files import write_csv
-    from tenuto.reporting.figures import save
-    from tenuto.reporting.panels import intervention_figure
+    from tenuto.reporting.figures.explanation import intervention_figure
+    from tenuto.reporting.figures.smc2025 import save
 
     if found.rows.empty:
         return
@@ -276,7 +277,7 @@ def _write(found: Intervention, folder: Path) -> None:
 
 def _show_corrections(name: str, found: Intervention) -> None:
     """Errors by number of corrected concepts, in which order, and what the head lets through."""
-    from tenuto.reporting.panels import TARGETS, attack_name
+    from tenuto.reporting.figures.explanation import TARGETS, attack_name
 
     if found.rows.empty:
         out.print(escape(f"{name} has no concepts to correct; its head, and what attacks do to it:"))

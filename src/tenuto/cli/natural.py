@@ -12,6 +12,7 @@ from rich.table import Table
 
 from tenuto.cli import common
 from tenuto.cli.common import notes, out
+from tenuto.store.run import RunFolder
 
 if TYPE_CHECKING:
     from tenuto.evaluation.runs import Run
@@ -33,9 +34,9 @@ def natural(
     Example: tenuto natural runs/A2E-6-1a2b3c4d --root soundtracks
     """
     from tenuto.evaluation import natural as baseline
-    from tenuto.evaluation.runs import open_run, read_config
+    from tenuto.evaluation.runs import open_run
 
-    opened = open_run(run, common.prepare_data(read_config(run).data, root, cache))
+    opened = open_run(run, common.prepare_data(RunFolder(run).read_config().data, root, cache))
     found = measured(opened, split.value)
     path = baseline.natural_path(run, split.value)
     if as_json:

@@ -11,11 +11,12 @@ import typer
 
 from tenuto.cli import common
 from tenuto.cli.common import notes, out
+from tenuto.store.run import RunFolder
 
 if TYPE_CHECKING:
     from tenuto.data import Prepared
     from tenuto.evaluation.runs import Run
-    from tenuto.reporting.report_material import Material
+    from tenuto.reporting.page.inputs import Material
 
 CLIPS = 6
 
@@ -76,8 +77,8 @@ def make(
 ) -> dict[str, Any]:
     """Write the report and return what was written: ``report bytes question answer sections lacks``."""
     from tenuto.files import write_text
-    from tenuto.reporting.report import page, render
-    from tenuto.reporting.report_material import gather
+    from tenuto.reporting.page.inputs import gather
+    from tenuto.reporting.page.report import page, render
 
     material = gather(study, protocol, epsilon)
     folders = {path.parent.name: path.parent for path in sorted(study.rglob("config.yaml"))}
@@ -101,10 +102,9 @@ def _prepared(
     folders: Mapping[str, Path], material: Material, root: Path, cache: Path | None
 ) -> Prepared | None:
     """The data that the runs were trained on; None where no run says which that is."""
-    from tenuto.evaluation.runs import read_config
 
     named = [folders[run] for run in dict.fromkeys(material.rows["run"]) if run in folders]
-    return common.prepare_data(read_config(named[0]).data, root, cache) if named else None
+    return common.prepare_data(RunFolder(named[0]).read_config().data, root, cache) if named else None
 
 
 def _with_findings(
@@ -112,10 +112,9 @@ def _with_findings(
 ) -> Material:
     """The material with an audit of its rows: made now without asking the models, or as a file tells it."""
     from tenuto.errors import DataError, TenutoError
-    from tenuto.evaluation.audit import Data
+    from tenuto.evaluation.audit import Data, open_sources
     from tenuto.evaluation.audit import audit as run_audit
-    from tenuto.reporting import verdicts
-    from tenuto.reporting.report_material import read_findings
+    from tenuto.reporting.page.inputs import read_findings
 
     if audit is not None:
         own = [finding for finding in read_findings(audit) if finding.source == material.protocol]
@@ -126,7 +125,7 @@ def _with_findings(
         return dataclasses.replace(material, findings=own)
     index = None if prepared is None else prepared.index
     try:
-        sources = [source for source in verdicts.open_sources([study]) if source.name == material.protocol]
+        sources = [source for source in open_sources([study]) if source.name == material.protocol]
         return dataclasses.replace(
             material, findings=run_audit(*sources, data=Data(index=index, spared=True))
         )
@@ -139,16 +138,16 @@ def _with_gains(material: Material, folders: Mapping[str, Path]) -> Material:
     from tenuto.errors import TenutoError
     from tenuto.evaluation.explanation import head_gain
     from tenuto.files import sha256_file
-    from tenuto.models.checkpoint import CHECKPOINT, load
-    from tenuto.reporting.report_material import weights_of
+    from tenuto.models.checkpoint import load
+    from tenuto.reporting.page.inputs import weights_of
 
     found, told = {}, []
     for run, rows in material.rows.groupby("run", sort=False):
         folder = folders.get(str(run))
-        if folder is None or not (folder / CHECKPOINT).is_file():
+        if folder is None or not RunFolder(folder).checkpoint.is_file():
             continue
         try:
-            if weights_of(rows) - {sha256_file(folder / CHECKPOINT)}:
+            if weights_of(rows) - {sha256_file(RunFolder(folder).checkpoint)}:
                 told.append(f"{run} was attacked with other weights than it holds; attack it anew.")
             else:
                 found[str(run)] = head_gain(load(folder).network)
@@ -166,7 +165,7 @@ def _with_clips(
 ) -> Material:
     """The material with clips of the first run that can show some, and why others before it could not."""
     from tenuto.errors import TenutoError
-    from tenuto.reporting.report_inside import runs_to_show
+    from tenuto.reporting.page.inside import runs_to_show
 
     if not clips:
         return _told(material, "gallery", ["no clips were wanted (`--clips 0`)."])
@@ -196,13 +195,13 @@ def _clips_of(
     """The material with clips of a run; None where it has no saved perturbations of this protocol."""
     from tenuto.evaluation.resynthesis import witnesses
     from tenuto.evaluation.runs import open_run
-    from tenuto.evaluation.saved import saved_protocols, saved_rows
-    from tenuto.reporting.report_inside import clips_to_show
+    from tenuto.reporting.page.inside import clips_to_show
+    from tenuto.store.perturbations import saved_rows
 
     run, found = open_run(folder, prepared), []
-    if material.protocol not in saved_protocols(run):
+    if material.protocol not in run.files.perturbed_protocols():
         return None
-    rows = saved_rows(run, "test", material.protocol, epsilon)
+    rows = saved_rows(run.files, "test", material.protocol, epsilon)
     chosen = clips_to_show(rows, clips)
     with common.bar("clips", len(chosen)) as advance:
         for witness in witnesses(run, rows, chosen):

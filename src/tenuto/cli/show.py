@@ -15,6 +15,7 @@ from tenuto.cli.common import notes, out
 from tenuto.cli.screen import grid
 from tenuto.errors import ConfigError
 from tenuto.files import write_bytes
+from tenuto.store.run import RunFolder
 
 if TYPE_CHECKING:
     from tenuto.evaluation.resynthesis import Witness
@@ -50,11 +51,11 @@ def show(
     Example: tenuto show runs/A2E-21-1a2b3c4d 055 --protocol standard-1 --epsilon 0.1 --root soundtracks
     """
     from tenuto.evaluation.resynthesis import mean_survival, witnesses
-    from tenuto.evaluation.runs import open_run, read_config
-    from tenuto.evaluation.saved import saved_rows
+    from tenuto.evaluation.runs import open_run
+    from tenuto.store.perturbations import saved_rows
 
-    opened = open_run(run, common.prepare_data(read_config(run).data, root, cache))
-    rows = saved_rows(opened, _part(opened, clips or []), protocol, epsilon)
+    opened = open_run(run, common.prepare_data(RunFolder(run).read_config().data, root, cache))
+    rows = saved_rows(opened.files, _part(opened, clips or []), protocol, epsilon)
     names = clips or list(rows["clip"])
     found, contents = [], []
     with common.bar("clips", len(names)) as advance:
@@ -76,9 +77,7 @@ def show(
 
 def _part(run: Run, clips: list[str]) -> str:
     """The one part of the split that all clips are in, test where none is named. Raises `ConfigError`."""
-    from tenuto.evaluation.saved import part_of
-
-    parts = {clip: part_of(run, clip) for clip in clips}
+    parts = {clip: run.part_of(clip) for clip in clips}
     if len(set(parts.values())) > 1:
         said = ", ".join(f"{clip} ({part})" for clip, part in parts.items())
         raise ConfigError(f"clips of several parts of the split: {said}. Show one part at a time.")
@@ -95,8 +94,8 @@ def _attack_name(witness: Witness) -> str:
 def _write(witness: Witness, folder: Path) -> list[Path]:
     """Picture and sounds of one clip; a name that holds folders becomes one word."""
     from tenuto.evaluation.resynthesis import SOUNDS
-    from tenuto.reporting.clips import witness_figure
-    from tenuto.reporting.figures import save
+    from tenuto.reporting.figures.clip import witness_figure
+    from tenuto.reporting.figures.smc2025 import save
 
     name = re.sub(r"[/\\]", "_", witness.clip)
     pictures = save(witness_figure(witness), folder / name).values()
@@ -106,7 +105,7 @@ def _write(witness: Witness, folder: Path) -> list[Path]:
 
 def _table(witness: Witness) -> Table:
     """Emotions and concepts of one clip, before and after."""
-    from tenuto.reporting.clips import SHOWN, title
+    from tenuto.reporting.figures.clip import SHOWN, title
 
     headings = ["annotation", *(text.replace(", ", ",\n") for text, _ in SHOWN.values())]
     table = grid(title(witness), "", *headings, names=[""])
@@ -120,7 +119,7 @@ def _table(witness: Witness) -> Table:
 
 def _print(witness: Witness) -> None:
     """One clip: its table, where the perturbation sits, and what becomes of it as sound."""
-    from tenuto.reporting.clips import percent, sentence
+    from tenuto.reporting.figures.clip import percent, sentence
 
     out.print(_table(witness))
     out.print(sentence(witness))
@@ -143,7 +142,7 @@ def _print(witness: Witness) -> None:
 
 def _clips_table(found: list[Witness], survival: dict[str, Any]) -> Table:
     """A line per clip, and the mean."""
-    from tenuto.reporting.clips import decibels, percent
+    from tenuto.reporting.figures.clip import decibels, percent
 
     headings = ("clip", "emotions\nmove by", "through\nsound", "survives", "SNR", "below\nsilence")
     table = grid(f"{found[0].run}, {_attack_name(found[0])}", *headings, names=["clip"])

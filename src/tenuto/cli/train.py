@@ -20,6 +20,7 @@ from tenuto.config import (
     with_system,
 )
 from tenuto.errors import ConfigError, did_you_mean
+from tenuto.store.run import RunFolder
 
 NetworkName = StrEnum("NetworkName", ["a2e", "a2m2e"])
 SplitName = StrEnum("SplitName", ["paper", "album", "random"])
@@ -167,9 +168,9 @@ def evaluate(
     """
     from tenuto.cli.screen import metrics_tables
     from tenuto.evaluation.robustness import evaluate as measure
-    from tenuto.evaluation.runs import open_run, read_config
+    from tenuto.evaluation.runs import open_run
 
-    prepared = common.prepare_data(read_config(run).data, root, cache)
+    prepared = common.prepare_data(RunFolder(run).read_config().data, root, cache)
     report = measure(open_run(run, prepared))
     if as_json:
         common.print_json(report)

@@ -25,7 +25,7 @@ from tenuto.errors import CheckpointError, ConfigError, did_you_mean
 from tenuto.evaluation.explanation import Head, head_gain, linear_head
 from tenuto.evaluation.records import Origin, origin_of
 from tenuto.evaluation.runs import Run
-from tenuto.evaluation.saved import Perturbations, saved_protocols, worst_rows
+from tenuto.store.perturbations import Perturbations, worst_rows
 from tenuto.store.rows import values_of
 
 Values = NDArray[np.float64]
@@ -80,7 +80,7 @@ class Clips:
             CheckpointError: Other clips, or attacked with other weights.
             DataError: A clip has no perturbation.
         """
-        rows, perturbations = worst_rows(self.run, self.part, protocol), Perturbations(self.run)
+        rows, perturbations = worst_rows(self.run.files, self.part, protocol), Perturbations(self.run.files)
         for _, worst in rows.groupby(["norm", "epsilon"], dropna=False, sort=False):
             worst = worst.set_index("clip", drop=False).reindex(list(self.batch.clips))
             self._check(protocol, worst)
@@ -161,7 +161,7 @@ def intervene(run: Run, protocol: str | None = None) -> Intervention:
     """
     compute_repeatably(run.config.resolved().train.threads)
     test = Clips(run, "test")
-    names = saved_protocols(run) if protocol is None else [protocol]
+    names = run.files.perturbed_protocols() if protocol is None else [protocol]
     attacked = [found for name in names for found in test.attacked(name)]
     clean = metrics.mae(test.labels, test.head(test.features))
     attacks = [
@@ -326,7 +326,9 @@ def _error_on(validation: Clips, target: str, found: Attacked | None) -> tuple[V
     if target == "annotation" and truth is not None:
         return np.abs(concepts - truth).mean(axis=0), "mean absolute error on clean validation clips"
     reach = np.abs(head.to_emotions[0]).mean(axis=0)
-    if found is not None and found.about["protocol"] in saved_protocols(validation.run, "validation"):
+    if found is not None and found.about["protocol"] in validation.run.files.perturbed_protocols(
+        "validation"
+    ):
         for other in filter(found.same, validation.attacked(found.about["protocol"])):
             size = np.abs(head.concepts(other.features) - concepts).mean(axis=0) * reach
             return size, "change of the emotions through the unit, attacked validation clips"

@@ -1,8 +1,8 @@
-"""Natural changes: how far predictions move when music changes as music does, with nobody attacking.
+"""Natural variation: how much predictions change without an attacker.
 
-An attack is only interesting where it moves predictions further than another excerpt of the same recording, lossy
-coding, another level or faint noise do. Levels and noise are applied to the waveform that the spectrogram takes,
-because `load_audio` scales every recording to peak 1 and would undo a gain in the file.
+An attack matters where it changes predictions more than another excerpt of the same recording, lossy coding, another
+level or faint noise do. Levels and noise are applied to the waveform that the spectrogram takes, because `load_audio`
+scales every recording to peak 1 and would undo a gain in the file.
 """
 
 from __future__ import annotations
@@ -24,7 +24,9 @@ from tenuto.data.excerpts import EXCERPT_FRAMES, excerpts, fixed_starts
 from tenuto.devices import compute_repeatably
 from tenuto.errors import FileError
 from tenuto.files import sha256_bytes
+from tenuto.registry import Registry
 from tenuto.store.rows import NATURAL, write_rows
+from tenuto.store.run import RunFolder
 
 if TYPE_CHECKING:
     from tenuto.evaluation.runs import Run
@@ -35,13 +37,13 @@ Progress = Callable[[int], None]
 NAME = NATURAL
 
 FEWEST_NEW_FRAMES = EXCERPT_FRAMES // 4
-"""Another excerpt begins at least a quarter of an excerpt (2.5 s) from the one in use; shorter clips are skipped."""
+"""Another excerpt begins at least a quarter of an excerpt (2.5 s) from the first one; shorter clips are skipped."""
 
 MP3_RATES = (32_000, 44_100, 48_000)
 """Sample rates of MPEG-1 layer III (ISO/IEC 11172-3); recordings with another one are coded at 44.1 kHz."""
 
 MP3_BIT_RATES = (32, 320)
-"""Lowest and highest bit rate there, kb/s; libsndfile asks for a place between them, 1 being the lowest."""
+"""Lowest and highest bit rate of that layer, kb/s; libsndfile takes a number from 0 (highest) to 1 (lowest)."""
 
 
 @dataclass(frozen=True)
@@ -51,12 +53,12 @@ class Recording:
     Attributes:
         path: The audio file.
         waveform: (samples,), what `load_audio` makes of it.
-        heard: The samples that the excerpt covers.
+        excerpt: The samples that the excerpt covers.
     """
 
     path: Path
     waveform: Waveform
-    heard: slice
+    excerpt: slice
 
     @classmethod
     def read(cls, path: Path, start: int) -> Recording:
@@ -65,22 +67,26 @@ class Recording:
 
         hop = SAMPLE_RATE / FRAMES_PER_SECOND
         last = start + EXCERPT_FRAMES - 1
-        heard = slice(math.floor(start * hop), math.floor(last * hop) + FRAME_SIZE)
-        return cls(path, load_audio(path), heard)
+        excerpt = slice(math.floor(start * hop), math.floor(last * hop) + FRAME_SIZE)
+        return cls(path, load_audio(path), excerpt)
 
 
-class Change(Protocol):
-    """From a recording to a waveform of the same length, sample for sample in the same place."""
+class NaturalChange(Protocol):
+    """Makes of a recording a waveform of the same length, every sample in the same place."""
 
     def __call__(self, recording: Recording) -> Waveform: ...
 
 
+NATURAL_CHANGES: Registry[NaturalChange] = Registry("natural variation", "tenuto.natural")
+"""Objective of the rows -> what is done to the waveform. Another excerpt is measured in addition."""
+
+
 @dataclass(frozen=True)
 class Mp3:
-    """The recording coded as mp3 of constant bit rate and decoded again, as stereo or mono as it is.
+    """The recording coded as mp3 of constant bit rate and decoded again, stereo or mono like the recording.
 
-    The decoder takes the encoder's delay off again by the header that the encoder writes, so samples keep their
-    places. Silence is cut off where it is cut off in the original, and the peak is scaled to 1 as `load_audio` does.
+    The decoder removes the encoder's delay, which the encoder writes into the header, so samples keep their places.
+    Silence is cut off where it is cut off in the original, and the peak is scaled to 1 as in `load_audio`.
 
     Args:
         kilobits: Bit rate, kb/s.
@@ -96,9 +102,9 @@ class Mp3:
         sounding = np.flatnonzero(np.rint(np.clip(mono, -1.0, 1.0) * FULL_SCALE))
         coded = io.BytesIO(self.encode(samples, rate, recording.path))
         again, rate = soundfile.read(coded, dtype="float32", always_2d=True)
-        heard = np.clip(resample(mix_down(again), rate), -1.0, 1.0)[sounding[0] :]
+        decoded = np.clip(resample(mix_down(again), rate), -1.0, 1.0)[sounding[0] :]
         changed = np.zeros(len(recording.waveform))
-        changed[: len(heard)] = heard[: len(changed)]
+        changed[: len(decoded)] = decoded[: len(changed)]
         loudest: float = np.abs(changed).max()
         return changed / (loudest or 1.0)
 
@@ -109,7 +115,7 @@ class Mp3:
 
         if "MP3" not in soundfile.available_formats():
             raise FileError(
-                f"{path}: libsndfile {soundfile.__libsndfile_version__} cannot write mp3, wanted 1.1 or later."
+                f"{path}: libsndfile {soundfile.__libsndfile_version__} cannot write mp3, version 1.1 or later can."
             )
         if samples.shape[1] > 2:
             samples = mix_down(samples)[:, None]
@@ -129,6 +135,9 @@ class Mp3:
         return stream.getvalue()
 
 
+NATURAL_CHANGES.register("mp3 128 kb/s")(Mp3(128))
+
+
 @dataclass(frozen=True)
 class Gain:
     """Louder or softer.
@@ -143,12 +152,16 @@ class Gain:
         return recording.waveform.astype(np.float64) * 10 ** (self.decibels / 20)
 
 
+NATURAL_CHANGES.register("6 dB up")(Gain(6.0))
+NATURAL_CHANGES.register("6 dB down")(Gain(-6.0))
+
+
 @dataclass(frozen=True)
 class Noise:
-    """White Gaussian noise, drawn from the waveform's content: the same for a clip wherever it stands.
+    """White Gaussian noise, seeded with the waveform's content: the same for a clip in any data set.
 
     Args:
-        decibels: Power of the samples that are heard over that of the noise.
+        decibels: Power of the samples in the excerpt over that of the noise.
     """
 
     decibels: float
@@ -157,32 +170,26 @@ class Noise:
         waveform = recording.waveform.astype(np.float64)
         seed = int(sha256_bytes(np.ascontiguousarray(recording.waveform, "<f4").tobytes())[:32], 16)
         noise = np.random.default_rng(seed).standard_normal(len(waveform))
-        power = np.square(waveform[recording.heard]).mean()
+        power = np.square(waveform[recording.excerpt]).mean()
         changed: Waveform = waveform + noise * math.sqrt(power / 10 ** (self.decibels / 10))
         return changed
 
 
-CHANGES: dict[str, Change] = {
-    "mp3 128 kb/s": Mp3(128),
-    "6 dB up": Gain(6.0),
-    "6 dB down": Gain(-6.0),
-    "noise 30 dB": Noise(30.0),
-    "noise 20 dB": Noise(20.0),
-}
-"""Objective of the rows -> what is done to the waveform; the other excerpt stands beside these."""
+NATURAL_CHANGES.register("noise 30 dB")(Noise(30.0))
+NATURAL_CHANGES.register("noise 20 dB")(Noise(20.0))
 
 
 def natural_path(folder: Path, part: str = "test") -> Path:
-    """Where the rows lie: ``attacks/natural-1.csv``, other parts of the split in their own files."""
-    return folder / "attacks" / f"{NAME}{'' if part == 'test' else f'-{part}'}.csv"
+    """Where the rows lie."""
+    return RunFolder(folder).natural(part)
 
 
 def natural(run: Run, part: str = "test", progress: Progress | None = None) -> pd.DataFrame:
-    """Predictions for one part of the split under every natural change, also written to ``attacks/natural-1.csv``.
+    """Predictions for one part of the split under every natural variation, also written to ``attacks/natural-1.csv``.
 
     Columns: see `tenuto.store.rows`; ``attack`` is "natural", ``objective`` the change, ``settings`` its numbers.
     ``l2`` and ``linf`` measure the change of the normalised excerpt; another excerpt is no perturbation and has none.
-    Rows that are there already are read, not made again.
+    Rows that exist are read; variations without rows, registered since, are measured and added.
 
     Args:
         run: The model and its clips; their audio files are read.
@@ -197,28 +204,35 @@ def natural(run: Run, part: str = "test", progress: Progress | None = None) -> p
     from tenuto.evaluation.records import finished_rows, origin_of
 
     compute_repeatably(run.config.resolved().train.threads)
-    path, origin = natural_path(run.folder, part), origin_of(run)
-    if path.is_file():
-        return finished_rows(path, origin)
+    origin, tables = origin_of(run), []
+    names = [OTHER_EXCERPT, *NATURAL_CHANGES]
+    if run.files.has_natural(part):
+        tables.append(finished_rows(run, NATURAL, part, origin))
+        names = [name for name in NATURAL_CHANGES if name not in set(tables[0]["objective"])]
+        if not names:
+            return tables[0]
     prepared = run.material.prepared
     starts = fixed_starts([len(clip) for clip in prepared.spectrograms])
-    changed: dict[str, _Changed] = {name: _Changed() for name in (OTHER_EXCERPT, *CHANGES)}
+    changed: dict[str, _Changed] = {name: _Changed() for name in names}
     for row, place in enumerate(prepared.places(run.part(part).clips)):
         start = starts[place]
-        _other_excerpt(run, place, start, row, changed[OTHER_EXCERPT])
         recording = Recording.read(prepared.index.paths[place], start)
-        for name, change in CHANGES.items():
-            changed[name].add(row, _excerpt(run, change(recording), start), repr(change))
+        for name in names:
+            if name == OTHER_EXCERPT:
+                _other_excerpt(run, place, start, row, changed[name])
+            else:
+                change = NATURAL_CHANGES[name]
+                changed[name].add(row, _excerpt(run, change(recording), start), repr(change))
         if progress is not None:
             progress(1)
-    tables = [_rows(run, part, name, found) for name, found in changed.items() if found.rows]
-    rows = pd.concat(tables, ignore_index=True).assign(**origin)
-    write_rows(path, rows)
+    tables += [_rows(run, part, name, one).assign(**origin) for name, one in changed.items() if one.rows]
+    rows = pd.concat(tables, ignore_index=True)
+    write_rows(run.files.natural(part), rows)
     return rows
 
 
 class _Changed:
-    """Excerpts under one change: which clips of the part, what the network hears, and the settings."""
+    """Excerpts under one variation: which clips of the part, the network's inputs, and the settings."""
 
     def __init__(self) -> None:
         self.rows: list[int] = []
@@ -287,7 +301,7 @@ def _rows(run: Run, part: str, name: str, found: _Changed) -> pd.DataFrame:
         "converged": False,
         "settings": found.settings,
     }
-    clean, adversarial = (predict(run.recogniser.network, heard) for heard in (clips.inputs, inputs))
+    clean, adversarial = (predict(run.recogniser.network, excerpts) for excerpts in (clips.inputs, inputs))
     kinds: list[tuple[str, tuple[str, ...], Any]] = [
         ("label", run.recogniser.emotions, clips.labels),
         ("clean", run.recogniser.emotions, clean.emotions),

@@ -1,59 +1,51 @@
-"""What an attack found, as rows and as arrays to save."""
+"""Results of an attack as rows and as arrays to save."""
 
 from __future__ import annotations
 
 import math
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
+import torch
 from torch import Tensor
 
 from tenuto import __version__
-from tenuto.attacks import Attack, AttackResult, BoundedAttack, Protocol, ReleasedAttack, ReleasedResult
+from tenuto.attacks import Attack, AttackResult, Protocol
+from tenuto.data.batches import Batch
 from tenuto.devices import arithmetic
 from tenuto.errors import CheckpointError
 from tenuto.evaluation.runs import Run
 from tenuto.files import Array, sha256_file
-from tenuto.models.checkpoint import CHECKPOINT
 from tenuto.models.systems import Network
-from tenuto.store.rows import RELEASED_OBJECTIVES, read_rows
+from tenuto.store.perturbations import key_of
 from tenuto.training.loop import predict
-from tenuto.training.material import Batch
 
 Origin = dict[str, str]
 
 
 def origin_of(run: Run, device: str = "cpu") -> Origin:
     """Two columns of every row: ``checkpoint``, the SHA-256 of the weights, and ``versions`` of what computed."""
-    import torch
-
     versions = f"tenuto {__version__}, torch {torch.__version__}, {arithmetic(device)}"
-    return {"checkpoint": sha256_file(run.folder / CHECKPOINT), "versions": versions}
+    return {"checkpoint": sha256_file(run.files.checkpoint), "versions": versions}
 
 
-def finished_rows(path: Path, origin: Origin) -> pd.DataFrame:
-    """Rows that an earlier call has written.
-
-    Raises:
-        CheckpointError: They were made with other weights, since training went on.
-    """
-    rows = read_rows(path)
+def finished_rows(run: Run, protocol: object, part: str, origin: Origin) -> pd.DataFrame:
+    """Rows that an earlier call has written. Raises `CheckpointError` where they belong to other weights."""
+    rows = run.files.read_rows(protocol, part)
     if "checkpoint" in rows and not (rows["checkpoint"] == origin["checkpoint"]).all():
         raise CheckpointError(
-            f"{path}: belongs to earlier weights of this run, which was trained further. Delete it and call again."
+            f"{run.files.rows(protocol, part)}: belongs to earlier weights of this run, which was trained further. "
+            "Delete the file and run the same command again."
         )
     return rows
 
 
 def perturbations(attacker: Attack, clips: Batch, found: AttackResult) -> dict[str, Array]:
     """Arrays (313, 149) by attack and clip: ``perturbation`` and, of the released attack, ``stored``."""
-    kinds = {"perturbation": found.perturbation}
-    if isinstance(found, ReleasedResult):
-        kinds["stored"] = found.stored_perturbation
+    kinds = {"perturbation": found.perturbation, **found.extra_perturbations()}
     return {
-        f"{attacker!r}/{clip}/{kind}": array(values[row, 0])
+        key_of(repr(attacker), clip, kind): array(values[row, 0])
         for kind, values in kinds.items()
         for row, clip in enumerate(clips.clips)
     }
@@ -80,15 +72,15 @@ def records(
         "linf": np.abs(delta).max(axis=1),
         "converged": array(found.converged),
         "settings": repr(attacker),
+        "uses_label": attacker.uses_label,
         "loss": array(found.loss),
     }
-    if isinstance(found, ReleasedResult):
-        table |= {"threshold": array(found.threshold), "stored_l2": array(found.stored_l2), "db": np.nan}
+    table |= {column: array(values) for column, values in found.extra_columns().items()}
     emotions, units = run.recogniser.emotions, run.recogniser.concepts
     table |= _columns("label", emotions, clips.labels)
     table |= _columns("clean", emotions, found.clean_prediction)
     table |= _columns("adversarial", emotions, found.adversarial_prediction)
-    if isinstance(found, ReleasedResult) and units:  # which looks at emotions alone
+    if found.clean_concepts is None and units:  # the attack evaluates emotions alone
         for kind, inputs in (("clean", clips.inputs), ("adversarial", clips.inputs + found.perturbation)):
             table |= _columns(kind, units, predict(model, inputs).concepts)
     table |= _columns("clean", units, found.clean_concepts)
@@ -110,17 +102,11 @@ def identity(run: Run, clips: Batch, part: str, protocol: str) -> dict[str, Any]
 
 def _named(attacker: Attack, emotions: tuple[str, ...]) -> dict[str, Any]:
     """What an attack is called in the rows: family, objective, norm, epsilon."""
-    if isinstance(attacker, ReleasedAttack):
-        objective = RELEASED_OBJECTIVES[attacker.measure]
-        return {"attack": type(attacker).__name__, "objective": objective, "norm": "none", "epsilon": np.nan}
-    if not isinstance(attacker, BoundedAttack):
-        raise TypeError(f"{attacker!r}: rows are made of BoundedAttack and ReleasedAttack.")
-    epsilon = attacker.budget.epsilon
     return {
         "attack": attacker.title,
-        "objective": attacker.objective.title(emotions),
-        "norm": attacker.budget.norm,
-        "epsilon": epsilon if math.isfinite(epsilon) else np.nan,
+        "objective": attacker.objective_title(emotions),
+        "norm": attacker.norm,
+        "epsilon": attacker.epsilon if math.isfinite(attacker.epsilon) else np.nan,
     }
 
 

@@ -36,8 +36,8 @@ from tenuto.data.excerpts import EXCERPT_FRAMES, cut, fixed_starts
 from tenuto.errors import CheckpointError, ConfigError, DataError, did_you_mean
 from tenuto.evaluation.intervention import AGREEMENT
 from tenuto.evaluation.runs import Run
-from tenuto.evaluation.saved import Perturbations, row_of
 from tenuto.models.heads import Prediction
+from tenuto.store.perturbations import Perturbations, row_of
 from tenuto.training.loop import predict
 
 Values = NDArray[np.float64]
@@ -168,14 +168,14 @@ def witnesses(run: Run, rows: pd.DataFrame, clips: Sequence[str]) -> Iterator[Wi
 
     Args:
         run: An attacked run.
-        rows: What `tenuto.evaluation.saved.saved_rows` gave.
+        rows: What `tenuto.store.perturbations.saved_rows` gave.
         clips: Which of its clips, in this order.
 
     Raises:
         DataError: A clip has no row, several rows, or no perturbation.
         CheckpointError: The clips were attacked with other weights.
     """
-    index, saved = run.material.prepared.index, Perturbations(run)
+    index, saved = run.material.prepared.index, Perturbations(run.files)
     chosen = [row_of(rows, clip) for clip in clips]
     for clip, row in zip(clips, chosen, strict=True):
         waveform = load_audio(index.paths[index.clips.index(clip)])

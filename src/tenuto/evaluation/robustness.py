@@ -1,43 +1,52 @@
-"""What a trained run is worth, clean and under attack: metrics of all parts, and rows of a protocol."""
+"""Measure a trained run, clean and under attack: metrics of all parts, and rows of a protocol."""
 
 from __future__ import annotations
 
-import glob
-import json
+import contextlib
 import math
 import shutil
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import torch
+from filelock import FileLock, Timeout
 
 from tenuto import metrics
 from tenuto.attacks import Attack, Protocol
-from tenuto.attacks.base import default_batch_size, require_whole
+from tenuto.attacks.base import default_batch_size
+from tenuto.attacks.checks import require_whole
 from tenuto.attacks.protocols import climb
+from tenuto.data.batches import Batch
 from tenuto.data.splits import PARTS
 from tenuto.devices import compute_repeatably
+from tenuto.errors import FileError, TenutoError
 from tenuto.evaluation.records import Origin, array, finished_rows, origin_of, perturbations, records
 from tenuto.evaluation.runs import Run
-from tenuto.files import Array, read_safetensors, write_json, write_safetensors
+from tenuto.files import Array, naming, read_safetensors, write_json, write_safetensors
 from tenuto.models.systems import Network, for_attack
 from tenuto.store.rows import mark_worst, read_rows, validate_rows, write_rows
+from tenuto.store.run import RunFolder
 from tenuto.training.loop import predict
-from tenuto.training.material import Batch
 
 Progress = Callable[[int], None]
+
+PATIENCE = 2.0
+"""Seconds to wait for another process that runs the same protocol on the same run: one about to end."""
 
 
 def evaluate(run: Run) -> dict[str, Any]:
     """Metrics of the clean predictions on train, validation and test clips; also written to metrics.json.
 
+    Warns where the file cannot be written, for example on a read-only disk.
+
     Returns:
         Part -> `metrics.evaluate` (R2, correlation, RMSE, MSE, MAE, overall and per emotion), for bottlenecks that
         learned concepts also ``<part>_concepts``; ``mean_predictor`` holds the test metrics of always predicting the
-        mean label of the training clips.
+        mean label of the training clips; ``checkpoint`` is the SHA-256 of the weights.
     """
     compute_repeatably(run.config.resolved().train.threads)
     report: dict[str, Any] = {"run": run.name, "system": run.config.system, "seed": run.config.train.seed}
@@ -60,18 +69,21 @@ def evaluate(run: Run) -> dict[str, Any]:
     report["mean_predictor"] = metrics.evaluate(
         test, np.broadcast_to(mean, test.shape), run.recogniser.emotions
     )
-    write_json(run.folder / "metrics.json", report)
+    report["checkpoint"] = origin_of(run)["checkpoint"]
+    try:
+        write_json(run.files.metrics, report)
+    except FileError as error:
+        warnings.warn(f"{error} The metrics are not saved.", stacklevel=2)
     return report
 
 
 def rows_path(folder: Path, protocol: Protocol | str, part: str = "test") -> Path:
-    """Where the rows of a protocol lie: ``attacks/<protocol>.csv``, other parts of the split in their own files."""
-    suffix = "" if part == "test" else f"-{part}"
-    return folder / "attacks" / f"{protocol}{suffix}.csv"
+    """Where the rows of a protocol lie."""
+    return RunFolder(folder).rows(protocol, part)
 
 
 def silence(run: Run) -> float:
-    """What an entry of the run's normalised log spectrogram is where there is no sound: log10(1 + 0), normalised."""
+    """The value of a normalised log spectrogram where there is no sound: log10(1 + 0), normalised as the run's is."""
     normalisation = run.recogniser.normalisation
     return -normalisation.mean / normalisation.deviation
 
@@ -86,10 +98,10 @@ def attack(
 ) -> pd.DataFrame:
     """Attack the clips of one part with every attack of a protocol.
 
-    Rows go to ``attacks/<protocol>.csv``. The column ``settings`` is the attack with all its settings, ``worst`` says
-    which row has a clip's largest mean absolute error at that budget. The perturbations of these go to the
-    safetensors file beside the table, as ``<settings>/<clip>/perturbation``. What an interrupted call has finished
-    is not done again.
+    Rows go to ``attacks/<protocol>.csv``. The column ``settings`` identifies the attack, ``worst`` marks the row with
+    a clip's largest mean absolute error at that budget. The perturbations of these rows go to the safetensors file
+    of the same name (`tenuto.store.perturbations`), the exact settings of every attack to the JSON file
+    (`tenuto.store.run.RunFolder.read_attacks`). A later call continues interrupted work, and returns finished rows.
 
     Args:
         run: The model and its clips.
@@ -102,41 +114,60 @@ def attack(
     Raises:
         AttackError: A clip cannot be attacked; its name is in the message.
         CheckpointError: There are rows of this protocol that belong to earlier weights of the run.
+        TenutoError: Another process is running this protocol on this run.
     """
     size = default_batch_size(torch.device(device)) if batch_size is None else batch_size
     require_whole("batch_size", size, 1)
     compute_repeatably(run.config.resolved().train.threads)
-    path = rows_path(run.folder, protocol, part)
     origin = origin_of(run, device)
-    if path.is_file():
-        return finished_rows(path, origin)
-    clips = run.part(part).to(torch.device(device))
-    model = for_attack(run.recogniser.network).to(device)
-    # Pieces of other weights lie elsewhere: training may have gone on between two calls.
-    pieces = path.with_name(f"{path.stem}.{origin['checkpoint'][:8]}.pieces")
-    work = _Work(run, protocol, part, model, origin, pieces, progress or (lambda done: None))
-    done = work.finished()
-    for start in range(done, len(clips), size):
-        stop = min(start + size, len(clips))
-        work.attack(clips.take(torch.arange(start, stop)), f"{start:05d}-{stop:05d}")
-    return work.join(path)
+    if run.files.is_attacked(protocol, part):
+        return finished_rows(run, protocol, part, origin)
+    with _locked(run, protocol, part):
+        if run.files.is_attacked(protocol, part):  # by the process that had the lock
+            return finished_rows(run, protocol, part, origin)
+        clips = run.part(part).to(torch.device(device))
+        model = for_attack(run.recogniser.network).to(device)
+        work = _Work(run, protocol, part, model, origin, progress or (lambda done: None))
+        for start in range(work.finished(), len(clips), size):
+            stop = min(start + size, len(clips))
+            work.attack(clips.take(torch.arange(start, stop)), f"{start:05d}-{stop:05d}")
+        return work.join()
+
+
+@contextlib.contextmanager
+def _locked(run: Run, protocol: Protocol, part: str) -> Iterator[None]:
+    """Be the only process that runs a protocol on a run. The lock of a process that dies is free."""
+    path = run.files.lock(protocol, part)
+    with naming(path, "lock"):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(path, timeout=PATIENCE)
+        try:
+            lock.acquire()
+        except Timeout as error:
+            raise TenutoError(
+                f"{run.folder}: another process is running {protocol} on its {part} clips. Wait until it has finished, "
+                "then run the same command again."
+            ) from error
+        except NotImplementedError as error:
+            raise FileError(
+                f"{path}: this file system has no locks, which attacks need. Copy the run to another disk."
+            ) from error
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 class _Work:
-    """A protocol under way: every member's climb over a few clips is one piece, and what is finished stays."""
+    """A protocol in progress: every member's climb over a few clips is one piece, and finished pieces stay."""
 
     def __init__(
-        self,
-        run: Run,
-        protocol: Protocol,
-        part: str,
-        model: Network,
-        origin: Origin,
-        pieces: Path,
-        progress: Progress,
+        self, run: Run, protocol: Protocol, part: str, model: Network, origin: Origin, progress: Progress
     ) -> None:
         self.run, self.protocol, self.part = run, protocol, part
-        self.model, self.origin, self.pieces, self.progress = model, origin, pieces, progress
+        self.model, self.origin, self.progress = model, origin, progress
+        # Pieces of other weights are in another folder: training may have gone on between two calls.
+        self.pieces = run.files.pieces(protocol, part, origin["checkpoint"])
         self.members = protocol.members(len(run.recogniser.emotions))
         self.valid_range = (silence(run), math.inf) if protocol.silence else None
 
@@ -188,7 +219,7 @@ class _Work:
         write_safetensors(piece.with_suffix(".safetensors"), arrays, {})
         return write_rows(piece, pd.concat(tables, ignore_index=True))
 
-    def join(self, path: Path) -> pd.DataFrame:
+    def join(self) -> pd.DataFrame:
         """Gather the finished pieces into one table and one file of perturbations, then remove them."""
         tables: list[pd.DataFrame] = []
         arrays: dict[str, Array] = {}
@@ -196,15 +227,18 @@ class _Work:
             tables.append(read_rows(piece))
             arrays |= read_safetensors(piece.with_suffix(".safetensors"))[0]
         rows = validate_rows(pd.concat(tables, ignore_index=True))
+        files, name = self.run.files, (self.protocol, self.part)
+        attackers = [attacker for member in self.members for attacker in member]
         about = {
-            "run": self.run.name,
-            "protocol": repr(self.protocol),
-            "version": self.protocol.version,
+            "protocol": self.protocol.to_dict(),
             "part": self.part,
+            **self.origin,
+            "attacks": {repr(attacker): attacker.to_dict() for attacker in attackers},
         }
-        write_safetensors(path.with_suffix(".safetensors"), arrays, {"tenuto": json.dumps(about)})
-        write_rows(path, rows)
-        for pieces in path.parent.glob(f"{glob.escape(path.stem)}.*.pieces"):
+        write_safetensors(files.perturbations(*name), arrays, {})
+        write_json(files.about(*name), about)
+        write_rows(files.rows(*name), rows)
+        for pieces in files.all_pieces(*name):
             shutil.rmtree(pieces)
         return rows
 

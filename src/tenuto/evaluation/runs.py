@@ -8,14 +8,14 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from tenuto.config import RunConfig, parse_yaml
+from tenuto.config import RunConfig
+from tenuto.data.batches import Batch, Material
 from tenuto.data.cache import Prepared
-from tenuto.data.splits import draw, read_split
-from tenuto.errors import CheckpointError, ConfigError
-from tenuto.files import read_text
+from tenuto.data.splits import PARTS, draw
+from tenuto.errors import CheckpointError, DataError, did_you_mean
 from tenuto.models.checkpoint import IMPORTED, Recogniser, load
 from tenuto.models.systems import Network, for_attack
-from tenuto.training.material import Batch, Material
+from tenuto.store.run import RunFolder
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,19 +32,24 @@ class Run:
         """The folder's name: system, seed, signature."""
         return self.folder.name
 
+    @property
+    def files(self) -> RunFolder:
+        """The names of the files in the folder."""
+        return RunFolder(self.folder)
+
+    def part_of(self, clip: str) -> str:
+        """The part of the split a clip is in. Raises `DataError` for a clip that is in none."""
+        split = self.material.split
+        for name in PARTS:
+            if clip in split.part(name):
+                return name
+        raise DataError(
+            f"clip {clip!r} is in no part of the split of {self.name}. {did_you_mean(clip, split.test)}"
+        )
+
     def part(self, name: str) -> Batch:
         """Excerpts of one part of the split, in the units the model was trained in."""
         return self.material.part(name)
-
-
-def read_config(folder: str | Path) -> RunConfig:
-    """The configuration a run was trained with. Raises `ConfigError` where the folder holds no run."""
-    path = Path(folder) / "config.yaml"
-    if not path.is_file():
-        raise ConfigError(
-            f"{folder}: not a run folder, it has no config.yaml. Name a folder that `tenuto train` made."
-        )
-    return RunConfig.parse(parse_yaml(read_text(path), str(path)), str(path))
 
 
 def open_run(folder: str | Path, prepared: Prepared) -> Run:
@@ -52,27 +57,29 @@ def open_run(folder: str | Path, prepared: Prepared) -> Run:
 
     Raises:
         CheckpointError: The model predicts other emotions than the data set rates, or was trained on other data.
+        ConfigError: The folder contains no run.
+        DataError: The split names clips that the data set does not have.
+        FileError: A file of the run cannot be read.
     """
-    folder = Path(folder)
-    config, recogniser = read_config(folder), load(folder)
+    files = RunFolder(folder)
+    config, recogniser = files.read_config(), load(files.path)
     if recogniser.emotions != prepared.index.emotions:
         raise CheckpointError(
-            f"{folder}: predicts {', '.join(recogniser.emotions)}; {prepared.name} rates "
+            f"{files.path}: predicts {', '.join(recogniser.emotions)}; {prepared.name} rates "
             f"{', '.join(prepared.index.emotions)}. Use the data set the run was trained on."
         )
     if recogniser.fingerprint not in (prepared.fingerprint, IMPORTED):
         raise CheckpointError(
-            f"{folder}: was trained on data {recogniser.fingerprint[:8]}, {prepared.name} now is "
+            f"{files.path}: was trained on data {recogniser.fingerprint[:8]}, {prepared.name} now is "
             f"{prepared.fingerprint[:8]} (other clips, audio or ratings). Use the data the run was trained on."
         )
-    stored = folder / "split.csv"
     index = prepared.index
-    split = read_split(stored) if stored.is_file() else draw(index, config.data.split, config.data.split_seed)
+    split = files.read_split() or draw(index, config.data.split, config.data.split_seed)
     prepared.places(
         split.train + split.validation + split.test
     )  # raises for a clip the data set does not have
     material = Material(prepared, config.data, split, recogniser.normalisation)
-    return Run(folder, config, recogniser, material)
+    return Run(files.path, config, recogniser, material)
 
 
 class Sibling(nn.Module):

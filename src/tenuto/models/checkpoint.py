@@ -24,9 +24,9 @@ from tenuto.errors import CheckpointError, FileError
 from tenuto.files import read_safetensors, sha256_file, write_safetensors, write_text
 from tenuto.models.heads import Prediction
 from tenuto.models.systems import Network, load_reference_state
+from tenuto.store.run import RunFolder, check_readable, is_file
 
 FORMAT = "tenuto-checkpoint-1"
-CHECKPOINT = "checkpoint.safetensors"
 IMPORTED = "imported"
 """Fingerprint of a model whose training data nobody recorded."""
 
@@ -119,12 +119,14 @@ def load(run_or_checkpoint: str | Path) -> Recogniser:
 
     Raises:
         CheckpointError: Missing, cut off, not written by Tenuto, or made for another front end.
+        FileError: The file cannot be read, for example without permission.
     """
     path = Path(run_or_checkpoint)
     if path.is_dir():
-        path = path / CHECKPOINT
-    if not path.is_file():
+        path = RunFolder(path).checkpoint
+    if not is_file(path):
         raise CheckpointError(f"{path}: no such checkpoint. Train a run first, or name its folder.")
+    check_readable(path)
     try:
         arrays, metadata = read_safetensors(path)
         return dataclasses.replace(_rebuild(arrays, json.loads(metadata["tenuto"])), path=path)
@@ -186,10 +188,10 @@ def import_run(path: str | Path, system: str, seed: int, runs: Path) -> Path:
     units = unit_names(config, CONCEPTS)
     width = network.backbone.features / 256
     recogniser = Recogniser(network, system, EMOTIONS, units, PAPER_NORMALISATION, IMPORTED, width)
-    folder = runs / f"{system}-{seed}-{sha256_file(path)[:8]}"
-    save(folder / CHECKPOINT, recogniser, {"imported": str(Path(path).name)})
-    write_text(folder / "config.yaml", to_yaml(config))
-    return folder
+    run = RunFolder(runs / f"{system}-{seed}-{sha256_file(path)[:8]}")
+    save(run.checkpoint, recogniser, {"imported": str(Path(path).name)})
+    write_text(run.config, to_yaml(config))
+    return run.path
 
 
 def unit_names(config: RunConfig, concepts: tuple[str, ...]) -> tuple[str, ...]:

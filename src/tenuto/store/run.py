@@ -13,8 +13,8 @@ import pandas as pd
 
 from tenuto.config import RunConfig, parse_yaml
 from tenuto.data.splits import PARTS, Split, read_split
-from tenuto.errors import ConfigError, DataError
-from tenuto.files import naming, read_json, read_text
+from tenuto.errors import ConfigError, DataError, FileError
+from tenuto.files import naming, read_json, read_text, sha256_file
 from tenuto.store.rows import NATURAL, read_rows
 
 ATTACKS = "attacks"
@@ -28,6 +28,12 @@ def is_file(path: Path) -> bool:
             return stat.S_ISREG(path.stat().st_mode)
         except (FileNotFoundError, NotADirectoryError):
             return False
+
+
+def check_readable(path: Path) -> None:
+    """Raise `FileError` where the operating system refuses to read a file, which is therefore not a damaged one."""
+    with naming(path, "read"), path.open("rb"):
+        pass
 
 
 def listed(folder: Path) -> list[os.DirEntry[str]]:
@@ -186,8 +192,14 @@ class RunFolder:
         return is_file(self.training) and is_file(self.checkpoint)
 
     def is_evaluated(self) -> bool:
-        """Whether the metrics of clean predictions are written."""
-        return is_file(self.metrics)
+        """Whether the metrics of clean predictions are written, and of the weights in the folder.
+
+        Files of earlier versions do not record the weights; they count.
+        """
+        if not is_file(self.metrics) or not is_file(self.checkpoint):
+            return False
+        weights = sha256_file(self.checkpoint)
+        return bool(self.read_metrics().get("checkpoint", weights) == weights)
 
     def is_attacked(self, protocol: object, part: str = "test") -> bool:
         """Whether all rows of a protocol are written."""
@@ -231,6 +243,22 @@ class RunFolder:
     def read_metrics(self) -> dict[str, Any]:
         """Metrics of clean predictions. Raises `FileError`."""
         return read_json(self.metrics)
+
+    def read_attacks(self, protocol: object, part: str = "test") -> dict[str, dict[str, Any]]:
+        """Every attack of a protocol that was run, by the text of the column ``settings``.
+
+        `tenuto.attacks.from_dict` builds an attack of its description. Runs of earlier versions have no descriptions.
+
+        Raises:
+            FileError: A damaged file.
+        """
+        path = self.about(protocol, part)
+        if not is_file(path):
+            return {}
+        attacks = read_json(path).get("attacks")
+        if not isinstance(attacks, dict) or not all(isinstance(one, dict) for one in attacks.values()):
+            raise FileError(f"{path}: describes no attacks. Delete the file, or attack the run again.")
+        return attacks
 
     def read_rows(self, protocol: object, part: str = "test") -> pd.DataFrame:
         """Rows of a protocol.

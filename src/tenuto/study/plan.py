@@ -20,6 +20,7 @@ from tenuto.config import (
 )
 from tenuto.data import Dataset, Prepared, open_dataset
 from tenuto.data.base import fingerprint
+from tenuto.data.batches import check, check_split
 from tenuto.data.splits import draw
 from tenuto.data.synthesis import recorded
 from tenuto.errors import ConfigError
@@ -30,7 +31,6 @@ from tenuto.store.study import StudyFolder
 from tenuto.study import journal
 from tenuto.study.journal import ANALYSE, ATTACK, CORPUS, EVALUATE, NATURAL, PREPARE, TRAIN
 from tenuto.training import loop
-from tenuto.training.material import check, check_split
 
 UNKNOWN = "????????"
 """In place of a signature, which covers the data, where the data are not available."""

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from tenuto.attacks.released import ReleasedAttack
+from tenuto.attacks import ReleasedAttack
 from tenuto.config import AdversarialConfig
+from tenuto.data.batches import Batch
 from tenuto.devices import Precision, computing_in
 from tenuto.models.systems import Network, for_attack
-from tenuto.training.material import Batch
 
 
 def due(config: AdversarialConfig | None, epoch: int) -> bool:

@@ -20,20 +20,18 @@ from torch import Tensor, nn
 
 from tenuto import metrics
 from tenuto.config import RunConfig, signature, to_yaml
+from tenuto.data.batches import Batch, Material, check, check_split
 from tenuto.data.cache import Prepared
 from tenuto.data.splits import write_split
 from tenuto.devices import Precision, arithmetic, compute_repeatably, computing_in, require
 from tenuto.errors import FileError, TenutoError
-from tenuto.files import read_json, read_safetensors, write_csv, write_json, write_safetensors, write_text
+from tenuto.files import read_safetensors, write_csv, write_json, write_safetensors, write_text
 from tenuto.models import checkpoint
 from tenuto.models.heads import Prediction
 from tenuto.models.systems import Network, build
+from tenuto.store.run import RunFolder, check_readable, is_file
 from tenuto.training.adversarial import due, perturbed
-from tenuto.training.material import Batch, Material, check, check_split
 
-STATE = "state.safetensors"
-HISTORY = "history.csv"
-RESULT = "training.json"
 Progress = Callable[[dict[str, Any]], None]
 """Called after every epoch with that epoch's row of history."""
 
@@ -63,12 +61,12 @@ def run_folder(runs: Path, config: RunConfig, prepared: Prepared) -> Path:
 
 def finished(folder: Path) -> bool:
     """Whether the run in this folder has ended by itself."""
-    return (folder / RESULT).is_file()
+    return RunFolder(folder).is_trained()
 
 
 def remarks(folder: Path) -> list[str]:
     """What a reader of a finished run's numbers must know of its training, in sentences."""
-    result = read_json(folder / RESULT)
+    result = RunFolder(folder).read_training()
     stopped = f"best epoch {result['best_epoch']} of {result['epochs']}, validation score {result['best_score']:.4f}"
     return [stopped, *([result["note"]] if "note" in result else [])]
 
@@ -100,28 +98,28 @@ def train(
     """
     check(config, prepared)
     require(device)
-    folder, config = run_folder(runs, config, prepared), config.resolved()
-    if finished(folder):
-        return folder
+    run, config = RunFolder(run_folder(runs, config, prepared)), config.resolved()
+    if run.is_trained():
+        return run.path
     compute_repeatably(config.train.threads)
     material = Material(prepared, config.data)
     check_split(material.split)
-    write_text(folder / "config.yaml", to_yaml(config))
-    write_split(folder / "split.csv", material.split)
+    write_text(run.config, to_yaml(config))
+    write_split(run.split, material.split)
     with torch.random.fork_rng():
         state = _fresh(config, prepared, torch.device(device))
-        _resume(folder / STATE, state)
-        _run_epochs(config, material, folder, state, progress)
-    _finish(config, prepared, folder, state)
-    return folder
+        _resume(run.state, state)
+        _run_epochs(config, material, run, state, progress)
+    _finish(config, prepared, run, state)
+    return run.path
 
 
 def _run_epochs(
-    config: RunConfig, material: Material, folder: Path, state: State, progress: Progress | None
+    config: RunConfig, material: Material, run: RunFolder, state: State, progress: Progress | None
 ) -> None:
     device = next(state.network.parameters()).device
     validation = material.part("validation").to(device)
-    board = _tensorboard(folder)
+    board = _tensorboard(run.tensorboard)
     while not state.done(config):
         state.epoch += 1
         batches = _shuffled(material, config, state.epoch)
@@ -131,13 +129,13 @@ def _run_epochs(
         if improved:
             state.best_epoch, state.best_score = state.epoch, row["score"]
             checkpoint.save(
-                folder / checkpoint.CHECKPOINT,
+                run.checkpoint,
                 _recogniser(state.network, config, material),
                 {"epoch": state.epoch, "arithmetic": arithmetic(str(device))},
             )
         state.history.append(row)
-        write_csv(folder / HISTORY, pd.DataFrame(state.history))
-        _save(folder / STATE, state)
+        write_csv(run.history, pd.DataFrame(state.history))
+        _save(run.state, state)
         if board is not None:
             for name in row.keys() - {"epoch"}:
                 board.add_scalar(name, row[name], state.epoch)
@@ -248,6 +246,9 @@ def _save(path: Path, state: State) -> None:
 
 def _resume(path: Path, state: State) -> None:
     """Continue from the state on disk; without one, or with a damaged one, from the beginning."""
+    if not is_file(path):
+        return
+    check_readable(path)
     try:
         arrays, metadata = read_safetensors(path)
     except FileError:
@@ -267,10 +268,10 @@ def _resume(path: Path, state: State) -> None:
         setattr(state, name, value)
 
 
-def _finish(config: RunConfig, prepared: Prepared, folder: Path, state: State) -> None:
+def _finish(config: RunConfig, prepared: Prepared, run: RunFolder, state: State) -> None:
     if state.best_epoch == 0:
         raise TenutoError(
-            f"{folder.name}: no epoch had a defined validation score (constant or infinite predictions, or a "
+            f"{run.name}: no epoch had a defined validation score (constant or infinite predictions, or a "
             "concept that all validation clips share); choose another split or lower the learning rate."
         )
     result: dict[str, Any] = {
@@ -285,8 +286,8 @@ def _finish(config: RunConfig, prepared: Prepared, folder: Path, state: State) -
         and prepared.index.concept_labels is None
     ):
         result["note"] = "no concept ratings: the score of this bottleneck model is its emotion part alone"
-    write_json(folder / RESULT, result)
-    (folder / STATE).unlink(missing_ok=True)
+    write_json(run.training, result)
+    run.state.unlink(missing_ok=True)
 
 
 def _recogniser(network: Network, config: RunConfig, material: Material) -> checkpoint.Recogniser:
@@ -308,7 +309,7 @@ def _tensorboard(folder: Path) -> Any:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError:
         return None
-    return SummaryWriter(str(folder / "tensorboard"))
+    return SummaryWriter(str(folder))
 
 
 def _array(tensor: Tensor) -> Any:

@@ -1,0 +1,49 @@
+"""Checks of settings, and names of examples for messages."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from tenuto.errors import ConfigError
+
+LARGEST_NUMBER = 1e18
+"""Largest size of a numeric setting. Its square is still a float32."""
+
+SMALLEST_STEP = 1e-30
+"""Smallest value of a setting that must be positive, such as a step size. It is well within the range of float32."""
+
+LARGEST_COUNT = 2**63 - 1
+
+
+def listed(names: Sequence[str], chosen: np.ndarray[Any, np.dtype[np.bool_]]) -> str:
+    """List the chosen names, at most five of them: ``clip 007`` or ``clips 007, 012``."""
+    picked = [name for name, is_chosen in zip(names, chosen, strict=True) if is_chosen]
+    more = f" and {len(picked) - 5} more" if len(picked) > 5 else ""
+    return f"clip{'s' if len(picked) > 1 else ''} {', '.join(picked[:5])}{more}"
+
+
+def is_number(value: Any) -> bool:
+    """Whether a value is an int or float, no bool, that float32 can hold with room for its square."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= LARGEST_NUMBER
+
+
+def require_number(name: str, value: Any, least: float, most: float = LARGEST_NUMBER) -> None:
+    """Raise `ConfigError` unless a setting is a number from ``least`` to ``most``."""
+    if not (is_number(value) and least <= value <= most):
+        raise ConfigError(f"{name} must be a number from {least:g} to {most:g}, got {value!r}.")
+
+
+def require_whole(name: str, value: Any, least: int) -> None:
+    """Raise `ConfigError` unless a setting is a whole number from ``least`` to the largest int64."""
+    if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= LARGEST_COUNT:
+        most = f" and at most {LARGEST_COUNT}" if isinstance(value, int) and value > LARGEST_COUNT else ""
+        raise ConfigError(f"{name} must be a whole number of at least {least}{most}, got {value!r}.")
+
+
+def require_flag(name: str, value: Any) -> None:
+    """Raise `ConfigError` unless a setting is true or false."""
+    if not isinstance(value, bool):
+        raise ConfigError(f"{name} must be true or false, got {value!r}.")

@@ -1,0 +1,158 @@
+"""One attack of the user's own, from words and numbers, run like a protocol."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import inspect
+import re
+import typing
+from collections.abc import Mapping, Sequence
+
+from tenuto.attacks.base import Attack
+from tenuto.attacks.bounded import BoundedAttack
+from tenuto.attacks.budgets import Budget, Unbounded
+from tenuto.attacks.objectives import Distance, Objective, OneEmotion, Target
+from tenuto.attacks.protocols import Protocol
+from tenuto.attacks.registry import ATTACKS, BUDGETS, OBJECTIVES
+from tenuto.errors import ConfigError, did_you_mean
+
+
+def parse_objective(
+    word: str, emotions: Sequence[str], *, from_clean: bool = False, scale: tuple[float, float] | None = None
+) -> Objective:
+    """Make an objective from its word.
+
+    Args:
+        word: A registered objective, such as ``squared-error``, ``each-emotion`` or ``concepts-move``; one emotion as
+            ``happy+`` (up) or ``happy-`` (down), ``happy+alone`` to hold the others; or a profile as
+            ``happy=0.8,sad=0.1``.
+        emotions: Names of the model's emotions.
+        from_clean: Measure errors from the model's own clean prediction rather than from the label.
+        scale: Clip predictions to this scale before an error is measured.
+
+    Raises:
+        ConfigError: An unknown word or emotion, or an option that does not go with it.
+    """
+    words = [name for name, kind in OBJECTIVES.items() if not _required(kind)]
+    distances = [name for name in words if issubclass(OBJECTIVES[name], Distance)]
+    if word in distances:
+        return OBJECTIVES[word](against="clean" if from_clean else "label", scale=scale)  # type: ignore[call-arg]
+    if from_clean or scale is not None:
+        raise ConfigError(
+            f"from_clean and scale are options of {', '.join(distances)}, not of the objective {word!r}."
+        )
+    if word in words:
+        return OBJECTIVES[word]()
+    if "=" in word:
+        return _target(word, emotions)
+    if match := re.fullmatch(r"(.+)([+-])(alone)?", word):
+        index = _index(match[1], emotions)
+        return OneEmotion(index, up=match[2] == "+", keep=10.0 if match[3] else 0.0)
+    known = [*words, f"{emotions[0]}+", f"{emotions[0]}-alone", f"{emotions[0]}=0.8"]
+    raise ConfigError(f"Unknown objective {word!r}. {did_you_mean(word, known)}")
+
+
+_VARIABLE = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+
+
+def _required(kind: type) -> list[str]:
+    """Names of the arguments without which an instance cannot be made."""
+    parameters = inspect.signature(kind).parameters.values()
+    return [one.name for one in parameters if one.default is one.empty and one.kind not in _VARIABLE]
+
+
+def _index(name: str, emotions: Sequence[str]) -> int:
+    if name not in emotions:
+        raise ConfigError(f"Unknown emotion {name!r}. {did_you_mean(name, emotions)}")
+    return list(emotions).index(name)
+
+
+def _target(word: str, emotions: Sequence[str]) -> Target:
+    profile: list[float | None] = [None] * len(emotions)
+    for part in word.split(","):
+        name, _, value = part.partition("=")
+        try:
+            profile[_index(name.strip(), emotions)] = float(value)
+        except ValueError as error:
+            raise ConfigError(f"{part!r} must be an emotion and a number, such as happy=0.8.") from error
+    return Target(tuple(profile))
+
+
+def parse_attack(
+    family: str, norm: str, epsilon: float | None, objective: Objective | None, settings: Mapping[str, object]
+) -> Protocol:
+    """Make a protocol of one attack, named after the family and a digest of all its settings.
+
+    Args:
+        family: A registered attack.
+        norm: A registered budget: ``linf``, ``l2`` or ``none``.
+        epsilon: Size of the budget, in the inputs' units; None with ``none``.
+        objective: What it increases; None for the attack's own default.
+        settings: Further settings of the family, as values or as text.
+
+    Raises:
+        ConfigError: An unknown family, norm or setting, or a value out of range.
+    """
+    kind = ATTACKS[family]
+    if not issubclass(kind, BoundedAttack):
+        raise ConfigError(f"{family} has no budget: use its protocol, such as paper-2025-released.")
+    fields = {field.name: field for field in dataclasses.fields(kind) if field.init}
+    values: dict[str, object] = {"budget": _budget(norm, epsilon)}
+    if objective is not None:
+        if "objective" not in fields:
+            raise ConfigError(
+                f"{family} has the objective of its measure: leave the objective out, set measure."
+            )
+        values["objective"] = objective
+    if ("source" in fields) != ("source" in settings):
+        raise ConfigError("Transfer, and no other attack, needs a sibling: name its run with --source.")
+    hints = typing.get_type_hints(kind)
+    for name, value in settings.items():
+        if name not in fields or name in ("budget", "objective"):
+            known = sorted(fields.keys() - {"budget", "objective"})
+            raise ConfigError(f"{family} has no setting {name!r}. {did_you_mean(name, known)}")
+        values[name] = _value(name, value, hints[name]) if isinstance(value, str) else value
+    if absent := [name for name in _required(kind) if name not in values]:
+        raise ConfigError(f"{family} needs the setting {', '.join(absent)}: give it as a setting.")
+    attack = kind(**values)  # type: ignore[arg-type]
+    return Protocol(f"{family}-{_digest(family, attack)}", 1, repr(attack), (attack,), silence=True)
+
+
+def _digest(family: str, attack: Attack) -> str:
+    """Eight digits that depend on all settings, defaults included."""
+    settings = [
+        (field.name, repr(getattr(attack, field.name)))
+        for field in dataclasses.fields(attack)  # type: ignore[arg-type]
+        if field.repr
+    ]
+    return hashlib.sha256(repr([family, *settings]).encode()).hexdigest()[:8]
+
+
+def _budget(norm: str, epsilon: float | None) -> Budget:
+    kind = BUDGETS[norm]
+    if issubclass(kind, Unbounded):
+        if epsilon is not None:
+            raise ConfigError(f"epsilon is {epsilon!r}, but norm {norm} has none: leave one of them out.")
+        return kind()
+    if epsilon is None:
+        raise ConfigError(f"norm {norm} needs an epsilon, the size of the budget.")
+    return kind(epsilon)  # type: ignore[call-arg]
+
+
+def _value(name: str, text: str, hint: object) -> object:
+    """Convert text to the type of a setting."""
+    kinds = typing.get_args(hint) if typing.get_origin(hint) is not typing.Literal else (str,)
+    kinds = kinds or (hint,)
+    if bool in kinds:
+        if text not in ("true", "false"):
+            raise ConfigError(f"{name} must be true or false, got {text!r}.")
+        return text == "true"
+    for kind in (int, float):
+        if kind in kinds:
+            try:
+                return kind(text)
+            except ValueError as error:
+                expected = "a whole number" if kind is int else "a number"
+                raise ConfigError(f"{name} must be {expected}, got {text!r}.") from error
+    return text

@@ -1,0 +1,97 @@
+"""Attacks, objectives, budgets and protocols by name, and attacks as plain dicts for JSON."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from tenuto.errors import ConfigError, did_you_mean
+from tenuto.registry import Registry
+
+if TYPE_CHECKING:
+    from tenuto.attacks.base import Attack
+    from tenuto.attacks.budgets import Budget
+    from tenuto.attacks.objectives import Objective
+    from tenuto.attacks.protocols import Protocol
+
+ATTACKS: Registry[type[Attack]] = Registry("attack", "tenuto.attacks")
+OBJECTIVES: Registry[type[Objective]] = Registry("objective", "tenuto.objectives")
+BUDGETS: Registry[type[Budget]] = Registry("norm", "tenuto.budgets")
+"""Budgets by what the column ``norm`` of the rows calls them."""
+PROTOCOLS: Registry[Protocol] = Registry("protocol", "tenuto.protocols")
+
+NESTED: dict[str, Registry[Any]] = {"budget": BUDGETS, "objective": OBJECTIVES}
+"""Settings of an attack that are themselves registered parts."""
+
+
+def to_dict(part: Any) -> dict[str, Any]:
+    """Describe an attack, an objective or a budget by plain values that JSON can hold.
+
+    Returns:
+        ``type``, the registered name (the name of the class where it is not registered), and every setting. Settings
+        that are parts are dicts of the same form, tuples are lists; models, such as the source of `Transfer`, are
+        left out.
+
+    >>> from tenuto.attacks import FGSM, Linf
+    >>> to_dict(FGSM(Linf(0.1)))["budget"]
+    {'type': 'linf', 'epsilon': 0.1}
+    """
+    kind = type(part)
+    names = [name for known in (ATTACKS, *NESTED.values()) for name, one in known.items() if one is kind]
+    settings = dataclasses.fields(part) if dataclasses.is_dataclass(part) else ()
+    values = {one.name: getattr(part, one.name) for one in settings if one.init and one.repr}
+    return {
+        "type": names[0] if names else kind.__name__,
+        **{name: _plain(name, value) for name, value in values.items()},
+    }
+
+
+def _plain(name: str, value: Any) -> Any:
+    if name in NESTED:
+        return to_dict(value)
+    return list(value) if isinstance(value, tuple) else value
+
+
+def from_dict(description: Mapping[str, Any], **parts: Any) -> Attack:
+    """Build the attack that `to_dict` described. Only registered classes are built; nothing is evaluated.
+
+    Args:
+        description: What `to_dict` returned, perhaps read from JSON. Settings that are absent have their defaults.
+        parts: Settings that no description holds, such as the ``source`` of `Transfer`.
+
+    Raises:
+        ConfigError: An unknown attack, objective, norm or setting, or a value out of range.
+    """
+    attack: Attack = _build(ATTACKS, description, parts)
+    return attack
+
+
+def _build(registry: Registry[Any], description: object, parts: Mapping[str, Any]) -> Any:
+    if not isinstance(description, Mapping) or not isinstance(description.get("type"), str):
+        raise ConfigError(
+            f"{registry.kind} is {description!r}. It must be a dict with the key 'type', such as to_dict() makes."
+        )
+    name, settings = description["type"], {key: description[key] for key in description if key != "type"}
+    kind = registry[name]
+    known = (
+        {one.name for one in dataclasses.fields(kind) if one.init}
+        if dataclasses.is_dataclass(kind)
+        else set()
+    )
+    for setting in settings:
+        if setting not in known:
+            raise ConfigError(
+                f"{name} has no setting {setting!r}. {did_you_mean(str(setting), sorted(known))}"
+            )
+    values = {setting: _value(setting, value) for setting, value in settings.items()}
+    try:
+        return kind(**values, **parts)
+    except TypeError as error:
+        raise ConfigError(f"{registry.kind} {name} cannot be built: {error}.") from error
+
+
+def _value(setting: str, value: Any) -> Any:
+    if setting in NESTED:
+        return _build(NESTED[setting], value, {})
+    return tuple(value) if isinstance(value, list) else value

@@ -1,0 +1,87 @@
+"""The attack of the SMC 2025 study as its settings describe it: the released attack, kept inside its budget."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from tenuto.attacks.bounded import BoundedAttack
+from tenuto.attacks.budgets import Budget, Linf
+from tenuto.attacks.objectives import Correlation, Objective, SquaredError
+from tenuto.attacks.registry import ATTACKS
+from tenuto.attacks.search import Search
+from tenuto.attacks.smc2025.released import ClipStates, ReleasedAttack
+from tenuto.errors import AttackError, ConfigError
+
+Within = Callable[[Tensor, Tensor], Tensor]
+"""From perturbations and the rows they belong to, to perturbations that are allowed."""
+
+BUDGET = Linf(0.001)
+"""The budget in the settings of the study: 0.001 standard deviations of the normalised log spectrogram."""
+
+OBJECTIVES: dict[str, Objective] = {"corr": Correlation(), "mse": SquaredError()}
+"""Quantity that the thresholds of a measure are defined on, as an objective."""
+
+
+@ATTACKS.register("Described")
+@dataclass(frozen=True, kw_only=True, repr=False)
+class Described(BoundedAttack):
+    """`ReleasedAttack`, clipped to its budget after every step, with the prediction at the stored perturbation.
+
+    Settings are those of `ReleasedAttack`; the objective follows from the measure. As there, it begins at zero: a
+    start is refused.
+
+    Args:
+        budget: Entries within 0.001 in the study's settings.
+    """
+
+    budget: Budget = field(default=BUDGET, kw_only=False)
+    objective: Objective = field(init=False, repr=False)
+    measure: str = "corr"
+    optimizer: str = "Adam"
+    step_size: float = 0.002
+    iterations: int = 1000
+    alpha: float | None = None
+    sign: bool = True
+
+    def __post_init__(self) -> None:
+        released = self._released(lambda delta, rows: delta)  # which checks the settings
+        object.__setattr__(self, "objective", OBJECTIVES[released.measure])
+        super().__post_init__()
+        if self.stop_at is not None:
+            raise ConfigError("Described has no stop_at, it stops at its last threshold: leave stop_at out.")
+
+    @property
+    def has_goal(self) -> bool:
+        return True
+
+    def refusal(self, emotions: int) -> str | None:
+        return ReleasedAttack(measure=self.measure).refusal(emotions)
+
+    def _released(self, within: Within) -> ReleasedAttack:
+        names = [setting.name for setting in dataclasses.fields(ReleasedAttack)]
+        return _Clipped(**{name: getattr(self, name) for name in names}, within=within)
+
+    def search(self, search: Search) -> None:
+        if search.has_start:
+            raise AttackError("Described begins at zero, as the study's attack does: leave start out.")
+        attack = self._released(search.allowed)
+        result = attack.on_chunk(search.evaluate, search.task.examples, search.task.progress)
+        search.charge(result)
+        search.settle(result.stored_perturbation, search.all_rows)
+
+
+@dataclass(frozen=True, kw_only=True, repr=False)
+class _Clipped(ReleasedAttack):
+    """The released attack with ``within`` in force after every update."""
+
+    within: Within
+
+    def _update(self, clip_states: ClipStates, gradient: Tensor) -> None:
+        super()._update(clip_states, gradient)
+        rows = torch.from_numpy(clip_states.rows).to(clip_states.delta.device)
+        clip_states.delta = self.within(clip_states.delta, rows)

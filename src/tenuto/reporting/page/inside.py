@@ -1,0 +1,272 @@
+"""The sections of a report that look inside: concepts, the head's gain, and clips to see and to hear."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+from tenuto import metrics
+from tenuto.analysis import words
+from tenuto.analysis.systems import ordered_systems, run_metrics
+from tenuto.config import SYSTEMS
+from tenuto.reporting.figures import clip as clips
+from tenuto.reporting.figures import explanation as panels
+from tenuto.reporting.page.blocks import (
+    Block,
+    Cell,
+    Clip,
+    Points,
+    Section,
+    Sound,
+    Table,
+    Text,
+    concept_figure,
+    data_uri,
+    picture,
+    sortable,
+)
+from tenuto.reporting.page.inputs import Material, Weights
+from tenuto.store.rows import concept_names, values_of
+
+if TYPE_CHECKING:
+    from tenuto.evaluation.resynthesis import Witness
+
+SOUNDS = {
+    "before": "Before the attack",
+    "after": "After the attack",
+    "difference": "What it adds",
+}
+STATES = {
+    "annotation": "Label",
+    "before": "Before",
+    "after": "After",
+    "heard": "After, through sound",
+}
+
+
+def concept_shifts(rows: pd.DataFrame) -> pd.DataFrame:
+    """How far an attack moves each named concept: ``system concept spread moved``, means over runs.
+
+    ``spread`` is the standard deviation (n) over clean clips. Free units are left out: nobody named them, and they are
+    other units in every network.
+    """
+    lines = []
+    for system in ordered_systems(rows):
+        if not _named_concepts(system):
+            continue
+        own = rows[rows["system"] == system]
+        for name in concept_names(rows):
+            before, after = own[f"clean_{name}"], own[f"adversarial_{name}"]
+            if before.notna().all():
+                spread = before.groupby(own["run"]).std(ddof=0).mean()
+                moved = (after - before).abs().groupby(own["run"]).mean().mean()
+                lines.append((system, name, float(spread), float(moved)))
+    return pd.DataFrame(lines, columns=["system", "concept", "spread", "moved"])
+
+
+def concepts(material: Material) -> Section | str:
+    """How far concepts move, and what correcting them repairs."""
+    shifts = concept_shifts(material.rows)
+    blocks: list[Block] = []
+    for system, own in shifts.groupby("system", sort=False):
+        said = "; ".join(
+            f"{str(line['concept']).replace('_', ' ')} {line['moved']:.3f} against {line['spread']:.3f}"
+            for line in own.to_dict("records")
+        )
+        blocks.append(
+            picture(
+                concept_figure(own),
+                f"Mean absolute change of each concept against the deviation of clean clips, {system}: {said}.",
+                f"{system}: how far the attack moves each concept, beside how far clean clips differ in it; means "
+                "over seeds. Where the lower bar is longer, the attack moves the concept further than that.",
+            )
+        )
+    for run, rows in material.interventions.items():
+        blocks.append(_intervention(run, rows))
+    remarks = _remarks(material, "concepts")
+    if not blocks:
+        return (
+            "Concepts: no system with named concepts was attacked. Where there is a bottleneck, `tenuto intervene RUN "
+            f"--root DATA` shows what its units repair. {' '.join(remarks)}"
+        ).rstrip()
+    if not material.interventions and not remarks:
+        remarks = (
+            "How the error falls where concepts are corrected is not shown: `tenuto intervene RUN --root DATA` "
+            "measures it.",
+        )
+    if remarks:
+        blocks.append(Points(remarks))
+    return Section("concepts", "Through the concepts", tuple(blocks))
+
+
+def _intervention(run: str, rows: pd.DataFrame) -> Block:
+    said = []
+    for (inputs, target), own in rows.groupby(["inputs", "target"], sort=False):
+        ends = own.groupby("k")["mae"].max()
+        said.append(f"{inputs}, set to {target}: MAE {ends.iloc[0]:.3f} to {ends.iloc[-1]:.3f}")
+    return picture(
+        panels.intervention_figure(rows),
+        f"Error over the number of corrected concepts, none to all. {'; '.join(said)}.",
+        f"{run}: concepts corrected one after the other. Solid lines follow the order decided on validation clips, "
+        "dashed ones are the mean of every choice, bands reach from the best to the worst one.",
+    )
+
+
+GAIN_COLUMNS = {
+    "Head gain": ".2f",
+    "Rank": ".0f",
+    "Moves by": ".3f",
+    "Clips differ by": ".3f",
+    "Quotient": ".2f",
+    "Added MAE": "+.3f",
+    "r after": "z.3f",
+}
+"""Numbers of the table of head gains, and how they are printed."""
+
+
+def gain(material: Material) -> Section | str:
+    """Head gain beside what the attack did to every run."""
+    remarks = _remarks(material, "gain")
+    if not material.gains:
+        return f"Head gain: {' '.join(remarks) or 'no checkpoint of these runs is there.'}"
+    lines = []
+    for line in run_metrics(material.rows).to_dict("records"):
+        own = material.rows[material.rows["run"] == line["folder"]]
+        if (head := material.gains.get(str(line["folder"]))) is not None:
+            moved, spread = movement(own)
+            numbers = (
+                *(head["largest"], head["rank"], moved, spread, moved / spread if spread else math.nan),
+                *(line["adversarial_mae"] - line["clean_mae"], line["adversarial_corr_avg"]),
+            )
+            about = {"Run": line["folder"], "System": line["system"]}
+            lines.append(about | dict(zip(GAIN_COLUMNS, numbers, strict=True)))
+    caption = (
+        "Head gain beside robustness. Gain: the largest singular value of the linear layers, which bounds the "
+        "change of the emotions per change of the features; rank: how many directions of the features they see. "
+        "Networks scale their features as they like, so gains of different networks are comparable only beside how "
+        "far their features differ between clips, which tenuto intervene prints. Comparable is the quotient of how "
+        "far the attack moves the emotions (Euclidean, mean over clips) and how far those of clean clips lie from "
+        "their mean. A model whose clips hardly differ is insensitive, not robust, however little it moves."
+    )
+    shown = sortable(pd.DataFrame(lines), caption, GAIN_COLUMNS)
+    more = (Points(remarks),) if remarks else ()
+    return Section("gain", "Robust, or merely insensitive?", (shown, *more))
+
+
+def _remarks(material: Material, section: str) -> tuple[str, ...]:
+    return material.remarks.get(section, ())
+
+
+def movement(rows: pd.DataFrame) -> tuple[float, float]:
+    """How far an attack moves the emotions of a run's clips, and how far those of clean clips lie from their mean.
+
+    Both are means over clips of `metrics.distances`.
+    """
+    moved, spread = metrics.distances(values_of(rows, "clean"), values_of(rows, "adversarial"))
+    return float(moved.mean()), float(spread.mean())
+
+
+def gallery(material: Material) -> Section | str:
+    """Clips to see and to hear."""
+    remarks = _remarks(material, "gallery")
+    if not material.witnesses:
+        return (
+            f"Gallery: {' '.join(remarks) or 'clips are played where the data are named with --root DATA.'}"
+        )
+    run = material.witnesses[0].run
+    said = Text(
+        f"Clips of {run}, from the one whose emotions the attack moves most to the one it moves least. The attack "
+        "changes a spectrogram; here it is rendered back to sound with the recording's phase. All sounds of a "
+        "clip have one gain; what is played are the very samples that the numbers speak of."
+    )
+    more = (Points(remarks),) if remarks else ()
+    return Section(
+        "gallery",
+        "To see and to hear",
+        (said, *more, *(_clip(witness, material.weights) for witness in material.witnesses)),
+    )
+
+
+def runs_to_show(rows: pd.DataFrame) -> list[str]:
+    """Runs in the order in which their clips are worth a look: named concepts first, then by seed and name."""
+    named = rows[["run", "system", "seed"]].drop_duplicates()
+    free = [not _named_concepts(system) for system in named["system"]]
+    return [str(run) for run in named.assign(free=free).sort_values(["free", "seed", "run"])["run"]]
+
+
+def clips_to_show(rows: pd.DataFrame, count: int) -> list[str]:
+    """Names of ``count`` clips, evenly from the one whose emotions move most to the one whose emotions move least.
+
+    Args:
+        rows: Of one run under one attack, one per clip.
+        count: How many; all where there are fewer.
+    """
+    change = values_of(rows, "adversarial") - values_of(rows, "clean")
+    order = np.argsort(-np.linalg.norm(change, axis=1), kind="stable")
+    places = np.linspace(0, len(order) - 1, min(count, len(order))).round().astype(int)
+    return [str(rows["clip"].iloc[place]) for place in order[places]]
+
+
+def _named_concepts(system: str) -> bool:
+    """Whether a system's units were trained to be concepts; systems that are not the study's may have any."""
+    return system not in SYSTEMS or SYSTEMS[system].task_loss_weight < 1
+
+
+def _clip(witness: Witness, weights: Weights | None) -> Clip:
+    name = f"Clip {witness.clip}"
+    because = [] if weights is None else [because_of(witness, weights)]
+    shown = picture(
+        clips.witness_figure(witness),
+        clips.words(witness),
+        f"{clips.title(witness)}. Changes in deviations of the normalised log spectrogram.",
+        kind="png",
+        scrolls=True,
+    )
+    moved = (
+        f"The emotions move by {witness.effect['after']:.3f}, through sound by {witness.effect['heard']:.3f}."
+    )
+    return Clip(
+        title=name,
+        sentences=(moved, *because, clips.sentence(witness)),
+        sounds=tuple(
+            Sound(label, f"{name}: {label[0].lower()}{label[1:]}", data_uri(witness.sound(which), "flac"))
+            for which, label in SOUNDS.items()
+        ),
+        picture=shown,
+        table=_predicted(witness),
+    )
+
+
+def because_of(witness: Witness, weights: Weights) -> str:
+    """The emotion an attack moves most, and what each concept adds to that: the parts add up to the whole.
+
+    Between concepts and emotions there is a linear layer, so a change is the sum of weight x change of the concept.
+    """
+    before, after, units = witness.emotions["before"], witness.emotions["after"], witness.concepts or {}
+    emotion = clips.most_moved(witness)
+    parts = {
+        name: weight * (units["after"][name] - units["before"][name])
+        for name, weight in weights[emotion].items()
+    }
+    ordered = sorted(parts, key=lambda name: -abs(parts[name]))
+    said = [f"{name.replace('_', ' ')} {parts[name]:+.2f}" for name in ordered[:3]]
+    others = [f"others {sum(parts[name] for name in ordered[3:]):+z.2f}"] if ordered[3:] else []
+    change = after[emotion] - before[emotion]
+    return (
+        f"{emotion} {before[emotion]:.2f} → {after[emotion]:.2f}, {change:+.2f}: {', '.join(said + others)}."
+    ).replace("-", "−")
+
+
+def _predicted(witness: Witness) -> Table:
+    """Emotions and concepts of a clip in every state."""
+    lines = []
+    for states in (witness.emotions, witness.concepts or {}):
+        for name in states.get("before", {}):
+            values = [states.get(state, {}).get(name) for state in STATES]
+            shown = (words.NOTHING if value is None else f"{value:.3f}" for value in values)
+            lines.append(tuple(Cell(text) for text in (name.replace("_", " "), *shown)))
+    caption = f"What {witness.run} predicts of clip {witness.clip}."
+    return Table(caption, ("", *STATES.values()), (True, *[False] * len(STATES)), tuple(lines))

@@ -1,0 +1,102 @@
+"""Saved perturbations, and the rows they belong to: each clip's worst row within a budget."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from tenuto.errors import ConfigError, DataError, did_you_mean
+from tenuto.files import Array, read_safetensors
+from tenuto.store.rows import at_budget
+from tenuto.store.run import RunFolder
+
+
+def key_of(settings: str, clip: str, kind: str = "perturbation") -> str:
+    """Name of one array in a file of perturbations.
+
+    >>> key_of("FGSM(budget=Linf(epsilon=0.1))", "001")
+    'FGSM(budget=Linf(epsilon=0.1))/001/perturbation'
+    """
+    return f"{settings}/{clip}/{kind}"
+
+
+class Perturbations:
+    """The saved perturbations of a run; every file is read once."""
+
+    def __init__(self, run: RunFolder) -> None:
+        self.run = run
+        self._files: dict[Path, dict[str, Array]] = {}
+
+    def __getitem__(self, row: pd.Series[Any]) -> Array:
+        """The perturbation of a row, shape (313, 149), in standard deviations of the normalised log spectrogram.
+
+        Raises:
+            DataError: It is not in the file.
+            FileError: The file is missing or damaged.
+        """
+        path = self.run.perturbations(row["protocol"], str(row["split"]))
+        if path not in self._files:
+            self._files[path] = read_safetensors(path)[0]
+        key = key_of(row["settings"], row["clip"])
+        if key not in self._files[path]:
+            raise DataError(
+                f"{path}: no perturbation {key}. Delete the file and its rows, then attack the run again."
+            )
+        return self._files[path][key]
+
+
+def row_of(rows: pd.DataFrame, clip: str) -> pd.Series[Any]:
+    """The one row of a clip. Raises `DataError` where it has none, or several."""
+    own = rows[rows["clip"] == clip]
+    if len(own) != 1:
+        hint = did_you_mean(clip, rows["clip"].unique()) if own.empty else "Choose one attack and budget."
+        raise DataError(f"clip {clip} has {len(own)} rows; there must be one. {hint}")
+    return own.iloc[0]
+
+
+def saved_rows(
+    run: RunFolder, part: str = "test", protocol: str | None = None, epsilon: float | None = None
+) -> pd.DataFrame:
+    """The rows of one protocol and budget whose perturbations are saved: the worst of each clip.
+
+    Args:
+        run: An attacked run.
+        part: Part of the split.
+        protocol: Name of the protocol; not needed where there is one.
+        epsilon: The budget; not needed where there is one.
+
+    Raises:
+        ConfigError: No such protocol, or several and none chosen.
+        DataError: No such budget, or several and none chosen, or rows of an earlier version without settings.
+    """
+    protocols = run.perturbed_protocols(part)
+    if protocol is None and len(protocols) > 1:
+        raise ConfigError(f"{run.attacks}: contains {', '.join(protocols)}. Choose one with --protocol.")
+    rows = worst_rows(run, part, protocol or next(iter(protocols), ""))
+    # `at_budget` renames the attack of what it chooses; these rows keep the names of their own attacks.
+    places = at_budget(rows.assign(place=range(len(rows))), epsilon)["place"]
+    return rows.iloc[places.to_numpy()].reset_index(drop=True)
+
+
+def worst_rows(run: RunFolder, part: str, protocol: str) -> pd.DataFrame:
+    """The rows of a protocol whose perturbations are saved, at all its budgets.
+
+    Raises:
+        ConfigError: No such protocol.
+        DataError: Rows of an earlier version without settings.
+    """
+    protocols = run.perturbed_protocols(part)
+    if protocol not in protocols:
+        named = f" by {protocol}" if protocol else ""
+        hint = f" {did_you_mean(protocol, protocols)}" if protocols else ""
+        raise ConfigError(
+            f"{run.attacks}: no perturbations of {part} clips{named}.{hint} "
+            f"Make them with `tenuto attack {run.path} --split {part}`."
+        )
+    rows = run.read_rows(protocol, part)
+    if missing := [name for name in ("settings", "worst") if name not in rows]:
+        path = run.rows(protocol, part)
+        raise DataError(f"{path}: no column {', '.join(missing)}. Delete the file and attack the run again.")
+    return rows[rows["worst"].astype(bool)].reset_index(drop=True)

@@ -1,0 +1,86 @@
+"""How attacks call a model: what is taken from its output, and that the module is left as it was found."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import pytest
+import torch
+from torch import nn
+
+from tenuto.attacks.calling import Evaluator, emotions_of, input_gradient, left_as_found
+from tenuto.errors import AttackError
+
+TARGETS = torch.zeros(3, 8)
+
+
+class Prediction(NamedTuple):
+    emotions: object
+    concepts: object = None
+
+
+def test_emotions_are_a_copy_in_the_dtype_of_the_targets():
+    emotions = emotions_of(TARGETS, TARGETS)
+    assert emotions is not TARGETS
+    assert torch.equal(emotions, TARGETS)
+    assert emotions_of(TARGETS.bfloat16(), TARGETS).dtype == torch.float32
+
+
+@pytest.mark.parametrize(
+    "output", [None, (), ("a",), {"emotions": 1}, Prediction(None), Prediction(None, TARGETS)]
+)
+def test_an_output_without_emotions_is_refused(output):
+    with pytest.raises(AttackError, match=r"without emotions\. It must return a tensor, an object or dict"):
+        emotions_of(output, TARGETS)
+
+
+@pytest.mark.parametrize("shape", [(3, 7), (3,), (3, 8, 1)])
+def test_emotions_that_do_not_fit_the_targets_are_refused(shape):
+    with pytest.raises(AttackError, match=r"emotions of shape .*, but the targets have shape \(3, 8\)"):
+        emotions_of(torch.zeros(shape), TARGETS)
+
+
+def test_concepts_are_copied_too():
+    concepts = torch.ones(3, 2)
+    answers: tuple[Any, ...] = (Prediction(TARGETS, concepts), {"emotions": TARGETS, "concepts": concepts})
+    for answer in answers:
+        outputs = Evaluator([answer].__getitem__)(torch.tensor(0), TARGETS)
+        assert outputs.concepts is not None
+        assert torch.equal(outputs.concepts, concepts)
+        assert outputs.concepts is not concepts
+
+
+def test_every_example_has_its_own_gradient():
+    point = torch.tensor([[1.0], [2.0], [3.0]], requires_grad=True)
+    gradient = input_gradient(point.square().mean(dim=1), point)
+    assert gradient.flatten().tolist() == [2.0, 4.0, 6.0]
+
+
+@pytest.mark.parametrize("requires_grad", [False, True], ids=["constant", "of something else"])
+def test_losses_without_a_gradient_are_refused(requires_grad):
+    point = torch.zeros(3, 1, requires_grad=True)
+    with pytest.raises(AttackError, match="no gradient with respect to its input"):
+        input_gradient(torch.ones(3, requires_grad=requires_grad), point)
+
+
+def mixed_model() -> nn.Module:
+    """A network whose parts differ in mode, and whose weights differ in what they collect."""
+    model = nn.Sequential(nn.Flatten(), nn.Linear(8, 6), nn.BatchNorm1d(6), nn.Dropout(0.5), nn.Linear(6, 8))
+    model[2].eval()
+    model[1].bias.requires_grad_(False)
+    model[4].weight.grad = torch.full((8, 6), 0.25)
+    return model
+
+
+def test_inside_the_block_the_model_is_frozen_and_evaluating():
+    model = mixed_model()
+    with left_as_found(model):
+        assert not any(module.training for module in model.modules())
+        assert not any(weight.requires_grad for weight in model.parameters())
+
+
+@pytest.mark.parametrize("switch", [torch.no_grad, torch.inference_mode])
+def test_gradients_are_recorded_where_the_caller_switched_them_off(switch):
+    with switch(), left_as_found(lambda x: x):
+        point = torch.ones(2, 1, requires_grad=True)
+        assert input_gradient(point.square().sum(dim=1), point).tolist() == [[2.0], [2.0]]
