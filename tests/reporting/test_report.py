@@ -447,8 +447,8 @@ def test_checks_for_which_the_model_was_not_asked_say_how_to_ask_it(everything):
     findings = [*FINDINGS, *(not_recorded(check, NOT_EVALUATED) for check in ("gradients", "repeatable"))]
     asked = dataclasses.replace(everything, findings=findings)
     assert (
-        "1 warn and 21 were not made (2 of them: the model was not evaluated; `tenuto audit STUDY --root DATA` evaluates it)"
-        in (report.answer(asked)[2])
+        f"1 warn and {UNMADE} were not made (2 of them: the model was not evaluated; `tenuto audit STUDY --root "
+        "DATA` evaluates it)" in (report.answer(asked)[2])
     )
     section = report_sections.audited(asked)
     assert isinstance(section, report_parts.Section)

@@ -71,24 +71,24 @@ def test_a_mean_that_was_printed_without_a_deviation_stands_alone():
 
 
 def test_one_seed_has_no_deviation():
-    table = smc2025.table1(made_up.run())
+    table = smc2025.table1(made_up.run(), paper_data=True)
     line = table[table["system"] == "A2E"].iloc[0]
     assert np.isnan([line["correlation_std"], line["mae_std"]]).all()
     shown = tables.show_table1(table).iloc[-1]
-    assert (shown["Avg Corr."], shown["MAE"]) == ("1.00 ± –", "0.12 ± –")
-    assert shown["MAE, print"] == "0.10 ± 0.01"
+    assert (shown["Avg. corr."], shown["MAE"]) == ("1.00 ± –", "0.12 ± –")
+    assert shown["MAE (paper)"] == "0.10 ± 0.01"
 
 
 def test_table_1_shows_ours_beside_the_print():
-    table = tables.show_table1(smc2025.table1(made_up.study()))
+    table = tables.show_table1(smc2025.table1(made_up.study(), paper_data=True))
     assert table.columns.tolist() == [
         "group",
         "System",
         "Seeds",
-        "Avg Corr.",
+        "Avg. corr.",
         "MAE",
-        "Avg Corr., print",
-        "MAE, print",
+        "Avg. corr. (paper)",
+        "MAE (paper)",
     ]
     assert table.iloc[0].tolist() == ["original", "A2E (orig.)", "–", "–", "–", "0.76", "–"]
     line = ["plain training", "A2E", "3", "1.00 ± 0.00", "0.12 ± 0.00", "0.73 ± 0.02", "0.10 ± 0.01"]
@@ -96,9 +96,9 @@ def test_table_1_shows_ours_beside_the_print():
 
 
 def test_the_caption_of_table_1_says_which_clips_and_whose_print():
-    caption = tables.caption_table1(made_up.study())
+    caption = tables.caption_table1(made_up.study(), paper_data=True)
     assert "5 clean test clips (not attacked)" in caption
-    assert "Print: values of the SMC 2025 paper" in caption
+    assert "(paper): values of the SMC 2025 paper" in caption
 
 
 def test_the_caption_of_the_tests_says_which_prediction_was_taken():
@@ -113,7 +113,7 @@ def test_t_is_shown_with_nine_decimals_and_p_with_four_digits():
         columns=["comparison", "unit", "n", "degrees_of_freedom", "t", "p", "print_t", "print_p"],
     )
     line = tables.show_significance(table).iloc[0]
-    assert line[["df", "t", "p", "t, print"]].tolist() == ["359", "13.035200610", "4.567e-32", "–"]
+    assert line[["df", "t", "p", "t (paper)"]].tolist() == ["359", "13.035200610", "4.567e-32", "–"]
 
 
 def test_a_table_is_written_in_three_forms(tmp_path):

@@ -60,11 +60,13 @@ def caption(curves: Curves) -> str:
     clips = int(curves.summary["clips"].iloc[0])
     said = (
         f"Worst case over the attacks of {curves.protocol} for each of {clips} test clips, epsilon from 0 to "
-        f"{epsilons[-1]:g} in deviations of the normalised spectrogram. Doubles at: smallest epsilon with twice the "
-        "clean error, straight lines between budgets. Mean excess: area between the curve and the clean error over a "
-        f"linear axis, divided by {epsilons[-1]:g}. Brackets: {LEVEL:.0%} bootstrap intervals that resample "
-        f"{' or '.join(resampled)}. Predicting the mean rating of these clips has MAE {curves.mean_mae:.3f}."
+        f"{epsilons[-1]:g} in standard deviations of the normalised log spectrogram. Doubles at: smallest epsilon with "
+        "twice the clean error, straight lines between budgets. Mean excess: area between the curve and the clean "
+        f"error over a linear axis, divided by {epsilons[-1]:g}. Brackets: {LEVEL:.0%} bootstrap intervals that resample "
+        f"{' or '.join(resampled)}."
     )
+    if not np.isnan(curves.mean_mae):
+        said += f" Always predicting the mean training label has MAE {curves.mean_mae:.3f}."
     if curves.natural.empty:
         return said
     return (

@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 AXIS = {
-    "linf": "Largest change of a spectrogram entry, ε (deviations)",
-    "l2": "Euclidean norm of the change, ε (deviations)",
+    "linf": "Largest change of a spectrogram entry, ε (standard deviations)",
+    "l2": "Euclidean norm of the change, ε (standard deviations)",
 }
 LEADER: dict[str, Any] = {
     "arrowstyle": "-",
@@ -64,7 +64,7 @@ def _line(system: str, systems: Sequence[str]) -> dict[str, Any]:
 def curve(curves: Curves) -> Figure:
     """Error (above) and movement of predictions (below) over epsilon: a line with its interval per system.
 
-    Above, clean errors are ringed at epsilon 0, and a line marks the error of always predicting the mean rating. Below,
+    Above, clean errors are ringed at epsilon 0, and a line marks the constant baseline where it is known. Below,
     natural changes are lines that the attack should pass, each a mean over the systems.
     """
     from matplotlib import rc_context
@@ -83,7 +83,8 @@ def curve(curves: Curves) -> Figure:
             axes.spines[["top", "right"]].set_visible(False)
         below.set_xlabel(AXIS.get(curves.norm, "ε"))
         _across(below, float(curves.runs["epsilon"].max()), numbers=4)
-        _beside(above, [("predict the mean", curves.mean_mae)])
+        if not math.isnan(curves.mean_mae):
+            _beside(above, [("predict the mean", curves.mean_mae)])
         means = natural_means(curves.natural).groupby("change", sort=False)["moved"].mean()
         _beside(below, [(str(change), float(moved)) for change, moved in means.items()])
         handles, labels = above.get_legend_handles_labels()

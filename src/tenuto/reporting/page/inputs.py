@@ -93,14 +93,15 @@ def gather(
     there = released_logs.protocols(folder)
     others = sorted(name for name in there if name != NATURAL)
     first = str(rows["run"].iloc[0])
+    protocols = {name: released_logs.read_study(folder, name) for name in others}
     interventions, passed_over = _interventions(folder, rows)
     return Material(
         name=folder.resolve().name,
         data=_data(folder, first),
         rows=rows.reset_index(drop=True),
-        protocols={name: released_logs.read_study(folder, name) for name in others},
+        protocols=protocols,
         comparison=comparison.compare(rows, comparison.Settings(pairs=_planned(rows), draws=draws)),
-        curves=_curves(folder, there, draws),
+        curves=_curves(folder, protocols, draws),
         natural=released_logs.read_study(folder, NATURAL) if NATURAL in there else None,
         interventions=interventions,
         remarks={"concepts": passed_over},
@@ -113,18 +114,16 @@ def _planned(rows: pd.DataFrame) -> list[comparison.Pair] | None:
     return [pair for pair in smc2025.COMPARISONS if set(pair) <= named] or None
 
 
-def _curves(folder: Path, there: Mapping[str, set[str]], draws: int) -> curves.Curves | str:
-    """Curves of the form of standard-1 that most runs have, or why there are none."""
-    forms = sorted(
-        (name for name in there if name.startswith(curves.PROTOCOL)), key=lambda name: -len(there[name])
-    )
-    if not forms:
+def _curves(folder: Path, protocols: Mapping[str, pd.DataFrame], draws: int) -> curves.Curves | str:
+    """Curves of the protocol with several budgets that most runs have, or why there are none."""
+    chosen = curves.with_budgets(protocols)
+    if chosen is None:
         return (
-            f"Error over the size of the attack: no run has rows of {curves.PROTOCOL}; "
+            "Error over the size of the attack: no run has rows of a protocol with several budgets; "
             f"`tenuto attack RUN --protocol {curves.PROTOCOL}` makes them."
         )
     try:
-        return curves.from_folders([folder], forms[0], draws)
+        return curves.from_folders([folder], chosen, draws)
     except DataError as error:
         return f"Error over the size of the attack: {error}"
 

@@ -10,7 +10,7 @@ import pandas as pd
 
 from tenuto.analysis import curves, sentences, smc2025, words
 from tenuto.analysis import natural as baseline
-from tenuto.analysis.systems import at_budgets, label_scale, ordered_systems, run_metrics
+from tenuto.analysis.systems import at_budgets, is_paper_data, label_scale, ordered_systems, run_metrics
 from tenuto.evaluation.audit.findings import NOT_EVALUATED, SEVERITY, Finding, Verdict
 from tenuto.reporting import comparison_tables, curve_tables, tables, verdicts
 from tenuto.reporting.figures import curves as curve_figures
@@ -42,12 +42,13 @@ RUN_COLUMNS = {
 
 
 def clean(material: Material) -> Section:
-    """Table 1, the print beside it."""
-    shown = tables.show_table1(smc2025.table1(material.rows))
+    """Table 1, with the paper's values where the data are the paper's."""
+    is_paper = is_paper_data(material.data)
+    shown = tables.show_table1(smc2025.table1(material.rows, is_paper))
     return Section(
         "clean",
         "Without an attack",
-        (table(shown, f"Table 1. {tables.caption_table1(material.rows)}"),),
+        (table(shown, f"Table 1. {tables.caption_table1(material.rows, is_paper)}"),),
     )
 
 
