@@ -94,7 +94,7 @@ def test_a_folder_with_brackets_is_printed_as_it_is_called(tenuto, tmp_path):
 
 
 def test_validate_of_a_folder_wants_its_columns(refused, own):
-    assert "give at least --emotions" in refused("data", "validate", "folder", "--root", own)
+    assert "name at least --emotions" in refused("data", "validate", "folder", "--root", own)
 
 
 def test_validate_on_the_real_audio(shared, tenuto):

@@ -53,11 +53,6 @@ def demo():
     return preset_study("demo")
 
 
-@pytest.fixture(scope="module")
-def music(tmp_path_factory):
-    return small.recordings(tmp_path_factory.mktemp("music"))
-
-
 def test_the_paper_s_study_is_fifty_runs_of_its_preset(paper):
     wanted = [preset_run("paper-2025", system, seed) for system in SYSTEMS for seed in PAPER_SEEDS]
     assert runs(paper) == wanted

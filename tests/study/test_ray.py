@@ -203,11 +203,6 @@ cluster.shutdown()
 """
 
 
-@pytest.fixture(scope="module")
-def music(tmp_path_factory):
-    return small.recordings(tmp_path_factory.mktemp("music"))
-
-
 def wait_for(condition, process, seconds=300):
     until = time.monotonic() + seconds
     while not condition():

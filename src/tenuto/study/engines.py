@@ -36,8 +36,10 @@ from tenuto.study.stages import Job, Outcome, analyse, complete_run, make_corpus
 
 TRIES = 4
 """How often a run is started before the death of its process counts as its failure."""
+PATIENCE = 2.0
+"""How long to wait for another call that works on the study, in seconds."""
 CONNECT_SECONDS = 5.0
-"""How long a Ray cluster may take to accept a connection."""
+"""How long a Ray cluster may take to accept a connection, in seconds."""
 RUNS = "runs"
 Report = Callable[[str], None]
 """Called with one line after every step."""
@@ -321,7 +323,7 @@ def run_study(
     dataset_of(study, folder, root)  # refused before anything is written
     if (data := identity(study, folder, root)) is not None:
         check_study(study, data)
-    with journal.held(folder, journal.STUDY, patience=2.0):
+    with journal.held(folder, journal.STUDY, PATIENCE):
         entry = journal.Entry(folder, journal.STUDY)
         with entry.restored_on_refusal():
             prepared = _prepare(study, folder, root, engine, entry)
