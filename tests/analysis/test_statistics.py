@@ -20,7 +20,6 @@ from tenuto.analysis.statistics import (
 )
 from tenuto.errors import DataError
 
-
 SINGLE = np.array([0.1, 0.2, 0.7], np.float32)
 
 
