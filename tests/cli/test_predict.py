@@ -96,6 +96,15 @@ def test_a_cut_checkpoint_is_named(refused, run, songs, tmp_path):
     assert f"{path}: damaged" in refused("predict", path, songs[0])
 
 
+def test_what_is_odd_about_a_recording_is_a_line_on_stderr(tenuto, run, tmp_path):
+    tone = 0.5 * np.sin(np.arange(12 * 22050) / 10)
+    soundfile.write(tmp_path / "antiphase.wav", np.stack([tone, -0.9 * tone], axis=1), 22050)
+    outcome = tenuto("predict", run, tmp_path / "antiphase.wav", "--json")
+    assert outcome.exit_code == 0
+    json.loads(outcome.stdout)
+    assert all(line.startswith("warning: ") for line in outcome.stderr.splitlines())
+
+
 @pytest.fixture(scope="module")
 def released(tmp_path_factory):
     """A file of weights under the released names, small."""
