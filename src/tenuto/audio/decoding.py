@@ -39,7 +39,7 @@ def read_blocks(path: str | Path, messages: list[str] | None = None) -> Iterator
 
     Args:
         path: The recording.
-        messages: Gets what the decoder says about damage that it passed over.
+        messages: Receives the messages of the decoder about damage that it skipped.
 
     Raises:
         AudioError: Undecodable, empty, cut off, too long, or of an implausible sample rate.
@@ -59,7 +59,7 @@ def read_blocks(path: str | Path, messages: list[str] | None = None) -> Iterator
 
 @contextlib.contextmanager
 def _open(path: Path) -> Iterator[BinaryIO]:
-    """A regular file; what is none could make the reader wait for ever."""
+    """Open a regular file; reading from anything else may never end."""
     with naming(path, "read"):
         mode = os.stat(path).st_mode
         if stat.S_ISDIR(mode):
@@ -145,7 +145,7 @@ def _decoder_class() -> type[soundfile.SoundFile]:
 
 @contextlib.contextmanager
 def _translated(name: str, reader: PieceReader, messages: list[str]) -> Iterator[None]:
-    """Every error of the decoder as one sentence; what it prints goes to ``messages``."""
+    """Turn every error of the decoder into one sentence; what it prints goes to ``messages``."""
     try:
         with decoder_messages() if reader.piece.is_mpeg else contextlib.nullcontext([]) as printed:
             yield
