@@ -21,17 +21,21 @@ from tenuto.devices import fast_bfloat16
 from tenuto.errors import ConfigError, did_you_mean
 from tenuto.files import read_text
 from tenuto.settings import (
-    Config,
+    Config as Config,
+)
+from tenuto.settings import (
     Count,
     Name,
     Rating,
     Seed,
     Weight,
     first_repeated,
-    parse_yaml,
     real,
     shown,
     whole,
+)
+from tenuto.settings import (
+    parse_yaml as parse_yaml,
 )
 
 

@@ -271,7 +271,7 @@ def planned(study: StudyConfig, data: Prepared | None) -> list[Planned]:
     return named
 
 
-def plan_study(study: StudyConfig, folder: Path, root: Path | None = None) -> Plan:
+def plan_study(study: StudyConfig, folder: str | Path, root: str | Path | None = None) -> Plan:
     """Every stage of a study. Nothing is written, trained or decoded.
 
     Args:
@@ -284,6 +284,7 @@ def plan_study(study: StudyConfig, folder: Path, root: Path | None = None) -> Pl
         DataError: Damaged annotations, or a corpus with other settings in the study's folder.
         FileError: A recording is missing.
     """
+    folder, root = Path(folder), Path(root) if root else None
     study = settled(study, folder)
     check_names(study)
     attacks, data = protocols(study), identity(study, folder, root)
