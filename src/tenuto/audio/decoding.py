@@ -134,7 +134,7 @@ def _decoder(
 def _decoder_class() -> type[soundfile.SoundFile]:
     import soundfile
 
-    class Decoder(soundfile.SoundFile):
+    class Decoder(soundfile.SoundFile):  # type: ignore[misc]
         """Reads blocks without seeking, so that a length that is unknown or too small stops nothing."""
 
         def seekable(self) -> bool:
@@ -146,8 +146,9 @@ def _decoder_class() -> type[soundfile.SoundFile]:
 @contextlib.contextmanager
 def _translated(name: str, reader: PieceReader, messages: list[str]) -> Iterator[None]:
     """Turn every error of the decoder into one sentence; what it prints goes to ``messages``."""
+    silent: contextlib.AbstractContextManager[list[str]] = contextlib.nullcontext([])
     try:
-        with decoder_messages() if reader.piece.is_mpeg else contextlib.nullcontext([]) as printed:
+        with decoder_messages() if reader.piece.is_mpeg else silent as printed:
             yield
     except Exception as error:
         if reader.failure is not None:
