@@ -49,6 +49,16 @@ def test_the_text_names_every_file_emotion_and_concept(tenuto, run, songs):
     assert all(outcome.stdout.count(f"│ {word} ") == 3 for word in (*EMOTIONS, "melodiousness"))
 
 
+@pytest.mark.parametrize("options", [[], ["--json"]])
+def test_a_recording_that_holds_next_to_nothing_gets_a_warning(tenuto, run, tmp_path, options):
+    path = tmp_path / "click.wav"
+    soundfile.write(path, np.eye(1, 5 * 22050, 9)[0], 22050)
+    outcome = tenuto("predict", run, path, *options)
+    assert outcome.exit_code == 0
+    assert outcome.stderr.startswith(f"Warning: {path}: only 0.05 s of its 5.00 s")
+    assert "Warning" not in outcome.stdout
+
+
 def test_json_alone_stands_on_stdout(tenuto, run, songs):
     outcome = tenuto("predict", run, *songs, "--json")
     found = json.loads(outcome.stdout)
