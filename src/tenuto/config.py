@@ -153,14 +153,6 @@ class RunConfig(Config):
     model: ModelConfig = ModelConfig()
     train: TrainConfig = TrainConfig()
 
-    @model_validator(mode="after")
-    def _weights_fit(self) -> Self:
-        if self.model.network == "a2e" and self.train.task_loss_weight != 1.0:
-            raise ValueError(
-                "task_loss_weight other than 1 needs the network a2m2e: a2e has no concepts to weigh"
-            )
-        return self
-
     def named(self) -> RunConfig:
         """The same, called by the study's name of this network, weight and training, or by a descriptive one."""
         train, network = self.train, self.model.network

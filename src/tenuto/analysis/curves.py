@@ -8,7 +8,8 @@ seeds and clips (`statistics.crossed_interval`), or the only one of them that th
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,10 +20,11 @@ from numpy.typing import ArrayLike, NDArray
 
 from tenuto.analysis import comparison, statistics
 from tenuto.analysis import natural as baseline
-from tenuto.analysis.systems import ordered_systems, run_metrics
+from tenuto.analysis.systems import ordered_systems, recorded_constant, run_metrics
 from tenuto.errors import DataError
 from tenuto.store import released_logs
 from tenuto.store.rows import NATURAL, emotion_names, mark_worst, validate_rows, values_of, worst_case
+from tenuto.store.study import StudyFolder
 
 Values = NDArray[np.float64]
 
@@ -57,7 +59,7 @@ class Curves:
             not push single emotions.
         natural: One line per run and natural change, see `tenuto.analysis.natural.summary`; empty without them.
         natural_emotions: Emotion -> its mean absolute change under the natural change that moves it most.
-        mean_mae: MAE of always predicting the mean rating of these clips.
+        mean_mae: MAE of the constant baseline (see `systems`) on test clips; NaN where it is not recorded.
         remarks: What is missing, a sentence each.
     """
 
@@ -74,14 +76,24 @@ class Curves:
 
 
 def from_folders(
-    folders: Sequence[str | Path], protocol: str = PROTOCOL, draws: int = DRAWS, seed: int = 0
+    folders: Sequence[str | Path], protocol: str | None = None, draws: int = DRAWS, seed: int = 0
 ) -> Curves:
     """`measure` of the runs below some folders (runs or studies), with their natural changes where there are any.
+
+    Args:
+        folders: Folders of runs or studies.
+        protocol: A protocol with several budgets; by default `with_budgets` chooses.
+        draws: Bootstrap resamplings of every interval.
+        seed: Of the bootstrap.
 
     Raises:
         FileError: A folder without rows of that protocol.
         DataError: The same run twice, or see `ladder`.
     """
+    if protocol is None:
+        names = dict.fromkeys(name for folder in folders for name in StudyFolder(folder).protocols())
+        attacked = {name: _rows_of(folders, name) for name in names}
+        protocol = with_budgets(attacked) or PROTOCOL
     tables = [released_logs.read_study(folder, protocol) for folder in folders]
     rows = validate_rows(pd.concat(tables, ignore_index=True), ", ".join(map(str, folders)))
     there = [released_logs.protocols(folder) for folder in folders]
@@ -90,12 +102,37 @@ def from_folders(
         for folder, found in zip(folders, there, strict=True)
         if NATURAL in found
     ]
-    curves = measure(rows, pd.concat(beside, ignore_index=True) if beside else None, draws, seed)
+    natural = pd.concat(beside, ignore_index=True) if beside else None
+    curves = measure(rows, natural, draws, seed, _constant(folders, set(rows["run"])))
     runs = set().union(*(having for found in there for having in found.values()))
     if without := sorted(runs - set(rows["run"])):
         left = f"No rows of {protocol} of {', '.join(without)}: left out."
         return dataclasses.replace(curves, remarks=(left, *curves.remarks))
     return curves
+
+
+def _rows_of(folders: Sequence[str | Path], protocol: str) -> pd.DataFrame:
+    """Rows of a protocol of every run below the folders that has them."""
+    runs = [run for folder in folders for run in StudyFolder(folder).protocols().get(protocol, [])]
+    return pd.concat([run.read_rows(protocol) for run in runs], ignore_index=True)
+
+
+def _constant(folders: Sequence[str | Path], names: set[str]) -> float | None:
+    """Mean over runs of the recorded error of the constant baseline; None unless every run records it."""
+    runs = {run.name: run for folder in folders for run in StudyFolder(folder).runs() if run.name in names}
+    constants = [recorded_constant(run) for run in runs.values()]
+    known = [constant for constant in constants if constant is not None]
+    return float(np.mean(known)) if known and len(known) == len(names) else None
+
+
+def with_budgets(protocols: Mapping[str, pd.DataFrame]) -> str | None:
+    """The protocol to draw curves of: with several budgets and most runs, the first by name of equals; else None.
+
+    Args:
+        protocols: Protocol -> its rows.
+    """
+    several = [name for name, rows in protocols.items() if rows["epsilon"].dropna().nunique() > 1]
+    return min(several, key=lambda name: (-protocols[name]["run"].nunique(), name), default=None)
 
 
 def ladder(rows: pd.DataFrame) -> dict[float, pd.DataFrame]:
@@ -214,7 +251,11 @@ def mean_excess(epsilons: ArrayLike, values: ArrayLike) -> Values:
 
 
 def measure(
-    rows: pd.DataFrame, natural: pd.DataFrame | None = None, draws: int = DRAWS, seed: int = 0
+    rows: pd.DataFrame,
+    natural: pd.DataFrame | None = None,
+    draws: int = DRAWS,
+    seed: int = 0,
+    constant: float | None = None,
 ) -> Curves:
     """Curves of runs and systems, what sums them up, and what stands beside them.
 
@@ -223,6 +264,7 @@ def measure(
         natural: Rows of `tenuto.evaluation.natural.natural`; runs that `rows` lacks are left out.
         draws: Bootstrap resamplings of every interval.
         seed: Of the bootstrap.
+        constant: MAE of the constant baseline, where it is known.
 
     Raises:
         DataError: See `ladder`.
@@ -241,7 +283,6 @@ def measure(
         for epsilon, table in zip(epsilons, np.moveaxis(values, -1, 0), strict=True)
     ]
     summed = [_summed(system, epsilons, heights, changes, draws, seed) for system in ordered_systems(runs)]
-    label = values_of(next(iter(steps.values())).drop_duplicates("clip"), "label")
     return Curves(
         protocol=str(rows["protocol"].iloc[0]),
         norm=str(next(iter(steps.values()))["norm"].iloc[0]),
@@ -251,7 +292,7 @@ def measure(
         emotions=emotion_curves(rows),
         natural=changes,
         natural_emotions=_natural_emotions(beside),
-        mean_mae=float(np.abs(label - label.mean(axis=0)).mean()),
+        mean_mae=math.nan if constant is None else constant,
         remarks=tuple(_remarks(runs, changes, epsilons)),
     )
 
