@@ -91,7 +91,7 @@ def test_what_is_left_out_is_said(tmp_path):
     write_rows(tmp_path / "A2E-7" / "attacks" / "paper-2025-released.csv", noisy(("A2E",), (7,)))
     outcome = call("--study", tmp_path, "--draws", 200)
     assert outcome.exit_code == 0
-    assert "There is one system only, nothing to compare it with: A2E." in outcome.stderr
+    assert "There is one system only, so there is no comparison: A2E." in outcome.stderr
     assert "Pairs" not in outcome.stdout
 
 
@@ -111,7 +111,7 @@ def test_a_narrow_terminal_cuts_no_digit(study, tmp_path, columns):
         ([], "either --logs DIR"),
         (["--logs", "a", "--protocol", "p"], "--protocol belongs to --study"),
         (["--study", "a", "--level", "2"], "level 2.0"),
-        (["--study", "a", "--clipped", "1", "0"], "wanted a range LOW HIGH"),
+        (["--study", "a", "--clipped", "1", "0"], "expected a range LOW HIGH"),
     ],
     ids=["no source", "protocol of logs", "level", "range"],
 )
