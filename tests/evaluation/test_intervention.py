@@ -130,7 +130,7 @@ def test_a_slanting_change_is_seen_in_part():
     assert found["gain"] == pytest.approx(3 / 5)
 
 
-def test_clips_are_the_measure_beside_the_attack():
+def test_clip_are_the_measure_beside_the_attack():
     found = moved(0, 0, 0, 1.0)
     assert (found["clip_feature_spread"], found["clip_emotion_spread"]) == (1.0, pytest.approx(3.0))
     assert found["clip_gain"] == pytest.approx(3.0)
@@ -267,7 +267,7 @@ def test_a_direct_network_has_its_gain_and_movement_and_no_rows(attacked):
     assert found.attacks[0]["emotion_change"] <= found.gain["largest"] * found.attacks[0]["feature_change"]
 
 
-def test_concepts_are_set_on_clean_test_clips(attacked):
+def test_concepts_are_set_on_clean_test_clip(attacked):
     run = attacked["A2M2E"]
     before, after = set_concepts(run, {"dissonance": 0.9, "modality": 0.1})
     clean = predict(run.recogniser.network, run.part("test").inputs)

@@ -53,8 +53,8 @@ def explain(
     """
     from tenuto.evaluation.explanation import explain as explained
     from tenuto.models.checkpoint import load
+    from tenuto.reporting.figures import check_ending, write_figure
     from tenuto.reporting.figures.explanation import explanation_figure
-    from tenuto.reporting.figures.smc2025 import check_ending, write_figure
 
     if plot is not None:
         check_ending(plot)
@@ -268,8 +268,8 @@ def _on_clips(
 def _write(found: Intervention, folder: Path) -> None:
     """The rows as CSV and the figure; nothing for a system without bottleneck."""
     from tenuto.files import write_csv
+    from tenuto.reporting.figures import save
     from tenuto.reporting.figures.explanation import intervention_figure
-    from tenuto.reporting.figures.smc2025 import save
 
     if found.rows.empty:
         return

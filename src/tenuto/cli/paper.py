@@ -122,7 +122,8 @@ def show_table1(rows: pd.DataFrame, paper_data: bool = False) -> None:
     from tenuto.analysis.systems import selection
     from tenuto.reporting import tables
 
-    _print(text_table(tables.show_table1(smc2025.table1(rows, paper_data)), "Table 1"))
+    table = smc2025.table1(rows, paper_data)
+    _print(text_table(tables.show_table1(table), "Table 1"))
     out.print(tables.caption_table1(selection(rows), paper_data), soft_wrap=False)
 
 
