@@ -90,7 +90,7 @@ def test_what_is_left_out_is_said(tmp_path):
     write_rows(tmp_path / "A2E-7" / "attacks" / "paper-2025-released.csv", noisy(("A2E",), (7,)))
     outcome = call("--study", tmp_path, "--draws", 200)
     assert outcome.exit_code == 0
-    assert "There is one system only, nothing to compare it with: A2E." in outcome.stderr
+    assert "There is one system only, so there is no comparison: A2E." in outcome.stderr
     assert "Pairs" not in outcome.stdout
 
 

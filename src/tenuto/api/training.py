@@ -18,8 +18,8 @@ from tenuto.config import (
     with_system,
 )
 from tenuto.errors import ConfigError, did_you_mean
-from tenuto.models.checkpoint import import_run
 from tenuto.models import check_network
+from tenuto.models.checkpoint import import_run
 from tenuto.training import loop
 
 
