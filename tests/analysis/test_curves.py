@@ -318,7 +318,7 @@ def test_a_folder_without_the_protocol_is_refused(tmp_path):
 
 def test_the_same_run_twice_is_refused(tmp_path):
     stored(tmp_path, run())
-    with pytest.raises(DataError, match="A2E-6 stands twice"):
+    with pytest.raises(DataError, match="A2E-6 has two rows of the same attack"):
         curves.from_folders([tmp_path, tmp_path / "A2E-6"])
 
 

@@ -134,7 +134,7 @@ def test_the_same_rows_twice_count_once(study):
 
 def test_a_copy_of_the_same_rows_is_refused(study):
     shutil.copytree(study / "run 6", study / "copy")
-    with pytest.raises(DataError, match="stands twice"):
+    with pytest.raises(DataError, match="has two rows of the same attack"):
         verdicts.open_sources([study])
 
 

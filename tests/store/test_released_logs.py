@@ -94,7 +94,7 @@ def test_the_protocol_names_every_setting_that_deviates(logs, settings, protocol
         (",-1.0", ",low", "column adv-target"),
         ("0.0,True", ",True", "column norm"),
         ("adv-target", "target", "no column adv-target"),
-        ("['007", "['146", "stands twice"),
+        ("['007", "['146", "two rows of the same attack"),
     ],
 )
 def test_a_damaged_log_is_refused_with_its_reason(logs, old, new, said):
