@@ -42,8 +42,8 @@ def attacked(table):
 
 
 @pytest.fixture(scope="module")
-def logs(shared):
-    return released_logs.read_logs(shared / "paper" / "logs")
+def logs():
+    return released_logs.read_logs()
 
 
 @pytest.fixture(scope="module")
@@ -301,7 +301,7 @@ def test_runs_on_different_clips_are_refused_by_name():
     [
         (pd.concat([made_up.run(), made_up.run(epsilon=0.1, norm="linf")]), "hold 2 attacks"),
         (made_up.run(split="train"), "no test clips"),
-        (made_up.run().assign(adversarial_sad=np.nan), "not finite"),
+        (made_up.run().assign(adversarial_sad=np.nan), "not a finite number"),
     ],
     ids=["two attacks", "no test clips", "nan"],
 )

@@ -218,7 +218,7 @@ def test_rows_that_are_none_are_refused(refused, tmp_path):
     assert "no column" in refused("audit", tmp_path / "rows.csv")
 
 
-def test_the_released_logs_fail(tenuto, shared):
-    outcome = tenuto("audit", shared / "paper" / "logs")
+def test_the_released_logs_fail(tenuto, released):
+    outcome = tenuto("audit", released)
     assert outcome.exit_code == 1
     assert "1790 of 1800" in outcome.stdout

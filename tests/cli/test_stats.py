@@ -132,8 +132,8 @@ def test_help_has_an_example():
     assert "Example: tenuto stats --logs robustness_mer_bottleneck" in " ".join(outcome.stdout.split())
 
 
-def test_the_released_logs(shared):
-    outcome = call("--logs", shared / "paper" / "logs", "--pairs", "A2E:A2M2E,A2B2E:A2M2E", "--draws", 500)
+def test_the_released_logs(released):
+    outcome = call("--logs", released, "--pairs", "A2E:A2M2E,A2B2E:A2M2E", "--draws", 500)
     assert "t(9)=4.13 │ 0.0026" in outcome.stdout
     assert "t(9)=2.71 │ 0.0239" in outcome.stdout
     assert "t(359)=13.04 │ 4.567e-32" in outcome.stdout
