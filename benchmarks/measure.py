@@ -21,11 +21,11 @@ from tenuto.attacks.base import default_batch_size
 from tenuto.audio.spectrogram import filterbank
 from tenuto.config import AdversarialConfig, RunConfig, merge, read_preset
 from tenuto.data import Index, Prepared
+from tenuto.data.batches import Material
 from tenuto.data.cache import compute
 from tenuto.devices import Precision
 from tenuto.models.systems import build, for_attack
 from tenuto.training.loop import train
-from tenuto.training.material import Material
 
 STUDY_TRAINING_CLIPS = 288
 

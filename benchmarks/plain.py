@@ -16,9 +16,9 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
 from tenuto.attacks.base import Progress
+from tenuto.data.batches import Batch
 from tenuto.models.backbone import initialise
 from tenuto.models.systems import Network, build
-from tenuto.training.material import Batch
 
 SAMPLE_RATE = 22_050
 FULL_SCALE = 32_767

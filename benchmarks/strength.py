@@ -15,11 +15,11 @@ import typer
 
 from tenuto.attacks import APGD, AttackResult, Described, Linf, SquaredError, climb, protocol
 from tenuto.data import open_dataset, prepare
+from tenuto.data.batches import Batch
 from tenuto.evaluation.robustness import silence
 from tenuto.evaluation.runs import Run, open_run
 from tenuto.models.systems import Network, for_attack
 from tenuto.store.run import RunFolder
-from tenuto.training.material import Batch
 
 command = typer.Typer(add_completion=False)
 

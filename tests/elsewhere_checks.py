@@ -12,12 +12,12 @@ import torch
 
 from tenuto.attacks import APGD, FGSM, L2, PGD, Linf, Minimal, Noise, Protocol, Square, protocol
 from tenuto.attacks.objectives import ConceptsMove, Correlation, EachEmotion
+from tenuto.data.batches import Material
 from tenuto.devices import arithmetic
 from tenuto.evaluation import records, robustness
 from tenuto.evaluation.runs import open_run
 from tenuto.files import read_safetensors
 from tenuto.training import loop
-from tenuto.training.material import Material
 from tests import elsewhere, small_runs
 from tests.small_runs import EVERYTHING, numbers
 
@@ -67,7 +67,7 @@ def here(prepared, tmp_path_factory):
 
 def perturbed(run, chosen):
     """The perturbations beside the rows."""
-    return read_safetensors(robustness.rows_path(run.folder, chosen).with_suffix(".safetensors"))[0]
+    return read_safetensors(run.files.perturbations(chosen))[0]
 
 
 def test_the_device_forgives_nothing():

@@ -17,11 +17,11 @@ from benchmarks import app, material, measure, plain, roofline, strength
 from benchmarks.comparison import Comparison, Rounds, seconds
 from tenuto.attacks import ReleasedAttack
 from tenuto.audio.spectrogram import filterbank
+from tenuto.data.batches import Batch
 from tenuto.data.cache import compute
 from tenuto.data.synthesis import synthesize
 from tenuto.models.systems import build, for_attack
 from tenuto.training.loop import train
-from tenuto.training.material import Batch
 from tests import small_runs
 from tests.corpora import soundtracks, write_audio
 
@@ -121,12 +121,13 @@ def test_recordings_are_synthesized_where_there_are_no_real_ones(tmp_path, monke
 
 @pytest.fixture(scope="module")
 def report(tmp_path_factory) -> dict[str, Any]:
-    """What the command prints with small sizes and recordings of half a second."""
+    """What the command prints with small sizes and recordings of half a second, without bfloat16."""
     root = tmp_path_factory.mktemp("shared")
     soundtracks(root / "soundtracks", 30)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("TENUTO_SHARED", str(root))
         patch.setattr(app, "devices", lambda: ["cpu"])
+        patch.setattr(app, "fast_bfloat16", lambda device: False)
         sizes = ["--clips", "30", "--steps", "1", "--width", "0.05", "--pairs", "1"]
         result = CliRunner().invoke(app.command, [*sizes, "--json"])
     assert result.exit_code == 0, result.output
@@ -147,6 +148,20 @@ def test_the_table_fits_a_terminal_of_80_columns():
 def test_the_command_measures_front_end_attack_and_training(report):
     names = [each["name"].partition(",")[0] for each in report["results"]]
     assert names == ["front end", "attack", "training epoch", "attacked epoch"]
+
+
+def test_a_processor_with_bfloat16_is_measured_in_both_precisions(monkeypatch):
+    monkeypatch.setattr(app, "devices", lambda: ["cpu"])
+    monkeypatch.setattr(app, "fast_bfloat16", lambda device: True)
+    monkeypatch.setattr(app, "recordings", lambda clips, folder: ("made-up", range(clips)))
+    monkeypatch.setattr(measure, "prepared_from", lambda index: None)
+    for name in ("front_end", "attack", "training"):
+        label = lambda *given, name=name: comparison(name=f"{name} {' '.join(map(str, given[3:]))}")  # noqa: E731
+        monkeypatch.setattr(measure, name, label)
+    results = json.loads(CliRunner().invoke(app.command, ["--json"]).stdout)["results"]
+    each = [f"{name} {{}}" for name in ("attack", "training")] + [f"training {{}} {app.TRAINING_ITERATIONS}"]
+    networks = [name.format(precision) for precision in ("float32", "bfloat16") for name in each]
+    assert [result["name"] for result in results] == ["front_end ", *networks]
 
 
 def test_every_measurement_is_a_pair_of_times(report):

@@ -49,7 +49,7 @@ def test_the_screen_says_what_was_reduced_found_and_spent(demo):
     shown = demo[1].stdout
     for part in ("Reduced for the demo: 180 generated clips", "10 attack iterations in adversarial training"):
         assert part in shown
-    assert "What was found" in shown
+    assert "Findings" in shown
     for stage in ("corpus", "spectrograms", "training", "attack", "paper"):
         assert f"{stage} " in shown.rsplit("Time:", 1)[1]
 

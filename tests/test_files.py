@@ -44,7 +44,7 @@ def test_a_failed_write_says_why_and_keeps_the_old_content(tmp_path, monkeypatch
         raise OSError(number, os.strerror(number))
 
     monkeypatch.setattr(os, "replace", fail)
-    with pytest.raises(FileError, match=rf"it\.txt: cannot write: .*{sentence}") as error:
+    with pytest.raises(FileError, match=rf"it\.txt: .*{sentence}") as error:
         files.write_text(path, "new")
     assert ("permission" in str(error.value)) == (number == errno.EACCES)
     assert path.read_text() == "old"
@@ -60,8 +60,9 @@ def test_a_name_too_long_or_a_folder_is_not_blamed_on_permissions(tmp_path):
 
 def test_a_named_pipe_is_refused_at_once(tmp_path):
     os.mkfifo(tmp_path / "pipe")
-    with pytest.raises(FileError, match="a pipe or device"):
-        files.read_text(tmp_path / "pipe")
+    for read in (files.read_text, files.sha256_file, files.read_safetensors):
+        with pytest.raises(FileError, match="a pipe or device"):
+            read(tmp_path / "pipe")
 
 
 def test_the_next_write_removes_what_killed_writers_left(tmp_path):
@@ -248,6 +249,16 @@ def test_safetensors_round_trip(tmp_path):
 def test_foreign_safetensors_are_refused(tmp_path, content):
     files.write_bytes(tmp_path / "t.safetensors", content)
     with pytest.raises(FileError, match="not a safetensors file"):
+        files.read_safetensors(tmp_path / "t.safetensors")
+
+
+def test_a_file_that_cannot_be_opened_is_not_called_damaged(tmp_path, monkeypatch):
+    def refuse(*_):
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    files.write_safetensors(tmp_path / "t.safetensors", {"a": np.zeros(1)}, {})
+    monkeypatch.setattr("builtins.open", refuse)
+    with pytest.raises(FileError, match=r"t\.safetensors: cannot read: permission denied"):
         files.read_safetensors(tmp_path / "t.safetensors")
 
 

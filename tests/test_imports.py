@@ -75,7 +75,7 @@ def test_attacks_know_neither_data_nor_models():
     known = {
         module.split(".")[1] for file in FILES if file.startswith("attacks/") for module in imported(file)
     }
-    assert known == {"attacks", "devices", "errors", "registry"}
+    assert known == {"attacks", "devices", "errors"}
 
 
 def loaded_by(*modules):
@@ -111,6 +111,6 @@ def test_the_command_line_answers_without_torch_or_matplotlib():
 
 
 def test_modules_are_fetched_by_name_in_few_places():
-    """A module that is fetched by its name escapes the test above: the front door, and Ray, which is optional."""
+    """A module that is fetched by its name escapes the test above: only the front door does it."""
     by_name = {file for file in FILES if "import_module(" in (SOURCE / file).read_text("utf-8")}
-    assert by_name == {"__init__.py", "study/runner.py"}
+    assert by_name == {"__init__.py"}

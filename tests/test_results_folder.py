@@ -14,7 +14,7 @@ from tenuto.config import preset_study
 from tenuto.data import Soundtracks
 from tenuto.files import read_csv, read_json
 from tenuto.store.rows import emotion_names, read_rows, values_of
-from tenuto.study.analysis import analyse
+from tenuto.study.stages import analyse
 
 FOLDER = Path(__file__).resolve().parents[1] / "results"
 RUN = FOLDER / "a2e-seed-6"

@@ -32,6 +32,10 @@ class AudioError(TenutoError):
     """A recording cannot be decoded, is cut off, silent, or not finite."""
 
 
+class AudioWarning(UserWarning):
+    """A recording was used, but it is damaged or holds next to nothing, so its prediction means little."""
+
+
 class DataError(TenutoError):
     """Annotations, splits or a data set are inconsistent."""
 
@@ -153,7 +157,7 @@ REASONS = {
     errno.EMFILE: ("too many files are open", "Raise the limit (`ulimit -n`) or use fewer workers."),
     errno.EIO: ("the disk reported an error", "Check the disk or choose another."),
 }
-REASONS[errno.EDQUOT] = ("the disk quota is used up, the disk is full", REASONS[errno.ENOSPC][1])
+REASONS[errno.EDQUOT] = ("the disk is full (quota)", REASONS[errno.ENOSPC][1])
 REASONS[errno.ENFILE] = REASONS[errno.EMFILE]
 """What an error number of the operating system means, and what the user can do."""
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import csv
 import dataclasses
+import errno
 import hashlib
 import io
 import json
@@ -43,6 +44,8 @@ def naming(path: Path, action: str) -> Iterator[None]:
     try:
         yield
     except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise FileError(f"{path}: {explain(error)}") from error
         raise FileError(f"{path}: cannot {action}: {explain(error)}") from error
 
 
@@ -99,11 +102,18 @@ def _is_running(pid: int) -> bool:
 
 def read_bytes(path: str | Path) -> bytes:
     """The content of a regular file. Raises `FileError` that names it."""
-    path = Path(path)
+    with _opened(Path(path)) as stream:
+        return stream.read()
+
+
+@contextlib.contextmanager
+def _opened(path: Path) -> Iterator[io.BufferedReader]:
+    """A regular file to be read; a pipe or device, which could block for ever, raises `FileError`."""
     with naming(path, "read"):
         if not stat.S_ISREG(mode := path.stat().st_mode) and not stat.S_ISDIR(mode):
             raise FileError(f"{path}: cannot read: it is a pipe or device. Give the path of a regular file.")
-        return path.read_bytes()
+        with open(path, "rb") as stream:
+            yield stream
 
 
 def write_text(path: str | Path, content: str) -> Path:
@@ -196,9 +206,14 @@ def read_csv(
     _check_separator(names, columns, content, separator, path)
     _check_header(names, columns, path, collected)
     rows = _whole_rows(records, len(names), path, collected)
-    kinds = dict.fromkeys(names, _inferred)
-    for listed, kind in ((flags, _flags), (integers, _integers), (numbers, _numbers), (text, _texts)):
-        kinds.update({name: kind for name in names if _is_listed(name, listed)})
+    kinds: dict[str, Callable[[_Column], Any]] = dict.fromkeys(names, _inferred)
+    for listed, read in (
+        (flags, lambda column: column.convert(_flag, "True or False")),
+        (integers, lambda column: column.convert(_whole, "a whole number")),
+        (numbers, lambda column: column.convert(_finite, "a finite number")),
+        (text, lambda column: column.cells),
+    ):
+        kinds.update({name: read for name in names if _is_listed(name, listed)})
     table: dict[str, Any] = {}
     for name, cells in zip(names, zip(*rows.values(), strict=True), strict=True):
         if name:
@@ -232,8 +247,8 @@ def _whole_rows(
 
 def _records(content: str, separator: str, path: str | Path) -> Iterator[tuple[int, list[str]]]:
     """Line number and fields of every row that is not blank, the header first."""
-    stream = io.StringIO(content, newline=None)  # translates every line end to LF
-    reader = csv.reader(stream, delimiter=separator, strict=True, skipinitialspace=True)
+    lines = io.StringIO(content, newline=None)  # ends of any kind
+    reader = csv.reader(lines, delimiter=separator, strict=True, skipinitialspace=True)
     line = 1
     try:
         for fields in reader:
@@ -293,11 +308,22 @@ def _number(cell: str) -> float:
     return float(cell)
 
 
+def _finite(cell: str) -> float:
+    value = _number(cell)
+    if not math.isfinite(value):
+        raise ValueError
+    return value
+
+
 def _integer(cell: str) -> int:
     value = int(cell)
     if "_" in cell or abs(value) >= 2**63:
         raise ValueError
     return value
+
+
+def _whole(cell: str) -> int:
+    return _integer(cell.removesuffix(".0"))  # pandas writes 3.0 where other cells of the column are missing
 
 
 def _flag(cell: str) -> bool:
@@ -332,29 +358,6 @@ class _Column:
         return values
 
 
-def _texts(column: _Column) -> Sequence[str]:
-    return column.cells
-
-
-def _numbers(column: _Column) -> Sequence[Any]:
-    def finite(cell: str) -> float:
-        value = _number(cell)
-        if not math.isfinite(value):
-            raise ValueError
-        return value
-
-    return column.convert(finite, "a finite number")
-
-
-def _integers(column: _Column) -> Sequence[Any]:
-    # pandas writes 3.0 where other cells of the column are missing
-    return column.convert(lambda cell: _integer(cell.removesuffix(".0")), "a whole number")
-
-
-def _flags(column: _Column) -> Sequence[Any]:
-    return column.convert(_flag, "True or False")
-
-
 def _inferred(column: _Column) -> Sequence[Any]:
     """Flags, whole numbers, other numbers or text; missing cells are NaN."""
     stripped = [cell.strip() for cell in column.cells]
@@ -376,17 +379,16 @@ def write_safetensors(path: str | Path, arrays: Mapping[str, Array], metadata: M
 
 
 def read_safetensors(path: str | Path) -> tuple[dict[str, Array], dict[str, str]]:
-    """Named arrays and metadata of a safetensors file. Raises `FileError` for anything damaged or foreign."""
+    """Named arrays and metadata of a safetensors file. Raises `FileError` for a damaged or unreadable file."""
     from safetensors import SafetensorError, safe_open
 
-    path = Path(path)
-    if not path.is_file():
-        raise FileError(f"{path}: no such file.")
+    with _opened(Path(path)):  # so that one that cannot be opened is not called damaged
+        pass
     try:
         with safe_open(path, framework="numpy") as stream:
             return {name: stream.get_tensor(name) for name in stream.keys()}, dict(stream.metadata() or {})  # noqa: SIM118
     except (SafetensorError, OSError) as error:
-        raise FileError(f"{path}: cut off or not a safetensors file ({error}).") from error
+        raise FileError(f"{path}: cut off or not a safetensors file ({one_line(error)}).") from error
 
 
 def sha256_bytes(content: bytes) -> str:
@@ -396,6 +398,5 @@ def sha256_bytes(content: bytes) -> str:
 
 def sha256_file(path: str | Path) -> str:
     """Hexadecimal SHA-256 of a file's content. Raises `FileError`."""
-    path = Path(path)
-    with naming(path, "read"), open(path, "rb") as stream:
+    with _opened(Path(path)) as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()

@@ -4,62 +4,97 @@ Conventions: labels and predictions are arrays of shape (clips, outputs) with on
 A function ending in ``_each`` gives one value per column, shape (outputs,); its overall twin one number.
 How the overall values are formed follows the SMC 2025 study (section on analysis): Pearson's r and R2 per column
 across clips, then averaged over columns; MAE and MSE over all clips and columns; RMSE the root of that MSE.
-Pearson's r and Spearman's rho of a column that does not vary are undefined and come out as NaN.
+A column is constant if its largest value equals its smallest one; deviations from the rounded mean are not exactly 0.
+What is undefined for a constant column is NaN.
 """
 
 from __future__ import annotations
 
-from typing import Any
+import dataclasses
+from collections.abc import Callable
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from tenuto.errors import DataError
+from tenuto.registry import Registry
 
 Values = NDArray[np.float64]
+Labelled = Callable[[ArrayLike, ArrayLike], Values]
+
+
+@dataclasses.dataclass(frozen=True)
+class Metric:
+    """A measure of agreement between labels and predictions, both (clips, outputs).
+
+    Attributes:
+        each: One value per column, (outputs,).
+        overall: One number over columns.
+        higher_is_better: Whether a larger value means a better prediction.
+    """
+
+    each: Labelled
+    overall: Callable[[ArrayLike, ArrayLike], float]
+    higher_is_better: bool
+
+
+METRICS: Registry[Metric] = Registry("metric", "tenuto.metrics")
+"""The metrics that `evaluate` reports."""
 
 
 def validate(label: ArrayLike, prediction: ArrayLike) -> tuple[Values, Values]:
-    """Both as float64 (clips, outputs). Raises `DataError` for other shapes, one clip, or values not finite."""
+    """Return both as float64 (clips, outputs). Raises `DataError` for other shapes, one clip, or values not finite."""
     first, second = np.asarray(label, np.float64), np.asarray(prediction, np.float64)
     if first.ndim != 2 or first.shape != second.shape:
         raise DataError(
-            f"labels {first.shape} and predictions {second.shape}: wanted one shape (clips, outputs)."
+            f"labels {first.shape} and predictions {second.shape}: both must have the same shape (clips, outputs)."
         )
     if len(first) < 2:
-        raise DataError(f"{len(first)} clips: wanted at least two, no correlation is defined below.")
+        raise DataError(f"{len(first)} clips: at least two are needed for a correlation.")
     if not (np.isfinite(first).all() and np.isfinite(second).all()):
-        raise DataError("labels or predictions hold NaN or infinite values; leave those clips out.")
+        raise DataError("labels or predictions contain NaN or infinite values; leave those clips out.")
     return first, second
 
 
 def distances(clean: Values, attacked: Values) -> tuple[Values, Values]:
-    """How far each clip's values move, and how far its clean ones lie from the mean clip: Euclidean, both (clips,).
+    """Euclidean distances per clip, both (clips,): attacked to clean values, and clean values to their mean.
 
     Args:
         clean: (clips, outputs or features).
         attacked: The same of the attacked clips.
     """
-    pairs = (attacked, clean), (clean, clean.mean(axis=0))
-    moved, spread = (np.asarray(np.linalg.norm(one - other, axis=1), np.float64) for one, other in pairs)
+    moved, spread = (
+        np.asarray(np.linalg.norm(difference, axis=1), np.float64)
+        for difference in (attacked - clean, _centred(clean))
+    )
     return moved, spread
 
 
+def _centred(values: Values) -> Values:
+    """Deviations from the column means, exactly 0 in constant columns."""
+    is_constant = values.max(axis=0) == values.min(axis=0)
+    return np.where(is_constant, 0.0, values - values.mean(axis=0))
+
+
 def pearson(label: ArrayLike, prediction: ArrayLike) -> Values:
-    """Pearson's r of each column across clips, shape (outputs,); NaN where a column does not vary."""
-    first, second = validate(label, prediction)
-    first, second = first - first.mean(axis=0), second - second.mean(axis=0)
+    """Pearson's r of each column across clips, shape (outputs,); NaN for a constant column."""
+    first, second = map(_centred, validate(label, prediction))
     scale = np.sqrt((first**2).sum(axis=0) * (second**2).sum(axis=0))
+    return _ratio((first * second).sum(axis=0), scale)
+
+
+def _ratio(numerator: Values, denominator: Values) -> Values:
+    """NaN where the denominator is 0."""
     result: Values = np.divide(
-        (first * second).sum(axis=0), scale, out=np.full(scale.shape, np.nan), where=scale > 0
+        numerator, denominator, out=np.full(denominator.shape, np.nan), where=denominator > 0
     )
     return result
 
 
 def spearman(label: ArrayLike, prediction: ArrayLike) -> Values:
-    """Spearman's rho of each column across clips: Pearson's r of the ranks, equal values sharing their mean rank.
+    """Spearman's rho of each column across clips: Pearson's r of the ranks, ties sharing their mean rank.
 
-    Shape (outputs,); NaN where a column does not vary.
+    Shape (outputs,); NaN for a constant column.
     """
     first, second = validate(label, prediction)
     return pearson(_ranks(first), _ranks(second))
@@ -78,23 +113,20 @@ def ccc(label: ArrayLike, prediction: ArrayLike) -> Values:
     """Lin's concordance correlation coefficient of each column, shape (outputs,).
 
     2 s_xy / (s_x^2 + s_y^2 + (m_x - m_y)^2) with moments over n (Lin 1989, Biometrics 45, equation 2): Pearson's r,
-    lowered by a wrong mean or spread. NaN where label and prediction are one and the same constant.
+    lowered by a wrong mean or spread. NaN where label and prediction are the same constant.
     """
     first, second = validate(label, prediction)
     apart = first.mean(axis=0) - second.mean(axis=0)
-    shared = ((first - first.mean(axis=0)) * (second - second.mean(axis=0))).mean(axis=0)
-    spread = first.var(axis=0) + second.var(axis=0) + apart**2
-    result: Values = np.divide(2 * shared, spread, out=np.full(spread.shape, np.nan), where=spread > 0)
-    return result
+    first, second = _centred(first), _centred(second)
+    spread = (first**2).mean(axis=0) + (second**2).mean(axis=0) + apart**2
+    return _ratio(2 * (first * second).mean(axis=0), spread)
 
 
 def r2(label: ArrayLike, prediction: ArrayLike) -> Values:
-    """Coefficient of determination of each column, shape (outputs,); NaN where a label does not vary."""
+    """Coefficient of determination of each column, shape (outputs,); NaN for a constant label."""
     first, second = validate(label, prediction)
     residual = ((first - second) ** 2).sum(axis=0)
-    total = ((first - first.mean(axis=0)) ** 2).sum(axis=0)
-    share: Values = np.divide(residual, total, out=np.full(total.shape, np.nan), where=total > 0)
-    return 1 - share
+    return 1 - _ratio(residual, (_centred(first) ** 2).sum(axis=0))
 
 
 def mae_each(label: ArrayLike, prediction: ArrayLike) -> Values:
@@ -127,7 +159,7 @@ def rmse(label: ArrayLike, prediction: ArrayLike) -> float:
 
 
 def evaluate(label: ArrayLike, prediction: ArrayLike, names: tuple[str, ...]) -> dict[str, dict[str, float]]:
-    """Every metric, per output and overall.
+    """Compute every metric of `METRICS`, per output and overall.
 
     Args:
         label: (clips, outputs).
@@ -137,15 +169,23 @@ def evaluate(label: ArrayLike, prediction: ArrayLike, names: tuple[str, ...]) ->
     Returns:
         ``{"r2": {"overall": ..., name: ...}, "correlation": ..., "rmse": ..., "mse": ..., "mae": ...}``.
     """
-    squared = mse_each(label, prediction)
-    each: dict[str, tuple[float, Any]] = {
-        "r2": (float(r2(label, prediction).mean()), r2(label, prediction)),
-        "correlation": (float(pearson(label, prediction).mean()), pearson(label, prediction)),
-        "rmse": (rmse(label, prediction), np.sqrt(squared)),
-        "mse": (mse(label, prediction), squared),
-        "mae": (mae(label, prediction), mae_each(label, prediction)),
-    }
     return {
-        metric: {"overall": overall, **dict(zip(names, map(float, values), strict=True))}
-        for metric, (overall, values) in each.items()
+        metric: {
+            "overall": METRICS[metric].overall(label, prediction),
+            **dict(zip(names, map(float, METRICS[metric].each(label, prediction)), strict=True)),
+        }
+        for metric in METRICS
     }
+
+
+def _mean_of(each: Labelled) -> Callable[[ArrayLike, ArrayLike], float]:
+    return lambda label, prediction: float(each(label, prediction).mean())
+
+
+METRICS.register("r2")(Metric(r2, _mean_of(r2), higher_is_better=True))
+METRICS.register("correlation")(Metric(pearson, _mean_of(pearson), higher_is_better=True))
+METRICS.register("rmse")(
+    Metric(lambda label, prediction: np.sqrt(mse_each(label, prediction)), rmse, higher_is_better=False)
+)
+METRICS.register("mse")(Metric(mse_each, mse, higher_is_better=False))
+METRICS.register("mae")(Metric(mae_each, mae, higher_is_better=False))

@@ -10,7 +10,8 @@ import pytest
 from tenuto.analysis import curves, statistics
 from tenuto.analysis.natural import OTHER_EXCERPT
 from tenuto.errors import DataError, FileError
-from tenuto.reporting import curve_figures, curve_tables
+from tenuto.reporting import curve_tables
+from tenuto.reporting.figures import curves as curve_figures
 from tenuto.store.rows import NATURAL, emotion_names, write_rows
 from tests.reporting import made_up
 
@@ -120,7 +121,7 @@ def test_runs_on_other_clips_are_refused_by_name():
 
 
 def test_two_norms_are_refused():
-    with pytest.raises(DataError, match=r"linf 0\.1; .* l2 0\.1"):
+    with pytest.raises(DataError, match=r"linf/0\.1, .*l2/0\.1"):
         curves.curve(pd.concat([run(), run().assign(norm="l2")]))
 
 

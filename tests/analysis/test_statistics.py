@@ -46,12 +46,14 @@ def test_a_shift_common_to_a_pair_changes_nothing():
     ("a", "b", "said"),
     [
         ([1, 2], [1, 2, 3], r"\(2,\) and \(3,\)"),
-        ([[1, 2]], [[1, 3]], r"one shape \(pairs,\)"),
+        ([[1, 2]], [[1, 3]], r"both must be \(pairs,\)"),
         ([1], [2], "1 pairs"),
         ([1, np.nan], [1, 2], "NaN"),
         ([1, 2, 3], [0, 1, 2], "same amount"),
+        ([0.1, 0.2, 0.3], [0.2, 0.3, 0.4], "same amount"),
+        (np.float32([0.1, 0.2, 0.7]), np.float32([0.1, 0.2, 0.7]) + np.float32(0.3), "same amount"),
     ],
-    ids=["other length", "two axes", "one pair", "nan", "constant difference"],
+    ids=["other length", "two axes", "one pair", "nan", "constant difference", "rounding", "float32"],
 )
 def test_what_has_no_t_is_refused(a, b, said):
     with pytest.raises(DataError, match=said):
@@ -93,7 +95,7 @@ def test_a_test_that_could_not_be_made_does_not_count_in_the_family():
 
 @pytest.mark.parametrize("p", [[0.5, 1.1], [-0.1], [[0.5]]], ids=["above 1", "below 0", "two axes"])
 def test_what_is_no_row_of_p_values_is_refused(p):
-    with pytest.raises(DataError, match="between 0 and 1 in one row"):
+    with pytest.raises(DataError, match="must be between 0 and 1"):
         holm(p)
 
 
@@ -111,7 +113,7 @@ def test_the_smallest_detectable_effect_of_a_published_table():
 
 @pytest.mark.parametrize(("n", "power", "alpha"), [(1, 0.8, 0.05), (10, 1.0, 0.05), (10, 0.04, 0.05)])
 def test_what_nothing_could_detect_is_refused(n, power, alpha):
-    with pytest.raises(DataError, match="wanted n > 1 and 0 < alpha < power < 1"):
+    with pytest.raises(DataError, match="required: n > 1 and 0 < alpha < power < 1"):
         smallest_detectable(n, power, alpha)
 
 
@@ -189,7 +191,11 @@ def test_an_interval_repeats_with_its_seed_and_widens_with_its_level():
 
 @pytest.mark.parametrize(
     ("values", "said"),
-    [([1.0, 2.0], "wanted a matrix"), (np.empty((0, 3)), "wanted a matrix"), ([[1.0, np.nan]], "NaN")],
+    [
+        ([1.0, 2.0], "expected a filled matrix"),
+        (np.empty((0, 3)), "expected a filled matrix"),
+        ([[1.0, np.nan]], "NaN"),
+    ],
     ids=["one axis", "empty", "nan"],
 )
 def test_what_cannot_be_resampled_is_refused(values, said):
@@ -296,10 +302,10 @@ def test_a_singular_fit_gives_no_number(monkeypatch):
 @pytest.mark.parametrize(
     ("first", "second", "said"),
     [
-        (np.eye(3), np.eye(4), "of the same clips"),
-        (np.eye(3)[:1], np.eye(3), "two seeds and two clips at least"),
+        (np.eye(3), np.eye(4), "same clips"),
+        (np.eye(3)[:1], np.eye(3), "at least two seeds and two clips"),
         (np.eye(3) * np.nan, np.eye(3), "NaN"),
-        (np.ones((3, 4)), np.zeros((3, 4)), "nothing varies"),
+        (np.ones((3, 4)), np.zeros((3, 4)), "vary with nothing"),
     ],
     ids=["other clips", "one seed", "nan", "constant"],
 )

@@ -1,8 +1,6 @@
-"""`load_audio` against golden PCM, and every way a recording can be bad."""
+"""`load_audio` against golden PCM, and what it says of doubtful recordings."""
 
 from __future__ import annotations
-
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,10 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from tenuto.audio import SAMPLE_RATE, load_audio
+from tenuto.audio import SAMPLE_RATE, load_and_describe, load_audio
 from tenuto.audio.loading import FULL_SCALE, quantise, resample
-from tenuto.audio.mpeg import missing_bytes
-from tenuto.errors import AudioError, FileError
+from tenuto.errors import AudioError
 from tests.conftest import GOLDEN
 
 CASES = ("noise", "short", "silence_edges", "sine")
@@ -40,7 +37,7 @@ def test_real_mp3_has_the_golden_length_and_samples(shared, clip):
 
 
 @pytest.mark.parametrize("rate", [8000, 22050, 44100, 48000])
-@pytest.mark.parametrize("kind", ["wav", "flac", "ogg", "mp3"])
+@pytest.mark.parametrize("kind", ["wav", "aiff", "flac", "ogg", "mp3"])
 def test_any_rate_and_type_gives_the_same_tone(tmp_path, rate, kind):
     path = tmp_path / f"tone.{kind}"
     soundfile.write(path, np.stack([tone(1.0, rate), tone(1.0, rate)], axis=1), rate)
@@ -77,75 +74,63 @@ def test_quantised_audio_has_full_peak_and_sounding_ends(waveform):
     assert samples[-1] != 0
 
 
-def test_missing_file_is_named(tmp_path):
-    with pytest.raises(FileError, match=r"gone\.mp3"):
-        load_audio(tmp_path / "gone.mp3")
+def test_blocks_give_the_waveform_of_the_whole(tmp_path, monkeypatch):
+    path = tmp_path / "noise.wav"
+    soundfile.write(path, np.random.default_rng(0).uniform(-0.5, 0.5, (50_000, 2)), 44100)
+    whole = load_audio(path)
+    monkeypatch.setattr("tenuto.audio.decoding.BLOCK_SAMPLES", 999)
+    monkeypatch.setattr("tenuto.audio.loading.BLOCK_SAMPLES", 999)
+    assert np.array_equal(load_audio(path), whole)
+    samples, rate = soundfile.read(path, dtype="float32")
+    expected = quantise(resample(samples.sum(axis=1) / 2, rate), "whole") / FULL_SCALE
+    assert np.array_equal(whole, expected.astype(np.float32))
 
 
-@pytest.mark.parametrize("content", [b"", b"no audio at all" * 100, b"ID3" + bytes(200)])
-def test_undecodable_file_is_refused(tmp_path, content):
-    path = tmp_path / "bad.mp3"
-    path.write_bytes(content)
-    with pytest.raises(AudioError, match=r"bad\.mp3"):
+def test_floats_beyond_1_are_scaled_not_clipped(tmp_path):
+    loud, plain = tmp_path / "loud.wav", tmp_path / "plain.wav"
+    for path, factor in ((loud, 6.0), (plain, 1.0)):
+        soundfile.write(path, factor * tone(0.5, SAMPLE_RATE), SAMPLE_RATE, subtype="FLOAT")
+    assert np.abs(load_audio(loud) - load_audio(plain)).max() < 1e-3
+
+
+CLICK = np.eye(1, 10 * SAMPLE_RATE, 5000)[0] * 0.9
+"""One sample in 10 s of silence."""
+
+
+@pytest.mark.parametrize(
+    ("samples", "sentence"),
+    [
+        (np.stack([tone(1, SAMPLE_RATE), -0.9 * tone(1, SAMPLE_RATE)], axis=1), "its channels cancel"),
+        (CLICK, "only 0.05 s of its 10.00 s"),
+        (CLICK + np.random.default_rng(0).uniform(-1, 1, CLICK.size) / FULL_SCALE, "only 0.05 s of"),
+        (tone(1, SAMPLE_RATE) / 3000, "its peak is at -75 dB"),
+    ],
+    ids=["antiphase", "click", "click in noise", "faint"],
+)
+def test_a_doubtful_recording_is_described(tmp_path, samples, sentence):
+    path = tmp_path / "it.wav"
+    soundfile.write(path, samples, SAMPLE_RATE)
+    warned = load_and_describe(path)[1].warnings()
+    assert len(warned) == 1
+    assert warned[0].startswith(sentence)
+
+
+def test_ordinary_recordings_are_described_without_a_warning(tmp_path):
+    path = tmp_path / "it.wav"
+    for samples in (tone(0.4, 44100), np.random.default_rng(0).uniform(-0.5, 0.5, (44100, 2))):
+        soundfile.write(path, samples, 44100)
+        description = load_and_describe(path)[1]
+        assert description.warnings() == []
+        assert (description.sample_rate, description.channels) == (44100, samples.ndim)
+        assert description.seconds == len(samples) / 44100
+    assert description.mono_db == pytest.approx(-3, abs=0.1)
+
+
+def test_the_error_of_silence_says_that_channels_cancel(tmp_path):
+    path = tmp_path / "it.wav"
+    soundfile.write(path, np.stack([tone(1, SAMPLE_RATE), -tone(1, SAMPLE_RATE)], axis=1), SAMPLE_RATE)
+    with pytest.raises(AudioError, match=r"silent.*channels cancel"):
         load_audio(path)
-
-
-def test_silent_file_is_refused(tmp_path):
-    path = tmp_path / "silent.wav"
     soundfile.write(path, np.zeros(1000), SAMPLE_RATE)
-    with pytest.raises(AudioError, match="silent"):
+    with pytest.raises(AudioError, match=r"silent.*trimming\. Leave"):
         load_audio(path)
-
-
-def test_nan_is_refused(tmp_path):
-    path = tmp_path / "nan.wav"
-    soundfile.write(path, np.array([0.1, np.nan, 0.2]), SAMPLE_RATE, subtype="FLOAT")
-    with pytest.raises(AudioError, match="NaN"):
-        load_audio(path)
-
-
-def test_cut_mp3_is_refused_and_the_whole_one_is_not(tmp_path):
-    path = tmp_path / "song.mp3"
-    soundfile.write(path, tone(3.0, 44100), 44100)
-    content = path.read_bytes()
-    assert missing_bytes(content) == 0
-    for kept in (len(content) // 2, len(content) - 1, len(content) * 9 // 10):
-        path.write_bytes(content[:kept])
-        assert missing_bytes(content[:kept]) > 0
-        with pytest.raises(AudioError, match="cut off"):
-            load_audio(path)
-
-
-def test_every_real_mp3_is_whole(shared):
-    paths = sorted((shared / "soundtracks" / "Set1").glob("*.mp3"))
-    assert len(paths) == 360
-    assert [path.name for path in paths if missing_bytes(path.read_bytes())] == []
-
-
-def test_real_mp3_cut_inside_a_frame_is_refused(shared, tmp_path):
-    content = (shared / "soundtracks" / "Set1" / "001.mp3").read_bytes()
-    path = tmp_path / "001.mp3"
-    path.write_bytes(content[: len(content) // 2])
-    with pytest.raises(AudioError, match="cut off"):
-        load_audio(path)
-
-
-def test_cut_flac_is_refused(tmp_path):
-    path = tmp_path / "song.flac"
-    soundfile.write(path, np.random.default_rng(0).uniform(-0.5, 0.5, 44100), 44100)
-    path.write_bytes(path.read_bytes()[:-30_000])
-    with pytest.raises(AudioError, match=r"song\.flac"):
-        load_audio(path)
-
-
-def test_cut_wav_is_refused(tmp_path):
-    path = tmp_path / "song.wav"
-    soundfile.write(path, tone(1.0, 44100), 44100)
-    path.write_bytes(path.read_bytes()[:-30_000])
-    with pytest.raises(AudioError, match="about 30000 bytes are missing"):
-        load_audio(path)
-
-
-def test_a_folder_is_no_recording(tmp_path: Path):
-    with pytest.raises(FileError, match="cannot read"):
-        load_audio(tmp_path)

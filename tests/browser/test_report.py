@@ -7,7 +7,7 @@ import shutil
 
 import pytest
 
-from tenuto.reporting import report
+from tenuto.reporting.page import report
 from tenuto.store.rows import mark_worst
 from tests.analysis import test_curves
 from tests.reporting import made_up

@@ -10,7 +10,7 @@ from tenuto.store.rows import NATURAL, read_rows, write_rows
 from tests import small_runs
 from tests.evaluation.audit.planted import bounded
 
-CHECKS = 23
+CHECKS = 24
 
 
 @pytest.fixture
@@ -57,7 +57,7 @@ def test_json_is_one_object_with_every_check(tenuto, outside):
         "source": "planted-1",
         "check": "budget",
         "verdict": "FAIL",
-        "figure": pytest.approx(1.0),
+        "value": pytest.approx(1.0),
         "threshold": 1e-6,
         "sentence": content["findings"][0]["sentence"],
         "page": "docs/audit/budget.md",
@@ -112,7 +112,7 @@ def test_bare_rows_take_data_and_split(tenuto, sound, corpus, tmp_path):
         )
     )
     found = {finding["check"]: finding for finding in json.loads(outcome.stdout)["findings"]}
-    assert found["albums"]["figure"] == 1.0
+    assert found["albums"]["value"] == 1.0
     assert found["albums"]["sentence"].startswith("5 of 5 attacked clips")
 
 
@@ -121,7 +121,7 @@ def test_bare_rows_take_data_and_split(tenuto, sound, corpus, tmp_path):
     [
         (["--data", "soundtracks"], "Add --root DIR"),
         (["--root", "."], "Add --data NAME"),
-        (["--data", "folder", "--root", "."], "only a run knows the columns"),
+        (["--data", "folder", "--root", "."], "Audit the run folder instead"),
         (["--runs", "table.csv"], "--runs belongs to released logs"),
         (["--split", "split.csv"], "split.csv: says nothing without the data. Add --data and --root"),
         (["--data", "soundtracks", "--root", ".", "--split", "nowhere.csv"], "nowhere.csv"),

@@ -8,7 +8,7 @@ import socket
 
 import pytest
 
-from tenuto.data import DATASETS, download, soundtracks
+from tenuto.data import DATASETS, remote, soundtracks
 from tenuto.data.midlevel import CONCEPTS
 from tests import corpora
 from tests.cli.conftest import FOLDER
@@ -94,7 +94,7 @@ def test_a_folder_with_brackets_is_printed_as_it_is_called(tenuto, tmp_path):
 
 
 def test_validate_of_a_folder_wants_its_columns(refused, own):
-    assert "give at least --emotions" in refused("data", "validate", "folder", "--root", own)
+    assert "name at least --emotions" in refused("data", "validate", "folder", "--root", own)
 
 
 def test_validate_on_the_real_audio(shared, tenuto):
@@ -129,7 +129,7 @@ def osf(monkeypatch):
     def at(api):
         for name in ("no_proxy", "NO_PROXY"):
             monkeypatch.setenv(name, "127.0.0.1")
-        for fetch in (download.osf_download, download.osf_file):
+        for fetch in (remote.osf_download, remote.osf_file):
             monkeypatch.setitem(fetch.__kwdefaults__, "api", api)
             monkeypatch.setitem(fetch.__kwdefaults__, "waits", ())
 

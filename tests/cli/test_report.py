@@ -11,9 +11,10 @@ import shutil
 import numpy as np
 import pytest
 
-from tenuto.evaluation.audit.findings import UNASKED, judged
+from tenuto.evaluation.audit.findings import NOT_EVALUATED, judged
 from tenuto.files import write_csv, write_json, write_safetensors
-from tenuto.reporting import report_inside, verdicts
+from tenuto.reporting import verdicts
+from tenuto.reporting.page import inside as report_inside
 from tenuto.store.rows import read_rows
 from tenuto.store.run import RunFolder
 from tests.reporting.made_up_report import PROTOCOL, plain, stored
@@ -50,13 +51,13 @@ def test_json_says_what_was_written(made):
 def test_checks_that_were_not_made_have_one_true_reason(made):
     page = html.unescape(made[0].read_text("utf-8"))
     page = re.sub("</?code>", "`", page)
-    (said,) = re.findall(rf"NOT RECORDED, ([^<]*): {re.escape(UNASKED)}", page)
+    (said,) = re.findall(rf"NOT RECORDED, ([^<]*): {re.escape(NOT_EVALUATED)}", page)
     assert said.split(", ") == [
         *("iterative", "black-box", "transfer", "saved-prediction", "gradients"),
         *("finite-differences", "repeatable", "longer-search", "unbounded"),
     ]
     assert "name it with --root" not in page
-    assert "(9 of them: the model was not asked;" in json.loads(made[1].stdout)["answer"][2]
+    assert "(9 of them: the model was not evaluated;" in json.loads(made[1].stdout)["answer"][2]
 
 
 def test_the_clips_reach_from_the_most_moved_to_the_least(made, study):
@@ -108,7 +109,7 @@ def test_rows_of_an_older_kind_cost_the_gallery_alone(tenuto, own_study, corpus,
     write_csv(path, rows.drop(columns="settings"))
     found = lacks(tenuto, folder, "--root", corpus, "--cache", cache)
     assert found["Gallery"].startswith(
-        f"{run.name}: {path}: no column settings. Delete it and attack the run anew."
+        f"{run.name}: {path}: no column settings. Delete the file and attack the run again."
     )
     assert "Head gain" not in found
 

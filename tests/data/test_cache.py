@@ -64,14 +64,20 @@ def test_a_changed_recording_gets_a_new_spectrogram(dataset, tmp_path, monkeypat
 def test_bad_recordings_are_named_after_the_others_are_done(dataset, tmp_path, monkeypatch):
     (dataset.root / "Set1" / "004.mp3").write_bytes(b"nothing")
     (dataset.root / "Set1" / "009.mp3").unlink()
-    with pytest.raises(DataError, match=r"2 of 12 recordings cannot be used.*004\.mp3.*009\.mp3"):
+    (dataset.root / "Set1" / "011.mp3").unlink()
+    os.mkfifo(dataset.root / "Set1" / "011.mp3")
+    with pytest.raises(
+        DataError, match=r"3 of 12 recordings cannot be used.*004\.mp3.*009\.mp3.*011\.mp3.* pipe"
+    ):
         prepare(dataset, tmp_path / "cache")
-    assert len(list((tmp_path / "cache").iterdir())) == 10
+    assert len(list((tmp_path / "cache").iterdir())) == 9
+    (dataset.root / "Set1" / "011.mp3").unlink()
+    corpora.write_audio(dataset.root / "Set1" / "011.mp3", 11)
     corpora.write_audio(dataset.root / "Set1" / "004.mp3", 4)
     corpora.write_audio(dataset.root / "Set1" / "009.mp3", 9)
     seen = corpora.calls(monkeypatch, "compute")
     prepare(dataset, tmp_path / "cache")
-    assert sorted(seen) == ["004.mp3", "009.mp3"]
+    assert sorted(seen) == ["004.mp3", "009.mp3", "011.mp3"]
 
 
 def test_a_full_disk_is_one_sentence_and_leaves_no_half_file(dataset, tmp_path, monkeypatch):
@@ -90,6 +96,10 @@ def test_cache_folder_follows_the_environment(monkeypatch):
     monkeypatch.delenv("TENUTO_CACHE")
     monkeypatch.setenv("XDG_CACHE_HOME", "/there")
     assert cache.cache_folder() == Path("/there/tenuto")
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    monkeypatch.setattr("os.path.expanduser", lambda path: path)  # what it does for a user without a home
+    with pytest.raises(FileError, match="Set TENUTO_CACHE"):
+        cache.cache_folder()
 
 
 def test_unknown_clips_are_named(dataset, tmp_path):

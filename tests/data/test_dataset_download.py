@@ -10,11 +10,11 @@ from typing import Any
 
 import pytest
 
-from tenuto.data import Midlevel, Soundtracks, download
+from tenuto.data import Midlevel, Soundtracks, remote
 from tenuto.errors import DataError, DownloadError
 from tests import corpora
 from tests.data.osf_server import OsfServer
-from tests.data.test_download import QUICK, no_proxy  # noqa: F401
+from tests.data.test_remote import QUICK, no_proxy  # noqa: F401
 
 
 @pytest.fixture
@@ -35,8 +35,8 @@ def published(tmp_path, monkeypatch):
         server.add("Set2/001.mp3", b"another set")
         server.add("metadata_annotations.zip", archive.getvalue())
         options: dict[str, Any] = {"api": server.api, "waits": QUICK}
-        monkeypatch.setattr(download, "osf_download", functools.partial(download.osf_download, **options))
-        monkeypatch.setattr(download, "osf_file", functools.partial(download.osf_file, **options))
+        monkeypatch.setattr(remote, "osf_download", functools.partial(remote.osf_download, **options))
+        monkeypatch.setattr(remote, "osf_file", functools.partial(remote.osf_file, **options))
         yield server, made
 
 
@@ -68,7 +68,7 @@ def test_midlevel_brings_the_annotations_too(published, nodes, tmp_path, monkeyp
 def test_a_node_without_the_files_is_refused(published, nodes, tmp_path):
     server, _ = published
     del server.files["Set1/003.mp3"]
-    with pytest.raises(DownloadError, match=r"did not bring Set1/003\.mp3"):
+    with pytest.raises(DownloadError, match=r"lacks Set1/003\.mp3"):
         Soundtracks(tmp_path / "copy").download()
 
 

@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
+import os
 import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
@@ -148,25 +155,25 @@ def test_a_changed_file_is_refused_by_name_and_kept(corpus, tmp_path, name):
 @pytest.mark.parametrize("changed", [{"seed": 4}, {"clips": 6}, {"seconds": 2.0}])
 def test_other_settings_in_the_same_folder_are_refused(corpus, changed):
     with pytest.raises(
-        DataError, match=r"corpus\.json: the corpus there was made with .* wanted .*Choose another"
+        DataError, match=r"corpus\.json: this corpus was made with .*, not with .*Choose another"
     ):
         synthesize(corpus, **{**SMALL, **changed})
 
 
 def test_a_foreign_folder_is_refused_and_left_alone(tmp_path):
     (tmp_path / "thesis.txt").write_text("mine")
-    with pytest.raises(DataError, match=r"holds thesis\.txt.*Choose an empty folder"):
+    with pytest.raises(DataError, match=r"contains thesis\.txt.*Choose an empty folder"):
         synthesize(tmp_path, **SMALL)
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
 
 
 def test_a_file_in_place_of_the_folder_is_refused(tmp_path):
     (tmp_path / "root").write_text("mine")
-    with pytest.raises(DataError, match="is a file, wanted a folder"):
+    with pytest.raises(DataError, match="is a file, not a folder"):
         synthesize(tmp_path / "root", **SMALL)
 
 
-def test_a_dead_process_is_reported_with_the_mend(tmp_path, monkeypatch):
+def test_a_dead_process_is_reported_with_the_fix(tmp_path, monkeypatch):
     def die(*_: Any) -> None:
         raise BrokenProcessPool
 
@@ -175,9 +182,51 @@ def test_a_dead_process_is_reported_with_the_mend(tmp_path, monkeypatch):
         synthesize(tmp_path, **{**SMALL, "workers": 2})
 
 
+def children(pid: int) -> list[int]:
+    """Processes whose parent is ``pid``."""
+    pids = []
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):
+            if int(stat.read_text().rpartition(")")[2].split()[1]) == pid:
+                pids.append(int(stat.parent.name))
+    return pids
+
+
+def is_running(pid: int) -> bool:
+    with contextlib.suppress(OSError):
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    return False
+
+
+def wait_until(condition: Callable[[], bool], seconds: float = 30.0) -> None:
+    until = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < until
+        time.sleep(0.02)
+
+
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="looks at processes in /proc")
+def test_a_killed_synthesis_leaves_no_process(tmp_path):
+    call = f"synthesize({str(tmp_path)!r}, clips=1000, seconds=2, workers=2)"
+    main = subprocess.Popen(
+        [sys.executable, "-c", f"from tenuto.data.synthesis import synthesize; {call}"],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)},
+    )
+    wait_until(lambda: len(children(main.pid)) >= 3)  # two workers and the tracker of their resources
+    workers = children(main.pid)
+    wait_until(lambda: any(tmp_path.glob("Set1/*")))  # they are at work
+    main.kill()
+    main.wait()
+    try:
+        wait_until(lambda: not any(map(is_running, workers)))
+    finally:
+        for pid in filter(is_running, workers):
+            os.kill(pid, signal.SIGKILL)
+
+
 def test_a_libsndfile_without_mp3_is_named(tmp_path, monkeypatch):
     monkeypatch.setattr("soundfile.available_formats", lambda: {"WAV": "WAV"})
-    with pytest.raises(FileError, match=r"001\.mp3: libsndfile .* cannot write mp3, wanted 1\.1"):
+    with pytest.raises(FileError, match=r"001\.mp3: libsndfile .* cannot write mp3; version 1\.1"):
         synthesize(tmp_path, **SMALL)
 
 
@@ -192,7 +241,7 @@ def test_a_state_file_without_checksums_is_refused(corpus, tmp_path):
     root = copy(corpus, tmp_path)
     state = json.loads((root / "corpus.json").read_text())
     (root / "corpus.json").write_text(json.dumps({**state, "sha256": None}))
-    with pytest.raises(DataError, match="no checksums in it"):
+    with pytest.raises(DataError, match="contains no checksums"):
         synthesize(root, **SMALL)
 
 
@@ -200,6 +249,6 @@ def test_a_state_file_without_checksums_is_refused(corpus, tmp_path):
     "wrong", [{"clips": 0}, {"seconds": 0.5}, {"seconds": float("nan")}, {"seed": -1}, {"workers": 0}]
 )
 def test_settings_out_of_range_are_refused(tmp_path, wrong):
-    with pytest.raises(ConfigError, match=f"{next(iter(wrong))} is .*, wanted"):
+    with pytest.raises(ConfigError, match=f"{next(iter(wrong))} is .*; it must be"):
         synthesize(tmp_path / "new", **{**SMALL, **wrong})
     assert not (tmp_path / "new").exists()

@@ -8,6 +8,7 @@ import json
 import pytest
 import torch
 
+from tenuto.data.batches import Material
 from tenuto.data.excerpts import Normalisation
 from tenuto.data.splits import Split, read_split, write_split
 from tenuto.errors import CheckpointError, ConfigError, DataError
@@ -17,7 +18,6 @@ from tenuto.models import build
 from tenuto.models.checkpoint import import_run
 from tenuto.store.run import RunFolder
 from tenuto.training.loop import train
-from tenuto.training.material import Material
 from tests import small_runs
 from tests.small_runs import settings
 

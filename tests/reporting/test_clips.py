@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from tenuto.evaluation.resynthesis import STATES, Witness
-from tenuto.reporting.clips import decibels, percent, sentence, title, witness_figure, words
-from tenuto.reporting.figures import save
+from tenuto.reporting.figures.clip import decibels, percent, sentence, title, witness_figure, words
+from tenuto.reporting.figures.smc2025 import save
 
 BANDS = 149
 EMOTIONS = ("valence", "tension")

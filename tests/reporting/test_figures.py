@@ -4,7 +4,7 @@ import pytest
 
 from tenuto.analysis import smc2025
 from tenuto.errors import DataError
-from tenuto.reporting import figures
+from tenuto.reporting.figures import smc2025 as figures
 
 from . import made_up
 

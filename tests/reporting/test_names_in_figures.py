@@ -10,7 +10,11 @@ import pandas as pd
 import pytest
 from matplotlib.text import Text
 
-from tenuto.reporting import clips, curve_figures, figures, panels, report_parts
+from tenuto.reporting.figures import clip as clips
+from tenuto.reporting.figures import curves as curve_figures
+from tenuto.reporting.figures import explanation as panels
+from tenuto.reporting.figures import smc2025 as figures
+from tenuto.reporting.page import blocks as report_parts
 from tests.analysis import test_curves
 from tests.reporting import made_up, test_clips, test_panels
 

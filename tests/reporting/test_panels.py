@@ -10,9 +10,9 @@ import pytest
 
 from tenuto.errors import ConfigError, DataError
 from tenuto.evaluation.explanation import Curve, Explanation
-from tenuto.reporting import panels
-from tenuto.reporting.figures import write_figure
-from tenuto.reporting.panels import explanation_figure, intervention_figure
+from tenuto.reporting.figures import explanation as panels
+from tenuto.reporting.figures.explanation import explanation_figure, intervention_figure
+from tenuto.reporting.figures.smc2025 import write_figure
 
 EMOTIONS = {"valence": 0.25, "energy": 0.5, "tension": 0.75, "anger": -0.25, "fear": 1.25}
 EFFECTS = {name: {"mode": 0.1 * place, "tonal_stability": -0.2} for place, name in enumerate(EMOTIONS)}

@@ -18,10 +18,15 @@ import soundfile
 
 from tenuto.config import DataConfig
 from tenuto.errors import DataError, FileError
-from tenuto.evaluation.audit.findings import UNASKED, not_recorded
+from tenuto.evaluation.audit import CHECKS
+from tenuto.evaluation.audit.findings import NOT_EVALUATED, not_recorded
 from tenuto.files import write_json
-from tenuto.reporting import report, report_inside, report_parts, report_sections, verdicts
-from tenuto.reporting.report_material import gather, read_findings
+from tenuto.reporting import verdicts
+from tenuto.reporting.page import blocks as report_parts
+from tenuto.reporting.page import inside as report_inside
+from tenuto.reporting.page import report
+from tenuto.reporting.page import sections as report_sections
+from tenuto.reporting.page.inputs import gather, read_findings
 from tenuto.store.rows import mark_worst, values_of
 from tests.analysis import test_curves
 from tests.reporting import made_up
@@ -368,15 +373,15 @@ def test_words_stand_out_from_their_ground(theme):
 def test_the_answer_compares_the_concepts_with_their_counterpart(bare):
     effect, sure, believed = report.answer(bare)
     assert effect == (
-        "Here A2M2E (with the concepts) is more robust than A2E (without) by error and less robust by correlation: the "
-        "attack changes its mean absolute error by +0.415 (0.125 → 0.540) against +0.625 (0.125 → 0.750), and its "
+        "Here A2M2E (with concepts) is more robust than A2E (without) by MAE and less robust by correlation: the "
+        "attack changes its MAE by +0.415 (0.125 → 0.540) against +0.625 (0.125 → 0.750), and its "
         "correlation with the ratings by -2.000 (1.000 → -1.000) against +0.000 (1.000 → 1.000)."
     )
     assert sure == (
         "A2E and A2M2E share 1 seed on 5 test clips, so this cannot be tested across trainings: another training might "
         "turn it."
     )
-    assert believed.startswith("Nobody has audited these rows")
+    assert believed == "These results have not been audited."
 
 
 def test_with_three_seeds_the_answer_has_a_test(everything):
@@ -419,26 +424,30 @@ def test_without_the_compared_systems_the_question_is_another_one(tmp_path):
     assert shown.question == report.ANY
     assert shown.answer[0] == (
         "By MAE the attack changes aA2B2E least, +0.375 (0.125 → 0.500), and aA2E most, +0.875 (0.125 → 1.000); by "
-        "correlation all alike."
+        "correlation all systems alike (aA2E +0.000 (1.000 → 1.000))."
     )
+
+
+UNMADE = len(CHECKS) - 3
+"""Checks without a finding among `FINDINGS`, and the one that is not recorded."""
 
 
 def test_failed_checks_are_named_in_the_answer(everything):
     assert report.answer(everything)[2] == (
-        f"The audit of {PROTOCOL} fails 1 check (budget), 1 warn and 1 were not made: the figure is not to be "
-        "believed as it stands."
+        f"The audit of {PROTOCOL} fails 1 check (budget), 1 warn and {UNMADE} were not made: the result should not "
+        "be trusted as it is."
     )
     passed = dataclasses.replace(everything, findings=FINDINGS[1:])
     assert report.answer(passed)[2] == (
-        f"The audit of {PROTOCOL} fails no check; 1 pass, 1 warn and 1 were not made."
+        f"The audit of {PROTOCOL} fails no check; 1 pass, 1 warn and {UNMADE + 1} were not made."
     )
 
 
 def test_checks_for_which_the_model_was_not_asked_say_how_to_ask_it(everything):
-    findings = [*FINDINGS, *(not_recorded(check, UNASKED) for check in ("gradients", "repeatable"))]
+    findings = [*FINDINGS, *(not_recorded(check, NOT_EVALUATED) for check in ("gradients", "repeatable"))]
     asked = dataclasses.replace(everything, findings=findings)
     assert (
-        "1 warn and 3 were not made (2 of them: the model was not asked; `tenuto audit STUDY --root DATA` asks it)"
+        "1 warn and 21 were not made (2 of them: the model was not evaluated; `tenuto audit STUDY --root DATA` evaluates it)"
         in (report.answer(asked)[2])
     )
     section = report_sections.audited(asked)
@@ -446,7 +455,7 @@ def test_checks_for_which_the_model_was_not_asked_say_how_to_ask_it(everything):
     assert section.blocks[2] == report_parts.Points(
         (
             "NOT RECORDED, monotone: there is one budget only.",
-            f"NOT RECORDED, gradients, repeatable: {UNASKED}",
+            f"NOT RECORDED, gradients, repeatable: {NOT_EVALUATED}",
         )
     )
     assert isinstance(section.blocks[3], report_parts.Text)
@@ -584,9 +593,9 @@ def test_findings_come_back_from_the_file_of_an_audit(tmp_path):
     ("content", "said"),
     [
         ({"findings": []}, "holds no findings"),
-        ({"findings": [{"check": "budget"}]}, "make the file anew"),
+        ({"findings": [{"check": "budget"}]}, "Make the file again"),
         ({"findings": [FINDINGS[0].as_json() | {"verdict": "MAYBE"}]}, "MAYBE"),
-        ({"findings": [FINDINGS[0].as_json() | {"check": "luck"}]}, "no check is called 'luck'"),
+        ({"findings": [FINDINGS[0].as_json() | {"check": "luck"}]}, "there is no check 'luck'"),
     ],
     ids=["none", "half", "verdict", "check"],
 )

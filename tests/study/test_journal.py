@@ -8,14 +8,15 @@ import os
 import pytest
 
 from tenuto.errors import FileError, TenutoError
-from tenuto.files import read_json, write_text
+from tenuto.files import read_json, write_bytes, write_text
 from tenuto.study import journal
 from tenuto.study.journal import Entry, held, is_held, read, standing
+from tests.study import small
 
 
 @pytest.fixture
 def clock(monkeypatch):
-    """Time that passes only when told to; the list's first entry is now."""
+    """A clock set by hand; the first entry of the list is the time."""
     now = [100.0]
     monkeypatch.setattr("tenuto.study.journal.time.monotonic", lambda: now[0])
     return now
@@ -95,7 +96,7 @@ def test_only_one_is_at_work_on_a_run(tmp_path):
     with held(tmp_path, "run", patience=0):
         assert is_held(tmp_path, "run")
         with (
-            pytest.raises(TenutoError, match=r"another process .* is at work on run"),
+            pytest.raises(TenutoError, match=r"another process .* is working on run"),
             held(tmp_path, "run", 0),
         ):
             pass
@@ -132,12 +133,42 @@ def test_a_file_system_without_locks_is_refused_in_one_sentence(without_locks, t
     assert os.strerror(number) in str(caught.value)
 
 
-def test_without_locks_nobody_can_say_whether_a_run_has_stopped(without_locks, tmp_path):
+def test_without_locks_a_run_keeps_the_stage_it_was_last_at(without_locks, tmp_path):
     with held(tmp_path, "run", patience=0):
         Entry(tmp_path, "run").note(True, stage="train")
     without_locks(errno.ENOLCK)
-    with pytest.raises(FileError, match="its file system has no locks"):
-        standing(tmp_path, "run")
+    assert is_held(tmp_path, "run") is None
+    assert standing(tmp_path, "run").stage == "train"
+
+
+KILLED = """
+import sys, time
+from pathlib import Path
+from tenuto.study import journal
+with journal.held(Path(sys.argv[1]), "run", 0):
+    print("held", flush=True)
+    time.sleep(100)
+"""
+
+
+def test_a_lock_is_free_when_its_holder_is_killed(tmp_path):
+    process = small.started("-c", KILLED, tmp_path)
+    assert process.stdout.readline() == "held\n"
+    assert is_held(tmp_path, "run")
+    process.kill()
+    process.communicate()
+    assert is_held(tmp_path, "run") is False
+
+
+@pytest.mark.parametrize("before", [None, b'{"name": "run", "stage": "done"}'])
+def test_a_refused_call_leaves_the_record_as_it_was(tmp_path, before):
+    path = journal.record_path(tmp_path, "run")
+    if before:
+        write_bytes(path, before)
+    entry = Entry(tmp_path, "run")
+    with pytest.raises(TenutoError), entry.restored_on_refusal(), entry.stage("prepare"):
+        raise TenutoError("a recording is silent")
+    assert (path.read_bytes() if path.exists() else None) == before
 
 
 def test_a_run_that_was_begun_is_stopped_when_nobody_is_at_work_on_it(tmp_path):

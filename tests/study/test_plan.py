@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from pathlib import Path
 
 import pytest
 import yaml
@@ -24,9 +23,9 @@ from tenuto.data import open_dataset, prepare
 from tenuto.data.synthesis import GENERATOR_VERSION, synthesize
 from tenuto.errors import ConfigError, DataError
 from tenuto.files import write_json, write_text
+from tenuto.store.study import StudyFolder
 from tenuto.study import journal
-from tenuto.study.plan import corpus_folder, identity, plan, planned, protocols, reductions, runs, settled
-from tenuto.study.timing import ATTACK_RATE, TRAIN_RATE
+from tenuto.study.plan import identity, plan_study, planned, protocols, reductions, runs, settled
 from tests.study import small
 
 PAPER_SEEDS = (6, 21, 42, 796, 950, 2025, 2324, 2451, 3100, 7192)
@@ -52,11 +51,6 @@ def paper():
 def demo():
     """The study in small."""
     return preset_study("demo")
-
-
-@pytest.fixture(scope="module")
-def music(tmp_path_factory):
-    return small.recordings(tmp_path_factory.mktemp("music"))
 
 
 def test_the_paper_s_study_is_fifty_runs_of_its_preset(paper):
@@ -214,7 +208,7 @@ def kinds(found):
 
 
 def test_every_stage_is_listed_in_the_order_it_can_be_done(music, tmp_path):
-    found = plan(small.TINY, tmp_path, music)
+    found = plan_study(small.TINY, tmp_path, music)
     assert kinds(found) == [
         ("prepare", ""),
         *((kind, run) for run in ("A2M2E-21", "aA2E-21") for kind in ("train", "evaluate", "attack")),
@@ -235,14 +229,14 @@ def test_names_are_those_training_gives_and_nothing_is_decoded(music, tmp_path, 
 
     monkeypatch.setattr("tenuto.data.cache.compute", refuse)
     monkeypatch.setattr("tenuto.audio.loading.decode", refuse)
-    found = plan(small.TINY, tmp_path / "study", music)
+    found = plan_study(small.TINY, tmp_path / "study", music)
     assert found.fingerprint == prepared.fingerprint
     assert [stage.run for stage in found.stages if stage.kind == "train"] == wanted
     assert not (tmp_path / "study").exists()
 
 
 def test_names_are_open_until_the_data_are_there(demo, tmp_path):
-    found = plan(demo, tmp_path / "study")
+    found = plan_study(demo, tmp_path / "study")
     assert found.fingerprint is None
     assert {stage.run[-8:] for stage in found.stages if stage.run} == {"????????"}
     assert not any(stage.done for stage in found.stages)
@@ -254,11 +248,11 @@ def test_a_study_goes_on_with_the_threads_it_was_begun_with(music, tmp_path, mon
     monkeypatch.setattr("os.cpu_count", lambda: 3)
     begun = settled(study, tmp_path)
     assert begun.run.train.threads == 3
-    names = [stage.run for stage in plan(study, tmp_path, music).stages]
+    names = [stage.run for stage in plan_study(study, tmp_path, music).stages]
     small.write_study(tmp_path / "study.yaml", begun)
     monkeypatch.setattr("os.cpu_count", lambda: 8)
     assert settled(study, tmp_path) == begun
-    assert [stage.run for stage in plan(study, tmp_path, music).stages] == names
+    assert [stage.run for stage in plan_study(study, tmp_path, music).stages] == names
 
 
 def test_a_study_goes_on_in_the_precision_it_was_begun_in(tmp_path, monkeypatch):
@@ -286,14 +280,16 @@ def test_a_study_that_has_grown_keeps_its_threads_and_precision(more, music, tmp
     monkeypatch.setattr("os.cpu_count", lambda: 3)
     monkeypatch.setattr("tenuto.config.fast_bfloat16", lambda: True)
     begun = small.changed(**left)
-    named = {stage.run for stage in plan(begun, tmp_path, music).stages if stage.run.startswith("A2M2E-21")}
+    named = {
+        stage.run for stage in plan_study(begun, tmp_path, music).stages if stage.run.startswith("A2M2E-21")
+    }
     small.write_study(tmp_path / "study.yaml", settled(begun, tmp_path))
     monkeypatch.setattr("os.cpu_count", lambda: 8)
     monkeypatch.setattr("tenuto.config.fast_bfloat16", lambda: False)
     grown = small.changed(**merge(left, more))
     train = settled(grown, tmp_path).run.train
     assert (train.threads, train.precision) == (3, "bfloat16")
-    assert named <= {stage.run for stage in plan(grown, tmp_path, music).stages}
+    assert named <= {stage.run for stage in plan_study(grown, tmp_path, music).stages}
 
 
 def test_what_a_grown_study_names_itself_is_not_taken_from_what_was_begun(tmp_path, monkeypatch):
@@ -325,14 +321,14 @@ def test_threads_are_settled_where_the_user_s_own_file_lies_in_the_folder(tmp_pa
 def test_a_study_whose_file_has_a_system_among_its_settings_goes_on(system, music, tmp_path, monkeypatch):
     monkeypatch.setattr("os.cpu_count", lambda: 3)
     study = small.changed(systems=list(SYSTEMS), run={"train": {"threads": 0}})
-    names = [stage.run for stage in plan(study, tmp_path, music).stages]
+    names = [stage.run for stage in plan_study(study, tmp_path, music).stages]
     begun = settled(study, tmp_path).model_dump(mode="json", exclude_none=True)
     content = yaml.safe_dump(merge(begun, {"run": {"system": system}}))
     assert f"system: {system}" in content
     write_text(tmp_path / "study.yaml", content)
     monkeypatch.setattr("os.cpu_count", lambda: 8)
     assert settled(study, tmp_path).run.train.threads == 3
-    assert [stage.run for stage in plan(study, tmp_path, music).stages] == names
+    assert [stage.run for stage in plan_study(study, tmp_path, music).stages] == names
 
 
 def test_what_a_study_writes_down_of_itself_can_be_read_again(tmp_path):
@@ -346,13 +342,14 @@ def test_threads_the_study_names_are_kept(tmp_path):
 
 def test_data_that_cannot_serve_a_system_are_refused(music, tmp_path):
     with pytest.raises(ConfigError, match="has no concept ratings"):
-        plan(small.changed(run={"data": {"dataset": "soundtracks"}}), tmp_path, music)
+        plan_study(small.changed(run={"data": {"dataset": "soundtracks"}}), tmp_path, music)
 
 
 def finished(folder, run, seconds, *stages):
-    """What a run that finished these stages in so many seconds each leaves, as far as a plan looks."""
-    write_json(folder / "runs" / run / "training.json", {})
-    write_json(folder / "runs" / run / "metrics.json", {})
+    """What a run leaves that finished these stages in this many seconds each, as far as a plan reads it."""
+    files = StudyFolder(folder).run(run)
+    for path in (files.training, files.checkpoint, files.metrics):
+        write_json(path, {})
     record = journal.Record(run, finished=list(stages), seconds=dict.fromkeys(stages, seconds))
     write_json(journal.record_path(folder, run), dataclasses.asdict(record))
 
@@ -362,13 +359,14 @@ def test_what_is_done_is_said_and_its_seconds_are_expected_of_others(music, tmp_
     first, second, third, *others = [one.run for one in planned(study, identity(study, tmp_path, music))]
     finished(tmp_path, first, 30.0, "train", "evaluate")
     finished(tmp_path, second, 50.0, "train", "evaluate")
-    stages = {(stage.kind, stage.run): stage for stage in plan(study, tmp_path, music).stages}
+    stages = {(stage.kind, stage.run): stage for stage in plan_study(study, tmp_path, music).stages}
     assert [run for kind, run in stages if stages[kind, run].done and kind == "train"] == [first, second]
-    assert dataclasses.astuple(stages["train", third].expected) == (40.0, "measured")
-    assert dataclasses.astuple(stages["evaluate", third].expected) == (40.0, "measured")
-    assert stages["train", others[0]].expected.basis == "estimate"  # trained adversarially: of another kind
-    assert stages["attack", first].expected.basis == "estimate"
+    assert stages["train", third].seconds == stages["evaluate", third].seconds == 40.0
+    assert stages["train", others[0]].seconds is None  # trained adversarially: of another kind
+    assert stages["attack", first].seconds is None
     assert not stages["attack", first].done
+    made = plan_study(study, tmp_path, music)
+    assert (made.seconds, made.unmeasured, len(made.left)) == (80.0, 14, 16)
 
 
 def test_time_already_spent_on_a_stage_is_taken_off(music, tmp_path):
@@ -377,36 +375,21 @@ def test_time_already_spent_on_a_stage_is_taken_off(music, tmp_path):
     finished(tmp_path, first, 30.0, "train")
     record = journal.Record(second, stage="train", seconds={"train": 12.0})
     write_json(journal.record_path(tmp_path, second), dataclasses.asdict(record))
-    stages = {(stage.kind, stage.run): stage for stage in plan(study, tmp_path, music).stages}
-    assert stages["train", second].expected.seconds == 18.0
+    stages = {(stage.kind, stage.run): stage for stage in plan_study(study, tmp_path, music).stages}
+    assert stages["train", second].seconds == 18.0
 
 
-def test_estimates_follow_from_the_stated_rates(music, tmp_path):
-    full = {"model": {"width": 1.0}, "train": {"epochs": 10, "adversarial": {"every": 5, "iterations": 50}}}
-    released = [{"protocol": "paper-2025-released", "settings": {"iterations": 100}}]
-    found = plan(small.changed(run=full, protocols=released), tmp_path, music)
-    stages = {(stage.kind, stage.run.partition("-")[0]): stage.expected.seconds for stage in found.stages}
-    plain = 10 * 16 * TRAIN_RATE
-    assert stages["train", "A2M2E"] == pytest.approx(plain)
-    assert stages["train", "aA2E"] == pytest.approx(plain + 2 * 16 * (50 * ATTACK_RATE + TRAIN_RATE))
-    assert stages["attack", "A2M2E"] == pytest.approx(2 * 100 * ATTACK_RATE)
-    assert found.seconds == pytest.approx(sum(stage.expected.seconds for stage in found.stages))
-
-
-def test_stated_rates_are_those_of_the_readme():
-    readme = (Path(__file__).resolve().parents[2] / "README.md").read_text("utf-8")
-    # The first of two tables: the one of two threads and the whole network.
-    attack = re.search(r"\| attack, ms per iteration and clip \| ([\d.]+) \|", readme)
-    training = re.search(r"\| training, s per epoch of (\d+) clips \| ([\d.]+) \|", readme)
-    assert pytest.approx(float(attack[1]) / 1000) == ATTACK_RATE
-    assert pytest.approx(float(training[2]) / int(training[1]), abs=5e-4) == TRAIN_RATE
+def test_times_are_unknown_before_anything_was_measured(music, tmp_path):
+    made = plan_study(small.TINY, tmp_path, music)
+    assert {stage.seconds for stage in made.stages} == {None}
+    assert (made.seconds, made.unmeasured) == (0.0, len(made.stages))
 
 
 def test_curves_are_read_against_natural_changes(tmp_path):
     study = preset_study("demo").model_copy(update={"protocols": (AttackConfig(protocol="standard-1"),)})
-    kinds = [stage.kind for stage in plan(study, tmp_path).stages]
+    kinds = [stage.kind for stage in plan_study(study, tmp_path).stages]
     assert kinds.count("natural") == kinds.count("train") == 10
-    assert "natural" not in [stage.kind for stage in plan(preset_study("demo"), tmp_path).stages]
+    assert "natural" not in [stage.kind for stage in plan_study(preset_study("demo"), tmp_path).stages]
 
 
 def test_a_study_of_signal_concepts_knows_its_data_before_they_are_computed(music, tmp_path):
@@ -415,23 +398,25 @@ def test_a_study_of_signal_concepts_knows_its_data_before_they_are_computed(musi
     assert identity(signal, tmp_path, music).fingerprint == data.fingerprint
     assert identity(small.TINY, tmp_path, music).fingerprint != data.fingerprint
     names = [one.run for one in planned(signal, data)]
-    assert [stage.run for stage in plan(signal, tmp_path, music).stages if stage.kind == "train"] == names
+    assert [
+        stage.run for stage in plan_study(signal, tmp_path, music).stages if stage.kind == "train"
+    ] == names
 
 
 def test_recordings_for_a_study_that_makes_its_own_are_refused(demo, music, tmp_path):
     with pytest.raises(ConfigError, match="Leave --root out"):
-        plan(demo, tmp_path / "study", music)
+        plan_study(demo, tmp_path / "study", music)
 
 
 def made_by(folder, **changes):
     """What the generator leaves of a finished corpus of the demo but for these settings, as far as a plan looks."""
     settings = {"generator": GENERATOR_VERSION, "clips": 180, "seconds": 11.0, "seed": 0}
-    write_json(corpus_folder(folder) / "corpus.json", {**settings, "sha256": {}, **changes})
+    write_json(StudyFolder(folder).corpus / "corpus.json", {**settings, "sha256": {}, **changes})
 
 
 def test_a_corpus_that_is_begun_is_not_there_yet(demo, tmp_path):
     made_by(tmp_path)
-    assert plan(demo, tmp_path).fingerprint is None
+    assert plan_study(demo, tmp_path).fingerprint is None
 
 
 @pytest.mark.parametrize(
@@ -439,23 +424,53 @@ def test_a_corpus_that_is_begun_is_not_there_yet(demo, tmp_path):
     [
         (
             {"clips": 360},
-            "made with generator 1, clips 360, seconds 11.0, seed 0, wanted generator 1, clips 180",
+            "made with generator 1, clips 360, seconds 11.0, seed 0, not with generator 1, clips 180",
         ),
-        ({"seconds": 15.0}, "seconds 15.0, seed 0, wanted"),
-        ({"seed": 1}, "seed 1, wanted"),
+        ({"seconds": 15.0}, "seconds 15.0, seed 0, not with"),
+        ({"seed": 1}, "seed 1, not with"),
         ({"generator": 0}, "made with generator 0"),
     ],
 )
 def test_a_corpus_of_other_settings_is_refused_as_its_generator_would(change, said, demo, tmp_path):
     made_by(tmp_path, **change)
     with pytest.raises(DataError, match=re.escape(said)) as planned:
-        plan(demo, tmp_path)
+        plan_study(demo, tmp_path)
     with pytest.raises(DataError) as generated:
-        synthesize(corpus_folder(tmp_path), clips=180, seconds=11, seed=0)
+        synthesize(StudyFolder(tmp_path).corpus, clips=180, seconds=11, seed=0)
     assert str(planned.value) == str(generated.value)
 
 
 def test_learning_concepts_nobody_rated_is_refused_with_both_ways_out(music, tmp_path):
     unrated = small.changed(run={"data": {"dataset": "soundtracks"}})
     with pytest.raises(ConfigError, match=r"--concepts signal, use the data set midlevel"):
-        plan(unrated, tmp_path, music)
+        plan_study(unrated, tmp_path, music)
+
+
+OWN = {"systems": {"A2E": None, "light": {"network": "a2m2e", "task_loss_weight": 0.7, "adversarial": True}}}
+
+
+def test_a_system_of_the_user_is_trained_as_it_says_and_called_as_named(music, tmp_path):
+    study = StudyConfig.parse({**small.CONTENT, **OWN}, "mine.yaml")
+    plain, own = runs(study)
+    assert (plain.system, own.system) == ("A2E", "light")
+    assert (own.model.network, own.train.task_loss_weight) == ("a2m2e", 0.7)
+    assert own.train.adversarial == study.run.train.adversarial
+    trained = [stage.run for stage in plan_study(study, tmp_path, music).stages if stage.kind == "train"]
+    assert [run.split("-")[0] for run in trained] == ["A2E", "light"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"systems": {"mine": {"network": "a2m3e"}}}, "a2m2e"),
+        ({"run": {"data": {"dataset": "soundtrack"}}}, "Did you mean soundtracks?"),
+        ({"protocols": ["paper-2025-relesed"]}, "Did you mean paper-2025-released?"),
+    ],
+)
+def test_names_that_no_registry_knows_are_refused_with_the_nearest(changes, message, music, tmp_path):
+    content = merge(small.CONTENT, changes) | (
+        {"systems": changes["systems"]} if "systems" in changes else {}
+    )
+    with pytest.raises(ConfigError, match=re.escape(message)):
+        plan_study(StudyConfig.parse(content, "mine.yaml"), tmp_path / "study", music)
+    assert not (tmp_path / "study").exists()

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib.util
+import socket
+import sys
 import time
 from pathlib import Path
 from types import SimpleNamespace
@@ -11,8 +13,8 @@ import pytest
 
 from tenuto.errors import ConfigError
 from tenuto.study import journal
+from tenuto.study.engines import Local, Ray, run_study
 from tenuto.study.plan import Planned
-from tenuto.study.runner import Local, Ray, run_study
 from tenuto.study.stages import Job, Outcome
 from tests.study import small
 from tests.study.small import TINY, tables
@@ -83,7 +85,7 @@ def cluster(monkeypatch):
 
     def install(**settings):
         fake = FakeRay(**settings)
-        monkeypatch.setattr("tenuto.study.runner._ray", lambda: fake)
+        monkeypatch.setitem(sys.modules, "ray", fake)
         return fake
 
     return install
@@ -128,8 +130,8 @@ def test_a_run_that_ray_gives_up_is_a_failed_one(cluster, jobs):
 @pytest.mark.parametrize(
     ("machines", "gpus", "said"),
     [
-        (((0, 0.0),), 0.0, "a run wants 1 CPU, the largest machine of the Ray cluster has 0"),
-        (((4, 0.0),), 0.5, "a run wants 0.5 GPU, the largest machine of the Ray cluster has 0"),
+        (((0, 0.0),), 0.0, "a run needs 1 CPU, the largest machine of the Ray cluster has 0"),
+        (((4, 0.0),), 0.5, "a run needs 0.5 GPU, the largest machine of the Ray cluster has 0"),
         ((), 0.0, "has 0"),
     ],
 )
@@ -140,19 +142,49 @@ def test_what_no_machine_could_ever_start_is_refused(cluster, jobs, machines, gp
     assert fake.stopped
 
 
-def test_a_cluster_that_does_not_answer_is_named(cluster, jobs):
+def test_a_cluster_that_refuses_is_named(cluster, jobs):
     cluster(absent=True)
-    with pytest.raises(ConfigError, match=r"no Ray cluster answers at head:6379 \(nobody there\)"):
-        list(Ray(address="head:6379").carry_out(jobs))
+    with pytest.raises(ConfigError, match=r"no Ray cluster answers at auto \(nobody there\)"):
+        list(Ray(address="auto").carry_out(jobs))
+
+
+@pytest.fixture
+def free_port():
+    """A port of this machine on which nothing listens."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1:{}", "ray://127.0.0.1:{}", "no-such-host.invalid:{}"])
+def test_a_dead_address_is_refused_at_once_without_asking_ray(cluster, jobs, free_port, address):
+    fake = cluster()
+    fake.init = lambda **settings: pytest.fail("Ray would wait for minutes")
+    begun = time.monotonic()
+    with pytest.raises(ConfigError, match="no Ray cluster answers at") as caught:
+        Ray(address=address.format(free_port)).carry_out(jobs)
+    assert time.monotonic() - begun < 10
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("address", ["head", "head:port", ":6379"])
+def test_an_address_that_is_none_says_how_one_looks(cluster, jobs, address):
+    cluster()
+    with pytest.raises(ConfigError, match=r"an address is HOST:PORT"):
+        Ray(address=address).carry_out(jobs)
+
+
+def test_the_address_of_the_environment_is_tried_too(cluster, jobs, free_port, monkeypatch):
+    cluster()
+    monkeypatch.setenv("RAY_ADDRESS", f"127.0.0.1:{free_port}")
+    with pytest.raises(ConfigError, match="no Ray cluster answers"):
+        Ray().carry_out(jobs)
 
 
 def test_without_ray_one_sentence_says_what_to_install(monkeypatch, jobs):
-    def absent(name):
-        raise ImportError(name)
-
-    monkeypatch.setattr("importlib.import_module", absent)
+    monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(ConfigError, match="pip install 'tenuto"):
-        list(Ray().carry_out(jobs))
+        Ray().carry_out(jobs)
 
 
 CLUSTER = """
@@ -169,11 +201,6 @@ for line in sys.stdin:
     print("removed", flush=True)
 cluster.shutdown()
 """
-
-
-@pytest.fixture(scope="module")
-def music(tmp_path_factory):
-    return small.recordings(tmp_path_factory.mktemp("music"))
 
 
 def wait_for(condition, process, seconds=300):

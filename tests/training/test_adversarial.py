@@ -9,12 +9,12 @@ import torch
 
 from tenuto.attacks import ReleasedAttack
 from tenuto.config import AdversarialConfig
+from tenuto.data.batches import Batch
 from tenuto.errors import AttackError
 from tenuto.models import build, for_attack
 from tenuto.models.backbone import Backbone
 from tenuto.training import loop
 from tenuto.training.adversarial import due, perturbed
-from tenuto.training.material import Batch
 from tests import small_runs
 from tests.small_runs import numbers, settings
 

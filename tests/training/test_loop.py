@@ -13,12 +13,12 @@ from torch import nn
 
 from tenuto import metrics
 from tenuto.config import SYSTEMS, to_yaml
+from tenuto.data.batches import Batch, Material
 from tenuto.errors import ConfigError, DataError, TenutoError
 from tenuto.files import read_csv, read_json, read_safetensors
 from tenuto.models import Prediction, build
 from tenuto.models.checkpoint import load
 from tenuto.training import loop
-from tenuto.training.material import Batch, Material
 from tests import small_runs
 from tests.small_runs import EVERYTHING, kept_epoch, numbers, settings
 

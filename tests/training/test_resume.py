@@ -66,7 +66,7 @@ def test_an_interrupted_run_ends_with_the_numbers_of_an_undisturbed_one(
     run = loop.train(EVERYTHING, prepared, tmp_path, progress=lambda row: epochs.append(row["epoch"]))
     assert epochs == list(range(epoch + 1, 5))
     assert numbers(run) == numbers(undisturbed)
-    assert not (run / loop.STATE).exists()
+    assert not RunFolder(run).state.exists()
 
 
 def test_a_run_in_bfloat16_is_resumed_to_the_same_numbers(prepared, tmp_path):
@@ -115,7 +115,7 @@ def test_kill_9_in_the_middle_of_an_epoch_changes_no_number(place, prepared, und
 
 @pytest.mark.parametrize("share", [0.0, 0.01, 0.5, 0.999])
 def test_a_damaged_state_starts_from_the_beginning(share, prepared, undisturbed, tmp_path):
-    state = interrupted(prepared, tmp_path, 2) / loop.STATE
+    state = RunFolder(interrupted(prepared, tmp_path, 2)).state
     content = state.read_bytes()
     state.write_bytes(content[: int(share * len(content))])
     epochs: list[int] = []

@@ -14,10 +14,9 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
 from tenuto.analysis import statistics, words
-from tenuto.analysis.systems import FEWEST_SEEDS, errors_per_clip, ordered_systems, selection
+from tenuto.analysis.systems import FEWEST_SEEDS, Pair, errors_per_clip, ordered_systems, selection
 from tenuto.errors import ConfigError, DataError, did_you_mean
 from tenuto.store.rows import emotion_names, validate_rows
 
@@ -29,8 +28,6 @@ MEASURES: Mapping[str, tuple[str, Callable[[Any], Any]]] = {
     "mse": ("mean squared", np.square),
 }
 """Which error of a clip: in words, and the function of prediction - rating that is averaged over emotions."""
-
-Pair = tuple[str, str]
 
 SYSTEM_COLUMNS = ("quantity", "system", "seeds", "clips", "mean", "low", "high", "resampled")
 PAIR_COLUMNS = (
@@ -231,22 +228,17 @@ def _paired(
         return line
     found = statistics.crossed_interval(a - b, settings.draws, settings.seed, settings.level)
     line |= {"difference": found.mean, "low": found.low, "high": found.high, "resampled": found.resampled}
-    if _varies(a, b):
+    if statistics.differences_vary(a.ravel(), b.ravel()):
         pooled = vars(statistics.paired_t_test(a.ravel(), b.ravel()))
         line |= {f"pooled_{name}": value for name, value in pooled.items()}
     means = a.mean(axis=1), b.mean(axis=1)
-    if len(shared) < FEWEST_SEEDS or not _varies(*means):
+    if len(shared) < FEWEST_SEEDS or not statistics.differences_vary(*means):
         return line
     test = statistics.paired_t_test(*means)
     line |= {"t": test.t, "degrees_of_freedom": test.degrees_of_freedom, "p": test.p}
     line |= vars(statistics.effect_size(test))
     deviation = float((means[0] - means[1]).std(ddof=1))
     return line | {"detectable": deviation * statistics.smallest_detectable(test.n)}
-
-
-def _varies(a: NDArray[np.float64], b: NDArray[np.float64]) -> bool:
-    """Whether the differences of a and b differ by more than rounding, so that t is defined."""
-    return bool(np.ptp(a - b) > 1e-12 * max(np.abs(a).max(), np.abs(b).max()))
 
 
 def _mixed(quantity: str, pair: Pair, sides: Mapping[str, pd.DataFrame], level: float) -> dict[str, Any]:

@@ -1,250 +1,261 @@
-"""What rows support, in plain sentences, and nothing more."""
+"""What rows support, in plain sentences, and nothing more. Ties follow the one rule of `systems`."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from tenuto.analysis import smc2025, words
-from tenuto.analysis.systems import FEWEST_SEEDS, errors_per_clip, ordered_systems, run_metrics, selection
+from tenuto.analysis.systems import (
+    FEWEST_SEEDS,
+    RESOLUTION,
+    Ranking,
+    errors_per_clip,
+    ordered_systems,
+    reversals,
+    run_metrics,
+    seed_values,
+    selection,
+)
 from tenuto.store.rows import values_of
 
-RATINGS = (0.0, 1.0)
-"""Annotations are ratings scaled into this range."""
-
-DECIMALS = 3
-"""Of every change that is told; systems whose changes look alike in them are not put in an order."""
-
-HARMS = ["difference", "lost"]
-"""Columns of `run_means` that say what an attack does to a system, by error and by correlation."""
-
-VERDICTS = {1: ("more robust than", "more robust"), 0: ("as robust as", "equally robust")}
-VERDICTS |= {-1: ("less robust than", "less robust")}
-"""What a system is beside another one: followed by its name, and without it."""
+VERDICTS = {
+    -1: ("more robust than", "more robust"),
+    0: ("as robust as", "equally robust"),
+    1: ("less robust than", "less robust"),
+}
+"""What a system is in comparison: followed by the other's name, and without it."""
 
 
-def summarise(rows: pd.DataFrame) -> list[str]:
+@dataclass(frozen=True)
+class Effects:
+    """What an attack does to every system.
+
+    Attributes:
+        runs: One line per run: `run_metrics` with ``difference`` (MAE that the attack adds) and ``lost`` (correlation
+            that it takes).
+    """
+
+    runs: pd.DataFrame
+
+    @cached_property
+    def means(self) -> pd.DataFrame:
+        """One line per system, means over seeds: ``clean_corr clean_mae corr mae difference lost``.
+
+        NaN where a seed is: a correlation that one seed lacks is not averaged over the others.
+        """
+        names = {"clean_corr_avg": "clean_corr", "clean_mae": "clean_mae", "adversarial_corr_avg": "corr"}
+        names |= {"adversarial_mae": "mae", "difference": "difference", "lost": "lost"}
+        means = self.runs.groupby("system")[list(names)].agg(lambda values: float(values.mean(skipna=False)))
+        return means.rename(columns=names).loc[ordered_systems(self.runs)]
+
+    def ranking(self, column: str, sign: float = 1.0) -> Ranking:
+        """Systems by a column of ``runs`` times a sign, least first."""
+        return Ranking(seed_values(self.runs.assign(value=sign * self.runs[column]), "value"))
+
+    @cached_property
+    def by_error(self) -> Ranking:
+        """Systems by the MAE that the attack adds."""
+        return self.ranking("difference")
+
+    @cached_property
+    def by_correlation(self) -> Ranking:
+        """Systems by the correlation that the attack takes, where it is defined."""
+        return self.ranking("lost")
+
+    @property
+    def is_zero(self) -> bool:
+        """Whether no system changes by more than `RESOLUTION`; an undefined change counts as one."""
+        return bool((self.means[["difference", "lost"]].abs() <= RESOLUTION).all(axis=None))
+
+    def of(self, *systems: str) -> Effects:
+        """The effects on some of the systems."""
+        return Effects(self.runs[self.runs["system"].isin(systems)])
+
+
+def run_means(rows: pd.DataFrame) -> Effects:
+    """What the attack of these rows does to every system. Raises `DataError`, see `systems.selection`."""
+    measured = run_metrics(rows)
+    difference = measured["adversarial_mae"] - measured["clean_mae"]
+    lost = measured["clean_corr_avg"] - measured["adversarial_corr_avg"]
+    return Effects(measured.assign(difference=difference, lost=lost))
+
+
+def summarise(rows: pd.DataFrame, scale: tuple[float, float] | None = None) -> list[str]:
     """Four to seven sentences on what an attack did to the systems.
 
     Args:
         rows: Rows of one attack; only test clips count.
+        scale: Range of the labels, see `systems.label_scale`; None where it is not known.
 
     Raises:
         DataError: See `systems.selection`.
     """
     chosen = selection(rows)
-    means = run_means(chosen)
-    found = [_clean(means), moved(means), _ranking(means), _left(means)]
-    found += [_outside(chosen), _size(chosen), _caution(chosen)]
-    return [sentence for sentence in found if sentence]
+    effects = run_means(chosen)
+    sentences = [_clean(effects), moved(effects), _ranking(effects), _levels(effects)]
+    sentences += [_outside(chosen, effects, scale), _size(chosen), _caution(chosen)]
+    return [sentence for sentence in sentences if sentence]
 
 
-def run_means(rows: pd.DataFrame) -> pd.DataFrame:
-    """Means over seeds, one line per system: ``clean_corr clean_mae corr mae``, the changes ``difference`` (MAE that
-    the attack adds) and ``lost`` (correlation that it takes), and ``clipped`` (MAE of predictions clipped to 0-1)."""
-    measured = run_metrics(rows)
-    measured["difference"] = measured["adversarial_mae"] - measured["clean_mae"]
-    measured["lost"] = measured["clean_corr_avg"] - measured["adversarial_corr_avg"]
-    names = {"clean_corr_avg": "clean_corr", "clean_mae": "clean_mae", "adversarial_corr_avg": "corr"}
-    names |= {"adversarial_mae": "mae", "difference": "difference", "lost": "lost"}
-    means = measured.groupby("system")[list(names)].agg(_mean).rename(columns=names)
-    means["clipped"] = errors_per_clip(rows, *RATINGS).groupby("system")["attacked"].mean()
-    return means.loc[ordered_systems(measured)]
-
-
-def _mean(values: pd.Series[float]) -> float:
-    """NaN where a value is: a correlation that one seed lacks is not averaged over the others."""
-    return float(values.mean(skipna=False))
-
-
-def _clean(means: pd.DataFrame) -> str:
+def _clean(effects: Effects) -> str:
     each = "; ".join(
-        f"{name} {words.number(correlation, 'z.2f')} and {error:.3f}"
-        for name, correlation, error in zip(means.index, means["clean_corr"], means["clean_mae"], strict=True)
+        f"{name} {words.number(line['clean_corr'], 'z.2f')} and {line['clean_mae']:.3f}"
+        for name, line in effects.means.iterrows()
     )
     return f"On clean test clips, mean correlation with the ratings and MAE are: {each}."
 
 
-def moved(means: pd.DataFrame) -> str:
-    """Whom the attack harms least and most, by the changes of both measures, clean -> attacked.
-
-    Args:
-        means: What `run_means` gave.
-    """
-    if _unmoved(means):
+def moved(effects: Effects) -> str:
+    """Which system the attack changes least and most, by both measures, clean -> attacked."""
+    means = effects.means
+    if effects.is_zero:
+        same = "" if len(means) == 1 else ", so it does not show which is more robust"
         return (
-            f"The attack changes neither the MAE nor the correlation with the ratings of {', '.join(means.index)} in "
-            f"{DECIMALS} decimals{'' if len(means) == 1 else ': it does not tell which is more robust'}."
+            f"The attack changes neither the MAE nor the correlation of {', '.join(means.index)} "
+            f"(by more than {RESOLUTION:g}){same}."
         )
     undefined = list(means.index[means["lost"].isna()])
-    known = means.drop(index=undefined)
-    parts = [f"By MAE the attack changes {_ends(means, 'difference', error_change)}"]
-    if len(known):
-        parts.append(f"by correlation {_ends(known, 'lost', correlation_change)}")
+    parts = [f"By MAE the attack changes {_ends(effects, effects.by_error, error_change)}"]
+    if len(undefined) < len(means):
+        parts.append(f"by correlation {_ends(effects, effects.by_correlation, correlation_change)}")
     if undefined:
         parts.append(f"the correlation of {', '.join(undefined)} is not defined")
     return f"{'; '.join(parts)}."
 
 
-def against(means: pd.DataFrame, first: str, second: str) -> str:
-    """Is a system with the concepts more robust than one without them? By changes: both differ before the attack too.
+def against(effects: Effects, first: str, second: str) -> str:
+    """Whether a system with concepts is more robust than one without, by changes: they also differ when clean.
 
     Args:
-        means: What `run_means` gave.
-        first: The system without the concepts.
-        second: The system with them.
+        effects: What `run_means` returned.
+        first: The system without concepts.
+        second: The system with concepts.
     """
-    if _unmoved(means.loc[[first, second]]):
-        return moved(means.loc[[first, second]])
-    plain, concepts = (means.loc[name].to_dict() for name in (first, second))
-    left = f" {_left(means.loc[[first, second]])}".rstrip()
-    error = _better(concepts["difference"], plain["difference"])
-    said = f"Here {second} (with the concepts) is {VERDICTS[error][0]} {first} (without)"
-    numbers = f"the attack changes its mean absolute error by {error_change(concepts)} against {error_change(plain)}"
+    both = effects.of(first, second)
+    if both.is_zero:
+        return moved(both)
+    plain, concepts = (both.means.loc[name].to_dict() for name in (first, second))
+    levels = f" {_levels(both)}".rstrip()
+    error = both.by_error.compare(second, first)
+    verdict = f"Here {second} (with concepts) is {VERDICTS[error][0]} {first} (without)"
+    numbers = f"the attack changes its MAE by {error_change(concepts)} against {error_change(plain)}"
     if math.isnan(concepts["lost"]) or math.isnan(plain["lost"]):
-        return f"{said} by error; the correlation is not defined: {numbers}.{left}"
-    lost = _better(concepts["lost"], plain["lost"])
-    by = "by both measures" if error == lost else f"by error and {VERDICTS[lost][1]} by correlation"
+        return f"{verdict} by MAE; the correlation is not defined: {numbers}.{levels}"
+    lost = both.by_correlation.compare(second, first)
+    by = "by both measures" if error == lost else f"by MAE and {VERDICTS[lost][1]} by correlation"
     return (
-        f"{said} {by}: {numbers}, and its correlation with the ratings by {correlation_change(concepts)} against "
-        f"{correlation_change(plain)}.{left}"
+        f"{verdict} {by}: {numbers}, and its correlation with the ratings by {correlation_change(concepts)} against "
+        f"{correlation_change(plain)}.{levels}"
     )
 
 
-def ends(means: pd.DataFrame) -> tuple[str, str]:
-    """The systems to which the attack adds least and most error, of what `run_means` gave."""
-    ordered = means.sort_values("difference", kind="stable").index
-    return str(ordered[0]), str(ordered[-1])
+def ends(effects: Effects) -> tuple[str, str]:
+    """The systems to which the attack adds least and most error."""
+    ranked = effects.by_error.systems
+    return ranked[0], ranked[-1]
 
 
 def error_change(line: Mapping[Any, float]) -> str:
-    """What an attack does to the MAE in a line of `run_means`: ``+0.415 (0.125 → 0.540)``."""
+    """What an attack does to the MAE in a line of `Effects.means`: ``+0.415 (0.125 → 0.540)``."""
     return f"{line['difference']:+z.3f} ({line['clean_mae']:.3f} → {line['mae']:.3f})"
 
 
 def correlation_change(line: Mapping[Any, float]) -> str:
-    """What it does to the correlation, where that is defined: ``-0.300 (0.700 → 0.400)``."""
+    """What an attack does to the correlation, where that is defined: ``-0.300 (0.700 → 0.400)``."""
     return f"{-line['lost']:+z.3f} ({line['clean_corr']:z.3f} → {line['corr']:z.3f})"
 
 
-def _unmoved(means: pd.DataFrame) -> bool:
-    """Does no change show in the decimals that are told? One that is not defined counts as one."""
-    return not means[HARMS].round(DECIMALS).to_numpy().any()
-
-
-def _better(own: float, other: float) -> int:
-    """1 where the own harm is the smaller one, -1 where it is the larger one, 0 where they look alike."""
-    return int(np.sign(round(other, DECIMALS) - round(own, DECIMALS)))
-
-
-def _ends(means: pd.DataFrame, harm: str, told: Callable[[Mapping[Any, float]], str]) -> str:
+def _ends(effects: Effects, ranking: Ranking, change: Callable[[Mapping[Any, float]], str]) -> str:
     """``A2M2E least, +0.875 (0.125 → 1.000), and A2E most, +1.889 (0.125 → 2.014)``; of one system its change."""
-    ordered = means.sort_values(harm, kind="stable")
-    least, most = (f"{ordered.index[end]} {{}}{told(ordered.iloc[end].to_dict())}" for end in (0, -1))
-    if len(means) == 1:
-        return least.format("by ")
-    if ordered[harm].round(DECIMALS).nunique() == 1:
-        return "all alike"
-    return f"{least.format('least, ')}, and {most.format('most, ')}"
+    ranked = ranking.systems
+    least, most = (change(effects.means.loc[name].to_dict()) for name in (ranked[0], ranked[-1]))
+    if len(ranked) == 1:
+        return f"{ranked[0]} by {least}"
+    if ranking.is_tie(ranked[0], ranked[-1]):
+        return f"all systems alike ({ranked[0]} {least})"
+    return f"{ranked[0]} least, {least}, and {ranked[-1]} most, {most}"
 
 
-def _ranking(means: pd.DataFrame) -> str:
-    """Do the changes of both measures put the systems in the same order?"""
-    both = means.dropna(subset=HARMS)
-    if len(both) < 2 or _unmoved(both):
+def _ranking(effects: Effects) -> str:
+    """Whether the changes of both measures order the systems alike."""
+    by_error, by_correlation = effects.by_error, effects.by_correlation
+    if len(by_error.means) < 2 or len(by_correlation.means) < 2 or effects.is_zero:
         return ""
-    by_error, by_correlation = _order(both["difference"]), _order(both["lost"])
-    if by_error == by_correlation:
+    if str(by_error) == str(by_correlation):
         return f"Both measures rank the systems alike, most robust first: {by_error}."
-    rankings = f"most robust first, by MAE: {by_error}; by correlation: {by_correlation}"
-    if not _turned(both["difference"], both["lost"]):
-        return f"The two rankings differ in nothing but ties ({rankings})."
-    return (
-        f"The two rankings do not agree ({rankings}): which system is called robust depends on the measure."
-    )
+    rankings = f"most robust first, by MAE: {by_error}; by correlation: {by_correlation}; = marks ties"
+    if not reversals(by_error, by_correlation):
+        return f"The two rankings differ only in ties ({rankings})."
+    return f"The two rankings disagree ({rankings}): which system counts as robust depends on the measure."
 
 
-def _left(means: pd.DataFrame) -> str:
-    """A sentence where the levels after the attack rank the systems otherwise than the changes do."""
-    if _unmoved(means):
+def _levels(effects: Effects) -> str:
+    """A sentence where the values after the attack rank the systems differently from the changes."""
+    if effects.is_zero:
         return ""
-    other = []
-    for name, harm, level, sign in (("MAE", "difference", "mae", 1), ("correlation", "lost", "corr", -1)):
-        known = means[means[harm].notna()]
-        if _turned(sign * known[level], known[harm]):
-            other.append(f"by {name}: {_order(sign * known[level])}")
+    levels = (
+        ("MAE", effects.by_error, effects.ranking("adversarial_mae")),
+        ("correlation", effects.by_correlation, effects.ranking("adversarial_corr_avg", -1.0)),
+    )
+    other = [f"by {name}: {level}" for name, change, level in levels if reversals(level, change)]
     if not other:
         return ""
     return (
-        f"What is left after the attack ranks them otherwise, best first ({'; '.join(other)}): they differ without an "
-        "attack too."
+        f"The values after the attack rank them differently, best first ({'; '.join(other)}): the systems also differ "
+        "without an attack."
     )
 
 
-def _turned(first: pd.Series[float], second: pd.Series[float]) -> bool:
-    """Do two measures put any two systems the other way round?"""
-    one, other = (
-        np.sign(np.subtract.outer(*[values.round(DECIMALS).to_numpy()] * 2)) for values in (first, second)
-    )
-    return bool((one * other < 0).any())
-
-
-def _order(harm: pd.Series[float]) -> str:
-    """Systems, least harm first; those that look alike stand together: ``A2M2E, A2E = A2B2E``."""
-    rounded = harm.round(DECIMALS)
-    return ", ".join(" = ".join(map(str, alike.index)) for _, alike in rounded.groupby(rounded))
-
-
-def _outside(rows: pd.DataFrame) -> str:
-    """How much of the error lies where no rating can be."""
-    low, high = RATINGS
+def _outside(rows: pd.DataFrame, effects: Effects, scale: tuple[float, float] | None) -> str:
+    """How many predictions no rating can have, and the MAE with predictions clipped to the scale."""
     label, attacked = values_of(rows, "label"), values_of(rows, "adversarial")
-    if label.min() < low or label.max() > high:
+    if scale is None or label.min() < scale[0] or label.max() > scale[1]:
         return ""
+    low, high = scale
     share = float(((attacked < low) | (attacked > high)).mean())
-    means = run_means(rows)
-    if len(means) == 1:
-        line = means.iloc[0]
-        said = f"{share:.0%} of attacked predictions lie outside 0-1"
-        return f"{said}; clipped to it, the MAE is {line['clipped']:.2f}."
-    spread = means["mae"].max() - means["mae"].min()
-    clipped = means["clipped"].max() - means["clipped"].min()
+    clipped = errors_per_clip(rows, low, high).groupby("system")["attacked"].mean()
+    outside = f"{share:.0%} of attacked predictions lie outside the scale {low:g} to {high:g}"
+    if len(clipped) == 1:
+        return f"{outside}; clipped to it, the MAE is {clipped.iloc[0]:.2f}."
+    raw = effects.means["mae"]
     return (
-        f"{share:.0%} of attacked predictions lie outside 0-1, where no rating is; the systems' MAE after "
-        f"the attack differ by up to {spread:.2f}, "
-        f"by up to {clipped:.2f} when predictions are clipped to 0-1."
+        f"{outside}; the MAE after the attack differs between systems by up to {raw.max() - raw.min():.2f}, with "
+        f"predictions clipped to the scale by up to {clipped.max() - clipped.min():.2f}."
     )
 
 
 def _size(rows: pd.DataFrame) -> str:
-    """How large the perturbations are, as far as it was recorded."""
-    budget = " The released attack has no budget." if (rows["norm"] == "none").all() else ""
+    """How large the perturbations are, where that was recorded."""
+    budget = " The attack has no budget." if (rows["norm"] == "none").all() else ""
     largest = rows["linf"].dropna()
     if len(largest):
-        size = f"{largest.median():.2g} normalised units"
-        return f"The median largest change of one spectrogram entry is {size}.{budget}"
+        return (
+            f"The largest change of a spectrogram entry has a median of {largest.median():.2g} standard deviations."
+            f"{budget}"
+        )
     stored = rows["stored_l2"].dropna() if "stored_l2" in rows else largest
     known = (
         f"; the stored perturbations have a median L2 norm of {stored.median():.3g}" if len(stored) else ""
     )
-    return f"The largest change of one spectrogram entry was not recorded{known}.{budget}"
+    return f"The largest change of a spectrogram entry was not recorded{known}.{budget}"
 
 
 def _caution(rows: pd.DataFrame) -> str:
     """How far differences between systems can be trusted."""
     seeds, clips = rows["seed"].nunique(), rows["clip"].nunique()
-    basis = f"With {seeds} seed{'s'[: seeds > 1]} and {clips} test clips differences are not to be over-read"
+    basis = f"{seeds} seed{'s'[: seeds > 1]}, {clips} test clips"
     if rows["system"].nunique() < 2:
-        return f"{basis}: there is one system only, nothing to compare it with."
-    tests = smc2025.significance(rows)
-    over_seeds = tests[tests["unit"] == "seed"]
+        return f"One system only ({basis}): there is no comparison."
+    over_seeds = smc2025.significance(rows).query("unit == 'seed'")
     if seeds < FEWEST_SEEDS:
-        return f"{basis}: too few seeds to test."
+        return f"Too few seeds to test ({basis}): differences should not be over-interpreted."
     if over_seeds.empty:
-        return f"{basis}; the systems of the published comparisons share too few seeds to test."
+        return f"No test of the study's comparisons is possible ({basis}): differences should not be over-interpreted."
     each = ", ".join(f"{line.comparison} p = {line.p:.2g}" for line in over_seeds.itertuples())
-    return f"{basis}: paired tests of the MAE after the attack with seeds as the unit give {each}."
+    return f"Paired tests of the MAE after the attack with seeds as the unit ({basis}): {each}."

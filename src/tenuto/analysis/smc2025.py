@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from tenuto.analysis.statistics import paired_t_test
+from tenuto.analysis.statistics import differences_vary, paired_t_test
 from tenuto.analysis.systems import FEWEST_SEEDS, errors_per_clip, ordered_systems, run_metrics, selection
 from tenuto.config import SYSTEMS
 from tenuto.errors import ConfigError, did_you_mean
@@ -123,7 +123,7 @@ def significance(rows: pd.DataFrame) -> pd.DataFrame:
     for unit in ("clip x seed", "seed"):
         for first, second in COMPARISONS:
             a, b = pairs(errors, first, second, unit)
-            if len(a) < (FEWEST_SEEDS if unit == "seed" else 2) or np.ptp(a - b) == 0:
+            if len(a) < (FEWEST_SEEDS if unit == "seed" else 2) or not differences_vary(a, b):
                 continue
             test = paired_t_test(a, b)
             print_t, print_p = PRINTED_TESTS[first] if unit != "seed" else (np.nan, np.nan)

@@ -1,7 +1,7 @@
-"""Comparing systems on seeds and clips: tests, two-way intervals, a mixed model. NumPy and SciPy (statsmodels late).
+"""Statistics for comparing systems on seeds and clips: tests, two-way intervals, a mixed model.
 
-The data of a system are a matrix (seeds, clips) of errors. Both its axes are samples, of networks that might have
-been trained and of music that might have been chosen, and they are crossed: every network hears every clip.
+The data of a system are a matrix (seeds, clips) of errors. Both axes are samples: of the networks that could have been
+trained, and of the music that could have been chosen. They are crossed: every network predicts every clip.
 """
 
 from __future__ import annotations
@@ -18,8 +18,11 @@ from numpy.typing import ArrayLike, NDArray
 from tenuto.errors import DataError
 
 Values = NDArray[np.float64]
+ROUNDING = 1e-6
+"""Differences that vary by less than this share of the values are equal: predictions are float32 (7 digits)."""
+
 COMPONENTS = ("seed", "clip", "system_clip")
-"""Random effects of `mixed_model`, beside the residual."""
+"""Random effects of `mixed_model`, in addition to the residual."""
 
 ZERO = 1e-4
 """A variance component below this share of the residual variance counts as zero."""
@@ -42,36 +45,42 @@ class PairedTest:
     n: int
 
 
+def differences_vary(a: ArrayLike, b: ArrayLike) -> bool:
+    """Whether the paired differences of ``a`` and ``b`` vary by more than rounding; else no t is defined."""
+    first, second = np.asarray(a, np.float64), np.asarray(b, np.float64)
+    size = max(np.abs(first).max(initial=0.0), np.abs(second).max(initial=0.0))
+    return bool(first.size > 0 and np.ptp(first - second) > ROUNDING * size)
+
+
 def paired_t_test(a: ArrayLike, b: ArrayLike) -> PairedTest:
-    """Do the pairs of ``a`` and ``b`` differ on average?
+    """Test whether the pairs of ``a`` and ``b`` differ on average.
 
     Args:
         a: Shape (n,).
         b: Shape (n,), in the same order of pairs.
 
     Raises:
-        DataError: Other shapes, fewer than two pairs, values not finite, or differences that are all the same
-            (t is then undefined).
+        DataError: Different shapes, fewer than two pairs, values that are not finite, or differences that are equal up
+            to rounding (see `differences_vary`): t is then not defined.
     """
     first, second = np.asarray(a, np.float64), np.asarray(b, np.float64)
     if first.ndim != 1 or first.shape != second.shape:
-        raise DataError(f"values {first.shape} and {second.shape}: wanted two of one shape (pairs,).")
+        raise DataError(f"values have shapes {first.shape} and {second.shape}; both must be (pairs,).")
     if len(first) < 2:
-        raise DataError(f"{len(first)} pairs: a paired test wants at least two; add clips or seeds.")
-    difference = first - second
-    if not np.isfinite(difference).all():
+        raise DataError(f"{len(first)} pairs: a paired test needs at least two; add clips or seeds.")
+    if not np.isfinite(first - second).all():
         raise DataError("a pair holds NaN or an infinite value; leave that pair out.")
-    if np.ptp(difference) == 0:
-        raise DataError("all pairs differ by the same amount: t is undefined. Compare the means instead.")
+    if not differences_vary(first, second):
+        raise DataError("all pairs differ by the same amount: t is not defined. Compare the means instead.")
     from scipy import stats
 
-    found = stats.ttest_rel(first, second)
-    return PairedTest(float(found.statistic), len(first) - 1, float(found.pvalue), len(first))
+    result = stats.ttest_rel(first, second)
+    return PairedTest(float(result.statistic), len(first) - 1, float(result.pvalue), len(first))
 
 
 @dataclass(frozen=True)
 class EffectSize:
-    """How large a paired difference is beside the deviation of the differences.
+    """How large a paired difference is relative to the deviation of the differences.
 
     Attributes:
         d_z: Cohen's d_z, mean difference / deviation (n - 1) of the differences.
@@ -105,39 +114,32 @@ def holm(p: ArrayLike) -> Values:
         DataError: Another shape, or a value outside 0-1.
     """
     values = np.asarray(p, np.float64)
-    made = np.flatnonzero(~np.isnan(values))
+    made = ~np.isnan(values)
     if values.ndim != 1 or not ((values[made] >= 0) & (values[made] <= 1)).all():
-        raise DataError("wanted p-values between 0 and 1 in one row; NaN where a test could not be made.")
-    order = made[np.argsort(values[made], kind="stable")]
-    weights = np.arange(len(order), 0, -1)
+        raise DataError(
+            "p-values must be between 0 and 1, of shape (tests,); NaN where a test could not be made."
+        )
     adjusted = np.full(values.shape, np.nan)
-    adjusted[order] = np.minimum(np.maximum.accumulate(weights * values[order]), 1.0)
+    if made.any():
+        from statsmodels.stats.multitest import multipletests
+
+        adjusted[made] = multipletests(values[made], method="holm")[1]
     return adjusted
 
 
 def smallest_detectable(n: int, power: float = 0.8, alpha: float = 0.05) -> float:
     """The smallest true d_z that a two-sided paired t-test of ``n`` pairs finds with the given power.
 
-    Times the deviation of the differences it is the smallest detectable difference. The statistic then follows a
-    noncentral t with n - 1 degrees of freedom and noncentrality d_z sqrt(n) (Cohen 1988, chapter 2).
+    Multiplied by the deviation of the differences it is the smallest detectable difference (Cohen 1988, chapter 2).
 
     Raises:
         DataError: Fewer than two pairs, or power and alpha not 0 < alpha < power < 1.
     """
     if n < 2 or not 0 < alpha < power < 1:
-        raise DataError(f"n = {n}, alpha = {alpha}, power = {power}: wanted n > 1 and 0 < alpha < power < 1.")
-    from scipy import optimize, stats
+        raise DataError(f"n is {n}, alpha {alpha}, power {power}; required: n > 1 and 0 < alpha < power < 1.")
+    from statsmodels.stats.power import TTestPower
 
-    critical = float(stats.t.isf(alpha / 2, n - 1))
-
-    def lacking(noncentrality: float) -> float:
-        # Both tails at once: the square of a noncentral t is a noncentral F.
-        return float(stats.ncf.sf(critical**2, 1, n - 1, noncentrality**2)) - power
-
-    high = 1.0
-    while lacking(high) < 0:
-        high *= 2
-    return float(optimize.brentq(lacking, 0.0, high, xtol=1e-10)) / math.sqrt(n)
+    return float(np.squeeze(TTestPower().solve_power(nobs=n, alpha=alpha, power=power)))
 
 
 @dataclass(frozen=True)
@@ -145,10 +147,10 @@ class Interval:
     """A mean over seeds and clips and its bootstrap interval.
 
     Attributes:
-        mean: Of the values as they stand.
+        mean: Mean of the values.
         low: Lower end; NaN where nothing can be resampled.
         high: Upper end.
-        resampled: ``seeds and clips``, or the only one of them there are several of, or ``nothing``.
+        resampled: ``seeds and clips``, ``seeds`` or ``clips`` where there are several of one only, or ``nothing``.
     """
 
     mean: float
@@ -204,7 +206,7 @@ def crossed_interval(values: ArrayLike, draws: int = 10_000, seed: int = 0, leve
 def _matrix(values: ArrayLike) -> Values:
     table = np.asarray(values, np.float64)
     if table.ndim != 2 or not table.size:
-        raise DataError(f"values {table.shape}: wanted a matrix (seeds, clips) with something in it.")
+        raise DataError(f"values have shape {table.shape}, expected a filled matrix (seeds, clips).")
     if not np.isfinite(table).all():
         raise DataError("the matrix holds NaN or infinite values; leave those seeds or clips out.")
     return table
@@ -255,37 +257,38 @@ def mixed_model(first: ArrayLike, second: ArrayLike, level: float = 0.95) -> Mix
         level: Of the Wald interval.
 
     Raises:
-        DataError: Other shapes, fewer than two seeds or clips, values not finite, or no variation beside the
-            effects.
+        DataError: Different shapes, fewer than two seeds or clips, values not finite, or no residual variation.
     """
     sides = [_matrix(first), _matrix(second)]
     if sides[0].shape[1] != sides[1].shape[1] or min(*sides[0].shape, *sides[1].shape) < 2:
         raise DataError(
-            f"values {sides[0].shape} and {sides[1].shape}: wanted two matrices (seeds, clips) of the same "
-            "clips, two seeds and two clips at least."
+            f"values have shapes {sides[0].shape} and {sides[1].shape}, expected two matrices (seeds, clips) of the "
+            "same clips, with at least two seeds and two clips."
         )
     values = np.concatenate(sides)
     scale = float(values.std())
-    alike = scale <= 1e-12 * np.abs(values).max()
+    alike = scale <= ROUNDING * np.abs(values).max()
     start = None if alike else _start([side / scale for side in sides])
     if start is None:
-        raise DataError("nothing varies beside system, seed and clip: a mixed model has nothing to estimate.")
-    found = _fit([side / scale for side in sides], start)
-    if found is None:
+        raise DataError(
+            "the values vary with nothing but system, seed and clip: a mixed model has nothing to estimate."
+        )
+    fitted = _fit([side / scale for side in sides], start)
+    if fitted is None:
         nan = math.nan
         nothing = dict.fromkeys((*COMPONENTS, "residual"), nan)
         return MixedComparison(nan, nan, nan, nan, nan, nan, nothing, converged=False)
-    return _wald(found, scale, level)
+    return _wald(fitted, scale, level)
 
 
-def _wald(found: Any, scale: float, level: float) -> MixedComparison:
-    """What a fit of values divided by ``scale`` says of the values."""
+def _wald(fitted: Any, scale: float, level: float) -> MixedComparison:
+    """The comparison in the unit of the values, which were divided by ``scale`` for the fit."""
     from scipy import stats
 
-    difference, error = scale * float(found.fe_params[1]), scale * float(found.bse_fe[1])
+    difference, error = scale * float(fitted.fe_params[1]), scale * float(fitted.bse_fe[1])
     reach = float(stats.norm.isf((1 - level) / 2)) * error
     p = float(2 * stats.norm.sf(abs(difference / error)))
-    variances = [scale**2 * float(value) for value in (*found.vcomp, found.scale)]
+    variances = [scale**2 * float(value) for value in (*fitted.vcomp, fitted.scale)]
     return MixedComparison(
         difference=difference,
         standard_error=error,
@@ -302,7 +305,7 @@ def _start(sides: Sequence[Values]) -> Values | None:
     """Deviations of the components over that of the residual, from mean squares; None without a residual.
 
     With equal numbers of seeds and no negative component these are the REML estimates themselves (Searle, Casella
-    and McCulloch 1992, *Variance Components*, chapter 4), so the search ends where it begins.
+    and McCulloch 1992, *Variance Components*, chapter 4), so the search ends where it starts.
     """
     runs, clips = sum(len(side) for side in sides), sides[0].shape[1]
     by_clip = np.stack([side.mean(axis=0) for side in sides])
@@ -321,7 +324,7 @@ def _start(sides: Sequence[Values]) -> Values | None:
         (clip_square - both_square) / (2 * each),
         (both_square - residual) / each,
     ]
-    # At exactly zero the search would stand still: its variables are deviations.
+    # The search cannot leave exactly zero: its variables are deviations.
     deviations: Values = np.sqrt(np.maximum(np.array(components) / residual, 1e-3))
     return deviations
 
@@ -348,9 +351,9 @@ def _fit(sides: Sequence[Values], start: Values) -> Any:
     )
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # it warns of a component at zero; what matters is asked below
-            found = model.fit(reml=True, method="lbfgs", start_params=start)
+            warnings.simplefilter("ignore")  # it warns of a component at zero, which is checked below
+            fitted = model.fit(reml=True, method="lbfgs", start_params=start)
     except np.linalg.LinAlgError:
         return None
-    usable = found.converged and np.isfinite(found.bse_fe).all() and found.bse_fe[1] > 0
-    return found if usable else None
+    is_usable = fitted.converged and np.isfinite(fitted.bse_fe).all() and fitted.bse_fe[1] > 0
+    return fitted if is_usable else None

@@ -1,20 +1,50 @@
-"""Which rows count, which systems there are, and the numbers of every run: what all analyses begin with."""
+"""What all analyses share: selection of rows, order of systems, metrics of runs, one tie rule, one constant baseline.
+
+Two systems are **tied** under a measure when their means over seeds differ by no more than the standard error of that
+difference, SE = sd(d) / sqrt(n), with d the differences on the n shared seeds (deviation with n - 1). Seeds are the
+unit, since the clips of one seed share a network and are not independent. With fewer than two shared seeds the
+variances of both means are added, SE = sqrt(sd1^2 / n1 + sd2^2 / n2). Differences up to `RESOLUTION` are always ties;
+with one seed this is the only criterion, because the scatter between trainings is then unknown.
+
+The **constant baseline** always predicts the mean label of the training clips. Rows alone do not hold these labels: the
+baseline is then not known, and nothing else (such as the mean of the test labels) replaces it.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import itertools
+import math
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import ArrayLike
 
 from tenuto import metrics
-from tenuto.config import SYSTEMS
+from tenuto.config import SYSTEMS, DataConfig
 from tenuto.errors import DataError
-from tenuto.store.rows import values_of
+from tenuto.store.rows import mark_worst, values_of, worst_case
+from tenuto.store.run import RunFolder
 
 FEWEST_SEEDS = 3
-"""Below this a test with seeds as the unit says nothing."""
+"""With fewer seeds there is no test with seeds as the unit."""
+
+RESOLUTION = 0.001
+"""Smallest difference that counts, in rating units (or of a correlation): ratings have a hundredth of ten points."""
+
+Pair = tuple[str, str]
+
+STUDY_SCALE = (0.0, 1.0)
+"""Range of the labels of the study's data sets: ratings on a ten-point scale, divided by ten."""
+
+STUDY_DATA = ("soundtracks", "midlevel", "synthetic")
+"""Data sets with the study's rating scale."""
+
+PAPER_DATA = ("soundtracks", "midlevel")
+"""Data sets the SMC 2025 paper is about: only beside their results its printed values mean anything."""
 
 NUMBERS = {"db": "db", "norm": "stored_l2", "iterations": "iterations"}
 """Released name -> column of the rows, for numbers that are summarised over clips."""
@@ -23,20 +53,17 @@ TEST_IDENTITY = ["protocol", "attack", "objective", "norm", "epsilon"]
 
 
 def selection(rows: pd.DataFrame) -> pd.DataFrame:
-    """The test clips, insisting on one attack and on one run per system and seed.
+    """The rows of test clips, of one attack and of one run per system and seed.
 
     Raises:
-        DataError: No test clips, several attacks side by side, or two runs of one system and seed.
+        DataError: No test clips, several attacks, or two runs of one system and seed.
     """
     chosen = rows[rows["split"] == "test"]
     if chosen.empty:
         raise DataError("the rows hold no test clips; attack the test split first.")
     attacks = chosen[TEST_IDENTITY].drop_duplicates()
     if len(attacks) > 1:
-        listed = "; ".join(
-            " ".join(str(value) for value in attack) for attack in attacks.itertuples(index=False)
-        )
-        raise DataError(f"the rows hold {len(attacks)} attacks ({listed}); select the rows of one.")
+        raise DataError(_several(attacks, chosen))
     named = chosen[["system", "seed", "run"]].drop_duplicates()
     twice = named[named.duplicated(["system", "seed"])]
     if not twice.empty:
@@ -48,10 +75,45 @@ def selection(rows: pd.DataFrame) -> pd.DataFrame:
     return chosen
 
 
+def _several(attacks: pd.DataFrame, rows: pd.DataFrame) -> str:
+    """One sentence on rows of several attacks, with the first three of them and how to choose one."""
+    budgets = sorted(rows["epsilon"].dropna().unique())
+    if len(budgets) > 1:
+        known = ", ".join(f"{value:g}" for value in budgets)
+        return f"the rows hold {len(budgets)} budgets (epsilon {known}); choose one, with --epsilon or `at_budget`."
+    first = ["/".join(str(value) for value in attack) for attack in attacks.head(3).itertuples(index=False)]
+    more = f" and {len(attacks) - 3} more" if len(attacks) > 3 else ""
+    return f"the rows hold {len(attacks)} attacks ({', '.join(first)}{more}); select the rows of one."
+
+
+def label_scale(data: DataConfig | None) -> tuple[float, float] | None:
+    """Lowest and highest label of a data set by a run's configuration; None where it is not known."""
+    if data is None:
+        return None
+    if data.folder is not None:
+        low, high = data.folder.scale
+        return low / high, 1.0
+    return STUDY_SCALE if data.dataset in STUDY_DATA else None
+
+
+def budget_title(norm: object, epsilon: object) -> str:
+    """``linf 0.1``, or ``without a budget``."""
+    size = float(str(epsilon))
+    return f"{norm} {size:g}" if np.isfinite(size) else "without a budget"
+
+
+def at_budgets(rows: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
+    """Title and rows of every budget, with each clip's worst case there; smallest budget first."""
+    # Marked again: among rows that were picked out of a table, the marked ones may be missing.
+    chosen = worst_case(mark_worst(rows))
+    for (norm, epsilon), part in chosen.groupby(["norm", "epsilon"], dropna=False, sort=True):
+        yield budget_title(norm, epsilon), part
+
+
 def ordered_systems(rows: pd.DataFrame) -> list[str]:
-    """Systems there are rows of: the study's five in its order, then others by name."""
-    there = set(rows["system"])
-    return [name for name in SYSTEMS if name in there] + sorted(there - SYSTEMS.keys())
+    """Systems of the rows: the study's five in its order, then others by name."""
+    present = set(rows["system"])
+    return [name for name in SYSTEMS if name in present] + sorted(present - SYSTEMS.keys())
 
 
 def run_metrics(rows: pd.DataFrame) -> pd.DataFrame:
@@ -104,3 +166,110 @@ def errors_per_clip(
     for quantity, kind in (("attacked", "adversarial"), ("clean", "clean")):
         table[quantity] = measure(np.clip(values_of(chosen, kind), low, high) - label).mean(axis=1)
     return table
+
+
+def seed_values(table: pd.DataFrame, column: str) -> dict[str, dict[int, float]]:
+    """System -> seed -> value of a column of `run_metrics`, systems in order."""
+    return {
+        system: {int(line["seed"]): float(line[column]) for line in own.to_dict("records")}
+        for system, own in ((name, table[table["system"] == name]) for name in ordered_systems(table))
+    }
+
+
+def standard_error(first: Mapping[int, float], second: Mapping[int, float]) -> float:
+    """Standard error of the difference of two systems' means over seeds (formula: see the module).
+
+    Args:
+        first: Seed -> value of one system.
+        second: The same of the other system.
+
+    Returns:
+        The standard error; 0 where each system has one seed, so nothing is known about the scatter.
+    """
+    shared = sorted(first.keys() & second.keys())
+    groups = [list(first.values()), list(second.values())]
+    if len(shared) > 1:
+        groups = [[first[seed] - second[seed] for seed in shared]]
+    return math.sqrt(sum(float(np.var(group, ddof=1)) / len(group) for group in groups if len(group) > 1))
+
+
+@dataclass(frozen=True)
+class Ranking:
+    """Systems ordered by one measure; less is better.
+
+    Attributes:
+        values: System -> seed -> value. Systems whose mean is not finite are not ranked.
+    """
+
+    values: Mapping[str, Mapping[int, float]]
+
+    @cached_property
+    def means(self) -> dict[str, float]:
+        """System -> mean over its seeds, best first."""
+        means = {name: float(np.mean(list(seeds.values()))) for name, seeds in self.values.items()}
+        return dict(
+            sorted((item for item in means.items() if math.isfinite(item[1])), key=lambda item: item[1])
+        )
+
+    @property
+    def systems(self) -> list[str]:
+        """Ranked systems, best first."""
+        return list(self.means)
+
+    def difference(self, first: str, second: str) -> float:
+        """Mean of the first minus mean of the second."""
+        return self.means[first] - self.means[second]
+
+    def is_tie(self, first: str, second: str) -> bool:
+        """Whether the difference of two means is no larger than its standard error, or than `RESOLUTION`."""
+        least = max(standard_error(self.values[first], self.values[second]), RESOLUTION)
+        return abs(self.difference(first, second)) <= least
+
+    def compare(self, first: str, second: str) -> int:
+        """-1 where the first is better, 1 where the second is, 0 for a tie."""
+        return 0 if self.is_tie(first, second) else int(np.sign(self.difference(first, second)))
+
+    def __str__(self) -> str:
+        """``A2M2E, A2E = A2B2E``: best first, ties of neighbours joined by an equals sign."""
+        if not self.means:
+            return ""
+        names = self.systems
+        joints = [" = " if self.is_tie(*pair) else ", " for pair in itertools.pairwise(names)]
+        return names[0] + "".join(joint + name for joint, name in zip(joints, names[1:], strict=True))
+
+
+def reversals(first: Ranking, second: Ranking, ties: bool = False) -> list[Pair]:
+    """Pairs of systems that two rankings order in opposite ways, better by the first ranking first.
+
+    Args:
+        first: A ranking.
+        second: Another ranking.
+        ties: Whether pairs count that are tied in one of the rankings.
+    """
+    both = sorted(first.means.keys() & second.means.keys())
+    pairs = [
+        pair if first.difference(*pair) < 0 else (pair[1], pair[0])
+        for pair in itertools.combinations(both, 2)
+        if first.difference(*pair) * second.difference(*pair) < 0
+    ]
+    return pairs if ties else [pair for pair in pairs if not (first.is_tie(*pair) or second.is_tie(*pair))]
+
+
+def constant_error(labels: ArrayLike, training_mean: ArrayLike) -> float:
+    """MAE of the constant baseline: always predict the mean label of the training clips.
+
+    Args:
+        labels: Labels of the clips on which it is judged, shape (clips, emotions).
+        training_mean: Mean training label, shape (emotions,) or (clips, emotions).
+    """
+    return float(np.abs(np.asarray(labels, np.float64) - np.asarray(training_mean, np.float64)).mean())
+
+
+def recorded_constant(run: RunFolder) -> float | None:
+    """MAE of the constant baseline on a run's test clips, as `tenuto evaluate` recorded it; None where it did not."""
+    if not run.is_evaluated():
+        return None
+    try:
+        return float(run.read_metrics()["mean_predictor"]["mae"]["overall"])
+    except (KeyError, TypeError, ValueError):
+        return None

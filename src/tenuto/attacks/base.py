@@ -126,6 +126,11 @@ class Attack(abc.ABC):
         return self.budget.epsilon
 
     @property
+    def has_goal(self) -> bool:
+        """Whether it ends an example by itself, before its last iteration, once a goal is reached."""
+        return False
+
+    @property
     def uses_label(self) -> bool | None:
         """Whether the objective compares predictions with labels; None where it does not say."""
         return self.objective.uses_label

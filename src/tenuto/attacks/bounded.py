@@ -111,6 +111,10 @@ class BoundedAttack(Attack):
         report(self.iterations * len(chunk.names) - reported)
         return search.result(self._goal())
 
+    @property
+    def has_goal(self) -> bool:
+        return math.isfinite(self._goal())
+
     def _goal(self) -> float:
         """Value of the objective from which on an example counts as converged."""
         return math.inf if self.stop_at is None else self.stop_at

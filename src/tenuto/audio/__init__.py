@@ -4,12 +4,19 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from tenuto.audio.loading import SAMPLE_RATE, load_audio
+from tenuto.audio.loading import SAMPLE_RATE, Description, check_recording, load_and_describe, load_audio
 
 if TYPE_CHECKING:
     from tenuto.audio.spectrogram import LogSpectrogram
 
-__all__ = ["SAMPLE_RATE", "LogSpectrogram", "load_audio"]
+__all__ = [
+    "SAMPLE_RATE",
+    "Description",
+    "LogSpectrogram",
+    "check_recording",
+    "load_and_describe",
+    "load_audio",
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -1,20 +1,26 @@
 """Audio file to waveform, the way the study's front end did it (REFERENCE: step 1 of the spectrogram).
 
-The order matters: the samples are rounded to 16 bits *before* they are scaled to full range and trimmed.
-Trimming unrounded samples would leave tails of nearly silent samples and move every frame behind them.
+The order matters: samples are rounded to 16 bits *before* they are scaled to full range and trimmed. Trimming
+unrounded samples would keep tails of nearly silent samples and shift every frame behind them.
+
+Files are decoded, mixed down and resampled block by block, so that an hour of audio needs little more memory than its
+waveform.
 """
 
 from __future__ import annotations
 
+import dataclasses
+import math
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from tenuto.audio.mpeg import missing_bytes
+from tenuto.audio.decoding import BLOCK_SAMPLES, not_finite, read_blocks
 from tenuto.errors import AudioError
-from tenuto.files import read_bytes
+
+T = TypeVar("T", bound=np.generic)
 
 SAMPLE_RATE = 22_050
 """Samples per second of every waveform in Tenuto."""
@@ -22,15 +28,67 @@ SAMPLE_RATE = 22_050
 FULL_SCALE = 32_767
 """Largest 16-bit sample."""
 
-EXTENSIONS = (".mp3", ".wav", ".flac", ".ogg")
+EXTENSIONS = (".mp3", ".wav", ".flac", ".ogg", ".oga", ".opus", ".aif", ".aiff")
 """File types that are looked for in folders."""
+
+QUIET_DB = -60.0
+"""Relative to the loudest sample (sound) or to full scale (peak)."""
+CANCELLED_DB = -12.0
+"""Power of the mono mix relative to the channels from which on they are said to cancel."""
+SHORTEST_SECONDS, SMALLEST_SHARE = 0.3, 0.05
+"""Of sound in a recording; below one of them it is said to be nearly silent."""
+_SOUND_BLOCK_SECONDS = 0.05
+
+
+@dataclasses.dataclass(frozen=True)
+class Description:
+    """What a recording holds, to judge whether a prediction of it means anything.
+
+    Attributes:
+        seconds: Duration of the file.
+        sample_rate: As stored, in Hz.
+        channels: As stored.
+        peak_db: Largest sample of the mono mix relative to full scale, in dB.
+        mono_db: Power of the mono mix relative to the mean power of the channels, in dB; -3 for independent ones.
+        sounding_seconds: Duration of the blocks of 50 ms that reach -60 dB relative to the peak.
+        decoder_messages: What the decoder said about damage that it passed over.
+    """
+
+    seconds: float
+    sample_rate: int
+    channels: int
+    peak_db: float
+    mono_db: float
+    sounding_seconds: float
+    decoder_messages: tuple[str, ...] = ()
+
+    def warnings(self) -> list[str]:
+        """Sentences on what makes the recording a doubtful input; empty for ordinary music."""
+        sentences = []
+        if self.mono_db < CANCELLED_DB:
+            sentences.append(
+                f"its channels cancel in the mono mix, which is {-self.mono_db:.0f} dB quieter than they are"
+            )
+        if self.sounding_seconds < max(SHORTEST_SECONDS, SMALLEST_SHARE * self.seconds):
+            sentences.append(
+                f"only {self.sounding_seconds:.2f} s of its {self.seconds:.2f} s are louder than {QUIET_DB:.0f} dB "
+                "relative to its peak"
+            )
+        if self.peak_db < QUIET_DB:
+            sentences.append(
+                f"its peak is at {self.peak_db:.0f} dB, so it is scaled up together with its rounding noise"
+            )
+        if self.decoder_messages:
+            first = self.decoder_messages[0].rpartition("error: ")[2].rstrip(".!")
+            sentences.append(f"it is damaged ({len(self.decoder_messages)} times, first: {first})")
+        return sentences
 
 
 def load_audio(path: str | Path) -> NDArray[np.float32]:
     """Decode, mix down, resample, scale and trim one recording.
 
     Args:
-        path: An mp3, ogg, flac or wav file of any sample rate and channel count.
+        path: An mp3, ogg, opus, flac, wav or aiff file of any channel count.
 
     Returns:
         Waveform of shape (samples,), float32, 22 050 Hz, mono, peak 1 (less at most one 16-bit step), without silent
@@ -38,45 +96,64 @@ def load_audio(path: str | Path) -> NDArray[np.float32]:
 
     Raises:
         AudioError: The file cannot be decoded, is cut off, holds NaN, or is silent.
-        FileError: The file cannot be read.
+        FileError: The file cannot be read or is no regular file.
     """
-    samples, rate = decode(path)
-    return (quantise(resample(mix_down(samples), rate), str(path)) / FULL_SCALE).astype(np.float32)
+    return load_and_describe(path)[0]
+
+
+def load_and_describe(path: str | Path) -> tuple[NDArray[np.float32], Description]:
+    """The waveform of `load_audio` and what the recording holds. Raises likewise."""
+    name, messages, parts, resampler = str(path), list[str](), list[NDArray[np.int16]](), None
+    seconds = power = mono_power = 0.0
+    rate = channels = 1
+    for block, block_rate in read_blocks(path, messages):
+        if resampler is None or block_rate != rate:
+            if resampler is not None:
+                parts.append(_rounded(resampler.resample_chunk(np.empty(0), last=True), name))
+            resampler = _resampler(block_rate)
+        rate, channels = block_rate, block.shape[1]
+        mono = mix_down(block)
+        parts.append(_rounded(resampler.resample_chunk(mono.astype(np.float64)), name))
+        seconds += len(block) / rate
+        power += float(np.vdot(block, block)) / channels
+        mono_power += float(np.vdot(mono, mono))
+    if resampler is not None:
+        parts.append(_rounded(resampler.resample_chunk(np.empty(0), last=True), name))
+    samples = np.concatenate(parts)
+    parts.clear()
+    peak = _peak(samples, name, "Its channels cancel in the mono mix. " if power else "")
+    samples = _trimmed(samples)
+    waveform = _table_values((_full_scale_table(peak) / FULL_SCALE).astype(np.float32), samples)
+    description = Description(
+        seconds,
+        rate,
+        channels,
+        peak_db=20 * math.log10(peak / FULL_SCALE),
+        mono_db=10 * math.log10(mono_power / power),
+        sounding_seconds=min(seconds, _sounding_seconds(samples, peak)),
+        decoder_messages=tuple(messages),
+    )
+    return waveform, description
+
+
+def check_recording(path: str | Path) -> float:
+    """Decode to the end, keep nothing, and return the duration in seconds. Raises as `load_audio`."""
+    return sum(len(block) / rate for block, rate in read_blocks(path))
 
 
 def decode(path: str | Path) -> tuple[NDArray[np.float32], int]:
-    """Samples of shape (frames, channels) in -1 to 1 and the sample rate, both as stored.
+    """Samples of shape (frames, channels) and the sample rate, both as stored; floats beyond 1 scaled to peak 1.
 
     Raises:
-        AudioError: Undecodable, empty or cut off.
-        FileError: The file cannot be read.
+        AudioError: Undecodable, empty, cut off, or joined from parts of different sample rates or channels.
+        FileError: The file cannot be read or is no regular file.
     """
-    import io
-
-    import soundfile
-
-    content = read_bytes(path)
-    if missing := missing_bytes(content) or _missing_riff_bytes(content):
+    blocks = list(read_blocks(path))
+    if len({(rate, block.shape[1]) for block, rate in blocks}) > 1:
         raise AudioError(
-            f"{path}: cut off, about {missing} bytes are missing at its end. Fetch the file again."
+            f"{path}: joins parts of different sample rates or channels. Convert it to wav first."
         )
-    try:
-        with soundfile.SoundFile(io.BytesIO(content)) as stream:
-            samples: NDArray[np.float32] = stream.read(dtype="float32", always_2d=True)
-            # For mp3 the announced length is an estimate; `missing_bytes` has judged it by its frames.
-            announced = 0 if stream.format == "MP3" else stream.frames
-            rate = int(stream.samplerate)
-    except (soundfile.LibsndfileError, RuntimeError) as error:
-        raise AudioError(
-            f"{path}: cannot be decoded ({_reason(error)}). Wanted: mp3, ogg, flac or wav audio."
-        ) from error
-    if len(samples) == 0:
-        raise AudioError(f"{path}: holds no samples. Fetch or export the file again.")
-    if len(samples) < announced:
-        raise AudioError(
-            f"{path}: cut off after {len(samples)} of {announced} samples. Fetch the file again."
-        )
-    return samples, rate
+    return np.concatenate([block for block, _ in blocks]), blocks[0][1]
 
 
 def mix_down(samples: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -109,30 +186,58 @@ def quantise(waveform: NDArray[Any], name: str) -> NDArray[np.int16]:
     Raises:
         AudioError: A sample is not finite, or no sample is left.
     """
-    scaled = full_scale(waveform, name)
-    sounding = np.flatnonzero(scaled)
-    trimmed: NDArray[np.int16] = scaled[sounding[0] : sounding[-1] + 1]
-    return trimmed
+    return _trimmed(full_scale(waveform, name))
 
 
 def full_scale(waveform: NDArray[Any], name: str) -> NDArray[np.int16]:
     """The same without trimming, (samples,): every sample keeps its place. Raises `AudioError` likewise."""
+    samples = _rounded(waveform, name)
+    return _table_values(_full_scale_table(_peak(samples, name)), samples)
+
+
+def _resampler(rate: int) -> Any:
+    """Its blocks joined equal `resample` of the whole."""
+    import soxr
+
+    return soxr.ResampleStream(rate, SAMPLE_RATE, 1, dtype="float64")
+
+
+def _rounded(waveform: NDArray[Any], name: str) -> NDArray[np.int16]:
     if not np.isfinite(waveform).all():
-        raise AudioError(f"{name}: holds samples that are NaN or infinite. Export the recording again.")
-    samples = np.rint(np.clip(waveform, -1.0, 1.0) * FULL_SCALE)
-    peak = np.abs(samples).max(initial=0.0)
+        raise not_finite(name)
+    rounded: NDArray[np.int16] = np.rint(np.clip(waveform, -1.0, 1.0) * FULL_SCALE).astype(np.int16)
+    return rounded
+
+
+def _peak(samples: NDArray[np.int16], name: str, reason: str = "") -> int:
+    peak = int(max(samples.max(initial=0), -int(samples.min(initial=0))))
     if peak == 0:
-        raise AudioError(f"{name}: silent, nothing is left after trimming. Leave this recording out.")
-    scaled: NDArray[np.int16] = np.trunc(samples / (peak / FULL_SCALE)).astype(np.int16)
-    return scaled
+        raise AudioError(f"{name}: silent, nothing is left after trimming. {reason}Leave this recording out.")
+    return peak
 
 
-def _missing_riff_bytes(content: bytes) -> int:
-    """How many bytes a wav file lacks by its own header, which libsndfile overlooks; 0 for other files."""
-    announced = int.from_bytes(content[4:8], "little") + 8
-    streamed = announced >= 2**32  # written to a pipe: the size was not known
-    return 0 if content[:4] != b"RIFF" or streamed else max(0, announced - len(content))
+def _full_scale_table(peak: int) -> NDArray[np.int16]:
+    """What each 16-bit value becomes, -32 768 first, when the peak is scaled to full range."""
+    values = np.arange(-FULL_SCALE - 1, FULL_SCALE + 1) / (peak / FULL_SCALE)
+    return np.trunc(np.clip(values, -FULL_SCALE, FULL_SCALE)).astype(np.int16)
 
 
-def _reason(error: Exception) -> str:
-    return str(getattr(error, "error_string", error)).strip().rstrip(".")
+def _table_values(table: NDArray[T], samples: NDArray[np.int16]) -> NDArray[T]:
+    """``table[sample + 32768]`` of every sample, in blocks: an index needs four times the memory of a sample."""
+    values = np.empty(len(samples), table.dtype)
+    for start in range(0, len(samples), BLOCK_SAMPLES):
+        block = samples[start : start + BLOCK_SAMPLES].astype(np.intp)
+        values[start : start + BLOCK_SAMPLES] = table[block + FULL_SCALE + 1]
+    return values
+
+
+def _trimmed(samples: NDArray[np.int16]) -> NDArray[np.int16]:
+    sounding = samples != 0
+    first, last = int(sounding.argmax()), len(samples) - int(sounding[::-1].argmax())
+    return samples[first:last]
+
+
+def _sounding_seconds(samples: NDArray[np.int16], peak: int) -> float:
+    size = round(_SOUND_BLOCK_SECONDS * SAMPLE_RATE)
+    loudest = np.maximum.reduceat(np.abs(samples), np.arange(0, len(samples), size))
+    return float((loudest > peak * 10 ** (QUIET_DB / 20)).sum()) * _SOUND_BLOCK_SECONDS

@@ -1,4 +1,4 @@
-"""`tenuto audit`: does a robustness figure deserve belief?"""
+"""`tenuto audit`: can a robustness result be trusted?"""
 
 from __future__ import annotations
 
@@ -79,17 +79,17 @@ def audit(
     to: Out = None,
     as_json: common.AsJson = False,
 ) -> None:
-    """Check whether a robustness figure deserves belief: PASS, WARN, FAIL or NOT RECORDED, each with its figure.
+    """Check whether a robustness result can be trusted: PASS, WARN, FAIL or NOT RECORDED, each with its value.
 
-    Exit code 1 where a check fails. What every check measures is told in docs/audit.md.
+    Exit code 1 where a check fails. docs/audit.md explains every check.
 
     Example: tenuto audit runs/A2E-6-1a2b3c4d --root soundtracks
     """
     from tenuto.evaluation.audit import audit as run_audit
-    from tenuto.evaluation.audit import failed
+    from tenuto.evaluation.audit import failed, open_sources
     from tenuto.reporting import verdicts
 
-    sources = verdicts.open_sources(result, runs)
+    sources = open_sources(result, runs)
     source_of_root = context.get_parameter_source("root")
     options = Options(
         data=data,
@@ -145,8 +145,9 @@ def _data(sources: Sequence[Source], options: Options, cache: Path | None) -> Da
         return dataclasses.replace(given, prepared=prepared, siblings=options.siblings, clips=clips)
     if options.data is None:
         return given
-    index = open_dataset(DataConfig(dataset=options.data), options.root).index
-    return dataclasses.replace(given, index=index)
+    config = DataConfig(dataset=options.data)
+    index = open_dataset(config, options.root).index
+    return dataclasses.replace(given, index=index, config=config)
 
 
 def _require_fitting(options: Options, folders: Sequence[Path], only_runs: bool) -> None:
@@ -170,12 +171,16 @@ def _require_no_model(options: Options) -> None:
     """The same for logs and bare rows, which have to be told their data and bring no model."""
     if options.data == "folder":
         raise ConfigError(
-            "--data folder: only a run knows the columns of its folder. Name the run, without --data."
+            "--data folder: rows alone do not record the columns of the ratings. Audit the run folder instead, with "
+            "--root and without --data; its config.yaml has them."
         )
     if options.data is not None and options.root is None:
         raise ConfigError(f"--data {options.data}: where does it lie? Add --root DIR.")
     if options.data is None and options.root_asked:
-        raise ConfigError(f"--root {options.root}: which data set lies there? Add --data NAME; no run tells.")
+        raise ConfigError(
+            f"--root {options.root}: rows alone do not record their data set. Add --data NAME (soundtracks, midlevel "
+            "or synthetic); for another data set audit the run folder, whose config.yaml has its columns."
+        )
     if options.siblings or options.clips is not None:
         raise ConfigError(
             "--sibling and --clips are for models, and no run is among the results. Name a run."
@@ -225,7 +230,7 @@ def _progress() -> Iterator[Any]:
 
 
 def show(findings: Sequence[Finding]) -> None:
-    """Print a table per source: check, verdict, figure, threshold, what was found; below, what is not recorded."""
+    """Print a table per source: check, verdict, value, threshold, result; below, what is not recorded."""
     from tenuto.reporting.verdicts import number
 
     for source in dict.fromkeys(finding.source for finding in findings):
@@ -233,12 +238,12 @@ def show(findings: Sequence[Finding]) -> None:
         table = Table(title=escape(f"Audit of {source}"), title_justify="left")
         for heading in ("verdict", "check"):
             table.add_column(heading, no_wrap=True)
-        for heading in ("figure", "threshold"):
+        for heading in ("value", "threshold"):
             table.add_column(heading, justify="right", no_wrap=True)
-        table.add_column("found", min_width=30)
+        table.add_column("result", min_width=30)
         for finding in own:
             if (verdict := str(finding.verdict)) in COLOURS:
-                numbers = (number(finding.figure), number(finding.threshold))
+                numbers = (number(finding.value), number(finding.threshold))
                 word = f"[{COLOURS[verdict]}]{verdict}[/]"
                 table.add_row(word, finding.check, *numbers, escape(finding.sentence))
         out.print(table)

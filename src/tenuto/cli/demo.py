@@ -16,25 +16,26 @@ CLIPS_TO_PLAY = 3
 
 
 def demo(
-    folder: Annotated[Path, typer.Option("--out", help="Where everything goes; run again to go on.")] = Path(
+    folder: Annotated[Path, typer.Option("--out", help="Folder of the study. Run again to resume.")] = Path(
         "demo"
     ),
 ) -> None:
-    """The whole study on generated music, in minutes: five systems, training, attack, tables, figures, findings.
+    """Run a small study on generated music in minutes: five systems, training, attack, tables, figures, report.
 
     Example: tenuto demo --out demo
     """
     from tenuto.analysis.sentences import summarise
+    from tenuto.analysis.systems import STUDY_SCALE
     from tenuto.cli.paper import show
     from tenuto.cli.report import make
     from tenuto.config import preset_study
-    from tenuto.store.released_logs import read_study
-    from tenuto.study.plan import corpus_folder, protocols, reductions
-    from tenuto.study.runner import Local, run_study
+    from tenuto.store.study import StudyFolder
+    from tenuto.study import Local, reductions, run_study
+    from tenuto.study.plan import protocols
 
     begun = time.monotonic()
-    study = preset_study("demo")
-    out.print(f"[bold]The study in small[/bold]: {len(study.systems)} systems x {len(study.seeds)} seeds.")
+    study, files = preset_study("demo"), StudyFolder(folder)
+    out.print(f"[bold]Demo study[/bold]: {len(study.systems)} systems x {len(study.seeds)} seeds.")
     out.print(f"Reduced for the demo: {'; '.join(reductions(study))}.")
     with common.bar("runs", len(study.systems) * len(study.seeds) + 1) as advance:
 
@@ -42,23 +43,24 @@ def demo(
             advance(1)
             notes.print(line)
 
-        done = run_study(study, folder, engine=Local(os.cpu_count()), report=report)
-    if done.failed:
+        result = run_study(study, folder, engine=Local(os.cpu_count()), report=report)
+    if result.failed:
         raise typer.Exit(1)
-    rows = read_study(folder, str(protocols(study)[0]))
+    protocol = str(protocols(study)[0])
+    rows = files.rows(protocol)
     show(rows)
-    out.print("\n[bold]What was found[/bold]")
-    for sentence in summarise(rows):
+    out.print("\n[bold]Findings[/bold]")
+    for sentence in summarise(rows, STUDY_SCALE):
         out.print(f"- {sentence}")
-    out.print(f"\n[bold]Tables and figures[/bold]: {folder / 'paper'}")
+    out.print(f"\n[bold]Tables and figures[/bold]: {files.paper}")
     page = make(
         folder,
-        folder / "report.html",
-        str(protocols(study)[0]),
-        root=corpus_folder(folder),
+        files.report,
+        protocol,
+        root=files.corpus,
         clips=CLIPS_TO_PLAY,
-        cache=folder / "cache",
+        cache=files.cache,
     )
-    out.print(f"[bold]Report[/bold]: {page['report']} ({page['bytes'] / 1e6:.1f} MB), opens in any browser")
-    stages = ", ".join(f"{name} {spent:.0f} s" for name, spent in done.seconds.items())
-    out.print(f"[bold]Time[/bold]: {stages}; {time.monotonic() - begun:.0f} s in all")
+    out.print(f"[bold]Report[/bold]: {page['report']} ({page['bytes'] / 1e6:.1f} MB), open it in a browser")
+    stages = ", ".join(f"{name} {spent:.0f} s" for name, spent in result.seconds.items())
+    out.print(f"[bold]Time[/bold]: {stages}; {time.monotonic() - begun:.0f} s in total")

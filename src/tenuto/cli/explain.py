@@ -53,8 +53,8 @@ def explain(
     """
     from tenuto.evaluation.explanation import explain as explained
     from tenuto.models.checkpoint import load
-    from tenuto.reporting.figures import check_ending, write_figure
-    from tenuto.reporting.panels import explanation_figure
+    from tenuto.reporting.figures.explanation import explanation_figure
+    from tenuto.reporting.figures.smc2025 import check_ending, write_figure
 
     if plot is not None:
         check_ending(plot)
@@ -265,8 +265,8 @@ def _on_clips(
 def _write(found: Intervention, folder: Path) -> None:
     """The rows as CSV and the figure; nothing for a system without bottleneck."""
     from tenuto.files import write_csv
-    from tenuto.reporting.figures import save
-    from tenuto.reporting.panels import intervention_figure
+    from tenuto.reporting.figures.explanation import intervention_figure
+    from tenuto.reporting.figures.smc2025 import save
 
     if found.rows.empty:
         return
@@ -277,7 +277,7 @@ def _write(found: Intervention, folder: Path) -> None:
 
 def _show_corrections(name: str, found: Intervention) -> None:
     """Errors by number of corrected concepts, in which order, and what the head lets through."""
-    from tenuto.reporting.panels import TARGETS, attack_name
+    from tenuto.reporting.figures.explanation import TARGETS, attack_name
 
     if found.rows.empty:
         out.print(escape(f"{name} has no concepts to correct; its head, and what attacks do to it:"))

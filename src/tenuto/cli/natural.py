@@ -38,7 +38,7 @@ def natural(
 
     opened = open_run(run, common.prepare_data(RunFolder(run).read_config().data, root, cache))
     found = measured(opened, split.value)
-    path = baseline.natural_path(run, split.value)
+    path = opened.files.natural(split.value)
     if as_json:
         changes = found.drop(columns=["run", "system", "seed"]).to_dict("records")
         about = {"run": opened.name, "protocol": baseline.NAME, "split": split.value}

@@ -16,7 +16,7 @@ from tenuto.store.run import RunFolder
 if TYPE_CHECKING:
     from tenuto.data import Prepared
     from tenuto.evaluation.runs import Run
-    from tenuto.reporting.report_material import Material
+    from tenuto.reporting.page.inputs import Material
 
 CLIPS = 6
 
@@ -77,8 +77,8 @@ def make(
 ) -> dict[str, Any]:
     """Write the report and return what was written: ``report bytes question answer sections lacks``."""
     from tenuto.files import write_text
-    from tenuto.reporting.report import page, render
-    from tenuto.reporting.report_material import gather
+    from tenuto.reporting.page.inputs import gather
+    from tenuto.reporting.page.report import page, render
 
     material = gather(study, protocol, epsilon)
     folders = {path.parent.name: path.parent for path in sorted(study.rglob("config.yaml"))}
@@ -112,10 +112,9 @@ def _with_findings(
 ) -> Material:
     """The material with an audit of its rows: made now without asking the models, or as a file tells it."""
     from tenuto.errors import DataError, TenutoError
-    from tenuto.evaluation.audit import Data
+    from tenuto.evaluation.audit import Data, open_sources
     from tenuto.evaluation.audit import audit as run_audit
-    from tenuto.reporting import verdicts
-    from tenuto.reporting.report_material import read_findings
+    from tenuto.reporting.page.inputs import read_findings
 
     if audit is not None:
         own = [finding for finding in read_findings(audit) if finding.source == material.protocol]
@@ -126,7 +125,7 @@ def _with_findings(
         return dataclasses.replace(material, findings=own)
     index = None if prepared is None else prepared.index
     try:
-        sources = [source for source in verdicts.open_sources([study]) if source.name == material.protocol]
+        sources = [source for source in open_sources([study]) if source.name == material.protocol]
         return dataclasses.replace(
             material, findings=run_audit(*sources, data=Data(index=index, spared=True))
         )
@@ -140,7 +139,7 @@ def _with_gains(material: Material, folders: Mapping[str, Path]) -> Material:
     from tenuto.evaluation.explanation import head_gain
     from tenuto.files import sha256_file
     from tenuto.models.checkpoint import load
-    from tenuto.reporting.report_material import weights_of
+    from tenuto.reporting.page.inputs import weights_of
 
     found, told = {}, []
     for run, rows in material.rows.groupby("run", sort=False):
@@ -166,7 +165,7 @@ def _with_clips(
 ) -> Material:
     """The material with clips of the first run that can show some, and why others before it could not."""
     from tenuto.errors import TenutoError
-    from tenuto.reporting.report_inside import runs_to_show
+    from tenuto.reporting.page.inside import runs_to_show
 
     if not clips:
         return _told(material, "gallery", ["no clips were wanted (`--clips 0`)."])
@@ -196,7 +195,7 @@ def _clips_of(
     """The material with clips of a run; None where it has no saved perturbations of this protocol."""
     from tenuto.evaluation.resynthesis import witnesses
     from tenuto.evaluation.runs import open_run
-    from tenuto.reporting.report_inside import clips_to_show
+    from tenuto.reporting.page.inside import clips_to_show
     from tenuto.store.perturbations import saved_rows
 
     run, found = open_run(folder, prepared), []

@@ -94,8 +94,8 @@ def _attack_name(witness: Witness) -> str:
 def _write(witness: Witness, folder: Path) -> list[Path]:
     """Picture and sounds of one clip; a name that holds folders becomes one word."""
     from tenuto.evaluation.resynthesis import SOUNDS
-    from tenuto.reporting.clips import witness_figure
-    from tenuto.reporting.figures import save
+    from tenuto.reporting.figures.clip import witness_figure
+    from tenuto.reporting.figures.smc2025 import save
 
     name = re.sub(r"[/\\]", "_", witness.clip)
     pictures = save(witness_figure(witness), folder / name).values()
@@ -105,7 +105,7 @@ def _write(witness: Witness, folder: Path) -> list[Path]:
 
 def _table(witness: Witness) -> Table:
     """Emotions and concepts of one clip, before and after."""
-    from tenuto.reporting.clips import SHOWN, title
+    from tenuto.reporting.figures.clip import SHOWN, title
 
     headings = ["annotation", *(text.replace(", ", ",\n") for text, _ in SHOWN.values())]
     table = grid(title(witness), "", *headings, names=[""])
@@ -119,7 +119,7 @@ def _table(witness: Witness) -> Table:
 
 def _print(witness: Witness) -> None:
     """One clip: its table, where the perturbation sits, and what becomes of it as sound."""
-    from tenuto.reporting.clips import percent, sentence
+    from tenuto.reporting.figures.clip import percent, sentence
 
     out.print(_table(witness))
     out.print(sentence(witness))
@@ -142,7 +142,7 @@ def _print(witness: Witness) -> None:
 
 def _clips_table(found: list[Witness], survival: dict[str, Any]) -> Table:
     """A line per clip, and the mean."""
-    from tenuto.reporting.clips import decibels, percent
+    from tenuto.reporting.figures.clip import decibels, percent
 
     headings = ("clip", "emotions\nmove by", "through\nsound", "survives", "SNR", "below\nsilence")
     table = grid(f"{found[0].run}, {_attack_name(found[0])}", *headings, names=["clip"])

@@ -16,23 +16,26 @@ from tenuto.cli import common
 from tenuto.cli.common import notes, out
 from tenuto.config import StudyConfig, merge, preset_study, presets
 from tenuto.errors import ConfigError
+from tenuto.store.study import StudyFolder
 
 if TYPE_CHECKING:
+    from tenuto.study.engines import Engine
     from tenuto.study.journal import Record
     from tenuto.study.plan import Plan
-    from tenuto.study.runner import Engine
 
 app = typer.Typer(
-    help="A whole study: systems x seeds x protocols, planned, carried out unattended, and watched.",
+    help="Plan, run and monitor a whole study: systems x seeds x protocols.",
     no_args_is_help=True,
 )
 EngineName = StrEnum("EngineName", ["local", "ray"])
 ConceptSource = StrEnum("ConceptSource", ["signal", "midlevel"])
-SAY_EVERY = 60.0
-"""Seconds between two lines on progress where there is no terminal."""
+REPORT_EVERY = 60.0
+"""Seconds between two progress lines where there is no terminal."""
 
 Name = Annotated[str, typer.Argument(help=f"{', '.join(presets())}, or a YAML file.", show_default=False)]
-Folder = Annotated[Path, typer.Option("--out", help="The study's folder; run again to go on.")]
+Folder = Annotated[
+    Path, typer.Option("--out", help="The study's folder. Run again with the same folder to resume.")
+]
 Root = Annotated[
     Path | None,
     typer.Option(
@@ -72,20 +75,20 @@ def _study(
     threads: int | None,
     precision: common.PrecisionName | None,
 ) -> StudyConfig:
-    """The study of that name, with the options laid over it."""
+    """A study by name, with the options in place of its own settings."""
     study = preset_study(name)
-    given = {
+    options = {
         "data": {"dataset": data, "concepts": concepts},
         "train": {"threads": threads, "precision": precision},
     }
-    return StudyConfig.parse(merge(study.model_dump(mode="json"), {"run": given}), name)
+    return StudyConfig.parse(merge(study.model_dump(mode="json"), {"run": options}), name)
 
 
 def _root(context: typer.Context, study: StudyConfig, root: Path | None) -> Path | None:
-    """The data set's folder; one from the environment is meant for other commands where a study makes its music."""
+    """The data set's folder. TENUTO_DATA does not apply to a study that generates its own corpus."""
     source = context.get_parameter_source("root")
-    named = source is None or source.name != "ENVIRONMENT"
-    return root if named or study.corpus is None else None
+    is_option = source is None or source.name != "ENVIRONMENT"
+    return root if is_option or study.corpus is None else None
 
 
 @app.command()
@@ -100,53 +103,44 @@ def plan(
     precision: common.TrainPrecision = None,
     as_json: common.AsJson = False,
 ) -> None:
-    """List every stage: what it reads and leaves, what is done already, and how long the rest takes.
+    """List every stage of a study: its inputs and outputs, whether it is done, and its expected time.
 
-    Nothing is trained or written. A run's name ends in a signature of its configuration and the data, so it is known
-    once the data are there.
+    Nothing is trained or written. The name of a run ends in a signature of its configuration and the data, so it is
+    known once the data are available. Expected times are measured on finished runs of the same study; before there are
+    any, they are unknown.
 
     Example: tenuto study plan paper-2025 --data midlevel --root soundtracks --out paper-2025
     """
-    from tenuto.study.plan import plan as make_plan
-    from tenuto.study.plan import reductions
+    from tenuto.study import plan_study, reductions
 
     study = _study(name, data, concepts, threads, precision)
-    found = make_plan(study, folder, _root(context, study, root))
+    made = plan_study(study, folder, _root(context, study, root))
     if as_json:
-        common.print_json(_plan_content(found, folder))
+        common.print_json(
+            {
+                "folder": str(folder),
+                "fingerprint": made.fingerprint,
+                "seconds": made.seconds,
+                "unmeasured": made.unmeasured,
+                "stages": [dataclasses.asdict(stage) for stage in made.stages],
+            }
+        )
         return
-    out.print(_plan_table(found))
+    out.print(_plan_table(made))
     if reduced := reductions(study):
         out.print(f"Smaller than the paper's: {'; '.join(reduced)}.")
-    done, total = sum(stage.done for stage in found.stages), len(found.stages)
-    rest = f"the rest takes {_spell(found)}, one after the other" if done < total else "nothing is left to do"
-    out.print(f"{done} of {total} stages are done; {rest}.")
+    out.print(
+        f"{len(made.stages) - len(made.left)} of {len(made.stages)} stages are done. {_time_left(made)}"
+    )
 
 
-def _plan_content(found: Plan, folder: Path) -> dict[str, Any]:
-    stages = [
-        {
-            **dataclasses.asdict(stage),
-            "expected": {} if stage.done else dataclasses.asdict(stage.expected),
-        }
-        for stage in found.stages
-    ]
-    return {
-        "folder": str(folder),
-        "fingerprint": found.fingerprint,
-        "seconds": found.seconds,
-        "stages": stages,
-    }
-
-
-def _plan_table(found: Plan) -> Table:
+def _plan_table(plan: Plan) -> Table:
     table = Table(box=None, pad_edge=False)
-    for heading in ("stage", "run", "reads", "leaves"):
+    for heading in ("stage", "run", "input", "output"):
         table.add_column(heading, overflow="fold")
     table.add_column("expected", justify="right", no_wrap=True)
-    for stage in found.stages:
-        about = "" if stage.expected.basis == "measured" else "about "
-        expected = "done" if stage.done else f"{about}{_time(stage.expected.seconds)}"
+    for stage in plan.stages:
+        expected = "done" if stage.done else "–" if stage.seconds is None else _time(stage.seconds)
         paths = (
             path.removeprefix(f"runs/{stage.run}/").removesuffix(".safetensors")
             for path in (stage.inputs, stage.output)
@@ -155,14 +149,15 @@ def _plan_table(found: Plan) -> Table:
     return table
 
 
-def _spell(found: Plan) -> str:
-    """The time that is left, and how much of it is known from this study itself."""
-    left = [stage for stage in found.stages if not stage.done]
-    guessed = sum(stage.expected.seconds for stage in left if stage.expected.basis == "estimate")
-    if not guessed:
-        return _time(found.seconds)
-    whole = "all" if guessed == found.seconds else _time(guessed)
-    return f"about {_time(found.seconds)} ({whole} of it estimated: float32 on 2 cores of an AMD EPYC)"
+def _time_left(plan: Plan) -> str:
+    """Expected time of the stages that are left."""
+    if not plan.left:
+        return "Nothing is left to do."
+    if plan.unmeasured == len(plan.left):
+        return "The time for the rest is unknown until a run has finished."
+    measured = len(plan.left) - plan.unmeasured
+    unknown = f" The time for the other {plan.unmeasured} is unknown." if plan.unmeasured else ""
+    return f"{measured} take {_time(plan.seconds)}, one after the other.{unknown}"
 
 
 def _time(seconds: float) -> str:
@@ -202,39 +197,43 @@ def run(
     ] = None,
     device: common.Device = "cpu",
 ) -> None:
-    """Carry out a study, or finish one that was interrupted, whatever ended it: nothing finished is done again.
+    """Carry out a study, or resume one that was interrupted. Finished work is not repeated.
 
-    A run that fails is reported and the others go on; the tables then leave it out, and the exit code is 1.
+    A run that fails, or whose files are damaged, is reported; the tables are made from the others, and the exit code
+    is 1.
 
     Example: tenuto study run paper-2025 --data midlevel --root soundtracks --out paper-2025 --workers 2
     """
-    from tenuto.study.runner import run_study
+    from tenuto.study import run_study
 
     chosen = _engine(engine, workers, address, gpus_per_run, device)
     study = _study(name, data, concepts, threads, precision)
     notes.print(f"{len(study.systems)} systems x {len(study.seeds)} seeds")
-    with _Watch(folder):
-        done = run_study(study, folder, _root(context, study, root), chosen, notes.print, device)
-    spent = ", ".join(f"{stage} {_time(seconds)}" for stage, seconds in done.seconds.items())
-    out.print(f"{done.runs - len(done.failed)} of {done.runs} runs are complete. This time: {spent}.")
-    for outcome in done.failed:
-        out.print(f"failed: {escape(outcome.error or '')}")
-    if len(done.failed) < done.runs:
-        out.print(f"Metrics, tables and figures: {folder / 'metrics.csv'}, {folder / 'paper'}")
-    if done.failed:
+    with _Progress(folder):
+        report = run_study(study, folder, _root(context, study, root), chosen, notes.print, device)
+    spent = ", ".join(f"{stage} {_time(seconds)}" for stage, seconds in report.seconds.items())
+    out.print(
+        f"{report.runs - len(report.failed)} of {report.runs} runs are complete. Time of this call: {spent}."
+    )
+    for outcome in report.failed:
+        out.print(f"failed: {outcome.run}: {outcome.error}", markup=False)
+    if len(report.failed) < report.runs:
+        files = StudyFolder(folder)
+        out.print(f"Metrics, tables and figures: {files.metrics}, {files.paper}", markup=False)
+    if report.failed:
         raise typer.Exit(1)
 
 
 def _engine(
     engine: EngineName, workers: int | None, address: str | None, gpus_per_run: float | None, device: str
 ) -> Engine:
-    from tenuto.study.runner import Local, Ray
+    from tenuto.study import Local, Ray
 
     if engine is EngineName.ray:
         share = gpus_per_run if gpus_per_run is not None else float(device != "cpu")
         return Ray(address, workers, share)
     if address is not None or gpus_per_run is not None:
-        raise ConfigError("--address and --gpus-per-run belong to --engine ray. Leave them out, or add it.")
+        raise ConfigError("--address and --gpus-per-run need --engine ray. Add it, or leave them out.")
     return Local(workers or 1)
 
 
@@ -243,9 +242,10 @@ def status(
     folder: Annotated[Path, typer.Argument(help="The study's folder.")],
     as_json: common.AsJson = False,
 ) -> None:
-    """How far a study is, run by run; from any shell, while it runs or after.
+    """Show the progress of every run of a study, from any shell, while it runs or later.
 
-    The exit code is 1 where a run has failed.
+    A run is called stopped where work has begun and no process works on it. On a file system without locks that is
+    unknown, and the last stage is shown. The exit code is 1 where a run has failed.
 
     Example: tenuto study status paper-2025
     """
@@ -253,7 +253,7 @@ def status(
 
     study, records = _records(folder)
     if study.stage == journal.WAITING:
-        raise ConfigError(f"{folder}: no study was begun there. Name the folder given to --out.")
+        raise ConfigError(f"{folder}: contains no study. Give the folder that was given to --out.")
     if as_json:
         content = {record.name: dataclasses.asdict(record) for record in records}
         common.print_json({"study": dataclasses.asdict(study), "runs": content})
@@ -270,7 +270,9 @@ def _records(folder: Path) -> tuple[Record, list[Record]]:
     study = journal.standing(folder, journal.STUDY)
     records = [journal.standing(folder, name) for name in study.notes.get("runs", {})]
     for record in records:
-        if record.stage != journal.DONE and record.error is None:  # done meanwhile by whoever had the run
+        if (
+            record.stage != journal.DONE and record.error is None
+        ):  # not finished since by the process that held it
             record.error = study.notes.get("failed", {}).get(record.name)
     return study, records
 
@@ -300,25 +302,25 @@ def _stage(record: Record) -> str:
 
 
 def _summary(study: Record, records: list[Record]) -> str:
-    """One line: how many runs stand where, and what the study does now."""
+    """The stage of the study, and the number of runs in each state."""
     from tenuto.study import journal
 
-    kinds = dict.fromkeys((journal.DONE, "at work", journal.FAILED, journal.STOPPED, journal.WAITING), 0)
+    kinds = dict.fromkeys((journal.DONE, "running", journal.FAILED, journal.STOPPED, journal.WAITING), 0)
     for record in records:
-        kinds[record.stage if record.stage in kinds else "at work"] += 1
+        kinds[record.stage if record.stage in kinds else "running"] += 1
     counted = ", ".join(f"{count} {kind}" for kind, count in kinds.items() if count)
     return f"{study.stage}: {counted or 'no runs yet'}"
 
 
-class _Watch:
-    """Progress of all runs while the block works: a live table on a terminal, else a line a minute."""
+class _Progress:
+    """Progress of all runs during the block: a live table on a terminal, else a line per minute."""
 
     def __init__(self, folder: Path) -> None:
         from rich.live import Live
 
-        self._folder, self._over = folder, threading.Event()
-        self._live = Live(get_renderable=self._shown, console=notes, transient=True, refresh_per_second=1)
-        self._thread = threading.Thread(target=self._say, daemon=True)
+        self._folder, self._end = folder, threading.Event()
+        self._live = Live(get_renderable=self._render, console=notes, transient=True, refresh_per_second=1)
+        self._thread = threading.Thread(target=self._report, daemon=True)
 
     def __enter__(self) -> None:
         if notes.is_terminal:
@@ -327,27 +329,26 @@ class _Watch:
             self._thread.start()
 
     def __exit__(self, *about: object) -> None:
-        self._over.set()
+        self._end.set()
         if notes.is_terminal:
             self._live.stop()
         else:
             self._thread.join()
 
-    def _shown(self) -> Any:
+    def _render(self) -> Any:
         from rich.console import Group
 
         from tenuto.study import journal
 
         study, records = _records(self._folder)
-        return Group(
-            _status_table(study, [one for one in records if one.seconds and one.stage != journal.DONE]),
-            _summary(study, records),
-        )
+        active = [record for record in records if record.seconds and record.stage != journal.DONE]
+        return Group(_status_table(study, active), _summary(study, records))
 
-    def _say(self) -> None:
+    def _report(self) -> None:
         from tenuto.study import journal
 
-        while not self._over.wait(SAY_EVERY):
+        while not self._end.wait(REPORT_EVERY):
             study, records = _records(self._folder)
-            at_work = [f"{one.name} epoch {one.epoch}" for one in records if one.stage == journal.TRAIN]
-            notes.print("; ".join([_summary(study, records), *at_work]))
+            trained = (record for record in records if record.stage == journal.TRAIN)
+            epochs = [f"{record.name} epoch {record.epoch}" for record in trained]
+            notes.print("; ".join([_summary(study, records), *epochs]))

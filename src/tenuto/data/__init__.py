@@ -11,6 +11,8 @@ from pathlib import Path
 from tenuto.config import DataConfig
 from tenuto.data.base import DATASETS, Card, Dataset, Index, Validation, register_dataset
 from tenuto.data.cache import Prepared, cache_folder, prepare, signal_concepts
+from tenuto.data.excerpts import Normalisation
+from tenuto.data.signal import Description, describe
 from tenuto.data.splits import Split, read_split, write_split
 from tenuto.data.splits import draw as draw_split
 
@@ -19,6 +21,7 @@ from tenuto.data.soundtracks import Soundtracks  # isort: skip
 from tenuto.data.midlevel import Midlevel  # isort: skip
 from tenuto.data.synthetic import Synthetic  # isort: skip
 from tenuto.data.folder import Folder  # isort: skip
+from tenuto.data.synthesis import synthesize  # isort: skip
 
 
 def open_dataset(config: DataConfig, root: str | Path) -> Dataset:
@@ -31,20 +34,24 @@ __all__ = [
     "DATASETS",
     "Card",
     "Dataset",
+    "Description",
     "Folder",
     "Index",
     "Midlevel",
+    "Normalisation",
     "Prepared",
     "Soundtracks",
     "Split",
     "Synthetic",
     "Validation",
     "cache_folder",
+    "describe",
     "draw_split",
     "open_dataset",
     "prepare",
     "read_split",
     "register_dataset",
     "signal_concepts",
+    "synthesize",
     "write_split",
 ]

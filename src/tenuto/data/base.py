@@ -330,9 +330,9 @@ def _as_number(value: object) -> float:
 
 
 def _decodes(path: Path) -> None:
-    from tenuto.audio.loading import decode
+    from tenuto.audio.loading import check_recording
 
-    decode(path)
+    check_recording(path)
 
 
 def _below(path: Path, root: Path) -> str:

@@ -1,7 +1,7 @@
 """Log spectrograms and signal concepts on disk: computed once per recording, checked every time they are read.
 
-A cache file is named after the recording's content and the settings of what it holds, so a changed recording or
-setting can never meet an old result, and an interrupted `prepare` goes on where it stopped.
+The name of a cache file is a hash of the recording and of the settings of the result, so a changed recording or setting
+never gets an old result, and an interrupted `prepare` continues.
 """
 
 from __future__ import annotations
@@ -31,9 +31,13 @@ FORMAT = "1"
 Result = TypeVar("Result")
 
 
+class _CacheError(FileError):
+    """A result cannot be stored, so that there is no use in computing the others."""
+
+
 @dataclasses.dataclass(frozen=True)
 class Prepared:
-    """A data set in memory: its index, one spectrogram (frames, 149) per clip, and the identity of it all."""
+    """A data set in memory: its index, one spectrogram (frames, 149) per clip, and the fingerprint of both."""
 
     name: str
     index: Index
@@ -51,40 +55,45 @@ class Prepared:
 
 
 def cache_folder() -> Path:
-    """``$TENUTO_CACHE``, else ``tenuto`` below the user's cache folder."""
+    """``$TENUTO_CACHE``, else ``tenuto`` below the user's cache folder. Raises `FileError` where there is neither."""
     if named := os.environ.get("TENUTO_CACHE"):
         return Path(named)
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "tenuto"
+    try:
+        return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "tenuto"
+    except RuntimeError as error:
+        raise FileError(
+            "This user has no home folder for the cache. Set TENUTO_CACHE (or --cache DIR)."
+        ) from error
 
 
 def prepare(
     dataset: Dataset, cache: Path | None = None, workers: int | None = None, progress: Progress | None = None
 ) -> Prepared:
-    """Compute (or read) the log spectrogram of every clip, and its signal concepts where the data set has those.
+    """Compute (or read from the cache) the log spectrogram of every clip, and its signal concepts where used.
 
     Args:
-        dataset: Where the recordings are.
+        dataset: The data set.
         cache: Folder for the results; default `cache_folder`.
-        workers: Threads; default one per core (decoding, resampling and FFT all release the interpreter lock).
+        workers: Threads; default one per core (decoding, resampling and FFT release the interpreter lock).
         progress: Called with 1 after every clip.
 
     Raises:
-        DataError: Some recordings cannot be used; all others are prepared first, and the first ones are named.
+        DataError: Some recordings cannot be used; all others are prepared first, and the message names three.
     """
     index, folder = dataset.index, cache or cache_folder()
-    described = index.has_signal_concepts
+    has_signal = index.has_signal_concepts
 
     def one(path: Path) -> tuple[str, Spectrogram, Labels | None]:
         audio = sha256_file(path)
         return (
             audio,
             _spectrogram(path, audio, folder),
-            _descriptors(path, audio, folder) if described else None,
+            _descriptors(path, audio, folder) if has_signal else None,
         )
 
     rows = _each(index, one, workers, progress)
     identity = fingerprint(index, tuple(audio for audio, _, _ in rows))
-    if described:
+    if has_signal:
         index = dataclasses.replace(index, concept_labels=np.array([values for _, _, values in rows]))
     return Prepared(dataset.card.name, index, tuple(spectrogram for _, spectrogram, _ in rows), identity)
 
@@ -92,7 +101,7 @@ def prepare(
 def signal_concepts(
     dataset: Dataset, cache: Path | None = None, workers: int | None = None, progress: Progress | None = None
 ) -> Labels:
-    """The signal concepts of every clip alone, shape (clips, 7). Arguments and errors as of `prepare`."""
+    """The signal concepts of every clip, shape (clips, 7). Arguments and errors as in `prepare`."""
     folder = cache or cache_folder()
 
     def one(path: Path) -> Labels:
@@ -104,7 +113,7 @@ def signal_concepts(
 def _each(
     index: Index, work: Callable[[Path], Result], workers: int | None, progress: Progress | None
 ) -> list[Result]:
-    """What ``work`` gives for every recording, in file order, computed by threads. Errors as of `prepare`."""
+    """The result of ``work`` for every recording, in file order, computed by threads. Errors as in `prepare`."""
     results: dict[int, Result] = {}
     failures: dict[int, TenutoError] = {}
     pool = ThreadPoolExecutor(workers or os.cpu_count())
@@ -114,8 +123,8 @@ def _each(
             try:
                 results[jobs[job]] = job.result()
             except TenutoError as error:
-                if isinstance(error, FileError) and index.paths[jobs[job]].is_file():
-                    raise  # the recording is there: the cache cannot be written
+                if isinstance(error, _CacheError):
+                    raise
                 failures[jobs[job]] = error
             if progress:
                 progress(1)
@@ -131,37 +140,40 @@ def _each(
 def _spectrogram(path: Path, audio: str, folder: Path) -> Spectrogram:
     from tenuto.audio.spectrogram import SETTINGS
 
-    return _kept("spectrogram", {"format": FORMAT, **SETTINGS}, audio, folder, lambda: compute(path))
+    return _cached("spectrogram", {"format": FORMAT, **SETTINGS}, audio, folder, lambda: compute(path))
 
 
 def _descriptors(path: Path, audio: str, folder: Path) -> Labels:
-    return _kept("descriptors", {"descriptors": VERSION}, audio, folder, lambda: compute_descriptors(path))
+    return _cached("descriptors", {"descriptors": VERSION}, audio, folder, lambda: compute_descriptors(path))
 
 
-def _kept(
+def _cached(
     name: str, about: dict[str, Any], audio: str, folder: Path, make: Callable[[], NDArray[Any]]
 ) -> NDArray[Any]:
-    """An array that follows from a recording and settings, from the cache where that holds a sound copy.
+    """An array computed from a recording and settings, from the cache where that has an intact copy.
 
     Args:
-        name: What the array is called in the file.
-        about: The settings it follows from.
+        name: Name of the array in the file.
+        about: The settings.
         audio: SHA-256 of the recording.
         folder: The cache.
-        make: Computes it.
+        make: Computes the array.
     """
     settings = json.dumps(about, sort_keys=True)
     place = folder / f"{sha256_bytes((audio + settings).encode())[:32]}.safetensors"
-    if place.is_file() and (cached := _sound_copy(place, name)) is not None:
-        return cached
-    made = make()
-    metadata = {"audio": audio, "settings": settings, "sha256": sha256_bytes(made.tobytes())}
-    write_safetensors(place, {name: made}, metadata)
-    return made
+    if place.is_file() and (copy := _intact_copy(place, name)) is not None:
+        return copy
+    array = make()
+    metadata = {"audio": audio, "settings": settings, "sha256": sha256_bytes(array.tobytes())}
+    try:
+        write_safetensors(place, {name: array}, metadata)
+    except FileError as error:
+        raise _CacheError(*error.sentences) from error
+    return array
 
 
-def _sound_copy(place: Path, name: str) -> NDArray[Any] | None:
-    """A cached array whose checksum holds; None for one that is damaged, which is then made again."""
+def _intact_copy(place: Path, name: str) -> NDArray[Any] | None:
+    """A cached array whose checksum is right; None for a damaged one, which is then computed again."""
     try:
         arrays, metadata = read_safetensors(place)
     except FileError:

@@ -1,4 +1,4 @@
-"""Ten-second excerpts of prepared spectrograms: where they begin, how they are cut and normalised."""
+"""Ten-second excerpts of spectrograms: first frames, cutting, normalisation."""
 
 from __future__ import annotations
 
@@ -30,13 +30,13 @@ class Normalisation:
 
 
 PAPER_NORMALISATION = Normalisation(0.395230, 0.418999)
-"""What the study measured on the 360 clips of Soundtracks."""
+"""Values of the study, measured on the 360 clips of Soundtracks."""
 
 
 def measure(spectrograms: Sequence[Spectrogram]) -> Normalisation:
     """Mean of clip means, and root of the mean of the clips' mean squared deviations from it.
 
-    Every clip counts the same, however long it is. The study takes both over all clips, test clips included.
+    Every clip has the same weight, whatever its length. The study measures over all clips, test clips included.
     """
     mean = math.fsum(float(clip.mean(dtype=np.float64)) for clip in spectrograms) / len(spectrograms)
     squares = math.fsum(float(np.square(clip - mean, dtype=np.float64).mean()) for clip in spectrograms)
@@ -44,7 +44,7 @@ def measure(spectrograms: Sequence[Spectrogram]) -> Normalisation:
 
 
 def fixed_starts(frames: Sequence[int]) -> list[int]:
-    """First frame of each clip's one excerpt, as the study drew it.
+    """First frame of each clip's only excerpt, as drawn in the study.
 
     Torch is seeded with 42, then one start per clip is drawn in file order. Clips shorter than an excerpt start at 0.
     """
@@ -56,7 +56,7 @@ def fixed_starts(frames: Sequence[int]) -> list[int]:
 
 
 def fresh_starts(frames: Sequence[int], seed: int, epoch: int) -> list[int]:
-    """First frames drawn anew for one epoch; a pure function of seed and epoch, so that a resumed run agrees."""
+    """First frames for one epoch; a pure function of seed and epoch, so that a resumed run gets the same ones."""
     generator = np.random.default_rng((seed, epoch))
     return [int(generator.integers(0, max(count, EXCERPT_FRAMES) - EXCERPT_FRAMES + 1)) for count in frames]
 

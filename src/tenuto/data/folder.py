@@ -74,7 +74,7 @@ class Folder(Dataset):
         """The folder with the table that a configuration describes. Raises `ConfigError` where it describes none."""
         table = config.folder
         if table is None:
-            raise ConfigError("the data set folder needs the names of its columns: give at least --emotions.")
+            raise ConfigError("the data set folder needs the names of its columns: name at least --emotions.")
         return cls(
             root,
             table.ratings,

@@ -77,7 +77,7 @@ class Midlevel(Soundtracks):
 
     def download(self, progress: Callable[[str, int, int | None], None] | None = None) -> None:
         """Download Soundtracks and the annotation archive from OSF. Raises `DownloadError`."""
-        from tenuto.data.download import osf_file, unzip
+        from tenuto.data.remote import osf_file, unzip
 
         super().download(progress)
         unzip(osf_file(OSF_FILE, self.root, progress=progress), self.root / FOLDER)

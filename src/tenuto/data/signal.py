@@ -1,4 +1,4 @@
-"""The signal concepts of a whole data set: their values, their spread, and how they rank clips beside ratings."""
+"""The signal concepts of a data set: values, percentiles, and rank correlations with ratings."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def describe(
     """Compute (or read from the cache) the signal concepts of every clip and compare them with ratings.
 
     Args:
-        dataset: Any data set; ratings are recognised by the concept's name, such as ``modality``.
+        dataset: Any data set; ratings are matched by the concept's name, such as ``modality``.
         cache: Folder for the results; default `tenuto.data.cache.cache_folder`.
         workers: Threads; default one per core.
         progress: Called with 1 after every clip.

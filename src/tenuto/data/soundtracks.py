@@ -126,7 +126,7 @@ class Soundtracks(Dataset):
 
     def download(self, progress: Callable[[str, int, int | None], None] | None = None) -> None:
         """Download audio, ratings and track list from OSF. Raises `DownloadError`."""
-        from tenuto.data.download import osf_download
+        from tenuto.data.remote import osf_download
 
         names = tuple(self.checksums())
         osf_download(OSF_NODE, self.root, select=lambda name: name.endswith(names), progress=progress)

@@ -1,8 +1,8 @@
 """The synthetic corpus on disk: audible music and its ratings, in the two file formats of the real data.
 
 `synthesize` writes what `Soundtracks` and `Midlevel` read: `Set1/001.mp3` and so on, the rating file, the
-track list, and the two files of `metadata_annotations`. Beside them `corpus.json` holds the settings
-and, once all is there, the checksums.
+track list, and the two files of `metadata_annotations`. `corpus.json` holds the settings and, once the corpus is
+complete, the checksums.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import csv
 import io
 import multiprocessing
 import os
+import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
@@ -27,11 +28,11 @@ from tenuto.errors import ConfigError, DataError, FileError
 from tenuto.files import read_json, sha256_bytes, sha256_file, write_bytes, write_json
 
 GENERATOR_VERSION = 1
-"""Raised whenever the same settings would give other files."""
+"""Increased whenever the same settings give other files."""
 
 AUDIO = "Set1"
 OTHER_SOURCES = (("jamendo", 101), ("magnatune", 102), ("jamendo", 103))
-"""Rows of other collections in `metadata.csv`, as the real file has them; a reader passes over them."""
+"""Rows of other collections in `metadata.csv`, as in the real file; a reader skips them."""
 
 MIDDLE_RATING = 5.0
 TARGET_NAMES = {"valence": "Val.", "energy": "Ener.", "tension": "Tens."}
@@ -46,14 +47,14 @@ def synthesize(
     workers: int | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> Path:
-    """Write the synthetic corpus, or finish or reuse the one that is there.
+    """Write the synthetic corpus, or finish or reuse an existing one.
 
     Args:
-        root: Folder of the corpus; new, empty, or holding a corpus of the same settings.
+        root: Folder of the corpus; new, empty, or with a corpus of the same settings.
         clips: Number of clips. A smaller corpus of the same seed has the same first clips.
         seconds: Length of each clip, 1 to 600; excerpts need 10.
         seed: Seed of everything, 0 or more.
-        workers: Processes; None takes one per available processor, 1 stays in this process.
+        workers: Processes; None for one per available processor, 1 for this process.
         progress: Called with 1 for every clip that is ready.
 
     Returns:
@@ -61,7 +62,7 @@ def synthesize(
 
     Raises:
         ConfigError: A setting is out of range.
-        DataError: The folder holds other files, a corpus of other settings, or a changed file.
+        DataError: The folder contains other files, a corpus of other settings, or a changed file.
         FileError: A file cannot be written.
     """
     root = Path(root)
@@ -87,10 +88,10 @@ def recorded(root: Path, *, clips: int, seconds: float, seed: int) -> dict[str, 
     """SHA-256 of every file of the corpus that `synthesize` left in ``root``, by its path below it.
 
     Args:
-        root: Folder of the corpus, there or not.
-        clips: What it must have been made with, see `synthesize`.
-        seconds: See ``clips``.
-        seed: See ``clips``.
+        root: Folder of the corpus, which need not exist.
+        clips: Setting of `synthesize` with which it must have been made.
+        seconds: The same.
+        seed: The same.
 
     Returns:
         Empty where the corpus is not finished, None where there is none.
@@ -100,16 +101,16 @@ def recorded(root: Path, *, clips: int, seconds: float, seed: int) -> dict[str, 
     """
     if not (root / STATE).is_file():
         return None
-    wanted, state = _settings(clips, seconds, seed), read_json(root / STATE)
-    came = {name: state.get(name) for name in wanted}
-    if came != wanted:
+    settings, state = _settings(clips, seconds, seed), read_json(root / STATE)
+    stored = {name: state.get(name) for name in settings}
+    if stored != settings:
         raise DataError(
-            f"{root / STATE}: the corpus there was made with {_spell(came)}, wanted {_spell(wanted)}. "
+            f"{root / STATE}: this corpus was made with {_spell(stored)}, not with {_spell(settings)}. "
             "Choose another folder or delete this one."
         )
     checksums = state.get("sha256")
     if not isinstance(checksums, dict):
-        raise DataError(f"{root / STATE}: no checksums in it. Delete the folder and synthesize again.")
+        raise DataError(f"{root / STATE}: contains no checksums. Delete the folder and synthesize again.")
     return checksums
 
 
@@ -119,27 +120,22 @@ def _settings(clips: int, seconds: float, seed: int) -> dict[str, Any]:
 
 def _check(clips: int, seconds: float, seed: int, workers: int | None) -> None:
     if clips < 1:
-        raise ConfigError(f"clips is {clips}, wanted 1 or more.")
+        raise ConfigError(f"clips is {clips}; it must be 1 or more.")
     if not 1 <= seconds <= 600:
-        raise ConfigError(f"seconds is {seconds}, wanted 1 to 600; excerpts need 10 or more.")
+        raise ConfigError(f"seconds is {seconds}; it must be 1 to 600, and excerpts need 10 or more.")
     if seed < 0:
-        raise ConfigError(f"seed is {seed}, wanted 0 or more.")
+        raise ConfigError(f"seed is {seed}; it must be 0 or more.")
     if workers is not None and workers < 1:
-        raise ConfigError(f"workers is {workers}, wanted 1 or more, or none for one per processor.")
+        raise ConfigError(f"workers is {workers}; it must be 1 or more, or None for one per processor.")
 
 
 def _claim(root: Path, settings: dict[str, Any]) -> None:
-    """Make an empty folder ours.
-
-    The state file is written before anything else, so that whatever stands beside it was written by us.
-    """
+    """Mark an empty folder as a corpus: its state file comes first, so that all other files are known to be ours."""
     if root.exists() and not root.is_dir():
+        raise DataError(f"{root}: is a file, not a folder for the synthetic corpus. Choose another --root.")
+    if root.is_dir() and (names := [path.name for path in root.iterdir() if path.name[0] != "."]):
         raise DataError(
-            f"{root}: is a file, wanted a folder for the synthetic corpus. Choose another --root."
-        )
-    if root.is_dir() and (found := [path.name for path in root.iterdir() if path.name[0] != "."]):
-        raise DataError(
-            f"{root}: holds {min(found)}, which is no part of a synthetic corpus. Choose an empty folder."
+            f"{root}: contains {min(names)}, which is not part of a synthetic corpus. Choose an empty folder."
         )
     write_json(root / STATE, {**settings, "sha256": {}})
 
@@ -164,17 +160,17 @@ def _audio(
     workers: int | None,
     progress: Callable[[int], None],
 ) -> dict[str, str]:
-    """Write the recordings that are not there yet; returns the SHA-256 of all."""
+    """Write the missing recordings; return the SHA-256 of all."""
     names = [f"{AUDIO}/{clip.number:03d}.mp3" for clip in drawn]
-    there = [(root / name).is_file() for name in names]
+    exists = [(root / name).is_file() for name in names]
     checksums = {}
-    for name, done in zip(names, there, strict=True):
-        if done:
+    for name, is_done in zip(names, exists, strict=True):
+        if is_done:
             checksums[name] = sha256_file(root / name)
             progress(1)
-    left = [clip.number for clip, done in zip(drawn, there, strict=True) if not done]
+    missing = [clip.number for clip, is_done in zip(drawn, exists, strict=True) if not is_done]
     write = partial(_write_clip, root, seed, seconds)
-    for name, checksum in _map(write, left, workers or _processors()):
+    for name, checksum in _map(write, missing, workers or _processors()):
         checksums[name] = checksum
         progress(1)
     return {name: checksums[name] for name in names}
@@ -192,20 +188,32 @@ def _map(
         yield from map(write, numbers)
         return
     # Fresh processes rather than forks: a fork would inherit the locks of torch's threads.
-    pool = ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"))
+    pool = ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), _end_with_parent)
     try:
         yield from pool.map(write, numbers)
     except BrokenProcessPool as error:
         raise DataError(
-            "a synthesis process died. Run the same command again, finished clips are kept; a script must "
+            "a synthesis process died. Run the same command again; finished clips are kept. A script must "
             'make the call under `if __name__ == "__main__":`, or pass workers=1.'
         ) from error
     finally:
         pool.shutdown(cancel_futures=True)
 
 
+def _end_with_parent() -> None:
+    """Let this worker process end when its parent does, even where the parent is killed."""
+    parent = multiprocessing.parent_process()
+
+    def wait() -> None:
+        if parent is not None:
+            parent.join()
+            os._exit(1)
+
+    threading.Thread(target=wait, daemon=True).start()
+
+
 def _write_clip(root: Path, seed: int, seconds: float, number: int) -> tuple[str, str]:
-    """Render and encode one clip; returns its path below the root and its SHA-256."""
+    """Render and encode one clip; return its path below the root and its SHA-256."""
     name = f"{AUDIO}/{number:03d}.mp3"
     content = _encode(root / name, draw_clip(number, seed), seed, seconds)
     write_bytes(root / name, content)
@@ -217,7 +225,7 @@ def _encode(path: Path, clip: Clip, seed: int, seconds: float) -> bytes:
 
     if "MP3" not in soundfile.available_formats():
         raise FileError(
-            f"{path}: libsndfile {soundfile.__libsndfile_version__} cannot write mp3, wanted 1.1 or later."
+            f"{path}: libsndfile {soundfile.__libsndfile_version__} cannot write mp3; version 1.1 or later can."
         )
     stream = io.BytesIO()
     soundfile.write(stream, render(clip, seed, seconds), SAMPLE_RATE, format="MP3", subtype="MPEG_LAYER_III")

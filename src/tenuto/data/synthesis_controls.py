@@ -1,4 +1,4 @@
-"""What a synthetic clip shall be like and how it is rated: seed to controls to annotations, without sound.
+"""Controls and ratings of synthetic clips, drawn from a seed, without audio.
 
 A clip has eleven controls between 0 and 1. Seven are the mid-level concepts themselves, four are tempo,
 loudness, register and brightness. Two hidden numbers per clip, arousal and gloom, make controls go together
@@ -25,7 +25,7 @@ RATER_NOISE = 0.25
 """Standard deviation, in rating points, of a mean rating around what the formula says."""
 
 ALBUM_SHARE = 0.35
-"""Weight of the album's offset beside the clip's own draw (0: none)."""
+"""Weight of the album's offset relative to the clip's own draw (0: none)."""
 
 ALBUMS_PER_BLOCK = 8
 CLIPS_PER_BLOCK = 64

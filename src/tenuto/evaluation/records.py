@@ -12,6 +12,7 @@ from torch import Tensor
 
 from tenuto import __version__
 from tenuto.attacks import Attack, AttackResult, Protocol
+from tenuto.data.batches import Batch
 from tenuto.devices import arithmetic
 from tenuto.errors import CheckpointError
 from tenuto.evaluation.runs import Run
@@ -19,7 +20,6 @@ from tenuto.files import Array, sha256_file
 from tenuto.models.systems import Network
 from tenuto.store.perturbations import key_of
 from tenuto.training.loop import predict
-from tenuto.training.material import Batch
 
 Origin = dict[str, str]
 

@@ -20,6 +20,7 @@ from tenuto.attacks import Attack, Protocol
 from tenuto.attacks.base import default_batch_size
 from tenuto.attacks.checks import require_whole
 from tenuto.attacks.protocols import climb
+from tenuto.data.batches import Batch
 from tenuto.data.splits import PARTS
 from tenuto.devices import compute_repeatably
 from tenuto.errors import FileError, TenutoError
@@ -28,9 +29,7 @@ from tenuto.evaluation.runs import Run
 from tenuto.files import Array, naming, read_safetensors, write_json, write_safetensors
 from tenuto.models.systems import Network, for_attack
 from tenuto.store.rows import mark_worst, read_rows, validate_rows, write_rows
-from tenuto.store.run import RunFolder
 from tenuto.training.loop import predict
-from tenuto.training.material import Batch
 
 Progress = Callable[[int], None]
 
@@ -75,11 +74,6 @@ def evaluate(run: Run) -> dict[str, Any]:
     except FileError as error:
         warnings.warn(f"{error} The metrics are not saved.", stacklevel=2)
     return report
-
-
-def rows_path(folder: Path, protocol: Protocol | str, part: str = "test") -> Path:
-    """Where the rows of a protocol lie."""
-    return RunFolder(folder).rows(protocol, part)
 
 
 def silence(run: Run) -> float:

@@ -9,13 +9,13 @@ from typing import Any
 from torch import Tensor, nn
 
 from tenuto.config import RunConfig
+from tenuto.data.batches import Batch, Material
 from tenuto.data.cache import Prepared
 from tenuto.data.splits import PARTS, draw
 from tenuto.errors import CheckpointError, DataError, did_you_mean
 from tenuto.models.checkpoint import IMPORTED, Recogniser, load
 from tenuto.models.systems import Network, for_attack
 from tenuto.store.run import RunFolder
-from tenuto.training.material import Batch, Material
 
 
 @dataclasses.dataclass(frozen=True)

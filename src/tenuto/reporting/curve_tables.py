@@ -12,7 +12,9 @@ import pandas as pd
 from tenuto.analysis import words
 from tenuto.analysis.curves import LEVEL, Curves
 from tenuto.files import write_csv
-from tenuto.reporting import curve_figures, figures, tables
+from tenuto.reporting import tables
+from tenuto.reporting.figures import curves as curve_figures
+from tenuto.reporting.figures import smc2025 as figures
 
 
 def show(curves: Curves) -> pd.DataFrame:

@@ -18,7 +18,8 @@ from tenuto.analysis.smc2025 import (
 )
 from tenuto.analysis.systems import run_metrics, selection
 from tenuto.files import write_csv
-from tenuto.reporting import figures, tables
+from tenuto.reporting import tables
+from tenuto.reporting.figures import smc2025 as figures
 
 
 def write_table1(rows: pd.DataFrame, out: Path) -> dict[str, Path]:

@@ -1,8 +1,8 @@
-"""What a study's processes write down while they work, for the screen, for resuming and for expected times.
+"""Records of a study in progress: for the screen, for resuming, and for expected times.
 
-One small JSON file per run and one for the study lie in ``journal/`` below the study's folder; each has one writer at a
-time, who holds a lock beside it. A lock is the kernel's: it is free the moment its holder dies, however that happens.
-Nothing in the journal enters a table.
+``journal/`` in the study's folder has one small JSON file per run and one for the study. Each has one writer at a time,
+which holds a lock on the file of the same name that ends in ``.lock``. The operating system releases a lock when its
+holder ends, for whatever reason. No table is made from the journal.
 """
 
 from __future__ import annotations
@@ -14,16 +14,19 @@ import socket
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
-from tenuto.errors import FileError, TenutoError
-from tenuto.files import naming, read_json, write_json
+from filelock import FileLock, Timeout
+
+from tenuto.errors import FileError, TenutoError, one_line
+from tenuto.files import naming, read_json, write_bytes, write_json
+from tenuto.store.study import StudyFolder
 
 WRITE_EVERY = 0.5
-"""Seconds between two records of the same stage."""
+"""Shortest time between two records of the same stage, in seconds."""
 
 LOOK_EVERY = 0.2
-"""Seconds between two attempts at a lock."""
+"""Time between two attempts to take a lock, in seconds."""
 
 CORPUS, PREPARE, TRAIN, EVALUATE, NATURAL, ATTACK, ANALYSE = (
     "corpus",
@@ -42,24 +45,26 @@ STUDY = "study"
 
 @dataclasses.dataclass
 class Record:
-    """Where one run, or the study's own stages, stand.
+    """The state of one run, or of the study's own stages.
 
     Attributes:
-        name: The run's folder, or ``study``.
-        stage: What is being done: ``waiting``, the name of a stage, ``done``, ``failed``.
-        finished: Stages that have ended.
+        name: Folder name of the run, or ``study``.
+        stage: ``waiting``, the name of the current stage, ``done`` or ``failed``.
+        finished: Names of completed stages.
         epoch: Last epoch trained.
         best_epoch: Epoch of the best score.
         best_score: Best validation score so far.
-        steps: Clip-iterations of the present attack done in this sitting, and all there are.
-        seconds: Seconds per stage, summed over all sittings.
+        steps: Clip-iterations of the current attack that this call has done.
+        steps_total: Clip-iterations of the current attack.
+        seconds: Seconds per stage, summed over all calls.
         error: Why the run failed, in one sentence.
-        trace: Where an error nobody foresaw came from.
+        trace: Traceback of an unexpected error.
         host: Machine of the last writer.
-        pid: Its process.
+        pid: Process of the last writer.
         updated: Unix time of the last record.
-        notes: Of the study: its ``runs`` in order with their most epochs, the data ``prepared``, the runs and protocols
-            ``analysed``, the files ``made`` of them, and why runs ``failed`` whose records belong to somebody else.
+        notes: Of the study: its ``runs`` in order with their number of epochs, the fingerprint of the data
+            ``prepared``, the runs and protocols ``analysed``, the files ``made`` from them, and why runs ``failed``
+            whose records another process holds.
     """
 
     name: str
@@ -80,17 +85,19 @@ class Record:
 
 
 class Entry:
-    """One record while it is being written; use it below `held`."""
+    """Writes one record. Use it inside `held`."""
 
     def __init__(self, folder: Path, name: str) -> None:
         self._path = record_path(folder, name)
+        self._content_before = self._path.read_bytes() if self._path.is_file() else None
         self.record = read(folder, name)
         self.record.error = self.record.trace = None
+        self._seconds_before = dict(self.record.seconds)
         self._begun = self._written = time.monotonic()
 
     @contextlib.contextmanager
     def stage(self, name: str) -> Iterator[None]:
-        """Time the block as a stage; it counts as finished only when the block ends by itself."""
+        """Time the block as a stage, which is finished when the block ends without an exception."""
         self._begun = time.monotonic()
         self.note(True, stage=name, steps=0, steps_total=0)
         try:
@@ -101,7 +108,7 @@ class Entry:
         self.note(True)
 
     def note(self, now: bool = False, **changes: Any) -> None:
-        """Change fields of the record and write it down, unless that was done a moment ago."""
+        """Change fields of the record, and write it if ``now`` or if the last record is `WRITE_EVERY` old."""
         for name, value in changes.items():
             setattr(self.record, name, value)
         if not now and time.monotonic() - self._written < WRITE_EVERY:
@@ -112,8 +119,25 @@ class Entry:
         write_json(self._path, dataclasses.asdict(self.record))
         self._written = time.monotonic()
 
+    def spent(self) -> dict[str, float]:
+        """Seconds per stage since this entry was made."""
+        before = self._seconds_before
+        return {stage: total - before.get(stage, 0.0) for stage, total in self.record.seconds.items()}
+
+    @contextlib.contextmanager
+    def restored_on_refusal(self) -> Iterator[None]:
+        """Leave the record as it was before this call where the block refuses the call."""
+        try:
+            yield
+        except TenutoError:
+            if self._content_before is None:
+                self._path.unlink(missing_ok=True)
+            else:
+                write_bytes(self._path, self._content_before)
+            raise
+
     def _count(self) -> None:
-        """Add the time since the last record to the present stage."""
+        """Add the time since the last record to the current stage."""
         now, stage = time.monotonic(), self.record.stage
         if stage not in (WAITING, DONE, FAILED):
             self.record.seconds[stage] = self.record.seconds.get(stage, 0.0) + now - self._begun
@@ -121,35 +145,34 @@ class Entry:
 
 
 def record_path(folder: Path, name: str) -> Path:
-    """Where the record of a run lies below a study's folder."""
-    return folder / "journal" / f"{name}.json"
+    """The file of a record in a study's folder."""
+    return StudyFolder(folder).journal / f"{name}.json"
 
 
 def read(folder: Path, name: str) -> Record:
-    """The record of a run; a fresh one where there is none, or none that can be read."""
+    """The record of a run; a new one where there is no readable file."""
     try:
-        content = read_json(record_path(folder, name))
-        return Record(**content)
+        return Record(**read_json(record_path(folder, name)))
     except (FileError, TypeError):
         return Record(name)
 
 
 def standing(folder: Path, name: str) -> Record:
-    """The record of a run, called ``stopped`` where it was begun, has not ended, and nobody is at work on it."""
+    """The record of a run; its stage is ``stopped`` where work has begun and no process holds the lock."""
     record = read(folder, name)
-    if record.stage not in (WAITING, DONE, FAILED) and not is_held(folder, name):
+    if record.stage not in (WAITING, DONE, FAILED) and is_held(folder, name) is False:
         record.stage = STOPPED
     return record
 
 
 def fail(folder: Path, name: str, error: str) -> bool:
-    """Write down why a run failed where it could not do so itself: its process died, or never came to work on it.
+    """Record why a run failed where its own process could not: it died, or never started.
 
     Returns:
-        Whether the record says so now; not where another process is at work on the run, whose record it is.
+        Whether the error is in the record. It is not where another process works on the run.
     """
     record = read(folder, name)
-    if (record.stage, record.error) == (FAILED, error):  # by the run itself, perhaps with a trace
+    if (record.stage, record.error) == (FAILED, error):  # written by the run itself, perhaps with a trace
         return True
     try:
         with held(folder, name, patience=0.0):
@@ -161,65 +184,62 @@ def fail(folder: Path, name: str, error: str) -> bool:
 
 @contextlib.contextmanager
 def held(folder: Path, name: str, patience: float) -> Iterator[None]:
-    """Be the only one at work on a run (or the study) inside the block.
+    """Be the only process that works on a run (or the study) inside the block.
 
     Args:
         folder: The study's folder.
         name: The run, or ``study``.
-        patience: Seconds to wait for another process to let go.
+        patience: Seconds to wait for another process.
 
     Raises:
-        TenutoError: Another process did not let go.
-        FileError: The file system has no locks.
+        TenutoError: Another process holds the lock.
+        FileError: The file system has no locks, or the lock file cannot be written.
     """
-    until = time.monotonic() + patience
-    with _opened(folder, name, create=True) as lock:
-        while not _locked(lock, shared=False):
-            if time.monotonic() > until:
-                record = read(folder, name)
-                what = "the study" if name == STUDY else name
-                raise TenutoError(
-                    f"{folder}: another process (last record: {record.pid} on {record.host or 'this machine'}) is at "
-                    f"work on {what}. Let it finish, or end it, and run the same command again."
-                )
-            time.sleep(LOOK_EVERY)
+    path = _lock_path(folder, name)
+    with naming(path.parent, "create"):
+        path.parent.mkdir(parents=True, exist_ok=True)
+    lock = _lock(path)
+    try:
+        lock.acquire(timeout=patience, poll_interval=LOOK_EVERY)
+    except Timeout as error:
+        record, work = read(folder, name), "the study" if name == STUDY else name
+        raise TenutoError(
+            f"{folder}: another process (last record: {record.pid} on {record.host or 'this machine'}) is working on "
+            f"{work}. Wait for it, or end it, and run the same command again."
+        ) from error
+    except PermissionError:
+        with naming(path, "write"):
+            raise
+    except (OSError, NotImplementedError) as error:
+        reason = one_line(getattr(error, "strerror", None) or error)
+        raise FileError(
+            f"{path}: its file system has no locks ({reason}), which a study needs. Mount it with flock, or choose "
+            "another --out."
+        ) from error
+    try:
         yield
+    finally:
+        lock.release()
 
 
-def is_held(folder: Path, name: str) -> bool:
-    """Whether somebody is at work on a run right now. Raises `FileError` where the file system has no locks."""
-    if not _lock_path(folder, name).is_file():
+def is_held(folder: Path, name: str) -> bool | None:
+    """Whether a process works on a run now. None where that is unknown: without locks, or without permission."""
+    path = _lock_path(folder, name)
+    if not path.is_file():
         return False
-    with _opened(folder, name, create=False) as lock:
-        return not _locked(lock, shared=True)
+    try:
+        with _lock(path).acquire(timeout=0):
+            return False
+    except Timeout:
+        return True
+    except (OSError, NotImplementedError):
+        return None
 
 
 def _lock_path(folder: Path, name: str) -> Path:
-    return folder / "journal" / f".{name}.lock"
+    return StudyFolder(folder).journal / f".{name}.lock"
 
 
-@contextlib.contextmanager
-def _opened(folder: Path, name: str, create: bool) -> Iterator[TextIO]:
-    path = _lock_path(folder, name)
-    with naming(path, "open"):
-        if create:
-            path.parent.mkdir(parents=True, exist_ok=True)
-        stream = open(path, "a" if create else "r", encoding="utf-8")  # noqa: SIM115
-    with stream:
-        yield stream
-
-
-def _locked(stream: TextIO, shared: bool) -> bool:
-    """Try for the kernel's lock; closing the file, or dying, lets go of it."""
-    import fcntl
-
-    try:
-        fcntl.flock(stream, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    except OSError as error:
-        raise FileError(
-            f"{stream.name}: its file system has no locks ({error.strerror or error}), and a study is safe only with "
-            "them. Mount it with flock, or choose another --out."
-        ) from error
-    return True
+def _lock(path: Path) -> FileLock:
+    """A lock of the operating system; never a mere file, which would outlive a killed process."""
+    return FileLock(path, fallback_to_soft=False)

@@ -1,10 +1,10 @@
-"""What a study will do, without doing it: its runs, their names, every stage, and what is done already."""
+"""What a study will do: its runs and their names, every stage, which are done, and how long the others take."""
 
 from __future__ import annotations
 
 import contextlib
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,31 +20,62 @@ from tenuto.config import (
 )
 from tenuto.data import Dataset, Prepared, open_dataset
 from tenuto.data.base import fingerprint
+from tenuto.data.batches import check, check_split
 from tenuto.data.splits import draw
-from tenuto.errors import ConfigError, FileError
-from tenuto.evaluation.natural import natural_path
-from tenuto.evaluation.robustness import rows_path
+from tenuto.data.synthesis import recorded
+from tenuto.errors import ConfigError
 from tenuto.files import sha256_file
+from tenuto.models.systems import Network
+from tenuto.store.run import RunFolder
+from tenuto.store.study import StudyFolder
 from tenuto.study import journal
 from tenuto.study.journal import ANALYSE, ATTACK, CORPUS, EVALUATE, NATURAL, PREPARE, TRAIN
-from tenuto.study.timing import Clock, Expected, Work, attack_stage
 from tenuto.training import loop
-from tenuto.training.material import check, check_split
 
 UNKNOWN = "????????"
-"""Stands for a signature while the data, which it covers, are not there."""
+"""In place of a signature, which covers the data, where the data are not available."""
 
 PAPER_ITERATIONS = 1000
-PAPER_CLIPS, PAPER_EMOTIONS = 360, 8
-"""Assumed for expected times while the data are not there."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Planned:
-    """One run: its configuration, and its folder's name with the signature."""
+    """One run: its configuration, and the name of its folder."""
 
     config: RunConfig
     run: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Task:
+    """One stage of a run.
+
+    Attributes:
+        kind: ``train``, ``evaluate``, ``natural`` or ``attack``.
+        output: The file it leaves.
+        done: Whether it is done.
+        protocol: Of an attack.
+    """
+
+    kind: str
+    output: Path
+    done: bool
+    protocol: Protocol | None = None
+
+    @property
+    def name(self) -> str:
+        """The name of the stage in the journal."""
+        return self.kind if self.protocol is None else f"{self.kind} {self.protocol}"
+
+
+def tasks(run: RunFolder, attacks: Sequence[Protocol]) -> Iterator[Task]:
+    """The stages of a run in their order. Whether one is done is looked up when it is asked for."""
+    yield Task(TRAIN, run.checkpoint, run.is_trained())
+    yield Task(EVALUATE, run.metrics, run.is_trained() and run.is_evaluated())
+    if has_curves(attacks):
+        yield Task(NATURAL, run.natural(), run.is_trained() and run.has_natural())
+    for attack in attacks:
+        yield Task(ATTACK, run.rows(attack), run.is_trained() and run.is_attacked(attack), attack)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,13 +83,13 @@ class Stage:
     """One stage of a study.
 
     Attributes:
-        kind: ``corpus``, ``prepare``, ``train``, ``evaluate``, ``natural``,
-            ``attack`` or ``analyse``.
-        run: The run's folder name; empty for stages of the study itself.
-        inputs: What it reads, for people: files below the study's folder, or settings.
-        output: What it leaves, below the study's folder.
-        done: Whether that is there already.
-        expected: Seconds it still takes, and where that number is from.
+        kind: ``corpus``, ``prepare``, ``train``, ``evaluate``, ``natural``, ``attack`` or ``analyse``.
+        run: Folder name of the run; empty for stages of the study itself.
+        inputs: What it reads: files in the study's folder, or settings.
+        output: What it leaves, in the study's folder.
+        done: Whether it is done.
+        seconds: Expected time left: the mean of runs of this study that have the same network and training, less the
+            time already spent. None where none of them has finished this stage.
         protocol: Of an attack.
     """
 
@@ -67,16 +98,16 @@ class Stage:
     inputs: str
     output: str
     done: bool
-    expected: Expected
+    seconds: float | None = None
     protocol: str = ""
 
 
 @dataclasses.dataclass(frozen=True)
 class Plan:
-    """All stages of a study in the order in which each can be carried out.
+    """All stages of a study in an order in which they can be carried out.
 
     Attributes:
-        fingerprint: Identity of the data; None while they are not there.
+        fingerprint: Identity of the data; None where they are not available.
         stages: Every stage.
     """
 
@@ -84,9 +115,19 @@ class Plan:
     stages: tuple[Stage, ...]
 
     @property
+    def left(self) -> list[Stage]:
+        """The stages that are not done."""
+        return [stage for stage in self.stages if not stage.done]
+
+    @property
     def seconds(self) -> float:
-        """What is left, one stage after the other."""
-        return sum(stage.expected.seconds for stage in self.stages if not stage.done)
+        """Expected time of the stages that are left and have one, one after the other."""
+        return sum(stage.seconds for stage in self.left if stage.seconds is not None)
+
+    @property
+    def unmeasured(self) -> int:
+        """How many stages are left whose time is unknown."""
+        return sum(stage.seconds is None for stage in self.left)
 
 
 def runs(study: StudyConfig) -> list[RunConfig]:
@@ -98,54 +139,49 @@ def _run(study: StudyConfig, system: str, seed: int) -> RunConfig:
     content = merge(
         with_system(study.run.model_dump(mode="json"), system, study.systems), {"train": {"seed": seed}}
     )
-    return RunConfig.parse(content, f"{system}, seed {seed}").named()
+    return RunConfig.parse({**content, "system": system}, f"{system}, seed {seed}")
 
 
 def protocols(study: StudyConfig) -> list[Protocol]:
     """The protocols every run is attacked with. Raises `ConfigError` for an unknown name or setting."""
-    return [protocol(wanted.protocol, **wanted.settings) for wanted in study.protocols]
+    return [protocol(attack.protocol, **attack.settings) for attack in study.protocols]
 
 
-def has_curves(attacks: list[Protocol]) -> bool:
-    """Whether a protocol climbs budgets: its curves are read against what music does by itself."""
+def has_curves(attacks: Sequence[Protocol]) -> bool:
+    """Whether a protocol has several budgets; its curves are compared with natural variation."""
     return any(attack.epsilons for attack in attacks)
 
 
 def reductions(study: StudyConfig) -> list[str]:
-    """How a study is smaller than the paper's, as sentences for the screen."""
-    run, found = study.run, []
+    """How a study is smaller than the paper's, one phrase each."""
+    run, parts = study.run, []
     if study.corpus is not None:
-        found.append(
+        parts.append(
             f"{study.corpus.clips} generated clips of {study.corpus.seconds:g} s instead of 360 recordings"
         )
     if run.model.width != 1:
-        found.append(f"{run.model.width:g} of the channels")
+        parts.append(f"{run.model.width:g} of the channels")
     if run.train.epochs < 199:
-        found.append(f"at most {run.train.epochs} epochs instead of 199")
+        parts.append(f"at most {run.train.epochs} epochs instead of 199")
     if len(study.seeds) < 10:
-        found.append(f"{len(study.seeds)} seeds instead of 10")
+        parts.append(f"{len(study.seeds)} seeds instead of 10")
     if (training := (run.train.adversarial or AdversarialConfig()).iterations) < 50:
-        found.append(f"{training} attack iterations in adversarial training instead of 50")
+        parts.append(f"{training} attack iterations in adversarial training instead of 50")
     if run.train.precision:
         where = " where the processor has it" if run.train.precision == "auto" else ""
-        found.append(f"updates in bfloat16{where} instead of float32")
-    iterations = [wanted.settings.get("iterations", PAPER_ITERATIONS) for wanted in study.protocols]
+        parts.append(f"updates in bfloat16{where} instead of float32")
+    iterations = [attack.settings.get("iterations", PAPER_ITERATIONS) for attack in study.protocols]
     reduced = (number for number in iterations if number != PAPER_ITERATIONS)
-    return [*found, *(f"{number} attack iterations instead of {PAPER_ITERATIONS}" for number in reduced)]
-
-
-def corpus_folder(folder: Path) -> Path:
-    """Where a study keeps the corpus it makes for itself."""
-    return folder / "corpus"
+    return [*parts, *(f"{number} attack iterations instead of {PAPER_ITERATIONS}" for number in reduced)]
 
 
 def dataset_of(study: StudyConfig, folder: Path, root: Path | None) -> Dataset:
-    """The study's data set: its own corpus, or what lies at ``root``. Raises `ConfigError` with neither or both."""
+    """The study's data set: its own corpus, or the one in ``root``. Raises `ConfigError` with neither or both."""
     check_root(study, root)
     if study.corpus is not None:
-        return open_dataset(study.run.data, corpus_folder(folder))
+        return open_dataset(study.run.data, StudyFolder(folder).corpus)
     if root is None:
-        raise ConfigError("the study reads recordings: say where they lie with --root DIR (or TENUTO_DATA).")
+        raise ConfigError("the study reads recordings: give their folder with --root DIR (or TENUTO_DATA).")
     return open_dataset(study.run.data, root)
 
 
@@ -153,17 +189,17 @@ def check_root(study: StudyConfig, root: Path | None) -> None:
     """Refuse recordings for a study that generates its own. Raises `ConfigError`."""
     if study.corpus is not None and root is not None:
         raise ConfigError(
-            f"--root {root}: the study generates its music by itself (corpus) and reads no other. Leave --root out, or "
-            "take a study without a corpus."
+            f"--root {root}: the study generates its own music (corpus) and reads no recordings. Leave --root out, or "
+            "choose a study without a corpus."
         )
 
 
 def identity(study: StudyConfig, folder: Path, root: Path | None) -> Prepared | None:
-    """The study's data without their spectrograms, so that nothing is decoded; None while they are not there."""
+    """The study's data without their spectrograms, so that nothing is decoded; None where they are not available."""
     check_root(study, root)
     if study.corpus is None and root is None:
         return None
-    if study.corpus is not None and not _is_there(study.corpus, corpus_folder(folder)):
+    if study.corpus is not None and not _is_complete(study.corpus, StudyFolder(folder).corpus):
         return None
     dataset = dataset_of(study, folder, root)
     index = dataset.index
@@ -171,150 +207,160 @@ def identity(study: StudyConfig, folder: Path, root: Path | None) -> Prepared | 
     return Prepared(dataset.card.name, index, (), fingerprint(index, audio))
 
 
-def _is_there(corpus: CorpusConfig, root: Path) -> bool:
-    """Whether all of a corpus has been generated. Raises `DataError` for one that other settings made."""
-    from tenuto.data.synthesis import recorded
-
+def _is_complete(corpus: CorpusConfig, root: Path) -> bool:
+    """Whether a corpus is complete. Raises `DataError` for a corpus with other settings."""
     names = recorded(root, clips=corpus.clips, seconds=corpus.seconds, seed=corpus.seed) or {}
     return bool(names) and all((root / name).is_file() for name in names)
 
 
 def settled(study: StudyConfig, folder: Path) -> StudyConfig:
-    """The study with threads and precision resolved, once and for all machines: every run's signature has them.
+    """The study with threads and precision resolved, which are part of every run's signature.
 
-    A study begun in ``folder`` keeps what it was begun with, whatever machine goes on with it and whatever systems,
-    seeds and protocols it has by now.
+    A study that was begun in ``folder`` keeps its first values, on any machine and with any systems, seeds and
+    protocols added since.
     """
     train = study.run.train
-    left = [name for name, open_ in (("threads", 0), ("precision", "auto")) if getattr(train, name) == open_]
-    stored = str(folder / "study.yaml")
-    with contextlib.suppress(ConfigError, FileError):  # none there, or none of this kind: nothing was begun
-        begun = RunConfig.parse(read_preset(stored), stored).resolved()
-        if _kept_anywhere(begun) == _kept_anywhere(study.run):
-            return _filled(study, begun, left)
-    return _filled(study, study.run.resolved(), left)
+    names = [name for name, unset in (("threads", 0), ("precision", "auto")) if getattr(train, name) == unset]
+    stored = StudyFolder(folder).settings
+    if stored.is_file():
+        with contextlib.suppress(ConfigError):  # another kind of file: no study was begun
+            begun = RunConfig.parse(read_preset(str(stored)), str(stored)).resolved()
+            if _kept_anywhere(begun) == _kept_anywhere(study.run):
+                return _filled(study, begun, names)
+    return _filled(study, study.run.resolved(), names)
 
 
 def _kept_anywhere(run: RunConfig) -> dict[str, Any]:
-    """What a study's runs share on any machine. Attacks in training come and go with the systems trained so."""
+    """Settings that identify a study on any machine. Those of adversarial training depend on its systems."""
     return run.model_dump(exclude={"system": True, "train": {"threads", "precision", "adversarial"}})
 
 
 def _filled(study: StudyConfig, run: RunConfig, names: list[str]) -> StudyConfig:
     """The study with these settings of training taken from ``run``."""
-    found = {name: getattr(run.train, name) for name in names}
-    train = study.run.train.model_copy(update=found)
+    train = study.run.train.model_copy(update={name: getattr(run.train, name) for name in names})
     return study.model_copy(update={"run": study.run.model_copy(update={"train": train})})
 
 
 def check_study(study: StudyConfig, data: Prepared) -> None:
-    """Refuse before any work what the data cannot serve. Raises `ConfigError` or `DataError`."""
+    """Refuse what the data do not support. Raises `ConfigError` or `DataError`."""
     for config in runs(study):
         check(config, data)
     check_split(draw(data.index, study.run.data.split, study.run.data.split_seed))
 
 
+def check_names(study: StudyConfig) -> None:
+    """Refuse unknown protocols and networks. Raises `ConfigError` with the nearest known name."""
+    protocols(study)
+    for name in {system.network for system in study.systems.values()}:
+        Network(name, width=1 / 16)
+
+
 def planned(study: StudyConfig, data: Prepared | None) -> list[Planned]:
-    """Every run of a settled study with its folder's name."""
-    found = []
+    """Every run of a settled study with the name of its folder."""
+    named = []
     for config in runs(study):
         folder = (
             Path(f"{config.system}-{config.train.seed}-{UNKNOWN}")
             if data is None
             else loop.run_folder(Path(), config, data)
         )
-        found.append(Planned(config, folder.name))
-    return found
+        named.append(Planned(config, folder.name))
+    return named
 
 
-def plan(study: StudyConfig, folder: Path, root: Path | None = None) -> Plan:
+def plan_study(study: StudyConfig, folder: Path, root: Path | None = None) -> Plan:
     """Every stage of a study. Nothing is written, trained or decoded.
 
     Args:
-        study: What to do.
-        folder: The study's folder, there or not.
+        study: The study.
+        folder: Its folder, which need not exist.
         root: The data set's folder. Signatures cover the data, so they are unknown without it.
 
     Raises:
-        ConfigError: An unknown protocol or setting, or systems the data cannot serve.
-        DataError: Damaged annotations, or a corpus of other settings in the study's folder.
+        ConfigError: An unknown name or setting, or systems that the data do not support.
+        DataError: Damaged annotations, or a corpus with other settings in the study's folder.
         FileError: A recording is missing.
     """
     study = settled(study, folder)
+    check_names(study)
     attacks, data = protocols(study), identity(study, folder, root)
     if data is not None:
         check_study(study, data)
     each = planned(study, data)
-    clips = len(data.index) if data else study.corpus.clips if study.corpus else PAPER_CLIPS
-    clock = Clock(study, clips, folder, each_run={one.run: one.config for one in each})
-    found = list(_before(study, folder, root, data, clock))
+    clock = _Clock(folder, {one.run: one.config for one in each})
+    stages = list(_before(study, folder, root, data))
     for one in each:
-        found += _of_run(folder, one, attacks, data, clock)
-    found.append(_analyse(folder, each, attacks, found, clock))
-    return Plan(data.fingerprint if data else None, tuple(found))
+        stages += _of_run(folder, one, attacks, clock)
+    return Plan(data.fingerprint if data else None, (*stages, _analyse(folder, each, attacks, stages)))
 
 
-def _before(
-    study: StudyConfig, folder: Path, root: Path | None, data: Prepared | None, clock: Clock
-) -> Iterator[Stage]:
+def _before(study: StudyConfig, folder: Path, root: Path | None, data: Prepared | None) -> Iterator[Stage]:
     """Corpus and spectrograms."""
-    where = "corpus" if study.corpus else str(root or "--root")
     if study.corpus is not None:
-        yield Stage(CORPUS, "", "settings", "corpus", data is not None, clock.expected(CORPUS))
+        yield Stage(CORPUS, "", "settings", "corpus", data is not None)
     done = data is not None and journal.read(folder, journal.STUDY).notes.get("prepared") == data.fingerprint
-    yield Stage(PREPARE, "", where, "cache", done, clock.expected(PREPARE))
+    yield Stage(PREPARE, "", "corpus" if study.corpus else str(root or "--root"), "cache", done)
 
 
-def _of_run(
-    folder: Path, one: Planned, attacks: list[Protocol], data: Prepared | None, clock: Clock
-) -> list[Stage]:
+def _of_run(folder: Path, one: Planned, attacks: list[Protocol], clock: _Clock) -> Iterator[Stage]:
     """Training, evaluation and attacks of one run."""
-    place, record = folder / "runs" / one.run, journal.read(folder, one.run)
-    trained = data is not None and loop.finished(place)
-    emotions = len(data.index.emotions) if data else PAPER_EMOTIONS
-    output = f"runs/{one.run}"
-    checkpoint = f"{output}/checkpoint.safetensors"
-    measured = trained and EVALUATE in record.finished and (place / "metrics.json").is_file()
+    run = StudyFolder(folder).run(one.run)
+    checkpoint = run.checkpoint.relative_to(folder).as_posix()
     adversarial = "" if one.config.train.adversarial is None else ", adversarial training"
-    found = [
-        Stage(
-            TRAIN, one.run, f"spectrograms{adversarial}", checkpoint, trained, clock.expected(TRAIN, one.run)
-        ),
-        Stage(
-            EVALUATE,
+    inputs = {TRAIN: f"spectrograms{adversarial}", NATURAL: "recordings"}
+    for task in tasks(run, attacks):
+        yield Stage(
+            task.kind,
             one.run,
-            checkpoint,
-            f"{output}/metrics.json",
-            measured,
-            clock.expected(EVALUATE, one.run),
-        ),
-    ]
-    if has_curves(attacks):
-        path, expected = natural_path(place), clock.expected(NATURAL, one.run)
-        leaves = f"{output}/attacks/{path.name}"
-        found.append(Stage(NATURAL, one.run, "recordings", leaves, trained and path.is_file(), expected))
-    for attack in attacks:
-        rows = rows_path(place, attack)
-        work = Work(attack_stage(attack), attack.iterations(emotions))
-        expected = clock.expected(ATTACK, one.run, work)
-        done = trained and rows.is_file()
-        found.append(
-            Stage(ATTACK, one.run, checkpoint, f"{output}/attacks/{rows.name}", done, expected, str(attack))
+            inputs.get(task.kind, checkpoint),
+            task.output.relative_to(folder).as_posix(),
+            task.done,
+            clock.seconds(one.run, task.name),
+            str(task.protocol or ""),
         )
-    return found
 
 
 def analysed(runs: list[str], attacks: list[Protocol]) -> dict[str, list[str]]:
-    """What tables and figures are made of, as the journal notes it."""
+    """What tables and figures are made from, as the journal records it."""
     return {"runs": runs, "protocols": [str(attack) for attack in attacks]}
 
 
-def _analyse(
-    folder: Path, each: list[Planned], attacks: list[Protocol], before: list[Stage], clock: Clock
-) -> Stage:
-    """Tables and figures: done where they were made of exactly these runs and protocols, and are there."""
+def _analyse(folder: Path, each: list[Planned], attacks: list[Protocol], before: list[Stage]) -> Stage:
+    """Tables and figures: done where they exist and were made from exactly these runs and protocols."""
     notes = journal.read(folder, journal.STUDY).notes
     made = notes.get("analysed") == analysed([one.run for one in each], attacks)
-    there = made and all((folder / name).is_file() for name in notes["made"])
-    done = there and all(stage.done for stage in before)
-    return Stage(ANALYSE, "", f"rows of {len(each)} runs", "paper", done, clock.expected(ANALYSE))
+    done = (
+        made
+        and all((folder / name).is_file() for name in notes["made"])
+        and all(stage.done for stage in before)
+    )
+    return Stage(ANALYSE, "", f"rows of {len(each)} runs", "paper", done)
+
+
+class _Clock:
+    """Expected times of the stages of runs, from the journal of the study.
+
+    Args:
+        folder: The study's folder.
+        configs: The configuration of every run by its folder's name.
+    """
+
+    def __init__(self, folder: Path, configs: dict[str, RunConfig]) -> None:
+        self._configs = configs
+        self._records = {name: journal.read(folder, name) for name in configs}
+
+    def seconds(self, run: str, stage: str) -> float | None:
+        """Mean over the runs of the same kind that finished this stage, less what this run has spent on it."""
+        measured = [
+            record.seconds[stage]
+            for name, record in self._records.items()
+            if stage in record.finished and stage in record.seconds and self._kind(name) == self._kind(run)
+        ]
+        if not measured:
+            return None
+        return max(sum(measured) / len(measured) - self._records[run].seconds.get(stage, 0.0), 0.0)
+
+    def _kind(self, run: str) -> tuple[str, bool]:
+        """Runs of one kind take equally long: the same network, with or without adversarial training."""
+        config = self._configs[run]
+        return config.model.network, config.train.adversarial is not None

@@ -1,40 +1,51 @@
-"""The stages of a study, each idempotent: what is on disk already is not done again."""
+"""The stages of a study. What is on disk is not done again, so any of them can be interrupted and called again."""
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import traceback
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
-from tenuto.attacks import Protocol
-from tenuto.config import StudyConfig
+import pandas as pd
+
+from tenuto.analysis.systems import run_metrics
+from tenuto.attacks import PROTOCOLS, Protocol
+from tenuto.config import CorpusConfig, StudyConfig
 from tenuto.data import Prepared, prepare
-from tenuto.errors import DataError, TenutoError
+from tenuto.data.synthesis import synthesize
+from tenuto.errors import DataError, FileError, TenutoError
 from tenuto.evaluation import robustness
-from tenuto.evaluation.natural import natural, natural_path
+from tenuto.evaluation.natural import natural
 from tenuto.evaluation.runs import Run, open_run
-from tenuto.files import read_json
+from tenuto.files import naming, write_csv
+from tenuto.reporting import paper
+from tenuto.store.rows import validate_rows, worst_case
+from tenuto.store.run import RunFolder
+from tenuto.store.study import StudyFolder
 from tenuto.study import journal
 from tenuto.study.journal import EVALUATE, NATURAL, TRAIN
-from tenuto.study.plan import (
-    Planned,
-    corpus_folder,
-    dataset_of,
-    has_curves,
-    protocols,
-)
-from tenuto.study.timing import attack_stage
+from tenuto.study.plan import Planned, Task, dataset_of, protocols, tasks
 from tenuto.training import loop
 
-METRICS = "metrics.json"
 PATIENCE = 60.0
-"""Seconds to wait for whoever is still at work on a run: a process about to die, a node not yet given up."""
+"""Seconds to wait for another process that works on a run: one that is ending, or on a node that was lost."""
+
+MADE = (
+    "metrics.csv",
+    *(f"{name}.{suffix}" for name in ("table1", "significance") for suffix in ("csv", "md", "tex")),
+    *(f"{name}.{suffix}" for name in ("figure3", "figure4") for suffix in ("png", "pdf")),
+)
+"""Every file that may be made from the rows of a protocol."""
+
+METRICS = ("run", "system", "seed", "test_correlation", "test_mae", "mean_predictor_mae")
 
 
 @dataclasses.dataclass(frozen=True)
 class Job:
-    """Everything a process needs to carry out one run, wherever it is started."""
+    """Everything that a process on any machine needs to carry out one run."""
 
     study: StudyConfig
     planned: Planned
@@ -44,134 +55,201 @@ class Job:
 
     @property
     def label(self) -> str:
-        """System and seed, for people."""
+        """System and seed."""
         return f"{self.planned.config.system}, seed {self.planned.config.train.seed}"
+
+    @property
+    def run(self) -> RunFolder:
+        """The folder of the run."""
+        return StudyFolder(self.folder).run(self.planned.run)
+
+    def is_done(self) -> bool:
+        """Whether nothing of the run is left to do."""
+        record = journal.read(self.folder, self.planned.run)
+        return record.stage == journal.DONE and all(
+            task.done for task in tasks(self.run, protocols(self.study))
+        )
 
 
 @dataclasses.dataclass(frozen=True)
 class Outcome:
-    """How a run ended: its clean test correlation, or the sentence it failed with; seconds of this sitting."""
+    """How a run ended.
+
+    Attributes:
+        run: Folder name of the run.
+        test_correlation: Mean over the emotions of the clean test correlation.
+        error: Why the run failed, in one sentence.
+        seconds: Time that this call spent on each stage.
+    """
 
     run: str
     test_correlation: float = float("nan")
     error: str | None = None
-    training_seconds: float = 0.0
-    attack_seconds: float = 0.0
+    seconds: dict[str, float] = dataclasses.field(default_factory=dict)
 
     @classmethod
-    def done(cls, folder: Path, run: str) -> Outcome:
-        """Of a run that had ended before."""
-        return cls(run, _clean_correlation(folder / "runs" / run))
-
-
-def make_corpus(study: StudyConfig, folder: Path, workers: int) -> None:
-    """Generate the study's own corpus, where it has one."""
-    from tenuto.data.synthesis import synthesize
-
-    if (corpus := study.corpus) is not None:
-        synthesize(
-            corpus_folder(folder),
-            clips=corpus.clips,
-            seconds=corpus.seconds,
-            seed=corpus.seed,
-            workers=workers,
-        )
-
-
-def prepare_data(study: StudyConfig, folder: Path, root: Path | None) -> Prepared:
-    """Spectrograms of the study's data set, cached below the study's folder."""
-    return prepare(dataset_of(study, folder, root), folder / "cache")
-
-
-def is_done(job: Job) -> bool:
-    """Whether nothing of a run is left to do."""
-    place, attacks = job.folder / "runs" / job.planned.run, protocols(job.study)
-    return (
-        journal.read(job.folder, job.planned.run).stage == journal.DONE
-        and loop.finished(place)
-        and (place / METRICS).is_file()
-        and all(robustness.rows_path(place, protocol).is_file() for protocol in attacks)
-        and (natural_path(place).is_file() or not has_curves(attacks))
-    )
+    def read(cls, job: Job) -> Outcome:
+        """The outcome of a finished run, from its metrics and rows. A damaged file is its error."""
+        try:
+            for protocol in protocols(job.study):
+                job.run.read_rows(protocol)
+            return cls(job.planned.run, _clean_metrics(job.run)["test_correlation"])
+        except TenutoError as error:
+            return cls(job.planned.run, error=str(error))
 
 
 def complete_run(job: Job) -> Outcome:
-    """Train, evaluate and attack one run; what goes wrong is written down and returned, never raised.
+    """Train, evaluate and attack one run. An error is recorded and returned, never raised.
 
     Called in a process of its own where a study has several workers.
     """
     name = job.planned.run
     try:
         with journal.held(job.folder, name, PATIENCE):
-            return _worked_on(job, journal.Entry(job.folder, name))
-    except TenutoError as error:  # somebody else is at work on it, or the journal cannot be written
+            return _recorded(job, journal.Entry(job.folder, name))
+    except TenutoError as error:  # another process works on the run, or the journal cannot be written
         return Outcome(name, error=str(error))
 
 
-def _worked_on(job: Job, entry: journal.Entry) -> Outcome:
-    before = dict(entry.record.seconds)
+def _recorded(job: Job, entry: journal.Entry) -> Outcome:
     try:
         _carry_out(job, entry)
-    except Exception as error:
-        foreseen = isinstance(error, TenutoError)
-        sentence = str(error) if foreseen else f"{type(error).__name__}: {error}"
-        trace = None if foreseen else traceback.format_exc()
-        entry.note(True, stage=journal.FAILED, error=sentence, trace=trace)
-        return Outcome(job.planned.run, error=sentence)
-    entry.note(True, stage=journal.DONE)
-    spent = {stage: total - before.get(stage, 0.0) for stage, total in entry.record.seconds.items()}
-    training = spent.get(TRAIN, 0.0) + spent.get(EVALUATE, 0.0)
-    outcome = Outcome.done(job.folder, job.planned.run)
-    return dataclasses.replace(
-        outcome, training_seconds=training, attack_seconds=sum(spent.values()) - training
-    )
+        outcome = Outcome.read(job)
+        error, trace = outcome.error, None
+    except Exception as raised:
+        expected = isinstance(raised, TenutoError)
+        error = str(raised) if expected else f"{type(raised).__name__}: {raised}"
+        trace = None if expected else traceback.format_exc()
+        outcome = Outcome(job.planned.run, error=error)
+    entry.note(True, stage=journal.FAILED if error else journal.DONE, error=error, trace=trace)
+    return dataclasses.replace(outcome, seconds=entry.spent())
 
 
 def _carry_out(job: Job, entry: journal.Entry) -> None:
-    """All stages of a run that are not yet done."""
+    """All stages of a run that are not done."""
     prepared = prepare_data(job.study, job.folder, job.root)
-    config, runs = job.planned.config, job.folder / "runs"
-    folder = loop.run_folder(runs, config, prepared)
-    if folder.name != job.planned.run:
-        place = job.root or corpus_folder(job.folder)
+    if loop.run_folder(Path(), job.planned.config, prepared).name != job.planned.run:
         raise DataError(
-            f"{place}: holds other data ({prepared.fingerprint[:8]}) than the study was planned with. "
-            "Every machine of a study must see the same files."
+            f"{job.root or StudyFolder(job.folder).corpus}: contains other data ({prepared.fingerprint[:8]}) than the "
+            "study was planned with. Every machine of a study must see the same files."
         )
+    run: Run | None = None
+    for task in tasks(job.run, protocols(job.study)):
+        if task.kind == TRAIN:
+            if not task.done:
+                with entry.stage(task.name):
+                    _train(job, prepared, entry)
+            run = open_run(job.run.path, prepared)
+        elif run is not None and not task.done:
+            with entry.stage(task.name):
+                _evaluate(job, run, task, entry)
 
-    def epoch(row: dict[str, Any]) -> None:
+
+def _train(job: Job, prepared: Prepared, entry: journal.Entry) -> None:
+    def progress(row: dict[str, Any]) -> None:
         best = {"best_epoch": row["best_epoch"]}
         if row["best_epoch"] == row["epoch"]:
             best["best_score"] = row["score"]
         entry.note(epoch=row["epoch"], **best)
 
-    if not loop.finished(folder):
-        with entry.stage(TRAIN):
-            loop.train(config, prepared, runs, job.device, epoch)
-    run = open_run(folder, prepared)
-    if not (EVALUATE in entry.record.finished and (folder / METRICS).is_file()):
-        with entry.stage(EVALUATE):
-            robustness.evaluate(run)
-    attacks = protocols(job.study)
-    if has_curves(attacks) and not natural_path(folder).is_file():
-        with entry.stage(NATURAL):
-            natural(run)
-    for protocol in attacks:
-        if not robustness.rows_path(folder, protocol).is_file():
-            _attack(job, run, protocol, entry)
+    loop.train(job.planned.config, prepared, job.run.path.parent, job.device, progress)
 
 
-def _attack(job: Job, run: Run, protocol: Protocol, entry: journal.Entry) -> None:
-    with entry.stage(attack_stage(protocol)):
-        each = protocol.iterations(len(run.recogniser.emotions))
+def _evaluate(job: Job, run: Run, task: Task, entry: journal.Entry) -> None:
+    """Carry out one stage after training."""
+
+    def progress(done: int) -> None:
+        entry.note(steps=entry.record.steps + done)
+
+    if task.kind == EVALUATE:
+        robustness.evaluate(run)
+    elif task.kind == NATURAL:
+        natural(run)
+    elif task.protocol is not None:
+        each = task.protocol.iterations(len(run.recogniser.emotions))
         entry.note(True, steps_total=each * len(run.material.split.test))
-
-        def progress(done: int) -> None:
-            entry.note(steps=entry.record.steps + done)
-
-        robustness.attack(run, protocol, device=job.device, progress=progress)
+        robustness.attack(run, task.protocol, device=job.device, progress=progress)
 
 
-def _clean_correlation(folder: Path) -> float:
-    correlation: float = read_json(folder / METRICS)["test"]["correlation"]["overall"]
-    return correlation
+def make_corpus(corpus: CorpusConfig, folder: Path, workers: int) -> None:
+    """Generate the study's own corpus."""
+    place = StudyFolder(folder).corpus
+    synthesize(place, clips=corpus.clips, seconds=corpus.seconds, seed=corpus.seed, workers=workers)
+
+
+def prepare_data(study: StudyConfig, folder: Path, root: Path | None) -> Prepared:
+    """Spectrograms of the study's data set, cached in the study's folder."""
+    return prepare(dataset_of(study, folder, root), StudyFolder(folder).cache)
+
+
+def analyse(folder: Path, runs: Sequence[str], protocols: Sequence[Protocol]) -> list[str]:
+    """Write ``metrics.csv``, and the tables and figures of every protocol in ``paper/``.
+
+    Those of the first protocol are in ``paper/`` itself, those of every other in ``paper/<protocol>/``. Of several
+    attacks the worst of each clip counts. A protocol of several budgets leaves one ``metrics.csv`` with a line per run
+    and budget, since the paper's tables have one budget. What was made from other protocols before is removed.
+
+    Args:
+        folder: The study's folder.
+        runs: Folder names of finished runs, in the order of the plan.
+        protocols: What all of them were attacked with.
+
+    Returns:
+        The files that were made, relative to ``folder``.
+    """
+    study = StudyFolder(folder)
+    lines = pd.DataFrame([_clean_metrics(study.run(run)) for run in runs])
+    made = [write_csv(study.metrics, lines)]
+    for number, protocol in enumerate(protocols):
+        # Sorted as files are, so that the order of a plan changes no digit of a sum.
+        tables = [study.run(run).read_rows(protocol) for run in sorted(runs)]
+        rows = validate_rows(pd.concat(tables, ignore_index=True), str(protocol))
+        made += _write(rows, study.paper if number == 0 else study.paper / str(protocol))
+    _clear(study.paper, made)
+    return [path.relative_to(folder).as_posix() for path in made]
+
+
+def _clean_metrics(run: RunFolder) -> dict[str, Any]:
+    """One line of ``metrics.csv``. Raises `FileError` for a damaged file of metrics."""
+    report = run.read_metrics()
+    try:
+        values = (
+            report["run"],
+            report["system"],
+            report["seed"],
+            float(report["test"]["correlation"]["overall"]),
+            float(report["test"]["mae"]["overall"]),
+            float(report["mean_predictor"]["mae"]["overall"]),
+        )
+    except (KeyError, TypeError, ValueError) as error:
+        raise FileError(
+            f"{run.metrics}: is not a file of metrics. Delete it and run the same command again."
+        ) from error
+    return dict(zip(METRICS, values, strict=True))
+
+
+def _write(rows: pd.DataFrame, folder: Path) -> list[Path]:
+    """Tables and figures of one protocol; the files."""
+    rows = worst_case(rows)
+    budgets = [budget for _, budget in rows.groupby(["norm", "epsilon"], dropna=False)]
+    if len(budgets) == 1:
+        return list(paper.write_all(rows, folder).values())
+    lines = []
+    for budget in budgets:
+        line = run_metrics(budget)
+        for place, name in enumerate(("norm", "epsilon")):
+            line.insert(place, name, budget[name].iloc[0])
+        lines.append(line)
+    return [write_csv(folder / "metrics.csv", pd.concat(lines, ignore_index=True))]
+
+
+def _clear(folder: Path, made: Collection[Path]) -> None:
+    """Remove files of an earlier analysis that were not made again, and folders of protocols that are empty then."""
+    below = [path for path in folder.iterdir() if path.name.partition("+")[0] in PROTOCOLS]
+    for path in (place / name for place in (folder, *below) for name in MADE):
+        if path not in made and path.is_file():
+            with naming(path, "remove"):
+                path.unlink()
+    for path in below:
+        with contextlib.suppress(OSError):
+            path.rmdir()

@@ -6,9 +6,9 @@ from torch import Tensor
 
 from tenuto.attacks import ReleasedAttack
 from tenuto.config import AdversarialConfig
+from tenuto.data.batches import Batch
 from tenuto.devices import Precision, computing_in
 from tenuto.models.systems import Network, for_attack
-from tenuto.training.material import Batch
 
 
 def due(config: AdversarialConfig | None, epoch: int) -> bool:

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 from tenuto import metrics
 from tenuto.config import RunConfig, signature, to_yaml
+from tenuto.data.batches import Batch, Material, check, check_split
 from tenuto.data.cache import Prepared
 from tenuto.data.splits import write_split
 from tenuto.devices import Precision, arithmetic, compute_repeatably, computing_in, require
@@ -30,7 +31,6 @@ from tenuto.models.heads import Prediction
 from tenuto.models.systems import Network, build
 from tenuto.store.run import RunFolder, check_readable, is_file
 from tenuto.training.adversarial import due, perturbed
-from tenuto.training.material import Batch, Material, check, check_split
 
 Progress = Callable[[dict[str, Any]], None]
 """Called after every epoch with that epoch's row of history."""
@@ -57,11 +57,6 @@ def run_folder(runs: Path, config: RunConfig, prepared: Prepared) -> Path:
     """``runs/<system>-<seed>-<signature>``; the signature covers the resolved configuration and the data."""
     resolved = config.resolved()
     return runs / f"{resolved.system}-{resolved.train.seed}-{signature(resolved, prepared.fingerprint)}"
-
-
-def finished(folder: Path) -> bool:
-    """Whether the run in this folder has ended by itself."""
-    return RunFolder(folder).is_trained()
 
 
 def remarks(folder: Path) -> list[str]:

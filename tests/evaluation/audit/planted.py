@@ -7,11 +7,40 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from tenuto.evaluation.audit.evidence import Source
-from tenuto.evaluation.audit.model_checks import Subject
+from tenuto.attacks import (
+    APGD,
+    FGSM,
+    PGD,
+    Described,
+    Linf,
+    Noise,
+    ReleasedAttack,
+    Square,
+    Transfer,
+    Unbounded,
+)
+from tenuto.evaluation.audit import CHECKS, Data, Evidence
+from tenuto.evaluation.audit.examination import Subject
+from tenuto.evaluation.audit.sources import Source
 from tests.reporting import made_up
 
-SETTINGS = "APGD(budget=Linf(epsilon={:g}), steps=30)"
+BUDGET = Linf(0.1)
+ATTACKS = {
+    "APGD": APGD(BUDGET, steps=30),
+    "FGSM": FGSM(BUDGET),
+    "Square": Square(BUDGET),
+    "Noise sign": Noise(BUDGET, kind="sign"),
+    "Transfer from b": Transfer(BUDGET, name="b", source=torch.nn.Identity()),
+    "Described": Described(),
+    "ReleasedAttack": ReleasedAttack(),
+    "PGD": PGD(Unbounded(), stop_at=0.4, step_size=0.05),
+}
+"""What the column ``attack`` says -> an attack whose text is in ``settings``."""
+
+
+def finding(check, source, data=Data()):
+    """The finding of one check."""
+    return CHECKS[check].find(Evidence(source, data))
 
 
 def bounded(system="A2E", seed=6, epsilon=0.1, attacked=0.5, attack="APGD", **columns):
@@ -24,7 +53,7 @@ def bounded(system="A2E", seed=6, epsilon=0.1, attacked=0.5, attack="APGD", **co
         "epsilon": epsilon,
         "l2": 20 * epsilon,
         "linf": epsilon,
-        "settings": SETTINGS.format(epsilon),
+        "settings": repr(ATTACKS[attack]) if attack in ATTACKS else "unknown",
     }
     rows = made_up.run(system, seed, attacked=attacked, **(known | columns))
     return rows.drop(columns=["stored_l2", "threshold", "db"])
@@ -32,6 +61,7 @@ def bounded(system="A2E", seed=6, epsilon=0.1, attacked=0.5, attack="APGD", **co
 
 def source(*tables, kind="table", **more):
     """Rows of several runs or attacks as one source."""
+    more.setdefault("attacks", tuple(ATTACKS.values()))
     return Source("planted-1", pd.concat(tables, ignore_index=True), kind, **more)
 
 

@@ -1,13 +1,20 @@
 import numpy as np
 import pytest
 
+from tenuto.attacks import APGD, AbsoluteError, Correlation, Linf, OneEmotion, SquaredError
 from tenuto.data.base import Index
 from tenuto.data.splits import Split
-from tenuto.evaluation.audit import data_checks
-from tenuto.evaluation.audit.evidence import Data
 from tenuto.evaluation.audit.findings import Verdict
+from tenuto.evaluation.audit.sources import Data
 from tenuto.store.released_logs import EMOTIONS
-from tests.evaluation.audit.planted import bounded, logs, source
+from tests.evaluation.audit.planted import bounded, finding, logs, source
+
+
+class Undeclared(AbsoluteError):  # noqa: N818  (an objective, no exception)
+    """An objective that does not say whether it compares with labels."""
+
+    uses_label = None
+
 
 PASS, WARN, FAIL, NOT_RECORDED = Verdict.PASS, Verdict.WARN, Verdict.FAIL, Verdict.NOT_RECORDED
 NAMES = tuple(f"{clip:03d}" for clip in range(30))
@@ -24,41 +31,60 @@ def data(shared, attacked):
 
 @pytest.mark.parametrize(("shared", "verdict"), [(0, PASS), (1, WARN), (2, WARN), (3, FAIL), (20, FAIL)])
 def test_the_share_of_clips_from_trained_albums_decides(shared, verdict):
-    found = data_checks.albums(source(bounded(clips=20)), data(shared, 20))
-    assert (found.verdict, found.figure) == (verdict, shared / 20)
+    found = finding("albums", source(bounded(clips=20)), data(shared, 20))
+    assert (found.verdict, found.value) == (verdict, shared / 20)
     assert found.sentence.startswith(f"{shared} of 20 attacked clips")
 
 
 def test_albums_need_a_split():
-    found = data_checks.albums(logs(), Data(index=data(0, 5).index))
+    found = finding("albums", logs(), Data(index=data(0, 5).index))
     assert found.verdict is NOT_RECORDED
     assert "--split FILE" in found.sentence
 
 
 def test_albums_need_the_data():
-    assert data_checks.albums(logs(), Data()).verdict is NOT_RECORDED
+    assert finding("albums", logs(), Data()).verdict is NOT_RECORDED
 
 
 def test_a_data_set_without_albums_says_so():
     index = Index(NAMES, (), EMOTIONS, np.full((30, 8), 0.5))
-    found = data_checks.albums(logs(), Data(index=index, split=Split(NAMES, (), ())))
+    found = finding("albums", logs(), Data(index=index, split=Split(NAMES, (), ())))
     assert found.verdict is NOT_RECORDED
     assert "names none" in found.sentence
 
 
-def test_logs_record_neither_normalisation_nor_use_of_labels():
-    assert data_checks.normalisation(logs(), data(0, 5)).verdict is NOT_RECORDED
-    assert data_checks.labels(logs()).verdict is NOT_RECORDED
+def test_logs_do_not_record_the_normalisation():
+    assert finding("normalisation", logs(), data(0, 5)).verdict is NOT_RECORDED
+
+
+def test_the_released_attack_compares_with_the_label():
+    found = finding("labels", logs())
+    assert (found.verdict, found.value) == (WARN, 1.0)
+
+
+@pytest.mark.parametrize(("uses", "verdict"), [(True, WARN), (False, PASS), (np.nan, NOT_RECORDED)])
+def test_the_column_decides_whatever_the_objective_is_called(uses, verdict):
+    rows = bounded(settings="of another package", objective="correlation", uses_label=uses)
+    assert finding("labels", source(rows)).verdict is verdict
 
 
 @pytest.mark.parametrize(
-    "objective", ["squared error", "absolute error clipped", "correlation", "huber", "error"]
+    ("objective", "verdict"),
+    [
+        (AbsoluteError(), WARN),
+        (Correlation(), WARN),
+        (SquaredError(against="clean"), PASS),
+        (OneEmotion(3), PASS),
+        (Undeclared(), NOT_RECORDED),
+    ],
+    ids=lambda value: str(value),
 )
-def test_an_attack_that_is_told_the_label_is_a_warning(objective):
-    found = data_checks.labels(source(bounded(objective=objective)))
-    assert (found.verdict, found.figure) == (WARN, 1.0)
+def test_without_the_column_the_attack_decides(objective, verdict):
+    attack = APGD(Linf(0.1), objective=objective)
+    rows = bounded(settings=repr(attack), objective="squared error")
+    assert finding("labels", source(rows, attacks=(attack,))).verdict is verdict
 
 
-@pytest.mark.parametrize("objective", ["squared error from clean", "sad up", "target happy 0.8"])
-def test_an_attack_that_needs_no_label_passes(objective):
-    assert data_checks.labels(source(bounded(objective=objective))).verdict is PASS
+def test_one_attack_with_the_label_is_a_warning_although_others_are_not_recorded():
+    found = finding("labels", source(bounded(uses_label=True), bounded(seed=7, settings="unknown")))
+    assert (found.verdict, found.value) == (WARN, 0.5)

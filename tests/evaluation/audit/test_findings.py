@@ -3,14 +3,18 @@ from pathlib import Path
 
 import pytest
 
+from tenuto.errors import FileError
+from tenuto.evaluation.audit import CHECKS, Check
 from tenuto.evaluation.audit.findings import (
-    CHECKS,
+    ORDER,
     Finding,
     Verdict,
     counted,
     failed,
     judged,
+    missing_checks,
     not_recorded,
+    ordered_checks,
     worst,
 )
 
@@ -31,7 +35,7 @@ def test_fail_is_stronger_than_warn_and_neither_is_a_pass():
 
 
 def test_what_is_not_recorded_has_no_figure():
-    assert (NOTHING.figure, NOTHING.threshold, NOTHING.sentence) == (None, None, "no norms.")
+    assert (NOTHING.value, NOTHING.threshold, NOTHING.sentence) == (None, None, "no norms.")
 
 
 def test_the_worst_names_whose_it_is_and_among_how_many():
@@ -68,7 +72,7 @@ def test_a_finding_as_json_has_all_of_it():
         "source": "",
         "check": "budget",
         "verdict": "FAIL",
-        "figure": 2.0,
+        "value": 2.0,
         "threshold": 1.0,
         "sentence": "outside.",
         "page": "docs/audit/budget.md",
@@ -76,14 +80,40 @@ def test_a_finding_as_json_has_all_of_it():
 
 
 def test_a_figure_that_is_not_finite_is_none_for_programs():
-    assert judged("budget", float("inf"), 1.0, "far outside.", fail=True).as_json()["figure"] is None
+    assert judged("budget", float("inf"), 1.0, "far outside.", fail=True).as_json()["value"] is None
+
+
+def test_findings_of_earlier_versions_are_read():
+    fields = FAILED.as_json()
+    assert Finding.from_json(fields) == FAILED
+    fields["figure"] = fields.pop("value")
+    assert Finding.from_json(fields) == FAILED
+
+
+@pytest.mark.parametrize("fields", [{"check": "nothing"}, {"verdict": "GOOD"}, {"check": 3}])
+def test_what_is_no_finding_is_refused_with_its_file(fields):
+    with pytest.raises(FileError, match=r"audit.json: .* Make the file again"):
+        Finding.from_json(FAILED.as_json() | fields, "audit.json")
+
+
+def test_checks_without_a_finding_are_missing():
+    assert missing_checks([FAILED])[0] == "same-iterate"
+    assert len(missing_checks([FAILED])) == len(CHECKS) - 1
+
+
+def test_a_check_of_another_package_comes_last():
+    CHECKS.register("zz-own")(Check("Is it mine?", lambda evidence: judged("zz-own", 1, 1, "yes.")))
+    try:
+        assert ordered_checks() == [*ORDER, "zz-own"]
+    finally:
+        del CHECKS._parts["zz-own"]
 
 
 @pytest.mark.parametrize("check", CHECKS)
 def test_every_check_has_a_page_that_says_what_verdicts_mean(check):
     text = (ROOT / Finding(check, Verdict.PASS, None, None, "").page).read_text("utf-8")
     assert text.startswith(f"# {check}\n")
-    assert CHECKS[check] in text
+    assert CHECKS[check].question in text
     for word in ("PASS", "WARN", "FAIL", "NOT RECORDED"):
         assert word in text
 

@@ -3,9 +3,10 @@ import pytest
 import torch
 
 from tenuto.attacks import APGD, PGD, AbsoluteError, ConceptsMove, Linf
-from tenuto.evaluation.audit import model_checks
+from tenuto.evaluation.audit import examination, longer_search
+from tenuto.evaluation.audit.examination import EPSILON, STAND_IN
 from tenuto.evaluation.audit.findings import Verdict
-from tenuto.evaluation.audit.settings import EPSILON, STAND_IN, Questioned
+from tenuto.evaluation.audit.longer_search import Search
 from tests.evaluation.audit import planted
 from tests.evaluation.audit.planted import subject
 
@@ -13,11 +14,11 @@ PASS, WARN, FAIL, NOT_RECORDED = Verdict.PASS, Verdict.WARN, Verdict.FAIL, Verdi
 
 
 def examined(model=None, sibling=None, inputs=None):
-    return {found.check: found for found in model_checks.examine(subject(model, sibling, inputs))}
+    return {found.check: found for found in examination.examine(subject(model, sibling, inputs))}
 
 
 def searched(search, model=None, inputs=None):
-    return model_checks.longer_search(subject(model, inputs=inputs), search)
+    return longer_search.longer_search(subject(model, inputs=inputs), search)
 
 
 @pytest.fixture(scope="module")
@@ -48,8 +49,33 @@ def test_the_attack_on_a_linear_model_reaches_the_closed_form(sound):
     assert f"by a single step, {wanted.mean().item():.4f} by iterative" in sound["iterative"].sentence
 
 
+class InPlace(planted.Linear):
+    """The linear model, which changes its input while it computes."""
+
+    def forward(self, inputs):
+        inputs -= 0.5
+        return super().forward(inputs + 0.5)
+
+
+def test_a_model_that_changes_its_input_in_place_is_examined_as_any_other(sound):
+    found = examined(InPlace(), sibling=planted.Linear())
+    assert {check: one.verdict for check, one in found.items()} == {
+        check: one.verdict for check, one in sound.items()
+    }
+    assert found["black-box"].figure == pytest.approx(sound["black-box"].figure, rel=1e-4)
+
+
+class Random(planted.Linear):
+    def forward(self, inputs):
+        return super().forward(inputs) + torch.rand(len(inputs), 1)
+
+
+def test_a_random_model_is_a_finding_and_no_warning():
+    assert examined(Random())["repeatable"].verdict is FAIL
+
+
 def test_a_masked_gradient_is_zero(masked):
-    assert (masked["gradients"].verdict, masked["gradients"].figure) == (FAIL, 1.0)
+    assert (masked["gradients"].verdict, masked["gradients"].value) == (FAIL, 1.0)
 
 
 def test_a_masked_gradient_loses_to_noise_and_black_box(masked):
@@ -66,7 +92,7 @@ def test_a_masked_gradient_does_not_pass_the_constant_even_without_a_budget():
         close.layer.bias.fill_(0.1)
     found = examined(close)["unbounded"]
     assert found.verdict is FAIL
-    assert found.figure < 1
+    assert found.value < 1
 
 
 def test_a_model_that_hardly_moves_does_not_pass_the_constant():
@@ -74,21 +100,21 @@ def test_a_model_that_hardly_moves_does_not_pass_the_constant():
 
 
 def test_another_gradient_than_the_function_s_is_found():
-    found = model_checks.finite_differences(subject(planted.Surrogate()))
+    found = examination.finite_differences(subject(planted.Surrogate()))
     assert found.verdict is FAIL
-    assert found.figure == pytest.approx(2, abs=1e-4)
+    assert found.value == pytest.approx(2, abs=1e-4)
 
 
 def test_a_model_that_draws_new_noise_is_found():
     torch.manual_seed(0)
     one = subject(planted.Stochastic())
-    assert model_checks.repeatable(one).verdict is FAIL
-    assert model_checks.finite_differences(one).verdict is FAIL
+    assert examination.repeatable(one).verdict is FAIL
+    assert examination.finite_differences(one).verdict is FAIL
 
 
 def test_a_gradient_that_is_not_finite_ends_the_examination():
     found = examined(planted.NotFinite())
-    assert (found["gradients"].verdict, found["gradients"].figure) == (FAIL, np.inf)
+    assert (found["gradients"].verdict, found["gradients"].value) == (FAIL, np.inf)
     assert {found[check].verdict for check in ("iterative", "black-box", "unbounded")} == {NOT_RECORDED}
 
 
@@ -107,17 +133,17 @@ def test_mostly_zero_entries_are_a_warning():
     model = planted.Linear()
     with torch.no_grad():
         model.layer.weight[:, :12] = 0
-    found = model_checks.gradients(subject(model))
+    found = examination.gradients(subject(model))
     assert found.verdict is WARN
     assert "60.0% of all entries" in found.sentence
 
 
 def ascent(**settings):
-    return Questioned(PGD(budget=Linf(1.0), objective=AbsoluteError(), **settings))
+    return Search(PGD(budget=Linf(1.0), objective=AbsoluteError(), **settings))
 
 
 def test_a_search_that_reached_the_optimum_gains_nothing_by_more():
-    found = searched(Questioned(STAND_IN))
+    found = searched(Search(STAND_IN))
     assert found.verdict is PASS
     assert repr(STAND_IN) in found.sentence
 
@@ -126,7 +152,7 @@ def test_a_search_that_was_too_short_is_found_and_named():
     search = ascent(steps=1, step_size=0.2)
     found = searched(search)
     assert found.verdict is FAIL
-    assert found.figure > 0.1
+    assert found.value > 0.1
     assert repr(search.attack) in found.sentence
     assert "by 2 times the steps" in found.sentence
 
@@ -137,9 +163,9 @@ def test_an_attack_of_no_steps_is_found():
 
 def test_restarts_that_find_more_are_found():
     beside_the_dip = torch.linspace(0, 1e-4, planted.CLIPS).view(-1, 1, 1, 1).expand(-1, *planted.SHAPE)
-    found = searched(Questioned(STAND_IN), planted.TwoSided(), beside_the_dip)
+    found = searched(Search(STAND_IN), planted.TwoSided(), beside_the_dip)
     assert found.verdict is FAIL
-    assert found.figure > 0.2
+    assert found.value > 0.2
     assert "by 5 restarts" in found.sentence
 
 
@@ -152,22 +178,22 @@ def test_a_ladder_is_climbed_before_its_attack_is_questioned():
         PGD(budget=Linf(epsilon), objective=AbsoluteError(), steps=1, step_size=0.2)
         for epsilon in (0.2, 0.4, 0.6)
     )
-    alone, climbed = (searched(Questioned(attack, below)) for below in ((), tuple(lower)))
+    alone, climbed = (searched(Search(attack, below)) for below in ((), tuple(lower)))
     assert alone.verdict is FAIL  # one step of .2 from nothing; two go further
     assert climbed.verdict is PASS  # the third step reaches the budget
-    assert "begun at what epsilon 0.4 found" in climbed.sentence
+    assert "started from the result of epsilon 0.4" in climbed.sentence
 
 
 def test_what_stands_in_says_so():
-    found = searched(Questioned(STAND_IN, instead="the rows hold no APGD"))
+    found = searched(Search(STAND_IN, instead="the rows hold no APGD"))
     assert found.sentence.endswith(" (a stand-in: the rows hold no APGD).")
 
 
 @pytest.mark.parametrize(
     ("search", "model", "why"),
     [
-        (Questioned(STAND_IN), planted.NotFinite(), "is not finite"),
-        (Questioned(APGD(budget=Linf(0.1), objective=ConceptsMove())), None, "the model has none"),
+        (Search(STAND_IN), planted.NotFinite(), "is not finite"),
+        (Search(APGD(budget=Linf(0.1), objective=ConceptsMove())), None, "the model has none"),
     ],
     ids=["no gradient", "no concepts"],
 )
@@ -181,16 +207,16 @@ def test_an_attack_that_cannot_be_repeated_is_not_recorded(search, model, why):
     ("longer", "verdict"), [(0.101, PASS), (0.105, WARN), (0.12, FAIL), (0.095, WARN), (float("nan"), FAIL)]
 )
 def test_what_longer_search_may_change(longer, verdict):
-    found = model_checks._changes(Questioned(STAND_IN), {"": 0.1, "more": longer})
+    found = longer_search._changes(Search(STAND_IN), {"": 0.1, "more": longer})
     assert found.verdict is verdict
-    assert found.figure == pytest.approx(abs(longer / 0.1 - 1), nan_ok=True)
+    assert found.value == pytest.approx(abs(longer / 0.1 - 1), nan_ok=True)
 
 
 def test_the_announced_iterations_of_a_longer_search_are_reported():
     spent: list[int] = []
-    search = Questioned(PGD(budget=Linf(0.1), steps=3), (PGD(budget=Linf(0.05), steps=3),))
-    model_checks.longer_search(subject(), search, spent.append)
-    assert sum(spent) == planted.CLIPS * model_checks.longer_iterations(search) == planted.CLIPS * 27
+    search = Search(PGD(budget=Linf(0.1), steps=3), (PGD(budget=Linf(0.05), steps=3),))
+    longer_search.longer_search(subject(), search, spent.append)
+    assert sum(spent) == planted.CLIPS * longer_search.longer_iterations(search) == planted.CLIPS * 27
 
 
 def test_without_a_sibling_transfer_is_not_recorded():
@@ -200,9 +226,25 @@ def test_without_a_sibling_transfer_is_not_recorded():
 def test_the_announced_iterations_are_reported():
     spent: list[int] = []
     one = subject()
-    model_checks.examine(one, spent.append)
-    wanted = planted.CLIPS * sum(attack.iterations for attack in model_checks.attacks(one).values())
+    examination.examine(one, spent.append)
+    wanted = planted.CLIPS * sum(attack.iterations for attack in examination.attacks(one).values())
     assert sum(spent) == wanted
+
+
+class InPlace(planted.Linear):
+    """Changes its input, as a first layer with ``inplace=True`` does."""
+
+    def seen(self, inputs):
+        return inputs.sub_(0.5)
+
+
+def test_a_model_that_changes_its_input_is_examined_at_the_clips_themselves():
+    one = subject(InPlace())
+    before = one.inputs.clone()
+    found = {finding.check: finding for finding in examination.examine(one)}
+    assert torch.equal(one.inputs, before)
+    assert found["repeatable"].value == 0
+    assert found["finite-differences"].verdict is PASS
 
 
 def test_the_model_is_left_as_it_was():

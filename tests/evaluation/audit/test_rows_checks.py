@@ -1,9 +1,10 @@
 import numpy as np
 import pytest
 
-from tenuto.evaluation.audit import rows_checks
+from tenuto.attacks import APGD, Correlation, Linf, ReleasedAttack
 from tenuto.evaluation.audit.findings import Verdict
-from tests.evaluation.audit.planted import bounded, logs, source
+from tenuto.store.released_logs import EMOTIONS
+from tests.evaluation.audit.planted import bounded, finding, logs, source
 from tests.reporting import made_up
 
 PASS, WARN, FAIL, NOT_RECORDED = Verdict.PASS, Verdict.WARN, Verdict.FAIL, Verdict.NOT_RECORDED
@@ -12,71 +13,71 @@ PASS, WARN, FAIL, NOT_RECORDED = Verdict.PASS, Verdict.WARN, Verdict.FAIL, Verdi
 
 
 def test_norms_at_their_budget_pass():
-    found = rows_checks.budget(source(bounded(), bounded(norm="l2", epsilon=2.0, l2=2.0, linf=9.0, seed=7)))
+    found = finding("budget", source(bounded(), bounded(norm="l2", epsilon=2.0, l2=2.0, linf=9.0, seed=7)))
     assert found.verdict is PASS
-    assert found.figure == pytest.approx(0, abs=1e-12)
+    assert found.value == pytest.approx(0, abs=1e-12)
 
 
 @pytest.mark.parametrize("norm", ["linf", "l2"])
 def test_a_recorded_norm_outside_its_budget_fails(norm):
     rows = bounded(norm=norm, l2=0.1, linf=0.1)
     rows.loc[3, norm] = 0.11
-    found = rows_checks.budget(source(rows))
+    found = finding("budget", source(rows))
     assert found.verdict is FAIL
-    assert found.figure == pytest.approx(0.1)
+    assert found.value == pytest.approx(0.1)
     assert found.sentence.startswith("1 of 5 recorded norms lie outside")
 
 
 def test_rounding_to_float32_is_no_excess():
-    assert rows_checks.budget(source(bounded(linf=float(np.float32(0.1))))).verdict is PASS
+    assert finding("budget", source(bounded(linf=float(np.float32(0.1))))).verdict is PASS
 
 
 def test_a_norm_that_is_missing_fails():
-    assert rows_checks.budget(source(bounded(linf=np.nan))).verdict is FAIL
+    assert finding("budget", source(bounded(linf=np.nan))).verdict is FAIL
 
 
 def test_rows_without_a_budget_are_a_warning_with_the_largest_change():
-    found = rows_checks.budget(source(made_up.run(linf=0.05)))
-    assert (found.verdict, found.figure, found.threshold) == (WARN, 0.05, None)
+    found = finding("budget", source(made_up.run(linf=0.05)))
+    assert (found.verdict, found.value, found.threshold) == (WARN, 0.05, None)
 
 
 def test_logs_whose_norms_the_stated_budget_does_not_allow_fail():
-    found = rows_checks.budget(logs(stored_l2=[0.2, 0.2159, 0.2161, 30.0, 0.0]))
-    assert (found.verdict, found.figure) == (FAIL, 0.4)
+    found = finding("budget", logs(stored_l2=[0.2, 0.2159, 0.2161, 30.0, 0.0]))
+    assert (found.verdict, found.value) == (FAIL, 0.4)
     assert found.sentence.startswith("2 of 5 stored perturbations have an L2 norm above 0.216")
 
 
 def test_logs_inside_their_stated_budget_pass():
-    assert rows_checks.budget(logs(stored_l2=0.2)).verdict is PASS
+    assert finding("budget", logs(stored_l2=0.2)).verdict is PASS
 
 
 def test_logs_that_state_no_budget_are_a_warning():
-    found = rows_checks.budget(logs(stated=None))
-    assert (found.verdict, found.figure) == (WARN, 4.0)
+    found = finding("budget", logs(stated=None))
+    assert (found.verdict, found.value) == (WARN, 4.0)
 
 
 # same-iterate
 
 
 def test_a_row_of_norm_zero_whose_prediction_moved_fails():
-    found = rows_checks.same_iterate(logs(attacked=1.0, clean=0.125))
+    found = finding("same-iterate", logs(attacked=1.0, clean=0.125))
     assert found.verdict is FAIL
-    assert found.figure == pytest.approx(0.875)
+    assert found.value == pytest.approx(0.875)
     assert found.sentence.startswith("1 of 1 rows with norm 0")
 
 
 def test_a_row_of_norm_zero_that_did_not_move_passes():
-    found = rows_checks.same_iterate(source(bounded(l2=0.0, linf=0.0, attacked=0.125, clean=0.125)))
+    found = finding("same-iterate", source(bounded(l2=0.0, linf=0.0, attacked=0.125, clean=0.125)))
     assert found.verdict is PASS
-    assert found.figure == pytest.approx(0)
+    assert found.value == pytest.approx(0)
 
 
 def test_rows_without_a_norm_of_zero_pass():
-    assert rows_checks.same_iterate(source(bounded())).verdict is PASS
+    assert finding("same-iterate", source(bounded())).verdict is PASS
 
 
 def test_own_rows_are_judged_by_the_norm_of_the_perturbation_whose_prediction_they_show():
-    assert rows_checks.same_iterate(source(made_up.run(l2=3.0, stored_l2=0.0))).verdict is PASS
+    assert finding("same-iterate", source(made_up.run(l2=3.0, stored_l2=0.0))).verdict is PASS
 
 
 # convergence
@@ -93,64 +94,90 @@ def free(**columns):
 def test_the_share_that_reached_its_goal_decides(reached, verdict):
     rows = free(attack="Described", clips=20)
     rows["converged"] = [clip < reached for clip in range(20)]
-    found = rows_checks.convergence(source(rows))
-    assert (found.verdict, found.figure) == (verdict, reached / 20)
+    found = finding("convergence", source(rows))
+    assert (found.verdict, found.value) == (verdict, reached / 20)
 
 
 def test_an_attack_without_a_goal_cannot_converge():
-    assert rows_checks.convergence(source(bounded())).verdict is NOT_RECORDED
+    assert finding("convergence", source(bounded())).verdict is NOT_RECORDED
 
 
 def test_a_goal_in_the_settings_counts():
-    rows = free(settings="PGD(budget=Unbounded(), stop_at=0.4, step_size=0.05)")
-    assert rows_checks.convergence(source(rows)).verdict is FAIL
+    rows = free(attack="PGD")
+    assert finding("convergence", source(rows)).verdict is FAIL
 
 
-@pytest.mark.parametrize(
-    "planted",
-    [
-        {"attack": "Described", "epsilon": 0.001},
-        {"settings": "APGD(budget=Linf(epsilon=0.1), stop_at=0.4)"},
-    ],
-    ids=["a ladder of thresholds", "stop_at"],
-)
-def test_an_attack_that_its_budget_ends_is_not_judged_by_its_cap(planted):
-    found = rows_checks.convergence(source(bounded(**planted)))
+def test_an_attack_that_its_budget_ends_is_not_judged_by_its_cap():
+    stopping = APGD(Linf(0.1), stop_at=0.4)
+    for found in (
+        finding("convergence", source(bounded(attack="Described", epsilon=0.001))),
+        finding("convergence", source(bounded(settings=repr(stopping)), attacks=(stopping,))),
+    ):
+        assert found.verdict is NOT_RECORDED
+        assert "a budget limits these attacks" in found.sentence
+
+
+def test_a_goal_that_is_not_recorded_is_not_guessed():
+    found = finding("convergence", source(free(settings="Own(stop_at=0.4)")))
     assert found.verdict is NOT_RECORDED
-    assert "a budget limits these attacks" in found.sentence
-    assert "longer-search" in found.sentence
+    assert "do not record every attack" in found.sentence
 
 
 def test_rows_inside_a_budget_do_not_count_beside_free_ones():
     rows = free(attack="ReleasedAttack", converged=True), bounded(attack="Described", seed=7)
-    found = rows_checks.convergence(source(*rows))
-    assert (found.verdict, found.figure) == (PASS, 1.0)
+    found = finding("convergence", source(*rows))
+    assert (found.verdict, found.value) == (PASS, 1.0)
+
+
+# few-outputs
+
+
+def two_outputs(attack, settings=None):
+    """Rows of a model with two outputs."""
+    rows = bounded(settings=repr(attack) if settings is None else settings)
+    others = [name for name in rows if name.split("_")[-1] in EMOTIONS[2:]]
+    return source(rows.drop(columns=others), attacks=(attack,))
+
+
+@pytest.mark.parametrize(
+    ("planted", "verdict"),
+    [
+        (two_outputs(APGD(Linf(0.1), objective=Correlation())), FAIL),
+        (two_outputs(ReleasedAttack()), FAIL),
+        (two_outputs(APGD(Linf(0.1))), PASS),
+        (two_outputs(APGD(Linf(0.1)), settings="unknown"), NOT_RECORDED),
+        (source(bounded(settings="unknown")), PASS),
+    ],
+    ids=["correlation", "released", "squared error", "not recorded", "eight outputs"],
+)
+def test_a_correlation_across_two_outputs_fails(planted, verdict):
+    assert finding("few-outputs", planted).verdict is verdict
 
 
 # provenance
 
 
 def test_logs_lack_versions_weights_data_and_perturbations():
-    found = rows_checks.provenance(logs())
-    assert (found.verdict, found.figure, found.threshold) == (WARN, 2, 6)
-    assert found.sentence.endswith("not recorded: versions, weights, data, perturbations.")
+    found = finding("provenance", logs())
+    assert (found.verdict, found.value, found.threshold) == (WARN, 2, 6)
+    assert found.sentence.endswith("missing: versions, weights, data, perturbations.")
 
 
 def test_rows_record_versions_and_weights_themselves():
     rows = bounded(versions="tenuto 0.1.0, torch 2.13.0, cpu", checkpoint="ab" * 32)
-    found = rows_checks.provenance(source(rows))
-    assert found.figure == 4
-    assert found.sentence.endswith("not recorded: data, perturbations.")
+    found = finding("provenance", source(rows))
+    assert found.value == 4
+    assert found.sentence.endswith("missing: data, perturbations.")
 
 
 @pytest.mark.parametrize("column", ["versions", "checkpoint"])
 def test_one_row_without_its_record_is_missed(column):
     rows = bounded(versions="tenuto 0.1.0", checkpoint="ab" * 32)
     rows.loc[2, column] = np.nan
-    assert rows_checks.provenance(source(rows)).figure == 3
+    assert finding("provenance", source(rows)).value == 3
 
 
 def test_rows_that_do_not_say_their_settings_fail():
-    found = rows_checks.provenance(source(bounded().drop(columns="settings")))
+    found = finding("provenance", source(bounded().drop(columns="settings")))
     assert found.verdict is FAIL
-    assert "not recorded: settings" in found.sentence
+    assert "missing: settings" in found.sentence

@@ -3,7 +3,7 @@ import pytest
 
 from tenuto.evaluation.audit import strength_checks
 from tenuto.evaluation.audit.findings import Verdict
-from tests.evaluation.audit.planted import bounded, logs, source
+from tests.evaluation.audit.planted import bounded, finding, logs, source
 
 PASS, WARN, FAIL, NOT_RECORDED = Verdict.PASS, Verdict.WARN, Verdict.FAIL, Verdict.NOT_RECORDED
 
@@ -13,35 +13,35 @@ def climb(*errors):
 
 
 def test_a_rising_curve_passes():
-    found = strength_checks.monotone(climb(0.2, 0.3, 0.3))
-    assert (found.verdict, found.figure) == (PASS, 0)
+    found = finding("monotone", climb(0.2, 0.3, 0.3))
+    assert (found.verdict, found.value) == (PASS, 0)
     assert "0.1: 0.200, 0.2: 0.300, 0.3: 0.300" in found.sentence
 
 
 def test_a_curve_that_falls_fails():
-    found = strength_checks.monotone(climb(0.2, 0.4, 0.3))
+    found = finding("monotone", climb(0.2, 0.4, 0.3))
     assert found.verdict is FAIL
-    assert found.figure == pytest.approx(0.25)
+    assert found.value == pytest.approx(0.25)
 
 
 def test_a_fall_of_less_than_a_hundredth_passes():
-    assert strength_checks.monotone(climb(0.4, 0.3965)).verdict is PASS
+    assert finding("monotone", climb(0.4, 0.3965)).verdict is PASS
 
 
 def test_the_run_that_falls_most_is_named():
     other = [bounded(seed=7, epsilon=epsilon, attacked=error) for epsilon, error in ((0.1, 0.4), (0.2, 0.1))]
-    found = strength_checks.monotone(source(climb(0.2, 0.19).rows, *other))
+    found = finding("monotone", source(climb(0.2, 0.19).rows, *other))
     assert found.sentence.startswith("A2E-7 (the most severe of 2)")
 
 
 def test_the_curve_is_that_of_the_worst_case():
     weak = bounded(attack="Square", epsilon=0.2, attacked=0.1)
-    assert strength_checks.monotone(source(climb(0.2, 0.3).rows, weak)).verdict is PASS
+    assert finding("monotone", source(climb(0.2, 0.3).rows, weak)).verdict is PASS
 
 
 @pytest.mark.parametrize("rows", [climb(0.3), logs()], ids=["one budget", "none"])
 def test_without_two_budgets_there_is_no_curve(rows):
-    assert strength_checks.monotone(rows).verdict is NOT_RECORDED
+    assert finding("monotone", rows).verdict is NOT_RECORDED
 
 
 FAMILIES = [
@@ -54,23 +54,23 @@ FAMILIES = [
 
 @pytest.mark.parametrize(("check", "attack"), FAMILIES)
 def test_a_weaker_family_passes(check, attack):
-    found = strength_checks.family(check, source(bounded(attacked=0.5), bounded(attack=attack, attacked=0.3)))
+    found = finding(check, source(bounded(attacked=0.5), bounded(attack=attack, attacked=0.3)))
     assert found.verdict is PASS
-    assert found.figure == pytest.approx(-0.2)
+    assert found.value == pytest.approx(-0.2)
 
 
 @pytest.mark.parametrize(("check", "attack"), FAMILIES)
 def test_a_family_that_should_be_weaker_and_is_stronger_fails(check, attack):
-    found = strength_checks.family(check, source(bounded(attacked=0.5), bounded(attack=attack, attacked=0.6)))
+    found = finding(check, source(bounded(attacked=0.5), bounded(attack=attack, attacked=0.6)))
     assert found.verdict is FAIL
-    assert found.figure == pytest.approx(0.1)
+    assert found.value == pytest.approx(0.1)
     assert found.sentence.startswith("A2E-6 at linf 0.1: MAE 0.6000 by")
 
 
 def test_a_family_that_wins_on_some_clips_is_a_warning():
     strong, weak = bounded(attacked=0.5), bounded(attack="Square", attacked=0.3)
     weak.loc[0, [name for name in weak if name.startswith("adversarial_")]] += 0.3
-    found = strength_checks.family("black-box", source(strong, weak))
+    found = finding("black-box", source(strong, weak))
     assert found.verdict is WARN
     assert "stronger on 20% of 5 clips" in found.sentence
 
@@ -78,7 +78,7 @@ def test_a_family_that_wins_on_some_clips_is_a_warning():
 @pytest.mark.parametrize("check", ["iterative", "black-box", "transfer"])
 def test_other_budgets_are_not_compared(check):
     rows = source(bounded(), *(bounded(attack=name, epsilon=0.2) for _, name in FAMILIES))
-    assert strength_checks.family(check, rows).verdict is NOT_RECORDED
+    assert finding(check, rows).verdict is NOT_RECORDED
 
 
 def test_an_error_that_is_not_a_number_fails():
@@ -86,5 +86,5 @@ def test_an_error_that_is_not_a_number_fails():
 
 
 def test_rows_picked_out_of_a_table_have_a_curve_of_their_own():
-    found = strength_checks.monotone(source(climb(0.2, 0.4, 0.3).rows.assign(worst=False)))
+    found = finding("monotone", source(climb(0.2, 0.4, 0.3).rows.assign(worst=False)))
     assert found.verdict is FAIL

@@ -1,18 +1,17 @@
 import dataclasses
 
 import numpy as np
-import pandas as pd
 import pytest
 
+from tenuto.config import DataConfig
 from tenuto.data.base import Index
 from tenuto.data.splits import Split
 from tenuto.errors import DataError
-from tenuto.evaluation.audit import system_checks
-from tenuto.evaluation.audit.evidence import Data
 from tenuto.evaluation.audit.findings import Verdict
-from tenuto.evaluation.audit.system_checks import MEASURES, order, tau, turns
+from tenuto.evaluation.audit.sources import Data
+from tenuto.evaluation.audit.system_checks import MEASURES, kendall, rank_systems
 from tenuto.store.released_logs import EMOTIONS
-from tests.evaluation.audit.planted import bounded, differences, source
+from tests.evaluation.audit.planted import bounded, differences, finding, source
 from tests.reporting import made_up
 
 PASS, WARN, FAIL, NOT_RECORDED = Verdict.PASS, Verdict.WARN, Verdict.FAIL, Verdict.NOT_RECORDED
@@ -41,15 +40,32 @@ def spread(system, seed, share, off):
 # rating-scale
 
 
+def rated(rows, **settings):
+    """The finding where the data set is known: Soundtracks, or a folder."""
+    return finding("rating-scale", rows, Data(config=DataConfig(**settings)))
+
+
+def test_without_the_data_set_the_scale_is_not_assumed():
+    found = finding("rating-scale", study(A2E=2.0))
+    assert found.verdict is NOT_RECORDED
+    assert "--data and --root" in found.sentence
+
+
+def test_a_data_set_with_another_scale_is_judged_by_that():
+    table = {"ratings": "r.csv", "id_column": "clip", "emotions": EMOTIONS, "scale": [-1, 1]}
+    found = rated(study(A2E=-0.95), dataset="folder", folder=table)
+    assert "20% of attacked predictions lie outside -1-1." in found.sentence or found.value < 0.3
+
+
 def test_predictions_inside_the_scale_pass():
-    found = system_checks.scale_of_ratings(study(A2E=0.0515, A2M2E=0.0215))
+    found = rated(study(A2E=0.0515, A2M2E=0.0215))
     assert found.verdict is PASS
     assert "A2M2E 0.024 and 0.024, A2E 0.054 and 0.054" in found.sentence
 
 
 def test_many_predictions_outside_are_a_warning_with_both_errors():
-    found = system_checks.scale_of_ratings(study(A2E=2.0, A2M2E=1.5))
-    assert (found.verdict, found.figure) == (WARN, 1.0)
+    found = rated(study(A2E=2.0, A2M2E=1.5))
+    assert (found.verdict, found.value) == (WARN, 1.0)
     assert "100% outside the rating scale 0.1-0.9" in found.sentence
     assert "A2M2E 1.502 and 0.500" in found.sentence
 
@@ -57,34 +73,34 @@ def test_many_predictions_outside_are_a_warning_with_both_errors():
 def test_a_ranking_that_clipping_turns_fails():
     wild = [spread("A2E", seed, 0.25, 4.0) for seed in SEEDS]
     tame = [spread("A2M2E", seed, 1.0, 0.4) for seed in SEEDS]
-    found = system_checks.scale_of_ratings(source(*wild, *tame))
+    found = rated(source(*wild, *tame))
     assert found.verdict is FAIL
-    assert "the ranking turns for A2M2E/A2E" in found.sentence
+    assert "Clipping reverses: A2M2E/A2E" in found.sentence
 
 
 def test_with_one_seed_a_turn_larger_than_the_resolution_fails():
-    found = system_checks.scale_of_ratings(source(spread("A2E", 1, 0.25, 4.0), spread("A2M2E", 1, 1.0, 0.4)))
+    found = rated(source(spread("A2E", 1, 0.25, 4.0), spread("A2M2E", 1, 1.0, 0.4)))
     assert found.verdict is FAIL
-    assert "the ranking turns for A2M2E/A2E" in found.sentence
+    assert "Clipping reverses: A2M2E/A2E" in found.sentence
 
 
 def test_a_turn_of_raw_means_closer_than_seeds_scatter_is_a_warning():
     wild = [spread("A2E", seed, 0.25, 4.0 + 2 * (-1) ** seed) for seed in SEEDS]
     tame = [spread("A2M2E", seed, 1.0, 0.9) for seed in SEEDS]
-    found = system_checks.scale_of_ratings(source(*wild, *tame))
+    found = rated(source(*wild, *tame))
     assert found.verdict is WARN
-    assert "pairs that may be ties swap: A2M2E/A2E" in found.sentence
+    assert "Clipping swaps ties: A2M2E/A2E" in found.sentence
 
 
 def test_labels_of_another_scale_are_not_judged():
     rows = bounded()
     rows["label_sad"] += 3
-    assert system_checks.scale_of_ratings(source(rows)).verdict is NOT_RECORDED
+    assert rated(source(rows)).verdict is NOT_RECORDED
 
 
 def test_every_budget_is_looked_at_and_the_worst_named():
     small, large = study(A2E=0.05).rows, study(A2E=2.0).rows.assign(epsilon=0.2, linf=0.2)
-    found = system_checks.scale_of_ratings(source(small, large))
+    found = rated(source(small, large))
     assert found.sentence.startswith("linf 0.2 (the most severe of 2): 100%")
 
 
@@ -97,73 +113,48 @@ def test_measures_that_agree_pass():
     size = np.where(rows["system"] == "A2E", 0.05, 0.5)[:, None]
     columns = [f"adversarial_{name}" for name in EMOTIONS]
     rows[columns] = rows[columns].to_numpy() + size * noise
-    found = system_checks.ranking(source(rows))
-    assert (found.verdict, found.figure) == (PASS, 1.0)
+    found = finding("ranking", source(rows))
+    assert (found.verdict, found.value) == (PASS, 1.0)
     assert "best first: A2E, A2M2E" in found.sentence
 
 
 def test_a_ranking_that_turns_between_error_and_correlation_fails():
     near = [bounded("A2M2E", seed, attacked=0.01 * seed, falling=True) for seed in SEEDS]
     far = [bounded("A2E", seed, attacked=2.0 + 0.01 * seed) for seed in SEEDS]
-    found = system_checks.ranking(source(*near, *far))
-    assert (found.verdict, found.figure) == (FAIL, -1.0)
+    found = finding("ranking", source(*near, *far))
+    assert (found.verdict, found.value) == (FAIL, -1.0)
     assert "A2E is number 1 by CCC, Pearson, Spearman and number 2 by MAE, RMSE, R2" in found.sentence
 
 
 def test_with_one_seed_measures_that_turn_fail():
     near, far = bounded("A2M2E", 1, attacked=0.0, falling=True), bounded("A2E", 1, attacked=2.0)
-    assert system_checks.ranking(source(near, far)).verdict is FAIL
+    assert finding("ranking", source(near, far)).verdict is FAIL
 
 
 def test_a_turn_of_means_closer_than_seeds_scatter_is_a_warning():
     near = [bounded("A2M2E", seed, attacked=10.0 * (seed % 2), falling=True) for seed in SEEDS]
     far = [bounded("A2E", seed, attacked=5.3) for seed in SEEDS]
-    found = system_checks.ranking(source(*near, *far))
+    found = finding("ranking", source(*near, *far))
     assert found.verdict is WARN
-    assert "may be ties" in found.sentence
+    assert "is a tie" in found.sentence
 
 
 def test_one_system_is_not_ranked():
-    assert system_checks.ranking(study(A2E=0.1)).verdict is NOT_RECORDED
+    assert finding("ranking", study(A2E=0.1)).verdict is NOT_RECORDED
 
 
 def test_the_plainly_trained_systems_are_ranked_among_themselves():
     runs = [bounded(name, seed, attacked=0.01 * seed, falling=True) for name in ("A2M2E",) for seed in SEEDS]
     runs += [bounded("A2E", seed, attacked=2.0 + 0.01 * seed) for seed in SEEDS]
     runs += [bounded("aA2E", seed, attacked=0.001 * seed) for seed in SEEDS]
-    assert "of 2 plainly trained systems A2" in system_checks.ranking(source(*runs)).sentence
+    assert "of 2 plainly trained systems A2" in finding("ranking", source(*runs)).sentence
 
 
 def test_kendall_s_tau_of_known_orders():
-    rows = study(A2E=0.1, A2B2E=0.2, A2M2E=0.3).rows
-    first = order(rows, MEASURES["MAE"])
-    second = system_checks.Order({"A2E": 2.0, "A2B2E": 1.0, "A2M2E": 3.0}, {})
-    assert tau(first, first) == 1
-    assert tau(first, second) == pytest.approx(1 / 3)
-    assert turns(first, second) == [("A2E", "A2B2E")]
-
-
-def test_means_that_differ_by_less_than_seeds_scatter_may_be_ties():
-    pair = ("A2M2E", "A2E")
-    assert order(study(A2E=0.1, A2M2E=0.3).rows, MEASURES["MAE"]).apart(pair)
-    rows = pd.concat([bounded("A2E", seed, attacked=seed) for seed in SEEDS])
-    tied = pd.concat([bounded("A2M2E", seed, attacked=5.1 - seed) for seed in SEEDS])
-    assert not order(pd.concat([rows, tied], ignore_index=True), MEASURES["MAE"]).apart(pair)
-
-
-@pytest.mark.parametrize(
-    ("first", "second", "wanted"),
-    [
-        ({1: 1.0, 2: 3.0}, {1: 0.0, 2: 0.0}, 1.0),  # differences 1 and 3
-        ({1: 1.0, 2: 3.0}, {3: 0.0, 4: 4.0}, np.sqrt(1 + 4)),  # no seed in common
-        ({1: 1.0, 2: 3.0}, {1: 9.0}, 1.0),  # of the second nothing is known
-        ({1: 1.0}, {1: 3.0}, 0.001),
-        ({1: 1.0, 2: 1.0}, {1: 0.0, 2: 0.0}, 0.001),
-    ],
-    ids=["paired", "unpaired", "one seed on one side", "one seed", "no scatter"],
-)
-def test_a_tie_reaches_as_far_as_the_standard_error_over_seeds(first, second, wanted):
-    assert system_checks.tie(first, second) == pytest.approx(wanted)
+    first = rank_systems(study(A2E=0.1, A2B2E=0.2, A2M2E=0.3).rows, MEASURES["MAE"])
+    second = rank_systems(study(A2E=0.2, A2B2E=0.1, A2M2E=0.3).rows, MEASURES["MAE"])
+    assert kendall(first, first) == 1
+    assert kendall(first, second) == pytest.approx(1 / 3)
 
 
 # constant-predictor
@@ -177,47 +168,41 @@ def data(training):
     return Data(index=Index(names, (), EMOTIONS, labels), split=split)
 
 
-def test_without_training_labels_the_best_constant_of_the_test_labels_is_the_line():
-    found = system_checks.constant_predictor(study(A2E=0.2), Data())
-    line = np.abs(made_up.labels() - np.median(made_up.labels(), axis=0)).mean()
-    assert found.verdict is PASS
-    assert found.figure == pytest.approx(0.125 / line)
-    assert "median" in found.sentence
+def test_without_training_labels_the_constant_is_not_known():
+    found = finding("constant-predictor", study(A2E=0.2))
+    assert found.verdict is NOT_RECORDED
+    assert "--data, --root and --split" in found.sentence
 
 
 def test_with_training_labels_their_mean_is_the_line():
-    found = system_checks.constant_predictor(study(A2E=0.2), data(np.full((2, 8), 0.5)))
+    found = finding("constant-predictor", study(A2E=0.2), data(np.full((2, 8), 0.5)))
     line = np.abs(made_up.labels() - 0.5).mean()
     assert found.verdict is PASS
-    assert found.figure == pytest.approx(0.125 / line)
+    assert found.value == pytest.approx(0.125 / line)
 
 
 def test_a_model_no_better_than_the_constant_fails():
     rows = source(bounded(clean=0.3, attacked=0.31))
-    found = system_checks.constant_predictor(rows, data(np.full((2, 8), 0.5)))
+    found = finding("constant-predictor", rows, data(np.full((2, 8), 0.5)))
     assert found.verdict is FAIL
     assert "not better: A2E" in found.sentence
 
 
-def test_without_training_labels_that_is_only_a_warning():
-    assert system_checks.constant_predictor(source(bounded(clean=0.3)), Data()).verdict is WARN
-
-
 def test_a_model_that_falls_behind_the_constant_at_its_smallest_budget_is_a_warning():
-    found = system_checks.constant_predictor(study(A2E=0.5), Data())
+    found = finding("constant-predictor", study(A2E=0.5), data(np.full((2, 8), 0.5)))
     assert found.verdict is WARN
     assert "Attacked, A2E is worse" in found.sentence
 
 
 def test_a_larger_budget_does_not_count_against_it():
     small, large = study(A2E=0.2).rows, study(A2E=2.0).rows.assign(epsilon=0.2)
-    assert system_checks.constant_predictor(source(small, large), Data()).verdict is PASS
+    assert finding("constant-predictor", source(small, large), data(np.full((2, 8), 0.5))).verdict is PASS
 
 
 def test_clips_of_other_data_are_refused():
     wrong = Data(index=data(np.full((2, 8), 0.5)).index, split=Split(("nine",), (), ()))
     with pytest.raises(DataError, match="clip nine is not in the data set"):
-        system_checks.constant_predictor(study(A2E=0.2), wrong)
+        finding("constant-predictor", study(A2E=0.2), wrong)
 
 
 # pooled-test
@@ -236,9 +221,9 @@ def crossed(difference):
 
 
 def test_independent_pairs_pass():
-    found = system_checks.pooled_test(crossed(differences(0.0)))
+    found = finding("pooled-test", crossed(differences(0.0)))
     assert found.verdict is PASS
-    assert 0.5 < found.figure < 1.5
+    assert 0.5 < found.value < 1.5
 
 
 def published(difference):
@@ -248,26 +233,37 @@ def published(difference):
 
 def test_logs_whose_pairs_share_their_seed_fail_and_both_tests_are_shown():
     difference = differences(0.8)
-    found = system_checks.pooled_test(published(difference))
+    found = finding("pooled-test", published(difference))
     means = difference.mean(axis=1)
     wanted = (means.std(ddof=1) / np.sqrt(8)) / (difference.std(ddof=1) / np.sqrt(96))
     assert found.verdict is FAIL
-    assert found.figure == pytest.approx(wanted, rel=1e-6)
+    assert found.value == pytest.approx(wanted, rel=1e-6)
     assert "A2E against A2M2E: pooled p = " in found.sentence
 
 
 def test_own_rows_that_pooling_would_mislead_are_a_warning():
-    found = system_checks.pooled_test(crossed(differences(0.8)))
+    found = finding("pooled-test", crossed(differences(0.8)))
     assert found.verdict is WARN
-    assert found.figure > 2
+    assert found.value > 2
 
 
 def test_a_weak_dependence_is_a_warning_in_logs_alone():
-    found = system_checks.pooled_test(published(differences(0.08)))
+    found = finding("pooled-test", published(differences(0.08)))
     assert found.verdict is WARN
-    assert 1 < found.figure < 2
-    assert system_checks.pooled_test(crossed(differences(0.08))).verdict is PASS
+    assert 1 < found.value < 2
+    assert finding("pooled-test", crossed(differences(0.08))).verdict is PASS
 
 
 def test_two_seeds_cannot_be_tested():
-    assert system_checks.pooled_test(crossed(differences(0.8, seeds=2))).verdict is NOT_RECORDED
+    assert finding("pooled-test", crossed(differences(0.8, seeds=2))).verdict is NOT_RECORDED
+
+
+def test_differences_that_are_equal_in_every_seed_have_no_test():
+    rows = [
+        bounded(name, seed, attacked=value)
+        for name, value in (("A2E", 0.5), ("A2M2E", 0.4))
+        for seed in SEEDS
+    ]
+    found = finding("pooled-test", source(*rows))
+    assert found.verdict is NOT_RECORDED
+    assert "differences that vary" in found.sentence

@@ -55,6 +55,10 @@ class Described(BoundedAttack):
         if self.stop_at is not None:
             raise ConfigError("Described has no stop_at, it stops at its last threshold: leave stop_at out.")
 
+    @property
+    def has_goal(self) -> bool:
+        return True
+
     def refusal(self, emotions: int) -> str | None:
         return ReleasedAttack(measure=self.measure).refusal(emotions)
 

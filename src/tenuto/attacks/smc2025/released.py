@@ -205,6 +205,10 @@ class ReleasedAttack(Attack):
     def objective_title(self, emotions: Sequence[str] | None = None) -> str:
         return MEASURES[self.measure]
 
+    @property
+    def has_goal(self) -> bool:
+        return True
+
     def refusal(self, emotions: int) -> str | None:
         return correlation_refusal(emotions, "measure='mse'") if self.measure == "corr" else None
 

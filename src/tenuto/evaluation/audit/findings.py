@@ -1,16 +1,22 @@
-"""What an audit says: one finding per check, with its figure, its threshold and the page that explains it."""
+"""The results of an audit: one finding per check, with its value, its threshold and the page that explains it."""
 
 from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from enum import StrEnum
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+from tenuto.errors import FileError
+from tenuto.registry import Registry
+
+if TYPE_CHECKING:
+    from tenuto.evaluation.audit.sources import Evidence
 
 
 class Verdict(StrEnum):
-    """PASS, WARN, FAIL, or NOT RECORDED where the source cannot show what the check asks for."""
+    """PASS, WARN, FAIL, or NOT RECORDED where the source does not hold what the check needs."""
 
     PASS = "PASS"
     WARN = "WARN"
@@ -18,85 +24,128 @@ class Verdict(StrEnum):
     NOT_RECORDED = "NOT RECORDED"
 
 
-CHECKS: dict[str, str] = {
-    "budget": "Does the stated budget bind?",
-    "same-iterate": "Do norm and prediction belong to the same perturbation?",
-    "convergence": "Does the attack reach its goal before its last iteration?",
-    "rating-scale": "Are attacked predictions possible ratings, and does clipping them turn the ranking?",
-    "ranking": "Do six measures rank the systems alike?",
-    "constant-predictor": "Is the model better than a constant?",
-    "pooled-test": "Does a test that pools seeds and clips overstate what is known?",
-    "monotone": "Does the error rise with the budget?",
-    "iterative": "Is an iterative attack stronger than a single step?",
-    "black-box": "Are noise and a black-box attack weaker than gradients?",
-    "transfer": "Is an attack made on a sibling weaker?",
-    "provenance": "Is it recorded what was attacked, how, and with what?",
-    "saved-budget": "Are the saved perturbations inside their budget?",
-    "saved-norm": "Are the norms in the rows those of the saved perturbations?",
-    "saved-prediction": "Does the model predict what the rows say, at the saved perturbations?",
-    "gradients": "Are the gradients finite and not zero?",
-    "finite-differences": "Are the gradients those of the function?",
-    "repeatable": "Does the same input give the same prediction?",
-    "longer-search": "Do more steps or restarts change the error?",
-    "unbounded": "Without a budget, does the attack pass the constant predictor?",
-    "normalisation": "Was the normalisation measured on training clips alone?",
-    "albums": "Do test clips come from albums that are also trained on?",
-    "labels": "Does the attack know the labels?",
-}
-"""Every check and the question it answers, in the order of the report."""
+@dataclasses.dataclass(frozen=True)
+class Check:
+    """A check of an audit.
 
-UNASKED = "the model was not asked; `tenuto audit STUDY --root DATA` asks it."
-"""Why a check was not made that only costs time."""
+    Attributes:
+        question: What it answers, in one sentence.
+        find: Answers it for one source.
+    """
+
+    question: str
+    find: Callable[[Evidence], Finding]
+
+
+CHECKS: Registry[Check] = Registry("audit check", "tenuto.checks")
+"""Every check by its name, which is also the name of its page. A check registers itself where it is defined."""
+
+ORDER = (
+    *("budget", "same-iterate", "convergence", "few-outputs", "rating-scale", "ranking"),
+    *("constant-predictor", "pooled-test", "monotone", "iterative", "black-box", "transfer", "provenance"),
+    *("saved-budget", "saved-norm", "saved-prediction", "gradients", "finite-differences", "repeatable"),
+    *("longer-search", "unbounded", "normalisation", "albums", "labels"),
+)
+"""Checks in the order of the report; those that other packages add follow by name."""
+
+
+def check(
+    name: str, question: str
+) -> Callable[[Callable[[Evidence], Finding]], Callable[[Evidence], Finding]]:
+    """Return a decorator that registers a function as the check ``name``. Raises `ConfigError` for a name in use."""
+
+    def add(find: Callable[[Evidence], Finding]) -> Callable[[Evidence], Finding]:
+        CHECKS.register(name)(Check(question, find))
+        return find
+
+    return add
+
+
+def ordered_checks() -> list[str]:
+    """Names of all checks in the order of the report."""
+    return [*ORDER, *sorted(set(CHECKS) - set(ORDER))]
+
+
+NOT_EVALUATED = "the model was not evaluated; `tenuto audit STUDY --root DATA` evaluates it."
+"""Reason of a check that was left out because it takes minutes."""
 
 SEVERITY = (Verdict.NOT_RECORDED, Verdict.PASS, Verdict.WARN, Verdict.FAIL)
 
 
 @dataclasses.dataclass(frozen=True)
 class Finding:
-    """The answer to one check.
+    """The result of one check.
 
     Attributes:
         check: A key of `CHECKS`.
         verdict: PASS, WARN, FAIL, or NOT RECORDED.
-        figure: What was measured; None where nothing was.
-        threshold: What the figure is held against; None where nothing was measured.
-        sentence: What was found, in plain words with the figures that matter, or why nothing could be.
-        page: The page that says how it is measured and what to do.
-        source: The rows it speaks of, by their protocol.
+        value: What was measured; None where nothing was.
+        threshold: What the value is compared with; None where nothing was measured.
+        sentence: The result in plain words, or why there is none.
+        source: The audited rows, by their protocol.
     """
 
     check: str
     verdict: Verdict
-    figure: float | None
+    value: float | None
     threshold: float | None
     sentence: str
     source: str = ""
 
     @property
     def page(self) -> str:
-        """Where the check is explained, below the root of the repository."""
+        """The page that explains the check and what to do, below the root of the repository."""
         return f"docs/audit/{self.check}.md"
 
+    @property
+    def question(self) -> str:
+        """The question of the check."""
+        return CHECKS[self.check].question
+
     def as_json(self) -> dict[str, Any]:
-        """All of it as plain values, for programs; a figure that is not finite becomes None."""
+        """The finding as plain values; a value that is not finite becomes None."""
         fields = dataclasses.asdict(self) | {"verdict": str(self.verdict), "page": self.page}
-        if self.figure is not None and not math.isfinite(self.figure):
-            fields["figure"] = None
+        if self.value is not None and not math.isfinite(self.value):
+            fields["value"] = None
         return {"source": fields.pop("source"), **fields}
+
+    @classmethod
+    def from_json(cls, fields: Mapping[str, Any], path: object = "findings") -> Finding:
+        """The finding that `as_json` described; files of earlier versions call the value ``figure``.
+
+        Raises:
+            FileError: A field is missing or of the wrong type, or the check is unknown.
+        """
+        again = "Make the file again with `tenuto audit --out`."
+        try:
+            value = fields["value"] if "value" in fields else fields["figure"]
+            finding = cls(
+                check=fields["check"],
+                verdict=Verdict(fields["verdict"]),
+                value=value,
+                threshold=fields["threshold"],
+                sentence=fields["sentence"],
+                source=fields["source"],
+            )
+        except (KeyError, TypeError, ValueError) as error:
+            raise FileError(f"{path}: {error} in a finding. {again}") from error
+        if not isinstance(finding.check, str) or finding.check not in CHECKS:
+            raise FileError(f"{path}: there is no check {finding.check!r}. {again}")
+        return finding
 
 
 def judged(
     check: str,
-    figure: float,
+    value: float,
     threshold: float,
     sentence: str,
     *,
     fail: bool = False,
     warn: bool = False,
 ) -> Finding:
-    """A finding with a figure: FAIL, else WARN, else PASS."""
+    """A finding with a value: FAIL, else WARN, else PASS."""
     verdict = Verdict.FAIL if fail else Verdict.WARN if warn else Verdict.PASS
-    return Finding(check, verdict, float(figure), float(threshold), sentence)
+    return Finding(check, verdict, float(value), float(threshold), sentence)
 
 
 def not_recorded(check: str, reason: str) -> Finding:
@@ -105,22 +154,28 @@ def not_recorded(check: str, reason: str) -> Finding:
 
 
 def worst(findings: Sequence[tuple[str, Finding]]) -> Finding:
-    """The most severe of several findings of one check; its sentence names whose it is.
+    """The most severe of several findings of one check; its sentence names the run or budget.
 
     Args:
-        findings: (who, finding), such as a run or a budget; one at least. Of equally severe ones the first is taken.
+        findings: (title, finding), at least one. Of equally severe ones the first is taken.
     """
-    who, found = max(findings, key=lambda entry: SEVERITY.index(entry[1].verdict))
-    recorded = sum(finding.verdict is not Verdict.NOT_RECORDED for _, finding in findings)
-    if not who or found.verdict is Verdict.NOT_RECORDED:
-        return found
+    title, finding = max(findings, key=lambda entry: SEVERITY.index(entry[1].verdict))
+    recorded = sum(one.verdict is not Verdict.NOT_RECORDED for _, one in findings)
+    if not title or finding.verdict is Verdict.NOT_RECORDED:
+        return finding
     among = f" (the most severe of {recorded})" if recorded > 1 else ""
-    return dataclasses.replace(found, sentence=f"{who}{among}: {found.sentence}")
+    return dataclasses.replace(finding, sentence=f"{title}{among}: {finding.sentence}")
 
 
 def failed(findings: Iterable[Finding]) -> bool:
     """Whether any check failed."""
     return any(finding.verdict is Verdict.FAIL for finding in findings)
+
+
+def missing_checks(findings: Iterable[Finding]) -> list[str]:
+    """Checks without a finding, in the order of the report: nobody made them."""
+    made = {finding.check for finding in findings}
+    return [name for name in ordered_checks() if name not in made]
 
 
 def counted(findings: Sequence[Finding]) -> dict[Verdict, int]:

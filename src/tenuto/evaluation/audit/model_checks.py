@@ -1,321 +1,154 @@
-"""What the model itself shows on a few clips: its gradients, its repeatability, and whether search was thorough.
-
-The questions are those of Athalye et al., "Obfuscated Gradients Give a False Sense of Security" (2018), section 3.1,
-and Carlini et al., "On Evaluating Adversarial Robustness" (2019), asked of a regressor: the error is the mean absolute
-error over emotions.
-"""
+"""The checks that need a model: one run of every system is evaluated once, whatever the number of protocols."""
 
 from __future__ import annotations
 
-import copy
-import dataclasses
 import math
-import warnings
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
 
-import numpy as np
-import torch
-from torch import Tensor, nn
+from tenuto.devices import compute_repeatably
+from tenuto.evaluation.audit.findings import NOT_EVALUATED, Finding, check, not_recorded, worst
+from tenuto.evaluation.audit.sources import Evidence
+from tenuto.store.run import RunFolder
 
-from tenuto.attacks import FGSM, PGD, AbsoluteError, Linf, Noise, Square, Transfer, Unbounded
-from tenuto.attacks.base import Attack
-from tenuto.attacks.calling import Evaluator, input_gradient, left_as_found
-from tenuto.attacks.protocols import climb
-from tenuto.errors import AttackError, RandomModelWarning
-from tenuto.evaluation.audit.evidence import RESOLUTION, Values
-from tenuto.evaluation.audit.findings import Finding, judged, not_recorded
-from tenuto.evaluation.audit.settings import EPSILON, STAND_IN, STEPS, Questioned
-from tenuto.evaluation.audit.strength_checks import weaker
+if TYPE_CHECKING:
+    from tenuto.evaluation.audit.examination import Subject
+    from tenuto.evaluation.audit.longer_search import Search
 
-LONGER = 2
-RESTARTS = 5
-"""How much longer the search is repeated: so many times the steps, so many starts (twice as many, if more)."""
-
-CHANGE = 0.02
-"""Relative change of the error by longer search that still counts as converged (the project's own standard)."""
-
-LARGE_CHANGE = 0.1
-"""Above it the error says more about the length of the search than about the model."""
-
-STEP = 1e-8
-"""Change of every entry for a finite difference, in deviations of the inputs: so small that few activations cross a
-kink of ReLU or max-pooling, and so large that float64 resolves it."""
-
-BESIDE = 1e-3
-"""How far from the clip the comparison is made, in deviations: at digital silence max-pooling meets exact ties, where
-no gradient exists."""
-
-AGREEMENT = 0.01
-"""Relative difference of a finite difference and autograd. Networks of this kind agree to better than 1e-4 in
-float64; a surrogate gradient, or a random one, does not agree at all."""
-
-ZERO_ENTRIES = 0.5
-"""Share of exactly zero entries of a gradient above which most of the input cannot be attacked along it."""
-
-SAME = 1e-6
-"""Largest difference of two predictions of one input: rounding, where threads sum in another order."""
-
-UNBOUNDED_STEP = 0.05
-UNBOUNDED_STEPS = 80
-QUERIES = 80
-DRAWS = 8
-
-Progress = Callable[[int], None]
+Progress = Callable[[str, int, int], None]
+"""Called with the run under examination, iterations done since the last call, and their total for this run."""
 
 
-@dataclasses.dataclass(frozen=True)
-class Subject:
-    """A model and the clips it is examined on.
-
-    Attributes:
-        model: Callable from inputs to emotions or to an object that has them.
-        inputs: (clips, 1, frames, bands).
-        labels: (clips, emotions).
-        constant: (emotions,), the mean training label.
-        sibling: A model trained in the same way, or None.
-        valid_range: What an input can be.
-    """
-
-    model: Any
-    inputs: Tensor
-    labels: Tensor
-    constant: Tensor
-    sibling: Any = None
-    valid_range: tuple[float, float] | None = None
-
-    @property
-    def line(self) -> float:
-        """Mean absolute error of always saying the mean training label, on these clips."""
-        return max(float((self.constant - self.labels).abs().mean()), RESOLUTION)
-
-    def errors(self, attack: Any, progress: Progress, start: Tensor | None = None) -> Values:
-        """Mean absolute error of every clip under an attack, (clips,), from a perturbation or from nothing."""
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", RandomModelWarning)  # a finding of its own, see `repeatable`
-            found = attack(self.model, self.inputs, self.labels, start=start, **self.call(progress))
-        return _array((found.adversarial_prediction - self.labels).abs().mean(dim=1))
-
-    def call(self, progress: Progress) -> dict[str, Any]:
-        """What all attacks here are called with."""
-        return {"valid_range": self.valid_range, "batch_size": len(self.inputs), "progress": progress}
+@check("gradients", "Are the gradients finite and not zero?")
+def gradients(evidence: Evidence) -> Finding:
+    """Look at the gradients of the error on a few clips."""
+    return evidence.model_findings["gradients"]
 
 
-def attacks(subject: Subject) -> dict[str, Attack]:
-    """The attacks of the model checks by name; their iterations say how long they take."""
-    budget, objective = Linf(EPSILON), AbsoluteError()
-    found: dict[str, Attack] = {
-        "gradients": STAND_IN,
-        "one step": FGSM(budget=budget, objective=objective),
-        "unbounded": PGD(
-            budget=Unbounded(),
-            objective=objective,
-            step_size=UNBOUNDED_STEP,
-            steps=UNBOUNDED_STEPS,
-            stop_at=2 * subject.line,
-        ),
-        "square": Square(budget=budget, objective=objective, queries=QUERIES),
-    }
-    for kind in ("uniform", "sign"):
-        found[kind] = Noise(budget=budget, objective=objective, kind=kind, draws=DRAWS)
-    if subject.sibling is not None:
-        found["transfer"] = Transfer(budget=budget, objective=objective, steps=STEPS, source=subject.sibling)
-    return found
+@check("finite-differences", "Are the gradients those of the function?")
+def finite_differences(evidence: Evidence) -> Finding:
+    """Compare autograd with finite differences."""
+    return evidence.model_findings["finite-differences"]
 
 
-def examine(subject: Subject, progress: Progress | None = None) -> list[Finding]:
-    """All model checks on one model but `longer_search`.
+@check("repeatable", "Does the same input give the same prediction?")
+def repeatable(evidence: Evidence) -> Finding:
+    """Predict the same inputs twice."""
+    return evidence.model_findings["repeatable"]
+
+
+@check("longer-search", "Do more steps or restarts change the error?")
+def longer(evidence: Evidence) -> Finding:
+    """Repeat the attack of the rows with a longer search."""
+    return evidence.model_findings["longer-search"]
+
+
+@check("unbounded", "Without a budget, does the attack exceed the error of the constant predictor?")
+def unbounded(evidence: Evidence) -> Finding:
+    """Attack without a budget."""
+    return evidence.model_findings["unbounded"]
+
+
+NAMES = (
+    *("gradients", "finite-differences", "repeatable", "longer-search", "unbounded"),
+    *("iterative", "black-box", "transfer"),
+)
+"""Checks that a model can answer."""
+
+
+class Models:
+    """Findings of models. Each run is examined once; only the search that is repeated longer depends on the rows.
 
     Args:
-        subject: The model and its clips.
-        progress: Called with the number of clip-iterations done; their sum is clips times the attacks' iterations.
+        progress: Called during the model checks, which take minutes.
     """
-    report = progress or (lambda done: None)
-    with left_as_found(subject.model):
-        first = [gradients(subject), repeatable(subject)]
-        if not np.isfinite(first[0].figure or 0.0):
-            reason = "there are no gradients, or none that are finite: no attack can be made."
-            return first + [not_recorded(check, reason) for check in _BY_GRADIENT]
-        first.append(finite_differences(subject))
-    errors = {name: subject.errors(attack, report) for name, attack in attacks(subject).items()}
-    found = [
-        weaker("iterative", errors["one step"], errors["gradients"]),
-        _unbounded(subject, errors["unbounded"]),
-        weaker(
-            "black-box",
-            np.maximum.reduce([errors[name] for name in ("square", "uniform", "sign")]),
-            errors["gradients"],
-        ),
-    ]
-    if "transfer" in errors:
-        found.append(weaker("transfer", errors["transfer"], errors["gradients"]))
-    else:
-        found.append(not_recorded("transfer", "no sibling: name a run of the same system with --sibling."))
-    return first + found
+
+    def __init__(self, progress: Progress | None = None) -> None:
+        self._progress = progress
+        self._examined: dict[tuple[Path, str], list[Finding]] = {}
+        self._searched: dict[tuple[Path, str, str], Finding] = {}
+
+    def findings(self, evidence: Evidence) -> dict[str, Finding]:
+        """Check -> the most severe finding over one run of every system, the one with the smallest seed."""
+        if reason := _obstacle(evidence):
+            return {name: not_recorded(name, reason) for name in NAMES}
+        findings: dict[str, list[tuple[str, Finding]]] = {name: [] for name in NAMES}
+        for name, others in _chosen_runs(evidence):
+            folders = evidence.source.folders
+            siblings = (*evidence.data.siblings, *(folders[other] for other in others))
+            for finding in self._of_run(evidence, name, siblings):
+                findings[finding.check].append((name, finding))
+        return {name: worst(own) for name, own in findings.items()}
+
+    def _of_run(self, evidence: Evidence, name: str, siblings: tuple[Path, ...]) -> list[Finding]:
+        """The findings of one run; what was computed for another protocol is not computed again."""
+        from tenuto.evaluation.audit import examination, longer_search
+
+        rows, folder = evidence.rows, evidence.source.folders[name]
+        part, own = str(rows["split"].iloc[0]), (rows["run"] == name).to_numpy()
+        attacks = [attack for attack, is_own in zip(evidence.row_attacks, own, strict=True) if is_own]
+        search: Search = longer_search.search_to_repeat(rows[own], attacks)
+        itself, searched = (folder.resolve(), part), (folder.resolve(), part, repr(search))
+        if itself not in self._examined or searched not in self._searched:
+            subject = _subject(folder, siblings, part, evidence)
+            total = 0 if searched in self._searched else longer_search.longer_iterations(search)
+            if itself not in self._examined:
+                total += sum(attack.iterations for attack in examination.attacks(subject).values())
+
+            def report(done: int) -> None:
+                if self._progress is not None:
+                    self._progress(folder.name, done, total * len(subject.inputs))
+
+            if itself not in self._examined:
+                self._examined[itself] = examination.examine(subject, report)
+            if searched not in self._searched:
+                self._searched[searched] = longer_search.longer_search(subject, search, report)
+        return [*self._examined[itself], self._searched[searched]]
 
 
-_BY_GRADIENT = ("finite-differences", "iterative", "unbounded", "black-box", "transfer")
+def _obstacle(evidence: Evidence) -> str:
+    """Why no model can be evaluated; empty where it can."""
+    folders = evidence.source.folders
+    if not folders:
+        return "needs the model: rows and logs come without it."
+    if not evidence.can_evaluate:
+        return "needs the data to evaluate the model: give it with --root."
+    if not any(evidence.checkpoint(run) for run in folders):
+        return "the run folder holds no checkpoint."
+    return NOT_EVALUATED if evidence.data.spared else ""
 
 
-def gradients(subject: Subject) -> Finding:
-    """Zero and not finite entries of the error's gradient; the figure is the share of clips where all are zero."""
-    try:
-        gradient = _error_gradient(subject.model, subject.inputs, subject.labels)
-    except AttackError as error:
-        return judged("gradients", math.inf, 0.0, str(error), fail=True)
-    flat = gradient.double().flatten(1)
-    finite = torch.isfinite(flat).all(dim=1)
-    nothing = finite & (flat.abs().amax(dim=1) == 0)
-    zero = float((flat == 0).double().mean())
-    bad = int((~finite).sum()), int(nothing.sum())
-    figure = math.inf if bad[0] else bad[1] / len(flat)
-    return judged(
-        "gradients",
-        figure,
-        0.0,
-        f"on {len(flat)} clips {bad[0]} gradients are not finite and {bad[1]} are zero; {zero:.1%} of all entries are "
-        "exactly zero.",
-        fail=any(bad),
-        warn=zero > ZERO_ENTRIES,
+def _chosen_runs(evidence: Evidence) -> Iterator[tuple[str, list[str]]]:
+    """The run of every system that is evaluated, and the other runs of that system."""
+    named = evidence.rows[["system", "seed", "run"]].drop_duplicates().sort_values(["system", "seed"])
+    for _, runs in named.groupby("system"):
+        complete = [run for run in runs["run"] if evidence.checkpoint(run)]
+        if complete:
+            yield complete[0], complete[1:]
+
+
+def _subject(folder: Path, siblings: tuple[Path, ...], part: str, evidence: Evidence) -> Subject:
+    """A run's model and first clips; the first sibling of the same system serves for the transfer attack."""
+    from tenuto.evaluation.audit.examination import Subject
+    from tenuto.evaluation.robustness import silence
+    from tenuto.evaluation.runs import Sibling, open_run
+    from tenuto.models.checkpoint import load
+    from tenuto.models.systems import for_attack
+
+    data = evidence.data
+    assert data.prepared is not None
+    run = open_run(folder, data.prepared)
+    others = (path for path in siblings if path.resolve() != folder.resolve())
+    same = (path for path in others if RunFolder(path).read_config().system == run.config.system)
+    sibling = next(same, None)
+    compute_repeatably(run.config.resolved().train.threads)
+    batch = run.part(part)
+    return Subject(
+        model=for_attack(run.recogniser.network),
+        inputs=batch.inputs[: data.clips],
+        labels=batch.labels[: data.clips],
+        constant=run.part("train").labels.mean(dim=0),
+        sibling=None if sibling is None else Sibling(run, load(sibling)),
+        valid_range=(silence(run), math.inf),
     )
-
-
-def _error_gradient(model: Any, inputs: Tensor, labels: Tensor) -> Tensor:
-    """Gradient of each clip's mean absolute error. Raises `AttackError` where there is none."""
-    point = inputs.detach().clone().requires_grad_()
-    return input_gradient((_predict(model, point, labels) - labels).abs().mean(dim=1), point)
-
-
-def _predict(model: Any, inputs: Tensor, labels: Tensor) -> Tensor:
-    """The model's emotions at a copy of the inputs. A random model is reported by `repeatable`, not as a warning."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", RandomModelWarning)
-        return Evaluator(model)(inputs, labels).emotions
-
-
-def finite_differences(subject: Subject) -> Finding:
-    """Central differences of the error along the gradient and along random signs, against autograd, in float64."""
-    model, labels = _double(subject.model), subject.labels.double()
-    chance = torch.Generator().manual_seed(0)
-    beside = torch.rand(subject.inputs.shape, generator=chance, dtype=torch.float64) * 2 - 1
-    inputs = subject.inputs.double() + BESIDE * beside.to(subject.inputs.device)
-    gradient = _error_gradient(model, inputs, labels)
-    signs = torch.randint(0, 2, inputs.shape, generator=chance).to(inputs) * 2 - 1
-    size = STEP * float(inputs.std().clamp_min(1e-6))
-    largest = 0.0
-    for direction in (gradient.sign(), signs):
-        ahead, behind = (_error(model, inputs + way * size * direction, labels) for way in (1.0, -1.0))
-        measured = (ahead - behind) / (2 * size)
-        told = (gradient * direction).flatten(1).sum(dim=1)
-        # Along random signs the parts cancel; a hundredth of what they could sum to is no zero to divide by.
-        scale = torch.maximum(
-            torch.maximum(measured.abs(), told.abs()), gradient.abs().flatten(1).sum(dim=1) / 100
-        )
-        apart = torch.where(measured == told, torch.zeros_like(told), (measured - told).abs() / scale)
-        largest = max(largest, float(torch.nan_to_num(apart, nan=torch.inf).max()))
-    return judged(
-        "finite-differences",
-        largest,
-        AGREEMENT,
-        f"autograd and finite differences of the error differ by at most {largest:.2g}, relatively, along the gradient "
-        f"and along random signs on {len(inputs)} clips.",
-        fail=not largest <= AGREEMENT,
-    )
-
-
-def _error(model: Any, inputs: Tensor, labels: Tensor) -> Tensor:
-    with torch.no_grad():
-        return (_predict(model, inputs, labels) - labels).abs().mean(dim=1)
-
-
-def _double(model: Any) -> Any:
-    """A float64 copy of a module; any other callable is asked as it is."""
-    return copy.deepcopy(model).double() if isinstance(model, nn.Module) else model
-
-
-def repeatable(subject: Subject) -> Finding:
-    """The same inputs twice."""
-    with torch.no_grad():
-        first, second = (_predict(subject.model, subject.inputs, subject.labels) for _ in range(2))
-    apart = float(torch.nan_to_num((first - second).abs(), nan=torch.inf).max())
-    return judged(
-        "repeatable",
-        apart,
-        SAME,
-        f"two predictions of the same {len(first)} inputs differ by at most {apart:.2g}.",
-        fail=not apart <= SAME,
-    )
-
-
-def variants(search: Questioned) -> dict[str, Any]:
-    """The questioned attack, and longer ones by what is said of them."""
-    attack = search.attack
-    starts = max(RESTARTS, LONGER * attack.restarts)
-    return {
-        "": attack,
-        f"{LONGER} times the steps": dataclasses.replace(attack, steps=LONGER * max(attack.steps, 1)),
-        f"{starts} restarts": dataclasses.replace(attack, restarts=starts),
-    }
-
-
-def longer_iterations(search: Questioned) -> int:
-    """Most iterations per clip that `longer_search` takes."""
-    return sum(attack.iterations for attack in (*search.lower, *variants(search).values()))
-
-
-def longer_search(subject: Subject, search: Questioned, progress: Progress | None = None) -> Finding:
-    """Does the questioned attack find more with more steps, or with restarts?
-
-    Args:
-        subject: The model and its clips.
-        search: What is questioned, see `settings.questioned`.
-        progress: Called with the number of clip-iterations done.
-    """
-    report = progress or (lambda done: None)
-    start = None
-    try:
-        with left_as_found(subject.model):
-            lower = climb(search.lower, subject.model, subject.inputs, subject.labels, **subject.call(report))
-            for _, found in lower:
-                start = found.perturbation
-            errors = {
-                said: subject.errors(attack, report, start) for said, attack in variants(search).items()
-            }
-    except AttackError as error:
-        return not_recorded("longer-search", f"{search.attack!r} cannot be repeated: {error}")
-    return _changes(search, {said: float(values.mean()) for said, values in errors.items()})
-
-
-def _changes(search: Questioned, errors: dict[str, float]) -> Finding:
-    """A finding from the mean error of the questioned attack (under "") and of the longer ones."""
-    base = max(errors[""], RESOLUTION)
-    changes = {said: error / base - 1 for said, error in errors.items() if said}
-    change = max(abs(value) for value in changes.values())
-    begun = f", begun at what epsilon {search.lower[-1].budget.epsilon:g} found" if search.lower else ""
-    return judged(
-        "longer-search",
-        change,
-        CHANGE,
-        f"MAE {base:.4f} by {search.attack!r}{begun}; "
-        + ", ".join(f"{value:+.1%} by {said}" for said, value in changes.items())
-        + (f" (a stand-in: {search.instead})." if search.instead else "."),
-        fail=not change <= LARGE_CHANGE,
-        warn=change > CHANGE,
-    )
-
-
-def _unbounded(subject: Subject, errors: Values) -> Finding:
-    line, reached = subject.line, float(errors.mean())
-    return judged(
-        "unbounded",
-        reached / line,
-        1.0,
-        f"without a budget the attack reaches MAE {reached:.3f} (it stops at twice the line); always saying the mean "
-        f"training label gives {line:.3f}.",
-        fail=not reached > line,
-    )
-
-
-def _array(values: Tensor) -> Values:
-    array: Values = values.detach().double().cpu().numpy()
-    return array

@@ -1,4 +1,4 @@
-"""What rows alone can show about one attack: its budget, whether norm and prediction belong together, its goal."""
+"""What rows alone show about one attack: budget, whether norm and prediction belong together, goal, records."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ import numpy as np
 import pandas as pd
 
 from tenuto.data.excerpts import EXCERPT_FRAMES
-from tenuto.evaluation.audit.evidence import Source, Values, checkpoint
-from tenuto.evaluation.audit.findings import Finding, Verdict, judged, not_recorded
+from tenuto.evaluation.audit.findings import Finding, Verdict, check, judged, not_recorded
+from tenuto.evaluation.audit.sources import Evidence, Source, Values
 from tenuto.files import read_safetensors
-from tenuto.store.rows import values_of
+from tenuto.store.rows import emotion_names, values_of
 
 BANDS = 149
 EXCESS = 1e-6
@@ -27,15 +27,16 @@ REACHED = 0.95
 HALF = 0.5
 """Below it the median clip is decided by the iteration cap: FAIL."""
 
-WITH_A_GOAL = ("ReleasedAttack", "Described", "Minimal")
-"""Attacks that end by themselves; others have a goal where their settings name ``stop_at``."""
+LEAST_CORRELATED = 3
+"""Outputs from which on a correlation across them can take other values than -1 and 1."""
 
 
-def budget(source: Source) -> Finding:
-    """Are the recorded norms inside the budget that rows, or the settings of a released log, state?"""
-    if source.released:
-        return _released_budget(source)
-    rows = source.rows
+@check("budget", "Does the stated budget bind?")
+def budget(evidence: Evidence) -> Finding:
+    """Compare the recorded norms with the budget in the rows, or in the settings of a released log."""
+    if evidence.source.released:
+        return _released_budget(evidence.source)
+    rows = evidence.rows
     bounded = rows[np.isfinite(rows["epsilon"].astype(float))]
     if bounded.empty:
         largest = rows["linf"].astype(float).max()
@@ -44,7 +45,7 @@ def budget(source: Source) -> Finding:
             Verdict.WARN,
             float(largest),
             None,
-            f"no budget is stated; the largest change of one entry is {largest:.4g} deviations, so the errors "
+            f"no budget is stated; the largest change of one entry is {largest:.4g} standard deviations, so the errors "
             "cannot be compared with those inside a budget.",
         )
     sizes = _recorded(bounded)
@@ -52,26 +53,26 @@ def budget(source: Source) -> Finding:
     outside = int((~(excess <= EXCESS)).sum())
     largest = float(np.nan_to_num(excess, nan=math.inf).max())
     without = len(rows) - len(bounded)
-    aside = f" {without} rows state none." if without else ""
+    others = f" {without} rows state no budget." if without else ""
     return judged(
         "budget",
         largest,
         EXCESS,
         f"{outside} of {len(bounded)} recorded norms lie outside the stated budget; the largest is "
-        f"{max(largest, 0):.2g} times epsilon above it.{aside}",
+        f"{max(largest, 0):.2g} times epsilon above it.{others}",
         fail=outside > 0,
     )
 
 
 def _recorded(bounded: pd.DataFrame) -> Values:
-    """The recorded norm that each row's budget speaks of."""
+    """The recorded norm of each row, L2 or L-infinity as its budget."""
     is_l2 = (bounded["norm"] == "l2").to_numpy()
     sizes: Values = np.where(is_l2, bounded["l2"], bounded["linf"]).astype(np.float64)
     return sizes
 
 
 def _released_budget(source: Source) -> Finding:
-    """Released logs state an L-infinity budget and record an L2 norm: the largest one that budget allows decides."""
+    """Released logs state an L-infinity budget and record an L2 norm: compare with the largest L2 norm it allows."""
     norms = source.rows["stored_l2"].to_numpy(np.float64)
     stated = np.array([source.stated.get(run) or math.nan for run in source.rows["run"]], np.float64)
     entries = EXCERPT_FRAMES * BANDS
@@ -98,26 +99,28 @@ def _released_budget(source: Source) -> Finding:
     )
 
 
-def same_iterate(source: Source) -> Finding:
-    """Does any row of norm 0 have a prediction that moved? Then norm and prediction are of two iterates."""
-    column = "stored_l2" if source.released else "l2"
-    norms = source.rows[column].to_numpy(np.float64)
-    moved = np.abs(values_of(source.rows, "adversarial") - values_of(source.rows, "clean")).max(axis=1)
-    nothing = norms == 0
-    if not nothing.any():
+@check("same-iterate", "Do norm and prediction belong to the same perturbation?")
+def same_iterate(evidence: Evidence) -> Finding:
+    """Look for rows of norm 0 whose prediction moved: their norm and prediction are of two iterates."""
+    norms = evidence.rows["stored_l2" if evidence.source.released else "l2"].to_numpy(np.float64)
+    change = values_of(evidence.rows, "adversarial") - values_of(evidence.rows, "clean")
+    moved = np.abs(change).max(axis=1)
+    is_zero = norms == 0
+    if not is_zero.any():
         return judged(
             "same-iterate", 0.0, MOVED, f"none of {len(norms)} perturbations has norm 0: no row contradicts."
         )
-    wrong = nothing & (moved > MOVED)
+    wrong = is_zero & (moved > MOVED)
+    largest = float(moved[is_zero].max())
     return judged(
         "same-iterate",
-        moved[nothing].max(),
+        largest,
         MOVED,
-        f"{int(wrong.sum())} of {int(nothing.sum())} rows with norm 0 have a moved prediction (by up to "
-        f"{moved[nothing].max():.3g}): "
+        f"{int(wrong.sum())} of {int(is_zero.sum())} rows with norm 0 have a moved prediction (by up to "
+        f"{largest:.3g}): "
         + (
-            "their norm and their prediction belong to two iterates, so for no row is it known how large a "
-            "perturbation the error took."
+            "their norm and prediction belong to two iterates, so the size of the perturbation behind an error is "
+            "unknown in every row."
             if wrong.any()
             else "where nothing was added, nothing moved."
         ),
@@ -125,19 +128,18 @@ def same_iterate(source: Source) -> Finding:
     )
 
 
-def convergence(source: Source) -> Finding:
-    """Does an attack that has a goal reach it before its last iteration?"""
-    rows = source.rows
-    aims = rows["attack"].isin(WITH_A_GOAL)
-    if "settings" in rows.columns:
-        aims |= rows["settings"].astype(str).str.contains("stop_at=")
-    limited = aims & np.isfinite(rows["epsilon"].astype(float))
+@check("convergence", "Does the attack reach its goal before its last iteration?")
+def convergence(evidence: Evidence) -> Finding:
+    """Count attacks that reached their goal, among those that have one and no budget."""
+    rows, attacks = evidence.rows, evidence.row_attacks
+    aims = np.array([attack is not None and attack.has_goal for attack in attacks], bool)
+    limited = aims & np.isfinite(rows["epsilon"].to_numpy(np.float64))
     if not (aims & ~limited).any():
-        reason = (
-            "a budget limits these attacks and may keep them from their goal"
-            if limited.any()
-            else "no attack here has a goal at which it would end"
-        )
+        reason = "no attack here has a goal at which it would end"
+        if limited.any():
+            reason = "a budget limits these attacks and can keep them from their goal"
+        elif None in attacks:
+            reason = "the rows do not record every attack, so it is unknown which of them have a goal"
         return not_recorded("convergence", f"{reason}; see longer-search instead.")
     aims &= ~limited
     converged = rows.loc[aims, "converged"].astype(bool).to_numpy()
@@ -148,51 +150,77 @@ def convergence(source: Source) -> Finding:
         share,
         REACHED,
         f"{int(converged.sum())} of {len(converged)} attacks reached their goal within {most} iterations"
-        + (": the others ended by the cap, so the error depends on how long they ran." if share < 1 else "."),
+        + (
+            ": the others ended at the cap, so the error depends on the number of iterations."
+            if share < 1
+            else "."
+        ),
         fail=share < HALF,
         warn=share < REACHED,
     )
 
 
-def provenance(source: Source) -> Finding:
-    """Which of six records are there for every run, the first four from the rows themselves."""
+@check("few-outputs", "Is a correlation across outputs attacked only where there are three or more outputs?")
+def few_outputs(evidence: Evidence) -> Finding:
+    """Look for attacks whose objective is not usable with so few outputs, such as Pearson's r across two."""
+    count = len(emotion_names(evidence.rows))
+    if count >= LEAST_CORRELATED:
+        return judged("few-outputs", count, LEAST_CORRELATED, f"the model has {count} outputs.")
+    attacks = evidence.row_attacks
+    refused = sum(attack is not None and attack.refusal(count) is not None for attack in attacks)
+    outputs = f"the model has {count} output{'s' if count > 1 else ''}"
+    if not refused and None in attacks:
+        return not_recorded(
+            "few-outputs", f"{outputs} and the rows do not record every attack, so its objective is unknown."
+        )
+    if not refused:
+        return judged("few-outputs", count, count, f"{outputs}; no attack uses a correlation across them.")
+    return judged(
+        "few-outputs",
+        count,
+        LEAST_CORRELATED,
+        f"{outputs}, and {refused} of {len(attacks)} attacks use a correlation across them. It is always -1 or 1 and "
+        "has no gradient: these attacks do nothing and count as converged. Attack an error instead.",
+        fail=True,
+    )
+
+
+@check("provenance", "Is it recorded what was attacked, how, and with what?")
+def provenance(evidence: Evidence) -> Finding:
+    """Count six records that every run should have, the first four in the rows themselves."""
+    source = evidence.source
     records = {
         "run": True,
-        "settings": _has_settings(source),
-        "versions": _all_told(source, "versions"),
-        "weights": _all_told(source, "checkpoint"),
-        "data": all(_data_known(source, run) for run in sorted(set(source.rows["run"]))),
-        "perturbations": bool(source.saved) and set(source.saved) == set(source.rows["run"]),
+        "settings": source.released or _is_filled(source, "settings"),
+        "versions": _is_filled(source, "versions"),
+        "weights": _is_filled(source, "checkpoint"),
+        "data": all(_knows_data(evidence, run) for run in evidence.runs),
+        "perturbations": bool(source.saved) and set(source.saved) == set(evidence.runs),
     }
-    missing = [name for name, there in records.items() if not there]
+    missing = [name for name, is_recorded in records.items() if not is_recorded]
     have = len(records) - len(missing)
     return judged(
         "provenance",
         have,
         len(records),
-        f"{have} of {len(records)} records are there"
-        + (f"; not recorded: {', '.join(missing)}." if missing else f": {', '.join(records)}."),
+        f"{have} of {len(records)} records exist"
+        + (f"; missing: {', '.join(missing)}." if missing else f": {', '.join(records)}."),
         fail="settings" in missing,
         warn=bool(missing),
     )
 
 
-def _has_settings(source: Source) -> bool:
-    """Released logs have their settings beside them, rows a column of them."""
-    if source.released:
-        return True
-    rows = source.rows
-    return "settings" in rows.columns and bool(rows["settings"].astype(str).str.endswith(")").all())
+def _is_filled(source: Source, column: str) -> bool:
+    """Whether every row has a value in a column of text."""
+    if column not in source.rows.columns:
+        return False
+    cells = source.rows[column]
+    return bool((cells.notna() & (cells.astype(str).str.strip() != "")).all())
 
 
-def _all_told(source: Source, column: str) -> bool:
-    """Whether every row says it."""
-    return column in source.rows.columns and bool(source.rows[column].notna().all())
-
-
-def _data_known(source: Source, run: str) -> bool:
-    """Whether a run's checkpoint has the fingerprint of the data it was trained on."""
-    path = checkpoint(source, run)
+def _knows_data(evidence: Evidence, run: str) -> bool:
+    """Whether a run's checkpoint holds the fingerprint of the data it was trained on."""
+    path = evidence.checkpoint(run)
     if path is None:
         return False
     from tenuto.models.checkpoint import IMPORTED

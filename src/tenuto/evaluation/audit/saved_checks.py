@@ -1,4 +1,4 @@
-"""What the saved perturbations show: their budget and norms measured anew, and what the model says of them."""
+"""What the saved perturbations show: their budget and norms measured again, and what the model predicts at them."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ import pandas as pd
 
 from tenuto.data.excerpts import EXCERPT_FRAMES
 from tenuto.errors import DataError
-from tenuto.evaluation.audit.evidence import Data, Source, Values, checkpoint
-from tenuto.evaluation.audit.findings import UNASKED, Finding, judged, not_recorded, worst
+from tenuto.evaluation.audit.findings import NOT_EVALUATED, Finding, check, judged, not_recorded, worst
 from tenuto.evaluation.audit.rows_checks import BANDS, EXCESS, MOVED
+from tenuto.evaluation.audit.sources import Evidence, Values
 from tenuto.files import Array, read_safetensors, sha256_file
 from tenuto.store.rows import values_of
 
@@ -26,56 +26,68 @@ IDS = ("saved-budget", "saved-norm", "saved-prediction")
 BATCH_SIZE = 8
 
 
-def saved(source: Source, data: Data) -> list[Finding]:
-    """The three checks that need the file of perturbations; every row that should have one is looked at.
+@check("saved-budget", "Are the saved perturbations inside their budget?")
+def saved_budget(evidence: Evidence) -> Finding:
+    """Measure the saved perturbations in float64."""
+    return evidence.saved_findings["saved-budget"]
 
-    Rows that name other weights than the run holds fail saved-prediction, with a file or without.
+
+@check("saved-norm", "Are the norms in the rows those of the saved perturbations?")
+def saved_norm(evidence: Evidence) -> Finding:
+    """Measure both norms of the saved perturbations."""
+    return evidence.saved_findings["saved-norm"]
+
+
+@check("saved-prediction", "Does the model predict what the rows say, at the saved perturbations?")
+def saved_prediction(evidence: Evidence) -> Finding:
+    """Evaluate the model at clean and attacked inputs; rows of other weights than the run's fail in any case."""
+    strangers = [
+        entry for run in sorted(evidence.source.folders) for entry in _of_other_weights(evidence, run)
+    ]
+    return worst(strangers) if strangers else evidence.saved_findings["saved-prediction"]
+
+
+def measure_saved(evidence: Evidence) -> dict[str, Finding]:
+    """The three findings that need the file of perturbations; every row that should have one is looked at.
 
     Raises:
         FileError: A damaged file.
         DataError: A perturbation of another shape than an excerpt's.
         CheckpointError: A run that was trained on other data.
     """
-    findings = _measured(source, data)
-    if strangers := [entry for run in sorted(source.folders) for entry in _of_other_weights(source, run)]:
-        return [*findings[:-1], worst(strangers)]
-    return findings
-
-
-def _measured(source: Source, data: Data) -> list[Finding]:
-    """The three findings, as far as files and data go."""
+    source = evidence.source
     if not source.saved:
         reason = (
             "released logs come without their perturbations."
             if source.released
-            else "no file of perturbations lies beside the rows."
+            else "there is no file of perturbations beside the rows."
         )
-        return [not_recorded(check, reason) for check in IDS]
-    found: dict[str, list[tuple[str, Finding]]] = {check: [] for check in IDS}
+        return {name: not_recorded(name, reason) for name in IDS}
+    findings: dict[str, list[tuple[str, Finding]]] = {name: [] for name in IDS}
     for run, path in sorted(source.saved.items()):
         rows = source.rows[source.rows["run"] == run]
-        for finding in _of_run(source, run, rows, read_safetensors(path)[0], data):
-            found[finding.check].append((run, finding))
-    return [worst(findings) for findings in found.values()]
+        for finding in _of_run(evidence, run, rows, read_safetensors(path)[0]):
+            findings[finding.check].append((run, finding))
+    return {name: worst(own) for name, own in findings.items()}
 
 
-def _of_other_weights(source: Source, run: str) -> Iterator[tuple[str, Finding]]:
+def _of_other_weights(evidence: Evidence, run: str) -> Iterator[tuple[str, Finding]]:
     """A failure where rows name other weights than those in the run's folder."""
-    path = checkpoint(source, run)
-    if path is None or "checkpoint" not in source.rows.columns:
+    path, rows = evidence.checkpoint(run), evidence.rows
+    if path is None or "checkpoint" not in rows.columns:
         return
-    told, held = source.rows.loc[source.rows["run"] == run, "checkpoint"].dropna(), sha256_file(path)
-    other = told[told != held]
+    recorded, present = rows.loc[rows["run"] == run, "checkpoint"].dropna(), sha256_file(path)
+    other = recorded[recorded != present]
     if len(other):
-        said = (
-            f"{len(other)} of {len(told)} rows were made with weights {str(other.iloc[0])[:8]}, the run now holds "
-            f"{held[:8]}: predictions of another model."
+        sentence = (
+            f"{len(other)} of {len(recorded)} rows were made with weights {str(other.iloc[0])[:8]}, the run now has "
+            f"{present[:8]}: these are predictions of another model."
         )
-        yield run, judged("saved-prediction", len(other) / len(told), 0.0, said, fail=True)
+        yield run, judged("saved-prediction", len(other) / len(recorded), 0.0, sentence, fail=True)
 
 
 def _of_run(
-    source: Source, run: str, rows: pd.DataFrame, arrays: Mapping[str, Array], data: Data
+    evidence: Evidence, run: str, rows: pd.DataFrame, arrays: Mapping[str, Array]
 ) -> Iterator[Finding]:
     """The findings of one run."""
     keys = _keys(rows)
@@ -83,24 +95,24 @@ def _of_run(
         reason = (
             "the rows do not name their perturbations: they have no settings, or none is marked the worst."
         )
-        yield from (not_recorded(check, reason) for check in IDS)
+        yield from (not_recorded(name, reason) for name in IDS)
         return
     absent = [key for key in keys if key not in arrays]
     rows = rows.loc[keys.index[keys.isin(list(arrays))]]
     if rows.empty:
-        yield from (judged(check, len(absent), 0, _absent(absent), fail=True) for check in IDS)
+        yield from (judged(name, len(absent), 0, _absent(absent), fail=True) for name in IDS)
         return
     deltas = _stacked(arrays, keys[rows.index])
     yield _budget(rows, deltas, absent)
     yield _norm(rows, deltas, absent)
-    held = checkpoint(source, run) is not None
-    if data.prepared is None or not held:
-        reason = "needs the run's checkpoint and the data: name these with --root."
-        yield not_recorded("saved-prediction", UNASKED if data.spared and held else reason)
+    data, has_weights = evidence.data, evidence.checkpoint(run) is not None
+    if data.prepared is None or not has_weights:
+        reason = "needs the run's checkpoint and the data: give the data with --root."
+        yield not_recorded("saved-prediction", NOT_EVALUATED if data.spared and has_weights else reason)
         return
     from tenuto.evaluation.runs import open_run
 
-    yield _prediction(open_run(source.folders[run], data.prepared), rows, deltas)
+    yield _prediction(open_run(evidence.source.folders[run], data.prepared), rows, deltas)
 
 
 def _keys(rows: pd.DataFrame) -> pd.Series[str] | None:
@@ -116,8 +128,8 @@ def _stacked(arrays: Mapping[str, Array], keys: pd.Series[str]) -> Array:
     for key in keys:
         if arrays[key].shape != (EXCERPT_FRAMES, BANDS):
             raise DataError(
-                f"{key} has shape {arrays[key].shape}, wanted ({EXCERPT_FRAMES}, {BANDS}). Delete the file and "
-                "attack the run anew."
+                f"{key} has shape {arrays[key].shape}, expected ({EXCERPT_FRAMES}, {BANDS}). Delete the file and "
+                "attack the run again."
             )
     return np.stack([arrays[key] for key in keys])
 
@@ -137,9 +149,7 @@ def _budget(rows: pd.DataFrame, deltas: Array, absent: list[str]) -> Finding:
     epsilon = rows["epsilon"].to_numpy(np.float64)
     bounded = np.isfinite(epsilon)
     if not bounded.any():
-        return not_recorded(
-            "saved-budget", "the attack states no budget that its perturbations could be held to."
-        )
+        return not_recorded("saved-budget", "the attack states no budget to compare its perturbations with.")
     sizes = np.where(rows["norm"] == "l2", _sizes(deltas, "l2"), _sizes(deltas, "linf"))[bounded]
     excess = sizes / epsilon[bounded] - 1
     outside = int((~(excess <= EXCESS)).sum())
@@ -148,7 +158,7 @@ def _budget(rows: pd.DataFrame, deltas: Array, absent: list[str]) -> Finding:
         "saved-budget",
         largest,
         EXCESS,
-        f"{outside} of {len(sizes)} perturbations, measured anew in float64, lie outside their budget; the largest by "
+        f"{outside} of {len(sizes)} perturbations, measured again in float64, lie outside their budget; the largest by "
         f"{max(largest, 0):.2g} times epsilon. {_absent(absent)}".rstrip(),
         fail=outside > 0,
         warn=bool(absent),
@@ -159,8 +169,8 @@ def _norm(rows: pd.DataFrame, deltas: Array, absent: list[str]) -> Finding:
     differences = []
     for norm in ("l2", "linf"):
         measured = _sizes(deltas, norm)
-        told = rows[norm].to_numpy(np.float64)
-        differences.append(np.abs(told - measured) / np.maximum(measured, 1e-12) * (told != measured))
+        recorded = rows[norm].to_numpy(np.float64)
+        differences.append(np.abs(recorded - measured) / np.maximum(measured, 1e-12) * (recorded != measured))
     difference = np.nan_to_num(np.max(differences, axis=0), nan=np.inf)
     wrong = int((difference > SAME_NORM).sum())
     return judged(
@@ -175,7 +185,7 @@ def _norm(rows: pd.DataFrame, deltas: Array, absent: list[str]) -> Finding:
 
 
 def _prediction(run: Run, rows: pd.DataFrame, deltas: Array) -> Finding:
-    """Ask the network at clean and attacked inputs, and compare with the rows."""
+    """Evaluate the network at clean and attacked inputs, and compare with the rows."""
     import torch
 
     from tenuto.training.loop import predict
@@ -189,15 +199,15 @@ def _prediction(run: Run, rows: pd.DataFrame, deltas: Array) -> Finding:
     inputs = batch.inputs[[place[clip] for clip in rows["clip"]]]
     worst_difference, wrong = 0.0, np.zeros(len(rows), bool)
     for kind, added in (("clean", None), ("adversarial", torch.from_numpy(deltas)[:, None])):
-        asked = predict(run.recogniser.network, inputs if added is None else inputs + added, BATCH_SIZE)
-        told = values_of(rows, kind)
-        apart = np.nan_to_num(np.abs(asked.emotions.double().numpy() - told).max(axis=1), nan=np.inf)
+        predicted = predict(run.recogniser.network, inputs if added is None else inputs + added, BATCH_SIZE)
+        recorded = values_of(rows, kind)
+        apart = np.nan_to_num(np.abs(predicted.emotions.double().numpy() - recorded).max(axis=1), nan=np.inf)
         worst_difference, wrong = max(worst_difference, float(apart.max())), wrong | (apart > MOVED)
     return judged(
         "saved-prediction",
         worst_difference,
         MOVED,
-        f"{int(wrong.sum())} of {len(rows)} rows hold a clean or attacked prediction that the model does not give; the "
+        f"{int(wrong.sum())} of {len(rows)} rows hold a clean or attacked prediction that is not the model's; the "
         f"largest difference is {worst_difference:.2g}.",
         fail=bool(wrong.any()),
     )

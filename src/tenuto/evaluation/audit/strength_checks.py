@@ -1,16 +1,21 @@
-"""What rows show about the strength of attacks: over budgets, and families against each other."""
+"""What rows show about the strength of attacks: over budgets, and kinds of attacks against each other."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 
-from tenuto.evaluation.audit.evidence import RESOLUTION, Source, Values, at_budgets, budget_title
-from tenuto.evaluation.audit.findings import Finding, judged, not_recorded, worst
+from tenuto.analysis.systems import RESOLUTION, at_budgets, budget_title
+from tenuto.evaluation.audit.findings import Finding, Verdict, check, judged, not_recorded, worst
+from tenuto.evaluation.audit.sources import Evidence, Values
 from tenuto.store.rows import row_errors
+
+if TYPE_CHECKING:
+    from tenuto.attacks import Attack
 
 FALL = 0.01
 """Relative fall of the mean error from one budget to the next that is still taken for rounding and chance."""
@@ -18,77 +23,109 @@ FALL = 0.01
 OFTEN = 0.1
 """Share of clips on which a weaker family may win before it is a warning: gradients climb to local maxima."""
 
-ONE_STEP = ("FGSM",)
-ITERATIVE = ("APGD", "PGD", "Described")
-BLACK_BOX = ("Square", "Noise")
-TRANSFER = ("Transfer",)
-FAMILIES = {"iterative": ONE_STEP, "black-box": BLACK_BOX, "transfer": TRANSFER}
-"""Check -> attacks that must not be stronger than the iterative ones."""
-
 WORDS = {
     "iterative": "a single step",
     "black-box": "noise or black-box search",
     "transfer": "transfer from a sibling",
 }
+"""Check -> the attacks that must not be stronger than iterative gradients."""
 
 
-def monotone(source: Source) -> Finding:
-    """Does every run's worst-case error rise with epsilon?"""
-    rows = pd.concat([part for _, part in at_budgets(source.rows)], ignore_index=True)
+def is_iterative(attack: Attack) -> bool:
+    """Whether it follows the model's gradient for more than one step."""
+    return attack.access == "gradient" and attack.iterations > 1
+
+
+WEAKER: dict[str, Callable[[Attack], bool]] = {
+    "iterative": lambda attack: attack.access == "gradient" and attack.iterations == 1,
+    "black-box": lambda attack: attack.access == "black-box",
+    "transfer": lambda attack: attack.access == "transfer",
+}
+"""Check -> which attacks those are."""
+
+
+@check("monotone", "Does the error rise with the budget?")
+def monotone(evidence: Evidence) -> Finding:
+    """Look at the worst-case error of every run over epsilon."""
+    rows = pd.concat([part for _, part in at_budgets(evidence.rows)], ignore_index=True)
     rows = rows.assign(error=row_errors(rows))[np.isfinite(rows["epsilon"].astype(float))]
     if rows.empty or rows.groupby(["run", "norm"])["epsilon"].nunique().max() < 2:
-        return not_recorded("monotone", "there is one budget only: no curve to look at.")
-    found = []
+        return not_recorded("monotone", "there is one budget only, so there is no curve.")
+    findings = []
     for (run, norm), own in rows.groupby(["run", "norm"]):
         curve = own.groupby("epsilon")["error"].mean()
         fall = float((-np.diff(curve) / curve.to_numpy()[:-1]).max()) if len(curve) > 1 else 0.0
         shown = ", ".join(f"{epsilon:g}: {error:.3f}" for epsilon, error in curve.items())
-        broken = f"; it falls by {fall:.1%}, although a larger budget holds all that a smaller one does"
-        said = f"the mean error over {norm} budgets is {shown}{broken if fall > FALL else ''}."
-        found.append((str(run), judged("monotone", max(fall, 0.0), FALL, said, fail=fall > FALL)))
-    return worst(sorted(found, key=lambda entry: -(entry[1].figure or 0.0)))
+        broken = f"; it falls by {fall:.1%}, although a larger budget contains every smaller one"
+        sentence = f"the mean error over {norm} budgets is {shown}{broken if fall > FALL else ''}."
+        findings.append((str(run), judged("monotone", max(fall, 0.0), FALL, sentence, fail=fall > FALL)))
+    return worst(sorted(findings, key=lambda entry: -(entry[1].value or 0.0)))
 
 
-def family(check: str, source: Source) -> Finding:
-    """Is a weaker family (one step, black box, transfer) stronger than iterative gradients at the same budget?"""
-    rows = source.rows.assign(error=row_errors(source.rows))
-    parts = rows[np.isfinite(rows["epsilon"].astype(float))].groupby(["run", "norm", "epsilon"])
-    found = []
-    for (run, norm, epsilon), part in parts:
-        weak, strong = (best(part, names) for names in (FAMILIES[check], ITERATIVE))
+@check("iterative", "Is an iterative attack stronger than a single step?")
+def iterative(evidence: Evidence) -> Finding:
+    """Compare single gradient steps with iterative gradients."""
+    return _by_rows_or_model("iterative", evidence)
+
+
+@check("black-box", "Are noise and a black-box attack weaker than gradients?")
+def black_box(evidence: Evidence) -> Finding:
+    """Compare noise and random search with iterative gradients."""
+    return _by_rows_or_model("black-box", evidence)
+
+
+@check("transfer", "Is an attack made on a sibling weaker?")
+def transfer(evidence: Evidence) -> Finding:
+    """Compare perturbations made on another model with iterative gradients."""
+    return _by_rows_or_model("transfer", evidence)
+
+
+def _by_rows_or_model(name: str, evidence: Evidence) -> Finding:
+    """What the rows show, else what the model shows; where neither can, why the rows cannot."""
+    finding = by_rows(name, evidence)
+    if finding.verdict is not Verdict.NOT_RECORDED or not evidence.can_evaluate:
+        return finding
+    return evidence.model_findings[name]
+
+
+def by_rows(name: str, evidence: Evidence) -> Finding:
+    """Compare weaker attacks with iterative gradients at the same budget of the same run."""
+    attacks = evidence.row_attacks
+    rows = evidence.rows.assign(
+        error=row_errors(evidence.rows),
+        is_weak=[attack is not None and WEAKER[name](attack) for attack in attacks],
+        is_strong=[attack is not None and is_iterative(attack) for attack in attacks],
+    )
+    findings = []
+    limited = rows[np.isfinite(rows["epsilon"].astype(float))]
+    for (run, norm, epsilon), part in limited.groupby(["run", "norm", "epsilon"]):
+        weak, strong = (
+            part[part[column]].groupby("clip")["error"].max() for column in ("is_weak", "is_strong")
+        )
         both = weak.index.intersection(strong.index)
         if len(both):
-            title = f"{run} at {budget_title(norm, epsilon)}"
             sides = (np.asarray(side[both], np.float64) for side in (weak, strong))
-            found.append((title, weaker(check, *sides)))
-    if not found:
-        return not_recorded(
-            check,
-            f"the rows do not hold {WORDS[check]} beside an iterative gradient attack at the same budget"
-            + (
-                " (released logs hold one attack)."
-                if source.released
-                else "; with --root the model is asked."
-            ),
+            findings.append((f"{run} at {budget_title(norm, epsilon)}", weaker(name, *sides)))
+    if not findings:
+        how = (
+            "the rows do not record every attack" if None in attacks else "with --root the model is evaluated"
         )
-    return worst(sorted(found, key=lambda entry: -(entry[1].figure or 0.0)))
+        how = "released logs hold one attack" if evidence.source.released else how
+        return not_recorded(
+            name, f"the rows do not hold {WORDS[name]} and iterative gradients at the same budget; {how}."
+        )
+    return worst(sorted(findings, key=lambda entry: -(entry[1].value or 0.0)))
 
 
-def best(rows: pd.DataFrame, names: Sequence[str]) -> pd.Series[float]:
-    """Largest error of every clip over the attacks of a family."""
-    own = rows[rows["attack"].str.startswith(tuple(names))]
-    return own.groupby("clip")["error"].max()
-
-
-def weaker(check: str, weak: Values, strong: Values) -> Finding:
-    """A finding from the errors per clip (clips,) of a family that should be weaker and of iterative gradients."""
+def weaker(name: str, weak: Values, strong: Values) -> Finding:
+    """A finding from the errors per clip (clips,) of attacks that should be weaker and of iterative gradients."""
     ahead = float(weak.mean() - strong.mean())
     share = float((weak > strong + RESOLUTION).mean())
     return judged(
-        check,
+        name,
         ahead if math.isfinite(ahead) else math.inf,
         RESOLUTION,
-        f"MAE {weak.mean():.4f} by {WORDS[check]}, {strong.mean():.4f} by iterative gradients; the former is stronger "
+        f"MAE {weak.mean():.4f} by {WORDS[name]}, {strong.mean():.4f} by iterative gradients; the former is stronger "
         f"on {share:.0%} of {len(weak)} clips.",
         fail=not ahead <= RESOLUTION,
         warn=share > OFTEN,

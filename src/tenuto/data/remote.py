@@ -1,7 +1,7 @@
-"""Fetch files from the Open Science Framework (OSF) and unpack archives, trusting neither.
+"""Download files from the Open Science Framework (OSF) and unpack archives, checking both.
 
-A file grows as ``NAME.part`` and takes its real name once its size and SHA-256 are those the API announced.
-So an interrupted command is simply run again: what is finished is skipped, a ``.part`` is continued.
+pooch skips finished files, verifies checksums and moves files into place; this module adds the listing of OSF, retries,
+and the continuation of interrupted files, which are called ``NAME.part``.
 Source: OSF API v2, https://developer.osf.io ("List all node files", "Retrieve a file", "Errors").
 """
 
@@ -18,27 +18,26 @@ import zipfile
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path, PureWindowsPath
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from tenuto.errors import DownloadError, FileError
-from tenuto.files import naming, sha256_file, write_bytes
+from tenuto.errors import DownloadError, FileError, one_line, quote
+from tenuto.files import naming, write_bytes
 
 if TYPE_CHECKING:
     import requests
 
 OSF_API = "https://api.osf.io/v2"
 WAITS = (1.0, 2.0, 4.0, 8.0)  # seconds between attempts, one attempt more than pauses
-LONGEST_WAIT = 60.0  # seconds a server may ask for; beyond that the user is told, not kept waiting
+LONGEST_WAIT = 60.0  # longest pause in seconds a server may ask for; a longer one is an error
 TIMEOUT = (10.0, 60.0)  # seconds to connect, and between two packets
 CHUNK = 1 << 18  # bytes
 
 Progress = Callable[[str, int, int | None], None]  # (file name, bytes that have arrived, bytes there will be)
-Result = TypeVar("Result")
 
 
 class _TransientError(Exception):
-    """A failure that may pass; ``wait`` is the pause in seconds that the server asked for."""
+    """A failure that may be temporary; ``wait`` is the pause in seconds that the server asked for."""
 
     def __init__(self, reason: str, wait: float = 0.0) -> None:
         super().__init__(reason)
@@ -47,7 +46,7 @@ class _TransientError(Exception):
 
 @dataclasses.dataclass(frozen=True)
 class _Remote:
-    """A file as the API announces it; ``name`` is its path below the destination, ``size`` in bytes."""
+    """A file as the API describes it; ``name`` is its path below the destination, ``size`` is in bytes."""
 
     name: str
     url: str
@@ -64,35 +63,36 @@ def osf_download(
     progress: Progress | None = None,
     waits: Sequence[float] = WAITS,
 ) -> list[Path]:
-    """Download the OSF storage of a public node, folders and all.
+    """Download the OSF storage of a public node with its folders.
 
-    No file is fetched before the whole listing was read and every chosen file in it found safe and checkable.
+    No file is downloaded before the whole listing has been read and every selected file has a safe path and a checksum.
 
     Args:
         node: OSF id of the node, such as ``p6vkg``.
         destination: Folder that mirrors the node's; created where missing.
-        select: Given a path inside the node (``Set1/001.mp3``), says whether it is wanted; all by default.
+        select: Given a path inside the node (``Set1/001.mp3``), returns whether to download it; all by default.
         api: Address of the API; plain HTTP is accepted for this machine only.
-        progress: Called while bytes arrive, and once for a file that is there already.
+        progress: Called while bytes arrive, and once for a file that exists already.
         waits: Seconds between attempts after a server or network failure.
 
     Returns:
-        Paths of the chosen files, sorted by name.
+        Paths of the selected files, sorted by name.
 
     Raises:
-        DownloadError: Node or server out of reach, unusable listing, wrong size or checksum.
+        DownloadError: Node or server not reachable, unusable listing, wrong size or checksum.
         FileError: A file cannot be written, for instance because the disk is full.
     """
     with _client(waits, progress) as client:
         listing = client.entries(f"{_address(api, 'nodes', node)}files/osfstorage/")
-        wanted = [item for item in listing if select is None or select(item[0])]
-        if not wanted:
-            raise DownloadError(f"OSF node {node}: none of its {len(listing)} files is wanted. Check the id.")
-        wanted.sort(key=lambda item: item[0])
-        fault = _fault([name for name, _ in wanted], destination)
-        if fault:
+        selected = [item for item in listing if select is None or select(item[0])]
+        if not selected:
+            raise DownloadError(
+                f"OSF node {node}: none of its {len(listing)} files is selected. Check the id."
+            )
+        selected.sort(key=lambda item: item[0])
+        if fault := _fault([name for name, _ in selected], destination):
             raise DownloadError(f"OSF node {node}: {fault}. Download that file by hand.")
-        remotes = [_remote(*item) for item in wanted]  # all, before the first is fetched
+        remotes = [_remote(*item) for item in selected]  # all, before the first is downloaded
         return [client.fetch(remote, destination) for remote in remotes]
 
 
@@ -104,16 +104,16 @@ def osf_file(
     progress: Progress | None = None,
     waits: Sequence[float] = WAITS,
 ) -> Path:
-    """Download one public OSF file, such as ``4v3xh``, into a folder, under the name it has there.
+    """Download one public OSF file, such as ``4v3xh``, into a folder, under its name on OSF.
 
-    Args and errors are those of `osf_download`; an id that is a folder's raises `DownloadError` too.
+    Args and errors are those of `osf_download`; the id of a folder raises `DownloadError` too.
     """
     with _client(waits, progress) as client:
         url = _address(api, "files", file_id)
         with _shape(url):
             entry = client.json(url)["data"]
             name, kind = str(entry["attributes"]["name"]), entry["attributes"]["kind"]
-        fault = f"{name} is a {kind}, wanted a file" if kind != "file" else _fault([name], destination)
+        fault = f"{name} is a {kind}, not a file" if kind != "file" else _fault([name], destination)
         if fault:
             raise DownloadError(f"OSF file {file_id}: {fault}. Check the id or download it by hand.")
         return client.fetch(_remote(name, entry), destination)
@@ -124,9 +124,9 @@ def unzip(archive: Path, destination: Path, *, max_bytes: int = 2**31, max_files
 
     Args:
         archive: A ZIP file, its members stored or deflated.
-        destination: Folder to unpack into; files that are there already are replaced.
-        max_bytes: Largest declared size of all members together. It bounds the real size too: `zipfile` cuts
-            a member where its declared size ends, and what was cut fails the CRC.
+        destination: Folder to unpack into; existing files are replaced.
+        max_bytes: Largest declared size of all members together. It limits the real size too: `zipfile` stops reading a
+            member at its declared size, and the CRC of a longer one is wrong.
         max_files: Largest number of members.
 
     Returns:
@@ -141,21 +141,19 @@ def unzip(archive: Path, destination: Path, *, max_bytes: int = 2**31, max_files
         size = sum(member.file_size for member in files)
         if not 0 < len(files) <= max_files or size > max_bytes:
             raise FileError(
-                f"{archive}: holds {len(files)} files of {size} bytes, wanted 1 to {max_files} files of at "
+                f"{archive}: contains {len(files)} files of {size} bytes; allowed are 1 to {max_files} files of at "
                 f"most {max_bytes} bytes. If you trust it, unpack it by hand."
             )
         faults = filter(None, map(_member_fault, files))
-        fault = next(faults, None) or _fault([member.orig_filename for member in files], destination)
-        if fault:
+        if fault := next(faults, None) or _fault([member.orig_filename for member in files], destination):
             raise FileError(f"{archive}: member {fault}. Ask for another copy, or unpack it by hand.")
-        damaged = content.testzip()
-        if damaged is not None:
+        if (damaged := content.testzip()) is not None:
             raise FileError(f"{archive}: damaged at {damaged!r}. Delete it and download it again.")
         return [write_bytes(destination / member.filename, content.read(member)) for member in files]
 
 
 class _Client:
-    """One HTTP session that retries what may pass, and says in one sentence what did not."""
+    """One HTTP session that repeats requests after temporary failures."""
 
     def __init__(self, session: requests.Session, waits: Sequence[float], progress: Progress | None) -> None:
         self.session = session
@@ -164,9 +162,9 @@ class _Client:
 
     def entries(self, url: str) -> list[tuple[str, dict[str, Any]]]:
         """(path, API entry) of every file below a folder: its pages, then those of the folders inside it."""
-        # OSF answers 100 anonymous requests an hour, so its largest pages are asked for.
+        # OSF answers 100 anonymous requests an hour, so request its largest pages.
         largest = "?page[size]=100"
-        pending, seen, found = [url + largest], set[str](), []
+        pending, seen, files = [url + largest], set[str](), []
         while pending:
             url = pending.pop(0)
             if url in seen:
@@ -178,12 +176,12 @@ class _Client:
                     if entry["attributes"]["kind"] == "folder":
                         pending.append(entry["relationships"]["files"]["links"]["related"]["href"] + largest)
                     else:
-                        found.append((entry["attributes"]["materialized_path"].removeprefix("/"), entry))
+                        files.append((entry["attributes"]["materialized_path"].removeprefix("/"), entry))
                 pending += filter(None, [document["links"].get("next")])
-        return found
+        return files
 
     def json(self, url: str) -> Any:
-        """What an address answers, parsed from JSON; its shape is checked where it is read."""
+        """The JSON document at an address, of any shape."""
 
         def attempt() -> bytes:
             with self._get(url, {}) as response:
@@ -192,44 +190,47 @@ class _Client:
 
         try:
             return json.loads(self._persist(url, attempt))
-        except ValueError as error:
-            raise DownloadError(f"{url}: did not answer in JSON. Is a login page in the way?") from error
+        except (ValueError, RecursionError) as error:
+            raise DownloadError(f"{url}: the answer is not JSON. Does a login page replace it?") from error
 
     def fetch(self, remote: _Remote, destination: Path) -> Path:
-        """Bring one announced file to its place, unless it is there."""
+        """Download one file unless it exists; what an earlier command left of it is continued."""
+        import pooch
+
         path = destination / remote.name
-        if path.is_file() and sha256_file(path) == remote.sha256:
-            self.progress(remote.name, remote.size, remote.size)
-            return path
         part = path.with_name(f"{path.name}.part")
-        with naming(path, "write"):
-            path.parent.mkdir(parents=True, exist_ok=True)
-        self._persist(remote.url, lambda: self._complete(remote, part))
-        with naming(path, "write"):
-            os.replace(part, path)
+        was_interrupted, requests = part.is_file(), []
+
+        def download(url: str, temporary: str, _: object) -> None:
+            requests.append(url)
+            os.unlink(temporary)  # pooch's; a killed process would leave it
+            self._persist(url, lambda: self._receive(remote, part))
+            os.replace(part, temporary)
+
+        pooch.get_logger().setLevel("WARNING")  # it would print every file
+        place: dict[str, Any] = {"fname": path.name, "path": path.parent}
+        try:
+            with naming(path, "write"):
+                path.parent.mkdir(parents=True, exist_ok=True)
+                pooch.retrieve(remote.url, f"sha256:{remote.sha256}", **place, downloader=download)
+        except ValueError as error:
+            if was_interrupted:  # the part may belong to another version: download once more, from byte 0
+                return self.fetch(remote, destination)
+            raise DownloadError(
+                f"{remote.url}: {remote.name} does not have the published size of {remote.size} bytes and SHA-256 "
+                f"{remote.sha256}; it was removed. Run the same command again; if that changes nothing, write to the "
+                "owner of the data."
+            ) from error
+        if not requests:  # the file existed
+            self.progress(remote.name, remote.size, remote.size)
         return path
 
-    def _complete(self, remote: _Remote, part: Path) -> None:
-        """Make ``part`` whole from where it stands and check it; a wrong one is removed."""
-        held = part.stat().st_size if part.is_file() else 0
-        start = held if held <= remote.size else 0
-        if start == 0 or start < remote.size:
-            self._receive(remote, part, start)
-        size, digest = part.stat().st_size, sha256_file(part)
-        if (size, digest) == (remote.size, remote.sha256):
+    def _receive(self, remote: _Remote, part: Path) -> None:
+        """Append the missing bytes to ``part``; start again where it is too long or the server knows no ranges."""
+        done = part.stat().st_size if part.is_file() else 0
+        if done == remote.size > 0:
             return
-        with naming(part, "remove"):
-            part.unlink()
-        came = f"{remote.name} came as {size} bytes with SHA-256 {digest}"
-        if start:  # what an earlier command left may belong to another version: once more, from byte 0
-            raise _TransientError(came)
-        raise DownloadError(
-            f"{remote.url}: {came}, wanted {remote.size} bytes with {remote.sha256}; it was removed. "
-            "Run the same command again; if that changes nothing, tell the owner of the data."
-        )
-
-    def _receive(self, remote: _Remote, part: Path, start: int) -> None:
-        """Append what follows byte ``start``, or begin anew where the server knows no ranges."""
+        start = done if done < remote.size else 0
         with self._get(remote.url, {"Range": f"bytes={start}-"} if start else {}) as response:
             partial = response.status_code == 206
             span = response.headers.get("Content-Range", "")
@@ -253,32 +254,28 @@ class _Client:
 
     @contextlib.contextmanager
     def _get(self, url: str, headers: dict[str, str]) -> Iterator[requests.Response]:
-        # In a compressed answer the byte positions of a range would mean something else.
-        headers = {"Accept-Encoding": "identity", **headers}
         with _network(url):
             response = self.session.get(url, headers=headers, stream=True, timeout=TIMEOUT)
         with response:
             yield response
 
-    def _persist(self, url: str, attempt: Callable[[], Result]) -> Result:
-        """Repeat an attempt after each pause; the last failure is the one reported."""
-        pauses = iter(self.waits)
-        while True:
+    def _persist(self, url: str, attempt: Callable[[], Any]) -> Any:
+        """Repeat an attempt after each pause; report the last failure."""
+        for pause in (*self.waits, None):
             try:
                 return attempt()
             except _TransientError as error:
-                pause = next(pauses, None)
                 if pause is None:
                     raise DownloadError(
                         f"{url}: {error}, after {len(self.waits) + 1} attempts. Check the network and "
-                        "HTTPS_PROXY, then run the same command again; what has arrived is kept."
+                        "HTTPS_PROXY, then run the same command again; finished parts are kept."
                     ) from error
                 time.sleep(max(pause, error.wait))
 
 
 @contextlib.contextmanager
 def _client(waits: Sequence[float], progress: Progress | None) -> Iterator[_Client]:
-    """A client whose session speaks plain HTTP with this machine only, redirects included."""
+    """A client whose session uses plain HTTP for this machine only, redirects included."""
     import requests
     from requests.adapters import HTTPAdapter
 
@@ -290,12 +287,13 @@ def _client(waits: Sequence[float], progress: Progress | None) -> Iterator[_Clie
 
     with requests.Session() as session:
         session.mount("http://", LoopbackOnly())
+        session.headers["Accept-Encoding"] = "identity"  # the bytes of a range would have another meaning
         yield _Client(session, waits, progress)
 
 
 @contextlib.contextmanager
 def _network(url: str) -> Iterator[None]:
-    """Sort the failures of `requests`: those that may pass, and those that another attempt cannot mend."""
+    """Turn the failures of `requests` into temporary ones and those that another attempt cannot repair."""
     import requests
 
     try:
@@ -304,13 +302,13 @@ def _network(url: str) -> Iterator[None]:
         root: BaseException = error  # the outer layers only repeat the address
         while (inner := root.__cause__ or root.__context__) is not None:
             root = inner
-        raise _TransientError(f"cannot be reached ({root})") from error
+        raise _TransientError(f"cannot be reached ({one_line(root)})") from error
     except requests.RequestException as error:
-        raise DownloadError(f"{url}: cannot be fetched ({error}). Check the address.") from error
+        raise DownloadError(f"{url}: cannot be downloaded ({one_line(error)}). Check the address.") from error
 
 
 def _chunks(response: requests.Response, url: str) -> Iterator[bytes]:
-    # A generator, so that `_network` sees the failures of the network and none of its consumer's.
+    # A generator, so that `_network` sees failures of the network and not those of the caller.
     with _network(url):
         yield from response.iter_content(CHUNK)
 
@@ -319,57 +317,56 @@ def _check_status(response: requests.Response, url: str) -> None:
     status = response.status_code
     if status in (200, 206):
         return
-    came = f"the server answered {status} {response.reason}"
+    answer = f"the server answered {status} {one_line(response.reason)}"
     if status == 429 or status >= 500:
-        asked = response.headers.get("Retry-After", "")
-        wait = float(asked) if asked.isdecimal() else 0.0
+        wait = float(re.sub(r"\D.*", "", response.headers.get("Retry-After", "")) or 0)
         if wait <= LONGEST_WAIT:
-            raise _TransientError(came, wait)
-        mend = f"Run the same command again in {wait / 60:.0f} minutes; what has arrived is kept"
+            raise _TransientError(answer, wait)
+        fix = f"Run the same command again in {wait / 60:.0f} minutes; finished parts are kept"
     elif status in (401, 403):
-        mend = "It is not public; ask its owner for the files"
+        fix = "It is not public; ask its owner for the files"
     else:
-        mend = "Check the id; the files may have been moved or withdrawn"
-    raise DownloadError(f"{url}: {came}. {mend}.")
+        fix = "Check the id; the files may have been moved or removed"
+    raise DownloadError(f"{url}: {answer}. {fix}.")
 
 
 def _address(api: str, collection: str, identifier: str) -> str:
-    if not re.fullmatch(r"[0-9A-Za-z]+", identifier):
-        raise DownloadError(f"{identifier!r} is no OSF id. Give letters and digits, such as p6vkg.")
-    return f"{api.rstrip('/')}/{collection}/{identifier}/"
+    if re.fullmatch(r"[0-9A-Za-z]+", identifier):
+        return f"{api.rstrip('/')}/{collection}/{identifier}/"
+    raise DownloadError(f"{quote(identifier)} is not an OSF id. Give letters and digits, such as p6vkg.")
 
 
 @contextlib.contextmanager
 def _shape(source: str) -> Iterator[None]:
-    """What reading a document of another shape raises, as one sentence."""
+    """Turn what a document of another shape raises into a `DownloadError`."""
     try:
         yield
     except (KeyError, TypeError, AttributeError) as error:
         raise DownloadError(
-            f"{source}: not described as the OSF API does ({type(error).__name__}: {error}). "
-            "Look for a newer Tenuto, or download the files by hand."
+            f"{source}: the description is not that of the OSF API ({type(error).__name__}: {one_line(error)}). "
+            "Update Tenuto, or download the files by hand."
         ) from error
 
 
 def _remote(name: str, entry: dict[str, Any]) -> _Remote:
-    """A file of the listing; one that could not be checked is refused."""
+    """A file of the listing. Raises `DownloadError` for one without size or checksum."""
     with _shape(name):
         url, size = str(entry["links"]["download"]), entry["attributes"].get("size")
         hashes = (entry["attributes"].get("extra") or {}).get("hashes") or {}
         sha256 = str(hashes.get("sha256")).lower()
     if not isinstance(size, int) or not re.fullmatch(r"[0-9a-f]{64}", sha256):
-        raise DownloadError(f"OSF lists {name} without its size or SHA-256. Download it by hand.")
+        raise DownloadError(f"OSF lists {one_line(name)} without its size or SHA-256. Download it by hand.")
     return _Remote(name, url, size, sha256)
 
 
 def _fault(names: Iterable[str], destination: Path) -> str | None:
-    """The first of these relative paths that is unsafe to write below ``destination``, and why."""
+    """The first of these relative paths that is unsafe to write below ``destination``, with the reason."""
     taken: set[str] = set()
     for name in names:
         if name.startswith("/") or PureWindowsPath(name).drive:
             return f"{name!r} is an absolute path"
         if re.search(r"[\\\x00-\x1f]", name) or not {"", ".", ".."}.isdisjoint(name.split("/")):
-            return f"{name!r} is not a plain path (an empty or dotted step, a backslash, a control character)"
+            return f"{name!r} is not a plain path (it has an empty part, dots, a backslash or a control character)"
         if not (destination / f"{name}.part").resolve().is_relative_to(destination.resolve()):
             return f"{name!r} leads out of {destination} through a link"
         if not taken.isdisjoint((name, f"{name}.part")):
@@ -380,17 +377,19 @@ def _fault(names: Iterable[str], destination: Path) -> str | None:
 
 @contextlib.contextmanager
 def _sound(archive: Path) -> Iterator[None]:
-    """What `zipfile` raises on a damaged archive, as one sentence."""
+    """Turn what `zipfile` raises on a damaged archive into a `FileError`."""
     try:
         yield
     except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, ValueError) as error:
-        raise FileError(f"{archive}: damaged or no ZIP file ({error}). Download it again.") from error
+        raise FileError(
+            f"{archive}: damaged or not a ZIP file ({one_line(error)}). Download it again."
+        ) from error
 
 
 def _member_fault(member: zipfile.ZipInfo) -> str | None:
     """Why a member cannot be accepted, apart from its name."""
     if stat.S_IFMT(member.external_attr >> 16) not in (0, stat.S_IFREG):
-        return f"{member.filename!r} is a link or device, wanted a plain file"
+        return f"{member.filename!r} is a link or device, not a plain file"
     if b"PK\x01\x02" in member.comment + member.extra:  # an altered length: the next members became a comment
         return f"{member.filename!r} hides another member"
     if member.flag_bits & 0x1:

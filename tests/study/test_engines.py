@@ -16,23 +16,17 @@ from tenuto.config import StudyConfig, parse_yaml
 from tenuto.data import synthesis
 from tenuto.errors import ConfigError, DataError, TenutoError
 from tenuto.evaluation import robustness
-from tenuto.files import read_csv, read_json
+from tenuto.files import read_csv, read_json, write_text
 from tenuto.study import journal
-from tenuto.study.analysis import METRICS
-from tenuto.study.plan import Planned, identity, plan, planned, runs
-from tenuto.study.runner import Local, Ray, run_study
-from tenuto.study.stages import Job, Outcome, complete_run
+from tenuto.study.engines import Local, Ray, in_processes, run_study
+from tenuto.study.plan import Planned, identity, plan_study, planned, runs
+from tenuto.study.stages import MADE, METRICS, Job, Outcome, complete_run
 from tests.study import small
 from tests.study.small import ROWS, TINY, tables
 
 
 class InterruptionError(Exception):
     """Stands for anything that ends a process between two runs."""
-
-
-@pytest.fixture(scope="module")
-def music(tmp_path_factory):
-    return small.recordings(tmp_path_factory.mktemp("music"))
 
 
 @pytest.fixture(scope="module")
@@ -88,8 +82,7 @@ def test_a_study_leaves_its_settings_journal_runs_tables_and_figures(study):
     }
     folders = sorted(path.name.rsplit("-", 1)[0] for path in (study / "runs").iterdir())
     assert folders == ["A2M2E-21", "aA2E-21"]
-    figures = {path.name for path in (study / "paper").glob("figure*")}
-    assert figures == {"figure3.png", "figure3.pdf", "figure4.png", "figure4.pdf"}
+    assert {path.name for path in (study / "paper").iterdir()} == set(MADE)
 
 
 def test_metrics_are_one_row_per_run_in_the_order_of_the_plan(study):
@@ -251,7 +244,7 @@ def test_every_protocol_has_tables_of_its_own(music, tmp_path):
 
 
 def analysis_is_done(study, folder, music):
-    (stage,) = (stage for stage in plan(study, folder, music).stages if stage.kind == "analyse")
+    (stage,) = (stage for stage in plan_study(study, folder, music).stages if stage.kind == "analyse")
     return stage.done
 
 
@@ -265,10 +258,10 @@ def test_tables_that_lack_a_protocol_are_not_done(study, music, tmp_path, monkey
     )
     assert analysis_is_done(TINY, folder, music)
     with monkeypatch.context() as patched:
-        patched.setattr("tenuto.study.runner.analyse", interrupt)
+        patched.setattr("tenuto.study.engines.analyse", interrupt)
         with pytest.raises(InterruptionError):
             run_study(several, folder, music, report=silent)
-    assert all(stage.done for stage in plan(several, folder, music).stages if stage.kind != "analyse")
+    assert all(stage.done for stage in plan_study(several, folder, music).stages if stage.kind != "analyse")
     assert not analysis_is_done(several, folder, music)
     run_study(several, folder, music, report=silent)
     assert analysis_is_done(several, folder, music)
@@ -286,16 +279,17 @@ def test_tables_that_were_deleted_are_not_done(name, study, music, tmp_path):
 
 def test_tables_are_not_done_while_they_are_made_again(study, music, tmp_path, monkeypatch):
     folder = Path(shutil.copytree(study, tmp_path / "study"))
-    monkeypatch.setattr("tenuto.study.runner.analyse", interrupt)
+    monkeypatch.setattr("tenuto.study.engines.analyse", interrupt)
     with pytest.raises(InterruptionError):
         run_study(TINY, folder, music, report=silent)
     assert not analysis_is_done(TINY, folder, music)
 
 
-def test_a_second_driver_is_refused_in_one_sentence(music, tmp_path):
+def test_a_second_driver_is_refused_in_one_sentence(music, tmp_path, monkeypatch):
+    monkeypatch.setattr("tenuto.study.engines.PATIENCE", 0.0)
     with (
         journal.held(tmp_path, journal.STUDY, patience=0),
-        pytest.raises(TenutoError, match="is at work on the study"),
+        pytest.raises(TenutoError, match="is working on the study"),
     ):
         run_study(TINY, tmp_path, music, report=silent)
     assert not (tmp_path / "runs").exists()
@@ -342,7 +336,7 @@ def refuses(*arguments, **keywords):
 
 @pytest.mark.parametrize(
     ("place", "engine"),
-    [("tenuto.study.runner.prepare_data", Local()), ("tenuto.study.runner._ray", Ray())],
+    [("tenuto.study.engines.prepare_data", Local()), ("tenuto.study.engines._connect", Ray())],
     ids=["by its recordings", "by its engine"],
 )
 def test_a_call_that_is_refused_changes_no_study_in_the_folder(place, engine, music, tmp_path, monkeypatch):
@@ -387,17 +381,15 @@ SCRIPT = """
 import os, signal, sys
 from pathlib import Path
 from tenuto.config import preset_study
-from tenuto.study import workers
-from tenuto.study.runner import Local, Ray, run_study
+from tenuto.study.engines import Local, run_study
 from tenuto.training import loop
 
 place, music, victim = Path({place!r}), Path({music!r}), {victim!r}
 update, calls = loop._update, []
-workers.TRIES = {tries}
 
 def fatal(*arguments):
     calls.append(arguments)
-    if len(calls) == 6 and (victim == "always" or not (place / "killed").exists()):  # in the second epoch
+    if len(calls) == 6 and not (place / "killed").exists():  # in the second epoch
         (place / "killed").touch()
         os.kill(os.getppid() if victim == "driver" else os.getpid(), signal.SIGKILL)
     return update(*arguments)
@@ -405,7 +397,7 @@ def fatal(*arguments):
 loop._update = fatal  # in every process: a spawned one imports this file
 
 if __name__ == "__main__":
-    done = run_study(preset_study(str(place / "study.yaml")), place / "study", music, Local({count}))
+    done = run_study(preset_study(str(place / "study.yaml")), place / "study", music, Local(2))
     print([outcome.error for outcome in done.failed])
 """
 
@@ -414,12 +406,10 @@ if __name__ == "__main__":
 def disturbed(tmp_path, music):
     """A function that starts the study in another process, whose workers kill somebody; its output and exit code."""
 
-    def start(victim, study=TINY, count=2, tries=4):
+    def start(victim, study=TINY):
         small.write_study(tmp_path / "study.yaml", study)
         script = tmp_path / "script.py"
-        script.write_text(
-            SCRIPT.format(place=str(tmp_path), music=str(music), victim=victim, count=count, tries=tries)
-        )
+        script.write_text(SCRIPT.format(place=str(tmp_path), music=str(music), victim=victim))
         process = small.started(script)
         output, _ = process.communicate(timeout=600)
         assert (tmp_path / "killed").exists(), output
@@ -435,21 +425,70 @@ def test_kill_9_of_a_worker_costs_no_run_and_changes_no_table(disturbed, study, 
 
 
 def test_kill_9_of_the_driver_ends_its_workers_and_the_same_call_finishes(disturbed, study, music, tmp_path):
-    output, code = disturbed("driver")
+    one = small.changed(systems=["aA2E"])
+    output, code = disturbed("driver", one)
     assert code == -signal.SIGKILL, output
     folder = tmp_path / "study"
-    records = [journal.read(folder, path.name) for path in (folder / "runs").iterdir()]
-    wait_for(lambda: all(gone(record.pid) for record in records if record.pid))
-    assert all(record.stage != journal.DONE for record in records)
-    run_study(TINY, folder, music, report=silent)
-    assert tables(folder) == tables(study)
+    (run,) = (folder / "runs").iterdir()
+    record = journal.read(folder, run.name)
+    wait_for(lambda: gone(record.pid))
+    assert (record.stage, record.epoch) == ("train", 1)
+    run_study(one, folder, music, report=silent)
+    assert run_tables(folder, run.name) == run_tables(study, run.name)
 
 
-def test_a_run_whose_processes_always_die_fails_in_one_sentence(disturbed, tmp_path):
-    output, code = disturbed("always", small.changed(systems=["aA2E"]), count=2, tries=2)
-    assert code == 0, output
-    assert "its process died 2 times, the last time by signal 9" in output.splitlines()[-1]
-    (run,) = (tmp_path / "study" / "runs").iterdir()
-    record = journal.read(tmp_path / "study", run.name)
-    assert (record.stage, record.epoch) == (journal.FAILED, 1)
-    assert "its process died 2 times, the last time by signal 9" in str(record.error)
+def run_tables(folder, run):
+    """Every table of one run."""
+    return {path.name: path.read_bytes() for path in (folder / "runs" / run).rglob("*.csv")}
+
+
+def test_a_run_whose_processes_always_die_fails_in_one_sentence(monkeypatch):
+    monkeypatch.setattr("tenuto.study.engines.TRIES", 2)
+    (outcome,) = in_processes([small.DeadlyJob()], 2)
+    assert "its process died 2 times, the last time by signal 9" in outcome.error
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("metrics.json", "{}"),
+        ("metrics.json", "{"),
+        (f"attacks/{ROWS}", "run,clip\nx,1\n"),
+        ("checkpoint.safetensors", None),
+    ],
+)
+def test_a_damaged_run_is_named_and_the_tables_of_the_others_are_made(name, content, study, music, tmp_path):
+    folder = Path(shutil.copytree(study, tmp_path / "study"))
+    run = next((folder / "runs").glob("A2M2E-*"))
+    if content is None:  # the checkpoint is damaged, and needed for the attack that is missing
+        (run / "checkpoint.safetensors").write_bytes(b"damaged")
+        (run / "attacks" / ROWS).unlink()
+    else:
+        write_text(run / name, content)
+    for _ in range(2):  # a second call says the same
+        (outcome,) = run_study(TINY, folder, music, report=silent).failed
+        assert outcome.run == run.name
+        assert str(run) in outcome.error
+        assert read_csv(folder / "metrics.csv")["system"].tolist() == ["aA2E"]
+        assert set(read_csv(folder / "paper" / "metrics.csv")["system"]) == {"aA2E"}
+        assert journal.read(folder, run.name).error == outcome.error
+
+
+@pytest.mark.parametrize(
+    ("place", "engine"),
+    [("tenuto.study.engines.prepare_data", Local()), ("tenuto.study.engines._connect", Ray())],
+    ids=["by its recordings", "by its engine"],
+)
+def test_a_call_that_is_refused_leaves_the_record_of_the_study(
+    place, engine, study, music, tmp_path, monkeypatch
+):
+    folder = Path(shutil.copytree(study, tmp_path / "study"))
+    more = small.changed(seeds=[21, 22])
+    monkeypatch.setattr(place, refuses)
+    with pytest.raises(DataError, match="a recording is silent"):
+        run_study(more, folder, music, engine, silent)
+    assert journal.read(folder, journal.STUDY) == journal.read(study, journal.STUDY)
+    assert analysis_is_done(TINY, folder, music)
+    with pytest.raises(DataError):
+        run_study(TINY, tmp_path / "new", music, engine, silent)
+    assert journal.standing(tmp_path / "new", journal.STUDY).stage == journal.WAITING

@@ -10,12 +10,12 @@ import pandas as pd
 
 from tenuto.analysis import curves, sentences, smc2025, words
 from tenuto.analysis import natural as baseline
-from tenuto.analysis.systems import ordered_systems, run_metrics
-from tenuto.evaluation.audit.evidence import at_budgets
-from tenuto.evaluation.audit.findings import CHECKS, SEVERITY, UNASKED, Finding, Verdict
-from tenuto.reporting import comparison_tables, curve_figures, curve_tables, figures, tables, verdicts
-from tenuto.reporting.report_material import Material
-from tenuto.reporting.report_parts import (
+from tenuto.analysis.systems import at_budgets, label_scale, ordered_systems, run_metrics
+from tenuto.evaluation.audit.findings import NOT_EVALUATED, SEVERITY, Finding, Verdict
+from tenuto.reporting import comparison_tables, curve_tables, tables, verdicts
+from tenuto.reporting.figures import curves as curve_figures
+from tenuto.reporting.figures import smc2025 as figures
+from tenuto.reporting.page.blocks import (
     Block,
     Cell,
     Points,
@@ -26,6 +26,7 @@ from tenuto.reporting.report_parts import (
     sortable,
     table,
 )
+from tenuto.reporting.page.inputs import Material
 from tenuto.store.rows import values_of
 
 RUN_COLUMNS = {
@@ -64,7 +65,8 @@ def attacked(material: Material) -> Section:
         f"Error that the attack adds to each system, medians over seeds: {said}.",
         caption,
     )
-    return Section("attacked", "Under attack", (shown, Points(tuple(sentences.summarise(material.rows)))))
+    listed = sentences.summarise(material.rows, label_scale(material.data))
+    return Section("attacked", "Under attack", (shown, Points(tuple(listed))))
 
 
 def predictions(material: Material) -> Section:
@@ -161,13 +163,13 @@ def audited(material: Material) -> Section | str:
     if not material.findings:
         told = " ".join(material.remarks.get("audit", ()))
         return f"Audit: {told or 'no findings were given; `tenuto audit STUDY` makes them.'}"
-    named = ("Verdict", "Check", "Question", "Found", "Figure", "Threshold")
+    named = ("Verdict", "Check", "Question", "Result", "Value", "Threshold")
     recorded = [finding for finding in material.findings if finding.verdict is not Verdict.NOT_RECORDED]
     lines = tuple(
         (
             Cell(str(finding.verdict), mark=str(finding.verdict).lower()),
-            *(Cell(text) for text in (finding.check, CHECKS[finding.check], finding.sentence)),
-            *(Cell(verdicts.number(value)) for value in (finding.figure, finding.threshold)),
+            *(Cell(text) for text in (finding.check, finding.question, finding.sentence)),
+            *(Cell(verdicts.number(value)) for value in (finding.value, finding.threshold)),
         )
         for finding in sorted(recorded, key=lambda finding: -SEVERITY.index(finding.verdict))
     )
@@ -195,7 +197,7 @@ def _unrecorded(findings: Sequence[Finding]) -> list[Block]:
         "`tenuto audit STUDY --root DATA --out DIR` takes minutes; with `--audit DIR/audit.json` its findings stand "
         "here."
     )
-    return [*([Points(said)] if said else []), *([Text(mend)] if UNASKED in reasons else [])]
+    return [*([Points(said)] if said else []), *([Text(mend)] if NOT_EVALUATED in reasons else [])]
 
 
 def runs(material: Material) -> Section:

@@ -12,13 +12,12 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from tenuto.analysis import comparison, curves, smc2025
-from tenuto.analysis.systems import selection
+from tenuto.analysis.systems import budget_title, selection
 from tenuto.config import DataConfig, RunConfig, parse_yaml
 from tenuto.errors import DataError, FileError
-from tenuto.evaluation.audit.evidence import budget_title
-from tenuto.evaluation.audit.findings import CHECKS, Finding, Verdict
+from tenuto.evaluation.audit.findings import Finding
 from tenuto.files import read_csv, read_json, read_text
-from tenuto.reporting import panels
+from tenuto.reporting.figures import explanation as panels
 from tenuto.store import released_logs
 from tenuto.store.rows import NATURAL, at_budget
 
@@ -177,20 +176,9 @@ def weights_of(rows: pd.DataFrame) -> set[str]:
 
 def read_findings(path: str | Path) -> list[Finding]:
     """Findings that `tenuto audit --out` left in ``audit.json``. Raises `FileError` for anything else."""
-    content, found = read_json(path), []
-    for line in content.get("findings", []):
-        try:
-            known = {key: line[key] for key in ("check", "figure", "threshold", "sentence", "source")}
-            finding = Finding(verdict=Verdict(line["verdict"]), **known)
-        except (KeyError, TypeError, ValueError) as error:
-            raise FileError(
-                f"{path}: {error} in a finding; make the file anew with `tenuto audit --out`."
-            ) from error
-        if finding.check not in CHECKS:
-            raise FileError(
-                f"{path}: no check is called {finding.check!r}; make it anew with `tenuto audit --out`."
-            )
-        found.append(finding)
+    content = read_json(path)
+    lines = content.get("findings", []) if isinstance(content, dict) else []
+    found = [Finding.from_json(line, path) for line in lines]
     if not found:
         raise FileError(f"{path}: holds no findings; `tenuto audit --out DIR` writes DIR/audit.json.")
     return found

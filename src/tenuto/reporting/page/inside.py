@@ -12,9 +12,9 @@ from tenuto import metrics
 from tenuto.analysis import words
 from tenuto.analysis.systems import ordered_systems, run_metrics
 from tenuto.config import SYSTEMS
-from tenuto.reporting import clips, panels
-from tenuto.reporting.report_material import Material, Weights
-from tenuto.reporting.report_parts import (
+from tenuto.reporting.figures import clip as clips
+from tenuto.reporting.figures import explanation as panels
+from tenuto.reporting.page.blocks import (
     Block,
     Cell,
     Clip,
@@ -28,6 +28,7 @@ from tenuto.reporting.report_parts import (
     picture,
     sortable,
 )
+from tenuto.reporting.page.inputs import Material, Weights
 from tenuto.store.rows import concept_names, values_of
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tenuto.reporting.figures import BLUE, GREEN, GREY, INK, STYLE, VERMILLION
+from tenuto.reporting.figures.smc2025 import BLUE, GREEN, GREY, INK, STYLE, VERMILLION
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -14,11 +14,12 @@ from pathlib import Path
 from tenuto import __version__
 from tenuto.analysis import sentences, smc2025
 from tenuto.analysis.systems import ordered_systems
-from tenuto.evaluation.audit.findings import UNASKED, Finding, Verdict, counted
+from tenuto.evaluation.audit.findings import NOT_EVALUATED, Finding, Verdict, counted, missing_checks
 from tenuto.files import write_text
-from tenuto.reporting import report_inside, report_sections
-from tenuto.reporting.report_material import Material
-from tenuto.reporting.report_parts import Points, Section
+from tenuto.reporting.page import inside as report_inside
+from tenuto.reporting.page import sections as report_sections
+from tenuto.reporting.page.blocks import Points, Section
+from tenuto.reporting.page.inputs import Material
 
 BOTTLENECK = "Does a bottleneck of {} make a music-emotion recogniser harder to mislead?"
 HUMAN, SIGNAL = "human concepts", "concepts computed from the audio"
@@ -146,15 +147,18 @@ def _sure(material: Material) -> str:
 def _believed(findings: Sequence[Finding], protocol: str) -> str:
     """What an audit found, or that there was none."""
     if not findings:
-        return "Nobody has audited these rows, so whether the figure deserves belief is open."
+        return "These results have not been audited."
     counts = counted(findings)
     failed = [finding.check for finding in findings if finding.verdict is Verdict.FAIL]
-    open_ones = f"{counts[Verdict.WARN]} warn and {counts[Verdict.NOT_RECORDED]} were not made"
-    if unasked := sum(finding.sentence == UNASKED for finding in findings):
-        open_ones += f" ({unasked} of them: {UNASKED.rstrip('.')})"
+    unmade = counts[Verdict.NOT_RECORDED] + len(missing_checks(findings))
+    open_ones = f"{counts[Verdict.WARN]} warn and {unmade} were not made"
+    if unasked := sum(finding.sentence == NOT_EVALUATED for finding in findings):
+        open_ones += f" ({unasked} of them: {NOT_EVALUATED.rstrip('.')})"
     if failed:
         checks = f"{len(failed)} check{'s'[: len(failed) > 1]} ({', '.join(failed)})"
-        return f"The audit of {protocol} fails {checks}, {open_ones}: the figure is not to be believed as it stands."
+        return (
+            f"The audit of {protocol} fails {checks}, {open_ones}: the result should not be trusted as it is."
+        )
     return f"The audit of {protocol} fails no check; {counts[Verdict.PASS]} pass, {open_ones}."
 
 
@@ -183,7 +187,7 @@ def render(shown: Page) -> str:
     from jinja2 import Environment, PackageLoader, StrictUndefined
     from markupsafe import Markup
 
-    loader = PackageLoader("tenuto.reporting")
+    loader = PackageLoader("tenuto.reporting.page")
     environment = Environment(
         loader=loader,
         autoescape=True,

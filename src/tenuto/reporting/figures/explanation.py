@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from tenuto.errors import DataError
-from tenuto.reporting.figures import BLUE, GREY, INK, STYLE, VERMILLION
+from tenuto.reporting.figures.smc2025 import BLUE, GREY, INK, STYLE, VERMILLION
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -11,7 +11,7 @@ import pandas as pd
 from tenuto.analysis.curves import DIRECTIONS, Curves, natural_means
 from tenuto.analysis.systems import ordered_systems
 from tenuto.config import SYSTEMS
-from tenuto.reporting.figures import BLUE, GREEN, GREY, INK, STYLE, VERMILLION
+from tenuto.reporting.figures.smc2025 import BLUE, GREEN, GREY, INK, STYLE, VERMILLION
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

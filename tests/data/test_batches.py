@@ -11,10 +11,10 @@ import torch
 
 from tenuto.config import DataConfig
 from tenuto.data import Index, Prepared
+from tenuto.data.batches import Batch, Material, check, check_split
 from tenuto.data.excerpts import Normalisation
 from tenuto.data.splits import Split, draw
 from tenuto.errors import ConfigError, DataError
-from tenuto.training.material import Batch, Material, check, check_split
 from tests.small_runs import settings
 
 CLIPS = 20

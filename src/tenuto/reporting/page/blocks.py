@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import pandas as pd
 
 from tenuto.analysis.words import NOTHING
-from tenuto.reporting.figures import GREY, INK, STYLE, VERMILLION
+from tenuto.reporting.figures.smc2025 import GREY, INK, STYLE, VERMILLION
 from tenuto.reporting.tables import GROUP
 
 if TYPE_CHECKING:

@@ -1,0 +1,276 @@
+"""What a model shows on a few clips: its gradients, its repeatability, and how strong attacks are on it.
+
+The questions are those of Athalye et al., "Obfuscated Gradients Give a False Sense of Security" (2018), section 3.1,
+and Carlini et al., "On Evaluating Adversarial Robustness" (2019), applied to regression: the error is the mean absolute
+error over emotions.
+"""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import math
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from tenuto.analysis.systems import RESOLUTION, constant_error
+from tenuto.attacks import (
+    APGD,
+    FGSM,
+    PGD,
+    AbsoluteError,
+    Attack,
+    Evaluator,
+    Linf,
+    Noise,
+    Square,
+    Transfer,
+    Unbounded,
+    left_as_found,
+)
+from tenuto.attacks.calling import input_gradient
+from tenuto.errors import AttackError, RandomModelWarning
+from tenuto.evaluation.audit.findings import Finding, judged, not_recorded
+from tenuto.evaluation.audit.sources import Values
+from tenuto.evaluation.audit.strength_checks import weaker
+
+EPSILON = 0.1
+"""Budget of the model checks, L-infinity, in standard deviations: the middle budget of standard-1 on a log scale."""
+
+STEPS = 30
+"""Gradient steps of the model checks, as many as standard-1 spends on its first objective."""
+
+STAND_IN = APGD(budget=Linf(EPSILON), objective=AbsoluteError(), steps=STEPS)
+"""Iterative gradients of the model checks."""
+
+STEP = 1e-8
+"""Change of every entry for a finite difference, in standard deviations of the inputs: so small that few activations
+cross a kink of ReLU or max-pooling, and so large that float64 resolves it."""
+
+BESIDE = 1e-3
+"""How far from the clip the comparison is made, in standard deviations: at digital silence max-pooling meets exact
+ties, where no gradient exists."""
+
+AGREEMENT = 0.01
+"""Relative difference of a finite difference and autograd. Networks of this kind agree to better than 1e-4 in
+float64; a surrogate gradient, or a random one, does not agree at all."""
+
+ZERO_ENTRIES = 0.5
+"""Share of exactly zero entries of a gradient above which most of the input cannot be attacked along it."""
+
+SAME = 1e-6
+"""Largest difference of two predictions of one input: rounding, where threads sum in another order."""
+
+UNBOUNDED_STEP = 0.05
+UNBOUNDED_STEPS = 80
+QUERIES = 80
+DRAWS = 8
+
+Progress = Callable[[int], None]
+
+
+@dataclasses.dataclass(frozen=True)
+class Subject:
+    """A model and the clips it is examined on.
+
+    Attributes:
+        model: Callable from inputs to emotions or to an object that has them.
+        inputs: (clips, 1, frames, bands).
+        labels: (clips, emotions).
+        constant: (emotions,), the mean training label.
+        sibling: A model trained in the same way, or None.
+        valid_range: What an input can be.
+    """
+
+    model: Any
+    inputs: Tensor
+    labels: Tensor
+    constant: Tensor
+    sibling: Any = None
+    valid_range: tuple[float, float] | None = None
+
+    @property
+    def line(self) -> float:
+        """Error of the constant baseline on these clips, see `tenuto.analysis.systems`."""
+        return max(constant_error(_array(self.labels), _array(self.constant)), RESOLUTION)
+
+    def errors(self, attack: Any, progress: Progress, start: Tensor | None = None) -> Values:
+        """Mean absolute error of every clip under an attack, (clips,), from a perturbation or from nothing."""
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", RandomModelWarning)  # a finding of its own, see `repeatable`
+            result = attack(self.model, self.inputs, self.labels, start=start, **self.call(progress))
+        return _array((result.adversarial_prediction - self.labels).abs().mean(dim=1))
+
+    def call(self, progress: Progress) -> dict[str, Any]:
+        """What all attacks here are called with."""
+        return {"valid_range": self.valid_range, "batch_size": len(self.inputs), "progress": progress}
+
+
+def attacks(subject: Subject) -> dict[str, Attack]:
+    """The attacks of the model checks by name; their iterations say how long they take."""
+    budget, objective = Linf(EPSILON), AbsoluteError()
+    found: dict[str, Attack] = {
+        "gradients": STAND_IN,
+        "one step": FGSM(budget=budget, objective=objective),
+        "unbounded": PGD(
+            budget=Unbounded(),
+            objective=objective,
+            step_size=UNBOUNDED_STEP,
+            steps=UNBOUNDED_STEPS,
+            stop_at=2 * subject.line,
+        ),
+        "square": Square(budget=budget, objective=objective, queries=QUERIES),
+    }
+    for kind in ("uniform", "sign"):
+        found[kind] = Noise(budget=budget, objective=objective, kind=kind, draws=DRAWS)
+    if subject.sibling is not None:
+        found["transfer"] = Transfer(budget=budget, objective=objective, steps=STEPS, source=subject.sibling)
+    return found
+
+
+def examine(subject: Subject, progress: Progress | None = None) -> list[Finding]:
+    """All model checks on one model but `longer_search`.
+
+    Args:
+        subject: The model and its clips.
+        progress: Called with the number of clip-iterations done; their sum is clips times the attacks' iterations.
+    """
+    report = progress or (lambda done: None)
+    with left_as_found(subject.model):
+        first = [gradients(subject), repeatable(subject)]
+        if not np.isfinite(first[0].value or 0.0):
+            reason = "there are no gradients, or none that are finite: no attack can be made."
+            return first + [not_recorded(check, reason) for check in _BY_GRADIENT]
+        first.append(finite_differences(subject))
+    errors = {name: subject.errors(attack, report) for name, attack in attacks(subject).items()}
+    found = [
+        weaker("iterative", errors["one step"], errors["gradients"]),
+        _unbounded(subject, errors["unbounded"]),
+        weaker(
+            "black-box",
+            np.maximum.reduce([errors[name] for name in ("square", "uniform", "sign")]),
+            errors["gradients"],
+        ),
+    ]
+    if "transfer" in errors:
+        found.append(weaker("transfer", errors["transfer"], errors["gradients"]))
+    else:
+        found.append(not_recorded("transfer", "no sibling: name a run of the same system with --sibling."))
+    return first + found
+
+
+_BY_GRADIENT = ("finite-differences", "iterative", "unbounded", "black-box", "transfer")
+
+
+def gradients(subject: Subject) -> Finding:
+    """Zero and not finite entries of the error's gradient; the value is the share of clips where all are zero."""
+    try:
+        gradient = _error_gradient(subject.model, subject.inputs, subject.labels)
+    except AttackError as error:
+        return judged("gradients", math.inf, 0.0, str(error), fail=True)
+    flat = gradient.double().flatten(1)
+    finite = torch.isfinite(flat).all(dim=1)
+    nothing = finite & (flat.abs().amax(dim=1) == 0)
+    zero = float((flat == 0).double().mean())
+    bad = int((~finite).sum()), int(nothing.sum())
+    value = math.inf if bad[0] else bad[1] / len(flat)
+    return judged(
+        "gradients",
+        value,
+        0.0,
+        f"on {len(flat)} clips {bad[0]} gradients are not finite and {bad[1]} are zero; {zero:.1%} of all entries are "
+        "exactly zero.",
+        fail=any(bad),
+        warn=zero > ZERO_ENTRIES,
+    )
+
+
+def _error_gradient(model: Any, inputs: Tensor, labels: Tensor) -> Tensor:
+    """Gradient of each clip's mean absolute error. Raises `AttackError` where there is none."""
+    point = inputs.detach().clone().requires_grad_()
+    return input_gradient((_predict(model, point, labels) - labels).abs().mean(dim=1), point)
+
+
+def _predict(model: Any, inputs: Tensor, labels: Tensor) -> Tensor:
+    """The model's emotions at a copy of the inputs. A random model is reported by `repeatable`, not by a warning."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RandomModelWarning)
+        return Evaluator(model)(inputs, labels).emotions
+
+
+def finite_differences(subject: Subject) -> Finding:
+    """Central differences of the error along the gradient and along random signs, against autograd, in float64."""
+    model, labels = _double(subject.model), subject.labels.double()
+    chance = torch.Generator().manual_seed(0)
+    beside = torch.rand(subject.inputs.shape, generator=chance, dtype=torch.float64) * 2 - 1
+    inputs = subject.inputs.double() + BESIDE * beside.to(subject.inputs.device)
+    gradient = _error_gradient(model, inputs, labels)
+    signs = torch.randint(0, 2, inputs.shape, generator=chance).to(inputs) * 2 - 1
+    size = STEP * float(inputs.std().clamp_min(1e-6))
+    largest = 0.0
+    for direction in (gradient.sign(), signs):
+        ahead, behind = (_error(model, inputs + way * size * direction, labels) for way in (1.0, -1.0))
+        measured = (ahead - behind) / (2 * size)
+        expected = (gradient * direction).flatten(1).sum(dim=1)
+        # Along random signs the parts cancel; a hundredth of what they could sum to is no zero to divide by.
+        scale = torch.maximum(
+            torch.maximum(measured.abs(), expected.abs()), gradient.abs().flatten(1).sum(dim=1) / 100
+        )
+        apart = torch.where(
+            measured == expected, torch.zeros_like(expected), (measured - expected).abs() / scale
+        )
+        largest = max(largest, float(torch.nan_to_num(apart, nan=torch.inf).max()))
+    return judged(
+        "finite-differences",
+        largest,
+        AGREEMENT,
+        f"autograd and finite differences of the error differ by at most {largest:.2g}, relatively, along the gradient "
+        f"and along random signs on {len(inputs)} clips.",
+        fail=not largest <= AGREEMENT,
+    )
+
+
+def _error(model: Any, inputs: Tensor, labels: Tensor) -> Tensor:
+    with torch.no_grad():
+        return (_predict(model, inputs, labels) - labels).abs().mean(dim=1)
+
+
+def _double(model: Any) -> Any:
+    """A float64 copy of a module; any other callable is evaluated as it is."""
+    return copy.deepcopy(model).double() if isinstance(model, nn.Module) else model
+
+
+def repeatable(subject: Subject) -> Finding:
+    """The same inputs twice."""
+    with torch.no_grad():
+        first, second = (_predict(subject.model, subject.inputs, subject.labels) for _ in range(2))
+    apart = float(torch.nan_to_num((first - second).abs(), nan=torch.inf).max())
+    return judged(
+        "repeatable",
+        apart,
+        SAME,
+        f"two predictions of the same {len(first)} inputs differ by at most {apart:.2g}.",
+        fail=not apart <= SAME,
+    )
+
+
+def _unbounded(subject: Subject, errors: Values) -> Finding:
+    line, reached = subject.line, float(errors.mean())
+    return judged(
+        "unbounded",
+        reached / line,
+        1.0,
+        f"without a budget the attack reaches MAE {reached:.3f} (it stops at twice the constant's); always predicting "
+        f"the mean training label gives {line:.3f}.",
+        fail=not reached > line,
+    )
+
+
+def _array(values: Tensor) -> Values:
+    array: Values = values.detach().double().cpu().numpy()
+    return array

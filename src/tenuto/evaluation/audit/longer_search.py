@@ -1,0 +1,151 @@
+"""Whether the attack of the rows finds more with a longer search."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from tenuto.analysis.systems import RESOLUTION
+from tenuto.attacks import Attack, climb, left_as_found
+from tenuto.errors import AttackError, ConfigError
+from tenuto.evaluation.audit.examination import STAND_IN, Progress, Subject
+from tenuto.evaluation.audit.findings import Finding, judged, not_recorded
+from tenuto.store.rows import row_errors
+
+LONGER = 2
+RESTARTS = 5
+"""How much longer the search is repeated: times the steps, and number of starts (twice as many, if that is more)."""
+
+CHANGE = 0.02
+"""Relative change of the error by longer search that still counts as converged (the project's own standard)."""
+
+LARGE_CHANGE = 0.1
+"""Above it the error depends more on the length of the search than on the model."""
+
+MOST_ITERATIONS = 200
+"""Iterations per clip up to which an attack is repeated with twice the steps and five restarts: eight times as many."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Search:
+    """The attack whose search is repeated longer.
+
+    Attributes:
+        attack: The attack at its budget; it has ``steps`` and ``restarts``.
+        lower: The same at the smaller budgets of a ladder, smallest first: each starts from the result of the one
+            before it.
+        instead: Why it stands in for the attack of the rows; empty where it is that attack.
+    """
+
+    attack: Any
+    lower: tuple[Any, ...] = ()
+    instead: str = ""
+
+
+def search_to_repeat(rows: pd.DataFrame, attacks: Sequence[Attack | None]) -> Search:
+    """The strongest iterative attack of one run's rows, at the middle one of its budgets.
+
+    Strongest is the largest mean absolute error; of an even number of budgets the upper middle one is taken, and
+    L-infinity before L2. Where there is none, `STAND_IN` is taken, and says why.
+
+    Args:
+        rows: Rows of one run.
+        attacks: The attack of every row; None where it is not recorded.
+    """
+    try:
+        return _strongest(rows, attacks)
+    except ConfigError as error:
+        return Search(STAND_IN, instead=str(error).rstrip("."))
+
+
+def _is_repeatable(attack: Attack | None) -> bool:
+    """Whether an attack follows gradients inside a budget, with a number of steps and restarts that can be raised."""
+    if attack is None or attack.access != "gradient" or not np.isfinite(attack.epsilon):
+        return False
+    names = (
+        {field.name for field in dataclasses.fields(attack)} if dataclasses.is_dataclass(attack) else set()
+    )
+    return {"steps", "restarts"} <= names
+
+
+def _strongest(rows: pd.DataFrame, attacks: Sequence[Attack | None]) -> Search:
+    """Raises `ConfigError` where no attack of the rows can be repeated."""
+    by_text = {repr(attack): attack for attack in attacks if _is_repeatable(attack)}
+    own = rows.assign(text=[repr(attack) for attack in attacks])
+    own = own[own["text"].isin(list(by_text))]
+    if own.empty:
+        raise ConfigError("the rows record no attack with steps and restarts inside a budget")
+    norms = set(own["norm"])
+    own = own[own["norm"] == ("linf" if "linf" in norms else min(norms))]
+    ladder = [float(epsilon) for epsilon in sorted(own["epsilon"].unique())]
+    middle = own[own["epsilon"] == ladder[len(ladder) // 2]]
+    strongest = str(middle.assign(error=row_errors(middle)).groupby("text")["error"].mean().idxmax())
+    attack: Any = by_text[strongest]
+    if attack.iterations > MOST_ITERATIONS:
+        raise ConfigError(f"{strongest} takes {attack.iterations} iterations, too many to repeat with more")
+    budgets = [attack.budget.of(epsilon) for epsilon in ladder[: len(ladder) // 2]]
+    lower = [dataclasses.replace(attack, budget=budget) for budget in budgets]
+    return Search(attack, tuple(one for one in lower if repr(one) in set(own["text"])))
+
+
+def variants(search: Search) -> dict[str, Any]:
+    """The attack under "", and longer ones under what makes them longer."""
+    attack = search.attack
+    starts = max(RESTARTS, LONGER * attack.restarts)
+    return {
+        "": attack,
+        f"{LONGER} times the steps": dataclasses.replace(attack, steps=LONGER * max(attack.steps, 1)),
+        f"{starts} restarts": dataclasses.replace(attack, restarts=starts),
+    }
+
+
+def longer_iterations(search: Search) -> int:
+    """Most iterations per clip that `longer_search` takes."""
+    return sum(attack.iterations for attack in (*search.lower, *variants(search).values()))
+
+
+def longer_search(subject: Subject, search: Search, progress: Progress | None = None) -> Finding:
+    """Repeat an attack with more steps and with restarts.
+
+    Args:
+        subject: The model and its clips.
+        search: The attack, see `search_to_repeat`.
+        progress: Called with the number of clip-iterations done.
+    """
+    report = progress or (lambda done: None)
+    start = None
+    try:
+        with left_as_found(subject.model):
+            lower = climb(search.lower, subject.model, subject.inputs, subject.labels, **subject.call(report))
+            for _, result in lower:
+                start = result.perturbation
+            errors = {
+                longer: subject.errors(attack, report, start) for longer, attack in variants(search).items()
+            }
+    except AttackError as error:
+        return not_recorded("longer-search", f"{search.attack!r} cannot be repeated: {error}")
+    return _changes(search, {longer: float(values.mean()) for longer, values in errors.items()})
+
+
+def _changes(search: Search, errors: dict[str, float]) -> Finding:
+    """A finding from the mean error of the attack (under "") and of the longer ones."""
+    base = max(errors[""], RESOLUTION)
+    changes = {longer: error / base - 1 for longer, error in errors.items() if longer}
+    change = max(abs(value) for value in changes.values())
+    start = (
+        f", started from the result of epsilon {search.lower[-1].budget.epsilon:g}" if search.lower else ""
+    )
+    return judged(
+        "longer-search",
+        change,
+        CHANGE,
+        f"MAE {base:.4f} by {search.attack!r}{start}; "
+        + ", ".join(f"{value:+.1%} by {longer}" for longer, value in changes.items())
+        + (f" (a stand-in: {search.instead})." if search.instead else "."),
+        fail=not change <= LARGE_CHANGE,
+        warn=change > CHANGE,
+    )

@@ -1,0 +1,365 @@
+"""What an audit reads: rows with the files beside them, the data they were made from, and attacks rebuilt from JSON."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from tenuto.analysis.systems import STUDY_SCALE, label_scale, recorded_constant
+from tenuto.config import DataConfig
+from tenuto.data.base import Index
+from tenuto.data.cache import Prepared
+from tenuto.data.splits import PARTS, Split, draw
+from tenuto.errors import AttackError, ConfigError, DataError, FileError, TenutoError
+from tenuto.evaluation.audit.findings import Finding
+from tenuto.files import read_json
+from tenuto.store.released_logs import read_logs, stated_budgets
+from tenuto.store.rows import emotion_names, read_rows, validate_rows
+from tenuto.store.run import RunFolder, is_natural, protocol_and_part
+from tenuto.store.study import StudyFolder
+
+if TYPE_CHECKING:
+    from tenuto.attacks import Attack
+    from tenuto.evaluation.audit.model_checks import Models
+
+Values = NDArray[np.float64]
+
+
+@dataclasses.dataclass(frozen=True)
+class Source:
+    """Rows of one protocol on one part of the split.
+
+    Attributes:
+        name: What findings call it.
+        rows: Of one run or several, see `tenuto.store.rows`.
+        kind: ``run`` (rows inside run folders), ``table`` (rows alone) or ``logs`` (released logs).
+        folders: Run -> its folder; empty unless ``run``.
+        saved: Run -> the file of its perturbations, where it exists.
+        about: Run -> the JSON file that describes its attacks, where it exists.
+        attacks: The attacks themselves, where the rows were made in Python.
+        stated: Run -> the L-infinity budget in the settings of its released log, None for none.
+    """
+
+    name: str
+    rows: pd.DataFrame
+    kind: Literal["run", "table", "logs"] = "table"
+    folders: Mapping[str, Path] = dataclasses.field(default_factory=dict)
+    saved: Mapping[str, Path] = dataclasses.field(default_factory=dict)
+    about: Mapping[str, Path] = dataclasses.field(default_factory=dict)
+    attacks: Sequence[Attack] = ()
+    stated: Mapping[str, float | None] = dataclasses.field(default_factory=dict)
+
+    @property
+    def released(self) -> bool:
+        """Whether these are released logs."""
+        return self.kind == "logs"
+
+
+@dataclasses.dataclass(frozen=True)
+class Data:
+    """What is known about the data.
+
+    Attributes:
+        index: Clips with ratings and albums.
+        split: For sources that do not hold theirs.
+        prepared: The same clips with spectrograms, without which no model is evaluated.
+        config: Settings of the data set, for sources that do not hold theirs.
+        siblings: Run folders whose networks serve for the transfer attack.
+        clips: How many clips the model checks use.
+        spared: Do not evaluate models although it would be possible, since it takes minutes; findings say so.
+    """
+
+    index: Index | None = None
+    split: Split | None = None
+    prepared: Prepared | None = None
+    config: DataConfig | None = None
+    siblings: tuple[Path, ...] = ()
+    clips: int = 6
+    spared: bool = False
+
+    def known(self) -> Index | None:
+        """Clips with ratings, from the prepared data or the index."""
+        return self.prepared.index if self.prepared is not None else self.index
+
+
+class Evidence:
+    """One source and the data, with everything that several checks use computed once.
+
+    Args:
+        source: The audited rows.
+        data: The data set.
+        models: Results of models, shared between sources; None evaluates no model.
+    """
+
+    def __init__(self, source: Source, data: Data = Data(), models: Models | None = None) -> None:
+        self.source = source
+        self.data = data
+        self._models = models
+
+    @property
+    def rows(self) -> pd.DataFrame:
+        """The audited rows."""
+        return self.source.rows
+
+    @cached_property
+    def runs(self) -> list[str]:
+        """Names of the runs, sorted."""
+        return sorted(set(self.rows["run"].astype(str)))
+
+    def config(self, run: str) -> DataConfig | None:
+        """Settings of the data a run was trained on; None where nothing records them."""
+        folder = self.source.folders.get(run)
+        return self.data.config if folder is None else RunFolder(folder).read_config().data
+
+    def split(self, run: str) -> Split | None:
+        """The split a run was trained with: its own file, the given one, or the one its configuration draws."""
+        folder, index = self.source.folders.get(run), self.data.known()
+        own = None if folder is None else RunFolder(folder).read_split()
+        if own is not None or self.data.split is not None or folder is None or index is None:
+            return own or self.data.split
+        settings = RunFolder(folder).read_config().data
+        return draw(index, settings.split, settings.split_seed)
+
+    def checkpoint(self, run: str) -> Path | None:
+        """The file of a run's weights, where it exists."""
+        folder = self.source.folders.get(run)
+        path = None if folder is None else RunFolder(folder).checkpoint
+        return path if path is not None and path.is_file() else None
+
+    @cached_property
+    def scale(self) -> tuple[float, float] | None:
+        """Range of the labels; None where no record says which data set the rows are from, or several differ."""
+        if self.source.released:
+            return STUDY_SCALE
+        scales = {label_scale(self.config(run)) for run in self.runs}
+        return scales.pop() if len(scales) == 1 else None
+
+    @cached_property
+    def rating_range(self) -> tuple[float, float] | None:
+        """Lowest and highest label that a rating can become, where it is narrower than `scale`."""
+        from tenuto.data.soundtracks import DIVISOR, Soundtracks
+
+        if self.scale != STUDY_SCALE:
+            return None
+        low, high = Soundtracks.card.emotion_scale
+        return low / DIVISOR, high / DIVISOR
+
+    @cached_property
+    def training_means(self) -> dict[str, Values] | None:
+        """Run -> mean label of its training clips, (emotions,); None where data or a split are not known."""
+        index = self.data.known()
+        if index is None or index.emotions != emotion_names(self.rows):
+            return None
+        place = {clip: row for row, clip in enumerate(index.clips)}
+        means: dict[str, Values] = {}
+        for run in self.runs:
+            split = self.split(run)
+            if split is None:
+                return None
+            means[run] = index.labels[[place[clip] for clip in aligned(split.train, index)]].mean(axis=0)
+        return means
+
+    @cached_property
+    def recorded_constant(self) -> float | None:
+        """MAE of the mean training label on test clips, mean over runs, as their metrics.json has it; else None."""
+        if set(self.rows["split"]) != {"test"} or not set(self.runs) <= set(self.source.folders):
+            return None
+        constants = [recorded_constant(RunFolder(self.source.folders[run])) for run in self.runs]
+        recorded = [constant for constant in constants if constant is not None]
+        return float(np.mean(recorded)) if recorded and len(recorded) == len(constants) else None
+
+    @cached_property
+    def attacks(self) -> dict[str, Attack]:
+        """Text in the column ``settings`` -> the attack it stands for, as far as that is recorded.
+
+        Attacks are rebuilt from the JSON file beside the rows; without one the members of the protocol of that name
+        are known. Text is never parsed, only compared.
+        """
+        emotions = len(emotion_names(self.rows))
+        known = {repr(attack): attack for attack in self.source.attacks}
+        for name in dict.fromkeys(self.rows["protocol"].astype(str)):
+            known |= {repr(attack): attack for attack in protocol_attacks(name, emotions)}
+        for path in dict.fromkeys(self.source.about.values()):
+            known |= described_attacks(path)
+        return known
+
+    @cached_property
+    def row_attacks(self) -> list[Attack | None]:
+        """The attack of every row; None where it is not recorded."""
+        if self.source.released:
+            from tenuto.attacks import ReleasedAttack
+
+            return [ReleasedAttack()] * len(self.rows)
+        if "settings" not in self.rows.columns:
+            return [None] * len(self.rows)
+        return [self.attacks.get(str(text)) for text in self.rows["settings"]]
+
+    @property
+    def can_evaluate(self) -> bool:
+        """Whether models could be evaluated: their folders and the data are known."""
+        return bool(self.source.folders) and (self.data.spared or self.data.prepared is not None)
+
+    @cached_property
+    def saved_findings(self) -> dict[str, Finding]:
+        """Check -> its finding from the files of perturbations."""
+        from tenuto.evaluation.audit.saved_checks import measure_saved
+
+        return measure_saved(self)
+
+    @cached_property
+    def model_findings(self) -> dict[str, Finding]:
+        """Check -> its finding from models, or why there is none."""
+        from tenuto.evaluation.audit.model_checks import Models
+
+        return (self._models or Models()).findings(self)
+
+
+def protocol_attacks(name: str, emotions: int) -> list[Attack]:
+    """The attacks of a registered protocol, changes included (``paper-2025-released+iterations=100``); else none."""
+    from tenuto.attacks import protocol
+
+    base, *changes = name.split("+")
+    with contextlib.suppress(TenutoError, ValueError):
+        settings = {key: _plain(value) for key, value in (change.split("=") for change in changes)}
+        return [attack for member in protocol(base, **settings).members(emotions) for attack in member]
+    return []
+
+
+def _plain(text: str) -> object:
+    """The value that prints as this text: a number, True, False, None, or the text itself."""
+    constants: dict[str, object] = {"True": True, "False": False, "None": None}
+    if text in constants:
+        return constants[text]
+    for kind in (int, float):
+        with contextlib.suppress(ValueError):
+            return kind(text)
+    return text
+
+
+def described_attacks(path: Path) -> dict[str, Attack]:
+    """Settings -> attack, from the JSON file beside some rows.
+
+    An attack that cannot be rebuilt, since its package is not installed, is left out.
+    """
+    from tenuto.attacks import from_dict
+
+    described = read_json(path).get("attacks")
+    attacks: dict[str, Attack] = {}
+    for text, description in described.items() if isinstance(described, dict) else ():
+        for parts in ({}, {"source": _no_sibling}):  # the description of `Transfer` has no model
+            with contextlib.suppress(TenutoError):
+                attacks[text] = from_dict(description, **parts)
+                break
+    return attacks
+
+
+def _no_sibling(inputs: Any) -> Any:
+    """In place of the model that a transfer attack was made on."""
+    raise AttackError("the sibling of this attack is not recorded, so the attack cannot be repeated.")
+
+
+def aligned(clips: tuple[str, ...], index: Index) -> tuple[str, ...]:
+    """The index's names of clips, which may be written without leading zeros. Raises `DataError` for an unknown one."""
+    own = {clip: clip for clip in index.clips}
+    short = {clip.lstrip("0"): clip for clip in index.clips}
+    names = tuple(own.get(clip) or short.get(clip.lstrip("0"), "") for clip in clips)
+    if "" in names:
+        raise DataError(
+            f"clip {clips[names.index('')]} is not in the data set, whose first clip is {index.clips[0]}. "
+            "Name the data and the split that these rows were made with."
+        )
+    return names
+
+
+def open_sources(paths: Sequence[str | Path], runs_file: str | Path | None = None) -> list[Source]:
+    """Everything that can be audited at the given paths, rows of one protocol and part together.
+
+    Args:
+        paths: Each a CSV of rows, a run folder, a study folder, or a folder of released logs.
+        runs_file: For logs other than the released ones, see `read_logs`.
+
+    Raises:
+        FileError: A path with nothing to audit.
+        DataError: Rows that contradict themselves, or the same rows in two files.
+        ConfigError: A table of runs where there are no logs.
+    """
+    logs: list[Source] = []
+    files: list[Path] = []
+    for path in map(Path, paths):
+        tables = [path] if path.is_file() else _tables(path)
+        attacks = [table for table in tables if not is_natural(protocol_and_part(table.stem)[0])]
+        if attacks:
+            files += attacks
+        elif tables:
+            raise FileError(
+                f"{path}: holds natural changes ({tables[0].name}) and no attack. `tenuto attack` makes rows to audit."
+            )
+        elif path.is_dir() and next(path.rglob("log.csv"), None) is not None:
+            logs.append(_logs(path, runs_file))
+        else:
+            raise FileError(
+                f"{path}: nothing to audit. Give a CSV of rows, an attacked run, a study, or a folder of released "
+                "logs; `tenuto attack` makes rows."
+            )
+    if runs_file is not None and not logs:
+        raise ConfigError(
+            "--runs belongs to released logs; rows and runs name their system and seed. Leave it out."
+        )
+    return logs + _own(list(dict.fromkeys(files)))
+
+
+def _tables(folder: Path) -> list[Path]:
+    """Files of rows of the test clips of every run at or below a folder, natural changes last."""
+    if not folder.is_dir():
+        return []
+    paths = []
+    for run in StudyFolder(folder).runs():
+        paths += [run.rows(protocol) for protocol in run.protocols()]
+        paths += [path for part in PARTS if (path := run.natural(part)).is_file()]
+    return paths
+
+
+def _own(paths: Sequence[Path]) -> list[Source]:
+    """Tenuto's own rows, gathered by protocol, part, and whether they are inside a run folder."""
+    parts: dict[tuple[str, str, bool], list[tuple[Path, pd.DataFrame]]] = {}
+    for path in paths:
+        rows = read_rows(path)
+        run = RunFolder(path.parent.parent)
+        inside = path.parent == run.attacks and run.config.is_file()
+        for (protocol, part), some in rows.groupby(["protocol", "split"]):
+            parts.setdefault((str(protocol), str(part), inside), []).append((path, some))
+    return [_gathered(*key, tables) for key, tables in sorted(parts.items())]
+
+
+def _gathered(protocol: str, part: str, inside: bool, parts: list[tuple[Path, pd.DataFrame]]) -> Source:
+    rows = pd.concat([some for _, some in parts], ignore_index=True)
+    by_run = {str(run): path for path, some in parts for run in some["run"].unique()}
+    return Source(
+        name=protocol if part == "test" else f"{protocol}, {part} clips",
+        rows=validate_rows(rows, protocol),
+        kind="run" if inside else "table",
+        folders={run: path.parent.parent for run, path in by_run.items()} if inside else {},
+        saved=_beside(by_run, ".safetensors"),
+        about=_beside(by_run, ".json"),
+    )
+
+
+def _beside(by_run: Mapping[str, Path], suffix: str) -> dict[str, Path]:
+    """Run -> the file with another suffix beside its rows, where it exists."""
+    paths = {run: path.with_suffix(suffix) for run, path in by_run.items()}
+    return {run: path for run, path in paths.items() if path.is_file()}
+
+
+def _logs(folder: Path, runs_file: str | Path | None) -> Source:
+    rows = read_logs(folder, runs_file)
+    stated = stated_budgets(folder, runs_file)
+    name = ", ".join(sorted(set(rows["protocol"])))
+    return Source(name=f"{name} (released logs)", rows=rows, kind="logs", stated=stated)

@@ -1,0 +1,401 @@
+"""Carry out a study: in this process, in several processes of this machine, or on a Ray cluster."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import multiprocessing
+import multiprocessing.connection
+import os
+import signal
+import socket
+import threading
+from collections import deque
+from collections.abc import Callable, Collection, Iterator, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+from tenuto.config import StudyConfig, to_yaml
+from tenuto.data import Prepared
+from tenuto.errors import ConfigError, one_line
+from tenuto.files import write_text
+from tenuto.store.study import StudyFolder
+from tenuto.study import journal
+from tenuto.study.journal import ANALYSE, ATTACK, CORPUS, EVALUATE, PREPARE, TRAIN
+from tenuto.study.plan import (
+    analysed,
+    check_names,
+    check_study,
+    dataset_of,
+    identity,
+    planned,
+    protocols,
+    settled,
+)
+from tenuto.study.stages import Job, Outcome, analyse, complete_run, make_corpus, prepare_data
+
+TRIES = 4
+"""How often a run is started before the death of its process counts as its failure."""
+PATIENCE = 2.0
+"""How long to wait for another call that works on the study, in seconds."""
+CONNECT_SECONDS = 5.0
+"""How long a Ray cluster may take to accept a connection, in seconds."""
+RUNS = "runs"
+Report = Callable[[str], None]
+"""Called with one line after every step."""
+
+
+class Engine(Protocol):
+    """Carries out runs. It yields the outcome of every job as it ends; the failure of a run is an outcome."""
+
+    @property
+    def workers(self) -> int | None:
+        """Runs at a time."""
+        ...
+
+    def carry_out(self, jobs: Sequence[Job]) -> Iterator[Outcome]:
+        """The outcome of every job, in any order. Raises `ConfigError` when called, before the first outcome."""
+        ...
+
+
+@dataclasses.dataclass(frozen=True)
+class Local:
+    """This machine.
+
+    Args:
+        workers: Runs at a time. One run at a time stays in this process. More start processes, so call `run_study`
+            below ``if __name__ == "__main__"``. None means as many as there are cores.
+    """
+
+    workers: int | None = 1
+
+    def carry_out(self, jobs: Sequence[Job]) -> Iterator[Outcome]:
+        """The outcome of every job, as they end."""
+        if self.workers == 1:
+            return map(complete_run, jobs)
+        return in_processes(jobs, self.workers or os.cpu_count() or 1)
+
+
+def in_processes(jobs: Sequence[Job], workers: int) -> Iterator[Outcome]:
+    """The outcome of every job, as they end.
+
+    A run whose process dies loses the work since its last epoch: another process starts it again from there. All
+    processes end with the caller, even where that is killed.
+    """
+    waiting, tries = deque(jobs), dict.fromkeys((job.planned.run for job in jobs), 0)
+    busy: dict[Any, _Worker] = {}
+    try:
+        while waiting or busy:
+            while waiting and len(busy) < workers:
+                worker = _Worker()
+                busy[worker.pipe] = worker
+                _give(worker, waiting.popleft(), tries)
+            for pipe in multiprocessing.connection.wait(list(busy)):
+                worker = busy[pipe]
+                outcome = worker.answer()
+                if outcome is None:
+                    del busy[pipe]
+                    code = worker.end()
+                    if tries[worker.job.planned.run] < TRIES:
+                        waiting.appendleft(worker.job)
+                        continue
+                    outcome = Outcome(worker.job.planned.run, error=_died(worker.job, code))
+                elif waiting:
+                    _give(worker, waiting.popleft(), tries)
+                else:
+                    del busy[pipe]
+                    worker.end()
+                yield outcome
+    finally:
+        for worker in busy.values():
+            worker.end()
+
+
+def _give(worker: _Worker, job: Job, tries: dict[str, int]) -> None:
+    tries[job.planned.run] += 1
+    worker.give(job)
+
+
+def _died(job: Job, code: int | None) -> str:
+    how = f"signal {-code}" if code is not None and code < 0 else f"exit code {code}"
+    return (
+        f"{job.planned.run}: its process died {TRIES} times, the last time by {how}. Signal 9 often means that memory "
+        "ran out. Run the same command again with fewer --workers."
+    )
+
+
+class _Worker:
+    """One process and the pipe to it."""
+
+    def __init__(self) -> None:
+        # Spawned, not forked: torch's thread pool does not survive a fork.
+        context = multiprocessing.get_context("spawn")
+        self.pipe, child_pipe = context.Pipe()
+        self.process = context.Process(target=_serve, args=(child_pipe,), daemon=True)
+        self.process.start()
+        child_pipe.close()
+        self.job: Job
+
+    def give(self, job: Job) -> None:
+        """Send a job. A process that has just died is noticed when its answer is read."""
+        self.job = job
+        try:
+            self.pipe.send(job)
+        except OSError:
+            self.process.join()
+
+    def answer(self) -> Outcome | None:
+        """The outcome of the job, None where the process has died."""
+        try:
+            outcome: Outcome = self.pipe.recv()
+        except (EOFError, OSError):
+            self.process.join(1)  # so that the exit code is its own
+            return None
+        return outcome
+
+    def end(self) -> int | None:
+        """Kill the process; its exit code."""
+        self.process.kill()
+        self.process.join()
+        self.pipe.close()
+        return self.process.exitcode
+
+
+def _serve(pipe: Any) -> None:
+    """Carry out jobs until the pipe closes. The caller answers Ctrl-C; when it dies, this process ends at once."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    while True:
+        try:
+            job = pipe.recv()
+        except EOFError:
+            return
+        pipe.send(complete_run(job))
+
+
+def _end_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        multiprocessing.connection.wait([parent.sentinel])
+        os._exit(1)
+
+
+@dataclasses.dataclass(frozen=True)
+class Ray:
+    """A Ray cluster on whose machines the study's folder and the recordings have the same paths.
+
+    Args:
+        address: ``HOST:PORT`` of a running cluster, or ``auto`` for the one of this machine; None starts Ray here.
+        workers: At most this many runs at a time; None for as many as the cluster has room for.
+        gpus_per_run: Share of a GPU for each run; 0.25 puts four runs on one.
+    """
+
+    address: str | None = None
+    workers: int | None = None
+    gpus_per_run: float = 0.0
+
+    def carry_out(self, jobs: Sequence[Job]) -> Iterator[Outcome]:
+        """The outcome of every job, as they end. Raises `ConfigError` where Ray or its resources are missing."""
+        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # no usage report leaves the machine
+        try:
+            import ray
+        except ImportError as error:
+            raise ConfigError(
+                "the engine ray needs Ray, which is not installed: `pip install 'tenuto[ray]'`, or use --engine local."
+            ) from error
+        _connect(ray, self.address)
+        # A run on a GPU needs one core; a run on the CPU needs the threads it computes with.
+        cores = 1 if self.gpus_per_run else max(job.planned.config.train.threads for job in jobs)
+        try:
+            _check_room(ray, cores, self.gpus_per_run)
+        except ConfigError:
+            ray.shutdown()
+            raise
+        # Ray starts a task again when its process or its machine is lost.
+        start = ray.remote(num_cpus=cores, num_gpus=self.gpus_per_run, max_retries=TRIES - 1)(complete_run)
+        return _as_they_end(ray, start, list(jobs), self.workers or len(jobs))
+
+
+def _connect(ray: Any, address: str | None) -> None:
+    try:
+        _check_address(address or os.environ.get("RAY_ADDRESS"))
+        ray.init(address=address, log_to_driver=False, logging_level="ERROR")
+    except (OSError, RuntimeError, ValueError) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise ConfigError(
+            f"no Ray cluster answers at {address or 'this machine'} ({one_line(reason)}). Start one with "
+            "`ray start --head`, or leave --address out to start Ray on this machine."
+        ) from error
+
+
+def _check_address(address: str | None) -> None:
+    """Connect to ``HOST:PORT`` once, since Ray itself waits for minutes. Raises `OSError` or `ValueError`."""
+    if address in (None, "auto", "local"):
+        return
+    host, _, port = str(address).removeprefix("ray://").rpartition(":")
+    if not host or not port.isdecimal():
+        raise ValueError("an address is HOST:PORT, such as 10.0.0.5:6379, or auto")
+    with socket.create_connection((host.strip("[]"), int(port)), timeout=CONNECT_SECONDS):
+        pass
+
+
+def _check_room(ray: Any, cores: int, gpus: float) -> None:
+    """Refuse a run that no machine of the cluster has room for: Ray would wait forever."""
+    machines = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    for name, needed, fix in (
+        ("CPU", cores, "Set run.train.threads (or --threads) to what the machines have"),
+        ("GPU", gpus, "Use --device cpu, or add a machine with a GPU"),
+    ):
+        most = max((machine.get(name, 0.0) for machine in machines), default=0.0)
+        if needed > most:
+            raise ConfigError(
+                f"a run needs {needed:g} {name}, the largest machine of the Ray cluster has {most:g}. {fix}."
+            )
+
+
+def _as_they_end(ray: Any, start: Any, jobs: list[Job], most: int) -> Iterator[Outcome]:
+    """The outcome of every job, at most ``most`` at a time. A job that Ray gives up is a run that failed."""
+    pending: dict[Any, Job] = {}
+    try:
+        while jobs or pending:
+            while jobs and len(pending) < most:
+                job = jobs.pop(0)
+                pending[start.remote(job)] = job
+            for ended in ray.wait(list(pending), num_returns=1)[0]:
+                job = pending.pop(ended)
+                try:
+                    yield ray.get(ended)
+                except ray.exceptions.RayError as error:
+                    yield Outcome(job.planned.run, error=_given_up(job, error))
+    finally:
+        ray.shutdown()
+
+
+def _given_up(job: Job, error: Exception) -> str:
+    reason = one_line(str(error).splitlines()[0])
+    return f"{job.planned.run}: Ray lost its process {TRIES} times ({reason}). Run the same command again."
+
+
+@dataclasses.dataclass(frozen=True)
+class StudyReport:
+    """What one call of `run_study` did.
+
+    Attributes:
+        seconds: Wall-clock time of each part of this call: corpus, spectrograms, training, attack, paper.
+        failed: Outcomes of the runs that failed, which the tables leave out.
+        runs: Number of runs of the study.
+    """
+
+    seconds: dict[str, float]
+    failed: tuple[Outcome, ...]
+    runs: int
+
+
+def run_study(
+    study: StudyConfig,
+    folder: str | Path,
+    root: str | Path | None = None,
+    engine: Engine = Local(),
+    report: Report = print,
+    device: str = "cpu",
+) -> StudyReport:
+    """Carry out a study. An interrupted call can be repeated: it resumes, and ends with the same tables.
+
+    Args:
+        study: The study, such as ``preset_study("demo")``.
+        folder: Where runs, rows, tables, figures and the journal are written.
+        root: The data set's folder; None for a study that generates its own corpus.
+        engine: Where runs are carried out, such as ``Local(workers=2)``.
+        report: Called with one line after every step.
+        device: Where a run computes, ``cpu`` or ``cuda``.
+
+    Returns:
+        The time of this call, and the runs that failed.
+
+    Raises:
+        ConfigError: Settings, protocols or an engine that cannot be used. Nothing was trained.
+        DataError: Recordings or annotations that cannot be used, or a corpus with other settings in ``folder``.
+        TenutoError: Another process works on the study.
+    """
+    folder, root = Path(folder).resolve(), Path(root).resolve() if root else None
+    study = settled(study, folder)
+    check_names(study)
+    dataset_of(study, folder, root)  # refused before anything is written
+    if (data := identity(study, folder, root)) is not None:
+        check_study(study, data)
+    with journal.held(folder, journal.STUDY, PATIENCE):
+        entry = journal.Entry(folder, journal.STUDY)
+        with entry.restored_on_refusal():
+            prepared = _prepare(study, folder, root, engine, entry)
+            report(f"{len(prepared.index)} clips of {prepared.name} are ready")
+            each = planned(study, prepared)
+            jobs = [Job(study, one, folder, root, device) for one in each]
+            under_way = _under_way(jobs, engine)
+        # Written when nothing can be refused any more: later calls take their threads from it.
+        write_text(StudyFolder(folder).settings, to_yaml(study))
+        entry.record.notes |= {"runs": {one.run: one.config.train.epochs for one in each}, "failed": {}}
+        with entry.stage(RUNS):
+            outcomes = [_reported(outcome, jobs, report, entry) for outcome in under_way]
+        failed = tuple(outcome for outcome in outcomes if outcome.error is not None)
+        _analyse(study, folder, {outcome.run for outcome in failed}, entry)
+    return StudyReport(_shared_out(entry.spent(), outcomes), failed, len(each))
+
+
+def _prepare(
+    study: StudyConfig, folder: Path, root: Path | None, engine: Engine, entry: journal.Entry
+) -> Prepared:
+    """Corpus and spectrograms."""
+    if study.corpus is not None:
+        with entry.stage(CORPUS):
+            make_corpus(study.corpus, folder, engine.workers or os.cpu_count() or 1)
+    with entry.stage(PREPARE):
+        prepared = prepare_data(study, folder, root)
+    check_study(study, prepared)
+    entry.record.notes["prepared"] = prepared.fingerprint
+    return prepared
+
+
+def _under_way(jobs: list[Job], engine: Engine) -> Iterator[Outcome]:
+    """The outcome of every run, finished runs first. Raises what the engine refuses."""
+    done = [job for job in jobs if job.is_done()]
+    left = [job for job in jobs if job not in done]
+    return itertools.chain(map(Outcome.read, done), engine.carry_out(left) if left else ())
+
+
+def _reported(outcome: Outcome, jobs: list[Job], report: Report, entry: journal.Entry) -> Outcome:
+    """The outcome, after it was reported; an error is then in the journal."""
+    job = next(job for job in jobs if job.planned.run == outcome.run)
+    if outcome.error and not journal.fail(job.folder, outcome.run, outcome.error):
+        entry.record.notes["failed"][outcome.run] = outcome.error
+        entry.note(True)
+    result = outcome.error and f"failed: {outcome.error}"
+    report(f"{job.label}: {result or f'clean test correlation {outcome.test_correlation:.3f}'}")
+    return outcome
+
+
+def _analyse(study: StudyConfig, folder: Path, failed: Collection[str], entry: journal.Entry) -> None:
+    """Tables and figures of the runs that did not fail, in the order of the plan."""
+    finished = [run for run in entry.record.notes["runs"] if run not in failed]
+    entry.record.notes.pop("analysed", None)  # no longer true once the first file has been replaced
+    if finished:
+        attacks = protocols(study)
+        with entry.stage(ANALYSE):
+            entry.record.notes["made"] = analyse(folder, finished, attacks)
+        entry.record.notes["analysed"] = analysed(finished, attacks)
+    entry.note(True, stage=journal.FAILED if failed else journal.DONE)
+
+
+def _shared_out(seconds: dict[str, float], outcomes: Sequence[Outcome]) -> dict[str, float]:
+    """Runs overlap, so training and attack share their wall-clock time in proportion to their work."""
+    work = {TRAIN: 0.0, ATTACK: 0.0}
+    for outcome in outcomes:
+        for stage, spent in outcome.seconds.items():
+            work[TRAIN if stage in (TRAIN, EVALUATE) else ATTACK] += spent
+    share = seconds.get(RUNS, 0.0) / max(sum(work.values()), 1e-9)
+    return {
+        "corpus": seconds.get(CORPUS, 0.0),
+        "spectrograms": seconds.get(PREPARE, 0.0),
+        "training": work[TRAIN] * share,
+        "attack": work[ATTACK] * share,
+        "paper": seconds.get(ANALYSE, 0.0),
+    }

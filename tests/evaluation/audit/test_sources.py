@@ -1,0 +1,139 @@
+"""What can be audited at a path."""
+
+import shutil
+
+import pandas as pd
+import pytest
+
+from tenuto.errors import ConfigError, DataError, FileError
+from tenuto.evaluation.audit import open_sources
+from tenuto.store.released_logs import write_log
+from tenuto.store.rows import NATURAL, write_rows
+from tests.reporting import made_up
+
+SETTINGS = dict.fromkeys(("alpha", "architecture", "mode", "model", "target"), "any") | {
+    "clip_eps": 0.001,
+    "conv_method": "corr",
+    "lr": 0.002,
+    "max_iters": 1000,
+    "optimiser": "Adam",
+    "sign": True,
+}
+
+
+def written(folder, rows, inside=True):
+    if inside:
+        (folder / "attacks").mkdir(parents=True)
+        (folder / "config.yaml").write_text("system: A2E\n")
+        return write_rows(folder / "attacks" / "paper-2025-released.csv", rows)
+    return write_rows(folder / "rows.csv", rows)
+
+
+@pytest.fixture
+def study(tmp_path):
+    """Two runs, one of them with saved perturbations."""
+    for seed in (6, 21):
+        path = written(tmp_path / f"run {seed}", made_up.run(seed=seed))
+    path.with_suffix(".safetensors").write_bytes(b"anything")
+    return tmp_path
+
+
+def log(folder, seed=6, **settings):
+    rows = made_up.run(seed=seed)
+    write_log(rows, folder / f"version_{seed}", SETTINGS | settings)
+    table = pd.DataFrame({"folder": [f"version_{seed}"], "system": ["A2E"], "seed": [seed]})
+    table.to_csv(folder / "table.csv", index=False)
+    return folder / "table.csv"
+
+
+def test_a_study_is_one_source_with_the_folders_of_its_runs(study):
+    (found,) = open_sources([study])
+    assert (found.name, found.kind, len(found.rows)) == ("paper-2025-released", "run", 10)
+    assert found.folders == {"A2E-6": study / "run 6", "A2E-21": study / "run 21"}
+    assert list(found.saved) == ["A2E-21"]
+
+
+def test_a_run_and_its_rows_are_the_same_source(study):
+    folder = study / "run 6"
+    (by_run,) = open_sources([folder])
+    (by_rows,) = open_sources([folder / "attacks" / "paper-2025-released.csv"])
+    assert by_run.folders == by_rows.folders
+    assert by_run.rows.equals(by_rows.rows)
+
+
+def test_several_runs_are_gathered(study):
+    (found,) = open_sources([study / "run 6", study / "run 21"])
+    assert len(found.folders) == 2
+
+
+def test_other_protocols_and_parts_are_other_sources(study):
+    other = made_up.run(protocol="standard-1", split="validation")
+    write_rows(study / "other.csv", other)
+    names = [found.name for found in open_sources([study, study / "other.csv"])]
+    assert names == ["paper-2025-released", "standard-1, validation clips"]
+
+
+@pytest.fixture
+def with_natural(study):
+    """The same study, whose runs were also measured under natural changes."""
+    for seed in (6, 21):
+        rows = made_up.run(seed=seed, protocol=NATURAL, attack="natural")
+        for suffix in ("", "-validation"):
+            write_rows(study / f"run {seed}" / "attacks" / f"{NATURAL}{suffix}.csv", rows)
+    return study
+
+
+def test_natural_changes_are_no_attack(with_natural):
+    (found,) = open_sources([with_natural])
+    assert (found.name, len(found.rows)) == ("paper-2025-released", 10)
+
+
+@pytest.mark.parametrize("place", ["run 6", f"run 6/attacks/{NATURAL}-validation.csv"])
+def test_natural_changes_alone_are_nothing_to_audit(with_natural, place):
+    (with_natural / "run 6" / "attacks" / "paper-2025-released.csv").unlink()
+    with pytest.raises(FileError, match=r"holds natural changes .* and no attack"):
+        open_sources([with_natural / place])
+
+
+def test_rows_outside_a_run_have_no_folder(tmp_path):
+    (found,) = open_sources([written(tmp_path, made_up.run(), inside=False)])
+    assert (found.kind, found.folders, found.saved) == ("table", {}, {})
+
+
+@pytest.mark.parametrize(("stated", "wanted"), [(0.001, 0.001), (None, None), ("0.01", 0.01)])
+def test_logs_bring_the_budget_their_settings_state(tmp_path, stated, wanted):
+    table = log(tmp_path, clip_eps=stated)
+    (found,) = open_sources([tmp_path], table)
+    assert (found.kind, found.released) == ("logs", True)
+    assert found.stated == {"version_6": wanted}
+
+
+def test_a_budget_that_is_no_number_is_refused(tmp_path):
+    with pytest.raises(FileError, match="clip_eps is 'some'; it must be a number or null"):
+        open_sources([tmp_path], log(tmp_path, clip_eps="some"))
+
+
+def test_a_place_with_nothing_to_audit_is_refused(tmp_path):
+    with pytest.raises(FileError, match="nothing to audit"):
+        open_sources([tmp_path])
+
+
+def test_a_place_that_is_not_there_is_refused(tmp_path):
+    with pytest.raises(FileError, match="nothing to audit"):
+        open_sources([tmp_path / "nowhere"])
+
+
+def test_the_same_rows_twice_count_once(study):
+    (found,) = open_sources([study, study / "run 6"])
+    assert len(found.rows) == 10
+
+
+def test_a_copy_of_the_same_rows_is_refused(study):
+    shutil.copytree(study / "run 6", study / "copy")
+    with pytest.raises(DataError, match="has two rows of the same attack"):
+        open_sources([study])
+
+
+def test_a_table_of_runs_without_logs_is_refused(study, tmp_path):
+    with pytest.raises(ConfigError, match="--runs belongs to released logs"):
+        open_sources([study], tmp_path / "table.csv")
