@@ -20,9 +20,9 @@ from numpy.typing import ArrayLike, NDArray
 from tenuto.analysis import comparison, statistics
 from tenuto.analysis import natural as baseline
 from tenuto.analysis.systems import ordered_systems, run_metrics
-from tenuto.errors import DataError
-from tenuto.store import released_logs
-from tenuto.store.rows import NATURAL, emotion_names, mark_worst, validate_rows, values_of, worst_case
+from tenuto.errors import DataError, TenutoError
+from tenuto.store.rows import emotion_names, mark_worst, validate_rows, values_of, worst_case
+from tenuto.store.study import StudyFolder, read_natural, read_study
 
 Values = NDArray[np.float64]
 
@@ -82,20 +82,21 @@ def from_folders(
         FileError: A folder without rows of that protocol.
         DataError: The same run twice, or see `ladder`.
     """
-    tables = [released_logs.read_study(folder, protocol) for folder in folders]
+    tables = [read_study(folder, protocol) for folder in folders]
     rows = validate_rows(pd.concat(tables, ignore_index=True), ", ".join(map(str, folders)))
-    there = [released_logs.protocols(folder) for folder in folders]
-    beside = [
-        released_logs.read_study(folder, NATURAL)
-        for folder, found in zip(folders, there, strict=True)
-        if NATURAL in found
-    ]
-    curves = measure(rows, pd.concat(beside, ignore_index=True) if beside else None, draws, seed)
-    runs = set().union(*(having for found in there for having in found.values()))
+    natural = [table for folder in folders if (table := read_natural(folder)) is not None]
+    curves = measure(rows, pd.concat(natural, ignore_index=True) if natural else None, draws, seed)
+    attacked = [StudyFolder(folder).protocols(damaged=_ignore).values() for folder in folders]
+    runs = {run.name for own in attacked for having in own for run in having}
+    runs |= {str(run) for table in natural for run in table["run"]}
     if without := sorted(runs - set(rows["run"])):
         left = f"No rows of {protocol} of {', '.join(without)}: left out."
         return dataclasses.replace(curves, remarks=(left, *curves.remarks))
     return curves
+
+
+def _ignore(error: TenutoError) -> None:
+    """`read_study` has named it."""
 
 
 def ladder(rows: pd.DataFrame) -> dict[float, pd.DataFrame]:

@@ -25,8 +25,7 @@ from numpy.typing import NDArray
 
 from tenuto.errors import ConfigError, DataError, FileError, quote
 from tenuto.files import read_bytes, read_csv, read_text, write_text
-from tenuto.store.rows import NATURAL, RELEASED_OBJECTIVES, RELEASED_PROTOCOL, emotion_names, validate_rows
-from tenuto.store.study import StudyFolder
+from tenuto.store.rows import RELEASED_OBJECTIVES, RELEASED_PROTOCOL, emotion_names, validate_rows
 
 COLUMNS = ("file", "epoch", "db", "norm", "converged", "true-label", "orig-pred", "new-pred", "adv-target")
 SETTINGS = (
@@ -347,19 +346,3 @@ def _line(row: pd.Series[Any]) -> list[str]:
         *(f"[[{values}]]" for values in arrays),
         str(row["threshold"]),
     ]
-
-
-OTHER_PARTS = ("-train", "-validation")
-
-
-def read_study(folder: str | Path, protocol: str | None = None) -> pd.DataFrame:
-    """Rows of Tenuto's own runs, test clips only; see `tenuto.store.study.StudyFolder.rows`."""
-    return StudyFolder(folder).rows(protocol)
-
-
-def protocols(folder: str | Path) -> dict[str, set[str]]:
-    """Protocols with rows of test clips, natural variations included, each with the names of its runs."""
-    runs = StudyFolder(folder).runs()
-    natural = {run.name for run in runs if run.has_natural()}
-    attacked = {name: {run.name for run in own} for name, own in StudyFolder(folder).protocols().items()}
-    return attacked | ({NATURAL: natural} if natural else {})
