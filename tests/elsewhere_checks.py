@@ -67,7 +67,7 @@ def here(prepared, tmp_path_factory):
 
 def perturbed(run, chosen):
     """The perturbations beside the rows."""
-    return read_safetensors(robustness.rows_path(run.folder, chosen).with_suffix(".safetensors"))[0]
+    return read_safetensors(run.files.perturbations(chosen))[0]
 
 
 def test_the_device_forgives_nothing():

@@ -42,8 +42,8 @@ def attacked(table):
 
 
 @pytest.fixture(scope="module")
-def logs(shared):
-    return released_logs.read_logs(shared / "paper" / "logs")
+def logs():
+    return released_logs.read_logs()
 
 
 @pytest.fixture(scope="module")
@@ -233,8 +233,7 @@ def test_two_seeds_have_an_interval_that_is_called_too_short():
     found = compare(noisy(seeds=(1, 2)), QUICK)
     assert set(found.pairs["resampled"]) == {"seeds and clips"}
     assert (
-        "The interval of a system's mean resamples 2 seeds and is far too short: A2E, A2M2E."
-        in found.remarks
+        "The interval of a system's mean resamples 2 seeds and is far too short: A2E, A2M2E." in found.remarks
     )
 
 
@@ -301,7 +300,7 @@ def test_runs_on_different_clips_are_refused_by_name():
     [
         (pd.concat([made_up.run(), made_up.run(epsilon=0.1, norm="linf")]), "hold 2 attacks"),
         (made_up.run(split="train"), "no test clips"),
-        (made_up.run().assign(adversarial_sad=np.nan), "not finite"),
+        (made_up.run().assign(adversarial_sad=np.nan), "not a finite number"),
     ],
     ids=["two attacks", "no test clips", "nan"],
 )

@@ -116,8 +116,8 @@ def test_a_protocol_can_be_named(study, tmp_path):
         call("table1", "--study", study, "--protocol", "standard-1", "--out", tmp_path)
 
 
-def test_the_whole_paper_from_the_released_logs(shared, tmp_path):
-    outcome = call("all", "--logs", shared / "paper" / "logs", "--out", tmp_path)
+def test_the_whole_paper_from_the_released_logs(released, tmp_path):
+    outcome = call("all", "--logs", released, "--out", tmp_path)
     assert "359 │ 13.035200610 │ 4.567e-32" in outcome.stdout
     assert "359 │ 12.099034452 │ 1.695e-28" in outcome.stdout
     assert len(list(tmp_path.iterdir())) == 11

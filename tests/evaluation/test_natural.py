@@ -253,7 +253,7 @@ def test_another_excerpt_is_no_perturbation(rows):
 
 def test_rows_are_written_once_and_read_the_next_time(rows, run):
     path = run.folder / "attacks" / "natural-1.csv"
-    assert path == baseline.natural_path(run.folder)
+    assert path == run.files.natural()
     before = path.stat().st_mtime_ns
     again = baseline.natural(run)
     assert path.stat().st_mtime_ns == before
@@ -278,7 +278,7 @@ def test_a_recording_that_is_gone_is_named(run):
             baseline.natural(run, "train")
     finally:
         path.write_bytes(content)
-    assert not baseline.natural_path(run.folder, "train").exists()
+    assert not run.files.natural("train").exists()
 
 
 def places_of(run, part):

@@ -58,7 +58,7 @@ def control(open_trained):
 
 @pytest.fixture(scope="module")
 def rows(control):
-    return read_rows(robustness.rows_path(control.folder, BRIEF))
+    return read_rows(control.files.rows(BRIEF))
 
 
 @pytest.fixture(scope="module")
@@ -251,7 +251,7 @@ def interrupted(run):
 
     with pytest.raises(InterruptionError):
         robustness.attack(run, BRIEF, batch_size=1, progress=progress)
-    assert not robustness.rows_path(run.folder, BRIEF).exists()
+    assert not run.files.rows(BRIEF).exists()
 
 
 def left(run):
@@ -316,7 +316,7 @@ def test_finished_rows_are_returned_without_an_attack(control, rows, monkeypatch
 
 def test_rows_of_other_settings_are_other_rows(control):
     more = protocol("paper-2025-released", iterations=2)
-    assert robustness.rows_path(control.folder, more) != robustness.rows_path(control.folder, BRIEF)
+    assert control.files.rows(more) != control.files.rows(BRIEF)
 
 
 # The released format

@@ -7,17 +7,18 @@ from tenuto.analysis.systems import errors_per_clip, run_metrics
 from tenuto.errors import ConfigError, DataError
 from tenuto.reporting import paper
 from tenuto.store import released_logs
+from tests.conftest import GOLDEN
 
 from . import made_up
 
 
 @pytest.fixture(scope="module")
-def logs(shared):
-    return released_logs.read_logs(shared / "paper" / "logs")
+def logs():
+    return released_logs.read_logs()
 
 
-def test_every_published_metric_of_the_fifty_runs_is_reproduced(logs, shared):
-    wanted = pd.read_csv(shared / "paper" / "expected_metrics.csv").set_index("folder")
+def test_every_published_metric_of_the_fifty_runs_is_reproduced(logs):
+    wanted = pd.read_csv(GOLDEN / "paper" / "expected_metrics.csv").set_index("folder")
     found = run_metrics(logs).set_index("folder").loc[wanted.index]
     assert list(found.columns) == list(wanted.columns)
     assert found["system"].tolist() == wanted["system"].tolist()

@@ -107,6 +107,22 @@ def test_without_a_protocol_the_released_one_that_all_runs_share_is_read(study):
         study.rows()
 
 
+def test_a_protocol_of_some_runs_is_not_taken(study):
+    attacked(study.runs_folder / "A2E-6", 6, f"{PROTOCOL}+iterations=40")
+    assert set(study.rows()["protocol"]) == {PROTOCOL}
+
+
+def test_other_parts_and_natural_variations_are_no_protocols_to_choose(study):
+    run = study.run("A2E-6")
+    rows = made_up.run(run=run.name, clips=3)
+    write_rows(run.rows(PROTOCOL, "validation"), rows.assign(split="validation"))
+    write_rows(run.natural(), rows.assign(protocol="natural-1", attack="natural"))
+    assert set(study.rows()["split"]) == {"test"}
+    assert set(study.rows()["attack"]) == {"ReleasedAttack"}
+    assert set(study.rows(PROTOCOL, "validation")["split"]) == {"validation"}
+    assert set(study.rows("natural-1")["attack"]) == {"natural"}
+
+
 def test_an_unknown_protocol_or_folder_is_named(study, tmp_path):
     with pytest.raises(FileError, match=f"no rows of protocol standard-1 .* with rows: {PROTOCOL}"):
         study.rows("standard-1")

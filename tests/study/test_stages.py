@@ -8,9 +8,9 @@ import pandas as pd
 import pytest
 
 from tenuto.attacks import protocol
-from tenuto.evaluation.robustness import rows_path
 from tenuto.files import write_csv, write_json, write_text
 from tenuto.reporting import paper
+from tenuto.store.run import RunFolder
 from tenuto.study.stages import MADE, analyse
 from tests.reporting import made_up
 
@@ -31,11 +31,11 @@ def folder(tmp_path, monkeypatch):
         score = {"correlation": {"overall": 0.5}, "mae": {"overall": 0.1}}
         report = {"run": run, "system": system, "seed": 6, "test": score, "mean_predictor": score}
         write_json(place / "metrics.json", report)
-        write_csv(rows_path(place, RELEASED), made_up.run(system))
+        write_csv(RunFolder(place).rows(RELEASED), made_up.run(system))
         bounded = [
             made_up.run(system, protocol="standard-1", norm="linf", epsilon=epsilon) for epsilon in (0.1, 0.2)
         ]
-        write_csv(rows_path(place, CURVES), pd.concat(bounded, ignore_index=True))
+        write_csv(RunFolder(place).rows(CURVES), pd.concat(bounded, ignore_index=True))
     return tmp_path
 
 

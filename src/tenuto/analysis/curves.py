@@ -21,10 +21,9 @@ from tenuto.analysis import comparison, statistics
 from tenuto.analysis import natural as baseline
 from tenuto.analysis.curve_shape import Values, area, crossing, mean_excess
 from tenuto.analysis.systems import ordered_systems, recorded_constant, run_metrics
-from tenuto.errors import DataError
-from tenuto.store import released_logs
-from tenuto.store.rows import NATURAL, emotion_names, mark_worst, validate_rows, values_of, worst_case
-from tenuto.store.study import StudyFolder
+from tenuto.errors import DataError, TenutoError
+from tenuto.store.rows import emotion_names, mark_worst, validate_rows, values_of, worst_case
+from tenuto.store.study import StudyFolder, read_natural, read_study
 
 PROTOCOL = "standard-1"
 DIRECTIONS = {"up": 1.0, "down": -1.0}
@@ -92,35 +91,45 @@ def from_folders(
         DataError: The same run twice, or see `ladder`.
     """
     if protocol is None:
-        names = dict.fromkeys(name for folder in folders for name in StudyFolder(folder).protocols())
-        attacked = {name: _rows_of(folders, name) for name in names}
+        names = [name for folder in folders for name in StudyFolder(folder).protocols(damaged=_ignore)]
+        attacked = {name: _rows_of(folders, name) for name in dict.fromkeys(names)}
         protocol = with_budgets(attacked) or PROTOCOL
-    tables = [released_logs.read_study(folder, protocol) for folder in folders]
+    tables = [read_study(folder, protocol) for folder in folders]
     rows = validate_rows(pd.concat(tables, ignore_index=True), ", ".join(map(str, folders)))
-    there = [released_logs.protocols(folder) for folder in folders]
-    beside = [
-        released_logs.read_study(folder, NATURAL)
-        for folder, found in zip(folders, there, strict=True)
-        if NATURAL in found
-    ]
-    natural = pd.concat(beside, ignore_index=True) if beside else None
-    curves = measure(rows, natural, draws, seed, _constant(folders, set(rows["run"])))
-    runs = set().union(*(having for found in there for having in found.values()))
+    natural = [table for folder in folders if (table := read_natural(folder)) is not None]
+    curves = measure(
+        rows,
+        pd.concat(natural, ignore_index=True) if natural else None,
+        draws,
+        seed,
+        _constant(folders, set(rows["run"])),
+    )
+    attacked_runs = [StudyFolder(folder).protocols(damaged=_ignore).values() for folder in folders]
+    runs = {run.name for own in attacked_runs for having in own for run in having}
+    runs |= {str(run) for table in natural for run in table["run"]}
     if without := sorted(runs - set(rows["run"])):
         left = f"No rows of {protocol} of {', '.join(without)}: left out."
         return dataclasses.replace(curves, remarks=(left, *curves.remarks))
     return curves
 
 
+def _ignore(error: TenutoError) -> None:
+    """`read_study` has named it."""
+
+
 def _rows_of(folders: Sequence[str | Path], protocol: str) -> pd.DataFrame:
     """Rows of a protocol of every run below the folders that has them."""
-    runs = [run for folder in folders for run in StudyFolder(folder).protocols().get(protocol, [])]
+    runs = [
+        run for folder in folders for run in StudyFolder(folder).protocols(damaged=_ignore).get(protocol, [])
+    ]
     return pd.concat([run.read_rows(protocol) for run in runs], ignore_index=True)
 
 
 def _constant(folders: Sequence[str | Path], names: set[str]) -> float | None:
     """Mean over runs of the recorded error of the constant baseline; None unless every run records it."""
-    runs = {run.name: run for folder in folders for run in StudyFolder(folder).runs() if run.name in names}
+    runs = {
+        run.name: run for folder in folders for run in StudyFolder(folder).runs(_ignore) if run.name in names
+    }
     constants = [recorded_constant(run) for run in runs.values()]
     known = [constant for constant in constants if constant is not None]
     return float(np.mean(known)) if known and len(known) == len(names) else None

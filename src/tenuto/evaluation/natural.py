@@ -26,7 +26,6 @@ from tenuto.errors import FileError
 from tenuto.files import sha256_bytes
 from tenuto.registry import Registry
 from tenuto.store.rows import NATURAL, write_rows
-from tenuto.store.run import RunFolder
 
 if TYPE_CHECKING:
     from tenuto.evaluation.runs import Run
@@ -177,11 +176,6 @@ class Noise:
 
 NATURAL_CHANGES.register("noise 30 dB")(Noise(30.0))
 NATURAL_CHANGES.register("noise 20 dB")(Noise(20.0))
-
-
-def natural_path(folder: Path, part: str = "test") -> Path:
-    """Where the rows lie."""
-    return RunFolder(folder).natural(part)
 
 
 @repeatable

@@ -30,7 +30,6 @@ from tenuto.files import Array, naming, read_safetensors, write_json, write_safe
 from tenuto.models.recogniser import predict
 from tenuto.models.systems import Network, for_attack
 from tenuto.store.rows import mark_worst, read_rows, validate_rows, write_rows
-from tenuto.store.run import RunFolder
 
 Progress = Callable[[int], None]
 
@@ -75,11 +74,6 @@ def evaluate(run: Run) -> dict[str, Any]:
     except FileError as error:
         warnings.warn(f"{error} The metrics are not saved.", stacklevel=2)
     return report
-
-
-def rows_path(folder: Path, protocol: Protocol | str, part: str = "test") -> Path:
-    """Where the rows of a protocol lie."""
-    return RunFolder(folder).rows(protocol, part)
 
 
 def silence(run: Run) -> float:

@@ -64,11 +64,6 @@ def run_folder(runs: Path, config: RunConfig, prepared: Prepared) -> Path:
     return runs / f"{resolved.system}-{resolved.train.seed}-{signature(resolved, prepared.fingerprint)}"
 
 
-def finished(folder: Path) -> bool:
-    """Whether the training of this run is complete."""
-    return RunFolder(folder).is_trained()
-
-
 def remarks(folder: Path) -> list[str]:
     """Sentences about the training of a finished run, for readers of its results."""
     result = RunFolder(folder).read_training()
