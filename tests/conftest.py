@@ -18,3 +18,11 @@ def shared() -> Path:
     if not folder.is_dir():
         pytest.skip(f"no real data: {folder} does not exist (set TENUTO_SHARED)")
     return folder
+
+
+def pytest_addoption(parser):
+    parser.addoption(
+        "--update-snapshots",
+        action="store_true",
+        help="Write tests/cli/snapshots anew from the present output.",
+    )

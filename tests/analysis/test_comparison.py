@@ -233,8 +233,7 @@ def test_two_seeds_have_an_interval_that_is_called_too_short():
     found = compare(noisy(seeds=(1, 2)), QUICK)
     assert set(found.pairs["resampled"]) == {"seeds and clips"}
     assert (
-        "The interval of a system's mean resamples 2 seeds and is far too short: A2E, A2M2E."
-        in found.remarks
+        "The interval of a system's mean resamples 2 seeds and is far too short: A2E, A2M2E." in found.remarks
     )
 
 

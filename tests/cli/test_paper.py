@@ -6,7 +6,7 @@ from typer.testing import CliRunner
 
 from tenuto.cli.paper import app
 from tenuto.config import to_yaml
-from tenuto.errors import ConfigError, FileError
+from tenuto.errors import FileError
 from tenuto.files import write_text
 from tenuto.store.released_logs import SETTINGS, write_log
 from tenuto.store.rows import write_rows
@@ -109,37 +109,11 @@ def test_figure_4_takes_seed_and_emotions(study, tmp_path):
     assert (tmp_path / "a" / "figure4.png").read_bytes() != (tmp_path / "b" / "figure4.png").read_bytes()
 
 
-def test_an_unknown_emotion_is_refused_with_the_nearest(study, tmp_path):
-    with pytest.raises(ConfigError, match="Did you mean tension"):
-        call("figure4", "--study", study, "--out", tmp_path, "--emotions", "tensoin")
-
-
 def test_a_protocol_can_be_named(study, tmp_path):
     protocol = "paper-2025-released+iterations=40"
     assert call("table1", "--study", study, "--protocol", protocol, "--out", tmp_path).exit_code == 0
     with pytest.raises(FileError, match="no rows of protocol standard-1"):
         call("table1", "--study", study, "--protocol", "standard-1", "--out", tmp_path)
-
-
-@pytest.mark.parametrize(
-    ("arguments", "said"),
-    [
-        ([], "either --logs DIR"),
-        (["--logs", "a", "--study", "b"], "either --logs DIR"),
-        (["--study", "a", "--runs", "r.csv"], "--runs belongs to --logs"),
-        (["--logs", "a", "--protocol", "p"], "--protocol belongs to --study"),
-    ],
-    ids=["neither", "both", "runs of a study", "protocol of logs"],
-)
-def test_options_that_do_not_go_together_are_refused(arguments, said):
-    with pytest.raises(ConfigError, match=said):
-        call("all", *arguments)
-
-
-@pytest.mark.parametrize("command", ["table1", "significance", "figure3", "figure4", "all"])
-def test_every_command_explains_itself_with_an_example(command):
-    outcome = call(command, "--help")
-    assert f"Example: tenuto paper {command} " in " ".join(outcome.stdout.split())
 
 
 def test_the_whole_paper_from_the_released_logs(shared, tmp_path):

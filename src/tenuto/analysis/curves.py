@@ -104,7 +104,8 @@ def from_folders(
         if NATURAL in found
     ]
     natural = pd.concat(beside, ignore_index=True) if beside else None
-    curves = measure(rows, natural, draws, seed, _constant(folders, set(rows["run"])))
+    attacked_runs = [run for folder in folders for run in StudyFolder(folder).protocols()[protocol]]
+    curves = measure(rows, natural, draws, seed, recorded_constant(attacked_runs))
     runs = set().union(*(having for found in there for having in found.values()))
     if without := sorted(runs - set(rows["run"])):
         left = f"No rows of {protocol} of {', '.join(without)}: left out."
@@ -116,14 +117,6 @@ def _rows_of(folders: Sequence[str | Path], protocol: str) -> pd.DataFrame:
     """Rows of a protocol of every run below the folders that has them."""
     runs = [run for folder in folders for run in StudyFolder(folder).protocols().get(protocol, [])]
     return pd.concat([run.read_rows(protocol) for run in runs], ignore_index=True)
-
-
-def _constant(folders: Sequence[str | Path], names: set[str]) -> float | None:
-    """Mean over runs of the recorded error of the constant baseline; None unless every run records it."""
-    runs = {run.name: run for folder in folders for run in StudyFolder(folder).runs() if run.name in names}
-    constants = [recorded_constant(run) for run in runs.values()]
-    known = [constant for constant in constants if constant is not None]
-    return float(np.mean(known)) if known and len(known) == len(names) else None
 
 
 def with_budgets(protocols: Mapping[str, pd.DataFrame]) -> str | None:
