@@ -10,9 +10,11 @@ import pytest
 from tenuto.analysis import curve_shape, curves, statistics
 from tenuto.analysis.natural import OTHER_EXCERPT
 from tenuto.errors import DataError, FileError
+from tenuto.files import write_json
 from tenuto.reporting import tables, write_curves
 from tenuto.reporting.figures import curves as curve_figures
 from tenuto.store.rows import NATURAL, emotion_names, write_rows
+from tenuto.store.run import RunFolder
 from tests.reporting import made_up
 
 CLEAN = 0.125
@@ -55,8 +57,8 @@ def natural(system="A2E", seed=6, moved=0.25):
     return pd.concat([other.head(2), mp3], ignore_index=True)
 
 
-def measured(rows, beside=None):
-    return curves.measure(rows, beside, draws=DRAWS)
+def measured(rows, beside=None, constant=None):
+    return curves.measure(rows, beside, draws=DRAWS, constant=constant)
 
 
 # Per run
@@ -243,9 +245,19 @@ def test_an_emotion_moves_naturally_as_far_as_under_its_strongest_change():
     assert found == pytest.approx(dict.fromkeys(emotion_names(run()), 0.25))
 
 
-def test_predicting_the_mean_rating_of_the_clips():
-    label = made_up.labels()
-    assert measured(run()).mean_mae == pytest.approx(np.abs(label - label.mean(axis=0)).mean())
+def test_the_constant_baseline_is_what_the_run_recorded_and_else_not_known(tmp_path):
+    folder = RunFolder(tmp_path / "A2E-6")
+    write_rows(folder.rows("own-1"), run().assign(protocol="own-1"))
+    assert math.isnan(curves.from_folders([tmp_path], draws=DRAWS).mean_mae)
+    write_json(folder.metrics, {"mean_predictor": {"mae": {"overall": 0.25}}})
+    assert curves.from_folders([tmp_path], draws=DRAWS).mean_mae == 0.25
+
+
+def test_any_protocol_with_several_budgets_has_curves():
+    several, one = run(), run(ladder={0.1: 0.2})
+    assert curves.with_budgets({"own-1": several, "paper": made_up.run(), "single": one}) == "own-1"
+    assert curves.with_budgets({"a": several, "b": pd.concat([several, run(seed=7)])}) == "b"
+    assert curves.with_budgets({"single": one}) is None
 
 
 # Emotions
@@ -335,7 +347,7 @@ def test_labels_beside_the_axis_keep_their_distance_and_stay_inside():
 
 def test_the_figure_names_every_system_and_every_natural_change():
     rows = pd.concat([run("A2E"), run("own system", scale=1.5)])
-    figure = curve_figures.curve(measured(rows, natural()))
+    figure = curve_figures.curve(measured(rows, natural(), constant=0.25))
     (legend,) = figure.legends
     assert [text.get_text() for text in legend.get_texts()] == ["A2E", "own system"]
     above, below = figure.axes

@@ -97,15 +97,15 @@ def from_folders(
     tables = [read_study(folder, protocol) for folder in folders]
     rows = validate_rows(pd.concat(tables, ignore_index=True), ", ".join(map(str, folders)))
     natural = [table for folder in folders if (table := read_natural(folder)) is not None]
+    attacked_runs = [StudyFolder(folder).protocols(damaged=_ignore) for folder in folders]
     curves = measure(
         rows,
         pd.concat(natural, ignore_index=True) if natural else None,
         draws,
         seed,
-        _constant(folders, set(rows["run"])),
+        recorded_constant([run for own in attacked_runs for run in own.get(protocol, [])]),
     )
-    attacked_runs = [StudyFolder(folder).protocols(damaged=_ignore).values() for folder in folders]
-    runs = {run.name for own in attacked_runs for having in own for run in having}
+    runs = {run.name for own in attacked_runs for having in own.values() for run in having}
     runs |= {str(run) for table in natural for run in table["run"]}
     if without := sorted(runs - set(rows["run"])):
         left = f"No rows of {protocol} of {', '.join(without)}: left out."
@@ -123,16 +123,6 @@ def _rows_of(folders: Sequence[str | Path], protocol: str) -> pd.DataFrame:
         run for folder in folders for run in StudyFolder(folder).protocols(damaged=_ignore).get(protocol, [])
     ]
     return pd.concat([run.read_rows(protocol) for run in runs], ignore_index=True)
-
-
-def _constant(folders: Sequence[str | Path], names: set[str]) -> float | None:
-    """Mean over runs of the recorded error of the constant baseline; None unless every run records it."""
-    runs = {
-        run.name: run for folder in folders for run in StudyFolder(folder).runs(_ignore) if run.name in names
-    }
-    constants = [recorded_constant(run) for run in runs.values()]
-    known = [constant for constant in constants if constant is not None]
-    return float(np.mean(known)) if known and len(known) == len(names) else None
 
 
 def with_budgets(protocols: Mapping[str, pd.DataFrame]) -> str | None:

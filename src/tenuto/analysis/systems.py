@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -25,9 +25,9 @@ from numpy.typing import ArrayLike
 
 from tenuto import metrics
 from tenuto.config import SYSTEMS, DataConfig
-from tenuto.errors import DataError
+from tenuto.errors import DataError, FileError
 from tenuto.store.rows import mark_worst, values_of, worst_case
-from tenuto.store.run import RunFolder, is_file
+from tenuto.store.run import RunFolder
 
 FEWEST_SEEDS = 3
 """With fewer seeds there is no test with seeds as the unit."""
@@ -270,11 +270,13 @@ def constant_error(labels: ArrayLike, training_mean: ArrayLike) -> float:
     return float(np.abs(np.asarray(labels, np.float64) - np.asarray(training_mean, np.float64)).mean())
 
 
-def recorded_constant(run: RunFolder) -> float | None:
-    """MAE of the constant baseline on a run's test clips, as `tenuto evaluate` recorded it; None where it did not."""
-    if not is_file(run.metrics):
-        return None
+def recorded_constant(runs: Sequence[RunFolder]) -> float | None:
+    """MAE of the constant baseline on the test clips, mean over runs, as `tenuto evaluate` recorded it.
+
+    None unless every run records it.
+    """
     try:
-        return float(run.read_metrics()["mean_predictor"]["mae"]["overall"])
-    except (KeyError, TypeError, ValueError):
+        recorded = [float(run.read_metrics()["mean_predictor"]["mae"]["overall"]) for run in runs]
+    except (FileError, KeyError, TypeError, ValueError):
         return None
+    return float(np.mean(recorded)) if recorded else None

@@ -172,9 +172,7 @@ class Evidence:
         """MAE of the mean training label on test clips, mean over runs, as their metrics.json has it; else None."""
         if set(self.rows["split"]) != {"test"} or not set(self.runs) <= set(self.source.folders):
             return None
-        constants = [recorded_constant(RunFolder(self.source.folders[run])) for run in self.runs]
-        recorded = [constant for constant in constants if constant is not None]
-        return float(np.mean(recorded)) if recorded and len(recorded) == len(constants) else None
+        return recorded_constant([RunFolder(self.source.folders[run]) for run in self.runs])
 
     @cached_property
     def attacks(self) -> dict[str, Attack]:
