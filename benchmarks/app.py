@@ -119,7 +119,7 @@ def remarks(comparisons: list[Comparison], facts: dict[str, str]) -> list[str]:
         "goal: for plain/ours or, in the front end, for either ratio",
         *(
             f"{each.name.partition(',')[0]} on {each.device}: {each.peak_share:.0%} of the operations a second of a "
-            "large matrix product there, counted on direct convolutions"
+            "large matrix product there"
             for each in comparisons
             if each.peak_share is not None
         ),

@@ -33,7 +33,7 @@ def rows():
     return read_rows(RUN / "attacks" / "paper-2025-released+iterations=100.csv")
 
 
-def test_all_test_clips_are_there(rows):
+def test_all_test_clip_are_there(rows):
     split = (RUN / "split.csv").read_text().splitlines()
     assert sorted(rows["clip"]) == sorted(line.split(",")[0] for line in split if ",test," in line)
     assert len(rows) == 36

@@ -15,7 +15,7 @@ from tenuto.analysis.comparison import (
     planned,
 )
 from tenuto.errors import ConfigError, DataError
-from tenuto.reporting import comparison_tables
+from tenuto.reporting import tables, write_comparison
 from tenuto.store import released_logs
 from tests.reporting import made_up
 
@@ -318,10 +318,11 @@ def test_every_comparison_done_is_told():
 
 def test_files_have_every_digit_and_captions_name_the_unit(tmp_path):
     found = compare(noisy(), QUICK)
-    written = comparison_tables.write(found, tmp_path)
+    written = write_comparison(found, tmp_path)
     names = [
         f"stats_{part}.{kind}" for part in ("systems", "pairs", "mixed") for kind in ("csv", "md", "tex")
     ]
+    names += ["stats_pooled.md", "stats_pooled.tex"]
     assert sorted(written) == sorted(path.name for path in tmp_path.iterdir()) == sorted(names)
     np.testing.assert_array_equal(pd.read_csv(written["stats_pairs.csv"])["t"], found.pairs["t"])
     for name in names:
@@ -330,19 +331,20 @@ def test_files_have_every_digit_and_captions_name_the_unit(tmp_path):
 
 
 def test_the_pooled_test_is_labelled_with_what_it_counts():
-    caption = comparison_tables.captions(compare(noisy(), QUICK))["pairs"]
+    caption = tables.captions_comparison(compare(noisy(), QUICK))["pooled"]
     assert "counts 20 pairs of clip and seed as independent" in caption
     assert "pseudo-replication" in caption
 
 
 def test_what_is_not_there_is_printed_as_a_dash():
-    shown = comparison_tables.show_pairs(compare(noisy(seeds=(7,)), QUICK)).iloc[0]
-    assert (shown["Pair"], shown["Paired t"], shown["p, Holm"], shown["g"]) == ("A2E:A2M2E", "–", "–", "–")
-    assert shown["Pooled t"].startswith("t(4)=")
+    comparison = compare(noisy(seeds=(7,)), QUICK)
+    shown = tables.show_pairs(comparison).iloc[0]
+    assert (shown["Pair"], shown["t"], shown["p (Holm)"], shown["g"]) == ("A2E:A2M2E", "–", "–", "–")
+    assert tables.show_pooled(comparison).iloc[0]["n"] == "5"
 
 
 def test_the_percentiles_of_an_interval_head_its_columns():
-    shown = comparison_tables.show_systems(compare(noisy(), Settings(draws=200, level=0.9)))
+    shown = tables.show_systems(compare(noisy(), Settings(draws=200, level=0.9)))
     assert list(shown.columns)[-2:] == ["5 %", "95 %"]
 
 

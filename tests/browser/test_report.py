@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import io
 import os
 import shutil
 
+import numpy as np
 import pytest
+from PIL import Image
 
-from tenuto.reporting.page import report
+from tenuto.reporting import write_report
 from tenuto.store.rows import mark_worst
 from tests.analysis import test_curves
 from tests.reporting import made_up
-from tests.reporting.made_up_report import complete, material, stored
+from tests.reporting.made_up_report import complete, inputs, stored
 
 BROWSERS = ("chromium-headless-shell", "chromium", "chromium-browser", "google-chrome")
 WIDTHS = (360, 1280)
@@ -37,7 +40,7 @@ def browser():
 def address(tmp_path_factory):
     """A complete report on disk."""
     folder = tmp_path_factory.mktemp("report")
-    return report.write(complete(folder / "study"), folder / "report.html").as_uri()
+    return write_report(complete(folder / "study"), folder / "report.html").as_uri()
 
 
 @pytest.fixture
@@ -45,13 +48,17 @@ def visit(browser, address):
     """A function that opens the report; what the page asks for or complains of fails the test in the end."""
     asked, said, pages = [], [], []
 
-    def opened(width=1280, **settings):
+    def opened(width=1280, unfolded=True, **settings):
         page = browser.new_page(viewport={"width": width, "height": 800}, **settings)
         page.on("request", lambda request: asked.append(request.url))
         page.on("console", lambda message: said.append(message.text))
         page.on("pageerror", lambda error: said.append(str(error)))
         page.set_default_timeout(10_000)
         page.goto(address)
+        if unfolded:
+            page.evaluate(
+                "document.querySelectorAll('details').forEach((details) => { details.open = true; })"
+            )
         pages.append(page)
         return page
 
@@ -82,7 +89,7 @@ def heading(page, name):
 def test_every_picture_is_shown_and_nothing_is_loaded(visit, scheme):
     page = visit(color_scheme=scheme)
     widths = page.evaluate("[...document.images].map((image) => image.complete && image.naturalWidth)")
-    assert len(widths) == 8
+    assert len(widths) == 9
     assert all(widths)
 
 
@@ -109,14 +116,53 @@ def test_the_policy_keeps_foreign_scripts_and_pictures_out(browser, address):
     page.close()
 
 
-def test_a_sound_plays_and_another_one_stops_it(visit):
+AUDIO = "document.querySelectorAll('#listen audio')"
+
+
+def test_switching_sounds_keeps_the_position_and_stops_the_other(visit):
     page = visit()
-    for place in (0, 1):
-        page.evaluate("(place) => document.querySelectorAll('audio')[place].play()", place)
-        page.wait_for_function(
-            "(place) => document.querySelectorAll('audio')[place].currentTime > 0.1", arg=place
-        )
-    assert page.evaluate("document.querySelectorAll('audio')[0].paused")
+    assert page.locator("#listen audio:visible").count() == 1
+    page.evaluate(f"{AUDIO}[0].play()")
+    page.wait_for_function(f"() => {AUDIO}[0].currentTime > 0.3")
+    page.get_by_role("radio", name="After the attack").first.check()
+    page.wait_for_function(f"() => !{AUDIO}[1].paused && {AUDIO}[1].currentTime > 0.3")
+    assert page.evaluate(f"{AUDIO}[0].paused")
+    assert page.locator("#listen audio:visible").get_attribute("aria-label") == "Clip 055: after the attack"
+
+
+def test_a_paused_sound_is_switched_by_key_and_stays_paused(visit):
+    page = visit()
+    page.evaluate(f"{AUDIO}[0].currentTime = 0.5")
+    page.locator("#listen input").first.press("ArrowRight")
+    assert page.evaluate(f"[{AUDIO}[1].currentTime, {AUDIO}[1].paused]") == [0.5, True]
+
+
+def test_another_clip_stops_the_first(visit):
+    page = visit()
+    page.evaluate(f"{AUDIO}[0].play()")
+    page.evaluate("document.querySelector('#gallery audio').play()")
+    page.wait_for_function(f"() => {AUDIO}[0].paused")
+
+
+def test_without_scripts_every_sound_can_be_played(browser, address):
+    page = browser.new_context(java_script_enabled=False).new_page()
+    page.goto(address)
+    assert page.locator("#listen audio:visible").count() == 3
+    page.close()
+
+
+def test_answer_picture_and_player_come_first_and_the_rest_is_folded(visit):
+    page = visit(1280, unfolded=False)
+    assert page.locator("#listen audio").first.bounding_box()["y"] < 1300
+    assert not page.locator("#runs table").is_visible()
+    page.get_by_role("link", name="All runs").click()
+    page.locator("#runs table").wait_for(state="visible")
+
+
+def test_the_contents_stay_in_sight(visit):
+    page = visit()
+    page.evaluate("scrollTo({ top: document.body.scrollHeight, behavior: 'instant' })")
+    assert page.locator("nav").bounding_box()["y"] == 0
 
 
 def test_a_table_sorts_by_click_one_way_and_the_other(visit):
@@ -134,9 +180,9 @@ def test_a_table_sorts_by_click_one_way_and_the_other(visit):
 def test_budgets_sort_by_their_size_and_those_without_one_stand_last(tmp_path, browser):
     ladder = {epsilon: epsilon for epsilon in (0.02, 0.005, 0.1, 0.05, 1e-05, 0.2)}
     rows = mark_worst(test_curves.run(ladder=ladder))
-    found = material(stored(tmp_path / "study", [made_up.run(), rows]))
+    found = inputs(stored(tmp_path / "study", [made_up.run(), rows]))
     page = browser.new_page()
-    page.goto(report.write(found, tmp_path / "report.html").as_uri())
+    page.goto(write_report(found, tmp_path / "report.html").as_uri() + "#runs")
     rising = ["1e-05", "0.005", "0.02", "0.05", "0.1", "0.2", "–"]
     for wanted in (rising, [*rising[-2::-1], "–"]):
         heading(page, "Epsilon").get_by_role("button").click()
@@ -172,7 +218,6 @@ def test_the_first_key_leads_to_the_content(visit):
 @pytest.mark.parametrize("width", WIDTHS)
 def test_nothing_but_tables_and_clips_is_wider_than_the_screen(visit, width):
     page = visit(width)
-    page.evaluate("document.querySelectorAll('details').forEach((details) => { details.open = true; })")
     assert page.evaluate("document.documentElement.scrollWidth") <= width
     reach = page.evaluate(
         """() => [...document.querySelectorAll("main *")]
@@ -192,10 +237,34 @@ def test_pictures_of_clips_keep_their_size_on_a_phone_and_are_moved_by_key(visit
     page.wait_for_function("() => document.querySelector('.wide').scrollLeft > 0")
 
 
-def test_light_and_dark_have_their_own_ground(visit):
-    ground = "getComputedStyle(document.body).backgroundColor"
-    assert visit(color_scheme="light").evaluate(ground) == "rgb(251, 250, 247)"
-    assert visit(color_scheme="dark").evaluate(ground) == "rgb(22, 24, 27)"
+@pytest.mark.parametrize(("scheme", "ground"), [("light", 250), ("dark", 24)])
+def test_pictures_have_the_ground_of_the_page(visit, scheme, ground):
+    page = visit(color_scheme=scheme)
+    assert mean_grey(page, "#attacked img") == pytest.approx(ground, abs=30)
+    assert mean_grey(page, "#gallery img") == pytest.approx(ground, abs=60)
+
+
+def mean_grey(page, place):
+    """Mean brightness (0-255) of what is shown at a place."""
+    content = page.locator(place).first.screenshot()
+    return float(np.asarray(Image.open(io.BytesIO(content)).convert("L")).mean())
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_a_table_that_scrolls_has_a_shadow_at_its_edge(visit, scheme):
+    page = visit(360, color_scheme=scheme)
+    box = page.locator("#runs .scroll")
+    edge, middle = columns(page, box)
+    assert abs(edge - middle) > 20
+    box.evaluate("(box) => { box.scrollLeft = box.scrollWidth; }")
+    edge, middle = columns(page, box)
+    assert abs(edge - middle) < 8
+
+
+def columns(page, box):
+    """Brightness at the right edge of a box and left of it: the most common value of the column, without text."""
+    image = np.asarray(Image.open(io.BytesIO(box.screenshot())).convert("L"))
+    return [int(np.bincount(image[:, place]).argmax()) for place in (-2, -40)]
 
 
 def test_paper_is_light_and_has_neither_contents_nor_sounds(visit):

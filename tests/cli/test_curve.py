@@ -71,7 +71,9 @@ def test_a_protocol_without_budgets_is_refused_in_one_sentence(tmp_path):
 
 
 def test_a_folder_without_rows_is_refused(tmp_path):
-    with pytest.raises(FileError, match="no rows of protocol standard-1; there is: none at all"):
+    with pytest.raises(
+        FileError, match="no rows of protocol standard-1 for test clips. Protocols with rows: none"
+    ):
         call(tmp_path)
 
 

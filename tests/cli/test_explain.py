@@ -120,7 +120,7 @@ def test_a_concept_is_set_on_a_recording(tenuto, run, song):
         assert change == pytest.approx(weight * (0.7 - concept), abs=1e-5)
 
 
-def test_several_concepts_are_set_on_the_test_clips(tenuto, run, corpus, cache):
+def test_several_concepts_are_set_on_the_test_clip(tenuto, run, corpus, cache):
     data = ("--root", corpus, "--cache", cache)
     outcome = tenuto("intervene", run, *data, "--set", "dissonance=0.7", "--set", "modality = 0.25")
     assert "mean of 3 test clips: dissonance = 0.7, modality = 0.25" in outcome.stdout

@@ -14,7 +14,7 @@ import pytest
 from tenuto.evaluation.audit.findings import NOT_EVALUATED, judged
 from tenuto.files import write_csv, write_json, write_safetensors
 from tenuto.reporting import verdicts
-from tenuto.reporting.page import inside as report_inside
+from tenuto.reporting.page import inside
 from tenuto.store.rows import read_rows
 from tenuto.store.run import RunFolder
 from tests.reporting.made_up_report import PROTOCOL, plain, stored
@@ -45,7 +45,7 @@ def test_json_says_what_was_written(made):
     assert said["bytes"] == path.stat().st_size < 15e6
     assert len(said["answer"]) == 3
     assert set(said["sections"]) >= {"clean", "attacked", "audit", "concepts", "gain", "gallery", "runs"}
-    assert [lack.split(":")[0] for lack in said["lacks"]] == ["Error over the size of the attack"]
+    assert [lack.split(":")[0] for lack in said["lacks"]] == ["Error by size of the attack"]
 
 
 def test_checks_that_were_not_made_have_one_true_reason(made):
@@ -62,7 +62,7 @@ def test_checks_that_were_not_made_have_one_true_reason(made):
 
 def test_the_clips_reach_from_the_most_moved_to_the_least(made, study):
     rows = read_rows(next(study.rglob("attacks/*.csv")))
-    chosen = report_inside.clips_to_show(rows, 2)
+    chosen = inside.clips_to_show(rows, 2)
     page = made[0].read_text("utf-8")
     assert [page.index(f"<h3>Clip {clip}</h3>") for clip in chosen] == sorted(
         page.index(f"<h3>Clip {clip}</h3>") for clip in chosen
@@ -143,7 +143,7 @@ def test_a_damaged_checkpoint_costs_gallery_gain_and_audit(tenuto, own_study, co
 def test_the_reason_for_no_gallery_is_the_true_one(tenuto, own_study, corpus, cache, tmp_path):
     folder, _, path = own_study
     data = ("--root", corpus, "--cache", cache)
-    assert lacks(tenuto, folder)["Gallery"] == "clips are played where the data are named with --root DATA."
+    assert lacks(tenuto, folder)["Gallery"] == "to play clips, name the data set with --root DATA."
     assert lacks(tenuto, folder, *data, "--clips", 0)["Gallery"] == "no clips were wanted (`--clips 0`)."
     path.with_suffix(".safetensors").unlink()
     said = lacks(tenuto, folder, *data)["Gallery"]
@@ -175,5 +175,5 @@ def test_an_audit_of_other_rows_is_refused(refused, tmp_path):
 
 
 def test_a_folder_without_rows_is_refused(refused, tmp_path):
-    assert "no rows of an attack below it" in refused("report", tmp_path, "--out", tmp_path / "report.html")
+    assert "no rows of an attack" in refused("report", tmp_path, "--out", tmp_path / "report.html")
     assert not (tmp_path / "report.html").exists()

@@ -68,7 +68,7 @@ def test_in_a_narrow_terminal_no_number_is_cut(tenuto, attacked, data, clips, tm
     assert narrow == wide
 
 
-def test_without_a_clip_all_test_clips_are_shown_in_a_table(tenuto, attacked, data, clips):
+def test_without_a_clip_all_test_clip_are_shown_in_a_table(tenuto, attacked, data, clips):
     outcome = tenuto("show", attacked, *data)
     assert all(f"│ {clip} " in outcome.stdout for clip in clips)
     assert f" of {len(clips)} clips" in outcome.stdout
@@ -130,7 +130,7 @@ def clip_of(folder, part):
     return table.loc[table["split"] == part, "clip"].iloc[0]
 
 
-def test_clips_of_two_parts_are_refused(refused, attacked, data, clips):
+def test_clip_of_two_parts_are_refused(refused, attacked, data, clips):
     other = clip_of(attacked, "train")
     said = refused("show", attacked, clips[0], other, *data)
     assert f"clips of several parts of the split: {clips[0]} (test), {other} (train)" in said

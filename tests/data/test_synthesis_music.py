@@ -72,7 +72,7 @@ def test_360_clips_fill_48_albums_of_several_clips():
     assert sizes.max() == 8
 
 
-def test_clips_of_one_album_are_more_alike_than_others():
+def test_clip_of_one_album_are_more_alike_than_others():
     clips = draw(512, 0)
     values = np.array([clip.controls.vector() for clip in clips])
     albums = np.array([clip.album.number for clip in clips])

@@ -18,9 +18,10 @@ from tenuto.evaluation.intervention import choices, correct, follow, intervene, 
 from tenuto.evaluation.robustness import attack
 from tenuto.evaluation.runs import open_run
 from tenuto.files import read_csv, read_safetensors, sha256_file, write_csv, write_safetensors
+from tenuto.models.recogniser import predict
 from tenuto.store.rows import read_rows, values_of
 from tenuto.store.run import RunFolder
-from tenuto.training.loop import predict, train
+from tenuto.training.loop import train
 from tests import small_runs
 from tests.small_runs import settings
 
@@ -129,7 +130,7 @@ def test_a_slanting_change_is_seen_in_part():
     assert found["gain"] == pytest.approx(3 / 5)
 
 
-def test_clips_are_the_measure_beside_the_attack():
+def test_clip_are_the_measure_beside_the_attack():
     found = moved(0, 0, 0, 1.0)
     assert (found["clip_feature_spread"], found["clip_emotion_spread"]) == (1.0, pytest.approx(3.0))
     assert found["clip_gain"] == pytest.approx(3.0)
@@ -266,7 +267,7 @@ def test_a_direct_network_has_its_gain_and_movement_and_no_rows(attacked):
     assert found.attacks[0]["emotion_change"] <= found.gain["largest"] * found.attacks[0]["feature_change"]
 
 
-def test_concepts_are_set_on_clean_test_clips(attacked):
+def test_concepts_are_set_on_clean_test_clip(attacked):
     run = attacked["A2M2E"]
     before, after = set_concepts(run, {"dissonance": 0.9, "modality": 0.1})
     clean = predict(run.recogniser.network, run.part("test").inputs)

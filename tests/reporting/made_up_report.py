@@ -11,10 +11,10 @@ import pandas as pd
 
 from tenuto.evaluation.audit.findings import judged, not_recorded
 from tenuto.files import write_csv
-from tenuto.reporting.page.inputs import Material, gather
+from tenuto.reporting import PageInputs, gather
 from tenuto.store.rows import write_rows
 from tests.analysis import test_curves
-from tests.reporting import made_up, test_clips, test_panels
+from tests.reporting import made_up, test_clip, test_explanation
 
 PROTOCOL = "paper-2025-released"
 CONCEPTS = ("dissonance", "modality")
@@ -71,7 +71,7 @@ def whole(folder: Path) -> Path:
 def corrected(folder: Path, run: str = "A2M2E-6", **columns: Any) -> Path:
     """What `tenuto intervene` leaves in a run that was attacked with the released protocol."""
     attack = {"protocol": PROTOCOL, "attack": "ReleasedAttack", "norm": "none", "run": run} | columns
-    rows = [test_panels.corrected(**attack), test_panels.corrected("clean", "annotation", run=run)]
+    rows = [test_explanation.corrected(**attack), test_explanation.corrected("clean", "annotation", run=run)]
     path = folder / "runs" / run / "interventions" / "intervention.csv"
     return write_csv(path, pd.concat(rows).assign(**{k: v for k, v in columns.items() if k == "checkpoint"}))
 
@@ -79,22 +79,22 @@ def corrected(folder: Path, run: str = "A2M2E-6", **columns: Any) -> Path:
 def witness(clip: str = "055", seconds: float = 1.0, seed: int = 0) -> Any:
     """A clip with two concepts and with noise for a sound."""
     noise = np.random.default_rng(seed).normal(0, 2000, (2, int(22050 * seconds))).astype(np.int16)
-    concepts = test_clips.states(CONCEPTS)
+    concepts = test_clip.states(CONCEPTS)
     samples = {"samples_before": noise[0], "samples_after": noise[0] + noise[1]}
-    return test_clips.made_up(concepts, clip=clip, system="A2M2E", run="A2M2E-6", **samples)
+    return test_clip.made_up(concepts, clip=clip, system="A2M2E", run="A2M2E-6", **samples)
 
 
-def material(folder: Path, **changes: Any) -> Material:
-    """What `gather` finds, with few draws; keywords replace parts of it."""
+def inputs(folder: Path, **changes: Any) -> PageInputs:
+    """What `gather` returns, with few draws; keywords replace parts of it."""
     return dataclasses.replace(gather(folder, PROTOCOL, draws=DRAWS), **changes)
 
 
-def complete(folder: Path) -> Material:
-    """A study to which nothing is lacking."""
+def complete(folder: Path) -> PageInputs:
+    """A study whose report has every section."""
     gains = {
         f"{system}-{seed}": {"largest": 1.25 + seed / 100, "rank": 7, "features": 32}
         for system in ("A2E", "A2M2E")
         for seed in (6, 21, 42)
     }
     witnesses = [witness("055"), witness("064", seed=1)]
-    return material(whole(folder), findings=FINDINGS, gains=gains, witnesses=witnesses, weights=WEIGHTS)
+    return inputs(whole(folder), findings=FINDINGS, gains=gains, witnesses=witnesses, weights=WEIGHTS)

@@ -4,6 +4,7 @@ import pytest
 
 from tenuto.analysis import smc2025
 from tenuto.errors import DataError
+from tenuto.reporting import save
 from tenuto.reporting.figures import smc2025 as figures
 
 from . import made_up
@@ -20,9 +21,12 @@ def labels_of(axes):
     return [label.get_text() for label in axes.get_xticklabels()]
 
 
-def test_figure_3_orders_the_systems_as_the_study_does():
+def test_figure_3_has_the_order_of_all_tables_and_a_legend():
     figure = figures.figure3(smc2025.difference(made_up.study()))
-    assert labels_of(figure.axes[0]) == ["A2E", "aA2E", "A2B2E", "aA2B2E", "A2M2E"]
+    assert labels_of(figure.axes[0]) == list(made_up.SYSTEMS)
+    entries = [text.get_text() for text in figure.legends[0].get_texts()]
+    assert [entry.split(":")[0] for entry in entries] == list(made_up.SYSTEMS)
+    assert len({handle.get_color() for handle in figure.legends[0].legend_handles}) == 5
 
 
 def test_figure_3_leaves_missing_systems_out_and_puts_others_last():
@@ -46,27 +50,10 @@ def test_figure_3_without_runs_is_refused():
         figures.figure3(differences())
 
 
-def test_the_axis_is_broken_around_a_far_outlier():
-    values = [TIGHT, np.append(TIGHT, 9.0)]
-    assert figures.break_between(values) == (1.5, 9.0)
-    figure = figures.figure3(differences(A2E=values[0], A2B2E=values[1]))
-    upper, lower = (axes.get_ylim() for axes in figure.axes)
-    assert lower[0] == 0
-    assert lower[1] < upper[0] < 9.0 < upper[1]
-
-
-@pytest.mark.parametrize(
-    "values",
-    [
-        [TIGHT],
-        [np.append(TIGHT, 2.0)],
-        [np.append(TIGHT, 9.0), TIGHT * 7],
-        [np.array([1.0, 9.0])],
-    ],
-    ids=["no outlier", "near outlier", "outlier below another box", "too few seeds to call it one"],
-)
-def test_the_axis_is_whole_otherwise(values):
-    assert figures.break_between(values) is None
+def test_an_outlier_is_inside_the_axis():
+    figure = figures.figure3(differences(A2E=np.append(TIGHT, 9.0)))
+    assert len(figure.axes) == 1
+    assert figure.axes[0].get_ylim()[1] > 9
 
 
 def test_differences_below_zero_are_inside_the_axis():
@@ -144,10 +131,21 @@ def test_no_inset_hides_a_point(attacked):
         assert not ((shown > frame[0]) & (shown < frame[1])).all(axis=1).any()
 
 
+def test_the_overview_shows_both_measures_before_and_after():
+    means = pd.DataFrame(
+        {"clean_mae": [0.1, 0.2], "mae": [0.3, 0.4], "clean_corr": [0.9, 0.8], "corr": [0.5, np.nan]},
+        index=["A2E", "A2M2E"],
+    )
+    error, correlation = figures.overview(means).axes
+    assert [label.get_text() for label in error.get_yticklabels()] == ["A2E", "A2M2E"]
+    assert [line.get_xdata()[0] for line in error.lines if len(line.get_xdata())] == [0.1, 0.3, 0.2, 0.4]
+    assert correlation.get_xlim() == (-1.05, 1.05)
+
+
 def test_a_figure_is_saved_as_png_and_pdf_with_the_same_bytes_each_time(tmp_path):
     contents = []
     for folder in ("one", "two"):
-        written = figures.save(figures.figure3(differences(A2E=TIGHT)), tmp_path / folder / "figure3")
+        written = save(figures.figure3(differences(A2E=TIGHT)), tmp_path / folder / "figure3")
         assert list(written) == ["figure3.png", "figure3.pdf"]
         contents.append([path.read_bytes() for path in written.values()])
     assert contents[0] == contents[1]

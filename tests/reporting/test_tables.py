@@ -3,6 +3,7 @@ import pandas as pd
 import pytest
 
 from tenuto.analysis import smc2025
+from tenuto.analysis.comparison import Settings, compare
 from tenuto.reporting import tables
 
 from . import made_up
@@ -66,7 +67,7 @@ def test_mean_and_deviation_are_printed_with_two_decimals(mean, deviation, wante
     assert tables.mean_deviation(mean, deviation) == wanted
 
 
-def test_a_mean_that_was_printed_without_a_deviation_stands_alone():
+def test_a_mean_of_the_paper_without_deviation_is_shown_alone():
     assert tables.mean_deviation(0.76, np.nan, alone=True) == "0.76"
 
 
@@ -75,20 +76,20 @@ def test_one_seed_has_no_deviation():
     line = table[table["system"] == "A2E"].iloc[0]
     assert np.isnan([line["correlation_std"], line["mae_std"]]).all()
     shown = tables.show_table1(table).iloc[-1]
-    assert (shown["Avg Corr."], shown["MAE"]) == ("1.00 ± –", "0.12 ± –")
-    assert shown["MAE, print"] == "0.10 ± 0.01"
+    assert (shown["Avg. corr."], shown["MAE"]) == ("1.00 ± –", "0.12 ± –")
+    assert shown["MAE (paper)"] == "0.10 ± 0.01"
 
 
-def test_table_1_shows_ours_beside_the_print():
+def test_table_1_shows_the_papers_values():
     table = tables.show_table1(smc2025.table1(made_up.study()))
     assert table.columns.tolist() == [
         "group",
         "System",
         "Seeds",
-        "Avg Corr.",
+        "Avg. corr.",
         "MAE",
-        "Avg Corr., print",
-        "MAE, print",
+        "Avg. corr. (paper)",
+        "MAE (paper)",
     ]
     assert table.iloc[0].tolist() == ["original", "A2E (orig.)", "–", "–", "–", "0.76", "–"]
     line = ["plain training", "A2E", "3", "1.00 ± 0.00", "0.12 ± 0.00", "0.73 ± 0.02", "0.10 ± 0.01"]
@@ -98,7 +99,7 @@ def test_table_1_shows_ours_beside_the_print():
 def test_the_caption_of_table_1_says_which_clips_and_whose_print():
     caption = tables.caption_table1(made_up.study())
     assert "5 clean test clips (not attacked)" in caption
-    assert "Print: values of the SMC 2025 paper" in caption
+    assert "(paper): values of the SMC 2025 paper" in caption
 
 
 def test_the_caption_of_the_tests_says_which_prediction_was_taken():
@@ -113,7 +114,7 @@ def test_t_is_shown_with_nine_decimals_and_p_with_four_digits():
         columns=["comparison", "unit", "n", "degrees_of_freedom", "t", "p", "print_t", "print_p"],
     )
     line = tables.show_significance(table).iloc[0]
-    assert line[["df", "t", "p", "t, print"]].tolist() == ["359", "13.035200610", "4.567e-32", "–"]
+    assert line[["df", "t", "p", "t (paper)"]].tolist() == ["359", "13.035200610", "4.567e-32", "–"]
 
 
 def test_a_table_is_written_in_three_forms(tmp_path):
@@ -123,3 +124,19 @@ def test_a_table_is_written_in_three_forms(tmp_path):
     assert written["table.csv"].read_text() == "A,B\nx,0.3333333333333333\n"
     assert written["table.md"].read_text().endswith("Caption.\n")
     assert written["table.tex"].read_text().startswith(r"\begin{table}")
+
+
+def test_without_the_papers_values_nothing_speaks_of_them():
+    table = smc2025.table1(made_up.study())
+    own = table[[name for name in table if not str(name).startswith(tables.PAPER)]]
+    assert (tables.has_paper(table), tables.has_paper(own)) == (True, False)
+    assert tables.show_table1(own).columns.tolist() == ["group", "System", "Seeds", "Avg. corr.", "MAE"]
+    assert "paper" not in tables.caption_table1(made_up.study(), paper=False)
+
+
+def test_tables_of_a_comparison_fit_in_a_hundred_columns():
+    compared = compare(made_up.study(), Settings(draws=100))
+    for show in (tables.show_systems, tables.show_pairs, tables.show_pooled, tables.show_mixed):
+        cells = show(compared).drop(columns=["group", "Error"])
+        widths = [max(len(str(name)), *cells[name].str.len()) for name in cells]
+        assert sum(widths) + 3 * len(widths) + 1 <= 100

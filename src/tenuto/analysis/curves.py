@@ -8,7 +8,8 @@ seeds and clips (`statistics.crossed_interval`), or the only one of them that th
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from tenuto.analysis import comparison, statistics
 from tenuto.analysis import natural as baseline
-from tenuto.analysis.systems import ordered_systems, run_metrics
+from tenuto.analysis.systems import ordered_systems, recorded_constant, run_metrics
 from tenuto.errors import DataError, TenutoError
 from tenuto.store.rows import emotion_names, mark_worst, validate_rows, values_of, worst_case
 from tenuto.store.study import StudyFolder, read_natural, read_study
@@ -57,7 +58,7 @@ class Curves:
             not push single emotions.
         natural: One line per run and natural change, see `tenuto.analysis.natural.summary`; empty without them.
         natural_emotions: Emotion -> its mean absolute change under the natural change that moves it most.
-        mean_mae: MAE of always predicting the mean rating of these clips.
+        mean_mae: MAE of the constant baseline (see `systems`) on test clips; NaN where it is not recorded.
         remarks: What is missing, a sentence each.
     """
 
@@ -74,21 +75,34 @@ class Curves:
 
 
 def from_folders(
-    folders: Sequence[str | Path], protocol: str = PROTOCOL, draws: int = DRAWS, seed: int = 0
+    folders: Sequence[str | Path], protocol: str | None = None, draws: int = DRAWS, seed: int = 0
 ) -> Curves:
     """`measure` of the runs below some folders (runs or studies), with their natural changes where there are any.
+
+    Args:
+        folders: Folders of runs or studies.
+        protocol: A protocol with several budgets; by default `with_budgets` chooses.
+        draws: Bootstrap resamplings of every interval.
+        seed: Of the bootstrap.
 
     Raises:
         FileError: A folder without rows of that protocol.
         DataError: The same run twice, or see `ladder`.
     """
+    if protocol is None:
+        names = dict.fromkeys(
+            name for folder in folders for name in StudyFolder(folder).protocols(damaged=_ignore)
+        )
+        attacked = {name: _rows_of(folders, name) for name in names}
+        protocol = with_budgets(attacked) or PROTOCOL
     tables = [read_study(folder, protocol) for folder in folders]
     rows = validate_rows(pd.concat(tables, ignore_index=True), ", ".join(map(str, folders)))
-    natural = [table for folder in folders if (table := read_natural(folder)) is not None]
-    curves = measure(rows, pd.concat(natural, ignore_index=True) if natural else None, draws, seed)
-    attacked = [StudyFolder(folder).protocols(damaged=_ignore).values() for folder in folders]
-    runs = {run.name for own in attacked for having in own for run in having}
-    runs |= {str(run) for table in natural for run in table["run"]}
+    measured = [table for folder in folders if (table := read_natural(folder)) is not None]
+    natural = pd.concat(measured, ignore_index=True) if measured else None
+    curves = measure(rows, natural, draws, seed, _constant(folders, set(rows["run"])))
+    protocols = [StudyFolder(folder).protocols(damaged=_ignore).values() for folder in folders]
+    runs = {run.name for own in protocols for having in own for run in having}
+    runs |= {str(run) for table in measured for run in table["run"]}
     if without := sorted(runs - set(rows["run"])):
         left = f"No rows of {protocol} of {', '.join(without)}: left out."
         return dataclasses.replace(curves, remarks=(left, *curves.remarks))
@@ -97,6 +111,32 @@ def from_folders(
 
 def _ignore(error: TenutoError) -> None:
     """`read_study` has named it."""
+
+
+def _rows_of(folders: Sequence[str | Path], protocol: str) -> pd.DataFrame:
+    """Rows of a protocol of every run below the folders that has them."""
+    having = [folder for folder in folders if protocol in StudyFolder(folder).protocols(damaged=_ignore)]
+    return pd.concat([read_study(folder, protocol) for folder in having], ignore_index=True)
+
+
+def _constant(folders: Sequence[str | Path], names: set[str]) -> float | None:
+    """Mean over runs of the recorded error of the constant baseline; None unless every run records it."""
+    runs = {
+        run.name: run for folder in folders for run in StudyFolder(folder).runs(_ignore) if run.name in names
+    }
+    constants = [recorded_constant(run) for run in runs.values()]
+    known = [constant for constant in constants if constant is not None]
+    return float(np.mean(known)) if known and len(known) == len(names) else None
+
+
+def with_budgets(protocols: Mapping[str, pd.DataFrame]) -> str | None:
+    """The protocol to draw curves of: with several budgets and most runs, the first by name of equals; else None.
+
+    Args:
+        protocols: Protocol -> its rows.
+    """
+    several = [name for name, rows in protocols.items() if rows["epsilon"].dropna().nunique() > 1]
+    return min(several, key=lambda name: (-protocols[name]["run"].nunique(), name), default=None)
 
 
 def ladder(rows: pd.DataFrame) -> dict[float, pd.DataFrame]:
@@ -215,7 +255,11 @@ def mean_excess(epsilons: ArrayLike, values: ArrayLike) -> Values:
 
 
 def measure(
-    rows: pd.DataFrame, natural: pd.DataFrame | None = None, draws: int = DRAWS, seed: int = 0
+    rows: pd.DataFrame,
+    natural: pd.DataFrame | None = None,
+    draws: int = DRAWS,
+    seed: int = 0,
+    constant: float | None = None,
 ) -> Curves:
     """Curves of runs and systems, what sums them up, and what stands beside them.
 
@@ -224,6 +268,7 @@ def measure(
         natural: Rows of `tenuto.evaluation.natural.natural`; runs that `rows` lacks are left out.
         draws: Bootstrap resamplings of every interval.
         seed: Of the bootstrap.
+        constant: MAE of the constant baseline, where it is known.
 
     Raises:
         DataError: See `ladder`.
@@ -242,7 +287,6 @@ def measure(
         for epsilon, table in zip(epsilons, np.moveaxis(values, -1, 0), strict=True)
     ]
     summed = [_summed(system, epsilons, heights, changes, draws, seed) for system in ordered_systems(runs)]
-    label = values_of(next(iter(steps.values())).drop_duplicates("clip"), "label")
     return Curves(
         protocol=str(rows["protocol"].iloc[0]),
         norm=str(next(iter(steps.values()))["norm"].iloc[0]),
@@ -252,7 +296,7 @@ def measure(
         emotions=emotion_curves(rows),
         natural=changes,
         natural_emotions=_natural_emotions(beside),
-        mean_mae=float(np.abs(label - label.mean(axis=0)).mean()),
+        mean_mae=math.nan if constant is None else constant,
         remarks=tuple(_remarks(runs, changes, epsilons)),
     )
 

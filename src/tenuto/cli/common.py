@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import math
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from enum import StrEnum
 from pathlib import Path
@@ -17,6 +18,7 @@ from tenuto.config import CONCEPT_SOURCES, DataConfig
 from tenuto.data import DATASETS, Prepared, open_dataset
 from tenuto.data.cache import prepare
 from tenuto.devices import require
+from tenuto.errors import AudioWarning
 
 out = Console(highlight=False, soft_wrap=True, emoji=False)
 """Results."""
@@ -120,6 +122,15 @@ def data_settings(
 
 def _names(listed: str | None) -> tuple[str, ...] | None:
     return None if listed is None else tuple(name.strip() for name in listed.split(",") if name.strip())
+
+
+@contextlib.contextmanager
+def audio_warnings() -> Iterator[None]:
+    """Inside, warnings about recordings are remarks on stderr."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("always", AudioWarning)
+        warnings.showwarning = lambda message, *_, **__: notes.print(f"Warning: {message}")
+        yield
 
 
 @contextlib.contextmanager

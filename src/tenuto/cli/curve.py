@@ -30,15 +30,15 @@ def curve(
     Example: tenuto curve runs/A2E-6-1a2b3c4d runs/A2M2E-6-5e6f7a8b --out curve
     """
     from tenuto.analysis import curves
-    from tenuto.reporting import curve_tables
+    from tenuto.reporting import tables, write_curves
 
     found = curves.from_folders(folders, protocol)
-    written = curve_tables.write(found, to)
+    written = write_curves(found, to)
     if as_json:
         print_json({**_values(found), "files": [str(path) for path in written.values()]})
         return
-    _print(curve_tables.show(found), f"{found.protocol}, worst case")
-    out.print(curve_tables.caption(found), soft_wrap=False)
+    _print(tables.show_curves(found), f"{found.protocol}, worst case")
+    out.print(tables.caption_curves(found), soft_wrap=False)
     for remark in found.remarks:
         notes.print(remark)
     for path in written.values():

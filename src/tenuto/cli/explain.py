@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from tenuto.evaluation.explanation import Background, Explanation
     from tenuto.evaluation.intervention import Intervention
-    from tenuto.models.checkpoint import Recogniser
+    from tenuto.models.recogniser import Recogniser
 
 BAR = 24
 """Characters of a full bar."""
@@ -53,13 +53,15 @@ def explain(
     """
     from tenuto.evaluation.explanation import explain as explained
     from tenuto.models.checkpoint import load
+    from tenuto.reporting.figures import check_ending, write_figure
     from tenuto.reporting.figures.explanation import explanation_figure
-    from tenuto.reporting.figures.smc2025 import check_ending, write_figure
 
     if plot is not None:
         check_ending(plot)
     recogniser = load(run)
-    explanation = explained(recogniser, audio, hop, _background(run, recogniser, root, cache))
+    background = _background(run, recogniser, root, cache)
+    with common.audio_warnings():
+        explanation = explained(recogniser, audio, hop, background)
     if as_json:
         common.print_json(dataclasses.asdict(explanation))
     else:
@@ -226,7 +228,8 @@ def _on_recording(run: Path, audio: Path, values: Mapping[str, float]) -> dict[s
     from tenuto.models.checkpoint import load
 
     recogniser = load(run)
-    profile = recogniser.predict(audio)
+    with common.audio_warnings():
+        profile = recogniser.predict(audio)
     concepts = list((profile.concepts or {}).values())
     after = follow(linear_head(recogniser.network), recogniser.concepts, concepts, values)
     named = dict(zip(recogniser.emotions, after.tolist(), strict=True))
@@ -265,8 +268,8 @@ def _on_clips(
 def _write(found: Intervention, folder: Path) -> None:
     """The rows as CSV and the figure; nothing for a system without bottleneck."""
     from tenuto.files import write_csv
+    from tenuto.reporting.figures import save
     from tenuto.reporting.figures.explanation import intervention_figure
-    from tenuto.reporting.figures.smc2025 import save
 
     if found.rows.empty:
         return

@@ -51,7 +51,8 @@ def source_rows(
     logs: Path | None, runs: Path | None, study: Path | None, protocol: str | None
 ) -> pd.DataFrame:
     """Rows from wherever the options point."""
-    from tenuto.store.released_logs import read_logs, read_study
+    from tenuto.store.released_logs import read_logs
+    from tenuto.store.study import read_study
 
     if (logs is None) == (study is None):
         raise ConfigError("wanted either --logs DIR (released logs) or --study DIR (own runs), one of them.")
@@ -62,6 +63,18 @@ def source_rows(
             "--runs belongs to --logs; own runs say themselves which system they are. Leave it out."
         )
     return read_logs(logs, runs) if logs is not None else read_study(study or Path(), protocol)
+
+
+def shows_paper(logs: Path | None, study: Path | None) -> bool:
+    """Whether results are of the paper's data: the released logs, or runs that were trained on it."""
+    from tenuto.analysis.systems import is_paper_data
+    from tenuto.store.study import StudyFolder
+
+    if logs is not None or study is None:
+        return logs is not None
+    return all(
+        run.config.is_file() and is_paper_data(run.read_config().data) for run in StudyFolder(study).runs()
+    )
 
 
 def _emotions(listed: str | None) -> Sequence[str] | None:
@@ -104,34 +117,35 @@ def _print(table: Table) -> None:
     out.print(table)
 
 
-def show_table1(rows: pd.DataFrame) -> None:
-    """Print Table 1, ours beside the print."""
+def show_table1(rows: pd.DataFrame, paper_data: bool = False) -> None:
+    """Print Table 1, with the paper's values where the data are the paper's."""
     from tenuto.analysis import smc2025
     from tenuto.analysis.systems import selection
     from tenuto.reporting import tables
 
-    _print(text_table(tables.show_table1(smc2025.table1(rows)), "Table 1"))
-    out.print(tables.caption_table1(selection(rows)), soft_wrap=False)
+    table = smc2025.table1(rows, paper_data)
+    _print(text_table(tables.show_table1(table), "Table 1"))
+    out.print(tables.caption_table1(selection(rows), paper_data), soft_wrap=False)
 
 
-def show_significance(rows: pd.DataFrame) -> None:
+def show_significance(rows: pd.DataFrame, paper_data: bool = False) -> None:
     """Print the t-tests."""
     from tenuto.analysis import smc2025
     from tenuto.analysis.systems import selection
     from tenuto.reporting import tables
 
-    found = smc2025.significance(rows)
+    found = smc2025.significance(rows, paper_data)
     if found.empty:
         out.print("No t-test: the systems of the published comparisons share no seeds and clips.")
         return
     _print(text_table(tables.show_significance(found), "Paired t-tests"))
-    out.print(tables.caption_significance(selection(rows)), soft_wrap=False)
+    out.print(tables.caption_significance(selection(rows), paper_data), soft_wrap=False)
 
 
-def show(rows: pd.DataFrame) -> None:
+def show(rows: pd.DataFrame, paper_data: bool = False) -> None:
     """Print Table 1 and the t-tests."""
-    show_table1(rows)
-    show_significance(rows)
+    show_table1(rows, paper_data)
+    show_significance(rows, paper_data)
 
 
 @app.command()
@@ -149,8 +163,8 @@ def table1(
     from tenuto.reporting.paper import write_table1
 
     rows = source_rows(logs, runs, study, protocol)
-    written = write_table1(rows, to)
-    show_table1(rows)
+    written = write_table1(rows, to, shows_paper(logs, study))
+    show_table1(rows, shows_paper(logs, study))
     _say(rows, written)
 
 
@@ -169,8 +183,8 @@ def significance(
     from tenuto.reporting.paper import write_significance
 
     rows = source_rows(logs, runs, study, protocol)
-    written = write_significance(rows, to)
-    show_significance(rows)
+    written = write_significance(rows, to, shows_paper(logs, study))
+    show_significance(rows, shows_paper(logs, study))
     _say(rows, written)
 
 
@@ -229,6 +243,6 @@ def everything(
     from tenuto.reporting.paper import write_all
 
     rows = source_rows(logs, runs, study, protocol)
-    written = write_all(rows, to, seed, _emotions(emotions))
-    show(rows)
+    written = write_all(rows, to, seed, _emotions(emotions), shows_paper(logs, study))
+    show(rows, shows_paper(logs, study))
     _say(rows, written, seed)

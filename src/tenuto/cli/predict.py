@@ -13,7 +13,7 @@ from tenuto.cli.common import out
 
 def predict(
     run: Annotated[Path, typer.Argument(help="Run folder or checkpoint file.")],
-    audio: Annotated[list[Path], typer.Argument(help="mp3, ogg, flac or wav files.")],
+    audio: Annotated[list[Path], typer.Argument(help="mp3, ogg, opus, flac, wav or aiff files.")],
     as_json: common.AsJson = False,
 ) -> None:
     """Predict the emotions of recordings of any length; needs nothing but the checkpoint.
@@ -27,10 +27,12 @@ def predict(
 
     recogniser = load(run)
     if as_json:
-        common.print_json({str(path): dataclasses.asdict(recogniser.predict(path)) for path in audio})
+        with common.audio_warnings():
+            common.print_json({str(path): dataclasses.asdict(recogniser.predict(path)) for path in audio})
         return
     for path in audio:  # printed one by one: a later file that fails does not take the earlier ones along
-        profile = recogniser.predict(path)
+        with common.audio_warnings():
+            profile = recogniser.predict(path)
         out.print(profile_table(str(path), profile.emotions, profile.concepts or {}))
 
 

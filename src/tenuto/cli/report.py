@@ -16,7 +16,7 @@ from tenuto.store.run import RunFolder
 if TYPE_CHECKING:
     from tenuto.data import Prepared
     from tenuto.evaluation.runs import Run
-    from tenuto.reporting.page.inputs import Material
+    from tenuto.reporting.page.inputs import PageInputs
 
 CLIPS = 6
 
@@ -78,7 +78,7 @@ def make(
     """Write the report and return what was written: ``report bytes question answer sections lacks``."""
     from tenuto.files import write_text
     from tenuto.reporting.page.inputs import gather
-    from tenuto.reporting.page.report import page, render
+    from tenuto.reporting.page.report import make_page, render
 
     material = gather(study, protocol, epsilon)
     folders = {path.parent.name: path.parent for path in sorted(study.rglob("config.yaml"))}
@@ -86,7 +86,7 @@ def make(
     material = _with_findings(study, material, prepared, audit)
     material = _with_gains(material, folders)
     material = _with_clips(material, folders, prepared, epsilon, clips)
-    shown = page(material, date)
+    shown = make_page(material, date)
     written = write_text(to, render(shown))
     return {
         "report": str(written),
@@ -99,7 +99,7 @@ def make(
 
 
 def _prepared(
-    folders: Mapping[str, Path], material: Material, root: Path, cache: Path | None
+    folders: Mapping[str, Path], material: PageInputs, root: Path, cache: Path | None
 ) -> Prepared | None:
     """The data that the runs were trained on; None where no run says which that is."""
 
@@ -108,8 +108,8 @@ def _prepared(
 
 
 def _with_findings(
-    study: Path, material: Material, prepared: Prepared | None, audit: Path | None
-) -> Material:
+    study: Path, material: PageInputs, prepared: Prepared | None, audit: Path | None
+) -> PageInputs:
     """The material with an audit of its rows: made now without asking the models, or as a file tells it."""
     from tenuto.errors import DataError, TenutoError
     from tenuto.evaluation.audit import Data, open_sources
@@ -133,7 +133,7 @@ def _with_findings(
         return _told(material, "audit", [str(error)])
 
 
-def _with_gains(material: Material, folders: Mapping[str, Path]) -> Material:
+def _with_gains(material: PageInputs, folders: Mapping[str, Path]) -> PageInputs:
     """The material with the head gain of every run whose checkpoint is there and is what its rows were made with."""
     from tenuto.errors import TenutoError
     from tenuto.evaluation.explanation import head_gain
@@ -157,12 +157,12 @@ def _with_gains(material: Material, folders: Mapping[str, Path]) -> Material:
 
 
 def _with_clips(
-    material: Material,
+    material: PageInputs,
     folders: Mapping[str, Path],
     prepared: Prepared | None,
     epsilon: float | None,
     clips: int,
-) -> Material:
+) -> PageInputs:
     """The material with clips of the first run that can show some, and why others before it could not."""
     from tenuto.errors import TenutoError
     from tenuto.reporting.page.inside import runs_to_show
@@ -190,8 +190,8 @@ def _with_clips(
 
 
 def _clips_of(
-    material: Material, folder: Path, prepared: Prepared, epsilon: float | None, clips: int
-) -> Material | None:
+    material: PageInputs, folder: Path, prepared: Prepared, epsilon: float | None, clips: int
+) -> PageInputs | None:
     """The material with clips of a run; None where it has no saved perturbations of this protocol."""
     from tenuto.evaluation.resynthesis import witnesses
     from tenuto.evaluation.runs import open_run
@@ -210,7 +210,7 @@ def _clips_of(
     return dataclasses.replace(material, witnesses=found, weights=_weights(run))
 
 
-def _told(material: Material, section: str, sentences: list[str]) -> Material:
+def _told(material: PageInputs, section: str, sentences: list[str]) -> PageInputs:
     """The material with sentences on what could not be shown in a section; of many the first, and how many more."""
     more = [f"{len(sentences) - 1} other runs were passed over too."] if len(sentences) > 2 else sentences[1:]
     return dataclasses.replace(material, remarks={**material.remarks, section: (*sentences[:1], *more)})

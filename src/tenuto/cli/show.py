@@ -94,8 +94,8 @@ def _attack_name(witness: Witness) -> str:
 def _write(witness: Witness, folder: Path) -> list[Path]:
     """Picture and sounds of one clip; a name that holds folders becomes one word."""
     from tenuto.evaluation.resynthesis import SOUNDS
+    from tenuto.reporting.figures import save
     from tenuto.reporting.figures.clip import witness_figure
-    from tenuto.reporting.figures.smc2025 import save
 
     name = re.sub(r"[/\\]", "_", witness.clip)
     pictures = save(witness_figure(witness), folder / name).values()
@@ -107,7 +107,7 @@ def _table(witness: Witness) -> Table:
     """Emotions and concepts of one clip, before and after."""
     from tenuto.reporting.figures.clip import SHOWN, title
 
-    headings = ["annotation", *(text.replace(", ", ",\n") for text, _ in SHOWN.values())]
+    headings = ["annotation", *(text.replace(", ", ",\n") for text in SHOWN.values())]
     table = grid(title(witness), "", *headings, names=[""])
     for states in (witness.emotions, witness.concepts or {}):
         for name in states.get("before", {}):

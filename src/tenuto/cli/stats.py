@@ -70,7 +70,7 @@ def stats(
     Example: tenuto stats --logs robustness_mer_bottleneck --out stats
     """
     from tenuto.analysis import comparison
-    from tenuto.reporting import comparison_tables
+    from tenuto.reporting import write_comparison
 
     settings = comparison.Settings(
         measure=measure.value,
@@ -83,7 +83,7 @@ def stats(
     rows = at_budget(source_rows(logs, runs, study, protocol), epsilon)
     with bar("comparisons", None) as advance:
         found = comparison.compare(rows, settings, advance)
-    written = {} if to is None else comparison_tables.write(found, to)
+    written = {} if to is None else write_comparison(found, to)
     if as_json:
         print_json(comparison.as_json(found))
         return
@@ -97,20 +97,20 @@ def stats(
 def _show(found: Comparison, quantity: str) -> None:
     """Print the unit, all systems, and the pairs of one quantity; then say how to read them."""
     from tenuto.analysis.comparison import QUANTITIES
-    from tenuto.reporting import comparison_tables as printed
-    from tenuto.reporting.tables import GROUP
+    from tenuto.reporting import tables
 
     out.print(found.unit, soft_wrap=False)
-    _print(printed.show_systems(found), "Systems")
-    words = printed.captions(found)
+    _print(tables.show_systems(found), "Systems")
+    captions = tables.captions_comparison(found)
     for name, title, cells in (
-        ("pairs", "Pairs", printed.show_pairs(found)),
-        ("mixed", "Mixed models of pairs", printed.show_mixed(found)),
+        ("pairs", "Pairs", tables.show_pairs(found)),
+        ("pooled", "Pooled tests of pairs", tables.show_pooled(found)),
+        ("mixed", "Mixed models of pairs", tables.show_mixed(found)),
     ):
-        own = cells[cells[GROUP] == quantity].drop(columns="Error").reset_index(drop=True)
+        own = cells[cells[tables.GROUP] == quantity].drop(columns="Error").reset_index(drop=True)
         if len(own):
             _print(own, f"{title}, error {QUANTITIES[quantity]}")
-            out.print(words[name], soft_wrap=False)
+            out.print(captions[name], soft_wrap=False)
 
 
 def _print(cells: pd.DataFrame, title: str) -> None:

@@ -22,7 +22,6 @@ from tenuto.config import (
 from tenuto.errors import ConfigError, did_you_mean
 from tenuto.store.run import RunFolder
 
-NetworkName = StrEnum("NetworkName", ["a2e", "a2m2e"])
 SplitName = StrEnum("SplitName", ["paper", "album", "random"])
 SETTINGS = "Single settings, which win over --system and --preset"
 ExcerptName = StrEnum("ExcerptName", ["fixed", "fresh"])
@@ -37,8 +36,8 @@ def train(
         bool | None, typer.Option(help="With or without adversarial training.", show_default=False)
     ] = None,
     network: Annotated[
-        NetworkName | None,
-        typer.Option(rich_help_panel=SETTINGS, help="Network, for combinations of your own."),
+        str | None,
+        typer.Option(rich_help_panel=SETTINGS, help="a2e, a2m2e, or a registered network."),
     ] = None,
     task_loss_weight: Annotated[
         float | None,
@@ -96,6 +95,7 @@ def train(
 
     Example: tenuto train --system A2E --preset paper-2025 --seed 6 --root soundtracks
     """
+    from tenuto.models import check_network
     from tenuto.training import loop
 
     settings = {
@@ -118,6 +118,7 @@ def train(
         },
     }
     config = configure(system, preset, settings, adversarial)
+    check_network(config)
     prepared = common.prepare_data(config.data, root, cache)
     notes.print(f"{config.system}, seed {config.train.seed}, {len(prepared.index)} clips of {prepared.name}")
     with common.bar("epochs", config.train.epochs) as advance:

@@ -1,1 +1,50 @@
-"""Tables and figures from rows; needs no torch."""
+"""Tables, figures and the report, from rows and numbers; torch is not needed, and matplotlib is imported to draw."""
+
+from tenuto.reporting.figures.clip import witness_figure
+from tenuto.reporting.figures.curves import curve, emotions
+from tenuto.reporting.figures.explanation import concept_figure, explanation_figure, intervention_figure
+from tenuto.reporting.figures.smc2025 import figure3, figure4, overview
+from tenuto.reporting.figures.style import FIGURES, save, write_figure
+from tenuto.reporting.page.inputs import PageInputs, gather, read_findings
+from tenuto.reporting.page.report import Page, make_page, render, write_report
+from tenuto.reporting.paper import (
+    write_all,
+    write_comparison,
+    write_curves,
+    write_figure3,
+    write_figure4,
+    write_significance,
+    write_table1,
+)
+from tenuto.reporting.tables import latex, markdown
+
+__all__ = [
+    "FIGURES",
+    "Page",
+    "PageInputs",
+    "concept_figure",
+    "curve",
+    "emotions",
+    "explanation_figure",
+    "figure3",
+    "figure4",
+    "gather",
+    "intervention_figure",
+    "latex",
+    "make_page",
+    "markdown",
+    "overview",
+    "read_findings",
+    "render",
+    "save",
+    "witness_figure",
+    "write_all",
+    "write_comparison",
+    "write_curves",
+    "write_figure",
+    "write_figure3",
+    "write_figure4",
+    "write_report",
+    "write_significance",
+    "write_table1",
+]

@@ -1,4 +1,4 @@
-"""The SMC 2025 study's tables and figures as files."""
+"""Tables and figures as files: those of the SMC 2025 paper, of curves, and of a comparison of systems."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pandas as pd
 
+from tenuto.analysis.comparison import Comparison
+from tenuto.analysis.curves import Curves
 from tenuto.analysis.smc2025 import (
     check_emotions,
     difference,
@@ -18,28 +20,26 @@ from tenuto.analysis.smc2025 import (
 )
 from tenuto.analysis.systems import run_metrics, selection
 from tenuto.files import write_csv
-from tenuto.reporting import tables
-from tenuto.reporting.figures import smc2025 as figures
+from tenuto.reporting import figures, tables
 
 
-def write_table1(rows: pd.DataFrame, out: Path) -> dict[str, Path]:
+def write_table1(rows: pd.DataFrame, out: Path, paper_data: bool = False) -> dict[str, Path]:
     """``table1.csv`` (full digits), ``.md`` and ``.tex`` (as printed)."""
-    table = table1(rows)
-    return tables.write(
-        out / "table1", table, tables.show_table1(table), tables.caption_table1(selection(rows))
-    )
+    table = table1(rows, paper_data)
+    caption = tables.caption_table1(selection(rows), tables.has_paper(table))
+    return tables.write(out / "table1", table, tables.show_table1(table), caption)
 
 
-def write_significance(rows: pd.DataFrame, out: Path) -> dict[str, Path]:
+def write_significance(rows: pd.DataFrame, out: Path, paper_data: bool = False) -> dict[str, Path]:
     """``significance.csv`` (full digits), ``.md`` and ``.tex``."""
-    table = significance(rows)
-    caption = tables.caption_significance(selection(rows))
+    table = significance(rows, paper_data)
+    caption = tables.caption_significance(selection(rows), tables.has_paper(table))
     return tables.write(out / "significance", table, tables.show_significance(table), caption)
 
 
 def write_figure3(rows: pd.DataFrame, out: Path) -> dict[str, Path]:
     """``figure3.png`` and ``.pdf``."""
-    return figures.save(figures.figure3(difference(rows)), out / "figure3")
+    return figures.save(figures.smc2025.figure3(difference(rows)), out / "figure3")
 
 
 def write_figure4(
@@ -49,11 +49,16 @@ def write_figure4(
     chosen = selection(rows)
     used = figure4_seed(chosen, seed)
     named = figure4_emotions(chosen) if emotions is None else check_emotions(chosen, emotions)
-    return figures.save(figures.figure4(chosen, used, named, figure4_systems(chosen, used)), out / "figure4")
+    figure = figures.smc2025.figure4(chosen, used, named, figure4_systems(chosen, used))
+    return figures.save(figure, out / "figure4")
 
 
 def write_all(
-    rows: pd.DataFrame, out: str | Path, seed: int | None = None, emotions: Sequence[str] | None = None
+    rows: pd.DataFrame,
+    out: str | Path,
+    seed: int | None = None,
+    emotions: Sequence[str] | None = None,
+    paper_data: bool = False,
 ) -> dict[str, Path]:
     """Every table and figure of the study.
 
@@ -62,6 +67,7 @@ def write_all(
         out: Folder for the files.
         seed: Whose predictions Figure 4 shows; by default 21, or the smallest there is.
         emotions: What Figure 4 shows; by default tension and tender, or the first two a data set has.
+        paper_data: Whether the rows are of the paper's data; its values are then added.
 
     Returns:
         File name -> path: ``metrics.csv``; ``table1`` and ``significance`` as CSV, Markdown, LaTeX; both
@@ -72,7 +78,50 @@ def write_all(
         ConfigError: A seed or an emotion without rows.
     """
     out = Path(out)
-    written = write_figure4(rows, out, seed, emotions)  # first, since it checks the wishes
+    written = write_figure4(rows, out, seed, emotions)  # first: it checks seed and emotions
     written |= {"metrics.csv": write_csv(out / "metrics.csv", run_metrics(rows))}
-    written |= write_table1(rows, out) | write_significance(rows, out) | write_figure3(rows, out)
+    written |= write_table1(rows, out, paper_data) | write_significance(rows, out, paper_data)
+    written |= write_figure3(rows, out)
     return dict(sorted(written.items()))
+
+
+def write_curves(curves: Curves, out: str | Path) -> dict[str, Path]:
+    """Write the tables and figures of curves.
+
+    Returns:
+        File name -> path: ``curve.csv`` (runs), ``bands.csv`` (systems), ``emotions.csv``, ``natural.csv``; ``summary``
+        as CSV, Markdown and LaTeX; ``curve`` and ``emotions`` as PNG and PDF.
+    """
+    out = Path(out)
+    shown, caption = tables.show_curves(curves), tables.caption_curves(curves)
+    written = tables.write(out / "summary", curves.summary, shown, caption)
+    parts = {
+        "curve": curves.runs,
+        "bands": curves.bands,
+        "emotions": curves.emotions,
+        "natural": curves.natural,
+    }
+    for name, table in parts.items():
+        if len(table):
+            written[f"{name}.csv"] = write_csv(out / f"{name}.csv", table)
+    written |= figures.save(figures.curves.curve(curves), out / "curve")
+    if len(curves.emotions):
+        written |= figures.save(figures.curves.emotions(curves), out / "emotions")
+    return dict(sorted(written.items()))
+
+
+def write_comparison(comparison: Comparison, out: str | Path) -> dict[str, Path]:
+    """Write ``stats_systems``, ``stats_pairs`` and ``stats_mixed`` as CSV in full digits, Markdown and LaTeX.
+
+    ``stats_pooled`` has the pooled tests of ``stats_pairs.csv`` as Markdown and LaTeX. Returns file name -> path."""
+    captions = tables.captions_comparison(comparison)
+    written: dict[str, Path] = {}
+    for name, table, shown in (
+        ("systems", comparison.systems, tables.show_systems(comparison)),
+        ("pairs", comparison.pairs, tables.show_pairs(comparison)),
+        ("pooled", None, tables.show_pooled(comparison)),
+        ("mixed", comparison.mixed, tables.show_mixed(comparison)),
+    ):
+        caption = f"{captions[name]} {comparison.unit}"
+        written |= tables.write(Path(out) / f"stats_{name}", table, shown, caption)
+    return written

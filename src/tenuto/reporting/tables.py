@@ -1,19 +1,29 @@
-"""Tables as CSV (full digits), Markdown and LaTeX (as a paper prints them)."""
+"""All tables: as CSV in full digits, and as text cells with a caption, printed as Markdown and LaTeX.
+
+``show_<table>`` turns numbers into text cells, ``caption_<table>`` says what they are, `write` writes the files.
+"""
 
 from __future__ import annotations
 
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pandas as pd
 
+from tenuto.analysis.comparison import QUANTITIES, Comparison
+from tenuto.analysis.curves import LEVEL, Curves
 from tenuto.analysis.words import NOTHING, attacked_pair, number
 from tenuto.files import write_csv, write_text
 
 GROUP = "group"
 """A column of this name groups lines: LaTeX draws a rule where it changes, and it is not printed itself."""
+
+PAPER = "print_"
+"""What the columns of the paper's own values begin with."""
 
 _MARKDOWN = str.maketrans({mark: f"\\{mark}" for mark in "\\|*_`<>[]"} | {"\n": " "})
 _LATEX = {
@@ -32,7 +42,7 @@ _LATEX = {
 
 
 def mean_deviation(mean: float, deviation: float, alone: bool = False) -> str:
-    """``0.73 ± 0.02``, a dash for what is missing; ``alone``: without deviation the mean stands by itself.
+    """``0.73 ± 0.02``, with a dash for a missing value; ``alone``: only the mean where the deviation is missing.
 
     >>> mean_deviation(0.7324, 0.0154), mean_deviation(0.7324, math.nan), mean_deviation(0.7324, math.nan, True)
     ('0.73 ± 0.02', '0.73 ± –', '0.73')
@@ -45,11 +55,13 @@ def mean_deviation(mean: float, deviation: float, alone: bool = False) -> str:
 
 
 def show_table1(table: pd.DataFrame) -> pd.DataFrame:
-    """`paper.table1` as it is printed: text cells, two decimals, ours and the print side by side."""
+    """`smc2025.table1` as text cells, two decimals; the paper's values where the table has them."""
     shown = table[[GROUP, "system"]].rename(columns={"system": "System"})
     shown["Seeds"] = [NOTHING if pd.isna(seeds) else str(seeds) for seeds in table["seeds"]]
-    for prefix, heading in (("", ""), ("print_", ", print")):
-        for name, title in (("correlation", "Avg Corr."), ("mae", "MAE")):
+    for prefix, heading in (("", ""), (PAPER, " (paper)")):
+        if f"{prefix}mae_mean" not in table:
+            continue
+        for name, title in (("correlation", "Avg. corr."), ("mae", "MAE")):
             cells = zip(table[f"{prefix}{name}_mean"], table[f"{prefix}{name}_std"], strict=True)
             shown[title + heading] = [
                 mean_deviation(mean, deviation, bool(prefix)) for mean, deviation in cells
@@ -57,41 +69,228 @@ def show_table1(table: pd.DataFrame) -> pd.DataFrame:
     return shown
 
 
-def caption_table1(rows: pd.DataFrame) -> str:
-    """What Table 1 shows, in words; ``rows`` are those of the test clips."""
-    clips = rows["clip"].nunique()
+def has_paper(table: pd.DataFrame) -> bool:
+    """Whether a table has the paper's own values."""
+    return any(str(name).startswith(PAPER) for name in table.columns)
+
+
+def caption_table1(rows: pd.DataFrame, paper: bool = True) -> str:
+    """The caption of Table 1.
+
+    Args:
+        rows: Those of the test clips.
+        paper: Whether the table has the paper's values.
+    """
+    caption = (
+        f"Average correlation and MAE on {rows['clip'].nunique()} clean test clips (not attacked), "
+        "mean ± standard deviation over seeds."
+    )
+    if not paper:
+        return caption
     return (
-        f"Average correlation and MAE on {clips} clean test clips (not attacked), "
-        "mean ± standard deviation over seeds. "
-        "Print: values of the SMC 2025 paper, on the Soundtracks data; "
-        "orig.: the ISMIR 2019 work as quoted there."
+        f"{caption} (paper): values of the SMC 2025 paper, on the Soundtracks data; "
+        "(orig.): the ISMIR 2019 work as quoted there."
     )
 
 
 def show_significance(table: pd.DataFrame) -> pd.DataFrame:
-    """`paper.significance` as text: t with nine decimals, p with four digits."""
+    """`smc2025.significance` as text cells: t with nine decimals, p with four digits."""
+    shown = {
+        GROUP: table["unit"],
+        "Pair": table["comparison"],
+        "Unit": table["unit"],
+        "df": table["degrees_of_freedom"].map(str),
+        "t": [number(t, ".9f") for t in table["t"]],
+        "p": _probabilities(table["p"]),
+    }
+    if f"{PAPER}t" in table:
+        shown["t (paper)"] = [number(t, ".9f") for t in table[f"{PAPER}t"]]
+        shown["p (paper)"] = [number(p, ".3e") for p in table[f"{PAPER}p"]]
+    return pd.DataFrame(shown, dtype=str)
+
+
+def caption_significance(rows: pd.DataFrame, paper: bool = True) -> str:
+    """The caption of the t-tests; ``rows`` are those of the test clips."""
+    caption = (
+        f"Paired t-tests of the MAE per clip after the attack; attacked predictions {attacked_pair(rows)}. "
+        "Unit clip x seed, as published: clips and seeds are pooled although clips of one seed "
+        "share a model. Unit seed: each pair is a mean over clips."
+    )
+    return f"{caption} (paper): the SMC 2025 paper, on the Soundtracks data." if paper else caption
+
+
+def show_systems(comparison: Comparison) -> pd.DataFrame:
+    """`Comparison.systems` as text cells."""
+    table = comparison.systems
     return pd.DataFrame(
         {
-            GROUP: table["unit"],
-            "Pair": table["comparison"],
-            "Unit": table["unit"],
-            "df": table["degrees_of_freedom"].map(str),
-            "t": [number(t, ".9f") for t in table["t"]],
-            "p": [number(p, ".3e" if p < 1e-3 else ".4f") for p in table["p"]],
-            "t, print": [number(t, ".9f") for t in table["print_t"]],
-            "p, print": [number(p, ".3e") for p in table["print_p"]],
+            GROUP: table["quantity"],
+            "System": table["system"],
+            "Error": table["quantity"].map(QUANTITIES),
+            "Seeds": table["seeds"].map(str),
+            "Mean": _numbers(table["mean"]),
+            **_interval(comparison, table),
         },
         dtype=str,
     )
 
 
-def caption_significance(rows: pd.DataFrame) -> str:
-    """What the t-tests compare, in words; ``rows`` are those of the test clips."""
+def show_pairs(comparison: Comparison) -> pd.DataFrame:
+    """`Comparison.pairs` as text cells, seeds as the unit."""
+    table = comparison.pairs
+    return pd.DataFrame(
+        {
+            **_pair(table),
+            "Seeds": table["seeds"].map(str),
+            "Difference": _numbers(table["difference"]),
+            **_interval(comparison, table),
+            "t": _numbers(table["t"], "z.2f"),
+            "p (Holm)": _probabilities(table["p_holm"]),
+            "g": _numbers(table["g_z"], "z.2f"),
+            "Detectable": _numbers(table["detectable"]),
+        },
+        dtype=str,
+    )
+
+
+def show_pooled(comparison: Comparison) -> pd.DataFrame:
+    """The pooled t-tests of `Comparison.pairs` as text cells, clip and seed as the unit."""
+    table = comparison.pairs
+    return pd.DataFrame(
+        {
+            **_pair(table),
+            "n": [NOTHING if pd.isna(n) else str(n) for n in table["pooled_n"]],
+            "Pooled t": _numbers(table["pooled_t"], "z.2f"),
+            "Pooled p": _probabilities(table["pooled_p"]),
+        },
+        dtype=str,
+    )
+
+
+def show_mixed(comparison: Comparison) -> pd.DataFrame:
+    """`Comparison.mixed` as text cells; variances as standard deviations, in the unit of the errors."""
+    table = comparison.mixed
+    variances = {"Seed": "seed", "Clip": "clip", "Both": "system_clip", "Rest": "residual"}
+    return pd.DataFrame(
+        {
+            **_pair(table),
+            "Diff.": _numbers(table["difference"], "z.3f"),
+            **_interval(comparison, table, "z.3f"),
+            "z": _numbers(table["z"], "z.2f"),
+            "p (Holm)": _probabilities(table["p_holm"]),
+            **{
+                heading: _numbers(np.sqrt(table[f"variance_{name}"]), ".3f")
+                for heading, name in variances.items()
+            },
+        },
+        dtype=str,
+    )
+
+
+def _pair(table: pd.DataFrame) -> dict[str, Any]:
+    return {
+        GROUP: table["quantity"],
+        "Pair": table["first"] + ":" + table["second"],
+        "Error": table["quantity"].map(QUANTITIES),
+    }
+
+
+def _interval(comparison: Comparison, table: pd.DataFrame, pattern: str = "z.4f") -> dict[str, list[str]]:
+    """Both ends of an interval under their percentiles."""
+    tail = 50 * (1 - comparison.settings.level)
+    ends = {f"{tail:.4g} %": table["low"], f"{100 - tail:.4g} %": table["high"]}
+    return {heading: _numbers(values, pattern) for heading, values in ends.items()}
+
+
+def _numbers(values: pd.Series[float], pattern: str = "z.4f") -> list[str]:
+    return [number(value, pattern) for value in values]
+
+
+def _probabilities(values: pd.Series[float]) -> list[str]:
+    return [number(p, ".3e" if p < 1e-3 else ".4f") for p in values]
+
+
+def captions_comparison(comparison: Comparison) -> dict[str, str]:
+    """Captions of the tables ``systems``, ``pairs``, ``pooled``, ``mixed``, without the sentence on the unit."""
+    settings = comparison.settings
+    bootstrap = (
+        "Intervals: two-way bootstrap, seeds and clips resampled independently "
+        f"({settings.draws} draws, seed {settings.seed})."
+    )
+    family = "p by Holm over the planned pairs of one kind of error."
+    counts = sorted(set(comparison.pairs["pooled_n"].dropna()))
+    pooled = f"{' or '.join(map(str, counts))} pairs" if counts else "pairs"
+    return {
+        "systems": f"Mean error of each system. {bootstrap}",
+        "pairs": (
+            f"Difference of mean errors: A:B is A minus B, positive where the error of A is larger. {bootstrap} "
+            "t, p, g and detectable: paired test with the seed as the unit (the mean over the clips of a run). "
+            f"{family} g: standardised mean difference with Hedges' correction. "
+            "Detectable: the smallest true difference that this test finds with power 0.8 at level 0.05."
+        ),
+        "pooled": (
+            f"The paired t-test of the SMC 2025 paper. It counts {pooled} of clip and seed as "
+            "independent although the clips of one seed share a network (pseudo-replication)."
+        ),
+        "mixed": (
+            "Linear mixed model of each pair (REML), A:B is A minus B: system fixed; seed (nested in system), "
+            f"clip (crossed) and system x clip (both) random. Interval and p by Wald. {family} "
+            "Seed, clip, both, rest: standard deviations of the random effects and of the residual."
+        ),
+    }
+
+
+def show_curves(curves: Curves) -> pd.DataFrame:
+    """`Curves.summary` as text cells."""
+    lines = []
+    for line in curves.summary.to_dict("records"):
+        cells = {
+            "System": str(line["system"]),
+            "Seeds": str(line["seeds"]),
+            "Clean MAE": number(line["clean_mae"], ".3f"),
+            f"MAE at {line['largest_epsilon']:g}": number(line["largest_mae"], ".3f"),
+            "Doubles at": _epsilon(line["doubling"]) + _range(line, "doubling"),
+            "Mean excess": number(line["mean_excess"], ".3f") + _range(line, "mean_excess"),
+        }
+        if len(curves.natural):
+            known = isinstance(line["natural_change"], str)
+            cells["Natural"] = f"{line['natural']:.3f} ({line['natural_change']})" if known else NOTHING
+            cells["Exceeds natural at"] = _epsilon(line["beyond"]) if known else NOTHING
+        lines.append(cells)
+    return pd.DataFrame(lines, dtype=str)
+
+
+def _epsilon(value: float) -> str:
+    return f"{value:.3f}" if np.isfinite(value) else "not reached"
+
+
+def _range(line: Mapping[Hashable, Any], name: str) -> str:
+    """`` (low to high)``, nothing without an interval."""
+    ends = (line[f"{name}_low"], line[f"{name}_high"])
+    if np.isnan(ends).any():
+        return ""
+    shown = [f"{end:.3f}" if np.isfinite(end) else f"> {line['largest_epsilon']:g}" for end in ends]
+    return f" ({shown[0]} to {shown[1]})"
+
+
+def caption_curves(curves: Curves) -> str:
+    """The caption of the summary of curves."""
+    resampled = sorted(set(curves.summary["resampled"]))
+    largest = max(curves.runs["epsilon"])
+    caption = (
+        f"Worst case over the attacks of {curves.protocol} for each of {int(curves.summary['clips'].iloc[0])} test "
+        f"clips, epsilon from 0 to {largest:g} in standard deviations of the normalised spectrogram (std). "
+        "Doubles at: smallest epsilon with twice the clean error, interpolated between budgets. Mean excess: area "
+        f"between the curve and the clean error, divided by {largest:g}. In brackets: {LEVEL:.0%} bootstrap intervals "
+        f"that resample {' or '.join(resampled)}."
+    )
+    if not np.isnan(curves.mean_mae):
+        caption += f" Always predicting the mean training label has MAE {curves.mean_mae:.3f}."
+    if curves.natural.empty:
+        return caption
     return (
-        f"Paired t-tests of the MAE per clip after the attack; attacked predictions {attacked_pair(rows)}. "
-        "With clip x seed as the unit, as published, clips and seeds are pooled although clips of one seed "
-        "share a model; with seed as the unit each pair is a mean over clips. "
-        "Print: the SMC 2025 paper, on the Soundtracks data."
+        f"{caption} Natural: mean change of a prediction under the natural change that moves the system most. Exceeds "
+        "natural at: epsilon from which on the attack moves predictions further."
     )
 
 
@@ -133,7 +332,7 @@ def _latex_line(cells: Sequence[str]) -> str:
 
 
 def escape_latex(text: str) -> str:
-    r"""Text that LaTeX prints as it stands.
+    r"""Text in which LaTeX has nothing to interpret.
 
     >>> escape_latex("a_b ± 5 %")
     'a\\_b $\\pm$ 5 \\%'
@@ -141,9 +340,9 @@ def escape_latex(text: str) -> str:
     return re.sub(".", lambda match: _LATEX.get(match[0], match[0]), text, flags=re.DOTALL)
 
 
-def write(stem: Path, table: pd.DataFrame, shown: pd.DataFrame, caption: str) -> dict[str, Path]:
-    """Write ``<stem>.csv`` in full digits, ``.md`` and ``.tex`` as shown. File name -> path."""
-    csv = write_csv(stem.with_name(f"{stem.name}.csv"), table)
-    md = write_text(stem.with_name(f"{stem.name}.md"), markdown(shown, caption))
-    tex = write_text(stem.with_name(f"{stem.name}.tex"), latex(shown, caption))
-    return {path.name: path for path in (csv, md, tex)}
+def write(stem: Path, table: pd.DataFrame | None, shown: pd.DataFrame, caption: str) -> dict[str, Path]:
+    """Write ``<stem>.csv`` in full digits where there is a table, ``.md`` and ``.tex`` as shown. File name -> path."""
+    written = [] if table is None else [write_csv(stem.with_name(f"{stem.name}.csv"), table)]
+    written.append(write_text(stem.with_name(f"{stem.name}.md"), markdown(shown, caption)))
+    written.append(write_text(stem.with_name(f"{stem.name}.tex"), latex(shown, caption)))
+    return {path.name: path for path in written}

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from tenuto import metrics
 from tenuto.config import RunConfig, signature, to_yaml
-from tenuto.data.batches import Batch, Material, check, check_split
+from tenuto.data.batches import Batch, Material, check, check_labels, check_split
 from tenuto.data.cache import Prepared
 from tenuto.data.splits import write_split
 from tenuto.devices import Precision, arithmetic, compute_repeatably, computing_in, require
@@ -28,7 +28,8 @@ from tenuto.errors import FileError, TenutoError
 from tenuto.files import read_safetensors, write_csv, write_json, write_safetensors, write_text
 from tenuto.models import checkpoint
 from tenuto.models.heads import Prediction
-from tenuto.models.systems import Network, build
+from tenuto.models.recogniser import Recogniser, predict
+from tenuto.models.systems import CONCEPTS_WITHOUT_RATINGS, NETWORKS, Network, build, check_network
 from tenuto.store.run import RunFolder, check_readable, is_file
 from tenuto.training.adversarial import due, perturbed
 
@@ -91,17 +92,18 @@ def train(
         DataError: Fewer than two validation or test clips.
         TenutoError: Training diverged.
     """
+    check_network(config)
     check(config, prepared)
     require(device)
     run, config = RunFolder(run_folder(runs, config, prepared)), config.resolved()
     if run.is_trained():
         return run.path
-    compute_repeatably(config.train.threads)
     material = Material(prepared, config.data)
     check_split(material.split)
+    check_labels(prepared.index, material.split, scored_concepts(config))
     write_text(run.config, to_yaml(config))
     write_split(run.split, material.split)
-    with torch.random.fork_rng():
+    with compute_repeatably(config.train.threads), torch.random.fork_rng():
         state = _fresh(config, prepared, torch.device(device))
         _resume(run.state, state)
         _run_epochs(config, material, run, state, progress)
@@ -204,25 +206,15 @@ def _correlation(label: Tensor, prediction: Tensor) -> float:
 
 def scored_concepts(config: RunConfig) -> bool:
     """Whether the bottleneck's correlation with the concepts is part of the early stopping score."""
-    return config.model.network == "a2m2e" and (
-        config.train.task_loss_weight < 1 or config.train.score_free_units
+    train = config.train
+    return NETWORKS[config.model.network].has_concepts and (
+        train.task_loss_weight < 1 or train.score_free_units
     )
-
-
-def predict(network: nn.Module, inputs: Tensor, batch_size: int = 8) -> Prediction:
-    """Predictions in evaluation mode, in batches, without gradients."""
-    was_training = network.training
-    network.eval()
-    with torch.inference_mode():
-        parts = [network(inputs[start : start + batch_size]) for start in range(0, len(inputs), batch_size)]
-    network.train(was_training)
-    concepts = None if parts[0].concepts is None else torch.cat([part.concepts for part in parts])
-    return Prediction(torch.cat([part.emotions for part in parts]), concepts)
 
 
 def _fresh(config: RunConfig, prepared: Prepared, device: torch.device) -> State:
     torch.manual_seed(config.train.seed)
-    units = len(prepared.index.concepts) or 7
+    units = len(prepared.index.concepts) or CONCEPTS_WITHOUT_RATINGS
     network = build(config.model.network, len(prepared.index.emotions), units, config.model.width).to(device)
     precision: Precision = "bfloat16" if config.train.precision == "bfloat16" else "float32"
     if precision == "bfloat16":
@@ -266,8 +258,8 @@ def _resume(path: Path, state: State) -> None:
 def _finish(config: RunConfig, prepared: Prepared, run: RunFolder, state: State) -> None:
     if state.best_epoch == 0:
         raise TenutoError(
-            f"{run.name}: no epoch had a defined validation score (constant or infinite predictions, or a "
-            "concept that all validation clips share); choose another split or lower the learning rate."
+            f"{run.name}: no epoch had a defined validation score, since predictions were constant or infinite. "
+            "Choose another split or lower the learning rate."
         )
     result: dict[str, Any] = {
         "best_epoch": state.best_epoch,
@@ -277,7 +269,7 @@ def _finish(config: RunConfig, prepared: Prepared, run: RunFolder, state: State)
     }
     if (
         config.train.score_free_units
-        and config.model.network == "a2m2e"
+        and NETWORKS[config.model.network].has_concepts
         and prepared.index.concept_labels is None
     ):
         result["note"] = "no concept ratings: the score of this bottleneck model is its emotion part alone"
@@ -285,9 +277,9 @@ def _finish(config: RunConfig, prepared: Prepared, run: RunFolder, state: State)
     run.state.unlink(missing_ok=True)
 
 
-def _recogniser(network: Network, config: RunConfig, material: Material) -> checkpoint.Recogniser:
+def _recogniser(network: Network, config: RunConfig, material: Material) -> Recogniser:
     index = material.prepared.index
-    return checkpoint.Recogniser(
+    return Recogniser(
         network=network,
         system=config.system,
         emotions=index.emotions,

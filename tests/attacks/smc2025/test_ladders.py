@@ -61,7 +61,7 @@ def test_an_error_from_one_on_converges_at_once():
 
 
 @given(st.sampled_from(["corr", "mse"]), st.lists(st.floats(-1, 1), min_size=1, max_size=30))
-def test_clips_are_judged_one_by_one(measure, scores):
+def test_clip_are_judged_one_by_one(measure, scores):
     ladder, score = LADDERS[measure], np.array(scores)
     together = ladder.judge(score, np.full(len(scores), np.nan))
     alone = [ladder.judge(score[i : i + 1], UNSET) for i in range(len(scores))]

@@ -199,7 +199,7 @@ def test_a_larger_budget_does_not_count_against_it():
     assert finding("constant-predictor", source(small, large), data(np.full((2, 8), 0.5))).verdict is PASS
 
 
-def test_clips_of_other_data_are_refused():
+def test_clip_of_other_data_are_refused():
     wrong = Data(index=data(np.full((2, 8), 0.5)).index, split=Split(("nine",), (), ()))
     with pytest.raises(DataError, match="clip nine is not in the data set"):
         finding("constant-predictor", study(A2E=0.2), wrong)

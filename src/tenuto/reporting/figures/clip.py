@@ -1,4 +1,4 @@
-"""What an attack did to one clip, on one page: spectrograms, where the change sits, emotions and concepts."""
+"""What an attack did to one clip, on one page: spectrograms, where the change lies, emotions and concepts."""
 
 from __future__ import annotations
 
@@ -8,7 +8,18 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tenuto.reporting.figures.smc2025 import BLUE, GREEN, GREY, INK, STYLE, VERMILLION
+from tenuto.reporting.figures.style import (
+    FIGURES,
+    INK,
+    PAPER,
+    SCALE,
+    drawing,
+    legend,
+    new_figure,
+    open_axes,
+    scale_axis,
+    system_colours,
+)
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -16,37 +27,36 @@ if TYPE_CHECKING:
 
     from tenuto.evaluation.resynthesis import Witness
 
-SHOWN: dict[str, tuple[str, str]] = {
-    "before": ("before", BLUE),
-    "after": ("after the attack", VERMILLION),
-    "heard": ("after, through sound", GREEN),
-}
-"""The states that get a bar, in this order from above: label and colour."""
+SHOWN = {"before": "before", "after": "after the attack", "heard": "after, through sound"}
+"""The states that are drawn, and their names."""
 
 TICKS_HZ = (100, 200, 500, 1000, 2000, 5000, 10000)
 
 
-def witness_figure(witness: Witness) -> Figure:
+@FIGURES.register("clip")
+@drawing()
+def witness_figure(witness: Witness, scale: tuple[float, float] = SCALE) -> Figure:
     """The clean and the attacked spectrogram and their difference above, emotions and concepts below.
 
-    Beside the difference stand the shares of the squared perturbation per band and per second. Bars are predictions
-    before the attack, after it, and after it has gone through sound; a black line is the annotation.
-    """
-    from matplotlib import rc_context
-    from matplotlib.figure import Figure
+    Next to the difference are the shares of the squared perturbation per band and per second. Below, predictions lie on
+    the rating scale: an open circle before the attack, a filled one after it, a diamond after the attack has gone
+    through sound, and a line at the annotation.
 
+    Args:
+        witness: What an attack did to a clip, see `tenuto.evaluation.resynthesis`.
+        scale: Lowest and highest rating.
+    """
     groups = {"emotions": witness.emotions} | ({"concepts": witness.concepts} if witness.concepts else {})
-    lines = max(len(states["before"]) for states in groups.values())
-    below = 0.7 + 0.3 * lines
-    with rc_context(STYLE):
-        figure = Figure(figsize=(9.2, 4.0 + below), layout="constrained")
-        upper, lower = figure.subfigures(2, 1, height_ratios=[3.5, below], squeeze=False)[:, 0]
-        figure.suptitle(f"{title(witness)}\n{sentence(witness)}", fontsize=9)
-        _spectrograms(upper, witness)
-        panels = lower.subplots(1, len(groups), squeeze=False)[0]
-        for axes, (name, states) in zip(panels, groups.items(), strict=True):
-            _bars(axes, name, states)
-        _legend(lower, panels)
+    below = 0.9 + 0.28 * max(len(states["before"]) for states in groups.values())
+    figure = new_figure(9.2, 4.0 + below)
+    upper, lower = figure.subfigures(2, 1, height_ratios=[3.5, below], squeeze=False)[:, 0]
+    figure.suptitle(f"{title(witness)}\n{sentence(witness)}", fontsize=9)
+    _spectrograms(upper, witness)
+    panels = lower.subplots(1, len(groups), squeeze=False)[0]
+    colour = system_colours([witness.system])[witness.system]
+    for axes, (name, states) in zip(panels, groups.items(), strict=True):
+        _changes(axes, name, states, colour, scale)
+    legend(lower, panels)
     return figure
 
 
@@ -109,34 +119,42 @@ def decibels(value: float) -> str:
 
 def _spectrograms(figure: Any, witness: Witness) -> None:
     """Three pictures with one time and one frequency axis, and the shares at the edges of the third."""
+    from matplotlib import colormaps
+
+    grey, red_blue = (
+        colormaps[name].resampled(33) for name in ("Greys", "RdBu_r")
+    )  # few colours: small files
     grid = figure.add_gridspec(2, 4, width_ratios=(1, 1, 1, 0.22), height_ratios=(1, 0.17))
     clean, attacked, change = (figure.add_subplot(grid[0, column]) for column in range(3))
     place: dict[str, Any] = {
         "origin": "lower",
         "aspect": "auto",
-        "interpolation": "nearest",
+        "interpolation": "none",
         "extent": (0, len(witness.second_shares), -0.5, len(witness.band_hz) - 0.5),
     }
     top = float(max(witness.clean.max(), witness.attacked.max(), 1e-6))
     for axes, values, name in ((clean, witness.clean, "before"), (attacked, witness.attacked, "after")):
-        picture = axes.imshow(values.T, cmap="Greys", vmin=0, vmax=top, **place)
+        picture = axes.imshow(values.T, cmap=grey, vmin=0, vmax=top, **place)
         axes.set_title(name)
     reach = float(np.abs(witness.perturbation).max()) or 1.0
-    difference = change.imshow(witness.perturbation.T, cmap="RdBu_r", vmin=-reach, vmax=reach, **place)
-    change.set_title("difference (deviations)")
-    figure.colorbar(difference, ax=change, location="right", aspect=30, pad=0.02)
+    difference = change.imshow(witness.perturbation.T, cmap=red_blue, vmin=-reach, vmax=reach, **place)
+    change.set_title("difference (std)")
+    bars = [figure.colorbar(difference, ax=change, location="right", aspect=30, pad=0.02)]
     room = figure.add_subplot(grid[1, :2])
     room.set_axis_off()
     scale = room.inset_axes((0.3, 0.55, 0.4, 0.25))
-    figure.colorbar(picture, cax=scale, orientation="horizontal")
+    bars.append(figure.colorbar(picture, cax=scale, orientation="horizontal"))
     scale.set_xlabel("log10(1 + magnitude)", fontsize=8)
+    for bar in bars:
+        bar.solids.set_rasterized(True)
     for axes in (clean, attacked, change):
         _frequencies(axes, witness.band_hz)
         axes.set_xlabel("time (s)", fontsize=8)
         axes.tick_params(labelleft=axes is clean)
     clean.set_ylabel("frequency (Hz)", fontsize=8)
-    _per_band(figure.add_subplot(grid[0, 3]), witness)
-    _per_second(figure.add_subplot(grid[1, 2]), witness)
+    colour = system_colours([witness.system])[witness.system]
+    _per_band(figure.add_subplot(grid[0, 3]), witness, colour)
+    _per_second(figure.add_subplot(grid[1, 2]), witness, colour)
 
 
 def _frequencies(axes: Axes, band_hz: tuple[float, ...]) -> None:
@@ -147,53 +165,52 @@ def _frequencies(axes: Axes, band_hz: tuple[float, ...]) -> None:
     axes.tick_params(labelsize=8)
 
 
-def _per_band(axes: Axes, witness: Witness) -> None:
+def _per_band(axes: Axes, witness: Witness, colour: str) -> None:
     """Share of the squared perturbation in each band, in percent, on the frequency axis."""
     shares = 100 * np.asarray(witness.band_shares)
-    axes.fill_betweenx(np.arange(len(shares)), shares, color=VERMILLION, alpha=0.75, linewidth=0, step="mid")
+    axes.fill_betweenx(np.arange(len(shares)), shares, color=colour, alpha=0.75, linewidth=0, step="mid")
     _frequencies(axes, witness.band_hz)
     axes.tick_params(labelleft=False)
     axes.set_xlim(left=0)
     axes.set_title("% per band", fontsize=8, loc="right")
-    axes.spines[["top", "right"]].set_visible(False)
+    open_axes(axes, "x")
 
 
-def _per_second(axes: Axes, witness: Witness) -> None:
+def _per_second(axes: Axes, witness: Witness, colour: str) -> None:
     """Share of the squared perturbation in each second, in percent, on the time axis."""
     shares = 100 * np.asarray(witness.second_shares)
-    axes.bar(np.arange(len(shares)) + 0.5, shares, width=0.9, color=VERMILLION, alpha=0.75)
+    axes.bar(np.arange(len(shares)) + 0.5, shares, width=0.9, color=colour, alpha=0.75)
     axes.set_xlim(0, len(shares))
     axes.tick_params(labelsize=8, labelbottom=False, bottom=False)
     axes.set_title("% per second", fontsize=8)
-    axes.spines[["top", "right"]].set_visible(False)
+    open_axes(axes)
 
 
-def _bars(axes: Axes, name: str, states: Mapping[str, Mapping[str, float]]) -> None:
-    """Three bars per emotion or concept, and a black line at its annotation."""
+def _changes(
+    axes: Axes,
+    name: str,
+    states: Mapping[str, Mapping[str, float]],
+    colour: str,
+    scale: tuple[float, float],
+) -> None:
+    """A line per emotion or concept, from its prediction before the attack to that after it, on the rating scale."""
     labels = list(states["before"])
-    places, height = np.arange(len(labels))[::-1], 0.25
-    for number, state in enumerate(SHOWN):
-        text, colour = SHOWN[state]
-        values = [states[state][label] for label in labels]
-        axes.barh(places + height * (1 - number), values, height=height, color=colour, label=text)
-    if "annotation" in states:
-        values = [states["annotation"][label] for label in labels]
-        axes.vlines(values, places - 0.45, places + 0.45, color=INK, linewidth=1.6, label="annotation")
-    axes.axvline(0, color=INK, linewidth=0.8)
-    axes.set_yticks(places, [label.replace("_", " ") for label in labels])
-    axes.set_title(name)
-    axes.grid(axis="x", color=GREY, alpha=0.25, linewidth=0.6)
-    axes.set_axisbelow(True)
-    axes.spines[["top", "right"]].set_visible(False)
-
-
-def _legend(figure: Any, panels: Any) -> None:
-    """One legend for all panels of bars."""
-    handles = {
-        label: handle
-        for axes in panels
-        for handle, label in zip(*axes.get_legend_handles_labels(), strict=True)
+    places = np.arange(len(labels))[::-1]
+    before, after, heard = ([states[state][label] for label in labels] for state in SHOWN)
+    axes.hlines(places, before, after, color=colour, linewidth=2, alpha=0.6)
+    marks: dict[str, dict[str, Any]] = {
+        "before": {"marker": "o", "markerfacecolor": PAPER, "markeredgecolor": colour, "markersize": 6},
+        "after": {"marker": "o", "color": colour, "markersize": 6},
+        "heard": {"marker": "D", "markerfacecolor": PAPER, "markeredgecolor": INK, "markersize": 4},
     }
-    figure.legend(
-        list(handles.values()), list(handles), loc="outside lower center", ncols=len(handles), frameon=False
-    )
+    for state, values in zip(SHOWN, (before, after, heard), strict=True):
+        axes.plot(values, places, linestyle="none", label=SHOWN[state], **marks[state])
+    drawn = [*before, *after, *heard]
+    if "annotation" in states:
+        ratings = [states["annotation"][label] for label in labels]
+        axes.vlines(ratings, places - 0.35, places + 0.35, color=INK, linewidth=1.6, label="annotation")
+        drawn += ratings
+    axes.set_yticks(places, [label.replace("_", " ") for label in labels])
+    axes.set(ylim=(-0.7, len(labels) - 0.3), title=name)
+    scale_axis(axes, drawn, scale)
+    open_axes(axes, "x")

@@ -10,88 +10,64 @@ import pandas as pd
 
 from tenuto.analysis.curves import DIRECTIONS, Curves, natural_means
 from tenuto.analysis.systems import ordered_systems
-from tenuto.config import SYSTEMS
-from tenuto.reporting.figures.smc2025 import BLUE, GREEN, GREY, INK, STYLE, VERMILLION
+from tenuto.reporting.figures.style import (
+    FIGURES,
+    GREY,
+    INK,
+    PAPER,
+    drawing,
+    legend,
+    new_figure,
+    open_axes,
+    system_colours,
+)
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 AXIS = {
-    "linf": "Largest change of a spectrogram entry, ε (deviations)",
-    "l2": "Euclidean norm of the change, ε (deviations)",
+    "linf": "Largest change of a spectrogram entry, ε (std)",
+    "l2": "Euclidean norm of the change, ε (std)",
 }
-LEADER: dict[str, Any] = {
-    "arrowstyle": "-",
-    "color": GREY,
-    "linewidth": 0.7,
-    "relpos": (0, 0.5),
-    "shrinkA": 0,
-    "shrinkB": 0,
-}
+LEADER: dict[str, Any] = {"arrowstyle": "-", "color": GREY, "linewidth": 0.7, "shrinkA": 0, "shrinkB": 0}
 """From a line's end to its name."""
 
 LABEL_GAP = 0.065
-"""Least distance of two labels beside the axis, as a share of its height."""
+"""Least distance of two labels to the right of the axis, as a share of its height."""
 
 PANELS = 4
 """Emotions side by side."""
 
-OTHERS = (VERMILLION, BLUE, GREEN, INK)
-"""Colours of systems that are not the study's."""
 
-
-def _line(system: str, systems: Sequence[str]) -> dict[str, Any]:
-    """How a system is drawn: colour by training and concepts as in Figure 3, dashed where it has a bottleneck."""
-    if system in SYSTEMS:
-        known = SYSTEMS[system]
-        colour = GREEN if known.task_loss_weight < 1 else VERMILLION
-        colour = BLUE if known.adversarial else colour
-        bottleneck = known.network == "a2m2e"
-    else:
-        place = list(systems).index(system)
-        colour, bottleneck = OTHERS[place % len(OTHERS)], place >= len(OTHERS)
-    return {
-        "color": colour,
-        "linestyle": (0, (4, 1.5)) if bottleneck else "-",
-        "marker": "s" if bottleneck else "o",
-        "markersize": 3.5,
-        "linewidth": 1.5,
-        "clip_on": False,
-    }
-
-
+@FIGURES.register("curve")
+@drawing()
 def curve(curves: Curves) -> Figure:
     """Error (above) and movement of predictions (below) over epsilon: a line with its interval per system.
 
     Above, clean errors are ringed at epsilon 0, and a line marks the error of always predicting the mean rating. Below,
-    natural changes are lines that the attack should pass, each a mean over the systems.
+    lines mark natural changes, each a mean over the systems.
     """
-    from matplotlib import rc_context
-    from matplotlib.figure import Figure
-
-    with rc_context(STYLE):
-        figure = Figure(figsize=(4.8, 5.6), layout="constrained")
-        above, below = figure.subplots(2, 1, sharex=True)
-        for axes, quantity, label in (
-            (above, "error", "MAE, worst case"),
-            (below, "moved", "Mean |Δ prediction|"),
-        ):
-            _bands(axes, curves, quantity)
-            axes.set_ylabel(label)
-            axes.grid(axis="y", color=GREY, alpha=0.25, linewidth=0.6)
-            axes.spines[["top", "right"]].set_visible(False)
-        below.set_xlabel(AXIS.get(curves.norm, "ε"))
-        _across(below, float(curves.runs["epsilon"].max()), numbers=4)
-        _beside(above, [("predict the mean", curves.mean_mae)])
-        means = natural_means(curves.natural).groupby("change", sort=False)["moved"].mean()
-        _beside(below, [(str(change), float(moved)) for change, moved in means.items()])
-        handles, labels = above.get_legend_handles_labels()
-        figure.legend(handles, labels, loc="outside upper center", ncols=min(len(labels), 5), frameon=False)
+    figure = new_figure(4.8, 5.6)
+    above, below = figure.subplots(2, 1, sharex=True)
+    for axes, quantity, label in (
+        (above, "error", "MAE, worst case"),
+        (below, "moved", "Mean |Δ prediction|"),
+    ):
+        _bands(axes, curves, quantity)
+        axes.set_ylabel(label)
+        open_axes(axes)
+    below.set_xlabel(AXIS.get(curves.norm, "ε"))
+    _epsilon_axis(below, float(curves.runs["epsilon"].max()), numbers=4)
+    if not math.isnan(curves.mean_mae):
+        _named_lines(above, [("predict the mean", curves.mean_mae)])
+    means = natural_means(curves.natural).groupby("change", sort=False)["moved"].mean()
+    _named_lines(below, [(str(change), float(moved)) for change, moved in means.items()])
+    legend(figure, [above], "upper")
     return figure
 
 
-def _across(axes: Axes, largest: float, numbers: int) -> None:
+def _epsilon_axis(axes: Axes, largest: float, numbers: int) -> None:
     """An axis from 0 to the largest epsilon, with few and short numbers."""
     from matplotlib.ticker import FuncFormatter, MaxNLocator
 
@@ -102,21 +78,19 @@ def _across(axes: Axes, largest: float, numbers: int) -> None:
 
 def _bands(axes: Axes, curves: Curves, quantity: str) -> None:
     """One line per system with its interval; the error at epsilon 0 is ringed."""
-    systems = ordered_systems(curves.summary)
-    for system in systems:
+    for system, colour in system_colours(ordered_systems(curves.summary)).items():
         chosen = (curves.bands["system"] == system) & (curves.bands["quantity"] == quantity)
-        own, style = curves.bands[chosen], _line(system, systems)
-        axes.plot(own["epsilon"], own["mean"], label=system, zorder=3, **style)
-        axes.fill_between(
-            own["epsilon"], own["low"], own["high"], color=style["color"], alpha=0.13, linewidth=0
-        )
+        own = curves.bands[chosen]
+        line: dict[str, Any] = {"color": colour, "linewidth": 1.5, "markersize": 3.5, "clip_on": False}
+        axes.plot(own["epsilon"], own["mean"], "o-", label=system, zorder=3, **line)
+        axes.fill_between(own["epsilon"], own["low"], own["high"], color=colour, alpha=0.13, linewidth=0)
         if quantity == "error":
-            ring: dict[str, Any] = {"markerfacecolor": "white", "markeredgecolor": style["color"]}
-            axes.plot(0, own["mean"].iloc[0], style["marker"], markersize=6, clip_on=False, zorder=4, **ring)
+            ring: dict[str, Any] = {"markerfacecolor": PAPER, "markeredgecolor": colour, "clip_on": False}
+            axes.plot(0, own["mean"].iloc[0], "o", markersize=6, zorder=4, **ring)
     axes.set_ylim(0, None)
 
 
-def _beside(axes: Axes, lines: Sequence[tuple[str, float]]) -> None:
+def _named_lines(axes: Axes, lines: Sequence[tuple[str, float]]) -> None:
     """Horizontal lines named right of the axis, names moved apart where lines lie close."""
     if not lines:
         return
@@ -134,7 +108,7 @@ def _beside(axes: Axes, lines: Sequence[tuple[str, float]]) -> None:
             textcoords="axes fraction",
             va="center",
             fontsize=7.5,
-            arrowprops=LEADER,
+            arrowprops=LEADER | {"relpos": (0, 0.5)},
         )
 
 
@@ -146,60 +120,56 @@ def spread(places: Sequence[float], gap: float) -> list[float]:
     >>> spread([0.9, 0.95], 0.25)
     [0.75, 1.0]
     """
-    found: list[float] = []
+    moved: list[float] = []
     for place in places:
-        found.append(max(place, found[-1] + gap) if found else place)
+        moved.append(max(place, moved[-1] + gap) if moved else place)
     ceiling = 1.0
-    for number in reversed(range(len(found))):
-        found[number] = min(found[number], ceiling)
-        ceiling = found[number] - gap
-    return found
+    for number in reversed(range(len(moved))):
+        moved[number] = min(moved[number], ceiling)
+        ceiling = moved[number] - gap
+    return moved
 
 
+@FIGURES.register("emotions")
+@drawing()
 def emotions(curves: Curves) -> Figure:
     """One panel per emotion: how far the attacks on it alone move it up and down, a line per system.
 
     Lines are means over seeds and clips. The grey band reaches as far as the natural change that moves the emotion
     most, in either direction.
     """
-    from matplotlib import rc_context
-    from matplotlib.figure import Figure
-
-    named = list(dict.fromkeys(curves.emotions["emotion"]))
-    systems = ordered_systems(curves.emotions)
-    columns = min(PANELS, len(named))
-    with rc_context(STYLE):
-        lines = math.ceil(len(named) / columns)
-        figure = Figure(figsize=(max(1.75 * columns + 0.6, 3.6), 1.9 * lines + 0.9), layout="constrained")
-        panels = figure.subplots(lines, columns, sharex=True, sharey=True, squeeze=False).ravel()
-        for emotion, axes in zip(named, panels, strict=False):
-            _pushed(axes, curves.emotions[curves.emotions["emotion"] == emotion], systems)
-            axes.set_title(emotion)
-            if reach := curves.natural_emotions.get(emotion):
-                axes.axhspan(
-                    -reach, reach, color=GREY, alpha=0.22, linewidth=0, label="natural changes", zorder=0
-                )
-        for axes in panels[len(named) :]:
-            axes.set_visible(False)
-        farthest = max(float(curves.emotions["change"].abs().max()), *curves.natural_emotions.values(), 1e-6)
-        limits = (-1.08 * farthest, 1.08 * farthest)
-        panels[0].set_ylim(limits)
-        _across(panels[0], float(curves.emotions["epsilon"].max()), numbers=2)
-        handles, labels = panels[0].get_legend_handles_labels()
-        figure.legend(handles, labels, loc="outside upper center", ncols=min(len(labels), 6), frameon=False)
-        figure.supxlabel(AXIS.get(curves.norm, "ε"), fontsize=9)
-        figure.supylabel("Δ prediction, mean over clips", fontsize=9)
+    names = list(dict.fromkeys(curves.emotions["emotion"]))
+    colours = system_colours(ordered_systems(curves.emotions))
+    columns = min(PANELS, len(names))
+    lines = math.ceil(len(names) / columns)
+    figure = new_figure(max(1.75 * columns + 0.6, 3.6), 1.9 * lines + 0.9)
+    panels = figure.subplots(lines, columns, sharex=True, sharey=True, squeeze=False).ravel()
+    for emotion, axes in zip(names, panels, strict=False):
+        _pushed(axes, curves.emotions[curves.emotions["emotion"] == emotion], colours)
+        axes.set_title(emotion)
+        if reach := curves.natural_emotions.get(emotion):
+            axes.axhspan(
+                -reach, reach, color=GREY, alpha=0.22, linewidth=0, label="natural changes", zorder=0
+            )
+    for axes in panels[len(names) :]:
+        axes.set_visible(False)
+    farthest = max(float(curves.emotions["change"].abs().max()), *curves.natural_emotions.values(), 1e-6)
+    panels[0].set_ylim(-1.08 * farthest, 1.08 * farthest)
+    _epsilon_axis(panels[0], float(curves.emotions["epsilon"].max()), numbers=2)
+    legend(figure, [panels[0]], "upper", columns=6)
+    figure.supxlabel(AXIS.get(curves.norm, "ε"), fontsize=9)
+    figure.supylabel("Δ prediction, mean over clips", fontsize=9)
     return figure
 
 
-def _pushed(axes: Axes, own: pd.DataFrame, systems: Sequence[str]) -> None:
+def _pushed(axes: Axes, own: pd.DataFrame, colours: dict[str, str]) -> None:
     """Up and down lines of every system in one emotion's panel."""
     axes.axhline(0, color=INK, linewidth=0.6)
-    for system in systems:
+    for system, colour in colours.items():
         for direction in DIRECTIONS:
             chosen = own[(own["system"] == system) & (own["direction"] == direction)]
             means = chosen.groupby("epsilon")["change"].mean()
-            style = _line(system, systems) | {"markersize": 2.5, "linewidth": 1.2}
-            axes.plot(means.index, means.to_numpy(), label=system if direction == "up" else None, **style)
-    axes.grid(axis="y", color=GREY, alpha=0.25, linewidth=0.6)
-    axes.spines[["top", "right"]].set_visible(False)
+            label = system if direction == "up" else None
+            line: dict[str, Any] = {"color": colour, "markersize": 2.5, "linewidth": 1.2, "clip_on": False}
+            axes.plot(means.index, means.to_numpy(), "o-", label=label, **line)
+    open_axes(axes)

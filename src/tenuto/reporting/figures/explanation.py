@@ -1,4 +1,4 @@
-"""Figures of an explanation and of interventions."""
+"""Figures of an explanation, of interventions, and of what an attack does to concepts."""
 
 from __future__ import annotations
 
@@ -7,10 +7,22 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pandas as pd
 
 from tenuto.errors import DataError
-from tenuto.reporting.figures.smc2025 import BLUE, GREY, INK, STYLE, VERMILLION
+from tenuto.reporting.figures.style import (
+    FIGURES,
+    GREY,
+    INK,
+    SCALE,
+    drawing,
+    legend,
+    new_figure,
+    open_axes,
+    scale_axis,
+    system_colours,
+)
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -21,91 +33,106 @@ if TYPE_CHECKING:
 COLUMNS = 4
 """Emotions side by side where each has a panel of its own."""
 
+FEWEST_WINDOWS = 3
+"""Below this many windows of a recording there is no curve to draw."""
+
 TARGETS = {"annotation": "to their labels", "clean": "to the clean clip's values"}
-"""What concepts can be set to, as a title says it."""
+"""What concepts can be set to, in the words of a title."""
 
 NEEDED = (
-    *("run", "protocol", "attack", "norm", "epsilon", "inputs", "target"),
+    *("run", "system", "protocol", "attack", "norm", "epsilon", "inputs", "target"),
     *("k", "mae", "mean_mae", "lowest_mae", "highest_mae"),
 )
+"""Columns of interventions that are drawn."""
 
 
-def explanation_figure(explanation: Explanation) -> Figure:
-    """An explanation on one page.
+@FIGURES.register("explanation")
+@drawing()
+def explanation_figure(explanation: Explanation, scale: tuple[float, float] = SCALE) -> Figure:
+    """An explanation on one page: emotions on the rating scale, their curves along the recording, and the concepts.
 
-    On top each emotion's value with its place among the training clips, and its curve along the recording; below, where
-    there is a bottleneck, what each concept adds to each emotion.
+    Curves are left out for a recording of fewer than three windows, effects of concepts where there is no bottleneck.
+
+    Args:
+        explanation: See `tenuto.evaluation.explanation`.
+        scale: Lowest and highest rating.
     """
-    from matplotlib import rc_context
-    from matplotlib.figure import Figure
-
-    count = len(explanation.emotions)
-    lines = -(-count // COLUMNS) if explanation.effects else 0
-    units = len(explanation.concepts or ())
-    top, below = 0.6 + 0.42 * count, lines * (0.55 + 0.19 * units)
-    with rc_context(STYLE):
-        figure = Figure(figsize=(8.4, 0.4 + top + below), layout="constrained")
-        upper, *rest = figure.subfigures(
-            1 + bool(lines), 1, height_ratios=[top, below][: 1 + bool(lines)], squeeze=False
-        )[:, 0]
-        figure.suptitle(f"{Path(explanation.source).name}, heard by {explanation.system}", fontsize=11)
-        _profile(upper, explanation)
-        for lower in rest:
-            _effects(lower, explanation.effects or {}, lines, explanation.training_clips > 0)
+    names, effects = list(explanation.emotions), explanation.effects or {}
+    lines = -(-len(names) // COLUMNS) if effects else 0
+    top, below = 0.7 + 0.28 * len(names), lines * (0.55 + 0.19 * len(explanation.concepts or ()))
+    curves = len(explanation.curve.seconds) >= FEWEST_WINDOWS
+    figure = new_figure(8.4 if curves or effects else 5.2, 0.4 + top + below)
+    upper, *rest = figure.subfigures(
+        1 + bool(lines), 1, height_ratios=[top, below][: 1 + bool(lines)], squeeze=False
+    )[:, 0]
+    figure.suptitle(f"{Path(explanation.source).name}, heard by {explanation.system}", fontsize=11)
+    colour = system_colours([explanation.system])[explanation.system]
+    panels = upper.subplots(1, 1 + curves, squeeze=False)[0]
+    _profile(panels[0], explanation, colour, scale)
+    if curves:
+        _curves(panels[1], explanation, colour)
+    for lower in rest:
+        _effects(lower, effects, lines, explanation.training_clips > 0, colour)
     return figure
 
 
-def _profile(figure: Any, explanation: Explanation) -> None:
-    """Bars of the emotions on the left, a strip of each emotion's curve on the right, line by line."""
-    names, seconds = list(explanation.emotions), explanation.curve.seconds
-    strips = figure.subplots(len(names), 2, sharex="col", width_ratios=(1, 1.4), squeeze=False)
-    series = [value for name in names for value in explanation.curve.emotions[name]]
-    series += explanation.emotions.values()
-    low, high = min(-0.05, *series), max(1.05, *series)
-    for name, (bar, curve) in zip(names, strips, strict=True):
-        value = explanation.emotions[name]
-        bar.barh(0, value, height=0.6, color=BLUE)
-        bar.set(ylim=(-0.5, 0.5), xlim=(low, high * 1.12), yticks=[0], yticklabels=[name])
-        place = f"  (above {explanation.places[name]:.0f} %)" if explanation.places else ""
-        bar.text(max(value, 0) + 0.015, 0, f"{value:.2f}{place}", va="center", fontsize=8)
-        curve.plot(
-            seconds,
-            explanation.curve.emotions[name],
-            color=BLUE,
-            linewidth=1.4,
-            marker="." if len(seconds) < 3 else "",
+def _profile(axes: Axes, explanation: Explanation, colour: str, scale: tuple[float, float]) -> None:
+    """A bar per emotion, from above, with its value and its place among the training clips."""
+    names, values = list(explanation.emotions), list(explanation.emotions.values())
+    places = np.arange(len(names))[::-1]
+    axes.barh(places, values, height=0.6, color=colour)
+    scale_axis(axes, values, scale)
+    for place, name, value in zip(places, names, values, strict=True):
+        rank = f" (above {explanation.places[name]:.0f} %)" if explanation.places else ""
+        axes.text(axes.get_xlim()[1], place, f"{value:.2f}{rank}", va="center", fontsize=8)
+    axes.set(ylim=(-0.6, len(names) - 0.4), xlabel="prediction")
+    axes.set_yticks(places, names)
+    compared = (
+        f", above how many of {explanation.training_clips} training clips" if explanation.places else ""
+    )
+    axes.set_title(f"Emotions{compared}", fontsize=8, loc="left")
+    open_axes(axes, "x")
+
+
+def _curves(axes: Axes, explanation: Explanation, colour: str) -> None:
+    """A strip per emotion, in the order of the bars: its curve between the lowest and the highest of all values."""
+    series = {name: np.asarray(values) for name, values in explanation.curve.emotions.items()}
+    joined = np.concatenate([*series.values(), SCALE])
+    low, height = float(joined.min()), float(np.ptp(joined))
+    for place, name in zip(range(len(series))[::-1], explanation.emotions, strict=True):
+        strip = place - 0.4 + 0.8 * (series[name] - low) / height
+        axes.fill_between(
+            explanation.curve.seconds, place - 0.4, strip, color=colour, alpha=0.15, linewidth=0
         )
-        curve.axhline(value, color=GREY, linewidth=0.7, linestyle=":")
-        curve.set(ylim=(low, high), yticks=[0, 1], yticklabels=["0", "1"])
-        curve.tick_params(labelsize=7)
-        for axes in (bar, curve):
-            axes.spines[["top", "right"]].set_visible(False)
-            axes.tick_params(axis="x", bottom=name == names[-1])
-    against = f", above how many of {explanation.training_clips} training clips" if explanation.places else ""
-    strips[0, 0].set_title(f"Emotions{against}", fontsize=8, loc="left")
-    strips[0, 1].set_title("Along the recording: 10 s windows", fontsize=8, loc="left")
-    strips[-1, 1].set_xlabel("centre of the window (s)", fontsize=8)
-    strips[-1, 0].set_xlabel("prediction", fontsize=8)
+        axes.plot(explanation.curve.seconds, strip, color=colour, linewidth=1.4)
+    axes.set(ylim=(-0.6, len(series) - 0.4), yticks=[], xlabel="centre of the window (s)")
+    note = f"Along the recording: 10 s windows, each strip from {low:.2g} to {low + height:.2g}"
+    axes.set_title(note, fontsize=8, loc="left")
+    open_axes(axes, "x")
+    axes.spines["left"].set_visible(False)
 
 
-def _effects(figure: Any, effects: Mapping[str, Mapping[str, float]], lines: int, centred: bool) -> None:
+def _effects(
+    figure: Any, effects: Mapping[str, Mapping[str, float]], lines: int, centred: bool, colour: str
+) -> None:
     """A panel per emotion: one bar per concept, to the right where it raises the emotion."""
-    from_where = "the average training clip" if centred else "all concepts at 0"
-    figure.suptitle(f"What each concept adds to the prediction for {from_where}", fontsize=9)
+    start = "the average training clip" if centred else "all concepts at 0"
+    figure.suptitle(f"What each concept adds to the prediction for {start}", fontsize=9)
     panels = figure.subplots(lines, COLUMNS, sharex=True, sharey=True, squeeze=False)
-    for axes in panels.flat:
+    for axes in panels.flat[len(effects) :]:
         axes.set_axis_off()
     for axes, (emotion, parts) in zip(panels.flat, effects.items(), strict=False):
-        axes.set_axis_on()
         concepts, values = list(parts)[::-1], list(parts.values())[::-1]
-        axes.barh(range(len(values)), values, color=[VERMILLION if value > 0 else BLUE for value in values])
+        axes.barh(range(len(values)), values, color=colour)
         axes.axvline(0, color=INK, linewidth=0.8)
         axes.set_yticks(range(len(values)), [name.replace("_", " ") for name in concepts], fontsize=7)
         axes.set_title(f"{emotion} {sum(values):+.2f}".replace("-", "−"), fontsize=9)
         axes.tick_params(axis="x", labelsize=7)
-        axes.spines[["top", "right"]].set_visible(False)
+        open_axes(axes, "x")
 
 
+@FIGURES.register("intervention")
+@drawing()
 def intervention_figure(rows: pd.DataFrame) -> Figure:
     """Error of the emotions over the number of corrected concepts, a panel per target.
 
@@ -118,40 +145,31 @@ def intervention_figure(rows: pd.DataFrame) -> Figure:
     Raises:
         DataError: No rows, a column is missing, or rows of several runs.
     """
-    from matplotlib import rc_context
-    from matplotlib.figure import Figure
-
     if missing := [name for name in NEEDED if name not in rows.columns]:
         raise DataError(
             f"no column {', '.join(missing)} in the interventions; `tenuto intervene` writes them."
         )
     if rows["run"].nunique() != 1:
-        raise DataError(f"{rows['run'].nunique()} runs in the interventions, wanted the rows of one.")
+        raise DataError(f"{rows['run'].nunique()} runs in the interventions, expected the rows of one run.")
     shown, title = _strongest(rows)
     targets = [name for name in TARGETS if (shown["target"] == name).any()]
-    with rc_context(STYLE):
-        figure = Figure(figsize=(3.6 * len(targets) + 1.0, 3.9), layout="constrained")
-        panels = figure.subplots(1, len(targets), sharey=True, squeeze=False)[0]
-        for axes, target in zip(panels, targets, strict=True):
-            _corrected(axes, shown[shown["target"] == target])
-            axes.set_title(f"Concepts set {TARGETS[target]}")
-            axes.set_xlabel("concepts corrected")
-        panels[0].set_ylabel("MAE of the emotions")
-        panels[0].set_ylim(bottom=0)
-        handles = {
-            label: line
-            for axes in panels
-            for line, label in zip(*axes.get_legend_handles_labels(), strict=True)
-        }
-        figure.legend(
-            list(handles.values()),
-            list(handles),
-            loc="outside lower center",
-            ncols=2,
-            frameon=False,
-            fontsize=8,
-        )
-        figure.suptitle(title, fontsize=9)
+    system = str(rows["system"].iloc[0])
+    styles = {"clean": ("s", INK), "attacked": ("o", system_colours([system])[system])}
+    figure = new_figure(3.6 * len(targets) + 1.0, 3.9)
+    panels = figure.subplots(1, len(targets), sharey=True, squeeze=False)[0]
+    for axes, target in zip(panels, targets, strict=True):
+        for inputs, (marker, colour) in styles.items():
+            part = shown[(shown["target"] == target) & (shown["inputs"] == inputs)].sort_values("k")
+            if len(part):
+                _corrected(axes, part, inputs, marker, colour)
+        axes.set_title(f"Concepts set {TARGETS[target]}")
+        axes.set_xlabel("concepts corrected")
+        axes.set_xticks(sorted(shown["k"].unique()))
+        open_axes(axes)
+    panels[0].set_ylabel("MAE of the emotions")
+    panels[0].set_ylim(bottom=0)
+    legend(figure, panels, columns=2)
+    figure.suptitle(title, fontsize=9)
     return figure
 
 
@@ -173,32 +191,34 @@ def _strongest(rows: pd.DataFrame) -> tuple[pd.DataFrame, str]:
     return pd.concat([clean, attacked[names == worst]]), f"{run}\n{worst}{strongest}"
 
 
-def _corrected(axes: Axes, rows: pd.DataFrame) -> None:
-    """The curves of one target: clean clips and attacked ones."""
-    for kind, colour, marker in (("clean", BLUE, "s"), ("attacked", VERMILLION, "o")):
-        part = rows[rows["inputs"] == kind].sort_values("k")
-        if part.empty:
-            continue
-        axes.fill_between(
-            part["k"], part["lowest_mae"], part["highest_mae"], color=colour, alpha=0.15, linewidth=0
-        )
-        axes.plot(
-            part["k"],
-            part["mean_mae"],
-            color=colour,
-            linewidth=1,
-            linestyle="--",
-            label=f"{kind}, any order (mean)",
-        )
-        axes.plot(
-            part["k"],
-            part["mae"],
-            color=colour,
-            linewidth=1.6,
-            marker=marker,
-            markersize=3.5,
-            label=f"{kind}, largest first",
-        )
-    axes.set_xticks(sorted(rows["k"].unique()))
-    axes.grid(axis="y", color=GREY, alpha=0.25, linewidth=0.6)
-    axes.spines[["top", "right"]].set_visible(False)
+def _corrected(axes: Axes, part: pd.DataFrame, inputs: str, marker: str, colour: str) -> None:
+    """The curves of clean or attacked clips with one target."""
+    k = part["k"]
+    axes.fill_between(k, part["lowest_mae"], part["highest_mae"], color=colour, alpha=0.15, linewidth=0)
+    axes.plot(k, part["mean_mae"], "--", color=colour, linewidth=1, label=f"{inputs}, any order (mean)")
+    line: dict[str, Any] = {"color": colour, "linewidth": 1.6, "marker": marker, "markersize": 3.5}
+    axes.plot(k, part["mae"], label=f"{inputs}, largest first", **line)
+
+
+@FIGURES.register("concepts")
+@drawing()
+def concept_figure(shifts: pd.DataFrame, system: str) -> Figure:
+    """How far an attack moves each concept, and how far clean clips differ in it.
+
+    Args:
+        shifts: ``concept spread moved``, a line per concept.
+        system: Whose colour is used.
+    """
+    places = np.arange(len(shifts))[::-1]
+    figure = new_figure(6.4, 0.9 + 0.42 * len(shifts))
+    axes = figure.add_subplot()
+    for shift, column, colour, label in (
+        (0.2, "spread", GREY, "clean clips differ by (standard deviation)"),
+        (-0.2, "moved", system_colours([system])[system], "the attack moves it by (mean absolute change)"),
+    ):
+        axes.barh(places + shift, shifts[column].to_list(), height=0.38, color=colour, label=label)
+    axes.set_yticks(places, [str(name).replace("_", " ") for name in shifts["concept"]])
+    axes.set_xlabel("predicted rating")
+    open_axes(axes, "x")
+    legend(figure, [axes], columns=2)
+    return figure

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import base64
-import io
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
+from urllib.parse import quote
 
 import pandas as pd
 
 from tenuto.analysis.words import NOTHING
-from tenuto.reporting.figures.smc2025 import GREY, INK, STYLE, VERMILLION
+from tenuto.reporting.figures.style import svg
 from tenuto.reporting.tables import GROUP
 
 if TYPE_CHECKING:
@@ -21,20 +21,13 @@ if TYPE_CHECKING:
 PIXELS_PER_INCH = 96
 """Of CSS: what an inch of a figure is on a page."""
 
-PICTURE_DPI = 100
-"""Of pictures that hold spectrograms, which are bitmaps in any format."""
-
-MIME = {"svg": "image/svg+xml", "png": "image/png", "flac": "audio/flac"}
-METADATA: dict[str, dict[str, Any]] = {
-    "svg": {"Date": None, "Creator": None},
-    "png": {"Software": None},
-}
-"""Without these the same figure has the same bytes."""
+SAFE = " !$()*+,-./:;=?@[]_~{}|\n"
+"""Characters that need no escape in a data URI between double quotes."""
 
 
 @dataclass(frozen=True)
 class Text:
-    """A paragraph; what stands between backticks is code."""
+    """A paragraph; words between backticks are code."""
 
     kind: ClassVar[str] = "text"
     words: str
@@ -42,7 +35,7 @@ class Text:
 
 @dataclass(frozen=True)
 class Points:
-    """A list of sentences; what stands between backticks is code."""
+    """A list of sentences; words between backticks are code."""
 
     kind: ClassVar[str] = "points"
     items: tuple[str, ...]
@@ -50,7 +43,7 @@ class Points:
 
 @dataclass(frozen=True)
 class Cell:
-    """What a table shows at one place, and the number it is sorted by, where that is not the text itself."""
+    """The text of a table's cell, and the number it is sorted by where that is not the text itself."""
 
     text: str
     sort: str = ""
@@ -65,7 +58,7 @@ class Table:
     Attributes:
         caption: What it shows.
         columns: Headings.
-        words: Which columns hold words, set to the left; numbers stand to the right.
+        words: Which columns hold words, aligned left; numbers are aligned right.
         lines: Cells, as many per line as there are columns.
         sortable: Whether a reader can sort it.
     """
@@ -79,13 +72,13 @@ class Table:
 
     @property
     def label(self) -> str:
-        """The first sentence of the caption, by which a screen reader calls the table."""
+        """The first sentence of the caption: the table's name for a screen reader."""
         return self.caption.split(". ")[0].rstrip(".")
 
 
 @dataclass(frozen=True)
 class Picture:
-    """A picture with what it shows in words: for those who do not see it (``alt``), and below it (``caption``).
+    """A picture and what it shows in words: for those who do not see it (``alt``), and below it (``caption``).
 
     ``scrolls``: on a narrow screen it keeps its size and is moved sideways.
     """
@@ -101,7 +94,7 @@ class Picture:
 
 @dataclass(frozen=True)
 class Sound:
-    """A sound: what stands above it, what a screen reader calls it, and its data URI."""
+    """A sound: its label, its name for a screen reader, and its data URI."""
 
     label: str
     name: str
@@ -109,52 +102,60 @@ class Sound:
 
 
 @dataclass(frozen=True)
+class Player:
+    """Sounds of the same length, of which one is heard; a reader switches between them at the same position."""
+
+    kind: ClassVar[str] = "player"
+    title: str
+    sounds: tuple[Sound, ...]
+
+
+@dataclass(frozen=True)
 class Clip:
-    """One clip before and after an attack: what is heard, seen and predicted."""
+    """One clip before and after an attack: what is heard, seen and predicted.
+
+    ``player`` is None for the clip that is heard on top of the page.
+    """
 
     kind: ClassVar[str] = "clip"
     title: str
     sentences: tuple[str, ...]
-    sounds: tuple[Sound, ...]
+    player: Player | None
     picture: Picture
     table: Table
 
 
-Block = Text | Points | Table | Picture | Clip
+Block = Text | Points | Table | Picture | Player | Clip
 
 
 @dataclass(frozen=True)
 class Section:
-    """A heading with an anchor, and what stands below it."""
+    """A heading with an anchor, and the blocks below it."""
 
     name: str
     title: str
     blocks: tuple[Block, ...]
 
 
-def data_uri(content: bytes, kind: str) -> str:
-    """Content of a kind of `MIME` as a URI that needs no file."""
-    return f"data:{MIME[kind]};base64,{base64.b64encode(content).decode('ascii')}"
+def audio_uri(content: bytes) -> str:
+    """A FLAC file as a URI that needs no file."""
+    return f"data:audio/flac;base64,{base64.b64encode(content).decode('ascii')}"
 
 
-def picture(figure: Figure, alt: str, caption: str, kind: str = "svg", scrolls: bool = False) -> Picture:
+def picture(figure: Figure, alt: str, caption: str, scrolls: bool = False) -> Picture:
     """A figure as a picture of a page: the same figure gives the same bytes."""
-    from matplotlib import rc_context
-
-    stream = io.BytesIO()
-    with rc_context({**STYLE, "svg.hashsalt": "tenuto"}):
-        figure.savefig(stream, format=kind, dpi=PICTURE_DPI, metadata=METADATA[kind], facecolor="white")
+    source = f"data:image/svg+xml,{quote(svg(figure), safe=SAFE)}"
     width, height = (round(float(inches) * PIXELS_PER_INCH) for inches in figure.get_size_inches())
-    return Picture(data_uri(stream.getvalue(), kind), alt, caption, width, height, scrolls)
+    return Picture(source, alt, caption, width, height, scrolls)
 
 
 def table(cells: pd.DataFrame, caption: str, words: Sequence[str] = ()) -> Table:
-    """Text cells as a table; the column that groups lines is left out.
+    """Text cells as a table, without the column that groups lines.
 
     Args:
-        cells: As `tenuto.reporting.tables` and its like make them.
+        cells: As the ``show_`` functions of `tenuto.reporting.tables` return them.
         caption: What the table shows.
-        words: Columns set to the left beside the first.
+        words: Columns aligned left, besides the first.
     """
     shown = cells.drop(columns=GROUP, errors="ignore")
     return Table(
@@ -186,30 +187,3 @@ def _cell(value: Any, pattern: str | None) -> Cell:
         return Cell(str(value))
     number = float(value)
     return Cell(NOTHING) if math.isnan(number) else Cell(format(number, pattern), repr(number))
-
-
-def concept_figure(shifts: pd.DataFrame) -> Figure:
-    """How far an attack moves each concept, beside how far clean clips differ in it.
-
-    Args:
-        shifts: ``concept spread moved``, a line per concept.
-    """
-    from matplotlib import rc_context
-    from matplotlib.figure import Figure
-
-    places = range(len(shifts))[::-1]
-    with rc_context(STYLE):
-        figure = Figure(figsize=(6.4, 0.9 + 0.42 * len(shifts)), layout="constrained")
-        axes = figure.add_subplot()
-        for shift, column, colour, label in (
-            (0.2, "spread", GREY, "clean clips differ by (standard deviation)"),
-            (-0.2, "moved", VERMILLION, "the attack moves it by (mean absolute change)"),
-        ):
-            at = [place + shift for place in places]
-            axes.barh(at, shifts[column].to_list(), height=0.38, color=colour, label=label)
-        axes.set_yticks(list(places), [str(name).replace("_", " ") for name in shifts["concept"]])
-        axes.axvline(0, color=INK, linewidth=0.8)
-        axes.spines[["top", "right"]].set_visible(False)
-        axes.set_xlabel("predicted rating")
-        figure.legend(loc="outside lower center", ncols=2, frameon=False, fontsize=8)
-    return figure

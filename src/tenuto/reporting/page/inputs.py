@@ -1,8 +1,9 @@
-"""What a report is made from: everything a study left on disk that rows can tell."""
+"""What a report is made from: everything in a study's folder that needs no model."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,12 +15,13 @@ from numpy.typing import NDArray
 from tenuto.analysis import comparison, curves, smc2025
 from tenuto.analysis.systems import budget_title, selection
 from tenuto.config import DataConfig, RunConfig, parse_yaml
-from tenuto.errors import DataError, FileError
+from tenuto.errors import DataError, FileError, TenutoError
 from tenuto.evaluation.audit.findings import Finding
 from tenuto.files import read_csv, read_json, read_text
-from tenuto.reporting.figures import explanation as panels
-from tenuto.store import released_logs
-from tenuto.store.rows import NATURAL, at_budget
+from tenuto.reporting.figures.explanation import NEEDED
+from tenuto.store.rows import NATURAL, at_budget, validate_rows
+from tenuto.store.run import RunFolder
+from tenuto.store.study import StudyFolder
 
 if TYPE_CHECKING:
     from tenuto.evaluation.resynthesis import Witness
@@ -29,12 +31,12 @@ Weights = Mapping[str, Mapping[str, float]]
 
 
 @dataclass(frozen=True)
-class Material:
+class PageInputs:
     """What a report is made from.
 
     Attributes:
         name: Of the study's folder.
-        data: What its runs were trained on; None where nobody recorded it.
+        data: What its runs were trained on; None where that is not recorded.
         rows: Test clips under one attack and budget, one row per run and clip.
         protocols: Protocol -> all its rows of test clips; natural changes are not among them.
         comparison: Of the systems in ``rows``.
@@ -45,7 +47,8 @@ class Material:
         gains: Run -> `tenuto.evaluation.explanation.head_gain`.
         witnesses: Of the clips of one run.
         weights: From the concepts to the emotions of that run; None without a bottleneck.
-        remarks: Name of a section -> what could not be shown in it and why, a sentence each.
+        remarks: Name of a section -> what could not be shown in it and why, a sentence each; ``runs``: runs that
+            could not be read.
     """
 
     name: str
@@ -68,6 +71,12 @@ class Material:
         return str(self.rows["protocol"].iloc[0])
 
     @property
+    def pair(self) -> tuple[str, str] | None:
+        """The system without concepts and the one with them that are compared; None where one is missing."""
+        present = set(self.rows["system"])
+        return next((pair for pair in smc2025.COMPARISONS if set(pair) <= present), None)
+
+    @property
     def attack(self) -> str:
         """Protocol and budget: ``standard-1, linf 0.1``."""
         return f"{self.protocol}, {budget_title(self.rows['norm'].iloc[0], self.rows['epsilon'].iloc[0])}"
@@ -75,7 +84,7 @@ class Material:
 
 def gather(
     study: str | Path, protocol: str | None = None, epsilon: float | None = None, draws: int = curves.DRAWS
-) -> Material:
+) -> PageInputs:
     """Read a study's folder; findings, gains and clips need more than rows and are added by `dataclasses.replace`.
 
     Args:
@@ -88,97 +97,126 @@ def gather(
         FileError: No rows of that protocol, or several forms and none chosen.
         DataError: No such budget, several and none chosen, or rows that contradict each other.
     """
-    folder = Path(study)
-    rows = selection(at_budget(released_logs.read_study(folder, protocol), epsilon))
-    there = released_logs.protocols(folder)
-    others = sorted(name for name in there if name != NATURAL)
-    first = str(rows["run"].iloc[0])
-    interventions, passed_over = _interventions(folder, rows)
-    return Material(
-        name=folder.resolve().name,
-        data=_data(folder, first),
+    damaged: list[TenutoError] = []
+    runs = StudyFolder(study).runs(damaged.append)
+    tables = _tables(runs, damaged.append)
+    if protocol is None:
+        rows = StudyFolder(study).rows(damaged=lambda error: None)
+    elif protocol in tables:
+        rows = tables[protocol]
+    else:
+        rows = StudyFolder(study).rows(protocol)  # says which protocols there are
+    rows = selection(at_budget(rows, epsilon))
+    protocols = {name: table for name, table in tables.items() if name != NATURAL}
+    natural = tables.get(NATURAL)
+    interventions, left_out = _interventions(runs, rows)
+    return PageInputs(
+        name=StudyFolder(study).name,
+        data=_data(runs, str(rows["run"].iloc[0])),
         rows=rows.reset_index(drop=True),
-        protocols={name: released_logs.read_study(folder, name) for name in others},
+        protocols=protocols,
         comparison=comparison.compare(rows, comparison.Settings(pairs=_planned(rows), draws=draws)),
-        curves=_curves(folder, there, draws),
-        natural=released_logs.read_study(folder, NATURAL) if NATURAL in there else None,
+        curves=_curves(protocols, str(rows["protocol"].iloc[0]), natural, draws),
+        natural=natural,
         interventions=interventions,
-        remarks={"concepts": passed_over},
+        remarks={"concepts": left_out, "runs": tuple(dict.fromkeys(map(str, damaged)))},
     )
 
 
-def _planned(rows: pd.DataFrame) -> list[comparison.Pair] | None:
-    """The study's two comparisons as far as their systems are there; all pairs where neither is."""
+def _tables(runs: Sequence[RunFolder], damaged: Callable[[TenutoError], object]) -> dict[str, pd.DataFrame]:
+    """Protocol -> rows of the test clips of all runs, natural changes among them."""
+    tables: dict[str, list[pd.DataFrame]] = {}
+    for run in runs:
+        for protocol in [*run.protocols(), *([NATURAL] if run.has_natural() else [])]:
+            try:
+                tables.setdefault(protocol, []).append(run.read_rows(protocol))
+            except TenutoError as error:
+                damaged(error)
+    return {
+        name: validate_rows(pd.concat(parts, ignore_index=True), name)
+        for name, parts in sorted(tables.items())
+        if parts
+    }
+
+
+def _planned(rows: pd.DataFrame) -> list[tuple[str, str]] | None:
+    """The paper's two comparisons as far as there are rows of their systems; all pairs where there are none."""
     named = set(rows["system"])
     return [pair for pair in smc2025.COMPARISONS if set(pair) <= named] or None
 
 
-def _curves(folder: Path, there: Mapping[str, set[str]], draws: int) -> curves.Curves | str:
-    """Curves of the form of standard-1 that most runs have, or why there are none."""
-    forms = sorted(
-        (name for name in there if name.startswith(curves.PROTOCOL)), key=lambda name: -len(there[name])
-    )
-    if not forms:
+def _curves(
+    protocols: Mapping[str, pd.DataFrame], shown: str, natural: pd.DataFrame | None, draws: int
+) -> curves.Curves | str:
+    """Curves of the shown protocol if it has several budgets, else of the one that most runs share, or why not."""
+    ladders = {name: rows for name, rows in protocols.items() if rows["epsilon"].nunique() > 1}
+    if not ladders:
         return (
-            f"Error over the size of the attack: no run has rows of {curves.PROTOCOL}; "
-            f"`tenuto attack RUN --protocol {curves.PROTOCOL}` makes them."
+            "Error by size of the attack: no run was attacked with several budgets. Run `tenuto attack RUN --protocol "
+            f"{curves.PROTOCOL}`."
         )
+    name = max(ladders, key=lambda name: (name == shown, ladders[name]["run"].nunique()))
     try:
-        return curves.from_folders([folder], forms[0], draws)
+        measured = curves.measure(ladders[name], natural, draws)
     except DataError as error:
-        return f"Error over the size of the attack: {error}"
+        return f"Error by size of the attack: {error}"
+    runs = {str(run) for rows in protocols.values() for run in rows["run"]}
+    if missing := sorted(runs - set(ladders[name]["run"])):
+        remark = f"No rows of {name} of {', '.join(missing)}: left out."
+        return dataclasses.replace(measured, remarks=(remark, *measured.remarks))
+    return measured
 
 
-def _data(folder: Path, run: str) -> DataConfig | None:
-    """What a run was trained on, by its configuration; None where that is not there."""
-    found = next((path for path in sorted(folder.rglob("config.yaml")) if path.parent.name == run), None)
-    if found is None:
+def _data(runs: Sequence[RunFolder], name: str) -> DataConfig | None:
+    """What a run was trained on, by its configuration; None where it has none."""
+    path = next((run.config for run in runs if run.name == name and run.config.is_file()), None)
+    if path is None:
         return None
-    return RunConfig.parse(parse_yaml(read_text(found), str(found)), str(found)).data
+    return RunConfig.parse(parse_yaml(read_text(path), str(path)), str(path)).data
 
 
-def _interventions(folder: Path, rows: pd.DataFrame) -> tuple[dict[str, pd.DataFrame], tuple[str, ...]]:
-    """What `tenuto intervene` wrote of these runs under this attack, and a sentence for each run it is no use of."""
-    found, remarks = {}, []
-    for path in sorted(folder.rglob("interventions/intervention.csv")):
-        text = ("run", "system", "protocol", "attack", "norm", "inputs", "target", "concept", "checkpoint")
-        table = read_csv(path, columns=panels.NEEDED, text=text)
+def _interventions(
+    runs: Sequence[RunFolder], rows: pd.DataFrame
+) -> tuple[dict[str, pd.DataFrame], tuple[str, ...]]:
+    """What `tenuto intervene` wrote of these runs under this attack, and a sentence for each run that is left out."""
+    tables, remarks = {}, []
+    text = ("run", "system", "protocol", "attack", "norm", "inputs", "target", "concept", "checkpoint")
+    for path in (run.intervention_rows for run in runs if run.intervention_rows.is_file()):
+        table = read_csv(path, columns=NEEDED, text=text)
         run = str(table["run"].iloc[0])
         own = rows[rows["run"] == run]
         if own.empty:
             continue
         chosen = table[(table["inputs"] == "clean") | _same_attack(table, own.iloc[0])]
+        command = "Run `tenuto intervene RUN --root DATA` again."
         if weights_of(own) and weights_of(table) != weights_of(own):
             remarks.append(
-                f"{run}: concepts were corrected in other weights than were attacked, or nobody recorded in which; "
-                "`tenuto intervene RUN --root DATA` makes the corrections anew."
+                f"{run}: concepts were corrected in other or unknown weights than were attacked. {command}"
             )
         elif (chosen["inputs"] == "clean").all():
-            remarks.append(
-                f"{run}: no concepts were corrected under this attack; `tenuto intervene RUN --root DATA` does so."
-            )
+            remarks.append(f"{run}: no concepts were corrected under this attack. {command}")
         else:
-            found[run] = chosen.reset_index(drop=True)
-    return found, tuple(remarks)
+            tables[run] = chosen.reset_index(drop=True)
+    return tables, tuple(remarks)
 
 
 def _same_attack(table: pd.DataFrame, row: pd.Series[Any]) -> NDArray[np.bool_]:
-    """Which corrections are of the protocol and budget of a row?"""
+    """Which corrections have the protocol and budget of a row."""
     named = (table["protocol"] == row["protocol"]) & (table["norm"] == row["norm"])
     sizes = table["epsilon"].to_numpy(np.float64), float(row["epsilon"])
     return np.asarray(named & np.isclose(*sizes, rtol=1e-9, atol=0, equal_nan=True))
 
 
 def weights_of(rows: pd.DataFrame) -> set[str]:
-    """SHA-256 of the checkpoints that rows say they were made with; empty where they do not say it."""
+    """SHA-256 of the checkpoints that rows were made with; empty where that is not recorded."""
     return set(rows["checkpoint"].dropna()) if "checkpoint" in rows else set()
 
 
 def read_findings(path: str | Path) -> list[Finding]:
-    """Findings that `tenuto audit --out` left in ``audit.json``. Raises `FileError` for anything else."""
+    """Findings that `tenuto audit --out` wrote to ``audit.json``. Raises `FileError` for anything else."""
     content = read_json(path)
     lines = content.get("findings", []) if isinstance(content, dict) else []
-    found = [Finding.from_json(line, path) for line in lines]
-    if not found:
-        raise FileError(f"{path}: holds no findings; `tenuto audit --out DIR` writes DIR/audit.json.")
-    return found
+    findings = [Finding.from_json(line, path) for line in lines]
+    if not findings:
+        raise FileError(f"{path}: contains no findings; `tenuto audit --out DIR` writes DIR/audit.json.")
+    return findings

@@ -1,4 +1,4 @@
-"""The sections of a report that look inside: concepts, the head's gain, and clips to see and to hear."""
+"""The sections of a report that need models or sound: concepts, the head's gain, and clips to see and hear."""
 
 from __future__ import annotations
 
@@ -10,35 +10,32 @@ import pandas as pd
 
 from tenuto import metrics
 from tenuto.analysis import words
-from tenuto.analysis.systems import ordered_systems, run_metrics
+from tenuto.analysis.systems import label_scale, ordered_systems, run_metrics
 from tenuto.config import SYSTEMS
 from tenuto.reporting.figures import clip as clips
-from tenuto.reporting.figures import explanation as panels
+from tenuto.reporting.figures.explanation import concept_figure, intervention_figure
+from tenuto.reporting.figures.style import SCALE
 from tenuto.reporting.page.blocks import (
     Block,
     Cell,
     Clip,
+    Player,
     Points,
     Section,
     Sound,
     Table,
     Text,
-    concept_figure,
-    data_uri,
+    audio_uri,
     picture,
     sortable,
 )
-from tenuto.reporting.page.inputs import Material, Weights
+from tenuto.reporting.page.inputs import PageInputs, Weights
 from tenuto.store.rows import concept_names, values_of
 
 if TYPE_CHECKING:
     from tenuto.evaluation.resynthesis import Witness
 
-SOUNDS = {
-    "before": "Before the attack",
-    "after": "After the attack",
-    "difference": "What it adds",
-}
+SOUNDS = {"before": "Before the attack", "after": "After the attack", "difference": "Difference alone"}
 STATES = {
     "annotation": "Label",
     "before": "Before",
@@ -67,35 +64,34 @@ def concept_shifts(rows: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(lines, columns=["system", "concept", "spread", "moved"])
 
 
-def concepts(material: Material) -> Section | str:
+def concepts(inputs: PageInputs) -> Section | str:
     """How far concepts move, and what correcting them repairs."""
-    shifts = concept_shifts(material.rows)
+    shifts = concept_shifts(inputs.rows)
     blocks: list[Block] = []
     for system, own in shifts.groupby("system", sort=False):
-        said = "; ".join(
+        changes = "; ".join(
             f"{str(line['concept']).replace('_', ' ')} {line['moved']:.3f} against {line['spread']:.3f}"
             for line in own.to_dict("records")
         )
         blocks.append(
             picture(
-                concept_figure(own),
-                f"Mean absolute change of each concept against the deviation of clean clips, {system}: {said}.",
-                f"{system}: how far the attack moves each concept, beside how far clean clips differ in it; means "
-                "over seeds. Where the lower bar is longer, the attack moves the concept further than that.",
+                concept_figure(own, str(system)),
+                f"Mean absolute change of each concept against the deviation of clean clips, {system}: {changes}.",
+                f"{system}: how far the attack moves each concept, and how far clean clips differ in it; means over "
+                "seeds. Where the lower bar is longer, the attack moves the concept further than that.",
             )
         )
-    for run, rows in material.interventions.items():
+    for run, rows in inputs.interventions.items():
         blocks.append(_intervention(run, rows))
-    remarks = _remarks(material, "concepts")
+    remarks = _remarks(inputs, "concepts")
     if not blocks:
         return (
-            "Concepts: no system with named concepts was attacked. Where there is a bottleneck, `tenuto intervene RUN "
-            f"--root DATA` shows what its units repair. {' '.join(remarks)}"
+            "Concepts: no system with named concepts was attacked. For any bottleneck, `tenuto intervene RUN "
+            f"--root DATA` measures the effect of corrected units. {' '.join(remarks)}"
         ).rstrip()
-    if not material.interventions and not remarks:
+    if not inputs.interventions and not remarks:
         remarks = (
-            "How the error falls where concepts are corrected is not shown: `tenuto intervene RUN --root DATA` "
-            "measures it.",
+            "The effect of corrected concepts was not measured. Run `tenuto intervene RUN --root DATA`.",
         )
     if remarks:
         blocks.append(Points(remarks))
@@ -103,13 +99,13 @@ def concepts(material: Material) -> Section | str:
 
 
 def _intervention(run: str, rows: pd.DataFrame) -> Block:
-    said = []
+    changes = []
     for (inputs, target), own in rows.groupby(["inputs", "target"], sort=False):
         ends = own.groupby("k")["mae"].max()
-        said.append(f"{inputs}, set to {target}: MAE {ends.iloc[0]:.3f} to {ends.iloc[-1]:.3f}")
+        changes.append(f"{inputs}, set to {target}: MAE {ends.iloc[0]:.3f} to {ends.iloc[-1]:.3f}")
     return picture(
-        panels.intervention_figure(rows),
-        f"Error over the number of corrected concepts, none to all. {'; '.join(said)}.",
+        intervention_figure(rows),
+        f"Error over the number of corrected concepts, none to all. {'; '.join(changes)}.",
         f"{run}: concepts corrected one after the other. Solid lines follow the order decided on validation clips, "
         "dashed ones are the mean of every choice, bands reach from the best to the worst one.",
     )
@@ -127,15 +123,15 @@ GAIN_COLUMNS = {
 """Numbers of the table of head gains, and how they are printed."""
 
 
-def gain(material: Material) -> Section | str:
-    """Head gain beside what the attack did to every run."""
-    remarks = _remarks(material, "gain")
-    if not material.gains:
-        return f"Head gain: {' '.join(remarks) or 'no checkpoint of these runs is there.'}"
+def gain(inputs: PageInputs) -> Section | str:
+    """Head gain and what the attack did to every run."""
+    remarks = _remarks(inputs, "gain")
+    if not inputs.gains:
+        return f"Head gain: {' '.join(remarks) or 'these runs have no checkpoint.'}"
     lines = []
-    for line in run_metrics(material.rows).to_dict("records"):
-        own = material.rows[material.rows["run"] == line["folder"]]
-        if (head := material.gains.get(str(line["folder"]))) is not None:
+    for line in run_metrics(inputs.rows).to_dict("records"):
+        own = inputs.rows[inputs.rows["run"] == line["folder"]]
+        if (head := inputs.gains.get(str(line["folder"]))) is not None:
             moved, spread = movement(own)
             numbers = (
                 *(head["largest"], head["rank"], moved, spread, moved / spread if spread else math.nan),
@@ -144,20 +140,19 @@ def gain(material: Material) -> Section | str:
             about = {"Run": line["folder"], "System": line["system"]}
             lines.append(about | dict(zip(GAIN_COLUMNS, numbers, strict=True)))
     caption = (
-        "Head gain beside robustness. Gain: the largest singular value of the linear layers, which bounds the "
+        "Head gain and robustness. Gain: the largest singular value of the linear layers, which bounds the "
         "change of the emotions per change of the features; rank: how many directions of the features they see. "
-        "Networks scale their features as they like, so gains of different networks are comparable only beside how "
-        "far their features differ between clips, which tenuto intervene prints. Comparable is the quotient of how "
+        "Feature scale is arbitrary, so gains are not comparable across networks. Comparable is the quotient of how "
         "far the attack moves the emotions (Euclidean, mean over clips) and how far those of clean clips lie from "
-        "their mean. A model whose clips hardly differ is insensitive, not robust, however little it moves."
+        "their mean. A model whose predictions are nearly the same for all clips is insensitive, not robust."
     )
     shown = sortable(pd.DataFrame(lines), caption, GAIN_COLUMNS)
     more = (Points(remarks),) if remarks else ()
-    return Section("gain", "Robust, or merely insensitive?", (shown, *more))
+    return Section("gain", "Robust or insensitive?", (shown, *more))
 
 
-def _remarks(material: Material, section: str) -> tuple[str, ...]:
-    return material.remarks.get(section, ())
+def _remarks(inputs: PageInputs, section: str) -> tuple[str, ...]:
+    return inputs.remarks.get(section, ())
 
 
 def movement(rows: pd.DataFrame) -> tuple[float, float]:
@@ -169,25 +164,33 @@ def movement(rows: pd.DataFrame) -> tuple[float, float]:
     return float(moved.mean()), float(spread.mean())
 
 
-def gallery(material: Material) -> Section | str:
+def listen(inputs: PageInputs) -> Player | None:
+    """The clip that the attack moves most, before and after it; None without clips."""
+    return _player(inputs.witnesses[0]) if inputs.witnesses else None
+
+
+def _player(witness: Witness) -> Player:
+    title = f"Clip {witness.clip}"
+    sounds = (
+        Sound(label, f"{title}: {label[0].lower()}{label[1:]}", audio_uri(witness.sound(which)))
+        for which, label in SOUNDS.items()
+    )
+    return Player(title, tuple(sounds))
+
+
+def gallery(inputs: PageInputs) -> Section | str:
     """Clips to see and to hear."""
-    remarks = _remarks(material, "gallery")
-    if not material.witnesses:
-        return (
-            f"Gallery: {' '.join(remarks) or 'clips are played where the data are named with --root DATA.'}"
-        )
-    run = material.witnesses[0].run
-    said = Text(
-        f"Clips of {run}, from the one whose emotions the attack moves most to the one it moves least. The attack "
-        "changes a spectrogram; here it is rendered back to sound with the recording's phase. All sounds of a "
-        "clip have one gain; what is played are the very samples that the numbers speak of."
+    remarks = _remarks(inputs, "gallery")
+    if not inputs.witnesses:
+        return f"Gallery: {' '.join(remarks) or 'to play clips, name the data set with --root DATA.'}"
+    introduction = Text(
+        f"Clips of {inputs.witnesses[0].run}, from the one whose emotions the attack moves most to the one it moves "
+        "least. The attack changes a spectrogram, which is rendered to sound with the phase of the recording. All "
+        "sounds of a clip have the same gain; signal-to-noise ratios are those of the samples that are played."
     )
     more = (Points(remarks),) if remarks else ()
-    return Section(
-        "gallery",
-        "To see and to hear",
-        (said, *more, *(_clip(witness, material.weights) for witness in material.witnesses)),
-    )
+    clips = (_clip(witness, inputs, place > 0) for place, witness in enumerate(inputs.witnesses))
+    return Section("gallery", "Clips to see and hear", (introduction, *more, *clips))
 
 
 def runs_to_show(rows: pd.DataFrame) -> list[str]:
@@ -215,27 +218,20 @@ def _named_concepts(system: str) -> bool:
     return system not in SYSTEMS or SYSTEMS[system].task_loss_weight < 1
 
 
-def _clip(witness: Witness, weights: Weights | None) -> Clip:
-    name = f"Clip {witness.clip}"
-    because = [] if weights is None else [because_of(witness, weights)]
-    shown = picture(
-        clips.witness_figure(witness),
-        clips.words(witness),
-        f"{clips.title(witness)}. Changes in deviations of the normalised log spectrogram.",
-        kind="png",
-        scrolls=True,
-    )
-    moved = (
-        f"The emotions move by {witness.effect['after']:.3f}, through sound by {witness.effect['heard']:.3f}."
-    )
+def _clip(witness: Witness, inputs: PageInputs, with_player: bool) -> Clip:
+    reason = [] if inputs.weights is None else [because_of(witness, inputs.weights)]
+    effect = witness.effect
+    moved = f"The emotions move by {effect['after']:.3f}, through sound by {effect['heard']:.3f}."
     return Clip(
-        title=name,
-        sentences=(moved, *because, clips.sentence(witness)),
-        sounds=tuple(
-            Sound(label, f"{name}: {label[0].lower()}{label[1:]}", data_uri(witness.sound(which), "flac"))
-            for which, label in SOUNDS.items()
+        title=f"Clip {witness.clip}",
+        sentences=(moved, *reason, clips.sentence(witness)),
+        player=_player(witness) if with_player else None,
+        picture=picture(
+            clips.witness_figure(witness, label_scale(inputs.data) or SCALE),
+            clips.words(witness),
+            f"{clips.title(witness)}. Changes in standard deviations (std) of the normalised log spectrogram.",
+            scrolls=True,
         ),
-        picture=shown,
         table=_predicted(witness),
     )
 
@@ -252,11 +248,11 @@ def because_of(witness: Witness, weights: Weights) -> str:
         for name, weight in weights[emotion].items()
     }
     ordered = sorted(parts, key=lambda name: -abs(parts[name]))
-    said = [f"{name.replace('_', ' ')} {parts[name]:+.2f}" for name in ordered[:3]]
+    largest = [f"{name.replace('_', ' ')} {parts[name]:+.2f}" for name in ordered[:3]]
     others = [f"others {sum(parts[name] for name in ordered[3:]):+z.2f}"] if ordered[3:] else []
     change = after[emotion] - before[emotion]
     return (
-        f"{emotion} {before[emotion]:.2f} → {after[emotion]:.2f}, {change:+.2f}: {', '.join(said + others)}."
+        f"{emotion} {before[emotion]:.2f} → {after[emotion]:.2f}, {change:+.2f}: {', '.join(largest + others)}."
     ).replace("-", "−")
 
 

@@ -1,4 +1,4 @@
-"""A whole study on one page: one HTML file that loads nothing, from what the study left on disk.
+"""A whole study on one page: one HTML file that loads nothing, from the files of the study.
 
 Same study, same bytes: the page has no date unless one is given.
 """
@@ -7,49 +7,49 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from tenuto import __version__
-from tenuto.analysis import sentences, smc2025
+from tenuto.analysis import sentences
 from tenuto.analysis.systems import ordered_systems
 from tenuto.evaluation.audit.findings import NOT_EVALUATED, Finding, Verdict, counted, missing_checks
 from tenuto.files import write_text
-from tenuto.reporting.page import inside as report_inside
-from tenuto.reporting.page import sections as report_sections
-from tenuto.reporting.page.blocks import Points, Section
-from tenuto.reporting.page.inputs import Material
+from tenuto.reporting.figures.smc2025 import overview
+from tenuto.reporting.figures.style import DARK_COLOURS, SYSTEM_COLOURS, SYSTEM_WORDS
+from tenuto.reporting.page import inside, sections
+from tenuto.reporting.page.blocks import Picture, Player, Points, Section, picture
+from tenuto.reporting.page.inputs import PageInputs
 
-BOTTLENECK = "Does a bottleneck of {} make a music-emotion recogniser harder to mislead?"
+BOTTLENECK = "Does a bottleneck of {} make music-emotion recognition more robust?"
 HUMAN, SIGNAL = "human concepts", "concepts computed from the audio"
-ANY = "How far do the predictions of these systems move when the music hardly does?"
+ANY = "How much do small changes of the input change the predictions of these systems?"
 
-SECTIONS: tuple[Callable[[Material], Section | str], ...] = (
-    report_sections.clean,
-    report_sections.attacked,
-    report_sections.predictions,
-    report_sections.statistics,
-    report_sections.over_epsilon,
-    report_sections.natural,
-    report_sections.audited,
-    report_inside.concepts,
-    report_inside.gain,
-    report_inside.gallery,
-    report_sections.runs,
+SECTIONS: tuple[Callable[[PageInputs], Section | str], ...] = (
+    sections.attacked,
+    sections.clean,
+    sections.predictions,
+    sections.statistics,
+    sections.over_epsilon,
+    sections.natural,
+    sections.audited,
+    inside.concepts,
+    inside.gain,
+    inside.gallery,
+    sections.runs,
 )
-"""In the order of the page. Each gives a section, or a sentence that says what is missing for it."""
+"""In the order of the page. Each returns a section, or a sentence that says what is missing for it."""
 
 LEVEL = 0.05
 """Of the seed-level test, after Holm."""
 
-INLINE = {"style": "report.css", "script": "report.js"}
-"""What stands inside the page: its name in the template and its file."""
-
 COMPUTED = "Computed from the audio as proxies; no listener rated them."
-GENERATED = (
-    "Music and ratings are generated, no listener rated them: what is found here says nothing about people."
-)
+GENERATED = "Music and ratings are generated; no listener rated them. The results say nothing about people."
+
+LESS_OR_MORE = {-1: "less", 0: "about as much", 1: "more"}
+SHORT_ANSWERS = {-1: "Yes, here", 0: "No clear difference", 1: "No, the opposite here"}
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,10 @@ class Page:
     Attributes:
         title: Of the page.
         question: What the study asks.
-        answer: Three sentences that its rows support.
+        answer: One sentence that its rows support, how certain it is, and whether it can be trusted.
+        overview: Every system before and after the attack.
+        player: The clip that the attack moves most; None without sound.
+        systems: What each system is: name and words.
         facts: What was measured, as names and values.
         sections: In their order.
         lacks: What is missing, a sentence each; the last section lists them.
@@ -69,110 +72,137 @@ class Page:
     title: str
     question: str
     answer: tuple[str, str, str]
+    overview: Picture
+    player: Player | None
+    systems: tuple[tuple[str, str], ...]
     facts: tuple[tuple[str, str], ...]
     sections: tuple[Section, ...]
     lacks: tuple[str, ...]
     date: str = ""
 
 
-def page(material: Material, date: str = "") -> Page:
+def make_page(inputs: PageInputs, date: str = "") -> Page:
     """Everything a report says. Raises `DataError` where rows contradict each other."""
-    made = [section(material) for section in SECTIONS]
-    sections = [section for section in made if isinstance(section, Section)]
-    lacks = tuple(section for section in made if isinstance(section, str))
+    made = [section(inputs) for section in SECTIONS]
+    shown = [section for section in made if isinstance(section, Section)]
+    lacks = (
+        *(f"Run left out: {error}" for error in inputs.remarks.get("runs", ())),
+        *(section for section in made if isinstance(section, str)),
+    )
     if lacks:
-        sections.append(Section("lacking", "Not in this report", (Points(lacks),)))
+        shown.append(Section("lacking", "Not in this report", (Points(lacks),)))
+    systems = ordered_systems(inputs.rows)
     return Page(
-        title=f"Robustness of music-emotion recognition: {material.name}",
-        question=_question(material),
-        answer=answer(material),
-        facts=facts(material),
-        sections=tuple(sections),
+        title=f"Robustness of music-emotion recognition: {inputs.name}",
+        question=_question(inputs),
+        answer=answer(inputs),
+        overview=_overview(inputs),
+        player=inside.listen(inputs),
+        systems=tuple((name, SYSTEM_WORDS.get(name, "not a system of the paper")) for name in systems),
+        facts=facts(inputs),
+        sections=tuple(shown),
         lacks=lacks,
         date=date,
     )
 
 
-def answer(material: Material) -> tuple[str, str, str]:
-    """What the rows say to the question, how sure that is, and whether the figure deserves belief."""
-    return _effect(material), _sure(material), _believed(material.findings, material.protocol)
+def answer(inputs: PageInputs) -> tuple[str, str, str]:
+    """The answer to the question, how certain it is, and whether it can be trusted."""
+    return _headline(inputs), _certainty(inputs), _trust(inputs.findings, inputs.protocol)
 
 
-def _question(material: Material) -> str:
-    """What the study asks, of the concepts its runs learned."""
-    if not _compared(material):
+def _question(inputs: PageInputs) -> str:
+    """What the study asks, about the concepts that its runs learned."""
+    if inputs.pair is None:
         return ANY
-    signal = material.data is not None and material.data.concepts == "signal"
+    signal = inputs.data is not None and inputs.data.concepts == "signal"
     return BOTTLENECK.format(SIGNAL if signal else HUMAN)
 
 
-def _compared(material: Material) -> tuple[str, str] | None:
-    """A system without concepts and the one with them, as the study pairs them; None where they are not there."""
-    there = set(material.rows["system"])
-    return next((pair for pair in smc2025.COMPARISONS if set(pair) <= there), None)
+def _headline(inputs: PageInputs) -> str:
+    """What the attack does, in one sentence; numbers are in the picture below it."""
+    effects = sentences.run_means(inputs.rows)
+    if inputs.pair is None or effects.of(*inputs.pair).is_zero:
+        return sentences.moved(effects if inputs.pair is None else effects.of(*inputs.pair))
+    plain, concepts = inputs.pair
+    both = effects.of(plain, concepts)
+    error = both.by_error.compare(concepts, plain)
+    words = (
+        f"the attack adds {LESS_OR_MORE[error]} error to {concepts} (with concepts) {'than' if error else 'as'} to "
+        f"{plain} (without)"
+    )
+    if both.means["lost"].map(math.isnan).any():
+        return f"{SHORT_ANSWERS[error]}: {words}; their correlation is not defined."
+    lost = both.by_correlation.compare(concepts, plain)
+    joint = "and" if lost == error else "but"
+    short = SHORT_ANSWERS[error] if lost == error else "It depends on the measure"
+    return f"{short}: {words}, {joint} takes {LESS_OR_MORE[lost]} correlation from it."
 
 
-def _effect(material: Material) -> str:
-    """What the attack does to both measures, as changes."""
-    means, pair = sentences.run_means(material.rows), _compared(material)
-    return sentences.moved(means) if pair is None else sentences.against(means, *pair)
-
-
-def _sure(material: Material) -> str:
-    """The seed-level test of the two systems that the effect is told of, or that there is none."""
-    rows, pairs = material.rows, material.comparison.pairs
+def _certainty(inputs: PageInputs) -> str:
+    """The seed-level test of the two systems of the headline, or why there is none."""
+    rows, pairs = inputs.rows, inputs.comparison.pairs
     if rows["system"].nunique() == 1:
-        return "With one system nothing is compared: another training of it might give other numbers."
-    first, second = _compared(material) or sentences.ends(sentences.run_means(rows))
+        return "There is one system only, so nothing is compared."
+    first, second = inputs.pair or sentences.ends(sentences.run_means(rows))
     both = pairs["first"].isin([first, second]) & pairs["second"].isin([first, second])
     tested = pairs[both & (pairs["quantity"] == "added") & pairs["p"].notna()]
     if tested.empty:
-        seeds = set(rows.loc[rows["system"] == first, "seed"]) & set(
-            rows.loc[rows["system"] == second, "seed"]
-        )
+        seeds = set.intersection(*(set(rows.loc[rows["system"] == name, "seed"]) for name in (first, second)))
         return (
             f"{first} and {second} share {len(seeds)} seed{'s' * (len(seeds) != 1)} on {rows['clip'].nunique()} test "
-            "clips, so this cannot be tested across trainings: another training might turn it."
+            "clips. That is too little for a test: other trainings could give another answer."
         )
     line = tested.iloc[0]
-    found = "differ" if line["p_holm"] < LEVEL else "cannot be told apart"
+    verdict = "differ significantly" if line["p_holm"] < LEVEL else "do not differ significantly"
     return (
-        f"With seeds as the unit {line['first']} and {line['second']} {found} in the error that the attack adds: "
-        f"difference {line['difference']:z.3f} ({material.comparison.settings.level * 100:g} % interval "
-        f"{line['low']:z.3f} to {line['high']:z.3f}), "
-        f"p = {line['p_holm']:.2g} after Holm on {line['seeds']} seeds."
+        f"Over {line['seeds']} seeds, {line['first']} and {line['second']} {verdict} in the error that the attack "
+        f"adds: difference {line['difference']:z.3f} ({inputs.comparison.settings.level * 100:g} % interval "
+        f"{line['low']:z.3f} to {line['high']:z.3f}), p = {line['p_holm']:.2g} (Holm)."
     )
 
 
-def _believed(findings: Sequence[Finding], protocol: str) -> str:
+def _trust(findings: Sequence[Finding], protocol: str) -> str:
     """What an audit found, or that there was none."""
     if not findings:
         return "These results have not been audited."
     counts = counted(findings)
     failed = [finding.check for finding in findings if finding.verdict is Verdict.FAIL]
-    unmade = counts[Verdict.NOT_RECORDED] + len(missing_checks(findings))
-    open_ones = f"{counts[Verdict.WARN]} warn and {unmade} were not made"
+    not_made = counts[Verdict.NOT_RECORDED] + len(missing_checks(findings))
+    others = f"{counts[Verdict.PASS]} pass, {counts[Verdict.WARN]} warn, {not_made} were not made"
     if unasked := sum(finding.sentence == NOT_EVALUATED for finding in findings):
-        open_ones += f" ({unasked} of them: {NOT_EVALUATED.rstrip('.')})"
+        others += f" ({unasked} of them: {NOT_EVALUATED.rstrip('.')})"
     if failed:
         checks = f"{len(failed)} check{'s'[: len(failed) > 1]} ({', '.join(failed)})"
-        return (
-            f"The audit of {protocol} fails {checks}, {open_ones}: the result should not be trusted as it is."
-        )
-    return f"The audit of {protocol} fails no check; {counts[Verdict.PASS]} pass, {open_ones}."
+        return f"Do not trust this result as it is: the audit of {protocol} fails {checks}; {others}."
+    return f"The audit of {protocol} fails no check; {others}."
 
 
-def facts(material: Material) -> tuple[tuple[str, str], ...]:
+def _overview(inputs: PageInputs) -> Picture:
+    means = sentences.run_means(inputs.rows).means
+    errors = "; ".join(
+        f"{name} from {before:.3f} to {after:.3f}"
+        for name, before, after in zip(means.index, means["clean_mae"], means["mae"], strict=True)
+    )
+    correlations = "; ".join(
+        f"{name} from {before:z.2f} to {after:z.2f}"
+        for name, before, after in zip(means.index, means["clean_corr"], means["corr"], strict=True)
+    )
+    return picture(
+        overview(means),
+        f"Mean absolute error before and after the attack: {errors}. Correlation with the ratings: {correlations}.",
+        f"Every system before and after the attack ({inputs.attack}), means over seeds and test clips.",
+    )
+
+
+def facts(inputs: PageInputs) -> tuple[tuple[str, str], ...]:
     """What was measured: names and values."""
-    rows = material.rows
-    seeds = ", ".join(map(str, sorted({int(seed) for seed in rows["seed"]})))
+    rows, data = inputs.rows, inputs.data
     named = [
-        ("Systems", ", ".join(ordered_systems(rows))),
-        ("Seeds", seeds),
+        ("Seeds", ", ".join(map(str, sorted({int(seed) for seed in rows["seed"]})))),
         ("Test clips", str(rows["clip"].nunique())),
-        ("Attack", material.attack),
+        ("Attack", inputs.attack),
     ]
-    data = material.data
     if data is not None:
         named.append(("Data", data.dataset))
         if data.concepts == "signal":
@@ -183,7 +213,7 @@ def facts(material: Material) -> tuple[tuple[str, str], ...]:
 
 
 def render(shown: Page) -> str:
-    """A page as HTML. Style and script are inline, and nothing but these two, by their digests, may run."""
+    """A page as HTML. Style and script are inline; only these two, by their digests, may run."""
     from jinja2 import Environment, PackageLoader, StrictUndefined
     from markupsafe import Markup
 
@@ -196,7 +226,8 @@ def render(shown: Page) -> str:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    sources = {name: loader.get_source(environment, file)[0] for name, file in INLINE.items()}
+    style, script = (loader.get_source(environment, f"report.{kind}")[0] for kind in ("css", "js"))
+    sources = {"style": style + _swatches(), "script": script}
     return environment.get_template("report.html").render(
         page=shown,
         version=__version__,
@@ -205,11 +236,23 @@ def render(shown: Page) -> str:
     )
 
 
+def _swatches() -> str:
+    """The colours of the systems as style, on a light and on a dark page."""
+    light, dark = (
+        "".join(f".swatch.{name} {{ background: {colour}; }}\n" for name, colour in colours.items())
+        for colours in (
+            SYSTEM_COLOURS,
+            {name: DARK_COLOURS.get(colour, colour) for name, colour in SYSTEM_COLOURS.items()},
+        )
+    )
+    return f"{light}@media screen and (prefers-color-scheme: dark) {{\n{dark}}}\n"
+
+
 def _digest(source: str) -> str:
     """How a Content-Security-Policy names an inline source."""
     return f"sha256-{base64.b64encode(hashlib.sha256(source.encode('utf-8')).digest()).decode('ascii')}"
 
 
-def write(material: Material, out: str | Path, date: str = "") -> Path:
+def write_report(inputs: PageInputs, out: str | Path, date: str = "") -> Path:
     """Write the report as one HTML file, atomically. Raises `DataError` or `FileError`."""
-    return write_text(out, render(page(material, date)))
+    return write_text(out, render(make_page(inputs, date)))

@@ -1,4 +1,4 @@
-"""The sections of a report that rows suffice for: each a section, or the sentence that says what it lacks."""
+"""The sections of a report that rows suffice for: each a section, or the sentence that says what is missing for it."""
 
 from __future__ import annotations
 
@@ -9,25 +9,18 @@ import numpy as np
 import pandas as pd
 
 from tenuto.analysis import curves, sentences, smc2025, words
-from tenuto.analysis import natural as baseline
-from tenuto.analysis.systems import at_budgets, label_scale, ordered_systems, run_metrics
-from tenuto.evaluation.audit.findings import NOT_EVALUATED, SEVERITY, Finding, Verdict
-from tenuto.reporting import comparison_tables, curve_tables, tables, verdicts
+from tenuto.analysis import natural as natural_changes
+from tenuto.analysis.systems import at_budgets, is_paper_data, label_scale, ordered_systems, run_metrics
+from tenuto.evaluation.audit.findings import NOT_EVALUATED, SEVERITY, Finding, Verdict, missing_checks
+from tenuto.reporting import tables, verdicts
 from tenuto.reporting.figures import curves as curve_figures
-from tenuto.reporting.figures import smc2025 as figures
-from tenuto.reporting.page.blocks import (
-    Block,
-    Cell,
-    Points,
-    Section,
-    Table,
-    Text,
-    picture,
-    sortable,
-    table,
-)
-from tenuto.reporting.page.inputs import Material
+from tenuto.reporting.figures import smc2025 as paper_figures
+from tenuto.reporting.page.blocks import Block, Cell, Points, Section, Table, Text, picture, sortable, table
+from tenuto.reporting.page.inputs import PageInputs
 from tenuto.store.rows import values_of
+
+PAPER_DATA = "soundtracks"
+"""The data set whose results the paper prints."""
 
 RUN_COLUMNS = {
     "Clean r": "z.3f",
@@ -41,107 +34,109 @@ RUN_COLUMNS = {
 """Numbers of the table of all runs, and how they are printed."""
 
 
-def clean(material: Material) -> Section:
-    """Table 1, the print beside it."""
-    shown = tables.show_table1(smc2025.table1(material.rows))
-    return Section(
-        "clean",
-        "Without an attack",
-        (table(shown, f"Table 1. {tables.caption_table1(material.rows)}"),),
-    )
+def clean(inputs: PageInputs) -> Section:
+    """Table 1, with the paper's values where the data are the paper's."""
+    numbers = smc2025.table1(inputs.rows, is_paper_data(inputs.data))
+    if inputs.data is None or inputs.data.dataset != PAPER_DATA:
+        numbers = numbers[numbers[tables.GROUP] != "original"]
+        numbers = numbers[[name for name in numbers if not str(name).startswith(tables.PAPER)]]
+    caption = tables.caption_table1(inputs.rows, tables.has_paper(numbers))
+    return Section("clean", "Without an attack", (table(tables.show_table1(numbers), f"Table 1. {caption}"),))
 
 
-def attacked(material: Material) -> Section:
-    """Figure 3, and what the rows say in sentences."""
-    differences = smc2025.difference(material.rows)
+def attacked(inputs: PageInputs) -> Section:
+    """Figure 3, and what the rows support in sentences."""
+    differences = smc2025.difference(inputs.rows)
     medians = differences.groupby("system")["difference"].median()[ordered_systems(differences)]
-    said = "; ".join(f"{name} {value:+.3f}" for name, value in medians.items())
-    caption = (
-        f"Figure 3. MAE after minus MAE before the attack ({material.attack}), one value per seed. Attacked "
-        f"predictions {words.attacked_pair(material.rows)}."
-    )
+    listed = "; ".join(f"{name} {value:+.3f}" for name, value in medians.items())
     shown = picture(
-        figures.figure3(differences),
-        f"Error that the attack adds to each system, medians over seeds: {said}.",
-        caption,
+        paper_figures.figure3(differences),
+        f"Error that the attack adds to each system, medians over seeds: {listed}.",
+        f"Figure 3. MAE after minus MAE before the attack ({inputs.attack}), one value per seed. Attacked predictions "
+        f"{words.attacked_pair(inputs.rows)}.",
     )
-    listed = sentences.summarise(material.rows, label_scale(material.data))
-    return Section("attacked", "Under attack", (shown, Points(tuple(listed))))
+    points = list(sentences.summarise(inputs.rows, label_scale(inputs.data)))
+    if inputs.pair is not None:
+        points.insert(0, sentences.against(sentences.run_means(inputs.rows), *inputs.pair))
+    return Section("attacked", "Under attack", (shown, Points(tuple(points))))
 
 
-def predictions(material: Material) -> Section:
+def predictions(inputs: PageInputs) -> Section:
     """Figure 4."""
-    seed = smc2025.figure4_seed(material.rows)
-    names, systems = smc2025.figure4_emotions(material.rows), smc2025.figure4_systems(material.rows, seed)
-    shown = material.rows[(material.rows["seed"] == seed) & material.rows["system"].isin(systems)]
+    seed = smc2025.figure4_seed(inputs.rows)
+    names, systems = smc2025.figure4_emotions(inputs.rows), smc2025.figure4_systems(inputs.rows, seed)
+    shown = inputs.rows[(inputs.rows["seed"] == seed) & inputs.rows["system"].isin(systems)]
     change = np.abs(values_of(shown, "adversarial", names) - values_of(shown, "clean", names))
     moved = pd.Series(change.mean(axis=1)).groupby(shown["system"].to_numpy()).mean()
-    said = "; ".join(f"{name} by {moved[name]:.3f}" for name in systems)
+    changes = "; ".join(f"{name} by {moved[name]:.3f}" for name in systems)
     alt = (
         f"Predictions over annotations of {' and '.join(names)}, clean clips as crosses, attacked ones as circles. The "
-        f"attack moves these predictions, on average: {said}."
+        f"attack moves these predictions, on average: {changes}."
     )
-    caption = f"Figure 4. Predictions over annotations, seed {seed}, a point per test clip; insets: clean ones alone."
-    drawn = figures.figure4(material.rows, seed, names, systems)
+    caption = (
+        f"Figure 4. Predictions over annotations, seed {seed}, one point per test clip; insets: clean points."
+    )
+    drawn = paper_figures.figure4(inputs.rows, seed, names, systems)
     return Section("predictions", "Clip by clip", (picture(drawn, alt, caption),))
 
 
-def statistics(material: Material) -> Section:
+def statistics(inputs: PageInputs) -> Section:
     """Intervals and tests of the error after the attack and of what the attack adds."""
-    found, words = material.comparison, comparison_tables.captions(material.comparison)
-    blocks: list[Block] = [Text(found.unit)]
+    compared, captions = inputs.comparison, tables.captions_comparison(inputs.comparison)
+    blocks: list[Block] = [Text(compared.unit)]
     for name, cells, empty in (
-        ("systems", comparison_tables.show_systems(found), found.systems["mean"].isna()),
-        ("pairs", comparison_tables.show_pairs(found), found.pairs["difference"].isna()),
-        ("mixed", comparison_tables.show_mixed(found), found.mixed["difference"].isna()),
+        ("systems", tables.show_systems(compared), compared.systems["mean"].isna()),
+        ("pairs", tables.show_pairs(compared), compared.pairs["difference"].isna()),
+        ("pooled", tables.show_pooled(compared), compared.pairs["pooled_t"].isna()),
+        ("mixed", tables.show_mixed(compared), compared.mixed["difference"].isna()),
     ):
         chosen = cells[(cells[tables.GROUP] != "clean") & ~empty]
         if len(chosen):
-            blocks.append(table(chosen, words[name], ("Error",)))
-    if found.remarks:
-        blocks.append(Points(found.remarks))
-    return Section("statistics", "How far differences can be believed", tuple(blocks))
+            blocks.append(table(chosen, captions[name], ("Error",)))
+    if compared.remarks:
+        blocks.append(Points(compared.remarks))
+    return Section("statistics", "Are the differences significant?", tuple(blocks))
 
 
-def over_epsilon(material: Material) -> Section | str:
+def over_epsilon(inputs: PageInputs) -> Section | str:
     """Error and movement over epsilon, and how far each emotion is pushed."""
-    if isinstance(material.curves, str):
-        return material.curves
-    found = material.curves
-    said = "; ".join(
+    if isinstance(inputs.curves, str):
+        return inputs.curves
+    measured = inputs.curves
+    rise = "; ".join(
         f"{line['system']} from {line['clean_mae']:.3f} to {line['largest_mae']:.3f} at {line['largest_epsilon']:g}"
-        for line in found.summary.to_dict("records")
+        for line in measured.summary.to_dict("records")
     )
     blocks: list[Block] = [
         picture(
-            curve_figures.curve(found),
-            f"Worst-case error of each system rises with epsilon: {said}.",
-            f"Error (above) and movement of predictions (below) over the size of the perturbation, {found.protocol}; "
-            "bands are 95 % bootstrap intervals, rings clean errors.",
+            curve_figures.curve(measured),
+            f"Worst-case error of each system rises with epsilon: {rise}.",
+            f"Error (above) and movement of predictions (below) by size of the perturbation, {measured.protocol}. "
+            "Bands are 95 % bootstrap intervals, rings clean errors.",
         ),
-        table(curve_tables.show(found), curve_tables.caption(found), ("Natural",)),
+        table(tables.show_curves(measured), tables.caption_curves(measured), ("Natural",)),
     ]
-    if len(found.emotions):
-        ends = found.emotions[found.emotions["epsilon"] == found.emotions["epsilon"].max()]
+    if len(measured.emotions):
+        ends = measured.emotions[measured.emotions["epsilon"] == measured.emotions["epsilon"].max()]
         reach = ends.groupby(["emotion", "direction"], sort=False)["change"].mean()
         pushed = "; ".join(f"{emotion} {way} {value:+.2f}" for (emotion, way), value in reach.items())
         blocks.append(
             picture(
-                curve_figures.emotions(found),
-                f"How far attacks on one emotion alone push it at the largest epsilon, mean over systems: {pushed}.",
-                "How far each emotion is pushed up and down by the attacks on it alone.",
+                curve_figures.emotions(measured),
+                f"How far attacks on one emotion alone move it at the largest epsilon, mean over systems: {pushed}.",
+                "How far each emotion is moved up and down by the attacks on it alone.",
             )
         )
-    if found.remarks:
-        blocks.append(Points(found.remarks))
-    return Section("curves", "Over the size of the attack", tuple(blocks))
+    if measured.remarks:
+        blocks.append(Points(measured.remarks))
+    return Section("curves", "By size of the attack", tuple(blocks))
 
 
-def natural(material: Material) -> Section | str:
-    """How far predictions move when nobody attacks."""
-    if material.natural is None:
-        return "Natural changes: no rows of them; `tenuto natural RUN --root DATA` measures them."
-    means = curves.natural_means(baseline.summary(material.natural))
+def natural(inputs: PageInputs) -> Section | str:
+    """How far predictions move without an attack."""
+    if inputs.natural is None:
+        return "Natural changes: not measured. Run `tenuto natural RUN --root DATA`."
+    means = curves.natural_means(natural_changes.summary(inputs.natural))
     cells = pd.DataFrame(
         {
             "Change": means["change"],
@@ -152,19 +147,19 @@ def natural(material: Material) -> Section | str:
         dtype=str,
     )
     caption = (
-        "Mean absolute change of a prediction, and MAE, when music changes by itself; means over runs. An attack tells "
-        "something about a model where it moves predictions further than this."
+        "Mean absolute change of a prediction, and MAE, under natural changes of the music; means over runs. An attack "
+        "is informative where it moves predictions further than this."
     )
-    return Section("natural", "What music does by itself", (table(cells, caption, ("System",)),))
+    return Section("natural", "Natural changes", (table(cells, caption, ("System",)),))
 
 
-def audited(material: Material) -> Section | str:
-    """Verdicts, most severe first, each with its question; what is not recorded with its reason."""
-    if not material.findings:
-        told = " ".join(material.remarks.get("audit", ()))
-        return f"Audit: {told or 'no findings were given; `tenuto audit STUDY` makes them.'}"
-    named = ("Verdict", "Check", "Question", "Result", "Value", "Threshold")
-    recorded = [finding for finding in material.findings if finding.verdict is not Verdict.NOT_RECORDED]
+def audited(inputs: PageInputs) -> Section | str:
+    """Verdicts, most severe first, each with its question; checks that were not made with their reason."""
+    if not inputs.findings:
+        reason = " ".join(inputs.remarks.get("audit", ()))
+        return f"Audit: {reason or 'not made. Run `tenuto audit STUDY`.'}"
+    headings = ("Verdict", "Check", "Question", "Result", "Value", "Threshold")
+    recorded = [finding for finding in inputs.findings if finding.verdict is not Verdict.NOT_RECORDED]
     lines = tuple(
         (
             Cell(str(finding.verdict), mark=str(finding.verdict).lower()),
@@ -173,56 +168,57 @@ def audited(material: Material) -> Section | str:
         )
         for finding in sorted(recorded, key=lambda finding: -SEVERITY.index(finding.verdict))
     )
-    words = (True, True, True, True, False, False)
-    caption = f"Audit of {material.protocol}. {verdicts.CAPTION} docs/audit.md has a page on every check."
+    caption = f"Audit of {inputs.protocol}. {verdicts.CAPTION} docs/audit.md has a page on every check."
     blocks: list[Block] = [
         Text(
-            f"{verdicts.summary(material.findings)}. A FAIL does not say that a model is not robust: it says that "
-            "this result cannot be believed as it stands."
+            f"{verdicts.summary(inputs.findings)}. A FAIL does not mean that a model is not robust. It means that "
+            "this result cannot be trusted as it is."
         ),
-        Table(caption, named, words, lines),
+        Table(caption, headings, (True, True, True, True, False, False), lines),
+        *_not_made(inputs.findings),
     ]
-    return Section("audit", "Does the figure deserve belief?", (*blocks, *_unrecorded(material.findings)))
+    return Section("audit", "Can the result be trusted?", tuple(blocks))
 
 
-def _unrecorded(findings: Sequence[Finding]) -> list[Block]:
-    """The checks that were not made, by reason, and how a reader has the models asked."""
+def _not_made(findings: Sequence[Finding]) -> list[Block]:
+    """The checks that were not made, by reason, and the command that makes them."""
     others = [finding for finding in findings if finding.verdict is Verdict.NOT_RECORDED]
-    reasons = dict.fromkeys(finding.sentence for finding in others)
-    said = tuple(
-        f"NOT RECORDED, {', '.join(f.check for f in others if f.sentence == reason)}: {reason}"
-        for reason in reasons
-    )
-    mend = (
-        "`tenuto audit STUDY --root DATA --out DIR` takes minutes; with `--audit DIR/audit.json` its findings stand "
-        "here."
-    )
-    return [*([Points(said)] if said else []), *([Text(mend)] if NOT_EVALUATED in reasons else [])]
+    reasons: dict[str, list[str]] = {}
+    for finding in others:
+        reasons.setdefault(finding.sentence, []).append(finding.check)
+    points = [f"NOT RECORDED, {', '.join(checks)}: {reason}" for reason, checks in reasons.items()]
+    if missing := missing_checks(findings):
+        points.append(f"Not among the findings: {', '.join(missing)}.")
+    blocks: list[Block] = [Points(tuple(points))] if points else []
+    if NOT_EVALUATED in reasons:
+        made_by = "`tenuto audit STUDY --root DATA --out DIR`, which takes minutes"
+        blocks.append(Text(f"Make them by {made_by}, and show them with `--audit DIR/audit.json`."))
+    return blocks
 
 
-def runs(material: Material) -> Section:
+def runs(inputs: PageInputs) -> Section:
     """Every run under every protocol and budget, sortable."""
     lines = []
-    for protocol, rows in material.protocols.items():
+    for protocol, rows in inputs.protocols.items():
         for _, part in at_budgets(rows):
             lines += [_run(protocol, own) for _, own in part.groupby("run", sort=True)]
     patterns = {"Seed": ".0f", "Epsilon": "g", **RUN_COLUMNS}
     caption = (
-        "All runs on test clips, each clip's worst case where a protocol has several attacks. r: mean correlation over "
-        "emotions. Epsilon, median L2, largest entry: of the change, in deviations of the normalised spectrogram. Norm "
-        "none: without a budget."
+        "All runs on test clips; the worst case of each clip where a protocol has several attacks. r: mean correlation "
+        "over emotions. Epsilon, median L2, largest entry: of the change, in standard deviations of the normalised "
+        "spectrogram. Norm none: without a budget."
     )
     return Section("runs", "All runs", (sortable(pd.DataFrame(lines), caption, patterns),))
 
 
 def _run(protocol: str, own: pd.DataFrame) -> dict[str, Any]:
     """One line of the table of all runs; ``own`` are its clips under one attack."""
-    found = run_metrics(own).iloc[0]
-    added = found["adversarial_mae"] - found["clean_mae"]
+    line = run_metrics(own).iloc[0]
+    added = line["adversarial_mae"] - line["clean_mae"]
     numbers = (
-        *(found["clean_corr_avg"], found["clean_mae"], found["adversarial_mae"], added),
-        *(found["adversarial_corr_avg"], own["l2"].median(), own["linf"].max()),
+        *(line["clean_corr_avg"], line["clean_mae"], line["adversarial_mae"], added),
+        *(line["adversarial_corr_avg"], own["l2"].median(), own["linf"].max()),
     )
-    about = {"Run": found["folder"], "System": found["system"], "Seed": found["seed"]}
+    about = {"Run": line["folder"], "System": line["system"], "Seed": line["seed"]}
     budget = {"Norm": own["norm"].iloc[0], "Epsilon": own["epsilon"].iloc[0]}
     return {**about, "Protocol": protocol, **budget, **dict(zip(RUN_COLUMNS, numbers, strict=True))}

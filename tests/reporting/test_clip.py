@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from tenuto.evaluation.resynthesis import STATES, Witness
-from tenuto.reporting.figures.clip import decibels, percent, sentence, title, witness_figure, words
-from tenuto.reporting.figures.smc2025 import save
+from tenuto.reporting import save
+from tenuto.reporting.figures.clip import SHOWN, decibels, percent, sentence, title, witness_figure, words
 
 BANDS = 149
 EMOTIONS = ("valence", "tension")
@@ -75,14 +75,12 @@ def test_the_three_pictures_are_the_spectrograms_and_their_difference():
     figure = witness_figure(found)
     np.testing.assert_array_equal(picture(figure, "before"), found.clean.T)
     np.testing.assert_array_equal(picture(figure, "after"), found.attacked.T)
-    np.testing.assert_array_equal(picture(figure, "difference (deviations)"), found.perturbation.T)
+    np.testing.assert_array_equal(picture(figure, "difference (std)"), found.perturbation.T)
 
 
 def test_before_and_after_have_one_scale_and_the_difference_is_centred():
     figure = witness_figure(made_up())
-    scales = [
-        axes_of(figure, name).images[0].get_clim() for name in ("before", "after", "difference (deviations)")
-    ]
+    scales = [axes_of(figure, name).images[0].get_clim() for name in ("before", "after", "difference (std)")]
     assert scales[0] == scales[1] == (0, 0.5)
     assert scales[2] == pytest.approx((-0.1, 0.1))
 
@@ -105,14 +103,37 @@ def test_shares_stand_beside_the_difference():
     assert outline[outline[:, 0] == outline[:, 0].max(), 1].mean() == pytest.approx(50)
 
 
-def test_bars_are_the_predictions_and_lines_the_annotations():
+def drawn(axes):
+    """Label -> values along x of every series of marks."""
+    return {str(line.get_label()): list(line.get_xdata()) for line in axes.lines}
+
+
+def test_marks_are_the_predictions_and_lines_the_annotations():
     axes = axes_of(witness_figure(made_up()), "emotions")
-    widths = [patch.get_width() for patch in axes.patches]
     wanted = states(EMOTIONS)
-    assert widths == [wanted[state][name] for state in ("before", "after", "heard") for name in EMOTIONS]
-    marks = [segment[0][0] for segment in axes.collections[0].get_segments()]
-    assert marks == list(wanted["annotation"].values())
+    assert drawn(axes) == {SHOWN[state]: list(wanted[state].values()) for state in SHOWN}
+    changes, annotations = (part.get_segments() for part in axes.collections)
+    assert [[start[0], end[0]] for start, end in changes] == [
+        [wanted["before"][name], wanted["after"][name]] for name in EMOTIONS
+    ]
+    assert [segment[0][0] for segment in annotations] == list(wanted["annotation"].values())
     assert [label.get_text() for label in axes.get_yticklabels()] == list(EMOTIONS)
+
+
+def test_every_clip_has_the_same_axis_unless_a_value_leaves_the_scale():
+    quiet, loud = states(EMOTIONS), states(EMOTIONS)
+    quiet["after"]["tension"] = 0.01
+    assert limits_of(made_up(emotions=quiet)) == limits_of(made_up()) == pytest.approx((-0.05, 1.05))
+    loud["after"]["tension"] = 1.3
+    assert limits_of(made_up(emotions=loud)) == pytest.approx((-0.05, 1.55))
+
+
+def test_the_axis_is_the_rating_scale_of_the_data():
+    assert limits_of(made_up(), (-1.0, 1.0)) == pytest.approx((-1.1, 1.1))
+
+
+def limits_of(witness, *scale):
+    return axes_of(witness_figure(witness, *scale), "emotions").get_xlim()
 
 
 def test_a_system_without_bottleneck_has_no_panel_of_concepts():
@@ -121,12 +142,12 @@ def test_a_system_without_bottleneck_has_no_panel_of_concepts():
     assert "concepts" not in titles
 
 
-def test_free_units_have_bars_and_no_annotations():
+def test_free_units_have_marks_and_no_annotations():
     figure = witness_figure(made_up(concepts=states(("unit_1", "unit_2", "unit_3"), annotated=False)))
     axes = axes_of(figure, "concepts")
     assert [label.get_text() for label in axes.get_yticklabels()] == ["unit 1", "unit 2", "unit 3"]
-    assert len(axes.patches) == 9
-    assert not axes.collections
+    assert len(drawn(axes)) == 3
+    assert len(axes.collections) == 1
 
 
 def test_the_title_says_who_and_what_under_which_budget():

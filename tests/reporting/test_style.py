@@ -1,0 +1,156 @@
+"""What holds for every figure: names are text, colours follow the theme, the user's settings do not matter."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from matplotlib.text import Text
+
+from tenuto.reporting import figures
+from tenuto.reporting.figures import style
+from tests.analysis import test_curves
+from tests.reporting import made_up, test_clip, test_explanation
+
+NAME = r"Ke$ha & Ty $ign \frac{"
+
+
+def renamed(rows: pd.DataFrame) -> pd.DataFrame:
+    """The rows with the emotion ``tender`` called by `NAME`."""
+    objectives = rows["objective"].str.replace("tender", NAME, regex=False)
+    return rows.assign(objective=objectives).rename(columns=lambda column: column.replace("tender", NAME))
+
+
+def explanation() -> Any:
+    found = test_explanation.explained()
+    effects = {NAME: {NAME: 0.1, "mode": -0.2}}
+    curve = dataclasses.replace(found.curve, emotions={NAME: found.curve.emotions["valence"]})
+    return dataclasses.replace(
+        found,
+        source=f"songs/{NAME}.mp3",
+        emotions={NAME: 0.5},
+        places=None,
+        concepts=effects[NAME],
+        effects=effects,
+        curve=curve,
+    )
+
+
+def curves(rows: pd.DataFrame) -> Any:
+    return test_curves.measured(renamed(test_curves.pushing(rows)))
+
+
+EXAMPLES: dict[str, Callable[[], Any]] = {
+    "overview": lambda: figures.smc2025.overview(
+        pd.DataFrame({"clean_mae": [0.1], "mae": [0.2], "clean_corr": [0.9], "corr": [0.1]}, index=[NAME])
+    ),
+    "figure3": lambda: figures.smc2025.figure3(
+        pd.DataFrame({"system": [NAME], "seed": [6], "difference": [0.1]})
+    ),
+    "figure4": lambda: figures.smc2025.figure4(renamed(made_up.run(NAME)), 6, (NAME,), (NAME,)),
+    "curve": lambda: figures.curves.curve(curves(test_curves.run(NAME))),
+    "emotions": lambda: figures.curves.emotions(curves(test_curves.run())),
+    "explanation": lambda: figures.explanation.explanation_figure(explanation()),
+    "intervention": lambda: figures.explanation.intervention_figure(test_explanation.corrected(run=NAME)),
+    "clip": lambda: figures.clip.witness_figure(
+        test_clip.made_up(test_clip.states((NAME,)), clip=NAME, emotions=test_clip.states((NAME,)))
+    ),
+    "concepts": lambda: figures.explanation.concept_figure(
+        pd.DataFrame({"concept": [NAME], "spread": [0.1], "moved": [0.2]}), NAME
+    ),
+}
+
+
+def test_every_registered_figure_has_an_example():
+    assert set(figures.FIGURES) == EXAMPLES.keys()
+
+
+@pytest.mark.parametrize("kind", EXAMPLES)
+def test_a_dollar_in_a_name_is_drawn_as_it_is(kind, tmp_path):
+    figure = EXAMPLES[kind]()
+    for path in figures.save(figure, tmp_path / "figure").values():
+        assert path.stat().st_size > 1000
+    named = [text for text in figure.findobj(Text) if NAME in text.get_text()]
+    assert named
+    assert not any(text.get_parse_math() for text in named)
+
+
+@pytest.mark.parametrize("kind", EXAMPLES)
+def test_colours_follow_the_theme(kind):
+    """Every dark colour of the light page has its counterpart on a dark page, and no background is painted."""
+    source = style.svg(EXAMPLES[kind]())
+    assert source == style.svg(EXAMPLES[kind]())
+    drawing, rules = re.sub("<style.*?</style>", "", source, flags=re.DOTALL), source.split("</style>")[0]
+    for colour in set(re.findall(r"(?:fill|stroke): (#[0-9a-f]{6})", drawing)):
+        if luminance(colour) < 0.2:
+            assert f'[style*="fill: {colour}"]' in rules, colour
+    assert re.search(r'id="patch_1">\s*<path d="[^"]*"\s*style="fill: none', drawing)
+
+
+def luminance(colour):
+    """Relative luminance, WCAG 2.1."""
+    channels = np.array([int(colour[at : at + 2], 16) / 255 for at in (1, 3, 5)])
+    linear = np.where(channels <= 0.03928, channels / 12.92, ((channels + 0.055) / 1.055) ** 2.4)
+    return float(linear @ [0.2126, 0.7152, 0.0722])
+
+
+def contrast(colour, ground):
+    high, low = sorted((luminance(colour), luminance(ground)), reverse=True)
+    return (high + 0.05) / (low + 0.05)
+
+
+def test_systems_have_distinct_colours_that_do_not_depend_on_the_others():
+    everyone = style.system_colours([*made_up.SYSTEMS, "mine", "yours"])
+    assert len(set(everyone.values())) == 7
+    assert style.system_colours(["A2M2E"]) == {"A2M2E": everyone["A2M2E"]}
+    dark = [style.DARK_COLOURS.get(colour, colour) for colour in everyone.values()]
+    assert len(set(dark)) == 7
+    assert min(contrast(colour, style.DARK_COLOURS[style.PAPER]) for colour in dark) > 3
+
+
+DRAW = """
+import pathlib, sys
+import pandas as pd
+from tenuto.reporting import figure3, save
+values = pd.DataFrame({"system": ["A2E"] * 6, "seed": range(6), "difference": [.1, .2, .3, .1, .2, .3]})
+save(figure3(values), pathlib.Path(sys.argv[1]) / "figure3")
+import matplotlib
+print(matplotlib.rcParams["text.usetex"], matplotlib.rcParams["font.size"], "matplotlib.pyplot" in sys.modules)
+"""
+
+
+@pytest.mark.parametrize(
+    ("variables", "settings", "kept"),
+    [
+        ({"MPLBACKEND": "module://matplotlib_inline.backend_inline"}, "", "False 10.0 False"),
+        ({"MPLBACKEND": "no such backend"}, "", "False 10.0 False"),
+        ({}, "text.usetex: True\nfont.size: 30\nsavefig.bbox: tight\naxes.grid: True", "True 30.0 False"),
+    ],
+    ids=["notebook", "unknown backend", "matplotlibrc"],
+)
+def test_the_users_settings_change_no_byte_and_are_kept(tmp_path, variables, settings, kept):
+    (tmp_path / "own").mkdir()
+    (tmp_path / "own" / "matplotlibrc").write_text(settings)
+    outputs = {}
+    for name, extra in (("plain", {}), ("own", {"MPLCONFIGDIR": str(tmp_path / "own"), **variables})):
+        environment = {key: value for key, value in os.environ.items() if not key.startswith("MPL")} | extra
+        ended = subprocess.run(
+            [sys.executable, "-c", DRAW, str(tmp_path / f"{name}-out")],
+            env=environment,
+            capture_output=True,
+            text=True,
+        )
+        assert ended.returncode == 0, ended.stderr
+        outputs[name] = ended.stdout.strip()
+    assert outputs == {"plain": "False 10.0 False", "own": kept}
+    for ending in ("png", "pdf"):
+        first, second = (tmp_path / f"{name}-out" / f"figure3.{ending}" for name in ("plain", "own"))
+        assert first.read_bytes() == second.read_bytes()
