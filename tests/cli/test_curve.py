@@ -71,9 +71,7 @@ def test_a_protocol_without_budgets_is_refused_in_one_sentence(tmp_path):
 
 
 def test_a_folder_without_rows_is_refused(tmp_path):
-    with pytest.raises(
-        FileError, match="no rows of protocol standard-1 for test clips. Protocols with rows: none"
-    ):
+    with pytest.raises(FileError, match=r"no rows of protocol standard-1 for test clips\. .* rows: none"):
         call(tmp_path)
 
 
