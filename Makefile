@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test test-fast lint types docs bench clean
+.PHONY: demo test test-fast lint types docs docs-images bench clean
 
 demo: $(READY)
 	$(BIN)/tenuto demo --out demo
@@ -24,6 +24,9 @@ types: $(READY)
 
 docs: $(READY)
 	$(BIN)/sphinx-build -W --keep-going -q -b html docs docs/_build/html
+
+docs-images: demo
+	$(BIN)/python docs/images/make.py demo
 
 bench: $(READY)
 	$(BIN)/python -m benchmarks

@@ -37,7 +37,7 @@ def main(
     pairs: Annotated[int, typer.Option(min=1, help="Measurements of each kind, ours and plain in turn.")] = 5,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON for programs.")] = False,
 ) -> None:
-    """Time front end, attack and training beside plain implementations of the same.
+    """Time front end, attack and training against plain implementations of the same.
 
     Example: python -m benchmarks --clips 30 --steps 2 --json
     """

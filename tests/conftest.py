@@ -23,6 +23,14 @@ def shared() -> Path:
     return folder
 
 
+def pytest_addoption(parser):
+    parser.addoption(
+        "--update-snapshots",
+        action="store_true",
+        help="Write tests/cli/snapshots anew from the present output.",
+    )
+
+
 @pytest.fixture(scope="session")
 def released(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The released logs of the study as a folder, unpacked from the package."""

@@ -105,7 +105,7 @@ def test_a_training_step_never_waits(prepared):
     config = EVERYTHING.resolved()
     with elsewhere.there() as waits:
         device = torch.device(elsewhere.NAME)
-        state = loop._fresh(config, prepared, device)
+        state = loop._new_state(config, prepared, device)
         batch = Material(prepared, config.data).part("validation").to(device)
         state.network.train()
         waits.clear()

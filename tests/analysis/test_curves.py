@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from tenuto.analysis import curves, statistics
+from tenuto.analysis import curve_shape, curves, statistics
 from tenuto.analysis.natural import OTHER_EXCERPT
 from tenuto.errors import DataError, FileError
 from tenuto.reporting import tables, write_curves
@@ -164,20 +164,20 @@ def test_mean_excess_and_area_over_a_linear_axis():
     ],
 )
 def test_crossing(values, goal, wanted):
-    assert float(curves.crossing([0.0, 0.1, 0.2], values, goal)) == pytest.approx(wanted)
+    assert float(curve_shape.crossing([0.0, 0.1, 0.2], values, goal)) == pytest.approx(wanted)
 
 
 def test_crossing_takes_many_curves_at_once():
-    found = curves.crossing([0.0, 1.0], [[0.0, 1.0], [0.0, 4.0], [0.0, 0.1]], [0.5, 1.0, 1.0])
+    found = curve_shape.crossing([0.0, 1.0], [[0.0, 1.0], [0.0, 4.0], [0.0, 0.1]], [0.5, 1.0, 1.0])
     assert found.tolist() == pytest.approx([0.5, 0.25, math.inf])
 
 
 def test_the_mean_excess_of_a_straight_line_is_half_its_rise():
-    assert float(curves.mean_excess([0.0, 0.01, 0.05, 0.2], [1.0, 1.1, 1.5, 3.0])) == pytest.approx(1.0)
+    assert float(curve_shape.mean_excess([0.0, 0.01, 0.05, 0.2], [1.0, 1.1, 1.5, 3.0])) == pytest.approx(1.0)
 
 
 def test_the_area_under_a_straight_line():
-    assert float(curves.area([0.0, 0.01, 0.05, 0.2], [1.0, 1.1, 1.5, 3.0])) == pytest.approx(0.4)
+    assert float(curve_shape.area([0.0, 0.01, 0.05, 0.2], [1.0, 1.1, 1.5, 3.0])) == pytest.approx(0.4)
 
 
 # Intervals

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
 
-from tenuto.cli.main import app
+from tenuto.cli.app import app
 from tests import corpora
 
 TINY = ("--width", 0.0625, "--epochs", 1, "--threads", 1, "--batch-size", 4)
@@ -60,6 +61,41 @@ def refused(tenuto):
         return said[-1]
 
     return call
+
+
+SNAPSHOTS = Path(__file__).parent / "snapshots"
+
+
+def plain(text):
+    """Output without what differs between machines: paths of temporary folders, signatures, digits behind a point."""
+    text = re.sub(r"/\S*?/pytest-of-[^/]+/pytest-[^/]+/(?:popen-gw\d+/)?[^/\s:,]+", "TMP", text)
+    text = re.sub(r"-[0-9a-f]{8}\b", "-SIGNATURE", text)
+    text = re.sub(r"\d+\.\d+(e-?\d+)?", "N", text)
+    lines = [re.sub(r" +", " ", line).strip() for line in text.splitlines()]
+    return "\n".join(line for line in lines if not re.fullmatch(r"[┏┳┓━┡╇┩├┼┤─└┴┘ ]*", line))
+
+
+class Snapshot:
+    """The expected output of one command by case, in ``snapshots/COMMAND.txt``."""
+
+    def __init__(self, command, update):
+        self.path, self.update = SNAPSHOTS / f"{command.replace(' ', '-')}.txt", update
+        text = self.path.read_text("utf-8") if self.path.is_file() else ""
+        self.texts = dict(re.findall(r"^## (.*)\n((?:(?!## ).*\n)*)", text, re.MULTILINE))
+
+    def check(self, case, output):
+        if self.update:
+            self.texts[case] = f"{plain(output)}\n"
+            blocks = (f"## {name}\n{text}" for name, text in sorted(self.texts.items()))
+            self.path.write_text("".join(blocks), "utf-8")
+        assert self.texts[case] == f"{plain(output)}\n"
+
+
+@pytest.fixture
+def snapshot(request):
+    """A function of a command, a case and its output: equal to the snapshot? ``--update-snapshots`` writes it."""
+    update = request.config.getoption("--update-snapshots")
+    return lambda command, case, output: Snapshot(command, update).check(case, output)
 
 
 @pytest.fixture(scope="session")

@@ -116,24 +116,6 @@ def test_bare_rows_take_data_and_split(tenuto, sound, corpus, tmp_path):
     assert found["albums"]["sentence"].startswith("5 of 5 attacked clips")
 
 
-@pytest.mark.parametrize(
-    ("arguments", "said"),
-    [
-        (["--data", "soundtracks"], "Add --root DIR"),
-        (["--root", "."], "Add --data NAME"),
-        (["--data", "folder", "--root", "."], "Audit the run folder instead"),
-        (["--runs", "table.csv"], "--runs belongs to released logs"),
-        (["--split", "split.csv"], "split.csv: says nothing without the data. Add --data and --root"),
-        (["--data", "soundtracks", "--root", ".", "--split", "nowhere.csv"], "nowhere.csv"),
-        (["--clips", 3], "no run is among the results"),
-        (["--data", "soundtracks", "--root", ".", "--sibling", "a"], "no run is among the results"),
-    ],
-    ids=lambda value: " ".join(map(str, value)) if isinstance(value, list) else "",
-)
-def test_options_that_do_not_fit_bare_rows_are_refused(refused, sound, arguments, said):
-    assert said in refused("audit", sound, *arguments)
-
-
 def test_a_root_from_the_environment_is_no_question_about_bare_rows(tenuto, sound):
     outcome = tenuto("audit", sound, TENUTO_DATA="anywhere")
     assert outcome.exit_code == 0, outcome.output
@@ -155,39 +137,6 @@ def attacked(tmp_path):
     return make
 
 
-@pytest.mark.parametrize(
-    ("arguments", "said"),
-    [
-        (["--data", "soundtracks"], "a run knows its data set. Leave out --data"),
-        (["--split", "split.csv"], "the runs hold their split. Leave out --split"),
-        (["--clips", 3], "need the data to ask the model. Add --root DIR"),
-        (["--sibling", "a"], "need the data to ask the model. Add --root DIR"),
-    ],
-    ids=lambda value: " ".join(map(str, value)) if isinstance(value, list) else "",
-)
-def test_options_that_do_not_fit_a_run_are_refused(refused, attacked, arguments, said):
-    assert said in refused("audit", attacked(), *arguments)
-
-
-def test_a_split_for_a_run_without_one_needs_the_data(refused, attacked):
-    run = attacked()
-    (run / "split.csv").unlink()
-    assert "says nothing without the data. Add --root" in refused("audit", run, "--split", "split.csv")
-
-
-def test_a_sibling_of_another_system_is_refused(refused, attacked, tmp_path):
-    run, other = attacked(), attacked("A2B2E")
-    said = refused("audit", run, "--root", tmp_path, "--sibling", other)
-    assert "is of the system A2B2E; the results are of A2E" in said
-
-
-def test_runs_of_several_data_sets_are_refused(refused, attacked, tmp_path):
-    runs = attacked(), attacked(seed=7, dataset="midlevel")
-    said = refused("audit", *runs, "--root", tmp_path)
-    assert "was trained on midlevel" in said
-    assert "one data set at a time" in said
-
-
 def test_runs_of_several_concepts_are_refused(refused, attacked, tmp_path):
     runs = attacked(), attacked(seed=7, concepts="signal")
     assert "other files, columns or concepts" in refused("audit", *runs, "--root", tmp_path)
@@ -200,22 +149,6 @@ def test_natural_changes_beside_an_attack_are_left_out(tenuto, attacked):
     said = tenuto("audit", run).stdout
     assert "Audit of planted-1" in said
     assert NATURAL not in said
-
-
-def test_natural_changes_alone_are_refused(refused, attacked):
-    run = attacked()
-    path = run / "attacks" / "planted-1.csv"
-    path.rename(path.with_name(f"{NATURAL}.csv"))
-    assert "holds natural changes (natural-1.csv) and no attack" in refused("audit", run)
-
-
-def test_a_place_with_nothing_to_audit_is_refused(refused, tmp_path):
-    assert "nothing to audit" in refused("audit", tmp_path)
-
-
-def test_rows_that_are_none_are_refused(refused, tmp_path):
-    (tmp_path / "rows.csv").write_text("clip,run\n001,a\n")
-    assert "no column" in refused("audit", tmp_path / "rows.csv")
 
 
 def test_the_released_logs_fail(tenuto, released):

@@ -7,7 +7,7 @@ import typer
 from typer.testing import CliRunner
 
 from tenuto.cli.curve import curve
-from tenuto.errors import DataError, FileError
+from tenuto.errors import DataError
 from tests.analysis.test_curves import natural, run, stored
 from tests.reporting import made_up
 
@@ -68,12 +68,3 @@ def test_a_protocol_without_budgets_is_refused_in_one_sentence(tmp_path):
     stored(tmp_path, made_up.run())
     with pytest.raises(DataError, match="paper-2025-released: no row of a test clip has an epsilon"):
         call(tmp_path, "--protocol", "paper-2025-released")
-
-
-def test_a_folder_without_rows_is_refused(tmp_path):
-    with pytest.raises(FileError, match=r"no rows of protocol standard-1 for test clips\. .* rows: none"):
-        call(tmp_path)
-
-
-def test_help_has_an_example():
-    assert "Example: tenuto curve" in call("--help").stdout

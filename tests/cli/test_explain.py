@@ -12,7 +12,7 @@ from tenuto.store.run import RunFolder
 from tests import corpora
 
 EMOTIONS = ["valence", "energy", "tension", "anger", "fear", "happy", "sad", "tender"]
-NO_PLACE = "No place among the training clips"
+NO_PLACE = "No places among the training clips"
 
 
 @pytest.fixture(scope="module")
@@ -39,7 +39,7 @@ def attacked(tenuto, run, corpus, cache, tmp_path_factory):
 def test_the_text_shows_every_emotion_and_what_moves_it(tenuto, copied, song):
     outcome = tenuto("explain", copied, song)
     assert outcome.exit_code == 0
-    assert outcome.stdout.startswith(f"{song}, heard by A2M2E\n")
+    assert outcome.stdout.startswith(f"{song}, A2M2E\n")
     assert all(outcome.stdout.count(f"│ {name} ") == 2 for name in EMOTIONS)
     assert outcome.stdout.count("│ others ") == 8
     assert "counted from all concepts at 0 (training clips unknown)" in outcome.stdout
@@ -51,7 +51,7 @@ def test_given_the_data_once_places_are_known_ever_after(tenuto, copied, song, c
     first = tenuto("explain", copied, song, "--root", corpus, "--cache", cache)
     assert "counted from the average training clip" in first.stdout
     assert "percent of the 24 training clips" in first.stdout
-    assert f"{copied / BACKGROUND}: predictions of 24 training clips, kept" in first.stderr
+    assert f"{copied / BACKGROUND}: saved predictions for 24 training clips" in first.stderr
     again = tenuto("explain", copied, song)
     assert again.stdout == first.stdout
     assert again.stderr == ""
@@ -85,10 +85,6 @@ def test_a_figure_is_drawn_where_it_is_wanted(tenuto, run, song, tmp_path, endin
     assert (tmp_path / f"new/it.{ending}").read_bytes().startswith(begins)
 
 
-def test_a_figure_of_another_kind_is_refused_first(refused, run, tmp_path):
-    assert "a figure ends in .png or .pdf" in refused("explain", run, tmp_path / "no.mp3", "--plot", "a.svg")
-
-
 def test_a_checkpoint_alone_explains(tenuto, run, song, corpus, tmp_path):
     alone = shutil.copy(RunFolder(run).checkpoint, tmp_path / "model.safetensors")
     outcome = tenuto("explain", alone, song, TENUTO_DATA=str(corpus))
@@ -102,11 +98,6 @@ def test_other_names_are_spoken_of(tenuto, own_run, song):
     assert list(found["effects"]["joy"]) == ["roughness"]
     text = tenuto("explain", own_run, song).stdout
     assert "others" not in text
-
-
-def test_a_bad_hop_or_recording_is_refused(refused, run, song, tmp_path):
-    assert "wanted more than 0" in refused("explain", run, song, "--hop", 0)
-    assert f"{tmp_path / 'gone.mp3'}: cannot read" in refused("explain", run, tmp_path / "gone.mp3")
 
 
 def test_a_concept_is_set_on_a_recording(tenuto, run, song):
@@ -133,7 +124,6 @@ def test_corrections_leave_a_table_and_a_figure(tenuto, attacked, corpus, cache)
     assert outcome.exit_code == 0
     assert outcome.stdout.count("MAE with k concepts set to ") == 3
     assert "Head gain (largest singular value): composed" in outcome.stdout
-    assert "Networks scale their features as they like" in outcome.stdout
     found = re.search(r"emotions by ([\d.]+) \(clips differ by ([\d.]+): ([\d.]+) times\)", outcome.stdout)
     moved, spread, times = map(float, found.groups())
     assert times == pytest.approx(moved / spread, rel=0.02)
@@ -167,34 +157,3 @@ def test_corrections_as_json_go_where_they_are_wanted(tenuto, attacked, corpus, 
     assert {order["target"] for order in found["orders"]} == {"annotation", "clean"}
     assert found["attacks"][0]["protocol"] == "paper-2025-released+iterations=3+step_size=0.05"
     assert (tmp_path / "out" / "intervention.csv").is_file()
-
-
-def test_an_attack_that_was_not_made_is_named(refused, attacked, corpus, cache):
-    said = refused("intervene", attacked, "--root", corpus, "--cache", cache, "--protocol", "standard-1")
-    assert "no perturbations of test clips by standard-1" in said
-
-
-@pytest.mark.parametrize("text", ["dissonance", "dissonance=high", "=0.5=1"])
-def test_a_setting_without_a_number_is_refused(refused, run, song, text):
-    assert f"--set {text}: wanted CONCEPT=VALUE" in refused("intervene", run, song, "--set", text)
-
-
-def test_a_concept_that_is_set_twice_is_refused(refused, run, song):
-    said = refused("intervene", run, song, "--set", "dissonance=0.7", "--set", " dissonance =0.1")
-    assert "dissonance is set twice; give it one value." in said
-
-
-def test_values_and_a_protocol_exclude_each_other(refused, run, corpus):
-    said = refused("intervene", run, "--root", corpus, "--set", "dissonance=0.7", "--protocol", "standard-1")
-    assert "--set shows clean clips and --protocol standard-1 attacked ones; leave one of them out." in said
-
-
-def test_what_is_missing_is_asked_for(refused, run, song):
-    assert "say which concept to set" in refused("intervene", run, song)
-    assert "name the data set's folder with --root" in refused("intervene", run)
-    assert "Did you mean dissonance?" in refused("intervene", run, song, "--set", "disonance=0.5")
-
-
-@pytest.mark.parametrize("command", ["explain", "intervene"])
-def test_help_has_an_example(tenuto, command):
-    assert "Example: tenuto " in tenuto(command, "--help").stdout

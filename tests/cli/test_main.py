@@ -10,7 +10,7 @@ import pytest
 import typer
 
 from tenuto import __version__
-from tenuto.cli.main import app
+from tenuto.cli.app import app
 from tenuto.training import loop
 from tests import corpora
 from tests.cli.conftest import FOLDER, TINY
@@ -73,7 +73,12 @@ def test_the_example_of_a_help_text_can_be_typed(path):
 @pytest.mark.parametrize("path", COMMANDS, ids=" ".join)
 def test_help_names_every_option_in_full_in_80_columns(tenuto, path):
     shown = tenuto(*path, "--help", COLUMNS="80").stdout
-    options = [name for option in COMMANDS[path].params for name in (*option.opts, *option.secondary_opts)]
+    options = [
+        name
+        for option in COMMANDS[path].params
+        if not getattr(option, "hidden", False)
+        for name in (*option.opts, *option.secondary_opts)
+    ]
     assert [name for name in options if name.startswith("--") and name not in shown] == []
 
 

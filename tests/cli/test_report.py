@@ -14,7 +14,7 @@ import pytest
 from tenuto.evaluation.audit.findings import NOT_EVALUATED, judged
 from tenuto.files import write_csv, write_json, write_safetensors
 from tenuto.reporting import verdicts
-from tenuto.reporting.page import inside
+from tenuto.reporting.page import inside as report_inside
 from tenuto.store.rows import read_rows
 from tenuto.store.run import RunFolder
 from tests.reporting.made_up_report import PROTOCOL, plain, stored
@@ -45,7 +45,7 @@ def test_json_says_what_was_written(made):
     assert said["bytes"] == path.stat().st_size < 15e6
     assert len(said["answer"]) == 3
     assert set(said["sections"]) >= {"clean", "attacked", "audit", "concepts", "gain", "gallery", "runs"}
-    assert [lack.split(":")[0] for lack in said["lacks"]] == ["Error by size of the attack"]
+    assert [lack.split(":")[0] for lack in said["missing"]] == ["Error by size of the attack"]
 
 
 def test_checks_that_were_not_made_have_one_true_reason(made):
@@ -62,7 +62,7 @@ def test_checks_that_were_not_made_have_one_true_reason(made):
 
 def test_the_clips_reach_from_the_most_moved_to_the_least(made, study):
     rows = read_rows(next(study.rglob("attacks/*.csv")))
-    chosen = inside.clips_to_show(rows, 2)
+    chosen = report_inside.clips_to_show(rows, 2)
     page = made[0].read_text("utf-8")
     assert [page.index(f"<h3>Clip {clip}</h3>") for clip in chosen] == sorted(
         page.index(f"<h3>Clip {clip}</h3>") for clip in chosen
@@ -100,7 +100,7 @@ def lacks(tenuto, folder, *options):
     """What a report says it lacks, by section."""
     outcome = tenuto("report", folder, "--out", folder / "report.html", "--clips", 1, *options, "--json")
     assert outcome.exit_code == 0, outcome.stderr
-    return dict(said.split(": ", 1) for said in json.loads(outcome.stdout)["lacks"])
+    return dict(said.split(": ", 1) for said in json.loads(outcome.stdout)["missing"])
 
 
 def test_rows_of_an_older_kind_cost_the_gallery_alone(tenuto, own_study, corpus, cache):
@@ -120,7 +120,9 @@ def test_a_run_that_was_trained_further_costs_gallery_and_gain(tenuto, own_study
     write_csv(path, rows.assign(checkpoint="0" * 64, clean_tension=rows["clean_tension"] + 0.1))
     found = lacks(tenuto, folder, "--root", corpus, "--cache", cache)
     assert "was attacked with other weights or another perturbation" in found["Gallery"]
-    assert found["Head gain"] == f"{run.name} was attacked with other weights than it holds; attack it anew."
+    assert (
+        found["Head gain"] == f"{run.name} has other weights now than when it was attacked; attack it again."
+    )
 
 
 def test_a_missing_perturbation_costs_the_gallery_alone(tenuto, own_study, corpus, cache):
@@ -144,14 +146,12 @@ def test_the_reason_for_no_gallery_is_the_true_one(tenuto, own_study, corpus, ca
     folder, _, path = own_study
     data = ("--root", corpus, "--cache", cache)
     assert lacks(tenuto, folder)["Gallery"] == "to play clips, name the data set with --root DATA."
-    assert lacks(tenuto, folder, *data, "--clips", 0)["Gallery"] == "no clips were wanted (`--clips 0`)."
+    assert lacks(tenuto, folder, *data, "--clips", 0)["Gallery"] == "no clips were requested."
     path.with_suffix(".safetensors").unlink()
     said = lacks(tenuto, folder, *data)["Gallery"]
-    assert (
-        said == f"no run has saved perturbations of {path.stem} beside its rows; `tenuto attack` saves them."
-    )
+    assert said == f"no run has saved perturbations of {path.stem} with its rows; `tenuto attack` saves them."
     rows = stored(tmp_path / "rows", plain((6,)))
-    assert lacks(tenuto, rows, *data)["Gallery"] == "no run folder (config.yaml) is beside the rows."
+    assert lacks(tenuto, rows, *data)["Gallery"] == "the rows are in no run folder (config.yaml)."
 
 
 def test_findings_can_come_from_an_audit_made_before(tenuto, tmp_path):
@@ -172,8 +172,3 @@ def test_an_audit_of_other_rows_is_refused(refused, tmp_path):
     finding = given(judged("budget", 0.0, 0.0, "it binds."), "standard-1")
     path = write_json(tmp_path / "audit.json", verdicts.as_json([finding]))
     assert f"{path}: no findings on {PROTOCOL}" in refused("report", folder, "--audit", path)
-
-
-def test_a_folder_without_rows_is_refused(refused, tmp_path):
-    assert "no rows of an attack" in refused("report", tmp_path, "--out", tmp_path / "report.html")
-    assert not (tmp_path / "report.html").exists()

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 import yaml
 
-from tenuto.cli.train import configure
+from tenuto.api.training import run_config as configure
 from tests.cli.conftest import TINY
 
 REAL_FSYNC = os.fsync

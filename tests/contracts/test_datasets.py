@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from tenuto.cli.main import app
+from tenuto.cli.app import app
 from tenuto.config import DataConfig
 from tenuto.data import DATASETS, Folder, open_dataset, prepare
 from tenuto.data.base import fingerprint

@@ -257,7 +257,7 @@ def test_done(epoch, best_epoch, done):
     config = settings(epochs=199, patience=50)
     network = build("A2E", width=0.0625)
     state = loop.State(network, torch.optim.Adam(network.parameters()), epoch, best_epoch)
-    assert state.done(config) == done
+    assert state.is_done(config) == done
 
 
 # Score

@@ -14,7 +14,7 @@ import pytest
 import tenuto
 from tenuto.config import to_yaml
 from tenuto.errors import FileError
-from tenuto.files import write_text
+from tenuto.files import read_safetensors, write_safetensors, write_text
 from tenuto.store.run import RunFolder
 from tenuto.training import loop
 from tests import small_runs
@@ -122,6 +122,22 @@ def test_a_damaged_state_starts_from_the_beginning(share, prepared, undisturbed,
     run = loop.train(EVERYTHING, prepared, tmp_path, progress=lambda row: epochs.append(row["epoch"]))
     assert epochs == [1, 2, 3, 4]
     assert numbers(run) == numbers(undisturbed)
+
+
+@pytest.mark.parametrize("damage", ["another network", "no numbers", "no moments"])
+def test_a_state_that_is_not_one_of_this_run_starts_from_the_beginning(
+    damage, prepared, undisturbed, tmp_path
+):
+    state = RunFolder(interrupted(prepared, tmp_path, 2)).state
+    arrays, metadata = read_safetensors(state)
+    if damage == "another network":
+        arrays["network.head.emotions.bias"] = arrays["network.head.emotions.bias"][1:]
+    elif damage == "no numbers":
+        metadata = {"state": "[1, 2"}
+    else:
+        arrays["adam.x.step"] = arrays.pop("adam.0.step")
+    write_safetensors(state, arrays, metadata)
+    assert numbers(loop.train(EVERYTHING, prepared, tmp_path)) == numbers(undisturbed)
 
 
 def test_a_finished_run_is_not_touched(prepared, undisturbed):

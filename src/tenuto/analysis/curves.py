@@ -16,16 +16,14 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from numpy.typing import ArrayLike, NDArray
 
 from tenuto.analysis import comparison, statistics
 from tenuto.analysis import natural as baseline
+from tenuto.analysis.curve_shape import Values, area, crossing, mean_excess
 from tenuto.analysis.systems import ordered_systems, recorded_constant, run_metrics
 from tenuto.errors import DataError, TenutoError
 from tenuto.store.rows import emotion_names, mark_worst, validate_rows, values_of, worst_case
 from tenuto.store.study import StudyFolder, read_natural, read_study
-
-Values = NDArray[np.float64]
 
 PROTOCOL = "standard-1"
 DIRECTIONS = {"up": 1.0, "down": -1.0}
@@ -73,6 +71,9 @@ class Curves:
     mean_mae: float
     remarks: tuple[str, ...]
 
+    def _repr_html_(self) -> str:
+        return self.summary.to_html(index=False)
+
 
 def from_folders(
     folders: Sequence[str | Path], protocol: str | None = None, draws: int = DRAWS, seed: int = 0
@@ -90,19 +91,22 @@ def from_folders(
         DataError: The same run twice, or see `ladder`.
     """
     if protocol is None:
-        names = dict.fromkeys(
-            name for folder in folders for name in StudyFolder(folder).protocols(damaged=_ignore)
-        )
-        attacked = {name: _rows_of(folders, name) for name in names}
+        names = [name for folder in folders for name in StudyFolder(folder).protocols(damaged=_ignore)]
+        attacked = {name: _rows_of(folders, name) for name in dict.fromkeys(names)}
         protocol = with_budgets(attacked) or PROTOCOL
     tables = [read_study(folder, protocol) for folder in folders]
     rows = validate_rows(pd.concat(tables, ignore_index=True), ", ".join(map(str, folders)))
-    measured = [table for folder in folders if (table := read_natural(folder)) is not None]
-    natural = pd.concat(measured, ignore_index=True) if measured else None
-    curves = measure(rows, natural, draws, seed, _constant(folders, set(rows["run"])))
-    protocols = [StudyFolder(folder).protocols(damaged=_ignore).values() for folder in folders]
-    runs = {run.name for own in protocols for having in own for run in having}
-    runs |= {str(run) for table in measured for run in table["run"]}
+    natural = [table for folder in folders if (table := read_natural(folder)) is not None]
+    curves = measure(
+        rows,
+        pd.concat(natural, ignore_index=True) if natural else None,
+        draws,
+        seed,
+        _constant(folders, set(rows["run"])),
+    )
+    attacked_runs = [StudyFolder(folder).protocols(damaged=_ignore).values() for folder in folders]
+    runs = {run.name for own in attacked_runs for having in own for run in having}
+    runs |= {str(run) for table in natural for run in table["run"]}
     if without := sorted(runs - set(rows["run"])):
         left = f"No rows of {protocol} of {', '.join(without)}: left out."
         return dataclasses.replace(curves, remarks=(left, *curves.remarks))
@@ -200,58 +204,6 @@ def _moved(group: pd.DataFrame) -> pd.Series[float]:
     """Mean absolute change of the predictions of every row."""
     change = np.abs(values_of(group, "adversarial") - values_of(group, "clean"))
     return pd.Series(change.mean(axis=1), index=group.index)
-
-
-def crossing(epsilons: ArrayLike, values: ArrayLike, goal: ArrayLike) -> Values:
-    """The smallest epsilon at which values, joined by straight lines, reach a goal.
-
-    Args:
-        epsilons: (steps,), rising.
-        values: (..., steps).
-        goal: (...).
-
-    Returns:
-        (...); infinite where the goal is not reached.
-
-    >>> float(crossing([0.0, 0.1, 0.2], [1.0, 1.5, 2.5], 2.0).round(3))
-    0.15
-    """
-    steps, heights = np.asarray(epsilons, np.float64), np.asarray(values, np.float64)
-    wanted = np.asarray(goal, np.float64)[..., None]
-    reached = heights >= wanted
-    after = reached.argmax(axis=-1)[..., None]
-    before = np.maximum(after - 1, 0)
-    low, high = (np.take_along_axis(heights, place, axis=-1) for place in (before, after))
-    rise = np.where(high > low, high - low, 1.0)
-    share = np.where(after > before, (wanted - low) / rise, 0.0)
-    found = steps[before] + share * (steps[after] - steps[before])
-    return np.asarray(np.where(reached.any(axis=-1, keepdims=True), found, np.inf)[..., 0])
-
-
-def area(epsilons: ArrayLike, values: ArrayLike) -> Values:
-    """Area under a curve over epsilon, by the trapezoid rule on a linear axis.
-
-    Args:
-        epsilons: (steps,), from 0 on.
-        values: (..., steps).
-
-    Returns:
-        (...), in the unit of the values times epsilon.
-
-    >>> float(area([0.0, 0.1, 0.2], [1.0, 2.0, 3.0]))
-    0.4
-    """
-    return np.asarray(np.trapezoid(np.asarray(values, np.float64), np.asarray(epsilons, np.float64), axis=-1))
-
-
-def mean_excess(epsilons: ArrayLike, values: ArrayLike) -> Values:
-    """Mean height of a curve above its first value: the area between the two over the largest epsilon.
-
-    >>> float(mean_excess([0.0, 0.1, 0.2], [1.0, 2.0, 3.0]))
-    1.0
-    """
-    heights = np.asarray(values, np.float64)
-    return np.asarray(area(epsilons, heights - heights[..., :1]) / np.asarray(epsilons, np.float64)[-1])
 
 
 def measure(

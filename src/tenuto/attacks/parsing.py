@@ -115,8 +115,13 @@ def parse_attack(
         values[name] = _value(name, value, hints[name]) if isinstance(value, str) else value
     if absent := [name for name in _required(kind) if name not in values]:
         raise ConfigError(f"{family} needs the setting {', '.join(absent)}: give it as a setting.")
-    attack = kind(**values)  # type: ignore[arg-type]
-    return Protocol(f"{family}-{_digest(family, attack)}", 1, repr(attack), (attack,), silence=True)
+    return single(kind(**values))  # type: ignore[arg-type]
+
+
+def single(attack: BoundedAttack) -> Protocol:
+    """Make a protocol of one attack, named after its family and a digest of all its settings."""
+    name = f"{type(attack).__name__}-{_digest(type(attack).__name__, attack)}"
+    return Protocol(name, 1, repr(attack), (attack,), silence=True)
 
 
 def _digest(family: str, attack: Attack) -> str:

@@ -10,51 +10,59 @@ import typer
 
 from tenuto.cli import common
 from tenuto.cli.common import notes, out
-from tenuto.cli.natural import measured as natural_changes
-from tenuto.cli.natural import show as show_natural
+from tenuto.cli.screen import attack_table, print_natural
 from tenuto.errors import ConfigError
-from tenuto.store.run import RunFolder
 
 if TYPE_CHECKING:
-    from tenuto.evaluation.runs import Run
+    from tenuto.api import Run
 
 RELEASED = "paper-2025-released"
-PAPER, OWN = "Settings of the paper's protocols", "An attack of your own"
+PAPER, OWN = "Settings of the paper's protocols", "A single attack"
 Measure = StrEnum("Measure", ["corr", "mse"])
 Optimizer = StrEnum("Optimizer", {"Adam": "Adam", "SGD": "SGD"})  # a list would make them lower-case
 
 
 def attack(
     run: Annotated[Path, typer.Argument(help="Folder of a trained run.")],
-    root: common.Root,
+    root: common.RunRoot = None,
     protocol: Annotated[
         str | None,
         typer.Option(help="Named, versioned bundle of attacks.", show_default=RELEASED),
     ] = None,
     split: Annotated[
-        common.PartName, typer.Option(metavar="PART", help=f"Whose clips: {', '.join(common.PartName)}.")
+        common.PartName,
+        typer.Option(metavar="PART", help=f"Part of the split: {', '.join(common.PartName)}."),
     ] = common.PartName.test,
     iterations: Annotated[
         int | None, typer.Option(help="Iterations per clip.", show_default="1000", rich_help_panel=PAPER)
     ] = None,
     measure: Annotated[
         Measure | None,
-        typer.Option(help="What the thresholds speak of.", show_default="corr", rich_help_panel=PAPER),
+        typer.Option(
+            help="Quantity the thresholds are defined on.", show_default="corr", rich_help_panel=PAPER
+        ),
     ] = None,
     optimizer: Annotated[
-        Optimizer | None, typer.Option(help="Who steps.", show_default="Adam", rich_help_panel=PAPER)
+        Optimizer | None, typer.Option(help="Optimizer.", show_default="Adam", rich_help_panel=PAPER)
     ] = None,
     step_size: Annotated[
         float | None,
-        typer.Option(help="Its step, normalised units.", show_default="0.002", rich_help_panel=PAPER),
+        typer.Option(help="Step size, in normalised units.", show_default="0.002", rich_help_panel=PAPER),
     ] = None,
     alpha: Annotated[
         float | None,
-        typer.Option(help="Weigh error against size; 0 is off.", show_default="off", rich_help_panel=PAPER),
+        typer.Option(
+            help="Weight of the error against the size; 0 is off.", show_default="off", rich_help_panel=PAPER
+        ),
     ] = None,
     sign: Annotated[
         bool | None,
-        typer.Option("--sign/--no-sign", help="Feed signs.", show_default="sign", rich_help_panel=PAPER),
+        typer.Option(
+            "--sign/--no-sign",
+            help="Use the sign of the gradient.",
+            show_default="sign",
+            rich_help_panel=PAPER,
+        ),
     ] = None,
     family: Annotated[
         str | None,
@@ -81,24 +89,29 @@ def attack(
         ),
     ] = None,
     from_clean: Annotated[
-        bool, typer.Option("--from-clean", help="Error from the clean prediction.", rich_help_panel=OWN)
+        bool,
+        typer.Option("--from-clean", help="Measure errors from the clean prediction.", rich_help_panel=OWN),
     ] = False,
     clipped: Annotated[
         tuple[float, float] | None,
-        typer.Option(metavar="LOW HIGH", help="Clip to this scale before.", rich_help_panel=OWN),
+        typer.Option(metavar="LOW HIGH", help="Clip predictions to this scale first.", rich_help_panel=OWN),
     ] = None,
     setting: Annotated[
         list[str] | None,
         typer.Option(metavar="NAME=VALUE", help="steps=100, restarts=5, goal=0.2 ...", rich_help_panel=OWN),
     ] = None,
     source: Annotated[
-        Path | None, typer.Option(help="Run that Transfer attacks instead.", rich_help_panel=OWN)
+        Path | None, typer.Option(help="Run whose network Transfer attacks.", rich_help_panel=OWN)
     ] = None,
     released_log: Annotated[
-        Path | None, typer.Option(help="Also write log.csv and hparams.yaml of the released format here.")
+        Path | None, typer.Option(help="Folder for log.csv and hparams.yaml in the released format.")
     ] = None,
     natural: Annotated[
-        bool, typer.Option("--natural/--no-natural", help="Show what music does by itself beside it.")
+        bool,
+        typer.Option(
+            "--natural/--no-natural",
+            help="Also report changes under natural variation (excerpt, mp3, gain, noise).",
+        ),
     ] = True,
     batch_size: Annotated[
         int | None, typer.Option(min=1, help="Clips attacked together.", show_default="6; GPU: 64")
@@ -106,20 +119,18 @@ def attack(
     cache: common.Cache = None,
     device: common.Device = "cpu",
 ) -> None:
-    """Attack a run's clips, by a protocol or by one attack of your own; rows and perturbations go to the run's folder.
+    """Attack a run's clips with a protocol or a single attack. Rows and perturbations are written to the run's folder.
 
-    A setting that differs from the protocol's becomes part of the file's name.
-    An interrupted call goes on where it stopped.
+    Settings that differ from the protocol's become part of the file name. An interrupted call is resumed.
 
     Example: tenuto attack runs/A2E-6-1a2b3c4d --protocol standard-1 --root soundtracks
 
     Example: tenuto attack runs/A2E-6-1a2b3c4d --attack APGD --epsilon 0.05 --objective happy=0.8 --root soundtracks
     """
+    from tenuto import api
+    from tenuto.api.runs import as_protocol
     from tenuto.attacks import parse_attack, parse_objective
-    from tenuto.attacks import protocol as named_protocol
-    from tenuto.cli.screen import attack_table
     from tenuto.evaluation import robustness
-    from tenuto.evaluation.runs import open_run
     from tenuto.store.released_logs import write_log
 
     settings = {
@@ -131,51 +142,48 @@ def attack(
         "sign": sign,
     }
     settings = {name: value for name, value in settings.items() if value is not None}
-    prepared = common.prepare_data(RunFolder(run).read_config().data, root, cache)
-    opened = open_run(run, prepared)
-    emotions = opened.recogniser.emotions
+    own = (norm, epsilon, aim, clipped, setting, source)
+    if family is None and (from_clean or any(value is not None for value in own)):
+        raise ConfigError(
+            "--norm, --epsilon, --objective, --from-clean, --clipped, --setting and --source need --attack, the "
+            "name of a single attack."
+        )
+    if family is not None and (protocol is not None or settings):
+        raise ConfigError("--attack is a single attack: leave out --protocol and its settings.")
+    opened = api.open_run(run, root, cache=cache, progress=common.TERMINAL)
     if family is None:
-        if any((norm, epsilon is not None, aim, from_clean, clipped, setting, source)):
-            raise ConfigError(
-                "--norm, --epsilon, --objective, --from-clean, --clipped, --setting and --source go with an attack "
-                "of your own: name it by --attack."
-            )
-        chosen = named_protocol(protocol or RELEASED, **settings)
+        chosen = as_protocol(protocol or RELEASED, **settings)
     else:
-        if protocol is not None or settings:
-            raise ConfigError("--attack is one attack of your own: leave out --protocol and its settings.")
-        given = aim or ("squared-error" if from_clean or clipped else None)
-        goal = parse_objective(given, emotions, from_clean=from_clean, scale=clipped) if given else None
-        own = _own_settings(opened, setting or [], source)
-        chosen = parse_attack(family, norm or "linf", epsilon, goal, own)
+        word, emotions = (
+            aim or ("squared-error" if from_clean or clipped else None),
+            opened.recogniser.emotions,
+        )
+        goal = parse_objective(word, emotions, from_clean=from_clean, scale=clipped) if word else None
+        own_settings = _own_settings(opened, setting or [], source)
+        chosen = parse_attack(family, norm or "linf", epsilon, goal, own_settings)
     if released_log is not None and chosen.name != RELEASED:
         raise ConfigError(f"--released-log is for {RELEASED}: other attacks have no such log.")
-    notes.print(f"{chosen}: {chosen.description}")
-    for omission in chosen.omissions(len(emotions)):
-        notes.print(omission)
-    total = len(opened.part(split.value)) * chosen.iterations(len(emotions))
-    with common.bar("attack", total) as advance:
-        rows = robustness.attack(opened, chosen, split.value, device, batch_size, advance)
+    rows = opened.attack(chosen, split.value, device, batch_size)
     out.print(attack_table(rows))
     typer.echo(str(opened.files.rows(chosen, split.value)))
     if released_log is not None:
         write_log(rows, released_log, robustness.released_settings(opened, chosen))
         notes.print(f"{released_log}: log.csv and hparams.yaml in the released format")
     if natural:
-        show_natural(natural_changes(opened, split.value), "The same clips under changes that nobody planned")
+        print_natural(opened.natural(split.value), "The same clips under natural variation")
 
 
 def _own_settings(run: Run, given: list[str], source: Path | None) -> dict[str, object]:
-    """What ``--setting`` and ``--source`` say, by the names of the attack's settings."""
+    """The settings in ``--setting`` and ``--source``, by the names the attack gives them."""
     settings: dict[str, object] = {}
     for text in given:
         name, equals, value = text.partition("=")
         if not equals:
-            raise ConfigError(f"--setting {text}: wanted NAME=VALUE, such as steps=100.")
+            raise ConfigError(f"--setting {text}: must be NAME=VALUE, such as steps=100.")
         settings[name.strip().replace("-", "_")] = value.strip()
     if source is not None:
+        from tenuto import api
         from tenuto.evaluation.runs import Sibling
-        from tenuto.models.checkpoint import load
 
-        settings |= {"source": Sibling(run, load(source)), "name": source.name}
+        settings |= {"source": Sibling(run, api.load(source)), "name": source.name}
     return settings

@@ -5,25 +5,38 @@ from __future__ import annotations
 import contextlib
 import json
 import math
-import warnings
-from collections.abc import Callable, Iterator, Mapping
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
+from rich.console import Console, ConsoleDimensions
 
+from tenuto.api.datasets import prepare
+from tenuto.api.progress import Bar, Progress
 from tenuto.config import CONCEPT_SOURCES, DataConfig
-from tenuto.data import DATASETS, Prepared, open_dataset
-from tenuto.data.cache import prepare
+from tenuto.data import DATASETS, Prepared
 from tenuto.devices import require
-from tenuto.errors import AudioWarning
 
-out = Console(highlight=False, soft_wrap=True, emoji=False)
+
+class Screen(Console):
+    """A console whose width is that of ``$COLUMNS``, else of the terminal."""
+
+    @property  # type: ignore[misc]
+    def size(self) -> ConsoleDimensions:
+        """Columns and lines."""
+        columns = os.environ.get("COLUMNS", "")
+        if columns.isdecimal() and int(columns) > 0:
+            return ConsoleDimensions(int(columns), 25)
+        return super().size
+
+
+out = Screen(highlight=False, soft_wrap=True, emoji=False)
 """Results."""
 
-notes = Console(stderr=True, highlight=False, soft_wrap=True, emoji=False, markup=False)
+notes = Screen(stderr=True, highlight=False, soft_wrap=True, emoji=False, markup=False)
 """Progress and remarks, kept apart from results."""
 
 PartName = StrEnum("PartName", ["train", "validation", "test"])
@@ -39,9 +52,21 @@ def data_set(name: str | None) -> str | None:
 Root = Annotated[
     Path, typer.Option("--root", envvar="TENUTO_DATA", help="Folder of the data set.", show_default=False)
 ]
+RunRoot = Annotated[
+    Path | None,
+    typer.Option(
+        "--root",
+        help="Folder of the data set the run was trained on. [env var: TENUTO_DATA]",
+        show_default="the corpus of the run's study",
+    ),
+]
 Cache = Annotated[
     Path | None,
-    typer.Option("--cache", envvar="TENUTO_CACHE", help="Folder for spectrograms (default: user cache)."),
+    typer.Option(
+        "--cache",
+        help="Folder of spectrograms. [env var: TENUTO_CACHE]",
+        show_default="that of the run's study, else the user's cache",
+    ),
 ]
 Device = Annotated[str, typer.Option("--device", help="cpu or cuda.", callback=require)]
 PrecisionName = StrEnum("PrecisionName", ["auto", "float32", "bfloat16"])
@@ -68,15 +93,13 @@ Data = Annotated[
     ),
 ]
 
+FOLDER_PANEL = "Data set folder (or write these to tenuto.yaml in the folder)"
 Ratings = Annotated[
-    str | None, typer.Option(help="folder: CSV of ratings, below --root.", rich_help_panel="Data set folder")
+    str | None, typer.Option(help="CSV of ratings, below --root.", rich_help_panel=FOLDER_PANEL)
 ]
-IdColumn = Annotated[
-    str | None, typer.Option(help="folder: column that names the file.", rich_help_panel="Data set folder")
-]
+IdColumn = Annotated[str | None, typer.Option(help="Column of file names.", rich_help_panel=FOLDER_PANEL)]
 Emotions = Annotated[
-    str | None,
-    typer.Option(help="folder: columns to predict, comma-separated.", rich_help_panel="Data set folder"),
+    str | None, typer.Option(help="Columns to predict, comma-separated.", rich_help_panel=FOLDER_PANEL)
 ]
 Concepts = Annotated[
     str | None,
@@ -88,12 +111,10 @@ Concepts = Annotated[
 ]
 Scale = Annotated[
     tuple[float, float] | None,
-    typer.Option(
-        metavar="LOW HIGH", help="folder: lowest and highest rating.", rich_help_panel="Data set folder"
-    ),
+    typer.Option(metavar="LOW HIGH", help="Lowest and highest rating.", rich_help_panel=FOLDER_PANEL),
 ]
 AlbumColumn = Annotated[
-    str | None, typer.Option(help="folder: column that groups files.", rich_help_panel="Data set folder")
+    str | None, typer.Option(help="Column that groups files.", rich_help_panel=FOLDER_PANEL)
 ]
 
 
@@ -125,15 +146,6 @@ def _names(listed: str | None) -> tuple[str, ...] | None:
 
 
 @contextlib.contextmanager
-def audio_warnings() -> Iterator[None]:
-    """Inside, warnings about recordings are remarks on stderr."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("always", AudioWarning)
-        warnings.showwarning = lambda message, *_, **__: notes.print(f"Warning: {message}")
-        yield
-
-
-@contextlib.contextmanager
 def bar(task: str, total: int | None) -> Iterator[Callable[[int], None]]:
     """A progress bar on stderr for work of ``total`` steps; yields the function that reports steps done."""
     from rich.progress import (
@@ -153,12 +165,30 @@ def bar(task: str, total: int | None) -> Iterator[Callable[[int], None]]:
         yield lambda done: progress.advance(number, done)
 
 
+class Terminal(Progress):
+    """Progress bars and notes on standard error."""
+
+    def bar(self, task: str, total: int | None) -> Bar:
+        """A progress bar."""
+        return bar(task, total)
+
+    def note(self, sentence: str) -> None:
+        """A line."""
+        notes.print(sentence)
+
+
+TERMINAL = Terminal()
+
+
 def prepare_data(config: DataConfig, root: Path, cache: Path | None, workers: int | None = None) -> Prepared:
-    """Open a data set and bring its spectrograms (and signal concepts) into memory, with a progress bar."""
-    dataset = open_dataset(config, root)
-    task = "spectrograms and descriptors" if dataset.signal_concepts else "spectrograms"
-    with bar(task, len(dataset.index)) as advance:
-        return prepare(dataset, cache, workers, advance)
+    """Open a data set and read or compute its spectrograms (and signal concepts), with a progress bar."""
+    return prepare(root, config, cache=cache, workers=workers, progress=TERMINAL)
+
+
+def print_paths(paths: Iterable[Path]) -> None:
+    """Print the names of written files, one a line, as they are."""
+    for path in paths:
+        typer.echo(str(path))
 
 
 def print_json(content: Mapping[str, Any]) -> None:

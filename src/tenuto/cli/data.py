@@ -11,6 +11,7 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
+from tenuto.api.datasets import data_config
 from tenuto.cli import common
 from tenuto.cli.common import notes, out
 from tenuto.config import DataConfig
@@ -89,7 +90,7 @@ def validate(
 
     Example: tenuto data validate soundtracks --root soundtracks
     """
-    config = _config(name, ratings, id_column, emotions, concepts, scale, album_column)
+    config = _config(name, root, ratings, id_column, emotions, concepts, scale, album_column)
     with common.bar("files", None) as advance:
         dataset = open_dataset(config, root)
         validation = dataset.validate(advance)
@@ -148,7 +149,9 @@ def concepts_(
     from tenuto.data.signal import describe
     from tenuto.files import write_csv
 
-    dataset = open_dataset(_config(name, ratings, id_column, emotions, concepts, scale, album_column), root)
+    dataset = open_dataset(
+        _config(name, root, ratings, id_column, emotions, concepts, scale, album_column), root
+    )
     with common.bar("descriptors", len(dataset.index)) as advance:
         description = describe(dataset, cache, workers, advance)
     if to is not None:
@@ -210,7 +213,7 @@ def prepare(
     """
     from tenuto.data.excerpts import measure
 
-    config = _config(data, ratings, id_column, emotions, concepts, scale, album_column)
+    config = _config(data, root, ratings, id_column, emotions, concepts, scale, album_column)
     prepared = common.prepare_data(config, root, cache, workers)
     normalisation = measure(prepared.spectrograms)
     frames = [len(spectrogram) for spectrogram in prepared.spectrograms]
@@ -231,6 +234,7 @@ def _verdict(validation: Validation, published: bool) -> str:
 
 def _config(
     name: str | None,
+    root: Path,
     ratings: str | None,
     id_column: str | None,
     emotions: str | None,
@@ -239,4 +243,4 @@ def _config(
     album_column: str | None,
 ) -> DataConfig:
     settings = common.data_settings(name, ratings, id_column, emotions, concepts, scale, album_column)
-    return DataConfig.parse({k: v for k, v in settings.items() if v is not None}, "the options")
+    return data_config(root, **settings)

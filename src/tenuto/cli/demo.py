@@ -24,10 +24,10 @@ def demo(
 
     Example: tenuto demo --out demo
     """
+    from tenuto import api
     from tenuto.analysis.sentences import summarise
     from tenuto.analysis.systems import STUDY_SCALE
-    from tenuto.cli.paper import show
-    from tenuto.cli.report import make
+    from tenuto.cli.paper import print_paper
     from tenuto.config import preset_study
     from tenuto.store.study import StudyFolder
     from tenuto.study import Local, reductions, run_study
@@ -48,19 +48,20 @@ def demo(
         raise typer.Exit(1)
     protocol = str(protocols(study)[0])
     rows = files.rows(protocol)
-    show(rows)
+    print_paper(api.paper(rows, out=None))
     out.print("\n[bold]Findings[/bold]")
     for sentence in summarise(rows, STUDY_SCALE):
         out.print(f"- {sentence}")
     out.print(f"\n[bold]Tables and figures[/bold]: {files.paper}")
-    page = make(
+    page = api.report(
         folder,
         files.report,
-        protocol,
+        protocol=protocol,
         root=files.corpus,
         clips=CLIPS_TO_PLAY,
         cache=files.cache,
+        progress=common.TERMINAL,
     )
-    out.print(f"[bold]Report[/bold]: {page['report']} ({page['bytes'] / 1e6:.1f} MB), open it in a browser")
+    out.print(f"[bold]Report[/bold]: {page.path} ({page.bytes / 1e6:.1f} MB), open it in a browser")
     stages = ", ".join(f"{name} {spent:.0f} s" for name, spent in result.seconds.items())
     out.print(f"[bold]Time[/bold]: {stages}; {time.monotonic() - begun:.0f} s in total")

@@ -1,95 +1,62 @@
-"""The `tenuto` command: gathers the groups, and turns errors into one sentence and an exit code."""
+"""The entry point. It imports nothing heavy before `main` runs, so that an interrupt at any time ends in one line."""
 
 from __future__ import annotations
 
-from typing import Any
+import codecs
+import errno
+import os
+import sys
 
-import typer
-from typer.core import TyperGroup
+EXIT_STOPPED = 130
+"""What a shell reports for a command that Ctrl-C ended."""
 
-from tenuto.cli import (
-    attack,
-    audit,
-    curve,
-    data,
-    demo,
-    explain,
-    natural,
-    paper,
-    predict,
-    report,
-    show,
-    stats,
-    study,
-    train,
-)
-from tenuto.errors import TenutoError
-
-EXIT_BAD_INPUT = 2
-EXIT_STOPPED = 130  # what a shell reports of a command that Ctrl-C ended
-
-
-class Commands(TyperGroup):
-    """All commands; what a command raises on purpose becomes one sentence on stderr and an exit code."""
-
-    def invoke(self, ctx: Any) -> Any:
-        """Run the command that was named."""
-        try:
-            return super().invoke(ctx)
-        except TenutoError as error:
-            typer.echo(f"error: {error}", err=True)
-            raise typer.Exit(EXIT_BAD_INPUT) from error
-        except KeyboardInterrupt as error:  # here, because Typer would end without a word
-            typer.echo("stopped; run the same command again to go on.", err=True)
-            raise typer.Exit(EXIT_STOPPED) from error
-
-
-app = typer.Typer(
-    name="tenuto",
-    cls=Commands,
-    help="Adversarial robustness of music-emotion recognition: reproduce, attack, audit.",
-    epilog="Exit code: 0 done, 1 the checks found something, 2 the input or a setting needs mending.",
-    no_args_is_help=True,
-    pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
-)
-app.command("demo")(demo.demo)
-app.add_typer(data.app, name="data")
-app.command("prepare")(data.prepare)
-app.command("train")(train.train)
-app.command("evaluate")(train.evaluate)
-app.command("predict")(predict.predict)
-app.command("import-reference")(predict.import_reference)
-app.command("explain")(explain.explain)
-app.command("intervene")(explain.intervene)
-app.command("attack")(attack.attack)
-app.command("show")(show.show)
-app.command("audit")(audit.audit)
-app.command("stats")(stats.stats)
-app.command("natural")(natural.natural)
-app.command("curve")(curve.curve)
-app.command("report")(report.report)
-app.add_typer(study.app, name="study")
-app.add_typer(paper.app, name="paper")
-
-
-def _version(wanted: bool) -> None:
-    if wanted:
-        from tenuto import __version__
-
-        typer.echo(f"tenuto {__version__}")
-        raise typer.Exit
-
-
-@app.callback()
-def root(
-    version: bool = typer.Option(
-        False, "--version", callback=_version, is_eager=True, help="Print the version."
-    ),
-) -> None:
-    """Adversarial robustness of music-emotion recognition: reproduce, attack, audit."""
+EXIT_BAD_OUTPUT = 2
+PLAIN = {"→": "->", "█": "#", "│": "|", "Δ": "d", "×": "x", "−": "-", "–": "-", "…": "...", "±": "+-"}
+"""Substitutes in a terminal that cannot show a character; others become a question mark."""
 
 
 def main() -> None:
     """Run the command line: the console script and ``python -m tenuto``."""
-    app()
+    try:
+        sys.exit(_run())
+    except KeyboardInterrupt:
+        _end(EXIT_STOPPED, "stopped.")
+    except BrokenPipeError:
+        _end(1)
+    except OSError as error:
+        if error.filename is not None:  # not the standard output
+            raise
+        reason = "the disk is full" if error.errno == errno.ENOSPC else error.strerror
+        _end(EXIT_BAD_OUTPUT, f"error: cannot write to the standard output ({reason}).")
+
+
+def _run() -> int:
+    """Run the command; its exit code. Whatever is still buffered is written here, where an error can be caught."""
+    os.environ["MPLBACKEND"] = "agg"  # a backend inherited from a notebook need not exist here
+    codecs.register_error("tenuto.plain", _plain)
+    for stream in (sys.stdout, sys.stderr):
+        stream.reconfigure(errors="tenuto.plain")  # type: ignore[union-attr]
+    from tenuto.cli.app import app
+
+    try:
+        app()
+    except SystemExit as ended:
+        sys.stdout.flush()
+        return ended.code if isinstance(ended.code, int) else int(ended.code is not None)
+    return 0
+
+
+def _plain(error: UnicodeError) -> tuple[str, int]:
+    """Substitute what an encoding lacks."""
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    return "".join(
+        PLAIN.get(character, "?") for character in error.object[error.start : error.end]
+    ), error.end
+
+
+def _end(code: int, sentence: str = "") -> None:
+    """Leave at once, without a flush of the output that cannot be written."""
+    if sentence:
+        os.write(2, f"{sentence}\n".encode())
+    os._exit(code)

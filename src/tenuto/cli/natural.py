@@ -3,79 +3,40 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
-import pandas as pd
 import typer
-from rich.markup import escape
-from rich.table import Table
 
 from tenuto.cli import common
-from tenuto.cli.common import notes, out
-from tenuto.store.run import RunFolder
-
-if TYPE_CHECKING:
-    from tenuto.evaluation.runs import Run
-
-NUMBERS = ("moved", "clean_mae", "mae", "clean_correlation", "correlation")
+from tenuto.cli.screen import print_natural
 
 
 def natural(
     run: Annotated[Path, typer.Argument(help="Folder of a trained run.")],
-    root: common.Root,
+    root: common.RunRoot = None,
     split: Annotated[
-        common.PartName, typer.Option(metavar="PART", help=f"Whose clips: {', '.join(common.PartName)}.")
+        common.PartName,
+        typer.Option(metavar="PART", help=f"Part of the split: {', '.join(common.PartName)}."),
     ] = common.PartName.test,
     cache: common.Cache = None,
     as_json: common.AsJson = False,
 ) -> None:
-    """Measure what music does by itself: another excerpt, mp3, level, noise. Attacks are read against this.
+    """Measure how predictions change under natural variation: another excerpt, mp3, gain, noise.
+
+    The effect of an attack should be compared with these changes.
 
     Example: tenuto natural runs/A2E-6-1a2b3c4d --root soundtracks
     """
-    from tenuto.evaluation import natural as baseline
-    from tenuto.evaluation.runs import open_run
+    from tenuto import api
+    from tenuto.evaluation.natural import NAME
 
-    opened = open_run(run, common.prepare_data(RunFolder(run).read_config().data, root, cache))
-    found = measured(opened, split.value)
+    opened = api.open_run(run, root, cache=cache, progress=common.TERMINAL)
+    changes = opened.natural(split.value)
     path = opened.files.natural(split.value)
     if as_json:
-        changes = found.drop(columns=["run", "system", "seed"]).to_dict("records")
-        about = {"run": opened.name, "protocol": baseline.NAME, "split": split.value}
-        common.print_json({**about, "changes": changes, "rows": str(path)})
+        lines = changes.drop(columns=["run", "system", "seed"]).to_dict("records")
+        about = {"run": opened.name, "protocol": NAME, "split": split.value}
+        common.print_json({**about, "changes": lines, "rows": str(path)})
         return
-    show(found, f"{opened.name}, {baseline.NAME}, {split.value}")
+    print_natural(changes, f"{opened.name}, {NAME}, {split.value}")
     typer.echo(str(path))
-
-
-def measured(run: Run, part: str) -> pd.DataFrame:
-    """The natural changes of one part, one line each; measured with a progress bar where they have not been."""
-    from tenuto.analysis.natural import summary
-    from tenuto.evaluation import natural as baseline
-
-    with common.bar("natural changes", len(run.part(part))) as advance:
-        return summary(baseline.natural(run, part, advance))
-
-
-def show(found: pd.DataFrame, title: str) -> None:
-    """Print the natural changes, and for which clips they cannot be had."""
-    out.print(_table(found, title))
-    for change, skipped in zip(found["change"], found["skipped"], strict=True):
-        if skipped:
-            notes.print(f"{change}: {skipped} clips are too short for it, left out there.")
-
-
-def _table(found: pd.DataFrame, title: str) -> Table:
-    """One line per change; clean values are those of the same clips."""
-    from tenuto.analysis.words import number
-
-    table = Table(title=escape(title), title_justify="left")
-    table.add_column("change")
-    for heading in ("clips", "|Δ prediction|", "MAE, clean → changed", "correlation, clean → changed"):
-        table.add_column(heading, justify="right")
-    for line in found.to_dict("records"):
-        moved, *rest = (number(line[name], ".4f") for name in NUMBERS)
-        table.add_row(
-            line["change"], str(line["clips"]), moved, f"{rest[0]} → {rest[1]}", f"{rest[2]} → {rest[3]}"
-        )
-    return table

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from typing import Any
+import textwrap
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -11,10 +12,23 @@ from rich.markup import escape
 from rich.table import Table
 
 from tenuto import metrics
-from tenuto.data.splits import PARTS
+from tenuto.cli.common import notes, out
+from tenuto.reporting.tables import GROUP
 from tenuto.store.rows import values_of, worst_case
 
-MEASURES = ("r2", "correlation", "rmse", "mse", "mae")
+if TYPE_CHECKING:
+    from tenuto.api.outcomes import ClipsShown
+    from tenuto.evaluation.audit import Finding
+    from tenuto.evaluation.resynthesis import Witness
+
+NARROWEST = 80
+"""Columns that every terminal is expected to have."""
+
+BAR = 24
+"""Characters of a full bar."""
+
+COLOURS = {"FAIL": "bold red", "WARN": "yellow", "PASS": "green"}
+CHANGES = ("moved", "clean_mae", "mae", "clean_correlation", "correlation")
 
 
 def grid(title: str, *columns: str, names: Iterable[str], bars: str | None = None) -> Table:
@@ -35,23 +49,56 @@ def grid(title: str, *columns: str, names: Iterable[str], bars: str | None = Non
     return table
 
 
-def metrics_table(report: Mapping[str, Any], part: str) -> Table:
-    """One part's metrics, a row per emotion and one for all of them."""
-    table = Table(title=escape(f"{report['run']}, {part.replace('_', ' ')}"), title_justify="left")
-    table.add_column("emotion")
-    for measure in MEASURES:
-        table.add_column(measure, justify="right")
-    names = list(report[part][MEASURES[0]])
-    for name in names:
-        table.add_row(escape(name), *(f"{report[part][measure][name]:.4f}" for measure in MEASURES))
+def print_cells(cells: pd.DataFrame, title: str) -> None:
+    """Print a table of text cells, a line between groups. No cell is cut or broken.
+
+    A table wider than the terminal (or than 80 columns) is printed in parts that repeat the first column.
+    """
+    shown = cells.drop(columns=GROUP, errors="ignore")
+    parts: list[list[str]] = [[]]
+    for name in shown.columns[1:]:
+        if parts[-1] and _width(shown[[shown.columns[0], *parts[-1], name]]) > max(NARROWEST, out.width):
+            parts.append([])
+        parts[-1].append(name)
+    for number, names in enumerate(parts):
+        part = shown[[shown.columns[0], *names]]
+        out.print(_cells_table(part, cells.get(GROUP), title if number == 0 else f"{title}, continued"))
+
+
+def _width(cells: pd.DataFrame) -> int:
+    """Columns of the terminal that a table takes."""
+    widths = (max(map(len, [*_heading(cells[name]).splitlines(), *cells[name]])) for name in cells.columns)
+    return sum(width + 3 for width in widths) + 1
+
+
+def _heading(column: pd.Series[str]) -> str:
+    """The heading of a column, broken at spaces where it is wider than the cells."""
+    return textwrap.fill(str(column.name), max([8, *column.map(len)]), break_long_words=False)
+
+
+def _cells_table(cells: pd.DataFrame, groups: pd.Series[str] | None, title: str) -> Table:
+    table = Table(title=escape(title), title_justify="left", width=_width(cells))
+    for position, name in enumerate(cells.columns):
+        table.add_column(escape(_heading(cells[name])), justify="right" if position else "left", no_wrap=True)
+    for position, line in enumerate(cells.itertuples(index=False)):
+        if position and groups is not None and groups.iloc[position] != groups.iloc[position - 1]:
+            table.add_section()
+        table.add_row(*(escape(str(cell)) for cell in line))
     return table
 
 
-def metrics_tables(report: Mapping[str, Any]) -> list[Table]:
-    """The tables of all parts, emotions first, concepts where there are any."""
-    return [
-        metrics_table(report, part) for part in (*PARTS, *(f"{p}_concepts" for p in PARTS)) if part in report
-    ]
+def bar(value: float) -> str:
+    """A bar for a value from 0 to 1; values outside are drawn as the nearest end."""
+    return "█" * round(BAR * min(max(value, 0.0), 1.0))
+
+
+def metrics_table(run: str, part: str, metrics_of_part: pd.DataFrame) -> Table:
+    """Metrics of one part of the split: a line per emotion or concept and one for all."""
+    kind = "concept" if part.endswith("_concepts") else "emotion"
+    table = grid(f"{run}, {part.replace('_', ' ')}", kind, *metrics_of_part.columns, names=[kind])
+    for name, line in metrics_of_part.iterrows():
+        table.add_row(escape(str(name)), *(f"{value:.4f}" for value in line))
+    return table
 
 
 def attack_table(rows: pd.DataFrame) -> Table:
@@ -99,6 +146,122 @@ def profile_table(name: str, emotions: Mapping[str, float], concepts: Mapping[st
     table = Table(title=escape(name), title_justify="left", show_header=False)
     for kind in (emotions, concepts):
         for word, value in kind.items():
-            table.add_row(escape(word), f"{value:6.3f}", "█" * round(30 * min(max(value, 0.0), 1.0)))
+            table.add_row(escape(word), f"{value:6.3f}", bar(value))
         table.add_section()
+    return table
+
+
+def print_natural(changes: pd.DataFrame, title: str) -> None:
+    """Print natural variations, and how many clips are too short for one."""
+    out.print(_natural_table(changes, title))
+    for change, skipped in zip(changes["change"], changes["skipped"], strict=True):
+        if skipped:
+            notes.print(f"{change}: {skipped} clips are too short for it and are left out.")
+
+
+def _natural_table(changes: pd.DataFrame, title: str) -> Table:
+    """One line per variation; clean values are those of the same clips."""
+    from tenuto.analysis.words import number
+
+    table = Table(title=escape(title), title_justify="left")
+    table.add_column("change")
+    for heading in ("clips", "|Δ prediction|", "MAE, clean → changed", "correlation, clean → changed"):
+        table.add_column(heading, justify="right")
+    for line in changes.to_dict("records"):
+        moved, *rest = (number(line[name], ".4f") for name in CHANGES)
+        table.add_row(
+            line["change"], str(line["clips"]), moved, f"{rest[0]} → {rest[1]}", f"{rest[2]} → {rest[3]}"
+        )
+    return table
+
+
+def print_findings(findings: Sequence[Finding]) -> None:
+    """Print a table per source, and below it what is not recorded."""
+    from tenuto.reporting.verdicts import number
+
+    for source in dict.fromkeys(finding.source for finding in findings):
+        own = [finding for finding in findings if finding.source == source]
+        table = Table(title=escape(f"Audit of {source}"), title_justify="left")
+        for heading in ("verdict", "check"):
+            table.add_column(heading, no_wrap=True)
+        for heading in ("value", "threshold"):
+            table.add_column(heading, justify="right", no_wrap=True)
+        table.add_column("result", min_width=30)
+        for finding in own:
+            if (verdict := str(finding.verdict)) in COLOURS:
+                numbers = (number(finding.value), number(finding.threshold))
+                word = f"[{COLOURS[verdict]}]{verdict}[/]"
+                table.add_row(word, finding.check, *numbers, escape(finding.sentence))
+        out.print(table)
+        reasons = [finding for finding in own if str(finding.verdict) not in COLOURS]
+        for reason in dict.fromkeys(finding.sentence for finding in reasons):
+            checks = ", ".join(finding.check for finding in reasons if finding.sentence == reason)
+            out.print(f"NOT RECORDED  {checks}: {escape(reason)}", soft_wrap=False)
+
+
+def print_clips(shown: ClipsShown) -> None:
+    """Print one attacked clip in detail, or a line per clip."""
+    if len(shown.clips) == 1:
+        _print_clip(shown.clips[0])
+    else:
+        out.print(_clips_table(shown))
+
+
+def _clip_table(witness: Witness) -> Table:
+    """Emotions and concepts of one clip, before and after."""
+    from tenuto.reporting.figures.clip import SHOWN, title
+
+    headings = ["annotation", *(text.replace(", ", ",\n") for text in SHOWN.values())]
+    table = grid(title(witness), "", *headings, names=[""])
+    for states in (witness.emotions, witness.concepts or {}):
+        for name in states.get("before", {}):
+            values = [states.get(state, {}).get(name) for state in ("annotation", *SHOWN)]
+            table.add_row(escape(name), *("" if value is None else f"{value:.3f}" for value in values))
+        table.add_section()
+    return table
+
+
+def _print_clip(witness: Witness) -> None:
+    """One clip: its table, where the perturbation sits, and what becomes of it as sound."""
+    from tenuto.reporting.figures.clip import percent, sentence
+
+    out.print(_clip_table(witness))
+    out.print(sentence(witness))
+    second = witness.strongest_second
+    if witness.median_hz is not None and second is not None:
+        out.print(
+            f"Half of the squared perturbation lies in bands up to {witness.median_hz:.0f} Hz; "
+            f"second {second[0] + 1} of {len(witness.second_shares)} holds the largest part, {percent(second[1])}."
+        )
+    effect = witness.effect
+    out.print(
+        f"Emotions move by {effect['after']:.3f}, through sound by {effect['heard']:.3f}; "
+        f"by the way through sound alone, without an attack, by {effect['rendered']:.2g}."
+    )
+    if witness.below_silence:
+        out.print(
+            f"{percent(witness.below_silence)} of the attacked spectrogram lies below silence, which no sound can do."
+        )
+
+
+def _clips_table(shown: ClipsShown) -> Table:
+    """A line per clip, and the mean."""
+    from tenuto.api.outcomes import attack_name
+    from tenuto.reporting.figures.clip import decibels, percent
+
+    headings = ("clip", "emotions\nmove by", "through\nsound", "survives", "SNR", "below\nsilence")
+    table = grid(f"{shown.run}, {attack_name(shown.clips[0])}", *headings, names=["clip"])
+    for witness in shown.clips:
+        table.add_row(
+            escape(witness.clip),
+            f"{witness.effect['after']:.3f}",
+            f"{witness.effect['heard']:.3f}",
+            "" if witness.survival is None else percent(witness.survival),
+            decibels(witness.snr_db),
+            percent(witness.below_silence),
+        )
+    survival = shown.survival
+    without = f"; {survival['without_effect']} without effect" if survival["without_effect"] else ""
+    mean = percent(survival["mean"]) if survival["clips"] else "none"
+    table.caption = f"survives: mean {mean} of {survival['clips']} clips{without}"
     return table

@@ -1,4 +1,4 @@
-"""`tenuto stats`: how far differences between systems can be believed."""
+"""`tenuto stats`: are differences between systems larger than those between seeds and clips?"""
 
 from __future__ import annotations
 
@@ -6,13 +6,11 @@ from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-import pandas as pd
 import typer
-from rich.measure import Measurement
 
-from tenuto.cli.common import AsJson, bar, notes, out, print_json
-from tenuto.cli.paper import Logs, ProtocolName, RunsFile, Study, source_rows, text_table
-from tenuto.store.rows import at_budget
+from tenuto.cli.common import TERMINAL, AsJson, notes, out, print_json, print_paths
+from tenuto.cli.paper import Logs, ProtocolName, RunsFile, Study, StudyOption, one_study
+from tenuto.cli.screen import print_cells
 
 if TYPE_CHECKING:
     from tenuto.analysis.comparison import Comparison
@@ -37,20 +35,19 @@ Pairs = Annotated[
 ]
 Shown = Annotated[
     QuantityName,
-    typer.Option(
-        "--show", help="Whose pairs are printed: the error after the attack, added by it, or clean."
-    ),
+    typer.Option("--show", help="Error whose pairs are printed: after the attack, added by it, or clean."),
 ]
 Draws = Annotated[int, typer.Option("--draws", min=100, help="Bootstrap draws.")]
 Seed = Annotated[int, typer.Option("--seed", min=0, help="Seed of the bootstrap.")]
-Level = Annotated[float, typer.Option("--level", help="Of the intervals, such as 0.95.")]
+Level = Annotated[float, typer.Option("--level", help="Level of the intervals.")]
 Out = Annotated[Path | None, typer.Option("--out", help="Folder for CSV, Markdown and LaTeX.")]
 
 
 def stats(
+    study: Study = None,
+    study_option: StudyOption = None,
     logs: Logs = None,
     runs: RunsFile = None,
-    study: Study = None,
     protocol: ProtocolName = None,
     epsilon: Epsilon = None,
     measure: Measure = MeasureName.mae,
@@ -63,12 +60,13 @@ def stats(
     to: Out = None,
     as_json: AsJson = False,
 ) -> None:
-    """Compare systems on seeds and clips: intervals, seed-level tests, mixed models; the pooled t-test beside them.
+    """Compare systems over seeds and clips: intervals, seed-level tests, mixed models, and the pooled t-test.
 
     Files and JSON hold all three errors: after the attack, added by it, and on clean clips.
 
-    Example: tenuto stats --logs robustness_mer_bottleneck --out stats
+    Example: tenuto stats demo --out stats
     """
+    from tenuto import api
     from tenuto.analysis import comparison
     from tenuto.reporting import write_comparison
 
@@ -80,41 +78,34 @@ def stats(
         seed=seed,
         level=level,
     )
-    rows = at_budget(source_rows(logs, runs, study, protocol), epsilon)
-    with bar("comparisons", None) as advance:
-        found = comparison.compare(rows, settings, advance)
-    written = {} if to is None else write_comparison(found, to)
+    source = one_study(study, study_option)
+    compared = api.compare(
+        source, protocol, epsilon, settings=settings, logs=logs, runs_file=runs, progress=TERMINAL
+    )
+    files = {} if to is None else write_comparison(compared, to)
     if as_json:
-        print_json(comparison.as_json(found))
+        print_json(comparison.as_json(compared))
         return
-    _show(found, show.value)
-    for remark in found.remarks:
+    _print(compared, show.value)
+    for remark in compared.remarks:
         notes.print(remark)
-    for path in written.values():
-        typer.echo(str(path))
+    print_paths(files.values())
 
 
-def _show(found: Comparison, quantity: str) -> None:
-    """Print the unit, all systems, and the pairs of one quantity; then say how to read them."""
+def _print(compared: Comparison, quantity: str) -> None:
+    """Print the unit, all systems, and the pairs of one quantity, each with its caption."""
     from tenuto.analysis.comparison import QUANTITIES
     from tenuto.reporting import tables
 
-    out.print(found.unit, soft_wrap=False)
-    _print(tables.show_systems(found), "Systems")
-    captions = tables.captions_comparison(found)
+    out.print(compared.unit, soft_wrap=False)
+    print_cells(tables.show_systems(compared), "Systems")
+    captions = tables.captions_comparison(compared)
     for name, title, cells in (
-        ("pairs", "Pairs", tables.show_pairs(found)),
-        ("pooled", "Pooled tests of pairs", tables.show_pooled(found)),
-        ("mixed", "Mixed models of pairs", tables.show_mixed(found)),
+        ("pairs", "Pairs", tables.show_pairs(compared)),
+        ("pooled", "Pooled tests of pairs", tables.show_pooled(compared)),
+        ("mixed", "Mixed models of pairs", tables.show_mixed(compared)),
     ):
         own = cells[cells[tables.GROUP] == quantity].drop(columns="Error").reset_index(drop=True)
         if len(own):
-            _print(own, f"{title}, error {QUANTITIES[quantity]}")
+            print_cells(own, f"{title}, error {QUANTITIES[quantity]}")
             out.print(captions[name], soft_wrap=False)
-
-
-def _print(cells: pd.DataFrame, title: str) -> None:
-    """Print a table in full width: a narrower terminal breaks its lines, no digit is cut."""
-    table = text_table(cells, title)
-    table.width = Measurement.get(out, out.options.update_width(1000), table).maximum
-    out.print(table)

@@ -1,4 +1,4 @@
-"""`tenuto train` and `tenuto evaluate`."""
+"""`tenuto train` and `tenuto import-reference`."""
 
 from __future__ import annotations
 
@@ -9,19 +9,10 @@ from typing import Annotated, Any
 import typer
 
 from tenuto.cli import common
-from tenuto.cli.common import notes, out
-from tenuto.config import (
-    SYSTEMS,
-    RunConfig,
-    describes_study,
-    merge,
-    read_preset,
-    with_adversarial,
-    with_system,
-)
-from tenuto.errors import ConfigError, did_you_mean
-from tenuto.store.run import RunFolder
+from tenuto.cli.common import notes
+from tenuto.config import SYSTEMS
 
+NetworkName = StrEnum("NetworkName", ["a2e", "a2m2e"])
 SplitName = StrEnum("SplitName", ["paper", "album", "random"])
 SETTINGS = "Single settings, which win over --system and --preset"
 ExcerptName = StrEnum("ExcerptName", ["fixed", "fresh"])
@@ -36,8 +27,8 @@ def train(
         bool | None, typer.Option(help="With or without adversarial training.", show_default=False)
     ] = None,
     network: Annotated[
-        str | None,
-        typer.Option(rich_help_panel=SETTINGS, help="a2e, a2m2e, or a registered network."),
+        NetworkName | None,
+        typer.Option(rich_help_panel=SETTINGS, help="Network, for combinations of your own."),
     ] = None,
     task_loss_weight: Annotated[
         float | None,
@@ -74,7 +65,10 @@ def train(
         typer.Option(rich_help_panel=SETTINGS, help="Seed of album and random splits.", show_default="42"),
     ] = None,
     excerpts: Annotated[
-        ExcerptName | None, typer.Option(rich_help_panel=SETTINGS, help="One excerpt per clip, or new ones.")
+        ExcerptName | None,
+        typer.Option(
+            rich_help_panel=SETTINGS, help="fixed: one excerpt per clip; fresh: redrawn every epoch."
+        ),
     ] = None,
     threads: Annotated[
         int | None, typer.Option(rich_help_panel=SETTINGS, help="CPU threads (default: all cores).")
@@ -91,12 +85,12 @@ def train(
     cache: common.Cache = None,
     device: common.Device = "cpu",
 ) -> None:
-    """Train one run, or finish one that was interrupted, and print its folder.
+    """Train one run, or resume an interrupted one, and print its folder.
 
     Example: tenuto train --system A2E --preset paper-2025 --seed 6 --root soundtracks
     """
-    from tenuto.models import check_network
-    from tenuto.training import loop
+    from tenuto import api
+    from tenuto.api.training import run_config
 
     settings = {
         "data": {
@@ -117,64 +111,32 @@ def train(
             "precision": precision,
         },
     }
-    config = configure(system, preset, settings, adversarial)
-    check_network(config)
-    prepared = common.prepare_data(config.data, root, cache)
-    notes.print(f"{config.system}, seed {config.train.seed}, {len(prepared.index)} clips of {prepared.name}")
-    with common.bar("epochs", config.train.epochs) as advance:
-        done = 0
-
-        def report(row: dict[str, Any]) -> None:
-            nonlocal done
-            advance(row["epoch"] - done)  # a run that was interrupted goes on in the middle of the bar
-            done = row["epoch"]
-            notes.print(
-                f"epoch {row['epoch']:3d}  loss {row['loss']:.4f}  validation r {row['validation_emotions']:.4f}"
-                f"  score {row['score']:.4f}  best epoch {row['best_epoch']}"
-            )
-
-        folder = loop.train(config, prepared, runs, device, report)
-    for remark in loop.remarks(folder):
-        notes.print(remark)
+    config = run_config(system, preset, settings, adversarial, root)
+    folder = api.train(
+        root, config, runs=runs, cache=cache, device=device, progress=common.TERMINAL, report=_print_epoch
+    )
     typer.echo(str(folder))
 
 
-def configure(
-    system: str | None, preset: str | None, settings: dict[str, Any], adversarial: bool | None
-) -> RunConfig:
-    """The configuration of one run: preset, then the named system, then single options, later ones winning."""
-    content: dict[str, Any] = read_preset(preset) if preset else {}
-    if system is not None:
-        if system not in SYSTEMS:
-            raise ConfigError(f"system {system!r} is unknown. {did_you_mean(system, SYSTEMS)}")
-        content = with_system(content, system)
-    elif preset and describes_study(preset) and adversarial is None:
-        # What a study says of adversarial training holds for the systems that are trained so.
-        content = with_adversarial(content, False)
-    content = merge(content, settings)
-    if adversarial is not None:
-        content = with_adversarial(content, adversarial)
-    return RunConfig.parse(content, preset or "the options").named()
+def _print_epoch(row: dict[str, Any]) -> None:
+    notes.print(
+        f"epoch {row['epoch']:3d}  loss {row['loss']:.4f}  validation r {row['validation_emotions']:.4f}"
+        f"  score {row['score']:.4f}  best epoch {row['best_epoch']}"
+    )
 
 
-def evaluate(
-    run: Annotated[Path, typer.Argument(help="Folder of a trained run.")],
-    root: common.Root,
-    cache: common.Cache = None,
-    as_json: common.AsJson = False,
+def import_reference(
+    state: Annotated[Path, typer.Argument(help="Released-style .pt file of weights.")],
+    system: Annotated[str, typer.Option(help="Which system it is.")],
+    seed: Annotated[int, typer.Option(help="Seed it was trained with, for the run's name.")],
+    runs: common.Runs = Path("runs"),
 ) -> None:
-    """R2, correlation, RMSE, MSE and MAE of a run, per emotion and overall, on train, validation and test clips.
+    """Convert a released .pt file to a run folder. Nothing in the file is executed.
 
-    Example: tenuto evaluate runs/A2E-6-1a2b3c4d --root soundtracks
+    The study's normalisation, split and excerpts are assumed, since the file records none.
+
+    Example: tenuto import-reference best_model.pt --system A2M2E --seed 21 --runs runs
     """
-    from tenuto.cli.screen import metrics_tables
-    from tenuto.evaluation.robustness import evaluate as measure
-    from tenuto.evaluation.runs import open_run
+    from tenuto import api
 
-    prepared = common.prepare_data(RunFolder(run).read_config().data, root, cache)
-    report = measure(open_run(run, prepared))
-    if as_json:
-        common.print_json(report)
-        return
-    for table in metrics_tables(report):
-        out.print(table)
+    typer.echo(str(api.import_reference(state, system, seed, runs)))

@@ -38,6 +38,7 @@ Values = NDArray[np.float64]
 
 BATCH_SIZE = 8
 HOP_SECONDS = 1.0
+SHORTEST_HOP, LONGEST_HOP = 0.01, 3600.0
 BACKGROUND = "training_predictions.csv"
 BAR_COLOUR = "#0072B2"
 
@@ -310,16 +311,22 @@ def identity(network: Network) -> str:
     return digest.hexdigest()[:16]
 
 
+def check_hop(hop_seconds: float) -> None:
+    """Raise `ConfigError` for a distance between windows that is out of range."""
+    if not SHORTEST_HOP <= hop_seconds <= LONGEST_HOP:
+        raise ConfigError(
+            f"`hop_seconds` must be {SHORTEST_HOP:g} to {LONGEST_HOP:g}, got {hop_seconds:g}. "
+            f"The default is {HOP_SECONDS:g}."
+        )
+
+
 def curve_starts(frames: int, hop_seconds: float) -> list[int]:
     """First frames of 10 s windows every ``hop_seconds``, and of the last one that fits. Raises `ConfigError`.
 
     >>> curve_starts(400, 1.0)
     [0, 31, 63, 87]
     """
-    if not hop_seconds > 0:
-        raise ConfigError(
-            f"the hop is {hop_seconds:g} s, wanted more than 0; leave --hop out for {HOP_SECONDS:g} s."
-        )
+    check_hop(hop_seconds)
     last = max(0, frames - EXCERPT_FRAMES)
     regular = np.rint(np.arange(0, last, hop_seconds * FRAMES_PER_SECOND)).astype(int)
     return sorted({0, last, *map(int, regular[regular < last])})

@@ -10,7 +10,8 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -26,6 +27,7 @@ from tenuto.evaluation.explanation import Head, head_gain, linear_head
 from tenuto.evaluation.records import Origin, origin_of
 from tenuto.evaluation.runs import Run
 from tenuto.models.backbone import with_linear_head
+from tenuto.models.recogniser import Recogniser
 from tenuto.store.perturbations import Perturbations, worst_rows
 from tenuto.store.rows import values_of
 
@@ -137,6 +139,46 @@ class Intervention:
     orders: list[dict[str, Any]]
 
 
+@dataclasses.dataclass(frozen=True)
+class Change:
+    """Emotions before and after concepts are set.
+
+    Attributes:
+        source: A recording, or the clips whose mean this is.
+        set: Concept -> its new value.
+        before: Emotion -> prediction.
+        after: The same after the concepts were set.
+    """
+
+    source: str
+    set: dict[str, float]
+    before: dict[str, float]
+    after: dict[str, float]
+
+    @classmethod
+    def of(
+        cls,
+        source: str,
+        emotions: Sequence[str],
+        values: Mapping[str, float],
+        before: ArrayLike,
+        after: ArrayLike,
+    ) -> Change:
+        """From emotions (emotions,) before and after."""
+        old, new = (dict(zip(emotions, np.asarray(one).tolist(), strict=True)) for one in (before, after))
+        return cls(source, dict(values), old, new)
+
+    @property
+    def table(self) -> pd.DataFrame:
+        """A line per emotion: ``before``, ``after``, ``change``."""
+        table = pd.DataFrame({"before": self.before, "after": self.after})
+        return table.assign(change=table["after"] - table["before"])
+
+    def _repr_html_(self) -> str:
+        """Return the table that a notebook shows."""
+        return str(self.table.to_html(float_format="{:.3f}".format))
+
+
 KEYS = ("protocol", "attack", "norm", "epsilon", "inputs", "target")
 COLUMNS = (
     *("run", "system", "seed", *KEYS, "k", "concept"),
@@ -186,6 +228,22 @@ def set_concepts(run: Run, values: Mapping[str, float]) -> tuple[Values, Values]
     test = Clips(run, "test")
     concepts = test.head.concepts(test.features)
     return test.head.emotions(concepts), follow(test.head, run.recogniser.concepts, concepts, values)
+
+
+def set_concepts_of_recording(
+    recogniser: Recogniser, source: str | Path, values: Mapping[str, float]
+) -> Change:
+    """Emotions of one recording before and after concepts are set.
+
+    Raises:
+        AudioError: The recording cannot be used.
+        ConfigError: No such concept, or a value that is not finite.
+        CheckpointError: The system has no concepts.
+    """
+    profile = recogniser.predict(source)
+    concepts = list((profile.concepts or {}).values())
+    after = follow(linear_head(recogniser.network), recogniser.concepts, concepts, values)
+    return Change.of(str(source), recogniser.emotions, values, list(profile.emotions.values()), after)
 
 
 def follow(head: Head, names: tuple[str, ...], concepts: ArrayLike, values: Mapping[str, float]) -> Values:

@@ -64,11 +64,13 @@ class Job:
         return StudyFolder(self.folder).run(self.planned.run)
 
     def is_done(self) -> bool:
-        """Whether nothing of the run is left to do."""
+        """Whether nothing of the run is left to do. A run with damaged files is not done."""
         record = journal.read(self.folder, self.planned.run)
-        return record.stage == journal.DONE and all(
-            task.done for task in tasks(self.run, protocols(self.study))
-        )
+        try:
+            each = [task.done for task in tasks(self.run, protocols(self.study))]
+        except TenutoError:
+            return False
+        return record.stage == journal.DONE and all(each)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """The training loop: one run from its configuration to its checkpoint, resumable after any epoch.
 
 All randomness of an epoch (order of clips, excerpts, dropout) is a pure function of the seed and the epoch's number,
-so the state on disk needs no generator states, and a run that was killed ends with the numbers of one that was not.
+so the state on disk needs no generator states, and an interrupted run ends with the numbers of an undisturbed one.
 """
 
 from __future__ import annotations
@@ -31,15 +31,19 @@ from tenuto.models.heads import Prediction
 from tenuto.models.recogniser import Recogniser, predict
 from tenuto.models.systems import CONCEPTS_WITHOUT_RATINGS, NETWORKS, Network, build, check_network
 from tenuto.store.run import RunFolder, check_readable, is_file
-from tenuto.training.adversarial import due, perturbed
+from tenuto.training.adversarial import is_attacked, perturbed
 
 Progress = Callable[[dict[str, Any]], None]
 """Called after every epoch with that epoch's row of history."""
 
 
+PROGRESS = ("epoch", "best_epoch", "best_score", "history")
+"""Fields of `State` that are kept as JSON beside the tensors."""
+
+
 @dataclasses.dataclass
 class State:
-    """Where a run stands after an epoch."""
+    """The state of a run after an epoch."""
 
     network: Network
     optimizer: torch.optim.Adam
@@ -49,7 +53,7 @@ class State:
     history: list[dict[str, Any]] = dataclasses.field(default_factory=list)
     precision: Precision = "float32"
 
-    def done(self, config: RunConfig) -> bool:
+    def is_done(self, config: RunConfig) -> bool:
         """True after the last epoch, or the last of ``patience`` epochs in a row without improvement."""
         return self.epoch >= config.train.epochs or self.epoch - self.best_epoch >= config.train.patience
 
@@ -61,7 +65,7 @@ def run_folder(runs: Path, config: RunConfig, prepared: Prepared) -> Path:
 
 
 def remarks(folder: Path) -> list[str]:
-    """What a reader of a finished run's numbers must know of its training, in sentences."""
+    """Sentences about the training of a finished run, for readers of its results."""
     result = RunFolder(folder).read_training()
     stopped = f"best epoch {result['best_epoch']} of {result['epochs']}, validation score {result['best_score']:.4f}"
     return [stopped, *([result["note"]] if "note" in result else [])]
@@ -88,8 +92,9 @@ def train(
         The run's folder, with config.yaml, split.csv, checkpoint.safetensors, history.csv, training.json.
 
     Raises:
-        ConfigError: The data cannot serve this configuration, or there is no such device.
-        DataError: Fewer than two validation or test clips.
+        ConfigError: The data do not support this configuration, or the device is not available.
+        DataError: Fewer than two validation or test clips, or a column that is constant in the training or
+            validation clips.
         TenutoError: Training diverged.
     """
     check_network(config)
@@ -104,8 +109,9 @@ def train(
     write_text(run.config, to_yaml(config))
     write_split(run.split, material.split)
     with compute_repeatably(config.train.threads), torch.random.fork_rng():
-        state = _fresh(config, prepared, torch.device(device))
-        _resume(run.state, state)
+        state = _new_state(config, prepared, torch.device(device))
+        if not _resume(run.state, state):
+            state = _new_state(config, prepared, torch.device(device))
         _run_epochs(config, material, run, state, progress)
     _finish(config, prepared, run, state)
     return run.path
@@ -117,7 +123,7 @@ def _run_epochs(
     device = next(state.network.parameters()).device
     validation = material.part("validation").to(device)
     board = _tensorboard(run.tensorboard)
-    while not state.done(config):
+    while not state.is_done(config):
         state.epoch += 1
         batches = _shuffled(material, config, state.epoch)
         loss = _epoch(state, [batch.to(device) for batch in batches], config)
@@ -145,12 +151,12 @@ def _run_epochs(
 def _epoch(state: State, batches: list[Batch], config: RunConfig) -> float:
     """One pass over the training clips; the mean loss of its normal updates."""
     train = config.train
-    attacked = due(train.adversarial, state.epoch)
+    with_attack = is_attacked(train.adversarial, state.epoch)
     total = torch.zeros((), device=batches[0].inputs.device)
     state.network.train()
     for batch in batches:
         total += _update(state, batch.inputs, batch, train.task_loss_weight)
-        if attacked and train.adversarial is not None:
+        if with_attack and train.adversarial is not None:
             inputs = perturbed(state.network, batch, train.adversarial, state.precision)
             _update(state, inputs, batch, 1.0)
     return float(total) / len(batches)
@@ -159,7 +165,7 @@ def _epoch(state: State, batches: list[Batch], config: RunConfig) -> float:
 def _update(state: State, inputs: Tensor, batch: Batch, weight: float) -> Tensor:
     """One optimiser step on w * emotion MSE + (1 - w) * concept MSE; Adam and its moments are float32."""
     state.optimizer.zero_grad(set_to_none=True)
-    # Its own block for every update: inside one, lowered weights are kept, also past an optimiser step.
+    # One block per update: autocast caches lowered weights until its block ends, even after an optimiser step.
     with computing_in(state.precision, inputs.device.type):
         loss = _loss(state.network(inputs), batch, weight)
     loss.backward()  # type: ignore[no-untyped-call]
@@ -185,7 +191,7 @@ def _shuffled(material: Material, config: RunConfig, epoch: int) -> list[Batch]:
 
 
 def _validate(network: Network, clips: Batch, config: RunConfig) -> dict[str, float]:
-    """Validation loss-free scores of an epoch: emotion part, concept part where it is scored, and their sum."""
+    """Validation scores of an epoch: the emotions' part, the concepts' part if it counts, and their sum."""
     size = config.train.batch_size
     count = (
         len(clips) // size * size if config.train.drop_last_evaluated and len(clips) >= size else len(clips)
@@ -212,7 +218,7 @@ def scored_concepts(config: RunConfig) -> bool:
     )
 
 
-def _fresh(config: RunConfig, prepared: Prepared, device: torch.device) -> State:
+def _new_state(config: RunConfig, prepared: Prepared, device: torch.device) -> State:
     torch.manual_seed(config.train.seed)
     units = len(prepared.index.concepts) or CONCEPTS_WITHOUT_RATINGS
     network = build(config.model.network, len(prepared.index.emotions), units, config.model.width).to(device)
@@ -227,32 +233,34 @@ def _save(path: Path, state: State) -> None:
     arrays = {f"network.{name}": _array(tensor) for name, tensor in state.network.state_dict().items()}
     for number, moments in state.optimizer.state_dict()["state"].items():
         arrays |= {f"adam.{number}.{name}": _array(tensor) for name, tensor in moments.items()}
-    kept = {name: getattr(state, name) for name in ("epoch", "best_epoch", "best_score", "history")}
-    write_safetensors(path, arrays, {"state": json.dumps(kept)})
+    progress = {name: getattr(state, name) for name in PROGRESS}
+    write_safetensors(path, arrays, {"state": json.dumps(progress)})
 
 
-def _resume(path: Path, state: State) -> None:
-    """Continue from the state on disk; without one, or with a damaged one, from the beginning."""
+def _resume(path: Path, state: State) -> bool:
+    """Continue from the state on disk. False if there is none or it is damaged: ``state`` must then be made again."""
     if not is_file(path):
-        return
+        return False
     check_readable(path)
     try:
         arrays, metadata = read_safetensors(path)
-    except FileError:
-        return
-    weights = {
-        k.removeprefix("network."): torch.from_numpy(v) for k, v in arrays.items() if k.startswith("network.")
-    }
-    state.network.load_state_dict(weights)
-    moments: dict[int, dict[str, Tensor]] = {}
-    for key, array in arrays.items():
-        if key.startswith("adam."):
-            _, number, name = key.split(".")
-            moments.setdefault(int(number), {})[name] = torch.from_numpy(array)
-    groups = state.optimizer.state_dict()["param_groups"]
-    state.optimizer.load_state_dict({"state": moments, "param_groups": groups})
-    for name, value in json.loads(metadata["state"]).items():
-        setattr(state, name, value)
+        parts = {"network": dict[str, Tensor](), "adam": dict[str, Tensor]()}
+        for key, array in arrays.items():
+            part, _, name = key.partition(".")
+            parts[part][name] = torch.from_numpy(array)
+        state.network.load_state_dict(parts["network"])
+        moments: dict[int, dict[str, Tensor]] = {}
+        for key, tensor in parts["adam"].items():
+            number, _, name = key.partition(".")
+            moments.setdefault(int(number), {})[name] = tensor
+        groups = state.optimizer.state_dict()["param_groups"]
+        state.optimizer.load_state_dict({"state": moments, "param_groups": groups})
+        progress = json.loads(metadata["state"])
+        for name in PROGRESS:
+            setattr(state, name, progress[name])
+    except (FileError, KeyError, TypeError, ValueError, RuntimeError):
+        return False
+    return True
 
 
 def _finish(config: RunConfig, prepared: Prepared, run: RunFolder, state: State) -> None:

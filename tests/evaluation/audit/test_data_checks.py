@@ -13,7 +13,7 @@ from tests.evaluation.audit.planted import bounded, finding, logs, source
 class Undeclared(AbsoluteError):  # noqa: N818  (an objective, no exception)
     """An objective that does not say whether it compares with labels."""
 
-    uses_label = None  # type: ignore[assignment]
+    uses_label = None
 
 
 PASS, WARN, FAIL, NOT_RECORDED = Verdict.PASS, Verdict.WARN, Verdict.FAIL, Verdict.NOT_RECORDED

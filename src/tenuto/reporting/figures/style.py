@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
+from urllib.parse import quote
 
 import numpy as np
 
@@ -86,6 +87,9 @@ STYLE: dict[str, Any] = {
     "svg.hashsalt": "tenuto",
     "savefig.dpi": 200,
 }
+
+SAFE = " !$()*+,-./:;=?@[]_~{}|\n"
+"""Characters that need no escape in a data URI."""
 
 KINDS: dict[str, dict[str, Any]] = {
     "png": {"Software": None},
@@ -206,6 +210,11 @@ def svg(figure: Figure) -> str:
     # A spectrogram is dark on light: inverted it is light on dark, and red stays red.
     rules += "image{filter:invert(1) hue-rotate(180deg)}"
     return source.replace("</style>", f"@media (prefers-color-scheme: dark){{{rules}}}</style>", 1)
+
+
+def svg_uri(figure: Figure) -> str:
+    """The same as a URI, which may stand between double quotes."""
+    return f"data:image/svg+xml,{quote(svg(figure), safe=SAFE)}"
 
 
 def _rendered(figure: Figure, kind: str, metadata: dict[str, Any], **options: Any) -> bytes:

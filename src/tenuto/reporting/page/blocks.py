@@ -7,12 +7,11 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
-from urllib.parse import quote
 
 import pandas as pd
 
 from tenuto.analysis.words import NOTHING
-from tenuto.reporting.figures.style import svg
+from tenuto.reporting.figures.style import svg_uri
 from tenuto.reporting.tables import GROUP
 
 if TYPE_CHECKING:
@@ -20,9 +19,6 @@ if TYPE_CHECKING:
 
 PIXELS_PER_INCH = 96
 """Of CSS: what an inch of a figure is on a page."""
-
-SAFE = " !$()*+,-./:;=?@[]_~{}|\n"
-"""Characters that need no escape in a data URI between double quotes."""
 
 
 @dataclass(frozen=True)
@@ -144,9 +140,8 @@ def audio_uri(content: bytes) -> str:
 
 def picture(figure: Figure, alt: str, caption: str, scrolls: bool = False) -> Picture:
     """A figure as a picture of a page: the same figure gives the same bytes."""
-    source = f"data:image/svg+xml,{quote(svg(figure), safe=SAFE)}"
     width, height = (round(float(inches) * PIXELS_PER_INCH) for inches in figure.get_size_inches())
-    return Picture(source, alt, caption, width, height, scrolls)
+    return Picture(svg_uri(figure), alt, caption, width, height, scrolls)
 
 
 def table(cells: pd.DataFrame, caption: str, words: Sequence[str] = ()) -> Table:

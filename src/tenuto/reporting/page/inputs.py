@@ -14,10 +14,10 @@ from numpy.typing import NDArray
 
 from tenuto.analysis import comparison, curves, smc2025
 from tenuto.analysis.systems import budget_title, selection
-from tenuto.config import DataConfig, RunConfig, parse_yaml
+from tenuto.config import DataConfig
 from tenuto.errors import DataError, FileError, TenutoError
 from tenuto.evaluation.audit.findings import Finding
-from tenuto.files import read_csv, read_json, read_text
+from tenuto.files import read_csv, read_json
 from tenuto.reporting.figures.explanation import NEEDED
 from tenuto.store.rows import NATURAL, at_budget, validate_rows
 from tenuto.store.run import RunFolder
@@ -169,10 +169,7 @@ def _curves(
 
 def _data(runs: Sequence[RunFolder], name: str) -> DataConfig | None:
     """What a run was trained on, by its configuration; None where it has none."""
-    path = next((run.config for run in runs if run.name == name and run.config.is_file()), None)
-    if path is None:
-        return None
-    return RunConfig.parse(parse_yaml(read_text(path), str(path)), str(path)).data
+    return next((run.read_config().data for run in runs if run.name == name and run.config.is_file()), None)
 
 
 def _interventions(

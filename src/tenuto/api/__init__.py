@@ -1,0 +1,88 @@
+"""The front door: what a command does is one call here, and `tenuto` re-exports every name.
+
+A name is imported when it is first used, so that ``import tenuto`` stays light.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from tenuto.api.auditing import Audit, audit
+    from tenuto.api.comparing import compare, curves, rows
+    from tenuto.api.datasets import prepare
+    from tenuto.api.papers import Paper, paper
+    from tenuto.api.progress import Progress
+    from tenuto.api.reports import Report, report
+    from tenuto.api.runs import (
+        Run,
+        attack,
+        evaluate,
+        explain,
+        intervene,
+        natural,
+        open_run,
+        predict,
+        set_concepts,
+        show,
+    )
+    from tenuto.api.studies import run_study
+    from tenuto.api.training import import_reference, train
+    from tenuto.models.checkpoint import load
+
+_MODULES = {
+    "tenuto.api.auditing": ("Audit", "audit"),
+    "tenuto.api.comparing": ("compare", "curves", "rows"),
+    "tenuto.api.datasets": ("prepare",),
+    "tenuto.api.papers": ("Paper", "paper"),
+    "tenuto.api.progress": ("Progress",),
+    "tenuto.api.reports": ("Report", "report"),
+    "tenuto.api.runs": (
+        *("Run", "attack", "evaluate", "explain", "intervene", "natural", "open_run"),
+        *("predict", "set_concepts", "show"),
+    ),
+    "tenuto.api.studies": ("run_study",),
+    "tenuto.api.training": ("import_reference", "train"),
+    "tenuto.models.checkpoint": ("load",),
+}
+NAMES = {name: module for module, names in _MODULES.items() for name in names}
+"""Every public name and the module that defines it."""
+
+__all__ = [
+    "Audit",
+    "Paper",
+    "Progress",
+    "Report",
+    "Run",
+    "attack",
+    "audit",
+    "compare",
+    "curves",
+    "evaluate",
+    "explain",
+    "import_reference",
+    "intervene",
+    "load",
+    "natural",
+    "open_run",
+    "paper",
+    "predict",
+    "prepare",
+    "report",
+    "rows",
+    "run_study",
+    "set_concepts",
+    "show",
+    "train",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name in NAMES:
+        return getattr(importlib.import_module(NAMES[name]), name)
+    raise AttributeError(f"module 'tenuto.api' has no attribute '{name}'")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,231 @@
+"""Audit: can a robustness result be trusted?"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from tenuto.api.comparing import Place, Places, list_places
+from tenuto.api.datasets import find_data, prepare
+from tenuto.api.progress import SILENT, Progress
+from tenuto.config import DataConfig
+from tenuto.data import open_dataset
+from tenuto.data.splits import read_split
+from tenuto.errors import ConfigError
+from tenuto.evaluation.audit import Data, Finding, Source, failed, open_sources
+from tenuto.evaluation.audit import audit as find
+from tenuto.evaluation.runs import Run
+from tenuto.reporting import verdicts
+from tenuto.store.rows import validate_rows
+from tenuto.store.run import RunFolder
+
+
+@dataclasses.dataclass(frozen=True)
+class Audit:
+    """The outcome of an audit.
+
+    Attributes:
+        findings: One per check and source.
+    """
+
+    findings: tuple[Finding, ...]
+
+    @property
+    def table(self) -> pd.DataFrame:
+        """A line per finding: source, check, verdict, value, threshold, sentence, page."""
+        return verdicts.table(self.findings)
+
+    @property
+    def summary(self) -> str:
+        """The number of findings of each verdict, such as ``3 FAIL, 2 WARN, 8 PASS, 10 NOT RECORDED``."""
+        return verdicts.summary(self.findings)
+
+    @property
+    def failed(self) -> bool:
+        """Whether any check fails."""
+        return failed(self.findings)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Counts of the verdicts, and all findings."""
+        return verdicts.as_json(self.findings)
+
+    def write(self, out: Place) -> dict[str, Path]:
+        """Write ``audit.json``, ``.csv``, ``.md`` and ``.tex`` to a folder. File name -> path."""
+        return verdicts.write(self.findings, out)
+
+    def _repr_html_(self) -> str:
+        """Return the table that a notebook shows."""
+        return f"<p>{self.summary}</p>{verdicts.shown(self.findings).to_html(index=False)}"
+
+
+def audit(
+    source: pd.DataFrame | Places,
+    root: Place | None = None,
+    *,
+    dataset: str | None = None,
+    split: Place | None = None,
+    siblings: Sequence[Place] = (),
+    clips: int | None = None,
+    runs_file: Place | None = None,
+    cache: Place | None = None,
+    progress: Progress = SILENT,
+) -> Audit:
+    """Check whether a robustness result can be trusted.
+
+    With a run and its data, the model is evaluated too, which takes minutes.
+
+    Args:
+        source: Rows, or paths: CSV files of rows, runs, studies, folders of released logs.
+        root: Folder of the data set; default for runs: the corpus of their study, else ``$TENUTO_DATA``.
+        dataset: Name of the data set, for rows and logs without a run.
+        split: CSV ``clip,split,position``, for results that do not record their split.
+        siblings: Further runs of the same system, for the transfer attack.
+        clips: Number of clips on which the model is examined; default: 6.
+        runs_file: CSV ``folder,system,seed`` of logs other than the 50 released ones.
+        cache: Folder of spectrograms.
+        progress: Reports the examined runs.
+
+    Raises:
+        ConfigError: Parameters that have no effect on such results.
+        FileError: Nothing to audit, or a damaged file.
+    """
+    sources = (
+        _of_rows(source) if isinstance(source, pd.DataFrame) else open_sources(list_places(source), runs_file)
+    )
+    folders = [folder for one in sources for folder in one.folders.values()]
+    given = Data() if split is None else Data(split=read_split(Path(split)))
+    if not folders:
+        data = _data_of_rows(given, root, dataset, siblings, clips)
+    else:
+        only_runs = all(one.folders for one in sources)
+        data = _data_of_runs(given, folders, only_runs, root, dataset, siblings, clips, cache, progress)
+    with _examined(progress) as report:
+        return Audit(tuple(find(*sources, data=data, progress=report)))
+
+
+def audit_run(run: Run, siblings: Sequence[Place], clips: int | None, progress: Progress) -> Audit:
+    """Audit an open run."""
+    _check_siblings(siblings, [run.folder])
+    data = Data(prepared=run.material.prepared, siblings=_paths(siblings))
+    data = data if clips is None else dataclasses.replace(data, clips=clips)
+    with _examined(progress) as report:
+        return Audit(tuple(find(*open_sources([run.folder]), data=data, progress=report)))
+
+
+def _of_rows(table: pd.DataFrame) -> list[Source]:
+    """Rows in memory as sources, one per protocol and part of the split."""
+    return [
+        Source(
+            f"{protocol}" if part == "test" else f"{protocol}, {part} clips",
+            validate_rows(own, str(protocol)),
+        )
+        for (protocol, part), own in table.reset_index(drop=True).groupby(["protocol", "split"])
+    ]
+
+
+def _data_of_rows(
+    given: Data, root: Place | None, dataset: str | None, siblings: Sequence[Place], clips: int | None
+) -> Data:
+    """What is known of the data where no run records it. Raises `ConfigError`."""
+    if siblings or clips is not None:
+        raise ConfigError("`siblings` and `clips` need a model, but no run is among the results. Give a run.")
+    if dataset == "folder":
+        raise ConfigError(
+            "`dataset` folder: only a run records the columns of its folder. Give the run instead."
+        )
+    if dataset is None and root is not None:
+        raise ConfigError(f"`root` {root}: the results do not record which data set this is. Add `dataset`.")
+    if dataset is not None and root is None:
+        raise ConfigError(f"`dataset` {dataset}: add `root`, its folder.")
+    if given.split is not None and dataset is None:
+        raise ConfigError("`split` has no effect without the data. Add `dataset` and `root`.")
+    if dataset is None or root is None:
+        return given
+    config = DataConfig(dataset=dataset)
+    return dataclasses.replace(given, index=open_dataset(config, root).index, config=config)
+
+
+def _data_of_runs(
+    given: Data,
+    folders: Sequence[Path],
+    only_runs: bool,
+    root: Place | None,
+    dataset: str | None,
+    siblings: Sequence[Place],
+    clips: int | None,
+    cache: Place | None,
+    progress: Progress,
+) -> Data:
+    """The data the runs were trained on, where they are found. Raises `ConfigError`."""
+    if dataset is not None:
+        raise ConfigError(f"`dataset` {dataset}: a run records its data set. Leave it out.")
+    if only_runs and given.split is not None and all(RunFolder(folder).split.is_file() for folder in folders):
+        raise ConfigError("`split`: the runs record their split. Leave it out.")
+    _check_siblings(siblings, folders)
+    config = _one_data_set(folders, root is not None)
+    try:
+        if config is None:
+            raise ConfigError("the runs were trained on different data sets.")
+        root, cache = find_data(folders[0], config, root, cache)
+    except ConfigError as error:
+        if siblings or clips is not None:
+            raise ConfigError(
+                f"`siblings` and `clips` need the data to evaluate the model: {error}"
+            ) from error
+        if given.split is not None:
+            raise ConfigError(f"`split` has no effect without the data: {error}") from error
+        return given
+    prepared = prepare(root, config, cache=cache, progress=progress)
+    known = dataclasses.replace(given, prepared=prepared, siblings=_paths(siblings))
+    return known if clips is None else dataclasses.replace(known, clips=clips)
+
+
+def _check_siblings(siblings: Sequence[Place], folders: Sequence[Path]) -> None:
+    """Raise `ConfigError` for a sibling that is of the system of no run: transfer is measured within a system."""
+    systems = {RunFolder(folder).read_config().system for folder in folders}
+    for sibling in siblings:
+        if (system := RunFolder(sibling).read_config().system) not in systems:
+            raise ConfigError(
+                f"`siblings` {sibling} is of the system {system}; the results are of {', '.join(sorted(systems))}."
+            )
+
+
+def _one_data_set(folders: Sequence[Path], needed: bool) -> DataConfig | None:
+    """The data settings of runs of one data set; None for several, or `ConfigError` where one is needed."""
+    first = RunFolder(folders[0]).read_config().data
+    for folder in folders[1:]:
+        other = RunFolder(folder).read_config().data
+        if (other.dataset, other.folder, other.concepts) != (first.dataset, first.folder, first.concepts):
+            if not needed:
+                return None
+            raise ConfigError(
+                f"{folder} was trained on {other.dataset}, {folders[0]} on {first.dataset}, with other files, "
+                "columns or concepts, but `root` is one data set. Audit the runs of one data set at a time."
+            )
+    return first
+
+
+@contextlib.contextmanager
+def _examined(progress: Progress) -> Iterator[Callable[[str, int, int], None]]:
+    """A bar for every examined run, one after the other; yields what `find` calls with run, steps and total."""
+    with contextlib.ExitStack() as stack:
+        current: tuple[str, int] | None = None
+        advance: Callable[[int], None] = lambda steps: None  # noqa: E731
+
+        def report(run: str, steps: int, total: int) -> None:
+            nonlocal current, advance
+            if current != (run, total):
+                stack.close()
+                current, advance = (run, total), stack.enter_context(progress.bar(run, total))
+            advance(steps)
+
+        yield report
+
+
+def _paths(places: Sequence[Place]) -> tuple[Path, ...]:
+    return tuple(Path(place) for place in places)

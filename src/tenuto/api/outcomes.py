@@ -1,0 +1,124 @@
+"""What calls return: objects that hold the numbers and display themselves in a notebook."""
+
+from __future__ import annotations
+
+import base64
+import dataclasses
+import html
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from tenuto.data.splits import PARTS
+from tenuto.evaluation.intervention import Intervention
+from tenuto.evaluation.resynthesis import SOUNDS, Witness, mean_survival
+from tenuto.files import write_bytes, write_csv
+from tenuto.reporting.figures.clip import witness_figure
+from tenuto.reporting.figures.explanation import intervention_figure
+from tenuto.reporting.figures.style import SCALE, save, svg_uri
+
+MEASURES = ("r2", "correlation", "rmse", "mse", "mae")
+
+
+@dataclasses.dataclass(frozen=True)
+class Metrics:
+    """Metrics of a run's clean predictions.
+
+    Attributes:
+        report: As in ``metrics.json``: part of the split (``test``, ``test_concepts``, ...) -> measure -> output ->
+            value. ``mean_predictor`` holds the test metrics of always predicting the mean label of the training clips.
+    """
+
+    report: dict[str, Any]
+
+    def part(self, name: str) -> pd.DataFrame:
+        """A line per emotion or concept and one for all, a column per measure: R2, correlation, RMSE, MSE, MAE."""
+        return pd.DataFrame({measure: self.report[name][measure] for measure in MEASURES})
+
+    @property
+    def parts(self) -> tuple[str, ...]:
+        """Emotions of every part of the split, then concepts where the model learned them."""
+        names = (*PARTS, *(f"{part}_concepts" for part in PARTS))
+        return tuple(name for name in names if name in self.report)
+
+    @property
+    def table(self) -> pd.DataFrame:
+        """All parts in one table, with the part as the first level of the index."""
+        return pd.concat({name: self.part(name) for name in self.parts}, names=["part", "output"])
+
+    def _repr_html_(self) -> str:
+        """Return the table that a notebook shows."""
+        return str(self.table.to_html(float_format="{:.4f}".format))
+
+
+@dataclasses.dataclass(frozen=True)
+class ClipsShown:
+    """Attacked clips that were drawn and rendered as sound.
+
+    Attributes:
+        run: Name of the run.
+        clips: One result per clip.
+        files: Clip -> its pictures and sounds.
+        scale: Lowest and highest rating, on which predictions are drawn.
+    """
+
+    run: str
+    clips: tuple[Witness, ...]
+    files: Mapping[str, list[Path]]
+    scale: tuple[float, float] = SCALE
+
+    @property
+    def survival(self) -> dict[str, float | int]:
+        """The mean share of the attack's effect that remains in sound, see `mean_survival`."""
+        return mean_survival(self.clips)
+
+    def as_dict(self) -> dict[str, Any]:
+        """All numbers and the names of all files."""
+        clips = [
+            clip.numbers() | {"files": [str(path) for path in self.files[clip.clip]]} for clip in self.clips
+        ]
+        return {"run": self.run, "survival": self.survival, "clips": clips}
+
+    def _repr_html_(self) -> str:
+        """Return pictures and players that a notebook shows."""
+        return "".join(_clip_html(clip, self.scale) for clip in self.clips)
+
+
+def _clip_html(clip: Witness, scale: tuple[float, float]) -> str:
+    players = "".join(
+        f'<figure style="display:inline-block"><figcaption>{which}</figcaption>'
+        f'<audio controls src="data:audio/flac;base64,{_base64(clip.sound(which))}"></audio></figure>'
+        for which in SOUNDS
+    )
+    image = f'<img alt="{html.escape(clip.clip)}" src="{svg_uri(witness_figure(clip, scale))}">'
+    return f"<div>{image}<br>{players}</div>"
+
+
+def _base64(content: bytes) -> str:
+    return base64.b64encode(content).decode("ascii")
+
+
+def attack_name(clip: Witness) -> str:
+    """A folder name for the protocol and budget of an attacked clip."""
+    epsilon = clip.attack["epsilon"]
+    budget = f"-{clip.attack['norm']}-{epsilon:g}" if epsilon is not None else ""
+    return f"{clip.attack['protocol']}{budget}"
+
+
+def write_clip(clip: Witness, folder: Path, scale: tuple[float, float] = SCALE) -> list[Path]:
+    """Write picture, on this rating scale, and sounds of one clip; slashes in its name are replaced."""
+    name = re.sub(r"[/\\]", "_", clip.clip)
+    pictures = save(witness_figure(clip, scale), folder / name).values()
+    sounds = [write_bytes(folder / f"{name}-{which}.wav", clip.sound(which, "wav")) for which in SOUNDS]
+    return [*pictures, *sounds]
+
+
+def write_intervention(intervention: Intervention, folder: Path) -> list[Path]:
+    """Write the table as ``intervention.csv`` and the figure; nothing for a system without a bottleneck."""
+    if intervention.rows.empty:
+        return []
+    table = write_csv(folder / "intervention.csv", intervention.rows)
+    return [table, *save(intervention_figure(intervention.rows), folder / "intervention").values()]

@@ -1,0 +1,120 @@
+"""The tables and figures of the SMC 2025 paper, from the released logs or from own runs."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+
+import pandas as pd
+
+from tenuto.analysis import smc2025
+from tenuto.analysis.systems import is_paper_data, selection
+from tenuto.api.comparing import rows as read_rows
+from tenuto.errors import ConfigError, did_you_mean
+from tenuto.reporting import paper as files
+from tenuto.reporting import tables
+from tenuto.store.study import StudyFolder
+
+Place = str | Path
+PARTS = ("table1", "significance", "figure3", "figure4")
+
+
+@dataclasses.dataclass(frozen=True)
+class Paper:
+    """The paper's analysis of rows of one attack.
+
+    Attributes:
+        rows: The rows.
+        files: File name -> path of what was written.
+        remarks: What is missing or differs, a sentence each.
+        is_paper_data: Whether the rows are of the paper's data; its values are then shown in addition.
+    """
+
+    rows: pd.DataFrame = dataclasses.field(repr=False)
+    files: dict[str, Path]
+    remarks: tuple[str, ...]
+    is_paper_data: bool = False
+
+    @cached_property
+    def table1(self) -> pd.DataFrame:
+        """Table 1 with all digits: correlation and MAE on clean test clips."""
+        return smc2025.table1(self.rows, self.is_paper_data)
+
+    @cached_property
+    def significance(self) -> pd.DataFrame:
+        """The paired t-tests of A2E and A2B2E against A2M2E; empty where these systems share no seeds and clips."""
+        return smc2025.significance(self.rows, self.is_paper_data)
+
+    def printed(self, part: str) -> tuple[pd.DataFrame, str]:
+        """``table1`` or ``significance`` as text cells, with its caption."""
+        chosen = selection(self.rows)
+        if part == "table1":
+            caption = tables.caption_table1(chosen, tables.has_paper(self.table1))
+            return tables.show_table1(self.table1), caption
+        caption = tables.caption_significance(chosen, tables.has_paper(self.significance))
+        return tables.show_significance(self.significance), caption
+
+    def _repr_html_(self) -> str:
+        """Return both tables as a notebook shows them."""
+        parts = ["table1", *(["significance"] if len(self.significance) else [])]
+        return "".join(self.printed(part)[0].to_html(index=False) for part in parts)
+
+
+def paper(
+    source: pd.DataFrame | Place | None = None,
+    part: str = "all",
+    *,
+    out: Place | None = "paper",
+    protocol: str | None = None,
+    logs: Place | None = None,
+    runs_file: Place | None = None,
+    seed: int | None = None,
+    emotions: Sequence[str] | None = None,
+) -> Paper:
+    """Make the paper's tables and figures.
+
+    Args:
+        source: Rows, or the folder of a study or of its runs; default: the released logs.
+        part: ``table1``, ``significance``, ``figure3``, ``figure4`` or ``all``.
+        out: Folder for the files; None writes nothing.
+        protocol: Name of the protocol, for a study.
+        logs: A folder of released logs, in place of ``source``.
+        runs_file: CSV ``folder,system,seed`` of logs other than the 50 released ones.
+        seed: Whose predictions Figure 4 shows; default: 21, or the smallest.
+        emotions: Rows of Figure 4; default: tension and tender, or the first two of the data set.
+
+    Raises:
+        ConfigError: An unknown part, seed or emotion.
+        FileError: No such rows.
+        DataError: Rows of several attacks.
+    """
+    if part not in (*PARTS, "all"):
+        raise ConfigError(f"part {part!r} is unknown. {did_you_mean(part, (*PARTS, 'all'))}")
+    chosen = read_rows(source, protocol, logs=logs, runs_file=runs_file)
+    is_paper = _is_of_the_paper(source)
+    written = {} if out is None else _write(chosen, part, Path(out), seed, emotions, is_paper)
+    remarks = smc2025.remarks(chosen, seed if part in ("figure4", "all") else None)
+    return Paper(chosen, written, tuple(remarks), is_paper)
+
+
+def _is_of_the_paper(source: pd.DataFrame | Place | None) -> bool:
+    """Whether rows are those of released logs, or of runs that were all trained on the paper's data."""
+    if source is None or isinstance(source, pd.DataFrame):
+        return source is None
+    runs = StudyFolder(source).runs()
+    return all(run.config.is_file() and is_paper_data(run.read_config().data) for run in runs)
+
+
+def _write(
+    rows: pd.DataFrame, part: str, out: Path, seed: int | None, emotions: Sequence[str] | None, is_paper: bool
+) -> dict[str, Path]:
+    if part == "all":
+        return files.write_all(rows, out, seed, emotions, is_paper)
+    if part == "figure4":
+        return files.write_figure4(rows, out, seed, emotions)
+    if part == "figure3":
+        return files.write_figure3(rows, out)
+    write = {"table1": files.write_table1, "significance": files.write_significance}
+    return write[part](rows, out, is_paper)

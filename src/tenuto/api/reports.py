@@ -1,0 +1,241 @@
+"""A whole study on one page: one HTML file that loads nothing."""
+
+from __future__ import annotations
+
+import dataclasses
+import html
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from tenuto.api.datasets import find_data, prepare
+from tenuto.api.progress import SILENT, Progress
+from tenuto.data import Prepared
+from tenuto.errors import ConfigError, DataError, TenutoError
+from tenuto.evaluation.audit import Data, open_sources
+from tenuto.evaluation.audit import audit as run_audit
+from tenuto.evaluation.explanation import head_gain, linear_head
+from tenuto.evaluation.resynthesis import witnesses
+from tenuto.evaluation.runs import Run, open_run
+from tenuto.files import sha256_file, write_text
+from tenuto.models.checkpoint import load
+from tenuto.reporting.page.inputs import PageInputs, gather, read_findings, weights_of
+from tenuto.reporting.page.inside import clips_to_show, runs_to_show
+from tenuto.reporting.page.report import make_page, render
+from tenuto.store.perturbations import saved_rows
+from tenuto.store.run import RunFolder
+
+Place = str | Path
+CLIPS = 6
+
+
+@dataclasses.dataclass(frozen=True)
+class Report:
+    """A written report.
+
+    Attributes:
+        path: The HTML file.
+        bytes: Its size.
+        question: What the study asks.
+        answer: Three sentences that the rows support.
+        sections: Names of the sections.
+        missing: What is not in the report and why, a sentence each.
+    """
+
+    path: Path
+    bytes: int
+    question: str
+    answer: tuple[str, ...]
+    sections: tuple[str, ...]
+    missing: tuple[str, ...]
+
+    def as_dict(self) -> dict[str, Any]:
+        """Everything in plain values."""
+        return {
+            "report": str(self.path),
+            "bytes": self.bytes,
+            "question": self.question,
+            "answer": list(self.answer),
+            "sections": list(self.sections),
+            "missing": list(self.missing),
+        }
+
+    def _repr_html_(self) -> str:
+        """Return the answer and a link, as a notebook shows them."""
+        sentences = "".join(f"<li>{html.escape(sentence)}</li>" for sentence in self.answer)
+        path = html.escape(str(self.path), quote=True)
+        return f'<p>{html.escape(self.question)}</p><ul>{sentences}</ul><a href="{path}">{path}</a>'
+
+
+def report(
+    study: Place,
+    out: Place = "report.html",
+    *,
+    protocol: str | None = None,
+    epsilon: float | None = None,
+    root: Place | None = None,
+    clips: int = CLIPS,
+    audit: Place | None = None,
+    date: str = "",
+    cache: Place | None = None,
+    progress: Progress = SILENT,
+) -> Report:
+    """Write a whole study to one HTML file with tables, figures, audit and sounds.
+
+    Args:
+        study: Folder of a study, or of its runs.
+        out: The file to write.
+        protocol: Name of the protocol; default: the released one, where it is unique.
+        epsilon: The budget; may be left out where the protocol has one.
+        root: Folder of the data set, for clips to play; default: the study's own corpus, else ``$TENUTO_DATA``.
+        clips: Number of clips to play.
+        audit: ``audit.json`` of an audit that evaluated the models; default: an audit of the rows alone.
+        date: Shown at the top as it is.
+        cache: Folder of spectrograms; default: that of the study, else the user's cache.
+        progress: Reports prepared and rendered clips.
+
+    Raises:
+        FileError: No rows of that protocol, or a damaged file.
+        DataError: No such budget, several and none chosen, or rows that contradict each other.
+    """
+    study = Path(study)
+    inputs = gather(study, protocol, epsilon)
+    folders = {path.parent.name: path.parent for path in sorted(study.rglob("config.yaml"))}
+    prepared = _prepared(folders, inputs, root, cache, progress)
+    inputs = _with_findings(study, inputs, prepared, audit)
+    inputs = _with_gains(inputs, folders)
+    inputs = _with_clips(inputs, folders, prepared, epsilon, clips, progress)
+    shown = make_page(inputs, date)
+    written = write_text(out, render(shown))
+    return Report(
+        path=written,
+        bytes=written.stat().st_size,
+        question=shown.question,
+        answer=tuple(shown.answer),
+        sections=tuple(section.name for section in shown.sections),
+        missing=tuple(shown.lacks),
+    )
+
+
+def _prepared(
+    folders: Mapping[str, Path],
+    inputs: PageInputs,
+    root: Place | None,
+    cache: Place | None,
+    progress: Progress,
+) -> Prepared | None:
+    """The data the runs were trained on; None where no run records which, or where they are not found."""
+    named = [folders[run] for run in dict.fromkeys(inputs.rows["run"]) if run in folders]
+    if not named:
+        return None
+    config = RunFolder(named[0]).read_config().data
+    try:
+        root, cache = find_data(named[0], config, root, cache)
+    except ConfigError:
+        return None
+    return prepare(root, config, cache=cache, progress=progress)
+
+
+def _with_findings(
+    study: Path, inputs: PageInputs, prepared: Prepared | None, audit: Place | None
+) -> PageInputs:
+    """The inputs with an audit of its rows, made now without evaluating the models, or read from a file."""
+    if audit is not None:
+        own = [finding for finding in read_findings(audit) if finding.source == inputs.protocol]
+        if not own:
+            raise DataError(
+                f"{audit}: no findings on {inputs.protocol}; audit this study with `tenuto audit {study} --out DIR`."
+            )
+        return dataclasses.replace(inputs, findings=own)
+    index = None if prepared is None else prepared.index
+    try:
+        sources = [source for source in open_sources([study]) if source.name == inputs.protocol]
+        findings = run_audit(*sources, data=Data(index=index, spared=True))
+    except TenutoError as error:
+        return _with_remarks(inputs, "audit", [str(error)])
+    return dataclasses.replace(inputs, findings=findings)
+
+
+def _with_gains(inputs: PageInputs, folders: Mapping[str, Path]) -> PageInputs:
+    """The inputs with the head gain of every run whose rows were made with the weights in its checkpoint."""
+    gains, remarks = {}, []
+    for run, rows in inputs.rows.groupby("run", sort=False):
+        folder = folders.get(str(run))
+        if folder is None or not RunFolder(folder).checkpoint.is_file():
+            continue
+        try:
+            if weights_of(rows) - {sha256_file(RunFolder(folder).checkpoint)}:
+                remarks.append(f"{run} has other weights now than when it was attacked; attack it again.")
+            else:
+                gains[str(run)] = head_gain(load(folder).network)
+        except TenutoError as error:
+            remarks.append(f"{run}: {error}")
+    return _with_remarks(dataclasses.replace(inputs, gains=gains), "gain", remarks)
+
+
+def _with_clips(
+    inputs: PageInputs,
+    folders: Mapping[str, Path],
+    prepared: Prepared | None,
+    epsilon: float | None,
+    clips: int,
+    progress: Progress,
+) -> PageInputs:
+    """The inputs with clips of the first run that has some, and why earlier ones have none."""
+    if not clips:
+        return _with_remarks(inputs, "gallery", ["no clips were requested."])
+    named = [run for run in runs_to_show(inputs.rows) if run in folders]
+    if not named:
+        return _with_remarks(inputs, "gallery", ["the rows are in no run folder (config.yaml)."])
+    if prepared is None:
+        return inputs
+    remarks = []
+    for name in named:
+        try:
+            changed = _with_clips_of(inputs, folders[name], prepared, epsilon, clips, progress)
+        except TenutoError as error:
+            remarks.append(f"{name}: {error}")
+            continue
+        if changed is not None:
+            return _with_remarks(changed, "gallery", remarks)
+    none = f"no run has saved perturbations of {inputs.protocol} with its rows; `tenuto attack` saves them."
+    return _with_remarks(inputs, "gallery", remarks or [none])
+
+
+def _with_clips_of(
+    inputs: PageInputs,
+    folder: Path,
+    prepared: Prepared,
+    epsilon: float | None,
+    clips: int,
+    progress: Progress,
+) -> PageInputs | None:
+    """The inputs with clips of a run; None where it has no saved perturbations of this protocol."""
+    run, found = open_run(folder, prepared), []
+    if inputs.protocol not in run.files.perturbed_protocols():
+        return None
+    rows = saved_rows(run.files, "test", inputs.protocol, epsilon)
+    chosen = clips_to_show(rows, clips)
+    with progress.bar("clips", len(chosen)) as advance:
+        for witness in witnesses(run, rows, chosen):
+            found.append(witness)
+            advance(1)
+    return dataclasses.replace(inputs, witnesses=found, weights=_weights(run))
+
+
+def _with_remarks(inputs: PageInputs, section: str, sentences: list[str]) -> PageInputs:
+    """The inputs with sentences on what a section lacks; of many the first, and the number of others."""
+    more = [f"{len(sentences) - 1} other runs were skipped too."] if len(sentences) > 2 else sentences[1:]
+    return dataclasses.replace(inputs, remarks={**inputs.remarks, section: (*sentences[:1], *more)})
+
+
+def _weights(run: Run) -> dict[str, dict[str, float]] | None:
+    """Emotion -> concept -> weight of the network; None without a bottleneck."""
+    model = run.recogniser
+    if not model.concepts:
+        return None
+    weight = linear_head(model.network).to_emotions[0]
+    return {
+        emotion: dict(zip(model.concepts, line.tolist(), strict=True))
+        for emotion, line in zip(model.emotions, weight, strict=True)
+    }

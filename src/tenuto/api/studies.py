@@ -1,0 +1,48 @@
+"""Whole studies: systems x seeds x protocols."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from tenuto.api.progress import SILENT, Progress
+from tenuto.config import StudyConfig, merge, preset_study
+from tenuto.study.engines import Engine, Local, StudyReport
+from tenuto.study.engines import run_study as carry_out
+
+
+def run_study(
+    study: str | StudyConfig,
+    out: str | Path,
+    root: str | Path | None = None,
+    *,
+    settings: Mapping[str, Any] | None = None,
+    engine: Engine | None = None,
+    device: str = "cpu",
+    progress: Progress = SILENT,
+) -> StudyReport:
+    """Run a study, or resume an interrupted one. Finished work is not repeated.
+
+    Args:
+        study: Name of a preset such as ``demo``, path of a YAML file, or a configuration.
+        out: The study's folder.
+        root: Folder of the data set; default: the study's own generated corpus.
+        settings: Settings of every run that differ, such as ``{"train": {"epochs": 5}}``.
+        engine: What runs it; default: this process, one run after the other.
+        device: ``cpu`` or ``cuda``.
+        progress: Receives a note whenever a stage is finished.
+
+    Returns:
+        How many runs there are, which failed and why, and the seconds of every stage.
+
+    Raises:
+        ConfigError: An unknown study or setting.
+        TenutoError: Data that cannot be used.
+    """
+    config = preset_study(study) if isinstance(study, str) else study
+    if settings:
+        name = study if isinstance(study, str) else "the study"
+        config = StudyConfig.parse(merge(config.model_dump(mode="json"), {"run": settings}), name)
+    folder = None if root is None else Path(root)
+    return carry_out(config, Path(out), folder, engine or Local(), progress.note, device)

@@ -1,0 +1,135 @@
+"""Runs from data or from released weights."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from tenuto.api.datasets import prepare, with_folder_file
+from tenuto.api.progress import SILENT, Progress
+from tenuto.config import (
+    SYSTEMS,
+    RunConfig,
+    describes_study,
+    merge,
+    read_preset,
+    with_adversarial,
+    with_system,
+)
+from tenuto.errors import ConfigError, did_you_mean
+from tenuto.models import check_network
+from tenuto.models.checkpoint import import_run
+from tenuto.training import loop
+
+
+def run_config(
+    system: str | None = None,
+    preset: str | None = None,
+    settings: dict[str, Any] | None = None,
+    adversarial: bool | None = None,
+    root: str | Path | None = None,
+) -> RunConfig:
+    """The configuration of a run: a preset, then a named system, then single settings; later ones win.
+
+    Args:
+        system: Name of a system, such as ``A2E``.
+        preset: Name of a preset, or path of a YAML file.
+        settings: Parts ``data``, ``model`` and ``train`` of a `RunConfig`; None leaves a value as it is.
+        adversarial: Whether to train adversarially; default: as the preset and the system say.
+        root: Folder of the data set, whose ``tenuto.yaml`` is read.
+
+    Raises:
+        ConfigError: An unknown name, key or value.
+    """
+    content: dict[str, Any] = read_preset(preset) if preset else {}
+    if system is not None:
+        if system not in SYSTEMS:
+            raise ConfigError(f"system {system!r} is unknown. {did_you_mean(system, SYSTEMS)}")
+        content = with_system(content, system)
+    elif preset and describes_study(preset) and adversarial is None:
+        # In a study, settings of adversarial training hold for the systems that are trained so.
+        content = with_adversarial(content, False)
+    content = merge(content, settings or {})
+    content["data"] = with_folder_file(content.get("data") or {}, root)
+    if adversarial is not None:
+        content = with_adversarial(content, adversarial)
+    return RunConfig.parse(content, preset or "the settings").named()
+
+
+def train(
+    root: str | Path,
+    config: RunConfig | None = None,
+    *,
+    system: str | None = None,
+    preset: str | None = None,
+    adversarial: bool | None = None,
+    runs: str | Path = "runs",
+    cache: str | Path | None = None,
+    device: str = "cpu",
+    progress: Progress = SILENT,
+    report: Callable[[dict[str, Any]], None] | None = None,
+    **settings: Any,
+) -> Path:
+    """Train one run, or resume an interrupted one.
+
+    Args:
+        root: Folder of the data set.
+        config: The whole configuration, in place of the arguments that follow.
+        system: Name of a system, such as ``A2E``.
+        preset: Name of a preset, or path of a YAML file.
+        adversarial: Whether to train adversarially.
+        runs: Folder of all runs.
+        cache: Folder of spectrograms; default: the user's cache.
+        device: ``cpu`` or ``cuda``.
+        progress: Reports epochs.
+        report: Called with the line of ``history.csv`` after every epoch.
+        settings: Settings of training, such as ``seed=6`` or ``epochs=50``; ``data`` and ``model`` are mappings.
+
+    Returns:
+        The run's folder; ``tenuto.open_run(folder, root)`` opens it.
+
+    Raises:
+        ConfigError: An unknown name or setting.
+        TenutoError: Data that cannot be used.
+    """
+    if config is None:
+        parts: dict[str, Any] = {name: settings.pop(name) for name in ("data", "model") if name in settings}
+        config = run_config(system, preset, {**parts, "train": settings}, adversarial, root)
+    check_network(config)
+    prepared = prepare(root, config.data, cache=cache, progress=progress)
+    progress.note(
+        f"{config.system}, seed {config.train.seed}, {len(prepared.index)} clips of {prepared.name}"
+    )
+    with progress.bar("epochs", config.train.epochs) as advance:
+        finished = 0
+
+        def advanced(row: dict[str, Any]) -> None:
+            nonlocal finished
+            advance(row["epoch"] - finished)  # a resumed run starts in the middle of the bar
+            finished = row["epoch"]
+            if report is not None:
+                report(row)
+
+        folder = loop.train(config, prepared, Path(runs), device, advanced)
+    for remark in loop.remarks(folder):
+        progress.note(remark)
+    return folder
+
+
+def import_reference(state: str | Path, system: str, seed: int, runs: str | Path = "runs") -> Path:
+    """Make a run folder of a released ``.pt`` file of weights. Nothing in the file is executed.
+
+    The study's normalisation, split and excerpts are assumed, since the file records none.
+
+    Args:
+        state: The file.
+        system: Which system it is.
+        seed: The seed it was trained with.
+        runs: Folder of all runs.
+
+    Raises:
+        CheckpointError: Not such a file, or weights of another system.
+        ConfigError: No such system.
+    """
+    return import_run(state, system, seed, Path(runs))

@@ -1,0 +1,32 @@
+"""`tenuto evaluate`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from tenuto.cli import common
+from tenuto.cli.common import out
+from tenuto.cli.screen import metrics_table
+
+
+def evaluate(
+    run: Annotated[Path, typer.Argument(help="Folder of a trained run.")],
+    root: common.RunRoot = None,
+    cache: common.Cache = None,
+    as_json: common.AsJson = False,
+) -> None:
+    """Metrics of a run on training, validation and test clips: R2, correlation, RMSE, MSE, MAE.
+
+    Example: tenuto evaluate runs/A2E-6-1a2b3c4d --root soundtracks
+    """
+    from tenuto import api
+
+    metrics = api.evaluate(run, root, cache=cache, progress=common.TERMINAL)
+    if as_json:
+        common.print_json(metrics.report)
+        return
+    for part in metrics.parts:
+        out.print(metrics_table(metrics.report["run"], part, metrics.part(part)))

@@ -1,0 +1,117 @@
+"""The command in a process of its own: environment, terminal, broken output, interrupts."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from tests.reporting.made_up_report import plain, stored
+
+ENVIRONMENT = {key: value for key, value in os.environ.items() if not key.startswith(("TENUTO_", "PYTHON"))}
+
+
+def start(*arguments, **settings):
+    """Start the command; keywords are environment variables, None removes one."""
+    environment = ENVIRONMENT | {"PYTHONPATH": os.pathsep.join(sys.path), "COLUMNS": "80"} | settings
+    return subprocess.Popen(
+        [sys.executable, "-m", "tenuto", *map(str, arguments)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env={key: value for key, value in environment.items() if value is not None},
+    )
+
+
+def ended(*arguments, **settings):
+    """Exit code, stdout and stderr of the command."""
+    process = start(*arguments, **settings)
+    stdout, stderr = process.communicate(timeout=120)
+    return process.returncode, stdout, stderr
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory):
+    """A study of one run."""
+    return stored(tmp_path_factory.mktemp("study"), plain((6,)))
+
+
+@pytest.mark.parametrize("backend", ["module://matplotlib_inline.backend_inline", "TkAgg", "no-such-backend"])
+def test_a_backend_inherited_from_a_notebook_is_ignored(study, tmp_path, backend):
+    code, _, stderr = ended("paper", "figure3", study, "--out", tmp_path, MPLBACKEND=backend)
+    assert (code, stderr.count(b"Traceback")) == (0, 0), stderr
+    assert (tmp_path / "figure3.png").is_file()
+
+
+def test_settings_of_matplotlib_of_the_user_are_ignored(study, tmp_path):
+    (tmp_path / "matplotlibrc").write_text("text.usetex: True\nbackend: TkAgg\n")
+    out = tmp_path / "out"
+    code, _, stderr = ended("paper", "figure3", study, "--out", out, MATPLOTLIBRC=str(tmp_path))
+    assert (code, stderr.count(b"Traceback")) == (0, 0), stderr
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"PYTHONIOENCODING": "ascii"},
+        {"PYTHONIOENCODING": "iso-8859-1"},
+        {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"},
+    ],
+    ids=["ascii", "iso-8859-1", "C"],
+)
+def test_a_terminal_that_lacks_characters_gets_others(study, tmp_path, settings):
+    code, stdout, stderr = ended("paper", "table1", study, "--out", tmp_path / "größe ♪", **settings)
+    assert (code, stderr.count(b"Traceback")) == (0, 0), stderr
+    assert b"Table 1" in stdout
+    assert b"table1.csv" in stdout
+
+
+def test_a_user_without_name_and_home_is_served():
+    if os.getuid() != 0:
+        pytest.skip("only root can become a user without a name")
+    script = "import os, tenuto.cli.app as cli; os.setuid(54321); cli.app()"
+    environment = {key: value for key, value in ENVIRONMENT.items() if key not in ("HOME", "XDG_CACHE_HOME")}
+    done = subprocess.run(
+        [sys.executable, "-c", script, "data", "list"],
+        env=environment | {"PYTHONPATH": os.pathsep.join(sys.path)},
+        capture_output=True,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, b"")
+
+
+def test_a_full_standard_output_is_one_sentence():
+    with open("/dev/full", "wb") as full:
+        process = subprocess.run(
+            [sys.executable, "-m", "tenuto", "data", "list"],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            env=ENVIRONMENT | {"PYTHONPATH": os.pathsep.join(sys.path)},
+            check=False,
+        )
+    assert process.returncode == 2
+    assert process.stderr == b"error: cannot write to the standard output (the disk is full).\n"
+
+
+@pytest.mark.parametrize(
+    "arguments", [("data", "list"), ("paper", "all", "--help"), ("data", "info", "midlevel", "--json")]
+)
+def test_a_reader_that_leaves_early_gets_no_traceback(arguments):
+    process = start(*arguments)
+    process.stdout.close()
+    with process.stderr as stderr:
+        assert stderr.read() == b""
+    assert process.wait(timeout=60) != 0
+
+
+@pytest.mark.parametrize("seconds", [0.15, 0.4, 0.8, 1.5])
+def test_an_interrupt_while_starting_gets_no_traceback(study, tmp_path, seconds):
+    process = start("paper", "all", study, "--out", tmp_path)
+    time.sleep(seconds)
+    process.send_signal(signal.SIGINT)
+    _, stderr = process.communicate(timeout=60)
+    assert process.returncode in (0, 130, -signal.SIGINT)
+    assert stderr.count(b"\n") <= 1 or b"site.py" in stderr, stderr

@@ -1,0 +1,238 @@
+"""The front door: what a command does is one call in Python."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from typer.testing import CliRunner
+
+import tenuto
+from tenuto.attacks import APGD, Linf, Noise
+from tenuto.cli.app import app, with_options
+from tenuto.config import StudyConfig, merge, preset_study
+from tenuto.errors import CheckpointError, ConfigError, DataError
+from tests import corpora
+
+EMOTIONS = ["valence", "energy", "tension", "anger", "fear", "happy", "sad", "tender"]
+
+
+def command(*words):
+    """What the command line prints."""
+    outcome = CliRunner().invoke(app, [str(word) for word in words])
+    assert outcome.exit_code == 0, outcome.output
+    return outcome.stdout
+
+
+@pytest.fixture(scope="session")
+def study(tmp_path_factory):
+    """A study of two systems with its own corpus and cache, attacked for two iterations."""
+    folder = tmp_path_factory.mktemp("api") / "study"
+    settings = preset_study("demo").model_dump(mode="json")
+    small = {
+        "systems": ("A2E", "A2M2E"),
+        "seeds": (6,),
+        "corpus": {"clips": 30},
+        "run": {"model": {"width": 0.0625}, "train": {"epochs": 1}},
+        "protocols": ({"protocol": "paper-2025-released", "settings": {"iterations": 2, "step_size": 0.05}},),
+    }
+    done = tenuto.run_study(StudyConfig.parse(merge(settings, small), "a small study"), folder)
+    assert not done.failed
+    return folder
+
+
+@pytest.fixture(scope="session")
+def folder(study):
+    """The folder of its A2M2E."""
+    return next((study / "runs").glob("A2M2E-*"))
+
+
+@pytest.fixture(autouse=True)
+def _no_environment(monkeypatch):
+    for name in ("TENUTO_DATA", "TENUTO_CACHE", "TENUTO_RUNS"):
+        monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture(scope="session")
+def run(folder):
+    """That run, opened; the corpus of its study is found."""
+    return tenuto.open_run(folder)
+
+
+def test_a_run_finds_the_corpus_and_cache_of_its_study(run, study):
+    assert len(run.part("train")) == 24
+    assert run.material.prepared.index.paths[0].is_relative_to(study / "corpus")
+
+
+def test_a_run_elsewhere_needs_its_data(folder, study, tmp_path, monkeypatch):
+    copy = shutil.copytree(folder, tmp_path / folder.name)
+    with pytest.raises(ConfigError, match="Give its folder as `root`, or set TENUTO_DATA"):
+        tenuto.open_run(copy)
+    monkeypatch.setenv("TENUTO_DATA", str(study / "corpus"))
+    monkeypatch.setenv("TENUTO_CACHE", str(study / "cache"))
+    assert tenuto.open_run(copy).name == folder.name
+
+
+def test_one_attack_is_one_call_and_its_rows_are_audited(run):
+    rows = run.attack(APGD(Linf(0.1), steps=2, restarts=1))
+    assert list(rows["clip"]) == list(run.part("test").clips)
+    assert (rows["linf"] <= 0.1 * (1 + 1e-6)).all()
+    pd.testing.assert_frame_equal(tenuto.attack(run, APGD(Linf(0.1), steps=2, restarts=1)), rows)
+    audit = tenuto.audit(rows)
+    assert "PASS" in audit.summary
+    assert set(audit.table["check"]) >= {"budget", "convergence"}
+    assert "<table" in audit._repr_html_()
+
+
+def test_a_protocol_takes_settings_and_an_attack_has_its_own(run):
+    rows = run.attack("paper-2025-released", iterations=2, step_size=0.05)
+    assert set(rows["protocol"]) == {"paper-2025-released+iterations=2+step_size=0.05"}
+    with pytest.raises(ConfigError, match="settings belong to a protocol given by its name"):
+        run.attack(Noise(Linf(0.1)), draws=3)
+
+
+def test_metrics_are_a_table_and_those_of_the_command(run, folder):
+    metrics = tenuto.evaluate(run)
+    table = metrics.table.loc["test"]
+    assert set(EMOTIONS) < set(table.index)
+    assert json.loads(command("evaluate", folder, "--json"))["test"]["mae"] == table["mae"].to_dict()
+    assert "<table" in metrics._repr_html_()
+
+
+def test_recordings_are_predicted_as_by_the_model(run, folder, study):
+    song = next((study / "corpus" / "Set1").glob("*.mp3"))
+    table = tenuto.predict(folder, [song, str(song)])
+    assert list(table.columns[:8]) == EMOTIONS
+    assert list(table.iloc[0, :8]) == list(tenuto.load(folder).predict(song).emotions.values())
+    assert tenuto.predict(run, song).equals(table.iloc[:1])
+
+
+def test_an_explanation_has_places_once_the_data_are_found(folder, study, run):
+    song = next((study / "corpus" / "Set1").glob("*.mp3"))
+    explanation = tenuto.explain(folder, song)
+    assert explanation.training_clips == 24
+    assert explanation.effects == run.explain(song).effects
+    with pytest.raises(ConfigError, match="`hop_seconds` must be"):
+        tenuto.explain(folder, song, hop_seconds=1e-9)
+
+
+def test_concepts_are_set_and_corrected(run, folder, study, tmp_path):
+    change = tenuto.set_concepts(folder, {"dissonance": 0.7})
+    assert list(change.table.index) == EMOTIONS
+    song = next((study / "corpus" / "Set1").glob("*.mp3"))
+    assert tenuto.set_concepts(run, {"dissonance": 0.7}, song).source == str(song)
+    with pytest.raises(CheckpointError, match="no bottleneck"):
+        tenuto.set_concepts(next((study / "runs").glob("A2E-*")), {"dissonance": 0.7})
+    corrected = tenuto.intervene(run, out=tmp_path)
+    assert set(corrected.rows["k"]) == set(range(8))
+    assert {path.suffix for path in tmp_path.iterdir()} == {".csv", ".png", ".pdf"}
+
+
+def test_clips_are_shown(run, tmp_path):
+    clip = run.part("test").clips[0]
+    shown = tenuto.show(run, clip, "paper-2025-released+iterations=2+step_size=0.05", out=tmp_path)
+    assert [one.clip for one in shown.clips] == [clip]
+    assert len(shown.files[clip]) == 5
+    assert shown._repr_html_().count("<audio") == 3
+    with pytest.raises(ConfigError, match="clips of several parts"):
+        run.show([clip, run.part("train").clips[0]])
+
+
+def test_natural_variation_is_a_table(run):
+    changes = tenuto.natural(run)
+    assert {"change", "moved", "clean_mae", "mae"} <= set(changes.columns)
+
+
+def test_the_report_is_the_file_of_the_command(study, tmp_path):
+    report = tenuto.report(study, out=tmp_path / "python.html", clips=1)
+    command("report", study, "--out", tmp_path / "command.html", "--clips", 1)
+    assert report.path.read_bytes() == (tmp_path / "command.html").read_bytes()
+    assert b"<audio" in report.path.read_bytes()
+    assert len(report.answer) == 3
+    assert "<ul>" in report._repr_html_()
+
+
+def test_systems_are_compared_from_rows_or_a_study(study):
+    settings = tenuto.analysis.comparison.Settings(draws=100)
+    of_rows = tenuto.compare(tenuto.rows(study), settings=settings)
+    of_study = tenuto.compare(study, settings=settings)
+    pd.testing.assert_frame_equal(of_rows.pairs, of_study.pairs)
+
+
+def test_the_paper_is_made_of_rows_without_files(study, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    paper = tenuto.paper(tenuto.rows(study), out=None)
+    assert set(paper.table1["system"]) >= {"A2E", "A2M2E"}
+    assert "<table" in paper._repr_html_()
+    assert list(tmp_path.iterdir()) == []
+    with pytest.raises(ConfigError, match="Did you mean figure4"):
+        tenuto.paper(study, "figure2")
+
+
+def test_curves_need_several_budgets(run, study):
+    with pytest.raises(DataError, match="no row of a test clip has an epsilon"):
+        tenuto.curves(tenuto.rows(study))
+    rows = pd.concat([run.attack(Noise(Linf(epsilon))) for epsilon in (0.1, 0.2)]).assign(protocol="two")
+    assert sorted(set(tenuto.curves(rows).runs["epsilon"])) == [0.0, 0.1, 0.2]
+
+
+def test_progress_is_reported(folder):
+    class Recorder(tenuto.Progress):
+        def __init__(self):
+            self.tasks, self.notes = [], []
+
+        def bar(self, task, total):
+            self.tasks.append((task, total))
+            return super().bar(task, total)
+
+        def note(self, sentence):
+            self.notes.append(sentence)
+
+    progress = Recorder()
+    tenuto.open_run(folder, progress=progress).natural()
+    assert [task for task, _ in progress.tasks] == ["spectrograms", "natural variation"]
+
+
+@pytest.fixture
+def own_folder(tmp_path):
+    """Recordings with a table of ratings of other names, described by ``tenuto.yaml``."""
+    corpora.folder(tmp_path / "own", clips=20)
+    (tmp_path / "own" / "tenuto.yaml").write_text(
+        "ratings: table.csv\nid_column: song\nemotions: [arousal, joy]\nconcepts: [roughness]\n"
+        "scale: [1, 7]\nalbum_column: record\n"
+    )
+    return tmp_path / "own"
+
+
+def test_a_folder_is_described_once_in_a_file(own_folder, tmp_path):
+    prepared = tenuto.prepare(own_folder, cache=tmp_path / "cache")
+    assert prepared.index.emotions == ("arousal", "joy")
+    assert prepared.index.concepts == ("roughness",)
+    assert json.loads(command("data", "validate", "folder", "--root", own_folder, "--json"))["ok"]
+    shown = command("prepare", "--root", own_folder, "--cache", tmp_path / "cache")
+    assert prepared.fingerprint[:8] in shown
+
+
+def test_options_override_the_file_and_a_run_records_both(own_folder, tmp_path):
+    words = ("--root", own_folder, "--cache", tmp_path / "cache", "--runs", tmp_path / "runs")
+    tiny = ("--system", "A2E", "--width", 0.0625, "--epochs", 1, "--threads", 1, "--batch-size", 4)
+    run = Path(command("train", *words, *tiny, "--emotions", "joy").strip())
+    opened = tenuto.open_run(run, own_folder, cache=tmp_path / "cache")
+    assert opened.recogniser.emotions == ("joy",)
+    assert opened.config.data.folder.scale == (1, 7)
+
+
+def test_an_unknown_key_of_the_file_is_refused(own_folder):
+    (own_folder / "tenuto.yaml").write_text("emotion: [joy]\n")
+    with pytest.raises(ConfigError, match=r"tenuto.yaml: unknown key emotion. Did you mean emotions\?"):
+        tenuto.prepare(own_folder)
+
+
+def test_parameters_become_options():
+    assert with_options("give `hop_seconds` or `batch_size`, not `nothing`") == (
+        "give --hop or --batch-size, not `nothing`"
+    )
+    assert with_options("step_size must be above 0, got -1.") == "--step-size must be above 0, got -1."
