@@ -325,7 +325,10 @@ def test_runs_without_the_protocol_are_named(tmp_path):
 
 def test_a_folder_without_the_protocol_is_refused(tmp_path):
     stored(tmp_path, made_up.run())
-    with pytest.raises(FileError, match="no rows of protocol standard-1; there is: paper-2025-released"):
+    with pytest.raises(
+        FileError,
+        match=r"no rows of protocol standard-1 for test clips\. .* rows: paper-2025-released",
+    ):
         curves.from_folders([tmp_path])
 
 

@@ -119,10 +119,8 @@ def _ignore(error: TenutoError) -> None:
 
 def _rows_of(folders: Sequence[str | Path], protocol: str) -> pd.DataFrame:
     """Rows of a protocol of every run below the folders that has them."""
-    runs = [
-        run for folder in folders for run in StudyFolder(folder).protocols(damaged=_ignore).get(protocol, [])
-    ]
-    return pd.concat([run.read_rows(protocol) for run in runs], ignore_index=True)
+    having = [folder for folder in folders if protocol in StudyFolder(folder).protocols(damaged=_ignore)]
+    return pd.concat([read_study(folder, protocol) for folder in having], ignore_index=True)
 
 
 def with_budgets(protocols: Mapping[str, pd.DataFrame]) -> str | None:
