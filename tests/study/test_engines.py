@@ -457,6 +457,7 @@ def test_a_run_whose_processes_always_die_fails_in_one_sentence(monkeypatch):
         ("metrics.json", "{}"),
         ("metrics.json", "{"),
         (f"attacks/{ROWS}", "run,clip\nx,1\n"),
+        ("config.yaml", "data: ["),
         ("checkpoint.safetensors", None),
     ],
 )

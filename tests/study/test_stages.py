@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 
 from tenuto.attacks import protocol
+from tenuto.config import RunConfig, to_yaml
 from tenuto.files import write_csv, write_json, write_text
 from tenuto.reporting import paper
 from tenuto.store.run import RunFolder
@@ -22,7 +23,7 @@ RELEASED, CURVES = protocol("paper-2025-released"), protocol("standard-1")
 def folder(tmp_path, monkeypatch):
     """Two runs attacked without a budget, and with two budgets. The paper's tables and figures are empty files."""
 
-    def write_all(rows, out):
+    def write_all(rows, out, **settings):
         return {name: write_text(out / name, "") for name in MADE}
 
     monkeypatch.setattr(paper, "write_all", write_all)
@@ -30,6 +31,7 @@ def folder(tmp_path, monkeypatch):
         place, system = tmp_path / "runs" / run, run.partition("-")[0]
         score = {"correlation": {"overall": 0.5}, "mae": {"overall": 0.1}}
         report = {"run": run, "system": system, "seed": 6, "test": score, "mean_predictor": score}
+        write_text(place / "config.yaml", to_yaml(RunConfig(system=system)))
         write_json(place / "metrics.json", report)
         write_csv(RunFolder(place).rows(RELEASED), made_up.run(system))
         bounded = [

@@ -227,9 +227,7 @@ def _connect(ray: Any, address: str | None) -> None:
 def _check_address(address: str | None) -> None:
     """Ask ``HOST:PORT`` for its HTTP/2 settings, which gRPC sends at once: Ray itself waits for minutes.
 
-    Raises:
-        OSError: Nothing answers, or not in time.
-        ValueError: Not an address, or another kind of server.
+    Raises `OSError` where nothing answers in time, `ValueError` for another kind of server, or no address.
     """
     if address in (None, "auto", "local"):
         return

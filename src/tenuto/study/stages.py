@@ -91,8 +91,9 @@ class Outcome:
 
     @classmethod
     def read(cls, job: Job) -> Outcome:
-        """The outcome of a finished run, from its metrics and rows. A damaged file is its error."""
+        """The outcome of a finished run, from its configuration, metrics and rows. A damaged file is its error."""
         try:
+            job.run.read_config()
             for protocol in protocols(job.study):
                 job.run.read_rows(protocol)
             return cls(job.planned.run, _clean_metrics(job.run)["test_correlation"])
