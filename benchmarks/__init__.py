@@ -1,1 +1,1 @@
-"""How fast Tenuto is: `python -m benchmarks` (or `make bench`) times it beside plain implementations."""
+"""How fast Tenuto is: `python -m benchmarks` (or `make bench`) times it against plain implementations."""

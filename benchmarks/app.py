@@ -37,7 +37,7 @@ def main(
     pairs: Annotated[int, typer.Option(min=1, help="Measurements of each kind, ours and plain in turn.")] = 5,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON for programs.")] = False,
 ) -> None:
-    """Time front end, attack and training beside plain implementations of the same.
+    """Time front end, attack and training against plain implementations of the same.
 
     Example: python -m benchmarks --clips 30 --steps 2 --json
     """
@@ -119,7 +119,7 @@ def remarks(comparisons: list[Comparison], facts: dict[str, str]) -> list[str]:
         "goal: for plain/ours or, in the front end, for either ratio",
         *(
             f"{each.name.partition(',')[0]} on {each.device}: {each.peak_share:.0%} of the operations a second of a "
-            "large matrix product there, counted on direct convolutions"
+            "large matrix product there"
             for each in comparisons
             if each.peak_share is not None
         ),

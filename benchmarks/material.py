@@ -19,7 +19,7 @@ SECONDS = 18.0
 
 
 def real_recordings() -> Path | None:
-    """The Soundtracks folder below ``$TENUTO_SHARED``, else below ``shared`` beside the repository, else None."""
+    """The Soundtracks folder below ``$TENUTO_SHARED``, else below ``shared`` next to the repository, else None."""
     named = os.environ.get("TENUTO_SHARED")
     shared = Path(named) if named else Path(__file__).resolve().parents[2] / "shared"
     folder = shared / "soundtracks"

@@ -143,7 +143,7 @@ def training(
     config = _config(sizes, precision, iterations)
     material = Material(prepared, config.data)
     scale = STUDY_TRAINING_CLIPS / len(material.split.train)
-    network = plain.network(len(prepared.index.emotions), sizes.width).to(device)
+    network = build("A2E", len(prepared.index.emotions), width=sizes.width).to(device)
     pairs: list[tuple[float, float]] = []
     with tempfile.TemporaryDirectory() as folder:
         parts = material.part("train"), material.part("validation")
@@ -173,7 +173,7 @@ def training(
     return Comparison(
         name=f"training epoch{_suffix(precision)}, s",
         device=device,
-        baseline="DataLoader, same batch size, PyTorch's convolutions",
+        baseline="DataLoader, same batch size",
         ours=ours,
         plain=others,
         reference=_reference(sizes, device, (36.0, 36.0)),

@@ -17,8 +17,6 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from tenuto.attacks.base import Progress
 from tenuto.data.batches import Batch
-from tenuto.models.backbone import initialise
-from tenuto.models.systems import Network, build
 
 SAMPLE_RATE = 22_050
 FULL_SCALE = 32_767
@@ -88,17 +86,6 @@ def attack(
             delta.grad = -torch.sign(delta.grad) if delta.grad is not None else None
             optimizer.step()
     return prediction.detach(), stored
-
-
-def network(emotions: int, width: float) -> Network:
-    """A fresh A2E whose convolutions are PyTorch's own."""
-    built = build("A2E", emotions, width=width)
-    stages: Any = built.backbone.stages
-    for stage in stages:
-        ours = stage[0]
-        stage[0] = nn.Conv2d(ours.in_channels, ours.out_channels, ours.kernel_size, ours.stride, ours.padding)
-    initialise(built)
-    return built
 
 
 class Training:

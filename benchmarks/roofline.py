@@ -7,10 +7,9 @@ import functools
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from benchmarks import plain
 from benchmarks.comparison import seconds
 from tenuto.devices import Precision
-from tenuto.models.systems import Network
+from tenuto.models.systems import Network, build
 
 SIDE, GPU_SIDE = 2048, 8192
 """Of the square matrices whose product is the best that a device does."""
@@ -39,17 +38,17 @@ def share(operations: float, taken: float, device: str, precision: Precision) ->
 
 def update(emotions: int, width: float) -> int:
     """Operations of one clip in an update: forth, and back to the weights."""
-    return _operations(plain.network(emotions, width), torch.zeros(1, 1, 313, 149))
+    return _operations(build("A2E", emotions, width=width), torch.zeros(1, 1, 313, 149))
 
 
 def step(emotions: int, width: float) -> int:
     """Operations of one clip in an attack: forth, and back to the input."""
-    network = plain.network(emotions, width).requires_grad_(False)
+    network = build("A2E", emotions, width=width).requires_grad_(False)
     return _operations(network, torch.zeros(1, 1, 313, 149, requires_grad=True))
 
 
 def _operations(network: Network, clip: torch.Tensor) -> int:
-    """Counted on direct convolutions, whatever computes them in the measurement."""
+    """Floating-point operations of a call of the network, backward pass included if an input needs a gradient."""
     with FlopCounterMode(display=False) as counter:
         network.eval()(clip).emotions.sum().backward()
     return int(counter.get_total_flops())

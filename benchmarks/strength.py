@@ -54,8 +54,8 @@ def main(
     print(f"standard-1: {_seconds(opened, model, batch) / len(batch):.1f} s a clip", flush=True)
 
 
-def _error(found: AttackResult, batch: Batch) -> float:
-    return float((found.adversarial_prediction - batch.labels).abs().mean())
+def _error(result: AttackResult, batch: Batch) -> float:
+    return float((result.adversarial_prediction - batch.labels).abs().mean())
 
 
 def _seconds(run: Run, model: Network, batch: Batch) -> float:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import os
+import zipfile
 from pathlib import Path
 
 import pytest
+
+import tenuto
 
 GOLDEN = Path(__file__).parent / "golden"
 
@@ -26,3 +29,12 @@ def pytest_addoption(parser):
         action="store_true",
         help="Write tests/cli/snapshots anew from the present output.",
     )
+
+
+@pytest.fixture(scope="session")
+def released(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The released logs of the study as a folder, unpacked from the package."""
+    folder = tmp_path_factory.mktemp("robustness_mer_bottleneck")
+    with zipfile.ZipFile(Path(tenuto.__file__).parent / "store" / "released_logs.zip") as archive:
+        archive.extractall(folder)
+    return folder / "logs"

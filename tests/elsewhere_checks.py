@@ -67,7 +67,7 @@ def here(prepared, tmp_path_factory):
 
 def perturbed(run, chosen):
     """The perturbations beside the rows."""
-    return read_safetensors(robustness.rows_path(run.folder, chosen).with_suffix(".safetensors"))[0]
+    return read_safetensors(run.files.perturbations(chosen))[0]
 
 
 def test_the_device_forgives_nothing():
@@ -105,7 +105,7 @@ def test_a_training_step_never_waits(prepared):
     config = EVERYTHING.resolved()
     with elsewhere.there() as waits:
         device = torch.device(elsewhere.NAME)
-        state = loop._fresh(config, prepared, device)
+        state = loop._new_state(config, prepared, device)
         batch = Material(prepared, config.data).part("validation").to(device)
         state.network.train()
         waits.clear()

@@ -226,7 +226,7 @@ def test_table_and_remarks_name_every_quantity_and_baseline():
     shown = app.table(given)
     assert shown.row_count == 2
     assert [line for line in app.remarks(given, {}) if "matrix product" in line] == [
-        "other on cpu: 25% of the operations a second of a large matrix product there, counted on direct convolutions"
+        "other on cpu: 25% of the operations a second of a large matrix product there"
     ]
     assert [line for line in app.remarks(given, {"cores": "2"}) if line.startswith("plain ")] == [
         "plain work: slowly",

@@ -76,7 +76,6 @@ def test_a_wrong_key_is_named_before_what_is_missing():
         ({"data": {"split": "papers"}}, "data.split"),
         ({"train": {"epochs": 0}}, "train.epochs"),
         ({"train": {"task_loss_weight": 1.5}}, "task_loss_weight"),
-        ({"train": {"task_loss_weight": 0.5}}, "needs the network a2m2e"),
         ({"data": {"dataset": "../deam"}}, "data.dataset: must be a name"),
         ({"model": {"network": 3}}, "model.network: must be a name"),
     ],
@@ -305,7 +304,7 @@ def test_a_name_in_other_case_is_recognised():
 
 def test_messages_do_not_show_the_validator():
     with pytest.raises(ConfigError) as caught:
-        RunConfig.parse({"train": {"task_loss_weight": 0.5}}, "it.yaml")
+        RunConfig.parse({"data": {"dataset": "folder", "concepts": "midlevel"}}, "it.yaml")
     assert "Value error" not in str(caught.value)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+
 import pytest
 import torch
 
@@ -9,7 +11,6 @@ from tenuto.devices import (
     arithmetic,
     compute_repeatably,
     computing_in,
-    convolves_by_nnpack,
     fast_bfloat16,
     require,
 )
@@ -55,54 +56,45 @@ def test_networks_compute_in_the_precision_asked_for(precision, wanted):
     assert layer.weight.dtype == torch.float32
 
 
-def test_repeatable_work_has_its_threads_and_fixed_convolutions(monkeypatch):
-    monkeypatch.setattr(torch.backends.cudnn, "deterministic", False)
-    monkeypatch.setattr(torch.backends.cudnn, "benchmark", True)
-    before = torch.get_num_threads()
-    compute_repeatably(1)
-    assert torch.get_num_threads() == 1
-    assert (torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark) == (True, False)
-    torch.set_num_threads(before)
-
-
-def test_float32_is_float32_on_a_gpu_too():
+def flags():
     cudnn, matmul = torch.backends.cudnn, torch.backends.cuda.matmul
-    before = (cudnn.allow_tf32, matmul.allow_tf32)
-    cudnn.allow_tf32 = matmul.allow_tf32 = True
-    compute_repeatably(torch.get_num_threads())
-    left = (cudnn.allow_tf32, matmul.allow_tf32)
-    cudnn.allow_tf32, matmul.allow_tf32 = before
-    assert left == (False, False)
+    return (
+        torch.get_num_threads(),
+        (cudnn.deterministic, cudnn.benchmark, cudnn.allow_tf32, matmul.allow_tf32),
+    )
 
 
 @pytest.fixture
-def processor(monkeypatch):
-    """A function that sets this processor's widest instructions, whether NNPACK is there, and the threads."""
-
-    def have(widest, nnpack, threads):
-        monkeypatch.setattr(torch, "get_num_threads", lambda: threads)
-        monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: widest)
-        monkeypatch.setattr(torch.backends.nnpack, "is_available", lambda: nnpack)
-
-    return have
+def callers_flags():
+    """Flags other than ours, as a caller may have set them."""
+    cudnn, matmul = torch.backends.cudnn, torch.backends.cuda.matmul
+    before = flags()[1]
+    cudnn.deterministic, cudnn.benchmark, cudnn.allow_tf32, matmul.allow_tf32 = False, True, True, True
+    yield flags()
+    cudnn.deterministic, cudnn.benchmark, cudnn.allow_tf32, matmul.allow_tf32 = before
 
 
-@pytest.mark.parametrize(
-    ("widest", "nnpack", "threads", "gains", "name"),
-    [
-        ("AVX2", True, 1, True, "cpu AVX2 NNPACK"),
-        ("AVX2", True, 2, False, "cpu AVX2"),
-        ("AVX2", False, 1, False, "cpu AVX2"),
-        ("AVX512", True, 1, False, "cpu AVX512"),
-        ("DEFAULT", True, 1, False, "cpu DEFAULT"),
-    ],
-)
-def test_one_thread_convolves_by_nnpack_where_there_is_nothing_wider(
-    processor, widest, nnpack, threads, gains, name
-):
-    processor(widest, nnpack, threads)
-    assert convolves_by_nnpack() is gains
-    assert arithmetic("cpu") == name
+def test_repeatable_work_has_its_threads_and_flags_and_leaves_those_of_the_caller(callers_flags):
+    threads = callers_flags[0] + 1
+    with contextlib.suppress(KeyError), compute_repeatably(threads):
+        assert flags() == (threads, (True, False, False, False))
+        raise KeyError
+    assert flags() == callers_flags
+
+
+@pytest.mark.parametrize("threads", [0, -1, 1025, 99_999_999])
+def test_threads_out_of_range_are_refused(threads):
+    with (
+        pytest.raises(ConfigError, match=f"threads must be 1 to 1024, got {threads}"),
+        compute_repeatably(threads),
+    ):
+        pass
+
+
+@pytest.mark.parametrize("widest", ["DEFAULT", "AVX2", "AVX512"])
+def test_a_processor_is_known_by_its_widest_instructions(monkeypatch, widest):
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: widest)
+    assert arithmetic("cpu") == f"cpu {widest}"
 
 
 def test_a_gpu_is_known_by_its_name(monkeypatch):

@@ -73,7 +73,7 @@ def test_there_are_pages_examples_and_commands():
 )
 def test_python_example_runs(name, code, tmp_path, monkeypatch, request):
     if "robustness_mer_bottleneck" in code:
-        logs = request.getfixturevalue("shared") / "paper" / "logs"
+        logs = request.getfixturevalue("released")
         (tmp_path / "robustness_mer_bottleneck").symlink_to(logs)
     monkeypatch.chdir(tmp_path)
     exec(compile(code, name, "exec"), {"__name__": "example"})

@@ -21,17 +21,21 @@ from tenuto.devices import fast_bfloat16
 from tenuto.errors import ConfigError, did_you_mean
 from tenuto.files import read_text
 from tenuto.settings import (
-    Config,
+    Config as Config,
+)
+from tenuto.settings import (
     Count,
     Name,
     Rating,
     Seed,
     Weight,
     first_repeated,
-    parse_yaml,
     real,
     shown,
     whole,
+)
+from tenuto.settings import (
+    parse_yaml as parse_yaml,
 )
 
 
@@ -148,14 +152,6 @@ class RunConfig(Config):
     data: DataConfig = DataConfig()
     model: ModelConfig = ModelConfig()
     train: TrainConfig = TrainConfig()
-
-    @model_validator(mode="after")
-    def _weights_fit(self) -> Self:
-        if self.model.network == "a2e" and self.train.task_loss_weight != 1.0:
-            raise ValueError(
-                "task_loss_weight other than 1 needs the network a2m2e: a2e has no concepts to weigh"
-            )
-        return self
 
     def named(self) -> RunConfig:
         """The same, called by the study's name of this network, weight and training, or by a descriptive one."""

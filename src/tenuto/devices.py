@@ -3,20 +3,28 @@
 from __future__ import annotations
 
 import contextlib
+import functools
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Concatenate, Literal, ParamSpec, Protocol, TypeVar
 
 from tenuto.errors import ConfigError
 
+P = ParamSpec("P")
+Result = TypeVar("Result")
+Run = TypeVar("Run", bound="HasThreads")
 Precision = Literal["float32", "bfloat16"]
 
 BFLOAT16_FLAGS = ("avx512_bf16", "amx_bf16")
-"""Flags of processors that multiply in bfloat16; others imitate it, slower than they compute in float32."""
+"""Flags of processors with bfloat16 multiplication; others emulate it more slowly than they compute in float32."""
+
+MOST_THREADS = 1024
+"""More crash the process, on any machine."""
 
 
 def require(device: str) -> str:
-    """The device's name, where this machine has it. Raises `ConfigError`."""
+    """Return the device's name if this machine has it. Raises `ConfigError`."""
     if device == "cpu":
         return device
     if not device.startswith("cuda"):
@@ -28,49 +36,69 @@ def require(device: str) -> str:
     return device
 
 
-def compute_repeatably(threads: int) -> None:
-    """From here on this process gives the same numbers for the same work, and float32 is float32.
+@contextlib.contextmanager
+def compute_repeatably(threads: int) -> Iterator[None]:
+    """Inside, the same work gives the same numbers, and float32 is float32; afterwards all is as it was.
 
-    CPU sums depend on the number of threads; cuDNN else chooses convolutions by timing them, and some of those add up
-    in an order that changes. TF32, PyTorch's choice for the convolutions of a GPU, keeps 10 bits of 23: bfloat16 is
-    for those who want fewer, and say so.
+    Sums on a CPU depend on the number of threads. cuDNN otherwise chooses convolutions by timing them, and some of
+    those add up in an order that varies. TF32, PyTorch's default for convolutions on a GPU, keeps 10 of 23 bits.
+
+    Args:
+        threads: CPU threads, 1 to 1024.
+
+    Raises:
+        ConfigError: ``threads`` is out of range.
     """
     import torch
 
-    torch.set_num_threads(threads)
-    torch.backends.cudnn.deterministic = True
-    torch.backends.cudnn.benchmark = False
-    torch.backends.cudnn.allow_tf32 = False
-    torch.backends.cuda.matmul.allow_tf32 = False
-
-
-def convolves_by_nnpack() -> bool:
-    """Whether training and attacks convolve by NNPACK here: one thread, nothing wider than AVX2, and NNPACK there.
-
-    NNPACK knows nothing wider than AVX2: with AVX-512 plain convolutions are quicker. Several threads it takes from a
-    pool of its own, which the waiting threads of OpenMP slow down.
-    """
-    import torch
-
-    return (
-        torch.get_num_threads() == 1
-        and torch.backends.cpu.get_cpu_capability() == "AVX2"
-        and bool(torch.backends.nnpack.is_available())  # type: ignore[no-untyped-call]
+    if not 1 <= threads <= MOST_THREADS:
+        raise ConfigError(f"threads must be 1 to {MOST_THREADS}, got {threads}.")
+    cudnn, matmul = torch.backends.cudnn, torch.backends.cuda.matmul
+    before = (
+        torch.get_num_threads(),
+        cudnn.deterministic,
+        cudnn.benchmark,
+        cudnn.allow_tf32,
+        matmul.allow_tf32,
     )
+    try:
+        torch.set_num_threads(threads)
+        cudnn.deterministic, cudnn.benchmark, cudnn.allow_tf32, matmul.allow_tf32 = True, False, False, False
+        yield
+    finally:
+        torch.set_num_threads(before[0])
+        cudnn.deterministic, cudnn.benchmark, cudnn.allow_tf32, matmul.allow_tf32 = before[1:]
+
+
+class HasThreads(Protocol):
+    """A run that knows the CPU threads of its training."""
+
+    @property
+    def threads(self) -> int: ...
+
+
+def repeatable(function: Callable[Concatenate[Run, P], Result]) -> Callable[Concatenate[Run, P], Result]:
+    """Decorate a function of a run: it computes as `compute_repeatably` does, with the threads of the run."""
+
+    @functools.wraps(function)
+    def compute(run: Run, /, *args: P.args, **kwargs: P.kwargs) -> Result:
+        with compute_repeatably(run.threads):
+            return function(run, *args, **kwargs)
+
+    return compute
 
 
 def arithmetic(device: str) -> str:
-    """What decides how sums are rounded there: ``cpu AVX2 NNPACK``, ``cpu AVX512``, ``cuda NVIDIA H200``."""
+    """Name what decides how sums are rounded: the widest instructions of a CPU or the GPU, such as ``cpu AVX512``."""
     import torch
 
     if device != "cpu":
         return f"{device} {torch.cuda.get_device_name(device)}"
-    widest = torch.backends.cpu.get_cpu_capability()
-    return f"cpu {widest} NNPACK" if convolves_by_nnpack() else f"cpu {widest}"
+    return f"cpu {torch.backends.cpu.get_cpu_capability()}"
 
 
 def fast_bfloat16(device: str = "cpu") -> bool:
-    """Whether the device computes in bfloat16 by itself."""
+    """Whether the device multiplies in bfloat16 natively."""
     if device != "cpu":
         import torch
 
@@ -83,7 +111,7 @@ def fast_bfloat16(device: str = "cpu") -> bool:
 
 
 def computing_in(precision: Precision, device: str) -> AbstractContextManager[Any]:
-    """Inside, networks compute in this precision; their weights, and what is added up over them, stay float32.
+    """Inside, networks compute in this precision; weights and sums over them stay float32.
 
     Args:
         precision: float32 changes nothing.

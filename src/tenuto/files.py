@@ -172,6 +172,7 @@ def read_csv(
     optional: Sequence[str] = (),
     separator: str = ",",
     problems: Problems | None = None,
+    content: str | None = None,
 ) -> pd.DataFrame:
     """Read a table and check its columns and every cell of a column whose type is given.
 
@@ -191,13 +192,14 @@ def read_csv(
         separator: The separator the format prescribes.
         problems: Where given, it takes all problems but the first three below, none of which is then raised; the table
             lacks the columns and rows that have them, a wrong cell is NaN, and the index counts lines of the file.
+        content: Text of the file where it was read already; the path is then for messages only.
 
     Raises:
         FileError: Missing file, another separator, no rows, a column that is missing or occurs twice, a row with more
             or fewer fields than the header, or a cell of the wrong type. The message names file, line and column.
     """
     collected = Problems() if problems is None else problems
-    content = read_text(path)
+    content = read_text(path) if content is None else content
     records = _records(content, separator, path)
     _, header = next(records, (1, []))
     names = _column_names(header, [*columns, *text, *numbers, *integers, *flags])

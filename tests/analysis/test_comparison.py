@@ -42,8 +42,8 @@ def attacked(table):
 
 
 @pytest.fixture(scope="module")
-def logs(shared):
-    return released_logs.read_logs(shared / "paper" / "logs")
+def logs():
+    return released_logs.read_logs()
 
 
 @pytest.fixture(scope="module")
@@ -150,7 +150,7 @@ def test_pairs_are_read_as_they_are_written():
 
 @pytest.mark.parametrize("listed", ["A2E", "A2E:", "A2E:A2M2E:A2B2E", "A2E:A2M2E,,", ""])
 def test_what_is_no_pair_is_refused(listed):
-    with pytest.raises(ConfigError, match="wanted two systems as in A2E:A2M2E"):
+    with pytest.raises(ConfigError, match="expected two systems as in A2E:A2M2E"):
         parse_pairs(listed)
 
 
@@ -158,8 +158,8 @@ def test_what_is_no_pair_is_refused(listed):
     ("pairs", "said"),
     [
         ([("A2E", "A2MZE")], "no rows of A2MZE. Did you mean A2M2E?"),
-        ([("A2E", "A2E")], "A2E:A2E compares nothing"),
-        ([("A2E", "A2M2E"), ("A2M2E", "A2E")], "stands twice"),
+        ([("A2E", "A2E")], "A2E:A2E compares a system with itself"),
+        ([("A2E", "A2M2E"), ("A2M2E", "A2E")], "is listed twice"),
     ],
     ids=["unknown", "itself", "both ways"],
 )
@@ -233,8 +233,7 @@ def test_two_seeds_have_an_interval_that_is_called_too_short():
     found = compare(noisy(seeds=(1, 2)), QUICK)
     assert set(found.pairs["resampled"]) == {"seeds and clips"}
     assert (
-        "The interval of a system's mean resamples 2 seeds, and is far too short: A2E, A2M2E."
-        in found.remarks
+        "The interval of a system's mean resamples 2 seeds and is far too short: A2E, A2M2E." in found.remarks
     )
 
 
@@ -286,7 +285,7 @@ def test_one_system_alone_has_intervals_only():
     assert len(found.systems) == 3
     assert found.pairs.empty
     assert found.mixed.empty
-    assert found.remarks == ("There is one system only, nothing to compare it with: A2E.",)
+    assert found.remarks == ("There is one system only, so there is no comparison: A2E.",)
 
 
 def test_runs_on_different_clips_are_refused_by_name():
@@ -301,7 +300,7 @@ def test_runs_on_different_clips_are_refused_by_name():
     [
         (pd.concat([made_up.run(), made_up.run(epsilon=0.1, norm="linf")]), "hold 2 attacks"),
         (made_up.run(split="train"), "no test clips"),
-        (made_up.run().assign(adversarial_sad=np.nan), "not finite"),
+        (made_up.run().assign(adversarial_sad=np.nan), "not a finite number"),
     ],
     ids=["two attacks", "no test clips", "nan"],
 )

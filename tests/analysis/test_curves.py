@@ -7,12 +7,14 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from tenuto.analysis import curves, statistics
+from tenuto.analysis import curve_shape, curves, statistics
 from tenuto.analysis.natural import OTHER_EXCERPT
 from tenuto.errors import DataError, FileError
+from tenuto.files import write_json
 from tenuto.reporting import tables, write_curves
 from tenuto.reporting.figures import curves as curve_figures
 from tenuto.store.rows import NATURAL, emotion_names, write_rows
+from tenuto.store.run import RunFolder
 from tests.reporting import made_up
 
 CLEAN = 0.125
@@ -55,8 +57,8 @@ def natural(system="A2E", seed=6, moved=0.25):
     return pd.concat([other.head(2), mp3], ignore_index=True)
 
 
-def measured(rows, beside=None):
-    return curves.measure(rows, beside, draws=DRAWS)
+def measured(rows, beside=None, constant=None):
+    return curves.measure(rows, beside, draws=DRAWS, constant=constant)
 
 
 # Per run
@@ -164,20 +166,20 @@ def test_mean_excess_and_area_over_a_linear_axis():
     ],
 )
 def test_crossing(values, goal, wanted):
-    assert float(curves.crossing([0.0, 0.1, 0.2], values, goal)) == pytest.approx(wanted)
+    assert float(curve_shape.crossing([0.0, 0.1, 0.2], values, goal)) == pytest.approx(wanted)
 
 
 def test_crossing_takes_many_curves_at_once():
-    found = curves.crossing([0.0, 1.0], [[0.0, 1.0], [0.0, 4.0], [0.0, 0.1]], [0.5, 1.0, 1.0])
+    found = curve_shape.crossing([0.0, 1.0], [[0.0, 1.0], [0.0, 4.0], [0.0, 0.1]], [0.5, 1.0, 1.0])
     assert found.tolist() == pytest.approx([0.5, 0.25, math.inf])
 
 
 def test_the_mean_excess_of_a_straight_line_is_half_its_rise():
-    assert float(curves.mean_excess([0.0, 0.01, 0.05, 0.2], [1.0, 1.1, 1.5, 3.0])) == pytest.approx(1.0)
+    assert float(curve_shape.mean_excess([0.0, 0.01, 0.05, 0.2], [1.0, 1.1, 1.5, 3.0])) == pytest.approx(1.0)
 
 
 def test_the_area_under_a_straight_line():
-    assert float(curves.area([0.0, 0.01, 0.05, 0.2], [1.0, 1.1, 1.5, 3.0])) == pytest.approx(0.4)
+    assert float(curve_shape.area([0.0, 0.01, 0.05, 0.2], [1.0, 1.1, 1.5, 3.0])) == pytest.approx(0.4)
 
 
 # Intervals
@@ -243,9 +245,19 @@ def test_an_emotion_moves_naturally_as_far_as_under_its_strongest_change():
     assert found == pytest.approx(dict.fromkeys(emotion_names(run()), 0.25))
 
 
-def test_predicting_the_mean_rating_of_the_clips():
-    label = made_up.labels()
-    assert measured(run()).mean_mae == pytest.approx(np.abs(label - label.mean(axis=0)).mean())
+def test_the_constant_baseline_is_what_the_run_recorded_and_else_not_known(tmp_path):
+    folder = RunFolder(tmp_path / "A2E-6")
+    write_rows(folder.rows("own-1"), run().assign(protocol="own-1"))
+    assert math.isnan(curves.from_folders([tmp_path], draws=DRAWS).mean_mae)
+    write_json(folder.metrics, {"mean_predictor": {"mae": {"overall": 0.25}}})
+    assert curves.from_folders([tmp_path], draws=DRAWS).mean_mae == 0.25
+
+
+def test_any_protocol_with_several_budgets_has_curves():
+    several, one = run(), run(ladder={0.1: 0.2})
+    assert curves.with_budgets({"own-1": several, "paper": made_up.run(), "single": one}) == "own-1"
+    assert curves.with_budgets({"a": several, "b": pd.concat([several, run(seed=7)])}) == "b"
+    assert curves.with_budgets({"single": one}) is None
 
 
 # Emotions
@@ -313,13 +325,16 @@ def test_runs_without_the_protocol_are_named(tmp_path):
 
 def test_a_folder_without_the_protocol_is_refused(tmp_path):
     stored(tmp_path, made_up.run())
-    with pytest.raises(FileError, match="no rows of protocol standard-1; there is: paper-2025-released"):
+    with pytest.raises(
+        FileError,
+        match=r"no rows of protocol standard-1 for test clips\. .* rows: paper-2025-released",
+    ):
         curves.from_folders([tmp_path])
 
 
 def test_the_same_run_twice_is_refused(tmp_path):
     stored(tmp_path, run())
-    with pytest.raises(DataError, match="A2E-6 stands twice"):
+    with pytest.raises(DataError, match="A2E-6 has two rows of the same attack"):
         curves.from_folders([tmp_path, tmp_path / "A2E-6"])
 
 
@@ -335,7 +350,7 @@ def test_labels_beside_the_axis_keep_their_distance_and_stay_inside():
 
 def test_the_figure_names_every_system_and_every_natural_change():
     rows = pd.concat([run("A2E"), run("own system", scale=1.5)])
-    figure = curve_figures.curve(measured(rows, natural()))
+    figure = curve_figures.curve(measured(rows, natural(), constant=0.25))
     (legend,) = figure.legends
     assert [text.get_text() for text in legend.get_texts()] == ["A2E", "own system"]
     above, below = figure.axes

@@ -20,6 +20,8 @@ from tenuto.analysis.statistics import (
 )
 from tenuto.errors import DataError
 
+SINGLE = np.array([0.1, 0.2, 0.7], np.float32)
+
 
 def test_known_answer():
     # differences 1, 2, 3: mean 2, deviation 1, t = 2 sqrt(3); two-sided p of t(2) is 1 - t / sqrt(t^2 + 2)
@@ -51,7 +53,7 @@ def test_a_shift_common_to_a_pair_changes_nothing():
         ([1, np.nan], [1, 2], "NaN"),
         ([1, 2, 3], [0, 1, 2], "same amount"),
         ([0.1, 0.2, 0.3], [0.2, 0.3, 0.4], "same amount"),
-        (np.float32([0.1, 0.2, 0.7]), np.float32([0.1, 0.2, 0.7]) + np.float32(0.3), "same amount"),
+        (SINGLE, SINGLE + np.float32(0.3), "same amount"),
     ],
     ids=["other length", "two axes", "one pair", "nan", "constant difference", "rounding", "float32"],
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any, NamedTuple
 
 import pytest
@@ -24,6 +25,23 @@ def test_emotions_are_a_copy_in_the_dtype_of_the_targets():
     assert emotions is not TARGETS
     assert torch.equal(emotions, TARGETS)
     assert emotions_of(TARGETS.bfloat16(), TARGETS).dtype == torch.float32
+
+
+@pytest.mark.parametrize(
+    "returned",
+    [
+        TARGETS + 1,
+        SimpleNamespace(emotions=TARGETS + 1),
+        Prediction(TARGETS + 1),
+        (TARGETS + 1, "more"),
+        [TARGETS + 1],
+        {"features": TARGETS, "emotions": TARGETS + 1},
+        {"logits": TARGETS + 1},
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_what_a_model_may_return(returned):
+    assert torch.equal(emotions_of(returned, TARGETS), TARGETS + 1)
 
 
 @pytest.mark.parametrize(

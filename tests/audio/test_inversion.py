@@ -198,7 +198,7 @@ def test_ten_seconds_of_flac_are_hardly_larger_than_their_samples_even_of_noise(
 
 
 def test_another_kind_of_file_is_refused():
-    with pytest.raises(ConfigError, match="'mp3', wanted wav, flac"):
+    with pytest.raises(ConfigError, match=r"'mp3'\. Valid: wav, flac"):
         encode(np.zeros(3, np.int16), "mp3")
 
 
@@ -213,13 +213,13 @@ def test_no_change_is_infinitely_good_and_noise_on_silence_infinitely_bad():
 
 @pytest.mark.parametrize("shapes", [((2, 5000), (3, 149)), ((5000,), (3, 148)), ((5000,), (149,))])
 def test_wrong_shapes_are_refused(shapes):
-    with pytest.raises(AudioError, match=r"wanted \(samples,\) and \(frames, 149\)"):
+    with pytest.raises(AudioError, match=r"\(samples,\) and the spectrogram \(frames, 149\)"):
         render(np.zeros(shapes[0]), np.zeros(shapes[1]))
 
 
 @pytest.mark.parametrize(("frames", "first"), [(9, 0), (2, 7), (2, -1), (0, 0)])
 def test_frames_outside_the_recording_are_refused(frames, first):
-    with pytest.raises(AudioError, match="of a waveform that has 8"):
+    with pytest.raises(AudioError, match="are not in a waveform of 8 frames"):
         render(np.zeros(5000), np.zeros((frames, 149)), first)
 
 

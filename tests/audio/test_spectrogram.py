@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from tenuto.audio import LogSpectrogram, load_audio
-from tenuto.audio.spectrogram import FRAME_SIZE, filterbank, frame_count
+from tenuto.audio import spectrogram as module
+from tenuto.audio.spectrogram import FRAME_SIZE, filterbank, frame_count, log_spectrogram
 from tenuto.errors import AudioError
 from tests.conftest import GOLDEN
 
@@ -88,6 +89,14 @@ def test_batches_agree_with_single_waveforms():
     assert torch.allclose(batch[1, 1], LogSpectrogram()(waveforms[1, 1]))
 
 
+def test_blocks_of_frames_join_to_the_whole(monkeypatch):
+    waveform = np.random.default_rng(0).uniform(-1, 1, 20_000).astype(np.float32)
+    whole = LogSpectrogram()(torch.from_numpy(waveform)).numpy()
+    assert np.array_equal(log_spectrogram(waveform), whole)
+    monkeypatch.setattr(module, "BLOCK_FRAMES", 7)
+    assert np.abs(log_spectrogram(waveform) - whole).max() < 1e-5
+
+
 def test_gradcheck_in_float64():
     module = LogSpectrogram()
     waveform = torch.rand(
@@ -111,3 +120,5 @@ def test_casting_the_module_keeps_its_precision():
 def test_an_empty_waveform_is_refused():
     with pytest.raises(AudioError, match="no samples"):
         LogSpectrogram()(torch.zeros(0))
+    with pytest.raises(AudioError, match="no samples"):
+        log_spectrogram(np.zeros(0, np.float32))

@@ -151,7 +151,7 @@ def test_natural_changes_beside_an_attack_are_left_out(tenuto, attacked):
     assert NATURAL not in said
 
 
-def test_the_released_logs_fail(tenuto, shared):
-    outcome = tenuto("audit", shared / "paper" / "logs")
+def test_the_released_logs_fail(tenuto, released):
+    outcome = tenuto("audit", released)
     assert outcome.exit_code == 1
     assert "1790 of 1800" in outcome.stdout

@@ -5,9 +5,12 @@ import yaml
 from typer.testing import CliRunner
 
 from tenuto.cli.paper import app
+from tenuto.config import to_yaml
 from tenuto.errors import FileError
+from tenuto.files import write_text
 from tenuto.store.released_logs import SETTINGS, write_log
 from tenuto.store.rows import write_rows
+from tests import small_runs
 from tests.reporting import made_up
 
 SETTINGS_OF_A_LOG = dict.fromkeys(SETTINGS, None) | {
@@ -33,6 +36,7 @@ def call(*arguments, columns=200):
 def study(tmp_path_factory):
     folder = tmp_path_factory.mktemp("study")
     for name, rows in made_up.study().groupby("run"):
+        write_text(folder / "runs" / str(name) / "config.yaml", to_yaml(small_runs.settings()))
         write_rows(folder / "runs" / str(name) / "attacks" / "paper-2025-released+iterations=40.csv", rows)
     return folder
 
@@ -53,7 +57,7 @@ def test_each_command_writes_its_files_and_prints_their_paths(study, tmp_path, c
     assert all(str(tmp_path / name) in outcome.stdout for name in files)
 
 
-def test_all_prints_table_1_beside_the_print_and_the_t_tests(study, tmp_path):
+def test_all_prints_table_1_with_the_values_of_the_paper_and_the_t_tests(study, tmp_path):
     outcome = call("all", "--study", study, "--out", tmp_path)
     line = next(line for line in outcome.stdout.splitlines() if " A2B2E " in line)
     assert "1.00 ± 0.00" in line
@@ -67,11 +71,12 @@ def test_a_narrow_terminal_cuts_no_digit(tmp_path, columns):
     rows = made_up.study(systems=("A2E", "A2B2E", "A2M2E"))
     rows["adversarial_valence"] += np.random.default_rng(0).uniform(0, 0.1, len(rows))  # t of many digits
     write_rows(tmp_path / "all" / "attacks" / "paper-2025-released.csv", rows)
+    write_text(tmp_path / "all" / "config.yaml", to_yaml(small_runs.settings()))
     shown = call("significance", "--study", tmp_path, "--out", tmp_path, columns=columns).stdout
     found = pd.read_csv(tmp_path / "significance.csv")["t"]
     assert len(found) == 4
     assert [t for t in found if f" {t:.9f} " not in shown] == []
-    assert " 13.035200610 " in shown  # the print, beside ours
+    assert " 13.035200610 " in shown  # the paper
 
 
 def test_all_from_logs_with_a_table_of_runs(tmp_path):
@@ -111,8 +116,8 @@ def test_a_protocol_can_be_named(study, tmp_path):
         call("table1", "--study", study, "--protocol", "standard-1", "--out", tmp_path)
 
 
-def test_the_whole_paper_from_the_released_logs(shared, tmp_path):
-    outcome = call("all", "--logs", shared / "paper" / "logs", "--out", tmp_path)
+def test_the_whole_paper_from_the_released_logs(released, tmp_path):
+    outcome = call("all", "--logs", released, "--out", tmp_path)
     assert "359 │ 13.035200610 │ 4.567e-32" in outcome.stdout
     assert "359 │ 12.099034452 │ 1.695e-28" in outcome.stdout
     assert len(list(tmp_path.iterdir())) == 11

@@ -49,6 +49,16 @@ def test_the_text_names_every_file_emotion_and_concept(tenuto, run, songs):
     assert all(outcome.stdout.count(f"│ {word} ") == 3 for word in (*EMOTIONS, "melodiousness"))
 
 
+@pytest.mark.parametrize("options", [[], ["--json"]])
+def test_a_recording_that_holds_next_to_nothing_gets_a_warning(tenuto, run, tmp_path, options):
+    path = tmp_path / "click.wav"
+    soundfile.write(path, np.eye(1, 5 * 22050, 9)[0], 22050)
+    outcome = tenuto("predict", run, path, *options)
+    assert outcome.exit_code == 0
+    assert outcome.stderr.startswith(f"Warning: {path}: only 0.05 s of its 5.00 s")
+    assert "Warning" not in outcome.stdout
+
+
 def test_json_alone_stands_on_stdout(tenuto, run, songs):
     outcome = tenuto("predict", run, *songs, "--json")
     found = json.loads(outcome.stdout)
@@ -94,6 +104,15 @@ def test_a_cut_checkpoint_is_named(refused, run, songs, tmp_path):
     path = tmp_path / "cut.safetensors"
     path.write_bytes((RunFolder(run).checkpoint).read_bytes()[:-1000])
     assert f"{path}: damaged" in refused("predict", path, songs[0])
+
+
+def test_what_is_odd_about_a_recording_is_a_line_on_stderr(tenuto, run, tmp_path):
+    tone = 0.5 * np.sin(np.arange(12 * 22050) / 10)
+    soundfile.write(tmp_path / "antiphase.wav", np.stack([tone, -0.9 * tone], axis=1), 22050)
+    outcome = tenuto("predict", run, tmp_path / "antiphase.wav", "--json")
+    assert outcome.exit_code == 0
+    json.loads(outcome.stdout)
+    assert all(line.startswith("warning: ") for line in outcome.stderr.splitlines())
 
 
 @pytest.fixture(scope="module")

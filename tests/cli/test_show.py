@@ -93,7 +93,7 @@ def test_a_budget_is_chosen_by_its_size(tenuto, refused, run, data, clips, tmp_p
     for epsilon in BUDGETS:
         tenuto("attack", folder, *data, "--attack", "FGSM", "--epsilon", epsilon)
     names = sorted(path.stem for path in (folder / "attacks").glob("*.safetensors"))
-    assert f"holds {', '.join(names)}. Choose one with --protocol." in refused("show", folder, *data)
+    assert f"{', '.join(names)}. Choose one with --protocol." in refused("show", folder, *data)
     outcome = tenuto("show", folder, clips[0], *data, "--protocol", names[0], "--json")
     epsilon = json.loads(outcome.stdout)["clips"][0]["attack"]["epsilon"]
     assert (folder / "shown" / f"{names[0]}-linf-{epsilon:g}").is_dir()
@@ -112,16 +112,6 @@ def test_other_emotions_of_names_with_folders_become_one_word(tenuto, own_run, o
     assert list(found["concepts"]["before"]) == ["roughness"]
     assert "/" in clip
     assert (tmp_path / "shown" / (clip.replace("/", "_") + ".png")).is_file()
-
-
-def test_a_run_that_was_not_attacked_names_the_command(refused, run, data):
-    assert f"no perturbations of test clips. `tenuto attack {run} --split test` makes some." in refused(
-        "show", run, *data
-    )
-
-
-def test_a_clip_that_is_unknown_is_named(refused, attacked, data):
-    assert f"clip 'x' is unknown to {attacked.name}" in refused("show", attacked, "x", *data)
 
 
 def clip_of(folder, part):

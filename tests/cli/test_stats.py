@@ -90,7 +90,7 @@ def test_what_is_left_out_is_said(tmp_path):
     write_rows(tmp_path / "A2E-7" / "attacks" / "paper-2025-released.csv", noisy(("A2E",), (7,)))
     outcome = call("--study", tmp_path, "--draws", 200)
     assert outcome.exit_code == 0
-    assert "There is one system only, nothing to compare it with: A2E." in outcome.stderr
+    assert "There is one system only, so there is no comparison: A2E." in outcome.stderr
     assert "Pairs" not in outcome.stdout
 
 
@@ -115,8 +115,8 @@ def test_several_attacks_side_by_side_are_refused(tmp_path):
         call("--study", tmp_path)
 
 
-def test_the_released_logs(shared):
-    outcome = call("--logs", shared / "paper" / "logs", "--pairs", "A2E:A2M2E,A2B2E:A2M2E", "--draws", 500)
+def test_the_released_logs(released):
+    outcome = call("--logs", released, "--pairs", "A2E:A2M2E,A2B2E:A2M2E", "--draws", 500)
     # t over seeds, and its p of 0.0026 and 0.0239 by Holm
     assert " 4.13 │   0.0051 " in outcome.stdout
     assert " 2.71 │   0.0239 " in outcome.stdout

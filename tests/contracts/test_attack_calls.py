@@ -6,9 +6,7 @@ import json
 import math
 import pickle
 import warnings
-from collections.abc import Callable
-from types import SimpleNamespace
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import pytest
 import torch
@@ -76,21 +74,9 @@ class OneBuffer(nn.Module):
         return buffer
 
 
-SAME_MODELS: dict[str, Callable[[torch.Tensor], Any]] = {
-    "in place": InPlace(),
-    "one buffer": OneBuffer(),
-    "tensor": lambda x: MODEL(x).emotions,
-    "object": lambda x: SimpleNamespace(emotions=MODEL(x).emotions),
-    "tuple": lambda x: (MODEL(x).emotions, "more"),
-    "list": lambda x: [MODEL(x).emotions],
-    "dict": lambda x: {"emotions": MODEL(x).emotions, "features": x},
-    "dict of one": lambda x: {"logits": MODEL(x).emotions},
-}
-
-
-@pytest.mark.parametrize("model", SAME_MODELS.values(), ids=SAME_MODELS)
+@pytest.mark.parametrize("model", [InPlace(), OneBuffer()], ids=["in place", "one buffer"])
 @pairs()
-def test_models_that_answer_in_another_form_give_the_same_result(family, budget, model, inputs, labels):
+def test_models_that_reuse_their_tensors_give_the_same_result(family, budget, model, inputs, labels):
     attack = family.make(budget, **({"source": model} if family.kind is Transfer else {}))
     reference = family.make(budget, **({"source": MODEL} if family.kind is Transfer else {}))
     result, expected = attack(model, inputs, labels), reference(MODEL, inputs, labels)

@@ -11,7 +11,7 @@ import torch
 
 from tenuto.config import DataConfig
 from tenuto.data import Index, Prepared
-from tenuto.data.batches import Batch, Material, check, check_split
+from tenuto.data.batches import Batch, Material, check, check_labels, check_split
 from tenuto.data.excerpts import Normalisation
 from tenuto.data.splits import Split, draw
 from tenuto.errors import ConfigError, DataError
@@ -166,5 +166,26 @@ def test_concept_loss_without_concept_ratings_is_refused(prepared):
 def test_a_part_of_one_clip_is_refused(part):
     two = ("a", "b")
     check_split(Split(two, two, two))
-    with pytest.raises(DataError, match=f"1 clip in the {part} part: wanted at least two"):
+    with pytest.raises(DataError, match=f"1 clip in the {part} part: at least two"):
         check_split(dataclasses.replace(Split(two, two, two), **{part: ("a",)}))
+
+
+@pytest.mark.parametrize("kind", ["emotion", "concept"])
+@pytest.mark.parametrize("part", ["training", "validation"])
+def test_a_column_that_is_constant_in_a_part_is_refused_by_name(kind, part):
+    clips, random = tuple("abcdefgh"), np.random.default_rng(0)
+    split = Split(clips[:4], clips[4:6], clips[6:])
+    values = {"emotion": random.uniform(size=(8, 2)), "concept": random.uniform(size=(8, 2))}
+
+    def index() -> Index:
+        paths = tuple(Path(clip) for clip in clips)
+        return Index(clips, paths, ("calm", "sad"), values["emotion"], ("calm", "sad"), values["concept"])
+
+    check_labels(index(), split, with_concepts=True)
+    values[kind][slice(0, 4) if part == "training" else slice(4, 6), 1] = 0.1
+    with pytest.raises(
+        DataError, match=rf"^{kind} sad: all \d {part} clips have the same value.*--split-seed"
+    ):
+        check_labels(index(), split, with_concepts=True)
+    if kind == "concept":
+        check_labels(index(), split, with_concepts=False)

@@ -18,16 +18,17 @@ from tenuto.data.excerpts import (
     fresh_starts,
     measure,
 )
+from tests.conftest import GOLDEN
 
 
-def test_fixed_starts_equal_the_released_ones(shared):
-    table = pd.read_csv(shared / "paper" / "slices.csv")
+def test_fixed_starts_equal_the_released_ones():
+    table = pd.read_csv(GOLDEN / "paper" / "slices.csv")
     assert fixed_starts(table["frames"].tolist()) == table["slice_start"].tolist()
 
 
 def test_real_frames_and_normalisation_equal_the_reference(shared, tmp_path):
     prepared = prepare(Soundtracks(shared / "soundtracks"), tmp_path)
-    table = pd.read_csv(shared / "paper" / "slices.csv")
+    table = pd.read_csv(GOLDEN / "paper" / "slices.csv")
     assert [len(clip) for clip in prepared.spectrograms] == table["frames"].tolist()
     found = measure(prepared.spectrograms)
     assert found.mean == pytest.approx(0.395230, abs=1e-3)

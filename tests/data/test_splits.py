@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from tenuto.data import Index, Soundtracks
 from tenuto.data.splits import PARTS, draw, read_split, write_split
 from tenuto.errors import ConfigError, DataError, FileError
+from tests.conftest import GOLDEN
 
 
 def index(clips, albums=None):
@@ -21,7 +22,7 @@ def index(clips, albums=None):
 
 
 def test_paper_split_equals_the_released_one(shared):
-    table = pd.read_csv(shared / "paper" / "split.csv").sort_values("position")
+    table = pd.read_csv(GOLDEN / "paper" / "split.csv").sort_values("position")
     split = draw(Soundtracks(shared / "soundtracks").index, "paper", seed=7)
     for part in PARTS:
         assert [int(clip) for clip in split.part(part)] == table.loc[table["split"] == part, "clip"].tolist()

@@ -26,7 +26,7 @@ from tenuto.evaluation.explanation import (
     head_gain,
     linear_head,
 )
-from tenuto.models import build, checkpoint
+from tenuto.models import Recogniser, build, checkpoint
 from tenuto.store.run import RunFolder
 
 EMOTIONS, CONCEPTS = ("valence", "tension"), ("mode", "beat", "noise")
@@ -36,7 +36,7 @@ def made(system="A2M2E", seed=0):
     torch.manual_seed(seed)
     network = build(system, emotions=2, concepts=3, width=0.125).eval()
     units = () if system == "A2E" else CONCEPTS
-    return checkpoint.Recogniser(network, system, EMOTIONS, units, Normalisation(0.4, 0.42), "f" * 64, 0.125)
+    return Recogniser(network, system, EMOTIONS, units, Normalisation(0.4, 0.42), "f" * 64, 0.125)
 
 
 @pytest.fixture(scope="module")

@@ -18,9 +18,10 @@ from tenuto.evaluation.intervention import choices, correct, follow, intervene, 
 from tenuto.evaluation.robustness import attack
 from tenuto.evaluation.runs import open_run
 from tenuto.files import read_csv, read_safetensors, sha256_file, write_csv, write_safetensors
+from tenuto.models.recogniser import predict
 from tenuto.store.rows import read_rows, values_of
 from tenuto.store.run import RunFolder
-from tenuto.training.loop import predict, train
+from tenuto.training.loop import train
 from tests import small_runs
 from tests.small_runs import settings
 

@@ -58,12 +58,12 @@ def run(prepared, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def rows(run):
-    return read_rows(robustness.rows_path(run.folder, CLIMB))
+    return read_rows(run.files.rows(CLIMB))
 
 
 @pytest.fixture(scope="module")
 def arrays(run):
-    return read_safetensors(robustness.rows_path(run.folder, CLIMB).with_suffix(".safetensors"))[0]
+    return read_safetensors(run.files.perturbations(CLIMB))[0]
 
 
 def error(rows):
@@ -155,7 +155,7 @@ def test_an_interrupted_climb_ends_as_an_undisturbed_one(fresh, rows, arrays, ca
     found = robustness.attack(fresh, CLIMB, batch_size=2, progress=again.append)
     assert sum(again) == len(fresh.part("test")) * CLIMB.iterations(emotions=8)
     assert found.drop(columns="run").equals(rows.drop(columns="run"))
-    path = robustness.rows_path(fresh.folder, CLIMB).with_suffix(".safetensors")
+    path = fresh.files.perturbations(CLIMB)
     saved = read_safetensors(path)[0]
     assert saved.keys() == arrays.keys()
     assert all(np.array_equal(saved[key], arrays[key]) for key in arrays)
@@ -182,7 +182,7 @@ def test_rows_of_earlier_weights_are_refused(fresh):
     brief = Protocol("brief", 1, "", (APGD(budget=BUDGET, objective=SquaredError(), steps=1),))
     robustness.attack(fresh, brief)
     retrained(fresh)
-    robustness.rows_path(fresh.folder, brief).with_suffix(".safetensors").unlink()
+    fresh.files.perturbations(brief).unlink()
     with pytest.raises(CheckpointError, match=r"brief\.csv: belongs to earlier weights of this run"):
         robustness.attack(fresh, brief)
 

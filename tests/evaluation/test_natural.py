@@ -253,7 +253,7 @@ def test_another_excerpt_is_no_perturbation(rows):
 
 def test_rows_are_written_once_and_read_the_next_time(rows, run):
     path = run.folder / "attacks" / "natural-1.csv"
-    assert path == baseline.natural_path(run.folder)
+    assert path == run.files.natural()
     before = path.stat().st_mtime_ns
     again = baseline.natural(run)
     assert path.stat().st_mtime_ns == before
@@ -278,7 +278,7 @@ def test_a_recording_that_is_gone_is_named(run):
             baseline.natural(run, "train")
     finally:
         path.write_bytes(content)
-    assert not baseline.natural_path(run.folder, "train").exists()
+    assert not run.files.natural("train").exists()
 
 
 def places_of(run, part):
@@ -293,18 +293,15 @@ def test_other_parts_have_their_own_file_and_progress_counts_clips(run):
     assert (run.folder / "attacks" / "natural-1-validation.csv").is_file()
 
 
-def test_rows_name_the_arithmetic_of_the_run_s_threads(run, tmp_path, monkeypatch):
+def test_rows_are_computed_with_the_threads_of_the_run(run, tmp_path, monkeypatch):
     """Whatever this process computed with before: an interrupted study goes on in another one."""
-    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "AVX2")
-    monkeypatch.setattr(torch.backends.nnpack, "is_available", lambda: True)
+    monkeypatch.setattr(
+        "tenuto.evaluation.records.arithmetic", lambda device: f"{torch.get_num_threads()} threads"
+    )
+    monkeypatch.setattr(type(run), "threads", property(lambda self: torch.get_num_threads() + 1))
     copy = dataclasses.replace(run, folder=shutil.copytree(run.folder, tmp_path / run.name))
     (copy.folder / "attacks" / "natural-1.csv").unlink(missing_ok=True)
-    before = torch.get_num_threads()
-    try:
-        torch.set_num_threads(run.config.train.threads + 1)
-        assert baseline.natural(copy)["versions"].str.endswith("cpu AVX2 NNPACK").all()
-    finally:
-        torch.set_num_threads(before)
+    assert baseline.natural(copy)["versions"].str.endswith(f"{run.threads} threads").all()
 
 
 # Summary

@@ -24,9 +24,10 @@ from tenuto.evaluation.resynthesis import STATES, mean_survival, witness, witnes
 from tenuto.evaluation.robustness import attack
 from tenuto.evaluation.runs import open_run
 from tenuto.files import read_csv, read_safetensors, write_csv, write_safetensors
+from tenuto.models.recogniser import predict
 from tenuto.store.perturbations import Perturbations, row_of, saved_rows
 from tenuto.store.rows import at_budget
-from tenuto.training.loop import predict, train
+from tenuto.training.loop import train
 from tests import corpora, small_runs
 from tests.small_runs import settings
 

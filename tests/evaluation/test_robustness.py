@@ -16,6 +16,7 @@ from tenuto.errors import FileError, TenutoError
 from tenuto.evaluation import robustness
 from tenuto.evaluation.runs import open_run
 from tenuto.files import read_json, read_safetensors
+from tenuto.models.recogniser import predict
 from tenuto.store.rows import concept_names, read_rows, validate_rows, values_of
 from tenuto.training.loop import train
 from tests import small_runs
@@ -57,7 +58,7 @@ def control(open_trained):
 
 @pytest.fixture(scope="module")
 def rows(control):
-    return read_rows(robustness.rows_path(control.folder, BRIEF))
+    return read_rows(control.files.rows(BRIEF))
 
 
 @pytest.fixture(scope="module")
@@ -119,15 +120,18 @@ def test_metrics_of_other_weights_do_not_count(open_trained):
     assert not run.files.is_evaluated()
 
 
-def test_evaluate_computes_with_the_threads_of_the_run(control):
+def test_evaluate_computes_with_the_threads_of_the_run(control, monkeypatch):
     """An interrupted study evaluates in a process that has not trained."""
-    before = torch.get_num_threads()
-    try:
-        torch.set_num_threads(control.config.train.threads + 1)
-        robustness.evaluate(control)
-        assert torch.get_num_threads() == control.config.train.threads
-    finally:
-        torch.set_num_threads(before)
+    before, threads = torch.get_num_threads(), list[int]()
+    monkeypatch.setattr(type(control), "threads", before + 1)
+
+    def compute(*arguments):
+        threads.append(torch.get_num_threads())
+        return predict(*arguments)
+
+    monkeypatch.setattr(robustness, "predict", compute)
+    robustness.evaluate(control)
+    assert (set(threads), torch.get_num_threads()) == ({before + 1}, before)
 
 
 def test_the_mean_predictor_says_the_mean_training_label(control):
@@ -247,7 +251,7 @@ def interrupted(run):
 
     with pytest.raises(InterruptionError):
         robustness.attack(run, BRIEF, batch_size=1, progress=progress)
-    assert not robustness.rows_path(run.folder, BRIEF).exists()
+    assert not run.files.rows(BRIEF).exists()
 
 
 def left(run):
@@ -312,7 +316,7 @@ def test_finished_rows_are_returned_without_an_attack(control, rows, monkeypatch
 
 def test_rows_of_other_settings_are_other_rows(control):
     more = protocol("paper-2025-released", iterations=2)
-    assert robustness.rows_path(control.folder, more) != robustness.rows_path(control.folder, BRIEF)
+    assert control.files.rows(more) != control.files.rows(BRIEF)
 
 
 # The released format

@@ -4,21 +4,29 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import shutil
 
+import numpy as np
 import pytest
 import torch
 
+from tenuto.attacks import protocol as named_protocol
 from tenuto.data.batches import Material
 from tenuto.data.excerpts import Normalisation
 from tenuto.data.splits import Split, read_split, write_split
 from tenuto.errors import CheckpointError, ConfigError, DataError
+from tenuto.evaluation import robustness
+from tenuto.evaluation.natural import natural
 from tenuto.evaluation.runs import Sibling, open_run
 from tenuto.files import read_safetensors, write_safetensors
 from tenuto.models import build
-from tenuto.models.checkpoint import import_run
+from tenuto.models.checkpoint import import_run, load
+from tenuto.store.rows import values_of
 from tenuto.store.run import RunFolder
+from tenuto.store.study import StudyFolder
 from tenuto.training.loop import train
 from tests import small_runs
+from tests.conftest import GOLDEN
 from tests.small_runs import settings
 
 
@@ -165,3 +173,29 @@ def test_a_sibling_of_other_emotions_is_refused(folder, prepared):
     other = dataclasses.replace(run.recogniser, emotions=("joy",))
     with pytest.raises(CheckpointError, match="the sibling predicts joy"):
         Sibling(run, other)
+
+
+# A run of version 0.1.0
+
+
+@pytest.fixture
+def earlier(tmp_path):
+    return StudyFolder(shutil.copytree(GOLDEN / "earlier", tmp_path / "earlier"))
+
+
+def test_a_run_of_an_earlier_version_opens(earlier, prepared):
+    (files,) = earlier.runs()
+    data = dataclasses.replace(prepared, fingerprint=load(files.path).fingerprint)
+    run = open_run(files.path, data)
+    assert files.is_trained()
+    assert files.is_evaluated()
+    assert files.has_natural()
+    (protocol,) = files.protocols()
+    rows = robustness.attack(run, named_protocol("paper-2025-released", iterations=2))
+    assert rows.equals(earlier.rows(protocol))
+    assert "uses_label" not in rows
+    assert files.read_attacks(protocol) == {}
+    with torch.no_grad():
+        clean = run.recogniser(run.part("test").inputs)
+    np.testing.assert_allclose(values_of(rows, "clean"), clean.emotions, atol=1e-3)
+    assert natural(run)["objective"].nunique() > 1

@@ -14,9 +14,10 @@ import torch
 import tenuto
 from tenuto.data.excerpts import Normalisation
 from tenuto.data.soundtracks import EMOTIONS
-from tenuto.errors import AudioError, CheckpointError, FileError
+from tenuto.errors import AudioError, AudioWarning, CheckpointError, FileError
 from tenuto.files import read_safetensors, write_safetensors
-from tenuto.models import build, checkpoint
+from tenuto.models import Recogniser, build, checkpoint, predict
+from tenuto.models.recogniser import window_starts
 from tenuto.store.run import RunFolder
 
 
@@ -25,7 +26,7 @@ def recogniser():
     torch.manual_seed(0)
     network = build("A2M2E", emotions=2, concepts=3, width=0.125).eval()
     names = ("valence", "arousal"), ("one", "two", "three")
-    return checkpoint.Recogniser(network, "A2M2E", *names, Normalisation(0.4, 0.42), "f" * 64, 0.125)
+    return Recogniser(network, "A2M2E", *names, Normalisation(0.4, 0.42), "f" * 64, 0.125)
 
 
 @pytest.fixture
@@ -46,6 +47,8 @@ def test_a_loaded_checkpoint_predicts_what_was_saved(recogniser, saved):
     loaded = tenuto.load(saved)
     inputs = torch.randn(2, 1, 313, 149)
     for ours, theirs in zip(loaded(inputs), recogniser(inputs), strict=True):
+        assert ours is not None
+        assert theirs is not None
         assert torch.equal(ours, theirs)
     assert (loaded.system, loaded.emotions, loaded.concepts) == (
         "A2M2E",
@@ -58,7 +61,7 @@ def test_a_loaded_checkpoint_predicts_what_was_saved(recogniser, saved):
 def test_predict_names_emotions_and_concepts(saved, song):
     profile = tenuto.load(RunFolder(saved).checkpoint).predict(song)
     assert list(profile.emotions) == ["valence", "arousal"]
-    assert list(profile.concepts) == ["one", "two", "three"]
+    assert list(profile.concepts or ()) == ["one", "two", "three"]
 
 
 def test_predict_takes_a_waveform_or_its_file(saved, song):
@@ -70,7 +73,7 @@ def test_predict_takes_a_waveform_or_its_file(saved, song):
 def test_predict_is_the_mean_over_windows(saved, song):
     loaded = tenuto.load(saved)
     spectrogram = tenuto.audio.LogSpectrogram()(torch.from_numpy(tenuto.audio.load_audio(song))).numpy()
-    starts = checkpoint.window_starts(len(spectrogram))
+    starts = window_starts(len(spectrogram))
     assert len(starts) == 3
     windows = np.stack([loaded.normalisation(spectrogram[start : start + 313]) for start in starts])[:, None]
     with torch.no_grad():
@@ -87,13 +90,40 @@ def test_a_short_recording_is_continued_with_its_beginning(saved):
     ("frames", "starts"), [(1, [0]), (313, [0]), (314, [0, 1]), (626, [0, 313]), (700, [0, 193, 387])]
 )
 def test_windows_cover_everything(frames, starts):
-    assert checkpoint.window_starts(frames) == starts
+    assert window_starts(frames) == starts
 
 
 def test_predict_refuses_silence(saved, tmp_path):
     soundfile.write(tmp_path / "silent.wav", np.zeros(22050), 22050)
     with pytest.raises(AudioError, match="silent"):
         tenuto.load(saved).predict(tmp_path / "silent.wav")
+
+
+def test_predict_warns_of_a_recording_that_holds_next_to_nothing(saved, tmp_path):
+    path = tmp_path / "click.wav"
+    soundfile.write(path, np.eye(1, 5 * 22050, 9)[0], 22050)
+    with pytest.warns(AudioWarning, match=r"click\.wav: only 0\.05 s of its 5\.00 s .* means little"):
+        tenuto.load(saved).predict(path)
+
+
+@pytest.mark.parametrize("waveform", [np.zeros(0), np.zeros((2, 100)), np.array([0.1, np.nan])])
+def test_predict_refuses_what_is_no_waveform(saved, waveform):
+    with pytest.raises(AudioError, match=r"must have the shape \(samples,\)"):
+        tenuto.load(saved).predict(waveform)
+
+
+def test_predict_joins_batches_in_evaluation_mode():
+    network = build("A2B2E", width=0.0625).train()
+    inputs = torch.randn(5, 1, 40, 149, generator=torch.Generator().manual_seed(0))
+    prediction = predict(network, inputs, batch_size=2)
+    assert network.training
+    network.eval()
+    with torch.no_grad():
+        expected = network(inputs)
+    assert torch.allclose(prediction.emotions, expected.emotions, atol=1e-5)
+    assert prediction.concepts is not None
+    assert torch.allclose(prediction.concepts, expected.concepts, atol=1e-5)
+    assert not prediction.emotions.requires_grad
 
 
 def test_missing_checkpoint_is_named(tmp_path):
@@ -127,7 +157,12 @@ def test_foreign_safetensors_is_refused(tmp_path):
 
 @pytest.mark.parametrize(
     ("key", "value"),
-    [("format", "tenuto-checkpoint-9"), ("spectrogram", {"sample_rate": 16000}), ("width", 0.25)],
+    [
+        ("format", "tenuto-checkpoint-9"),
+        ("spectrogram", {"sample_rate": 16000}),
+        ("width", 0.25),
+        ("network", ["a2e"]),
+    ],
 )
 def test_changed_metadata_is_refused(saved, key, value):
     path = RunFolder(saved).checkpoint
@@ -138,6 +173,15 @@ def test_changed_metadata_is_refused(saved, key, value):
         tenuto.load(path)
 
 
+def test_a_checkpoint_of_a_network_that_is_not_installed_says_so(saved):
+    path = RunFolder(saved).checkpoint
+    arrays, metadata = read_safetensors(path)
+    about = {**json.loads(metadata["tenuto"]), "network": "transformer"}
+    write_safetensors(path, arrays, {"tenuto": json.dumps(about)})
+    with pytest.raises(CheckpointError, match=r"Unknown network 'transformer'.*Install the package"):
+        tenuto.load(path)
+
+
 def test_import_makes_a_run_that_predicts(tmp_path, song):
     path = tmp_path / "released.pt"
     torch.save(_released(build("A2M2E")), path)
@@ -145,7 +189,7 @@ def test_import_makes_a_run_that_predicts(tmp_path, song):
     assert re.fullmatch("A2B2E-21-[0-9a-f]{8}", folder.name)
     profile = tenuto.load(folder).predict(song)
     assert tuple(profile.emotions) == EMOTIONS
-    assert next(iter(profile.concepts)) == "unit_1"
+    assert next(iter(profile.concepts or ())) == "unit_1"
 
 
 def test_import_refuses_another_system(tmp_path):

@@ -1,4 +1,4 @@
-"""The networks against the reference's outputs, and the import of released weights."""
+"""The networks against the reference's outputs, a new network, and the import of released weights."""
 
 from __future__ import annotations
 
@@ -8,12 +8,24 @@ import zipfile
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
+from tenuto.config import ModelConfig
 from tenuto.errors import CheckpointError, ConfigError
-from tenuto.models import Prediction, build, for_attack, load_reference_state
+from tenuto.models import (
+    NETWORKS,
+    Network,
+    Prediction,
+    build,
+    check_network,
+    for_attack,
+    load,
+    load_reference_state,
+    register_network,
+)
+from tenuto.training.loop import train
+from tests import small_runs
 from tests.models.golden import reference_inputs, reference_state
-
-NETWORKS = ("a2e", "a2m2e")
 
 
 @pytest.mark.parametrize(
@@ -30,7 +42,7 @@ def test_parameter_counts(system, parameters):
     assert sum(weights.numel() for weights in build(system).parameters()) == parameters
 
 
-@pytest.fixture(scope="module", params=NETWORKS)
+@pytest.fixture(scope="module", params=["a2e", "a2m2e"])
 def reference(request, shared, tmp_path_factory):
     path = tmp_path_factory.mktemp("released") / f"{request.param}.pt"
     torch.save(reference_state(shared, request.param), path)
@@ -111,6 +123,51 @@ def test_unknown_system_names_the_nearest(name):
 def test_impossible_width_is_refused(width):
     with pytest.raises(ConfigError, match="width"):
         build("A2E", width=width)
+
+
+@pytest.fixture
+def mean_network():
+    """A network of somebody else in one file, and its registration, undone afterwards."""
+
+    @register_network("mean")
+    class Mean(Network):
+        has_concepts = True
+
+        def __init__(self, emotions, concepts, width):
+            super().__init__(emotions, concepts, width)
+            self.concepts, self.emotions = nn.Linear(149, concepts), nn.Linear(concepts, emotions)
+
+        def forward(self, excerpts):
+            concepts = self.concepts(excerpts.mean(dim=(1, 2)))
+            return Prediction(self.emotions(concepts), concepts)
+
+    yield Mean
+    del NETWORKS._parts["mean"]
+
+
+def test_a_new_network_in_one_file_is_trained_loaded_and_attacked(mean_network, tmp_path):
+    data = small_runs.rated(tmp_path)
+    config = small_runs.settings("A2M2E", epochs=2, adversarial=small_runs.ATTACKED)
+    config = config.model_copy(update={"model": config.model.model_copy(update={"network": "mean"})}).named()
+    run = train(config, data, tmp_path / "runs")
+    assert run.name.startswith("amean_w0.5-6-")
+    recogniser = load(run)
+    assert isinstance(recogniser.network, mean_network)
+    assert recogniser.concepts == data.index.concepts
+    assert isinstance(for_attack(recogniser.network), mean_network)
+
+
+@pytest.mark.parametrize(
+    ("network", "message"),
+    [
+        ("a2mee", "Unknown network 'a2mee'. Did you mean a2m2e"),
+        ("a2e", "needs the network a2m2e: a2e has no"),
+    ],
+)
+def test_a_run_that_cannot_be_is_refused_before_training(network, message, tmp_path):
+    config = small_runs.settings("A2M2E").model_copy(update={"model": ModelConfig(network=network)})
+    with pytest.raises(ConfigError, match=message):
+        check_network(config)
 
 
 def test_import_executes_nothing(tmp_path):

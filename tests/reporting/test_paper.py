@@ -7,17 +7,18 @@ from tenuto.analysis.systems import errors_per_clip, run_metrics
 from tenuto.errors import ConfigError, DataError
 from tenuto.reporting import paper
 from tenuto.store import released_logs
+from tests.conftest import GOLDEN
 
 from . import made_up
 
 
 @pytest.fixture(scope="module")
-def logs(shared):
-    return released_logs.read_logs(shared / "paper" / "logs")
+def logs():
+    return released_logs.read_logs()
 
 
-def test_every_published_metric_of_the_fifty_runs_is_reproduced(logs, shared):
-    wanted = pd.read_csv(shared / "paper" / "expected_metrics.csv").set_index("folder")
+def test_every_published_metric_of_the_fifty_runs_is_reproduced(logs):
+    wanted = pd.read_csv(GOLDEN / "paper" / "expected_metrics.csv").set_index("folder")
     found = run_metrics(logs).set_index("folder").loc[wanted.index]
     assert list(found.columns) == list(wanted.columns)
     assert found["system"].tolist() == wanted["system"].tolist()
@@ -25,7 +26,7 @@ def test_every_published_metric_of_the_fifty_runs_is_reproduced(logs, shared):
 
 
 def test_the_published_t_tests_are_reproduced_to_nine_decimals(logs):
-    table = smc2025.significance(logs)
+    table = smc2025.significance(logs, paper_data=True)
     pooled = table[table["unit"] == "clip x seed"]
     assert pooled["comparison"].tolist() == ["A2E against A2M2E", "A2B2E against A2M2E"]
     np.testing.assert_allclose(pooled["t"], [13.035200610, 12.099034452], rtol=0, atol=5.1e-10)
@@ -34,14 +35,14 @@ def test_the_published_t_tests_are_reproduced_to_nine_decimals(logs):
 
 
 def test_with_seeds_as_the_unit_the_tests_are_far_weaker(logs):
-    table = smc2025.significance(logs)
+    table = smc2025.significance(logs, paper_data=True)
     seeds = table[table["unit"] == "seed"]
     np.testing.assert_allclose(seeds["t"], [4.13, 2.71], atol=0.005)
     np.testing.assert_allclose(seeds["p"], [0.0026, 0.024], atol=0.0005)
 
 
 def test_table_1_of_the_logs(logs):
-    table = smc2025.table1(logs).set_index("system")
+    table = smc2025.table1(logs, paper_data=True).set_index("system")
     assert list(table.index) == ["A2E (orig.)", "A2M2E (orig.)", "A2E", "A2B2E", "A2M2E", "aA2E", "aA2B2E"]
     ours = table.iloc[2:][["correlation_mean", "correlation_std", "mae_mean", "mae_std"]]
     wanted = [
@@ -55,7 +56,7 @@ def test_table_1_of_the_logs(logs):
 
 
 def test_the_print_deviates_from_the_logs_in_four_cells(logs):
-    table = smc2025.table1(logs).iloc[2:]
+    table = smc2025.table1(logs, paper_data=True).iloc[2:]
     differing = [
         (table[name].round(2) - table[f"print_{name}"]).abs() > 0.005
         for name in ("correlation_mean", "mae_mean")
@@ -110,15 +111,25 @@ def test_a_correlation_that_one_seed_lacks_is_not_averaged_over_the_others():
     assert line["mae_mean"] > 0
 
 
-def test_a_system_of_ones_own_stands_last_and_has_no_print():
+def test_a_system_of_ones_own_comes_last_and_has_no_value_of_the_paper():
     rows = pd.concat([made_up.run(system="a2m2e_w0.3"), made_up.run(system="aA2E")])
-    table = smc2025.table1(rows)
+    table = smc2025.table1(rows, paper_data=True)
     assert table["system"].tolist()[2:] == ["aA2E", "a2m2e_w0.3"]
     assert table["group"].tolist()[2:] == ["adversarial training", "other"]
     assert np.isnan(table["print_mae_mean"].iloc[-1])
 
 
-def test_only_test_clip_count():
+def test_values_of_the_paper_are_shown_with_its_data_only(tmp_path):
+    rows = made_up.study(systems=("A2E", "A2M2E"))
+    assert smc2025.table1(rows)["system"].tolist() == ["A2E", "A2M2E"]
+    own = paper.write_all(rows, tmp_path / "own")
+    of_paper = paper.write_all(rows, tmp_path / "paper", paper_data=True)
+    for name in ("table1.md", "significance.md"):
+        assert "paper" not in own[name].read_text().lower()
+        assert "(paper)" in of_paper[name].read_text()
+
+
+def test_only_test_clips_count():
     rows = pd.concat([made_up.run(), made_up.run(attacked=50.0, split="validation")])
     assert smc2025.difference(rows)["difference"].tolist() == pytest.approx([0.875])
 

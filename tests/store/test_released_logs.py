@@ -1,4 +1,6 @@
 import shutil
+import zipfile
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -6,10 +8,12 @@ import pytest
 import yaml
 
 from tenuto.errors import ConfigError, DataError, FileError
+from tenuto.files import sha256_bytes, sha256_file
 from tenuto.store import released_logs
-from tenuto.store.rows import KINDS, NATURAL, values_of, write_rows
+from tenuto.store.rows import KINDS, values_of
 from tests.reporting import made_up
 
+ARCHIVE = Path(released_logs.__file__).with_name(released_logs.ARCHIVE)
 LOG = """file,epoch,db,norm,converged,true-label,orig-pred,new-pred,adv-target
 ['146.mp3.spec'],1000,45.5,3.25,False,[[0.1 0.2 0.3 0.4 0.5 0.6 0.7 0.8]],"[[0.1  0.25 .5
   -1. 1e-1 2.5E+00 0.7 0.8]]",[[1 2 3 4 5 6 7 8]],0.7000000000000001
@@ -89,12 +93,12 @@ def test_the_protocol_names_every_setting_that_deviates(logs, settings, protocol
         ("[[1 2 3 4 5 6 7 8]]", "[[1 2 3 4 5 6 7]]", "8 finite numbers"),
         ("[[1 2 3 4 5 6 7 8]]", "[[1 2 3 4 5 6 7 nan]]", "8 finite numbers"),
         ("[[1 2 3 4 5 6 7 8]]", "[[1 2 3 4 5 6 7 exit()]]", "8 finite numbers"),
-        ("['007.mp3.spec']", "007.mp3.spec", "wanted a name"),
-        ("True", "yes", "wanted True or False"),
+        ("['007.mp3.spec']", "007.mp3.spec", "it must be a name"),
+        ("True", "yes", "it must be True or False"),
         (",-1.0", ",low", "column adv-target"),
         ("0.0,True", ",True", "column norm"),
         ("adv-target", "target", "no column adv-target"),
-        ("['007", "['146", "stands twice"),
+        ("['007", "['146", "two rows of the same attack"),
     ],
 )
 def test_a_damaged_log_is_refused_with_its_reason(logs, old, new, said):
@@ -114,7 +118,7 @@ def test_damaged_settings_are_refused_with_the_file(logs, text, said):
 
 
 def test_an_unknown_measure_is_refused(logs):
-    with pytest.raises(FileError, match="conv_method is cosine, wanted corr or mse"):
+    with pytest.raises(FileError, match="conv_method is 'cosine'; it must be corr or mse"):
         released_logs.read_logs(*logs(conv_method="cosine"))
 
 
@@ -151,16 +155,16 @@ def test_a_missing_folder_is_named(tmp_path):
 def test_the_same_log_twice_below_a_folder_is_refused(logs):
     folder, runs = logs()
     shutil.copytree(folder / "deep", folder / "copy")
-    with pytest.raises(FileError, match="the same log also lies in"):
+    with pytest.raises(FileError, match="the same log is also in"):
         released_logs.read_logs(folder, runs)
 
 
 @pytest.mark.parametrize(
     ("line", "said"),
     [
-        ("mine,A2E,7", "folder mine stands twice"),
-        ("other,A2M2E,42", "system A2M2E, seed 42 stands twice"),
-        ("other,A2E,six", "no whole number"),
+        ("mine,A2E,7", "folder mine is listed twice"),
+        ("other,A2M2E,42", "system A2M2E, seed 42 is listed twice"),
+        ("other,A2E,six", "not a whole number"),
     ],
 )
 def test_a_table_of_runs_that_contradicts_itself_is_refused(logs, line, said):
@@ -168,6 +172,32 @@ def test_a_table_of_runs_that_contradicts_itself_is_refused(logs, line, said):
     runs.write_text(runs.read_text() + line + "\n")
     with pytest.raises(FileError, match=said):
         released_logs.read_logs(folder, runs)
+
+
+def test_the_released_logs_are_part_of_the_package():
+    rows = released_logs.read_logs()
+    assert len(rows) == 50 * 36
+    assert released_logs.stated_budgets().keys() == set(rows["run"])
+
+
+def test_the_archive_has_the_released_files_with_licence_and_origin(shared):
+    with zipfile.ZipFile(ARCHIVE) as archive:
+        content = {name: archive.read(name) for name in archive.namelist()}
+    origin = content.pop("ORIGIN.txt").decode()
+    assert "github.com/CPJKU/robustness_mer_bottleneck" in origin
+    assert content.pop("LICENSE") == (shared / "paper" / "LICENSE").read_bytes()
+    released = {
+        path.relative_to(shared / "paper").as_posix(): path for path in (shared / "paper").glob("logs/*/*")
+    }
+    assert {name: sha256_bytes(own) for name, own in content.items()} == {
+        name: sha256_file(path) for name, path in released.items()
+    }
+    assert ARCHIVE.stat().st_size < 250_000
+
+
+def test_a_folder_of_the_same_logs_gives_the_same_rows(released):
+    pd.testing.assert_frame_equal(released_logs.read_logs(released), released_logs.read_logs())
+    assert released_logs.stated_budgets(released) == released_logs.stated_budgets()
 
 
 def test_the_package_knows_fifty_released_runs():
@@ -220,7 +250,7 @@ def test_a_log_with_a_setting_missing_is_not_written(tmp_path):
 
 def test_other_emotions_do_not_fit_the_released_form(tmp_path):
     rows = made_up.run().drop(columns=["label_sad", "clean_sad", "adversarial_sad"])
-    with pytest.raises(DataError, match="the rows rate valence, energy, tension, anger, fear, happy, tender"):
+    with pytest.raises(DataError, match="the rows have valence, energy, tension, anger, fear, happy, tender"):
         released_logs.write_log(rows, tmp_path, SETTINGS)
 
 
@@ -230,60 +260,3 @@ def test_other_emotions_do_not_fit_the_released_form(tmp_path):
 def test_only_one_run_under_the_released_attack_fits_the_released_form(tmp_path, rows):
     with pytest.raises(DataError, match="one run under the released attack"):
         released_logs.write_log(rows, tmp_path, SETTINGS)
-
-
-def write_run(folder, rows, protocol="paper-2025-released"):
-    write_rows(folder / "runs" / rows["run"].iloc[0] / "attacks" / f"{protocol}.csv", rows)
-
-
-def test_a_study_is_the_rows_of_its_runs(tmp_path):
-    for seed in (6, 21):
-        write_run(tmp_path, made_up.run(seed=seed))
-    pd.testing.assert_frame_equal(
-        released_logs.read_study(tmp_path, "paper-2025-released")[["run", "clip"]],
-        pd.concat([made_up.run(seed=seed)[["run", "clip"]] for seed in (21, 6)], ignore_index=True),
-    )
-
-
-def test_the_protocol_all_runs_share_is_taken(tmp_path):
-    for seed in (6, 21):
-        write_run(tmp_path, made_up.run(seed=seed), "paper-2025-released+iterations=40")
-    write_run(tmp_path, made_up.run(seed=6, attacked=9.0))
-    assert values_of(released_logs.read_study(tmp_path), "adversarial").max() < 9
-
-
-def test_two_protocols_that_all_runs_share_have_to_be_chosen_from(tmp_path):
-    for protocol in ("paper-2025-released", "paper-2025-released+iterations=40"):
-        write_run(tmp_path, made_up.run(), protocol)
-    with pytest.raises(
-        FileError, match=r"which protocol\? .*paper-2025-released\+iterations=40 \(1 of 1 runs\)"
-    ):
-        released_logs.read_study(tmp_path)
-
-
-def test_rows_of_other_parts_of_the_split_are_left_out(tmp_path):
-    write_run(tmp_path, made_up.run())
-    write_run(tmp_path, made_up.run(split="validation"), "paper-2025-released-validation")
-    assert set(released_logs.read_study(tmp_path)["split"]) == {"test"}
-
-
-def test_a_protocol_without_rows_names_those_there_are(tmp_path):
-    write_run(tmp_path, made_up.run())
-    with pytest.raises(FileError, match="no rows of protocol standard-1; there is: paper-2025-released"):
-        released_logs.read_study(tmp_path, "standard-1")
-
-
-def test_a_study_without_attacks_says_so(tmp_path):
-    with pytest.raises(FileError, match="no rows of an attack below it"):
-        released_logs.read_study(tmp_path)
-
-
-def test_a_missing_study_is_named(tmp_path):
-    with pytest.raises(FileError, match="absent: no such folder"):
-        released_logs.read_study(tmp_path / "absent")
-
-
-def test_natural_changes_are_no_attack_to_choose(tmp_path):
-    write_run(tmp_path, made_up.run(), "paper-2025-released")
-    write_run(tmp_path, made_up.run().assign(protocol=NATURAL, attack="natural"), NATURAL)
-    assert set(released_logs.read_study(tmp_path)["attack"]) == {"ReleasedAttack"}

@@ -2,7 +2,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from tenuto.errors import DataError, FileError
+from tenuto.errors import DataError, FileError, TenutoError
+from tenuto.files import write_csv
 from tenuto.store.rows import (
     KEYS,
     KINDS,
@@ -81,16 +82,66 @@ def test_rows_without_any_emotion_are_refused():
 
 def test_a_row_that_stands_twice_is_refused():
     rows = made_up.run(clip="003")
-    with pytest.raises(DataError, match="clip 003 of A2E-6 stands twice"):
+    with pytest.raises(DataError, match="clip 003 of A2E-6 has two rows of the same attack"):
         validate_rows(rows)
 
 
-@pytest.mark.parametrize("kind", KINDS)
-def test_values_that_are_not_finite_are_refused_by_clip(kind):
-    rows = made_up.run()
-    rows.loc[2, f"{kind}_anger"] = np.nan
-    with pytest.raises(DataError, match=f"{kind} values of clip 002 of A2E-6"):
+WRONG = [
+    *(
+        (name, cell)
+        for name in ("run", "system", "clip", "protocol", "attack", "objective", "norm")
+        for cell in ("", " ")
+    ),
+    *(("split", cell) for cell in ("", "Test", "all")),
+    *(("seed", cell) for cell in ("", "abc", "inf", "1.5", "9" * 23)),
+    *((name, cell) for name in ("iterations", "gradient_passes") for cell in ("abc", "", "-1", "nan")),
+    *((name, cell) for name in ("epsilon", "l2", "linf") for cell in ("abc", "inf", "-0.5", "1e999")),
+    *(("converged", cell) for cell in ("", "maybe", "2")),
+    *((f"{kind}_anger", cell) for kind in KINDS for cell in ("abc", "inf", "nan", "")),
+    *(("clean_melody", cell) for cell in ("abc", "-inf")),
+    *(("uses_label", cell) for cell in ("abc", "2")),
+    *(("worst", cell) for cell in ("abc", "")),
+]
+
+
+@pytest.mark.parametrize(("name", "cell"), WRONG)
+def test_a_wrong_cell_of_a_file_is_named(tmp_path, name, cell):
+    rows = with_unit(made_up.run(norm="linf", epsilon=0.1, worst=True, uses_label=True)).astype(object)
+    rows.loc[2, name] = cell
+    path = write_csv(tmp_path / "rows.csv", rows)
+    with pytest.raises(
+        TenutoError, match=rf"rows\.csv: (line 4|row 3).*column {name}: '{cell[:9].strip()}.* is not "
+    ):
+        read_rows(path)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        *(("clip", 3), ("split", "Test"), ("seed", 1.5), ("iterations", -1), ("l2", np.inf), ("l2", "abc")),
+        *(
+            ("converged", "True"),
+            ("clean_anger", np.nan),
+            ("label_anger", "abc"),
+            ("adversarial_melody", np.inf),
+        ),
+    ],
+)
+def test_a_wrong_cell_of_a_table_is_named(name, value):
+    rows = with_unit(made_up.run()).astype({name: object})
+    rows.loc[2, name] = value
+    with pytest.raises(
+        DataError, match=rf"row 3 \(clip '(002|3)' of 'A2E-6'\), column {name}: '{value}' is not"
+    ):
         validate_rows(rows)
+
+
+def test_missing_norms_units_and_unknown_objectives_come_back_missing(tmp_path):
+    rows = with_unit(made_up.run(l2=np.nan, uses_label=None, settings=None)).astype({"clean_melody": object})
+    rows.loc[1, "clean_melody"] = None
+    back = read_rows(write_rows(tmp_path / "rows.csv", rows))
+    assert back[["l2", "uses_label", "settings"]].isna().all(axis=None)
+    assert back["clean_melody"].isna().tolist() == [False, True, False, False, False]
 
 
 def test_refused_rows_are_not_written(tmp_path):

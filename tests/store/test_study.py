@@ -84,7 +84,7 @@ def test_a_run_that_cannot_be_read_is_named(study, monkeypatch, damage):
 @pytest.mark.parametrize("damage", DAMAGES)
 def test_the_rows_of_the_other_runs_can_be_read(study, monkeypatch, damage):
     damage(study.run("A2E-6"), monkeypatch)
-    errors = []
+    errors: list[Exception] = []
     assert set(study.rows(PROTOCOL, damaged=errors.append)["seed"]) == {21}
     assert len(errors) == 1
     assert "A2E-6" in str(errors[0])
@@ -105,6 +105,22 @@ def test_without_a_protocol_the_released_one_that_all_runs_share_is_read(study):
     both = rf"which protocol\? .* {PROTOCOL} \(2 of 2 runs\), {PROTOCOL}\+iterations=100 \(2 of 2 runs\)"
     with pytest.raises(FileError, match=both):
         study.rows()
+
+
+def test_a_protocol_of_some_runs_is_not_taken(study):
+    attacked(study.runs_folder / "A2E-6", 6, f"{PROTOCOL}+iterations=40")
+    assert set(study.rows()["protocol"]) == {PROTOCOL}
+
+
+def test_other_parts_and_natural_variations_are_no_protocols_to_choose(study):
+    run = study.run("A2E-6")
+    rows = made_up.run(run=run.name, clips=3)
+    write_rows(run.rows(PROTOCOL, "validation"), rows.assign(split="validation"))
+    write_rows(run.natural(), rows.assign(protocol="natural-1", attack="natural"))
+    assert set(study.rows()["split"]) == {"test"}
+    assert set(study.rows()["attack"]) == {"ReleasedAttack"}
+    assert set(study.rows(PROTOCOL, "validation")["split"]) == {"validation"}
+    assert set(study.rows("natural-1")["attack"]) == {"natural"}
 
 
 def test_an_unknown_protocol_or_folder_is_named(study, tmp_path):

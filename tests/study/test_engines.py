@@ -9,6 +9,7 @@ import shutil
 import signal
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -380,6 +381,7 @@ def test_a_study_with_a_corpus_of_its_own_makes_it_once(tmp_path, monkeypatch):
 SCRIPT = """
 import os, signal, sys
 from pathlib import Path
+from typing import Any
 from tenuto.config import preset_study
 from tenuto.study.engines import Local, run_study
 from tenuto.training import loop
@@ -444,7 +446,8 @@ def run_tables(folder, run):
 
 def test_a_run_whose_processes_always_die_fails_in_one_sentence(monkeypatch):
     monkeypatch.setattr("tenuto.study.engines.TRIES", 2)
-    (outcome,) = in_processes([small.DeadlyJob()], 2)
+    job: Any = small.DeadlyJob()
+    (outcome,) = in_processes([job], 2)
     assert "its process died 2 times, the last time by signal 9" in outcome.error
 
 
@@ -454,6 +457,7 @@ def test_a_run_whose_processes_always_die_fails_in_one_sentence(monkeypatch):
         ("metrics.json", "{}"),
         ("metrics.json", "{"),
         (f"attacks/{ROWS}", "run,clip\nx,1\n"),
+        ("config.yaml", "data: ["),
         ("checkpoint.safetensors", None),
     ],
 )

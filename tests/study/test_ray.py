@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import socket
 import sys
+import threading
 import time
 from pathlib import Path
 from types import SimpleNamespace
@@ -167,6 +169,26 @@ def test_a_dead_address_is_refused_at_once_without_asking_ray(cluster, jobs, fre
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize("answer", [b"", b"SSH-2.0-OpenSSH\r\n"], ids=["silent", "another protocol"])
+def test_a_server_that_is_no_ray_cluster_is_refused(cluster, jobs, answer, monkeypatch):
+    cluster()
+    monkeypatch.setattr("tenuto.study.engines.CONNECT_SECONDS", 0.5)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def serve():
+            connection, _ = server.accept()
+            with connection, contextlib.suppress(ConnectionError):
+                connection.sendall(answer)
+                while connection.recv(1000):  # until the caller hangs up
+                    pass
+
+        thread = threading.Thread(target=serve, daemon=True)
+        thread.start()
+        with pytest.raises(ConfigError, match="no Ray cluster answers"):
+            Ray(address=f"127.0.0.1:{server.getsockname()[1]}").carry_out(jobs)
+        thread.join(10)
+
+
 @pytest.mark.parametrize("address", ["head", "head:port", ":6379"])
 def test_an_address_that_is_none_says_how_one_looks(cluster, jobs, address):
     cluster()
@@ -189,6 +211,7 @@ def test_without_ray_one_sentence_says_what_to_install(monkeypatch, jobs):
 
 CLUSTER = """
 import sys
+import threading
 from ray.cluster_utils import Cluster
 
 quiet = {"include_dashboard": False}

@@ -8,9 +8,10 @@ import pandas as pd
 import pytest
 
 from tenuto.attacks import protocol
-from tenuto.evaluation.robustness import rows_path
+from tenuto.config import RunConfig, to_yaml
 from tenuto.files import write_csv, write_json, write_text
 from tenuto.reporting import paper
+from tenuto.store.run import RunFolder
 from tenuto.study.stages import MADE, analyse
 from tests.reporting import made_up
 
@@ -22,7 +23,7 @@ RELEASED, CURVES = protocol("paper-2025-released"), protocol("standard-1")
 def folder(tmp_path, monkeypatch):
     """Two runs attacked without a budget, and with two budgets. The paper's tables and figures are empty files."""
 
-    def write_all(rows, out):
+    def write_all(rows, out, **settings):
         return {name: write_text(out / name, "") for name in MADE}
 
     monkeypatch.setattr(paper, "write_all", write_all)
@@ -30,12 +31,13 @@ def folder(tmp_path, monkeypatch):
         place, system = tmp_path / "runs" / run, run.partition("-")[0]
         score = {"correlation": {"overall": 0.5}, "mae": {"overall": 0.1}}
         report = {"run": run, "system": system, "seed": 6, "test": score, "mean_predictor": score}
+        write_text(place / "config.yaml", to_yaml(RunConfig(system=system)))
         write_json(place / "metrics.json", report)
-        write_csv(rows_path(place, RELEASED), made_up.run(system))
+        write_csv(RunFolder(place).rows(RELEASED), made_up.run(system))
         bounded = [
             made_up.run(system, protocol="standard-1", norm="linf", epsilon=epsilon) for epsilon in (0.1, 0.2)
         ]
-        write_csv(rows_path(place, CURVES), pd.concat(bounded, ignore_index=True))
+        write_csv(RunFolder(place).rows(CURVES), pd.concat(bounded, ignore_index=True))
     return tmp_path
 
 

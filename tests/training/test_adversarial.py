@@ -14,7 +14,7 @@ from tenuto.errors import AttackError
 from tenuto.models import build, for_attack
 from tenuto.models.backbone import Backbone
 from tenuto.training import loop
-from tenuto.training.adversarial import due, perturbed
+from tenuto.training.adversarial import is_attacked, perturbed
 from tests import small_runs
 from tests.small_runs import numbers, settings
 
@@ -43,12 +43,12 @@ def batch():
 
 def test_the_study_attacks_every_fifth_epoch():
     config = AdversarialConfig()
-    attacked = [epoch for epoch in range(1, 200) if due(config, epoch)]
+    attacked = [epoch for epoch in range(1, 200) if is_attacked(config, epoch)]
     assert attacked == list(range(5, 196, 5))
 
 
 def test_without_adversarial_training_no_epoch_attacks():
-    assert not any(due(None, epoch) for epoch in range(1, 200))
+    assert not any(is_attacked(None, epoch) for epoch in range(1, 200))
 
 
 def test_the_stored_perturbation_is_added_not_the_last(network, batch):

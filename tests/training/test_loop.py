@@ -170,10 +170,12 @@ def test_a_missing_gpu_is_refused(prepared, tmp_path):
 
 
 def test_diverged_training_ends_in_one_sentence(prepared, tmp_path):
+    config = settings()
+    hot = config.train.model_copy(update={"learning_rate": 1e30})  # more than a configuration allows
     with pytest.raises(
         TenutoError, match=r"^A2E-6-\w{8}: no epoch had a defined .*lower the learning rate\.$"
     ):
-        loop.train(settings(learning_rate=1e30), prepared, tmp_path)
+        loop.train(config.model_copy(update={"train": hot}), prepared, tmp_path)
 
 
 def test_one_validation_clip_is_refused_before_training(prepared, tmp_path):
@@ -189,6 +191,16 @@ def test_one_validation_clip_is_refused_before_training(prepared, tmp_path):
     few = dataclasses.replace(prepared, index=index, spectrograms=prepared.spectrograms[rows])
     with pytest.raises(DataError, match=r"1 clip.*validation.*at least two"):
         loop.train(settings(), few, tmp_path / "runs")
+    assert not (tmp_path / "runs").exists()
+
+
+def test_an_emotion_that_is_constant_in_the_validation_clips_is_refused_before_training(prepared, tmp_path):
+    split = Material(prepared, settings().data).split
+    labels = prepared.index.labels.copy()
+    labels[prepared.places(split.validation), 2] = 0.1
+    constant = dataclasses.replace(prepared, index=dataclasses.replace(prepared.index, labels=labels))
+    with pytest.raises(DataError, match=f"emotion {prepared.index.emotions[2]}: all 3 validation clips"):
+        loop.train(settings(), constant, tmp_path / "runs")
     assert not (tmp_path / "runs").exists()
 
 
@@ -245,7 +257,7 @@ def test_done(epoch, best_epoch, done):
     config = settings(epochs=199, patience=50)
     network = build("A2E", width=0.0625)
     state = loop.State(network, torch.optim.Adam(network.parameters()), epoch, best_epoch)
-    assert state.done(config) == done
+    assert state.is_done(config) == done
 
 
 # Score
@@ -395,17 +407,3 @@ def test_fewer_clips_than_a_batch_make_one_batch(prepared):
     config = settings(batch_size=100)
     batches = loop._shuffled(Material(prepared, config.data), config, 1)
     assert [len(batch) for batch in batches] == [24]
-
-
-def test_predict_joins_batches_in_evaluation_mode():
-    network = build("A2B2E", width=0.0625).train()
-    inputs = torch.randn(5, 1, 40, 149, generator=torch.Generator().manual_seed(0))
-    prediction = loop.predict(network, inputs, batch_size=2)
-    assert network.training
-    network.eval()
-    with torch.no_grad():
-        wanted = network(inputs)
-    assert torch.allclose(prediction.emotions, wanted.emotions, atol=1e-5)
-    assert prediction.concepts is not None
-    assert torch.allclose(prediction.concepts, wanted.concepts, atol=1e-5)
-    assert not prediction.emotions.requires_grad

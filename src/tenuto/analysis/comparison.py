@@ -75,17 +75,17 @@ class Settings:
         if self.measure not in MEASURES:
             raise ConfigError(f"measure {self.measure!r} is unknown. {did_you_mean(self.measure, MEASURES)}")
         if self.clipped is not None and not self.clipped[0] < self.clipped[1]:
-            raise ConfigError(f"clipped to {self.clipped}: wanted a range LOW HIGH, such as 0 1.")
+            raise ConfigError(f"clipped to {self.clipped}: expected a range LOW HIGH, such as 0 1.")
         if self.draws < 100 or self.seed < 0 or not 0.5 <= self.level < 1:
             raise ConfigError(
-                f"draws {self.draws}, seed {self.seed}, level {self.level}: wanted at least 100 draws, a seed "
-                "from 0, and a level from 0.5 to below 1."
+                f"draws {self.draws}, seed {self.seed}, level {self.level}: allowed are at least 100 draws, "
+                "a seed from 0, and a level from 0.5 to below 1."
             )
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """What `compare` found.
+    """The result of `compare`.
 
     Attributes:
         settings: By which it was made.
@@ -102,6 +102,9 @@ class Comparison:
     pairs: pd.DataFrame
     mixed: pd.DataFrame
     remarks: tuple[str, ...]
+
+    def _repr_html_(self) -> str:
+        return "".join(table.to_html(index=False) for table in (self.systems, self.pairs))
 
 
 def clip_errors(rows: pd.DataFrame, settings: Settings = Settings()) -> pd.DataFrame:
@@ -139,7 +142,7 @@ def parse_pairs(listed: str) -> list[Pair]:
         names = [name.strip() for name in part.split(":")]
         if len(names) != 2 or not all(names):
             raise ConfigError(
-                f"pairs: got {part!r}, wanted two systems as in A2E:A2M2E, commas between pairs."
+                f"pairs: got {part!r}, expected two systems as in A2E:A2M2E, commas between pairs."
             )
         pairs.append((names[0], names[1]))
     return pairs
@@ -158,7 +161,9 @@ def planned(there: Sequence[str], pairs: Sequence[Pair] | None) -> list[Pair]:
             raise ConfigError(f"pairs: there are no rows of {name}. {did_you_mean(name, there)}")
     for first, second in pairs:
         if first == second or sum({first, second} == set(pair) for pair in pairs) > 1:
-            raise ConfigError(f"pairs: {first}:{second} compares nothing or stands twice. Leave it out.")
+            raise ConfigError(
+                f"pairs: {first}:{second} compares a system with itself or is listed twice. Leave it out."
+            )
     return list(pairs)
 
 
@@ -285,7 +290,7 @@ def _unit(rows: pd.DataFrame, settings: Settings) -> str:
     emotions, clips = len(emotion_names(rows)), chosen["clip"].nunique()
     return (
         f"A value is the {MEASURES[settings.measure][0]} error over {emotions} emotions of one test clip under "
-        f"one run (a system trained with one seed){clipped}; {clips} clips, every run hears all of them. "
+        f"one run (a system trained with one seed){clipped}; {clips} clips, every run predicts all of them. "
         f"Attacked predictions {words.attacked_pair(chosen)}."
     )
 
@@ -302,9 +307,9 @@ def _remarks(
 
     for name, own in seeds.items():
         if len(seeds) == 1:
-            say("There is one system only, nothing to compare it with", name)
+            say("There is one system only, so there is no comparison", name)
         if len(own) < FEWEST_SEEDS:
-            over = "clips only" if len(own) == 1 else f"{len(own)} seeds, and is far too short"
+            over = "clips only" if len(own) == 1 else f"{len(own)} seeds and is far too short"
             say(f"The interval of a system's mean resamples {over}", name)
     for first, second in pairs:
         shared = seeds[first] & seeds[second]

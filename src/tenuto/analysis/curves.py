@@ -8,23 +8,22 @@ seeds and clips (`statistics.crossed_interval`), or the only one of them that th
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
-from numpy.typing import ArrayLike, NDArray
 
 from tenuto.analysis import comparison, statistics
 from tenuto.analysis import natural as baseline
-from tenuto.analysis.systems import ordered_systems, run_metrics
-from tenuto.errors import DataError
-from tenuto.store import released_logs
-from tenuto.store.rows import NATURAL, emotion_names, mark_worst, validate_rows, values_of, worst_case
-
-Values = NDArray[np.float64]
+from tenuto.analysis.curve_shape import Values, area, crossing, mean_excess
+from tenuto.analysis.systems import ordered_systems, recorded_constant, run_metrics
+from tenuto.errors import DataError, TenutoError
+from tenuto.store.rows import emotion_names, mark_worst, validate_rows, values_of, worst_case
+from tenuto.store.study import StudyFolder, read_natural, read_study
 
 PROTOCOL = "standard-1"
 DIRECTIONS = {"up": 1.0, "down": -1.0}
@@ -57,7 +56,7 @@ class Curves:
             not push single emotions.
         natural: One line per run and natural change, see `tenuto.analysis.natural.summary`; empty without them.
         natural_emotions: Emotion -> its mean absolute change under the natural change that moves it most.
-        mean_mae: MAE of always predicting the mean rating of these clips.
+        mean_mae: MAE of the constant baseline (see `systems`) on test clips; NaN where it is not recorded.
         remarks: What is missing, a sentence each.
     """
 
@@ -72,30 +71,66 @@ class Curves:
     mean_mae: float
     remarks: tuple[str, ...]
 
+    def _repr_html_(self) -> str:
+        return self.summary.to_html(index=False)
+
 
 def from_folders(
-    folders: Sequence[str | Path], protocol: str = PROTOCOL, draws: int = DRAWS, seed: int = 0
+    folders: Sequence[str | Path], protocol: str | None = None, draws: int = DRAWS, seed: int = 0
 ) -> Curves:
     """`measure` of the runs below some folders (runs or studies), with their natural changes where there are any.
+
+    Args:
+        folders: Folders of runs or studies.
+        protocol: A protocol with several budgets; by default `with_budgets` chooses.
+        draws: Bootstrap resamplings of every interval.
+        seed: Of the bootstrap.
 
     Raises:
         FileError: A folder without rows of that protocol.
         DataError: The same run twice, or see `ladder`.
     """
-    tables = [released_logs.read_study(folder, protocol) for folder in folders]
+    if protocol is None:
+        names = [name for folder in folders for name in StudyFolder(folder).protocols(damaged=_ignore)]
+        attacked = {name: _rows_of(folders, name) for name in dict.fromkeys(names)}
+        protocol = with_budgets(attacked) or PROTOCOL
+    tables = [read_study(folder, protocol) for folder in folders]
     rows = validate_rows(pd.concat(tables, ignore_index=True), ", ".join(map(str, folders)))
-    there = [released_logs.protocols(folder) for folder in folders]
-    beside = [
-        released_logs.read_study(folder, NATURAL)
-        for folder, found in zip(folders, there, strict=True)
-        if NATURAL in found
-    ]
-    curves = measure(rows, pd.concat(beside, ignore_index=True) if beside else None, draws, seed)
-    runs = set().union(*(having for found in there for having in found.values()))
+    natural = [table for folder in folders if (table := read_natural(folder)) is not None]
+    attacked_runs = [StudyFolder(folder).protocols(damaged=_ignore) for folder in folders]
+    curves = measure(
+        rows,
+        pd.concat(natural, ignore_index=True) if natural else None,
+        draws,
+        seed,
+        recorded_constant([run for own in attacked_runs for run in own.get(protocol, [])]),
+    )
+    runs = {run.name for own in attacked_runs for having in own.values() for run in having}
+    runs |= {str(run) for table in natural for run in table["run"]}
     if without := sorted(runs - set(rows["run"])):
         left = f"No rows of {protocol} of {', '.join(without)}: left out."
         return dataclasses.replace(curves, remarks=(left, *curves.remarks))
     return curves
+
+
+def _ignore(error: TenutoError) -> None:
+    """`read_study` has named it."""
+
+
+def _rows_of(folders: Sequence[str | Path], protocol: str) -> pd.DataFrame:
+    """Rows of a protocol of every run below the folders that has them."""
+    having = [folder for folder in folders if protocol in StudyFolder(folder).protocols(damaged=_ignore)]
+    return pd.concat([read_study(folder, protocol) for folder in having], ignore_index=True)
+
+
+def with_budgets(protocols: Mapping[str, pd.DataFrame]) -> str | None:
+    """The protocol to draw curves of: with several budgets and most runs, the first by name of equals; else None.
+
+    Args:
+        protocols: Protocol -> its rows.
+    """
+    several = [name for name, rows in protocols.items() if rows["epsilon"].dropna().nunique() > 1]
+    return min(several, key=lambda name: (-protocols[name]["run"].nunique(), name), default=None)
 
 
 def ladder(rows: pd.DataFrame) -> dict[float, pd.DataFrame]:
@@ -161,60 +196,12 @@ def _moved(group: pd.DataFrame) -> pd.Series[float]:
     return pd.Series(change.mean(axis=1), index=group.index)
 
 
-def crossing(epsilons: ArrayLike, values: ArrayLike, goal: ArrayLike) -> Values:
-    """The smallest epsilon at which values, joined by straight lines, reach a goal.
-
-    Args:
-        epsilons: (steps,), rising.
-        values: (..., steps).
-        goal: (...).
-
-    Returns:
-        (...); infinite where the goal is not reached.
-
-    >>> float(crossing([0.0, 0.1, 0.2], [1.0, 1.5, 2.5], 2.0).round(3))
-    0.15
-    """
-    steps, heights = np.asarray(epsilons, np.float64), np.asarray(values, np.float64)
-    wanted = np.asarray(goal, np.float64)[..., None]
-    reached = heights >= wanted
-    after = reached.argmax(axis=-1)[..., None]
-    before = np.maximum(after - 1, 0)
-    low, high = (np.take_along_axis(heights, place, axis=-1) for place in (before, after))
-    rise = np.where(high > low, high - low, 1.0)
-    share = np.where(after > before, (wanted - low) / rise, 0.0)
-    found = steps[before] + share * (steps[after] - steps[before])
-    return np.asarray(np.where(reached.any(axis=-1, keepdims=True), found, np.inf)[..., 0])
-
-
-def area(epsilons: ArrayLike, values: ArrayLike) -> Values:
-    """Area under a curve over epsilon, by the trapezoid rule on a linear axis.
-
-    Args:
-        epsilons: (steps,), from 0 on.
-        values: (..., steps).
-
-    Returns:
-        (...), in the unit of the values times epsilon.
-
-    >>> float(area([0.0, 0.1, 0.2], [1.0, 2.0, 3.0]))
-    0.4
-    """
-    return np.asarray(np.trapezoid(np.asarray(values, np.float64), np.asarray(epsilons, np.float64), axis=-1))
-
-
-def mean_excess(epsilons: ArrayLike, values: ArrayLike) -> Values:
-    """Mean height of a curve above its first value: the area between the two over the largest epsilon.
-
-    >>> float(mean_excess([0.0, 0.1, 0.2], [1.0, 2.0, 3.0]))
-    1.0
-    """
-    heights = np.asarray(values, np.float64)
-    return np.asarray(area(epsilons, heights - heights[..., :1]) / np.asarray(epsilons, np.float64)[-1])
-
-
 def measure(
-    rows: pd.DataFrame, natural: pd.DataFrame | None = None, draws: int = DRAWS, seed: int = 0
+    rows: pd.DataFrame,
+    natural: pd.DataFrame | None = None,
+    draws: int = DRAWS,
+    seed: int = 0,
+    constant: float | None = None,
 ) -> Curves:
     """Curves of runs and systems, what sums them up, and what stands beside them.
 
@@ -223,6 +210,7 @@ def measure(
         natural: Rows of `tenuto.evaluation.natural.natural`; runs that `rows` lacks are left out.
         draws: Bootstrap resamplings of every interval.
         seed: Of the bootstrap.
+        constant: MAE of the constant baseline, where it is known.
 
     Raises:
         DataError: See `ladder`.
@@ -241,7 +229,6 @@ def measure(
         for epsilon, table in zip(epsilons, np.moveaxis(values, -1, 0), strict=True)
     ]
     summed = [_summed(system, epsilons, heights, changes, draws, seed) for system in ordered_systems(runs)]
-    label = values_of(next(iter(steps.values())).drop_duplicates("clip"), "label")
     return Curves(
         protocol=str(rows["protocol"].iloc[0]),
         norm=str(next(iter(steps.values()))["norm"].iloc[0]),
@@ -251,7 +238,7 @@ def measure(
         emotions=emotion_curves(rows),
         natural=changes,
         natural_emotions=_natural_emotions(beside),
-        mean_mae=float(np.abs(label - label.mean(axis=0)).mean()),
+        mean_mae=math.nan if constant is None else constant,
         remarks=tuple(_remarks(runs, changes, epsilons)),
     )
 

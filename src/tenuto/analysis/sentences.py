@@ -51,7 +51,7 @@ class Effects:
         """
         names = {"clean_corr_avg": "clean_corr", "clean_mae": "clean_mae", "adversarial_corr_avg": "corr"}
         names |= {"adversarial_mae": "mae", "difference": "difference", "lost": "lost"}
-        means = self.runs.groupby("system")[list(names)].agg(lambda values: float(values.mean(skipna=False)))
+        means = self.runs.groupby("system")[list(names)].agg(_mean)
         return means.rename(columns=names).loc[ordered_systems(self.runs)]
 
     def ranking(self, column: str, sign: float = 1.0) -> Ranking:
@@ -76,6 +76,10 @@ class Effects:
     def of(self, *systems: str) -> Effects:
         """The effects on some of the systems."""
         return Effects(self.runs[self.runs["system"].isin(systems)])
+
+
+def _mean(values: pd.Series[float]) -> float:
+    return float(values.mean(skipna=False))
 
 
 def run_means(rows: pd.DataFrame) -> Effects:

@@ -1,8 +1,8 @@
 """The SMC 2025 study's tables and figures from rows, be they of the released logs or of own runs.
 
 How each number is formed follows the study's analysis (its Table 1, Figures 3 and 4, and the two t-tests).
-Clean values belong to the clean test clips, attacked ones to the last iterate the attack evaluated. What the
-study printed stands beside ours in columns named ``print``; four of its cells differ from its own logs by
+Clean values belong to the clean test clips, attacked ones to the last iterate the attack evaluated. Columns named
+``print_...`` hold the paper's values, where the rows are of its data; four of its cells differ from its own logs by
 0.01.
 """
 
@@ -42,17 +42,21 @@ PRINTED_TESTS = {"A2E": (13.035200610, 4.567e-32), "A2B2E": (12.099034452, 1.695
 """First of the pair -> t(359), p as printed."""
 
 
-def table1(rows: pd.DataFrame) -> pd.DataFrame:
-    """Correlation and MAE on clean test clips, mean and deviation (n) over seeds (NaN of one), with the print beside.
+def table1(rows: pd.DataFrame, paper_data: bool = False) -> pd.DataFrame:
+    """Correlation and MAE on clean test clips, mean and deviation (n) over seeds (NaN of one).
+
+    Args:
+        rows: Rows of one attack; only test clips count.
+        paper_data: Whether the rows are of the paper's data, see `systems.is_paper_data`: its values are added.
 
     Returns:
-        One line per system, those of the original work (print only) first; columns ``group system seeds
-        correlation_mean correlation_std mae_mean mae_std`` and ``print_correlation_mean`` and so on.
+        One line per system; columns ``group system seeds correlation_mean correlation_std mae_mean mae_std``. With
+        ``paper_data`` also the systems of the original work, first, and columns ``print_correlation_mean`` and so on.
     """
     measured = run_metrics(rows)
     lines: list[dict[str, Any]] = [
         {"group": "original", "system": name, "print_correlation_mean": value}
-        for name, value in PRINTED_ORIGINAL.items()
+        for name, value in (PRINTED_ORIGINAL.items() if paper_data else ())
     ]
     for system in ordered_systems(measured):
         own = measured[measured["system"] == system]
@@ -62,7 +66,8 @@ def table1(rows: pd.DataFrame) -> pd.DataFrame:
                 f"{name}_mean": own[column].mean(skipna=False),
                 f"{name}_std": own[column].std(ddof=0, skipna=False) if len(own) > 1 else np.nan,
             }
-        line |= dict(zip(PRINTED_COLUMNS, PRINTED_TABLE_1.get(system, ()), strict=False))
+        if paper_data:
+            line |= dict(zip(PRINTED_COLUMNS, PRINTED_TABLE_1.get(system, ()), strict=False))
         lines.append(line)
     table = pd.DataFrame(lines)
     table["seeds"] = table["seeds"].astype("Int64")
@@ -75,7 +80,7 @@ def table1(rows: pd.DataFrame) -> pd.DataFrame:
             "correlation_std",
             "mae_mean",
             "mae_std",
-            *PRINTED_COLUMNS,
+            *(PRINTED_COLUMNS if paper_data else ()),
         ]
     )
 
@@ -108,15 +113,19 @@ def pairs(
     return both["attacked_first"].to_numpy(), both["attacked_second"].to_numpy()
 
 
-def significance(rows: pd.DataFrame) -> pd.DataFrame:
+def significance(rows: pd.DataFrame, paper_data: bool = False) -> pd.DataFrame:
     """Paired t-tests of the error after the attack, as published and with seeds as the unit.
 
     The published tests pair clips and pool seeds; clips of one seed share a model, so those pairs are not
     independent. From three seeds on, the test over seeds (each the mean over its clips) stands below.
 
+    Args:
+        rows: Rows of one attack; only test clips count.
+        paper_data: Whether the rows are of the paper's data, see `systems.is_paper_data`: its values are added.
+
     Returns:
-        ``comparison unit n degrees_of_freedom t p print_t print_p``. Comparisons whose systems share no pair,
-        and tests that are undefined, are left out; `remarks` names them.
+        ``comparison unit n degrees_of_freedom t p``, with ``paper_data`` also ``print_t print_p``. Comparisons
+        whose systems share no pair, and tests that are not defined, are left out; `remarks` names them.
     """
     errors = errors_per_clip(rows)
     lines = []
@@ -139,9 +148,9 @@ def significance(rows: pd.DataFrame) -> pd.DataFrame:
                     print_p,
                 )
             )
-    return pd.DataFrame(
-        lines, columns=["comparison", "unit", "n", "degrees_of_freedom", "t", "p", "print_t", "print_p"]
-    )
+    columns = ["comparison", "unit", "n", "degrees_of_freedom", "t", "p", "print_t", "print_p"]
+    table = pd.DataFrame(lines, columns=columns)
+    return table if paper_data else table.drop(columns=["print_t", "print_p"])
 
 
 def figure4_seed(rows: pd.DataFrame, seed: int | None = None) -> int:
@@ -180,7 +189,7 @@ def figure4_systems(rows: pd.DataFrame, seed: int) -> list[str]:
 
 
 def remarks(rows: pd.DataFrame, seed: int | None = None) -> list[str]:
-    """What these rows lack for the study's tables and figures, a sentence each (none for the logs)."""
+    """What these rows lack for the study's tables and figures, one sentence each (none for the logs)."""
     chosen, said = selection(rows), []
     there = ordered_systems(chosen)
     if absent := [name for name in SYSTEMS if name not in there]:
@@ -188,7 +197,9 @@ def remarks(rows: pd.DataFrame, seed: int | None = None) -> list[str]:
     tested = set(significance(rows)["comparison"])
     for first, second in COMPARISONS:
         if f"{first} against {second}" not in tested:
-            said.append(f"No t-test of {first} against {second}: the two share too few seeds and clips.")
+            said.append(
+                f"No t-test of {first} against {second}: they share too few seeds and clips, or all differ equally."
+            )
     used = figure4_seed(chosen, seed)
     if seed is None and used != FIGURE_4_SEED:
         said.append(f"Figure 4 shows seed {used}: there is no run with seed {FIGURE_4_SEED}.")

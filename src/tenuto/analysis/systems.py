@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -25,7 +25,7 @@ from numpy.typing import ArrayLike
 
 from tenuto import metrics
 from tenuto.config import SYSTEMS, DataConfig
-from tenuto.errors import DataError
+from tenuto.errors import DataError, FileError
 from tenuto.store.rows import mark_worst, values_of, worst_case
 from tenuto.store.run import RunFolder
 
@@ -44,7 +44,7 @@ STUDY_DATA = ("soundtracks", "midlevel", "synthetic")
 """Data sets with the study's rating scale."""
 
 PAPER_DATA = ("soundtracks", "midlevel")
-"""Data sets the SMC 2025 paper is about: only beside their results its printed values mean anything."""
+"""Data sets of the SMC 2025 paper: its values are shown with results on them only."""
 
 NUMBERS = {"db": "db", "norm": "stored_l2", "iterations": "iterations"}
 """Released name -> column of the rows, for numbers that are summarised over clips."""
@@ -94,6 +94,11 @@ def label_scale(data: DataConfig | None) -> tuple[float, float] | None:
         low, high = data.folder.scale
         return low / high, 1.0
     return STUDY_SCALE if data.dataset in STUDY_DATA else None
+
+
+def is_paper_data(data: DataConfig | None) -> bool:
+    """Whether a run was trained on a data set of the SMC 2025 paper."""
+    return data is not None and data.dataset in PAPER_DATA
 
 
 def budget_title(norm: object, epsilon: object) -> str:
@@ -265,11 +270,13 @@ def constant_error(labels: ArrayLike, training_mean: ArrayLike) -> float:
     return float(np.abs(np.asarray(labels, np.float64) - np.asarray(training_mean, np.float64)).mean())
 
 
-def recorded_constant(run: RunFolder) -> float | None:
-    """MAE of the constant baseline on a run's test clips, as `tenuto evaluate` recorded it; None where it did not."""
-    if not run.is_evaluated():
-        return None
+def recorded_constant(runs: Sequence[RunFolder]) -> float | None:
+    """MAE of the constant baseline on the test clips, mean over runs, as `tenuto evaluate` recorded it.
+
+    None unless every run records it.
+    """
     try:
-        return float(run.read_metrics()["mean_predictor"]["mae"]["overall"])
-    except (KeyError, TypeError, ValueError):
+        recorded = [float(run.read_metrics()["mean_predictor"]["mae"]["overall"]) for run in runs]
+    except (FileError, KeyError, TypeError, ValueError):
         return None
+    return float(np.mean(recorded)) if recorded else None

@@ -14,8 +14,9 @@ from tenuto.analysis.curves import Curves
 from tenuto.api.progress import SILENT, Progress
 from tenuto.errors import ConfigError
 from tenuto.reporting import write_comparison, write_curves
-from tenuto.store import released_logs
+from tenuto.store.released_logs import read_logs
 from tenuto.store.rows import at_budget
+from tenuto.store.study import read_study
 
 Place = str | Path
 Places = Place | Sequence[Place]
@@ -51,17 +52,15 @@ def rows(
         chosen = source if protocol is None else source[source["protocol"] == protocol]
         return at_budget(chosen, epsilon)
     if source is not None:
-        return at_budget(released_logs.read_study(source, protocol), epsilon)
+        return at_budget(read_study(source, protocol), epsilon)
     if protocol is not None:
         raise ConfigError("`protocol` belongs to a study; released logs hold one protocol. Leave it out.")
-    if logs is None:
-        raise ConfigError("No rows: give a study, or a folder of released logs as `logs`.")
-    return at_budget(released_logs.read_logs(logs, runs_file), epsilon)
+    return at_budget(read_logs(logs, runs_file), epsilon)
 
 
 def curves(
     source: pd.DataFrame | Places,
-    protocol: str = curves_over.PROTOCOL,
+    protocol: str | None = None,
     *,
     natural: pd.DataFrame | None = None,
     out: Place | None = None,
@@ -70,7 +69,7 @@ def curves(
 
     Args:
         source: Rows of a protocol with several budgets, or folders of runs or studies.
-        protocol: Name of the protocol, for folders.
+        protocol: Name of the protocol, for folders; default: the one with several budgets that most runs have.
         natural: Rows of natural variation, for rows; folders hold their own.
         out: Folder for tables and the figure; default: nothing is written.
 

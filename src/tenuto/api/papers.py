@@ -10,11 +10,12 @@ from pathlib import Path
 import pandas as pd
 
 from tenuto.analysis import smc2025
-from tenuto.analysis.systems import selection
+from tenuto.analysis.systems import is_paper_data, selection
 from tenuto.api.comparing import rows as read_rows
 from tenuto.errors import ConfigError, did_you_mean
 from tenuto.reporting import paper as files
 from tenuto.reporting import tables
+from tenuto.store.study import StudyFolder
 
 Place = str | Path
 PARTS = ("table1", "significance", "figure3", "figure4")
@@ -28,21 +29,23 @@ class Paper:
         rows: The rows.
         files: File name -> path of what was written.
         remarks: What is missing or differs, a sentence each.
+        is_paper_data: Whether the rows are of the paper's data; its values are then shown in addition.
     """
 
     rows: pd.DataFrame = dataclasses.field(repr=False)
     files: dict[str, Path]
     remarks: tuple[str, ...]
+    is_paper_data: bool = False
 
     @cached_property
     def table1(self) -> pd.DataFrame:
         """Table 1 with all digits: correlation and MAE on clean test clips."""
-        return smc2025.table1(self.rows)
+        return smc2025.table1(self.rows, self.is_paper_data)
 
     @cached_property
     def significance(self) -> pd.DataFrame:
         """The paired t-tests of A2E and A2B2E against A2M2E; empty where these systems share no seeds and clips."""
-        return smc2025.significance(self.rows)
+        return smc2025.significance(self.rows, self.is_paper_data)
 
     def printed(self, part: str) -> tuple[pd.DataFrame, str]:
         """``table1`` or ``significance`` as text cells, with its caption."""
@@ -90,22 +93,28 @@ def paper(
     if part not in (*PARTS, "all"):
         raise ConfigError(f"part {part!r} is unknown. {did_you_mean(part, (*PARTS, 'all'))}")
     chosen = read_rows(source, protocol, logs=logs, runs_file=runs_file)
-    written = {} if out is None else _write(chosen, part, Path(out), seed, emotions)
-    return Paper(
-        chosen, written, tuple(smc2025.remarks(chosen, seed if part in ("figure4", "all") else None))
-    )
+    is_paper = _is_of_the_paper(source)
+    written = {} if out is None else _write(chosen, part, Path(out), seed, emotions, is_paper)
+    remarks = smc2025.remarks(chosen, seed if part in ("figure4", "all") else None)
+    return Paper(chosen, written, tuple(remarks), is_paper)
+
+
+def _is_of_the_paper(source: pd.DataFrame | Place | None) -> bool:
+    """Whether rows are those of released logs, or of runs that were all trained on the paper's data."""
+    if source is None or isinstance(source, pd.DataFrame):
+        return source is None
+    runs = StudyFolder(source).runs()
+    return all(run.config.is_file() and is_paper_data(run.read_config().data) for run in runs)
 
 
 def _write(
-    rows: pd.DataFrame, part: str, out: Path, seed: int | None, emotions: Sequence[str] | None
+    rows: pd.DataFrame, part: str, out: Path, seed: int | None, emotions: Sequence[str] | None, is_paper: bool
 ) -> dict[str, Path]:
     if part == "all":
-        return files.write_all(rows, out, seed, emotions)
+        return files.write_all(rows, out, seed, emotions, is_paper)
     if part == "figure4":
         return files.write_figure4(rows, out, seed, emotions)
-    write = {
-        "table1": files.write_table1,
-        "significance": files.write_significance,
-        "figure3": files.write_figure3,
-    }
-    return write[part](rows, out)
+    if part == "figure3":
+        return files.write_figure3(rows, out)
+    write = {"table1": files.write_table1, "significance": files.write_significance}
+    return write[part](rows, out, is_paper)

@@ -25,7 +25,8 @@ from tenuto.attacks.parsing import single
 from tenuto.errors import ConfigError, FileError
 from tenuto.evaluation import explanation, intervention, resynthesis, robustness, runs
 from tenuto.evaluation import natural as variation
-from tenuto.models.checkpoint import Profile, load
+from tenuto.models.checkpoint import load
+from tenuto.models.recogniser import Profile
 from tenuto.reporting.figures.style import SCALE
 from tenuto.store.perturbations import saved_rows
 from tenuto.store.run import RunFolder

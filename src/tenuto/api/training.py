@@ -18,6 +18,7 @@ from tenuto.config import (
     with_system,
 )
 from tenuto.errors import ConfigError, did_you_mean
+from tenuto.models import check_network
 from tenuto.models.checkpoint import import_run
 from tenuto.training import loop
 
@@ -95,6 +96,7 @@ def train(
     if config is None:
         parts: dict[str, Any] = {name: settings.pop(name) for name in ("data", "model") if name in settings}
         config = run_config(system, preset, {**parts, "train": settings}, adversarial, root)
+    check_network(config)
     prepared = prepare(root, config.data, cache=cache, progress=progress)
     progress.note(
         f"{config.system}, seed {config.train.seed}, {len(prepared.index)} clips of {prepared.name}"

@@ -1,5 +1,5 @@
 """Auto-PGD (Croce & Hein, "Reliable Evaluation of Adversarial Robustness with an Ensemble of Diverse Parameter-free
-Attacks", 2020, algorithm 1): ascent whose step size follows from progress, so that nothing has to be tuned."""
+Attacks", 2020, algorithm 1): ascent whose step size follows from progress, without parameters to tune."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tenuto.attacks.registry import ATTACKS
 from tenuto.attacks.search import Search
 
 MOMENTUM = 0.75
-"""Weight of the new step beside the last one (alpha of the paper)."""
+"""Weight of the new step, relative to the last one (alpha of the paper)."""
 
 PROGRESS = 0.75
 """Share of steps between two checkpoints that must raise the objective, or the step is halved (rho)."""
@@ -40,7 +40,7 @@ class APGD(BoundedAttack):
 
     Args:
         steps: Gradient steps from each start.
-        restarts: Starts; the first at nothing (or at the given start), the others at random points of the budget.
+        restarts: Starts; the first at zero (or at the given start), the others at random points of the budget.
 
     Raises:
         ConfigError: A setting out of range, or `Unbounded`.
@@ -74,7 +74,7 @@ class _Ascent:
         self.delta = search.first(rows, scattered)
         self.value, self.gradient = search.gradient(self.delta, rows)
         self.before = self.delta
-        # The best of this start: algorithm 1 goes back to it, whatever an earlier start has found.
+        # The best of this start: algorithm 1 goes back to it, whatever the result of an earlier start.
         self.best, self.best_value, self.best_gradient = self.delta, self.value, self.gradient
         self.size = torch.full_like(self.value, 2 * attack.budget.epsilon)
         self.raised = torch.zeros_like(self.value)

@@ -28,7 +28,7 @@ FIRST_CHANGE, LAST_CHANGE = 0.5, 0.001
 class Minimal(BoundedAttack):
     """The least norm at which an example's objective reaches ``goal``.
 
-    ``converged`` says which examples reach it; the others keep the strongest perturbation that was found. A start
+    ``converged`` says which examples reach it; the others keep the strongest perturbation. A start
     is taken as a first guess: where it reaches the goal, the result is no larger.
 
     Args:
@@ -74,13 +74,13 @@ class Minimal(BoundedAttack):
             search.tick(rows)
         hunt.note(search.values(hunt.delta, rows))
         hunt.shorten()
-        found = torch.isfinite(hunt.least)
-        search.settle(hunt.best[found], rows[found])
+        is_reached = torch.isfinite(hunt.least)
+        search.settle(hunt.best[is_reached], rows[is_reached])
 
 
 @dataclass(eq=False)
 class _Hunt:
-    """Where the examples stand that do not reach the goal by themselves; r of them."""
+    """The state of the r examples whose clean input does not reach the goal."""
 
     attack: Minimal
     search: Search
@@ -124,7 +124,7 @@ class _Hunt:
         return met
 
     def shorten(self) -> None:
-        """Bisect along the ray from nothing to the best."""
+        """Bisect along the ray from zero to the best."""
         whole = self.best
         low, high = torch.zeros_like(self.least), torch.ones_like(self.least)
         for _ in range(self.attack.bisections):

@@ -109,12 +109,12 @@ class Distance(Objective):
             raise ConfigError(f"scale must be None or (lowest, highest), got {self.scale!r}.")
 
     @property
-    def uses_label(self) -> bool:  # type: ignore[override]
+    def uses_label(self) -> bool | None:  # type: ignore[override]
         return self.against == "label"
 
     def __call__(self, outputs: Outputs, situation: Situation) -> Tensor:
         emotions = outputs.emotions
-        reference = situation.labels if self.uses_label else situation.clean.emotions
+        reference = situation.labels if self.against == "label" else situation.clean.emotions
         if self.scale is not None:
             emotions, reference = emotions.clamp(*self.scale), reference.clamp(*self.scale)
         return self._distance(emotions, reference)

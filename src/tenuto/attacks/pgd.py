@@ -25,7 +25,7 @@ class PGD(BoundedAttack):
         step_size: Size of a step in the budget's norm; 2.5 * epsilon / steps by default.
         momentum: Weight of earlier gradients, each scaled to mean absolute value 1 (Dong et al., "Boosting Adversarial
             Attacks with Momentum", 2018, equation 6); 0 is off.
-        restarts: Starts; the first at nothing (or at the given start), the others at random points of the budget.
+        restarts: Starts; the first at zero (or at the given start), the others at random points of the budget.
         scattered: Start at a random point the first time too, unless a start is given.
 
     Raises:

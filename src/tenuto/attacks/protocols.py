@@ -33,7 +33,7 @@ class WorstCase:
         error: (n,), the mean absolute error over emotions.
         adversarial: (n, ...), the inputs.
         adversarial_prediction: (n, emotions), the predictions there.
-        attacks: n printed attacks, the one that found each.
+        attacks: The printed attack of every example.
     """
 
     budget: Budget

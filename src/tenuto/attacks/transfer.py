@@ -1,4 +1,4 @@
-"""Perturbations found on another model (Papernot et al., "Transferability in Machine Learning", 2016)."""
+"""Perturbations made on another model (Papernot et al., "Transferability in Machine Learning", 2016)."""
 
 from __future__ import annotations
 

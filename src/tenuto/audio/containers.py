@@ -1,8 +1,8 @@
-"""How long is a recording really? What the container formats say, and where they cannot be believed.
+"""The length of a recording according to its container, and where that is unreliable.
 
 A length in a header may be an estimate, a placeholder (files written to a pipe) or wrong, and decoders read half a
-file without an error. So the pieces of a file are found here, lengths that would stop the decoder early are replaced,
-and a file that ends too early is refused. Sources: RIFF/WAVE (Microsoft, 1991; RF64: EBU Tech 3306), AIFF (Apple,
+file without an error. This module finds the pieces of a file, replaces lengths that would stop the decoder early, and
+refuses a file that ends too early. Sources: RIFF/WAVE (Microsoft, 1991; RF64: EBU Tech 3306), AIFF (Apple,
 1989), RFC 9639 (FLAC), RFC 3533 (Ogg); MPEG audio is in `tenuto.audio.mpeg`.
 """
 
@@ -35,7 +35,7 @@ class Piece:
         stop: The byte after its last one.
         head: Bytes put before the span.
         samples: Samples per channel that must come out; 0 where only the decoder knows.
-        is_open: The decoder would estimate the length: let it think there is more than it can reach.
+        is_open: The decoder would estimate the length, so it is given a larger one than the piece has.
         is_mpeg: MPEG audio, or a file of an unknown kind, which may be.
     """
 
@@ -80,15 +80,15 @@ class PieceReader(io.RawIOBase):
 
     def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
         """Fill the buffer as far as the piece reaches; return the number of bytes."""
-        head, wanted = self.piece.head, len(buffer)
-        content = head[self._place : self._place + wanted]
+        head, size = self.piece.head, len(buffer)
+        content = head[self._place : self._place + size]
         if self.piece.is_open and self._place >= self._size - TAG_BYTES:
-            content = bytes(min(wanted, self._size - self._place))  # the decoder looks for a tag at the end
-        elif len(content) < wanted:
+            content = bytes(min(size, self._size - self._place))  # the decoder looks for a tag at the end
+        elif len(content) < size:
             begin = self.piece.start + max(0, self._place - len(head))
             try:
                 self._stream.seek(begin)
-                content += self._stream.read(max(0, min(wanted - len(content), self.piece.stop - begin)))
+                content += self._stream.read(max(0, min(size - len(content), self.piece.stop - begin)))
             except OSError as error:
                 self.failure = error
         buffer[: len(content)] = content

@@ -39,7 +39,7 @@ def read_blocks(path: str | Path, messages: list[str] | None = None) -> Iterator
 
     Args:
         path: The recording.
-        messages: Gets what the decoder says about damage that it passed over.
+        messages: Receives the messages of the decoder about damage that it skipped.
 
     Raises:
         AudioError: Undecodable, empty, cut off, too long, or of an implausible sample rate.
@@ -59,7 +59,7 @@ def read_blocks(path: str | Path, messages: list[str] | None = None) -> Iterator
 
 @contextlib.contextmanager
 def _open(path: Path) -> Iterator[BinaryIO]:
-    """A regular file; what is none could make the reader wait for ever."""
+    """Open a regular file; reading from anything else may never end."""
     with naming(path, "read"):
         mode = os.stat(path).st_mode
         if stat.S_ISDIR(mode):
@@ -134,7 +134,7 @@ def _decoder(
 def _decoder_class() -> type[soundfile.SoundFile]:
     import soundfile
 
-    class Decoder(soundfile.SoundFile):
+    class Decoder(soundfile.SoundFile):  # type: ignore[misc]
         """Reads blocks without seeking, so that a length that is unknown or too small stops nothing."""
 
         def seekable(self) -> bool:
@@ -145,9 +145,10 @@ def _decoder_class() -> type[soundfile.SoundFile]:
 
 @contextlib.contextmanager
 def _translated(name: str, reader: PieceReader, messages: list[str]) -> Iterator[None]:
-    """Every error of the decoder as one sentence; what it prints goes to ``messages``."""
+    """Turn every error of the decoder into one sentence; what it prints goes to ``messages``."""
+    silent: contextlib.AbstractContextManager[list[str]] = contextlib.nullcontext([])
     try:
-        with decoder_messages() if reader.piece.is_mpeg else contextlib.nullcontext([]) as printed:
+        with decoder_messages() if reader.piece.is_mpeg else silent as printed:
             yield
     except Exception as error:
         if reader.failure is not None:

@@ -2,7 +2,7 @@
 
 A descriptor is one measurement (`measure`) sent to 0-1 by a logistic curve through two fixed anchors, so that the value
 of a recording depends on that recording alone and keeps its rank at both ends. It points where its concept points:
-1 is stepwise, staccato, complex, stable, rough, in key, minor. Nothing here knows a data set.
+1 is stepwise, staccato, complex, stable, rough, in key, minor. They are independent of any data set.
 
 Two short-time spectra feed all of them: a fine one, of which the strongest peaks are kept (pitch, harmony,
 roughness), and a fast one (level, onsets).
@@ -35,7 +35,7 @@ ANCHORS: dict[str, tuple[float, float]] = {
     "tonal_stability": (0.10, 0.85),
     "modality": (-0.18, 0.10),
 }
-"""Measurement that becomes 0.1 and measurement that becomes 0.9; units as in `measure`. Between them lies the bulk of
+"""Measurement that becomes 0.1 and measurement that becomes 0.9; units as in `measure`. Between them is the bulk of
 both film music and generated music."""
 
 DESCRIPTORS = tuple(PREFIX + name for name in ANCHORS)
@@ -142,7 +142,7 @@ def clear_steps(sound: Sound) -> float:
     The line is the semitone of largest harmonic sum in each frame (A. Klapuri, "Multiple fundamental frequency
     estimation by summing harmonic amplitudes", ISMIR 2006, here with weights 0.8^(h-1)), median-filtered over nine
     frames (0.4 s). Small intervals bind tones into a line: D. Huron, "Tone and voice", Music Perception 19, 2001 (pitch
-    proximity). One step among four moves is presumed, so that a line that hardly moves is neither.
+    proximity). One step among four moves is presumed, so that a line with very few moves is neither.
     """
     from scipy.ndimage import gaussian_filter1d, median_filter
 

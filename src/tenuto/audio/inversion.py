@@ -2,19 +2,19 @@
 
 Three steps lead from 149 bands back to samples.
 
-1. Bands to bins. Magnitudes m >= 0 of 1024 bins are wanted whose filtered values are the given bands: a non-negative
+1. Bands to bins. Find magnitudes m >= 0 of 1024 bins whose filtered values are the given bands: a non-negative
    least-squares problem. Every filter peaks in a bin that no other filter sees, so it always has solutions without
-   any residual, and because there are more bins than bands it has many. Of these we take the one nearest to the
-   recording's own magnitudes in relative entropy; simultaneous multiplicative iterations started from the recording
-   lead there (J. N. Darroch, D. Ratcliff, "Generalized iterative scaling for log-linear models", Ann. Math. Stat. 43,
+   any residual, and because there are more bins than bands it has many. Of these, take the one nearest to the
+   recording's own magnitudes in relative entropy, by simultaneous multiplicative iterations that start from the
+   recording (J. N. Darroch, D. Ratcliff, "Generalized iterative scaling for log-linear models", Ann. Math. Stat. 43,
    1972; as an image reconstruction C. L. Byrne, IEEE Trans. Image Process. 2, 1993). The change is then an equaliser
    whose curve is straight, in decibels, from band centre to band centre, and what no filter sees stays as it is.
 2. Every bin keeps its phase.
 3. Frames are joined by least squares (D. W. Griffin, J. S. Lim, IEEE Trans. ASSP 32, 1984, eq. 6), here with a hop
    that is no whole number: frame k begins at sample floor(k * hop). Frames that were not changed take part as they are.
 
-Frames overlap, so no sound has just any spectrogram: what the front end makes of the rendered sound lies near the
-wanted spectrogram, not on it.
+Frames overlap, so not every spectrogram belongs to a sound: the spectrogram of the rendered sound is near the target
+spectrogram, not equal to it.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ BINS = FRAME_SIZE // 2
 
 MOST_ITERATIONS = 200
 ENOUGH = 1e-5
-"""A frame is done where its bands are this near to the wanted ones, root mean square of log10(1 + x)."""
+"""Root mean square difference of log10(1 + x) between the bands of a frame and its target, at which it is done."""
 
 FLOOR = 1e-9
 """Magnitude given to a bin that is silent, so that it can be multiplied; 16 bits begin far above it."""
@@ -53,13 +53,13 @@ KINDS = ("wav", "flac")
 
 @dataclasses.dataclass(frozen=True)
 class Rendering:
-    """A rendered sound and how well its bins give the wanted bands.
+    """A rendered sound and how well its bins match the target bands.
 
     Attributes:
         waveform: (samples,), float32, 22 050 Hz, as long as the recording.
-        residual: Root mean square difference between the bands of the new magnitudes and the wanted ones, in units of
+        residual: Root mean square difference between the bands of the new magnitudes and the target, in units of
             log10(1 + x), before frames are joined. Only values below silence, which no sound has, keep it up.
-        iterations: How many iterations led there, in the frame that took most.
+        iterations: Iterations of the frame that needed most.
     """
 
     waveform: NDArray[np.float32]
@@ -88,39 +88,39 @@ def reach(first: int, count: int, samples: int) -> slice:
 
 
 def render(waveform: ArrayLike, spectrogram: ArrayLike, first: int = 0) -> Rendering:
-    """A recording changed so that its log spectrogram comes near to a given one.
+    """Change a recording so that its log spectrogram comes near to a given one.
 
     Args:
         waveform: The recording, (samples,), 22 050 Hz.
-        spectrogram: The wanted log10(1 + x), (frames, 149), not normalised. Values below 0 are taken for silence.
+        spectrogram: The target log10(1 + x), (frames, 149), not normalised. Values below 0 count as silence.
         first: The frame of the recording at which these frames begin; all others stay as they are.
 
     Raises:
         AudioError: Wrong shapes, or values that are not finite.
     """
-    sound, wanted = np.asarray(waveform, np.float64), np.asarray(spectrogram, np.float64)
-    _check(sound, wanted, first)
-    starts = frame_starts(first, len(wanted))
+    sound, target = np.asarray(waveform, np.float64), np.asarray(spectrogram, np.float64)
+    _check(sound, target, first)
+    starts = frame_starts(first, len(target))
     index = starts[:, None] + np.arange(FRAME_SIZE)
     padded = np.pad(sound, (0, max(0, int(index[-1, -1]) + 1 - len(sound))))
     spectra = np.fft.rfft(padded[index] * np.hanning(FRAME_SIZE))[:, :BINS]
     old = np.abs(spectra)
-    new, residual, iterations = invert(old, wanted)
+    new, residual, iterations = invert(old, target)
     # A silent bin has no phase: it gets that of a click in the middle of the frame, where the window passes it.
     click = np.where(np.arange(BINS) % 2, -1.0, 1.0)
     phase = np.divide(spectra, old, out=np.broadcast_to(click + 0j, spectra.shape).copy(), where=old > 0)
     change = np.fft.irfft(np.pad(new * phase - spectra, ((0, 0), (0, 1))))
     joined = _overlap_add(change * np.hanning(FRAME_SIZE), starts, len(sound))
-    joined /= np.maximum(_weights(len(sound), first, len(wanted)), LEAST_WEIGHT)
+    joined /= np.maximum(_weights(len(sound), first, len(target)), LEAST_WEIGHT)
     return Rendering((sound + joined).astype(np.float32), residual, iterations)
 
 
 def invert(magnitude: ArrayLike, spectrogram: ArrayLike) -> tuple[Values, float, int]:
-    """Magnitudes of all bins whose bands are the wanted ones, nearest to given magnitudes in relative entropy.
+    """Magnitudes of all bins whose bands equal the target, nearest to given magnitudes in relative entropy.
 
     Args:
         magnitude: (frames, 1024), >= 0, where to start.
-        spectrogram: The wanted log10(1 + band), (frames, 149).
+        spectrogram: The target log10(1 + band), (frames, 149).
 
     Returns:
         Magnitudes (frames, 1024), and residual and iterations as in `Rendering`.
@@ -130,18 +130,18 @@ def invert(magnitude: ArrayLike, spectrogram: ArrayLike) -> tuple[Values, float,
     filters = filterbank()
     # Scaled to a peak of 1 the triangles that share a bin add up to 1 there: the condition for convergence.
     gather, spread = sparse.csr_array(filters.T), sparse.csr_array(filters / filters.max(axis=0))
-    asked = np.asarray(spectrogram, np.float64).T
-    wanted = np.maximum(asked, 0.0)
-    target = np.maximum(10.0**wanted - 1, FLOOR)
+    log_bands = np.asarray(spectrogram, np.float64).T
+    sounding = np.maximum(log_bands, 0.0)
+    target = np.maximum(10.0**sounding - 1, FLOOR)
     bins = np.maximum(np.asarray(magnitude, np.float64).T, FLOOR)
     open_frames, iterations = np.arange(bins.shape[1]), 0
     while True:
         bands = gather @ bins[:, open_frames]
         # Every frame ends by itself, so that it does not matter which frames it is inverted with.
-        far = _distance(np.log10(1 + bands), wanted[:, open_frames]) > ENOUGH
+        far = _distance(np.log10(1 + bands), sounding[:, open_frames]) > ENOUGH
         open_frames, bands = open_frames[far], bands[:, far]
         if not len(open_frames) or iterations == MOST_ITERATIONS:
-            return bins.T, float(_distance(np.log10(1 + gather @ bins), asked, axis=None)), iterations
+            return bins.T, float(_distance(np.log10(1 + gather @ bins), log_bands, axis=None)), iterations
         bins[:, open_frames] *= np.exp(spread @ np.log(target[:, open_frames] / np.maximum(bands, FLOOR)))
         iterations += 1
 
@@ -167,7 +167,7 @@ def encode(samples: Samples, kind: str) -> bytes:
     import soundfile
 
     if kind not in KINDS:
-        raise ConfigError(f"a sound is to be written as {kind!r}, wanted {', '.join(KINDS)}.")
+        raise ConfigError(f"a sound cannot be written as {kind!r}. Valid: {', '.join(KINDS)}.")
     stream = io.BytesIO()
     soundfile.write(stream, samples, SAMPLE_RATE, format=kind.upper(), subtype="PCM_16")
     return stream.getvalue()
@@ -201,18 +201,20 @@ def _distance(first: Values, second: Values, axis: int | None = 0) -> Values:
     return np.asarray(np.sqrt(np.square(first - second).mean(axis=axis)))
 
 
-def _check(sound: Values, wanted: Values, first: int) -> None:
-    """Raises `AudioError` for shapes that do not fit each other, and for values that are not finite."""
+def _check(sound: Values, target: Values, first: int) -> None:
+    """Raise `AudioError` for shapes that do not fit each other, and for values that are not finite."""
     bands = filterbank().shape[1]
-    if sound.ndim != 1 or wanted.ndim != 2 or wanted.shape[1] != bands:
+    if sound.ndim != 1 or target.ndim != 2 or target.shape[1] != bands:
         raise AudioError(
-            f"waveform {sound.shape} and spectrogram {wanted.shape}: wanted (samples,) and (frames, {bands})."
+            f"the waveform must have the shape (samples,) and the spectrogram (frames, {bands}), "
+            f"got {sound.shape} and {target.shape}."
         )
-    there = frame_count(len(sound))
-    if not (len(wanted) and 0 <= first <= there - len(wanted)):
+    frames, last = frame_count(len(sound)), first + len(target)
+    if not (len(target) and 0 <= first <= frames - len(target)):
         raise AudioError(
-            f"frames {first} to {first + len(wanted)} of a waveform that has {there}: give the waveform they "
-            "were cut from."
+            f"frames {first} to {last} are not in a waveform of {frames} frames. Give the waveform they were cut from."
         )
-    if not (np.isfinite(sound).all() and np.isfinite(wanted).all()):
-        raise AudioError("the waveform or the spectrogram holds NaN or infinite values; mend them first.")
+    if not (np.isfinite(sound).all() and np.isfinite(target).all()):
+        raise AudioError(
+            "the waveform or the spectrogram contains NaN or infinite values. Remove them first."
+        )

@@ -34,9 +34,9 @@ EXTENSIONS = (".mp3", ".wav", ".flac", ".ogg", ".oga", ".opus", ".aif", ".aiff")
 QUIET_DB = -60.0
 """Relative to the loudest sample (sound) or to full scale (peak)."""
 CANCELLED_DB = -12.0
-"""Power of the mono mix relative to the channels from which on they are said to cancel."""
+"""Channels cancel if the power of their mono mix is this much lower than theirs."""
 SHORTEST_SECONDS, SMALLEST_SHARE = 0.3, 0.05
-"""Of sound in a recording; below one of them it is said to be nearly silent."""
+"""Duration and share of sound below which a recording is nearly silent."""
 _SOUND_BLOCK_SECONDS = 0.05
 
 
@@ -51,7 +51,7 @@ class Description:
         peak_db: Largest sample of the mono mix relative to full scale, in dB.
         mono_db: Power of the mono mix relative to the mean power of the channels, in dB; -3 for independent ones.
         sounding_seconds: Duration of the blocks of 50 ms that reach -60 dB relative to the peak.
-        decoder_messages: What the decoder said about damage that it passed over.
+        decoder_messages: Messages of the decoder about damage that it skipped.
     """
 
     seconds: float

@@ -1,4 +1,4 @@
-"""MPEG audio files frame by frame, since their length stands nowhere: decoders estimate it from the first bit rate.
+"""MPEG audio files frame by frame. They do not state their length: decoders estimate it from the first bit rate.
 
 Frame headers, bit rates and sample rates: ISO/IEC 11172-3 and 13818-3, section 2.4. The Xing (or Info) frame that many
 encoders write first holds the number of frames, which the decoder believes; without one, or with a wrong one, the
@@ -82,7 +82,7 @@ def read_frame(header: bytes) -> Frame | None:
 
 
 def pieces(stream: BinaryIO, size: int, name: str) -> Iterator[dict[str, Any]]:
-    """Arguments of `tenuto.audio.containers.Piece` for every stream in the file; the whole file where there is none.
+    """Arguments of `tenuto.audio.containers.Piece` for every stream; the whole file if it has none.
 
     Raises:
         AudioError: The last frame is cut, or frames that a Xing header announces are missing.
@@ -184,7 +184,7 @@ def _sync_bytes(window: bytes) -> Iterator[int]:
 
 
 def _announced_frames(body: bytes, frame: Frame) -> int | None:
-    """Number of frames that a Xing or Info header announces; None where there is no such header."""
+    """Number of frames that a Xing or Info header announces; None without such a header."""
     place = frame.side_information
     if body[place : place + 4] in (b"Xing", b"Info") and len(body) >= place + 12 and body[place + 7] & 1:
         return int.from_bytes(body[place + 8 : place + 12], "big")

@@ -6,6 +6,7 @@ at sample floor(k * hop). A strided view cannot express that, hence the gather b
 
 from __future__ import annotations
 
+import functools
 import math
 from typing import Any
 
@@ -23,6 +24,7 @@ BANDS_PER_OCTAVE = 24
 MIN_FREQUENCY_HZ = 20.0
 MAX_FREQUENCY_HZ = 16_000.0
 CONCERT_PITCH_HZ = 440.0
+BLOCK_FRAMES = 8192
 
 SETTINGS: dict[str, float] = {
     "sample_rate": SAMPLE_RATE,
@@ -89,13 +91,37 @@ class LogSpectrogram(nn.Module):
 
     def forward(self, waveform: Tensor) -> Tensor:
         """The log spectrogram (..., frames, 149) of waveforms (..., samples). Raises `AudioError` if empty."""
-        samples = waveform.shape[-1]
-        if samples == 0:
-            raise AudioError("the waveform holds no samples; wanted at least one.")
-        frames = frame_count(samples)
-        starts = np.floor(np.arange(frames) * (SAMPLE_RATE / FRAMES_PER_SECOND)).astype(np.int64)
-        index = torch.from_numpy(starts[:, None] + np.arange(FRAME_SIZE)).to(waveform.device)
-        padded = nn.functional.pad(waveform, (0, max(0, int(starts[-1]) + FRAME_SIZE - samples)))
+        if waveform.shape[-1] == 0:
+            raise AudioError("the waveform contains no samples; at least one is needed.")
+        return self.frames(waveform, 0, frame_count(waveform.shape[-1]))
+
+    def frames(self, waveform: Tensor, first: int, stop: int) -> Tensor:
+        """Frames ``first`` to ``stop`` (exclusive) of the log spectrogram of the whole waveform."""
+        starts = np.floor(np.arange(first, stop) * (SAMPLE_RATE / FRAMES_PER_SECOND)).astype(np.int64)
+        begin, end = int(starts[0]), int(starts[-1]) + FRAME_SIZE
+        part = waveform[..., begin:end]
+        index = torch.from_numpy(starts[:, None] - begin + np.arange(FRAME_SIZE)).to(waveform.device)
+        padded = nn.functional.pad(part, (0, end - begin - part.shape[-1]))
         framed = padded[..., index] * self.window.to(waveform.dtype)
         magnitude = torch.fft.rfft(framed)[..., : FRAME_SIZE // 2].abs()
         return torch.log10(1 + magnitude @ self.filters.to(waveform.dtype))
+
+
+def log_spectrogram(waveform: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Compute the log spectrogram (frames, 149) of a waveform (samples,), some four minutes at a time."""
+    module, samples = _front_end(), torch.from_numpy(waveform)
+    count = frame_count(len(waveform))
+    if count == 0:
+        raise AudioError("the waveform contains no samples; at least one is needed.")
+    with torch.inference_mode():
+        blocks = [
+            module.frames(samples, first, min(first + BLOCK_FRAMES, count)).numpy()
+            for first in range(0, count, BLOCK_FRAMES)
+        ]
+    return np.concatenate(blocks)
+
+
+@functools.cache
+def _front_end() -> LogSpectrogram:
+    """One front end for all recordings: its filterbank takes a millisecond or two to build."""
+    return LogSpectrogram()

@@ -165,7 +165,7 @@ def attack(
         raise ConfigError(f"--released-log is for {RELEASED}: other attacks have no such log.")
     rows = opened.attack(chosen, split.value, device, batch_size)
     out.print(attack_table(rows))
-    typer.echo(str(robustness.rows_path(run, chosen, split.value)))
+    typer.echo(str(opened.files.rows(chosen, split.value)))
     if released_log is not None:
         write_log(rows, released_log, robustness.released_settings(opened, chosen))
         notes.print(f"{released_log}: log.csv and hparams.yaml in the released format")

@@ -28,11 +28,11 @@ def natural(
     Example: tenuto natural runs/A2E-6-1a2b3c4d --root soundtracks
     """
     from tenuto import api
-    from tenuto.evaluation.natural import NAME, natural_path
+    from tenuto.evaluation.natural import NAME
 
     opened = api.open_run(run, root, cache=cache, progress=common.TERMINAL)
     changes = opened.natural(split.value)
-    path = natural_path(run, split.value)
+    path = opened.files.natural(split.value)
     if as_json:
         lines = changes.drop(columns=["run", "system", "seed"]).to_dict("records")
         about = {"run": opened.name, "protocol": NAME, "split": split.value}

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from tenuto.config import DataConfig, RunConfig
+from tenuto.data.base import Index
 from tenuto.data.cache import Prepared
 from tenuto.data.excerpts import Normalisation, excerpts, fixed_starts, fresh_starts, measure
 from tenuto.data.splits import Split, draw
@@ -99,9 +100,38 @@ def check_split(split: Split) -> None:
     for name in ("validation", "test"):
         if (count := len(split.part(name))) < 2:
             raise DataError(
-                f"{count} clip in the {name} part: wanted at least two, no correlation is defined below. "
+                f"{count} clip in the {name} part: at least two are needed for a correlation. "
                 "Add recordings or choose another --split."
             )
+
+
+def check_labels(index: Index, split: Split, with_concepts: bool) -> None:
+    """Refuse emotions (and concepts) that are constant in the training or validation clips.
+
+    There is nothing to learn in them, and their correlation, which decides when training stops, is undefined.
+
+    Args:
+        index: The ratings.
+        split: The parts.
+        with_concepts: Whether concepts are learned or scored too.
+
+    Raises:
+        DataError: Names the columns and the part.
+    """
+    kinds = [("emotion", index.emotions, index.labels)]
+    if with_concepts and index.concept_labels is not None:
+        kinds.append(("concept", index.concepts, index.concept_labels))
+    rows = {clip: row for row, clip in enumerate(index.clips)}
+    for part in ("training", "validation"):
+        clips = split.train if part == "training" else split.validation
+        for kind, names, labels in kinds:
+            values = labels[[rows[clip] for clip in clips]]
+            is_constant = values.max(axis=0) == values.min(axis=0)
+            if constant := [name for name, same in zip(names, is_constant, strict=True) if same]:
+                raise DataError(
+                    f"{kind} {', '.join(constant)}: all {len(clips)} {part} clips have the same value, so no "
+                    f"correlation is defined. Choose another --split or --split-seed, or leave the {kind} out."
+                )
 
 
 def _tensor(values: np.ndarray) -> Tensor:

@@ -7,13 +7,12 @@ never gets an old result, and an interrupted `prepare` continues.
 from __future__ import annotations
 
 import dataclasses
-import functools
 import json
 import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,9 +21,6 @@ from tenuto.audio.descriptors import VERSION
 from tenuto.data.base import Dataset, Index, Labels, Progress, fingerprint
 from tenuto.errors import DataError, FileError, TenutoError
 from tenuto.files import read_safetensors, sha256_bytes, sha256_file, write_safetensors
-
-if TYPE_CHECKING:
-    from tenuto.audio import LogSpectrogram
 
 Spectrogram = NDArray[np.float32]
 FORMAT = "1"
@@ -194,18 +190,7 @@ def compute_descriptors(path: Path) -> Labels:
 
 def compute(path: Path) -> Spectrogram:
     """Log spectrogram (frames, 149) of one recording, float32."""
-    import torch
-
     from tenuto.audio import load_audio
+    from tenuto.audio.spectrogram import log_spectrogram
 
-    with torch.inference_mode():
-        spectrogram: Spectrogram = _front_end()(torch.from_numpy(load_audio(path))).numpy()
-    return spectrogram
-
-
-@functools.cache
-def _front_end() -> LogSpectrogram:
-    """One front end for all recordings: its filterbank takes a millisecond or two to build."""
-    from tenuto.audio import LogSpectrogram
-
-    return LogSpectrogram()
+    return log_spectrogram(load_audio(path))

@@ -1,1 +1,24 @@
-"""What trained runs are worth: clean, attacked, and compared with each other."""
+"""Evaluation of trained runs: clean, attacked, under natural variation, explained and audited.
+
+The names below are imported when they are first used: the audit of rows alone needs no torch.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from tenuto.evaluation.natural import NATURAL_CHANGES
+    from tenuto.evaluation.robustness import attack, evaluate
+    from tenuto.evaluation.runs import Run, Sibling, open_run
+
+__all__ = ["NATURAL_CHANGES", "Run", "Sibling", "attack", "evaluate", "open_run"]
+
+_HOMES = {"NATURAL_CHANGES": "natural", "attack": "robustness", "evaluate": "robustness"}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in __all__:
+        raise AttributeError(f"module 'tenuto.evaluation' has no attribute '{name}'")
+    return getattr(importlib.import_module(f"tenuto.evaluation.{_HOMES.get(name, 'runs')}"), name)

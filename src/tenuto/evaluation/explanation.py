@@ -21,16 +21,18 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor, nn
 
-from tenuto.audio import LogSpectrogram, load_audio
+from tenuto.audio import LogSpectrogram
 from tenuto.audio.spectrogram import FRAMES_PER_SECOND
 from tenuto.data.excerpts import EXCERPT_FRAMES, excerpts
 from tenuto.errors import CheckpointError, ConfigError
 from tenuto.files import read_csv, write_csv
+from tenuto.models.backbone import with_linear_head
 from tenuto.models.heads import BottleneckHead
+from tenuto.models.recogniser import read_waveform
 from tenuto.models.systems import Network
 
 if TYPE_CHECKING:
-    from tenuto.models.checkpoint import Recogniser
+    from tenuto.models.recogniser import Recogniser
 
 Values = NDArray[np.float64]
 
@@ -77,8 +79,8 @@ class Head:
 
 
 def linear_head(network: Network) -> Head:
-    """The head of a network as plain arrays."""
-    head: Any = network.head
+    """The head of a network as plain arrays. Raises `ConfigError` for a network without a linear head."""
+    head: Any = with_linear_head(network).head
     below = _layer(head.concepts) if isinstance(head, BottleneckHead) else None
     return Head(below, _layer(head.emotions))
 
@@ -264,7 +266,7 @@ def explain(
         ConfigError: The hop is not above 0.
     """
     named = isinstance(source, str | Path)
-    waveform = load_audio(source) if isinstance(source, str | Path) else np.asarray(source, np.float32)
+    waveform = read_waveform(source)
     profile = recogniser.predict(waveform)
     if background is None and recogniser.path is not None:
         background = Background.read(recogniser.path.parent, recogniser)

@@ -21,12 +21,13 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
 from tenuto import metrics
-from tenuto.devices import compute_repeatably
+from tenuto.devices import repeatable
 from tenuto.errors import CheckpointError, ConfigError, did_you_mean
 from tenuto.evaluation.explanation import Head, head_gain, linear_head
 from tenuto.evaluation.records import Origin, origin_of
 from tenuto.evaluation.runs import Run
-from tenuto.models.checkpoint import Recogniser
+from tenuto.models.backbone import with_linear_head
+from tenuto.models.recogniser import Recogniser
 from tenuto.store.perturbations import Perturbations, worst_rows
 from tenuto.store.rows import values_of
 
@@ -110,7 +111,7 @@ class Clips:
 
     def _features(self, inputs: Tensor) -> Values:
         """What the backbone makes of excerpts (clips, 1, 313, 149), shape (clips, features)."""
-        backbone = self.run.recogniser.network.backbone
+        backbone = with_linear_head(self.run.recogniser.network).backbone
         with torch.inference_mode():
             return _array(torch.cat([backbone(batch) for batch in torch.split(inputs, BATCH_SIZE)]))
 
@@ -186,6 +187,7 @@ COLUMNS = (
 )
 
 
+@repeatable
 def intervene(run: Run, protocol: str | None = None) -> Intervention:
     """Correct 0 to all concepts of the test clips, clean and attacked, and measure the error of the emotions.
 
@@ -201,7 +203,6 @@ def intervene(run: Run, protocol: str | None = None) -> Intervention:
         CheckpointError: The clips were attacked with other weights.
         DataError: A clip has no perturbation.
     """
-    compute_repeatably(run.config.resolved().train.threads)
     test = Clips(run, "test")
     names = run.files.perturbed_protocols() if protocol is None else [protocol]
     attacked = [found for name in names for found in test.attacked(name)]

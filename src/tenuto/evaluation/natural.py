@@ -21,12 +21,11 @@ from numpy.typing import NDArray
 from tenuto.analysis.natural import OTHER_EXCERPT
 from tenuto.audio.loading import FULL_SCALE, SAMPLE_RATE, decode, load_audio, mix_down, resample
 from tenuto.data.excerpts import EXCERPT_FRAMES, excerpts, fixed_starts
-from tenuto.devices import compute_repeatably
+from tenuto.devices import repeatable
 from tenuto.errors import FileError
 from tenuto.files import sha256_bytes
 from tenuto.registry import Registry
 from tenuto.store.rows import NATURAL, write_rows
-from tenuto.store.run import RunFolder
 
 if TYPE_CHECKING:
     from tenuto.evaluation.runs import Run
@@ -179,11 +178,7 @@ NATURAL_CHANGES.register("noise 30 dB")(Noise(30.0))
 NATURAL_CHANGES.register("noise 20 dB")(Noise(20.0))
 
 
-def natural_path(folder: Path, part: str = "test") -> Path:
-    """Where the rows lie."""
-    return RunFolder(folder).natural(part)
-
-
+@repeatable
 def natural(run: Run, part: str = "test", progress: Progress | None = None) -> pd.DataFrame:
     """Predictions for one part of the split under every natural variation, also written to ``attacks/natural-1.csv``.
 
@@ -203,7 +198,6 @@ def natural(run: Run, part: str = "test", progress: Progress | None = None) -> p
     """
     from tenuto.evaluation.records import finished_rows, origin_of
 
-    compute_repeatably(run.config.resolved().train.threads)
     origin, tables = origin_of(run), []
     names = [OTHER_EXCERPT, *NATURAL_CHANGES]
     if run.files.has_natural(part):
@@ -281,7 +275,7 @@ def _rows(run: Run, part: str, name: str, found: _Changed) -> pd.DataFrame:
     import torch
 
     from tenuto.evaluation.records import identity
-    from tenuto.training.loop import predict
+    from tenuto.models.recogniser import predict
 
     clips = run.part(part).take(torch.tensor(found.rows))
     inputs = torch.from_numpy(np.stack(found.inputs))

@@ -17,9 +17,9 @@ from tenuto.devices import arithmetic
 from tenuto.errors import CheckpointError
 from tenuto.evaluation.runs import Run
 from tenuto.files import Array, sha256_file
+from tenuto.models.recogniser import predict
 from tenuto.models.systems import Network
 from tenuto.store.perturbations import key_of
-from tenuto.training.loop import predict
 
 Origin = dict[str, str]
 

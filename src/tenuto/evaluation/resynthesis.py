@@ -37,8 +37,8 @@ from tenuto.errors import CheckpointError, ConfigError, DataError, did_you_mean
 from tenuto.evaluation.intervention import AGREEMENT
 from tenuto.evaluation.runs import Run
 from tenuto.models.heads import Prediction
+from tenuto.models.recogniser import predict
 from tenuto.store.perturbations import Perturbations, row_of
-from tenuto.training.loop import predict
 
 Values = NDArray[np.float64]
 Spectrogram = NDArray[np.float32]

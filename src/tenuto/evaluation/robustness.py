@@ -22,15 +22,14 @@ from tenuto.attacks.checks import require_whole
 from tenuto.attacks.protocols import climb
 from tenuto.data.batches import Batch
 from tenuto.data.splits import PARTS
-from tenuto.devices import compute_repeatably
+from tenuto.devices import repeatable
 from tenuto.errors import FileError, TenutoError
 from tenuto.evaluation.records import Origin, array, finished_rows, origin_of, perturbations, records
 from tenuto.evaluation.runs import Run
 from tenuto.files import Array, naming, read_safetensors, write_json, write_safetensors
+from tenuto.models.recogniser import predict
 from tenuto.models.systems import Network, for_attack
 from tenuto.store.rows import mark_worst, read_rows, validate_rows, write_rows
-from tenuto.store.run import RunFolder
-from tenuto.training.loop import predict
 
 Progress = Callable[[int], None]
 
@@ -38,6 +37,7 @@ PATIENCE = 2.0
 """Seconds to wait for another process that runs the same protocol on the same run: one about to end."""
 
 
+@repeatable
 def evaluate(run: Run) -> dict[str, Any]:
     """Metrics of the clean predictions on train, validation and test clips; also written to metrics.json.
 
@@ -48,7 +48,6 @@ def evaluate(run: Run) -> dict[str, Any]:
         learned concepts also ``<part>_concepts``; ``mean_predictor`` holds the test metrics of always predicting the
         mean label of the training clips; ``checkpoint`` is the SHA-256 of the weights.
     """
-    compute_repeatably(run.config.resolved().train.threads)
     report: dict[str, Any] = {"run": run.name, "system": run.config.system, "seed": run.config.train.seed}
     for name in PARTS:
         part = run.part(name)
@@ -77,17 +76,13 @@ def evaluate(run: Run) -> dict[str, Any]:
     return report
 
 
-def rows_path(folder: Path, protocol: Protocol | str, part: str = "test") -> Path:
-    """Where the rows of a protocol lie."""
-    return RunFolder(folder).rows(protocol, part)
-
-
 def silence(run: Run) -> float:
     """The value of a normalised log spectrogram where there is no sound: log10(1 + 0), normalised as the run's is."""
     normalisation = run.recogniser.normalisation
     return -normalisation.mean / normalisation.deviation
 
 
+@repeatable
 def attack(
     run: Run,
     protocol: Protocol,
@@ -118,7 +113,6 @@ def attack(
     """
     size = default_batch_size(torch.device(device)) if batch_size is None else batch_size
     require_whole("batch_size", size, 1)
-    compute_repeatably(run.config.resolved().train.threads)
     origin = origin_of(run, device)
     if run.files.is_attacked(protocol, part):
         return finished_rows(run, protocol, part, origin)

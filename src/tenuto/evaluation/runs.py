@@ -13,7 +13,8 @@ from tenuto.data.batches import Batch, Material
 from tenuto.data.cache import Prepared
 from tenuto.data.splits import PARTS, draw
 from tenuto.errors import CheckpointError, DataError, did_you_mean
-from tenuto.models.checkpoint import IMPORTED, Recogniser, load
+from tenuto.models.checkpoint import IMPORTED, load
+from tenuto.models.recogniser import Recogniser
 from tenuto.models.systems import Network, for_attack
 from tenuto.store.run import RunFolder
 
@@ -31,6 +32,11 @@ class Run:
     def name(self) -> str:
         """The folder's name: system, seed, signature."""
         return self.folder.name
+
+    @property
+    def threads(self) -> int:
+        """CPU threads it was trained with."""
+        return self.config.resolved().train.threads
 
     @property
     def files(self) -> RunFolder:

@@ -1,10 +1,9 @@
-"""Checkpoints that carry everything needed to predict from an audio file."""
+"""Checkpoints: files with everything needed to predict from a recording. Safetensors only, nothing is executed."""
 
 from __future__ import annotations
 
 import dataclasses
 import json
-import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -12,86 +11,23 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import nn
 
-from tenuto.audio import LogSpectrogram, load_audio
 from tenuto.audio.spectrogram import SETTINGS
 from tenuto.config import RunConfig, preset_run, to_yaml
-from tenuto.data.excerpts import EXCERPT_FRAMES, PAPER_NORMALISATION, Normalisation, excerpts
+from tenuto.data.excerpts import PAPER_NORMALISATION, Normalisation
 from tenuto.data.midlevel import CONCEPTS
 from tenuto.data.soundtracks import EMOTIONS
-from tenuto.errors import CheckpointError, FileError
+from tenuto.errors import CheckpointError, ConfigError, FileError, one_line
 from tenuto.files import read_safetensors, sha256_file, write_safetensors, write_text
-from tenuto.models.heads import Prediction
-from tenuto.models.systems import Network, load_reference_state
+from tenuto.models.recogniser import Recogniser
+from tenuto.models.released import load_reference_state
+from tenuto.models.systems import CONCEPTS_WITHOUT_RATINGS, NETWORKS
 from tenuto.store.run import RunFolder, check_readable, is_file
 
 FORMAT = "tenuto-checkpoint-1"
 IMPORTED = "imported"
-"""Fingerprint of a model whose training data nobody recorded."""
-
-
-@dataclasses.dataclass(frozen=True)
-class Profile:
-    """What a model says of one recording: a value per emotion and, with a bottleneck, per concept."""
-
-    emotions: dict[str, float]
-    concepts: dict[str, float] | None
-
-
-@dataclasses.dataclass(frozen=True)
-class Recogniser:
-    """A network with its front end, normalisation and names: enough to predict from a recording."""
-
-    network: Network = dataclasses.field(repr=False)
-    system: str
-    emotions: tuple[str, ...]
-    concepts: tuple[str, ...]
-    normalisation: Normalisation
-    fingerprint: str
-    width: float
-    path: Path | None = dataclasses.field(default=None, compare=False)
-    """The checkpoint file it was read from."""
-
-    def __call__(self, inputs: Tensor) -> Prediction:
-        """Predict normalised excerpts of shape (clips, 1, 313, 149)."""
-        prediction: Prediction = self.network(inputs)
-        return prediction
-
-    def predict(self, source: str | Path | NDArray[np.float32]) -> Profile:
-        """Predict a recording of any length.
-
-        Args:
-            source: A file, or a waveform of shape (samples,) at 22 050 Hz.
-
-        Returns:
-            The mean over consecutive windows of 10 s, the last one ending with the recording.
-
-        Raises:
-            AudioError: The recording cannot be used.
-        """
-        waveform = load_audio(source) if isinstance(source, str | Path) else np.asarray(source, np.float32)
-        with torch.inference_mode():
-            spectrogram = LogSpectrogram()(torch.from_numpy(waveform)).numpy()
-            starts = window_starts(len(spectrogram))
-            inputs = excerpts([spectrogram] * len(starts), starts, self.normalisation)
-            prediction = self(torch.from_numpy(inputs))
-        emotions = prediction.emotions.mean(0).tolist()
-        named = dict(zip(self.emotions, emotions, strict=True))
-        if prediction.concepts is None:
-            return Profile(named, None)
-        return Profile(named, dict(zip(self.concepts, prediction.concepts.mean(0).tolist(), strict=True)))
-
-
-def window_starts(frames: int) -> list[int]:
-    """First frames of the fewest 10 s windows that cover ``frames`` frames, evenly laid.
-
-    >>> window_starts(700)
-    [0, 193, 387]
-    """
-    last = max(0, frames - EXCERPT_FRAMES)
-    count = math.ceil(last / EXCERPT_FRAMES) + 1
-    return [int(start) for start in np.linspace(0, last, count)]
+"""Fingerprint of a model whose training data is unknown."""
 
 
 def save(path: Path, recogniser: Recogniser, notes: Mapping[str, Any]) -> None:
@@ -100,7 +36,7 @@ def save(path: Path, recogniser: Recogniser, notes: Mapping[str, Any]) -> None:
     metadata = {
         "format": FORMAT,
         "system": recogniser.system,
-        "network": network.network,
+        "network": network.name,
         "width": recogniser.width,
         "emotions": recogniser.emotions,
         "concepts": recogniser.concepts,
@@ -118,7 +54,8 @@ def load(run_or_checkpoint: str | Path) -> Recogniser:
     """Rebuild a trained model from a run folder or a checkpoint file.
 
     Raises:
-        CheckpointError: Missing, cut off, not written by Tenuto, or made for another front end.
+        CheckpointError: Missing, cut off, not written by Tenuto, made for another front end, or of a network that
+            is not installed.
         FileError: The file cannot be read, for example without permission.
     """
     path = Path(run_or_checkpoint)
@@ -132,21 +69,24 @@ def load(run_or_checkpoint: str | Path) -> Recogniser:
         return dataclasses.replace(_rebuild(arrays, json.loads(metadata["tenuto"])), path=path)
     except FileError as error:
         raise CheckpointError(
-            f"{path}: damaged ({error}) Train the run again or copy the file anew."
+            f"{path}: damaged ({error}) Train the run again or copy the file again."
         ) from error
-    except (KeyError, TypeError, ValueError, RuntimeError) as error:
+    except ConfigError as error:
+        raise CheckpointError(f"{path}: {error} Install the package that defines this network.") from error
+    except (KeyError, TypeError, ValueError, RuntimeError, RecursionError) as error:
         raise CheckpointError(
-            f"{path}: not a Tenuto checkpoint ({type(error).__name__}: {_brief(error)})."
+            f"{path}: not a Tenuto checkpoint ({type(error).__name__}: {one_line(error, 160)})."
         ) from error
 
 
 def _rebuild(arrays: Mapping[str, NDArray[Any]], about: Mapping[str, Any]) -> Recogniser:
     if about["format"] != FORMAT:
-        raise ValueError(f"format {about['format']}, wanted {FORMAT}")
+        raise ValueError(f"format {about['format']}, must be {FORMAT}")
     if about["spectrogram"] != SETTINGS:
         raise ValueError("trained on another kind of spectrogram")
     emotions, concepts = tuple(about["emotions"]), tuple(about["concepts"])
-    network = Network(about["network"], len(emotions), len(concepts) or 7, float(about["width"]))
+    units = len(concepts) or CONCEPTS_WITHOUT_RATINGS
+    network = NETWORKS[about["network"]](len(emotions), units, float(about["width"]))
     network.load_state_dict({name: torch.from_numpy(array.copy()) for name, array in arrays.items()})
     network.eval()
     return Recogniser(
@@ -161,11 +101,10 @@ def _rebuild(arrays: Mapping[str, NDArray[Any]], about: Mapping[str, Any]) -> Re
 
 
 def import_run(path: str | Path, system: str, seed: int, runs: Path) -> Path:
-    """Make a run folder of a released-style ``.pt`` file; weights only, nothing in the file is executed.
+    """Make a run folder of a released ``.pt`` file; weights only, nothing in the file is executed.
 
-    The folder is named after the file's content, so other weights can never meet rows of these.
-
-    The file records neither names nor normalisation, so those of the study are written down with it.
+    The folder is named after the file's content, so rows of other weights are never mixed with these. The file
+    contains neither names nor normalisation, so those of the study are recorded.
 
     Args:
         path: The state dictionary.
@@ -180,10 +119,10 @@ def import_run(path: str | Path, system: str, seed: int, runs: Path) -> Path:
     config = preset_run("paper-2025", system, seed)
     network = load_reference_state(path).eval()
     sizes = [head.out_features for head in network.head.children() if isinstance(head, nn.Linear)]
-    wanted = [len(EMOTIONS)] if config.model.network == "a2e" else [len(CONCEPTS), len(EMOTIONS)]
-    if sizes != wanted:
+    expected = [*([len(CONCEPTS)] if NETWORKS[config.model.network].has_concepts else []), len(EMOTIONS)]
+    if sizes != expected:
         raise CheckpointError(
-            f"{path}: its last layers have {sizes} outputs, {system} has {wanted}. Name its system."
+            f"{path}: its last layers have {sizes} outputs, {system} has {expected}. Name its system."
         )
     units = unit_names(config, CONCEPTS)
     width = network.backbone.features / 256
@@ -195,14 +134,9 @@ def import_run(path: str | Path, system: str, seed: int, runs: Path) -> Path:
 
 
 def unit_names(config: RunConfig, concepts: tuple[str, ...]) -> tuple[str, ...]:
-    """What the bottleneck's units are called: concepts where they are trained as such, else unit_1 to unit_n."""
-    if config.model.network == "a2e":
+    """Names of the bottleneck's units: those of the concepts if it learns them, else unit_1 to unit_n."""
+    if not NETWORKS[config.model.network].has_concepts:
         return ()
     if config.train.task_loss_weight < 1:
         return concepts
-    return tuple(f"unit_{number}" for number in range(1, (len(concepts) or len(CONCEPTS)) + 1))
-
-
-def _brief(error: Exception) -> str:
-    lines = str(error).strip().splitlines()
-    return lines[0][:160] if lines else ""
+    return tuple(f"unit_{number}" for number in range(1, (len(concepts) or CONCEPTS_WITHOUT_RATINGS) + 1))

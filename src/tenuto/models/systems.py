@@ -1,126 +1,108 @@
-"""The networks of the study, built by name, and the systems (network + loss + training mode) made of them."""
+"""Networks by name: their base class, their registry, and how they are built and frozen for attacks."""
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable
+from typing import ClassVar, TypeVar
 
-import torch
 from torch import Tensor, nn
 
-from tenuto.config import SYSTEMS
-from tenuto.errors import CheckpointError, ConfigError, did_you_mean
-from tenuto.models.backbone import Backbone, fold_batch_norm, initialise
-from tenuto.models.heads import BottleneckHead, DirectHead, Prediction
+from tenuto.config import SYSTEMS, RunConfig
+from tenuto.errors import ConfigError, did_you_mean
+from tenuto.models.heads import Prediction
+from tenuto.registry import Registry
+
+CONCEPTS_WITHOUT_RATINGS = 7
+"""Units of a bottleneck where the data set has no concepts."""
 
 
 class Network(nn.Module):
-    """Backbone and head.
+    """Base class of all networks. A subclass lives in one file and registers itself with `register_network`.
+
+    It is built with the number of emotions, the number of concepts (units of its bottleneck, if it has one) and a
+    factor on its width.
+
+    Attributes:
+        name: The name it is registered under.
+        has_concepts: Whether it predicts concepts, and emotions from these alone.
 
     Shape:
         - input: (clips, 1, 313, 149), normalised
         - output: `Prediction`
+
+    Example:
+        >>> sum(p.numel() for p in build("A2E").parameters())
+        3937864
     """
 
-    def __init__(self, network: str, emotions: int = 8, concepts: int = 7, width: float = 1.0) -> None:
+    name: ClassVar[str] = ""
+    has_concepts: ClassVar[bool] = False
+
+    def __init__(self, emotions: int, concepts: int, width: float) -> None:
         super().__init__()
-        if network not in ("a2e", "a2m2e"):
-            raise ConfigError(f"network {network!r} is unknown. {did_you_mean(network, ('a2e', 'a2m2e'))}")
-        self.network = network
-        self.backbone = Backbone(width)
-        features = self.backbone.features
-        self.head: nn.Module = (
-            DirectHead(features, emotions)
-            if network == "a2e"
-            else BottleneckHead(features, concepts, emotions)
-        )
-        initialise(self)
 
     def forward(self, excerpts: Tensor) -> Prediction:
         """Predict emotions (and concepts) of normalised excerpts."""
-        prediction: Prediction = self.head(self.backbone(excerpts))
-        return prediction
+        raise NotImplementedError
+
+    def simplify(self) -> None:
+        """Make this frozen copy faster without changing its predictions, in place. The base class does nothing."""
 
 
-def build(system: str, emotions: int = 8, concepts: int = 7, width: float = 1.0) -> Network:
-    """A freshly initialised network.
+NETWORKS: Registry[type[Network]] = Registry("network", "tenuto.networks")
+"""All networks by name."""
+
+N = TypeVar("N", bound=Network)
+
+
+def register_network(name: str) -> Callable[[type[N]], type[N]]:
+    """Return a decorator that makes a subclass of `Network` known under ``name``. Raises `ConfigError` if taken."""
+
+    def register(network: type[N]) -> type[N]:
+        NETWORKS.register(name)(network)
+        network.name = name
+        return network
+
+    return register
+
+
+def build(
+    system: str, emotions: int = 8, concepts: int = CONCEPTS_WITHOUT_RATINGS, width: float = 1.0
+) -> Network:
+    """Build a network with random weights.
 
     Args:
-        system: A system (A2E, A2B2E, A2M2E, aA2E, aA2B2E) or a network (a2e, a2m2e).
+        system: A system (A2E, A2B2E, A2M2E, aA2E, aA2B2E) or a network (a2e, a2m2e, or a registered one).
         emotions: Number of emotions.
-        concepts: Number of units of the bottleneck, where the network has one.
-        width: Factor on the backbone's channels.
-
-    >>> sum(p.numel() for p in build("A2E").parameters())
-    3937864
-    """
-    if system not in SYSTEMS and system not in ("a2e", "a2m2e"):
-        raise ConfigError(f"system {system!r} is unknown. {did_you_mean(system, SYSTEMS)}")
-    network = SYSTEMS[system].network if system in SYSTEMS else system
-    return Network(network, emotions, concepts, width)
-
-
-def for_attack(network: Network) -> Network:
-    """A frozen copy for inference: batch norm folded, channels last, no weight gradients.
-
-    It predicts what the network predicts in evaluation mode up to rounding, in roughly half the time per gradient.
-    """
-    folded = copy.deepcopy(network).eval().requires_grad_(False)
-    folded.backbone.stages = fold_batch_norm(folded.backbone.stages)
-    return folded
-
-
-def load_reference_state(path: Any) -> Network:
-    """The network of a released-style ``.pt`` file, read without running anything that is in it.
+        concepts: Number of units of the bottleneck, if the network has one.
+        width: Factor on the number of channels.
 
     Raises:
-        CheckpointError: Not a state dictionary of one of the two networks.
+        ConfigError: No such system or network.
     """
-    try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except FileNotFoundError as error:
-        raise CheckpointError(f"{path}: no such file.") from error
-    except Exception as error:  # a foreign file can make the restricted unpickler fail in any way
-        raise CheckpointError(
-            f"{path}: not a plain file of weights ({_first_line(error)}). It was not executed."
-        ) from error
-    if not isinstance(state, Mapping) or not all(isinstance(value, Tensor) for value in state.values()):
-        raise CheckpointError(
-            f"{path}: holds no dictionary of tensors. Wanted a released-style state dictionary."
+    if system not in SYSTEMS and system not in NETWORKS:
+        raise ConfigError(f"Unknown network '{system}'. {did_you_mean(system, (*SYSTEMS, *NETWORKS))}")
+    name = SYSTEMS[system].network if system in SYSTEMS else system
+    return NETWORKS[name](emotions, concepts, width)
+
+
+def check_network(config: RunConfig) -> None:
+    """Refuse a run whose network is unknown or cannot learn what is weighed. Raises `ConfigError`."""
+    network, weight = NETWORKS[config.model.network], config.train.task_loss_weight
+    if weight != 1.0 and not network.has_concepts:
+        others = " or ".join(name for name in NETWORKS if NETWORKS[name].has_concepts)
+        raise ConfigError(
+            f"task_loss_weight {weight:g} needs the network {others}: {config.model.network} has no concepts to "
+            "weigh. Set it to 1 or choose that network."
         )
-    return from_reference_state(state, str(path))
 
 
-def from_reference_state(state: Mapping[str, Tensor], name: str) -> Network:
-    """Our network with the tensors of the released naming. Raises `CheckpointError` naming what does not fit."""
-    renamed = {_our_name(key): value for key, value in state.items()}
-    bottleneck = "head.concepts.weight" in renamed
-    try:
-        emotions = len(renamed["head.emotions.bias"])
-        concepts = len(renamed["head.concepts.bias"]) if bottleneck else 7
-        width = len(renamed["backbone.stages.0.0.bias"]) / 64
-        network = Network("a2m2e" if bottleneck else "a2e", emotions, concepts, width)
-        network.load_state_dict(renamed)
-    except (KeyError, RuntimeError, ConfigError) as error:
-        raise CheckpointError(
-            f"{name}: its tensors are not those of a released A2E or A2M2E network ({_first_line(error)})."
-        ) from error
-    return network
+def for_attack(network: N) -> N:
+    """Return a copy for inference: evaluation mode, no weight gradients, as fast as the network can be made.
 
-
-_HEADS = {"fc": "head.emotions", "fc_ml": "head.concepts", "fc_ml2emo": "head.emotions"}
-_STAGES = {f"conv{name}": place for place, name in enumerate(("1", "2", "3", "4", "5", "6", "7", "7b", "11"))}
-
-
-def _our_name(key: str) -> str:
-    """``preconcept_model.conv3.1.weight`` is our ``backbone.stages.2.1.weight``."""
-    parts = key.split(".")
-    if parts[0] == "preconcept_model" and len(parts) > 2 and parts[1] in _STAGES:
-        return ".".join(("backbone", "stages", str(_STAGES[parts[1]]), *parts[2:]))
-    return ".".join((_HEADS.get(parts[0], parts[0]), *parts[1:]))
-
-
-def _first_line(error: Exception) -> str:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return (lines[0] if lines else type(error).__name__)[:160].rstrip(".")
+    It predicts what the network predicts in evaluation mode, up to rounding.
+    """
+    frozen = copy.deepcopy(network).eval().requires_grad_(False)
+    frozen.simplify()
+    return frozen

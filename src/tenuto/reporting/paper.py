@@ -23,16 +23,16 @@ from tenuto.files import write_csv
 from tenuto.reporting import figures, tables
 
 
-def write_table1(rows: pd.DataFrame, out: Path) -> dict[str, Path]:
+def write_table1(rows: pd.DataFrame, out: Path, paper_data: bool = False) -> dict[str, Path]:
     """``table1.csv`` (full digits), ``.md`` and ``.tex`` (as printed)."""
-    table = table1(rows)
+    table = table1(rows, paper_data)
     caption = tables.caption_table1(selection(rows), tables.has_paper(table))
     return tables.write(out / "table1", table, tables.show_table1(table), caption)
 
 
-def write_significance(rows: pd.DataFrame, out: Path) -> dict[str, Path]:
+def write_significance(rows: pd.DataFrame, out: Path, paper_data: bool = False) -> dict[str, Path]:
     """``significance.csv`` (full digits), ``.md`` and ``.tex``."""
-    table = significance(rows)
+    table = significance(rows, paper_data)
     caption = tables.caption_significance(selection(rows), tables.has_paper(table))
     return tables.write(out / "significance", table, tables.show_significance(table), caption)
 
@@ -54,7 +54,11 @@ def write_figure4(
 
 
 def write_all(
-    rows: pd.DataFrame, out: str | Path, seed: int | None = None, emotions: Sequence[str] | None = None
+    rows: pd.DataFrame,
+    out: str | Path,
+    seed: int | None = None,
+    emotions: Sequence[str] | None = None,
+    paper_data: bool = False,
 ) -> dict[str, Path]:
     """Every table and figure of the study.
 
@@ -63,6 +67,7 @@ def write_all(
         out: Folder for the files.
         seed: Whose predictions Figure 4 shows; by default 21, or the smallest there is.
         emotions: What Figure 4 shows; by default tension and tender, or the first two a data set has.
+        paper_data: Whether the rows are of the paper's data; its values are then added.
 
     Returns:
         File name -> path: ``metrics.csv``; ``table1`` and ``significance`` as CSV, Markdown, LaTeX; both
@@ -75,7 +80,8 @@ def write_all(
     out = Path(out)
     written = write_figure4(rows, out, seed, emotions)  # first: it checks seed and emotions
     written |= {"metrics.csv": write_csv(out / "metrics.csv", run_metrics(rows))}
-    written |= write_table1(rows, out) | write_significance(rows, out) | write_figure3(rows, out)
+    written |= write_table1(rows, out, paper_data) | write_significance(rows, out, paper_data)
+    written |= write_figure3(rows, out)
     return dict(sorted(written.items()))
 
 

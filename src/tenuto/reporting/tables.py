@@ -282,9 +282,10 @@ def caption_curves(curves: Curves) -> str:
         f"clips, epsilon from 0 to {largest:g} in standard deviations of the normalised spectrogram (std). "
         "Doubles at: smallest epsilon with twice the clean error, interpolated between budgets. Mean excess: area "
         f"between the curve and the clean error, divided by {largest:g}. In brackets: {LEVEL:.0%} bootstrap intervals "
-        f"that resample {' or '.join(resampled)}. Predicting the mean rating of these clips has MAE "
-        f"{curves.mean_mae:.3f}."
+        f"that resample {' or '.join(resampled)}."
     )
+    if not np.isnan(curves.mean_mae):
+        caption += f" Always predicting the mean training label has MAE {curves.mean_mae:.3f}."
     if curves.natural.empty:
         return caption
     return (

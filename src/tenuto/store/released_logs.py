@@ -1,17 +1,18 @@
-"""Rows from attack logs: those the study released, and those of Tenuto's own runs.
+"""Rows from attack logs: those of the SMC 2025 study, which are part of the package, and others of that format.
 
-A released log folder holds ``hparams.yaml`` and a ``log.csv`` with the columns `COLUMNS`, one line per clip,
-arrays as NumPy prints them. ``norm`` and ``db`` there belong to the stored perturbation, ``new-pred`` to the
-last iterate, which is another input: rows read from such a log therefore have no ``l2`` and no ``linf``, but
-``stored_l2``, ``db`` and ``threshold``. The format does not name the part of the split; its clips are taken
-for test clips.
+The folder of a log contains ``hparams.yaml`` and a ``log.csv`` with the columns `COLUMNS`, one line per clip, arrays
+as NumPy prints them. ``norm`` and ``db`` there belong to the stored perturbation, ``new-pred`` to the last iterate,
+which is another input: rows read from such a log therefore have no ``l2`` and no ``linf``, but ``stored_l2``, ``db``
+and ``threshold``. The format does not record the part of the split; its clips are taken for test clips.
 """
 
 from __future__ import annotations
 
 import csv
+import dataclasses
 import io
 import re
+import zipfile
 from collections.abc import Mapping
 from importlib import resources
 from pathlib import Path
@@ -22,9 +23,9 @@ import pandas as pd
 import yaml
 from numpy.typing import NDArray
 
-from tenuto.errors import ConfigError, DataError, FileError
+from tenuto.errors import ConfigError, DataError, FileError, quote
 from tenuto.files import read_bytes, read_csv, read_text, write_text
-from tenuto.store.rows import NATURAL, RELEASED_OBJECTIVES, emotion_names, read_rows, validate_rows
+from tenuto.store.rows import RELEASED_OBJECTIVES, RELEASED_PROTOCOL, emotion_names, validate_rows
 
 COLUMNS = ("file", "epoch", "db", "norm", "converged", "true-label", "orig-pred", "new-pred", "adv-target")
 SETTINGS = (
@@ -41,7 +42,9 @@ SETTINGS = (
     "target",
 )
 EMOTIONS = ("valence", "energy", "tension", "anger", "fear", "happy", "sad", "tender")
-PROTOCOL = "paper-2025-released"
+ARCHIVE = "released_logs.zip"
+"""The 50 logs of the study, with their licence and origin, in the package."""
+
 PUBLISHED = {
     "alpha": ("alpha", None),
     "iterations": ("max_iters", 1000),
@@ -50,40 +53,93 @@ PUBLISHED = {
     "sign": ("sign", True),
     "step_size": ("lr", 0.002),
 }
-"""What the protocol fixes: its setting, the released key, the published value."""
+"""Setting of the protocol -> key of the log's settings, and the published value."""
 
 ARRAYS = {"label": "true-label", "clean": "orig-pred", "adversarial": "new-pred"}
-OTHER_PARTS = ("-train", "-validation")
 
 _FLOAT = re.compile(r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?")
 
 
-def read_logs(folder: str | Path, runs_file: str | Path | None = None) -> pd.DataFrame:
-    """Rows of all released logs below a folder, at any depth: the logs alone or a clone of the repository.
+@dataclasses.dataclass(frozen=True)
+class Log:
+    """The two files of a log, read.
+
+    Attributes:
+        path: The folder, for messages.
+        table: Content of ``log.csv``.
+        settings: Content of ``hparams.yaml``.
+    """
+
+    path: str
+    table: str
+    settings: str
+
+
+def read_logs(folder: str | Path | None = None, runs_file: str | Path | None = None) -> pd.DataFrame:
+    """Rows of released logs.
 
     Args:
-        folder: Where to look for log folders.
-        runs_file: CSV ``folder,system,seed`` of other logs; the 50 released ones are known without it.
+        folder: Where to look for log folders, at any depth: the logs alone or a clone of the repository. By default
+            the 50 logs of the study that are part of the package.
+        runs_file: CSV ``folder,system,seed`` of other logs; for the 50 released ones it is not needed.
 
     Raises:
-        FileError: No such folder, logs that the table misses or that miss from the table, a damaged log.
+        FileError: No such folder, logs that the table of runs misses or that are missing, a damaged log.
         DataError: A log contradicts itself.
     """
     table = _runs(runs_file)
-    found = _log_folders(Path(folder), set(table["folder"]))
-    if unknown := sorted(found.keys() - set(table["folder"])):
+    runs = zip(table["folder"], table["system"], table["seed"], strict=True)
+    logs = _logs(folder, runs_file, list(table["folder"]))
+    rows = [_read_log(logs[name], name, system, int(seed)) for name, system, seed in runs]
+    return validate_rows(pd.concat(rows, ignore_index=True), str(folder or ARCHIVE))
+
+
+def stated_budgets(
+    folder: str | Path | None = None, runs_file: str | Path | None = None
+) -> dict[str, float | None]:
+    """The L-infinity budget that the settings of each log state, by run; None where they state none.
+
+    Args and errors as `read_logs`.
+    """
+    logs = _logs(folder, runs_file, list(_runs(runs_file)["folder"]))
+    return {name: _clip_eps(log) for name, log in logs.items()}
+
+
+def _logs(folder: str | Path | None, runs_file: str | Path | None, names: list[str]) -> dict[str, Log]:
+    """The logs of these names, from a folder or from the archive. Raises `FileError` where names do not agree."""
+    if folder is None:
+        logs = _archived()
+        folder = ARCHIVE
+    else:
+        logs = {name: _opened(path) for name, path in _log_folders(Path(folder), set(names)).items()}
+    if unknown := sorted(logs.keys() - set(names)):
         raise FileError(
             f"{folder}: {_few(unknown)} {_is_not(unknown)} in the table of runs. "
             "Pass --runs FILE, a CSV with the columns folder,system,seed."
         )
-    if absent := [name for name in table["folder"] if name not in found]:
+    if absent := [name for name in names if name not in logs]:
         hint = "" if runs_file else ", or pass --runs FILE (a CSV folder,system,seed) if these are other logs"
         raise FileError(
-            f"{folder}: {len(absent)} of {len(table)} logs are missing ({_few(absent)}). Fetch them{hint}."
+            f"{folder}: {len(absent)} of {len(names)} logs are missing ({_few(absent)}). Download them{hint}."
         )
-    runs = zip(table["folder"], table["system"], table["seed"], strict=True)
-    rows = [_read_log(found[name], name, system, int(seed)) for name, system, seed in runs]
-    return validate_rows(pd.concat(rows, ignore_index=True), str(folder))
+    return logs
+
+
+def _archived() -> dict[str, Log]:
+    """The logs in the package, read in memory; nothing is extracted."""
+    content = io.BytesIO(resources.files("tenuto.store").joinpath(ARCHIVE).read_bytes())
+    with zipfile.ZipFile(content) as archive:
+        folders = [name.removesuffix("/log.csv") for name in archive.namelist() if name.endswith("/log.csv")]
+        texts = {
+            folder: [archive.read(f"{folder}/{name}").decode() for name in ("log.csv", "hparams.yaml")]
+            for folder in folders
+        }
+    return {folder.rpartition("/")[2]: Log(f"{ARCHIVE}/{folder}", *both) for folder, both in texts.items()}
+
+
+def _opened(folder: Path) -> Log:
+    """The log in a folder. Raises `FileError`."""
+    return Log(str(folder), read_text(folder / "log.csv"), read_text(folder / "hparams.yaml"))
 
 
 def _few(names: list[str]) -> str:
@@ -96,46 +152,44 @@ def _is_not(names: list[str]) -> str:
 
 def _runs(runs_file: str | Path | None) -> pd.DataFrame:
     """Which folder is which system and seed; the released ones by default."""
+    text, integers = ("folder", "system"), ("seed",)
     if runs_file is None:
         with resources.as_file(resources.files("tenuto.store") / "released_runs.csv") as path:
-            return read_csv(path, text=("folder", "system"))
-    table = read_csv(runs_file, columns=("folder", "system", "seed"), text=("folder", "system"))
-    if not pd.api.types.is_integer_dtype(table["seed"]):
-        raise FileError(
-            f"{runs_file}: the column seed holds something that is no whole number. Mend that line."
-        )
+            return read_csv(path, text=text, integers=integers)
+    table = read_csv(runs_file, columns=("folder", "system", "seed"), text=text, integers=integers)
     for columns in (["folder"], ["system", "seed"]):
-        twice = table[table.duplicated(columns)]
-        if not twice.empty:
-            named = ", ".join(f"{column} {twice.iloc[0][column]}" for column in columns)
-            raise FileError(f"{runs_file}: {named} stands twice. Keep one of the lines.")
+        repeated = table[table.duplicated(columns)]
+        if not repeated.empty:
+            named = ", ".join(f"{column} {repeated.iloc[0][column]}" for column in columns)
+            raise FileError(f"{runs_file}: {named} is listed twice. Keep one of the lines.")
     return table
 
 
 def _log_folders(folder: Path, known: set[str]) -> dict[str, Path]:
-    """Folder name -> folder of every log below; logs of another kind are passed over unless known."""
+    """Folder name -> folder of every log below; logs of another format are ignored unless known."""
     if not folder.is_dir():
         raise FileError(
-            f"{folder}: no such folder. Name the folder of the logs, or a clone of their repository."
+            f"{folder}: no such folder. Give the folder of the logs, or of a clone of their repository."
         )
-    found: dict[str, Path] = {}
+    folders: dict[str, Path] = {}
     for log in sorted(folder.resolve().rglob("log.csv")):
         name = log.parent.name
         if name not in known and not read_bytes(log).startswith(",".join(COLUMNS[:3]).encode()):
             continue
-        if name in found:
+        if name in folders:
             raise FileError(
-                f"{log.parent}: the same log also lies in {found[name].parent}. Keep one of the two."
+                f"{log.parent}: the same log is also in {folders[name].parent}. Keep one of the two."
             )
-        found[name] = log.parent
-    return found
+        folders[name] = log.parent
+    return folders
 
 
-def _read_log(folder: Path, run: str, system: str, seed: int) -> pd.DataFrame:
-    """Rows of one log folder."""
-    path = folder / "log.csv"
-    log = read_csv(path, columns=COLUMNS, text=("file", "converged", *ARRAYS.values()))
-    settings = _settings(folder / "hparams.yaml")
+def _read_log(files: Log, run: str, system: str, seed: int) -> pd.DataFrame:
+    """Rows of one log."""
+    path = f"{files.path}/log.csv"
+    text = ("file", "converged", *ARRAYS.values())
+    log = read_csv(path, columns=COLUMNS, text=text, content=files.table)
+    settings = _settings(files)
     iterations = _numbers(log, "epoch", path).astype(np.int64)
     table: dict[str, Any] = {
         "run": run,
@@ -164,20 +218,35 @@ def _read_log(folder: Path, run: str, system: str, seed: int) -> pd.DataFrame:
     return pd.DataFrame(table)
 
 
-def _settings(path: Path) -> dict[str, Any]:
+def _settings(files: Log) -> dict[str, Any]:
     """The settings of a log. Raises `FileError` where they are missing or of another attack."""
+    path = f"{files.path}/hparams.yaml"
     try:
-        settings = yaml.safe_load(read_text(path))
-    except yaml.YAMLError as error:
-        raise FileError(f"{path}: not YAML. Fetch the log again.") from error
+        settings = yaml.safe_load(files.settings)
+    except (yaml.YAMLError, RecursionError) as error:
+        raise FileError(f"{path}: not YAML. Download the log again.") from error
     missing = [key for key in SETTINGS if not isinstance(settings, dict) or key not in settings]
     if missing:
-        raise FileError(f"{path}: no {', '.join(missing)}. Fetch the log again.")
+        raise FileError(f"{path}: no {', '.join(missing)}. Download the log again.")
     if settings["conv_method"] not in RELEASED_OBJECTIVES:
         raise FileError(
-            f"{path}: conv_method is {settings['conv_method']}, wanted {' or '.join(RELEASED_OBJECTIVES)}."
+            f"{path}: conv_method is {quote(settings['conv_method'])}; it must be {' or '.join(RELEASED_OBJECTIVES)}."
         )
     return dict(settings)
+
+
+def _clip_eps(files: Log) -> float | None:
+    """The budget that the settings of a log state, None for none."""
+    value = _settings(files)["clip_eps"]
+    if value is None:
+        return None
+    try:
+        return float(value)
+    except (TypeError, ValueError) as error:
+        raise FileError(
+            f"{files.path}/hparams.yaml: clip_eps is {quote(value)}; it must be a number or null. "
+            "Download the log again."
+        ) from error
 
 
 def _protocol(settings: Mapping[str, Any]) -> str:
@@ -185,41 +254,41 @@ def _protocol(settings: Mapping[str, Any]) -> str:
     changes = [
         f"{name}={settings[key]}" for name, (key, value) in PUBLISHED.items() if settings[key] != value
     ]
-    return "+".join([PROTOCOL, *changes])
+    return "+".join([RELEASED_PROTOCOL, *changes])
 
 
-def _numbers(log: pd.DataFrame, column: str, path: Path) -> NDArray[Any]:
+def _numbers(log: pd.DataFrame, column: str, path: str) -> NDArray[Any]:
     """A column of finite numbers."""
     values = log[column]
     if not pd.api.types.is_numeric_dtype(values) or not np.isfinite(values).all():
-        raise FileError(
-            f"{path}: the column {column} holds something that is no number. Fetch the log again."
-        )
+        raise FileError(f"{path}: the column {column} has a cell that is no number. Download the log again.")
     return values.to_numpy()
 
 
-def _truth(word: str, path: Path) -> bool:
+def _truth(word: str, path: str) -> bool:
     if word not in ("True", "False"):
-        raise FileError(f"{path}: converged is {word!r}, wanted True or False. Fetch the log again.")
+        raise FileError(
+            f"{path}: converged is {quote(word)}; it must be True or False. Download the log again."
+        )
     return word == "True"
 
 
-def _clip(printed: str, path: Path) -> str:
+def _clip(printed: str, path: str) -> str:
     """``['146.mp3.spec']`` -> ``146``."""
     match = re.fullmatch(r"\[(['\"])(.+)\1\]", printed)
     if match is None:
         raise FileError(
-            f"{path}: file is {printed!r}, wanted a name as in ['146.mp3.spec']. Fetch the log again."
+            f"{path}: file is {quote(printed)}; it must be a name as in ['146.mp3.spec']. Download the log again."
         )
     return match[2].removesuffix(".mp3.spec")
 
 
-def _array(printed: str, path: Path) -> list[float]:
+def _array(printed: str, path: str) -> list[float]:
     """``[[0.1 0.2 ...]]`` -> eight numbers. Nothing is evaluated: every token must look like a float."""
     tokens = printed.replace("[", " ").replace("]", " ").split()
     if len(tokens) != len(EMOTIONS) or not all(_FLOAT.fullmatch(token) for token in tokens):
         raise FileError(
-            f"{path}: {printed[:40]!r} is not {len(EMOTIONS)} finite numbers. Fetch the log again."
+            f"{path}: {printed[:40]!r} is not {len(EMOTIONS)} finite numbers. Download the log again."
         )
     return [float(token) for token in tokens]
 
@@ -240,18 +309,22 @@ def write_log(rows: pd.DataFrame, folder: str | Path, settings: Mapping[str, Any
 
     Raises:
         ConfigError: A setting is missing.
-        DataError: Other emotions than the format knows, several runs, or rows of another attack.
+        DataError: Other emotions than the format has, several runs, or rows of another attack.
     """
     folder = Path(folder)
     if missing := [key for key in SETTINGS if key not in settings]:
         raise ConfigError(
-            f"{folder}: no setting {', '.join(missing)}. The released format wants all of its keys."
+            f"{folder}: no setting {', '.join(missing)}. The released format needs all of its keys."
         )
     if emotion_names(rows) != EMOTIONS:
-        came = ", ".join(emotion_names(rows))
-        raise DataError(f"{folder}: the released format knows {', '.join(EMOTIONS)}; the rows rate {came}.")
+        names = ", ".join(emotion_names(rows))
+        raise DataError(
+            f"{folder}: the released format has the emotions {', '.join(EMOTIONS)}; the rows have {names}."
+        )
     if rows["run"].nunique() != 1 or not {"threshold", "stored_l2"} <= set(rows.columns):
-        raise DataError(f"{folder}: wanted the rows of one run under the released attack. Select them first.")
+        raise DataError(
+            f"{folder}: the rows must be those of one run under the released attack. Select them first."
+        )
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(COLUMNS)
@@ -273,57 +346,3 @@ def _line(row: pd.Series[Any]) -> list[str]:
         *(f"[[{values}]]" for values in arrays),
         str(row["threshold"]),
     ]
-
-
-def protocols(folder: str | Path) -> dict[str, set[str]]:
-    """Protocols with rows below a study's folder, each with the runs that have them; test clips only."""
-    found: dict[str, set[str]] = {}
-    for path in _tables(folder):
-        found.setdefault(path.stem, set()).add(path.parent.parent.name)
-    return found
-
-
-def _tables(folder: str | Path) -> list[Path]:
-    """``<run>/attacks/<protocol>.csv`` at any depth, other parts of the split left out."""
-    if not Path(folder).is_dir():
-        raise FileError(f"{folder}: no such folder. Name the folder of a study, or of its runs.")
-    tables = (path for path in Path(folder).rglob("*.csv") if path.parent.name == "attacks")
-    return sorted(path for path in tables if not path.stem.endswith(OTHER_PARTS))
-
-
-def read_study(folder: str | Path, protocol: str | None = None) -> pd.DataFrame:
-    """Rows of Tenuto's own runs, test clips only.
-
-    Args:
-        folder: A study, or the folder of its runs.
-        protocol: A protocol as files are named, such as ``paper-2025-released+iterations=100``. By default
-        the one
-            form of the released protocol that all attacked runs share.
-
-    Raises:
-        FileError: No rows of that protocol, or no or several forms that all runs share.
-    """
-    if protocol is None:
-        protocol = _shared_protocol(folder)
-    paths = [path for path in _tables(folder) if path.stem == protocol]
-    if not paths:
-        there = ", ".join(sorted(protocols(folder))) or "none at all"
-        raise FileError(
-            f"{folder}: no rows of protocol {protocol}; there is: {there}. Run `tenuto attack` first."
-        )
-    rows = pd.concat([read_rows(path) for path in paths], ignore_index=True)
-    return validate_rows(rows, str(folder))
-
-
-def _shared_protocol(folder: str | Path) -> str:
-    found = {name: where for name, where in protocols(folder).items() if not name.startswith(NATURAL)}
-    runs = set().union(*found.values())
-    shared = sorted(name for name in found if name.startswith(PROTOCOL) and found[name] == runs)
-    if len(shared) == 1:
-        return shared[0]
-    if not found:
-        raise FileError(
-            f"{folder}: no rows of an attack below it. Run `tenuto attack` or `tenuto demo` first."
-        )
-    there = ", ".join(f"{name} ({len(having)} of {len(runs)} runs)" for name, having in sorted(found.items()))
-    raise FileError(f"{folder}: which protocol? Choose with --protocol; there is: {there}.")

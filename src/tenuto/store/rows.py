@@ -1,21 +1,26 @@
-"""The rows that computing writes and reporting reads: one per clip, attack, objective and budget.
+"""Rows: the results of attacks as tables, one row per clip, attack, objective and budget.
 
 Columns are `KEYS`, then ``label_``, ``clean_`` and ``adversarial_`` of every emotion. The units of a bottleneck have
-``clean_`` and ``adversarial_`` columns only: that is how a reader tells them from emotions. More columns are allowed.
+``clean_`` and ``adversarial_`` columns only, which distinguishes them from emotions. More columns are allowed.
 ``l2``, ``linf`` and the adversarial prediction of a row belong to the same perturbation; where a source does not
-record that pair (the released logs), the norms are empty.
+record that pair (the released logs), the norms are empty. ``uses_label`` is whether the objective compares
+predictions with labels; it is empty where that is unknown, and rows of earlier versions do not have it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Sequence
+from numbers import Real
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from tenuto.errors import DataError
+from tenuto.data.splits import PARTS
+from tenuto.errors import DataError, quote
 from tenuto.files import read_csv, write_csv
 
 KEYS = (
@@ -38,19 +43,64 @@ KEYS = (
 )
 IDENTITY = ("run", "clip", "split", "protocol", "attack", "objective", "norm", "epsilon")
 NATURAL = "natural-1"
-"""What rows of natural changes have for a protocol, though nobody attacked; another set of changes, another number."""
+"""The column ``protocol`` of rows of natural variations."""
 
 BUDGET = ("run", "clip", "split", "protocol", "norm", "epsilon")
-"""What the rows have in common of which one is a clip's worst."""
+"""Columns that the attacks share among which one is a clip's worst."""
 
 KINDS = ("label", "clean", "adversarial")
 RELEASED_OBJECTIVES = {"corr": "correlation", "mse": "error"}
-"""What the released attack's measure is called in the column ``objective``."""
+"""Measure of the released attack -> the column ``objective``."""
 
 RELEASED_PROTOCOL = "paper-2025-released"
 """The protocol of the released attack; forms of it with other settings append them."""
 
-TEXT = ("run", "clip", "norm")
+TEXT = ("run", "system", "clip", "split", "protocol", "attack", "objective", "norm")
+MORE_TEXT = ("settings", "checkpoint", "versions")
+"""Columns of text that only some rows have."""
+
+INTEGERS = ("seed", "iterations", "forward_passes", "gradient_passes")
+NUMBERS = ("epsilon", "l2", "linf", "threshold", "stored_l2", "db", *(f"{kind}_*" for kind in KINDS))
+FLAGS = ("converged", "worst", "uses_label")
+
+Check = tuple[Callable[[Any], bool], str]
+"""Whether a cell is valid, and what valid cells are."""
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, Real) and not isinstance(value, bool)
+
+
+def _is_whole(value: Any) -> bool:
+    return _is_number(value) and float(value).is_integer()
+
+
+def _is_missing(value: Any) -> bool:
+    return value is None or (isinstance(value, float) and math.isnan(value))
+
+
+def _is_flag(value: Any) -> bool:
+    return isinstance(value, bool | np.bool_)
+
+
+NAME: Check = (lambda value: isinstance(value, str) and bool(value.strip()), "a name")
+COUNT: Check = (lambda value: _is_whole(value) and value >= 0, "a whole number of at least 0")
+SIZE: Check = (
+    lambda value: _is_missing(value) or (_is_number(value) and 0 <= value < math.inf),
+    "a finite number of at least 0 or empty",
+)
+VALUE: Check = (lambda value: _is_number(value) and math.isfinite(value), "a finite number")
+UNIT: Check = (lambda value: _is_missing(value) or VALUE[0](value), "a finite number or empty")
+CELLS: dict[str, Check] = {
+    **dict.fromkeys(TEXT, NAME),
+    "split": (lambda value: value in PARTS, f"one of {', '.join(PARTS)}"),
+    "seed": (_is_whole, "a whole number"),
+    **dict.fromkeys(("iterations", "forward_passes", "gradient_passes"), COUNT),
+    **dict.fromkeys(("epsilon", "l2", "linf", "stored_l2"), SIZE),
+    "converged": (_is_flag, "True or False"),
+    "worst": (_is_flag, "True or False"),
+    "uses_label": (lambda value: _is_missing(value) or _is_flag(value), "True, False or empty"),
+}
 
 
 def emotion_names(rows: pd.DataFrame) -> tuple[str, ...]:
@@ -74,23 +124,48 @@ def validate_rows(rows: pd.DataFrame, source: str = "rows") -> pd.DataFrame:
     """The same rows, checked.
 
     Raises:
-        DataError: A column is missing, a row stands twice, or a label or prediction is not finite.
+        DataError: A column is missing, a cell has the wrong type or value, or a row is there twice.
     """
-    wanted = [*KEYS, *(f"{kind}_{name}" for name in emotion_names(rows) for kind in KINDS)]
-    if missing := [name for name in wanted if name not in rows.columns]:
+    required = [*KEYS, *(f"{kind}_{name}" for name in emotion_names(rows) for kind in KINDS)]
+    if missing := [name for name in required if name not in rows.columns]:
         raise DataError(f"{source}: no column {', '.join(missing)}. Rows are written by `tenuto attack`.")
     if not emotion_names(rows):
         raise DataError(f"{source}: no column label_<emotion>. Rows are written by `tenuto attack`.")
-    twice = rows.duplicated(subset=list(IDENTITY))
-    if twice.any():
-        row = rows[twice].iloc[0]
-        raise DataError(f"{source}: clip {row['clip']} of {row['run']} stands twice. Keep one of the rows.")
-    for kind in KINDS:
-        bad = ~np.isfinite(values_of(rows, kind)).all(axis=1)
-        if bad.any():
-            row = rows[bad].iloc[0]
-            raise DataError(f"{source}: {kind} values of clip {row['clip']} of {row['run']} are not finite.")
+    predictions = [name for name in rows.columns if name.startswith(tuple(f"{kind}_" for kind in KINDS))]
+    for name in (*CELLS, *predictions):
+        if name in rows.columns:
+            # A bottleneck's units are missing in the rows of networks without one.
+            is_valid, allowed = CELLS.get(name) or (VALUE if name in required else UNIT)
+            _check_cells(rows, name, is_valid, allowed, source)
+    repeated = rows.duplicated(subset=list(IDENTITY))
+    if repeated.any():
+        row = rows[repeated].iloc[0]
+        raise DataError(
+            f"{source}: clip {row['clip']} of {row['run']} has two rows of the same attack. Keep one of them."
+        )
     return rows
+
+
+def _check_cells(
+    rows: pd.DataFrame, name: str, is_valid: Callable[[Any], bool], allowed: str, source: str
+) -> None:
+    """Raise `DataError` for the first cell of a column that is not valid."""
+    column = rows[name]
+    is_size = is_valid in (SIZE[0], VALUE[0], UNIT[0])
+    if (
+        is_size
+        and pd.api.types.is_float_dtype(column)
+        and np.isfinite(column).all()
+        and is_valid(column.min())
+    ):
+        return  # the usual case, decided without a loop
+    for place, value in enumerate(column):
+        if not is_valid(value):
+            row = rows.iloc[place]
+            raise DataError(
+                f"{source}: row {place + 1} (clip {quote(row['clip'])} of {quote(row['run'])}), column {name}: "
+                f"{quote(value)} is not {allowed}. Correct or remove the row."
+            )
 
 
 def row_errors(rows: pd.DataFrame, kind: str = "adversarial") -> NDArray[np.float64]:
@@ -111,8 +186,10 @@ def mark_worst(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def worst_case(rows: pd.DataFrame) -> pd.DataFrame:
-    """The worst row of every clip and budget, as those of one attack called ``worst``; rows without that column
-    are returned as they are."""
+    """The worst row of every clip and budget, as rows of one attack called ``worst``.
+
+    Rows without the column ``worst``, or of one attack, are returned unchanged.
+    """
     if "worst" not in rows.columns or rows["worst"].all():
         return rows
     return rows[rows["worst"].astype(bool)].assign(attack="worst", objective="worst").reset_index(drop=True)
@@ -133,11 +210,11 @@ def at_budget(rows: pd.DataFrame, epsilon: float | None = None) -> pd.DataFrame:
     known = ", ".join(f"{budget:g}" for budget in budgets) or "none"
     if epsilon is None:
         if len(budgets) > 1:
-            raise DataError(f"the rows hold several budgets ({known}); choose one with --epsilon.")
+            raise DataError(f"the rows have several budgets ({known}). Choose one with --epsilon.")
         return worst
     chosen = worst[np.isclose(worst["epsilon"].astype(float), epsilon, rtol=1e-9, atol=0)]
     if chosen.empty:
-        raise DataError(f"the rows hold no budget {epsilon:g}; there is: {known}.")
+        raise DataError(f"the rows have no budget {epsilon:g}; budgets of the rows: {known}.")
     return chosen.reset_index(drop=True)
 
 
@@ -147,5 +224,23 @@ def write_rows(path: str | Path, rows: pd.DataFrame) -> Path:
 
 
 def read_rows(path: str | Path) -> pd.DataFrame:
-    """Read and check rows. Raises `FileError` or `DataError`."""
-    return validate_rows(read_csv(path, columns=KEYS, text=TEXT), str(path))
+    """Read and check rows.
+
+    Raises:
+        FileError: The file cannot be read, or a cell of a column of numbers or flags holds something else.
+        DataError: As `validate_rows`.
+    """
+    optional = ("uses_label", *NUMBERS)
+    rows = read_csv(
+        path,
+        columns=KEYS,
+        text=(*TEXT, *MORE_TEXT),
+        integers=INTEGERS,
+        numbers=NUMBERS,
+        flags=FLAGS,
+        optional=optional,
+    )
+    for name in MORE_TEXT:
+        if name in rows:
+            rows[name] = rows[name].mask(rows[name] == "")
+    return validate_rows(rows, str(path))

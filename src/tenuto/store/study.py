@@ -6,6 +6,7 @@ import contextlib
 import dataclasses
 import os
 import stat
+import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -13,7 +14,7 @@ import pandas as pd
 
 from tenuto.errors import FileError, TenutoError
 from tenuto.files import naming
-from tenuto.store.rows import RELEASED_PROTOCOL, validate_rows
+from tenuto.store.rows import NATURAL, RELEASED_PROTOCOL, validate_rows
 from tenuto.store.run import RunFolder, listed
 
 RUNS, CORPUS, CACHE, JOURNAL, PAPER = "runs", "corpus", "cache", "journal", "paper"
@@ -119,12 +120,13 @@ class StudyFolder:
                 if _is_folder(path):
                     yield from self._runs_below(path, seen, damaged)
 
-    def protocols(self, part: str = "test") -> dict[str, list[RunFolder]]:
+    def protocols(self, part: str = "test", damaged: Damaged | None = None) -> dict[str, list[RunFolder]]:
         """Protocols with rows of one part of the split, each with its runs; without natural variations."""
         by_protocol: dict[str, list[RunFolder]] = {}
-        for run in self.runs():
-            for protocol in run.protocols(part):
-                by_protocol.setdefault(protocol, []).append(run)
+        for run in self.runs(damaged):
+            with _passing_to(damaged):
+                for protocol in run.protocols(part):
+                    by_protocol.setdefault(protocol, []).append(run)
         return dict(sorted(by_protocol.items()))
 
     def rows(
@@ -144,7 +146,7 @@ class StudyFolder:
         """
         runs = self.runs(damaged)
         if protocol is None:
-            protocol = self._shared_protocol(runs, part)
+            protocol = self._shared_protocol(self.protocols(part, damaged))
         tables, is_known = [], False
         for run in runs:
             with _passing_to(damaged):
@@ -152,7 +154,7 @@ class StudyFolder:
                     is_known = True
                     tables.append(run.read_rows(protocol, part))
         if not is_known:
-            known = ", ".join(sorted({name for run in runs for name in run.protocols(part)})) or "none"
+            known = ", ".join(self.protocols(part, damaged)) or "none"
             raise FileError(
                 f"{self.path}: no rows of protocol {protocol} for {part} clips. Protocols with rows: {known}. "
                 "Run `tenuto attack` first."
@@ -161,22 +163,40 @@ class StudyFolder:
             raise FileError(f"{self.path}: no run with rows of protocol {protocol} can be read.")
         return validate_rows(pd.concat(tables, ignore_index=True), str(self.path))
 
-    def _shared_protocol(self, runs: list[RunFolder], part: str) -> str:
+    def _shared_protocol(self, protocols: dict[str, list[RunFolder]]) -> str:
         """The one form of the released protocol that all attacked runs share. Raises `FileError`."""
-        attacked = [set(run.protocols(part)) for run in runs]
-        attacked = [names for names in attacked if names]
-        if not attacked:
+        if not protocols:
             raise FileError(f"{self.path}: no rows of an attack. Run `tenuto attack` or `tenuto demo` first.")
-        shared = [name for name in set.intersection(*attacked) if name.startswith(RELEASED_PROTOCOL)]
-        if len(shared) == 1:
+        attacked = set().union(*protocols.values())
+        forms = (name for name in protocols if name.startswith(RELEASED_PROTOCOL))
+        if len(shared := [name for name in forms if len(protocols[name]) == len(attacked)]) == 1:
             return shared[0]
-        counts = (
-            f"{name} ({sum(name in names for names in attacked)} of {len(attacked)} runs)"
-            for name in sorted(set.union(*attacked))
-        )
+        counts = (f"{name} ({len(runs)} of {len(attacked)} runs)" for name, runs in protocols.items())
         raise FileError(
             f"{self.path}: which protocol? Choose one with --protocol. Protocols with rows: {', '.join(counts)}."
         )
+
+
+def read_study(folder: str | Path, protocol: str | None = None) -> pd.DataFrame:
+    """Rows of the test clips of all runs below a folder that can be read; a warning names every other run.
+
+    Args and errors as `StudyFolder.rows`, which can also refuse a study with a damaged run.
+    """
+    damaged: list[str] = []
+    rows = StudyFolder(folder).rows(protocol, damaged=lambda error: damaged.append(str(error)))
+    for error in dict.fromkeys(damaged):
+        warnings.warn(f"{error} The run is left out.", stacklevel=2)
+    return rows
+
+
+def read_natural(folder: str | Path) -> pd.DataFrame | None:
+    """Rows of natural variations of the test clips, as `read_study`; None where no run has any."""
+    study = StudyFolder(folder)
+    measured = []
+    for run in study.runs(lambda error: None):
+        with contextlib.suppress(TenutoError):  # named by read_study
+            measured += [run] * run.has_natural()
+    return read_study(folder, NATURAL) if measured else None
 
 
 @contextlib.contextmanager

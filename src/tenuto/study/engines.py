@@ -10,7 +10,7 @@ import os
 import signal
 import socket
 import threading
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Protocol
@@ -40,6 +40,8 @@ PATIENCE = 2.0
 """How long to wait for another call that works on the study, in seconds."""
 CONNECT_SECONDS = 5.0
 """How long a Ray cluster may take to accept a connection, in seconds."""
+EMPTY_SETTINGS = b"\0\0\0\4\0\0\0\0\0"
+"""A settings frame of HTTP/2: length, type 4, flags, stream."""
 RUNS = "runs"
 Report = Callable[[str], None]
 """Called with one line after every step."""
@@ -51,11 +53,9 @@ class Engine(Protocol):
     @property
     def workers(self) -> int | None:
         """Runs at a time."""
-        ...
 
     def carry_out(self, jobs: Sequence[Job]) -> Iterator[Outcome]:
         """The outcome of every job, in any order. Raises `ConfigError` when called, before the first outcome."""
-        ...
 
 
 @dataclasses.dataclass(frozen=True)
@@ -82,14 +82,14 @@ def in_processes(jobs: Sequence[Job], workers: int) -> Iterator[Outcome]:
     A run whose process dies loses the work since its last epoch: another process starts it again from there. All
     processes end with the caller, even where that is killed.
     """
-    waiting, tries = deque(jobs), dict.fromkeys((job.planned.run for job in jobs), 0)
+    waiting, tries = deque(jobs), Counter[str]()
     busy: dict[Any, _Worker] = {}
     try:
         while waiting or busy:
             while waiting and len(busy) < workers:
                 worker = _Worker()
                 busy[worker.pipe] = worker
-                _give(worker, waiting.popleft(), tries)
+                worker.give(waiting.popleft(), tries)
             for pipe in multiprocessing.connection.wait(list(busy)):
                 worker = busy[pipe]
                 outcome = worker.answer()
@@ -101,7 +101,7 @@ def in_processes(jobs: Sequence[Job], workers: int) -> Iterator[Outcome]:
                         continue
                     outcome = Outcome(worker.job.planned.run, error=_died(worker.job, code))
                 elif waiting:
-                    _give(worker, waiting.popleft(), tries)
+                    worker.give(waiting.popleft(), tries)
                 else:
                     del busy[pipe]
                     worker.end()
@@ -109,11 +109,6 @@ def in_processes(jobs: Sequence[Job], workers: int) -> Iterator[Outcome]:
     finally:
         for worker in busy.values():
             worker.end()
-
-
-def _give(worker: _Worker, job: Job, tries: dict[str, int]) -> None:
-    tries[job.planned.run] += 1
-    worker.give(job)
 
 
 def _died(job: Job, code: int | None) -> str:
@@ -136,8 +131,9 @@ class _Worker:
         child_pipe.close()
         self.job: Job
 
-    def give(self, job: Job) -> None:
-        """Send a job. A process that has just died is noticed when its answer is read."""
+    def give(self, job: Job, tries: Counter[str]) -> None:
+        """Send a job, and count it. A process that has just died is noticed when its answer is read."""
+        tries[job.planned.run] += 1
         self.job = job
         try:
             self.pipe.send(job)
@@ -229,14 +225,19 @@ def _connect(ray: Any, address: str | None) -> None:
 
 
 def _check_address(address: str | None) -> None:
-    """Connect to ``HOST:PORT`` once, since Ray itself waits for minutes. Raises `OSError` or `ValueError`."""
+    """Ask ``HOST:PORT`` for its HTTP/2 settings, which gRPC sends at once: Ray itself waits for minutes.
+
+    Raises `OSError` where nothing answers in time, `ValueError` for another kind of server, or no address.
+    """
     if address in (None, "auto", "local"):
         return
     host, _, port = str(address).removeprefix("ray://").rpartition(":")
     if not host or not port.isdecimal():
         raise ValueError("an address is HOST:PORT, such as 10.0.0.5:6379, or auto")
-    with socket.create_connection((host.strip("[]"), int(port)), timeout=CONNECT_SECONDS):
-        pass
+    with socket.create_connection((host.strip("[]"), int(port)), timeout=CONNECT_SECONDS) as connection:
+        connection.sendall(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + EMPTY_SETTINGS)
+        if connection.recv(9)[3:4] != EMPTY_SETTINGS[3:4]:
+            raise ValueError("another kind of server is there")
 
 
 def _check_room(ray: Any, cores: int, gpus: float) -> None:
@@ -266,14 +267,11 @@ def _as_they_end(ray: Any, start: Any, jobs: list[Job], most: int) -> Iterator[O
                 try:
                     yield ray.get(ended)
                 except ray.exceptions.RayError as error:
-                    yield Outcome(job.planned.run, error=_given_up(job, error))
+                    reason = one_line(str(error).splitlines()[0])
+                    lost = f"Ray lost its process {TRIES} times ({reason}). Run the same command again."
+                    yield Outcome(job.planned.run, error=f"{job.planned.run}: {lost}")
     finally:
         ray.shutdown()
-
-
-def _given_up(job: Job, error: Exception) -> str:
-    reason = one_line(str(error).splitlines()[0])
-    return f"{job.planned.run}: Ray lost its process {TRIES} times ({reason}). Run the same command again."
 
 
 @dataclasses.dataclass(frozen=True)

@@ -20,12 +20,12 @@ from tenuto.config import (
 )
 from tenuto.data import Dataset, Prepared, open_dataset
 from tenuto.data.base import fingerprint
-from tenuto.data.batches import check, check_split
+from tenuto.data.batches import check, check_labels, check_split
 from tenuto.data.splits import draw
 from tenuto.data.synthesis import recorded
 from tenuto.errors import ConfigError
 from tenuto.files import sha256_file
-from tenuto.models.systems import Network
+from tenuto.models.systems import NETWORKS, check_network
 from tenuto.store.run import RunFolder
 from tenuto.store.study import StudyFolder
 from tenuto.study import journal
@@ -244,15 +244,18 @@ def _filled(study: StudyConfig, run: RunConfig, names: list[str]) -> StudyConfig
 def check_study(study: StudyConfig, data: Prepared) -> None:
     """Refuse what the data do not support. Raises `ConfigError` or `DataError`."""
     for config in runs(study):
+        check_network(config)
         check(config, data)
-    check_split(draw(data.index, study.run.data.split, study.run.data.split_seed))
+    split = draw(data.index, study.run.data.split, study.run.data.split_seed)
+    check_split(split)
+    check_labels(data.index, split, any(map(loop.scored_concepts, runs(study))))
 
 
 def check_names(study: StudyConfig) -> None:
     """Refuse unknown protocols and networks. Raises `ConfigError` with the nearest known name."""
     protocols(study)
     for name in {system.network for system in study.systems.values()}:
-        Network(name, width=1 / 16)
+        NETWORKS[name]
 
 
 def planned(study: StudyConfig, data: Prepared | None) -> list[Planned]:
@@ -268,7 +271,7 @@ def planned(study: StudyConfig, data: Prepared | None) -> list[Planned]:
     return named
 
 
-def plan_study(study: StudyConfig, folder: Path, root: Path | None = None) -> Plan:
+def plan_study(study: StudyConfig, folder: str | Path, root: str | Path | None = None) -> Plan:
     """Every stage of a study. Nothing is written, trained or decoded.
 
     Args:
@@ -281,6 +284,7 @@ def plan_study(study: StudyConfig, folder: Path, root: Path | None = None) -> Pl
         DataError: Damaged annotations, or a corpus with other settings in the study's folder.
         FileError: A recording is missing.
     """
+    folder, root = Path(folder), Path(root) if root else None
     study = settled(study, folder)
     check_names(study)
     attacks, data = protocols(study), identity(study, folder, root)

@@ -11,7 +11,7 @@ from typing import Any
 
 import pandas as pd
 
-from tenuto.analysis.systems import run_metrics
+from tenuto.analysis.systems import is_paper_data, run_metrics
 from tenuto.attacks import PROTOCOLS, Protocol
 from tenuto.config import CorpusConfig, StudyConfig
 from tenuto.data import Prepared, prepare
@@ -64,11 +64,13 @@ class Job:
         return StudyFolder(self.folder).run(self.planned.run)
 
     def is_done(self) -> bool:
-        """Whether nothing of the run is left to do."""
+        """Whether nothing of the run is left to do. A run with damaged files is not done."""
         record = journal.read(self.folder, self.planned.run)
-        return record.stage == journal.DONE and all(
-            task.done for task in tasks(self.run, protocols(self.study))
-        )
+        try:
+            each = [task.done for task in tasks(self.run, protocols(self.study))]
+        except TenutoError:
+            return False
+        return record.stage == journal.DONE and all(each)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -89,8 +91,9 @@ class Outcome:
 
     @classmethod
     def read(cls, job: Job) -> Outcome:
-        """The outcome of a finished run, from its metrics and rows. A damaged file is its error."""
+        """The outcome of a finished run, from its configuration, metrics and rows. A damaged file is its error."""
         try:
+            job.run.read_config()
             for protocol in protocols(job.study):
                 job.run.read_rows(protocol)
             return cls(job.planned.run, _clean_metrics(job.run)["test_correlation"])
@@ -200,11 +203,12 @@ def analyse(folder: Path, runs: Sequence[str], protocols: Sequence[Protocol]) ->
     study = StudyFolder(folder)
     lines = pd.DataFrame([_clean_metrics(study.run(run)) for run in runs])
     made = [write_csv(study.metrics, lines)]
+    is_paper = all(is_paper_data(study.run(run).read_config().data) for run in runs)
     for number, protocol in enumerate(protocols):
         # Sorted as files are, so that the order of a plan changes no digit of a sum.
         tables = [study.run(run).read_rows(protocol) for run in sorted(runs)]
         rows = validate_rows(pd.concat(tables, ignore_index=True), str(protocol))
-        made += _write(rows, study.paper if number == 0 else study.paper / str(protocol))
+        made += _write(rows, study.paper if number == 0 else study.paper / str(protocol), is_paper)
     _clear(study.paper, made)
     return [path.relative_to(folder).as_posix() for path in made]
 
@@ -228,12 +232,12 @@ def _clean_metrics(run: RunFolder) -> dict[str, Any]:
     return dict(zip(METRICS, values, strict=True))
 
 
-def _write(rows: pd.DataFrame, folder: Path) -> list[Path]:
+def _write(rows: pd.DataFrame, folder: Path, is_paper: bool) -> list[Path]:
     """Tables and figures of one protocol; the files."""
     rows = worst_case(rows)
     budgets = [budget for _, budget in rows.groupby(["norm", "epsilon"], dropna=False)]
     if len(budgets) == 1:
-        return list(paper.write_all(rows, folder).values())
+        return list(paper.write_all(rows, folder, paper_data=is_paper).values())
     lines = []
     for budget in budgets:
         line = run_metrics(budget)

@@ -11,17 +11,17 @@ from tenuto.devices import Precision, computing_in
 from tenuto.models.systems import Network, for_attack
 
 
-def due(config: AdversarialConfig | None, epoch: int) -> bool:
-    """Whether this epoch (counted from 1) attacks its clips: epochs 5, 10, 15, ... of the study."""
+def is_attacked(config: AdversarialConfig | None, epoch: int) -> bool:
+    """Whether clips are attacked in this epoch (counted from 1); in the study epochs 5, 10, 15, ..."""
     return config is not None and epoch % config.every == 0
 
 
 def perturbed(
     network: Network, batch: Batch, config: AdversarialConfig, precision: Precision = "float32"
 ) -> Tensor:
-    """The batch's inputs plus the *stored* perturbation of a short released attack against the labels.
+    """Return the batch's inputs plus the *stored* perturbation of a short released attack against the labels.
 
-    The attack runs on a frozen evaluation-mode copy, so dropout and batch statistics of training do not leak into it.
+    The attack runs on a frozen copy in evaluation mode, without dropout and batch statistics of training.
     """
     attack = ReleasedAttack(
         measure=config.measure,

@@ -1,7 +1,7 @@
 """The training loop: one run from its configuration to its checkpoint, resumable after any epoch.
 
 All randomness of an epoch (order of clips, excerpts, dropout) is a pure function of the seed and the epoch's number,
-so the state on disk needs no generator states, and a run that was killed ends with the numbers of one that was not.
+so the state on disk needs no generator states, and an interrupted run ends with the numbers of an undisturbed one.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from tenuto import metrics
 from tenuto.config import RunConfig, signature, to_yaml
-from tenuto.data.batches import Batch, Material, check, check_split
+from tenuto.data.batches import Batch, Material, check, check_labels, check_split
 from tenuto.data.cache import Prepared
 from tenuto.data.splits import write_split
 from tenuto.devices import Precision, arithmetic, compute_repeatably, computing_in, require
@@ -28,17 +28,22 @@ from tenuto.errors import FileError, TenutoError
 from tenuto.files import read_safetensors, write_csv, write_json, write_safetensors, write_text
 from tenuto.models import checkpoint
 from tenuto.models.heads import Prediction
-from tenuto.models.systems import Network, build
+from tenuto.models.recogniser import Recogniser, predict
+from tenuto.models.systems import CONCEPTS_WITHOUT_RATINGS, NETWORKS, Network, build, check_network
 from tenuto.store.run import RunFolder, check_readable, is_file
-from tenuto.training.adversarial import due, perturbed
+from tenuto.training.adversarial import is_attacked, perturbed
 
 Progress = Callable[[dict[str, Any]], None]
 """Called after every epoch with that epoch's row of history."""
 
 
+PROGRESS = ("epoch", "best_epoch", "best_score", "history")
+"""Fields of `State` that are kept as JSON beside the tensors."""
+
+
 @dataclasses.dataclass
 class State:
-    """Where a run stands after an epoch."""
+    """The state of a run after an epoch."""
 
     network: Network
     optimizer: torch.optim.Adam
@@ -48,7 +53,7 @@ class State:
     history: list[dict[str, Any]] = dataclasses.field(default_factory=list)
     precision: Precision = "float32"
 
-    def done(self, config: RunConfig) -> bool:
+    def is_done(self, config: RunConfig) -> bool:
         """True after the last epoch, or the last of ``patience`` epochs in a row without improvement."""
         return self.epoch >= config.train.epochs or self.epoch - self.best_epoch >= config.train.patience
 
@@ -59,13 +64,8 @@ def run_folder(runs: Path, config: RunConfig, prepared: Prepared) -> Path:
     return runs / f"{resolved.system}-{resolved.train.seed}-{signature(resolved, prepared.fingerprint)}"
 
 
-def finished(folder: Path) -> bool:
-    """Whether the run in this folder has ended by itself."""
-    return RunFolder(folder).is_trained()
-
-
 def remarks(folder: Path) -> list[str]:
-    """What a reader of a finished run's numbers must know of its training, in sentences."""
+    """Sentences about the training of a finished run, for readers of its results."""
     result = RunFolder(folder).read_training()
     stopped = f"best epoch {result['best_epoch']} of {result['epochs']}, validation score {result['best_score']:.4f}"
     return [stopped, *([result["note"]] if "note" in result else [])]
@@ -92,23 +92,26 @@ def train(
         The run's folder, with config.yaml, split.csv, checkpoint.safetensors, history.csv, training.json.
 
     Raises:
-        ConfigError: The data cannot serve this configuration, or there is no such device.
-        DataError: Fewer than two validation or test clips.
+        ConfigError: The data do not support this configuration, or the device is not available.
+        DataError: Fewer than two validation or test clips, or a column that is constant in the training or
+            validation clips.
         TenutoError: Training diverged.
     """
+    check_network(config)
     check(config, prepared)
     require(device)
     run, config = RunFolder(run_folder(runs, config, prepared)), config.resolved()
     if run.is_trained():
         return run.path
-    compute_repeatably(config.train.threads)
     material = Material(prepared, config.data)
     check_split(material.split)
+    check_labels(prepared.index, material.split, scored_concepts(config))
     write_text(run.config, to_yaml(config))
     write_split(run.split, material.split)
-    with torch.random.fork_rng():
-        state = _fresh(config, prepared, torch.device(device))
-        _resume(run.state, state)
+    with compute_repeatably(config.train.threads), torch.random.fork_rng():
+        state = _new_state(config, prepared, torch.device(device))
+        if not _resume(run.state, state):
+            state = _new_state(config, prepared, torch.device(device))
         _run_epochs(config, material, run, state, progress)
     _finish(config, prepared, run, state)
     return run.path
@@ -120,7 +123,7 @@ def _run_epochs(
     device = next(state.network.parameters()).device
     validation = material.part("validation").to(device)
     board = _tensorboard(run.tensorboard)
-    while not state.done(config):
+    while not state.is_done(config):
         state.epoch += 1
         batches = _shuffled(material, config, state.epoch)
         loss = _epoch(state, [batch.to(device) for batch in batches], config)
@@ -148,12 +151,12 @@ def _run_epochs(
 def _epoch(state: State, batches: list[Batch], config: RunConfig) -> float:
     """One pass over the training clips; the mean loss of its normal updates."""
     train = config.train
-    attacked = due(train.adversarial, state.epoch)
+    with_attack = is_attacked(train.adversarial, state.epoch)
     total = torch.zeros((), device=batches[0].inputs.device)
     state.network.train()
     for batch in batches:
         total += _update(state, batch.inputs, batch, train.task_loss_weight)
-        if attacked and train.adversarial is not None:
+        if with_attack and train.adversarial is not None:
             inputs = perturbed(state.network, batch, train.adversarial, state.precision)
             _update(state, inputs, batch, 1.0)
     return float(total) / len(batches)
@@ -162,7 +165,7 @@ def _epoch(state: State, batches: list[Batch], config: RunConfig) -> float:
 def _update(state: State, inputs: Tensor, batch: Batch, weight: float) -> Tensor:
     """One optimiser step on w * emotion MSE + (1 - w) * concept MSE; Adam and its moments are float32."""
     state.optimizer.zero_grad(set_to_none=True)
-    # Its own block for every update: inside one, lowered weights are kept, also past an optimiser step.
+    # One block per update: autocast caches lowered weights until its block ends, even after an optimiser step.
     with computing_in(state.precision, inputs.device.type):
         loss = _loss(state.network(inputs), batch, weight)
     loss.backward()  # type: ignore[no-untyped-call]
@@ -188,7 +191,7 @@ def _shuffled(material: Material, config: RunConfig, epoch: int) -> list[Batch]:
 
 
 def _validate(network: Network, clips: Batch, config: RunConfig) -> dict[str, float]:
-    """Validation loss-free scores of an epoch: emotion part, concept part where it is scored, and their sum."""
+    """Validation scores of an epoch: the emotions' part, the concepts' part if it counts, and their sum."""
     size = config.train.batch_size
     count = (
         len(clips) // size * size if config.train.drop_last_evaluated and len(clips) >= size else len(clips)
@@ -209,25 +212,15 @@ def _correlation(label: Tensor, prediction: Tensor) -> float:
 
 def scored_concepts(config: RunConfig) -> bool:
     """Whether the bottleneck's correlation with the concepts is part of the early stopping score."""
-    return config.model.network == "a2m2e" and (
-        config.train.task_loss_weight < 1 or config.train.score_free_units
+    train = config.train
+    return NETWORKS[config.model.network].has_concepts and (
+        train.task_loss_weight < 1 or train.score_free_units
     )
 
 
-def predict(network: nn.Module, inputs: Tensor, batch_size: int = 8) -> Prediction:
-    """Predictions in evaluation mode, in batches, without gradients."""
-    was_training = network.training
-    network.eval()
-    with torch.inference_mode():
-        parts = [network(inputs[start : start + batch_size]) for start in range(0, len(inputs), batch_size)]
-    network.train(was_training)
-    concepts = None if parts[0].concepts is None else torch.cat([part.concepts for part in parts])
-    return Prediction(torch.cat([part.emotions for part in parts]), concepts)
-
-
-def _fresh(config: RunConfig, prepared: Prepared, device: torch.device) -> State:
+def _new_state(config: RunConfig, prepared: Prepared, device: torch.device) -> State:
     torch.manual_seed(config.train.seed)
-    units = len(prepared.index.concepts) or 7
+    units = len(prepared.index.concepts) or CONCEPTS_WITHOUT_RATINGS
     network = build(config.model.network, len(prepared.index.emotions), units, config.model.width).to(device)
     precision: Precision = "bfloat16" if config.train.precision == "bfloat16" else "float32"
     if precision == "bfloat16":
@@ -240,39 +233,41 @@ def _save(path: Path, state: State) -> None:
     arrays = {f"network.{name}": _array(tensor) for name, tensor in state.network.state_dict().items()}
     for number, moments in state.optimizer.state_dict()["state"].items():
         arrays |= {f"adam.{number}.{name}": _array(tensor) for name, tensor in moments.items()}
-    kept = {name: getattr(state, name) for name in ("epoch", "best_epoch", "best_score", "history")}
-    write_safetensors(path, arrays, {"state": json.dumps(kept)})
+    progress = {name: getattr(state, name) for name in PROGRESS}
+    write_safetensors(path, arrays, {"state": json.dumps(progress)})
 
 
-def _resume(path: Path, state: State) -> None:
-    """Continue from the state on disk; without one, or with a damaged one, from the beginning."""
+def _resume(path: Path, state: State) -> bool:
+    """Continue from the state on disk. False if there is none or it is damaged: ``state`` must then be made again."""
     if not is_file(path):
-        return
+        return False
     check_readable(path)
     try:
         arrays, metadata = read_safetensors(path)
-    except FileError:
-        return
-    weights = {
-        k.removeprefix("network."): torch.from_numpy(v) for k, v in arrays.items() if k.startswith("network.")
-    }
-    state.network.load_state_dict(weights)
-    moments: dict[int, dict[str, Tensor]] = {}
-    for key, array in arrays.items():
-        if key.startswith("adam."):
-            _, number, name = key.split(".")
-            moments.setdefault(int(number), {})[name] = torch.from_numpy(array)
-    groups = state.optimizer.state_dict()["param_groups"]
-    state.optimizer.load_state_dict({"state": moments, "param_groups": groups})
-    for name, value in json.loads(metadata["state"]).items():
-        setattr(state, name, value)
+        parts = {"network": dict[str, Tensor](), "adam": dict[str, Tensor]()}
+        for key, array in arrays.items():
+            part, _, name = key.partition(".")
+            parts[part][name] = torch.from_numpy(array)
+        state.network.load_state_dict(parts["network"])
+        moments: dict[int, dict[str, Tensor]] = {}
+        for key, tensor in parts["adam"].items():
+            number, _, name = key.partition(".")
+            moments.setdefault(int(number), {})[name] = tensor
+        groups = state.optimizer.state_dict()["param_groups"]
+        state.optimizer.load_state_dict({"state": moments, "param_groups": groups})
+        progress = json.loads(metadata["state"])
+        for name in PROGRESS:
+            setattr(state, name, progress[name])
+    except (FileError, KeyError, TypeError, ValueError, RuntimeError):
+        return False
+    return True
 
 
 def _finish(config: RunConfig, prepared: Prepared, run: RunFolder, state: State) -> None:
     if state.best_epoch == 0:
         raise TenutoError(
-            f"{run.name}: no epoch had a defined validation score (constant or infinite predictions, or a "
-            "concept that all validation clips share); choose another split or lower the learning rate."
+            f"{run.name}: no epoch had a defined validation score, since predictions were constant or infinite. "
+            "Choose another split or lower the learning rate."
         )
     result: dict[str, Any] = {
         "best_epoch": state.best_epoch,
@@ -282,7 +277,7 @@ def _finish(config: RunConfig, prepared: Prepared, run: RunFolder, state: State)
     }
     if (
         config.train.score_free_units
-        and config.model.network == "a2m2e"
+        and NETWORKS[config.model.network].has_concepts
         and prepared.index.concept_labels is None
     ):
         result["note"] = "no concept ratings: the score of this bottleneck model is its emotion part alone"
@@ -290,9 +285,9 @@ def _finish(config: RunConfig, prepared: Prepared, run: RunFolder, state: State)
     run.state.unlink(missing_ok=True)
 
 
-def _recogniser(network: Network, config: RunConfig, material: Material) -> checkpoint.Recogniser:
+def _recogniser(network: Network, config: RunConfig, material: Material) -> Recogniser:
     index = material.prepared.index
-    return checkpoint.Recogniser(
+    return Recogniser(
         network=network,
         system=config.system,
         emotions=index.emotions,

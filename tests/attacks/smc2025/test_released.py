@@ -127,28 +127,11 @@ def test_it_works_where_gradients_are_switched_off(switch):
 # what comes back
 
 
-@pytest.mark.parametrize("attack", [ReleasedAttack(iterations=20), ReleasedAttack("mse", "SGD", 0.05, 60)])
-def test_perturbation_and_prediction_belong_to_the_same_input(attack):
-    model = bottleneck().eval()
-    inputs, targets = clips()
-    result = attack(model, inputs, targets)
-    torch.testing.assert_close(
-        model(inputs + result.perturbation).emotions, result.adversarial_prediction, rtol=0, atol=1e-12
-    )
-
-
 def test_a_converged_clip_returns_its_stored_perturbation():
     result = ReleasedAttack("mse", "SGD", 0.05, 60)(bottleneck(), *clips())
     done = result.converged
     assert done.any()
     assert torch.equal(result.perturbation[done], result.stored_perturbation[done])
-
-
-def test_the_clean_prediction_is_that_of_the_inputs():
-    model = bottleneck().eval()
-    inputs, targets = clips()
-    result = ReleasedAttack(iterations=5)(model, inputs, targets)
-    torch.testing.assert_close(result.clean_prediction, model(inputs).emotions, rtol=0, atol=1e-12)
 
 
 def test_one_iteration_moves_nothing():
@@ -165,13 +148,6 @@ def test_passes_are_counted_per_clip():
     assert len(set(result.iterations.tolist())) > 1
     assert torch.equal(result.forward_passes, result.iterations)
     assert torch.equal(result.gradient_passes, result.iterations - 1)
-
-
-def test_the_loss_is_the_error_of_the_adversarial_prediction():
-    inputs, targets = clips()
-    result = ReleasedAttack(iterations=9)(bottleneck(), inputs, targets)
-    wanted = (result.adversarial_prediction - targets).square().mean(dim=1)
-    torch.testing.assert_close(result.loss, wanted, rtol=0, atol=1e-12)
 
 
 def test_the_stored_norm_is_that_of_the_stored_perturbation():

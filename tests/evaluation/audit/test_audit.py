@@ -33,6 +33,7 @@ from tenuto.models.checkpoint import load
 from tenuto.store.rows import read_rows, write_rows
 from tenuto.training.loop import train
 from tests import small_runs
+from tests.conftest import GOLDEN
 from tests.evaluation.audit.planted import bounded, finding, source
 
 PASS, WARN, FAIL, NOT_RECORDED = Verdict.PASS, Verdict.WARN, Verdict.FAIL, Verdict.NOT_RECORDED
@@ -62,8 +63,8 @@ def by_check(findings):
 
 
 @pytest.fixture(scope="module")
-def logs(shared):
-    return open_sources([shared / "paper" / "logs"])
+def logs(released):
+    return open_sources([released])
 
 
 @pytest.fixture(scope="module")
@@ -124,7 +125,7 @@ def test_what_logs_cannot_show_is_not_recorded(of_logs, check):
 
 def test_with_data_and_split_the_logs_show_the_albums(logs, shared):
     index = open_dataset(DataConfig(dataset="soundtracks"), shared / "soundtracks").index
-    data = Data(index=index, split=read_split(shared / "paper" / "split.csv"))
+    data = Data(index=index, split=read_split(GOLDEN / "paper" / "split.csv"))
     found = by_check(audit(*logs, data=data))
     assert (found["albums"].verdict, found["albums"].value) == (FAIL, 1.0)
     assert "36 of 36 attacked clips" in found["albums"].sentence

@@ -109,7 +109,7 @@ def test_logs_bring_the_budget_their_settings_state(tmp_path, stated, wanted):
 
 
 def test_a_budget_that_is_no_number_is_refused(tmp_path):
-    with pytest.raises(FileError, match="clip_eps is 'some', it must be a number or null"):
+    with pytest.raises(FileError, match="clip_eps is 'some'; it must be a number or null"):
         open_sources([tmp_path], log(tmp_path, clip_eps="some"))
 
 
@@ -130,7 +130,7 @@ def test_the_same_rows_twice_count_once(study):
 
 def test_a_copy_of_the_same_rows_is_refused(study):
     shutil.copytree(study / "run 6", study / "copy")
-    with pytest.raises(DataError, match="stands twice"):
+    with pytest.raises(DataError, match="has two rows of the same attack"):
         open_sources([study])
 
 

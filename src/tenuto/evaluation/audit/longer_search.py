@@ -66,10 +66,9 @@ def _is_repeatable(attack: Attack | None) -> bool:
     """Whether an attack follows gradients inside a budget, with a number of steps and restarts that can be raised."""
     if attack is None or attack.access != "gradient" or not np.isfinite(attack.epsilon):
         return False
-    names = (
-        {field.name for field in dataclasses.fields(attack)} if dataclasses.is_dataclass(attack) else set()
-    )
-    return {"steps", "restarts"} <= names
+    if not dataclasses.is_dataclass(attack):
+        return False
+    return {"steps", "restarts"} <= {field.name for field in dataclasses.fields(attack)}
 
 
 def _strongest(rows: pd.DataFrame, attacks: Sequence[Attack | None]) -> Search:

@@ -77,7 +77,9 @@ class Models:
         for name, others in _chosen_runs(evidence):
             folders = evidence.source.folders
             siblings = (*evidence.data.siblings, *(folders[other] for other in others))
-            for finding in self._of_run(evidence, name, siblings):
+            with compute_repeatably(RunFolder(folders[name]).read_config().resolved().train.threads):
+                run_findings = self._of_run(evidence, name, siblings)
+            for finding in run_findings:
                 findings[finding.check].append((name, finding))
         return {name: worst(own) for name, own in findings.items()}
 
@@ -142,7 +144,6 @@ def _subject(folder: Path, siblings: tuple[Path, ...], part: str, evidence: Evid
     others = (path for path in siblings if path.resolve() != folder.resolve())
     same = (path for path in others if RunFolder(path).read_config().system == run.config.system)
     sibling = next(same, None)
-    compute_repeatably(run.config.resolved().train.threads)
     batch = run.part(part)
     return Subject(
         model=for_attack(run.recogniser.network),

@@ -188,7 +188,7 @@ def _prediction(run: Run, rows: pd.DataFrame, deltas: Array) -> Finding:
     """Evaluate the network at clean and attacked inputs, and compare with the rows."""
     import torch
 
-    from tenuto.training.loop import predict
+    from tenuto.models.recogniser import predict
 
     batch = run.part(str(rows["split"].iloc[0]))
     place = {clip: row for row, clip in enumerate(batch.clips)}

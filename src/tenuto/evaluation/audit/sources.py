@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import pandas as pd
-import yaml
 from numpy.typing import NDArray
 
 from tenuto.analysis.systems import STUDY_SCALE, label_scale, recorded_constant
@@ -21,8 +20,8 @@ from tenuto.data.cache import Prepared
 from tenuto.data.splits import PARTS, Split, draw
 from tenuto.errors import AttackError, ConfigError, DataError, FileError, TenutoError
 from tenuto.evaluation.audit.findings import Finding
-from tenuto.files import read_json, read_text
-from tenuto.store.released_logs import read_logs
+from tenuto.files import read_json
+from tenuto.store.released_logs import read_logs, stated_budgets
 from tenuto.store.rows import emotion_names, read_rows, validate_rows
 from tenuto.store.run import RunFolder, is_natural, protocol_and_part
 from tenuto.store.study import StudyFolder
@@ -173,9 +172,7 @@ class Evidence:
         """MAE of the mean training label on test clips, mean over runs, as their metrics.json has it; else None."""
         if set(self.rows["split"]) != {"test"} or not set(self.runs) <= set(self.source.folders):
             return None
-        constants = [recorded_constant(RunFolder(self.source.folders[run])) for run in self.runs]
-        recorded = [constant for constant in constants if constant is not None]
-        return float(np.mean(recorded)) if recorded and len(recorded) == len(constants) else None
+        return recorded_constant([RunFolder(self.source.folders[run]) for run in self.runs])
 
     @cached_property
     def attacks(self) -> dict[str, Attack]:
@@ -361,24 +358,6 @@ def _beside(by_run: Mapping[str, Path], suffix: str) -> dict[str, Path]:
 
 def _logs(folder: Path, runs_file: str | Path | None) -> Source:
     rows = read_logs(folder, runs_file)
-    runs = set(rows["run"])
-    stated = {
-        path.parent.name: _clip_eps(path)
-        for path in sorted(folder.rglob("hparams.yaml"))
-        if path.parent.name in runs
-    }
+    stated = stated_budgets(folder, runs_file)
     name = ", ".join(sorted(set(rows["protocol"])))
     return Source(name=f"{name} (released logs)", rows=rows, kind="logs", stated=stated)
-
-
-def _clip_eps(path: Path) -> float | None:
-    """The budget in the settings of a released log, None for none."""
-    value: Any = yaml.safe_load(read_text(path))["clip_eps"]
-    if value is None:
-        return None
-    try:
-        return float(value)
-    except (TypeError, ValueError) as error:
-        raise FileError(
-            f"{path}: clip_eps is {value!r}, it must be a number or null. Fetch the log again."
-        ) from error

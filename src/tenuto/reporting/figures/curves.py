@@ -59,7 +59,8 @@ def curve(curves: Curves) -> Figure:
         open_axes(axes)
     below.set_xlabel(AXIS.get(curves.norm, "ε"))
     _epsilon_axis(below, float(curves.runs["epsilon"].max()), numbers=4)
-    _named_lines(above, [("predict the mean", curves.mean_mae)])
+    if not math.isnan(curves.mean_mae):
+        _named_lines(above, [("predict the mean", curves.mean_mae)])
     means = natural_means(curves.natural).groupby("change", sort=False)["moved"].mean()
     _named_lines(below, [(str(change), float(moved)) for change, moved in means.items()])
     legend(figure, [above], "upper")

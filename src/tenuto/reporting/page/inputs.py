@@ -13,7 +13,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from tenuto.analysis import comparison, curves, smc2025
-from tenuto.analysis.systems import budget_title, selection
+from tenuto.analysis.systems import budget_title, recorded_constant, selection
 from tenuto.config import DataConfig
 from tenuto.errors import DataError, FileError, TenutoError
 from tenuto.evaluation.audit.findings import Finding
@@ -116,7 +116,7 @@ def gather(
         rows=rows.reset_index(drop=True),
         protocols=protocols,
         comparison=comparison.compare(rows, comparison.Settings(pairs=_planned(rows), draws=draws)),
-        curves=_curves(protocols, str(rows["protocol"].iloc[0]), natural, draws),
+        curves=_curves(protocols, str(rows["protocol"].iloc[0]), natural, draws, runs),
         natural=natural,
         interventions=interventions,
         remarks={"concepts": left_out, "runs": tuple(dict.fromkeys(map(str, damaged)))},
@@ -146,7 +146,11 @@ def _planned(rows: pd.DataFrame) -> list[tuple[str, str]] | None:
 
 
 def _curves(
-    protocols: Mapping[str, pd.DataFrame], shown: str, natural: pd.DataFrame | None, draws: int
+    protocols: Mapping[str, pd.DataFrame],
+    shown: str,
+    natural: pd.DataFrame | None,
+    draws: int,
+    folders: Sequence[RunFolder],
 ) -> curves.Curves | str:
     """Curves of the shown protocol if it has several budgets, else of the one that most runs share, or why not."""
     ladders = {name: rows for name, rows in protocols.items() if rows["epsilon"].nunique() > 1}
@@ -157,7 +161,9 @@ def _curves(
         )
     name = max(ladders, key=lambda name: (name == shown, ladders[name]["run"].nunique()))
     try:
-        measured = curves.measure(ladders[name], natural, draws)
+        attacked = set(ladders[name]["run"])
+        constant = recorded_constant([run for run in folders if run.name in attacked])
+        measured = curves.measure(ladders[name], natural, draws, constant=constant)
     except DataError as error:
         return f"Error by size of the attack: {error}"
     runs = {str(run) for rows in protocols.values() for run in rows["run"]}

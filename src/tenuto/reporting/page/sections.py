@@ -10,7 +10,7 @@ import pandas as pd
 
 from tenuto.analysis import curves, sentences, smc2025, words
 from tenuto.analysis import natural as natural_changes
-from tenuto.analysis.systems import at_budgets, label_scale, ordered_systems, run_metrics
+from tenuto.analysis.systems import at_budgets, is_paper_data, label_scale, ordered_systems, run_metrics
 from tenuto.evaluation.audit.findings import NOT_EVALUATED, SEVERITY, Finding, Verdict, missing_checks
 from tenuto.reporting import tables, verdicts
 from tenuto.reporting.figures import curves as curve_figures
@@ -36,7 +36,7 @@ RUN_COLUMNS = {
 
 def clean(inputs: PageInputs) -> Section:
     """Table 1, with the paper's values where the data are the paper's."""
-    numbers = smc2025.table1(inputs.rows)
+    numbers = smc2025.table1(inputs.rows, is_paper_data(inputs.data))
     if inputs.data is None or inputs.data.dataset != PAPER_DATA:
         numbers = numbers[numbers[tables.GROUP] != "original"]
         numbers = numbers[[name for name in numbers if not str(name).startswith(tables.PAPER)]]
