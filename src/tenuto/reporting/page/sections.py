@@ -19,9 +19,6 @@ from tenuto.reporting.page.blocks import Block, Cell, Points, Section, Table, Te
 from tenuto.reporting.page.inputs import PageInputs
 from tenuto.store.rows import values_of
 
-PAPER_DATA = "soundtracks"
-"""The data set whose results the paper prints."""
-
 RUN_COLUMNS = {
     "Clean r": "z.3f",
     "Clean MAE": ".3f",
@@ -37,9 +34,6 @@ RUN_COLUMNS = {
 def clean(inputs: PageInputs) -> Section:
     """Table 1, with the paper's values where the data are the paper's."""
     numbers = smc2025.table1(inputs.rows, is_paper_data(inputs.data))
-    if inputs.data is None or inputs.data.dataset != PAPER_DATA:
-        numbers = numbers[numbers[tables.GROUP] != "original"]
-        numbers = numbers[[name for name in numbers if not str(name).startswith(tables.PAPER)]]
     caption = tables.caption_table1(inputs.rows, tables.has_paper(numbers))
     return Section("clean", "Without an attack", (table(tables.show_table1(numbers), f"Table 1. {caption}"),))
 
