@@ -75,9 +75,9 @@ def test_every_emotion_has_its_curve_between_the_extremes_of_all():
         np.testing.assert_allclose(heights, wanted)
 
 
-def test_a_short_recording_has_no_curves_and_a_narrower_figure():
-    short, long = explained(False, seconds=(5.0,)), explained(False)
-    one, several = explanation_figure(short), explanation_figure(long)
+@pytest.mark.parametrize("seconds", [(5.0,), (5.0, 6.0, 6.03)])
+def test_a_short_recording_has_no_curves_and_a_narrower_figure(seconds):
+    one, several = (explanation_figure(explained(False, seconds=times)) for times in (seconds, SECONDS))
     assert (len(one.get_axes()), len(several.get_axes())) == (1, 2)
     assert one.get_size_inches()[0] < several.get_size_inches()[0]
 

@@ -33,8 +33,8 @@ if TYPE_CHECKING:
 COLUMNS = 4
 """Emotions side by side where each has a panel of its own."""
 
-FEWEST_WINDOWS = 3
-"""Below this many windows of a recording there is no curve to draw."""
+SHORTEST_CURVE = 2.5
+"""Seconds between the first and the last window below which a curve shows nothing."""
 
 TARGETS = {"annotation": "to their labels", "clean": "to the clean clip's values"}
 """What concepts can be set to, in the words of a title."""
@@ -51,7 +51,7 @@ NEEDED = (
 def explanation_figure(explanation: Explanation, scale: tuple[float, float] = SCALE) -> Figure:
     """An explanation on one page: emotions on the rating scale, their curves along the recording, and the concepts.
 
-    Curves are left out for a recording of fewer than three windows, effects of concepts where there is no bottleneck.
+    Curves are left out for a short recording, effects of concepts where there is no bottleneck.
 
     Args:
         explanation: See `tenuto.evaluation.explanation`.
@@ -60,12 +60,13 @@ def explanation_figure(explanation: Explanation, scale: tuple[float, float] = SC
     names, effects = list(explanation.emotions), explanation.effects or {}
     lines = -(-len(names) // COLUMNS) if effects else 0
     top, below = 0.7 + 0.28 * len(names), lines * (0.55 + 0.19 * len(explanation.concepts or ()))
-    curves = len(explanation.curve.seconds) >= FEWEST_WINDOWS
+    seconds = explanation.curve.seconds
+    curves = seconds[-1] - seconds[0] >= SHORTEST_CURVE
     figure = new_figure(8.4 if curves or effects else 5.2, 0.4 + top + below)
     upper, *rest = figure.subfigures(
         1 + bool(lines), 1, height_ratios=[top, below][: 1 + bool(lines)], squeeze=False
     )[:, 0]
-    figure.suptitle(f"{Path(explanation.source).name}, heard by {explanation.system}", fontsize=11)
+    figure.suptitle(f"Predictions of {explanation.system} for {Path(explanation.source).name}", fontsize=11)
     colour = system_colours([explanation.system])[explanation.system]
     panels = upper.subplots(1, 1 + curves, squeeze=False)[0]
     _profile(panels[0], explanation, colour, scale)
