@@ -96,6 +96,10 @@ class Problems:
             raise type(first)(*self.sentences) from first
 
 
+class FolderWarning(UserWarning):
+    """A run of a study cannot be read and is left out, or results cannot be written into a run's folder."""
+
+
 class RandomModelWarning(UserWarning):
     """A model under attack draws random numbers, so its predictions and every result on it vary."""
 

@@ -12,7 +12,7 @@ from filelock import FileLock
 
 from tenuto import metrics
 from tenuto.attacks import ReleasedAttack, protocol
-from tenuto.errors import FileError, TenutoError
+from tenuto.errors import FileError, FolderWarning, TenutoError
 from tenuto.evaluation import robustness
 from tenuto.evaluation.runs import open_run
 from tenuto.files import read_json, read_safetensors
@@ -107,7 +107,7 @@ def test_evaluate_returns_its_results_where_they_cannot_be_written(control, monk
         raise FileError(f"{path}: cannot write: the file system is read-only.")
 
     monkeypatch.setattr(robustness, "write_json", refuse)
-    with pytest.warns(UserWarning, match=r"metrics\.json: cannot write.* The metrics are not saved"):
+    with pytest.warns(FolderWarning, match=r"metrics\.json: cannot write.* The metrics are not saved"):
         assert "test" in robustness.evaluate(control)
 
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from tenuto.errors import FileError
+from tenuto.errors import FileError, FolderWarning
 from tenuto.store.rows import write_rows
 from tenuto.store.run import RunFolder
-from tenuto.store.study import StudyFolder
+from tenuto.store.study import StudyFolder, read_natural, read_study
 from tests.reporting import made_up
 from tests.store.test_run import unreadable
 
@@ -88,6 +88,17 @@ def test_the_rows_of_the_other_runs_can_be_read(study, monkeypatch, damage):
     assert set(study.rows(PROTOCOL, damaged=errors.append)["seed"]) == {21}
     assert len(errors) == 1
     assert "A2E-6" in str(errors[0])
+
+
+def test_the_rows_of_a_study_warn_of_a_damaged_run(study):
+    damaged_rows(study.run("A2E-6"), None)
+    write_rows(study.run("A2E-21").natural(), made_up.run(seed=21, protocol="natural-1", attack="natural"))
+    with pytest.warns(FolderWarning, match=r"A2E-6.*no column .*The run is left out\."):
+        rows = read_study(study.path)
+    assert set(rows["seed"]) == {21}
+    natural = read_natural(study.path)
+    assert natural is not None
+    assert set(natural["attack"]) == {"natural"}
 
 
 def test_without_readable_rows_there_is_an_error(study):

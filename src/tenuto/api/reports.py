@@ -24,6 +24,7 @@ from tenuto.reporting.page.inside import clips_to_show, runs_to_show
 from tenuto.reporting.page.report import make_page, render
 from tenuto.store.perturbations import saved_rows
 from tenuto.store.run import RunFolder
+from tenuto.store.study import StudyFolder
 
 Place = str | Path
 CLIPS = 6
@@ -100,7 +101,8 @@ def report(
     """
     study = Path(study)
     inputs = gather(study, protocol, epsilon)
-    folders = {path.parent.name: path.parent for path in sorted(study.rglob("config.yaml"))}
+    runs = StudyFolder(study).runs(lambda error: None)  # `gather` names the others
+    folders = {run.name: run.path for run in runs if run.config.is_file()}
     prepared = _prepared(folders, inputs, root, cache, progress)
     inputs = _with_findings(study, inputs, prepared, audit)
     inputs = _with_gains(inputs, folders)

@@ -31,7 +31,7 @@ from tenuto.cli import (
 )
 from tenuto.cli.common import notes
 from tenuto.cli.main import EXIT_STOPPED
-from tenuto.errors import AudioWarning, RandomModelWarning, TenutoError
+from tenuto.errors import AudioWarning, FolderWarning, RandomModelWarning, TenutoError
 
 EXIT_BAD_INPUT = 2
 REPRODUCE, DATA, ROBUSTNESS, MODEL = (
@@ -56,7 +56,7 @@ class Commands(TyperGroup):
     def invoke(self, ctx: Any) -> Any:
         """Run the named command."""
         with warnings.catch_warnings():
-            for category in (AudioWarning, RandomModelWarning):
+            for category in (AudioWarning, FolderWarning, RandomModelWarning):
                 warnings.simplefilter("always", category)
             warnings.showwarning = _show_warning(warnings.showwarning)
             try:

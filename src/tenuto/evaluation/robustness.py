@@ -23,7 +23,7 @@ from tenuto.attacks.protocols import climb
 from tenuto.data.batches import Batch
 from tenuto.data.splits import PARTS
 from tenuto.devices import repeatable
-from tenuto.errors import FileError, TenutoError
+from tenuto.errors import FileError, FolderWarning, TenutoError
 from tenuto.evaluation.records import Origin, array, finished_rows, origin_of, perturbations, records
 from tenuto.evaluation.runs import Run
 from tenuto.files import Array, naming, read_safetensors, write_json, write_safetensors
@@ -72,7 +72,7 @@ def evaluate(run: Run) -> dict[str, Any]:
     try:
         write_json(run.files.metrics, report)
     except FileError as error:
-        warnings.warn(f"{error} The metrics are not saved.", stacklevel=2)
+        warnings.warn(f"{error} The metrics are not saved.", FolderWarning, stacklevel=2)
     return report
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from tenuto.errors import FileError, TenutoError
+from tenuto.errors import FileError, FolderWarning, TenutoError
 from tenuto.files import naming
 from tenuto.store.rows import NATURAL, RELEASED_PROTOCOL, validate_rows
 from tenuto.store.run import RunFolder, listed
@@ -185,7 +185,7 @@ def read_study(folder: str | Path, protocol: str | None = None) -> pd.DataFrame:
     damaged: list[str] = []
     rows = StudyFolder(folder).rows(protocol, damaged=lambda error: damaged.append(str(error)))
     for error in dict.fromkeys(damaged):
-        warnings.warn(f"{error} The run is left out.", stacklevel=2)
+        warnings.warn(f"{error} The run is left out.", FolderWarning, stacklevel=2)
     return rows
 
 
