@@ -23,9 +23,8 @@ from tenuto.evaluation.explanation import (
     Background,
     curve_starts,
     explain,
-    head_gain,
-    linear_head,
 )
+from tenuto.evaluation.linear_head import head_gain, linear_head
 from tenuto.models import Recogniser, build, checkpoint
 from tenuto.store.run import RunFolder
 
@@ -171,7 +170,7 @@ def test_windows_begin_at_every_hop_and_the_last_one_ends_with_the_recording(fra
 
 @pytest.mark.parametrize("hop", [0.0, -1.0, float("nan")])
 def test_a_hop_that_leads_nowhere_is_refused(hop):
-    with pytest.raises(ConfigError, match="wanted more than 0"):
+    with pytest.raises(ConfigError, match=r"must be 0\.01 to 3600"):
         curve_starts(400, hop)
 
 

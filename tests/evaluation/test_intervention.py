@@ -13,8 +13,8 @@ from tenuto import metrics
 from tenuto.attacks import protocol
 from tenuto.errors import CheckpointError, ConfigError, DataError
 from tenuto.evaluation import intervention
-from tenuto.evaluation.explanation import Head
 from tenuto.evaluation.intervention import choices, correct, follow, intervene, movement, set_concepts
+from tenuto.evaluation.linear_head import Head
 from tenuto.evaluation.robustness import attack
 from tenuto.evaluation.runs import open_run
 from tenuto.files import read_csv, read_safetensors, sha256_file, write_csv, write_safetensors

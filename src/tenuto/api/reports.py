@@ -14,7 +14,7 @@ from tenuto.data import Prepared
 from tenuto.errors import ConfigError, DataError, TenutoError
 from tenuto.evaluation.audit import Data, open_sources
 from tenuto.evaluation.audit import audit as run_audit
-from tenuto.evaluation.explanation import head_gain, linear_head
+from tenuto.evaluation.linear_head import head_gain, linear_head
 from tenuto.evaluation.resynthesis import witnesses
 from tenuto.evaluation.runs import Run, open_run
 from tenuto.files import sha256_file, write_text

@@ -19,15 +19,14 @@ import numpy as np
 import pandas as pd
 import torch
 from numpy.typing import ArrayLike, NDArray
-from torch import Tensor, nn
+from torch import Tensor
 
 from tenuto.audio import LogSpectrogram
 from tenuto.audio.spectrogram import FRAMES_PER_SECOND
 from tenuto.data.excerpts import EXCERPT_FRAMES, excerpts
-from tenuto.errors import CheckpointError, ConfigError
+from tenuto.errors import ConfigError
+from tenuto.evaluation.linear_head import Head, as_doubles, linear_head
 from tenuto.files import read_csv, write_csv
-from tenuto.models.backbone import with_linear_head
-from tenuto.models.heads import BottleneckHead
 from tenuto.models.recogniser import read_waveform
 from tenuto.models.systems import Network
 
@@ -41,74 +40,6 @@ HOP_SECONDS = 1.0
 SHORTEST_HOP, LONGEST_HOP = 0.01, 3600.0
 BACKGROUND = "training_predictions.csv"
 BAR_COLOUR = "#0072B2"
-
-
-@dataclasses.dataclass(frozen=True)
-class Head:
-    """The linear layers behind the features, in float64.
-
-    Attributes:
-        to_concepts: Weight (concepts, features) and bias (concepts,); None without a bottleneck.
-        to_emotions: Weight (emotions, concepts or features) and bias (emotions,).
-    """
-
-    to_concepts: tuple[Values, Values] | None
-    to_emotions: tuple[Values, Values]
-
-    def concepts(self, features: ArrayLike) -> Values:
-        """Concepts (..., concepts) of features (..., features). Raises `CheckpointError` without a bottleneck."""
-        if self.to_concepts is None:
-            raise CheckpointError(
-                "the network has no bottleneck, so it has no concepts; choose an A2M2E run."
-            )
-        return _affine(self.to_concepts, features)
-
-    def emotions(self, below: ArrayLike) -> Values:
-        """Emotions (..., emotions) of concepts (..., concepts), or of features where there is no bottleneck."""
-        return _affine(self.to_emotions, below)
-
-    def __call__(self, features: ArrayLike) -> Values:
-        """Emotions (..., emotions) of features (..., features)."""
-        return self.emotions(features if self.to_concepts is None else self.concepts(features))
-
-    @property
-    def composed(self) -> Values:
-        """All linear layers as one weight, (emotions, features)."""
-        weight = self.to_emotions[0]
-        return weight if self.to_concepts is None else weight @ self.to_concepts[0]
-
-
-def linear_head(network: Network) -> Head:
-    """The head of a network as plain arrays. Raises `ConfigError` for a network without a linear head."""
-    head: Any = with_linear_head(network).head
-    below = _layer(head.concepts) if isinstance(head, BottleneckHead) else None
-    return Head(below, _layer(head.emotions))
-
-
-def head_gain(network: Network) -> dict[str, Any]:
-    """How strongly the head can pass on a change of the features: singular values of its weights.
-
-    The largest one of the composed weight bounds how far emotions move per unit of Euclidean change of the features. A
-    small change after an attack beside a small gain is no sign of robustness.
-
-    Returns:
-        ``singular_values``: lists, largest first, by layer: ``composed`` (features to emotions, as many as the head
-        has ranks) and, with a bottleneck, ``concepts`` and ``emotions``; ``largest``: that of ``composed``;
-        ``rank``: how many directions of the features the head can see at all; ``features``: of how many.
-    """
-    head = linear_head(network)
-    rank = min(*head.composed.shape, len(head.to_emotions[0][0]))
-    layers = {"composed": head.composed}
-    if head.to_concepts is not None:
-        layers |= {"concepts": head.to_concepts[0], "emotions": head.to_emotions[0]}
-    values = {name: np.linalg.svd(weight, compute_uv=False).tolist() for name, weight in layers.items()}
-    values["composed"] = values["composed"][:rank]
-    return {
-        "largest": values["composed"][0],
-        "rank": rank,
-        "features": head.composed.shape[1],
-        "singular_values": values,
-    }
 
 
 @dataclasses.dataclass(frozen=True)
@@ -377,8 +308,10 @@ def _predict(recogniser: Recogniser, batches: Iterable[Tensor]) -> tuple[Values,
     with torch.inference_mode():
         for batch in batches:
             found = recogniser(batch)
-            emotions.append(_double(found.emotions))
-            concepts.append(np.empty((len(batch), 0)) if found.concepts is None else _double(found.concepts))
+            emotions.append(as_doubles(found.emotions))
+            concepts.append(
+                np.empty((len(batch), 0)) if found.concepts is None else as_doubles(found.concepts)
+            )
     return np.concatenate(emotions), np.concatenate(concepts)
 
 
@@ -388,16 +321,3 @@ def _columns(recogniser: Recogniser) -> list[str]:
         *(f"emotion_{name}" for name in recogniser.emotions),
         *(f"concept_{name}" for name in recogniser.concepts),
     ]
-
-
-def _affine(layer: tuple[Values, Values], values: ArrayLike) -> Values:
-    weight, bias = layer
-    return np.asarray(np.asarray(values, np.float64) @ weight.T + bias)
-
-
-def _layer(layer: nn.Linear) -> tuple[Values, Values]:
-    return _double(layer.weight), _double(layer.bias)
-
-
-def _double(tensor: Tensor) -> Values:
-    return np.asarray(tensor.detach().cpu().double().numpy())

@@ -16,104 +16,24 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import torch
 from numpy.typing import ArrayLike, NDArray
-from torch import Tensor
 
 from tenuto import metrics
 from tenuto.devices import repeatable
 from tenuto.errors import CheckpointError, ConfigError, did_you_mean
-from tenuto.evaluation.explanation import Head, head_gain, linear_head
+from tenuto.evaluation.attacked_clips import Attacked, Clips
+from tenuto.evaluation.linear_head import Head, head_gain, linear_head
 from tenuto.evaluation.records import Origin, origin_of
 from tenuto.evaluation.runs import Run
-from tenuto.models.backbone import with_linear_head
 from tenuto.models.recogniser import Recogniser
-from tenuto.store.perturbations import Perturbations, worst_rows
-from tenuto.store.rows import values_of
 
 Values = NDArray[np.float64]
 
-BATCH_SIZE = 8
 MOST_CHOICES = 500
 """Up to so many choices of k concepts all are tried (seven concepts have at most 35); above, so many are drawn."""
 
 CLEAN: dict[str, Any] = {"protocol": "", "attack": "", "norm": "", "epsilon": math.nan}
 """What stands for the attack where there is none."""
-
-AGREEMENT = 1e-3
-"""How far predictions made anew may lie from those in an attack's rows: other rounding, not other weights."""
-
-
-@dataclasses.dataclass(frozen=True)
-class Attacked:
-    """The worst that a protocol found within one budget for each clip of a part.
-
-    Attributes:
-        about: ``protocol``, ``attack`` (its name, or "worst" where clips owe their worst to several), ``norm`` and
-            ``epsilon`` (NaN for none).
-        features: (clips, features) of the attacked excerpts.
-    """
-
-    about: dict[str, Any]
-    features: Values
-
-    def same(self, other: Attacked) -> bool:
-        """Are both of one protocol and budget?"""
-        return all(repr(self.about[key]) == repr(other.about[key]) for key in ("protocol", "norm", "epsilon"))
-
-
-class Clips:
-    """One part of a run's clips, seen through their features and the perturbations saved for them."""
-
-    def __init__(self, run: Run, part: str) -> None:
-        self.run, self.part, self.batch = run, part, run.part(part)
-        self.head = linear_head(run.recogniser.network)
-        self.labels = _array(self.batch.labels)
-        self.features = self._features(self.batch.inputs)
-
-    def annotations(self) -> Values | None:
-        """What people said of the concepts, (clips, concepts); None where the bottleneck did not learn just these."""
-        same = self.run.recogniser.concepts == self.run.material.prepared.index.concepts
-        return _array(self.batch.concepts) if same and self.batch.concepts is not None else None
-
-    def attacked(self, protocol: str) -> Iterator[Attacked]:
-        """The clips under a protocol, once per budget.
-
-        Raises:
-            CheckpointError: Other clips, or attacked with other weights.
-            DataError: A clip has no perturbation.
-        """
-        rows, perturbations = worst_rows(self.run.files, self.part, protocol), Perturbations(self.run.files)
-        for _, worst in rows.groupby(["norm", "epsilon"], dropna=False, sort=False):
-            worst = worst.set_index("clip", drop=False).reindex(list(self.batch.clips))
-            self._check(protocol, worst)
-            names = worst["attack"].unique()
-            about = {
-                "protocol": protocol,
-                "attack": str(names[0]) if len(names) == 1 else "worst",
-                "norm": str(worst["norm"].iloc[0]),
-                "epsilon": float(worst["epsilon"].iloc[0]),
-            }
-            arrays = [perturbations[row] for _, row in worst.iterrows()]
-            saved = torch.from_numpy(np.stack(arrays))[:, None]
-            yield Attacked(about, self._features(self.batch.inputs + saved))
-
-    def _check(self, protocol: str, rows: pd.DataFrame) -> None:
-        """Are the clean predictions in an attack's rows those of this model?"""
-        then = values_of(rows, "clean", self.run.recogniser.emotions)
-        difference = np.abs(then - self.head(self.features)).max()
-        if not difference <= AGREEMENT:
-            raise CheckpointError(
-                f"{self.run.folder}: the {self.part} rows of {protocol} tell of other clips, or the run was "
-                f"attacked with other weights (clean predictions differ by {difference:.3g}). Delete them and "
-                "attack the run anew."
-            )
-
-    def _features(self, inputs: Tensor) -> Values:
-        """What the backbone makes of excerpts (clips, 1, 313, 149), shape (clips, features)."""
-        backbone = with_linear_head(self.run.recogniser.network).backbone
-        with torch.inference_mode():
-            return _array(torch.cat([backbone(batch) for batch in torch.split(inputs, BATCH_SIZE)]))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -423,7 +343,3 @@ def _mean_ratio(above: Values, below: Values) -> float:
     """Mean of ratios over the clips that have one; NaN where none has."""
     usable = below > 0
     return float((above[usable] / below[usable]).mean()) if usable.any() else math.nan
-
-
-def _array(tensor: Tensor) -> Values:
-    return np.asarray(tensor.detach().cpu().double().numpy())

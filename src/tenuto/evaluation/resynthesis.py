@@ -34,7 +34,7 @@ from tenuto.audio.loading import FULL_SCALE, full_scale
 from tenuto.audio.spectrogram import FRAMES_PER_SECOND, frame_count
 from tenuto.data.excerpts import EXCERPT_FRAMES, cut, fixed_starts
 from tenuto.errors import CheckpointError, ConfigError, DataError, did_you_mean
-from tenuto.evaluation.intervention import AGREEMENT
+from tenuto.evaluation.attacked_clips import AGREEMENT
 from tenuto.evaluation.runs import Run
 from tenuto.models.heads import Prediction
 from tenuto.models.recogniser import predict

@@ -44,7 +44,7 @@ class PageInputs:
         natural: Rows of natural changes; None without them.
         interventions: Run -> what `tenuto intervene` wrote of this attack and these weights.
         findings: Of an audit of ``rows``.
-        gains: Run -> `tenuto.evaluation.explanation.head_gain`.
+        gains: Run -> `tenuto.evaluation.linear_head.head_gain`.
         witnesses: Of the clips of one run.
         weights: From the concepts to the emotions of that run; None without a bottleneck.
         remarks: Name of a section -> what could not be shown in it and why, a sentence each; ``runs``: runs that
