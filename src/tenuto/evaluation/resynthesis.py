@@ -62,7 +62,7 @@ SMALLEST_EFFECT = 1e-6
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Witness:
+class Resynthesis:
     """What an attack did to one clip.
 
     Attributes:
@@ -163,8 +163,8 @@ class Witness:
         return {**held, "seconds": seconds, **{name: getattr(self, name) for name in derived}}
 
 
-def witnesses(run: Run, rows: pd.DataFrame, clips: Sequence[str]) -> Iterator[Witness]:
-    """A witness for each of some clips, one after the other: each holds some 1.5 MB.
+def resynthesise_clips(run: Run, rows: pd.DataFrame, clips: Sequence[str]) -> Iterator[Resynthesis]:
+    """Resynthesise some clips, one after the other; each result holds about 1.5 MB.
 
     Args:
         run: An attacked run.
@@ -179,12 +179,12 @@ def witnesses(run: Run, rows: pd.DataFrame, clips: Sequence[str]) -> Iterator[Wi
     chosen = [row_of(rows, clip) for clip in clips]
     for clip, row in zip(clips, chosen, strict=True):
         waveform = load_audio(index.paths[index.clips.index(clip)])
-        yield witness(run, clip, row, saved[row], waveform)
+        yield resynthesise(run, clip, row, saved[row], waveform)
 
 
-def witness(
+def resynthesise(
     run: Run, clip: str, row: pd.Series[Any], perturbation: ArrayLike, waveform: NDArray[np.float32]
-) -> Witness:
+) -> Resynthesis:
     """What an attack did to a clip.
 
     Args:
@@ -208,7 +208,7 @@ def witness(
     states = np.stack([normalise(state) for state in (clean, attacked, *way.heard)])
     judged = predict(run.recogniser.network, torch.from_numpy(states)[:, None])
     _check_predictions(run, row, judged.emotions)
-    return Witness(
+    return Resynthesis(
         run=run.name,
         system=run.config.system,
         clip=clip,
@@ -228,17 +228,17 @@ def witness(
     )
 
 
-def mean_survival(witnesses: Iterable[Witness]) -> dict[str, float | int]:
+def mean_survival(resyntheses: Iterable[Resynthesis]) -> dict[str, float | int]:
     """What is left of an attack's effect after the way through sound, over several clips.
 
     Returns:
-        ``mean`` of `Witness.survival` over the clips on which the attack has an effect (NaN where there are none),
+        ``mean`` of `Resynthesis.survival` over the clips on which the attack has an effect (NaN where there are none),
         ``clips``: how many these are, and ``without_effect``: how many others.
     """
-    shares = [found.survival for found in witnesses]
-    there = [share for share in shares if share is not None]
-    mean = math.fsum(there) / len(there) if there else math.nan
-    return {"mean": mean, "clips": len(there), "without_effect": len(shares) - len(there)}
+    shares = [resynthesis.survival for resynthesis in resyntheses]
+    defined_shares = [share for share in shares if share is not None]
+    mean = math.fsum(defined_shares) / len(defined_shares) if defined_shares else math.nan
+    return {"mean": mean, "clips": len(defined_shares), "without_effect": len(shares) - len(defined_shares)}
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
