@@ -182,7 +182,7 @@ def read_csv(
         path: A delimited text file with one header line.
         columns: Columns that must exist; others are kept.
         text: Columns kept as text, so that ``001`` stays ``001`` and an empty cell stays an empty string. Here and in
-            the next four arguments a column need not exist, and ``label_*`` stands for all columns that begin so.
+            the next four arguments a column need not exist, and ``label_*`` is a prefix of several columns.
         numbers: Columns of finite numbers, float64.
         integers: Columns of whole numbers, int64.
         flags: Columns of ``True`` and ``False``.

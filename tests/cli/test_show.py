@@ -98,7 +98,7 @@ def test_a_budget_is_chosen_by_its_size(tenuto, refused, run, data, clips, tmp_p
     epsilon = json.loads(outcome.stdout)["clips"][0]["attack"]["epsilon"]
     assert (folder / "shown" / f"{names[0]}-linf-{epsilon:g}").is_dir()
     said = refused("show", folder, *data, "--protocol", names[0], "--epsilon", 0.5)
-    assert f"no budget 0.5; there is: {epsilon:g}" in said
+    assert f"no budget 0.5; budgets of the rows: {epsilon:g}" in said
 
 
 def test_other_emotions_of_names_with_folders_become_one_word(tenuto, own_run, own_folder, cache, tmp_path):

@@ -90,7 +90,7 @@ def test_an_unknown_concept_is_refused_with_the_nearest():
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
 def test_a_value_that_is_no_number_is_refused(value):
-    with pytest.raises(ConfigError, match=r"concept mode .* wanted a finite number"):
+    with pytest.raises(ConfigError, match=r"concept mode is set to .* must be a finite number"):
         follow(planted(np.eye(2)), ("mode", "beat"), [0.0, 0.0], {"mode": value})
 
 

@@ -275,7 +275,7 @@ def test_another_recording_is_refused(run, long):
 
 def test_a_perturbation_of_another_shape_is_refused(run, long):
     row = row_of(saved_rows(run.files), long)
-    with pytest.raises(DataError, match=rf"clip {long} is \(3, 149\), wanted \(313, 149\)"):
+    with pytest.raises(DataError, match=rf"clip {long} has shape \(3, 149\); it must be \(313, 149\)"):
         resynthesise(run, long, row, np.zeros((3, 149)), waveform(run, long))
 
 

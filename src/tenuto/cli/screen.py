@@ -240,7 +240,7 @@ def _print_clip(resynthesis: Resynthesis) -> None:
     )
     if resynthesis.below_silence:
         out.print(
-            f"{percent(resynthesis.below_silence)} of the attacked spectrogram is below silence, which no sound can reach."
+            f"{percent(resynthesis.below_silence)} of the attacked spectrogram is below silence, which no sound has."
         )
 
 

@@ -24,15 +24,15 @@ Values = NDArray[np.float64]
 BATCH_SIZE = 8
 
 AGREEMENT = 1e-3
-"""How far predictions made anew may lie from those in an attack's rows: other rounding, not other weights."""
+"""Largest allowed difference between recomputed predictions and those in an attack's rows; rounding stays below it."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Attacked:
-    """The worst that a protocol found within one budget for each clip of a part.
+    """The worst case of a protocol within one budget, for each clip of a part.
 
     Attributes:
-        about: ``protocol``, ``attack`` (its name, or "worst" where clips owe their worst to several), ``norm`` and
+        about: ``protocol``, ``attack`` (its name, or "worst" where the worst cases come from several), ``norm`` and
             ``epsilon`` (NaN for none).
         features: (clips, features) of the attacked excerpts.
     """
@@ -46,7 +46,7 @@ class Attacked:
 
 
 class Clips:
-    """One part of a run's clips, seen through their features and the perturbations saved for them."""
+    """One part of a run's clips: their features and saved perturbations."""
 
     def __init__(self, run: Run, part: str) -> None:
         self.run, self.part, self.batch = run, part, run.part(part)
@@ -55,7 +55,7 @@ class Clips:
         self.features = self._features(self.batch.inputs)
 
     def annotations(self) -> Values | None:
-        """What people said of the concepts, (clips, concepts); None where the bottleneck did not learn just these."""
+        """Ratings of the concepts, (clips, concepts); None where the bottleneck was not trained on exactly these."""
         same = self.run.recogniser.concepts == self.run.material.prepared.index.concepts
         return as_doubles(self.batch.concepts) if same and self.batch.concepts is not None else None
 
@@ -87,13 +87,13 @@ class Clips:
         difference = np.abs(then - self.head(self.features)).max()
         if not difference <= AGREEMENT:
             raise CheckpointError(
-                f"{self.run.folder}: the {self.part} rows of {protocol} tell of other clips, or the run was "
+                f"{self.run.folder}: the {self.part} rows of {protocol} belong to other clips, or the run was "
                 f"attacked with other weights (clean predictions differ by {difference:.3g}). Delete them and "
-                "attack the run anew."
+                "attack the run again."
             )
 
     def _features(self, inputs: Tensor) -> Values:
-        """What the backbone makes of excerpts (clips, 1, 313, 149), shape (clips, features)."""
+        """Features of excerpts (clips, 1, 313, 149), shape (clips, features)."""
         backbone = with_linear_head(self.run.recogniser.network).backbone
         with torch.inference_mode():
             return as_doubles(torch.cat([backbone(batch) for batch in torch.split(inputs, BATCH_SIZE)]))

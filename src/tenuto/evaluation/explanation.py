@@ -1,6 +1,6 @@
-"""Why a recogniser says what it says of a recording: places, effects of concepts, the curve along the song.
+"""Explain the predictions for a recording: rank among training clips, effects of concepts, curve over time.
 
-In a bottleneck the emotions are a linear function of the concepts, so a prediction is a sum one can read: the
+In a bottleneck the emotions are a linear function of the concepts, so a prediction is a readable sum: the
 prediction of an average training clip plus, per concept, weight x (value - average value). P. W. Koh et al.,
 "Concept Bottleneck Models", ICML 2020; effects of concepts on emotions in S. Chowdhury et al., ISMIR 2019.
 """
@@ -44,7 +44,7 @@ BAR_COLOUR = "#0072B2"
 
 @dataclasses.dataclass(frozen=True)
 class Background:
-    """What a recogniser predicts of its training clips: the ground an explanation is drawn on.
+    """Predictions for the training clips, the reference of an explanation.
 
     Attributes:
         clips: Names of the n clips.
@@ -71,7 +71,7 @@ class Background:
 
     @classmethod
     def read(cls, folder: Path, recogniser: Recogniser) -> Background | None:
-        """What `write` kept; None where nothing was, or the network has other weights by now."""
+        """What `write` saved; None where there is no file or the network has other weights."""
         path = folder / BACKGROUND
         if not path.is_file():
             return None
@@ -107,7 +107,7 @@ class Curve:
 
 @dataclasses.dataclass(frozen=True)
 class Explanation:
-    """What a recogniser says of one recording, and why.
+    """The predictions for one recording and what they consist of.
 
     For every emotion, ``baseline`` plus the sum of its ``effects`` is its value in ``emotions``.
 
@@ -121,7 +121,7 @@ class Explanation:
         baseline: Prediction where every concept is at its centre.
         effects: Emotion -> concept -> weight x (value - centre).
         curve: The same predictions along the recording.
-        training_clips: How many clips stand behind places and centre; 0 where none are known.
+        training_clips: Number of clips from which places and centre are computed; 0 where these are not known.
     """
 
     source: str
@@ -142,9 +142,7 @@ class Explanation:
             ConfigError: The system has no concepts.
         """
         if self.effects is None:
-            raise ConfigError(
-                f"{self.system} has no concepts whose effects could be told; choose an A2M2E run."
-            )
+            raise ConfigError(f"{self.system} has no concepts, so there are no effects; choose an A2M2E run.")
         ordered = sorted(self.effects[emotion].items(), key=lambda item: -abs(item[1]))
         return ordered[:count], sum(effect for _, effect in ordered[count:])
 
@@ -170,7 +168,7 @@ class Explanation:
             cells += [f"{self.places[name]:.0f} %"] if self.places else []
             cells += [html.escape(self.sentence(name))] if self.effects else []
             lines.append("".join(f'<td style="text-align:left">{cell}</td>' for cell in cells))
-        title = html.escape(f"{Path(self.source).name}, heard by {self.system}")
+        title = html.escape(f"{Path(self.source).name}, predicted by {self.system}")
         header = "".join(f'<th style="text-align:left">{html.escape(cell)}</th>' for cell in head)
         rows = "".join(f"<tr>{line}</tr>" for line in lines)
         return (
@@ -184,7 +182,7 @@ def explain(
     hop_seconds: float = HOP_SECONDS,
     background: Background | None = None,
 ) -> Explanation:
-    """Predict a recording of any length and say why.
+    """Predict a recording of any length and explain the prediction.
 
     Args:
         recogniser: The model.
@@ -234,7 +232,7 @@ def effects(head: Head, concepts: ArrayLike, centre: ArrayLike) -> tuple[Values,
 
 
 def identity(network: Network) -> str:
-    """Sixteen hexadecimal digits of the weights, so that numbers computed with others are told apart."""
+    """Sixteen hexadecimal digits of the weights, to recognise results that were computed with other weights."""
     digest = hashlib.sha256()
     for name, tensor in network.state_dict().items():
         digest.update(name.encode())
@@ -266,7 +264,7 @@ def curve_starts(frames: int, hop_seconds: float) -> list[int]:
 def _effects(
     recogniser: Recogniser, concepts: Mapping[str, float] | None, background: Background | None
 ) -> dict[str, Any]:
-    """The fields of an `Explanation` that speak of the bottleneck."""
+    """The fields of an `Explanation` that describe the bottleneck."""
     if concepts is None:
         return dict.fromkeys(("centre", "baseline", "effects"))
     units = recogniser.concepts
@@ -291,8 +289,8 @@ def _curve(recogniser: Recogniser, waveform: NDArray[np.float32], hop_seconds: f
     batches = (starts[first : first + BATCH_SIZE] for first in range(0, len(starts), BATCH_SIZE))
     inputs = (torch.from_numpy(cut([spectrogram] * len(batch), batch)) for batch in batches)
     emotions, concepts = (values.T for values in _predict(recogniser, inputs))
-    heard = min(len(spectrogram), EXCERPT_FRAMES)
-    seconds = (np.asarray(starts) + heard / 2) / FRAMES_PER_SECOND
+    window_frames = min(len(spectrogram), EXCERPT_FRAMES)
+    seconds = (np.asarray(starts) + window_frames / 2) / FRAMES_PER_SECOND
     return Curve(
         tuple(seconds.tolist()),
         {name: tuple(row.tolist()) for name, row in zip(recogniser.emotions, emotions, strict=True)},
@@ -307,10 +305,10 @@ def _predict(recogniser: Recogniser, batches: Iterable[Tensor]) -> tuple[Values,
     emotions, concepts = [], []
     with torch.inference_mode():
         for batch in batches:
-            found = recogniser(batch)
-            emotions.append(as_doubles(found.emotions))
+            prediction = recogniser(batch)
+            emotions.append(as_doubles(prediction.emotions))
             concepts.append(
-                np.empty((len(batch), 0)) if found.concepts is None else as_doubles(found.concepts)
+                np.empty((len(batch), 0)) if prediction.concepts is None else as_doubles(prediction.concepts)
             )
     return np.concatenate(emotions), np.concatenate(concepts)
 

@@ -60,15 +60,15 @@ def linear_head(network: Network) -> Head:
 
 
 def head_gain(network: Network) -> dict[str, Any]:
-    """How strongly the head can pass on a change of the features: singular values of its weights.
+    """Measure how strongly the head can pass on a change of the features: singular values of its weights.
 
     The largest one of the composed weight bounds how far emotions move per unit of Euclidean change of the features. A
-    small change after an attack beside a small gain is no sign of robustness.
+    small change under attack is no evidence of robustness where the gain is small too.
 
     Returns:
         ``singular_values``: lists, largest first, by layer: ``composed`` (features to emotions, as many as the head
         has ranks) and, with a bottleneck, ``concepts`` and ``emotions``; ``largest``: that of ``composed``;
-        ``rank``: how many directions of the features the head can see at all; ``features``: of how many.
+        ``rank``: number of feature directions to which the head can respond; ``features``: number of features.
     """
     head = linear_head(network)
     rank = min(*head.composed.shape, len(head.to_emotions[0][0]))
