@@ -273,7 +273,7 @@ def test_all_problems_of_a_table_are_collected_on_request(tmp_path):
     read = table(tmp_path, "a,a,x\n1,2,3\n1,2\n1,2,no\n", columns=("b",), numbers=("x",), problems=problems)
     assert [sentence.split(": ", 1)[1] for sentence in problems.sentences] == [
         "no column b. It has: a, a, x.",
-        "two columns are called 'a'. Rename or remove one of them.",
+        "two columns are called 'a'. Rename or remove one.",
         "line 3 has 2 fields, the header has 3. Write one field for each column, and put fields that contain "
         "the separator in quotation marks.",
         "line 4, column x: 'no' is not a finite number. Correct that cell.",

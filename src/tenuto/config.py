@@ -1,6 +1,6 @@
 """Configuration: one frozen model per stage, read from YAML or built from flags, hashed into a signature.
 
-An unknown key is refused and the nearest known one named; nothing is silently ignored.
+An unknown key is refused and the nearest valid one named; nothing is silently ignored.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ class ModelConfig(Config):
 
 
 class FolderConfig(Config):
-    """How the table beside a user's own recordings is read."""
+    """How the table of ratings of a user's own recordings is read."""
 
     ratings: str = "ratings.csv"
     id_column: str = "file"
@@ -68,7 +68,7 @@ class FolderConfig(Config):
 
 
 class DataConfig(Config):
-    """Which clips, divided and cut how. Where the files lie is no part of it: their content is fingerprinted."""
+    """Which clips, divided and cut how. Paths of files are not included: their content is fingerprinted."""
 
     dataset: Name = "soundtracks"
     concepts: Literal["signal", "midlevel"] | None = Field(
@@ -104,9 +104,9 @@ class DataConfig(Config):
             return {**values, "folder": {key: table[key] for key in table if key != "concepts"}}
         if dataset != "folder" and isinstance(table, Mapping) and set(table) == {"concepts"}:
             named = table["concepts"]
-            asked = ",".join(map(str, named)) if isinstance(named, list | tuple) else str(named)
+            columns = ",".join(map(str, named)) if isinstance(named, list | tuple) else str(named)
             raise ValueError(
-                f"concepts {asked}: columns belong to the data set folder. {did_you_mean(asked, CONCEPT_SOURCES)}"
+                f"concepts {columns}: columns belong to the data set folder. {did_you_mean(columns, CONCEPT_SOURCES)}"
             )
         return values
 
@@ -158,8 +158,8 @@ class RunConfig(Config):
         train, network = self.train, self.model.network
         adversarial = train.adversarial is not None
         own = System(network=network, task_loss_weight=train.task_loss_weight, adversarial=adversarial)
-        known = [name for name, system in SYSTEMS.items() if system == own]
-        name = known[0] if known else f"{'a' if adversarial else ''}{network}_w{train.task_loss_weight:g}"
+        names = [name for name, system in SYSTEMS.items() if system == own]
+        name = names[0] if names else f"{'a' if adversarial else ''}{network}_w{train.task_loss_weight:g}"
         return self.model_copy(update={"system": name})
 
     def resolved(self) -> RunConfig:

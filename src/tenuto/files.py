@@ -33,7 +33,6 @@ from tenuto.errors import FileError, Problems, explain, one_line, quote
 
 Array = NDArray[Any]
 
-
 STALE_SECONDS = 24 * 3600
 """Age from which a temporary file is removed, whoever wrote it."""
 
@@ -183,7 +182,7 @@ def read_csv(
         path: A delimited text file with one header line.
         columns: Columns that must exist; others are kept.
         text: Columns kept as text, so that ``001`` stays ``001`` and an empty cell stays an empty string. Here and in
-            the next four arguments a column need not exist, and ``label_*`` stands for all columns that begin so.
+            the next four arguments a column need not exist, and ``label_*`` is a prefix of several columns.
         numbers: Columns of finite numbers, float64.
         integers: Columns of whole numbers, int64.
         flags: Columns of ``True`` and ``False``.
@@ -287,9 +286,7 @@ def _check_header(names: Sequence[str], columns: Sequence[str], path: str | Path
         known = one_line(", ".join(filter(None, names))) or "nothing"
         problems.add(FileError(f"{path}: no column {one_line(', '.join(missing))}. It has: {known}."))
     for name in dict.fromkeys(name for name in names if name and names.count(name) > 1):
-        problems.add(
-            FileError(f"{path}: two columns are called {quote(name)}. Rename or remove one of them.")
-        )
+        problems.add(FileError(f"{path}: two columns are called {quote(name)}. Rename or remove one."))
 
 
 def _is_listed(name: str, patterns: Sequence[str]) -> bool:
@@ -382,7 +379,7 @@ def read_safetensors(path: str | Path) -> tuple[dict[str, Array], dict[str, str]
     """Named arrays and metadata of a safetensors file. Raises `FileError` for a damaged or unreadable file."""
     from safetensors import SafetensorError, safe_open
 
-    with _opened(Path(path)):  # so that one that cannot be opened is not called damaged
+    with _opened(Path(path)):  # raises for a file that cannot be opened; below, errors mean damage
         pass
     try:
         with safe_open(path, framework="numpy") as stream:

@@ -48,7 +48,7 @@ def _is_name(value: Any) -> Any:
 
 
 Name = Annotated[str, BeforeValidator(_is_name)]
-"""Name of a registered part. The registry, which lies above this module, knows whether there is one."""
+"""Name of a registered part. The registry, which is above this module in the layout, checks that it exists."""
 Seed = Annotated[int, whole(0, 2**32 - 1)]
 """What NumPy and torch both take."""
 Count = Annotated[int, whole(1, 1_000_000)]

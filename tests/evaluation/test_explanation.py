@@ -23,9 +23,8 @@ from tenuto.evaluation.explanation import (
     Background,
     curve_starts,
     explain,
-    head_gain,
-    linear_head,
 )
+from tenuto.evaluation.linear_head import head_gain, linear_head
 from tenuto.models import Recogniser, build, checkpoint
 from tenuto.store.run import RunFolder
 

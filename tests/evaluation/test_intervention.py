@@ -13,8 +13,8 @@ from tenuto import metrics
 from tenuto.attacks import protocol
 from tenuto.errors import CheckpointError, ConfigError, DataError
 from tenuto.evaluation import intervention
-from tenuto.evaluation.explanation import Head
 from tenuto.evaluation.intervention import choices, correct, follow, intervene, movement, set_concepts
+from tenuto.evaluation.linear_head import Head
 from tenuto.evaluation.robustness import attack
 from tenuto.evaluation.runs import open_run
 from tenuto.files import read_csv, read_safetensors, sha256_file, write_csv, write_safetensors
@@ -90,7 +90,7 @@ def test_an_unknown_concept_is_refused_with_the_nearest():
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
 def test_a_value_that_is_no_number_is_refused(value):
-    with pytest.raises(ConfigError, match=r"concept mode .* wanted a finite number"):
+    with pytest.raises(ConfigError, match=r"concept mode is set to .* must be a finite number"):
         follow(planted(np.eye(2)), ("mode", "beat"), [0.0, 0.0], {"mode": value})
 
 

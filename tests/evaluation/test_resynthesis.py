@@ -20,7 +20,7 @@ from tenuto.data import prepare
 from tenuto.data.excerpts import fixed_starts
 from tenuto.data.splits import draw
 from tenuto.errors import CheckpointError, ConfigError, DataError
-from tenuto.evaluation.resynthesis import STATES, mean_survival, witness, witnesses
+from tenuto.evaluation.resynthesis import STATES, mean_survival, resynthesise, resynthesise_clips
 from tenuto.evaluation.robustness import attack
 from tenuto.evaluation.runs import open_run
 from tenuto.files import read_csv, read_safetensors, write_csv, write_safetensors
@@ -68,7 +68,7 @@ def long(run):
 @pytest.fixture(scope="module")
 def seen(run):
     """All test clips of the bottleneck, under attack."""
-    return list(witnesses(run, saved_rows(run.files), run.part("test").clips))
+    return list(resynthesise_clips(run, saved_rows(run.files), run.part("test").clips))
 
 
 @pytest.fixture
@@ -85,7 +85,7 @@ def waveform(run, clip):
 
 
 def planted(run, clip, delta):
-    """The witness of a perturbation of our own, its row made to fit."""
+    """The resynthesis of a perturbation of our own, its row made to fit."""
     batch = run.part("test")
     place = batch.clips.index(clip)
     inputs = batch.inputs[[place]]
@@ -94,7 +94,7 @@ def planted(run, clip, delta):
     for kind, values in zip(("clean", "adversarial"), both.emotions.tolist(), strict=True):
         for name, value in zip(EMOTIONS, values, strict=True):
             row[f"{kind}_{name}"] = value
-    return witness(run, clip, row, delta, waveform(run, clip))
+    return resynthesise(run, clip, row, delta, waveform(run, clip))
 
 
 def vector(found, state):
@@ -145,7 +145,7 @@ def test_no_perturbation_has_no_share_that_could_survive(run, long):
 
 def test_an_equaliser_is_a_perturbation_that_survives(run, long):
     # Half of every magnitude, in every frame: a sound has just this spectrogram.
-    clean = next(witnesses(run, saved_rows(run.files), [long])).clean.astype(np.float64)
+    clean = next(resynthesise_clips(run, saved_rows(run.files), [long])).clean.astype(np.float64)
     halved = np.log10(1 + (10**clean - 1) / 2)
     delta = ((halved - clean) / run.recogniser.normalisation.deviation).astype(np.float32)
     found = planted(run, long, delta)
@@ -169,7 +169,7 @@ def test_the_share_sits_where_it_was_put(run, long):
 
 def test_below_silence_is_counted(run, long):
     deviation = run.recogniser.normalisation.deviation
-    clean = next(witnesses(run, saved_rows(run.files), [long])).clean
+    clean = next(resynthesise_clips(run, saved_rows(run.files), [long])).clean
     delta = np.zeros((313, 149), np.float32)
     delta[:, :10] = (-clean[:, :10] - 0.5) / deviation
     assert planted(run, long, delta).below_silence == pytest.approx(10 / 149)
@@ -221,7 +221,7 @@ def test_the_file_that_is_played_gives_the_predictions_that_are_told(run, seen, 
 
 def test_a_new_peak_counts_as_it_does_in_a_file(run, long, tmp_path):
     # A click of twice the peak, in one frame: the front end scales all the rest of the recording down.
-    clean = next(witnesses(run, saved_rows(run.files), [long])).clean.astype(np.float64)
+    clean = next(resynthesise_clips(run, saved_rows(run.files), [long])).clean.astype(np.float64)
     delta = np.zeros((313, 149))
     louder = np.log10(1 + (10 ** clean[100:104] - 1) * 4)
     delta[100:104] = (louder - clean[100:104]) / run.recogniser.normalisation.deviation
@@ -251,7 +251,7 @@ def test_numbers_are_json(seen):
 
 
 def test_a_direct_network_has_no_concepts(attacked, long):
-    (found,) = list(witnesses(attacked["A2E"], saved_rows(attacked["A2E"].files), [long]))
+    (found,) = list(resynthesise_clips(attacked["A2E"], saved_rows(attacked["A2E"].files), [long]))
     assert found.concepts is None
     assert found.survival is not None
 
@@ -270,13 +270,13 @@ def test_there_is_no_mean_where_no_clip_moved(seen):
 def test_another_recording_is_refused(run, long):
     row = row_of(saved_rows(run.files), long)
     with pytest.raises(DataError, match=f"clip {long} has .* frames, the waveform 7"):
-        witness(run, long, row, np.zeros((313, 149)), np.ones(4900, np.float32))
+        resynthesise(run, long, row, np.zeros((313, 149)), np.ones(4900, np.float32))
 
 
 def test_a_perturbation_of_another_shape_is_refused(run, long):
     row = row_of(saved_rows(run.files), long)
-    with pytest.raises(DataError, match=rf"clip {long} is \(3, 149\), wanted \(313, 149\)"):
-        witness(run, long, row, np.zeros((3, 149)), waveform(run, long))
+    with pytest.raises(DataError, match=rf"clip {long} has shape \(3, 149\); it must be \(313, 149\)"):
+        resynthesise(run, long, row, np.zeros((3, 149)), waveform(run, long))
 
 
 @pytest.mark.parametrize("kind", ["clean", "adversarial"])
@@ -284,7 +284,7 @@ def test_rows_of_other_weights_are_refused(run, long, kind):
     row = row_of(saved_rows(run.files), long).copy()
     row[f"{kind}_fear"] += 0.01
     with pytest.raises(CheckpointError, match=rf"other weights .*\({kind} predictions differ by 0.01\)"):
-        witness(run, long, row, Perturbations(run.files)[row], waveform(run, long))
+        resynthesise(run, long, row, Perturbations(run.files)[row], waveform(run, long))
 
 
 def test_a_run_without_attacks_names_the_command(copied):
@@ -333,7 +333,7 @@ def test_rows_of_an_older_kind_are_refused(copied):
 
 def test_a_clip_without_a_row_is_named(run):
     with pytest.raises(DataError, match=r"clip 999 has 0 rows; there must be one\. "):
-        list(witnesses(run, saved_rows(run.files), ["999"]))
+        list(resynthesise_clips(run, saved_rows(run.files), ["999"]))
 
 
 def test_a_missing_perturbation_is_named(copied, long):
@@ -341,11 +341,11 @@ def test_a_missing_perturbation_is_named(copied, long):
     arrays, about = read_safetensors(path)
     write_safetensors(path, {k: v for k, v in arrays.items() if k.split("/")[1] != long}, about)
     with pytest.raises(DataError, match=rf"no perturbation .*/{long}/perturbation"):
-        list(witnesses(copied, saved_rows(copied.files), [long]))
+        list(resynthesise_clips(copied, saved_rows(copied.files), [long]))
 
 
 def test_rows_chosen_for_a_table_serve_a_gallery_too(run, long):
-    (found,) = list(witnesses(run, at_budget(saved_rows(run.files)), [long]))
+    (found,) = list(resynthesise_clips(run, at_budget(saved_rows(run.files)), [long]))
     assert found.clip == long
 
 

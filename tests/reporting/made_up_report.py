@@ -76,7 +76,7 @@ def corrected(folder: Path, run: str = "A2M2E-6", **columns: Any) -> Path:
     return write_csv(path, pd.concat(rows).assign(**{k: v for k, v in columns.items() if k == "checkpoint"}))
 
 
-def witness(clip: str = "055", seconds: float = 1.0, seed: int = 0) -> Any:
+def resynthesis(clip: str = "055", seconds: float = 1.0, seed: int = 0) -> Any:
     """A clip with two concepts and with noise for a sound."""
     noise = np.random.default_rng(seed).normal(0, 2000, (2, int(22050 * seconds))).astype(np.int16)
     concepts = test_clip.states(CONCEPTS)
@@ -96,5 +96,5 @@ def complete(folder: Path) -> PageInputs:
         for system in ("A2E", "A2M2E")
         for seed in (6, 21, 42)
     }
-    witnesses = [witness("055"), witness("064", seed=1)]
-    return inputs(whole(folder), findings=FINDINGS, gains=gains, witnesses=witnesses, weights=WEIGHTS)
+    resyntheses = [resynthesis("055"), resynthesis("064", seed=1)]
+    return inputs(whole(folder), findings=FINDINGS, gains=gains, resyntheses=resyntheses, weights=WEIGHTS)

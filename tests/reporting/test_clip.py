@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tenuto.evaluation.resynthesis import STATES, Witness
+from tenuto.evaluation.resynthesis import STATES, Resynthesis
 from tenuto.reporting import save
-from tenuto.reporting.figures.clip import SHOWN, decibels, percent, sentence, title, witness_figure, words
+from tenuto.reporting.figures.clip import SHOWN, clip_figure, decibels, percent, sentence, title, words
 
 BANDS = 149
 EMOTIONS = ("valence", "tension")
@@ -57,7 +57,7 @@ def made_up(concepts=None, **changes) -> Any:
         "samples_before": np.zeros(4, np.int16),
         "samples_after": np.zeros(4, np.int16),
     }
-    return Witness(**(fields | changes))
+    return Resynthesis(**(fields | changes))
 
 
 def axes_of(figure, name):
@@ -72,21 +72,21 @@ def picture(figure, name):
 
 def test_the_three_pictures_are_the_spectrograms_and_their_difference():
     found = made_up()
-    figure = witness_figure(found)
+    figure = clip_figure(found)
     np.testing.assert_array_equal(picture(figure, "before"), found.clean.T)
     np.testing.assert_array_equal(picture(figure, "after"), found.attacked.T)
     np.testing.assert_array_equal(picture(figure, "difference (std)"), found.perturbation.T)
 
 
 def test_before_and_after_have_one_scale_and_the_difference_is_centred():
-    figure = witness_figure(made_up())
+    figure = clip_figure(made_up())
     scales = [axes_of(figure, name).images[0].get_clim() for name in ("before", "after", "difference (std)")]
     assert scales[0] == scales[1] == (0, 0.5)
     assert scales[2] == pytest.approx((-0.1, 0.1))
 
 
 def test_frequencies_stand_at_their_bands():
-    axes = axes_of(witness_figure(made_up()), "before")
+    axes = axes_of(clip_figure(made_up()), "before")
     ticks = dict(zip((label.get_text() for label in axes.get_yticklabels()), axes.get_yticks(), strict=True))
     assert ticks["1000"] == pytest.approx(148 * math.log(1000 / 32) / math.log(10777 / 32), abs=0.05)
     assert list(ticks) == ["100", "200", "500", "1000", "2000", "5000", "10000"]
@@ -94,7 +94,7 @@ def test_frequencies_stand_at_their_bands():
 
 def test_shares_stand_beside_the_difference():
     found = made_up()
-    figure = witness_figure(found)
+    figure = clip_figure(found)
     bars = [patch.get_height() for patch in axes_of(figure, "% per second").patches]
     assert bars == pytest.approx([100 * share for share in found.second_shares])
     assert bars[3] == pytest.approx(100)
@@ -109,7 +109,7 @@ def drawn(axes):
 
 
 def test_marks_are_the_predictions_and_lines_the_annotations():
-    axes = axes_of(witness_figure(made_up()), "emotions")
+    axes = axes_of(clip_figure(made_up()), "emotions")
     wanted = states(EMOTIONS)
     assert drawn(axes) == {SHOWN[state]: list(wanted[state].values()) for state in SHOWN}
     changes, annotations = (part.get_segments() for part in axes.collections)
@@ -132,18 +132,18 @@ def test_the_axis_is_the_rating_scale_of_the_data():
     assert limits_of(made_up(), (-1.0, 1.0)) == pytest.approx((-1.1, 1.1))
 
 
-def limits_of(witness, *scale):
-    return axes_of(witness_figure(witness, *scale), "emotions").get_xlim()
+def limits_of(resynthesis, *scale):
+    return axes_of(clip_figure(resynthesis, *scale), "emotions").get_xlim()
 
 
 def test_a_system_without_bottleneck_has_no_panel_of_concepts():
-    titles = {axes.get_title() for axes in witness_figure(made_up()).get_axes()}
+    titles = {axes.get_title() for axes in clip_figure(made_up()).get_axes()}
     assert "emotions" in titles
     assert "concepts" not in titles
 
 
 def test_free_units_have_marks_and_no_annotations():
-    figure = witness_figure(made_up(concepts=states(("unit_1", "unit_2", "unit_3"), annotated=False)))
+    figure = clip_figure(made_up(concepts=states(("unit_1", "unit_2", "unit_3"), annotated=False)))
     axes = axes_of(figure, "concepts")
     assert [label.get_text() for label in axes.get_yticklabels()] == ["unit 1", "unit 2", "unit 3"]
     assert len(drawn(axes)) == 3
@@ -191,6 +191,6 @@ def test_numbers_below_zero_have_a_true_minus():
 def test_silence_and_no_change_can_be_drawn_and_saved(tmp_path):
     nothing = np.zeros((313, BANDS), np.float32)
     found = made_up(clean=nothing, attacked=nothing, perturbation=nothing, survival=None, snr_db=math.inf)
-    written = save(witness_figure(found), tmp_path / "one clip")
+    written = save(clip_figure(found), tmp_path / "one clip")
     assert list(written) == ["one clip.png", "one clip.pdf"]
     assert written["one clip.png"].stat().st_size > 10_000

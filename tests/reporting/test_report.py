@@ -35,8 +35,8 @@ from tests.reporting.made_up_report import (
     corrected,
     inputs,
     plain,
+    resynthesis,
     stored,
-    witness,
 )
 from tests.reporting.test_style import contrast
 
@@ -276,8 +276,8 @@ def test_names_cannot_break_the_page(tmp_path):
 
 def test_six_clips_of_ten_seconds_stay_below_fifteen_megabytes_even_of_noise(everything, html):
     noise = np.random.default_rng(0).integers(-32767, 32768, (2, 221_900)).astype(np.int16)
-    loud = dataclasses.replace(witness(), samples_before=noise[0], samples_after=noise[1])
-    clip = gallery_clip(dataclasses.replace(everything, witnesses=[witness(), loud]), 1)
+    loud = dataclasses.replace(resynthesis(), samples_before=noise[0], samples_after=noise[1])
+    clip = gallery_clip(dataclasses.replace(everything, resyntheses=[resynthesis(), loud]), 1)
     size = len(clip.picture.source) + sum(len(sound.source) for sound in clip.player.sounds)
     assert len(html) + 6 * size < 15e6
 
@@ -295,13 +295,13 @@ def test_the_samples_that_were_measured_are_played(everything):
     assert player is not None
     content = base64.b64decode(player.sounds[1].source.removeprefix("data:audio/flac;base64,"))
     played = soundfile.read(io.BytesIO(content), dtype="int16")[0]
-    np.testing.assert_array_equal(played, everything.witnesses[0].samples_after)
+    np.testing.assert_array_equal(played, everything.resyntheses[0].samples_after)
 
 
 def test_the_first_clip_is_heard_once_on_top(everything, read):
     assert gallery_clip(everything, 0).player is None
     assert gallery_clip(everything, 1).player is not None
-    assert len(read.named("audio")) == 3 * len(everything.witnesses)
+    assert len(read.named("audio")) == 3 * len(everything.resyntheses)
 
 
 # For everyone
@@ -515,7 +515,7 @@ def test_a_constant_predictor_has_no_share_of_movement(everything):
 
 
 def test_the_concepts_parts_add_up_to_the_change_of_an_emotion():
-    found = witness()
+    found = resynthesis()
     found.emotions["after"]["tension"] = found.emotions["before"]["tension"] + 0.3
     assert inside.because_of(found, WEIGHTS) == (
         "tension 0.35 → 0.65, +0.30: dissonance +0.20, modality +0.10."

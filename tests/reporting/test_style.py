@@ -60,7 +60,7 @@ EXAMPLES: dict[str, Callable[[], Any]] = {
     "emotions": lambda: figures.curves.emotions(curves(test_curves.run())),
     "explanation": lambda: figures.explanation.explanation_figure(explanation()),
     "intervention": lambda: figures.explanation.intervention_figure(test_explanation.corrected(run=NAME)),
-    "clip": lambda: figures.clip.witness_figure(
+    "clip": lambda: figures.clip.clip_figure(
         test_clip.made_up(test_clip.states((NAME,)), clip=NAME, emotions=test_clip.states((NAME,)))
     ),
     "concepts": lambda: figures.explanation.concept_figure(

@@ -1,7 +1,7 @@
 """`tenuto stats`: systems compared on seeds and clips, as tables, from rows of any source.
 
 Three errors of a clip under a run are compared: after the attack (``attacked``), on the clean clip (``clean``), and
-their difference (``added``). A measure must be formed per clip, for clips are resampled: absolute or squared error,
+their difference (``added``). Clips are resampled, so a measure must have a value per clip: absolute or squared error,
 averaged over emotions. Correlations and R2 exist only across clips and have no value per clip.
 """
 
@@ -55,7 +55,7 @@ class Settings:
     Attributes:
         measure: One of `MEASURES`.
         clipped: Predictions are clipped to this range first; None leaves them as they are.
-        pairs: Planned comparisons, first minus second; None means all pairs of the systems there are.
+        pairs: Planned comparisons, first minus second; None means all pairs of systems.
         draws: Bootstrap resamplings.
         seed: Of the bootstrap.
         level: Of all intervals.
@@ -88,7 +88,7 @@ class Comparison:
     """The result of `compare`.
 
     Attributes:
-        settings: By which it was made.
+        settings: The settings of the comparison.
         unit: One sentence: what a value is, and what is sampled.
         systems: One line per quantity and system, columns `SYSTEM_COLUMNS`.
         pairs: One line per quantity and pair, columns `PAIR_COLUMNS`.
@@ -124,11 +124,11 @@ def clip_errors(rows: pd.DataFrame, settings: Settings = Settings()) -> pd.DataF
 def _same_clips(rows: pd.DataFrame) -> None:
     """Raise `DataError` unless every run has the clips of the first."""
     clips = {str(run): set(part["clip"]) for run, part in rows.groupby("run", sort=False)}
-    first, wanted = next(iter(clips.items()))
-    for run, there in clips.items():
-        if there != wanted:
-            clip = min(there ^ wanted)
-            having, lacking = (first, run) if clip in wanted else (run, first)
+    first, first_clips = next(iter(clips.items()))
+    for run, run_clips in clips.items():
+        if run_clips != first_clips:
+            clip = min(run_clips ^ first_clips)
+            having, lacking = (first, run) if clip in first_clips else (run, first)
             raise DataError(
                 f"clip {clip} has a row in {having} but none in {lacking}; seeds and clips must be crossed: attack "
                 "the same clips with every run, or leave that run out."
@@ -148,17 +148,17 @@ def parse_pairs(listed: str) -> list[Pair]:
     return pairs
 
 
-def planned(there: Sequence[str], pairs: Sequence[Pair] | None) -> list[Pair]:
-    """The pairs asked for, or all of the systems there are.
+def planned(systems: Sequence[str], pairs: Sequence[Pair] | None) -> list[Pair]:
+    """The given pairs, or all pairs of the systems.
 
     Raises:
         ConfigError: A system without rows, one against itself, or a pair named twice (in either order).
     """
     if pairs is None:
-        return list(itertools.combinations(there, 2))
+        return list(itertools.combinations(systems, 2))
     for name in itertools.chain.from_iterable(pairs):
-        if name not in there:
-            raise ConfigError(f"pairs: there are no rows of {name}. {did_you_mean(name, there)}")
+        if name not in systems:
+            raise ConfigError(f"pairs: there are no rows of {name}. {did_you_mean(name, systems)}")
     for first, second in pairs:
         if first == second or sum({first, second} == set(pair) for pair in pairs) > 1:
             raise ConfigError(
@@ -175,25 +175,25 @@ def compare(
     Args:
         rows: Rows of one attack; only test clips count.
         settings: See `Settings`.
-        advance: Told of every comparison done, for a progress bar.
+        advance: Called with 1 after every comparison, for a progress bar.
 
     Raises:
         DataError: See `clip_errors`.
         ConfigError: See `planned`.
     """
     errors = clip_errors(rows, settings)
-    there = ordered_systems(errors)
-    pairs = planned(there, settings.pairs)
+    names = ordered_systems(errors)
+    pairs = planned(names, settings.pairs)
     systems, paired, mixed = [], [], []
     for quantity in QUANTITIES:
-        sides = {name: _side(errors, name, quantity) for name in there}
-        systems += [_system(quantity, name, sides[name], settings) for name in there]
+        sides = {name: _side(errors, name, quantity) for name in names}
+        systems += [_system(quantity, name, sides[name], settings) for name in names]
         for pair in pairs:
             paired.append(_paired(quantity, pair, sides, settings))
             mixed.append(_mixed(quantity, pair, sides, settings.level))
             advance(1)
     tested, modelled = _family(paired, PAIR_COLUMNS), _family(mixed, MIXED_COLUMNS)
-    seeds = {name: set(_side(errors, name, "attacked").index) for name in there}
+    seeds = {name: set(_side(errors, name, "attacked").index) for name in names}
     return Comparison(
         settings=settings,
         unit=_unit(rows, settings),
@@ -210,20 +210,20 @@ def _side(errors: pd.DataFrame, system: str, quantity: str) -> pd.DataFrame:
 
 
 def _system(quantity: str, name: str, side: pd.DataFrame, settings: Settings) -> dict[str, Any]:
-    found = statistics.crossed_interval(side.to_numpy(), settings.draws, settings.seed, settings.level)
+    interval = statistics.crossed_interval(side.to_numpy(), settings.draws, settings.seed, settings.level)
     return {
         "quantity": quantity,
         "system": name,
         "seeds": side.shape[0],
         "clips": side.shape[1],
-        **vars(found),
+        **vars(interval),
     }
 
 
 def _paired(
     quantity: str, pair: Pair, sides: Mapping[str, pd.DataFrame], settings: Settings
 ) -> dict[str, Any]:
-    """A line of `Comparison.pairs`: what can be said on the seeds that both have."""
+    """A line of `Comparison.pairs`: statistics over the seeds that both systems have."""
     first, second = sides[pair[0]], sides[pair[1]]
     shared = first.index.intersection(second.index)
     a, b = first.loc[shared].to_numpy(), second.loc[shared].to_numpy()
@@ -231,8 +231,13 @@ def _paired(
     line |= {"seeds": len(shared), "resampled": "nothing"}
     if not len(shared):
         return line
-    found = statistics.crossed_interval(a - b, settings.draws, settings.seed, settings.level)
-    line |= {"difference": found.mean, "low": found.low, "high": found.high, "resampled": found.resampled}
+    interval = statistics.crossed_interval(a - b, settings.draws, settings.seed, settings.level)
+    line |= {
+        "difference": interval.mean,
+        "low": interval.low,
+        "high": interval.high,
+        "resampled": interval.resampled,
+    }
     if statistics.differences_vary(a.ravel(), b.ravel()):
         pooled = vars(statistics.paired_t_test(a.ravel(), b.ravel()))
         line |= {f"pooled_{name}": value for name, value in pooled.items()}
@@ -247,7 +252,7 @@ def _paired(
 
 
 def _mixed(quantity: str, pair: Pair, sides: Mapping[str, pd.DataFrame], level: float) -> dict[str, Any]:
-    """A line of `Comparison.mixed`: all runs of both, for seeds are nested in systems."""
+    """A line of `Comparison.mixed`: all runs of both systems, since seeds are nested in systems."""
     first, second = sides[pair[0]], sides[pair[1]]
     line: dict[str, Any] = {
         "quantity": quantity,
@@ -259,13 +264,13 @@ def _mixed(quantity: str, pair: Pair, sides: Mapping[str, pd.DataFrame], level: 
     if min(len(first), len(second)) < FEWEST_SEEDS or first.shape[1] < 2:
         return line | {"note": TOO_FEW}
     try:
-        found = statistics.mixed_model(first.to_numpy(), second.to_numpy(), level)
+        model = statistics.mixed_model(first.to_numpy(), second.to_numpy(), level)
     except DataError:
         return line | {"note": "no variation"}
-    if not found.converged:
+    if not model.converged:
         return line | {"note": "did not converge"}
-    values = vars(found) | {f"variance_{name}": value for name, value in found.variances.items()}
-    zero = ", ".join(name.replace("_", " x ") for name in found.at_zero)
+    values = vars(model) | {f"variance_{name}": value for name, value in model.variances.items()}
+    zero = ", ".join(name.replace("_", " x ") for name in model.at_zero)
     note = f"variance of {zero} at zero" if zero else ""
     return line | {name: values[name] for name in MIXED_COLUMNS if name in values} | {"note": note}
 
@@ -298,37 +303,37 @@ def _unit(rows: pd.DataFrame, settings: Settings) -> str:
 def _remarks(
     seeds: Mapping[str, set[int]], pairs: Sequence[Pair], tested: pd.DataFrame, modelled: pd.DataFrame
 ) -> list[str]:
-    """What is missing from the tables, or rests on less than there is; systems or pairs named behind each."""
-    said: dict[str, list[str]] = {}
+    """What is missing from the tables or uses only part of the data; each sentence names its systems or pairs."""
+    names_by_sentence: dict[str, list[str]] = {}
 
-    def say(sentence: str, name: str) -> None:
-        named = said.setdefault(sentence, [])
-        named += [name] if name not in named else []
+    def add(sentence: str, name: str) -> None:
+        names = names_by_sentence.setdefault(sentence, [])
+        names += [name] if name not in names else []
 
     for name, own in seeds.items():
         if len(seeds) == 1:
-            say("There is one system only, so there is no comparison", name)
+            add("There is one system only, so there is no comparison", name)
         if len(own) < FEWEST_SEEDS:
             over = "clips only" if len(own) == 1 else f"{len(own)} seeds and is far too short"
-            say(f"The interval of a system's mean resamples {over}", name)
+            add(f"The interval of a system's mean resamples {over}", name)
     for first, second in pairs:
         shared = seeds[first] & seeds[second]
         if left := seeds[first] ^ seeds[second]:
             listed = ", ".join(str(seed) for seed in sorted(left))
-            say(f"Only the {len(shared)} shared seeds are paired, not {listed}", f"{first}:{second}")
+            add(f"Only the {len(shared)} shared seeds are paired, not {listed}", f"{first}:{second}")
         if len(shared) < FEWEST_SEEDS:
-            say(
+            add(
                 f"No test with seeds as the unit below {FEWEST_SEEDS} shared seeds",
                 f"{first}:{second}",
             )
     same = tested["t"].isna() & (tested["seeds"] >= FEWEST_SEEDS)
     for quantity, first, second, *_ in tested[same].itertuples(index=False):
         error = QUANTITIES[str(quantity)]
-        say(f"No test of the error {error}, every seed has the same difference", f"{first}:{second}")
+        add(f"No test of the error {error}, every seed has the same difference", f"{first}:{second}")
     for quantity, first, second, *_, note in modelled[modelled["p"].isna()].itertuples(index=False):
         which = "" if note == TOO_FEW else f" of the error {QUANTITIES[str(quantity)]}"
-        say(f"No mixed model{which}, {note}", f"{first}:{second}")
-    return [f"{sentence}: {', '.join(names)}." for sentence, names in said.items()]
+        add(f"No mixed model{which}, {note}", f"{first}:{second}")
+    return [f"{sentence}: {', '.join(names)}." for sentence, names in names_by_sentence.items()]
 
 
 def as_json(comparison: Comparison) -> dict[str, Any]:

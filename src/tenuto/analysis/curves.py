@@ -1,8 +1,8 @@
 """Error over the size of the perturbation, from rows of a protocol with budgets.
 
 A clip's worst case at an epsilon is its largest mean absolute error over the protocol's attacks; epsilon 0 is the
-clean clip. Beside it stands how far predictions move, which can be read against natural changes. Intervals resample
-seeds and clips (`statistics.crossed_interval`), or the only one of them that there are several of.
+clean clip. The mean change of the predictions is reported too, for comparison with natural changes. Intervals resample
+seeds and clips (`statistics.crossed_interval`), or only one of them where the other has a single value.
 """
 
 from __future__ import annotations
@@ -43,11 +43,11 @@ EMOTIONS = ("run", "system", "seed", "emotion", "direction", "epsilon", "change"
 
 @dataclass(frozen=True)
 class Curves:
-    """What `measure` found.
+    """The result of `measure`.
 
     Attributes:
         protocol: Whose rows these are.
-        norm: In which epsilon is measured: ``linf`` or ``l2``.
+        norm: The norm of epsilon: ``linf`` or ``l2``.
         runs: One line per run and epsilon, columns `CURVE`.
         bands: One line per system, quantity and epsilon, columns `BANDS`: the mean absolute error (``error``) and the
             mean absolute change of a prediction (``moved``), each a mean over seeds and clips with its interval.
@@ -159,10 +159,10 @@ def ladder(rows: pd.DataFrame) -> dict[float, pd.DataFrame]:
 def _same_epsilons(rows: pd.DataFrame) -> None:
     """Raise `DataError` unless every run has the epsilons of the first."""
     steps = {str(run): sorted(set(own["epsilon"])) for run, own in rows.groupby("run", sort=False)}
-    first, wanted = next(iter(steps.items()))
-    for run, there in steps.items():
-        if there != wanted:
-            shown = [", ".join(f"{value:g}" for value in values) for values in (there, wanted)]
+    first, first_epsilons = next(iter(steps.items()))
+    for run, epsilons in steps.items():
+        if epsilons != first_epsilons:
+            shown = [", ".join(f"{value:g}" for value in values) for values in (epsilons, first_epsilons)]
             raise DataError(
                 f"{run} was attacked at epsilon {shown[0]} and {first} at {shown[1]}: curves compare only runs with "
                 "the same budgets; leave one of them out."
@@ -179,11 +179,13 @@ def _curve(steps: dict[float, pd.DataFrame]) -> pd.DataFrame:
     for epsilon, group in steps.items():
         measured = run_metrics(group).rename(columns={"folder": "run", "clean_corr_avg": "clean_correlation"})
         moved = _moved(group).groupby(group["run"]).mean()
-        found = measured.assign(epsilon=epsilon, moved=measured["run"].map(moved))
+        attacked = measured.assign(epsilon=epsilon, moved=measured["run"].map(moved))
         if not parts:
             clean = {"mae": measured["clean_mae"], "correlation": measured["clean_correlation"]}
             parts.append(measured.assign(epsilon=0.0, moved=0.0, **clean))
-        parts.append(found.assign(mae=found["adversarial_mae"], correlation=found["adversarial_corr_avg"]))
+        parts.append(
+            attacked.assign(mae=attacked["adversarial_mae"], correlation=attacked["adversarial_corr_avg"])
+        )
     table = pd.concat(parts, ignore_index=True)[list(CURVE)]
     order = table["system"].map({name: place for place, name in enumerate(ordered_systems(table))})
     ranked = table.assign(order=order).sort_values(["order", "seed", "epsilon"], ignore_index=True)
@@ -203,7 +205,7 @@ def measure(
     seed: int = 0,
     constant: float | None = None,
 ) -> Curves:
-    """Curves of runs and systems, what sums them up, and what stands beside them.
+    """Compute the curves of runs and systems, their summary, and the natural changes to compare them with.
 
     Args:
         rows: Rows of one protocol with budgets; only test clips count.
@@ -217,9 +219,9 @@ def measure(
     """
     steps = ladder(rows)
     runs = _curve(steps)
-    beside = natural if natural is not None else rows.iloc[:0]
-    beside = beside[beside["run"].isin(runs["run"]) & (beside["split"] == "test")]
-    changes = baseline.summary(beside)
+    natural_rows = natural if natural is not None else rows.iloc[:0]
+    natural_rows = natural_rows[natural_rows["run"].isin(runs["run"]) & (natural_rows["split"] == "test")]
+    changes = baseline.summary(natural_rows)
     epsilons = [0.0, *steps]
     heights = {quantity: _matrices(steps, quantity) for quantity in QUANTITIES}
     bands = [
@@ -237,7 +239,7 @@ def measure(
         summary=pd.DataFrame(summed, columns=list(SUMMARY)),
         emotions=emotion_curves(rows),
         natural=changes,
-        natural_emotions=_natural_emotions(beside),
+        natural_emotions=_natural_emotions(natural_rows),
         mean_mae=math.nan if constant is None else constant,
         remarks=tuple(_remarks(runs, changes, epsilons)),
     )
@@ -255,12 +257,12 @@ def _matrices(steps: dict[float, pd.DataFrame], quantity: str) -> dict[str, Valu
                 name: own.pivot(index="seed", columns="clip", values=name)
                 for name in ("clean", "attacked", "moved")
             }
-            found = sides["attacked" if quantity == "error" else "moved"].to_numpy(np.float64)
+            values = sides["attacked" if quantity == "error" else "moved"].to_numpy(np.float64)
             if place == 0:
                 clean = sides["clean"].to_numpy(np.float64)
                 layers[system] = [clean if quantity == "error" else np.zeros_like(clean)]
-            layers[system].append(found)
-    return {system: np.stack(found, axis=-1) for system, found in layers.items()}
+            layers[system].append(values)
+    return {system: np.stack(layer, axis=-1) for system, layer in layers.items()}
 
 
 def _interval(table: Values, draws: int, seed: int) -> statistics.Interval:
@@ -323,13 +325,13 @@ def natural_means(changes: pd.DataFrame) -> pd.DataFrame:
     return made.groupby(["system", "change"], sort=False)[["moved", "mae"]].mean().reset_index()
 
 
-def _natural_emotions(beside: pd.DataFrame) -> dict[str, float]:
+def _natural_emotions(rows: pd.DataFrame) -> dict[str, float]:
     """Emotion -> mean absolute change, over clips and then runs, under the change where that is largest."""
-    if beside.empty:
+    if rows.empty:
         return {}
-    change = np.abs(values_of(beside, "adversarial") - values_of(beside, "clean"))
-    table = pd.DataFrame(change, index=beside.index, columns=list(emotion_names(beside)))
-    each = table.groupby([beside["run"], beside["objective"]]).mean()
+    change = np.abs(values_of(rows, "adversarial") - values_of(rows, "clean"))
+    table = pd.DataFrame(change, index=rows.index, columns=list(emotion_names(rows)))
+    each = table.groupby([rows["run"], rows["objective"]]).mean()
     return {str(emotion): float(most) for emotion, most in each.groupby("objective").mean().max().items()}
 
 
@@ -361,16 +363,14 @@ def emotion_curves(rows: pd.DataFrame) -> pd.DataFrame:
 
 def _remarks(runs: pd.DataFrame, changes: pd.DataFrame, epsilons: Sequence[float]) -> list[str]:
     """What is missing, a sentence each."""
-    said = []
-    there = list(dict.fromkeys(runs["run"]))
-    known = set(changes["run"]) if len(changes) else set()
-    if without := [run for run in there if run not in known]:
-        said.append(f"No natural changes of {', '.join(without)}: `tenuto natural RUN` measures them.")
+    sentences = []
+    names = list(dict.fromkeys(runs["run"]))
+    changed_runs = set(changes["run"]) if len(changes) else set()
+    if without := [run for run in names if run not in changed_runs]:
+        sentences.append(f"No natural changes of {', '.join(without)}: `tenuto natural RUN` measures them.")
     if len(epsilons) == 2:
-        said.append(
-            f"One epsilon ({epsilons[1]:g}): the curve is a straight line from the clean error, no more is known."
-        )
+        sentences.append(f"One epsilon ({epsilons[1]:g}): the curve is a straight line from the clean error.")
     seeds = runs.groupby("system", sort=False)["seed"].nunique()
     if alone := [str(system) for system, count in seeds.items() if count == 1]:
-        said.append(f"One seed only, so intervals resample clips alone: {', '.join(alone)}.")
-    return said
+        sentences.append(f"One seed only, so intervals resample clips alone: {', '.join(alone)}.")
+    return sentences

@@ -14,9 +14,9 @@ import pandas as pd
 
 from tenuto.data.splits import PARTS
 from tenuto.evaluation.intervention import Intervention
-from tenuto.evaluation.resynthesis import SOUNDS, Witness, mean_survival
+from tenuto.evaluation.resynthesis import SOUNDS, Resynthesis, mean_survival
 from tenuto.files import write_bytes, write_csv
-from tenuto.reporting.figures.clip import witness_figure
+from tenuto.reporting.figures.clip import clip_figure
 from tenuto.reporting.figures.explanation import intervention_figure
 from tenuto.reporting.figures.style import SCALE, save, svg_uri
 
@@ -66,7 +66,7 @@ class ClipsShown:
     """
 
     run: str
-    clips: tuple[Witness, ...]
+    clips: tuple[Resynthesis, ...]
     files: Mapping[str, list[Path]]
     scale: tuple[float, float] = SCALE
 
@@ -87,13 +87,13 @@ class ClipsShown:
         return "".join(_clip_html(clip, self.scale) for clip in self.clips)
 
 
-def _clip_html(clip: Witness, scale: tuple[float, float]) -> str:
+def _clip_html(clip: Resynthesis, scale: tuple[float, float]) -> str:
     players = "".join(
         f'<figure style="display:inline-block"><figcaption>{which}</figcaption>'
         f'<audio controls src="data:audio/flac;base64,{_base64(clip.sound(which))}"></audio></figure>'
         for which in SOUNDS
     )
-    image = f'<img alt="{html.escape(clip.clip)}" src="{svg_uri(witness_figure(clip, scale))}">'
+    image = f'<img alt="{html.escape(clip.clip)}" src="{svg_uri(clip_figure(clip, scale))}">'
     return f"<div>{image}<br>{players}</div>"
 
 
@@ -101,17 +101,17 @@ def _base64(content: bytes) -> str:
     return base64.b64encode(content).decode("ascii")
 
 
-def attack_name(clip: Witness) -> str:
+def attack_name(clip: Resynthesis) -> str:
     """A folder name for the protocol and budget of an attacked clip."""
     epsilon = clip.attack["epsilon"]
     budget = f"-{clip.attack['norm']}-{epsilon:g}" if epsilon is not None else ""
     return f"{clip.attack['protocol']}{budget}"
 
 
-def write_clip(clip: Witness, folder: Path, scale: tuple[float, float] = SCALE) -> list[Path]:
+def write_clip(clip: Resynthesis, folder: Path, scale: tuple[float, float] = SCALE) -> list[Path]:
     """Write picture, on this rating scale, and sounds of one clip; slashes in its name are replaced."""
     name = re.sub(r"[/\\]", "_", clip.clip)
-    pictures = save(witness_figure(clip, scale), folder / name).values()
+    pictures = save(clip_figure(clip, scale), folder / name).values()
     sounds = [write_bytes(folder / f"{name}-{which}.wav", clip.sound(which, "wav")) for which in SOUNDS]
     return [*pictures, *sounds]
 

@@ -14,8 +14,8 @@ from tenuto.data import Prepared
 from tenuto.errors import ConfigError, DataError, TenutoError
 from tenuto.evaluation.audit import Data, open_sources
 from tenuto.evaluation.audit import audit as run_audit
-from tenuto.evaluation.explanation import head_gain, linear_head
-from tenuto.evaluation.resynthesis import witnesses
+from tenuto.evaluation.linear_head import head_gain, linear_head
+from tenuto.evaluation.resynthesis import resynthesise_clips
 from tenuto.evaluation.runs import Run, open_run
 from tenuto.files import sha256_file, write_text
 from tenuto.models.checkpoint import load
@@ -213,16 +213,16 @@ def _with_clips_of(
     progress: Progress,
 ) -> PageInputs | None:
     """The inputs with clips of a run; None where it has no saved perturbations of this protocol."""
-    run, found = open_run(folder, prepared), []
+    run, resyntheses = open_run(folder, prepared), []
     if inputs.protocol not in run.files.perturbed_protocols():
         return None
     rows = saved_rows(run.files, "test", inputs.protocol, epsilon)
     chosen = clips_to_show(rows, clips)
     with progress.bar("clips", len(chosen)) as advance:
-        for witness in witnesses(run, rows, chosen):
-            found.append(witness)
+        for resynthesis in resynthesise_clips(run, rows, chosen):
+            resyntheses.append(resynthesis)
             advance(1)
-    return dataclasses.replace(inputs, witnesses=found, weights=_weights(run))
+    return dataclasses.replace(inputs, resyntheses=resyntheses, weights=_weights(run))
 
 
 def _with_remarks(inputs: PageInputs, section: str, sentences: list[str]) -> PageInputs:

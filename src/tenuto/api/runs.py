@@ -155,15 +155,15 @@ class Run(runs.Run):
         names = [clips] if isinstance(clips, str) else list(clips)
         rows = saved_rows(self.files, self._part_of(names), protocol, epsilon)
         names = names or list(rows["clip"])
-        witnesses, files = [], {}
+        results, files = [], {}
         scale = label_scale(self.files.read_config().data) or SCALE
         with self.progress.bar("clips", len(names)) as advance:
-            for witness in resynthesis.witnesses(self, rows, names):
-                folder = self.folder / "shown" / attack_name(witness) if out is None else Path(out)
-                files[witness.clip] = write_clip(witness, folder, scale)
-                witnesses.append(witness)
+            for result in resynthesis.resynthesise_clips(self, rows, names):
+                folder = self.folder / "shown" / attack_name(result) if out is None else Path(out)
+                files[result.clip] = write_clip(result, folder, scale)
+                results.append(result)
                 advance(1)
-        return ClipsShown(self.name, tuple(witnesses), files, scale)
+        return ClipsShown(self.name, tuple(results), files, scale)
 
     def _part_of(self, clips: Sequence[str]) -> str:
         """The part of the split that all clips are in; test where none is named. Raises `ConfigError`."""

@@ -184,8 +184,8 @@ def interval_likeness(sound: Sound) -> float:
 
     Likeness is exp(-d^2 / 2 w^2) of the distance d of two intervals in octaves, w = 0.08 (a change of 6 %): 1 in an
     even pulse, small where no interval comes back. It is the collision form of the entropy of intervals, which does
-    not grow with the length of the clip. It stands for what O. Lartillot et al., "Multi-feature modeling of pulse
-    clarity", ISMIR 2008, read from the autocorrelation of onset strength.
+    not grow with the length of the clip. O. Lartillot et al., "Multi-feature modeling of pulse clarity", ISMIR 2008,
+    use the autocorrelation of onset strength instead.
     """
     spacing = np.diff(_onsets(sound, 0.25 * float(np.percentile(sound.onset, 98)))) / FAST_RATE
     if len(spacing) < 3:

@@ -19,7 +19,7 @@ from tenuto.store.rows import values_of, worst_case
 if TYPE_CHECKING:
     from tenuto.api.outcomes import ClipsShown
     from tenuto.evaluation.audit import Finding
-    from tenuto.evaluation.resynthesis import Witness
+    from tenuto.evaluation.resynthesis import Resynthesis
 
 NARROWEST = 80
 """Columns that every terminal is expected to have."""
@@ -207,13 +207,13 @@ def print_clips(shown: ClipsShown) -> None:
         out.print(_clips_table(shown))
 
 
-def _clip_table(witness: Witness) -> Table:
+def _clip_table(resynthesis: Resynthesis) -> Table:
     """Emotions and concepts of one clip, before and after."""
     from tenuto.reporting.figures.clip import SHOWN, title
 
     headings = ["annotation", *(text.replace(", ", ",\n") for text in SHOWN.values())]
-    table = grid(title(witness), "", *headings, names=[""])
-    for states in (witness.emotions, witness.concepts or {}):
+    table = grid(title(resynthesis), "", *headings, names=[""])
+    for states in (resynthesis.emotions, resynthesis.concepts or {}):
         for name in states.get("before", {}):
             values = [states.get(state, {}).get(name) for state in ("annotation", *SHOWN)]
             table.add_row(escape(name), *("" if value is None else f"{value:.3f}" for value in values))
@@ -221,26 +221,26 @@ def _clip_table(witness: Witness) -> Table:
     return table
 
 
-def _print_clip(witness: Witness) -> None:
+def _print_clip(resynthesis: Resynthesis) -> None:
     """One clip: its table, where the perturbation sits, and what becomes of it as sound."""
     from tenuto.reporting.figures.clip import percent, sentence
 
-    out.print(_clip_table(witness))
-    out.print(sentence(witness))
-    second = witness.strongest_second
-    if witness.median_hz is not None and second is not None:
+    out.print(_clip_table(resynthesis))
+    out.print(sentence(resynthesis))
+    second = resynthesis.strongest_second
+    if resynthesis.median_hz is not None and second is not None:
         out.print(
-            f"Half of the squared perturbation lies in bands up to {witness.median_hz:.0f} Hz; "
-            f"second {second[0] + 1} of {len(witness.second_shares)} holds the largest part, {percent(second[1])}."
+            f"Half of the squared perturbation lies in bands up to {resynthesis.median_hz:.0f} Hz; "
+            f"second {second[0] + 1} of {len(resynthesis.second_shares)} holds the largest part, {percent(second[1])}."
         )
-    effect = witness.effect
+    effect = resynthesis.effect
     out.print(
         f"Emotions move by {effect['after']:.3f}, through sound by {effect['heard']:.3f}; "
         f"by the way through sound alone, without an attack, by {effect['rendered']:.2g}."
     )
-    if witness.below_silence:
+    if resynthesis.below_silence:
         out.print(
-            f"{percent(witness.below_silence)} of the attacked spectrogram lies below silence, which no sound can do."
+            f"{percent(resynthesis.below_silence)} of the attacked spectrogram is below silence, which no sound has."
         )
 
 
@@ -251,14 +251,14 @@ def _clips_table(shown: ClipsShown) -> Table:
 
     headings = ("clip", "emotions\nmove by", "through\nsound", "survives", "SNR", "below\nsilence")
     table = grid(f"{shown.run}, {attack_name(shown.clips[0])}", *headings, names=["clip"])
-    for witness in shown.clips:
+    for resynthesis in shown.clips:
         table.add_row(
-            escape(witness.clip),
-            f"{witness.effect['after']:.3f}",
-            f"{witness.effect['heard']:.3f}",
-            "" if witness.survival is None else percent(witness.survival),
-            decibels(witness.snr_db),
-            percent(witness.below_silence),
+            escape(resynthesis.clip),
+            f"{resynthesis.effect['after']:.3f}",
+            f"{resynthesis.effect['heard']:.3f}",
+            "" if resynthesis.survival is None else percent(resynthesis.survival),
+            decibels(resynthesis.snr_db),
+            percent(resynthesis.below_silence),
         )
     survival = shown.survival
     without = f"; {survival['without_effect']} without effect" if survival["without_effect"] else ""

@@ -46,8 +46,8 @@ class Material:
     Args:
         prepared: The data set.
         config: Split, excerpts, normalisation.
-        split: A stored split; drawn where there is none.
-        normalisation: A stored normalisation; measured where there is none.
+        split: A stored split; drawn by default.
+        normalisation: A stored normalisation; measured by default.
     """
 
     def __init__(
@@ -71,7 +71,7 @@ class Material:
         return self._cut(self.split.part(name), self._starts)
 
     def training(self, seed: int, epoch: int) -> Batch:
-        """The training excerpts of one epoch: always the fixed ones, or drawn anew."""
+        """The training excerpts of one epoch: the fixed ones, or new ones for every epoch."""
         if self.config.excerpts == "fixed":
             return self.part("train")
         return self._cut(self.split.train, fresh_starts(self._frames, seed, epoch))

@@ -67,19 +67,19 @@ def synthesize(
     """
     root = Path(root)
     _check(clips, seconds, seed, workers)
-    known = recorded(root, clips=clips, seconds=seconds, seed=seed)
-    if known is None:
+    checksums_before = recorded(root, clips=clips, seconds=seconds, seed=seed)
+    if checksums_before is None:
         _claim(root, _settings(clips, seconds, seed))
-        known = {}
+        checksums_before = {}
     drawn = draw(clips, seed)
     texts = {name: content.encode() for name, content in _annotations(drawn, seconds).items()}
     checksums = {name: sha256_bytes(content) for name, content in texts.items()}
-    _refuse_changed(root, known)
+    _refuse_changed(root, checksums_before)
     for name, content in texts.items():
-        if not known or not (root / name).is_file():
+        if not checksums_before or not (root / name).is_file():
             write_bytes(root / name, content)
     checksums |= _audio(root, drawn, seconds, seed, workers, progress or (lambda _: None))
-    if checksums != known:
+    if checksums != checksums_before:
         write_json(root / STATE, {**_settings(clips, seconds, seed), "sha256": checksums})
     return root
 
@@ -144,8 +144,8 @@ def _spell(settings: dict[str, Any]) -> str:
     return ", ".join(f"{name} {value}" for name, value in settings.items())
 
 
-def _refuse_changed(root: Path, known: dict[str, str]) -> None:
-    for name, checksum in known.items():
+def _refuse_changed(root: Path, checksums: dict[str, str]) -> None:
+    for name, checksum in checksums.items():
         if (root / name).is_file() and sha256_file(root / name) != checksum:
             raise DataError(
                 f"{root / name}: changed since it was synthesized. Delete it and run the same command again."

@@ -64,7 +64,7 @@ class Plan:
         chord_steps: Sixteenths per chord.
         degree: Root of each chord as a scale degree, shape (chords,).
         minor: Whether each chord takes the minor scale, shape (chords,).
-        shift: Semitones each chord stands away from the key, shape (chords,).
+        shift: Offset of each chord from the key in semitones, shape (chords,).
         tonic: MIDI note number of the key note in the middle register.
     """
 

@@ -179,7 +179,7 @@ def _reverberate(mix: Samples, random: np.random.Generator) -> Samples:
 def _finish(mix: Samples, controls: Controls) -> Samples:
     """Dynamics, saturation, faded ends, and the peak.
 
-    Soft playing swells and recedes by up to 16 dB, so that most of it lies well under its own peak; loud
+    Soft playing swells and recedes by up to 16 dB, so that most of it is well below its own peak; loud
     playing keeps its level and saturates. This difference survives any scaling.
     """
     seconds = np.arange(len(mix), dtype=np.float32) / SAMPLE_RATE

@@ -1,6 +1,6 @@
-"""Why a recogniser says what it says of a recording: places, effects of concepts, the curve along the song.
+"""Explain the predictions for a recording: rank among training clips, effects of concepts, curve over time.
 
-In a bottleneck the emotions are a linear function of the concepts, so a prediction is a sum one can read: the
+In a bottleneck the emotions are a linear function of the concepts, so a prediction is a readable sum: the
 prediction of an average training clip plus, per concept, weight x (value - average value). P. W. Koh et al.,
 "Concept Bottleneck Models", ICML 2020; effects of concepts on emotions in S. Chowdhury et al., ISMIR 2019.
 """
@@ -19,15 +19,14 @@ import numpy as np
 import pandas as pd
 import torch
 from numpy.typing import ArrayLike, NDArray
-from torch import Tensor, nn
+from torch import Tensor
 
 from tenuto.audio import LogSpectrogram
 from tenuto.audio.spectrogram import FRAMES_PER_SECOND
 from tenuto.data.excerpts import EXCERPT_FRAMES, excerpts
-from tenuto.errors import CheckpointError, ConfigError
+from tenuto.errors import ConfigError
+from tenuto.evaluation.linear_head import Head, as_doubles, linear_head
 from tenuto.files import read_csv, write_csv
-from tenuto.models.backbone import with_linear_head
-from tenuto.models.heads import BottleneckHead
 from tenuto.models.recogniser import read_waveform
 from tenuto.models.systems import Network
 
@@ -44,76 +43,8 @@ BAR_COLOUR = "#0072B2"
 
 
 @dataclasses.dataclass(frozen=True)
-class Head:
-    """The linear layers behind the features, in float64.
-
-    Attributes:
-        to_concepts: Weight (concepts, features) and bias (concepts,); None without a bottleneck.
-        to_emotions: Weight (emotions, concepts or features) and bias (emotions,).
-    """
-
-    to_concepts: tuple[Values, Values] | None
-    to_emotions: tuple[Values, Values]
-
-    def concepts(self, features: ArrayLike) -> Values:
-        """Concepts (..., concepts) of features (..., features). Raises `CheckpointError` without a bottleneck."""
-        if self.to_concepts is None:
-            raise CheckpointError(
-                "the network has no bottleneck, so it has no concepts; choose an A2M2E run."
-            )
-        return _affine(self.to_concepts, features)
-
-    def emotions(self, below: ArrayLike) -> Values:
-        """Emotions (..., emotions) of concepts (..., concepts), or of features where there is no bottleneck."""
-        return _affine(self.to_emotions, below)
-
-    def __call__(self, features: ArrayLike) -> Values:
-        """Emotions (..., emotions) of features (..., features)."""
-        return self.emotions(features if self.to_concepts is None else self.concepts(features))
-
-    @property
-    def composed(self) -> Values:
-        """All linear layers as one weight, (emotions, features)."""
-        weight = self.to_emotions[0]
-        return weight if self.to_concepts is None else weight @ self.to_concepts[0]
-
-
-def linear_head(network: Network) -> Head:
-    """The head of a network as plain arrays. Raises `ConfigError` for a network without a linear head."""
-    head: Any = with_linear_head(network).head
-    below = _layer(head.concepts) if isinstance(head, BottleneckHead) else None
-    return Head(below, _layer(head.emotions))
-
-
-def head_gain(network: Network) -> dict[str, Any]:
-    """How strongly the head can pass on a change of the features: singular values of its weights.
-
-    The largest one of the composed weight bounds how far emotions move per unit of Euclidean change of the features. A
-    small change after an attack beside a small gain is no sign of robustness.
-
-    Returns:
-        ``singular_values``: lists, largest first, by layer: ``composed`` (features to emotions, as many as the head
-        has ranks) and, with a bottleneck, ``concepts`` and ``emotions``; ``largest``: that of ``composed``;
-        ``rank``: how many directions of the features the head can see at all; ``features``: of how many.
-    """
-    head = linear_head(network)
-    rank = min(*head.composed.shape, len(head.to_emotions[0][0]))
-    layers = {"composed": head.composed}
-    if head.to_concepts is not None:
-        layers |= {"concepts": head.to_concepts[0], "emotions": head.to_emotions[0]}
-    values = {name: np.linalg.svd(weight, compute_uv=False).tolist() for name, weight in layers.items()}
-    values["composed"] = values["composed"][:rank]
-    return {
-        "largest": values["composed"][0],
-        "rank": rank,
-        "features": head.composed.shape[1],
-        "singular_values": values,
-    }
-
-
-@dataclasses.dataclass(frozen=True)
 class Background:
-    """What a recogniser predicts of its training clips: the ground an explanation is drawn on.
+    """Predictions for the training clips, the reference of an explanation.
 
     Attributes:
         clips: Names of the n clips.
@@ -140,7 +71,7 @@ class Background:
 
     @classmethod
     def read(cls, folder: Path, recogniser: Recogniser) -> Background | None:
-        """What `write` kept; None where nothing was, or the network has other weights by now."""
+        """What `write` saved; None where there is no file or the network has other weights."""
         path = folder / BACKGROUND
         if not path.is_file():
             return None
@@ -176,7 +107,7 @@ class Curve:
 
 @dataclasses.dataclass(frozen=True)
 class Explanation:
-    """What a recogniser says of one recording, and why.
+    """The predictions for one recording and what they consist of.
 
     For every emotion, ``baseline`` plus the sum of its ``effects`` is its value in ``emotions``.
 
@@ -190,7 +121,7 @@ class Explanation:
         baseline: Prediction where every concept is at its centre.
         effects: Emotion -> concept -> weight x (value - centre).
         curve: The same predictions along the recording.
-        training_clips: How many clips stand behind places and centre; 0 where none are known.
+        training_clips: Number of clips from which places and centre are computed; 0 where these are not known.
     """
 
     source: str
@@ -211,9 +142,7 @@ class Explanation:
             ConfigError: The system has no concepts.
         """
         if self.effects is None:
-            raise ConfigError(
-                f"{self.system} has no concepts whose effects could be told; choose an A2M2E run."
-            )
+            raise ConfigError(f"{self.system} has no concepts, so there are no effects; choose an A2M2E run.")
         ordered = sorted(self.effects[emotion].items(), key=lambda item: -abs(item[1]))
         return ordered[:count], sum(effect for _, effect in ordered[count:])
 
@@ -239,7 +168,7 @@ class Explanation:
             cells += [f"{self.places[name]:.0f} %"] if self.places else []
             cells += [html.escape(self.sentence(name))] if self.effects else []
             lines.append("".join(f'<td style="text-align:left">{cell}</td>' for cell in cells))
-        title = html.escape(f"{Path(self.source).name}, heard by {self.system}")
+        title = html.escape(f"{Path(self.source).name}, predicted by {self.system}")
         header = "".join(f'<th style="text-align:left">{html.escape(cell)}</th>' for cell in head)
         rows = "".join(f"<tr>{line}</tr>" for line in lines)
         return (
@@ -253,7 +182,7 @@ def explain(
     hop_seconds: float = HOP_SECONDS,
     background: Background | None = None,
 ) -> Explanation:
-    """Predict a recording of any length and say why.
+    """Predict a recording of any length and explain the prediction.
 
     Args:
         recogniser: The model.
@@ -303,7 +232,7 @@ def effects(head: Head, concepts: ArrayLike, centre: ArrayLike) -> tuple[Values,
 
 
 def identity(network: Network) -> str:
-    """Sixteen hexadecimal digits of the weights, so that numbers computed with others are told apart."""
+    """Sixteen hexadecimal digits of the weights, to recognise results that were computed with other weights."""
     digest = hashlib.sha256()
     for name, tensor in network.state_dict().items():
         digest.update(name.encode())
@@ -335,7 +264,7 @@ def curve_starts(frames: int, hop_seconds: float) -> list[int]:
 def _effects(
     recogniser: Recogniser, concepts: Mapping[str, float] | None, background: Background | None
 ) -> dict[str, Any]:
-    """The fields of an `Explanation` that speak of the bottleneck."""
+    """The fields of an `Explanation` that describe the bottleneck."""
     if concepts is None:
         return dict.fromkeys(("centre", "baseline", "effects"))
     units = recogniser.concepts
@@ -360,8 +289,8 @@ def _curve(recogniser: Recogniser, waveform: NDArray[np.float32], hop_seconds: f
     batches = (starts[first : first + BATCH_SIZE] for first in range(0, len(starts), BATCH_SIZE))
     inputs = (torch.from_numpy(cut([spectrogram] * len(batch), batch)) for batch in batches)
     emotions, concepts = (values.T for values in _predict(recogniser, inputs))
-    heard = min(len(spectrogram), EXCERPT_FRAMES)
-    seconds = (np.asarray(starts) + heard / 2) / FRAMES_PER_SECOND
+    window_frames = min(len(spectrogram), EXCERPT_FRAMES)
+    seconds = (np.asarray(starts) + window_frames / 2) / FRAMES_PER_SECOND
     return Curve(
         tuple(seconds.tolist()),
         {name: tuple(row.tolist()) for name, row in zip(recogniser.emotions, emotions, strict=True)},
@@ -376,9 +305,11 @@ def _predict(recogniser: Recogniser, batches: Iterable[Tensor]) -> tuple[Values,
     emotions, concepts = [], []
     with torch.inference_mode():
         for batch in batches:
-            found = recogniser(batch)
-            emotions.append(_double(found.emotions))
-            concepts.append(np.empty((len(batch), 0)) if found.concepts is None else _double(found.concepts))
+            prediction = recogniser(batch)
+            emotions.append(as_doubles(prediction.emotions))
+            concepts.append(
+                np.empty((len(batch), 0)) if prediction.concepts is None else as_doubles(prediction.concepts)
+            )
     return np.concatenate(emotions), np.concatenate(concepts)
 
 
@@ -388,16 +319,3 @@ def _columns(recogniser: Recogniser) -> list[str]:
         *(f"emotion_{name}" for name in recogniser.emotions),
         *(f"concept_{name}" for name in recogniser.concepts),
     ]
-
-
-def _affine(layer: tuple[Values, Values], values: ArrayLike) -> Values:
-    weight, bias = layer
-    return np.asarray(np.asarray(values, np.float64) @ weight.T + bias)
-
-
-def _layer(layer: nn.Linear) -> tuple[Values, Values]:
-    return _double(layer.weight), _double(layer.bias)
-
-
-def _double(tensor: Tensor) -> Values:
-    return np.asarray(tensor.detach().cpu().double().numpy())

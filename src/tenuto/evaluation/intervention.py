@@ -1,7 +1,7 @@
-"""What happens where a person corrects concepts: emotions follow, and some of an attack's damage is undone.
+"""Test-time intervention: correct concepts, recompute emotions, and measure how much of an attack's damage is undone.
 
 P. W. Koh et al., "Concept Bottleneck Models", ICML 2020 (test-time intervention); correcting the concept with the
-largest error first is one of the orders of S. Shin et al., "A Closer Look at the Intervention Procedure of Concept
+largest error first is an order from S. Shin et al., "A Closer Look at the Intervention Procedure of Concept
 Bottleneck Models", ICML 2023. Everything behind the features is linear and is computed here in float64.
 """
 
@@ -16,104 +16,24 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import torch
 from numpy.typing import ArrayLike, NDArray
-from torch import Tensor
 
 from tenuto import metrics
 from tenuto.devices import repeatable
 from tenuto.errors import CheckpointError, ConfigError, did_you_mean
-from tenuto.evaluation.explanation import Head, head_gain, linear_head
+from tenuto.evaluation.attacked_clips import Attacked, Clips
+from tenuto.evaluation.linear_head import Head, head_gain, linear_head
 from tenuto.evaluation.records import Origin, origin_of
 from tenuto.evaluation.runs import Run
-from tenuto.models.backbone import with_linear_head
 from tenuto.models.recogniser import Recogniser
-from tenuto.store.perturbations import Perturbations, worst_rows
-from tenuto.store.rows import values_of
 
 Values = NDArray[np.float64]
 
-BATCH_SIZE = 8
 MOST_CHOICES = 500
 """Up to so many choices of k concepts all are tried (seven concepts have at most 35); above, so many are drawn."""
 
 CLEAN: dict[str, Any] = {"protocol": "", "attack": "", "norm": "", "epsilon": math.nan}
-"""What stands for the attack where there is none."""
-
-AGREEMENT = 1e-3
-"""How far predictions made anew may lie from those in an attack's rows: other rounding, not other weights."""
-
-
-@dataclasses.dataclass(frozen=True)
-class Attacked:
-    """The worst that a protocol found within one budget for each clip of a part.
-
-    Attributes:
-        about: ``protocol``, ``attack`` (its name, or "worst" where clips owe their worst to several), ``norm`` and
-            ``epsilon`` (NaN for none).
-        features: (clips, features) of the attacked excerpts.
-    """
-
-    about: dict[str, Any]
-    features: Values
-
-    def same(self, other: Attacked) -> bool:
-        """Are both of one protocol and budget?"""
-        return all(repr(self.about[key]) == repr(other.about[key]) for key in ("protocol", "norm", "epsilon"))
-
-
-class Clips:
-    """One part of a run's clips, seen through their features and the perturbations saved for them."""
-
-    def __init__(self, run: Run, part: str) -> None:
-        self.run, self.part, self.batch = run, part, run.part(part)
-        self.head = linear_head(run.recogniser.network)
-        self.labels = _array(self.batch.labels)
-        self.features = self._features(self.batch.inputs)
-
-    def annotations(self) -> Values | None:
-        """What people said of the concepts, (clips, concepts); None where the bottleneck did not learn just these."""
-        same = self.run.recogniser.concepts == self.run.material.prepared.index.concepts
-        return _array(self.batch.concepts) if same and self.batch.concepts is not None else None
-
-    def attacked(self, protocol: str) -> Iterator[Attacked]:
-        """The clips under a protocol, once per budget.
-
-        Raises:
-            CheckpointError: Other clips, or attacked with other weights.
-            DataError: A clip has no perturbation.
-        """
-        rows, perturbations = worst_rows(self.run.files, self.part, protocol), Perturbations(self.run.files)
-        for _, worst in rows.groupby(["norm", "epsilon"], dropna=False, sort=False):
-            worst = worst.set_index("clip", drop=False).reindex(list(self.batch.clips))
-            self._check(protocol, worst)
-            names = worst["attack"].unique()
-            about = {
-                "protocol": protocol,
-                "attack": str(names[0]) if len(names) == 1 else "worst",
-                "norm": str(worst["norm"].iloc[0]),
-                "epsilon": float(worst["epsilon"].iloc[0]),
-            }
-            arrays = [perturbations[row] for _, row in worst.iterrows()]
-            saved = torch.from_numpy(np.stack(arrays))[:, None]
-            yield Attacked(about, self._features(self.batch.inputs + saved))
-
-    def _check(self, protocol: str, rows: pd.DataFrame) -> None:
-        """Are the clean predictions in an attack's rows those of this model?"""
-        then = values_of(rows, "clean", self.run.recogniser.emotions)
-        difference = np.abs(then - self.head(self.features)).max()
-        if not difference <= AGREEMENT:
-            raise CheckpointError(
-                f"{self.run.folder}: the {self.part} rows of {protocol} tell of other clips, or the run was "
-                f"attacked with other weights (clean predictions differ by {difference:.3g}). Delete them and "
-                "attack the run anew."
-            )
-
-    def _features(self, inputs: Tensor) -> Values:
-        """What the backbone makes of excerpts (clips, 1, 313, 149), shape (clips, features)."""
-        backbone = with_linear_head(self.run.recogniser.network).backbone
-        with torch.inference_mode():
-            return _array(torch.cat([backbone(batch) for batch in torch.split(inputs, BATCH_SIZE)]))
+"""The columns of the attack in rows of clean clips."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -196,7 +116,7 @@ def intervene(run: Run, protocol: str | None = None) -> Intervention:
 
     Args:
         run: The model and its clips.
-        protocol: Whose saved perturbations are used, by the name of the file in ``attacks``; default all there are.
+        protocol: Whose saved perturbations are used, by the name of the file in ``attacks``; default all.
 
     Raises:
         ConfigError: No such file.
@@ -205,10 +125,11 @@ def intervene(run: Run, protocol: str | None = None) -> Intervention:
     """
     test = Clips(run, "test")
     names = run.files.perturbed_protocols() if protocol is None else [protocol]
-    attacked = [found for name in names for found in test.attacked(name)]
+    attacked = [attacked_clips for name in names for attacked_clips in test.attacked(name)]
     clean = metrics.mae(test.labels, test.head(test.features))
     attacks = [
-        found.about | movement(test.head, test.features, found.features, test.labels) for found in attacked
+        attacked_clips.about | movement(test.head, test.features, attacked_clips.features, test.labels)
+        for attacked_clips in attacked
     ]
     orders, tables, origin = [], [], origin_of(run)
     for order, table in _corrections(test, attacked):
@@ -260,20 +181,20 @@ def follow(head: Head, names: tuple[str, ...], concepts: ArrayLike, values: Mapp
         if name not in names:
             raise ConfigError(f"concept {name!r} is unknown. {did_you_mean(name, names)}")
         if not math.isfinite(value):
-            raise ConfigError(f"concept {name} is to be {value}, wanted a finite number.")
+            raise ConfigError(f"concept {name} is set to {value}; it must be a finite number.")
         changed[..., names.index(name)] = value
     return head.emotions(changed)
 
 
 def correct(
-    head: Head, predicted: ArrayLike, wanted: ArrayLike, labels: ArrayLike, order: tuple[int, ...]
+    head: Head, predicted: ArrayLike, target: ArrayLike, labels: ArrayLike, order: tuple[int, ...]
 ) -> pd.DataFrame:
-    """Error of the emotions after k = 0, 1, ... concepts were set to what is wanted.
+    """Error of the emotions after k = 0, 1, ... concepts were set to their target.
 
     Args:
         head: A head with a bottleneck.
-        predicted: (clips, concepts).
-        wanted: (clips, concepts).
+        predicted: Predicted concepts, (clips, concepts).
+        target: Values the concepts are set to, (clips, concepts).
         labels: (clips, emotions).
         order: Columns of the concepts, first corrected first.
 
@@ -281,7 +202,7 @@ def correct(
         A row per k: ``k``, ``mae``, and ``mean_mae``, ``lowest_mae``, ``highest_mae`` over the choices of k concepts;
         the mean is that of random orders.
     """
-    before, after = np.asarray(predicted, np.float64), np.asarray(wanted, np.float64)
+    before, after = np.asarray(predicted, np.float64), np.asarray(target, np.float64)
 
     def error(chosen: tuple[int, ...]) -> float:
         mixed = before.copy()
@@ -316,10 +237,10 @@ def choices(count: int, k: int) -> list[tuple[int, ...]]:
 
 
 def movement(head: Head, clean: Values, attacked: Values, labels: Values) -> dict[str, float]:
-    """How far an attack moves features and emotions, beside what separates clean clips from each other.
+    """Measure how far an attack moves features and emotions, and how far clean clips are from their mean.
 
-    A model whose emotions hardly move may be robust (its features hardly move) or insensitive (its head passes on
-    little of any change): these numbers tell them apart.
+    A model whose emotions move little may be robust (its features move little) or insensitive (its head passes on
+    little of any change); these numbers distinguish the two.
 
     Args:
         head: The linear head.
@@ -328,9 +249,9 @@ def movement(head: Head, clean: Values, attacked: Values, labels: Values) -> dic
         labels: (clips, emotions).
 
     Returns:
-        ``mae``: error under attack; ``damage``: what of it the attack added; ``feature_change`` and
+        ``mae``: error under attack; ``damage``: error added by the attack; ``feature_change`` and
         ``emotion_change``: mean Euclidean change per clip; ``gain``: emotion per feature change, mean over clips;
-        ``seen``: mean share of a feature change's squared length that lies in the directions the head sees at all;
+        ``seen``: mean share of a feature change's squared length in the directions to which the head responds;
         ``clip_feature_spread``, ``clip_emotion_spread``, ``clip_gain``: the same for clean clips against their mean.
     """
     before, after = head(clean), head(attacked)
@@ -356,25 +277,25 @@ def _corrections(test: Clips, attacked: list[Attacked]) -> Iterator[tuple[dict[s
         return
     validation, names = Clips(test.run, "validation"), test.run.recogniser.concepts
     truth, clean = test.annotations(), test.head.concepts(test.features)
-    for found in (None, *attacked):
-        concepts = clean if found is None else test.head.concepts(found.features)
-        for target, wanted in (("annotation", truth), ("clean", None if found is None else clean)):
-            if wanted is None:
+    for attacked_clips in (None, *attacked):
+        concepts = clean if attacked_clips is None else test.head.concepts(attacked_clips.features)
+        for target, values in (("annotation", truth), ("clean", None if attacked_clips is None else clean)):
+            if values is None:
                 continue
-            size, by = _error_on(validation, target, found)
+            size, by = _error_on(validation, target, attacked_clips)
             order = tuple(int(column) for column in np.argsort(-size, kind="stable"))
             about = {
-                **(found.about if found else CLEAN),
-                "inputs": "attacked" if found else "clean",
+                **(attacked_clips.about if attacked_clips else CLEAN),
+                "inputs": "attacked" if attacked_clips else "clean",
                 "target": target,
                 "by": by,
                 "concepts": [names[column] for column in order],
             }
-            yield about, correct(test.head, concepts, wanted, test.labels, order)
+            yield about, correct(test.head, concepts, values, test.labels, order)
 
 
-def _error_on(validation: Clips, target: str, found: Attacked | None) -> tuple[Values, str]:
-    """How wrong each concept is, decided on validation clips alone: (concepts,), and what that is in words.
+def _error_on(validation: Clips, target: str, attacked_clips: Attacked | None) -> tuple[Values, str]:
+    """Error of each concept on validation clips, (concepts,), and the name of that error.
 
     Towards annotations: mean absolute error. Towards clean values, where free units have no common scale: mean
     absolute change of the emotions through the unit, of validation clips under the same attack where they were
@@ -385,10 +306,9 @@ def _error_on(validation: Clips, target: str, found: Attacked | None) -> tuple[V
     if target == "annotation" and truth is not None:
         return np.abs(concepts - truth).mean(axis=0), "mean absolute error on clean validation clips"
     reach = np.abs(head.to_emotions[0]).mean(axis=0)
-    if found is not None and found.about["protocol"] in validation.run.files.perturbed_protocols(
-        "validation"
-    ):
-        for other in filter(found.same, validation.attacked(found.about["protocol"])):
+    protocol = None if attacked_clips is None else attacked_clips.about["protocol"]
+    if attacked_clips is not None and protocol in validation.run.files.perturbed_protocols("validation"):
+        for other in filter(attacked_clips.same, validation.attacked(protocol)):
             size = np.abs(head.concepts(other.features) - concepts).mean(axis=0) * reach
             return size, "change of the emotions through the unit, attacked validation clips"
     spread = np.abs(concepts - concepts.mean(axis=0)).mean(axis=0)
@@ -423,7 +343,3 @@ def _mean_ratio(above: Values, below: Values) -> float:
     """Mean of ratios over the clips that have one; NaN where none has."""
     usable = below > 0
     return float((above[usable] / below[usable]).mean()) if usable.any() else math.nan
-
-
-def _array(tensor: Tensor) -> Values:
-    return np.asarray(tensor.detach().cpu().double().numpy())

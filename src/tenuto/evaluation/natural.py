@@ -250,12 +250,12 @@ def other_start(frames: int, start: int) -> int | None:
     return farthest if abs(farthest - start) >= FEWEST_NEW_FRAMES else None
 
 
-def _other_excerpt(run: Run, place: int, start: int, row: int, found: _Changed) -> None:
+def _other_excerpt(run: Run, place: int, start: int, row: int, changed: _Changed) -> None:
     spectrogram = run.material.prepared.spectrograms[place]
     other = other_start(len(spectrogram), start)
     if other is not None:
         excerpt = excerpts([spectrogram], [other], run.recogniser.normalisation)[0]
-        found.add(row, excerpt, f"OtherExcerpt(start={other}, instead_of={start})")
+        changed.add(row, excerpt, f"OtherExcerpt(start={other}, instead_of={start})")
 
 
 def _excerpt(run: Run, waveform: Waveform, start: int) -> NDArray[np.float32]:
@@ -270,15 +270,15 @@ def _excerpt(run: Run, waveform: Waveform, start: int) -> NDArray[np.float32]:
     return excerpt
 
 
-def _rows(run: Run, part: str, name: str, found: _Changed) -> pd.DataFrame:
+def _rows(run: Run, part: str, name: str, changed: _Changed) -> pd.DataFrame:
     """One row per clip under one change."""
     import torch
 
     from tenuto.evaluation.records import identity
     from tenuto.models.recogniser import predict
 
-    clips = run.part(part).take(torch.tensor(found.rows))
-    inputs = torch.from_numpy(np.stack(found.inputs))
+    clips = run.part(part).take(torch.tensor(changed.rows))
+    inputs = torch.from_numpy(np.stack(changed.inputs))
     delta = (inputs - clips.inputs).double().flatten(1).numpy()
     measured = name != OTHER_EXCERPT
     table: dict[str, Any] = {
@@ -293,7 +293,7 @@ def _rows(run: Run, part: str, name: str, found: _Changed) -> pd.DataFrame:
         "l2": np.linalg.norm(delta, axis=1) if measured else np.nan,
         "linf": np.abs(delta).max(axis=1) if measured else np.nan,
         "converged": False,
-        "settings": found.settings,
+        "settings": changed.settings,
     }
     clean, adversarial = (predict(run.recogniser.network, excerpts) for excerpts in (clips.inputs, inputs))
     kinds: list[tuple[str, tuple[str, ...], Any]] = [

@@ -1,8 +1,8 @@
-"""What an attack did to one clip, to see and to hear, and how much of it survives as sound.
+"""Resynthesise attacked clips and measure how much of an attack's effect survives as sound.
 
 A network is attacked on its spectrogram, and not every spectrogram belongs to a sound. Here the perturbed excerpt is
-rendered back to 16-bit sound (`tenuto.audio.inversion`), the front end hears that sound anew, and the network judges
-what it heard: the share of the effect that is still there is the part of an attack that a loudspeaker could play.
+rendered as 16-bit sound (`tenuto.audio.inversion`), the spectrogram of that sound is computed, and the network is
+evaluated on it. The share of the effect that remains is the part of the attack that a loudspeaker could play.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from tenuto.audio.loading import FULL_SCALE, full_scale
 from tenuto.audio.spectrogram import FRAMES_PER_SECOND, frame_count
 from tenuto.data.excerpts import EXCERPT_FRAMES, cut, fixed_starts
 from tenuto.errors import CheckpointError, ConfigError, DataError, did_you_mean
-from tenuto.evaluation.intervention import AGREEMENT
+from tenuto.evaluation.attacked_clips import AGREEMENT
 from tenuto.evaluation.runs import Run
 from tenuto.models.heads import Prediction
 from tenuto.models.recogniser import predict
@@ -46,24 +46,24 @@ Piece = tuple[int, int]
 """First frame and number of frames of a stretch of a recording."""
 
 STATES = ("before", "after", "heard", "rendered")
-"""The four excerpts a network judges: as it was, attacked, attacked after the way through sound, and, as a control,
-not attacked after the same way."""
+"""The four excerpts a network is evaluated on: clean, attacked, attacked and rendered as sound, and, as a control,
+clean and rendered as sound."""
 
 EXCERPT_SAMPLES = int(EXCERPT_FRAMES * HOP)
-"""Ten seconds: of so many samples the front end makes just the frames of an excerpt, so that a network can be asked
-again with the file that is played."""
+"""Ten seconds: the front end turns these samples into exactly the frames of an excerpt, so a network can be evaluated
+on the file that is played."""
 
 SOUNDS = ("before", "after", "difference")
 SMALLEST_STEP = 1e-5
 """Difference of log10(1 + x) below which an entry counts as equal to silence."""
 
 SMALLEST_EFFECT = 1e-6
-"""Change of the emotions (Euclidean) below which it is rounding and has no share that could survive."""
+"""Euclidean change of the emotions below which it is rounding and `survival` is undefined."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Witness:
-    """What an attack did to one clip.
+class Resynthesis:
+    """The result of `resynthesise`: one clip before and after an attack, as spectrogram and as sound.
 
     Attributes:
         run: Name of the run.
@@ -72,13 +72,13 @@ class Witness:
         attack: Protocol, attack, objective, norm, epsilon (None without a budget), and the perturbation's l2 and
             linf in deviations of the normalised log spectrogram.
         start_seconds: Where in the recording the excerpt begins, silence at its ends taken off.
-        emotions: State -> emotion -> prediction, for each of `STATES`; ``annotation`` is what people said.
+        emotions: State -> emotion -> prediction, for each of `STATES`; ``annotation`` holds the ratings.
         concepts: The same; None without a bottleneck, without ``annotation`` where these concepts were not rated.
-        effect: Euclidean change of the emotions by the attack (``after`` against ``before``), by what is left of it
-            in sound (``heard``), and by the way through sound alone (``rendered``).
-        survival: How much of the attack's change of the emotions is left after the way through sound: the change in
-            ``heard`` projected on that in ``after``, over the latter. 1 is all of it, 0 none, negative the opposite;
-            None where the attack has no effect.
+        effect: Euclidean change of the emotions against ``before``: by the attack (``after``), by the attack
+            rendered as sound (``heard``), and by rendering alone (``rendered``).
+        survival: Share of the attack's change of the emotions that remains in sound: the change in ``heard``
+            projected on that in ``after``, over the latter. 1 is all of it, 0 none, negative the opposite; None where
+            the attack has no effect.
         snr_db: Energy of these samples over that of what the attack adds to them, in dB; infinite where it adds
             nothing.
         gain: What both sounds were multiplied by to fit 16 bits.
@@ -115,7 +115,7 @@ class Witness:
 
     @property
     def below_silence(self) -> float:
-        """Share of the attacked spectrogram's entries that lie below silence, which no sound can do."""
+        """Share of the attacked spectrogram's entries that are below silence, which no sound has."""
         return float((self.attacked < -SMALLEST_STEP).mean())
 
     @property
@@ -131,7 +131,7 @@ class Witness:
 
     @property
     def median_hz(self) -> float | None:
-        """Centre of the first band up to which half of the squared perturbation lies; None where there is none."""
+        """Centre of the first band up to which half of the squared perturbation is contained; None without one."""
         reached = np.cumsum(self.band_shares) >= 0.5
         return self.band_hz[int(reached.argmax())] if reached.any() else None
 
@@ -163,8 +163,8 @@ class Witness:
         return {**held, "seconds": seconds, **{name: getattr(self, name) for name in derived}}
 
 
-def witnesses(run: Run, rows: pd.DataFrame, clips: Sequence[str]) -> Iterator[Witness]:
-    """A witness for each of some clips, one after the other: each holds some 1.5 MB.
+def resynthesise_clips(run: Run, rows: pd.DataFrame, clips: Sequence[str]) -> Iterator[Resynthesis]:
+    """Resynthesise some clips, one after the other; each result holds about 1.5 MB.
 
     Args:
         run: An attacked run.
@@ -179,19 +179,19 @@ def witnesses(run: Run, rows: pd.DataFrame, clips: Sequence[str]) -> Iterator[Wi
     chosen = [row_of(rows, clip) for clip in clips]
     for clip, row in zip(clips, chosen, strict=True):
         waveform = load_audio(index.paths[index.clips.index(clip)])
-        yield witness(run, clip, row, saved[row], waveform)
+        yield resynthesise(run, clip, row, saved[row], waveform)
 
 
-def witness(
+def resynthesise(
     run: Run, clip: str, row: pd.Series[Any], perturbation: ArrayLike, waveform: NDArray[np.float32]
-) -> Witness:
-    """What an attack did to a clip.
+) -> Resynthesis:
+    """Render an attacked clip as sound and evaluate the network on it.
 
     Args:
         run: The model and its clips.
         clip: The clip's name.
         row: The attack's row of this clip.
-        perturbation: What the row speaks of, (313, 149), in deviations.
+        perturbation: The perturbation of that row, (313, 149), in deviations.
         waveform: The clip's recording, (samples,), as `load_audio` gives it.
 
     Raises:
@@ -202,13 +202,13 @@ def witness(
     normalise, clean = run.recogniser.normalisation, cut(spectrogram, first)
     delta = np.asarray(perturbation, np.float32)
     if delta.shape != clean.shape:
-        raise DataError(f"the perturbation of clip {clip} is {delta.shape}, wanted {clean.shape}.")
+        raise DataError(f"the perturbation of clip {clip} has shape {delta.shape}; it must be {clean.shape}.")
     attacked = clean + delta * np.float32(normalise.deviation)
     way = _through_sound(waveform, _pieces(len(spectrogram), first), attacked, clean)
-    states = np.stack([normalise(state) for state in (clean, attacked, *way.heard)])
+    states = np.stack([normalise(state) for state in (clean, attacked, *way.spectrograms)])
     judged = predict(run.recogniser.network, torch.from_numpy(states)[:, None])
     _check_predictions(run, row, judged.emotions)
-    return Witness(
+    return Resynthesis(
         run=run.name,
         system=run.config.system,
         clip=clip,
@@ -228,59 +228,61 @@ def witness(
     )
 
 
-def mean_survival(witnesses: Iterable[Witness]) -> dict[str, float | int]:
-    """What is left of an attack's effect after the way through sound, over several clips.
+def mean_survival(resyntheses: Iterable[Resynthesis]) -> dict[str, float | int]:
+    """Average the share of an attack's effect that remains in sound over several clips.
 
     Returns:
-        ``mean`` of `Witness.survival` over the clips on which the attack has an effect (NaN where there are none),
+        ``mean`` of `Resynthesis.survival` over the clips on which the attack has an effect (NaN where there are none),
         ``clips``: how many these are, and ``without_effect``: how many others.
     """
-    shares = [found.survival for found in witnesses]
-    there = [share for share in shares if share is not None]
-    mean = math.fsum(there) / len(there) if there else math.nan
-    return {"mean": mean, "clips": len(there), "without_effect": len(shares) - len(there)}
+    shares = [resynthesis.survival for resynthesis in resyntheses]
+    defined_shares = [share for share in shares if share is not None]
+    mean = math.fsum(defined_shares) / len(defined_shares) if defined_shares else math.nan
+    return {"mean": mean, "clips": len(defined_shares), "without_effect": len(shares) - len(defined_shares)}
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class _Way:
-    """What became of an attacked and a clean excerpt on their way through 16-bit sound.
+    """An attacked and a clean excerpt rendered as 16-bit sound.
 
     Attributes:
-        before: Samples of the recording, and
-        after: of the rendered attack, where the excerpt lies, 10 s.
-        heard: What the front end makes of the rendered attack and of the rendered clean excerpt, (313, 149) each.
+        before: Samples of the recording in the 10 s of the excerpt.
+        after: Samples of the rendered attack, the same 10 s.
+        spectrograms: Log spectrograms of the rendered attack and of the rendered clean excerpt, (313, 149) each.
         renderings: Of the attack, one per piece.
         gain: Of all samples.
     """
 
     before: NDArray[np.int16]
     after: NDArray[np.int16]
-    heard: list[Spectrogram]
+    spectrograms: list[Spectrogram]
     renderings: list[Rendering]
     gain: float
 
 
-def _through_sound(waveform: NDArray[np.float32], pieces: list[Piece], *wanted: Spectrogram) -> _Way:
-    """Render excerpts (the attacked one first) and hear them; every piece is rendered by itself."""
+def _through_sound(waveform: NDArray[np.float32], pieces: list[Piece], *excerpts: Spectrogram) -> _Way:
+    """Render excerpts (the attacked one first) and compute their spectrograms; pieces are rendered separately."""
     edges = np.cumsum([count for _, count in pieces])[:-1]
     renderings = [
         render(waveform, part, first)
-        for excerpt in wanted
+        for excerpt in excerpts
         for part, (first, _) in zip(np.split(excerpt, edges), pieces, strict=True)
     ]
     (before, *after), gain = to_16_bit(waveform, *(rendering.waveform for rendering in renderings))
-    heard = [
+    spectrograms = [
         _front_end(_loaded(samples))[first : first + count]
-        for samples, (first, count) in zip(after, pieces * len(wanted), strict=True)
+        for samples, (first, count) in zip(after, pieces * len(excerpts), strict=True)
     ]
     own = len(pieces)
-    seen = [reach(first, count, len(waveform)) for first, count in pieces]
+    ranges = [reach(first, count, len(waveform)) for first, count in pieces]
     return _Way(
-        before=np.concatenate([before[samples] for samples in seen])[:EXCERPT_SAMPLES],
-        after=np.concatenate([whole[samples] for whole, samples in zip(after[:own], seen, strict=True)])[
+        before=np.concatenate([before[samples] for samples in ranges])[:EXCERPT_SAMPLES],
+        after=np.concatenate([whole[samples] for whole, samples in zip(after[:own], ranges, strict=True)])[
             :EXCERPT_SAMPLES
         ],
-        heard=[np.concatenate(heard[first : first + own]) for first in range(0, len(heard), own)],
+        spectrograms=[
+            np.concatenate(spectrograms[first : first + own]) for first in range(0, len(spectrograms), own)
+        ],
         renderings=renderings[:own],
         gain=gain,
     )
@@ -296,8 +298,8 @@ def _loaded(samples: NDArray[np.int16]) -> NDArray[np.float32]:
 
 def _front_end(waveform: NDArray[np.float32]) -> Spectrogram:
     with torch.inference_mode():
-        heard: Spectrogram = LogSpectrogram()(torch.from_numpy(waveform)).numpy()
-    return heard
+        spectrogram: Spectrogram = LogSpectrogram()(torch.from_numpy(waveform)).numpy()
+    return spectrogram
 
 
 def _pieces(frames: int, first: int) -> list[Piece]:
@@ -328,7 +330,7 @@ def _judgement(run: Run, clip: str, judged: Prediction) -> dict[str, Any]:
     """The fields ``emotions``, ``concepts``, ``effect`` and ``survival`` of predictions, one row per state."""
     index, recogniser = run.material.prepared.index, run.recogniser
     (place,) = run.material.prepared.places((clip,))
-    found: dict[str, Any] = {"concepts": None}
+    fields: dict[str, Any] = {"concepts": None}
     for kind, values, names, rated, labels in (
         ("emotions", judged.emotions, recogniser.emotions, index.emotions, index.labels),
         ("concepts", judged.concepts, recogniser.concepts, index.concepts, index.concept_labels),
@@ -338,8 +340,8 @@ def _judgement(run: Run, clip: str, judged: Prediction) -> dict[str, Any]:
             if labels is not None and rated == names:
                 lines["annotation"] = labels[place].tolist()
             lines |= dict(zip(STATES, values.tolist(), strict=True))
-            found[kind] = {state: dict(zip(names, line, strict=True)) for state, line in lines.items()}
-    return found | _effects(judged.emotions.double().numpy())
+            fields[kind] = {state: dict(zip(names, line, strict=True)) for state, line in lines.items()}
+    return fields | _effects(judged.emotions.double().numpy())
 
 
 def _effects(emotions: Values) -> dict[str, Any]:
@@ -371,11 +373,11 @@ def _shares(delta: Spectrogram) -> Values:
 
 def _check_predictions(run: Run, row: pd.Series[Any], emotions: Tensor) -> None:
     """Raises `CheckpointError` where a row's predictions are not those of this model for these excerpts."""
-    for kind, found in zip(("clean", "adversarial"), emotions.numpy(), strict=False):
+    for kind, prediction in zip(("clean", "adversarial"), emotions.numpy(), strict=False):
         then = np.array([float(row[f"{kind}_{name}"]) for name in run.recogniser.emotions])
-        difference = np.abs(then - found).max()
+        difference = np.abs(then - prediction).max()
         if not difference <= AGREEMENT:
             raise CheckpointError(
                 f"{run.folder}: clip {row['clip']} was attacked with other weights or another perturbation ({kind} "
-                f"predictions differ by {difference:.3g}). Delete attacks/{row['protocol']}.* and attack the run anew."
+                f"predictions differ by {difference:.3g}). Delete attacks/{row['protocol']}.* and attack the run again."
             )

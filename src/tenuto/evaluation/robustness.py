@@ -190,14 +190,14 @@ class _Work:
             part.unlink()
 
     def _climb(self, member: tuple[Attack, ...], clips: Batch, name: str) -> Path:
-        """One member over its budgets, each starting from what it found in the one before."""
+        """One member over its budgets, each starting from the result of the one before."""
         piece = self.pieces / f"{name}.csv"
         if piece.is_file():
             self.progress(len(clips) * sum(attacker.iterations for attacker in member))
             return piece
         tables: list[pd.DataFrame] = []
         arrays: dict[str, Array] = {}
-        for attacker, found in climb(
+        for attacker, result in climb(
             member,
             self.model,
             clips.inputs,
@@ -207,9 +207,9 @@ class _Work:
             batch_size=len(clips),
             progress=self.progress,
         ):
-            rows = records(self.run, self.protocol, self.part, attacker, self.model, clips, found)
+            rows = records(self.run, self.protocol, self.part, attacker, self.model, clips, result)
             tables.append(rows.assign(**self.origin))
-            arrays |= perturbations(attacker, clips, found)
+            arrays |= perturbations(attacker, clips, result)
         write_safetensors(piece.with_suffix(".safetensors"), arrays, {})
         return write_rows(piece, pd.concat(tables, ignore_index=True))
 

@@ -1,6 +1,6 @@
 """Tables, figures and the report, from rows and numbers; torch is not needed, and matplotlib is imported to draw."""
 
-from tenuto.reporting.figures.clip import witness_figure
+from tenuto.reporting.figures.clip import clip_figure
 from tenuto.reporting.figures.curves import curve, emotions
 from tenuto.reporting.figures.explanation import concept_figure, explanation_figure, intervention_figure
 from tenuto.reporting.figures.smc2025 import figure3, figure4, overview
@@ -22,6 +22,7 @@ __all__ = [
     "FIGURES",
     "Page",
     "PageInputs",
+    "clip_figure",
     "concept_figure",
     "curve",
     "drawing",
@@ -39,7 +40,6 @@ __all__ = [
     "read_findings",
     "render",
     "save",
-    "witness_figure",
     "write_all",
     "write_comparison",
     "write_curves",

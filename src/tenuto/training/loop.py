@@ -38,7 +38,7 @@ Progress = Callable[[dict[str, Any]], None]
 
 
 PROGRESS = ("epoch", "best_epoch", "best_score", "history")
-"""Fields of `State` that are kept as JSON beside the tensors."""
+"""Fields of `State` that are saved as JSON, apart from the tensors."""
 
 
 @dataclasses.dataclass

@@ -32,7 +32,7 @@ def audit(*sources: Source, data: Data | None = None, progress: Progress | None 
     """Run every check on every source.
 
     Args:
-        sources: Rows and the files beside them, see `open_sources`.
+        sources: Rows with their perturbations and settings, see `open_sources`.
         data: The data. Models are evaluated only where it has spectrograms.
         progress: Called during the model checks, which take minutes.
 

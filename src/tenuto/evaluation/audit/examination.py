@@ -52,7 +52,7 @@ STEP = 1e-8
 """Change of every entry for a finite difference, in standard deviations of the inputs: so small that few activations
 cross a kink of ReLU or max-pooling, and so large that float64 resolves it."""
 
-BESIDE = 1e-3
+OFFSET = 1e-3
 """How far from the clip the comparison is made, in standard deviations: at digital silence max-pooling meets exact
 ties, where no gradient exists."""
 
@@ -114,7 +114,7 @@ class Subject:
 def attacks(subject: Subject) -> dict[str, Attack]:
     """The attacks of the model checks by name; their iterations say how long they take."""
     budget, objective = Linf(EPSILON), AbsoluteError()
-    found: dict[str, Attack] = {
+    attacks_by_name: dict[str, Attack] = {
         "gradients": STAND_IN,
         "one step": FGSM(budget=budget, objective=objective),
         "unbounded": PGD(
@@ -127,10 +127,12 @@ def attacks(subject: Subject) -> dict[str, Attack]:
         "square": Square(budget=budget, objective=objective, queries=QUERIES),
     }
     for kind in ("uniform", "sign"):
-        found[kind] = Noise(budget=budget, objective=objective, kind=kind, draws=DRAWS)
+        attacks_by_name[kind] = Noise(budget=budget, objective=objective, kind=kind, draws=DRAWS)
     if subject.sibling is not None:
-        found["transfer"] = Transfer(budget=budget, objective=objective, steps=STEPS, source=subject.sibling)
-    return found
+        attacks_by_name["transfer"] = Transfer(
+            budget=budget, objective=objective, steps=STEPS, source=subject.sibling
+        )
+    return attacks_by_name
 
 
 def examine(subject: Subject, progress: Progress | None = None) -> list[Finding]:
@@ -148,7 +150,7 @@ def examine(subject: Subject, progress: Progress | None = None) -> list[Finding]
             return first + [not_recorded(check, reason) for check in _BY_GRADIENT]
         first.append(finite_differences(subject))
     errors = {name: subject.errors(attack, report) for name, attack in attacks(subject).items()}
-    found = [
+    findings = [
         weaker("iterative", errors["one step"], errors["gradients"]),
         _unbounded(subject, errors["unbounded"]),
         weaker(
@@ -158,10 +160,10 @@ def examine(subject: Subject, progress: Progress | None = None) -> list[Finding]
         ),
     ]
     if "transfer" in errors:
-        found.append(weaker("transfer", errors["transfer"], errors["gradients"]))
+        findings.append(weaker("transfer", errors["transfer"], errors["gradients"]))
     else:
-        found.append(not_recorded("transfer", "no sibling: name a run of the same system with --sibling."))
-    return first + found
+        findings.append(not_recorded("transfer", "no sibling: name a run of the same system with --sibling."))
+    return first + findings
 
 
 _BY_GRADIENT = ("finite-differences", "iterative", "unbounded", "black-box", "transfer")
@@ -207,8 +209,8 @@ def finite_differences(subject: Subject) -> Finding:
     """Central differences of the error along the gradient and along random signs, against autograd, in float64."""
     model, labels = _double(subject.model), subject.labels.double()
     chance = torch.Generator().manual_seed(0)
-    beside = torch.rand(subject.inputs.shape, generator=chance, dtype=torch.float64) * 2 - 1
-    inputs = subject.inputs.double() + BESIDE * beside.to(subject.inputs.device)
+    offset = torch.rand(subject.inputs.shape, generator=chance, dtype=torch.float64) * 2 - 1
+    inputs = subject.inputs.double() + OFFSET * offset.to(subject.inputs.device)
     gradient = _error_gradient(model, inputs, labels)
     signs = torch.randint(0, 2, inputs.shape, generator=chance).to(inputs) * 2 - 1
     size = STEP * float(inputs.std().clamp_min(1e-6))

@@ -38,7 +38,7 @@ class Search:
         attack: The attack at its budget; it has ``steps`` and ``restarts``.
         lower: The same at the smaller budgets of a ladder, smallest first: each starts from the result of the one
             before it.
-        instead: Why it stands in for the attack of the rows; empty where it is that attack.
+        instead: Why this attack replaces the attack of the rows; empty where it is that attack.
     """
 
     attack: Any

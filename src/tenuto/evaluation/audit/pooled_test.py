@@ -37,26 +37,26 @@ def _pooled_at(rows: pd.DataFrame, published: bool) -> Finding:
     table = rows.assign(error=row_errors(rows)).pivot_table(
         index=["system", "seed"], columns="clip", values="error"
     )
-    found = []
+    pairs = []
     for pair in itertools.combinations(ordered_systems(rows), 2):
         one, other = (table.loc[name] for name in pair)
         difference = np.asarray((one - other).dropna(how="all"), np.float64)
         if min(difference.shape) > 1 and len(difference) >= FEWEST_SEEDS and np.isfinite(difference).all():
-            found += _pooled_pair(pair, difference)
-    if not found:
+            pairs += _pooled_pair(pair, difference)
+    if not pairs:
         return not_recorded(
             "pooled-test",
             f"no two systems share {FEWEST_SEEDS} seeds and all clips with differences that vary: there is no test.",
         )
-    most = max(found, key=lambda one: (one.severity, one.factor))
-    clustered = sum(one.clustered for one in found)
+    most = max(pairs, key=lambda one: (one.severity, one.factor))
+    clustered = sum(one.clustered for one in pairs)
     return judged(
         "pooled-test",
         most.factor,
         OVERSTATED,
-        f"in {clustered} of {len(found)} pairs of systems the clips of one seed are not independent; "
+        f"in {clustered} of {len(pairs)} pairs of systems the clips of one seed are not independent; "
         f"{most.pair[0]} against {most.pair[1]}: the pooled standard error is {most.factor:.1f} times too "
-        f"small. {_published(found) or most.sentence}",
+        f"small. {_published(pairs) or most.sentence}",
         fail=most.severity == 2 and published,
         warn=most.severity == (1 if published else 2),
     )
@@ -117,6 +117,6 @@ def _pooled_pair(pair: Pair, difference: Values) -> list[Pooled]:
     return [Pooled(pair, factor, pooled, over_seeds, p < SIGNIFICANT)]
 
 
-def _published(found: list[Pooled]) -> str:
+def _published(pairs: list[Pooled]) -> str:
     """The comparisons that the SMC 2025 study published, where they are among the pairs."""
-    return " ".join(one.sentence for one in found if one.pair in COMPARISONS)
+    return " ".join(one.sentence for one in pairs if one.pair in COMPARISONS)

@@ -60,7 +60,7 @@ def measure_saved(evidence: Evidence) -> dict[str, Finding]:
         reason = (
             "released logs come without their perturbations."
             if source.released
-            else "there is no file of perturbations beside the rows."
+            else "the rows have no file of perturbations."
         )
         return {name: not_recorded(name, reason) for name in IDS}
     findings: dict[str, list[tuple[str, Finding]]] = {name: [] for name in IDS}

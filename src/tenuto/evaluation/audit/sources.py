@@ -1,4 +1,4 @@
-"""What an audit reads: rows with the files beside them, the data they were made from, and attacks rebuilt from JSON."""
+"""What an audit reads: rows with their perturbations and settings, the data, and attacks rebuilt from JSON."""
 
 from __future__ import annotations
 
@@ -176,18 +176,18 @@ class Evidence:
 
     @cached_property
     def attacks(self) -> dict[str, Attack]:
-        """Text in the column ``settings`` -> the attack it stands for, as far as that is recorded.
+        """Text in the column ``settings`` -> the attack it describes, as far as that is recorded.
 
-        Attacks are rebuilt from the JSON file beside the rows; without one the members of the protocol of that name
+        Attacks are rebuilt from the JSON file of the rows; without one the members of the protocol of that name
         are known. Text is never parsed, only compared.
         """
         emotions = len(emotion_names(self.rows))
-        known = {repr(attack): attack for attack in self.source.attacks}
+        attacks = {repr(attack): attack for attack in self.source.attacks}
         for name in dict.fromkeys(self.rows["protocol"].astype(str)):
-            known |= {repr(attack): attack for attack in protocol_attacks(name, emotions)}
+            attacks |= {repr(attack): attack for attack in protocol_attacks(name, emotions)}
         for path in dict.fromkeys(self.source.about.values()):
-            known |= described_attacks(path)
-        return known
+            attacks |= described_attacks(path)
+        return attacks
 
     @cached_property
     def row_attacks(self) -> list[Attack | None]:
@@ -243,7 +243,7 @@ def _plain(text: str) -> object:
 
 
 def described_attacks(path: Path) -> dict[str, Attack]:
-    """Settings -> attack, from the JSON file beside some rows.
+    """Settings -> attack, from the JSON file of some rows.
 
     An attack that cannot be rebuilt, since its package is not installed, is left out.
     """
@@ -345,13 +345,13 @@ def _gathered(protocol: str, part: str, inside: bool, parts: list[tuple[Path, pd
         rows=validate_rows(rows, protocol),
         kind="run" if inside else "table",
         folders={run: path.parent.parent for run, path in by_run.items()} if inside else {},
-        saved=_beside(by_run, ".safetensors"),
-        about=_beside(by_run, ".json"),
+        saved=_files_of_rows(by_run, ".safetensors"),
+        about=_files_of_rows(by_run, ".json"),
     )
 
 
-def _beside(by_run: Mapping[str, Path], suffix: str) -> dict[str, Path]:
-    """Run -> the file with another suffix beside its rows, where it exists."""
+def _files_of_rows(by_run: Mapping[str, Path], suffix: str) -> dict[str, Path]:
+    """Run -> the file of its rows with another suffix, where it exists."""
     paths = {run: path.with_suffix(suffix) for run, path in by_run.items()}
     return {run: path for run, path in paths.items() if path.is_file()}
 

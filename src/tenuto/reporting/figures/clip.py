@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from tenuto.evaluation.resynthesis import Witness
+    from tenuto.evaluation.resynthesis import Resynthesis
 
 SHOWN = {"before": "before", "after": "after the attack", "heard": "after, through sound"}
 """The states that are drawn, and their names."""
@@ -35,7 +35,7 @@ TICKS_HZ = (100, 200, 500, 1000, 2000, 5000, 10000)
 
 @FIGURES.register("clip")
 @drawing()
-def witness_figure(witness: Witness, scale: tuple[float, float] = SCALE) -> Figure:
+def clip_figure(resynthesis: Resynthesis, scale: tuple[float, float] = SCALE) -> Figure:
     """The clean and the attacked spectrogram and their difference above, emotions and concepts below.
 
     Next to the difference are the shares of the squared perturbation per band and per second. Below, predictions lie on
@@ -43,67 +43,69 @@ def witness_figure(witness: Witness, scale: tuple[float, float] = SCALE) -> Figu
     through sound, and a line at the annotation.
 
     Args:
-        witness: What an attack did to a clip, see `tenuto.evaluation.resynthesis`.
+        resynthesis: What an attack did to a clip, see `tenuto.evaluation.resynthesis`.
         scale: Lowest and highest rating.
     """
-    groups = {"emotions": witness.emotions} | ({"concepts": witness.concepts} if witness.concepts else {})
+    groups = {"emotions": resynthesis.emotions} | (
+        {"concepts": resynthesis.concepts} if resynthesis.concepts else {}
+    )
     below = 0.9 + 0.28 * max(len(states["before"]) for states in groups.values())
     figure = new_figure(9.2, 4.0 + below)
     upper, lower = figure.subfigures(2, 1, height_ratios=[3.5, below], squeeze=False)[:, 0]
-    figure.suptitle(f"{title(witness)}\n{sentence(witness)}", fontsize=9)
-    _spectrograms(upper, witness)
+    figure.suptitle(f"{title(resynthesis)}\n{sentence(resynthesis)}", fontsize=9)
+    _spectrograms(upper, resynthesis)
     panels = lower.subplots(1, len(groups), squeeze=False)[0]
-    colour = system_colours([witness.system])[witness.system]
+    colour = system_colours([resynthesis.system])[resynthesis.system]
     for axes, (name, states) in zip(panels, groups.items(), strict=True):
         _changes(axes, name, states, colour, scale)
     legend(lower, panels)
     return figure
 
 
-def title(witness: Witness) -> str:
+def title(resynthesis: Resynthesis) -> str:
     """Clip, run, attack and budget: ``clip 055, A2E-6-1a2b3c4d under APGD-df4f2415 (APGD, linf 0.1)``."""
-    attack = witness.attack
+    attack = resynthesis.attack
     size = f"{attack['norm']} {attack['epsilon']:g}" if attack["epsilon"] is not None else "no budget"
-    return f"clip {witness.clip}, {witness.run} under {attack['protocol']} ({attack['attack']}, {size})"
+    return (
+        f"clip {resynthesis.clip}, {resynthesis.run} under {attack['protocol']} ({attack['attack']}, {size})"
+    )
 
 
-def sentence(witness: Witness) -> str:
+def sentence(resynthesis: Resynthesis) -> str:
     """What became of the attack as sound, in one sentence."""
-    if not np.any(witness.perturbation):
+    if not np.any(resynthesis.perturbation):
         return "The attack changed nothing."
     effect = (
         "The attack does not move the emotions"
-        if witness.survival is None
-        else f"{percent(witness.survival)} of the attack's effect on the emotions survives as sound"
+        if resynthesis.survival is None
+        else f"{percent(resynthesis.survival)} of the attack's effect on the emotions survives as sound"
     )
-    if not math.isfinite(witness.snr_db):
+    if not math.isfinite(resynthesis.snr_db):
         return f"{effect}; in 16 bits there is nothing of it to hear."
-    return (
-        f"{effect}; the signal-to-noise ratio of the samples that are played is {decibels(witness.snr_db)}."
-    )
+    return f"{effect}; the signal-to-noise ratio of the samples that are played is {decibels(resynthesis.snr_db)}."
 
 
-def words(witness: Witness) -> str:
+def words(resynthesis: Resynthesis) -> str:
     """What the picture of a clip shows, for those who do not see it."""
-    before, after = witness.emotions["before"], witness.emotions["after"]
-    most = most_moved(witness)
-    second = witness.strongest_second
+    before, after = resynthesis.emotions["before"], resynthesis.emotions["after"]
+    most = most_moved(resynthesis)
+    second = resynthesis.strongest_second
     where = (
         ""
-        if witness.median_hz is None or second is None
-        else f" Half of the change lies in bands up to {witness.median_hz:.0f} Hz; second {second[0] + 1} of "
-        f"{len(witness.second_shares)} holds the largest part, {percent(second[1])}."
+        if resynthesis.median_hz is None or second is None
+        else f" Half of the change lies in bands up to {resynthesis.median_hz:.0f} Hz; second {second[0] + 1} of "
+        f"{len(resynthesis.second_shares)} holds the largest part, {percent(second[1])}."
     )
     return (
-        f"Log spectrograms of clip {witness.clip} before and after the attack and their difference; bars of its "
+        f"Log spectrograms of clip {resynthesis.clip} before and after the attack and their difference; bars of its "
         f"emotions before, after, and after the way through sound.{where} {most} moves most, from {before[most]:.2f} "
-        f"to {after[most]:.2f}. {sentence(witness)}"
+        f"to {after[most]:.2f}. {sentence(resynthesis)}"
     )
 
 
-def most_moved(witness: Witness) -> str:
+def most_moved(resynthesis: Resynthesis) -> str:
     """The emotion that the attack moves most."""
-    before, after = witness.emotions["before"], witness.emotions["after"]
+    before, after = resynthesis.emotions["before"], resynthesis.emotions["after"]
     return max(before, key=lambda name: abs(after[name] - before[name]))
 
 
@@ -117,7 +119,7 @@ def decibels(value: float) -> str:
     return f"{value:.1f} dB".replace("-", "−")
 
 
-def _spectrograms(figure: Any, witness: Witness) -> None:
+def _spectrograms(figure: Any, resynthesis: Resynthesis) -> None:
     """Three pictures with one time and one frequency axis, and the shares at the edges of the third."""
     from matplotlib import colormaps
 
@@ -130,14 +132,17 @@ def _spectrograms(figure: Any, witness: Witness) -> None:
         "origin": "lower",
         "aspect": "auto",
         "interpolation": "none",
-        "extent": (0, len(witness.second_shares), -0.5, len(witness.band_hz) - 0.5),
+        "extent": (0, len(resynthesis.second_shares), -0.5, len(resynthesis.band_hz) - 0.5),
     }
-    top = float(max(witness.clean.max(), witness.attacked.max(), 1e-6))
-    for axes, values, name in ((clean, witness.clean, "before"), (attacked, witness.attacked, "after")):
+    top = float(max(resynthesis.clean.max(), resynthesis.attacked.max(), 1e-6))
+    for axes, values, name in (
+        (clean, resynthesis.clean, "before"),
+        (attacked, resynthesis.attacked, "after"),
+    ):
         picture = axes.imshow(values.T, cmap=grey, vmin=0, vmax=top, **place)
         axes.set_title(name)
-    reach = float(np.abs(witness.perturbation).max()) or 1.0
-    difference = change.imshow(witness.perturbation.T, cmap=red_blue, vmin=-reach, vmax=reach, **place)
+    reach = float(np.abs(resynthesis.perturbation).max()) or 1.0
+    difference = change.imshow(resynthesis.perturbation.T, cmap=red_blue, vmin=-reach, vmax=reach, **place)
     change.set_title("difference (std)")
     bars = [figure.colorbar(difference, ax=change, location="right", aspect=30, pad=0.02)]
     room = figure.add_subplot(grid[1, :2])
@@ -148,13 +153,13 @@ def _spectrograms(figure: Any, witness: Witness) -> None:
     for bar in bars:
         bar.solids.set_rasterized(True)
     for axes in (clean, attacked, change):
-        _frequencies(axes, witness.band_hz)
+        _frequencies(axes, resynthesis.band_hz)
         axes.set_xlabel("time (s)", fontsize=8)
         axes.tick_params(labelleft=axes is clean)
     clean.set_ylabel("frequency (Hz)", fontsize=8)
-    colour = system_colours([witness.system])[witness.system]
-    _per_band(figure.add_subplot(grid[0, 3]), witness, colour)
-    _per_second(figure.add_subplot(grid[1, 2]), witness, colour)
+    colour = system_colours([resynthesis.system])[resynthesis.system]
+    _per_band(figure.add_subplot(grid[0, 3]), resynthesis, colour)
+    _per_second(figure.add_subplot(grid[1, 2]), resynthesis, colour)
 
 
 def _frequencies(axes: Axes, band_hz: tuple[float, ...]) -> None:
@@ -165,20 +170,20 @@ def _frequencies(axes: Axes, band_hz: tuple[float, ...]) -> None:
     axes.tick_params(labelsize=8)
 
 
-def _per_band(axes: Axes, witness: Witness, colour: str) -> None:
+def _per_band(axes: Axes, resynthesis: Resynthesis, colour: str) -> None:
     """Share of the squared perturbation in each band, in percent, on the frequency axis."""
-    shares = 100 * np.asarray(witness.band_shares)
+    shares = 100 * np.asarray(resynthesis.band_shares)
     axes.fill_betweenx(np.arange(len(shares)), shares, color=colour, alpha=0.75, linewidth=0, step="mid")
-    _frequencies(axes, witness.band_hz)
+    _frequencies(axes, resynthesis.band_hz)
     axes.tick_params(labelleft=False)
     axes.set_xlim(left=0)
     axes.set_title("% per band", fontsize=8, loc="right")
     open_axes(axes, "x")
 
 
-def _per_second(axes: Axes, witness: Witness, colour: str) -> None:
+def _per_second(axes: Axes, resynthesis: Resynthesis, colour: str) -> None:
     """Share of the squared perturbation in each second, in percent, on the time axis."""
-    shares = 100 * np.asarray(witness.second_shares)
+    shares = 100 * np.asarray(resynthesis.second_shares)
     axes.bar(np.arange(len(shares)) + 0.5, shares, width=0.9, color=colour, alpha=0.75)
     axes.set_xlim(0, len(shares))
     axes.tick_params(labelsize=8, labelbottom=False, bottom=False)

@@ -24,7 +24,7 @@ from tenuto.store.run import RunFolder
 from tenuto.store.study import StudyFolder
 
 if TYPE_CHECKING:
-    from tenuto.evaluation.resynthesis import Witness
+    from tenuto.evaluation.resynthesis import Resynthesis
 
 Weights = Mapping[str, Mapping[str, float]]
 """Emotion -> concept -> weight of the linear layer between them."""
@@ -44,8 +44,8 @@ class PageInputs:
         natural: Rows of natural changes; None without them.
         interventions: Run -> what `tenuto intervene` wrote of this attack and these weights.
         findings: Of an audit of ``rows``.
-        gains: Run -> `tenuto.evaluation.explanation.head_gain`.
-        witnesses: Of the clips of one run.
+        gains: Run -> `tenuto.evaluation.linear_head.head_gain`.
+        resyntheses: Of the clips of one run.
         weights: From the concepts to the emotions of that run; None without a bottleneck.
         remarks: Name of a section -> what could not be shown in it and why, a sentence each; ``runs``: runs that
             could not be read.
@@ -61,7 +61,7 @@ class PageInputs:
     interventions: Mapping[str, pd.DataFrame]
     findings: Sequence[Finding] = ()
     gains: Mapping[str, Mapping[str, Any]] | None = None
-    witnesses: Sequence[Witness] = ()
+    resyntheses: Sequence[Resynthesis] = ()
     weights: Weights | None = None
     remarks: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 

@@ -33,7 +33,7 @@ from tenuto.reporting.page.inputs import PageInputs, Weights
 from tenuto.store.rows import concept_names, values_of
 
 if TYPE_CHECKING:
-    from tenuto.evaluation.resynthesis import Witness
+    from tenuto.evaluation.resynthesis import Resynthesis
 
 SOUNDS = {"before": "Before the attack", "after": "After the attack", "difference": "Difference alone"}
 STATES = {
@@ -166,13 +166,13 @@ def movement(rows: pd.DataFrame) -> tuple[float, float]:
 
 def listen(inputs: PageInputs) -> Player | None:
     """The clip that the attack moves most, before and after it; None without clips."""
-    return _player(inputs.witnesses[0]) if inputs.witnesses else None
+    return _player(inputs.resyntheses[0]) if inputs.resyntheses else None
 
 
-def _player(witness: Witness) -> Player:
-    title = f"Clip {witness.clip}"
+def _player(resynthesis: Resynthesis) -> Player:
+    title = f"Clip {resynthesis.clip}"
     sounds = (
-        Sound(label, f"{title}: {label[0].lower()}{label[1:]}", audio_uri(witness.sound(which)))
+        Sound(label, f"{title}: {label[0].lower()}{label[1:]}", audio_uri(resynthesis.sound(which)))
         for which, label in SOUNDS.items()
     )
     return Player(title, tuple(sounds))
@@ -181,15 +181,15 @@ def _player(witness: Witness) -> Player:
 def gallery(inputs: PageInputs) -> Section | str:
     """Clips to see and to hear."""
     remarks = _remarks(inputs, "gallery")
-    if not inputs.witnesses:
+    if not inputs.resyntheses:
         return f"Gallery: {' '.join(remarks) or 'to play clips, name the data set with --root DATA.'}"
     introduction = Text(
-        f"Clips of {inputs.witnesses[0].run}, from the one whose emotions the attack moves most to the one it moves "
+        f"Clips of {inputs.resyntheses[0].run}, from the one whose emotions the attack moves most to the one it moves "
         "least. The attack changes a spectrogram, which is rendered to sound with the phase of the recording. All "
         "sounds of a clip have the same gain; signal-to-noise ratios are those of the samples that are played."
     )
     more = (Points(remarks),) if remarks else ()
-    clips = (_clip(witness, inputs, place > 0) for place, witness in enumerate(inputs.witnesses))
+    clips = (_clip(resynthesis, inputs, place > 0) for place, resynthesis in enumerate(inputs.resyntheses))
     return Section("gallery", "Clips to see and hear", (introduction, *more, *clips))
 
 
@@ -218,31 +218,35 @@ def _named_concepts(system: str) -> bool:
     return system not in SYSTEMS or SYSTEMS[system].task_loss_weight < 1
 
 
-def _clip(witness: Witness, inputs: PageInputs, with_player: bool) -> Clip:
-    reason = [] if inputs.weights is None else [because_of(witness, inputs.weights)]
-    effect = witness.effect
+def _clip(resynthesis: Resynthesis, inputs: PageInputs, with_player: bool) -> Clip:
+    reason = [] if inputs.weights is None else [because_of(resynthesis, inputs.weights)]
+    effect = resynthesis.effect
     moved = f"The emotions move by {effect['after']:.3f}, through sound by {effect['heard']:.3f}."
     return Clip(
-        title=f"Clip {witness.clip}",
-        sentences=(moved, *reason, clips.sentence(witness)),
-        player=_player(witness) if with_player else None,
+        title=f"Clip {resynthesis.clip}",
+        sentences=(moved, *reason, clips.sentence(resynthesis)),
+        player=_player(resynthesis) if with_player else None,
         picture=picture(
-            clips.witness_figure(witness, label_scale(inputs.data) or SCALE),
-            clips.words(witness),
-            f"{clips.title(witness)}. Changes in standard deviations (std) of the normalised log spectrogram.",
+            clips.clip_figure(resynthesis, label_scale(inputs.data) or SCALE),
+            clips.words(resynthesis),
+            f"{clips.title(resynthesis)}. Changes in standard deviations (std) of the normalised log spectrogram.",
             scrolls=True,
         ),
-        table=_predicted(witness),
+        table=_predicted(resynthesis),
     )
 
 
-def because_of(witness: Witness, weights: Weights) -> str:
+def because_of(resynthesis: Resynthesis, weights: Weights) -> str:
     """The emotion an attack moves most, and what each concept adds to that: the parts add up to the whole.
 
     Between concepts and emotions there is a linear layer, so a change is the sum of weight x change of the concept.
     """
-    before, after, units = witness.emotions["before"], witness.emotions["after"], witness.concepts or {}
-    emotion = clips.most_moved(witness)
+    before, after, units = (
+        resynthesis.emotions["before"],
+        resynthesis.emotions["after"],
+        resynthesis.concepts or {},
+    )
+    emotion = clips.most_moved(resynthesis)
     parts = {
         name: weight * (units["after"][name] - units["before"][name])
         for name, weight in weights[emotion].items()
@@ -256,13 +260,13 @@ def because_of(witness: Witness, weights: Weights) -> str:
     ).replace("-", "−")
 
 
-def _predicted(witness: Witness) -> Table:
+def _predicted(resynthesis: Resynthesis) -> Table:
     """Emotions and concepts of a clip in every state."""
     lines = []
-    for states in (witness.emotions, witness.concepts or {}):
+    for states in (resynthesis.emotions, resynthesis.concepts or {}):
         for name in states.get("before", {}):
             values = [states.get(state, {}).get(name) for state in STATES]
             shown = (words.NOTHING if value is None else f"{value:.3f}" for value in values)
             lines.append(tuple(Cell(text) for text in (name.replace("_", " "), *shown)))
-    caption = f"What {witness.run} predicts of clip {witness.clip}."
+    caption = f"What {resynthesis.run} predicts of clip {resynthesis.clip}."
     return Table(caption, ("", *STATES.values()), (True, *[False] * len(STATES)), tuple(lines))
