@@ -9,11 +9,14 @@ READY := $(VENV)/.ready
 demo: $(READY)
 	$(BIN)/tenuto demo --out demo
 
+# Tests run side by side, each on one thread.
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile
+
 test: $(READY)
-	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4
+	$(PYTEST)
 
 test-fast: $(READY)
-	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 -m "not slow"
+	$(PYTEST) -m "not slow"
 
 lint: $(READY)
 	$(BIN)/ruff check .

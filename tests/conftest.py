@@ -23,11 +23,28 @@ def shared() -> Path:
     return folder
 
 
+SLOW = (
+    *("browser", "cli", "study", "test_api.py", "test_benchmarks.py", "test_demo.py", "test_docs.py"),
+    *("test_elsewhere.py", "audio/test_descriptors.py", "data/test_excerpts.py", "data/test_synthesis.py"),
+    *("data/test_synthesis_music.py", "evaluation/test_intervention.py", "evaluation/test_resynthesis.py"),
+    *("training/test_resume.py", "attacks/test_alone.py"),
+)
+"""Folders and files whose tests start processes, train, or draw; `make test-fast` leaves them out."""
+
+
+def pytest_collection_modifyitems(items):
+    for item in items:
+        place = item.path.relative_to(Path(__file__).parent)
+        if {place.parts[0], place.as_posix()} & set(SLOW):
+            item.add_marker(pytest.mark.slow)
+    items.sort(key=lambda item: item.path.name != "test_demo.py")  # the longest one first, so that none waits for it
+
+
 def pytest_addoption(parser):
     parser.addoption(
         "--update-snapshots",
         action="store_true",
-        help="Write tests/cli/snapshots anew from the present output.",
+        help="Write tests/cli/snapshots from the present output.",
     )
 
 

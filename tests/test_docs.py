@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -77,6 +80,16 @@ def test_python_example_runs(name, code, tmp_path, monkeypatch, request):
         (tmp_path / "robustness_mer_bottleneck").symlink_to(logs)
     monkeypatch.chdir(tmp_path)
     exec(compile(code, name, "exec"), {"__name__": "example"})
+
+
+def test_the_parts_shown_in_contributing_can_be_added(tmp_path):
+    """The examples follow each other and register parts, so they run in a process of their own."""
+    examples = re.findall(
+        r"^```python\n(.*?)^```", (ROOT / "CONTRIBUTING.md").read_text("utf-8"), re.M | re.S
+    )
+    assert len(examples) == 8
+    environment = {**os.environ, "PYTHONPATH": str(Path(tenuto.__file__).parents[1])}
+    subprocess.run([sys.executable, "-c", "\n".join(examples)], cwd=tmp_path, env=environment, check=True)
 
 
 @pytest.mark.parametrize("line", console_commands())

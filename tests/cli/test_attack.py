@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 import yaml
 
-from tenuto.files import read_safetensors
+from tenuto.files import read_json, read_safetensors
 
 TABLE = "paper-2025-released+iterations=2"
 
@@ -36,9 +36,9 @@ def test_rows_and_perturbations_go_to_the_run(attack):
     path = folder / "attacks" / f"{TABLE}.csv"
     assert outcome.stdout.splitlines()[-1] == str(path)
     assert len(rows(folder, TABLE)) == 3
-    arrays, about = read_safetensors(path.with_suffix(".safetensors"))
+    arrays, _ = read_safetensors(path.with_suffix(".safetensors"))
     assert {array.shape for array in arrays.values()} == {(313, 149)}
-    assert json.loads(about["tenuto"])["part"] == "test"
+    assert read_json(path.with_suffix(".json"))["part"] == "test"
 
 
 def test_the_screen_says_which_prediction_is_shown(attack):
@@ -140,7 +140,7 @@ def test_other_emotions_have_no_released_format_and_lose_no_rows(
         *("attack", copy, "--root", own_folder, "--cache", cache, "--iterations", 2),
         *("--measure", "mse", "--released-log", tmp_path / "log"),
     )
-    assert "the rows rate arousal, joy" in said
+    assert "the rows have arousal, joy" in said
     assert len(rows(copy, f"{TABLE}+measure=mse")) == 2
 
 

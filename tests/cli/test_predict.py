@@ -55,7 +55,7 @@ def test_a_recording_that_holds_next_to_nothing_gets_a_warning(tenuto, run, tmp_
     soundfile.write(path, np.eye(1, 5 * 22050, 9)[0], 22050)
     outcome = tenuto("predict", run, path, *options)
     assert outcome.exit_code == 0
-    assert outcome.stderr.startswith(f"Warning: {path}: only 0.05 s of its 5.00 s")
+    assert outcome.stderr.startswith(f"warning: {path}: only 0.05 s of its 5.00 s")
     assert "Warning" not in outcome.stdout
 
 

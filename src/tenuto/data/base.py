@@ -262,7 +262,7 @@ def usable_rows(clips: Iterable[str], problems: Problems, source: str = "") -> l
     Args:
         clips: Clip names.
         problems: Takes a sentence for every other clip.
-        source: Beginning of each sentence, such as ``ratings.csv: ``.
+        source: Beginning of each sentence, such as the path of the table and a colon.
     """
     seen: set[str] = set()
     rows = []

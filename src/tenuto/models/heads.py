@@ -8,10 +8,10 @@ from torch import Tensor, nn
 
 
 class Prediction(NamedTuple):
-    """What a network says of a batch: emotions (clips, emotions) and concepts (clips, concepts) or None."""
+    """The prediction of a network for a batch: emotions (clips, emotions) and concepts (clips, concepts) or None."""
 
     emotions: Tensor
-    concepts: Tensor | None
+    concepts: Tensor | None = None
 
 
 class DirectHead(nn.Module):

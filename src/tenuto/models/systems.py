@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import abc
 import copy
 from collections.abc import Callable
 from typing import ClassVar, TypeVar
@@ -17,7 +18,7 @@ CONCEPTS_WITHOUT_RATINGS = 7
 """Units of a bottleneck where the data set has no concepts."""
 
 
-class Network(nn.Module):
+class Network(nn.Module, abc.ABC):
     """Base class of all networks. A subclass lives in one file and registers itself with `register_network`.
 
     It is built with the number of emotions, the number of concepts (units of its bottleneck, if it has one) and a
@@ -42,9 +43,9 @@ class Network(nn.Module):
     def __init__(self, emotions: int, concepts: int, width: float) -> None:
         super().__init__()
 
+    @abc.abstractmethod
     def forward(self, excerpts: Tensor) -> Prediction:
         """Predict emotions (and concepts) of normalised excerpts."""
-        raise NotImplementedError
 
     def simplify(self) -> None:
         """Make this frozen copy faster without changing its predictions, in place. The base class does nothing."""

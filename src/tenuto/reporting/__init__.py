@@ -4,7 +4,7 @@ from tenuto.reporting.figures.clip import clip_figure
 from tenuto.reporting.figures.curves import curve, emotions
 from tenuto.reporting.figures.explanation import concept_figure, explanation_figure, intervention_figure
 from tenuto.reporting.figures.smc2025 import figure3, figure4, overview
-from tenuto.reporting.figures.style import FIGURES, save, write_figure
+from tenuto.reporting.figures.style import FIGURES, drawing, new_figure, save, write_figure
 from tenuto.reporting.page.inputs import PageInputs, gather, read_findings
 from tenuto.reporting.page.report import Page, make_page, render, write_report
 from tenuto.reporting.paper import (
@@ -25,6 +25,7 @@ __all__ = [
     "clip_figure",
     "concept_figure",
     "curve",
+    "drawing",
     "emotions",
     "explanation_figure",
     "figure3",
@@ -34,6 +35,7 @@ __all__ = [
     "latex",
     "make_page",
     "markdown",
+    "new_figure",
     "overview",
     "read_findings",
     "render",

@@ -21,6 +21,7 @@ from tenuto.evaluation.audit.findings import (
     check,
     counted,
     failed,
+    judged,
     ordered_checks,
 )
 from tenuto.evaluation.audit.model_checks import Models, Progress
@@ -64,6 +65,7 @@ __all__ = [
     "check",
     "counted",
     "failed",
+    "judged",
     "open_sources",
     "ordered_checks",
 ]
