@@ -110,11 +110,11 @@ def did_you_mean(name: str, choices: Iterable[str]) -> str:
     >>> did_you_mean("A2MZE", ["A2E", "A2M2E"])
     'Did you mean A2M2E? Valid: A2E, A2M2E.'
     """
-    known = [str(choice) for choice in choices]
-    by_lower = {choice.lower(): choice for choice in known}
+    names = [str(choice) for choice in choices]
+    by_lower = {choice.lower(): choice for choice in names}
     near = difflib.get_close_matches(name.lower(), by_lower, n=1, cutoff=0.5)
     hint = f"Did you mean {by_lower[near[0]]}? " if near else ""
-    return f"{hint}Valid: {', '.join(known)}."
+    return f"{hint}Valid: {', '.join(names)}."
 
 
 def one_line(text: object, limit: int = 200) -> str:

@@ -283,8 +283,8 @@ def _check_separator(
 
 def _check_header(names: Sequence[str], columns: Sequence[str], path: str | Path, problems: Problems) -> None:
     if missing := [name for name in columns if name not in names]:
-        known = one_line(", ".join(filter(None, names))) or "nothing"
-        problems.add(FileError(f"{path}: no column {one_line(', '.join(missing))}. It has: {known}."))
+        listed = one_line(", ".join(filter(None, names))) or "nothing"
+        problems.add(FileError(f"{path}: no column {one_line(', '.join(missing))}. It has: {listed}."))
     for name in dict.fromkeys(name for name in names if name and names.count(name) > 1):
         problems.add(FileError(f"{path}: two columns are called {quote(name)}. Rename or remove one."))
 

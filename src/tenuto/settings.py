@@ -118,8 +118,8 @@ def _explain(error: ValidationError, model: type[BaseModel]) -> str:
     problem = next((each for each in problems if each["type"] == "extra_forbidden"), problems[0])
     place = one_line(".".join(str(part) for part in problem["loc"])) or "the settings"
     if problem["type"] == "extra_forbidden":
-        known = _fields_at(model, problem["loc"][:-1])
-        return f"unknown key {place}. {did_you_mean(str(problem['loc'][-1]), known)}"
+        fields = _fields_at(model, problem["loc"][:-1])
+        return f"unknown key {place}. {did_you_mean(str(problem['loc'][-1]), fields)}"
     value = problem.get("input")
     got = "" if isinstance(value, Mapping) or value is None else f", got {shown(value)}"
     message = one_line(problem["msg"].removeprefix("Value error, "), 1000).rstrip(".")

@@ -139,7 +139,7 @@ def test_other_objectives_stand_for_themselves():
 
 
 def test_each_emotion_cannot_be_attacked_itself():
-    with pytest.raises(AttackError, match="stands for several objectives"):
+    with pytest.raises(AttackError, match="consists of several objectives"):
         value(EachEmotion())
 
 

@@ -206,7 +206,7 @@ def test_a_seed_asked_for_is_taken_without_remark():
 
 
 def test_a_seed_without_runs_is_refused_with_those_there_are():
-    with pytest.raises(ConfigError, match="no run has seed 5; there is 6, 21, 42"):
+    with pytest.raises(ConfigError, match="no run has seed 5; seeds of the runs: 6, 21, 42"):
         smc2025.figure4_seed(made_up.study(), 5)
 
 

@@ -244,10 +244,10 @@ def _size(rows: pd.DataFrame) -> str:
             f"{budget}"
         )
     stored = rows["stored_l2"].dropna() if "stored_l2" in rows else largest
-    known = (
+    stored_norm = (
         f"; the stored perturbations have a median L2 norm of {stored.median():.3g}" if len(stored) else ""
     )
-    return f"The largest change of a spectrogram entry was not recorded{known}.{budget}"
+    return f"The largest change of a spectrogram entry was not recorded{stored_norm}.{budget}"
 
 
 def _caution(rows: pd.DataFrame) -> str:

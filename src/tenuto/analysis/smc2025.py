@@ -117,7 +117,7 @@ def significance(rows: pd.DataFrame, paper_data: bool = False) -> pd.DataFrame:
     """Paired t-tests of the error after the attack, as published and with seeds as the unit.
 
     The published tests pair clips and pool seeds; clips of one seed share a model, so those pairs are not
-    independent. From three seeds on, the test over seeds (each the mean over its clips) stands below.
+    independent. From three seeds on, the test over seeds (each the mean over its clips) follows.
 
     Args:
         rows: Rows of one attack; only test clips count.
@@ -154,59 +154,61 @@ def significance(rows: pd.DataFrame, paper_data: bool = False) -> pd.DataFrame:
 
 
 def figure4_seed(rows: pd.DataFrame, seed: int | None = None) -> int:
-    """The seed asked for, the study's, or the smallest there is. Raises `ConfigError` if it has no rows."""
-    there = sorted({int(value) for value in rows["seed"]})
+    """The given seed, else the study's, else the smallest. Raises `ConfigError` if it has no rows."""
+    seeds = sorted({int(value) for value in rows["seed"]})
     if seed is None:
-        return FIGURE_4_SEED if FIGURE_4_SEED in there else there[0]
-    if seed not in there:
+        return FIGURE_4_SEED if FIGURE_4_SEED in seeds else seeds[0]
+    if seed not in seeds:
         raise ConfigError(
-            f"no run has seed {seed}; there is {', '.join(map(str, there))}. Choose one with --seed."
+            f"no run has seed {seed}; seeds of the runs: {', '.join(map(str, seeds))}. Choose one with --seed."
         )
     return seed
 
 
 def check_emotions(rows: pd.DataFrame, emotions: Sequence[str]) -> tuple[str, ...]:
-    """The emotions asked for. Raises `ConfigError` for none, one named twice, or one without ratings."""
-    known = emotion_names(rows)
+    """Check the given emotions. Raises `ConfigError` for none, one that is listed twice, or one without ratings."""
+    names = emotion_names(rows)
     for name in emotions:
-        if name not in known:
-            raise ConfigError(f"there is no emotion '{name}' in these rows. {did_you_mean(name, known)}")
+        if name not in names:
+            raise ConfigError(f"there is no emotion '{name}' in these rows. {did_you_mean(name, names)}")
     if not emotions or len(set(emotions)) < len(emotions):
-        raise ConfigError(f"wanted emotions, each once, as in tension,tender. Valid: {', '.join(known)}.")
+        raise ConfigError(
+            f"got emotions {','.join(emotions)!r}; list each once, as in tension,tender. Valid: {', '.join(names)}."
+        )
     return tuple(emotions)
 
 
 def figure4_emotions(rows: pd.DataFrame) -> tuple[str, ...]:
     """The study's two emotions, or the first two of a data set that rates others."""
-    known = emotion_names(rows)
-    return FIGURE_4_EMOTIONS if set(FIGURE_4_EMOTIONS) <= set(known) else known[:2]
+    names = emotion_names(rows)
+    return FIGURE_4_EMOTIONS if set(FIGURE_4_EMOTIONS) <= set(names) else names[:2]
 
 
 def figure4_systems(rows: pd.DataFrame, seed: int) -> list[str]:
     """The study's three systems as far as this seed has them; where it has none, its own first three."""
-    there = ordered_systems(rows[rows["seed"] == seed])
-    return [name for name in FIGURE_4_SYSTEMS if name in there] or there[:3]
+    systems = ordered_systems(rows[rows["seed"] == seed])
+    return [name for name in FIGURE_4_SYSTEMS if name in systems] or systems[:3]
 
 
 def remarks(rows: pd.DataFrame, seed: int | None = None) -> list[str]:
     """What these rows lack for the study's tables and figures, one sentence each (none for the logs)."""
-    chosen, said = selection(rows), []
-    there = ordered_systems(chosen)
-    if absent := [name for name in SYSTEMS if name not in there]:
-        said.append(f"No rows of {', '.join(absent)}: left out of tables and figures.")
+    chosen, sentences = selection(rows), []
+    systems = ordered_systems(chosen)
+    if absent := [name for name in SYSTEMS if name not in systems]:
+        sentences.append(f"No rows of {', '.join(absent)}: left out of tables and figures.")
     tested = set(significance(rows)["comparison"])
     for first, second in COMPARISONS:
         if f"{first} against {second}" not in tested:
-            said.append(
+            sentences.append(
                 f"No t-test of {first} against {second}: they share too few seeds and clips, or all differ equally."
             )
     used = figure4_seed(chosen, seed)
     if seed is None and used != FIGURE_4_SEED:
-        said.append(f"Figure 4 shows seed {used}: there is no run with seed {FIGURE_4_SEED}.")
+        sentences.append(f"Figure 4 shows seed {used}: there is no run with seed {FIGURE_4_SEED}.")
     if shown := figure4_systems(chosen, used):
         absent = [name for name in FIGURE_4_SYSTEMS if name not in shown]
         if absent:
-            said.append(
+            sentences.append(
                 f"Figure 4 shows {', '.join(shown)}: no rows of {', '.join(absent)} with seed {used}."
             )
-    return said
+    return sentences

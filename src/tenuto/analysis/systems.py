@@ -79,8 +79,8 @@ def _several(attacks: pd.DataFrame, rows: pd.DataFrame) -> str:
     """One sentence on rows of several attacks, with the first three of them and how to choose one."""
     budgets = sorted(rows["epsilon"].dropna().unique())
     if len(budgets) > 1:
-        known = ", ".join(f"{value:g}" for value in budgets)
-        return f"the rows hold {len(budgets)} budgets (epsilon {known}); choose one, with --epsilon or `at_budget`."
+        listed = ", ".join(f"{value:g}" for value in budgets)
+        return f"the rows hold {len(budgets)} budgets (epsilon {listed}); choose one, with --epsilon or `at_budget`."
     first = ["/".join(str(value) for value in attack) for attack in attacks.head(3).itertuples(index=False)]
     more = f" and {len(attacks) - 3} more" if len(attacks) > 3 else ""
     return f"the rows hold {len(attacks)} attacks ({', '.join(first)}{more}); select the rows of one."

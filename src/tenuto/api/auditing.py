@@ -181,8 +181,8 @@ def _data_of_runs(
             raise ConfigError(f"`split` has no effect without the data: {error}") from error
         return given
     prepared = prepare(root, config, cache=cache, progress=progress)
-    known = dataclasses.replace(given, prepared=prepared, siblings=_paths(siblings))
-    return known if clips is None else dataclasses.replace(known, clips=clips)
+    audited_data = dataclasses.replace(given, prepared=prepared, siblings=_paths(siblings))
+    return audited_data if clips is None else dataclasses.replace(audited_data, clips=clips)
 
 
 def _check_siblings(siblings: Sequence[Place], folders: Sequence[Path]) -> None:

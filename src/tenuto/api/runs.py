@@ -124,11 +124,11 @@ class Run(runs.Run):
             protocol: The attack whose saved perturbations are corrected; default: all in the run folder.
             out: Folder for the table and the figure; default: ``interventions`` in the run folder.
         """
-        found = intervention.intervene(self, protocol)
+        result = intervention.intervene(self, protocol)
         folder = self.folder / "interventions" if out is None else Path(out)
-        for path in write_intervention(found, folder):
+        for path in write_intervention(result, folder):
             self.progress.note(str(path))
-        return found
+        return result
 
     def set_concepts(self, values: Mapping[str, float]) -> intervention.Change:
         """Emotions of the clean test clips, on average, before and after concepts are set to ``values``."""

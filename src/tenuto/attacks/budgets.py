@@ -131,7 +131,7 @@ class L2(Budget):
         return (gradient.double() / _rows(size, gradient)).to(gradient)
 
     def scattered(self, uniform: Tensor) -> Tensor:
-        """On the sphere, where in many dimensions nearly all of the ball's volume lies."""
+        """On the sphere: in many dimensions nearly all of the ball's volume is close to it."""
         return self.steepest(uniform) * self.epsilon
 
 

@@ -77,7 +77,7 @@ class Objective(abc.ABC):
         return False
 
     def each(self, emotions: int) -> tuple[Objective, ...]:
-        """The objectives this one stands for, in a model with so many emotions: usually itself alone."""
+        """The objectives to attack with in a model with this number of emotions; usually this one alone."""
         return (self,)
 
     def refusal(self, emotions: int) -> str | None:
@@ -295,7 +295,9 @@ class EachEmotion(Objective):
         require_number("keep", self.keep, 0)
 
     def __call__(self, outputs: Outputs, situation: Situation) -> Tensor:
-        raise AttackError("EachEmotion stands for several objectives: attack with each of `.each(emotions)`.")
+        raise AttackError(
+            "EachEmotion consists of several objectives: attack with each of `.each(emotions)`."
+        )
 
     def title(self, emotions: Sequence[str] | None = None) -> str:
         return "each emotion up and down"

@@ -49,8 +49,8 @@ def parse_objective(
     if match := re.fullmatch(r"(.+)([+-])(alone)?", word):
         index = _index(match[1], emotions)
         return OneEmotion(index, up=match[2] == "+", keep=10.0 if match[3] else 0.0)
-    known = [*words, f"{emotions[0]}+", f"{emotions[0]}-alone", f"{emotions[0]}=0.8"]
-    raise ConfigError(f"Unknown objective {word!r}. {did_you_mean(word, known)}")
+    valid_words = [*words, f"{emotions[0]}+", f"{emotions[0]}-alone", f"{emotions[0]}=0.8"]
+    raise ConfigError(f"Unknown objective {word!r}. {did_you_mean(word, valid_words)}")
 
 
 _VARIABLE = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
@@ -110,8 +110,8 @@ def parse_attack(
     hints = typing.get_type_hints(kind)
     for name, value in settings.items():
         if name not in fields or name in ("budget", "objective"):
-            known = sorted(fields.keys() - {"budget", "objective"})
-            raise ConfigError(f"{family} has no setting {name!r}. {did_you_mean(name, known)}")
+            valid_settings = sorted(fields.keys() - {"budget", "objective"})
+            raise ConfigError(f"{family} has no setting {name!r}. {did_you_mean(name, valid_settings)}")
         values[name] = _value(name, value, hints[name]) if isinstance(value, str) else value
     if absent := [name for name in _required(kind) if name not in values]:
         raise ConfigError(f"{family} needs the setting {', '.join(absent)}: give it as a setting.")

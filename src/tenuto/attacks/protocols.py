@@ -240,10 +240,10 @@ def _changed(published: Protocol, settings: dict[str, Any]) -> Protocol:
     """A published protocol with other settings; each goes to every attack that has it."""
     if settings and published.epsilons:
         raise ConfigError(f"Protocol {published.name} has no parameters: leave out {', '.join(settings)}.")
-    known = {setting for attack in published.attacks for setting in _settings(attack)}
+    valid_settings = {setting for attack in published.attacks for setting in _settings(attack)}
     for setting in settings:
-        if setting not in known:
-            hint = did_you_mean(setting, sorted(known))
+        if setting not in valid_settings:
+            hint = did_you_mean(setting, sorted(valid_settings))
             raise ConfigError(f"Protocol {published.name} has no setting '{setting}'. {hint}")
     attacks, changes = [], {}
     for attack in published.attacks:

@@ -38,7 +38,7 @@ def to_dict(part: Any) -> dict[str, Any]:
     {'type': 'linf', 'epsilon': 0.1}
     """
     kind = type(part)
-    names = [name for known in (ATTACKS, *NESTED.values()) for name, one in known.items() if one is kind]
+    names = [name for group in (ATTACKS, *NESTED.values()) for name, one in group.items() if one is kind]
     settings = dataclasses.fields(part) if dataclasses.is_dataclass(part) else ()
     values = {one.name: getattr(part, one.name) for one in settings if one.init and one.repr}
     return {
@@ -74,15 +74,15 @@ def _build(registry: Registry[Any], description: object, parts: Mapping[str, Any
         )
     name, settings = description["type"], {key: description[key] for key in description if key != "type"}
     kind = registry[name]
-    known = (
+    valid_settings = (
         {one.name for one in dataclasses.fields(kind) if one.init}
         if dataclasses.is_dataclass(kind)
         else set()
     )
     for setting in settings:
-        if setting not in known:
+        if setting not in valid_settings:
             raise ConfigError(
-                f"{name} has no setting {setting!r}. {did_you_mean(str(setting), sorted(known))}"
+                f"{name} has no setting {setting!r}. {did_you_mean(str(setting), sorted(valid_settings))}"
             )
     values = {setting: _value(setting, value) for setting, value in settings.items()}
     try:

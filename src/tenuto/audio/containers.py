@@ -148,8 +148,8 @@ def _sized_piece(stream: BinaryIO, size: int, name: str, order: str, audio: byte
         start, announced = place + 8, long_size if long_size and given == 2**32 - 1 else given
         if announced <= header:  # written before the size was known
             stream.seek(0)
-            known = min(size - start, 2**32 - 1).to_bytes(4, order)  # type: ignore[arg-type]
-            return Piece(start, size, stream.read(place + 4) + known)
+            size_bytes = min(size - start, 2**32 - 1).to_bytes(4, order)  # type: ignore[arg-type]
+            return Piece(start, size, stream.read(place + 4) + size_bytes)
         if start + announced > size and (long_size or not _is_placeholder(announced)):
             raise cut_off(name, f"{start + announced - size} bytes are missing at its end")
         return whole

@@ -230,7 +230,7 @@ def _print_clip(resynthesis: Resynthesis) -> None:
     second = resynthesis.strongest_second
     if resynthesis.median_hz is not None and second is not None:
         out.print(
-            f"Half of the squared perturbation lies in bands up to {resynthesis.median_hz:.0f} Hz; "
+            f"Half of the squared perturbation is in bands up to {resynthesis.median_hz:.0f} Hz; "
             f"second {second[0] + 1} of {len(resynthesis.second_shares)} holds the largest part, {percent(second[1])}."
         )
     effect = resynthesis.effect

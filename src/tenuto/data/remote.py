@@ -37,7 +37,7 @@ Progress = Callable[[str, int, int | None], None]  # (file name, bytes that have
 
 
 class _TransientError(Exception):
-    """A failure that may be temporary; ``wait`` is the pause in seconds that the server asked for."""
+    """A failure that may be temporary; ``wait`` is the pause in seconds that the server requests."""
 
     def __init__(self, reason: str, wait: float = 0.0) -> None:
         super().__init__(reason)

@@ -41,9 +41,9 @@ def finished_rows(run: Run, protocol: object, part: str, origin: Origin) -> pd.D
     return rows
 
 
-def perturbations(attacker: Attack, clips: Batch, found: AttackResult) -> dict[str, Array]:
+def perturbations(attacker: Attack, clips: Batch, result: AttackResult) -> dict[str, Array]:
     """Arrays (313, 149) by attack and clip: ``perturbation`` and, of the released attack, ``stored``."""
-    kinds = {"perturbation": found.perturbation, **found.extra_perturbations()}
+    kinds = {"perturbation": result.perturbation, **result.extra_perturbations()}
     return {
         key_of(repr(attacker), clip, kind): array(values[row, 0])
         for kind, values in kinds.items()
@@ -58,33 +58,33 @@ def records(
     attacker: Attack,
     model: Network,
     clips: Batch,
-    found: AttackResult,
+    result: AttackResult,
 ) -> pd.DataFrame:
     """One row per clip. Norms and the adversarial prediction belong to the same perturbation."""
-    delta = array(found.perturbation.flatten(1)).astype(np.float64)
+    delta = array(result.perturbation.flatten(1)).astype(np.float64)
     table: dict[str, Any] = {
         **identity(run, clips, part, str(protocol)),
         **_named(attacker, run.recogniser.emotions),
-        "iterations": array(found.iterations),
-        "forward_passes": array(found.forward_passes),
-        "gradient_passes": array(found.gradient_passes),
+        "iterations": array(result.iterations),
+        "forward_passes": array(result.forward_passes),
+        "gradient_passes": array(result.gradient_passes),
         "l2": np.linalg.norm(delta, axis=1),
         "linf": np.abs(delta).max(axis=1),
-        "converged": array(found.converged),
+        "converged": array(result.converged),
         "settings": repr(attacker),
         "uses_label": attacker.uses_label,
-        "loss": array(found.loss),
+        "loss": array(result.loss),
     }
-    table |= {column: array(values) for column, values in found.extra_columns().items()}
+    table |= {column: array(values) for column, values in result.extra_columns().items()}
     emotions, units = run.recogniser.emotions, run.recogniser.concepts
     table |= _columns("label", emotions, clips.labels)
-    table |= _columns("clean", emotions, found.clean_prediction)
-    table |= _columns("adversarial", emotions, found.adversarial_prediction)
-    if found.clean_concepts is None and units:  # the attack evaluates emotions alone
-        for kind, inputs in (("clean", clips.inputs), ("adversarial", clips.inputs + found.perturbation)):
+    table |= _columns("clean", emotions, result.clean_prediction)
+    table |= _columns("adversarial", emotions, result.adversarial_prediction)
+    if result.clean_concepts is None and units:  # the attack evaluates emotions alone
+        for kind, inputs in (("clean", clips.inputs), ("adversarial", clips.inputs + result.perturbation)):
             table |= _columns(kind, units, predict(model, inputs).concepts)
-    table |= _columns("clean", units, found.clean_concepts)
-    table |= _columns("adversarial", units, found.adversarial_concepts)
+    table |= _columns("clean", units, result.clean_concepts)
+    table |= _columns("adversarial", units, result.adversarial_concepts)
     return pd.DataFrame(table)
 
 

@@ -253,9 +253,9 @@ def show_curves(curves: Curves) -> pd.DataFrame:
             "Mean excess": number(line["mean_excess"], ".3f") + _range(line, "mean_excess"),
         }
         if len(curves.natural):
-            known = isinstance(line["natural_change"], str)
-            cells["Natural"] = f"{line['natural']:.3f} ({line['natural_change']})" if known else NOTHING
-            cells["Exceeds natural at"] = _epsilon(line["beyond"]) if known else NOTHING
+            has_natural = isinstance(line["natural_change"], str)
+            cells["Natural"] = f"{line['natural']:.3f} ({line['natural_change']})" if has_natural else NOTHING
+            cells["Exceeds natural at"] = _epsilon(line["beyond"]) if has_natural else NOTHING
         lines.append(cells)
     return pd.DataFrame(lines, dtype=str)
 

@@ -165,8 +165,8 @@ def _runs(runs_file: str | Path | None) -> pd.DataFrame:
     return table
 
 
-def _log_folders(folder: Path, known: set[str]) -> dict[str, Path]:
-    """Folder name -> folder of every log below; logs of another format are ignored unless known."""
+def _log_folders(folder: Path, log_names: set[str]) -> dict[str, Path]:
+    """Folder name -> folder of every log below; logs of another format are ignored unless `log_names` has them."""
     if not folder.is_dir():
         raise FileError(
             f"{folder}: no such folder. Give the folder of the logs, or of a clone of their repository."
@@ -174,7 +174,7 @@ def _log_folders(folder: Path, known: set[str]) -> dict[str, Path]:
     folders: dict[str, Path] = {}
     for log in sorted(folder.resolve().rglob("log.csv")):
         name = log.parent.name
-        if name not in known and not read_bytes(log).startswith(",".join(COLUMNS[:3]).encode()):
+        if name not in log_names and not read_bytes(log).startswith(",".join(COLUMNS[:3]).encode()):
             continue
         if name in folders:
             raise FileError(

@@ -207,14 +207,14 @@ def at_budget(rows: pd.DataFrame, epsilon: float | None = None) -> pd.DataFrame:
     """
     worst = worst_case(rows)
     budgets = sorted(worst["epsilon"].dropna().unique())
-    known = ", ".join(f"{budget:g}" for budget in budgets) or "none"
+    listed = ", ".join(f"{budget:g}" for budget in budgets) or "none"
     if epsilon is None:
         if len(budgets) > 1:
-            raise DataError(f"the rows have several budgets ({known}). Choose one with --epsilon.")
+            raise DataError(f"the rows have several budgets ({listed}). Choose one with --epsilon.")
         return worst
     chosen = worst[np.isclose(worst["epsilon"].astype(float), epsilon, rtol=1e-9, atol=0)]
     if chosen.empty:
-        raise DataError(f"the rows have no budget {epsilon:g}; budgets of the rows: {known}.")
+        raise DataError(f"the rows have no budget {epsilon:g}; budgets of the rows: {listed}.")
     return chosen.reset_index(drop=True)
 
 

@@ -270,9 +270,9 @@ class RunFolder:
         path, split = self.rows(protocol, part), self.read_split()
         rows = read_rows(path)
         if split is not None:
-            known = set(split.part(part))
+            part_clips = set(split.part(part))
             for clip in rows["clip"]:
-                if clip not in known:
+                if clip not in part_clips:
                     raise DataError(
                         f"{path}: clip {clip!r} is not a {part} clip in {self.split}. "
                         "Restore the split, or delete the rows and run `tenuto attack` again."

@@ -154,9 +154,9 @@ class StudyFolder:
                     is_known = True
                     tables.append(run.read_rows(protocol, part))
         if not is_known:
-            known = ", ".join(self.protocols(part, damaged)) or "none"
+            protocols = ", ".join(self.protocols(part, damaged)) or "none"
             raise FileError(
-                f"{self.path}: no rows of protocol {protocol} for {part} clips. Protocols with rows: {known}. "
+                f"{self.path}: no rows of protocol {protocol} for {part} clips. Protocols with rows: {protocols}. "
                 "Run `tenuto attack` first."
             )
         if not tables:

@@ -69,7 +69,7 @@ class Task:
 
 
 def tasks(run: RunFolder, attacks: Sequence[Protocol]) -> Iterator[Task]:
-    """The stages of a run in their order. Whether one is done is looked up when it is asked for."""
+    """The stages of a run in their order. Whether one is done is read at each access."""
     yield Task(TRAIN, run.checkpoint, run.is_trained())
     yield Task(EVALUATE, run.metrics, run.is_trained() and run.is_evaluated())
     if has_curves(attacks):

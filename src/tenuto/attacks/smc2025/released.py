@@ -108,21 +108,21 @@ class ClipStates:
 
     def place(self, flags: Flags) -> tuple[Tensor, Tensor]:
         """Positions of the flagged ones among the attacked clips, and among all clips."""
-        here, there = np.flatnonzero(flags), self.rows[flags]
+        attacked_places, clip_places = np.flatnonzero(flags), self.rows[flags]
         device = self.delta.device
-        return torch.from_numpy(here).to(device), torch.from_numpy(there).to(device)
+        return torch.from_numpy(attacked_places).to(device), torch.from_numpy(clip_places).to(device)
 
     def store(self, flags: Flags) -> None:
         """Remember the present perturbation of the flagged clips."""
         if flags.any():
-            here, there = self.place(flags)
-            self.stored[there] = self.delta[here]
+            attacked_places, clip_places = self.place(flags)
+            self.stored[clip_places] = self.delta[attacked_places]
 
     def dismiss(self, flags: Flags, iteration: int, prediction: Tensor, losses: Doubles) -> None:
         """Write down where the flagged clips ended."""
-        here, there = self.place(flags)
-        self.last[there] = self.delta[here]
-        self.prediction[there] = prediction[here]
+        attacked_places, clip_places = self.place(flags)
+        self.last[clip_places] = self.delta[attacked_places]
+        self.prediction[clip_places] = prediction[attacked_places]
         self.loss[self.rows[flags]] = losses[flags]
         self.iterations[self.rows[flags]] = iteration
 
@@ -192,10 +192,10 @@ class ReleasedAttack(Attack):
     sign: bool = True
 
     def __post_init__(self) -> None:
-        for setting, known in (("measure", LADDERS), ("optimizer", OPTIMIZERS)):
+        for setting, choices in (("measure", LADDERS), ("optimizer", OPTIMIZERS)):
             value = getattr(self, setting)
-            if value not in tuple(known):
-                raise ConfigError(f"Unknown {setting} {value!r}. {did_you_mean(str(value), known)}")
+            if value not in tuple(choices):
+                raise ConfigError(f"Unknown {setting} {value!r}. {did_you_mean(str(value), choices)}")
         require_number("step_size", self.step_size, SMALLEST_STEP)
         require_whole("iterations", self.iterations, 1)
         if self.alpha is not None:

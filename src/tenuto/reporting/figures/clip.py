@@ -1,4 +1,4 @@
-"""What an attack did to one clip, on one page: spectrograms, where the change lies, emotions and concepts."""
+"""One attacked clip on one page: spectrograms, the change per band and second, emotions and concepts."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ def words(resynthesis: Resynthesis) -> str:
     where = (
         ""
         if resynthesis.median_hz is None or second is None
-        else f" Half of the change lies in bands up to {resynthesis.median_hz:.0f} Hz; second {second[0] + 1} of "
+        else f" Half of the change is in bands up to {resynthesis.median_hz:.0f} Hz; second {second[0] + 1} of "
         f"{len(resynthesis.second_shares)} holds the largest part, {percent(second[1])}."
     )
     return (
@@ -163,7 +163,7 @@ def _spectrograms(figure: Any, resynthesis: Resynthesis) -> None:
 
 
 def _frequencies(axes: Axes, band_hz: tuple[float, ...]) -> None:
-    """Ticks in Hz on an axis of bands; a frequency between two centres lies between their numbers."""
+    """Ticks in Hz on an axis of bands; a frequency between two centres is placed between their ticks."""
     inside = [tick for tick in TICKS_HZ if band_hz[0] <= tick <= band_hz[-1]]
     axes.set_yticks(np.interp(inside, band_hz, np.arange(len(band_hz))), [f"{tick}" for tick in inside])
     axes.set_ylim(-0.5, len(band_hz) - 0.5)
@@ -201,16 +201,16 @@ def _changes(
     """A line per emotion or concept, from its prediction before the attack to that after it, on the rating scale."""
     labels = list(states["before"])
     places = np.arange(len(labels))[::-1]
-    before, after, heard = ([states[state][label] for label in labels] for state in SHOWN)
+    before, after, resynthesised = ([states[state][label] for label in labels] for state in SHOWN)
     axes.hlines(places, before, after, color=colour, linewidth=2, alpha=0.6)
     marks: dict[str, dict[str, Any]] = {
         "before": {"marker": "o", "markerfacecolor": PAPER, "markeredgecolor": colour, "markersize": 6},
         "after": {"marker": "o", "color": colour, "markersize": 6},
         "heard": {"marker": "D", "markerfacecolor": PAPER, "markeredgecolor": INK, "markersize": 4},
     }
-    for state, values in zip(SHOWN, (before, after, heard), strict=True):
+    for state, values in zip(SHOWN, (before, after, resynthesised), strict=True):
         axes.plot(values, places, linestyle="none", label=SHOWN[state], **marks[state])
-    drawn = [*before, *after, *heard]
+    drawn = [*before, *after, *resynthesised]
     if "annotation" in states:
         ratings = [states["annotation"][label] for label in labels]
         axes.vlines(ratings, places - 0.35, places + 0.35, color=INK, linewidth=1.6, label="annotation")
