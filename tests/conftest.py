@@ -37,7 +37,9 @@ def pytest_collection_modifyitems(items):
         place = item.path.relative_to(Path(__file__).parent)
         if {place.parts[0], place.as_posix()} & set(SLOW):
             item.add_marker(pytest.mark.slow)
-    items.sort(key=lambda item: item.path.name != "test_demo.py")  # the longest one first, so that none waits for it
+    items.sort(
+        key=lambda item: item.path.name != "test_demo.py"
+    )  # the longest one first, so that none waits for it
 
 
 def pytest_addoption(parser):
