@@ -1,7 +1,7 @@
 """Adversarial attacks on models with continuous outputs. They need torch and NumPy only."""
 
 from tenuto.attacks.apgd import APGD
-from tenuto.attacks.base import Attack, AttackResult, Examples
+from tenuto.attacks.base import Attack, AttackResult, Examples, from_dict
 from tenuto.attacks.bounded import BoundedAttack
 from tenuto.attacks.budgets import L2, Budget, Linf, Unbounded
 from tenuto.attacks.calling import Evaluator, Outputs, emotions_of, left_as_found
@@ -24,7 +24,7 @@ from tenuto.attacks.objectives import (
 from tenuto.attacks.parsing import parse_attack, parse_objective
 from tenuto.attacks.pgd import PGD
 from tenuto.attacks.protocols import Protocol, ProtocolResult, WorstCase, climb, protocol
-from tenuto.attacks.registry import ATTACKS, BUDGETS, OBJECTIVES, PROTOCOLS, from_dict, to_dict
+from tenuto.attacks.registry import ATTACKS, BUDGETS, OBJECTIVES, PROTOCOLS, to_dict
 from tenuto.attacks.search import Search
 from tenuto.attacks.smc2025.described import Described
 from tenuto.attacks.smc2025.released import ReleasedAttack, ReleasedResult

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import abc
 import dataclasses
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal, TypeVar
 
@@ -15,7 +15,7 @@ from tenuto.attacks.budgets import Budget
 from tenuto.attacks.calling import Evaluator, Model, left_as_found
 from tenuto.attacks.checks import listed, require_whole
 from tenuto.attacks.objectives import Objective
-from tenuto.attacks.registry import to_dict
+from tenuto.attacks.registry import ATTACKS, build, to_dict
 from tenuto.errors import AttackError
 
 Progress = Callable[[int], None]
@@ -218,6 +218,20 @@ class Attack(abc.ABC):
         progress: Progress | None,
     ) -> AttackResult:
         """Attack checked examples together."""
+
+
+def from_dict(description: Mapping[str, Any], **parts: Any) -> Attack:
+    """Build the attack that `to_dict` described. Only registered classes are built; nothing is evaluated.
+
+    Args:
+        description: What `to_dict` returned, perhaps read from JSON. Settings that are absent have their defaults.
+        parts: Settings that no description holds, such as the ``source`` of `Transfer`.
+
+    Raises:
+        ConfigError: An unknown attack, objective, norm or setting, or a value out of range.
+    """
+    attack: Attack = build(ATTACKS, description, parts)
+    return attack
 
 
 @dataclass(frozen=True, eq=False)

@@ -37,13 +37,15 @@ def parse_objective(
     words = [name for name, kind in OBJECTIVES.items() if not _required(kind)]
     distances = [name for name in words if issubclass(OBJECTIVES[name], Distance)]
     if word in distances:
-        return OBJECTIVES[word](against="clean" if from_clean else "label", scale=scale)  # type: ignore[call-arg]
+        distance: Objective = OBJECTIVES[word](against="clean" if from_clean else "label", scale=scale)
+        return distance
     if from_clean or scale is not None:
         raise ConfigError(
             f"from_clean and scale are options of {', '.join(distances)}, not of the objective {word!r}."
         )
     if word in words:
-        return OBJECTIVES[word]()
+        objective: Objective = OBJECTIVES[word]()
+        return objective
     if "=" in word:
         return _target(word, emotions)
     if match := re.fullmatch(r"(.+)([+-])(alone)?", word):
@@ -142,7 +144,8 @@ def _budget(norm: str, epsilon: float | None) -> Budget:
         return kind()
     if epsilon is None:
         raise ConfigError(f"norm {norm} needs an epsilon, the size of the budget.")
-    return kind(epsilon)  # type: ignore[call-arg]
+    budget: Budget = kind(epsilon)
+    return budget
 
 
 def _value(name: str, text: str, hint: object) -> object:

@@ -4,22 +4,16 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from tenuto.errors import ConfigError, did_you_mean
 from tenuto.registry import Registry
 
-if TYPE_CHECKING:
-    from tenuto.attacks.base import Attack
-    from tenuto.attacks.budgets import Budget
-    from tenuto.attacks.objectives import Objective
-    from tenuto.attacks.protocols import Protocol
-
-ATTACKS: Registry[type[Attack]] = Registry("attack", "tenuto.attacks")
-OBJECTIVES: Registry[type[Objective]] = Registry("objective", "tenuto.objectives")
-BUDGETS: Registry[type[Budget]] = Registry("norm", "tenuto.budgets")
+ATTACKS: Registry[type[Any]] = Registry("attack", "tenuto.attacks")
+OBJECTIVES: Registry[type[Any]] = Registry("objective", "tenuto.objectives")
+BUDGETS: Registry[type[Any]] = Registry("norm", "tenuto.budgets")
 """Budgets by what the column ``norm`` of the rows calls them."""
-PROTOCOLS: Registry[Protocol] = Registry("protocol", "tenuto.protocols")
+PROTOCOLS: Registry[Any] = Registry("protocol", "tenuto.protocols")
 
 NESTED: dict[str, Registry[Any]] = {"budget": BUDGETS, "objective": OBJECTIVES}
 """Settings of an attack that are themselves registered parts."""
@@ -53,21 +47,8 @@ def _plain(name: str, value: Any) -> Any:
     return list(value) if isinstance(value, tuple) else value
 
 
-def from_dict(description: Mapping[str, Any], **parts: Any) -> Attack:
-    """Build the attack that `to_dict` described. Only registered classes are built; nothing is evaluated.
-
-    Args:
-        description: What `to_dict` returned, perhaps read from JSON. Settings that are absent have their defaults.
-        parts: Settings that no description holds, such as the ``source`` of `Transfer`.
-
-    Raises:
-        ConfigError: An unknown attack, objective, norm or setting, or a value out of range.
-    """
-    attack: Attack = _build(ATTACKS, description, parts)
-    return attack
-
-
-def _build(registry: Registry[Any], description: object, parts: Mapping[str, Any]) -> Any:
+def build(registry: Registry[Any], description: object, parts: Mapping[str, Any]) -> Any:
+    """Build the registered part that a dict of `to_dict` describes. Raises `ConfigError`."""
     if not isinstance(description, Mapping) or not isinstance(description.get("type"), str):
         raise ConfigError(
             f"{registry.kind} is {description!r}. It must be a dict with the key 'type', such as to_dict() makes."
@@ -93,5 +74,5 @@ def _build(registry: Registry[Any], description: object, parts: Mapping[str, Any
 
 def _value(setting: str, value: Any) -> Any:
     if setting in NESTED:
-        return _build(NESTED[setting], value, {})
+        return build(NESTED[setting], value, {})
     return tuple(value) if isinstance(value, list) else value

@@ -12,6 +12,7 @@ import typer
 from typer.core import TyperGroup
 
 from tenuto.cli import (
+    EXIT_STOPPED,
     attack,
     audit,
     curve,
@@ -30,7 +31,6 @@ from tenuto.cli import (
     train,
 )
 from tenuto.cli.common import notes
-from tenuto.cli.main import EXIT_STOPPED
 from tenuto.errors import AudioWarning, FolderWarning, RandomModelWarning, TenutoError
 
 EXIT_BAD_INPUT = 2

@@ -7,8 +7,7 @@ import errno
 import os
 import sys
 
-EXIT_STOPPED = 130
-"""What a shell reports for a command that Ctrl-C ended."""
+from tenuto.cli import EXIT_STOPPED
 
 EXIT_BAD_OUTPUT = 2
 PLAIN = {"→": "->", "█": "#", "│": "|", "Δ": "d", "×": "x", "−": "-", "–": "-", "…": "...", "±": "+-"}
