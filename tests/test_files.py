@@ -65,6 +65,25 @@ def test_a_named_pipe_is_refused_at_once(tmp_path):
             read(tmp_path / "pipe")
 
 
+@pytest.mark.parametrize("through_link", [False, True])
+def test_a_pipe_or_device_is_not_replaced_by_a_file(tmp_path, through_link):
+    os.mkfifo(pipe := tmp_path / "pipe")
+    (link := tmp_path / "link").symlink_to(pipe)
+    with pytest.raises(FileError, match="cannot write: it is a pipe or device"):
+        files.write_bytes(link if through_link else pipe, b"new")
+    assert pipe.is_fifo()
+    assert link.is_symlink()
+    assert len(list(tmp_path.iterdir())) == 2
+
+
+def test_a_write_through_a_link_changes_the_file_it_names(tmp_path):
+    (tmp_path / "link").symlink_to(tmp_path / "file")
+    for content in (b"old", b"new"):
+        files.write_bytes(tmp_path / "link", content)
+        assert (tmp_path / "file").read_bytes() == content
+    assert (tmp_path / "link").is_symlink()
+
+
 def test_the_next_write_removes_what_killed_writers_left(tmp_path):
     child = subprocess.run(
         [sys.executable, "-c", KILLED, tmp_path / "it.txt"], capture_output=True, check=False

@@ -49,20 +49,27 @@ def naming(path: Path, action: str) -> Iterator[None]:
 
 
 def write_bytes(path: str | Path, content: bytes) -> Path:
-    """Write ``content`` to ``path`` atomically, creating its folder. Raises `FileError`."""
+    """Write ``content`` to ``path`` atomically, creating its folder; a link keeps pointing to the file it names.
+
+    Raises:
+        FileError: The file cannot be written, or is a pipe or device, which the new file would replace.
+    """
     path = Path(path)
     with naming(path, "write"):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        _remove_stale_parts(path)
-        prefix = f".{path.name}.{_host()}-{os.getpid()}-"
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=prefix, suffix=".part")
+        target = Path(os.path.realpath(path))
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if target.exists() and not (target.is_file() or target.is_dir()):
+            raise FileError(f"{path}: cannot write: it is a pipe or device. Give the path of a regular file.")
+        _remove_stale_parts(target)
+        prefix = f".{target.name}.{_host()}-{os.getpid()}-"
+        handle, temporary = tempfile.mkstemp(dir=target.parent, prefix=prefix, suffix=".part")
         try:
             with os.fdopen(handle, "wb") as stream:
                 stream.write(content)
                 stream.flush()
                 os.fsync(stream.fileno())
             os.chmod(temporary, 0o644)
-            os.replace(temporary, path)
+            os.replace(temporary, target)
         except BaseException:
             with contextlib.suppress(OSError):
                 os.unlink(temporary)

@@ -140,6 +140,17 @@ def test_truncated_checkpoint_is_refused(saved, share):
         tenuto.load(saved)
 
 
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_a_checkpoint_with_weights_that_are_not_finite_is_refused(saved, value):
+    path = RunFolder(saved).checkpoint
+    arrays, metadata = read_safetensors(path)
+    name = next(name for name, array in arrays.items() if array.dtype.kind == "f")
+    arrays[name].flat[-1] = value
+    write_safetensors(path, arrays, metadata)
+    with pytest.raises(CheckpointError, match=f"'{name}' contains NaN or infinity"):
+        tenuto.load(saved)
+
+
 def test_an_unreadable_checkpoint_is_not_called_damaged(saved, monkeypatch):
     def refuse(path, *arguments, **keywords):
         raise PermissionError(13, "Permission denied")

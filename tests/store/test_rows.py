@@ -80,6 +80,14 @@ def test_rows_without_any_emotion_are_refused():
         validate_rows(rows[list(KEYS)])
 
 
+@pytest.mark.parametrize(("name", "value"), [("system", "A2M2E"), ("seed", 7)])
+def test_a_run_with_two_systems_or_seeds_is_refused(name, value):
+    rows = made_up.run()
+    rows.loc[rows.index[0], name] = value
+    with pytest.raises(DataError, match=f"have {name} .*{value}.*; a run has one"):
+        validate_rows(rows)
+
+
 def test_a_row_that_stands_twice_is_refused():
     rows = made_up.run(clip="003")
     with pytest.raises(DataError, match="clip 003 of A2E-6 has two rows of the same attack"):

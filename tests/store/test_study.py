@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tenuto.errors import FileError, FolderWarning
+from tenuto.errors import DataError, FileError, FolderWarning
 from tenuto.store.rows import write_rows
 from tenuto.store.run import RunFolder
 from tenuto.store.study import StudyFolder, read_natural, read_study
@@ -71,13 +71,19 @@ def damaged_rows(run, monkeypatch):
     run.rows(PROTOCOL).write_text("run,system\nA2E-6,A2E\n")
 
 
-DAMAGES = (unreadable_folder, unreadable_attacks, dangling_link, damaged_rows)
+def mixed_rows(run, monkeypatch):
+    rows = made_up.run(seed=6, run=run.name, clips=3, protocol=PROTOCOL)
+    rows.loc[0, "system"] = "A2M2E"
+    rows.to_csv(run.rows(PROTOCOL), index=False)
+
+
+DAMAGES = (unreadable_folder, unreadable_attacks, dangling_link, damaged_rows, mixed_rows)
 
 
 @pytest.mark.parametrize("damage", DAMAGES)
 def test_a_run_that_cannot_be_read_is_named(study, monkeypatch, damage):
     damage(study.run("A2E-6"), monkeypatch)
-    with pytest.raises(FileError, match="A2E-6"):
+    with pytest.raises((FileError, DataError), match="A2E-6"):
         study.rows(PROTOCOL)
 
 
@@ -99,6 +105,15 @@ def test_the_rows_of_a_study_warn_of_a_damaged_run(study):
     natural = read_natural(study.path)
     assert natural is not None
     assert set(natural["attack"]) == {"natural"}
+
+
+@pytest.mark.parametrize("column", ["worst", "label_valence"])
+def test_a_column_that_some_runs_lack_is_named_with_the_run(study, column):
+    for run in study.runs():
+        rows = run.read_rows(PROTOCOL).assign(worst=True)
+        write_rows(run.rows(PROTOCOL), rows.drop(columns=column) if run.name == "A2E-6" else rows)
+    with pytest.raises(DataError, match=f"the rows of A2E-6 have no column {column}"):
+        study.rows(PROTOCOL)
 
 
 def test_without_readable_rows_there_is_an_error(study):

@@ -78,7 +78,22 @@ def test_a_new_sitting_forgets_the_error_of_the_last(tmp_path):
     assert (record.error, record.trace) == (None, None)
 
 
-@pytest.mark.parametrize("content", ["", "{", "[]", '{"run": 1}', '{"name": "run", "colour": 2}'])
+@pytest.mark.parametrize(
+    "content",
+    [
+        "",
+        "{",
+        "[]",
+        '{"run": 1}',
+        '{"name": "run", "colour": 2}',
+        '{"name": "run", "seconds": {"train": "x"}}',
+        '{"name": "run", "seconds": {"train": 1e400}}',
+        '{"name": "run", "best_score": "x"}',
+        '{"name": "run", "epoch": 1e400}',
+        '{"name": "run", "finished": "train"}',
+        '{"name": "run", "notes": []}',
+    ],
+)
 def test_a_damaged_record_is_as_none(tmp_path, content):
     write_text(journal.record_path(tmp_path, "run"), content)
     assert read(tmp_path, "run") == journal.Record("run")

@@ -33,6 +33,9 @@ def _run() -> int:
     """Run the command; its exit code. Whatever is still buffered is written here, where an error can be caught."""
     os.environ["MPLBACKEND"] = "agg"  # a backend inherited from a notebook need not exist here
     codecs.register_error("tenuto.plain", _plain)
+    # A caller may close both streams: what is printed is then lost, the work and the exit code are not.
+    sys.stdout = sys.stdout or open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115
+    sys.stderr = sys.stderr or open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115
     for stream in (sys.stdout, sys.stderr):
         stream.reconfigure(errors="tenuto.plain")  # type: ignore[union-attr]
     from tenuto.cli.app import app

@@ -18,7 +18,7 @@ from tenuto.config import RunConfig, preset_run, to_yaml
 from tenuto.data.excerpts import PAPER_NORMALISATION, Normalisation
 from tenuto.data.midlevel import CONCEPTS
 from tenuto.data.soundtracks import EMOTIONS
-from tenuto.errors import CheckpointError, ConfigError, FileError, one_line
+from tenuto.errors import CheckpointError, ConfigError, FileError, one_line, quote
 from tenuto.files import read_safetensors, sha256_file, write_safetensors, write_text
 from tenuto.models.recogniser import Recogniser
 from tenuto.models.released import load_reference_state
@@ -66,6 +66,9 @@ def load(run_or_checkpoint: str | Path) -> Recogniser:
     check_readable(path)
     try:
         arrays, metadata = read_safetensors(path)
+        for name, array in arrays.items():
+            if array.dtype.kind == "f" and not np.isfinite(array).all():
+                raise CheckpointError(f"{path}: {quote(name)} contains NaN or infinity. Train the run again.")
         return dataclasses.replace(_rebuild(arrays, json.loads(metadata["tenuto"])), path=path)
     except FileError as error:
         raise CheckpointError(

@@ -124,7 +124,8 @@ def validate_rows(rows: pd.DataFrame, source: str = "rows") -> pd.DataFrame:
     """The same rows, checked.
 
     Raises:
-        DataError: A column is missing, a cell has the wrong type or value, or a row is there twice.
+        DataError: A column is missing, a cell has the wrong type or value, a run has two systems or seeds, or a
+            row is there twice.
     """
     required = [*KEYS, *(f"{kind}_{name}" for name in emotion_names(rows) for kind in KINDS)]
     if missing := [name for name in required if name not in rows.columns]:
@@ -137,6 +138,13 @@ def validate_rows(rows: pd.DataFrame, source: str = "rows") -> pd.DataFrame:
             # A bottleneck's units are missing in the rows of networks without one.
             is_valid, allowed = CELLS.get(name) or (VALUE if name in required else UNIT)
             _check_cells(rows, name, is_valid, allowed, source)
+    for name in ("system", "seed"):
+        values = rows.groupby("run")[name].unique()
+        for run, several in values[values.map(len) > 1].items():
+            listed = " and ".join(quote(value) for value in several[:2])
+            raise DataError(
+                f"{source}: the rows of {quote(run)} have {name} {listed}; a run has one. Correct those cells."
+            )
     repeated = rows.duplicated(subset=list(IDENTITY))
     if repeated.any():
         row = rows[repeated].iloc[0]

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from filelock import FileLock, Timeout
+from pydantic import FiniteFloat, TypeAdapter, ValidationError
 
 from tenuto.errors import FileError, TenutoError, one_line
 from tenuto.files import naming, read_json, write_bytes, write_json
@@ -75,12 +76,12 @@ class Record:
     best_score: float | None = None
     steps: int = 0
     steps_total: int = 0
-    seconds: dict[str, float] = dataclasses.field(default_factory=dict)
+    seconds: dict[str, FiniteFloat] = dataclasses.field(default_factory=dict)
     error: str | None = None
     trace: str | None = None
     host: str = ""
     pid: int = 0
-    updated: float = 0.0
+    updated: FiniteFloat = 0.0
     notes: dict[str, Any] = dataclasses.field(default_factory=dict)
 
 
@@ -152,8 +153,11 @@ def record_path(folder: Path, name: str) -> Path:
 def read(folder: Path, name: str) -> Record:
     """The record of a run; a new one where there is no readable file."""
     try:
-        return Record(**read_json(record_path(folder, name)))
-    except (FileError, TypeError):
+        record = Record(**read_json(record_path(folder, name)))
+        return TypeAdapter(Record).validate_python(
+            dataclasses.asdict(record)
+        )  # checks the type of every field
+    except (FileError, TypeError, ValidationError):
         return Record(name)
 
 
