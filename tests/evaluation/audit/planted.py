@@ -21,6 +21,7 @@ from tenuto.attacks import (
 )
 from tenuto.evaluation.audit import CHECKS, Data, Evidence
 from tenuto.evaluation.audit.examination import Subject
+from tenuto.evaluation.audit.model_checks import Models
 from tenuto.evaluation.audit.sources import Source
 from tests.reporting import made_up
 
@@ -40,7 +41,7 @@ ATTACKS = {
 
 def finding(check, source, data=Data()):
     """The finding of one check."""
-    return CHECKS[check].find(Evidence(source, data))
+    return CHECKS[check].find(Evidence(source, data, Models().findings))
 
 
 def bounded(system="A2E", seed=6, epsilon=0.1, attacked=0.5, attack="APGD", **columns):

@@ -48,7 +48,7 @@ def audit(*sources: Source, data: Data | None = None, progress: Progress | None 
     models = Models(progress)
     return [
         dataclasses.replace(CHECKS[name].find(evidence), source=evidence.source.name)
-        for evidence in (Evidence(source, data or Data(), models) for source in sources)
+        for evidence in (Evidence(source, data or Data(), models.findings) for source in sources)
         for name in ordered_checks()
     ]
 

@@ -6,13 +6,10 @@ import dataclasses
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from tenuto.errors import FileError
 from tenuto.registry import Registry
-
-if TYPE_CHECKING:
-    from tenuto.evaluation.audit.sources import Evidence
 
 
 class Verdict(StrEnum):
@@ -30,11 +27,11 @@ class Check:
 
     Attributes:
         question: What it answers, in one sentence.
-        find: Answers it for one source.
+        find: From the `sources.Evidence` of one source to the finding.
     """
 
     question: str
-    find: Callable[[Evidence], Finding]
+    find: Callable[[Any], Finding]
 
 
 CHECKS: Registry[Check] = Registry("audit check", "tenuto.checks")
@@ -49,12 +46,10 @@ ORDER = (
 """Checks in the order of the report; those that other packages add follow by name."""
 
 
-def check(
-    name: str, question: str
-) -> Callable[[Callable[[Evidence], Finding]], Callable[[Evidence], Finding]]:
+def check(name: str, question: str) -> Callable[[Callable[[Any], Finding]], Callable[[Any], Finding]]:
     """Return a decorator that registers a function as the check ``name``. Raises `ConfigError` for a name in use."""
 
-    def add(find: Callable[[Evidence], Finding]) -> Callable[[Evidence], Finding]:
+    def add(find: Callable[[Any], Finding]) -> Callable[[Any], Finding]:
         CHECKS.register(name)(Check(question, find))
         return find
 

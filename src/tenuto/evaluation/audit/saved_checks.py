@@ -29,13 +29,13 @@ BATCH_SIZE = 8
 @check("saved-budget", "Are the saved perturbations inside their budget?")
 def saved_budget(evidence: Evidence) -> Finding:
     """Measure the saved perturbations in float64."""
-    return evidence.saved_findings["saved-budget"]
+    return evidence.once(measure_saved)["saved-budget"]
 
 
 @check("saved-norm", "Are the norms in the rows those of the saved perturbations?")
 def saved_norm(evidence: Evidence) -> Finding:
     """Measure both norms of the saved perturbations."""
-    return evidence.saved_findings["saved-norm"]
+    return evidence.once(measure_saved)["saved-norm"]
 
 
 @check("saved-prediction", "Does the model predict what the rows say, at the saved perturbations?")
@@ -44,7 +44,7 @@ def saved_prediction(evidence: Evidence) -> Finding:
     strangers = [
         entry for run in sorted(evidence.source.folders) for entry in _of_other_weights(evidence, run)
     ]
-    return worst(strangers) if strangers else evidence.saved_findings["saved-prediction"]
+    return worst(strangers) if strangers else evidence.once(measure_saved)["saved-prediction"]
 
 
 def measure_saved(evidence: Evidence) -> dict[str, Finding]:

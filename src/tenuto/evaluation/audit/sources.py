@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -28,7 +28,6 @@ from tenuto.store.study import StudyFolder
 
 if TYPE_CHECKING:
     from tenuto.attacks import Attack
-    from tenuto.evaluation.audit.model_checks import Models
 
 Values = NDArray[np.float64]
 
@@ -96,13 +95,16 @@ class Evidence:
     Args:
         source: The audited rows.
         data: The data set.
-        models: Results of models, shared between sources; None evaluates no model.
+        find_in_models: Check -> its finding from models, or why there is none; see `model_checks.Models.findings`.
     """
 
-    def __init__(self, source: Source, data: Data = Data(), models: Models | None = None) -> None:
+    def __init__(
+        self, source: Source, data: Data, find_in_models: Callable[[Evidence], dict[str, Finding]]
+    ) -> None:
         self.source = source
         self.data = data
-        self._models = models
+        self._find_in_models = find_in_models
+        self._findings: dict[Callable[[Evidence], dict[str, Finding]], dict[str, Finding]] = {}
 
     @property
     def rows(self) -> pd.DataFrame:
@@ -206,18 +208,15 @@ class Evidence:
         return bool(self.source.folders) and (self.data.spared or self.data.prepared is not None)
 
     @cached_property
-    def saved_findings(self) -> dict[str, Finding]:
-        """Check -> its finding from the files of perturbations."""
-        from tenuto.evaluation.audit.saved_checks import measure_saved
-
-        return measure_saved(self)
-
-    @cached_property
     def model_findings(self) -> dict[str, Finding]:
         """Check -> its finding from models, or why there is none."""
-        from tenuto.evaluation.audit.model_checks import Models
+        return self._find_in_models(self)
 
-        return (self._models or Models()).findings(self)
+    def once(self, find: Callable[[Evidence], dict[str, Finding]]) -> dict[str, Finding]:
+        """What a function finds for several checks together, computed at the first of them."""
+        if find not in self._findings:
+            self._findings[find] = find(self)
+        return self._findings[find]
 
 
 def protocol_attacks(name: str, emotions: int) -> list[Attack]:
