@@ -110,7 +110,7 @@ def test_recordings_are_predicted_as_by_the_model(run, folder, study):
     assert list(table.iloc[0, :8]) == list(tenuto.load(folder).predict(song).emotions.values())
     assert tenuto.predict(run, song).equals(table.iloc[:1])
     with pytest.raises(AudioError, match=r"got ndarray\. Predict a waveform with"):
-        tenuto.predict(run, np.zeros(8, dtype=np.float32))
+        tenuto.predict(run, np.zeros(8, dtype=np.float32))  # type: ignore[arg-type]
 
 
 def test_an_explanation_has_places_once_the_data_are_found(folder, study, run):
