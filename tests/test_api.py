@@ -6,6 +6,7 @@ import json
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 from typer.testing import CliRunner
@@ -14,7 +15,7 @@ import tenuto
 from tenuto.attacks import APGD, Linf, Noise
 from tenuto.cli.app import app, with_options
 from tenuto.config import StudyConfig, merge, preset_study
-from tenuto.errors import CheckpointError, ConfigError, DataError
+from tenuto.errors import AudioError, CheckpointError, ConfigError, DataError
 from tests import corpora
 
 EMOTIONS = ["valence", "energy", "tension", "anger", "fear", "happy", "sad", "tender"]
@@ -108,6 +109,8 @@ def test_recordings_are_predicted_as_by_the_model(run, folder, study):
     assert list(table.columns[:8]) == EMOTIONS
     assert list(table.iloc[0, :8]) == list(tenuto.load(folder).predict(song).emotions.values())
     assert tenuto.predict(run, song).equals(table.iloc[:1])
+    with pytest.raises(AudioError, match=r"got ndarray\. Predict a waveform with"):
+        tenuto.predict(run, np.zeros(8, dtype=np.float32))  # type: ignore[arg-type]
 
 
 def test_an_explanation_has_places_once_the_data_are_found(folder, study, run):

@@ -22,7 +22,7 @@ from tenuto.api.outcomes import ClipsShown, Metrics, attack_name, write_clip, wr
 from tenuto.api.progress import SILENT, Progress
 from tenuto.attacks import BoundedAttack, Protocol, protocol
 from tenuto.attacks.parsing import single
-from tenuto.errors import ConfigError, FileError
+from tenuto.errors import AudioError, ConfigError, FileError
 from tenuto.evaluation import explanation, intervention, resynthesis, robustness, runs
 from tenuto.evaluation import natural as variation
 from tenuto.models.checkpoint import load
@@ -263,10 +263,16 @@ def predict(run: Run | Source, audio: Source | Sequence[Source]) -> pd.DataFrame
         A line per file and a column per emotion; concepts follow as ``concept NAME``.
 
     Raises:
-        AudioError: A recording cannot be used.
+        AudioError: A recording cannot be used, or something else than a file is given.
     """
     recogniser = run.recogniser if isinstance(run, Run) else load(run)
     files = [audio] if isinstance(audio, str | Path) else list(audio)
+    for file in files:
+        if not isinstance(file, str | Path):
+            raise AudioError(
+                f"audio must be one audio file or several, got {type(audio).__name__}. "
+                "Predict a waveform with `tenuto.load(run).predict(waveform)`."
+            )
     lines = []
     for file in files:
         profile = recogniser.predict(file)

@@ -167,7 +167,8 @@ class StudyFolder:
     def _check_columns(self, tables: Sequence[pd.DataFrame]) -> None:
         """Raise `DataError` where a column that every run must have is in the rows of some runs only."""
         needed = [
-            {name for name in table if name == "worst" or str(name).startswith("label_")} for table in tables
+            {name for name in map(str, table) if name == "worst" or name.startswith("label_")}
+            for table in tables
         ]
         for table, columns in zip(tables, needed, strict=True):
             if missing := sorted(set().union(*needed) - columns):
