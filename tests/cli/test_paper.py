@@ -6,7 +6,7 @@ from typer.testing import CliRunner
 
 from tenuto.cli.paper import app
 from tenuto.config import to_yaml
-from tenuto.errors import FileError
+from tenuto.errors import DataError, FileError
 from tenuto.files import write_text
 from tenuto.store.released_logs import SETTINGS, write_log
 from tenuto.store.rows import write_rows
@@ -114,6 +114,19 @@ def test_a_protocol_can_be_named(study, tmp_path):
     assert call("table1", "--study", study, "--protocol", protocol, "--out", tmp_path).exit_code == 0
     with pytest.raises(FileError, match="no rows of protocol standard-1"):
         call("table1", "--study", study, "--protocol", "standard-1", "--out", tmp_path)
+
+
+def test_a_budget_of_several_can_be_chosen(tmp_path):
+    budgets = [
+        made_up.run(protocol="standard-1", norm="linf", epsilon=epsilon, seed=21) for epsilon in (0.1, 0.2)
+    ]
+    write_rows(tmp_path / "A2E-21" / "attacks" / "standard-1.csv", pd.concat(budgets))
+    with pytest.raises(DataError, match="Choose one"):
+        call("table1", tmp_path, "--protocol", "standard-1", "--out", tmp_path / "out")
+    outcome = call(
+        "table1", tmp_path, "--protocol", "standard-1", "--epsilon", 0.2, "--out", tmp_path / "out"
+    )
+    assert outcome.exit_code == 0
 
 
 def test_the_whole_paper_from_the_released_logs(released, tmp_path):

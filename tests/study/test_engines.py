@@ -192,6 +192,9 @@ class Deadly:
     error: str
     workers: int = 1
 
+    def check(self):
+        pass
+
     def carry_out(self, jobs):
         return (Outcome(job.planned.run, error=self.error) for job in jobs)
 
@@ -337,7 +340,7 @@ def refuses(*arguments, **keywords):
 
 @pytest.mark.parametrize(
     ("place", "engine"),
-    [("tenuto.study.engines.prepare_data", Local()), ("tenuto.study.engines._connect", Ray())],
+    [("tenuto.study.engines.prepare_data", Local()), ("tenuto.study.engines.Ray.carry_out", Ray())],
     ids=["by its recordings", "by its engine"],
 )
 def test_a_call_that_is_refused_changes_no_study_in_the_folder(place, engine, music, tmp_path, monkeypatch):
@@ -480,7 +483,7 @@ def test_a_damaged_run_is_named_and_the_tables_of_the_others_are_made(name, cont
 
 @pytest.mark.parametrize(
     ("place", "engine"),
-    [("tenuto.study.engines.prepare_data", Local()), ("tenuto.study.engines._connect", Ray())],
+    [("tenuto.study.engines.prepare_data", Local()), ("tenuto.study.engines.Ray.carry_out", Ray())],
     ids=["by its recordings", "by its engine"],
 )
 def test_a_call_that_is_refused_leaves_the_record_of_the_study(

@@ -13,6 +13,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from tenuto.config import preset_study
 from tenuto.errors import ConfigError
 from tenuto.study import journal
 from tenuto.study.engines import Local, Ray, run_study
@@ -194,6 +195,12 @@ def test_an_address_that_is_none_says_how_one_looks(cluster, jobs, address):
     cluster()
     with pytest.raises(ConfigError, match=r"an address is HOST:PORT"):
         Ray(address=address).carry_out(jobs)
+
+
+def test_a_dead_address_is_refused_before_any_work(tmp_path, free_port):
+    with pytest.raises(ConfigError, match="no Ray cluster answers"):
+        run_study(preset_study("demo"), tmp_path / "demo", engine=Ray(address=f"127.0.0.1:{free_port}"))
+    assert not (tmp_path / "demo").exists()
 
 
 def test_the_address_of_the_environment_is_tried_too(cluster, jobs, free_port, monkeypatch):

@@ -68,6 +68,7 @@ def paper(
     *,
     out: Place | None = "paper",
     protocol: str | None = None,
+    epsilon: float | None = None,
     logs: Place | None = None,
     runs_file: Place | None = None,
     seed: int | None = None,
@@ -80,6 +81,7 @@ def paper(
         part: ``table1``, ``significance``, ``figure3``, ``figure4`` or ``all``.
         out: Folder for the files; None writes nothing.
         protocol: Name of the protocol, for a study.
+        epsilon: The budget, where the protocol has several.
         logs: A folder of released logs, in place of ``source``.
         runs_file: CSV ``folder,system,seed`` of logs other than the 50 released ones.
         seed: Whose predictions Figure 4 shows; default: 21, or the smallest.
@@ -92,7 +94,7 @@ def paper(
     """
     if part not in (*PARTS, "all"):
         raise ConfigError(f"part {part!r} is unknown. {did_you_mean(part, (*PARTS, 'all'))}")
-    chosen = read_rows(source, protocol, logs=logs, runs_file=runs_file)
+    chosen = read_rows(source, protocol, epsilon, logs=logs, runs_file=runs_file)
     is_paper = _is_of_the_paper(source)
     written = {} if out is None else _write(chosen, part, Path(out), seed, emotions, is_paper)
     remarks = smc2025.remarks(chosen, seed if part in ("figure4", "all") else None)

@@ -40,6 +40,10 @@ ProtocolName = Annotated[
         show_default="the released one, where it is unique",
     ),
 ]
+Epsilon = Annotated[
+    float | None,
+    typer.Option("--epsilon", help="Budget, of a protocol with several.", show_default="the only one"),
+]
 Out = Annotated[Path, typer.Option("--out", help="Folder for the files.")]
 Seed = Annotated[
     int | None,
@@ -66,6 +70,7 @@ def _make(
     logs: Path | None,
     runs: Path | None,
     protocol: str | None,
+    epsilon: float | None,
     seed: int | None = None,
     emotions: str | None = None,
 ) -> None:
@@ -74,7 +79,15 @@ def _make(
 
     names = None if emotions is None else [name.strip() for name in emotions.split(",") if name.strip()]
     paper = api.paper(
-        study, part, out=to, protocol=protocol, logs=logs, runs_file=runs, seed=seed, emotions=names
+        study,
+        part,
+        out=to,
+        protocol=protocol,
+        epsilon=epsilon,
+        logs=logs,
+        runs_file=runs,
+        seed=seed,
+        emotions=names,
     )
     print_paper(paper, part)
     for remark in paper.remarks:
@@ -102,13 +115,14 @@ def table1(
     logs: Logs = None,
     runs: RunsFile = None,
     protocol: ProtocolName = None,
+    epsilon: Epsilon = None,
     to: Out = HERE,
 ) -> None:
     """Table 1: correlation and MAE on clean test clips; CSV, Markdown, LaTeX.
 
     Example: tenuto paper table1 --out paper
     """
-    _make("table1", to, one_study(study, study_option), logs, runs, protocol)
+    _make("table1", to, one_study(study, study_option), logs, runs, protocol, epsilon)
 
 
 @app.command()
@@ -118,13 +132,14 @@ def significance(
     logs: Logs = None,
     runs: RunsFile = None,
     protocol: ProtocolName = None,
+    epsilon: Epsilon = None,
     to: Out = HERE,
 ) -> None:
     """The paired t-tests of A2E and A2B2E against A2M2E; CSV, Markdown, LaTeX.
 
     Example: tenuto paper significance --out paper
     """
-    _make("significance", to, one_study(study, study_option), logs, runs, protocol)
+    _make("significance", to, one_study(study, study_option), logs, runs, protocol, epsilon)
 
 
 @app.command()
@@ -134,13 +149,14 @@ def figure3(
     logs: Logs = None,
     runs: RunsFile = None,
     protocol: ProtocolName = None,
+    epsilon: Epsilon = None,
     to: Out = HERE,
 ) -> None:
     """Figure 3: how much error the attack adds, per system; PNG and PDF.
 
     Example: tenuto paper figure3 demo --out demo/paper
     """
-    _make("figure3", to, one_study(study, study_option), logs, runs, protocol)
+    _make("figure3", to, one_study(study, study_option), logs, runs, protocol, epsilon)
 
 
 @app.command()
@@ -150,6 +166,7 @@ def figure4(
     logs: Logs = None,
     runs: RunsFile = None,
     protocol: ProtocolName = None,
+    epsilon: Epsilon = None,
     to: Out = HERE,
     seed: Seed = None,
     emotions: Emotions = None,
@@ -158,7 +175,7 @@ def figure4(
 
     Example: tenuto paper figure4 --seed 42 --emotions anger,happy
     """
-    _make("figure4", to, one_study(study, study_option), logs, runs, protocol, seed, emotions)
+    _make("figure4", to, one_study(study, study_option), logs, runs, protocol, epsilon, seed, emotions)
 
 
 @app.command("all")
@@ -168,6 +185,7 @@ def everything(
     logs: Logs = None,
     runs: RunsFile = None,
     protocol: ProtocolName = None,
+    epsilon: Epsilon = None,
     to: Out = HERE,
     seed: Seed = None,
     emotions: Emotions = None,
@@ -176,4 +194,4 @@ def everything(
 
     Example: tenuto paper all --out paper
     """
-    _make("all", to, one_study(study, study_option), logs, runs, protocol, seed, emotions)
+    _make("all", to, one_study(study, study_option), logs, runs, protocol, epsilon, seed, emotions)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import itertools
+import logging
 import multiprocessing
 import multiprocessing.connection
 import os
@@ -54,6 +56,9 @@ class Engine(Protocol):
     def workers(self) -> int | None:
         """Runs at a time."""
 
+    def check(self) -> None:
+        """Raise `ConfigError` where the engine cannot be reached; called before any work is done."""
+
     def carry_out(self, jobs: Sequence[Job]) -> Iterator[Outcome]:
         """The outcome of every job, in any order. Raises `ConfigError` when called, before the first outcome."""
 
@@ -68,6 +73,9 @@ class Local:
     """
 
     workers: int | None = 1
+
+    def check(self) -> None:
+        """This machine is there."""
 
     def carry_out(self, jobs: Sequence[Job]) -> Iterator[Outcome]:
         """The outcome of every job, as they end."""
@@ -190,6 +198,11 @@ class Ray:
     workers: int | None = None
     gpus_per_run: float = 0.0
 
+    def check(self) -> None:
+        """Raise `ConfigError` where nothing answers at the address."""
+        with _refusing(self.address):
+            _check_address(self.address or os.environ.get("RAY_ADDRESS"))
+
     def carry_out(self, jobs: Sequence[Job]) -> Iterator[Outcome]:
         """The outcome of every job, as they end. Raises `ConfigError` where Ray or its resources are missing."""
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # no usage report leaves the machine
@@ -199,7 +212,9 @@ class Ray:
             raise ConfigError(
                 "the engine ray needs Ray, which is not installed: `pip install 'tenuto[ray]'`, or use --engine local."
             ) from error
-        _connect(ray, self.address)
+        self.check()
+        with _refusing(self.address):
+            ray.init(address=self.address, log_to_driver=False, logging_level=logging.ERROR)
         # A run on a GPU needs one core; a run on the CPU needs the threads it computes with.
         cores = 1 if self.gpus_per_run else max(job.planned.config.train.threads for job in jobs)
         try:
@@ -212,10 +227,11 @@ class Ray:
         return _as_they_end(ray, start, list(jobs), self.workers or len(jobs))
 
 
-def _connect(ray: Any, address: str | None) -> None:
+@contextlib.contextmanager
+def _refusing(address: str | None) -> Iterator[None]:
+    """Turn a failure to reach a cluster into a `ConfigError`."""
     try:
-        _check_address(address or os.environ.get("RAY_ADDRESS"))
-        ray.init(address=address, log_to_driver=False, logging_level="ERROR")
+        yield
     except (OSError, RuntimeError, ValueError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise ConfigError(
@@ -318,6 +334,7 @@ def run_study(
     folder, root = Path(folder).resolve(), Path(root).resolve() if root else None
     study = settled(study, folder)
     check_names(study)
+    engine.check()
     dataset_of(study, folder, root)  # refused before anything is written
     if (data := identity(study, folder, root)) is not None:
         check_study(study, data)
