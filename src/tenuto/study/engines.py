@@ -1,4 +1,7 @@
-"""Carry out a study: in this process, in several processes of this machine, or on a Ray cluster."""
+"""Carry out a study: in this process, in several processes of this machine, or on a Ray cluster.
+
+Some lines over 400: the three engines share one contract and the call that runs a study on them.
+"""
 
 from __future__ import annotations
 
