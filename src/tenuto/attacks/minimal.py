@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from tenuto.attacks.bounded import BoundedAttack, require_epsilon
+from tenuto.attacks.budgets import per_example
 from tenuto.attacks.checks import LARGEST_NUMBER, SMALLEST_STEP, require_number, require_whole
 from tenuto.attacks.registry import ATTACKS
 from tenuto.attacks.search import Search
@@ -109,7 +110,7 @@ class _Hunt:
         shrunk = torch.minimum(size, self.radius) * (1 - change)
         self.radius = torch.where(met, shrunk, self.radius * (1 + change))
         self.radius = torch.minimum(self.radius, self.least).clamp_max(self.attack.budget.epsilon)
-        stride = (0.01 + 0.99 * decay) * self.radius.view(-1, *([1] * (self.delta.ndim - 1)))
+        stride = (0.01 + 0.99 * decay) * per_example(self.radius, self.delta)
         ahead = self.delta + stride * self.attack.budget.steepest(gradient)
         self.delta = self.search.allowed(ahead, self.rows, self.radius)
 
@@ -120,7 +121,7 @@ class _Hunt:
         size = self.attack.budget.size(delta).to(self.least)
         shorter = met & (size < self.least)
         self.least = torch.where(shorter, size, self.least)
-        self.best = torch.where(shorter.view(-1, *([1] * (delta.ndim - 1))), delta, self.best)
+        self.best = torch.where(per_example(shorter, delta), delta, self.best)
         return met
 
     def shorten(self) -> None:
@@ -129,7 +130,7 @@ class _Hunt:
         low, high = torch.zeros_like(self.least), torch.ones_like(self.least)
         for _ in range(self.attack.bisections):
             middle = (low + high) / 2
-            shorter = whole * middle.view(-1, *([1] * (whole.ndim - 1)))
+            shorter = whole * per_example(middle, whole)
             met = self.note(self.search.values(shorter, self.rows), shorter)
             low, high = torch.where(met, low, middle), torch.where(met, middle, high)
             self.search.tick(self.rows)

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from tenuto.attacks.base import Attack, AttackResult, Examples, Progress, Range
 from tenuto.attacks.budgets import Budget, Unbounded
-from tenuto.attacks.calling import Evaluator, Model, Outputs, input_gradient
+from tenuto.attacks.calling import Model, Outputs, input_gradient
 from tenuto.attacks.checks import SMALLEST_STEP, listed, require_flag, require_number, require_whole
 from tenuto.attacks.objectives import Objective, SquaredError, correlation_refusal
 from tenuto.attacks.registry import ATTACKS
@@ -225,9 +225,9 @@ class ReleasedAttack(Attack):
         """
         return cast(ReleasedResult, super().__call__(model, inputs, targets, **options))
 
-    def _check(self, examples: Examples, start: Tensor | None, valid_range: Range | None) -> None:
-        super()._check(examples, start, valid_range)
-        for name, value in (("start", start), ("valid_range", valid_range)):
+    def _check(self, examples: Examples, valid_range: Range | None) -> None:
+        super()._check(examples, valid_range)
+        for name, value in (("start", examples.start), ("valid_range", valid_range)):
             if value is not None:
                 raise AttackError(
                     f"{self.title} has no {name}, because the study's attack has none: leave {name} out."
@@ -237,16 +237,11 @@ class ReleasedAttack(Attack):
             correlations(labels, labels, examples.names)
 
     def _attack(
-        self,
-        evaluate: Evaluator,
-        chunk: Examples,
-        start: Tensor | None,
-        valid_range: Range | None,
-        progress: Progress | None,
+        self, evaluate: Evaluate, chunk: Examples, valid_range: Range | None, progress: Progress
     ) -> ReleasedResult:
         return self.on_chunk(evaluate, chunk, progress)
 
-    def on_chunk(self, evaluate: Evaluate, clips: Examples, progress: Progress | None) -> ReleasedResult:
+    def on_chunk(self, evaluate: Evaluate, clips: Examples, progress: Progress) -> ReleasedResult:
         """Attack checked clips together, for a caller that has put the model in evaluation mode."""
         clip_states = ClipStates(clips, self._optimizer())
         iteration = 0
@@ -256,9 +251,8 @@ class ReleasedAttack(Attack):
             prediction = evaluate(clip_states.inputs + point, clip_states.targets).emotions
             losses = (prediction - clip_states.targets).square().mean(dim=1)
             leaving = self._judge(clip_states, iteration, prediction.detach(), losses.detach())
-            if progress is not None:
-                spared = (self.iterations - iteration) * int(leaving.sum())
-                progress(len(leaving) + spared)
+            spared = (self.iterations - iteration) * int(leaving.sum())
+            progress(len(leaving) + spared)
             if leaving.all():
                 return clip_states.result()
             gradient = input_gradient(losses, point)
