@@ -8,7 +8,7 @@ last steps shorten the best perturbation along its own ray, which needs no gradi
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -79,25 +79,17 @@ class Minimal(BoundedAttack):
         search.settle(hunt.best[is_reached], rows[is_reached])
 
 
-@dataclass(eq=False)
 class _Hunt:
-    """The state of the r examples whose clean input does not reach the goal."""
+    """The state of the r examples whose clean input does not reach the goal.
 
-    attack: Minimal
-    search: Search
-    rows: Tensor
-    delta: Tensor = field(init=False)
-    radius: Tensor = field(init=False)
-    best: Tensor = field(init=False)
-    least: Tensor = field(init=False)
-    """(r,), size of the smallest perturbation that reached the goal, infinite where none did."""
+    ``least`` is the size of the smallest perturbation that reached it, (r,), infinite where none did.
+    """
 
-    def __post_init__(self) -> None:
-        self.delta = self.search.first(self.rows, scattered=False)
+    def __init__(self, attack: Minimal, search: Search, rows: Tensor) -> None:
+        self.attack, self.search, self.rows = attack, search, rows
+        self.delta = search.first(rows, scattered=False)
         self.best = torch.zeros_like(self.delta)
-        self.radius = torch.full((len(self.rows),), self.attack.first * self.attack.budget.epsilon).to(
-            self.delta
-        )
+        self.radius = torch.full((len(rows),), attack.first * attack.budget.epsilon).to(self.delta)
         self.least = torch.full_like(self.radius, math.inf)
 
     def step(self, done: float) -> None:

@@ -19,15 +19,7 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
 from tenuto.audio import SAMPLE_RATE, load_audio
-from tenuto.audio.inversion import (
-    Rendering,
-    band_centres,
-    encode,
-    reach,
-    render,
-    snr_db,
-    to_16_bit,
-)
+from tenuto.audio.inversion import Rendering, band_centres, encode, reach, render, snr_db, to_16_bit
 from tenuto.audio.loading import FULL_SCALE, full_scale
 from tenuto.audio.spectrogram import FRAMES_PER_SECOND, HOP, frame_count, frame_starts, log_spectrogram
 from tenuto.data.excerpts import EXCERPT_FRAMES, cut, fixed_starts

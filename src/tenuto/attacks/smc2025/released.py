@@ -9,12 +9,11 @@ threshold of exactly 0 counts as unset. Here each rule is a method of its own.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, ClassVar, cast
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from tenuto.attacks.base import Attack, AttackResult, Examples, Progress, Range
@@ -70,32 +69,20 @@ class ReleasedResult(AttackResult):
         return self.stored_perturbation.cpu().double().square().flatten(1).sum(dim=1).sqrt()
 
 
-@dataclass(eq=False)
 class ClipStates:
-    """The state of the clips of one chunk: n clips in all, a of them still attacked."""
+    """The state of the clips of one chunk: n clips in all, a of them still attacked.
 
-    clips: Examples
-    optimizer: SGD
-    rows: NDArray[np.intp] = field(init=False)
-    """(a,), which clips the next four belong to."""
-    inputs: Tensor = field(init=False)
-    targets: Tensor = field(init=False)
-    labels: Doubles = field(init=False)
-    delta: Tensor = field(init=False)
-    threshold: Doubles = field(init=False)
-    """(n,), as everything below."""
-    converged: Flags = field(init=False)
-    iterations: NDArray[np.int64] = field(init=False)
-    loss: Doubles = field(init=False)
-    stored: Tensor = field(init=False)
-    last: Tensor = field(init=False)
-    clean: Tensor = field(init=False)
-    prediction: Tensor = field(init=False)
+    Attributes:
+        rows: (a,), which clips ``inputs``, ``targets``, ``labels`` and ``delta`` belong to; all else is (n, ...).
+        stored: Perturbations with which clips last met their thresholds.
+        last: Perturbations with which clips left, as are ``prediction``, ``loss`` and ``iterations``.
+    """
 
-    def __post_init__(self) -> None:
-        count = len(self.clips.names)
+    def __init__(self, clips: Examples, optimizer: SGD) -> None:
+        self.clips, self.optimizer = clips, optimizer
+        count = len(clips.names)
         self.rows = np.arange(count)
-        self.inputs, self.targets = self.clips.inputs, self.clips.targets
+        self.inputs, self.targets = clips.inputs, clips.targets
         self.labels = _host(self.targets)
         self.delta, self.stored, self.last = (torch.zeros_like(self.inputs) for _ in range(3))
         self.clean, self.prediction = torch.zeros_like(self.targets), torch.zeros_like(self.targets)
