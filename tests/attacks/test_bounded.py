@@ -85,18 +85,18 @@ def test_examples_that_reach_the_goal_leave_the_batch(attack):
 
 
 def test_an_example_draws_the_same_wherever_it_stands():
-    drawn = Search(task(), None).uniform(ALL)
-    turned = Search(task(examples=Examples.checked(INPUTS.flip(0), LABELS, None)), None).uniform(ALL)
+    drawn = Search(task()).uniform(ALL)
+    turned = Search(task(examples=Examples.checked(INPUTS.flip(0), LABELS, None))).uniform(ALL)
     assert torch.equal(drawn.flip(0), turned)
 
 
 def test_examples_draw_differently():
-    drawn = Search(task(), None).uniform(ALL)
+    drawn = Search(task()).uniform(ALL)
     assert len({tuple(row) for row in drawn.flatten(1).tolist()}) == 5
 
 
 def test_an_example_draws_on_whoever_else_draws():
-    search, other = Search(task(), None), Search(task(), None)
+    search, other = Search(task()), Search(task())
     for _ in range(3):
         whole = search.uniform(ALL)
     other.uniform(ALL)
@@ -105,7 +105,7 @@ def test_an_example_draws_on_whoever_else_draws():
 
 
 def test_draws_fill_minus_one_to_one():
-    drawn = torch.stack([Search(task(seed=seed), None).uniform(ALL) for seed in range(100)])
+    drawn = torch.stack([Search(task(seed=seed)).uniform(ALL) for seed in range(100)])
     assert drawn.min() >= -1
     assert drawn.max() <= 1
     assert abs(float(drawn.mean())) < 3 / (3 * len(drawn.flatten())) ** 0.5
@@ -113,17 +113,18 @@ def test_draws_fill_minus_one_to_one():
 
 
 def test_a_flat_objective_starts_at_a_random_point():
-    search = Search(task(objective=SquaredError(against="clean")), None)
+    search = Search(task(objective=SquaredError(against="clean")))
     assert (search.first(ALL, scattered=False) != 0).all()
 
 
 def test_other_objectives_start_at_nothing():
-    assert not Search(task(), None).first(ALL, scattered=False).any()
+    assert not Search(task()).first(ALL, scattered=False).any()
 
 
 def test_a_given_start_comes_before_a_random_one():
     start = torch.full_like(INPUTS, 0.05)
-    search = Search(task(objective=SquaredError(against="clean")), start)
+    examples = Examples.checked(INPUTS, LABELS, start=start)
+    search = Search(task(objective=SquaredError(against="clean"), examples=examples))
     assert torch.equal(search.first(ALL, scattered=False), start)
 
 
@@ -135,7 +136,7 @@ def test_a_scattered_attack_begins_at_the_start_it_is_given():
 
 
 def test_the_best_of_every_example_is_remembered():
-    search = Search(task(objective=OneEmotion(0)), None)
+    search = Search(task(objective=OneEmotion(0)))
     one, other = torch.zeros_like(INPUTS), torch.zeros_like(INPUTS)
     one[0, 0, 0, 0] = other[1, 0, 0, 0] = 0.1 * float(WEIGHTS[0, 0].sign())
     search.values(one, ALL)

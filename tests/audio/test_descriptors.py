@@ -24,7 +24,7 @@ from tenuto.audio.descriptors import (
     minor_over_major,
     roughness,
 )
-from tenuto.audio.loading import FULL_SCALE, quantise, resample
+from tenuto.audio.loading import FULL_SCALE, full_scale, resample
 from tenuto.data.midlevel import CONCEPTS
 from tenuto.data.synthesis_controls import draw
 from tenuto.data.synthesis_sound import SAMPLE_RATE as RENDERED_RATE
@@ -187,7 +187,7 @@ def test_descriptors_rank_generated_music_by_its_known_concepts():
     result = []
     for clip in clips:
         wave = resample(render(clip, 5, 12.0), RENDERED_RATE)
-        result.append(descriptors((quantise(wave, "clip") / FULL_SCALE).astype(np.float32)))
+        result.append(descriptors((full_scale(wave, "clip") / FULL_SCALE).astype(np.float32)))
     rho = spearman(np.array([clip.concepts for clip in clips]), np.array(result))
     assert (rho > 0).all(), rho
     assert np.sum(rho >= 0.5) >= 5, rho

@@ -21,8 +21,7 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
-from tenuto.audio import LogSpectrogram
-from tenuto.audio.spectrogram import FRAMES_PER_SECOND
+from tenuto.audio.spectrogram import FRAMES_PER_SECOND, log_spectrogram
 from tenuto.data.excerpts import EXCERPT_FRAMES, excerpts
 from tenuto.errors import ConfigError
 from tenuto.evaluation.linear_head import Head, as_doubles, linear_head
@@ -282,8 +281,7 @@ def _effects(
 
 def _curve(recogniser: Recogniser, waveform: NDArray[np.float32], hop_seconds: float) -> Curve:
     """Windows are cut a batch at a time: memory does not grow with the length of the recording."""
-    with torch.inference_mode():
-        spectrogram = LogSpectrogram()(torch.from_numpy(waveform)).numpy()
+    spectrogram = log_spectrogram(waveform)
     starts = curve_starts(len(spectrogram), hop_seconds)
     cut = functools.partial(excerpts, normalisation=recogniser.normalisation)
     batches = (starts[first : first + BATCH_SIZE] for first in range(0, len(starts), BATCH_SIZE))

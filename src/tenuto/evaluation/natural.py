@@ -19,7 +19,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from tenuto.analysis.natural import OTHER_EXCERPT
-from tenuto.audio.loading import FULL_SCALE, SAMPLE_RATE, decode, load_audio, mix_down, resample
+from tenuto.audio.loading import FULL_SCALE, decode, load_audio, mix_down, resample
 from tenuto.data.excerpts import EXCERPT_FRAMES, excerpts, fixed_starts
 from tenuto.devices import repeatable
 from tenuto.errors import FileError
@@ -32,6 +32,9 @@ if TYPE_CHECKING:
 
 Waveform = NDArray[np.floating[Any]]
 Progress = Callable[[int], None]
+
+Changed = tuple[int, NDArray[np.float32], str]
+"""A clip's place in its part, the network's input under a variation, and the settings of that."""
 
 NAME = NATURAL
 
@@ -62,12 +65,10 @@ class Recording:
     @classmethod
     def read(cls, path: Path, start: int) -> Recording:
         """The recording whose excerpt begins with frame ``start``. Raises as `load_audio`."""
-        from tenuto.audio.spectrogram import FRAME_SIZE, FRAMES_PER_SECOND
+        from tenuto.audio.inversion import reach
 
-        hop = SAMPLE_RATE / FRAMES_PER_SECOND
-        last = start + EXCERPT_FRAMES - 1
-        excerpt = slice(math.floor(start * hop), math.floor(last * hop) + FRAME_SIZE)
-        return cls(path, load_audio(path), excerpt)
+        waveform = load_audio(path)
+        return cls(path, waveform, reach(start, EXCERPT_FRAMES, len(waveform)))
 
 
 class NaturalChange(Protocol):
@@ -207,36 +208,23 @@ def natural(run: Run, part: str = "test", progress: Progress | None = None) -> p
             return tables[0]
     prepared = run.material.prepared
     starts = fixed_starts([len(clip) for clip in prepared.spectrograms])
-    changed: dict[str, _Changed] = {name: _Changed() for name in names}
+    changed: dict[str, list[Changed]] = {name: [] for name in names}
     for row, place in enumerate(prepared.places(run.part(part).clips)):
         start = starts[place]
         recording = Recording.read(prepared.index.paths[place], start)
         for name in names:
             if name == OTHER_EXCERPT:
-                _other_excerpt(run, place, start, row, changed[name])
+                other = _other_excerpt(run, place, start)
+                changed[name] += [(row, *other)] if other else []
             else:
                 change = NATURAL_CHANGES[name]
-                changed[name].add(row, _excerpt(run, change(recording), start), repr(change))
+                changed[name].append((row, _excerpt(run, change(recording), start), repr(change)))
         if progress is not None:
             progress(1)
-    tables += [_rows(run, part, name, one).assign(**origin) for name, one in changed.items() if one.rows]
+    tables += [_rows(run, part, name, one).assign(**origin) for name, one in changed.items() if one]
     rows = pd.concat(tables, ignore_index=True)
     write_rows(run.files.natural(part), rows)
     return rows
-
-
-class _Changed:
-    """Excerpts under one variation: which clips of the part, the network's inputs, and the settings."""
-
-    def __init__(self) -> None:
-        self.rows: list[int] = []
-        self.inputs: list[NDArray[np.float32]] = []
-        self.settings: list[str] = []
-
-    def add(self, row: int, excerpt: NDArray[np.float32], settings: str) -> None:
-        self.rows.append(row)
-        self.inputs.append(excerpt)
-        self.settings.append(settings)
 
 
 def other_start(frames: int, start: int) -> int | None:
@@ -250,35 +238,35 @@ def other_start(frames: int, start: int) -> int | None:
     return farthest if abs(farthest - start) >= FEWEST_NEW_FRAMES else None
 
 
-def _other_excerpt(run: Run, place: int, start: int, row: int, changed: _Changed) -> None:
+def _other_excerpt(run: Run, place: int, start: int) -> tuple[NDArray[np.float32], str] | None:
+    """Another excerpt of a clip and its settings; None where the clip is too short for one."""
     spectrogram = run.material.prepared.spectrograms[place]
     other = other_start(len(spectrogram), start)
-    if other is not None:
-        excerpt = excerpts([spectrogram], [other], run.recogniser.normalisation)[0]
-        changed.add(row, excerpt, f"OtherExcerpt(start={other}, instead_of={start})")
+    if other is None:
+        return None
+    excerpt = excerpts([spectrogram], [other], run.recogniser.normalisation)[0]
+    return excerpt, f"OtherExcerpt(start={other}, instead_of={start})"
 
 
 def _excerpt(run: Run, waveform: Waveform, start: int) -> NDArray[np.float32]:
     """The normalised excerpt (1, 313, 149) of a waveform."""
-    import torch
+    from tenuto.audio.spectrogram import log_spectrogram
 
-    from tenuto.audio import LogSpectrogram
-
-    with torch.inference_mode():
-        spectrogram = LogSpectrogram()(torch.from_numpy(waveform.astype(np.float32))).numpy()
+    spectrogram = log_spectrogram(waveform.astype(np.float32))
     excerpt: NDArray[np.float32] = excerpts([spectrogram], [start], run.recogniser.normalisation)[0]
     return excerpt
 
 
-def _rows(run: Run, part: str, name: str, changed: _Changed) -> pd.DataFrame:
+def _rows(run: Run, part: str, name: str, changed: list[Changed]) -> pd.DataFrame:
     """One row per clip under one change."""
     import torch
 
-    from tenuto.evaluation.records import identity
+    from tenuto.evaluation.records import columns, identity
     from tenuto.models.recogniser import predict
 
-    clips = run.part(part).take(torch.tensor(changed.rows))
-    inputs = torch.from_numpy(np.stack(changed.inputs))
+    rows, changed_inputs, settings = zip(*changed, strict=True)
+    clips = run.part(part).take(torch.tensor(rows))
+    inputs = torch.from_numpy(np.stack(changed_inputs))
     delta = (inputs - clips.inputs).double().flatten(1).numpy()
     measured = name != OTHER_EXCERPT
     table: dict[str, Any] = {
@@ -293,16 +281,13 @@ def _rows(run: Run, part: str, name: str, changed: _Changed) -> pd.DataFrame:
         "l2": np.linalg.norm(delta, axis=1) if measured else np.nan,
         "linf": np.abs(delta).max(axis=1) if measured else np.nan,
         "converged": False,
-        "settings": changed.settings,
+        "settings": settings,
     }
     clean, adversarial = (predict(run.recogniser.network, excerpts) for excerpts in (clips.inputs, inputs))
-    kinds: list[tuple[str, tuple[str, ...], Any]] = [
-        ("label", run.recogniser.emotions, clips.labels),
-        ("clean", run.recogniser.emotions, clean.emotions),
-        ("adversarial", run.recogniser.emotions, adversarial.emotions),
-        ("clean", run.recogniser.concepts, clean.concepts),
-        ("adversarial", run.recogniser.concepts, adversarial.concepts),
-    ]
-    for kind, names, values in kinds:
-        table |= {f"{kind}_{one}": values[:, column].numpy() for column, one in enumerate(names)}
+    emotions, units = run.recogniser.emotions, run.recogniser.concepts
+    table |= columns("label", emotions, clips.labels)
+    table |= columns("clean", emotions, clean.emotions)
+    table |= columns("adversarial", emotions, adversarial.emotions)
+    table |= columns("clean", units, clean.concepts)
+    table |= columns("adversarial", units, adversarial.concepts)
     return pd.DataFrame(table)

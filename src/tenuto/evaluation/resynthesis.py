@@ -18,20 +18,10 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
-from tenuto.audio import SAMPLE_RATE, LogSpectrogram, load_audio
-from tenuto.audio.inversion import (
-    HOP,
-    Rendering,
-    band_centres,
-    encode,
-    frame_starts,
-    reach,
-    render,
-    snr_db,
-    to_16_bit,
-)
+from tenuto.audio import SAMPLE_RATE, load_audio
+from tenuto.audio.inversion import Rendering, band_centres, encode, reach, render, snr_db, to_16_bit
 from tenuto.audio.loading import FULL_SCALE, full_scale
-from tenuto.audio.spectrogram import FRAMES_PER_SECOND, frame_count
+from tenuto.audio.spectrogram import FRAMES_PER_SECOND, HOP, frame_count, frame_starts, log_spectrogram
 from tenuto.data.excerpts import EXCERPT_FRAMES, cut, fixed_starts
 from tenuto.errors import CheckpointError, ConfigError, DataError, did_you_mean
 from tenuto.evaluation.attacked_clips import AGREEMENT
@@ -270,7 +260,7 @@ def _through_sound(waveform: NDArray[np.float32], pieces: list[Piece], *excerpts
     ]
     (before, *after), gain = to_16_bit(waveform, *(rendering.waveform for rendering in renderings))
     spectrograms = [
-        _front_end(_loaded(samples))[first : first + count]
+        log_spectrogram(_loaded(samples))[first : first + count]
         for samples, (first, count) in zip(after, pieces * len(excerpts), strict=True)
     ]
     own = len(pieces)
@@ -294,12 +284,6 @@ def _loaded(samples: NDArray[np.int16]) -> NDArray[np.float32]:
     if not samples.any():
         return np.zeros(len(samples), np.float32)
     return (full_scale(samples / 2**15, "the rendered sound") / FULL_SCALE).astype(np.float32)
-
-
-def _front_end(waveform: NDArray[np.float32]) -> Spectrogram:
-    with torch.inference_mode():
-        spectrogram: Spectrogram = LogSpectrogram()(torch.from_numpy(waveform)).numpy()
-    return spectrogram
 
 
 def _pieces(frames: int, first: int) -> list[Piece]:
