@@ -25,7 +25,8 @@ from numpy.typing import NDArray
 
 from tenuto.errors import ConfigError, DataError, FileError, quote
 from tenuto.files import read_bytes, read_csv, read_text, write_text
-from tenuto.store.rows import RELEASED_OBJECTIVES, RELEASED_PROTOCOL, emotion_names, validate_rows
+from tenuto.metrics import RELEASED_OBJECTIVES
+from tenuto.store.rows import RELEASED_PROTOCOL, emotion_names, validate_rows
 
 COLUMNS = ("file", "epoch", "db", "norm", "converged", "true-label", "orig-pred", "new-pred", "adv-target")
 SETTINGS = (
