@@ -48,10 +48,10 @@ NATURAL = "natural-1"
 BUDGET = ("run", "clip", "split", "protocol", "norm", "epsilon")
 """Columns that the attacks share among which one is a clip's worst."""
 
-KINDS = ("label", "clean", "adversarial")
-RELEASED_OBJECTIVES = {"corr": "correlation", "mse": "error"}
-"""Measure of the released attack -> the column ``objective``."""
+ATTACK = ["attack", "objective", "norm", "epsilon"]
+"""Columns that name an attack of a protocol."""
 
+KINDS = ("label", "clean", "adversarial")
 RELEASED_PROTOCOL = "paper-2025-released"
 """The protocol of the released attack; forms of it with other settings append them."""
 
@@ -174,6 +174,32 @@ def _check_cells(
                 f"{source}: row {place + 1} (clip {quote(row['clip'])} of {quote(row['run'])}), column {name}: "
                 f"{quote(value)} is not {allowed}. Correct or remove the row."
             )
+
+
+def check_column(rows: pd.DataFrame, name: str, value: str, source: str) -> None:
+    """Raise `DataError` for the first row whose column has another value than the whole file has."""
+    _check_cells(
+        rows, name, lambda cell: cell == value, f"{quote(value)}, which all rows of this file have", source
+    )
+
+
+def check_same_attacks(rows: pd.DataFrame, source: str) -> None:
+    """Raise `DataError` unless every clip of one run has the same attacks, at the same budgets."""
+    clips = rows.groupby(ATTACK, dropna=False)["clip"].transform("nunique")
+    if (clips == rows["clip"].nunique()).all():
+        return
+    place = int(clips.to_numpy().argmin())
+    row = rows.iloc[place]
+    named = ", ".join(f"{name} {quote(row[name])}" for name in ATTACK)
+    raise DataError(
+        f"{source}: row {place + 1} (clip {quote(row['clip'])}): not every clip has the attack of this row, {named}. "
+        "Correct the row, or delete the file and attack the run again."
+    )
+
+
+def has_thresholds(rows: pd.DataFrame) -> bool:
+    """Whether an attack with thresholds made all rows: their attacked predictions are those of its last iterate."""
+    return "threshold" in rows and bool(rows["threshold"].notna().all())
 
 
 def row_errors(rows: pd.DataFrame, kind: str = "adversarial") -> NDArray[np.float64]:
