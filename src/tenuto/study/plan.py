@@ -31,6 +31,7 @@ from tenuto.store.study import StudyFolder
 from tenuto.study import journal
 from tenuto.study.journal import ANALYSE, ATTACK, CORPUS, EVALUATE, NATURAL, PREPARE, TRAIN
 from tenuto.training import loop
+from tenuto.training.adversarial import check_attack
 
 UNKNOWN = "????????"
 """In place of a signature, which covers the data, where the data are not available."""
@@ -249,6 +250,10 @@ def check_study(study: StudyConfig, data: Prepared) -> None:
     split = draw(data.index, study.run.data.split, study.run.data.split_seed)
     check_split(split)
     check_labels(data.index, split, any(map(loop.scored_concepts, runs(study))))
+    for config in runs(study):
+        check_attack(config.train.adversarial, data.index, split)
+    for chosen in protocols(study):
+        chosen.members(len(data.index.emotions))
 
 
 def check_names(study: StudyConfig) -> None:
