@@ -148,7 +148,7 @@ def test_a_source_is_passed_on():
         (("Minimal", "linf", 0.1, {}), "Minimal needs the setting goal: give it as a setting"),
         (("ReleasedAttack", "none", None, {}), "ReleasedAttack has no budget: use its protocol"),
         (("APGD", "linf", 0.1, {"budget": "0.2"}), "APGD has no setting 'budget'"),
-        (("Transfer", "linf", 0.1, {}), "needs a sibling: name its run with --source"),
+        (("Transfer", "linf", 0.1, {}), "needs a sibling: name its run with `source`"),
         (
             ("Transfer", "linf", 0.1, {"source": "runs/x"}),
             "source must be the sibling itself, .*, got 'runs/x'",

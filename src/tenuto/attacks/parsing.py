@@ -119,7 +119,7 @@ def parse_attack(
             )
         values["objective"] = objective
     if ("source" in fields) != ("source" in settings):
-        raise ConfigError("Transfer, and no other attack, needs a sibling: name its run with --source.")
+        raise ConfigError("Transfer, and no other attack, needs a sibling: name its run with `source`.")
     hints = typing.get_type_hints(kind)
     for name, value in settings.items():
         if name not in fields or name in ("budget", "objective"):

@@ -13,6 +13,7 @@ from rich.table import Table
 
 from tenuto import metrics
 from tenuto.cli.common import notes, out
+from tenuto.cli.options import with_options
 from tenuto.reporting.tables import GROUP
 from tenuto.store.rows import has_thresholds, values_of, worst_case
 
@@ -194,7 +195,7 @@ def print_findings(findings: Sequence[Finding]) -> None:
             if (verdict := str(finding.verdict)) in COLOURS:
                 numbers = (number(finding.value), number(finding.threshold))
                 word = f"[{COLOURS[verdict]}]{verdict}[/]"
-                table.add_row(word, finding.check, *numbers, escape(finding.sentence))
+                table.add_row(word, finding.check, *numbers, escape(with_options(finding.sentence)))
         out.print(table)
         reasons = [finding for finding in own if str(finding.verdict) not in COLOURS]
         for reason in dict.fromkeys(finding.sentence for finding in reasons):

@@ -244,7 +244,7 @@ def at_budget(rows: pd.DataFrame, epsilon: float | None = None) -> pd.DataFrame:
     listed = ", ".join(f"{budget:g}" for budget in budgets) or "none"
     if epsilon is None:
         if len(budgets) > 1:
-            raise DataError(f"the rows have several budgets ({listed}). Choose one with --epsilon.")
+            raise DataError(f"the rows have several budgets ({listed}). Choose one with `epsilon`.")
         return worst
     chosen = worst[np.isclose(worst["epsilon"].astype(float), epsilon, rtol=1e-9, atol=0)]
     if chosen.empty:

@@ -170,7 +170,7 @@ def test_a_sound_run_passes_what_is_measured_anew(trained, prepared):
     )
     assert {check: found[check].verdict for check in passed} == dict.fromkeys(passed, PASS)
     assert found["transfer"].verdict is NOT_RECORDED
-    assert "--sibling" in found["transfer"].sentence
+    assert "`siblings`" in found["transfer"].sentence
     assert repr(PLANNED.members(8)[0][1]) in found["longer-search"].sentence
     assert "started from the result of epsilon 0.05" in found["longer-search"].sentence
     assert found["labels"].verdict is WARN
@@ -184,7 +184,7 @@ def test_without_the_data_the_files_are_still_measured(trained):
     assert (found["saved-budget"].verdict, found["saved-norm"].verdict) == (PASS, PASS)
     assert found["saved-prediction"].verdict is NOT_RECORDED
     assert found["normalisation"].verdict is PASS
-    assert "--root" in found["gradients"].sentence
+    assert "`root`" in found["gradients"].sentence
 
 
 def test_a_sibling_makes_the_transfer_attack(copied, prepared):
