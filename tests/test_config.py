@@ -323,7 +323,7 @@ def test_the_default_data_set_with_human_concepts_is_midlevel():
 
 
 def test_a_folder_has_no_human_concepts_but_columns():
-    with pytest.raises(ConfigError, match=r"name the concept columns of your own table \(--concepts"):
+    with pytest.raises(ConfigError, match=r"name the concept columns of your own table \(`concepts="):
         DataConfig.parse({"dataset": "folder", "concepts": "midlevel"}, "a test")
 
 

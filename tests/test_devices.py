@@ -22,7 +22,7 @@ def test_the_processor_is_always_there():
 
 
 def test_an_unknown_device_is_refused():
-    with pytest.raises(ConfigError, match=r"device tpu: unknown\. Use --device cpu or --device cuda"):
+    with pytest.raises(ConfigError, match=r"device tpu: unknown\. Use `device=cpu` or `device=cuda`"):
         require("tpu")
 
 

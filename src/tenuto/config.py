@@ -93,7 +93,7 @@ class DataConfig(Config):
             if dataset == "folder":
                 raise ValueError(
                     "concepts midlevel are ratings of Soundtracks; name the concept columns of your own table "
-                    "(--concepts COLUMN,COLUMN), or use signal"
+                    "(`concepts=COLUMN,COLUMN`), or use signal"
                 )
             return {
                 **values,
@@ -270,7 +270,7 @@ class StudyConfig(Config):
         if (settings.model.network, weight) != (untouched.model.network, untouched.train.task_loss_weight):
             raise ValueError("network and task_loss_weight are decided by systems: leave them out of run")
         if self.corpus is not None and settings.data.dataset != "synthetic":
-            raise ValueError("a corpus is the data set synthetic: name it (--data), or leave corpus out")
+            raise ValueError("a corpus is the data set synthetic: name it (`dataset`), or leave corpus out")
         return self
 
 

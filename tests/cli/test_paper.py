@@ -10,9 +10,11 @@ from tenuto.errors import DataError, FileError
 from tenuto.files import write_text
 from tenuto.store.released_logs import SETTINGS, write_log
 from tenuto.store.rows import write_rows
+from tenuto.store.run import RunFolder
 from tests import small_runs
 from tests.reporting import made_up
 
+PROTOCOL = "paper-2025-released+iterations=40"
 SETTINGS_OF_A_LOG = dict.fromkeys(SETTINGS, None) | {
     "conv_method": "corr",
     "lr": 0.002,
@@ -37,7 +39,8 @@ def study(tmp_path_factory):
     folder = tmp_path_factory.mktemp("study")
     for name, rows in made_up.study().groupby("run"):
         write_text(folder / "runs" / str(name) / "config.yaml", to_yaml(small_runs.settings()))
-        write_rows(folder / "runs" / str(name) / "attacks" / "paper-2025-released+iterations=40.csv", rows)
+        table = RunFolder(folder / "runs" / str(name)).rows(PROTOCOL)
+        write_rows(table, rows.assign(protocol=PROTOCOL))
     return folder
 
 
@@ -110,8 +113,7 @@ def test_figure_4_takes_seed_and_emotions(study, tmp_path):
 
 
 def test_a_protocol_can_be_named(study, tmp_path):
-    protocol = "paper-2025-released+iterations=40"
-    assert call("table1", "--study", study, "--protocol", protocol, "--out", tmp_path).exit_code == 0
+    assert call("table1", "--study", study, "--protocol", PROTOCOL, "--out", tmp_path).exit_code == 0
     with pytest.raises(FileError, match="no rows of protocol standard-1"):
         call("table1", "--study", study, "--protocol", "standard-1", "--out", tmp_path)
 

@@ -156,7 +156,7 @@ def test_concept_loss_without_concept_ratings_is_refused(prepared):
     bare = Prepared("soundtracks", index, prepared.spectrograms, prepared.fingerprint)
     with pytest.raises(
         ConfigError,
-        match=r"A2M2E learns concepts .* soundtracks has no concept ratings\. .*--concepts signal",
+        match=r"A2M2E learns concepts .* soundtracks has no concept ratings\. .*`concepts=signal`",
     ):
         check(settings("A2M2E"), bare)
     check(settings("A2B2E"), bare)
@@ -184,7 +184,7 @@ def test_a_column_that_is_constant_in_a_part_is_refused_by_name(kind, part):
     check_labels(index(), split, with_concepts=True)
     values[kind][slice(0, 4) if part == "training" else slice(4, 6), 1] = 0.1
     with pytest.raises(
-        DataError, match=rf"^{kind} sad: all \d {part} clips have the same value.*--split-seed"
+        DataError, match=rf"^{kind} sad: all \d {part} clips have the same value.*`split_seed`"
     ):
         check_labels(index(), split, with_concepts=True)
     if kind == "concept":

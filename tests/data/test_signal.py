@@ -136,7 +136,7 @@ def test_only_ratings_of_the_same_concept_are_compared(tmp_path, store):
 
 
 def test_a_column_cannot_pass_for_a_descriptor(tmp_path):
-    with pytest.raises(DataError, match=r"signal:modality.*Use --concepts signal"):
+    with pytest.raises(DataError, match=r"signal:modality.*Use `concepts=signal`"):
         Folder(tmp_path, emotions=("joy",), concepts=("signal:modality",))
 
 

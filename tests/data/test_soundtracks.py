@@ -52,7 +52,9 @@ def test_a_full_copy_with_other_ratings_is_refused_and_other_formats_are_not(sha
     ):
         (tmp_path / RATINGS).write_text(content)
         if is_refused:
-            with pytest.raises(DataError, match=r"not the published ratings of soundtracks.*--data folder"):
+            with pytest.raises(
+                DataError, match=r"not the published ratings of soundtracks.*`dataset=folder`"
+            ):
                 _ = Soundtracks(tmp_path).index
         else:
             assert len(Soundtracks(tmp_path).index) == 360
@@ -63,15 +65,18 @@ def test_the_synthetic_corpus_is_not_taken_for_real_music(tmp_path, dataset):
     synthesize(tmp_path, clips=2, seconds=1, workers=1)
     for _ in ("with its state file", "without"):
         with pytest.raises(
-            DataError, match=f"contains the synthetic corpus, not {dataset.card.name}. Use --data synthetic"
+            DataError,
+            match=f"contains the synthetic corpus, not {dataset.card.name}. Use `dataset=synthetic`",
         ):
             _ = dataset(tmp_path).index
-        assert any("--data synthetic" in sentence for sentence in dataset(tmp_path).validate().inconsistent)
+        assert any(
+            "`dataset=synthetic`" in sentence for sentence in dataset(tmp_path).validate().inconsistent
+        )
         (tmp_path / "corpus.json").unlink(missing_ok=True)
 
 
 def test_other_music_is_not_taken_for_the_synthetic_corpus(rated):
-    with pytest.raises(DataError, match=r"contains no corpus\.json.* Use --data midlevel"):
+    with pytest.raises(DataError, match=r"contains no corpus\.json.* Use `dataset=midlevel`"):
         _ = Synthetic(rated.root).index
 
 
@@ -80,7 +85,7 @@ def test_a_folder_above_the_data_names_the_right_one(rated):
     folder.parent.mkdir()
     (rated.root / RATINGS).rename(rated.root / "inner" / RATINGS)
     with pytest.raises(
-        DataError, match=f"contains no {RATINGS}, but {folder.parent} does. Use --root {folder.parent}"
+        DataError, match=f"contains no {RATINGS}, but {folder.parent} does. Use `root={folder.parent}`"
     ):
         _ = rated.index
 

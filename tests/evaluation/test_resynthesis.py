@@ -309,7 +309,7 @@ def test_one_of_several_protocols_is_to_be_chosen(copied):
     for suffix in ("csv", "safetensors"):
         path = copied.folder / "attacks" / f"{ATTACK}.{suffix}"
         shutil.copy(path, path.with_name(f"other.{suffix}"))
-    with pytest.raises(ConfigError, match=r"contains other, paper-2025-.* Choose one with --protocol"):
+    with pytest.raises(ConfigError, match=r"contains other, paper-2025-.* Choose one with `protocol`"):
         saved_rows(copied.files)
     assert len(saved_rows(copied.files, protocol="other")) == 3
 

@@ -292,6 +292,7 @@ def test_one_process_at_a_time_runs_a_protocol_on_a_run(open_trained, monkeypatc
     ):
         robustness.attack(run, BRIEF)
     assert len(robustness.attack(run, BRIEF)) == 3
+    assert not run.files.lock(BRIEF).exists()
 
 
 def test_who_waited_for_the_lock_takes_the_finished_rows(open_trained, rows, monkeypatch):

@@ -60,6 +60,13 @@ def test_every_emotion_has_a_bar_with_its_value_and_place_on_the_rating_scale():
     assert high > 1.25
 
 
+def test_a_rating_scale_of_the_user_is_drawn_for_bars_and_curves():
+    figure = explanation_figure(explained(), (-1.0, 1.0))
+    profile, curves = figure.get_axes()[:2]
+    assert profile.get_xlim()[0] <= -1.0
+    assert "each strip from -1 to" in curves.get_title(loc="left")
+
+
 def test_without_training_clips_no_place_is_shown():
     axes = explanation_figure(explained(places=False)).get_axes()[0]
     assert texts(axes)[0] == "0.25"

@@ -577,7 +577,7 @@ def test_commands_are_set_as_code(tmp_path):
 
 def test_a_protocol_with_several_budgets_wants_one_chosen(tmp_path):
     folder = stored(tmp_path, [mark_worst(test_curves.run())])
-    with pytest.raises(DataError, match="Choose one with --epsilon"):
+    with pytest.raises(DataError, match="Choose one with `epsilon`"):
         gather(folder, "standard-1")
     chosen = gather(folder, "standard-1", epsilon=max(test_curves.LADDER), draws=100)
     assert chosen.attack == f"standard-1, linf {max(test_curves.LADDER):g}"

@@ -124,7 +124,7 @@ def test_an_unknown_measure_is_refused(logs):
 
 def test_a_log_that_is_not_released_asks_for_a_table_of_runs(logs):
     folder, _ = logs()
-    with pytest.raises(FileError, match=r"mine is not in the table of runs\. Pass --runs FILE"):
+    with pytest.raises(FileError, match=r"mine is not in the table of runs\. Pass `runs_file=FILE`"):
         released_logs.read_logs(folder)
 
 

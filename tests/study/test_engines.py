@@ -309,13 +309,13 @@ def test_a_run_on_a_file_system_without_locks_fails_in_one_sentence(tmp_path, mo
 
 
 def test_a_study_of_recordings_wants_to_know_where_they_are(tmp_path):
-    with pytest.raises(ConfigError, match="--root"):
+    with pytest.raises(ConfigError, match="`root"):
         run_study(TINY, tmp_path, report=silent)
 
 
 def test_recordings_for_a_study_that_makes_its_own_are_refused_before_any_work(music, tmp_path):
     study = small.changed(corpus={"clips": 16}, run={"data": {"dataset": "synthetic"}})
-    with pytest.raises(ConfigError, match="Leave --root out"):
+    with pytest.raises(ConfigError, match="Leave `root` out"):
         run_study(study, tmp_path / "study", music, report=silent)
     assert not (tmp_path / "study").exists()
 

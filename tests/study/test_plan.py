@@ -404,7 +404,7 @@ def test_a_study_of_signal_concepts_knows_its_data_before_they_are_computed(musi
 
 
 def test_recordings_for_a_study_that_makes_its_own_are_refused(demo, music, tmp_path):
-    with pytest.raises(ConfigError, match="Leave --root out"):
+    with pytest.raises(ConfigError, match="Leave `root` out"):
         plan_study(demo, tmp_path / "study", music)
 
 
@@ -442,7 +442,7 @@ def test_a_corpus_of_other_settings_is_refused_as_its_generator_would(change, me
 
 def test_learning_concepts_nobody_rated_is_refused_with_both_ways_out(music, tmp_path):
     unrated = small.changed(run={"data": {"dataset": "soundtracks"}})
-    with pytest.raises(ConfigError, match=r"--concepts signal, use the data set midlevel"):
+    with pytest.raises(ConfigError, match=r"`concepts=signal`, use the data set midlevel"):
         plan_study(unrated, tmp_path, music)
 
 

@@ -204,6 +204,30 @@ def test_an_emotion_that_is_constant_in_the_validation_clips_is_refused_before_t
     assert not (tmp_path / "runs").exists()
 
 
+@pytest.mark.parametrize(
+    ("labels", "message"),
+    [
+        (
+            lambda index: index.labels[:, :2],
+            "train.adversarial: The model has 2 outputs, .* use measure='mse'",
+        ),
+        (
+            lambda index: index.labels * [[clip == index.clips[0]] * 8 for clip in index.clips],
+            "of clips? .* equal",
+        ),
+    ],
+)
+def test_clips_that_adversarial_training_cannot_attack_are_refused_before_training(
+    labels, message, prepared, tmp_path
+):
+    values = labels(prepared.index) + np.random.default_rng(0).random(len(prepared.index))[:, None]
+    emotions = prepared.index.emotions[: values.shape[1]]
+    index = dataclasses.replace(prepared.index, labels=values, emotions=emotions)
+    with pytest.raises(ConfigError, match=message):
+        loop.train(settings("aA2E"), dataclasses.replace(prepared, index=index), tmp_path / "runs")
+    assert not (tmp_path / "runs").exists()
+
+
 # Early stopping
 
 

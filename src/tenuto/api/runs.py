@@ -29,7 +29,7 @@ from tenuto.models.checkpoint import load
 from tenuto.models.recogniser import Profile
 from tenuto.reporting.figures.style import SCALE
 from tenuto.store.perturbations import saved_rows
-from tenuto.store.run import RunFolder
+from tenuto.store.run import RunFolder, is_file
 
 Source = str | Path
 
@@ -156,7 +156,7 @@ class Run(runs.Run):
         rows = saved_rows(self.files, self._part_of(names), protocol, epsilon)
         names = names or list(rows["clip"])
         results, files = [], {}
-        scale = label_scale(self.files.read_config().data) or SCALE
+        scale = rating_scale(self)
         with self.progress.bar("clips", len(names)) as advance:
             for result in resynthesis.resynthesise_clips(self, rows, names):
                 folder = self.folder / "shown" / attack_name(result) if out is None else Path(out)
@@ -214,6 +214,12 @@ def open_run(
 
 def _opened(run: Run | Source, root: Source | None, cache: Source | None, progress: Progress) -> Run:
     return run if isinstance(run, Run) else open_run(run, root, cache=cache, progress=progress)
+
+
+def rating_scale(run: Run | Source) -> tuple[float, float]:
+    """Lowest and highest label of a run's data set; 0 to 1 where it is not recorded, as for a checkpoint file."""
+    files = run.files if isinstance(run, Run) else RunFolder(run)
+    return (label_scale(files.read_config().data) if is_file(files.config) else None) or SCALE
 
 
 def evaluate(

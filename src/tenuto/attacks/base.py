@@ -168,7 +168,8 @@ class Attack(abc.ABC):
         Args:
             model: Callable from inputs (n, ...) to emotions (n, emotions); `tenuto.attacks.calling.Evaluator` lists
                 what it may return.
-            inputs: (n, ...), of any range.
+            inputs: (n, ...), of any range. They are not converted: their floating point type must be one that the
+                model takes, usually that of its weights.
             targets: (n, emotions), the labels; (n,) for a model with one output.
             start: (n, ...), a perturbation to begin from, such as that of a smaller budget; the result is at
                 least as good, as far as the precision of the search can tell.

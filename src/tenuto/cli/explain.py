@@ -38,27 +38,29 @@ def explain(
     Example: tenuto explain runs/A2M2E-21-1a2b3c4d song.mp3 --root soundtracks --plot song.png
     """
     from tenuto import api
+    from tenuto.api.runs import rating_scale
     from tenuto.reporting.figures.explanation import explanation_figure
     from tenuto.reporting.figures.style import check_ending, write_figure
 
     if plot is not None:
         check_ending(plot)
     explanation = api.explain(run, audio, root, hop_seconds=hop, cache=cache, progress=common.TERMINAL)
+    scale = rating_scale(run)
     if as_json:
         common.print_json(dataclasses.asdict(explanation))
     else:
-        _print(explanation)
+        _print(explanation, scale)
     if plot is not None:
-        notes.print(f"{write_figure(explanation_figure(explanation), plot)}: the figure")
+        notes.print(f"{write_figure(explanation_figure(explanation, scale), plot)}: the figure")
 
 
-def _print(explanation: Explanation) -> None:
+def _print(explanation: Explanation, scale: tuple[float, float]) -> None:
     """Print the explanation as tables, and what is missing from it."""
     headings = ["emotion", "value", *(["above"] if explanation.places else []), ""]
     table = grid(f"{explanation.source}, {explanation.system}", *headings, names=["emotion"], bars="")
     for name, value in explanation.emotions.items():
         place = [f"{explanation.places[name]:.0f} %"] if explanation.places else []
-        table.add_row(escape(name), f"{value:.3f}", *place, bar(value))
+        table.add_row(escape(name), f"{value:.3f}", *place, bar(value, scale))
     if explanation.places:
         table.caption = (
             f"above: percent of the {explanation.training_clips} training clips with a lower prediction"

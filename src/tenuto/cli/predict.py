@@ -23,11 +23,12 @@ def predict(
     Example: tenuto predict runs/A2E-6-1a2b3c4d song.mp3
     """
     from tenuto import api
+    from tenuto.api.runs import rating_scale
 
-    model = api.load(run)
+    model, scale = api.load(run), rating_scale(run)
     if as_json:
         common.print_json({str(path): dataclasses.asdict(model.predict(path)) for path in audio})
         return
     for path in audio:  # printed one by one, so that results before a bad file are not lost
         profile = model.predict(path)
-        out.print(profile_table(str(path), profile.emotions, profile.concepts or {}))
+        out.print(profile_table(str(path), profile.emotions, profile.concepts or {}, scale))

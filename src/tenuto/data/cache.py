@@ -58,7 +58,7 @@ def cache_folder() -> Path:
         return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "tenuto"
     except RuntimeError as error:
         raise FileError(
-            "This user has no home folder for the cache. Set TENUTO_CACHE (or --cache DIR)."
+            "This user has no home folder for the cache. Set TENUTO_CACHE (or `cache=DIR`)."
         ) from error
 
 

@@ -81,7 +81,7 @@ def records(
     table |= columns("clean", emotions, result.clean_prediction)
     table |= columns("adversarial", emotions, result.adversarial_prediction)
     if result.clean_concepts is None and units:  # the attack evaluates emotions alone
-        for kind, inputs in (("clean", clips.inputs), ("adversarial", clips.inputs + result.perturbation)):
+        for kind, inputs in (("clean", clips.inputs), ("adversarial", result.adversarial)):
             table |= columns(kind, units, predict(model, inputs).concepts)
     table |= columns("clean", units, result.clean_concepts)
     table |= columns("adversarial", units, result.adversarial_concepts)

@@ -170,7 +170,7 @@ def test_a_sound_run_passes_what_is_measured_anew(trained, prepared):
     )
     assert {check: findings[check].verdict for check in passed} == dict.fromkeys(passed, PASS)
     assert findings["transfer"].verdict is NOT_RECORDED
-    assert "--sibling" in findings["transfer"].sentence
+    assert "`siblings`" in findings["transfer"].sentence
     assert repr(PLANNED.members(8)[0][1]) in findings["longer-search"].sentence
     assert "started from the result of epsilon 0.05" in findings["longer-search"].sentence
     assert findings["labels"].verdict is WARN
@@ -184,7 +184,7 @@ def test_without_the_data_the_files_are_still_measured(trained):
     assert (findings["saved-budget"].verdict, findings["saved-norm"].verdict) == (PASS, PASS)
     assert findings["saved-prediction"].verdict is NOT_RECORDED
     assert findings["normalisation"].verdict is PASS
-    assert "--root" in findings["gradients"].sentence
+    assert "`root`" in findings["gradients"].sentence
 
 
 def test_a_sibling_makes_the_transfer_attack(copied, prepared):

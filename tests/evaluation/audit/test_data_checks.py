@@ -39,7 +39,7 @@ def test_the_share_of_clips_from_trained_albums_decides(shared, verdict):
 def test_albums_need_a_split():
     result = finding("albums", logs(), Data(index=data(0, 5).index))
     assert result.verdict is NOT_RECORDED
-    assert "--split FILE" in result.sentence
+    assert "`split=FILE`" in result.sentence
 
 
 def test_albums_need_the_data():

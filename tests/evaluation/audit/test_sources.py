@@ -135,5 +135,5 @@ def test_a_copy_of_the_same_rows_is_refused(study):
 
 
 def test_a_table_of_runs_without_logs_is_refused(study, tmp_path):
-    with pytest.raises(ConfigError, match="--runs belongs to released logs"):
+    with pytest.raises(ConfigError, match="`runs_file` belongs to released logs"):
         open_sources([study], tmp_path / "table.csv")

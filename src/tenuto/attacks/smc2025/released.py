@@ -25,12 +25,10 @@ from tenuto.attacks.registry import ATTACKS
 from tenuto.attacks.smc2025.ladders import LADDERS, Doubles, Flags, Ladder, correlations
 from tenuto.attacks.smc2025.optimizers import OPTIMIZERS, SGD
 from tenuto.errors import AttackError, ConfigError, did_you_mean
+from tenuto.metrics import RELEASED_OBJECTIVES
 
 Evaluate = Callable[[Tensor, Tensor], Outputs]
 """From inputs and targets to the model's outputs; see `Evaluator`."""
-
-MEASURES = {"corr": "correlation", "mse": "error"}
-"""What rows call the measures in the column ``objective``."""
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -190,7 +188,7 @@ class ReleasedAttack(Attack):
         require_flag("sign", self.sign)
 
     def objective_title(self, emotions: Sequence[str] | None = None) -> str:
-        return MEASURES[self.measure]
+        return RELEASED_OBJECTIVES[self.measure]
 
     @property
     def has_goal(self) -> bool:

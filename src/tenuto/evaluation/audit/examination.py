@@ -163,7 +163,7 @@ def examine(subject: Subject, progress: Progress | None = None) -> list[Finding]
     if "transfer" in errors:
         findings.append(weaker("transfer", errors["transfer"], errors["gradients"]))
     else:
-        findings.append(not_recorded("transfer", "no sibling: name a run of the same system with --sibling."))
+        findings.append(not_recorded("transfer", "no sibling: name a run of the same system in `siblings`."))
     return first + findings
 
 

@@ -101,7 +101,7 @@ def _obstacle(evidence: Evidence) -> str:
     if not folders:
         return "needs the model: rows and logs come without it."
     if not evidence.can_evaluate:
-        return "needs the data to evaluate the model: give it with --root."
+        return "needs the data to evaluate the model: give it with `root`."
     if not any(evidence.checkpoint(run) for run in folders):
         return "the run folder holds no checkpoint."
     return NOT_EVALUATED if evidence.data.spared else ""

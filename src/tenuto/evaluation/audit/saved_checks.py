@@ -107,7 +107,7 @@ def _of_run(
     yield _norm(rows, deltas, absent)
     data, has_weights = evidence.data, evidence.checkpoint(run) is not None
     if data.prepared is None or not has_weights:
-        reason = "needs the run's checkpoint and the data: give the data with --root."
+        reason = "needs the run's checkpoint and the data: give the data with `root`."
         yield not_recorded("saved-prediction", NOT_EVALUATED if data.spared and has_weights else reason)
         return
     from tenuto.evaluation.runs import open_run

@@ -300,7 +300,7 @@ def open_sources(paths: Sequence[str | Path], runs_file: str | Path | None = Non
             )
     if runs_file is not None and not logs:
         raise ConfigError(
-            "--runs belongs to released logs; rows and runs name their system and seed. Leave it out."
+            "`runs_file` belongs to released logs; rows and runs name their system and seed. Leave it out."
         )
     return logs + _own(list(dict.fromkeys(files)))
 

@@ -103,7 +103,7 @@ def by_rows(name: str, evidence: Evidence) -> Finding:
             findings.append((f"{run} at {budget_title(norm, epsilon)}", weaker(name, *sides)))
     if not findings:
         how = (
-            "the rows do not record every attack" if None in attacks else "with --root the model is evaluated"
+            "the rows do not record every attack" if None in attacks else "with `root` the model is evaluated"
         )
         how = "released logs hold one attack" if evidence.source.released else how
         return not_recorded(
