@@ -31,7 +31,10 @@ def study(tmp_path_factory):
     return folder
 
 
-def test_the_screen_has_the_unit_the_systems_and_the_pairs(study):
+def test_the_screen_has_the_unit_the_systems_and_the_pairs_and_no_file_is_written(
+    study, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
     outcome = call("--study", study, "--draws", 200)
     assert outcome.exit_code == 0
     assert outcome.stdout.startswith("A value is the mean absolute error over 8 emotions of one test clip")
@@ -42,30 +45,24 @@ def test_the_screen_has_the_unit_the_systems_and_the_pairs(study):
     ):
         assert f"\n{title}\n" in outcome.stdout
     assert "counts 20 pairs of clip and seed as independent" in " ".join(outcome.stdout.split())
-
-
-def test_nothing_is_written_unless_asked_for(study, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    call("--study", study, "--draws", 200)
     assert list(tmp_path.iterdir()) == []
 
 
 def test_files_are_written_and_named(study, tmp_path):
-    outcome = call("--study", study, "--draws", 200, "--out", tmp_path)
+    outcome = call("--study", study, "--draws", 200, "--out", tmp_path, "--show", "added")
+    assert "Pairs, error added by the attack" in outcome.stdout
     names = {path.name for path in tmp_path.iterdir()}
     assert len(names) == 11
     assert all(str(tmp_path / name) in outcome.stdout for name in names)
     assert set(pd.read_csv(tmp_path / "stats_pairs.csv")["quantity"]) == {"attacked", "added", "clean"}
 
 
-def test_another_error_can_be_shown(study):
-    outcome = call("--study", study, "--draws", 200, "--show", "added")
-    assert "Pairs, error added by the attack" in outcome.stdout
-
-
-def test_json_is_one_object_and_nothing_else(study):
-    outcome = call("--study", study, "--draws", 200, "--measure", "mse", "--clipped", 0, 1, "--json")
-    content = json.loads(outcome.stdout)
+def test_json_is_one_object_and_nothing_else_and_repeats_with_its_seed(study):
+    arguments = ("--study", study, "--draws", 200, "--measure", "mse", "--clipped", 0, 1, "--json")
+    outcome, again, other = (call(*arguments, "--seed", seed).stdout for seed in (5, 5, 6))
+    assert outcome == again
+    assert outcome != other.replace('"seed": 6', '"seed": 5')
+    content = json.loads(outcome)
     assert (content["measure"], content["clipped"], content["draws"]) == ("mse", [0.0, 1.0], 200)
     assert "predictions clipped to 0-1" in content["unit"]
     assert len(content["pairs"]) == 3
@@ -76,14 +73,6 @@ def test_pairs_can_be_planned(study):
     assert {(line["first"], line["second"]) for line in content["pairs"]} == {("A2M2E", "A2E")}
     with pytest.raises(ConfigError, match="Did you mean A2E"):
         call("--study", study, "--pairs", "aA2E:A2M2E")
-
-
-def test_the_same_seed_repeats_the_intervals(study):
-    ends = [
-        json.loads(call("--study", study, "--draws", 200, "--seed", seed, "--json").stdout)["pairs"][0]["low"]
-        for seed in (5, 5, 6)
-    ]
-    assert ends[0] == ends[1] != ends[2]
 
 
 def test_what_is_left_out_is_said(tmp_path):
