@@ -2,25 +2,14 @@ import json
 
 import pandas as pd
 import pytest
-import typer
-from typer.testing import CliRunner
 
 from tenuto.cli.stats import stats
 from tenuto.errors import ConfigError, DataError
 from tenuto.store.rows import write_rows
 from tests.analysis.test_comparison import noisy
+from tests.cli.conftest import caller
 
-app = typer.Typer()
-app.command()(stats)
-
-
-def call(*arguments, columns=200):
-    """Run the command; what it raises on purpose is raised here, as in the main program."""
-    environment = {"COLUMNS": str(columns), "TERM": "dumb", "NO_COLOR": "1"}
-    outcome = CliRunner().invoke(app, [str(argument) for argument in arguments], env=environment)
-    if outcome.exception is not None and not isinstance(outcome.exception, SystemExit):
-        raise outcome.exception
-    return outcome
+call = caller(stats)
 
 
 @pytest.fixture(scope="module")
@@ -85,7 +74,7 @@ def test_what_is_left_out_is_said(tmp_path):
 
 @pytest.mark.parametrize("columns", [80, 60])
 def test_a_narrow_terminal_cuts_no_digit(study, tmp_path, columns):
-    shown = call("--study", study, "--draws", 200, "--out", tmp_path, columns=columns).stdout
+    shown = call("--study", study, "--draws", 200, "--out", tmp_path, COLUMNS=str(columns)).stdout
     for name, columns_shown, digits in (
         ("pairs", ["difference", "low"], 4),
         ("mixed", ["difference", "low"], 3),

@@ -22,16 +22,12 @@ from tests import small_runs
 from tests.small_runs import EVERYTHING, numbers
 
 
-class InterruptionError(Exception):
-    """Stands for anything that ends a process between two epochs."""
-
-
 def interrupt_after(epoch):
     """A progress callback that raises when an epoch has ended."""
 
     def progress(row):
         if row["epoch"] == epoch:
-            raise InterruptionError
+            raise small_runs.InterruptionError
 
     return progress
 
@@ -53,7 +49,7 @@ def undisturbed(prepared, tmp_path_factory):
 
 def interrupted(prepared, runs, epoch):
     """The folder of `EVERYTHING`, ended after an epoch."""
-    with pytest.raises(InterruptionError):
+    with pytest.raises(small_runs.InterruptionError):
         loop.train(EVERYTHING, prepared, runs, progress=interrupt_after(epoch))
     return loop.run_folder(runs, EVERYTHING, prepared)
 
@@ -86,7 +82,7 @@ def test_an_interrupted_run_ends_with_the_numbers_of_an_undisturbed_one(
 def test_a_run_in_bfloat16_is_resumed_to_the_same_numbers(prepared, tmp_path):
     config = small_runs.settings("A2E", epochs=3, precision="bfloat16")
     undisturbed = loop.train(config, prepared, tmp_path / "whole")
-    with pytest.raises(InterruptionError):
+    with pytest.raises(small_runs.InterruptionError):
         loop.train(config, prepared, tmp_path / "parts", progress=interrupt_after(2))
     assert numbers(loop.train(config, prepared, tmp_path / "parts")) == numbers(undisturbed)
 
