@@ -23,6 +23,10 @@ ATTACKED = {"every": 2, "iterations": 3, "step_size": 0.05}
 """Adversarial training that a run of four epochs meets twice."""
 
 
+class InterruptionError(Exception):
+    """Stands for anything that ends a process in the middle of its work."""
+
+
 def settings(
     system: str = "A2E", preset: str | None = None, data: Mapping[str, Any] | None = None, **train: Any
 ) -> RunConfig:

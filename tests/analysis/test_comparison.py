@@ -52,6 +52,12 @@ def published(logs):
     return compare(logs, Settings(pairs=PUBLISHED))
 
 
+@pytest.fixture(scope="module")
+def two_systems():
+    """The comparison of `noisy`."""
+    return compare(noisy(), QUICK)
+
+
 def test_seed_level_tests_of_the_released_logs(published):
     lines = attacked(published.pairs).loc[["A2E:A2M2E", "A2B2E:A2M2E"]]
     np.testing.assert_allclose(lines["t"], [4.130, 2.713], atol=5e-4)
@@ -187,16 +193,14 @@ def test_holm_counts_all_planned_pairs_of_one_kind_of_error():
     assert (lines["p_holm"] > lines["p"]).sum() >= 6
 
 
-def test_the_order_of_the_rows_changes_nothing():
-    rows = noisy()
-    ordered, shuffled = compare(rows, QUICK), compare(rows.sample(frac=1, random_state=0), QUICK)
-    pd.testing.assert_frame_equal(ordered.pairs, shuffled.pairs)
+def test_the_order_of_the_rows_changes_nothing(two_systems):
+    shuffled = compare(noisy().sample(frac=1, random_state=0), QUICK)
+    pd.testing.assert_frame_equal(two_systems.pairs, shuffled.pairs)
 
 
-def test_the_other_direction_turns_the_sign():
-    rows = noisy()
-    forward = compare(rows, QUICK).pairs.iloc[0]
-    back = compare(rows, Settings(draws=200, pairs=[("A2M2E", "A2E")])).pairs.iloc[0]
+def test_the_other_direction_turns_the_sign(two_systems):
+    forward = two_systems.pairs.iloc[0]
+    back = compare(noisy(), Settings(draws=200, pairs=[("A2M2E", "A2E")])).pairs.iloc[0]
     assert back["difference"] == pytest.approx(-forward["difference"])
     assert back["low"] == pytest.approx(-forward["high"])
     assert (back["t"], back["p"]) == (pytest.approx(-forward["t"]), pytest.approx(forward["p"]))
@@ -316,22 +320,21 @@ def test_every_comparison_done_is_told():
     assert values == [1, 1, 1]
 
 
-def test_files_have_every_digit_and_captions_name_the_unit(tmp_path):
-    comparison = compare(noisy(), QUICK)
-    written = write_comparison(comparison, tmp_path)
+def test_files_have_every_digit_and_captions_name_the_unit(two_systems, tmp_path):
+    written = write_comparison(two_systems, tmp_path)
     names = [
         f"stats_{part}.{kind}" for part in ("systems", "pairs", "mixed") for kind in ("csv", "md", "tex")
     ]
     names += ["stats_pooled.md", "stats_pooled.tex"]
     assert sorted(written) == sorted(path.name for path in tmp_path.iterdir()) == sorted(names)
-    np.testing.assert_array_equal(pd.read_csv(written["stats_pairs.csv"])["t"], comparison.pairs["t"])
+    np.testing.assert_array_equal(pd.read_csv(written["stats_pairs.csv"])["t"], two_systems.pairs["t"])
     for name in names:
         if not name.endswith("csv"):
             assert "one test clip under one run" in written[name].read_text()
 
 
-def test_the_pooled_test_is_labelled_with_what_it_counts():
-    caption = tables.captions_comparison(compare(noisy(), QUICK))["pooled"]
+def test_the_pooled_test_is_labelled_with_what_it_counts(two_systems):
+    caption = tables.captions_comparison(two_systems)["pooled"]
     assert "counts 20 pairs of clip and seed as independent" in caption
     assert "pseudo-replication" in caption
 

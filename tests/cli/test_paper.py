@@ -2,7 +2,6 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
-from typer.testing import CliRunner
 
 from tenuto.cli.paper import app
 from tenuto.config import to_yaml
@@ -12,6 +11,7 @@ from tenuto.store.released_logs import SETTINGS, write_log
 from tenuto.store.rows import write_rows
 from tenuto.store.run import RunFolder
 from tests import small_runs
+from tests.cli.conftest import caller
 from tests.reporting import made_up
 
 PROTOCOL = "paper-2025-released+iterations=40"
@@ -24,14 +24,7 @@ SETTINGS_OF_A_LOG = dict.fromkeys(SETTINGS, None) | {
 }
 
 
-def call(*arguments, columns=200):
-    """Run the group; what it raises on purpose is raised here, as in the main program."""
-    outcome = CliRunner().invoke(
-        app, [str(argument) for argument in arguments], env={"COLUMNS": str(columns)}
-    )
-    if outcome.exception is not None and not isinstance(outcome.exception, SystemExit):
-        raise outcome.exception
-    return outcome
+call = caller(app)
 
 
 @pytest.fixture(scope="module")
@@ -75,7 +68,7 @@ def test_a_narrow_terminal_cuts_no_digit(tmp_path, columns):
     rows["adversarial_valence"] += np.random.default_rng(0).uniform(0, 0.1, len(rows))  # t of many digits
     write_rows(tmp_path / "all" / "attacks" / "paper-2025-released.csv", rows)
     write_text(tmp_path / "all" / "config.yaml", to_yaml(small_runs.settings()))
-    shown = call("significance", "--study", tmp_path, "--out", tmp_path, columns=columns).stdout
+    shown = call("significance", "--study", tmp_path, "--out", tmp_path, COLUMNS=str(columns)).stdout
     result = pd.read_csv(tmp_path / "significance.csv")["t"]
     assert len(result) == 4
     assert [t for t in result if f" {t:.9f} " not in shown] == []

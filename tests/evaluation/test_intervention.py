@@ -22,7 +22,6 @@ from tenuto.models.recogniser import predict
 from tenuto.store.rows import read_rows, values_of
 from tenuto.store.run import RunFolder
 from tenuto.training.loop import train
-from tests import small_runs
 from tests.small_runs import settings
 
 ATTACK = protocol("paper-2025-released", iterations=6, step_size=0.05)
@@ -153,11 +152,6 @@ def test_the_scale_of_the_features_changes_the_gain_and_not_how_far_emotions_mov
 
 def test_no_change_has_no_gain():
     assert np.isnan(moved(0, 0, 0, 0)["gain"])
-
-
-@pytest.fixture(scope="module")
-def prepared(tmp_path_factory):
-    return small_runs.rated(tmp_path_factory.mktemp("rated"))
 
 
 @pytest.fixture(scope="module")

@@ -34,15 +34,6 @@ CLIMB = Protocol(
 )
 
 
-class InterruptionError(Exception):
-    """Stands for anything that ends a process during an attack."""
-
-
-@pytest.fixture(scope="module")
-def prepared(tmp_path_factory):
-    return small_runs.rated(tmp_path_factory.mktemp("rated"))
-
-
 @pytest.fixture
 def fresh(prepared, tmp_path_factory):
     """The same freshly trained run every time, in a folder of its own."""
@@ -147,9 +138,9 @@ def test_an_interrupted_climb_ends_as_an_undisturbed_one(fresh, rows, arrays, ca
     def progress(count):
         spent.append(count)
         if len(spent) == calls:
-            raise InterruptionError
+            raise small_runs.InterruptionError
 
-    with pytest.raises(InterruptionError):
+    with pytest.raises(small_runs.InterruptionError):
         robustness.attack(fresh, CLIMB, batch_size=2, progress=progress)
     again: list[int] = []
     attacked_rows = robustness.attack(fresh, CLIMB, batch_size=2, progress=again.append)
@@ -193,9 +184,9 @@ def test_an_attack_does_not_go_on_with_pieces_of_earlier_weights(fresh):
     def progress(count):
         spent.append(count)
         if len(spent) == 9:
-            raise InterruptionError
+            raise small_runs.InterruptionError
 
-    with pytest.raises(InterruptionError):
+    with pytest.raises(small_runs.InterruptionError):
         robustness.attack(fresh, CLIMB, batch_size=1, progress=progress)
     retrained(fresh)
     again: list[int] = []

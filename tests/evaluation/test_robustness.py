@@ -27,15 +27,6 @@ NAME = "paper-2025-released+iterations=4+step_size=0.02"
 UNITS = tuple(f"unit_{number}" for number in range(1, 8))
 
 
-class InterruptionError(Exception):
-    """Stands for anything that ends a process during an attack."""
-
-
-@pytest.fixture(scope="module")
-def prepared(tmp_path_factory):
-    return small_runs.rated(tmp_path_factory.mktemp("rated"))
-
-
 @pytest.fixture(scope="module")
 def open_trained(prepared, tmp_path_factory):
     """A function that opens a freshly trained run of a system, in a folder of its own."""
@@ -247,9 +238,9 @@ def interrupted(run):
     def progress(count):
         spent.append(count)
         if len(spent) == 6:
-            raise InterruptionError
+            raise small_runs.InterruptionError
 
-    with pytest.raises(InterruptionError):
+    with pytest.raises(small_runs.InterruptionError):
         robustness.attack(run, BRIEF, batch_size=1, progress=progress)
     assert not run.files.rows(BRIEF).exists()
 

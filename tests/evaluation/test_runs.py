@@ -31,11 +31,6 @@ from tests.small_runs import settings
 
 
 @pytest.fixture(scope="module")
-def prepared(tmp_path_factory):
-    return small_runs.rated(tmp_path_factory.mktemp("rated"))
-
-
-@pytest.fixture(scope="module")
 def folder(prepared, tmp_path_factory):
     return train(settings("A2M2E", epochs=1), prepared, tmp_path_factory.mktemp("runs"))
 

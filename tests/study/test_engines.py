@@ -22,12 +22,9 @@ from tenuto.study import journal
 from tenuto.study.engines import Local, Ray, in_processes, run_study
 from tenuto.study.plan import Planned, identity, plan_study, planned, runs
 from tenuto.study.stages import MADE, METRICS, Job, Outcome, complete_run
+from tests import small_runs
 from tests.study import small
 from tests.study.small import ROWS, TINY, tables
-
-
-class InterruptionError(Exception):
-    """Stands for anything that ends a process between two runs."""
 
 
 @pytest.fixture(scope="module")
@@ -53,7 +50,7 @@ def refuse(*arguments, **keywords):
 
 
 def interrupt(*arguments, **keywords):
-    raise InterruptionError
+    raise small_runs.InterruptionError
 
 
 def gone(process):
@@ -138,9 +135,9 @@ def test_a_finished_study_is_not_done_again(study, music, monkeypatch):
 def test_an_interrupted_study_ends_with_the_tables_of_an_undisturbed_one(study, music, tmp_path):
     def report(line):
         if line.startswith("A2M2E"):
-            raise InterruptionError
+            raise small_runs.InterruptionError
 
-    with pytest.raises(InterruptionError):
+    with pytest.raises(small_runs.InterruptionError):
         run_study(TINY, tmp_path, music, report=report)
     assert [path.name[:5] for path in (tmp_path / "runs").iterdir()] == ["A2M2E"]
     assert journal.standing(tmp_path, journal.STUDY).stage == journal.STOPPED
@@ -263,7 +260,7 @@ def test_tables_that_lack_a_protocol_are_not_done(study, music, tmp_path, monkey
     assert analysis_is_done(TINY, folder, music)
     with monkeypatch.context() as patched:
         patched.setattr("tenuto.study.engines.analyse", interrupt)
-        with pytest.raises(InterruptionError):
+        with pytest.raises(small_runs.InterruptionError):
             run_study(several, folder, music, report=silent)
     assert all(stage.done for stage in plan_study(several, folder, music).stages if stage.kind != "analyse")
     assert not analysis_is_done(several, folder, music)
@@ -284,7 +281,7 @@ def test_tables_that_were_deleted_are_not_done(name, study, music, tmp_path):
 def test_tables_are_not_done_while_they_are_made_again(study, music, tmp_path, monkeypatch):
     folder = Path(shutil.copytree(study, tmp_path / "study"))
     monkeypatch.setattr("tenuto.study.engines.analyse", interrupt)
-    with pytest.raises(InterruptionError):
+    with pytest.raises(small_runs.InterruptionError):
         run_study(TINY, folder, music, report=silent)
     assert not analysis_is_done(TINY, folder, music)
 

@@ -22,11 +22,6 @@ STRONG = AdversarialConfig(every=5, iterations=6, step_size=0.2)
 """Few steps, but so large that thresholds are met on the way."""
 
 
-@pytest.fixture(scope="module")
-def prepared(tmp_path_factory):
-    return small_runs.rated(tmp_path_factory.mktemp("rated"))
-
-
 @pytest.fixture
 def network():
     with torch.random.fork_rng():

@@ -24,11 +24,6 @@ from tests.small_runs import EVERYTHING, kept_epoch, numbers, settings
 
 
 @pytest.fixture(scope="module")
-def prepared(tmp_path_factory):
-    return small_runs.rated(tmp_path_factory.mktemp("rated"))
-
-
-@pytest.fixture(scope="module")
 def unrated(tmp_path_factory):
     return small_runs.unrated(tmp_path_factory.mktemp("unrated"))
 
