@@ -58,8 +58,8 @@ def imported(file):
 
 
 def test_every_file_stands_in_a_row():
-    found = {file.split("/")[0].removesuffix(".py") for file in FILES if file not in OUTSIDE}
-    assert found == set(ROWS)
+    values = {file.split("/")[0].removesuffix(".py") for file in FILES if file not in OUTSIDE}
+    assert values == set(ROWS)
 
 
 def test_imports_go_up():

@@ -35,7 +35,7 @@ EMOTIONS = ("valence", "happy", "sad")
 
 
 @pytest.mark.parametrize(
-    ("word", "wanted"),
+    ("word", "expected"),
     [
         ("squared-error", SquaredError()),
         ("absolute-error", AbsoluteError()),
@@ -51,13 +51,13 @@ EMOTIONS = ("valence", "happy", "sad")
         ("happy=0.8, sad=0.1", Target((None, 0.8, 0.1))),
     ],
 )
-def test_words_are_objectives(word, wanted):
-    assert parse_objective(word, EMOTIONS) == wanted
+def test_words_are_objectives(word, expected):
+    assert parse_objective(word, EMOTIONS) == expected
 
 
 def test_errors_may_be_from_clean_and_clipped():
-    wanted = AbsoluteError(against="clean", scale=(0.1, 0.9))
-    assert parse_objective("absolute-error", EMOTIONS, from_clean=True, scale=(0.1, 0.9)) == wanted
+    expected = AbsoluteError(against="clean", scale=(0.1, 0.9))
+    assert parse_objective("absolute-error", EMOTIONS, from_clean=True, scale=(0.1, 0.9)) == expected
 
 
 @pytest.mark.parametrize(

@@ -55,10 +55,10 @@ def refused(tenuto):
     def call(*arguments, **environment):
         outcome = tenuto(*arguments, **environment)
         assert outcome.exit_code == 2, outcome.output
-        said = outcome.stderr.splitlines()
-        assert said[-1].startswith("error: "), outcome.stderr
-        assert not any(line.startswith("error: ") for line in said[:-1])
-        return said[-1]
+        sentence = outcome.stderr.splitlines()
+        assert sentence[-1].startswith("error: "), outcome.stderr
+        assert not any(line.startswith("error: ") for line in sentence[:-1])
+        return sentence[-1]
 
     return call
 

@@ -73,9 +73,9 @@ def test_a_narrow_terminal_cuts_no_digit(tmp_path, columns):
     write_rows(tmp_path / "all" / "attacks" / "paper-2025-released.csv", rows)
     write_text(tmp_path / "all" / "config.yaml", to_yaml(small_runs.settings()))
     shown = call("significance", "--study", tmp_path, "--out", tmp_path, columns=columns).stdout
-    found = pd.read_csv(tmp_path / "significance.csv")["t"]
-    assert len(found) == 4
-    assert [t for t in found if f" {t:.9f} " not in shown] == []
+    result = pd.read_csv(tmp_path / "significance.csv")["t"]
+    assert len(result) == 4
+    assert [t for t in result if f" {t:.9f} " not in shown] == []
     assert " 13.035200610 " in shown  # the paper
 
 

@@ -76,9 +76,9 @@ def test_audio_labels_and_concepts_of_a_row_belong_to_its_clip(prepared):
     assert batch.inputs.shape == (len(rows), 1, 313, 149)
     assert (batch.inputs[:, 0, 0, 0] // 1000).int().tolist() == rows
     assert torch.equal(batch.labels, torch.from_numpy(prepared.index.labels[rows].astype(np.float32)))
-    wanted = torch.from_numpy(prepared.index.concept_labels[rows].astype(np.float32))
+    expected = torch.from_numpy(prepared.index.concept_labels[rows].astype(np.float32))
     assert batch.concepts is not None
-    assert torch.equal(batch.concepts, wanted)
+    assert torch.equal(batch.concepts, expected)
 
 
 def test_fixed_excerpts_are_the_same_in_every_epoch(prepared):

@@ -106,10 +106,10 @@ def test_validate_lists_every_problem_of_both_tables(rated):
 
 def test_validate_lists_missing_and_altered(copy):
     (copy.root / "Set1" / "003.mp3").unlink()
-    found = copy.validate()
-    assert any(sentence.startswith("Set1/003.mp3") for sentence in found.missing)
-    assert any(sentence.startswith("Set1/001.mp3: sha256") for sentence in found.altered)
-    assert found.inconsistent == ()
+    result = copy.validate()
+    assert any(sentence.startswith("Set1/003.mp3") for sentence in result.missing)
+    assert any(sentence.startswith("Set1/001.mp3: sha256") for sentence in result.altered)
+    assert result.inconsistent == ()
 
 
 def test_ratings_are_divided_by_ten(copy):
@@ -168,8 +168,8 @@ def test_concepts_are_those_of_the_soundtracks_rows(rated):
     index = rated.index
     assert index.concepts == CONCEPTS
     table = (rated.root / "metadata_annotations" / "annotations.csv").read_text().splitlines()
-    wanted = [[float(x) / 10 for x in line.split(",")[1:]] for line in table[2::2]]
-    assert np.allclose(index.concept_labels, wanted)
+    expected = [[float(x) / 10 for x in line.split(",")[1:]] for line in table[2::2]]
+    assert np.allclose(index.concept_labels, expected)
 
 
 def test_annotations_are_found_where_the_archive_put_them(rated):

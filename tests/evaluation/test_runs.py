@@ -71,10 +71,10 @@ def test_an_opened_run_is_what_was_trained(folder, prepared):
     assert run.config == settings("A2M2E", epochs=1).resolved()
     assert run.recogniser.system == "A2M2E"
     assert run.recogniser.fingerprint == prepared.fingerprint
-    wanted = Material(prepared, run.config.data)
+    expected = Material(prepared, run.config.data)
     for part in ("train", "validation", "test"):
-        assert run.part(part).clips == wanted.part(part).clips
-        assert torch.equal(run.part(part).inputs, wanted.part(part).inputs)
+        assert run.part(part).clips == expected.part(part).clips
+        assert torch.equal(run.part(part).inputs, expected.part(part).inputs)
 
 
 def test_a_path_may_be_text(folder, prepared):
@@ -107,9 +107,9 @@ def test_the_stored_normalisation_is_used(copied, folder, prepared):
     about["normalisation"] = {"mean": 0.0, "deviation": 1.0}
     write_safetensors(path, arrays, {"tenuto": json.dumps(about)})
     known = open_run(folder, prepared)
-    found = known.recogniser.normalisation
-    wanted = known.part("test").inputs * found.deviation + found.mean
-    assert torch.allclose(open_run(copied, prepared).part("test").inputs, wanted, atol=1e-6)
+    result = known.recogniser.normalisation
+    expected = known.part("test").inputs * result.deviation + result.mean
+    assert torch.allclose(open_run(copied, prepared).part("test").inputs, expected, atol=1e-6)
 
 
 def test_other_emotions_are_refused_by_name(folder, tmp_path):
@@ -163,9 +163,9 @@ def test_a_sibling_takes_the_inputs_of_the_run(folder, prepared):
     own = run.recogniser.normalisation
     spectrogram = inputs * own.deviation + own.mean
     with torch.no_grad():
-        wanted = other((spectrogram - 0.1) / 2.0).emotions
-        found = Sibling(run, other)(inputs).emotions
-    torch.testing.assert_close(found, wanted, rtol=1e-4, atol=1e-4)
+        expected = other((spectrogram - 0.1) / 2.0).emotions
+        result = Sibling(run, other)(inputs).emotions
+    torch.testing.assert_close(result, expected, rtol=1e-4, atol=1e-4)
 
 
 def test_a_sibling_of_other_emotions_is_refused(folder, prepared):

@@ -77,8 +77,8 @@ def test_predict_is_the_mean_over_windows(saved, song):
     assert len(starts) == 3
     windows = np.stack([loaded.normalisation(spectrogram[start : start + 313]) for start in starts])[:, None]
     with torch.no_grad():
-        wanted = loaded(torch.from_numpy(windows)).emotions.mean(0)
-    assert list(loaded.predict(song).emotions.values()) == pytest.approx(wanted.tolist(), abs=1e-6)
+        expected = loaded(torch.from_numpy(windows)).emotions.mean(0)
+    assert list(loaded.predict(song).emotions.values()) == pytest.approx(expected.tolist(), abs=1e-6)
 
 
 def test_a_short_recording_is_continued_with_its_beginning(saved):

@@ -38,8 +38,8 @@ def explained(bottleneck=True, places=True, seconds=SECONDS):
 
 
 def axes_of(figure, title):
-    (found,) = [axes for axes in figure.get_axes() if axes.get_title().startswith(title)]
-    return found
+    (panel,) = [axes for axes in figure.get_axes() if axes.get_title().startswith(title)]
+    return panel
 
 
 def bars(axes: Any) -> list[float]:
@@ -71,8 +71,8 @@ def test_every_emotion_has_its_curve_between_the_extremes_of_all():
     for place, (line, value) in enumerate(zip(axes.lines, EMOTIONS.values(), strict=True)):
         np.testing.assert_array_equal(line.get_xdata(), SECONDS)
         heights = np.asarray(line.get_ydata()) - (len(EMOTIONS) - 1 - place) + 0.4
-        wanted = (value + np.arange(4) / 100 + 0.25) / (1.28 + 0.25) * 0.8
-        np.testing.assert_allclose(heights, wanted)
+        expected = (value + np.arange(4) / 100 + 0.25) / (1.28 + 0.25) * 0.8
+        np.testing.assert_allclose(heights, expected)
 
 
 @pytest.mark.parametrize("seconds", [(5.0,), (5.0, 6.0, 6.03)])
@@ -128,8 +128,8 @@ def corrected(inputs="attacked", target="clean", first=0.3, epsilon=np.nan, **co
 
 
 def line(axes, label):
-    (found,) = [line for line in axes.lines if line.get_label() == label]
-    return np.asarray(found.get_ydata()).tolist()
+    (curve,) = [line for line in axes.lines if line.get_label() == label]
+    return np.asarray(curve.get_ydata()).tolist()
 
 
 def test_each_target_has_a_panel_with_clean_and_attacked_lines():

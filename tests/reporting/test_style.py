@@ -30,11 +30,11 @@ def renamed(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def explanation() -> Any:
-    found = test_explanation.explained()
+    result = test_explanation.explained()
     effects = {NAME: {NAME: 0.1, "mode": -0.2}}
-    curve = dataclasses.replace(found.curve, emotions={NAME: found.curve.emotions["valence"]})
+    curve = dataclasses.replace(result.curve, emotions={NAME: result.curve.emotions["valence"]})
     return dataclasses.replace(
-        found,
+        result,
         source=f"songs/{NAME}.mp3",
         emotions={NAME: 0.5},
         places=None,

@@ -31,16 +31,16 @@ class InterruptionError(Exception):
 
 
 @pytest.fixture(scope="module")
-def said():
+def report_lines():
     """What the first call of the study reports, line by line, and at last what it returns."""
     lines: list[object] = []
     return lines
 
 
 @pytest.fixture(scope="module")
-def study(tmp_path_factory, music, said):
+def study(tmp_path_factory, music, report_lines):
     folder = tmp_path_factory.mktemp("study")
-    said.append(run_study(TINY, folder, music, report=said.append))
+    report_lines.append(run_study(TINY, folder, music, report=report_lines.append))
     return folder
 
 
@@ -105,8 +105,8 @@ def test_every_run_is_attacked_with_the_study_s_protocol(study):
         assert set(rows["iterations"]) == {2}
 
 
-def test_every_step_is_reported_and_timed(said, study):
-    *lines, report = said
+def test_every_step_is_reported_and_timed(report_lines, study):
+    *lines, report = report_lines
     assert lines[0] == "20 clips of midlevel are ready"
     assert [line.split(":")[0] for line in lines[1:]] == ["A2M2E, seed 21", "aA2E, seed 21"]
     assert list(report.seconds) == ["corpus", "spectrograms", "training", "attack", "paper"]
@@ -300,7 +300,7 @@ def test_a_second_driver_is_refused_in_one_sentence(music, tmp_path, monkeypatch
 
 
 def test_a_run_on_a_file_system_without_locks_fails_in_one_sentence(tmp_path, monkeypatch):
-    def flock(stream, wanted):
+    def flock(stream, expected):
         raise OSError(errno.ENOLCK, "No locks available")
 
     monkeypatch.setattr("fcntl.flock", flock)
@@ -356,15 +356,15 @@ def test_a_call_that_is_refused_changes_no_study_in_the_folder(place, engine, mu
 
 
 def test_the_study_s_settings_are_there_before_its_first_run_begins(music, tmp_path, monkeypatch):
-    there = []
+    written = []
 
     def breaks(*arguments, **keywords):
-        there.append((tmp_path / "study.yaml").is_file())
+        written.append((tmp_path / "study.yaml").is_file())
         raise DataError("enough")
 
     monkeypatch.setattr("tenuto.training.loop.train", breaks)
     run_study(TINY, tmp_path, music, report=silent)
-    assert there == [True, True]
+    assert written == [True, True]
 
 
 def test_a_study_with_a_corpus_of_its_own_makes_it_once(tmp_path, monkeypatch):

@@ -37,8 +37,8 @@ EXIT_BAD_INPUT = 2
 REPRODUCE, DATA, ROBUSTNESS, MODEL = (
     "Reproduce",
     "Data and training",
-    "Attack and judge",
-    "Look inside a model",
+    "Attack and evaluate",
+    "Inspect a model",
 )
 PARAMETERS = {
     "source": "STUDY",

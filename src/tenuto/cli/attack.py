@@ -27,7 +27,7 @@ def attack(
     root: common.RunRoot = None,
     protocol: Annotated[
         str | None,
-        typer.Option(help="Named, versioned bundle of attacks.", show_default=RELEASED),
+        typer.Option(help="Named, versioned set of attacks and budgets.", show_default=RELEASED),
     ] = None,
     split: Annotated[
         common.PartName,
@@ -47,7 +47,11 @@ def attack(
     ] = None,
     step_size: Annotated[
         float | None,
-        typer.Option(help="Step size, in normalised units.", show_default="0.002", rich_help_panel=PAPER),
+        typer.Option(
+            help="Step size, in standard deviations of the normalised log spectrogram (std).",
+            show_default="0.002",
+            rich_help_panel=PAPER,
+        ),
     ] = None,
     alpha: Annotated[
         float | None,
@@ -76,7 +80,7 @@ def attack(
         str | None, typer.Option(help="linf, l2 or none.", show_default="linf", rich_help_panel=OWN)
     ] = None,
     epsilon: Annotated[
-        float | None, typer.Option(help="Size of the budget, normalised units.", rich_help_panel=OWN)
+        float | None, typer.Option(help="Size of the budget, in std.", rich_help_panel=OWN)
     ] = None,
     aim: Annotated[
         str | None,

@@ -75,8 +75,8 @@ TrainPrecision = Annotated[
     typer.Option(
         "--precision",
         metavar="NAME",
-        help="Of updates and training attacks: float32, bfloat16, or auto, which is bfloat16 where the processor "
-        "computes in it by itself.",
+        help="Precision of updates and training attacks: float32, bfloat16, or auto: bfloat16 where the processor "
+        "supports it natively.",
         show_default="float32, or the preset's",
     ),
 ]
