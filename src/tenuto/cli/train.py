@@ -12,7 +12,6 @@ from tenuto.cli import common
 from tenuto.cli.common import notes
 from tenuto.config import SYSTEMS
 
-NetworkName = StrEnum("NetworkName", ["a2e", "a2m2e"])
 SplitName = StrEnum("SplitName", ["paper", "album", "random"])
 SETTINGS = "Single settings, which override --system and --preset"
 ExcerptName = StrEnum("ExcerptName", ["fixed", "fresh"])
@@ -27,8 +26,11 @@ def train(
         bool | None, typer.Option(help="With or without adversarial training.", show_default=False)
     ] = None,
     network: Annotated[
-        NetworkName | None,
-        typer.Option(rich_help_panel=SETTINGS, help="Network, for combinations of your own."),
+        str | None,
+        typer.Option(
+            rich_help_panel=SETTINGS,
+            help="a2e, a2m2e, or a registered network, for combinations of your own.",
+        ),
     ] = None,
     task_loss_weight: Annotated[
         float | None,
