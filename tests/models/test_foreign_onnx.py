@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import copy
+import pickle
+import warnings
 
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
-from tenuto.models.foreign import open_foreign
+from tenuto.errors import ModelError
+from tenuto.models.foreign import identify, open_foreign
 
 onnx = pytest.importorskip("onnx", reason="the extra onnx is not installed")
 pytest.importorskip("onnxruntime", reason="the extra onnx is not installed")
@@ -48,6 +52,8 @@ def example(*shape):
 
 AXES = np.array([2])
 SHAPES = {"line": (3, 20), "plane": (3, 12, 10)}
+NEAREST = {"mode": "nearest", "coordinate_transformation_mode": "asymmetric", "nearest_mode": "floor"}
+DOUBLED = np.array([1, 1, 2.5], np.float32)
 ONES = {"w": weights(4, 3, 3), "b": weights(4)}
 
 # name: shape of a clip, nodes from x to h, constants, opset
@@ -278,21 +284,7 @@ GRAPHS = {
         {},
         13,
     ),
-    "Resize": (
-        "line",
-        [
-            node(
-                "Resize",
-                "x  s",
-                "h",
-                mode="nearest",
-                coordinate_transformation_mode="asymmetric",
-                nearest_mode="floor",
-            )
-        ],
-        {},
-        13,
-    ),
+    "Resize": ("line", [helper.make_node("Resize", ["x", "", "s"], ["h"], **NEAREST)], {"s": DOUBLED}, 13),
     "STFT": (
         "flat",
         [
@@ -345,18 +337,6 @@ def test_operators(tmp_path, name):
     kind, nodes, constants, opset = GRAPHS[name]
     shape = SHAPES[kind]
     constants = {"flat_shape": np.array([0, -1]), **constants}
-    if name == "Resize":
-        constants["s"] = np.array([1, 1, 2.5], np.float32)
-        nodes = [
-            helper.make_node(
-                "Resize",
-                ["x", "", "s"],
-                ["h"],
-                mode="nearest",
-                coordinate_transformation_mode="asymmetric",
-                nearest_mode="floor",
-            )
-        ]
     nodes = sorted_nodes([*nodes, node("Reshape", "h flat_shape")], constants)
     file = model_file(tmp_path / "model.onnx", nodes, constants, ["clips", *shape], opset=opset)
     inputs = example(*shape)
@@ -373,3 +353,199 @@ def onnx_predictions(file, inputs):
     session = onnxruntime.InferenceSession(file.read_bytes())
     values = session.run(None, {session.get_inputs()[0].name: inputs.numpy()})[0]
     return torch.from_numpy(values.reshape(len(inputs), -1))
+
+
+MLP = {"w": weights(6, 2), "b": weights(2)}
+GEMM = [node("Gemm", "x w b")]
+
+
+def predicted(inputs):
+    return inputs @ torch.from_numpy(MLP["w"]) + torch.from_numpy(MLP["b"])
+
+
+def test_a_batch_of_fixed_size(tmp_path):
+    file = model_file(tmp_path / "model.onnx", GEMM, MLP, [4, 6])
+    foreign = open_foreign(file, example=example(6))
+    inputs = torch.cat([example(6), example(6), example(6)])
+    assert (foreign.has_gradient, foreign.note) == (True, "")
+    torch.testing.assert_close(foreign.module(inputs), predicted(inputs))
+
+
+def test_double_precision(tmp_path):
+    constants = {name: value.astype(np.float64) for name, value in MLP.items()}
+    file = model_file(tmp_path / "model.onnx", GEMM, constants, ["n", 6], kind=TensorProto.DOUBLE)
+    foreign = open_foreign(file, example=example(6))
+    assert foreign.has_gradient
+    assert foreign.module(example(6)).dtype == torch.float32
+
+
+def test_an_unknown_operator_is_run_by_onnxruntime(tmp_path):
+    nodes = [node("Det", "r", "d"), node("Reshape", "d s")]
+    constants = {"m": np.array([0, 2, 2]), "s": np.array([-1, 1])}
+    nodes = [node("Reshape", "x m", "r"), *nodes]
+    file = model_file(tmp_path / "model.onnx", nodes, constants, ["n", 4])
+    inputs = example(4)
+    foreign = open_foreign(file, example=inputs)
+    assert (foreign.kind, foreign.has_gradient) == ("onnx", False)
+    assert "Det" in foreign.note
+    assert "black box" in foreign.note
+    expected = torch.linalg.det(inputs.reshape(-1, 2, 2))[:, None]
+    for module in (foreign.module, copy.deepcopy(foreign.module), pickle.loads(pickle.dumps(foreign.module))):
+        torch.testing.assert_close(module(inputs), expected)
+
+
+def test_a_conversion_that_differs_is_not_used(tmp_path, monkeypatch):
+    from tenuto.models.foreign import onnx_layers
+
+    monkeypatch.setitem(onnx_layers.OPERATORS, "Gemm", lambda node, x, w, b: (x @ w + b) * 1.001)
+    inputs = example(6)
+    foreign = open_foreign(model_file(tmp_path / "model.onnx", GEMM, MLP, ["n", 6]), example=inputs)
+    assert not foreign.has_gradient
+    assert "onnxruntime" in foreign.note
+    torch.testing.assert_close(foreign.module(inputs), predicted(inputs))
+
+
+def test_a_tree_is_a_black_box_and_a_linear_pipeline_is_not(tmp_path):
+    nodes = [
+        helper.make_node("Scaler", ["x"], ["h"], domain="ai.onnx.ml", offset=[0.5] * 3, scale=[2.0] * 3),
+        helper.make_node(
+            *("LinearRegressor", ["h"], ["y"]),
+            domain="ai.onnx.ml",
+            coefficients=[1.0, 2, 3, 4, 5, 6],
+            intercepts=[0.1, 0.2],
+            targets=2,
+        ),
+    ]
+    linear = open_foreign(
+        model_file(tmp_path / "a.onnx", nodes, {}, ["n", 3], domain_ml=True), example=example(3)
+    )
+    assert (linear.has_gradient, linear.outputs) == (True, 2)
+    tree = helper.make_node(
+        *("TreeEnsembleRegressor", ["x"], ["y"]),
+        domain="ai.onnx.ml",
+        n_targets=1,
+        nodes_treeids=[0, 0, 0],
+        nodes_nodeids=[0, 1, 2],
+        nodes_featureids=[1, 0, 0],
+        nodes_values=[0.0, 0, 0],
+        nodes_modes=["BRANCH_LEQ", "LEAF", "LEAF"],
+        nodes_truenodeids=[1, 0, 0],
+        nodes_falsenodeids=[2, 0, 0],
+        target_treeids=[0, 0],
+        target_nodeids=[1, 2],
+        target_ids=[0, 0],
+        target_weights=[0.2, 0.7],
+    )
+    box = open_foreign(
+        model_file(tmp_path / "b.onnx", [tree], {}, ["n", 3], domain_ml=True), example=example(3)
+    )
+    assert not box.has_gradient
+    assert "TreeEnsembleRegressor" in box.note
+
+
+def test_several_outputs_are_named(tmp_path):
+    nodes = [node("Gemm", "x w b", "scores"), node("Relu", "x", "hidden")]
+    file = model_file(tmp_path / "model.onnx", nodes, MLP, ["n", 6], outputs=("scores", "hidden"))
+    with pytest.raises(ModelError, match=r"scores.*hidden"):
+        open_foreign(file, example=example(6))
+    assert open_foreign(file, example=example(6), output="scores").outputs == 2
+
+
+def with_external_data(folder, location):
+    file = model_file(folder / "model.onnx", GEMM, MLP, ["n", 6])
+    model = onnx.load(file)
+    tensor = model.graph.initializer[0]
+    onnx.external_data_helper.set_external_data(tensor, location)
+    tensor.ClearField("raw_data")
+    file.write_bytes(model.SerializeToString())
+    return file
+
+
+def test_external_data_beside_the_file(tmp_path):
+    file = with_external_data(tmp_path, "weights.bin")
+    (tmp_path / "weights.bin").write_bytes(MLP["w"].tobytes())
+    foreign = open_foreign(file, example=example(6))
+    alone = tmp_path / "alone"
+    alone.mkdir()
+    (alone / "model.onnx").write_bytes(foreign.content)
+    inputs = example(6)
+    torch.testing.assert_close(
+        open_foreign(alone / "model.onnx", example=inputs).module(inputs), foreign.module(inputs)
+    )
+    assert identify(alone / "model.onnx").source_sha256 == foreign.source_sha256
+    before = foreign.source_sha256
+    (tmp_path / "weights.bin").write_bytes((MLP["w"] + 1).tobytes())
+    assert identify(file).source_sha256 != before
+
+
+@pytest.mark.parametrize(
+    "location", ["../weights.bin", "link.bin", "missing.bin", "{folder}/weights.bin", ""]
+)
+def test_external_data_elsewhere_is_refused(tmp_path, location):
+    folder = tmp_path / "model"
+    folder.mkdir()
+    (tmp_path / "weights.bin").write_bytes(MLP["w"].tobytes())
+    (folder / "link.bin").symlink_to(tmp_path / "weights.bin")
+    with pytest.raises(ModelError, match="folder of the model"):
+        open_foreign(with_external_data(folder, location.format(folder=tmp_path)), example=example(6))
+
+
+def test_what_is_refused(tmp_path):
+    file = tmp_path / "model.onnx"
+    for content in (b"", b"hello", b"\x00" * 100):
+        file.write_bytes(content)
+        with pytest.raises(ModelError, match="ONNX"):
+            open_foreign(file, example=example(6))
+    file.write_bytes(model_file(file, GEMM, MLP, ["n", 6]).read_bytes()[:-20])
+    with pytest.raises(ModelError, match="model"):
+        open_foreign(file, example=example(6))
+    with pytest.raises(ModelError, match="5"):  # the shape of the input is named
+        open_foreign(model_file(file, GEMM, MLP, ["n", 6]), example=example(5))
+    model = onnx.load(model_file(file, GEMM, MLP, ["n", 6]))
+    model.graph.input.append(helper.make_tensor_value_info("lengths", TensorProto.INT64, ["n"]))
+    file.write_bytes(model.SerializeToString())
+    with pytest.raises(ModelError, match="2 inputs"):
+        open_foreign(file, example=example(6))
+
+
+class Waves(nn.Module):
+    """A convolutional front end, attention and a head, as people export them."""
+
+    def __init__(self):
+        super().__init__()
+        self.front = nn.Sequential(
+            nn.Conv1d(1, 8, 16, stride=8), nn.BatchNorm1d(8), nn.GELU(), nn.MaxPool1d(2)
+        )
+        self.attention = nn.TransformerEncoderLayer(8, 2, 16, batch_first=True)
+        self.recurrent = nn.GRU(8, 6, batch_first=True)
+        self.head = nn.Linear(6, 2)
+
+    def forward(self, waveforms):
+        values = self.attention(self.front(waveforms.unsqueeze(1)).transpose(1, 2))
+        return torch.tanh(self.head(self.recurrent(values)[0].mean(1)))
+
+
+@pytest.mark.parametrize("is_new", [False, True], ids=["TorchScript exporter", "torch.export exporter"])
+def test_models_exported_by_torch(tmp_path, is_new):
+    if is_new:
+        pytest.importorskip("onnxscript", reason="the new exporter of torch needs onnxscript")
+    with torch.random.fork_rng(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        torch.manual_seed(0)
+        model = Waves().eval()
+        options = {"dynamic_axes": {"x": {0: "n"}}, "opset_version": 17}
+        if is_new:
+            options = {"dynamic_shapes": ({0: torch.export.Dim("n", min=1, max=64)},), "verbose": False}
+        torch.onnx.export(
+            *(model, (torch.randn(3, 800),), str(tmp_path / "model.onnx")),
+            input_names=["x"],
+            dynamo=is_new,
+            **options,
+        )
+    inputs = example(800)
+    foreign = open_foreign(tmp_path / "model.onnx", example=inputs)
+    assert (foreign.note, foreign.has_gradient) == ("", True)
+    torch.testing.assert_close(foreign.module(inputs), model(inputs), rtol=1e-4, atol=1e-5)
+    inputs.requires_grad_(True)
+    ours, theirs = (torch.autograd.grad(m(inputs).sum(), inputs)[0] for m in (foreign.module, model))
+    torch.testing.assert_close(ours, theirs, rtol=1e-3, atol=1e-6)

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
 import copy
 import dataclasses
 import inspect
 import io
-import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +15,15 @@ import torch
 from torch import Tensor, nn
 
 from tenuto.errors import ModelError, one_line
-from tenuto.models.foreign.adopted import LAYOUTS, Adopted, BlackBox, TensorFunction, copy_module, describe
+from tenuto.models.foreign.adopted import (
+    LAYOUTS,
+    Adopted,
+    BlackBox,
+    TensorFunction,
+    copy_module,
+    describe,
+    quiet,
+)
 from tenuto.models.foreign.code import Code
 from tenuto.models.foreign.identity import Identity, Kind, identify, weights_sha256
 from tenuto.models.foreign.onnx_file import OnnxSession, parse
@@ -124,7 +130,7 @@ def _load(identity: Identity, model: Any, trust: bool) -> tuple[Any, tuple[int |
         return session, _sizes(session.shape)
     check_trust(identity.source_sha256, identity.source, trust=trust, is_complete=True)
     try:
-        with _quiet():
+        with quiet():
             if identity.kind == "torchscript":
                 return torch.jit.load(io.BytesIO(identity.content), map_location="cpu").eval(), (None, 1)
             program = torch.export.load(io.BytesIO(identity.content))
@@ -185,13 +191,6 @@ def _callable(value: Any, source: str) -> Callable[..., Any]:
 
 def _on_cpu(module: nn.Module) -> nn.Module:
     return module.to("cpu").eval()
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        yield
 
 
 def _batch(example: Tensor) -> Tensor:
@@ -321,7 +320,7 @@ class _Trial:
         """Of a sum with unequal weights, since outputs that always add up to one have no gradient of their sum."""
         inputs = self.batch.clone().requires_grad_(True)
         try:
-            with torch.enable_grad(), _quiet():
+            with torch.enable_grad(), quiet():
                 rows = adopted(inputs)
                 if not rows.requires_grad:
                     return None
