@@ -183,7 +183,7 @@ class Acting(nn.Module):
         return self.function(inputs)
 
 
-class ModelOutput(collections.OrderedDict):
+class ModelOutput(collections.OrderedDict[str, object]):
     """As large libraries return it: a dictionary whose keys are attributes."""
 
     def __getattr__(self, name):

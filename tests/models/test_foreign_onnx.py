@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import pickle
 import warnings
+from typing import Any
 
 import numpy as np
 import pytest
@@ -533,7 +534,7 @@ def test_models_exported_by_torch(tmp_path, is_new):
         warnings.simplefilter("ignore")
         torch.manual_seed(0)
         model = Waves().eval()
-        options = {"dynamic_axes": {"x": {0: "n"}}, "opset_version": 17}
+        options: Any = {"dynamic_axes": {"x": {0: "n"}}, "opset_version": 17}
         if is_new:
             options = {"dynamic_shapes": ({0: torch.export.Dim("n", min=1, max=64)},), "verbose": False}
         torch.onnx.export(

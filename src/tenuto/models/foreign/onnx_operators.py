@@ -254,7 +254,7 @@ def constant(node: Node) -> Tensor:
 @operator("ConstantOfShape")
 def constant_of_shape(node: Node, sizes: Tensor) -> Tensor:
     value = node.get("value", torch.zeros(1))
-    return value.reshape(()).expand(integers(sizes)).clone()  # type: ignore[no-any-return]
+    return value.reshape(()).expand(tuple(integers(sizes))).clone()  # type: ignore[no-any-return]
 
 
 @operator("Range")
@@ -269,10 +269,10 @@ def cast_like(node: Node, x: Tensor, like: Tensor) -> Tensor:
 
 @operator("Reshape")
 def reshape(node: Node, x: Tensor, sizes: Tensor) -> Tensor:
-    wanted = integers(sizes)
+    target = integers(sizes)
     if not node.get("allowzero", 0):
-        wanted = [x.shape[axis] if size == 0 else size for axis, size in enumerate(wanted)]
-    return x.reshape(wanted)
+        target = [x.shape[axis] if size == 0 else size for axis, size in enumerate(target)]
+    return x.reshape(tuple(target))
 
 
 @operator("Squeeze")
@@ -318,7 +318,7 @@ def cut(
     for start, end, axis, step in zip(first, integers(ends), dims, jumps, strict=True):
         positions = range(x.shape[axis])[start:end:step]
         if step > 0:
-            x = x[(slice(None),) * (axis % x.ndim) + (slice(start, end, step),)]
+            x = x[(slice(None),) * (axis % x.ndim) + (slice(positions.start, positions.stop, step),)]
         else:
             x = x.index_select(axis, torch.tensor(list(positions), device=x.device, dtype=torch.int64))
     return x
@@ -330,7 +330,7 @@ def gather(node: Node, x: Tensor, indices: Tensor) -> Tensor:
     indices = indices.to(x.device, torch.int64)
     positive = torch.where(indices < 0, indices + x.shape[axis], indices)
     taken = x.index_select(axis, positive.reshape(-1))
-    return taken.reshape(*x.shape[:axis], *indices.shape, *x.shape[axis + 1 :])
+    return taken.reshape((*x.shape[:axis], *indices.shape, *x.shape[axis + 1 :]))
 
 
 @operator("GatherElements")
@@ -347,7 +347,7 @@ def expand(node: Node, x: Tensor, sizes: Tensor) -> Tensor:
 
 @operator("Tile")
 def tile(node: Node, x: Tensor, repeats: Tensor) -> Tensor:
-    return x.repeat(integers(repeats))
+    return x.repeat(tuple(integers(repeats)))
 
 
 @operator("Trilu")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import dataclasses
 import inspect
@@ -27,7 +28,8 @@ from tenuto.models.foreign.adopted import (
 from tenuto.models.foreign.code import Code
 from tenuto.models.foreign.identity import Identity, Kind, identify, weights_sha256
 from tenuto.models.foreign.onnx_file import OnnxSession, parse
-from tenuto.models.foreign.onnx_graph import OnnxGraph, UnsupportedError
+from tenuto.models.foreign.onnx_graph import OnnxGraph
+from tenuto.models.foreign.onnx_operators import UnsupportedError
 from tenuto.models.foreign.outputs import UnfitOutputError
 from tenuto.models.foreign.trust import check_trust
 
@@ -132,8 +134,9 @@ def _load(identity: Identity, model: Any, trust: bool) -> tuple[Any, tuple[int |
     try:
         with quiet():
             if identity.kind == "torchscript":
-                return torch.jit.load(io.BytesIO(identity.content), map_location="cpu").eval(), (None, 1)
-            program = torch.export.load(io.BytesIO(identity.content))
+                script: Any = torch.jit.load(io.BytesIO(identity.content), map_location="cpu")  # type: ignore[no-untyped-call]
+                return script.eval(), (None, 1)
+            program: Any = torch.export.load(io.BytesIO(identity.content))
             values = [
                 node.meta["val"]
                 for node in program.graph.nodes
@@ -245,25 +248,23 @@ class _Trial:
     def _converted(self, adopted: Adopted, session: OnnxSession, rows: Tensor) -> Adopted:
         """An ONNX model as torch computes it, if it predicts what onnxruntime predicts; else as it is, with a note."""
         dtype = torch.from_numpy(np.empty(0, session.dtype)).dtype
+        pairs = [(self.batch, rows)]
+        noise = torch.randn(self.batch.shape, generator=torch.Generator().manual_seed(0))
         try:
             twin = copy.copy(adopted)
             twin._modules = {"model": OnnxGraph(parse(session.content, self.source), dtype).eval()}
-            noise = torch.randn(self.batch.shape, generator=torch.Generator().manual_seed(0))
             with torch.no_grad():
-                pairs = [
-                    (twin(self.batch), rows),
-                    (twin(noise), adopted(noise)),
-                    (twin(noise[:1]), adopted(noise[:1])),
-                ]
+                with contextlib.suppress(ModelError):  # noise may be outside the range of its inputs
+                    pairs += [(noise, adopted(noise)), (noise[:1], adopted(noise[:1]))]
+                answers = [(twin(inputs), expected) for inputs, expected in pairs]
         except Exception as error:
-            reason = str(error) if isinstance(error, UnsupportedError) else describe(error)
+            cause = error.__cause__ or error
+            reason = str(cause) if isinstance(cause, UnsupportedError) else describe(cause)
             self.notes.append(
                 f"It cannot be converted to torch ({one_line(reason)}), so onnxruntime runs it."
             )
             return adopted
-        difference = max(
-            float((ours - theirs).abs().max() / theirs.abs().max().clamp_min(1e-12)) for ours, theirs in pairs
-        )
+        difference = max(float((a - b).abs().max() / b.abs().max().clamp_min(1e-12)) for a, b in answers)
         if difference <= ONNX_TOLERANCE:
             return twin
         self.notes.append(
@@ -295,7 +296,7 @@ class _Trial:
         """Whether clips alone get the predictions they get in a batch; random models are reported elsewhere."""
         try:
             with torch.no_grad():
-                alone = torch.cat([adopted(clip) for clip in self.batch.split(1)])
+                alone = torch.cat([adopted(clip) for clip in self.batch.unsqueeze(1)])
         except ModelError:
             return False
         scale = BATCH_TOLERANCE * float(rows.abs().max())
