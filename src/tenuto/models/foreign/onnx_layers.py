@@ -51,7 +51,8 @@ def convolution(node: Node, x: Tensor, weight: Tensor, bias: Tensor | None = Non
     if list(before) != list(after):
         x, padding = _padded(x, before, after), [0] * dims
     strides, dilations = node.get("strides", [1] * dims), node.get("dilations", [1] * dims)
-    return CONVOLUTIONS[dims](x, weight, bias, strides, padding, dilations, node.get("group", 1))
+    values: Tensor = CONVOLUTIONS[dims](x, weight, bias, strides, padding, dilations, node.get("group", 1))
+    return values
 
 
 @operator("ConvTranspose")
@@ -62,8 +63,11 @@ def transposed_convolution(node: Node, x: Tensor, weight: Tensor, bias: Tensor |
     before, after = _pads(node, x, weight.shape[2:])
     strides, dilations = node.get("strides", [1] * dims), node.get("dilations", [1] * dims)
     extra = node.get("output_padding", [0] * dims)
-    full = TRANSPOSED[dims](x, weight, bias, strides, 0, extra, node.get("group", 1), dilations)
-    return full[(..., *(slice(b, n - a) for b, a, n in zip(before, after, full.shape[2:], strict=True)))]
+    full: Any = TRANSPOSED[dims](x, weight, bias, strides, 0, extra, node.get("group", 1), dilations)
+    values: Tensor = full[
+        (..., *(slice(b, n - a) for b, a, n in zip(before, after, full.shape[2:], strict=True)))
+    ]
+    return values
 
 
 @operator("MaxPool")
@@ -160,7 +164,7 @@ def local_response_normalization(node: Node, x: Tensor) -> Tensor:
 @operator("LpNormalization")
 def lp_normalization(node: Node, x: Tensor) -> Tensor:
     axis = node.get("axis", -1)
-    return x / torch.linalg.vector_norm(x, node.get("p", 2), axis, keepdim=True)
+    return torch.div(x, torch.linalg.vector_norm(x, node.get("p", 2), axis, keepdim=True))
 
 
 @operator("Resize")

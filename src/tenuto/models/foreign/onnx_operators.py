@@ -299,8 +299,8 @@ def split(node: Node, x: Tensor, given: Tensor | None = None) -> list[Tensor]:
     axis = node.get("axis", 0)
     sizes = given if given is not None else node.get("split")
     if sizes is None:
-        return list(x.split(math.ceil(x.shape[axis] / len(node.outputs)), axis))
-    return list(x.split(integers(sizes), axis))
+        return list(torch.split(x, math.ceil(x.shape[axis] / len(node.outputs)), axis))
+    return list(torch.split(x, integers(sizes), axis))
 
 
 @operator("Slice")
@@ -342,7 +342,7 @@ def gather_elements(node: Node, x: Tensor, indices: Tensor) -> Tensor:
 
 @operator("Expand")
 def expand(node: Node, x: Tensor, sizes: Tensor) -> Tensor:
-    return x.expand(torch.broadcast_shapes(x.shape, tuple(integers(sizes))))
+    return x.expand(np.broadcast_shapes(x.shape, tuple(integers(sizes))))
 
 
 @operator("Tile")

@@ -290,7 +290,8 @@ class _Trial:
 
     def _rows(self, adopted: Adopted) -> Tensor:
         with torch.no_grad():
-            return adopted(self.batch)
+            rows: Tensor = adopted(self.batch)
+        return rows
 
     def _is_independent(self, adopted: Adopted, rows: Tensor) -> bool:
         """Whether clips alone get the predictions they get in a batch; random models are reported elsewhere."""
