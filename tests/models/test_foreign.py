@@ -299,6 +299,11 @@ def test_functions():
         opened(lambda x: 1 / 0)
 
 
+def test_a_class_is_refused():
+    with pytest.raises(ModelError, match="instance"):
+        opened(Waves)
+
+
 class Pipeline:
     """As scikit-learn's: not callable, with a method predict."""
 

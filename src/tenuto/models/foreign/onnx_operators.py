@@ -136,7 +136,7 @@ ELEMENTWISE: dict[str, Callable[..., Tensor]] = {
 }
 OPERATORS.update({name: _elementwise(function) for name, function in ELEMENTWISE.items()})
 
-WITH_SETTINGS: dict[str, Callable[[Node, Tensor], Tensor]] = {
+WITH_SETTINGS: dict[str, Operator] = {
     "LeakyRelu": lambda node, x: functional.leaky_relu(x, node.get("alpha", 0.01)),
     "Elu": lambda node, x: functional.elu(x, node.get("alpha", 1.0)),
     "Celu": lambda node, x: functional.celu(x, node.get("alpha", 1.0)),
@@ -146,6 +146,7 @@ WITH_SETTINGS: dict[str, Callable[[Node, Tensor], Tensor]] = {
     "Flatten": lambda node, x: x.reshape(math.prod(x.shape[: node.get("axis", 1)]), -1),
     "Transpose": lambda node, x: x.permute(node.get("perm", list(range(x.ndim))[::-1])),
     "Cast": lambda node, x: x.to(TYPES[node.get("to")]),
+    "CastLike": lambda node, x, like: x.to(like.dtype),
     "Size": lambda node, x: torch.tensor(x.numel()),
 }
 OPERATORS.update(WITH_SETTINGS)
@@ -260,11 +261,6 @@ def constant_of_shape(node: Node, sizes: Tensor) -> Tensor:
 @operator("Range")
 def arange(node: Node, start: Tensor, end: Tensor, step: Tensor) -> Tensor:
     return torch.arange(start.item(), end.item(), step.item(), dtype=start.dtype)
-
-
-@operator("CastLike")
-def cast_like(node: Node, x: Tensor, like: Tensor) -> Tensor:
-    return x.to(like.dtype)
 
 
 @operator("Reshape")

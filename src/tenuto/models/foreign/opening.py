@@ -181,6 +181,8 @@ def _is_factory(named: Callable[..., Any]) -> bool:
 
 
 def _callable(value: Any, source: str) -> Callable[..., Any]:
+    if isinstance(value, type):
+        raise ModelError(f"{source}: is a class, must be a model. Give an instance of it.")
     method = getattr(value, "predict", None)
     if callable(value):
         return value  # type: ignore[no-any-return]
@@ -243,6 +245,8 @@ class _Trial:
         except UnfitOutputError as error:
             if tensors is not None:
                 return tensors
+            if str(error) == str(errors[0]):
+                raise
             raise ModelError(f"{error} With tensors: {errors[0]}") from error
 
     def _converted(self, adopted: Adopted, session: OnnxSession, rows: Tensor) -> Adopted:
