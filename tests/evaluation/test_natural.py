@@ -52,7 +52,7 @@ def rows(run):
 @pytest.fixture(scope="module")
 def recordings(run):
     """The test clips as changes meet them."""
-    return {name: Recording.read(path, start) for name, (path, start) in places(run).items()}
+    return {name: Recording.read(path, start, run.recogniser.inputs) for name, (path, start) in places(run).items()}
 
 
 def places(run):

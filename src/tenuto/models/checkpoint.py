@@ -16,8 +16,9 @@ from torch import nn
 from tenuto.audio.spectrogram import SETTINGS
 from tenuto.config import RunConfig, preset_run, to_yaml
 from tenuto.data.excerpts import PAPER_NORMALISATION, Normalisation
+from tenuto.data.inputs import LogSpectrogramInputs
 from tenuto.data.midlevel import CONCEPTS
-from tenuto.data.soundtracks import EMOTIONS
+from tenuto.data.soundtracks import EMOTIONS, Soundtracks
 from tenuto.errors import CheckpointError, ConfigError, FileError, one_line, quote
 from tenuto.files import read_safetensors, sha256_file, write_safetensors, write_text
 from tenuto.models.recogniser import Recogniser
@@ -41,8 +42,9 @@ def save(path: Path, recogniser: Recogniser, notes: Mapping[str, Any]) -> None:
         "emotions": recogniser.emotions,
         "concepts": recogniser.concepts,
         "spectrogram": SETTINGS,
-        "normalisation": dataclasses.asdict(recogniser.normalisation),
+        "normalisation": dataclasses.asdict(recogniser.inputs.normalisation),
         "fingerprint": recogniser.fingerprint,
+        "scale": recogniser.scale,
         "versions": {"torch": torch.__version__, "numpy": np.__version__},
         **notes,
     }
@@ -92,14 +94,16 @@ def _rebuild(arrays: Mapping[str, NDArray[Any]], about: Mapping[str, Any]) -> Re
     network = NETWORKS[about["network"]](len(emotions), units, float(about["width"]))
     network.load_state_dict({name: torch.from_numpy(array.copy()) for name, array in arrays.items()})
     network.eval()
+    scale = about.get("scale")  # checkpoints of earlier versions do not have it
     return Recogniser(
         network=network,
         system=about["system"],
         emotions=emotions,
         concepts=concepts,
-        normalisation=Normalisation(**about["normalisation"]),
+        inputs=LogSpectrogramInputs(Normalisation(**about["normalisation"])),
         fingerprint=about["fingerprint"],
         width=float(about["width"]),
+        scale=None if scale is None else (float(scale[0]), float(scale[1])),
     )
 
 
@@ -129,7 +133,8 @@ def import_run(path: str | Path, system: str, seed: int, runs: Path) -> Path:
         )
     units = unit_names(config, CONCEPTS)
     width = network.backbone.features / 256
-    recogniser = Recogniser(network, system, EMOTIONS, units, PAPER_NORMALISATION, IMPORTED, width)
+    inputs, scale = LogSpectrogramInputs(PAPER_NORMALISATION), Soundtracks.label_scale
+    recogniser = Recogniser(network, system, EMOTIONS, units, inputs, IMPORTED, width, scale)
     run = RunFolder(runs / f"{system}-{seed}-{sha256_file(path)[:8]}")
     save(run.checkpoint, recogniser, {"imported": str(Path(path).name)})
     write_text(run.config, to_yaml(config))

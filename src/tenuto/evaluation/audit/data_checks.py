@@ -42,7 +42,7 @@ def _normalisation(evidence: Evidence, run: str) -> Finding:
             "measured again).",
             warn=setting == "all",
         )
-    used = load(folder).normalisation
+    used = load(folder).inputs.normalisation
     training = measure([prepared.spectrograms[place] for place in prepared.places(split.train)])
     apart = _apart(used, training)
     return judged(

@@ -198,8 +198,9 @@ def _prediction(run: Run, rows: pd.DataFrame, deltas: Array) -> Finding:
         )
     inputs = batch.inputs[[place[clip] for clip in rows["clip"]]]
     worst_difference, wrong = 0.0, np.zeros(len(rows), bool)
-    for kind, added in (("clean", None), ("adversarial", torch.from_numpy(deltas)[:, None])):
-        predicted = predict(run.recogniser.network, inputs if added is None else inputs + added, BATCH_SIZE)
+    for kind, added in (("clean", None), ("adversarial", torch.from_numpy(deltas))):
+        attacked = inputs if added is None else inputs + added.reshape(inputs.shape)
+        predicted = predict(run.recogniser.network, attacked, BATCH_SIZE)
         recorded = values_of(rows, kind)
         apart = np.nan_to_num(np.abs(predicted.emotions.double().numpy() - recorded).max(axis=1), nan=np.inf)
         worst_difference, wrong = max(worst_difference, float(apart.max())), wrong | (apart > MOVED)
