@@ -87,9 +87,10 @@ def _cells_table(cells: pd.DataFrame, groups: pd.Series[str] | None, title: str)
     return table
 
 
-def bar(value: float) -> str:
-    """A bar for a value from 0 to 1; values outside are drawn as the nearest end."""
-    return "█" * round(BAR * min(max(value, 0.0), 1.0))
+def bar(value: float, scale: tuple[float, float] = (0.0, 1.0)) -> str:
+    """A bar for a value on a scale; values outside are drawn as the nearest end."""
+    low, high = scale
+    return "█" * round(BAR * min(max((value - low) / (high - low), 0.0), 1.0))
 
 
 def metrics_table(run: str, part: str, metrics_of_part: pd.DataFrame) -> Table:
@@ -141,12 +142,17 @@ def _attacked(attack: str, budget: str, rows: pd.DataFrame) -> str:
     return worst if budget.startswith("none") else escape(f"{worst}, {budget}")
 
 
-def profile_table(name: str, emotions: Mapping[str, float], concepts: Mapping[str, float]) -> Table:
-    """Emotions and concepts of one recording as bars."""
+def profile_table(
+    name: str,
+    emotions: Mapping[str, float],
+    concepts: Mapping[str, float],
+    scale: tuple[float, float] = (0.0, 1.0),
+) -> Table:
+    """Emotions and concepts of one recording as bars on a scale."""
     table = Table(title=escape(name), title_justify="left", show_header=False)
     for kind in (emotions, concepts):
         for word, value in kind.items():
-            table.add_row(escape(word), f"{value:6.3f}", bar(value))
+            table.add_row(escape(word), f"{value:6.3f}", bar(value, scale))
         table.add_section()
     return table
 

@@ -62,9 +62,10 @@ class Material:
         self.split = split or draw(prepared.index, config.split, config.split_seed)
         self._frames = [len(clip) for clip in prepared.spectrograms]
         self._starts = fixed_starts(self._frames)
-        self.inputs = inputs or LogSpectrogramInputs(self._normalisation())
+        self.inputs = inputs or LogSpectrogramInputs(self.normalisation())
 
-    def _normalisation(self) -> Normalisation:
+    def normalisation(self) -> Normalisation:
+        """Mean and deviation of the log spectrograms of the training clips, or of all where the settings say so."""
         seen = self.split.train if self.config.normalisation == "train" else self.prepared.index.clips
         return measure([self.prepared.spectrograms[place] for place in self.prepared.places(seen)])
 

@@ -26,6 +26,7 @@ from tenuto.errors import ConfigError
 from tenuto.evaluation.linear_head import Head, as_doubles, linear_head
 from tenuto.files import read_csv, write_csv
 from tenuto.models.backbone import BackboneNetwork
+from tenuto.models.checkpoint import to_array
 from tenuto.models.recogniser import read_waveform
 from tenuto.models.systems import Network
 
@@ -121,6 +122,7 @@ class Explanation:
         effects: Emotion -> concept -> weight x (value - centre).
         curve: The same predictions along the recording.
         training_clips: Number of clips from which places and centre are computed; 0 where these are not known.
+        scale: On which values are drawn: 0 to 1, or the scale of a model that goes beyond.
     """
 
     source: str
@@ -133,6 +135,7 @@ class Explanation:
     effects: dict[str, dict[str, float]] | None
     curve: Curve
     training_clips: int
+    scale: tuple[float, float] = (0.0, 1.0)
 
     def strongest(self, emotion: str, count: int = 3) -> tuple[list[tuple[str, float]], float]:
         """The concepts with the largest effects on an emotion, and the sum of all others'.
@@ -161,7 +164,8 @@ class Explanation:
         head += ["because"] if self.effects else []
         lines = []
         for name, value in self.emotions.items():
-            width = 100 * min(max(value, 0.0), 1.0)
+            low, high = self.scale
+            width = 100 * min(max((value - low) / (high - low), 0.0), 1.0)
             filled = f'<div style="width:{width:.0f}px;height:0.7em;background:{BAR_COLOUR}"></div>'
             cells = [html.escape(name), f"{value:.2f}", f'<div style="width:100px">{filled}</div>']
             cells += [f"{self.places[name]:.0f} %"] if self.places else []
@@ -211,7 +215,13 @@ def explain(
         **_effects(recogniser, profile.concepts, background),
         curve=_curve(recogniser, waveform, hop_seconds),
         training_clips=0 if background is None else len(background.clips),
+        scale=drawn_scale(recogniser.scale),
     )
+
+
+def drawn_scale(scale: tuple[float, float] | None) -> tuple[float, float]:
+    """The scale on which predictions are drawn: 0 to 1, or that of a model that goes beyond."""
+    return scale if scale is not None and (scale[0] < 0 or scale[1] > 1) else (0.0, 1.0)
 
 
 def effects(head: Head, concepts: ArrayLike, centre: ArrayLike) -> tuple[Values, Values]:
@@ -235,7 +245,7 @@ def identity(network: Network) -> str:
     digest = hashlib.sha256()
     for name, tensor in network.state_dict().items():
         digest.update(name.encode())
-        digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
+        digest.update(to_array(tensor.contiguous()).tobytes())
     return digest.hexdigest()[:16]
 
 

@@ -98,7 +98,7 @@ def _profile(axes: Axes, explanation: Explanation, colour: str, scale: tuple[flo
 def _curves(axes: Axes, explanation: Explanation, colour: str) -> None:
     """A strip per emotion, in the order of the bars: its curve between the lowest and the highest of all values."""
     series = {name: np.asarray(values) for name, values in explanation.curve.emotions.items()}
-    joined = np.concatenate([*series.values(), SCALE])
+    joined = np.concatenate([*series.values(), explanation.scale])
     low, height = float(joined.min()), float(np.ptp(joined))
     for place, name in zip(range(len(series))[::-1], explanation.emotions, strict=True):
         strip = place - 0.4 + 0.8 * (series[name] - low) / height
