@@ -1,8 +1,9 @@
-"""Models from elsewhere, as users have them: small, untrained, and seeded. Named in tests as ``tests/foreign_models.py:NAME``."""
+"""Models from elsewhere, as users have them: small, untrained and seeded; named as ``tests/foreign_models.py:NAME``."""
 
 from __future__ import annotations
 
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import torch
@@ -38,7 +39,7 @@ def one_output() -> nn.Module:
 class Wrapped(WaveformCNN):
     """What models of large libraries return: a dict with more than the predictions."""
 
-    def forward(self, waveform: Tensor) -> dict[str, Tensor]:
+    def forward(self, waveform: Tensor) -> Any:
         return {"logits": super().forward(waveform), "hidden_states": waveform}
 
 
@@ -49,7 +50,7 @@ def wrapped() -> nn.Module:
 class Attributes(WaveformCNN):
     """An object with the predictions as an attribute."""
 
-    def forward(self, waveform: Tensor) -> SimpleNamespace:
+    def forward(self, waveform: Tensor) -> Any:
         return SimpleNamespace(emotions=super().forward(waveform), loss=None, hidden=waveform)
 
 

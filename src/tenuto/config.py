@@ -93,7 +93,7 @@ class DataConfig(Config):
             if dataset == "folder":
                 raise ValueError(
                     "concepts midlevel are ratings of Soundtracks; name the concept columns of your own table "
-                    "(--concepts COLUMN,COLUMN), or use signal"
+                    "(`concepts=COLUMN,COLUMN`), or use signal"
                 )
             return {
                 **values,
@@ -153,7 +153,9 @@ class AdoptedConfig(Config):
     version: str | None = None
     source_sha256: str | None = None
     weights_sha256: str | None = None
-    output: str | None = Field(None, description="key, attribute or index of the predictions in what it returns")
+    output: str | None = Field(
+        None, description="key, attribute or index of the predictions in what it returns"
+    )
     emotions: tuple[str, ...] = Field(min_length=1)
     concepts: tuple[str, ...] = Field((), description="outputs that follow those of the emotions")
     scale: tuple[Rating, Rating] = (0.0, 1.0)
@@ -179,7 +181,9 @@ class AdoptedConfig(Config):
         if (self.takes == "features") != (self.front_end is not None):
             raise ValueError("a front_end belongs to takes features, and features need one")
         if self.takes == "log-spectrogram" and (self.sample_rate, self.seconds) != (22_050, 10.0):
-            raise ValueError("the log spectrogram has 22 050 Hz and 10 seconds: leave out sample_rate and seconds")
+            raise ValueError(
+                "the log spectrogram has 22 050 Hz and 10 seconds: leave out sample_rate and seconds"
+            )
         if self.normalisation is not None and (self.takes != "log-spectrogram" or self.normalisation[1] <= 0):
             raise ValueError("normalisation is a mean and a positive deviation, for takes log-spectrogram")
         return self
@@ -311,7 +315,7 @@ class StudyConfig(Config):
         if (settings.model.network, weight) != (untouched.model.network, untouched.train.task_loss_weight):
             raise ValueError("network and task_loss_weight are decided by systems: leave them out of run")
         if self.corpus is not None and settings.data.dataset != "synthetic":
-            raise ValueError("a corpus is the data set synthetic: name it (--data), or leave corpus out")
+            raise ValueError("a corpus is the data set synthetic: name it (`dataset`), or leave corpus out")
         return self
 
 

@@ -94,8 +94,8 @@ class Problems:
 
     @property
     def sentences(self) -> tuple[str, ...]:
-        """One sentence per problem, in the order in which they were added."""
-        return tuple(sentence for error in self._errors for sentence in error.sentences)
+        """One sentence per problem, in the order in which they were added; an equal one is not repeated."""
+        return tuple(dict.fromkeys(sentence for error in self._errors for sentence in error.sentences))
 
     def raise_all(self) -> None:
         """Raise an error of the type of the first one, with the sentences of all; return where there are none."""

@@ -136,7 +136,7 @@ def test_fingerprint_depends_on_ratings_and_audio(made):
 
 
 def test_no_folder_is_an_error_with_a_fix(made, tmp_path):
-    with pytest.raises(DataError, match="--root"):
+    with pytest.raises(DataError, match="`root"):
         _ = again(made, tmp_path / "gone").index
 
 

@@ -25,7 +25,11 @@ DATA = DataConfig(
     dataset="folder",
     split="random",
     folder=FolderConfig(
-        ratings="table.csv", id_column="song", emotions=("arousal", "joy"), scale=(1, 7), album_column="record"
+        ratings="table.csv",
+        id_column="song",
+        emotions=("arousal", "joy"),
+        scale=(1, 7),
+        album_column="record",
     ),
 )
 
@@ -86,7 +90,13 @@ def pipeline(root):
     )
     window = {"sample_rate": foreign_models.RATE, "seconds": foreign_models.SECONDS}
     front_end = f"{file}:describe"
-    return {"model": f"{file}:build", "emotions": "arousal,joy", "takes": "features", "front_end": front_end, **window}
+    return {
+        "model": f"{file}:build",
+        "emotions": "arousal,joy",
+        "takes": "features",
+        "front_end": front_end,
+        **window,
+    }
 
 
 KINDS = {

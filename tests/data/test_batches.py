@@ -16,6 +16,7 @@ from tenuto.data.excerpts import Normalisation
 from tenuto.data.inputs import LogSpectrogramInputs
 from tenuto.data.splits import Split, draw
 from tenuto.errors import ConfigError, DataError
+from tests import small_runs
 from tests.small_runs import settings
 
 CLIPS = 20
@@ -77,9 +78,9 @@ def test_audio_labels_and_concepts_of_a_row_belong_to_its_clip(prepared):
     assert batch.inputs.shape == (len(rows), 1, 313, 149)
     assert (batch.inputs[:, 0, 0, 0] // 1000).int().tolist() == rows
     assert torch.equal(batch.labels, torch.from_numpy(prepared.index.labels[rows].astype(np.float32)))
-    wanted = torch.from_numpy(prepared.index.concept_labels[rows].astype(np.float32))
+    expected = torch.from_numpy(prepared.index.concept_labels[rows].astype(np.float32))
     assert batch.concepts is not None
-    assert torch.equal(batch.concepts, wanted)
+    assert torch.equal(batch.concepts, expected)
 
 
 def test_fixed_excerpts_are_the_same_in_every_epoch(prepared):
@@ -121,7 +122,7 @@ def test_normalisation_sees_training_clips_or_all(prepared, normalisation, mean)
     level = dict.fromkeys(prepared.index.clips, 12.0)
     level |= {clip: (1.0, 3.0)[row % 2] for row, clip in enumerate(draw(prepared.index, "paper").train)}
     material = Material(constant(prepared, level.values()), DataConfig(normalisation=normalisation))
-    assert material.inputs.normalisation.mean == pytest.approx(mean)
+    assert small_runs.normalisation(material.inputs).mean == pytest.approx(mean)
 
 
 def test_training_inputs_are_normalised(prepared):
@@ -157,7 +158,7 @@ def test_concept_loss_without_concept_ratings_is_refused(prepared):
     bare = Prepared("soundtracks", index, prepared.spectrograms, prepared.fingerprint)
     with pytest.raises(
         ConfigError,
-        match=r"A2M2E learns concepts .* soundtracks has no concept ratings\. .*--concepts signal",
+        match=r"A2M2E learns concepts .* soundtracks has no concept ratings\. .*`concepts=signal`",
     ):
         check(settings("A2M2E"), bare)
     check(settings("A2B2E"), bare)
@@ -185,7 +186,7 @@ def test_a_column_that_is_constant_in_a_part_is_refused_by_name(kind, part):
     check_labels(index(), split, with_concepts=True)
     values[kind][slice(0, 4) if part == "training" else slice(4, 6), 1] = 0.1
     with pytest.raises(
-        DataError, match=rf"^{kind} sad: all \d {part} clips have the same value.*--split-seed"
+        DataError, match=rf"^{kind} sad: all \d {part} clips have the same value.*`split_seed`"
     ):
         check_labels(index(), split, with_concepts=True)
     if kind == "concept":

@@ -30,9 +30,9 @@ def test_real_frames_and_normalisation_equal_the_reference(shared, tmp_path):
     prepared = prepare(Soundtracks(shared / "soundtracks"), tmp_path)
     table = pd.read_csv(GOLDEN / "paper" / "slices.csv")
     assert [len(clip) for clip in prepared.spectrograms] == table["frames"].tolist()
-    found = measure(prepared.spectrograms)
-    assert found.mean == pytest.approx(0.395230, abs=1e-3)
-    assert found.deviation == pytest.approx(0.418999, abs=1e-3)
+    result = measure(prepared.spectrograms)
+    assert result.mean == pytest.approx(0.395230, abs=1e-3)
+    assert result.deviation == pytest.approx(0.418999, abs=1e-3)
 
 
 def test_every_clip_counts_the_same_whatever_its_length():

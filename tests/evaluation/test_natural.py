@@ -52,7 +52,10 @@ def rows(run):
 @pytest.fixture(scope="module")
 def recordings(run):
     """The test clips as changes meet them."""
-    return {name: Recording.read(path, start, run.recogniser.inputs) for name, (path, start) in places(run).items()}
+    return {
+        name: Recording.read(path, start, run.recogniser.inputs)
+        for name, (path, start) in places(run).items()
+    }
 
 
 def excerpt_of(run, waveform, start):
@@ -186,7 +189,7 @@ def test_mp3_needs_a_library_that_writes_it(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("frames", "start", "wanted"),
+    ("frames", "start", "expected"),
     [
         (470, 20, 157),
         (470, 120, 0),
@@ -196,8 +199,8 @@ def test_mp3_needs_a_library_that_writes_it(tmp_path, monkeypatch):
         (20, 0, None),
     ],
 )
-def test_another_excerpt_lies_as_far_away_as_it_can(frames, start, wanted):
-    assert baseline.other_start(frames, start) == wanted
+def test_another_excerpt_lies_as_far_away_as_it_can(frames, start, expected):
+    assert baseline.other_start(frames, start) == expected
 
 
 # Rows
@@ -213,8 +216,8 @@ def test_rows_have_every_clip_under_every_change(rows, run):
 
 
 def test_rows_say_what_they_are(rows, run):
-    told = rows[["run", "system", "seed", "split", "protocol", "attack", "norm"]].drop_duplicates()
-    assert told.to_numpy().tolist() == [
+    values = rows[["run", "system", "seed", "split", "protocol", "attack", "norm"]].drop_duplicates()
+    assert values.to_numpy().tolist() == [
         [run.name, "A2M2E", 6, "test", "natural-1", "natural", "none"],
     ]
     counted = rows[["iterations", "forward_passes", "gradient_passes", "converged"]].drop_duplicates()
@@ -242,9 +245,9 @@ def test_norms_and_predictions_belong_to_the_changed_excerpt(rows, run, recordin
     np.testing.assert_allclose(own["l2"], np.linalg.norm(delta, axis=1), rtol=1e-6)
     np.testing.assert_allclose(own["linf"], np.abs(delta).max(axis=1), rtol=1e-6)
     with torch.no_grad():
-        said = run.recogniser(torch.from_numpy(changed))
+        message = run.recogniser(torch.from_numpy(changed))
         clean = run.recogniser(clips.inputs)
-    for kind, prediction in (("adversarial", said), ("clean", clean)):
+    for kind, prediction in (("adversarial", message), ("clean", clean)):
         np.testing.assert_allclose(values_of(own, kind), prediction.emotions, atol=1e-6)
         concepts = values_of(own, kind, run.recogniser.concepts)
         np.testing.assert_allclose(concepts, prediction.concepts, atol=1e-6)
@@ -314,13 +317,13 @@ def test_rows_are_computed_with_the_threads_of_the_run(run, tmp_path, monkeypatc
 
 
 def test_a_summary_has_a_line_per_change_with_its_clips(rows):
-    found = summary(rows).set_index("change")
-    assert tuple(found.index) == (OTHER_EXCERPT, *NATURAL_CHANGES)
-    assert found.loc[OTHER_EXCERPT, ["clips", "skipped"]].tolist() == [1, 2]
-    assert found.loc["6 dB up", ["clips", "skipped"]].tolist() == [3, 0]
+    result = summary(rows).set_index("change")
+    assert tuple(result.index) == (OTHER_EXCERPT, *NATURAL_CHANGES)
+    assert result.loc[OTHER_EXCERPT, ["clips", "skipped"]].tolist() == [1, 2]
+    assert result.loc["6 dB up", ["clips", "skipped"]].tolist() == [3, 0]
     own = rows[rows["objective"] == "noise 20 dB"]
     label, clean, changed = (values_of(own, kind) for kind in KINDS)
-    line = found.loc["noise 20 dB"]
+    line = result.loc["noise 20 dB"]
     assert line["moved"] == pytest.approx(np.abs(changed - clean).mean())
     assert line["clean_mae"] == pytest.approx(np.abs(clean - label).mean())
     assert line["mae"] == pytest.approx(np.abs(changed - label).mean())
@@ -333,9 +336,9 @@ def test_one_clip_has_an_error_and_no_correlation(rows):
 
 
 def test_a_change_that_no_clip_has_room_for_keeps_its_line(rows):
-    found = summary(rows[rows["objective"] != OTHER_EXCERPT]).set_index("change")
-    assert found.loc[OTHER_EXCERPT, ["clips", "skipped"]].tolist() == [0, 3]
-    assert found["moved"].isna().tolist() == [True] + [False] * len(NATURAL_CHANGES)
+    result = summary(rows[rows["objective"] != OTHER_EXCERPT]).set_index("change")
+    assert result.loc[OTHER_EXCERPT, ["clips", "skipped"]].tolist() == [0, 3]
+    assert result["moved"].isna().tolist() == [True] + [False] * len(NATURAL_CHANGES)
 
 
 def test_stereo_is_coded_as_stereo(tmp_path):

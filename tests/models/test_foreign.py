@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import warnings
 
 import numpy as np
@@ -10,8 +9,7 @@ import pytest
 import torch
 from torch import nn
 
-from tenuto.errors import ModelError, TrustError
-from tenuto.models.foreign import identify, open_foreign, weights_sha256
+from tenuto.models.foreign import open_foreign, weights_sha256
 
 EXAMPLE = torch.randn(2, 400, generator=torch.Generator().manual_seed(0))
 

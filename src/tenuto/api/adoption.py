@@ -32,7 +32,9 @@ FAR = 0.5
 
 
 @overload
-def adopt(model: Model, *, emotions: Sequence[str] | str, root: None = None, **settings: Any) -> Recogniser: ...
+def adopt(
+    model: Model, *, emotions: Sequence[str] | str, root: None = None, **settings: Any
+) -> Recogniser: ...
 
 
 @overload
@@ -174,9 +176,10 @@ def _adopt_on(
     check_split(split)
     normalisation = None
     if offered.described.takes == "log-spectrogram":
-        normalisation = _as_normalisation(offered.described.normalisation) or Material(
-            prepared, settings, split
-        ).normalisation()
+        normalisation = (
+            _as_normalisation(offered.described.normalisation)
+            or Material(prepared, settings, split).normalisation()
+        )
     recogniser, described, foreign = offered.open(normalisation, prepared.fingerprint)
     judged_on(recogniser, prepared.index)  # raises where they share no emotion
     offered.check_weights(recogniser, described)

@@ -315,9 +315,7 @@ def natural(
     return _opened(run, root, progress, cache=cache, **opening).natural(part)
 
 
-def predict(
-    run: Run | Recogniser | Source, audio: Source | Sequence[Source], **opening: Any
-) -> pd.DataFrame:
+def predict(run: Run | Recogniser | Source, audio: Source | Sequence[Source], **opening: Any) -> pd.DataFrame:
     """Predict recordings of any length.
 
     Args:

@@ -157,13 +157,7 @@ class Protocol:
         return sum(attack.iterations for ladder in self.members(emotions, has_gradient) for attack in ladder)
 
     def __call__(
-        self,
-        model: Model,
-        inputs: Tensor,
-        targets: Tensor,
-        *,
-        progress: Progress | None = None,
-        **call: Any,
+        self, model: Model, inputs: Tensor, targets: Tensor, *, progress: Progress | None = None, **call: Any
     ) -> ProtocolResult:
         """Run the whole protocol on a model.
 

@@ -102,9 +102,7 @@ def load_audio(path: str | Path, rate: int = SAMPLE_RATE) -> NDArray[np.float32]
     return load_and_describe(path, rate)[0]
 
 
-def load_and_describe(
-    path: str | Path, rate: int = SAMPLE_RATE
-) -> tuple[NDArray[np.float32], Description]:
+def load_and_describe(path: str | Path, rate: int = SAMPLE_RATE) -> tuple[NDArray[np.float32], Description]:
     """The waveform of `load_audio` and what the recording holds. Raises likewise."""
     name, messages, parts, resampler = str(path), list[str](), list[NDArray[np.int16]](), None
     seconds = power = mono_power = 0.0
@@ -179,21 +177,16 @@ def resample(waveform: NDArray[Any], rate: int, new_rate: int = SAMPLE_RATE) -> 
     return np.asarray(soxr.resample(np.asarray(waveform, np.float64), rate, new_rate), np.float64)
 
 
-def quantise(waveform: NDArray[Any], name: str) -> NDArray[np.int16]:
-    """Round to 16 bits, scale the peak to full range (truncating towards zero), trim zeros at both ends.
+def full_scale(waveform: NDArray[Any], name: str) -> NDArray[np.int16]:
+    """Round to 16 bits and scale the peak to full range (truncating towards zero); every sample keeps its place.
 
     Args:
         waveform: (samples,), nominally in -1 to 1.
         name: What to call the recording in an error.
 
     Raises:
-        AudioError: A sample is not finite, or no sample is left.
+        AudioError: A sample is not finite, or all are silent.
     """
-    return _trimmed(full_scale(waveform, name))
-
-
-def full_scale(waveform: NDArray[Any], name: str) -> NDArray[np.int16]:
-    """The same without trimming, (samples,): every sample keeps its place. Raises `AudioError` likewise."""
     samples = _rounded(waveform, name)
     return _table_values(_full_scale_table(_peak(samples, name)), samples)
 

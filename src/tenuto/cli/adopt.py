@@ -25,7 +25,10 @@ def adopt(
     ],
     root: common.Root,
     emotions: Annotated[
-        str, typer.Option(help="Names of the outputs in their order, comma-separated, as the data set calls them.")
+        str,
+        typer.Option(
+            help="Names of the outputs in their order, comma-separated, as the data set calls them."
+        ),
     ],
     scale: Annotated[
         tuple[float, float],
@@ -65,7 +68,9 @@ def adopt(
     ] = None,
     pooling: Annotated[
         PoolingName,
-        typer.Option(metavar="KIND", help="How windows of a recording become one prediction: mean or median."),
+        typer.Option(
+            metavar="KIND", help="How windows of a recording become one prediction: mean or median."
+        ),
     ] = PoolingName.mean,
     name: Annotated[
         str | None, typer.Option(help="Name in tables.", show_default="that of the function or file")
@@ -103,7 +108,9 @@ def adopt(
     rating_scale: Annotated[
         tuple[float, float] | None,
         typer.Option(
-            metavar="LOW HIGH", rich_help_panel=common.FOLDER_PANEL, help="Lowest and highest rating in the table."
+            metavar="LOW HIGH",
+            rich_help_panel=common.FOLDER_PANEL,
+            help="Lowest and highest rating in the table.",
         ),
     ] = None,
     album_column: common.AlbumColumn = None,
@@ -122,11 +129,19 @@ def adopt(
     from tenuto import api
     from tenuto.api.datasets import data_config
 
-    is_described = any(value is not None for value in (ratings, id_column, columns, rating_scale, album_column))
+    is_described = any(
+        value is not None for value in (ratings, id_column, columns, rating_scale, album_column)
+    )
     named = columns or (emotions if is_described or data == "folder" else None)
     has_file = (root / "tenuto.yaml").is_file()
     table = common.data_settings(
-        data, ratings, id_column, None if has_file and columns is None else named, None, rating_scale, album_column
+        data,
+        ratings,
+        id_column,
+        None if has_file and columns is None else named,
+        None,
+        rating_scale,
+        album_column,
     )
     settings = data_config(root, **{**table, "split": split.value if split else None})
     run = api.adopt(

@@ -29,7 +29,10 @@ def attack(
     trust: common.Trust = False,
     protocol: Annotated[
         str | None,
-        typer.Option(help="Named, versioned bundle of attacks.", show_default=f"{RELEASED} for the study's systems, else standard-1"),
+        typer.Option(
+            help="Named, versioned set of attacks and budgets.",
+            show_default=f"{RELEASED} for the study's systems, else standard-1",
+        ),
     ] = None,
     split: Annotated[
         common.PartName,
@@ -49,7 +52,11 @@ def attack(
     ] = None,
     step_size: Annotated[
         float | None,
-        typer.Option(help="Step size, in normalised units.", show_default="0.002", rich_help_panel=PAPER),
+        typer.Option(
+            help="Step size, in standard deviations of the normalised log spectrogram (std).",
+            show_default="0.002",
+            rich_help_panel=PAPER,
+        ),
     ] = None,
     alpha: Annotated[
         float | None,
@@ -78,7 +85,7 @@ def attack(
         str | None, typer.Option(help="linf, l2 or none.", show_default="linf", rich_help_panel=OWN)
     ] = None,
     epsilon: Annotated[
-        float | None, typer.Option(help="Size of the budget, normalised units.", rich_help_panel=OWN)
+        float | None, typer.Option(help="Size of the budget, in std.", rich_help_panel=OWN)
     ] = None,
     aim: Annotated[
         str | None,

@@ -16,13 +16,14 @@ from rich.console import Console, ConsoleDimensions
 
 from tenuto.api.datasets import prepare
 from tenuto.api.progress import Bar, Progress
+from tenuto.cli.options import with_options
 from tenuto.config import CONCEPT_SOURCES, DataConfig
 from tenuto.data import DATASETS, Prepared
 from tenuto.devices import require
 
 
 class Screen(Console):
-    """A console whose width is that of ``$COLUMNS``, else of the terminal."""
+    """A console whose width is that of ``$COLUMNS``, else of the terminal. Its texts name options, not parameters."""
 
     @property  # type: ignore[misc]
     def size(self) -> ConsoleDimensions:
@@ -31,6 +32,10 @@ class Screen(Console):
         if columns.isdecimal() and int(columns) > 0:
             return ConsoleDimensions(int(columns), 25)
         return super().size
+
+    def print(self, *objects: Any, **settings: Any) -> None:
+        """Print texts, with options in place of the library's parameters, and tables as they are."""
+        super().print(*(with_options(one) if isinstance(one, str) else one for one in objects), **settings)
 
 
 out = Screen(highlight=False, soft_wrap=True, emoji=False)
@@ -89,8 +94,8 @@ TrainPrecision = Annotated[
     typer.Option(
         "--precision",
         metavar="NAME",
-        help="Of updates and training attacks: float32, bfloat16, or auto, which is bfloat16 where the processor "
-        "computes in it by itself.",
+        help="Precision of updates and training attacks: float32, bfloat16, or auto: bfloat16 where the processor "
+        "supports it natively.",
         show_default="float32, or the preset's",
     ),
 ]

@@ -32,4 +32,6 @@ def predict(
         return
     for path in audio:  # printed one by one, so that results before a bad file are not lost
         profile = model.predict(path)
-        out.print(profile_table(str(path), profile.emotions, profile.concepts or {}, drawn_scale(model.scale)))
+        out.print(
+            profile_table(str(path), profile.emotions, profile.concepts or {}, drawn_scale(model.scale))
+        )

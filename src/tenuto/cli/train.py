@@ -14,7 +14,7 @@ from tenuto.config import SYSTEMS
 
 NetworkName = StrEnum("NetworkName", ["a2e", "a2m2e"])
 SplitName = StrEnum("SplitName", ["paper", "album", "random"])
-SETTINGS = "Single settings, which win over --system and --preset"
+SETTINGS = "Single settings, which override --system and --preset"
 ExcerptName = StrEnum("ExcerptName", ["fixed", "fresh"])
 
 
@@ -38,7 +38,8 @@ def train(
         float | None, typer.Option(rich_help_panel=SETTINGS, help="Adam's step size.", show_default="0.0005")
     ] = None,
     epochs: Annotated[
-        int | None, typer.Option(rich_help_panel=SETTINGS, help="At most so many epochs.", show_default="199")
+        int | None,
+        typer.Option(rich_help_panel=SETTINGS, help="Maximum number of epochs.", show_default="199"),
     ] = None,
     patience: Annotated[
         int | None,

@@ -157,7 +157,7 @@ class Dataset(abc.ABC):
         if not self.root.is_dir():
             kind = "is a file, not a folder" if self.root.exists() else "no such folder"
             raise DataError(
-                f"{self.root}: {kind}. Point --root at the {self.card.name} data, or download them with "
+                f"{self.root}: {kind}. Point `root` at the {self.card.name} data, or download them with "
                 f"`tenuto data download {self.card.name} --root DIR`."
             )
         if self.table and not (self.root / self.table).exists():
@@ -165,7 +165,7 @@ class Dataset(abc.ABC):
             for folder in below:
                 if (folder / self.table).exists():
                     raise DataError(
-                        f"{self.root}: contains no {self.table}, but {folder} does. Use --root {folder}."
+                        f"{self.root}: contains no {self.table}, but {folder} does. Use `root={folder}`."
                     )
         return self.read(problems)
 

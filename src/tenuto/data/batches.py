@@ -91,7 +91,7 @@ def check(config: RunConfig, prepared: Prepared) -> None:
     if config.train.task_loss_weight < 1 and not prepared.index.concepts:
         raise ConfigError(
             f"{config.system} learns concepts (task loss weight {config.train.task_loss_weight:g}), but "
-            f"{prepared.name} has no concept ratings. Compute proxies from the audio with --concepts signal, use the "
+            f"{prepared.name} has no concept ratings. Compute proxies from the audio with `concepts=signal`, use the "
             "data set midlevel or synthetic, or a system without concepts (A2E, A2B2E)."
         )
 
@@ -102,7 +102,7 @@ def check_split(split: Split) -> None:
         if (count := len(split.part(name))) < 2:
             raise DataError(
                 f"{count} clip in the {name} part: at least two are needed for a correlation. "
-                "Add recordings or choose another --split."
+                "Add recordings or choose another `split`."
             )
 
 
@@ -131,7 +131,7 @@ def check_labels(index: Index, split: Split, with_concepts: bool) -> None:
             if constant := [name for name, same in zip(names, is_constant, strict=True) if same]:
                 raise DataError(
                     f"{kind} {', '.join(constant)}: all {len(clips)} {part} clips have the same value, so no "
-                    f"correlation is defined. Choose another --split or --split-seed, or leave the {kind} out."
+                    f"correlation is defined. Choose another `split` or `split_seed`, or leave the {kind} out."
                 )
 
 

@@ -52,7 +52,9 @@ class Prepared:
         audio = self.audio[place] if self.audio else sha256_file(path)
         return _waveform(path, audio, rate, self.folder or cache_folder())
 
-    def prepare_waveforms(self, rate: int, workers: int | None = None, progress: Progress | None = None) -> None:
+    def prepare_waveforms(
+        self, rate: int, workers: int | None = None, progress: Progress | None = None
+    ) -> None:
         """Compute the waveforms at ``rate`` Hz that are not in the cache. Arguments and errors as in `prepare`."""
         audio, folder = dict(zip(self.index.paths, self.audio, strict=True)), self.folder or cache_folder()
 
@@ -80,7 +82,7 @@ def cache_folder() -> Path:
         return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "tenuto"
     except RuntimeError as error:
         raise FileError(
-            "This user has no home folder for the cache. Set TENUTO_CACHE (or --cache DIR)."
+            "This user has no home folder for the cache. Set TENUTO_CACHE (or `cache=DIR`)."
         ) from error
 
 
@@ -195,7 +197,11 @@ def _cached(
     if place.is_file() and (copy := _intact_copy(place, name)) is not None:
         return copy
     array = make()
-    metadata = {"audio": audio, "settings": json.dumps(about, sort_keys=True), "sha256": sha256_bytes(array.tobytes())}
+    metadata = {
+        "audio": audio,
+        "settings": json.dumps(about, sort_keys=True),
+        "sha256": sha256_bytes(array.tobytes()),
+    }
     try:
         write_safetensors(place, {name: array}, metadata)
     except FileError as error:

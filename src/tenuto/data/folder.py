@@ -53,7 +53,7 @@ class Folder(Dataset):
         super().__init__(root)
         if not emotions:
             raise DataError(
-                f"{root}: no emotion columns are named. Name them, e.g. --emotions valence,arousal."
+                f"{root}: no emotion columns are named. Name them, such as `emotions=valence,arousal`."
             )
         if not scale[0] < scale[1] or scale[1] <= 0:
             raise DataError(
@@ -63,7 +63,7 @@ class Folder(Dataset):
         if reserved := [name for name in concepts if name.startswith(PREFIX)]:
             raise DataError(
                 f"concept column {reserved[0]}: names with {PREFIX} are reserved for descriptors of the audio. "
-                "Use --concepts signal, or rename the column."
+                "Use `concepts=signal`, or rename the column."
             )
         self.table, self.ratings_path = ratings_file, self.root / ratings_file
         self.id_column, self.album_column = id_column, album_column
@@ -75,7 +75,7 @@ class Folder(Dataset):
         """The folder with the table that a configuration describes. Raises `ConfigError` where it describes none."""
         table = config.folder
         if table is None:
-            raise ConfigError("the data set folder needs the names of its columns: name at least --emotions.")
+            raise ConfigError("the data set folder needs the names of its columns: name at least `emotions`.")
         return cls(
             root,
             table.ratings,
@@ -121,7 +121,7 @@ class Folder(Dataset):
             recordings.setdefault(self._clip(path), []).append(path)
         if not recordings:
             raise DataError(
-                f"{self.root}: contains no recording ({', '.join(EXTENSIONS)}). Point --root at your audio."
+                f"{self.root}: contains no recording ({', '.join(EXTENSIONS)}). Point `root` at your audio."
             )
         paths: dict[int, Path] = {}
         hints = 3  # a hint for every name of a large table that fits nothing would take minutes

@@ -67,7 +67,7 @@ def _parts(clips: list[str]) -> Split:
 def _by_album(index: Index, seed: int) -> Split:
     """Fill test, then validation, with whole albums in random order while they fit; all others are for training."""
     if index.albums is None:
-        raise DataError("the album split needs albums, but this data set has none. Use --split random.")
+        raise DataError("the album split needs albums, but this data set has none. Use `split=random`.")
     albums = sorted(set(index.albums))
     if len(albums) < len(PARTS):
         raise DataError(f"the album split needs at least 3 albums, this data set has {len(albums)}.")
@@ -83,7 +83,7 @@ def _by_album(index: Index, seed: int) -> Split:
         parts[room[0] if room else "train"] += clips
     if empty := [name for name in PARTS if not parts[name]]:
         raise DataError(
-            f"the album split leaves {empty[0]} empty: its albums are too large. Use --split random."
+            f"the album split leaves {empty[0]} empty: its albums are too large. Use `split=random`."
         )
     return Split(*(tuple(parts[name]) for name in PARTS))
 

@@ -22,6 +22,7 @@ from torch import Tensor
 
 from tenuto.audio.spectrogram import FRAMES_PER_SECOND
 from tenuto.data.excerpts import EXCERPT_FRAMES
+from tenuto.data.soundtracks import Soundtracks
 from tenuto.errors import ConfigError
 from tenuto.evaluation.linear_head import Head, as_doubles, linear_head
 from tenuto.files import read_csv, write_csv
@@ -122,7 +123,7 @@ class Explanation:
         effects: Emotion -> concept -> weight x (value - centre).
         curve: The same predictions along the recording.
         training_clips: Number of clips from which places and centre are computed; 0 where these are not known.
-        scale: On which values are drawn: 0 to 1, or the scale of a model that goes beyond.
+        scale: On which values are drawn.
     """
 
     source: str
@@ -220,8 +221,8 @@ def explain(
 
 
 def drawn_scale(scale: tuple[float, float] | None) -> tuple[float, float]:
-    """The scale on which predictions are drawn: 0 to 1, or that of a model that goes beyond."""
-    return scale if scale is not None and (scale[0] < 0 or scale[1] > 1) else (0.0, 1.0)
+    """The scale on which predictions are drawn: the model's own, 0 to 1 for the study's."""
+    return (0.0, 1.0) if scale in (None, Soundtracks.label_scale) else scale
 
 
 def effects(head: Head, concepts: ArrayLike, centre: ArrayLike) -> tuple[Values, Values]:

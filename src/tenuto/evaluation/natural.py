@@ -34,6 +34,9 @@ if TYPE_CHECKING:
 Waveform = NDArray[np.floating[Any]]
 Progress = Callable[[int], None]
 
+Changed = tuple[int, NDArray[np.float32], str]
+"""A clip's place in its part, the network's input under a variation, and the settings of that."""
+
 NAME = NATURAL
 
 NEW_SHARE = 4
@@ -206,38 +209,25 @@ def natural(run: Run, part: str = "test", progress: Progress | None = None) -> p
             return tables[0]
     prepared, inputs = run.material.prepared, run.recogniser.inputs
     frames = fixed_starts([len(clip) for clip in prepared.spectrograms])
-    changed: dict[str, _Changed] = {name: _Changed() for name in names}
+    changed: dict[str, list[Changed]] = {name: [] for name in names}
     for row, place in enumerate(prepared.places(run.part(part).clips)):
         steps = inputs.of_clip(prepared, place)
         start = inputs.start(frames[place], len(steps))
         recording = Recording.read(prepared.index.paths[place], start, inputs)
         for name in names:
             if name == OTHER_EXCERPT:
-                _other_excerpt(inputs, steps, start, row, changed[name])
+                other = _other_excerpt(inputs, steps, start)
+                changed[name] += [(row, *other)] if other else []
             else:
                 change = NATURAL_CHANGES[name]
                 waveform = change(recording).astype(np.float32)
-                changed[name].add(row, inputs.cut(inputs.steps(waveform), start), repr(change))
+                changed[name].append((row, inputs.cut(inputs.steps(waveform), start), repr(change)))
         if progress is not None:
             progress(1)
-    tables += [_rows(run, part, name, one).assign(**origin) for name, one in changed.items() if one.rows]
+    tables += [_rows(run, part, name, one).assign(**origin) for name, one in changed.items() if one]
     rows = pd.concat(tables, ignore_index=True)
     write_rows(run.files.natural(part), rows)
     return rows
-
-
-class _Changed:
-    """Excerpts under one variation: which clips of the part, the network's inputs, and the settings."""
-
-    def __init__(self) -> None:
-        self.rows: list[int] = []
-        self.inputs: list[NDArray[np.float32]] = []
-        self.settings: list[str] = []
-
-    def add(self, row: int, excerpt: NDArray[np.float32], settings: str) -> None:
-        self.rows.append(row)
-        self.inputs.append(excerpt)
-        self.settings.append(settings)
 
 
 def other_start(steps: int, start: int, window: int = EXCERPT_FRAMES) -> int | None:
@@ -252,22 +242,25 @@ def other_start(steps: int, start: int, window: int = EXCERPT_FRAMES) -> int | N
 
 
 def _other_excerpt(
-    inputs: Inputs, steps: NDArray[np.float32], start: int, row: int, changed: _Changed
-) -> None:
+    inputs: Inputs, steps: NDArray[np.float32], start: int
+) -> tuple[NDArray[np.float32], str] | None:
+    """Another excerpt of a clip and its settings; None where the clip is too short for one."""
     other = other_start(len(steps), start, inputs.window)
-    if other is not None:
-        changed.add(row, inputs.cut(steps, other), f"OtherExcerpt(start={other}, instead_of={start})")
+    if other is None:
+        return None
+    return inputs.cut(steps, other), f"OtherExcerpt(start={other}, instead_of={start})"
 
 
-def _rows(run: Run, part: str, name: str, changed: _Changed) -> pd.DataFrame:
+def _rows(run: Run, part: str, name: str, changed: list[Changed]) -> pd.DataFrame:
     """One row per clip under one change."""
     import torch
 
-    from tenuto.evaluation.records import identity
+    from tenuto.evaluation.records import columns, identity
     from tenuto.models.recogniser import predict
 
-    clips = run.part(part).take(torch.tensor(changed.rows))
-    inputs = torch.from_numpy(np.stack(changed.inputs))
+    rows, changed_inputs, settings = zip(*changed, strict=True)
+    clips = run.part(part).take(torch.tensor(rows))
+    inputs = torch.from_numpy(np.stack(changed_inputs))
     delta = (inputs - clips.inputs).double().flatten(1).numpy()
     measured = name != OTHER_EXCERPT
     table: dict[str, Any] = {
@@ -282,16 +275,13 @@ def _rows(run: Run, part: str, name: str, changed: _Changed) -> pd.DataFrame:
         "l2": np.linalg.norm(delta, axis=1) if measured else np.nan,
         "linf": np.abs(delta).max(axis=1) if measured else np.nan,
         "converged": False,
-        "settings": changed.settings,
+        "settings": settings,
     }
     clean, adversarial = (predict(run.recogniser.network, values) for values in (clips.inputs, inputs))
-    kinds: list[tuple[str, tuple[str, ...], Any]] = [
-        ("label", run.recogniser.emotions, clips.labels),
-        ("clean", run.recogniser.emotions, clean.emotions),
-        ("adversarial", run.recogniser.emotions, adversarial.emotions),
-        ("clean", run.recogniser.concepts, clean.concepts),
-        ("adversarial", run.recogniser.concepts, adversarial.concepts),
-    ]
-    for kind, names, values in kinds:
-        table |= {f"{kind}_{one}": values[:, column].numpy() for column, one in enumerate(names)}
+    emotions, units = run.recogniser.emotions, run.recogniser.concepts
+    table |= columns("label", emotions, clips.labels)
+    table |= columns("clean", emotions, clean.emotions)
+    table |= columns("adversarial", emotions, adversarial.emotions)
+    table |= columns("clean", units, clean.concepts)
+    table |= columns("adversarial", units, adversarial.concepts)
     return pd.DataFrame(table)

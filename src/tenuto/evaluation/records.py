@@ -85,14 +85,14 @@ def records(
     }
     table |= {column: array(values) for column, values in result.extra_columns().items()}
     emotions, units = run.recogniser.emotions, run.recogniser.concepts
-    table |= _columns("label", emotions, clips.labels)
-    table |= _columns("clean", emotions, result.clean_prediction)
-    table |= _columns("adversarial", emotions, result.adversarial_prediction)
+    table |= columns("label", emotions, clips.labels)
+    table |= columns("clean", emotions, result.clean_prediction)
+    table |= columns("adversarial", emotions, result.adversarial_prediction)
     if result.clean_concepts is None and units:  # the attack evaluates emotions alone
-        for kind, inputs in (("clean", clips.inputs), ("adversarial", clips.inputs + result.perturbation)):
-            table |= _columns(kind, units, predict(model, inputs).concepts)
-    table |= _columns("clean", units, result.clean_concepts)
-    table |= _columns("adversarial", units, result.adversarial_concepts)
+        for kind, inputs in (("clean", clips.inputs), ("adversarial", result.adversarial)):
+            table |= columns(kind, units, predict(model, inputs).concepts)
+    table |= columns("clean", units, result.clean_concepts)
+    table |= columns("adversarial", units, result.adversarial_concepts)
     return pd.DataFrame(table)
 
 
@@ -118,7 +118,8 @@ def _named(attacker: Attack, emotions: tuple[str, ...]) -> dict[str, Any]:
     }
 
 
-def _columns(kind: str, names: tuple[str, ...], values: Tensor | None) -> dict[str, Any]:
+def columns(kind: str, names: tuple[str, ...], values: Tensor | None) -> dict[str, Any]:
+    """The columns of one kind of values (clips, names), one per name; none without values."""
     if values is None:
         return {}
     return {f"{kind}_{name}": array(values[:, column]) for column, name in enumerate(names)}

@@ -20,19 +20,9 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
 from tenuto.audio import SAMPLE_RATE, load_audio
-from tenuto.audio.inversion import (
-    HOP,
-    Rendering,
-    band_centres,
-    encode,
-    frame_starts,
-    reach,
-    render,
-    snr_db,
-    to_16_bit,
-)
+from tenuto.audio.inversion import Rendering, band_centres, encode, reach, render, snr_db, to_16_bit
 from tenuto.audio.loading import FULL_SCALE, full_scale, resample
-from tenuto.audio.spectrogram import FRAMES_PER_SECOND, frame_count, log_spectrogram
+from tenuto.audio.spectrogram import FRAMES_PER_SECOND, HOP, frame_count, frame_starts, log_spectrogram
 from tenuto.data.excerpts import EXCERPT_FRAMES, cut, fixed_starts
 from tenuto.data.inputs import LogSpectrogramInputs
 from tenuto.errors import CheckpointError, ConfigError, DataError, did_you_mean

@@ -123,7 +123,11 @@ def attack(
 
 @contextlib.contextmanager
 def _locked(run: Run, protocol: Protocol, part: str) -> Iterator[None]:
-    """Be the only process that runs a protocol on a run. The lock of a process that dies is free."""
+    """Be the only process that runs a protocol on a run. The lock of a process that dies is free.
+
+    The file is removed once all rows are written. Removing it earlier would be unsafe: a process that waits for the
+    removed file and one that makes a new file would both get the lock. After that, both of them only read the rows.
+    """
     path = run.files.lock(protocol, part)
     with naming(path, "lock"):
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -141,6 +145,8 @@ def _locked(run: Run, protocol: Protocol, part: str) -> Iterator[None]:
             ) from error
     try:
         yield
+        with contextlib.suppress(OSError):  # Windows removes it on release; a read-only folder keeps it
+            path.unlink()
     finally:
         lock.release()
 

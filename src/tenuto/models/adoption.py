@@ -87,9 +87,7 @@ def example_of(inputs: Inputs) -> Tensor:
 def open_model(model: Model, config: AdoptedConfig, inputs: Inputs, trust: bool) -> Foreign:
     """Open a model with as many outputs as are named. Raises `ModelError`, `TrustError` or `FileError`."""
     outputs = len(config.emotions) + len(config.concepts)
-    return open_foreign(
-        model, example=example_of(inputs), output=config.output, outputs=outputs, trust=trust
-    )
+    return open_foreign(model, example=example_of(inputs), output=config.output, outputs=outputs, trust=trust)
 
 
 def recogniser_of(

@@ -102,6 +102,8 @@ class Recogniser:
 def predict(network: nn.Module, inputs: Tensor, batch_size: int = BATCH_SIZE) -> Prediction:
     """Predict in evaluation mode, in batches, without gradients; the network's mode is restored.
 
+    The network gets copies of the inputs, and its outputs are copied, so it may work in place.
+
     Args:
         network: Inputs to `Prediction`.
         inputs: (clips, ...), such as normalised excerpts (clips, 1, 313, 149); at least one clip.
@@ -111,13 +113,16 @@ def predict(network: nn.Module, inputs: Tensor, batch_size: int = BATCH_SIZE) ->
     network.eval()
     try:
         with torch.inference_mode():
-            parts = [
-                network(inputs[start : start + batch_size]) for start in range(0, len(inputs), batch_size)
-            ]
+            parts = [_copied(network(batch.clone())) for batch in inputs.split(batch_size)]
     finally:
         network.train(was_training)
     concepts = None if parts[0].concepts is None else torch.cat([part.concepts for part in parts])
     return Prediction(torch.cat([part.emotions for part in parts]), concepts)
+
+
+def _copied(prediction: Prediction) -> Prediction:
+    concepts = None if prediction.concepts is None else prediction.concepts.clone()
+    return Prediction(prediction.emotions.clone(), concepts)
 
 
 def read_waveform(source: str | Path | ArrayLike, rate: int = SAMPLE_RATE) -> NDArray[np.float32]:

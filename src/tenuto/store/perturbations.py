@@ -74,7 +74,7 @@ def saved_rows(
     """
     protocols = run.perturbed_protocols(part)
     if protocol is None and len(protocols) > 1:
-        raise ConfigError(f"{run.attacks}: contains {', '.join(protocols)}. Choose one with --protocol.")
+        raise ConfigError(f"{run.attacks}: contains {', '.join(protocols)}. Choose one with `protocol`.")
     rows = worst_rows(run, part, protocol or next(iter(protocols), ""))
     # `at_budget` renames the attack of what it chooses; these rows keep the names of their own attacks.
     places = at_budget(rows.assign(place=range(len(rows))), epsilon)["place"]

@@ -15,7 +15,7 @@ from tenuto.config import RunConfig, parse_yaml
 from tenuto.data.splits import PARTS, Split, read_split
 from tenuto.errors import ConfigError, DataError, FileError
 from tenuto.files import naming, read_json, read_text, sha256_file
-from tenuto.store.rows import NATURAL, read_rows
+from tenuto.store.rows import NATURAL, check_column, check_same_attacks, read_rows
 
 ATTACKS = "attacks"
 ON = "on"
@@ -288,10 +288,15 @@ class RunFolder:
 
         Raises:
             FileError: No such rows, or a damaged file.
-            DataError: Rows that contradict themselves, or a clip that is not in this part of the run's split.
+            DataError: Rows that contradict themselves, rows of another protocol or part, clips with different attacks,
+                or a clip that is not in this part of the run's split.
         """
         path, split = self.rows(protocol, part), self.read_split()
         rows = read_rows(path)
+        check_column(rows, "protocol", str(protocol), str(path))
+        check_column(rows, "split", part, str(path))
+        if not is_natural(str(protocol)):
+            check_same_attacks(rows, str(path))
         if split is not None:
             part_clips = set(split.part(part))
             for clip in rows["clip"]:

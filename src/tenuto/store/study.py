@@ -188,7 +188,7 @@ class StudyFolder:
             return shared[0]
         counts = (f"{name} ({len(runs)} of {len(attacked)} runs)" for name, runs in protocols.items())
         raise FileError(
-            f"{self.path}: which protocol? Choose one with --protocol. Protocols with rows: {', '.join(counts)}."
+            f"{self.path}: which protocol? Choose one with `protocol`. Protocols with rows: {', '.join(counts)}."
         )
 
 

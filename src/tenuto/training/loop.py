@@ -31,7 +31,7 @@ from tenuto.models.heads import Prediction
 from tenuto.models.recogniser import Recogniser, predict
 from tenuto.models.systems import CONCEPTS_WITHOUT_RATINGS, NETWORKS, Network, build, check_network
 from tenuto.store.run import RunFolder, check_readable, is_file
-from tenuto.training.adversarial import is_attacked, perturbed
+from tenuto.training.adversarial import check_attack, is_attacked, perturbed
 
 Progress = Callable[[dict[str, Any]], None]
 """Called after every epoch with that epoch's row of history."""
@@ -106,6 +106,7 @@ def train(
     material = Material(prepared, config.data)
     check_split(material.split)
     check_labels(prepared.index, material.split, scored_concepts(config))
+    check_attack(config.train.adversarial, prepared.index, material.split)
     write_text(run.config, to_yaml(config))
     write_split(run.split, material.split)
     with compute_repeatably(config.train.threads), torch.random.fork_rng():

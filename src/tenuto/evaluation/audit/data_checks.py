@@ -70,14 +70,14 @@ def albums(evidence: Evidence) -> Finding:
     index, source = evidence.data.known(), evidence.source
     if index is None or index.albums is None:
         missing = "the data" if index is None else "albums, and this data set names none"
-        how = "--root" if source.folders else "--data and --root"
+        how = "`root`" if source.folders else "`dataset` and `root`"
         return not_recorded("albums", f"needs {missing}; give the data with {how}.")
     album = dict(zip(index.clips, index.albums, strict=True))
     findings = []
     for run in evidence.runs if source.folders else [""]:
         split = evidence.split(run)
         if split is None:
-            return not_recorded("albums", "the rows do not record the training clips: give --split FILE.")
+            return not_recorded("albums", "the rows do not record the training clips: give `split=FILE`.")
         own = source.rows[source.rows["run"] == run] if run else source.rows
         clips = aligned(tuple(dict.fromkeys(own["clip"].astype(str))), index)
         trained = {album[clip] for clip in aligned(split.train, index)}

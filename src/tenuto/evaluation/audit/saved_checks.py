@@ -11,7 +11,7 @@ import pandas as pd
 from tenuto.data.excerpts import EXCERPT_FRAMES
 from tenuto.errors import DataError
 from tenuto.evaluation.audit.findings import NOT_EVALUATED, Finding, check, judged, not_recorded, worst
-from tenuto.evaluation.audit.rows_checks import BANDS, EXCESS, MOVED
+from tenuto.evaluation.audit.rows_checks import BANDS, EXCESS, MOVED, outside_budget
 from tenuto.evaluation.audit.sources import Evidence, Values
 from tenuto.files import Array, read_safetensors, sha256_file
 from tenuto.store.rows import values_of
@@ -108,7 +108,7 @@ def _of_run(
     yield _norm(rows, deltas, absent)
     data, has_weights = evidence.data, evidence.checkpoint(run) is not None
     if data.prepared is None or not has_weights:
-        reason = "needs the run's checkpoint and the data: give the data with --root."
+        reason = "needs the run's checkpoint and the data: give the data with `root`."
         yield not_recorded("saved-prediction", NOT_EVALUATED if data.spared and has_weights else reason)
         return
     from tenuto.evaluation.runs import open_run
@@ -161,9 +161,7 @@ def _budget(rows: pd.DataFrame, deltas: Array, absent: list[str]) -> Finding:
     if not bounded.any():
         return not_recorded("saved-budget", "the attack states no budget to compare its perturbations with.")
     sizes = np.where(rows["norm"] == "l2", _sizes(deltas, "l2"), _sizes(deltas, "linf"))[bounded]
-    excess = sizes / epsilon[bounded] - 1
-    outside = int((~(excess <= EXCESS)).sum())
-    largest = float(np.nan_to_num(excess, nan=np.inf).max())
+    outside, largest = outside_budget(sizes, epsilon[bounded])
     return judged(
         "saved-budget",
         largest,

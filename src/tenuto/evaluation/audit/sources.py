@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from tenuto.attacks import Attack
 
 Values = NDArray[np.float64]
+Find = Callable[["Evidence"], dict[str, Finding]]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -98,13 +99,9 @@ class Evidence:
         find_in_models: Check -> its finding from models, or why there is none; see `model_checks.Models.findings`.
     """
 
-    def __init__(
-        self, source: Source, data: Data, find_in_models: Callable[[Evidence], dict[str, Finding]]
-    ) -> None:
-        self.source = source
-        self.data = data
-        self._find_in_models = find_in_models
-        self._findings: dict[Callable[[Evidence], dict[str, Finding]], dict[str, Finding]] = {}
+    def __init__(self, source: Source, data: Data, find_in_models: Find) -> None:
+        self.source, self.data, self.find_in_models = source, data, find_in_models
+        self._findings: dict[Find, dict[str, Finding]] = {}
 
     @property
     def rows(self) -> pd.DataFrame:
@@ -209,13 +206,8 @@ class Evidence:
         """Whether models could be evaluated: their folders and the data are known."""
         return bool(self.source.folders) and (self.data.spared or self.data.prepared is not None)
 
-    @cached_property
-    def model_findings(self) -> dict[str, Finding]:
-        """Check -> its finding from models, or why there is none."""
-        return self._find_in_models(self)
-
-    def once(self, find: Callable[[Evidence], dict[str, Finding]]) -> dict[str, Finding]:
-        """What a function finds for several checks together, computed at the first of them."""
+    def once(self, find: Find) -> dict[str, Finding]:
+        """Check -> finding of a function that answers several checks together; computed at the first of them."""
         if find not in self._findings:
             self._findings[find] = find(self)
         return self._findings[find]
@@ -310,7 +302,7 @@ def open_sources(paths: Sequence[str | Path], runs_file: str | Path | None = Non
             )
     if runs_file is not None and not logs:
         raise ConfigError(
-            "--runs belongs to released logs; rows and runs name their system and seed. Leave it out."
+            "`runs_file` belongs to released logs; rows and runs name their system and seed. Leave it out."
         )
     return logs + _own(list(dict.fromkeys(files)))
 

@@ -192,11 +192,7 @@ def _per_second(axes: Axes, resynthesis: Resynthesis, colour: str) -> None:
 
 
 def _changes(
-    axes: Axes,
-    name: str,
-    states: Mapping[str, Mapping[str, float]],
-    colour: str,
-    scale: tuple[float, float],
+    axes: Axes, name: str, states: Mapping[str, Mapping[str, float]], colour: str, scale: tuple[float, float]
 ) -> None:
     """A line per emotion or concept, from its prediction before the attack to that after it, on the rating scale."""
     labels = list(states["before"])
