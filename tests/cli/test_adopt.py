@@ -174,7 +174,7 @@ def test_a_run_is_judged_on_other_data(home, run):
     (table,) = (path for path in (folder / "attacks").glob("FGSM*.csv"))
     rows = RunFolder(folder).read_rows(table.stem)
     assert set(rows["run"]) == {f"{run.name}@{folder.name}"}
-    assert [name for name in rows if name.startswith("label_")] == ["label_joy", "label_arousal"]
+    assert [name for name in map(str, rows) if name.startswith("label_")] == ["label_joy", "label_arousal"]
     assert home("stats", folder).exit_code == 0
     assert home("show", folder, "--root", "other").exit_code == 0
     assert "holds results on data" in sentence(home("evaluate", folder, "--root", "music"))

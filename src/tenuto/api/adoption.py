@@ -41,7 +41,7 @@ def adopt(
 def adopt(model: Model, *, emotions: Sequence[str] | str, root: Source, **settings: Any) -> Run: ...
 
 
-def adopt(
+def adopt(  # type: ignore[misc]
     model: Model,
     *,
     emotions: Sequence[str] | str,
@@ -218,8 +218,8 @@ def _note_scale(run: Run) -> None:
     lowest, highest = float(values.min()), float(values.max())
     if lowest < low - FAR * (high - low) or highest > high + FAR * (high - low):
         run.progress.note(
-            f"{run.name}: predictions for the test clips are {lowest:.3g} to {highest:.3g}, but its scale is {low:g} to "
-            f"{high:g}. Is this the scale of the model?"
+            f"{run.name}: predictions for the test clips are {lowest:.3g} to {highest:.3g}, but its scale is {low:g} "
+            f"to {high:g}. Is this the scale of the model?"
         )
 
 

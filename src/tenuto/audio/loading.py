@@ -92,8 +92,8 @@ def load_audio(path: str | Path, rate: int = SAMPLE_RATE) -> NDArray[np.float32]
         rate: Samples per second of the result.
 
     Returns:
-        Waveform of shape (samples,), float32, at ``rate`` Hz, mono, peak 1 (less at most one 16-bit step), without silent
-        samples at its ends.
+        Waveform of shape (samples,), float32, at ``rate`` Hz, mono, peak 1 (less at most one 16-bit step), without
+        silent samples at its ends.
 
     Raises:
         AudioError: The file cannot be decoded, is cut off, holds NaN, or is silent.

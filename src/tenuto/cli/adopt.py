@@ -11,7 +11,9 @@ import typer
 from tenuto.cli import common
 from tenuto.cli.common import out
 
-TakesName = StrEnum("TakesName", {name: name for name in ("waveform", "log-spectrogram", "features")})
+TakesName = StrEnum(
+    "TakesName", {"waveform": "waveform", "spectrogram": "log-spectrogram", "features": "features"}
+)
 PoolingName = StrEnum("PoolingName", ["mean", "median"])
 SplitName = StrEnum("SplitName", ["paper", "album", "random"])
 DATA = "Data set to judge it on"
@@ -124,7 +126,7 @@ def adopt(
     The model is tried on a data set whose ratings have the names of its outputs. Its code is executed: name only code
     that you trust.
 
-    Example: tenuto adopt model.py:network --emotions valence,arousal --scale -1 1 --sample-rate 16000 --seconds 5 --data folder --root music
+    Example: tenuto adopt model.py:network --emotions valence,arousal --scale -1 1 --sample-rate 16000 --root music
     """
     from tenuto import api
     from tenuto.api.datasets import data_config

@@ -1,4 +1,4 @@
-"""Log spectrograms, signal concepts and waveforms on disk: computed once per recording, checked every time they are read.
+"""Log spectrograms, signal concepts, waveforms on disk: computed once per recording, checked whenever they are read.
 
 The name of a cache file is a hash of the recording and of the settings of the result, so a changed recording or setting
 never gets an old result, and an interrupted `prepare` continues.

@@ -238,7 +238,12 @@ def stacked(make: Callable[[int], Values], count: int) -> Values:
     values: Values = (
         np.empty(shape, np.float32)
         if count * first.nbytes <= LARGEST_IN_MEMORY
-        else np.memmap(tempfile.TemporaryFile(), np.float32, "w+", shape=shape)
+        else np.memmap(
+            tempfile.TemporaryFile(),  # noqa: SIM115
+            np.float32,
+            "w+",
+            shape=shape,
+        )
     )
     for row in range(count):
         value = first if row == 0 else make(row)

@@ -40,7 +40,7 @@ Changed = tuple[int, NDArray[np.float32], str]
 NAME = NATURAL
 
 NEW_SHARE = 4
-"""Another excerpt begins at least a quarter of an excerpt (2.5 of 10 s) from the first one; shorter clips are skipped."""
+"""Another excerpt begins at least a quarter of an excerpt (2.5 s) from the first one; shorter clips are skipped."""
 
 MP3_RATES = (32_000, 44_100, 48_000)
 """Sample rates of MPEG-1 layer III (ISO/IEC 11172-3); recordings with another one are coded at 44.1 kHz."""

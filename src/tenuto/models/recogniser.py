@@ -113,11 +113,11 @@ def predict(network: nn.Module, inputs: Tensor, batch_size: int = BATCH_SIZE) ->
     network.eval()
     try:
         with torch.inference_mode():
-            parts = [_copied(network(batch.clone())) for batch in inputs.split(batch_size)]
+            parts = [_copied(network(batch.clone())) for batch in torch.split(inputs, batch_size)]
     finally:
         network.train(was_training)
-    concepts = None if parts[0].concepts is None else torch.cat([part.concepts for part in parts])
-    return Prediction(torch.cat([part.emotions for part in parts]), concepts)
+    concepts = [part.concepts for part in parts if part.concepts is not None]
+    return Prediction(torch.cat([part.emotions for part in parts]), torch.cat(concepts) if concepts else None)
 
 
 def _copied(prediction: Prediction) -> Prediction:

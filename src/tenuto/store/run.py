@@ -251,7 +251,8 @@ class RunFolder:
         """The configuration. Raises `ConfigError` where the folder holds no run."""
         if not is_file(self.config):
             raise ConfigError(
-                f"{self.path}: not a run folder, it has no {CONFIG}. Name a folder that `tenuto train` or `tenuto adopt` made."
+                f"{self.path}: not a run folder, it has no {CONFIG}. Name a folder that `tenuto train` or "
+                "`tenuto adopt` made."
             )
         return RunConfig.parse(parse_yaml(read_text(self.config), str(self.config)), str(self.config))
 

@@ -59,7 +59,9 @@ class Adopted(nn.Module):
         if self.batch is None:
             rows = self._call(inputs)
         else:
-            rows = torch.cat([self._call_padded(part, self.batch) for part in inputs.split(self.batch)])
+            rows = torch.cat(
+                [self._call_padded(part, self.batch) for part in torch.split(inputs, self.batch)]
+            )
         if self.outputs is not None and rows.shape[1] != self.outputs:
             raise ModelError(
                 f"{self.source}: it has {rows.shape[1]} outputs, {self.outputs} are named. Name {rows.shape[1]}, or "

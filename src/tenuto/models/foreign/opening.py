@@ -120,7 +120,8 @@ def _load(identity: Identity, model: Any, trust: bool) -> tuple[Any, list[str]]:
     try:
         with _quiet():
             if identity.kind == "torchscript":
-                return torch.jit.load(io.BytesIO(identity.content), map_location="cpu").eval(), []
+                content = io.BytesIO(identity.content)
+                return torch.jit.load(content, map_location="cpu").eval(), []  # type: ignore[no-untyped-call]
             return torch.export.load(io.BytesIO(identity.content)).module(), []
     except Exception as error:
         raise ModelError(
@@ -195,10 +196,8 @@ class _Trial:
 
     def adopt(self, loaded: Any) -> Adopted:
         """The model with the layout and batch size that work. Raises `ModelError` where none does."""
-        if isinstance(loaded, nn.Module):
-            adopted = self._first_that_works(loaded)
-        else:
-            adopted = self._adopt_callable(loaded)
+        is_module = isinstance(loaded, nn.Module)
+        adopted = self._first_that_works(loaded) if is_module else self._adopt_callable(loaded)
         rows = self._rows(adopted)
         adopted.outputs = rows.shape[1]
         if adopted.batch is None and not self._is_independent(adopted, rows):
@@ -242,13 +241,14 @@ class _Trial:
 
     def _rows(self, adopted: Adopted) -> Tensor:
         with torch.no_grad():
-            return adopted(self.batch)
+            rows: Tensor = adopted(self.batch)
+        return rows
 
     def _is_independent(self, adopted: Adopted, rows: Tensor) -> bool:
         """Whether clips alone get the predictions they get in a batch; random models are reported elsewhere."""
         try:
             with torch.no_grad():
-                alone = torch.cat([adopted(clip) for clip in self.batch.split(1)])
+                alone = torch.cat([adopted(clip) for clip in torch.split(self.batch, 1)])
         except ModelError:
             return False
         scale = BATCH_TOLERANCE * float(rows.abs().max())
