@@ -118,7 +118,7 @@ def workplace(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("workplace")
     settings = preset_study("demo").model_dump(mode="json")
     small = {
-        "corpus": {"clips": 30},
+        "corpus": {"clips": 20},
         "run": {"model": {"width": 0.0625}, "train": {"epochs": 1, "adversarial": {"iterations": 1}}},
         "protocols": ({"protocol": "paper-2025-released", "settings": {"iterations": 2}},),
     }

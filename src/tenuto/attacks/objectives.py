@@ -319,7 +319,7 @@ class Movement(Objective):
 
     keep: float = 10.0
     uses_label: ClassVar[bool] = False
-    flat_at_clean: ClassVar[bool] = True  # type: ignore[misc]
+    flat_at_clean: ClassVar[bool] = True
     moving: ClassVar[str]
     staying: ClassVar[str]
 

@@ -122,69 +122,61 @@ def caption_significance(rows: pd.DataFrame, paper: bool = True) -> str:
 def show_systems(comparison: Comparison) -> pd.DataFrame:
     """`Comparison.systems` as text cells."""
     table = comparison.systems
-    return pd.DataFrame(
-        {
-            GROUP: table["quantity"],
-            "System": table["system"],
-            "Error": table["quantity"].map(QUANTITIES),
-            "Seeds": table["seeds"].map(str),
-            "Mean": _numbers(table["mean"]),
-            **_interval(comparison, table),
-        },
-        dtype=str,
-    )
+    shown = {
+        GROUP: table["quantity"],
+        "System": table["system"],
+        "Error": table["quantity"].map(QUANTITIES),
+        "Seeds": table["seeds"].map(str),
+        "Mean": _numbers(table["mean"]),
+        **_interval(comparison, table),
+    }
+    return pd.DataFrame(shown, dtype=str)
 
 
 def show_pairs(comparison: Comparison) -> pd.DataFrame:
     """`Comparison.pairs` as text cells, seeds as the unit."""
     table = comparison.pairs
-    return pd.DataFrame(
-        {
-            **_pair(table),
-            "Seeds": table["seeds"].map(str),
-            "Difference": _numbers(table["difference"]),
-            **_interval(comparison, table),
-            "t": _numbers(table["t"], "z.2f"),
-            "p (Holm)": _probabilities(table["p_holm"]),
-            "g": _numbers(table["g_z"], "z.2f"),
-            "Detectable": _numbers(table["detectable"]),
-        },
-        dtype=str,
-    )
+    shown = {
+        **_pair(table),
+        "Seeds": table["seeds"].map(str),
+        "Difference": _numbers(table["difference"]),
+        **_interval(comparison, table),
+        "t": _numbers(table["t"], "z.2f"),
+        "p (Holm)": _probabilities(table["p_holm"]),
+        "g": _numbers(table["g_z"], "z.2f"),
+        "Detectable": _numbers(table["detectable"]),
+    }
+    return pd.DataFrame(shown, dtype=str)
 
 
 def show_pooled(comparison: Comparison) -> pd.DataFrame:
     """The pooled t-tests of `Comparison.pairs` as text cells, clip and seed as the unit."""
     table = comparison.pairs
-    return pd.DataFrame(
-        {
-            **_pair(table),
-            "n": [NOTHING if pd.isna(n) else str(n) for n in table["pooled_n"]],
-            "Pooled t": _numbers(table["pooled_t"], "z.2f"),
-            "Pooled p": _probabilities(table["pooled_p"]),
-        },
-        dtype=str,
-    )
+    shown = {
+        **_pair(table),
+        "n": [NOTHING if pd.isna(n) else str(n) for n in table["pooled_n"]],
+        "Pooled t": _numbers(table["pooled_t"], "z.2f"),
+        "Pooled p": _probabilities(table["pooled_p"]),
+    }
+    return pd.DataFrame(shown, dtype=str)
 
 
 def show_mixed(comparison: Comparison) -> pd.DataFrame:
     """`Comparison.mixed` as text cells; variances as standard deviations, in the unit of the errors."""
     table = comparison.mixed
     variances = {"Seed": "seed", "Clip": "clip", "Both": "system_clip", "Rest": "residual"}
-    return pd.DataFrame(
-        {
-            **_pair(table),
-            "Diff.": _numbers(table["difference"], "z.3f"),
-            **_interval(comparison, table, "z.3f"),
-            "z": _numbers(table["z"], "z.2f"),
-            "p (Holm)": _probabilities(table["p_holm"]),
-            **{
-                heading: _numbers(np.sqrt(table[f"variance_{name}"]), ".3f")
-                for heading, name in variances.items()
-            },
+    shown = {
+        **_pair(table),
+        "Diff.": _numbers(table["difference"], "z.3f"),
+        **_interval(comparison, table, "z.3f"),
+        "z": _numbers(table["z"], "z.2f"),
+        "p (Holm)": _probabilities(table["p_holm"]),
+        **{
+            heading: _numbers(np.sqrt(table[f"variance_{name}"]), ".3f")
+            for heading, name in variances.items()
         },
-        dtype=str,
-    )
+    }
+    return pd.DataFrame(shown, dtype=str)
 
 
 def _pair(table: pd.DataFrame) -> dict[str, Any]:

@@ -26,18 +26,16 @@ def table(findings: Sequence[Finding]) -> pd.DataFrame:
 
 def shown(findings: Sequence[Finding]) -> pd.DataFrame:
     """The findings as text cells, with the question of each check."""
-    return pd.DataFrame(
-        {
-            tables.GROUP: [finding.source for finding in findings],
-            "Check": [finding.check for finding in findings],
-            "Verdict": [str(finding.verdict) for finding in findings],
-            "Value": [number(finding.value) for finding in findings],
-            "Threshold": [number(finding.threshold) for finding in findings],
-            "Question": [finding.question for finding in findings],
-            "Result": [finding.sentence for finding in findings],
-        },
-        dtype=str,
-    )
+    shown = {
+        tables.GROUP: [finding.source for finding in findings],
+        "Check": [finding.check for finding in findings],
+        "Verdict": [str(finding.verdict) for finding in findings],
+        "Value": [number(finding.value) for finding in findings],
+        "Threshold": [number(finding.threshold) for finding in findings],
+        "Question": [finding.question for finding in findings],
+        "Result": [finding.sentence for finding in findings],
+    }
+    return pd.DataFrame(shown, dtype=str)
 
 
 def number(value: float | None) -> str:
