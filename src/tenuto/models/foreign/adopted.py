@@ -32,7 +32,7 @@ class Adopted(nn.Module):
 
     Shape:
         - input: (clips, ...)
-        - output: (clips, outputs), float32
+        - output: (clips, outputs), float32, or float64 for inputs of that type
 
     Raises:
         ModelError: The model fails, returns another number of outputs, or values that are not finite.
@@ -73,7 +73,7 @@ class Adopted(nn.Module):
                 f"{self.source}: {wrong} of {rows.numel()} predictions are not finite (NaN or infinity). Check the "
                 "model and the range of its inputs."
             )
-        return rows
+        return rows.to(torch.float64 if inputs.dtype == torch.float64 else torch.float32)
 
     def _call_padded(self, inputs: Tensor, batch: int) -> Tensor:
         """Predict at most ``batch`` clips with a model that takes exactly so many."""

@@ -18,7 +18,7 @@ class UnfitOutputError(ModelError):
 
 
 def to_matrix(value: Any, output: str | None, clips: int, device: torch.device) -> Tensor:
-    """Return what a model predicts for a batch, as float32 of shape (clips, outputs).
+    """Return what a model predicts for a batch, as float32 (float64 stays) of shape (clips, outputs).
 
     Args:
         value: What the model returned: an array (Tensor, NumPy, numbers in lists) or a sequence, mapping or object
@@ -63,7 +63,7 @@ def _tensor(value: Any, device: torch.device) -> Tensor:
         value = torch.from_numpy(np.array(array, np.float32))
     if value.is_complex():
         raise ModelError(f"its output has the type {value.dtype}, must be real numbers. Return numbers.")
-    result: Tensor = value.to(device, torch.float32)
+    result: Tensor = value.to(device, torch.float64 if value.dtype == torch.float64 else torch.float32)
     return result
 
 
