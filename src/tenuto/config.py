@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 import yaml
-from pydantic import Field, StrictBool, field_serializer, field_validator, model_validator
+from pydantic import BeforeValidator, Field, StrictBool, field_serializer, field_validator, model_validator
 
 from tenuto.devices import fast_bfloat16
 from tenuto.errors import ConfigError, did_you_mean
@@ -67,6 +67,30 @@ class FolderConfig(Config):
     album_column: str | None = None
 
 
+SPLITS = ("paper", "random", "album", "artist", "group", "official")
+"""How clips are divided; `tenuto.data.splits.draw` says what each does."""
+
+
+def is_split_file(kind: str) -> bool:
+    """Whether a split is the path of a table rather than a name."""
+    return kind.lower().endswith((".csv", ".tsv", ".txt"))
+
+
+def _check_split(value: Any) -> Any:
+    """A name of `SPLITS`, ``group:NAME``, ``official:NAME``, or a path, which is made absolute."""
+    if isinstance(value, str) and is_split_file(value):
+        return os.path.abspath(os.path.expanduser(value))
+    name, mark, which = value.partition(":") if isinstance(value, str) else ("", "", "")
+    if name not in SPLITS or (mark and not (which and name in ("group", "official"))):
+        raise ValueError(
+            f"must be one of {', '.join(SPLITS)}, group:NAME, official:NAME, or the path of a .csv file"
+        )
+    return value
+
+
+SplitKind = Annotated[str, BeforeValidator(_check_split)]
+
+
 class DataConfig(Config):
     """Which clips, divided and cut how. Paths of files are not included: their content is fingerprinted."""
 
@@ -76,7 +100,7 @@ class DataConfig(Config):
         description="signal: descriptors of the audio; midlevel: human ratings; None: what the data set has",
     )
     folder: FolderConfig | None = None
-    split: Literal["paper", "album", "random"] = "paper"
+    split: SplitKind = "paper"
     split_seed: Seed = 42
     excerpts: Literal["fixed", "fresh"] = "fresh"
     normalisation: Literal["train", "all"] = "train"

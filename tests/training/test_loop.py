@@ -14,6 +14,7 @@ from torch import nn
 from tenuto import metrics
 from tenuto.config import SYSTEMS, to_yaml
 from tenuto.data.batches import Batch, Material
+from tenuto.data.splits import read_split
 from tenuto.errors import ConfigError, DataError, TenutoError
 from tenuto.files import read_csv, read_json, read_safetensors
 from tenuto.models import Prediction, build
@@ -87,6 +88,19 @@ def test_other_data_get_another_folder(prepared, tmp_path):
     other = dataclasses.replace(prepared, fingerprint="0" * 64)
     one, two = (loop.run_folder(tmp_path, EVERYTHING, data) for data in (prepared, other))
     assert one != two
+
+
+def test_the_content_of_a_split_file_names_the_run_and_its_path_does_not(prepared, tmp_path):
+    clips = prepared.index.clips
+    rows = [f"{clip},{'test' if place < 5 else 'train'}" for place, clip in enumerate(clips)]
+    names = []
+    for place, content in (("a.csv", rows), ("b.csv", rows), ("b.csv", rows[:-1])):
+        path = tmp_path / place
+        path.write_text("\n".join(["clip,split", *content]))
+        names.append(loop.run_folder(tmp_path, settings(data={"split": str(path)}), prepared).name)
+    assert names[0] == names[1] != names[2]
+    run = loop.train(settings(data={"split": str(tmp_path / "a.csv")}, epochs=1), prepared, tmp_path / "runs")
+    assert read_split(run / "split.csv").test == clips[:5]
 
 
 def test_tensorboard_gets_every_number_where_it_is_installed(prepared, tmp_path, monkeypatch):

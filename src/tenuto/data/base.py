@@ -11,13 +11,14 @@ import unicodedata
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import ClassVar, Self
+from typing import ClassVar, Literal, Self
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
 from tenuto.audio.descriptors import DESCRIPTORS, VERSION
+from tenuto.audio.loading import EXTENSIONS
 from tenuto.config import DataConfig
 from tenuto.errors import AudioError, DataError, FileError, Problems, one_line, quote
 from tenuto.files import sha256_file
@@ -42,6 +43,7 @@ class Card:
         emotion_scale: Lowest and highest rating an emotion can have in the files.
         concept_scale: The same for concepts.
         bibtex: The publication as a BibTeX entry.
+        kind: ``ratings`` on a scale, or ``tags``, which a clip has (1) or has not (0).
     """
 
     name: str
@@ -53,6 +55,7 @@ class Card:
     emotion_scale: tuple[float, float]
     concept_scale: tuple[float, float]
     bibtex: str = ""
+    kind: Literal["ratings", "tags"] = "ratings"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,6 +64,13 @@ class Index:
 
     Shapes: labels (clips, emotions), concept_labels (clips, concepts) or None without concept ratings, and also while
     signal concepts are named but not yet computed.
+
+    Attributes:
+        albums: Album of every clip, for the album split; also ``artists`` and ``groups`` (such as the genre). An empty
+            name stands for unknown. None where the data set names none.
+        deviations: Standard deviation of the raters, in units of the labels, (clips, emotions); NaN where unknown.
+        official: Name of a published split -> ``train``, ``validation`` or ``test`` for every clip; empty for a clip
+            that the split leaves out.
 
     Raises:
         DataError: A clip name occurs twice or is not allowed (`name_problem`), or shapes disagree.
@@ -73,6 +83,10 @@ class Index:
     concepts: tuple[str, ...] = ()
     concept_labels: Labels | None = None
     albums: tuple[str, ...] | None = None
+    artists: tuple[str, ...] | None = None
+    groups: tuple[str, ...] | None = None
+    deviations: Labels | None = None
+    official: Mapping[str, tuple[str, ...]] = dataclasses.field(default_factory=dict)
 
     def __post_init__(self) -> None:
         problems = Problems()
@@ -215,7 +229,7 @@ class Dataset(abc.ABC):
 
 
 def fingerprint(index: Index, audio_sha256: tuple[str, ...]) -> str:
-    """Hexadecimal identity of a data set's content: clips, audio, names, ratings and albums.
+    """Hexadecimal identity of a data set's content: clips, audio, names, ratings, and what splits are made of.
 
     Signal concepts follow from the audio, so their names and version represent their values: the identity is known
     before anything is decoded.
@@ -223,6 +237,10 @@ def fingerprint(index: Index, audio_sha256: tuple[str, ...]) -> str:
     digest = hashlib.sha256()
     for part in (index.clips, audio_sha256, index.emotions, index.concepts, index.albums or ()):
         digest.update("\x1f".join(part).encode() + b"\x1e")
+    named = {"artists": index.artists, "groups": index.groups, **index.official}
+    for name, values in named.items():
+        if values is not None:
+            digest.update("\x1f".join((name, *values)).encode() + b"\x1e")
     digest.update(np.ascontiguousarray(index.labels, "<f8").tobytes())
     if index.has_signal_concepts:
         digest.update(f"descriptors {VERSION}".encode())
@@ -243,6 +261,15 @@ def register_dataset(dataset: type[Dataset]) -> type[Dataset]:
 def clip_name(cell: str) -> str:
     """A clip name as Tenuto spells it: no surrounding blanks, accents composed (Unicode NFC)."""
     return unicodedata.normalize("NFC", cell.strip())
+
+
+def without_type(name: str) -> str:
+    """A name without the file type of a recording, if it has one.
+
+    >>> without_type("disc 1/one.MP3"), without_type("op. 9")
+    ('disc 1/one', 'op. 9')
+    """
+    return name.removesuffix(Path(name).suffix) if name.lower().endswith(EXTENSIONS) else name
 
 
 def name_problem(clip: str) -> str | None:
@@ -291,6 +318,7 @@ def ratings(
     path: Path,
     key: str,
     problems: Problems,
+    decimal: str = ".",
 ) -> Labels:
     """The columns of a table as float64 (rows, columns), each value checked against the rating scale.
 
@@ -301,6 +329,7 @@ def ratings(
         path: The file, for messages.
         key: The column that names the clip, for messages.
         problems: Takes a sentence for every value outside the scale.
+        decimal: The decimal mark, a point or a comma.
     """
     low, high = scale
     labels = np.full((len(table), len(columns)), np.nan)
@@ -308,7 +337,7 @@ def ratings(
         if column not in table:
             continue
         for row, (clip, value) in enumerate(zip(table[key], table[column], strict=True)):
-            number = _as_number(value)
+            number = as_number(value, decimal)
             labels[row, place] = number
             if not low <= number <= high:
                 shown = one_line(value, 80) or "empty"
@@ -321,8 +350,9 @@ def ratings(
     return labels
 
 
-def _as_number(value: object) -> float:
-    text = str(value)
+def as_number(value: object, decimal: str = ".") -> float:
+    """A cell as a number with this decimal mark; NaN where it is none."""
+    text = str(value) if decimal == "." else str(value).replace(".", "?").replace(decimal, ".")
     try:
         return math.nan if "_" in text else float(text)  # Python reads 1_000 as 1000
     except ValueError:

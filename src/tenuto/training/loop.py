@@ -22,7 +22,7 @@ from tenuto import metrics
 from tenuto.config import RunConfig, signature, to_yaml
 from tenuto.data.batches import Batch, Material, check, check_labels, check_split
 from tenuto.data.cache import Prepared
-from tenuto.data.splits import write_split
+from tenuto.data.splits import split_identity, write_split
 from tenuto.devices import Precision, arithmetic, compute_repeatably, computing_in, require
 from tenuto.errors import FileError, TenutoError
 from tenuto.files import read_safetensors, write_csv, write_json, write_safetensors, write_text
@@ -59,8 +59,14 @@ class State:
 
 
 def run_folder(runs: Path, config: RunConfig, prepared: Prepared) -> Path:
-    """``runs/<system>-<seed>-<signature>``; the signature covers the resolved configuration and the data."""
+    """``runs/<system>-<seed>-<signature>``; the signature covers the resolved configuration and the data.
+
+    A split from a file is represented by its content, so the file may be moved.
+    """
     resolved = config.resolved()
+    if content := split_identity(resolved.data.split):
+        data = resolved.data.model_copy(update={"split": content})
+        resolved = resolved.model_copy(update={"data": data})
     return runs / f"{resolved.system}-{resolved.train.seed}-{signature(resolved, prepared.fingerprint)}"
 
 
