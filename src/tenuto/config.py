@@ -65,6 +65,29 @@ class FolderConfig(Config):
     concepts: tuple[str, ...] = ()
     scale: tuple[Rating, Rating] = (0.0, 1.0)
     album_column: str | None = None
+    artist_column: str | None = None
+    group_column: str | None = Field(None, description="such as the genre, for --split group")
+    split_column: str | None = Field(None, description="train, validation or test, for --split official")
+    rater_column: str | None = Field(None, description="for a row per clip and rater; means are formed")
+    emotion_column: str | None = Field(None, description="for a row per rating: which emotion is rated")
+    rating_column: str | None = Field(None, description="for a row per rating: its value")
+    deviations: tuple[str, ...] | None = Field(
+        None, description="deviations of the raters, one column per emotion"
+    )
+    separator: Literal[",", ";", "\t", "tab"] | None = Field(
+        None, description="None: the one that fits the header"
+    )
+    decimal: Literal[".", ","] | None = Field(None, description="None: a comma where no rating has a point")
+
+    @model_validator(mode="after")
+    def _columns_that_belong_together(self) -> Self:
+        if (self.emotion_column is None) != (self.rating_column is None):
+            raise ValueError("emotion_column and rating_column belong together: name both, or neither")
+        if self.deviations and self.rater_column:
+            raise ValueError("deviations are computed from the raters: leave out deviations or rater_column")
+        if self.deviations and len(self.deviations) != len(self.emotions):
+            raise ValueError("deviations must name one column for each of the emotions, in their order")
+        return self
 
 
 SPLITS = ("paper", "random", "album", "artist", "group", "official")

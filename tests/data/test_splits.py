@@ -144,8 +144,8 @@ def test_albums_serve_as_groups_and_the_album_split_names_the_group_split():
 @pytest.mark.parametrize(
     ("fields", "kind", "message"),
     [
-        ({}, "artist", "artist split needs artists, but this data set has none.*--artist-column"),
-        ({}, "group", "group split needs groups, but this data set has none.*--group-column"),
+        ({}, "artist", "artist split needs artists, but this data set has none.*artist_column"),
+        ({}, "group", "group split needs groups, but this data set has none.*group_column"),
         ({"groups": ("jazz",) * 20}, "group", "at least 2 groups, this data set has 1"),
         ({"groups": ("jazz", "folk") * 10}, "group:jaz", "no group is called 'jaz'. Did you mean jazz"),
         ({}, "official", "has no official split"),

@@ -18,8 +18,8 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from tenuto.audio.descriptors import DESCRIPTORS, VERSION
-from tenuto.audio.loading import EXTENSIONS
 from tenuto.config import DataConfig
+from tenuto.data.layout import Files, Marks
 from tenuto.errors import AudioError, DataError, FileError, Problems, one_line, quote
 from tenuto.files import sha256_file
 from tenuto.registry import Registry
@@ -127,6 +127,8 @@ class Dataset(abc.ABC):
     card: ClassVar[Card]
     table: str | Path = ""
     """Path of the file with the ratings below the root, if the data set has one."""
+    marks: ClassVar[Marks] = ()
+    """Files, with columns of theirs, by which a folder is recognised as a copy of the data set."""
     label_scale: tuple[float, float] = (0.0, 1.0)
     """Lowest and highest label: what the ends of the rating scale become in `Index.labels`."""
     signal_concepts = False
@@ -171,9 +173,9 @@ class Dataset(abc.ABC):
         if not self.root.is_dir():
             kind = "is a file, not a folder" if self.root.exists() else "no such folder"
             raise DataError(
-                f"{self.root}: {kind}. Point --root at the {self.card.name} data, or download them with "
-                f"`tenuto data download {self.card.name} --root DIR`."
+                f"{self.root}: {kind}. Point --root at the {self.card.name} data, or {self._access()}."
             )
+        self._check_owner()
         if self.table and not (self.root / self.table).exists():
             below = (folder for depth in ("*", "*/*") for folder in sorted(self.root.glob(depth)))
             for folder in below:
@@ -182,6 +184,28 @@ class Dataset(abc.ABC):
                         f"{self.root}: contains no {self.table}, but {folder} does. Use --root {folder}."
                     )
         return self.read(problems)
+
+    def _access(self) -> str:
+        """How to get the data, as part of a sentence."""
+        if type(self).download is Dataset.download:
+            return f"get them: {self.card.origin}"
+        return f"download them with `tenuto data download {self.card.name} --root DIR`"
+
+    def _check_owner(self) -> None:
+        """Refuse the files of another data set, and a folder without the files of this one. Raises `DataError`."""
+        if not self.marks or (files := Files(self.root)).have(self.marks):
+            return
+        for name in reversed(list(DATASETS)):  # the synthetic corpus has the files of Soundtracks too
+            other = DATASETS[name]
+            if not isinstance(self, other) and files.have(other.marks):
+                raise DataError(
+                    f"{self.root}: contains {name}, not {self.card.name}. Use --data {name}, or {self._access()}."
+                )
+        if not self.table and not files.has_any(self.marks):
+            names = " or ".join(dict.fromkeys(name for group in self.marks for name in group))
+            raise DataError(
+                f"{self.root}: contains no {names}. Point --root at the {self.card.name} data, or {self._access()}."
+            )
 
     def with_signal_concepts(self) -> Self:
         """The same data set with the seven descriptors of `tenuto.audio.descriptors` as its concepts."""
@@ -196,7 +220,9 @@ class Dataset(abc.ABC):
 
     def download(self, progress: Callable[[str, int, int | None], None] | None = None) -> None:
         """Download the data set into its root. Raises `DataError` where that is not possible."""
-        raise DataError(f"{self.card.name} cannot be downloaded: {self.card.origin}.")
+        raise DataError(
+            f"{self.card.name} cannot be downloaded by Tenuto. Get it by hand: {self.card.origin}."
+        )
 
     def validate(self, progress: Progress | None = None) -> Validation:
         """Compare the files with the identity card; list every problem and raise nothing."""
@@ -266,15 +292,6 @@ def clip_name(cell: str) -> str:
     return unicodedata.normalize("NFC", cell.strip())
 
 
-def without_type(name: str) -> str:
-    """A name without the file type of a recording, if it has one.
-
-    >>> without_type("disc 1/one.MP3"), without_type("op. 9")
-    ('disc 1/one', 'op. 9')
-    """
-    return name.removesuffix(Path(name).suffix) if name.lower().endswith(EXTENSIONS) else name
-
-
 def name_problem(clip: str) -> str | None:
     """Return why a clip name is not allowed, or None."""
     if not clip.strip():
@@ -286,13 +303,14 @@ def name_problem(clip: str) -> str | None:
     return None
 
 
-def usable_rows(clips: Iterable[str], problems: Problems, source: str = "") -> list[int]:
+def usable_rows(clips: Iterable[str], problems: Problems, source: str = "", fix: str = "") -> list[int]:
     """Positions of the clips whose names are allowed and occur for the first time; the others become problems.
 
     Args:
         clips: Clip names.
         problems: Takes a sentence for every other clip.
         source: Beginning of each sentence, such as the path of the table and a colon.
+        fix: What to do about a clip that is listed twice, other than to remove a row.
     """
     seen: set[str] = set()
     rows = []
@@ -305,7 +323,7 @@ def usable_rows(clips: Iterable[str], problems: Problems, source: str = "") -> l
         elif clip in seen:
             problems.add(
                 DataError(
-                    f"{source}clip {one_line(clip)} is listed twice; every clip needs one row. Remove one of them."
+                    f"{source}clip {one_line(clip)} is listed twice; every clip needs one row. Remove one of them{fix}."
                 )
             )
         else:

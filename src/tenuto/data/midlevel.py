@@ -56,6 +56,8 @@ class Midlevel(Soundtracks):
 }""",
     )
 
+    marks = ({**Soundtracks.marks[0], "annotations.csv": ("song_id", *CONCEPT_COLUMNS.values())},)
+
     def read(self, problems: Problems) -> Index:
         """The ratings of both files, after the consistency checks of the study."""
         index = super().read(problems)

@@ -1,4 +1,4 @@
-"""Download files from the Open Science Framework (OSF) and unpack archives, checking both.
+"""Download files, also those of the Open Science Framework (OSF), and unpack archives, checking both.
 
 pooch skips finished files, verifies checksums and moves files into place; this module adds the listing of OSF, retries,
 and the continuation of interrupted files, which are called ``NAME.part``.
@@ -16,7 +16,7 @@ import stat
 import time
 import zipfile
 import zlib
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path, PureWindowsPath
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -117,6 +117,31 @@ def osf_file(
         if fault:
             raise DownloadError(f"OSF file {file_id}: {fault}. Check the id or download it by hand.")
         return client.fetch(_remote(name, entry), destination)
+
+
+def archives(
+    address: str,
+    files: Mapping[str, tuple[int, str]],
+    destination: Path,
+    *,
+    progress: Progress | None = None,
+    waits: Sequence[float] = WAITS,
+) -> None:
+    """Download ZIP archives into a folder and unpack them there.
+
+    Args:
+        address: Where they are; a name is appended to it.
+        files: Name -> size in bytes and SHA-256.
+        destination: Folder for the archives and their content.
+        progress: As in `osf_download`; also ``waits``.
+
+    Raises:
+        DownloadError: An archive cannot be reached, or has another size or checksum.
+        FileError: An archive cannot be unpacked, or a file not be written.
+    """
+    with _client(waits, progress) as client:
+        for name, (size, sha256) in files.items():
+            unzip(client.fetch(_Remote(name, f"{address}/{name}", size, sha256), destination), destination)
 
 
 def unzip(archive: Path, destination: Path, *, max_bytes: int = 2**31, max_files: int = 10**5) -> list[Path]:

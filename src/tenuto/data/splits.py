@@ -11,7 +11,8 @@ import numpy as np
 import pandas as pd
 
 from tenuto.config import is_split_file
-from tenuto.data.base import Index, clip_name, without_type
+from tenuto.data.base import Index, clip_name
+from tenuto.data.layout import without_type
 from tenuto.data.tables import separator_of
 from tenuto.errors import ConfigError, DataError, Problems, did_you_mean, one_line, quote
 from tenuto.files import read_csv, read_text, sha256_bytes, write_csv
@@ -96,8 +97,8 @@ def _by_owner(index: Index, kind: str, owners: tuple[str, ...] | None, seed: int
     """Fill test, then validation, with whole albums (or artists) in random order while they fit; the rest trains."""
     if owners is None:
         raise DataError(
-            f"the {kind} split needs {kind}s, but this data set has none. Use --split random, or name the column of a "
-            f"table of your own with --{kind}-column."
+            f"the {kind} split needs {kind}s, but this data set has none. Use --split random, or in "
+            f"tenuto.yaml name a column of your own table as {kind}_column."
         )
     names = sorted(set(owners))
     if len(names) < len(PARTS):
@@ -123,8 +124,8 @@ def _leave_out(index: Index, which: str, seed: int) -> Split:
     groups = index.groups or index.albums
     if groups is None:
         raise DataError(
-            "the group split needs groups, but this data set has none. Use --split random, or name the column of a "
-            "table of your own with --group-column."
+            "the group split needs groups, but this data set has none. Use --split random, or in "
+            "tenuto.yaml name a column of your own table as group_column."
         )
     names = sorted(set(filter(None, groups)))
     if len(names) < 2:
