@@ -170,6 +170,9 @@ class TrainConfig(Config):
     batch_size: Annotated[int, whole(2, 1_000_000)] = 8
     epochs: Count = 199
     patience: Count = 50
+    select: Literal["correlation", "mae", "loss"] | None = Field(
+        None, description="what chooses the checkpoint on the validation clips; None is correlation"
+    )
     drop_last_evaluated: StrictBool = Field(
         False, description="score validation on whole batches only, as the study did"
     )
@@ -185,6 +188,11 @@ class TrainConfig(Config):
         description="of updates and training attacks; None is float32, auto is bfloat16 where the processor computes "
         "in it by itself, else float32, and is resolved before hashing",
     )
+
+    @field_validator("select", mode="before")
+    @classmethod
+    def _plain_selection(cls, value: Any) -> Any:
+        return None if value == "correlation" else value
 
     @field_validator("precision", mode="before")
     @classmethod

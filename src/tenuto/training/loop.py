@@ -73,7 +73,11 @@ def run_folder(runs: Path, config: RunConfig, prepared: Prepared) -> Path:
 def remarks(folder: Path) -> list[str]:
     """Sentences about the training of a finished run, for readers of its results."""
     result = RunFolder(folder).read_training()
-    stopped = f"best epoch {result['best_epoch']} of {result['epochs']}, validation score {result['best_score']:.4f}"
+    measure, sign = result.get("select", "score"), -1 if "select" in result else 1
+    stopped = (
+        f"best epoch {result['best_epoch']} of {result['epochs']}, validation {measure} "
+        f"{sign * result['best_score']:.4f}"
+    )
     return [stopped, *([result["note"]] if "note" in result else [])]
 
 
@@ -88,7 +92,8 @@ def train(
 
     Args:
         config: The run. Its early stopping score is the mean over emotions of Pearson's r on the validation clips
-            plus, for a bottleneck that is scored, the mean over concepts (the study, section on training).
+            plus, for a bottleneck that is scored, the mean over concepts (the study, section on training); with
+            ``select`` mae or loss, minus the same sum of mean absolute errors, or minus the training loss there.
         prepared: The data set.
         runs: Folder of all runs.
         device: Where to compute, ``cpu`` or ``cuda``.
@@ -111,7 +116,7 @@ def train(
         return run.path
     material = Material(prepared, config.data)
     check_split(material.split)
-    check_labels(prepared.index, material.split, scored_concepts(config))
+    check_labels(prepared.index, material.split, scored_concepts(config), config.train.select is None)
     write_text(run.config, to_yaml(config))
     write_split(run.split, material.split)
     with compute_repeatably(config.train.threads), torch.random.fork_rng():
@@ -197,16 +202,29 @@ def _shuffled(material: Material, config: RunConfig, epoch: int) -> list[Batch]:
 
 
 def _validate(network: Network, clips: Batch, config: RunConfig) -> dict[str, float]:
-    """Validation scores of an epoch: the emotions' part, the concepts' part if it counts, and their sum."""
+    """Validation scores of an epoch: correlations of emotions, and of concepts if they count, and the score.
+
+    The score, of which more is better, is the sum of the correlations, or minus the error that ``select`` names.
+    """
     size = config.train.batch_size
     count = (
         len(clips) // size * size if config.train.drop_last_evaluated and len(clips) >= size else len(clips)
     )
     prediction = predict(network, clips.inputs[:count], size)
-    scores = {"validation_emotions": _correlation(clips.labels[:count], prediction.emotions)}
+    pairs = {"validation_emotions": (clips.labels[:count], prediction.emotions)}
     if scored_concepts(config) and prediction.concepts is not None and clips.concepts is not None:
-        scores["validation_concepts"] = _correlation(clips.concepts[:count], prediction.concepts)
-    return {**scores, "score": sum(scores.values())}
+        pairs["validation_concepts"] = (clips.concepts[:count], prediction.concepts)
+    scores = {name: _correlation(label, values) for name, (label, values) in pairs.items()}
+    if config.train.select is None:
+        return {**scores, "score": sum(scores.values())}
+    differences = [_array(label) - _array(values) for label, values in pairs.values()]
+    if config.train.select == "mae":
+        error = sum(float(np.abs(difference).mean()) for difference in differences)
+    else:
+        weight = config.train.task_loss_weight
+        weights = (weight, 1 - weight) if len(differences) > 1 else (1.0,)
+        error = sum(w * float(np.square(d).mean()) for w, d in zip(weights, differences, strict=True))
+    return {**scores, f"validation_{config.train.select}": error, "score": -error}
 
 
 def _correlation(label: Tensor, prediction: Tensor) -> float:
@@ -281,6 +299,8 @@ def _finish(config: RunConfig, prepared: Prepared, run: RunFolder, state: State)
         "epochs": state.epoch,
         "scored": ["emotions", *(["concepts"] if "validation_concepts" in state.history[-1] else [])],
     }
+    if config.train.select is not None:
+        result["select"] = config.train.select
     if (
         config.train.score_free_units
         and NETWORKS[config.model.network].has_concepts
