@@ -382,13 +382,18 @@ def _is_study(content: Mapping[str, Any]) -> bool:
 
 def preset_study(name: str) -> StudyConfig:
     """A whole study, from a preset by name or a YAML file by path. Raises as `read_preset`."""
+    return StudyConfig.parse(read_study(name), name)
+
+
+def read_study(name: str) -> dict[str, Any]:
+    """Settings of a study as they are written, without defaults. Raises as `read_preset`."""
     content = _read_settings(name)
     if "systems" not in content and content.keys() & RunConfig.model_fields.keys():
         raise ConfigError(
             f"{name}: holds the settings of one run, not a study. Add systems and seeds, and put the settings below "
             "run."
         )
-    return StudyConfig.parse(content, name)
+    return content
 
 
 def _read_settings(name: str) -> dict[str, Any]:
