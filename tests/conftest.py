@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 
 import tenuto
+from tenuto.data import Prepared
+from tests import small_runs
 
 GOLDEN = Path(__file__).parent / "golden"
 
@@ -24,22 +26,43 @@ def shared() -> Path:
 
 
 SLOW = (
-    *("browser", "cli", "study", "test_api.py", "test_benchmarks.py", "test_demo.py", "test_docs.py"),
-    *("test_elsewhere.py", "audio/test_descriptors.py", "data/test_excerpts.py", "data/test_synthesis.py"),
-    *("data/test_synthesis_music.py", "evaluation/test_intervention.py", "evaluation/test_resynthesis.py"),
-    *("training/test_resume.py", "attacks/test_alone.py"),
+    *(
+        "test_demo.py",
+        "test_docs.py",
+        "study",
+        "test_elsewhere.py",
+        "test_benchmarks.py",
+        "test_api.py",
+        "cli",
+    ),
+    *(
+        "reporting/test_report.py",
+        "training/test_resume.py",
+        "reporting/test_style.py",
+        "data/test_excerpts.py",
+    ),
+    *(
+        "reporting/test_explanation.py",
+        "browser",
+        "audio/test_descriptors.py",
+        "data/test_synthesis_music.py",
+    ),
+    *("evaluation/test_resynthesis.py", "data/test_synthesis.py", "evaluation/test_intervention.py"),
+    "attacks/test_alone.py",
 )
-"""Folders and files whose tests start processes, train, or draw; `make test-fast` leaves them out."""
+"""Folders and files whose tests start processes, train or draw, the longest first; `make test-fast` omits them."""
 
 
 def pytest_collection_modifyitems(items):
+    """Mark the slow tests and begin with them: a long file at the end would leave a processor idle."""
+    ranks = {}
     for item in items:
         place = item.path.relative_to(Path(__file__).parent)
-        if {place.parts[0], place.as_posix()} & set(SLOW):
+        names = [name for name in (place.parts[0], place.as_posix()) if name in SLOW]
+        ranks[item] = SLOW.index(names[0]) if names else len(SLOW)
+        if names:
             item.add_marker(pytest.mark.slow)
-    items.sort(
-        key=lambda item: item.path.name != "test_demo.py"
-    )  # the longest one first, so that none waits for it
+    items.sort(key=ranks.__getitem__)
 
 
 def pytest_addoption(parser):
@@ -57,3 +80,9 @@ def released(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with zipfile.ZipFile(Path(tenuto.__file__).parent / "store" / "released_logs.zip") as archive:
         archive.extractall(folder)
     return folder / "logs"
+
+
+@pytest.fixture(scope="session")
+def prepared(tmp_path_factory: pytest.TempPathFactory) -> Prepared:
+    """Thirty clips with emotions and concepts; files that look at their folder make their own."""
+    return small_runs.rated(tmp_path_factory.mktemp("rated"))

@@ -46,7 +46,7 @@ class Elsewhere(Tensor):
 
     @staticmethod
     def __new__(cls, near: Tensor) -> Elsewhere:
-        found: Elsewhere = torch.Tensor._make_wrapper_subclass(
+        result: Elsewhere = torch.Tensor._make_wrapper_subclass(
             cls,
             near.size(),
             strides=near.stride(),
@@ -54,8 +54,8 @@ class Elsewhere(Tensor):
             dtype=near.dtype,
             device=torch.device(NAME, 0),
         )
-        found.near = near
-        return found
+        result.near = near
+        return result
 
     def tolist(self) -> Any:
         waits.append("tolist")
@@ -76,11 +76,11 @@ class _Mode(TorchDispatchMode):
 
 
 waits: list[str] = []
-"""What the host waited for since `there` was entered."""
+"""What the host waited for since `installed` was entered."""
 
 
 @contextmanager
-def there() -> Iterator[list[str]]:
+def installed() -> Iterator[list[str]]:
     """Inside, there is a device of this name; yields what the host waits for."""
     waits.clear()
     with _Mode():
@@ -102,9 +102,9 @@ def _compute(op: Any, args: Any, kwargs: dict[str, Any]) -> Any:
         waits.append(str(op))
     kwargs = kwargs if goal is None else {**kwargs, "device": torch.device("cpu")}
     near_args, near_kwargs = _pytree.tree_map_only(Elsewhere, lambda tensor: tensor.near, (args, kwargs))
-    found = op(*near_args, **near_kwargs)
+    result = op(*near_args, **near_kwargs)
     if not stays:
-        return args[0] if op is aten.copy_.default else found.clone()
+        return args[0] if op is aten.copy_.default else result.clone()
     known = {id(tensor.near): tensor for tensor in far}  # what an operation in place returns
     wrap = lambda near: known[id(near)] if id(near) in known else Elsewhere(near)  # noqa: E731
-    return _pytree.tree_map_only(Tensor, wrap, found)
+    return _pytree.tree_map_only(Tensor, wrap, result)

@@ -71,7 +71,7 @@ def perturbed(run, chosen):
 
 
 def test_the_device_forgives_nothing():
-    with elsewhere.there() as waits:
+    with elsewhere.installed() as waits:
         tensor = torch.arange(3.0).to(elsewhere.NAME)
         assert (tensor.device.type, waits) == ("elsewhere", [])
         with pytest.raises(RuntimeError, match="tensors of the CPU among those of elsewhere"):
@@ -84,7 +84,7 @@ def test_the_device_forgives_nothing():
 
 
 def test_training_there_gives_the_same_run(prepared, here, lent, tmp_path):
-    with elsewhere.there():
+    with elsewhere.installed():
         run = loop.train(EVERYTHING, prepared, tmp_path, device=elsewhere.NAME)
     assert numbers(run) == numbers(here)
 
@@ -94,7 +94,7 @@ def test_training_goes_on_there(prepared, here, lent, tmp_path):
         if row["epoch"] == 3:
             raise KeyboardInterrupt
 
-    with elsewhere.there():
+    with elsewhere.installed():
         with pytest.raises(KeyboardInterrupt):
             loop.train(EVERYTHING, prepared, tmp_path, device=elsewhere.NAME, progress=end)
         run = loop.train(EVERYTHING, prepared, tmp_path, device=elsewhere.NAME)
@@ -103,7 +103,7 @@ def test_training_goes_on_there(prepared, here, lent, tmp_path):
 
 def test_a_training_step_never_waits(prepared):
     config = EVERYTHING.resolved()
-    with elsewhere.there() as waits:
+    with elsewhere.installed() as waits:
         device = torch.device(elsewhere.NAME)
         state = loop._new_state(config, prepared, device)
         batch = Material(prepared, config.data).part("validation").to(device)
@@ -118,11 +118,11 @@ def test_a_training_step_never_waits(prepared):
 @pytest.mark.parametrize("chosen", PROTOCOLS, ids=lambda chosen: chosen.name)
 def test_attacks_there_leave_the_same_rows(chosen, prepared, here, lent, tmp_path):
     near, far = open_run(here, prepared), open_run(shutil.copytree(here, tmp_path / here.name), prepared)
-    wanted = robustness.attack(near, chosen)
-    with elsewhere.there():
-        found = robustness.attack(far, chosen, device=elsewhere.NAME)
-    assert len(wanted) > 0
-    pd.testing.assert_frame_equal(found, wanted, check_exact=True)
+    expected = robustness.attack(near, chosen)
+    with elsewhere.installed():
+        attacked_rows = robustness.attack(far, chosen, device=elsewhere.NAME)
+    assert len(expected) > 0
+    pd.testing.assert_frame_equal(attacked_rows, expected, check_exact=True)
     inputs, same = (perturbed(run, chosen) for run in (far, near))
     assert inputs.keys() == same.keys()
     assert all(np.array_equal(inputs[key], same[key]) for key in inputs)

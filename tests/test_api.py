@@ -13,7 +13,8 @@ from typer.testing import CliRunner
 
 import tenuto
 from tenuto.attacks import APGD, Linf, Noise
-from tenuto.cli.app import app, with_options
+from tenuto.cli.app import app
+from tenuto.cli.options import with_options
 from tenuto.config import StudyConfig, merge, preset_study
 from tenuto.errors import AudioError, CheckpointError, ConfigError, DataError
 from tests import corpora
@@ -237,5 +238,8 @@ def test_an_unknown_key_of_the_file_is_refused(own_folder):
 def test_parameters_become_options():
     assert with_options("give `hop_seconds` or `batch_size`, not `nothing`") == (
         "give --hop or --batch-size, not `nothing`"
+    )
+    assert with_options("Use `dataset=folder`; `root` is no such folder.") == (
+        "Use --data folder; --root is no such folder."
     )
     assert with_options("step_size must be above 0, got -1.") == "--step-size must be above 0, got -1."

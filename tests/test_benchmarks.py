@@ -251,13 +251,13 @@ def test_no_more_clips_are_attacked_at_once_than_there_are(prepared, monkeypatch
 
 def test_bfloat16_is_timed_as_float32_is(prepared, monkeypatch):
     monkeypatch.setattr(roofline, "SIDE", 64)
-    found = measure.attack(prepared, measure.Sizes(30, 1, 0.05, 1), "cpu", "bfloat16")
-    assert found.name == "attack bf16, ms a step"
-    assert found.target == 3.5
-    assert found.ours[0] > 0
-    found = measure.training(prepared, measure.Sizes(30, 1, 0.05, 1), "cpu", "bfloat16", 2)
-    assert found.name == "attacked epoch bf16, s"
-    assert found.ours[0] > 0
+    result = measure.attack(prepared, measure.Sizes(30, 1, 0.05, 1), "cpu", "bfloat16")
+    assert result.name == "attack bf16, ms a step"
+    assert result.target == 3.5
+    assert result.ours[0] > 0
+    result = measure.training(prepared, measure.Sizes(30, 1, 0.05, 1), "cpu", "bfloat16", 2)
+    assert result.name == "attacked epoch bf16, s"
+    assert result.ours[0] > 0
 
 
 def test_strength_compares_a_short_attack_with_a_long_one(tmp_path):

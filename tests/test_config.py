@@ -273,11 +273,11 @@ def test_float32_is_what_a_run_without_precision_computes_in():
     assert "precision" not in to_yaml(named)
 
 
-@pytest.mark.parametrize(("there", "wanted"), [(True, "bfloat16"), (False, None)])
-def test_auto_is_bfloat16_where_the_processor_has_it(monkeypatch, there, wanted):
-    monkeypatch.setattr("tenuto.config.fast_bfloat16", lambda: there)
+@pytest.mark.parametrize(("fast", "expected"), [(True, "bfloat16"), (False, None)])
+def test_auto_is_bfloat16_where_the_processor_has_it(monkeypatch, fast, expected):
+    monkeypatch.setattr("tenuto.config.fast_bfloat16", lambda: fast)
     run = RunConfig.parse({"train": {"precision": "auto"}}, "x")
-    assert run.resolved().train.precision == wanted
+    assert run.resolved().train.precision == expected
 
 
 def test_an_unknown_precision_is_refused():
@@ -323,17 +323,17 @@ def test_the_default_data_set_with_human_concepts_is_midlevel():
 
 
 def test_a_folder_has_no_human_concepts_but_columns():
-    with pytest.raises(ConfigError, match=r"name the concept columns of your own table \(--concepts"):
+    with pytest.raises(ConfigError, match=r"name the concept columns of your own table \(`concepts="):
         DataConfig.parse({"dataset": "folder", "concepts": "midlevel"}, "a test")
 
 
 def test_signal_concepts_need_no_columns():
     table = FolderConfig(emotions=("joy",), concepts=("roughness",))
     bare = FolderConfig(emotions=("joy",))
-    wanted = DataConfig(dataset="folder", concepts="signal", folder=bare)
-    assert DataConfig(dataset="folder", concepts="signal", folder=table) == wanted
+    expected = DataConfig(dataset="folder", concepts="signal", folder=bare)
+    assert DataConfig(dataset="folder", concepts="signal", folder=table) == expected
     content = {"dataset": "folder", "concepts": "signal", "folder": table.model_dump(mode="json")}
-    assert DataConfig.parse(content, "a test") == wanted
+    assert DataConfig.parse(content, "a test") == expected
 
 
 @pytest.mark.parametrize("content", [{"concepts": "sginal"}, {"folder": {"concepts": ["sginal"]}}])

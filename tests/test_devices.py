@@ -22,7 +22,7 @@ def test_the_processor_is_always_there():
 
 
 def test_an_unknown_device_is_refused():
-    with pytest.raises(ConfigError, match=r"device tpu: unknown\. Use --device cpu or --device cuda"):
+    with pytest.raises(ConfigError, match=r"device tpu: unknown\. Use `device=cpu` or `device=cuda`"):
         require("tpu")
 
 
@@ -33,11 +33,11 @@ def test_a_gpu_that_is_not_there_is_refused(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("flags", "wanted"), [("avx2 avx512_bf16", True), ("amx_bf16", True), ("avx2 avx512f", False)]
+    ("flags", "expected"), [("avx2 avx512_bf16", True), ("amx_bf16", True), ("avx2 avx512f", False)]
 )
-def test_a_processor_says_by_its_flags_whether_it_has_bfloat16(monkeypatch, flags, wanted):
+def test_a_processor_says_by_its_flags_whether_it_has_bfloat16(monkeypatch, flags, expected):
     monkeypatch.setattr("pathlib.Path.read_text", lambda *_, **__: f"flags : {flags}")
-    assert fast_bfloat16() is wanted
+    assert fast_bfloat16() is expected
 
 
 def test_a_processor_that_cannot_be_asked_has_none(monkeypatch):
@@ -48,11 +48,13 @@ def test_a_processor_that_cannot_be_asked_has_none(monkeypatch):
     assert fast_bfloat16("cpu") is False
 
 
-@pytest.mark.parametrize(("precision", "wanted"), [("float32", torch.float32), ("bfloat16", torch.bfloat16)])
-def test_networks_compute_in_the_precision_asked_for(precision, wanted):
+@pytest.mark.parametrize(
+    ("precision", "expected"), [("float32", torch.float32), ("bfloat16", torch.bfloat16)]
+)
+def test_networks_compute_in_the_precision_asked_for(precision, expected):
     layer = torch.nn.Linear(2, 2)
     with computing_in(precision, "cpu"):
-        assert layer(torch.ones(1, 2)).dtype == wanted
+        assert layer(torch.ones(1, 2)).dtype == expected
     assert layer.weight.dtype == torch.float32
 
 

@@ -44,8 +44,8 @@ def console_commands() -> list[str]:
 
 def named_commands() -> list[str]:
     """Commands named in sentences and tables, perhaps without their arguments."""
-    found = {name for page in PAGES for name in re.findall(r"`(tenuto [^`]+)`", page.read_text("utf-8"))}
-    return sorted(name for name in found if "..." not in name)
+    values = {name for page in PAGES for name in re.findall(r"`(tenuto [^`]+)`", page.read_text("utf-8"))}
+    return sorted(name for name in values if "..." not in name)
 
 
 def located(words: list[str]) -> Any:

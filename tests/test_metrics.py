@@ -23,8 +23,8 @@ def test_pearson_of_known_numbers():
 
 def test_pearson_agrees_with_numpy():
     label, prediction = np.random.default_rng(3).normal(size=(2, 20, 4))
-    wanted = [np.corrcoef(label[:, column], prediction[:, column])[0, 1] for column in range(4)]
-    np.testing.assert_allclose(metrics.pearson(label, prediction), wanted)
+    expected = [np.corrcoef(label[:, column], prediction[:, column])[0, 1] for column in range(4)]
+    np.testing.assert_allclose(metrics.pearson(label, prediction), expected)
 
 
 @given(VALUES, st.floats(0.5, 4), st.floats(-2, 2))
@@ -37,8 +37,8 @@ def test_pearson_does_not_change_with_unit_and_origin(prediction, slope, shift):
 
 @given(VALUES, VALUES)
 def test_pearson_stays_within_minus_one_and_one(label, prediction):
-    found = metrics.pearson(label, prediction)
-    assert (np.abs(found[~np.isnan(found)]) <= 1 + 1e-9).all()
+    result = metrics.pearson(label, prediction)
+    assert (np.abs(result[~np.isnan(result)]) <= 1 + 1e-9).all()
 
 
 def test_spearman_sees_order_alone():
@@ -54,8 +54,8 @@ def test_spearman_of_known_numbers_with_ties():
 def test_spearman_agrees_with_scipy():
     stats = pytest.importorskip("scipy.stats")
     label, prediction = np.random.default_rng(3).integers(0, 6, size=(2, 20, 4)).astype(float)
-    wanted = [stats.spearmanr(label[:, column], prediction[:, column]).statistic for column in range(4)]
-    np.testing.assert_allclose(metrics.spearman(label, prediction), wanted)
+    expected = [stats.spearmanr(label[:, column], prediction[:, column]).statistic for column in range(4)]
+    np.testing.assert_allclose(metrics.spearman(label, prediction), expected)
 
 
 def test_ccc_of_known_numbers():

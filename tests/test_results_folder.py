@@ -123,8 +123,8 @@ def quick_rows(system, name="paper-2025-released"):
 
 def test_the_quick_study_is_whole():
     study = preset_study(str(QUICK / "study.yaml"))
-    wanted = {(system, str(seed)) for system in study.systems for seed in study.seeds}
-    assert {tuple(run.split("-")[:2]) for run in QUICK_RUNS} == wanted
+    expected = {(system, str(seed)) for system in study.systems for seed in study.seeds}
+    assert {tuple(run.split("-")[:2]) for run in QUICK_RUNS} == expected
     assert not any(rows["converged"].any() for system in study.systems for rows in quick_rows(system))
 
 
@@ -151,8 +151,8 @@ def test_the_tables_of_the_quick_study_on_the_page_are_its_files():
     assert len(lines) == 5
     assert all(line in page for line in lines)
     tests = read_csv(QUICK / "paper" / "significance.csv")
-    said = [f"t(71) = {row.t:.2f}, p = {row.p:.2g}" for row in tests.itertuples()]
-    assert f"{said[0]}, and {said[1]}".replace("0.", ".") in page
+    results = [f"t(71) = {row.t:.2f}, p = {row.p:.2g}" for row in tests.itertuples()]
+    assert f"{results[0]}, and {results[1]}".replace("0.", ".") in page
 
 
 def test_errors_after_the_attack_are_means_over_seeds():
@@ -167,9 +167,9 @@ def test_errors_after_the_attack_are_means_over_seeds():
         for system in ("aA2E", "A2E", "aA2B2E", "A2B2E", "A2M2E")
     }
     assert min(errors, key=lambda system: errors[system]) == "A2M2E"
-    said = {system: f"{system} {plain(error)}" for system, error in errors.items()}
-    assert f"{said['aA2E']} against {said['A2E']}, {said['aA2B2E']} against" in page
-    assert f"  {said['A2B2E']})" in page
+    results = {system: f"{system} {plain(error)}" for system, error in errors.items()}
+    assert f"{results['aA2E']} against {results['A2E']}, {results['aA2B2E']} against" in page
+    assert f"  {results['A2B2E']})" in page
     assert errors["aA2E"] > errors["A2E"]
     assert errors["aA2B2E"] > errors["A2B2E"]
 
@@ -224,20 +224,21 @@ def test_the_audit_on_the_page_is_that_of_its_file():
         f"{audit['verdicts'][name]} {name}" for name in ("FAIL", "WARN", "PASS", "NOT RECORDED")
     )
     assert f"**The audit first: {counts}.**" in page
-    found = {(finding["source"], finding["check"]): finding for finding in audit["findings"]}
+    values = {(finding["source"], finding["check"]): finding for finding in audit["findings"]}
     paper, bounded = "paper-2025-released", "APGD-185b94e1"
-    assert {name for name, finding in found.items() if finding["verdict"] == "FAIL"} == {
+    assert {name for name, finding in values.items() if finding["verdict"] == "FAIL"} == {
         (paper, "convergence"),
         (paper, "ranking"),
         (paper, "albums"),
         (bounded, "albums"),
     }
-    assert f"{found[paper, 'rating-scale']['figure']:.0%} of its attacked".replace("%", " %") in page
-    assert f"{found[bounded, 'rating-scale']['figure']:.0%} of its predictions".replace("%", " %") in page
+    assert f"{values[paper, 'rating-scale']['figure']:.0%} of its attacked".replace("%", " %") in page
+    assert f"{values[bounded, 'rating-scale']['figure']:.0%} of its predictions".replace("%", " %") in page
     assert (
-        f"raise its error by some {found[bounded, 'longer-search']['figure']:.0%}".replace("%", " %") in page
+        f"raise its error by some {values[bounded, 'longer-search']['figure']:.0%}".replace("%", " %") in page
     )
-    assert "0 of 360 attacks reached their goal" in found[paper, "convergence"]["sentence"]
+    assert "0 of 360 attacks reached their goal" in values[paper, "convergence"]["sentence"]
     assert (
-        "A2E is number 1 by CCC and number 3 by MAE, RMSE, R2, Pearson" in found[paper, "ranking"]["sentence"]
+        "A2E is number 1 by CCC and number 3 by MAE, RMSE, R2, Pearson"
+        in values[paper, "ranking"]["sentence"]
     )

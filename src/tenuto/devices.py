@@ -28,11 +28,11 @@ def require(device: str) -> str:
     if device == "cpu":
         return device
     if not device.startswith("cuda"):
-        raise ConfigError(f"device {device}: unknown. Use --device cpu or --device cuda.")
+        raise ConfigError(f"device {device}: unknown. Use `device=cpu` or `device=cuda`.")
     import torch
 
     if not torch.cuda.is_available():
-        raise ConfigError(f"device {device}: this machine has no usable GPU. Use --device cpu.")
+        raise ConfigError(f"device {device}: this machine has no usable GPU. Use `device=cpu`.")
     return device
 
 

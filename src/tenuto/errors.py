@@ -48,6 +48,14 @@ class CheckpointError(TenutoError):
     """A checkpoint is damaged, was written by another program, or does not fit the data it is used with."""
 
 
+class ModelError(TenutoError):
+    """A model from elsewhere cannot be opened, fails, or does not predict what was named."""
+
+
+class TrustError(ModelError):
+    """Code that the user did not name on this machine would have to be executed."""
+
+
 class AttackError(TenutoError):
     """An attack got inputs it cannot attack, or violated one of its own guarantees."""
 
@@ -86,8 +94,8 @@ class Problems:
 
     @property
     def sentences(self) -> tuple[str, ...]:
-        """One sentence per problem, in the order in which they were added."""
-        return tuple(sentence for error in self._errors for sentence in error.sentences)
+        """One sentence per problem, in the order in which they were added; an equal one is not repeated."""
+        return tuple(dict.fromkeys(sentence for error in self._errors for sentence in error.sentences))
 
     def raise_all(self) -> None:
         """Raise an error of the type of the first one, with the sentences of all; return where there are none."""

@@ -23,6 +23,9 @@ from tenuto.registry import Registry
 Values = NDArray[np.float64]
 Labelled = Callable[[ArrayLike, ArrayLike], Values]
 
+RELEASED_OBJECTIVES = {"corr": "correlation", "mse": "error"}
+"""Measure of the study's released attack -> its name in the column ``objective`` of rows."""
+
 
 @dataclasses.dataclass(frozen=True)
 class Metric:

@@ -52,6 +52,12 @@ def published(logs):
     return compare(logs, Settings(pairs=PUBLISHED))
 
 
+@pytest.fixture(scope="module")
+def two_systems():
+    """The comparison of `noisy`."""
+    return compare(noisy(), QUICK)
+
+
 def test_seed_level_tests_of_the_released_logs(published):
     lines = attacked(published.pairs).loc[["A2E:A2M2E", "A2B2E:A2M2E"]]
     np.testing.assert_allclose(lines["t"], [4.130, 2.713], atol=5e-4)
@@ -110,23 +116,23 @@ def test_the_intervals_of_the_released_logs_hold_their_means(published):
 
 def test_clipped_to_the_range_of_ratings_no_plain_system_differs_from_a2m2e(logs):
     pairs = [(name, "A2M2E") for name in ("A2E", "A2B2E", "aA2E", "aA2B2E")]
-    found = attacked(compare(logs, Settings(pairs=pairs, clipped=(0.0, 1.0), draws=200)).pairs)
-    assert found["p"].min() == pytest.approx(0.16, abs=0.005)
-    assert found["p"].max() == pytest.approx(0.75, abs=0.005)
+    result = attacked(compare(logs, Settings(pairs=pairs, clipped=(0.0, 1.0), draws=200)).pairs)
+    assert result["p"].min() == pytest.approx(0.16, abs=0.005)
+    assert result["p"].max() == pytest.approx(0.75, abs=0.005)
 
 
 @pytest.mark.parametrize(
-    ("settings", "wanted"),
+    ("settings", "expected"),
     [
         (Settings(), {"attacked": 1.0, "clean": 0.125, "added": 0.875}),
         (Settings(measure="mse"), {"attacked": 1.0, "clean": 0.015625, "added": 0.984375}),
     ],
     ids=["mae", "mse"],
 )
-def test_errors_of_rows_whose_answers_are_known(settings, wanted):
+def test_errors_of_rows_whose_answers_are_known(settings, expected):
     errors = clip_errors(made_up.run(), settings)
     assert len(errors) == made_up.CLIPS
-    for quantity, value in wanted.items():
+    for quantity, value in expected.items():
         np.testing.assert_allclose(errors[quantity], value)
 
 
@@ -155,7 +161,7 @@ def test_what_is_no_pair_is_refused(listed):
 
 
 @pytest.mark.parametrize(
-    ("pairs", "said"),
+    ("pairs", "message"),
     [
         ([("A2E", "A2MZE")], "no rows of A2MZE. Did you mean A2M2E?"),
         ([("A2E", "A2E")], "A2E:A2E compares a system with itself"),
@@ -163,8 +169,8 @@ def test_what_is_no_pair_is_refused(listed):
     ],
     ids=["unknown", "itself", "both ways"],
 )
-def test_pairs_that_cannot_be_planned_are_refused(pairs, said):
-    with pytest.raises(ConfigError, match=said):
+def test_pairs_that_cannot_be_planned_are_refused(pairs, message):
+    with pytest.raises(ConfigError, match=message):
         planned(made_up.SYSTEMS, pairs)
 
 
@@ -187,19 +193,17 @@ def test_holm_counts_all_planned_pairs_of_one_kind_of_error():
     assert (lines["p_holm"] > lines["p"]).sum() >= 6
 
 
-def test_the_order_of_the_rows_changes_nothing():
-    rows = noisy()
-    there, shuffled = compare(rows, QUICK), compare(rows.sample(frac=1, random_state=0), QUICK)
-    pd.testing.assert_frame_equal(there.pairs, shuffled.pairs)
+def test_the_order_of_the_rows_changes_nothing(two_systems):
+    shuffled = compare(noisy().sample(frac=1, random_state=0), QUICK)
+    pd.testing.assert_frame_equal(two_systems.pairs, shuffled.pairs)
 
 
-def test_the_other_direction_turns_the_sign():
-    rows = noisy()
-    there = compare(rows, QUICK).pairs.iloc[0]
-    back = compare(rows, Settings(draws=200, pairs=[("A2M2E", "A2E")])).pairs.iloc[0]
-    assert back["difference"] == pytest.approx(-there["difference"])
-    assert back["low"] == pytest.approx(-there["high"])
-    assert (back["t"], back["p"]) == (pytest.approx(-there["t"]), pytest.approx(there["p"]))
+def test_the_other_direction_turns_the_sign(two_systems):
+    forward = two_systems.pairs.iloc[0]
+    back = compare(noisy(), Settings(draws=200, pairs=[("A2M2E", "A2E")])).pairs.iloc[0]
+    assert back["difference"] == pytest.approx(-forward["difference"])
+    assert back["low"] == pytest.approx(-forward["high"])
+    assert (back["t"], back["p"]) == (pytest.approx(-forward["t"]), pytest.approx(forward["p"]))
 
 
 def test_what_is_paired_is_the_seed():
@@ -217,12 +221,12 @@ def test_what_is_paired_is_the_seed():
 
 
 def test_one_seed_has_intervals_over_clips_and_no_test():
-    found = compare(noisy(seeds=(7,)), QUICK)
-    assert set(found.systems["resampled"]) == set(found.pairs["resampled"]) == {"clips"}
-    assert found.pairs["low"].notna().all()
-    assert found.pairs[["t", "p", "p_holm", "g_z", "detectable"]].isna().all(axis=None)
-    assert set(found.mixed["note"]) == {"too few seeds or clips"}
-    assert found.remarks == (
+    comparison = compare(noisy(seeds=(7,)), QUICK)
+    assert set(comparison.systems["resampled"]) == set(comparison.pairs["resampled"]) == {"clips"}
+    assert comparison.pairs["low"].notna().all()
+    assert comparison.pairs[["t", "p", "p_holm", "g_z", "detectable"]].isna().all(axis=None)
+    assert set(comparison.mixed["note"]) == {"too few seeds or clips"}
+    assert comparison.remarks == (
         "The interval of a system's mean resamples clips only: A2E, A2M2E.",
         "No test with seeds as the unit below 3 shared seeds: A2E:A2M2E.",
         "No mixed model, too few seeds or clips: A2E:A2M2E.",
@@ -230,62 +234,63 @@ def test_one_seed_has_intervals_over_clips_and_no_test():
 
 
 def test_two_seeds_have_an_interval_that_is_called_too_short():
-    found = compare(noisy(seeds=(1, 2)), QUICK)
-    assert set(found.pairs["resampled"]) == {"seeds and clips"}
+    comparison = compare(noisy(seeds=(1, 2)), QUICK)
+    assert set(comparison.pairs["resampled"]) == {"seeds and clips"}
     assert (
-        "The interval of a system's mean resamples 2 seeds and is far too short: A2E, A2M2E." in found.remarks
+        "The interval of a system's mean resamples 2 seeds and is far too short: A2E, A2M2E."
+        in comparison.remarks
     )
 
 
 def test_one_clip_has_seed_level_tests_only():
     rows = noisy()
-    found = compare(rows[rows["clip"] == "000"], QUICK)
-    assert set(found.pairs["resampled"]) == {"seeds"}
-    assert attacked(found.pairs)["t"].notna().all()
-    assert set(found.mixed["note"]) == {"too few seeds or clips"}
+    comparison = compare(rows[rows["clip"] == "000"], QUICK)
+    assert set(comparison.pairs["resampled"]) == {"seeds"}
+    assert attacked(comparison.pairs)["t"].notna().all()
+    assert set(comparison.mixed["note"]) == {"too few seeds or clips"}
 
 
 def test_seeds_that_only_one_of_a_pair_has_are_left_out_and_named():
     rows = pd.concat([noisy(seeds=(1, 2, 3)), made_up.run("A2E", 99, attacked=50.0)])
-    found = compare(rows, QUICK)
-    assert set(found.pairs["seeds"]) == {3}
-    assert attacked(found.pairs)["difference"].iloc[0] > -5
-    assert "Only the 3 shared seeds are paired, not 99: A2E:A2M2E." in found.remarks
-    assert set(found.mixed["seeds_first"]) == {4}
+    comparison = compare(rows, QUICK)
+    assert set(comparison.pairs["seeds"]) == {3}
+    assert attacked(comparison.pairs)["difference"].iloc[0] > -5
+    assert "Only the 3 shared seeds are paired, not 99: A2E:A2M2E." in comparison.remarks
+    assert set(comparison.mixed["seeds_first"]) == {4}
 
 
 def test_systems_without_a_shared_seed_are_left_to_the_mixed_model():
     rows = pd.concat([noisy(("A2E",), (1, 2, 3)), noisy(("A2M2E",), (4, 5, 6))])
-    found = compare(rows, QUICK)
-    assert found.pairs[["difference", "low", "t", "pooled_t"]].isna().all(axis=None)
-    assert attacked(found.mixed)["p"].notna().all()
-    assert "Only the 0 shared seeds are paired, not 1, 2, 3, 4, 5, 6: A2E:A2M2E." in found.remarks
+    comparison = compare(rows, QUICK)
+    assert comparison.pairs[["difference", "low", "t", "pooled_t"]].isna().all(axis=None)
+    assert attacked(comparison.mixed)["p"].notna().all()
+    assert "Only the 0 shared seeds are paired, not 1, 2, 3, 4, 5, 6: A2E:A2M2E." in comparison.remarks
 
 
 def test_errors_without_variation_have_neither_test_nor_model():
-    found = compare(made_up.study(("A2E", "A2M2E")), QUICK)
-    clean = found.pairs[found.pairs["quantity"] == "clean"].iloc[0]
+    comparison = compare(made_up.study(("A2E", "A2M2E")), QUICK)
+    clean = comparison.pairs[comparison.pairs["quantity"] == "clean"].iloc[0]
     assert clean["difference"] == pytest.approx(0, abs=1e-12)
     assert np.isnan(clean["t"])
-    assert set(found.mixed["note"]) == {"no variation"}
+    assert set(comparison.mixed["note"]) == {"no variation"}
     alike = "No test of the error on clean clips, every seed has the same difference: A2E:A2M2E."
-    assert alike in found.remarks
+    assert alike in comparison.remarks
 
 
 def test_a_model_that_does_not_converge_says_so(monkeypatch):
     monkeypatch.setattr(statistics, "_fit", lambda sides, start: None)
-    found = compare(noisy(), QUICK)
-    assert set(found.mixed["note"]) == {"did not converge"}
-    assert found.mixed["difference"].isna().all()
-    assert "No mixed model of the error after the attack, did not converge: A2E:A2M2E." in found.remarks
+    comparison = compare(noisy(), QUICK)
+    assert set(comparison.mixed["note"]) == {"did not converge"}
+    assert comparison.mixed["difference"].isna().all()
+    assert "No mixed model of the error after the attack, did not converge: A2E:A2M2E." in comparison.remarks
 
 
 def test_one_system_alone_has_intervals_only():
-    found = compare(noisy(("A2E",)), QUICK)
-    assert len(found.systems) == 3
-    assert found.pairs.empty
-    assert found.mixed.empty
-    assert found.remarks == ("There is one system only, so there is no comparison: A2E.",)
+    comparison = compare(noisy(("A2E",)), QUICK)
+    assert len(comparison.systems) == 3
+    assert comparison.pairs.empty
+    assert comparison.mixed.empty
+    assert comparison.remarks == ("There is one system only, so there is no comparison: A2E.",)
 
 
 def test_runs_on_different_clips_are_refused_by_name():
@@ -296,7 +301,7 @@ def test_runs_on_different_clips_are_refused_by_name():
 
 
 @pytest.mark.parametrize(
-    ("rows", "said"),
+    ("rows", "message"),
     [
         (pd.concat([made_up.run(), made_up.run(epsilon=0.1, norm="linf")]), "hold 2 attacks"),
         (made_up.run(split="train"), "no test clips"),
@@ -304,33 +309,32 @@ def test_runs_on_different_clips_are_refused_by_name():
     ],
     ids=["two attacks", "no test clips", "nan"],
 )
-def test_rows_that_cannot_be_compared_are_refused(rows, said):
-    with pytest.raises(DataError, match=said):
+def test_rows_that_cannot_be_compared_are_refused(rows, message):
+    with pytest.raises(DataError, match=message):
         compare(rows, QUICK)
 
 
 def test_every_comparison_done_is_told():
-    told: list[int] = []
-    compare(noisy(), QUICK, told.append)
-    assert told == [1, 1, 1]
+    values: list[int] = []
+    compare(noisy(), QUICK, values.append)
+    assert values == [1, 1, 1]
 
 
-def test_files_have_every_digit_and_captions_name_the_unit(tmp_path):
-    found = compare(noisy(), QUICK)
-    written = write_comparison(found, tmp_path)
+def test_files_have_every_digit_and_captions_name_the_unit(two_systems, tmp_path):
+    written = write_comparison(two_systems, tmp_path)
     names = [
         f"stats_{part}.{kind}" for part in ("systems", "pairs", "mixed") for kind in ("csv", "md", "tex")
     ]
     names += ["stats_pooled.md", "stats_pooled.tex"]
     assert sorted(written) == sorted(path.name for path in tmp_path.iterdir()) == sorted(names)
-    np.testing.assert_array_equal(pd.read_csv(written["stats_pairs.csv"])["t"], found.pairs["t"])
+    np.testing.assert_array_equal(pd.read_csv(written["stats_pairs.csv"])["t"], two_systems.pairs["t"])
     for name in names:
         if not name.endswith("csv"):
             assert "one test clip under one run" in written[name].read_text()
 
 
-def test_the_pooled_test_is_labelled_with_what_it_counts():
-    caption = tables.captions_comparison(compare(noisy(), QUICK))["pooled"]
+def test_the_pooled_test_is_labelled_with_what_it_counts(two_systems):
+    caption = tables.captions_comparison(two_systems)["pooled"]
     assert "counts 20 pairs of clip and seed as independent" in caption
     assert "pseudo-replication" in caption
 

@@ -65,12 +65,12 @@ def measured(rows, beside=None, constant=None):
 
 
 def test_a_curve_goes_from_the_clean_error_over_the_worst_of_every_budget():
-    found = curves.curve(run())
-    assert tuple(found.columns) == curves.CURVE
-    assert found["epsilon"].tolist() == [0.0, 0.1, 0.2]
-    assert found["mae"].tolist() == pytest.approx([0.125, 0.1875, 0.375])
-    assert found["moved"].tolist() == pytest.approx([0.0, 0.0625, 0.25])
-    assert found["clean_mae"].tolist() == pytest.approx([0.125] * 3)
+    result = curves.curve(run())
+    assert tuple(result.columns) == curves.CURVE
+    assert result["epsilon"].tolist() == [0.0, 0.1, 0.2]
+    assert result["mae"].tolist() == pytest.approx([0.125, 0.1875, 0.375])
+    assert result["moved"].tolist() == pytest.approx([0.0, 0.0625, 0.25])
+    assert result["clean_mae"].tolist() == pytest.approx([0.125] * 3)
 
 
 def test_the_worst_is_sought_clip_by_clip():
@@ -140,22 +140,22 @@ def test_the_doubling_epsilon_lies_between_two_budgets():
 
 
 def test_an_error_that_never_doubles_has_an_infinite_epsilon_and_says_not_reached():
-    found = measured(run(ladder={0.1: 0.15, 0.2: 0.2}))
-    assert found.summary["doubling"].item() == math.inf
-    assert tables.show_curves(found)["Doubles at"].item().startswith("not reached")
+    result = measured(run(ladder={0.1: 0.15, 0.2: 0.2}))
+    assert result.summary["doubling"].item() == math.inf
+    assert tables.show_curves(result)["Doubles at"].item().startswith("not reached")
 
 
 def test_mean_excess_and_area_over_a_linear_axis():
     # Excess 0, 0.0625, 0.25 at 0, 0.1, 0.2: trapezoids of 0.003125 and 0.015625, over 0.2.
-    found = measured(run()).summary
-    assert found["mean_excess"].item() == pytest.approx(0.09375)
-    assert found[["mean_excess_low", "mean_excess_high"]].to_numpy().ravel().tolist() == pytest.approx(
+    result = measured(run()).summary
+    assert result["mean_excess"].item() == pytest.approx(0.09375)
+    assert result[["mean_excess_low", "mean_excess_high"]].to_numpy().ravel().tolist() == pytest.approx(
         [0.09375] * 2
     )
 
 
 @pytest.mark.parametrize(
-    ("values", "goal", "wanted"),
+    ("values", "goal", "expected"),
     [
         ([1.0, 1.5, 2.5], 2.0, 0.15),
         ([1.0, 3.0, 2.5], 2.0, 0.05),
@@ -165,13 +165,13 @@ def test_mean_excess_and_area_over_a_linear_axis():
         ([0.0, 1.0, 1.0], 0.0, 0.0),
     ],
 )
-def test_crossing(values, goal, wanted):
-    assert float(curve_shape.crossing([0.0, 0.1, 0.2], values, goal)) == pytest.approx(wanted)
+def test_crossing(values, goal, expected):
+    assert float(curve_shape.crossing([0.0, 0.1, 0.2], values, goal)) == pytest.approx(expected)
 
 
 def test_crossing_takes_many_curves_at_once():
-    found = curve_shape.crossing([0.0, 1.0], [[0.0, 1.0], [0.0, 4.0], [0.0, 0.1]], [0.5, 1.0, 1.0])
-    assert found.tolist() == pytest.approx([0.5, 0.25, math.inf])
+    result = curve_shape.crossing([0.0, 1.0], [[0.0, 1.0], [0.0, 4.0], [0.0, 0.1]], [0.5, 1.0, 1.0])
+    assert result.tolist() == pytest.approx([0.5, 0.25, math.inf])
 
 
 def test_the_mean_excess_of_a_straight_line_is_half_its_rise():
@@ -186,45 +186,45 @@ def test_the_area_under_a_straight_line():
 
 
 def test_one_seed_resamples_clips_and_says_so():
-    found = measured(run())
-    assert found.summary["resampled"].item() == "clips"
-    assert "One seed only, so intervals resample clips alone: A2E." in found.remarks
-    assert "resample clips." in tables.caption_curves(found)
+    result = measured(run())
+    assert result.summary["resampled"].item() == "clips"
+    assert "One seed only, so intervals resample clips alone: A2E." in result.remarks
+    assert "resample clips." in tables.caption_curves(result)
 
 
 def test_several_seeds_resample_seeds_and_clips():
     rows = pd.concat([run(seed=6), run(seed=21, scale=2.0)])
-    found = measured(rows)
-    band = found.bands.query("quantity == 'error' and epsilon == 0.2").iloc[0]
+    result = measured(rows)
+    band = result.bands.query("quantity == 'error' and epsilon == 0.2").iloc[0]
     matrix = np.repeat([[0.375], [0.75]], made_up.CLIPS, axis=1)
-    wanted = statistics.crossed_interval(matrix, DRAWS)
+    expected = statistics.crossed_interval(matrix, DRAWS)
     assert (band["low"], band["mean"], band["high"]) == pytest.approx((0.375, 0.5625, 0.75))
-    assert (band["low"], band["high"]) == pytest.approx((wanted.low, wanted.high))
+    assert (band["low"], band["high"]) == pytest.approx((expected.low, expected.high))
     assert band["resampled"] == "seeds and clips"
 
 
 def test_the_doubling_interval_reaches_beyond_the_ladder_where_draws_never_double():
     rows = pd.concat([run(seed=6), run(seed=21, ladder={0.1: CLEAN, 0.2: CLEAN})])
-    found = measured(rows)
-    line = found.summary.iloc[0]
+    result = measured(rows)
+    line = result.summary.iloc[0]
     assert line["doubling"] == pytest.approx(0.2)
     assert line["doubling_low"] == pytest.approx(0.1 + 0.1 / 3)
     assert line["doubling_high"] == math.inf
-    assert tables.show_curves(found)["Doubles at"].item() == "0.200 (0.133 to > 0.2)"
+    assert tables.show_curves(result)["Doubles at"].item() == "0.200 (0.133 to > 0.2)"
 
 
 def test_an_interval_that_does_not_exist_is_not_shown():
-    found = tables._range({"mean_excess_low": math.nan, "mean_excess_high": math.nan}, "mean_excess")
-    assert found == ""
+    result = tables._range({"mean_excess_low": math.nan, "mean_excess_high": math.nan}, "mean_excess")
+    assert result == ""
 
 
 # Natural changes
 
 
 def test_natural_changes_are_measured_on_the_clips_that_have_them():
-    found = measured(run(), natural()).natural.set_index("change")
-    assert found.loc[OTHER_EXCERPT, ["clips", "skipped", "moved"]].tolist() == pytest.approx([2, 3, 0.0625])
-    assert found.loc["mp3 128 kb/s", ["clips", "skipped"]].tolist() == [5, 0]
+    result = measured(run(), natural()).natural.set_index("change")
+    assert result.loc[OTHER_EXCERPT, ["clips", "skipped", "moved"]].tolist() == pytest.approx([2, 3, 0.0625])
+    assert result.loc["mp3 128 kb/s", ["clips", "skipped"]].tolist() == [5, 0]
 
 
 def test_beyond_natural_is_where_the_attack_moves_further_than_any_change():
@@ -234,15 +234,15 @@ def test_beyond_natural_is_where_the_attack_moves_further_than_any_change():
 
 
 def test_natural_rows_of_other_runs_are_left_out():
-    found = measured(run(), natural(seed=21))
-    assert found.natural.empty
-    assert "No natural changes of A2E-6: `tenuto natural RUN` measures them." in found.remarks
-    assert "Natural" not in tables.show_curves(found)
+    result = measured(run(), natural(seed=21))
+    assert result.natural.empty
+    assert "No natural changes of A2E-6: `tenuto natural RUN` measures them." in result.remarks
+    assert "Natural" not in tables.show_curves(result)
 
 
 def test_an_emotion_moves_naturally_as_far_as_under_its_strongest_change():
-    found = measured(run(), natural(moved=0.25)).natural_emotions
-    assert found == pytest.approx(dict.fromkeys(emotion_names(run()), 0.25))
+    result = measured(run(), natural(moved=0.25)).natural_emotions
+    assert result == pytest.approx(dict.fromkeys(emotion_names(run()), 0.25))
 
 
 def test_the_constant_baseline_is_what_the_run_recorded_and_else_not_known(tmp_path):
@@ -264,19 +264,19 @@ def test_any_protocol_with_several_budgets_has_curves():
 
 
 def test_each_emotion_is_followed_up_and_down():
-    found = curves.emotion_curves(pushing(run()))
-    assert tuple(found.columns) == curves.EMOTIONS
-    assert set(found["emotion"]) == {"tender"}
+    result = curves.emotion_curves(pushing(run()))
+    assert tuple(result.columns) == curves.EMOTIONS
+    assert set(result["emotion"]) == {"tender"}
     for direction, changes in (("up", [0.0, 0.1, 0.2]), ("down", [0.0, -0.05, -0.1])):
-        own = found[found["direction"] == direction]
+        own = result[result["direction"] == direction]
         assert own["epsilon"].tolist() == [0.0, 0.1, 0.2]
         assert own["change"].tolist() == pytest.approx(changes)
 
 
 def test_a_protocol_that_pushes_no_single_emotion_has_no_such_curves(tmp_path):
-    found = measured(run())
-    assert found.emotions.empty
-    assert "emotions.png" not in write_curves(found, tmp_path)
+    result = measured(run())
+    assert result.emotions.empty
+    assert "emotions.png" not in write_curves(result, tmp_path)
 
 
 # Files
@@ -284,19 +284,19 @@ def test_a_protocol_that_pushes_no_single_emotion_has_no_such_curves(tmp_path):
 
 def test_all_files_are_written_and_say_the_same_twice(tmp_path):
     rows = pushing(pd.concat([run("A2E"), run("A2M2E", scale=1.5)]))
-    found = measured(rows, pd.concat([natural(), natural("A2M2E")]))
-    written = write_curves(found, tmp_path / "once")
-    wanted = {f"{name}.{kind}" for name in ("curve", "emotions") for kind in ("csv", "png", "pdf")}
-    assert set(written) == wanted | {"bands.csv", "natural.csv", "summary.csv", "summary.md", "summary.tex"}
+    result = measured(rows, pd.concat([natural(), natural("A2M2E")]))
+    written = write_curves(result, tmp_path / "once")
+    expected = {f"{name}.{kind}" for name in ("curve", "emotions") for kind in ("csv", "png", "pdf")}
+    assert set(written) == expected | {"bands.csv", "natural.csv", "summary.csv", "summary.md", "summary.tex"}
     again = write_curves(measured(rows, pd.concat([natural(), natural("A2M2E")])), tmp_path / "twice")
     for name, path in written.items():
         assert path.read_bytes() == again[name].read_bytes(), name
 
 
 def test_one_budget_is_drawn_and_said():
-    found = measured(run(ladder={0.001: 0.126}))
-    assert any(said.startswith("One epsilon (0.001)") for said in found.remarks)
-    above, _ = curve_figures.curve(found).axes
+    result = measured(run(ladder={0.001: 0.126}))
+    assert any(sentence.startswith("One epsilon (0.001)") for sentence in result.remarks)
+    above, _ = curve_figures.curve(result).axes
     assert above.lines[0].get_xdata().tolist() == [0.0, 0.001]
 
 
@@ -342,10 +342,10 @@ def test_the_same_run_twice_is_refused(tmp_path):
 
 
 def test_labels_beside_the_axis_keep_their_distance_and_stay_inside():
-    found = curve_figures.spread([0.1, 0.11, 0.12, 0.99, 1.0], 0.07)
-    assert all(second - first >= 0.07 - 1e-9 for first, second in itertools.pairwise(found))
-    assert found[0] >= 0.0
-    assert found[-1] <= 1.0
+    result = curve_figures.spread([0.1, 0.11, 0.12, 0.99, 1.0], 0.07)
+    assert all(second - first >= 0.07 - 1e-9 for first, second in itertools.pairwise(result))
+    assert result[0] >= 0.0
+    assert result[-1] <= 1.0
 
 
 def test_the_figure_names_every_system_and_every_natural_change():

@@ -22,14 +22,14 @@ def two_systems(seeds=(6, 21), **columns):
 
 
 def sentence(rows, word):
-    (found,) = (said for said in summarise(rows, STUDY_SCALE) if word in said)
-    return found
+    (result,) = (message for message in summarise(rows, STUDY_SCALE) if word in message)
+    return result
 
 
 def test_clean_numbers_of_each_system_come_first():
-    said = summarise(two_systems())[0]
-    assert said.startswith("On clean test clips, mean correlation with the ratings and MAE are: ")
-    assert said.endswith(": A2E 1.00 and 0.125; A2M2E 1.00 and 0.125.")
+    message = summarise(two_systems())[0]
+    assert message.startswith("On clean test clips, mean correlation with the ratings and MAE are: ")
+    assert message.endswith(": A2E 1.00 and 0.125; A2M2E 1.00 and 0.125.")
 
 
 def worse_from_the_start(attacked=(1.0, 1.5)):
@@ -50,9 +50,9 @@ def test_the_least_and_the_most_changed_system_are_named_for_both_measures():
 
 
 def test_rankings_that_disagree():
-    said = sentence(two_systems(), "rankings")
-    assert said.startswith("The two rankings disagree")
-    assert "by MAE: A2M2E, A2E; by correlation: A2E, A2M2E" in said
+    message = sentence(two_systems(), "rankings")
+    assert message.startswith("The two rankings disagree")
+    assert "by MAE: A2M2E, A2E; by correlation: A2E, A2M2E" in message
 
 
 def test_rankings_that_agree():
@@ -64,27 +64,29 @@ def test_systems_within_their_standard_error_are_ties():
     """The same rule as in the audit: A2E varies by more between seeds than the means differ."""
     runs = [made_up.run("A2E", seed, attacked=1.0 + 0.1 * seed) for seed in (1, 2, 3)]
     runs += [made_up.run("A2M2E", seed, attacked=1.22) for seed in (1, 2, 3)]
-    said = sentence(pd.concat(runs), "rank")
-    assert said == "Both measures rank the systems alike, most robust first: A2E = A2M2E."
+    message = sentence(pd.concat(runs), "rank")
+    assert message == "Both measures rank the systems alike, most robust first: A2E = A2M2E."
     assert "as robust as A2E (without) by both measures" in against(
         run_means(pd.concat(runs)), "A2E", "A2M2E"
     )
 
 
 def test_systems_are_ranked_by_changes_and_other_orders_of_the_levels_are_stated():
-    found = summarise(worse_from_the_start(attacked=(1.0, 1.25)))
+    sentences = summarise(worse_from_the_start(attacked=(1.0, 1.25)))
     assert (
         "The two rankings differ only in ties (most robust first, by MAE: A2M2E, A2E; by correlation: A2E = A2M2E; "
         "= marks ties)."
-    ) in found
+    ) in sentences
     assert (
         "The values after the attack rank them differently, best first (by MAE: A2E, A2M2E): the systems also differ "
         "without an attack."
-    ) in found
+    ) in sentences
 
 
 def test_levels_that_rank_like_the_changes_need_no_sentence():
-    assert not any("after the attack rank" in said for said in summarise(worse_from_the_start((1.0, 3.0))))
+    assert not any(
+        "after the attack rank" in message for message in summarise(worse_from_the_start((1.0, 3.0)))
+    )
 
 
 def test_systems_without_a_change_are_not_ranked():
@@ -94,7 +96,7 @@ def test_systems_without_a_change_are_not_ranked():
         "show which is more robust."
     )
     assert unchanged in summarise(rows)
-    assert not any("rank" in said for said in summarise(rows))
+    assert not any("rank" in message for message in summarise(rows))
     assert against(run_means(rows), "A2E", "A2M2E") == unchanged
 
 
@@ -129,16 +131,18 @@ def test_a_correlation_that_is_not_defined_decides_nothing():
         "Here A2M2E (with concepts) is more robust than A2E (without) by MAE; the correlation is not defined: "
         "the attack changes its MAE by +0.115 (0.125 → 0.240) against +1.902 (0.125 → 2.027)."
     )
-    said = sentence(rows, "By MAE the attack changes")
-    assert "; by correlation A2E by +0.000 (1.000 → 1.000); the correlation of A2M2E is not defined." in said
+    message = sentence(rows, "By MAE the attack changes")
+    assert (
+        "; by correlation A2E by +0.000 (1.000 → 1.000); the correlation of A2M2E is not defined." in message
+    )
     assert not any("nan" in each or "ranking" in each for each in summarise(rows))
 
 
 def test_the_share_outside_the_scale_and_the_error_of_clipped_predictions():
     rows = pd.concat([made_up.run("A2E", attacked=2.0), made_up.run("A2M2E", attacked=4.0)])
-    said = sentence(rows, "outside the scale")
-    assert said.startswith("100% of attacked predictions lie outside the scale 0 to 1;")
-    assert "by up to 2.00, with predictions clipped to the scale by up to 0.00" in said
+    message = sentence(rows, "outside the scale")
+    assert message.startswith("100% of attacked predictions lie outside the scale 0 to 1;")
+    assert "by up to 2.00, with predictions clipped to the scale by up to 0.00" in message
     # 0.1 0.3 0.5 0.7 0.9 raised by 0.35: two of five pass 1
     assert sentence(made_up.run(attacked=0.35), "outside the scale").startswith("40% of attacked")
 
@@ -148,11 +152,11 @@ def test_another_scale_is_used_as_given_and_an_unknown_one_is_not_assumed():
     assert any(
         "20% of attacked predictions lie outside the scale -1 to 1.1" in s for s in summarise(rows, (-1, 1.1))
     )
-    assert not any("outside the scale" in said for said in summarise(rows))
+    assert not any("outside the scale" in message for message in summarise(rows))
 
 
 @pytest.mark.parametrize(
-    ("columns", "wanted"),
+    ("columns", "expected"),
     [
         (
             {"linf": 0.0521},
@@ -166,14 +170,15 @@ def test_another_scale_is_used_as_given_and_an_unknown_one_is_not_assumed():
         ),
     ],
 )
-def test_the_size_of_the_perturbation(columns, wanted):
-    assert sentence(two_systems(**columns), "largest change") == wanted
+def test_the_size_of_the_perturbation(columns, expected):
+    assert sentence(two_systems(**columns), "largest change") == expected
 
 
 def test_few_seeds_are_not_tested():
-    said = sentence(two_systems(), "over-interpreted")
+    message = sentence(two_systems(), "over-interpreted")
     assert (
-        said == "Too few seeds to test (2 seeds, 5 test clips): differences should not be over-interpreted."
+        message
+        == "Too few seeds to test (2 seeds, 5 test clips): differences should not be over-interpreted."
     )
 
 
@@ -182,18 +187,18 @@ def test_three_seeds_are_tested_with_seeds_as_the_unit():
 
 
 def test_one_system_has_no_comparison():
-    found = summarise(made_up.run())
+    sentences = summarise(made_up.run())
     assert (
         "By MAE the attack changes A2E by +0.875 (0.125 → 1.000); by correlation A2E by +0.000 (1.000 → 1.000)."
-    ) in found
-    assert found[-1] == "One system only (1 seed, 5 test clips): there is no comparison."
+    ) in sentences
+    assert sentences[-1] == "One system only (1 seed, 5 test clips): there is no comparison."
 
 
 @pytest.mark.parametrize("rows", [made_up.study(), two_systems(), made_up.run()], ids=["five", "two", "one"])
 def test_the_summary_is_four_to_seven_sentences(rows):
-    found = summarise(rows, STUDY_SCALE)
-    assert 4 <= len(found) <= 7
-    assert all(said.endswith(".") for said in found)
+    sentences = summarise(rows, STUDY_SCALE)
+    assert 4 <= len(sentences) <= 7
+    assert all(message.endswith(".") for message in sentences)
 
 
 def test_means_over_seeds():

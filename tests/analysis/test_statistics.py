@@ -25,18 +25,18 @@ SINGLE = np.array([0.1, 0.2, 0.7], np.float32)
 
 def test_known_answer():
     # differences 1, 2, 3: mean 2, deviation 1, t = 2 sqrt(3); two-sided p of t(2) is 1 - t / sqrt(t^2 + 2)
-    found = paired_t_test([2, 4, 6], [1, 2, 3])
+    t_test = paired_t_test([2, 4, 6], [1, 2, 3])
     t = 2 * np.sqrt(3)
-    assert (found.degrees_of_freedom, found.n) == (2, 3)
-    assert found.t == pytest.approx(t)
-    assert found.p == pytest.approx(1 - t / np.sqrt(t**2 + 2))
+    assert (t_test.degrees_of_freedom, t_test.n) == (2, 3)
+    assert t_test.t == pytest.approx(t)
+    assert t_test.p == pytest.approx(1 - t / np.sqrt(t**2 + 2))
 
 
 def test_exchanging_the_two_turns_the_sign_and_keeps_p():
     a, b = np.random.default_rng(0).normal(size=(2, 12))
-    there, back = paired_t_test(a, b), paired_t_test(b, a)
-    assert back.t == pytest.approx(-there.t)
-    assert back.p == pytest.approx(there.p)
+    forward, back = paired_t_test(a, b), paired_t_test(b, a)
+    assert back.t == pytest.approx(-forward.t)
+    assert back.p == pytest.approx(forward.p)
 
 
 def test_a_shift_common_to_a_pair_changes_nothing():
@@ -45,7 +45,7 @@ def test_a_shift_common_to_a_pair_changes_nothing():
 
 
 @pytest.mark.parametrize(
-    ("a", "b", "said"),
+    ("a", "b", "message"),
     [
         ([1, 2], [1, 2, 3], r"\(2,\) and \(3,\)"),
         ([[1, 2]], [[1, 3]], r"both must be \(pairs,\)"),
@@ -57,22 +57,22 @@ def test_a_shift_common_to_a_pair_changes_nothing():
     ],
     ids=["other length", "two axes", "one pair", "nan", "constant difference", "rounding", "float32"],
 )
-def test_what_has_no_t_is_refused(a, b, said):
-    with pytest.raises(DataError, match=said):
+def test_what_has_no_t_is_refused(a, b, message):
+    with pytest.raises(DataError, match=message):
         paired_t_test(a, b)
 
 
 def test_effect_sizes_by_hand():
     # differences 1, 2, 3: d_z = 2 / 1; J(2) = Gamma(1) / (sqrt(1) Gamma(1/2)) = 1 / sqrt(pi)
-    found = effect_size(paired_t_test([2, 4, 6], [1, 2, 3]))
-    assert found.d_z == pytest.approx(2)
-    assert found.g_z == pytest.approx(2 / np.sqrt(np.pi))
+    result = effect_size(paired_t_test([2, 4, 6], [1, 2, 3]))
+    assert result.d_z == pytest.approx(2)
+    assert result.g_z == pytest.approx(2 / np.sqrt(np.pi))
 
 
 def test_the_correction_of_five_pairs():
     # J(4) = Gamma(2) / (sqrt(2) Gamma(3/2)) = sqrt(2 / pi)
-    found = effect_size(PairedTest(t=np.sqrt(5), degrees_of_freedom=4, p=0.09, n=5))
-    assert found.g_z == pytest.approx(np.sqrt(2 / np.pi))
+    result = effect_size(PairedTest(t=np.sqrt(5), degrees_of_freedom=4, p=0.09, n=5))
+    assert result.g_z == pytest.approx(np.sqrt(2 / np.pi))
 
 
 def test_two_pairs_say_nothing_of_the_deviation():
@@ -132,23 +132,23 @@ def test_the_draws_of_a_matrix_have_the_variance_of_the_closed_form():
     # With y centred: (sum y_ij^2 + (1 - 1/C) sum_i y_i.^2 + (1 - 1/R) sum_j y_.j^2) / (R C)^2
     values = two_way(4, 7, np.random.default_rng(0), rest=2.0)
     y = values - values.mean()
-    wanted = ((y**2).sum() + 6 / 7 * (y.sum(1) ** 2).sum() + 3 / 4 * (y.sum(0) ** 2).sum()) / 28**2
+    expected = ((y**2).sum() + 6 / 7 * (y.sum(1) ** 2).sum() + 3 / 4 * (y.sum(0) ** 2).sum()) / 28**2
     draws = bootstrap_means(values, 100_000)
-    assert draws.var() == pytest.approx(wanted, rel=0.02)  # a variance of 100 000 draws errs by 0.5 %
-    assert draws.mean() == pytest.approx(values.mean(), abs=4 * np.sqrt(wanted / 100_000))
+    assert draws.var() == pytest.approx(expected, rel=0.02)  # a variance of 100 000 draws errs by 0.5 %
+    assert draws.mean() == pytest.approx(values.mean(), abs=4 * np.sqrt(expected / 100_000))
 
 
 def test_over_many_designs_the_variance_is_that_of_random_effects():
     generator, (R, C), (s, c, e) = np.random.default_rng(1), (20, 30), (0.5, 1.0, 2.0)
-    found = [bootstrap_means(two_way(R, C, generator, s, c, e), 400, k).var() for k in range(400)]
-    wanted = (
+    values = [bootstrap_means(two_way(R, C, generator, s, c, e), 400, k).var() for k in range(400)]
+    expected = (
         s**2 * (R - 1) / R**2
         + c**2 * (C - 1) / C**2
         + e**2 * (R * C - 1 + 2 * (R - 1) * (C - 1)) / (R * C) ** 2
     )
-    error = np.std(found) / np.sqrt(len(found))
-    assert error < 0.02 * wanted
-    assert np.mean(found) == pytest.approx(wanted, abs=3 * error)
+    error = np.std(values) / np.sqrt(len(values))
+    assert error < 0.02 * expected
+    assert np.mean(values) == pytest.approx(expected, abs=3 * error)
 
 
 def test_the_interval_of_a_difference_covers_the_truth_about_as_often_as_it_says():
@@ -156,7 +156,7 @@ def test_the_interval_of_a_difference_covers_the_truth_about_as_often_as_it_says
     intervals = [
         crossed_interval(two_way(10, 36, generator, 0.4, 0.4, 0.7), draws=400, seed=k) for k in range(300)
     ]
-    covered = np.mean([found.low <= 0 <= found.high for found in intervals])
+    covered = np.mean([result.low <= 0 <= result.high for result in intervals])
     assert 0.90 <= covered <= 0.98
 
 
@@ -171,16 +171,16 @@ def test_seeds_alone_are_resampled_where_clips_agree():
     ("shape", "resampled"), [((3, 4), "seeds and clips"), ((1, 4), "clips"), ((3, 1), "seeds")]
 )
 def test_an_interval_says_what_it_resamples(shape, resampled):
-    found = crossed_interval(np.random.default_rng(0).normal(size=shape), draws=200)
-    assert found.resampled == resampled
-    assert found.low < found.mean < found.high
+    result = crossed_interval(np.random.default_rng(0).normal(size=shape), draws=200)
+    assert result.resampled == resampled
+    assert result.low < result.mean < result.high
 
 
 def test_a_single_value_has_no_interval():
-    found = crossed_interval([[2.0]])
-    assert (found.mean, found.resampled) == (2.0, "nothing")
-    assert np.isnan(found.low)
-    assert np.isnan(found.high)
+    result = crossed_interval([[2.0]])
+    assert (result.mean, result.resampled) == (2.0, "nothing")
+    assert np.isnan(result.low)
+    assert np.isnan(result.high)
 
 
 def test_an_interval_repeats_with_its_seed_and_widens_with_its_level():
@@ -192,7 +192,7 @@ def test_an_interval_repeats_with_its_seed_and_widens_with_its_level():
 
 
 @pytest.mark.parametrize(
-    ("values", "said"),
+    ("values", "message"),
     [
         ([1.0, 2.0], "expected a filled matrix"),
         (np.empty((0, 3)), "expected a filled matrix"),
@@ -200,8 +200,8 @@ def test_an_interval_repeats_with_its_seed_and_widens_with_its_level():
     ],
     ids=["one axis", "empty", "nan"],
 )
-def test_what_cannot_be_resampled_is_refused(values, said):
-    with pytest.raises(DataError, match=said):
+def test_what_cannot_be_resampled_is_refused(values, message):
+    with pytest.raises(DataError, match=message):
         crossed_interval(values)
 
 
@@ -233,17 +233,19 @@ def planted(seeds=6, clips=9, difference=2.0, **changes):
 
 
 def test_the_mixed_model_finds_planted_components():
-    found = mixed_model(*planted())
-    assert found.converged
-    assert found.difference == pytest.approx(2)
-    assert found.variances == pytest.approx(PLANTED, rel=1e-4)
+    model_fit = mixed_model(*planted())
+    assert model_fit.converged
+    assert model_fit.difference == pytest.approx(2)
+    assert model_fit.variances == pytest.approx(PLANTED, rel=1e-4)
     # variance of the difference: 2 (seed / 6 + system_clip / 9 + residual / 54)
     error = np.sqrt(2 * (0.5 / 6 + 0.3 / 9 + 1 / 54))
-    assert found.standard_error == pytest.approx(error, rel=1e-4)
-    assert found.z == pytest.approx(2 / error, rel=1e-4)
-    assert (found.low, found.high) == pytest.approx((2 - 1.959964 * error, 2 + 1.959964 * error), rel=1e-4)
-    assert found.p == pytest.approx(math.erfc(2 / error / np.sqrt(2)), rel=1e-2)
-    assert found.at_zero == ()
+    assert model_fit.standard_error == pytest.approx(error, rel=1e-4)
+    assert model_fit.z == pytest.approx(2 / error, rel=1e-4)
+    assert (model_fit.low, model_fit.high) == pytest.approx(
+        (2 - 1.959964 * error, 2 + 1.959964 * error), rel=1e-4
+    )
+    assert model_fit.p == pytest.approx(math.erfc(2 / error / np.sqrt(2)), rel=1e-2)
+    assert model_fit.at_zero == ()
 
 
 def test_the_search_ends_there_from_elsewhere(monkeypatch):
@@ -252,25 +254,25 @@ def test_the_search_ends_there_from_elsewhere(monkeypatch):
 
 
 def test_a_component_that_is_not_there_is_reported_as_zero():
-    found = mixed_model(*planted(system_clip=-0.1))
-    assert found.converged
-    assert found.at_zero == ("system_clip",)
+    model_fit = mixed_model(*planted(system_clip=-0.1))
+    assert model_fit.converged
+    assert model_fit.at_zero == ("system_clip",)
 
 
 def test_seeds_are_nested_and_clips_are_crossed():
     first, second = planted()
-    there = mixed_model(first, second)
+    one_order = mixed_model(first, second)
     other_order = mixed_model(first, second[::-1])
     other_clips = mixed_model(first, np.roll(second, 1, axis=1))
-    assert other_order.standard_error == pytest.approx(there.standard_error, rel=1e-6)
+    assert other_order.standard_error == pytest.approx(one_order.standard_error, rel=1e-6)
     assert other_clips.at_zero == ("clip",)
 
 
 def test_a_system_may_have_more_seeds_than_the_other():
     first, second = planted()
-    found = mixed_model(first[:4], second)
-    assert found.converged
-    assert found.difference == pytest.approx(first[:4].mean() - second.mean(), abs=1e-6)
+    model_fit = mixed_model(first[:4], second)
+    assert model_fit.converged
+    assert model_fit.difference == pytest.approx(first[:4].mean() - second.mean(), abs=1e-6)
 
 
 def test_the_unit_of_the_values_is_the_unit_of_the_answer():
@@ -287,10 +289,17 @@ def test_the_unit_of_the_values_is_the_unit_of_the_answer():
 )
 def test_a_fit_without_end_gives_no_number(monkeypatch, ended):
     monkeypatch.setattr(MixedLM, "fit", lambda self, **options: SimpleNamespace(**ended))
-    found = mixed_model(*planted())
-    assert not found.converged
-    numbers = [found.difference, found.standard_error, found.low, found.high, found.z, found.p]
-    assert np.isnan([*numbers, *found.variances.values()]).all()
+    model_fit = mixed_model(*planted())
+    assert not model_fit.converged
+    numbers = [
+        model_fit.difference,
+        model_fit.standard_error,
+        model_fit.low,
+        model_fit.high,
+        model_fit.z,
+        model_fit.p,
+    ]
+    assert np.isnan([*numbers, *model_fit.variances.values()]).all()
 
 
 def test_a_singular_fit_gives_no_number(monkeypatch):
@@ -302,7 +311,7 @@ def test_a_singular_fit_gives_no_number(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("first", "second", "said"),
+    ("first", "second", "message"),
     [
         (np.eye(3), np.eye(4), "same clips"),
         (np.eye(3)[:1], np.eye(3), "at least two seeds and two clips"),
@@ -311,6 +320,6 @@ def test_a_singular_fit_gives_no_number(monkeypatch):
     ],
     ids=["other clips", "one seed", "nan", "constant"],
 )
-def test_what_no_mixed_model_can_be_fitted_to_is_refused(first, second, said):
-    with pytest.raises(DataError, match=said):
+def test_what_no_mixed_model_can_be_fitted_to_is_refused(first, second, message):
+    with pytest.raises(DataError, match=message):
         mixed_model(first, second)

@@ -21,7 +21,7 @@ from tests.reporting import made_up
 
 
 @pytest.mark.parametrize(
-    ("first", "second", "wanted"),
+    ("first", "second", "expected"),
     [
         ({1: 1.0, 2: 3.0}, {1: 0.0, 2: 0.0}, 1.0),  # differences 1 and 3
         ({1: 1.0, 2: 3.0}, {3: 0.0, 4: 4.0}, math.sqrt(1 + 4)),  # no shared seed
@@ -30,9 +30,9 @@ from tests.reporting import made_up
     ],
     ids=["paired", "unpaired", "one seed on one side", "one seed"],
 )
-def test_the_standard_error_of_a_difference(first, second, wanted):
-    assert standard_error(first, second) == pytest.approx(wanted)
-    assert standard_error(second, first) == pytest.approx(wanted)
+def test_the_standard_error_of_a_difference(first, second, expected):
+    assert standard_error(first, second) == pytest.approx(expected)
+    assert standard_error(second, first) == pytest.approx(expected)
 
 
 def ranking(**values):
@@ -40,10 +40,10 @@ def ranking(**values):
 
 
 def test_systems_are_ranked_and_ties_are_marked():
-    found = ranking(a=[3.0, 3.1], b=[1.0, 2.0], c=[1.3, 1.8], d=[math.nan, 1.0])
-    assert found.systems == ["b", "c", "a"]
-    assert str(found) == "b = c, a"
-    assert [found.compare(*pair) for pair in (("b", "a"), ("a", "b"), ("b", "c"))] == [-1, 1, 0]
+    result = ranking(a=[3.0, 3.1], b=[1.0, 2.0], c=[1.3, 1.8], d=[math.nan, 1.0])
+    assert result.systems == ["b", "c", "a"]
+    assert str(result) == "b = c, a"
+    assert [result.compare(*pair) for pair in (("b", "a"), ("a", "b"), ("b", "c"))] == [-1, 1, 0]
 
 
 def test_a_difference_below_the_resolution_is_a_tie_with_any_number_of_seeds():
@@ -73,7 +73,7 @@ def test_the_label_scale_comes_from_the_data_set():
 
 def test_many_attacks_are_refused_in_one_short_sentence():
     budgets = pd.concat([made_up.run(norm="linf", epsilon=epsilon) for epsilon in (0.1, 0.2)])
-    with pytest.raises(DataError, match=r"2 budgets \(epsilon 0.1, 0.2\); choose one, with --epsilon"):
+    with pytest.raises(DataError, match=r"2 budgets \(epsilon 0.1, 0.2\); choose one with `epsilon`"):
         selection(budgets)
     many = pd.concat([made_up.run(objective=str(place)) for place in range(99)])
     with pytest.raises(DataError, match=r"hold 99 attacks .* and 96 more") as refused:

@@ -119,7 +119,7 @@ class Case:
 
     def differences(self, result: ReleasedResult) -> set[str]:
         """The golden fields that a result misses."""
-        found = {
+        values = {
             "best_delta": result.stored_perturbation,
             "last_prediction": result.last_prediction,
             "norm": result.stored_l2,
@@ -128,14 +128,16 @@ class Case:
             "threshold": result.threshold,
         }
         return {
-            name for name, wanted in self.expected.items() if not _equal(name, found[name].numpy(), wanted)
+            name
+            for name, expectation in self.expected.items()
+            if not _equal(name, values[name].numpy(), expectation)
         }
 
 
-def _equal(name: str, found: np.ndarray, wanted: np.ndarray) -> bool:
+def _equal(name: str, result: np.ndarray, expected: np.ndarray) -> bool:
     if name in TOLERANCES:
-        return found.shape == wanted.shape and float(np.abs(found - wanted).max()) <= TOLERANCES[name]
-    return np.array_equal(found, wanted)
+        return result.shape == expected.shape and float(np.abs(result - expected).max()) <= TOLERANCES[name]
+    return np.array_equal(result, expected)
 
 
 def tanh_network(weights: Mapping[str, np.ndarray]) -> Callable[[torch.Tensor], torch.Tensor]:

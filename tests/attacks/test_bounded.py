@@ -77,26 +77,26 @@ def test_six_examples_are_attacked_together_by_default():
 def test_examples_that_reach_the_goal_leave_the_batch(attack):
     goal = float(attack(MODEL, INPUTS, LABELS).loss.median()) * 0.99
     model = Seen(MODEL)
-    found = dataclasses.replace(attack, stop_at=goal)(model, INPUTS, LABELS)
+    result = dataclasses.replace(attack, stop_at=goal)(model, INPUTS, LABELS)
     assert min(model.sizes) < 5
-    assert sum(model.sizes) == int(found.forward_passes.sum())
-    assert found.iterations[found.converged].min() < attack.iterations
-    assert (found.iterations[~found.converged] == attack.iterations).all()
+    assert sum(model.sizes) == int(result.forward_passes.sum())
+    assert result.iterations[result.converged].min() < attack.iterations
+    assert (result.iterations[~result.converged] == attack.iterations).all()
 
 
 def test_an_example_draws_the_same_wherever_it_stands():
-    drawn = Search(task(), None).uniform(ALL)
-    turned = Search(task(examples=Examples.checked(INPUTS.flip(0), LABELS, None)), None).uniform(ALL)
+    drawn = Search(task()).uniform(ALL)
+    turned = Search(task(examples=Examples.checked(INPUTS.flip(0), LABELS, None))).uniform(ALL)
     assert torch.equal(drawn.flip(0), turned)
 
 
 def test_examples_draw_differently():
-    drawn = Search(task(), None).uniform(ALL)
+    drawn = Search(task()).uniform(ALL)
     assert len({tuple(row) for row in drawn.flatten(1).tolist()}) == 5
 
 
 def test_an_example_draws_on_whoever_else_draws():
-    search, other = Search(task(), None), Search(task(), None)
+    search, other = Search(task()), Search(task())
     for _ in range(3):
         whole = search.uniform(ALL)
     other.uniform(ALL)
@@ -105,7 +105,7 @@ def test_an_example_draws_on_whoever_else_draws():
 
 
 def test_draws_fill_minus_one_to_one():
-    drawn = torch.stack([Search(task(seed=seed), None).uniform(ALL) for seed in range(100)])
+    drawn = torch.stack([Search(task(seed=seed)).uniform(ALL) for seed in range(100)])
     assert drawn.min() >= -1
     assert drawn.max() <= 1
     assert abs(float(drawn.mean())) < 3 / (3 * len(drawn.flatten())) ** 0.5
@@ -113,29 +113,30 @@ def test_draws_fill_minus_one_to_one():
 
 
 def test_a_flat_objective_starts_at_a_random_point():
-    search = Search(task(objective=SquaredError(against="clean")), None)
+    search = Search(task(objective=SquaredError(against="clean")))
     assert (search.first(ALL, scattered=False) != 0).all()
 
 
 def test_other_objectives_start_at_nothing():
-    assert not Search(task(), None).first(ALL, scattered=False).any()
+    assert not Search(task()).first(ALL, scattered=False).any()
 
 
 def test_a_given_start_comes_before_a_random_one():
     start = torch.full_like(INPUTS, 0.05)
-    search = Search(task(objective=SquaredError(against="clean")), start)
+    examples = Examples.checked(INPUTS, LABELS, start=start)
+    search = Search(task(objective=SquaredError(against="clean"), examples=examples))
     assert torch.equal(search.first(ALL, scattered=False), start)
 
 
 def test_a_scattered_attack_begins_at_the_start_it_is_given():
     optimum = 0.1 * WEIGHTS[0].sign().view(1, 1, 4, 3).expand_as(INPUTS)
     attack = PGD(budget=Linf(0.1), objective=OneEmotion(0), steps=1, step_size=1e-9, scattered=True)
-    found = attack(MODEL, INPUTS, LABELS, start=optimum)
-    assert found.loss.tolist() == pytest.approx([0.1 * float(WEIGHTS[0].norm(p=1))] * 5)
+    result = attack(MODEL, INPUTS, LABELS, start=optimum)
+    assert result.loss.tolist() == pytest.approx([0.1 * float(WEIGHTS[0].norm(p=1))] * 5)
 
 
 def test_the_best_of_every_example_is_remembered():
-    search = Search(task(objective=OneEmotion(0)), None)
+    search = Search(task(objective=OneEmotion(0)))
     one, other = torch.zeros_like(INPUTS), torch.zeros_like(INPUTS)
     one[0, 0, 0, 0] = other[1, 0, 0, 0] = 0.1 * float(WEIGHTS[0, 0].sign())
     search.values(one, ALL)
@@ -148,15 +149,15 @@ def test_there_is_no_room_without_a_valid_range():
 
 
 def test_the_room_ends_where_the_valid_range_does():
-    found = room(torch.tensor([-0.5, 0.25, 2.0]), (0.0, 1.0))
-    assert found is not None
-    assert [end.tolist() for end in found] == [[0.0, -0.25, -2.0], [1.5, 0.75, 0.0]]
+    result = room(torch.tensor([-0.5, 0.25, 2.0]), (0.0, 1.0))
+    assert result is not None
+    assert [end.tolist() for end in result] == [[0.0, -0.25, -2.0], [1.5, 0.75, 0.0]]
 
 
 def test_a_range_may_be_open_above():
-    found = room(torch.tensor([0.25]), (0.0, math.inf))
-    assert found is not None
-    assert [end.item() for end in found] == [-0.25, math.inf]
+    result = room(torch.tensor([0.25]), (0.0, math.inf))
+    assert result is not None
+    assert [end.item() for end in result] == [-0.25, math.inf]
 
 
 @pytest.mark.parametrize("valid_range", [(0.0, 0.0), (0.0, math.nan)])
@@ -168,16 +169,16 @@ def test_an_empty_range_is_refused(valid_range):
 @pytest.mark.parametrize("switch", [torch.no_grad, torch.inference_mode])
 def test_gradients_are_recorded_where_the_caller_switched_them_off(switch):
     attack = FGSM(budget=Linf(0.1), objective=OneEmotion(0))
-    wanted = attack(MODEL, INPUTS, LABELS).perturbation
+    expected = attack(MODEL, INPUTS, LABELS).perturbation
     with switch():
-        found = attack(MODEL, INPUTS.clone(), LABELS).perturbation
-    assert torch.equal(found, wanted)
+        result = attack(MODEL, INPUTS.clone(), LABELS).perturbation
+    assert torch.equal(result, expected)
 
 
 def test_inputs_may_be_vectors():
-    found = APGD(budget=Linf(0.1), objective=OneEmotion(0), steps=5)(MODEL, INPUTS.flatten(1), LABELS)
-    assert found.perturbation.shape == (5, 12)
-    assert found.loss.tolist() == pytest.approx([0.1 * float(WEIGHTS[0].norm(p=1))] * 5)
+    result = APGD(budget=Linf(0.1), objective=OneEmotion(0), steps=5)(MODEL, INPUTS.flatten(1), LABELS)
+    assert result.perturbation.shape == (5, 12)
+    assert result.loss.tolist() == pytest.approx([0.1 * float(WEIGHTS[0].norm(p=1))] * 5)
 
 
 def test_a_model_without_a_gradient_is_refused():
@@ -186,8 +187,8 @@ def test_a_model_without_a_gradient_is_refused():
 
 
 def test_a_model_without_a_gradient_can_be_searched():
-    found = Square(budget=Linf(0.1), queries=5)(lambda inputs: MODEL(inputs).detach(), INPUTS, LABELS)
-    assert found.perturbation.any()
+    result = Square(budget=Linf(0.1), queries=5)(lambda inputs: MODEL(inputs).detach(), INPUTS, LABELS)
+    assert result.perturbation.any()
 
 
 def test_a_clip_of_a_later_batch_is_refused_by_its_own_name():
@@ -210,23 +211,23 @@ class Bottleneck(torch.nn.Module):
 
 def test_concepts_belong_to_the_same_inputs():
     inputs, labels = torch.rand(3, 1, 2, 2), torch.zeros(3, 2)
-    found = APGD(budget=Linf(0.1), steps=3)(Bottleneck(), inputs, labels, batch_size=2)
-    assert found.clean_concepts is not None
-    assert found.adversarial_concepts is not None
-    assert torch.equal(found.clean_concepts, inputs.flatten(1)[:, :2])
-    assert torch.equal(found.adversarial_concepts, (inputs + found.perturbation).flatten(1)[:, :2])
+    result = APGD(budget=Linf(0.1), steps=3)(Bottleneck(), inputs, labels, batch_size=2)
+    assert result.clean_concepts is not None
+    assert result.adversarial_concepts is not None
+    assert torch.equal(result.clean_concepts, inputs.flatten(1)[:, :2])
+    assert torch.equal(result.adversarial_concepts, (inputs + result.perturbation).flatten(1)[:, :2])
 
 
 def test_a_model_without_a_bottleneck_has_no_concepts():
-    found = FGSM(budget=Linf(0.1))(lambda x: x.flatten(1), torch.rand(2, 1, 1, 3), torch.zeros(2, 3))
-    assert found.clean_concepts is None
-    assert found.adversarial_concepts is None
+    result = FGSM(budget=Linf(0.1))(lambda x: x.flatten(1), torch.rand(2, 1, 1, 3), torch.zeros(2, 3))
+    assert result.clean_concepts is None
+    assert result.adversarial_concepts is None
 
 
 def test_a_caller_s_autocast_does_not_reach_the_returned_prediction():
     torch.manual_seed(0)
     model, inputs, labels = torch.nn.Linear(40, 3), torch.randn(4, 40), torch.rand(4, 3)
     with torch.autocast("cpu", torch.bfloat16):
-        found = FGSM(budget=Linf(0.1))(model, inputs, labels)
+        result = FGSM(budget=Linf(0.1))(model, inputs, labels)
     with torch.no_grad():
-        assert torch.equal(found.adversarial_prediction, model(inputs + found.perturbation))
+        assert torch.equal(result.adversarial_prediction, model(inputs + result.perturbation))

@@ -46,8 +46,8 @@ def test_the_nearest_within_the_budget(budget, nearest):
 )
 def test_every_example_may_have_a_radius_of_its_own(budget, nearest):
     delta = torch.tensor([[[3.0, -4.0]], [[3.0, 4.0]]])
-    found = budget.project(delta, torch.tensor([3.5, 1.0]))
-    assert found.flatten().tolist() == pytest.approx(np.ravel(nearest), rel=1e-6)
+    result = budget.project(delta, torch.tensor([3.5, 1.0]))
+    assert result.flatten().tolist() == pytest.approx(np.ravel(nearest), rel=1e-6)
 
 
 @pytest.mark.parametrize(
@@ -56,15 +56,15 @@ def test_every_example_may_have_a_radius_of_its_own(budget, nearest):
     ids=repr,
 )
 def test_the_steepest_direction(budget, direction):
-    found = budget.steepest(DELTA)
-    assert found[0].flatten().tolist() == pytest.approx(direction)
-    assert not found[1].any()
+    result = budget.steepest(DELTA)
+    assert result[0].flatten().tolist() == pytest.approx(direction)
+    assert not result[1].any()
 
 
 @pytest.mark.parametrize("size", [1e-44, 1e-30, 1e30])
 def test_gradients_that_nearly_vanish_keep_their_direction(size):
-    found = L2(0.1).steepest(torch.tensor([[size, 0.0, -size]]))
-    assert found.flatten().tolist() == pytest.approx([0.5**0.5, 0, -(0.5**0.5)], rel=1e-6)
+    result = L2(0.1).steepest(torch.tensor([[size, 0.0, -size]]))
+    assert result.flatten().tolist() == pytest.approx([0.5**0.5, 0, -(0.5**0.5)], rel=1e-6)
 
 
 def test_a_uniform_draw_fills_the_cube():

@@ -52,6 +52,26 @@ def test_an_output_without_emotions_is_refused(output):
         emotions_of(output, TARGETS)
 
 
+@pytest.mark.parametrize(
+    ("weights", "inputs"), [(torch.float32, torch.float64), (torch.float64, torch.float32)]
+)
+def test_inputs_of_another_floating_point_type_are_refused_with_both(weights, inputs):
+    evaluate = Evaluator(nn.Linear(4, 8).to(weights))
+    with pytest.raises(
+        AttackError, match=rf"inputs are {inputs}, but the model's weights are {weights}: convert"
+    ):
+        evaluate(torch.zeros(3, 4, dtype=inputs), TARGETS.to(inputs))
+
+
+def test_a_model_may_convert_its_inputs_itself():
+    class Converting(nn.Linear):
+        def forward(self, inputs):
+            return super().forward(inputs.float())
+
+    outputs = Evaluator(Converting(4, 8))(torch.zeros(3, 4, dtype=torch.float64), TARGETS.double())
+    assert outputs.emotions.dtype == torch.float64
+
+
 @pytest.mark.parametrize("shape", [(3, 7), (3,), (3, 8, 1)])
 def test_emotions_that_do_not_fit_the_targets_are_refused(shape):
     with pytest.raises(AttackError, match=r"emotions of shape .*, but the targets have shape \(3, 8\)"):

@@ -70,9 +70,9 @@ def test_the_step_is_halved_and_the_ascent_goes_back_to_its_best():
     8 the only step had risen. Every halving returns to the best so far: 0.375 after 3, 5, 6, 7, then 0.28125.
     """
     peak = APGD(budget=Linf(1.0), objective=UP, steps=10)
-    found = visited(peak, lambda x: -(x - 0.3).abs())
-    wanted = [0, 1, -0.25, 0.375, -0.375, 0.1875, 0, 0.1875, 0.28125, 0.3515625, 0.328125]
-    assert np.ravel(found).tolist() == wanted
+    points = visited(peak, lambda x: -(x - 0.3).abs())
+    expected = [0, 1, -0.25, 0.375, -0.375, 0.1875, 0, 0.1875, 0.28125, 0.3515625, 0.328125]
+    assert np.ravel(points).tolist() == expected
 
 
 def test_a_best_that_has_not_risen_since_the_last_checkpoint_halves_the_step_as_well():
@@ -83,17 +83,17 @@ def test_a_best_that_has_not_risen_since_the_last_checkpoint_halves_the_step_as_
     """
     values = iter([0, 0, 1, 2, 3, 4, 5, 1, 2, 3, 4, *[0] * 12])
     slopes = itertools.cycle([-1, 1])  # the first is that of the clean evaluation
-    found = visited(
+    points = visited(
         APGD(budget=Linf(1.0), objective=UP, steps=20),
         lambda x: next(values) + next(slopes) * (x - x.detach()),
     )
-    assert found[5] == [0.40625]
-    assert found[10] == [0.40625 - 0.75]
+    assert points[5] == [0.40625]
+    assert points[10] == [0.40625 - 0.75]
 
 
 def test_the_first_step_is_twice_epsilon():
-    found = visited(APGD(budget=L2(0.5), objective=UP, steps=1), lambda x: x[:, :1], [[0.0, 0.0]])
-    assert found == [[0.0, 0.0], [0.5, 0.0]]
+    points = visited(APGD(budget=L2(0.5), objective=UP, steps=1), lambda x: x[:, :1], [[0.0, 0.0]])
+    assert points == [[0.0, 0.0], [0.5, 0.0]]
 
 
 def random(*shape, seed):
@@ -137,8 +137,8 @@ def test_restarts_find_the_higher_peak():
 
 
 def test_fgsm_takes_one_step_of_size_epsilon():
-    found = visited(FGSM(budget=Linf(0.25), objective=UP), lambda x: x[:, :1] - 3 * x[:, 1:], [[0.0, 0.0]])
-    assert found == [[0.0, 0.0], [0.25, -0.25]]
+    points = visited(FGSM(budget=Linf(0.25), objective=UP), lambda x: x[:, :1] - 3 * x[:, 1:], [[0.0, 0.0]])
+    assert points == [[0.0, 0.0], [0.25, -0.25]]
 
 
 def test_pgd_takes_equal_steps_and_stays_within_the_budget():
@@ -272,12 +272,12 @@ def test_square_changes_one_window_at_a_time():
     asked = Asked(lambda flat: flat.new_full((len(flat), 1), next(values)))
     Square(budget=Linf(0.5), objective=UP, queries=12)(asked, INPUTS[:1], LABELS[:1])
     stripes, *others = torch.tensor(asked.at[1:-1], dtype=torch.float64).view(-1, 30, 20) - INPUTS[0]
-    found = 0
+    result = 0
     for delta in others:
         changed = (delta - stripes).abs() > 1e-9
-        found += int(changed.any())
+        result += int(changed.any())
         assert len(around(changed, delta).round(decimals=9).unique()) <= 1
-    assert found > 6
+    assert result > 6
 
 
 def test_square_asks_for_no_gradient():
@@ -288,9 +288,9 @@ def test_square_asks_for_no_gradient():
 
 def test_square_takes_vectors():
     attack = Square(budget=Linf(0.1), objective=UP, queries=50)
-    found = attack(Linear(WEIGHTS), INPUTS.flatten(1), LABELS)
-    assert found.perturbation.shape == (2, 600)
-    assert (found.loss > 0).all()
+    result = attack(Linear(WEIGHTS), INPUTS.flatten(1), LABELS)
+    assert result.perturbation.shape == (2, 600)
+    assert (result.loss > 0).all()
 
 
 # Transfer
@@ -298,20 +298,20 @@ def test_square_takes_vectors():
 
 def test_a_transfer_uses_no_gradient_of_the_model_and_counts_the_model_alone():
     model, source = Counting(Linear(WEIGHTS)), Counting(Linear(WEIGHTS))
-    found = Transfer(budget=Linf(0.1), source=source, steps=5)(model, INPUTS, LABELS)
+    result = Transfer(budget=Linf(0.1), source=source, steps=5)(model, INPUTS, LABELS)
     assert (model.forwards, model.gradients) == (2 * 3, 0)
     assert source.gradients == 2 * 5
-    assert found.forward_passes.tolist() == [3, 3]
-    assert found.iterations.tolist() == [5, 5]
+    assert result.forward_passes.tolist() == [3, 3]
+    assert result.iterations.tolist() == [5, 5]
 
 
 def test_a_transfer_finds_what_apgd_finds_on_the_source():
     source = Linear(WEIGHTS + 0.5)
-    found = Transfer(budget=L2(0.1), source=source, steps=5)(Linear(WEIGHTS), INPUTS, LABELS)
-    wanted = APGD(budget=L2(0.1), steps=5)(source, INPUTS, LABELS)
-    helped = found.perturbation.flatten(1).any(dim=1)
+    result = Transfer(budget=L2(0.1), source=source, steps=5)(Linear(WEIGHTS), INPUTS, LABELS)
+    expected = APGD(budget=L2(0.1), steps=5)(source, INPUTS, LABELS)
+    helped = result.perturbation.flatten(1).any(dim=1)
     assert helped.any()
-    assert torch.equal(found.perturbation[helped], wanted.perturbation[helped])
+    assert torch.equal(result.perturbation[helped], expected.perturbation[helped])
 
 
 def test_a_transfer_from_the_opposite_changes_nothing():

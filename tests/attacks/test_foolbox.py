@@ -46,12 +46,12 @@ def perturbation(attack, epsilon):
 
 
 def agree(ours: BoundedAttack, theirs) -> None:
-    found = ours(NETWORK, INPUTS, LABELS)
+    result = ours(NETWORK, INPUTS, LABELS)
     # Ours returns its best point and theirs the last; where every step rises they are one.
     torch.testing.assert_close(
-        found.perturbation, perturbation(theirs, ours.budget.epsilon), rtol=1e-9, atol=1e-12
+        result.perturbation, perturbation(theirs, ours.budget.epsilon), rtol=1e-9, atol=1e-12
     )
-    assert found.perturbation.any()
+    assert result.perturbation.any()
 
 
 @pytest.mark.parametrize("epsilon", [0.01, 0.1])

@@ -51,9 +51,9 @@ def reach(budget, row=0):
 @pytest.mark.parametrize("budget", BUDGETS, ids=repr)
 @pytest.mark.parametrize("make", ASCENTS.values(), ids=ASCENTS)
 def test_one_emotion_moves_as_far_as_it_can(make, budget, up):
-    found = make(budget=budget, objective=OneEmotion(1, up))(MODEL, INPUTS, LABELS)
-    assert found.loss.tolist() == pytest.approx([reach(budget, 1)] * 4, rel=1e-9)
-    moved = (found.adversarial_prediction - found.clean_prediction)[:, 1]
+    result = make(budget=budget, objective=OneEmotion(1, up))(MODEL, INPUTS, LABELS)
+    assert result.loss.tolist() == pytest.approx([reach(budget, 1)] * 4, rel=1e-9)
+    moved = (result.adversarial_prediction - result.clean_prediction)[:, 1]
     assert moved.tolist() == pytest.approx([reach(budget, 1) * (1 if up else -1)] * 4, rel=1e-9)
 
 
@@ -64,18 +64,18 @@ def test_the_squared_error_of_one_output_grows_as_far_as_it_can(make, budget):
     attack = make(budget=budget)
     if isinstance(attack, Transfer):
         attack = Transfer(budget=budget, source=model, steps=30)
-    found = attack(model, INPUTS, LABELS[:, :1])
-    wanted = ((CLEAN[:, 0] - LABELS[:, 0]).abs() + reach(budget)).square()
-    assert found.loss.tolist() == pytest.approx(wanted.tolist(), rel=1e-9)
+    result = attack(model, INPUTS, LABELS[:, :1])
+    expected = ((CLEAN[:, 0] - LABELS[:, 0]).abs() + reach(budget)).square()
+    assert result.loss.tolist() == pytest.approx(expected.tolist(), rel=1e-9)
 
 
 @pytest.mark.parametrize("budget", BUDGETS, ids=repr)
 @pytest.mark.parametrize("make", ASCENTS.values(), ids=ASCENTS)
 def test_a_target_out_of_reach_is_approached_as_far_as_possible(make, budget):
     aim = float(CLEAN[:, 2].max()) + 2 * reach(budget, 2)
-    found = make(budget=budget, objective=Target((None, None, aim)))(MODEL, INPUTS, LABELS)
+    result = make(budget=budget, objective=Target((None, None, aim)))(MODEL, INPUTS, LABELS)
     left = aim - CLEAN[:, 2] - reach(budget, 2)
-    assert found.loss.tolist() == pytest.approx((-left.square()).tolist(), rel=1e-9)
+    assert result.loss.tolist() == pytest.approx((-left.square()).tolist(), rel=1e-9)
 
 
 @pytest.mark.parametrize("budget", BUDGETS, ids=repr)
@@ -83,8 +83,8 @@ def test_a_target_within_reach_is_reached(budget):
     clean = CLEAN[:1]
     aim = float(clean[0, 2]) + 0.6 * reach(budget, 2)
     attack = APGD(budget=budget, objective=Target((None, None, aim)), steps=60)
-    found = attack(MODEL, INPUTS[:1], LABELS[:1])
-    assert float(found.adversarial_prediction[0, 2]) == pytest.approx(aim, abs=0.002 * reach(budget, 2))
+    result = attack(MODEL, INPUTS[:1], LABELS[:1])
+    assert float(result.adversarial_prediction[0, 2]) == pytest.approx(aim, abs=0.002 * reach(budget, 2))
 
 
 def test_square_comes_near_the_optimum():
@@ -117,18 +117,18 @@ def test_starting_beside_the_flat_point_the_distance_from_clean_grows_as_far_as_
     attack = make(budget=budget, objective=SquaredError(against="clean"))
     if isinstance(attack, Transfer):
         attack = Transfer(budget=budget, objective=attack.objective, source=model, steps=30)
-    found = attack(model, INPUTS, LABELS[:, :1])
-    assert found.loss.tolist() == pytest.approx([reach(budget) ** 2] * 4, rel=1e-9)
+    result = attack(model, INPUTS, LABELS[:, :1])
+    assert result.loss.tolist() == pytest.approx([reach(budget) ** 2] * 4, rel=1e-9)
 
 
-def drift(found):
+def drift(result):
     """Root mean squared change of the emotions, per example."""
-    return (found.adversarial_prediction - found.clean_prediction).square().mean(dim=1).sqrt()
+    return (result.adversarial_prediction - result.clean_prediction).square().mean(dim=1).sqrt()
 
 
-def shift(model, found):
+def shift(model, result):
     """Root mean squared change of the concepts, per example."""
-    moved = model(INPUTS + found.perturbation).concepts - model(INPUTS).concepts
+    moved = model(INPUTS + result.perturbation).concepts - model(INPUTS).concepts
     return moved.detach().square().mean(dim=1).sqrt()
 
 

@@ -26,9 +26,9 @@ def test_on_a_linear_model_it_meets_the_closed_form(norm, share):
     goal = 1.5
     least = goal / DUAL[norm]
     attack = Minimal(budget=norm(least / share), objective=OneEmotion(0), goal=goal)
-    found = attack(MODEL, INPUTS, LABELS)
-    sizes = norm(1).size(found.perturbation) / least
-    assert found.converged.all()
+    result = attack(MODEL, INPUTS, LABELS)
+    sizes = norm(1).size(result.perturbation) / least
+    assert result.converged.all()
     assert sizes.min() >= 1 - 1e-9
     assert sizes.max() <= 1.002
 
@@ -38,20 +38,20 @@ def test_an_error_has_a_smallest_perturbation_of_each_example(norm):
     goal = 4.0
     error = MODEL(INPUTS).detach().abs()[:, 0]
     least = (goal - error).clamp_min(0) / DUAL[norm]
-    found = Minimal(budget=norm(3.0), objective=AbsoluteError(), goal=goal)(MODEL, INPUTS, LABELS)
+    result = Minimal(budget=norm(3.0), objective=AbsoluteError(), goal=goal)(MODEL, INPUTS, LABELS)
     assert (least > 0).any()
-    assert norm(1).size(found.perturbation).tolist() == pytest.approx(least.tolist(), rel=0.002)
+    assert norm(1).size(result.perturbation).tolist() == pytest.approx(least.tolist(), rel=0.002)
 
 
 @NORMS
 def test_no_smaller_budget_reaches_the_goal_of_a_network(norm):
     model = Bottleneck(entries=20, concepts=4, emotions=3, seed=2, skip=1.0)
     labels = torch.zeros(4, 3, dtype=torch.float64)
-    found = Minimal(budget=norm(4.0), objective=AbsoluteError(), goal=2.5)(model, INPUTS, labels)
-    sizes = norm(1).size(found.perturbation)
+    result = Minimal(budget=norm(4.0), objective=AbsoluteError(), goal=2.5)(model, INPUTS, labels)
+    sizes = norm(1).size(result.perturbation)
     assert sizes.min() > 0
-    assert found.converged.all()
-    assert (found.loss >= 2.5).all()
+    assert result.converged.all()
+    assert (result.loss >= 2.5).all()
     for row in range(4):
         # Of one ascent: restarts may find another peak.
         smaller = APGD(budget=norm(0.98 * float(sizes[row])), objective=AbsoluteError(), steps=100)
@@ -61,17 +61,17 @@ def test_no_smaller_budget_reaches_the_goal_of_a_network(norm):
 @NORMS
 def test_what_cannot_reach_the_goal_keeps_the_strongest(norm):
     attack = Minimal(budget=norm(0.1), objective=OneEmotion(0), goal=1e3)
-    found = attack(MODEL, INPUTS, LABELS)
-    assert not found.converged.any()
-    assert found.loss.tolist() == pytest.approx([0.1 * DUAL[norm]] * 4, rel=1e-6)
+    result = attack(MODEL, INPUTS, LABELS)
+    assert not result.converged.any()
+    assert result.loss.tolist() == pytest.approx([0.1 * DUAL[norm]] * 4, rel=1e-6)
 
 
 def test_what_reaches_the_goal_by_itself_is_not_moved():
     goal = float(MODEL(INPUTS).detach().abs().min()) / 2
-    found = Minimal(budget=Linf(1.0), objective=AbsoluteError(), goal=goal)(MODEL, INPUTS, LABELS)
-    assert found.converged.all()
-    assert not found.perturbation.any()
-    assert not found.iterations.any()
+    result = Minimal(budget=Linf(1.0), objective=AbsoluteError(), goal=goal)(MODEL, INPUTS, LABELS)
+    assert result.converged.all()
+    assert not result.perturbation.any()
+    assert not result.iterations.any()
 
 
 @NORMS
@@ -80,16 +80,16 @@ def test_a_start_that_reaches_the_goal_is_never_lengthened(norm):
     optimum = norm(1.0).steepest(WEIGHTS.view(1, 1, 5, 4)) * goal / DUAL[norm] * (1 + 1e-5)
     # A single step finds nothing better.
     attack = Minimal(budget=norm(1.0), objective=OneEmotion(0), goal=goal, steps=1, bisections=0)
-    found = attack(MODEL, INPUTS, LABELS, start=optimum.expand_as(INPUTS))
-    assert found.converged.all()
-    assert (norm(1).size(found.perturbation) <= norm(1).size(optimum) * (1 + 1e-12)).all()
+    result = attack(MODEL, INPUTS, LABELS, start=optimum.expand_as(INPUTS))
+    assert result.converged.all()
+    assert (norm(1).size(result.perturbation) <= norm(1).size(optimum) * (1 + 1e-12)).all()
 
 
 def test_bisection_shortens_along_the_ray():
     far = 0.5 * WEIGHTS.sign().view(1, 1, 5, 4).expand_as(INPUTS)
     attack = Minimal(budget=Linf(0.5), objective=OneEmotion(0), goal=1.5, steps=0, bisections=20)
-    found = attack(MODEL, INPUTS, LABELS, start=far)
-    assert Linf(1).size(found.perturbation).tolist() == pytest.approx([1.5 / DUAL[Linf]] * 4, rel=1e-4)
+    result = attack(MODEL, INPUTS, LABELS, start=far)
+    assert Linf(1).size(result.perturbation).tolist() == pytest.approx([1.5 / DUAL[Linf]] * 4, rel=1e-4)
 
 
 @pytest.mark.parametrize(

@@ -39,7 +39,7 @@ def value(objective, emotions=FOUND, concepts=CONCEPTS, situation=SITUATION):
 
 
 @pytest.mark.parametrize(
-    ("objective", "wanted"),
+    ("objective", "expected"),
     [
         (SquaredError(), [(0.16 + 0.04 + 0.25) / 3, (0.25 + 0.25 + 0.01) / 3]),
         (SquaredError(against="clean"), [(0.01 + 0.04 + 0.16) / 3, (0.16 + 0.16 + 0.04) / 3]),
@@ -57,8 +57,8 @@ def value(objective, emotions=FOUND, concepts=CONCEPTS, situation=SITUATION):
     ],
     ids=repr,
 )
-def test_known_values(objective, wanted):
-    assert value(objective) == pytest.approx(wanted)
+def test_known_values(objective, expected):
+    assert value(objective) == pytest.approx(expected)
 
 
 def test_correlation_is_minus_pearsons_r():

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 import torch
 
@@ -35,7 +37,7 @@ EMOTIONS = ("valence", "happy", "sad")
 
 
 @pytest.mark.parametrize(
-    ("word", "wanted"),
+    ("word", "expected"),
     [
         ("squared-error", SquaredError()),
         ("absolute-error", AbsoluteError()),
@@ -51,13 +53,13 @@ EMOTIONS = ("valence", "happy", "sad")
         ("happy=0.8, sad=0.1", Target((None, 0.8, 0.1))),
     ],
 )
-def test_words_are_objectives(word, wanted):
-    assert parse_objective(word, EMOTIONS) == wanted
+def test_words_are_objectives(word, expected):
+    assert parse_objective(word, EMOTIONS) == expected
 
 
 def test_errors_may_be_from_clean_and_clipped():
-    wanted = AbsoluteError(against="clean", scale=(0.1, 0.9))
-    assert parse_objective("absolute-error", EMOTIONS, from_clean=True, scale=(0.1, 0.9)) == wanted
+    expected = AbsoluteError(against="clean", scale=(0.1, 0.9))
+    assert parse_objective("absolute-error", EMOTIONS, from_clean=True, scale=(0.1, 0.9)) == expected
 
 
 @pytest.mark.parametrize(
@@ -66,7 +68,7 @@ def test_errors_may_be_from_clean_and_clipped():
         ("squared", r"Unknown objective 'squared'. Did you mean squared-error\?"),
         ("hapy+", r"Unknown emotion 'hapy'. Did you mean happy\?"),
         ("hapy=1", r"Unknown emotion 'hapy'. Did you mean happy\?"),
-        ("happy=loud", "'happy=loud' must be an emotion and a number"),
+        ("happy=loud", "'happy=loud': the value is 'loud'"),
     ],
 )
 def test_other_words_are_refused(word, message):
@@ -146,7 +148,7 @@ def test_a_source_is_passed_on():
         (("Minimal", "linf", 0.1, {}), "Minimal needs the setting goal: give it as a setting"),
         (("ReleasedAttack", "none", None, {}), "ReleasedAttack has no budget: use its protocol"),
         (("APGD", "linf", 0.1, {"budget": "0.2"}), "APGD has no setting 'budget'"),
-        (("Transfer", "linf", 0.1, {}), "needs a sibling: name its run with --source"),
+        (("Transfer", "linf", 0.1, {}), "needs a sibling: name its run with `source`"),
         (
             ("Transfer", "linf", 0.1, {"source": "runs/x"}),
             "source must be the sibling itself, .*, got 'runs/x'",
@@ -184,3 +186,15 @@ def test_the_name_and_settings_of_an_attack_stay_what_they_were():
     """They are the keys of rows and perturbations that earlier versions have written."""
     made = parse_attack("PGD", "l2", 1.0, None, {"steps": "5"})
     assert (str(made), repr(made.attacks[0])) == ("PGD-a9109b9b", "PGD(budget=L2(epsilon=1.0), steps=5)")
+
+
+@pytest.mark.parametrize("value", ["nan", "inf", "-inf", "", "high", "1e30"])
+def test_a_target_value_that_is_no_finite_number_is_named(value):
+    message = f"objective 'sad={value}': the value is '{value}'; it must be a finite number, as in happy=0.8"
+    with pytest.raises(ConfigError, match=re.escape(message)):
+        parse_objective(f"happy=0.5, sad={value}", ("happy", "sad"))
+
+
+def test_a_target_that_names_an_emotion_twice_is_refused():
+    with pytest.raises(ConfigError, match="names happy twice"):
+        parse_objective("happy=0.5,happy=0.6", ("happy", "sad"))

@@ -116,8 +116,8 @@ def test_a_protocol_without_a_ladder_runs_its_attacks_as_they_are():
 
 def climbs(emotions: int) -> list[list[BoundedAttack]]:
     """The members of standard-1, each with its budgets."""
-    found = protocol("standard-1").members(emotions)
-    return [[attack for attack in climb if isinstance(attack, BoundedAttack)] for climb in found]
+    result = protocol("standard-1").members(emotions)
+    return [[attack for attack in climb if isinstance(attack, BoundedAttack)] for climb in result]
 
 
 def test_members_climb_the_epsilons():
@@ -163,17 +163,17 @@ def climbed():
     for member in climbs(8):
         start, row = None, []
         for attack in member:
-            found = attack(model, inputs, labels, start=start, valid_range=(-0.943, math.inf))
-            start = found.perturbation
-            row.append((attack, found))
+            result = attack(model, inputs, labels, start=start, valid_range=(-0.943, math.inf))
+            start = result.perturbation
+            row.append((attack, result))
         results.append(row)
     return model, results
 
 
 def test_the_standard_takes_at_most_2000_passes_of_either_kind_a_clip(climbed):
     model, results = climbed
-    forwards = sum(int(found.forward_passes) for row in results for _, found in row)
-    gradients = sum(int(found.gradient_passes) for row in results for _, found in row)
+    forwards = sum(int(result.forward_passes) for row in results for _, result in row)
+    gradients = sum(int(result.gradient_passes) for row in results for _, result in row)
     assert (forwards, gradients) == (model.forwards, model.gradients) == (1687, 830)
 
 
@@ -184,29 +184,29 @@ def test_the_page_states_these_counts():
 
 def test_a_larger_budget_is_never_weaker(climbed):
     for row in climbed[1]:
-        losses = [float(found.loss) for _, found in row]
+        losses = [float(result.loss) for _, result in row]
         assert losses == sorted(losses)
 
 
 def test_a_larger_budget_is_stronger_for_every_ascent(climbed):
     for row in climbed[1]:
         if row[0][0].title == "APGD":
-            losses = [float(found.loss) for _, found in row]
+            losses = [float(result.loss) for _, result in row]
             assert all(one < other for one, other in itertools.pairwise(losses))
 
 
 def test_every_budget_is_kept(climbed):
     for row in climbed[1]:
-        for attack, found in row:
-            assert float(found.perturbation.abs().max()) <= attack.budget.epsilon * (1 + 1e-12)
+        for attack, result in row:
+            assert float(result.perturbation.abs().max()) <= attack.budget.epsilon * (1 + 1e-12)
 
 
 def test_each_emotion_moves_its_way(climbed):
     seen = 0
     for row in climbed[1]:
-        attack, found = row[-1]
+        attack, result = row[-1]
         if isinstance(attack.objective, OneEmotion):
-            change = (found.adversarial_prediction - found.clean_prediction)[0, attack.objective.index]
+            change = (result.adversarial_prediction - result.clean_prediction)[0, attack.objective.index]
             assert change > 0 if attack.objective.up else change < 0
             seen += 1
     assert seen == 16
@@ -228,10 +228,12 @@ def test_a_member_climbs_from_what_it_found():
     weights = torch.linspace(-1, 1, 12).reshape(3, 4)
     attacks = tuple(APGD(budget=Linf(epsilon), steps=1) for epsilon in (0.1, 0.2))
     inputs, labels = torch.zeros(2, 1, 2, 2), torch.full((2, 3), 0.3)
-    found = list(climb(attacks, lambda x: x.flatten(1) @ weights.T, inputs, labels, valid_range=(-0.15, 9.0)))
-    assert [attack for attack, _ in found] == list(attacks)
-    assert (found[1][1].loss >= found[0][1].loss).all()
-    assert found[1][1].perturbation.min() >= -0.15
+    results = list(
+        climb(attacks, lambda x: x.flatten(1) @ weights.T, inputs, labels, valid_range=(-0.15, 9.0))
+    )
+    assert [attack for attack, _ in results] == list(attacks)
+    assert (results[1][1].loss >= results[0][1].loss).all()
+    assert results[1][1].perturbation.min() >= -0.15
 
 
 @pytest.mark.parametrize("count", [1, 2])

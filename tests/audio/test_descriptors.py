@@ -24,7 +24,7 @@ from tenuto.audio.descriptors import (
     minor_over_major,
     roughness,
 )
-from tenuto.audio.loading import FULL_SCALE, quantise, resample
+from tenuto.audio.loading import FULL_SCALE, full_scale, resample
 from tenuto.data.midlevel import CONCEPTS
 from tenuto.data.synthesis_controls import draw
 from tenuto.data.synthesis_sound import SAMPLE_RATE as RENDERED_RATE
@@ -75,17 +75,17 @@ def test_names_are_the_concepts_marked_as_signal():
 
 
 def test_anchors_become_a_tenth_and_nine_tenths(monkeypatch):
-    for place, wanted in ((0, 0.1), (1, 0.9)):
+    for place, expected in ((0, 0.1), (1, 0.9)):
         monkeypatch.setattr(audio_descriptors, "measure", lambda _: np.array(list(ANCHORS.values())).T[place])  # noqa: B023
-        assert descriptors(noise(1)) == pytest.approx(np.full(7, wanted))
+        assert descriptors(noise(1)) == pytest.approx(np.full(7, expected))
 
 
 def test_two_sines_have_the_roughness_of_the_formula():
     lower, distance = 440.0, 60.0
     scaled = distance * 0.24 / (0.0207 * lower + 18.96)
-    wanted = (np.exp(-3.5 * scaled) - np.exp(-5.75 * scaled)) / 2  # one pair over two equal amplitudes
+    expected = (np.exp(-3.5 * scaled) - np.exp(-5.75 * scaled)) / 2  # one pair over two equal amplitudes
     both = sine(lower) + sine(lower + distance)
-    assert roughness(listen(both)) == pytest.approx(wanted, rel=0.03)
+    assert roughness(listen(both)) == pytest.approx(expected, rel=0.03)
 
 
 def test_a_semitone_cluster_is_rougher_than_octaves():
@@ -184,10 +184,10 @@ def test_no_samples_are_refused():
 def test_descriptors_rank_generated_music_by_its_known_concepts():
     """A seed on which nothing was tuned; `docs/concepts.md` has the numbers on 360 clips."""
     clips = draw(40, 5)
-    found = []
+    result = []
     for clip in clips:
         wave = resample(render(clip, 5, 12.0), RENDERED_RATE)
-        found.append(descriptors((quantise(wave, "clip") / FULL_SCALE).astype(np.float32)))
-    rho = spearman(np.array([clip.concepts for clip in clips]), np.array(found))
+        result.append(descriptors((full_scale(wave, "clip") / FULL_SCALE).astype(np.float32)))
+    rho = spearman(np.array([clip.concepts for clip in clips]), np.array(result))
     assert (rho > 0).all(), rho
     assert np.sum(rho >= 0.5) >= 5, rho

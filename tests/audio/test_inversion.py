@@ -13,14 +13,13 @@ from tenuto.audio import SAMPLE_RATE, LogSpectrogram
 from tenuto.audio.inversion import (
     band_centres,
     encode,
-    frame_starts,
     invert,
     reach,
     render,
     snr_db,
     to_16_bit,
 )
-from tenuto.audio.spectrogram import FRAME_SIZE, filterbank, frame_count
+from tenuto.audio.spectrogram import FRAME_SIZE, filterbank, frame_count, frame_starts
 from tenuto.errors import AudioError, ConfigError
 
 SECONDS = 2
@@ -69,36 +68,36 @@ def test_centres_are_where_the_filters_peak():
 
 
 def test_the_own_spectrogram_renders_the_recording(noise):
-    found = render(noise, heard(noise).astype(np.float32))
-    assert found.waveform.dtype == np.float32
-    assert found.waveform.shape == noise.shape
-    assert snr_db(noise, found.waveform) > 60
-    assert found.residual < 1e-5
+    result = render(noise, heard(noise).astype(np.float32))
+    assert result.waveform.dtype == np.float32
+    assert result.waveform.shape == noise.shape
+    assert snr_db(noise, result.waveform) > 60
+    assert result.residual < 1e-5
 
 
 @pytest.mark.parametrize("gain", [0.25, 2.0])
 def test_a_gain_is_recovered_behind_the_first_samples(chord, gain):
     # Not wholly: some of what the sudden end of the chord excites lies in bins that no filter sees.
-    found = render(chord, heard(gain * chord))
-    assert snr_db(gain * chord[FADED:], found.waveform[FADED:]) > 40
+    result = render(chord, heard(gain * chord))
+    assert snr_db(gain * chord[FADED:], result.waveform[FADED:]) > 40
 
 
 def test_a_tone_is_halved_and_the_others_stay(chord):
     spectrogram = heard(chord)
     loud = np.abs(np.log2(band_centres() / 1000)) < 0.5
     spectrogram[:, loud] = np.log10(1 + (10 ** spectrogram[:, loud] - 1) / 2)
-    found = render(chord, spectrogram).waveform[4096:-4096]
-    time, window = np.arange(len(found)) / SAMPLE_RATE, np.hanning(len(found))
+    result = render(chord, spectrogram).waveform[4096:-4096]
+    time, window = np.arange(len(result)) / SAMPLE_RATE, np.hanning(len(result))
     tones = np.exp(-2j * np.pi * np.array([[300.0], [1000.0], [3300.0]]) * time)
-    levels = 2 * np.abs((tones * window * found).sum(axis=1)) / window.sum()
+    levels = 2 * np.abs((tones * window * result).sum(axis=1)) / window.sum()
     assert levels == pytest.approx([0.2, 0.1, 0.2], rel=0.01)
 
 
 def test_frames_in_the_middle_change_only_the_samples_they_see(noise):
     changed = heard(noise)[20:30] + 0.2
-    found = render(noise, changed, first=20).waveform
+    result = render(noise, changed, first=20).waveform
     seen = reach(20, 10, len(noise))
-    different = np.flatnonzero(found != noise)
+    different = np.flatnonzero(result != noise)
     assert seen.start <= different[0] < different[-1] < seen.stop
     assert len(different) > 0.99 * (seen.stop - seen.start)
 
@@ -111,23 +110,23 @@ def test_frames_belong_to_their_place_in_the_recording(noise):
 
 def test_the_beginning_of_a_recording_does_not_click(noise):
     signs = np.random.default_rng(1).choice([-1, 1], size=heard(noise).shape)
-    found = render(noise, np.maximum(heard(noise) + 0.2 * signs, 0)).waveform
-    change = np.abs(found - noise)
+    result = render(noise, np.maximum(heard(noise) + 0.2 * signs, 0)).waveform
+    change = np.abs(result - noise)
     assert change[:500].max() < 3 * change[5000:-5000].max()
 
 
 def test_silence_stays_silent():
-    found = render(np.zeros(10_000, np.float32), np.zeros((frame_count(10_000), 149)))
-    assert np.abs(found.waveform).max() < 1e-9
+    result = render(np.zeros(10_000, np.float32), np.zeros((frame_count(10_000), 149)))
+    assert np.abs(result.waveform).max() < 1e-9
 
 
 def test_sound_can_be_put_into_silence():
-    wanted = np.zeros((40, 149))
-    wanted[:, 70] = 1.0
-    found = render(np.zeros(40 * 705, np.float32), wanted)
-    assert found.residual < 1e-4
-    assert heard(found.waveform)[5:-5, 70].mean() > 0.3
-    assert heard(found.waveform)[5:-5, :60].max() < 0.1
+    expected = np.zeros((40, 149))
+    expected[:, 70] = 1.0
+    result = render(np.zeros(40 * 705, np.float32), expected)
+    assert result.residual < 1e-4
+    assert heard(result.waveform)[5:-5, 70].mean() > 0.3
+    assert heard(result.waveform)[5:-5, :60].max() < 0.1
 
 
 def test_below_silence_is_silence_and_remains_as_residual(noise):
@@ -139,34 +138,34 @@ def test_below_silence_is_silence_and_remains_as_residual(noise):
 
 
 def test_bins_have_the_wanted_bands():
-    wanted = np.log10(1 + magnitudes(1) @ FILTERS)
-    found, residual, iterations = invert(magnitudes(2), wanted)
-    assert (found >= 0).all()
+    expected = np.log10(1 + magnitudes(1) @ FILTERS)
+    result, residual, iterations = invert(magnitudes(2), expected)
+    assert (result >= 0).all()
     assert residual < 1e-5
     assert 1 < iterations < 200
-    np.testing.assert_allclose(np.log10(1 + found @ FILTERS), wanted, atol=1e-3)
+    np.testing.assert_allclose(np.log10(1 + result @ FILTERS), expected, atol=1e-3)
 
 
 def test_bins_that_no_filter_sees_stay():
     start = magnitudes(2)
-    found, _, _ = invert(start, np.log10(1 + magnitudes(1) @ FILTERS))
+    result, _, _ = invert(start, np.log10(1 + magnitudes(1) @ FILTERS))
     blind = FILTERS.sum(axis=1) == 0
     assert blind.sum() == 4
-    np.testing.assert_array_equal(found[:, blind], start[:, blind])
+    np.testing.assert_array_equal(result[:, blind], start[:, blind])
 
 
 def test_what_fits_already_is_left_alone():
     start = magnitudes(3)
-    found, _, iterations = invert(start, np.log10(1 + start @ FILTERS))
+    result, _, iterations = invert(start, np.log10(1 + start @ FILTERS))
     assert iterations == 0
-    np.testing.assert_array_equal(found, np.maximum(start, 1e-9))
+    np.testing.assert_array_equal(result, np.maximum(start, 1e-9))
 
 
 def test_the_change_is_an_equaliser_straight_between_the_centres():
     # The nearest solution in relative entropy is m0 * exp(filters @ multipliers): its log gain has no other shape.
     start = magnitudes(4)
-    found, _, _ = invert(start, np.log10(1 + magnitudes(5) @ FILTERS))
-    gain = np.log(found / np.maximum(start, 1e-9)).T
+    result, _, _ = invert(start, np.log10(1 + magnitudes(5) @ FILTERS))
+    gain = np.log(result / np.maximum(start, 1e-9)).T
     multipliers = np.linalg.lstsq(FILTERS, gain, rcond=None)[0]
     np.testing.assert_allclose(FILTERS @ multipliers, gain, atol=1e-8)
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from tenuto.audio import SAMPLE_RATE, load_and_describe, load_audio
-from tenuto.audio.loading import FULL_SCALE, quantise, resample
+from tenuto.audio.loading import FULL_SCALE, _trimmed, full_scale, resample
 from tenuto.errors import AudioError
 from tests.conftest import GOLDEN
 
@@ -24,7 +24,7 @@ def tone(seconds: float, rate: int, frequency: float = 440.0) -> np.ndarray:
 @pytest.mark.parametrize("case", CASES)
 def test_quantise_equals_golden_pcm(case):
     golden = np.load(GOLDEN / "frontend" / f"case_{case}.npz")
-    assert np.array_equal(quantise(golden["raw"] / FULL_SCALE, case), golden["pcm"])
+    assert np.array_equal(_trimmed(full_scale(golden["raw"] / FULL_SCALE, case)), golden["pcm"])
 
 
 @pytest.mark.parametrize("clip", ["001", "026", "057", "146", "310"])
@@ -66,9 +66,9 @@ def test_resampling_keeps_a_constant_in_the_middle():
 def test_quantised_audio_has_full_peak_and_sounding_ends(waveform):
     if not np.rint(waveform * FULL_SCALE).any():
         with pytest.raises(AudioError, match="silent"):
-            quantise(waveform, "it")
+            full_scale(waveform, "it")
         return
-    samples = quantise(waveform, "it")
+    samples = _trimmed(full_scale(waveform, "it"))
     assert np.abs(samples.astype(int)).max() in (FULL_SCALE, FULL_SCALE - 1)
     assert samples[0] != 0
     assert samples[-1] != 0
@@ -82,7 +82,7 @@ def test_blocks_give_the_waveform_of_the_whole(tmp_path, monkeypatch):
     monkeypatch.setattr("tenuto.audio.loading.BLOCK_SAMPLES", 999)
     assert np.array_equal(load_audio(path), whole)
     samples, rate = soundfile.read(path, dtype="float32")
-    expected = quantise(resample(samples.sum(axis=1) / 2, rate), "whole") / FULL_SCALE
+    expected = _trimmed(full_scale(resample(samples.sum(axis=1) / 2, rate), "whole")) / FULL_SCALE
     assert np.array_equal(whole, expected.astype(np.float32))
 
 

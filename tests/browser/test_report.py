@@ -46,13 +46,13 @@ def address(tmp_path_factory):
 @pytest.fixture
 def visit(browser, address):
     """A function that opens the report; what the page asks for or complains of fails the test in the end."""
-    asked, said, pages = [], [], []
+    asked, messages, pages = [], [], []
 
     def opened(width=1280, unfolded=True, **settings):
         page = browser.new_page(viewport={"width": width, "height": 800}, **settings)
         page.on("request", lambda request: asked.append(request.url))
-        page.on("console", lambda message: said.append(message.text))
-        page.on("pageerror", lambda error: said.append(str(error)))
+        page.on("console", lambda message: messages.append(message.text))
+        page.on("pageerror", lambda error: messages.append(str(error)))
         page.set_default_timeout(10_000)
         page.goto(address)
         if unfolded:
@@ -65,7 +65,7 @@ def visit(browser, address):
     yield opened
     for page in pages:
         page.close()
-    assert said == []
+    assert messages == []
     assert [url for url in asked if not url.startswith("data:")] == [address] * len(pages)
 
 
@@ -180,13 +180,13 @@ def test_a_table_sorts_by_click_one_way_and_the_other(visit):
 def test_budgets_sort_by_their_size_and_those_without_one_stand_last(tmp_path, browser):
     ladder = {epsilon: epsilon for epsilon in (0.02, 0.005, 0.1, 0.05, 1e-05, 0.2)}
     rows = mark_worst(test_curves.run(ladder=ladder))
-    found = inputs(stored(tmp_path / "study", [made_up.run(), rows]))
+    page_inputs = inputs(stored(tmp_path / "study", [made_up.run(), rows]))
     page = browser.new_page()
-    page.goto(write_report(found, tmp_path / "report.html").as_uri() + "#runs")
+    page.goto(write_report(page_inputs, tmp_path / "report.html").as_uri() + "#runs")
     rising = ["1e-05", "0.005", "0.02", "0.05", "0.1", "0.2", "–"]
-    for wanted in (rising, [*rising[-2::-1], "–"]):
+    for expected in (rising, [*rising[-2::-1], "–"]):
         heading(page, "Epsilon").get_by_role("button").click()
-        assert page.locator("#runs tbody tr td:nth-child(6)").all_inner_texts() == wanted
+        assert page.locator("#runs tbody tr td:nth-child(6)").all_inner_texts() == expected
     page.close()
 
 

@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 
 import pytest
+import typer
 from typer.testing import CliRunner
 
 from tenuto.cli.app import app
@@ -35,17 +36,26 @@ CLEAN = {
 }
 
 
-@pytest.fixture(scope="session")
-def tenuto():
-    """A function that runs one command; an exception that would end in a traceback fails the test."""
+def caller(command):
+    """A function that runs a command, or a group of them; what it raises is raised, as in the main program."""
+    if not isinstance(command, typer.Typer):
+        function, command = command, typer.Typer()
+        command.command()(function)
 
     def call(*arguments, **environment):
-        outcome = CliRunner().invoke(app, [str(argument) for argument in arguments], env=CLEAN | environment)
+        words, settings = [str(argument) for argument in arguments], CLEAN | environment
+        outcome = CliRunner().invoke(command, words, env=settings)
         if outcome.exception is not None and not isinstance(outcome.exception, SystemExit):
             raise outcome.exception
         return outcome
 
     return call
+
+
+@pytest.fixture(scope="session")
+def tenuto():
+    """A function that runs one command; an exception that would end in a traceback fails the test."""
+    return caller(app)
 
 
 @pytest.fixture(scope="session")
@@ -55,10 +65,10 @@ def refused(tenuto):
     def call(*arguments, **environment):
         outcome = tenuto(*arguments, **environment)
         assert outcome.exit_code == 2, outcome.output
-        said = outcome.stderr.splitlines()
-        assert said[-1].startswith("error: "), outcome.stderr
-        assert not any(line.startswith("error: ") for line in said[:-1])
-        return said[-1]
+        sentence = outcome.stderr.splitlines()
+        assert sentence[-1].startswith("error: "), outcome.stderr
+        assert not any(line.startswith("error: ") for line in sentence[:-1])
+        return sentence[-1]
 
     return call
 

@@ -116,8 +116,8 @@ def test_a_released_log_is_read_back_with_the_same_metrics(tenuto, attack, corpu
     table = pd.read_csv(tmp_path / "paper" / "table1.csv").set_index("system")
     report = json.loads(tenuto("evaluate", folder, "--root", corpus, "--cache", cache, "--json").stdout)
     for name in ("correlation", "mae"):
-        came, wanted = table.loc["A2M2E", f"{name}_mean"], report["test"][name]["overall"]
-        assert came == pytest.approx(wanted, abs=1e-6)
+        came, expected = table.loc["A2M2E", f"{name}_mean"], report["test"][name]["overall"]
+        assert came == pytest.approx(expected, abs=1e-6)
 
 
 def test_own_runs_and_their_released_logs_give_the_same_table(tenuto, attack, tmp_path):
@@ -136,16 +136,16 @@ def test_other_emotions_have_no_released_format_and_lose_no_rows(
     refused, own_run, own_folder, cache, tmp_path
 ):
     copy = shutil.copytree(own_run, tmp_path / own_run.name)
-    said = refused(
+    message = refused(
         *("attack", copy, "--root", own_folder, "--cache", cache, "--iterations", 2),
         *("--measure", "mse", "--released-log", tmp_path / "log"),
     )
-    assert "the rows have arousal, joy" in said
+    assert "the rows have arousal, joy" in message
     assert len(rows(copy, f"{TABLE}+measure=mse")) == 2
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "message"),
     [
         (["--protocol", "paper-2025"], "Did you mean paper-2025-released?"),
         (["--iterations", "0"], "iterations"),
@@ -153,14 +153,14 @@ def test_other_emotions_have_no_released_format_and_lose_no_rows(
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
-def test_a_setting_that_cannot_be_is_refused(refused, run, corpus, cache, arguments, said):
-    assert said in refused("attack", run, "--root", corpus, "--cache", cache, *arguments)
+def test_a_setting_that_cannot_be_is_refused(refused, run, corpus, cache, arguments, message):
+    assert message in refused("attack", run, "--root", corpus, "--cache", cache, *arguments)
 
 
 def test_a_gpu_that_is_not_there_is_refused_before_any_work(refused, run, tmp_path, monkeypatch):
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
-    said = refused("attack", run, "--root", tmp_path / "nowhere", "--device", "cuda")
-    assert said == "error: device cuda: this machine has no usable GPU. Use --device cpu."
+    message = refused("attack", run, "--root", tmp_path / "nowhere", "--device", "cuda")
+    assert message == "error: device cuda: this machine has no usable GPU. Use --device cpu."
 
 
 def test_what_is_no_run_is_refused(refused, corpus, tmp_path):
@@ -207,9 +207,9 @@ def test_the_described_protocol_stays_in_its_budget(attack):
 
 def test_beside_an_attack_stands_what_music_does_by_itself(attack):
     outcome, folder = attack("--iterations", 2, "--natural")
-    said = outcome.stdout
-    assert said.index("paper-2025-released") < said.index("under natural variation")
-    assert "mp3 128 kb/s" in said
+    message = outcome.stdout
+    assert message.index("paper-2025-released") < message.index("under natural variation")
+    assert "mp3 128 kb/s" in message
     assert (folder / "attacks" / "natural-1.csv").is_file()
 
 

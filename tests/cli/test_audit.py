@@ -41,10 +41,10 @@ def test_a_failure_ends_with_one_and_says_what_failed(tenuto, outside):
 
 
 def test_what_cannot_be_shown_is_listed_with_its_reason(tenuto, sound):
-    said = tenuto("audit", sound).stdout
+    message = tenuto("audit", sound).stdout
     assert (
         "NOT RECORDED  gradients, finite-differences, repeatable, longer-search, unbounded: needs the model"
-        in said
+        in message
     )
 
 
@@ -85,11 +85,11 @@ def examined(tenuto, run, corpus, cache, tmp_path_factory):
 
 def test_a_run_with_its_data_is_asked(examined):
     assert examined.exit_code == 1  # two iterations do not converge
-    found = {finding["check"]: finding["verdict"] for finding in json.loads(examined.stdout)["findings"]}
+    values = {finding["check"]: finding["verdict"] for finding in json.loads(examined.stdout)["findings"]}
     for check in ("repeatable", "finite-differences", "saved-prediction", "saved-norm", "provenance"):
-        assert found[check] == "PASS", check
-    assert found["convergence"] == found["albums"] == "FAIL"
-    assert found["budget"] == "WARN"
+        assert values[check] == "PASS", check
+    assert values["convergence"] == values["albums"] == "FAIL"
+    assert values["budget"] == "WARN"
 
 
 def test_bare_rows_take_data_and_split(tenuto, sound, corpus, tmp_path):
@@ -111,9 +111,9 @@ def test_bare_rows_take_data_and_split(tenuto, sound, corpus, tmp_path):
             "--json",
         )
     )
-    found = {finding["check"]: finding for finding in json.loads(outcome.stdout)["findings"]}
-    assert found["albums"]["value"] == 1.0
-    assert found["albums"]["sentence"].startswith("5 of 5 attacked clips")
+    values = {finding["check"]: finding for finding in json.loads(outcome.stdout)["findings"]}
+    assert values["albums"]["value"] == 1.0
+    assert values["albums"]["sentence"].startswith("5 of 5 attacked clips")
 
 
 def test_a_root_from_the_environment_is_no_question_about_bare_rows(tenuto, sound):
@@ -146,9 +146,9 @@ def test_natural_changes_beside_an_attack_are_left_out(tenuto, attacked):
     rows = bounded(protocol=NATURAL, attack="natural")
     run = attacked()
     write_rows(run / "attacks" / f"{NATURAL}.csv", rows)
-    said = tenuto("audit", run).stdout
-    assert "Audit of planted-1" in said
-    assert NATURAL not in said
+    message = tenuto("audit", run).stdout
+    assert "Audit of planted-1" in message
+    assert NATURAL not in message
 
 
 def test_the_released_logs_fail(tenuto, released):

@@ -3,27 +3,14 @@
 import json
 
 import pytest
-import typer
-from typer.testing import CliRunner
 
 from tenuto.cli.curve import curve
 from tenuto.errors import DataError
 from tests.analysis.test_curves import natural, run, stored
+from tests.cli.conftest import caller
 from tests.reporting import made_up
 
-APP = typer.Typer()
-APP.command()(curve)
-
-
-def call(*arguments, columns=200):
-    """Run the command; what it raises on purpose is raised here, as in the main program."""
-    outcome = CliRunner().invoke(
-        APP, [str(argument) for argument in arguments], env={"COLUMNS": str(columns)}
-    )
-    if outcome.exception is not None and not isinstance(outcome.exception, SystemExit):
-        raise outcome.exception
-    assert outcome.exit_code == 0, outcome.output
-    return outcome
+call = caller(curve)
 
 
 @pytest.fixture(scope="module")
@@ -60,7 +47,7 @@ def test_json_is_one_object_for_programs(study, tmp_path):
 
 
 def test_a_narrow_terminal_cuts_no_number(study, tmp_path):
-    wide, narrow = (call(study, "--out", tmp_path, columns=columns).stdout for columns in (200, 40))
+    wide, narrow = (call(study, "--out", tmp_path, COLUMNS=str(columns)).stdout for columns in (200, 40))
     assert wide.count("0.133") == narrow.count("0.133") > 0
 
 

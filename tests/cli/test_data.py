@@ -118,8 +118,8 @@ def test_synthesize_refuses_too_few_clips(tenuto, tmp_path):
 
 
 def test_a_folder_cannot_be_downloaded(refused, tmp_path):
-    said = refused("data", "download", "folder", "--root", tmp_path)
-    assert said == "error: folder cannot be downloaded: these are your own files."
+    message = refused("data", "download", "folder", "--root", tmp_path)
+    assert message == "error: folder cannot be downloaded: these are your own files."
 
 
 @pytest.fixture
@@ -152,8 +152,8 @@ def test_a_download_brings_the_files_and_names_the_next_step(tenuto, tmp_path, o
         server.add("notes.txt", b"not wanted")
         osf(server.api)
         monkeypatch.setattr(soundtracks, "OSF_NODE", NODE)
-        wanted = dict.fromkeys(("Set1/001.mp3", "mean_ratings_set1.csv"), "")
-        monkeypatch.setattr(soundtracks.Soundtracks, "checksums", lambda self: wanted)
+        expected = dict.fromkeys(("Set1/001.mp3", "mean_ratings_set1.csv"), "")
+        monkeypatch.setattr(soundtracks.Soundtracks, "checksums", lambda self: expected)
         outcome = tenuto("data", "download", "soundtracks", "--root", tmp_path)
     assert outcome.exit_code == 0, outcome.output
     assert f"tenuto data validate soundtracks --root {tmp_path}" in outcome.stdout
@@ -191,11 +191,11 @@ def test_recordings_that_cannot_be_used_are_named_and_the_others_kept(refused, t
     corpora.folder(tmp_path / "own", clips=10)
     bad = tmp_path / "own" / "disc 1" / "song 3.wav"
     bad.write_bytes(b"no audio")
-    said = refused(
+    message = refused(
         "prepare", "--data", "folder", *FOLDER, "--root", tmp_path / "own", "--cache", tmp_path / "cache"
     )
-    assert "1 of 10 recordings cannot be used" in said
-    assert str(bad) in said
+    assert "1 of 10 recordings cannot be used" in message
+    assert str(bad) in message
     assert len(list((tmp_path / "cache").glob("*.safetensors"))) == 9
 
 
@@ -235,10 +235,10 @@ def test_concepts_says_where_there_are_no_ratings(tenuto, corpus, cache):
 
 def test_concepts_for_programs_and_as_a_table(tenuto, corpus, cache, tmp_path):
     table = tmp_path / "concepts.csv"
-    said = tenuto(
+    message = tenuto(
         *("data", "concepts", "soundtracks", "--root", corpus, "--cache", cache, "--out", table, "--json")
     )
-    content = json.loads(said.stdout)
+    content = json.loads(message.stdout)
     assert content["clips"] == 30
     assert list(content["concepts"]["signal:modality"]) == ["p5", "p50", "p95", "spearman"]
     assert content["concepts"]["signal:modality"]["spearman"] is None
@@ -248,16 +248,16 @@ def test_concepts_for_programs_and_as_a_table(tenuto, corpus, cache, tmp_path):
 
 
 def test_human_concepts_can_be_asked_for_by_the_recordings_name(tenuto, corpus, cache):
-    said = tenuto("prepare", "--concepts", "midlevel", "--root", corpus, "--cache", cache)
-    assert "30 clips of midlevel" in said.stdout
+    message = tenuto("prepare", "--concepts", "midlevel", "--root", corpus, "--cache", cache)
+    assert "30 clips of midlevel" in message.stdout
 
 
 def test_an_unknown_source_of_concepts_is_answered_with_the_known(refused, corpus, cache):
-    said = refused("prepare", "--concepts", "sginal", "--root", corpus, "--cache", cache)
-    assert "Did you mean signal?" in said
+    message = refused("prepare", "--concepts", "sginal", "--root", corpus, "--cache", cache)
+    assert "Did you mean signal?" in message
 
 
 def test_a_folder_is_asked_for_columns_in_place_of_human_concepts(refused, own):
     options = FOLDER[: FOLDER.index("--concepts")]
-    said = refused("prepare", "--data", "folder", *options, "--concepts", "midlevel", "--root", own)
-    assert "name the concept columns of your own table" in said
+    message = refused("prepare", "--data", "folder", *options, "--concepts", "midlevel", "--root", own)
+    assert "name the concept columns of your own table" in message

@@ -59,15 +59,15 @@ def test_given_the_data_once_places_are_known_ever_after(tenuto, copied, song, c
 
 def test_json_adds_up(tenuto, copied, song, corpus, cache):
     outcome = tenuto("explain", copied, song, "--root", corpus, "--cache", cache, "--json")
-    found = json.loads(outcome.stdout)
-    assert list(found["emotions"]) == EMOTIONS
-    assert all(0 <= place <= 100 for place in found["places"].values())
-    for name, value in found["emotions"].items():
-        assert found["baseline"][name] + sum(found["effects"][name].values()) == pytest.approx(
+    result = json.loads(outcome.stdout)
+    assert list(result["emotions"]) == EMOTIONS
+    assert all(0 <= place <= 100 for place in result["places"].values())
+    for name, value in result["emotions"].items():
+        assert result["baseline"][name] + sum(result["effects"][name].values()) == pytest.approx(
             value, abs=1e-5
         )
-    assert found["curve"]["seconds"][0] == pytest.approx(5.0)
-    assert len(found["curve"]["emotions"]["fear"]) == len(found["curve"]["seconds"])
+    assert result["curve"]["seconds"][0] == pytest.approx(5.0)
+    assert len(result["curve"]["emotions"]["fear"]) == len(result["curve"]["seconds"])
 
 
 def test_the_hop_sets_how_dense_the_curve_is(tenuto, run, song):
@@ -93,21 +93,21 @@ def test_a_checkpoint_alone_explains(tenuto, run, song, corpus, tmp_path):
 
 
 def test_other_names_are_spoken_of(tenuto, own_run, song):
-    found = json.loads(tenuto("explain", own_run, song, "--json").stdout)
-    assert list(found["effects"]) == ["arousal", "joy"]
-    assert list(found["effects"]["joy"]) == ["roughness"]
+    result = json.loads(tenuto("explain", own_run, song, "--json").stdout)
+    assert list(result["effects"]) == ["arousal", "joy"]
+    assert list(result["effects"]["joy"]) == ["roughness"]
     text = tenuto("explain", own_run, song).stdout
     assert "others" not in text
 
 
 def test_a_concept_is_set_on_a_recording(tenuto, run, song):
-    found = json.loads(tenuto("intervene", run, song, "--set", "dissonance=0.7", "--json").stdout)
+    result = json.loads(tenuto("intervene", run, song, "--set", "dissonance=0.7", "--json").stdout)
     before = json.loads(tenuto("explain", run, song, "--json").stdout)
-    assert found["before"] == pytest.approx(before["emotions"])
+    assert result["before"] == pytest.approx(before["emotions"])
     concept = before["concepts"]["dissonance"]
     for name in EMOTIONS:
         weight = before["effects"][name]["dissonance"] / concept
-        change = found["after"][name] - found["before"][name]
+        change = result["after"][name] - result["before"][name]
         assert change == pytest.approx(weight * (0.7 - concept), abs=1e-5)
 
 
@@ -124,8 +124,8 @@ def test_corrections_leave_a_table_and_a_figure(tenuto, attacked, corpus, cache)
     assert outcome.exit_code == 0
     assert outcome.stdout.count("MAE with k concepts set to ") == 3
     assert "Head gain (largest singular value): composed" in outcome.stdout
-    found = re.search(r"emotions by ([\d.]+) \(clips differ by ([\d.]+): ([\d.]+) times\)", outcome.stdout)
-    moved, spread, times = map(float, found.groups())
+    result = re.search(r"emotions by ([\d.]+) \(clips differ by ([\d.]+): ([\d.]+) times\)", outcome.stdout)
+    moved, spread, times = map(float, result.groups())
     assert times == pytest.approx(moved / spread, rel=0.02)
     folder = attacked / "interventions"
     assert {path.name for path in folder.iterdir()} == {
@@ -150,10 +150,10 @@ def test_in_a_narrow_terminal_no_number_is_cut(tenuto, attacked, song, corpus, c
 
 def test_corrections_as_json_go_where_they_are_wanted(tenuto, attacked, corpus, cache, tmp_path):
     arguments = ("--root", corpus, "--cache", cache, "--out", tmp_path / "out", "--json")
-    found = json.loads(tenuto("intervene", attacked, *arguments).stdout)
-    assert found["run"] == attacked.name
-    assert found["gain"]["rank"] == 7
-    assert [row["k"] for row in found["rows"]] == [*range(8)] * 3
-    assert {order["target"] for order in found["orders"]} == {"annotation", "clean"}
-    assert found["attacks"][0]["protocol"] == "paper-2025-released+iterations=3+step_size=0.05"
+    result = json.loads(tenuto("intervene", attacked, *arguments).stdout)
+    assert result["run"] == attacked.name
+    assert result["gain"]["rank"] == 7
+    assert [row["k"] for row in result["rows"]] == [*range(8)] * 3
+    assert {order["target"] for order in result["orders"]} == {"annotation", "clean"}
+    assert result["attacks"][0]["protocol"] == "paper-2025-released+iterations=3+step_size=0.05"
     assert (tmp_path / "out" / "intervention.csv").is_file()

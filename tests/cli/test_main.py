@@ -22,7 +22,7 @@ def commands(command=None, path=()):
     below = getattr(command, "commands", None)
     if below is None:
         return [(path, command)]
-    return [found for name, one in below.items() for found in commands(one, (*path, name))]
+    return [result for name, one in below.items() for result in commands(one, (*path, name))]
 
 
 COMMANDS = dict(commands())
@@ -115,10 +115,10 @@ def test_a_process_that_is_done_exits_with_0():
 def test_a_process_that_found_something_exits_with_1(tmp_path):
     corpora.folder(tmp_path, clips=10)
     (tmp_path / "disc 1" / "song 3.wav").unlink()
-    found = really("data", "validate", "folder", "--root", tmp_path, *FOLDER)
-    assert found.returncode == 1
-    assert "disc 1/song 3" in found.stdout
-    assert found.stderr == ""
+    result = really("data", "validate", "folder", "--root", tmp_path, *FOLDER)
+    assert result.returncode == 1
+    assert "disc 1/song 3" in result.stdout
+    assert result.stderr == ""
 
 
 def test_a_process_with_bad_input_exits_with_2_and_one_sentence(run, tmp_path):

@@ -5,23 +5,12 @@ import shutil
 
 import pandas as pd
 import pytest
-import typer
-from typer.testing import CliRunner
 
 from tenuto.cli.natural import natural
 from tenuto.errors import ConfigError, DataError
+from tests.cli.conftest import caller
 
-APP = typer.Typer()
-APP.command()(natural)
-
-
-def call(*arguments):
-    """Run the command; what it raises on purpose is raised here, as in the main program."""
-    outcome = CliRunner().invoke(APP, [str(argument) for argument in arguments], env={"COLUMNS": "200"})
-    if outcome.exception is not None and not isinstance(outcome.exception, SystemExit):
-        raise outcome.exception
-    assert outcome.exit_code == 0, outcome.output
-    return outcome
+call = caller(natural)
 
 
 @pytest.fixture(scope="module")

@@ -2,7 +2,6 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
-from typer.testing import CliRunner
 
 from tenuto.cli.paper import app
 from tenuto.config import to_yaml
@@ -10,9 +9,12 @@ from tenuto.errors import DataError, FileError
 from tenuto.files import write_text
 from tenuto.store.released_logs import SETTINGS, write_log
 from tenuto.store.rows import write_rows
+from tenuto.store.run import RunFolder
 from tests import small_runs
+from tests.cli.conftest import caller
 from tests.reporting import made_up
 
+PROTOCOL = "paper-2025-released+iterations=40"
 SETTINGS_OF_A_LOG = dict.fromkeys(SETTINGS, None) | {
     "conv_method": "corr",
     "lr": 0.002,
@@ -22,14 +24,7 @@ SETTINGS_OF_A_LOG = dict.fromkeys(SETTINGS, None) | {
 }
 
 
-def call(*arguments, columns=200):
-    """Run the group; what it raises on purpose is raised here, as in the main program."""
-    outcome = CliRunner().invoke(
-        app, [str(argument) for argument in arguments], env={"COLUMNS": str(columns)}
-    )
-    if outcome.exception is not None and not isinstance(outcome.exception, SystemExit):
-        raise outcome.exception
-    return outcome
+call = caller(app)
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +32,8 @@ def study(tmp_path_factory):
     folder = tmp_path_factory.mktemp("study")
     for name, rows in made_up.study().groupby("run"):
         write_text(folder / "runs" / str(name) / "config.yaml", to_yaml(small_runs.settings()))
-        write_rows(folder / "runs" / str(name) / "attacks" / "paper-2025-released+iterations=40.csv", rows)
+        table = RunFolder(folder / "runs" / str(name)).rows(PROTOCOL)
+        write_rows(table, rows.assign(protocol=PROTOCOL))
     return folder
 
 
@@ -72,10 +68,10 @@ def test_a_narrow_terminal_cuts_no_digit(tmp_path, columns):
     rows["adversarial_valence"] += np.random.default_rng(0).uniform(0, 0.1, len(rows))  # t of many digits
     write_rows(tmp_path / "all" / "attacks" / "paper-2025-released.csv", rows)
     write_text(tmp_path / "all" / "config.yaml", to_yaml(small_runs.settings()))
-    shown = call("significance", "--study", tmp_path, "--out", tmp_path, columns=columns).stdout
-    found = pd.read_csv(tmp_path / "significance.csv")["t"]
-    assert len(found) == 4
-    assert [t for t in found if f" {t:.9f} " not in shown] == []
+    shown = call("significance", "--study", tmp_path, "--out", tmp_path, COLUMNS=str(columns)).stdout
+    result = pd.read_csv(tmp_path / "significance.csv")["t"]
+    assert len(result) == 4
+    assert [t for t in result if f" {t:.9f} " not in shown] == []
     assert " 13.035200610 " in shown  # the paper
 
 
@@ -110,8 +106,7 @@ def test_figure_4_takes_seed_and_emotions(study, tmp_path):
 
 
 def test_a_protocol_can_be_named(study, tmp_path):
-    protocol = "paper-2025-released+iterations=40"
-    assert call("table1", "--study", study, "--protocol", protocol, "--out", tmp_path).exit_code == 0
+    assert call("table1", "--study", study, "--protocol", PROTOCOL, "--out", tmp_path).exit_code == 0
     with pytest.raises(FileError, match="no rows of protocol standard-1"):
         call("table1", "--study", study, "--protocol", "standard-1", "--out", tmp_path)
 

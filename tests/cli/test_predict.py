@@ -61,31 +61,31 @@ def test_a_recording_that_holds_next_to_nothing_gets_a_warning(tenuto, run, tmp_
 
 def test_json_alone_stands_on_stdout(tenuto, run, songs):
     outcome = tenuto("predict", run, *songs, "--json")
-    found = json.loads(outcome.stdout)
-    assert list(found) == [str(song) for song in songs]
-    assert list(found[str(songs[0])]["emotions"]) == EMOTIONS
-    assert len(found[str(songs[0])]["concepts"]) == 7
+    result = json.loads(outcome.stdout)
+    assert list(result) == [str(song) for song in songs]
+    assert list(result[str(songs[0])]["emotions"]) == EMOTIONS
+    assert len(result[str(songs[0])]["concepts"]) == 7
     assert outcome.stderr == ""
 
 
 def test_a_model_of_other_emotions_speaks_of_those(tenuto, own_run, songs):
-    found = json.loads(tenuto("predict", own_run, songs[0], "--json").stdout)[str(songs[0])]
-    assert list(found["emotions"]) == ["arousal", "joy"]
-    assert list(found["concepts"]) == ["roughness"]
+    result = json.loads(tenuto("predict", own_run, songs[0], "--json").stdout)[str(songs[0])]
+    assert list(result["emotions"]) == ["arousal", "joy"]
+    assert list(result["concepts"]) == ["roughness"]
 
 
 def test_nothing_but_the_checkpoint_is_needed(tenuto, run, songs, tmp_path):
     alone = shutil.copy(RunFolder(run).checkpoint, tmp_path / "model.safetensors")
-    said = tenuto("predict", run, songs[0], "--json").stdout
-    assert tenuto("predict", alone, songs[0], "--json").stdout == said
+    message = tenuto("predict", run, songs[0], "--json").stdout
+    assert tenuto("predict", alone, songs[0], "--json").stdout == message
 
 
 @pytest.mark.parametrize("kind", ["missing", "undecodable", "cut", "silent", "NaN"])
 def test_a_bad_recording_is_named_in_one_sentence(refused, run, tmp_path, kind):
     path, reason = damaged(kind, tmp_path)
-    said = refused("predict", run, path)
-    assert said.startswith(f"error: {path}: ")
-    assert reason in said
+    sentence = refused("predict", run, path)
+    assert sentence.startswith(f"error: {path}: ")
+    assert reason in sentence
 
 
 def test_a_bad_recording_does_not_take_the_earlier_ones_along(tenuto, run, songs, tmp_path):
@@ -133,8 +133,8 @@ def released(tmp_path_factory):
 def test_a_released_file_becomes_a_run_that_predicts(tenuto, released, songs, tmp_path):
     made = tenuto("import-reference", released, "--system", "A2M2E", "--seed", 21, "--runs", tmp_path)
     assert re.fullmatch(rf"{re.escape(str(tmp_path))}/A2M2E-21-[0-9a-f]{{8}}\n", made.stdout)
-    found = json.loads(tenuto("predict", made.stdout.strip(), songs[0], "--json").stdout)
-    assert list(found[str(songs[0])]["emotions"]) == EMOTIONS
+    result = json.loads(tenuto("predict", made.stdout.strip(), songs[0], "--json").stdout)
+    assert list(result[str(songs[0])]["emotions"]) == EMOTIONS
 
 
 def test_an_imported_run_can_be_evaluated(tenuto, released, corpus, cache, tmp_path):

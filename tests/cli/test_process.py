@@ -40,28 +40,13 @@ def study(tmp_path_factory):
     return stored(tmp_path_factory.mktemp("study"), plain((6,)))
 
 
-@pytest.mark.parametrize("backend", ["module://matplotlib_inline.backend_inline", "TkAgg", "no-such-backend"])
-def test_a_backend_inherited_from_a_notebook_is_ignored(study, tmp_path, backend):
-    code, _, stderr = ended("paper", "figure3", study, "--out", tmp_path, MPLBACKEND=backend)
-    assert (code, stderr.count(b"Traceback")) == (0, 0), stderr
-    assert (tmp_path / "figure3.png").is_file()
-
-
-def test_settings_of_matplotlib_of_the_user_are_ignored(study, tmp_path):
-    (tmp_path / "matplotlibrc").write_text("text.usetex: True\nbackend: TkAgg\n")
-    out = tmp_path / "out"
-    code, _, stderr = ended("paper", "figure3", study, "--out", out, MATPLOTLIBRC=str(tmp_path))
-    assert (code, stderr.count(b"Traceback")) == (0, 0), stderr
-
-
 @pytest.mark.parametrize(
     "settings",
     [
-        {"PYTHONIOENCODING": "ascii"},
         {"PYTHONIOENCODING": "iso-8859-1"},
         {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"},
     ],
-    ids=["ascii", "iso-8859-1", "C"],
+    ids=["iso-8859-1", "C"],
 )
 def test_a_terminal_that_lacks_characters_gets_others(study, tmp_path, settings):
     code, stdout, stderr = ended("paper", "table1", study, "--out", tmp_path / "größe ♪", **settings)

@@ -39,20 +39,20 @@ def made(tenuto, study, corpus, cache, tmp_path_factory):
 
 def test_json_says_what_was_written(made):
     path, outcome = made
-    said = json.loads(outcome.stdout)
+    summary = json.loads(outcome.stdout)
     assert outcome.exit_code == 0
-    assert said["report"] == str(path)
-    assert said["bytes"] == path.stat().st_size < 15e6
-    assert len(said["answer"]) == 3
-    assert set(said["sections"]) >= {"clean", "attacked", "audit", "concepts", "gain", "gallery", "runs"}
-    assert [lack.split(":")[0] for lack in said["missing"]] == ["Error by size of the attack"]
+    assert summary["report"] == str(path)
+    assert summary["bytes"] == path.stat().st_size < 15e6
+    assert len(summary["answer"]) == 3
+    assert set(summary["sections"]) >= {"clean", "attacked", "audit", "concepts", "gain", "gallery", "runs"}
+    assert [lack.split(":")[0] for lack in summary["missing"]] == ["Error by size of the attack"]
 
 
 def test_checks_that_were_not_made_have_one_true_reason(made):
     page = html.unescape(made[0].read_text("utf-8"))
     page = re.sub("</?code>", "`", page)
-    (said,) = re.findall(rf"NOT RECORDED, ([^<]*): {re.escape(NOT_EVALUATED)}", page)
-    assert said.split(", ") == [
+    (message,) = re.findall(rf"NOT RECORDED, ([^<]*): {re.escape(NOT_EVALUATED)}", page)
+    assert message.split(", ") == [
         *("iterative", "black-box", "transfer", "saved-prediction", "gradients"),
         *("finite-differences", "repeatable", "longer-search", "unbounded"),
     ]
@@ -100,46 +100,46 @@ def lacks(tenuto, folder, *options):
     """What a report says it lacks, by section."""
     outcome = tenuto("report", folder, "--out", folder / "report.html", "--clips", 1, *options, "--json")
     assert outcome.exit_code == 0, outcome.stderr
-    return dict(said.split(": ", 1) for said in json.loads(outcome.stdout)["missing"])
+    return dict(sentence.split(": ", 1) for sentence in json.loads(outcome.stdout)["missing"])
 
 
 def test_rows_of_an_older_kind_cost_the_gallery_alone(tenuto, own_study, corpus, cache):
     folder, run, path = own_study
     rows = read_rows(path)
     write_csv(path, rows.drop(columns="settings"))
-    found = lacks(tenuto, folder, "--root", corpus, "--cache", cache)
-    assert found["Gallery"].startswith(
+    result = lacks(tenuto, folder, "--root", corpus, "--cache", cache)
+    assert result["Gallery"].startswith(
         f"{run.name}: {path}: no column settings. Delete the file and attack the run again."
     )
-    assert "Head gain" not in found
+    assert "Head gain" not in result
 
 
 def test_a_run_that_was_trained_further_costs_gallery_and_gain(tenuto, own_study, corpus, cache):
     folder, run, path = own_study
     rows = read_rows(path)
     write_csv(path, rows.assign(checkpoint="0" * 64, clean_tension=rows["clean_tension"] + 0.1))
-    found = lacks(tenuto, folder, "--root", corpus, "--cache", cache)
-    assert "was attacked with other weights or another perturbation" in found["Gallery"]
+    result = lacks(tenuto, folder, "--root", corpus, "--cache", cache)
+    assert "was attacked with other weights or another perturbation" in result["Gallery"]
     assert (
-        found["Head gain"] == f"{run.name} has other weights now than when it was attacked; attack it again."
+        result["Head gain"] == f"{run.name} has other weights now than when it was attacked; attack it again."
     )
 
 
 def test_a_missing_perturbation_costs_the_gallery_alone(tenuto, own_study, corpus, cache):
     folder, _, path = own_study
     write_safetensors(path.with_suffix(".safetensors"), {"other": np.zeros(1)}, {})
-    found = lacks(tenuto, folder, "--root", corpus, "--cache", cache)
-    assert "no perturbation " in found["Gallery"]
-    assert "Head gain" not in found
+    result = lacks(tenuto, folder, "--root", corpus, "--cache", cache)
+    assert "no perturbation " in result["Gallery"]
+    assert "Head gain" not in result
 
 
 def test_a_damaged_checkpoint_costs_gallery_gain_and_audit(tenuto, own_study, corpus, cache):
     folder, run, path = own_study
     (RunFolder(run).checkpoint).write_bytes(b"not a checkpoint")
     write_csv(path, read_rows(path).drop(columns="checkpoint"))
-    found = lacks(tenuto, folder, "--root", corpus, "--cache", cache)
+    result = lacks(tenuto, folder, "--root", corpus, "--cache", cache)
     for section in ("Gallery", "Head gain", "Audit"):
-        assert f"{RunFolder(run).checkpoint}: cut off or not a safetensors file" in found[section]
+        assert f"{RunFolder(run).checkpoint}: cut off or not a safetensors file" in result[section]
 
 
 def test_the_reason_for_no_gallery_is_the_true_one(tenuto, own_study, corpus, cache, tmp_path):
@@ -148,8 +148,10 @@ def test_the_reason_for_no_gallery_is_the_true_one(tenuto, own_study, corpus, ca
     assert lacks(tenuto, folder)["Gallery"] == "to play clips, name the data set with --root DATA."
     assert lacks(tenuto, folder, *data, "--clips", 0)["Gallery"] == "no clips were requested."
     path.with_suffix(".safetensors").unlink()
-    said = lacks(tenuto, folder, *data)["Gallery"]
-    assert said == f"no run has saved perturbations of {path.stem} with its rows; `tenuto attack` saves them."
+    message = lacks(tenuto, folder, *data)["Gallery"]
+    assert (
+        message == f"no run has saved perturbations of {path.stem} with its rows; `tenuto attack` saves them."
+    )
     rows = stored(tmp_path / "rows", plain((6,)))
     assert lacks(tenuto, rows, *data)["Gallery"] == "the rows are in no run folder (config.yaml)."
 

@@ -63,26 +63,28 @@ def test_a_recording_is_told_by_the_names_of_descriptors(tenuto, signal_run, son
 
 def test_a_descriptor_can_be_set(tenuto, signal_run, songs):
     song = songs / "1.wav"
-    said = tenuto("intervene", signal_run, song, "--set", "signal:dissonance=0.7")
-    assert said.exit_code == 0, said.output
+    message = tenuto("intervene", signal_run, song, "--set", "signal:dissonance=0.7")
+    assert message.exit_code == 0, message.output
 
 
 def test_commands_find_the_concepts_in_the_run_s_own_settings(tenuto, signal_run, songs, cache):
     where = ("--root", songs, "--cache", cache)
     report = json.loads(tenuto("evaluate", signal_run, *where, "--json").stdout)
     assert set(NAMES) <= set(report["test_concepts"]["mae"])
-    said = tenuto("attack", signal_run, *where, "--attack", "PGD", "--epsilon", 0.01, "--setting", "steps=2")
-    assert said.exit_code == 0, said.output
+    message = tenuto(
+        "attack", signal_run, *where, "--attack", "PGD", "--epsilon", 0.01, "--setting", "steps=2"
+    )
+    assert message.exit_code == 0, message.output
     rows = next((signal_run / "attacks").glob("*.csv")).read_text().splitlines()
     assert {f"clean_{name}" for name in NAMES} <= set(rows[0].split(","))
 
 
 def test_learning_concepts_nobody_rated_is_refused_with_the_mend(refused, songs, cache):
-    said = refused(
+    message = refused(
         *("train", "--data", "folder", *FOLDER, "--root", songs, "--cache", cache),
         *("--system", "A2M2E", *TINY),
     )
-    assert "--concepts signal" in said
+    assert "--concepts signal" in message
 
 
 def test_a_study_is_planned_with_signal_concepts(tenuto, corpus, tmp_path):

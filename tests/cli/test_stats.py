@@ -2,25 +2,14 @@ import json
 
 import pandas as pd
 import pytest
-import typer
-from typer.testing import CliRunner
 
 from tenuto.cli.stats import stats
 from tenuto.errors import ConfigError, DataError
 from tenuto.store.rows import write_rows
 from tests.analysis.test_comparison import noisy
+from tests.cli.conftest import caller
 
-app = typer.Typer()
-app.command()(stats)
-
-
-def call(*arguments, columns=200):
-    """Run the command; what it raises on purpose is raised here, as in the main program."""
-    environment = {"COLUMNS": str(columns), "TERM": "dumb", "NO_COLOR": "1"}
-    outcome = CliRunner().invoke(app, [str(argument) for argument in arguments], env=environment)
-    if outcome.exception is not None and not isinstance(outcome.exception, SystemExit):
-        raise outcome.exception
-    return outcome
+call = caller(stats)
 
 
 @pytest.fixture(scope="module")
@@ -31,7 +20,10 @@ def study(tmp_path_factory):
     return folder
 
 
-def test_the_screen_has_the_unit_the_systems_and_the_pairs(study):
+def test_the_screen_has_the_unit_the_systems_and_the_pairs_and_no_file_is_written(
+    study, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
     outcome = call("--study", study, "--draws", 200)
     assert outcome.exit_code == 0
     assert outcome.stdout.startswith("A value is the mean absolute error over 8 emotions of one test clip")
@@ -42,30 +34,24 @@ def test_the_screen_has_the_unit_the_systems_and_the_pairs(study):
     ):
         assert f"\n{title}\n" in outcome.stdout
     assert "counts 20 pairs of clip and seed as independent" in " ".join(outcome.stdout.split())
-
-
-def test_nothing_is_written_unless_asked_for(study, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    call("--study", study, "--draws", 200)
     assert list(tmp_path.iterdir()) == []
 
 
 def test_files_are_written_and_named(study, tmp_path):
-    outcome = call("--study", study, "--draws", 200, "--out", tmp_path)
+    outcome = call("--study", study, "--draws", 200, "--out", tmp_path, "--show", "added")
+    assert "Pairs, error added by the attack" in outcome.stdout
     names = {path.name for path in tmp_path.iterdir()}
     assert len(names) == 11
     assert all(str(tmp_path / name) in outcome.stdout for name in names)
     assert set(pd.read_csv(tmp_path / "stats_pairs.csv")["quantity"]) == {"attacked", "added", "clean"}
 
 
-def test_another_error_can_be_shown(study):
-    outcome = call("--study", study, "--draws", 200, "--show", "added")
-    assert "Pairs, error added by the attack" in outcome.stdout
-
-
-def test_json_is_one_object_and_nothing_else(study):
-    outcome = call("--study", study, "--draws", 200, "--measure", "mse", "--clipped", 0, 1, "--json")
-    content = json.loads(outcome.stdout)
+def test_json_is_one_object_and_nothing_else_and_repeats_with_its_seed(study):
+    arguments = ("--study", study, "--draws", 200, "--measure", "mse", "--clipped", 0, 1, "--json")
+    outcome, again, other = (call(*arguments, "--seed", seed).stdout for seed in (5, 5, 6))
+    assert outcome == again
+    assert outcome != other.replace('"seed": 6', '"seed": 5')
+    content = json.loads(outcome)
     assert (content["measure"], content["clipped"], content["draws"]) == ("mse", [0.0, 1.0], 200)
     assert "predictions clipped to 0-1" in content["unit"]
     assert len(content["pairs"]) == 3
@@ -78,14 +64,6 @@ def test_pairs_can_be_planned(study):
         call("--study", study, "--pairs", "aA2E:A2M2E")
 
 
-def test_the_same_seed_repeats_the_intervals(study):
-    ends = [
-        json.loads(call("--study", study, "--draws", 200, "--seed", seed, "--json").stdout)["pairs"][0]["low"]
-        for seed in (5, 5, 6)
-    ]
-    assert ends[0] == ends[1] != ends[2]
-
-
 def test_what_is_left_out_is_said(tmp_path):
     write_rows(tmp_path / "A2E-7" / "attacks" / "paper-2025-released.csv", noisy(("A2E",), (7,)))
     outcome = call("--study", tmp_path, "--draws", 200)
@@ -96,7 +74,7 @@ def test_what_is_left_out_is_said(tmp_path):
 
 @pytest.mark.parametrize("columns", [80, 60])
 def test_a_narrow_terminal_cuts_no_digit(study, tmp_path, columns):
-    shown = call("--study", study, "--draws", 200, "--out", tmp_path, columns=columns).stdout
+    shown = call("--study", study, "--draws", 200, "--out", tmp_path, COLUMNS=str(columns)).stdout
     for name, columns_shown, digits in (
         ("pairs", ["difference", "low"], 4),
         ("mixed", ["difference", "low"], 3),

@@ -64,9 +64,9 @@ def test_a_study_runs_from_one_command(carried_out):
     assert outcome.exit_code == 0, outcome.output
     assert "2 of 2 runs are complete" in outcome.stdout
     assert "training" in outcome.stdout
-    said = outcome.stderr.splitlines()
-    assert "20 clips of midlevel are ready" in said
-    assert [line.split(":")[0] for line in said if "clean test correlation" in line] == [
+    message = outcome.stderr.splitlines()
+    assert "20 clips of midlevel are ready" in message
+    assert [line.split(":")[0] for line in message if "clean test correlation" in line] == [
         "A2M2E, seed 21",
         "aA2E, seed 21",
     ]
@@ -153,8 +153,8 @@ def test_status_says_where_every_run_stands(tenuto, tmp_path):
     )
     outcome = tenuto("study", "status", folder)
     assert outcome.exit_code == 1
-    for said in ("40 of 40", "0.5000", "5 min", "7 of 40", "failed: the disk is full"):
-        assert said in outcome.stdout
+    for sentence in ("40 of 40", "0.5000", "5 min", "7 of 40", "failed: the disk is full"):
+        assert sentence in outcome.stdout
     assert "stopped: 1 done, 1 failed, 1 stopped, 1 waiting" in outcome.stdout
 
 
@@ -199,7 +199,7 @@ def test_status_forgets_the_failure_of_a_run_that_another_process_has_finished(t
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "message"),
     [
         (("plan", "paper-2052"), "Did you mean paper-2025"),
         (("plan", "gone.yaml"), "gone.yaml: cannot read"),
@@ -213,9 +213,9 @@ def test_status_forgets_the_failure_of_a_run_that_another_process_has_finished(t
         (("run", "demo", "--gpus-per-run", "0.5"), "--address and --gpus-per-run need --engine ray"),
     ],
 )
-def test_what_cannot_be_is_refused(refused, tmp_path, monkeypatch, arguments, said):
+def test_what_cannot_be_is_refused(refused, tmp_path, monkeypatch, arguments, message):
     monkeypatch.chdir(tmp_path)
-    assert said in refused("study", *arguments, "--out", "study")
+    assert message in refused("study", *arguments, "--out", "study")
     assert list(tmp_path.iterdir()) == []
 
 

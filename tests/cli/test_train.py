@@ -47,9 +47,9 @@ def test_stdout_is_the_folder_alone_and_the_epochs_are_remarks(trained, run):
 
 
 def test_a_run_leaves_what_was_promised(run):
-    there = {path.name for path in run.iterdir()}
-    assert {"config.yaml", "split.csv", "checkpoint.safetensors", "history.csv", "training.json"} <= there
-    assert "state.safetensors" not in there
+    files = {path.name for path in run.iterdir()}
+    assert {"config.yaml", "split.csv", "checkpoint.safetensors", "history.csv", "training.json"} <= files
+    assert "state.safetensors" not in files
 
 
 def test_a_finished_run_is_not_trained_again(train):
@@ -134,7 +134,7 @@ def test_a_missing_root_names_its_environment_variable(tenuto):
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "message"),
     [
         (["--system", "A2MME"], "system 'A2MME' is unknown. Did you mean A2M2E?"),
         (["--preset", "paper-2024"], "preset 'paper-2024' is unknown. Did you mean paper-2025?"),
@@ -146,17 +146,17 @@ def test_a_missing_root_names_its_environment_variable(tenuto):
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
-def test_a_setting_that_cannot_be_is_refused(refused, corpus, cache, tmp_path, arguments, said):
+def test_a_setting_that_cannot_be_is_refused(refused, corpus, cache, tmp_path, arguments, message):
     where = ("--root", corpus, "--cache", cache, "--runs", tmp_path / "runs")
-    assert said in refused("train", *where, *arguments)
+    assert message in refused("train", *where, *arguments)
     assert not (tmp_path / "runs").exists()
 
 
 def test_an_unknown_key_of_a_preset_names_the_nearest(refused, corpus, tmp_path):
     preset = tmp_path / "mine.yaml"
     preset.write_text("train:\n  learning_rat: 0.1\n")
-    said = refused("train", "--root", corpus, "--preset", preset)
-    assert f"{preset}: unknown key train.learning_rat. Did you mean learning_rate?" in said
+    message = refused("train", "--root", corpus, "--preset", preset)
+    assert f"{preset}: unknown key train.learning_rat. Did you mean learning_rate?" in message
 
 
 @pytest.mark.parametrize("place", ["missing", "empty"])
@@ -186,8 +186,10 @@ def test_a_full_disk_stops_training_and_the_same_command_finishes(
     finished = tenuto("train", *where, tmp_path / "full", *settings)
     assert "epoch   1 " not in finished.stderr
     undisturbed = tenuto("train", *where, tmp_path / "free", *settings)
-    folder, wanted = (outcome.stdout.strip() for outcome in (finished, undisturbed))
-    pd.testing.assert_frame_equal(pd.read_csv(f"{folder}/history.csv"), pd.read_csv(f"{wanted}/history.csv"))
+    folder, expected = (outcome.stdout.strip() for outcome in (finished, undisturbed))
+    pd.testing.assert_frame_equal(
+        pd.read_csv(f"{folder}/history.csv"), pd.read_csv(f"{expected}/history.csv")
+    )
 
 
 def test_evaluate_prints_a_table_for_every_part(tenuto, run, corpus, cache):
@@ -226,8 +228,8 @@ def test_evaluate_on_other_data_is_refused(refused, run, corpus, cache, tmp_path
     lines = table.read_text(encoding="utf-8-sig").splitlines()
     lines[1] = "001,1,1,1,1,1,1,1,9,HAPPY"
     table.write_text("\n".join(lines) + "\n")
-    said = refused("evaluate", run, "--root", root, "--cache", cache)
-    assert "Use the data the run was trained on" in said
+    message = refused("evaluate", run, "--root", root, "--cache", cache)
+    assert "Use the data the run was trained on" in message
 
 
 @pytest.mark.parametrize("command", ["evaluate", "attack"])
@@ -236,16 +238,16 @@ def test_a_checkpoint_of_other_emotions_is_refused(
 ):
     mixed = shutil.copytree(own_run, tmp_path / "mixed")
     shutil.copy(run / "checkpoint.safetensors", mixed)
-    said = refused(command, mixed, "--root", own_folder, "--cache", cache)
-    assert "predicts valence, energy" in said
-    assert "folder rates arousal, joy" in said
+    message = refused(command, mixed, "--root", own_folder, "--cache", cache)
+    assert "predicts valence, energy" in message
+    assert "folder rates arousal, joy" in message
 
 
 @pytest.mark.parametrize(
-    ("arguments", "wanted"),
+    ("arguments", "expected"),
     [((None, None), False), (("A2E", None), False), (("aA2E", None), True), ((None, True), True)],
 )
-def test_a_study_s_preset_trains_adversarially_only_what_is_named_so(arguments, wanted):
+def test_a_study_s_preset_trains_adversarially_only_what_is_named_so(arguments, expected):
     system, adversarial = arguments
-    found = configure(system, "demo", {}, adversarial)
-    assert (found.train.adversarial is not None) is wanted
+    result = configure(system, "demo", {}, adversarial)
+    assert (result.train.adversarial is not None) is expected

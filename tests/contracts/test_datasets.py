@@ -159,7 +159,7 @@ def test_the_files_of_another_data_set_are_refused_by_name(made, name):
     own = made.card.name
     if own == name or own == "folder" or {own, name} <= set(RELATED):
         return
-    with pytest.raises(DataError, match=rf"contains {own}, not {name}\. Use --data {own}, or"):
+    with pytest.raises(DataError, match=rf"contains {own}, not {name}\. Use `dataset={own}`, or"):
         _ = DATASETS[name](made.root).index
 
 
@@ -193,7 +193,7 @@ def test_fingerprint_depends_on_ratings_and_audio(made):
 
 
 def test_no_folder_is_an_error_with_a_fix(made, tmp_path):
-    with pytest.raises(DataError, match="--root"):
+    with pytest.raises(DataError, match="`root"):
         _ = again(made, tmp_path / "gone").index
 
 

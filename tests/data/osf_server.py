@@ -148,14 +148,14 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         path = urlsplit(self.path).path
-        if found := re.fullmatch(rf"/v2/nodes/{NODE}/files/osfstorage/(?:([0-9a-f]+)/)?", path):
-            self._listing(bytes.fromhex(found[1] or "").decode())
-        elif found := re.fullmatch(r"/v2/files/(file\d+)/", path):
-            self._json({"data": self.osf.entry(self.osf.name(found[1]))}, "file")
-        elif found := re.fullmatch(r"/download/(file\d+)/", path):
-            self._send(302, b"", {"Location": f"{self.osf.host}/store/{found[1]}"})
-        elif found := re.fullmatch(r"/store/(file\d+)", path):
-            self._store(self.osf.name(found[1]))
+        if result := re.fullmatch(rf"/v2/nodes/{NODE}/files/osfstorage/(?:([0-9a-f]+)/)?", path):
+            self._listing(bytes.fromhex(result[1] or "").decode())
+        elif result := re.fullmatch(r"/v2/files/(file\d+)/", path):
+            self._json({"data": self.osf.entry(self.osf.name(result[1]))}, "file")
+        elif result := re.fullmatch(r"/download/(file\d+)/", path):
+            self._send(302, b"", {"Location": f"{self.osf.host}/store/{result[1]}"})
+        elif result := re.fullmatch(r"/store/(file\d+)", path):
+            self._store(self.osf.name(result[1]))
         elif path.startswith("/plain/") and path.removeprefix("/plain/") in self.osf.files:
             self._store(path.removeprefix("/plain/"))
         else:

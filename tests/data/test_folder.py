@@ -55,7 +55,7 @@ def test_concepts_and_albums_are_optional(own):
 
 
 def test_no_emotions_named(own):
-    with pytest.raises(DataError, match="--emotions"):
+    with pytest.raises(DataError, match="`emotions=valence"):
         changed(own, emotions=())
 
 
@@ -169,9 +169,15 @@ def test_validate_lists_every_problem_of_table_and_recordings(own):
         _ = own.index
 
 
+def test_validate_lists_a_table_without_rows_once(own):
+    table = own.root / "table.csv"
+    table.write_text(table.read_text().splitlines()[0] + "\n")
+    assert own.validate().inconsistent == (f"{table}: has a header but no rows.",)
+
+
 def test_a_folder_above_the_data_names_the_right_one(own):
     above = Folder(own.root.parent, "table.csv", "song", ("arousal",), scale=(1, 7))
-    with pytest.raises(DataError, match=f"contains no table.csv, but {own.root} does. Use --root {own.root}"):
+    with pytest.raises(DataError, match=f"contains no table.csv, but {own.root} does. Use `root={own.root}`"):
         _ = above.index
 
 

@@ -357,9 +357,9 @@ def test_the_id_of_a_folder_is_no_file(server: OsfServer, tmp_path: Path) -> Non
 
 
 def test_a_wrong_checksum_removes_the_part(server: OsfServer, tmp_path: Path) -> None:
-    wanted = hashlib.sha256(b"other").hexdigest()
-    server.add("a.csv", b"wrong", extra={"hashes": {"sha256": wanted}})
-    with pytest.raises(DownloadError, match=rf"a\.csv does not have .* 5 bytes and SHA-256 {wanted}"):
+    expected = hashlib.sha256(b"other").hexdigest()
+    server.add("a.csv", b"wrong", extra={"hashes": {"sha256": expected}})
+    with pytest.raises(DownloadError, match=rf"a\.csv does not have .* 5 bytes and SHA-256 {expected}"):
         get(server, tmp_path)
     assert tree(tmp_path) == {}
 

@@ -40,8 +40,8 @@ def hashes(index):
 
 def test_every_clip_has_the_descriptors_of_its_audio(prepared):
     assert prepared.index.concepts == DESCRIPTORS
-    wanted = np.array([descriptors(load_audio(path)) for path in prepared.index.paths])
-    assert (prepared.index.concept_labels == wanted).all()
+    expected = np.array([descriptors(load_audio(path)) for path in prepared.index.paths])
+    assert (prepared.index.concept_labels == expected).all()
 
 
 @pytest.mark.parametrize("name", ["soundtracks", "midlevel"])
@@ -109,16 +109,16 @@ def test_the_identity_follows_the_version(prepared, monkeypatch):
 def test_the_identity_of_other_data_stays_what_it_was(rated):
     """Runs on disk are called by it."""
     index = base.Index(("a",), (rated.root,), ("joy",), np.array([[0.5]]), ("mode",), np.array([[0.25]]))
-    wanted = "94cf66a10c70c938129a69e8357998603215cafdce844ed63433ae5ba2880f92"
-    assert fingerprint(index, ("0" * 64,)) == wanted
+    expected = "94cf66a10c70c938129a69e8357998603215cafdce844ed63433ae5ba2880f92"
+    assert fingerprint(index, ("0" * 64,)) == expected
 
 
 def test_a_description_says_how_clips_rank_beside_their_ratings(rated, store):
-    found = describe(rated, store, workers=1)
-    assert list(found.correlations) == list(DESCRIPTORS)
-    assert list(found.table().columns) == ["clip", *DESCRIPTORS]
-    assert tuple(found.table()["clip"]) == rated.index.clips
-    assert np.array_equal(found.percentiles()[1], np.median(found.values, axis=0))
+    result = describe(rated, store, workers=1)
+    assert list(result.correlations) == list(DESCRIPTORS)
+    assert list(result.table().columns) == ["clip", *DESCRIPTORS]
+    assert tuple(result.table()["clip"]) == rated.index.clips
+    assert np.array_equal(result.percentiles()[1], np.median(result.values, axis=0))
 
 
 def test_only_ratings_of_the_same_concept_are_compared(tmp_path, store):
@@ -130,13 +130,13 @@ def test_only_ratings_of_the_same_concept_are_compared(tmp_path, store):
     lines = [f"{lines[0]},modality", *(f"{line},{1 + n / 3}" for n, line in enumerate(lines[1:]))]
     table.write_text("\n".join(lines) + "\n")
     again = Folder(tmp_path, "table.csv", "song", ("joy",), own.concepts, (1.0, 7.0))
-    found = describe(again, store, workers=1).correlations
-    assert list(found) == ["signal:modality"]
-    assert -1 <= found["signal:modality"] <= 1
+    result = describe(again, store, workers=1).correlations
+    assert list(result) == ["signal:modality"]
+    assert -1 <= result["signal:modality"] <= 1
 
 
 def test_a_column_cannot_pass_for_a_descriptor(tmp_path):
-    with pytest.raises(DataError, match=r"signal:modality.*Use --concepts signal"):
+    with pytest.raises(DataError, match=r"signal:modality.*Use `concepts=signal`"):
         Folder(tmp_path, emotions=("joy",), concepts=("signal:modality",))
 
 

@@ -52,7 +52,9 @@ def test_a_full_copy_with_other_ratings_is_refused_and_other_formats_are_not(sha
     ):
         (tmp_path / RATINGS).write_text(content)
         if is_refused:
-            with pytest.raises(DataError, match=r"not the published ratings of soundtracks.*--data folder"):
+            with pytest.raises(
+                DataError, match=r"not the published ratings of soundtracks.*`dataset=folder`"
+            ):
                 _ = Soundtracks(tmp_path).index
         else:
             assert len(Soundtracks(tmp_path).index) == 360
@@ -63,15 +65,18 @@ def test_the_synthetic_corpus_is_not_taken_for_real_music(tmp_path, dataset):
     synthesize(tmp_path, clips=2, seconds=1, workers=1)
     for _ in ("with its state file", "without"):
         with pytest.raises(
-            DataError, match=f"contains the synthetic corpus, not {dataset.card.name}. Use --data synthetic"
+            DataError,
+            match=f"contains the synthetic corpus, not {dataset.card.name}. Use `dataset=synthetic`",
         ):
             _ = dataset(tmp_path).index
-        assert any("--data synthetic" in sentence for sentence in dataset(tmp_path).validate().inconsistent)
+        assert any(
+            "`dataset=synthetic`" in sentence for sentence in dataset(tmp_path).validate().inconsistent
+        )
         (tmp_path / "corpus.json").unlink(missing_ok=True)
 
 
 def test_other_music_is_not_taken_for_the_synthetic_corpus(rated):
-    with pytest.raises(DataError, match=r"contains no corpus\.json.* Use --data midlevel"):
+    with pytest.raises(DataError, match=r"contains no corpus\.json.* Use `dataset=midlevel`"):
         _ = Synthetic(rated.root).index
 
 
@@ -80,7 +85,7 @@ def test_a_folder_above_the_data_names_the_right_one(rated):
     folder.parent.mkdir()
     (rated.root / RATINGS).rename(rated.root / "inner" / RATINGS)
     with pytest.raises(
-        DataError, match=f"contains no {RATINGS}, but {folder.parent} does. Use --root {folder.parent}"
+        DataError, match=f"contains no {RATINGS}, but {folder.parent} does. Use `root={folder.parent}`"
     ):
         _ = rated.index
 
@@ -106,10 +111,10 @@ def test_validate_lists_every_problem_of_both_tables(rated):
 
 def test_validate_lists_missing_and_altered(copy):
     (copy.root / "Set1" / "003.mp3").unlink()
-    found = copy.validate()
-    assert any(sentence.startswith("Set1/003.mp3") for sentence in found.missing)
-    assert any(sentence.startswith("Set1/001.mp3: sha256") for sentence in found.altered)
-    assert found.inconsistent == ()
+    result = copy.validate()
+    assert any(sentence.startswith("Set1/003.mp3") for sentence in result.missing)
+    assert any(sentence.startswith("Set1/001.mp3: sha256") for sentence in result.altered)
+    assert result.inconsistent == ()
 
 
 def test_ratings_are_divided_by_ten(copy):
@@ -168,8 +173,8 @@ def test_concepts_are_those_of_the_soundtracks_rows(rated):
     index = rated.index
     assert index.concepts == CONCEPTS
     table = (rated.root / "metadata_annotations" / "annotations.csv").read_text().splitlines()
-    wanted = [[float(x) / 10 for x in line.split(",")[1:]] for line in table[2::2]]
-    assert np.allclose(index.concept_labels, wanted)
+    expected = [[float(x) / 10 for x in line.split(",")[1:]] for line in table[2::2]]
+    assert np.allclose(index.concept_labels, expected)
 
 
 def test_annotations_are_found_where_the_archive_put_them(rated):

@@ -136,7 +136,7 @@ def test_four_genres_of_equal_size_are_left_out_one_after_the_other():
 
 def test_albums_serve_as_groups_and_the_album_split_names_the_group_split():
     whole = index(40, GENRES)
-    with pytest.raises(DataError, match="--split group"):
+    with pytest.raises(DataError, match="split=group"):
         draw(whole, "album")
     assert len(draw(whole, "group", 1).test) == 10
 

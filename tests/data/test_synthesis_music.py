@@ -260,16 +260,16 @@ def _pooled(number: int) -> np.ndarray:
     return np.concatenate([bands.mean(axis=0), bands.std(axis=0), onsets.mean(axis=0)])
 
 
-def _predict(features: np.ndarray, wanted: np.ndarray, groups: np.ndarray) -> np.ndarray:
+def _predict(features: np.ndarray, expected: np.ndarray, groups: np.ndarray) -> np.ndarray:
     """Ridge regression, each fifth of the groups predicted from the others."""
-    predicted = np.zeros_like(wanted)
+    predicted = np.zeros_like(expected)
     kernel = features @ features.T / features.shape[1]
     for fold in range(5):
         test = groups % 5 == fold
-        centre = wanted[~test].mean(axis=0)
+        centre = expected[~test].mean(axis=0)
         inner = kernel[np.ix_(~test, ~test)] + 0.3 * np.eye((~test).sum())
         predicted[test] = (
-            kernel[np.ix_(test, ~test)] @ np.linalg.solve(inner, wanted[~test] - centre) + centre
+            kernel[np.ix_(test, ~test)] @ np.linalg.solve(inner, expected[~test] - centre) + centre
         )
     return predicted
 
@@ -280,9 +280,9 @@ def correlations() -> dict[str, float]:
     clips = draw(128, 0)
     features = np.array([_pooled(clip.number) for clip in clips])
     features = (features - features.mean(axis=0)) / (features.std(axis=0) + 1e-6)
-    wanted = np.array([clip.emotions + clip.concepts for clip in clips])
-    predicted = _predict(features, wanted, np.array([clip.album.number for clip in clips]))
-    values = [np.corrcoef(*pair)[0, 1] for pair in zip(wanted.T, predicted.T, strict=True)]
+    expected = np.array([clip.emotions + clip.concepts for clip in clips])
+    predicted = _predict(features, expected, np.array([clip.album.number for clip in clips]))
+    values = [np.corrcoef(*pair)[0, 1] for pair in zip(expected.T, predicted.T, strict=True)]
     return dict(zip(EMOTIONS + CONCEPTS, values, strict=True))
 
 

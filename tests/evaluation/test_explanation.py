@@ -15,7 +15,8 @@ import torch
 
 import tenuto
 from tenuto.audio import LogSpectrogram, load_audio
-from tenuto.data.excerpts import Normalisation, excerpts
+from tenuto.data.excerpts import Normalisation
+from tenuto.data.inputs import LogSpectrogramInputs
 from tenuto.errors import AudioError, CheckpointError, ConfigError, FileError
 from tenuto.evaluation import explanation
 from tenuto.evaluation.explanation import (
@@ -35,7 +36,9 @@ def made(system="A2M2E", seed=0):
     torch.manual_seed(seed)
     network = build(system, emotions=2, concepts=3, width=0.125).eval()
     units = () if system == "A2E" else CONCEPTS
-    return Recogniser(network, system, EMOTIONS, units, Normalisation(0.4, 0.42), "f" * 64, 0.125)
+    return Recogniser(
+        network, system, EMOTIONS, units, LogSpectrogramInputs(Normalisation(0.4, 0.42)), "f" * 64, 0.125
+    )
 
 
 @pytest.fixture(scope="module")
@@ -90,8 +93,8 @@ def test_an_effect_is_weight_times_distance_from_the_mean_training_clip(recognis
     weight = recogniser.network.head.emotions.weight[1, 2].item()
     mean = background.concepts[:, 2].mean()
     assert explained.centre["noise"] == pytest.approx(mean)
-    wanted = weight * (explained.concepts["noise"] - mean)
-    assert explained.effects["tension"]["noise"] == pytest.approx(wanted, rel=1e-6)
+    expected = weight * (explained.concepts["noise"] - mean)
+    assert explained.effects["tension"]["noise"] == pytest.approx(expected, rel=1e-6)
 
 
 def test_background_is_what_the_network_predicts(recogniser, background):
@@ -139,17 +142,17 @@ def test_a_loaded_run_explains_with_what_lies_in_its_folder(
     checkpoint.save(RunFolder(tmp_path).checkpoint, recogniser, {})
     assert explain(tenuto.load(tmp_path), song).places is None
     background.write(tmp_path, recogniser)
-    found = explain(tenuto.load(tmp_path), song)
-    assert found.places == explained.places
-    assert found.training_clips == 11
+    result = explain(tenuto.load(tmp_path), song)
+    assert result.places == explained.places
+    assert result.training_clips == 11
 
 
 def test_a_system_without_bottleneck_has_no_effects(song):
-    found = explain(made("A2E"), song)
-    assert (found.concepts, found.centre, found.baseline, found.effects) == (None,) * 4
-    assert found.curve.concepts is None
+    result = explain(made("A2E"), song)
+    assert (result.concepts, result.centre, result.baseline, result.effects) == (None,) * 4
+    assert result.curve.concepts is None
     with pytest.raises(ConfigError, match="A2E has no concepts"):
-        found.sentence("tension")
+        result.sentence("tension")
 
 
 @pytest.mark.parametrize(
@@ -180,7 +183,7 @@ def test_the_curve_holds_the_prediction_of_each_window(recogniser, song):
     starts = curve_starts(len(spectrogram), 5)
     assert len(starts) == 4
     with torch.inference_mode():
-        inputs = excerpts([spectrogram] * 4, starts, recogniser.normalisation)
+        inputs = recogniser.inputs.windows(spectrogram, starts)
         prediction = recogniser(torch.from_numpy(inputs))
     for column, name in enumerate(EMOTIONS):
         np.testing.assert_allclose(curve.emotions[name], prediction.emotions[:, column], atol=1e-5)
@@ -194,10 +197,10 @@ def test_the_curve_holds_the_prediction_of_each_window(recogniser, song):
 
 def test_a_recording_shorter_than_a_window_has_one_point_in_its_middle(recogniser):
     wave = np.sin(np.arange(3 * 22050, dtype=np.float32) / 10)
-    found = explain(recogniser, wave)
-    assert found.curve.seconds == pytest.approx((1.5,), abs=0.02)
-    assert found.curve.emotions["valence"] == pytest.approx((found.emotions["valence"],), abs=1e-5)
-    assert found.source == "waveform"
+    result = explain(recogniser, wave)
+    assert result.curve.seconds == pytest.approx((1.5,), abs=0.02)
+    assert result.curve.emotions["valence"] == pytest.approx((result.emotions["valence"],), abs=1e-5)
+    assert result.source == "waveform"
 
 
 def test_a_recording_that_cannot_be_used_is_named(recogniser, tmp_path):
@@ -226,9 +229,9 @@ def planted(effects):
 
 
 def test_the_sentence_names_the_strongest_concepts_and_sums_the_others():
-    found = planted({"mode": 0.07, "dissonance": 0.12, "beat": -0.03, "noise": 0.03, "melody": 0.02})
-    assert found.sentence("tension", 2) == "tension +0.21: dissonance +0.12, mode +0.07, others +0.02"
-    assert found.strongest("tension", 1)[0] == [("dissonance", 0.12)]
+    result = planted({"mode": 0.07, "dissonance": 0.12, "beat": -0.03, "noise": 0.03, "melody": 0.02})
+    assert result.sentence("tension", 2) == "tension +0.21: dissonance +0.12, mode +0.07, others +0.02"
+    assert result.strongest("tension", 1)[0] == [("dissonance", 0.12)]
 
 
 def test_the_sentence_of_few_concepts_has_no_others():
@@ -258,8 +261,8 @@ def test_the_linear_head_is_the_head_of_the_network(system):
     network = made(system).network
     features = torch.randn(5, network.backbone.features)
     with torch.inference_mode():
-        wanted = network.head(features)
-    np.testing.assert_allclose(linear_head(network)(features.numpy()), wanted.emotions, atol=1e-5)
+        expected = network.head(features)
+    np.testing.assert_allclose(linear_head(network)(features.numpy()), expected.emotions, atol=1e-5)
 
 
 def test_concepts_of_a_network_without_bottleneck_are_refused():

@@ -22,7 +22,6 @@ from tenuto.models.recogniser import predict
 from tenuto.store.rows import read_rows, values_of
 from tenuto.store.run import RunFolder
 from tenuto.training.loop import train
-from tests import small_runs
 from tests.small_runs import settings
 
 ATTACK = protocol("paper-2025-released", iterations=6, step_size=0.05)
@@ -53,10 +52,10 @@ def test_the_mean_over_choices_is_that_over_all_orders():
     orders = [
         correct(head, before, after, labels, order)["mae"] for order in itertools.permutations(range(4))
     ]
-    found = correct(head, before, after, labels, (0, 1, 2, 3))
-    np.testing.assert_allclose(found["mean_mae"], np.mean(orders, axis=0))
-    np.testing.assert_allclose(found["lowest_mae"], np.min(orders, axis=0))
-    np.testing.assert_allclose(found["highest_mae"], np.max(orders, axis=0))
+    corrections = correct(head, before, after, labels, (0, 1, 2, 3))
+    np.testing.assert_allclose(corrections["mean_mae"], np.mean(orders, axis=0))
+    np.testing.assert_allclose(corrections["lowest_mae"], np.min(orders, axis=0))
+    np.testing.assert_allclose(corrections["highest_mae"], np.max(orders, axis=0))
 
 
 def test_correcting_leaves_its_arguments_alone():
@@ -71,16 +70,16 @@ def test_few_choices_are_all_tried():
 
 
 def test_many_choices_are_drawn_the_same_every_time():
-    found = choices(30, 10)
-    assert found == choices(30, 10)
-    assert len(found) == 500
-    assert all(len(set(choice)) == 10 and set(choice) <= set(range(30)) for choice in found)
+    corrections = choices(30, 10)
+    assert corrections == choices(30, 10)
+    assert len(corrections) == 500
+    assert all(len(set(choice)) == 10 and set(choice) <= set(range(30)) for choice in corrections)
 
 
 def test_emotions_follow_a_concept_by_its_weight():
     head = planted([[2.0, -1.0], [0.0, 3.0]], bias=0.1)
-    found = follow(head, ("mode", "beat"), [[0.5, 0.5], [0.0, 0.25]], {"beat": 1.0})
-    np.testing.assert_allclose(found, [[0.1, 3.1], [-0.9, 3.1]])
+    corrections = follow(head, ("mode", "beat"), [[0.5, 0.5], [0.0, 0.25]], {"beat": 1.0})
+    np.testing.assert_allclose(corrections, [[0.1, 3.1], [-0.9, 3.1]])
 
 
 def test_an_unknown_concept_is_refused_with_the_nearest():
@@ -112,49 +111,47 @@ def moved(*change):
 
 
 def test_what_the_head_cannot_see_moves_no_emotion():
-    found = moved(0, 0, 2.0, 0)
-    assert (found["feature_change"], found["emotion_change"]) == (2.0, 0.0)
-    assert (found["seen"], found["gain"], found["damage"]) == (pytest.approx(0.0), 0.0, 0.0)
+    corrections = moved(0, 0, 2.0, 0)
+    assert (corrections["feature_change"], corrections["emotion_change"]) == (2.0, 0.0)
+    assert (corrections["seen"], corrections["gain"], corrections["damage"]) == (pytest.approx(0.0), 0.0, 0.0)
 
 
 def test_the_largest_gain_is_met_along_the_first_direction():
-    found = moved(0.5, 0, 0, 0)
-    assert (found["gain"], found["seen"]) == (pytest.approx(3.0), pytest.approx(1.0))
-    assert found["damage"] == pytest.approx(0.75)  # 1.5 in one of two emotions
-    assert found["mae"] == pytest.approx(0.75)
+    corrections = moved(0.5, 0, 0, 0)
+    assert (corrections["gain"], corrections["seen"]) == (pytest.approx(3.0), pytest.approx(1.0))
+    assert corrections["damage"] == pytest.approx(0.75)  # 1.5 in one of two emotions
+    assert corrections["mae"] == pytest.approx(0.75)
 
 
 def test_a_slanting_change_is_seen_in_part():
-    found = moved(0, 3.0, 0, 4.0)
-    assert (found["feature_change"], found["seen"]) == (pytest.approx(5.0), pytest.approx(9 / 25))
-    assert found["gain"] == pytest.approx(3 / 5)
+    corrections = moved(0, 3.0, 0, 4.0)
+    assert (corrections["feature_change"], corrections["seen"]) == (pytest.approx(5.0), pytest.approx(9 / 25))
+    assert corrections["gain"] == pytest.approx(3 / 5)
 
 
 def test_clip_are_the_measure_beside_the_attack():
-    found = moved(0, 0, 0, 1.0)
-    assert (found["clip_feature_spread"], found["clip_emotion_spread"]) == (1.0, pytest.approx(3.0))
-    assert found["clip_gain"] == pytest.approx(3.0)
+    corrections = moved(0, 0, 0, 1.0)
+    assert (corrections["clip_feature_spread"], corrections["clip_emotion_spread"]) == (
+        1.0,
+        pytest.approx(3.0),
+    )
+    assert corrections["clip_gain"] == pytest.approx(3.0)
 
 
 def test_the_scale_of_the_features_changes_the_gain_and_not_how_far_emotions_move_beside_clips():
     # Features times four, weights a quarter: the same predictions, another gain.
     change = np.array([0.5, 0.25, 0.0, 1.0])
     quarter = planted([[0.75, 0.0], [0.0, 0.25]], to_concepts=[[1, 0, 0, 0], [0, 1, 0, 0]])
-    found = movement(SEEING, CLEAN, CLEAN + change, SEEING(CLEAN))
+    corrections = movement(SEEING, CLEAN, CLEAN + change, SEEING(CLEAN))
     scaled = movement(quarter, 4 * CLEAN, 4 * (CLEAN + change), SEEING(CLEAN))
-    assert scaled["gain"] == pytest.approx(found["gain"] / 4)
+    assert scaled["gain"] == pytest.approx(corrections["gain"] / 4)
     for kind in ("feature", "emotion"):
-        beside = [each[f"{kind}_change"] / each[f"clip_{kind}_spread"] for each in (found, scaled)]
+        beside = [each[f"{kind}_change"] / each[f"clip_{kind}_spread"] for each in (corrections, scaled)]
         assert beside[0] == pytest.approx(beside[1])
 
 
 def test_no_change_has_no_gain():
     assert np.isnan(moved(0, 0, 0, 0)["gain"])
-
-
-@pytest.fixture(scope="module")
-def prepared(tmp_path_factory):
-    return small_runs.rated(tmp_path_factory.mktemp("rated"))
 
 
 @pytest.fixture(scope="module")
@@ -168,7 +165,7 @@ def attacked(prepared, tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def found(attacked):
+def corrections(attacked):
     return intervene(attacked["A2M2E"])
 
 
@@ -180,62 +177,64 @@ def copied(attacked, prepared, tmp_path):
     return open_run(folder, prepared)
 
 
-def errors(found, inputs, target):
-    rows = found.rows
+def errors(corrections, inputs, target):
+    rows = corrections.rows
     return rows.loc[(rows["inputs"] == inputs) & (rows["target"] == target), "mae"].to_numpy()
 
 
-def test_nothing_corrected_is_the_error_the_attack_reported(attacked, found):
+def test_nothing_corrected_is_the_error_the_attack_reported(attacked, corrections):
     rows = read_rows(attacked["A2M2E"].folder / "attacks" / f"{ATTACK}.csv")
     labels = values_of(rows, "label")
     clean, adversarial = (metrics.mae(labels, values_of(rows, kind)) for kind in ("clean", "adversarial"))
-    assert found.clean_mae == pytest.approx(clean, abs=1e-5)
-    assert errors(found, "clean", "annotation")[0] == pytest.approx(clean, abs=1e-5)
+    assert corrections.clean_mae == pytest.approx(clean, abs=1e-5)
+    assert errors(corrections, "clean", "annotation")[0] == pytest.approx(clean, abs=1e-5)
     for target in ("annotation", "clean"):
-        assert errors(found, "attacked", target)[0] == pytest.approx(adversarial, abs=1e-4)
-    assert found.attacks[0]["mae"] == pytest.approx(adversarial, abs=1e-4)
+        assert errors(corrections, "attacked", target)[0] == pytest.approx(adversarial, abs=1e-4)
+    assert corrections.attacks[0]["mae"] == pytest.approx(adversarial, abs=1e-4)
 
 
-def test_all_set_back_is_the_clean_error(found):
-    assert errors(found, "attacked", "clean")[-1] == pytest.approx(found.clean_mae, abs=1e-12)
+def test_all_set_back_is_the_clean_error(corrections):
+    assert errors(corrections, "attacked", "clean")[-1] == pytest.approx(corrections.clean_mae, abs=1e-12)
 
 
-def test_all_set_to_annotations_leaves_nothing_of_the_attack(attacked, found):
+def test_all_set_to_annotations_leaves_nothing_of_the_attack(attacked, corrections):
     part = attacked["A2M2E"].part("test")
     head = attacked["A2M2E"].recogniser.network.head.emotions
     with torch.no_grad():
-        wanted = metrics.mae(part.labels.numpy(), head(part.concepts).numpy())
-    assert errors(found, "attacked", "annotation")[-1] == pytest.approx(wanted, abs=1e-5)
-    assert errors(found, "clean", "annotation")[-1] == pytest.approx(wanted, abs=1e-5)
+        expected = metrics.mae(part.labels.numpy(), head(part.concepts).numpy())
+    assert errors(corrections, "attacked", "annotation")[-1] == pytest.approx(expected, abs=1e-5)
+    assert errors(corrections, "clean", "annotation")[-1] == pytest.approx(expected, abs=1e-5)
 
 
-def test_what_is_repaired_is_a_share_of_the_damage(found):
-    rows = found.rows[(found.rows["inputs"] == "attacked") & (found.rows["target"] == "clean")]
-    assert found.attacks[0]["damage"] > 0
+def test_what_is_repaired_is_a_share_of_the_damage(corrections):
+    rows = corrections.rows[
+        (corrections.rows["inputs"] == "attacked") & (corrections.rows["target"] == "clean")
+    ]
+    assert corrections.attacks[0]["damage"] > 0
     assert rows["repaired"].iloc[0] == 0
     assert rows["repaired"].iloc[-1] == pytest.approx(1.0)
-    wanted = (rows["mae"].iloc[0] - rows["mae"]) / (rows["mae"].iloc[0] - found.clean_mae)
-    np.testing.assert_allclose(rows["repaired"], wanted)
-    assert found.rows.loc[found.rows["inputs"] == "clean", "repaired"].isna().all()
+    expected = (rows["mae"].iloc[0] - rows["mae"]) / (rows["mae"].iloc[0] - corrections.clean_mae)
+    np.testing.assert_allclose(rows["repaired"], expected)
+    assert corrections.rows.loc[corrections.rows["inputs"] == "clean", "repaired"].isna().all()
 
 
-def test_the_order_to_annotations_is_decided_on_validation_clips(attacked, found):
+def test_the_order_to_annotations_is_decided_on_validation_clips(attacked, corrections):
     run = attacked["A2M2E"]
     part = run.part("validation")
     error = (predict(run.recogniser.network, part.inputs).concepts - part.concepts).abs().mean(0)
-    wanted = [run.recogniser.concepts[place] for place in error.argsort(descending=True)]
-    orders = [order["concepts"] for order in found.orders if order["target"] == "annotation"]
-    assert orders == [wanted, wanted]
-    rows = found.rows[(found.rows["inputs"] == "clean")]
-    assert rows["concept"].tolist() == ["", *wanted]
+    expected = [run.recogniser.concepts[place] for place in error.argsort(descending=True)]
+    orders = [order["concepts"] for order in corrections.orders if order["target"] == "annotation"]
+    assert orders == [expected, expected]
+    rows = corrections.rows[(corrections.rows["inputs"] == "clean")]
+    assert rows["concept"].tolist() == ["", *expected]
 
 
-def test_rows_have_the_promised_columns_counts_and_weights(attacked, found):
-    assert tuple(found.rows.columns) == intervention.COLUMNS
-    assert found.rows["checkpoint"].unique().tolist() == [
+def test_rows_have_the_promised_columns_counts_and_weights(attacked, corrections):
+    assert tuple(corrections.rows.columns) == intervention.COLUMNS
+    assert corrections.rows["checkpoint"].unique().tolist() == [
         sha256_file(RunFolder(attacked["A2M2E"].folder).checkpoint),
     ]
-    assert found.rows["k"].tolist() == [*range(8)] * 3
+    assert corrections.rows["k"].tolist() == [*range(8)] * 3
 
 
 def test_attacked_validation_clips_decide_the_order_back_to_clean_values(copied):
@@ -252,19 +251,22 @@ def test_attacked_validation_clips_decide_the_order_back_to_clean_values(copied)
 
 
 def test_free_units_are_set_back_like_concepts(attacked):
-    found = intervene(attacked["A2B2E"])
-    assert set(found.rows["target"]) == {"clean"}
-    assert set(found.orders[0]["concepts"]) == {f"unit_{number}" for number in range(1, 8)}
-    assert errors(found, "attacked", "clean")[-1] == pytest.approx(found.clean_mae, abs=1e-12)
-    assert found.gain["rank"] == 7
+    corrections = intervene(attacked["A2B2E"])
+    assert set(corrections.rows["target"]) == {"clean"}
+    assert set(corrections.orders[0]["concepts"]) == {f"unit_{number}" for number in range(1, 8)}
+    assert errors(corrections, "attacked", "clean")[-1] == pytest.approx(corrections.clean_mae, abs=1e-12)
+    assert corrections.gain["rank"] == 7
 
 
 def test_a_direct_network_has_its_gain_and_movement_and_no_rows(attacked):
-    found = intervene(attacked["A2E"])
-    assert found.rows.empty
-    assert tuple(found.rows.columns) == intervention.COLUMNS
-    assert found.gain["rank"] == 8
-    assert found.attacks[0]["emotion_change"] <= found.gain["largest"] * found.attacks[0]["feature_change"]
+    corrections = intervene(attacked["A2E"])
+    assert corrections.rows.empty
+    assert tuple(corrections.rows.columns) == intervention.COLUMNS
+    assert corrections.gain["rank"] == 8
+    assert (
+        corrections.attacks[0]["emotion_change"]
+        <= corrections.gain["largest"] * corrections.attacks[0]["feature_change"]
+    )
 
 
 def test_concepts_are_set_on_clean_test_clip(attacked):
@@ -275,21 +277,21 @@ def test_concepts_are_set_on_clean_test_clip(attacked):
     changed[:, run.recogniser.concepts.index("dissonance")] = 0.9
     changed[:, run.recogniser.concepts.index("modality")] = 0.1
     with torch.no_grad():
-        wanted = run.recogniser.network.head.emotions(changed)
+        expected = run.recogniser.network.head.emotions(changed)
     np.testing.assert_allclose(before, clean.emotions, atol=1e-5)
-    np.testing.assert_allclose(after, wanted, atol=1e-5)
+    np.testing.assert_allclose(after, expected, atol=1e-5)
 
 
 def test_a_run_that_was_not_attacked_is_corrected_clean(copied):
     shutil.rmtree(copied.folder / "attacks")
-    found = intervene(copied)
-    assert set(found.rows["inputs"]) == {"clean"}
-    assert found.attacks == []
+    corrections = intervene(copied)
+    assert set(corrections.rows["inputs"]) == {"clean"}
+    assert corrections.attacks == []
 
 
 def test_a_protocol_that_was_not_run_is_named(copied):
-    said = r"no perturbations of test clips by standard-1. Valid: paper-2025-released\+"
-    with pytest.raises(ConfigError, match=said):
+    message = r"no perturbations of test clips by standard-1. Valid: paper-2025-released\+"
+    with pytest.raises(ConfigError, match=message):
         intervene(copied, "standard-1")
 
 

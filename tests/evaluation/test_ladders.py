@@ -34,15 +34,6 @@ CLIMB = Protocol(
 )
 
 
-class InterruptionError(Exception):
-    """Stands for anything that ends a process during an attack."""
-
-
-@pytest.fixture(scope="module")
-def prepared(tmp_path_factory):
-    return small_runs.rated(tmp_path_factory.mktemp("rated"))
-
-
 @pytest.fixture
 def fresh(prepared, tmp_path_factory):
     """The same freshly trained run every time, in a folder of its own."""
@@ -72,13 +63,13 @@ def error(rows):
 
 def test_every_clip_meets_every_member_at_every_budget(rows, run):
     clips = run.part("test").clips
-    found = rows.groupby(["attack", "objective", "epsilon"])["clip"].apply(tuple)
-    assert set(found.index) == {
+    result = rows.groupby(["attack", "objective", "epsilon"])["clip"].apply(tuple)
+    assert set(result.index) == {
         (attack, objective, epsilon)
         for attack, objective in (("APGD", "squared error"), ("Noise uniform", "absolute error"))
         for epsilon in (0.1, 0.3)
     }
-    assert all(sorted(names) == sorted(clips) for names in found)
+    assert all(sorted(names) == sorted(clips) for names in result)
     assert set(rows["norm"]) == {"linf"}
 
 
@@ -93,14 +84,14 @@ def test_the_worst_row_has_the_largest_error_of_its_clip_and_budget(rows, run):
     worst = rows[rows["worst"]]
     assert len(worst) == 2 * len(run.part("test"))
     largest = rows.assign(error=error(rows)).groupby(["clip", "epsilon"])["error"].max()
-    found = worst.assign(error=error(worst)).set_index(["clip", "epsilon"])["error"]
-    assert found.sort_index().equals(largest.sort_index())
+    result = worst.assign(error=error(worst)).set_index(["clip", "epsilon"])["error"]
+    assert result.sort_index().equals(largest.sort_index())
 
 
 def test_the_worst_perturbations_are_saved_and_no_others(rows, arrays):
     worst = rows[rows["worst"]]
-    wanted = {f"{row['settings']}/{row['clip']}/perturbation" for row in worst.to_dict("records")}
-    assert arrays.keys() == wanted
+    expected = {f"{row['settings']}/{row['clip']}/perturbation" for row in worst.to_dict("records")}
+    assert arrays.keys() == expected
 
 
 def test_saved_perturbations_give_the_rows_they_belong_to(rows, arrays, run):
@@ -111,9 +102,9 @@ def test_saved_perturbations_give_the_rows_they_belong_to(rows, arrays, run):
         assert row["linf"] <= row["epsilon"] * (1 + 1e-6)
         place = clips.clips.index(row["clip"])
         with torch.no_grad():
-            found = run.recogniser(clips.inputs[place : place + 1] + torch.from_numpy(delta)).emotions[0]
-        told = [row[f"adversarial_{name}"] for name in run.recogniser.emotions]
-        assert np.allclose(found.numpy(), told, atol=1e-4)
+            result = run.recogniser(clips.inputs[place : place + 1] + torch.from_numpy(delta)).emotions[0]
+        values = [row[f"adversarial_{name}"] for name in run.recogniser.emotions]
+        assert np.allclose(result.numpy(), values, atol=1e-4)
 
 
 def test_every_attack_is_described_and_can_be_built_again(rows, run):
@@ -126,7 +117,7 @@ def test_every_attack_is_described_and_can_be_built_again(rows, run):
 
 def test_nothing_falls_below_silence(rows, arrays, run):
     clips = run.part("test")
-    lowest = robustness.silence(run)
+    lowest = run.recogniser.inputs.valid_range[0]
     for row in rows[rows["worst"]].to_dict("records"):
         clean = clips.inputs[clips.clips.index(row["clip"]), 0].numpy()
         perturbed = clean + arrays[f"{row['settings']}/{row['clip']}/perturbation"]
@@ -147,14 +138,14 @@ def test_an_interrupted_climb_ends_as_an_undisturbed_one(fresh, rows, arrays, ca
     def progress(count):
         spent.append(count)
         if len(spent) == calls:
-            raise InterruptionError
+            raise small_runs.InterruptionError
 
-    with pytest.raises(InterruptionError):
+    with pytest.raises(small_runs.InterruptionError):
         robustness.attack(fresh, CLIMB, batch_size=2, progress=progress)
     again: list[int] = []
-    found = robustness.attack(fresh, CLIMB, batch_size=2, progress=again.append)
+    attacked_rows = robustness.attack(fresh, CLIMB, batch_size=2, progress=again.append)
     assert sum(again) == len(fresh.part("test")) * CLIMB.iterations(emotions=8)
-    assert found.drop(columns="run").equals(rows.drop(columns="run"))
+    assert attacked_rows.drop(columns="run").equals(rows.drop(columns="run"))
     path = fresh.files.perturbations(CLIMB)
     saved = read_safetensors(path)[0]
     assert saved.keys() == arrays.keys()
@@ -193,9 +184,9 @@ def test_an_attack_does_not_go_on_with_pieces_of_earlier_weights(fresh):
     def progress(count):
         spent.append(count)
         if len(spent) == 9:
-            raise InterruptionError
+            raise small_runs.InterruptionError
 
-    with pytest.raises(InterruptionError):
+    with pytest.raises(small_runs.InterruptionError):
         robustness.attack(fresh, CLIMB, batch_size=1, progress=progress)
     retrained(fresh)
     again: list[int] = []

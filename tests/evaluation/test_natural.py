@@ -52,7 +52,16 @@ def rows(run):
 @pytest.fixture(scope="module")
 def recordings(run):
     """The test clips as changes meet them."""
-    return {name: Recording.read(path, start) for name, (path, start) in places(run).items()}
+    return {
+        name: Recording.read(path, start, run.recogniser.inputs)
+        for name, (path, start) in places(run).items()
+    }
+
+
+def excerpt_of(run, waveform, start):
+    """What the network takes for an excerpt of a waveform."""
+    inputs = run.recogniser.inputs
+    return inputs.cut(inputs.steps(waveform.astype(np.float32)), start)
 
 
 def places(run):
@@ -95,7 +104,7 @@ def delay(first, second):
 def test_an_unchanged_waveform_gives_the_excerpt_of_the_run(run, recordings):
     inputs = dict(zip(run.part("test").clips, run.part("test").inputs.numpy(), strict=True))
     for name, (_, start) in places(run).items():
-        excerpt = baseline._excerpt(run, recordings[name].waveform, start)
+        excerpt = excerpt_of(run, recordings[name].waveform, start)
         np.testing.assert_allclose(excerpt, inputs[name], rtol=0, atol=1e-5)
 
 
@@ -104,7 +113,7 @@ def test_what_is_heard_are_the_samples_below_the_excerpt(run, recordings):
     start = places(run)[long][1]
     silent = recordings[long].waveform.copy()
     silent[recordings[long].excerpt] = 0
-    excerpt = baseline._excerpt(run, silent, start)
+    excerpt = excerpt_of(run, silent, start)
     assert np.ptp(excerpt) == 0
     first = recordings[long].excerpt.start
     assert first == math.floor(start * 22050 / 31.3)
@@ -180,7 +189,7 @@ def test_mp3_needs_a_library_that_writes_it(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("frames", "start", "wanted"),
+    ("frames", "start", "expected"),
     [
         (470, 20, 157),
         (470, 120, 0),
@@ -190,8 +199,8 @@ def test_mp3_needs_a_library_that_writes_it(tmp_path, monkeypatch):
         (20, 0, None),
     ],
 )
-def test_another_excerpt_lies_as_far_away_as_it_can(frames, start, wanted):
-    assert baseline.other_start(frames, start) == wanted
+def test_another_excerpt_lies_as_far_away_as_it_can(frames, start, expected):
+    assert baseline.other_start(frames, start) == expected
 
 
 # Rows
@@ -207,8 +216,8 @@ def test_rows_have_every_clip_under_every_change(rows, run):
 
 
 def test_rows_say_what_they_are(rows, run):
-    told = rows[["run", "system", "seed", "split", "protocol", "attack", "norm"]].drop_duplicates()
-    assert told.to_numpy().tolist() == [
+    values = rows[["run", "system", "seed", "split", "protocol", "attack", "norm"]].drop_duplicates()
+    assert values.to_numpy().tolist() == [
         [run.name, "A2M2E", 6, "test", "natural-1", "natural", "none"],
     ]
     counted = rows[["iterations", "forward_passes", "gradient_passes", "converged"]].drop_duplicates()
@@ -230,15 +239,15 @@ def test_settings_name_the_numbers(rows, run):
 def test_norms_and_predictions_belong_to_the_changed_excerpt(rows, run, recordings):
     clips, own = run.part("test"), rows[rows["objective"] == "6 dB up"]
     changed = np.stack(
-        [baseline._excerpt(run, Gain(6.0)(recordings[name]), places(run)[name][1]) for name in clips.clips]
+        [excerpt_of(run, Gain(6.0)(recordings[name]), places(run)[name][1]) for name in clips.clips]
     )
     delta = (changed.astype(np.float64) - clips.inputs.numpy()).reshape(len(clips), -1)
     np.testing.assert_allclose(own["l2"], np.linalg.norm(delta, axis=1), rtol=1e-6)
     np.testing.assert_allclose(own["linf"], np.abs(delta).max(axis=1), rtol=1e-6)
     with torch.no_grad():
-        said = run.recogniser(torch.from_numpy(changed))
+        message = run.recogniser(torch.from_numpy(changed))
         clean = run.recogniser(clips.inputs)
-    for kind, prediction in (("adversarial", said), ("clean", clean)):
+    for kind, prediction in (("adversarial", message), ("clean", clean)):
         np.testing.assert_allclose(values_of(own, kind), prediction.emotions, atol=1e-6)
         concepts = values_of(own, kind, run.recogniser.concepts)
         np.testing.assert_allclose(concepts, prediction.concepts, atol=1e-6)
@@ -308,13 +317,13 @@ def test_rows_are_computed_with_the_threads_of_the_run(run, tmp_path, monkeypatc
 
 
 def test_a_summary_has_a_line_per_change_with_its_clips(rows):
-    found = summary(rows).set_index("change")
-    assert tuple(found.index) == (OTHER_EXCERPT, *NATURAL_CHANGES)
-    assert found.loc[OTHER_EXCERPT, ["clips", "skipped"]].tolist() == [1, 2]
-    assert found.loc["6 dB up", ["clips", "skipped"]].tolist() == [3, 0]
+    result = summary(rows).set_index("change")
+    assert tuple(result.index) == (OTHER_EXCERPT, *NATURAL_CHANGES)
+    assert result.loc[OTHER_EXCERPT, ["clips", "skipped"]].tolist() == [1, 2]
+    assert result.loc["6 dB up", ["clips", "skipped"]].tolist() == [3, 0]
     own = rows[rows["objective"] == "noise 20 dB"]
     label, clean, changed = (values_of(own, kind) for kind in KINDS)
-    line = found.loc["noise 20 dB"]
+    line = result.loc["noise 20 dB"]
     assert line["moved"] == pytest.approx(np.abs(changed - clean).mean())
     assert line["clean_mae"] == pytest.approx(np.abs(clean - label).mean())
     assert line["mae"] == pytest.approx(np.abs(changed - label).mean())
@@ -327,9 +336,9 @@ def test_one_clip_has_an_error_and_no_correlation(rows):
 
 
 def test_a_change_that_no_clip_has_room_for_keeps_its_line(rows):
-    found = summary(rows[rows["objective"] != OTHER_EXCERPT]).set_index("change")
-    assert found.loc[OTHER_EXCERPT, ["clips", "skipped"]].tolist() == [0, 3]
-    assert found["moved"].isna().tolist() == [True] + [False] * len(NATURAL_CHANGES)
+    result = summary(rows[rows["objective"] != OTHER_EXCERPT]).set_index("change")
+    assert result.loc[OTHER_EXCERPT, ["clips", "skipped"]].tolist() == [0, 3]
+    assert result["moved"].isna().tolist() == [True] + [False] * len(NATURAL_CHANGES)
 
 
 def test_stereo_is_coded_as_stereo(tmp_path):

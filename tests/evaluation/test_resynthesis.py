@@ -97,19 +97,19 @@ def planted(run, clip, delta):
     return resynthesise(run, clip, row, delta, waveform(run, clip))
 
 
-def vector(found, state):
-    return np.array([found.emotions[state][name] for name in EMOTIONS])
+def vector(result, state):
+    return np.array([result.emotions[state][name] for name in EMOTIONS])
 
 
 def test_before_and_after_are_what_the_rows_say(run, seen):
     rows = saved_rows(run.files).set_index("clip")
-    assert [found.clip for found in seen] == list(run.part("test").clips)
-    for found in seen:
+    assert [result.clip for result in seen] == list(run.part("test").clips)
+    for result in seen:
         for state, kind in (("annotation", "label"), ("before", "clean"), ("after", "adversarial")):
-            wanted = [rows.loc[found.clip, f"{kind}_{name}"] for name in EMOTIONS]
-            np.testing.assert_allclose(vector(found, state), wanted, atol=1e-5)
-        for name, value in found.concepts["after"].items():
-            assert value == pytest.approx(rows.loc[found.clip, f"adversarial_{name}"], abs=1e-5)
+            expected = [rows.loc[result.clip, f"{kind}_{name}"] for name in EMOTIONS]
+            np.testing.assert_allclose(vector(result, state), expected, atol=1e-5)
+        for name, value in result.concepts["after"].items():
+            assert value == pytest.approx(rows.loc[result.clip, f"adversarial_{name}"], abs=1e-5)
 
 
 def test_every_state_has_every_emotion_and_concept(run, seen):
@@ -119,56 +119,56 @@ def test_every_state_has_every_emotion_and_concept(run, seen):
 
 
 def test_the_way_through_sound_alone_changes_nothing(seen):
-    for found in seen:
-        assert found.effect["after"] > 100 * found.effect["rendered"]
-        np.testing.assert_allclose(vector(found, "rendered"), vector(found, "before"), atol=1e-3)
+    for result in seen:
+        assert result.effect["after"] > 100 * result.effect["rendered"]
+        np.testing.assert_allclose(vector(result, "rendered"), vector(result, "before"), atol=1e-3)
 
 
 def test_survival_is_the_projection_of_the_change(seen):
-    for found in seen:
-        after, heard = (vector(found, state) - vector(found, "before") for state in ("after", "heard"))
-        assert found.survival == pytest.approx(after @ heard / (after @ after))
-        assert found.effect["after"] == pytest.approx(np.linalg.norm(after))
-        assert found.effect["heard"] == pytest.approx(np.linalg.norm(heard))
+    for result in seen:
+        after, heard = (vector(result, state) - vector(result, "before") for state in ("after", "heard"))
+        assert result.survival == pytest.approx(after @ heard / (after @ after))
+        assert result.effect["after"] == pytest.approx(np.linalg.norm(after))
+        assert result.effect["heard"] == pytest.approx(np.linalg.norm(heard))
 
 
 def test_no_perturbation_has_no_share_that_could_survive(run, long):
-    found = planted(run, long, np.zeros((313, 149), np.float32))
-    assert found.survival is None
-    assert found.effect["after"] == pytest.approx(0, abs=1e-6)
-    assert found.snr_db == math.inf
-    assert not any(found.band_shares)
-    assert found.median_hz is None
-    assert found.strongest_second is None
-    np.testing.assert_array_equal(found.samples_after, found.samples_before)
+    result = planted(run, long, np.zeros((313, 149), np.float32))
+    assert result.survival is None
+    assert result.effect["after"] == pytest.approx(0, abs=1e-6)
+    assert result.snr_db == math.inf
+    assert not any(result.band_shares)
+    assert result.median_hz is None
+    assert result.strongest_second is None
+    np.testing.assert_array_equal(result.samples_after, result.samples_before)
 
 
 def test_an_equaliser_is_a_perturbation_that_survives(run, long):
     # Half of every magnitude, in every frame: a sound has just this spectrogram.
     clean = next(resynthesise_clips(run, saved_rows(run.files), [long])).clean.astype(np.float64)
     halved = np.log10(1 + (10**clean - 1) / 2)
-    delta = ((halved - clean) / run.recogniser.normalisation.deviation).astype(np.float32)
-    found = planted(run, long, delta)
-    assert found.survival == pytest.approx(1.0, abs=0.02)
-    assert found.snr_db == pytest.approx(20 * math.log10(2), abs=0.1)
-    np.testing.assert_allclose(found.attacked, halved, atol=1e-5)
+    delta = ((halved - clean) / small_runs.normalisation(run.recogniser.inputs).deviation).astype(np.float32)
+    result = planted(run, long, delta)
+    assert result.survival == pytest.approx(1.0, abs=0.02)
+    assert result.snr_db == pytest.approx(20 * math.log10(2), abs=0.1)
+    np.testing.assert_allclose(result.attacked, halved, atol=1e-5)
 
 
 def test_the_share_sits_where_it_was_put(run, long):
     delta = np.zeros((313, 149), np.float32)
     delta[94:125, 100] = 0.1  # the fourth second
     delta[282:, 30] = -0.05  # 31 frames of the last
-    found = planted(run, long, delta)
-    assert found.band_shares[100] == pytest.approx(0.8)
-    assert found.band_shares[30] == pytest.approx(0.2)
-    assert found.second_shares[3] == pytest.approx(0.8)
-    assert len(found.second_shares) == 10
-    assert found.strongest_second == (3, found.second_shares[3])
-    assert found.median_hz == found.band_hz[100]
+    result = planted(run, long, delta)
+    assert result.band_shares[100] == pytest.approx(0.8)
+    assert result.band_shares[30] == pytest.approx(0.2)
+    assert result.second_shares[3] == pytest.approx(0.8)
+    assert len(result.second_shares) == 10
+    assert result.strongest_second == (3, result.second_shares[3])
+    assert result.median_hz == result.band_hz[100]
 
 
 def test_below_silence_is_counted(run, long):
-    deviation = run.recogniser.normalisation.deviation
+    deviation = small_runs.normalisation(run.recogniser.inputs).deviation
     clean = next(resynthesise_clips(run, saved_rows(run.files), [long])).clean
     delta = np.zeros((313, 149), np.float32)
     delta[:, :10] = (-clean[:, :10] - 0.5) / deviation
@@ -176,15 +176,15 @@ def test_below_silence_is_counted(run, long):
 
 
 def test_the_sound_is_the_excerpt_of_the_recording(run, long, seen):
-    found, whole = seen[0], waveform(run, long).astype(np.float64)
+    result, whole = seen[0], waveform(run, long).astype(np.float64)
     frames = [len(spectrogram) for spectrogram in run.material.prepared.spectrograms]
     start = fixed_starts(frames)[run.material.prepared.index.clips.index(long)]
     first = math.floor(start * SAMPLE_RATE / 31.3)
     assert start > 0
-    assert found.start_seconds == pytest.approx(first / SAMPLE_RATE)
-    assert len(found.samples_before) == 10 * SAMPLE_RATE
-    wanted = np.rint(whole[first : first + len(found.samples_before)] * found.gain * 32767)
-    np.testing.assert_array_equal(found.samples_before, wanted)
+    assert result.start_seconds == pytest.approx(first / SAMPLE_RATE)
+    assert len(result.samples_before) == 10 * SAMPLE_RATE
+    expected = np.rint(whole[first : first + len(result.samples_before)] * result.gain * 32767)
+    np.testing.assert_array_equal(result.samples_before, expected)
 
 
 def test_a_short_clip_is_repeated_to_ten_seconds(run, seen):
@@ -215,8 +215,8 @@ def test_the_file_that_is_played_gives_the_predictions_that_are_told(run, seen, 
     path = tmp_path / "sound.wav"
     for which, state in (("before", "before"), ("after", "heard")):
         path.write_bytes(seen[0].sound(which, "wav"))
-        found = run.recogniser.predict(path).emotions
-        assert found == pytest.approx(seen[0].emotions[state], abs=2e-3)
+        result = run.recogniser.predict(path).emotions
+        assert result == pytest.approx(seen[0].emotions[state], abs=2e-3)
 
 
 def test_a_new_peak_counts_as_it_does_in_a_file(run, long, tmp_path):
@@ -224,14 +224,14 @@ def test_a_new_peak_counts_as_it_does_in_a_file(run, long, tmp_path):
     clean = next(resynthesise_clips(run, saved_rows(run.files), [long])).clean.astype(np.float64)
     delta = np.zeros((313, 149))
     louder = np.log10(1 + (10 ** clean[100:104] - 1) * 4)
-    delta[100:104] = (louder - clean[100:104]) / run.recogniser.normalisation.deviation
-    found = planted(run, long, delta.astype(np.float32))
-    assert found.gain < 0.6
+    delta[100:104] = (louder - clean[100:104]) / small_runs.normalisation(run.recogniser.inputs).deviation
+    result = planted(run, long, delta.astype(np.float32))
+    assert result.gain < 0.6
     path = tmp_path / "after.wav"
-    path.write_bytes(found.sound("after", "wav"))
-    told = run.recogniser.predict(path).emotions
-    assert told == pytest.approx(found.emotions["heard"], abs=2e-3)
-    assert np.abs(vector(found, "heard") - vector(found, "after")).max() > 1e-3
+    path.write_bytes(result.sound("after", "wav"))
+    values = run.recogniser.predict(path).emotions
+    assert values == pytest.approx(result.emotions["heard"], abs=2e-3)
+    assert np.abs(vector(result, "heard") - vector(result, "after")).max() > 1e-3
 
 
 def test_an_unknown_sound_is_refused(seen):
@@ -251,9 +251,9 @@ def test_numbers_are_json(seen):
 
 
 def test_a_direct_network_has_no_concepts(attacked, long):
-    (found,) = list(resynthesise_clips(attacked["A2E"], saved_rows(attacked["A2E"].files), [long]))
-    assert found.concepts is None
-    assert found.survival is not None
+    (result,) = list(resynthesise_clips(attacked["A2E"], saved_rows(attacked["A2E"].files), [long]))
+    assert result.concepts is None
+    assert result.survival is not None
 
 
 def test_the_mean_leaves_out_clips_without_effect(seen):
@@ -262,9 +262,9 @@ def test_the_mean_leaves_out_clips_without_effect(seen):
 
 
 def test_there_is_no_mean_where_no_clip_moved(seen):
-    found = mean_survival([dataclasses.replace(seen[0], survival=None)])
-    assert math.isnan(found["mean"])
-    assert found["clips"] == 0
+    result = mean_survival([dataclasses.replace(seen[0], survival=None)])
+    assert math.isnan(result["mean"])
+    assert result["clips"] == 0
 
 
 def test_another_recording_is_refused(run, long):
@@ -309,7 +309,7 @@ def test_one_of_several_protocols_is_to_be_chosen(copied):
     for suffix in ("csv", "safetensors"):
         path = copied.folder / "attacks" / f"{ATTACK}.{suffix}"
         shutil.copy(path, path.with_name(f"other.{suffix}"))
-    with pytest.raises(ConfigError, match=r"contains other, paper-2025-.* Choose one with --protocol"):
+    with pytest.raises(ConfigError, match=r"contains other, paper-2025-.* Choose one with `protocol`"):
         saved_rows(copied.files)
     assert len(saved_rows(copied.files, protocol="other")) == 3
 
@@ -345,8 +345,8 @@ def test_a_missing_perturbation_is_named(copied, long):
 
 
 def test_rows_chosen_for_a_table_serve_a_gallery_too(run, long):
-    (found,) = list(resynthesise_clips(run, at_budget(saved_rows(run.files)), [long]))
-    assert found.clip == long
+    (result,) = list(resynthesise_clips(run, at_budget(saved_rows(run.files)), [long]))
+    assert result.clip == long
 
 
 def test_clips_know_their_part(run):

@@ -28,15 +28,6 @@ NAME = "paper-2025-released+iterations=4+step_size=0.02"
 UNITS = tuple(f"unit_{number}" for number in range(1, 8))
 
 
-class InterruptionError(Exception):
-    """Stands for anything that ends a process during an attack."""
-
-
-@pytest.fixture(scope="module")
-def prepared(tmp_path_factory):
-    return small_runs.rated(tmp_path_factory.mktemp("rated"))
-
-
 @pytest.fixture(scope="module")
 def open_trained(prepared, tmp_path_factory):
     """A function that opens a freshly trained run of a system, in a folder of its own."""
@@ -91,9 +82,9 @@ def test_evaluate_measures_every_part(control):
         clips = control.part(part)
         with torch.no_grad():
             prediction = control.recogniser(clips.inputs).emotions
-        wanted = metrics.evaluate(clips.labels, prediction, control.recogniser.emotions)
+        expected = metrics.evaluate(clips.labels, prediction, control.recogniser.emotions)
         assert set(report[part]) == {"r2", "correlation", "rmse", "mse", "mae"}
-        for metric, values in wanted.items():
+        for metric, values in expected.items():
             assert report[part][metric] == pytest.approx(values, abs=1e-5)
 
 
@@ -137,10 +128,10 @@ def test_evaluate_computes_with_the_threads_of_the_run(control, monkeypatch):
 
 def test_the_mean_predictor_says_the_mean_training_label(control):
     training, test = control.part("train").labels.double().numpy(), control.part("test").labels.numpy()
-    found = robustness.evaluate(control)["mean_predictor"]
-    assert found["mae"]["overall"] == pytest.approx(np.abs(test - training.mean(axis=0)).mean())
-    assert found["mse"]["overall"] == pytest.approx(np.square(test - training.mean(axis=0)).mean())
-    assert np.isnan(found["correlation"]["overall"])  # it says the same of every clip
+    result = robustness.evaluate(control)["mean_predictor"]
+    assert result["mae"]["overall"] == pytest.approx(np.abs(test - training.mean(axis=0)).mean())
+    assert result["mse"]["overall"] == pytest.approx(np.square(test - training.mean(axis=0)).mean())
+    assert np.isnan(result["correlation"]["overall"])  # it says the same of every clip
 
 
 def test_learned_concepts_are_measured_too(open_trained, prepared):
@@ -150,9 +141,9 @@ def test_learned_concepts_are_measured_too(open_trained, prepared):
         clips = run.part(part)
         with torch.no_grad():
             concepts = run.recogniser(clips.inputs).concepts
-        found = report[f"{part}_concepts"]["mae"]
-        assert list(found) == ["overall", *prepared.index.concepts]
-        assert found["overall"] == pytest.approx(metrics.mae(clips.concepts, concepts), abs=1e-5)
+        result = report[f"{part}_concepts"]["mae"]
+        assert list(result) == ["overall", *prepared.index.concepts]
+        assert result["overall"] == pytest.approx(metrics.mae(clips.concepts, concepts), abs=1e-5)
 
 
 # Rows
@@ -161,10 +152,10 @@ def test_learned_concepts_are_measured_too(open_trained, prepared):
 def test_rows_are_one_per_clip_in_the_order_of_the_split(rows, control):
     validate_rows(rows)
     assert tuple(rows["clip"]) == control.part("test").clips
-    told = rows[
+    values = rows[
         ["run", "system", "seed", "split", "protocol", "attack", "objective", "norm"]
     ].drop_duplicates()
-    assert told.to_numpy().tolist() == [
+    assert values.to_numpy().tolist() == [
         [control.name, "A2B2E", 6, "test", NAME, "ReleasedAttack", "correlation", "none"]
     ]
     assert rows["epsilon"].isna().all()
@@ -217,15 +208,15 @@ def test_all_clips_at_once_give_what_one_by_one_gave(open_trained, rows):
 
 
 def test_the_error_as_measure_is_called_error(control):
-    found = robustness.attack(control, protocol("paper-2025-released", measure="mse", iterations=2))
-    assert set(found["objective"]) == {"error"}
+    attacked_rows = robustness.attack(control, protocol("paper-2025-released", measure="mse", iterations=2))
+    assert set(attacked_rows["objective"]) == {"error"}
 
 
 def test_other_parts_go_to_files_of_their_own(control):
-    found = robustness.attack(control, BRIEF, part="validation")
-    assert tuple(found["clip"]) == control.part("validation").clips
+    attacked_rows = robustness.attack(control, BRIEF, part="validation")
+    assert tuple(attacked_rows["clip"]) == control.part("validation").clips
     assert (control.folder / "attacks" / f"{NAME}-validation.csv").is_file()
-    assert set(found["split"]) == {"validation"}
+    assert set(attacked_rows["split"]) == {"validation"}
 
 
 def test_the_run_s_own_network_is_left_alone(open_trained):
@@ -248,9 +239,9 @@ def interrupted(run):
     def progress(count):
         spent.append(count)
         if len(spent) == 6:
-            raise InterruptionError
+            raise small_runs.InterruptionError
 
-    with pytest.raises(InterruptionError):
+    with pytest.raises(small_runs.InterruptionError):
         robustness.attack(run, BRIEF, batch_size=1, progress=progress)
     assert not run.files.rows(BRIEF).exists()
 
@@ -276,10 +267,10 @@ def test_an_interrupted_attack_goes_on_with_other_batches(open_trained, rows):
     run = open_trained("A2B2E")
     interrupted(run)
     spent: list[int] = []
-    found = robustness.attack(run, BRIEF, batch_size=2, progress=spent.append)
+    attacked_rows = robustness.attack(run, BRIEF, batch_size=2, progress=spent.append)
     assert spent == [4] + [2] * 4
-    assert found["clip"].tolist() == rows["clip"].tolist()
-    assert np.allclose(values_of(found, "adversarial"), values_of(rows, "adversarial"), atol=1e-3)
+    assert attacked_rows["clip"].tolist() == rows["clip"].tolist()
+    assert np.allclose(values_of(attacked_rows, "adversarial"), values_of(rows, "adversarial"), atol=1e-3)
     assert set(left(run)) == {f"{NAME}.csv", f"{NAME}.json", f"{NAME}.safetensors"}
 
 
@@ -293,6 +284,7 @@ def test_one_process_at_a_time_runs_a_protocol_on_a_run(open_trained, monkeypatc
     ):
         robustness.attack(run, BRIEF)
     assert len(robustness.attack(run, BRIEF)) == 3
+    assert not run.files.lock(BRIEF).exists()
 
 
 def test_who_waited_for_the_lock_takes_the_finished_rows(open_trained, rows, monkeypatch):
@@ -310,8 +302,8 @@ def test_finished_rows_are_returned_without_an_attack(control, rows, monkeypatch
 
     monkeypatch.setattr(ReleasedAttack, "__call__", refuse)
     before = left(control)
-    found = robustness.attack(control, BRIEF)
-    assert found.equals(rows)
+    attacked_rows = robustness.attack(control, BRIEF)
+    assert attacked_rows.equals(rows)
     assert left(control) == before
 
 

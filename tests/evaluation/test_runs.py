@@ -13,6 +13,7 @@ import torch
 from tenuto.attacks import protocol as named_protocol
 from tenuto.data.batches import Material
 from tenuto.data.excerpts import Normalisation
+from tenuto.data.inputs import LogSpectrogramInputs
 from tenuto.data.splits import Split, read_split, write_split
 from tenuto.errors import CheckpointError, ConfigError, DataError
 from tenuto.evaluation import robustness
@@ -28,11 +29,6 @@ from tenuto.training.loop import train
 from tests import small_runs
 from tests.conftest import GOLDEN
 from tests.small_runs import settings
-
-
-@pytest.fixture(scope="module")
-def prepared(tmp_path_factory):
-    return small_runs.rated(tmp_path_factory.mktemp("rated"))
 
 
 @pytest.fixture(scope="module")
@@ -71,10 +67,10 @@ def test_an_opened_run_is_what_was_trained(folder, prepared):
     assert run.config == settings("A2M2E", epochs=1).resolved()
     assert run.recogniser.system == "A2M2E"
     assert run.recogniser.fingerprint == prepared.fingerprint
-    wanted = Material(prepared, run.config.data)
+    expected = Material(prepared, run.config.data)
     for part in ("train", "validation", "test"):
-        assert run.part(part).clips == wanted.part(part).clips
-        assert torch.equal(run.part(part).inputs, wanted.part(part).inputs)
+        assert run.part(part).clips == expected.part(part).clips
+        assert torch.equal(run.part(part).inputs, expected.part(part).inputs)
 
 
 def test_a_path_may_be_text(folder, prepared):
@@ -107,9 +103,9 @@ def test_the_stored_normalisation_is_used(copied, folder, prepared):
     about["normalisation"] = {"mean": 0.0, "deviation": 1.0}
     write_safetensors(path, arrays, {"tenuto": json.dumps(about)})
     known = open_run(folder, prepared)
-    found = known.recogniser.normalisation
-    wanted = known.part("test").inputs * found.deviation + found.mean
-    assert torch.allclose(open_run(copied, prepared).part("test").inputs, wanted, atol=1e-6)
+    result = small_runs.normalisation(known.recogniser.inputs)
+    expected = known.part("test").inputs * result.deviation + result.mean
+    assert torch.allclose(open_run(copied, prepared).part("test").inputs, expected, atol=1e-6)
 
 
 def test_other_emotions_are_refused_by_name(folder, tmp_path):
@@ -158,14 +154,14 @@ def test_read_config_names_the_file_of_a_wrong_setting(copied):
 
 def test_a_sibling_takes_the_inputs_of_the_run(folder, prepared):
     run = open_run(folder, prepared)
-    other = dataclasses.replace(run.recogniser, normalisation=Normalisation(0.1, 2.0))
+    other = dataclasses.replace(run.recogniser, inputs=LogSpectrogramInputs(Normalisation(0.1, 2.0)))
     inputs = run.part("test").inputs
-    own = run.recogniser.normalisation
+    own = small_runs.normalisation(run.recogniser.inputs)
     spectrogram = inputs * own.deviation + own.mean
     with torch.no_grad():
-        wanted = other((spectrogram - 0.1) / 2.0).emotions
-        found = Sibling(run, other)(inputs).emotions
-    torch.testing.assert_close(found, wanted, rtol=1e-4, atol=1e-4)
+        expected = other((spectrogram - 0.1) / 2.0).emotions
+        result = Sibling(run, other)(inputs).emotions
+    torch.testing.assert_close(result, expected, rtol=1e-4, atol=1e-4)
 
 
 def test_a_sibling_of_other_emotions_is_refused(folder, prepared):

@@ -21,6 +21,7 @@ from tenuto.models import (
     for_attack,
     load,
     load_reference_state,
+    predict,
     register_network,
 )
 from tenuto.training.loop import train
@@ -155,6 +156,22 @@ def test_a_new_network_in_one_file_is_trained_loaded_and_attacked(mean_network, 
     assert isinstance(recogniser.network, mean_network)
     assert recogniser.concepts == data.index.concepts
     assert isinstance(for_attack(recogniser.network), mean_network)
+
+
+def test_predict_gives_copies_to_the_network_and_copies_its_outputs():
+    class InPlace(nn.Module):
+        buffer = torch.zeros(1, 2)
+
+        def forward(self, excerpts):
+            excerpts -= 0.5
+            return Prediction(self.buffer.copy_(excerpts.mean(dim=(1, 2))), self.buffer)
+
+    inputs = torch.arange(4.0).reshape(2, 1, 1, 2)
+    prediction = predict(InPlace(), inputs, batch_size=1)
+    assert torch.equal(inputs, torch.arange(4.0).reshape(2, 1, 1, 2))
+    assert prediction.emotions.tolist() == [[-0.5, 0.5], [1.5, 2.5]]
+    assert prediction.concepts is not None
+    assert torch.equal(prediction.concepts, prediction.emotions)
 
 
 @pytest.mark.parametrize(

@@ -62,8 +62,8 @@ def made_up(concepts=None, **changes) -> Any:
 
 def axes_of(figure, name):
     titles = [{axes.get_title(loc=place) for place in ("right", "center")} for axes in figure.get_axes()]
-    (found,) = [axes for axes, own in zip(figure.get_axes(), titles, strict=True) if name in own]
-    return found
+    (panel,) = [axes for axes, own in zip(figure.get_axes(), titles, strict=True) if name in own]
+    return panel
 
 
 def picture(figure, name):
@@ -71,11 +71,11 @@ def picture(figure, name):
 
 
 def test_the_three_pictures_are_the_spectrograms_and_their_difference():
-    found = made_up()
-    figure = clip_figure(found)
-    np.testing.assert_array_equal(picture(figure, "before"), found.clean.T)
-    np.testing.assert_array_equal(picture(figure, "after"), found.attacked.T)
-    np.testing.assert_array_equal(picture(figure, "difference (std)"), found.perturbation.T)
+    result = made_up()
+    figure = clip_figure(result)
+    np.testing.assert_array_equal(picture(figure, "before"), result.clean.T)
+    np.testing.assert_array_equal(picture(figure, "after"), result.attacked.T)
+    np.testing.assert_array_equal(picture(figure, "difference (std)"), result.perturbation.T)
 
 
 def test_before_and_after_have_one_scale_and_the_difference_is_centred():
@@ -93,10 +93,10 @@ def test_frequencies_stand_at_their_bands():
 
 
 def test_shares_stand_beside_the_difference():
-    found = made_up()
-    figure = clip_figure(found)
+    result = made_up()
+    figure = clip_figure(result)
     bars = [patch.get_height() for patch in axes_of(figure, "% per second").patches]
-    assert bars == pytest.approx([100 * share for share in found.second_shares])
+    assert bars == pytest.approx([100 * share for share in result.second_shares])
     assert bars[3] == pytest.approx(100)
     outline = axes_of(figure, "% per band").collections[0].get_paths()[0].vertices
     assert outline[:, 0].max() == pytest.approx(100)
@@ -110,13 +110,13 @@ def drawn(axes):
 
 def test_marks_are_the_predictions_and_lines_the_annotations():
     axes = axes_of(clip_figure(made_up()), "emotions")
-    wanted = states(EMOTIONS)
-    assert drawn(axes) == {SHOWN[state]: list(wanted[state].values()) for state in SHOWN}
+    expected = states(EMOTIONS)
+    assert drawn(axes) == {SHOWN[state]: list(expected[state].values()) for state in SHOWN}
     changes, annotations = (part.get_segments() for part in axes.collections)
     assert [[start[0], end[0]] for start, end in changes] == [
-        [wanted["before"][name], wanted["after"][name]] for name in EMOTIONS
+        [expected["before"][name], expected["after"][name]] for name in EMOTIONS
     ]
-    assert [segment[0][0] for segment in annotations] == list(wanted["annotation"].values())
+    assert [segment[0][0] for segment in annotations] == list(expected["annotation"].values())
     assert [label.get_text() for label in axes.get_yticklabels()] == list(EMOTIONS)
 
 
@@ -171,16 +171,16 @@ def test_the_sentence_of_an_attack_without_effect():
 
 
 def test_the_words_say_what_a_picture_shows():
-    found = made_up()
-    found.emotions["after"]["tension"] = found.emotions["before"]["tension"] - 0.3
-    said = words(found)
+    result = made_up()
+    result.emotions["after"]["tension"] = result.emotions["before"]["tension"] - 0.3
+    message = words(result)
     for part in (
         "Log spectrograms of clip 055",
         "second 4 of 10 holds the largest part, 100 %",
         "tension moves most, from 0.35 to 0.05.",
         "the signal-to-noise ratio of the samples that are played is 21.6 dB.",
     ):
-        assert part in said
+        assert part in message
 
 
 def test_numbers_below_zero_have_a_true_minus():
@@ -190,7 +190,7 @@ def test_numbers_below_zero_have_a_true_minus():
 
 def test_silence_and_no_change_can_be_drawn_and_saved(tmp_path):
     nothing = np.zeros((313, BANDS), np.float32)
-    found = made_up(clean=nothing, attacked=nothing, perturbation=nothing, survival=None, snr_db=math.inf)
-    written = save(clip_figure(found), tmp_path / "one clip")
+    result = made_up(clean=nothing, attacked=nothing, perturbation=nothing, survival=None, snr_db=math.inf)
+    written = save(clip_figure(result), tmp_path / "one clip")
     assert list(written) == ["one clip.png", "one clip.pdf"]
     assert written["one clip.png"].stat().st_size > 10_000

@@ -38,8 +38,8 @@ def explained(bottleneck=True, places=True, seconds=SECONDS):
 
 
 def axes_of(figure, title):
-    (found,) = [axes for axes in figure.get_axes() if axes.get_title().startswith(title)]
-    return found
+    (panel,) = [axes for axes in figure.get_axes() if axes.get_title().startswith(title)]
+    return panel
 
 
 def bars(axes: Any) -> list[float]:
@@ -60,6 +60,13 @@ def test_every_emotion_has_a_bar_with_its_value_and_place_on_the_rating_scale():
     assert high > 1.25
 
 
+def test_a_rating_scale_of_the_user_is_drawn_for_bars_and_curves():
+    figure = explanation_figure(explained(), (-1.0, 1.0))
+    profile, curves = figure.get_axes()[:2]
+    assert profile.get_xlim()[0] <= -1.0
+    assert "each strip from -1 to" in curves.get_title(loc="left")
+
+
 def test_without_training_clips_no_place_is_shown():
     axes = explanation_figure(explained(places=False)).get_axes()[0]
     assert texts(axes)[0] == "0.25"
@@ -71,8 +78,8 @@ def test_every_emotion_has_its_curve_between_the_extremes_of_all():
     for place, (line, value) in enumerate(zip(axes.lines, EMOTIONS.values(), strict=True)):
         np.testing.assert_array_equal(line.get_xdata(), SECONDS)
         heights = np.asarray(line.get_ydata()) - (len(EMOTIONS) - 1 - place) + 0.4
-        wanted = (value + np.arange(4) / 100 + 0.25) / (1.28 + 0.25) * 0.8
-        np.testing.assert_allclose(heights, wanted)
+        expected = (value + np.arange(4) / 100 + 0.25) / (1.28 + 0.25) * 0.8
+        np.testing.assert_allclose(heights, expected)
 
 
 @pytest.mark.parametrize("seconds", [(5.0,), (5.0, 6.0, 6.03)])
@@ -94,11 +101,11 @@ def test_panels_without_an_emotion_are_empty():
     assert [axes.get_title().split()[0] for axes in visible] == list(EMOTIONS)
 
 
-@pytest.mark.parametrize(("kind", "begins"), [("png", b"\x89PNG"), ("pdf", b"%PDF")])
-def test_a_figure_is_written_by_its_ending_and_always_the_same(tmp_path, kind, begins):
+@pytest.mark.parametrize(("kind", "begins", "times"), [("png", b"\x89PNG", 8), ("pdf", b"%PDF", 2)])
+def test_a_figure_is_written_by_its_ending_and_always_the_same(tmp_path, kind, begins, times):
     written = [
         write_figure(explanation_figure(explained()), tmp_path / f"{time}.{kind}").read_bytes()
-        for time in range(8)  # the layout's solver ends in -0 instead of 0 about every fifth time
+        for time in range(times)  # the layout's solver ends in -0 instead of 0 about every fifth time
     ]
     assert written[0].startswith(begins)
     assert set(written) == {written[0]}
@@ -128,8 +135,8 @@ def corrected(inputs="attacked", target="clean", first=0.3, epsilon=np.nan, **co
 
 
 def line(axes, label):
-    (found,) = [line for line in axes.lines if line.get_label() == label]
-    return np.asarray(found.get_ydata()).tolist()
+    (curve,) = [line for line in axes.lines if line.get_label() == label]
+    return np.asarray(curve.get_ydata()).tolist()
 
 
 def test_each_target_has_a_panel_with_clean_and_attacked_lines():

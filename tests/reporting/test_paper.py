@@ -18,11 +18,11 @@ def logs():
 
 
 def test_every_published_metric_of_the_fifty_runs_is_reproduced(logs):
-    wanted = pd.read_csv(GOLDEN / "paper" / "expected_metrics.csv").set_index("folder")
-    found = run_metrics(logs).set_index("folder").loc[wanted.index]
-    assert list(found.columns) == list(wanted.columns)
-    assert found["system"].tolist() == wanted["system"].tolist()
-    np.testing.assert_allclose(found.iloc[:, 1:].astype(float), wanted.iloc[:, 1:], rtol=0, atol=1e-6)
+    expected = pd.read_csv(GOLDEN / "paper" / "expected_metrics.csv").set_index("folder")
+    result = run_metrics(logs).set_index("folder").loc[expected.index]
+    assert list(result.columns) == list(expected.columns)
+    assert result["system"].tolist() == expected["system"].tolist()
+    np.testing.assert_allclose(result.iloc[:, 1:].astype(float), expected.iloc[:, 1:], rtol=0, atol=1e-6)
 
 
 def test_the_published_t_tests_are_reproduced_to_nine_decimals(logs):
@@ -45,14 +45,14 @@ def test_table_1_of_the_logs(logs):
     table = smc2025.table1(logs, paper_data=True).set_index("system")
     assert list(table.index) == ["A2E (orig.)", "A2M2E (orig.)", "A2E", "A2B2E", "A2M2E", "aA2E", "aA2B2E"]
     ours = table.iloc[2:][["correlation_mean", "correlation_std", "mae_mean", "mae_std"]]
-    wanted = [
+    expected = [
         [0.7324, 0.0154, 0.0957, 0.0051],
         [0.6958, 0.0159, 0.1068, 0.0107],
         [0.6805, 0.0246, 0.1105, 0.0059],
         [0.6799, 0.0253, 0.1021, 0.0042],
         [0.6672, 0.0264, 0.1051, 0.0044],
     ]
-    np.testing.assert_allclose(ours.astype(float), wanted, rtol=0, atol=5.1e-5)
+    np.testing.assert_allclose(ours.astype(float), expected, rtol=0, atol=5.1e-5)
 
 
 def test_the_print_deviates_from_the_logs_in_four_cells(logs):
@@ -65,15 +65,15 @@ def test_the_print_deviates_from_the_logs_in_four_cells(logs):
 
 
 def test_differences_of_the_logs(logs):
-    found = smc2025.difference(logs).groupby("system")["difference"].agg(["mean", "median"])
-    wanted = [[1.690, 1.618], [1.922, 1.515], [1.047, 0.979], [0.982, 0.974], [1.008, 0.998]]
-    np.testing.assert_allclose(found.loc[list(made_up.SYSTEMS)], wanted, rtol=0, atol=5.1e-4)
+    result = smc2025.difference(logs).groupby("system")["difference"].agg(["mean", "median"])
+    expected = [[1.690, 1.618], [1.922, 1.515], [1.047, 0.979], [0.982, 0.974], [1.008, 0.998]]
+    np.testing.assert_allclose(result.loc[list(made_up.SYSTEMS)], expected, rtol=0, atol=5.1e-4)
 
 
 def test_clipped_errors_of_the_logs(logs):
-    found = errors_per_clip(logs, 0.0, 1.0).groupby("system")["attacked"].mean()
-    wanted = [0.5024, 0.5043, 0.5111, 0.4890, 0.5077]
-    np.testing.assert_allclose(found.loc[list(made_up.SYSTEMS)], wanted, rtol=0, atol=5.1e-5)
+    result = errors_per_clip(logs, 0.0, 1.0).groupby("system")["attacked"].mean()
+    expected = [0.5024, 0.5043, 0.5111, 0.4890, 0.5077]
+    np.testing.assert_allclose(result.loc[list(made_up.SYSTEMS)], expected, rtol=0, atol=5.1e-5)
 
 
 def test_metrics_of_a_run_whose_answers_are_known():
@@ -135,7 +135,7 @@ def test_only_test_clips_count():
 
 
 @pytest.mark.parametrize(
-    ("rows", "said"),
+    ("rows", "message"),
     [
         (made_up.run(split="train"), "no test clips"),
         (pd.concat([made_up.run(), made_up.run(epsilon=0.1, norm="linf")]), "hold 2 attacks"),
@@ -146,8 +146,8 @@ def test_only_test_clips_count():
     ],
     ids=["no test clips", "two attacks", "two runs"],
 )
-def test_rows_that_would_be_mixed_up_are_refused(rows, said):
-    with pytest.raises(DataError, match=said):
+def test_rows_that_would_be_mixed_up_are_refused(rows, message):
+    with pytest.raises(DataError, match=message):
         run_metrics(rows)
 
 
@@ -211,15 +211,15 @@ def test_a_seed_without_runs_is_refused_with_those_there_are():
 
 
 @pytest.mark.parametrize(
-    ("emotions", "said"),
+    ("emotions", "message"),
     [
         (["tenson"], "Did you mean tension?"),
         ([], "each once"),
         (["sad", "sad"], "each once"),
     ],
 )
-def test_emotions_that_cannot_be_drawn_are_refused(emotions, said):
-    with pytest.raises(ConfigError, match=said):
+def test_emotions_that_cannot_be_drawn_are_refused(emotions, message):
+    with pytest.raises(ConfigError, match=message):
         smc2025.check_emotions(made_up.run(), emotions)
 
 

@@ -128,16 +128,16 @@ def test_sections_that_lack_their_rows_are_left_out_and_named(bare):
 def test_a_run_that_cannot_be_read_is_named_and_the_others_are_shown(tmp_path):
     folder = stored(tmp_path, plain((6, 21)))
     (folder / "runs" / "A2E-6" / "attacks" / f"{PROTOCOL}.csv").write_text("no rows\n")
-    found = inputs(folder)
-    assert "A2E-6" not in set(found.rows["run"])
-    assert any("A2E-6" in lack for lack in make_page(found).lacks)
+    page_inputs = inputs(folder)
+    assert "A2E-6" not in set(page_inputs.rows["run"])
+    assert any("A2E-6" in lack for lack in make_page(page_inputs).lacks)
 
 
 def test_without_named_concepts_there_is_no_section_on_them(tmp_path):
     free = made_up.run("A2B2E").assign(clean_unit_1=0.5, adversarial_unit_1=0.75)
     shown = make_page(inputs(stored(tmp_path, [made_up.run(), free])))
     assert "concepts" not in {section.name for section in shown.sections}
-    assert any(said.startswith("Concepts: no system with named concepts") for said in shown.lacks)
+    assert any(sentence.startswith("Concepts: no system with named concepts") for sentence in shown.lacks)
 
 
 def words(section):
@@ -155,10 +155,10 @@ def test_corrections_of_this_attack_and_these_weights_are_shown(tmp_path):
     rows = [table.assign(checkpoint="a" * 64) for table in plain((6,))]
     folder = stored(tmp_path, rows)
     corrected(folder, checkpoint="a" * 64)
-    found = inputs(folder)
-    assert list(found.interventions) == ["A2M2E-6"]
-    assert found.remarks["concepts"] == ()
-    assert not words(inside.concepts(found))
+    page_inputs = inputs(folder)
+    assert list(page_inputs.interventions) == ["A2M2E-6"]
+    assert page_inputs.remarks["concepts"] == ()
+    assert not words(inside.concepts(page_inputs))
 
 
 @pytest.mark.parametrize(
@@ -169,9 +169,9 @@ def test_corrections_of_this_attack_and_these_weights_are_shown(tmp_path):
 def test_corrections_of_another_attack_are_left_out_and_said(tmp_path, columns):
     folder = stored(tmp_path, plain((6,)))
     corrected(folder, **columns)
-    found = inputs(folder)
-    assert found.interventions == {}
-    (sentence,) = words(inside.concepts(found))
+    page_inputs = inputs(folder)
+    assert page_inputs.interventions == {}
+    (sentence,) = words(inside.concepts(page_inputs))
     assert sentence.startswith("A2M2E-6: no concepts were corrected under this attack.")
 
 
@@ -179,18 +179,18 @@ def test_corrections_of_another_attack_are_left_out_and_said(tmp_path, columns):
 def test_corrections_in_other_weights_are_left_out_and_said(tmp_path, columns):
     folder = stored(tmp_path, [table.assign(checkpoint="a" * 64) for table in plain((6,))])
     corrected(folder, **columns)
-    found = inputs(folder)
-    assert found.interventions == {}
-    (said,) = found.remarks["concepts"]
-    assert said.startswith("A2M2E-6: concepts were corrected in other or unknown weights")
+    page_inputs = inputs(folder)
+    assert page_inputs.interventions == {}
+    (sentence,) = page_inputs.remarks["concepts"]
+    assert sentence.startswith("A2M2E-6: concepts were corrected in other or unknown weights")
 
 
 def test_corrections_of_a_run_that_is_not_in_the_report_are_left_out(tmp_path):
     folder = stored(tmp_path, plain((6,)))
     corrected(folder, run="A2M2E-99")
-    found = inputs(folder)
-    assert found.interventions == {}
-    assert found.remarks["concepts"] == ()
+    page_inputs = inputs(folder)
+    assert page_inputs.interventions == {}
+    assert page_inputs.remarks["concepts"] == ()
 
 
 @pytest.mark.parametrize("name", ["gain", "gallery"])
@@ -206,22 +206,22 @@ def test_what_could_not_be_shown_is_said_in_its_section_or_instead_of_it(everyth
 
 def test_curves_that_cannot_be_drawn_say_why(tmp_path):
     other = test_curves.run("A2M2E", ladder={0.1: 0.5})
-    found = inputs(stored(tmp_path, [*plain((6,)), test_curves.run(), other]))
-    assert "curves compare only runs with the same budgets" in str(found.curves)
+    page_inputs = inputs(stored(tmp_path, [*plain((6,)), test_curves.run(), other]))
+    assert "curves compare only runs with the same budgets" in str(page_inputs.curves)
 
 
 def test_curves_are_those_of_any_protocol_with_several_budgets(tmp_path):
     own = test_curves.run().assign(protocol="mine-1")
-    found = inputs(stored(tmp_path, [*plain((6,)), own]))
-    assert not isinstance(found.curves, str)
-    assert found.curves.protocol == "mine-1"
+    page_inputs = inputs(stored(tmp_path, [*plain((6,)), own]))
+    assert not isinstance(page_inputs.curves, str)
+    assert page_inputs.curves.protocol == "mine-1"
 
 
 def test_only_the_papers_data_are_compared_with_the_paper(tmp_path):
-    found = inputs(stored(tmp_path, [made_up.run()]))
+    page_inputs = inputs(stored(tmp_path, [made_up.run()]))
     names = {}
     for data in (None, DataConfig(dataset="synthetic"), DataConfig()):
-        table = sections.clean(dataclasses.replace(found, data=data)).blocks[0]
+        table = sections.clean(dataclasses.replace(page_inputs, data=data)).blocks[0]
         assert isinstance(table, blocks.Table)
         names[data and data.dataset] = (table.columns, [line[0].text for line in table.lines])
     own = (("System", "Seeds", "Avg. corr.", "MAE"), ["A2E"])
@@ -282,8 +282,8 @@ def test_six_clips_of_ten_seconds_stay_below_fifteen_megabytes_even_of_noise(eve
     assert len(html) + 6 * size < 15e6
 
 
-def gallery_clip(found, place):
-    section = inside.gallery(found)
+def gallery_clip(result, place):
+    section = inside.gallery(result)
     assert isinstance(section, blocks.Section)
     clip = section.blocks[1 + place]
     assert isinstance(clip, blocks.Clip)
@@ -515,9 +515,9 @@ def test_a_constant_predictor_has_no_share_of_movement(everything):
 
 
 def test_the_concepts_parts_add_up_to_the_change_of_an_emotion():
-    found = resynthesis()
-    found.emotions["after"]["tension"] = found.emotions["before"]["tension"] + 0.3
-    assert inside.because_of(found, WEIGHTS) == (
+    result = resynthesis()
+    result.emotions["after"]["tension"] = result.emotions["before"]["tension"] + 0.3
+    assert inside.because_of(result, WEIGHTS) == (
         "tension 0.35 → 0.65, +0.30: dissonance +0.20, modality +0.10."
     )
 
@@ -577,7 +577,7 @@ def test_commands_are_set_as_code(tmp_path):
 
 def test_a_protocol_with_several_budgets_wants_one_chosen(tmp_path):
     folder = stored(tmp_path, [mark_worst(test_curves.run())])
-    with pytest.raises(DataError, match="Choose one with --epsilon"):
+    with pytest.raises(DataError, match="Choose one with `epsilon`"):
         gather(folder, "standard-1")
     chosen = gather(folder, "standard-1", epsilon=max(test_curves.LADDER), draws=100)
     assert chosen.attack == f"standard-1, linf {max(test_curves.LADDER):g}"
@@ -589,7 +589,7 @@ def test_findings_come_back_from_the_file_of_an_audit(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("content", "said"),
+    ("content", "message"),
     [
         ({"findings": []}, "contains no findings"),
         ({"findings": [{"check": "budget"}]}, "Make the file again"),
@@ -598,7 +598,7 @@ def test_findings_come_back_from_the_file_of_an_audit(tmp_path):
     ],
     ids=["none", "half", "verdict", "check"],
 )
-def test_another_file_is_refused_by_name(tmp_path, content, said):
+def test_another_file_is_refused_by_name(tmp_path, content, message):
     path = write_json(tmp_path / "audit.json", content)
-    with pytest.raises(FileError, match=said):
+    with pytest.raises(FileError, match=message):
         read_findings(path)

@@ -8,6 +8,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -30,11 +31,11 @@ def renamed(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def explanation() -> Any:
-    found = test_explanation.explained()
+    result = test_explanation.explained()
     effects = {NAME: {NAME: 0.1, "mode": -0.2}}
-    curve = dataclasses.replace(found.curve, emotions={NAME: found.curve.emotions["valence"]})
+    curve = dataclasses.replace(result.curve, emotions={NAME: result.curve.emotions["valence"]})
     return dataclasses.replace(
-        found,
+        result,
         source=f"songs/{NAME}.mp3",
         emotions={NAME: 0.5},
         places=None,
@@ -127,6 +128,24 @@ print(matplotlib.rcParams["text.usetex"], matplotlib.rcParams["font.size"], "mat
 """
 
 
+def draw(folder: Path, **variables: str) -> tuple[str, dict[str, bytes]]:
+    """What another Python prints and draws with these environment variables of matplotlib alone."""
+    environment = {key: value for key, value in os.environ.items() if not key.startswith("MPL")} | variables
+    command = [sys.executable, "-c", DRAW, str(folder)]
+    ended = subprocess.run(command, env=environment, capture_output=True, text=True)
+    assert ended.returncode == 0, ended.stderr
+    return ended.stdout.strip(), {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory):
+    """The figures without settings of the user."""
+    output, pictures = draw(tmp_path_factory.mktemp("plain"))
+    assert output == "False 10.0 False"
+    assert pictures.keys() == {"figure3.png", "figure3.pdf"}
+    return pictures
+
+
 @pytest.mark.parametrize(
     ("variables", "settings", "kept"),
     [
@@ -136,21 +155,6 @@ print(matplotlib.rcParams["text.usetex"], matplotlib.rcParams["font.size"], "mat
     ],
     ids=["notebook", "unknown backend", "matplotlibrc"],
 )
-def test_the_users_settings_change_no_byte_and_are_kept(tmp_path, variables, settings, kept):
-    (tmp_path / "own").mkdir()
-    (tmp_path / "own" / "matplotlibrc").write_text(settings)
-    outputs = {}
-    for name, extra in (("plain", {}), ("own", {"MPLCONFIGDIR": str(tmp_path / "own"), **variables})):
-        environment = {key: value for key, value in os.environ.items() if not key.startswith("MPL")} | extra
-        ended = subprocess.run(
-            [sys.executable, "-c", DRAW, str(tmp_path / f"{name}-out")],
-            env=environment,
-            capture_output=True,
-            text=True,
-        )
-        assert ended.returncode == 0, ended.stderr
-        outputs[name] = ended.stdout.strip()
-    assert outputs == {"plain": "False 10.0 False", "own": kept}
-    for ending in ("png", "pdf"):
-        first, second = (tmp_path / f"{name}-out" / f"figure3.{ending}" for name in ("plain", "own"))
-        assert first.read_bytes() == second.read_bytes()
+def test_the_users_settings_change_no_byte_and_are_kept(tmp_path, undisturbed, variables, settings, kept):
+    (tmp_path / "matplotlibrc").write_text(settings)
+    assert draw(tmp_path / "out", MPLCONFIGDIR=str(tmp_path), **variables) == (kept, undisturbed)

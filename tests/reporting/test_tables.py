@@ -47,7 +47,7 @@ def test_the_group_itself_is_not_printed():
 
 
 @pytest.mark.parametrize(
-    ("text", "wanted"),
+    ("text", "expected"),
     [
         ("0.73 ± 0.02", r"0.73 $\pm$ 0.02"),
         ("50 % & more_", r"50 \% \& more\_"),
@@ -55,16 +55,16 @@ def test_the_group_itself_is_not_printed():
         ("a\nb", "a b"),
     ],
 )
-def test_latex_is_escaped(text, wanted):
-    assert tables.escape_latex(text) == wanted
+def test_latex_is_escaped(text, expected):
+    assert tables.escape_latex(text) == expected
 
 
 @pytest.mark.parametrize(
-    ("mean", "deviation", "wanted"),
+    ("mean", "deviation", "expected"),
     [(0.7324, 0.0154, "0.73 ± 0.02"), (0.76, np.nan, "0.76 ± –"), (np.nan, np.nan, "–")],
 )
-def test_mean_and_deviation_are_printed_with_two_decimals(mean, deviation, wanted):
-    assert tables.mean_deviation(mean, deviation) == wanted
+def test_mean_and_deviation_are_printed_with_two_decimals(mean, deviation, expected):
+    assert tables.mean_deviation(mean, deviation) == expected
 
 
 def test_a_mean_of_the_paper_without_deviation_is_shown_alone():

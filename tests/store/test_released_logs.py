@@ -88,7 +88,7 @@ def test_the_protocol_names_every_setting_that_deviates(logs, settings, protocol
 
 
 @pytest.mark.parametrize(
-    ("old", "new", "said"),
+    ("old", "new", "message"),
     [
         ("[[1 2 3 4 5 6 7 8]]", "[[1 2 3 4 5 6 7]]", "8 finite numbers"),
         ("[[1 2 3 4 5 6 7 8]]", "[[1 2 3 4 5 6 7 nan]]", "8 finite numbers"),
@@ -101,19 +101,19 @@ def test_the_protocol_names_every_setting_that_deviates(logs, settings, protocol
         ("['007", "['146", "two rows of the same attack"),
     ],
 )
-def test_a_damaged_log_is_refused_with_its_reason(logs, old, new, said):
-    with pytest.raises((FileError, DataError), match=said):
+def test_a_damaged_log_is_refused_with_its_reason(logs, old, new, message):
+    with pytest.raises((FileError, DataError), match=message):
         released_logs.read_logs(*logs(LOG.replace(old, new)))
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "message"),
     [("conv_method: corr\n", "no alpha"), ("[", "not YAML"), ("- 1\n", "no alpha")],
 )
-def test_damaged_settings_are_refused_with_the_file(logs, text, said):
+def test_damaged_settings_are_refused_with_the_file(logs, text, message):
     folder, runs = logs()
     (folder / "deep" / "mine" / "hparams.yaml").write_text(text)
-    with pytest.raises(FileError, match=rf"hparams\.yaml: {said}"):
+    with pytest.raises(FileError, match=rf"hparams\.yaml: {message}"):
         released_logs.read_logs(folder, runs)
 
 
@@ -124,7 +124,7 @@ def test_an_unknown_measure_is_refused(logs):
 
 def test_a_log_that_is_not_released_asks_for_a_table_of_runs(logs):
     folder, _ = logs()
-    with pytest.raises(FileError, match=r"mine is not in the table of runs\. Pass --runs FILE"):
+    with pytest.raises(FileError, match=r"mine is not in the table of runs\. Pass `runs_file=FILE`"):
         released_logs.read_logs(folder)
 
 
@@ -160,17 +160,17 @@ def test_the_same_log_twice_below_a_folder_is_refused(logs):
 
 
 @pytest.mark.parametrize(
-    ("line", "said"),
+    ("line", "message"),
     [
         ("mine,A2E,7", "folder mine is listed twice"),
         ("other,A2M2E,42", "system A2M2E, seed 42 is listed twice"),
         ("other,A2E,six", "not a whole number"),
     ],
 )
-def test_a_table_of_runs_that_contradicts_itself_is_refused(logs, line, said):
+def test_a_table_of_runs_that_contradicts_itself_is_refused(logs, line, message):
     folder, runs = logs()
     runs.write_text(runs.read_text() + line + "\n")
-    with pytest.raises(FileError, match=said):
+    with pytest.raises(FileError, match=message):
         released_logs.read_logs(folder, runs)
 
 

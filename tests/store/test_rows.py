@@ -205,10 +205,10 @@ def test_rows_of_one_attack_are_their_own_worst_case():
 
 def test_one_budget_of_several_is_chosen():
     rows = mark_worst(ladder())
-    found = at_budget(rows, 0.2)
-    assert set(found["epsilon"]) == {0.2}
-    assert set(found["attack"]) == {"worst"}
-    assert len(found) == 2
+    result = at_budget(rows, 0.2)
+    assert set(result["epsilon"]) == {0.2}
+    assert set(result["attack"]) == {"worst"}
+    assert len(result) == 2
 
 
 def test_rows_of_one_budget_need_no_choice():
@@ -216,10 +216,10 @@ def test_rows_of_one_budget_need_no_choice():
 
 
 @pytest.mark.parametrize(
-    ("epsilon", "said"), [(None, "several budgets \\(0.1, 0.2\\)"), (0.3, "no budget 0.3")]
+    ("epsilon", "message"), [(None, "several budgets \\(0.1, 0.2\\)"), (0.3, "no budget 0.3")]
 )
-def test_a_budget_that_cannot_be_chosen_is_refused(epsilon, said):
-    with pytest.raises(DataError, match=said):
+def test_a_budget_that_cannot_be_chosen_is_refused(epsilon, message):
+    with pytest.raises(DataError, match=message):
         at_budget(mark_worst(ladder()), epsilon)
 
 

@@ -19,7 +19,7 @@ def run(tmp_path):
 
 
 def rows_of(run, part="test"):
-    return made_up.run(clips=3, run=run.name, split=part)
+    return made_up.run(clips=3, run=run.name, split=part, protocol="p")
 
 
 def unreadable(monkeypatch, folder):

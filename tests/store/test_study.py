@@ -77,7 +77,28 @@ def mixed_rows(run, monkeypatch):
     rows.to_csv(run.rows(PROTOCOL), index=False)
 
 
-DAMAGES = (unreadable_folder, unreadable_attacks, dangling_link, damaged_rows, mixed_rows)
+def odd_cell(column, value):
+    def damage(run, monkeypatch):
+        rows = made_up.run(seed=6, run=run.name, clips=3, protocol=PROTOCOL)
+        rows[column] = rows[column].astype(object)
+        rows.loc[1, column] = value
+        rows.to_csv(run.rows(PROTOCOL), index=False)
+
+    return damage
+
+
+ODD = {
+    "protocol": "odd",
+    "split": "train",
+    "attack": "odd",
+    "objective": "odd",
+    "norm": "odd",
+    "epsilon": 0.3,
+}
+DAMAGES = (
+    *(unreadable_folder, unreadable_attacks, dangling_link, damaged_rows, mixed_rows),
+    *(odd_cell(column, value) for column, value in ODD.items()),
+)
 
 
 @pytest.mark.parametrize("damage", DAMAGES)

@@ -50,14 +50,14 @@ def recordings(root: Path) -> Path:
 
 def tables(folder: Path) -> dict[str, bytes]:
     """Every table, row and history below a study's folder; times and processes are in none of them."""
-    found = {
+    values = {
         path.relative_to(folder).as_posix(): path.read_bytes()
         for suffix in ("csv", "md", "tex")
         for path in folder.rglob(f"*.{suffix}")
         if "corpus" not in path.parts
     }
-    assert {"metrics.csv", "paper/table1.csv", "paper/significance.csv", "paper/metrics.csv"} <= set(found)
-    return found
+    assert {"metrics.csv", "paper/table1.csv", "paper/significance.csv", "paper/metrics.csv"} <= set(values)
+    return values
 
 
 def write_study(path: Path, study: StudyConfig) -> Path:

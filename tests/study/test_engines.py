@@ -22,25 +22,22 @@ from tenuto.study import journal
 from tenuto.study.engines import Local, Ray, in_processes, run_study
 from tenuto.study.plan import Planned, identity, plan_study, planned, runs
 from tenuto.study.stages import MADE, METRICS, Job, Outcome, complete_run
+from tests import small_runs
 from tests.study import small
 from tests.study.small import ROWS, TINY, tables
 
 
-class InterruptionError(Exception):
-    """Stands for anything that ends a process between two runs."""
-
-
 @pytest.fixture(scope="module")
-def said():
+def report_lines():
     """What the first call of the study reports, line by line, and at last what it returns."""
     lines: list[object] = []
     return lines
 
 
 @pytest.fixture(scope="module")
-def study(tmp_path_factory, music, said):
+def study(tmp_path_factory, music, report_lines):
     folder = tmp_path_factory.mktemp("study")
-    said.append(run_study(TINY, folder, music, report=said.append))
+    report_lines.append(run_study(TINY, folder, music, report=report_lines.append))
     return folder
 
 
@@ -53,7 +50,7 @@ def refuse(*arguments, **keywords):
 
 
 def interrupt(*arguments, **keywords):
-    raise InterruptionError
+    raise small_runs.InterruptionError
 
 
 def gone(process):
@@ -105,8 +102,8 @@ def test_every_run_is_attacked_with_the_study_s_protocol(study):
         assert set(rows["iterations"]) == {2}
 
 
-def test_every_step_is_reported_and_timed(said, study):
-    *lines, report = said
+def test_every_step_is_reported_and_timed(report_lines, study):
+    *lines, report = report_lines
     assert lines[0] == "20 clips of midlevel are ready"
     assert [line.split(":")[0] for line in lines[1:]] == ["A2M2E, seed 21", "aA2E, seed 21"]
     assert list(report.seconds) == ["corpus", "spectrograms", "training", "attack", "paper"]
@@ -138,9 +135,9 @@ def test_a_finished_study_is_not_done_again(study, music, monkeypatch):
 def test_an_interrupted_study_ends_with_the_tables_of_an_undisturbed_one(study, music, tmp_path):
     def report(line):
         if line.startswith("A2M2E"):
-            raise InterruptionError
+            raise small_runs.InterruptionError
 
-    with pytest.raises(InterruptionError):
+    with pytest.raises(small_runs.InterruptionError):
         run_study(TINY, tmp_path, music, report=report)
     assert [path.name[:5] for path in (tmp_path / "runs").iterdir()] == ["A2M2E"]
     assert journal.standing(tmp_path, journal.STUDY).stage == journal.STOPPED
@@ -263,7 +260,7 @@ def test_tables_that_lack_a_protocol_are_not_done(study, music, tmp_path, monkey
     assert analysis_is_done(TINY, folder, music)
     with monkeypatch.context() as patched:
         patched.setattr("tenuto.study.engines.analyse", interrupt)
-        with pytest.raises(InterruptionError):
+        with pytest.raises(small_runs.InterruptionError):
             run_study(several, folder, music, report=silent)
     assert all(stage.done for stage in plan_study(several, folder, music).stages if stage.kind != "analyse")
     assert not analysis_is_done(several, folder, music)
@@ -284,7 +281,7 @@ def test_tables_that_were_deleted_are_not_done(name, study, music, tmp_path):
 def test_tables_are_not_done_while_they_are_made_again(study, music, tmp_path, monkeypatch):
     folder = Path(shutil.copytree(study, tmp_path / "study"))
     monkeypatch.setattr("tenuto.study.engines.analyse", interrupt)
-    with pytest.raises(InterruptionError):
+    with pytest.raises(small_runs.InterruptionError):
         run_study(TINY, folder, music, report=silent)
     assert not analysis_is_done(TINY, folder, music)
 
@@ -300,7 +297,7 @@ def test_a_second_driver_is_refused_in_one_sentence(music, tmp_path, monkeypatch
 
 
 def test_a_run_on_a_file_system_without_locks_fails_in_one_sentence(tmp_path, monkeypatch):
-    def flock(stream, wanted):
+    def flock(stream, expected):
         raise OSError(errno.ENOLCK, "No locks available")
 
     monkeypatch.setattr("fcntl.flock", flock)
@@ -309,13 +306,13 @@ def test_a_run_on_a_file_system_without_locks_fails_in_one_sentence(tmp_path, mo
 
 
 def test_a_study_of_recordings_wants_to_know_where_they_are(tmp_path):
-    with pytest.raises(ConfigError, match="--root"):
+    with pytest.raises(ConfigError, match="`root"):
         run_study(TINY, tmp_path, report=silent)
 
 
 def test_recordings_for_a_study_that_makes_its_own_are_refused_before_any_work(music, tmp_path):
     study = small.changed(corpus={"clips": 16}, run={"data": {"dataset": "synthetic"}})
-    with pytest.raises(ConfigError, match="Leave --root out"):
+    with pytest.raises(ConfigError, match="Leave `root` out"):
         run_study(study, tmp_path / "study", music, report=silent)
     assert not (tmp_path / "study").exists()
 
@@ -356,15 +353,15 @@ def test_a_call_that_is_refused_changes_no_study_in_the_folder(place, engine, mu
 
 
 def test_the_study_s_settings_are_there_before_its_first_run_begins(music, tmp_path, monkeypatch):
-    there = []
+    written = []
 
     def breaks(*arguments, **keywords):
-        there.append((tmp_path / "study.yaml").is_file())
+        written.append((tmp_path / "study.yaml").is_file())
         raise DataError("enough")
 
     monkeypatch.setattr("tenuto.training.loop.train", breaks)
     run_study(TINY, tmp_path, music, report=silent)
-    assert there == [True, True]
+    assert written == [True, True]
 
 
 def test_a_study_with_a_corpus_of_its_own_makes_it_once(tmp_path, monkeypatch):

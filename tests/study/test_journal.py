@@ -127,7 +127,7 @@ def without_locks(monkeypatch):
     """A file system whose locks fail with this error, as NFS and Lustre have them by their mount."""
 
     def install(number):
-        def flock(stream, wanted):
+        def flock(stream, expected):
             raise OSError(number, os.strerror(number))
 
         monkeypatch.setattr("fcntl.flock", flock)

@@ -54,9 +54,9 @@ def demo():
 
 
 def test_the_paper_s_study_is_fifty_runs_of_its_preset(paper):
-    wanted = [preset_run("paper-2025", system, seed) for system in SYSTEMS for seed in PAPER_SEEDS]
-    assert runs(paper) == wanted
-    assert len(wanted) == 50
+    expected = [preset_run("paper-2025", system, seed) for system in SYSTEMS for seed in PAPER_SEEDS]
+    assert runs(paper) == expected
+    assert len(expected) == 50
     assert str(protocols(paper)[0]) == "paper-2025-released"
 
 
@@ -103,7 +103,7 @@ def test_a_preset_of_one_run_is_no_study(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("changes", "said"),
+    ("changes", "message"),
     [
         ({"sytems": ["A2E"]}, "unknown key sytems. Did you mean systems?"),
         ({"run": {"train": {"epoch": 1}}}, "unknown key run.train.epoch. Did you mean epochs?"),
@@ -118,8 +118,8 @@ def test_a_preset_of_one_run_is_no_study(tmp_path):
         ({"run": {"system": "A2M2E"}}, "run.system is decided by systems: leave it out of run"),
     ],
 )
-def test_a_wrong_study_is_refused_and_the_nearest_right_key_named(changes, said):
-    with pytest.raises(ConfigError, match=re.escape(said)):
+def test_a_wrong_study_is_refused_and_the_nearest_right_key_named(changes, message):
+    with pytest.raises(ConfigError, match=re.escape(message)):
         StudyConfig.parse(merge(small.CONTENT, changes), "mine.yaml")
 
 
@@ -203,18 +203,18 @@ def test_each_reduction_is_said_alone(change, sentence):
     assert reductions(StudyConfig.parse(content, "it")) == [sentence]
 
 
-def kinds(found):
-    return [(stage.kind, stage.run.rpartition("-")[0]) for stage in found.stages]
+def kinds(result):
+    return [(stage.kind, stage.run.rpartition("-")[0]) for stage in result.stages]
 
 
 def test_every_stage_is_listed_in_the_order_it_can_be_done(music, tmp_path):
-    found = plan_study(small.TINY, tmp_path, music)
-    assert kinds(found) == [
+    plan = plan_study(small.TINY, tmp_path, music)
+    assert kinds(plan) == [
         ("prepare", ""),
         *((kind, run) for run in ("A2M2E-21", "aA2E-21") for kind in ("train", "evaluate", "attack")),
         ("analyse", ""),
     ]
-    attack = found.stages[3]
+    attack = plan.stages[3]
     assert attack.protocol == "paper-2025-released+iterations=2"
     assert attack.inputs == f"runs/{attack.run}/checkpoint.safetensors"
     assert attack.output == f"runs/{attack.run}/attacks/{small.ROWS}"
@@ -222,24 +222,24 @@ def test_every_stage_is_listed_in_the_order_it_can_be_done(music, tmp_path):
 
 def test_names_are_those_training_gives_and_nothing_is_decoded(music, tmp_path, monkeypatch):
     prepared = prepare(open_dataset(small.TINY.run.data, music), tmp_path / "cache", workers=1)
-    wanted = [one.run for one in planned(small.TINY, prepared)]
+    expected = [one.run for one in planned(small.TINY, prepared)]
 
     def refuse(*arguments):
         raise AssertionError("a recording was decoded")
 
     monkeypatch.setattr("tenuto.data.cache.compute", refuse)
     monkeypatch.setattr("tenuto.audio.loading.decode", refuse)
-    found = plan_study(small.TINY, tmp_path / "study", music)
-    assert found.fingerprint == prepared.fingerprint
-    assert [stage.run for stage in found.stages if stage.kind == "train"] == wanted
+    plan = plan_study(small.TINY, tmp_path / "study", music)
+    assert plan.fingerprint == prepared.fingerprint
+    assert [stage.run for stage in plan.stages if stage.kind == "train"] == expected
     assert not (tmp_path / "study").exists()
 
 
 def test_names_are_open_until_the_data_are_there(demo, tmp_path):
-    found = plan_study(demo, tmp_path / "study")
-    assert found.fingerprint is None
-    assert {stage.run[-8:] for stage in found.stages if stage.run} == {"????????"}
-    assert not any(stage.done for stage in found.stages)
+    plan = plan_study(demo, tmp_path / "study")
+    assert plan.fingerprint is None
+    assert {stage.run[-8:] for stage in plan.stages if stage.run} == {"????????"}
+    assert not any(stage.done for stage in plan.stages)
     assert not (tmp_path / "study").exists()
 
 
@@ -404,7 +404,7 @@ def test_a_study_of_signal_concepts_knows_its_data_before_they_are_computed(musi
 
 
 def test_recordings_for_a_study_that_makes_its_own_are_refused(demo, music, tmp_path):
-    with pytest.raises(ConfigError, match="Leave --root out"):
+    with pytest.raises(ConfigError, match="Leave `root` out"):
         plan_study(demo, tmp_path / "study", music)
 
 
@@ -420,7 +420,7 @@ def test_a_corpus_that_is_begun_is_not_there_yet(demo, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("change", "message"),
     [
         (
             {"clips": 360},
@@ -431,9 +431,9 @@ def test_a_corpus_that_is_begun_is_not_there_yet(demo, tmp_path):
         ({"generator": 0}, "made with generator 0"),
     ],
 )
-def test_a_corpus_of_other_settings_is_refused_as_its_generator_would(change, said, demo, tmp_path):
+def test_a_corpus_of_other_settings_is_refused_as_its_generator_would(change, message, demo, tmp_path):
     made_by(tmp_path, **change)
-    with pytest.raises(DataError, match=re.escape(said)) as planned:
+    with pytest.raises(DataError, match=re.escape(message)) as planned:
         plan_study(demo, tmp_path)
     with pytest.raises(DataError) as generated:
         synthesize(StudyFolder(tmp_path).corpus, clips=180, seconds=11, seed=0)
@@ -442,7 +442,7 @@ def test_a_corpus_of_other_settings_is_refused_as_its_generator_would(change, sa
 
 def test_learning_concepts_nobody_rated_is_refused_with_both_ways_out(music, tmp_path):
     unrated = small.changed(run={"data": {"dataset": "soundtracks"}})
-    with pytest.raises(ConfigError, match=r"--concepts signal, use the data set midlevel"):
+    with pytest.raises(ConfigError, match=r"`concepts=signal`, use the data set midlevel"):
         plan_study(unrated, tmp_path, music)
 
 

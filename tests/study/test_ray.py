@@ -131,16 +131,16 @@ def test_a_run_that_ray_gives_up_is_a_failed_one(cluster, jobs):
 
 
 @pytest.mark.parametrize(
-    ("machines", "gpus", "said"),
+    ("machines", "gpus", "message"),
     [
         (((0, 0.0),), 0.0, "a run needs 1 CPU, the largest machine of the Ray cluster has 0"),
         (((4, 0.0),), 0.5, "a run needs 0.5 GPU, the largest machine of the Ray cluster has 0"),
         ((), 0.0, "has 0"),
     ],
 )
-def test_what_no_machine_could_ever_start_is_refused(cluster, jobs, machines, gpus, said):
+def test_what_no_machine_could_ever_start_is_refused(cluster, jobs, machines, gpus, message):
     fake = cluster(machines=machines)
-    with pytest.raises(ConfigError, match=said):
+    with pytest.raises(ConfigError, match=message):
         list(Ray(gpus_per_run=gpus).carry_out(jobs))
     assert fake.stopped
 

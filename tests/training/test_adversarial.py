@@ -22,11 +22,6 @@ STRONG = AdversarialConfig(every=5, iterations=6, step_size=0.2)
 """Few steps, but so large that thresholds are met on the way."""
 
 
-@pytest.fixture(scope="module")
-def prepared(tmp_path_factory):
-    return small_runs.rated(tmp_path_factory.mktemp("rated"))
-
-
 @pytest.fixture
 def network():
     with torch.random.fork_rng():
@@ -53,10 +48,10 @@ def test_without_adversarial_training_no_epoch_attacks():
 
 def test_the_stored_perturbation_is_added_not_the_last(network, batch):
     attack = ReleasedAttack(measure="corr", optimizer="Adam", step_size=0.2, iterations=6)
-    found = attack(for_attack(network), batch.inputs, batch.labels)
-    assert not torch.equal(found.stored_perturbation, found.perturbation)
-    assert found.stored_perturbation.any()
-    assert torch.equal(perturbed(network, batch, STRONG), batch.inputs + found.stored_perturbation)
+    result = attack(for_attack(network), batch.inputs, batch.labels)
+    assert not torch.equal(result.stored_perturbation, result.perturbation)
+    assert result.stored_perturbation.any()
+    assert torch.equal(perturbed(network, batch, STRONG), batch.inputs + result.stored_perturbation)
 
 
 @pytest.mark.parametrize(
@@ -65,8 +60,8 @@ def test_the_stored_perturbation_is_added_not_the_last(network, batch):
 def test_every_setting_reaches_the_attack(network, batch, changed):
     config = STRONG.model_copy(update=changed)
     given = {name: getattr(config, name) for name in ("measure", "optimizer", "iterations", "step_size")}
-    found = ReleasedAttack(**given)(for_attack(network), batch.inputs, batch.labels)
-    assert torch.equal(perturbed(network, batch, config), batch.inputs + found.stored_perturbation)
+    result = ReleasedAttack(**given)(for_attack(network), batch.inputs, batch.labels)
+    assert torch.equal(perturbed(network, batch, config), batch.inputs + result.stored_perturbation)
 
 
 def test_the_network_is_left_as_it_was(network, batch):
@@ -119,8 +114,8 @@ def test_each_batch_is_updated_clean_then_attacked_with_the_emotion_loss_alone(
             assert torch.equal(inputs, expected.pop(batch.clips))
         loss = update(state, inputs, batch, weight)
         if clean and state.epoch == 2:  # attacked as the network is after the normal update
-            found = attack(for_attack(state.network), batch.inputs, batch.labels)
-            expected[batch.clips] = batch.inputs + found.stored_perturbation
+            result = attack(for_attack(state.network), batch.inputs, batch.labels)
+            expected[batch.clips] = batch.inputs + result.stored_perturbation
         return loss
 
     monkeypatch.setattr(loop, "_update", recorded)

@@ -25,11 +25,6 @@ from tests.small_runs import EVERYTHING, kept_epoch, numbers, settings
 
 
 @pytest.fixture(scope="module")
-def prepared(tmp_path_factory):
-    return small_runs.rated(tmp_path_factory.mktemp("rated"))
-
-
-@pytest.fixture(scope="module")
 def unrated(tmp_path_factory):
     return small_runs.unrated(tmp_path_factory.mktemp("unrated"))
 
@@ -63,8 +58,8 @@ def test_the_result_is_the_best_row_of_history(undisturbed):
 
 def test_remarks_say_when_training_stopped(undisturbed):
     result = read_json(undisturbed / "training.json")
-    wanted = f"best epoch {result['best_epoch']} of 4, validation score {result['best_score']:.4f}"
-    assert loop.remarks(undisturbed) == [wanted]
+    expected = f"best epoch {result['best_epoch']} of 4, validation score {result['best_score']:.4f}"
+    assert loop.remarks(undisturbed) == [expected]
 
 
 @pytest.mark.parametrize("system", SYSTEMS)
@@ -100,7 +95,7 @@ def test_the_checkpoint_can_be_chosen_by_an_error(tmp_path, system, select):
     assert result["best_score"] == -history[f"validation_{select}"].min()
     assert result["select"] == select
     assert loop.remarks(run)[0].endswith(f"validation {select} {-result['best_score']:.4f}")
-    part = Material(prepared, settings().data, normalisation=load(run).normalisation).part("validation")
+    part = Material(prepared, settings().data).part("validation")
     prediction = load(run).network.eval()(part.inputs)
     error = (prediction.emotions.detach() - part.labels).abs().mean()
     if (select, system) == ("mae", "A2E"):
@@ -118,7 +113,7 @@ def test_chosen_by_an_error_the_validation_clips_may_be_constant(tmp_path):
     labels = prepared.index.labels.copy()
     labels[prepared.places(split.validation), 0] = 0.5
     constant = dataclasses.replace(prepared, index=dataclasses.replace(prepared.index, labels=labels))
-    with pytest.raises(DataError, match="choose the checkpoint with --select mae"):
+    with pytest.raises(DataError, match="choose the checkpoint with `select=mae`"):
         loop.train(settings(epochs=1), constant, tmp_path / "runs")
     assert loop.train(settings(epochs=1, select="mae"), constant, tmp_path / "runs").is_dir()
 
@@ -150,8 +145,8 @@ def test_tensorboard_gets_every_number_where_it_is_installed(prepared, tmp_path,
     monkeypatch.setattr(loop, "_tensorboard", lambda folder: Board())
     run = loop.train(settings(epochs=2), prepared, tmp_path)
     rows = read_csv(run / "history.csv").set_index("epoch")
-    wanted = {(epoch, name, rows.loc[epoch, name]) for epoch in rows.index for name in rows.columns}
-    assert set(seen) == wanted
+    expected = {(epoch, name, rows.loc[epoch, name]) for epoch in rows.index for name in rows.columns}
+    assert set(seen) == expected
     assert closed == [True]
 
 
@@ -251,6 +246,30 @@ def test_an_emotion_that_is_constant_in_the_validation_clips_is_refused_before_t
     assert not (tmp_path / "runs").exists()
 
 
+@pytest.mark.parametrize(
+    ("labels", "message"),
+    [
+        (
+            lambda index: index.labels[:, :2],
+            "train.adversarial: The model has 2 outputs, .* use measure='mse'",
+        ),
+        (
+            lambda index: index.labels * [[clip == index.clips[0]] * 8 for clip in index.clips],
+            "of clips? .* equal",
+        ),
+    ],
+)
+def test_clips_that_adversarial_training_cannot_attack_are_refused_before_training(
+    labels, message, prepared, tmp_path
+):
+    values = labels(prepared.index) + np.random.default_rng(0).random(len(prepared.index))[:, None]
+    emotions = prepared.index.emotions[: values.shape[1]]
+    index = dataclasses.replace(prepared.index, labels=values, emotions=emotions)
+    with pytest.raises(ConfigError, match=message):
+        loop.train(settings("aA2E"), dataclasses.replace(prepared, index=index), tmp_path / "runs")
+    assert not (tmp_path / "runs").exists()
+
+
 # Early stopping
 
 
@@ -340,8 +359,8 @@ def test_whole_batches_alone_are_scored_as_in_the_study():
     config = settings(batch_size=8, drop_last_evaluated=True)
     assert score_of(Echo(concepts=False), clips, config)["score"] == pytest.approx(1)
     all_scored = score_of(Echo(concepts=False), clips, settings(batch_size=8))["score"]
-    wanted = metrics.pearson(clips.labels.numpy(), clips.inputs.flatten(1)[:, :2].numpy()).mean()
-    assert all_scored == pytest.approx(wanted)
+    expected = metrics.pearson(clips.labels.numpy(), clips.inputs.flatten(1)[:, :2].numpy()).mean()
+    assert all_scored == pytest.approx(expected)
     assert all_scored < 0.95
 
 
@@ -363,10 +382,10 @@ def test_less_than_one_batch_is_scored_all_the_same():
 def test_the_score_is_emotions_plus_scored_concepts(system, score_free_units, concepts_scored):
     config = settings(system, score_free_units=score_free_units)
     scores = score_of(Echo(), echoed(6, concepts=-1.0), config)
-    wanted = {"validation_emotions": 1.0, "score": 1.0}
+    expected = {"validation_emotions": 1.0, "score": 1.0}
     if concepts_scored:
-        wanted = {"validation_emotions": 1.0, "validation_concepts": -1.0, "score": 0.0}
-    assert scores == pytest.approx(wanted, abs=1e-6)
+        expected = {"validation_emotions": 1.0, "validation_concepts": -1.0, "score": 0.0}
+    assert scores == pytest.approx(expected, abs=1e-6)
 
 
 def test_a_prediction_that_is_not_finite_has_no_score():

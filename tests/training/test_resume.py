@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -21,16 +22,12 @@ from tests import small_runs
 from tests.small_runs import EVERYTHING, numbers
 
 
-class InterruptionError(Exception):
-    """Stands for anything that ends a process between two epochs."""
-
-
 def interrupt_after(epoch):
     """A progress callback that raises when an epoch has ended."""
 
     def progress(row):
         if row["epoch"] == epoch:
-            raise InterruptionError
+            raise small_runs.InterruptionError
 
     return progress
 
@@ -52,9 +49,22 @@ def undisturbed(prepared, tmp_path_factory):
 
 def interrupted(prepared, runs, epoch):
     """The folder of `EVERYTHING`, ended after an epoch."""
-    with pytest.raises(InterruptionError):
+    with pytest.raises(small_runs.InterruptionError):
         loop.train(EVERYTHING, prepared, runs, progress=interrupt_after(epoch))
     return loop.run_folder(runs, EVERYTHING, prepared)
+
+
+@pytest.fixture(scope="module")
+def two_epochs(prepared, tmp_path_factory):
+    """Runs with `EVERYTHING`, ended after its second epoch."""
+    return interrupted(prepared, tmp_path_factory.mktemp("two epochs"), 2).parent
+
+
+@pytest.fixture
+def state(two_epochs, tmp_path, prepared):
+    """The state in a copy of that run."""
+    shutil.copytree(two_epochs, tmp_path, dirs_exist_ok=True)
+    return RunFolder(loop.run_folder(tmp_path, EVERYTHING, prepared)).state
 
 
 @pytest.mark.parametrize("epoch", [1, 2, 3])
@@ -72,7 +82,7 @@ def test_an_interrupted_run_ends_with_the_numbers_of_an_undisturbed_one(
 def test_a_run_in_bfloat16_is_resumed_to_the_same_numbers(prepared, tmp_path):
     config = small_runs.settings("A2E", epochs=3, precision="bfloat16")
     undisturbed = loop.train(config, prepared, tmp_path / "whole")
-    with pytest.raises(InterruptionError):
+    with pytest.raises(small_runs.InterruptionError):
         loop.train(config, prepared, tmp_path / "parts", progress=interrupt_after(2))
     assert numbers(loop.train(config, prepared, tmp_path / "parts")) == numbers(undisturbed)
 
@@ -114,8 +124,7 @@ def test_kill_9_in_the_middle_of_an_epoch_changes_no_number(place, prepared, und
 
 
 @pytest.mark.parametrize("share", [0.0, 0.01, 0.5, 0.999])
-def test_a_damaged_state_starts_from_the_beginning(share, prepared, undisturbed, tmp_path):
-    state = RunFolder(interrupted(prepared, tmp_path, 2)).state
+def test_a_damaged_state_starts_from_the_beginning(share, state, prepared, undisturbed, tmp_path):
     content = state.read_bytes()
     state.write_bytes(content[: int(share * len(content))])
     epochs: list[int] = []
@@ -126,9 +135,8 @@ def test_a_damaged_state_starts_from_the_beginning(share, prepared, undisturbed,
 
 @pytest.mark.parametrize("damage", ["another network", "no numbers", "no moments"])
 def test_a_state_that_is_not_one_of_this_run_starts_from_the_beginning(
-    damage, prepared, undisturbed, tmp_path
+    damage, state, prepared, undisturbed, tmp_path
 ):
-    state = RunFolder(interrupted(prepared, tmp_path, 2)).state
     arrays, metadata = read_safetensors(state)
     if damage == "another network":
         arrays["network.head.emotions.bias"] = arrays["network.head.emotions.bias"][1:]

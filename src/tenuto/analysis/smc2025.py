@@ -160,7 +160,7 @@ def figure4_seed(rows: pd.DataFrame, seed: int | None = None) -> int:
         return FIGURE_4_SEED if FIGURE_4_SEED in seeds else seeds[0]
     if seed not in seeds:
         raise ConfigError(
-            f"no run has seed {seed}; seeds of the runs: {', '.join(map(str, seeds))}. Choose one with --seed."
+            f"no run has seed {seed}; seeds of the runs: {', '.join(map(str, seeds))}. Choose one with `seed`."
         )
     return seed
 

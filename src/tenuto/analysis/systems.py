@@ -82,7 +82,7 @@ def _several(attacks: pd.DataFrame, rows: pd.DataFrame) -> str:
     budgets = sorted(rows["epsilon"].dropna().unique())
     if len(budgets) > 1:
         listed = ", ".join(f"{value:g}" for value in budgets)
-        return f"the rows hold {len(budgets)} budgets (epsilon {listed}); choose one, with --epsilon or `at_budget`."
+        return f"the rows hold {len(budgets)} budgets (epsilon {listed}); choose one with `epsilon`."
     first = ["/".join(str(value) for value in attack) for attack in attacks.head(3).itertuples(index=False)]
     more = f" and {len(attacks) - 3} more" if len(attacks) > 3 else ""
     return f"the rows hold {len(attacks)} attacks ({', '.join(first)}{more}); select the rows of one."

@@ -6,6 +6,8 @@ import math
 
 import pandas as pd
 
+from tenuto.store.rows import has_thresholds
+
 NOTHING = "–"
 """Stands for a value that is missing or not defined."""
 
@@ -17,6 +19,6 @@ def number(value: float, pattern: str) -> str:
 
 def attacked_pair(rows: pd.DataFrame) -> str:
     """Which perturbation the attacked predictions belong to, to be said wherever they are shown."""
-    if (rows["attack"] == "ReleasedAttack").all():
+    if has_thresholds(rows):
         return "are those of the last iterate"
     return "belong to the perturbation whose norm is given"

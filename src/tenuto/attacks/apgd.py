@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from tenuto.attacks.bounded import BoundedAttack, require_epsilon
+from tenuto.attacks.budgets import per_example
 from tenuto.attacks.checks import require_whole
 from tenuto.attacks.registry import ATTACKS
 from tenuto.attacks.search import Search
@@ -95,7 +96,7 @@ class _Ascent:
 
     def _moved(self, first: bool) -> Tensor:
         """The next point: a step along the gradient, and, but for the first, a share of the last movement."""
-        stride = self._wide(self.size) * self.attack.budget.steepest(self.gradient)
+        stride = per_example(self.size, self.gradient) * self.attack.budget.steepest(self.gradient)
         ahead = self.search.allowed(self.delta + stride, self.rows)
         if first:
             return ahead
@@ -112,8 +113,9 @@ class _Ascent:
         better = value > self.best_value
         self.value = value
         self.best_value = torch.where(better, value, self.best_value)
-        self.best = torch.where(self._wide(better), self.delta, self.best)
-        self.best_gradient = torch.where(self._wide(better), self.gradient, self.best_gradient)
+        mask = per_example(better, self.delta)
+        self.best = torch.where(mask, self.delta, self.best)
+        self.best_gradient = torch.where(mask, self.gradient, self.best_gradient)
 
     def _judge(self, steps: int) -> None:
         """Halve the step and go back to the best where too few steps helped, or where halving did not last time."""
@@ -122,7 +124,7 @@ class _Ascent:
         halve = idle | stuck
         self.last_size, self.last_best = self.size, self.best_value
         self.size = torch.where(halve, self.size / 2, self.size)
-        back = self._wide(halve)
+        back = per_example(halve, self.delta)
         self.delta = torch.where(back, self.best, self.delta)
         self.before = torch.where(back, self.best, self.before)
         self.gradient = torch.where(back, self.best_gradient, self.gradient)
@@ -132,11 +134,6 @@ class _Ascent:
     def _keep(self, on: Tensor) -> None:
         if len(on) == len(self.rows):
             return
-        for name in ("rows", "delta", "before", "value", "gradient", "best", "best_value", "best_gradient"):
-            setattr(self, name, getattr(self, name)[on])
-        for name in ("size", "raised", "last_size", "last_best"):
-            setattr(self, name, getattr(self, name)[on])
-
-    def _wide(self, values: Tensor) -> Tensor:
-        """(r,) values that multiply or choose rows of (r, ...)."""
-        return values.view(-1, *([1] * (self.delta.ndim - 1)))
+        for name, value in vars(self).items():
+            if isinstance(value, Tensor):
+                setattr(self, name, value[on])

@@ -139,6 +139,11 @@ class Attack(abc.ABC):
         """The value of the column ``objective`` of the rows."""
         return self.objective.title(emotions)
 
+    @property
+    def needs_gradient(self) -> bool:
+        """Whether it follows the gradient of the model."""
+        return self.access == "gradient"
+
     def refusal(self, emotions: int) -> str | None:
         """Why the attack cannot be used on a model with so many emotions; None where it can."""
         return self.objective.refusal(emotions)
@@ -168,7 +173,8 @@ class Attack(abc.ABC):
         Args:
             model: Callable from inputs (n, ...) to emotions (n, emotions); `tenuto.attacks.calling.Evaluator` lists
                 what it may return.
-            inputs: (n, ...), of any range.
+            inputs: (n, ...), of any range. They are not converted: their floating point type must be one that the
+                model takes, usually that of its weights.
             targets: (n, emotions), the labels; (n,) for a model with one output.
             start: (n, ...), a perturbation to begin from, such as that of a smaller budget; the result is at
                 least as good, as far as the precision of the search can tell.
@@ -188,34 +194,20 @@ class Attack(abc.ABC):
             RandomModelWarning: The model draws random numbers.
         """
         with left_as_found(model):
-            examples = Examples.checked(inputs, targets, names)
-            self._check(examples, start, valid_range)
-            evaluate = Evaluator(model, output)
-            parts, done = [], 0
-            for chunk in examples.chunks(batch_size):
-                begin = None if start is None else _rows(start, done, chunk)
-                done += len(chunk.names)
-                parts.append(self._attack(evaluate, chunk, begin, valid_range, progress))
-            return joined(parts)
+            examples = Examples.checked(inputs, targets, names, start)
+            self._check(examples, valid_range)
+            evaluate, report = Evaluator(model, output), progress or (lambda done: None)
+            chunks = examples.chunks(batch_size)
+            return joined([self._attack(evaluate, chunk, valid_range, report) for chunk in chunks])
 
-    def _check(self, examples: Examples, start: Tensor | None, valid_range: Range | None) -> None:
+    def _check(self, examples: Examples, valid_range: Range | None) -> None:
         """Raise `AttackError` or `ConfigError` for arguments that this attack cannot use."""
-        if start is not None and start.shape != examples.inputs.shape:
-            raise AttackError(
-                f"start has shape {tuple(start.shape)}, but the inputs have {tuple(examples.inputs.shape)}: "
-                "give one perturbation per input."
-            )
         if reason := self.refusal(examples.targets.shape[1]):
             raise AttackError(reason)
 
     @abc.abstractmethod
     def _attack(
-        self,
-        evaluate: Evaluator,
-        chunk: Examples,
-        start: Tensor | None,
-        valid_range: Range | None,
-        progress: Progress | None,
+        self, evaluate: Evaluator, chunk: Examples, valid_range: Range | None, progress: Progress
     ) -> AttackResult:
         """Attack checked examples together."""
 
@@ -242,20 +234,25 @@ class Examples:
         inputs: (n, ...) floating point, finite, detached, contiguous.
         targets: (n, emotions), same dtype and device as the inputs.
         names: n names for messages; the position where the caller gave none.
+        start: (n, ...), perturbations to begin from; None without any.
     """
 
     inputs: Tensor
     targets: Tensor
     names: tuple[str, ...]
+    start: Tensor | None = None
 
     @classmethod
-    def checked(cls, inputs: Tensor, targets: Tensor, names: Sequence[str] | None = None) -> Examples:
+    def checked(
+        cls, inputs: Tensor, targets: Tensor, names: Sequence[str] | None = None, start: Tensor | None = None
+    ) -> Examples:
         """Examples that passed every check; the targets take the dtype and device of the inputs.
 
         Args:
             inputs: (n, ...).
             targets: (n, emotions), or (n,) for one emotion.
             names: n names.
+            start: (n, ...).
 
         Raises:
             AttackError: Not a floating point batch, not finite, or sizes that do not match.
@@ -276,20 +273,22 @@ class Examples:
         labels = tuple(str(name) for name in (range(count) if names is None else names))
         _check_finite("inputs", inputs, labels)
         _check_finite("targets", rows, labels)
-        return cls(inputs.detach().clone(memory_format=torch.contiguous_format), rows, labels)
+        if start is not None and start.shape != inputs.shape:
+            raise AttackError(
+                f"start has shape {tuple(start.shape)}, but the inputs have {tuple(inputs.shape)}: "
+                "give one perturbation per input."
+            )
+        begin = None if start is None else start.detach().to(inputs, copy=True)
+        return cls(inputs.detach().clone(memory_format=torch.contiguous_format), rows, labels, begin)
 
     def chunks(self, size: int | None) -> Iterator[Examples]:
         """The examples in order, ``size`` at a time (`default_batch_size` for None). Raises `ConfigError`."""
         size = default_batch_size(self.inputs.device) if size is None else size
         require_whole("batch_size", size, 1)
-        for start in range(0, len(self.names), size):
-            part = slice(start, start + size)
-            yield Examples(self.inputs[part], self.targets[part], self.names[part])
-
-
-def _rows(start: Tensor, first: int, chunk: Examples) -> Tensor:
-    """A copy of the rows of a start that belong to a chunk."""
-    return start[first : first + len(chunk.names)].detach().to(chunk.inputs, copy=True)
+        for first in range(0, len(self.names), size):
+            part = slice(first, first + size)
+            start_rows = None if self.start is None else self.start[part]
+            yield Examples(self.inputs[part], self.targets[part], self.names[part], start_rows)
 
 
 def default_batch_size(device: torch.device) -> int:

@@ -12,7 +12,6 @@ import math
 from dataclasses import dataclass, field
 
 import torch
-from torch import Tensor
 
 from tenuto.attacks.base import Attack, AttackResult, Examples, Progress, Range
 from tenuto.attacks.budgets import Budget, Unbounded
@@ -70,28 +69,22 @@ class BoundedAttack(Attack):
     def search(self, search: Search) -> None:
         """Evaluate perturbations of all examples; ``search`` remembers the best one of every example."""
 
-    def _check(self, examples: Examples, start: Tensor | None, valid_range: Range | None) -> None:
-        super()._check(examples, start, valid_range)
+    def _check(self, examples: Examples, valid_range: Range | None) -> None:
+        super()._check(examples, valid_range)
         if examples.inputs.dtype not in (torch.float32, torch.float64):
             raise AttackError(
                 f"The inputs are {examples.inputs.dtype}, too coarse for a budget: convert with .float()."
             )
 
     def _attack(
-        self,
-        evaluate: Evaluator,
-        chunk: Examples,
-        start: Tensor | None,
-        valid_range: Range | None,
-        progress: Progress | None,
+        self, evaluate: Evaluator, chunk: Examples, valid_range: Range | None, progress: Progress
     ) -> AttackResult:
         reported = 0
 
         def report(done: int) -> None:
             nonlocal reported
             reported += done
-            if progress is not None:
-                progress(done)
+            progress(done)
 
         task = Task(
             evaluate=evaluate,
@@ -105,7 +98,7 @@ class BoundedAttack(Attack):
             stop_at=math.inf if self.stop_at is None else self.stop_at,
             progress=report,
         )
-        search = Search(task, start)
+        search = Search(task)
         if self.budget.epsilon > 0 and self.iterations > 0:
             self.search(search)
         report(self.iterations * len(chunk.names) - reported)

@@ -64,8 +64,8 @@ class Budget(abc.ABC):
         return dataclasses.replace(self, epsilon=epsilon)  # type: ignore[type-var]
 
 
-def _rows(values: Tensor, like: Tensor) -> Tensor:
-    """(n,) values, shaped so that they multiply the rows of ``like`` (n, ...)."""
+def per_example(values: Tensor, like: Tensor) -> Tensor:
+    """Values (n,) in a shape in which they multiply or choose the rows of ``like`` (n, ...)."""
     return values.view(-1, *([1] * (like.ndim - 1)))
 
 
@@ -90,7 +90,7 @@ class Linf(Budget):
     def project(self, delta: Tensor, epsilon: Tensor | None = None) -> Tensor:
         if epsilon is None:
             return delta.clamp(-self.epsilon, self.epsilon)
-        bound = _rows(epsilon.to(delta), delta)
+        bound = per_example(epsilon.to(delta), delta)
         return torch.maximum(torch.minimum(delta, bound), -bound)
 
     def steepest(self, gradient: Tensor) -> Tensor:
@@ -122,13 +122,13 @@ class L2(Budget):
         size = self.size(delta)
         bound = torch.full_like(size, self.epsilon) if epsilon is None else epsilon.to(size)
         factor = torch.where(size > bound, bound / size, torch.ones_like(size))
-        return delta * _rows(factor.to(delta), delta)
+        return delta * per_example(factor.to(delta), delta)
 
     def steepest(self, gradient: Tensor) -> Tensor:
         size = self.size(gradient)
         size = torch.where(size > 0, size, torch.ones_like(size))
         # In doubles: one over the size of a vanishing gradient is no float32.
-        return (gradient.double() / _rows(size, gradient)).to(gradient)
+        return (gradient.double() / per_example(size, gradient)).to(gradient)
 
     def scattered(self, uniform: Tensor) -> Tensor:
         """On the sphere: in many dimensions nearly all of the ball's volume is close to it."""

@@ -55,18 +55,24 @@ class Evaluator:
             like: (n, emotions), targets that give the expected shape, the dtype and the device.
 
         Raises:
-            AttackError: No emotions in the output, emotions of another shape, or weights that allow no gradient.
+            AttackError: No emotions in the output, emotions of another shape, weights that allow no gradient, or
+                weights of another floating point type than the inputs, which the model cannot combine.
         """
         before = None if self._evaluations else _random_state()
         try:
             returned = self.model(inputs.clone())
         except RuntimeError as error:
-            if "nference tensor" not in str(error):
-                raise
-            raise AttackError(
-                "The model holds tensors made in torch.inference_mode, which allow no gradient: "
-                "create or load the model outside of it."
-            ) from error
+            if "nference tensor" in str(error):
+                raise AttackError(
+                    "The model holds tensors made in torch.inference_mode, which allow no gradient: "
+                    "create or load the model outside of it."
+                ) from error
+            if dtype := _other_dtype(self.model, inputs):
+                raise AttackError(
+                    f"The inputs are {inputs.dtype}, but the model's weights are {dtype}: convert one of them, for "
+                    f"example the inputs with .to({dtype})."
+                ) from error
+            raise
         outputs = Outputs(emotions_of(returned, like, self.output), _concepts_of(returned, like))
         self._evaluations += 1
         if self._evaluations <= 2 and self._is_random(inputs, outputs.emotions.detach(), before):
@@ -88,6 +94,13 @@ class Evaluator:
         if torch.is_autocast_enabled(inputs.device.type) or not torch.equal(first_inputs, inputs.detach()):
             return False
         return bool((first - emotions).abs().max() > SAME * first.abs().max())
+
+
+def _other_dtype(model: Model, inputs: Tensor) -> torch.dtype | None:
+    """The floating point type of a module's weights where none of them has that of the inputs, else None."""
+    weights = model.parameters() if isinstance(model, nn.Module) else ()
+    dtypes = [weight.dtype for weight in weights if weight.is_floating_point()]
+    return dtypes[0] if dtypes and inputs.dtype not in dtypes else None
 
 
 def _random_state() -> tuple[Any, ...]:

@@ -8,12 +8,13 @@ last steps shorten the best perturbation along its own ray, which needs no gradi
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from tenuto.attacks.bounded import BoundedAttack, require_epsilon
+from tenuto.attacks.budgets import per_example
 from tenuto.attacks.checks import LARGEST_NUMBER, SMALLEST_STEP, require_number, require_whole
 from tenuto.attacks.registry import ATTACKS
 from tenuto.attacks.search import Search
@@ -78,25 +79,17 @@ class Minimal(BoundedAttack):
         search.settle(hunt.best[is_reached], rows[is_reached])
 
 
-@dataclass(eq=False)
 class _Hunt:
-    """The state of the r examples whose clean input does not reach the goal."""
+    """The state of the r examples whose clean input does not reach the goal.
 
-    attack: Minimal
-    search: Search
-    rows: Tensor
-    delta: Tensor = field(init=False)
-    radius: Tensor = field(init=False)
-    best: Tensor = field(init=False)
-    least: Tensor = field(init=False)
-    """(r,), size of the smallest perturbation that reached the goal, infinite where none did."""
+    ``least`` is the size of the smallest perturbation that reached it, (r,), infinite where none did.
+    """
 
-    def __post_init__(self) -> None:
-        self.delta = self.search.first(self.rows, scattered=False)
+    def __init__(self, attack: Minimal, search: Search, rows: Tensor) -> None:
+        self.attack, self.search, self.rows = attack, search, rows
+        self.delta = search.first(rows, scattered=False)
         self.best = torch.zeros_like(self.delta)
-        self.radius = torch.full((len(self.rows),), self.attack.first * self.attack.budget.epsilon).to(
-            self.delta
-        )
+        self.radius = torch.full((len(rows),), attack.first * attack.budget.epsilon).to(self.delta)
         self.least = torch.full_like(self.radius, math.inf)
 
     def step(self, done: float) -> None:
@@ -109,7 +102,7 @@ class _Hunt:
         shrunk = torch.minimum(size, self.radius) * (1 - change)
         self.radius = torch.where(met, shrunk, self.radius * (1 + change))
         self.radius = torch.minimum(self.radius, self.least).clamp_max(self.attack.budget.epsilon)
-        stride = (0.01 + 0.99 * decay) * self.radius.view(-1, *([1] * (self.delta.ndim - 1)))
+        stride = (0.01 + 0.99 * decay) * per_example(self.radius, self.delta)
         ahead = self.delta + stride * self.attack.budget.steepest(gradient)
         self.delta = self.search.allowed(ahead, self.rows, self.radius)
 
@@ -120,7 +113,7 @@ class _Hunt:
         size = self.attack.budget.size(delta).to(self.least)
         shorter = met & (size < self.least)
         self.least = torch.where(shorter, size, self.least)
-        self.best = torch.where(shorter.view(-1, *([1] * (delta.ndim - 1))), delta, self.best)
+        self.best = torch.where(per_example(shorter, delta), delta, self.best)
         return met
 
     def shorten(self) -> None:
@@ -129,7 +122,7 @@ class _Hunt:
         low, high = torch.zeros_like(self.least), torch.ones_like(self.least)
         for _ in range(self.attack.bisections):
             middle = (low + high) / 2
-            shorter = whole * middle.view(-1, *([1] * (whole.ndim - 1)))
+            shorter = whole * per_example(middle, whole)
             met = self.note(self.search.values(shorter, self.rows), shorter)
             low, high = torch.where(met, low, middle), torch.where(met, middle, high)
             self.search.tick(self.rows)

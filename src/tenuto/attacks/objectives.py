@@ -306,65 +306,54 @@ class EachEmotion(Objective):
         return tuple(OneEmotion(index, up, self.keep) for index in range(emotions) for up in (True, False))
 
 
-@OBJECTIVES.register("concepts-move")
 @dataclass(frozen=True)
-class ConceptsMove(Objective):
-    """Concepts move away from what they were while emotions stay.
+class Movement(Objective):
+    """Emotions or concepts move away from what they were while the others stay.
 
     Args:
-        keep: Weight of the mean squared change of the emotions.
+        keep: Weight of the mean squared change of those that stay.
+
+    Raises:
+        ConfigError: A negative weight.
     """
 
     keep: float = 10.0
     uses_label: ClassVar[bool] = False
+    flat_at_clean: ClassVar[bool] = True  # type: ignore[misc]
+    moving: ClassVar[str]
+    staying: ClassVar[str]
 
     def __post_init__(self) -> None:
         require_number("keep", self.keep, 0)
 
     def __call__(self, outputs: Outputs, situation: Situation) -> Tensor:
-        return _concept_change(outputs, situation) - self.keep * _emotion_change(outputs, situation)
+        moved, stayed = (
+            _mean_squared_change(getattr(outputs, name), getattr(situation.clean, name))
+            for name in (self.moving, self.staying)
+        )
+        return moved - self.keep * stayed
 
     def title(self, emotions: Sequence[str] | None = None) -> str:
-        return "concepts move emotions stay"
+        return f"{self.moving} move {self.staying} stay"
 
-    @property
-    def flat_at_clean(self) -> bool:
-        return True
+
+@OBJECTIVES.register("concepts-move")
+class ConceptsMove(Movement):
+    """Concepts move away from what they were while emotions stay."""
+
+    moving, staying = "concepts", "emotions"
 
 
 @OBJECTIVES.register("emotions-move")
-@dataclass(frozen=True)
-class EmotionsMove(Objective):
-    """Emotions move away from what they were while concepts stay.
+class EmotionsMove(Movement):
+    """Emotions move away from what they were while concepts stay."""
 
-    Args:
-        keep: Weight of the mean squared change of the concepts.
-    """
-
-    keep: float = 10.0
-    uses_label: ClassVar[bool] = False
-
-    def __post_init__(self) -> None:
-        require_number("keep", self.keep, 0)
-
-    def __call__(self, outputs: Outputs, situation: Situation) -> Tensor:
-        return _emotion_change(outputs, situation) - self.keep * _concept_change(outputs, situation)
-
-    def title(self, emotions: Sequence[str] | None = None) -> str:
-        return "emotions move concepts stay"
-
-    @property
-    def flat_at_clean(self) -> bool:
-        return True
+    moving, staying = "emotions", "concepts"
 
 
-def _emotion_change(outputs: Outputs, situation: Situation) -> Tensor:
-    return (outputs.emotions - situation.clean.emotions).square().mean(dim=1)
-
-
-def _concept_change(outputs: Outputs, situation: Situation) -> Tensor:
-    if outputs.concepts is None or situation.clean.concepts is None:
+def _mean_squared_change(after: Tensor | None, before: Tensor | None) -> Tensor:
+    if after is None or before is None:
         raise AttackError(
             "This objective is about concepts, but the model has none: attack a model with a bottleneck."
         )
-    return (outputs.concepts - situation.clean.concepts).square().mean(dim=1)
+    return (after - before).square().mean(dim=1)

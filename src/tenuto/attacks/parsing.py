@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import inspect
+import math
 import re
 import typing
 from collections.abc import Mapping, Sequence
@@ -12,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from tenuto.attacks.base import Attack
 from tenuto.attacks.bounded import BoundedAttack
 from tenuto.attacks.budgets import Budget, Unbounded
+from tenuto.attacks.checks import is_number
 from tenuto.attacks.objectives import Distance, Objective, OneEmotion, Target
 from tenuto.attacks.protocols import Protocol
 from tenuto.attacks.registry import ATTACKS, BUDGETS, OBJECTIVES
@@ -73,11 +75,20 @@ def _index(name: str, emotions: Sequence[str]) -> int:
 def _target(word: str, emotions: Sequence[str]) -> Target:
     profile: list[float | None] = [None] * len(emotions)
     for part in word.split(","):
-        name, _, value = part.partition("=")
+        name, _, text = part.partition("=")
         try:
-            profile[_index(name.strip(), emotions)] = float(value)
-        except ValueError as error:
-            raise ConfigError(f"{part!r} must be an emotion and a number, such as happy=0.8.") from error
+            value = float(text)
+        except ValueError:
+            value = math.nan
+        if not is_number(value):
+            raise ConfigError(
+                f"objective {part.strip()!r}: the value is {text.strip()!r}; it must be a finite number, as in "
+                f"{emotions[0]}=0.8."
+            )
+        index = _index(name.strip(), emotions)
+        if profile[index] is not None:
+            raise ConfigError(f"objective {word!r} names {name.strip()} twice. Give one value per emotion.")
+        profile[index] = value
     return Target(tuple(profile))
 
 
@@ -108,7 +119,7 @@ def parse_attack(
             )
         values["objective"] = objective
     if ("source" in fields) != ("source" in settings):
-        raise ConfigError("Transfer, and no other attack, needs a sibling: name its run with --source.")
+        raise ConfigError("Transfer, and no other attack, needs a sibling: name its run with `source`.")
     hints = typing.get_type_hints(kind)
     for name, value in settings.items():
         if name not in fields or name in ("budget", "objective"):

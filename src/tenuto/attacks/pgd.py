@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from tenuto.attacks.bounded import BoundedAttack
-from tenuto.attacks.budgets import Unbounded
+from tenuto.attacks.budgets import Unbounded, per_example
 from tenuto.attacks.checks import SMALLEST_STEP, require_flag, require_number, require_whole
 from tenuto.attacks.registry import ATTACKS
 from tenuto.attacks.search import Search
@@ -79,5 +79,5 @@ class PGD(BoundedAttack):
 
 def _scaled(gradient: Tensor) -> Tensor:
     """Every example's gradient divided by its mean absolute entry, 0 where it is 0."""
-    size = gradient.abs().flatten(1).mean(dim=1).view(-1, *([1] * (gradient.ndim - 1)))
+    size = per_example(gradient.abs().flatten(1).mean(dim=1), gradient)
     return torch.where(size > 0, gradient / size, torch.zeros_like(gradient))

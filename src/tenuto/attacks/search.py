@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from tenuto.attacks.base import AttackResult, Examples, Progress, Range
-from tenuto.attacks.budgets import Budget
+from tenuto.attacks.budgets import Budget, per_example
 from tenuto.attacks.calling import Evaluator, Outputs, input_gradient
 from tenuto.attacks.checks import listed
 from tenuto.attacks.objectives import Objective, Situation
@@ -65,8 +65,8 @@ class Search:
         has_start: Whether a start was given, so that the result has to be at least as good.
     """
 
-    def __init__(self, task: Task, start: Tensor | None) -> None:
-        self.task, self.inputs = task, task.examples.inputs
+    def __init__(self, task: Task) -> None:
+        self.task, self.inputs, start = task, task.examples.inputs, task.examples.start
         count, device = len(self.inputs), self.inputs.device
         self.iterations, self.forwards, self.gradients = (
             torch.zeros(count, dtype=torch.int64) for _ in range(3)
@@ -224,8 +224,7 @@ class Search:
     def _remember(self, delta: Tensor, values: Tensor, rows: Tensor) -> Tensor:
         better = values > self.value[rows]
         self.value[rows] = torch.where(better, values, self.value[rows])
-        mask = better.view(-1, *([1] * (delta.ndim - 1)))
-        self.delta[rows] = torch.where(mask, delta.detach(), self.delta[rows])
+        self.delta[rows] = torch.where(per_example(better, delta), delta.detach(), self.delta[rows])
         return values
 
     def _require(self, values: Tensor, rows: Tensor, what: str, advice: str = "check the checkpoint") -> None:

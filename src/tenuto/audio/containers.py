@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from typing import BinaryIO
 
 from tenuto.audio import mpeg
-from tenuto.errors import AudioError
+from tenuto.audio.mpeg import cut_off
 
 PLACEHOLDER_DISTANCE = 65_536
 """Sizes this close to 2^31 or 2^32 bytes (or to 0x7f000000) are what programs write before they know the size."""
@@ -120,11 +120,6 @@ def pieces(stream: BinaryIO, name: str) -> list[Piece]:
     if (head := stream.read(42))[:4] == b"fLaC":
         return [_flac_piece(flac, head, size)]
     return [Piece(**values, is_mpeg=True) for values in mpeg.pieces(stream, size, name)]
-
-
-def cut_off(name: str, missing: str) -> AudioError:
-    """The error for a recording that lacks its end."""
-    return AudioError(f"{name}: cut off, {missing}. Copy or export the file again.")
 
 
 def _sized_piece(stream: BinaryIO, size: int, name: str, order: str, audio: bytes) -> Piece:

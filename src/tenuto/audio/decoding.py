@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from tenuto.audio.containers import Piece, PieceReader, cut_off, pieces
+from tenuto.audio.containers import Piece, PieceReader, pieces
+from tenuto.audio.mpeg import cut_off
 from tenuto.audio.stderr import decoder_messages
 from tenuto.errors import AudioError, FileError
 from tenuto.files import naming

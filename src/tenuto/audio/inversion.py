@@ -27,13 +27,12 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from tenuto.audio.loading import FULL_SCALE, SAMPLE_RATE
-from tenuto.audio.spectrogram import FRAME_SIZE, FRAMES_PER_SECOND, filterbank, frame_count
+from tenuto.audio.spectrogram import FRAME_SIZE, HOP, filterbank, frame_count, frame_starts
 from tenuto.errors import AudioError, ConfigError
 
 Values = NDArray[np.float64]
 Samples = NDArray[np.int16]
 
-HOP = SAMPLE_RATE / FRAMES_PER_SECOND
 BINS = FRAME_SIZE // 2
 
 MOST_ITERATIONS = 200
@@ -70,15 +69,6 @@ class Rendering:
 def band_centres() -> Values:
     """Frequency in Hz at which each of the 149 filters peaks, (149,)."""
     return np.asarray(filterbank().argmax(axis=0) * (SAMPLE_RATE / FRAME_SIZE))
-
-
-def frame_starts(first: int, count: int) -> NDArray[np.int64]:
-    """First samples of ``count`` frames from frame ``first`` on, (count,).
-
-    >>> frame_starts(0, 4).tolist()
-    [0, 704, 1408, 2113]
-    """
-    return np.asarray(np.floor(np.arange(first, first + count) * HOP), np.int64)
 
 
 def reach(first: int, count: int, samples: int) -> slice:
@@ -158,8 +148,8 @@ def to_16_bit(*waveforms: NDArray[np.float32]) -> tuple[tuple[Samples, ...], flo
     return tuple(samples.astype(np.int16) for samples in scaled), gain
 
 
-def encode(samples: Samples, kind: str) -> bytes:
-    """16-bit samples (samples,) at 22 050 Hz as the content of a ``wav`` or ``flac`` file, which holds just these.
+def encode(samples: Samples, kind: str, rate: int = SAMPLE_RATE) -> bytes:
+    """16-bit samples (samples,) at ``rate`` Hz as the content of a ``wav`` or ``flac`` file, which holds just these.
 
     Raises:
         ConfigError: Another kind.
@@ -169,7 +159,7 @@ def encode(samples: Samples, kind: str) -> bytes:
     if kind not in KINDS:
         raise ConfigError(f"a sound cannot be written as {kind!r}. Valid: {', '.join(KINDS)}.")
     stream = io.BytesIO()
-    soundfile.write(stream, samples, SAMPLE_RATE, format=kind.upper(), subtype="PCM_16")
+    soundfile.write(stream, samples, rate, format=kind.upper(), subtype="PCM_16")
     return stream.getvalue()
 
 

@@ -31,6 +31,11 @@ MOST_JUNK_BYTES = 1 << 20
 """Bytes, tags aside, behind which no further frame is looked for."""
 
 
+def cut_off(name: str, missing: str) -> AudioError:
+    """The error for a recording that lacks its end."""
+    return AudioError(f"{name}: cut off, {missing}. Copy or export the file again.")
+
+
 @dataclasses.dataclass(frozen=True)
 class Frame:
     """A frame's four header bytes read.
@@ -92,25 +97,18 @@ def pieces(stream: BinaryIO, size: int, name: str) -> Iterator[dict[str, Any]]:
         yield {"start": 0, "stop": size}
     for each in streams:
         length, first = each.stop - each.start, each.first
+        samples = each.frames * first.samples
         if each.announced is None:
-            yield {
-                "start": each.start,
-                "stop": each.stop,
-                "samples": each.frames * first.samples,
-                "is_open": True,
-            }
+            yield {"start": each.start, "stop": each.stop, "samples": samples, "is_open": True}
         # Some encoders count the Xing frame itself and others do not, so one frame is no evidence.
         elif each.announced - each.frames > 1:
             missing = (each.announced - each.frames) * length // max(each.frames, 1)
-            raise AudioError(
-                f"{name}: cut off, about {missing} bytes are missing. Copy or export the file again."
-            )
+            raise cut_off(name, f"about {missing} bytes are missing")
         elif each.frames - each.announced <= 1:
             stream.seek(each.start)
             head = _with_size(stream.read(first.length), first, length)
             yield {"head": head, "start": each.start + first.length, "stop": each.stop}
         else:
-            samples = each.frames * first.samples
             yield {"start": each.start + first.length, "stop": each.stop, "samples": samples, "is_open": True}
 
 
@@ -125,9 +123,7 @@ def _streams(stream: BinaryIO, size: int, name: str) -> Iterator[_Stream]:
             continue
         if place + frame.length > size:
             missing = place + frame.length - size
-            raise AudioError(
-                f"{name}: cut off, {missing} bytes of its last frame are missing. Copy or export the file again."
-            )
+            raise cut_off(name, f"{missing} bytes of its last frame are missing")
         announced = _announced_frames(stream.read(min(frame.length, 200)), frame)
         is_joined = current is not None and place == current.stop and frame.kind == current.first.kind
         if current is None or announced is not None or not is_joined:

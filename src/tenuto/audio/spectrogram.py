@@ -20,6 +20,8 @@ from tenuto.errors import AudioError
 
 FRAME_SIZE = 2048
 FRAMES_PER_SECOND = 31.3
+HOP = SAMPLE_RATE / FRAMES_PER_SECOND
+"""Samples from one frame to the next."""
 BANDS_PER_OCTAVE = 24
 MIN_FREQUENCY_HZ = 20.0
 MAX_FREQUENCY_HZ = 16_000.0
@@ -39,7 +41,16 @@ SETTINGS: dict[str, float] = {
 
 def frame_count(samples: int) -> int:
     """Number of frames of a waveform: ceil(samples / hop)."""
-    return math.ceil(samples / (SAMPLE_RATE / FRAMES_PER_SECOND))
+    return math.ceil(samples / HOP)
+
+
+def frame_starts(first: int, count: int) -> NDArray[np.int64]:
+    """First samples of ``count`` frames from frame ``first`` on, (count,).
+
+    >>> frame_starts(0, 4).tolist()
+    [0, 704, 1408, 2113]
+    """
+    return np.asarray(np.floor(np.arange(first, first + count) * HOP), np.int64)
 
 
 def filterbank() -> NDArray[np.float64]:
@@ -97,7 +108,7 @@ class LogSpectrogram(nn.Module):
 
     def frames(self, waveform: Tensor, first: int, stop: int) -> Tensor:
         """Frames ``first`` to ``stop`` (exclusive) of the log spectrogram of the whole waveform."""
-        starts = np.floor(np.arange(first, stop) * (SAMPLE_RATE / FRAMES_PER_SECOND)).astype(np.int64)
+        starts = frame_starts(first, stop - first)
         begin, end = int(starts[0]), int(starts[-1]) + FRAME_SIZE
         part = waveform[..., begin:end]
         index = torch.from_numpy(starts[:, None] - begin + np.arange(FRAME_SIZE)).to(waveform.device)

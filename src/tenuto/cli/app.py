@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import functools
-import re
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import typer
@@ -13,6 +11,7 @@ from typer.core import TyperGroup
 
 from tenuto.cli import (
     EXIT_STOPPED,
+    adopt,
     attack,
     audit,
     curve,
@@ -31,23 +30,16 @@ from tenuto.cli import (
     train,
 )
 from tenuto.cli.common import notes
+from tenuto.cli.options import APPS, with_options
 from tenuto.errors import AudioWarning, FolderWarning, RandomModelWarning, TenutoError
 
 EXIT_BAD_INPUT = 2
 REPRODUCE, DATA, ROBUSTNESS, MODEL = (
     "Reproduce",
     "Data and training",
-    "Attack and judge",
-    "Look inside a model",
+    "Attack and evaluate",
+    "Inspect a model",
 )
-PARAMETERS = {
-    "source": "STUDY",
-    "dataset": "--data",
-    "siblings": "--sibling",
-    "runs_file": "--runs",
-    "hop_seconds": "--hop",
-}
-"""Parameters of the library whose options have another name."""
 
 
 class Commands(TyperGroup):
@@ -74,41 +66,11 @@ def _show_warning(others: Callable[..., None]) -> Callable[..., None]:
 
     def show(message: Warning | str, category: type[Warning], *args: Any, **options: Any) -> None:
         if category.__module__ == "tenuto.errors":
-            notes.print(f"warning: {with_options(' '.join(str(message).split()))}")
+            notes.print(f"warning: {' '.join(str(message).split())}")
         else:
             others(message, category, *args, **options)
 
     return show
-
-
-def with_options(message: str) -> str:
-    """A message of the library, in which parameters become options: those in backticks, and "NAME must" at its start.
-
-    >>> with_options("batch_size must be at least 1, got 0.")
-    '--batch-size must be at least 1, got 0.'
-    """
-    return re.sub(
-        r"`(\w+)`|^(\w+)(?= must )", lambda match: _options().get(match[1] or match[2], match[0]), message
-    )
-
-
-@functools.cache
-def _options() -> dict[str, str]:
-    """Parameter -> option, of all commands."""
-    names = (
-        name
-        for command in _leaves(typer.main.get_command(app))
-        for option in command.params
-        for name in option.opts
-    )
-    return {name[2:].replace("-", "_"): name for name in names if name.startswith("--")} | PARAMETERS
-
-
-def _leaves(command: Any) -> Iterator[Any]:
-    for below in getattr(command, "commands", {}).values():
-        yield from _leaves(below)
-    if not hasattr(command, "commands"):
-        yield command
 
 
 app = typer.Typer(
@@ -120,6 +82,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+APPS.append(app)
 app.command("demo", rich_help_panel=REPRODUCE)(demo.demo)
 app.add_typer(paper.app, name="paper", rich_help_panel=REPRODUCE)
 app.add_typer(study.app, name="study", rich_help_panel=REPRODUCE)
@@ -127,6 +90,7 @@ app.command("report", rich_help_panel=REPRODUCE)(report.report)
 app.add_typer(data.app, name="data", rich_help_panel=DATA)
 app.command("prepare", rich_help_panel=DATA)(data.prepare)
 app.command("train", rich_help_panel=DATA)(train.train)
+app.command("adopt", rich_help_panel=DATA)(adopt.adopt)
 app.command("import-reference", rich_help_panel=DATA)(train.import_reference)
 app.command("attack", rich_help_panel=ROBUSTNESS)(attack.attack)
 app.command("natural", rich_help_panel=ROBUSTNESS)(natural.natural)

@@ -23,11 +23,16 @@ Optimizer = StrEnum("Optimizer", {"Adam": "Adam", "SGD": "SGD"})  # a list would
 
 
 def attack(
-    run: Annotated[Path, typer.Argument(help="Folder of a trained run.")],
+    run: Annotated[Path, typer.Argument(help="Folder of a run.")],
     root: common.RunRoot = None,
+    data: common.OtherData = None,
+    trust: common.Trust = False,
     protocol: Annotated[
         str | None,
-        typer.Option(help="Named, versioned bundle of attacks.", show_default=RELEASED),
+        typer.Option(
+            help="Named, versioned set of attacks and budgets.",
+            show_default=f"{RELEASED} for the study's systems, else standard-1",
+        ),
     ] = None,
     split: Annotated[
         common.PartName,
@@ -47,7 +52,11 @@ def attack(
     ] = None,
     step_size: Annotated[
         float | None,
-        typer.Option(help="Step size, in normalised units.", show_default="0.002", rich_help_panel=PAPER),
+        typer.Option(
+            help="Step size, in standard deviations of the normalised log spectrogram (std).",
+            show_default="0.002",
+            rich_help_panel=PAPER,
+        ),
     ] = None,
     alpha: Annotated[
         float | None,
@@ -76,7 +85,7 @@ def attack(
         str | None, typer.Option(help="linf, l2 or none.", show_default="linf", rich_help_panel=OWN)
     ] = None,
     epsilon: Annotated[
-        float | None, typer.Option(help="Size of the budget, normalised units.", rich_help_panel=OWN)
+        float | None, typer.Option(help="Size of the budget, in std.", rich_help_panel=OWN)
     ] = None,
     aim: Annotated[
         str | None,
@@ -150,9 +159,9 @@ def attack(
         )
     if family is not None and (protocol is not None or settings):
         raise ConfigError("--attack is a single attack: leave out --protocol and its settings.")
-    opened = api.open_run(run, root, cache=cache, progress=common.TERMINAL)
+    opened = api.open_run(run, root, data=data, trust=trust, cache=cache, progress=common.TERMINAL)
     if family is None:
-        chosen = as_protocol(protocol or RELEASED, **settings)
+        chosen = as_protocol(protocol or (RELEASED if settings else opened.protocol), **settings)
     else:
         word, emotions = (
             aim or ("squared-error" if from_clean or clipped else None),

@@ -16,13 +16,14 @@ from rich.console import Console, ConsoleDimensions
 
 from tenuto.api.datasets import prepare
 from tenuto.api.progress import Bar, Progress
-from tenuto.config import CONCEPT_SOURCES, DataConfig
+from tenuto.cli.options import with_options
+from tenuto.config import CONCEPT_SOURCES, SPLITS, DataConfig
 from tenuto.data import DATASETS, Prepared
 from tenuto.devices import require
 
 
 class Screen(Console):
-    """A console whose width is that of ``$COLUMNS``, else of the terminal."""
+    """A console whose width is that of ``$COLUMNS``, else of the terminal. Its texts name options, not parameters."""
 
     @property  # type: ignore[misc]
     def size(self) -> ConsoleDimensions:
@@ -32,12 +33,18 @@ class Screen(Console):
             return ConsoleDimensions(int(columns), 25)
         return super().size
 
+    def print(self, *objects: Any, **settings: Any) -> None:
+        """Print texts, with options in place of the library's parameters, and tables as they are."""
+        super().print(*(with_options(one) if isinstance(one, str) else one for one in objects), **settings)
+
 
 out = Screen(highlight=False, soft_wrap=True, emoji=False)
 """Results."""
 
 notes = Screen(stderr=True, highlight=False, soft_wrap=True, emoji=False, markup=False)
 """Progress and remarks, kept apart from results."""
+
+SPLIT_HELP = f"Split: {', '.join(SPLITS)}, group:NAME, official:NAME, or a CSV with clip,split."
 
 PartName = StrEnum("PartName", ["train", "validation", "test"])
 
@@ -56,7 +63,7 @@ RunRoot = Annotated[
     Path | None,
     typer.Option(
         "--root",
-        help="Folder of the data set the run was trained on. [env var: TENUTO_DATA]",
+        help="Folder of the data set. [env var: TENUTO_DATA]",
         show_default="the corpus of the run's study",
     ),
 ]
@@ -68,6 +75,20 @@ Cache = Annotated[
         show_default="that of the run's study, else the user's cache",
     ),
 ]
+Trust = Annotated[
+    bool,
+    typer.Option("--trust", help="Execute the code of an adopted run, and remember that you trust it."),
+]
+OtherData = Annotated[
+    str | None,
+    typer.Option(
+        "--data",
+        metavar="NAME",
+        help="Another data set to judge the run on: one of `tenuto data list`, in --root.",
+        show_default="the data of the run",
+        callback=data_set,
+    ),
+]
 Device = Annotated[str, typer.Option("--device", help="cpu or cuda.", callback=require)]
 PrecisionName = StrEnum("PrecisionName", ["auto", "float32", "bfloat16"])
 TrainPrecision = Annotated[
@@ -75,8 +96,8 @@ TrainPrecision = Annotated[
     typer.Option(
         "--precision",
         metavar="NAME",
-        help="Of updates and training attacks: float32, bfloat16, or auto, which is bfloat16 where the processor "
-        "computes in it by itself.",
+        help="Precision of updates and training attacks: float32, bfloat16, or auto: bfloat16 where the processor "
+        "supports it natively.",
         show_default="float32, or the preset's",
     ),
 ]

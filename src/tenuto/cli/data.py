@@ -110,7 +110,7 @@ def synthesize(
     root: common.Root,
     clips: Annotated[int, typer.Option(min=15, help="Number of clips.")] = 360,
     seconds: Annotated[float, typer.Option(min=11, help="Length of each.")] = 15.0,
-    seed: Annotated[int, typer.Option(help="Seed of everything.")] = 0,
+    seed: Annotated[int, typer.Option(help="Seed of music and ratings.")] = 0,
     workers: Annotated[int | None, typer.Option(help="Processes (default: all cores).")] = None,
 ) -> None:
     """Generate the synthetic corpus: music with known concepts, in the file formats of the real data sets.

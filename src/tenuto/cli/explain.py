@@ -25,6 +25,7 @@ def explain(
     run: Annotated[Path, typer.Argument(help="Run folder or checkpoint file.")],
     audio: Annotated[Path, typer.Argument(help="An mp3, ogg, flac or wav file of any length.")],
     root: common.RunRoot = None,
+    trust: common.Trust = False,
     hop: Annotated[float, typer.Option(help="Seconds between the windows of the curve.")] = 1.0,
     plot: Annotated[Path | None, typer.Option(help="Also draw it: FILE.png or FILE.pdf.")] = None,
     cache: common.Cache = None,
@@ -43,13 +44,15 @@ def explain(
 
     if plot is not None:
         check_ending(plot)
-    explanation = api.explain(run, audio, root, hop_seconds=hop, cache=cache, progress=common.TERMINAL)
+    explanation = api.explain(
+        run, audio, root, hop_seconds=hop, cache=cache, progress=common.TERMINAL, trust=trust
+    )
     if as_json:
         common.print_json(dataclasses.asdict(explanation))
     else:
         _print(explanation)
     if plot is not None:
-        notes.print(f"{write_figure(explanation_figure(explanation), plot)}: the figure")
+        notes.print(f"{write_figure(explanation_figure(explanation, explanation.scale), plot)}: the figure")
 
 
 def _print(explanation: Explanation) -> None:
@@ -58,14 +61,15 @@ def _print(explanation: Explanation) -> None:
     table = grid(f"{explanation.source}, {explanation.system}", *headings, names=["emotion"], bars="")
     for name, value in explanation.emotions.items():
         place = [f"{explanation.places[name]:.0f} %"] if explanation.places else []
-        table.add_row(escape(name), f"{value:.3f}", *place, bar(value))
+        table.add_row(escape(name), f"{value:.3f}", *place, bar(value, explanation.scale))
     if explanation.places:
         table.caption = (
             f"above: percent of the {explanation.training_clips} training clips with a lower prediction"
         )
     out.print(table)
     if explanation.effects is None:
-        out.print(f"{explanation.system} has no concepts, so there are no effects to show.")
+        reason = "has no linear layer behind its concepts" if explanation.concepts else "has no concepts"
+        out.print(f"{explanation.system} {reason}, so there are no effects to show.")
     else:
         out.print(_concepts_table(explanation))
         out.print(_effects_table(explanation))

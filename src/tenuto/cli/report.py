@@ -39,7 +39,7 @@ def report(
             "--audit", help="audit.json of `tenuto audit --out`, for checks that evaluate the models."
         ),
     ] = None,
-    date: Annotated[str, typer.Option(help="Shown at the top as it is.", show_default="none")] = "",
+    date: Annotated[str, typer.Option(help="Date or other text shown at the top.", show_default="none")] = "",
     cache: common.Cache = None,
     as_json: common.AsJson = False,
 ) -> None:

@@ -13,8 +13,9 @@ from rich.table import Table
 
 from tenuto import metrics
 from tenuto.cli.common import notes, out
+from tenuto.cli.options import with_options
 from tenuto.reporting.tables import GROUP
-from tenuto.store.rows import values_of, worst_case
+from tenuto.store.rows import has_thresholds, values_of, worst_case
 
 if TYPE_CHECKING:
     from tenuto.api.outcomes import ClipsShown
@@ -87,9 +88,10 @@ def _cells_table(cells: pd.DataFrame, groups: pd.Series[str] | None, title: str)
     return table
 
 
-def bar(value: float) -> str:
-    """A bar for a value from 0 to 1; values outside are drawn as the nearest end."""
-    return "█" * round(BAR * min(max(value, 0.0), 1.0))
+def bar(value: float, scale: tuple[float, float] = (0.0, 1.0)) -> str:
+    """A bar for a value on a scale; values outside are drawn as the nearest end."""
+    low, high = scale
+    return "█" * round(BAR * min(max((value - low) / (high - low), 0.0), 1.0))
 
 
 def metrics_table(run: str, part: str, metrics_of_part: pd.DataFrame) -> Table:
@@ -112,12 +114,12 @@ def attack_table(rows: pd.DataFrame) -> Table:
     table.add_row("clean", "", *_scores(budgets[0][1], "clean"))
     for (norm, epsilon), part in budgets:
         moved = np.abs(values_of(part, "adversarial") - values_of(part, "clean")).mean()
-        budget = _attacked(first["attack"], f"{norm} {epsilon}", part)
+        budget = _attacked(f"{norm} {epsilon}", part)
         table.add_row(budget, f"{moved:.4f}", *_scores(part, "adversarial"))
     if rows["objective"].nunique() == 1 and "loss" in rows:
         table.add_section()
-        # The released attack ascends the squared error; its thresholds alone speak of something else.
-        aim = "squared error" if first["attack"] == "ReleasedAttack" else first["objective"]
+        # The released attack ascends the squared error; its objective is what the thresholds are defined on.
+        aim = "squared error" if has_thresholds(rows) else first["objective"]
         table.add_row(escape(f"objective: {aim}, mean {rows['loss'].mean():.4f}"))
     cost = rows.groupby("clip")[["forward_passes", "gradient_passes"]].sum().max()
     table.caption = (
@@ -133,20 +135,22 @@ def _scores(rows: pd.DataFrame, kind: str) -> tuple[str, str]:
     return f"{metrics.mae(label, values):.4f}", f"{float(metrics.pearson(label, values).mean()):.4f}"
 
 
-def _attacked(attack: str, budget: str, rows: pd.DataFrame) -> str:
+def _attacked(budget: str, rows: pd.DataFrame) -> str:
     """Which pair a line shows."""
-    if attack == "ReleasedAttack":
+    if has_thresholds(rows):
         return "attacked, last evaluated iterate"
     worst = "worst of all" if (rows["attack"] == "worst").all() else "attacked"
     return worst if budget.startswith("none") else escape(f"{worst}, {budget}")
 
 
-def profile_table(name: str, emotions: Mapping[str, float], concepts: Mapping[str, float]) -> Table:
-    """Emotions and concepts of one recording as bars."""
+def profile_table(
+    name: str, emotions: Mapping[str, float], concepts: Mapping[str, float], scale: tuple[float, float]
+) -> Table:
+    """Emotions of one recording as bars on the rating scale, and concepts as bars from 0 to 1."""
     table = Table(title=escape(name), title_justify="left", show_header=False)
-    for kind in (emotions, concepts):
+    for kind, ends in ((emotions, scale), (concepts, (0.0, 1.0))):
         for word, value in kind.items():
-            table.add_row(escape(word), f"{value:6.3f}", bar(value))
+            table.add_row(escape(word), f"{value:6.3f}", bar(value, ends))
         table.add_section()
     return table
 
@@ -191,7 +195,7 @@ def print_findings(findings: Sequence[Finding]) -> None:
             if (verdict := str(finding.verdict)) in COLOURS:
                 numbers = (number(finding.value), number(finding.threshold))
                 word = f"[{COLOURS[verdict]}]{verdict}[/]"
-                table.add_row(word, finding.check, *numbers, escape(finding.sentence))
+                table.add_row(word, finding.check, *numbers, escape(with_options(finding.sentence)))
         out.print(table)
         reasons = [finding for finding in own if str(finding.verdict) not in COLOURS]
         for reason in dict.fromkeys(finding.sentence for finding in reasons):

@@ -199,7 +199,7 @@ def run(
     ] = None,
     device: common.Device = "cpu",
 ) -> None:
-    """Carry out a study, or resume one that was interrupted. Finished work is not repeated.
+    """Run a study, or resume an interrupted one. Finished work is not repeated.
 
     A run that fails, or whose files are damaged, is reported; the tables are made from the others, and the exit code
     is 1.

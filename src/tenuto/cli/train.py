@@ -10,11 +10,11 @@ import typer
 
 from tenuto.cli import common
 from tenuto.cli.common import notes
-from tenuto.config import SPLITS, SYSTEMS
+from tenuto.config import SYSTEMS
 
 NetworkName = StrEnum("NetworkName", ["a2e", "a2m2e"])
 SelectName = StrEnum("SelectName", ["correlation", "mae", "loss"])
-SETTINGS = "Single settings, which win over --system and --preset"
+SETTINGS = "Single settings, which override --system and --preset"
 ExcerptName = StrEnum("ExcerptName", ["fixed", "fresh"])
 
 
@@ -38,7 +38,8 @@ def train(
         float | None, typer.Option(rich_help_panel=SETTINGS, help="Adam's step size.", show_default="0.0005")
     ] = None,
     epochs: Annotated[
-        int | None, typer.Option(rich_help_panel=SETTINGS, help="At most so many epochs.", show_default="199")
+        int | None,
+        typer.Option(rich_help_panel=SETTINGS, help="Maximum number of epochs.", show_default="199"),
     ] = None,
     patience: Annotated[
         int | None,
@@ -56,7 +57,7 @@ def train(
         typer.Option(
             rich_help_panel=SETTINGS,
             metavar="KIND",
-            help=f"Split: {', '.join(SPLITS)}, group:NAME, official:NAME, or a CSV with clip,split.",
+            help=common.SPLIT_HELP,
             show_default="paper",
         ),
     ] = None,

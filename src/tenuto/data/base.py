@@ -173,7 +173,7 @@ class Dataset(abc.ABC):
         if not self.root.is_dir():
             kind = "is a file, not a folder" if self.root.exists() else "no such folder"
             raise DataError(
-                f"{self.root}: {kind}. Point --root at the {self.card.name} data, or {self._access()}."
+                f"{self.root}: {kind}. Point `root` at the {self.card.name} data, or {self._access()}."
             )
         self._check_owner()
         if self.table and not (self.root / self.table).exists():
@@ -181,7 +181,7 @@ class Dataset(abc.ABC):
             for folder in below:
                 if (folder / self.table).exists():
                     raise DataError(
-                        f"{self.root}: contains no {self.table}, but {folder} does. Use --root {folder}."
+                        f"{self.root}: contains no {self.table}, but {folder} does. Use `root={folder}`."
                     )
         return self.read(problems)
 
@@ -199,12 +199,12 @@ class Dataset(abc.ABC):
             other = DATASETS[name]
             if not isinstance(self, other) and files.have(other.marks):
                 raise DataError(
-                    f"{self.root}: contains {name}, not {self.card.name}. Use --data {name}, or {self._access()}."
+                    f"{self.root}: contains {name}, not {self.card.name}. Use `dataset={name}`, or {self._access()}."
                 )
         if not self.table and not files.has_any(self.marks):
             names = " or ".join(dict.fromkeys(name for group in self.marks for name in group))
             raise DataError(
-                f"{self.root}: contains no {names}. Point --root at the {self.card.name} data, or {self._access()}."
+                f"{self.root}: contains no {names}. Point `root` at the {self.card.name} data, or {self._access()}."
             )
 
     def with_signal_concepts(self) -> Self:

@@ -60,7 +60,7 @@ class Folder(Dataset):
         super().__init__(root)
         if not emotions:
             raise DataError(
-                f"{root}: no emotion columns are named. Name them, e.g. --emotions valence,arousal."
+                f"{root}: no emotion columns are named. Name them, such as `emotions=valence,arousal`."
             )
         if not scale[0] < scale[1] or scale[1] <= 0:
             raise DataError(
@@ -70,7 +70,7 @@ class Folder(Dataset):
         if reserved := [name for name in concepts if name.startswith(PREFIX)]:
             raise DataError(
                 f"concept column {reserved[0]}: names with {PREFIX} are reserved for descriptors of the audio. "
-                "Use --concepts signal, or rename the column."
+                "Use `concepts=signal`, or rename the column."
             )
         self.table, self.ratings_path = ratings_file, self.root / ratings_file
         self.settings = FolderConfig.parse(
@@ -92,7 +92,7 @@ class Folder(Dataset):
     def open(cls, root: str | Path, config: DataConfig) -> Self:
         """The folder with the table that a configuration describes. Raises `ConfigError` where it describes none."""
         if config.folder is None:
-            raise ConfigError("the data set folder needs the names of its columns: name at least --emotions.")
+            raise ConfigError("the data set folder needs the names of its columns: name at least `emotions`.")
         fields = {name: getattr(config.folder, name) for name in FolderConfig.model_fields}
         return cls(root, fields.pop("ratings"), **fields)
 
@@ -155,7 +155,7 @@ class Folder(Dataset):
                         recordings.setdefault(key if start == 0 else f"*/{key}", []).append(path)
         if not recordings:
             raise DataError(
-                f"{self.root}: contains no recording ({', '.join(EXTENSIONS)}). Point --root at your audio."
+                f"{self.root}: contains no recording ({', '.join(EXTENSIONS)}). Point `root` at your audio."
             )
         hints = 3  # a hint for every name of a large table that fits nothing would take minutes
         paths: dict[int, Path] = {}

@@ -82,7 +82,7 @@ class Jamendo(Dataset):
             problems.raise_all()
             raise DataError(
                 f"{self.root}: contains no folder of recordings (00 to 99) that {tables[0].name} lists. "
-                f"Point --root at the folder above them, or {self._access()}."
+                f"Point `root` at the folder above them, or {self._access()}."
             )
         tracks = [
             tracks[row] for row in usable_rows([track.name for track in tracks], problems, f"{self.root}: ")

@@ -77,7 +77,7 @@ class RatedSongs(Dataset):
                 problems.add(
                     DataError(
                         f"{path}: {quote(clip)} is not one of the songs of {self.card.name}, 1 to {self.last_song}. "
-                        "Download the table again, or open ratings of your own with --data folder."
+                        "Download the table again, or open ratings of your own with `dataset=folder`."
                     )
                 )
         low, high = self.card.emotion_scale

@@ -111,13 +111,13 @@ class Soundtracks(Dataset):
         is_synthetic = any(album.startswith(SYNTHETIC_ALBUM) for album in albums or ())
         if is_synthetic or (self.root / SYNTHETIC_STATE).exists():
             problems.add(
-                DataError(f"{self.root}: contains the synthetic corpus, not {name}. Use --data synthetic.")
+                DataError(f"{self.root}: contains the synthetic corpus, not {name}. Use `dataset=synthetic`.")
             )
         elif sorted(clips) == list(CLIPS) and ratings_sha256(clips, labels) != RATINGS_SHA256:
             problems.add(
                 DataError(
                     f"{self.root / RATINGS}: these are not the published ratings of {name}. Download them again, or "
-                    "open ratings of your own with --data folder."
+                    "open ratings of your own with `dataset=folder`."
                 )
             )
 

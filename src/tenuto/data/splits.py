@@ -97,7 +97,7 @@ def _by_owner(index: Index, kind: str, owners: tuple[str, ...] | None, seed: int
     """Fill test, then validation, with whole albums (or artists) in random order while they fit; the rest trains."""
     if owners is None:
         raise DataError(
-            f"the {kind} split needs {kind}s, but this data set has none. Use --split random, or in "
+            f"the {kind} split needs {kind}s, but this data set has none. Use `split=random`, or in "
             f"tenuto.yaml name a column of your own table as {kind}_column."
         )
     names = sorted(set(owners))
@@ -113,8 +113,8 @@ def _by_owner(index: Index, kind: str, owners: tuple[str, ...] | None, seed: int
         parts[room[0] if room else "train"] += clips
     if empty := [name for name in PARTS if not parts[name]]:
         raise DataError(
-            f"the {kind} split leaves {empty[0]} empty: its {kind}s are too large. Use --split group, which tests on "
-            "one of them, or --split random."
+            f"the {kind} split leaves {empty[0]} empty: its {kind}s are too large. Use `split=group`, which tests on "
+            "one of them, or `split=random`."
         )
     return Split(*(tuple(parts[name]) for name in PARTS))
 
@@ -124,7 +124,7 @@ def _leave_out(index: Index, which: str, seed: int) -> Split:
     groups = index.groups or index.albums
     if groups is None:
         raise DataError(
-            "the group split needs groups, but this data set has none. Use --split random, or in "
+            "the group split needs groups, but this data set has none. Use `split=random`, or in "
             "tenuto.yaml name a column of your own table as group_column."
         )
     names = sorted(set(filter(None, groups)))
@@ -141,7 +141,7 @@ def _leave_out(index: Index, which: str, seed: int) -> Split:
 def _official(index: Index, which: str, seed: int) -> Split:
     """A published split. Where it has no validation part, that is a tenth of the training clips."""
     if not index.official:
-        raise DataError("this data set has no official split. Use --split random, or give the path of a CSV.")
+        raise DataError("this data set has no official split. Use `split=random`, or give the path of a CSV.")
     if which and which not in index.official:
         raise DataError(f"no official split is called {quote(which)}. {did_you_mean(which, index.official)}")
     parts = index.official[which or next(iter(index.official))]

@@ -132,7 +132,7 @@ def _check(clips: int, seconds: float, seed: int, workers: int | None) -> None:
 def _claim(root: Path, settings: dict[str, Any]) -> None:
     """Mark an empty folder as a corpus: its state file comes first, so that all other files are known to be ours."""
     if root.exists() and not root.is_dir():
-        raise DataError(f"{root}: is a file, not a folder for the synthetic corpus. Choose another --root.")
+        raise DataError(f"{root}: is a file, not a folder for the synthetic corpus. Choose another `root`.")
     if root.is_dir() and (names := [path.name for path in root.iterdir() if path.name[0] != "."]):
         raise DataError(
             f"{root}: contains {min(names)}, which is not part of a synthetic corpus. Choose an empty folder."

@@ -33,8 +33,8 @@ class Synthetic(Midlevel):
         if not (self.root / SYNTHETIC_STATE).is_file():
             problems.add(
                 DataError(
-                    f"{self.root}: contains no {SYNTHETIC_STATE}, so it is not a synthetic corpus. Use --data midlevel "
-                    "or --data soundtracks, or make one with `tenuto data synthesize`."
+                    f"{self.root}: contains no {SYNTHETIC_STATE}, so it is not a synthetic corpus. Use "
+                    "`dataset=midlevel` or `dataset=soundtracks`, or make one with `tenuto data synthesize`."
                 )
             )
 

@@ -1,8 +1,8 @@
 """Natural variation: how much predictions change without an attacker.
 
 An attack matters where it changes predictions more than another excerpt of the same recording, lossy coding, another
-level or faint noise do. Levels and noise are applied to the waveform that the spectrogram takes, because `load_audio`
-scales every recording to peak 1 and would undo a gain in the file.
+level or faint noise do. Levels and noise are applied to the waveform that the network or its front end takes, because
+`load_audio` scales every recording to peak 1 and would undo a gain in the file.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from tenuto.analysis.natural import OTHER_EXCERPT
 from tenuto.audio.loading import FULL_SCALE, SAMPLE_RATE, decode, load_audio, mix_down, resample
-from tenuto.data.excerpts import EXCERPT_FRAMES, excerpts, fixed_starts
+from tenuto.data.excerpts import EXCERPT_FRAMES, fixed_starts
 from tenuto.devices import repeatable
 from tenuto.errors import FileError
 from tenuto.files import sha256_bytes
@@ -28,14 +28,18 @@ from tenuto.registry import Registry
 from tenuto.store.rows import NATURAL, write_rows
 
 if TYPE_CHECKING:
+    from tenuto.data.inputs import Inputs
     from tenuto.evaluation.runs import Run
 
 Waveform = NDArray[np.floating[Any]]
 Progress = Callable[[int], None]
 
+Changed = tuple[int, NDArray[np.float32], str]
+"""A clip's place in its part, the network's input under a variation, and the settings of that."""
+
 NAME = NATURAL
 
-FEWEST_NEW_FRAMES = EXCERPT_FRAMES // 4
+NEW_SHARE = 4
 """Another excerpt begins at least a quarter of an excerpt (2.5 s) from the first one; shorter clips are skipped."""
 
 MP3_RATES = (32_000, 44_100, 48_000)
@@ -53,21 +57,19 @@ class Recording:
         path: The audio file.
         waveform: (samples,), what `load_audio` makes of it.
         excerpt: The samples that the excerpt covers.
+        rate: Samples per second.
     """
 
     path: Path
     waveform: Waveform
     excerpt: slice
+    rate: int = SAMPLE_RATE
 
     @classmethod
-    def read(cls, path: Path, start: int) -> Recording:
-        """The recording whose excerpt begins with frame ``start``. Raises as `load_audio`."""
-        from tenuto.audio.spectrogram import FRAME_SIZE, FRAMES_PER_SECOND
-
-        hop = SAMPLE_RATE / FRAMES_PER_SECOND
-        last = start + EXCERPT_FRAMES - 1
-        excerpt = slice(math.floor(start * hop), math.floor(last * hop) + FRAME_SIZE)
-        return cls(path, load_audio(path), excerpt)
+    def read(cls, path: Path, start: int, inputs: Inputs) -> Recording:
+        """The recording whose excerpt begins with step ``start`` of what a network takes. Raises as `load_audio`."""
+        rate = inputs.sample_rate
+        return cls(path, load_audio(path, rate), inputs.samples(start), rate)
 
 
 class NaturalChange(Protocol):
@@ -97,11 +99,11 @@ class Mp3:
         import soundfile
 
         samples, rate = decode(recording.path)
-        mono = resample(mix_down(samples), rate)
+        mono = resample(mix_down(samples), rate, recording.rate)
         sounding = np.flatnonzero(np.rint(np.clip(mono, -1.0, 1.0) * FULL_SCALE))
         coded = io.BytesIO(self.encode(samples, rate, recording.path))
         again, rate = soundfile.read(coded, dtype="float32", always_2d=True)
-        decoded = np.clip(resample(mix_down(again), rate), -1.0, 1.0)[sounding[0] :]
+        decoded = np.clip(resample(mix_down(again), rate, recording.rate), -1.0, 1.0)[sounding[0] :]
         changed = np.zeros(len(recording.waveform))
         changed[: len(decoded)] = decoded[: len(changed)]
         loudest: float = np.abs(changed).max()
@@ -183,7 +185,7 @@ def natural(run: Run, part: str = "test", progress: Progress | None = None) -> p
     """Predictions for one part of the split under every natural variation, also written to ``attacks/natural-1.csv``.
 
     Columns: see `tenuto.store.rows`; ``attack`` is "natural", ``objective`` the change, ``settings`` its numbers.
-    ``l2`` and ``linf`` measure the change of the normalised excerpt; another excerpt is no perturbation and has none.
+    ``l2`` and ``linf`` measure the change of the network's input; another excerpt is no perturbation and has none.
     Rows that exist are read; variations without rows, registered since, are measured and added.
 
     Args:
@@ -205,80 +207,60 @@ def natural(run: Run, part: str = "test", progress: Progress | None = None) -> p
         names = [name for name in NATURAL_CHANGES if name not in set(tables[0]["objective"])]
         if not names:
             return tables[0]
-    prepared = run.material.prepared
-    starts = fixed_starts([len(clip) for clip in prepared.spectrograms])
-    changed: dict[str, _Changed] = {name: _Changed() for name in names}
+    prepared, inputs = run.material.prepared, run.recogniser.inputs
+    frames = fixed_starts([len(clip) for clip in prepared.spectrograms])
+    changed: dict[str, list[Changed]] = {name: [] for name in names}
     for row, place in enumerate(prepared.places(run.part(part).clips)):
-        start = starts[place]
-        recording = Recording.read(prepared.index.paths[place], start)
+        steps = inputs.of_clip(prepared, place)
+        start = inputs.start(frames[place], len(steps))
+        recording = Recording.read(prepared.index.paths[place], start, inputs)
         for name in names:
             if name == OTHER_EXCERPT:
-                _other_excerpt(run, place, start, row, changed[name])
+                other = _other_excerpt(inputs, steps, start)
+                changed[name] += [(row, *other)] if other else []
             else:
                 change = NATURAL_CHANGES[name]
-                changed[name].add(row, _excerpt(run, change(recording), start), repr(change))
+                waveform = change(recording).astype(np.float32)
+                changed[name].append((row, inputs.cut(inputs.steps(waveform), start), repr(change)))
         if progress is not None:
             progress(1)
-    tables += [_rows(run, part, name, one).assign(**origin) for name, one in changed.items() if one.rows]
+    tables += [_rows(run, part, name, one).assign(**origin) for name, one in changed.items() if one]
     rows = pd.concat(tables, ignore_index=True)
     write_rows(run.files.natural(part), rows)
     return rows
 
 
-class _Changed:
-    """Excerpts under one variation: which clips of the part, the network's inputs, and the settings."""
+def other_start(steps: int, start: int, window: int = EXCERPT_FRAMES) -> int | None:
+    """First step of the excerpt farthest from the one at ``start``; None where that is too near.
 
-    def __init__(self) -> None:
-        self.rows: list[int] = []
-        self.inputs: list[NDArray[np.float32]] = []
-        self.settings: list[str] = []
-
-    def add(self, row: int, excerpt: NDArray[np.float32], settings: str) -> None:
-        self.rows.append(row)
-        self.inputs.append(excerpt)
-        self.settings.append(settings)
-
-
-def other_start(frames: int, start: int) -> int | None:
-    """First frame of the excerpt farthest from the one at ``start``; None where that is too near.
-
-    >>> other_start(frames=470, start=20), other_start(frames=330, start=0)
+    >>> other_start(steps=470, start=20), other_start(steps=330, start=0)
     (157, None)
     """
-    last = max(frames - EXCERPT_FRAMES, 0)
+    last = max(steps - window, 0)
     farthest = 0 if start > last - start else last
-    return farthest if abs(farthest - start) >= FEWEST_NEW_FRAMES else None
+    return farthest if abs(farthest - start) >= window // NEW_SHARE else None
 
 
-def _other_excerpt(run: Run, place: int, start: int, row: int, changed: _Changed) -> None:
-    spectrogram = run.material.prepared.spectrograms[place]
-    other = other_start(len(spectrogram), start)
-    if other is not None:
-        excerpt = excerpts([spectrogram], [other], run.recogniser.normalisation)[0]
-        changed.add(row, excerpt, f"OtherExcerpt(start={other}, instead_of={start})")
+def _other_excerpt(
+    inputs: Inputs, steps: NDArray[np.float32], start: int
+) -> tuple[NDArray[np.float32], str] | None:
+    """Another excerpt of a clip and its settings; None where the clip is too short for one."""
+    other = other_start(len(steps), start, inputs.window)
+    if other is None:
+        return None
+    return inputs.cut(steps, other), f"OtherExcerpt(start={other}, instead_of={start})"
 
 
-def _excerpt(run: Run, waveform: Waveform, start: int) -> NDArray[np.float32]:
-    """The normalised excerpt (1, 313, 149) of a waveform."""
-    import torch
-
-    from tenuto.audio import LogSpectrogram
-
-    with torch.inference_mode():
-        spectrogram = LogSpectrogram()(torch.from_numpy(waveform.astype(np.float32))).numpy()
-    excerpt: NDArray[np.float32] = excerpts([spectrogram], [start], run.recogniser.normalisation)[0]
-    return excerpt
-
-
-def _rows(run: Run, part: str, name: str, changed: _Changed) -> pd.DataFrame:
+def _rows(run: Run, part: str, name: str, changed: list[Changed]) -> pd.DataFrame:
     """One row per clip under one change."""
     import torch
 
-    from tenuto.evaluation.records import identity
+    from tenuto.evaluation.records import columns, identity
     from tenuto.models.recogniser import predict
 
-    clips = run.part(part).take(torch.tensor(changed.rows))
-    inputs = torch.from_numpy(np.stack(changed.inputs))
+    rows, changed_inputs, settings = zip(*changed, strict=True)
+    clips = run.part(part).take(torch.tensor(rows))
+    inputs = torch.from_numpy(np.stack(changed_inputs))
     delta = (inputs - clips.inputs).double().flatten(1).numpy()
     measured = name != OTHER_EXCERPT
     table: dict[str, Any] = {
@@ -293,16 +275,13 @@ def _rows(run: Run, part: str, name: str, changed: _Changed) -> pd.DataFrame:
         "l2": np.linalg.norm(delta, axis=1) if measured else np.nan,
         "linf": np.abs(delta).max(axis=1) if measured else np.nan,
         "converged": False,
-        "settings": changed.settings,
+        "settings": settings,
     }
-    clean, adversarial = (predict(run.recogniser.network, excerpts) for excerpts in (clips.inputs, inputs))
-    kinds: list[tuple[str, tuple[str, ...], Any]] = [
-        ("label", run.recogniser.emotions, clips.labels),
-        ("clean", run.recogniser.emotions, clean.emotions),
-        ("adversarial", run.recogniser.emotions, adversarial.emotions),
-        ("clean", run.recogniser.concepts, clean.concepts),
-        ("adversarial", run.recogniser.concepts, adversarial.concepts),
-    ]
-    for kind, names, values in kinds:
-        table |= {f"{kind}_{one}": values[:, column].numpy() for column, one in enumerate(names)}
+    clean, adversarial = (predict(run.recogniser.network, values) for values in (clips.inputs, inputs))
+    emotions, units = run.recogniser.emotions, run.recogniser.concepts
+    table |= columns("label", emotions, clips.labels)
+    table |= columns("clean", emotions, clean.emotions)
+    table |= columns("adversarial", emotions, adversarial.emotions)
+    table |= columns("clean", units, clean.concepts)
+    table |= columns("adversarial", units, adversarial.concepts)
     return pd.DataFrame(table)

@@ -42,13 +42,21 @@ def finished_rows(run: Run, protocol: object, part: str, origin: Origin) -> pd.D
 
 
 def perturbations(attacker: Attack, clips: Batch, result: AttackResult) -> dict[str, Array]:
-    """Arrays (313, 149) by attack and clip: ``perturbation`` and, of the released attack, ``stored``."""
+    """Arrays by attack and clip: ``perturbation`` and, of the released attack, ``stored``.
+
+    They have the shape of the input, without a first axis of length one: (313, 149) for a log spectrogram.
+    """
     kinds = {"perturbation": result.perturbation, **result.extra_perturbations()}
     return {
-        key_of(repr(attacker), clip, kind): array(values[row, 0])
+        key_of(repr(attacker), clip, kind): array(values[row, 0] if has_channel(values[row]) else values[row])
         for kind, values in kinds.items()
         for row, clip in enumerate(clips.clips)
     }
+
+
+def has_channel(value: Tensor) -> bool:
+    """Whether an input has a first axis of length one, which saved perturbations do not have."""
+    return value.ndim > 1 and len(value) == 1
 
 
 def records(
@@ -77,14 +85,14 @@ def records(
     }
     table |= {column: array(values) for column, values in result.extra_columns().items()}
     emotions, units = run.recogniser.emotions, run.recogniser.concepts
-    table |= _columns("label", emotions, clips.labels)
-    table |= _columns("clean", emotions, result.clean_prediction)
-    table |= _columns("adversarial", emotions, result.adversarial_prediction)
+    table |= columns("label", emotions, clips.labels)
+    table |= columns("clean", emotions, result.clean_prediction)
+    table |= columns("adversarial", emotions, result.adversarial_prediction)
     if result.clean_concepts is None and units:  # the attack evaluates emotions alone
-        for kind, inputs in (("clean", clips.inputs), ("adversarial", clips.inputs + result.perturbation)):
-            table |= _columns(kind, units, predict(model, inputs).concepts)
-    table |= _columns("clean", units, result.clean_concepts)
-    table |= _columns("adversarial", units, result.adversarial_concepts)
+        for kind, inputs in (("clean", clips.inputs), ("adversarial", result.adversarial)):
+            table |= columns(kind, units, predict(model, inputs).concepts)
+    table |= columns("clean", units, result.clean_concepts)
+    table |= columns("adversarial", units, result.adversarial_concepts)
     return pd.DataFrame(table)
 
 
@@ -110,7 +118,8 @@ def _named(attacker: Attack, emotions: tuple[str, ...]) -> dict[str, Any]:
     }
 
 
-def _columns(kind: str, names: tuple[str, ...], values: Tensor | None) -> dict[str, Any]:
+def columns(kind: str, names: tuple[str, ...], values: Tensor | None) -> dict[str, Any]:
+    """The columns of one kind of values (clips, names), one per name; none without values."""
     if values is None:
         return {}
     return {f"{kind}_{name}": array(values[:, column]) for column, name in enumerate(names)}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import math
 import shutil
 import warnings
 from collections.abc import Callable, Iterator
@@ -80,12 +79,6 @@ def evaluate(run: Run) -> dict[str, Any]:
     return report
 
 
-def silence(run: Run) -> float:
-    """The value of a normalised log spectrogram where there is no sound: log10(1 + 0), normalised as the run's is."""
-    normalisation = run.recogniser.normalisation
-    return -normalisation.mean / normalisation.deviation
-
-
 @repeatable
 def attack(
     run: Run,
@@ -134,7 +127,11 @@ def attack(
 
 @contextlib.contextmanager
 def _locked(run: Run, protocol: Protocol, part: str) -> Iterator[None]:
-    """Be the only process that runs a protocol on a run. The lock of a process that dies is free."""
+    """Be the only process that runs a protocol on a run. The lock of a process that dies is free.
+
+    The file is removed once all rows are written. Removing it earlier would be unsafe: a process that waits for the
+    removed file and one that makes a new file would both get the lock. After that, both of them only read the rows.
+    """
     path = run.files.lock(protocol, part)
     with naming(path, "lock"):
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -152,6 +149,8 @@ def _locked(run: Run, protocol: Protocol, part: str) -> Iterator[None]:
             ) from error
     try:
         yield
+        with contextlib.suppress(OSError):  # Windows removes it on release; a read-only folder keeps it
+            path.unlink()
     finally:
         lock.release()
 
@@ -166,14 +165,14 @@ class _Work:
         self.model, self.origin, self.progress = model, origin, progress
         # Pieces of other weights are in another folder: training may have gone on between two calls.
         self.pieces = run.files.pieces(protocol, part, origin["checkpoint"])
-        self.members = protocol.members(len(run.recogniser.emotions))
-        self.valid_range = (silence(run), math.inf) if protocol.silence else None
+        self.members = protocol.members(len(run.recogniser.emotions), run.recogniser.has_gradient)
+        self.valid_range = run.recogniser.inputs.valid_range if protocol.silence else None
 
     def finished(self) -> int:
         """How many clips an interrupted call has finished, the first ones: pieces are made in order."""
         whole = [piece.stem.split("-") for piece in self.pieces.glob("*.csv")]
         done = max((int(name[1]) for name in whole if len(name) == 2), default=0)
-        self.progress(done * self.protocol.iterations(len(self.run.recogniser.emotions)))
+        self.progress(done * sum(attacker.iterations for member in self.members for attacker in member))
         return done
 
     def attack(self, clips: Batch, name: str) -> None:

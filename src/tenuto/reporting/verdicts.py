@@ -65,6 +65,3 @@ def write(findings: Sequence[Finding], out: str | Path) -> dict[str, Path]:
     if several:
         cells.insert(1, "Rows", cells[tables.GROUP])
     return written | tables.write(out / "audit", table(findings), cells, CAPTION)
-
-
-__all__ = ["as_json", "shown", "summary", "table", "write"]

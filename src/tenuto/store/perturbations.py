@@ -30,7 +30,8 @@ class Perturbations:
         self._files: dict[Path, dict[str, Array]] = {}
 
     def __getitem__(self, row: pd.Series[Any]) -> Array:
-        """The perturbation of a row, shape (313, 149), in standard deviations of the normalised log spectrogram.
+        """The perturbation of a row: (313, 149), in standard deviations of the normalised log spectrogram, or the shape
+        and unit of another input.
 
         Raises:
             DataError: It is not in the file.
@@ -73,7 +74,7 @@ def saved_rows(
     """
     protocols = run.perturbed_protocols(part)
     if protocol is None and len(protocols) > 1:
-        raise ConfigError(f"{run.attacks}: contains {', '.join(protocols)}. Choose one with --protocol.")
+        raise ConfigError(f"{run.attacks}: contains {', '.join(protocols)}. Choose one with `protocol`.")
     rows = worst_rows(run, part, protocol or next(iter(protocols), ""))
     # `at_budget` renames the attack of what it chooses; these rows keep the names of their own attacks.
     places = at_budget(rows.assign(place=range(len(rows))), epsilon)["place"]

@@ -25,7 +25,8 @@ from numpy.typing import NDArray
 
 from tenuto.errors import ConfigError, DataError, FileError, quote
 from tenuto.files import read_bytes, read_csv, read_text, write_text
-from tenuto.store.rows import RELEASED_OBJECTIVES, RELEASED_PROTOCOL, emotion_names, validate_rows
+from tenuto.metrics import RELEASED_OBJECTIVES
+from tenuto.store.rows import RELEASED_PROTOCOL, emotion_names, validate_rows
 
 COLUMNS = ("file", "epoch", "db", "norm", "converged", "true-label", "orig-pred", "new-pred", "adv-target")
 SETTINGS = (
@@ -115,10 +116,14 @@ def _logs(folder: str | Path | None, runs_file: str | Path | None, names: list[s
     if unknown := sorted(logs.keys() - set(names)):
         raise FileError(
             f"{folder}: {_few(unknown)} {_is_not(unknown)} in the table of runs. "
-            "Pass --runs FILE, a CSV with the columns folder,system,seed."
+            "Pass `runs_file=FILE`, a CSV with the columns folder,system,seed."
         )
     if absent := [name for name in names if name not in logs]:
-        hint = "" if runs_file else ", or pass --runs FILE (a CSV folder,system,seed) if these are other logs"
+        hint = (
+            ""
+            if runs_file
+            else ", or pass `runs_file=FILE` (a CSV folder,system,seed) if these are other logs"
+        )
         raise FileError(
             f"{folder}: {len(absent)} of {len(names)} logs are missing ({_few(absent)}). Download them{hint}."
         )

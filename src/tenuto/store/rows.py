@@ -48,10 +48,10 @@ NATURAL = "natural-1"
 BUDGET = ("run", "clip", "split", "protocol", "norm", "epsilon")
 """Columns that the attacks share among which one is a clip's worst."""
 
-KINDS = ("label", "clean", "adversarial")
-RELEASED_OBJECTIVES = {"corr": "correlation", "mse": "error"}
-"""Measure of the released attack -> the column ``objective``."""
+ATTACK = ["attack", "objective", "norm", "epsilon"]
+"""Columns that name an attack of a protocol."""
 
+KINDS = ("label", "clean", "adversarial")
 RELEASED_PROTOCOL = "paper-2025-released"
 """The protocol of the released attack; forms of it with other settings append them."""
 
@@ -176,6 +176,32 @@ def _check_cells(
             )
 
 
+def check_column(rows: pd.DataFrame, name: str, value: str, source: str) -> None:
+    """Raise `DataError` for the first row whose column has another value than the whole file has."""
+    _check_cells(
+        rows, name, lambda cell: cell == value, f"{quote(value)}, which all rows of this file have", source
+    )
+
+
+def check_same_attacks(rows: pd.DataFrame, source: str) -> None:
+    """Raise `DataError` unless every clip of one run has the same attacks, at the same budgets."""
+    clips = rows.groupby(ATTACK, dropna=False)["clip"].transform("nunique")
+    if (clips == rows["clip"].nunique()).all():
+        return
+    place = int(clips.to_numpy().argmin())
+    row = rows.iloc[place]
+    named = ", ".join(f"{name} {quote(row[name])}" for name in ATTACK)
+    raise DataError(
+        f"{source}: row {place + 1} (clip {quote(row['clip'])}): not every clip has the attack of this row, {named}. "
+        "Correct the row, or delete the file and attack the run again."
+    )
+
+
+def has_thresholds(rows: pd.DataFrame) -> bool:
+    """Whether an attack with thresholds made all rows: their attacked predictions are those of its last iterate."""
+    return "threshold" in rows and bool(rows["threshold"].notna().all())
+
+
 def row_errors(rows: pd.DataFrame, kind: str = "adversarial") -> NDArray[np.float64]:
     """Mean absolute error of every row over its emotions, shape (rows,)."""
     each: NDArray[np.float64] = np.abs(values_of(rows, kind) - values_of(rows, "label")).mean(axis=1)
@@ -218,7 +244,7 @@ def at_budget(rows: pd.DataFrame, epsilon: float | None = None) -> pd.DataFrame:
     listed = ", ".join(f"{budget:g}" for budget in budgets) or "none"
     if epsilon is None:
         if len(budgets) > 1:
-            raise DataError(f"the rows have several budgets ({listed}). Choose one with --epsilon.")
+            raise DataError(f"the rows have several budgets ({listed}). Choose one with `epsilon`.")
         return worst
     chosen = worst[np.isclose(worst["epsilon"].astype(float), epsilon, rtol=1e-9, atol=0)]
     if chosen.empty:

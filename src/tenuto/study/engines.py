@@ -126,7 +126,7 @@ def _died(job: Job, code: int | None) -> str:
     how = f"signal {-code}" if code is not None and code < 0 else f"exit code {code}"
     return (
         f"{job.planned.run}: its process died {TRIES} times, the last time by {how}. Signal 9 often means that memory "
-        "ran out. Run the same command again with fewer --workers."
+        "ran out. Run the same command again with fewer `workers`."
     )
 
 
@@ -213,7 +213,7 @@ class Ray:
             import ray
         except ImportError as error:
             raise ConfigError(
-                "the engine ray needs Ray, which is not installed: `pip install 'tenuto[ray]'`, or use --engine local."
+                "the engine ray needs Ray, which is not installed: `pip install 'tenuto[ray]'`, or use `engine=local`."
             ) from error
         self.check()
         with _refusing(self.address):
@@ -239,7 +239,7 @@ def _refusing(address: str | None) -> Iterator[None]:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise ConfigError(
             f"no Ray cluster answers at {address or 'this machine'} ({one_line(reason)}). Start one with "
-            "`ray start --head`, or leave --address out to start Ray on this machine."
+            "`ray start --head`, or leave `address` out to start Ray on this machine."
         ) from error
 
 
@@ -263,8 +263,8 @@ def _check_room(ray: Any, cores: int, gpus: float) -> None:
     """Refuse a run that no machine of the cluster has room for: Ray would wait forever."""
     machines = [node["Resources"] for node in ray.nodes() if node["Alive"]]
     for name, needed, fix in (
-        ("CPU", cores, "Set run.train.threads (or --threads) to what the machines have"),
-        ("GPU", gpus, "Use --device cpu, or add a machine with a GPU"),
+        ("CPU", cores, "Set run.train.threads (or `threads`) to what the machines have"),
+        ("GPU", gpus, "Use `device=cpu`, or add a machine with a GPU"),
     ):
         most = max((machine.get(name, 0.0) for machine in machines), default=0.0)
         if needed > most:

@@ -218,7 +218,7 @@ def held(folder: Path, name: str, patience: float) -> Iterator[None]:
         reason = one_line(getattr(error, "strerror", None) or error)
         raise FileError(
             f"{path}: its file system has no locks ({reason}), which a study needs. Mount it with flock, or choose "
-            "another --out."
+            "another `out`."
         ) from error
     try:
         yield

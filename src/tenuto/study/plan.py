@@ -31,6 +31,7 @@ from tenuto.store.study import StudyFolder
 from tenuto.study import journal
 from tenuto.study.journal import ANALYSE, ATTACK, CORPUS, EVALUATE, NATURAL, PREPARE, TRAIN
 from tenuto.training import loop
+from tenuto.training.adversarial import check_attack
 
 UNKNOWN = "????????"
 """In place of a signature, which covers the data, where the data are not available."""
@@ -181,7 +182,7 @@ def dataset_of(study: StudyConfig, folder: Path, root: Path | None) -> Dataset:
     if study.corpus is not None:
         return open_dataset(study.run.data, StudyFolder(folder).corpus)
     if root is None:
-        raise ConfigError("the study reads recordings: give their folder with --root DIR (or TENUTO_DATA).")
+        raise ConfigError("the study reads recordings: give their folder with `root=DIR` (or TENUTO_DATA).")
     return open_dataset(study.run.data, root)
 
 
@@ -189,7 +190,7 @@ def check_root(study: StudyConfig, root: Path | None) -> None:
     """Refuse recordings for a study that generates its own. Raises `ConfigError`."""
     if study.corpus is not None and root is not None:
         raise ConfigError(
-            f"--root {root}: the study generates its own music (corpus) and reads no recordings. Leave --root out, or "
+            f"`root={root}`: the study generates its own music (corpus) and reads no recordings. Leave `root` out, or "
             "choose a study without a corpus."
         )
 
@@ -251,6 +252,10 @@ def check_study(study: StudyConfig, data: Prepared) -> None:
     check_labels(
         data.index, split, any(map(loop.scored_concepts, runs(study))), study.run.train.select is None
     )
+    for config in runs(study):
+        check_attack(config.train.adversarial, data.index, split)
+    for chosen in protocols(study):
+        chosen.members(len(data.index.emotions))
 
 
 def check_names(study: StudyConfig) -> None:
@@ -305,7 +310,7 @@ def _before(study: StudyConfig, folder: Path, root: Path | None, data: Prepared 
     if study.corpus is not None:
         yield Stage(CORPUS, "", "settings", "corpus", data is not None)
     done = data is not None and journal.read(folder, journal.STUDY).notes.get("prepared") == data.fingerprint
-    yield Stage(PREPARE, "", "corpus" if study.corpus else str(root or "--root"), "cache", done)
+    yield Stage(PREPARE, "", "corpus" if study.corpus else str(root or "DATA"), "cache", done)
 
 
 def _of_run(folder: Path, one: Planned, attacks: list[Protocol], clock: _Clock) -> Iterator[Stage]:

@@ -31,7 +31,7 @@ from tenuto.models.heads import Prediction
 from tenuto.models.recogniser import Recogniser, predict
 from tenuto.models.systems import CONCEPTS_WITHOUT_RATINGS, NETWORKS, Network, build, check_network
 from tenuto.store.run import RunFolder, check_readable, is_file
-from tenuto.training.adversarial import is_attacked, perturbed
+from tenuto.training.adversarial import check_attack, is_attacked, perturbed
 
 Progress = Callable[[dict[str, Any]], None]
 """Called after every epoch with that epoch's row of history."""
@@ -59,15 +59,17 @@ class State:
 
 
 def run_folder(runs: Path, config: RunConfig, prepared: Prepared) -> Path:
-    """``runs/<system>-<seed>-<signature>``; the signature covers the resolved configuration and the data.
-
-    A split from a file is represented by its content, so the file may be moved.
-    """
+    """``runs/<system>-<seed>-<signature>``; the signature covers the resolved configuration and the data."""
     resolved = config.resolved()
-    if content := split_identity(resolved.data.split):
-        data = resolved.data.model_copy(update={"split": content})
-        resolved = resolved.model_copy(update={"data": data})
-    return runs / f"{resolved.system}-{resolved.train.seed}-{signature(resolved, prepared.fingerprint)}"
+    return runs / f"{resolved.system}-{resolved.train.seed}-{run_signature(resolved, prepared)}"
+
+
+def run_signature(config: RunConfig, prepared: Prepared) -> str:
+    """The signature of a configuration and its data; a split from a file counts by its content, not its path."""
+    if content := split_identity(config.data.split):
+        data = config.data.model_copy(update={"split": content})
+        config = config.model_copy(update={"data": data})
+    return signature(config, prepared.fingerprint)
 
 
 def remarks(folder: Path) -> list[str]:
@@ -117,6 +119,7 @@ def train(
     material = Material(prepared, config.data)
     check_split(material.split)
     check_labels(prepared.index, material.split, scored_concepts(config), config.train.select is None)
+    check_attack(config.train.adversarial, prepared.index, material.split)
     write_text(run.config, to_yaml(config))
     write_split(run.split, material.split)
     with compute_repeatably(config.train.threads), torch.random.fork_rng():
@@ -318,9 +321,10 @@ def _recogniser(network: Network, config: RunConfig, material: Material) -> Reco
         system=config.system,
         emotions=index.emotions,
         concepts=checkpoint.unit_names(config, index.concepts),
-        normalisation=material.normalisation,
+        inputs=material.inputs,
         fingerprint=material.prepared.fingerprint,
         width=config.model.width,
+        scale=index.label_scale,
     )
 
 

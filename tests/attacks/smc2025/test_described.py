@@ -38,10 +38,10 @@ def test_its_settings_are_those_of_the_study():
 @pytest.mark.parametrize("budget", [Linf(1e3), L2(1e4)], ids=repr)
 def test_where_the_budget_never_binds_it_is_the_released_attack(golden, name, budget):
     case = golden[name]
-    found, released = described(case, budget), case.run()
-    assert torch.equal(found.perturbation, released.stored_perturbation)
-    assert torch.equal(found.iterations, released.iterations)
-    assert torch.equal(found.converged, released.converged)
+    result, released = described(case, budget), case.run()
+    assert torch.equal(result.perturbation, released.stored_perturbation)
+    assert torch.equal(result.iterations, released.iterations)
+    assert torch.equal(result.converged, released.converged)
 
 
 def test_without_a_budget_it_is_the_released_attack(golden):
@@ -56,8 +56,8 @@ def test_some_of_these_cases_converge_and_some_do_not(golden):
 @ALL
 @pytest.mark.parametrize("budget", [Linf(0.001), L2(0.01)], ids=repr)
 def test_the_budget_binds(golden, name, budget):
-    found = described(golden[name], budget)
-    assert (budget.size(found.perturbation) <= budget.epsilon * (1 + 1e-6)).all()
+    result = described(golden[name], budget)
+    assert (budget.size(result.perturbation) <= budget.epsilon * (1 + 1e-6)).all()
 
 
 def test_the_released_attack_leaves_that_budget(golden):
@@ -67,8 +67,8 @@ def test_the_released_attack_leaves_that_budget(golden):
 @ALL
 def test_the_prediction_is_that_of_the_stored_perturbation(golden, name):
     case = golden[name]
-    found = described(case, Linf(0.001))
-    assert torch.equal(found.adversarial_prediction, case.model(case.inputs + found.perturbation))
+    result = described(case, Linf(0.001))
+    assert torch.equal(result.adversarial_prediction, case.model(case.inputs + result.perturbation))
 
 
 def test_it_is_clipped_after_every_step(golden):
@@ -100,8 +100,8 @@ def test_alpha_holds_within_the_budget_too(golden, name):
 def test_without_the_sign_the_gradient_itself_is_fed(golden):
     case = golden["mse_SGD_50"]
     released = case.attack(sign=False)(case.model, case.inputs, case.targets)
-    found = described(case, Linf(1e3), sign=False)
-    assert torch.equal(found.perturbation, released.stored_perturbation)
+    result = described(case, Linf(1e3), sign=False)
+    assert torch.equal(result.perturbation, released.stored_perturbation)
 
 
 def test_a_constant_label_is_refused_by_name(golden):

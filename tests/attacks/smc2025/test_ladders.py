@@ -81,8 +81,8 @@ def test_correlation_equals_scipy(values, seed):
 def test_two_values_correlate_fully(pair):
     p = np.array([pair], dtype=np.float64)
     assume(p[0, 0] != p[0, 1])
-    wanted = 1.0 if p[0, 1] > p[0, 0] else -1.0
-    assert correlations(p, np.array([[0.3, 0.4]]), ["a"]).tolist() == [wanted]
+    expected = 1.0 if p[0, 1] > p[0, 0] else -1.0
+    assert correlations(p, np.array([[0.3, 0.4]]), ["a"]).tolist() == [expected]
 
 
 @pytest.mark.parametrize("role", ["label", "prediction"])

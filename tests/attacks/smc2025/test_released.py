@@ -116,12 +116,12 @@ def test_the_model_is_evaluated_once_an_iteration():
 
 @pytest.mark.parametrize("switch", [torch.no_grad, torch.inference_mode])
 def test_it_works_where_gradients_are_switched_off(switch):
-    wanted = ReleasedAttack(iterations=4)(bottleneck(), *clips())
+    expected = ReleasedAttack(iterations=4)(bottleneck(), *clips())
     model = bottleneck()
     with switch():
         inputs, targets = clips()
-        found = ReleasedAttack(iterations=4)(model, inputs, targets)
-    assert_same_state(found, wanted)
+        result = ReleasedAttack(iterations=4)(model, inputs, targets)
+    assert_same_state(result, expected)
 
 
 # what comes back
@@ -153,10 +153,10 @@ def test_passes_are_counted_per_clip():
 def test_the_stored_norm_is_that_of_the_stored_perturbation():
     inputs, targets = clips()
     result = ReleasedAttack(iterations=60)(bottleneck().float(), inputs.float(), targets.float())
-    wanted = [float(delta.double().norm()) for delta in result.stored_perturbation]
+    expected = [float(delta.double().norm()) for delta in result.stored_perturbation]
     assert result.stored_l2.dtype == torch.float64
-    assert result.stored_l2.tolist() == pytest.approx(wanted, abs=1e-12)
-    assert max(wanted) > 0
+    assert result.stored_l2.tolist() == pytest.approx(expected, abs=1e-12)
+    assert max(expected) > 0
 
 
 def test_progress_adds_up_although_clips_converge():
@@ -224,15 +224,15 @@ def test_adam_takes_the_steps_of_torch():
     torch.testing.assert_close(mine, theirs.detach(), rtol=0, atol=1e-6)
 
 
-@pytest.mark.parametrize(("sign", "wanted"), [(True, [-0.5, 0.5, 0.0]), (False, [-0.05, 0.4, 0.0])])
-def test_the_first_plain_step_on_a_linear_model_is_known(sign, wanted):
+@pytest.mark.parametrize(("sign", "expected"), [(True, [-0.5, 0.5, 0.0]), (False, [-0.05, 0.4, 0.0])])
+def test_the_first_plain_step_on_a_linear_model_is_known(sign, expected):
     weights = torch.tensor([[1.0, -2.0, 0.0], [1.0, 1.0, 0.0]], dtype=torch.float64)
     inputs = torch.tensor([[[[0.1, 0.2, 0.3]]]], dtype=torch.float64)
     # Predictions are (-0.3, 0.3), errors (-0.3, 0.2): their mean square has the gradient (-0.1, 0.8, 0).
     targets = torch.tensor([[0.0, 0.1]], dtype=torch.float64)
     attack = ReleasedAttack("mse", "SGD", 0.5, iterations=2, sign=sign)
-    found = attack(lambda x: x.flatten(1) @ weights.T, inputs, targets).perturbation
-    assert found.flatten().tolist() == pytest.approx(wanted, abs=1e-12)
+    result = attack(lambda x: x.flatten(1) @ weights.T, inputs, targets).perturbation
+    assert result.flatten().tolist() == pytest.approx(expected, abs=1e-12)
 
 
 @pytest.mark.parametrize("alpha", [0.5, 5.0, 500.0])

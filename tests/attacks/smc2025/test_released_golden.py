@@ -43,6 +43,6 @@ def test_equals_the_reference(golden, name, batch_size):
 
 
 def test_clean_prediction_equals_the_reference(golden, golden_arrays):
-    wanted = golden_arrays["reference_attack"]["clean_prediction"]
-    found = golden["corr_Adam_10"].run().clean_prediction.numpy()
-    np.testing.assert_allclose(found, wanted, rtol=0, atol=1e-6)
+    expected = golden_arrays["reference_attack"]["clean_prediction"]
+    result = golden["corr_Adam_10"].run().clean_prediction.numpy()
+    np.testing.assert_allclose(result, expected, rtol=0, atol=1e-6)

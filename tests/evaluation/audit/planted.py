@@ -125,8 +125,8 @@ class Surrogate(Linear):
     """Says another gradient than its own."""
 
     def seen(self, inputs: Tensor) -> Tensor:
-        found: Tensor = _Reversed.apply(inputs)
-        return found
+        result: Tensor = _Reversed.apply(inputs)
+        return result
 
 
 class NotFinite(Linear):

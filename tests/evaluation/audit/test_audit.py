@@ -78,7 +78,7 @@ def test_logs_get_every_check_in_order(of_logs):
 
 
 @pytest.mark.parametrize(
-    ("check", "value", "said"),
+    ("check", "value", "message"),
     [
         ("budget", 1790 / 1800, "1790 of 1800 stored perturbations have an L2 norm above 0.216"),
         ("same-iterate", 3.534, "10 of 10 rows with norm 0 have a moved prediction"),
@@ -88,17 +88,17 @@ def test_logs_get_every_check_in_order(of_logs):
         ("pooled-test", 4.635, "pooled p = 4.567e-32, over seeds p = 0.0026"),
     ],
 )
-def test_what_the_released_logs_alone_show(of_logs, check, value, said):
-    found = of_logs[check]
-    assert found.verdict is FAIL
-    assert found.value == pytest.approx(value, abs=5e-4)
-    assert said in found.sentence
+def test_what_the_released_logs_alone_show(of_logs, check, value, message):
+    result = of_logs[check]
+    assert result.verdict is FAIL
+    assert result.value == pytest.approx(value, abs=5e-4)
+    assert message in result.sentence
 
 
 def test_raw_and_clipped_errors_stand_side_by_side(of_logs):
-    said = of_logs["rating-scale"].sentence
-    assert "A2E 1.786 and 0.502, A2B2E 2.029 and 0.504" in said
-    assert "Clipping reverses: A2M2E/A2B2E, aA2B2E/A2B2E, A2M2E/A2E, aA2B2E/A2E" in said
+    message = of_logs["rating-scale"].sentence
+    assert "A2E 1.786 and 0.502, A2B2E 2.029 and 0.504" in message
+    assert "Clipping reverses: A2M2E/A2B2E, aA2B2E/A2B2E, A2M2E/A2E, aA2B2E/A2E" in message
 
 
 def test_the_released_attack_knows_the_labels(of_logs):
@@ -126,11 +126,11 @@ def test_what_logs_cannot_show_is_not_recorded(of_logs, check):
 def test_with_data_and_split_the_logs_show_the_albums(logs, shared):
     index = open_dataset(DataConfig(dataset="soundtracks"), shared / "soundtracks").index
     data = Data(index=index, split=read_split(GOLDEN / "paper" / "split.csv"))
-    found = by_check(audit(*logs, data=data))
-    assert (found["albums"].verdict, found["albums"].value) == (FAIL, 1.0)
-    assert "36 of 36 attacked clips" in found["albums"].sentence
-    assert "45 albums" in found["albums"].sentence
-    assert "mean training label has 0.1602" in found["constant-predictor"].sentence
+    findings = by_check(audit(*logs, data=data))
+    assert (findings["albums"].verdict, findings["albums"].value) == (FAIL, 1.0)
+    assert "36 of 36 attacked clips" in findings["albums"].sentence
+    assert "45 albums" in findings["albums"].sentence
+    assert "mean training label has 0.1602" in findings["constant-predictor"].sentence
 
 
 # A tiny run
@@ -156,7 +156,7 @@ def copied(trained, tmp_path):
 
 def test_a_sound_run_passes_what_is_measured_anew(trained, prepared):
     spent: list[tuple[str, int, int]] = []
-    found = by_check(
+    findings = by_check(
         audit(
             *open_sources([trained]),
             data=Data(prepared=prepared, clips=2),
@@ -168,31 +168,31 @@ def test_a_sound_run_passes_what_is_measured_anew(trained, prepared):
         *("saved-budget", "saved-norm", "saved-prediction", "gradients", "finite-differences", "repeatable"),
         "normalisation",
     )
-    assert {check: found[check].verdict for check in passed} == dict.fromkeys(passed, PASS)
-    assert found["transfer"].verdict is NOT_RECORDED
-    assert "--sibling" in found["transfer"].sentence
-    assert repr(PLANNED.members(8)[0][1]) in found["longer-search"].sentence
-    assert "started from the result of epsilon 0.05" in found["longer-search"].sentence
-    assert found["labels"].verdict is WARN
-    assert found["albums"].verdict is FAIL  # four albums, thirty clips
+    assert {check: findings[check].verdict for check in passed} == dict.fromkeys(passed, PASS)
+    assert findings["transfer"].verdict is NOT_RECORDED
+    assert "`siblings`" in findings["transfer"].sentence
+    assert repr(PLANNED.members(8)[0][1]) in findings["longer-search"].sentence
+    assert "started from the result of epsilon 0.05" in findings["longer-search"].sentence
+    assert findings["labels"].verdict is WARN
+    assert findings["albums"].verdict is FAIL  # four albums, thirty clips
     assert {run for run, _, _ in spent} == {trained.name}
     assert sum(done for _, done, _ in spent) == spent[0][2]
 
 
 def test_without_the_data_the_files_are_still_measured(trained):
-    found = by_check(audit(*open_sources([trained])))
-    assert (found["saved-budget"].verdict, found["saved-norm"].verdict) == (PASS, PASS)
-    assert found["saved-prediction"].verdict is NOT_RECORDED
-    assert found["normalisation"].verdict is PASS
-    assert "--root" in found["gradients"].sentence
+    findings = by_check(audit(*open_sources([trained])))
+    assert (findings["saved-budget"].verdict, findings["saved-norm"].verdict) == (PASS, PASS)
+    assert findings["saved-prediction"].verdict is NOT_RECORDED
+    assert findings["normalisation"].verdict is PASS
+    assert "`root`" in findings["gradients"].sentence
 
 
 def test_a_sibling_makes_the_transfer_attack(copied, prepared):
     sibling = train(small_runs.settings(epochs=1, seed=7), prepared, copied.parent)
     data = Data(prepared=prepared, siblings=(sibling,), clips=1)
-    found = by_check(audit(*open_sources([copied]), data=data))["transfer"]
-    assert found.verdict is PASS
-    assert "by transfer from a sibling" in found.sentence
+    findings = by_check(audit(*open_sources([copied]), data=data))["transfer"]
+    assert findings.verdict is PASS
+    assert "by transfer from a sibling" in findings.sentence
 
 
 def test_a_sibling_hears_the_inputs_in_its_own_units(copied, prepared, monkeypatch):
@@ -206,12 +206,12 @@ def test_a_sibling_hears_the_inputs_in_its_own_units(copied, prepared, monkeypat
     monkeypatch.setattr(examination, "examine", examine)
     audit(*open_sources([copied]), data=Data(prepared=prepared, siblings=(other,), clips=2))
     run, recogniser = open_run(copied, prepared), load(other)
-    own, its = run.recogniser.normalisation, recogniser.normalisation
+    own, its = small_runs.normalisation(run.recogniser.inputs), small_runs.normalisation(recogniser.inputs)
     assert own != its
     inputs = given[0].inputs
     in_its_units = (inputs * own.deviation + own.mean - its.mean) / its.deviation
-    wanted = recogniser(in_its_units).emotions.detach()
-    assert given[0].sibling(inputs).emotions.detach().numpy() == pytest.approx(wanted.numpy(), abs=1e-4)
+    expected = recogniser(in_its_units).emotions.detach()
+    assert given[0].sibling(inputs).emotions.detach().numpy() == pytest.approx(expected.numpy(), abs=1e-4)
 
 
 def rows_file(folder):
@@ -236,11 +236,11 @@ def test_a_perturbation_outside_its_budget_is_found_in_the_file(copied):
         return arrays
 
     change_arrays(copied, enlarge)
-    found = by_check(audit(*open_sources([copied])))
-    assert found["saved-budget"].verdict is FAIL
-    assert found["saved-budget"].sentence.startswith(f"{copied.name}: 1 of 6 perturbations")
-    assert found["saved-norm"].verdict is FAIL
-    assert found["budget"].verdict is PASS  # the rows alone do not show it
+    findings = by_check(audit(*open_sources([copied])))
+    assert findings["saved-budget"].verdict is FAIL
+    assert findings["saved-budget"].sentence.startswith(f"{copied.name}: 1 of 6 perturbations")
+    assert findings["saved-norm"].verdict is FAIL
+    assert findings["budget"].verdict is PASS  # the rows alone do not show it
 
 
 def test_a_perturbation_that_is_not_a_number_is_found_in_the_file(copied):
@@ -263,17 +263,17 @@ def test_an_edited_prediction_is_found(copied, prepared, kind):
         return rows
 
     change_rows(copied, edit)
-    found = finding("saved-prediction", open_sources([copied])[0], Data(prepared=prepared))
-    assert found.verdict is FAIL
-    assert found.value == pytest.approx(0.01, abs=1e-4)
-    assert "1 of 6 rows" in found.sentence
+    result = finding("saved-prediction", open_sources([copied])[0], Data(prepared=prepared))
+    assert result.verdict is FAIL
+    assert result.value == pytest.approx(0.01, abs=1e-4)
+    assert "1 of 6 rows" in result.sentence
 
 
 def test_perturbations_that_are_missing_are_a_warning(copied):
     change_arrays(copied, lambda arrays: {name: arrays[name] for name in sorted(arrays)[1:]})
-    found = by_check(audit(*open_sources([copied])))["saved-budget"]
-    assert found.verdict is WARN
-    assert "1 perturbations are missing" in found.sentence
+    findings = by_check(audit(*open_sources([copied])))["saved-budget"]
+    assert findings.verdict is WARN
+    assert "1 perturbations are missing" in findings.sentence
 
 
 def test_a_file_without_any_of_the_perturbations_fails(copied):
@@ -304,9 +304,9 @@ def test_protocols_of_one_run_ask_its_model_once(copied, prepared, monkeypatch):
     without_gradients = rows[rows["attack"] == "Noise uniform"]
     for name, attacks in (("planned-2", rows), ("planned-3", without_gradients)):
         write_rows(rows_file(copied).with_name(f"{name}.csv"), attacks.assign(protocol=name))
-    found = audit(*open_sources([copied]), data=Data(prepared=prepared, clips=1))
+    findings = audit(*open_sources([copied]), data=Data(prepared=prepared, clips=1))
     names = ("planned-1", "planned-2", "planned-3")
-    assert [finding.source for finding in found] == [name for name in names for _ in CHECKS]
+    assert [finding.source for finding in findings] == [name for name in names for _ in CHECKS]
     assert len(examined) == 1
     assert longer == [PLANNED.members(8)[0][1], STAND_IN]
 
@@ -318,34 +318,34 @@ def test_a_search_that_was_too_short_is_found_through_its_rows(copied, prepared)
     )
     robustness.attack(open_run(copied, prepared), protocol)
     sources = open_sources([copied / "attacks" / "short-1.csv"])
-    found = by_check(audit(*sources, data=Data(prepared=prepared, clips=2)))["longer-search"]
-    assert found.verdict is FAIL
-    assert repr(short) in found.sentence
+    findings = by_check(audit(*sources, data=Data(prepared=prepared, clips=2)))["longer-search"]
+    assert findings.verdict is FAIL
+    assert repr(short) in findings.sentence
 
 
 def test_rows_of_other_weights_than_the_run_s_fail(copied):
     change_rows(copied, lambda rows: rows.assign(checkpoint="ab" * 32))
-    found = by_check(audit(*open_sources([copied])))
-    assert found["saved-prediction"].verdict is FAIL
-    assert "were made with weights abababab" in found["saved-prediction"].sentence
-    assert found["saved-norm"].verdict is PASS  # the file is still that of the rows
+    findings = by_check(audit(*open_sources([copied])))
+    assert findings["saved-prediction"].verdict is FAIL
+    assert "were made with weights abababab" in findings["saved-prediction"].sentence
+    assert findings["saved-norm"].verdict is PASS  # the file is still that of the rows
     rows_file(copied).with_suffix(".safetensors").unlink()
     assert by_check(audit(*open_sources([copied])))["saved-prediction"].verdict is FAIL
 
 
 def test_rows_that_do_not_name_their_weights_are_judged_by_their_predictions(copied, prepared):
     change_rows(copied, lambda rows: rows.drop(columns="checkpoint"))
-    found = {
+    values = {
         "saved-prediction": finding("saved-prediction", open_sources([copied])[0], Data(prepared=prepared))
     }
-    assert found["saved-prediction"].verdict is PASS
+    assert values["saved-prediction"].verdict is PASS
 
 
 def test_a_file_that_was_deleted_is_not_recorded(copied):
     rows_file(copied).with_suffix(".safetensors").unlink()
-    found = by_check(audit(*open_sources([copied])))
-    assert found["saved-budget"].verdict is NOT_RECORDED
-    assert found["provenance"].verdict is WARN
+    findings = by_check(audit(*open_sources([copied])))
+    assert findings["saved-budget"].verdict is NOT_RECORDED
+    assert findings["provenance"].verdict is WARN
 
 
 def test_normalisation_over_all_clips_is_a_warning(prepared, tmp_path):
@@ -363,16 +363,16 @@ def test_normalisation_that_is_not_what_the_configuration_says_fails(copied, pre
 
 def test_a_run_without_its_checkpoint_is_judged_by_what_is_left(copied, prepared):
     (copied / "checkpoint.safetensors").unlink()
-    found = by_check(audit(*open_sources([copied]), data=Data(prepared=prepared)))
-    assert found["gradients"].sentence == "the run folder holds no checkpoint."
-    assert found["saved-prediction"].verdict is NOT_RECORDED
-    assert found["normalisation"].verdict is PASS
+    findings = by_check(audit(*open_sources([copied]), data=Data(prepared=prepared)))
+    assert findings["gradients"].sentence == "the run folder holds no checkpoint."
+    assert findings["saved-prediction"].verdict is NOT_RECORDED
+    assert findings["normalisation"].verdict is PASS
 
 
 def test_rows_alone_are_audited_too():
-    found = by_check(audit(source(bounded())))
-    assert found["budget"].verdict is PASS
-    assert found["gradients"].verdict is NOT_RECORDED
+    findings = by_check(audit(source(bounded())))
+    assert findings["budget"].verdict is PASS
+    assert findings["gradients"].verdict is NOT_RECORDED
 
 
 def test_nothing_to_audit_is_refused():

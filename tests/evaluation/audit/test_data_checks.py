@@ -31,15 +31,15 @@ def data(shared, attacked):
 
 @pytest.mark.parametrize(("shared", "verdict"), [(0, PASS), (1, WARN), (2, WARN), (3, FAIL), (20, FAIL)])
 def test_the_share_of_clips_from_trained_albums_decides(shared, verdict):
-    found = finding("albums", source(bounded(clips=20)), data(shared, 20))
-    assert (found.verdict, found.value) == (verdict, shared / 20)
-    assert found.sentence.startswith(f"{shared} of 20 attacked clips")
+    result = finding("albums", source(bounded(clips=20)), data(shared, 20))
+    assert (result.verdict, result.value) == (verdict, shared / 20)
+    assert result.sentence.startswith(f"{shared} of 20 attacked clips")
 
 
 def test_albums_need_a_split():
-    found = finding("albums", logs(), Data(index=data(0, 5).index))
-    assert found.verdict is NOT_RECORDED
-    assert "--split FILE" in found.sentence
+    result = finding("albums", logs(), Data(index=data(0, 5).index))
+    assert result.verdict is NOT_RECORDED
+    assert "`split=FILE`" in result.sentence
 
 
 def test_albums_need_the_data():
@@ -48,9 +48,9 @@ def test_albums_need_the_data():
 
 def test_a_data_set_without_albums_says_so():
     index = Index(NAMES, (), EMOTIONS, np.full((30, 8), 0.5))
-    found = finding("albums", logs(), Data(index=index, split=Split(NAMES, (), ())))
-    assert found.verdict is NOT_RECORDED
-    assert "names none" in found.sentence
+    result = finding("albums", logs(), Data(index=index, split=Split(NAMES, (), ())))
+    assert result.verdict is NOT_RECORDED
+    assert "names none" in result.sentence
 
 
 def test_logs_do_not_record_the_normalisation():
@@ -58,8 +58,8 @@ def test_logs_do_not_record_the_normalisation():
 
 
 def test_the_released_attack_compares_with_the_label():
-    found = finding("labels", logs())
-    assert (found.verdict, found.value) == (WARN, 1.0)
+    result = finding("labels", logs())
+    assert (result.verdict, result.value) == (WARN, 1.0)
 
 
 @pytest.mark.parametrize(("uses", "verdict"), [(True, WARN), (False, PASS), (np.nan, NOT_RECORDED)])
@@ -86,5 +86,5 @@ def test_without_the_column_the_attack_decides(objective, verdict):
 
 
 def test_one_attack_with_the_label_is_a_warning_although_others_are_not_recorded():
-    found = finding("labels", source(bounded(uses_label=True), bounded(seed=7, settings="unknown")))
-    assert (found.verdict, found.value) == (WARN, 0.5)
+    result = finding("labels", source(bounded(uses_label=True), bounded(seed=7, settings="unknown")))
+    assert (result.verdict, result.value) == (WARN, 0.5)

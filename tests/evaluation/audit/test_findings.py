@@ -26,7 +26,7 @@ NOTHING = not_recorded("budget", "no norms.")
 
 
 def test_fail_is_stronger_than_warn_and_neither_is_a_pass():
-    assert [found.verdict for found in (PASSED, WARNED, FAILED, NOTHING)] == [
+    assert [result.verdict for result in (PASSED, WARNED, FAILED, NOTHING)] == [
         Verdict.PASS,
         Verdict.WARN,
         Verdict.FAIL,
@@ -39,9 +39,9 @@ def test_what_is_not_recorded_has_no_figure():
 
 
 def test_the_worst_names_whose_it_is_and_among_how_many():
-    found = worst([("a", PASSED), ("b", FAILED), ("c", WARNED), ("d", NOTHING)])
-    assert found.verdict is Verdict.FAIL
-    assert found.sentence == "b (the most severe of 3): outside."
+    result = worst([("a", PASSED), ("b", FAILED), ("c", WARNED), ("d", NOTHING)])
+    assert result.verdict is Verdict.FAIL
+    assert result.sentence == "b (the most severe of 3): outside."
 
 
 def test_the_worst_of_one_without_a_name_is_itself():

@@ -32,30 +32,30 @@ def made(*attacks):
 def test_the_strongest_gradient_attack_is_repeated():
     strong = APGD(budget=BUDGET, objective=SquaredError(), steps=20)
     weak = APGD(budget=BUDGET, objective=Correlation(), steps=20)
-    found = search_to_repeat(*made((weak, 0.3), (strong, 0.5), (FGSM(budget=BUDGET), 0.9)))
-    assert (found.attack, found.lower, found.instead) == (strong, (), "")
+    result = search_to_repeat(*made((weak, 0.3), (strong, 0.5), (FGSM(budget=BUDGET), 0.9)))
+    assert (result.attack, result.lower, result.instead) == (strong, (), "")
 
 
 @pytest.mark.parametrize(
-    ("ladder", "wanted"),
+    ("ladder", "expected"),
     [((0.1, 0.2, 0.4), 0.2), ((0.1, 0.2), 0.2), ((0.1, 0.2, 0.3, 0.4), 0.3), ((0.1,), 0.1)],
 )
-def test_of_a_ladder_the_middle_budget_is_repeated_and_the_lower_ones_climbed(ladder, wanted):
+def test_of_a_ladder_the_middle_budget_is_repeated_and_the_lower_ones_climbed(ladder, expected):
     climb = [APGD(budget=Linf(epsilon), steps=8) for epsilon in ladder]
-    found = search_to_repeat(*made(*((attack, attack.budget.epsilon) for attack in climb)))
-    assert found.attack.budget == Linf(wanted)
-    assert [attack.budget.epsilon for attack in found.lower] == [eps for eps in ladder if eps < wanted]
+    result = search_to_repeat(*made(*((attack, attack.budget.epsilon) for attack in climb)))
+    assert result.attack.budget == Linf(expected)
+    assert [attack.budget.epsilon for attack in result.lower] == [eps for eps in ladder if eps < expected]
 
 
 def test_budgets_of_other_attacks_are_not_climbed():
     other = APGD(budget=Linf(0.05), steps=4), 0.1
-    found = search_to_repeat(*made(other, (APGD(budget=BUDGET, steps=8), 0.3)))
-    assert (found.attack.steps, found.lower) == (8, ())
+    result = search_to_repeat(*made(other, (APGD(budget=BUDGET, steps=8), 0.3)))
+    assert (result.attack.steps, result.lower) == (8, ())
 
 
 def test_linf_goes_before_l2():
-    found = search_to_repeat(*made((PGD(budget=L2(2.0)), 0.9), (PGD(budget=BUDGET), 0.3)))
-    assert found.attack == PGD(budget=BUDGET)
+    result = search_to_repeat(*made((PGD(budget=L2(2.0)), 0.9), (PGD(budget=BUDGET), 0.3)))
+    assert result.attack == PGD(budget=BUDGET)
 
 
 def test_rows_of_l2_alone_are_questioned_there():
@@ -73,6 +73,6 @@ def test_rows_of_l2_alone_are_questioned_there():
     ids=["one step", "black box", "not recorded", "too long"],
 )
 def test_where_no_attack_can_be_repeated_another_stands_in_and_says_why(rows, attacks, why):
-    found = search_to_repeat(rows, attacks)
-    assert found.attack == STAND_IN
-    assert why in found.instead
+    result = search_to_repeat(rows, attacks)
+    assert result.attack == STAND_IN
+    assert why in result.instead

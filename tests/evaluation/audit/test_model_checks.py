@@ -14,7 +14,7 @@ PASS, WARN, FAIL, NOT_RECORDED = Verdict.PASS, Verdict.WARN, Verdict.FAIL, Verdi
 
 
 def examined(model=None, sibling=None, inputs=None):
-    return {found.check: found for found in examination.examine(subject(model, sibling, inputs))}
+    return {result.check: result for result in examination.examine(subject(model, sibling, inputs))}
 
 
 def searched(search, model=None, inputs=None):
@@ -32,7 +32,7 @@ def masked():
 
 
 def test_a_sound_model_passes_every_check(sound):
-    assert {check: found.verdict for check, found in sound.items()} == dict.fromkeys(
+    assert {check: result.verdict for check, result in sound.items()} == dict.fromkeys(
         (
             *("gradients", "finite-differences", "repeatable", "iterative", "unbounded", "black-box"),
             "transfer",
@@ -45,8 +45,8 @@ def test_the_attack_on_a_linear_model_reaches_the_closed_form(sound):
     model, one = planted.Linear(), subject()
     with torch.no_grad():
         clean = (model(one.inputs) - one.labels).mean(dim=1)
-        wanted = clean + EPSILON * model.layer.weight.mean(dim=0).abs().sum()
-    assert f"by a single step, {wanted.mean().item():.4f} by iterative" in sound["iterative"].sentence
+        expected = clean + EPSILON * model.layer.weight.mean(dim=0).abs().sum()
+    assert f"by a single step, {expected.mean().item():.4f} by iterative" in sound["iterative"].sentence
 
 
 class Random(planted.Linear):
@@ -74,9 +74,9 @@ def test_a_masked_gradient_does_not_pass_the_constant_even_without_a_budget():
     close = planted.Masked()
     with torch.no_grad():
         close.layer.bias.fill_(0.1)
-    found = examined(close)["unbounded"]
-    assert found.verdict is FAIL
-    assert found.value < 1
+    result = examined(close)["unbounded"]
+    assert result.verdict is FAIL
+    assert result.value < 1
 
 
 def test_a_model_that_hardly_moves_does_not_pass_the_constant():
@@ -84,9 +84,9 @@ def test_a_model_that_hardly_moves_does_not_pass_the_constant():
 
 
 def test_another_gradient_than_the_function_s_is_found():
-    found = examination.finite_differences(subject(planted.Surrogate()))
-    assert found.verdict is FAIL
-    assert found.value == pytest.approx(2, abs=1e-4)
+    result = examination.finite_differences(subject(planted.Surrogate()))
+    assert result.verdict is FAIL
+    assert result.value == pytest.approx(2, abs=1e-4)
 
 
 def test_a_model_that_draws_new_noise_is_found():
@@ -97,29 +97,29 @@ def test_a_model_that_draws_new_noise_is_found():
 
 
 def test_a_gradient_that_is_not_finite_ends_the_examination():
-    found = examined(planted.NotFinite())
-    assert (found["gradients"].verdict, found["gradients"].value) == (FAIL, np.inf)
-    assert {found[check].verdict for check in ("iterative", "black-box", "unbounded")} == {NOT_RECORDED}
+    result = examined(planted.NotFinite())
+    assert (result["gradients"].verdict, result["gradients"].value) == (FAIL, np.inf)
+    assert {result[check].verdict for check in ("iterative", "black-box", "unbounded")} == {NOT_RECORDED}
 
 
 def test_a_model_without_gradients_fails_and_is_not_attacked():
     def detached(inputs):
         return planted.Linear()(inputs).detach()
 
-    found = examined(detached)
-    assert found["gradients"].verdict is FAIL
-    assert "no gradient with respect to its input" in found["gradients"].sentence
-    assert found["repeatable"].verdict is PASS
-    assert found["finite-differences"].verdict is NOT_RECORDED
+    result = examined(detached)
+    assert result["gradients"].verdict is FAIL
+    assert "no gradient with respect to its input" in result["gradients"].sentence
+    assert result["repeatable"].verdict is PASS
+    assert result["finite-differences"].verdict is NOT_RECORDED
 
 
 def test_mostly_zero_entries_are_a_warning():
     model = planted.Linear()
     with torch.no_grad():
         model.layer.weight[:, :12] = 0
-    found = examination.gradients(subject(model))
-    assert found.verdict is WARN
-    assert "60.0% of all entries" in found.sentence
+    result = examination.gradients(subject(model))
+    assert result.verdict is WARN
+    assert "60.0% of all entries" in result.sentence
 
 
 def ascent(**settings):
@@ -127,18 +127,18 @@ def ascent(**settings):
 
 
 def test_a_search_that_reached_the_optimum_gains_nothing_by_more():
-    found = searched(Search(STAND_IN))
-    assert found.verdict is PASS
-    assert repr(STAND_IN) in found.sentence
+    result = searched(Search(STAND_IN))
+    assert result.verdict is PASS
+    assert repr(STAND_IN) in result.sentence
 
 
 def test_a_search_that_was_too_short_is_found_and_named():
     search = ascent(steps=1, step_size=0.2)
-    found = searched(search)
-    assert found.verdict is FAIL
-    assert found.value > 0.1
-    assert repr(search.attack) in found.sentence
-    assert "by 2 times the steps" in found.sentence
+    result = searched(search)
+    assert result.verdict is FAIL
+    assert result.value > 0.1
+    assert repr(search.attack) in result.sentence
+    assert "by 2 times the steps" in result.sentence
 
 
 def test_an_attack_of_no_steps_is_found():
@@ -147,10 +147,10 @@ def test_an_attack_of_no_steps_is_found():
 
 def test_restarts_that_find_more_are_found():
     beside_the_dip = torch.linspace(0, 1e-4, planted.CLIPS).view(-1, 1, 1, 1).expand(-1, *planted.SHAPE)
-    found = searched(Search(STAND_IN), planted.TwoSided(), beside_the_dip)
-    assert found.verdict is FAIL
-    assert found.value > 0.2
-    assert "by 5 restarts" in found.sentence
+    result = searched(Search(STAND_IN), planted.TwoSided(), beside_the_dip)
+    assert result.verdict is FAIL
+    assert result.value > 0.2
+    assert "by 5 restarts" in result.sentence
 
 
 def test_many_restarts_are_doubled():
@@ -169,8 +169,8 @@ def test_a_ladder_is_climbed_before_its_attack_is_questioned():
 
 
 def test_what_stands_in_says_so():
-    found = searched(Search(STAND_IN, instead="the rows hold no APGD"))
-    assert found.sentence.endswith(" (a stand-in: the rows hold no APGD).")
+    result = searched(Search(STAND_IN, instead="the rows hold no APGD"))
+    assert result.sentence.endswith(" (a stand-in: the rows hold no APGD).")
 
 
 @pytest.mark.parametrize(
@@ -182,18 +182,18 @@ def test_what_stands_in_says_so():
     ids=["no gradient", "no concepts"],
 )
 def test_an_attack_that_cannot_be_repeated_is_not_recorded(search, model, why):
-    found = searched(search, model)
-    assert found.verdict is NOT_RECORDED
-    assert why in found.sentence
+    result = searched(search, model)
+    assert result.verdict is NOT_RECORDED
+    assert why in result.sentence
 
 
 @pytest.mark.parametrize(
     ("longer", "verdict"), [(0.101, PASS), (0.105, WARN), (0.12, FAIL), (0.095, WARN), (float("nan"), FAIL)]
 )
 def test_what_longer_search_may_change(longer, verdict):
-    found = longer_search._changes(Search(STAND_IN), {"": 0.1, "more": longer})
-    assert found.verdict is verdict
-    assert found.value == pytest.approx(abs(longer / 0.1 - 1), nan_ok=True)
+    result = longer_search._changes(Search(STAND_IN), {"": 0.1, "more": longer})
+    assert result.verdict is verdict
+    assert result.value == pytest.approx(abs(longer / 0.1 - 1), nan_ok=True)
 
 
 def test_the_announced_iterations_of_a_longer_search_are_reported():
@@ -211,8 +211,8 @@ def test_the_announced_iterations_are_reported():
     spent: list[int] = []
     one = subject()
     examination.examine(one, spent.append)
-    wanted = planted.CLIPS * sum(attack.iterations for attack in examination.attacks(one).values())
-    assert sum(spent) == wanted
+    expected = planted.CLIPS * sum(attack.iterations for attack in examination.attacks(one).values())
+    assert sum(spent) == expected
 
 
 class InPlace(planted.Linear):
@@ -225,10 +225,10 @@ class InPlace(planted.Linear):
 def test_a_model_that_changes_its_input_is_examined_at_the_clips_themselves():
     one = subject(InPlace())
     before = one.inputs.clone()
-    found = {finding.check: finding for finding in examination.examine(one)}
+    values = {finding.check: finding for finding in examination.examine(one)}
     assert torch.equal(one.inputs, before)
-    assert found["repeatable"].value == 0
-    assert found["finite-differences"].verdict is PASS
+    assert values["repeatable"].value == 0
+    assert values["finite-differences"].verdict is PASS
 
 
 def test_the_model_is_left_as_it_was():

@@ -13,19 +13,19 @@ PASS, WARN, FAIL, NOT_RECORDED = Verdict.PASS, Verdict.WARN, Verdict.FAIL, Verdi
 
 
 def test_norms_at_their_budget_pass():
-    found = finding("budget", source(bounded(), bounded(norm="l2", epsilon=2.0, l2=2.0, linf=9.0, seed=7)))
-    assert found.verdict is PASS
-    assert found.value == pytest.approx(0, abs=1e-12)
+    result = finding("budget", source(bounded(), bounded(norm="l2", epsilon=2.0, l2=2.0, linf=9.0, seed=7)))
+    assert result.verdict is PASS
+    assert result.value == pytest.approx(0, abs=1e-12)
 
 
 @pytest.mark.parametrize("norm", ["linf", "l2"])
 def test_a_recorded_norm_outside_its_budget_fails(norm):
     rows = bounded(norm=norm, l2=0.1, linf=0.1)
     rows.loc[3, norm] = 0.11
-    found = finding("budget", source(rows))
-    assert found.verdict is FAIL
-    assert found.value == pytest.approx(0.1)
-    assert found.sentence.startswith("1 of 5 recorded norms lie outside")
+    result = finding("budget", source(rows))
+    assert result.verdict is FAIL
+    assert result.value == pytest.approx(0.1)
+    assert result.sentence.startswith("1 of 5 recorded norms lie outside")
 
 
 def test_rounding_to_float32_is_no_excess():
@@ -37,14 +37,14 @@ def test_a_norm_that_is_missing_fails():
 
 
 def test_rows_without_a_budget_are_a_warning_with_the_largest_change():
-    found = finding("budget", source(made_up.run(linf=0.05)))
-    assert (found.verdict, found.value, found.threshold) == (WARN, 0.05, None)
+    result = finding("budget", source(made_up.run(linf=0.05)))
+    assert (result.verdict, result.value, result.threshold) == (WARN, 0.05, None)
 
 
 def test_logs_whose_norms_the_stated_budget_does_not_allow_fail():
-    found = finding("budget", logs(stored_l2=[0.2, 0.2159, 0.2161, 30.0, 0.0]))
-    assert (found.verdict, found.value) == (FAIL, 0.4)
-    assert found.sentence.startswith("2 of 5 stored perturbations have an L2 norm above 0.216")
+    result = finding("budget", logs(stored_l2=[0.2, 0.2159, 0.2161, 30.0, 0.0]))
+    assert (result.verdict, result.value) == (FAIL, 0.4)
+    assert result.sentence.startswith("2 of 5 stored perturbations have an L2 norm above 0.216")
 
 
 def test_logs_inside_their_stated_budget_pass():
@@ -52,24 +52,24 @@ def test_logs_inside_their_stated_budget_pass():
 
 
 def test_logs_that_state_no_budget_are_a_warning():
-    found = finding("budget", logs(stated=None))
-    assert (found.verdict, found.value) == (WARN, 4.0)
+    result = finding("budget", logs(stated=None))
+    assert (result.verdict, result.value) == (WARN, 4.0)
 
 
 # same-iterate
 
 
 def test_a_row_of_norm_zero_whose_prediction_moved_fails():
-    found = finding("same-iterate", logs(attacked=1.0, clean=0.125))
-    assert found.verdict is FAIL
-    assert found.value == pytest.approx(0.875)
-    assert found.sentence.startswith("1 of 1 rows with norm 0")
+    result = finding("same-iterate", logs(attacked=1.0, clean=0.125))
+    assert result.verdict is FAIL
+    assert result.value == pytest.approx(0.875)
+    assert result.sentence.startswith("1 of 1 rows with norm 0")
 
 
 def test_a_row_of_norm_zero_that_did_not_move_passes():
-    found = finding("same-iterate", source(bounded(l2=0.0, linf=0.0, attacked=0.125, clean=0.125)))
-    assert found.verdict is PASS
-    assert found.value == pytest.approx(0)
+    result = finding("same-iterate", source(bounded(l2=0.0, linf=0.0, attacked=0.125, clean=0.125)))
+    assert result.verdict is PASS
+    assert result.value == pytest.approx(0)
 
 
 def test_rows_without_a_norm_of_zero_pass():
@@ -94,8 +94,8 @@ def free(**columns):
 def test_the_share_that_reached_its_goal_decides(reached, verdict):
     rows = free(attack="Described", clips=20)
     rows["converged"] = [clip < reached for clip in range(20)]
-    found = finding("convergence", source(rows))
-    assert (found.verdict, found.value) == (verdict, reached / 20)
+    result = finding("convergence", source(rows))
+    assert (result.verdict, result.value) == (verdict, reached / 20)
 
 
 def test_an_attack_without_a_goal_cannot_converge():
@@ -109,24 +109,24 @@ def test_a_goal_in_the_settings_counts():
 
 def test_an_attack_that_its_budget_ends_is_not_judged_by_its_cap():
     stopping = APGD(Linf(0.1), stop_at=0.4)
-    for found in (
+    for result in (
         finding("convergence", source(bounded(attack="Described", epsilon=0.001))),
         finding("convergence", source(bounded(settings=repr(stopping)), attacks=(stopping,))),
     ):
-        assert found.verdict is NOT_RECORDED
-        assert "a budget limits these attacks" in found.sentence
+        assert result.verdict is NOT_RECORDED
+        assert "a budget limits these attacks" in result.sentence
 
 
 def test_a_goal_that_is_not_recorded_is_not_guessed():
-    found = finding("convergence", source(free(settings="Own(stop_at=0.4)")))
-    assert found.verdict is NOT_RECORDED
-    assert "do not record every attack" in found.sentence
+    result = finding("convergence", source(free(settings="Own(stop_at=0.4)")))
+    assert result.verdict is NOT_RECORDED
+    assert "do not record every attack" in result.sentence
 
 
 def test_rows_inside_a_budget_do_not_count_beside_free_ones():
     rows = free(attack="ReleasedAttack", converged=True), bounded(attack="Described", seed=7)
-    found = finding("convergence", source(*rows))
-    assert (found.verdict, found.value) == (PASS, 1.0)
+    result = finding("convergence", source(*rows))
+    assert (result.verdict, result.value) == (PASS, 1.0)
 
 
 # few-outputs
@@ -158,16 +158,16 @@ def test_a_correlation_across_two_outputs_fails(planted, verdict):
 
 
 def test_logs_lack_versions_weights_data_and_perturbations():
-    found = finding("provenance", logs())
-    assert (found.verdict, found.value, found.threshold) == (WARN, 2, 6)
-    assert found.sentence.endswith("missing: versions, weights, data, perturbations.")
+    result = finding("provenance", logs())
+    assert (result.verdict, result.value, result.threshold) == (WARN, 2, 6)
+    assert result.sentence.endswith("missing: versions, weights, data, perturbations.")
 
 
 def test_rows_record_versions_and_weights_themselves():
     rows = bounded(versions="tenuto 0.1.0, torch 2.13.0, cpu", checkpoint="ab" * 32)
-    found = finding("provenance", source(rows))
-    assert found.value == 4
-    assert found.sentence.endswith("missing: data, perturbations.")
+    result = finding("provenance", source(rows))
+    assert result.value == 4
+    assert result.sentence.endswith("missing: data, perturbations.")
 
 
 @pytest.mark.parametrize("column", ["versions", "checkpoint"])
@@ -178,6 +178,6 @@ def test_one_row_without_its_record_is_missed(column):
 
 
 def test_rows_that_do_not_say_their_settings_fail():
-    found = finding("provenance", source(bounded().drop(columns="settings")))
-    assert found.verdict is FAIL
-    assert "missing: settings" in found.sentence
+    result = finding("provenance", source(bounded().drop(columns="settings")))
+    assert result.verdict is FAIL
+    assert "missing: settings" in result.sentence

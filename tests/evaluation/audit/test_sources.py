@@ -47,10 +47,10 @@ def log(folder, seed=6, **settings):
 
 
 def test_a_study_is_one_source_with_the_folders_of_its_runs(study):
-    (found,) = open_sources([study])
-    assert (found.name, found.kind, len(found.rows)) == ("paper-2025-released", "run", 10)
-    assert found.folders == {"A2E-6": study / "run 6", "A2E-21": study / "run 21"}
-    assert list(found.saved) == ["A2E-21"]
+    (source,) = open_sources([study])
+    assert (source.name, source.kind, len(source.rows)) == ("paper-2025-released", "run", 10)
+    assert source.folders == {"A2E-6": study / "run 6", "A2E-21": study / "run 21"}
+    assert list(source.saved) == ["A2E-21"]
 
 
 def test_a_run_and_its_rows_are_the_same_source(study):
@@ -62,14 +62,14 @@ def test_a_run_and_its_rows_are_the_same_source(study):
 
 
 def test_several_runs_are_gathered(study):
-    (found,) = open_sources([study / "run 6", study / "run 21"])
-    assert len(found.folders) == 2
+    (source,) = open_sources([study / "run 6", study / "run 21"])
+    assert len(source.folders) == 2
 
 
 def test_other_protocols_and_parts_are_other_sources(study):
     other = made_up.run(protocol="standard-1", split="validation")
     write_rows(study / "other.csv", other)
-    names = [found.name for found in open_sources([study, study / "other.csv"])]
+    names = [result.name for result in open_sources([study, study / "other.csv"])]
     assert names == ["paper-2025-released", "standard-1, validation clips"]
 
 
@@ -84,8 +84,8 @@ def with_natural(study):
 
 
 def test_natural_changes_are_no_attack(with_natural):
-    (found,) = open_sources([with_natural])
-    assert (found.name, len(found.rows)) == ("paper-2025-released", 10)
+    (source,) = open_sources([with_natural])
+    assert (source.name, len(source.rows)) == ("paper-2025-released", 10)
 
 
 @pytest.mark.parametrize("place", ["run 6", f"run 6/attacks/{NATURAL}-validation.csv"])
@@ -96,16 +96,16 @@ def test_natural_changes_alone_are_nothing_to_audit(with_natural, place):
 
 
 def test_rows_outside_a_run_have_no_folder(tmp_path):
-    (found,) = open_sources([written(tmp_path, made_up.run(), inside=False)])
-    assert (found.kind, found.folders, found.saved) == ("table", {}, {})
+    (source,) = open_sources([written(tmp_path, made_up.run(), inside=False)])
+    assert (source.kind, source.folders, source.saved) == ("table", {}, {})
 
 
-@pytest.mark.parametrize(("stated", "wanted"), [(0.001, 0.001), (None, None), ("0.01", 0.01)])
-def test_logs_bring_the_budget_their_settings_state(tmp_path, stated, wanted):
+@pytest.mark.parametrize(("stated", "expected"), [(0.001, 0.001), (None, None), ("0.01", 0.01)])
+def test_logs_bring_the_budget_their_settings_state(tmp_path, stated, expected):
     table = log(tmp_path, clip_eps=stated)
-    (found,) = open_sources([tmp_path], table)
-    assert (found.kind, found.released) == ("logs", True)
-    assert found.stated == {"version_6": wanted}
+    (source,) = open_sources([tmp_path], table)
+    assert (source.kind, source.released) == ("logs", True)
+    assert source.stated == {"version_6": expected}
 
 
 def test_a_budget_that_is_no_number_is_refused(tmp_path):
@@ -124,8 +124,8 @@ def test_a_place_that_is_not_there_is_refused(tmp_path):
 
 
 def test_the_same_rows_twice_count_once(study):
-    (found,) = open_sources([study, study / "run 6"])
-    assert len(found.rows) == 10
+    (source,) = open_sources([study, study / "run 6"])
+    assert len(source.rows) == 10
 
 
 def test_a_copy_of_the_same_rows_is_refused(study):
@@ -135,5 +135,5 @@ def test_a_copy_of_the_same_rows_is_refused(study):
 
 
 def test_a_table_of_runs_without_logs_is_refused(study, tmp_path):
-    with pytest.raises(ConfigError, match="--runs belongs to released logs"):
+    with pytest.raises(ConfigError, match="`runs_file` belongs to released logs"):
         open_sources([study], tmp_path / "table.csv")

@@ -13,15 +13,15 @@ def climb(*errors):
 
 
 def test_a_rising_curve_passes():
-    found = finding("monotone", climb(0.2, 0.3, 0.3))
-    assert (found.verdict, found.value) == (PASS, 0)
-    assert "0.1: 0.200, 0.2: 0.300, 0.3: 0.300" in found.sentence
+    result = finding("monotone", climb(0.2, 0.3, 0.3))
+    assert (result.verdict, result.value) == (PASS, 0)
+    assert "0.1: 0.200, 0.2: 0.300, 0.3: 0.300" in result.sentence
 
 
 def test_a_curve_that_falls_fails():
-    found = finding("monotone", climb(0.2, 0.4, 0.3))
-    assert found.verdict is FAIL
-    assert found.value == pytest.approx(0.25)
+    result = finding("monotone", climb(0.2, 0.4, 0.3))
+    assert result.verdict is FAIL
+    assert result.value == pytest.approx(0.25)
 
 
 def test_a_fall_of_less_than_a_hundredth_passes():
@@ -30,8 +30,8 @@ def test_a_fall_of_less_than_a_hundredth_passes():
 
 def test_the_run_that_falls_most_is_named():
     other = [bounded(seed=7, epsilon=epsilon, attacked=error) for epsilon, error in ((0.1, 0.4), (0.2, 0.1))]
-    found = finding("monotone", source(climb(0.2, 0.19).rows, *other))
-    assert found.sentence.startswith("A2E-7 (the most severe of 2)")
+    result = finding("monotone", source(climb(0.2, 0.19).rows, *other))
+    assert result.sentence.startswith("A2E-7 (the most severe of 2)")
 
 
 def test_the_curve_is_that_of_the_worst_case():
@@ -54,25 +54,25 @@ FAMILIES = [
 
 @pytest.mark.parametrize(("check", "attack"), FAMILIES)
 def test_a_weaker_family_passes(check, attack):
-    found = finding(check, source(bounded(attacked=0.5), bounded(attack=attack, attacked=0.3)))
-    assert found.verdict is PASS
-    assert found.value == pytest.approx(-0.2)
+    result = finding(check, source(bounded(attacked=0.5), bounded(attack=attack, attacked=0.3)))
+    assert result.verdict is PASS
+    assert result.value == pytest.approx(-0.2)
 
 
 @pytest.mark.parametrize(("check", "attack"), FAMILIES)
 def test_a_family_that_should_be_weaker_and_is_stronger_fails(check, attack):
-    found = finding(check, source(bounded(attacked=0.5), bounded(attack=attack, attacked=0.6)))
-    assert found.verdict is FAIL
-    assert found.value == pytest.approx(0.1)
-    assert found.sentence.startswith("A2E-6 at linf 0.1: MAE 0.6000 by")
+    result = finding(check, source(bounded(attacked=0.5), bounded(attack=attack, attacked=0.6)))
+    assert result.verdict is FAIL
+    assert result.value == pytest.approx(0.1)
+    assert result.sentence.startswith("A2E-6 at linf 0.1: MAE 0.6000 by")
 
 
 def test_a_family_that_wins_on_some_clips_is_a_warning():
     strong, weak = bounded(attacked=0.5), bounded(attack="Square", attacked=0.3)
     weak.loc[0, [name for name in weak if name.startswith("adversarial_")]] += 0.3
-    found = finding("black-box", source(strong, weak))
-    assert found.verdict is WARN
-    assert "stronger on 20% of 5 clips" in found.sentence
+    result = finding("black-box", source(strong, weak))
+    assert result.verdict is WARN
+    assert "stronger on 20% of 5 clips" in result.sentence
 
 
 @pytest.mark.parametrize("check", ["iterative", "black-box", "transfer"])
@@ -86,5 +86,5 @@ def test_an_error_that_is_not_a_number_fails():
 
 
 def test_rows_picked_out_of_a_table_have_a_curve_of_their_own():
-    found = finding("monotone", source(climb(0.2, 0.4, 0.3).rows.assign(worst=False)))
-    assert found.verdict is FAIL
+    result = finding("monotone", source(climb(0.2, 0.4, 0.3).rows.assign(worst=False)))
+    assert result.verdict is FAIL

@@ -46,50 +46,50 @@ def rated(rows, **settings):
 
 
 def test_without_the_data_set_the_scale_is_not_assumed():
-    found = finding("rating-scale", study(A2E=2.0))
-    assert found.verdict is NOT_RECORDED
-    assert "--data and --root" in found.sentence
+    result = finding("rating-scale", study(A2E=2.0))
+    assert result.verdict is NOT_RECORDED
+    assert "`dataset` and `root`" in result.sentence
 
 
 def test_a_data_set_with_another_scale_is_judged_by_that():
     table = {"ratings": "r.csv", "id_column": "clip", "emotions": EMOTIONS, "scale": [-1, 1]}
-    found = rated(study(A2E=-0.95), dataset="folder", folder=table)
-    assert "20% of attacked predictions lie outside -1-1." in found.sentence or found.value < 0.3
+    result = rated(study(A2E=-0.95), dataset="folder", folder=table)
+    assert "20% of attacked predictions lie outside -1-1." in result.sentence or result.value < 0.3
 
 
 def test_predictions_inside_the_scale_pass():
-    found = rated(study(A2E=0.0515, A2M2E=0.0215))
-    assert found.verdict is PASS
-    assert "A2M2E 0.024 and 0.024, A2E 0.054 and 0.054" in found.sentence
+    result = rated(study(A2E=0.0515, A2M2E=0.0215))
+    assert result.verdict is PASS
+    assert "A2M2E 0.024 and 0.024, A2E 0.054 and 0.054" in result.sentence
 
 
 def test_many_predictions_outside_are_a_warning_with_both_errors():
-    found = rated(study(A2E=2.0, A2M2E=1.5))
-    assert (found.verdict, found.value) == (WARN, 1.0)
-    assert "100% outside the rating scale 0.1-0.9" in found.sentence
-    assert "A2M2E 1.502 and 0.500" in found.sentence
+    result = rated(study(A2E=2.0, A2M2E=1.5))
+    assert (result.verdict, result.value) == (WARN, 1.0)
+    assert "100% outside the rating scale 0.1-0.9" in result.sentence
+    assert "A2M2E 1.502 and 0.500" in result.sentence
 
 
 def test_a_ranking_that_clipping_turns_fails():
     wild = [spread("A2E", seed, 0.25, 4.0) for seed in SEEDS]
     tame = [spread("A2M2E", seed, 1.0, 0.4) for seed in SEEDS]
-    found = rated(source(*wild, *tame))
-    assert found.verdict is FAIL
-    assert "Clipping reverses: A2M2E/A2E" in found.sentence
+    result = rated(source(*wild, *tame))
+    assert result.verdict is FAIL
+    assert "Clipping reverses: A2M2E/A2E" in result.sentence
 
 
 def test_with_one_seed_a_turn_larger_than_the_resolution_fails():
-    found = rated(source(spread("A2E", 1, 0.25, 4.0), spread("A2M2E", 1, 1.0, 0.4)))
-    assert found.verdict is FAIL
-    assert "Clipping reverses: A2M2E/A2E" in found.sentence
+    result = rated(source(spread("A2E", 1, 0.25, 4.0), spread("A2M2E", 1, 1.0, 0.4)))
+    assert result.verdict is FAIL
+    assert "Clipping reverses: A2M2E/A2E" in result.sentence
 
 
 def test_a_turn_of_raw_means_closer_than_seeds_scatter_is_a_warning():
     wild = [spread("A2E", seed, 0.25, 4.0 + 2 * (-1) ** seed) for seed in SEEDS]
     tame = [spread("A2M2E", seed, 1.0, 0.9) for seed in SEEDS]
-    found = rated(source(*wild, *tame))
-    assert found.verdict is WARN
-    assert "Clipping swaps ties: A2M2E/A2E" in found.sentence
+    result = rated(source(*wild, *tame))
+    assert result.verdict is WARN
+    assert "Clipping swaps ties: A2M2E/A2E" in result.sentence
 
 
 def test_labels_of_another_scale_are_not_judged():
@@ -100,8 +100,8 @@ def test_labels_of_another_scale_are_not_judged():
 
 def test_every_budget_is_looked_at_and_the_worst_named():
     small, large = study(A2E=0.05).rows, study(A2E=2.0).rows.assign(epsilon=0.2, linf=0.2)
-    found = rated(source(small, large))
-    assert found.sentence.startswith("linf 0.2 (the most severe of 2): 100%")
+    result = rated(source(small, large))
+    assert result.sentence.startswith("linf 0.2 (the most severe of 2): 100%")
 
 
 # ranking
@@ -113,17 +113,17 @@ def test_measures_that_agree_pass():
     size = np.where(rows["system"] == "A2E", 0.05, 0.5)[:, None]
     columns = [f"adversarial_{name}" for name in EMOTIONS]
     rows[columns] = rows[columns].to_numpy() + size * noise
-    found = finding("ranking", source(rows))
-    assert (found.verdict, found.value) == (PASS, 1.0)
-    assert "best first: A2E, A2M2E" in found.sentence
+    result = finding("ranking", source(rows))
+    assert (result.verdict, result.value) == (PASS, 1.0)
+    assert "best first: A2E, A2M2E" in result.sentence
 
 
 def test_a_ranking_that_turns_between_error_and_correlation_fails():
     near = [bounded("A2M2E", seed, attacked=0.01 * seed, falling=True) for seed in SEEDS]
     far = [bounded("A2E", seed, attacked=2.0 + 0.01 * seed) for seed in SEEDS]
-    found = finding("ranking", source(*near, *far))
-    assert (found.verdict, found.value) == (FAIL, -1.0)
-    assert "A2E is number 1 by CCC, Pearson, Spearman and number 2 by MAE, RMSE, R2" in found.sentence
+    result = finding("ranking", source(*near, *far))
+    assert (result.verdict, result.value) == (FAIL, -1.0)
+    assert "A2E is number 1 by CCC, Pearson, Spearman and number 2 by MAE, RMSE, R2" in result.sentence
 
 
 def test_with_one_seed_measures_that_turn_fail():
@@ -134,9 +134,9 @@ def test_with_one_seed_measures_that_turn_fail():
 def test_a_turn_of_means_closer_than_seeds_scatter_is_a_warning():
     near = [bounded("A2M2E", seed, attacked=10.0 * (seed % 2), falling=True) for seed in SEEDS]
     far = [bounded("A2E", seed, attacked=5.3) for seed in SEEDS]
-    found = finding("ranking", source(*near, *far))
-    assert found.verdict is WARN
-    assert "is a tie" in found.sentence
+    result = finding("ranking", source(*near, *far))
+    assert result.verdict is WARN
+    assert "is a tie" in result.sentence
 
 
 def test_one_system_is_not_ranked():
@@ -169,29 +169,29 @@ def data(training):
 
 
 def test_without_training_labels_the_constant_is_not_known():
-    found = finding("constant-predictor", study(A2E=0.2))
-    assert found.verdict is NOT_RECORDED
-    assert "--data, --root and --split" in found.sentence
+    result = finding("constant-predictor", study(A2E=0.2))
+    assert result.verdict is NOT_RECORDED
+    assert "`dataset`, `root` and `split`" in result.sentence
 
 
 def test_with_training_labels_their_mean_is_the_line():
-    found = finding("constant-predictor", study(A2E=0.2), data(np.full((2, 8), 0.5)))
+    result = finding("constant-predictor", study(A2E=0.2), data(np.full((2, 8), 0.5)))
     line = np.abs(made_up.labels() - 0.5).mean()
-    assert found.verdict is PASS
-    assert found.value == pytest.approx(0.125 / line)
+    assert result.verdict is PASS
+    assert result.value == pytest.approx(0.125 / line)
 
 
 def test_a_model_no_better_than_the_constant_fails():
     rows = source(bounded(clean=0.3, attacked=0.31))
-    found = finding("constant-predictor", rows, data(np.full((2, 8), 0.5)))
-    assert found.verdict is FAIL
-    assert "not better: A2E" in found.sentence
+    result = finding("constant-predictor", rows, data(np.full((2, 8), 0.5)))
+    assert result.verdict is FAIL
+    assert "not better: A2E" in result.sentence
 
 
 def test_a_model_that_falls_behind_the_constant_at_its_smallest_budget_is_a_warning():
-    found = finding("constant-predictor", study(A2E=0.5), data(np.full((2, 8), 0.5)))
-    assert found.verdict is WARN
-    assert "Attacked, A2E is worse" in found.sentence
+    result = finding("constant-predictor", study(A2E=0.5), data(np.full((2, 8), 0.5)))
+    assert result.verdict is WARN
+    assert "Attacked, A2E is worse" in result.sentence
 
 
 def test_a_larger_budget_does_not_count_against_it():
@@ -221,9 +221,9 @@ def crossed(difference):
 
 
 def test_independent_pairs_pass():
-    found = finding("pooled-test", crossed(differences(0.0)))
-    assert found.verdict is PASS
-    assert 0.5 < found.value < 1.5
+    result = finding("pooled-test", crossed(differences(0.0)))
+    assert result.verdict is PASS
+    assert 0.5 < result.value < 1.5
 
 
 def published(difference):
@@ -233,24 +233,24 @@ def published(difference):
 
 def test_logs_whose_pairs_share_their_seed_fail_and_both_tests_are_shown():
     difference = differences(0.8)
-    found = finding("pooled-test", published(difference))
+    result = finding("pooled-test", published(difference))
     means = difference.mean(axis=1)
-    wanted = (means.std(ddof=1) / np.sqrt(8)) / (difference.std(ddof=1) / np.sqrt(96))
-    assert found.verdict is FAIL
-    assert found.value == pytest.approx(wanted, rel=1e-6)
-    assert "A2E against A2M2E: pooled p = " in found.sentence
+    expected = (means.std(ddof=1) / np.sqrt(8)) / (difference.std(ddof=1) / np.sqrt(96))
+    assert result.verdict is FAIL
+    assert result.value == pytest.approx(expected, rel=1e-6)
+    assert "A2E against A2M2E: pooled p = " in result.sentence
 
 
 def test_own_rows_that_pooling_would_mislead_are_a_warning():
-    found = finding("pooled-test", crossed(differences(0.8)))
-    assert found.verdict is WARN
-    assert found.value > 2
+    result = finding("pooled-test", crossed(differences(0.8)))
+    assert result.verdict is WARN
+    assert result.value > 2
 
 
 def test_a_weak_dependence_is_a_warning_in_logs_alone():
-    found = finding("pooled-test", published(differences(0.08)))
-    assert found.verdict is WARN
-    assert 1 < found.value < 2
+    result = finding("pooled-test", published(differences(0.08)))
+    assert result.verdict is WARN
+    assert 1 < result.value < 2
     assert finding("pooled-test", crossed(differences(0.08))).verdict is PASS
 
 
@@ -264,6 +264,6 @@ def test_differences_that_are_equal_in_every_seed_have_no_test():
         for name, value in (("A2E", 0.5), ("A2M2E", 0.4))
         for seed in SEEDS
     ]
-    found = finding("pooled-test", source(*rows))
-    assert found.verdict is NOT_RECORDED
-    assert "differences that vary" in found.sentence
+    result = finding("pooled-test", source(*rows))
+    assert result.verdict is NOT_RECORDED
+    assert "differences that vary" in result.sentence

@@ -9,29 +9,26 @@ threshold of exactly 0 counts as unset. Here each rule is a method of its own.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, ClassVar, cast
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from tenuto.attacks.base import Attack, AttackResult, Examples, Progress, Range
 from tenuto.attacks.budgets import Budget, Unbounded
-from tenuto.attacks.calling import Evaluator, Model, Outputs, input_gradient
+from tenuto.attacks.calling import Model, Outputs, input_gradient
 from tenuto.attacks.checks import SMALLEST_STEP, listed, require_flag, require_number, require_whole
 from tenuto.attacks.objectives import Objective, SquaredError, correlation_refusal
 from tenuto.attacks.registry import ATTACKS
 from tenuto.attacks.smc2025.ladders import LADDERS, Doubles, Flags, Ladder, correlations
 from tenuto.attacks.smc2025.optimizers import OPTIMIZERS, SGD
 from tenuto.errors import AttackError, ConfigError, did_you_mean
+from tenuto.metrics import RELEASED_OBJECTIVES
 
 Evaluate = Callable[[Tensor, Tensor], Outputs]
 """From inputs and targets to the model's outputs; see `Evaluator`."""
-
-MEASURES = {"corr": "correlation", "mse": "error"}
-"""What rows call the measures in the column ``objective``."""
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -70,32 +67,20 @@ class ReleasedResult(AttackResult):
         return self.stored_perturbation.cpu().double().square().flatten(1).sum(dim=1).sqrt()
 
 
-@dataclass(eq=False)
 class ClipStates:
-    """The state of the clips of one chunk: n clips in all, a of them still attacked."""
+    """The state of the clips of one chunk: n clips in all, a of them still attacked.
 
-    clips: Examples
-    optimizer: SGD
-    rows: NDArray[np.intp] = field(init=False)
-    """(a,), which clips the next four belong to."""
-    inputs: Tensor = field(init=False)
-    targets: Tensor = field(init=False)
-    labels: Doubles = field(init=False)
-    delta: Tensor = field(init=False)
-    threshold: Doubles = field(init=False)
-    """(n,), as everything below."""
-    converged: Flags = field(init=False)
-    iterations: NDArray[np.int64] = field(init=False)
-    loss: Doubles = field(init=False)
-    stored: Tensor = field(init=False)
-    last: Tensor = field(init=False)
-    clean: Tensor = field(init=False)
-    prediction: Tensor = field(init=False)
+    Attributes:
+        rows: (a,), which clips ``inputs``, ``targets``, ``labels`` and ``delta`` belong to; all else is (n, ...).
+        stored: Perturbations with which clips last met their thresholds.
+        last: Perturbations with which clips left, as are ``prediction``, ``loss`` and ``iterations``.
+    """
 
-    def __post_init__(self) -> None:
-        count = len(self.clips.names)
+    def __init__(self, clips: Examples, optimizer: SGD) -> None:
+        self.clips, self.optimizer = clips, optimizer
+        count = len(clips.names)
         self.rows = np.arange(count)
-        self.inputs, self.targets = self.clips.inputs, self.clips.targets
+        self.inputs, self.targets = clips.inputs, clips.targets
         self.labels = _host(self.targets)
         self.delta, self.stored, self.last = (torch.zeros_like(self.inputs) for _ in range(3))
         self.clean, self.prediction = torch.zeros_like(self.targets), torch.zeros_like(self.targets)
@@ -203,7 +188,7 @@ class ReleasedAttack(Attack):
         require_flag("sign", self.sign)
 
     def objective_title(self, emotions: Sequence[str] | None = None) -> str:
-        return MEASURES[self.measure]
+        return RELEASED_OBJECTIVES[self.measure]
 
     @property
     def has_goal(self) -> bool:
@@ -225,9 +210,9 @@ class ReleasedAttack(Attack):
         """
         return cast(ReleasedResult, super().__call__(model, inputs, targets, **options))
 
-    def _check(self, examples: Examples, start: Tensor | None, valid_range: Range | None) -> None:
-        super()._check(examples, start, valid_range)
-        for name, value in (("start", start), ("valid_range", valid_range)):
+    def _check(self, examples: Examples, valid_range: Range | None) -> None:
+        super()._check(examples, valid_range)
+        for name, value in (("start", examples.start), ("valid_range", valid_range)):
             if value is not None:
                 raise AttackError(
                     f"{self.title} has no {name}, because the study's attack has none: leave {name} out."
@@ -237,16 +222,11 @@ class ReleasedAttack(Attack):
             correlations(labels, labels, examples.names)
 
     def _attack(
-        self,
-        evaluate: Evaluator,
-        chunk: Examples,
-        start: Tensor | None,
-        valid_range: Range | None,
-        progress: Progress | None,
+        self, evaluate: Evaluate, chunk: Examples, valid_range: Range | None, progress: Progress
     ) -> ReleasedResult:
         return self.on_chunk(evaluate, chunk, progress)
 
-    def on_chunk(self, evaluate: Evaluate, clips: Examples, progress: Progress | None) -> ReleasedResult:
+    def on_chunk(self, evaluate: Evaluate, clips: Examples, progress: Progress) -> ReleasedResult:
         """Attack checked clips together, for a caller that has put the model in evaluation mode."""
         clip_states = ClipStates(clips, self._optimizer())
         iteration = 0
@@ -256,9 +236,8 @@ class ReleasedAttack(Attack):
             prediction = evaluate(clip_states.inputs + point, clip_states.targets).emotions
             losses = (prediction - clip_states.targets).square().mean(dim=1)
             leaving = self._judge(clip_states, iteration, prediction.detach(), losses.detach())
-            if progress is not None:
-                spared = (self.iterations - iteration) * int(leaving.sum())
-                progress(len(leaving) + spared)
+            spared = (self.iterations - iteration) * int(leaving.sum())
+            progress(len(leaving) + spared)
             if leaving.all():
                 return clip_states.result()
             gradient = input_gradient(losses, point)

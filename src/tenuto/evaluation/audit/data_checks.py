@@ -29,6 +29,7 @@ def normalisation(evidence: Evidence) -> Finding:
 
 
 def _normalisation(evidence: Evidence, run: str) -> Finding:
+    from tenuto.data.inputs import LogSpectrogramInputs
     from tenuto.models.checkpoint import load
 
     folder, prepared = evidence.source.folders[run], evidence.data.prepared
@@ -42,7 +43,10 @@ def _normalisation(evidence: Evidence, run: str) -> Finding:
             "measured again).",
             warn=setting == "all",
         )
-    used = load(folder).normalisation
+    inputs = load(folder).inputs
+    if not isinstance(inputs, LogSpectrogramInputs):
+        return not_recorded("normalisation", f"{run} takes {inputs.name}, which Tenuto does not normalise.")
+    used = inputs.normalisation
     training = measure([prepared.spectrograms[place] for place in prepared.places(split.train)])
     apart = _apart(used, training)
     return judged(
@@ -66,14 +70,14 @@ def albums(evidence: Evidence) -> Finding:
     index, source = evidence.data.known(), evidence.source
     if index is None or index.albums is None:
         missing = "the data" if index is None else "albums, and this data set names none"
-        how = "--root" if source.folders else "--data and --root"
+        how = "`root`" if source.folders else "`dataset` and `root`"
         return not_recorded("albums", f"needs {missing}; give the data with {how}.")
     album = dict(zip(index.clips, index.albums, strict=True))
     findings = []
     for run in evidence.runs if source.folders else [""]:
         split = evidence.split(run)
         if split is None:
-            return not_recorded("albums", "the rows do not record the training clips: give --split FILE.")
+            return not_recorded("albums", "the rows do not record the training clips: give `split=FILE`.")
         own = source.rows[source.rows["run"] == run] if run else source.rows
         clips = aligned(tuple(dict.fromkeys(own["clip"].astype(str))), index)
         trained = {album[clip] for clip in aligned(split.train, index)}

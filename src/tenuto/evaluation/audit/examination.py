@@ -34,10 +34,11 @@ from tenuto.attacks import (
     left_as_found,
 )
 from tenuto.attacks.calling import input_gradient
-from tenuto.errors import AttackError, RandomModelWarning
+from tenuto.errors import AttackError, ModelError, RandomModelWarning, one_line
 from tenuto.evaluation.audit.findings import Finding, judged, not_recorded
 from tenuto.evaluation.audit.sources import Values
 from tenuto.evaluation.audit.strength_checks import weaker
+from tenuto.evaluation.linear_head import as_doubles
 
 EPSILON = 0.1
 """Budget of the model checks, L-infinity, in standard deviations: the middle budget of standard-1 on a log scale."""
@@ -97,14 +98,14 @@ class Subject:
     @property
     def line(self) -> float:
         """Error of the constant baseline on these clips, see `tenuto.analysis.systems`."""
-        return max(constant_error(_array(self.labels), _array(self.constant)), RESOLUTION)
+        return max(constant_error(as_doubles(self.labels), as_doubles(self.constant)), RESOLUTION)
 
     def errors(self, attack: Any, progress: Progress, start: Tensor | None = None) -> Values:
         """Mean absolute error of every clip under an attack, (clips,), from a perturbation or from nothing."""
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", RandomModelWarning)  # a finding of its own, see `repeatable`
             result = attack(self.model, self.inputs, self.labels, start=start, **self.call(progress))
-        return _array((result.adversarial_prediction - self.labels).abs().mean(dim=1))
+        return as_doubles((result.adversarial_prediction - self.labels).abs().mean(dim=1))
 
     def call(self, progress: Progress) -> dict[str, Any]:
         """What all attacks here are called with."""
@@ -148,7 +149,7 @@ def examine(subject: Subject, progress: Progress | None = None) -> list[Finding]
         if not np.isfinite(first[0].value or 0.0):
             reason = "there are no gradients, or none that are finite: no attack can be made."
             return first + [not_recorded(check, reason) for check in _BY_GRADIENT]
-        first.append(finite_differences(subject))
+        first.append(_finite_differences(subject))
     errors = {name: subject.errors(attack, report) for name, attack in attacks(subject).items()}
     findings = [
         weaker("iterative", errors["one step"], errors["gradients"]),
@@ -162,7 +163,7 @@ def examine(subject: Subject, progress: Progress | None = None) -> list[Finding]
     if "transfer" in errors:
         findings.append(weaker("transfer", errors["transfer"], errors["gradients"]))
     else:
-        findings.append(not_recorded("transfer", "no sibling: name a run of the same system with --sibling."))
+        findings.append(not_recorded("transfer", "no sibling: name a run of the same system in `siblings`."))
     return first + findings
 
 
@@ -203,6 +204,15 @@ def _predict(model: Any, inputs: Tensor, labels: Tensor) -> Tensor:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RandomModelWarning)
         return Evaluator(model)(inputs, labels).emotions
+
+
+def _finite_differences(subject: Subject) -> Finding:
+    try:
+        return finite_differences(subject)
+    except (ModelError, RuntimeError) as error:  # an adopted model may be fixed to float32
+        return not_recorded(
+            "finite-differences", f"the model cannot be evaluated in float64 ({one_line(error, 200)})."
+        )
 
 
 def finite_differences(subject: Subject) -> Finding:
@@ -271,8 +281,3 @@ def _unbounded(subject: Subject, errors: Values) -> Finding:
         f"the mean training label gives {line:.3f}.",
         fail=not reached > line,
     )
-
-
-def _array(values: Tensor) -> Values:
-    array: Values = values.detach().double().cpu().numpy()
-    return array

@@ -132,15 +132,15 @@ class Finding:
 def judged(
     check: str,
     value: float,
-    threshold: float,
+    threshold: float | None,
     sentence: str,
     *,
     fail: bool = False,
     warn: bool = False,
 ) -> Finding:
-    """A finding with a value: FAIL, else WARN, else PASS."""
+    """A finding with a value: FAIL, else WARN, else PASS; without a threshold where there is nothing to compare."""
     verdict = Verdict.FAIL if fail else Verdict.WARN if warn else Verdict.PASS
-    return Finding(check, verdict, float(value), float(threshold), sentence)
+    return Finding(check, verdict, float(value), None if threshold is None else float(threshold), sentence)
 
 
 def not_recorded(check: str, reason: str) -> Finding:

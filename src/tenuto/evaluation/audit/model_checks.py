@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import math
+import functools
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -20,41 +20,26 @@ Progress = Callable[[str, int, int], None]
 """Called with the run under examination, iterations done since the last call, and their total for this run."""
 
 
-@check("gradients", "Are the gradients finite and not zero?")
-def gradients(evidence: Evidence) -> Finding:
-    """Look at the gradients of the error on a few clips."""
-    return evidence.model_findings["gradients"]
+QUESTIONS = {
+    "gradients": "Are the gradients finite and not zero?",
+    "finite-differences": "Are the gradients those of the function?",
+    "repeatable": "Does the same input give the same prediction?",
+    "longer-search": "Do more steps or restarts change the error?",
+    "unbounded": "Without a budget, does the attack exceed the error of the constant predictor?",
+}
+"""Checks that only a model can answer."""
+
+NAMES = (*QUESTIONS, "iterative", "black-box", "transfer")
+"""Checks that a model can answer; rows may answer the last three."""
 
 
-@check("finite-differences", "Are the gradients those of the function?")
-def finite_differences(evidence: Evidence) -> Finding:
-    """Compare autograd with finite differences."""
-    return evidence.model_findings["finite-differences"]
+def of_models(name: str, evidence: Evidence) -> Finding:
+    """The finding of one check from the models of the rows, or why there is none."""
+    return evidence.once(evidence.find_in_models)[name]
 
 
-@check("repeatable", "Does the same input give the same prediction?")
-def repeatable(evidence: Evidence) -> Finding:
-    """Predict the same inputs twice."""
-    return evidence.model_findings["repeatable"]
-
-
-@check("longer-search", "Do more steps or restarts change the error?")
-def longer(evidence: Evidence) -> Finding:
-    """Repeat the attack of the rows with a longer search."""
-    return evidence.model_findings["longer-search"]
-
-
-@check("unbounded", "Without a budget, does the attack exceed the error of the constant predictor?")
-def unbounded(evidence: Evidence) -> Finding:
-    """Attack without a budget."""
-    return evidence.model_findings["unbounded"]
-
-
-NAMES = (
-    *("gradients", "finite-differences", "repeatable", "longer-search", "unbounded"),
-    *("iterative", "black-box", "transfer"),
-)
-"""Checks that a model can answer."""
+for _name, _question in QUESTIONS.items():
+    check(_name, _question)(functools.partial(of_models, _name))
 
 
 class Models:
@@ -115,7 +100,7 @@ def _obstacle(evidence: Evidence) -> str:
     if not folders:
         return "needs the model: rows and logs come without it."
     if not evidence.can_evaluate:
-        return "needs the data to evaluate the model: give it with --root."
+        return "needs the data to evaluate the model: give it with `root`."
     if not any(evidence.checkpoint(run) for run in folders):
         return "the run folder holds no checkpoint."
     return NOT_EVALUATED if evidence.data.spared else ""
@@ -133,7 +118,6 @@ def _chosen_runs(evidence: Evidence) -> Iterator[tuple[str, list[str]]]:
 def _subject(folder: Path, siblings: tuple[Path, ...], part: str, evidence: Evidence) -> Subject:
     """A run's model and first clips; the first sibling of the same system serves for the transfer attack."""
     from tenuto.evaluation.audit.examination import Subject
-    from tenuto.evaluation.robustness import silence
     from tenuto.evaluation.runs import Sibling, open_run
     from tenuto.models.checkpoint import load
     from tenuto.models.systems import for_attack
@@ -151,5 +135,5 @@ def _subject(folder: Path, siblings: tuple[Path, ...], part: str, evidence: Evid
         labels=batch.labels[: data.clips],
         constant=run.part("train").labels.mean(dim=0),
         sibling=None if sibling is None else Sibling(run, load(sibling)),
-        valid_range=(silence(run), math.inf),
+        valid_range=run.recogniser.inputs.valid_range,
     )

@@ -6,10 +6,9 @@ import json
 import math
 
 import numpy as np
-import pandas as pd
 
 from tenuto.data.excerpts import EXCERPT_FRAMES
-from tenuto.evaluation.audit.findings import Finding, Verdict, check, judged, not_recorded
+from tenuto.evaluation.audit.findings import Finding, check, judged, not_recorded
 from tenuto.evaluation.audit.sources import Evidence, Source, Values
 from tenuto.files import read_safetensors
 from tenuto.store.rows import emotion_names, values_of
@@ -40,18 +39,13 @@ def budget(evidence: Evidence) -> Finding:
     bounded = rows[np.isfinite(rows["epsilon"].astype(float))]
     if bounded.empty:
         largest = rows["linf"].astype(float).max()
-        return Finding(
-            "budget",
-            Verdict.WARN,
-            float(largest),
-            None,
+        sentence = (
             f"no budget is stated; the largest change of one entry is {largest:.4g} standard deviations, so the errors "
-            "cannot be compared with those inside a budget.",
+            "cannot be compared with those inside a budget."
         )
-    sizes = _recorded(bounded)
-    excess = sizes / bounded["epsilon"].to_numpy(np.float64) - 1
-    outside = int((~(excess <= EXCESS)).sum())
-    largest = float(np.nan_to_num(excess, nan=math.inf).max())
+        return judged("budget", largest, None, sentence, warn=True)
+    sizes = np.where(bounded["norm"] == "l2", bounded["l2"], bounded["linf"]).astype(np.float64)
+    outside, largest = outside_budget(sizes, bounded["epsilon"].to_numpy(np.float64))
     without = len(rows) - len(bounded)
     others = f" {without} rows state no budget." if without else ""
     return judged(
@@ -64,11 +58,10 @@ def budget(evidence: Evidence) -> Finding:
     )
 
 
-def _recorded(bounded: pd.DataFrame) -> Values:
-    """The recorded norm of each row, L2 or L-infinity as its budget."""
-    is_l2 = (bounded["norm"] == "l2").to_numpy()
-    sizes: Values = np.where(is_l2, bounded["l2"], bounded["linf"]).astype(np.float64)
-    return sizes
+def outside_budget(sizes: Values, epsilon: Values) -> tuple[int, float]:
+    """How many sizes (n,) exceed their epsilon (n,), and the largest relative excess."""
+    excess = sizes / epsilon - 1
+    return int((~(excess <= EXCESS)).sum()), float(np.nan_to_num(excess, nan=math.inf).max())
 
 
 def _released_budget(source: Source) -> Finding:
@@ -77,14 +70,11 @@ def _released_budget(source: Source) -> Finding:
     stated = np.array([source.stated.get(run) or math.nan for run in source.rows["run"]], np.float64)
     entries = EXCERPT_FRAMES * BANDS
     if np.isnan(stated).all():
-        return Finding(
-            "budget",
-            Verdict.WARN,
-            float(norms.max()),
-            None,
+        sentence = (
             f"the settings state no budget; the stored perturbations have a median L2 norm of "
-            f"{np.median(norms):.3g} and a largest of {norms.max():.3g}.",
+            f"{np.median(norms):.3g} and a largest of {norms.max():.3g}."
         )
+        return judged("budget", norms.max(), None, sentence, warn=True)
     allowed = stated * math.sqrt(entries)
     outside = int((norms > allowed * (1 + EXCESS)).sum())
     epsilon = float(np.nanmin(stated))

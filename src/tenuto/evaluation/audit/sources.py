@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from tenuto.attacks import Attack
 
 Values = NDArray[np.float64]
+Find = Callable[["Evidence"], dict[str, Finding]]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -98,13 +99,9 @@ class Evidence:
         find_in_models: Check -> its finding from models, or why there is none; see `model_checks.Models.findings`.
     """
 
-    def __init__(
-        self, source: Source, data: Data, find_in_models: Callable[[Evidence], dict[str, Finding]]
-    ) -> None:
-        self.source = source
-        self.data = data
-        self._find_in_models = find_in_models
-        self._findings: dict[Callable[[Evidence], dict[str, Finding]], dict[str, Finding]] = {}
+    def __init__(self, source: Source, data: Data, find_in_models: Find) -> None:
+        self.source, self.data, self.find_in_models = source, data, find_in_models
+        self._findings: dict[Find, dict[str, Finding]] = {}
 
     @property
     def rows(self) -> pd.DataFrame:
@@ -158,15 +155,17 @@ class Evidence:
     def training_means(self) -> dict[str, Values] | None:
         """Run -> mean label of its training clips, (emotions,); None where data or a split are not known."""
         index = self.data.known()
-        if index is None or index.emotions != emotion_names(self.rows):
+        names = emotion_names(self.rows)
+        if index is None or not set(names) <= set(index.emotions):
             return None
+        labels = index.labels[:, [index.emotions.index(name) for name in names]]
         place = {clip: row for row, clip in enumerate(index.clips)}
         means: dict[str, Values] = {}
         for run in self.runs:
             split = self.split(run)
             if split is None:
                 return None
-            means[run] = index.labels[[place[clip] for clip in aligned(split.train, index)]].mean(axis=0)
+            means[run] = labels[[place[clip] for clip in aligned(split.train, index)]].mean(axis=0)
         return means
 
     @cached_property
@@ -207,13 +206,8 @@ class Evidence:
         """Whether models could be evaluated: their folders and the data are known."""
         return bool(self.source.folders) and (self.data.spared or self.data.prepared is not None)
 
-    @cached_property
-    def model_findings(self) -> dict[str, Finding]:
-        """Check -> its finding from models, or why there is none."""
-        return self._find_in_models(self)
-
-    def once(self, find: Callable[[Evidence], dict[str, Finding]]) -> dict[str, Finding]:
-        """What a function finds for several checks together, computed at the first of them."""
+    def once(self, find: Find) -> dict[str, Finding]:
+        """Check -> finding of a function that answers several checks together; computed at the first of them."""
         if find not in self._findings:
             self._findings[find] = find(self)
         return self._findings[find]
@@ -308,7 +302,7 @@ def open_sources(paths: Sequence[str | Path], runs_file: str | Path | None = Non
             )
     if runs_file is not None and not logs:
         raise ConfigError(
-            "--runs belongs to released logs; rows and runs name their system and seed. Leave it out."
+            "`runs_file` belongs to released logs; rows and runs name their system and seed. Leave it out."
         )
     return logs + _own(list(dict.fromkeys(files)))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING
@@ -11,6 +12,7 @@ import pandas as pd
 
 from tenuto.analysis.systems import RESOLUTION, at_budgets, budget_title
 from tenuto.evaluation.audit.findings import Finding, Verdict, check, judged, not_recorded, worst
+from tenuto.evaluation.audit.model_checks import of_models
 from tenuto.evaluation.audit.sources import Evidence, Values
 from tenuto.store.rows import row_errors
 
@@ -22,6 +24,13 @@ FALL = 0.01
 
 OFTEN = 0.1
 """Share of clips on which a weaker family may win before it is a warning: gradients climb to local maxima."""
+
+QUESTIONS = {
+    "iterative": "Is an iterative attack stronger than a single step?",
+    "black-box": "Are noise and a black-box attack weaker than gradients?",
+    "transfer": "Is an attack made on a sibling weaker?",
+}
+"""Checks that compare weaker attacks with iterative gradients."""
 
 WORDS = {
     "iterative": "a single step",
@@ -62,30 +71,16 @@ def monotone(evidence: Evidence) -> Finding:
     return worst(sorted(findings, key=lambda entry: -(entry[1].value or 0.0)))
 
 
-@check("iterative", "Is an iterative attack stronger than a single step?")
-def iterative(evidence: Evidence) -> Finding:
-    """Compare single gradient steps with iterative gradients."""
-    return _by_rows_or_model("iterative", evidence)
-
-
-@check("black-box", "Are noise and a black-box attack weaker than gradients?")
-def black_box(evidence: Evidence) -> Finding:
-    """Compare noise and random search with iterative gradients."""
-    return _by_rows_or_model("black-box", evidence)
-
-
-@check("transfer", "Is an attack made on a sibling weaker?")
-def transfer(evidence: Evidence) -> Finding:
-    """Compare perturbations made on another model with iterative gradients."""
-    return _by_rows_or_model("transfer", evidence)
-
-
 def _by_rows_or_model(name: str, evidence: Evidence) -> Finding:
     """What the rows show, else what the model shows; where neither can, why the rows cannot."""
     finding = by_rows(name, evidence)
     if finding.verdict is not Verdict.NOT_RECORDED or not evidence.can_evaluate:
         return finding
-    return evidence.model_findings[name]
+    return of_models(name, evidence)
+
+
+for _name, _question in QUESTIONS.items():
+    check(_name, _question)(functools.partial(_by_rows_or_model, _name))
 
 
 def by_rows(name: str, evidence: Evidence) -> Finding:
@@ -108,7 +103,7 @@ def by_rows(name: str, evidence: Evidence) -> Finding:
             findings.append((f"{run} at {budget_title(norm, epsilon)}", weaker(name, *sides)))
     if not findings:
         how = (
-            "the rows do not record every attack" if None in attacks else "with --root the model is evaluated"
+            "the rows do not record every attack" if None in attacks else "with `root` the model is evaluated"
         )
         how = "released logs hold one attack" if evidence.source.released else how
         return not_recorded(

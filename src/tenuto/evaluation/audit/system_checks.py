@@ -61,7 +61,7 @@ def rating_scale(evidence: Evidence) -> Finding:
         return not_recorded(
             "rating-scale",
             "the scale of the ratings is not known: rows alone do not record it. Audit the run, or give its data set "
-            "with --data and --root.",
+            "with `dataset` and `root`.",
         )
     label = values_of(evidence.rows, "label")
     low, high = evidence.scale
@@ -167,7 +167,7 @@ def constant_predictor(evidence: Evidence) -> Finding:
     _, rows = next(at_budgets(evidence.rows))
     constant = _constant_error(evidence, rows)
     if constant is None:
-        how = "--root" if evidence.source.folders else "--data, --root and --split"
+        how = "`root`" if evidence.source.folders else "`dataset`, `root` and `split`"
         return not_recorded(
             "constant-predictor",
             f"the constant is the mean training label, which is not known here: give the data with {how}.",

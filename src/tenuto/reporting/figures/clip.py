@@ -143,7 +143,7 @@ def _spectrograms(figure: Any, resynthesis: Resynthesis) -> None:
         axes.set_title(name)
     reach = float(np.abs(resynthesis.perturbation).max()) or 1.0
     difference = change.imshow(resynthesis.perturbation.T, cmap=red_blue, vmin=-reach, vmax=reach, **place)
-    change.set_title("difference (std)")
+    change.set_title(f"difference ({resynthesis.unit})")
     bars = [figure.colorbar(difference, ax=change, location="right", aspect=30, pad=0.02)]
     room = figure.add_subplot(grid[1, :2])
     room.set_axis_off()
@@ -192,11 +192,7 @@ def _per_second(axes: Axes, resynthesis: Resynthesis, colour: str) -> None:
 
 
 def _changes(
-    axes: Axes,
-    name: str,
-    states: Mapping[str, Mapping[str, float]],
-    colour: str,
-    scale: tuple[float, float],
+    axes: Axes, name: str, states: Mapping[str, Mapping[str, float]], colour: str, scale: tuple[float, float]
 ) -> None:
     """A line per emotion or concept, from its prediction before the attack to that after it, on the rating scale."""
     labels = list(states["before"])

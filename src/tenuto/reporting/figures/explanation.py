@@ -71,7 +71,7 @@ def explanation_figure(explanation: Explanation, scale: tuple[float, float] = SC
     panels = upper.subplots(1, 1 + curves, squeeze=False)[0]
     _profile(panels[0], explanation, colour, scale)
     if curves:
-        _curves(panels[1], explanation, colour)
+        _curves(panels[1], explanation, colour, scale)
     for lower in rest:
         _effects(lower, effects, lines, explanation.training_clips > 0, colour)
     return figure
@@ -95,10 +95,10 @@ def _profile(axes: Axes, explanation: Explanation, colour: str, scale: tuple[flo
     open_axes(axes, "x")
 
 
-def _curves(axes: Axes, explanation: Explanation, colour: str) -> None:
+def _curves(axes: Axes, explanation: Explanation, colour: str, scale: tuple[float, float]) -> None:
     """A strip per emotion, in the order of the bars: its curve between the lowest and the highest of all values."""
     series = {name: np.asarray(values) for name, values in explanation.curve.emotions.items()}
-    joined = np.concatenate([*series.values(), SCALE])
+    joined = np.concatenate([*series.values(), scale])
     low, height = float(joined.min()), float(np.ptp(joined))
     for place, name in zip(range(len(series))[::-1], explanation.emotions, strict=True):
         strip = place - 0.4 + 0.8 * (series[name] - low) / height

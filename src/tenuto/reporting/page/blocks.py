@@ -133,6 +133,11 @@ class Section:
     blocks: tuple[Block, ...]
 
 
+def points(sentences: Sequence[str]) -> tuple[Points, ...]:
+    """A list of sentences; no block where there are none."""
+    return (Points(tuple(sentences)),) if sentences else ()
+
+
 def audio_uri(content: bytes) -> str:
     """A FLAC file as a URI that needs no file."""
     return f"data:audio/flac;base64,{base64.b64encode(content).decode('ascii')}"

@@ -65,6 +65,10 @@ class PageInputs:
     weights: Weights | None = None
     remarks: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
+    def remarks_on(self, section: str) -> tuple[str, ...]:
+        """What could not be shown in a section and why."""
+        return self.remarks.get(section, ())
+
     @property
     def protocol(self) -> str:
         """Whose rows are shown."""

@@ -20,13 +20,13 @@ from tenuto.reporting.page.blocks import (
     Cell,
     Clip,
     Player,
-    Points,
     Section,
     Sound,
     Table,
     Text,
     audio_uri,
     picture,
+    points,
     sortable,
 )
 from tenuto.reporting.page.inputs import PageInputs, Weights
@@ -36,12 +36,7 @@ if TYPE_CHECKING:
     from tenuto.evaluation.resynthesis import Resynthesis
 
 SOUNDS = {"before": "Before the attack", "after": "After the attack", "difference": "Difference alone"}
-STATES = {
-    "annotation": "Label",
-    "before": "Before",
-    "after": "After",
-    "heard": "After, through sound",
-}
+STATES = {"annotation": "Label", "before": "Before", "after": "After", "heard": "After, through sound"}
 
 
 def concept_shifts(rows: pd.DataFrame) -> pd.DataFrame:
@@ -83,7 +78,7 @@ def concepts(inputs: PageInputs) -> Section | str:
         )
     for run, rows in inputs.interventions.items():
         blocks.append(_intervention(run, rows))
-    remarks = _remarks(inputs, "concepts")
+    remarks = inputs.remarks_on("concepts")
     if not blocks:
         return (
             "Concepts: no system with named concepts was attacked. For any bottleneck, `tenuto intervene RUN "
@@ -93,9 +88,7 @@ def concepts(inputs: PageInputs) -> Section | str:
         remarks = (
             "The effect of corrected concepts was not measured. Run `tenuto intervene RUN --root DATA`.",
         )
-    if remarks:
-        blocks.append(Points(remarks))
-    return Section("concepts", "Through the concepts", tuple(blocks))
+    return Section("concepts", "Through the concepts", (*blocks, *points(remarks)))
 
 
 def _intervention(run: str, rows: pd.DataFrame) -> Block:
@@ -125,7 +118,7 @@ GAIN_COLUMNS = {
 
 def gain(inputs: PageInputs) -> Section | str:
     """Head gain and what the attack did to every run."""
-    remarks = _remarks(inputs, "gain")
+    remarks = inputs.remarks_on("gain")
     if not inputs.gains:
         return f"Head gain: {' '.join(remarks) or 'these runs have no checkpoint.'}"
     lines = []
@@ -147,12 +140,7 @@ def gain(inputs: PageInputs) -> Section | str:
         "their mean. A model whose predictions are nearly the same for all clips is insensitive, not robust."
     )
     shown = sortable(pd.DataFrame(lines), caption, GAIN_COLUMNS)
-    more = (Points(remarks),) if remarks else ()
-    return Section("gain", "Robust or insensitive?", (shown, *more))
-
-
-def _remarks(inputs: PageInputs, section: str) -> tuple[str, ...]:
-    return inputs.remarks.get(section, ())
+    return Section("gain", "Robust or insensitive?", (shown, *points(remarks)))
 
 
 def movement(rows: pd.DataFrame) -> tuple[float, float]:
@@ -180,7 +168,7 @@ def _player(resynthesis: Resynthesis) -> Player:
 
 def gallery(inputs: PageInputs) -> Section | str:
     """Clips to see and to hear."""
-    remarks = _remarks(inputs, "gallery")
+    remarks = inputs.remarks_on("gallery")
     if not inputs.resyntheses:
         return f"Gallery: {' '.join(remarks) or 'to play clips, name the data set with --root DATA.'}"
     introduction = Text(
@@ -188,9 +176,8 @@ def gallery(inputs: PageInputs) -> Section | str:
         "least. The attack changes a spectrogram, which is rendered to sound with the phase of the recording. All "
         "sounds of a clip have the same gain; signal-to-noise ratios are those of the samples that are played."
     )
-    more = (Points(remarks),) if remarks else ()
     clips = (_clip(resynthesis, inputs, place > 0) for place, resynthesis in enumerate(inputs.resyntheses))
-    return Section("gallery", "Clips to see and hear", (introduction, *more, *clips))
+    return Section("gallery", "Clips to see and hear", (introduction, *points(remarks), *clips))
 
 
 def runs_to_show(rows: pd.DataFrame) -> list[str]:

@@ -86,7 +86,7 @@ def make_page(inputs: PageInputs, date: str = "") -> Page:
     made = [section(inputs) for section in SECTIONS]
     shown = [section for section in made if isinstance(section, Section)]
     lacks = (
-        *(f"Run left out: {error}" for error in inputs.remarks.get("runs", ())),
+        *(f"Run left out: {error}" for error in inputs.remarks_on("runs")),
         *(section for section in made if isinstance(section, str)),
     )
     if lacks:

@@ -15,7 +15,18 @@ from tenuto.evaluation.audit.findings import NOT_EVALUATED, SEVERITY, Finding, V
 from tenuto.reporting import tables, verdicts
 from tenuto.reporting.figures import curves as curve_figures
 from tenuto.reporting.figures import smc2025 as paper_figures
-from tenuto.reporting.page.blocks import Block, Cell, Points, Section, Table, Text, picture, sortable, table
+from tenuto.reporting.page.blocks import (
+    Block,
+    Cell,
+    Points,
+    Section,
+    Table,
+    Text,
+    picture,
+    points,
+    sortable,
+    table,
+)
 from tenuto.reporting.page.inputs import PageInputs
 from tenuto.store.rows import values_of
 
@@ -52,10 +63,10 @@ def attacked(inputs: PageInputs) -> Section:
         f"Figure 3. MAE after minus MAE before the attack ({inputs.attack}), one value per seed. Attacked predictions "
         f"{words.attacked_pair(inputs.rows)}.",
     )
-    points = list(sentences.summarise(inputs.rows, label_scale(inputs.data)))
+    summary = list(sentences.summarise(inputs.rows, label_scale(inputs.data)))
     if inputs.pair is not None:
-        points.insert(0, sentences.against(sentences.run_means(inputs.rows), *inputs.pair))
-    return Section("attacked", "Under attack", (shown, Points(tuple(points))))
+        summary.insert(0, sentences.against(sentences.run_means(inputs.rows), *inputs.pair))
+    return Section("attacked", "Under attack", (shown, Points(tuple(summary))))
 
 
 def predictions(inputs: PageInputs) -> Section:
@@ -90,8 +101,7 @@ def statistics(inputs: PageInputs) -> Section:
         chosen = cells[(cells[tables.GROUP] != "clean") & ~empty]
         if len(chosen):
             blocks.append(table(chosen, captions[name], ("Error",)))
-    if compared.remarks:
-        blocks.append(Points(compared.remarks))
+    blocks += points(compared.remarks)
     return Section("statistics", "Are the differences significant?", tuple(blocks))
 
 
@@ -124,8 +134,7 @@ def over_epsilon(inputs: PageInputs) -> Section | str:
                 "How far each emotion is moved up and down by the attacks on it alone.",
             )
         )
-    if measured.remarks:
-        blocks.append(Points(measured.remarks))
+    blocks += points(measured.remarks)
     return Section("curves", "By size of the attack", tuple(blocks))
 
 
@@ -153,7 +162,7 @@ def natural(inputs: PageInputs) -> Section | str:
 def audited(inputs: PageInputs) -> Section | str:
     """Verdicts, most severe first, each with its question; checks that were not made with their reason."""
     if not inputs.findings:
-        reason = " ".join(inputs.remarks.get("audit", ()))
+        reason = " ".join(inputs.remarks_on("audit"))
         return f"Audit: {reason or 'not made. Run `tenuto audit STUDY`.'}"
     headings = ("Verdict", "Check", "Question", "Result", "Value", "Threshold")
     recorded = [finding for finding in inputs.findings if finding.verdict is not Verdict.NOT_RECORDED]
@@ -183,10 +192,10 @@ def _not_made(findings: Sequence[Finding]) -> list[Block]:
     reasons: dict[str, list[str]] = {}
     for finding in others:
         reasons.setdefault(finding.sentence, []).append(finding.check)
-    points = [f"NOT RECORDED, {', '.join(checks)}: {reason}" for reason, checks in reasons.items()]
+    lines = [f"NOT RECORDED, {', '.join(checks)}: {reason}" for reason, checks in reasons.items()]
     if missing := missing_checks(findings):
-        points.append(f"Not among the findings: {', '.join(missing)}.")
-    blocks: list[Block] = [Points(tuple(points))] if points else []
+        lines.append(f"Not among the findings: {', '.join(missing)}.")
+    blocks: list[Block] = [*points(lines)]
     if NOT_EVALUATED in reasons:
         made_by = "`tenuto audit STUDY --root DATA --out DIR`, which takes minutes"
         blocks.append(Text(f"Make them by {made_by}, and show them with `--audit DIR/audit.json`."))
