@@ -279,6 +279,7 @@ def test_a_study_takes_the_settings_file_in_the_folder_of_recordings(tenuto, tmp
     study = tmp_path / "study.yaml"
     content = merge(small.CONTENT, {"run": {"data": {"split": "random"}}})
     content = merge(content, {"run": {"train": {"adversarial": {"measure": "mse"}}}})
+    content["protocols"] = ["standard-1"]
     del content["run"]["data"]["dataset"]
     study.write_text(yaml.safe_dump(content))
     plan = as_json(tenuto("study", "plan", study, "--root", own.root, "--out", tmp_path / "out", "--json"))
