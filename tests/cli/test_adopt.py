@@ -180,3 +180,74 @@ def test_a_run_is_judged_on_other_data(home, run):
     assert home("stats", folder).exit_code == 0
     assert home("show", folder, "--root", "other").exit_code == 0
     assert "holds results on data" in sentence(home("evaluate", folder, "--root", "music"))
+
+
+def test_a_function_with_parameters_that_builds_the_model_is_named_as_one(home):
+    Path("built.py").write_text(CODE.read_text() + "\n\ndef network(path):\n    return WaveformCNN()\n")
+    options = ("--emotions", "arousal,joy", "--root", "music", "--split", "random", *WINDOW)
+    refusal = sentence(home("adopt", "built.py:network", *options))
+    assert "has a parameter that must be given and returns a model (WaveformCNN)" in refusal
+
+
+@pytest.mark.parametrize("command", ["audit", "report", "intervene"])
+def test_every_command_that_executes_the_model_can_be_told_to_trust_it(home, run, command):
+    """`report` needs its gradient only for clips, and names the run it cannot open."""
+    home("attack", run, "--root", "music", "--attack", "FGSM", "--epsilon", 0.1, "--no-natural")
+    protocol = next(path.stem for path in (run / "attacks").glob("FGSM*.csv"))
+    only = ("--protocol", protocol, "--out", f"{command}.html") if command == "report" else ()
+    call = (command, run, "--root", "music", *only, *(("--clips", 1) if command != "intervene" else ()))
+    mark, state = "is not trusted on this machine", f"stranger to {command}"
+    assert mark in home(*call, state=state).output
+    assert mark not in home(*call, "--trust", state=state).output
+
+
+def test_code_that_has_moved_is_found_where_it_is_named_once(home):
+    Path("old.py").write_text(CODE.read_text() + "\n# moves\n")
+    options = ("--emotions", "arousal,joy", "--root", "music", "--split", "random", *WINDOW)
+    run = home("adopt", "old.py:waveform", *options).stdout.splitlines()[-1]
+    Path("old.py").rename("new.py")
+    predict = ("predict", run, "music/disc 1/song 1.flac")
+    assert f"tenuto evaluate {run} --model NEW/PLACE.py:FUNCTION" in sentence(home(*predict))
+    assert home("evaluate", run, "--root", "music", "--model", "new.py:waveform").exit_code == 0
+    assert home(*predict).exit_code == 0
+    Path("new.py").write_text(CODE.read_text())
+    assert "has changed" in sentence(home("evaluate", run, "--root", "music", "--model", "new.py:waveform"))
+
+
+def test_concepts_of_an_adopted_run_cannot_be_corrected(home, run):
+    refusal = sentence(home("intervene", run, "--root", "music"))
+    assert "the linear layers behind the features of this model are not known" in refusal
+
+
+def test_adopted_and_trained_runs_in_one_folder_are_compared(home):
+    """Networks that take the same spectrogram, of which one was trained here."""
+    train = ("train", "--root", "music", "--split", "random", "--seed", 0, "--epochs", 1, "--runs", "both")
+    trained = home(*train, "--width", 0.0625, "--threads", 1, "--batch-size", 4)
+    assert trained.exit_code == 0, trained.output
+    options = ("--takes", "log-spectrogram", "--concepts", "mode", "--scale", -1, 1, "--out", "both")
+    for run in (Path(trained.stdout.splitlines()[-1]), adopted(home, "spectrogram", *options)):
+        attack = home("attack", run, "--root", "music", "--protocol", "standard-1")
+        assert attack.exit_code == 0, attack.output
+    for command in (("curve", "both", "--out", "curves"), ("stats", "both", "--epsilon", 0.1)):
+        outcome = home(*command)
+        assert outcome.exit_code == 0, outcome.output
+        assert {"A2E", "spectrogram"} <= set(re.findall(r"\w+", outcome.stdout))
+    report = home("report", "both", "--root", "music", "--epsilon", 0.1, "--clips", 1, "--out", "both.html")
+    assert report.exit_code == 0, report.output
+    page = Path("both.html").read_text()
+    assert "A2E" in page and "spectrogram" in page
+
+
+@pytest.mark.parametrize(("name", "emotions"), [("one_output", "joy"), ("waveform", "arousal,joy")])
+def test_few_outputs_are_attacked_to_effect(home, name, emotions):
+    """A measure across outputs would leave such models as they are."""
+    run = adopted(home, name, "--emotions", emotions, "--scale", -1, 1, "--name", f"few_{name}", *WINDOW)
+    attack = ("attack", run, "--root", "music", "--no-natural", "--attack", "APGD", "--epsilon", 0.1)
+    for aim in ((), ("--objective", "joy+")):
+        outcome = home(*attack, "--setting", "steps=2", *aim)
+        assert outcome.exit_code == 0, outcome.output
+        protocol = Path(outcome.stdout.splitlines()[-1]).stem
+        rows = RunFolder(run).read_rows(protocol)
+        moved = sum((rows[f"adversarial_{one}"] - rows[f"clean_{one}"]).abs() for one in emotions.split(","))
+        assert (moved > 0.01).all()
+    assert "correlation" in sentence(home(*attack, "--objective", "correlation"))

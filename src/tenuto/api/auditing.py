@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from tenuto.errors import ConfigError
 from tenuto.evaluation.audit import Data, Finding, Source, failed, open_sources
 from tenuto.evaluation.audit import audit as find
 from tenuto.evaluation.runs import Run
+from tenuto.models.checkpoint import trust_run
 from tenuto.reporting import verdicts
 from tenuto.store.rows import validate_rows
 from tenuto.store.run import RunFolder
@@ -73,6 +74,7 @@ def audit(
     clips: int | None = None,
     runs_file: Place | None = None,
     cache: Place | None = None,
+    trust: bool = False,
     progress: Progress = SILENT,
 ) -> Audit:
     """Check whether a robustness result can be trusted.
@@ -88,6 +90,7 @@ def audit(
         clips: Number of clips on which the model is examined; default: 6.
         runs_file: CSV ``folder,system,seed`` of logs other than the 50 released ones.
         cache: Folder of spectrograms.
+        trust: Whether you trust the code of adopted runs, which is then executed, now and later.
         progress: Reports the examined runs.
 
     Raises:
@@ -98,6 +101,8 @@ def audit(
         _of_rows(source) if isinstance(source, pd.DataFrame) else open_sources(list_places(source), runs_file)
     )
     folders = [folder for one in sources for folder in one.folders.values()]
+    if trust:
+        trust_runs([*folders, *_paths(siblings)])
     given = Data() if split is None else Data(split=read_split(Path(split)))
     if not folders:
         data = _data_of_rows(given, root, dataset, siblings, clips)
@@ -183,6 +188,13 @@ def _data_of_runs(
     prepared = prepare(root, config, cache=cache, progress=progress)
     audited_data = dataclasses.replace(given, prepared=prepared, siblings=_paths(siblings))
     return audited_data if clips is None else dataclasses.replace(audited_data, clips=clips)
+
+
+def trust_runs(folders: Iterable[Path]) -> None:
+    """Record that the user trusts the code of these runs, as far as they are adopted."""
+    for folder in dict.fromkeys(folders):
+        if RunFolder(folder).home.config.is_file():
+            trust_run(folder)
 
 
 def _check_siblings(siblings: Sequence[Place], folders: Sequence[Path]) -> None:

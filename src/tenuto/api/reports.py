@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from tenuto.api.auditing import trust_runs
 from tenuto.api.datasets import find_data, prepare
 from tenuto.api.progress import SILENT, Progress
 from tenuto.data import Prepared
@@ -79,6 +80,7 @@ def report(
     audit: Place | None = None,
     date: str = "",
     cache: Place | None = None,
+    trust: bool = False,
     progress: Progress = SILENT,
 ) -> Report:
     """Write a whole study to one HTML file with tables, figures, audit and sounds.
@@ -93,6 +95,7 @@ def report(
         audit: ``audit.json`` of an audit that evaluated the models; default: an audit of the rows alone.
         date: Shown at the top as it is.
         cache: Folder of spectrograms; default: that of the study, else the user's cache.
+        trust: Whether you trust the code of adopted runs, which is then executed, now and later.
         progress: Reports prepared and rendered clips.
 
     Raises:
@@ -103,6 +106,8 @@ def report(
     inputs = gather(study, protocol, epsilon)
     runs = StudyFolder(study).runs(lambda error: None)  # `gather` names the others
     folders = {run.name: run.path for run in runs if run.config.is_file()}
+    if trust:
+        trust_runs(folders.values())
     prepared = _prepared(folders, inputs, root, cache, progress)
     inputs = _with_findings(study, inputs, prepared, audit)
     inputs = _with_gains(inputs, folders)

@@ -90,11 +90,11 @@ class Run(runs.Run):
             AttackError: A clip cannot be attacked.
         """
         chosen = as_protocol(self.protocol if attack is None else attack, **settings)
-        self.progress.note(f"{chosen}: {chosen.description}")
         kind = len(self.recogniser.emotions), self.recogniser.has_gradient
+        total = len(self.part(part)) * chosen.iterations(*kind)  # raises where no attack is left
+        self.progress.note(f"{chosen}: {chosen.description}")
         for omission in chosen.omissions(*kind):
             self.progress.note(omission)
-        total = len(self.part(part)) * chosen.iterations(*kind)
         with self.progress.bar("attack", total) as advance:
             return robustness.attack(self, chosen, part, device, batch_size, advance)
 
@@ -410,9 +410,10 @@ def intervene(
     root: Source | None = None,
     cache: Source | None = None,
     progress: Progress = SILENT,
+    **opening: Any,
 ) -> intervention.Intervention:
     """Correct a run's concepts, see `Run.intervene` and `open_run`."""
-    return _opened(run, root, progress, cache=cache).intervene(protocol, out)
+    return _opened(run, root, progress, cache=cache, **opening).intervene(protocol, out)
 
 
 def show(
@@ -439,6 +440,7 @@ def set_concepts(
     root: Source | None = None,
     cache: Source | None = None,
     progress: Progress = SILENT,
+    **opening: Any,
 ) -> intervention.Change:
     """Emotions before and after concepts are set, of one recording or, on average, of the clean test clips.
 
@@ -447,5 +449,5 @@ def set_concepts(
         CheckpointError: The system has no concepts.
     """
     if audio is None:
-        return _opened(run, root, progress, cache=cache).set_concepts(values)
-    return intervention.set_concepts_of_recording(_model(run), audio, values)
+        return _opened(run, root, progress, cache=cache, **opening).set_concepts(values)
+    return intervention.set_concepts_of_recording(_model(run, **opening), audio, values)

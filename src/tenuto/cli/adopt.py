@@ -162,5 +162,6 @@ def adopt(
     )
     count = len(run.recogniser.emotions)
     notes = "a gradient" if run.recogniser.has_gradient else "no gradient, so it is a black box"
-    out.print(f"{run.config.system}: {count} emotions, takes {run.recogniser.inputs.name}, has {notes}")
+    number = "1 emotion" if count == 1 else f"{count} emotions"
+    out.print(f"{run.config.system}: {number}, takes {run.recogniser.inputs.name}, has {notes}")
     typer.echo(str(run.folder))

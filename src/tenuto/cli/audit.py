@@ -65,6 +65,7 @@ def audit(
     clips: Clips = None,
     cache: common.Cache = None,
     to: Out = None,
+    trust: common.Trust = False,
     as_json: common.AsJson = False,
 ) -> None:
     """Check whether a robustness result can be trusted: PASS, WARN, FAIL or NOT RECORDED, each with its number.
@@ -84,6 +85,7 @@ def audit(
         clips=clips,
         runs_file=runs,
         cache=cache,
+        trust=trust,
         progress=common.TERMINAL,
     )
     files = {} if to is None else audited.write(to)

@@ -17,6 +17,19 @@ def evaluate(
     root: common.RunRoot = None,
     data: common.OtherData = None,
     trust: common.Trust = False,
+    model: Annotated[
+        str | None,
+        typer.Option(
+            help="Where the model of an adopted run is now, such as new/model.py:network; remembered.",
+            show_default="where it was adopted",
+        ),
+    ] = None,
+    front_end: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FUNCTION", help="The same for its front end.", show_default="where it was adopted"
+        ),
+    ] = None,
     cache: common.Cache = None,
     as_json: common.AsJson = False,
 ) -> None:
@@ -26,7 +39,16 @@ def evaluate(
     """
     from tenuto import api
 
-    metrics = api.evaluate(run, root, data=data, trust=trust, cache=cache, progress=common.TERMINAL)
+    metrics = api.evaluate(
+        run,
+        root,
+        data=data,
+        trust=trust or model is not None or front_end is not None,
+        model=model,
+        front_end=front_end,
+        cache=cache,
+        progress=common.TERMINAL,
+    )
     if as_json:
         common.print_json({**metrics.report, "remarks": list(metrics.remarks)})
         return

@@ -44,6 +44,7 @@ def intervene(
         typer.Option("--out", help="Folder for table and figures.", show_default="RUN/interventions"),
     ] = None,
     cache: common.Cache = None,
+    trust: common.Trust = False,
     as_json: common.AsJson = False,
 ) -> None:
     """Correct concepts and measure how the emotions change: how much of an attack's damage can be repaired?
@@ -65,13 +66,15 @@ def intervene(
     if audio is not None and not values:
         raise ConfigError(f"{audio}: name a concept to set, such as --set dissonance=0.7.")
     if values:
-        change = api.set_concepts(run, values, audio, root=root, cache=cache, progress=common.TERMINAL)
+        change = api.set_concepts(
+            run, values, audio, root=root, cache=cache, progress=common.TERMINAL, trust=trust
+        )
         if as_json:
             common.print_json(dataclasses.asdict(change))
         else:
             out.print(_change_table(change))
         return
-    opened = api.open_run(run, root, cache=cache, progress=common.TERMINAL)
+    opened = api.open_run(run, root, trust=trust, cache=cache, progress=common.TERMINAL)
     intervention = opened.intervene(protocol, folder)
     if as_json:
         rows = intervention.rows.to_dict("records")

@@ -41,6 +41,7 @@ def report(
     ] = None,
     date: Annotated[str, typer.Option(help="Date or other text shown at the top.", show_default="none")] = "",
     cache: common.Cache = None,
+    trust: common.Trust = False,
     as_json: common.AsJson = False,
 ) -> None:
     """Write a whole study to one HTML file with tables, figures, audit and sounds. The file loads nothing.
@@ -59,6 +60,7 @@ def report(
         audit=audit,
         date=date,
         cache=cache,
+        trust=trust,
         progress=common.TERMINAL,
     )
     if as_json:

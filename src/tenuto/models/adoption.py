@@ -13,8 +13,9 @@ from torch import Tensor, nn
 from tenuto.config import AdoptedConfig
 from tenuto.data.excerpts import Normalisation
 from tenuto.data.inputs import FeatureInputs, Inputs, LogSpectrogramInputs, WaveformInputs
-from tenuto.errors import CheckpointError
+from tenuto.errors import CheckpointError, FileError
 from tenuto.models.foreign import Foreign, identify, import_named, open_foreign
+from tenuto.models.foreign.trust import check_trust, moved_to
 from tenuto.models.heads import Prediction
 from tenuto.models.recogniser import Recogniser
 from tenuto.models.systems import Network
@@ -130,12 +131,9 @@ def reopen(
         TrustError: Its code was not named on this machine.
         ModelError: It cannot be opened.
     """
-    if model is None:
-        model = stored if config.kind in SUFFIXES else config.source
-    _check_same("model", model, config.source_sha256, stored.parent)
-    if config.front_end is not None:
-        front_end = config.front_end if front_end is None else front_end
-        _check_same("front_end", front_end, config.front_end_sha256, stored.parent)
+    for parameter, named, sha256 in (parts := _parts(config, stored, model, front_end)):
+        _check_same(parameter, named, sha256, stored.parent)
+    model, front_end = parts[0][1], parts[1][1] if parts[1:] else None
     values = about.get("normalisation")
     normalisation = None if values is None else Normalisation(**values)
     inputs = inputs_of(config.takes, config.sample_rate, config.seconds, normalisation, front_end, trust)
@@ -148,6 +146,29 @@ def reopen(
     return recogniser_of(foreign, config, inputs, str(about["system"]), str(about["fingerprint"]))
 
 
+def trust_adopted(config: AdoptedConfig, stored: Path) -> None:
+    """Record that the user trusts the code of an adopted model; nothing is executed. Errors as in `reopen`."""
+    for parameter, named, sha256 in _parts(config, stored, None, None):
+        _check_same(parameter, named, sha256, stored.parent)
+        identity = identify(named)
+        check_trust(identity.source_sha256, identity.source, trust=True, is_complete=False)
+
+
+def _parts(
+    config: AdoptedConfig, stored: Path, model: Model | None, front_end: FrontEnd | None
+) -> list[tuple[str, Any, str | None]]:
+    """The model and, where it has one, the front end: parameter, what is to be opened, and SHA-256 when adopted."""
+    if model is None:
+        is_stored = config.kind in SUFFIXES
+        model = stored if is_stored else moved_to(config.source, config.source_sha256)
+    parts: list[tuple[str, Any, str | None]] = [("model", model, config.source_sha256)]
+    if config.front_end is not None:
+        if front_end is None:
+            front_end = moved_to(config.front_end, config.front_end_sha256)
+        parts.append(("front_end", front_end, config.front_end_sha256))
+    return parts
+
+
 def _check_same(parameter: str, named: Model, sha256: str | None, folder: Path) -> None:
     """Raise `CheckpointError` where code or a file is not what was adopted, before anything is executed."""
     if isinstance(named, str) and ":" not in named:
@@ -155,7 +176,13 @@ def _check_same(parameter: str, named: Model, sha256: str | None, folder: Path) 
             f"{folder}: its {parameter} is a Python object, {named}, which is not stored. Give it again: "
             f"tenuto.open_run(folder, {parameter}=...)."
         )
-    identity = identify(named)
+    try:
+        identity = identify(named)
+    except FileError as error:
+        raise CheckpointError(
+            f"{error} If the code of this run has moved, name its new place once: tenuto evaluate {folder} "
+            f"`{parameter}=NEW/PLACE.py:FUNCTION`."
+        ) from error
     if identity.source_sha256 != (sha256 or ""):
         raise CheckpointError(
             f"{identity.source}: has changed since {folder.name} was adopted (SHA-256 "

@@ -91,11 +91,11 @@ class BackboneNetwork(Network):
 
 
 def with_linear_head(network: Network) -> BackboneNetwork:
-    """Return a network of the study, whose head is linear. Raises `ConfigError` for another network."""
+    """Return a network of the study, whose head is linear. Raises `ConfigError` for another, or an adopted one."""
     if not isinstance(network, BackboneNetwork):
         raise ConfigError(
-            f"the network {network.name} has no linear head behind a backbone, so its head cannot be analysed. "
-            "Use a run of a2e or a2m2e."
+            "the linear layers behind the features of this model are not known, so its head cannot be analysed nor its "
+            "concepts corrected. Use a run of a2e or a2m2e on its own data."
         )
     return network
 

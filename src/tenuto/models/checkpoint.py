@@ -21,7 +21,7 @@ from tenuto.data.midlevel import CONCEPTS
 from tenuto.data.soundtracks import EMOTIONS, Soundtracks
 from tenuto.errors import CheckpointError, ConfigError, FileError, one_line, quote
 from tenuto.files import read_safetensors, sha256_file, write_safetensors, write_text
-from tenuto.models.adoption import SUFFIXES, FrontEnd, Model, reopen
+from tenuto.models.adoption import SUFFIXES, FrontEnd, Model, reopen, trust_adopted
 from tenuto.models.recogniser import Recogniser
 from tenuto.models.released import load_reference_state
 from tenuto.models.systems import CONCEPTS_WITHOUT_RATINGS, NETWORKS
@@ -122,6 +122,14 @@ def load(
         ) from error
     stored = path.with_name(f"model{SUFFIXES.get(adopted.kind, '')}")
     return dataclasses.replace(reopen(adopted, about, stored, model, front_end, trust), path=path)
+
+
+def trust_run(folder: Path) -> None:
+    """Record that the user trusts the code of a run, if it is an adopted one. Errors as in `load`."""
+    run = RunFolder(folder)
+    adopted = run.home.read_config().adopted
+    if adopted is not None:
+        trust_adopted(adopted, run.checkpoint.with_name(f"model{SUFFIXES.get(adopted.kind, '')}"))
 
 
 def read_fingerprint(checkpoint: Path) -> str:

@@ -100,6 +100,11 @@ def _only(value: Any) -> Any:
     if _is_array(value):
         return value
     parts = _parts(value)
+    if callable(value):
+        raise ModelError(
+            f"it has a parameter that must be given and returns a model ({_described(value)}). Name a function without "
+            "such parameters that returns it."
+        )
     if not parts:
         raise ModelError(
             f"it returns {_described(value)}, must be an array with one row per clip (Tensor, NumPy, numbers)."

@@ -47,6 +47,17 @@ def check_trust(sha256: str, source: str, *, trust: bool, is_complete: bool) -> 
     )
 
 
+def moved_to(source: str, sha256: str | None) -> str:
+    """Where ``file.py:name`` is now: the source itself, or where its file is gone, a trusted file of the same content."""
+    place, _, name = source.rpartition(":")
+    if place.endswith(".py") and sha256 and not Path(place).is_file():
+        for other in _read(trusted_file()).get(sha256, []):
+            other_place = other.rpartition(":")[0]
+            if Path(other_place).is_file():
+                return f"{other_place}:{name}"
+    return source
+
+
 def _record(sha256: str, source: str) -> None:
     file = trusted_file()
     with naming(file, "write"):
