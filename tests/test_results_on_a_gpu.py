@@ -6,6 +6,7 @@ import shutil
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 
 import tenuto
@@ -312,3 +313,35 @@ def test_the_docs_state_what_was_measured():
     losses = [run["loss of epoch 1, relative to the CPU"] for run in training]
     assert {f"{loss:.0%}" for loss in losses} == {"1%"}
     assert "the loss of the first epoch differed by 1 %" in docs["training"]
+
+
+def test_the_audit_on_the_page_is_that_of_its_file(text):
+    audit = read_json(STUDY / "audit" / "audit.json")
+    counts = ", ".join(
+        f"{audit['verdicts'][name]} {name}" for name in ("FAIL", "WARN", "PASS", "NOT RECORDED")
+    )
+    assert f"**The audit first: {counts}.**" in text
+    findings = {(finding["source"], finding["check"]): finding for finding in audit["findings"]}
+    paper, standard = "paper-2025-released", "standard-1"
+    assert {name for name, finding in findings.items() if finding["verdict"] == "FAIL"} == {
+        (paper, "convergence"),
+        (paper, "ranking"),
+        (paper, "albums"),
+        (standard, "ranking"),
+        (standard, "albums"),
+    }
+    assert "0 of 108 attacks reached their goal" in findings[paper, "convergence"]["sentence"]
+    assert f"{findings[paper, 'rating-scale']['value']:.0%} of its attacked".replace("%", " %") in text
+    sentence = findings[paper, "ranking"]["sentence"]
+    assert "A2E is number 2 by MAE, CCC, Pearson, Spearman and number 3 by RMSE, R2" in sentence
+    sentence = findings[standard, "ranking"]["sentence"]
+    assert "linf 0.01" in sentence
+    assert "A2B2E is number 1 by CCC, Pearson, Spearman and number 3 by RMSE, R2" in sentence
+    longer = findings[standard, "longer-search"]["value"]
+    assert f"error by at most {longer:.1%}".replace("%", " %") in text
+    for system in SYSTEMS:  # neither noise nor Square is stronger
+        rows = read_rows(RUNS[system] / "attacks" / f"{standard}.csv")
+        errors = np.abs(values_of(rows, "adversarial") - values_of(rows, "label")).mean(axis=1)
+        keys = [rows["clip"], rows["epsilon"], rows["attack"] == "APGD"]
+        largest = pd.Series(errors).groupby(keys).max().unstack()
+        assert (largest[True] > largest[False]).all()
