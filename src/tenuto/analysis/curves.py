@@ -22,7 +22,15 @@ from tenuto.analysis import natural as baseline
 from tenuto.analysis.curve_shape import Values, area, crossing, mean_excess
 from tenuto.analysis.systems import ordered_systems, recorded_constant, run_metrics
 from tenuto.errors import DataError, TenutoError
-from tenuto.store.rows import emotion_names, mark_worst, validate_rows, values_of, worst_case
+from tenuto.store.rows import (
+    emotion_names,
+    in_unit,
+    mark_worst,
+    unit_of,
+    validate_rows,
+    values_of,
+    worst_case,
+)
 from tenuto.store.study import StudyFolder, read_natural, read_study
 
 PROTOCOL = "standard-1"
@@ -48,6 +56,7 @@ class Curves:
     Attributes:
         protocol: Whose rows these are.
         norm: The norm of epsilon: ``linf`` or ``l2``.
+        unit: What epsilon is measured in.
         runs: One line per run and epsilon, columns `CURVE`.
         bands: One line per system, quantity and epsilon, columns `BANDS`: the mean absolute error (``error``) and the
             mean absolute change of a prediction (``moved``), each a mean over seeds and clips with its interval.
@@ -62,6 +71,7 @@ class Curves:
 
     protocol: str
     norm: str
+    unit: str
     runs: pd.DataFrame
     bands: pd.DataFrame
     summary: pd.DataFrame
@@ -137,7 +147,7 @@ def ladder(rows: pd.DataFrame) -> dict[float, pd.DataFrame]:
     """Epsilon -> the worst row of every test clip of every run there, rising.
 
     Raises:
-        DataError: Several protocols or norms, none with budgets, no test clips, two runs of one system and seed, or
+        DataError: Several protocols, units or norms, none with budgets, no test clips, two runs of one system and seed, or
             runs with other epsilons or clips than the first.
     """
     if (named := rows["protocol"].unique()).size > 1:
@@ -148,6 +158,7 @@ def ladder(rows: pd.DataFrame) -> dict[float, pd.DataFrame]:
             f"{', '.join(named)}: no row of a test clip has an epsilon, so there is no curve to draw; attack the "
             f"test clips with a protocol of several budgets, such as {PROTOCOL}."
         )
+    unit_of(limited)
     _same_epsilons(limited)
     worst = worst_case(mark_worst(limited))
     steps = {epsilon: worst[worst["epsilon"] == epsilon] for epsilon in sorted(set(worst["epsilon"]))}
@@ -234,6 +245,7 @@ def measure(
     return Curves(
         protocol=str(rows["protocol"].iloc[0]),
         norm=str(next(iter(steps.values()))["norm"].iloc[0]),
+        unit=unit_of(next(iter(steps.values()))),
         runs=runs,
         bands=pd.DataFrame(bands, columns=list(BANDS)),
         summary=pd.DataFrame(summed, columns=list(SUMMARY)),

@@ -97,7 +97,8 @@ def records(
 
 
 def identity(run: Run, clips: Batch, part: str, protocol: str) -> dict[str, Any]:
-    """The columns that say whose rows these are."""
+    """The columns that say whose rows these are, and in which units."""
+    low, high = run.material.prepared.index.label_scale
     return {
         "run": run.name,
         "system": run.config.system,
@@ -105,6 +106,9 @@ def identity(run: Run, clips: Batch, part: str, protocol: str) -> dict[str, Any]
         "clip": clips.clips,
         "split": part,
         "protocol": protocol,
+        "unit": run.recogniser.inputs.unit,
+        "scale_low": low,
+        "scale_high": high,
     }
 
 
