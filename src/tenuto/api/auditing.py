@@ -17,11 +17,10 @@ from tenuto.config import DataConfig
 from tenuto.data import open_dataset
 from tenuto.data.splits import read_split
 from tenuto.errors import ConfigError
-from tenuto.evaluation.audit import Data, Finding, Source, failed, open_sources
+from tenuto.evaluation.audit import Data, Finding, failed, open_sources, sources_of
 from tenuto.evaluation.audit import audit as find
 from tenuto.evaluation.runs import Run
 from tenuto.reporting import verdicts
-from tenuto.store.rows import validate_rows
 from tenuto.store.run import RunFolder
 
 
@@ -95,7 +94,9 @@ def audit(
         FileError: Nothing to audit, or a damaged file.
     """
     sources = (
-        _of_rows(source) if isinstance(source, pd.DataFrame) else open_sources(list_places(source), runs_file)
+        sources_of(source)
+        if isinstance(source, pd.DataFrame)
+        else open_sources(list_places(source), runs_file)
     )
     folders = [folder for one in sources for folder in one.folders.values()]
     given = Data() if split is None else Data(split=read_split(Path(split)))
@@ -115,17 +116,6 @@ def audit_run(run: Run, siblings: Sequence[Place], clips: int | None, progress: 
     data = data if clips is None else dataclasses.replace(data, clips=clips)
     with _examined(progress) as report:
         return Audit(tuple(find(*open_sources([run.folder]), data=data, progress=report)))
-
-
-def _of_rows(table: pd.DataFrame) -> list[Source]:
-    """Rows in memory as sources, one per protocol and part of the split."""
-    return [
-        Source(
-            f"{protocol}" if part == "test" else f"{protocol}, {part} clips",
-            validate_rows(own, str(protocol)),
-        )
-        for (protocol, part), own in table.reset_index(drop=True).groupby(["protocol", "split"])
-    ]
 
 
 def _data_of_rows(

@@ -160,7 +160,9 @@ def in_unit(rows: pd.DataFrame, unit: str | None) -> pd.DataFrame:
     names = sorted(set(units))
     matches = [name for name in names if name == unit] or [name for name in names if name.startswith(unit)]
     if len(matches) != 1:
-        raise DataError(f"unit {quote(unit)} is not the unit of these rows or its beginning: {'; '.join(names)}.")
+        raise DataError(
+            f"unit {quote(unit)} is not the unit of these rows or its beginning: {'; '.join(names)}."
+        )
     return rows[units == matches[0]]
 
 

@@ -66,7 +66,10 @@ def curve(curves: Curves) -> Figure:
 
 def _epsilon_title(curves: Curves) -> str:
     """What the axis of epsilon shows, and its unit."""
-    titles = {"linf": f"Largest change of {words.entry(curves.unit)}, ε", "l2": "Euclidean norm of the change, ε"}
+    titles = {
+        "linf": f"Largest change of {words.entry(curves.unit)}, ε",
+        "l2": "Euclidean norm of the change, ε",
+    }
     return f"{titles.get(curves.norm, 'ε')} ({words.short_unit(curves.unit)})"
 
 
