@@ -257,7 +257,7 @@ def test_rows_of_both_versions_can_stand_in_one_table(tmp_path):
     back = read_rows(write_rows(tmp_path / "rows.csv", both))
     assert units_of(back).nunique() == 2
     assert scale_of(back) is None
-    with pytest.raises(DataError, match="epsilon is in 2 units .*cannot be compared"):
+    with pytest.raises(DataError, match=r"epsilon is in 2 units .*cannot be compared"):
         unit_of(back)
 
 

@@ -24,7 +24,6 @@ from tenuto.analysis.systems import ordered_systems, recorded_constant, run_metr
 from tenuto.errors import DataError, TenutoError
 from tenuto.store.rows import (
     emotion_names,
-    in_unit,
     mark_worst,
     unit_of,
     validate_rows,
@@ -147,8 +146,8 @@ def ladder(rows: pd.DataFrame) -> dict[float, pd.DataFrame]:
     """Epsilon -> the worst row of every test clip of every run there, rising.
 
     Raises:
-        DataError: Several protocols, units or norms, none with budgets, no test clips, two runs of one system and seed, or
-            runs with other epsilons or clips than the first.
+        DataError: Several protocols, units or norms, none with budgets, no test clips, two runs of one system and
+            seed, or runs with other epsilons or clips than the first.
     """
     if (named := rows["protocol"].unique()).size > 1:
         raise DataError(f"the rows hold {len(named)} protocols ({', '.join(named)}); choose one of them.")

@@ -13,6 +13,7 @@ import pandas as pd
 from tenuto.api.comparing import Place, Places, list_places
 from tenuto.api.datasets import find_data, prepare
 from tenuto.api.progress import SILENT, Progress
+from tenuto.attacks import Budget
 from tenuto.config import DataConfig
 from tenuto.data import open_dataset
 from tenuto.data.splits import read_split
@@ -70,6 +71,7 @@ def audit(
     split: Place | None = None,
     siblings: Sequence[Place] = (),
     clips: int | None = None,
+    budget: Budget | None = None,
     runs_file: Place | None = None,
     cache: Place | None = None,
     progress: Progress = SILENT,
@@ -85,6 +87,8 @@ def audit(
         split: CSV ``clip,split,position``, for results that do not record their split.
         siblings: Further runs of the same system, for the transfer attack.
         clips: Number of clips on which the model is examined; default: 6.
+        budget: Of the attacks on the model, such as ``Linf(0.05)``; default: L-infinity, a tenth of the standard
+            deviation of the inputs.
         runs_file: CSV ``folder,system,seed`` of logs other than the 50 released ones.
         cache: Folder of spectrograms.
         progress: Reports the examined runs.
@@ -105,14 +109,20 @@ def audit(
     else:
         only_runs = all(one.folders for one in sources)
         data = _data_of_runs(given, folders, only_runs, root, dataset, siblings, clips, cache, progress)
+    if budget is not None and data.prepared is None:
+        raise ConfigError("`budget` needs a model to attack: give a run, and `root`, the folder of its data.")
+    data = dataclasses.replace(data, budget=budget)
     with _examined(progress) as report:
         return Audit(tuple(find(*sources, data=data, progress=report)))
 
 
-def audit_run(run: Run, siblings: Sequence[Place], clips: int | None, progress: Progress) -> Audit:
+def audit_run(
+    run: Run, siblings: Sequence[Place], clips: int | None, budget: Budget | None, progress: Progress
+) -> Audit:
     """Audit an open run."""
     _check_siblings(siblings, [run.folder])
-    data = Data(prepared=run.material.prepared, siblings=_paths(siblings))
+    opened = {run.folder.resolve(): run}
+    data = Data(prepared=run.material.prepared, siblings=_paths(siblings), budget=budget, opened=opened)
     data = data if clips is None else dataclasses.replace(data, clips=clips)
     with _examined(progress) as report:
         return Audit(tuple(find(*open_sources([run.folder]), data=data, progress=report)))

@@ -96,7 +96,7 @@ def read_logs(folder: str | Path | None = None, runs_file: str | Path | None = N
 
 
 def is_log_format(rows: pd.DataFrame) -> bool:
-    """Whether rows record what released logs do: the norm of the stored perturbation, and no norm of the last iterate."""
+    """Whether rows record what released logs do: the norm of the stored perturbation, none of the last iterate."""
     return (
         "stored_l2" in rows
         and bool(rows["stored_l2"].notna().all())

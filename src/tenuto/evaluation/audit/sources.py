@@ -28,7 +28,8 @@ from tenuto.store.run import RunFolder, is_natural, protocol_and_part
 from tenuto.store.study import StudyFolder
 
 if TYPE_CHECKING:
-    from tenuto.attacks import Attack
+    from tenuto.attacks import Attack, Budget
+    from tenuto.evaluation.runs import Run
 
 Values = NDArray[np.float64]
 Find = Callable[["Evidence"], dict[str, Finding]]
@@ -75,6 +76,8 @@ class Data:
         config: Settings of the data set, for sources that do not hold theirs.
         siblings: Run folders whose networks serve for the transfer attack.
         clips: How many clips the model checks use.
+        opened: Folder, resolved, -> a run that is open already.
+        budget: Of the model checks; None for `examination.default_budget`.
         spared: Do not evaluate models although it would be possible, since it takes minutes; findings say so.
     """
 
@@ -84,6 +87,8 @@ class Data:
     config: DataConfig | None = None
     siblings: tuple[Path, ...] = ()
     clips: int = 6
+    opened: Mapping[Path, Run] = dataclasses.field(default_factory=dict)
+    budget: Budget | None = None
     spared: bool = False
 
     def known(self) -> Index | None:
@@ -113,6 +118,14 @@ class Evidence:
     def runs(self) -> list[str]:
         """Names of the runs, sorted."""
         return sorted(set(self.rows["run"].astype(str)))
+
+    def open(self, run: str) -> Run:
+        """A run with the prepared data. Raises `CheckpointError` where it was trained on other data."""
+        from tenuto.evaluation.runs import open_run
+
+        folder, prepared = self.source.folders[run], self.data.prepared
+        assert prepared is not None
+        return self.data.opened.get(folder.resolve()) or open_run(folder, prepared)
 
     def config(self, run: str) -> DataConfig | None:
         """Settings of the data a run was trained on; None where nothing records them."""
