@@ -24,6 +24,7 @@ from tenuto.analysis.systems import ordered_systems, recorded_constant, run_metr
 from tenuto.errors import DataError, TenutoError
 from tenuto.store.rows import (
     emotion_names,
+    in_unit,
     mark_worst,
     unit_of,
     validate_rows,
@@ -85,7 +86,11 @@ class Curves:
 
 
 def from_folders(
-    folders: Sequence[str | Path], protocol: str | None = None, draws: int = DRAWS, seed: int = 0
+    folders: Sequence[str | Path],
+    protocol: str | None = None,
+    draws: int = DRAWS,
+    seed: int = 0,
+    unit: str | None = None,
 ) -> Curves:
     """`measure` of the runs below some folders (runs or studies), with their natural changes where there are any.
 
@@ -94,30 +99,36 @@ def from_folders(
         protocol: A protocol with several budgets; by default `with_budgets` chooses.
         draws: Bootstrap resamplings of every interval.
         seed: Of the bootstrap.
+        unit: The unit of epsilon, or its beginning, where the rows have several; others are left out.
 
     Raises:
         FileError: A folder without rows of that protocol.
         DataError: The same run twice, or see `ladder`.
     """
     if protocol is None:
-        names = [name for folder in folders for name in StudyFolder(folder).protocols(damaged=_ignore)]
-        attacked = {name: _rows_of(folders, name) for name in dict.fromkeys(names)}
+        having = [name for folder in folders for name in StudyFolder(folder).protocols(damaged=_ignore)]
+        attacked = {name: _rows_of(folders, name) for name in dict.fromkeys(having)}
         protocol = with_budgets(attacked) or PROTOCOL
     tables = [read_study(folder, protocol) for folder in folders]
     rows = validate_rows(pd.concat(tables, ignore_index=True), ", ".join(map(str, folders)))
+    rows = in_unit(rows, unit)
     natural = [table for folder in folders if (table := read_natural(folder)) is not None]
+    names = set(rows["run"])
     attacked_runs = [StudyFolder(folder).protocols(damaged=_ignore) for folder in folders]
     curves = measure(
         rows,
         pd.concat(natural, ignore_index=True) if natural else None,
         draws,
         seed,
-        recorded_constant([run for own in attacked_runs for run in own.get(protocol, [])]),
+        recorded_constant(
+            [run for own in attacked_runs for run in own.get(protocol, []) if run.name in names]
+        ),
     )
+    in_words = "" if unit is None else f" in {curves.unit}"
     runs = {run.name for own in attacked_runs for having in own.values() for run in having}
     runs |= {str(run) for table in natural for run in table["run"]}
-    if without := sorted(runs - set(rows["run"])):
-        left = f"No rows of {protocol} of {', '.join(without)}: left out."
+    if without := sorted(runs - names):
+        left = f"No rows of {protocol}{in_words} of {', '.join(without)}: left out."
         return dataclasses.replace(curves, remarks=(left, *curves.remarks))
     return curves
 

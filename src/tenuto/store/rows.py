@@ -142,8 +142,8 @@ def unit_of(rows: pd.DataFrame) -> str:
     units = list(dict.fromkeys(units_of(rows)))
     if len(units) > 1:
         raise DataError(
-            f"epsilon is in {len(units)} units ({'; '.join(sorted(units))}), which cannot be compared. Choose the rows "
-            "of one unit."
+            f"epsilon is in {len(units)} units ({'; '.join(sorted(units))}), which cannot be compared. Choose one with "
+            "`unit`."
         )
     return units[0] if units else SPECTROGRAM_UNIT
 
