@@ -27,6 +27,7 @@ from tenuto.store.rows import (
     in_unit,
     mark_worst,
     unit_of,
+    units_of,
     validate_rows,
     values_of,
     worst_case,
@@ -131,6 +132,11 @@ def from_folders(
         left = f"No rows of {protocol}{in_words} of {', '.join(without)}: left out."
         return dataclasses.replace(curves, remarks=(left, *curves.remarks))
     return curves
+
+
+def units(folders: Sequence[str | Path], protocol: str) -> list[str]:
+    """Units of epsilon in the rows of a protocol of the runs below some folders, by name. Raises `FileError`."""
+    return sorted({str(unit) for folder in folders for unit in set(units_of(read_study(folder, protocol)))})
 
 
 def _ignore(error: TenutoError) -> None:

@@ -76,7 +76,7 @@ def rows(
         return rows_of_result(source, protocol=protocol, epsilon=epsilon, **named, **described)
     if protocol is not None:
         raise ConfigError("`protocol` belongs to a study; released logs hold one protocol. Leave it out.")
-    return at_budget(read_logs(logs, runs_file), epsilon)
+    return at_budget(in_unit(read_logs(logs, runs_file), unit), epsilon)
 
 
 def curves(

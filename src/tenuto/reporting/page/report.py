@@ -123,9 +123,8 @@ def _of_unit(section: Section | str, place: int, unit: str) -> Section | str:
     """A section, or what it lacks, of rows in another unit of epsilon."""
     if isinstance(section, str):
         return f"Epsilon in {unit}: {section}"
-    return dataclasses.replace(
-        section, name=f"{section.name}-{place}", title=f"{section.title} Epsilon in {unit}"
-    )
+    title = f"Epsilon in {unit}: {section.title}"
+    return dataclasses.replace(section, name=f"{section.name}-{place}", title=title)
 
 
 def answer(inputs: PageInputs) -> tuple[str, str, str]:
