@@ -72,7 +72,7 @@ def rows(
     if isinstance(source, str | Path):
         return at_budget(in_unit(read_study(source, protocol), unit), epsilon)
     if source is not None:
-        named = {} if unit is None else {"unit": unit}
+        named: dict[str, Any] = {} if unit is None else {"unit": unit}
         return rows_of_result(source, protocol=protocol, epsilon=epsilon, **named, **described)
     if protocol is not None:
         raise ConfigError("`protocol` belongs to a study; released logs hold one protocol. Leave it out.")

@@ -86,7 +86,7 @@ def rows_of_result(
     if isinstance(attack, str):
         if norm not in ("linf", "l2", "none"):
             raise ConfigError(f"`norm` of the attack {attack} must be linf, l2 or none, got {norm!r}.")
-        named = {"attack": attack, "objective": objective or "unknown", "norm": norm}
+        named: dict[str, Any] = {"attack": attack, "objective": objective or "unknown", "norm": norm}
         named |= {"epsilon": math.nan if epsilon is None else epsilon, "settings": attack, "uses_label": None}
     elif objective is not None or norm is not None or epsilon is not None:
         raise ConfigError("`objective`, `norm` and `epsilon` are those of the attack. Leave them out.")

@@ -88,7 +88,8 @@ for _name, _question in QUESTIONS.items():
 def by_rows(name: str, evidence: Evidence) -> Finding:
     """Compare weaker attacks with iterative gradients at the same budget of the same run."""
     findings = [
-        (title, weaker(name, *sides)) for title, *sides in _sides(evidence, WEAKER[name], is_iterative)
+        (title, weaker(name, weak, strong))
+        for title, weak, strong in _sides(evidence, WEAKER[name], is_iterative)
     ]
     if not findings:
         how = (
@@ -110,8 +111,8 @@ def by_random_search(evidence: Evidence) -> Finding | None:
     if any(attack is not None and attack.needs_gradient for attack in evidence.row_attacks):
         return None
     findings = [
-        (title, weaker("black-box", *sides, "noise", "random search"))
-        for title, *sides in _sides(
+        (title, weaker("black-box", weak, strong, "noise", "random search"))
+        for title, weak, strong in _sides(
             evidence,
             lambda attack: isinstance(attack, Noise),
             lambda attack: attack.access == "black-box" and not isinstance(attack, Noise),
