@@ -28,7 +28,7 @@ from tenuto import metrics
 from tenuto.config import SYSTEMS, DataConfig
 from tenuto.data.base import DATASETS
 from tenuto.errors import DataError, FileError
-from tenuto.store.rows import mark_worst, values_of, worst_case
+from tenuto.store.rows import mark_worst, scale_of, unit_of, units_of, values_of, worst_case
 from tenuto.store.run import RunFolder
 
 FEWEST_SEEDS = 3
@@ -58,11 +58,12 @@ def selection(rows: pd.DataFrame) -> pd.DataFrame:
     """The rows of test clips, of one attack and of one run per system and seed.
 
     Raises:
-        DataError: No test clips, several attacks, or two runs of one system and seed.
+        DataError: No test clips, several units of epsilon, several attacks, or two runs of one system and seed.
     """
     chosen = rows[rows["split"] == "test"]
     if chosen.empty:
         raise DataError("the rows hold no test clips; attack the test split first.")
+    unit_of(chosen)
     attacks = chosen[TEST_IDENTITY].drop_duplicates()
     if len(attacks) > 1:
         raise DataError(_several(attacks, chosen))
@@ -100,6 +101,11 @@ def label_scale(data: DataConfig | None) -> tuple[float, float] | None:
     return DATASETS[data.dataset].label_scale if data.dataset in DATASETS else None
 
 
+def rating_scale(rows: pd.DataFrame, data: DataConfig | None = None) -> tuple[float, float] | None:
+    """Lowest and highest possible label: as the rows record it, else that of their data set; None where unknown."""
+    return scale_of(rows) or label_scale(data)
+
+
 def is_paper_data(data: DataConfig | None) -> bool:
     """Whether a run was trained on a data set of the SMC 2025 paper."""
     return data is not None and data.dataset in PAPER_DATA
@@ -112,11 +118,13 @@ def budget_title(norm: object, epsilon: object) -> str:
 
 
 def at_budgets(rows: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
-    """Title and rows of every budget, with each clip's worst case there; smallest budget first."""
+    """Title and rows of every budget, with each clip's worst case there; smallest budget first, unit by unit."""
     # Marked again: among rows that were picked out of a table, the marked ones may be missing.
     chosen = worst_case(mark_worst(rows))
-    for (norm, epsilon), part in chosen.groupby(["norm", "epsilon"], dropna=False, sort=True):
-        yield budget_title(norm, epsilon), part
+    units = units_of(chosen)
+    several = units.nunique() > 1
+    for (unit, norm, epsilon), part in chosen.groupby([units, "norm", "epsilon"], dropna=False, sort=True):
+        yield budget_title(norm, epsilon) + (f" ({unit})" if several else ""), part
 
 
 def ordered_systems(rows: pd.DataFrame) -> list[str]:
