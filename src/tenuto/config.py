@@ -216,7 +216,7 @@ class AdoptedConfig(Config):
     scale: tuple[Rating, Rating] = (0.0, 1.0)
     takes: Literal["waveform", "log-spectrogram", "features"] = "waveform"
     sample_rate: Annotated[int, whole(1000, 192_000)] = 22_050
-    seconds: Annotated[float, real(0, 3600, above=True)] = 10.0
+    seconds: Annotated[float, real(0, 300, above=True)] = 10.0
     front_end: str | None = Field(None, description="function that makes features of a waveform")
     front_end_sha256: str | None = None
     normalisation: tuple[float, float] | None = Field(

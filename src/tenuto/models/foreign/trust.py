@@ -48,7 +48,7 @@ def check_trust(sha256: str, source: str, *, trust: bool, is_complete: bool) -> 
 
 
 def moved_to(source: str, sha256: str | None) -> str:
-    """Where ``file.py:name`` is now: the source itself, or where its file is gone, a trusted file of the same content."""
+    """Where ``file.py:name`` is now: the source, or where its file is gone, a trusted file of the same content."""
     place, _, name = source.rpartition(":")
     if place.endswith(".py") and sha256 and not Path(place).is_file():
         for other in _read(trusted_file()).get(sha256, []):
