@@ -12,7 +12,6 @@ baseline is then not known, and nothing else (such as the mean of the test label
 
 from __future__ import annotations
 
-import contextlib
 import itertools
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -294,37 +293,54 @@ def recorded_constant(runs: Sequence[RunFolder]) -> float | None:
     return float(np.mean(recorded)) if recorded else None
 
 
+def _worse_outputs(report: Mapping[str, Any]) -> tuple[bool, list[str]] | None:
+    """Whether the RMSE on test clips is larger than the constant's: overall, and for which outputs. None: unknown."""
+    try:
+        model, constant = report["test"]["rmse"], report["mean_predictor"]["rmse"]
+        worse = [name for name in model if float(model[name]) > float(constant[name])]
+    except (KeyError, TypeError, ValueError):
+        return None
+    return "overall" in worse, [name for name in worse if name != "overall"]
+
+
 def worse_than_constant(report: Mapping[str, Any]) -> str | None:
     """A sentence about outputs that are predicted worse on the test clips than by the constant baseline; else None.
 
     Args:
         report: Content of ``metrics.json``. Compared is the RMSE; the overall R2 is given too.
     """
-    try:
-        model, constant = report["test"]["rmse"], report["mean_predictor"]["rmse"]
-        worse = [name for name in model if name != "overall" and float(model[name]) > float(constant[name])]
-        is_worse = float(model["overall"]) > float(constant["overall"])
-        numbers = (
-            f"RMSE {model['overall']:.4f}, the constant {constant['overall']:.4f}; R2 "
-            f"{report['test']['r2']['overall']:.2f}"
-        )
-    except (KeyError, TypeError, ValueError):
+    is_worse, outputs = _worse_outputs(report) or (False, [])
+    if not is_worse and not outputs:
         return None
-    if not worse and not is_worse:
-        return None
-    others = len(model) - 1 - len(worse)
-    which = f" ({', '.join(worse)})" if worse and others else ""
-    what = "worse" if is_worse else f"on {len(worse)} of {len(model) - 1} outputs worse"
+    model, constant, r2 = (report["test"]["rmse"], report["mean_predictor"]["rmse"], report["test"]["r2"])
+    others = len(model) - 1 - len(outputs)
+    which = f" ({', '.join(outputs)})" if outputs and others else ""
+    what = "worse" if is_worse else f"on {len(outputs)} of {len(model) - 1} outputs worse"
     return (
         f"{report.get('run', 'the model')}: {what} on test clips than always predicting the mean training label"
-        f"{which}: {numbers}."
+        f"{which}: RMSE {model['overall']:.4f}, the constant {constant['overall']:.4f}; R2 {r2['overall']:.2f}."
     )
 
 
 def worse_runs(runs: Sequence[RunFolder]) -> tuple[str, ...]:
-    """The sentences of `worse_than_constant` for runs that `tenuto evaluate` has evaluated."""
-    reports = []
+    """At most one sentence: systems with runs that are worse than the constant baseline, overall or on some outputs."""
+    overall: dict[str, int] = {}
+    partly: dict[str, set[str]] = {}
     for run in runs:
-        with contextlib.suppress(FileError):
-            reports.append(run.read_metrics())
-    return tuple(filter(None, map(worse_than_constant, reports)))
+        try:
+            report = run.read_metrics()
+        except FileError:
+            continue
+        is_worse, outputs = _worse_outputs(report) or (False, [])
+        system = str(report.get("system", run.name))
+        if is_worse:
+            overall[system] = overall.get(system, 0) + 1
+        elif outputs:
+            partly.setdefault(system, set()).update(outputs)
+    parts = [f"{system} ({count} run{'s' * (count > 1)})" for system, count in overall.items()]
+    parts += [f"{system} on {', '.join(sorted(outputs))}" for system, outputs in partly.items()]
+    if not parts:
+        return ()
+    return (
+        f"Worse than always predicting the mean training label (RMSE on test clips): {'; '.join(parts)}.",
+    )
