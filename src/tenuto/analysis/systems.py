@@ -313,10 +313,28 @@ def worse_than_constant(report: Mapping[str, Any]) -> str | None:
     )
 
 
-def worse_runs(runs: Sequence[RunFolder]) -> tuple[str, ...]:
-    """The sentences of `worse_than_constant` for runs that `tenuto evaluate` has evaluated."""
+def in_rater_units(report: Mapping[str, Any]) -> str | None:
+    """A sentence with the error on test clips in units of the raters' disagreement; None where it is not recorded.
+
+    Args:
+        report: Content of ``metrics.json``.
+    """
+    try:
+        error = float(report["test"]["rmse_in_rater_sd"]["overall"])
+        constant = float(report["mean_predictor"]["rmse_in_rater_sd"]["overall"])
+    except (KeyError, TypeError, ValueError):
+        return None
+    return (
+        f"{report.get('run', 'the model')}: the RMSE on test clips is {error:.2f} times the raters' standard "
+        f"deviation; that of always predicting the mean training label {constant:.2f} times."
+    )
+
+
+def remarks_on_runs(runs: Sequence[RunFolder]) -> tuple[str, ...]:
+    """What `worse_than_constant` and `in_rater_units` say of runs that `tenuto evaluate` has evaluated."""
     reports = []
     for run in runs:
         with contextlib.suppress(FileError):
             reports.append(run.read_metrics())
-    return tuple(filter(None, map(worse_than_constant, reports)))
+    sentences = [about(report) for about in (worse_than_constant, in_rater_units) for report in reports]
+    return tuple(filter(None, sentences))

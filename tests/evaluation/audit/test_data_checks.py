@@ -1,4 +1,5 @@
 import dataclasses
+from typing import Any
 
 import numpy as np
 import pytest
@@ -27,10 +28,10 @@ NAMES = tuple(f"{clip:03d}" for clip in range(30))
 
 def data(shared, attacked, kind="albums"):
     """Clips 000 on are attacked; of these the first few come from the album or artist that is trained on, too."""
-    owners = tuple(
+    owners: Any = tuple(
         "trained" if place < shared or place >= attacked else f"own {place}" for place in range(30)
     )
-    index = Index(NAMES, (), EMOTIONS, np.full((30, 8), 0.5), **{kind: owners})
+    index = dataclasses.replace(Index(NAMES, (), EMOTIONS, np.full((30, 8), 0.5)), **{kind: owners})
     return Data(index=index, split=Split(tuple(str(int(name)) for name in NAMES[attacked:]), (), ()))
 
 
@@ -61,7 +62,8 @@ def test_a_data_set_without_albums_says_so():
 
 @pytest.mark.parametrize("kind", ["albums", "artists"])
 def test_unknown_owners_are_not_shared(kind):
-    index = Index(NAMES, (), EMOTIONS, np.full((30, 8), 0.5), **{kind: ("",) * 30})
+    unknown: Any = {kind: ("",) * 30}
+    index = dataclasses.replace(Index(NAMES, (), EMOTIONS, np.full((30, 8), 0.5)), **unknown)
     result = finding(kind, source(bounded(clips=20)), Data(index=index, split=Split(NAMES[20:], (), ())))
     assert (result.verdict, result.value) == (PASS, 0)
 
