@@ -12,6 +12,7 @@ baseline is then not known, and nothing else (such as the mean of the test label
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -322,17 +323,39 @@ def worse_than_constant(report: Mapping[str, Any]) -> str | None:
     )
 
 
-def worse_runs(runs: Sequence[RunFolder]) -> tuple[str, ...]:
-    """At most one sentence: systems with runs that are worse than the constant baseline, overall or on some outputs."""
+def in_rater_units(report: Mapping[str, Any]) -> str | None:
+    """A sentence with the error on test clips in units of the raters' disagreement; None where it is not recorded.
+
+    Args:
+        report: Content of ``metrics.json``.
+    """
+    try:
+        error = float(report["test"]["rmse_in_rater_sd"]["overall"])
+        constant = float(report["mean_predictor"]["rmse_in_rater_sd"]["overall"])
+    except (KeyError, TypeError, ValueError):
+        return None
+    return (
+        f"{report.get('run', 'the model')}: the RMSE on test clips is {error:.2f} times the raters' standard "
+        f"deviation; that of always predicting the mean training label {constant:.2f} times."
+    )
+
+
+def remarks_on_runs(runs: Sequence[RunFolder]) -> tuple[str, ...]:
+    """Remarks on the clean predictions of evaluated runs: which systems are worse than a constant, in one sentence,
+    and `in_rater_units` of every run."""
+    reports = []
+    for run in runs:
+        with contextlib.suppress(FileError):
+            reports.append(run.read_metrics())
+    return tuple(filter(None, [_worse_systems(reports), *map(in_rater_units, reports)]))
+
+
+def _worse_systems(reports: Sequence[Mapping[str, Any]]) -> str | None:
     overall: dict[str, int] = {}
     partly: dict[str, set[str]] = {}
-    for run in runs:
-        try:
-            report = run.read_metrics()
-        except FileError:
-            continue
+    for report in reports:
         is_worse, outputs = _worse_outputs(report) or (False, [])
-        system = str(report.get("system", run.name))
+        system = str(report.get("system", report.get("run", "the model")))
         if is_worse:
             overall[system] = overall.get(system, 0) + 1
         elif outputs:
@@ -340,7 +363,5 @@ def worse_runs(runs: Sequence[RunFolder]) -> tuple[str, ...]:
     parts = [f"{system} ({count} run{'s' * (count > 1)})" for system, count in overall.items()]
     parts += [f"{system} on {', '.join(sorted(outputs))}" for system, outputs in partly.items()]
     if not parts:
-        return ()
-    return (
-        f"Worse than always predicting the mean training label (RMSE on test clips): {'; '.join(parts)}.",
-    )
+        return None
+    return f"Worse than always predicting the mean training label (RMSE on test clips): {'; '.join(parts)}."
