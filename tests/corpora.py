@@ -38,6 +38,18 @@ def write_audio(path: Path, number: int, seconds: float = 0.6) -> None:
     soundfile.write(path, 0.2 * wave, 22050)
 
 
+def music(number: int, seconds: float = 6.0, rate: float = 4.0, level: float = 0.3) -> np.ndarray:
+    """A melody of its own for every number, 22 050 Hz: ``rate`` notes per second with a peak of about ``level``."""
+    random, size = np.random.default_rng(number), round(22050 / rate)
+    time, notes = np.arange(size) / 22050, round(seconds * rate)
+    pitches = 220 * 2 ** (random.integers(0, 36, notes) / 12)
+    sounds = [
+        sum(np.sin(2 * np.pi * pitch * partial * time) / partial for partial in (1, 2, 3)) * np.exp(-5 * time)
+        for pitch in pitches
+    ]
+    return np.asarray(level * np.concatenate(sounds) / 2)
+
+
 def soundtracks(root: Path, clips: int = CLIPS) -> Soundtracks:
     """A copy in the format of Soundtracks, with ``clips`` clips on four albums."""
     random = np.random.default_rng(0)

@@ -204,3 +204,17 @@ def test_tags_get_areas_averaged_over_the_tags_that_have_one():
     assert report["pr_auc"]["sad"] == pytest.approx(0.5)
     assert "roc_auc" not in metrics.evaluate(TAGS, SCORES, ("happy", "sad", "film"))
     assert np.isnan(metrics.evaluate(TAGS[:, 2:], SCORES[:, 2:], ("film",), "tags")["roc_auc"]["overall"])
+
+
+def test_rmse_in_units_of_the_raters_disagreement():
+    label = np.array([[0.2, 0.5], [0.4, 0.5], [0.9, 0.1]])
+    prediction = label + np.array([[0.1, 0.3], [0.1, 0.0], [0.1, 0.9]])
+    deviations = np.array([[0.2, 0.1], [0.2, 0.1], [0.2, np.nan]])
+    ratios = metrics.rmse_in_rater_sd(label, prediction, deviations, ("a", "b"))
+    assert ratios == pytest.approx({"overall": np.sqrt(0.12 / 0.14), "a": 0.5, "b": np.sqrt(0.09 / 0.02)})
+
+
+def test_without_disagreement_there_is_no_unit():
+    label = np.array([[0.2, 0.5], [0.4, 0.5]])
+    ratios = metrics.rmse_in_rater_sd(label, label + 0.1, [[0.0, np.nan], [0.0, np.nan]], ("a", "b"))
+    assert all(np.isnan(value) for value in ratios.values())

@@ -221,6 +221,33 @@ def evaluate(
     }
 
 
+def rmse_in_rater_sd(
+    label: ArrayLike, prediction: ArrayLike, deviations: ArrayLike, names: tuple[str, ...]
+) -> dict[str, float]:
+    """RMSE in units of the raters' disagreement: 1 where the model errs as much as one rater departs from the mean.
+
+    The RMSE over the clips whose deviations are known, divided by the root of the mean squared deviation of these.
+
+    Args:
+        label: (clips, outputs).
+        prediction: (clips, outputs).
+        deviations: Standard deviation of the raters in units of the labels, (clips, outputs); NaN where unknown.
+        names: One name per column.
+
+    Returns:
+        ``{"overall": ..., name: ...}``; NaN where no deviation is known, or all are 0.
+    """
+    first, second = validate(label, prediction)
+    spread = np.asarray(deviations, np.float64)
+    is_known = np.isfinite(spread)
+    squares = [np.where(is_known, np.square(values), 0.0) for values in (first - second, spread)]
+    error, disagreement = (
+        np.concatenate([[values.sum()], values.sum(axis=0)])  # overall, then each column
+        for values in squares
+    )
+    return dict(zip(("overall", *names), np.sqrt(_ratio(error, disagreement)).tolist(), strict=True))
+
+
 def _mean_of(each: Labelled) -> Callable[[ArrayLike, ArrayLike], float]:
     return lambda label, prediction: float(each(label, prediction).mean())
 

@@ -7,6 +7,7 @@ import re
 import socket
 
 import pytest
+import soundfile
 
 from tenuto.data import DATASETS, remote, soundtracks
 from tenuto.data.midlevel import CONCEPTS
@@ -49,9 +50,12 @@ def test_an_unknown_data_set_is_answered_with_the_known(tenuto):
 
 
 def test_validate_passes_a_sound_folder(tenuto, own):
-    outcome = tenuto("data", "validate", "folder", "--root", own, *FOLDER)
+    outcome = tenuto("data", "validate", "folder", "--root", own, *FOLDER, "--cache", own / "cache")
     assert outcome.exit_code == 0
-    assert outcome.stdout == f"{own}: complete, every recording can be read\n"
+    assert outcome.stdout.splitlines() == [
+        "duplicates: none among 10 recordings",
+        f"{own}: complete, every recording can be read",
+    ]
 
 
 def test_validate_lists_what_is_missing(tenuto, tmp_path):
@@ -77,11 +81,68 @@ def test_validate_for_programs(tenuto, own):
         "missing": [],
         "altered": [],
         "inconsistent": [],
+        "warnings": [],
+        "recordings": 10,
+        "duplicates": [],
+        "label_order": [],
+        "rater_deviations": {},
     }
     (own / "table.csv").write_text("song,arousal,joy,roughness,record\nghost,1,1,1,a\n")
     outcome = tenuto("data", "validate", "folder", "--root", own, *FOLDER, "--json")
     assert outcome.exit_code == 1
     assert "rates ghost" in json.loads(outcome.stdout)["inconsistent"][0]
+
+
+@pytest.fixture
+def rated(tmp_path):
+    """Forty recordings of which arousal is the loudness, and two of which are the same; deviations of the raters."""
+    root = tmp_path / "rated"
+    root.mkdir()
+    lines = ["file,arousal,valence,sd a,sd v"]
+    for number in range(40):
+        sound = corpora.music(max(number, 1), 4.0, level=0.01 + number / 100)
+        soundfile.write(root / f"{number}.wav", sound, 22050)
+        lines.append(f"{number},{number / 40},{number * 7 % 40 / 40},0.1,0.3")
+    (root / "ratings.csv").write_text("\n".join(lines))
+    (root / "tenuto.yaml").write_text("emotions: [valence, arousal]\ndeviations: [sd v, sd a]\n")
+    return root
+
+
+def validate(tenuto, root, *options):
+    return tenuto("data", "validate", "folder", "--root", root, "--cache", root.parent / "cache", *options)
+
+
+def test_validate_compares_sounds_and_ratings(tenuto, rated):
+    outcome = validate(tenuto, rated)
+    warning, order, raters, verdict = outcome.stdout.splitlines()
+    assert outcome.exit_code == 0
+    assert warning.startswith("warning: 0.wav and 1.wav have the same 3.5 s of sound (")
+    assert order.startswith("label order: rank correlations with loudness and onset rate: valence ")
+    assert raters == "raters: mean standard deviation, in units of the labels: valence 0.300, arousal 0.100"
+    assert verdict == f"{rated}: complete, every recording can be read"
+
+
+def test_validate_warns_of_exchanged_columns(tenuto, rated):
+    table = rated / "ratings.csv"
+    table.write_text(table.read_text().replace("arousal,valence", "valence,arousal"))
+    outcome = validate(tenuto, rated, "--json")
+    report = json.loads(outcome.stdout)
+    assert outcome.exit_code == 0
+    assert [order["is_exchanged"] for order in report["label_order"]] == [True]
+    assert "valence follows loudness and onset rate more than arousal does" in report["warnings"][1]
+    assert [(pair["first"], pair["second"]) for pair in report["duplicates"]] == [("0.wav", "1.wav")]
+
+
+def test_validate_finds_recordings_of_another_folder(tenuto, refused, rated, tmp_path):
+    other = tmp_path / "elsewhere" / "deeper"
+    other.mkdir(parents=True)
+    soundfile.write(other / "unnamed.flac", corpora.music(7, 4.0)[11025:], 22050)
+    outcome = validate(tenuto, rated, "--against", tmp_path / "elsewhere", "--against", rated)
+    assert f"warning: 7.wav and {other / 'unnamed.flac'} have the same" in outcome.stdout
+    assert outcome.stdout.count("warning: ") == 2  # the data set is not compared with itself
+    (tmp_path / "empty").mkdir()
+    message = refused("data", "validate", "folder", "--root", rated, "--against", tmp_path / "empty")
+    assert "contains no recording to compare with" in message
 
 
 def test_a_folder_with_brackets_is_printed_as_it_is_called(tenuto, tmp_path):
@@ -99,7 +160,12 @@ def test_validate_of_a_folder_wants_its_columns(refused, own):
 
 def test_validate_on_the_real_audio(shared, tenuto):
     outcome = tenuto("data", "validate", "soundtracks", "--root", shared / "soundtracks")
-    assert outcome.stdout == f"{shared / 'soundtracks'}: as published\n"
+    assert outcome.stdout.splitlines() == [
+        "duplicates: none among 360 recordings",
+        "label order: rank correlations with loudness and onset rate: valence -0.39, energy +0.76 (360 clips)",
+        "label order: rank correlations with loudness and onset rate: valence -0.39, tension +0.54 (360 clips)",
+        f"{shared / 'soundtracks'}: as published",
+    ]
 
 
 def test_synthesize_makes_a_corpus_that_validates(tenuto, tmp_path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import re
 
@@ -11,6 +12,7 @@ import torch
 from filelock import FileLock
 
 from tenuto import metrics
+from tenuto.analysis.systems import remarks_on_runs
 from tenuto.attacks import ReleasedAttack, protocol
 from tenuto.data import prepare
 from tenuto.errors import FileError, FolderWarning, TenutoError
@@ -338,3 +340,20 @@ def test_tags_are_evaluated_by_areas(tmp_path):
     report = robustness.evaluate(open_run(folder, prepared))
     assert set(report["test"]["roc_auc"]) == {"overall", "film", "happy", "sad"}
     assert report["mean_predictor"]["roc_auc"]["overall"] == pytest.approx(0.5)
+
+
+def test_errors_are_given_in_units_of_the_raters_disagreement_where_it_is_known(prepared, tmp_path):
+    index = prepared.index
+    deviations = np.full(index.labels.shape, 0.2)
+    rated = dataclasses.replace(prepared, index=dataclasses.replace(index, deviations=deviations))
+    run = open_run(train(settings("A2E", epochs=1), rated, tmp_path), rated)
+    report = robustness.evaluate(run)
+    for part in ("train", "validation", "test", "mean_predictor"):
+        in_units = {name: value / 0.2 for name, value in report[part]["rmse"].items()}
+        assert report[part]["rmse_in_rater_sd"] == pytest.approx(in_units)
+    assert read_json(run.files.metrics)["test"]["rmse_in_rater_sd"] == report["test"]["rmse_in_rater_sd"]
+    (sentence,) = [remark for remark in remarks_on_runs([run.files]) if "raters'" in remark]
+    assert (
+        f"{report['test']['rmse_in_rater_sd']['overall']:.2f} times the raters' standard deviation"
+        in sentence
+    )

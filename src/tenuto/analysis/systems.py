@@ -294,37 +294,74 @@ def recorded_constant(runs: Sequence[RunFolder]) -> float | None:
     return float(np.mean(recorded)) if recorded else None
 
 
+def _worse_outputs(report: Mapping[str, Any]) -> tuple[bool, list[str]] | None:
+    """Whether the RMSE on test clips is larger than the constant's: overall, and for which outputs. None: unknown."""
+    try:
+        model, constant = report["test"]["rmse"], report["mean_predictor"]["rmse"]
+        worse = [name for name in model if float(model[name]) > float(constant[name])]
+    except (KeyError, TypeError, ValueError):
+        return None
+    return "overall" in worse, [name for name in worse if name != "overall"]
+
+
 def worse_than_constant(report: Mapping[str, Any]) -> str | None:
     """A sentence about outputs that are predicted worse on the test clips than by the constant baseline; else None.
 
     Args:
         report: Content of ``metrics.json``. Compared is the RMSE; the overall R2 is given too.
     """
-    try:
-        model, constant = report["test"]["rmse"], report["mean_predictor"]["rmse"]
-        worse = [name for name in model if name != "overall" and float(model[name]) > float(constant[name])]
-        is_worse = float(model["overall"]) > float(constant["overall"])
-        numbers = (
-            f"RMSE {model['overall']:.4f}, the constant {constant['overall']:.4f}; R2 "
-            f"{report['test']['r2']['overall']:.2f}"
-        )
-    except (KeyError, TypeError, ValueError):
+    is_worse, outputs = _worse_outputs(report) or (False, [])
+    if not is_worse and not outputs:
         return None
-    if not worse and not is_worse:
-        return None
-    others = len(model) - 1 - len(worse)
-    which = f" ({', '.join(worse)})" if worse and others else ""
-    what = "worse" if is_worse else f"on {len(worse)} of {len(model) - 1} outputs worse"
+    model, constant, r2 = (report["test"]["rmse"], report["mean_predictor"]["rmse"], report["test"]["r2"])
+    others = len(model) - 1 - len(outputs)
+    which = f" ({', '.join(outputs)})" if outputs and others else ""
+    what = "worse" if is_worse else f"on {len(outputs)} of {len(model) - 1} outputs worse"
     return (
         f"{report.get('run', 'the model')}: {what} on test clips than always predicting the mean training label"
-        f"{which}: {numbers}."
+        f"{which}: RMSE {model['overall']:.4f}, the constant {constant['overall']:.4f}; R2 {r2['overall']:.2f}."
     )
 
 
-def worse_runs(runs: Sequence[RunFolder]) -> tuple[str, ...]:
-    """The sentences of `worse_than_constant` for runs that `tenuto evaluate` has evaluated."""
+def in_rater_units(report: Mapping[str, Any]) -> str | None:
+    """A sentence with the error on test clips in units of the raters' disagreement; None where it is not recorded.
+
+    Args:
+        report: Content of ``metrics.json``.
+    """
+    try:
+        error = float(report["test"]["rmse_in_rater_sd"]["overall"])
+        constant = float(report["mean_predictor"]["rmse_in_rater_sd"]["overall"])
+    except (KeyError, TypeError, ValueError):
+        return None
+    return (
+        f"{report.get('run', 'the model')}: the RMSE on test clips is {error:.2f} times the raters' standard "
+        f"deviation; that of always predicting the mean training label {constant:.2f} times."
+    )
+
+
+def remarks_on_runs(runs: Sequence[RunFolder]) -> tuple[str, ...]:
+    """Remarks on the clean predictions of evaluated runs: which systems are worse than a constant, in one sentence,
+    and `in_rater_units` of every run."""
     reports = []
     for run in runs:
         with contextlib.suppress(FileError):
             reports.append(run.read_metrics())
-    return tuple(filter(None, map(worse_than_constant, reports)))
+    return tuple(filter(None, [_worse_systems(reports), *map(in_rater_units, reports)]))
+
+
+def _worse_systems(reports: Sequence[Mapping[str, Any]]) -> str | None:
+    overall: dict[str, int] = {}
+    partly: dict[str, set[str]] = {}
+    for report in reports:
+        is_worse, outputs = _worse_outputs(report) or (False, [])
+        system = str(report.get("system", report.get("run", "the model")))
+        if is_worse:
+            overall[system] = overall.get(system, 0) + 1
+        elif outputs:
+            partly.setdefault(system, set()).update(outputs)
+    parts = [f"{system} ({count} run{'s' * (count > 1)})" for system, count in overall.items()]
+    parts += [f"{system} on {', '.join(sorted(outputs))}" for system, outputs in partly.items()]
+    if not parts:
+        return None
+    return f"Worse than always predicting the mean training label (RMSE on test clips): {'; '.join(parts)}."

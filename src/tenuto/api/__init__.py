@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from tenuto.api.adoption import adopt
     from tenuto.api.auditing import Audit, audit
     from tenuto.api.comparing import compare, curves, rows
-    from tenuto.api.datasets import prepare
+    from tenuto.api.datasets import prepare, validate
     from tenuto.api.papers import Paper, paper
     from tenuto.api.progress import Progress
     from tenuto.api.reports import Report, report
@@ -36,7 +36,7 @@ _MODULES = {
     "tenuto.api.adoption": ("adopt",),
     "tenuto.api.auditing": ("Audit", "audit"),
     "tenuto.api.comparing": ("compare", "curves", "rows"),
-    "tenuto.api.datasets": ("prepare",),
+    "tenuto.api.datasets": ("prepare", "validate"),
     "tenuto.api.papers": ("Paper", "paper"),
     "tenuto.api.progress": ("Progress",),
     "tenuto.api.reports": ("Report", "report"),
@@ -78,6 +78,7 @@ __all__ = [
     "set_concepts",
     "show",
     "train",
+    "validate",
 ]
 
 

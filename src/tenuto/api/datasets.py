@@ -1,17 +1,24 @@
-"""Data sets: their settings, where they are stored, and their spectrograms."""
+"""Data sets: their settings, where they are stored, whether they are sound, and their spectrograms."""
 
 from __future__ import annotations
 
+import dataclasses
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from tenuto.api.progress import SILENT, Progress
 from tenuto.config import DataConfig, FolderConfig, merge
-from tenuto.data import Prepared, open_dataset
+from tenuto.data import Index, Prepared, Validation, open_dataset
+from tenuto.data.cache import Sound, cache_folder, listen, listen_all
 from tenuto.data.cache import prepare as prepare_dataset
-from tenuto.errors import ConfigError
+from tenuto.data.duplicates import Duplicate, duplicates
+from tenuto.data.label_order import LabelOrder, label_orders
+from tenuto.data.layout import files_below, is_audio
+from tenuto.errors import ConfigError, DataError, TenutoError
 from tenuto.files import read_text
 from tenuto.settings import parse_yaml
 
@@ -43,6 +50,136 @@ def prepare(
     task = "spectrograms and descriptors" if dataset.signal_concepts else "spectrograms"
     with progress.bar(task, len(dataset.index)) as advance:
         return prepare_dataset(dataset, None if cache is None else Path(cache), workers, advance)
+
+
+@dataclasses.dataclass(frozen=True)
+class DataReport:
+    """Whether a copy of a data set can be trusted.
+
+    Attributes:
+        root: Its folder.
+        validation: What is missing, altered or inconsistent.
+        has_checksums: Whether the files were compared with published checksums.
+        recordings: How many recordings were compared by their sound.
+        duplicates: Pairs of recordings with the same sound, named by their paths below the folder; those of another
+            folder by their whole path.
+        label_orders: How closely ratings like valence and ratings like arousal follow the audio.
+        rater_deviations: Emotion -> mean standard deviation of the raters, in units of the labels; empty where the
+            files have none.
+    """
+
+    root: Path
+    validation: Validation
+    has_checksums: bool
+    recordings: int
+    duplicates: tuple[Duplicate, ...]
+    label_orders: tuple[LabelOrder, ...]
+    rater_deviations: Mapping[str, float]
+
+    @property
+    def ok(self) -> bool:
+        """Whether nothing is missing, altered or inconsistent; the sound does not count."""
+        return self.validation.ok
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """A sentence for every duplicate, and for every two columns that may be exchanged."""
+        doubtful = [order for order in self.label_orders if order.is_exchanged]
+        return tuple(f"{finding}." for finding in (*self.duplicates, *doubtful))
+
+    def as_dict(self) -> dict[str, Any]:
+        """All of it as plain values."""
+        return {
+            "ok": self.ok,
+            **dataclasses.asdict(self.validation),
+            "warnings": list(self.warnings),
+            "recordings": self.recordings,
+            "duplicates": [dataclasses.asdict(pair) for pair in self.duplicates],
+            "label_order": [
+                dataclasses.asdict(order) | {"is_exchanged": order.is_exchanged}
+                for order in self.label_orders
+            ],
+            "rater_deviations": dict(self.rater_deviations),
+        }
+
+
+def validate(
+    root: str | Path,
+    config: DataConfig | None = None,
+    *,
+    against: Sequence[str | Path] = (),
+    cache: str | Path | None = None,
+    progress: Progress = SILENT,
+) -> DataReport:
+    """Compare a copy of a data set with its card, its recordings with each other, and its ratings with the audio.
+
+    Args:
+        root: Folder of the data set.
+        config: Which data set; default: what ``tenuto.yaml`` in this folder describes, else Soundtracks.
+        against: Folders whose recordings, at any depth, are compared with those of the data set.
+        cache: Folder of fingerprints; default: the user's cache.
+        progress: Reports recordings.
+
+    Raises:
+        ConfigError: An unknown data set, or a folder without its columns.
+        DataError: No recording in a folder of ``against``.
+        FileError: A folder of ``against`` cannot be read.
+    """
+    others = _recordings(against)
+    dataset = open_dataset(data_config(root) if config is None else config, root)
+    folder = cache_folder() if cache is None else Path(cache)
+    heard: dict[Path, Sound] = {}
+
+    def check(path: Path) -> None:
+        heard[path] = listen(path, folder)
+
+    with progress.bar("recordings", None) as advance:
+        validation = dataset.validate(advance, check)
+    own = {path.resolve() for path in heard}
+    others = {name: path for name, path in others.items() if path.resolve() not in own}
+    with progress.bar("other recordings", len(others)) as advance:
+        other_sounds = listen_all(others, folder, None, advance)
+    sounds = {_below(path, Path(root)): heard[path] for path in sorted(heard)}
+    pairs = duplicates(sounds)
+    if other_sounds:
+        pairs += duplicates(sounds, other_sounds)
+    try:
+        index = dataset.index
+    except TenutoError:  # stated in the validation
+        orders, deviations = [], {}
+    else:
+        clips = zip(index.clips, index.paths, strict=True)
+        orders = label_orders(index, {clip: heard[path] for clip, path in clips if path in heard})
+        deviations = _mean_deviations(index)
+    has_checksums = bool(dataset.checksums())
+    return DataReport(
+        Path(root), validation, has_checksums, len(heard), tuple(pairs), tuple(orders), deviations
+    )
+
+
+def _recordings(folders: Sequence[str | Path]) -> dict[str, Path]:
+    """Every recording below the folders, by its path."""
+    recordings: dict[str, Path] = {}
+    for folder in map(Path, folders):
+        own = {str(path): path for path in files_below(folder) if is_audio(path.name)}
+        if not own:
+            raise DataError(
+                f"{folder}: contains no recording to compare with. Point `against` at audio files."
+            )
+        recordings |= own
+    return recordings
+
+
+def _below(path: Path, root: Path) -> str:
+    return path.relative_to(root).as_posix() if path.is_relative_to(root) else str(path)
+
+
+def _mean_deviations(index: Index) -> dict[str, float]:
+    """Emotion -> mean standard deviation of the raters over clips, where any is known."""
+    if index.deviations is None:
+        return {}
+    columns = zip(index.emotions, index.deviations.T, strict=True)
+    return {name: float(np.nanmean(values)) for name, values in columns if not np.isnan(values).all()}
 
 
 def data_config(root: str | Path | None = None, **settings: Any) -> DataConfig:

@@ -11,6 +11,7 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
+from tenuto import api
 from tenuto.api.datasets import data_config
 from tenuto.cli import common
 from tenuto.cli.common import notes, out
@@ -19,6 +20,7 @@ from tenuto.data import DATASETS, Folder, Validation, open_dataset
 from tenuto.errors import DataError
 
 if TYPE_CHECKING:
+    from tenuto.api.datasets import DataReport
     from tenuto.data.signal import Description
 
 app = typer.Typer(
@@ -27,6 +29,8 @@ app = typer.Typer(
 Name = Annotated[str, typer.Argument(help="Data set, see `tenuto data list`.", callback=common.data_set)]
 Workers = Annotated[int | None, typer.Option("--workers", min=1, help="Threads.", show_default="all cores")]
 EXIT_PROBLEMS = 1
+SHOWN = 20
+"""Warnings printed in full."""
 
 
 @app.command("list")
@@ -78,31 +82,56 @@ def download(name: Name, root: common.Root) -> None:
 def validate(
     name: Name,
     root: common.Root,
+    against: Annotated[
+        list[Path] | None,
+        typer.Option(help="Also look for the same recordings in this folder; may be repeated."),
+    ] = None,
     ratings: common.Ratings = None,
     id_column: common.IdColumn = None,
     emotions: common.Emotions = None,
     concepts: common.Concepts = None,
     scale: common.Scale = None,
     album_column: common.AlbumColumn = None,
+    cache: common.Cache = None,
     as_json: common.AsJson = False,
 ) -> None:
     """List everything that is missing, altered or inconsistent in a copy of a data set; exit code 1 for any problem.
 
+    Warns of recordings with the same sound, within the data set or in another folder, and of columns of valence and
+    arousal that may be exchanged.
+
     Example: tenuto data validate soundtracks --root soundtracks
     """
     config = _config(name, root, ratings, id_column, emotions, concepts, scale, album_column)
-    with common.bar("files", None) as advance:
-        dataset = open_dataset(config, root)
-        validation = dataset.validate(advance)
+    report = api.validate(root, config, against=against or (), cache=cache, progress=common.TERMINAL)
     if as_json:
-        common.print_json({"ok": validation.ok, **dataclasses.asdict(validation)})
+        common.print_json(report.as_dict())
     else:
-        for kind in ("missing", "altered", "inconsistent"):
-            for sentence in getattr(validation, kind):
-                out.print(f"[bold]{kind}[/bold]: {escape(sentence)}")
-        typer.echo(f"{root}: {_verdict(validation, bool(dataset.checksums()))}")
-    if not validation.ok:
+        _print_report(report)
+    if not report.ok:
         raise typer.Exit(EXIT_PROBLEMS)
+
+
+def _print_report(report: DataReport) -> None:
+    def line(kind: str, sentence: str) -> None:
+        out.print(f"[bold]{kind}[/bold]: {escape(sentence)}")
+
+    for kind in ("missing", "altered", "inconsistent"):
+        for sentence in getattr(report.validation, kind):
+            line(kind, sentence)
+    for sentence in report.warnings[:SHOWN]:
+        line("warning", sentence)
+    if len(report.warnings) > SHOWN:
+        line("warning", f"and {len(report.warnings) - SHOWN} more; --json lists all.")
+    if not report.duplicates:
+        line("duplicates", f"none among {report.recordings} recordings")
+    for order in report.label_orders:
+        if not order.is_exchanged:
+            line("label order", str(order))
+    if report.rater_deviations:
+        shown = ", ".join(f"{name} {value:.3f}" for name, value in report.rater_deviations.items())
+        line("raters", f"mean standard deviation, in units of the labels: {shown}")
+    typer.echo(f"{report.root}: {_verdict(report.validation, report.has_checksums)}")
 
 
 @app.command()

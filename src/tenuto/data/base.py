@@ -7,8 +7,10 @@ import copy
 import dataclasses
 import hashlib
 import math
+import os
 import unicodedata
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
 from pathlib import Path
 from typing import ClassVar, Literal, Self
@@ -18,6 +20,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from tenuto.audio.descriptors import DESCRIPTORS, VERSION
+from tenuto.audio.loading import check_recording
 from tenuto.config import DataConfig
 from tenuto.data.layout import Files, Marks
 from tenuto.errors import AudioError, DataError, FileError, Problems, one_line, quote
@@ -224,26 +227,39 @@ class Dataset(abc.ABC):
             f"{self.card.name} cannot be downloaded by Tenuto. Get it by hand: {self.card.origin}."
         )
 
-    def validate(self, progress: Progress | None = None) -> Validation:
-        """Compare the files with the identity card; list every problem and raise nothing."""
+    def validate(
+        self, progress: Progress | None = None, check: Callable[[Path], object] = check_recording
+    ) -> Validation:
+        """Compare the files with the identity card; list every problem and raise nothing.
+
+        Args:
+            progress: Called with 1 after every recording.
+            check: Raises `AudioError` or `FileError` for a recording that cannot be used; called in threads.
+        """
         published = self.checksums()
         missing, altered = self._check_published(published)
         problems = Problems()
         paths: tuple[Path, ...] = ()
         with problems.collect():
             paths = self._read(problems).paths
-        for path in paths:
-            name = _below(path, self.root)
-            if not path.is_file():
-                if name not in published:
+
+        def problem(path: Path) -> str | None:
+            try:
+                if path.is_file():
+                    check(path)
+            except (AudioError, FileError) as error:
+                return str(error)
+            return None
+
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
+            for path, sentence in zip(paths, pool.map(problem, paths), strict=True):
+                name = _below(path, self.root)
+                if name not in published and not path.is_file():
                     missing.append(f"{name}: has ratings but does not exist")
-            elif name not in published:
-                try:
-                    _decodes(path)
-                except (AudioError, FileError) as error:
-                    altered.append(str(error))
-            if progress:
-                progress(1)
+                elif name not in published and sentence is not None:
+                    altered.append(sentence)
+                if progress:
+                    progress(1)
         return Validation(tuple(missing), tuple(altered), problems.sentences)
 
     def _check_published(self, published: Mapping[str, str]) -> tuple[list[str], list[str]]:
@@ -378,12 +394,6 @@ def as_number(value: object, decimal: str = ".") -> float:
         return math.nan if "_" in text else float(text)  # Python reads 1_000 as 1000
     except ValueError:
         return math.nan
-
-
-def _decodes(path: Path) -> None:
-    from tenuto.audio.loading import check_recording
-
-    check_recording(path)
 
 
 def _below(path: Path, root: Path) -> str:

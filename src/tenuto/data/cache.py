@@ -7,9 +7,10 @@ never gets an old result, and an interrupted `prepare` continues.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 from typing import Any, TypeVar
@@ -19,7 +20,7 @@ from numpy.typing import NDArray
 
 from tenuto.audio.descriptors import VERSION
 from tenuto.data.base import Dataset, Index, Labels, Progress, fingerprint
-from tenuto.errors import DataError, FileError, TenutoError
+from tenuto.errors import AudioError, DataError, FileError, TenutoError
 from tenuto.files import read_safetensors, sha256_bytes, sha256_file, write_safetensors
 
 Spectrogram = NDArray[np.float32]
@@ -62,7 +63,7 @@ class Prepared:
             if not _place(audio[path], _waveform_settings(rate), folder).is_file():
                 _waveform(path, audio[path], rate, folder)
 
-        _each(self.index, one, workers, progress)
+        _each(self.index.paths, one, workers, progress)
 
     def places(self, clips: tuple[str, ...]) -> list[int]:
         """Row numbers of clips. Raises `DataError` for a clip the data set does not have."""
@@ -111,7 +112,7 @@ def prepare(
             _descriptors(path, audio, folder) if has_signal else None,
         )
 
-    rows = _each(index, one, workers, progress)
+    rows = _each(index.paths, one, workers, progress)
     identity = fingerprint(index, tuple(audio for audio, _, _ in rows))
     if has_signal:
         index = dataclasses.replace(index, concept_labels=np.array([values for _, _, values in rows]))
@@ -128,18 +129,91 @@ def signal_concepts(
     def one(path: Path) -> Labels:
         return _descriptors(path, sha256_file(path), folder)
 
-    return np.array(_each(dataset.index, one, workers, progress))
+    return np.array(_each(dataset.index.paths, one, workers, progress))
+
+
+@dataclasses.dataclass(frozen=True)
+class Sound:
+    """What a recording sounds like, to compare recordings with each other and with ratings.
+
+    Attributes:
+        audio: SHA-256 of the file.
+        fingerprint: Its bits, (frames,), see `tenuto.audio.fingerprint`.
+        loudness: Root-mean-square level in dB relative to full scale.
+        onset_rate: Onsets per second, weighted by their strength, see `tenuto.audio.energy`.
+        seconds: Duration without silence at the ends.
+    """
+
+    audio: str
+    fingerprint: NDArray[np.uint32]
+    loudness: float
+    onset_rate: float
+    seconds: float
+
+
+def listen(path: Path, folder: Path) -> Sound:
+    """The sound of a recording, from the cache where it holds it; the cache may be read-only.
+
+    Raises:
+        AudioError: The recording cannot be decoded, or is silent.
+        FileError: It cannot be read.
+    """
+    from tenuto.audio import energy, fingerprint
+    from tenuto.audio.spectrogram import SETTINGS
+
+    audio, computed = sha256_file(path), functools.cache(lambda: compute_sound(path))
+    bits_settings = {"fingerprint": fingerprint.VERSION, **SETTINGS}
+    energy_settings = {"energy": energy.VERSION, **SETTINGS}
+    try:
+        bits = _cached("fingerprint", bits_settings, audio, folder, lambda: computed()[0])
+        numbers = _cached("energy", energy_settings, audio, folder, lambda: computed()[1])
+    except _CacheError:
+        bits, numbers = computed()
+    return Sound(audio, bits, *numbers.tolist())
+
+
+def compute_sound(path: Path) -> tuple[NDArray[np.uint32], Labels]:
+    """The fingerprint (frames,) of a recording; and its loudness, onset rate and duration, (3,)."""
+    from tenuto.audio.energy import loudness, onset_rate
+    from tenuto.audio.fingerprint import fingerprint
+    from tenuto.audio.loading import SAMPLE_RATE, load_and_describe
+    from tenuto.audio.spectrogram import log_spectrogram
+
+    waveform, description = load_and_describe(path)
+    spectrogram = log_spectrogram(waveform)
+    level = loudness(waveform, description.peak_db)
+    seconds = len(waveform) / SAMPLE_RATE
+    return fingerprint(spectrogram), np.array([level, onset_rate(spectrogram), seconds])
+
+
+def listen_all(
+    paths: Mapping[str, Path],
+    cache: Path | None = None,
+    workers: int | None = None,
+    progress: Progress | None = None,
+) -> dict[str, Sound]:
+    """The sounds of recordings by their names; those that cannot be read are left out. Arguments as in `prepare`."""
+    folder = cache or cache_folder()
+
+    def one(path: Path) -> Sound | None:
+        try:
+            return listen(path, folder)
+        except (AudioError, FileError):
+            return None
+
+    sounds = zip(paths, _each(tuple(paths.values()), one, workers, progress), strict=True)
+    return {name: sound for name, sound in sounds if sound is not None}
 
 
 def _each(
-    index: Index, work: Callable[[Path], Result], workers: int | None, progress: Progress | None
+    paths: Sequence[Path], work: Callable[[Path], Result], workers: int | None, progress: Progress | None
 ) -> list[Result]:
     """The result of ``work`` for every recording, in file order, computed by threads. Errors as in `prepare`."""
     results: dict[int, Result] = {}
     failures: dict[int, TenutoError] = {}
     pool = ThreadPoolExecutor(workers or os.cpu_count())
     try:
-        jobs = {pool.submit(work, path): row for row, path in enumerate(index.paths)}
+        jobs = {pool.submit(work, path): row for row, path in enumerate(paths)}
         for job in as_completed(jobs):
             try:
                 results[jobs[job]] = job.result()
@@ -154,8 +228,8 @@ def _each(
     if failures:
         first = [str(failures[row]) for row in sorted(failures)[:3]]
         more = f" And {len(failures) - 3} more." if len(failures) > 3 else ""
-        raise DataError(f"{len(failures)} of {len(index)} recordings cannot be used. {' '.join(first)}{more}")
-    return [results[row] for row in range(len(index))]
+        raise DataError(f"{len(failures)} of {len(paths)} recordings cannot be used. {' '.join(first)}{more}")
+    return [results[row] for row in range(len(paths))]
 
 
 def _spectrogram(path: Path, audio: str, folder: Path) -> Spectrogram:

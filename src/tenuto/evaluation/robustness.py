@@ -46,9 +46,9 @@ def evaluate(run: Run) -> dict[str, Any]:
 
     Returns:
         Part -> `metrics.evaluate` (R2, correlation, RMSE, MSE, MAE, for tags also PR-AUC and ROC-AUC; overall and per
-        emotion), for bottlenecks that
-        learned concepts also ``<part>_concepts``; ``mean_predictor`` holds the test metrics of always predicting the
-        mean label of the training clips; ``checkpoint`` is the SHA-256 of the weights.
+        emotion), for bottlenecks that learned concepts also ``<part>_concepts``; where the deviations of the raters are
+        known, with ``rmse_in_rater_sd``. ``mean_predictor`` holds the test metrics of always predicting the mean label
+        of the training clips; ``checkpoint`` is the SHA-256 of the weights.
     """
     report: dict[str, Any] = {"run": run.name, "system": run.config.system, "seed": run.config.train.seed}
     source = run.material.prepared.name
@@ -56,9 +56,7 @@ def evaluate(run: Run) -> dict[str, Any]:
     for name in PARTS:
         part = run.part(name)
         prediction = predict(run.recogniser.network, part.inputs)
-        report[name] = metrics.evaluate(
-            array(part.labels), array(prediction.emotions), run.recogniser.emotions, kind
-        )
+        report[name] = _measured(run, name, array(part.labels), array(prediction.emotions), kind)
         if (
             part.concepts is not None
             and prediction.concepts is not None
@@ -69,15 +67,25 @@ def evaluate(run: Run) -> dict[str, Any]:
                 array(part.concepts), concepts, run.recogniser.concepts
             )
     test, mean = array(run.part("test").labels), array(run.part("train").labels).mean(axis=0)
-    report["mean_predictor"] = metrics.evaluate(
-        test, np.broadcast_to(mean, test.shape), run.recogniser.emotions, kind
-    )
+    report["mean_predictor"] = _measured(run, "test", test, np.broadcast_to(mean, test.shape), kind)
     report["checkpoint"] = origin_of(run)["checkpoint"]
     try:
         write_json(run.files.metrics, report)
     except FileError as error:
         warnings.warn(f"{error} The metrics are not saved.", FolderWarning, stacklevel=2)
     return report
+
+
+def _measured(run: Run, part: str, label: Array, prediction: Array, kind: str) -> dict[str, dict[str, float]]:
+    """The metrics of predictions of one part, in units of the raters' disagreement too where the data have it."""
+    names, prepared = run.recogniser.emotions, run.material.prepared
+    measured = metrics.evaluate(label, prediction, names, kind)
+    if prepared.index.deviations is not None:
+        columns = [prepared.index.emotions.index(name) for name in names]
+        places = prepared.places(run.material.split.part(part))
+        deviations = prepared.index.deviations[places][:, columns]
+        measured["rmse_in_rater_sd"] = metrics.rmse_in_rater_sd(label, prediction, deviations, names)
+    return measured
 
 
 @repeatable

@@ -11,7 +11,7 @@ from typing import Any
 
 import pandas as pd
 
-from tenuto.analysis.systems import is_paper_data, run_metrics, worse_runs
+from tenuto.analysis.systems import is_paper_data, remarks_on_runs, run_metrics
 from tenuto.attacks import PROTOCOLS, Protocol
 from tenuto.config import CorpusConfig, StudyConfig
 from tenuto.data import Prepared, prepare
@@ -209,7 +209,7 @@ def analyse(folder: Path, runs: Sequence[str], protocols: Sequence[Protocol]) ->
         tables = [study.run(run).read_rows(protocol) for run in sorted(runs)]
         rows = validate_rows(pd.concat(tables, ignore_index=True), str(protocol))
         place = study.paper if number == 0 else study.paper / str(protocol)
-        made += _write(rows, place, is_paper, worse_runs([study.run(run) for run in runs]))
+        made += _write(rows, place, is_paper, remarks_on_runs([study.run(run) for run in runs]))
     _clear(study.paper, made)
     return [path.relative_to(folder).as_posix() for path in made]
 

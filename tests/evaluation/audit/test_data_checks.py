@@ -1,12 +1,18 @@
+import dataclasses
+from typing import Any
+
 import numpy as np
 import pytest
+import soundfile
 
 from tenuto.attacks import APGD, AbsoluteError, Correlation, Linf, OneEmotion, SquaredError
 from tenuto.data.base import Index
 from tenuto.data.splits import Split
+from tenuto.evaluation.audit.data_checks import NOT_COMPARED
 from tenuto.evaluation.audit.findings import Verdict
 from tenuto.evaluation.audit.sources import Data
 from tenuto.store.released_logs import EMOTIONS
+from tests import corpora
 from tests.evaluation.audit.planted import bounded, finding, logs, source
 
 
@@ -20,18 +26,19 @@ PASS, WARN, FAIL, NOT_RECORDED = Verdict.PASS, Verdict.WARN, Verdict.FAIL, Verdi
 NAMES = tuple(f"{clip:03d}" for clip in range(30))
 
 
-def data(shared, attacked):
-    """Clips 000 on are attacked; of these the first few come from the album that is trained on, too."""
-    albums = tuple(
+def data(shared, attacked, kind="albums"):
+    """Clips 000 on are attacked; of these the first few come from the album or artist that is trained on, too."""
+    owners: Any = tuple(
         "trained" if place < shared or place >= attacked else f"own {place}" for place in range(30)
     )
-    index = Index(NAMES, (), EMOTIONS, np.full((30, 8), 0.5), albums=albums)
+    index = dataclasses.replace(Index(NAMES, (), EMOTIONS, np.full((30, 8), 0.5)), **{kind: owners})
     return Data(index=index, split=Split(tuple(str(int(name)) for name in NAMES[attacked:]), (), ()))
 
 
+@pytest.mark.parametrize("kind", ["albums", "artists"])
 @pytest.mark.parametrize(("shared", "verdict"), [(0, PASS), (1, WARN), (2, WARN), (3, FAIL), (20, FAIL)])
-def test_the_share_of_clips_from_trained_albums_decides(shared, verdict):
-    result = finding("albums", source(bounded(clips=20)), data(shared, 20))
+def test_the_share_of_clips_from_trained_albums_or_artists_decides(kind, shared, verdict):
+    result = finding(kind, source(bounded(clips=20)), data(shared, 20, kind))
     assert (result.verdict, result.value) == (verdict, shared / 20)
     assert result.sentence.startswith(f"{shared} of 20 attacked clips")
 
@@ -51,6 +58,75 @@ def test_a_data_set_without_albums_says_so():
     result = finding("albums", logs(), Data(index=index, split=Split(NAMES, (), ())))
     assert result.verdict is NOT_RECORDED
     assert "names none" in result.sentence
+
+
+@pytest.mark.parametrize("kind", ["albums", "artists"])
+def test_unknown_owners_are_not_shared(kind):
+    unknown: Any = {kind: ("",) * 30}
+    index = dataclasses.replace(Index(NAMES, (), EMOTIONS, np.full((30, 8), 0.5)), **unknown)
+    result = finding(kind, source(bounded(clips=20)), Data(index=index, split=Split(NAMES[20:], (), ())))
+    assert (result.verdict, result.value) == (PASS, 0)
+
+
+@pytest.fixture
+def recordings(tmp_path, monkeypatch):
+    """Thirty recordings; a function that gives clips the sound of others and exchanges columns."""
+    monkeypatch.setenv("TENUTO_CACHE", str(tmp_path / "cache"))
+
+    def make(copies=(), exchanged=False, emotions=("valence", "arousal")):
+        copies, paths = dict(copies), []
+        for number, name in enumerate(NAMES):
+            paths.append(tmp_path / f"{name}.wav")
+            origin = copies.get(number, number)
+            sound = corpora.music(origin, 4.0, rate=1 + origin / 5, level=0.01 + origin / 100)
+            soundfile.write(paths[-1], (0.5 if number in copies else 1) * sound, 22050)
+        labels = np.stack([np.arange(30) * 7 % 30, np.arange(30)], axis=1)[:, :: -1 if exchanged else 1] / 30
+        index = Index(NAMES, tuple(paths), emotions, labels)
+        return Data(index=index, split=Split(NAMES[20:], NAMES[15:20], NAMES[:15]))
+
+    return make
+
+
+@pytest.mark.parametrize(
+    ("copies", "verdict", "value"),
+    [
+        ({}, PASS, 0),
+        ({16: 15}, PASS, 0),
+        ({2: 17}, WARN, 0),
+        ({2: 25}, FAIL, 1 / 15),
+        ({2: 25, 3: 25, 4: 18}, FAIL, 2 / 15),
+    ],
+)
+def test_a_test_clip_with_the_sound_of_a_training_clip_fails(recordings, copies, verdict, value):
+    result = finding("duplicates", source(bounded(clips=15)), recordings(copies))
+    assert (result.verdict, result.value) == (verdict, pytest.approx(value))
+    assert (
+        f"{round(15 * value)} of 15 attacked clips have the same sound as a training clip" in result.sentence
+    )
+    assert ("002 and 025 have the same" in result.sentence) == (verdict is FAIL)
+
+
+def test_duplicates_need_a_split_and_recordings(recordings):
+    rows = source(bounded(clips=15))
+    assert "`split=FILE`" in finding("duplicates", rows, Data(index=recordings().index)).sentence
+    for check in ("duplicates", "label-order"):
+        assert finding(check, rows, data(0, 20)).verdict is NOT_RECORDED
+        result = finding(check, rows, dataclasses.replace(recordings(), spared=True))
+        assert (result.verdict, result.sentence) == (NOT_RECORDED, NOT_COMPARED)
+
+
+@pytest.mark.parametrize(("exchanged", "verdict"), [(False, PASS), (True, WARN)])
+def test_a_valence_that_follows_the_audio_more_than_arousal_warns(recordings, exchanged, verdict):
+    result = finding("label-order", source(bounded(clips=15)), recordings(exchanged=exchanged))
+    assert result.verdict is verdict
+    assert (result.value > 0) == exchanged
+    assert ("may be exchanged" in result.sentence) == exchanged
+
+
+def test_ratings_of_other_names_have_no_order(recordings):
+    result = finding("label-order", source(bounded(clips=15)), recordings(emotions=("joy", "fear")))
+    assert result.verdict is NOT_RECORDED
+    assert "joy, fear" in result.sentence
 
 
 def test_logs_do_not_record_the_normalisation():

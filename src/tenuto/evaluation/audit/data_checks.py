@@ -1,10 +1,15 @@
-"""What is known about the data: clips the normalisation was measured on, albums on both sides of the split, labels."""
+"""What is known about the data: the normalisation, what both sides of the split share, the order of columns, labels."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 
+from tenuto.data.base import Index
 from tenuto.data.excerpts import Normalisation, measure
+from tenuto.data.label_order import FEWEST_CLIPS, label_orders
+from tenuto.data.splits import Split
 from tenuto.evaluation.audit.findings import Finding, check, judged, not_recorded, worst
 from tenuto.evaluation.audit.sources import Evidence, aligned
 from tenuto.store.run import RunFolder
@@ -13,7 +18,10 @@ SAME = 1e-6
 """Largest difference of two measurements of one mean or deviation."""
 
 FEW = 0.1
-"""Share of test clips from trained albums up to which they have little weight in a mean over clips."""
+"""Share of test clips from trained albums or artists up to which they have little weight in a mean over clips."""
+
+NO_SPLIT = "the rows do not record the training clips: give `split=FILE`."
+NOT_COMPARED = "the recordings were not compared; `tenuto audit STUDY --root DATA` compares them."
 
 
 @check("normalisation", "Was the normalisation measured on training clips alone?")
@@ -66,28 +74,108 @@ def _apart(first: Normalisation, second: Normalisation) -> float:
 @check("albums", "Do test clips come from albums that are also trained on?")
 def albums(evidence: Evidence) -> Finding:
     """Count test clips from albums that have training clips too."""
-    index, source = evidence.data.known(), evidence.source
-    if index is None or index.albums is None:
-        missing = "the data" if index is None else "albums, and this data set names none"
-        how = "`root`" if source.folders else "`dataset` and `root`"
-        return not_recorded("albums", f"needs {missing}; give the data with {how}.")
-    album = dict(zip(index.clips, index.albums, strict=True))
+    return _owners(evidence, "albums")
+
+
+@check("artists", "Are test clips by artists that are also trained on?")
+def artists(evidence: Evidence) -> Finding:
+    """Count test clips by artists that have training clips too."""
+    return _owners(evidence, "artists")
+
+
+def _owners(evidence: Evidence, kind: str) -> Finding:
+    """Count test clips whose album or artist has training clips too; an unknown one has none."""
+    index = evidence.data.known()
+    owners = {"albums": index.albums, "artists": index.artists}[kind] if index is not None else None
+    if index is None or owners is None:
+        missing = "the data" if index is None else f"{kind}, and this data set names none"
+        return not_recorded(kind, f"needs {missing}; give the data with {_how(evidence)}.")
+    owner = dict(zip(index.clips, owners, strict=True))
     findings = []
-    for run in evidence.runs if source.folders else [""]:
-        split = evidence.split(run)
+    for run, clips, split in _divided(evidence, index):
         if split is None:
-            return not_recorded("albums", "the rows do not record the training clips: give `split=FILE`.")
-        own = source.rows[source.rows["run"] == run] if run else source.rows
-        clips = aligned(tuple(dict.fromkeys(own["clip"].astype(str))), index)
-        trained = {album[clip] for clip in aligned(split.train, index)}
-        shared = [clip for clip in clips if album[clip] in trained]
+            return not_recorded(kind, NO_SPLIT)
+        trained = {owner[clip] for clip in aligned(split.train, index)} - {""}
+        shared = [clip for clip in clips if owner[clip] in trained]
         share = len(shared) / len(clips)
         sentence = (
-            f"{len(shared)} of {len(clips)} attacked clips come from albums that also have training clips "
-            f"({len(set(index.albums))} albums in all)."
+            f"{len(shared)} of {len(clips)} attacked clips {'come from' if kind == 'albums' else 'are by'} {kind} that "
+            f"also have training clips ({len(set(owners) - {''})} {kind} in all)."
         )
-        findings.append((run, judged("albums", share, 0.0, sentence, fail=share > FEW, warn=share > 0)))
+        findings.append((run, judged(kind, share, 0.0, sentence, fail=share > FEW, warn=share > 0)))
     return worst(findings)
+
+
+@check("duplicates", "Are test clips, by their sound, also training clips?")
+def duplicates(evidence: Evidence) -> Finding:
+    """Count test clips that hold the same sound as a training or validation clip."""
+    index, sounds = evidence.data.known(), evidence.data.sounds
+    if index is None or not sounds:
+        return not_recorded("duplicates", _no_recordings(evidence))
+    findings = []
+    for run, clips, split in _divided(evidence, index):
+        if split is None:
+            return not_recorded("duplicates", NO_SPLIT)
+        trained, validated = set(aligned(split.train, index)), set(aligned(split.validation, index))
+        pairs = [
+            (clip, other, pair)
+            for pair in evidence.data.duplicates
+            for clip, other in ((pair.first, pair.second), (pair.second, pair.first))
+            if clip in clips and other in trained | validated
+        ]
+        leaked = {clip for clip, other, _ in pairs if other in trained}
+        others = {clip for clip, _, _ in pairs} - leaked
+        pairs.sort(key=lambda entry: (entry[1] not in trained, -entry[2].seconds))
+        example = f" {pairs[0][2]}." if pairs else ""
+        beyond = f" {len(others)} more are validation clips, which choose the checkpoint." if others else ""
+        sentence = (
+            f"{len(leaked)} of {len(clips)} attacked clips have the same sound as a training clip "
+            f"({len(sounds)} recordings compared).{beyond}{example}"
+        )
+        share = len(leaked) / len(clips)
+        findings.append(
+            (run, judged("duplicates", share, 0.0, sentence, fail=bool(leaked), warn=bool(others)))
+        )
+    return worst(findings)
+
+
+@check("label-order", "Does arousal follow the audio more than valence does?")
+def label_order(evidence: Evidence) -> Finding:
+    """Compare ratings with the loudness and onset rate of the audio, to notice exchanged columns."""
+    index, sounds = evidence.data.known(), evidence.data.sounds
+    if index is None or not sounds:
+        return not_recorded("label-order", _no_recordings(evidence))
+    orders = label_orders(index, sounds)
+    if not orders:
+        return not_recorded(
+            "label-order",
+            f"needs {FEWEST_CLIPS} recordings and ratings named like valence and like arousal that vary; there are "
+            f"{len(sounds)} recordings and {', '.join(index.emotions)}.",
+        )
+    order = max(orders, key=lambda one: (one.is_exchanged, one.rho_valence - one.rho_arousal))
+    return judged(
+        "label-order", order.rho_valence - order.rho_arousal, 0.0, f"{order}.", warn=order.is_exchanged
+    )
+
+
+def _divided(evidence: Evidence, index: Index) -> Iterator[tuple[str, tuple[str, ...], Split | None]]:
+    """Every run with its attacked clips and its split; all rows as one, named "", where no run is known."""
+    source = evidence.source
+    for run in evidence.runs if source.folders else [""]:
+        rows = source.rows[source.rows["run"] == run] if run else source.rows
+        clips = aligned(tuple(dict.fromkeys(rows["clip"].astype(str))), index)
+        yield run, clips, evidence.split(run)
+
+
+def _how(evidence: Evidence) -> str:
+    return "`root`" if evidence.source.folders else "`dataset` and `root`"
+
+
+def _no_recordings(evidence: Evidence) -> str:
+    """Why no recordings were compared."""
+    if evidence.data.known() is not None and evidence.data.spared:
+        return NOT_COMPARED
+    return f"needs the recordings; give the data with {_how(evidence)}."
 
 
 @check("labels", "Does the attack know the labels?")

@@ -41,7 +41,8 @@ ORDER = (
     *("budget", "same-iterate", "convergence", "few-outputs", "rating-scale", "ranking"),
     *("constant-predictor", "pooled-test", "monotone", "iterative", "black-box", "transfer", "provenance"),
     *("saved-budget", "saved-norm", "saved-prediction", "gradients", "finite-differences", "repeatable"),
-    *("longer-search", "unbounded", "normalisation", "albums", "labels"),
+    *("longer-search", "unbounded", "normalisation", "albums", "artists", "duplicates"),
+    *("label-order", "labels"),
 )
 """Checks in the order of the report; those that other packages add follow by name."""
 

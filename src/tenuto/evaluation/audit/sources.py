@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 from tenuto.analysis.systems import STUDY_SCALE, label_scale, recorded_constant
 from tenuto.config import DataConfig
 from tenuto.data.base import Index
-from tenuto.data.cache import Prepared
+from tenuto.data.cache import Prepared, Sound, listen_all
+from tenuto.data.duplicates import Duplicate, duplicates
 from tenuto.data.excerpts import SPECTROGRAM_UNIT
 from tenuto.data.splits import PARTS, Split, draw
 from tenuto.errors import AttackError, ConfigError, DataError, FileError, TenutoError
@@ -94,6 +95,20 @@ class Data:
     def known(self) -> Index | None:
         """Clips with ratings, from the prepared data or the index."""
         return self.prepared.index if self.prepared is not None else self.index
+
+    @cached_property
+    def sounds(self) -> Mapping[str, Sound]:
+        """Clip -> its sound, for the recordings that can be read; none where models are not evaluated either."""
+        index = self.known()
+        if index is None or self.spared:
+            return {}
+        cache = None if self.prepared is None else self.prepared.folder
+        return listen_all(dict(zip(index.clips, index.paths, strict=False)), cache)
+
+    @cached_property
+    def duplicates(self) -> Sequence[Duplicate]:
+        """Pairs of clips with the same sound."""
+        return duplicates(self.sounds)
 
 
 class Evidence:

@@ -13,7 +13,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from tenuto.analysis import comparison, curves, smc2025
-from tenuto.analysis.systems import budget_title, recorded_constant, selection, worse_runs
+from tenuto.analysis.systems import budget_title, recorded_constant, remarks_on_runs, selection
 from tenuto.config import DataConfig
 from tenuto.data.excerpts import SPECTROGRAM_UNIT
 from tenuto.errors import DataError, FileError, TenutoError
@@ -155,7 +155,7 @@ def gather(
         others=tuple(others),
         remarks={
             "units": tuple(remarks),
-            "clean": worse_runs(shown),
+            "clean": remarks_on_runs(shown),
             "concepts": left_out,
             "runs": tuple(dict.fromkeys(map(str, damaged))),
         },
