@@ -5,7 +5,6 @@ Run as ``python -m benchmarks.strength RUN --root DATA``; it takes minutes a cli
 
 from __future__ import annotations
 
-import math
 import time
 from pathlib import Path
 from typing import Annotated
@@ -16,7 +15,6 @@ import typer
 from tenuto.attacks import APGD, AttackResult, Described, Linf, SquaredError, climb, protocol
 from tenuto.data import open_dataset, prepare
 from tenuto.data.batches import Batch
-from tenuto.evaluation.robustness import silence
 from tenuto.evaluation.runs import Run, open_run
 from tenuto.models.systems import Network, for_attack
 from tenuto.store.run import RunFolder
@@ -62,7 +60,9 @@ def _seconds(run: Run, model: Network, batch: Batch) -> float:
     """Wall-clock seconds of the whole protocol on a batch."""
     begun = time.perf_counter()
     for member in protocol("standard-1").members(len(run.recogniser.emotions)):
-        for _ in climb(member, model, batch.inputs, batch.labels, valid_range=(silence(run), math.inf)):
+        for _ in climb(
+            member, model, batch.inputs, batch.labels, valid_range=run.recogniser.inputs.valid_range
+        ):
             pass
     return time.perf_counter() - begun
 

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from tenuto.config import RunConfig, merge, preset_run
-from tenuto.data import Dataset, Prepared, prepare
+from tenuto.data import Dataset, Normalisation, Prepared, prepare
+from tenuto.data.inputs import Inputs, LogSpectrogramInputs
 from tenuto.files import read_safetensors
 from tests import corpora
 
@@ -65,6 +66,12 @@ def numbers(run: Path) -> dict[str, bytes]:
     return {
         name: (run / name).read_bytes() for name in ("history.csv", "training.json", "checkpoint.safetensors")
     }
+
+
+def normalisation(inputs: Inputs) -> Normalisation:
+    """The normalisation of log spectrograms."""
+    assert isinstance(inputs, LogSpectrogramInputs)
+    return inputs.normalisation
 
 
 def kept_epoch(run: Path) -> int:

@@ -145,6 +145,50 @@ class TrainConfig(Config):
         return None if value == "float32" else value
 
 
+class AdoptedConfig(Config):
+    """A model from elsewhere: what it is, what it takes and what its outputs mean."""
+
+    source: str = Field(description="package.module:function, file.py:function, a model file, or a class")
+    kind: str = Field(description="module, callable, torchscript, export or onnx")
+    version: str | None = None
+    source_sha256: str | None = None
+    weights_sha256: str | None = None
+    output: str | None = Field(
+        None, description="key, attribute or index of the predictions in what it returns"
+    )
+    emotions: tuple[str, ...] = Field(min_length=1)
+    concepts: tuple[str, ...] = Field((), description="outputs that follow those of the emotions")
+    scale: tuple[Rating, Rating] = (0.0, 1.0)
+    takes: Literal["waveform", "log-spectrogram", "features"] = "waveform"
+    sample_rate: Annotated[int, whole(1000, 192_000)] = 22_050
+    seconds: Annotated[float, real(0, 3600, above=True)] = 10.0
+    front_end: str | None = Field(None, description="function that makes features of a waveform")
+    front_end_sha256: str | None = None
+    normalisation: tuple[float, float] | None = Field(
+        None, description="mean and deviation of the log spectrogram; None: of the training clips"
+    )
+    pooling: Literal["mean", "median"] = "mean"
+    differentiable: StrictBool = True
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> Self:
+        names = (*self.emotions, *self.concepts)
+        if (twice := first_repeated(names)) is not None:
+            raise ValueError(f"the output {twice} is named twice. Rename one")
+        low, high = self.scale
+        if not low < high:
+            raise ValueError(f"scale {low:g} to {high:g}: the lower end must be below the upper end")
+        if (self.takes == "features") != (self.front_end is not None):
+            raise ValueError("a front_end belongs to takes features, and features need one")
+        if self.takes == "log-spectrogram" and (self.sample_rate, self.seconds) != (22_050, 10.0):
+            raise ValueError(
+                "the log spectrogram has 22 050 Hz and 10 seconds: leave out sample_rate and seconds"
+            )
+        if self.normalisation is not None and (self.takes != "log-spectrogram" or self.normalisation[1] <= 0):
+            raise ValueError("normalisation is a mean and a positive deviation, for takes log-spectrogram")
+        return self
+
+
 class RunConfig(Config):
     """Everything that decides the numbers of one run."""
 
@@ -152,6 +196,7 @@ class RunConfig(Config):
     data: DataConfig = DataConfig()
     model: ModelConfig = ModelConfig()
     train: TrainConfig = TrainConfig()
+    adopted: AdoptedConfig | None = Field(None, description="the model, where it was not trained by Tenuto")
 
     def named(self) -> RunConfig:
         """The same, called by the study's name of this network, weight and training, or by a descriptive one."""

@@ -48,6 +48,14 @@ class CheckpointError(TenutoError):
     """A checkpoint is damaged, was written by another program, or does not fit the data it is used with."""
 
 
+class ModelError(TenutoError):
+    """A model from elsewhere cannot be opened, fails, or does not predict what was named."""
+
+
+class TrustError(ModelError):
+    """Code that the user did not name on this machine would have to be executed."""
+
+
 class AttackError(TenutoError):
     """An attack got inputs it cannot attack, or violated one of its own guarantees."""
 

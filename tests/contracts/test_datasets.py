@@ -77,6 +77,12 @@ def again(dataset, root):
     return type(dataset)(root)
 
 
+def test_labels_lie_on_the_label_scale(made):
+    low, high = made.index.label_scale
+    assert (low, high) == made.label_scale
+    assert low <= made.index.labels.min() <= made.index.labels.max() <= high
+
+
 def test_card_is_filled_in(made):
     card = made.card
     assert card.name in DATASETS

@@ -13,8 +13,10 @@ from tenuto.config import DataConfig
 from tenuto.data import Index, Prepared
 from tenuto.data.batches import Batch, Material, check, check_labels, check_split
 from tenuto.data.excerpts import Normalisation
+from tenuto.data.inputs import LogSpectrogramInputs
 from tenuto.data.splits import Split, draw
 from tenuto.errors import ConfigError, DataError
+from tests import small_runs
 from tests.small_runs import settings
 
 CLIPS = 20
@@ -41,7 +43,7 @@ def prepared():
     return Prepared("made up", index, spectrograms, "0" * 64)
 
 
-UNCHANGED = Normalisation(0.0, 1.0)
+UNCHANGED = LogSpectrogramInputs(Normalisation(0.0, 1.0))
 
 
 def first_frames(batch):
@@ -71,7 +73,7 @@ def test_a_split_of_other_data_is_refused(prepared):
 
 
 def test_audio_labels_and_concepts_of_a_row_belong_to_its_clip(prepared):
-    batch = Material(prepared, DataConfig(), normalisation=UNCHANGED).part("train")
+    batch = Material(prepared, DataConfig(), inputs=UNCHANGED).part("train")
     rows = prepared.places(batch.clips)
     assert batch.inputs.shape == (len(rows), 1, 313, 149)
     assert (batch.inputs[:, 0, 0, 0] // 1000).int().tolist() == rows
@@ -82,13 +84,13 @@ def test_audio_labels_and_concepts_of_a_row_belong_to_its_clip(prepared):
 
 
 def test_fixed_excerpts_are_the_same_in_every_epoch(prepared):
-    material = Material(prepared, DataConfig(excerpts="fixed"), normalisation=UNCHANGED)
+    material = Material(prepared, DataConfig(excerpts="fixed"), inputs=UNCHANGED)
     assert torch.equal(material.training(6, 1).inputs, material.training(7, 2).inputs)
     assert first_frames(material.training(6, 1)) == first_frames(material.part("train"))
 
 
 def test_fresh_excerpts_follow_from_seed_and_epoch(prepared):
-    material = Material(prepared, DataConfig(excerpts="fresh"), normalisation=UNCHANGED)
+    material = Material(prepared, DataConfig(excerpts="fresh"), inputs=UNCHANGED)
     first = first_frames(material.training(6, 1))
     assert first == first_frames(material.training(6, 1))
     assert first != first_frames(material.training(6, 2))
@@ -96,7 +98,7 @@ def test_fresh_excerpts_follow_from_seed_and_epoch(prepared):
 
 
 def test_fresh_excerpts_lie_inside_their_clips(prepared):
-    material = Material(prepared, DataConfig(excerpts="fresh"), normalisation=UNCHANGED)
+    material = Material(prepared, DataConfig(excerpts="fresh"), inputs=UNCHANGED)
     clips = material.training(6, 1)
     rooms = [330 + 7 * row - 313 for row in prepared.places(clips.clips)]
     assert all(0 <= start <= room for start, room in zip(first_frames(clips), rooms, strict=True))
@@ -120,7 +122,7 @@ def test_normalisation_sees_training_clips_or_all(prepared, normalisation, mean)
     level = dict.fromkeys(prepared.index.clips, 12.0)
     level |= {clip: (1.0, 3.0)[row % 2] for row, clip in enumerate(draw(prepared.index, "paper").train)}
     material = Material(constant(prepared, level.values()), DataConfig(normalisation=normalisation))
-    assert material.normalisation.mean == pytest.approx(mean)
+    assert small_runs.normalisation(material.inputs).mean == pytest.approx(mean)
 
 
 def test_training_inputs_are_normalised(prepared):
@@ -129,8 +131,8 @@ def test_training_inputs_are_normalised(prepared):
 
 
 def test_a_stored_normalisation_is_used(prepared):
-    material = Material(prepared, DataConfig(), normalisation=Normalisation(5.0, 2.0))
-    plain = Material(prepared, DataConfig(), normalisation=UNCHANGED)
+    material = Material(prepared, DataConfig(), inputs=LogSpectrogramInputs(Normalisation(5.0, 2.0)))
+    plain = Material(prepared, DataConfig(), inputs=UNCHANGED)
     assert torch.equal(material.part("test").inputs, (plain.part("test").inputs - 5) / 2)
 
 

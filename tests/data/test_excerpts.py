@@ -13,11 +13,11 @@ from tenuto.data.excerpts import (
     EXCERPT_FRAMES,
     Normalisation,
     cut,
-    excerpts,
     fixed_starts,
     fresh_starts,
     measure,
 )
+from tenuto.data.inputs import LogSpectrogramInputs
 from tests.conftest import GOLDEN
 
 
@@ -64,7 +64,7 @@ def test_a_short_clip_continues_with_its_own_beginning(frames):
 
 def test_excerpts_are_normalised_and_shaped():
     clip = np.full((400, 149), 3.0, np.float32)
-    batch = excerpts([clip, clip], [0, 87], Normalisation(1.0, 4.0))
+    batch = LogSpectrogramInputs(Normalisation(1.0, 4.0)).windows(clip, [0, 87])
     assert batch.shape == (2, 1, 313, 149)
     assert batch.dtype == np.float32
     assert (batch == 0.5).all()

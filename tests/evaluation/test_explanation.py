@@ -15,7 +15,8 @@ import torch
 
 import tenuto
 from tenuto.audio import LogSpectrogram, load_audio
-from tenuto.data.excerpts import Normalisation, excerpts
+from tenuto.data.excerpts import Normalisation
+from tenuto.data.inputs import LogSpectrogramInputs
 from tenuto.errors import AudioError, CheckpointError, ConfigError, FileError
 from tenuto.evaluation import explanation
 from tenuto.evaluation.explanation import (
@@ -35,7 +36,9 @@ def made(system="A2M2E", seed=0):
     torch.manual_seed(seed)
     network = build(system, emotions=2, concepts=3, width=0.125).eval()
     units = () if system == "A2E" else CONCEPTS
-    return Recogniser(network, system, EMOTIONS, units, Normalisation(0.4, 0.42), "f" * 64, 0.125)
+    return Recogniser(
+        network, system, EMOTIONS, units, LogSpectrogramInputs(Normalisation(0.4, 0.42)), "f" * 64, 0.125
+    )
 
 
 @pytest.fixture(scope="module")
@@ -180,7 +183,7 @@ def test_the_curve_holds_the_prediction_of_each_window(recogniser, song):
     starts = curve_starts(len(spectrogram), 5)
     assert len(starts) == 4
     with torch.inference_mode():
-        inputs = excerpts([spectrogram] * 4, starts, recogniser.normalisation)
+        inputs = recogniser.inputs.windows(spectrogram, starts)
         prediction = recogniser(torch.from_numpy(inputs))
     for column, name in enumerate(EMOTIONS):
         np.testing.assert_allclose(curve.emotions[name], prediction.emotions[:, column], atol=1e-5)

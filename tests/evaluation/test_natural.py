@@ -52,7 +52,16 @@ def rows(run):
 @pytest.fixture(scope="module")
 def recordings(run):
     """The test clips as changes meet them."""
-    return {name: Recording.read(path, start) for name, (path, start) in places(run).items()}
+    return {
+        name: Recording.read(path, start, run.recogniser.inputs)
+        for name, (path, start) in places(run).items()
+    }
+
+
+def excerpt_of(run, waveform, start):
+    """What the network takes for an excerpt of a waveform."""
+    inputs = run.recogniser.inputs
+    return inputs.cut(inputs.steps(waveform.astype(np.float32)), start)
 
 
 def places(run):
@@ -95,7 +104,7 @@ def delay(first, second):
 def test_an_unchanged_waveform_gives_the_excerpt_of_the_run(run, recordings):
     inputs = dict(zip(run.part("test").clips, run.part("test").inputs.numpy(), strict=True))
     for name, (_, start) in places(run).items():
-        excerpt = baseline._excerpt(run, recordings[name].waveform, start)
+        excerpt = excerpt_of(run, recordings[name].waveform, start)
         np.testing.assert_allclose(excerpt, inputs[name], rtol=0, atol=1e-5)
 
 
@@ -104,7 +113,7 @@ def test_what_is_heard_are_the_samples_below_the_excerpt(run, recordings):
     start = places(run)[long][1]
     silent = recordings[long].waveform.copy()
     silent[recordings[long].excerpt] = 0
-    excerpt = baseline._excerpt(run, silent, start)
+    excerpt = excerpt_of(run, silent, start)
     assert np.ptp(excerpt) == 0
     first = recordings[long].excerpt.start
     assert first == math.floor(start * 22050 / 31.3)
@@ -230,7 +239,7 @@ def test_settings_name_the_numbers(rows, run):
 def test_norms_and_predictions_belong_to_the_changed_excerpt(rows, run, recordings):
     clips, own = run.part("test"), rows[rows["objective"] == "6 dB up"]
     changed = np.stack(
-        [baseline._excerpt(run, Gain(6.0)(recordings[name]), places(run)[name][1]) for name in clips.clips]
+        [excerpt_of(run, Gain(6.0)(recordings[name]), places(run)[name][1]) for name in clips.clips]
     )
     delta = (changed.astype(np.float64) - clips.inputs.numpy()).reshape(len(clips), -1)
     np.testing.assert_allclose(own["l2"], np.linalg.norm(delta, axis=1), rtol=1e-6)

@@ -147,7 +147,7 @@ def test_an_equaliser_is_a_perturbation_that_survives(run, long):
     # Half of every magnitude, in every frame: a sound has just this spectrogram.
     clean = next(resynthesise_clips(run, saved_rows(run.files), [long])).clean.astype(np.float64)
     halved = np.log10(1 + (10**clean - 1) / 2)
-    delta = ((halved - clean) / run.recogniser.normalisation.deviation).astype(np.float32)
+    delta = ((halved - clean) / small_runs.normalisation(run.recogniser.inputs).deviation).astype(np.float32)
     result = planted(run, long, delta)
     assert result.survival == pytest.approx(1.0, abs=0.02)
     assert result.snr_db == pytest.approx(20 * math.log10(2), abs=0.1)
@@ -168,7 +168,7 @@ def test_the_share_sits_where_it_was_put(run, long):
 
 
 def test_below_silence_is_counted(run, long):
-    deviation = run.recogniser.normalisation.deviation
+    deviation = small_runs.normalisation(run.recogniser.inputs).deviation
     clean = next(resynthesise_clips(run, saved_rows(run.files), [long])).clean
     delta = np.zeros((313, 149), np.float32)
     delta[:, :10] = (-clean[:, :10] - 0.5) / deviation
@@ -224,7 +224,7 @@ def test_a_new_peak_counts_as_it_does_in_a_file(run, long, tmp_path):
     clean = next(resynthesise_clips(run, saved_rows(run.files), [long])).clean.astype(np.float64)
     delta = np.zeros((313, 149))
     louder = np.log10(1 + (10 ** clean[100:104] - 1) * 4)
-    delta[100:104] = (louder - clean[100:104]) / run.recogniser.normalisation.deviation
+    delta[100:104] = (louder - clean[100:104]) / small_runs.normalisation(run.recogniser.inputs).deviation
     result = planted(run, long, delta.astype(np.float32))
     assert result.gain < 0.6
     path = tmp_path / "after.wav"

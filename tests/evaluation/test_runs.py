@@ -13,6 +13,7 @@ import torch
 from tenuto.attacks import protocol as named_protocol
 from tenuto.data.batches import Material
 from tenuto.data.excerpts import Normalisation
+from tenuto.data.inputs import LogSpectrogramInputs
 from tenuto.data.splits import Split, read_split, write_split
 from tenuto.errors import CheckpointError, ConfigError, DataError
 from tenuto.evaluation import robustness
@@ -102,7 +103,7 @@ def test_the_stored_normalisation_is_used(copied, folder, prepared):
     about["normalisation"] = {"mean": 0.0, "deviation": 1.0}
     write_safetensors(path, arrays, {"tenuto": json.dumps(about)})
     known = open_run(folder, prepared)
-    result = known.recogniser.normalisation
+    result = small_runs.normalisation(known.recogniser.inputs)
     expected = known.part("test").inputs * result.deviation + result.mean
     assert torch.allclose(open_run(copied, prepared).part("test").inputs, expected, atol=1e-6)
 
@@ -153,9 +154,9 @@ def test_read_config_names_the_file_of_a_wrong_setting(copied):
 
 def test_a_sibling_takes_the_inputs_of_the_run(folder, prepared):
     run = open_run(folder, prepared)
-    other = dataclasses.replace(run.recogniser, normalisation=Normalisation(0.1, 2.0))
+    other = dataclasses.replace(run.recogniser, inputs=LogSpectrogramInputs(Normalisation(0.1, 2.0)))
     inputs = run.part("test").inputs
-    own = run.recogniser.normalisation
+    own = small_runs.normalisation(run.recogniser.inputs)
     spectrogram = inputs * own.deviation + own.mean
     with torch.no_grad():
         expected = other((spectrogram - 0.1) / 2.0).emotions

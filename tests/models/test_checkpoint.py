@@ -12,13 +12,14 @@ import soundfile
 import torch
 
 import tenuto
-from tenuto.data.excerpts import Normalisation
+from tenuto.data.excerpts import Normalisation, window_starts
+from tenuto.data.inputs import LogSpectrogramInputs
 from tenuto.data.soundtracks import EMOTIONS
 from tenuto.errors import AudioError, AudioWarning, CheckpointError, FileError
 from tenuto.files import read_safetensors, write_safetensors
 from tenuto.models import Recogniser, build, checkpoint, predict
-from tenuto.models.recogniser import window_starts
 from tenuto.store.run import RunFolder
+from tests import small_runs
 
 
 @pytest.fixture
@@ -26,7 +27,9 @@ def recogniser():
     torch.manual_seed(0)
     network = build("A2M2E", emotions=2, concepts=3, width=0.125).eval()
     names = ("valence", "arousal"), ("one", "two", "three")
-    return Recogniser(network, "A2M2E", *names, Normalisation(0.4, 0.42), "f" * 64, 0.125)
+    return Recogniser(
+        network, "A2M2E", *names, LogSpectrogramInputs(Normalisation(0.4, 0.42)), "f" * 64, 0.125
+    )
 
 
 @pytest.fixture
@@ -54,7 +57,7 @@ def test_a_loaded_checkpoint_predicts_what_was_saved(recogniser, saved):
         "A2M2E",
         *(recogniser.emotions, recogniser.concepts),
     )
-    assert loaded.normalisation == recogniser.normalisation
+    assert small_runs.normalisation(loaded.inputs) == small_runs.normalisation(recogniser.inputs)
     assert not loaded.network.training
 
 
@@ -75,7 +78,9 @@ def test_predict_is_the_mean_over_windows(saved, song):
     spectrogram = tenuto.audio.LogSpectrogram()(torch.from_numpy(tenuto.audio.load_audio(song))).numpy()
     starts = window_starts(len(spectrogram))
     assert len(starts) == 3
-    windows = np.stack([loaded.normalisation(spectrogram[start : start + 313]) for start in starts])[:, None]
+    windows = np.stack(
+        [small_runs.normalisation(loaded.inputs)(spectrogram[start : start + 313]) for start in starts]
+    )[:, None]
     with torch.no_grad():
         expected = loaded(torch.from_numpy(windows)).emotions.mean(0)
     assert list(loaded.predict(song).emotions.values()) == pytest.approx(expected.tolist(), abs=1e-6)

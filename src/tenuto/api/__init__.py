@@ -9,6 +9,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from tenuto.api.adoption import adopt
     from tenuto.api.auditing import Audit, audit
     from tenuto.api.comparing import compare, curves, rows
     from tenuto.api.datasets import prepare
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from tenuto.models.checkpoint import load
 
 _MODULES = {
+    "tenuto.api.adoption": ("adopt",),
     "tenuto.api.auditing": ("Audit", "audit"),
     "tenuto.api.comparing": ("compare", "curves", "rows"),
     "tenuto.api.datasets": ("prepare",),
@@ -55,6 +57,7 @@ __all__ = [
     "Progress",
     "Report",
     "Run",
+    "adopt",
     "attack",
     "audit",
     "compare",

@@ -67,12 +67,13 @@ def with_folder_file(settings: Mapping[str, Any], root: str | Path | None) -> di
 
 
 def find_data(
-    folder: Path, config: DataConfig, root: str | Path | None, cache: str | Path | None
+    folder: Path, config: DataConfig, root: str | Path | None, cache: str | Path | None, is_own: bool = True
 ) -> tuple[Path, Path | None]:
-    """Where a run's data and their cache are.
+    """Where the data of a run and their cache are.
 
     The data are searched for in ``root``, in the corpus of the run's study, and in ``$TENUTO_DATA``; the cache in
-    ``cache``, in the run's study, and in the user's cache folder (None).
+    ``cache``, in the run's study, and in the user's cache folder (None). Data that are not the run's ``own`` need a
+    ``root``.
 
     Raises:
         ConfigError: The data are in none of these places.
@@ -83,6 +84,8 @@ def find_data(
     found_cache = None if cache is None else Path(cache)
     if root is not None:
         return Path(root), found_cache
+    if not is_own:
+        raise ConfigError(f"`root` is needed: the folder of the data set {config.dataset}.")
     if study is not None and config.dataset == "synthetic" and (study / "corpus").is_dir():
         return study / "corpus", found_cache
     if named := os.environ.get("TENUTO_DATA"):

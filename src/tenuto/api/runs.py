@@ -1,4 +1,4 @@
-"""One trained run: evaluate it, attack it, and look inside. Every function takes an open run or the path of its folder.
+"""One run: evaluate it, attack it, and look inside. Every function takes an open run or the path of its folder.
 
 Example:
     >>> run = tenuto.open_run("demo/runs/A2E-21-1a2b3c4d")  # doctest: +SKIP
@@ -17,40 +17,49 @@ import pandas as pd
 from tenuto.analysis.natural import summary
 from tenuto.analysis.systems import label_scale
 from tenuto.api.auditing import Audit, audit_run
-from tenuto.api.datasets import find_data, prepare
+from tenuto.api.datasets import data_config, find_data, prepare
 from tenuto.api.outcomes import ClipsShown, Metrics, attack_name, write_clip, write_intervention
 from tenuto.api.progress import SILENT, Progress
 from tenuto.attacks import BoundedAttack, Protocol, protocol
 from tenuto.attacks.parsing import single
+from tenuto.config import SYSTEMS, DataConfig, RunConfig, to_yaml
+from tenuto.data import Prepared, draw_split, write_split
+from tenuto.data.inputs import LogSpectrogramInputs
 from tenuto.errors import AudioError, ConfigError, FileError
 from tenuto.evaluation import explanation, intervention, resynthesis, robustness, runs
 from tenuto.evaluation import natural as variation
-from tenuto.models.checkpoint import load
-from tenuto.models.recogniser import Profile
-from tenuto.reporting.figures.style import SCALE
+from tenuto.files import write_text
+from tenuto.models.adoption import FrontEnd, Model
+from tenuto.models.checkpoint import load, read_fingerprint
+from tenuto.models.recogniser import Profile, Recogniser
 from tenuto.store.perturbations import saved_rows
-from tenuto.store.run import RunFolder, is_file
+from tenuto.store.rows import RELEASED_PROTOCOL
+from tenuto.store.run import RunFolder
 
 Source = str | Path
+STANDARD = "standard-1"
+"""The default protocol of models that are none of the study's."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Run(runs.Run):
-    """A trained run with the clips it was trained and is tested on; `open_run` makes it.
+    """A run with the clips its model was trained or is judged on; `open_run` and `adopt` make it.
 
     Attributes:
         folder: The run's folder.
         config: The configuration it was trained with.
-        recogniser: The model.
+        recogniser: The model as it is judged: the emotions that the data rate, on the scale of the labels.
         material: Its clips.
+        own: The model itself, with all its outputs on its own scale.
+        remarks: What was matched and converted, a sentence each.
         progress: Receives progress of long work.
     """
 
     progress: Progress = dataclasses.field(default=SILENT, repr=False, compare=False)
 
     def predict(self, source: Source) -> Profile:
-        """Predict a recording of any length. Raises `AudioError`."""
-        return self.recogniser.predict(source)
+        """Predict a recording of any length, on the model's own scale. Raises `AudioError`."""
+        return self.model.predict(source)
 
     def evaluate(self) -> Metrics:
         """Metrics of clean predictions on training, validation and test clips; also written to ``metrics.json``."""
@@ -58,7 +67,7 @@ class Run(runs.Run):
 
     def attack(
         self,
-        attack: str | Protocol | BoundedAttack = "paper-2025-released",
+        attack: str | Protocol | BoundedAttack | None = None,
         part: str = "test",
         device: str = "cpu",
         batch_size: int | None = None,
@@ -67,7 +76,7 @@ class Run(runs.Run):
         """Attack the clips of one part of the split. Rows and perturbations are written to ``attacks``.
 
         Args:
-            attack: Name of a protocol, a protocol, or one attack such as ``APGD(Linf(0.05))``.
+            attack: Name of a protocol, a protocol, or one attack such as ``APGD(Linf(0.05))``; default: `protocol`.
             part: ``train``, ``validation`` or ``test``.
             device: ``cpu`` or ``cuda``.
             batch_size: Clips attacked together; default: 6, on a GPU 64.
@@ -80,13 +89,21 @@ class Run(runs.Run):
             ConfigError: An unknown protocol, part or setting.
             AttackError: A clip cannot be attacked.
         """
-        chosen = as_protocol(attack, **settings)
+        chosen = as_protocol(self.protocol if attack is None else attack, **settings)
         self.progress.note(f"{chosen}: {chosen.description}")
-        for omission in chosen.omissions(len(self.recogniser.emotions)):
+        kind = len(self.recogniser.emotions), self.recogniser.has_gradient
+        for omission in chosen.omissions(*kind):
             self.progress.note(omission)
-        total = len(self.part(part)) * chosen.iterations(len(self.recogniser.emotions))
+        total = len(self.part(part)) * chosen.iterations(*kind)
         with self.progress.bar("attack", total) as advance:
             return robustness.attack(self, chosen, part, device, batch_size, advance)
+
+    @property
+    def protocol(self) -> str:
+        """The protocol that is run by default: the study's where the model is one of the study's, else standard-1."""
+        released = protocol(RELEASED_PROTOCOL)
+        is_usable = not any(attack.refusal(len(self.recogniser.emotions)) for attack in released.attacks)
+        return RELEASED_PROTOCOL if self.config.system in SYSTEMS and is_usable else STANDARD
 
     def natural(self, part: str = "test") -> pd.DataFrame:
         """How predictions change under natural variation: another excerpt, mp3, gain, noise. One line per variation."""
@@ -101,17 +118,17 @@ class Run(runs.Run):
         self, source: Source, hop_seconds: float = explanation.HOP_SECONDS
     ) -> explanation.Explanation:
         """Explain the prediction for a recording. Raises `AudioError` or `ConfigError`."""
-        background = explanation.Background.read(self.folder, self.recogniser)
+        background = explanation.Background.read(self.folder, self.model)
         if background is None:
             background = self._predict_training_clips()
-        return explanation.explain(self.recogniser, source, hop_seconds, background)
+        return explanation.explain(self.model, source, hop_seconds, background)
 
     def _predict_training_clips(self) -> explanation.Background:
         """Predictions for the training clips, written to the run folder where that is possible."""
         part = self.part("train")
-        background = explanation.Background.of(self.recogniser, part.clips, part.inputs)
+        background = explanation.Background.of(self.model, part.clips, part.inputs)
         try:
-            path = background.write(self.folder, self.recogniser)
+            path = background.write(self.folder, self.model)
             self.progress.note(f"{path}: saved predictions for {len(part)} training clips")
         except FileError as error:  # another user's run: an explanation needs no writing
             self.progress.note(str(error))
@@ -156,7 +173,7 @@ class Run(runs.Run):
         rows = saved_rows(self.files, self._part_of(names), protocol, epsilon)
         names = names or list(rows["clip"])
         results, files = [], {}
-        scale = rating_scale(self)
+        scale = label_scale(self.config.data) or self.material.prepared.index.label_scale
         with self.progress.bar("clips", len(names)) as advance:
             for result in resynthesis.resynthesise_clips(self, rows, names):
                 folder = self.folder / "shown" / attack_name(result) if out is None else Path(out)
@@ -189,49 +206,88 @@ def open_run(
     folder: Source,
     root: Source | None = None,
     *,
+    data: str | DataConfig | None = None,
     cache: Source | None = None,
     progress: Progress = SILENT,
+    model: Model | None = None,
+    front_end: FrontEnd | None = None,
+    trust: bool = False,
 ) -> Run:
-    """Open a run with the data it was trained on.
+    """Open a run with the data it was trained on, or with other data to judge it on.
 
     Args:
         folder: The run's folder.
         root: Folder of the data set; default: the corpus of the run's study, else ``$TENUTO_DATA``.
+        data: Another data set, by its name or settings, to judge the run on. Outputs are matched by name, predictions
+            converted to the scale of its labels, and results are written to ``on`` in the run's folder.
         cache: Folder of spectrograms; default: that of the run's study, else the user's cache.
         progress: Receives progress of this and later calls.
+        model: The model of an adopted run, where it was given as a Python object or has moved since.
+        front_end: The same for its front end.
+        trust: Whether you trust the code of an adopted run, which is then executed, now and later.
 
     Raises:
         ConfigError: Not a run folder, or the data are not found.
-        CheckpointError: The model was trained on other data.
+        CheckpointError: The model was trained on other data, shares no emotion with it, or has changed.
+        TrustError: An adopted model whose code was not named on this machine.
     """
     folder = Path(folder)
     config = RunFolder(folder).read_config()
-    root, cache = find_data(folder, config.data, root, cache)
-    opened = runs.open_run(folder, prepare(root, config.data, cache=cache, progress=progress))
+    settings = config.data if data is None else _other_data(data, root)
+    root, cache = find_data(folder, settings, root, cache, is_own=data is None)
+    prepared = prepare(root, settings, cache=cache, progress=progress)
+    if data is not None:
+        folder = _on(RunFolder(folder).home, config, settings, prepared)
+    opened = runs.open_run(folder, prepared, model=model, front_end=front_end, trust=trust)
+    return with_progress(opened, progress)
+
+
+def _other_data(data: str | DataConfig, root: Source | None) -> DataConfig:
+    return data if isinstance(data, DataConfig) else data_config(root, dataset=data)
+
+
+def _on(run: RunFolder, config: RunConfig, settings: DataConfig, prepared: Prepared) -> Path:
+    """The folder of a run's results on other data, with its configuration; the run's own for its own data."""
+    if prepared.fingerprint == read_fingerprint(run.checkpoint):
+        return run.path
+    on = run.on(prepared.name, prepared.fingerprint)
+    if not on.config.is_file():
+        write_split(on.split, draw_split(prepared.index, settings.split, settings.split_seed))
+        write_text(on.config, to_yaml(config.model_copy(update={"data": settings})))
+    return on.path
+
+
+def with_progress(opened: runs.Run, progress: Progress) -> Run:
+    """An opened run that reports progress; the waveforms that its model takes are in the cache."""
+    inputs, prepared = opened.recogniser.inputs, opened.material.prepared
+    if not isinstance(inputs, LogSpectrogramInputs):
+        with progress.bar("waveforms", len(prepared.index)) as advance:
+            prepared.prepare_waveforms(inputs.sample_rate, progress=advance)
+    for remark in opened.remarks:
+        progress.note(f"{opened.name}: {remark}")
     fields = {field.name: getattr(opened, field.name) for field in dataclasses.fields(opened)}
     return Run(**fields, progress=progress)
 
 
-def _opened(run: Run | Source, root: Source | None, cache: Source | None, progress: Progress) -> Run:
-    return run if isinstance(run, Run) else open_run(run, root, cache=cache, progress=progress)
-
-
-def rating_scale(run: Run | Source) -> tuple[float, float]:
-    """Lowest and highest label of a run's data set; 0 to 1 where it is not recorded, as for a checkpoint file."""
-    files = run.files if isinstance(run, Run) else RunFolder(run)
-    return (label_scale(files.read_config().data) if is_file(files.config) else None) or SCALE
+def _opened(run: Run | Source, root: Source | None, progress: Progress, **opening: Any) -> Run:
+    return run if isinstance(run, Run) else open_run(run, root, progress=progress, **opening)
 
 
 def evaluate(
-    run: Run | Source, root: Source | None = None, *, cache: Source | None = None, progress: Progress = SILENT
+    run: Run | Source,
+    root: Source | None = None,
+    *,
+    cache: Source | None = None,
+    progress: Progress = SILENT,
+    **opening: Any,
 ) -> Metrics:
-    """Metrics of a run's clean predictions, see `Run.evaluate` and `open_run`."""
-    return _opened(run, root, cache, progress).evaluate()
+    """Metrics of a run's clean predictions, see `Run.evaluate` and `open_run`, whose arguments these are."""
+    return _opened(run, root, progress, cache=cache, **opening).evaluate()
 
 
 def attack(
     run: Run | Source,
-    attack: str | Protocol | BoundedAttack = "paper-2025-released",
+    attack: str | Protocol | BoundedAttack | None = None,
     part: str = "test",
     *,
     root: Source | None = None,
@@ -242,7 +298,7 @@ def attack(
     **settings: Any,
 ) -> pd.DataFrame:
     """Attack a run's clips and return the rows, see `Run.attack` and `open_run`."""
-    opened = _opened(run, root, cache, progress)
+    opened = _opened(run, root, progress, cache=cache)
     return opened.attack(attack, part, device, batch_size, **settings)
 
 
@@ -253,25 +309,27 @@ def natural(
     root: Source | None = None,
     cache: Source | None = None,
     progress: Progress = SILENT,
+    **opening: Any,
 ) -> pd.DataFrame:
     """How a run's predictions change under natural variation, see `Run.natural` and `open_run`."""
-    return _opened(run, root, cache, progress).natural(part)
+    return _opened(run, root, progress, cache=cache, **opening).natural(part)
 
 
-def predict(run: Run | Source, audio: Source | Sequence[Source]) -> pd.DataFrame:
+def predict(run: Run | Recogniser | Source, audio: Source | Sequence[Source], **opening: Any) -> pd.DataFrame:
     """Predict recordings of any length.
 
     Args:
-        run: An open run, a run folder, or a checkpoint file. No data set is needed.
+        run: An open run, a model, a run folder, or a checkpoint file. No data set is needed.
         audio: One audio file or several.
+        opening: ``model``, ``front_end`` and ``trust`` of an adopted run, see `open_run`.
 
     Returns:
-        A line per file and a column per emotion; concepts follow as ``concept NAME``.
+        A line per file and a column per emotion, on the model's own scale; concepts follow as ``concept NAME``.
 
     Raises:
         AudioError: A recording cannot be used, or something else than a file is given.
     """
-    recogniser = run.recogniser if isinstance(run, Run) else load(run)
+    recogniser = _model(run, **opening)
     files = [audio] if isinstance(audio, str | Path) else list(audio)
     for file in files:
         if not isinstance(file, str | Path):
@@ -287,14 +345,22 @@ def predict(run: Run | Source, audio: Source | Sequence[Source]) -> pd.DataFrame
     return pd.DataFrame(lines, index=pd.Index([str(file) for file in files], name="file"))
 
 
+def _model(run: Run | Recogniser | Source, **opening: Any) -> Recogniser:
+    """The model itself, on its own scale."""
+    if isinstance(run, Recogniser):
+        return run
+    return run.model if isinstance(run, Run) else load(run, **opening)
+
+
 def explain(
-    run: Run | Source,
+    run: Run | Recogniser | Source,
     audio: Source,
     root: Source | None = None,
     *,
     hop_seconds: float = explanation.HOP_SECONDS,
     cache: Source | None = None,
     progress: Progress = SILENT,
+    **opening: Any,
 ) -> explanation.Explanation:
     """Explain the prediction for a recording.
 
@@ -302,12 +368,13 @@ def explain(
     explanation has no places and counts effects from 0.
 
     Args:
-        run: An open run, a run folder, or a checkpoint file.
+        run: An open run, a model, a run folder, or a checkpoint file.
         audio: An audio file of any length.
         root: Folder of the data set; default: as in `open_run`.
         hop_seconds: Distance between the windows of the curve.
         cache: Folder of spectrograms.
         progress: Receives progress.
+        opening: ``model``, ``front_end`` and ``trust`` of an adopted run, see `open_run`.
 
     Raises:
         AudioError: The recording cannot be used.
@@ -316,13 +383,14 @@ def explain(
     if isinstance(run, Run):
         return run.explain(audio, hop_seconds)
     explanation.check_hop(hop_seconds)
-    recogniser, folder = load(run), Path(run)
-    if not folder.is_dir():
+    recogniser = _model(run, **opening)
+    folder = Path("") if isinstance(run, Recogniser) else Path(run)
+    if isinstance(run, Recogniser) or not folder.is_dir():
         return explanation.explain(recogniser, audio, hop_seconds)
     is_known = explanation.Background.read(folder, recogniser) is not None
     if is_known or not (root is not None or _has_data(folder)):
         return explanation.explain(recogniser, audio, hop_seconds)
-    return open_run(folder, root, cache=cache, progress=progress).explain(audio, hop_seconds)
+    return open_run(folder, root, cache=cache, progress=progress, **opening).explain(audio, hop_seconds)
 
 
 def _has_data(folder: Path) -> bool:
@@ -344,7 +412,7 @@ def intervene(
     progress: Progress = SILENT,
 ) -> intervention.Intervention:
     """Correct a run's concepts, see `Run.intervene` and `open_run`."""
-    return _opened(run, root, cache, progress).intervene(protocol, out)
+    return _opened(run, root, progress, cache=cache).intervene(protocol, out)
 
 
 def show(
@@ -357,9 +425,10 @@ def show(
     root: Source | None = None,
     cache: Source | None = None,
     progress: Progress = SILENT,
+    **opening: Any,
 ) -> ClipsShown:
     """Draw attacked clips of a run and render them as sound, see `Run.show` and `open_run`."""
-    return _opened(run, root, cache, progress).show(clips, protocol, epsilon, out)
+    return _opened(run, root, progress, cache=cache, **opening).show(clips, protocol, epsilon, out)
 
 
 def set_concepts(
@@ -378,6 +447,5 @@ def set_concepts(
         CheckpointError: The system has no concepts.
     """
     if audio is None:
-        return _opened(run, root, cache, progress).set_concepts(values)
-    recogniser = run.recogniser if isinstance(run, Run) else load(run)
-    return intervention.set_concepts_of_recording(recogniser, audio, values)
+        return _opened(run, root, progress, cache=cache).set_concepts(values)
+    return intervention.set_concepts_of_recording(_model(run), audio, values)

@@ -139,6 +139,11 @@ class Attack(abc.ABC):
         """The value of the column ``objective`` of the rows."""
         return self.objective.title(emotions)
 
+    @property
+    def needs_gradient(self) -> bool:
+        """Whether it follows the gradient of the model."""
+        return self.access == "gradient"
+
     def refusal(self, emotions: int) -> str | None:
         """Why the attack cannot be used on a model with so many emotions; None where it can."""
         return self.objective.refusal(emotions)

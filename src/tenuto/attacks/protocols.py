@@ -105,31 +105,42 @@ class Protocol:
     silence: bool = False
     most_emotions: int | None = None
 
-    def members(self, emotions: int) -> tuple[tuple[Attack, ...], ...]:
+    def members(self, emotions: int, has_gradient: bool = True) -> tuple[tuple[Attack, ...], ...]:
         """What is run on a model with so many emotions: for every attack and objective one attack per budget,
         smallest budget first.
 
+        Args:
+            emotions: Number of emotions of the model.
+            has_gradient: Whether the model has a gradient; attacks that need one are left out where it has none.
+
         Raises:
-            ConfigError: More emotions than the protocol is defined for, or too few for all of its attacks.
+            ConfigError: More emotions than the protocol is defined for, or a model that none of its attacks can be
+                used on.
         """
         if self.most_emotions is not None and emotions > self.most_emotions:
             raise ConfigError(
                 f"Protocol {self.name} is defined for up to {self.most_emotions} emotions, the model has {emotions}: "
                 "its passes would exceed what it promises. Use single attacks."
             )
-        usable = [attack for attack in self.attacks if not attack.refusal(emotions)]
+        usable = [attack for attack in self.attacks if not _refusal(attack, emotions, has_gradient)]
         if not usable:
-            raise ConfigError(f"Protocol {self}: {self.attacks[0].refusal(emotions)}")
+            raise ConfigError(f"Protocol {self}: {_refusal(self.attacks[0], emotions, has_gradient)}")
         return tuple(ladder for attack in usable for ladder in self._ladders(attack, emotions))
 
-    def omissions(self, emotions: int) -> tuple[str, ...]:
-        """One sentence for each attack that is left out on a model with so few emotions."""
+    def omissions(self, emotions: int, has_gradient: bool = True) -> tuple[str, ...]:
+        """One sentence for each attack that is left out on a model with so few emotions, and one for all attacks that
+        need a gradient where it has none."""
         refused = [(attack, attack.refusal(emotions)) for attack in self.attacks]
-        return tuple(
+        missing = () if has_gradient else [attack for attack in self.attacks if attack.needs_gradient]
+        sentences = [
             f"{self.name} leaves out {attack.title} on {attack.objective_title()}. {reason}"
             for attack, reason in refused
-            if reason
-        )
+            if reason and attack not in missing
+        ]
+        if missing:
+            named = ", ".join(dict.fromkeys(attack.title for attack in missing))
+            sentences.append(f"{self.name} leaves out {named} ({len(missing)} attacks): {NO_GRADIENT}")
+        return tuple(sentences)
 
     def _ladders(self, attack: Attack, emotions: int) -> list[tuple[Attack, ...]]:
         objectives = attack.objective.each(emotions)
@@ -141,9 +152,9 @@ class Protocol:
         budgets = [attack.budget.of(epsilon) for epsilon in self.epsilons]
         return [tuple(_replaced(one, budget=budget) for budget in budgets) for one in single]
 
-    def iterations(self, emotions: int) -> int:
+    def iterations(self, emotions: int, has_gradient: bool = True) -> int:
         """Most iterations one clip can take, over all attacks and budgets."""
-        return sum(attack.iterations for ladder in self.members(emotions) for attack in ladder)
+        return sum(attack.iterations for ladder in self.members(emotions, has_gradient) for attack in ladder)
 
     def __call__(
         self, model: Model, inputs: Tensor, targets: Tensor, *, progress: Progress | None = None, **call: Any
@@ -199,6 +210,16 @@ class Protocol:
         settings = {one.name: getattr(self, one.name) for one in dataclasses.fields(self)}
         settings |= {"changes": dict(self.changes), "epsilons": list(self.epsilons)}
         return {**settings, "attacks": [attack.to_dict() for attack in self.attacks]}
+
+
+NO_GRADIENT = "the model has no gradient. Square, Noise and Transfer work without one."
+
+
+def _refusal(attack: Attack, emotions: int, has_gradient: bool) -> str | None:
+    """Why an attack cannot be used on such a model; None where it can."""
+    if attack.needs_gradient and not has_gradient:
+        return f"{attack.title} follows a gradient, but {NO_GRADIENT}"
+    return attack.refusal(emotions)
 
 
 def _error(prediction: Tensor, labels: Tensor) -> Tensor:

@@ -148,8 +148,8 @@ def to_16_bit(*waveforms: NDArray[np.float32]) -> tuple[tuple[Samples, ...], flo
     return tuple(samples.astype(np.int16) for samples in scaled), gain
 
 
-def encode(samples: Samples, kind: str) -> bytes:
-    """16-bit samples (samples,) at 22 050 Hz as the content of a ``wav`` or ``flac`` file, which holds just these.
+def encode(samples: Samples, kind: str, rate: int = SAMPLE_RATE) -> bytes:
+    """16-bit samples (samples,) at ``rate`` Hz as the content of a ``wav`` or ``flac`` file, which holds just these.
 
     Raises:
         ConfigError: Another kind.
@@ -159,7 +159,7 @@ def encode(samples: Samples, kind: str) -> bytes:
     if kind not in KINDS:
         raise ConfigError(f"a sound cannot be written as {kind!r}. Valid: {', '.join(KINDS)}.")
     stream = io.BytesIO()
-    soundfile.write(stream, samples, SAMPLE_RATE, format=kind.upper(), subtype="PCM_16")
+    soundfile.write(stream, samples, rate, format=kind.upper(), subtype="PCM_16")
     return stream.getvalue()
 
 

@@ -23,7 +23,7 @@ from tenuto.errors import AudioError
 T = TypeVar("T", bound=np.generic)
 
 SAMPLE_RATE = 22_050
-"""Samples per second of every waveform in Tenuto."""
+"""Samples per second of every waveform, unless a model takes another rate."""
 
 FULL_SCALE = 32_767
 """Largest 16-bit sample."""
@@ -84,37 +84,38 @@ class Description:
         return sentences
 
 
-def load_audio(path: str | Path) -> NDArray[np.float32]:
+def load_audio(path: str | Path, rate: int = SAMPLE_RATE) -> NDArray[np.float32]:
     """Decode, mix down, resample, scale and trim one recording.
 
     Args:
         path: An mp3, ogg, opus, flac, wav or aiff file of any channel count.
+        rate: Samples per second of the result.
 
     Returns:
-        Waveform of shape (samples,), float32, 22 050 Hz, mono, peak 1 (less at most one 16-bit step), without silent
-        samples at its ends.
+        Waveform of shape (samples,), float32, at ``rate`` Hz, mono, peak 1 (less at most one 16-bit step), without
+        silent samples at its ends.
 
     Raises:
         AudioError: The file cannot be decoded, is cut off, holds NaN, or is silent.
         FileError: The file cannot be read or is no regular file.
     """
-    return load_and_describe(path)[0]
+    return load_and_describe(path, rate)[0]
 
 
-def load_and_describe(path: str | Path) -> tuple[NDArray[np.float32], Description]:
+def load_and_describe(path: str | Path, rate: int = SAMPLE_RATE) -> tuple[NDArray[np.float32], Description]:
     """The waveform of `load_audio` and what the recording holds. Raises likewise."""
     name, messages, parts, resampler = str(path), list[str](), list[NDArray[np.int16]](), None
     seconds = power = mono_power = 0.0
-    rate = channels = 1
+    stored_rate = channels = 1
     for block, block_rate in read_blocks(path, messages):
-        if resampler is None or block_rate != rate:
+        if resampler is None or block_rate != stored_rate:
             if resampler is not None:
                 parts.append(_rounded(resampler.resample_chunk(np.empty(0), last=True), name))
-            resampler = _resampler(block_rate)
-        rate, channels = block_rate, block.shape[1]
+            resampler = _resampler(block_rate, rate)
+        stored_rate, channels = block_rate, block.shape[1]
         mono = mix_down(block)
         parts.append(_rounded(resampler.resample_chunk(mono.astype(np.float64)), name))
-        seconds += len(block) / rate
+        seconds += len(block) / stored_rate
         power += float(np.vdot(block, block)) / channels
         mono_power += float(np.vdot(mono, mono))
     if resampler is not None:
@@ -126,11 +127,11 @@ def load_and_describe(path: str | Path) -> tuple[NDArray[np.float32], Descriptio
     waveform = _table_values((_full_scale_table(peak) / FULL_SCALE).astype(np.float32), samples)
     description = Description(
         seconds,
-        rate,
+        stored_rate,
         channels,
         peak_db=20 * math.log10(peak / FULL_SCALE),
         mono_db=10 * math.log10(mono_power / power),
-        sounding_seconds=min(seconds, _sounding_seconds(samples, peak)),
+        sounding_seconds=min(seconds, _sounding_seconds(samples, peak, rate)),
         decoder_messages=tuple(messages),
     )
     return waveform, description
@@ -169,11 +170,11 @@ def mix_down(samples: NDArray[np.float32]) -> NDArray[np.float32]:
     return mean
 
 
-def resample(waveform: NDArray[Any], rate: int) -> NDArray[np.float64]:
-    """A mono waveform (samples,) at ``rate`` Hz, resampled to 22 050 Hz in float64 by soxr ("HQ")."""
+def resample(waveform: NDArray[Any], rate: int, new_rate: int = SAMPLE_RATE) -> NDArray[np.float64]:
+    """A mono waveform (samples,) at ``rate`` Hz, resampled to ``new_rate`` in float64 by soxr ("HQ")."""
     import soxr
 
-    return np.asarray(soxr.resample(np.asarray(waveform, np.float64), rate, SAMPLE_RATE), np.float64)
+    return np.asarray(soxr.resample(np.asarray(waveform, np.float64), rate, new_rate), np.float64)
 
 
 def full_scale(waveform: NDArray[Any], name: str) -> NDArray[np.int16]:
@@ -190,11 +191,11 @@ def full_scale(waveform: NDArray[Any], name: str) -> NDArray[np.int16]:
     return _table_values(_full_scale_table(_peak(samples, name)), samples)
 
 
-def _resampler(rate: int) -> Any:
+def _resampler(rate: int, new_rate: int) -> Any:
     """Its blocks joined equal `resample` of the whole."""
     import soxr
 
-    return soxr.ResampleStream(rate, SAMPLE_RATE, 1, dtype="float64")
+    return soxr.ResampleStream(rate, new_rate, 1, dtype="float64")
 
 
 def _rounded(waveform: NDArray[Any], name: str) -> NDArray[np.int16]:
@@ -232,7 +233,7 @@ def _trimmed(samples: NDArray[np.int16]) -> NDArray[np.int16]:
     return samples[first:last]
 
 
-def _sounding_seconds(samples: NDArray[np.int16], peak: int) -> float:
-    size = round(_SOUND_BLOCK_SECONDS * SAMPLE_RATE)
+def _sounding_seconds(samples: NDArray[np.int16], peak: int, rate: int) -> float:
+    size = round(_SOUND_BLOCK_SECONDS * rate)
     loudest = np.maximum.reduceat(np.abs(samples), np.arange(0, len(samples), size))
     return float((loudest > peak * 10 ** (QUIET_DB / 20)).sum()) * _SOUND_BLOCK_SECONDS

@@ -11,6 +11,7 @@ from typer.core import TyperGroup
 
 from tenuto.cli import (
     EXIT_STOPPED,
+    adopt,
     attack,
     audit,
     curve,
@@ -89,6 +90,7 @@ app.command("report", rich_help_panel=REPRODUCE)(report.report)
 app.add_typer(data.app, name="data", rich_help_panel=DATA)
 app.command("prepare", rich_help_panel=DATA)(data.prepare)
 app.command("train", rich_help_panel=DATA)(train.train)
+app.command("adopt", rich_help_panel=DATA)(adopt.adopt)
 app.command("import-reference", rich_help_panel=DATA)(train.import_reference)
 app.command("attack", rich_help_panel=ROBUSTNESS)(attack.attack)
 app.command("natural", rich_help_panel=ROBUSTNESS)(natural.natural)

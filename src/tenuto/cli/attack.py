@@ -23,11 +23,16 @@ Optimizer = StrEnum("Optimizer", {"Adam": "Adam", "SGD": "SGD"})  # a list would
 
 
 def attack(
-    run: Annotated[Path, typer.Argument(help="Folder of a trained run.")],
+    run: Annotated[Path, typer.Argument(help="Folder of a run.")],
     root: common.RunRoot = None,
+    data: common.OtherData = None,
+    trust: common.Trust = False,
     protocol: Annotated[
         str | None,
-        typer.Option(help="Named, versioned set of attacks and budgets.", show_default=RELEASED),
+        typer.Option(
+            help="Named, versioned set of attacks and budgets.",
+            show_default=f"{RELEASED} for the study's systems, else standard-1",
+        ),
     ] = None,
     split: Annotated[
         common.PartName,
@@ -154,9 +159,9 @@ def attack(
         )
     if family is not None and (protocol is not None or settings):
         raise ConfigError("--attack is a single attack: leave out --protocol and its settings.")
-    opened = api.open_run(run, root, cache=cache, progress=common.TERMINAL)
+    opened = api.open_run(run, root, data=data, trust=trust, cache=cache, progress=common.TERMINAL)
     if family is None:
-        chosen = as_protocol(protocol or RELEASED, **settings)
+        chosen = as_protocol(protocol or (RELEASED if settings else opened.protocol), **settings)
     else:
         word, emotions = (
             aim or ("squared-error" if from_clean or clipped else None),

@@ -61,7 +61,7 @@ RunRoot = Annotated[
     Path | None,
     typer.Option(
         "--root",
-        help="Folder of the data set the run was trained on. [env var: TENUTO_DATA]",
+        help="Folder of the data set. [env var: TENUTO_DATA]",
         show_default="the corpus of the run's study",
     ),
 ]
@@ -71,6 +71,20 @@ Cache = Annotated[
         "--cache",
         help="Folder of spectrograms. [env var: TENUTO_CACHE]",
         show_default="that of the run's study, else the user's cache",
+    ),
+]
+Trust = Annotated[
+    bool,
+    typer.Option("--trust", help="Execute the code of an adopted run, and remember that you trust it."),
+]
+OtherData = Annotated[
+    str | None,
+    typer.Option(
+        "--data",
+        metavar="NAME",
+        help="Another data set to judge the run on: one of `tenuto data list`, in --root.",
+        show_default="the data of the run",
+        callback=data_set,
     ),
 ]
 Device = Annotated[str, typer.Option("--device", help="cpu or cuda.", callback=require)]

@@ -13,8 +13,10 @@ from tenuto.cli.screen import metrics_table
 
 
 def evaluate(
-    run: Annotated[Path, typer.Argument(help="Folder of a trained run.")],
+    run: Annotated[Path, typer.Argument(help="Folder of a run.")],
     root: common.RunRoot = None,
+    data: common.OtherData = None,
+    trust: common.Trust = False,
     cache: common.Cache = None,
     as_json: common.AsJson = False,
 ) -> None:
@@ -24,7 +26,7 @@ def evaluate(
     """
     from tenuto import api
 
-    metrics = api.evaluate(run, root, cache=cache, progress=common.TERMINAL)
+    metrics = api.evaluate(run, root, data=data, trust=trust, cache=cache, progress=common.TERMINAL)
     if as_json:
         common.print_json(metrics.report)
         return

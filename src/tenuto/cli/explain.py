@@ -25,6 +25,7 @@ def explain(
     run: Annotated[Path, typer.Argument(help="Run folder or checkpoint file.")],
     audio: Annotated[Path, typer.Argument(help="An mp3, ogg, flac or wav file of any length.")],
     root: common.RunRoot = None,
+    trust: common.Trust = False,
     hop: Annotated[float, typer.Option(help="Seconds between the windows of the curve.")] = 1.0,
     plot: Annotated[Path | None, typer.Option(help="Also draw it: FILE.png or FILE.pdf.")] = None,
     cache: common.Cache = None,
@@ -38,36 +39,37 @@ def explain(
     Example: tenuto explain runs/A2M2E-21-1a2b3c4d song.mp3 --root soundtracks --plot song.png
     """
     from tenuto import api
-    from tenuto.api.runs import rating_scale
     from tenuto.reporting.figures.explanation import explanation_figure
     from tenuto.reporting.figures.style import check_ending, write_figure
 
     if plot is not None:
         check_ending(plot)
-    explanation = api.explain(run, audio, root, hop_seconds=hop, cache=cache, progress=common.TERMINAL)
-    scale = rating_scale(run)
+    explanation = api.explain(
+        run, audio, root, hop_seconds=hop, cache=cache, progress=common.TERMINAL, trust=trust
+    )
     if as_json:
         common.print_json(dataclasses.asdict(explanation))
     else:
-        _print(explanation, scale)
+        _print(explanation)
     if plot is not None:
-        notes.print(f"{write_figure(explanation_figure(explanation, scale), plot)}: the figure")
+        notes.print(f"{write_figure(explanation_figure(explanation, explanation.scale), plot)}: the figure")
 
 
-def _print(explanation: Explanation, scale: tuple[float, float]) -> None:
+def _print(explanation: Explanation) -> None:
     """Print the explanation as tables, and what is missing from it."""
     headings = ["emotion", "value", *(["above"] if explanation.places else []), ""]
     table = grid(f"{explanation.source}, {explanation.system}", *headings, names=["emotion"], bars="")
     for name, value in explanation.emotions.items():
         place = [f"{explanation.places[name]:.0f} %"] if explanation.places else []
-        table.add_row(escape(name), f"{value:.3f}", *place, bar(value, scale))
+        table.add_row(escape(name), f"{value:.3f}", *place, bar(value, explanation.scale))
     if explanation.places:
         table.caption = (
             f"above: percent of the {explanation.training_clips} training clips with a lower prediction"
         )
     out.print(table)
     if explanation.effects is None:
-        out.print(f"{explanation.system} has no concepts, so there are no effects to show.")
+        reason = "has no linear layer behind its concepts" if explanation.concepts else "has no concepts"
+        out.print(f"{explanation.system} {reason}, so there are no effects to show.")
     else:
         out.print(_concepts_table(explanation))
         out.print(_effects_table(explanation))

@@ -12,8 +12,10 @@ from tenuto.cli.screen import print_natural
 
 
 def natural(
-    run: Annotated[Path, typer.Argument(help="Folder of a trained run.")],
+    run: Annotated[Path, typer.Argument(help="Folder of a run.")],
     root: common.RunRoot = None,
+    data: common.OtherData = None,
+    trust: common.Trust = False,
     split: Annotated[
         common.PartName,
         typer.Option(metavar="PART", help=f"Part of the split: {', '.join(common.PartName)}."),
@@ -30,7 +32,7 @@ def natural(
     from tenuto import api
     from tenuto.evaluation.natural import NAME
 
-    opened = api.open_run(run, root, cache=cache, progress=common.TERMINAL)
+    opened = api.open_run(run, root, data=data, trust=trust, cache=cache, progress=common.TERMINAL)
     changes = opened.natural(split.value)
     path = opened.files.natural(split.value)
     if as_json:

@@ -16,6 +16,7 @@ from tenuto.cli.screen import profile_table
 def predict(
     run: Annotated[Path, typer.Argument(help="Run folder or checkpoint file.")],
     audio: Annotated[list[Path], typer.Argument(help="mp3, ogg, flac or wav files.")],
+    trust: common.Trust = False,
     as_json: common.AsJson = False,
 ) -> None:
     """Predict the emotions of recordings of any length. Only the checkpoint is needed.
@@ -23,12 +24,14 @@ def predict(
     Example: tenuto predict runs/A2E-6-1a2b3c4d song.mp3
     """
     from tenuto import api
-    from tenuto.api.runs import rating_scale
+    from tenuto.evaluation.explanation import drawn_scale
 
-    model, scale = api.load(run), rating_scale(run)
+    model = api.load(run, trust=trust)
     if as_json:
         common.print_json({str(path): dataclasses.asdict(model.predict(path)) for path in audio})
         return
     for path in audio:  # printed one by one, so that results before a bad file are not lost
         profile = model.predict(path)
-        out.print(profile_table(str(path), profile.emotions, profile.concepts or {}, scale))
+        out.print(
+            profile_table(str(path), profile.emotions, profile.concepts or {}, drawn_scale(model.scale))
+        )

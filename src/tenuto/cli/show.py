@@ -19,6 +19,7 @@ def show(
         typer.Argument(help="Names of clips of one part of the split.", show_default="all test clips"),
     ] = None,
     root: common.RunRoot = None,
+    trust: common.Trust = False,
     protocol: Annotated[
         str | None,
         typer.Option(help="Name of the rows in RUN/attacks.", show_default="the only one there"),
@@ -42,7 +43,7 @@ def show(
     """
     from tenuto import api
 
-    opened = api.open_run(run, root, cache=cache, progress=common.TERMINAL)
+    opened = api.open_run(run, root, trust=trust, cache=cache, progress=common.TERMINAL)
     shown = opened.show(clips or [], protocol, epsilon, folder)
     if as_json:
         common.print_json(shown.as_dict())

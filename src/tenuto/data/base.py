@@ -60,7 +60,7 @@ class Index:
     """All clips of a data set with their annotations, in file order.
 
     Shapes: labels (clips, emotions), concept_labels (clips, concepts) or None without concept ratings, and also while
-    signal concepts are named but not yet computed.
+    signal concepts are named but not yet computed. ``label_scale`` is the lowest and highest label that is possible.
 
     Raises:
         DataError: A clip name occurs twice or is not allowed (`name_problem`), or shapes disagree.
@@ -73,6 +73,7 @@ class Index:
     concepts: tuple[str, ...] = ()
     concept_labels: Labels | None = None
     albums: tuple[str, ...] | None = None
+    label_scale: tuple[float, float] = (0.0, 1.0)
 
     def __post_init__(self) -> None:
         problems = Problems()
@@ -112,6 +113,8 @@ class Dataset(abc.ABC):
     card: ClassVar[Card]
     table: str | Path = ""
     """Path of the file with the ratings below the root, if the data set has one."""
+    label_scale: tuple[float, float] = (0.0, 1.0)
+    """Lowest and highest label: what the ends of the rating scale become in `Index.labels`."""
     signal_concepts = False
     """Whether descriptors of the audio replace concept ratings."""
 
@@ -143,7 +146,7 @@ class Dataset(abc.ABC):
     def index(self) -> Index:
         """The annotations, read once. Raises `DataError` or `FileError` for any problem of the files."""
         problems = Problems()
-        index = self._read(problems)
+        index = dataclasses.replace(self._read(problems), label_scale=self.label_scale)
         problems.raise_all()
         if self.signal_concepts:
             return dataclasses.replace(index, concepts=DESCRIPTORS, concept_labels=None)

@@ -1,4 +1,4 @@
-"""What a run trains on: a prepared data set, split, cut into excerpts and normalised, as tensors in memory."""
+"""What a run trains on: a prepared data set, split, and cut into the excerpts that its network takes, as tensors."""
 
 from __future__ import annotations
 
@@ -11,14 +11,15 @@ from torch import Tensor
 from tenuto.config import DataConfig, RunConfig
 from tenuto.data.base import Index
 from tenuto.data.cache import Prepared
-from tenuto.data.excerpts import Normalisation, excerpts, fixed_starts, fresh_starts, measure
+from tenuto.data.excerpts import Normalisation, fixed_starts, fresh_starts, measure
+from tenuto.data.inputs import Inputs, LogSpectrogramInputs
 from tenuto.data.splits import Split, draw
 from tenuto.errors import ConfigError, DataError
 
 
 @dataclasses.dataclass(frozen=True)
 class Batch:
-    """Excerpts (clips, 1, 313, 149) with labels (clips, emotions) and concepts (clips, concepts) or None."""
+    """Excerpts (clips, ...) with labels (clips, emotions) and concepts (clips, concepts) or None."""
 
     clips: tuple[str, ...]
     inputs: Tensor
@@ -47,7 +48,7 @@ class Material:
         prepared: The data set.
         config: Split, excerpts, normalisation.
         split: A stored split; drawn by default.
-        normalisation: A stored normalisation; measured by default.
+        inputs: What the network takes; by default log spectrograms, with the normalisation measured here.
     """
 
     def __init__(
@@ -55,16 +56,18 @@ class Material:
         prepared: Prepared,
         config: DataConfig,
         split: Split | None = None,
-        normalisation: Normalisation | None = None,
+        inputs: Inputs | None = None,
     ) -> None:
         self.prepared, self.config = prepared, config
         self.split = split or draw(prepared.index, config.split, config.split_seed)
         self._frames = [len(clip) for clip in prepared.spectrograms]
         self._starts = fixed_starts(self._frames)
-        seen = self.split.train if config.normalisation == "train" else prepared.index.clips
-        self.normalisation = normalisation or measure(
-            [prepared.spectrograms[i] for i in prepared.places(seen)]
-        )
+        self.inputs = inputs or LogSpectrogramInputs(self.normalisation())
+
+    def normalisation(self) -> Normalisation:
+        """Mean and deviation of the log spectrograms of the training clips, or of all where the settings say so."""
+        seen = self.split.train if self.config.normalisation == "train" else self.prepared.index.clips
+        return measure([self.prepared.spectrograms[place] for place in self.prepared.places(seen)])
 
     def part(self, name: str) -> Batch:
         """The fixed excerpts of ``train``, ``validation`` or ``test``."""
@@ -78,9 +81,7 @@ class Material:
 
     def _cut(self, clips: tuple[str, ...], starts: list[int]) -> Batch:
         index, places = self.prepared.index, self.prepared.places(clips)
-        inputs = excerpts(
-            [self.prepared.spectrograms[i] for i in places], [starts[i] for i in places], self.normalisation
-        )
+        inputs = self.inputs.excerpts(self.prepared, places, [starts[place] for place in places])
         concepts = None if index.concept_labels is None else _tensor(index.concept_labels[places])
         return Batch(clips, torch.from_numpy(inputs), _tensor(index.labels[places]), concepts)
 

@@ -1,4 +1,4 @@
-"""Log spectrograms and signal concepts on disk: computed once per recording, checked every time they are read.
+"""Log spectrograms, signal concepts, waveforms on disk: computed once per recording, checked whenever they are read.
 
 The name of a cache file is a hash of the recording and of the settings of the result, so a changed recording or setting
 never gets an old result, and an interrupted `prepare` continues.
@@ -33,12 +33,36 @@ class _CacheError(FileError):
 
 @dataclasses.dataclass(frozen=True)
 class Prepared:
-    """A data set in memory: its index, one spectrogram (frames, 149) per clip, and the fingerprint of both."""
+    """A data set in memory: its index, one spectrogram (frames, 149) per clip, and the fingerprint of both.
+
+    Waveforms, which few models take, stay on disk: ``folder`` is the cache, ``audio`` holds the SHA-256 of every
+    recording.
+    """
 
     name: str
     index: Index
     spectrograms: tuple[Spectrogram, ...]
     fingerprint: str
+    audio: tuple[str, ...] = dataclasses.field(default=(), repr=False)
+    folder: Path | None = None
+
+    def waveform(self, place: int, rate: int) -> NDArray[np.float32]:
+        """The waveform (samples,) of a clip at ``rate`` Hz, as `tenuto.audio.load_audio` gives it, from the cache."""
+        path = self.index.paths[place]
+        audio = self.audio[place] if self.audio else sha256_file(path)
+        return _waveform(path, audio, rate, self.folder or cache_folder())
+
+    def prepare_waveforms(
+        self, rate: int, workers: int | None = None, progress: Progress | None = None
+    ) -> None:
+        """Compute the waveforms at ``rate`` Hz that are not in the cache. Arguments and errors as in `prepare`."""
+        audio, folder = dict(zip(self.index.paths, self.audio, strict=True)), self.folder or cache_folder()
+
+        def one(path: Path) -> None:
+            if not _place(audio[path], _waveform_settings(rate), folder).is_file():
+                _waveform(path, audio[path], rate, folder)
+
+        _each(self.index, one, workers, progress)
 
     def places(self, clips: tuple[str, ...]) -> list[int]:
         """Row numbers of clips. Raises `DataError` for a clip the data set does not have."""
@@ -91,7 +115,8 @@ def prepare(
     identity = fingerprint(index, tuple(audio for audio, _, _ in rows))
     if has_signal:
         index = dataclasses.replace(index, concept_labels=np.array([values for _, _, values in rows]))
-    return Prepared(dataset.card.name, index, tuple(spectrogram for _, spectrogram, _ in rows), identity)
+    audio, spectrograms = tuple(audio for audio, _, _ in rows), tuple(values for _, values, _ in rows)
+    return Prepared(dataset.card.name, index, spectrograms, identity, audio, folder)
 
 
 def signal_concepts(
@@ -143,6 +168,19 @@ def _descriptors(path: Path, audio: str, folder: Path) -> Labels:
     return _cached("descriptors", {"descriptors": VERSION}, audio, folder, lambda: compute_descriptors(path))
 
 
+def _waveform(path: Path, audio: str, rate: int, folder: Path) -> NDArray[np.float32]:
+    return _cached("waveform", _waveform_settings(rate), audio, folder, lambda: compute_waveform(path, rate))
+
+
+def _waveform_settings(rate: int) -> dict[str, Any]:
+    return {"format": FORMAT, "sample_rate": rate}
+
+
+def _place(audio: str, about: dict[str, Any], folder: Path) -> Path:
+    """The cache file of what is computed from a recording with these settings."""
+    return folder / f"{sha256_bytes((audio + json.dumps(about, sort_keys=True)).encode())[:32]}.safetensors"
+
+
 def _cached(
     name: str, about: dict[str, Any], audio: str, folder: Path, make: Callable[[], NDArray[Any]]
 ) -> NDArray[Any]:
@@ -155,12 +193,15 @@ def _cached(
         folder: The cache.
         make: Computes the array.
     """
-    settings = json.dumps(about, sort_keys=True)
-    place = folder / f"{sha256_bytes((audio + settings).encode())[:32]}.safetensors"
+    place = _place(audio, about, folder)
     if place.is_file() and (copy := _intact_copy(place, name)) is not None:
         return copy
     array = make()
-    metadata = {"audio": audio, "settings": settings, "sha256": sha256_bytes(array.tobytes())}
+    metadata = {
+        "audio": audio,
+        "settings": json.dumps(about, sort_keys=True),
+        "sha256": sha256_bytes(array.tobytes()),
+    }
     try:
         write_safetensors(place, {name: array}, metadata)
     except FileError as error:
@@ -186,6 +227,13 @@ def compute_descriptors(path: Path) -> Labels:
     from tenuto.audio.descriptors import descriptors
 
     return descriptors(load_audio(path))
+
+
+def compute_waveform(path: Path, rate: int) -> NDArray[np.float32]:
+    """Waveform (samples,) of one recording at ``rate`` Hz, float32."""
+    from tenuto.audio import load_audio
+
+    return load_audio(path, rate)
 
 
 def compute(path: Path) -> Spectrogram:

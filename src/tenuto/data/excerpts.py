@@ -1,4 +1,4 @@
-"""Ten-second excerpts of spectrograms: first frames, cutting, normalisation."""
+"""Excerpts of recordings: first frames of the ten-second excerpts of the study, windows, cutting, normalisation."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import math
 from collections.abc import Sequence
 
 import numpy as np
-from numpy.typing import NDArray
 
 from tenuto.data.cache import Spectrogram
 
@@ -61,17 +60,23 @@ def fresh_starts(frames: Sequence[int], seed: int, epoch: int) -> list[int]:
     return [int(generator.integers(0, max(count, EXCERPT_FRAMES) - EXCERPT_FRAMES + 1)) for count in frames]
 
 
-def cut(spectrogram: Spectrogram, start: int) -> Spectrogram:
-    """Frames ``start`` to ``start + 313``, shape (313, 149); a shorter clip continues with its own beginning."""
-    if len(spectrogram) < EXCERPT_FRAMES:
-        repeats = math.ceil(EXCERPT_FRAMES / len(spectrogram))
-        spectrogram = np.tile(spectrogram, (repeats, 1))
-    return spectrogram[start : start + EXCERPT_FRAMES]
+def cut(steps: Spectrogram, start: int, window: int = EXCERPT_FRAMES) -> Spectrogram:
+    """Steps ``start`` to ``start + window`` of frames (frames, 149) or samples (samples,).
+
+    A shorter clip continues with its own beginning.
+    """
+    if len(steps) < window:
+        repeats = math.ceil(window / len(steps))
+        steps = np.tile(steps, (repeats, *[1] * (steps.ndim - 1)))
+    return steps[start : start + window]
 
 
-def excerpts(
-    spectrograms: Sequence[Spectrogram], starts: Sequence[int], normalisation: Normalisation
-) -> NDArray[np.float32]:
-    """Normalised excerpts as a network takes them, shape (clips, 1, 313, 149)."""
-    cuts = [normalisation(cut(clip, start)) for clip, start in zip(spectrograms, starts, strict=True)]
-    return np.stack(cuts)[:, None]
+def window_starts(steps: int, window: int = EXCERPT_FRAMES) -> list[int]:
+    """First steps of the fewest windows that cover a recording of ``steps`` steps, evenly spaced.
+
+    >>> window_starts(700)
+    [0, 193, 387]
+    """
+    last = max(0, steps - window)
+    count = math.ceil(last / window) + 1
+    return [int(start) for start in np.linspace(0, last, count)]

@@ -68,6 +68,7 @@ class Folder(Dataset):
         self.table, self.ratings_path = ratings_file, self.root / ratings_file
         self.id_column, self.album_column = id_column, album_column
         self.emotions, self.concepts, self.scale = tuple(emotions), tuple(concepts), scale
+        self.label_scale = scale[0] / scale[1], 1.0
 
     @classmethod
     def open(cls, root: str | Path, config: DataConfig) -> Self:

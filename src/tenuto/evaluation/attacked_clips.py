@@ -78,7 +78,7 @@ class Clips:
                 "epsilon": float(worst["epsilon"].iloc[0]),
             }
             arrays = [perturbations[row] for _, row in worst.iterrows()]
-            saved = torch.from_numpy(np.stack(arrays))[:, None]
+            saved = torch.from_numpy(np.stack(arrays)).reshape(self.batch.inputs.shape)
             yield Attacked(about, self._features(self.batch.inputs + saved))
 
     def _check(self, protocol: str, rows: pd.DataFrame) -> None:

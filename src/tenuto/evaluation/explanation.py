@@ -8,7 +8,6 @@ prediction of an average training clip plus, per concept, weight x (value - aver
 from __future__ import annotations
 
 import dataclasses
-import functools
 import hashlib
 import html
 from collections.abc import Iterable, Mapping
@@ -21,11 +20,14 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
-from tenuto.audio.spectrogram import FRAMES_PER_SECOND, log_spectrogram
-from tenuto.data.excerpts import EXCERPT_FRAMES, excerpts
+from tenuto.audio.spectrogram import FRAMES_PER_SECOND
+from tenuto.data.excerpts import EXCERPT_FRAMES
+from tenuto.data.soundtracks import Soundtracks
 from tenuto.errors import ConfigError
 from tenuto.evaluation.linear_head import Head, as_doubles, linear_head
 from tenuto.files import read_csv, write_csv
+from tenuto.models.backbone import BackboneNetwork
+from tenuto.models.checkpoint import to_array
 from tenuto.models.recogniser import read_waveform
 from tenuto.models.systems import Network
 
@@ -57,7 +59,7 @@ class Background:
 
     @classmethod
     def of(cls, recogniser: Recogniser, clips: tuple[str, ...], inputs: Tensor) -> Background:
-        """Predict training clips, given as normalised excerpts (n, 1, 313, 149)."""
+        """Predict training clips, given as inputs (n, ...)."""
         return cls(clips, *_predict(recogniser, torch.split(inputs, BATCH_SIZE)))
 
     def write(self, folder: Path, recogniser: Recogniser) -> Path:
@@ -94,7 +96,7 @@ class Curve:
     """Predictions along a recording.
 
     Attributes:
-        seconds: Centre of each 10 s window, counted from the first sample that is not silent.
+        seconds: Centre of each window (10 s for a network of Tenuto), counted from the first sample that is not silent.
         emotions: By name, a value per window.
         concepts: The same; None without a bottleneck.
     """
@@ -121,6 +123,7 @@ class Explanation:
         effects: Emotion -> concept -> weight x (value - centre).
         curve: The same predictions along the recording.
         training_clips: Number of clips from which places and centre are computed; 0 where these are not known.
+        scale: On which values are drawn.
     """
 
     source: str
@@ -133,6 +136,7 @@ class Explanation:
     effects: dict[str, dict[str, float]] | None
     curve: Curve
     training_clips: int
+    scale: tuple[float, float] = (0.0, 1.0)
 
     def strongest(self, emotion: str, count: int = 3) -> tuple[list[tuple[str, float]], float]:
         """The concepts with the largest effects on an emotion, and the sum of all others'.
@@ -161,7 +165,8 @@ class Explanation:
         head += ["because"] if self.effects else []
         lines = []
         for name, value in self.emotions.items():
-            width = 100 * min(max(value, 0.0), 1.0)
+            low, high = self.scale
+            width = 100 * min(max((value - low) / (high - low), 0.0), 1.0)
             filled = f'<div style="width:{width:.0f}px;height:0.7em;background:{BAR_COLOUR}"></div>'
             cells = [html.escape(name), f"{value:.2f}", f'<div style="width:100px">{filled}</div>']
             cells += [f"{self.places[name]:.0f} %"] if self.places else []
@@ -185,7 +190,7 @@ def explain(
 
     Args:
         recogniser: The model.
-        source: A file, or a waveform (samples,) at 22 050 Hz.
+        source: A file, or a waveform (samples,), as `Recogniser.predict` takes it.
         hop_seconds: Distance between the windows of the curve.
         background: Predictions of the training clips; default those kept in the run folder, if any.
 
@@ -194,7 +199,7 @@ def explain(
         ConfigError: The hop is not above 0.
     """
     named = isinstance(source, str | Path)
-    waveform = read_waveform(source)
+    waveform = read_waveform(source, recogniser.inputs.sample_rate)
     profile = recogniser.predict(waveform)
     if background is None and recogniser.path is not None:
         background = Background.read(recogniser.path.parent, recogniser)
@@ -211,7 +216,13 @@ def explain(
         **_effects(recogniser, profile.concepts, background),
         curve=_curve(recogniser, waveform, hop_seconds),
         training_clips=0 if background is None else len(background.clips),
+        scale=drawn_scale(recogniser.scale),
     )
+
+
+def drawn_scale(scale: tuple[float, float] | None) -> tuple[float, float]:
+    """The scale on which predictions are drawn: the model's own, 0 to 1 for the study's."""
+    return (0.0, 1.0) if scale in (None, Soundtracks.label_scale) else scale
 
 
 def effects(head: Head, concepts: ArrayLike, centre: ArrayLike) -> tuple[Values, Values]:
@@ -235,7 +246,7 @@ def identity(network: Network) -> str:
     digest = hashlib.sha256()
     for name, tensor in network.state_dict().items():
         digest.update(name.encode())
-        digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
+        digest.update(to_array(tensor.contiguous()).tobytes())
     return digest.hexdigest()[:16]
 
 
@@ -248,15 +259,17 @@ def check_hop(hop_seconds: float) -> None:
         )
 
 
-def curve_starts(frames: int, hop_seconds: float) -> list[int]:
-    """First frames of 10 s windows every ``hop_seconds``, and of the last one that fits. Raises `ConfigError`.
+def curve_starts(
+    steps: int, hop_seconds: float, window: int = EXCERPT_FRAMES, steps_per_second: float = FRAMES_PER_SECOND
+) -> list[int]:
+    """First steps of windows every ``hop_seconds``, and of the last one that fits. Raises `ConfigError`.
 
     >>> curve_starts(400, 1.0)
     [0, 31, 63, 87]
     """
     check_hop(hop_seconds)
-    last = max(0, frames - EXCERPT_FRAMES)
-    regular = np.rint(np.arange(0, last, hop_seconds * FRAMES_PER_SECOND)).astype(int)
+    last = max(0, steps - window)
+    regular = np.rint(np.arange(0, last, hop_seconds * steps_per_second)).astype(int)
     return sorted({0, last, *map(int, regular[regular < last])})
 
 
@@ -264,8 +277,8 @@ def _effects(
     recogniser: Recogniser, concepts: Mapping[str, float] | None, background: Background | None
 ) -> dict[str, Any]:
     """The fields of an `Explanation` that describe the bottleneck."""
-    if concepts is None:
-        return dict.fromkeys(("centre", "baseline", "effects"))
+    if concepts is None or not isinstance(recogniser.network, BackboneNetwork):
+        return dict.fromkeys(("centre", "baseline", "effects"))  # no linear head, no sum over concepts
     units = recogniser.concepts
     centre = np.zeros(len(units)) if background is None else background.concepts.mean(axis=0)
     each, baseline = effects(linear_head(recogniser.network), list(concepts.values()), centre)
@@ -281,14 +294,13 @@ def _effects(
 
 def _curve(recogniser: Recogniser, waveform: NDArray[np.float32], hop_seconds: float) -> Curve:
     """Windows are cut a batch at a time: memory does not grow with the length of the recording."""
-    spectrogram = log_spectrogram(waveform)
-    starts = curve_starts(len(spectrogram), hop_seconds)
-    cut = functools.partial(excerpts, normalisation=recogniser.normalisation)
+    inputs = recogniser.inputs
+    steps, rate = inputs.steps(waveform), inputs.steps_per_second
+    starts = curve_starts(len(steps), hop_seconds, inputs.window, rate)
     batches = (starts[first : first + BATCH_SIZE] for first in range(0, len(starts), BATCH_SIZE))
-    inputs = (torch.from_numpy(cut([spectrogram] * len(batch), batch)) for batch in batches)
-    emotions, concepts = (values.T for values in _predict(recogniser, inputs))
-    window_frames = min(len(spectrogram), EXCERPT_FRAMES)
-    seconds = (np.asarray(starts) + window_frames / 2) / FRAMES_PER_SECOND
+    windows = (torch.from_numpy(inputs.windows(steps, batch)) for batch in batches)
+    emotions, concepts = (values.T for values in _predict(recogniser, windows))
+    seconds = (np.asarray(starts) + min(len(steps), inputs.window) / 2) / rate
     return Curve(
         tuple(seconds.tolist()),
         {name: tuple(row.tolist()) for name, row in zip(recogniser.emotions, emotions, strict=True)},

@@ -1,8 +1,8 @@
 """Natural variation: how much predictions change without an attacker.
 
 An attack matters where it changes predictions more than another excerpt of the same recording, lossy coding, another
-level or faint noise do. Levels and noise are applied to the waveform that the spectrogram takes, because `load_audio`
-scales every recording to peak 1 and would undo a gain in the file.
+level or faint noise do. Levels and noise are applied to the waveform that the network or its front end takes, because
+`load_audio` scales every recording to peak 1 and would undo a gain in the file.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from tenuto.analysis.natural import OTHER_EXCERPT
-from tenuto.audio.loading import FULL_SCALE, decode, load_audio, mix_down, resample
-from tenuto.data.excerpts import EXCERPT_FRAMES, excerpts, fixed_starts
+from tenuto.audio.loading import FULL_SCALE, SAMPLE_RATE, decode, load_audio, mix_down, resample
+from tenuto.data.excerpts import EXCERPT_FRAMES, fixed_starts
 from tenuto.devices import repeatable
 from tenuto.errors import FileError
 from tenuto.files import sha256_bytes
@@ -28,6 +28,7 @@ from tenuto.registry import Registry
 from tenuto.store.rows import NATURAL, write_rows
 
 if TYPE_CHECKING:
+    from tenuto.data.inputs import Inputs
     from tenuto.evaluation.runs import Run
 
 Waveform = NDArray[np.floating[Any]]
@@ -38,7 +39,7 @@ Changed = tuple[int, NDArray[np.float32], str]
 
 NAME = NATURAL
 
-FEWEST_NEW_FRAMES = EXCERPT_FRAMES // 4
+NEW_SHARE = 4
 """Another excerpt begins at least a quarter of an excerpt (2.5 s) from the first one; shorter clips are skipped."""
 
 MP3_RATES = (32_000, 44_100, 48_000)
@@ -56,19 +57,19 @@ class Recording:
         path: The audio file.
         waveform: (samples,), what `load_audio` makes of it.
         excerpt: The samples that the excerpt covers.
+        rate: Samples per second.
     """
 
     path: Path
     waveform: Waveform
     excerpt: slice
+    rate: int = SAMPLE_RATE
 
     @classmethod
-    def read(cls, path: Path, start: int) -> Recording:
-        """The recording whose excerpt begins with frame ``start``. Raises as `load_audio`."""
-        from tenuto.audio.inversion import reach
-
-        waveform = load_audio(path)
-        return cls(path, waveform, reach(start, EXCERPT_FRAMES, len(waveform)))
+    def read(cls, path: Path, start: int, inputs: Inputs) -> Recording:
+        """The recording whose excerpt begins with step ``start`` of what a network takes. Raises as `load_audio`."""
+        rate = inputs.sample_rate
+        return cls(path, load_audio(path, rate), inputs.samples(start), rate)
 
 
 class NaturalChange(Protocol):
@@ -98,11 +99,11 @@ class Mp3:
         import soundfile
 
         samples, rate = decode(recording.path)
-        mono = resample(mix_down(samples), rate)
+        mono = resample(mix_down(samples), rate, recording.rate)
         sounding = np.flatnonzero(np.rint(np.clip(mono, -1.0, 1.0) * FULL_SCALE))
         coded = io.BytesIO(self.encode(samples, rate, recording.path))
         again, rate = soundfile.read(coded, dtype="float32", always_2d=True)
-        decoded = np.clip(resample(mix_down(again), rate), -1.0, 1.0)[sounding[0] :]
+        decoded = np.clip(resample(mix_down(again), rate, recording.rate), -1.0, 1.0)[sounding[0] :]
         changed = np.zeros(len(recording.waveform))
         changed[: len(decoded)] = decoded[: len(changed)]
         loudest: float = np.abs(changed).max()
@@ -184,7 +185,7 @@ def natural(run: Run, part: str = "test", progress: Progress | None = None) -> p
     """Predictions for one part of the split under every natural variation, also written to ``attacks/natural-1.csv``.
 
     Columns: see `tenuto.store.rows`; ``attack`` is "natural", ``objective`` the change, ``settings`` its numbers.
-    ``l2`` and ``linf`` measure the change of the normalised excerpt; another excerpt is no perturbation and has none.
+    ``l2`` and ``linf`` measure the change of the network's input; another excerpt is no perturbation and has none.
     Rows that exist are read; variations without rows, registered since, are measured and added.
 
     Args:
@@ -206,19 +207,21 @@ def natural(run: Run, part: str = "test", progress: Progress | None = None) -> p
         names = [name for name in NATURAL_CHANGES if name not in set(tables[0]["objective"])]
         if not names:
             return tables[0]
-    prepared = run.material.prepared
-    starts = fixed_starts([len(clip) for clip in prepared.spectrograms])
+    prepared, inputs = run.material.prepared, run.recogniser.inputs
+    frames = fixed_starts([len(clip) for clip in prepared.spectrograms])
     changed: dict[str, list[Changed]] = {name: [] for name in names}
     for row, place in enumerate(prepared.places(run.part(part).clips)):
-        start = starts[place]
-        recording = Recording.read(prepared.index.paths[place], start)
+        steps = inputs.of_clip(prepared, place)
+        start = inputs.start(frames[place], len(steps))
+        recording = Recording.read(prepared.index.paths[place], start, inputs)
         for name in names:
             if name == OTHER_EXCERPT:
-                other = _other_excerpt(run, place, start)
+                other = _other_excerpt(inputs, steps, start)
                 changed[name] += [(row, *other)] if other else []
             else:
                 change = NATURAL_CHANGES[name]
-                changed[name].append((row, _excerpt(run, change(recording), start), repr(change)))
+                waveform = change(recording).astype(np.float32)
+                changed[name].append((row, inputs.cut(inputs.steps(waveform), start), repr(change)))
         if progress is not None:
             progress(1)
     tables += [_rows(run, part, name, one).assign(**origin) for name, one in changed.items() if one]
@@ -227,34 +230,25 @@ def natural(run: Run, part: str = "test", progress: Progress | None = None) -> p
     return rows
 
 
-def other_start(frames: int, start: int) -> int | None:
-    """First frame of the excerpt farthest from the one at ``start``; None where that is too near.
+def other_start(steps: int, start: int, window: int = EXCERPT_FRAMES) -> int | None:
+    """First step of the excerpt farthest from the one at ``start``; None where that is too near.
 
-    >>> other_start(frames=470, start=20), other_start(frames=330, start=0)
+    >>> other_start(steps=470, start=20), other_start(steps=330, start=0)
     (157, None)
     """
-    last = max(frames - EXCERPT_FRAMES, 0)
+    last = max(steps - window, 0)
     farthest = 0 if start > last - start else last
-    return farthest if abs(farthest - start) >= FEWEST_NEW_FRAMES else None
+    return farthest if abs(farthest - start) >= window // NEW_SHARE else None
 
 
-def _other_excerpt(run: Run, place: int, start: int) -> tuple[NDArray[np.float32], str] | None:
+def _other_excerpt(
+    inputs: Inputs, steps: NDArray[np.float32], start: int
+) -> tuple[NDArray[np.float32], str] | None:
     """Another excerpt of a clip and its settings; None where the clip is too short for one."""
-    spectrogram = run.material.prepared.spectrograms[place]
-    other = other_start(len(spectrogram), start)
+    other = other_start(len(steps), start, inputs.window)
     if other is None:
         return None
-    excerpt = excerpts([spectrogram], [other], run.recogniser.normalisation)[0]
-    return excerpt, f"OtherExcerpt(start={other}, instead_of={start})"
-
-
-def _excerpt(run: Run, waveform: Waveform, start: int) -> NDArray[np.float32]:
-    """The normalised excerpt (1, 313, 149) of a waveform."""
-    from tenuto.audio.spectrogram import log_spectrogram
-
-    spectrogram = log_spectrogram(waveform.astype(np.float32))
-    excerpt: NDArray[np.float32] = excerpts([spectrogram], [start], run.recogniser.normalisation)[0]
-    return excerpt
+    return inputs.cut(steps, other), f"OtherExcerpt(start={other}, instead_of={start})"
 
 
 def _rows(run: Run, part: str, name: str, changed: list[Changed]) -> pd.DataFrame:
@@ -283,7 +277,7 @@ def _rows(run: Run, part: str, name: str, changed: list[Changed]) -> pd.DataFram
         "converged": False,
         "settings": settings,
     }
-    clean, adversarial = (predict(run.recogniser.network, excerpts) for excerpts in (clips.inputs, inputs))
+    clean, adversarial = (predict(run.recogniser.network, values) for values in (clips.inputs, inputs))
     emotions, units = run.recogniser.emotions, run.recogniser.concepts
     table |= columns("label", emotions, clips.labels)
     table |= columns("clean", emotions, clean.emotions)

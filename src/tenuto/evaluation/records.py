@@ -42,13 +42,21 @@ def finished_rows(run: Run, protocol: object, part: str, origin: Origin) -> pd.D
 
 
 def perturbations(attacker: Attack, clips: Batch, result: AttackResult) -> dict[str, Array]:
-    """Arrays (313, 149) by attack and clip: ``perturbation`` and, of the released attack, ``stored``."""
+    """Arrays by attack and clip: ``perturbation`` and, of the released attack, ``stored``.
+
+    They have the shape of the input, without a first axis of length one: (313, 149) for a log spectrogram.
+    """
     kinds = {"perturbation": result.perturbation, **result.extra_perturbations()}
     return {
-        key_of(repr(attacker), clip, kind): array(values[row, 0])
+        key_of(repr(attacker), clip, kind): array(values[row, 0] if has_channel(values[row]) else values[row])
         for kind, values in kinds.items()
         for row, clip in enumerate(clips.clips)
     }
+
+
+def has_channel(value: Tensor) -> bool:
+    """Whether an input has a first axis of length one, which saved perturbations do not have."""
+    return value.ndim > 1 and len(value) == 1
 
 
 def records(

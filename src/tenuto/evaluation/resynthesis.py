@@ -2,7 +2,8 @@
 
 A network is attacked on its spectrogram, and not every spectrogram belongs to a sound. Here the perturbed excerpt is
 rendered as 16-bit sound (`tenuto.audio.inversion`), the spectrogram of that sound is computed, and the network is
-evaluated on it. The share of the effect that remains is the part of the attack that a loudspeaker could play.
+evaluated on it. The share of the effect that remains is the part of the attack that a loudspeaker could play. The
+attacked waveform of a network that takes waveforms is played as it is, in 16 bits.
 """
 
 from __future__ import annotations
@@ -20,9 +21,10 @@ from torch import Tensor
 
 from tenuto.audio import SAMPLE_RATE, load_audio
 from tenuto.audio.inversion import Rendering, band_centres, encode, reach, render, snr_db, to_16_bit
-from tenuto.audio.loading import FULL_SCALE, full_scale
+from tenuto.audio.loading import FULL_SCALE, full_scale, resample
 from tenuto.audio.spectrogram import FRAMES_PER_SECOND, HOP, frame_count, frame_starts, log_spectrogram
 from tenuto.data.excerpts import EXCERPT_FRAMES, cut, fixed_starts
+from tenuto.data.inputs import LogSpectrogramInputs
 from tenuto.errors import CheckpointError, ConfigError, DataError, did_you_mean
 from tenuto.evaluation.attacked_clips import AGREEMENT
 from tenuto.evaluation.runs import Run
@@ -60,7 +62,7 @@ class Resynthesis:
         system: Its system.
         clip: Name of the clip.
         attack: Protocol, attack, objective, norm, epsilon (None without a budget), and the perturbation's l2 and
-            linf in deviations of the normalised log spectrogram.
+            linf in the units of the network's input.
         start_seconds: Where in the recording the excerpt begins, silence at its ends taken off.
         emotions: State -> emotion -> prediction, for each of `STATES`; ``annotation`` holds the ratings.
         concepts: The same; None without a bottleneck, without ``annotation`` where these concepts were not rated.
@@ -78,9 +80,11 @@ class Resynthesis:
         band_hz: Centre of each band, (149,).
         clean: The excerpt's log spectrogram, log10(1 + x), (313, 149).
         attacked: The same under attack.
-        perturbation: Their difference in deviations, (313, 149).
+        perturbation: Their difference in `unit`, (313, 149).
         samples_before: What is played, 16 bits, (samples,).
         samples_after: The same under attack.
+        sample_rate: Of these samples.
+        unit: Of the perturbation: ``std``, deviations of the normalised log spectrogram, or ``log10``.
     """
 
     run: str
@@ -102,6 +106,8 @@ class Resynthesis:
     perturbation: Spectrogram = dataclasses.field(repr=False)
     samples_before: NDArray[np.int16] = dataclasses.field(repr=False)
     samples_after: NDArray[np.int16] = dataclasses.field(repr=False)
+    sample_rate: int = dataclasses.field(default=SAMPLE_RATE, repr=False)
+    unit: str = dataclasses.field(default="std", repr=False)
 
     @property
     def below_silence(self) -> float:
@@ -142,14 +148,16 @@ class Resynthesis:
             raise ConfigError(f"sound {which!r} is unknown. {did_you_mean(which, SOUNDS)}")
         if which == "difference":
             change = self.samples_after.astype(np.int32) - self.samples_before
-            return encode(np.clip(change, -FULL_SCALE, FULL_SCALE).astype(np.int16), kind)
-        return encode(self.samples_before if which == "before" else self.samples_after, kind)
+            samples = np.clip(change, -FULL_SCALE, FULL_SCALE).astype(np.int16)
+        else:
+            samples = self.samples_before if which == "before" else self.samples_after
+        return encode(samples, kind, self.sample_rate)
 
     def numbers(self) -> dict[str, Any]:
         """Everything but spectrograms and samples, as JSON can hold it."""
         held = {field.name: getattr(self, field.name) for field in dataclasses.fields(self) if field.repr}
         derived = ("below_silence", "median_hz", "band_shares", "second_shares")
-        seconds = len(self.samples_before) / SAMPLE_RATE
+        seconds = len(self.samples_before) / self.sample_rate
         return {**held, "seconds": seconds, **{name: getattr(self, name) for name in derived}}
 
 
@@ -164,12 +172,19 @@ def resynthesise_clips(run: Run, rows: pd.DataFrame, clips: Sequence[str]) -> It
     Raises:
         DataError: A clip has no row, several rows, or no perturbation.
         CheckpointError: The clips were attacked with other weights.
+        ConfigError: The network takes features that cannot be turned into sound.
     """
-    index, saved = run.material.prepared.index, Perturbations(run.files)
+    index, saved, inputs = run.material.prepared.index, Perturbations(run.files), run.recogniser.inputs
+    if not inputs.is_sound and not isinstance(inputs, LogSpectrogramInputs):
+        raise ConfigError(
+            f"{run.name}: was attacked in {inputs.unit}, which cannot be turned into sound. Only runs that take "
+            "waveforms or log spectrograms can be shown."
+        )
     chosen = [row_of(rows, clip) for clip in clips]
+    make = _play if inputs.is_sound else resynthesise
     for clip, row in zip(clips, chosen, strict=True):
-        waveform = load_audio(index.paths[index.clips.index(clip)])
-        yield resynthesise(run, clip, row, saved[row], waveform)
+        waveform = load_audio(index.paths[index.clips.index(clip)], inputs.sample_rate)
+        yield make(run, clip, row, saved[row], waveform)
 
 
 def resynthesise(
@@ -189,10 +204,9 @@ def resynthesise(
         CheckpointError: The row's predictions are not those of this model.
     """
     spectrogram, first = _prepared(run, clip, waveform)
-    normalise, clean = run.recogniser.normalisation, cut(spectrogram, first)
-    delta = np.asarray(perturbation, np.float32)
-    if delta.shape != clean.shape:
-        raise DataError(f"the perturbation of clip {clip} has shape {delta.shape}; it must be {clean.shape}.")
+    inputs: Any = run.recogniser.inputs
+    normalise, clean = inputs.normalisation, cut(spectrogram, first)
+    delta = _fitting(perturbation, clip, clean)
     attacked = clean + delta * np.float32(normalise.deviation)
     way = _through_sound(waveform, _pieces(len(spectrogram), first), attacked, clean)
     states = np.stack([normalise(state) for state in (clean, attacked, *way.spectrograms)])
@@ -216,6 +230,54 @@ def resynthesise(
         samples_before=way.before,
         samples_after=way.after,
     )
+
+
+def _play(
+    run: Run, clip: str, row: pd.Series[Any], perturbation: ArrayLike, waveform: NDArray[np.float32]
+) -> Resynthesis:
+    """The result for a network that takes waveforms: its attacked window is the sound."""
+    inputs, prepared = run.recogniser.inputs, run.material.prepared
+    (place,) = prepared.places((clip,))
+    frames = [len(spectrogram) for spectrogram in prepared.spectrograms]
+    start = inputs.start(fixed_starts(frames)[place], len(waveform))
+    clean = inputs.cut(waveform, start)
+    delta = _fitting(perturbation, clip, clean)
+    attacked = clean + delta
+    (before, after), gain = to_16_bit(clean, attacked)
+    played = [(samples / (FULL_SCALE * gain)).astype(np.float32) for samples in (after, before)]
+    judged = predict(run.recogniser.network, torch.from_numpy(np.stack([clean, attacked, *played])))
+    _check_predictions(run, row, judged.emotions)
+    pictures = [
+        log_spectrogram(resample(sound, inputs.sample_rate).astype(np.float32)) for sound in (clean, attacked)
+    ]
+    return Resynthesis(
+        run=run.name,
+        system=run.config.system,
+        clip=clip,
+        attack=_about(row, delta),
+        start_seconds=start / inputs.sample_rate,
+        **_judgement(run, clip, judged),
+        snr_db=snr_db(before, after),
+        gain=gain,
+        residual=0.0,
+        iterations=0,
+        band_hz=tuple(band_centres().tolist()),
+        clean=pictures[0],
+        attacked=pictures[1],
+        perturbation=pictures[1] - pictures[0],
+        samples_before=before,
+        samples_after=after,
+        sample_rate=inputs.sample_rate,
+        unit="log10",
+    )
+
+
+def _fitting(perturbation: ArrayLike, clip: str, clean: NDArray[np.float32]) -> NDArray[np.float32]:
+    """A perturbation as an array. Raises `DataError` where its shape is not that of the clip's input."""
+    delta = np.asarray(perturbation, np.float32)
+    if delta.shape != clean.shape:
+        raise DataError(f"the perturbation of clip {clip} has shape {delta.shape}; it must be {clean.shape}.")
+    return delta
 
 
 def mean_survival(resyntheses: Iterable[Resynthesis]) -> dict[str, float | int]:

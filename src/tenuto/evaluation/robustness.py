@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import math
 import shutil
 import warnings
 from collections.abc import Callable, Iterator
@@ -74,12 +73,6 @@ def evaluate(run: Run) -> dict[str, Any]:
     except FileError as error:
         warnings.warn(f"{error} The metrics are not saved.", FolderWarning, stacklevel=2)
     return report
-
-
-def silence(run: Run) -> float:
-    """The value of a normalised log spectrogram where there is no sound: log10(1 + 0), normalised as the run's is."""
-    normalisation = run.recogniser.normalisation
-    return -normalisation.mean / normalisation.deviation
 
 
 @repeatable
@@ -168,14 +161,14 @@ class _Work:
         self.model, self.origin, self.progress = model, origin, progress
         # Pieces of other weights are in another folder: training may have gone on between two calls.
         self.pieces = run.files.pieces(protocol, part, origin["checkpoint"])
-        self.members = protocol.members(len(run.recogniser.emotions))
-        self.valid_range = (silence(run), math.inf) if protocol.silence else None
+        self.members = protocol.members(len(run.recogniser.emotions), run.recogniser.has_gradient)
+        self.valid_range = run.recogniser.inputs.valid_range if protocol.silence else None
 
     def finished(self) -> int:
         """How many clips an interrupted call has finished, the first ones: pieces are made in order."""
         whole = [piece.stem.split("-") for piece in self.pieces.glob("*.csv")]
         done = max((int(name[1]) for name in whole if len(name) == 2), default=0)
-        self.progress(done * self.protocol.iterations(len(self.run.recogniser.emotions)))
+        self.progress(done * sum(attacker.iterations for member in self.members for attacker in member))
         return done
 
     def attack(self, clips: Batch, name: str) -> None:

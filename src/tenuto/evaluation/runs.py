@@ -1,4 +1,4 @@
-"""A run folder opened together with the data it was trained on."""
+"""A run folder opened together with the data its model is judged on."""
 
 from __future__ import annotations
 
@@ -9,11 +9,15 @@ from typing import Any
 from torch import Tensor, nn
 
 from tenuto.config import RunConfig
+from tenuto.data import open_dataset
 from tenuto.data.batches import Batch, Material
 from tenuto.data.cache import Prepared
+from tenuto.data.inputs import LogSpectrogramInputs
 from tenuto.data.splits import PARTS, draw
 from tenuto.errors import CheckpointError, DataError, did_you_mean
+from tenuto.models.adoption import FrontEnd, Model
 from tenuto.models.checkpoint import IMPORTED, load
+from tenuto.models.matching import converted_to, judged_on
 from tenuto.models.recogniser import Recogniser
 from tenuto.models.systems import Network, for_attack
 from tenuto.store.run import RunFolder
@@ -21,17 +25,33 @@ from tenuto.store.run import RunFolder
 
 @dataclasses.dataclass(frozen=True)
 class Run:
-    """A trained run: its folder, configuration and model, and the clips it was trained and is tested on."""
+    """A run: its folder, configuration and model, and the clips its model was trained on or is judged on.
+
+    Attributes:
+        folder: The run's folder.
+        config: The configuration.
+        recogniser: The model as it is judged: the emotions that the data rate, on the scale of the labels.
+        material: The clips.
+        own: The model itself, with all its outputs on its own scale; None where that is `recogniser`.
+        remarks: What was matched and converted, a sentence each.
+    """
 
     folder: Path
     config: RunConfig
     recogniser: Recogniser
     material: Material
+    own: Recogniser | None = dataclasses.field(default=None, kw_only=True, repr=False)
+    remarks: tuple[str, ...] = dataclasses.field(default=(), kw_only=True, repr=False)
 
     @property
     def name(self) -> str:
         """The folder's name: system, seed, signature."""
-        return self.folder.name
+        return self.files.name
+
+    @property
+    def model(self) -> Recogniser:
+        """The model itself, with all its outputs on its own scale."""
+        return self.own or self.recogniser
 
     @property
     def threads(self) -> int:
@@ -54,59 +74,109 @@ class Run:
         )
 
     def part(self, name: str) -> Batch:
-        """Excerpts of one part of the split, in the units the model was trained in."""
+        """Excerpts of one part of the split, as the model takes them."""
         return self.material.part(name)
 
 
-def open_run(folder: str | Path, prepared: Prepared) -> Run:
+def open_run(
+    folder: str | Path,
+    prepared: Prepared,
+    *,
+    model: Model | None = None,
+    front_end: FrontEnd | None = None,
+    trust: bool = False,
+) -> Run:
     """Open a run with its data.
 
+    Args:
+        folder: The run's folder, or that of the run on other data (`RunFolder.on`).
+        prepared: The data.
+        model: As in `tenuto.models.checkpoint.load`, as are the next two.
+        front_end: The front end of an adopted run.
+        trust: Whether the code of an adopted run is trusted.
+
     Raises:
-        CheckpointError: The model predicts other emotions than the data set rates, or was trained on other data.
+        CheckpointError: The model shares no emotion with the data set, or was trained on other data.
         ConfigError: The folder contains no run.
         DataError: The split names clips that the data set does not have.
         FileError: A file of the run cannot be read.
     """
     files = RunFolder(folder)
-    config, recogniser = files.read_config(), load(files.path)
-    if recogniser.emotions != prepared.index.emotions:
+    config, own = files.read_config(), load(files.checkpoint, model=model, front_end=front_end, trust=trust)
+    _check_data(files, own, config, prepared)
+    return assembled(files, config, own, prepared)
+
+
+def assembled(files: RunFolder, config: RunConfig, own: Recogniser, prepared: Prepared) -> Run:
+    """The run of a model that was loaded. Errors as in `open_run`."""
+    if own.scale is None:  # a checkpoint of an earlier version
+        trained_on = files.home.read_config().data
+        own = dataclasses.replace(own, scale=open_dataset(trained_on, files.path).label_scale)
+    recogniser, index, remarks = judged_on(own, prepared.index)
+    split = files.read_split() or draw(index, config.data.split, config.data.split_seed)
+    prepared = dataclasses.replace(prepared, index=index)
+    prepared.places(
+        split.train + split.validation + split.test
+    )  # raises for a clip the data set does not have
+    material = Material(prepared, config.data, split, recogniser.inputs)
+    return Run(files.path, config, recogniser, material, own=own, remarks=remarks)
+
+
+def _check_data(files: RunFolder, recogniser: Recogniser, config: RunConfig, prepared: Prepared) -> None:
+    """Raise `CheckpointError` for data that are not those of the run, or of the run on other data."""
+    index = prepared.index
+    if files.home is not files:
+        expected = files.path.name.rpartition("-")[2]
+        if not prepared.fingerprint.startswith(expected):
+            raise CheckpointError(
+                f"{files.path}: holds results on data {expected}, {prepared.name} now is {prepared.fingerprint[:8]} "
+                "(other clips, audio or ratings). Use the data the run was judged on."
+            )
+        return
+    if config.adopted is None and recogniser.emotions != index.emotions:
         raise CheckpointError(
             f"{files.path}: predicts {', '.join(recogniser.emotions)}; {prepared.name} rates "
-            f"{', '.join(prepared.index.emotions)}. Use the data set the run was trained on."
+            f"{', '.join(index.emotions)}. Use the data set the run was trained on, or judge it on other data with "
+            "`tenuto evaluate RUN --data NAME`."
         )
     if recogniser.fingerprint not in (prepared.fingerprint, IMPORTED):
         raise CheckpointError(
             f"{files.path}: was trained on data {recogniser.fingerprint[:8]}, {prepared.name} now is "
             f"{prepared.fingerprint[:8]} (other clips, audio or ratings). Use the data the run was trained on."
         )
-    index = prepared.index
-    split = files.read_split() or draw(index, config.data.split, config.data.split_seed)
-    prepared.places(
-        split.train + split.validation + split.test
-    )  # raises for a clip the data set does not have
-    material = Material(prepared, config.data, split, recogniser.normalisation)
-    return Run(files.path, config, recogniser, material)
 
 
 class Sibling(nn.Module):
     """Another model that takes the inputs of a run: normalised as that run's are, not as its own.
 
     Shape:
-        - input: (clips, 1, 313, 149), in the run's units
-        - output: `Prediction` of the other model
+        - input: (clips, ...), in the run's units
+        - output: `Prediction` of the other model, on the scale on which the run is judged
     """
 
     def __init__(self, run: Run, other: Recogniser) -> None:
         super().__init__()
-        if other.emotions != run.recogniser.emotions:
+        emotions = run.recogniser.emotions
+        if missing := [name for name in emotions if name not in other.emotions]:
             raise CheckpointError(
-                f"the sibling predicts {', '.join(other.emotions)}; {run.name} predicts "
-                f"{', '.join(run.recogniser.emotions)}. Name a run that was trained on the same emotions."
+                f"the sibling predicts {', '.join(other.emotions)}; {run.name} predicts {', '.join(emotions)}. Name a "
+                f"run that predicts {missing[0]} too."
             )
-        self.network: Network = for_attack(other.network)
-        own, its = run.recogniser.normalisation, other.normalisation
-        self.scale, self.shift = own.deviation / its.deviation, (own.mean - its.mean) / its.deviation
+        scale = run.recogniser.scale or run.material.prepared.index.label_scale
+        self.network: Network = for_attack(converted_to(other, emotions, scale)[0].network)
+        own, its = run.recogniser.inputs, other.inputs
+        self.scale, self.shift = 1.0, 0.0
+        if isinstance(own, LogSpectrogramInputs) and isinstance(its, LogSpectrogramInputs):
+            own_values, its_values = own.normalisation, its.normalisation
+            self.scale = own_values.deviation / its_values.deviation
+            self.shift = (own_values.mean - its_values.mean) / its_values.deviation
+        elif own != its:
+            raise CheckpointError(
+                f"the sibling takes {its}, {run.name} takes {own}. Name a run that takes the same inputs."
+            )
 
-    def forward(self, excerpts: Tensor) -> Any:
-        """Predict excerpts in the run's units."""
-        return self.network(excerpts * self.scale + self.shift)
+    def forward(self, inputs: Tensor) -> Any:
+        """Predict inputs in the run's units."""
+        if (self.scale, self.shift) == (1.0, 0.0):
+            return self.network(inputs)
+        return self.network(inputs * self.scale + self.shift)

@@ -11,15 +11,17 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import nn
+from torch import Tensor, nn
 
 from tenuto.audio.spectrogram import SETTINGS
-from tenuto.config import RunConfig, preset_run, to_yaml
+from tenuto.config import AdoptedConfig, RunConfig, preset_run, to_yaml
 from tenuto.data.excerpts import PAPER_NORMALISATION, Normalisation
+from tenuto.data.inputs import LogSpectrogramInputs
 from tenuto.data.midlevel import CONCEPTS
-from tenuto.data.soundtracks import EMOTIONS
+from tenuto.data.soundtracks import EMOTIONS, Soundtracks
 from tenuto.errors import CheckpointError, ConfigError, FileError, one_line, quote
 from tenuto.files import read_safetensors, sha256_file, write_safetensors, write_text
+from tenuto.models.adoption import SUFFIXES, FrontEnd, Model, reopen
 from tenuto.models.recogniser import Recogniser
 from tenuto.models.released import load_reference_state
 from tenuto.models.systems import CONCEPTS_WITHOUT_RATINGS, NETWORKS
@@ -30,9 +32,15 @@ IMPORTED = "imported"
 """Fingerprint of a model whose training data is unknown."""
 
 
-def save(path: Path, recogniser: Recogniser, notes: Mapping[str, Any]) -> None:
-    """Write weights and everything needed to rebuild them into one safetensors file, atomically."""
-    network = recogniser.network
+def save(
+    path: Path, recogniser: Recogniser, notes: Mapping[str, Any], adopted: AdoptedConfig | None = None
+) -> None:
+    """Write weights and everything needed to rebuild them into one safetensors file, atomically.
+
+    The weights of an adopted model file are not repeated: its copy is in the same folder.
+    """
+    network, inputs = recogniser.network, recogniser.inputs
+    normalisation = inputs.normalisation if isinstance(inputs, LogSpectrogramInputs) else None
     metadata = {
         "format": FORMAT,
         "system": recogniser.system,
@@ -41,22 +49,51 @@ def save(path: Path, recogniser: Recogniser, notes: Mapping[str, Any]) -> None:
         "emotions": recogniser.emotions,
         "concepts": recogniser.concepts,
         "spectrogram": SETTINGS,
-        "normalisation": dataclasses.asdict(recogniser.normalisation),
+        "normalisation": None if normalisation is None else dataclasses.asdict(normalisation),
         "fingerprint": recogniser.fingerprint,
+        "scale": recogniser.scale,
         "versions": {"torch": torch.__version__, "numpy": np.__version__},
         **notes,
     }
-    weights = {name: tensor.detach().cpu().numpy() for name, tensor in network.state_dict().items()}
+    if adopted is not None:
+        metadata["adopted"] = adopted.model_dump(mode="json", exclude_none=True)
+    is_stored = adopted is not None and adopted.kind in SUFFIXES
+    weights = {} if is_stored else {name: to_array(value) for name, value in network.state_dict().items()}
     write_safetensors(path, weights, {"tenuto": json.dumps(metadata)})
 
 
-def load(run_or_checkpoint: str | Path) -> Recogniser:
-    """Rebuild a trained model from a run folder or a checkpoint file.
+def to_array(tensor: Tensor) -> NDArray[Any]:
+    """A tensor of weights as an array; types that NumPy lacks become float32."""
+    values = tensor.detach().cpu()
+    values = values.dequantize() if values.is_quantized else values.to_dense() if values.is_sparse else values
+    try:
+        array: NDArray[Any] = values.numpy()
+    except TypeError:
+        array = values.float().numpy()
+    return array
+
+
+def load(
+    run_or_checkpoint: str | Path,
+    *,
+    model: Model | None = None,
+    front_end: FrontEnd | None = None,
+    trust: bool = False,
+) -> Recogniser:
+    """Rebuild a trained model from a run folder or a checkpoint file, or open an adopted one again.
+
+    Args:
+        run_or_checkpoint: Run folder or checkpoint file.
+        model: The model of an adopted run, where it was given as a Python object or has moved since.
+        front_end: The same for its front end.
+        trust: Whether you trust the code of an adopted run, which is then executed, now and later.
 
     Raises:
-        CheckpointError: Missing, cut off, not written by Tenuto, made for another front end, or of a network that
-            is not installed.
+        CheckpointError: Missing, cut off, not written by Tenuto, made for another front end, of a network that
+            is not installed, or of an adopted model that has changed.
         FileError: The file cannot be read, for example without permission.
+        TrustError: An adopted model whose code was not named on this machine.
+        ModelError: An adopted model that cannot be opened.
     """
     path = Path(run_or_checkpoint)
     if path.is_dir():
@@ -69,7 +106,10 @@ def load(run_or_checkpoint: str | Path) -> Recogniser:
         for name, array in arrays.items():
             if array.dtype.kind == "f" and not np.isfinite(array).all():
                 raise CheckpointError(f"{path}: {quote(name)} contains NaN or infinity. Train the run again.")
-        return dataclasses.replace(_rebuild(arrays, json.loads(metadata["tenuto"])), path=path)
+        about = json.loads(metadata["tenuto"])
+        if "adopted" not in about:
+            return dataclasses.replace(_rebuild(arrays, about), path=path)
+        adopted = AdoptedConfig.parse(about["adopted"], str(path))
     except FileError as error:
         raise CheckpointError(
             f"{path}: damaged ({error}) Train the run again or copy the file again."
@@ -80,6 +120,16 @@ def load(run_or_checkpoint: str | Path) -> Recogniser:
         raise CheckpointError(
             f"{path}: not a Tenuto checkpoint ({type(error).__name__}: {one_line(error, 160)})."
         ) from error
+    stored = path.with_name(f"model{SUFFIXES.get(adopted.kind, '')}")
+    return dataclasses.replace(reopen(adopted, about, stored, model, front_end, trust), path=path)
+
+
+def read_fingerprint(checkpoint: Path) -> str:
+    """Identity of the data a model was trained on. Raises `FileError` or `CheckpointError`."""
+    try:
+        return str(json.loads(read_safetensors(checkpoint)[1]["tenuto"])["fingerprint"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise CheckpointError(f"{checkpoint}: not a Tenuto checkpoint.") from error
 
 
 def _rebuild(arrays: Mapping[str, NDArray[Any]], about: Mapping[str, Any]) -> Recogniser:
@@ -92,14 +142,16 @@ def _rebuild(arrays: Mapping[str, NDArray[Any]], about: Mapping[str, Any]) -> Re
     network = NETWORKS[about["network"]](len(emotions), units, float(about["width"]))
     network.load_state_dict({name: torch.from_numpy(array.copy()) for name, array in arrays.items()})
     network.eval()
+    scale = about.get("scale")  # checkpoints of earlier versions do not have it
     return Recogniser(
         network=network,
         system=about["system"],
         emotions=emotions,
         concepts=concepts,
-        normalisation=Normalisation(**about["normalisation"]),
+        inputs=LogSpectrogramInputs(Normalisation(**about["normalisation"])),
         fingerprint=about["fingerprint"],
         width=float(about["width"]),
+        scale=None if scale is None else (float(scale[0]), float(scale[1])),
     )
 
 
@@ -129,7 +181,8 @@ def import_run(path: str | Path, system: str, seed: int, runs: Path) -> Path:
         )
     units = unit_names(config, CONCEPTS)
     width = network.backbone.features / 256
-    recogniser = Recogniser(network, system, EMOTIONS, units, PAPER_NORMALISATION, IMPORTED, width)
+    inputs, scale = LogSpectrogramInputs(PAPER_NORMALISATION), Soundtracks.label_scale
+    recogniser = Recogniser(network, system, EMOTIONS, units, inputs, IMPORTED, width, scale)
     run = RunFolder(runs / f"{system}-{seed}-{sha256_file(path)[:8]}")
     save(run.checkpoint, recogniser, {"imported": str(Path(path).name)})
     write_text(run.config, to_yaml(config))

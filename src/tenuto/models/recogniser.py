@@ -3,23 +3,26 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 import warnings
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor, nn
 
-from tenuto.audio import load_and_describe
-from tenuto.audio.spectrogram import log_spectrogram
-from tenuto.data.excerpts import EXCERPT_FRAMES, Normalisation, excerpts
+from tenuto.audio import SAMPLE_RATE, load_and_describe
+from tenuto.data.excerpts import window_starts
+from tenuto.data.inputs import Inputs
 from tenuto.errors import AudioError, AudioWarning
 from tenuto.models.heads import Prediction
 from tenuto.models.systems import Network
 
 BATCH_SIZE = 8
+
+Scale = tuple[float, float]
+Pooling = Literal["mean", "median"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,16 +35,18 @@ class Profile:
 
 @dataclasses.dataclass(frozen=True)
 class Recogniser:
-    """A network with its normalisation and names.
+    """A network with what it takes, and the names and scale of what it predicts.
 
     Attributes:
         network: The network, in evaluation mode.
         system: Name of the system it is.
         emotions: Names of the emotions.
         concepts: Names of the units of the bottleneck; empty without one.
-        normalisation: What was done to the spectrograms it was trained on.
+        inputs: What the network takes.
         fingerprint: Identity of the data it was trained on.
         width: Factor on the number of channels.
+        scale: Lowest and highest rating that its predictions mean; None where they are those of its data.
+        pooling: How predictions for several windows of a recording become one: ``mean`` or ``median``.
         path: The checkpoint file it was read from.
     """
 
@@ -49,13 +54,15 @@ class Recogniser:
     system: str
     emotions: tuple[str, ...]
     concepts: tuple[str, ...]
-    normalisation: Normalisation
+    inputs: Inputs
     fingerprint: str
-    width: float
+    width: float = 1.0
+    scale: Scale | None = None
+    pooling: Pooling = "mean"
     path: Path | None = dataclasses.field(default=None, compare=False)
 
     def __call__(self, inputs: Tensor) -> Prediction:
-        """Predict normalised excerpts of shape (clips, 1, 313, 149)."""
+        """Predict inputs (clips, ...) such as normalised excerpts of shape (clips, 1, 313, 149)."""
         prediction: Prediction = self.network(inputs)
         return prediction
 
@@ -63,22 +70,33 @@ class Recogniser:
         """Predict a recording of any length.
 
         Args:
-            source: A file, or a waveform of shape (samples,) at 22 050 Hz.
+            source: A file, or a waveform of shape (samples,) at the sample rate of `inputs`, 22 050 Hz for a network
+                of Tenuto.
 
         Returns:
-            The mean over consecutive windows of 10 s; the last one ends with the recording.
+            The mean (or median) over consecutive windows of 10 s, or of the model's own length; the last one ends
+            with the recording. Values are on the model's own scale.
 
         Raises:
             AudioError: The recording cannot be used.
         """
-        spectrogram = log_spectrogram(read_waveform(source))
-        starts = window_starts(len(spectrogram))
-        inputs = excerpts([spectrogram] * len(starts), starts, self.normalisation)
-        prediction = predict(self.network, torch.from_numpy(inputs))
-        emotions = dict(zip(self.emotions, prediction.emotions.mean(0).tolist(), strict=True))
+        steps = self.inputs.steps(read_waveform(source, self.inputs.sample_rate))
+        starts = window_starts(len(steps), self.inputs.window)
+        prediction = predict(self.network, torch.from_numpy(self.inputs.windows(steps, starts)))
+        emotions = dict(zip(self.emotions, self.pooled(prediction.emotions).tolist(), strict=True))
         if prediction.concepts is None:
             return Profile(emotions, None)
-        return Profile(emotions, dict(zip(self.concepts, prediction.concepts.mean(0).tolist(), strict=True)))
+        concepts = self.pooled(prediction.concepts).tolist()
+        return Profile(emotions, dict(zip(self.concepts, concepts, strict=True)))
+
+    @property
+    def has_gradient(self) -> bool:
+        """Whether predictions have a gradient with respect to the inputs, which some attacks need."""
+        return self.network.has_gradient
+
+    def pooled(self, values: Tensor) -> Tensor:
+        """Predictions for several windows (windows, outputs) as one (outputs,)."""
+        return values.mean(0) if self.pooling == "mean" else values.quantile(0.5, dim=0)
 
 
 def predict(network: nn.Module, inputs: Tensor, batch_size: int = BATCH_SIZE) -> Prediction:
@@ -87,8 +105,8 @@ def predict(network: nn.Module, inputs: Tensor, batch_size: int = BATCH_SIZE) ->
     The network gets copies of the inputs, and its outputs are copied, so it may work in place.
 
     Args:
-        network: Excerpts to `Prediction`.
-        inputs: (clips, 1, 313, 149), normalised; at least one clip.
+        network: Inputs to `Prediction`.
+        inputs: (clips, ...), such as normalised excerpts (clips, 1, 313, 149); at least one clip.
         batch_size: Clips predicted together.
     """
     was_training = network.training
@@ -107,8 +125,8 @@ def _copied(prediction: Prediction) -> Prediction:
     return Prediction(prediction.emotions.clone(), concepts)
 
 
-def read_waveform(source: str | Path | ArrayLike) -> NDArray[np.float32]:
-    """Return the waveform (samples,) of a file, or a given one after a check.
+def read_waveform(source: str | Path | ArrayLike, rate: int = SAMPLE_RATE) -> NDArray[np.float32]:
+    """Return the waveform (samples,) of a file at ``rate`` Hz, or a given one after a check.
 
     Warns with `AudioWarning` if the recording holds next to nothing, see `tenuto.audio.Description`.
 
@@ -116,7 +134,7 @@ def read_waveform(source: str | Path | ArrayLike) -> NDArray[np.float32]:
         AudioError: The recording cannot be used, or the waveform is empty, not finite, or has several axes.
     """
     if isinstance(source, str | Path):
-        waveform, description = load_and_describe(source)
+        waveform, description = load_and_describe(source, rate)
         for sentence in description.warnings():
             warnings.warn(f"{source}: {sentence}. Its prediction means little.", AudioWarning, stacklevel=3)
         return waveform
@@ -124,17 +142,6 @@ def read_waveform(source: str | Path | ArrayLike) -> NDArray[np.float32]:
     if waveform.ndim != 1 or waveform.size == 0 or not np.isfinite(waveform).all():
         raise AudioError(
             f"a waveform must have the shape (samples,) and finite values, got the shape {waveform.shape}. "
-            "Mix it down to mono at 22 050 Hz."
+            f"Mix it down to mono at {rate:_} Hz.".replace("_", " ")
         )
     return waveform
-
-
-def window_starts(frames: int) -> list[int]:
-    """First frames of the fewest 10 s windows that cover ``frames`` frames, evenly spaced.
-
-    >>> window_starts(700)
-    [0, 193, 387]
-    """
-    last = max(0, frames - EXCERPT_FRAMES)
-    count = math.ceil(last / EXCERPT_FRAMES) + 1
-    return [int(start) for start in np.linspace(0, last, count)]

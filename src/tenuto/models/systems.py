@@ -27,6 +27,7 @@ class Network(nn.Module, abc.ABC):
     Attributes:
         name: The name it is registered under.
         has_concepts: Whether it predicts concepts, and emotions from these alone.
+        has_gradient: Whether its predictions have a gradient with respect to its inputs.
 
     Shape:
         - input: (clips, 1, 313, 149), normalised
@@ -39,6 +40,7 @@ class Network(nn.Module, abc.ABC):
 
     name: ClassVar[str] = ""
     has_concepts: ClassVar[bool] = False
+    has_gradient: bool = True
 
     def __init__(self, emotions: int, concepts: int, width: float) -> None:
         super().__init__()

@@ -30,7 +30,8 @@ class Perturbations:
         self._files: dict[Path, dict[str, Array]] = {}
 
     def __getitem__(self, row: pd.Series[Any]) -> Array:
-        """The perturbation of a row, shape (313, 149), in standard deviations of the normalised log spectrogram.
+        """The perturbation of a row: (313, 149), in standard deviations of the normalised log spectrogram, or the shape
+        and unit of another input.
 
         Raises:
             DataError: It is not in the file.

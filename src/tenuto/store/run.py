@@ -18,6 +18,9 @@ from tenuto.files import naming, read_json, read_text, sha256_file
 from tenuto.store.rows import NATURAL, check_column, check_same_attacks, read_rows
 
 ATTACKS = "attacks"
+ON = "on"
+"""Folder of the results of a run on data it was not trained on."""
+
 CONFIG = "config.yaml"
 
 
@@ -88,8 +91,24 @@ class RunFolder:
 
     @property
     def name(self) -> str:
-        """The folder's name: system, seed, signature."""
-        return Path(os.path.abspath(self.path)).name
+        """The folder's name: system, seed, signature; of a run on other data ``RUN@DATA-FINGERPRINT``."""
+        name = Path(os.path.abspath(self.path)).name
+        return name if self.home is self else f"{self.home.name}@{name}"
+
+    @property
+    def home(self) -> RunFolder:
+        """The run whose model this is: the folder itself, or that of a run on other data (`on`)."""
+        path = Path(os.path.abspath(self.path))
+        return RunFolder(path.parent.parent) if path.parent.name == ON else self
+
+    def on(self, dataset: str, fingerprint: str) -> RunFolder:
+        """The folder of the results of this run's model on other data, with files of the same names.
+
+        Args:
+            dataset: Name of the data set.
+            fingerprint: Identity of its content.
+        """
+        return RunFolder(self.home.path / ON / f"{dataset}-{fingerprint[:8]}")
 
     # Files
 
@@ -106,7 +125,11 @@ class RunFolder:
     @property
     def checkpoint(self) -> Path:
         """Weights of the best epoch, and what is needed to predict with them."""
-        return self.path / "checkpoint.safetensors"
+        return self.home.path / "checkpoint.safetensors"
+
+    def model(self, suffix: str) -> Path:
+        """The copy of an adopted model file."""
+        return self.home.path / f"model{suffix}"
 
     @property
     def state(self) -> Path:
@@ -126,7 +149,7 @@ class RunFolder:
     @property
     def training(self) -> Path:
         """How training ended."""
-        return self.path / "training.json"
+        return self.home.path / "training.json"
 
     @property
     def metrics(self) -> Path:
@@ -228,7 +251,8 @@ class RunFolder:
         """The configuration. Raises `ConfigError` where the folder holds no run."""
         if not is_file(self.config):
             raise ConfigError(
-                f"{self.path}: not a run folder, it has no {CONFIG}. Name a folder that `tenuto train` made."
+                f"{self.path}: not a run folder, it has no {CONFIG}. Name a folder that `tenuto train` or "
+                "`tenuto adopt` made."
             )
         return RunConfig.parse(parse_yaml(read_text(self.config), str(self.config)), str(self.config))
 

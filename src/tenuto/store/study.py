@@ -136,7 +136,7 @@ class StudyFolder:
 
         Args:
             protocol: As files are named, such as ``paper-2025-released+iterations=100``. By default the one form of
-                the released protocol that all attacked runs share.
+                the released protocol that all attacked runs share, else the only protocol there is.
             part: Part of the split.
             damaged: Called with the error of every run that cannot be read, which is then left out.
 
@@ -178,12 +178,13 @@ class StudyFolder:
                 )
 
     def _shared_protocol(self, protocols: dict[str, list[RunFolder]]) -> str:
-        """The one form of the released protocol that all attacked runs share. Raises `FileError`."""
+        """The one form of the released protocol that all attacked runs share, else the only one. Raises `FileError`."""
         if not protocols:
             raise FileError(f"{self.path}: no rows of an attack. Run `tenuto attack` or `tenuto demo` first.")
         attacked = set().union(*protocols.values())
-        forms = (name for name in protocols if name.startswith(RELEASED_PROTOCOL))
-        if len(shared := [name for name in forms if len(protocols[name]) == len(attacked)]) == 1:
+        common = [name for name, runs in protocols.items() if len(runs) == len(attacked)]
+        released = [name for name in common if name.startswith(RELEASED_PROTOCOL)]
+        if len(shared := released or (common if len(protocols) == 1 else [])) == 1:
             return shared[0]
         counts = (f"{name} ({len(runs)} of {len(attacked)} runs)" for name, runs in protocols.items())
         raise FileError(

@@ -293,9 +293,10 @@ def _recogniser(network: Network, config: RunConfig, material: Material) -> Reco
         system=config.system,
         emotions=index.emotions,
         concepts=checkpoint.unit_names(config, index.concepts),
-        normalisation=material.normalisation,
+        inputs=material.inputs,
         fingerprint=material.prepared.fingerprint,
         width=config.model.width,
+        scale=index.label_scale,
     )
 
 

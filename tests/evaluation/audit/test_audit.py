@@ -206,7 +206,7 @@ def test_a_sibling_hears_the_inputs_in_its_own_units(copied, prepared, monkeypat
     monkeypatch.setattr(examination, "examine", examine)
     audit(*open_sources([copied]), data=Data(prepared=prepared, siblings=(other,), clips=2))
     run, recogniser = open_run(copied, prepared), load(other)
-    own, its = run.recogniser.normalisation, recogniser.normalisation
+    own, its = small_runs.normalisation(run.recogniser.inputs), small_runs.normalisation(recogniser.inputs)
     assert own != its
     inputs = given[0].inputs
     in_its_units = (inputs * own.deviation + own.mean - its.mean) / its.deviation

@@ -29,6 +29,7 @@ def normalisation(evidence: Evidence) -> Finding:
 
 
 def _normalisation(evidence: Evidence, run: str) -> Finding:
+    from tenuto.data.inputs import LogSpectrogramInputs
     from tenuto.models.checkpoint import load
 
     folder, prepared = evidence.source.folders[run], evidence.data.prepared
@@ -42,7 +43,10 @@ def _normalisation(evidence: Evidence, run: str) -> Finding:
             "measured again).",
             warn=setting == "all",
         )
-    used = load(folder).normalisation
+    inputs = load(folder).inputs
+    if not isinstance(inputs, LogSpectrogramInputs):
+        return not_recorded("normalisation", f"{run} takes {inputs.name}, which Tenuto does not normalise.")
+    used = inputs.normalisation
     training = measure([prepared.spectrograms[place] for place in prepared.places(split.train)])
     apart = _apart(used, training)
     return judged(

@@ -34,7 +34,7 @@ from tenuto.attacks import (
     left_as_found,
 )
 from tenuto.attacks.calling import input_gradient
-from tenuto.errors import AttackError, RandomModelWarning
+from tenuto.errors import AttackError, ModelError, RandomModelWarning, one_line
 from tenuto.evaluation.audit.findings import Finding, judged, not_recorded
 from tenuto.evaluation.audit.sources import Values
 from tenuto.evaluation.audit.strength_checks import weaker
@@ -149,7 +149,7 @@ def examine(subject: Subject, progress: Progress | None = None) -> list[Finding]
         if not np.isfinite(first[0].value or 0.0):
             reason = "there are no gradients, or none that are finite: no attack can be made."
             return first + [not_recorded(check, reason) for check in _BY_GRADIENT]
-        first.append(finite_differences(subject))
+        first.append(_finite_differences(subject))
     errors = {name: subject.errors(attack, report) for name, attack in attacks(subject).items()}
     findings = [
         weaker("iterative", errors["one step"], errors["gradients"]),
@@ -204,6 +204,15 @@ def _predict(model: Any, inputs: Tensor, labels: Tensor) -> Tensor:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RandomModelWarning)
         return Evaluator(model)(inputs, labels).emotions
+
+
+def _finite_differences(subject: Subject) -> Finding:
+    try:
+        return finite_differences(subject)
+    except (ModelError, RuntimeError) as error:  # an adopted model may be fixed to float32
+        return not_recorded(
+            "finite-differences", f"the model cannot be evaluated in float64 ({one_line(error, 200)})."
+        )
 
 
 def finite_differences(subject: Subject) -> Finding:

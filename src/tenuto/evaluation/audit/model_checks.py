@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import math
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -119,7 +118,6 @@ def _chosen_runs(evidence: Evidence) -> Iterator[tuple[str, list[str]]]:
 def _subject(folder: Path, siblings: tuple[Path, ...], part: str, evidence: Evidence) -> Subject:
     """A run's model and first clips; the first sibling of the same system serves for the transfer attack."""
     from tenuto.evaluation.audit.examination import Subject
-    from tenuto.evaluation.robustness import silence
     from tenuto.evaluation.runs import Sibling, open_run
     from tenuto.models.checkpoint import load
     from tenuto.models.systems import for_attack
@@ -137,5 +135,5 @@ def _subject(folder: Path, siblings: tuple[Path, ...], part: str, evidence: Evid
         labels=batch.labels[: data.clips],
         constant=run.part("train").labels.mean(dim=0),
         sibling=None if sibling is None else Sibling(run, load(sibling)),
-        valid_range=(silence(run), math.inf),
+        valid_range=run.recogniser.inputs.valid_range,
     )

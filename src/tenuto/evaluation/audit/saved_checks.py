@@ -15,6 +15,7 @@ from tenuto.evaluation.audit.rows_checks import BANDS, EXCESS, MOVED, outside_bu
 from tenuto.evaluation.audit.sources import Evidence, Values
 from tenuto.files import Array, read_safetensors, sha256_file
 from tenuto.store.rows import values_of
+from tenuto.store.run import RunFolder
 
 if TYPE_CHECKING:
     from tenuto.evaluation.runs import Run
@@ -102,7 +103,7 @@ def _of_run(
     if rows.empty:
         yield from (judged(name, len(absent), 0, _absent(absent), fail=True) for name in IDS)
         return
-    deltas = _stacked(arrays, keys[rows.index])
+    deltas = _stacked(arrays, keys[rows.index], _shape(evidence, run))
     yield _budget(rows, deltas, absent)
     yield _norm(rows, deltas, absent)
     data, has_weights = evidence.data, evidence.checkpoint(run) is not None
@@ -123,13 +124,22 @@ def _keys(rows: pd.DataFrame) -> pd.Series[str] | None:
     return chosen["settings"].astype(str) + "/" + chosen["clip"].astype(str) + "/perturbation"
 
 
-def _stacked(arrays: Mapping[str, Array], keys: pd.Series[str]) -> Array:
-    """The perturbations (n, frames, bands). Raises `DataError` where one has no such shape."""
+def _shape(evidence: Evidence, run: str) -> tuple[int, ...] | None:
+    """The shape of a perturbation, that of an input; None where only the front end of the user's knows it."""
+    folder = evidence.source.folders.get(run)
+    adopted = None if folder is None else RunFolder(folder).read_config().adopted
+    if adopted is None or adopted.takes == "log-spectrogram":
+        return EXCERPT_FRAMES, BANDS
+    return (round(adopted.sample_rate * adopted.seconds),) if adopted.takes == "waveform" else None
+
+
+def _stacked(arrays: Mapping[str, Array], keys: pd.Series[str], shape: tuple[int, ...] | None) -> Array:
+    """The perturbations (n, ...). Raises `DataError` where one has another shape, None for that of the first."""
+    expected = arrays[keys.iloc[0]].shape if shape is None else shape
     for key in keys:
-        if arrays[key].shape != (EXCERPT_FRAMES, BANDS):
+        if arrays[key].shape != expected:
             raise DataError(
-                f"{key} has shape {arrays[key].shape}, expected ({EXCERPT_FRAMES}, {BANDS}). Delete the file and "
-                "attack the run again."
+                f"{key} has shape {arrays[key].shape}, expected {expected}. Delete the file and attack the run again."
             )
     return np.stack([arrays[key] for key in keys])
 
@@ -196,8 +206,9 @@ def _prediction(run: Run, rows: pd.DataFrame, deltas: Array) -> Finding:
         )
     inputs = batch.inputs[[place[clip] for clip in rows["clip"]]]
     worst_difference, wrong = 0.0, np.zeros(len(rows), bool)
-    for kind, added in (("clean", None), ("adversarial", torch.from_numpy(deltas)[:, None])):
-        predicted = predict(run.recogniser.network, inputs if added is None else inputs + added, BATCH_SIZE)
+    for kind, added in (("clean", None), ("adversarial", torch.from_numpy(deltas))):
+        attacked = inputs if added is None else inputs + added.reshape(inputs.shape)
+        predicted = predict(run.recogniser.network, attacked, BATCH_SIZE)
         recorded = values_of(rows, kind)
         apart = np.nan_to_num(np.abs(predicted.emotions.double().numpy() - recorded).max(axis=1), nan=np.inf)
         worst_difference, wrong = max(worst_difference, float(apart.max())), wrong | (apart > MOVED)

@@ -155,15 +155,17 @@ class Evidence:
     def training_means(self) -> dict[str, Values] | None:
         """Run -> mean label of its training clips, (emotions,); None where data or a split are not known."""
         index = self.data.known()
-        if index is None or index.emotions != emotion_names(self.rows):
+        names = emotion_names(self.rows)
+        if index is None or not set(names) <= set(index.emotions):
             return None
+        labels = index.labels[:, [index.emotions.index(name) for name in names]]
         place = {clip: row for row, clip in enumerate(index.clips)}
         means: dict[str, Values] = {}
         for run in self.runs:
             split = self.split(run)
             if split is None:
                 return None
-            means[run] = index.labels[[place[clip] for clip in aligned(split.train, index)]].mean(axis=0)
+            means[run] = labels[[place[clip] for clip in aligned(split.train, index)]].mean(axis=0)
         return means
 
     @cached_property

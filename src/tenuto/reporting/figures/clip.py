@@ -143,7 +143,7 @@ def _spectrograms(figure: Any, resynthesis: Resynthesis) -> None:
         axes.set_title(name)
     reach = float(np.abs(resynthesis.perturbation).max()) or 1.0
     difference = change.imshow(resynthesis.perturbation.T, cmap=red_blue, vmin=-reach, vmax=reach, **place)
-    change.set_title("difference (std)")
+    change.set_title(f"difference ({resynthesis.unit})")
     bars = [figure.colorbar(difference, ax=change, location="right", aspect=30, pad=0.02)]
     room = figure.add_subplot(grid[1, :2])
     room.set_axis_off()

@@ -1,0 +1,256 @@
+"""What a network takes: a log spectrogram, a waveform, or what a front end of the user's own makes of one.
+
+A recording is a series of *steps* (frames of a spectrogram, samples of a waveform), and a network sees one *window* of
+them. Excerpts of a clip begin at the same second of music whatever a network takes, so that models are compared on the
+same music.
+"""
+
+from __future__ import annotations
+
+import abc
+import math
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tenuto.audio.loading import SAMPLE_RATE
+from tenuto.audio.spectrogram import FRAME_SIZE, FRAMES_PER_SECOND, log_spectrogram
+from tenuto.data.cache import Prepared
+from tenuto.data.excerpts import EXCERPT_FRAMES, Normalisation, cut
+from tenuto.errors import ConfigError
+
+Values = NDArray[np.float32]
+Range = tuple[float, float]
+
+LARGEST_IN_MEMORY = 2**28
+"""Bytes of inputs up to which they are held in memory; larger arrays are in a temporary file that is mapped."""
+
+
+class Inputs(abc.ABC):
+    """How sound becomes the input of a network.
+
+    Attributes:
+        name: What configurations call it.
+        sample_rate: Samples per second of the waveforms it takes.
+        steps_per_second: Frames or samples per second.
+        window: Steps that a network sees.
+        unit: What an epsilon of a perturbation is measured in.
+        valid_range: Lowest and highest value an input can have; None where nothing is known.
+        is_sound: Whether an input is a waveform, which can be played.
+    """
+
+    name: ClassVar[str]
+    is_sound: ClassVar[bool] = False
+    sample_rate: int
+
+    @property
+    @abc.abstractmethod
+    def steps_per_second(self) -> float: ...
+
+    @property
+    @abc.abstractmethod
+    def window(self) -> int: ...
+
+    @property
+    @abc.abstractmethod
+    def unit(self) -> str: ...
+
+    @property
+    def valid_range(self) -> Range | None:
+        return None
+
+    def steps(self, waveform: Values) -> Values:
+        """The steps of a waveform (samples,) at `sample_rate`."""
+        return waveform
+
+    def of_clip(self, prepared: Prepared, place: int) -> Values:
+        """The steps of a clip of a prepared data set."""
+        return prepared.waveform(place, self.sample_rate)
+
+    @abc.abstractmethod
+    def of_window(self, steps: Values) -> Values:
+        """What the network takes for exactly one window of steps."""
+
+    def start(self, frame: int, steps: int) -> int:
+        """First step of the excerpt that begins with a frame of the log spectrogram, in a clip of so many steps.
+
+        The window is moved forward in time where the clip ends before it.
+        """
+        begin = math.floor(frame * self.steps_per_second / FRAMES_PER_SECOND)
+        return min(begin, max(steps - self.window, 0))
+
+    def samples(self, start: int) -> slice:
+        """The samples that the window at a step covers."""
+        return slice(start, start + self.window)
+
+    def cut(self, steps: Values, start: int) -> Values:
+        """What the network takes for the window at a step; a shorter recording continues with its own beginning."""
+        return self.of_window(cut(steps, start, self.window))
+
+    def windows(self, steps: Values, starts: Sequence[int]) -> Values:
+        """The same for several windows, (n, ...)."""
+        return stacked(lambda row: self.cut(steps, starts[row]), len(starts))
+
+    def excerpts(self, prepared: Prepared, places: Sequence[int], frames: Sequence[int]) -> Values:
+        """Excerpts of clips that begin with these frames of their log spectrograms, (clips, ...)."""
+
+        def excerpt(row: int) -> Values:
+            steps = self.of_clip(prepared, places[row])
+            return self.cut(steps, self.start(frames[row], len(steps)))
+
+        return stacked(excerpt, len(places))
+
+
+@dataclass(frozen=True)
+class LogSpectrogramInputs(Inputs):
+    """Tenuto's log spectrogram, normalised: (1, 313, 149), ten seconds. What all networks of Tenuto take.
+
+    Args:
+        normalisation: Mean and deviation of the log magnitudes.
+    """
+
+    normalisation: Normalisation
+
+    name: ClassVar[str] = "log-spectrogram"
+    sample_rate: ClassVar[int] = SAMPLE_RATE  # type: ignore[misc]
+
+    @property
+    def steps_per_second(self) -> float:
+        return FRAMES_PER_SECOND
+
+    @property
+    def window(self) -> int:
+        return EXCERPT_FRAMES
+
+    @property
+    def unit(self) -> str:
+        return "standard deviations of the log spectrogram"
+
+    @property
+    def valid_range(self) -> Range:
+        """From silence, log10(1 + 0), normalised."""
+        return -self.normalisation.mean / self.normalisation.deviation, math.inf
+
+    def steps(self, waveform: Values) -> Values:
+        return log_spectrogram(waveform)
+
+    def of_clip(self, prepared: Prepared, place: int) -> Values:
+        return prepared.spectrograms[place]
+
+    def of_window(self, steps: Values) -> Values:
+        return self.normalisation(steps)[None]
+
+    def start(self, frame: int, steps: int) -> int:
+        return frame
+
+    def samples(self, start: int) -> slice:
+        hop = SAMPLE_RATE / FRAMES_PER_SECOND
+        last = start + EXCERPT_FRAMES - 1
+        return slice(math.floor(start * hop), math.floor(last * hop) + FRAME_SIZE)
+
+
+@dataclass(frozen=True)
+class WaveformInputs(Inputs):
+    """Samples between -1 and 1, (samples,): mono, as `tenuto.audio.load_audio` scales and trims them.
+
+    Args:
+        sample_rate: The model's own.
+        seconds: Length of a window.
+    """
+
+    sample_rate: int
+    seconds: float
+
+    name: ClassVar[str] = "waveform"
+    is_sound: ClassVar[bool] = True
+
+    @property
+    def steps_per_second(self) -> float:
+        return float(self.sample_rate)
+
+    @property
+    def window(self) -> int:
+        return round(self.sample_rate * self.seconds)
+
+    @property
+    def unit(self) -> str:
+        return "samples (full scale 1)"
+
+    @property
+    def valid_range(self) -> Range:
+        return -1.0, 1.0
+
+    def of_window(self, steps: Values) -> Values:
+        return steps
+
+
+@dataclass(frozen=True)
+class FeatureInputs(WaveformInputs):
+    """What a function of the user's makes of a window of samples: a fixed shape of its own. Attacks enter there.
+
+    Args:
+        front_end: Its name, such as ``package.module:function``.
+        function: Waveform (samples,) at ``sample_rate`` to an array.
+    """
+
+    front_end: str
+    function: Callable[[Values], Any] = field(repr=False, compare=False)
+
+    name: ClassVar[str] = "features"
+    is_sound: ClassVar[bool] = False
+
+    @property
+    def unit(self) -> str:
+        return f"units of {self.front_end}"
+
+    @property
+    def valid_range(self) -> None:  # type: ignore[override]
+        return None
+
+    def of_window(self, steps: Values) -> Values:
+        try:
+            features = np.asarray(self.function(np.array(steps)), np.float32)
+        except Exception as error:  # code of the user's can fail in any way
+            raise ConfigError(
+                f"{self.front_end}: the front end failed on a waveform of shape {steps.shape} "
+                f"({type(error).__name__}: {error})."
+            ) from error
+        if features.ndim == 0 or not np.isfinite(features).all():
+            raise ConfigError(
+                f"{self.front_end}: the front end must return an array of finite numbers, got "
+                f"{'one number' if features.ndim == 0 else 'NaN or infinity'}."
+            )
+        return features
+
+
+def stacked(make: Callable[[int], Values], count: int) -> Values:
+    """Arrays of one shape as one array (count, ...), in a mapped temporary file where they are large.
+
+    Raises:
+        ConfigError: The arrays have different shapes.
+    """
+    first = make(0)
+    shape = (count, *first.shape)
+    values: Values = (
+        np.empty(shape, np.float32)
+        if count * first.nbytes <= LARGEST_IN_MEMORY
+        else np.memmap(
+            tempfile.TemporaryFile(),  # noqa: SIM115
+            np.float32,
+            "w+",
+            shape=shape,
+        )
+    )
+    for row in range(count):
+        value = first if row == 0 else make(row)
+        if value.shape != first.shape:
+            raise ConfigError(
+                f"inputs of shapes {first.shape} and {value.shape}: a front end must return the same shape for every "
+                "window."
+            )
+        values[row] = value
+    return values

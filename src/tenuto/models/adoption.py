@@ -1,0 +1,167 @@
+"""Recognisers of models from elsewhere: opened, described, and opened again from a run folder."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from tenuto.config import AdoptedConfig
+from tenuto.data.excerpts import Normalisation
+from tenuto.data.inputs import FeatureInputs, Inputs, LogSpectrogramInputs, WaveformInputs
+from tenuto.errors import CheckpointError
+from tenuto.models.foreign import Foreign, identify, import_named, open_foreign
+from tenuto.models.heads import Prediction
+from tenuto.models.recogniser import Recogniser
+from tenuto.models.systems import Network
+
+Model = str | Path | nn.Module | Callable[..., Any]
+FrontEnd = str | Callable[..., Any]
+
+SUFFIXES = {"torchscript": ".pt", "export": ".pt2", "onnx": ".onnx"}
+"""Kind of a model file -> ending of its copy in the run folder."""
+
+EXAMPLES = 3
+
+
+class AdoptedNetwork(Network):
+    """A model from elsewhere as a network: emotions, then concepts where it has some.
+
+    Args:
+        module: Inputs (clips, ...) to (clips, outputs).
+        emotions: Number of emotions.
+        has_gradient: Whether a gradient flows through it.
+    """
+
+    name = "adopted"
+
+    def __init__(self, module: nn.Module, emotions: int, has_gradient: bool) -> None:
+        super().__init__(emotions, 0, 1.0)
+        self.module, self.emotions, self.has_gradient = module, emotions, has_gradient
+
+    def forward(self, excerpts: Tensor) -> Prediction:
+        """Predict inputs (clips, ...)."""
+        outputs = self.module(excerpts)
+        concepts = outputs[:, self.emotions :]
+        return Prediction(outputs[:, : self.emotions], concepts if concepts.shape[1] else None)
+
+
+def inputs_of(
+    takes: str,
+    sample_rate: int,
+    seconds: float,
+    normalisation: Normalisation | None = None,
+    front_end: FrontEnd | None = None,
+    trust: bool = False,
+) -> Inputs:
+    """What a model from elsewhere takes, see `tenuto.config.AdoptedConfig`.
+
+    Raises:
+        TrustError: The front end was not named on this machine.
+        ModelError: There is no such front end, or its import fails.
+    """
+    if takes == "log-spectrogram":
+        assert normalisation is not None
+        return LogSpectrogramInputs(normalisation)
+    if takes == "waveform":
+        return WaveformInputs(sample_rate, seconds)
+    assert front_end is not None
+    function = import_named(front_end, trust=trust) if isinstance(front_end, str) else front_end
+    return FeatureInputs(sample_rate, seconds, identify(front_end).source, function)
+
+
+def example_of(inputs: Inputs) -> Tensor:
+    """Three windows of seeded noise as inputs (3, ...), on which a model is tried."""
+    chance = np.random.default_rng(0)
+    window = round(inputs.window / inputs.steps_per_second * inputs.sample_rate)
+    waveform = chance.uniform(-0.5, 0.5, EXAMPLES * window + inputs.sample_rate).astype(np.float32)
+    steps = inputs.steps(waveform)
+    starts = [place * inputs.window for place in range(EXAMPLES)]
+    return torch.from_numpy(np.array(inputs.windows(steps, starts)))
+
+
+def open_model(model: Model, config: AdoptedConfig, inputs: Inputs, trust: bool) -> Foreign:
+    """Open a model with as many outputs as are named. Raises `ModelError`, `TrustError` or `FileError`."""
+    outputs = len(config.emotions) + len(config.concepts)
+    return open_foreign(model, example=example_of(inputs), output=config.output, outputs=outputs, trust=trust)
+
+
+def recogniser_of(
+    foreign: Foreign, config: AdoptedConfig, inputs: Inputs, system: str, fingerprint: str
+) -> Recogniser:
+    """The recogniser of an opened model."""
+    network = AdoptedNetwork(foreign.module, len(config.emotions), config.differentiable)
+    return Recogniser(
+        network=network.eval().requires_grad_(False),
+        system=system,
+        emotions=config.emotions,
+        concepts=config.concepts,
+        inputs=inputs,
+        fingerprint=fingerprint,
+        scale=config.scale,
+        pooling=config.pooling,
+    )
+
+
+def reopen(
+    config: AdoptedConfig,
+    about: dict[str, Any],
+    stored: Path,
+    model: Model | None = None,
+    front_end: FrontEnd | None = None,
+    trust: bool = False,
+) -> Recogniser:
+    """Open an adopted model again, exactly the one that was adopted.
+
+    Args:
+        config: Its description.
+        about: ``system``, ``fingerprint`` and ``normalisation`` of the run.
+        stored: The copy of the model file in the run folder, whether there is one or not.
+        model: The model; needed where it was given as a Python object, and where its code has moved.
+        front_end: The same for its front end.
+        trust: Whether the user names this code now.
+
+    Raises:
+        CheckpointError: Its code or its weights are not those that were adopted, or an object has to be given.
+        TrustError: Its code was not named on this machine.
+        ModelError: It cannot be opened.
+    """
+    if model is None:
+        model = stored if config.kind in SUFFIXES else config.source
+    _check_same("model", model, config.source_sha256, stored.parent)
+    if config.front_end is not None:
+        front_end = config.front_end if front_end is None else front_end
+        _check_same("front_end", front_end, config.front_end_sha256, stored.parent)
+    values = about.get("normalisation")
+    normalisation = None if values is None else Normalisation(**values)
+    inputs = inputs_of(config.takes, config.sample_rate, config.seconds, normalisation, front_end, trust)
+    foreign = open_model(model, config, inputs, trust)
+    if foreign.weights_sha256 != (config.weights_sha256 or ""):
+        raise CheckpointError(
+            f"{config.source}: its weights are not those that were adopted ({_short(foreign.weights_sha256)}, adopted: "
+            f"{_short(config.weights_sha256)}). Restore them, or adopt the model again."
+        )
+    return recogniser_of(foreign, config, inputs, str(about["system"]), str(about["fingerprint"]))
+
+
+def _check_same(parameter: str, named: Model, sha256: str | None, folder: Path) -> None:
+    """Raise `CheckpointError` where code or a file is not what was adopted, before anything is executed."""
+    if isinstance(named, str) and ":" not in named:
+        raise CheckpointError(
+            f"{folder}: its {parameter} is a Python object, {named}, which is not stored. Give it again: "
+            f"tenuto.open_run(folder, {parameter}=...)."
+        )
+    identity = identify(named)
+    if identity.source_sha256 != (sha256 or ""):
+        raise CheckpointError(
+            f"{identity.source}: has changed since {folder.name} was adopted (SHA-256 "
+            f"{_short(identity.source_sha256)}, adopted: {_short(sha256)}). Restore it, or adopt the model again."
+        )
+
+
+def _short(sha256: str | None) -> str:
+    return f"{sha256[:8]}" if sha256 else "none"

@@ -1,0 +1,7 @@
+"""Models from elsewhere: Python code, TorchScript, torch.export and ONNX files, opened as modules that predict."""
+
+from tenuto.models.foreign.code import import_named
+from tenuto.models.foreign.identity import Identity, identify, weights_sha256
+from tenuto.models.foreign.opening import Foreign, open_foreign
+
+__all__ = ["Foreign", "Identity", "identify", "import_named", "open_foreign", "weights_sha256"]

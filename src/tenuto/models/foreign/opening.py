@@ -1,0 +1,288 @@
+"""Open a model from elsewhere: find out how it is called, how many outputs it has, and whether gradients exist."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import inspect
+import io
+import warnings
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from tenuto.errors import ModelError
+from tenuto.models.foreign.adopted import LAYOUTS, Adopted, BlackBox, TensorFunction, copy_module, describe
+from tenuto.models.foreign.code import Code
+from tenuto.models.foreign.identity import Identity, Kind, identify, weights_sha256
+from tenuto.models.foreign.onnx_file import OnnxSession
+from tenuto.models.foreign.outputs import UnfitOutputError
+from tenuto.models.foreign.trust import check_trust
+
+BATCH_TOLERANCE = 1e-3
+"""Largest relative difference of a clip's prediction alone and in a batch, above rounding by far."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Foreign:
+    """A model from elsewhere, ready to predict.
+
+    Attributes:
+        module: Inputs (clips, ...) to float32 (clips, outputs), see `tenuto.models.foreign.adopted.Adopted`.
+        has_gradient: Whether a backward pass gave a finite gradient that is not zero everywhere.
+        kind: ``module`` or ``callable`` (Python), ``torchscript``, ``export`` or ``onnx``.
+        source: What was named, with the whole path; the class of an object.
+        version: Version of the installed package with the code; None for all others.
+        source_sha256: SHA-256 of the file; empty for an object without a file.
+        weights_sha256: SHA-256 of the weights; empty where there are none that can be seen.
+        outputs: Number of outputs.
+        note: What the user should know, in sentences; empty if nothing.
+        content: The model file as it is to be stored, ONNX with its external data inside; None for code.
+    """
+
+    module: Adopted
+    has_gradient: bool
+    kind: Kind
+    source: str
+    version: str | None
+    source_sha256: str
+    weights_sha256: str
+    outputs: int
+    note: str
+    content: bytes | None = dataclasses.field(default=None, repr=False)
+
+
+def open_foreign(
+    model: str | Path | nn.Module | Callable[..., Any],
+    *,
+    example: Tensor,
+    output: str | int | None = None,
+    outputs: int | None = None,
+    trust: bool = False,
+) -> Foreign:
+    """Open a model from elsewhere.
+
+    A named function without required parameters is called and must return the model: an ``nn.Module``, a callable, or
+    an object with a method ``predict``. A named function with one required parameter is the model itself. A callable
+    gets a Tensor if it returns one with a gradient, else a NumPy array (a black box).
+
+    Args:
+        model: ``package.module:function``, ``file.py:function``, a file of TorchScript (.pt), torch.export (.pt2) or
+            ONNX (.onnx), or the module or callable itself.
+        example: Inputs (clips, ...), at least one, on the CPU: the model is tried on them.
+        output: Key, attribute or index of the predictions in what the model returns; ``a,b`` joins several.
+        outputs: Number of outputs that are named; None: any.
+        trust: Whether the user names this code now; it is then recorded. Else it must have been recorded before.
+
+    Raises:
+        TrustError: Code would be executed that the user did not name on this machine.
+        ModelError: Not a model, it fails on the example, or has another number of outputs.
+        FileError: A file cannot be read.
+    """
+    identity = identify(model)
+    loaded, notes = _load(identity, model, trust)
+    output = None if output is None else str(output)
+    trial = _Trial(identity.source, _batch(example), output, outputs)
+    adopted = trial.adopt(loaded)
+    is_module = not isinstance(adopted.model, BlackBox)
+    kind: Any = identity.kind
+    if kind in ("code", "object"):
+        kind = "module" if is_module else "callable"
+    return Foreign(
+        module=adopted,
+        has_gradient=trial.has_gradient(adopted),
+        kind=kind,
+        source=identity.source,
+        version=identity.version,
+        source_sha256=identity.source_sha256,
+        weights_sha256=weights_sha256(adopted.model.state_dict()),
+        outputs=int(adopted.outputs or 0),
+        note=" ".join([*notes, *trial.notes]),
+        content=identity.content,
+    )
+
+
+def _load(identity: Identity, model: Any, trust: bool) -> tuple[Any, list[str]]:
+    """The model as a module or callable, with notes."""
+    if identity.kind == "code":
+        return _built(Code(str(model)), trust), []
+    if identity.kind == "object":
+        if isinstance(model, nn.Module):
+            return _on_cpu(copy_module(model)), []
+        return _callable(model, identity.source), []
+    assert identity.content is not None
+    if identity.kind == "onnx":
+        return OnnxSession(identity.content, identity.source), []
+    check_trust(identity.source_sha256, identity.source, trust=trust, is_complete=True)
+    try:
+        with _quiet():
+            if identity.kind == "torchscript":
+                content = io.BytesIO(identity.content)
+                return torch.jit.load(content, map_location="cpu").eval(), []  # type: ignore[no-untyped-call]
+            return torch.export.load(io.BytesIO(identity.content)).module(), []
+    except Exception as error:
+        raise ModelError(
+            f"{identity.source}: cannot be loaded ({describe(error)}). Save it again with the installed version of "
+            f"PyTorch, {torch.__version__}."
+        ) from error
+
+
+def _built(code: Code, trust: bool) -> Any:
+    """The module or callable that named code is or returns."""
+    named = code.load(trust=trust)
+    with code.running("building the model"):
+        value = (
+            named() if callable(named) and not isinstance(named, nn.Module) and _is_factory(named) else named
+        )
+    return _on_cpu(value) if isinstance(value, nn.Module) else _callable(value, code.source)
+
+
+def _is_factory(named: Callable[..., Any]) -> bool:
+    """Whether it can be called without arguments; a class always builds."""
+    if isinstance(named, type):
+        return True
+    try:
+        parameters = inspect.signature(named).parameters.values()
+    except (TypeError, ValueError):
+        return False
+    return not any(
+        parameter.default is parameter.empty
+        and parameter.kind not in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD)
+        for parameter in parameters
+    )
+
+
+def _callable(value: Any, source: str) -> Callable[..., Any]:
+    method = getattr(value, "predict", None)
+    if callable(value):
+        return value  # type: ignore[no-any-return]
+    if callable(method):
+        return method  # type: ignore[no-any-return]
+    raise ModelError(
+        f"{source}: gives {type(value).__name__}, must be an nn.Module, a function of a batch, or an object with a "
+        "method predict. Return the model."
+    )
+
+
+def _on_cpu(module: nn.Module) -> nn.Module:
+    return module.to("cpu").eval()
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
+
+
+def _batch(example: Tensor) -> Tensor:
+    """At least three different clips, so that the axis of clips is not mistaken for another."""
+    example = example.detach().to("cpu", torch.float32)
+    return torch.cat([example, example.flip(-1), example * 0.5])[: max(3, len(example))]
+
+
+@dataclasses.dataclass
+class _Trial:
+    """Calls a model on a batch to find out how it works."""
+
+    source: str
+    batch: Tensor
+    output: str | None
+    outputs: int | None
+    notes: list[str] = dataclasses.field(default_factory=list)
+
+    def adopt(self, loaded: Any) -> Adopted:
+        """The model with the layout and batch size that work. Raises `ModelError` where none does."""
+        is_module = isinstance(loaded, nn.Module)
+        adopted = self._first_that_works(loaded) if is_module else self._adopt_callable(loaded)
+        rows = self._rows(adopted)
+        adopted.outputs = rows.shape[1]
+        if adopted.batch is None and not self._is_independent(adopted, rows):
+            adopted.batch = 1
+            self.notes.append(
+                "Its prediction of a clip depends on the other clips in the batch, so clips are predicted one by one."
+            )
+        return adopted
+
+    def _adopt_callable(self, function: Callable[..., Any]) -> Adopted:
+        """A callable with tensors if it returns a gradient, else with NumPy arrays, else with tensors."""
+        errors = []
+        tensors: Adopted | None = None
+        try:
+            tensors = self._first_that_works(TensorFunction(function))
+            if self._gradient(tensors) is not None:
+                return tensors
+        except UnfitOutputError as error:
+            errors.append(error)
+        try:
+            return self._first_that_works(BlackBox(function))
+        except UnfitOutputError as error:
+            if tensors is not None:
+                return tensors
+            raise ModelError(f"{error} With tensors: {errors[0]}") from error
+
+    def _first_that_works(self, model: nn.Module) -> Adopted:
+        errors = []
+        for batch in _batch_sizes(model):
+            for layout in LAYOUTS:
+                adopted = Adopted(
+                    model, self.source, output=self.output, outputs=self.outputs, layout=layout, batch=batch
+                )
+                try:
+                    self._rows(adopted)
+                except UnfitOutputError as error:
+                    errors.append(error)
+                else:
+                    return adopted
+        raise errors[0]
+
+    def _rows(self, adopted: Adopted) -> Tensor:
+        with torch.no_grad():
+            rows: Tensor = adopted(self.batch)
+        return rows
+
+    def _is_independent(self, adopted: Adopted, rows: Tensor) -> bool:
+        """Whether clips alone get the predictions they get in a batch; random models are reported elsewhere."""
+        try:
+            with torch.no_grad():
+                alone = torch.cat([adopted(clip) for clip in torch.split(self.batch, 1)])
+        except ModelError:
+            return False
+        scale = BATCH_TOLERANCE * float(rows.abs().max())
+        if float((alone - rows).abs().max()) <= scale:
+            return True
+        return not torch.equal(rows, self._rows(adopted))
+
+    def has_gradient(self, adopted: Adopted) -> bool:
+        """Whether a gradient exists, is finite, and not zero everywhere; else a note says why not."""
+        gradient = self._gradient(adopted)
+        if gradient is None:
+            self.notes.append("No gradient flows through it: it is a black box.")
+        elif not bool(torch.isfinite(gradient).all()):
+            self.notes.append("Its gradient is not finite, so it is used as a black box.")
+        elif not bool(gradient.any()):
+            self.notes.append("Its gradient is zero everywhere, so it is used as a black box.")
+        else:
+            return True
+        return False
+
+    def _gradient(self, adopted: Adopted) -> Tensor | None:
+        """Of a sum with unequal weights, since outputs that always add up to one have no gradient of their sum."""
+        inputs = self.batch.clone().requires_grad_(True)
+        try:
+            with torch.enable_grad(), _quiet():
+                rows = adopted(inputs)
+                if not rows.requires_grad:
+                    return None
+                weights = torch.cos(torch.arange(rows.numel(), dtype=torch.float32)).reshape(rows.shape)
+                return torch.autograd.grad((rows * weights).sum(), inputs, allow_unused=True)[0]
+        except (RuntimeError, NotImplementedError, ModelError):
+            return None
+
+
+def _batch_sizes(model: nn.Module) -> tuple[int | None, ...]:
+    """Numbers of clips to try at a time: any, or the one that an ONNX file or exported program says."""
+    return (None, 1)

@@ -1,0 +1,95 @@
+"""A recogniser judged on a data set: outputs matched by name, predictions converted to the scale of the labels."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from tenuto.data.base import Index
+from tenuto.errors import CheckpointError
+from tenuto.models.heads import Prediction
+from tenuto.models.recogniser import Recogniser, Scale
+from tenuto.models.systems import Network
+
+
+class Converted(Network):
+    """A network with some of its emotions in another order, on another scale. Concepts stay as they are.
+
+    Args:
+        network: The network.
+        columns: Which of its emotions, in which order.
+        factor: Predictions are multiplied by it.
+        shift: This is then added.
+    """
+
+    def __init__(self, network: Network, columns: Sequence[int], factor: float, shift: float) -> None:
+        super().__init__(len(columns), 0, 1.0)
+        self.network, self.columns, self.factor, self.shift = network, list(columns), factor, shift
+        self.has_gradient = network.has_gradient
+
+    def forward(self, excerpts: Tensor) -> Prediction:
+        """Predict the chosen emotions on the new scale."""
+        prediction: Prediction = self.network(excerpts)
+        emotions = prediction.emotions[:, self.columns] * self.factor + self.shift
+        return Prediction(emotions, prediction.concepts)
+
+    def simplify(self) -> None:
+        """Make the network faster."""
+        self.network.simplify()
+
+
+def judged_on(recogniser: Recogniser, index: Index) -> tuple[Recogniser, Index, tuple[str, ...]]:
+    """A recogniser and a data set with the emotions they share, in the order and on the scale of the data set.
+
+    Args:
+        recogniser: The model.
+        index: The data set.
+
+    Returns:
+        The model as it is judged (the same object where nothing has to be changed), the clips with the shared
+        emotions, and a sentence for every thing that was changed.
+
+    Raises:
+        CheckpointError: They share no emotion.
+    """
+    predicted, rated = recogniser.emotions, index.emotions
+    shared = tuple(name for name in rated if name in predicted)
+    if not shared:
+        raise CheckpointError(
+            f"the model predicts {', '.join(predicted)}; the data set rates {', '.join(rated)}. Outputs are matched by "
+            "name: name the model's outputs as the data set does."
+        )
+    converted, sentences = converted_to(recogniser, shared, index.label_scale)
+    if left_out := [name for name in predicted if name not in rated]:
+        sentences.insert(0, f"not rated, left out: {', '.join(left_out)}.")
+    if missing := [name for name in rated if name not in predicted]:
+        sentences.insert(0, f"not predicted, left out: {', '.join(missing)}.")
+        columns = [rated.index(name) for name in shared]
+        index = dataclasses.replace(index, emotions=shared, labels=index.labels[:, columns])
+    return converted, index, tuple(sentences)
+
+
+def converted_to(
+    recogniser: Recogniser, emotions: tuple[str, ...], scale: Scale
+) -> tuple[Recogniser, list[str]]:
+    """A recogniser that predicts these of its emotions in this order and on this scale, and what was converted."""
+    own = recogniser.scale or scale
+    is_same_scale = torch.allclose(torch.tensor(own), torch.tensor(scale))
+    if recogniser.emotions == emotions and is_same_scale:
+        return recogniser, []
+    factor = 1.0 if is_same_scale else (scale[1] - scale[0]) / (own[1] - own[0])
+    shift = 0.0 if is_same_scale else scale[0] - own[0] * factor
+    columns = [recogniser.emotions.index(name) for name in emotions]
+    network = Converted(recogniser.network, columns, factor, shift).eval()
+    sentences = (
+        []
+        if is_same_scale
+        else [
+            f"predictions are converted from {own[0]:g} to {own[1]:g} to the scale of the labels, {scale[0]:g} to "
+            f"{scale[1]:g}."
+        ]
+    )
+    return dataclasses.replace(recogniser, network=network, emotions=emotions, scale=scale), sentences

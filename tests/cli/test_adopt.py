@@ -1,0 +1,180 @@
+"""`tenuto adopt`, and every command on the run it makes."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from pathlib import Path
+
+import pytest
+import yaml
+
+from tenuto.store.run import RunFolder
+from tests import corpora, foreign_models
+
+CODE = Path(foreign_models.__file__)
+WINDOW = ("--sample-rate", foreign_models.RATE, "--seconds", foreign_models.SECONDS)
+COLUMNS = "emotions: [arousal, joy]\nratings: table.csv\nid_column: song\nscale: [1, 7]\n"
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory, tenuto):
+    """A folder with rated recordings, a user's model, and nothing else; a function that runs a command there."""
+    root = tmp_path_factory.mktemp("newcomer")
+    corpora.folder(root / "music", 30)
+    (root / "music" / "tenuto.yaml").write_text(COLUMNS)
+    shutil.copy(CODE, root / "model.py")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(root)
+
+        def call(*arguments, state="state"):
+            return tenuto(*arguments, XDG_STATE_HOME=str(root / state), TENUTO_CACHE=str(root / "cache"))
+
+        yield call
+
+
+def adopted(home, name, *options):
+    """The folder of an adopted function of `tests.foreign_models`."""
+    outcome = home(
+        *("adopt", f"model.py:{name}", "--emotions", "arousal,joy", "--root", "music", "--split", "random"),
+        *options,
+    )
+    assert outcome.exit_code == 0, outcome.output
+    return Path(outcome.stdout.splitlines()[-1])
+
+
+@pytest.fixture(scope="module")
+def run(home):
+    return adopted(home, "waveform", "--scale", -1, 1, *WINDOW)
+
+
+@pytest.fixture(scope="module")
+def black_box(home):
+    return adopted(home, "descriptors", "--scale", -1, 1, *WINDOW)
+
+
+def sentence(outcome):
+    """The one sentence of a refusal."""
+    assert outcome.exit_code == 2, outcome.output
+    return outcome.stderr.splitlines()[-1]
+
+
+def test_the_configuration_says_what_was_adopted(run):
+    config = yaml.safe_load((run / "config.yaml").read_text())["adopted"]
+    assert config["source"].endswith("model.py:waveform")
+    assert (config["scale"], config["sample_rate"], config["differentiable"]) == ([-1.0, 1.0], 8000, True)
+    assert len(config["source_sha256"]) == len(config["weights_sha256"]) == 64
+
+
+@pytest.mark.parametrize("kind", ["run", "black_box"])
+def test_every_command_works_on_an_adopted_run(home, kind, request):
+    run, song = request.getfixturevalue(kind), "music/disc 1/song 1.flac"
+    evaluated = json.loads(home("evaluate", run, "--root", "music", "--json").stdout)
+    assert evaluated["system"] in ("waveform", "descriptors")
+    profile = json.loads(home("predict", run, song, "--json").stdout)[song]
+    assert set(profile["emotions"]) == {"arousal", "joy"}
+    explained = home("explain", run, song, "--root", "music")
+    assert "has no concepts" in explained.stdout
+    attacked = home("attack", run, "--root", "music", "--no-natural")
+    assert attacked.exit_code == 0, attacked.output
+    rows = RunFolder(run).read_rows("standard-1")
+    families = set(rows["attack"])
+    assert families == ({"Square", "Noise"} if kind == "black_box" else {"APGD", "Square", "Noise"})
+    assert ("leaves out APGD (4 attacks): the model has no gradient" in attacked.stderr) == (
+        kind == "black_box"
+    )
+    natural = json.loads(home("natural", run, "--root", "music", "--json").stdout)
+    assert {"mp3 128 kb/s", "6 dB up", "noise 20 dB"} <= {change["change"] for change in natural["changes"]}
+    assert home("curve", run, "--out", "curve").exit_code == 0
+    assert home("stats", run, "--epsilon", 0.1).exit_code == 0
+    shown = home("show", run, "--root", "music", "--epsilon", 0.2, "--json")
+    assert shown.exit_code == 0, shown.output
+    assert json.loads(shown.stdout)["survival"]["clips"] >= 1
+    audited = home("audit", run, "--root", "music", "--clips", 2, "--json")
+    assert audited.exit_code in (0, 1), audited.output
+    report = home("report", run, "--epsilon", 0.1, "--root", "music", "--out", "report.html")
+    assert report.exit_code == 0, report.output
+
+
+def test_an_attack_that_needs_a_gradient_is_refused(home, black_box):
+    refusal = sentence(home("attack", black_box, "--root", "music", "--attack", "APGD", "--epsilon", 0.1))
+    assert "APGD follows a gradient, but the model has no gradient" in refusal
+
+
+def test_features_are_attacked_but_not_played(home):
+    run = adopted(home, "bands", "--takes", "features", "--front-end", "model.py:spectrum", *WINDOW)
+    attack = ("attack", run, "--root", "music", "--attack", "FGSM", "--epsilon", 1, "--no-natural")
+    assert home(*attack).exit_code == 0
+    assert "cannot be turned into sound" in sentence(home("show", run, "--root", "music"))
+
+
+def test_concepts_are_predicted_and_explained_as_far_as_possible(home):
+    options = ("--takes", "log-spectrogram", "--concepts", "mode", "--scale", -1, 1)
+    run = adopted(home, "spectrogram", *options)
+    explained = json.loads(home("explain", run, "music/disc 1/song 1.flac", "--json").stdout)
+    assert set(explained["concepts"]) == {"mode"}
+    assert explained["effects"] is None
+
+
+def test_code_that_was_not_named_on_this_machine_is_not_executed(home, run, tmp_path):
+    command = ("predict", run, "music/disc 1/song 1.flac")
+    assert "is not trusted on this machine" in sentence(home(*command, state="stranger"))
+    assert home(*command, "--trust", state="stranger").exit_code == 0
+    assert home(*command, state="stranger").exit_code == 0
+
+
+def test_changed_code_is_refused(home):
+    Path("changing.py").write_text(CODE.read_text())
+    options = ("--emotions", "arousal,joy", "--root", "music", "--split", "random", *WINDOW)
+    run = home("adopt", "changing.py:waveform", *options).stdout.splitlines()[-1]
+    Path("changing.py").write_text(CODE.read_text() + "\n# changed\n")
+    refusal = sentence(home("predict", run, "music/disc 1/song 1.flac"))
+    assert re.search(r"changing\.py:waveform: has changed since waveform-0-\w+ was adopted", refusal)
+
+
+def test_code_that_gives_other_weights_every_time_is_refused(home):
+    Path("random.py").write_text(
+        CODE.read_text()
+        + "\n\nclass Chance(WaveformCNN):\n    def __init__(self):\n        super().__init__()\n"
+        "        nn.init.normal_(self.head.weight, generator=torch.Generator().manual_seed(torch.seed() % 2**32))\n"
+    )
+    options = ("--emotions", "arousal,joy", "--root", "music", *WINDOW)
+    assert "gives other weights every time" in sentence(home("adopt", "random.py:Chance", *options))
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--emotions", "happy,sad"), "share|the model predicts happy, sad; the data set rates arousal, joy"),
+        (("--emotions", "arousal"), "has 2 outputs"),
+        (("--emotions", "arousal,arousal"), "the output arousal is named twice"),
+        (("--emotions", "arousal,joy", "--scale", 1, -1), "the lower end must be below the upper end"),
+        (("--emotions", "arousal,joy", "--takes", "features"), "front_end"),
+        (("--emotions", "arousal,joy", "--name", "A2E"), "none of A2E"),
+    ],
+)
+def test_what_cannot_be_adopted_is_refused_in_one_sentence(home, options, message):
+    outcome = home("adopt", "model.py:waveform", "--root", "music", "--split", "random", *WINDOW, *options)
+    assert re.search(message, sentence(outcome))
+
+
+def test_a_run_is_judged_on_other_data(home, run):
+    shutil.copytree("music", "other", dirs_exist_ok=True)
+    Path("other/tenuto.yaml").write_text(
+        COLUMNS.replace("[arousal, joy]", "[joy, arousal]").replace("[1, 7]", "[0, 7]")
+    )
+    outcome = home("evaluate", run, "--data", "folder", "--root", "other")
+    assert outcome.exit_code == 0, outcome.output
+    assert "predictions are converted from -1 to 1 to the scale of the labels, 0 to 1" in outcome.stderr
+    (folder,) = (run / "on").iterdir()
+    assert re.fullmatch(r"folder-[0-9a-f]{8}", folder.name)
+    here = home("attack", run, "--data", "folder", "--root", "other", "--attack", "FGSM", "--epsilon", 0.1)
+    assert here.exit_code == 0, here.output
+    (table,) = (path for path in (folder / "attacks").glob("FGSM*.csv"))
+    rows = RunFolder(folder).read_rows(table.stem)
+    assert set(rows["run"]) == {f"{run.name}@{folder.name}"}
+    assert [name for name in map(str, rows) if name.startswith("label_")] == ["label_joy", "label_arousal"]
+    assert home("stats", folder).exit_code == 0
+    assert home("show", folder, "--root", "other").exit_code == 0
+    assert "holds results on data" in sentence(home("evaluate", folder, "--root", "music"))

@@ -1,0 +1,204 @@
+"""One contract over all kinds of recogniser, trained here or adopted from elsewhere."""
+
+from __future__ import annotations
+
+import importlib.util
+import multiprocessing
+import warnings
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import tenuto
+from tenuto.config import DataConfig, FolderConfig
+from tenuto.models import Recogniser
+from tenuto.models.recogniser import predict
+from tenuto.training import train
+from tests import corpora, foreign_models, small_runs
+
+FILE = Path(foreign_models.__file__)
+WAVEFORM = {"sample_rate": foreign_models.RATE, "seconds": foreign_models.SECONDS, "scale": (-1, 1)}
+DATA = DataConfig(
+    dataset="folder",
+    split="random",
+    folder=FolderConfig(
+        ratings="table.csv",
+        id_column="song",
+        emotions=("arousal", "joy"),
+        scale=(1, 7),
+        album_column="record",
+    ),
+)
+
+
+def named(name, **settings):
+    """The settings of `tenuto.adopt` for a function of `tests.foreign_models`."""
+    return {"model": f"{FILE}:{name}", "emotions": "arousal,joy", **settings}
+
+
+def scripted(root):
+    path = root / "scripted.pt"
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        torch.jit.script(foreign_models.waveform()).save(path)
+    return {"model": path, "emotions": "arousal,joy", **WAVEFORM}
+
+
+def exported(root):
+    path = root / "exported.pt2"
+    dynamic = {"waveform": {0: torch.export.Dim("clips", min=1, max=64)}}
+    example = torch.zeros(2, round(foreign_models.RATE * foreign_models.SECONDS))
+    torch.export.save(
+        torch.export.export(foreign_models.waveform().eval(), (example,), dynamic_shapes=dynamic), path
+    )
+    return {"model": path, "emotions": "arousal,joy", **WAVEFORM}
+
+
+def onnx(root):
+    pytest.importorskip("onnxruntime")
+    pytest.importorskip("onnx")
+    pytest.importorskip("onnxscript")
+    path = root / "model.onnx"
+    example = torch.zeros(2, round(foreign_models.RATE * foreign_models.SECONDS))
+    torch.onnx.export(
+        foreign_models.waveform().eval(),
+        (example,),
+        path,
+        dynamic_shapes={"waveform": {0: torch.export.Dim("clips", min=1, max=64)}},
+        verbose=False,
+    )
+    return {"model": path, "emotions": "arousal,joy", **WAVEFORM}
+
+
+def pipeline(root):
+    if importlib.util.find_spec("sklearn") is None:
+        pytest.skip("scikit-learn is not installed")
+    file = root / "pipeline.py"
+    file.write_text(
+        "import numpy as np\n"
+        "from sklearn.linear_model import Ridge\n"
+        "from sklearn.pipeline import make_pipeline\n"
+        "from sklearn.preprocessing import StandardScaler\n"
+        "def describe(waveform):\n"
+        "    return np.array([np.abs(waveform).mean(), waveform.std(), waveform.max()])\n"
+        "def build():\n"
+        "    chance = np.random.default_rng(0)\n"
+        "    return make_pipeline(StandardScaler(), Ridge()).fit(chance.random((20, 3)), chance.random((20, 2)))\n"
+    )
+    window = {"sample_rate": foreign_models.RATE, "seconds": foreign_models.SECONDS}
+    front_end = f"{file}:describe"
+    return {
+        "model": f"{file}:build",
+        "emotions": "arousal,joy",
+        "takes": "features",
+        "front_end": front_end,
+        **window,
+    }
+
+
+KINDS = {
+    "waveform": lambda root: named("waveform", **WAVEFORM),
+    "one output": lambda root: named("one_output", **WAVEFORM) | {"emotions": "joy"},
+    "dict": lambda root: named("wrapped", output="logits", **WAVEFORM),
+    "attribute": lambda root: named("attributes", output="emotions", **WAVEFORM),
+    "log spectrogram": lambda root: named(
+        "spectrogram", takes="log-spectrogram", concepts="mode", normalisation=(0.4, 0.4), scale=(-1, 1)
+    ),
+    "features": lambda root: named("bands", takes="features", front_end=f"{FILE}:spectrum", **WAVEFORM),
+    "black box": lambda root: named("descriptors", pooling="median", **WAVEFORM),
+    "object": lambda root: {"model": foreign_models.waveform(), "emotions": ["arousal", "joy"], **WAVEFORM},
+    "TorchScript": scripted,
+    "torch.export": exported,
+    "ONNX": onnx,
+    "scikit-learn": pipeline,
+}
+BLACK_BOXES = {"black box", "scikit-learn"}
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    """A folder of rated recordings and an empty list of trusted code."""
+    root = tmp_path_factory.mktemp("adopted")
+    corpora.folder(root / "data", small_runs.CLIPS)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_STATE_HOME", str(root / "state"))
+        patch.setenv("TENUTO_CACHE", str(root / "cache"))
+        yield root
+
+
+@pytest.fixture(scope="module", params=[*KINDS, "A2E", "A2M2E"])
+def opened(request, place):
+    """An open run of every kind, and what `open_run` needs to open it again."""
+    if request.param in KINDS:
+        settings = KINDS[request.param](place)
+        run = tenuto.adopt(**settings, root=place / "data", data=DATA, runs=place / "runs", threads=1)
+        return run, {"model": settings["model"]} if request.param == "object" else {}
+    data = DATA.model_dump(exclude_none=True)
+    data["folder"]["concepts"] = ["roughness"]
+    config = small_runs.settings(request.param, epochs=1, data=data)
+    folder = train(config, tenuto.prepare(place / "data", config.data), place / "runs")
+    return tenuto.open_run(folder, place / "data"), {}
+
+
+def test_it_predicts_a_recording_on_its_own_scale(opened, place):
+    run, _ = opened
+    profile = run.predict(place / "data" / "disc 1" / "song 1.flac")
+    assert tuple(profile.emotions) == run.model.emotions
+    assert np.isfinite(list(profile.emotions.values())).all()
+    assert set(profile.concepts or {}) == set(run.model.concepts)
+
+
+def test_it_is_judged_on_the_scale_of_the_labels(opened):
+    run, _ = opened
+    low, high = run.model.scale
+    own = predict(run.model.network, run.part("test").inputs).emotions
+    own = own[:, [run.model.emotions.index(name) for name in run.recogniser.emotions]]
+    expected = 1 / 7 + (own - low) * (1 - 1 / 7) / (high - low)
+    judged = predict(run.recogniser.network, run.part("test").inputs).emotions
+    torch.testing.assert_close(judged, expected)
+
+
+def test_a_batch_is_predicted_as_its_clips_one_by_one(opened):
+    run, _ = opened
+    inputs = run.part("train").inputs[:5]
+    together = predict(run.recogniser.network, inputs).emotions
+    alone = torch.cat([predict(run.recogniser.network, one[None]).emotions for one in inputs])
+    torch.testing.assert_close(together, alone, rtol=1e-4, atol=1e-4)
+
+
+def test_it_has_the_gradient_it_states(opened, request):
+    run, _ = opened
+    kind = request.node.callspec.params["opened"]
+    assert run.recogniser.has_gradient == (kind not in BLACK_BOXES)
+    inputs = run.part("test").inputs.clone().requires_grad_()
+    emotions = run.recogniser(inputs).emotions
+    if run.recogniser.has_gradient:
+        (gradient,) = torch.autograd.grad(emotions.sum(), inputs)
+        assert torch.isfinite(gradient).all()
+        assert gradient.abs().max() > 0
+    else:
+        assert not emotions.requires_grad
+
+
+def predictions_elsewhere(folder, root, needs):
+    """Predictions for the test clips in a process of its own; only the path of the folder gets there."""
+    run = tenuto.open_run(folder, root, **needs)
+    return predict(run.recogniser.network, run.part("test").inputs).emotions.numpy()
+
+
+def test_a_worker_opens_it_by_its_folder(opened, place):
+    run, needs = opened
+    needs = {"model": foreign_models.waveform()} if needs else {}
+    here = predictions_elsewhere(run.folder, place / "data", needs)
+    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
+        there = pool.submit(predictions_elsewhere, run.folder, place / "data", needs).result()
+    np.testing.assert_allclose(here, there, rtol=1e-5, atol=1e-6)
+
+
+def test_without_data_it_is_a_recogniser(place):
+    model = tenuto.adopt(**KINDS["waveform"](place))
+    assert isinstance(model, Recogniser)
+    assert set(tenuto.predict(model, place / "data" / "disc 1" / "song 1.flac")) == {"arousal", "joy"}
