@@ -79,7 +79,7 @@ def test_every_command_works_on_an_adopted_run(home, kind, request):
     attacked = home("attack", run, "--root", "music", "--no-natural")
     assert attacked.exit_code == 0, attacked.output
     rows = RunFolder(run).read_rows("standard-1")
-    families = set(rows["attack"])
+    families = {name.split()[0] for name in rows["attack"]}
     assert families == ({"Square", "Noise"} if kind == "black_box" else {"APGD", "Square", "Noise"})
     assert ("leaves out APGD (4 attacks): the model has no gradient" in attacked.stderr) == (
         kind == "black_box"
@@ -164,6 +164,8 @@ def test_a_run_is_judged_on_other_data(home, run):
     Path("other/tenuto.yaml").write_text(
         COLUMNS.replace("[arousal, joy]", "[joy, arousal]").replace("[1, 7]", "[0, 7]")
     )
+    table = Path("other/table.csv")
+    table.write_text(table.read_text().rsplit("\n", 2)[0] + "\n")  # a clip less
     outcome = home("evaluate", run, "--data", "folder", "--root", "other")
     assert outcome.exit_code == 0, outcome.output
     assert "predictions are converted from -1 to 1 to the scale of the labels, 0 to 1" in outcome.stderr
@@ -171,8 +173,8 @@ def test_a_run_is_judged_on_other_data(home, run):
     assert re.fullmatch(r"folder-[0-9a-f]{8}", folder.name)
     here = home("attack", run, "--data", "folder", "--root", "other", "--attack", "FGSM", "--epsilon", 0.1)
     assert here.exit_code == 0, here.output
-    (table,) = (path for path in (folder / "attacks").glob("FGSM*.csv"))
-    rows = RunFolder(folder).read_rows(table.stem)
+    (path,) = (path for path in (folder / "attacks").glob("FGSM*.csv"))
+    rows = RunFolder(folder).read_rows(path.stem)
     assert set(rows["run"]) == {f"{run.name}@{folder.name}"}
     assert [name for name in map(str, rows) if name.startswith("label_")] == ["label_joy", "label_arousal"]
     assert home("stats", folder).exit_code == 0
