@@ -21,6 +21,7 @@ from tenuto.evaluation.audit import Data, Finding, Source, failed, open_sources
 from tenuto.evaluation.audit import audit as find
 from tenuto.evaluation.runs import Run
 from tenuto.reporting import verdicts
+from tenuto.store.location import complete, locate_run
 from tenuto.store.rows import validate_rows
 from tenuto.store.run import RunFolder
 
@@ -95,8 +96,11 @@ def audit(
         FileError: Nothing to audit, or a damaged file.
     """
     sources = (
-        _of_rows(source) if isinstance(source, pd.DataFrame) else open_sources(list_places(source), runs_file)
+        _of_rows(source)
+        if isinstance(source, pd.DataFrame)
+        else open_sources([complete(place) for place in list_places(source)], runs_file)
     )
+    siblings = [locate_run(sibling) for sibling in siblings]
     folders = [folder for one in sources for folder in one.folders.values()]
     given = Data() if split is None else Data(split=read_split(Path(split)))
     if not folders:
@@ -110,6 +114,7 @@ def audit(
 
 def audit_run(run: Run, siblings: Sequence[Place], clips: int | None, progress: Progress) -> Audit:
     """Audit an open run."""
+    siblings = [locate_run(sibling) for sibling in siblings]
     _check_siblings(siblings, [run.folder])
     data = Data(prepared=run.material.prepared, siblings=_paths(siblings))
     data = data if clips is None else dataclasses.replace(data, clips=clips)

@@ -14,6 +14,7 @@ from tenuto.analysis.curves import Curves
 from tenuto.api.progress import SILENT, Progress
 from tenuto.errors import ConfigError
 from tenuto.reporting import write_comparison, write_curves
+from tenuto.store.location import complete
 from tenuto.store.released_logs import read_logs
 from tenuto.store.rows import at_budget
 from tenuto.store.study import read_study
@@ -52,7 +53,7 @@ def rows(
         chosen = source if protocol is None else source[source["protocol"] == protocol]
         return at_budget(chosen, epsilon)
     if source is not None:
-        return at_budget(read_study(source, protocol), epsilon)
+        return at_budget(read_study(complete(source), protocol), epsilon)
     if protocol is not None:
         raise ConfigError("`protocol` belongs to a study; released logs hold one protocol. Leave it out.")
     return at_budget(read_logs(logs, runs_file), epsilon)
@@ -80,7 +81,7 @@ def curves(
     if isinstance(source, pd.DataFrame):
         measured = curves_over.measure(source, natural)
     else:
-        measured = curves_over.from_folders(list_places(source), protocol)
+        measured = curves_over.from_folders([complete(place) for place in list_places(source)], protocol)
     if out is not None:
         write_curves(measured, out)
     return measured

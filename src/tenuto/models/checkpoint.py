@@ -25,6 +25,8 @@ from tenuto.models.adoption import SUFFIXES, FrontEnd, Model, reopen
 from tenuto.models.recogniser import Recogniser
 from tenuto.models.released import load_reference_state
 from tenuto.models.systems import CONCEPTS_WITHOUT_RATINGS, NETWORKS
+from tenuto.store.exported import ModelFolder
+from tenuto.store.location import locate_model
 from tenuto.store.run import RunFolder, check_readable, is_file
 
 FORMAT = "tenuto-checkpoint-1"
@@ -80,24 +82,27 @@ def load(
     front_end: FrontEnd | None = None,
     trust: bool = False,
 ) -> Recogniser:
-    """Rebuild a trained model from a run folder or a checkpoint file, or open an adopted one again.
+    """Rebuild a trained model, or open an adopted one again.
 
     Args:
-        run_or_checkpoint: Run folder or checkpoint file.
+        run_or_checkpoint: Name of a pretrained model such as ``a2e-soundtracks``, a run folder (the beginning of its
+            name is enough), a folder that `tenuto.export` made, or a checkpoint file.
         model: The model of an adopted run, where it was given as a Python object or has moved since.
         front_end: The same for its front end.
         trust: Whether you trust the code of an adopted run, which is then executed, now and later.
 
     Raises:
+        ConfigError: Several runs have such a name, or a study or a recording is named.
         CheckpointError: Missing, cut off, not written by Tenuto, made for another front end, of a network that
             is not installed, or of an adopted model that has changed.
         FileError: The file cannot be read, for example without permission.
         TrustError: An adopted model whose code was not named on this machine.
         ModelError: An adopted model that cannot be opened.
     """
-    path = Path(run_or_checkpoint)
+    path = locate_model(run_or_checkpoint)
     if path.is_dir():
-        path = RunFolder(path).checkpoint
+        exported = ModelFolder(path)
+        path = exported.checked_weights() if exported.exists() else RunFolder(path).checkpoint
     if not is_file(path):
         raise CheckpointError(f"{path}: no such checkpoint. Train a run first, or name its folder.")
     check_readable(path)
