@@ -84,5 +84,6 @@ def test_a_pretrained_model_is_found_by_name_and_is_no_run(tmp_path, monkeypatch
 def test_recordings_are_told_from_models(tmp_path):
     for name in ("a.wav", "b.m4a", "checkpoint.safetensors"):
         (tmp_path / name).write_bytes(b"")
-    assert is_recording(tmp_path / "a.wav") and is_recording("gone.mp3") and is_recording(tmp_path / "b.m4a")
-    assert not is_recording(tmp_path / "checkpoint.safetensors") and not is_recording(tmp_path)
+    recordings = [tmp_path / "a.wav", "gone.mp3", tmp_path / "b.m4a"]
+    models = [tmp_path / "checkpoint.safetensors", tmp_path]
+    assert [is_recording(place) for place in (*recordings, *models)] == [True] * 3 + [False] * 2

@@ -330,7 +330,7 @@ def predict(run: Run | Recogniser | Source, audio: Source | Sequence[Source], **
     Raises:
         AudioError: A recording cannot be used, or something else than a file is given.
     """
-    recogniser = _model(run, **opening)
+    recogniser = model_of(run, **opening)
     files = [audio] if isinstance(audio, str | Path) else list(audio)
     for file in files:
         if not isinstance(file, str | Path):
@@ -346,7 +346,7 @@ def predict(run: Run | Recogniser | Source, audio: Source | Sequence[Source], **
     return pd.DataFrame(lines, index=pd.Index([str(file) for file in files], name="file"))
 
 
-def _model(run: Run | Recogniser | Source, **opening: Any) -> Recogniser:
+def model_of(run: Run | Recogniser | Source, **opening: Any) -> Recogniser:
     """The model itself, on its own scale."""
     if isinstance(run, Recogniser):
         return run
@@ -384,7 +384,7 @@ def explain(
     if isinstance(run, Run):
         return run.explain(audio, hop_seconds)
     explanation.check_hop(hop_seconds)
-    recogniser = _model(run, **opening)
+    recogniser = model_of(run, **opening)
     folder = Path("") if isinstance(run, Recogniser) else locate_model(run)
     if isinstance(run, Recogniser) or not RunFolder(folder).config.is_file():
         return explanation.explain(recogniser, audio, hop_seconds)
@@ -449,4 +449,4 @@ def set_concepts(
     """
     if audio is None:
         return _opened(run, root, progress, cache=cache).set_concepts(values)
-    return intervention.set_concepts_of_recording(_model(run), audio, values)
+    return intervention.set_concepts_of_recording(model_of(run), audio, values)

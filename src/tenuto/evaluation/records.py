@@ -17,7 +17,7 @@ from tenuto.devices import arithmetic
 from tenuto.errors import CheckpointError
 from tenuto.evaluation.runs import Run
 from tenuto.files import Array, sha256_file
-from tenuto.models.recogniser import predict
+from tenuto.models.recogniser import Recogniser, predict
 from tenuto.models.systems import Network
 from tenuto.store.perturbations import key_of
 
@@ -26,8 +26,12 @@ Origin = dict[str, str]
 
 def origin_of(run: Run, device: str = "cpu") -> Origin:
     """Two columns of every row: ``checkpoint``, the SHA-256 of the weights, and ``versions`` of what computed."""
-    versions = f"tenuto {__version__}, torch {torch.__version__}, {arithmetic(device)}"
-    return {"checkpoint": sha256_file(run.files.checkpoint), "versions": versions}
+    return {"checkpoint": sha256_file(run.files.checkpoint), "versions": versions(device)}
+
+
+def versions(device: str = "cpu") -> str:
+    """What computed: versions of Tenuto and PyTorch, and the device."""
+    return f"tenuto {__version__}, torch {torch.__version__}, {arithmetic(device)}"
 
 
 def finished_rows(run: Run, protocol: object, part: str, origin: Origin) -> pd.DataFrame:
@@ -69,10 +73,17 @@ def records(
     result: AttackResult,
 ) -> pd.DataFrame:
     """One row per clip. Norms and the adversarial prediction belong to the same perturbation."""
+    measured = measurements(run.recogniser, attacker, model, clips, result)
+    return pd.DataFrame({**identity(run, clips, part, str(protocol)), **measured})
+
+
+def measurements(
+    recogniser: Recogniser, attacker: Attack, model: Network, clips: Batch, result: AttackResult
+) -> dict[str, Any]:
+    """The columns of a result: the attack, its cost, norms and predictions, a value per clip."""
     delta = array(result.perturbation.flatten(1)).astype(np.float64)
     table: dict[str, Any] = {
-        **identity(run, clips, part, str(protocol)),
-        **_named(attacker, run.recogniser.emotions),
+        **_named(attacker, recogniser.emotions),
         "iterations": array(result.iterations),
         "forward_passes": array(result.forward_passes),
         "gradient_passes": array(result.gradient_passes),
@@ -84,7 +95,7 @@ def records(
         "loss": array(result.loss),
     }
     table |= {column: array(values) for column, values in result.extra_columns().items()}
-    emotions, units = run.recogniser.emotions, run.recogniser.concepts
+    emotions, units = recogniser.emotions, recogniser.concepts
     table |= columns("label", emotions, clips.labels)
     table |= columns("clean", emotions, result.clean_prediction)
     table |= columns("adversarial", emotions, result.adversarial_prediction)
@@ -93,7 +104,7 @@ def records(
             table |= columns(kind, units, predict(model, inputs).concepts)
     table |= columns("clean", units, result.clean_concepts)
     table |= columns("adversarial", units, result.adversarial_concepts)
-    return pd.DataFrame(table)
+    return table
 
 
 def identity(run: Run, clips: Batch, part: str, protocol: str) -> dict[str, Any]:

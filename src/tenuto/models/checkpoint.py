@@ -64,6 +64,32 @@ def save(
     write_safetensors(path, weights, {"tenuto": json.dumps(metadata)})
 
 
+def copy_weights(source: Path, target: Path, half: bool) -> dict[str, Any]:
+    """Copy a checkpoint, if asked for in half precision, and return its metadata.
+
+    Means, variances, scales and biases are few and stay float32: small variances would lose more than weights do.
+
+    Raises:
+        CheckpointError: The checkpoint is damaged, or its weights are too large for half precision.
+        FileError: A file cannot be read or written.
+    """
+    load(source)  # raises for what is no checkpoint of a network of Tenuto
+    arrays, metadata = read_safetensors(source)
+    about: dict[str, Any] = json.loads(metadata["tenuto"])
+    if half:
+        about |= {"precision": "float16", "float32_sha256": sha256_file(source)}
+        arrays = {name: _halved(array) for name, array in arrays.items()}
+        if not all(np.isfinite(array).all() for array in arrays.values() if array.dtype == np.float16):
+            raise CheckpointError(f"{source}: has weights beyond 65504, too large for half precision.")
+    write_safetensors(target, arrays, {"tenuto": json.dumps(about)})
+    return about
+
+
+def _halved(array: NDArray[Any]) -> NDArray[Any]:
+    with np.errstate(over="ignore"):  # checked by the caller
+        return array.astype(np.float16) if array.dtype == np.float32 and array.ndim > 1 else array
+
+
 def to_array(tensor: Tensor) -> NDArray[Any]:
     """A tensor of weights as an array; types that NumPy lacks become float32."""
     values = tensor.detach().cpu()
