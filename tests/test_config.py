@@ -347,3 +347,21 @@ def test_signal_concepts_have_a_signature_of_their_own_and_leave_others_alone():
     assert signature(signal, "data") != signature(plain, "data")
     assert "concepts" not in to_yaml(plain)
     assert RunConfig.parse(parse_yaml(to_yaml(signal), "a test"), "a test") == signal
+
+
+@pytest.mark.parametrize("split", ["group:", "album:x", "papers", 3, "official:", ""])
+def test_a_split_is_a_known_name_or_a_table(split):
+    with pytest.raises(
+        ConfigError, match="split: must be one of paper, random, album, artist, group, official, "
+    ):
+        DataConfig.parse({"split": split}, "test")
+
+
+@pytest.mark.parametrize("split", ["paper", "artist", "group", "group:jazz", "official:2013"])
+def test_splits_by_name(split):
+    assert DataConfig.parse({"split": split}, "test").split == split
+
+
+def test_the_path_of_a_split_is_made_absolute(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert DataConfig.parse({"split": "own.csv"}, "test").split == str(tmp_path / "own.csv")

@@ -126,6 +126,8 @@ def workplace(tmp_path_factory: pytest.TempPathFactory) -> Path:
     assert not tenuto.run_study(study, folder / "demo", engine=Local(2)).failed
     (folder / "runs").symlink_to("demo/runs")
     (folder / "soundtracks").symlink_to("demo/corpus")
+    page = (ROOT / "docs" / "models.md").read_text("utf-8")
+    (folder / "model.py").write_text(re.findall(r"^```python\n(.*?)^```", page, re.M | re.S)[0])
     shutil.copy(next((folder / "demo" / "corpus" / "Set1").glob("*.mp3")), folder / "song.mp3")
     return folder
 
@@ -154,6 +156,7 @@ def test_commands_run_in_order(commands, reason, workplace, monkeypatch):
     for name in ("TENUTO_DATA", "TENUTO_RUNS"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("TENUTO_CACHE", str(workplace / "demo" / "cache"))
+    monkeypatch.setenv("XDG_STATE_HOME", str(workplace / "state"))
     for line in commands.replace("\\\n", " ").splitlines():
         program, *words = filled_in(line, workplace) or ["#"]
         if program == "#":

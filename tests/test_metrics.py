@@ -163,4 +163,44 @@ def test_a_metric_can_be_added(monkeypatch):
     assert [name for name, metric in metrics.METRICS.items() if metric.higher_is_better] == [
         "r2",
         "correlation",
+        "pr_auc",
+        "roc_auc",
     ]
+
+
+TAGS = np.array([[1.0, 0, 1], [0, 0, 1], [1, 1, 1], [0, 0, 1]])
+SCORES = np.array([[0.9, 0.1, 0.2], [0.8, 0.5, 0.4], [0.7, 0.5, 0.6], [0.1, 0.2, 0.8]])
+
+
+def test_roc_auc_of_known_numbers():
+    # First tag: of the pairs (with, without) three of four are in order. Second: one tie of three, which counts half.
+    np.testing.assert_allclose(metrics.roc_auc(TAGS, SCORES), [3 / 4, 2.5 / 3, np.nan])
+
+
+def test_pr_auc_of_known_numbers():
+    # First tag: precision 1 at recall 1/2, 2/3 at recall 1. Second: the tie makes one threshold of precision 1/2.
+    np.testing.assert_allclose(metrics.pr_auc(TAGS, SCORES), [(1 + 2 / 3) / 2, 1 / 2, 1])
+    np.testing.assert_allclose(metrics.pr_auc(1 - TAGS, SCORES)[2], np.nan)
+
+
+def test_a_constant_prediction_has_the_areas_of_chance():
+    constant = np.full(TAGS.shape, 0.3)
+    np.testing.assert_allclose(metrics.roc_auc(TAGS, constant)[:2], 0.5)
+    np.testing.assert_allclose(metrics.pr_auc(TAGS, constant), TAGS.mean(axis=0))
+
+
+@given(arrays(np.bool_, (8, 1)), arrays(np.float64, (8, 1), elements=st.integers(0, 4)))
+def test_roc_auc_counts_pairs(label, prediction):
+    pairs = [
+        float(high > low) + float(high == low) / 2 for high in prediction[label] for low in prediction[~label]
+    ]
+    expected = np.mean(pairs) if pairs else np.nan
+    np.testing.assert_allclose(metrics.roc_auc(label, prediction)[0], expected)
+
+
+def test_tags_get_areas_averaged_over_the_tags_that_have_one():
+    report = metrics.evaluate(TAGS, SCORES, ("happy", "sad", "film"), "tags")
+    assert report["roc_auc"]["overall"] == pytest.approx((3 / 4 + 2.5 / 3) / 2)
+    assert report["pr_auc"]["sad"] == pytest.approx(0.5)
+    assert "roc_auc" not in metrics.evaluate(TAGS, SCORES, ("happy", "sad", "film"))
+    assert np.isnan(metrics.evaluate(TAGS[:, 2:], SCORES[:, 2:], ("film",), "tags")["roc_auc"]["overall"])

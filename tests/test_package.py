@@ -72,7 +72,7 @@ def test_one_root_catches_every_error():
         kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, Exception)
     ]
     raised = [kind for kind in raised if not issubclass(kind, Warning)]
-    assert len(raised) == 8
+    assert len(raised) == 10
     assert all(issubclass(kind, tenuto.TenutoError) for kind in raised)
 
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 import yaml
-from pydantic import Field, StrictBool, field_serializer, field_validator, model_validator
+from pydantic import BeforeValidator, Field, StrictBool, field_serializer, field_validator, model_validator
 
 from tenuto.devices import fast_bfloat16
 from tenuto.errors import ConfigError, did_you_mean
@@ -65,6 +65,53 @@ class FolderConfig(Config):
     concepts: tuple[str, ...] = ()
     scale: tuple[Rating, Rating] = (0.0, 1.0)
     album_column: str | None = None
+    artist_column: str | None = None
+    group_column: str | None = Field(None, description="such as the genre, for --split group")
+    split_column: str | None = Field(None, description="train, validation or test, for --split official")
+    rater_column: str | None = Field(None, description="for a row per clip and rater; means are formed")
+    emotion_column: str | None = Field(None, description="for a row per rating: which emotion is rated")
+    rating_column: str | None = Field(None, description="for a row per rating: its value")
+    deviations: tuple[str, ...] | None = Field(
+        None, description="deviations of the raters, one column per emotion"
+    )
+    separator: Literal[",", ";", "\t", "tab"] | None = Field(
+        None, description="None: the one that fits the header"
+    )
+    decimal: Literal[".", ","] | None = Field(None, description="None: a comma where no rating has a point")
+
+    @model_validator(mode="after")
+    def _columns_that_belong_together(self) -> Self:
+        if (self.emotion_column is None) != (self.rating_column is None):
+            raise ValueError("emotion_column and rating_column belong together: name both, or neither")
+        if self.deviations and self.rater_column:
+            raise ValueError("deviations are computed from the raters: leave out deviations or rater_column")
+        if self.deviations and len(self.deviations) != len(self.emotions):
+            raise ValueError("deviations must name one column for each of the emotions, in their order")
+        return self
+
+
+SPLITS = ("paper", "random", "album", "artist", "group", "official")
+"""How clips are divided; `tenuto.data.splits.draw` says what each does."""
+
+
+def is_split_file(kind: str) -> bool:
+    """Whether a split is the path of a table rather than a name."""
+    return kind.lower().endswith((".csv", ".tsv", ".txt"))
+
+
+def _check_split(value: Any) -> Any:
+    """A name of `SPLITS`, ``group:NAME``, ``official:NAME``, or a path, which is made absolute."""
+    if isinstance(value, str) and is_split_file(value):
+        return os.path.abspath(os.path.expanduser(value))
+    name, mark, which = value.partition(":") if isinstance(value, str) else ("", "", "")
+    if name not in SPLITS or (mark and not (which and name in ("group", "official"))):
+        raise ValueError(
+            f"must be one of {', '.join(SPLITS)}, group:NAME, official:NAME, or the path of a .csv file"
+        )
+    return value
+
+
+SplitKind = Annotated[str, BeforeValidator(_check_split)]
 
 
 class DataConfig(Config):
@@ -76,7 +123,7 @@ class DataConfig(Config):
         description="signal: descriptors of the audio; midlevel: human ratings; None: what the data set has",
     )
     folder: FolderConfig | None = None
-    split: Literal["paper", "album", "random"] = "paper"
+    split: SplitKind = "paper"
     split_seed: Seed = 42
     excerpts: Literal["fixed", "fresh"] = "fresh"
     normalisation: Literal["train", "all"] = "train"
@@ -123,6 +170,9 @@ class TrainConfig(Config):
     batch_size: Annotated[int, whole(2, 1_000_000)] = 8
     epochs: Count = 199
     patience: Count = 50
+    select: Literal["correlation", "mae", "loss"] | None = Field(
+        None, description="what chooses the checkpoint on the validation clips; None is correlation"
+    )
     drop_last_evaluated: StrictBool = Field(
         False, description="score validation on whole batches only, as the study did"
     )
@@ -138,6 +188,11 @@ class TrainConfig(Config):
         description="of updates and training attacks; None is float32, auto is bfloat16 where the processor computes "
         "in it by itself, else float32, and is resolved before hashing",
     )
+
+    @field_validator("select", mode="before")
+    @classmethod
+    def _plain_selection(cls, value: Any) -> Any:
+        return None if value == "correlation" else value
 
     @field_validator("precision", mode="before")
     @classmethod
@@ -372,13 +427,18 @@ def _is_study(content: Mapping[str, Any]) -> bool:
 
 def preset_study(name: str) -> StudyConfig:
     """A whole study, from a preset by name or a YAML file by path. Raises as `read_preset`."""
+    return StudyConfig.parse(read_study(name), name)
+
+
+def read_study(name: str) -> dict[str, Any]:
+    """Settings of a study as they are written, without defaults. Raises as `read_preset`."""
     content = _read_settings(name)
     if "systems" not in content and content.keys() & RunConfig.model_fields.keys():
         raise ConfigError(
             f"{name}: holds the settings of one run, not a study. Add systems and seeds, and put the settings below "
             "run."
         )
-    return StudyConfig.parse(content, name)
+    return content
 
 
 def _read_settings(name: str) -> dict[str, Any]:

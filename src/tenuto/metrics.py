@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
+from typing import Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -34,11 +35,13 @@ class Metric:
         each: One value per column, (outputs,).
         overall: One number over columns.
         higher_is_better: Whether a larger value means a better prediction.
+        kind: ``ratings`` for labels of any kind, ``tags`` for labels that are 0 or 1 alone.
     """
 
     each: Labelled
     overall: Callable[[ArrayLike, ArrayLike], float]
     higher_is_better: bool
+    kind: Literal["ratings", "tags"] = "ratings"
 
 
 METRICS: Registry[Metric] = Registry("metric", "tenuto.metrics")
@@ -161,13 +164,49 @@ def rmse(label: ArrayLike, prediction: ArrayLike) -> float:
     return float(np.sqrt(mse(label, prediction)))
 
 
-def evaluate(label: ArrayLike, prediction: ArrayLike, names: tuple[str, ...]) -> dict[str, dict[str, float]]:
-    """Compute every metric of `METRICS`, per output and overall.
+def roc_auc(label: ArrayLike, prediction: ArrayLike) -> Values:
+    """Area under the ROC curve of each tag, shape (outputs,); NaN for a tag that all clips or none have.
+
+    The probability that a clip with the tag gets a higher prediction than one without it, ties counting half
+    (Mann-Whitney U / (n1 n0)).
+    """
+    first, second = validate(label, prediction)
+    has_tag = first > 0.5
+    positive = has_tag.sum(axis=0)
+    ranks = np.where(has_tag, _ranks(second), 0.0).sum(axis=0)
+    return _ratio(
+        ranks - positive * (positive + 1) / 2, (positive * (len(first) - positive)).astype(np.float64)
+    )
+
+
+def pr_auc(label: ArrayLike, prediction: ArrayLike) -> Values:
+    """Average precision of each tag, shape (outputs,); NaN for a tag that no clip has.
+
+    The sum over thresholds of precision times the increase of recall, without interpolation; clips with equal
+    predictions share a threshold.
+    """
+    first, second = validate(label, prediction)
+    each = np.full(first.shape[1], np.nan)
+    for column in range(first.shape[1]):
+        order = np.argsort(-second[:, column], kind="stable")
+        values, hits = second[order, column], np.cumsum(first[order, column] > 0.5)
+        if hits[-1]:
+            ends = np.append(np.flatnonzero(np.diff(values)), len(values) - 1)  # last clip of every threshold
+            precision = hits[ends] / (ends + 1)
+            each[column] = (precision * np.diff(hits[ends], prepend=0)).sum() / hits[-1]
+    return each
+
+
+def evaluate(
+    label: ArrayLike, prediction: ArrayLike, names: tuple[str, ...], kind: str = "ratings"
+) -> dict[str, dict[str, float]]:
+    """Compute every metric of `METRICS` for labels of a kind, per output and overall.
 
     Args:
         label: (clips, outputs).
         prediction: (clips, outputs).
         names: One name per column.
+        kind: ``tags`` adds PR-AUC and ROC-AUC.
 
     Returns:
         ``{"r2": {"overall": ..., name: ...}, "correlation": ..., "rmse": ..., "mse": ..., "mae": ...}``.
@@ -178,11 +217,23 @@ def evaluate(label: ArrayLike, prediction: ArrayLike, names: tuple[str, ...]) ->
             **dict(zip(names, map(float, METRICS[metric].each(label, prediction)), strict=True)),
         }
         for metric in METRICS
+        if METRICS[metric].kind in ("ratings", kind)
     }
 
 
 def _mean_of(each: Labelled) -> Callable[[ArrayLike, ArrayLike], float]:
     return lambda label, prediction: float(each(label, prediction).mean())
+
+
+def _mean_of_defined(each: Labelled) -> Callable[[ArrayLike, ArrayLike], float]:
+    """The macro average over the tags for which the metric is defined; NaN where there is none."""
+
+    def mean(label: ArrayLike, prediction: ArrayLike) -> float:
+        values = each(label, prediction)
+        defined = values[~np.isnan(values)]
+        return float(defined.mean()) if len(defined) else float("nan")
+
+    return mean
 
 
 METRICS.register("r2")(Metric(r2, _mean_of(r2), higher_is_better=True))
@@ -192,3 +243,5 @@ METRICS.register("rmse")(
 )
 METRICS.register("mse")(Metric(mse_each, mse, higher_is_better=False))
 METRICS.register("mae")(Metric(mae_each, mae, higher_is_better=False))
+METRICS.register("pr_auc")(Metric(pr_auc, _mean_of_defined(pr_auc), higher_is_better=True, kind="tags"))
+METRICS.register("roc_auc")(Metric(roc_auc, _mean_of_defined(roc_auc), higher_is_better=True, kind="tags"))

@@ -6,7 +6,15 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from tenuto.analysis.systems import Ranking, constant_error, label_scale, reversals, selection, standard_error
+from tenuto.analysis.systems import (
+    Ranking,
+    constant_error,
+    label_scale,
+    reversals,
+    selection,
+    standard_error,
+    worse_than_constant,
+)
 from tenuto.config import DataConfig
 from tenuto.errors import DataError
 from tests.reporting import made_up
@@ -59,6 +67,7 @@ def test_the_label_scale_comes_from_the_data_set():
     table = {"ratings": "r.csv", "id_column": "clip", "emotions": ["a"], "scale": [1, 5]}
     assert label_scale(DataConfig()) == (0.0, 1.0)
     assert label_scale(DataConfig(dataset="folder", folder=table)) == (0.2, 1.0)
+    assert label_scale(DataConfig(dataset="deam")) == (0.0, 1.0)
     assert label_scale(None) is None
 
 
@@ -76,3 +85,38 @@ def test_rows_of_one_attack_are_selected():
     rows = pd.concat([made_up.run(), made_up.run(split="train")])
     assert len(selection(rows)) == made_up.CLIPS
     assert np.isfinite(selection(rows)["label_sad"]).all()
+
+
+def metrics_report(model, constant, r2=0.1):
+    return {
+        "run": "A2E-0-x",
+        "test": {"rmse": model, "r2": {"overall": r2}},
+        "mean_predictor": {"rmse": constant},
+    }
+
+
+CONSTANT = {"overall": 0.2, "valence": 0.2, "arousal": 0.2}
+
+
+@pytest.mark.parametrize(
+    ("model", "sentence"),
+    [
+        ({"overall": 0.1, "valence": 0.1, "arousal": 0.1}, None),
+        (
+            {"overall": 0.5, "valence": 0.5, "arousal": 0.4},
+            "A2E-0-x: worse on test clips than always predicting the mean training label: RMSE 0.5000, the constant "
+            "0.2000; R2 -2.30.",
+        ),
+        (
+            {"overall": 0.19, "valence": 0.25, "arousal": 0.1},
+            "A2E-0-x: on 1 of 2 outputs worse on test clips than always predicting the mean training label (valence): "
+            "RMSE 0.1900, the constant 0.2000; R2 -2.30.",
+        ),
+    ],
+)
+def test_a_model_that_is_worse_than_a_constant_gets_a_sentence(model, sentence):
+    assert worse_than_constant(metrics_report(model, CONSTANT, -2.3)) == sentence
+
+
+def test_an_early_or_damaged_file_of_metrics_gets_none():
+    assert worse_than_constant({"test": {}}) is None

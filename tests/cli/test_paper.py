@@ -55,7 +55,7 @@ def test_each_command_writes_its_files_and_prints_their_paths(study, tmp_path, c
 
 def test_all_prints_table_1_with_the_values_of_the_paper_and_the_t_tests(study, tmp_path):
     outcome = call("all", "--study", study, "--out", tmp_path)
-    line = next(line for line in outcome.stdout.splitlines() if " A2B2E " in line)
+    line = next(line for line in outcome.stdout.splitlines() if line.startswith("│A2B2E "))
     assert "1.00 ± 0.00" in line
     assert "0.70 ± 0.02" in line
     assert "A2E against A2M2E" in outcome.stdout
@@ -130,3 +130,10 @@ def test_the_whole_paper_from_the_released_logs(released, tmp_path):
     assert "359 │ 12.099034452 │ 1.695e-28" in outcome.stdout
     assert len(list(tmp_path.iterdir())) == 11
     assert yaml.safe_load(outcome.stderr or "null") is None
+
+
+def test_table_1_with_the_values_of_the_paper_fits_in_80_columns(tmp_path, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    lines = call("table1", "--out", tmp_path).stdout.splitlines()
+    assert "Table 1, continued" not in lines
+    assert max(map(len, lines[: lines.index("Table 1") + 14])) <= 80

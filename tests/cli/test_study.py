@@ -8,10 +8,15 @@ import json
 from pathlib import Path
 
 import pytest
+import yaml
 
+from tenuto.api.datasets import prepare
+from tenuto.api.studies import study_config
+from tenuto.config import DataConfig, merge
 from tenuto.errors import ConfigError
 from tenuto.files import write_json, write_text
 from tenuto.study import journal
+from tests import corpora
 from tests.study import small
 
 SYSTEMS = ("A2M2E-21", "aA2E-21")
@@ -265,3 +270,28 @@ def test_status_of_an_unfinished_study_without_locks_shows_the_last_stage(tenuto
 
 def test_status_of_a_folder_without_a_study(refused, tmp_path):
     assert "contains no study" in refused("study", "status", tmp_path)
+
+
+def test_a_study_takes_the_settings_file_in_the_folder_of_recordings(tenuto, tmp_path):
+    own = corpora.folder(tmp_path / "own", small.CLIPS)
+    table = {"ratings": "table.csv", "id_column": "song", "emotions": ["arousal", "joy"], "scale": [1, 7]}
+    (own.root / "tenuto.yaml").write_text(yaml.safe_dump({**table, "concepts": ["roughness"]}))
+    study = tmp_path / "study.yaml"
+    content = merge(small.CONTENT, {"run": {"data": {"split": "random"}}})
+    content = merge(content, {"run": {"train": {"adversarial": {"measure": "mse"}}}})
+    content["protocols"] = ["standard-1"]
+    del content["run"]["data"]["dataset"]
+    study.write_text(yaml.safe_dump(content))
+    plan = as_json(tenuto("study", "plan", study, "--root", own.root, "--out", tmp_path / "out", "--json"))
+    assert plan["fingerprint"] == prepare(own.root, cache=tmp_path / "cache").fingerprint
+    config = study_config(str(study), own.root, {"train": {"epochs": 1}})
+    assert config.run.data.dataset == "folder"
+    assert config.run.data.folder.emotions == ("arousal", "joy")
+    assert config.run.train.epochs == 1
+
+
+def test_a_study_that_names_another_data_set_does_not_take_it(tmp_path):
+    (tmp_path / "tenuto.yaml").write_text("emotions: [joy]")
+    study = tmp_path / "study.yaml"
+    study.write_text(yaml.safe_dump(small.CONTENT))
+    assert study_config(str(study), tmp_path).run.data == DataConfig(dataset="midlevel")

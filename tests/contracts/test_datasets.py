@@ -10,8 +10,8 @@ import pytest
 from typer.testing import CliRunner
 
 from tenuto.cli.app import app
-from tenuto.config import DataConfig
-from tenuto.data import DATASETS, Folder, open_dataset, prepare
+from tenuto.config import SPLITS, DataConfig
+from tenuto.data import DATASETS, Folder, draw_split, open_dataset, prepare
 from tenuto.data.base import fingerprint
 from tenuto.errors import ConfigError, DataError, TenutoError
 from tests import corpora
@@ -29,6 +29,10 @@ MAKERS = {
     "soundtracks": corpora.soundtracks,
     "midlevel": corpora.midlevel,
     "synthetic": synthetic,
+    "deam": corpora.deam,
+    "emomusic": corpora.emomusic,
+    "pmemo": corpora.pmemo,
+    "jamendo": corpora.jamendo,
     "folder": corpora.folder,
 }
 
@@ -103,7 +107,60 @@ def test_index_is_consistent(made):
         assert index.concept_labels.shape == (12, len(index.concepts))
     else:
         assert index.concepts == ()
-    assert index.albums is not None
+    for owners in (index.albums, index.artists, index.groups, *index.official.values()):
+        assert owners is None or len(owners) == 12
+    if index.deviations is not None:
+        assert index.deviations.shape == index.labels.shape
+
+
+KINDS = {
+    "soundtracks": {"album", "group"},
+    "midlevel": {"album", "group"},
+    "synthetic": {"album", "group"},
+    "deam": {"artist", "album", "group", "official"},
+    "emomusic": {"artist", "group", "official"},
+    "pmemo": {"artist", "album", "group"},
+    "jamendo": {"artist", "album", "group", "official"},
+    "folder": {"album", "group"},
+}
+
+
+@pytest.mark.parametrize("kind", SPLITS)
+def test_is_divided_in_every_way_it_supports(made, kind):
+    index = made.index
+    if kind not in KINDS[made.card.name] | {"paper", "random"}:
+        with pytest.raises(DataError, match="this data set has no"):
+            draw_split(index, kind)
+        return
+    owners = {"album": index.albums, "artist": index.artists}.get(kind)
+    if owners and sum(owners.count(owner) == 1 for owner in owners) < 2:  # a tenth of twelve clips is one
+        with pytest.raises(DataError, match="are too large"):
+            draw_split(index, kind)
+        return
+    split = draw_split(index, kind, seed=1)
+    clips = split.train + split.validation + split.test
+    assert len(set(clips)) == len(clips)
+    assert set(clips) <= set(index.clips)
+    assert min(map(len, (split.train, split.validation, split.test))) >= 1
+
+
+def test_labels_lie_within_their_scale(made):
+    low, high = made.index.label_scale
+    assert low < high
+    assert made.index.labels.min() >= low
+    assert made.index.labels.max() <= high
+
+
+RELATED = ("soundtracks", "midlevel", "synthetic")
+
+
+@pytest.mark.parametrize("name", [name for name in MAKERS if name != "folder"])
+def test_the_files_of_another_data_set_are_refused_by_name(made, name):
+    own = made.card.name
+    if own == name or own == "folder" or {own, name} <= set(RELATED):
+        return
+    with pytest.raises(DataError, match=rf"contains {own}, not {name}\. Use `dataset={own}`, or"):
+        _ = DATASETS[name](made.root).index
 
 
 def test_a_sound_copy_is_consistent(made):

@@ -89,6 +89,11 @@ class OsfServer:
         """What to hand to ``api=``."""
         return f"{self.host}/v2"
 
+    @property
+    def store(self) -> str:
+        """Address below which a file has its own name."""
+        return f"{self.host}/plain"
+
     def identifier(self, name: str) -> str:
         """The file id of a path, as in ``osf_file(server.identifier("a.csv"), ...)``."""
         return f"file{list(self.files).index(name)}"
@@ -151,6 +156,8 @@ class _Handler(BaseHTTPRequestHandler):
             self._send(302, b"", {"Location": f"{self.osf.host}/store/{result[1]}"})
         elif result := re.fullmatch(r"/store/(file\d+)", path):
             self._store(self.osf.name(result[1]))
+        elif path.startswith("/plain/") and path.removeprefix("/plain/") in self.osf.files:
+            self._store(path.removeprefix("/plain/"))
         else:
             self._json({"errors": [{"detail": "Not found."}]}, "unknown", 404)
 

@@ -191,3 +191,181 @@ def test_validate_lists_a_cut_recording(own):
     path = next(own.root.glob("disc 1/*.flac"))
     path.write_bytes(path.read_bytes()[:-5000])
     assert any(path.name in sentence for sentence in own.validate().altered)
+
+
+# Tables as people keep them
+
+
+ROWS = (("one", "3.5", "2"), ("two", "2.5", "4"), ("three", "5", "1.5"))
+COLUMNS = {"id_column": "song", "emotions": ("arousal", "joy"), "scale": (1.0, 7.0)}
+
+
+def plain(root, text, names=("one.wav", "two.wav", "three.wav"), **options):
+    """A folder with three recordings and this table."""
+    for number, name in enumerate(names):
+        corpora.write_audio(root / name, number + 1)
+    (root / "table.csv").write_bytes(text.encode() if isinstance(text, str) else text)
+    return Folder(root, "table.csv", **{**COLUMNS, **options})
+
+
+def written(separator=",", decimal=".", header="song,arousal,joy", rows=ROWS, end="\n"):
+    lines = [header.replace(",", separator)]
+    lines += [separator.join(cell.replace(".", decimal) for cell in row) for row in rows]
+    return end.join(lines) + end
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        written(),
+        written(";"),
+        written(";", ","),
+        written("\t"),
+        written("\t", ","),
+        written(end="\r"),
+        written(end="\r\n"),
+        written(header="song, arousal , joy"),
+        written(";", ",", header="song; arousal;joy ", end="\r\n"),
+        "\ufeff" + written(";", ","),
+        'song,arousal,joy\none,"3,5","2"\ntwo,"2,5","4"\nthree,5,"1,5"\n',
+    ],
+)
+def test_separators_decimal_commas_and_line_ends(tmp_path, text):
+    index = plain(tmp_path, text).index
+    assert index.clips == ("one", "two", "three")
+    assert index.labels.tolist() == [[3.5 / 7, 2 / 7], [2.5 / 7, 4 / 7], [5 / 7, 1.5 / 7]]
+
+
+def test_separator_and_decimal_mark_can_be_named(tmp_path):
+    options = {"separator": "tab", "decimal": ","}
+    assert plain(tmp_path, written("\t", ","), **options).index.labels[0, 0] == 0.5
+    with pytest.raises(DataError, match=r"arousal of clip one is 3\.5, outside"):
+        _ = plain(tmp_path, written("\t"), **options).index
+
+
+def test_points_and_commas_mixed_are_refused(tmp_path):
+    with pytest.raises(DataError, match=r"arousal of clip two is 2,5, outside"):
+        _ = plain(tmp_path, written(";").replace("2.5", "2,5")).index
+
+
+@pytest.mark.parametrize(
+    "name", ["header_with_blanks", "line_ends_cr_only", "one_field_more_than_the_header"]
+)
+def test_tables_that_others_could_not_read(shared, tmp_path, name):
+    text = (shared / "cases" / "tables" / f"{name}.csv").read_bytes()
+    is_blank = name == "header_with_blanks"
+    emotions = ("valence_mean", "arousal_mean") if is_blank else ("valence", "arousal")
+    made = plain(
+        tmp_path, text, ("2.mp3", "3.mp3", "4.mp3"), id_column="song_id", emotions=emotions, scale=(0, 9)
+    )
+    if name == "one_field_more_than_the_header":
+        with pytest.raises(FileError, match="line 2 has 4 fields, the header has 3"):
+            _ = made.index
+    else:
+        assert made.index.clips == ("2", "3", "4")
+        assert made.index.labels[0] * 9 == pytest.approx([3.1, 4.0] if is_blank else [3, 4])
+
+
+RATED = """song,rater,arousal,joy,record
+one,a,1,2,x
+one,b,3,,x
+two,a,5,4,y
+one,c,5,4,x
+three,b,7,1,y
+"""
+
+
+def test_several_raters_become_a_mean_and_a_deviation(tmp_path):
+    made = plain(tmp_path, RATED, rater_column="rater", album_column="record")
+    index = made.index
+    assert index.clips == ("one", "two", "three")
+    assert index.labels * 7 == pytest.approx(np.array([[3, 3], [5, 4], [7, 1]]))
+    assert index.deviations[0] * 7 == pytest.approx([2, np.sqrt(2)])
+    assert np.isnan(index.deviations[1:]).all()
+    assert index.albums == ("x", "y", "y")
+
+
+def test_a_row_for_every_rating(tmp_path):
+    lines = ["song;who;what;value"]
+    for song, rater, arousal, joy in (
+        ("one", "a", "1,5", "2"),
+        ("one", "b", "2,5", "4"),
+        ("two", "a", "5", "3"),
+    ):
+        lines += [
+            f"{song};{rater};arousal;{arousal}",
+            f"{song};{rater};joy;{joy}",
+            f"{song};{rater};other;99",
+        ]
+    options = {"rater_column": "who", "emotion_column": "what", "rating_column": "value"}
+    index = plain(tmp_path, "\n".join(lines), **options).index
+    assert index.labels * 7 == pytest.approx(np.array([[2, 3], [5, 3]]))
+    assert index.deviations[0] * 7 == pytest.approx([np.sqrt(0.5), np.sqrt(2)])
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("one,b,3", "one,a,3", "rater 'a' rates clip one twice"),
+        ("one,b,3,,x", "one,b,3,,z", "clip one has two values of record, 'x' and 'z'"),
+        ("three,b,7,1", "three,b,7,", "no rater rates joy of clip three"),
+        ("two,a,5", "two,a,8", "arousal of clip two is 8, outside the scale 1 to 7"),
+        ("two,a,5", "two,a,many", "arousal of clip two is many, outside"),
+        ("song,rater", "song,judge", "no column rater"),
+    ],
+)
+def test_raters_that_contradict_themselves_are_refused(tmp_path, old, new, message):
+    assert old in RATED
+    made = plain(tmp_path, RATED.replace(old, new, 1), rater_column="rater", album_column="record")
+    with pytest.raises((DataError, FileError), match=message):
+        _ = made.index
+
+
+def test_a_table_of_raters_without_their_column_names_it(tmp_path):
+    with pytest.raises(DataError, match=r"one is listed twice.*rater_column"):
+        _ = plain(tmp_path, RATED.replace("b,3,,", "b,3,1,")).index
+
+
+def test_artists_groups_own_parts_and_deviations(tmp_path):
+    header = "song,arousal,joy,who,genre,part,sd1,sd2"
+    rows = [
+        (*row, "Bill", "jazz", part, "0.7", "1.4")
+        for row, part in zip(ROWS, ("train", "", "test"), strict=True)
+    ]
+    options = {
+        "artist_column": "who",
+        "group_column": "genre",
+        "split_column": "part",
+        "deviations": ("sd1", "sd2"),
+    }
+    index = plain(tmp_path, written(header=header, rows=rows), **options).index
+    assert index.artists == ("Bill",) * 3
+    assert index.groups == ("jazz",) * 3
+    assert index.official == {"own": ("train", "", "test")}
+    assert index.deviations.tolist() == pytest.approx(np.array([[0.1, 0.2]] * 3))
+
+
+def test_ids_without_folder_and_type_find_nested_recordings(tmp_path):
+    names = ("a/deep/one.wav", "a/two.ogg", "b/three.flac")
+    assert plain(tmp_path, written(), names).index.paths[0] == tmp_path / names[0]
+    windows = written().replace("\none", "\ndeep\\one").replace("\ntwo", "\n./a/two.ogg")
+    index = plain(tmp_path, windows, names).index
+    assert index.paths[:2] == (tmp_path / names[0], tmp_path / names[1])
+
+
+def test_an_id_that_fits_two_recordings_is_refused(tmp_path):
+    with pytest.raises(DataError, match=r"shares its name with .* and the folder"):
+        _ = plain(tmp_path, written(), ("a/one.wav", "b/one.wav", "two.wav", "three.wav")).index
+
+
+def test_two_names_of_one_recording_are_refused(tmp_path):
+    with pytest.raises(DataError, match=r"one and a/one are the same recording"):
+        _ = plain(
+            tmp_path, written(rows=(*ROWS, ("a/one", "2", "2"))), ("a/one.wav", "two.wav", "three.wav")
+        ).index
+
+
+def test_a_recording_behind_two_links_is_one_recording(tmp_path):
+    made = plain(tmp_path, written(), ("a/one.wav", "a/two.wav", "a/three.wav"))
+    (tmp_path / "again").symlink_to(tmp_path / "a", target_is_directory=True)
+    assert made.index.paths[0] == tmp_path / "a" / "one.wav"

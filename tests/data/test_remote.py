@@ -20,7 +20,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tenuto.data.remote import osf_download, osf_file, unzip
+from tenuto.data.archive import unzip
+from tenuto.data.remote import osf_download, osf_file
 from tenuto.errors import DownloadError, FileError
 
 from .osf_server import NODE, Answer, OsfServer, Sent

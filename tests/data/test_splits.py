@@ -11,14 +11,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tenuto.data import Index, Soundtracks
-from tenuto.data.splits import PARTS, draw, read_split, write_split
+from tenuto.data.splits import PARTS, Split, draw, read_split, write_split
 from tenuto.errors import ConfigError, DataError, FileError
 from tests.conftest import GOLDEN
 
 
-def index(clips, albums=None):
+def index(clips, albums=None, **fields):
     names = tuple(f"c{number}" for number in range(clips))
-    return Index(names, tuple(map(Path, names)), ("e",), np.zeros((clips, 1)), albums=albums)
+    return Index(names, tuple(map(Path, names)), ("e",), np.zeros((clips, 1)), albums=albums, **fields)
 
 
 def test_paper_split_equals_the_released_one(shared):
@@ -108,3 +108,91 @@ def test_albums_too_large_for_a_tenth():
 def test_unknown_part():
     with pytest.raises(ConfigError, match="dev"):
         draw(index(20), "random").part("dev")
+
+
+GENRES = ("folk", "jazz", "metal", "pop") * 10
+
+
+def test_an_artist_split_shares_no_artist():
+    artists = tuple(f"a{number // 2}" for number in range(40))
+    split = draw(index(40, artists=artists), "artist", 0)
+    parts = [{artists[int(clip[1:])] for clip in split.part(part)} for part in PARTS]
+    assert parts[0].isdisjoint(parts[1] | parts[2])
+    assert parts[1].isdisjoint(parts[2])
+
+
+def test_four_genres_of_equal_size_are_left_out_one_after_the_other():
+    whole = index(40, groups=GENRES)
+    tested = []
+    for seed in range(4):
+        split = draw(whole, "group", seed)
+        assert sorted(split.train + split.validation + split.test) == sorted(whole.clips)
+        assert (len(split.train), len(split.validation), len(split.test)) == (27, 3, 10)
+        tested.append({GENRES[int(clip[1:])] for clip in split.test})
+    assert tested == [{"folk"}, {"jazz"}, {"metal"}, {"pop"}]
+    named = draw(whole, "group:metal", 0)
+    assert {GENRES[int(clip[1:])] for clip in named.test} == {"metal"}
+
+
+def test_albums_serve_as_groups_and_the_album_split_names_the_group_split():
+    whole = index(40, GENRES)
+    with pytest.raises(DataError, match="split=group"):
+        draw(whole, "album")
+    assert len(draw(whole, "group", 1).test) == 10
+
+
+@pytest.mark.parametrize(
+    ("fields", "kind", "message"),
+    [
+        ({}, "artist", "artist split needs artists, but this data set has none.*artist_column"),
+        ({}, "group", "group split needs groups, but this data set has none.*group_column"),
+        ({"groups": ("jazz",) * 20}, "group", "at least 2 groups, this data set has 1"),
+        ({"groups": ("jazz", "folk") * 10}, "group:jaz", "no group is called 'jaz'. Did you mean jazz"),
+        ({}, "official", "has no official split"),
+        ({"official": {"a": ("test",) * 20}}, "official", "0 clips for training and 20 for testing"),
+        ({"official": {"2013": ("test",) * 20}}, "official:2014", "called '2014'. Did you mean 2013"),
+    ],
+)
+def test_what_a_split_lacks_is_said(fields, kind, message):
+    with pytest.raises(DataError, match=message):
+        draw(index(20, **fields), kind)
+
+
+def test_official_splits_are_taken_as_published():
+    parts = ("train",) * 6 + ("validation", "test", "", "test")
+    split = draw(index(10, official={"0": parts, "1": ("train",) * 7 + ("test",) * 3}), "official")
+    assert (split.validation, split.test) == (("c6",), ("c7", "c9"))
+    drawn = draw(index(10, official={"0": parts, "1": ("train",) * 7 + ("test",) * 3}), "official:1", 5)
+    assert (len(drawn.train), len(drawn.validation), drawn.test) == (6, 1, ("c7", "c8", "c9"))
+
+
+def own_split(path, rows, separator=","):
+    path.write_text("\n".join(separator.join(row) for row in [("clip", "split"), *rows]))
+    return str(path)
+
+
+@pytest.mark.parametrize("separator", [",", ";", "\t"])
+def test_a_split_of_the_users_own(tmp_path, separator):
+    rows = [("c3.wav", "train"), ("c1", "train"), ("c2", "validation"), ("c0", "test")]
+    split = draw(index(5), own_split(tmp_path / "own.csv", rows, separator))
+    assert split == Split(("c3", "c1"), ("c2",), ("c0",))
+
+
+def test_a_split_of_the_users_own_without_validation(tmp_path):
+    rows = [(f"c{number}", "test" if number < 3 else "train") for number in range(20)]
+    split = draw(index(20), own_split(tmp_path / "own.csv", rows), 3)
+    assert (len(split.train), len(split.validation), split.test) == (15, 2, ("c0", "c1", "c2"))
+
+
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        ([("c1", "train"), ("c22", "test")], "clip c22 is not in the data. Did you mean c2"),
+        ([("c1", "train"), ("c1.wav", "test")], "clip c1 is listed twice"),
+        ([("c1", "train"), ("c2", "val")], "no part is called 'val'.*validation"),
+        ([("c1", "train"), ("c2", "train")], "2 clips for training and 0 for testing"),
+    ],
+)
+def test_a_split_that_does_not_fit_the_data_is_refused(tmp_path, rows, message):
+    with pytest.raises(DataError, match=message):
+        draw(index(5), own_split(tmp_path / "own.csv", rows))

@@ -26,7 +26,7 @@ from tenuto.evaluation.runs import open_run
 from tenuto.files import read_csv, read_safetensors, write_csv, write_safetensors
 from tenuto.models.recogniser import predict
 from tenuto.store.perturbations import Perturbations, row_of, saved_rows
-from tenuto.store.rows import at_budget
+from tenuto.store.rows import at_budget, read_rows, write_rows
 from tenuto.training.loop import train
 from tests import corpora, small_runs
 from tests.small_runs import settings
@@ -306,9 +306,9 @@ def test_a_protocol_that_was_not_run_is_named(run):
 
 
 def test_one_of_several_protocols_is_to_be_chosen(copied):
-    for suffix in ("csv", "safetensors"):
-        path = copied.folder / "attacks" / f"{ATTACK}.{suffix}"
-        shutil.copy(path, path.with_name(f"other.{suffix}"))
+    attacks = copied.folder / "attacks"
+    shutil.copy(attacks / f"{ATTACK}.safetensors", attacks / "other.safetensors")
+    write_rows(attacks / "other.csv", read_rows(attacks / f"{ATTACK}.csv").assign(protocol="other"))
     with pytest.raises(ConfigError, match=r"contains other, paper-2025-.* Choose one with `protocol`"):
         saved_rows(copied.files)
     assert len(saved_rows(copied.files, protocol="other")) == 3

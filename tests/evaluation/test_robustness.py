@@ -12,6 +12,7 @@ from filelock import FileLock
 
 from tenuto import metrics
 from tenuto.attacks import ReleasedAttack, protocol
+from tenuto.data import prepare
 from tenuto.errors import FileError, FolderWarning, TenutoError
 from tenuto.evaluation import robustness
 from tenuto.evaluation.runs import open_run
@@ -19,7 +20,7 @@ from tenuto.files import read_json, read_safetensors
 from tenuto.models.recogniser import predict
 from tenuto.store.rows import concept_names, read_rows, validate_rows, values_of
 from tenuto.training.loop import train
-from tests import small_runs
+from tests import corpora, small_runs
 from tests.small_runs import settings
 
 BRIEF = protocol("paper-2025-released", iterations=4, step_size=0.02)
@@ -329,3 +330,11 @@ def test_released_settings_are_the_keys_of_the_released_file(control):
         "sign": True,
         "target": None,
     }
+
+
+def test_tags_are_evaluated_by_areas(tmp_path):
+    prepared = prepare(corpora.jamendo(tmp_path / "tags", 24), tmp_path / "cache", workers=1)
+    folder = train(settings(epochs=1, select="loss"), prepared, tmp_path / "runs")
+    report = robustness.evaluate(open_run(folder, prepared))
+    assert set(report["test"]["roc_auc"]) == {"overall", "film", "happy", "sad"}
+    assert report["mean_predictor"]["roc_auc"]["overall"] == pytest.approx(0.5)

@@ -11,6 +11,7 @@ from tenuto.attacks import protocol
 from tenuto.config import RunConfig, to_yaml
 from tenuto.files import write_csv, write_json, write_text
 from tenuto.reporting import paper
+from tenuto.reporting.page import inputs
 from tenuto.store.run import RunFolder
 from tenuto.study.stages import MADE, analyse
 from tests.reporting import made_up
@@ -23,7 +24,8 @@ RELEASED, CURVES = protocol("paper-2025-released"), protocol("standard-1")
 def folder(tmp_path, monkeypatch):
     """Two runs attacked without a budget, and with two budgets. The paper's tables and figures are empty files."""
 
-    def write_all(rows, out, **settings):
+    def write_all(rows, out, remarks=(), **settings):
+        write_text(tmp_path / "runs" / "remarks.txt", "\n".join(remarks))
         return {name: write_text(out / name, "") for name in MADE}
 
     monkeypatch.setattr(paper, "write_all", write_all)
@@ -73,3 +75,18 @@ def test_what_the_analysis_did_not_make_stays(folder):
         write_text(folder / name, "my own")
     made = analyse(folder, RUNS, [CURVES])
     assert left(folder) == own | set(made)
+
+
+def test_table_1_says_which_model_is_worse_than_a_constant(folder):
+    place = RunFolder(folder / "runs" / "A2E-6")
+    report = place.read_metrics()
+    worse = {"rmse": {"overall": 0.5, "happy": 0.5}, "r2": {"overall": -2.3}}
+    constant = {"rmse": {"overall": 0.2, "happy": 0.2}}
+    changed = {"test": report["test"] | worse, "mean_predictor": report["mean_predictor"] | constant}
+    write_json(place.metrics, report | changed)
+    analyse(folder, RUNS, [RELEASED])
+    assert (folder / "runs" / "remarks.txt").read_text() == (
+        "A2E-6: worse on test clips than always predicting the mean training label: RMSE 0.5000, the constant 0.2000; "
+        "R2 -2.30."
+    )
+    assert inputs.gather(folder, draws=100).remarks["clean"][0].startswith("A2E-6: worse on test clips")

@@ -14,6 +14,7 @@ from torch import nn
 from tenuto import metrics
 from tenuto.config import SYSTEMS, to_yaml
 from tenuto.data.batches import Batch, Material
+from tenuto.data.splits import read_split
 from tenuto.errors import ConfigError, DataError, TenutoError
 from tenuto.files import read_csv, read_json, read_safetensors
 from tenuto.models import Prediction, build
@@ -82,6 +83,52 @@ def test_other_data_get_another_folder(prepared, tmp_path):
     other = dataclasses.replace(prepared, fingerprint="0" * 64)
     one, two = (loop.run_folder(tmp_path, EVERYTHING, data) for data in (prepared, other))
     assert one != two
+
+
+@pytest.mark.parametrize("system", ["A2E", "A2M2E"])
+@pytest.mark.parametrize("select", ["mae", "loss"])
+def test_the_checkpoint_can_be_chosen_by_an_error(tmp_path, system, select):
+    prepared = small_runs.own(tmp_path)  # two emotions, one concept
+    run = loop.train(settings(system, epochs=3, select=select), prepared, tmp_path / "runs")
+    history, result = read_csv(run / "history.csv"), read_json(run / "training.json")
+    assert history["score"].tolist() == (-history[f"validation_{select}"]).tolist()
+    assert result["best_score"] == -history[f"validation_{select}"].min()
+    assert result["select"] == select
+    assert loop.remarks(run)[0].endswith(f"validation {select} {-result['best_score']:.4f}")
+    part = Material(prepared, settings().data).part("validation")
+    prediction = load(run).network.eval()(part.inputs)
+    error = (prediction.emotions.detach() - part.labels).abs().mean()
+    if (select, system) == ("mae", "A2E"):
+        assert float(error) == pytest.approx(-result["best_score"], abs=1e-6)
+
+
+def test_correlation_is_the_default_and_changes_no_signature():
+    assert settings(select="correlation") == settings()
+    assert "select" not in to_yaml(settings())
+
+
+def test_chosen_by_an_error_the_validation_clips_may_be_constant(tmp_path):
+    prepared = small_runs.own(tmp_path)
+    split = Material(prepared, settings().data).split
+    labels = prepared.index.labels.copy()
+    labels[prepared.places(split.validation), 0] = 0.5
+    constant = dataclasses.replace(prepared, index=dataclasses.replace(prepared.index, labels=labels))
+    with pytest.raises(DataError, match="choose the checkpoint with `select=mae`"):
+        loop.train(settings(epochs=1), constant, tmp_path / "runs")
+    assert loop.train(settings(epochs=1, select="mae"), constant, tmp_path / "runs").is_dir()
+
+
+def test_the_content_of_a_split_file_names_the_run_and_its_path_does_not(prepared, tmp_path):
+    clips = prepared.index.clips
+    rows = [f"{clip},{'test' if place < 5 else 'train'}" for place, clip in enumerate(clips)]
+    names = []
+    for place, content in (("a.csv", rows), ("b.csv", rows), ("b.csv", rows[:-1])):
+        path = tmp_path / place
+        path.write_text("\n".join(["clip,split", *content]))
+        names.append(loop.run_folder(tmp_path, settings(data={"split": str(path)}), prepared).name)
+    assert names[0] == names[1] != names[2]
+    run = loop.train(settings(data={"split": str(tmp_path / "a.csv")}, epochs=1), prepared, tmp_path / "runs")
+    assert read_split(run / "split.csv").test == clips[:5]
 
 
 def test_tensorboard_gets_every_number_where_it_is_installed(prepared, tmp_path, monkeypatch):

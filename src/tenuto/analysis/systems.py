@@ -12,6 +12,7 @@ baseline is then not known, and nothing else (such as the mean of the test label
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -25,6 +26,7 @@ from numpy.typing import ArrayLike
 
 from tenuto import metrics
 from tenuto.config import SYSTEMS, DataConfig
+from tenuto.data.base import DATASETS
 from tenuto.errors import DataError, FileError
 from tenuto.store.rows import mark_worst, values_of, worst_case
 from tenuto.store.run import RunFolder
@@ -93,7 +95,9 @@ def label_scale(data: DataConfig | None) -> tuple[float, float] | None:
     if data.folder is not None:
         low, high = data.folder.scale
         return low / high, 1.0
-    return STUDY_SCALE if data.dataset in STUDY_DATA else None
+    if data.dataset in STUDY_DATA:
+        return STUDY_SCALE
+    return DATASETS[data.dataset].label_scale if data.dataset in DATASETS else None
 
 
 def is_paper_data(data: DataConfig | None) -> bool:
@@ -280,3 +284,39 @@ def recorded_constant(runs: Sequence[RunFolder]) -> float | None:
     except (FileError, KeyError, TypeError, ValueError):
         return None
     return float(np.mean(recorded)) if recorded else None
+
+
+def worse_than_constant(report: Mapping[str, Any]) -> str | None:
+    """A sentence about outputs that are predicted worse on the test clips than by the constant baseline; else None.
+
+    Args:
+        report: Content of ``metrics.json``. Compared is the RMSE; the overall R2 is given too.
+    """
+    try:
+        model, constant = report["test"]["rmse"], report["mean_predictor"]["rmse"]
+        worse = [name for name in model if name != "overall" and float(model[name]) > float(constant[name])]
+        is_worse = float(model["overall"]) > float(constant["overall"])
+        numbers = (
+            f"RMSE {model['overall']:.4f}, the constant {constant['overall']:.4f}; R2 "
+            f"{report['test']['r2']['overall']:.2f}"
+        )
+    except (KeyError, TypeError, ValueError):
+        return None
+    if not worse and not is_worse:
+        return None
+    others = len(model) - 1 - len(worse)
+    which = f" ({', '.join(worse)})" if worse and others else ""
+    what = "worse" if is_worse else f"on {len(worse)} of {len(model) - 1} outputs worse"
+    return (
+        f"{report.get('run', 'the model')}: {what} on test clips than always predicting the mean training label"
+        f"{which}: {numbers}."
+    )
+
+
+def worse_runs(runs: Sequence[RunFolder]) -> tuple[str, ...]:
+    """The sentences of `worse_than_constant` for runs that `tenuto evaluate` has evaluated."""
+    reports = []
+    for run in runs:
+        with contextlib.suppress(FileError):
+            reports.append(run.read_metrics())
+    return tuple(filter(None, map(worse_than_constant, reports)))

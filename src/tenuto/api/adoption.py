@@ -11,7 +11,7 @@ from typing import Any, overload
 from tenuto.api.datasets import data_config, prepare
 from tenuto.api.progress import SILENT, Progress
 from tenuto.api.runs import Run, with_progress
-from tenuto.config import SYSTEMS, AdoptedConfig, DataConfig, RunConfig, signature, to_yaml
+from tenuto.config import SYSTEMS, AdoptedConfig, DataConfig, RunConfig, to_yaml
 from tenuto.data import Prepared, draw_split, write_split
 from tenuto.data.batches import Material, check_split
 from tenuto.data.excerpts import Normalisation
@@ -24,6 +24,7 @@ from tenuto.models.foreign import Foreign, identify
 from tenuto.models.matching import judged_on
 from tenuto.models.recogniser import Recogniser, predict
 from tenuto.store.run import RunFolder
+from tenuto.training.loop import run_signature
 
 Source = str | Path
 
@@ -184,7 +185,7 @@ def _adopt_on(
     judged_on(recogniser, prepared.index)  # raises where they share no emotion
     offered.check_weights(recogniser, described)
     config = _run_config(described, settings, offered.system, seed, threads)
-    run = RunFolder(folder / f"{offered.system}-{seed}-{signature(config, prepared.fingerprint)}")
+    run = RunFolder(folder / f"{offered.system}-{seed}-{run_signature(config, prepared)}")
     if foreign.content is not None:
         write_bytes(run.model(SUFFIXES[described.kind]), foreign.content)
     write_split(run.split, split)

@@ -62,7 +62,7 @@ def with_folder_file(settings: Mapping[str, Any], root: str | Path | None) -> di
     if "emotions" in content:
         FolderConfig.parse(content, str(path))
     else:  # the other settings give the emotions, or their absence is reported with them
-        FolderConfig.parse({"emotions": ["any"], **content}, str(path))
+        FolderConfig.parse({"emotions": content.get("deviations") or ["any"], **content}, str(path))
     return {**given, "dataset": "folder", "folder": table}
 
 

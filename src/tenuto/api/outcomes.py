@@ -12,6 +12,7 @@ from typing import Any
 
 import pandas as pd
 
+from tenuto.analysis.systems import worse_than_constant
 from tenuto.data.splits import PARTS
 from tenuto.evaluation.intervention import Intervention
 from tenuto.evaluation.resynthesis import SOUNDS, Resynthesis, mean_survival
@@ -19,8 +20,6 @@ from tenuto.files import write_bytes, write_csv
 from tenuto.reporting.figures.clip import clip_figure
 from tenuto.reporting.figures.explanation import intervention_figure
 from tenuto.reporting.figures.style import SCALE, save, svg_uri
-
-MEASURES = ("r2", "correlation", "rmse", "mse", "mae")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,8 +34,17 @@ class Metrics:
     report: dict[str, Any]
 
     def part(self, name: str) -> pd.DataFrame:
-        """A line per emotion or concept and one for all, a column per measure: R2, correlation, RMSE, MSE, MAE."""
-        return pd.DataFrame({measure: self.report[name][measure] for measure in MEASURES})
+        """A line per emotion or concept and one for all, a column per measure.
+
+        R2, correlation, RMSE, MSE, MAE; for tags also PR-AUC and ROC-AUC.
+        """
+        return pd.DataFrame(self.report[name])
+
+    @property
+    def remarks(self) -> tuple[str, ...]:
+        """A sentence where the model is worse than a constant prediction."""
+        sentence = worse_than_constant(self.report)
+        return () if sentence is None else (sentence,)
 
     @property
     def parts(self) -> tuple[str, ...]:

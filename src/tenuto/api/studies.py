@@ -6,10 +6,27 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from tenuto.api.datasets import with_folder_file
 from tenuto.api.progress import SILENT, Progress
-from tenuto.config import StudyConfig, merge, preset_study
+from tenuto.config import StudyConfig, merge, read_study
 from tenuto.study.engines import Engine, Local, StudyReport
 from tenuto.study.engines import run_study as carry_out
+
+
+def study_config(
+    study: str | StudyConfig, root: str | Path | None = None, settings: Mapping[str, Any] | None = None
+) -> StudyConfig:
+    """The configuration of a study: a preset or file, then settings of every run.
+
+    A study that reads recordings takes ``tenuto.yaml`` in their folder, as training does, unless it names another data
+    set. Arguments and errors are those of `run_study`.
+    """
+    is_named = isinstance(study, str)
+    content = read_study(study) if isinstance(study, str) else study.model_dump(mode="json")
+    content = merge(content, {"run": settings or {}})
+    if root is not None and content.get("corpus") is None and is_named:
+        content["run"]["data"] = with_folder_file(content["run"].get("data") or {}, root)
+    return StudyConfig.parse(content, study if isinstance(study, str) else "the study")
 
 
 def run_study(
@@ -40,9 +57,6 @@ def run_study(
         ConfigError: An unknown study or setting.
         TenutoError: Data that cannot be used.
     """
-    config = preset_study(study) if isinstance(study, str) else study
-    if settings:
-        name = study if isinstance(study, str) else "the study"
-        config = StudyConfig.parse(merge(config.model_dump(mode="json"), {"run": settings}), name)
+    config = study_config(study, root, settings)
     folder = None if root is None else Path(root)
     return carry_out(config, Path(out), folder, engine or Local(), progress.note, device)

@@ -15,7 +15,6 @@ TakesName = StrEnum(
     "TakesName", {"waveform": "waveform", "spectrogram": "log-spectrogram", "features": "features"}
 )
 PoolingName = StrEnum("PoolingName", ["mean", "median"])
-SplitName = StrEnum("SplitName", ["paper", "album", "random"])
 DATA = "Data set to judge it on"
 INPUT = "What the model takes"
 
@@ -89,13 +88,8 @@ def adopt(
         ),
     ] = None,
     split: Annotated[
-        SplitName | None,
-        typer.Option(
-            metavar="KIND",
-            rich_help_panel=DATA,
-            help=f"Split: {', '.join(SplitName)}.",
-            show_default="paper",
-        ),
+        str | None,
+        typer.Option(metavar="KIND", rich_help_panel=DATA, help=common.SPLIT_HELP, show_default="paper"),
     ] = None,
     ratings: common.Ratings = None,
     id_column: common.IdColumn = None,
@@ -145,7 +139,7 @@ def adopt(
         rating_scale,
         album_column,
     )
-    settings = data_config(root, **{**table, "split": split.value if split else None})
+    settings = data_config(root, **{**table, "split": split})
     run = api.adopt(
         model,
         emotions=emotions,

@@ -17,7 +17,7 @@ from rich.console import Console, ConsoleDimensions
 from tenuto.api.datasets import prepare
 from tenuto.api.progress import Bar, Progress
 from tenuto.cli.options import with_options
-from tenuto.config import CONCEPT_SOURCES, DataConfig
+from tenuto.config import CONCEPT_SOURCES, SPLITS, DataConfig
 from tenuto.data import DATASETS, Prepared
 from tenuto.devices import require
 from tenuto.errors import ConfigError
@@ -45,6 +45,8 @@ out = Screen(highlight=False, soft_wrap=True, emoji=False)
 
 notes = Screen(stderr=True, highlight=False, soft_wrap=True, emoji=False, markup=False)
 """Progress and remarks, kept apart from results."""
+
+SPLIT_HELP = f"Split: {', '.join(SPLITS)}, group:NAME, official:NAME, or a CSV with clip,split."
 
 PartName = StrEnum("PartName", ["train", "validation", "test"])
 

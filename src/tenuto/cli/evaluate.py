@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from tenuto.cli import common
-from tenuto.cli.common import out
+from tenuto.cli.common import notes, out
 from tenuto.cli.screen import metrics_table
 
 
@@ -20,7 +20,7 @@ def evaluate(
     cache: common.Cache = None,
     as_json: common.AsJson = False,
 ) -> None:
-    """Metrics of a run on training, validation and test clips: R2, correlation, RMSE, MSE, MAE.
+    """Metrics of a run on training, validation and test clips: R2, correlation, RMSE, MSE, MAE; of tags also AUC.
 
     Example: tenuto evaluate runs/A2E-6-1a2b3c4d --root soundtracks
     """
@@ -28,7 +28,9 @@ def evaluate(
 
     metrics = api.evaluate(run, root, data=data, trust=trust, cache=cache, progress=common.TERMINAL)
     if as_json:
-        common.print_json(metrics.report)
+        common.print_json({**metrics.report, "remarks": list(metrics.remarks)})
         return
     for part in metrics.parts:
         out.print(metrics_table(metrics.report["run"], part, metrics.part(part)))
+    for remark in metrics.remarks:
+        notes.print(remark)

@@ -70,7 +70,7 @@ def print_cells(cells: pd.DataFrame, title: str) -> None:
 def _width(cells: pd.DataFrame) -> int:
     """Columns of the terminal that a table takes."""
     widths = (max(map(len, [*_heading(cells[name]).splitlines(), *cells[name]])) for name in cells.columns)
-    return sum(width + 3 for width in widths) + 1
+    return sum(width + 3 for width in widths) - 1  # without blanks at the outer edges
 
 
 def _heading(column: pd.Series[str]) -> str:
@@ -79,7 +79,7 @@ def _heading(column: pd.Series[str]) -> str:
 
 
 def _cells_table(cells: pd.DataFrame, groups: pd.Series[str] | None, title: str) -> Table:
-    table = Table(title=escape(title), title_justify="left", width=_width(cells))
+    table = Table(title=escape(title), title_justify="left", width=_width(cells), pad_edge=False)
     for position, name in enumerate(cells.columns):
         table.add_column(escape(_heading(cells[name])), justify="right" if position else "left", no_wrap=True)
     for position, line in enumerate(cells.itertuples(index=False)):

@@ -14,7 +14,7 @@ from rich.table import Table
 
 from tenuto.cli import common
 from tenuto.cli.common import notes, out
-from tenuto.config import StudyConfig, merge, preset_study, presets
+from tenuto.config import StudyConfig, presets
 from tenuto.errors import ConfigError
 from tenuto.store.study import StudyFolder
 
@@ -69,26 +69,28 @@ Concepts = Annotated[
 
 
 def _study(
+    context: typer.Context,
     name: str,
+    root: Path | None,
     data: str | None,
     concepts: ConceptSource | None,
     threads: int | None,
     precision: common.PrecisionName | None,
-) -> StudyConfig:
-    """A study by name, with the options in place of its own settings."""
-    study = preset_study(name)
+) -> tuple[StudyConfig, Path | None]:
+    """A study by name, with the options in place of its own settings, and the folder of its data set.
+
+    TENUTO_DATA does not apply to a study that generates its own corpus.
+    """
+    from tenuto.api.studies import study_config
+
     options = {
         "data": {"dataset": data, "concepts": concepts},
         "train": {"threads": threads, "precision": precision},
     }
-    return StudyConfig.parse(merge(study.model_dump(mode="json"), {"run": options}), name)
-
-
-def _root(context: typer.Context, study: StudyConfig, root: Path | None) -> Path | None:
-    """The data set's folder. TENUTO_DATA does not apply to a study that generates its own corpus."""
+    study = study_config(name, root, options)
     source = context.get_parameter_source("root")
     is_option = source is None or source.name != "ENVIRONMENT"
-    return root if is_option or study.corpus is None else None
+    return study, root if is_option or study.corpus is None else None
 
 
 @app.command()
@@ -113,8 +115,8 @@ def plan(
     """
     from tenuto.study import plan_study, reductions
 
-    study = _study(name, data, concepts, threads, precision)
-    made = plan_study(study, folder, _root(context, study, root))
+    study, place = _study(context, name, root, data, concepts, threads, precision)
+    made = plan_study(study, folder, place)
     if as_json:
         common.print_json(
             {
@@ -207,10 +209,10 @@ def run(
     from tenuto.study import run_study
 
     chosen = _engine(engine, workers, address, gpus_per_run, device)
-    study = _study(name, data, concepts, threads, precision)
+    study, place = _study(context, name, root, data, concepts, threads, precision)
     notes.print(f"{len(study.systems)} systems x {len(study.seeds)} seeds")
     with _Progress(folder):
-        report = run_study(study, folder, _root(context, study, root), chosen, notes.print, device)
+        report = run_study(study, folder, place, chosen, notes.print, device)
     spent = ", ".join(f"{stage} {_time(seconds)}" for stage, seconds in report.seconds.items())
     out.print(
         f"{report.runs - len(report.failed)} of {report.runs} runs are complete. Time of this call: {spent}."

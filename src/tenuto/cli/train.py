@@ -12,8 +12,7 @@ from tenuto.cli import common
 from tenuto.cli.common import notes
 from tenuto.config import SYSTEMS
 
-NetworkName = StrEnum("NetworkName", ["a2e", "a2m2e"])
-SplitName = StrEnum("SplitName", ["paper", "album", "random"])
+SelectName = StrEnum("SelectName", ["correlation", "mae", "loss"])
 SETTINGS = "Single settings, which override --system and --preset"
 ExcerptName = StrEnum("ExcerptName", ["fixed", "fresh"])
 
@@ -27,8 +26,11 @@ def train(
         bool | None, typer.Option(help="With or without adversarial training.", show_default=False)
     ] = None,
     network: Annotated[
-        NetworkName | None,
-        typer.Option(rich_help_panel=SETTINGS, help="Network, for combinations of your own."),
+        str | None,
+        typer.Option(
+            rich_help_panel=SETTINGS,
+            help="a2e, a2m2e, or a registered network, for combinations of your own.",
+        ),
     ] = None,
     task_loss_weight: Annotated[
         float | None,
@@ -53,22 +55,31 @@ def train(
         typer.Option(rich_help_panel=SETTINGS, help="Factor on the channels.", show_default="1.0"),
     ] = None,
     split: Annotated[
-        SplitName | None,
+        str | None,
         typer.Option(
             rich_help_panel=SETTINGS,
             metavar="KIND",
-            help=f"Split: {', '.join(SplitName)}.",
+            help=common.SPLIT_HELP,
             show_default="paper",
         ),
     ] = None,
     split_seed: Annotated[
         int | None,
-        typer.Option(rich_help_panel=SETTINGS, help="Seed of album and random splits.", show_default="42"),
+        typer.Option(rich_help_panel=SETTINGS, help="Seed of what a split draws.", show_default="42"),
     ] = None,
     excerpts: Annotated[
         ExcerptName | None,
         typer.Option(
             rich_help_panel=SETTINGS, help="fixed: one excerpt per clip; fresh: redrawn every epoch."
+        ),
+    ] = None,
+    select: Annotated[
+        SelectName | None,
+        typer.Option(
+            rich_help_panel=SETTINGS,
+            metavar="MEASURE",
+            help="Validation measure that chooses the checkpoint: correlation, mae or loss.",
+            show_default="correlation",
         ),
     ] = None,
     threads: Annotated[
@@ -108,6 +119,7 @@ def train(
             "epochs": epochs,
             "patience": patience,
             "batch_size": batch_size,
+            "select": select,
             "threads": threads,
             "precision": precision,
         },

@@ -1,7 +1,7 @@
 """Data sets, splits, excerpts, and the cache of spectrograms.
 
 >>> sorted(DATASETS)
-['folder', 'midlevel', 'soundtracks', 'synthetic']
+['deam', 'emomusic', 'folder', 'jamendo', 'midlevel', 'pmemo', 'soundtracks', 'synthetic']
 """
 
 from __future__ import annotations
@@ -20,6 +20,10 @@ from tenuto.data.splits import draw as draw_split
 from tenuto.data.soundtracks import Soundtracks  # isort: skip
 from tenuto.data.midlevel import Midlevel  # isort: skip
 from tenuto.data.synthetic import Synthetic  # isort: skip
+from tenuto.data.deam import Deam  # isort: skip
+from tenuto.data.emomusic import EmoMusic  # isort: skip
+from tenuto.data.pmemo import PMEmo  # isort: skip
+from tenuto.data.jamendo import Jamendo  # isort: skip
 from tenuto.data.folder import Folder  # isort: skip
 from tenuto.data.synthesis import synthesize  # isort: skip
 
@@ -34,11 +38,15 @@ __all__ = [
     "DATASETS",
     "Card",
     "Dataset",
+    "Deam",
     "Description",
+    "EmoMusic",
     "Folder",
     "Index",
+    "Jamendo",
     "Midlevel",
     "Normalisation",
+    "PMEmo",
     "Prepared",
     "Soundtracks",
     "Split",

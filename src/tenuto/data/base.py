@@ -11,7 +11,7 @@ import unicodedata
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import ClassVar, Self
+from typing import ClassVar, Literal, Self
 
 import numpy as np
 import pandas as pd
@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from tenuto.audio.descriptors import DESCRIPTORS, VERSION
 from tenuto.config import DataConfig
+from tenuto.data.layout import Files, Marks
 from tenuto.errors import AudioError, DataError, FileError, Problems, one_line, quote
 from tenuto.files import sha256_file
 from tenuto.registry import Registry
@@ -42,6 +43,7 @@ class Card:
         emotion_scale: Lowest and highest rating an emotion can have in the files.
         concept_scale: The same for concepts.
         bibtex: The publication as a BibTeX entry.
+        kind: ``ratings`` on a scale, or ``tags``, which a clip has (1) or has not (0).
     """
 
     name: str
@@ -53,6 +55,7 @@ class Card:
     emotion_scale: tuple[float, float]
     concept_scale: tuple[float, float]
     bibtex: str = ""
+    kind: Literal["ratings", "tags"] = "ratings"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,6 +64,13 @@ class Index:
 
     Shapes: labels (clips, emotions), concept_labels (clips, concepts) or None without concept ratings, and also while
     signal concepts are named but not yet computed. ``label_scale`` is the lowest and highest label that is possible.
+
+    Attributes:
+        albums: Album of every clip, for the album split; also ``artists`` and ``groups`` (such as the genre). An empty
+            name stands for unknown. None where the data set names none.
+        deviations: Standard deviation of the raters, in units of the labels, (clips, emotions); NaN where unknown.
+        official: Name of a published split -> ``train``, ``validation`` or ``test`` for every clip; empty for a clip
+            that the split leaves out.
 
     Raises:
         DataError: A clip name occurs twice or is not allowed (`name_problem`), or shapes disagree.
@@ -74,6 +84,10 @@ class Index:
     concept_labels: Labels | None = None
     albums: tuple[str, ...] | None = None
     label_scale: tuple[float, float] = (0.0, 1.0)
+    artists: tuple[str, ...] | None = None
+    groups: tuple[str, ...] | None = None
+    deviations: Labels | None = None
+    official: Mapping[str, tuple[str, ...]] = dataclasses.field(default_factory=dict)
 
     def __post_init__(self) -> None:
         problems = Problems()
@@ -113,6 +127,8 @@ class Dataset(abc.ABC):
     card: ClassVar[Card]
     table: str | Path = ""
     """Path of the file with the ratings below the root, if the data set has one."""
+    marks: ClassVar[Marks] = ()
+    """Files, with columns of theirs, by which a folder is recognised as a copy of the data set."""
     label_scale: tuple[float, float] = (0.0, 1.0)
     """Lowest and highest label: what the ends of the rating scale become in `Index.labels`."""
     signal_concepts = False
@@ -157,9 +173,9 @@ class Dataset(abc.ABC):
         if not self.root.is_dir():
             kind = "is a file, not a folder" if self.root.exists() else "no such folder"
             raise DataError(
-                f"{self.root}: {kind}. Point `root` at the {self.card.name} data, or download them with "
-                f"`tenuto data download {self.card.name} --root DIR`."
+                f"{self.root}: {kind}. Point `root` at the {self.card.name} data, or {self._access()}."
             )
+        self._check_owner()
         if self.table and not (self.root / self.table).exists():
             below = (folder for depth in ("*", "*/*") for folder in sorted(self.root.glob(depth)))
             for folder in below:
@@ -168,6 +184,28 @@ class Dataset(abc.ABC):
                         f"{self.root}: contains no {self.table}, but {folder} does. Use `root={folder}`."
                     )
         return self.read(problems)
+
+    def _access(self) -> str:
+        """How to get the data, as part of a sentence."""
+        if type(self).download is Dataset.download:
+            return f"get them: {self.card.origin}"
+        return f"download them with `tenuto data download {self.card.name} --root DIR`"
+
+    def _check_owner(self) -> None:
+        """Refuse the files of another data set, and a folder without the files of this one. Raises `DataError`."""
+        if not self.marks or (files := Files(self.root)).have(self.marks):
+            return
+        for name in reversed(list(DATASETS)):  # the synthetic corpus has the files of Soundtracks too
+            other = DATASETS[name]
+            if not isinstance(self, other) and files.have(other.marks):
+                raise DataError(
+                    f"{self.root}: contains {name}, not {self.card.name}. Use `dataset={name}`, or {self._access()}."
+                )
+        if not self.table and not files.has_any(self.marks):
+            names = " or ".join(dict.fromkeys(name for group in self.marks for name in group))
+            raise DataError(
+                f"{self.root}: contains no {names}. Point `root` at the {self.card.name} data, or {self._access()}."
+            )
 
     def with_signal_concepts(self) -> Self:
         """The same data set with the seven descriptors of `tenuto.audio.descriptors` as its concepts."""
@@ -182,7 +220,9 @@ class Dataset(abc.ABC):
 
     def download(self, progress: Callable[[str, int, int | None], None] | None = None) -> None:
         """Download the data set into its root. Raises `DataError` where that is not possible."""
-        raise DataError(f"{self.card.name} cannot be downloaded: {self.card.origin}.")
+        raise DataError(
+            f"{self.card.name} cannot be downloaded by Tenuto. Get it by hand: {self.card.origin}."
+        )
 
     def validate(self, progress: Progress | None = None) -> Validation:
         """Compare the files with the identity card; list every problem and raise nothing."""
@@ -218,7 +258,7 @@ class Dataset(abc.ABC):
 
 
 def fingerprint(index: Index, audio_sha256: tuple[str, ...]) -> str:
-    """Hexadecimal identity of a data set's content: clips, audio, names, ratings and albums.
+    """Hexadecimal identity of a data set's content: clips, audio, names, ratings, and what splits are made of.
 
     Signal concepts follow from the audio, so their names and version represent their values: the identity is known
     before anything is decoded.
@@ -226,6 +266,10 @@ def fingerprint(index: Index, audio_sha256: tuple[str, ...]) -> str:
     digest = hashlib.sha256()
     for part in (index.clips, audio_sha256, index.emotions, index.concepts, index.albums or ()):
         digest.update("\x1f".join(part).encode() + b"\x1e")
+    named = {"artists": index.artists, "groups": index.groups, **index.official}
+    for name, values in named.items():
+        if values is not None:
+            digest.update("\x1f".join((name, *values)).encode() + b"\x1e")
     digest.update(np.ascontiguousarray(index.labels, "<f8").tobytes())
     if index.has_signal_concepts:
         digest.update(f"descriptors {VERSION}".encode())
@@ -259,13 +303,14 @@ def name_problem(clip: str) -> str | None:
     return None
 
 
-def usable_rows(clips: Iterable[str], problems: Problems, source: str = "") -> list[int]:
+def usable_rows(clips: Iterable[str], problems: Problems, source: str = "", fix: str = "") -> list[int]:
     """Positions of the clips whose names are allowed and occur for the first time; the others become problems.
 
     Args:
         clips: Clip names.
         problems: Takes a sentence for every other clip.
         source: Beginning of each sentence, such as the path of the table and a colon.
+        fix: What to do about a clip that is listed twice, other than to remove a row.
     """
     seen: set[str] = set()
     rows = []
@@ -278,7 +323,7 @@ def usable_rows(clips: Iterable[str], problems: Problems, source: str = "") -> l
         elif clip in seen:
             problems.add(
                 DataError(
-                    f"{source}clip {one_line(clip)} is listed twice; every clip needs one row. Remove one of them."
+                    f"{source}clip {one_line(clip)} is listed twice; every clip needs one row. Remove one of them{fix}."
                 )
             )
         else:
@@ -294,6 +339,7 @@ def ratings(
     path: Path,
     key: str,
     problems: Problems,
+    decimal: str = ".",
 ) -> Labels:
     """The columns of a table as float64 (rows, columns), each value checked against the rating scale.
 
@@ -304,6 +350,7 @@ def ratings(
         path: The file, for messages.
         key: The column that names the clip, for messages.
         problems: Takes a sentence for every value outside the scale.
+        decimal: The decimal mark, a point or a comma.
     """
     low, high = scale
     labels = np.full((len(table), len(columns)), np.nan)
@@ -311,7 +358,7 @@ def ratings(
         if column not in table:
             continue
         for row, (clip, value) in enumerate(zip(table[key], table[column], strict=True)):
-            number = _as_number(value)
+            number = as_number(value, decimal)
             labels[row, place] = number
             if not low <= number <= high:
                 shown = one_line(value, 80) or "empty"
@@ -324,8 +371,9 @@ def ratings(
     return labels
 
 
-def _as_number(value: object) -> float:
-    text = str(value)
+def as_number(value: object, decimal: str = ".") -> float:
+    """A cell as a number with this decimal mark; NaN where it is none."""
+    text = str(value) if decimal == "." else str(value).replace(".", "?").replace(decimal, ".")
     try:
         return math.nan if "_" in text else float(text)  # Python reads 1_000 as 1000
     except ValueError:

@@ -106,7 +106,7 @@ def check_split(split: Split) -> None:
             )
 
 
-def check_labels(index: Index, split: Split, with_concepts: bool) -> None:
+def check_labels(index: Index, split: Split, with_concepts: bool, by_correlation: bool = True) -> None:
     """Refuse emotions (and concepts) that are constant in the training or validation clips.
 
     There is nothing to learn in them, and their correlation, which decides when training stops, is undefined.
@@ -115,6 +115,7 @@ def check_labels(index: Index, split: Split, with_concepts: bool) -> None:
         index: The ratings.
         split: The parts.
         with_concepts: Whether concepts are learned or scored too.
+        by_correlation: Whether correlation chooses the checkpoint; else the validation clips may be constant.
 
     Raises:
         DataError: Names the columns and the part.
@@ -123,7 +124,7 @@ def check_labels(index: Index, split: Split, with_concepts: bool) -> None:
     if with_concepts and index.concept_labels is not None:
         kinds.append(("concept", index.concepts, index.concept_labels))
     rows = {clip: row for row, clip in enumerate(index.clips)}
-    for part in ("training", "validation"):
+    for part in ("training", "validation") if by_correlation else ("training",):
         clips = split.train if part == "training" else split.validation
         for kind, names, labels in kinds:
             values = labels[[rows[clip] for clip in clips]]
@@ -131,7 +132,8 @@ def check_labels(index: Index, split: Split, with_concepts: bool) -> None:
             if constant := [name for name, same in zip(names, is_constant, strict=True) if same]:
                 raise DataError(
                     f"{kind} {', '.join(constant)}: all {len(clips)} {part} clips have the same value, so no "
-                    f"correlation is defined. Choose another `split` or `split_seed`, or leave the {kind} out."
+                    f"correlation is defined. Choose another `split` or `split_seed`, or leave the {kind} out"
+                    f"{', or choose the checkpoint with `select=mae`' if part == 'validation' else ''}."
                 )
 
 

@@ -56,6 +56,8 @@ class Midlevel(Soundtracks):
 }""",
     )
 
+    marks = ({**Soundtracks.marks[0], "annotations.csv": ("song_id", *CONCEPT_COLUMNS.values())},)
+
     def read(self, problems: Problems) -> Index:
         """The ratings of both files, after the consistency checks of the study."""
         index = super().read(problems)
@@ -77,7 +79,8 @@ class Midlevel(Soundtracks):
 
     def download(self, progress: Callable[[str, int, int | None], None] | None = None) -> None:
         """Download Soundtracks and the annotation archive from OSF. Raises `DownloadError`."""
-        from tenuto.data.remote import osf_file, unzip
+        from tenuto.data.archive import unzip
+        from tenuto.data.remote import osf_file
 
         super().download(progress)
         unzip(osf_file(OSF_FILE, self.root, progress=progress), self.root / FOLDER)

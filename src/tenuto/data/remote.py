@@ -1,4 +1,4 @@
-"""Download files from the Open Science Framework (OSF) and unpack archives, checking both.
+"""Download files, also those of the Open Science Framework (OSF), and unpack archives, checking both.
 
 pooch skips finished files, verifies checksums and moves files into place; this module adds the listing of OSF, retries,
 and the continuation of interrupted files, which are called ``NAME.part``.
@@ -12,17 +12,15 @@ import dataclasses
 import json
 import os
 import re
-import stat
 import time
-import zipfile
-import zlib
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from pathlib import Path, PureWindowsPath
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from tenuto.errors import DownloadError, FileError, one_line, quote
-from tenuto.files import naming, write_bytes
+from tenuto.data.archive import path_fault, unzip
+from tenuto.errors import DownloadError, one_line, quote
+from tenuto.files import naming
 
 if TYPE_CHECKING:
     import requests
@@ -90,7 +88,7 @@ def osf_download(
                 f"OSF node {node}: none of its {len(listing)} files is selected. Check the id."
             )
         selected.sort(key=lambda item: item[0])
-        if fault := _fault([name for name, _ in selected], destination):
+        if fault := path_fault([name for name, _ in selected], destination):
             raise DownloadError(f"OSF node {node}: {fault}. Download that file by hand.")
         remotes = [_remote(*item) for item in selected]  # all, before the first is downloaded
         return [client.fetch(remote, destination) for remote in remotes]
@@ -113,43 +111,35 @@ def osf_file(
         with _shape(url):
             entry = client.json(url)["data"]
             name, kind = str(entry["attributes"]["name"]), entry["attributes"]["kind"]
-        fault = f"{name} is a {kind}, not a file" if kind != "file" else _fault([name], destination)
+        fault = f"{name} is a {kind}, not a file" if kind != "file" else path_fault([name], destination)
         if fault:
             raise DownloadError(f"OSF file {file_id}: {fault}. Check the id or download it by hand.")
         return client.fetch(_remote(name, entry), destination)
 
 
-def unzip(archive: Path, destination: Path, *, max_bytes: int = 2**31, max_files: int = 10**5) -> list[Path]:
-    """Unpack a ZIP archive, or refuse it before anything is written.
+def archives(
+    address: str,
+    files: Mapping[str, tuple[int, str]],
+    destination: Path,
+    *,
+    progress: Progress | None = None,
+    waits: Sequence[float] = WAITS,
+) -> None:
+    """Download ZIP archives into a folder and unpack them there.
 
     Args:
-        archive: A ZIP file, its members stored or deflated.
-        destination: Folder to unpack into; existing files are replaced.
-        max_bytes: Largest declared size of all members together. It limits the real size too: `zipfile` stops reading a
-            member at its declared size, and the CRC of a longer one is wrong.
-        max_files: Largest number of members.
-
-    Returns:
-        Paths of the unpacked files in archive order.
+        address: Where they are; a name is appended to it.
+        files: Name -> size in bytes and SHA-256.
+        destination: Folder for the archives and their content.
+        progress: As in `osf_download`; also ``waits``.
 
     Raises:
-        FileError: Missing, damaged, encrypted or oversized archive; a member that is a link, is listed twice
-            or would land outside ``destination``; a file that cannot be written.
+        DownloadError: An archive cannot be reached, or has another size or checksum.
+        FileError: An archive cannot be unpacked, or a file not be written.
     """
-    with naming(archive, "read"), _sound(archive), zipfile.ZipFile(archive) as content:
-        files = [member for member in content.infolist() if not member.orig_filename.endswith("/")]
-        size = sum(member.file_size for member in files)
-        if not 0 < len(files) <= max_files or size > max_bytes:
-            raise FileError(
-                f"{archive}: contains {len(files)} files of {size} bytes; allowed are 1 to {max_files} files of at "
-                f"most {max_bytes} bytes. If you trust it, unpack it by hand."
-            )
-        faults = filter(None, map(_member_fault, files))
-        if fault := next(faults, None) or _fault([member.orig_filename for member in files], destination):
-            raise FileError(f"{archive}: member {fault}. Ask for another copy, or unpack it by hand.")
-        if (damaged := content.testzip()) is not None:
-            raise FileError(f"{archive}: damaged at {damaged!r}. Delete it and download it again.")
-        return [write_bytes(destination / member.filename, content.read(member)) for member in files]
+    with _client(waits, progress) as client:
+        for name, (size, sha256) in files.items():
+            unzip(client.fetch(_Remote(name, f"{address}/{name}", size, sha256), destination), destination)
 
 
 class _Client:
@@ -357,43 +347,3 @@ def _remote(name: str, entry: dict[str, Any]) -> _Remote:
     if not isinstance(size, int) or not re.fullmatch(r"[0-9a-f]{64}", sha256):
         raise DownloadError(f"OSF lists {one_line(name)} without its size or SHA-256. Download it by hand.")
     return _Remote(name, url, size, sha256)
-
-
-def _fault(names: Iterable[str], destination: Path) -> str | None:
-    """The first of these relative paths that is unsafe to write below ``destination``, with the reason."""
-    taken: set[str] = set()
-    for name in names:
-        if name.startswith("/") or PureWindowsPath(name).drive:
-            return f"{name!r} is an absolute path"
-        if re.search(r"[\\\x00-\x1f]", name) or not {"", ".", ".."}.isdisjoint(name.split("/")):
-            return f"{name!r} is not a plain path (it has an empty part, dots, a backslash or a control character)"
-        if not (destination / f"{name}.part").resolve().is_relative_to(destination.resolve()):
-            return f"{name!r} leads out of {destination} through a link"
-        if not taken.isdisjoint((name, f"{name}.part")):
-            return f"{name!r} is listed twice"
-        taken.update((name, f"{name}.part"))
-    return None
-
-
-@contextlib.contextmanager
-def _sound(archive: Path) -> Iterator[None]:
-    """Turn what `zipfile` raises on a damaged archive into a `FileError`."""
-    try:
-        yield
-    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, ValueError) as error:
-        raise FileError(
-            f"{archive}: damaged or not a ZIP file ({one_line(error)}). Download it again."
-        ) from error
-
-
-def _member_fault(member: zipfile.ZipInfo) -> str | None:
-    """Why a member cannot be accepted, apart from its name."""
-    if stat.S_IFMT(member.external_attr >> 16) not in (0, stat.S_IFREG):
-        return f"{member.filename!r} is a link or device, not a plain file"
-    if b"PK\x01\x02" in member.comment + member.extra:  # an altered length: the next members became a comment
-        return f"{member.filename!r} hides another member"
-    if member.flag_bits & 0x1:
-        return f"{member.filename!r} is encrypted"
-    if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-        return f"{member.filename!r} is neither stored nor deflated (method {member.compress_type})"
-    return None

@@ -59,6 +59,7 @@ class Soundtracks(Dataset):
 }""",
     )
     table = RATINGS
+    marks = ({RATINGS: ("number", *EMOTIONS)},)
     label_scale = (1.0 / DIVISOR, 9.0 / DIVISOR)
 
     def read(self, problems: Problems) -> Index:

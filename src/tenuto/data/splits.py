@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import dataclasses
+import difflib
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import pandas as pd
 
-from tenuto.data.base import Index
+from tenuto.config import is_split_file
+from tenuto.data.base import Index, clip_name
+from tenuto.data.layout import without_type
+from tenuto.data.tables import separator_of
 from tenuto.errors import ConfigError, DataError, Problems, did_you_mean, one_line, quote
-from tenuto.files import read_csv, write_csv
+from tenuto.files import read_csv, read_text, sha256_bytes, write_csv
 
-SplitKind = Literal["paper", "album", "random"]
 PARTS = ("train", "validation", "test")
 PAPER_SEED = 42
 SHARES = (0.8, 0.1, 0.1)
@@ -35,57 +38,160 @@ class Split:
         return clips
 
 
-def draw(index: Index, kind: SplitKind, seed: int = PAPER_SEED) -> Split:
-    """Divide the clips 80 : 10 : 10.
+def draw(index: Index, kind: str, seed: int = PAPER_SEED) -> Split:
+    """Divide the clips; those of a random split and of whole albums 80 : 10 : 10.
 
     Args:
         index: The data set.
-        kind: ``paper`` (the study's draw, whatever the seed), ``album`` (no album in two parts), ``random``.
-        seed: Seed of ``album`` and ``random``.
+        kind: ``paper`` (the study's draw, whatever the seed); ``random``; ``album`` or ``artist`` (none in two parts);
+            ``group:NAME`` (test on the group of that name) or ``group`` (on the group whose place in alphabetical
+            order is ``seed`` modulo their number, so that seeds from 0 go through all groups); ``official:NAME`` or
+            ``official`` (the only published split, or the first); or the path of a CSV with ``clip,split``.
+        seed: Seed of everything that is drawn.
 
     Raises:
-        DataError: Too few clips, or no albums where they are needed.
+        DataError: Too few clips, or the data set lacks what the split needs.
+        FileError: The file of a split cannot be read.
     """
+    name, _, which = kind.partition(":")
+    if is_split_file(kind):
+        return _from_file(index, Path(kind), seed)
+    if name == "official":
+        return _official(index, which, seed)
     if len(index) < 10:
         raise DataError(f"{len(index)} clips cannot be split 80:10:10; at least 10 are needed.")
-    if kind == "album":
-        return _by_album(index, seed)
-    # The study called torch's random_split, which distributes one permutation.
+    if name == "group":
+        return _leave_out(index, which, seed)
+    if name in ("album", "artist"):
+        return _by_owner(index, name, index.albums if name == "album" else index.artists, seed)
+    order = _shuffled(index.clips, PAPER_SEED if name == "paper" else seed)
+    held_out = _tenth(order)
+    first, second = len(order) - 2 * held_out, len(order) - held_out
+    return Split(tuple(order[:first]), tuple(order[first:second]), tuple(order[second:]))
+
+
+def _shuffled(clips: Sequence[str], seed: int) -> list[str]:
+    """The clips in random order. The study called torch's random_split, which distributes one permutation."""
     import torch
 
-    generator = torch.Generator().manual_seed(PAPER_SEED if kind == "paper" else seed)
-    order = torch.randperm(len(index), generator=generator).tolist()
-    return _parts([index.clips[place] for place in order])
+    generator = torch.Generator().manual_seed(seed)
+    return [clips[place] for place in torch.randperm(len(clips), generator=generator).tolist()]
 
 
-def _parts(clips: list[str]) -> Split:
-    held_out = max(1, round(len(clips) * SHARES[1]))
-    first, second = len(clips) - 2 * held_out, len(clips) - held_out
-    return Split(tuple(clips[:first]), tuple(clips[first:second]), tuple(clips[second:]))
+def _tenth(clips: Sequence[str]) -> int:
+    return max(1, round(len(clips) * SHARES[1]))
 
 
-def _by_album(index: Index, seed: int) -> Split:
-    """Fill test, then validation, with whole albums in random order while they fit; all others are for training."""
-    if index.albums is None:
-        raise DataError("the album split needs albums, but this data set has none. Use `split=random`.")
-    albums = sorted(set(index.albums))
-    if len(albums) < len(PARTS):
-        raise DataError(f"the album split needs at least 3 albums, this data set has {len(albums)}.")
-    members = {
-        album: [c for c, a in zip(index.clips, index.albums, strict=True) if a == album] for album in albums
-    }
-    order = [albums[i] for i in np.random.default_rng(seed).permutation(len(albums))]
-    target = max(1, round(len(index) * SHARES[1]))
+def _with_validation(train: Sequence[str], test: Sequence[str], seed: int) -> Split:
+    """A split whose validation clips are a tenth of the training clips, drawn at random."""
+    order = _shuffled(train, seed)
+    validation = set(order[: _tenth(order)])
+    return Split(
+        tuple(clip for clip in train if clip not in validation),
+        tuple(clip for clip in train if clip in validation),
+        tuple(test),
+    )
+
+
+def _by_owner(index: Index, kind: str, owners: tuple[str, ...] | None, seed: int) -> Split:
+    """Fill test, then validation, with whole albums (or artists) in random order while they fit; the rest trains."""
+    if owners is None:
+        raise DataError(
+            f"the {kind} split needs {kind}s, but this data set has none. Use `split=random`, or in "
+            f"tenuto.yaml name a column of your own table as {kind}_column."
+        )
+    names = sorted(set(owners))
+    if len(names) < len(PARTS):
+        raise DataError(f"the {kind} split needs at least 3 {kind}s, this data set has {len(names)}.")
+    members = {name: [c for c, o in zip(index.clips, owners, strict=True) if o == name] for name in names}
+    order = [names[i] for i in np.random.default_rng(seed).permutation(len(names))]
+    target = _tenth(index.clips)
     parts: dict[str, list[str]] = {name: [] for name in PARTS}
-    for album in order:
-        clips = members[album]
-        room = [name for name in ("test", "validation") if len(parts[name]) + len(clips) <= target]
+    for name in order:
+        clips = members[name]
+        room = [part for part in ("test", "validation") if len(parts[part]) + len(clips) <= target]
         parts[room[0] if room else "train"] += clips
     if empty := [name for name in PARTS if not parts[name]]:
         raise DataError(
-            f"the album split leaves {empty[0]} empty: its albums are too large. Use `split=random`."
+            f"the {kind} split leaves {empty[0]} empty: its {kind}s are too large. Use `split=group`, which tests on "
+            "one of them, or `split=random`."
         )
     return Split(*(tuple(parts[name]) for name in PARTS))
+
+
+def _leave_out(index: Index, which: str, seed: int) -> Split:
+    """Test on one group; a tenth of the other clips are for validation (leave-one-group-out)."""
+    groups = index.groups or index.albums
+    if groups is None:
+        raise DataError(
+            "the group split needs groups, but this data set has none. Use `split=random`, or in "
+            "tenuto.yaml name a column of your own table as group_column."
+        )
+    names = sorted(set(filter(None, groups)))
+    if len(names) < 2:
+        raise DataError(f"the group split needs at least 2 groups, this data set has {len(names)}.")
+    if which and which not in names:
+        raise DataError(f"no group is called {quote(which)}. {did_you_mean(which, names)}")
+    chosen = which or names[seed % len(names)]
+    test = [clip for clip, group in zip(index.clips, groups, strict=True) if group == chosen]
+    train = [clip for clip, group in zip(index.clips, groups, strict=True) if group != chosen]
+    return _with_validation(train, test, seed)
+
+
+def _official(index: Index, which: str, seed: int) -> Split:
+    """A published split. Where it has no validation part, that is a tenth of the training clips."""
+    if not index.official:
+        raise DataError("this data set has no official split. Use `split=random`, or give the path of a CSV.")
+    if which and which not in index.official:
+        raise DataError(f"no official split is called {quote(which)}. {did_you_mean(which, index.official)}")
+    parts = index.official[which or next(iter(index.official))]
+    return _of_parts(dict(zip(index.clips, parts, strict=True)), "the official split", seed)
+
+
+def _of_parts(parts: Mapping[str, str], source: str, seed: int) -> Split:
+    """A split from the part of every clip; validation clips are drawn where none are named."""
+    train, validation, test = ([clip for clip in parts if parts[clip] == name] for name in PARTS)
+    if len(train) < 2 or not test:
+        raise DataError(
+            f"{source} has {len(train)} clips for training and {len(test)} for testing; it needs both. Add them, or "
+            "choose another split."
+        )
+    if not validation:
+        return _with_validation(train, test, seed)
+    return Split(tuple(train), tuple(validation), tuple(test))
+
+
+def _from_file(index: Index, path: Path, seed: int) -> Split:
+    """The split of a user's file. Clips may be named with their file type; clips it does not name are left out."""
+    split = read_split(path)
+    known, problems, parts = set(index.clips), Problems(), dict[str, str]()
+    for part in PARTS:
+        for name in map(clip_name, split.part(part)):
+            clip = name if name in known else without_type(name)
+            if clip not in known:
+                problems.add(
+                    DataError(
+                        f"{path}: clip {one_line(name)} is not in the data. {_nearest(clip, index.clips)}"
+                    )
+                )
+            elif clip in parts:
+                problems.add(DataError(f"{path}: clip {one_line(clip)} is listed twice. Remove one line."))
+            parts[clip] = part
+    problems.raise_all()
+    return _of_parts(parts, f"{path}: the split", seed)
+
+
+def _nearest(name: str, names: Sequence[str]) -> str:
+    near = difflib.get_close_matches(name, names, n=1)
+    return f"Did you mean {one_line(near[0])}?" if near else "Correct the name or remove the line."
+
+
+def split_identity(kind: str) -> str:
+    """What a split adds to a run's signature beside its name: the content of a user's file, else nothing."""
+    if not is_split_file(kind):
+        return ""
+    split = read_split(Path(kind))
+    return sha256_bytes(repr([split.part(name) for name in PARTS]).encode())
 
 
 def write_split(path: Path, split: Split) -> None:
@@ -95,22 +201,25 @@ def write_split(path: Path, split: Split) -> None:
 
 
 def read_split(path: Path) -> Split:
-    """Read a split that `write_split` stored.
+    """Read a split that `write_split` stored, or a user's table of ``clip,split`` without the column ``position``.
 
     Raises:
         DataError: A clip has no name, or is listed twice, in one part or in two; a part is not called ``train``,
             ``validation`` or ``test``.
         FileError: The file is missing or is not such a table.
     """
-    problems = Problems()
+    problems, columns = Problems(), ("clip", "split")
+    content = read_text(path)
     table = read_csv(
         path,
-        columns=("clip", "split", "position"),
-        text=("clip", "split"),
+        columns=columns,
+        text=columns,
         integers=("position",),
+        separator=separator_of(content, columns),
         problems=problems,
+        content=content,
     )
-    if not {"clip", "split", "position"} <= set(table):
+    if not set(columns) <= set(table):
         problems.raise_all()
     parts: dict[str, str] = {}
     for line, clip, part in zip(table.index, table["clip"], table["split"], strict=True):
@@ -133,5 +242,6 @@ def read_split(path: Path) -> Split:
             )
         parts[clip] = part
     problems.raise_all()
-    table = table.sort_values("position", kind="stable")
+    if "position" in table:
+        table = table.sort_values("position", kind="stable")
     return Split(*(tuple(table.loc[table["split"] == name, "clip"]) for name in PARTS))

@@ -25,6 +25,8 @@ class Synthetic(Midlevel):
         concept_scale=(1.0, 10.0),
     )
 
+    marks = ({SYNTHETIC_STATE: ()},)
+
     def _check_identity(
         self, clips: tuple[str, ...], labels: Labels, albums: tuple[str, ...] | None, problems: Problems
     ) -> None:

@@ -19,6 +19,7 @@ from tenuto.attacks import Attack, Protocol
 from tenuto.attacks.base import default_batch_size
 from tenuto.attacks.checks import require_whole
 from tenuto.attacks.protocols import climb
+from tenuto.data.base import DATASETS
 from tenuto.data.batches import Batch
 from tenuto.data.splits import PARTS
 from tenuto.devices import repeatable
@@ -57,16 +58,18 @@ def measure(run: Run) -> dict[str, Any]:
     """Metrics of the clean predictions on train, validation and test clips.
 
     Returns:
-        Part -> `metrics.evaluate` (R2, correlation, RMSE, MSE, MAE, overall and per emotion), for bottlenecks that
-        learned concepts also ``<part>_concepts``; ``mean_predictor`` holds the test metrics of always predicting the
+        Part -> `metrics.evaluate` (R2, correlation, RMSE, MSE, MAE, for tags also PR-AUC and ROC-AUC; overall and per
+        emotion), for bottlenecks that learned concepts also ``<part>_concepts``; ``mean_predictor`` holds the test metrics of always predicting the
         mean label of the training clips.
     """
     report: dict[str, Any] = {"run": run.name, "system": run.config.system, "seed": run.config.train.seed}
+    source = run.material.prepared.name
+    kind = DATASETS[source].card.kind if source in DATASETS else "ratings"
     for name in PARTS:
         part = run.part(name)
         prediction = predict(run.recogniser.network, part.inputs)
         report[name] = metrics.evaluate(
-            array(part.labels), array(prediction.emotions), run.recogniser.emotions
+            array(part.labels), array(prediction.emotions), run.recogniser.emotions, kind
         )
         if (
             part.concepts is not None
@@ -79,7 +82,7 @@ def measure(run: Run) -> dict[str, Any]:
             )
     test, mean = array(run.part("test").labels), array(run.part("train").labels).mean(axis=0)
     report["mean_predictor"] = metrics.evaluate(
-        test, np.broadcast_to(mean, test.shape), run.recogniser.emotions
+        test, np.broadcast_to(mean, test.shape), run.recogniser.emotions, kind
     )
     return report
 

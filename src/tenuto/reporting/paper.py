@@ -23,11 +23,13 @@ from tenuto.files import write_csv
 from tenuto.reporting import figures, tables
 
 
-def write_table1(rows: pd.DataFrame, out: Path, paper_data: bool = False) -> dict[str, Path]:
-    """``table1.csv`` (full digits), ``.md`` and ``.tex`` (as printed)."""
+def write_table1(
+    rows: pd.DataFrame, out: Path, paper_data: bool = False, remarks: Sequence[str] = ()
+) -> dict[str, Path]:
+    """``table1.csv`` (full digits), ``.md`` and ``.tex`` (as printed); remarks follow the caption."""
     table = table1(rows, paper_data)
     caption = tables.caption_table1(selection(rows), tables.has_paper(table))
-    return tables.write(out / "table1", table, tables.show_table1(table), caption)
+    return tables.write(out / "table1", table, tables.show_table1(table), " ".join([caption, *remarks]))
 
 
 def write_significance(rows: pd.DataFrame, out: Path, paper_data: bool = False) -> dict[str, Path]:
@@ -59,6 +61,7 @@ def write_all(
     seed: int | None = None,
     emotions: Sequence[str] | None = None,
     paper_data: bool = False,
+    remarks: Sequence[str] = (),
 ) -> dict[str, Path]:
     """Every table and figure of the study.
 
@@ -68,6 +71,7 @@ def write_all(
         seed: Whose predictions Figure 4 shows; by default 21, or the smallest there is.
         emotions: What Figure 4 shows; by default tension and tender, or the first two a data set has.
         paper_data: Whether the rows are of the paper's data; its values are then added.
+        remarks: Sentences about the clean predictions, which follow the caption of Table 1.
 
     Returns:
         File name -> path: ``metrics.csv``; ``table1`` and ``significance`` as CSV, Markdown, LaTeX; both
@@ -80,7 +84,7 @@ def write_all(
     out = Path(out)
     written = write_figure4(rows, out, seed, emotions)  # first: it checks seed and emotions
     written |= {"metrics.csv": write_csv(out / "metrics.csv", run_metrics(rows))}
-    written |= write_table1(rows, out, paper_data) | write_significance(rows, out, paper_data)
+    written |= write_table1(rows, out, paper_data, remarks) | write_significance(rows, out, paper_data)
     written |= write_figure3(rows, out)
     return dict(sorted(written.items()))
 

@@ -249,7 +249,9 @@ def check_study(study: StudyConfig, data: Prepared) -> None:
         check(config, data)
     split = draw(data.index, study.run.data.split, study.run.data.split_seed)
     check_split(split)
-    check_labels(data.index, split, any(map(loop.scored_concepts, runs(study))))
+    check_labels(
+        data.index, split, any(map(loop.scored_concepts, runs(study))), study.run.train.select is None
+    )
     for config in runs(study):
         check_attack(config.train.adversarial, data.index, split)
     for chosen in protocols(study):

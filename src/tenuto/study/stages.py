@@ -11,7 +11,7 @@ from typing import Any
 
 import pandas as pd
 
-from tenuto.analysis.systems import is_paper_data, run_metrics
+from tenuto.analysis.systems import is_paper_data, run_metrics, worse_runs
 from tenuto.attacks import PROTOCOLS, Protocol
 from tenuto.config import CorpusConfig, StudyConfig
 from tenuto.data import Prepared, prepare
@@ -208,7 +208,8 @@ def analyse(folder: Path, runs: Sequence[str], protocols: Sequence[Protocol]) ->
         # Sorted as files are, so that the order of a plan changes no digit of a sum.
         tables = [study.run(run).read_rows(protocol) for run in sorted(runs)]
         rows = validate_rows(pd.concat(tables, ignore_index=True), str(protocol))
-        made += _write(rows, study.paper if number == 0 else study.paper / str(protocol), is_paper)
+        place = study.paper if number == 0 else study.paper / str(protocol)
+        made += _write(rows, place, is_paper, worse_runs([study.run(run) for run in runs]))
     _clear(study.paper, made)
     return [path.relative_to(folder).as_posix() for path in made]
 
@@ -232,12 +233,12 @@ def _clean_metrics(run: RunFolder) -> dict[str, Any]:
     return dict(zip(METRICS, values, strict=True))
 
 
-def _write(rows: pd.DataFrame, folder: Path, is_paper: bool) -> list[Path]:
+def _write(rows: pd.DataFrame, folder: Path, is_paper: bool, remarks: Sequence[str]) -> list[Path]:
     """Tables and figures of one protocol; the files."""
     rows = worst_case(rows)
     budgets = [budget for _, budget in rows.groupby(["norm", "epsilon"], dropna=False)]
     if len(budgets) == 1:
-        return list(paper.write_all(rows, folder, paper_data=is_paper).values())
+        return list(paper.write_all(rows, folder, paper_data=is_paper, remarks=remarks).values())
     lines = []
     for budget in budgets:
         line = run_metrics(budget)

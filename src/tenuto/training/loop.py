@@ -22,7 +22,7 @@ from tenuto import metrics
 from tenuto.config import RunConfig, signature, to_yaml
 from tenuto.data.batches import Batch, Material, check, check_labels, check_split
 from tenuto.data.cache import Prepared
-from tenuto.data.splits import write_split
+from tenuto.data.splits import split_identity, write_split
 from tenuto.devices import Precision, arithmetic, compute_repeatably, computing_in, require
 from tenuto.errors import FileError, TenutoError
 from tenuto.files import read_safetensors, write_csv, write_json, write_safetensors, write_text
@@ -61,13 +61,25 @@ class State:
 def run_folder(runs: Path, config: RunConfig, prepared: Prepared) -> Path:
     """``runs/<system>-<seed>-<signature>``; the signature covers the resolved configuration and the data."""
     resolved = config.resolved()
-    return runs / f"{resolved.system}-{resolved.train.seed}-{signature(resolved, prepared.fingerprint)}"
+    return runs / f"{resolved.system}-{resolved.train.seed}-{run_signature(resolved, prepared)}"
+
+
+def run_signature(config: RunConfig, prepared: Prepared) -> str:
+    """The signature of a configuration and its data; a split from a file counts by its content, not its path."""
+    if content := split_identity(config.data.split):
+        data = config.data.model_copy(update={"split": content})
+        config = config.model_copy(update={"data": data})
+    return signature(config, prepared.fingerprint)
 
 
 def remarks(folder: Path) -> list[str]:
     """Sentences about the training of a finished run, for readers of its results."""
     result = RunFolder(folder).read_training()
-    stopped = f"best epoch {result['best_epoch']} of {result['epochs']}, validation score {result['best_score']:.4f}"
+    measure, sign = result.get("select", "score"), -1 if "select" in result else 1
+    stopped = (
+        f"best epoch {result['best_epoch']} of {result['epochs']}, validation {measure} "
+        f"{sign * result['best_score']:.4f}"
+    )
     return [stopped, *([result["note"]] if "note" in result else [])]
 
 
@@ -82,7 +94,8 @@ def train(
 
     Args:
         config: The run. Its early stopping score is the mean over emotions of Pearson's r on the validation clips
-            plus, for a bottleneck that is scored, the mean over concepts (the study, section on training).
+            plus, for a bottleneck that is scored, the mean over concepts (the study, section on training); with
+            ``select`` mae or loss, minus the same sum of mean absolute errors, or minus the training loss there.
         prepared: The data set.
         runs: Folder of all runs.
         device: Where to compute, ``cpu`` or ``cuda``.
@@ -105,7 +118,7 @@ def train(
         return run.path
     material = Material(prepared, config.data)
     check_split(material.split)
-    check_labels(prepared.index, material.split, scored_concepts(config))
+    check_labels(prepared.index, material.split, scored_concepts(config), config.train.select is None)
     check_attack(config.train.adversarial, prepared.index, material.split)
     write_text(run.config, to_yaml(config))
     write_split(run.split, material.split)
@@ -192,16 +205,29 @@ def _shuffled(material: Material, config: RunConfig, epoch: int) -> list[Batch]:
 
 
 def _validate(network: Network, clips: Batch, config: RunConfig) -> dict[str, float]:
-    """Validation scores of an epoch: the emotions' part, the concepts' part if it counts, and their sum."""
+    """Validation scores of an epoch: correlations of emotions, and of concepts if they count, and the score.
+
+    The score, of which more is better, is the sum of the correlations, or minus the error that ``select`` names.
+    """
     size = config.train.batch_size
     count = (
         len(clips) // size * size if config.train.drop_last_evaluated and len(clips) >= size else len(clips)
     )
     prediction = predict(network, clips.inputs[:count], size)
-    scores = {"validation_emotions": _correlation(clips.labels[:count], prediction.emotions)}
+    pairs = {"validation_emotions": (clips.labels[:count], prediction.emotions)}
     if scored_concepts(config) and prediction.concepts is not None and clips.concepts is not None:
-        scores["validation_concepts"] = _correlation(clips.concepts[:count], prediction.concepts)
-    return {**scores, "score": sum(scores.values())}
+        pairs["validation_concepts"] = (clips.concepts[:count], prediction.concepts)
+    scores = {name: _correlation(label, values) for name, (label, values) in pairs.items()}
+    if config.train.select is None:
+        return {**scores, "score": sum(scores.values())}
+    differences = [_array(label) - _array(values) for label, values in pairs.values()]
+    if config.train.select == "mae":
+        error = sum(float(np.abs(difference).mean()) for difference in differences)
+    else:
+        weight = config.train.task_loss_weight
+        weights = (weight, 1 - weight) if len(differences) > 1 else (1.0,)
+        error = sum(w * float(np.square(d).mean()) for w, d in zip(weights, differences, strict=True))
+    return {**scores, f"validation_{config.train.select}": error, "score": -error}
 
 
 def _correlation(label: Tensor, prediction: Tensor) -> float:
@@ -276,6 +302,8 @@ def _finish(config: RunConfig, prepared: Prepared, run: RunFolder, state: State)
         "epochs": state.epoch,
         "scored": ["emotions", *(["concepts"] if "validation_concepts" in state.history[-1] else [])],
     }
+    if config.train.select is not None:
+        result["select"] = config.train.select
     if (
         config.train.score_free_units
         and NETWORKS[config.model.network].has_concepts

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import copy
 import traceback
+import warnings
 from collections.abc import Callable, Iterator
 from typing import Any, Literal
 
@@ -151,7 +152,16 @@ def copy_module(module: nn.Module, memo: dict[int, Any] | None = None) -> nn.Mod
         for value in vars(part).values():
             if isinstance(value, Tensor) and not value.is_leaf:
                 memo[id(value)] = value.detach().clone()
-    return copy.deepcopy(module, memo)
+    with quiet():
+        return copy.deepcopy(module, memo)
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """Inside, warnings are not shown: those of PyTorch about its own formats."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
 
 
 def describe(error: BaseException, file: str | None = None) -> str:

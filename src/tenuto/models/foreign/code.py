@@ -98,8 +98,7 @@ class Code:
         stem = re.sub(r"\W", "_", self.file.stem)
         name = f"tenuto_foreign_{self.sha256[:12]}_{stem}"
         spec = importlib.util.spec_from_file_location(name, self.file)
-        assert spec is not None
-        assert spec.loader is not None  # the name of the file ends in .py
+        assert spec is not None  # the name of the file ends in .py
         module = importlib.util.module_from_spec(spec)
         sys.modules[name] = module
         try:

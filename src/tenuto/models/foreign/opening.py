@@ -3,24 +3,38 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import dataclasses
 import inspect
 import io
-import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
-from tenuto.errors import ModelError
-from tenuto.models.foreign.adopted import LAYOUTS, Adopted, BlackBox, TensorFunction, copy_module, describe
+from tenuto.errors import ModelError, one_line
+from tenuto.models.foreign.adopted import (
+    LAYOUTS,
+    Adopted,
+    BlackBox,
+    TensorFunction,
+    copy_module,
+    describe,
+    quiet,
+)
 from tenuto.models.foreign.code import Code
 from tenuto.models.foreign.identity import Identity, Kind, identify, weights_sha256
-from tenuto.models.foreign.onnx_file import OnnxSession
+from tenuto.models.foreign.onnx_file import OnnxSession, parse
+from tenuto.models.foreign.onnx_graph import OnnxGraph
+from tenuto.models.foreign.onnx_operators import UnsupportedError
 from tenuto.models.foreign.outputs import UnfitOutputError
 from tenuto.models.foreign.trust import check_trust
+
+ONNX_TOLERANCE = 1e-4
+"""Largest difference to onnxruntime, relative to the largest prediction, of a model that is converted to torch."""
 
 BATCH_TOLERANCE = 1e-3
 """Largest relative difference of a clip's prediction alone and in a batch, above rounding by far."""
@@ -83,9 +97,8 @@ def open_foreign(
         FileError: A file cannot be read.
     """
     identity = identify(model)
-    loaded, notes = _load(identity, model, trust)
-    output = None if output is None else str(output)
-    trial = _Trial(identity.source, _batch(example), output, outputs)
+    loaded, sizes = _load(identity, model, trust)
+    trial = _Trial(identity.source, _batch(example), None if output is None else str(output), outputs, sizes)
     adopted = trial.adopt(loaded)
     is_module = not isinstance(adopted.model, BlackBox)
     kind: Any = identity.kind
@@ -100,34 +113,46 @@ def open_foreign(
         source_sha256=identity.source_sha256,
         weights_sha256=weights_sha256(adopted.model.state_dict()),
         outputs=int(adopted.outputs or 0),
-        note=" ".join([*notes, *trial.notes]),
+        note=" ".join(trial.notes),
         content=identity.content,
     )
 
 
-def _load(identity: Identity, model: Any, trust: bool) -> tuple[Any, list[str]]:
-    """The model as a module or callable, with notes."""
+def _load(identity: Identity, model: Any, trust: bool) -> tuple[Any, tuple[int | None, ...]]:
+    """The model as a module or callable, and the numbers of clips to try at a time; None: any."""
     if identity.kind == "code":
-        return _built(Code(str(model)), trust), []
+        return _built(Code(str(model)), trust), (None, 1)
     if identity.kind == "object":
         if isinstance(model, nn.Module):
-            return _on_cpu(copy_module(model)), []
-        return _callable(model, identity.source), []
+            return _on_cpu(copy_module(model)), (None, 1)
+        return _callable(model, identity.source), (None, 1)
     assert identity.content is not None
     if identity.kind == "onnx":
-        return OnnxSession(identity.content, identity.source), []
+        session = OnnxSession(identity.content, identity.source)
+        return session, _sizes(session.shape)
     check_trust(identity.source_sha256, identity.source, trust=trust, is_complete=True)
     try:
-        with _quiet():
+        with quiet():
             if identity.kind == "torchscript":
-                content = io.BytesIO(identity.content)
-                return torch.jit.load(content, map_location="cpu").eval(), []  # type: ignore[no-untyped-call]
-            return torch.export.load(io.BytesIO(identity.content)).module(), []
+                script: Any = torch.jit.load(io.BytesIO(identity.content), map_location="cpu")  # type: ignore[no-untyped-call]
+                return script.eval(), (None, 1)
+            program: Any = torch.export.load(io.BytesIO(identity.content))
+            values = [
+                node.meta["val"]
+                for node in program.graph.nodes
+                if node.name in program.graph_signature.user_inputs
+            ]
+            return program.module(), _sizes(values[0].shape if values else ())
     except Exception as error:
         raise ModelError(
             f"{identity.source}: cannot be loaded ({describe(error)}). Save it again with the installed version of "
             f"PyTorch, {torch.__version__}."
         ) from error
+
+
+def _sizes(shape: Sequence[Any]) -> tuple[int | None, ...]:
+    """The fixed number of clips of a file's input, or any."""
+    return (shape[0],) if len(shape) and isinstance(shape[0], int) else (None, 1)
 
 
 def _built(code: Code, trust: bool) -> Any:
@@ -156,6 +181,8 @@ def _is_factory(named: Callable[..., Any]) -> bool:
 
 
 def _callable(value: Any, source: str) -> Callable[..., Any]:
+    if isinstance(value, type):
+        raise ModelError(f"{source}: is a class, must be a model. Give an instance of it.")
     method = getattr(value, "predict", None)
     if callable(value):
         return value  # type: ignore[no-any-return]
@@ -169,13 +196,6 @@ def _callable(value: Any, source: str) -> Callable[..., Any]:
 
 def _on_cpu(module: nn.Module) -> nn.Module:
     return module.to("cpu").eval()
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        yield
 
 
 def _batch(example: Tensor) -> Tensor:
@@ -192,14 +212,17 @@ class _Trial:
     batch: Tensor
     output: str | None
     outputs: int | None
+    sizes: tuple[int | None, ...]
     notes: list[str] = dataclasses.field(default_factory=list)
 
     def adopt(self, loaded: Any) -> Adopted:
         """The model with the layout and batch size that work. Raises `ModelError` where none does."""
-        is_module = isinstance(loaded, nn.Module)
-        adopted = self._first_that_works(loaded) if is_module else self._adopt_callable(loaded)
+        find = self._first_that_works if isinstance(loaded, nn.Module) else self._adopt_callable
+        adopted = find(loaded)
         rows = self._rows(adopted)
         adopted.outputs = rows.shape[1]
+        if isinstance(loaded, OnnxSession):
+            adopted = self._converted(adopted, loaded, rows)
         if adopted.batch is None and not self._is_independent(adopted, rows):
             adopted.batch = 1
             self.notes.append(
@@ -222,11 +245,41 @@ class _Trial:
         except UnfitOutputError as error:
             if tensors is not None:
                 return tensors
+            if str(error) == str(errors[0]):
+                raise
             raise ModelError(f"{error} With tensors: {errors[0]}") from error
+
+    def _converted(self, adopted: Adopted, session: OnnxSession, rows: Tensor) -> Adopted:
+        """An ONNX model as torch computes it, if it predicts what onnxruntime predicts; else as it is, with a note."""
+        dtype = torch.from_numpy(np.empty(0, session.dtype)).dtype
+        pairs = [(self.batch, rows)]
+        noise = torch.randn(self.batch.shape, generator=torch.Generator().manual_seed(0))
+        try:
+            twin = copy.copy(adopted)
+            twin._modules = {"model": OnnxGraph(parse(session.content, self.source), dtype).eval()}
+            with torch.no_grad():
+                with contextlib.suppress(ModelError):  # noise may be outside the range of its inputs
+                    pairs += [(noise, adopted(noise)), (noise[:1], adopted(noise[:1]))]
+                answers = [(twin(inputs), expected) for inputs, expected in pairs]
+        except Exception as error:
+            cause = error.__cause__ or error
+            reason = str(cause) if isinstance(cause, UnsupportedError) else describe(cause)
+            self.notes.append(
+                f"It cannot be converted to torch ({one_line(reason)}), so onnxruntime runs it."
+            )
+            return adopted
+        difference = max(float((a - b).abs().max() / b.abs().max().clamp_min(1e-12)) for a, b in answers)
+        if difference <= ONNX_TOLERANCE:
+            return twin
+        self.notes.append(
+            f"Converted to torch it predicts other values than onnxruntime (by {difference:.1e} relative, at most "
+            f"{ONNX_TOLERANCE:.0e} is allowed), so onnxruntime runs it."
+        )
+        return adopted
 
     def _first_that_works(self, model: nn.Module) -> Adopted:
         errors = []
-        for batch in _batch_sizes(model):
+        for batch in self.sizes:
             for layout in LAYOUTS:
                 adopted = Adopted(
                     model, self.source, output=self.output, outputs=self.outputs, layout=layout, batch=batch
@@ -248,7 +301,7 @@ class _Trial:
         """Whether clips alone get the predictions they get in a batch; random models are reported elsewhere."""
         try:
             with torch.no_grad():
-                alone = torch.cat([adopted(clip) for clip in torch.split(self.batch, 1)])
+                alone = torch.cat([adopted(clip) for clip in self.batch.unsqueeze(1)])
         except ModelError:
             return False
         scale = BATCH_TOLERANCE * float(rows.abs().max())
@@ -273,7 +326,7 @@ class _Trial:
         """Of a sum with unequal weights, since outputs that always add up to one have no gradient of their sum."""
         inputs = self.batch.clone().requires_grad_(True)
         try:
-            with torch.enable_grad(), _quiet():
+            with torch.enable_grad(), quiet():
                 rows = adopted(inputs)
                 if not rows.requires_grad:
                     return None
@@ -281,8 +334,3 @@ class _Trial:
                 return torch.autograd.grad((rows * weights).sum(), inputs, allow_unused=True)[0]
         except (RuntimeError, NotImplementedError, ModelError):
             return None
-
-
-def _batch_sizes(model: nn.Module) -> tuple[int | None, ...]:
-    """Numbers of clips to try at a time: any, or the one that an ONNX file or exported program says."""
-    return (None, 1)

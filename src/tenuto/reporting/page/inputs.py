@@ -13,7 +13,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from tenuto.analysis import comparison, curves, smc2025
-from tenuto.analysis.systems import budget_title, recorded_constant, selection
+from tenuto.analysis.systems import budget_title, recorded_constant, selection, worse_runs
 from tenuto.config import DataConfig
 from tenuto.errors import DataError, FileError, TenutoError
 from tenuto.evaluation.audit.findings import Finding
@@ -114,6 +114,7 @@ def gather(
     protocols = {name: table for name, table in tables.items() if name != NATURAL}
     natural = tables.get(NATURAL)
     interventions, left_out = _interventions(runs, rows)
+    shown = [run for run in runs if run.name in set(rows["run"])]
     return PageInputs(
         name=StudyFolder(study).name,
         data=_data(runs, str(rows["run"].iloc[0])),
@@ -123,7 +124,11 @@ def gather(
         curves=_curves(protocols, str(rows["protocol"].iloc[0]), natural, draws, runs),
         natural=natural,
         interventions=interventions,
-        remarks={"concepts": left_out, "runs": tuple(dict.fromkeys(map(str, damaged)))},
+        remarks={
+            "clean": worse_runs(shown),
+            "concepts": left_out,
+            "runs": tuple(dict.fromkeys(map(str, damaged))),
+        },
     )
 
 

@@ -1,0 +1,219 @@
+"""Tables of ratings as people keep them: any separator, decimal commas, one row per clip or one per rating."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Self
+
+import numpy as np
+import pandas as pd
+
+from tenuto.config import FolderConfig
+from tenuto.data.base import Labels, as_number, clip_name, ratings
+from tenuto.errors import DataError, Problems, one_line, quote
+from tenuto.files import read_csv, read_text
+
+SEPARATORS = {",": ",", ";": ";", "tab": "\t", "\t": "\t"}
+FIELDS = ("album_column", "artist_column", "group_column", "split_column")
+"""Settings that name a column of text, one value per clip."""
+
+_DECIMAL_COMMA = re.compile(r"\s*[-+]?\d+,\d+\s*")
+
+
+def separator_of(content: str, columns: Sequence[str]) -> str:
+    """The separator with which the first line has most of these columns; of several, the one that makes most fields.
+
+    >>> separator_of("file;valence;arousal\\n1;3,5;2", ["file"])
+    ';'
+    """
+    header = content.lstrip("\r\n").splitlines()[:1]
+
+    def fit(separator: str) -> tuple[int, int]:
+        names = [name.strip() for row in csv.reader(header, delimiter=separator) for name in row]
+        return len(set(columns) & set(names)), len(names)
+
+    return max(",;\t", key=fit)
+
+
+def decimal_of(cells: Iterable[str]) -> str:
+    """The decimal mark of numbers: a comma where one of them has a comma and none has a point."""
+    cells = list(cells)
+    has_comma = any(_DECIMAL_COMMA.fullmatch(cell) for cell in cells)
+    return "," if has_comma and not any("." in cell for cell in cells) else "."
+
+
+@dataclasses.dataclass(frozen=True)
+class Ratings:
+    """What a table says of every clip.
+
+    Attributes:
+        names: Clips as the table names them.
+        emotions: (clips, emotions), on the scale of the table.
+        concepts: (clips, concepts).
+        deviations: Standard deviation of the raters (n - 1), (clips, emotions), NaN where unknown; None without any.
+        fields: Setting of `FIELDS` -> cells of its column.
+    """
+
+    names: list[str]
+    emotions: Labels
+    concepts: Labels
+    deviations: Labels | None
+    fields: Mapping[str, list[str]]
+
+
+@dataclasses.dataclass(frozen=True)
+class Table:
+    """A table of text, and how to read it. `read` makes it.
+
+    Attributes:
+        path: The file.
+        settings: Names of its columns.
+        cells: Its cells; a column that is missing is a problem that was collected.
+        decimal: The decimal mark of its ratings.
+    """
+
+    path: Path
+    settings: FolderConfig
+    cells: pd.DataFrame
+    decimal: str
+
+    @classmethod
+    def read(cls, path: Path, settings: FolderConfig, problems: Problems) -> Self:
+        """Read the columns that the settings name. Raises `FileError` or `DataError` where that is impossible."""
+        is_tidy = settings.emotion_column is not None
+        rated = (
+            (settings.emotion_column, settings.rating_column)
+            if is_tidy
+            else (*settings.emotions, *settings.concepts, *(settings.deviations or ()))
+        )
+        named = (settings.id_column, *rated, settings.rater_column, *(getattr(settings, f) for f in FIELDS))
+        columns = [name for name in named if name is not None]
+        content = read_text(path)
+        separator = SEPARATORS[settings.separator] if settings.separator else separator_of(content, columns)
+        cells = read_csv(
+            path, columns=columns, text=columns, separator=separator, problems=problems, content=content
+        )
+        if settings.id_column not in cells or (is_tidy and not set(columns) <= set(cells)):
+            problems.raise_all()
+        numbers = (settings.rating_column,) if is_tidy else rated
+        decimal = settings.decimal or decimal_of(
+            cell for name in numbers if name in cells for cell in cells[str(name)]
+        )
+        if is_tidy:
+            cells = _spread_out(cells, settings)
+        return cls(path, settings, cells, decimal)
+
+    def ratings(self, problems: Problems) -> Ratings:
+        """One value per clip: the cell, or the mean over the clip's raters."""
+        if self.settings.rater_column is not None:
+            return self._of_raters(problems)
+        settings = self.settings
+        deviations = None
+        if settings.deviations:
+            cells = [
+                self.cells[name] if name in self.cells else [""] * len(self.cells)
+                for name in settings.deviations
+            ]
+            deviations = np.array([[as_number(cell, self.decimal) for cell in column] for column in cells]).T
+        return Ratings(
+            [clip_name(cell) for cell in self.cells[settings.id_column]],
+            self._checked(self.cells, settings.emotions, problems),
+            self._checked(self.cells, settings.concepts, problems),
+            deviations,
+            self._fields(range(len(self.cells))),
+        )
+
+    def _checked(self, cells: pd.DataFrame, columns: Sequence[str], problems: Problems) -> Labels:
+        settings = self.settings
+        return ratings(cells, columns, settings.scale, self.path, settings.id_column, problems, self.decimal)
+
+    def _fields(self, rows: Iterable[int]) -> dict[str, list[str]]:
+        rows = list(rows)
+        named = {field: getattr(self.settings, field) for field in FIELDS}
+        return {
+            field: [str(cell) for cell in self.cells[name].iloc[rows]]
+            for field, name in named.items()
+            if name in self.cells
+        }
+
+    def _of_raters(self, problems: Problems) -> Ratings:
+        """Mean and deviation over the raters of every clip; a rater may leave cells empty."""
+        settings = self.settings
+        names = [clip_name(cell) for cell in self.cells[settings.id_column]]
+        rows: dict[str, list[int]] = {}
+        for row, name in enumerate(names):
+            rows.setdefault(name, []).append(row)
+        self._check_raters(rows, problems)
+        emotions, spreads = self._means(rows, settings.emotions, problems)
+        concepts, _ = self._means(rows, settings.concepts, problems)
+        return Ratings(list(rows), emotions, concepts, spreads, self._fields(own[0] for own in rows.values()))
+
+    def _check_raters(self, rows: Mapping[str, list[int]], problems: Problems) -> None:
+        """Refuse two rows of one rater on one clip, and a clip whose rows disagree on its album and so on."""
+        rater = self.settings.rater_column
+        fields = [name for name in (getattr(self.settings, field) for field in FIELDS) if name in self.cells]
+        for clip, own in rows.items():
+            if rater in self.cells and len(set(raters := list(self.cells[rater].iloc[own]))) < len(raters):
+                twice = next(name for name in raters if raters.count(name) > 1)
+                problems.add(
+                    DataError(
+                        f"{self.path}: rater {quote(twice)} rates clip {one_line(clip)} twice. Remove one of the rows."
+                    )
+                )
+            for name in fields:
+                if len(values := sorted(set(self.cells[name].iloc[own].str.strip()))) > 1:
+                    problems.add(
+                        DataError(
+                            f"{self.path}: clip {one_line(clip)} has two values of {one_line(name)}, "
+                            f"{quote(values[0])} and {quote(values[1])}. Write the same in all of its rows."
+                        )
+                    )
+
+    def _means(
+        self, rows: Mapping[str, list[int]], columns: Sequence[str], problems: Problems
+    ) -> tuple[Labels, Labels]:
+        """Means and deviations, both (clips, columns), of the cells that are not empty."""
+        means, spreads = (np.full((len(rows), len(columns)), np.nan) for _ in range(2))
+        for place, column in enumerate(columns):
+            if column not in self.cells:
+                continue
+            has_value = (self.cells[column].str.strip() != "").to_numpy()
+            numbers = np.full(len(self.cells), np.nan)
+            numbers[has_value] = self._checked(self.cells[has_value], [column], problems)[:, 0]
+            for line, (clip, own) in enumerate(rows.items()):
+                values = numbers[own][has_value[own]]
+                if len(values) == 0:
+                    problems.add(
+                        DataError(
+                            f"{self.path}: no rater rates {one_line(column)} of clip {one_line(clip)}. Add a rating or "
+                            "leave the clip out."
+                        )
+                    )
+                else:
+                    means[line, place] = values.mean()
+                    spreads[line, place] = values.std(ddof=1) if len(values) > 1 else np.nan
+        return means, spreads
+
+
+def _spread_out(cells: pd.DataFrame, settings: FolderConfig) -> pd.DataFrame:
+    """A table with a row per rating as one with a column per emotion, a row per clip (and rater), other cells kept."""
+    emotion, rating = str(settings.emotion_column), str(settings.rating_column)
+    key = [settings.id_column, *([settings.rater_column] if settings.rater_column else [])]
+    lines: dict[tuple[str, ...], dict[str, str]] = {}
+    doubled: list[dict[str, str]] = []
+    wanted = (*settings.emotions, *settings.concepts)
+    for row in cells.to_dict("records"):
+        values = {str(name): str(cell) for name, cell in row.items()}
+        line = lines.setdefault(
+            tuple(values[name].strip() for name in key), values | dict.fromkeys(wanted, "")
+        )
+        name = values[emotion].strip()
+        if name in wanted:
+            if line[name]:
+                doubled.append(line | {name: values[rating]})  # a clip that is rated twice, which is reported
+            line[name] = line[name] or values[rating]
+    return pd.DataFrame([*lines.values(), *doubled])
