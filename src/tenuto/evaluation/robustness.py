@@ -59,8 +59,8 @@ def measure(run: Run) -> dict[str, Any]:
 
     Returns:
         Part -> `metrics.evaluate` (R2, correlation, RMSE, MSE, MAE, for tags also PR-AUC and ROC-AUC; overall and per
-        emotion), for bottlenecks that learned concepts also ``<part>_concepts``; ``mean_predictor`` holds the test metrics of always predicting the
-        mean label of the training clips.
+        emotion), for bottlenecks that learned concepts also ``<part>_concepts``; ``mean_predictor`` holds the test
+        metrics of always predicting the mean label of the training clips.
     """
     report: dict[str, Any] = {"run": run.name, "system": run.config.system, "seed": run.config.train.seed}
     source = run.material.prepared.name
