@@ -28,7 +28,7 @@ def recogniser(request):
     network = build(request.param, emotions=3, concepts=2, width=0.0625).eval()
     for part in network.modules():
         if isinstance(part, torch.nn.BatchNorm2d):
-            torch.nn.init.uniform_(part.running_var, 0.5, 2)
+            part.running_var.uniform_(0.5, 2)
     concepts = ("one", "two") if request.param == "A2M2E" else ()
     inputs = LogSpectrogramInputs(PAPER_NORMALISATION)
     return Recogniser(network, request.param, ("happy", "sad", "tender"), concepts, inputs, "f" * 64, 0.0625)
@@ -68,7 +68,7 @@ def test_a_torchscript_file_predicts_the_same_and_has_a_gradient(recogniser, wav
     np.testing.assert_allclose(emotions.detach(), right[0], atol=1e-5)
     if concepts is not None:
         np.testing.assert_allclose(concepts.detach(), right[1], atol=1e-5)
-    assert torch.isfinite(inputs.grad).all()
+    assert np.isfinite(inputs.grad.numpy()).all()
     assert json.loads(files["tenuto.json"])["emotions"] == ["happy", "sad", "tender"]
 
 

@@ -100,7 +100,6 @@ def audit(
         if isinstance(source, pd.DataFrame)
         else open_sources([complete(place) for place in list_places(source)], runs_file)
     )
-    siblings = [locate_run(sibling) for sibling in siblings]
     folders = [folder for one in sources for folder in one.folders.values()]
     given = Data() if split is None else Data(split=read_split(Path(split)))
     if not folders:
@@ -171,6 +170,7 @@ def _data_of_runs(
         raise ConfigError(f"`dataset` {dataset}: a run records its data set. Leave it out.")
     if only_runs and given.split is not None and all(RunFolder(folder).split.is_file() for folder in folders):
         raise ConfigError("`split`: the runs record their split. Leave it out.")
+    siblings = [locate_run(sibling) for sibling in siblings]
     _check_siblings(siblings, folders)
     config = _one_data_set(folders, root is not None)
     try:

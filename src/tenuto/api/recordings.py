@@ -118,7 +118,7 @@ def _objective(
     """The objective, errors measured from the clean prediction; None for an attack that has its own."""
     if isinstance(objective, Objective):
         return objective
-    names = [field.name for field in dataclasses.fields(ATTACKS[family])]  # type: ignore[arg-type]
+    names = [field.name for field in dataclasses.fields(ATTACKS[family])]
     if objective is None and "objective" not in names:
         return None
     word = objective or "squared-error"

@@ -13,7 +13,7 @@ from tenuto.cli import common
 from tenuto.cli.common import notes, out
 from tenuto.cli.screen import attack_table, changes_table, print_natural
 from tenuto.errors import ConfigError
-from tenuto.store.location import locate_run
+from tenuto.store.location import is_recording, locate_run
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -183,7 +183,7 @@ def attack(
     }
     settings = {name: value for name, value in settings.items() if value is not None}
     single = _Single(family, norm, epsilon, aim, from_clean, clipped, setting, source)
-    if len(words) > 1 or common.is_recording(words[0]):
+    if len(words) > 1 or is_recording(words[0]):
         clips = {
             **{name.replace("_", "-"): value for name, value in settings.items()},
             **{"root": root, "data": data, "protocol": protocol, "cache": cache, "source": source},

@@ -122,7 +122,7 @@ def to_torchscript(recogniser: Recogniser) -> bytes:
     try:
         with _quiet():
             traced: Any = torch.jit.trace(module, example)  # type: ignore[no-untyped-call]
-            torch.jit.save(traced, content, _extra_files={"tenuto.json": json.dumps(about(recogniser))})  # type: ignore[no-untyped-call]
+            torch.jit.save(traced, content, _extra_files={"tenuto.json": json.dumps(about(recogniser))})
     except Exception as error:  # a model from elsewhere can fail in any way
         raise _failure(error) from error
     return content.getvalue()

@@ -45,7 +45,7 @@ def complete(place: Place) -> Path:
     similar = [
         Path(entry)
         for entry in listed(path.parent)
-        if entry.name.startswith(path.name) and RunFolder(entry).exists()
+        if entry.name.startswith(path.name) and RunFolder(entry.path).exists()
     ]
     whole = [run for run in similar if run.name.startswith(f"{path.name}-")]
     chosen = whole or similar
@@ -140,7 +140,7 @@ def _recording(path: Path) -> ConfigError:
 
 def _known(path: Path, models: dict[str, Path]) -> str:
     """Runs next to a path that does not exist, or pretrained models, as a hint."""
-    runs = [entry.name for entry in listed(path.parent) if RunFolder(entry).exists()]
+    runs = [entry.name for entry in listed(path.parent) if RunFolder(entry.path).exists()]
     if runs or models:
         return did_you_mean(path.name, [*runs, *models])
     return "Name a folder that `tenuto train` or `tenuto adopt` made."
