@@ -15,6 +15,7 @@ from tenuto.data.inputs import FeatureInputs, LogSpectrogramInputs, WaveformInpu
 from tenuto.errors import ModelError
 from tenuto.models import Recogniser, build
 from tenuto.models.adoption import AdoptedNetwork
+from tenuto.models.foreign import open_foreign
 from tenuto.models.portable import ExcerptSpectrogram, about, to_onnx, to_torchscript
 
 SAMPLES = 220_500
@@ -83,6 +84,24 @@ def test_an_onnx_file_predicts_the_same(recogniser, waveforms):
     assert (facts["sample_rate"], facts["samples"], facts["concepts"]) == (
         *(22_050, SAMPLES),
         list(recogniser.concepts),
+    )
+
+
+@pytest.mark.parametrize(("convert", "ending"), [(to_torchscript, ".pt"), (to_onnx, ".onnx")])
+def test_a_file_can_be_adopted_and_has_a_gradient(
+    recogniser, waveforms, convert, ending, tmp_path, monkeypatch
+):
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    if ending == ".onnx":
+        pytest.importorskip("onnxruntime", reason="the extra onnx is not installed")
+    path = tmp_path / f"model{ending}"
+    path.write_bytes(convert(recogniser))
+    output = {".pt": "0", ".onnx": "emotions"}[ending] if recogniser.concepts else None
+    example = torch.from_numpy(waveforms)
+    foreign = open_foreign(path, example=example, output=output, outputs=3, trust=True)
+    assert foreign.has_gradient
+    np.testing.assert_allclose(
+        foreign.module(example).detach(), expected(recogniser, waveforms)[0], atol=1e-5
     )
 
 

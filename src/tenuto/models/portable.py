@@ -53,7 +53,7 @@ class ExcerptSpectrogram(nn.Module):
         angle = 2 * math.pi / FRAME_SIZE * (np.outer(np.arange(FRAME_SIZE), np.arange(bins)) % FRAME_SIZE)
         window = np.hanning(FRAME_SIZE)[:, None]
         transform = np.hstack([window * np.cos(angle), -window * np.sin(angle)])
-        self.register_buffer("places", places)
+        self.register_buffer("places", places.flatten())
         self.register_buffer("transform", torch.from_numpy(transform.astype(np.float32)))
         self.register_buffer("filters", torch.from_numpy(filterbank().astype(np.float32)))
         self.padding = int(starts[-1]) + FRAME_SIZE
@@ -62,7 +62,9 @@ class ExcerptSpectrogram(nn.Module):
     def forward(self, waveform: Tensor) -> Tensor:
         """The normalised log spectrograms."""
         padded = nn.functional.pad(waveform, (0, self.padding - waveform.shape[1]))
-        real, imaginary = (padded[:, self.places] @ self.transform).chunk(2, dim=-1)
+        # Selected in a flat list: indices of two axes become an ONNX operator that few programs know.
+        frames = padded.index_select(1, self.places).unflatten(1, (EXCERPT_FRAMES, FRAME_SIZE))
+        real, imaginary = (frames @ self.transform).chunk(2, dim=-1)
         magnitude = (real.square() + imaginary.square()).clamp_min(SMALLEST_POWER).sqrt()
         log = torch.log(1 + magnitude @ self.filters) / math.log(10)
         return ((log - self.normalisation.mean) / self.normalisation.deviation)[:, None]
