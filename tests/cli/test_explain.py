@@ -6,9 +6,8 @@ import shutil
 
 import pytest
 
-from tenuto.evaluation.explanation import BACKGROUND
 from tenuto.files import read_csv
-from tenuto.store.run import RunFolder
+from tenuto.store.run import BACKGROUND, RunFolder
 from tests import corpora
 
 EMOTIONS = ["valence", "energy", "tension", "anger", "fear", "happy", "sad", "tender"]

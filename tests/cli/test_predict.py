@@ -97,7 +97,7 @@ def test_a_bad_recording_does_not_take_the_earlier_ones_along(tenuto, run, songs
 
 def test_what_is_no_run_is_named(refused, songs, tmp_path):
     assert f"{RunFolder(tmp_path).checkpoint}: no such checkpoint" in refused("predict", tmp_path, songs[0])
-    assert f"{songs[1]}: damaged" in refused("predict", songs[1], songs[0])
+    assert "no such run, checkpoint or pretrained model" in refused("predict", tmp_path / "gone", songs[0])
 
 
 def test_a_cut_checkpoint_is_named(refused, run, songs, tmp_path):

@@ -20,14 +20,13 @@ from tenuto.data.inputs import LogSpectrogramInputs
 from tenuto.errors import AudioError, CheckpointError, ConfigError, FileError
 from tenuto.evaluation import explanation
 from tenuto.evaluation.explanation import (
-    BACKGROUND,
     Background,
     curve_starts,
     explain,
 )
 from tenuto.evaluation.linear_head import head_gain, linear_head
 from tenuto.models import Recogniser, build, checkpoint
-from tenuto.store.run import RunFolder
+from tenuto.store.run import BACKGROUND, RunFolder
 
 EMOTIONS, CONCEPTS = ("valence", "tension"), ("mode", "beat", "noise")
 

@@ -13,8 +13,10 @@ if TYPE_CHECKING:
     from tenuto.api.auditing import Audit, audit
     from tenuto.api.comparing import compare, curves, rows
     from tenuto.api.datasets import prepare, validate
+    from tenuto.api.exporting import export
     from tenuto.api.papers import Paper, paper
     from tenuto.api.progress import Progress
+    from tenuto.api.recordings import RecordingAttack, attack_recording
     from tenuto.api.reports import Report, report
     from tenuto.api.runs import (
         Run,
@@ -37,8 +39,10 @@ _MODULES = {
     "tenuto.api.auditing": ("Audit", "audit"),
     "tenuto.api.comparing": ("compare", "curves", "rows"),
     "tenuto.api.datasets": ("prepare", "validate"),
+    "tenuto.api.exporting": ("export",),
     "tenuto.api.papers": ("Paper", "paper"),
     "tenuto.api.progress": ("Progress",),
+    "tenuto.api.recordings": ("RecordingAttack", "attack_recording"),
     "tenuto.api.reports": ("Report", "report"),
     "tenuto.api.runs": (
         *("Run", "attack", "evaluate", "explain", "intervene", "natural", "open_run"),
@@ -55,15 +59,18 @@ __all__ = [
     "Audit",
     "Paper",
     "Progress",
+    "RecordingAttack",
     "Report",
     "Run",
     "adopt",
     "attack",
+    "attack_recording",
     "audit",
     "compare",
     "curves",
     "evaluate",
     "explain",
+    "export",
     "import_reference",
     "intervene",
     "load",

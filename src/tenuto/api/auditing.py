@@ -23,6 +23,7 @@ from tenuto.evaluation.audit import audit as find
 from tenuto.evaluation.runs import Run
 from tenuto.models.checkpoint import trust_run
 from tenuto.reporting import verdicts
+from tenuto.store.location import complete, locate_run
 from tenuto.store.run import RunFolder
 
 
@@ -103,7 +104,7 @@ def audit(
     sources = (
         sources_of(source)
         if isinstance(source, pd.DataFrame)
-        else open_sources(list_places(source), runs_file)
+        else open_sources([complete(place) for place in list_places(source)], runs_file)
     )
     folders = [folder for one in sources for folder in one.folders.values()]
     if trust:
@@ -125,6 +126,7 @@ def audit_run(
     run: Run, siblings: Sequence[Place], clips: int | None, budget: Budget | None, progress: Progress
 ) -> Audit:
     """Audit an open run."""
+    siblings = [locate_run(sibling) for sibling in siblings]
     _check_siblings(siblings, [run.folder])
     opened = {run.folder.resolve(): run}
     data = Data(prepared=run.material.prepared, siblings=_paths(siblings), budget=budget, opened=opened)
@@ -171,6 +173,7 @@ def _data_of_runs(
         raise ConfigError(f"`dataset` {dataset}: a run records its data set. Leave it out.")
     if only_runs and given.split is not None and all(RunFolder(folder).split.is_file() for folder in folders):
         raise ConfigError("`split`: the runs record their split. Leave it out.")
+    siblings = [locate_run(sibling) for sibling in siblings]
     _check_siblings(siblings, folders)
     config = _one_data_set(folders, root is not None)
     try:

@@ -15,6 +15,7 @@ from tenuto.analysis.curves import Curves
 from tenuto.api.progress import SILENT, Progress
 from tenuto.errors import ConfigError
 from tenuto.reporting import write_comparison, write_curves
+from tenuto.store.location import complete
 from tenuto.store.released_logs import read_logs
 from tenuto.store.result_rows import rows_of_result
 from tenuto.store.rows import BUDGET, at_budget, in_unit, mark_worst
@@ -70,7 +71,7 @@ def rows(
             chosen = mark_worst(chosen)
         return at_budget(chosen, epsilon)
     if isinstance(source, str | Path):
-        return at_budget(in_unit(read_study(source, protocol), unit), epsilon)
+        return at_budget(in_unit(read_study(complete(source), protocol), unit), epsilon)
     if source is not None:
         named: dict[str, Any] = {} if unit is None else {"unit": unit}
         return rows_of_result(source, protocol=protocol, epsilon=epsilon, **named, **described)
@@ -103,7 +104,8 @@ def curves(
     if isinstance(source, pd.DataFrame):
         measured = curves_over.measure(in_unit(source, unit), natural)
     else:
-        measured = curves_over.from_folders(list_places(source), protocol, unit=unit)
+        places = [complete(place) for place in list_places(source)]
+        measured = curves_over.from_folders(places, protocol, unit=unit)
     if out is not None:
         write_curves(measured, out)
     return measured

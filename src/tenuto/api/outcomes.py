@@ -92,10 +92,11 @@ class ClipsShown:
 
     def _repr_html_(self) -> str:
         """Return pictures and players that a notebook shows."""
-        return "".join(_clip_html(clip, self.scale) for clip in self.clips)
+        return "".join(clip_html(clip, self.scale) for clip in self.clips)
 
 
-def _clip_html(clip: Resynthesis, scale: tuple[float, float]) -> str:
+def clip_html(clip: Resynthesis, scale: tuple[float, float]) -> str:
+    """Picture and players of one clip."""
     players = "".join(
         f'<figure style="display:inline-block"><figcaption>{which}</figcaption>'
         f'<audio controls src="data:audio/flac;base64,{_base64(clip.sound(which))}"></audio></figure>'

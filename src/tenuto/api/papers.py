@@ -15,6 +15,7 @@ from tenuto.api.comparing import rows as read_rows
 from tenuto.errors import ConfigError, did_you_mean
 from tenuto.reporting import paper as files
 from tenuto.reporting import tables
+from tenuto.store.location import complete
 from tenuto.store.study import StudyFolder
 
 Place = str | Path
@@ -92,6 +93,7 @@ def paper(
         FileError: No such rows.
         DataError: Rows of several attacks.
     """
+    source = complete(source) if isinstance(source, str | Path) else source
     if part not in (*PARTS, "all"):
         raise ConfigError(f"part {part!r} is unknown. {did_you_mean(part, (*PARTS, 'all'))}")
     chosen = read_rows(source, protocol, epsilon, logs=logs, runs_file=runs_file)

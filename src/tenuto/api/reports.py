@@ -23,6 +23,7 @@ from tenuto.models.checkpoint import load
 from tenuto.reporting.page.inputs import PageInputs, gather, read_findings, weights_of
 from tenuto.reporting.page.inside import clips_to_show, runs_to_show
 from tenuto.reporting.page.report import make_page, render
+from tenuto.store.location import complete
 from tenuto.store.perturbations import saved_rows
 from tenuto.store.run import RunFolder
 from tenuto.store.study import StudyFolder
@@ -102,7 +103,7 @@ def report(
         FileError: No rows of that protocol, or a damaged file.
         DataError: No such budget, several and none chosen, or rows that contradict each other.
     """
-    study = Path(study)
+    study = complete(study)
     inputs = gather(study, protocol, epsilon)
     runs = StudyFolder(study).runs(lambda error: None)  # `gather` names the others
     folders = {run.name: run.path for run in runs if run.config.is_file()}

@@ -32,6 +32,7 @@ from tenuto.files import write_text
 from tenuto.models.adoption import FrontEnd, Model
 from tenuto.models.checkpoint import load, read_fingerprint
 from tenuto.models.recogniser import Profile, Recogniser
+from tenuto.store.location import locate_model, locate_run
 from tenuto.store.perturbations import saved_rows
 from tenuto.store.rows import RELEASED_PROTOCOL
 from tenuto.store.run import RunFolder
@@ -218,7 +219,7 @@ def open_run(
     """Open a run with the data it was trained on, or with other data to judge it on.
 
     Args:
-        folder: The run's folder.
+        folder: The run's folder, or the beginning of its name.
         root: Folder of the data set; default: the corpus of the run's study, else ``$TENUTO_DATA``.
         data: Another data set, by its name or settings, to judge the run on. Outputs are matched by name, predictions
             converted to the scale of its labels, and results are written to ``on`` in the run's folder.
@@ -229,11 +230,11 @@ def open_run(
         trust: Whether you trust the code of an adopted run, which is then executed, now and later.
 
     Raises:
-        ConfigError: Not a run folder, or the data are not found.
+        ConfigError: Not a run folder, several runs with such a name, or the data are not found.
         CheckpointError: The model was trained on other data, shares no emotion with it, or has changed.
         TrustError: An adopted model whose code was not named on this machine.
     """
-    folder = Path(folder)
+    folder = locate_run(folder)
     config = RunFolder(folder).read_config()
     settings = config.data if data is None else _other_data(data, root)
     root, cache = find_data(folder, settings, root, cache, is_own=data is None)
@@ -321,7 +322,7 @@ def predict(run: Run | Recogniser | Source, audio: Source | Sequence[Source], **
     """Predict recordings of any length.
 
     Args:
-        run: An open run, a model, a run folder, or a checkpoint file. No data set is needed.
+        run: An open run, a model, or what `load` takes, such as ``a2e-soundtracks``. No data set is needed.
         audio: One audio file or several.
         opening: ``model``, ``front_end`` and ``trust`` of an adopted run, see `open_run`.
 
@@ -331,7 +332,7 @@ def predict(run: Run | Recogniser | Source, audio: Source | Sequence[Source], **
     Raises:
         AudioError: A recording cannot be used, or something else than a file is given.
     """
-    recogniser = _model(run, **opening)
+    recogniser = model_of(run, **opening)
     files = [audio] if isinstance(audio, str | Path) else list(audio)
     for file in files:
         if not isinstance(file, str | Path):
@@ -347,7 +348,7 @@ def predict(run: Run | Recogniser | Source, audio: Source | Sequence[Source], **
     return pd.DataFrame(lines, index=pd.Index([str(file) for file in files], name="file"))
 
 
-def _model(run: Run | Recogniser | Source, **opening: Any) -> Recogniser:
+def model_of(run: Run | Recogniser | Source, **opening: Any) -> Recogniser:
     """The model itself, on its own scale."""
     if isinstance(run, Recogniser):
         return run
@@ -370,7 +371,7 @@ def explain(
     explanation has no places and counts effects from 0.
 
     Args:
-        run: An open run, a model, a run folder, or a checkpoint file.
+        run: An open run, a model, or what `load` takes, such as ``a2m2e-soundtracks``.
         audio: An audio file of any length.
         root: Folder of the data set; default: as in `open_run`.
         hop_seconds: Distance between the windows of the curve.
@@ -385,9 +386,9 @@ def explain(
     if isinstance(run, Run):
         return run.explain(audio, hop_seconds)
     explanation.check_hop(hop_seconds)
-    recogniser = _model(run, **opening)
-    folder = Path("") if isinstance(run, Recogniser) else Path(run)
-    if isinstance(run, Recogniser) or not folder.is_dir():
+    recogniser = model_of(run, **opening)
+    folder = Path("") if isinstance(run, Recogniser) else locate_model(run)
+    if isinstance(run, Recogniser) or not RunFolder(folder).config.is_file():
         return explanation.explain(recogniser, audio, hop_seconds)
     is_known = explanation.Background.read(folder, recogniser) is not None
     if is_known or not (root is not None or _has_data(folder)):
@@ -452,4 +453,4 @@ def set_concepts(
     """
     if audio is None:
         return _opened(run, root, progress, cache=cache, **opening).set_concepts(values)
-    return intervention.set_concepts_of_recording(_model(run, **opening), audio, values)
+    return intervention.set_concepts_of_recording(model_of(run, **opening), audio, values)

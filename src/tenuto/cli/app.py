@@ -19,6 +19,7 @@ from tenuto.cli import (
     demo,
     evaluate,
     explain,
+    export,
     intervene,
     natural,
     paper,
@@ -102,6 +103,7 @@ app.command("evaluate", rich_help_panel=MODEL)(evaluate.evaluate)
 app.command("explain", rich_help_panel=MODEL)(explain.explain)
 app.command("intervene", rich_help_panel=MODEL)(intervene.intervene)
 app.command("show", rich_help_panel=MODEL)(show.show)
+app.command("export", rich_help_panel=MODEL)(export.export)
 
 
 def _version(requested: bool) -> None:

@@ -2,28 +2,43 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
 from tenuto.cli import common
 from tenuto.cli.common import notes, out
-from tenuto.cli.screen import attack_table, print_natural
+from tenuto.cli.screen import attack_table, changes_table, print_natural
 from tenuto.errors import ConfigError
+from tenuto.store.location import is_recording, locate_run
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from tenuto.api import Run
+    from tenuto.attacks import Protocol
 
 RELEASED = "paper-2025-released"
-PAPER, OWN = "Settings of the paper's protocols", "A single attack"
+PRETRAINED = "a2e-soundtracks"
+"""The model that is attacked on a recording where none is named."""
+
+PAPER, OWN, RECORDING = "Settings of the paper's protocols", "A single attack", "An attack on a recording"
 Measure = StrEnum("Measure", ["corr", "mse"])
 Optimizer = StrEnum("Optimizer", {"Adam": "Adam", "SGD": "SGD"})  # a list would make them lower-case
 
 
 def attack(
-    run: Annotated[Path, typer.Argument(help="Folder of a run.")],
+    words: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="RUN [AUDIO]",
+            help="Folder of a run. With a recording: a run, an exported model or a pretrained model.",
+            show_default=False,
+        ),
+    ],
     root: common.RunRoot = None,
     data: common.OtherData = None,
     trust: common.Trust = False,
@@ -112,6 +127,23 @@ def attack(
     source: Annotated[
         Path | None, typer.Option(help="Run whose network Transfer attacks.", rich_help_panel=OWN)
     ] = None,
+    start: Annotated[
+        float | None,
+        typer.Option(
+            help="Second at which the attacked excerpt begins.",
+            show_default="in the middle",
+            rich_help_panel=RECORDING,
+        ),
+    ] = None,
+    folder: Annotated[
+        Path | None,
+        typer.Option(
+            "--out",
+            help="Folder for rows, picture and sounds.",
+            show_default="none",
+            rich_help_panel=RECORDING,
+        ),
+    ] = None,
     released_log: Annotated[
         Path | None, typer.Option(help="Folder for log.csv and hparams.yaml in the released format.")
     ] = None,
@@ -132,16 +164,15 @@ def attack(
 
     Settings that differ from the protocol's become part of the file name. An interrupted call is resumed.
 
+    With a recording, one excerpt of it is attacked. It has no ratings, so errors are measured
+    from the clean prediction.
+
     Example: tenuto attack runs/A2E-6-1a2b3c4d --protocol standard-1 --root soundtracks
 
     Example: tenuto attack runs/A2E-6-1a2b3c4d --attack APGD --epsilon 0.05 --objective happy=0.8 --root soundtracks
-    """
-    from tenuto import api
-    from tenuto.api.runs import as_protocol
-    from tenuto.attacks import parse_attack, parse_objective
-    from tenuto.evaluation import robustness
-    from tenuto.store.released_logs import write_log
 
+    Example: tenuto attack a2e-soundtracks song.mp3 --objective happy+ --epsilon 0.05 --out attacked
+    """
     settings = {
         "iterations": iterations,
         "measure": measure.value if measure else None,
@@ -151,48 +182,133 @@ def attack(
         "sign": sign,
     }
     settings = {name: value for name, value in settings.items() if value is not None}
-    own = (norm, epsilon, aim, clipped, setting, source)
-    if family is None and (from_clean or any(value is not None for value in own)):
-        raise ConfigError(
-            "--norm, --epsilon, --objective, --from-clean, --clipped, --setting and --source need --attack, the "
-            "name of a single attack."
-        )
-    if family is not None and (protocol is not None or settings):
-        raise ConfigError("--attack is a single attack: leave out --protocol and its settings.")
-    opened = api.open_run(run, root, data=data, trust=trust, cache=cache, progress=common.TERMINAL)
-    if family is None:
-        chosen = as_protocol(protocol or (RELEASED if settings else opened.protocol), **settings)
-    else:
-        word, emotions = (
-            aim or ("squared-error" if from_clean or clipped else None),
-            opened.recogniser.emotions,
-        )
-        goal = parse_objective(word, emotions, from_clean=from_clean, scale=clipped) if word else None
-        own_settings = _own_settings(opened, setting or [], source)
-        chosen = parse_attack(family, norm or "linf", epsilon, goal, own_settings)
+    single = _Single(family, norm, epsilon, aim, from_clean, clipped, setting, source)
+    if len(words) > 1 or is_recording(words[0]):
+        clips = {
+            **{name.replace("_", "-"): value for name, value in settings.items()},
+            **{"root": root, "data": data, "protocol": protocol, "cache": cache, "source": source},
+            **{"released-log": released_log, "batch-size": batch_size},
+            "split": None if split is common.PartName.test else split,
+        }
+        _refuse(clips, "only for attacks on the clips of a run. Leave it out, or leave out the recording.")
+        run, files = common.model_and_recordings(words, PRETRAINED)
+        _attack_recording(run, common.one_recording(files), single, start, folder, device, trust)
+        return
+    _refuse({"start": start, "out": folder}, "only for an attack on a recording. Name one after the run.")
+    single.check(protocol is not None or bool(settings))
+    from tenuto import api
+
+    opened = api.open_run(words[0], root, data=data, trust=trust, cache=cache, progress=common.TERMINAL)
+    chosen = single.protocol(opened) if family else _named_protocol(opened, protocol, settings)
     if released_log is not None and chosen.name != RELEASED:
         raise ConfigError(f"--released-log is for {RELEASED}: other attacks have no such log.")
     rows = opened.attack(chosen, split.value, device, batch_size)
     out.print(attack_table(rows))
     typer.echo(str(opened.files.rows(chosen, split.value)))
     if released_log is not None:
-        write_log(rows, released_log, robustness.released_settings(opened, chosen))
-        notes.print(f"{released_log}: log.csv and hparams.yaml in the released format")
+        _write_log(opened, chosen, rows, released_log)
     if natural:
         print_natural(opened.natural(split.value), "The same clips under natural variation")
 
 
-def _own_settings(run: Run, given: list[str], source: Path | None) -> dict[str, object]:
-    """The settings in ``--setting`` and ``--source``, by the names the attack gives them."""
-    settings: dict[str, object] = {}
-    for text in given:
-        name, equals, value = text.partition("=")
-        if not equals:
-            raise ConfigError(f"--setting {text}: must be NAME=VALUE, such as steps=100.")
-        settings[name.strip().replace("-", "_")] = value.strip()
-    if source is not None:
+class _Single(NamedTuple):
+    """The options of a single attack."""
+
+    family: str | None
+    norm: str | None
+    epsilon: float | None
+    aim: str | None
+    from_clean: bool
+    clipped: tuple[float, float] | None
+    setting: list[str] | None
+    source: Path | None
+
+    def check(self, has_protocol: bool) -> None:
+        """Raise `ConfigError` for options that contradict each other."""
+        own = (self.norm, self.epsilon, self.aim, self.clipped, self.setting, self.source)
+        if self.family is None and (self.from_clean or any(value is not None for value in own)):
+            raise ConfigError(
+                "--norm, --epsilon, --objective, --from-clean, --clipped, --setting and --source need --attack, the "
+                "name of a single attack."
+            )
+        if self.family is not None and has_protocol:
+            raise ConfigError("--attack is a single attack: leave out --protocol and its settings.")
+
+    def protocol(self, run: Run) -> Protocol:
+        """The attack on a run. Raises `ConfigError`."""
         from tenuto import api
+        from tenuto.attacks import parse_attack, parse_objective
         from tenuto.evaluation.runs import Sibling
 
-        settings |= {"source": Sibling(run, api.load(source)), "name": source.name}
-    return settings
+        word = self.aim or ("squared-error" if self.from_clean or self.clipped else None)
+        goal = (
+            parse_objective(word, run.recogniser.emotions, from_clean=self.from_clean, scale=self.clipped)
+            if word
+            else None
+        )
+        settings: dict[str, object] = dict(self.settings)
+        if self.source is not None:
+            path = locate_run(self.source)
+            settings |= {"source": Sibling(run, api.load(path)), "name": path.name}
+        return parse_attack(str(self.family), self.norm or "linf", self.epsilon, goal, settings)
+
+    @property
+    def settings(self) -> dict[str, str]:
+        """The settings in ``--setting``, by the names the attack gives them. Raises `ConfigError`."""
+        settings = {}
+        for text in self.setting or []:
+            name, equals, value = text.partition("=")
+            if not equals:
+                raise ConfigError(f"--setting {text}: must be NAME=VALUE, such as steps=100.")
+            settings[name.strip().replace("-", "_")] = value.strip()
+        return settings
+
+
+def _refuse(options: Mapping[str, object], reason: str) -> None:
+    """Raise `ConfigError` where one of these options is given."""
+    if given := [f"--{name}" for name, value in options.items() if value is not None]:
+        raise ConfigError(f"{', '.join(given)}: {reason}")
+
+
+def _named_protocol(run: Run, protocol: str | None, settings: dict[str, Any]) -> Protocol:
+    from tenuto.api.runs import as_protocol
+
+    return as_protocol(protocol or (RELEASED if settings else run.protocol), **settings)
+
+
+def _write_log(run: Run, protocol: Protocol, rows: pd.DataFrame, folder: Path) -> None:
+    from tenuto.evaluation import robustness
+    from tenuto.store.released_logs import write_log
+
+    write_log(rows, folder, robustness.released_settings(run, protocol))
+    notes.print(f"{folder}: log.csv and hparams.yaml in the released format")
+
+
+def _attack_recording(
+    model: str,
+    recording: Path,
+    single: _Single,
+    start: float | None,
+    folder: Path | None,
+    device: str,
+    trust: bool,
+) -> None:
+    """Attack a recording and print its prediction before and after."""
+    from tenuto import api
+
+    attacked = api.attack_recording(
+        model,
+        recording,
+        single.family,
+        objective=single.aim,
+        epsilon=single.epsilon,
+        norm=single.norm or "linf",
+        scale=single.clipped,
+        start=start,
+        out=folder,
+        device=device,
+        trust=trust,
+        progress=common.TERMINAL,
+        **single.settings,
+    )
+    out.print(changes_table(attacked))

@@ -20,6 +20,8 @@ from tenuto.cli.options import with_options
 from tenuto.config import CONCEPT_SOURCES, SPLITS, DataConfig
 from tenuto.data import DATASETS, Prepared
 from tenuto.devices import require
+from tenuto.errors import ConfigError
+from tenuto.store.location import is_recording, locate_model, pretrained_models
 
 
 class Screen(Console):
@@ -99,6 +101,15 @@ TrainPrecision = Annotated[
         help="Precision of updates and training attacks: float32, bfloat16, or auto: bfloat16 where the processor "
         "supports it natively.",
         show_default="float32, or the preset's",
+    ),
+]
+Recordings = Annotated[
+    list[str],
+    typer.Argument(
+        metavar="[RUN] AUDIO...",
+        help="mp3, ogg, flac or wav files; before them a run, an exported model or a checkpoint in place of the "
+        "pretrained model.",
+        show_default=False,
     ),
 ]
 Runs = Annotated[Path, typer.Option("--runs", envvar="TENUTO_RUNS", help="Folder of all runs.")]
@@ -192,6 +203,35 @@ def bar(task: str, total: int | None) -> Iterator[Callable[[int], None]]:
     with Progress(*columns, console=notes, transient=True, disable=not notes.is_terminal) as progress:
         number = progress.add_task(task, total=total)
         yield lambda done: progress.advance(number, done)
+
+
+def model_and_recordings(words: list[str], default: str) -> tuple[str, list[Path]]:
+    """The model and the recordings among the arguments ``[RUN] AUDIO...``; without a model the pretrained one.
+
+    Raises:
+        ConfigError: A model alone.
+        CheckpointError: No such model.
+    """
+    first, *others = words
+    if is_recording(first):
+        if default not in pretrained_models():
+            raise ConfigError(
+                f"{default}: this pretrained model is not part of this installation. Name a run before "
+                f"{first}."
+            )
+        notes.print(f"{default}: the pretrained model")
+        return default, [Path(word) for word in words]
+    if not others:
+        locate_model(first)
+        raise ConfigError(f"{first}: is a model. Name a recording after it, such as song.mp3.")
+    return first, [Path(word) for word in others]
+
+
+def one_recording(files: list[Path]) -> Path:
+    """The only recording. Raises `ConfigError` for several."""
+    if len(files) > 1:
+        raise ConfigError(f"{', '.join(map(str, files))}: name one recording at a time.")
+    return files[0]
 
 
 class Terminal(Progress):

@@ -17,13 +17,23 @@ from tenuto.cli.screen import bar, grid
 if TYPE_CHECKING:
     from tenuto.evaluation.explanation import Explanation
 
+PRETRAINED = "a2m2e-soundtracks"
+"""The model that is explained where none is named."""
+
 HALF = 8
 """Characters of a full bar to either side of a middle line."""
 
 
 def explain(
-    run: Annotated[Path, typer.Argument(help="Run folder or checkpoint file.")],
-    audio: Annotated[Path, typer.Argument(help="An mp3, ogg, flac or wav file of any length.")],
+    audio: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="[RUN] AUDIO",
+            help="An mp3, ogg, flac or wav file of any length; before it a run, an exported model or a checkpoint in "
+            "place of the pretrained model.",
+            show_default=False,
+        ),
+    ],
     root: common.RunRoot = None,
     trust: common.Trust = False,
     hop: Annotated[float, typer.Option(help="Seconds between the windows of the curve.")] = 1.0,
@@ -33,8 +43,12 @@ def explain(
 ) -> None:
     """Explain a prediction: emotions, their place among the training clips, and the effect of every concept.
 
+    Without a run, the pretrained model a2m2e-soundtracks is explained. The beginning of a run's name is enough.
+
     Places need predictions for the training clips. They are computed once where the data set is found, and saved in
     the run's folder.
+
+    Example: tenuto explain song.mp3
 
     Example: tenuto explain runs/A2M2E-21-1a2b3c4d song.mp3 --root soundtracks --plot song.png
     """
@@ -44,8 +58,15 @@ def explain(
 
     if plot is not None:
         check_ending(plot)
+    run, files = common.model_and_recordings(audio, PRETRAINED)
     explanation = api.explain(
-        run, audio, root, hop_seconds=hop, cache=cache, progress=common.TERMINAL, trust=trust
+        run,
+        common.one_recording(files),
+        root,
+        hop_seconds=hop,
+        cache=cache,
+        progress=common.TERMINAL,
+        trust=trust,
     )
     if as_json:
         common.print_json(dataclasses.asdict(explanation))

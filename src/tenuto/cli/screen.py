@@ -19,6 +19,7 @@ from tenuto.store.rows import has_thresholds, values_of, worst_case
 
 if TYPE_CHECKING:
     from tenuto.api.outcomes import ClipsShown
+    from tenuto.api.recordings import RecordingAttack
     from tenuto.evaluation.audit import Finding
     from tenuto.evaluation.resynthesis import Resynthesis
 
@@ -152,6 +153,26 @@ def profile_table(
         for word, value in kind.items():
             table.add_row(escape(word), f"{value:6.3f}", bar(value, ends))
         table.add_section()
+    return table
+
+
+def changes_table(attacked: RecordingAttack) -> Table:
+    """Emotions and concepts of an attacked recording, before and after; bars show the result."""
+    row, recogniser = attacked.row, attacked.recogniser
+    budget = f"{row['norm']} {row['epsilon']:g}" if row["epsilon"] == row["epsilon"] else "no budget"
+    begin, seconds = attacked.start_seconds, recogniser.inputs.window / recogniser.inputs.steps_per_second
+    title = (
+        f"{attacked.source}, {begin:.1f} to {begin + seconds:.1f} s, {attacked.model} under {row['attack']}, "
+        f"{row['objective']}, {budget}"
+    )
+    table = grid(title, "output", "before", "after", "change", "", names=["output"], bars="")
+    for place, (name, (before, after, change)) in enumerate(attacked.table.iterrows()):
+        is_emotion = place < len(recogniser.emotions)
+        if place == len(recogniser.emotions):
+            table.add_section()
+        values = (f"{before:.3f}", f"{after:.3f}", f"{change:+.3f}")
+        table.add_row(escape(str(name)), *values, bar(after, attacked.scale if is_emotion else (0.0, 1.0)))
+    table.caption = f"epsilon is in {recogniser.inputs.unit}; largest change of one entry {row['linf']:.4g}"
     return table
 
 

@@ -30,6 +30,7 @@ from tenuto.models.backbone import BackboneNetwork
 from tenuto.models.checkpoint import to_array
 from tenuto.models.recogniser import read_waveform
 from tenuto.models.systems import Network
+from tenuto.store.run import BACKGROUND
 
 if TYPE_CHECKING:
     from tenuto.models.recogniser import Recogniser
@@ -39,7 +40,6 @@ Values = NDArray[np.float64]
 BATCH_SIZE = 8
 HOP_SECONDS = 1.0
 SHORTEST_HOP, LONGEST_HOP = 0.01, 3600.0
-BACKGROUND = "training_predictions.csv"
 BAR_COLOUR = "#0072B2"
 
 

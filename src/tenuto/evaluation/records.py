@@ -15,7 +15,7 @@ from tenuto.devices import arithmetic
 from tenuto.errors import CheckpointError
 from tenuto.evaluation.runs import Run
 from tenuto.files import Array, sha256_file
-from tenuto.models.recogniser import predict
+from tenuto.models.recogniser import Recogniser, predict
 from tenuto.models.systems import Network
 from tenuto.store.perturbations import key_of
 from tenuto.store.result_rows import array, attack_columns, result_columns, value_columns
@@ -25,8 +25,12 @@ Origin = dict[str, str]
 
 def origin_of(run: Run, device: str = "cpu") -> Origin:
     """Two columns of every row: ``checkpoint``, the SHA-256 of the weights, and ``versions`` of what computed."""
-    versions = f"tenuto {__version__}, torch {torch.__version__}, {arithmetic(device)}"
-    return {"checkpoint": sha256_file(run.files.checkpoint), "versions": versions}
+    return {"checkpoint": sha256_file(run.files.checkpoint), "versions": versions(device)}
+
+
+def versions(device: str = "cpu") -> str:
+    """What computed: versions of Tenuto and PyTorch, and the device."""
+    return f"tenuto {__version__}, torch {torch.__version__}, {arithmetic(device)}"
 
 
 def finished_rows(run: Run, protocol: object, part: str, origin: Origin) -> pd.DataFrame:
@@ -68,17 +72,22 @@ def records(
     result: AttackResult,
 ) -> pd.DataFrame:
     """One row per clip. Norms and the adversarial prediction belong to the same perturbation."""
-    emotions, units = run.recogniser.emotions, run.recogniser.concepts
-    table: dict[str, Any] = {
-        **identity(run, clips, part, str(protocol)),
-        **result_columns(attack_columns(attacker, emotions), result, emotions, clips.labels),
-    }
+    measured = measurements(run.recogniser, attacker, model, clips, result)
+    return pd.DataFrame({**identity(run, clips, part, str(protocol)), **measured})
+
+
+def measurements(
+    recogniser: Recogniser, attacker: Attack, model: Network, clips: Batch, result: AttackResult
+) -> dict[str, Any]:
+    """The columns of a result: the attack, its cost, norms and predictions, a value per clip."""
+    emotions, units = recogniser.emotions, recogniser.concepts
+    table = result_columns(attack_columns(attacker, emotions), result, emotions, clips.labels)
     if result.clean_concepts is None and units:  # the attack evaluates emotions alone
         for kind, inputs in (("clean", clips.inputs), ("adversarial", result.adversarial)):
             table |= value_columns(kind, units, predict(model, inputs).concepts)
     table |= value_columns("clean", units, result.clean_concepts)
     table |= value_columns("adversarial", units, result.adversarial_concepts)
-    return pd.DataFrame(table)
+    return table
 
 
 def identity(run: Run, clips: Batch, part: str, protocol: str) -> dict[str, Any]:

@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -28,8 +29,7 @@ from tenuto.data.inputs import LogSpectrogramInputs
 from tenuto.errors import CheckpointError, ConfigError, DataError, did_you_mean
 from tenuto.evaluation.attacked_clips import AGREEMENT
 from tenuto.evaluation.runs import Run
-from tenuto.models.heads import Prediction
-from tenuto.models.recogniser import predict
+from tenuto.models.recogniser import Recogniser, predict
 from tenuto.store.perturbations import Perturbations, row_of
 
 Values = NDArray[np.float64]
@@ -204,21 +204,83 @@ def resynthesise(
         CheckpointError: The row's predictions are not those of this model.
     """
     spectrogram, first = _prepared(run, clip, waveform)
-    inputs: Any = run.recogniser.inputs
+    return render_attack(_subject(run, clip), row, perturbation, waveform, spectrogram, first)
+
+
+def _play(
+    run: Run, clip: str, row: pd.Series[Any], perturbation: ArrayLike, waveform: NDArray[np.float32]
+) -> Resynthesis:
+    """The result for a network that takes waveforms."""
+    inputs, prepared = run.recogniser.inputs, run.material.prepared
+    (place,) = prepared.places((clip,))
+    frames = [len(spectrogram) for spectrogram in prepared.spectrograms]
+    start = inputs.start(fixed_starts(frames)[place], len(waveform))
+    return play_attack(_subject(run, clip), row, perturbation, waveform, start)
+
+
+@dataclasses.dataclass(frozen=True)
+class Subject:
+    """Whose prediction for which recording was attacked.
+
+    Attributes:
+        recogniser: The model.
+        run: Name of the run or model.
+        folder: Its folder, for messages.
+        clip: Name of the recording.
+        annotations: ``emotions`` and ``concepts`` -> their ratings, where there are any.
+    """
+
+    recogniser: Recogniser
+    run: str
+    folder: Path
+    clip: str
+    annotations: Mapping[str, list[float]] = dataclasses.field(default_factory=dict)
+
+
+def _subject(run: Run, clip: str) -> Subject:
+    """A clip of a run, with its ratings of what the model predicts."""
+    index, recogniser = run.material.prepared.index, run.recogniser
+    (place,) = run.material.prepared.places((clip,))
+    kinds = (
+        ("emotions", recogniser.emotions, index.emotions, index.labels),
+        ("concepts", recogniser.concepts, index.concepts, index.concept_labels),
+    )
+    annotations = {
+        kind: labels[place].tolist()
+        for kind, names, rated, labels in kinds
+        if labels is not None and rated == names
+    }
+    return Subject(recogniser, run.name, run.folder, clip, annotations)
+
+
+def render_attack(
+    subject: Subject,
+    row: pd.Series[Any],
+    perturbation: ArrayLike,
+    waveform: NDArray[np.float32],
+    spectrogram: Spectrogram,
+    first: int,
+) -> Resynthesis:
+    """Render an attacked excerpt as sound and evaluate the network on it, see `resynthesise`.
+
+    Args:
+        subject: Whose prediction was attacked.
+        row: The attack's row.
+        perturbation: (313, 149), in deviations.
+        waveform: The recording, (samples,).
+        spectrogram: Its log spectrogram, (frames, 149).
+        first: First frame of the excerpt.
+    """
+    inputs: Any = subject.recogniser.inputs
     normalise, clean = inputs.normalisation, cut(spectrogram, first)
-    delta = _fitting(perturbation, clip, clean)
+    delta = _fitting(perturbation, subject.clip, clean)
     attacked = clean + delta * np.float32(normalise.deviation)
     way = _through_sound(waveform, _pieces(len(spectrogram), first), attacked, clean)
     states = np.stack([normalise(state) for state in (clean, attacked, *way.spectrograms)])
-    judged = predict(run.recogniser.network, torch.from_numpy(states)[:, None])
-    _check_predictions(run, row, judged.emotions)
     return Resynthesis(
-        run=run.name,
-        system=run.config.system,
-        clip=clip,
+        **_judgement(subject, row, torch.from_numpy(states)[:, None]),
         attack=_about(row, delta),
         start_seconds=float(frame_starts(first, 1)[0]) / SAMPLE_RATE,
-        **_judgement(run, clip, judged),
         snr_db=snr_db(way.before, way.after),
         gain=way.gain,
         residual=max(rendering.residual for rendering in way.renderings),
@@ -232,31 +294,27 @@ def resynthesise(
     )
 
 
-def _play(
-    run: Run, clip: str, row: pd.Series[Any], perturbation: ArrayLike, waveform: NDArray[np.float32]
+def play_attack(
+    subject: Subject,
+    row: pd.Series[Any],
+    perturbation: ArrayLike,
+    waveform: NDArray[np.float32],
+    start: int,
 ) -> Resynthesis:
-    """The result for a network that takes waveforms: its attacked window is the sound."""
-    inputs, prepared = run.recogniser.inputs, run.material.prepared
-    (place,) = prepared.places((clip,))
-    frames = [len(spectrogram) for spectrogram in prepared.spectrograms]
-    start = inputs.start(fixed_starts(frames)[place], len(waveform))
+    """The same for a network that takes waveforms: its attacked window, which begins at a sample, is the sound."""
+    inputs = subject.recogniser.inputs
     clean = inputs.cut(waveform, start)
-    delta = _fitting(perturbation, clip, clean)
+    delta = _fitting(perturbation, subject.clip, clean)
     attacked = clean + delta
     (before, after), gain = to_16_bit(clean, attacked)
     played = [(samples / (FULL_SCALE * gain)).astype(np.float32) for samples in (after, before)]
-    judged = predict(run.recogniser.network, torch.from_numpy(np.stack([clean, attacked, *played])))
-    _check_predictions(run, row, judged.emotions)
     pictures = [
         log_spectrogram(resample(sound, inputs.sample_rate).astype(np.float32)) for sound in (clean, attacked)
     ]
     return Resynthesis(
-        run=run.name,
-        system=run.config.system,
-        clip=clip,
+        **_judgement(subject, row, torch.from_numpy(np.stack([clean, attacked, *played]))),
         attack=_about(row, delta),
         start_seconds=start / inputs.sample_rate,
-        **_judgement(run, clip, judged),
         snr_db=snr_db(before, after),
         gain=gain,
         residual=0.0,
@@ -372,19 +430,27 @@ def _prepared(run: Run, clip: str, waveform: NDArray[np.float32]) -> tuple[Spect
     return prepared.spectrograms[place], fixed_starts(frames)[place]
 
 
-def _judgement(run: Run, clip: str, judged: Prediction) -> dict[str, Any]:
-    """The fields ``emotions``, ``concepts``, ``effect`` and ``survival`` of predictions, one row per state."""
-    index, recogniser = run.material.prepared.index, run.recogniser
-    (place,) = run.material.prepared.places((clip,))
-    fields: dict[str, Any] = {"concepts": None}
-    for kind, values, names, rated, labels in (
-        ("emotions", judged.emotions, recogniser.emotions, index.emotions, index.labels),
-        ("concepts", judged.concepts, recogniser.concepts, index.concepts, index.concept_labels),
+def _judgement(subject: Subject, row: pd.Series[Any], states: Tensor) -> dict[str, Any]:
+    """The fields that say what was judged, and how: predictions for the four states (4, ...).
+
+    Raises:
+        CheckpointError: The row's predictions are not those of this model.
+    """
+    recogniser = subject.recogniser
+    judged = predict(recogniser.network, states)
+    _check_predictions(subject, row, judged.emotions)
+    fields: dict[str, Any] = {
+        "run": subject.run,
+        "system": recogniser.system,
+        "clip": subject.clip,
+        "concepts": None,
+    }
+    for kind, values, names in (
+        ("emotions", judged.emotions, recogniser.emotions),
+        ("concepts", judged.concepts, recogniser.concepts),
     ):
         if values is not None:
-            lines: dict[str, list[float]] = {}
-            if labels is not None and rated == names:
-                lines["annotation"] = labels[place].tolist()
+            lines = {"annotation": subject.annotations[kind]} if kind in subject.annotations else {}
             lines |= dict(zip(STATES, values.tolist(), strict=True))
             fields[kind] = {state: dict(zip(names, line, strict=True)) for state, line in lines.items()}
     return fields | _effects(judged.emotions.double().numpy())
@@ -417,13 +483,13 @@ def _shares(delta: Spectrogram) -> Values:
     return np.asarray(squared / (squared.sum() or 1.0))
 
 
-def _check_predictions(run: Run, row: pd.Series[Any], emotions: Tensor) -> None:
+def _check_predictions(subject: Subject, row: pd.Series[Any], emotions: Tensor) -> None:
     """Raises `CheckpointError` where a row's predictions are not those of this model for these excerpts."""
     for kind, prediction in zip(("clean", "adversarial"), emotions.numpy(), strict=False):
-        then = np.array([float(row[f"{kind}_{name}"]) for name in run.recogniser.emotions])
+        then = np.array([float(row[f"{kind}_{name}"]) for name in subject.recogniser.emotions])
         difference = np.abs(then - prediction).max()
         if not difference <= AGREEMENT:
             raise CheckpointError(
-                f"{run.folder}: clip {row['clip']} was attacked with other weights or another perturbation ({kind} "
+                f"{subject.folder}: clip {row['clip']} was attacked with other weights or another perturbation ({kind} "
                 f"predictions differ by {difference:.3g}). Delete attacks/{row['protocol']}.* and attack the run again."
             )

@@ -38,17 +38,31 @@ PATIENCE = 2.0
 """Seconds to wait for another process that runs the same protocol on the same run: one about to end."""
 
 
-@repeatable
 def evaluate(run: Run) -> dict[str, Any]:
     """Metrics of the clean predictions on train, validation and test clips; also written to metrics.json.
 
     Warns where the file cannot be written, for example on a read-only disk.
 
     Returns:
+        What `measure` returns, and ``checkpoint``, the SHA-256 of the weights.
+    """
+    report = measure(run) | {"checkpoint": origin_of(run)["checkpoint"]}
+    try:
+        write_json(run.files.metrics, report)
+    except FileError as error:
+        warnings.warn(f"{error} The metrics are not saved.", FolderWarning, stacklevel=2)
+    return report
+
+
+@repeatable
+def measure(run: Run) -> dict[str, Any]:
+    """Metrics of the clean predictions on train, validation and test clips.
+
+    Returns:
         Part -> `metrics.evaluate` (R2, correlation, RMSE, MSE, MAE, for tags also PR-AUC and ROC-AUC; overall and per
         emotion), for bottlenecks that learned concepts also ``<part>_concepts``; where the deviations of the raters are
         known, with ``rmse_in_rater_sd``. ``mean_predictor`` holds the test metrics of always predicting the mean label
-        of the training clips; ``checkpoint`` is the SHA-256 of the weights.
+        of the training clips.
     """
     report: dict[str, Any] = {"run": run.name, "system": run.config.system, "seed": run.config.train.seed}
     source = run.material.prepared.name
@@ -68,11 +82,6 @@ def evaluate(run: Run) -> dict[str, Any]:
             )
     test, mean = array(run.part("test").labels), array(run.part("train").labels).mean(axis=0)
     report["mean_predictor"] = _measured(run, "test", test, np.broadcast_to(mean, test.shape), kind)
-    report["checkpoint"] = origin_of(run)["checkpoint"]
-    try:
-        write_json(run.files.metrics, report)
-    except FileError as error:
-        warnings.warn(f"{error} The metrics are not saved.", FolderWarning, stacklevel=2)
     return report
 
 

@@ -25,6 +25,8 @@ from tenuto.models.adoption import SUFFIXES, FrontEnd, Model, reopen, trust_adop
 from tenuto.models.recogniser import Recogniser
 from tenuto.models.released import load_reference_state
 from tenuto.models.systems import CONCEPTS_WITHOUT_RATINGS, NETWORKS
+from tenuto.store.exported import ModelFolder
+from tenuto.store.location import locate_model
 from tenuto.store.run import RunFolder, check_readable, is_file
 
 FORMAT = "tenuto-checkpoint-1"
@@ -62,6 +64,32 @@ def save(
     write_safetensors(path, weights, {"tenuto": json.dumps(metadata)})
 
 
+def copy_weights(source: Path, target: Path, half: bool) -> dict[str, Any]:
+    """Copy a checkpoint, if asked for in half precision, and return its metadata.
+
+    Means, variances, scales and biases are few and stay float32: small variances would lose more than weights do.
+
+    Raises:
+        CheckpointError: The checkpoint is damaged, or its weights are too large for half precision.
+        FileError: A file cannot be read or written.
+    """
+    load(source)  # raises for what is no checkpoint of a network of Tenuto
+    arrays, metadata = read_safetensors(source)
+    about: dict[str, Any] = json.loads(metadata["tenuto"])
+    if half:
+        about |= {"precision": "float16", "float32_sha256": sha256_file(source)}
+        arrays = {name: _halved(array) for name, array in arrays.items()}
+        if not all(np.isfinite(array).all() for array in arrays.values() if array.dtype == np.float16):
+            raise CheckpointError(f"{source}: has weights beyond 65504, too large for half precision.")
+    write_safetensors(target, arrays, {"tenuto": json.dumps(about)})
+    return about
+
+
+def _halved(array: NDArray[Any]) -> NDArray[Any]:
+    with np.errstate(over="ignore"):  # checked by the caller
+        return array.astype(np.float16) if array.dtype == np.float32 and array.ndim > 1 else array
+
+
 def to_array(tensor: Tensor) -> NDArray[Any]:
     """A tensor of weights as an array; types that NumPy lacks become float32."""
     values = tensor.detach().cpu()
@@ -80,24 +108,27 @@ def load(
     front_end: FrontEnd | None = None,
     trust: bool = False,
 ) -> Recogniser:
-    """Rebuild a trained model from a run folder or a checkpoint file, or open an adopted one again.
+    """Rebuild a trained model, or open an adopted one again.
 
     Args:
-        run_or_checkpoint: Run folder or checkpoint file.
+        run_or_checkpoint: Name of a pretrained model such as ``a2e-soundtracks``, a run folder (the beginning of its
+            name is enough), a folder that `tenuto.export` made, or a checkpoint file.
         model: The model of an adopted run, where it was given as a Python object or has moved since.
         front_end: The same for its front end.
         trust: Whether you trust the code of an adopted run, which is then executed, now and later.
 
     Raises:
+        ConfigError: Several runs have such a name, or a study or a recording is named.
         CheckpointError: Missing, cut off, not written by Tenuto, made for another front end, of a network that
             is not installed, or of an adopted model that has changed.
         FileError: The file cannot be read, for example without permission.
         TrustError: An adopted model whose code was not named on this machine.
         ModelError: An adopted model that cannot be opened.
     """
-    path = Path(run_or_checkpoint)
+    path = locate_model(run_or_checkpoint)
     if path.is_dir():
-        path = RunFolder(path).checkpoint
+        exported = ModelFolder(path)
+        path = exported.checked_weights() if exported.exists() else RunFolder(path).checkpoint
     if not is_file(path):
         raise CheckpointError(f"{path}: no such checkpoint. Train a run first, or name its folder.")
     check_readable(path)

@@ -22,6 +22,7 @@ ON = "on"
 """Folder of the results of a run on data it was not trained on."""
 
 CONFIG = "config.yaml"
+BACKGROUND = "training_predictions.csv"
 
 
 def is_file(path: Path) -> bool:
@@ -159,7 +160,7 @@ class RunFolder:
     @property
     def background(self) -> Path:
         """Predictions for the training clips, the background of explanations."""
-        return self.path / "training_predictions.csv"
+        return self.path / BACKGROUND
 
     @property
     def interventions(self) -> Path:

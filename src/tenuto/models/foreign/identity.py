@@ -94,10 +94,10 @@ def _format(path: Path, content: bytes) -> Literal["torchscript", "export"]:
         names = zipfile.ZipFile(io.BytesIO(content)).namelist()
     except (zipfile.BadZipFile, ValueError, NotImplementedError) as error:
         raise ModelError(f"{path}: damaged, or not written by PyTorch. Name {FORMS}.") from error
+    if any("/code/" in name for name in names):  # first, since TorchScript may have JSON files of the user's
+        return "torchscript"
     if any(name.endswith((".json", "archive_format")) for name in names):
         return "export"
-    if any("/code/" in name for name in names):
-        return "torchscript"
     raise ModelError(
         f"{path}: contains weights, but no network. Write a function that builds the network and loads them, and name "
         "it as file.py:function; or save the network with torch.jit.save or torch.export.save."

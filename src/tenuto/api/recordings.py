@@ -1,0 +1,136 @@
+"""Attacks on recordings of the user's own, without a data set."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+from tenuto.api.outcomes import clip_html, write_clip
+from tenuto.api.progress import SILENT, Progress
+from tenuto.api.runs import Run, Source, as_protocol, model_of
+from tenuto.attacks import ATTACKS, OBJECTIVES, BoundedAttack, Objective, Protocol
+from tenuto.attacks.objectives import Distance
+from tenuto.attacks.parsing import parse_attack, parse_objective
+from tenuto.data.inputs import FeatureInputs
+from tenuto.errors import ConfigError
+from tenuto.evaluation import recording
+from tenuto.files import write_csv, write_safetensors
+from tenuto.models.recogniser import Recogniser
+from tenuto.store.location import locate_model
+
+
+class RecordingAttack(recording.AttackedRecording):
+    """An attacked recording that displays and plays itself in a notebook."""
+
+    def write(self, folder: Source) -> list[Path]:
+        """Write rows, perturbation, picture and sounds (before, after, difference), named like the recording.
+
+        Raises:
+            ConfigError: The network takes features that cannot be turned into sound.
+            FileError: The folder cannot be written.
+        """
+        folder, name = Path(folder), str(self.row["clip"])
+        shown = write_clip(self.resynthesis, folder, self.scale)
+        rows = write_csv(folder / f"{name}.csv", self.rows)
+        return [rows, write_safetensors(folder / f"{name}.safetensors", self.arrays, {}), *shown]
+
+    def _repr_html_(self) -> str:
+        """Return picture and players, or the table where there is no sound."""
+        if isinstance(self.recogniser.inputs, FeatureInputs):
+            return str(self.table.to_html(float_format="{:.3f}".format))
+        return clip_html(self.resynthesis, self.scale)
+
+
+def attack_recording(
+    run: Run | Recogniser | Source,
+    audio: Source,
+    attack: str | Protocol | BoundedAttack | None = None,
+    *,
+    objective: str | Objective | None = None,
+    epsilon: float | None = None,
+    norm: str = "linf",
+    scale: tuple[float, float] | None = None,
+    start: float | None = None,
+    out: Source | None = None,
+    device: str = "cpu",
+    trust: bool = False,
+    progress: Progress = SILENT,
+    **settings: Any,
+) -> RecordingAttack:
+    """Attack a recording: one excerpt, as long as the window that the model sees.
+
+    A recording has no ratings. Objectives that are errors are measured from the clean prediction.
+
+    Args:
+        run: An open run, a model, or what `load` takes, such as ``a2e-soundtracks``.
+        audio: An audio file.
+        attack: Name of a single attack, or an attack; default: ``APGD``, without a gradient ``Square``.
+        objective: What it increases, for an attack by its name: ``happy+``, ``happy=0.8,sad=0.1``, ``squared-error``
+            (the default) and others, see docs/attack.md.
+        epsilon: Size of the budget, in the unit of the model's input.
+        norm: ``linf``, ``l2`` or ``none``.
+        scale: Clip predictions to this scale before an error is measured.
+        start: Second at which the excerpt begins; default: in the middle of the recording.
+        out: Folder for rows, perturbation, picture and sounds; default: nothing is written.
+        device: ``cpu`` or ``cuda``.
+        trust: Whether you trust the code of an adopted run, see `open_run`.
+        progress: Receives progress.
+        settings: Further settings of an attack by its name, such as ``steps=100``.
+
+    Raises:
+        AudioError: The recording cannot be used.
+        ConfigError: An unknown attack, objective or setting, or an attack that needs ratings.
+
+    Example:
+        >>> result = tenuto.attack_recording(  # doctest: +SKIP
+        ...     "a2e-soundtracks", "song.mp3", objective="happy+", epsilon=0.05
+        ... )
+    """
+    recogniser = model_of(run, trust=trust)
+    if isinstance(attack, str) or attack is None:
+        family = attack or ("APGD" if recogniser.has_gradient else "Square")
+        aim = _objective(objective, family, recogniser, scale)
+        chosen = parse_attack(family, norm, epsilon, aim, settings)
+    else:
+        given = {"objective": objective, "epsilon": epsilon, "scale": scale, **settings}
+        if named := [name for name, value in given.items() if value is not None]:
+            raise ConfigError(
+                f"{', '.join(named)}: belong to an attack by its name. Set them in {attack!r} instead."
+            )
+        chosen = as_protocol(attack)
+    total = chosen.iterations(len(recogniser.emotions), recogniser.has_gradient)
+    with progress.bar("attack", total) as advance:
+        result = recording.attack_recording(
+            recogniser, _name(run, recogniser), audio, chosen, start, device, advance
+        )
+    fields = {field.name: getattr(result, field.name) for field in dataclasses.fields(result)}
+    shown = RecordingAttack(**fields)
+    if out is not None:
+        for path in shown.write(out):
+            progress.note(str(path))
+    return shown
+
+
+def _objective(
+    objective: str | Objective | None, family: str, recogniser: Recogniser, scale: tuple[float, float] | None
+) -> Objective | None:
+    """The objective, errors measured from the clean prediction; None for an attack that has its own."""
+    if isinstance(objective, Objective):
+        return objective
+    names = [field.name for field in dataclasses.fields(ATTACKS[family])]
+    if objective is None and "objective" not in names:
+        return None
+    word = objective or "squared-error"
+    is_error = word in OBJECTIVES and issubclass(OBJECTIVES[word], Distance)
+    return parse_objective(word, recogniser.emotions, from_clean=is_error, scale=scale)
+
+
+def _name(run: Run | Recogniser | Source, recogniser: Recogniser) -> str:
+    """What rows call the model: the name of the run, of the pretrained model or of the checkpoint."""
+    if isinstance(run, Run):
+        return run.name
+    if isinstance(run, Recogniser):
+        return run.system
+    path = locate_model(run)
+    return path.resolve().name if path.is_dir() else recogniser.system

@@ -1,0 +1,74 @@
+"""A model as one folder, in the layout of a Hugging Face model repository: what `tenuto export` writes."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+from tenuto.errors import CheckpointError, FileError
+from tenuto.files import read_json, sha256_file
+from tenuto.store.run import BACKGROUND, is_file
+
+FORMAT = "tenuto-model-1"
+
+
+@dataclasses.dataclass(frozen=True)
+class ModelFolder:
+    """The files of an exported model. Nothing is read or created when it is made.
+
+    Args:
+        path: The folder, which need not exist yet.
+    """
+
+    path: Path
+
+    def __init__(self, path: str | Path) -> None:
+        object.__setattr__(self, "path", Path(path))
+
+    @property
+    def config(self) -> Path:
+        """What the model is, and the SHA-256 of its weights."""
+        return self.path / "config.json"
+
+    @property
+    def weights(self) -> Path:
+        """Weights, and what is needed to predict with them: a checkpoint."""
+        return self.path / "model.safetensors"
+
+    @property
+    def card(self) -> Path:
+        """The model card."""
+        return self.path / "README.md"
+
+    @property
+    def settings(self) -> Path:
+        """The resolved configuration with which it was trained."""
+        return self.path / "run.yaml"
+
+    @property
+    def background(self) -> Path:
+        """Predictions for the training clips, the background of explanations."""
+        return self.path / BACKGROUND
+
+    def exists(self) -> bool:
+        """Whether there is an exported model here."""
+        return is_file(self.config) and is_file(self.weights)
+
+    def checked_weights(self) -> Path:
+        """The file of weights. Raises `CheckpointError` where it is not the one that ``config.json`` describes."""
+        try:
+            about = read_json(self.config)
+        except FileError as error:
+            raise CheckpointError(f"{error} The model is damaged: export or install it again.") from error
+        if about.get("format") != FORMAT:
+            raise CheckpointError(
+                f"{self.config}: its format is {about.get('format')!r}, it must be {FORMAT}. Name a folder that "
+                "`tenuto export` made."
+            )
+        expected, actual = str(about.get("weights_sha256")), sha256_file(self.weights)
+        if actual != expected:
+            raise CheckpointError(
+                f"{self.weights}: is damaged (SHA-256 {actual[:8]}, expected: {expected[:8]}). Export or install the "
+                "model again."
+            )
+        return self.weights

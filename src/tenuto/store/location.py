@@ -1,0 +1,151 @@
+"""Which run or model is meant by a name: a folder, the beginning of its name, or a pretrained model."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from tenuto.audio.loading import EXTENSIONS
+from tenuto.errors import CheckpointError, ConfigError, did_you_mean
+from tenuto.store.exported import ModelFolder
+from tenuto.store.run import RunFolder, is_file, listed
+from tenuto.store.study import StudyFolder
+
+Place = str | Path
+
+PRETRAINED = Path(__file__).resolve().parents[1] / "models" / "pretrained"
+"""Folder of the models that come with Tenuto, a `ModelFolder` each."""
+
+LISTED = 5
+"""Runs that a message names."""
+
+
+def pretrained_models() -> dict[str, Path]:
+    """The folders of the models that come with Tenuto, by name."""
+    folders = (Path(entry) for entry in listed(PRETRAINED))
+    return {folder.name: folder for folder in folders if is_file(ModelFolder(folder).config)}
+
+
+def is_recording(place: Place) -> bool:
+    """Whether a name is that of a recording: by its ending, or a file that is no checkpoint."""
+    path = Path(place)
+    return path.suffix.lower() in EXTENSIONS or (path.suffix != ".safetensors" and is_file(path))
+
+
+def complete(place: Place) -> Path:
+    """The path of the only run whose name begins with ``place``; ``place`` where it exists or no run does.
+
+    A whole part of a name comes first: ``A2E-6`` is ``A2E-6-1a2b3c4d`` and not ``A2E-61-5e6f7a8b``.
+
+    Raises:
+        ConfigError: The names of several runs begin so.
+    """
+    path = Path(place)
+    if path.exists() or not path.name or path.suffix.lower() in EXTENSIONS:
+        return path
+    similar = [
+        Path(entry)
+        for entry in listed(path.parent)
+        if entry.name.startswith(path.name) and RunFolder(entry.path).exists()
+    ]
+    whole = [run for run in similar if run.name.startswith(f"{path.name}-")]
+    chosen = whole or similar
+    if len(chosen) > 1:
+        raise ConfigError(
+            f"{place}: {len(chosen)} runs have names that begin so: {_some(chosen)}. Type more of the name."
+        )
+    return path.parent / chosen[0].name if chosen else path
+
+
+def locate_run(place: Place) -> Path:
+    """The folder of the run that is meant.
+
+    Args:
+        place: The folder, or the beginning of its name.
+
+    Raises:
+        ConfigError: No such run, or several; a study, a recording, a checkpoint or a model that is no run.
+    """
+    path = complete(place)
+    if not path.is_dir():
+        raise _not_a_run(path)
+    if ModelFolder(path).exists():
+        raise ConfigError(
+            f"{place}: is an exported model, not a run. It predicts, explains and is attacked on recordings: "
+            f"`tenuto predict {place} song.mp3`."
+        )
+    _refuse_study(path)
+    return path
+
+
+def locate_model(place: Place) -> Path:
+    """The folder or checkpoint of the model that is meant.
+
+    Args:
+        place: A run as in `locate_run`, an exported model, a checkpoint file, or the name of a pretrained model.
+
+    Raises:
+        ConfigError: Several runs, a study, or a recording.
+        CheckpointError: No such model.
+    """
+    path = complete(place)
+    if not path.exists():
+        models = pretrained_models()
+        if str(place) in models:
+            return models[str(place)]
+        if path.suffix.lower() not in EXTENSIONS:
+            raise CheckpointError(
+                f"{place}: no such run, checkpoint or pretrained model. {_known(path, models)}"
+            )
+    if path.suffix.lower() in EXTENSIONS:
+        raise _recording(path)
+    if path.is_dir() and not ModelFolder(path).exists():
+        _refuse_study(path)
+    return path
+
+
+def _refuse_study(path: Path) -> None:
+    """Raise `ConfigError` for a folder that contains runs and is none."""
+    if RunFolder(path).exists() or is_file(RunFolder(path).checkpoint):
+        return
+    if runs := StudyFolder(path).runs(lambda error: None):
+        raise ConfigError(
+            f"{path}: is a study with {len(runs)} run{'s' * (len(runs) > 1)}, not a run. Name one of them: "
+            f"{_some([run.path for run in runs])}. Type `tenuto report {path} --out report.html` for the whole study."
+        )
+
+
+def _not_a_run(path: Path) -> ConfigError:
+    """What is said of a path that is no folder."""
+    models = pretrained_models()
+    if str(path) in models:
+        return ConfigError(
+            f"{path}: is a pretrained model, not a run. It predicts, explains and is attacked on recordings: "
+            f"`tenuto predict {path} song.mp3`."
+        )
+    if is_recording(path):
+        return _recording(path)
+    if path.exists():
+        return ConfigError(f"{path}: is a file, not a run folder. Name the folder of a run.")
+    return ConfigError(f"{path}: no such run. {_known(path, {})}")
+
+
+def _recording(path: Path) -> ConfigError:
+    if not path.exists():
+        return ConfigError(f"{path}: no such file. It is named like a recording; name a run in its place.")
+    return ConfigError(
+        f"{path}: is {'a recording' if path.suffix.lower() in EXTENSIONS else 'a file'}, not a run. Name the folder of "
+        f"a run. To predict a recording type `tenuto predict {path}`."
+    )
+
+
+def _known(path: Path, models: dict[str, Path]) -> str:
+    """Runs next to a path that does not exist, or pretrained models, as a hint."""
+    runs = [entry.name for entry in listed(path.parent) if RunFolder(entry.path).exists()]
+    if runs or models:
+        return did_you_mean(path.name, [*runs, *models])
+    return "Name a folder that `tenuto train` or `tenuto adopt` made."
+
+
+def _some(runs: list[Path]) -> str:
+    more = f" and {len(runs) - LISTED} more" if len(runs) > LISTED else ""
+    return ", ".join(map(str, runs[:LISTED])) + more

@@ -1,0 +1,71 @@
+"""Attacks on a recording by models from elsewhere: waveforms that are played, and black boxes."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+
+import tenuto
+from tenuto.errors import ConfigError
+
+
+class Waves(torch.nn.Module):
+    """Two outputs that follow the level of the first and of the second half of a window."""
+
+    def forward(self, waveform):
+        first, second = waveform.chunk(2, dim=1)
+        return torch.stack([first.square().mean(1), second.square().mean(1)], 1)
+
+
+def black_box(waveform):
+    return Waves()(torch.as_tensor(waveform)).numpy()
+
+
+def halves(waveform):
+    return waveform.reshape(2, -1).std(1)
+
+
+@pytest.fixture
+def song(tmp_path):
+    path = tmp_path / "song.wav"
+    soundfile.write(path, 0.5 * np.random.default_rng(0).uniform(-1, 1, 8000 * 5), 8000)
+    return path
+
+
+def adopted(model, **settings):
+    about = {"scale": (-1, 1), "sample_rate": 8000, "seconds": 2.0, **settings}
+    return tenuto.adopt(model, emotions="valence,arousal", **about)
+
+
+def test_a_waveform_is_attacked_and_played_at_its_own_rate(song):
+    result = tenuto.attack_recording(adopted(Waves()), song, objective="arousal+", epsilon=0.01, steps=5)
+    assert result.row["attack"] == "APGD"
+    assert result.row["unit"] == "samples (full scale 1)"
+    assert (result.row["scale_low"], result.row["scale_high"]) == (-1, 1)
+    assert result.table["change"].to_dict()["arousal"] > 0
+    assert np.abs(result.perturbation).max() == pytest.approx(0.01, rel=1e-4)
+    sound = result.resynthesis
+    assert (sound.sample_rate, len(sound.samples_after)) == (8000, 16_000)
+    assert sound.survival == pytest.approx(1, abs=0.05)
+    assert result.start_seconds == pytest.approx(1.5, abs=0.01)
+
+
+def test_a_black_box_is_searched(song):
+    model = adopted(black_box)
+    assert not model.has_gradient
+    result = tenuto.attack_recording(model, song, objective="valence+", epsilon=0.05, queries=20)
+    assert result.row["attack"] == "Square"
+    assert result.table["change"].to_dict()["valence"] > 0
+    with pytest.raises(ConfigError, match="follows a gradient"):
+        tenuto.attack_recording(model, song, "APGD", objective="valence+", epsilon=0.05)
+
+
+def test_features_have_no_sound(song, tmp_path):
+    model = adopted(torch.nn.Linear(2, 2), takes="features", front_end=halves)
+    result = tenuto.attack_recording(model, song, objective="valence+", epsilon=0.1, steps=3)
+    assert "<table" in result._repr_html_()
+    with pytest.raises(ConfigError, match="cannot be turned into sound"):
+        result.write(tmp_path / "out")
+    assert not (tmp_path / "out").exists()
