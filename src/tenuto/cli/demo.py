@@ -73,7 +73,9 @@ def demo(
     stages = ", ".join(f"{name} {spent:.0f} s" for name, spent in result.seconds.items())
     out.print(f"[bold]Time[/bold]: {stages}; {time.monotonic() - begun:.0f} s in total")
     out.print("\n[bold]Try next[/bold]")
-    run = next(run for run in files.runs() if run.name.startswith(f"{study.systems[0]}-{study.seeds[0]}-"))
+    run = next(
+        run for run in files.runs() if run.name.startswith(f"{next(iter(study.systems))}-{study.seeds[0]}-")
+    )
     for answer, words in next_commands(files, run):
         out.print(f"# {answer}\ntenuto {shlex.join(words)}", markup=False)
 
