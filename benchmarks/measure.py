@@ -23,7 +23,7 @@ from tenuto.config import AdversarialConfig, RunConfig, merge, read_preset
 from tenuto.data import Index, Prepared
 from tenuto.data.batches import Material
 from tenuto.data.cache import compute
-from tenuto.devices import Precision
+from tenuto.devices import Precision, compute_repeatably
 from tenuto.models.systems import build, for_attack
 from tenuto.training.loop import train
 
@@ -108,9 +108,10 @@ def attack(prepared: Prepared, sizes: Sizes, device: str, precision: Precision =
             times.append(1000 * rounds.seconds)
         return float(np.mean(times))
 
-    attacker(frozen, batch.inputs, batch.labels, batch_size=count)
-    plain.attack(network, batch.inputs[:1], batch.labels[0], 2, Rounds())
-    pairs = [(ours(), others()) for _ in range(sizes.pairs)]
+    with compute_repeatably(torch.get_num_threads()):  # as runs are attacked
+        attacker(frozen, batch.inputs, batch.labels, batch_size=count)
+        plain.attack(network, batch.inputs[:1], batch.labels[0], 2, Rounds())
+        pairs = [(ours(), others()) for _ in range(sizes.pairs)]
     taken = statistics.median(pair[0] for pair in pairs) / 1000
     operations = roofline.step(len(prepared.index.emotions), sizes.width)
     return Comparison(

@@ -249,6 +249,19 @@ def test_no_more_clips_are_attacked_at_once_than_there_are(prepared, monkeypatch
     assert measure.attack(prepared, measure.Sizes(30, 1, 0.05, 1), "cpu").ours[0] > 0
 
 
+def test_attacks_are_timed_in_the_arithmetic_of_a_run(prepared, monkeypatch):
+    cudnn, attacked, flags = torch.backends.cudnn, plain.attack, []
+
+    def attack(*arguments):
+        flags.append((cudnn.allow_tf32, cudnn.deterministic, torch.backends.cuda.matmul.allow_tf32))
+        return attacked(*arguments)
+
+    monkeypatch.setattr(roofline, "SIDE", 64)
+    monkeypatch.setattr(plain, "attack", attack)
+    measure.attack(prepared, measure.Sizes(30, 1, 0.05, 1), "cpu")
+    assert set(flags) == {(False, True, False)}
+
+
 def test_bfloat16_is_timed_as_float32_is(prepared, monkeypatch):
     monkeypatch.setattr(roofline, "SIDE", 64)
     result = measure.attack(prepared, measure.Sizes(30, 1, 0.05, 1), "cpu", "bfloat16")

@@ -356,3 +356,20 @@ def test_the_figure_names_every_system_and_every_natural_change():
     above, below = figure.axes
     assert [text.get_text() for text in above.texts] == ["predict the mean"]
     assert [text.get_text() for text in below.texts] == [OTHER_EXCERPT, "mp3 128 kb/s"]
+
+
+SAMPLES = "samples (full scale 1)"
+
+
+def test_budgets_of_two_units_are_not_compared():
+    both = pd.concat([run(), run("waves", unit=SAMPLES)], ignore_index=True)
+    with pytest.raises(DataError, match="epsilon is in 2 units"):
+        curves.measure(both, draws=DRAWS)
+
+
+def test_axis_and_caption_name_the_unit():
+    result = curves.measure(run("waves", unit=SAMPLES), draws=DRAWS)
+    assert result.unit == SAMPLES
+    label = curve_figures.curve(result).axes[1].get_xlabel()
+    assert label == f"Largest change of an input entry, ε ({SAMPLES})"
+    assert f"epsilon from 0 to 0.2 in {SAMPLES}." in tables.caption_curves(result)

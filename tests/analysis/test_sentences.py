@@ -203,3 +203,13 @@ def test_the_summary_is_four_to_seven_sentences(rows):
 
 def test_means_over_seeds():
     assert run_means(two_systems()).means.loc["A2E", "difference"] == pytest.approx(2.0 + 0.027 - 0.125)
+
+
+def test_size_and_scale_are_those_of_the_rows():
+    rows = made_up.run(unit="samples (full scale 1)", scale_low=0.0, scale_high=2.0)
+    sentences = summarise(rows, STUDY_SCALE)
+    assert any(
+        "largest change of an input entry has a median of 0.05 samples (full scale 1)" in one
+        for one in sentences
+    )
+    assert any("lie outside the scale 0 to 2" in one for one in sentences)

@@ -602,3 +602,31 @@ def test_another_file_is_refused_by_name(tmp_path, content, message):
     path = write_json(tmp_path / "audit.json", content)
     with pytest.raises(FileError, match=message):
         read_findings(path)
+
+
+def test_every_unit_of_epsilon_has_sections_of_its_own(tmp_path):
+    unit = "samples (full scale 1)"
+    tables = [
+        mark_worst(test_curves.run(system, seed, unit=name))
+        for seed in (6, 21)
+        for system, name in (
+            ("A2E", "standard deviations of the log spectrogram"),
+            ("A2M2E", None),
+            ("waves", unit),
+        )
+    ]
+    known = gather(stored(tmp_path / "mixed", tables), "standard-1", 0.1, draws=100)
+    assert set(known.rows["system"]) == {"A2E", "A2M2E"}
+    assert [set(other.rows["system"]) for other in known.others] == [{"waves"}]
+    assert (known.attack, known.others[0].attack) == (
+        "standard-1, linf 0.1",
+        f"standard-1, linf 0.1 in {unit}",
+    )
+    page = make_page(known)
+    names = [section.name for section in page.sections]
+    assert {"curves", "curves-1", "statistics-1", "attacked-1"} <= set(names)
+    assert len(names) == len(set(names))
+    assert [name for name, _ in page.systems] == ["A2E", "A2M2E", "waves"]
+    html = render(page)
+    assert f"epsilon from 0 to 0.2 in {unit}" in html
+    assert f"Epsilon in {unit}: By size of the attack" in html

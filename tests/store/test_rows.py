@@ -10,8 +10,12 @@ from tenuto.store.rows import (
     at_budget,
     concept_names,
     emotion_names,
+    in_unit,
     mark_worst,
     read_rows,
+    scale_of,
+    unit_of,
+    units_of,
     validate_rows,
     values_of,
     worst_case,
@@ -227,3 +231,52 @@ def test_rows_put_together_may_share_their_index():
     rows = ladder()
     parts = [rows.iloc[:4], rows.iloc[4:].reset_index(drop=True)]
     assert mark_worst(pd.concat(parts))["worst"].tolist() == mark_worst(rows)["worst"].tolist()
+
+
+SAMPLES = "samples (full scale 1)"
+
+
+def waves(**columns):
+    """Rows of a model of waveforms, judged on ratings from 1 to 7."""
+    return made_up.run(system="waves", **{"unit": SAMPLES, "scale_low": 1.0, "scale_high": 7.0} | columns)
+
+
+def test_rows_of_earlier_versions_mean_the_log_spectrogram_and_name_no_scale():
+    rows = made_up.run()
+    assert unit_of(rows) == "standard deviations of the log spectrogram"
+    assert scale_of(rows) is None
+
+
+def test_unit_and_scale_come_back(tmp_path):
+    back = read_rows(write_rows(tmp_path / "rows.csv", waves()))
+    assert (unit_of(back), scale_of(back)) == (SAMPLES, (1.0, 7.0))
+
+
+def test_rows_of_both_versions_can_stand_in_one_table(tmp_path):
+    both = pd.concat([made_up.run(), waves()], ignore_index=True)
+    back = read_rows(write_rows(tmp_path / "rows.csv", both))
+    assert units_of(back).nunique() == 2
+    assert scale_of(back) is None
+    with pytest.raises(DataError, match=r"epsilon is in 2 units .*cannot be compared"):
+        unit_of(back)
+
+
+def test_a_unit_is_named_by_its_beginning():
+    both = pd.concat([made_up.run(), waves()], ignore_index=True)
+    assert set(in_unit(both, "samples")["system"]) == {"waves"}
+    assert in_unit(both, None) is both
+    with pytest.raises(DataError, match="unit 's' is not the unit of these rows"):
+        in_unit(both, "s")
+
+
+@pytest.mark.parametrize(
+    ("columns", "message"),
+    [
+        ({"unit": [SAMPLES, SAMPLES, "decibels", SAMPLES, SAMPLES]}, "have unit .* and .*; a run has one"),
+        ({"scale_low": 7.0}, "the scale of 'waves-6' is 7 to 7"),
+        ({"scale_high": np.inf}, "column scale_high"),
+    ],
+)
+def test_a_contradictory_unit_or_scale_is_refused(columns, message):
+    with pytest.raises(DataError, match=message):
+        validate_rows(waves(**columns))

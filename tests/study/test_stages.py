@@ -85,8 +85,8 @@ def test_table_1_says_which_model_is_worse_than_a_constant(folder):
     changed = {"test": report["test"] | worse, "mean_predictor": report["mean_predictor"] | constant}
     write_json(place.metrics, report | changed)
     analyse(folder, RUNS, [RELEASED])
-    assert (folder / "runs" / "remarks.txt").read_text() == (
-        "A2E-6: worse on test clips than always predicting the mean training label: RMSE 0.5000, the constant 0.2000; "
-        "R2 -2.30."
+    remark = (folder / "runs" / "remarks.txt").read_text()
+    assert remark.startswith(
+        "Worse than always predicting the mean training label (RMSE on test clips): A2E (1 run)"
     )
-    assert inputs.gather(folder, draws=100).remarks["clean"][0].startswith("A2E-6: worse on test clips")
+    assert inputs.gather(folder, draws=100).remarks["clean"][0].endswith(remark.partition(": ")[2])

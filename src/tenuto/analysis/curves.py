@@ -22,7 +22,16 @@ from tenuto.analysis import natural as baseline
 from tenuto.analysis.curve_shape import Values, area, crossing, mean_excess
 from tenuto.analysis.systems import ordered_systems, recorded_constant, run_metrics
 from tenuto.errors import DataError, TenutoError
-from tenuto.store.rows import emotion_names, mark_worst, validate_rows, values_of, worst_case
+from tenuto.store.rows import (
+    emotion_names,
+    in_unit,
+    mark_worst,
+    unit_of,
+    units_of,
+    validate_rows,
+    values_of,
+    worst_case,
+)
 from tenuto.store.study import StudyFolder, read_natural, read_study
 
 PROTOCOL = "standard-1"
@@ -48,6 +57,7 @@ class Curves:
     Attributes:
         protocol: Whose rows these are.
         norm: The norm of epsilon: ``linf`` or ``l2``.
+        unit: What epsilon is measured in.
         runs: One line per run and epsilon, columns `CURVE`.
         bands: One line per system, quantity and epsilon, columns `BANDS`: the mean absolute error (``error``) and the
             mean absolute change of a prediction (``moved``), each a mean over seeds and clips with its interval.
@@ -62,6 +72,7 @@ class Curves:
 
     protocol: str
     norm: str
+    unit: str
     runs: pd.DataFrame
     bands: pd.DataFrame
     summary: pd.DataFrame
@@ -76,7 +87,11 @@ class Curves:
 
 
 def from_folders(
-    folders: Sequence[str | Path], protocol: str | None = None, draws: int = DRAWS, seed: int = 0
+    folders: Sequence[str | Path],
+    protocol: str | None = None,
+    draws: int = DRAWS,
+    seed: int = 0,
+    unit: str | None = None,
 ) -> Curves:
     """`measure` of the runs below some folders (runs or studies), with their natural changes where there are any.
 
@@ -85,32 +100,43 @@ def from_folders(
         protocol: A protocol with several budgets; by default `with_budgets` chooses.
         draws: Bootstrap resamplings of every interval.
         seed: Of the bootstrap.
+        unit: The unit of epsilon, or its beginning, where the rows have several; others are left out.
 
     Raises:
         FileError: A folder without rows of that protocol.
         DataError: The same run twice, or see `ladder`.
     """
     if protocol is None:
-        names = [name for folder in folders for name in StudyFolder(folder).protocols(damaged=_ignore)]
-        attacked = {name: _rows_of(folders, name) for name in dict.fromkeys(names)}
+        having = [name for folder in folders for name in StudyFolder(folder).protocols(damaged=_ignore)]
+        attacked = {name: _rows_of(folders, name) for name in dict.fromkeys(having)}
         protocol = with_budgets(attacked) or PROTOCOL
     tables = [read_study(folder, protocol) for folder in folders]
     rows = validate_rows(pd.concat(tables, ignore_index=True), ", ".join(map(str, folders)))
+    rows = in_unit(rows, unit)
     natural = [table for folder in folders if (table := read_natural(folder)) is not None]
+    names = set(rows["run"])
     attacked_runs = [StudyFolder(folder).protocols(damaged=_ignore) for folder in folders]
     curves = measure(
         rows,
         pd.concat(natural, ignore_index=True) if natural else None,
         draws,
         seed,
-        recorded_constant([run for own in attacked_runs for run in own.get(protocol, [])]),
+        recorded_constant(
+            [run for own in attacked_runs for run in own.get(protocol, []) if run.name in names]
+        ),
     )
+    in_words = "" if unit is None else f" in {curves.unit}"
     runs = {run.name for own in attacked_runs for having in own.values() for run in having}
     runs |= {str(run) for table in natural for run in table["run"]}
-    if without := sorted(runs - set(rows["run"])):
-        left = f"No rows of {protocol} of {', '.join(without)}: left out."
+    if without := sorted(runs - names):
+        left = f"No rows of {protocol}{in_words} of {', '.join(without)}: left out."
         return dataclasses.replace(curves, remarks=(left, *curves.remarks))
     return curves
+
+
+def units(folders: Sequence[str | Path], protocol: str) -> list[str]:
+    """Units of epsilon in the rows of a protocol of the runs below some folders, by name. Raises `FileError`."""
+    return sorted({str(unit) for folder in folders for unit in set(units_of(read_study(folder, protocol)))})
 
 
 def _ignore(error: TenutoError) -> None:
@@ -137,8 +163,8 @@ def ladder(rows: pd.DataFrame) -> dict[float, pd.DataFrame]:
     """Epsilon -> the worst row of every test clip of every run there, rising.
 
     Raises:
-        DataError: Several protocols or norms, none with budgets, no test clips, two runs of one system and seed, or
-            runs with other epsilons or clips than the first.
+        DataError: Several protocols, units or norms, none with budgets, no test clips, two runs of one system and
+            seed, or runs with other epsilons or clips than the first.
     """
     if (named := rows["protocol"].unique()).size > 1:
         raise DataError(f"the rows hold {len(named)} protocols ({', '.join(named)}); choose one of them.")
@@ -148,6 +174,7 @@ def ladder(rows: pd.DataFrame) -> dict[float, pd.DataFrame]:
             f"{', '.join(named)}: no row of a test clip has an epsilon, so there is no curve to draw; attack the "
             f"test clips with a protocol of several budgets, such as {PROTOCOL}."
         )
+    unit_of(limited)
     _same_epsilons(limited)
     worst = worst_case(mark_worst(limited))
     steps = {epsilon: worst[worst["epsilon"] == epsilon] for epsilon in sorted(set(worst["epsilon"]))}
@@ -234,6 +261,7 @@ def measure(
     return Curves(
         protocol=str(rows["protocol"].iloc[0]),
         norm=str(next(iter(steps.values()))["norm"].iloc[0]),
+        unit=unit_of(next(iter(steps.values()))),
         runs=runs,
         bands=pd.DataFrame(bands, columns=list(BANDS)),
         summary=pd.DataFrame(summed, columns=list(SUMMARY)),

@@ -22,7 +22,8 @@ from tenuto.analysis.systems import (
     seed_values,
     selection,
 )
-from tenuto.store.rows import values_of
+from tenuto.data.excerpts import SPECTROGRAM_UNIT
+from tenuto.store.rows import scale_of, unit_of, values_of
 
 VERDICTS = {
     -1: ("more robust than", "more robust"),
@@ -95,7 +96,7 @@ def summarise(rows: pd.DataFrame, scale: tuple[float, float] | None = None) -> l
 
     Args:
         rows: Rows of one attack; only test clips count.
-        scale: Range of the labels, see `systems.label_scale`; None where it is not known.
+        scale: Range of the labels, where the rows do not record it; None where it is not known.
 
     Raises:
         DataError: See `systems.selection`.
@@ -103,7 +104,7 @@ def summarise(rows: pd.DataFrame, scale: tuple[float, float] | None = None) -> l
     chosen = selection(rows)
     effects = run_means(chosen)
     sentences = [_clean(effects), moved(effects), _ranking(effects), _levels(effects)]
-    sentences += [_outside(chosen, effects, scale), _size(chosen), _caution(chosen)]
+    sentences += [_outside(chosen, effects, scale_of(chosen) or scale), _size(chosen), _caution(chosen)]
     return [sentence for sentence in sentences if sentence]
 
 
@@ -237,17 +238,16 @@ def _outside(rows: pd.DataFrame, effects: Effects, scale: tuple[float, float] | 
 def _size(rows: pd.DataFrame) -> str:
     """How large the perturbations are, where that was recorded."""
     budget = " The attack has no budget." if (rows["norm"] == "none").all() else ""
-    largest = rows["linf"].dropna()
+    largest, unit = rows["linf"].dropna(), unit_of(rows)
+    change = f"The largest change of {words.entry(unit)}"
     if len(largest):
-        return (
-            f"The largest change of a spectrogram entry has a median of {largest.median():.2g} standard deviations."
-            f"{budget}"
-        )
+        size = "standard deviations" if unit == SPECTROGRAM_UNIT else unit
+        return f"{change} has a median of {largest.median():.2g} {size}.{budget}"
     stored = rows["stored_l2"].dropna() if "stored_l2" in rows else largest
     stored_norm = (
         f"; the stored perturbations have a median L2 norm of {stored.median():.3g}" if len(stored) else ""
     )
-    return f"The largest change of a spectrogram entry was not recorded{stored_norm}.{budget}"
+    return f"{change} was not recorded{stored_norm}.{budget}"
 
 
 def _caution(rows: pd.DataFrame) -> str:

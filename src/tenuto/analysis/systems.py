@@ -12,7 +12,6 @@ baseline is then not known, and nothing else (such as the mean of the test label
 
 from __future__ import annotations
 
-import contextlib
 import itertools
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -28,7 +27,7 @@ from tenuto import metrics
 from tenuto.config import SYSTEMS, DataConfig
 from tenuto.data.base import DATASETS
 from tenuto.errors import DataError, FileError
-from tenuto.store.rows import mark_worst, values_of, worst_case
+from tenuto.store.rows import mark_worst, scale_of, unit_of, units_of, values_of, worst_case
 from tenuto.store.run import RunFolder
 
 FEWEST_SEEDS = 3
@@ -58,11 +57,12 @@ def selection(rows: pd.DataFrame) -> pd.DataFrame:
     """The rows of test clips, of one attack and of one run per system and seed.
 
     Raises:
-        DataError: No test clips, several attacks, or two runs of one system and seed.
+        DataError: No test clips, several units of epsilon, several attacks, or two runs of one system and seed.
     """
     chosen = rows[rows["split"] == "test"]
     if chosen.empty:
         raise DataError("the rows hold no test clips; attack the test split first.")
+    unit_of(chosen)
     attacks = chosen[TEST_IDENTITY].drop_duplicates()
     if len(attacks) > 1:
         raise DataError(_several(attacks, chosen))
@@ -100,6 +100,11 @@ def label_scale(data: DataConfig | None) -> tuple[float, float] | None:
     return DATASETS[data.dataset].label_scale if data.dataset in DATASETS else None
 
 
+def rating_scale(rows: pd.DataFrame, data: DataConfig | None = None) -> tuple[float, float] | None:
+    """Lowest and highest possible label: as the rows record it, else that of their data set; None where unknown."""
+    return scale_of(rows) or label_scale(data)
+
+
 def is_paper_data(data: DataConfig | None) -> bool:
     """Whether a run was trained on a data set of the SMC 2025 paper."""
     return data is not None and data.dataset in PAPER_DATA
@@ -112,11 +117,13 @@ def budget_title(norm: object, epsilon: object) -> str:
 
 
 def at_budgets(rows: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
-    """Title and rows of every budget, with each clip's worst case there; smallest budget first."""
+    """Title and rows of every budget, with each clip's worst case there; smallest budget first, unit by unit."""
     # Marked again: among rows that were picked out of a table, the marked ones may be missing.
     chosen = worst_case(mark_worst(rows))
-    for (norm, epsilon), part in chosen.groupby(["norm", "epsilon"], dropna=False, sort=True):
-        yield budget_title(norm, epsilon), part
+    units = units_of(chosen)
+    several = units.nunique() > 1
+    for (unit, norm, epsilon), part in chosen.groupby([units, "norm", "epsilon"], dropna=False, sort=True):
+        yield budget_title(norm, epsilon) + (f" ({unit})" if several else ""), part
 
 
 def ordered_systems(rows: pd.DataFrame) -> list[str]:
@@ -286,37 +293,54 @@ def recorded_constant(runs: Sequence[RunFolder]) -> float | None:
     return float(np.mean(recorded)) if recorded else None
 
 
+def _worse_outputs(report: Mapping[str, Any]) -> tuple[bool, list[str]] | None:
+    """Whether the RMSE on test clips is larger than the constant's: overall, and for which outputs. None: unknown."""
+    try:
+        model, constant = report["test"]["rmse"], report["mean_predictor"]["rmse"]
+        worse = [name for name in model if float(model[name]) > float(constant[name])]
+    except (KeyError, TypeError, ValueError):
+        return None
+    return "overall" in worse, [name for name in worse if name != "overall"]
+
+
 def worse_than_constant(report: Mapping[str, Any]) -> str | None:
     """A sentence about outputs that are predicted worse on the test clips than by the constant baseline; else None.
 
     Args:
         report: Content of ``metrics.json``. Compared is the RMSE; the overall R2 is given too.
     """
-    try:
-        model, constant = report["test"]["rmse"], report["mean_predictor"]["rmse"]
-        worse = [name for name in model if name != "overall" and float(model[name]) > float(constant[name])]
-        is_worse = float(model["overall"]) > float(constant["overall"])
-        numbers = (
-            f"RMSE {model['overall']:.4f}, the constant {constant['overall']:.4f}; R2 "
-            f"{report['test']['r2']['overall']:.2f}"
-        )
-    except (KeyError, TypeError, ValueError):
+    is_worse, outputs = _worse_outputs(report) or (False, [])
+    if not is_worse and not outputs:
         return None
-    if not worse and not is_worse:
-        return None
-    others = len(model) - 1 - len(worse)
-    which = f" ({', '.join(worse)})" if worse and others else ""
-    what = "worse" if is_worse else f"on {len(worse)} of {len(model) - 1} outputs worse"
+    model, constant, r2 = (report["test"]["rmse"], report["mean_predictor"]["rmse"], report["test"]["r2"])
+    others = len(model) - 1 - len(outputs)
+    which = f" ({', '.join(outputs)})" if outputs and others else ""
+    what = "worse" if is_worse else f"on {len(outputs)} of {len(model) - 1} outputs worse"
     return (
         f"{report.get('run', 'the model')}: {what} on test clips than always predicting the mean training label"
-        f"{which}: {numbers}."
+        f"{which}: RMSE {model['overall']:.4f}, the constant {constant['overall']:.4f}; R2 {r2['overall']:.2f}."
     )
 
 
 def worse_runs(runs: Sequence[RunFolder]) -> tuple[str, ...]:
-    """The sentences of `worse_than_constant` for runs that `tenuto evaluate` has evaluated."""
-    reports = []
+    """At most one sentence: systems with runs that are worse than the constant baseline, overall or on some outputs."""
+    overall: dict[str, int] = {}
+    partly: dict[str, set[str]] = {}
     for run in runs:
-        with contextlib.suppress(FileError):
-            reports.append(run.read_metrics())
-    return tuple(filter(None, map(worse_than_constant, reports)))
+        try:
+            report = run.read_metrics()
+        except FileError:
+            continue
+        is_worse, outputs = _worse_outputs(report) or (False, [])
+        system = str(report.get("system", run.name))
+        if is_worse:
+            overall[system] = overall.get(system, 0) + 1
+        elif outputs:
+            partly.setdefault(system, set()).update(outputs)
+    parts = [f"{system} ({count} run{'s' * (count > 1)})" for system, count in overall.items()]
+    parts += [f"{system} on {', '.join(sorted(outputs))}" for system, outputs in partly.items()]
+    if not parts:
+        return ()
+    return (
+        f"Worse than always predicting the mean training label (RMSE on test clips): {'; '.join(parts)}.",
+    )

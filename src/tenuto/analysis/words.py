@@ -6,6 +6,7 @@ import math
 
 import pandas as pd
 
+from tenuto.data.excerpts import SPECTROGRAM_UNIT
 from tenuto.store.rows import has_thresholds
 
 NOTHING = "–"
@@ -15,6 +16,21 @@ NOTHING = "–"
 def number(value: float, pattern: str) -> str:
     """A number by a format pattern, a dash for NaN."""
     return NOTHING if math.isnan(value) else format(value, pattern)
+
+
+def short_unit(unit: str) -> str:
+    """A unit of epsilon as axes name it: ``std`` for the log spectrogram."""
+    return "std" if unit == SPECTROGRAM_UNIT else unit
+
+
+def long_unit(unit: str) -> str:
+    """A unit of epsilon as captions name it."""
+    return "standard deviations of the normalised spectrogram (std)" if unit == SPECTROGRAM_UNIT else unit
+
+
+def entry(unit: str) -> str:
+    """What one number of an input is."""
+    return "a spectrogram entry" if unit == SPECTROGRAM_UNIT else "an input entry"
 
 
 def attacked_pair(rows: pd.DataFrame) -> str:

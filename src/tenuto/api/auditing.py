@@ -13,16 +13,16 @@ import pandas as pd
 from tenuto.api.comparing import Place, Places, list_places
 from tenuto.api.datasets import find_data, prepare
 from tenuto.api.progress import SILENT, Progress
+from tenuto.attacks import Budget
 from tenuto.config import DataConfig
 from tenuto.data import open_dataset
 from tenuto.data.splits import read_split
 from tenuto.errors import ConfigError
-from tenuto.evaluation.audit import Data, Finding, Source, failed, open_sources
+from tenuto.evaluation.audit import Data, Finding, failed, open_sources, sources_of
 from tenuto.evaluation.audit import audit as find
 from tenuto.evaluation.runs import Run
 from tenuto.reporting import verdicts
 from tenuto.store.location import complete, locate_run
-from tenuto.store.rows import validate_rows
 from tenuto.store.run import RunFolder
 
 
@@ -72,6 +72,7 @@ def audit(
     split: Place | None = None,
     siblings: Sequence[Place] = (),
     clips: int | None = None,
+    budget: Budget | None = None,
     runs_file: Place | None = None,
     cache: Place | None = None,
     progress: Progress = SILENT,
@@ -87,6 +88,8 @@ def audit(
         split: CSV ``clip,split,position``, for results that do not record their split.
         siblings: Further runs of the same system, for the transfer attack.
         clips: Number of clips on which the model is examined; default: 6.
+        budget: Of the attacks on the model, such as ``Linf(0.05)``; default: L-infinity, a tenth of the standard
+            deviation of the inputs.
         runs_file: CSV ``folder,system,seed`` of logs other than the 50 released ones.
         cache: Folder of spectrograms.
         progress: Reports the examined runs.
@@ -96,7 +99,7 @@ def audit(
         FileError: Nothing to audit, or a damaged file.
     """
     sources = (
-        _of_rows(source)
+        sources_of(source)
         if isinstance(source, pd.DataFrame)
         else open_sources([complete(place) for place in list_places(source)], runs_file)
     )
@@ -107,29 +110,24 @@ def audit(
     else:
         only_runs = all(one.folders for one in sources)
         data = _data_of_runs(given, folders, only_runs, root, dataset, siblings, clips, cache, progress)
+    if budget is not None and data.prepared is None:
+        raise ConfigError("`budget` needs a model to attack: give a run, and `root`, the folder of its data.")
+    data = dataclasses.replace(data, budget=budget)
     with _examined(progress) as report:
         return Audit(tuple(find(*sources, data=data, progress=report)))
 
 
-def audit_run(run: Run, siblings: Sequence[Place], clips: int | None, progress: Progress) -> Audit:
+def audit_run(
+    run: Run, siblings: Sequence[Place], clips: int | None, budget: Budget | None, progress: Progress
+) -> Audit:
     """Audit an open run."""
     siblings = [locate_run(sibling) for sibling in siblings]
     _check_siblings(siblings, [run.folder])
-    data = Data(prepared=run.material.prepared, siblings=_paths(siblings))
+    opened = {run.folder.resolve(): run}
+    data = Data(prepared=run.material.prepared, siblings=_paths(siblings), budget=budget, opened=opened)
     data = data if clips is None else dataclasses.replace(data, clips=clips)
     with _examined(progress) as report:
         return Audit(tuple(find(*open_sources([run.folder]), data=data, progress=report)))
-
-
-def _of_rows(table: pd.DataFrame) -> list[Source]:
-    """Rows in memory as sources, one per protocol and part of the split."""
-    return [
-        Source(
-            f"{protocol}" if part == "test" else f"{protocol}, {part} clips",
-            validate_rows(own, str(protocol)),
-        )
-        for (protocol, part), own in table.reset_index(drop=True).groupby(["protocol", "split"])
-    ]
 
 
 def _data_of_rows(

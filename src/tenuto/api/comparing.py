@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
@@ -16,29 +17,41 @@ from tenuto.errors import ConfigError
 from tenuto.reporting import write_comparison, write_curves
 from tenuto.store.location import complete
 from tenuto.store.released_logs import read_logs
-from tenuto.store.rows import at_budget
+from tenuto.store.result_rows import rows_of_result
+from tenuto.store.rows import BUDGET, at_budget, in_unit, mark_worst
 from tenuto.store.study import read_study
+
+if TYPE_CHECKING:
+    from tenuto.attacks import AttackResult
 
 Place = str | Path
 Places = Place | Sequence[Place]
 
 
 def rows(
-    source: pd.DataFrame | Place | None = None,
+    source: pd.DataFrame | Place | AttackResult | None = None,
     protocol: str | None = None,
     epsilon: float | None = None,
     *,
+    unit: str | None = None,
     logs: Place | None = None,
     runs_file: Place | None = None,
+    **described: Any,
 ) -> pd.DataFrame:
-    """Rows of one attack.
+    """Rows of one attack, or of the worst attack of every clip.
+
+    Of the result of an attack on any model, rows are made: ``rows(result, attack=..., labels=..., emotions=...)``;
+    `tenuto.store.rows_of_result` lists all parameters.
 
     Args:
-        source: Rows, or the folder of a study or of its runs; default: the released logs of the SMC 2025 study.
+        source: Rows, or the folder of a study or of its runs; default: the released logs of the SMC 2025 study. Or the
+            result of an attack.
         protocol: Name of the protocol, for a study; default: the released one, where it is unique.
         epsilon: The budget; may be left out where the protocol has one.
+        unit: The unit of epsilon, or its beginning, where the rows have several, which cannot be compared.
         logs: A folder of released logs, in place of ``source``.
         runs_file: CSV ``folder,system,seed`` of logs other than the 50 released ones.
+        described: Parameters of `tenuto.store.rows_of_result`, for the result of an attack.
 
     Raises:
         ConfigError: Parameters that exclude each other.
@@ -49,20 +62,29 @@ def rows(
         raise ConfigError(
             "`logs` and `runs_file` belong to released logs; leave them out, or leave out the study."
         )
+    if isinstance(source, pd.DataFrame | str | Path | None) and described:
+        raise ConfigError(f"`{next(iter(described))}` belongs to the result of an attack. Leave it out.")
     if isinstance(source, pd.DataFrame):
         chosen = source if protocol is None else source[source["protocol"] == protocol]
+        chosen = in_unit(chosen, unit)
+        if "worst" not in chosen and chosen.duplicated(list(BUDGET)).any():
+            chosen = mark_worst(chosen)
         return at_budget(chosen, epsilon)
+    if isinstance(source, str | Path):
+        return at_budget(in_unit(read_study(complete(source), protocol), unit), epsilon)
     if source is not None:
-        return at_budget(read_study(complete(source), protocol), epsilon)
+        named: dict[str, Any] = {} if unit is None else {"unit": unit}
+        return rows_of_result(source, protocol=protocol, epsilon=epsilon, **named, **described)
     if protocol is not None:
         raise ConfigError("`protocol` belongs to a study; released logs hold one protocol. Leave it out.")
-    return at_budget(read_logs(logs, runs_file), epsilon)
+    return at_budget(in_unit(read_logs(logs, runs_file), unit), epsilon)
 
 
 def curves(
     source: pd.DataFrame | Places,
     protocol: str | None = None,
     *,
+    unit: str | None = None,
     natural: pd.DataFrame | None = None,
     out: Place | None = None,
 ) -> Curves:
@@ -71,6 +93,7 @@ def curves(
     Args:
         source: Rows of a protocol with several budgets, or folders of runs or studies.
         protocol: Name of the protocol, for folders; default: the one with several budgets that most runs have.
+        unit: See `rows`.
         natural: Rows of natural variation, for rows; folders hold their own.
         out: Folder for tables and the figure; default: nothing is written.
 
@@ -79,9 +102,10 @@ def curves(
         DataError: Rows without budgets, or that contradict each other.
     """
     if isinstance(source, pd.DataFrame):
-        measured = curves_over.measure(source, natural)
+        measured = curves_over.measure(in_unit(source, unit), natural)
     else:
-        measured = curves_over.from_folders([complete(place) for place in list_places(source)], protocol)
+        places = [complete(place) for place in list_places(source)]
+        measured = curves_over.from_folders(places, protocol, unit=unit)
     if out is not None:
         write_curves(measured, out)
     return measured
@@ -93,6 +117,7 @@ def compare(
     epsilon: float | None = None,
     *,
     settings: Settings = Settings(),
+    unit: str | None = None,
     logs: Place | None = None,
     runs_file: Place | None = None,
     out: Place | None = None,
@@ -105,6 +130,7 @@ def compare(
         protocol: See `rows`.
         epsilon: See `rows`.
         settings: Measure, pairs, bootstrap.
+        unit: See `rows`.
         logs: See `rows`.
         runs_file: See `rows`.
         out: Folder for tables; default: nothing is written.
@@ -114,7 +140,7 @@ def compare(
         DataError: Systems that were not attacked on the same clips.
         ConfigError: An unknown pair.
     """
-    chosen = rows(source, protocol, epsilon, logs=logs, runs_file=runs_file)
+    chosen = rows(source, protocol, epsilon, unit=unit, logs=logs, runs_file=runs_file)
     with progress.bar("comparisons", None) as advance:
         compared = comparison.compare(chosen, settings, advance)
     if out is not None:

@@ -106,6 +106,8 @@ def report(
     folders = {run.name: run.path for run in runs if run.config.is_file()}
     prepared = _prepared(folders, inputs, root, cache, progress)
     inputs = _with_findings(study, inputs, prepared, audit)
+    others = tuple(_with_findings(study, other, prepared, audit) for other in inputs.others)
+    inputs = dataclasses.replace(inputs, others=others)
     inputs = _with_gains(inputs, folders)
     inputs = _with_clips(inputs, folders, prepared, epsilon, clips, progress)
     shown = make_page(inputs, date)
@@ -144,15 +146,15 @@ def _with_findings(
 ) -> PageInputs:
     """The inputs with an audit of its rows, made now without evaluating the models, or read from a file."""
     if audit is not None:
-        own = [finding for finding in read_findings(audit) if finding.source == inputs.protocol]
+        own = [finding for finding in read_findings(audit) if finding.source == inputs.source]
         if not own:
             raise DataError(
-                f"{audit}: no findings on {inputs.protocol}; audit this study with `tenuto audit {study} --out DIR`."
+                f"{audit}: no findings on {inputs.source}; audit this study with `tenuto audit {study} --out DIR`."
             )
         return dataclasses.replace(inputs, findings=own)
     index = None if prepared is None else prepared.index
     try:
-        sources = [source for source in open_sources([study]) if source.name == inputs.protocol]
+        sources = [source for source in open_sources([study]) if source.name == inputs.source]
         findings = run_audit(*sources, data=Data(index=index, spared=True))
     except TenutoError as error:
         return _with_remarks(inputs, "audit", [str(error)])

@@ -20,7 +20,7 @@ from tenuto.api.auditing import Audit, audit_run
 from tenuto.api.datasets import data_config, find_data, prepare
 from tenuto.api.outcomes import ClipsShown, Metrics, attack_name, write_clip, write_intervention
 from tenuto.api.progress import SILENT, Progress
-from tenuto.attacks import BoundedAttack, Protocol, protocol
+from tenuto.attacks import BoundedAttack, Budget, Protocol, protocol
 from tenuto.attacks.parsing import single
 from tenuto.config import SYSTEMS, DataConfig, RunConfig, to_yaml
 from tenuto.data import Prepared, draw_split, write_split
@@ -111,9 +111,11 @@ class Run(runs.Run):
         with self.progress.bar("natural variation", len(self.part(part))) as advance:
             return summary(variation.natural(self, part, advance))
 
-    def audit(self, siblings: Sequence[Source] = (), clips: int | None = None) -> Audit:
+    def audit(
+        self, siblings: Sequence[Source] = (), clips: int | None = None, budget: Budget | None = None
+    ) -> Audit:
         """Audit all attacks of this run; the model is evaluated too."""
-        return audit_run(self, siblings, clips, self.progress)
+        return audit_run(self, siblings, clips, budget, self.progress)
 
     def explain(
         self, source: Source, hop_seconds: float = explanation.HOP_SECONDS

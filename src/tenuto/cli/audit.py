@@ -52,6 +52,14 @@ Clips = Annotated[
     int | None,
     typer.Option("--clips", min=1, help="Clips on which the model is examined.", show_default="6"),
 ]
+Epsilon = Annotated[
+    float | None,
+    typer.Option(
+        "--epsilon",
+        help="L-infinity budget of the attacks on the model.",
+        show_default="a tenth of the inputs' standard deviation",
+    ),
+]
 Out = Annotated[Path | None, typer.Option("--out", help="Folder for JSON, CSV, Markdown and LaTeX.")]
 
 
@@ -63,6 +71,7 @@ def audit(
     split: SplitFile = None,
     sibling: Siblings = None,
     clips: Clips = None,
+    epsilon: Epsilon = None,
     cache: common.Cache = None,
     to: Out = None,
     as_json: common.AsJson = False,
@@ -74,6 +83,7 @@ def audit(
     Example: tenuto audit runs/A2E-6-1a2b3c4d --root soundtracks
     """
     from tenuto import api
+    from tenuto.attacks import Linf
 
     audited = api.audit(
         result,
@@ -82,6 +92,7 @@ def audit(
         split=split,
         siblings=sibling or (),
         clips=clips,
+        budget=None if epsilon is None else Linf(epsilon),
         runs_file=runs,
         cache=cache,
         progress=common.TERMINAL,

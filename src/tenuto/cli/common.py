@@ -113,6 +113,14 @@ Recordings = Annotated[
     ),
 ]
 Runs = Annotated[Path, typer.Option("--runs", envvar="TENUTO_RUNS", help="Folder of all runs.")]
+Unit = Annotated[
+    str | None,
+    typer.Option(
+        "--unit",
+        help="Unit of epsilon, or its beginning, where runs have several.",
+        show_default=False,
+    ),
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
 Data = Annotated[
     str | None,

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from tenuto.cli.common import AsJson, notes, out, print_json, print_paths
+from tenuto.cli.common import AsJson, Unit, notes, out, print_json, print_paths
 from tenuto.cli.screen import print_cells
 
 if TYPE_CHECKING:
@@ -18,25 +19,34 @@ def curve(
     folders: Annotated[list[Path], typer.Argument(help="Attacked runs, or studies of them.")],
     protocol: Annotated[str, typer.Option(help="Name of a protocol with several budgets.")] = "standard-1",
     to: Annotated[Path, typer.Option("--out", help="Folder for the files.")] = Path("curve"),
+    unit: Unit = None,
     as_json: AsJson = False,
 ) -> None:
     """Draw error over the size of the perturbation, next to the effect of natural variation.
 
+    Runs with epsilon in different units are not compared: each unit gets a folder of its own.
+
     Example: tenuto curve runs/A2E-6-1a2b3c4d runs/A2M2E-6-5e6f7a8b --out curve
     """
     from tenuto import api
+    from tenuto.analysis import curves as curves_over
     from tenuto.reporting import tables, write_curves
 
-    curves = api.curves(folders, protocol)
-    files = write_curves(curves, to)
+    units = curves_over.units(folders, protocol) if unit is None else [unit]
+    printed = []
+    for name in units:
+        curves = api.curves(folders, protocol, unit=name)
+        files = write_curves(curves, to if len(units) == 1 else to / re.sub(r"\W+", "-", name).strip("-"))
+        if as_json:
+            printed.append({**_values(curves), "files": [str(path) for path in files.values()]})
+            continue
+        print_cells(tables.show_curves(curves), f"{curves.protocol}, worst case")
+        out.print(tables.caption_curves(curves), soft_wrap=False)
+        for remark in curves.remarks:
+            notes.print(remark)
+        print_paths(files.values())
     if as_json:
-        print_json({**_values(curves), "files": [str(path) for path in files.values()]})
-        return
-    print_cells(tables.show_curves(curves), f"{curves.protocol}, worst case")
-    out.print(tables.caption_curves(curves), soft_wrap=False)
-    for remark in curves.remarks:
-        notes.print(remark)
-    print_paths(files.values())
+        print_json(printed[0] if len(printed) == 1 else {"curves": printed})
 
 
 def _values(curves: Curves) -> dict[str, Any]:
@@ -46,6 +56,7 @@ def _values(curves: Curves) -> dict[str, Any]:
     return {
         "protocol": curves.protocol,
         "norm": curves.norm,
+        "unit": curves.unit,
         "mean_mae": curves.mean_mae,
         **{
             name: table.astype(object).where(table.notna(), None).to_dict("records")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from tenuto.cli.common import TERMINAL, AsJson, notes, out, print_json, print_paths
+from tenuto.cli.common import TERMINAL, AsJson, Unit, notes, out, print_json, print_paths
 from tenuto.cli.paper import Logs, ProtocolName, RunsFile, Study, StudyOption, one_study
 from tenuto.cli.screen import print_cells
 
@@ -50,6 +50,7 @@ def stats(
     runs: RunsFile = None,
     protocol: ProtocolName = None,
     epsilon: Epsilon = None,
+    unit: Unit = None,
     measure: Measure = MeasureName.mae,
     clipped: Clipped = None,
     pairs: Pairs = None,
@@ -80,7 +81,14 @@ def stats(
     )
     source = one_study(study, study_option)
     compared = api.compare(
-        source, protocol, epsilon, settings=settings, logs=logs, runs_file=runs, progress=TERMINAL
+        source,
+        protocol,
+        epsilon,
+        settings=settings,
+        unit=unit,
+        logs=logs,
+        runs_file=runs,
+        progress=TERMINAL,
     )
     files = {} if to is None else write_comparison(compared, to)
     if as_json:

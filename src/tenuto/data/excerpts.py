@@ -13,6 +13,9 @@ from tenuto.data.cache import Spectrogram
 EXCERPT_FRAMES = 313
 """Frames of an excerpt: 10 s at 31.3 per second."""
 
+SPECTROGRAM_UNIT = "standard deviations of the log spectrogram"
+"""What perturbations of a normalised log spectrogram are measured in."""
+
 PAPER_SEED = 42
 
 

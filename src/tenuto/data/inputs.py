@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from tenuto.audio.loading import SAMPLE_RATE
 from tenuto.audio.spectrogram import FRAME_SIZE, FRAMES_PER_SECOND, log_spectrogram
 from tenuto.data.cache import Prepared
-from tenuto.data.excerpts import EXCERPT_FRAMES, Normalisation, cut
+from tenuto.data.excerpts import EXCERPT_FRAMES, SPECTROGRAM_UNIT, Normalisation, cut
 from tenuto.errors import ConfigError
 
 Values = NDArray[np.float32]
@@ -128,7 +128,7 @@ class LogSpectrogramInputs(Inputs):
 
     @property
     def unit(self) -> str:
-        return "standard deviations of the log spectrogram"
+        return SPECTROGRAM_UNIT
 
     @property
     def valid_range(self) -> Range:

@@ -25,6 +25,7 @@ from tenuto.devices import repeatable
 from tenuto.errors import FileError
 from tenuto.files import sha256_bytes
 from tenuto.registry import Registry
+from tenuto.store.result_rows import value_columns
 from tenuto.store.rows import NATURAL, write_rows
 
 if TYPE_CHECKING:
@@ -255,7 +256,7 @@ def _rows(run: Run, part: str, name: str, changed: list[Changed]) -> pd.DataFram
     """One row per clip under one change."""
     import torch
 
-    from tenuto.evaluation.records import columns, identity
+    from tenuto.evaluation.records import identity
     from tenuto.models.recogniser import predict
 
     rows, changed_inputs, settings = zip(*changed, strict=True)
@@ -279,9 +280,9 @@ def _rows(run: Run, part: str, name: str, changed: list[Changed]) -> pd.DataFram
     }
     clean, adversarial = (predict(run.recogniser.network, values) for values in (clips.inputs, inputs))
     emotions, units = run.recogniser.emotions, run.recogniser.concepts
-    table |= columns("label", emotions, clips.labels)
-    table |= columns("clean", emotions, clean.emotions)
-    table |= columns("adversarial", emotions, adversarial.emotions)
-    table |= columns("clean", units, clean.concepts)
-    table |= columns("adversarial", units, adversarial.concepts)
+    table |= value_columns("label", emotions, clips.labels)
+    table |= value_columns("clean", emotions, clean.emotions)
+    table |= value_columns("adversarial", emotions, adversarial.emotions)
+    table |= value_columns("clean", units, clean.concepts)
+    table |= value_columns("adversarial", units, adversarial.concepts)
     return pd.DataFrame(table)

@@ -19,12 +19,13 @@ from tenuto.data.batches import Batch
 from tenuto.data.inputs import LogSpectrogramInputs
 from tenuto.errors import ConfigError
 from tenuto.evaluation.explanation import drawn_scale
-from tenuto.evaluation.records import array, has_channel, measurements, versions
+from tenuto.evaluation.records import has_channel, measurements, versions
 from tenuto.evaluation.resynthesis import Resynthesis, Subject, play_attack, render_attack
 from tenuto.files import Array, sha256_file
 from tenuto.models.recogniser import Recogniser, predict, read_waveform
 from tenuto.models.systems import Network, for_attack
 from tenuto.store.perturbations import key_of
+from tenuto.store.result_rows import array
 from tenuto.store.rows import mark_worst, row_errors
 
 Values = NDArray[np.float32]

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
-import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor
@@ -20,6 +18,7 @@ from tenuto.files import Array, sha256_file
 from tenuto.models.recogniser import Recogniser, predict
 from tenuto.models.systems import Network
 from tenuto.store.perturbations import key_of
+from tenuto.store.result_rows import array, attack_columns, result_columns, value_columns
 
 Origin = dict[str, str]
 
@@ -81,34 +80,19 @@ def measurements(
     recogniser: Recogniser, attacker: Attack, model: Network, clips: Batch, result: AttackResult
 ) -> dict[str, Any]:
     """The columns of a result: the attack, its cost, norms and predictions, a value per clip."""
-    delta = array(result.perturbation.flatten(1)).astype(np.float64)
-    table: dict[str, Any] = {
-        **_named(attacker, recogniser.emotions),
-        "iterations": array(result.iterations),
-        "forward_passes": array(result.forward_passes),
-        "gradient_passes": array(result.gradient_passes),
-        "l2": np.linalg.norm(delta, axis=1),
-        "linf": np.abs(delta).max(axis=1),
-        "converged": array(result.converged),
-        "settings": repr(attacker),
-        "uses_label": attacker.uses_label,
-        "loss": array(result.loss),
-    }
-    table |= {column: array(values) for column, values in result.extra_columns().items()}
     emotions, units = recogniser.emotions, recogniser.concepts
-    table |= columns("label", emotions, clips.labels)
-    table |= columns("clean", emotions, result.clean_prediction)
-    table |= columns("adversarial", emotions, result.adversarial_prediction)
+    table = result_columns(attack_columns(attacker, emotions), result, emotions, clips.labels)
     if result.clean_concepts is None and units:  # the attack evaluates emotions alone
         for kind, inputs in (("clean", clips.inputs), ("adversarial", result.adversarial)):
-            table |= columns(kind, units, predict(model, inputs).concepts)
-    table |= columns("clean", units, result.clean_concepts)
-    table |= columns("adversarial", units, result.adversarial_concepts)
+            table |= value_columns(kind, units, predict(model, inputs).concepts)
+    table |= value_columns("clean", units, result.clean_concepts)
+    table |= value_columns("adversarial", units, result.adversarial_concepts)
     return table
 
 
 def identity(run: Run, clips: Batch, part: str, protocol: str) -> dict[str, Any]:
-    """The columns that say whose rows these are."""
+    """The columns that say whose rows these are, and in which units."""
+    low, high = run.material.prepared.index.label_scale
     return {
         "run": run.name,
         "system": run.config.system,
@@ -116,26 +100,7 @@ def identity(run: Run, clips: Batch, part: str, protocol: str) -> dict[str, Any]
         "clip": clips.clips,
         "split": part,
         "protocol": protocol,
+        "unit": run.recogniser.inputs.unit,
+        "scale_low": low,
+        "scale_high": high,
     }
-
-
-def _named(attacker: Attack, emotions: tuple[str, ...]) -> dict[str, Any]:
-    """What an attack is called in the rows: family, objective, norm, epsilon."""
-    return {
-        "attack": attacker.title,
-        "objective": attacker.objective_title(emotions),
-        "norm": attacker.norm,
-        "epsilon": attacker.epsilon if math.isfinite(attacker.epsilon) else np.nan,
-    }
-
-
-def columns(kind: str, names: tuple[str, ...], values: Tensor | None) -> dict[str, Any]:
-    """The columns of one kind of values (clips, names), one per name; none without values."""
-    if values is None:
-        return {}
-    return {f"{kind}_{name}": array(values[:, column]) for column, name in enumerate(names)}
-
-
-def array(tensor: Tensor) -> Any:
-    """A tensor's values as a NumPy array."""
-    return tensor.detach().cpu().numpy()

@@ -24,11 +24,12 @@ from tenuto.data.batches import Batch
 from tenuto.data.splits import PARTS
 from tenuto.devices import repeatable
 from tenuto.errors import FileError, FolderWarning, TenutoError
-from tenuto.evaluation.records import Origin, array, finished_rows, origin_of, perturbations, records
+from tenuto.evaluation.records import Origin, finished_rows, origin_of, perturbations, records
 from tenuto.evaluation.runs import Run
 from tenuto.files import Array, naming, read_safetensors, write_json, write_safetensors
 from tenuto.models.recogniser import predict
 from tenuto.models.systems import Network, for_attack
+from tenuto.store.result_rows import array
 from tenuto.store.rows import mark_worst, read_rows, validate_rows, write_rows
 
 Progress = Callable[[int], None]

@@ -63,7 +63,7 @@ class ExcerptSpectrogram(nn.Module):
         """The normalised log spectrograms."""
         padded = nn.functional.pad(waveform, (0, self.padding - waveform.shape[1]))
         # Selected in a flat list: indices of two axes become an ONNX operator that few programs know.
-        frames = padded.index_select(1, self.places).unflatten(1, (EXCERPT_FRAMES, FRAME_SIZE))
+        frames = padded.index_select(1, self.places).reshape(-1, EXCERPT_FRAMES, FRAME_SIZE)
         real, imaginary = (frames @ self.transform).chunk(2, dim=-1)
         magnitude = (real.square() + imaginary.square()).clamp_min(SMALLEST_POWER).sqrt()
         log = torch.log(1 + magnitude @ self.filters) / math.log(10)

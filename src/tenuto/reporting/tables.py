@@ -16,7 +16,7 @@ import pandas as pd
 
 from tenuto.analysis.comparison import QUANTITIES, Comparison
 from tenuto.analysis.curves import LEVEL, Curves
-from tenuto.analysis.words import NOTHING, attacked_pair, number
+from tenuto.analysis.words import NOTHING, attacked_pair, long_unit, number
 from tenuto.files import write_csv, write_text
 
 GROUP = "group"
@@ -271,7 +271,7 @@ def caption_curves(curves: Curves) -> str:
     largest = max(curves.runs["epsilon"])
     caption = (
         f"Worst case over the attacks of {curves.protocol} for each of {int(curves.summary['clips'].iloc[0])} test "
-        f"clips, epsilon from 0 to {largest:g} in standard deviations of the normalised spectrogram (std). "
+        f"clips, epsilon from 0 to {largest:g} in {long_unit(curves.unit)}. "
         "Doubles at: smallest epsilon with twice the clean error, interpolated between budgets. Mean excess: area "
         f"between the curve and the clean error, divided by {largest:g}. In brackets: {LEVEL:.0%} bootstrap intervals "
         f"that resample {' or '.join(resampled)}."

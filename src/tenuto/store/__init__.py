@@ -2,6 +2,7 @@
 
 from tenuto.store.perturbations import Perturbations, row_of, saved_rows
 from tenuto.store.released_logs import read_logs, write_log
+from tenuto.store.result_rows import rows_of_result
 from tenuto.store.rows import (
     at_budget,
     concept_names,
@@ -31,6 +32,7 @@ __all__ = [
     "read_study",
     "row_errors",
     "row_of",
+    "rows_of_result",
     "saved_rows",
     "validate_rows",
     "values_of",

@@ -95,6 +95,16 @@ def read_logs(folder: str | Path | None = None, runs_file: str | Path | None = N
     return validate_rows(pd.concat(rows, ignore_index=True), str(folder or ARCHIVE))
 
 
+def is_log_format(rows: pd.DataFrame) -> bool:
+    """Whether rows record what released logs do: the norm of the stored perturbation, none of the last iterate."""
+    return (
+        "stored_l2" in rows
+        and bool(rows["stored_l2"].notna().all())
+        and bool(rows[["l2", "linf"]].isna().all(axis=None))
+        and bool(rows["protocol"].astype(str).str.startswith(RELEASED_PROTOCOL).all())
+    )
+
+
 def stated_budgets(
     folder: str | Path | None = None, runs_file: str | Path | None = None
 ) -> dict[str, float | None]:

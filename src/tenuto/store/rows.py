@@ -5,6 +5,10 @@ Columns are `KEYS`, then ``label_``, ``clean_`` and ``adversarial_`` of every em
 ``l2``, ``linf`` and the adversarial prediction of a row belong to the same perturbation; where a source does not
 record that pair (the released logs), the norms are empty. ``uses_label`` is whether the objective compares
 predictions with labels; it is empty where that is unknown, and rows of earlier versions do not have it.
+
+``unit`` is what ``epsilon``, ``l2`` and ``linf`` are measured in, ``scale_low`` and ``scale_high`` are the lowest and
+highest possible label. Rows of earlier versions do not have them: their unit is `SPECTROGRAM_UNIT`, and their scale is
+that of their data set. `unit_of` and `scale_of` read them.
 """
 
 from __future__ import annotations
@@ -19,6 +23,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from tenuto.data.excerpts import SPECTROGRAM_UNIT
 from tenuto.data.splits import PARTS
 from tenuto.errors import DataError, quote
 from tenuto.files import read_csv, write_csv
@@ -51,16 +56,18 @@ BUDGET = ("run", "clip", "split", "protocol", "norm", "epsilon")
 ATTACK = ["attack", "objective", "norm", "epsilon"]
 """Columns that name an attack of a protocol."""
 
+SCALE = ("scale_low", "scale_high")
+
 KINDS = ("label", "clean", "adversarial")
 RELEASED_PROTOCOL = "paper-2025-released"
 """The protocol of the released attack; forms of it with other settings append them."""
 
 TEXT = ("run", "system", "clip", "split", "protocol", "attack", "objective", "norm")
-MORE_TEXT = ("settings", "checkpoint", "versions")
+MORE_TEXT = ("settings", "checkpoint", "versions", "unit")
 """Columns of text that only some rows have."""
 
 INTEGERS = ("seed", "iterations", "forward_passes", "gradient_passes")
-NUMBERS = ("epsilon", "l2", "linf", "threshold", "stored_l2", "db", *(f"{kind}_*" for kind in KINDS))
+NUMBERS = ("epsilon", "l2", "linf", "threshold", "stored_l2", "db", *SCALE, *(f"{kind}_*" for kind in KINDS))
 FLAGS = ("converged", "worst", "uses_label")
 
 Check = tuple[Callable[[Any], bool], str]
@@ -90,13 +97,15 @@ SIZE: Check = (
     "a finite number of at least 0 or empty",
 )
 VALUE: Check = (lambda value: _is_number(value) and math.isfinite(value), "a finite number")
-UNIT: Check = (lambda value: _is_missing(value) or VALUE[0](value), "a finite number or empty")
+OPTIONAL: Check = (lambda value: _is_missing(value) or VALUE[0](value), "a finite number or empty")
 CELLS: dict[str, Check] = {
     **dict.fromkeys(TEXT, NAME),
     "split": (lambda value: value in PARTS, f"one of {', '.join(PARTS)}"),
     "seed": (_is_whole, "a whole number"),
     **dict.fromkeys(("iterations", "forward_passes", "gradient_passes"), COUNT),
     **dict.fromkeys(("epsilon", "l2", "linf", "stored_l2"), SIZE),
+    **dict.fromkeys(SCALE, OPTIONAL),
+    "unit": (lambda value: _is_missing(value) or NAME[0](value), "a name or empty"),
     "converged": (_is_flag, "True or False"),
     "worst": (_is_flag, "True or False"),
     "uses_label": (lambda value: _is_missing(value) or _is_flag(value), "True, False or empty"),
@@ -120,12 +129,58 @@ def values_of(rows: pd.DataFrame, kind: str, names: Sequence[str] | None = None)
     return rows[columns].to_numpy(np.float64)
 
 
+def units_of(rows: pd.DataFrame) -> pd.Series[str]:
+    """What epsilon and the norms of every row are measured in."""
+    if "unit" not in rows:
+        return pd.Series(SPECTROGRAM_UNIT, index=rows.index, dtype=object)
+    units: pd.Series[str] = rows["unit"].astype(object).where(rows["unit"].notna(), SPECTROGRAM_UNIT)
+    return units
+
+
+def unit_of(rows: pd.DataFrame) -> str:
+    """The one unit of epsilon and the norms. Raises `DataError` where there are several: they cannot be compared."""
+    units = list(dict.fromkeys(units_of(rows)))
+    if len(units) > 1:
+        raise DataError(
+            f"epsilon is in {len(units)} units ({'; '.join(sorted(units))}), which cannot be compared. Choose one with "
+            "`unit`."
+        )
+    return units[0] if units else SPECTROGRAM_UNIT
+
+
+def in_unit(rows: pd.DataFrame, unit: str | None) -> pd.DataFrame:
+    """The rows of one unit, which may be named by its beginning; all rows for None.
+
+    Raises:
+        DataError: No unit begins so, or several do.
+    """
+    if unit is None:
+        return rows
+    units = units_of(rows)
+    names = sorted(set(units))
+    matches = [name for name in names if name == unit] or [name for name in names if name.startswith(unit)]
+    if len(matches) != 1:
+        raise DataError(
+            f"unit {quote(unit)} is not the unit of these rows or its beginning: {'; '.join(names)}."
+        )
+    return rows[units == matches[0]]
+
+
+def scale_of(rows: pd.DataFrame) -> tuple[float, float] | None:
+    """Lowest and highest possible label as the rows record it; None where they do not, or where they differ."""
+    if not set(SCALE) <= set(rows.columns):
+        return None
+    scales = set(zip(*(rows[name].astype(float) for name in SCALE), strict=True))
+    low, high = scales.pop() if len(scales) == 1 else (math.nan, math.nan)
+    return None if math.isnan(low) or math.isnan(high) else (low, high)
+
+
 def validate_rows(rows: pd.DataFrame, source: str = "rows") -> pd.DataFrame:
     """The same rows, checked.
 
     Raises:
-        DataError: A column is missing, a cell has the wrong type or value, a run has two systems or seeds, or a
-            row is there twice.
+        DataError: A column is missing, a cell has the wrong type or value, a run has two systems, seeds, units or
+            scales, or a row is there twice.
     """
     required = [*KEYS, *(f"{kind}_{name}" for name in emotion_names(rows) for kind in KINDS)]
     if missing := [name for name in required if name not in rows.columns]:
@@ -136,15 +191,21 @@ def validate_rows(rows: pd.DataFrame, source: str = "rows") -> pd.DataFrame:
     for name in (*CELLS, *predictions):
         if name in rows.columns:
             # A bottleneck's units are missing in the rows of networks without one.
-            is_valid, allowed = CELLS.get(name) or (VALUE if name in required else UNIT)
+            is_valid, allowed = CELLS.get(name) or (VALUE if name in required else OPTIONAL)
             _check_cells(rows, name, is_valid, allowed, source)
-    for name in ("system", "seed"):
+    for name in ("system", "seed", *(name for name in ("unit", *SCALE) if name in rows)):
         values = rows.groupby("run")[name].unique()
         for run, several in values[values.map(len) > 1].items():
             listed = " and ".join(quote(value) for value in several[:2])
             raise DataError(
                 f"{source}: the rows of {quote(run)} have {name} {listed}; a run has one. Correct those cells."
             )
+    if set(SCALE) <= set(rows.columns) and (rows["scale_low"] >= rows["scale_high"]).any():
+        row = rows[rows["scale_low"] >= rows["scale_high"]].iloc[0]
+        raise DataError(
+            f"{source}: the scale of {quote(row['run'])} is {row['scale_low']:g} to {row['scale_high']:g}; scale_low "
+            "must be below scale_high. Correct those cells."
+        )
     repeated = rows.duplicated(subset=list(IDENTITY))
     if repeated.any():
         row = rows[repeated].iloc[0]
@@ -159,7 +220,7 @@ def _check_cells(
 ) -> None:
     """Raise `DataError` for the first cell of a column that is not valid."""
     column = rows[name]
-    is_size = is_valid in (SIZE[0], VALUE[0], UNIT[0])
+    is_size = is_valid in (SIZE[0], VALUE[0], OPTIONAL[0])
     if (
         is_size
         and pd.api.types.is_float_dtype(column)

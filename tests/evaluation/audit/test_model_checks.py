@@ -1,8 +1,11 @@
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
 
-from tenuto.attacks import APGD, PGD, AbsoluteError, ConceptsMove, Linf
+from tenuto.attacks import APGD, L2, PGD, AbsoluteError, ConceptsMove, Linf
+from tenuto.data.excerpts import SPECTROGRAM_UNIT
 from tenuto.evaluation.audit import examination, longer_search
 from tenuto.evaluation.audit.examination import EPSILON, STAND_IN
 from tenuto.evaluation.audit.findings import Verdict
@@ -236,3 +239,46 @@ def test_the_model_is_left_as_it_was():
     examined(model)
     assert model.training
     assert all(weight.requires_grad and weight.grad is None for weight in model.parameters())
+
+
+# without gradients
+
+
+def without_gradient(model=None):
+    """Findings of a model that gives numbers only."""
+    module = model or planted.Linear()
+    blind = dataclasses.replace(subject(lambda inputs: module(inputs).detach()), has_gradient=False)
+    return {result.check: result for result in examination.examine(blind)}, blind
+
+
+def test_a_model_without_gradient_is_attacked_by_random_search_and_noise():
+    findings, blind = without_gradient()
+    assert {name for name, one in findings.items() if one.verdict is NOT_RECORDED} == {
+        *("gradients", "finite-differences", "iterative", "transfer")
+    }
+    assert findings["gradients"].sentence == "the model has no gradient."
+    assert findings["repeatable"].verdict is PASS
+    assert findings["black-box"].verdict is PASS
+    assert "by noise, " in findings["black-box"].sentence
+    assert "by random search" in findings["black-box"].sentence
+    assert findings["unbounded"].verdict is PASS
+    longer = longer_search.longer_search(blind, Search(examination.stand_in(blind)))
+    assert longer.verdict is not NOT_RECORDED
+    assert "4 times the queries" in longer.sentence
+
+
+def test_random_search_that_does_not_exceed_the_constant_is_a_warning():
+    assert without_gradient(planted.Squashed())[0]["unbounded"].verdict is WARN
+
+
+def test_the_budget_of_the_examination_is_a_parameter():
+    findings = {one.check: one for one in examination.examine(subject(), budget=L2(0.5))}
+    default = examined()
+    assert findings["black-box"].verdict is PASS
+    assert findings["black-box"].sentence != default["black-box"].sentence
+
+
+def test_the_default_budget_follows_the_inputs_where_they_are_not_normalised():
+    inputs = 0.02 * torch.randn(4, 1000, generator=torch.Generator().manual_seed(0))
+    assert examination.default_budget(inputs, "samples (full scale 1)") == Linf(0.002)
+    assert examination.default_budget(inputs, SPECTROGRAM_UNIT) == Linf(0.1)

@@ -76,6 +76,33 @@ def test_rows_without_a_norm_of_zero_pass():
     assert finding("same-iterate", source(bounded())).verdict is PASS
 
 
+def test_rows_that_record_no_norm_never_pass():
+    rows = bounded(l2=np.nan)
+    assert finding("same-iterate", source(rows)).verdict is NOT_RECORDED
+    some = bounded()
+    some.loc[2, "l2"] = np.nan
+    assert finding("same-iterate", source(some)).verdict is WARN
+
+
+def test_rows_without_budget_and_norm_are_not_recorded():
+    rows = made_up.run(l2=np.nan, linf=np.nan).drop(columns="stored_l2")
+    assert finding("budget", source(rows)).verdict is NOT_RECORDED
+
+
+@pytest.mark.parametrize("check", ["same-iterate", "convergence", "provenance", "rating-scale", "labels"])
+def test_the_rows_of_released_logs_are_judged_as_the_logs_are(check):
+    rows = logs().rows
+    of_rows, of_logs = (finding(check, one) for one in (source(rows), logs()))
+    assert (of_rows.verdict, of_rows.sentence) == (of_logs.verdict, of_logs.sentence)
+    assert of_rows.verdict is not NOT_RECORDED
+
+
+def test_the_budget_of_rows_of_released_logs_is_that_of_their_stored_norms():
+    result = finding("budget", source(logs().rows))
+    assert (result.verdict, result.value) == (WARN, 4.0)
+    assert "a median L2 norm of 2 and a largest of 4" in result.sentence
+
+
 def test_own_rows_are_judged_by_the_norm_of_the_perturbation_whose_prediction_they_show():
     assert finding("same-iterate", source(made_up.run(l2=3.0, stored_l2=0.0))).verdict is PASS
 

@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 
 from tenuto.errors import ConfigError, DataError, FileError
-from tenuto.evaluation.audit import open_sources
+from tenuto.evaluation.audit import open_sources, sources_of
 from tenuto.store.released_logs import write_log
 from tenuto.store.rows import NATURAL, write_rows
 from tests.reporting import made_up
@@ -137,3 +137,9 @@ def test_a_copy_of_the_same_rows_is_refused(study):
 def test_a_table_of_runs_without_logs_is_refused(study, tmp_path):
     with pytest.raises(ConfigError, match="`runs_file` belongs to released logs"):
         open_sources([study], tmp_path / "table.csv")
+
+
+def test_rows_of_two_units_are_two_sources():
+    waves = made_up.run(seed=7).assign(unit="samples (full scale 1)", scale_low=1.0, scale_high=7.0)
+    names = [one.name for one in sources_of(pd.concat([made_up.run(), waves]))]
+    assert names == ["paper-2025-released, epsilon in samples (full scale 1)", "paper-2025-released"]

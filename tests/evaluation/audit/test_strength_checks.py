@@ -88,3 +88,11 @@ def test_an_error_that_is_not_a_number_fails():
 def test_rows_picked_out_of_a_table_have_a_curve_of_their_own():
     result = finding("monotone", source(climb(0.2, 0.4, 0.3).rows.assign(worst=False)))
     assert result.verdict is FAIL
+
+
+def test_rows_without_gradients_compare_noise_with_random_search():
+    rows = [bounded(attack="Square", attacked=0.5), bounded(attack="Noise sign", attacked=0.3)]
+    assert finding("black-box", source(*rows)).verdict is PASS
+    rows[0] = bounded(attack="Square", attacked=0.2)
+    assert finding("black-box", source(*rows)).verdict is FAIL
+    assert finding("iterative", source(*rows)).verdict is NOT_RECORDED

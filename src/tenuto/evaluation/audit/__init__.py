@@ -25,7 +25,7 @@ from tenuto.evaluation.audit.findings import (
     ordered_checks,
 )
 from tenuto.evaluation.audit.model_checks import Models, Progress
-from tenuto.evaluation.audit.sources import Data, Evidence, Source, open_sources
+from tenuto.evaluation.audit.sources import Data, Evidence, Source, open_sources, sources_of
 
 
 def audit(*sources: Source, data: Data | None = None, progress: Progress | None = None) -> list[Finding]:
@@ -68,4 +68,5 @@ __all__ = [
     "judged",
     "open_sources",
     "ordered_checks",
+    "sources_of",
 ]

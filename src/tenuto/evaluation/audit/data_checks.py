@@ -30,7 +30,6 @@ def normalisation(evidence: Evidence) -> Finding:
 
 def _normalisation(evidence: Evidence, run: str) -> Finding:
     from tenuto.data.inputs import LogSpectrogramInputs
-    from tenuto.models.checkpoint import load
 
     folder, prepared = evidence.source.folders[run], evidence.data.prepared
     setting, split = RunFolder(folder).read_config().data.normalisation, evidence.split(run)
@@ -43,7 +42,7 @@ def _normalisation(evidence: Evidence, run: str) -> Finding:
             "measured again).",
             warn=setting == "all",
         )
-    inputs = load(folder).inputs
+    inputs = evidence.open(run).recogniser.inputs
     if not isinstance(inputs, LogSpectrogramInputs):
         return not_recorded("normalisation", f"{run} takes {inputs.name}, which Tenuto does not normalise.")
     used = inputs.normalisation

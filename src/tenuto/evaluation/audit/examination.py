@@ -25,6 +25,7 @@ from tenuto.attacks import (
     PGD,
     AbsoluteError,
     Attack,
+    Budget,
     Evaluator,
     Linf,
     Noise,
@@ -34,14 +35,18 @@ from tenuto.attacks import (
     left_as_found,
 )
 from tenuto.attacks.calling import input_gradient
+from tenuto.data.excerpts import SPECTROGRAM_UNIT
 from tenuto.errors import AttackError, ModelError, RandomModelWarning, one_line
-from tenuto.evaluation.audit.findings import Finding, judged, not_recorded
+from tenuto.evaluation.audit.findings import Finding, Verdict, judged, not_recorded
 from tenuto.evaluation.audit.sources import Values
 from tenuto.evaluation.audit.strength_checks import weaker
 from tenuto.evaluation.linear_head import as_doubles
 
 EPSILON = 0.1
-"""Budget of the model checks, L-infinity, in standard deviations: the middle budget of standard-1 on a log scale."""
+"""Budget of the model checks, L-infinity, in standard deviations of the inputs: the middle budget of standard-1 on a
+log scale."""
+
+NO_GRADIENT = "the model has no gradient."
 
 STEPS = 30
 """Gradient steps of the model checks, as many as standard-1 spends on its first objective."""
@@ -67,7 +72,9 @@ ZERO_ENTRIES = 0.5
 SAME = 1e-6
 """Largest difference of two predictions of one input: rounding, where threads sum in another order."""
 
-UNBOUNDED_STEP = 0.05
+UNBOUNDED_STEP = 0.5
+"""Step of the attack without a budget, in epsilons of the model checks."""
+
 UNBOUNDED_STEPS = 80
 QUERIES = 80
 DRAWS = 8
@@ -86,6 +93,8 @@ class Subject:
         constant: (emotions,), the mean training label.
         sibling: A model trained in the same way, or None.
         valid_range: What an input can be.
+        has_gradient: Whether predictions have a gradient with respect to the inputs.
+        budget: Of the attacks on it.
     """
 
     model: Any
@@ -94,6 +103,8 @@ class Subject:
     constant: Tensor
     sibling: Any = None
     valid_range: tuple[float, float] | None = None
+    has_gradient: bool = True
+    budget: Budget = STAND_IN.budget
 
     @property
     def line(self) -> float:
@@ -112,23 +123,48 @@ class Subject:
         return {"valid_range": self.valid_range, "batch_size": len(self.inputs), "progress": progress}
 
 
+def default_budget(inputs: Tensor, unit: str) -> Linf:
+    """The budget of the model checks: `EPSILON` standard deviations, of the inputs where they are not normalised."""
+    if unit == SPECTROGRAM_UNIT:
+        return Linf(EPSILON)
+    return Linf(float(f"{EPSILON * max(float(inputs.std()), 1e-6):.2g}"))
+
+
+def stand_in(subject: Subject) -> Attack:
+    """The strongest attack of the model checks: iterative gradients, or random search where there are none."""
+    if subject.has_gradient:
+        return dataclasses.replace(STAND_IN, budget=subject.budget)
+    return _random_search(subject.budget)
+
+
+def _random_search(budget: Budget) -> Attack:
+    """`Square`, or the best of as many draws of noise inside a budget that it cannot search."""
+    objective = AbsoluteError()
+    if budget.norm == "linf":
+        return Square(budget=budget, objective=objective, queries=QUERIES)
+    return Noise(budget=budget, objective=objective, draws=QUERIES)
+
+
 def attacks(subject: Subject) -> dict[str, Attack]:
     """The attacks of the model checks by name; their iterations say how long they take."""
-    budget, objective = Linf(EPSILON), AbsoluteError()
-    attacks_by_name: dict[str, Attack] = {
-        "gradients": STAND_IN,
+    budget, objective = subject.budget, AbsoluteError()
+    attacks_by_name: dict[str, Attack] = {"search": _random_search(budget)}
+    for kind in ("uniform", "sign"):
+        attacks_by_name[kind] = Noise(budget=budget, objective=objective, kind=kind, draws=DRAWS)
+    reach = UNBOUNDED_STEP * UNBOUNDED_STEPS * budget.epsilon
+    if not subject.has_gradient:
+        return attacks_by_name | {"unbounded": _random_search(budget.of(reach))}
+    attacks_by_name |= {
+        "gradients": stand_in(subject),
         "one step": FGSM(budget=budget, objective=objective),
         "unbounded": PGD(
             budget=Unbounded(),
             objective=objective,
-            step_size=UNBOUNDED_STEP,
+            step_size=UNBOUNDED_STEP * budget.epsilon,
             steps=UNBOUNDED_STEPS,
             stop_at=2 * subject.line,
         ),
-        "square": Square(budget=budget, objective=objective, queries=QUERIES),
     }
-    for kind in ("uniform", "sign"):
-        attacks_by_name[kind] = Noise(budget=budget, objective=objective, kind=kind, draws=DRAWS)
     if subject.sibling is not None:
         attacks_by_name["transfer"] = Transfer(
             budget=budget, objective=objective, steps=STEPS, source=subject.sibling
@@ -136,14 +172,22 @@ def attacks(subject: Subject) -> dict[str, Attack]:
     return attacks_by_name
 
 
-def examine(subject: Subject, progress: Progress | None = None) -> list[Finding]:
+def examine(
+    subject: Subject, progress: Progress | None = None, budget: Budget | None = None
+) -> list[Finding]:
     """All model checks on one model but `longer_search`.
+
+    A model without a gradient is attacked by random search and noise; checks of gradients are then not recorded.
 
     Args:
         subject: The model and its clips.
         progress: Called with the number of clip-iterations done; their sum is clips times the attacks' iterations.
+        budget: Of the attacks; default: that of the subject.
     """
     report = progress or (lambda done: None)
+    subject = subject if budget is None else dataclasses.replace(subject, budget=budget)
+    if not subject.has_gradient:
+        return _without_gradient(subject, report)
     with left_as_found(subject.model):
         first = [gradients(subject), repeatable(subject)]
         if not np.isfinite(first[0].value or 0.0):
@@ -156,7 +200,7 @@ def examine(subject: Subject, progress: Progress | None = None) -> list[Finding]
         _unbounded(subject, errors["unbounded"]),
         weaker(
             "black-box",
-            np.maximum.reduce([errors[name] for name in ("square", "uniform", "sign")]),
+            np.maximum.reduce([errors[name] for name in ("search", "uniform", "sign")]),
             errors["gradients"],
         ),
     ]
@@ -165,6 +209,26 @@ def examine(subject: Subject, progress: Progress | None = None) -> list[Finding]
     else:
         findings.append(not_recorded("transfer", "no sibling: name a run of the same system in `siblings`."))
     return first + findings
+
+
+def _without_gradient(subject: Subject, report: Progress) -> list[Finding]:
+    """The checks that predictions suffice for; random search replaces iterative gradients."""
+    with left_as_found(subject.model):
+        repeated = repeatable(subject)
+    errors = {name: subject.errors(attack, report) for name, attack in attacks(subject).items()}
+    noise = np.maximum(errors["uniform"], errors["sign"])
+    reached = _unbounded(subject, errors["unbounded"])
+    if reached.verdict is Verdict.FAIL:  # a short random search proves little
+        reached = dataclasses.replace(reached, verdict=Verdict.WARN)
+    return [
+        repeated,
+        weaker("black-box", noise, errors["search"], "noise", "random search"),
+        reached,
+        *(
+            not_recorded(name, NO_GRADIENT)
+            for name in ("gradients", "finite-differences", "iterative", "transfer")
+        ),
+    ]
 
 
 _BY_GRADIENT = ("finite-differences", "iterative", "unbounded", "black-box", "transfer")
@@ -220,7 +284,8 @@ def finite_differences(subject: Subject) -> Finding:
     model, labels = _double(subject.model), subject.labels.double()
     chance = torch.Generator().manual_seed(0)
     offset = torch.rand(subject.inputs.shape, generator=chance, dtype=torch.float64) * 2 - 1
-    inputs = subject.inputs.double() + OFFSET * offset.to(subject.inputs.device)
+    step = OFFSET * subject.budget.epsilon / EPSILON
+    inputs = subject.inputs.double() + step * offset.to(subject.inputs.device)
     gradient = _error_gradient(model, inputs, labels)
     signs = torch.randint(0, 2, inputs.shape, generator=chance).to(inputs) * 2 - 1
     size = STEP * float(inputs.std().clamp_min(1e-6))
@@ -273,11 +338,16 @@ def repeatable(subject: Subject) -> Finding:
 
 def _unbounded(subject: Subject, errors: Values) -> Finding:
     line, reached = subject.line, float(errors.mean())
+    limit = UNBOUNDED_STEP * UNBOUNDED_STEPS * subject.budget.epsilon
+    attack = (
+        f"without a budget the attack reaches MAE {reached:.3f} (it stops at twice the constant's)"
+        if subject.has_gradient
+        else f"random search within {subject.budget.norm} {limit:g} reaches MAE {reached:.3f}"
+    )
     return judged(
         "unbounded",
         reached / line,
         1.0,
-        f"without a budget the attack reaches MAE {reached:.3f} (it stops at twice the constant's); always predicting "
-        f"the mean training label gives {line:.3f}.",
+        f"{attack}; always predicting the mean training label gives {line:.3f}.",
         fail=not reached > line,
     )

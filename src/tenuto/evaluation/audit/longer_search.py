@@ -20,6 +20,9 @@ LONGER = 2
 RESTARTS = 5
 """How much longer the search is repeated: times the steps, and number of starts (twice as many, if that is more)."""
 
+MORE_TRIES = (2, 4)
+"""How many times the tries of a random search are repeated."""
+
 CHANGE = 0.02
 """Relative change of the error by longer search that still counts as converged (the project's own standard)."""
 
@@ -35,7 +38,7 @@ class Search:
     """The attack whose search is repeated longer.
 
     Attributes:
-        attack: The attack at its budget; it has ``steps`` and ``restarts``.
+        attack: The attack at its budget; it has ``steps`` and ``restarts``, or the settings of a black-box search.
         lower: The same at the smaller budgets of a ladder, smallest first: each starts from the result of the one
             before it.
         instead: Why this attack replaces the attack of the rows; empty where it is that attack.
@@ -46,20 +49,23 @@ class Search:
     instead: str = ""
 
 
-def search_to_repeat(rows: pd.DataFrame, attacks: Sequence[Attack | None]) -> Search:
+def search_to_repeat(
+    rows: pd.DataFrame, attacks: Sequence[Attack | None], stand_in: Attack = STAND_IN
+) -> Search:
     """The strongest iterative attack of one run's rows, at the middle one of its budgets.
 
     Strongest is the largest mean absolute error; of an even number of budgets the upper middle one is taken, and
-    L-infinity before L2. Where there is none, `STAND_IN` is taken, and says why.
+    L-infinity before L2. Where there is none, the stand-in is taken, and says why.
 
     Args:
         rows: Rows of one run.
         attacks: The attack of every row; None where it is not recorded.
+        stand_in: See `examination.stand_in`.
     """
     try:
         return _strongest(rows, attacks)
     except ConfigError as error:
-        return Search(STAND_IN, instead=str(error).rstrip("."))
+        return Search(stand_in, instead=str(error).rstrip("."))
 
 
 def _is_repeatable(attack: Attack | None) -> bool:
@@ -94,6 +100,10 @@ def _strongest(rows: pd.DataFrame, attacks: Sequence[Attack | None]) -> Search:
 def variants(search: Search) -> dict[str, Any]:
     """The attack under "", and longer ones under what makes them longer."""
     attack = search.attack
+    if attack.access == "black-box":
+        tries = next(name for name in ("queries", "draws") if hasattr(attack, name))
+        longer = {n: dataclasses.replace(attack, **{tries: n * getattr(attack, tries)}) for n in MORE_TRIES}
+        return {"": attack} | {f"{n} times the {tries}": one for n, one in longer.items()}
     starts = max(RESTARTS, LONGER * attack.restarts)
     return {
         "": attack,

@@ -51,6 +51,7 @@ class Models:
 
     def __init__(self, progress: Progress | None = None) -> None:
         self._progress = progress
+        self._subjects: dict[tuple[Path, str], Subject] = {}
         self._examined: dict[tuple[Path, str], list[Finding]] = {}
         self._searched: dict[tuple[Path, str, str], Finding] = {}
 
@@ -75,10 +76,13 @@ class Models:
         rows, folder = evidence.rows, evidence.source.folders[name]
         part, own = str(rows["split"].iloc[0]), (rows["run"] == name).to_numpy()
         attacks = [attack for attack, is_own in zip(evidence.row_attacks, own, strict=True) if is_own]
-        search: Search = longer_search.search_to_repeat(rows[own], attacks)
-        itself, searched = (folder.resolve(), part), (folder.resolve(), part, repr(search))
+        itself = (folder.resolve(), part)
+        if itself not in self._subjects:
+            self._subjects[itself] = _subject(name, siblings, part, evidence)
+        subject = self._subjects[itself]
+        search: Search = longer_search.search_to_repeat(rows[own], attacks, examination.stand_in(subject))
+        searched = (*itself, repr(search))
         if itself not in self._examined or searched not in self._searched:
-            subject = _subject(folder, siblings, part, evidence)
             total = 0 if searched in self._searched else longer_search.longer_iterations(search)
             if itself not in self._examined:
                 total += sum(attack.iterations for attack in examination.attacks(subject).values())
@@ -115,16 +119,15 @@ def _chosen_runs(evidence: Evidence) -> Iterator[tuple[str, list[str]]]:
             yield complete[0], complete[1:]
 
 
-def _subject(folder: Path, siblings: tuple[Path, ...], part: str, evidence: Evidence) -> Subject:
+def _subject(name: str, siblings: tuple[Path, ...], part: str, evidence: Evidence) -> Subject:
     """A run's model and first clips; the first sibling of the same system serves for the transfer attack."""
-    from tenuto.evaluation.audit.examination import Subject
-    from tenuto.evaluation.runs import Sibling, open_run
+    from tenuto.evaluation.audit.examination import Subject, default_budget
+    from tenuto.evaluation.runs import Sibling
     from tenuto.models.checkpoint import load
     from tenuto.models.systems import for_attack
 
     data = evidence.data
-    assert data.prepared is not None
-    run = open_run(folder, data.prepared)
+    folder, run = evidence.source.folders[name], evidence.open(name)
     others = (path for path in siblings if path.resolve() != folder.resolve())
     same = (path for path in others if RunFolder(path).read_config().system == run.config.system)
     sibling = next(same, None)
@@ -136,4 +139,6 @@ def _subject(folder: Path, siblings: tuple[Path, ...], part: str, evidence: Evid
         constant=run.part("train").labels.mean(dim=0),
         sibling=None if sibling is None else Sibling(run, load(sibling)),
         valid_range=run.recogniser.inputs.valid_range,
+        has_gradient=run.recogniser.has_gradient,
+        budget=data.budget or default_budget(batch.inputs, run.recogniser.inputs.unit),
     )

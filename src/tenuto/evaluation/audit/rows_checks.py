@@ -6,12 +6,13 @@ import json
 import math
 
 import numpy as np
+import pandas as pd
 
-from tenuto.data.excerpts import EXCERPT_FRAMES
+from tenuto.data.excerpts import EXCERPT_FRAMES, SPECTROGRAM_UNIT
 from tenuto.evaluation.audit.findings import Finding, check, judged, not_recorded
 from tenuto.evaluation.audit.sources import Evidence, Source, Values
 from tenuto.files import read_safetensors
-from tenuto.store.rows import emotion_names, values_of
+from tenuto.store.rows import emotion_names, unit_of, values_of
 
 BANDS = 149
 EXCESS = 1e-6
@@ -33,17 +34,12 @@ LEAST_CORRELATED = 3
 @check("budget", "Does the stated budget bind?")
 def budget(evidence: Evidence) -> Finding:
     """Compare the recorded norms with the budget in the rows, or in the settings of a released log."""
-    if evidence.source.released:
+    if evidence.source.stated:
         return _released_budget(evidence.source)
     rows = evidence.rows
     bounded = rows[np.isfinite(rows["epsilon"].astype(float))]
     if bounded.empty:
-        largest = rows["linf"].astype(float).max()
-        sentence = (
-            f"no budget is stated; the largest change of one entry is {largest:.4g} standard deviations, so the errors "
-            "cannot be compared with those inside a budget."
-        )
-        return judged("budget", largest, None, sentence, warn=True)
+        return _without_budget(rows)
     sizes = np.where(bounded["norm"] == "l2", bounded["l2"], bounded["linf"]).astype(np.float64)
     outside, largest = outside_budget(sizes, bounded["epsilon"].to_numpy(np.float64))
     without = len(rows) - len(bounded)
@@ -58,6 +54,32 @@ def budget(evidence: Evidence) -> Finding:
     )
 
 
+def _without_budget(rows: pd.DataFrame) -> Finding:
+    """What rows without a budget record of the size of their perturbations."""
+    changes, stored = rows["linf"].dropna().astype(float), _stored_norms(rows).dropna()
+    if len(changes):
+        size = "standard deviations" if (unit := unit_of(rows)) == SPECTROGRAM_UNIT else unit
+        value, recorded = changes.max(), f"the largest change of one entry is {changes.max():.4g} {size}"
+    elif len(stored):
+        value, recorded = stored.max(), f"the stored perturbations have {_norms(stored)}"
+    else:
+        return not_recorded("budget", "the rows record neither a budget nor a norm.")
+    sentence = (
+        f"no budget is stated; {recorded}, so the errors cannot be compared with those inside a budget."
+    )
+    return judged("budget", value, None, sentence, warn=True)
+
+
+def _stored_norms(rows: pd.DataFrame) -> pd.Series[float]:
+    """L2 norm of the perturbation that an attack stored, which need not be the one of the prediction."""
+    norms: pd.Series[float] = rows.get("stored_l2", pd.Series(np.nan, index=rows.index)).astype(float)
+    return norms
+
+
+def _norms(values: pd.Series[float]) -> str:
+    return f"a median L2 norm of {values.median():.3g} and a largest of {values.max():.3g}"
+
+
 def outside_budget(sizes: Values, epsilon: Values) -> tuple[int, float]:
     """How many sizes (n,) exceed their epsilon (n,), and the largest relative excess."""
     excess = sizes / epsilon - 1
@@ -66,14 +88,12 @@ def outside_budget(sizes: Values, epsilon: Values) -> tuple[int, float]:
 
 def _released_budget(source: Source) -> Finding:
     """Released logs state an L-infinity budget and record an L2 norm: compare with the largest L2 norm it allows."""
-    norms = source.rows["stored_l2"].to_numpy(np.float64)
+    stored = _stored_norms(source.rows)
+    norms = stored.to_numpy(np.float64)
     stated = np.array([source.stated.get(run) or math.nan for run in source.rows["run"]], np.float64)
     entries = EXCERPT_FRAMES * BANDS
     if np.isnan(stated).all():
-        sentence = (
-            f"the settings state no budget; the stored perturbations have a median L2 norm of "
-            f"{np.median(norms):.3g} and a largest of {norms.max():.3g}."
-        )
+        sentence = f"the settings state no budget; the stored perturbations have {_norms(stored)}."
         return judged("budget", norms.max(), None, sentence, warn=True)
     allowed = stated * math.sqrt(entries)
     outside = int((norms > allowed * (1 + EXCESS)).sum())
@@ -92,14 +112,17 @@ def _released_budget(source: Source) -> Finding:
 @check("same-iterate", "Do norm and prediction belong to the same perturbation?")
 def same_iterate(evidence: Evidence) -> Finding:
     """Look for rows of norm 0 whose prediction moved: their norm and prediction are of two iterates."""
-    norms = evidence.rows["stored_l2" if evidence.source.released else "l2"].to_numpy(np.float64)
+    norms = evidence.rows["l2"].astype(float).fillna(_stored_norms(evidence.rows)).to_numpy()
+    missing = int(np.isnan(norms).sum())
+    if missing == len(norms):
+        return not_recorded("same-iterate", "the rows record no norm of a perturbation.")
+    without = f" {missing} rows record no norm." if missing else ""
     change = values_of(evidence.rows, "adversarial") - values_of(evidence.rows, "clean")
     moved = np.abs(change).max(axis=1)
     is_zero = norms == 0
     if not is_zero.any():
-        return judged(
-            "same-iterate", 0.0, MOVED, f"none of {len(norms)} perturbations has norm 0: no row contradicts."
-        )
+        sentence = f"none of {len(norms) - missing} perturbations has norm 0: no row contradicts.{without}"
+        return judged("same-iterate", 0.0, MOVED, sentence, warn=missing > 0)
     wrong = is_zero & (moved > MOVED)
     largest = float(moved[is_zero].max())
     return judged(
@@ -113,8 +136,10 @@ def same_iterate(evidence: Evidence) -> Finding:
             "unknown in every row."
             if wrong.any()
             else "where nothing was added, nothing moved."
-        ),
+        )
+        + without,
         fail=bool(wrong.any()),
+        warn=missing > 0,
     )
 
 

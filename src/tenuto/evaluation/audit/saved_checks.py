@@ -111,9 +111,7 @@ def _of_run(
         reason = "needs the run's checkpoint and the data: give the data with `root`."
         yield not_recorded("saved-prediction", NOT_EVALUATED if data.spared and has_weights else reason)
         return
-    from tenuto.evaluation.runs import open_run
-
-    yield _prediction(open_run(evidence.source.folders[run], data.prepared), rows, deltas)
+    yield _prediction(evidence.open(run), rows, deltas)
 
 
 def _keys(rows: pd.DataFrame) -> pd.Series[str] | None:

@@ -17,17 +17,19 @@ from tenuto.analysis.systems import STUDY_SCALE, label_scale, recorded_constant
 from tenuto.config import DataConfig
 from tenuto.data.base import Index
 from tenuto.data.cache import Prepared
+from tenuto.data.excerpts import SPECTROGRAM_UNIT
 from tenuto.data.splits import PARTS, Split, draw
 from tenuto.errors import AttackError, ConfigError, DataError, FileError, TenutoError
 from tenuto.evaluation.audit.findings import Finding
 from tenuto.files import read_json
-from tenuto.store.released_logs import read_logs, stated_budgets
-from tenuto.store.rows import emotion_names, read_rows, validate_rows
+from tenuto.store.released_logs import is_log_format, read_logs, stated_budgets
+from tenuto.store.rows import emotion_names, read_rows, scale_of, units_of, validate_rows
 from tenuto.store.run import RunFolder, is_natural, protocol_and_part
 from tenuto.store.study import StudyFolder
 
 if TYPE_CHECKING:
-    from tenuto.attacks import Attack
+    from tenuto.attacks import Attack, Budget
+    from tenuto.evaluation.runs import Run
 
 Values = NDArray[np.float64]
 Find = Callable[["Evidence"], dict[str, Finding]]
@@ -57,10 +59,10 @@ class Source:
     attacks: Sequence[Attack] = ()
     stated: Mapping[str, float | None] = dataclasses.field(default_factory=dict)
 
-    @property
+    @cached_property
     def released(self) -> bool:
-        """Whether these are released logs."""
-        return self.kind == "logs"
+        """Whether these are released logs, or their rows."""
+        return self.kind == "logs" or is_log_format(self.rows)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -74,6 +76,8 @@ class Data:
         config: Settings of the data set, for sources that do not hold theirs.
         siblings: Run folders whose networks serve for the transfer attack.
         clips: How many clips the model checks use.
+        opened: Folder, resolved, -> a run that is open already.
+        budget: Of the model checks; None for `examination.default_budget`.
         spared: Do not evaluate models although it would be possible, since it takes minutes; findings say so.
     """
 
@@ -83,6 +87,8 @@ class Data:
     config: DataConfig | None = None
     siblings: tuple[Path, ...] = ()
     clips: int = 6
+    opened: Mapping[Path, Run] = dataclasses.field(default_factory=dict)
+    budget: Budget | None = None
     spared: bool = False
 
     def known(self) -> Index | None:
@@ -113,6 +119,14 @@ class Evidence:
         """Names of the runs, sorted."""
         return sorted(set(self.rows["run"].astype(str)))
 
+    def open(self, run: str) -> Run:
+        """A run with the prepared data. Raises `CheckpointError` where it was trained on other data."""
+        from tenuto.evaluation.runs import open_run
+
+        folder, prepared = self.source.folders[run], self.data.prepared
+        assert prepared is not None
+        return self.data.opened.get(folder.resolve()) or open_run(folder, prepared)
+
     def config(self, run: str) -> DataConfig | None:
         """Settings of the data a run was trained on; None where nothing records them."""
         folder = self.source.folders.get(run)
@@ -135,7 +149,9 @@ class Evidence:
 
     @cached_property
     def scale(self) -> tuple[float, float] | None:
-        """Range of the labels; None where no record says which data set the rows are from, or several differ."""
+        """Range of the labels; None where neither the rows nor the data set record it, or where several differ."""
+        if (recorded := scale_of(self.rows)) is not None:
+            return recorded
         if self.source.released:
             return STUDY_SCALE
         scales = {label_scale(self.config(run)) for run in self.runs}
@@ -319,22 +335,39 @@ def _tables(folder: Path) -> list[Path]:
 
 
 def _own(paths: Sequence[Path]) -> list[Source]:
-    """Tenuto's own rows, gathered by protocol, part, and whether they are inside a run folder."""
-    parts: dict[tuple[str, str, bool], list[tuple[Path, pd.DataFrame]]] = {}
+    """Tenuto's own rows, gathered by protocol, part, unit, and whether they are inside a run folder."""
+    parts: dict[tuple[str, str, str, bool], list[tuple[Path, pd.DataFrame]]] = {}
     for path in paths:
         rows = read_rows(path)
         run = RunFolder(path.parent.parent)
         inside = path.parent == run.attacks and run.config.is_file()
-        for (protocol, part), some in rows.groupby(["protocol", "split"]):
-            parts.setdefault((str(protocol), str(part), inside), []).append((path, some))
+        for (protocol, part, unit), some in rows.groupby(["protocol", "split", units_of(rows)]):
+            parts.setdefault((str(protocol), str(part), str(unit), inside), []).append((path, some))
     return [_gathered(*key, tables) for key, tables in sorted(parts.items())]
 
 
-def _gathered(protocol: str, part: str, inside: bool, parts: list[tuple[Path, pd.DataFrame]]) -> Source:
+def sources_of(table: pd.DataFrame) -> list[Source]:
+    """Rows in memory as sources, one per protocol, part of the split and unit. Raises `DataError`."""
+    rows = table.reset_index(drop=True)
+    return [
+        Source(source_name(*map(str, key)), validate_rows(own, str(key[0])))
+        for key, own in rows.groupby(["protocol", "split", units_of(rows)])
+    ]
+
+
+def source_name(protocol: str, part: str, unit: str) -> str:
+    """What findings call rows: their protocol, and their part and unit where these are not the usual ones."""
+    name = protocol if part == "test" else f"{protocol}, {part} clips"
+    return name if unit == SPECTROGRAM_UNIT else f"{name}, epsilon in {unit}"
+
+
+def _gathered(
+    protocol: str, part: str, unit: str, inside: bool, parts: list[tuple[Path, pd.DataFrame]]
+) -> Source:
     rows = pd.concat([some for _, some in parts], ignore_index=True)
     by_run = {str(run): path for path, some in parts for run in some["run"].unique()}
     return Source(
-        name=protocol if part == "test" else f"{protocol}, {part} clips",
+        name=source_name(protocol, part, unit),
         rows=validate_rows(rows, protocol),
         kind="run" if inside else "table",
         folders={run: path.parent.parent for run, path in by_run.items()} if inside else {},

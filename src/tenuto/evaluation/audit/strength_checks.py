@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -68,15 +68,17 @@ def monotone(evidence: Evidence) -> Finding:
         broken = f"; it falls by {fall:.1%}, although a larger budget contains every smaller one"
         sentence = f"the mean error over {norm} budgets is {shown}{broken if fall > FALL else ''}."
         findings.append((str(run), judged("monotone", max(fall, 0.0), FALL, sentence, fail=fall > FALL)))
-    return worst(sorted(findings, key=lambda entry: -(entry[1].value or 0.0)))
+    return _most_severe(findings)
 
 
 def _by_rows_or_model(name: str, evidence: Evidence) -> Finding:
     """What the rows show, else what the model shows; where neither can, why the rows cannot."""
     finding = by_rows(name, evidence)
-    if finding.verdict is not Verdict.NOT_RECORDED or not evidence.can_evaluate:
-        return finding
-    return of_models(name, evidence)
+    if finding.verdict is Verdict.NOT_RECORDED and evidence.can_evaluate:
+        finding = of_models(name, evidence)
+    if finding.verdict is Verdict.NOT_RECORDED and name == "black-box":
+        return by_random_search(evidence) or finding
+    return finding
 
 
 for _name, _question in QUESTIONS.items():
@@ -85,13 +87,54 @@ for _name, _question in QUESTIONS.items():
 
 def by_rows(name: str, evidence: Evidence) -> Finding:
     """Compare weaker attacks with iterative gradients at the same budget of the same run."""
+    findings = [
+        (title, weaker(name, weak, strong))
+        for title, weak, strong in _sides(evidence, WEAKER[name], is_iterative)
+    ]
+    if not findings:
+        how = (
+            "the rows do not record every attack"
+            if None in evidence.row_attacks
+            else "with `root` the model is evaluated"
+        )
+        how = "released logs hold one attack" if evidence.source.released else how
+        return not_recorded(
+            name, f"the rows do not hold {WORDS[name]} and iterative gradients at the same budget; {how}."
+        )
+    return _most_severe(findings)
+
+
+def by_random_search(evidence: Evidence) -> Finding | None:
+    """Compare noise with black-box search where no attack follows gradients; None without both."""
+    from tenuto.attacks import Noise
+
+    if any(attack is not None and attack.needs_gradient for attack in evidence.row_attacks):
+        return None
+    findings = [
+        (title, weaker("black-box", weak, strong, "noise", "random search"))
+        for title, weak, strong in _sides(
+            evidence,
+            lambda attack: isinstance(attack, Noise),
+            lambda attack: attack.access == "black-box" and not isinstance(attack, Noise),
+        )
+    ]
+    return _most_severe(findings) if findings else None
+
+
+def _most_severe(findings: list[tuple[str, Finding]]) -> Finding:
+    return worst(sorted(findings, key=lambda entry: -(entry[1].value or 0.0)))
+
+
+def _sides(
+    evidence: Evidence, is_weak: Callable[[Attack], bool], is_strong: Callable[[Attack], bool]
+) -> Iterator[tuple[str, Values, Values]]:
+    """Title of a run and budget, and the largest error per clip (clips,) of the weak and the strong attacks there."""
     attacks = evidence.row_attacks
     rows = evidence.rows.assign(
         error=row_errors(evidence.rows),
-        is_weak=[attack is not None and WEAKER[name](attack) for attack in attacks],
-        is_strong=[attack is not None and is_iterative(attack) for attack in attacks],
+        is_weak=[attack is not None and is_weak(attack) for attack in attacks],
+        is_strong=[attack is not None and is_strong(attack) for attack in attacks],
     )
-    findings = []
     limited = rows[np.isfinite(rows["epsilon"].astype(float))]
     for (run, norm, epsilon), part in limited.groupby(["run", "norm", "epsilon"]):
         weak, strong = (
@@ -99,29 +142,22 @@ def by_rows(name: str, evidence: Evidence) -> Finding:
         )
         both = weak.index.intersection(strong.index)
         if len(both):
-            sides = (np.asarray(side[both], np.float64) for side in (weak, strong))
-            findings.append((f"{run} at {budget_title(norm, epsilon)}", weaker(name, *sides)))
-    if not findings:
-        how = (
-            "the rows do not record every attack" if None in attacks else "with `root` the model is evaluated"
-        )
-        how = "released logs hold one attack" if evidence.source.released else how
-        return not_recorded(
-            name, f"the rows do not hold {WORDS[name]} and iterative gradients at the same budget; {how}."
-        )
-    return worst(sorted(findings, key=lambda entry: -(entry[1].value or 0.0)))
+            title = f"{run} at {budget_title(norm, epsilon)}"
+            yield title, np.asarray(weak[both], np.float64), np.asarray(strong[both], np.float64)
 
 
-def weaker(name: str, weak: Values, strong: Values) -> Finding:
-    """A finding from the errors per clip (clips,) of attacks that should be weaker and of iterative gradients."""
+def weaker(
+    name: str, weak: Values, strong: Values, weak_words: str = "", strong_words: str = "iterative gradients"
+) -> Finding:
+    """A finding from the errors per clip (clips,) of attacks that should be weaker and of stronger ones."""
     ahead = float(weak.mean() - strong.mean())
     share = float((weak > strong + RESOLUTION).mean())
     return judged(
         name,
         ahead if math.isfinite(ahead) else math.inf,
         RESOLUTION,
-        f"MAE {weak.mean():.4f} by {WORDS[name]}, {strong.mean():.4f} by iterative gradients; the former is stronger "
-        f"on {share:.0%} of {len(weak)} clips.",
+        f"MAE {weak.mean():.4f} by {weak_words or WORDS[name]}, {strong.mean():.4f} by {strong_words}; the former is "
+        f"stronger on {share:.0%} of {len(weak)} clips.",
         fail=not ahead <= RESOLUTION,
         warn=share > OFTEN,
     )

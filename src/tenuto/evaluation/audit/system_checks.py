@@ -60,8 +60,8 @@ def rating_scale(evidence: Evidence) -> Finding:
     if evidence.scale is None:
         return not_recorded(
             "rating-scale",
-            "the scale of the ratings is not known: rows alone do not record it. Audit the run, or give its data set "
-            "with `dataset` and `root`.",
+            "the scale of the ratings is not known, or the runs have several: these rows do not record it. Audit the "
+            "run, or give its data set with `dataset` and `root`.",
         )
     label = values_of(evidence.rows, "label")
     low, high = evidence.scale

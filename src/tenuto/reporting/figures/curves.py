@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
+from tenuto.analysis import words
 from tenuto.analysis.curves import DIRECTIONS, Curves, natural_means
 from tenuto.analysis.systems import ordered_systems
 from tenuto.reporting.figures.style import (
@@ -26,10 +27,6 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-AXIS = {
-    "linf": "Largest change of a spectrogram entry, ε (std)",
-    "l2": "Euclidean norm of the change, ε (std)",
-}
 LEADER: dict[str, Any] = {"arrowstyle": "-", "color": GREY, "linewidth": 0.7, "shrinkA": 0, "shrinkB": 0}
 """From a line's end to its name."""
 
@@ -57,7 +54,7 @@ def curve(curves: Curves) -> Figure:
         _bands(axes, curves, quantity)
         axes.set_ylabel(label)
         open_axes(axes)
-    below.set_xlabel(AXIS.get(curves.norm, "ε"))
+    below.set_xlabel(_epsilon_title(curves))
     _epsilon_axis(below, float(curves.runs["epsilon"].max()), numbers=4)
     if not math.isnan(curves.mean_mae):
         _named_lines(above, [("predict the mean", curves.mean_mae)])
@@ -65,6 +62,15 @@ def curve(curves: Curves) -> Figure:
     _named_lines(below, [(str(change), float(moved)) for change, moved in means.items()])
     legend(figure, [above], "upper")
     return figure
+
+
+def _epsilon_title(curves: Curves) -> str:
+    """What the axis of epsilon shows, and its unit."""
+    titles = {
+        "linf": f"Largest change of {words.entry(curves.unit)}, ε",
+        "l2": "Euclidean norm of the change, ε",
+    }
+    return f"{titles.get(curves.norm, 'ε')} ({words.short_unit(curves.unit)})"
 
 
 def _epsilon_axis(axes: Axes, largest: float, numbers: int) -> None:
@@ -157,7 +163,7 @@ def emotions(curves: Curves) -> Figure:
     panels[0].set_ylim(-1.08 * farthest, 1.08 * farthest)
     _epsilon_axis(panels[0], float(curves.emotions["epsilon"].max()), numbers=2)
     legend(figure, [panels[0]], "upper", columns=6)
-    figure.supxlabel(AXIS.get(curves.norm, "ε"), fontsize=9)
+    figure.supxlabel(_epsilon_title(curves), fontsize=9)
     figure.supylabel("Δ prediction, mean over clips", fontsize=9)
     return figure
 

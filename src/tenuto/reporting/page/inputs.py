@@ -15,11 +15,13 @@ from numpy.typing import NDArray
 from tenuto.analysis import comparison, curves, smc2025
 from tenuto.analysis.systems import budget_title, recorded_constant, selection, worse_runs
 from tenuto.config import DataConfig
+from tenuto.data.excerpts import SPECTROGRAM_UNIT
 from tenuto.errors import DataError, FileError, TenutoError
 from tenuto.evaluation.audit.findings import Finding
+from tenuto.evaluation.audit.sources import source_name
 from tenuto.files import read_csv, read_json
 from tenuto.reporting.figures.explanation import NEEDED
-from tenuto.store.rows import NATURAL, at_budget, validate_rows
+from tenuto.store.rows import NATURAL, at_budget, in_unit, unit_of, units_of, validate_rows
 from tenuto.store.run import RunFolder
 from tenuto.store.study import StudyFolder
 
@@ -47,6 +49,7 @@ class PageInputs:
         gains: Run -> `tenuto.evaluation.linear_head.head_gain`.
         resyntheses: Of the clips of one run.
         weights: From the concepts to the emotions of that run; None without a bottleneck.
+        others: The same of rows in other units of epsilon, which are not compared with these.
         remarks: Name of a section -> what could not be shown in it and why, a sentence each; ``runs``: runs that
             could not be read.
     """
@@ -63,6 +66,7 @@ class PageInputs:
     gains: Mapping[str, Mapping[str, Any]] | None = None
     resyntheses: Sequence[Resynthesis] = ()
     weights: Weights | None = None
+    others: tuple[PageInputs, ...] = ()
     remarks: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     def remarks_on(self, section: str) -> tuple[str, ...]:
@@ -75,6 +79,16 @@ class PageInputs:
         return str(self.rows["protocol"].iloc[0])
 
     @property
+    def unit(self) -> str:
+        """What epsilon is measured in."""
+        return unit_of(self.rows)
+
+    @property
+    def source(self) -> str:
+        """What findings of an audit call these rows."""
+        return source_name(self.protocol, "test", self.unit)
+
+    @property
     def pair(self) -> tuple[str, str] | None:
         """The system without concepts and the one with them that are compared; None where one is missing."""
         present = set(self.rows["system"])
@@ -82,12 +96,17 @@ class PageInputs:
 
     @property
     def attack(self) -> str:
-        """Protocol and budget: ``standard-1, linf 0.1``."""
-        return f"{self.protocol}, {budget_title(self.rows['norm'].iloc[0], self.rows['epsilon'].iloc[0])}"
+        """Protocol and budget: ``standard-1, linf 0.1``; and the unit where it is not that of the log spectrogram."""
+        title = f"{self.protocol}, {budget_title(self.rows['norm'].iloc[0], self.rows['epsilon'].iloc[0])}"
+        return title if self.unit == SPECTROGRAM_UNIT else f"{title} in {self.unit}"
 
 
 def gather(
-    study: str | Path, protocol: str | None = None, epsilon: float | None = None, draws: int = curves.DRAWS
+    study: str | Path,
+    protocol: str | None = None,
+    epsilon: float | None = None,
+    draws: int = curves.DRAWS,
+    unit: str | None = None,
 ) -> PageInputs:
     """Read a study's folder; findings, gains and clips need more than rows and are added by `dataclasses.replace`.
 
@@ -96,6 +115,7 @@ def gather(
         protocol: Whose rows the tables show; by default the one form of the released protocol that all runs share.
         epsilon: The budget, where the protocol has several.
         draws: Bootstrap resamplings of every interval.
+        unit: The unit of epsilon; by default that of most runs, and the others as `PageInputs.others`.
 
     Raises:
         FileError: No rows of that protocol, or several forms and none chosen.
@@ -110,7 +130,15 @@ def gather(
         rows = tables[protocol]
     else:
         rows = StudyFolder(study).rows(protocol)  # says which protocols there are
-    rows = selection(at_budget(rows, epsilon))
+    others, remarks = [], []
+    if unit is None:
+        unit, *more = _units(rows)
+        for other in more:
+            try:
+                others.append(gather(study, str(rows["protocol"].iloc[0]), epsilon, draws, other))
+            except DataError as error:
+                remarks.append(f"Rows with epsilon in {other}: {error}")
+    rows = selection(at_budget(in_unit(rows, unit), epsilon))
     protocols = {name: table for name, table in tables.items() if name != NATURAL}
     natural = tables.get(NATURAL)
     interventions, left_out = _interventions(runs, rows)
@@ -121,15 +149,28 @@ def gather(
         rows=rows.reset_index(drop=True),
         protocols=protocols,
         comparison=comparison.compare(rows, comparison.Settings(pairs=_planned(rows), draws=draws)),
-        curves=_curves(protocols, str(rows["protocol"].iloc[0]), natural, draws, runs),
+        curves=_curves(_in_unit(protocols, unit), str(rows["protocol"].iloc[0]), natural, draws, runs),
         natural=natural,
         interventions=interventions,
+        others=tuple(others),
         remarks={
+            "units": tuple(remarks),
             "clean": worse_runs(shown),
             "concepts": left_out,
             "runs": tuple(dict.fromkeys(map(str, damaged))),
         },
     )
+
+
+def _units(rows: pd.DataFrame) -> list[str]:
+    """Units of epsilon, that of most runs first."""
+    runs = rows.groupby(units_of(rows))["run"].nunique()
+    return sorted(map(str, runs.index), key=lambda unit: (-runs[unit], unit != SPECTROGRAM_UNIT, unit))
+
+
+def _in_unit(protocols: Mapping[str, pd.DataFrame], unit: str) -> dict[str, pd.DataFrame]:
+    """The rows of every protocol that has some in this unit."""
+    return {name: in_unit(rows, unit) for name, rows in protocols.items() if unit in set(units_of(rows))}
 
 
 def _tables(runs: Sequence[RunFolder], damaged: Callable[[TenutoError], object]) -> dict[str, pd.DataFrame]:

@@ -10,7 +10,7 @@ import pandas as pd
 
 from tenuto import metrics
 from tenuto.analysis import words
-from tenuto.analysis.systems import label_scale, ordered_systems, run_metrics
+from tenuto.analysis.systems import ordered_systems, rating_scale, run_metrics
 from tenuto.config import SYSTEMS
 from tenuto.reporting.figures import clip as clips
 from tenuto.reporting.figures.explanation import concept_figure, intervention_figure
@@ -214,7 +214,7 @@ def _clip(resynthesis: Resynthesis, inputs: PageInputs, with_player: bool) -> Cl
         sentences=(moved, *reason, clips.sentence(resynthesis)),
         player=_player(resynthesis) if with_player else None,
         picture=picture(
-            clips.clip_figure(resynthesis, label_scale(inputs.data) or SCALE),
+            clips.clip_figure(resynthesis, rating_scale(inputs.rows, inputs.data) or SCALE),
             clips.words(resynthesis),
             f"{clips.title(resynthesis)}. Changes in standard deviations (std) of the normalised log spectrogram.",
             scrolls=True,

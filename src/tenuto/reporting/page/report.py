@@ -6,11 +6,14 @@ Same study, same bytes: the page has no date unless one is given.
 from __future__ import annotations
 
 import base64
+import dataclasses
 import hashlib
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+
+import pandas as pd
 
 from tenuto import __version__
 from tenuto.analysis import sentences
@@ -41,6 +44,12 @@ SECTIONS: tuple[Callable[[PageInputs], Section | str], ...] = (
     sections.runs,
 )
 """In the order of the page. Each returns a section, or a sentence that says what is missing for it."""
+
+OF_UNIT = (
+    *(sections.attacked, sections.clean, sections.predictions),
+    *(sections.statistics, sections.over_epsilon, sections.audited),
+)
+"""Sections that rows in another unit of epsilon have of their own."""
 
 LEVEL = 0.05
 """Of the seed-level test, after Holm."""
@@ -83,15 +92,19 @@ class Page:
 
 def make_page(inputs: PageInputs, date: str = "") -> Page:
     """Everything a report says. Raises `DataError` where rows contradict each other."""
-    made = [section(inputs) for section in SECTIONS]
+    made = [section(inputs) for section in SECTIONS[:-1]]
+    for place, other in enumerate(inputs.others, 1):
+        made += [_of_unit(section(other), place, other.unit) for section in OF_UNIT]
+    made.append(SECTIONS[-1](inputs))
     shown = [section for section in made if isinstance(section, Section)]
     lacks = (
         *(f"Run left out: {error}" for error in inputs.remarks_on("runs")),
+        *inputs.remarks_on("units"),
         *(section for section in made if isinstance(section, str)),
     )
     if lacks:
         shown.append(Section("lacking", "Not in this report", (Points(lacks),)))
-    systems = ordered_systems(inputs.rows)
+    systems = ordered_systems(pd.concat([one.rows for one in (inputs, *inputs.others)]))
     return Page(
         title=f"Robustness of music-emotion recognition: {inputs.name}",
         question=_question(inputs),
@@ -104,6 +117,14 @@ def make_page(inputs: PageInputs, date: str = "") -> Page:
         lacks=lacks,
         date=date,
     )
+
+
+def _of_unit(section: Section | str, place: int, unit: str) -> Section | str:
+    """A section, or what it lacks, of rows in another unit of epsilon."""
+    if isinstance(section, str):
+        return f"Epsilon in {unit}: {section}"
+    title = f"Epsilon in {unit}: {section.title}"
+    return dataclasses.replace(section, name=f"{section.name}-{place}", title=title)
 
 
 def answer(inputs: PageInputs) -> tuple[str, str, str]:
@@ -203,6 +224,9 @@ def facts(inputs: PageInputs) -> tuple[tuple[str, str], ...]:
         ("Test clips", str(rows["clip"].nunique())),
         ("Attack", inputs.attack),
     ]
+    if inputs.others:
+        units = "; ".join(one.unit for one in (inputs, *inputs.others))
+        named.append(("Units of epsilon", f"{units}. Each has sections of its own: they cannot be compared."))
     if data is not None:
         named.append(("Data", data.dataset))
         if data.concepts == "signal":

@@ -10,7 +10,7 @@ import pandas as pd
 
 from tenuto.analysis import curves, sentences, smc2025, words
 from tenuto.analysis import natural as natural_changes
-from tenuto.analysis.systems import at_budgets, is_paper_data, label_scale, ordered_systems, run_metrics
+from tenuto.analysis.systems import at_budgets, is_paper_data, ordered_systems, rating_scale, run_metrics
 from tenuto.evaluation.audit.findings import NOT_EVALUATED, SEVERITY, Finding, Verdict, missing_checks
 from tenuto.reporting import tables, verdicts
 from tenuto.reporting.figures import curves as curve_figures
@@ -28,7 +28,7 @@ from tenuto.reporting.page.blocks import (
     table,
 )
 from tenuto.reporting.page.inputs import PageInputs
-from tenuto.store.rows import values_of
+from tenuto.store.rows import unit_of, values_of
 
 RUN_COLUMNS = {
     "Clean r": "z.3f",
@@ -63,7 +63,7 @@ def attacked(inputs: PageInputs) -> Section:
         f"Figure 3. MAE after minus MAE before the attack ({inputs.attack}), one value per seed. Attacked predictions "
         f"{words.attacked_pair(inputs.rows)}.",
     )
-    summary = list(sentences.summarise(inputs.rows, label_scale(inputs.data)))
+    summary = list(sentences.summarise(inputs.rows, rating_scale(inputs.rows, inputs.data)))
     if inputs.pair is not None:
         summary.insert(0, sentences.against(sentences.run_means(inputs.rows), *inputs.pair))
     return Section("attacked", "Under attack", (shown, Points(tuple(summary))))
@@ -209,12 +209,16 @@ def runs(inputs: PageInputs) -> Section:
         for _, part in at_budgets(rows):
             lines += [_run(protocol, own) for _, own in part.groupby("run", sort=True)]
     patterns = {"Seed": ".0f", "Epsilon": "g", **RUN_COLUMNS}
+    listed = pd.DataFrame(lines)
+    units = listed["Unit"].unique()
+    if len(units) == 1:
+        listed = listed.drop(columns="Unit")
+    unit = words.long_unit(units[0]).removesuffix(" (std)") if len(units) == 1 else "the unit of the line"
     caption = (
         "All runs on test clips; the worst case of each clip where a protocol has several attacks. r: mean correlation "
-        "over emotions. Epsilon, median L2, largest entry: of the change, in standard deviations of the normalised "
-        "spectrogram. Norm none: without a budget."
+        f"over emotions. Epsilon, median L2, largest entry: of the change, in {unit}. Norm none: without a budget."
     )
-    return Section("runs", "All runs", (sortable(pd.DataFrame(lines), caption, patterns),))
+    return Section("runs", "All runs", (sortable(listed, caption, patterns),))
 
 
 def _run(protocol: str, own: pd.DataFrame) -> dict[str, Any]:
@@ -226,5 +230,5 @@ def _run(protocol: str, own: pd.DataFrame) -> dict[str, Any]:
         *(line["adversarial_corr_avg"], own["l2"].median(), own["linf"].max()),
     )
     about = {"Run": line["folder"], "System": line["system"], "Seed": line["seed"]}
-    budget = {"Norm": own["norm"].iloc[0], "Epsilon": own["epsilon"].iloc[0]}
+    budget = {"Norm": own["norm"].iloc[0], "Epsilon": own["epsilon"].iloc[0], "Unit": unit_of(own)}
     return {**about, "Protocol": protocol, **budget, **dict(zip(RUN_COLUMNS, numbers, strict=True))}
