@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shlex
+
 import pandas as pd
 import pytest
 from typer.testing import CliRunner
@@ -60,6 +62,18 @@ def test_it_ends_with_a_report(demo):
     assert len(page) < 15e6
     assert page.count(b"<audio") == 3 * 3  # before, after and their difference of three clips
     assert str(folder / "report.html") in finished.stdout
+
+
+def test_the_three_commands_at_the_end_run(demo):
+    folder, finished = demo
+    lines = finished.stdout.split("Try next", 1)[1].splitlines()
+    commands = [shlex.split(line)[1:] for line in lines if line.startswith("tenuto ")]
+    assert [words[0] for words in commands] == ["show", "attack", "audit"]
+    for words in commands:
+        outcome = CliRunner().invoke(app, words)
+        # 1 is a check that fails: so short an attack may be too weak
+        assert outcome.exit_code in ((0, 1) if words[0] == "audit" else (0,)), outcome.output
+        assert any((folder / {"show": "shown", "attack": "attacked", "audit": "audit"}[words[0]]).iterdir())
 
 
 def test_a_second_call_reuses_everything_and_gives_the_same_tables(demo):

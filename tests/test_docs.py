@@ -78,12 +78,14 @@ def test_there_are_pages_examples_and_commands():
 def test_python_example_runs(name, code, tmp_path, monkeypatch, request):
     if "song.mp3" in code:
         workplace = request.getfixturevalue("workplace")
-        shutil.copy(workplace / "song.mp3", tmp_path)
+        for name in ("song.mp3", "model.py"):
+            shutil.copy(workplace / name, tmp_path)
         use_stand_ins(workplace, monkeypatch)
     if "robustness_mer_bottleneck" in code:
         logs = request.getfixturevalue("released")
         (tmp_path / "robustness_mer_bottleneck").symlink_to(logs)
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
     exec(compile(code, name, "exec"), {"__name__": "example"})
 
 

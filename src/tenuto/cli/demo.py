@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import os
+import shlex
 import time
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from tenuto.cli import common
 from tenuto.cli.common import notes, out
+from tenuto.cli.predict import PRETRAINED
+
+if TYPE_CHECKING:
+    from tenuto.store.run import RunFolder
+    from tenuto.store.study import StudyFolder
 
 CLIPS_TO_PLAY = 3
 
@@ -65,3 +72,24 @@ def demo(
     out.print(f"[bold]Report[/bold]: {page.path} ({page.bytes / 1e6:.1f} MB), open it in a browser")
     stages = ", ".join(f"{name} {spent:.0f} s" for name, spent in result.seconds.items())
     out.print(f"[bold]Time[/bold]: {stages}; {time.monotonic() - begun:.0f} s in total")
+    out.print("\n[bold]Try next[/bold]")
+    run = next(
+        run for run in files.runs() if run.name.startswith(f"{next(iter(study.systems))}-{study.seeds[0]}-")
+    )
+    for answer, words in next_commands(files, run):
+        out.print(f"# {answer}\ntenuto {shlex.join(words)}", markup=False)
+
+
+def next_commands(study: StudyFolder, run: RunFolder) -> Iterator[tuple[str, list[str]]]:
+    """Commands to try on a run of the study and a recording of its test clips, each with what it answers."""
+    from tenuto.data import read_split
+    from tenuto.data.synthesis import AUDIO
+
+    clip, folder = read_split(run.split).test[0], study.path
+    recording, size = study.corpus / AUDIO / f"{clip}.mp3", ["--objective", "happy+", "--epsilon", "0.05"]
+    yield "See and hear an attack", ["show", f"{run.path}", clip, "--out", f"{folder / 'shown'}"]
+    yield (
+        "Attack a model that was trained on film music",
+        ["attack", PRETRAINED, f"{recording}", *size, "--out", f"{folder / 'attacked'}"],
+    )
+    yield "Can the result be trusted?", ["audit", f"{run.path}", "--out", f"{folder / 'audit'}"]
