@@ -63,13 +63,15 @@ def onnx(root):
     pytest.importorskip("onnxscript")
     path = root / "model.onnx"
     example = torch.zeros(2, round(foreign_models.RATE * foreign_models.SECONDS))
-    torch.onnx.export(
-        foreign_models.waveform().eval(),
-        (example,),
-        path,
-        dynamic_shapes={"waveform": {0: torch.export.Dim("clips", min=1, max=64)}},
-        verbose=False,
-    )
+    with warnings.catch_warnings():  # the exporter's own
+        warnings.simplefilter("ignore")
+        torch.onnx.export(
+            foreign_models.waveform().eval(),
+            (example,),
+            path,
+            dynamic_shapes={"waveform": {0: torch.export.Dim("clips", min=1, max=64)}},
+            verbose=False,
+        )
     return {"model": path, "emotions": "arousal,joy", **WAVEFORM}
 
 

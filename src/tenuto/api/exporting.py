@@ -11,7 +11,7 @@ from tenuto.api.model_card import model_card
 from tenuto.api.progress import SILENT, Progress
 from tenuto.api.runs import Run
 from tenuto.config import RunConfig, to_yaml
-from tenuto.data import Prepared
+from tenuto.data import Prepared, open_dataset
 from tenuto.errors import ConfigError, FileError, ModelError, did_you_mean
 from tenuto.evaluation import robustness, runs
 from tenuto.evaluation.explanation import Background
@@ -103,7 +103,8 @@ def _write_folder(
     if listed(folder.path) and not folder.exists():
         raise FileError(f"{folder.path}: contains other files. Name a new folder with `out`.")
     prepared = _found_data(run, config, root, cache, progress)
-    about = copy_weights(run.checkpoint, folder.weights, half)
+    scale = open_dataset(config.data, run.path).label_scale
+    about = copy_weights(run.checkpoint, folder.weights, half, scale)
     model = load(folder.weights)
     metrics = None if prepared is None else _measured(run, config, folder, model, prepared)
     write_text(folder.settings, to_yaml(config))

@@ -64,9 +64,10 @@ def save(
     write_safetensors(path, weights, {"tenuto": json.dumps(metadata)})
 
 
-def copy_weights(source: Path, target: Path, half: bool) -> dict[str, Any]:
+def copy_weights(source: Path, target: Path, half: bool, scale: tuple[float, float]) -> dict[str, Any]:
     """Copy a checkpoint, if asked for in half precision, and return its metadata.
 
+    Checkpoints of earlier versions do not record the scale of their predictions; ``scale`` is written into the copy.
     Means, variances, scales and biases are few and stay float32: small variances would lose more than weights do.
 
     Raises:
@@ -76,6 +77,7 @@ def copy_weights(source: Path, target: Path, half: bool) -> dict[str, Any]:
     load(source)  # raises for what is no checkpoint of a network of Tenuto
     arrays, metadata = read_safetensors(source)
     about: dict[str, Any] = json.loads(metadata["tenuto"])
+    about["scale"] = about.get("scale") or list(scale)
     if half:
         about |= {"precision": "float16", "float32_sha256": sha256_file(source)}
         arrays = {name: _halved(array) for name, array in arrays.items()}
