@@ -14,6 +14,7 @@ import torch
 
 import tenuto
 from tenuto.config import DataConfig, FolderConfig
+from tenuto.errors import RandomModelWarning
 from tenuto.models import Recogniser
 from tenuto.models.recogniser import predict
 from tenuto.training import train
@@ -204,3 +205,12 @@ def test_without_data_it_is_a_recogniser(place):
     model = tenuto.adopt(**KINDS["waveform"](place))
     assert isinstance(model, Recogniser)
     assert set(tenuto.predict(model, place / "data" / "disc 1" / "song 1.flac")) == {"arousal", "joy"}
+
+
+def test_a_random_model_is_reported_when_it_is_adopted():
+    class Rolling(torch.nn.Module):
+        def forward(self, waveform):
+            return torch.rand(len(waveform), 1)
+
+    with pytest.warns(RandomModelWarning, match="draws random numbers"):
+        tenuto.adopt(Rolling(), emotions="joy", scale=(0, 1), takes="waveform", sample_rate=8000, seconds=1)

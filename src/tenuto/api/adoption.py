@@ -19,7 +19,15 @@ from tenuto.errors import ConfigError, ModelError
 from tenuto.evaluation.runs import assembled
 from tenuto.files import write_bytes, write_json, write_text
 from tenuto.models import checkpoint
-from tenuto.models.adoption import SUFFIXES, FrontEnd, Model, inputs_of, open_model, recogniser_of
+from tenuto.models.adoption import (
+    SUFFIXES,
+    FrontEnd,
+    Model,
+    inputs_of,
+    open_model,
+    recogniser_of,
+    warn_if_random,
+)
 from tenuto.models.foreign import Foreign, identify
 from tenuto.models.matching import judged_on
 from tenuto.models.recogniser import Recogniser, predict
@@ -156,7 +164,9 @@ class _Offered:
                 "differentiable": foreign.has_gradient,
             }
         )
-        return recogniser_of(foreign, about, inputs, self.system, fingerprint), about, foreign
+        recogniser = recogniser_of(foreign, about, inputs, self.system, fingerprint)
+        warn_if_random(recogniser.network, inputs, len(about.emotions))
+        return recogniser, about, foreign
 
     def check_weights(self, recogniser: Recogniser, described: AdoptedConfig) -> None:
         """Raise `ModelError` where code gives other weights every time, so that no result could be repeated."""

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from tenuto.attacks.calling import Evaluator
 from tenuto.config import AdoptedConfig
 from tenuto.data.excerpts import Normalisation
 from tenuto.data.inputs import FeatureInputs, Inputs, LogSpectrogramInputs, WaveformInputs
@@ -89,6 +90,14 @@ def open_model(model: Model, config: AdoptedConfig, inputs: Inputs, trust: bool)
     """Open a model with as many outputs as are named. Raises `ModelError`, `TrustError` or `FileError`."""
     outputs = len(config.emotions) + len(config.concepts)
     return open_foreign(model, example=example_of(inputs), output=config.output, outputs=outputs, trust=trust)
+
+
+def warn_if_random(network: Network, inputs: Inputs, emotions: int) -> None:
+    """Warn with `RandomModelWarning` where the network predicts one input in several ways."""
+    example, evaluate = example_of(inputs), Evaluator(network)
+    with torch.no_grad():
+        for _ in range(2):
+            evaluate(example, torch.empty(EXAMPLES, emotions))
 
 
 def recogniser_of(

@@ -56,20 +56,40 @@ def judged_on(recogniser: Recogniser, index: Index) -> tuple[Recogniser, Index, 
         CheckpointError: They share no emotion.
     """
     predicted, rated = recogniser.emotions, index.emotions
-    shared = tuple(name for name in rated if name in predicted)
+    partners = _partners(rated, predicted)
+    shared = tuple(partners)
     if not shared:
         raise CheckpointError(
             f"the model predicts {', '.join(predicted)}; the data set rates {', '.join(rated)}. Outputs are matched by "
             "name: name the model's outputs as the data set does."
         )
-    converted, sentences = converted_to(recogniser, shared, index.label_scale)
-    if left_out := [name for name in predicted if name not in rated]:
+    converted, sentences = converted_to(recogniser, tuple(partners.values()), index.label_scale)
+    if converted.emotions != shared:
+        converted = dataclasses.replace(converted, emotions=shared)
+    if left_out := [name for name in predicted if name not in partners.values()]:
         sentences.insert(0, f"not rated, left out: {', '.join(left_out)}.")
-    if missing := [name for name in rated if name not in predicted]:
+    if missing := [name for name in rated if name not in partners]:
         sentences.insert(0, f"not predicted, left out: {', '.join(missing)}.")
         columns = [rated.index(name) for name in shared]
         index = dataclasses.replace(index, emotions=shared, labels=index.labels[:, columns])
     return converted, index, tuple(sentences)
+
+
+def _partners(rated: Sequence[str], predicted: Sequence[str]) -> dict[str, str]:
+    """Rated emotion -> the output of its name. Upper and lower case count only where they tell two names apart."""
+
+    def folded(names: Sequence[str]) -> dict[str, str]:
+        alike = [name.casefold() for name in names]
+        return {key: name for key, name in zip(alike, names, strict=True) if alike.count(key) == 1}
+
+    outputs, labels = folded(predicted), folded(rated)
+    partners = {}
+    for name in rated:
+        if name in predicted:
+            partners[name] = name
+        elif name.casefold() in labels and name.casefold() in outputs:
+            partners[name] = outputs[name.casefold()]
+    return partners
 
 
 def converted_to(
