@@ -16,6 +16,7 @@ ROWS = (
     "files",
     "devices",
     "settings",
+    "data_config",
     "config",
     "registry",
     "metrics",

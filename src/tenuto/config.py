@@ -15,27 +15,30 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 import yaml
-from pydantic import BeforeValidator, Field, StrictBool, field_serializer, field_validator, model_validator
+from pydantic import Field, StrictBool, field_serializer, field_validator, model_validator
 
+from tenuto.data_config import (
+    CONCEPT_SOURCES as CONCEPT_SOURCES,
+    SPLITS as SPLITS,
+    DataConfig as DataConfig,
+    FolderConfig as FolderConfig,
+    is_split_file as is_split_file,
+)
 from tenuto.devices import fast_bfloat16
 from tenuto.errors import ConfigError, did_you_mean
 from tenuto.files import read_text
 from tenuto.settings import (
     Config as Config,
-)
-from tenuto.settings import (
     Count,
     Name,
     Rating,
     Seed,
     Weight,
     first_repeated,
+    parse_yaml as parse_yaml,
     real,
     shown,
     whole,
-)
-from tenuto.settings import (
-    parse_yaml as parse_yaml,
 )
 
 
@@ -54,111 +57,6 @@ class ModelConfig(Config):
 
     network: Name = "a2e"
     width: Annotated[float, real(0, 4, above=True)] = 1.0
-
-
-class FolderConfig(Config):
-    """How the table of ratings of a user's own recordings is read."""
-
-    ratings: str = "ratings.csv"
-    id_column: str = "file"
-    emotions: tuple[str, ...] = Field(min_length=1)
-    concepts: tuple[str, ...] = ()
-    scale: tuple[Rating, Rating] = (0.0, 1.0)
-    album_column: str | None = None
-    artist_column: str | None = None
-    group_column: str | None = Field(None, description="such as the genre, for --split group")
-    split_column: str | None = Field(None, description="train, validation or test, for --split official")
-    rater_column: str | None = Field(None, description="for a row per clip and rater; means are formed")
-    emotion_column: str | None = Field(None, description="for a row per rating: which emotion is rated")
-    rating_column: str | None = Field(None, description="for a row per rating: its value")
-    deviations: tuple[str, ...] | None = Field(
-        None, description="deviations of the raters, one column per emotion"
-    )
-    separator: Literal[",", ";", "\t", "tab"] | None = Field(
-        None, description="None: the one that fits the header"
-    )
-    decimal: Literal[".", ","] | None = Field(None, description="None: a comma where no rating has a point")
-
-    @model_validator(mode="after")
-    def _columns_that_belong_together(self) -> Self:
-        if (self.emotion_column is None) != (self.rating_column is None):
-            raise ValueError("emotion_column and rating_column belong together: name both, or neither")
-        if self.deviations and self.rater_column:
-            raise ValueError("deviations are computed from the raters: leave out deviations or rater_column")
-        if self.deviations and len(self.deviations) != len(self.emotions):
-            raise ValueError("deviations must name one column for each of the emotions, in their order")
-        return self
-
-
-SPLITS = ("paper", "random", "album", "artist", "group", "official")
-"""How clips are divided; `tenuto.data.splits.draw` says what each does."""
-
-
-def is_split_file(kind: str) -> bool:
-    """Whether a split is the path of a table rather than a name."""
-    return kind.lower().endswith((".csv", ".tsv", ".txt"))
-
-
-def _check_split(value: Any) -> Any:
-    """A name of `SPLITS`, ``group:NAME``, ``official:NAME``, or a path, which is made absolute."""
-    if isinstance(value, str) and is_split_file(value):
-        return os.path.abspath(os.path.expanduser(value))
-    name, mark, which = value.partition(":") if isinstance(value, str) else ("", "", "")
-    if name not in SPLITS or (mark and not (which and name in ("group", "official"))):
-        raise ValueError(
-            f"must be one of {', '.join(SPLITS)}, group:NAME, official:NAME, or the path of a .csv file"
-        )
-    return value
-
-
-SplitKind = Annotated[str, BeforeValidator(_check_split)]
-
-
-class DataConfig(Config):
-    """Which clips, divided and cut how. Paths of files are not included: their content is fingerprinted."""
-
-    dataset: Name = "soundtracks"
-    concepts: Literal["signal", "midlevel"] | None = Field(
-        None,
-        description="signal: descriptors of the audio; midlevel: human ratings; None: what the data set has",
-    )
-    folder: FolderConfig | None = None
-    split: SplitKind = "paper"
-    split_seed: Seed = 42
-    excerpts: Literal["fixed", "fresh"] = "fresh"
-    normalisation: Literal["train", "all"] = "train"
-
-    @model_validator(mode="before")
-    @classmethod
-    def _one_way_to_say_it(cls, values: Any) -> Any:
-        """Human ratings are a property of the data set and no setting; signal concepts need no concept columns."""
-        if not isinstance(values, Mapping):
-            return values
-        dataset, folder = values.get("dataset", "soundtracks"), values.get("folder")
-        table = folder.model_dump() if isinstance(folder, FolderConfig) else folder
-        if values.get("concepts") == "midlevel":
-            if dataset == "folder":
-                raise ValueError(
-                    "concepts midlevel are ratings of Soundtracks; name the concept columns of your own table "
-                    "(`concepts=COLUMN,COLUMN`), or use signal"
-                )
-            return {
-                **values,
-                "concepts": None,
-                "dataset": "midlevel" if dataset == "soundtracks" else dataset,
-            }
-        if values.get("concepts") == "signal" and isinstance(table, Mapping):
-            return {**values, "folder": {key: table[key] for key in table if key != "concepts"}}
-        if dataset != "folder" and isinstance(table, Mapping) and set(table) == {"concepts"}:
-            named = table["concepts"]
-            columns = ",".join(map(str, named)) if isinstance(named, list | tuple) else str(named)
-            raise ValueError(
-                f"concepts {columns}: columns belong to the data set folder. {did_you_mean(columns, CONCEPT_SOURCES)}"
-            )
-        return values
-
-
-CONCEPT_SOURCES = ("signal", "midlevel")
 
 
 class TrainConfig(Config):

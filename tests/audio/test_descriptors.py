@@ -7,8 +7,7 @@ import warnings
 import numpy as np
 import pytest
 
-from tenuto.audio import SAMPLE_RATE
-from tenuto.audio import descriptors as audio_descriptors
+from tenuto.audio import SAMPLE_RATE, descriptors as audio_descriptors
 from tenuto.audio.descriptors import (
     ANCHORS,
     DESCRIPTORS,
@@ -27,8 +26,7 @@ from tenuto.audio.descriptors import (
 from tenuto.audio.loading import FULL_SCALE, full_scale, resample
 from tenuto.data.midlevel import CONCEPTS
 from tenuto.data.synthesis_controls import draw
-from tenuto.data.synthesis_sound import SAMPLE_RATE as RENDERED_RATE
-from tenuto.data.synthesis_sound import render
+from tenuto.data.synthesis_sound import SAMPLE_RATE as RENDERED_RATE, render
 from tenuto.errors import AudioError
 from tenuto.metrics import spearman
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import soundfile
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 from hypothesis.extra.numpy import arrays
 
 from tenuto.audio import SAMPLE_RATE, load_and_describe, load_audio

@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from tenuto.audio import LogSpectrogram, load_audio
-from tenuto.audio import spectrogram as module
+from tenuto.audio import LogSpectrogram, load_audio, spectrogram as module
 from tenuto.audio.spectrogram import FRAME_SIZE, filterbank, frame_count, log_spectrogram
 from tenuto.errors import AudioError
 from tests.conftest import GOLDEN

@@ -7,8 +7,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from tenuto.data import Index, Soundtracks
 from tenuto.data.splits import PARTS, Split, draw, read_split, write_split

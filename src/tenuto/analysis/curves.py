@@ -17,8 +17,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from tenuto.analysis import comparison, statistics
-from tenuto.analysis import natural as baseline
+from tenuto.analysis import comparison, natural as baseline, statistics
 from tenuto.analysis.curve_shape import Values, area, crossing, mean_excess
 from tenuto.analysis.systems import ordered_systems, recorded_constant, run_metrics
 from tenuto.errors import DataError, TenutoError

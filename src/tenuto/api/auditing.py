@@ -18,8 +18,7 @@ from tenuto.config import DataConfig
 from tenuto.data import open_dataset
 from tenuto.data.splits import read_split
 from tenuto.errors import ConfigError
-from tenuto.evaluation.audit import Data, Finding, failed, open_sources, sources_of
-from tenuto.evaluation.audit import audit as find
+from tenuto.evaluation.audit import Data, Finding, audit as find, failed, open_sources, sources_of
 from tenuto.evaluation.runs import Run
 from tenuto.models.checkpoint import trust_run
 from tenuto.reporting import verdicts

@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from tenuto.analysis import comparison
-from tenuto.analysis import curves as curves_over
+from tenuto.analysis import comparison, curves as curves_over
 from tenuto.analysis.comparison import Comparison, Settings
 from tenuto.analysis.curves import Curves
 from tenuto.api.progress import SILENT, Progress

@@ -13,8 +13,7 @@ import numpy as np
 from tenuto.api.progress import SILENT, Progress
 from tenuto.config import DataConfig, FolderConfig, merge
 from tenuto.data import Index, Prepared, Validation, open_dataset
-from tenuto.data.cache import Sound, cache_folder, listen, listen_all
-from tenuto.data.cache import prepare as prepare_dataset
+from tenuto.data.cache import Sound, cache_folder, listen, listen_all, prepare as prepare_dataset
 from tenuto.data.duplicates import Duplicate, duplicates
 from tenuto.data.label_order import LabelOrder, label_orders
 from tenuto.data.layout import files_below, is_audio

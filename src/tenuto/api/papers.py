@@ -13,8 +13,7 @@ from tenuto.analysis import smc2025
 from tenuto.analysis.systems import is_paper_data, selection
 from tenuto.api.comparing import rows as read_rows
 from tenuto.errors import ConfigError, did_you_mean
-from tenuto.reporting import paper as files
-from tenuto.reporting import tables
+from tenuto.reporting import paper as files, tables
 from tenuto.store.location import complete
 from tenuto.store.study import StudyFolder
 

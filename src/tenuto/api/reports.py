@@ -13,8 +13,7 @@ from tenuto.api.datasets import find_data, prepare
 from tenuto.api.progress import SILENT, Progress
 from tenuto.data import Prepared
 from tenuto.errors import ConfigError, DataError, TenutoError
-from tenuto.evaluation.audit import Data, open_sources
-from tenuto.evaluation.audit import audit as run_audit
+from tenuto.evaluation.audit import Data, audit as run_audit, open_sources
 from tenuto.evaluation.linear_head import head_gain, linear_head
 from tenuto.evaluation.resynthesis import resynthesise_clips
 from tenuto.evaluation.runs import Run, open_run

@@ -26,8 +26,7 @@ from tenuto.config import SYSTEMS, DataConfig, RunConfig, to_yaml
 from tenuto.data import Prepared, draw_split, write_split
 from tenuto.data.inputs import LogSpectrogramInputs
 from tenuto.errors import AudioError, ConfigError, FileError
-from tenuto.evaluation import explanation, intervention, resynthesis, robustness, runs
-from tenuto.evaluation import natural as variation
+from tenuto.evaluation import explanation, intervention, natural as variation, resynthesis, robustness, runs
 from tenuto.files import write_text
 from tenuto.models.adoption import FrontEnd, Model
 from tenuto.models.checkpoint import load, read_fingerprint

@@ -9,8 +9,7 @@ from typing import Any
 from tenuto.api.datasets import with_folder_file
 from tenuto.api.progress import SILENT, Progress
 from tenuto.config import StudyConfig, merge, read_study
-from tenuto.study.engines import Engine, Local, StudyReport
-from tenuto.study.engines import run_study as carry_out
+from tenuto.study.engines import Engine, Local, StudyReport, run_study as carry_out
 
 
 def study_config(

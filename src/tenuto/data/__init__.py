@@ -13,8 +13,7 @@ from tenuto.data.base import DATASETS, Card, Dataset, Index, Validation, registe
 from tenuto.data.cache import Prepared, cache_folder, prepare, signal_concepts
 from tenuto.data.excerpts import Normalisation
 from tenuto.data.signal import Description, describe
-from tenuto.data.splits import Split, read_split, write_split
-from tenuto.data.splits import draw as draw_split
+from tenuto.data.splits import Split, draw as draw_split, read_split, write_split
 
 # In the order of `tenuto data list`: each module registers its data set.
 from tenuto.data.soundtracks import Soundtracks  # isort: skip

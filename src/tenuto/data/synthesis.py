@@ -20,8 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from tenuto.data.midlevel import CONCEPT_COLUMNS, FOLDER, SOURCE
-from tenuto.data.soundtracks import EMOTIONS, RATINGS, TRACKLIST
-from tenuto.data.soundtracks import SYNTHETIC_STATE as STATE
+from tenuto.data.soundtracks import EMOTIONS, RATINGS, SYNTHETIC_STATE as STATE, TRACKLIST
 from tenuto.data.synthesis_controls import Clip, draw, draw_clip
 from tenuto.data.synthesis_sound import SAMPLE_RATE, render
 from tenuto.errors import ConfigError, DataError, FileError

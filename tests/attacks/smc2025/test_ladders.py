@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import assume, given
-from hypothesis import strategies as st
+from hypothesis import assume, given, strategies as st
 from scipy.stats import pearsonr
 
 from tenuto.attacks.smc2025.ladders import LADDERS, CorrelationLadder, ErrorLadder, correlations

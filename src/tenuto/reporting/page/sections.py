@@ -8,13 +8,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from tenuto.analysis import curves, sentences, smc2025, words
-from tenuto.analysis import natural as natural_changes
+from tenuto.analysis import curves, natural as natural_changes, sentences, smc2025, words
 from tenuto.analysis.systems import at_budgets, is_paper_data, ordered_systems, rating_scale, run_metrics
 from tenuto.evaluation.audit.findings import NOT_EVALUATED, SEVERITY, Finding, Verdict, missing_checks
 from tenuto.reporting import tables, verdicts
-from tenuto.reporting.figures import curves as curve_figures
-from tenuto.reporting.figures import smc2025 as paper_figures
+from tenuto.reporting.figures import curves as curve_figures, smc2025 as paper_figures
 from tenuto.reporting.page.blocks import (
     Block,
     Cell,
