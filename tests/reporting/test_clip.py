@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tenuto.evaluation.resynthesis import STATES, Resynthesis
+from tenuto.evaluation.resynthesis import STATES
+from tenuto.evaluation.resynthesised_clip import Resynthesis
 from tenuto.reporting import save
 from tenuto.reporting.figures.clip import SHOWN, clip_figure, decibels, percent, sentence, title, words
 

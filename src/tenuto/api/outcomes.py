@@ -15,7 +15,8 @@ import pandas as pd
 from tenuto.analysis.systems import worse_than_constant
 from tenuto.data.splits import PARTS
 from tenuto.evaluation.intervention import Intervention
-from tenuto.evaluation.resynthesis import SOUNDS, Resynthesis, mean_survival
+from tenuto.evaluation.resynthesis import mean_survival
+from tenuto.evaluation.resynthesised_clip import SOUNDS, Resynthesis
 from tenuto.files import write_bytes, write_csv
 from tenuto.reporting.figures.clip import clip_figure
 from tenuto.reporting.figures.explanation import intervention_figure

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from tenuto.api.outcomes import ClipsShown
     from tenuto.api.recordings import RecordingAttack
     from tenuto.evaluation.audit import Finding
-    from tenuto.evaluation.resynthesis import Resynthesis
+    from tenuto.evaluation.resynthesised_clip import Resynthesis
 
 NARROWEST = 80
 """Columns that every terminal is expected to have."""

@@ -20,7 +20,8 @@ from tenuto.data.inputs import LogSpectrogramInputs
 from tenuto.errors import ConfigError
 from tenuto.evaluation.explanation import drawn_scale
 from tenuto.evaluation.records import has_channel, measurements, versions
-from tenuto.evaluation.resynthesis import Resynthesis, Subject, play_attack, render_attack
+from tenuto.evaluation.resynthesis import Subject, play_attack, render_attack
+from tenuto.evaluation.resynthesised_clip import Resynthesis
 from tenuto.files import Array, sha256_file
 from tenuto.models.recogniser import Recogniser, predict, read_waveform
 from tenuto.models.systems import Network, for_attack

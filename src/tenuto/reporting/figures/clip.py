@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from tenuto.evaluation.resynthesis import Resynthesis
+    from tenuto.evaluation.resynthesised_clip import Resynthesis
 
 SHOWN = {"before": "before", "after": "after the attack", "heard": "after, through sound"}
 """The states that are drawn, and their names."""

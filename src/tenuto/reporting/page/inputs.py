@@ -26,7 +26,7 @@ from tenuto.store.run import RunFolder
 from tenuto.store.study import StudyFolder
 
 if TYPE_CHECKING:
-    from tenuto.evaluation.resynthesis import Resynthesis
+    from tenuto.evaluation.resynthesised_clip import Resynthesis
 
 Weights = Mapping[str, Mapping[str, float]]
 """Emotion -> concept -> weight of the linear layer between them."""

@@ -33,7 +33,7 @@ from tenuto.reporting.page.inputs import PageInputs, Weights
 from tenuto.store.rows import concept_names, values_of
 
 if TYPE_CHECKING:
-    from tenuto.evaluation.resynthesis import Resynthesis
+    from tenuto.evaluation.resynthesised_clip import Resynthesis
 
 SOUNDS = {"before": "Before the attack", "after": "After the attack", "difference": "Difference alone"}
 STATES = {"annotation": "Label", "before": "Before", "after": "After", "heard": "After, through sound"}

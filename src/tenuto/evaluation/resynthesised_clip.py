@@ -1,0 +1,136 @@
+"""One clip before and after an attack, as spectrogram and as sound."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tenuto.audio import SAMPLE_RATE
+from tenuto.audio.inversion import encode
+from tenuto.audio.loading import FULL_SCALE
+from tenuto.audio.spectrogram import FRAMES_PER_SECOND
+from tenuto.errors import ConfigError, did_you_mean
+
+Values = NDArray[np.float64]
+Spectrogram = NDArray[np.float32]
+
+SOUNDS = ("before", "after", "difference")
+SMALLEST_STEP = 1e-5
+"""Difference of log10(1 + x) below which an entry counts as equal to silence."""
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Resynthesis:
+    """The result of `resynthesise`: one clip before and after an attack, as spectrogram and as sound.
+
+    Attributes:
+        run: Name of the run.
+        system: Its system.
+        clip: Name of the clip.
+        attack: Protocol, attack, objective, norm, epsilon (None without a budget), and the perturbation's l2 and
+            linf in the units of the network's input.
+        start_seconds: Where in the recording the excerpt begins, silence at its ends taken off.
+        emotions: State -> emotion -> prediction, for each of `STATES`; ``annotation`` holds the ratings.
+        concepts: The same; None without a bottleneck, without ``annotation`` where these concepts were not rated.
+        effect: Euclidean change of the emotions against ``before``: by the attack (``after``), by the attack
+            rendered as sound (``heard``), and by rendering alone (``rendered``).
+        survival: Share of the attack's change of the emotions that remains in sound: the change in ``heard``
+            projected on that in ``after``, over the latter. 1 is all of it, 0 none, negative the opposite; None where
+            the attack has no effect.
+        snr_db: Energy of these samples over that of what the attack adds to them, in dB; infinite where it adds
+            nothing.
+        gain: What both sounds were multiplied by to fit 16 bits.
+        residual: What the filterbank's inversion left, see `tenuto.audio.inversion.Rendering`; the worst where there
+            are several.
+        iterations: Its iterations.
+        band_hz: Centre of each band, (149,).
+        clean: The excerpt's log spectrogram, log10(1 + x), (313, 149).
+        attacked: The same under attack.
+        perturbation: Their difference in `unit`, (313, 149).
+        samples_before: What is played, 16 bits, (samples,).
+        samples_after: The same under attack.
+        sample_rate: Of these samples.
+        unit: Of the perturbation: ``std``, deviations of the normalised log spectrogram, or ``log10``.
+    """
+
+    run: str
+    system: str
+    clip: str
+    attack: dict[str, Any]
+    start_seconds: float
+    emotions: dict[str, dict[str, float]]
+    concepts: dict[str, dict[str, float]] | None
+    effect: dict[str, float]
+    survival: float | None
+    snr_db: float
+    gain: float
+    residual: float
+    iterations: int
+    band_hz: tuple[float, ...]
+    clean: Spectrogram = dataclasses.field(repr=False)
+    attacked: Spectrogram = dataclasses.field(repr=False)
+    perturbation: Spectrogram = dataclasses.field(repr=False)
+    samples_before: NDArray[np.int16] = dataclasses.field(repr=False)
+    samples_after: NDArray[np.int16] = dataclasses.field(repr=False)
+    sample_rate: int = dataclasses.field(default=SAMPLE_RATE, repr=False)
+    unit: str = dataclasses.field(default="std", repr=False)
+
+    @property
+    def below_silence(self) -> float:
+        """Share of the attacked spectrogram's entries that are below silence, which no sound has."""
+        return float((self.attacked < -SMALLEST_STEP).mean())
+
+    @property
+    def band_shares(self) -> tuple[float, ...]:
+        """Share of the squared perturbation in each band, (149,); all 0 where there is none."""
+        return tuple(_shares(self.perturbation).sum(axis=0).tolist())
+
+    @property
+    def second_shares(self) -> tuple[float, ...]:
+        """The same in each second of the excerpt, (10,)."""
+        second = (np.arange(len(self.perturbation)) / FRAMES_PER_SECOND).astype(int)
+        return tuple(np.bincount(second, _shares(self.perturbation).sum(axis=1)).tolist())
+
+    @property
+    def median_hz(self) -> float | None:
+        """Centre of the first band up to which half of the squared perturbation is contained; None without one."""
+        reached = np.cumsum(self.band_shares) >= 0.5
+        return self.band_hz[int(reached.argmax())] if reached.any() else None
+
+    @property
+    def strongest_second(self) -> tuple[int, float] | None:
+        """The second of the excerpt with most of the squared perturbation, and its share; None where there is none."""
+        shares = self.second_shares
+        place = int(np.argmax(shares))
+        return (place, shares[place]) if shares[place] else None
+
+    def sound(self, which: str, kind: str = "flac") -> bytes:
+        """``before``, ``after`` or their ``difference`` as the content of a flac or wav file, all with one gain.
+
+        Raises:
+            ConfigError: No such sound or kind.
+        """
+        if which not in SOUNDS:
+            raise ConfigError(f"sound {which!r} is unknown. {did_you_mean(which, SOUNDS)}")
+        if which == "difference":
+            change = self.samples_after.astype(np.int32) - self.samples_before
+            samples = np.clip(change, -FULL_SCALE, FULL_SCALE).astype(np.int16)
+        else:
+            samples = self.samples_before if which == "before" else self.samples_after
+        return encode(samples, kind, self.sample_rate)
+
+    def numbers(self) -> dict[str, Any]:
+        """Everything but spectrograms and samples, as JSON can hold it."""
+        held = {field.name: getattr(self, field.name) for field in dataclasses.fields(self) if field.repr}
+        derived = ("below_silence", "median_hz", "band_shares", "second_shares")
+        seconds = len(self.samples_before) / self.sample_rate
+        return {**held, "seconds": seconds, **{name: getattr(self, name) for name in derived}}
+
+
+def _shares(delta: Spectrogram) -> Values:
+    """Each entry's share of the squared perturbation, (313, 149); all 0 where there is none."""
+    squared = np.square(delta, dtype=np.float64)
+    return np.asarray(squared / (squared.sum() or 1.0))
