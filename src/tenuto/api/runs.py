@@ -1,5 +1,7 @@
 """One run: evaluate it, attack it, and look inside. Every function takes an open run or the path of its folder.
 
+Longer than other files, because each method of `Run` stands next to the function that opens a run for it.
+
 Example:
     >>> run = tenuto.open_run("demo/runs/A2E-21-1a2b3c4d")  # doctest: +SKIP
     >>> rows = run.attack("standard-1")  # doctest: +SKIP
