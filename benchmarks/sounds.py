@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import soundfile
 import soxr
+import torch
 from numpy.typing import NDArray
 
 from tenuto.audio.loading import decode
@@ -93,6 +94,7 @@ def report_orders(index: Index, sounds: dict[str, Sound]) -> None:
 
 def main(root: str) -> None:
     """Print all numbers."""
+    torch.set_num_threads(1)
     index = Soundtracks(root).index
     paths = dict(zip(index.clips, index.paths, strict=True))
     with tempfile.TemporaryDirectory() as folder:
