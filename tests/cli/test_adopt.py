@@ -169,7 +169,10 @@ def test_a_run_is_judged_on_other_data(home, run):
     table.write_text(table.read_text().rsplit("\n", 2)[0] + "\n")  # a clip less
     outcome = home("evaluate", run, "--data", "folder", "--root", "other")
     assert outcome.exit_code == 0, outcome.output
-    assert "predictions are converted from -1 to 1 to the scale of the labels, 0 to 1" in outcome.stderr
+    assert (
+        "predictions are converted from -1 to 1 to the scale of the labels, 0 to 1 (ratings 0 to 7 are labels 0 to 1)."
+        in outcome.stderr
+    )
     (folder,) = (run / "on").iterdir()
     assert re.fullmatch(r"folder-[0-9a-f]{8}", folder.name)
     here = home("attack", run, "--data", "folder", "--root", "other", "--attack", "FGSM", "--epsilon", 0.1)

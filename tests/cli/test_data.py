@@ -290,7 +290,7 @@ def test_a_full_disk_stops_prepare_and_the_same_command_finishes(
 def test_concepts_shows_percentiles_and_rank_correlations(tenuto, corpus, cache):
     shown = tenuto("data", "concepts", "midlevel", "--root", corpus, "--cache", cache).stdout
     for name in CONCEPTS:
-        assert re.search(rf"signal:{name}( +\d\.\d\d){{3}} +(-?\d\.\d\d|undefined)\n", shown), shown
+        assert re.search(rf"signal:{name}( +\d\.\d\d){{3}} +(-?\d\.\d\d|–)\n", shown), shown
     assert "30 clips of midlevel" in shown
 
 

@@ -25,7 +25,7 @@ class Counting(Network):
         return Prediction(torch.arange(3.0).expand(len(excerpts), 3), None)
 
 
-def judged(predicted, rated):
+def judged(predicted, rated, label_scale=(0.0, 1.0), ratings=None):
     recogniser = Recogniser(
         Counting(3, 0, 1.0),
         "mine",
@@ -37,8 +37,8 @@ def judged(predicted, rated):
         (0.0, 1.0),
     )
     labels = np.tile(np.arange(len(rated)), (2, 1)) / 10
-    index = Index(("a", "b"), (Path("a"), Path("b")), rated, labels, label_scale=(0.0, 1.0))
-    model, data, sentences = judged_on(recogniser, index)
+    index = Index(("a", "b"), (Path("a"), Path("b")), rated, labels, label_scale=label_scale)
+    model, data, sentences = judged_on(recogniser, index, ratings)
     return model.emotions, model.network(torch.zeros(1, 1)).emotions[0].tolist(), data.labels[0], sentences
 
 
@@ -57,6 +57,19 @@ def test_case_counts_only_where_it_tells_names_apart(predicted, rated, shared, c
     assert (emotions, values) == (shared, columns)
     np.testing.assert_allclose(labels, [rated.index(name) / 10 for name in shared])
     assert any("left out" in sentence for sentence in sentences) is (len(shared) < 3)
+
+
+@pytest.mark.parametrize(
+    ("label_scale", "ratings", "end"),
+    [
+        ((1 / 9, 1.0), (1.0, 9.0), "labels, 0.111 to 1 (ratings 1 to 9 are labels 0.111 to 1)."),
+        ((0.0, 10.0), (0.0, 10.0), "labels, 0 to 10."),
+        ((0.0, 10.0), None, "labels, 0 to 10."),
+    ],
+)
+def test_a_conversion_names_the_ratings(label_scale, ratings, end):
+    *_, (sentence,) = judged(("x", "y", "z"), ("x", "y", "z"), label_scale, ratings)
+    assert sentence == f"predictions are converted from 0 to 1 to the scale of the {end}"
 
 
 def test_without_a_common_name_both_lists_are_named():

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -12,6 +11,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from tenuto import api
+from tenuto.analysis.words import number
 from tenuto.api.datasets import data_config
 from tenuto.cli import common
 from tenuto.cli.common import notes, out
@@ -219,7 +219,7 @@ def _table(description: Description) -> Table:
         table.add_column(heading, justify="right")
     for name, row in _summary(description).items():
         *percentiles, rho = row.values()
-        shown = "" if rho is None else "undefined" if math.isnan(rho) else f"{rho:.2f}"
+        shown = "" if rho is None else number(rho, ".2f")
         table.add_row(name, *(f"{value:.2f}" for value in percentiles), shown)
     return table
 

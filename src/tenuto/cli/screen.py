@@ -12,6 +12,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from tenuto import metrics
+from tenuto.analysis.words import number
 from tenuto.cli.common import notes, out
 from tenuto.cli.options import with_options
 from tenuto.reporting.tables import GROUP
@@ -62,9 +63,9 @@ def print_cells(cells: pd.DataFrame, title: str) -> None:
         if parts[-1] and _width(shown[[shown.columns[0], *parts[-1], name]]) > max(NARROWEST, out.width):
             parts.append([])
         parts[-1].append(name)
-    for number, names in enumerate(parts):
+    for place, names in enumerate(parts):
         part = shown[[shown.columns[0], *names]]
-        out.print(_cells_table(part, cells.get(GROUP), title if number == 0 else f"{title}, continued"))
+        out.print(_cells_table(part, cells.get(GROUP), title if place == 0 else f"{title}, continued"))
 
 
 def _width(cells: pd.DataFrame) -> int:
@@ -100,7 +101,7 @@ def metrics_table(run: str, part: str, metrics_of_part: pd.DataFrame) -> Table:
     kind = "concept" if part.endswith("_concepts") else "emotion"
     table = grid(f"{run}, {part.replace('_', ' ')}", kind, *metrics_of_part.columns, names=[kind])
     for name, line in metrics_of_part.iterrows():
-        table.add_row(escape(str(name)), *(f"{value:.4f}" for value in line))
+        table.add_row(escape(str(name)), *(number(value, ".4f") for value in line))
     return table
 
 
@@ -133,7 +134,9 @@ def attack_table(rows: pd.DataFrame) -> Table:
 
 def _scores(rows: pd.DataFrame, kind: str) -> tuple[str, str]:
     label, values = values_of(rows, "label"), values_of(rows, kind)
-    return f"{metrics.mae(label, values):.4f}", f"{float(metrics.pearson(label, values).mean()):.4f}"
+    return number(metrics.mae(label, values), ".4f"), number(
+        float(metrics.pearson(label, values).mean()), ".4f"
+    )
 
 
 def _attacked(budget: str, rows: pd.DataFrame) -> str:
@@ -186,8 +189,6 @@ def print_natural(changes: pd.DataFrame, title: str) -> None:
 
 def _natural_table(changes: pd.DataFrame, title: str) -> Table:
     """One line per variation; clean values are those of the same clips."""
-    from tenuto.analysis.words import number
-
     table = Table(title=escape(title), title_justify="left")
     table.add_column("change")
     for heading in ("clips", "|Δ prediction|", "MAE, clean → changed", "correlation, clean → changed"):
@@ -202,7 +203,7 @@ def _natural_table(changes: pd.DataFrame, title: str) -> Table:
 
 def print_findings(findings: Sequence[Finding]) -> None:
     """Print a table per source, and below it what is not recorded."""
-    from tenuto.reporting.verdicts import number
+    from tenuto.reporting import verdicts
 
     for source in dict.fromkeys(finding.source for finding in findings):
         own = [finding for finding in findings if finding.source == source]
@@ -214,7 +215,7 @@ def print_findings(findings: Sequence[Finding]) -> None:
         table.add_column("result", min_width=30)
         for finding in own:
             if (verdict := str(finding.verdict)) in COLOURS:
-                numbers = (number(finding.value), number(finding.threshold))
+                numbers = (verdicts.number(finding.value), verdicts.number(finding.threshold))
                 word = f"[{COLOURS[verdict]}]{verdict}[/]"
                 table.add_row(word, finding.check, *numbers, escape(with_options(finding.sentence)))
         out.print(table)

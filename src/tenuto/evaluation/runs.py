@@ -8,8 +8,8 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from tenuto.config import RunConfig
-from tenuto.data import open_dataset
+from tenuto.config import DataConfig, RunConfig
+from tenuto.data import DATASETS, open_dataset
 from tenuto.data.batches import Batch, Material
 from tenuto.data.cache import Prepared
 from tenuto.data.inputs import LogSpectrogramInputs
@@ -18,7 +18,7 @@ from tenuto.errors import CheckpointError, DataError, did_you_mean
 from tenuto.models.adoption import FrontEnd, Model
 from tenuto.models.checkpoint import IMPORTED, load
 from tenuto.models.matching import converted_to, judged_on
-from tenuto.models.recogniser import Recogniser
+from tenuto.models.recogniser import Recogniser, Scale
 from tenuto.models.systems import Network, for_attack
 from tenuto.store.run import RunFolder
 
@@ -112,7 +112,7 @@ def assembled(files: RunFolder, config: RunConfig, own: Recogniser, prepared: Pr
     if own.scale is None:  # a checkpoint of an earlier version
         trained_on = files.home.read_config().data
         own = dataclasses.replace(own, scale=open_dataset(trained_on, files.path).label_scale)
-    recogniser, index, remarks = judged_on(own, prepared.index)
+    recogniser, index, remarks = judged_on(own, prepared.index, _rating_scale(config.data))
     split = files.read_split() or draw(index, config.data.split, config.data.split_seed)
     prepared = dataclasses.replace(prepared, index=index)
     prepared.places(
@@ -120,6 +120,13 @@ def assembled(files: RunFolder, config: RunConfig, own: Recogniser, prepared: Pr
     )  # raises for a clip the data set does not have
     material = Material(prepared, config.data, split, recogniser.inputs)
     return Run(files.path, config, recogniser, material, own=own, remarks=remarks)
+
+
+def _rating_scale(data: DataConfig) -> Scale | None:
+    """Lowest and highest rating in the files of a data set; None where it is not registered here."""
+    if data.folder is not None:
+        return data.folder.scale
+    return DATASETS[data.dataset].card.emotion_scale if data.dataset in DATASETS else None
 
 
 def _check_data(files: RunFolder, recogniser: Recogniser, config: RunConfig, prepared: Prepared) -> None:

@@ -41,12 +41,15 @@ class Converted(Network):
         self.network.simplify()
 
 
-def judged_on(recogniser: Recogniser, index: Index) -> tuple[Recogniser, Index, tuple[str, ...]]:
+def judged_on(
+    recogniser: Recogniser, index: Index, ratings: Scale | None = None
+) -> tuple[Recogniser, Index, tuple[str, ...]]:
     """A recogniser and a data set with the emotions they share, in the order and on the scale of the data set.
 
     Args:
         recogniser: The model.
         index: The data set.
+        ratings: Lowest and highest rating in its files, which sentences name where labels are on another scale.
 
     Returns:
         The model as it is judged (the same object where nothing has to be changed), the clips with the shared
@@ -63,7 +66,7 @@ def judged_on(recogniser: Recogniser, index: Index) -> tuple[Recogniser, Index, 
             f"the model predicts {', '.join(predicted)}; the data set rates {', '.join(rated)}. Outputs are matched by "
             "name: name the model's outputs as the data set does."
         )
-    converted, sentences = converted_to(recogniser, tuple(partners.values()), index.label_scale)
+    converted, sentences = converted_to(recogniser, tuple(partners.values()), index.label_scale, ratings)
     if converted.emotions != shared:
         converted = dataclasses.replace(converted, emotions=shared)
     if left_out := [name for name in predicted if name not in partners.values()]:
@@ -93,7 +96,7 @@ def _partners(rated: Sequence[str], predicted: Sequence[str]) -> dict[str, str]:
 
 
 def converted_to(
-    recogniser: Recogniser, emotions: tuple[str, ...], scale: Scale
+    recogniser: Recogniser, emotions: tuple[str, ...], scale: Scale, ratings: Scale | None = None
 ) -> tuple[Recogniser, list[str]]:
     """A recogniser that predicts these of its emotions in this order and on this scale, and what was converted."""
     own = recogniser.scale or scale
@@ -104,12 +107,14 @@ def converted_to(
     shift = 0.0 if is_same_scale else scale[0] - own[0] * factor
     columns = [recogniser.emotions.index(name) for name in emotions]
     network = Converted(recogniser.network, columns, factor, shift).eval()
-    sentences = (
-        []
-        if is_same_scale
-        else [
-            f"predictions are converted from {own[0]:g} to {own[1]:g} to the scale of the labels, {scale[0]:g} to "
-            f"{scale[1]:g}."
-        ]
-    )
-    return dataclasses.replace(recogniser, network=network, emotions=emotions, scale=scale), sentences
+    converted = dataclasses.replace(recogniser, network=network, emotions=emotions, scale=scale)
+    if is_same_scale:
+        return converted, []
+    labels = _ends(scale)
+    if ratings is not None and _ends(ratings) != labels:
+        labels += f" (ratings {_ends(ratings)} are labels {labels})"
+    return converted, [f"predictions are converted from {_ends(own)} to the scale of the labels, {labels}."]
+
+
+def _ends(scale: Scale) -> str:
+    return f"{scale[0]:.3g} to {scale[1]:.3g}"

@@ -53,11 +53,14 @@ def test_albums_need_the_data():
     assert finding("albums", logs(), Data()).verdict is NOT_RECORDED
 
 
-def test_a_data_set_without_albums_says_so():
+@pytest.mark.parametrize("kind", ["albums", "artists"])
+def test_a_data_set_without_albums_says_so(kind):
     index = Index(NAMES, (), EMOTIONS, np.full((30, 8), 0.5))
-    result = finding("albums", logs(), Data(index=index, split=Split(NAMES, (), ())))
+    result = finding(kind, logs(), Data(index=index, split=Split(NAMES, (), ())))
     assert result.verdict is NOT_RECORDED
-    assert "names none" in result.sentence
+    assert result.sentence.startswith(f"the data set names no {kind}.")
+    assert f"`{kind[:-1]}_column`" in result.sentence
+    assert "root" not in result.sentence
 
 
 @pytest.mark.parametrize("kind", ["albums", "artists"])

@@ -87,9 +87,13 @@ def _owners(evidence: Evidence, kind: str) -> Finding:
     """Count test clips whose album or artist has training clips too; an unknown one has none."""
     index = evidence.data.known()
     owners = {"albums": index.albums, "artists": index.artists}[kind] if index is not None else None
-    if index is None or owners is None:
-        missing = "the data" if index is None else f"{kind}, and this data set names none"
-        return not_recorded(kind, f"needs {missing}; give the data with {_how(evidence)}.")
+    if index is None:
+        return not_recorded(kind, f"needs the data; give the data with {_how(evidence)}.")
+    if owners is None:
+        return not_recorded(
+            kind,
+            f"the data set names no {kind}. In a data set of your own, `{kind[:-1]}_column` names their column.",
+        )
     owner = dict(zip(index.clips, owners, strict=True))
     findings = []
     for run, clips, split in _divided(evidence, index):

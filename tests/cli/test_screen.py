@@ -1,0 +1,26 @@
+"""Tables for the terminal."""
+
+import math
+
+import pandas as pd
+from rich.console import Console
+
+from tenuto.cli import screen
+
+
+def printed(table):
+    console = Console(width=100)
+    with console.capture() as capture:
+        console.print(table)
+    return capture.get()
+
+
+def test_an_undefined_metric_is_a_dash():
+    values = pd.DataFrame({"r2": [0.5], "pearson": [math.nan]}, index=["joy"])
+    words = printed(screen.metrics_table("run", "test", values)).split()
+    assert words[words.index("joy") :][:5] == ["joy", "│", "0.5000", "│", "–"]
+
+
+def test_an_undefined_correlation_under_attack_is_a_dash():
+    rows = pd.DataFrame({"label_joy": [0.1, 0.3], "clean_joy": [0.5, 0.5]})
+    assert screen._scores(rows, "clean") == ("0.3000", "–")
