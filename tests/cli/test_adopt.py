@@ -10,6 +10,9 @@ from pathlib import Path
 import pytest
 import yaml
 
+import tenuto
+from tenuto.config import DataConfig, FolderConfig
+from tenuto.errors import ConfigError
 from tenuto.store.run import RunFolder
 from tests import corpora, foreign_models
 
@@ -216,6 +219,47 @@ def test_code_that_has_moved_is_found_where_it_is_named_once(home):
     assert home(*predict).exit_code == 0
     Path("new.py").write_text(CODE.read_text())
     assert "has changed" in sentence(home("evaluate", run, "--root", "music", "--model", "new.py:waveform"))
+
+
+def test_naming_one_part_of_the_code_does_not_trust_the_other(home, tmp_path):
+    Path("ends.py").write_text(
+        "import numpy as np\n\n\ndef ends(wave):\n    return wave[:64].astype(np.float32)\n"
+    )
+    Path("net.py").write_text(
+        f"from pathlib import Path\n\nimport torch\n\nPath({str(tmp_path / 'executed')!r}).touch()\n\n\n"
+        "def network():\n    torch.manual_seed(0)\n    return torch.nn.Linear(64, 2)\n"
+    )
+    options = ("--emotions", "arousal,joy", "--root", "music", "--split", "random", "--takes", "features")
+    outcome = home("adopt", "net.py:network", *options, "--front-end", "ends.py:ends", *WINDOW)
+    assert outcome.exit_code == 0, outcome.output
+    run, mark = outcome.stdout.splitlines()[-1], tmp_path / "executed"
+    mark.unlink()
+    evaluate = ("evaluate", run, "--root", "music", "--front-end", "ends.py:ends")
+    assert "net.py" in sentence(home(*evaluate, state="stranger to parts"))
+    assert not mark.exists()
+    assert home(*evaluate, "--model", "net.py:network", state="stranger to parts").exit_code == 0
+    assert mark.exists()
+
+
+def test_other_data_keep_one_split_and_name_clips_of_the_training(home, run):
+    shutil.copytree("music", "again", dirs_exist_ok=True)
+    table = Path("again/table.csv")
+    table.write_text(table.read_text().rsplit("\n", 2)[0] + "\n")  # a clip less
+    config = DataConfig(
+        dataset="folder",
+        folder=FolderConfig(
+            ratings="table.csv", id_column="song", emotions=("arousal", "joy"), scale=(1.0, 7.0)
+        ),
+        split="random",
+        split_seed=1,
+    )
+    cache = Path("cache")
+    opened = tenuto.open_run(run, "again", data=config, cache=cache, trust=True)
+    assert any("have names of clips that the model was trained on" in remark for remark in opened.remarks)
+    with pytest.raises(ConfigError, match="holds results on another split"):
+        tenuto.open_run(
+            run, "again", data=config.model_copy(update={"split_seed": 2}), cache=cache, trust=True
+        )
 
 
 def test_concepts_of_an_adopted_run_cannot_be_corrected(home, run):

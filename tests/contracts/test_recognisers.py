@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import io
 import multiprocessing
 import warnings
 from concurrent.futures import ProcessPoolExecutor
@@ -16,6 +17,7 @@ import tenuto
 from tenuto.config import DataConfig, FolderConfig
 from tenuto.errors import RandomModelWarning
 from tenuto.models import Recogniser
+from tenuto.models.portable import to_torchscript
 from tenuto.models.recogniser import predict
 from tenuto.training import train
 from tests import corpora, foreign_models, small_runs
@@ -214,3 +216,50 @@ def test_a_random_model_is_reported_when_it_is_adopted():
 
     with pytest.warns(RandomModelWarning, match="draws random numbers"):
         tenuto.adopt(Rolling(), emotions="joy", scale=(0, 1), takes="waveform", sample_rate=8000, seconds=1)
+
+
+class Masked(torch.nn.Module):
+    """Two outputs; a buffer of infinities, as attention masks have."""
+
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(0)
+        self.layer = torch.nn.Linear(800, 2)
+        self.register_buffer("mask", torch.full((2, 2), -torch.inf).triu(1))
+
+    def forward(self, waveform):
+        return self.layer(waveform) + torch.softmax(self.mask, 1)[0]
+
+
+def test_an_adopted_model_is_exported_for_any_number_of_windows(tmp_path):
+    model = tenuto.adopt(
+        Masked(), emotions="a,b", scale=(0, 1), takes="waveform", sample_rate=8000, seconds=0.1
+    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        traced = torch.jit.load(io.BytesIO(to_torchscript(model)))
+    for count in (1, 2, 3):
+        windows = torch.rand(count, 800)
+        torch.testing.assert_close(traced(windows), model(windows).emotions)
+
+
+def test_weights_that_are_infinite_do_not_keep_an_adopted_run_shut(tmp_path):
+    corpora.folder(tmp_path / "music", 30)
+    columns = FolderConfig(
+        ratings="table.csv", id_column="song", emotions=("arousal", "joy"), scale=(1.0, 7.0)
+    )
+    data = DataConfig(dataset="folder", folder=columns, split="random")
+    run = tenuto.adopt(
+        Masked(),
+        emotions="arousal,joy",
+        scale=(0, 1),
+        takes="waveform",
+        sample_rate=8000,
+        seconds=0.1,
+        root=tmp_path / "music",
+        data=data,
+        runs=tmp_path / "runs",
+        cache=tmp_path / "cache",
+    )
+    again = tenuto.open_run(run.folder, tmp_path / "music", model=Masked(), cache=tmp_path / "cache")
+    assert again.recogniser.emotions == ("arousal", "joy")

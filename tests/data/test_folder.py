@@ -339,7 +339,7 @@ def test_artists_groups_own_parts_and_deviations(tmp_path):
         "deviations": ("sd1", "sd2"),
     }
     index = plain(tmp_path, written(header=header, rows=rows), **options).index
-    assert index.artists == ("Bill",) * 3
+    assert index.artists == ("bill",) * 3
     assert index.groups == ("jazz",) * 3
     assert index.official == {"own": ("train", "", "test")}
     assert index.deviations.tolist() == pytest.approx(np.array([[0.1, 0.2]] * 3))

@@ -16,6 +16,7 @@ from tenuto.errors import ConfigError, FileError, ModelError, did_you_mean
 from tenuto.evaluation import robustness, runs
 from tenuto.evaluation.explanation import Background
 from tenuto.files import sha256_file, write_bytes, write_json, write_text
+from tenuto.models.adoption import FrontEnd, Model
 from tenuto.models.checkpoint import copy_weights, load
 from tenuto.models.portable import to_onnx, to_torchscript
 from tenuto.models.recogniser import Recogniser
@@ -42,7 +43,9 @@ def export(
     licence: str | None = None,
     cache: Source | None = None,
     progress: Progress = SILENT,
-    **opening: Any,
+    model: Model | None = None,
+    front_end: FrontEnd | None = None,
+    trust: bool = False,
 ) -> Path:
     """Write the model of a run for other programs. Nothing is uploaded.
 
@@ -61,7 +64,9 @@ def export(
         licence: For a folder, the licence of the weights, such as ``mit``.
         cache: Folder of spectrograms.
         progress: Receives progress.
-        opening: ``model``, ``front_end`` and ``trust`` of an adopted run, see `open_run`.
+        model: Of an adopted run, see `open_run`; so are ``front_end`` and ``trust``.
+        front_end: See ``model``.
+        trust: See ``model``.
 
     Raises:
         ConfigError: An unknown kind, or parameters that do not belong to it.
@@ -77,7 +82,9 @@ def export(
         )
     if half or licence is not None:
         raise ConfigError(f"`half` and `licence` belong to `to={FOLDER}`. Leave them out.")
-    recogniser = run.model if isinstance(run, Run) else load(run, **opening)
+    recogniser = (
+        run.model if isinstance(run, Run) else load(run, model=model, front_end=front_end, trust=trust)
+    )
     try:
         return write_bytes(out, FILES[to](recogniser))
     except ModelError as error:

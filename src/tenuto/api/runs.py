@@ -255,8 +255,15 @@ def _on(run: RunFolder, config: RunConfig, settings: DataConfig, prepared: Prepa
     if prepared.fingerprint == read_fingerprint(run.checkpoint):
         return run.path
     on = run.on(prepared.name, prepared.fingerprint)
-    if not on.config.is_file():
-        write_split(on.split, draw_split(prepared.index, settings.split, settings.split_seed))
+    split = draw_split(prepared.index, settings.split, settings.split_seed)
+    if on.config.is_file():
+        if on.read_split() != split:
+            raise ConfigError(
+                f"{on.path}: holds results on another split of these data. Remove the folder, or judge the run on that "
+                "split."
+            )
+    else:
+        write_split(on.split, split)
         write_text(on.config, to_yaml(config.model_copy(update={"data": settings})))
     return on.path
 

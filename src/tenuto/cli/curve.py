@@ -31,7 +31,9 @@ def curve(
     from tenuto import api
     from tenuto.analysis import curves as curves_over
     from tenuto.reporting import tables, write_curves
+    from tenuto.store.location import complete
 
+    folders = [complete(folder) for folder in folders]
     units = curves_over.units(folders, protocol) if unit is None else [unit]
     printed = []
     for name in units:

@@ -43,7 +43,7 @@ def evaluate(
         run,
         root,
         data=data,
-        trust=trust or model is not None or front_end is not None,
+        trust=trust,
         model=model,
         front_end=front_end,
         cache=cache,

@@ -213,4 +213,8 @@ class Folder(Dataset):
 def _field(ratings: Ratings, name: str, rows: list[int]) -> tuple[str, ...] | None:
     """A column of names; None where the settings name no such column."""
     cells = ratings.fields.get(name)
-    return None if cells is None else tuple(cells[row].strip() for row in rows)
+    if cells is None:
+        return None
+    names = tuple(" ".join(cells[row].split()) for row in rows)
+    # Names of artists only divide the clips; two spellings of one would leak. Names of groups are typed by the user.
+    return tuple(map(str.casefold, names)) if name == "artist_column" else names

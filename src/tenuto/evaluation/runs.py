@@ -13,7 +13,7 @@ from tenuto.data import DATASETS, open_dataset
 from tenuto.data.batches import Batch, Material
 from tenuto.data.cache import Prepared
 from tenuto.data.inputs import LogSpectrogramInputs
-from tenuto.data.splits import PARTS, draw
+from tenuto.data.splits import PARTS, Split, draw
 from tenuto.errors import CheckpointError, DataError, did_you_mean
 from tenuto.models.adoption import FrontEnd, Model
 from tenuto.models.checkpoint import IMPORTED, load
@@ -118,6 +118,7 @@ def assembled(files: RunFolder, config: RunConfig, own: Recogniser, prepared: Pr
     prepared.places(
         split.train + split.validation + split.test
     )  # raises for a clip the data set does not have
+    remarks = (*remarks, *_seen_in_training(files, split))
     material = Material(prepared, config.data, split, recogniser.inputs)
     return Run(files.path, config, recogniser, material, own=own, remarks=remarks)
 
@@ -127,6 +128,17 @@ def _rating_scale(data: DataConfig) -> Scale | None:
     if data.folder is not None:
         return data.folder.scale
     return DATASETS[data.dataset].card.emotion_scale if data.dataset in DATASETS else None
+
+
+def _seen_in_training(files: RunFolder, split: Split) -> tuple[str, ...]:
+    """A remark on test clips of other data that have names of clips the model was trained on."""
+    home = None if files.home is files else files.home.read_split()
+    if home is None or not (again := set(split.test) & {*home.train, *home.validation}):
+        return ()
+    return (
+        f"{len(again)} of {len(split.test)} test clips have names of clips that the model was trained on. If the "
+        "recordings are the same, its metrics here are too good; `tenuto data validate --against` compares them.",
+    )
 
 
 def _check_data(files: RunFolder, recogniser: Recogniser, config: RunConfig, prepared: Prepared) -> None:

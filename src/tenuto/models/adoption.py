@@ -133,20 +133,23 @@ def reopen(
         stored: The copy of the model file in the run folder, whether there is one or not.
         model: The model; needed where it was given as a Python object, and where its code has moved.
         front_end: The same for its front end.
-        trust: Whether the user names this code now.
+        trust: Whether the user trusts all of its code. A part that is given above is named, and trusted, by itself.
 
     Raises:
         CheckpointError: Its code or its weights are not those that were adopted, or an object has to be given.
         TrustError: Its code was not named on this machine.
         ModelError: It cannot be opened.
     """
+    trusts_model, trusts_front_end = trust or model is not None, trust or front_end is not None
     for parameter, named, sha256 in (parts := _parts(config, stored, model, front_end)):
         _check_same(parameter, named, sha256, stored.parent)
     model, front_end = parts[0][1], parts[1][1] if parts[1:] else None
     values = about.get("normalisation")
     normalisation = None if values is None else Normalisation(**values)
-    inputs = inputs_of(config.takes, config.sample_rate, config.seconds, normalisation, front_end, trust)
-    foreign = open_model(model, config, inputs, trust)
+    inputs = inputs_of(
+        config.takes, config.sample_rate, config.seconds, normalisation, front_end, trusts_front_end
+    )
+    foreign = open_model(model, config, inputs, trusts_model)
     if foreign.weights_sha256 != (config.weights_sha256 or ""):
         raise CheckpointError(
             f"{config.source}: its weights are not those that were adopted ({_short(foreign.weights_sha256)}, adopted: "

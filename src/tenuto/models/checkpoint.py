@@ -60,7 +60,8 @@ def save(
     if adopted is not None:
         metadata["adopted"] = adopted.model_dump(mode="json", exclude_none=True)
     is_stored = adopted is not None and adopted.kind in SUFFIXES
-    weights = {} if is_stored else {name: to_array(value) for name, value in network.state_dict().items()}
+    state = {} if is_stored else network.state_dict()
+    weights = {name: to_array(value) for name, value in state.items() if isinstance(value, Tensor)}
     write_safetensors(path, weights, {"tenuto": json.dumps(metadata)})
 
 
@@ -136,11 +137,13 @@ def load(
     check_readable(path)
     try:
         arrays, metadata = read_safetensors(path)
-        for name, array in arrays.items():
-            if array.dtype.kind == "f" and not np.isfinite(array).all():
-                raise CheckpointError(f"{path}: {quote(name)} contains NaN or infinity. Train the run again.")
         about = json.loads(metadata["tenuto"])
         if "adopted" not in about:
+            for name, array in arrays.items():
+                if array.dtype.kind == "f" and not np.isfinite(array).all():
+                    raise CheckpointError(
+                        f"{path}: {quote(name)} contains NaN or infinity. Train the run again."
+                    )
             return dataclasses.replace(_rebuild(arrays, about), path=path)
         adopted = AdoptedConfig.parse(about["adopted"], str(path))
     except FileError as error:

@@ -92,6 +92,8 @@ def locate_model(place: Place) -> Path:
         models = pretrained_models()
         if str(place) in models:
             return models[str(place)]
+        if path.suffix == ".safetensors":
+            raise CheckpointError(f"{path}: no such checkpoint. Train a run first, or name its folder.")
         if path.suffix.lower() not in EXTENSIONS:
             raise CheckpointError(
                 f"{place}: no such run, checkpoint or pretrained model. {_known(path, models)}"

@@ -68,7 +68,9 @@ class Adopted(nn.Module):
                 f"{self.source}: it has {rows.shape[1]} outputs, {self.outputs} are named. Name {rows.shape[1]}, or "
                 "choose another output."
             )
-        if wrong := int((~torch.isfinite(rows)).sum()):
+        is_tracing: bool = torch.jit.is_tracing()  # type: ignore[attr-defined, no-untyped-call]
+        is_recorded = is_tracing or torch.compiler.is_exporting()
+        if not is_recorded and (wrong := int((~torch.isfinite(rows)).sum())):
             raise ModelError(
                 f"{self.source}: {wrong} of {rows.numel()} predictions are not finite (NaN or infinity). Check the "
                 "model and the range of its inputs."
@@ -94,7 +96,7 @@ class Adopted(nn.Module):
                 f"({describe(error)}). Correct the model, or choose another kind of input."
             ) from error
         try:
-            return to_matrix(value, self.output, len(inputs), inputs.device)
+            return to_matrix(value, self.output, inputs.shape[0], inputs.device)
         except ModelError as error:
             raise type(error)(f"{self.source}: {error}") from error
 

@@ -63,7 +63,7 @@ def identify(model: Any) -> Identity:
     source = f"{kind.__module__}.{kind.__qualname__}"
     try:
         file = inspect.getsourcefile(kind)
-    except TypeError:
+    except (TypeError, OSError):  # built in, or defined in a notebook
         file = None
     return Identity("object", source, None, _sha256_if_file(file))
 

@@ -47,7 +47,9 @@ def _matrix(value: Any, clips: int, device: torch.device) -> Tensor:
             f"its output for {clips} clip{'s' * (clips != 1)} has the shape {tuple(tensor.shape)}, must be (clips, "
             "outputs). Return one row per clip, for example the mean over time."
         )
-    return tensor.reshape(clips, -1)
+    return tensor.reshape(
+        -1, axes[-1] if len(axes) > len(expected) else 1
+    )  # no number of clips: it is exported
 
 
 def _tensor(value: Any, device: torch.device) -> Tensor:
