@@ -221,6 +221,8 @@ def test_a_random_model_is_reported_when_it_is_adopted():
 class Masked(torch.nn.Module):
     """Two outputs; a buffer of infinities, as attention masks have."""
 
+    mask: torch.Tensor
+
     def __init__(self):
         super().__init__()
         torch.manual_seed(0)

@@ -42,7 +42,6 @@ def export(
     """
     from tenuto import api
 
-    opening = {"trust": True} if trust else {}
     path = api.export(
         run,
         to.value,
@@ -52,6 +51,6 @@ def export(
         licence=licence,
         cache=cache,
         progress=common.TERMINAL,
-        **opening,
+        trust=trust,
     )
     typer.echo(str(path))
