@@ -187,7 +187,7 @@ def _nearest(name: str, names: Sequence[str]) -> str:
 
 
 def split_identity(kind: str) -> str:
-    """What a split adds to a run's signature beside its name: the content of a user's file, else nothing."""
+    """What a split adds to a run's signature besides its name: the content of a user's file; empty for others."""
     if not is_split_file(kind):
         return ""
     split = read_split(Path(kind))

@@ -205,14 +205,14 @@ def _spread_out(cells: pd.DataFrame, settings: FolderConfig) -> pd.DataFrame:
     key = [settings.id_column, *([settings.rater_column] if settings.rater_column else [])]
     lines: dict[tuple[str, ...], dict[str, str]] = {}
     doubled: list[dict[str, str]] = []
-    wanted = (*settings.emotions, *settings.concepts)
+    rating_columns = (*settings.emotions, *settings.concepts)
     for row in cells.to_dict("records"):
         values = {str(name): str(cell) for name, cell in row.items()}
         line = lines.setdefault(
-            tuple(values[name].strip() for name in key), values | dict.fromkeys(wanted, "")
+            tuple(values[name].strip() for name in key), values | dict.fromkeys(rating_columns, "")
         )
         name = values[emotion].strip()
-        if name in wanted:
+        if name in rating_columns:
             if line[name]:
                 doubled.append(line | {name: values[rating]})  # a clip that is rated twice, which is reported
             line[name] = line[name] or values[rating]

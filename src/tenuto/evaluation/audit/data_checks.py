@@ -37,7 +37,7 @@ def normalisation(evidence: Evidence) -> Finding:
 
 
 def _normalisation(evidence: Evidence, run: str) -> Finding:
-    from tenuto.data.inputs import LogSpectrogramInputs
+    from tenuto.data.inputs import LogSpectrogramInputs  # imports torch, which the audit of logs does without
 
     folder, prepared = evidence.source.folders[run], evidence.data.prepared
     setting, split = RunFolder(folder).read_config().data.normalisation, evidence.split(run)
