@@ -2,28 +2,22 @@
 
 from __future__ import annotations
 
-import dataclasses
 from pathlib import Path
 
 from tenuto.errors import CheckpointError, FileError
 from tenuto.files import read_json, sha256_file
+from tenuto.store.folder import Folder
 from tenuto.store.run import BACKGROUND, is_file
 
 FORMAT = "tenuto-model-1"
 
 
-@dataclasses.dataclass(frozen=True)
-class ModelFolder:
+class ModelFolder(Folder):
     """The files of an exported model. Nothing is read or created when it is made.
 
     Args:
         path: The folder, which need not exist yet.
     """
-
-    path: Path
-
-    def __init__(self, path: str | Path) -> None:
-        object.__setattr__(self, "path", Path(path))
 
     @property
     def config(self) -> Path:

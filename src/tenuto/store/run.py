@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import glob
 import os
 import stat
@@ -15,6 +14,7 @@ from tenuto.config import RunConfig, parse_yaml
 from tenuto.data.splits import PARTS, Split, read_split
 from tenuto.errors import ConfigError, DataError, FileError
 from tenuto.files import naming, read_json, read_text, sha256_file
+from tenuto.store.folder import Folder
 from tenuto.store.rows import NATURAL, check_column, check_same_attacks, read_rows
 
 ATTACKS = "attacks"
@@ -72,8 +72,7 @@ def is_natural(protocol: str) -> bool:
     return protocol.startswith(NATURAL.rstrip("0123456789"))
 
 
-@dataclasses.dataclass(frozen=True, order=True)
-class RunFolder:
+class RunFolder(Folder):
     """The files of one run. Nothing is read or created when it is made.
 
     Args:
@@ -85,15 +84,10 @@ class RunFolder:
         'runs/A2E-6-1a2b3c4d/attacks/standard-1-train.csv'
     """
 
-    path: Path
-
-    def __init__(self, path: str | Path) -> None:
-        object.__setattr__(self, "path", Path(path))
-
     @property
     def name(self) -> str:
         """The folder's name: system, seed, signature; of a run on other data ``RUN@DATA-FINGERPRINT``."""
-        name = Path(os.path.abspath(self.path)).name
+        name = super().name
         return name if self.home is self else f"{self.home.name}@{name}"
 
     @property

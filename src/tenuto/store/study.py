@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import os
 import stat
 import warnings
@@ -14,6 +13,7 @@ import pandas as pd
 
 from tenuto.errors import DataError, FileError, FolderWarning, TenutoError
 from tenuto.files import naming
+from tenuto.store.folder import Folder
 from tenuto.store.rows import NATURAL, RELEASED_PROTOCOL, validate_rows
 from tenuto.store.run import RunFolder, listed
 
@@ -23,23 +23,12 @@ Damaged = Callable[[TenutoError], object]
 """Called with the error of every run that cannot be read; the others are used. Without it the error is raised."""
 
 
-@dataclasses.dataclass(frozen=True)
-class StudyFolder:
+class StudyFolder(Folder):
     """The files of a study, or of any folder that contains runs. Nothing is read or created when it is made.
 
     Args:
         path: The folder, which need not exist yet.
     """
-
-    path: Path
-
-    def __init__(self, path: str | Path) -> None:
-        object.__setattr__(self, "path", Path(path))
-
-    @property
-    def name(self) -> str:
-        """The folder's name."""
-        return Path(os.path.abspath(self.path)).name
 
     # Files
 
