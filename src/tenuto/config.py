@@ -123,6 +123,12 @@ class AdoptedConfig(Config):
     pooling: Literal["mean", "median"] = "mean"
     differentiable: StrictBool = True
 
+    @property
+    def is_object(self) -> bool:
+        """Whether the model or its front end was given as a Python object, so that only Python can open the run."""
+        parts = (self.source if self.kind in ("module", "callable") else None, self.front_end)
+        return any(part is not None and ":" not in part for part in parts)
+
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
         names = (*self.emotions, *self.concepts)

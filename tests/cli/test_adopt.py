@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import json
 import re
 import shutil
@@ -11,6 +12,8 @@ import pytest
 import yaml
 
 import tenuto
+from tenuto.api.datasets import data_config
+from tenuto.attacks import FGSM, Linf
 from tenuto.config import DataConfig, FolderConfig
 from tenuto.errors import ConfigError
 from tenuto.store.run import RunFolder
@@ -298,3 +301,20 @@ def test_few_outputs_are_attacked_to_effect(home, name, emotions):
         moved = sum((rows[f"adversarial_{one}"] - rows[f"clean_{one}"]).abs() for one in emotions.split(","))
         assert (moved > 0.01).all()
     assert "correlation" in sentence(home(*attack, "--objective", "correlation"))
+
+
+def test_the_report_on_an_object_names_how_python_audits_it(home):
+    network = foreign_models.waveform()
+    window = {"sample_rate": foreign_models.RATE, "seconds": foreign_models.SECONDS}
+    data = data_config("music", split="random")
+    cache = "cache"
+    run = tenuto.adopt(
+        network, emotions="arousal,joy", root="music", data=data, cache=cache, name="object", **window
+    )
+    run.attack(FGSM(Linf(0.1)))
+    page = html.unescape(
+        tenuto.report(run.folder, out="object.html", root="music", cache=cache).path.read_text("utf-8")
+    )
+    assert "tenuto audit STUDY" not in page
+    assert "run.audit()" in page
+    assert "takes waveform, which Tenuto does not normalise" in page

@@ -18,7 +18,7 @@ import soundfile
 
 from tenuto.config import DataConfig
 from tenuto.errors import DataError, FileError
-from tenuto.evaluation.audit.findings import CHECKS, NOT_EVALUATED, not_recorded
+from tenuto.evaluation.audit.findings import CHECKS, NOT_EVALUATED, OBJECT_NOT_EVALUATED, not_recorded
 from tenuto.files import write_json
 from tenuto.reporting import gather, make_page, read_findings, render, verdicts, write_report
 from tenuto.reporting.page import blocks, inside, report, sections
@@ -445,14 +445,23 @@ def test_failed_checks_are_named_in_the_answer(everything):
     assert report.answer(passed)[2].endswith(f"fails no check; 1 pass, 1 warn, {others + 2} were not made.")
 
 
-def test_checks_without_the_model_name_the_command(everything):
-    findings = [*FINDINGS, *(not_recorded(check, NOT_EVALUATED) for check in ("gradients", "repeatable"))]
+@pytest.mark.parametrize(
+    ("reason", "command"),
+    [
+        (NOT_EVALUATED, "`tenuto audit STUDY --root DATA --out DIR`"),
+        (OBJECT_NOT_EVALUATED, '`run.audit().write("DIR")`'),
+    ],
+)
+def test_checks_without_the_model_name_the_command(everything, reason, command):
+    findings = [*FINDINGS, *(not_recorded(check, reason) for check in ("gradients", "repeatable"))]
     unasked = dataclasses.replace(everything, findings=findings)
-    assert f"(2 of them: {NOT_EVALUATED.rstrip('.')})" in report.answer(unasked)[2]
+    assert f"(2 of them: {reason.rstrip('.')})" in report.answer(unasked)[2]
     reasons = words(sections.audited(unasked))
-    assert f"NOT RECORDED, gradients, repeatable: {NOT_EVALUATED}" in reasons
+    assert f"NOT RECORDED, gradients, repeatable: {reason}" in reasons
     assert reasons[-1].startswith("Not among the findings: convergence, ")
-    assert "--audit DIR/audit.json" in sections.audited(unasked).blocks[-1].words
+    last = sections.audited(unasked).blocks[-1].words
+    assert command in last
+    assert "--audit DIR/audit.json" in last
 
 
 def test_the_audit_is_ordered_by_severity_with_its_questions(everything):

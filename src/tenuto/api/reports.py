@@ -203,7 +203,7 @@ def _with_clips(
         try:
             changed = _with_clips_of(inputs, folders[name], prepared, epsilon, clips, progress)
         except TenutoError as error:
-            remarks.append(f"{name}: {error}")
+            remarks.append(str(error) if str(error).startswith(f"{name}: ") else f"{name}: {error}")
             continue
         if changed is not None:
             return _with_remarks(changed, "gallery", remarks)

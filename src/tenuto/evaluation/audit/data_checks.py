@@ -22,6 +22,7 @@ FEW = 0.1
 
 NO_SPLIT = "the rows do not record the training clips: give `split=FILE`."
 NOT_COMPARED = "the recordings were not compared; `tenuto audit STUDY --root DATA` compares them."
+OBJECT_NOT_COMPARED = "the recordings were not compared; `run.audit()` compares them, in Python."
 
 
 @check("normalisation", "Was the normalisation measured on training clips alone?")
@@ -40,7 +41,10 @@ def _normalisation(evidence: Evidence, run: str) -> Finding:
     from tenuto.data.inputs import LogSpectrogramInputs  # imports torch, which the audit of logs does without
 
     folder, prepared = evidence.source.folders[run], evidence.data.prepared
-    setting, split = RunFolder(folder).read_config().data.normalisation, evidence.split(run)
+    config, split = RunFolder(folder).read_config(), evidence.split(run)
+    setting, adopted = config.data.normalisation, config.adopted
+    if adopted is not None and adopted.takes != "log-spectrogram":
+        return not_recorded("normalisation", f"{run} takes {adopted.takes}, which Tenuto does not normalise.")
     if prepared is None or split is None or evidence.checkpoint(run) is None:
         return judged(
             "normalisation",
@@ -178,7 +182,7 @@ def _how(evidence: Evidence) -> str:
 def _no_recordings(evidence: Evidence) -> str:
     """Why no recordings were compared."""
     if evidence.data.known() is not None and evidence.data.spared:
-        return NOT_COMPARED
+        return OBJECT_NOT_COMPARED if evidence.has_object else NOT_COMPARED
     return f"needs the recordings; give the data with {_how(evidence)}."
 
 

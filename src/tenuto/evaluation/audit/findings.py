@@ -65,6 +65,11 @@ def ordered_checks() -> list[str]:
 NOT_EVALUATED = "the model was not evaluated; `tenuto audit STUDY --root DATA` evaluates it."
 """Reason of a check that was left out because it takes minutes."""
 
+OBJECT_NOT_EVALUATED = (
+    "the model was not evaluated; it was given as a Python object, so `run.audit()` evaluates it, in Python."
+)
+"""The same for a run that only Python can open."""
+
 SEVERITY = (Verdict.NOT_RECORDED, Verdict.PASS, Verdict.WARN, Verdict.FAIL)
 
 

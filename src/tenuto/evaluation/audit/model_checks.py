@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tenuto.devices import compute_repeatably
-from tenuto.evaluation.audit.findings import NOT_EVALUATED, Finding, check, not_recorded, worst
+from tenuto.evaluation.audit.findings import Finding, check, not_recorded, worst
 from tenuto.evaluation.audit.sources import Evidence
 from tenuto.store.run import RunFolder
 
@@ -107,7 +107,7 @@ def _obstacle(evidence: Evidence) -> str:
         return "needs the data to evaluate the model: give it with `root`."
     if not any(evidence.checkpoint(run) for run in folders):
         return "the run folder holds no checkpoint."
-    return NOT_EVALUATED if evidence.data.spared else ""
+    return evidence.not_evaluated if evidence.data.spared else ""
 
 
 def _chosen_runs(evidence: Evidence) -> Iterator[tuple[str, list[str]]]:

@@ -10,7 +10,7 @@ import pandas as pd
 
 from tenuto.data.excerpts import EXCERPT_FRAMES
 from tenuto.errors import DataError
-from tenuto.evaluation.audit.findings import NOT_EVALUATED, Finding, check, judged, not_recorded, worst
+from tenuto.evaluation.audit.findings import Finding, check, judged, not_recorded, worst
 from tenuto.evaluation.audit.rows_checks import BANDS, EXCESS, MOVED, outside_budget
 from tenuto.evaluation.audit.sources import Evidence, Values
 from tenuto.files import Array, read_safetensors, sha256_file
@@ -109,7 +109,9 @@ def _of_run(
     data, has_weights = evidence.data, evidence.checkpoint(run) is not None
     if data.prepared is None or not has_weights:
         reason = "needs the run's checkpoint and the data: give the data with `root`."
-        yield not_recorded("saved-prediction", NOT_EVALUATED if data.spared and has_weights else reason)
+        yield not_recorded(
+            "saved-prediction", evidence.not_evaluated if data.spared and has_weights else reason
+        )
         return
     yield _prediction(evidence.open(run), rows, deltas)
 

@@ -21,7 +21,7 @@ from tenuto.data.duplicates import Duplicate, duplicates
 from tenuto.data.excerpts import SPECTROGRAM_UNIT
 from tenuto.data.splits import PARTS, Split, draw
 from tenuto.errors import AttackError, ConfigError, DataError, FileError, TenutoError
-from tenuto.evaluation.audit.findings import Finding
+from tenuto.evaluation.audit.findings import NOT_EVALUATED, OBJECT_NOT_EVALUATED, Finding
 from tenuto.files import read_json
 from tenuto.store.released_logs import is_log_format, read_logs, stated_budgets
 from tenuto.store.rows import emotion_names, read_rows, scale_of, units_of, validate_rows
@@ -236,6 +236,17 @@ class Evidence:
     def can_evaluate(self) -> bool:
         """Whether models could be evaluated: their folders and the data are known."""
         return bool(self.source.folders) and (self.data.spared or self.data.prepared is not None)
+
+    @cached_property
+    def has_object(self) -> bool:
+        """Whether the model of a run was given as a Python object, so that only Python can audit it."""
+        adopted = [RunFolder(folder).home.read_config().adopted for folder in self.source.folders.values()]
+        return any(one is not None and one.is_object for one in adopted)
+
+    @property
+    def not_evaluated(self) -> str:
+        """Why models were spared, and what evaluates them."""
+        return OBJECT_NOT_EVALUATED if self.has_object else NOT_EVALUATED
 
     def once(self, find: Find) -> dict[str, Finding]:
         """Check -> finding of a function that answers several checks together; computed at the first of them."""

@@ -81,9 +81,9 @@ def _scale_at(rows: pd.DataFrame, evidence: Evidence) -> Finding:
     raw, clipped = (rank_systems(rows, MEASURES["MAE"], limits) for limits in (None, scale))
     reversed_pairs, clear = reversals(raw, clipped, ties=True), _clear(raw, clipped)
     sides = ", ".join(f"{name} {raw.means[name]:.3f} and {clipped.means[name]:.3f}" for name in raw.systems)
-    shown = f"{scale[0]:g}-{scale[1]:g}"
+    shown = f"{scale[0]:.3g}-{scale[1]:.3g}"
     ratings = (
-        f", {_outside(predicted, narrower):.0%} outside the rating scale {narrower[0]:g}-{narrower[1]:g}"
+        f", {_outside(predicted, narrower):.0%} outside the rating scale {narrower[0]:.3g}-{narrower[1]:.3g}"
         if narrower
         else ""
     )

@@ -18,7 +18,14 @@ import pandas as pd
 from tenuto import __version__
 from tenuto.analysis import sentences
 from tenuto.analysis.systems import ordered_systems
-from tenuto.evaluation.audit.findings import NOT_EVALUATED, Finding, Verdict, counted, missing_checks
+from tenuto.evaluation.audit.findings import (
+    NOT_EVALUATED,
+    OBJECT_NOT_EVALUATED,
+    Finding,
+    Verdict,
+    counted,
+    missing_checks,
+)
 from tenuto.files import write_text
 from tenuto.reporting.figures.smc2025 import overview
 from tenuto.reporting.figures.style import DARK_COLOURS, SYSTEM_COLOURS, SYSTEM_WORDS
@@ -191,8 +198,9 @@ def _trust(findings: Sequence[Finding], protocol: str) -> str:
     failed = [finding.check for finding in findings if finding.verdict is Verdict.FAIL]
     not_made = counts[Verdict.NOT_RECORDED] + len(missing_checks(findings))
     others = f"{counts[Verdict.PASS]} pass, {counts[Verdict.WARN]} warn, {not_made} were not made"
-    if unasked := sum(finding.sentence == NOT_EVALUATED for finding in findings):
-        others += f" ({unasked} of them: {NOT_EVALUATED.rstrip('.')})"
+    for reason in (NOT_EVALUATED, OBJECT_NOT_EVALUATED):
+        if unasked := sum(finding.sentence == reason for finding in findings):
+            others += f" ({unasked} of them: {reason.rstrip('.')})"
     if failed:
         checks = f"{len(failed)} check{'s'[: len(failed) > 1]} ({', '.join(failed)})"
         return f"Do not trust this result as it is: the audit of {protocol} fails {checks}; {others}."

@@ -10,7 +10,14 @@ import pandas as pd
 
 from tenuto.analysis import curves, natural as natural_changes, sentences, smc2025, words
 from tenuto.analysis.systems import at_budgets, is_paper_data, ordered_systems, rating_scale, run_metrics
-from tenuto.evaluation.audit.findings import NOT_EVALUATED, SEVERITY, Finding, Verdict, missing_checks
+from tenuto.evaluation.audit.findings import (
+    NOT_EVALUATED,
+    OBJECT_NOT_EVALUATED,
+    SEVERITY,
+    Finding,
+    Verdict,
+    missing_checks,
+)
 from tenuto.reporting import tables, verdicts
 from tenuto.reporting.figures import curves as curve_figures, smc2025 as paper_figures
 from tenuto.reporting.page.blocks import (
@@ -194,8 +201,12 @@ def _not_made(findings: Sequence[Finding]) -> list[Block]:
     if missing := missing_checks(findings):
         lines.append(f"Not among the findings: {', '.join(missing)}.")
     blocks: list[Block] = [*points(lines)]
-    if NOT_EVALUATED in reasons:
-        made_by = "`tenuto audit STUDY --root DATA --out DIR`, which takes minutes"
+    commands = {
+        NOT_EVALUATED: "`tenuto audit STUDY --root DATA --out DIR`",
+        OBJECT_NOT_EVALUATED: '`run.audit().write("DIR")`',
+    }
+    for reason in commands.keys() & reasons.keys():
+        made_by = f"{commands[reason]}, which takes minutes"
         blocks.append(Text(f"Make them by {made_by}, and show them with `--audit DIR/audit.json`."))
     return blocks
 
