@@ -1,4 +1,4 @@
-"""ONNX files: read with the data beside them, and run by onnxruntime."""
+"""ONNX files: read with the data next to them, and run by onnxruntime."""
 
 from __future__ import annotations
 
