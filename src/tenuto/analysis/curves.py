@@ -149,11 +149,7 @@ def _rows_of(folders: Sequence[str | Path], protocol: str) -> pd.DataFrame:
 
 
 def with_budgets(protocols: Mapping[str, pd.DataFrame]) -> str | None:
-    """The protocol to draw curves of: with several budgets and most runs, the first by name of equals; else None.
-
-    Args:
-        protocols: Protocol -> its rows.
-    """
+    """Of protocols with their rows the one to draw: several budgets, most runs, the first by name; else None."""
     several = [name for name, rows in protocols.items() if rows["epsilon"].dropna().nunique() > 1]
     return min(several, key=lambda name: (-protocols[name]["run"].nunique(), name), default=None)
 

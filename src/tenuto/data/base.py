@@ -253,7 +253,8 @@ class Dataset(abc.ABC):
 
         with ThreadPoolExecutor(os.cpu_count()) as pool:
             for path, sentence in zip(paths, pool.map(problem, paths), strict=True):
-                name = _below(path, self.root)
+                is_below = path.is_relative_to(self.root)
+                name = path.relative_to(self.root).as_posix() if is_below else str(path)
                 if name not in published and not path.is_file():
                     missing.append(f"{name}: has ratings but does not exist")
                 elif name not in published and sentence is not None:
@@ -394,10 +395,3 @@ def as_number(value: object, decimal: str = ".") -> float:
         return math.nan if "_" in text else float(text)  # Python reads 1_000 as 1000
     except ValueError:
         return math.nan
-
-
-def _below(path: Path, root: Path) -> str:
-    try:
-        return path.relative_to(root).as_posix()
-    except ValueError:
-        return str(path)

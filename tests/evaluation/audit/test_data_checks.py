@@ -8,9 +8,9 @@ import soundfile
 from tenuto.attacks import APGD, AbsoluteError, Correlation, Linf, OneEmotion, SquaredError
 from tenuto.data.base import Index
 from tenuto.data.splits import Split
+from tenuto.evaluation.audit.data import Data
 from tenuto.evaluation.audit.data_checks import NOT_COMPARED
 from tenuto.evaluation.audit.findings import Verdict
-from tenuto.evaluation.audit.sources import Data
 from tenuto.store.released_logs import EMOTIONS
 from tests import corpora
 from tests.evaluation.audit.planted import bounded, finding, logs, source

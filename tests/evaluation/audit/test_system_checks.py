@@ -7,8 +7,8 @@ from tenuto.config import DataConfig
 from tenuto.data.base import Index
 from tenuto.data.splits import Split
 from tenuto.errors import DataError
+from tenuto.evaluation.audit.data import Data
 from tenuto.evaluation.audit.findings import Verdict
-from tenuto.evaluation.audit.sources import Data
 from tenuto.evaluation.audit.system_checks import MEASURES, kendall, rank_systems
 from tenuto.store.released_logs import EMOTIONS
 from tests.evaluation.audit.planted import bounded, differences, finding, source

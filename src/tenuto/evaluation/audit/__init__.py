@@ -13,6 +13,7 @@ from tenuto.evaluation.audit import (  # noqa: F401  (each registers its checks)
     strength_checks,
     system_checks,
 )
+from tenuto.evaluation.audit.data import Data
 from tenuto.evaluation.audit.findings import (
     CHECKS,
     Check,
@@ -25,7 +26,7 @@ from tenuto.evaluation.audit.findings import (
     ordered_checks,
 )
 from tenuto.evaluation.audit.model_checks import Models, Progress
-from tenuto.evaluation.audit.sources import Data, Evidence, Source, open_sources, sources_of
+from tenuto.evaluation.audit.sources import Evidence, Source, open_sources, sources_of
 
 
 def audit(*sources: Source, data: Data | None = None, progress: Progress | None = None) -> list[Finding]:

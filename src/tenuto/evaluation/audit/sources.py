@@ -16,11 +16,10 @@ from numpy.typing import NDArray
 from tenuto.analysis.systems import STUDY_SCALE, label_scale, recorded_constant
 from tenuto.config import DataConfig
 from tenuto.data.base import Index
-from tenuto.data.cache import Prepared, Sound, listen_all
-from tenuto.data.duplicates import Duplicate, duplicates
 from tenuto.data.excerpts import SPECTROGRAM_UNIT
 from tenuto.data.splits import PARTS, Split, draw
 from tenuto.errors import AttackError, ConfigError, DataError, FileError, TenutoError
+from tenuto.evaluation.audit.data import Data
 from tenuto.evaluation.audit.findings import NOT_EVALUATED, OBJECT_NOT_EVALUATED, Finding
 from tenuto.files import read_json
 from tenuto.store.released_logs import is_log_format, read_logs, stated_budgets
@@ -29,7 +28,7 @@ from tenuto.store.run import RunFolder, is_natural, protocol_and_part
 from tenuto.store.study import StudyFolder
 
 if TYPE_CHECKING:
-    from tenuto.attacks import Attack, Budget
+    from tenuto.attacks import Attack
     from tenuto.evaluation.runs import Run
 
 Values = NDArray[np.float64]
@@ -64,51 +63,6 @@ class Source:
     def released(self) -> bool:
         """Whether these are released logs, or their rows."""
         return self.kind == "logs" or is_log_format(self.rows)
-
-
-@dataclasses.dataclass(frozen=True)
-class Data:
-    """What is known about the data.
-
-    Attributes:
-        index: Clips with ratings and albums.
-        split: For sources that do not hold theirs.
-        prepared: The same clips with spectrograms, without which no model is evaluated.
-        config: Settings of the data set, for sources that do not hold theirs.
-        siblings: Run folders whose networks serve for the transfer attack.
-        clips: How many clips the model checks use.
-        opened: Folder, resolved, -> a run that is open already.
-        budget: Of the model checks; None for `examination.default_budget`.
-        spared: Do not evaluate models although it would be possible, since it takes minutes; findings say so.
-    """
-
-    index: Index | None = None
-    split: Split | None = None
-    prepared: Prepared | None = None
-    config: DataConfig | None = None
-    siblings: tuple[Path, ...] = ()
-    clips: int = 6
-    opened: Mapping[Path, Run] = dataclasses.field(default_factory=dict)
-    budget: Budget | None = None
-    spared: bool = False
-
-    def known(self) -> Index | None:
-        """Clips with ratings, from the prepared data or the index."""
-        return self.prepared.index if self.prepared is not None else self.index
-
-    @cached_property
-    def sounds(self) -> Mapping[str, Sound]:
-        """Clip -> its sound, for the recordings that can be read; none where models are not evaluated either."""
-        index = self.known()
-        if index is None or self.spared:
-            return {}
-        cache = None if self.prepared is None else self.prepared.folder
-        return listen_all(dict(zip(index.clips, index.paths, strict=False)), cache)
-
-    @cached_property
-    def duplicates(self) -> Sequence[Duplicate]:
-        """Pairs of clips with the same sound."""
-        return duplicates(self.sounds)
 
 
 class Evidence:
