@@ -3,7 +3,7 @@
 from tenuto.attacks.apgd import APGD
 from tenuto.attacks.base import Attack, AttackResult, Examples, from_dict
 from tenuto.attacks.bounded import BoundedAttack
-from tenuto.attacks.budgets import L2, Budget, Linf, Unbounded
+from tenuto.attacks.budgets import L2, SNR, Amplitude, Budget, Linf, Unbounded
 from tenuto.attacks.calling import Evaluator, Outputs, emotions_of, left_as_found
 from tenuto.attacks.fgsm import FGSM
 from tenuto.attacks.minimal import Minimal
@@ -40,7 +40,9 @@ __all__ = [
     "OBJECTIVES",
     "PGD",
     "PROTOCOLS",
+    "SNR",
     "AbsoluteError",
+    "Amplitude",
     "Attack",
     "AttackResult",
     "BoundedAttack",
