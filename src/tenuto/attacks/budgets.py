@@ -1,7 +1,7 @@
 """How large a perturbation may be: a norm and a number, in the units of the inputs.
 
-Tenuto's inputs are normalised log spectrograms, so an epsilon of 0.1 is a tenth of the standard deviation of the
-training spectrograms. Every norm is taken over one whole example.
+For normalised log spectrograms an epsilon of 0.1 is a tenth of the standard deviation of the training spectrograms.
+Every norm is taken over one whole example.
 """
 
 from __future__ import annotations
@@ -26,12 +26,33 @@ TOLERANCE = 1e-6
 
 
 class Budget(abc.ABC):
-    """A ball around each input. Perturbations have shape (n, ...), sizes and epsilons (n,)."""
+    """A ball around each input. Perturbations have shape (n, ...), sizes and epsilons (n,).
+
+    A budget whose ball depends on the input, such as a signal-to-noise ratio, implements `around` and `take`; its
+    other methods belong to the inputs that `around` was called with. Every size grows with the strength of the
+    perturbation and is proportional to it.
+    """
 
     norm: ClassVar[str]
     """The value of the column ``norm`` of the rows."""
+    needs_sound: ClassVar[bool] = False
+    """Whether it is defined for waveforms (n, samples) only."""
+    clipping_shrinks: ClassVar[bool] = True
+    """Whether moving single entries towards 0 never increases the size."""
     epsilon: float
     """Size of the budget, infinite where there is none."""
+
+    def around(self, inputs: Tensor, names: Sequence[str]) -> Self:
+        """The budget around these inputs (n, ...); ``names`` are n names for messages.
+
+        Raises:
+            AttackError: An input that has no such budget, such as silence under a signal-to-noise ratio.
+        """
+        return self
+
+    def take(self, rows: Tensor) -> Self:
+        """The budget around some of the inputs that `around` was called with; ``rows`` are their positions, (r,)."""
+        return self
 
     @abc.abstractmethod
     def size(self, delta: Tensor) -> Tensor:
@@ -62,6 +83,10 @@ class Budget(abc.ABC):
     def of(self, epsilon: float) -> Self:
         """The same norm with another epsilon."""
         return dataclasses.replace(self, epsilon=epsilon)  # type: ignore[type-var]
+
+    def label(self) -> str:
+        """The size for people, such as ``0.05``."""
+        return f"{self.epsilon:g}"
 
 
 def per_example(values: Tensor, like: Tensor) -> Tensor:
@@ -154,6 +179,9 @@ class Unbounded(Budget):
 
     def scattered(self, uniform: Tensor) -> Tensor:
         return uniform
+
+    def label(self) -> str:
+        return "no budget"
 
     def check(self, delta: Tensor, names: Sequence[str]) -> None:
         bad = ~torch.isfinite(delta).flatten(1).all(dim=1).cpu().numpy()

@@ -28,7 +28,6 @@ class FGSM(BoundedAttack):
             return
         delta = search.first(rows, scattered=False)
         _, gradient = search.gradient(delta, rows)
-        search.values(
-            search.allowed(delta + self.budget.epsilon * self.budget.steepest(gradient), rows), rows
-        )
+        ahead = delta + self.budget.epsilon * search.budget.take(rows).steepest(gradient)
+        search.values(search.allowed(ahead, rows), rows)
         search.tick(rows)

@@ -59,7 +59,8 @@ class Noise(BoundedAttack):
             rows = search.unfinished()
             if not len(rows):
                 return
-            search.values(search.allowed(self.budget.scattered(self._drawn(search, rows)), rows), rows)
+            noise = search.budget.take(rows).scattered(self._drawn(search, rows))
+            search.values(search.allowed(noise, rows), rows)
             search.tick(rows)
 
     def _drawn(self, search: Search, rows: Tensor) -> Tensor:
