@@ -144,7 +144,7 @@ class _Magnitudes(torch.autograd.Function):
         return magnitude
 
     @staticmethod
-    @torch.autograd.function.once_differentiable  # type: ignore[untyped-decorator]
+    @torch.autograd.function.once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
         spectrum, magnitude, window = ctx.saved_tensors
         # The magnitude has no gradient at 0; as in PyTorch, it is 0 there.
