@@ -139,7 +139,7 @@ def test_a_source_is_passed_on():
     [
         (("APG", "linf", 0.1, {}), r"Unknown attack 'APG'. Did you mean APGD\?"),
         (("APGD", "l1", 0.1, {}), "Unknown norm 'l1'"),
-        (("APGD", "linf", None, {}), "norm linf needs epsilon, the size of the budget"),
+        (("APGD", "linf", None, {}), "norm linf needs an epsilon, the size of the budget"),
         (("PGD", "none", 0.1, {}), "leave one of them out"),
         (("APGD", "linf", -0.1, {}), "epsilon must be a number from 0 to 1e"),
         (("APGD", "linf", 0.1, {"step": 5}), r"APGD has no setting 'step'. Did you mean steps\?"),
@@ -178,11 +178,11 @@ def test_budgets_in_db_are_given_in_db():
     ("norm", "epsilon", "db", "message"),
     [
         ("snr", 0.01, None, "epsilon is 0.01, but norm snr has no epsilon: give db instead"),
-        ("snr", None, None, "norm snr needs db, the size of the budget"),
+        ("snr", None, None, "norm snr needs a db, the size of the budget"),
         ("snr", None, 999.0, "db must be a number from -200 to 200"),
-        ("amplitude", None, 40.0, "db is 40, but norm amplitude has no db: give epsilon instead"),
-        ("linf", 0.1, 40.0, "db is 40, but norm linf has no db: give epsilon instead"),
-        ("none", None, 40.0, "db is 40, but norm none has no db: leave one of them out"),
+        ("amplitude", None, 40.0, "db is 40.0, but norm amplitude has no db: give epsilon instead"),
+        ("linf", 0.1, 40.0, "db is 40.0, but norm linf has no db: give epsilon instead"),
+        ("none", None, 40.0, "db is 40.0, but norm none has no db: leave one of them out"),
     ],
 )
 def test_sizes_of_the_wrong_kind_are_refused(norm, epsilon, db, message):

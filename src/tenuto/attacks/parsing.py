@@ -161,10 +161,11 @@ def _budget(norm: str, sizes: Mapping[str, float | None]) -> Budget:
     for name, value in sizes.items():
         if value is not None and name not in needed:
             advice = f"give {needed[0]} instead" if needed else "leave one of them out"
-            raise ConfigError(f"{name} is {value:g}, but norm {norm} has no {name}: {advice}.")
+            raise ConfigError(f"{name} is {value!r}, but norm {norm} has no {name}: {advice}.")
     for name in needed:
         if sizes[name] is None:
-            raise ConfigError(f"norm {norm} needs {name}, the size of the budget.")
+            article = "an" if name == "epsilon" else "a"
+            raise ConfigError(f"norm {norm} needs {article} {name}, the size of the budget.")
     budget: Budget = kind(**{name: sizes[name] for name in needed})
     return budget
 
