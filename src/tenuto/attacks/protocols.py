@@ -133,8 +133,8 @@ class Protocol:
         """Norms of the budgets, each once."""
         return tuple(dict.fromkeys(budget.norm for budget in self.budgets))
 
-    def in_domain(self, domain: Literal["waveform", "spectrogram"]) -> Protocol:
-        """The same protocol with perturbations of waveforms or of log spectrograms; the name shows a change.
+    def in_domain(self, domain: str) -> Protocol:
+        """The same protocol with perturbations of the ``waveform`` or the ``spectrogram``; the name shows a change.
 
         Raises:
             ConfigError: Another domain, or budgets of waveforms in the domain of spectrograms.
@@ -145,7 +145,9 @@ class Protocol:
             return self
         if domain == "spectrogram":
             raise ConfigError(f"Protocol {self} has budgets of waveforms: leave out the domain spectrogram.")
-        return dataclasses.replace(self, domain=domain, changes=(*self.changes, ("domain", domain)))
+        return dataclasses.replace(
+            self, domain="waveform", changes=tuple(sorted((*self.changes, ("domain", domain))))
+        )
 
     def members(self, emotions: int, has_gradient: bool = True) -> tuple[tuple[Attack, ...], ...]:
         """What is run on a model with so many emotions: for every attack and objective one attack per budget,

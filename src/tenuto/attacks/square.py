@@ -10,6 +10,7 @@ from typing import ClassVar
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from tenuto.attacks.base import Access
@@ -181,12 +182,10 @@ def _pattern(like: Tensor, generator: np.random.Generator) -> Tensor:
     return values.T if is_turned else values
 
 
-def _peak(height: int, width: int) -> np.ndarray[tuple[int, int], np.dtype[np.float64]]:
+def _peak(height: int, width: int) -> NDArray[np.float64]:
     """Squares of falling height inside each other, the pattern eta of equation 2 of the paper, (height, width)."""
     reach = max(height, width) // 2
     distances = [np.abs(np.arange(size) - size // 2) for size in (height, width)]
     inside = reach - np.maximum(distances[0][:, None], distances[1])
-    heights: np.ndarray[tuple[int], np.dtype[np.float64]] = np.cumsum(
-        1.0 / (reach + 1 - np.arange(reach + 1)) ** 2
-    )
-    return heights[inside]
+    heights = np.cumsum(1.0 / (reach + 1 - np.arange(reach + 1)) ** 2)
+    return np.asarray(heights[inside], np.float64)
