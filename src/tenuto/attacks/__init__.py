@@ -23,7 +23,8 @@ from tenuto.attacks.objectives import (
 )
 from tenuto.attacks.parsing import parse_attack, parse_objective
 from tenuto.attacks.pgd import PGD
-from tenuto.attacks.protocols import Protocol, ProtocolResult, WorstCase, climb, protocol
+from tenuto.attacks.protocols import Protocol, ProtocolResult, WorstCase, climb
+from tenuto.attacks.published import protocol
 from tenuto.attacks.registry import ATTACKS, BUDGETS, OBJECTIVES, PROTOCOLS, to_dict
 from tenuto.attacks.search import Search
 from tenuto.attacks.smc2025.described import Described
