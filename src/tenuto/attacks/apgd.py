@@ -37,7 +37,7 @@ def checkpoints(steps: int) -> tuple[int, ...]:
 @ATTACKS.register("APGD")
 @dataclass(frozen=True, kw_only=True, repr=False)
 class APGD(BoundedAttack):
-    """Auto-PGD for `Linf` and `L2`: step 2 * epsilon at first, halved where progress stalls, and then on from the best.
+    """Auto-PGD: step 2 * epsilon at first, halved where progress stalls, and then on from the best.
 
     Args:
         steps: Gradient steps from each start.
@@ -96,7 +96,8 @@ class _Ascent:
 
     def _moved(self, first: bool) -> Tensor:
         """The next point: a step along the gradient, and, but for the first, a share of the last movement."""
-        stride = per_example(self.size, self.gradient) * self.attack.budget.steepest(self.gradient)
+        budget = self.search.budget.take(self.rows)
+        stride = per_example(self.size, self.gradient) * budget.steepest(self.gradient)
         ahead = self.search.allowed(self.delta + stride, self.rows)
         if first:
             return ahead

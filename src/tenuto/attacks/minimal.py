@@ -33,7 +33,8 @@ class Minimal(BoundedAttack):
     is taken as a first guess: where it reaches the goal, the result is no larger.
 
     Args:
-        budget: The largest perturbation worth looking at; its norm is the one that is made small.
+        budget: The largest perturbation worth looking at; its norm is the one that is made small. Under `SNR` this
+            gives the highest signal-to-noise ratio at which the goal is reached.
         goal: Value of the objective to reach, in its units (the mean absolute error, say).
         steps: Gradient steps.
         first: Radius of the first step, as a share of the budget.
@@ -87,9 +88,10 @@ class _Hunt:
 
     def __init__(self, attack: Minimal, search: Search, rows: Tensor) -> None:
         self.attack, self.search, self.rows = attack, search, rows
+        self.budget = search.budget.take(rows)
         self.delta = search.first(rows, scattered=False)
         self.best = torch.zeros_like(self.delta)
-        self.radius = torch.full((len(rows),), attack.first * attack.budget.epsilon).to(self.delta)
+        self.radius = torch.full((len(rows),), attack.first * self.budget.epsilon).to(self.delta)
         self.least = torch.full_like(self.radius, math.inf)
 
     def step(self, done: float) -> None:
@@ -98,19 +100,19 @@ class _Hunt:
         met = self.note(values)
         decay = (1 + math.cos(math.pi * done)) / 2
         change = LAST_CHANGE + (FIRST_CHANGE - LAST_CHANGE) * decay
-        size = self.attack.budget.size(self.delta).to(self.radius)
+        size = self.budget.size(self.delta).to(self.radius)
         shrunk = torch.minimum(size, self.radius) * (1 - change)
         self.radius = torch.where(met, shrunk, self.radius * (1 + change))
-        self.radius = torch.minimum(self.radius, self.least).clamp_max(self.attack.budget.epsilon)
+        self.radius = torch.minimum(self.radius, self.least).clamp_max(self.budget.epsilon)
         stride = (0.01 + 0.99 * decay) * per_example(self.radius, self.delta)
-        ahead = self.delta + stride * self.attack.budget.steepest(gradient)
+        ahead = self.delta + stride * self.budget.steepest(gradient)
         self.delta = self.search.allowed(ahead, self.rows, self.radius)
 
     def note(self, values: Tensor, delta: Tensor | None = None) -> Tensor:
         """Remember the shortest perturbations that reach the goal; returns which of these do."""
         delta = self.delta if delta is None else delta
         met = values >= self._aim()
-        size = self.attack.budget.size(delta).to(self.least)
+        size = self.budget.size(delta).to(self.least)
         shorter = met & (size < self.least)
         self.least = torch.where(shorter, size, self.least)
         self.best = torch.where(per_example(shorter, delta), delta, self.best)

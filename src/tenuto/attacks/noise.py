@@ -25,7 +25,7 @@ class Noise(BoundedAttack):
 
     Args:
         kind: ``uniform`` in -epsilon to epsilon, ``gaussian`` with standard deviation epsilon / 2 (clipped to the
-            budget), or ``sign``, -epsilon or epsilon. For `L2` every draw is scaled to norm epsilon.
+            budget), or ``sign``, -epsilon or epsilon. For `L2` and `SNR` every draw is scaled to size epsilon.
         draws: How many.
 
     Raises:
@@ -59,7 +59,8 @@ class Noise(BoundedAttack):
             rows = search.unfinished()
             if not len(rows):
                 return
-            search.values(search.allowed(self.budget.scattered(self._drawn(search, rows)), rows), rows)
+            noise = search.budget.take(rows).scattered(self._drawn(search, rows))
+            search.values(search.allowed(noise, rows), rows)
             search.tick(rows)
 
     def _drawn(self, search: Search, rows: Tensor) -> Tensor:

@@ -70,7 +70,8 @@ class PGD(BoundedAttack):
             if self.momentum:
                 velocity = self.momentum * velocity + _scaled(gradient)
                 gradient = velocity
-            delta = search.allowed(delta + size * self.budget.steepest(gradient), rows)
+            ahead = delta + size * search.budget.take(rows).steepest(gradient)
+            delta = search.allowed(ahead, rows)
             on = search.tick(rows)
             rows, delta, velocity = rows[on], delta[on], velocity[on]
         if len(rows):

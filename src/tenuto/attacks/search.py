@@ -58,6 +58,7 @@ class Search:
 
     Attributes:
         inputs: (n, ...), unperturbed.
+        budget: The task's budget around the inputs; ``budget.take(rows)`` belongs to some of them.
         delta: (n, ...), the best perturbation so far.
         value: (n,), the objective there.
         clean: The model's outputs at the unperturbed inputs, evaluated in full precision.
@@ -67,6 +68,7 @@ class Search:
 
     def __init__(self, task: Task) -> None:
         self.task, self.inputs, start = task, task.examples.inputs, task.examples.start
+        self.budget = task.budget.around(self.inputs, task.examples.names)
         count, device = len(self.inputs), self.inputs.device
         self.iterations, self.forwards, self.gradients = (
             torch.zeros(count, dtype=torch.int64) for _ in range(3)
@@ -108,17 +110,24 @@ class Search:
         if not scattered and self._start is not None:
             return self._start[rows]
         if scattered or self.task.objective.flat_at_clean:
-            return self.allowed(self.task.budget.scattered(self.uniform(rows)), rows)
+            return self.allowed(self.budget.take(rows).scattered(self.uniform(rows)), rows)
         return torch.zeros_like(self.inputs[rows])
 
     def allowed(self, delta: Tensor, rows: Tensor, epsilon: Tensor | None = None) -> Tensor:
         """Bring a perturbation into the budget (or balls of radius ``epsilon``) and the valid range."""
-        delta = self.task.budget.project(delta, epsilon)
+        budget = self.budget.take(rows)
+        delta = budget.project(delta, epsilon)
         if self.task.room is None:
             return delta
         low, high = self.task.room
-        # Towards 0 in every entry, so that no norm grows.
-        return delta.clamp(low[rows], high[rows])
+        clipped = delta.clamp(low[rows], high[rows])  # towards 0 in every entry
+        if budget.clipping_shrinks or torch.equal(clipped, delta):
+            return clipped
+        # A factor below 1 keeps every entry valid, and sizes are proportional to it.
+        size = budget.size(clipped)
+        bound = torch.full_like(size, budget.epsilon) if epsilon is None else epsilon.to(size)
+        factor = torch.where(size > bound, bound / size, torch.ones_like(size))
+        return clipped * per_example(factor.to(clipped), clipped)
 
     def values(self, delta: Tensor, rows: Tensor) -> Tensor:
         """Evaluate the objective at a perturbation, (r,); the best so far is remembered."""
@@ -169,7 +178,7 @@ class Search:
         if concepts is not None and self.clean.concepts is not None:
             concepts = torch.where(worse[:, None], self.clean.concepts, concepts)
         self.delta[worse] = 0
-        self.task.budget.check(self.delta, self.task.examples.names)
+        self.budget.check(self.delta, self.task.examples.names)
         values = torch.where(worse, self.clean_value, values).double().cpu()
         return AttackResult(
             perturbation=self.delta,
