@@ -175,13 +175,31 @@ def test_tempo_keeps_the_middle_of_the_excerpt_and_goes_slower_without_room(tmp_
 
 @pytest.mark.parametrize("kind", SOUND_CHANGES)
 def test_only_the_surroundings_of_the_excerpt_are_computed(tmp_path, kind):
-    """However long the recording is; and the result is that of the whole recording where both exist."""
+    """However long the recording is."""
     one = Passage(recording(tmp_path / "clip.wav", seconds=40.0, begin=20.0))
     assert len(one.waveform) <= (SECONDS + 1) * 22050
     waveform, _ = next(iter(SOUND_CHANGES[kind](one)))
     placed = one.placed(waveform)
     assert placed.shape == one.recording.waveform.shape
     assert np.abs(placed[one.recording.excerpt]).max() > 0
+
+
+@pytest.mark.parametrize("kind", ["gain", "low-pass", "equaliser", "reverberation"])
+def test_the_excerpt_is_what_it_would_be_in_the_changed_recording(passage, kind):
+    """Here the whole recording is changed: 3 s before the excerpt and 3 s behind it."""
+    whole = Passage(passage.recording, 10.0)
+    for (near, _), (far, _) in zip(SOUND_CHANGES[kind](passage), SOUND_CHANGES[kind](whole), strict=True):
+        near, far = near[passage.excerpt], far[whole.excerpt]
+        assert np.square(near - far).sum() < 1e-6 * np.square(far).sum()
+
+
+def test_a_recording_shorter_than_an_excerpt_plays_at_every_tempo(tmp_path):
+    waveform = melody(1.0, 22050, 1)[:, 0].astype(np.float32)
+    one = Passage(Recording(tmp_path, waveform, slice(0, 4 * 22050)))
+    before = min(np.abs(part).max() for part in np.array_split(waveform, 4))
+    for changed, _ in SOUND_CHANGES["tempo"](one):
+        after = min(np.abs(part).max() for part in np.array_split(changed, 4))
+        assert after > 0.5 * before
 
 
 def test_silence_stays_finite(tmp_path):

@@ -126,7 +126,7 @@ def equaliser(passage: Passage) -> Iterator[Variation]:
 def reverberation(passage: Passage) -> Iterator[Variation]:
     """In a synthetic room, the excerpt at its level."""
     values = KINDS["reverberation"].values
-    wider = Passage(passage.recording, max(values))
+    wider = Passage(passage.recording, max(passage.seconds, *values))
     for seconds in values:
         response = degradations.room_response(seconds, passage.rate, passage.random("reverberation"))
         changed = passage.cut_from(degradations.reverberate(wider.waveform, response), wider)
@@ -180,11 +180,12 @@ def tempo(passage: Passage) -> Iterator[Variation]:
     Slower where the recording is too short to be faster.
     """
     values, excerpt = KINDS["tempo"].values, passage.recording.excerpt
-    centre = (excerpt.start + excerpt.stop) / 2
-    reach = (1 + max(values) / 100) * (excerpt.stop - centre)
-    has_room = centre - reach >= 0 and centre + reach <= len(passage.recording.waveform)
+    length = len(passage.recording.waveform)
+    half = (min(excerpt.stop, length) - excerpt.start) / 2
+    centre, reach = excerpt.start + half, (1 + max(values) / 100) * half
+    has_room = centre - reach >= 0 and centre + reach <= length
     sign = passage.random("tempo").choice([1, -1]) if has_room else -1
-    wider = Passage(passage.recording, MARGIN_SECONDS + (reach - excerpt.stop + centre) / passage.rate)
+    wider = Passage(passage.recording, MARGIN_SECONDS + (reach - half) / passage.rate)
     for percent in values:
         factor, fixed = 1 + sign * percent / 100, centre - wider.samples.start
         changed = degradations.change_tempo(wider.waveform, passage.rate, factor, fixed)
