@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
@@ -15,10 +16,11 @@ from tenuto.evaluation.audit import examination
 FEW = {"steps": 2, "queries": 4, "draws": 1}
 
 
-def _shortened(attack: Attack) -> Attack:
-    return dataclasses.replace(
+def _shortened(attack: Any) -> Attack:
+    shortened: Attack = dataclasses.replace(
         attack, **{name: number for name, number in FEW.items() if hasattr(attack, name)}
     )
+    return shortened
 
 
 @contextlib.contextmanager

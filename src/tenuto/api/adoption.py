@@ -98,7 +98,7 @@ def adopt(  # type: ignore[misc]
         seconds=seconds,
         normalisation=normalisation,
         pooling=pooling,
-        output=None if output is None else str(output),
+        output=output,
         front_end=None if front_end is None else identify(front_end).source,
         front_end_sha256=None if front_end is None else identify(front_end).source_sha256 or None,
     )

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from tenuto.config import AdoptedConfig, DataConfig, RunConfig, to_yaml
+from tenuto.config import AdoptedConfig, AdoptedModel, DataConfig, RunConfig, to_yaml
 from tenuto.data import Prepared, draw_split, write_split
 from tenuto.data.batches import Material, check_split
 from tenuto.data.excerpts import Normalisation
@@ -24,7 +24,7 @@ from tenuto.models.adoption import (
     recogniser_of,
     warn_if_random,
 )
-from tenuto.models.foreign import Foreign
+from tenuto.models.foreign import Foreign, identify
 from tenuto.models.matching import judged_on
 from tenuto.models.recogniser import Recogniser, predict
 from tenuto.store.run import RunFolder
@@ -79,6 +79,18 @@ class Offered:
         warn_if_random(recogniser.network, inputs, len(about.emotions))
         return recogniser, about, foreign
 
+    def configuration(
+        self, prepared: Prepared, data: DataConfig, seed: int, threads: int
+    ) -> tuple[RunConfig, tuple[str, ...]]:
+        """The configuration of its run, with its identity, and the rated emotions it predicts; nothing is written.
+
+        Raises `CheckpointError` where it predicts none of them, and as `open`.
+        """
+        recogniser, described, _ = self.open(Normalisation(0.0, 1.0), prepared.fingerprint)
+        emotions = judged_on(recogniser, prepared.index)[0].emotions
+        self.check_weights(recogniser, described)
+        return run_config(described, data, self.system, seed, threads), emotions
+
     def check_weights(self, recogniser: Recogniser, described: AdoptedConfig) -> None:
         """Raise `ModelError` where code gives other weights every time, so that no result could be repeated."""
         if isinstance(self.model, str) and described.kind not in SUFFIXES:
@@ -88,6 +100,16 @@ class Offered:
                     f"{described.source}: gives other weights every time it is called. Load the trained weights in it, "
                     "or set a seed."
                 )
+
+
+def offered(model: AdoptedModel, system: str, trust: bool) -> Offered:
+    """A model that settings name. Raises `FileError` or `ModelError` where there is no such front end."""
+    content = {"kind": "", **model.model_dump(exclude_none=True)}
+    if model.front_end is not None:
+        front_end = identify(model.front_end)
+        content |= {"front_end": front_end.source, "front_end_sha256": front_end.source_sha256 or None}
+    described = AdoptedConfig.parse(content, system)
+    return Offered(model.source, model.front_end, system, described, lambda sentence: None, trust)
 
 
 def adopt_on(
@@ -110,9 +132,9 @@ def adopt_on(
     if foreign.content is not None:
         write_bytes(run.model(SUFFIXES[described.kind]), foreign.content)
     write_split(run.split, split)
-    checkpoint.save(run.checkpoint, recogniser, {"seed": seed}, described)
-    write_json(run.training, {"adopted": described.source, "remarks": foreign.note})
     write_text(run.config, to_yaml(config))
+    checkpoint.save(run.checkpoint, recogniser, {"seed": seed}, described)
+    write_json(run.training, {"adopted": described.source, "remarks": foreign.note})  # says that all is there
     return assembled(run, config, dataclasses.replace(recogniser, path=run.checkpoint), prepared)
 
 
