@@ -16,6 +16,7 @@ from tenuto.attacks import (
     Amplitude,
     Described,
     Linf,
+    Masked,
     Minimal,
     Target,
     Transfer,
@@ -170,6 +171,8 @@ def test_what_cannot_be_is_refused(arguments, message):
 def test_budgets_in_db_are_given_in_db():
     (attack,) = parse_attack("APGD", "snr", None, SquaredError(), {}, db=40.0).attacks
     assert attack == APGD(SNR(40))
+    (attack,) = parse_attack("APGD", "masked", None, SquaredError(), {}, db=-6.0).attacks
+    assert attack == APGD(Masked(-6))
     (attack,) = parse_attack("APGD", "amplitude", 0.01, SquaredError(), {}).attacks
     assert attack == APGD(Amplitude(0.01))
 
@@ -179,6 +182,7 @@ def test_budgets_in_db_are_given_in_db():
     [
         ("snr", 0.01, None, "epsilon is 0.01, but norm snr has no epsilon: give db instead"),
         ("snr", None, None, "norm snr needs a db, the size of the budget"),
+        ("masked", 1.0, None, "epsilon is 1.0, but norm masked has no epsilon: give db instead"),
         ("snr", None, 999.0, "db must be a number from -200 to 200"),
         ("amplitude", None, 40.0, "db is 40.0, but norm amplitude has no db: give epsilon instead"),
         ("linf", 0.1, 40.0, "db is 40.0, but norm linf has no db: give epsilon instead"),

@@ -70,8 +70,8 @@ def attack_recording(
         objective: What it increases, for an attack by its name: ``happy+``, ``happy=0.8,sad=0.1``, ``squared-error``
             (the default) and others, see docs/attack.md.
         epsilon: Size of the budget, in the unit of the perturbed input.
-        db: Size of a budget in dB, for ``snr``.
-        norm: ``linf``, ``l2`` or ``none``; of the waveform: ``snr`` or ``amplitude``.
+        db: Size of a budget in dB, for ``snr`` and ``masked``.
+        norm: ``linf``, ``l2`` or ``none``; of the waveform: ``snr``, ``amplitude`` or ``masked``.
         scale: Clip predictions to this scale before an error is measured.
         start: Second at which the excerpt begins; default: in the middle of the recording.
         out: Folder for rows, perturbation, picture and sounds; default: nothing is written.
