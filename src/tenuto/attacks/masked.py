@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import max_pool2d
 
-from tenuto.attacks.budgets import Decibels, per_example
+from tenuto.attacks.budgets import Budget, Decibels, per_example
 from tenuto.attacks.checks import listed, require_whole
 from tenuto.attacks.registry import BUDGETS
 from tenuto.audio.loading import SAMPLE_RATE
@@ -147,6 +147,11 @@ class Masked(Decibels):
         budget = copy.copy(self)
         object.__setattr__(budget, "_thresholds", thresholds)
         return budget
+
+
+def sample_rate_of(budget: Budget) -> int:
+    """The sample rate of the waveforms of a budget; that of Tenuto where the budget has none."""
+    return budget.sample_rate if isinstance(budget, Masked) else SAMPLE_RATE
 
 
 def _at_lines(gain: Tensor, model: Ear) -> Tensor:

@@ -12,10 +12,9 @@ from tenuto.attacks.base import Access, Examples, Range
 from tenuto.attacks.bounded import BoundedAttack, require_epsilon
 from tenuto.attacks.budgets import per_example
 from tenuto.attacks.checks import require_whole
-from tenuto.attacks.masked import Masked
+from tenuto.attacks.masked import Masked, sample_rate_of
 from tenuto.attacks.registry import ATTACKS
 from tenuto.attacks.search import Search
-from tenuto.audio.loading import SAMPLE_RATE
 from tenuto.errors import AttackError, ConfigError, did_you_mean
 
 DISTRIBUTIONS = ("uniform", "gaussian", "sign")
@@ -108,8 +107,8 @@ class Noise(BoundedAttack):
             return masks.scattered(normal)
         if self.kind == "white":
             return normal
-        rate = search.budget.sample_rate if isinstance(search.budget, Masked) else SAMPLE_RATE
-        hertz = torch.fft.rfftfreq(normal.shape[-1], 1 / rate, device=normal.device, dtype=normal.dtype)
+        seconds = 1 / sample_rate_of(self.budget)
+        hertz = torch.fft.rfftfreq(normal.shape[-1], seconds, device=normal.device, dtype=normal.dtype)
         gain = torch.where(hertz < LOWEST_HZ, 0, hertz.clamp_min(LOWEST_HZ) ** -0.5)
         return torch.fft.irfft(torch.fft.rfft(normal) * gain, n=normal.shape[-1])
 
