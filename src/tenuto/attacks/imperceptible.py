@@ -17,7 +17,7 @@ from tenuto.attacks.base import Examples, Range
 from tenuto.attacks.bounded import BoundedAttack, require_epsilon
 from tenuto.attacks.budgets import LARGEST_DB
 from tenuto.attacks.checks import LARGEST_NUMBER, require_number, require_whole
-from tenuto.attacks.masked import Masked, sample_rate_of
+from tenuto.attacks.masked import Masked
 from tenuto.attacks.minimal import Hunt, aim
 from tenuto.attacks.registry import ATTACKS
 from tenuto.attacks.search import Search
@@ -79,7 +79,7 @@ class Imperceptible(BoundedAttack):
             rows, delta = self._reach(search, rows)
         if not len(rows):
             return
-        masks = Masked(LARGEST_DB, sample_rate_of(self.budget))
+        masks = Masked(LARGEST_DB, search.budget.sample_rate)
         names = [search.task.examples.names[row] for row in rows.tolist()]
         hunt = _QuietHunt(search, rows, masks.around(search.inputs[rows], names), self.goal)
         hunt.begin(delta, hunt.budget.size(delta))
