@@ -17,13 +17,11 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from tenuto.audio import SAMPLE_RATE as SAMPLE_RATE
 from tenuto.audio.decoding import BLOCK_SAMPLES, not_finite, read_blocks
 from tenuto.errors import AudioError
 
 T = TypeVar("T", bound=np.generic)
-
-SAMPLE_RATE = 22_050
-"""Samples per second of every waveform, unless a model takes another rate."""
 
 FULL_SCALE = 32_767
 """Largest 16-bit sample."""

@@ -142,7 +142,8 @@ def attack_recording(
     valid_range = inputs.valid_range if protocol.silence else None
     audibility = Audibility.of(recogniser, clip)
     tables, deltas = [], []
-    for member in protocol.members(len(recogniser.emotions), recogniser.has_gradient):
+    members = protocol.at_sample_rate(inputs.sample_rate).members
+    for member in members(len(recogniser.emotions), recogniser.has_gradient):
         for attacker, result in climb(
             member, network, excerpt, clean, valid_range=valid_range, names=clip.clips, progress=progress
         ):

@@ -184,6 +184,7 @@ class _Work:
     def __init__(
         self, run: Run, protocol: Protocol, part: str, model: Network, origin: Origin, progress: Progress
     ) -> None:
+        protocol = protocol.at_sample_rate(run.recogniser.inputs.sample_rate)
         self.run, self.protocol, self.part = run, protocol, part
         self.model, self.origin, self.progress = model, origin, progress
         # Pieces of other weights are in another folder: training may have gone on between two calls.
