@@ -84,7 +84,9 @@ def test_only_errors_are_clipped():
         parse_objective("happy+", EMOTIONS, scale=(0.0, 1.0))
 
 
-@pytest.mark.parametrize("family", sorted(ATTACKS.keys() - {"Transfer", "Minimal", "ReleasedAttack"}))
+@pytest.mark.parametrize(
+    "family", sorted(ATTACKS.keys() - {"Transfer", "Minimal", "Imperceptible", "ReleasedAttack"})
+)
 def test_every_family_can_be_parse_attack(family):
     (attack,) = parse_attack(family, "linf", 0.1, None, {}).attacks
     assert type(attack) is ATTACKS[family]
@@ -147,7 +149,7 @@ def test_a_source_is_passed_on():
         (("APGD", "linf", 0.1, {"steps": "few"}), "steps must be a whole number, got 'few'"),
         (("PGD", "linf", 0.1, {"momentum": "much"}), "momentum must be a number, got 'much'"),
         (("PGD", "linf", 0.1, {"scattered": "yes"}), "scattered must be true or false, got 'yes'"),
-        (("Noise", "linf", 0.1, {"kind": "pink"}), "Unknown kind 'pink'"),
+        (("Noise", "linf", 0.1, {"kind": "brown"}), "Unknown kind 'brown'"),
         (("Minimal", "linf", 0.1, {}), "Minimal needs the setting goal: give it as a setting"),
         (("ReleasedAttack", "none", None, {}), "ReleasedAttack has no budget: use its protocol"),
         (("APGD", "linf", 0.1, {"budget": "0.2"}), "APGD has no setting 'budget'"),
