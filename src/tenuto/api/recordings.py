@@ -71,8 +71,8 @@ def attack_recording(
         objective: What it increases, for an attack by its name: ``happy+``, ``happy=0.8,sad=0.1``, ``squared-error``
             (the default) and others, see docs/attack.md.
         epsilon: Size of the budget, in the unit of the perturbed input.
-        db: Size of a budget in dB, for ``snr``.
-        norm: ``linf``, ``l2`` or ``none``; of the waveform: ``snr`` or ``amplitude``.
+        db: Size of a budget in dB, for ``snr`` and ``masked``.
+        norm: ``linf``, ``l2`` or ``none``; of the waveform: ``snr``, ``amplitude`` or ``masked``.
         scale: Clip predictions to this scale before an error is measured.
         start: Second at which the excerpt begins; default: in the middle of the recording.
         inputs: What is perturbed, ``waveform`` or ``spectrogram``; default: what the budget is for, else what the model

@@ -105,11 +105,11 @@ def parse_attack(
 
     Args:
         family: A registered attack.
-        norm: A registered budget: ``linf``, ``l2``, ``snr``, ``amplitude``, ``none`` ...
+        norm: A registered budget: ``linf``, ``l2``, ``snr``, ``amplitude``, ``masked`` or ``none``.
         epsilon: Size of the budget, in the inputs' units; None with ``none`` and with norms in dB.
         objective: What it increases; None for the attack's own default.
         settings: Further settings of the family, as values or as text.
-        db: Size of a budget in dB, such as ``snr``.
+        db: Size of a budget in dB, for ``snr`` and ``masked``.
 
     Raises:
         ConfigError: An unknown family, norm or setting, or a value out of range.

@@ -101,7 +101,7 @@ def attack(
     norm: Annotated[
         str | None,
         typer.Option(
-            help="linf, l2 or none; of the waveform: snr or amplitude.",
+            help="linf, l2 or none; of the waveform: snr, amplitude or masked.",
             show_default="linf",
             rich_help_panel=OWN,
         ),
@@ -111,7 +111,7 @@ def attack(
         typer.Option(help="Size of the budget, in std; of amplitude: full scale is 1.", rich_help_panel=OWN),
     ] = None,
     db: Annotated[
-        float | None, typer.Option(help="Size of the budget in dB, for snr.", rich_help_panel=OWN)
+        float | None, typer.Option(help="Size of the budget in dB, for snr and masked.", rich_help_panel=OWN)
     ] = None,
     aim: Annotated[
         str | None,
