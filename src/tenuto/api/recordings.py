@@ -24,14 +24,16 @@ class RecordingAttack(recording.AttackedRecording):
     """An attacked recording that displays and plays itself in a notebook."""
 
     def write(self, folder: Source) -> list[Path]:
-        """Write rows, perturbation, picture and sounds (before, after, difference), named like the recording.
+        """Write rows, perturbation, picture and sounds (before, after, difference), all named RECORDING-attack.
+
+        Files of an earlier attack on a recording of this name are replaced.
 
         Raises:
             ConfigError: The network takes features that cannot be turned into sound.
             FileError: The folder cannot be written.
         """
-        folder, name = Path(folder), str(self.row["clip"])
-        shown = write_clip(self.resynthesis, folder, self.scale)
+        folder, name = Path(folder), f"{self.row['clip']}-attack"
+        shown = write_clip(self.resynthesis, folder, self.scale, name)
         rows = write_csv(folder / f"{name}.csv", self.rows)
         return [rows, write_safetensors(folder / f"{name}.safetensors", self.arrays, {}), *shown]
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from tenuto.cli.common import notes, out, print_paths
+from tenuto.cli.common import Unit, notes, out, print_paths
 from tenuto.cli.screen import print_cells
 from tenuto.errors import ConfigError
 
@@ -71,6 +71,7 @@ def _make(
     runs: Path | None,
     protocol: str | None,
     epsilon: float | None,
+    unit: str | None,
     seed: int | None = None,
     emotions: str | None = None,
 ) -> None:
@@ -84,6 +85,7 @@ def _make(
         out=to,
         protocol=protocol,
         epsilon=epsilon,
+        unit=unit,
         logs=logs,
         runs_file=runs,
         seed=seed,
@@ -116,13 +118,14 @@ def table1(
     runs: RunsFile = None,
     protocol: ProtocolName = None,
     epsilon: Epsilon = None,
+    unit: Unit = None,
     to: Out = HERE,
 ) -> None:
     """Table 1: correlation and MAE on clean test clips; CSV, Markdown, LaTeX.
 
     Example: tenuto paper table1 --out paper
     """
-    _make("table1", to, one_study(study, study_option), logs, runs, protocol, epsilon)
+    _make("table1", to, one_study(study, study_option), logs, runs, protocol, epsilon, unit)
 
 
 @app.command()
@@ -133,13 +136,14 @@ def significance(
     runs: RunsFile = None,
     protocol: ProtocolName = None,
     epsilon: Epsilon = None,
+    unit: Unit = None,
     to: Out = HERE,
 ) -> None:
     """The paired t-tests of A2E and A2B2E against A2M2E; CSV, Markdown, LaTeX.
 
     Example: tenuto paper significance --out paper
     """
-    _make("significance", to, one_study(study, study_option), logs, runs, protocol, epsilon)
+    _make("significance", to, one_study(study, study_option), logs, runs, protocol, epsilon, unit)
 
 
 @app.command()
@@ -150,13 +154,14 @@ def figure3(
     runs: RunsFile = None,
     protocol: ProtocolName = None,
     epsilon: Epsilon = None,
+    unit: Unit = None,
     to: Out = HERE,
 ) -> None:
     """Figure 3: how much error the attack adds, per system; PNG and PDF.
 
     Example: tenuto paper figure3 demo --out demo/paper
     """
-    _make("figure3", to, one_study(study, study_option), logs, runs, protocol, epsilon)
+    _make("figure3", to, one_study(study, study_option), logs, runs, protocol, epsilon, unit)
 
 
 @app.command()
@@ -167,6 +172,7 @@ def figure4(
     runs: RunsFile = None,
     protocol: ProtocolName = None,
     epsilon: Epsilon = None,
+    unit: Unit = None,
     to: Out = HERE,
     seed: Seed = None,
     emotions: Emotions = None,
@@ -175,7 +181,7 @@ def figure4(
 
     Example: tenuto paper figure4 --seed 42 --emotions anger,happy
     """
-    _make("figure4", to, one_study(study, study_option), logs, runs, protocol, epsilon, seed, emotions)
+    _make("figure4", to, one_study(study, study_option), logs, runs, protocol, epsilon, unit, seed, emotions)
 
 
 @app.command("all")
@@ -186,6 +192,7 @@ def everything(
     runs: RunsFile = None,
     protocol: ProtocolName = None,
     epsilon: Epsilon = None,
+    unit: Unit = None,
     to: Out = HERE,
     seed: Seed = None,
     emotions: Emotions = None,
@@ -194,4 +201,4 @@ def everything(
 
     Example: tenuto paper all --out paper
     """
-    _make("all", to, one_study(study, study_option), logs, runs, protocol, epsilon, seed, emotions)
+    _make("all", to, one_study(study, study_option), logs, runs, protocol, epsilon, unit, seed, emotions)
