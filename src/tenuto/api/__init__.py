@@ -29,6 +29,7 @@ if TYPE_CHECKING:
         predict,
         set_concepts,
         show,
+        universal,
     )
     from tenuto.api.studies import run_study
     from tenuto.api.training import import_reference, train
@@ -46,7 +47,7 @@ _MODULES = {
     "tenuto.api.reports": ("Report", "report"),
     "tenuto.api.runs": (
         *("Run", "attack", "evaluate", "explain", "intervene", "natural", "open_run"),
-        *("predict", "set_concepts", "show"),
+        *("predict", "set_concepts", "show", "universal"),
     ),
     "tenuto.api.studies": ("run_study",),
     "tenuto.api.training": ("import_reference", "train"),
@@ -85,6 +86,7 @@ __all__ = [
     "set_concepts",
     "show",
     "train",
+    "universal",
     "validate",
 ]
 

@@ -22,13 +22,15 @@ from tenuto.api.auditing import Audit, audit_run
 from tenuto.api.datasets import data_config, find_data, prepare
 from tenuto.api.outcomes import ClipsShown, Metrics, attack_name, write_clip, write_intervention
 from tenuto.api.progress import SILENT, Progress
-from tenuto.attacks import BoundedAttack, Budget, Protocol, protocol
+from tenuto.api.universals import fit_universal
+from tenuto.attacks import BoundedAttack, Budget, Objective, Protocol, protocol
 from tenuto.attacks.parsing import single
 from tenuto.config import SYSTEMS, DataConfig, RunConfig, to_yaml
 from tenuto.data import Prepared, draw_split, write_split
 from tenuto.data.inputs import LogSpectrogramInputs
 from tenuto.errors import AudioError, ConfigError, FileError
 from tenuto.evaluation import explanation, intervention, natural as variation, resynthesis, robustness, runs
+from tenuto.evaluation.universal import SHIFTS, UniversalResult
 from tenuto.files import write_text
 from tenuto.models.adoption import FrontEnd, Model
 from tenuto.models.checkpoint import load, read_fingerprint
@@ -99,6 +101,39 @@ class Run(runs.Run):
             self.progress.note(omission)
         with self.progress.bar("attack", total) as advance:
             return robustness.attack(self, chosen, part, device, batch_size, advance)
+
+    def universal(
+        self,
+        budget: Budget,
+        objective: str | Objective = "squared-error",
+        inputs: str | None = None,
+        shifts: Sequence[float] = SHIFTS,
+        part: str = "test",
+        out: Source | None = None,
+        device: str = "cpu",
+        **settings: Any,
+    ) -> UniversalResult:
+        """Fit one perturbation on the training clips and judge it on the test clips.
+
+        The epoch is chosen on validation clips. Test clips are judged at every shift of the perturbation, and under
+        random noise of the same size.
+
+        Args:
+            budget: How large the perturbation is. Under ``SNR`` one shape is scaled to the level of each clip.
+            objective: What is increased on average, see docs/attack.md.
+            inputs: ``waveform`` or ``spectrogram``; default: where the budget belongs, else the model's own input.
+            shifts: Seconds by which the perturbation is moved in time, circularly.
+            part: ``test`` or ``validation``.
+            out: Folder for rows, perturbation and sound; default: ``universal/NAME`` in the run folder.
+            device: ``cpu`` or ``cuda``.
+            settings: Settings of `tenuto.attacks.universal.Universal`, such as ``epochs=5``.
+
+        Raises:
+            AttackError: A clip cannot be attacked.
+            ConfigError: A setting out of range, or a budget that a universal perturbation cannot keep.
+        """
+        run = _in_domain(self, inputs, budget)
+        return fit_universal(run, budget, objective, shifts, part, out, device, self.progress, settings)
 
     @property
     def protocol(self) -> str:
@@ -193,6 +228,15 @@ class Run(runs.Run):
             named = ", ".join(f"{clip} ({part})" for clip, part in parts.items())
             raise ConfigError(f"clips of several parts of the split: {named}. Show one part at a time.")
         return next(iter(parts.values()), "test")
+
+
+def _in_domain(run: Run, inputs: str | None, budget: Budget) -> Run:
+    """The run with the inputs that are perturbed. Raises `ConfigError`."""
+    if inputs not in (None, "waveform", "spectrogram"):
+        raise ConfigError(f"inputs must be waveform or spectrogram, got {inputs!r}.")
+    if budget.needs_sound and inputs == "spectrogram":
+        raise ConfigError(f"{budget!r} is a budget of waveforms. Leave `inputs` out, or use Linf or L2.")
+    return run.in_sound() if budget.needs_sound or inputs == "waveform" else run
 
 
 def as_protocol(attack: str | Protocol | BoundedAttack, **settings: Any) -> Protocol:
@@ -324,6 +368,20 @@ def natural(
 ) -> pd.DataFrame:
     """How a run's predictions change under natural variation, see `Run.natural` and `open_run`."""
     return _opened(run, root, progress, cache=cache, **opening).natural(part)
+
+
+def universal(
+    run: Run | Source,
+    budget: Budget,
+    objective: str | Objective = "squared-error",
+    *,
+    root: Source | None = None,
+    cache: Source | None = None,
+    progress: Progress = SILENT,
+    **settings: Any,
+) -> UniversalResult:
+    """Fit one perturbation for all clips of a run, see `Run.universal`, whose arguments these are, and `open_run`."""
+    return _opened(run, root, progress, cache=cache).universal(budget, objective, **settings)
 
 
 def predict(run: Run | Recogniser | Source, audio: Source | Sequence[Source], **opening: Any) -> pd.DataFrame:
