@@ -80,7 +80,7 @@ class Universal:
 
     budget: Budget = field(kw_only=False)
     objective: Objective = SQUARED_ERROR
-    epochs: int = 10
+    epochs: int = 5
     batch_size: int = 6
     momentum: float = 0.9
     seed: int = 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from typing import Any
 
 import numpy as np
@@ -52,6 +53,11 @@ class Resynthesis:
         perturbation: Their difference in `unit`, (313, 149).
         samples_before: What is played, 16 bits, (samples,).
         samples_after: The same under attack.
+        noise_to_mask: Power of the change of the sound relative to the masking threshold of the sound before, in every
+            frame and critical band, see `tenuto.audio.masking`; 1 is at the threshold.
+        critical_hz: Lower edge of each critical band.
+        perceptual: The mean opinion score of `tenuto.audio.perceptual`: 5 is inaudible, 1 very annoying; None where
+            it is not installed or not defined.
         sample_rate: Of these samples.
         unit: Of the perturbation: ``std``, deviations of the normalised log spectrogram, or ``log10``.
     """
@@ -75,8 +81,22 @@ class Resynthesis:
     perturbation: Spectrogram = dataclasses.field(repr=False)
     samples_before: NDArray[np.int16] = dataclasses.field(repr=False)
     samples_after: NDArray[np.int16] = dataclasses.field(repr=False)
+    noise_to_mask: Values = dataclasses.field(repr=False)
+    critical_hz: tuple[float, ...] = dataclasses.field(repr=False)
+    perceptual: float | None
     sample_rate: int = dataclasses.field(default=SAMPLE_RATE, repr=False)
     unit: str = dataclasses.field(default="std", repr=False)
+
+    @property
+    def is_played(self) -> bool:
+        """Whether the attacked waveform itself is played, not a rendering of an attacked spectrogram."""
+        return self.unit != "std"
+
+    @property
+    def nmr_db(self) -> float:
+        """The largest noise-to-mask ratio over frames and bands, in dB; minus infinity where nothing changes."""
+        largest = float(self.noise_to_mask.max())
+        return 10 * math.log10(largest) if largest else -math.inf
 
     @property
     def below_silence(self) -> float:
@@ -125,7 +145,7 @@ class Resynthesis:
     def numbers(self) -> dict[str, Any]:
         """Everything but spectrograms and samples, as JSON can hold it."""
         held = {field.name: getattr(self, field.name) for field in dataclasses.fields(self) if field.repr}
-        derived = ("below_silence", "median_hz", "band_shares", "second_shares")
+        derived = ("nmr_db", "below_silence", "median_hz", "band_shares", "second_shares")
         seconds = len(self.samples_before) / self.sample_rate
         return {**held, "seconds": seconds, **{name: getattr(self, name) for name in derived}}
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from tenuto.reporting.figures.style import (
     FIGURES,
@@ -28,17 +29,27 @@ if TYPE_CHECKING:
     from tenuto.evaluation.resynthesised_clip import Resynthesis
 
 SHOWN = {"before": "before", "after": "after the attack", "heard": "after, through sound"}
-"""The states that are drawn, and their names."""
+"""The states that are drawn, and their names; see `shown`."""
+
+AUDIBLE_DB = 20
+"""Noise-to-mask ratio, in dB, at the ends of the colours."""
 
 TICKS_HZ = (100, 200, 500, 1000, 2000, 5000, 10000)
+
+
+def shown(resynthesis: Resynthesis) -> dict[str, str]:
+    """The states that are drawn, and their names: an attacked waveform is only rounded to 16 bits."""
+    return SHOWN | {"heard": "after, in 16 bits"} if resynthesis.is_played else SHOWN
 
 
 @FIGURES.register("clip")
 @drawing()
 def clip_figure(resynthesis: Resynthesis, scale: tuple[float, float] = SCALE) -> Figure:
-    """The clean and the attacked spectrogram and their difference above, emotions and concepts below.
+    """The clean and the attacked spectrogram and what the attack changed above, emotions and concepts below.
 
-    Next to the difference are the shares of the squared perturbation per band and per second. Below, predictions lie on
+    The change of a spectrogram is drawn in its unit, that of a sound as its noise-to-mask ratio: red is above the
+    masking threshold, blue below. Next to it are the shares of the squared perturbation of the spectrogram per band and
+    per second. Below, predictions lie on
     the rating scale: an open circle before the attack, a filled one after it, a diamond after the attack has gone
     through sound, and a line at the annotation.
 
@@ -57,7 +68,7 @@ def clip_figure(resynthesis: Resynthesis, scale: tuple[float, float] = SCALE) ->
     panels = lower.subplots(1, len(groups), squeeze=False)[0]
     colour = system_colours([resynthesis.system])[resynthesis.system]
     for axes, (name, states) in zip(panels, groups.items(), strict=True):
-        _changes(axes, name, states, colour, scale)
+        _changes(axes, name, states, shown(resynthesis), colour, scale)
     legend(lower, panels)
     return figure
 
@@ -75,20 +86,28 @@ def sentence(resynthesis: Resynthesis) -> str:
     """What became of the attack as sound, in one sentence."""
     if not np.any(resynthesis.perturbation):
         return "The attack changed nothing."
+    way = "in 16 bits" if resynthesis.is_played else "as sound"
     effect = (
         "The attack does not move the emotions"
         if resynthesis.survival is None
-        else f"{percent(resynthesis.survival)} of the attack's effect on the emotions survives as sound"
+        else f"{percent(resynthesis.survival)} of the attack's effect on the emotions survives {way}"
     )
     if not math.isfinite(resynthesis.snr_db):
         return f"{effect}; in 16 bits there is nothing of it to hear."
-    return f"{effect}; the signal-to-noise ratio of the samples that are played is {decibels(resynthesis.snr_db)}."
+    heard = [
+        f"signal-to-noise ratio {decibels(resynthesis.snr_db)}",
+        f"largest noise-to-mask ratio {decibels(resynthesis.nmr_db)}",
+    ]
+    if resynthesis.perceptual is not None:
+        heard.append(f"perceptual score {resynthesis.perceptual:.2f} of 5 (5 is inaudible)")
+    return f"{effect}. What is played: {', '.join(heard)}."
 
 
 def words(resynthesis: Resynthesis) -> str:
     """What the picture of a clip shows, for those who do not see it."""
     before, after = resynthesis.emotions["before"], resynthesis.emotions["after"]
     most = most_moved(resynthesis)
+    third = "the noise-to-mask ratio of the change" if resynthesis.is_played else "their difference"
     second = resynthesis.strongest_second
     where = (
         ""
@@ -97,8 +116,8 @@ def words(resynthesis: Resynthesis) -> str:
         f"{len(resynthesis.second_shares)} holds the largest part, {percent(second[1])}."
     )
     return (
-        f"Log spectrograms of clip {resynthesis.clip} before and after the attack and their difference; bars of its "
-        f"emotions before, after, and after the way through sound.{where} {most} moves most, from {before[most]:.2f} "
+        f"Log spectrograms of clip {resynthesis.clip} before and after the attack and {third}; marks of its "
+        f"emotions before, after, and {shown(resynthesis)['heard']}.{where} {most} moves most, from {before[most]:.2f} "
         f"to {after[most]:.2f}. {sentence(resynthesis)}"
     )
 
@@ -141,9 +160,9 @@ def _spectrograms(figure: Any, resynthesis: Resynthesis) -> None:
     ):
         picture = axes.imshow(values.T, cmap=grey, vmin=0, vmax=top, **place)
         axes.set_title(name)
-    reach = float(np.abs(resynthesis.perturbation).max()) or 1.0
-    difference = change.imshow(resynthesis.perturbation.T, cmap=red_blue, vmin=-reach, vmax=reach, **place)
-    change.set_title(f"difference ({resynthesis.unit})")
+    values, reach, name = _change(resynthesis)
+    difference = change.imshow(values.T, cmap=red_blue, vmin=-reach, vmax=reach, **place)
+    change.set_title(name)
     bars = [figure.colorbar(difference, ax=change, location="right", aspect=30, pad=0.02)]
     room = figure.add_subplot(grid[1, :2])
     room.set_axis_off()
@@ -160,6 +179,20 @@ def _spectrograms(figure: Any, resynthesis: Resynthesis) -> None:
     colour = system_colours([resynthesis.system])[resynthesis.system]
     _per_band(figure.add_subplot(grid[0, 3]), resynthesis, colour)
     _per_second(figure.add_subplot(grid[1, 2]), resynthesis, colour)
+
+
+def _change(resynthesis: Resynthesis) -> tuple[NDArray[Any], float, str]:
+    """What the third picture shows, (frames, bands), its largest value, and its title."""
+    if not resynthesis.is_played:
+        return (
+            resynthesis.perturbation,
+            float(np.abs(resynthesis.perturbation).max()) or 1.0,
+            (f"difference ({resynthesis.unit})"),
+        )
+    critical = np.searchsorted(resynthesis.critical_hz, resynthesis.band_hz, side="right") - 1
+    ratio = resynthesis.noise_to_mask[:, critical]
+    levels = 10 * np.log10(np.maximum(ratio, 1e-12))
+    return levels.clip(-AUDIBLE_DB, AUDIBLE_DB), AUDIBLE_DB, "noise-to-mask ratio (dB)"
 
 
 def _frequencies(axes: Axes, band_hz: tuple[float, ...]) -> None:
@@ -192,20 +225,25 @@ def _per_second(axes: Axes, resynthesis: Resynthesis, colour: str) -> None:
 
 
 def _changes(
-    axes: Axes, name: str, states: Mapping[str, Mapping[str, float]], colour: str, scale: tuple[float, float]
+    axes: Axes,
+    name: str,
+    states: Mapping[str, Mapping[str, float]],
+    names: Mapping[str, str],
+    colour: str,
+    scale: tuple[float, float],
 ) -> None:
     """A line per emotion or concept, from its prediction before the attack to that after it, on the rating scale."""
     labels = list(states["before"])
     places = np.arange(len(labels))[::-1]
-    before, after, resynthesised = ([states[state][label] for label in labels] for state in SHOWN)
+    before, after, resynthesised = ([states[state][label] for label in labels] for state in names)
     axes.hlines(places, before, after, color=colour, linewidth=2, alpha=0.6)
     marks: dict[str, dict[str, Any]] = {
         "before": {"marker": "o", "markerfacecolor": PAPER, "markeredgecolor": colour, "markersize": 6},
         "after": {"marker": "o", "color": colour, "markersize": 6},
         "heard": {"marker": "D", "markerfacecolor": PAPER, "markeredgecolor": INK, "markersize": 4},
     }
-    for state, values in zip(SHOWN, (before, after, resynthesised), strict=True):
-        axes.plot(values, places, linestyle="none", label=SHOWN[state], **marks[state])
+    for state, values in zip(names, (before, after, resynthesised), strict=True):
+        axes.plot(values, places, linestyle="none", label=names[state], **marks[state])
     drawn = [*before, *after, *resynthesised]
     if "annotation" in states:
         ratings = [states["annotation"][label] for label in labels]
