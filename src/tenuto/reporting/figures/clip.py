@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import textwrap
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -34,6 +35,12 @@ SHOWN = {"before": "before", "after": "after the attack", "heard": "after, throu
 AUDIBLE_DB = 20
 """Noise-to-mask ratio, in dB, at the ends of the colours."""
 
+COLOURS = 33
+"""Few colours make small files."""
+
+LINE = 125
+"""Characters of a line above the pictures."""
+
 TICKS_HZ = (100, 200, 500, 1000, 2000, 5000, 10000)
 
 
@@ -48,7 +55,7 @@ def clip_figure(resynthesis: Resynthesis, scale: tuple[float, float] = SCALE) ->
     """The clean and the attacked spectrogram and what the attack changed above, emotions and concepts below.
 
     The change of a spectrogram is drawn in its unit, that of a sound as its noise-to-mask ratio: red is above the
-    masking threshold, blue below. Next to it are the shares of the squared perturbation of the spectrogram per band and
+    masking threshold, blue is below it. Next to it are the shares of the squared perturbation of the spectrogram per band and
     per second. Below, predictions lie on
     the rating scale: an open circle before the attack, a filled one after it, a diamond after the attack has gone
     through sound, and a line at the annotation.
@@ -61,9 +68,10 @@ def clip_figure(resynthesis: Resynthesis, scale: tuple[float, float] = SCALE) ->
         {"concepts": resynthesis.concepts} if resynthesis.concepts else {}
     )
     below = 0.9 + 0.28 * max(len(states["before"]) for states in groups.values())
-    figure = new_figure(9.2, 4.0 + below)
+    figure = new_figure(9.2, 4.15 + below)
     upper, lower = figure.subfigures(2, 1, height_ratios=[3.5, below], squeeze=False)[:, 0]
-    figure.suptitle(f"{title(resynthesis)}\n{sentence(resynthesis)}", fontsize=9)
+    lines = [title(resynthesis), *textwrap.wrap(sentence(resynthesis), LINE)]
+    figure.suptitle("\n".join(lines), fontsize=9)
     _spectrograms(upper, resynthesis)
     panels = lower.subplots(1, len(groups), squeeze=False)[0]
     colour = system_colours([resynthesis.system])[resynthesis.system]
@@ -142,9 +150,7 @@ def _spectrograms(figure: Any, resynthesis: Resynthesis) -> None:
     """Three pictures with one time and one frequency axis, and the shares at the edges of the third."""
     from matplotlib import colormaps
 
-    grey, red_blue = (
-        colormaps[name].resampled(33) for name in ("Greys", "RdBu_r")
-    )  # few colours: small files
+    grey = colormaps["Greys"].resampled(COLOURS)
     grid = figure.add_gridspec(2, 4, width_ratios=(1, 1, 1, 0.22), height_ratios=(1, 0.17))
     clean, attacked, change = (figure.add_subplot(grid[0, column]) for column in range(3))
     place: dict[str, Any] = {
@@ -161,7 +167,8 @@ def _spectrograms(figure: Any, resynthesis: Resynthesis) -> None:
         picture = axes.imshow(values.T, cmap=grey, vmin=0, vmax=top, **place)
         axes.set_title(name)
     values, reach, name = _change(resynthesis)
-    difference = change.imshow(values.T, cmap=red_blue, vmin=-reach, vmax=reach, **place)
+    colours = _audible_colours() if resynthesis.is_played else colormaps["RdBu_r"].resampled(COLOURS)
+    difference = change.imshow(values.T, cmap=colours, vmin=-reach, vmax=reach, **place)
     change.set_title(name)
     bars = [figure.colorbar(difference, ax=change, location="right", aspect=30, pad=0.02)]
     room = figure.add_subplot(grid[1, :2])
@@ -193,6 +200,15 @@ def _change(resynthesis: Resynthesis) -> tuple[NDArray[Any], float, str]:
     ratio = resynthesis.noise_to_mask[:, critical]
     levels = 10 * np.log10(np.maximum(ratio, 1e-12))
     return levels.clip(-AUDIBLE_DB, AUDIBLE_DB), AUDIBLE_DB, "noise-to-mask ratio (dB)"
+
+
+def _audible_colours() -> Any:
+    """Blues below the masking threshold, reds above it."""
+    from matplotlib import colormaps
+    from matplotlib.colors import ListedColormap
+
+    half = np.linspace(0, 1, COLOURS // 2)
+    return ListedColormap(np.concatenate([colormaps["Blues"](0.6 * half), colormaps["Reds"](0.5 + 0.5 * half)]))
 
 
 def _frequencies(axes: Axes, band_hz: tuple[float, ...]) -> None:
