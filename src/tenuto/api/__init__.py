@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from tenuto.api.comparing import compare, curves, rows
     from tenuto.api.datasets import prepare, validate
     from tenuto.api.exporting import export
+    from tenuto.api.galleries import Gallery, gallery
     from tenuto.api.papers import Paper, paper
     from tenuto.api.progress import Progress
     from tenuto.api.recordings import RecordingAttack, attack_recording
@@ -41,6 +42,7 @@ _MODULES = {
     "tenuto.api.comparing": ("compare", "curves", "rows"),
     "tenuto.api.datasets": ("prepare", "validate"),
     "tenuto.api.exporting": ("export",),
+    "tenuto.api.galleries": ("Gallery", "gallery"),
     "tenuto.api.papers": ("Paper", "paper"),
     "tenuto.api.progress": ("Progress",),
     "tenuto.api.recordings": ("RecordingAttack", "attack_recording"),
@@ -58,6 +60,7 @@ NAMES = {name: module for module, names in _MODULES.items() for name in names}
 
 __all__ = [
     "Audit",
+    "Gallery",
     "Paper",
     "Progress",
     "RecordingAttack",
@@ -72,6 +75,7 @@ __all__ = [
     "evaluate",
     "explain",
     "export",
+    "gallery",
     "import_reference",
     "intervene",
     "load",

@@ -127,20 +127,38 @@ class Resynthesis:
         place = int(np.argmax(shares))
         return (place, shares[place]) if shares[place] else None
 
+    @property
+    def difference_gain(self) -> float:
+        """What makes the difference as loud as the sound before, as far as 16 bits allow; 1 where there is none."""
+        change = self.samples_after.astype(np.float64) - self.samples_before
+        energy, peak = float(np.square(change).mean()), float(np.abs(change).max())
+        if not energy:
+            return 1.0
+        loudness = math.sqrt(float(np.square(self.samples_before, dtype=np.float64).mean()) / energy)
+        return min(max(loudness, 1.0), FULL_SCALE / peak)
+
     def sound(self, which: str, kind: str = "flac") -> bytes:
-        """``before``, ``after`` or their ``difference`` as the content of a flac or wav file, all with one gain.
+        """A sound as the content of a flac or wav file.
+
+        Args:
+            which: ``before``, ``after`` or their ``difference``, all with one gain, or ``amplified``, the difference
+                multiplied by `difference_gain`.
+            kind: ``flac`` or ``wav``.
 
         Raises:
             ConfigError: No such sound or kind.
         """
-        if which not in SOUNDS:
-            raise ConfigError(f"sound {which!r} is unknown. {did_you_mean(which, SOUNDS)}")
-        if which == "difference":
-            change = self.samples_after.astype(np.int32) - self.samples_before
-            samples = np.clip(change, -FULL_SCALE, FULL_SCALE).astype(np.int16)
-        else:
-            samples = self.samples_before if which == "before" else self.samples_after
-        return encode(samples, kind, self.sample_rate)
+        change = self.samples_after.astype(np.int32) - self.samples_before
+        samples = {
+            "before": self.samples_before,
+            "after": self.samples_after,
+            "difference": change,
+            "amplified": np.round(change * self.difference_gain),
+        }
+        if which not in samples:
+            raise ConfigError(f"sound {which!r} is unknown. {did_you_mean(which, samples)}")
+        rounded = np.clip(samples[which], -FULL_SCALE, FULL_SCALE).astype(np.int16)
+        return encode(rounded, kind, self.sample_rate)
 
     def numbers(self) -> dict[str, Any]:
         """Everything but spectrograms and samples, as JSON can hold it."""

@@ -55,10 +55,9 @@ def clip_figure(resynthesis: Resynthesis, scale: tuple[float, float] = SCALE) ->
     """The clean and the attacked spectrogram and what the attack changed above, emotions and concepts below.
 
     The change of a spectrogram is drawn in its unit, that of a sound as its noise-to-mask ratio: red is above the
-    masking threshold, blue is below it. Next to it are the shares of the squared perturbation of the spectrogram per band and
-    per second. Below, predictions lie on
-    the rating scale: an open circle before the attack, a filled one after it, a diamond after the attack has gone
-    through sound, and a line at the annotation.
+    masking threshold, blue is below it. Next to it are the shares of the squared perturbation of the spectrogram per
+    band and per second. Below, predictions lie on the rating scale: an open circle before the attack, a filled one
+    after it, a diamond after the attack has gone through sound, and a line at the annotation.
 
     Args:
         resynthesis: What an attack did to a clip, see `tenuto.evaluation.resynthesis`.
@@ -84,10 +83,16 @@ def clip_figure(resynthesis: Resynthesis, scale: tuple[float, float] = SCALE) ->
 def title(resynthesis: Resynthesis) -> str:
     """Clip, run, attack and budget: ``clip 055, A2E-6-1a2b3c4d under APGD-df4f2415 (APGD, linf 0.1)``."""
     attack = resynthesis.attack
-    size = f"{attack['norm']} {attack['epsilon']:g}" if attack["epsilon"] is not None else "no budget"
     return (
-        f"clip {resynthesis.clip}, {resynthesis.run} under {attack['protocol']} ({attack['attack']}, {size})"
+        f"clip {resynthesis.clip}, {resynthesis.run} under {attack['protocol']} ({attack['attack']}, "
+        f"{budget(resynthesis)})"
     )
+
+
+def budget(resynthesis: Resynthesis) -> str:
+    """The budget of the attack: ``linf 0.1``, ``40 dB SNR``."""
+    norm, epsilon = resynthesis.attack["norm"], resynthesis.attack["epsilon"]
+    return f"{norm} {epsilon:g}" if epsilon is not None else "no budget"
 
 
 def sentence(resynthesis: Resynthesis) -> str:
@@ -208,7 +213,9 @@ def _audible_colours() -> Any:
     from matplotlib.colors import ListedColormap
 
     half = np.linspace(0, 1, COLOURS // 2)
-    return ListedColormap(np.concatenate([colormaps["Blues"](0.6 * half), colormaps["Reds"](0.5 + 0.5 * half)]))
+    return ListedColormap(
+        np.concatenate([colormaps["Blues"](0.6 * half), colormaps["Reds"](0.5 + 0.5 * half)])
+    )
 
 
 def _frequencies(axes: Axes, band_hz: tuple[float, ...]) -> None:

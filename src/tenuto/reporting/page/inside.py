@@ -230,7 +230,7 @@ def _clip(resynthesis: Resynthesis, inputs: PageInputs, with_player: bool) -> Cl
             f"{clips.title(resynthesis)}. {CAPTIONS[resynthesis.is_played]}",
             scrolls=True,
         ),
-        table=_predicted(resynthesis),
+        table=predicted(resynthesis),
     )
 
 
@@ -258,7 +258,7 @@ def because_of(resynthesis: Resynthesis, weights: Weights) -> str:
     ).replace("-", "−")
 
 
-def _predicted(resynthesis: Resynthesis) -> Table:
+def predicted(resynthesis: Resynthesis) -> Table:
     """Emotions and concepts of a clip in every state."""
     names = {"annotation": "label"} | clips.shown(resynthesis)
     lines = []

@@ -1,0 +1,147 @@
+"""Attacked clips of several runs on one page that plays them."""
+
+from __future__ import annotations
+
+import dataclasses
+import html
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from tenuto.analysis.systems import label_scale
+from tenuto.api.progress import SILENT, Progress
+from tenuto.api.runs import Run, Source, open_run
+from tenuto.attacks import Budget
+from tenuto.errors import ConfigError, DataError
+from tenuto.evaluation import resynthesis
+from tenuto.evaluation.resynthesised_clip import Resynthesis
+from tenuto.files import write_text
+from tenuto.reporting.page.gallery import Shown, make_gallery
+from tenuto.reporting.page.inside import clips_to_show
+from tenuto.reporting.page.report import render
+from tenuto.store.perturbations import worst_rows
+
+BUDGETS: tuple[tuple[str, float], ...] = (("snr", 0.01), ("masked", 1.0))
+"""Norm and epsilon that are shown by default where a protocol has them: 40 dB SNR and a noise-to-mask ratio of 0 dB."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Gallery:
+    """A written gallery.
+
+    Attributes:
+        path: The HTML file.
+        bytes: Its size.
+        clips: What is shown, one per run, clip and budget.
+        remarks: Budgets that a run was not attacked at, a sentence each.
+    """
+
+    path: Path
+    bytes: int
+    clips: tuple[Resynthesis, ...] = dataclasses.field(repr=False)
+    remarks: tuple[str, ...] = ()
+
+    def as_dict(self) -> dict[str, Any]:
+        """All numbers."""
+        clips = [clip.numbers() for clip in self.clips]
+        return {"gallery": str(self.path), "bytes": self.bytes, "clips": clips, "remarks": list(self.remarks)}
+
+    def _repr_html_(self) -> str:
+        """Return a link, as a notebook shows it."""
+        path = html.escape(str(self.path), quote=True)
+        return f'<a href="{path}">{path}</a>'
+
+
+def gallery(
+    runs: Run | Source | Sequence[Run | Source],
+    out: Source = "gallery.html",
+    clips: int | str | Sequence[str] = 1,
+    *,
+    protocol: str | None = None,
+    budgets: Budget | Sequence[Budget] = (),
+    root: Source | None = None,
+    cache: Source | None = None,
+    trust: bool = False,
+    progress: Progress = SILENT,
+) -> Gallery:
+    """Write one HTML file that plays attacked clips of several runs before and after the attack.
+
+    Args:
+        runs: Open runs or their folders, attacked with the same protocol.
+        out: The file to write.
+        clips: Names of test clips, or how many: those of the first run that the attack moves most and least.
+        protocol: The attack; may be left out where the first run has one.
+        budgets: Which budgets of the protocol; default: 40 dB SNR and noise-to-mask ratio 0 dB where it has them, else
+            all that it has.
+        root: Folder of the data set, as in `tenuto.open_run`.
+        cache: Folder of spectrograms, as in `tenuto.open_run`.
+        trust: Whether you trust the code of adopted runs.
+        progress: Receives progress.
+
+    Raises:
+        ConfigError: No run, or no such protocol.
+        DataError: No such budget, or a clip that a run was not attacked on.
+    """
+    named: list[Run | Source] = [runs] if isinstance(runs, Run | str | Path) else list(runs)
+    if not named:
+        raise ConfigError("runs must name at least one run.")
+    opened = [
+        run if isinstance(run, Run) else open_run(run, root, cache=cache, trust=trust, progress=progress)
+        for run in named
+    ]
+    chosen = [budgets] if isinstance(budgets, Budget) else list(budgets)
+    tables = [_rows(run, protocol) for run in opened]
+    sizes = _sizes(tables[0], [(budget.norm, budget.epsilon) for budget in chosen])
+    if isinstance(clips, int):
+        names = clips_to_show(_at(tables[0], *sizes[0]), clips)
+    else:
+        names = [clips] if isinstance(clips, str) else list(clips)
+    shown, remarks = [], []
+    with progress.bar("clips", len(opened) * len(sizes) * len(names)) as advance:
+        for run, rows in zip(opened, tables, strict=True):
+            scale = label_scale(run.config.data) or run.material.prepared.index.label_scale
+            for norm, epsilon in sizes:
+                own = _at(rows, norm, epsilon)
+                if own.empty:
+                    remarks.append(f"{run.name} was not attacked at {norm} {epsilon:g}.")
+                    continue
+                for result in resynthesis.resynthesise_clips(run, own, names):
+                    shown.append(Shown(result, scale))
+                    advance(1)
+    path = write_text(out, render(make_gallery(shown, remarks), "gallery"))
+    results = tuple(one.resynthesis for one in shown)
+    return Gallery(path, path.stat().st_size, results, tuple(remarks))
+
+
+def _rows(run: Run, protocol: str | None) -> pd.DataFrame:
+    """The rows of a protocol whose perturbations are saved. Raises `ConfigError`."""
+    protocols = run.files.perturbed_protocols()
+    if protocol is None and len(protocols) > 1:
+        raise ConfigError(
+            f"{run.files.attacks}: contains {', '.join(protocols)}. Choose one with `protocol`."
+        )
+    return worst_rows(run.files, "test", protocol or next(iter(protocols), ""))
+
+
+def _at(rows: pd.DataFrame, norm: str, epsilon: float) -> pd.DataFrame:
+    """The rows at one budget."""
+    is_size = np.isclose(rows["epsilon"].astype(float), epsilon, rtol=1e-9, atol=0, equal_nan=True)
+    return rows[(rows["norm"] == norm) & is_size].reset_index(drop=True)
+
+
+def _sizes(rows: pd.DataFrame, wanted: Sequence[tuple[str, float]]) -> list[tuple[str, float]]:
+    """Norm and epsilon of the budgets to show, as the rows have them. Raises `DataError` for one that is not there."""
+    sizes = [
+        (str(norm), float(epsilon))
+        for norm, epsilon in rows[["norm", "epsilon"]].drop_duplicates().to_numpy()
+    ]
+    if wanted:
+        for norm, epsilon in wanted:
+            if _at(rows, norm, epsilon).empty:
+                listed = ", ".join(f"{norm} {size:g}" for norm, size in sizes)
+                raise DataError(f"the rows have no budget {norm} {epsilon:g}; budgets of the rows: {listed}.")
+        return list(wanted)
+    return [size for size in BUDGETS if not _at(rows, *size).empty] or sizes
