@@ -7,7 +7,7 @@ import dataclasses
 import pytest
 import torch
 
-from tenuto.attacks import L2, EmotionsMove, Linf, OneEmotion, SquaredError, Unbounded
+from tenuto.attacks import L2, SNR, Amplitude, EmotionsMove, Linf, OneEmotion, SquaredError, Unbounded
 from tenuto.attacks.universal import Part, Placement, Universal, shape_budget
 from tenuto.errors import AttackError, ConfigError
 from tests.attacks.conftest import Bottleneck, Linear
@@ -54,6 +54,40 @@ def test_the_mean_error_of_a_linear_model_is_that_of_its_mean_gradient(budget):
     (MODEL(TRAINING.inputs + point) - TRAINING.labels).square().mean().backward()
     expected = small.epsilon * small.steepest(point.grad)[0]
     assert torch.allclose(shape, expected, rtol=1e-3, atol=1e-9)
+
+
+def sounds(one):
+    """Examples of a part as waveforms (20,) of different levels."""
+    louder = torch.linspace(0.2, 3, len(one.names), dtype=torch.float64)[:, None]
+    return one._replace(inputs=one.inputs.flatten(1) * louder)
+
+
+def test_under_a_signal_to_noise_ratio_one_shape_is_scaled_to_every_clip():
+    """On a linear model that is the steepest direction, at the level of each clip."""
+    settings = Universal(SNR(20), objective=OneEmotion(1, True), epochs=4)
+    shape = settings.fit(MODEL, sounds(TRAINING), sounds(VALIDATION))
+    direction = WEIGHTS[1] / WEIGHTS[1].norm()
+    assert torch.allclose(shape, 0.1 * direction)
+    inputs = sounds(TEST).inputs
+    result = Placement(settings, shape=shape)(MODEL, inputs, TEST.labels)
+    assert torch.allclose(result.perturbation, 0.1 * inputs.norm(dim=1, keepdim=True) * direction)
+    measured = 20 * torch.log10(inputs.norm(dim=1) / result.perturbation.norm(dim=1))
+    assert measured.tolist() == pytest.approx([20] * 5)
+
+
+def test_an_amplitude_is_the_same_for_every_clip():
+    settings = Universal(Amplitude(0.01), objective=OneEmotion(1, True), epochs=4)
+    shape = settings.fit(MODEL, sounds(TRAINING), sounds(VALIDATION))
+    assert torch.allclose(shape, 0.01 * WEIGHTS[1].sign())
+    result = Placement(settings, shape=shape)(MODEL, sounds(TEST).inputs, TEST.labels)
+    assert torch.allclose(result.perturbation, shape.expand(5, 20))
+
+
+def test_a_silent_clip_has_no_signal_to_noise_ratio():
+    silent = sounds(TRAINING)
+    silent.inputs[4] = 0
+    with pytest.raises(AttackError, match="clip 4 is silent"):
+        Universal(SNR(20)).fit(MODEL, silent, sounds(VALIDATION))
 
 
 @pytest.mark.parametrize("budget", BUDGETS, ids=repr)
@@ -158,7 +192,7 @@ def test_nan_is_named():
         ({"batch_size": 0}, "batch_size"),
         ({"momentum": 2}, "momentum"),
         ({"precision": "float16"}, "precision"),
-        ({"budget": Unbounded()}, "needs a budget with an epsilon"),
+        ({"budget": Unbounded()}, "needs a limited budget"),
     ],
 )
 def test_settings_out_of_range_are_refused(settings, message):

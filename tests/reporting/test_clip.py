@@ -182,7 +182,9 @@ def test_the_sentence_says_what_survives_and_how_loud_it_is():
 
 
 def test_the_sentence_of_an_attack_without_effect():
-    assert sentence(made_up(survival=None)).startswith("The attack does not move the emotions. What is played: signal")
+    assert sentence(made_up(survival=None)).startswith(
+        "The attack does not move the emotions. What is played: signal"
+    )
     assert sentence(made_up(snr_db=math.inf)).endswith("; in 16 bits there is nothing of it to hear.")
     nothing = np.zeros((313, BANDS), np.float32)
     assert sentence(made_up(perturbation=nothing)) == "The attack changed nothing."

@@ -123,7 +123,7 @@ class Run(runs.Run):
             objective: What is increased on average, see docs/attack.md.
             inputs: ``waveform`` or ``spectrogram``; default: where the budget belongs, else the model's own input.
             shifts: Seconds by which the perturbation is moved in time, circularly.
-            part: ``test`` or ``validation``.
+            part: Whose clips are judged: ``test``, ``validation`` or ``train``.
             out: Folder for rows, perturbation and sound; default: ``universal/NAME`` in the run folder.
             device: ``cpu`` or ``cuda``.
             settings: Settings of `tenuto.attacks.universal.Universal`, such as ``epochs=5``.

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from tenuto.attacks.base import Access, Attack, AttackResult, Examples, Progress, Range
 from tenuto.attacks.bounded import SQUARED_ERROR, require_epsilon
-from tenuto.attacks.budgets import Budget, per_example
+from tenuto.attacks.budgets import L2, SNR, Budget, per_example
 from tenuto.attacks.calling import Evaluator, Model, Outputs, input_gradient, left_as_found
 from tenuto.attacks.checks import listed, require_number, require_whole
 from tenuto.attacks.objectives import Objective, Situation
@@ -36,7 +36,7 @@ class Part(NamedTuple):
 
 
 def shape_budget(budget: Budget) -> Budget:
-    """The budget of one shape that belongs to every input: `budget`, or what it is for inputs of level 1.
+    """The budget of one shape that belongs to every input: `budget`, or what it is for inputs of Euclidean norm 1.
 
     Raises:
         ConfigError: A budget that depends on more of an input than its level, or none with an epsilon.
@@ -44,6 +44,8 @@ def shape_budget(budget: Budget) -> Budget:
     require_epsilon(budget)
     if type(budget).around is Budget.around:
         return budget
+    if isinstance(budget, SNR):
+        return L2(budget.epsilon)
     raise ConfigError(
         f"A universal perturbation cannot keep {budget!r}, which differs between clips in more than their level. Use "
         "SNR, Amplitude, Linf or L2."

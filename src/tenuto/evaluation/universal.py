@@ -120,7 +120,7 @@ def universal(
         fit: How the perturbation is fitted.
         folder: Where the result is written: ``rows.csv``, ``perturbation.safetensors``, ``about.json`` and, of a
             waveform, ``perturbation.wav``. A finished result of the same settings there is read. Default: nowhere.
-        part: ``test`` or ``validation``; the perturbation has seen the training clips.
+        part: Whose clips are judged. The perturbation was fitted on ``train`` and chosen on ``validation``.
         shifts: Seconds by which the perturbation is moved in time, circularly, when it is judged.
         device: ``cpu`` or ``cuda``.
         progress: Called with the number of training clips whose gradient was computed.
