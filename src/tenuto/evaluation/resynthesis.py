@@ -229,7 +229,7 @@ def play_attack(
 def _whole_frames(sound: NDArray[np.float32], rate: int) -> Spectrogram:
     """The log spectrogram of a sound, as far as it fills frames."""
     samples = resample(sound, rate).astype(np.float32)
-    return log_spectrogram(samples)[: max(1, math.floor((len(samples) - FRAME_SIZE) / HOP) + 1)]
+    return log_spectrogram(samples)[: max(1, math.ceil((len(samples) - FRAME_SIZE + 1) / HOP))]
 
 
 def _audibility(before: NDArray[Any], after: NDArray[Any], rate: int) -> dict[str, Any]:
