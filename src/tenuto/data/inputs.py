@@ -26,6 +26,9 @@ from tenuto.errors import ConfigError
 Values = NDArray[np.float32]
 Range = tuple[float, float]
 
+WAVEFORM_UNIT = "samples (full scale 1)"
+"""What perturbations of a waveform are measured in."""
+
 LARGEST_IN_MEMORY = 2**28
 """Bytes of inputs up to which they are held in memory; larger arrays are in a temporary file that is mapped."""
 
@@ -178,7 +181,7 @@ class WaveformInputs(Inputs):
 
     @property
     def unit(self) -> str:
-        return "samples (full scale 1)"
+        return WAVEFORM_UNIT
 
     @property
     def valid_range(self) -> Range:

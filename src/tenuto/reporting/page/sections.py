@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from tenuto.analysis import curves, natural as natural_changes, sentences, smc2025, words
+from tenuto.analysis import natural as natural_changes, sentences, smc2025, words
 from tenuto.analysis.systems import at_budgets, is_paper_data, ordered_systems, rating_scale, run_metrics
 from tenuto.evaluation.audit.findings import (
     NOT_EVALUATED,
@@ -147,7 +147,7 @@ def natural(inputs: PageInputs) -> Section | str:
     """How far predictions move without an attack."""
     if inputs.natural is None:
         return "Natural changes: not measured. Run `tenuto natural RUN --root DATA`."
-    means = curves.natural_means(natural_changes.summary(inputs.natural))
+    means = natural_changes.natural_means(natural_changes.summary(inputs.natural))
     cells = pd.DataFrame(
         {
             "Change": means["change"],
