@@ -89,8 +89,8 @@ def test_an_interval_end_that_is_not_reached_is_beyond_the_largest_budget():
         [sound(seed=6), sound(seed=21, ladders={"snr": {40: 0.13, 20: 0.14}, "masked": {-6: 0.13, 6: 0.14}})]
     )
     snr, masked = (tables.show_curves(one)["Doubles at"].item() for one in measured(rows).by_norm)
-    assert snr.endswith("(< 20 to 33.3 dB)")
-    assert masked.endswith("(-4.7 to > 6 dB)")
+    assert snr.endswith("(< 20 to 33.3)")
+    assert masked.endswith("(-4.7 to > 6)")
 
 
 def test_areas_are_over_the_drawn_axis():

@@ -258,9 +258,9 @@ def show_curves(curves: Curves) -> pd.DataFrame:
 
 def _size(axis: Norm, value: float) -> str:
     """A size in the unit of its axis; one that no budget reaches is infinite."""
-    if np.isfinite(value):
-        return f"{value:.1f} dB" if axis.in_db else f"{value:.3f}"
-    return "any size" if value == axis.value(0.0) else "not reached"
+    if not np.isfinite(value):
+        return "any size" if value == axis.value(0.0) else "not reached"
+    return f"{value:.1f} dB" if axis.in_db else f"{value:.3f}"
 
 
 def _sizes(axis: Norm, line: Mapping[Hashable, Any], largest: str) -> str:
@@ -269,8 +269,8 @@ def _sizes(axis: Norm, line: Mapping[Hashable, Any], largest: str) -> str:
     if np.isnan(ends).any():
         return ""
     beyond = f"{'<' if axis.falls else '>'} {largest}"
-    low, high = (beyond if _size(axis, end) == "not reached" else _size(axis, end) for end in ends)
-    return f" ({low.removesuffix(' dB')} to {high})"
+    shown = (beyond if np.isinf(end) else _size(axis, end) for end in ends)
+    return f" ({' to '.join(shown)})".replace(" dB", "")
 
 
 def _range(line: Mapping[Hashable, Any], name: str) -> str:

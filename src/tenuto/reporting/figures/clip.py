@@ -20,6 +20,7 @@ from tenuto.reporting.figures.style import (
     scale_axis,
     system_colours,
 )
+from tenuto.store.budgets import norm_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -65,7 +66,8 @@ def clip_figure(resynthesis: Resynthesis, scale: tuple[float, float] = SCALE) ->
 def title(resynthesis: Resynthesis) -> str:
     """Clip, run, attack and budget: ``clip 055, A2E-6-1a2b3c4d under APGD-df4f2415 (APGD, linf 0.1)``."""
     attack = resynthesis.attack
-    size = f"{attack['norm']} {attack['epsilon']:g}" if attack["epsilon"] is not None else "no budget"
+    epsilon = attack["epsilon"]
+    size = norm_of(attack["norm"]).label(epsilon) if epsilon is not None else "no budget"
     return (
         f"clip {resynthesis.clip}, {resynthesis.run} under {attack['protocol']} ({attack['attack']}, {size})"
     )
