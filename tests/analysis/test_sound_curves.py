@@ -19,7 +19,9 @@ from tests.reporting.made_up import CLIPS, epsilon_of, sound
 
 def of(norm, rows=None, *more):
     """The curves of one norm."""
-    (chosen,) = [one for one in measured(sound() if rows is None else rows, *more).by_norm if one.norm == norm]
+    (chosen,) = [
+        one for one in measured(sound() if rows is None else rows, *more).by_norm if one.norm == norm
+    ]
     return chosen
 
 

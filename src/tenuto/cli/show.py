@@ -24,10 +24,9 @@ def show(
         str | None,
         typer.Option(help="Name of the rows in RUN/attacks.", show_default="the only one there"),
     ] = None,
-    epsilon: Annotated[
-        float | None,
-        typer.Option(help="Budget, where the protocol has several.", show_default="the only one"),
-    ] = None,
+    epsilon: common.Epsilon = None,
+    db: common.Decibels = None,
+    norm: common.NormName = None,
     folder: Annotated[
         Path | None, typer.Option("--out", help="Folder for pictures and sounds.", show_default="RUN/shown")
     ] = None,
@@ -40,11 +39,13 @@ def show(
     the attack's effect that remains in sound, and the signal-to-noise ratio of the two sounds.
 
     Example: tenuto show runs/A2E-21-1a2b3c4d 055 --protocol standard-1 --epsilon 0.1 --root soundtracks
+
+    Example: tenuto show runs/A2E-21-1a2b3c4d 055 --protocol sound-1 --db 40 --root soundtracks
     """
     from tenuto import api
 
     opened = api.open_run(run, root, trust=trust, cache=cache, progress=common.TERMINAL)
-    shown = opened.show(clips or [], protocol, epsilon, folder)
+    shown = opened.show(clips or [], protocol, epsilon, folder, db=db, norm=norm)
     if as_json:
         common.print_json(shown.as_dict())
         return
