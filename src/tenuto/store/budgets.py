@@ -19,6 +19,8 @@ class Norm:
         name: The value of the column ``norm``.
         title: What the norm measures, as the title of an axis.
         form: A size with its name, in which ``{}`` is the number.
+        column: The column of rows that holds the measured size of a perturbation, in dB where sizes are shown in dB;
+            empty where rows have none.
         db: Sign of the dB value, 20 log10 of epsilon: -1 where it falls with the strength of an attack, 1 where it
             rises; 0 for a norm that is not shown in dB.
     """
@@ -26,6 +28,7 @@ class Norm:
     name: str
     title: str
     form: str
+    column: str = ""
     db: int = 0
 
     @property
@@ -44,6 +47,10 @@ class Norm:
             return epsilon
         return self.db * (20 * math.log10(epsilon) if epsilon > 0 else -math.inf)
 
+    def epsilon(self, value: float) -> float:
+        """The epsilon of a shown size."""
+        return 10 ** (self.db * value / 20) if self.in_db else value
+
     def number(self, epsilon: float) -> str:
         """That value in digits."""
         return f"{round(self.value(epsilon), 6) + 0.0:g}"
@@ -60,11 +67,11 @@ class Norm:
 NORMS = {
     norm.name: norm
     for norm in (
-        Norm("linf", "Largest change of an entry", "linf {}"),
-        Norm("l2", "Euclidean norm of the change", "l2 {}"),
-        Norm("snr", "Signal-to-noise ratio", "{} dB SNR", -1),
-        Norm("amplitude", "Largest change of a sample", "amplitude {}"),
-        Norm("masked", "Noise-to-mask ratio", "noise-to-mask {} dB", 1),
+        Norm("linf", "Largest change of an entry", "linf {}", "linf"),
+        Norm("l2", "Euclidean norm of the change", "l2 {}", "l2"),
+        Norm("snr", "Signal-to-noise ratio", "{} dB SNR", "snr_db", -1),
+        Norm("amplitude", "Largest change of a sample", "amplitude {}", "linf"),
+        Norm("masked", "Noise-to-mask ratio", "noise-to-mask {} dB", "nmr_db", 1),
     )
 }
 """Norms in the order in which tables and figures show them."""
