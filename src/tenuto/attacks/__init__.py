@@ -3,7 +3,7 @@
 from tenuto.attacks.apgd import APGD
 from tenuto.attacks.base import Attack, AttackResult, Examples, from_dict
 from tenuto.attacks.bounded import BoundedAttack
-from tenuto.attacks.budgets import L2, Budget, Linf, Unbounded
+from tenuto.attacks.budgets import L2, SNR, Amplitude, Budget, Linf, Unbounded
 from tenuto.attacks.calling import Evaluator, Outputs, emotions_of, left_as_found
 from tenuto.attacks.fgsm import FGSM
 from tenuto.attacks.minimal import Minimal
@@ -23,7 +23,8 @@ from tenuto.attacks.objectives import (
 )
 from tenuto.attacks.parsing import parse_attack, parse_objective
 from tenuto.attacks.pgd import PGD
-from tenuto.attacks.protocols import Protocol, ProtocolResult, WorstCase, climb, protocol
+from tenuto.attacks.protocols import Protocol, ProtocolResult, WorstCase, climb
+from tenuto.attacks.published import protocol
 from tenuto.attacks.registry import ATTACKS, BUDGETS, OBJECTIVES, PROTOCOLS, to_dict
 from tenuto.attacks.search import Search
 from tenuto.attacks.smc2025.described import Described
@@ -40,7 +41,9 @@ __all__ = [
     "OBJECTIVES",
     "PGD",
     "PROTOCOLS",
+    "SNR",
     "AbsoluteError",
+    "Amplitude",
     "Attack",
     "AttackResult",
     "BoundedAttack",
