@@ -7,6 +7,7 @@ import math
 import pandas as pd
 
 from tenuto.data.excerpts import SPECTROGRAM_UNIT
+from tenuto.data.inputs import WAVEFORM_UNIT
 from tenuto.store.rows import has_thresholds
 
 NOTHING = "–"
@@ -30,7 +31,7 @@ def long_unit(unit: str) -> str:
 
 def entry(unit: str) -> str:
     """What one number of an input is."""
-    return "a spectrogram entry" if unit == SPECTROGRAM_UNIT else "an input entry"
+    return {SPECTROGRAM_UNIT: "a spectrogram entry", WAVEFORM_UNIT: "a sample"}.get(unit, "an input entry")
 
 
 def attacked_pair(rows: pd.DataFrame) -> str:

@@ -14,15 +14,16 @@ import pandas as pd
 from tenuto.analysis.systems import label_scale
 from tenuto.api.progress import SILENT, Progress
 from tenuto.api.runs import Run, Source, open_run
-from tenuto.attacks import Budget
-from tenuto.errors import ConfigError, DataError
+from tenuto.errors import ConfigError
 from tenuto.evaluation import resynthesis
 from tenuto.evaluation.resynthesised_clip import Resynthesis
 from tenuto.files import write_text
 from tenuto.reporting.page.gallery import Shown, make_gallery
 from tenuto.reporting.page.inside import clips_to_show
 from tenuto.reporting.page.report import render
+from tenuto.store.budgets import norm_of
 from tenuto.store.perturbations import worst_rows
+from tenuto.store.rows import at_budget
 
 BUDGETS: tuple[tuple[str, float], ...] = (("snr", 0.01), ("masked", 1.0))
 """Norm and epsilon that are shown by default where a protocol has them: 40 dB SNR and a noise-to-mask ratio of 0 dB."""
@@ -61,7 +62,9 @@ def gallery(
     clips: int | str | Sequence[str] = 1,
     *,
     protocol: str | None = None,
-    budgets: Budget | Sequence[Budget] = (),
+    epsilon: float | None = None,
+    db: float | None = None,
+    norm: str | None = None,
     root: Source | None = None,
     cache: Source | None = None,
     trust: bool = False,
@@ -74,8 +77,10 @@ def gallery(
         out: The file to write.
         clips: Names of test clips, or how many: those of the first run that the attack moves most and least.
         protocol: The attack; may be left out where the first run has one.
-        budgets: Which budgets of the protocol; default: 40 dB SNR and noise-to-mask ratio 0 dB where it has them, else
-            all that it has.
+        epsilon: The budget; default: 40 dB SNR and a noise-to-mask ratio of 0 dB where the protocol has them, else the
+            only one that it has.
+        db: The budget in dB, such as 40 for a signal-to-noise ratio of 40 dB.
+        norm: Which norm, where several have this budget.
         root: Folder of the data set, as in `tenuto.open_run`.
         cache: Folder of spectrograms, as in `tenuto.open_run`.
         trust: Whether you trust the code of adopted runs.
@@ -92,9 +97,8 @@ def gallery(
         run if isinstance(run, Run) else open_run(run, root, cache=cache, trust=trust, progress=progress)
         for run in named
     ]
-    chosen = [budgets] if isinstance(budgets, Budget) else list(budgets)
     tables = [_rows(run, protocol) for run in opened]
-    sizes = _sizes(tables[0], [(budget.norm, budget.epsilon) for budget in chosen])
+    sizes = _sizes(tables[0], epsilon, db, norm)
     if isinstance(clips, int):
         names = clips_to_show(_at(tables[0], *sizes[0]), clips)
     else:
@@ -103,10 +107,10 @@ def gallery(
     with progress.bar("clips", len(opened) * len(sizes) * len(names)) as advance:
         for run, rows in zip(opened, tables, strict=True):
             scale = label_scale(run.config.data) or run.material.prepared.index.label_scale
-            for norm, epsilon in sizes:
-                own = _at(rows, norm, epsilon)
+            for size in sizes:
+                own = _at(rows, *size)
                 if own.empty:
-                    remarks.append(f"{run.name} was not attacked at {norm} {epsilon:g}.")
+                    remarks.append(f"{run.name} was not attacked at {norm_of(size[0]).label(size[1])}.")
                     continue
                 for result in resynthesis.resynthesise_clips(run, own, names):
                     shown.append(Shown(result, scale))
@@ -132,16 +136,12 @@ def _at(rows: pd.DataFrame, norm: str, epsilon: float) -> pd.DataFrame:
     return rows[(rows["norm"] == norm) & is_size].reset_index(drop=True)
 
 
-def _sizes(rows: pd.DataFrame, wanted: Sequence[tuple[str, float]]) -> list[tuple[str, float]]:
-    """Norm and epsilon of the budgets to show, as the rows have them. Raises `DataError` for one that is not there."""
-    sizes = [
-        (str(norm), float(epsilon))
-        for norm, epsilon in rows[["norm", "epsilon"]].drop_duplicates().to_numpy()
-    ]
-    if wanted:
-        for norm, epsilon in wanted:
-            if _at(rows, norm, epsilon).empty:
-                listed = ", ".join(f"{norm} {size:g}" for norm, size in sizes)
-                raise DataError(f"the rows have no budget {norm} {epsilon:g}; budgets of the rows: {listed}.")
-        return list(wanted)
-    return [size for size in BUDGETS if not _at(rows, *size).empty] or sizes
+def _sizes(
+    rows: pd.DataFrame, epsilon: float | None, db: float | None, norm: str | None
+) -> list[tuple[str, float]]:
+    """Norm and epsilon of the budgets to show. Raises `DataError` for one that is not there."""
+    heard = [size for size in BUDGETS if not _at(rows, *size).empty and norm in (None, size[0])]
+    if heard and epsilon is None and db is None:
+        return heard
+    one = at_budget(rows, epsilon, db=db, norm=norm).iloc[0]
+    return [(str(one["norm"]), float(one["epsilon"]))]

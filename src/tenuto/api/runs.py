@@ -199,6 +199,9 @@ class Run(runs.Run):
         protocol: str | None = None,
         epsilon: float | None = None,
         out: Source | None = None,
+        *,
+        db: float | None = None,
+        norm: str | None = None,
     ) -> ClipsShown:
         """Draw attacked clips and render them as sound. Files are written to ``out``.
 
@@ -207,9 +210,11 @@ class Run(runs.Run):
             protocol: The attack; may be left out where the run has one.
             epsilon: The budget; may be left out where the protocol has one.
             out: Folder for pictures and sounds; default: ``shown`` in the run folder.
+            db: The budget in dB, such as 40 for a signal-to-noise ratio of 40 dB.
+            norm: Which norm, where several have this budget.
         """
         names = [clips] if isinstance(clips, str) else list(clips)
-        rows = saved_rows(self.files, self._part_of(names), protocol, epsilon)
+        rows = saved_rows(self.files, self._part_of(names), protocol, epsilon, db=db, norm=norm)
         names = names or list(rows["clip"])
         results, files = [], {}
         scale = label_scale(self.config.data) or self.material.prepared.index.label_scale
@@ -491,6 +496,8 @@ def show(
     protocol: str | None = None,
     epsilon: float | None = None,
     *,
+    db: float | None = None,
+    norm: str | None = None,
     out: Source | None = None,
     root: Source | None = None,
     cache: Source | None = None,
@@ -498,7 +505,8 @@ def show(
     **opening: Any,
 ) -> ClipsShown:
     """Draw attacked clips of a run and render them as sound, see `Run.show` and `open_run`."""
-    return _opened(run, root, progress, cache=cache, **opening).show(clips, protocol, epsilon, out)
+    opened = _opened(run, root, progress, cache=cache, **opening)
+    return opened.show(clips, protocol, epsilon, out, db=db, norm=norm)
 
 
 def set_concepts(

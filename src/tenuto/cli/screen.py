@@ -12,10 +12,13 @@ from rich.markup import escape
 from rich.table import Table
 
 from tenuto import metrics
+from tenuto.analysis.survival import STORAGE, survival
+from tenuto.analysis.systems import at_budgets
 from tenuto.analysis.words import number
 from tenuto.cli.common import notes, out
 from tenuto.cli.options import with_options
 from tenuto.reporting.tables import GROUP
+from tenuto.store.budgets import norm_of
 from tenuto.store.rows import has_thresholds, values_of, worst_case
 
 if TYPE_CHECKING:
@@ -112,24 +115,36 @@ def attack_table(rows: pd.DataFrame) -> Table:
     table = Table(title=escape(f"{first['run']}, {first['protocol']}, {clips} clips"), title_justify="left")
     for heading in ("", "|Δ prediction|", "MAE", "correlation"):
         table.add_column(heading, justify="right" if heading else "left")
-    budgets = list(shown.groupby(["norm", "epsilon"], dropna=False))
+    budgets = list(at_budgets(rows))
     table.add_row("clean", "", *_scores(budgets[0][1], "clean"))
-    for (norm, epsilon), part in budgets:
+    norms = [part["norm"].iloc[0] for _, part in budgets]
+    for place, (title, part) in enumerate(budgets):
+        if place and norms[place] != norms[place - 1]:
+            table.add_section()
         moved = np.abs(values_of(part, "adversarial") - values_of(part, "clean")).mean()
-        budget = _attacked(f"{norm} {epsilon}", part)
-        table.add_row(budget, f"{moved:.4f}", *_scores(part, "adversarial"))
+        table.add_row(_attacked(title, part), f"{moved:.4f}", *_scores(part, "adversarial"))
     if rows["objective"].nunique() == 1 and "loss" in rows:
         table.add_section()
         # The released attack ascends the squared error; its objective is what the thresholds are defined on.
         aim = "squared error" if has_thresholds(rows) else first["objective"]
         table.add_row(escape(f"objective: {aim}, mean {rows['loss'].mean():.4f}"))
     cost = rows.groupby("clip")[["forward_passes", "gradient_passes"]].sum().max()
-    table.caption = (
-        f"largest change of one entry {shown['linf'].max():.4g}, median L2 norm {shown['l2'].median():.4g}, "
-        f"converged {int(shown['converged'].sum())} of {len(shown)}; at most {cost['forward_passes']} forward and "
-        f"{cost['gradient_passes']} gradient passes a clip"
+    table.caption = "; ".join(
+        (
+            f"largest change of one entry {shown['linf'].max():.4g}, median L2 norm {shown['l2'].median():.4g}, "
+            f"converged {int(shown['converged'].sum())} of {len(shown)}",
+            *_in_sound(shown),
+            f"at most {cost['forward_passes']} forward and {cost['gradient_passes']} gradient passes a clip",
+        )
     )
     return table
+
+
+def _in_sound(shown: pd.DataFrame) -> list[str]:
+    """How much of the effect of an attack on the waveform survives storage, where that is recorded."""
+    shares = {words: survival(shown, column) for column, words in STORAGE.items()}
+    parts = [f"{share:.0%} in {words}" for words, share in shares.items() if share == share]
+    return [f"of the effect survive {' and '.join(parts)}"] if parts else []
 
 
 def _scores(rows: pd.DataFrame, kind: str) -> tuple[str, str]:
@@ -144,7 +159,7 @@ def _attacked(budget: str, rows: pd.DataFrame) -> str:
     if has_thresholds(rows):
         return "attacked, last evaluated iterate"
     worst = "worst of all" if (rows["attack"] == "worst").all() else "attacked"
-    return worst if budget.startswith("none") else escape(f"{worst}, {budget}")
+    return worst if rows["epsilon"].isna().all() else escape(f"{worst}, {budget}")
 
 
 def profile_table(
@@ -162,7 +177,7 @@ def profile_table(
 def changes_table(attacked: RecordingAttack) -> Table:
     """Emotions and concepts of an attacked recording, before and after; bars show the result."""
     row, recogniser = attacked.row, attacked.recogniser
-    budget = f"{row['norm']} {row['epsilon']:g}" if row["epsilon"] == row["epsilon"] else "no budget"
+    budget = norm_of(row["norm"]).label(row["epsilon"]) if row["epsilon"] == row["epsilon"] else "no budget"
     begin, seconds = attacked.start_seconds, recogniser.inputs.window / recogniser.inputs.steps_per_second
     title = (
         f"{attacked.source}, {begin:.1f} to {begin + seconds:.1f} s, {attacked.model} under {row['attack']}, "

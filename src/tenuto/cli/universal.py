@@ -110,9 +110,11 @@ def universal(
 def _table(result: UniversalResult) -> Table:
     """A line per placement."""
     from tenuto.cli.screen import grid
+    from tenuto.store.budgets import norm_of
 
     headings = ("placement", "clips", "|Δ prediction|", "MAE, clean → perturbed", "clips that\nget worse")
-    title = f"{result.run}, one perturbation of {result.fit.budget.label()}"
+    budget = result.fit.budget
+    title = f"{result.run}, one perturbation for all clips, {norm_of(budget.norm).label(budget.epsilon)}"
     table = grid(title, *headings, names=["placement"])
     for name, line in result.table.iterrows():
         table.add_row(

@@ -22,6 +22,7 @@ from tenuto.reporting.figures.style import (
     scale_axis,
     system_colours,
 )
+from tenuto.store.budgets import norm_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -92,7 +93,7 @@ def title(resynthesis: Resynthesis) -> str:
 def budget(resynthesis: Resynthesis) -> str:
     """The budget of the attack: ``linf 0.1``, ``40 dB SNR``."""
     norm, epsilon = resynthesis.attack["norm"], resynthesis.attack["epsilon"]
-    return f"{norm} {epsilon:g}" if epsilon is not None else "no budget"
+    return norm_of(norm).label(epsilon) if epsilon is not None else "no budget"
 
 
 def sentence(resynthesis: Resynthesis) -> str:
