@@ -169,8 +169,9 @@ def test_a_placement_larger_than_its_budget_is_refused():
 def test_the_title_names_shift_and_noise():
     shape, fit = torch.zeros(1, 5, 4), Universal(Linf(0.1))
     titles = [
-        Placement(fit, shape=shape, seconds=seconds, kind=kind).title
-        for seconds, kind in ((0.0, "fitted"), (2.5, "fitted"), (0.0, "noise"))
+        Placement(fit, shape=shape).title,
+        Placement(fit, shape=shape, seconds=2.5).title,
+        Placement(fit, shape=shape, kind="noise").title,
     ]
     assert titles == ["Universal", "Universal +2.5 s", "Noise shared"]
     assert repr(Placement(fit, shape=shape, seconds=2.5)) == f"Placement(fit={fit!r}, seconds=2.5)"

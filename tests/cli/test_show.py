@@ -141,9 +141,9 @@ def test_a_gallery_is_described_as_json(tenuto, attacked, data, clips, tmp_path)
     page = tmp_path / "gallery.html"
     made = json.loads(tenuto("show", attacked, "--gallery", *data, "--out", page, "--json").stdout)
     assert made["gallery"] == str(page)
-    assert [clip["clip"] for clip in made["clips"]][0] in clips
+    assert made["clips"][0]["clip"] in clips
 
 
 def test_clips_of_a_gallery_need_a_gallery(refused, attacked, data, clips):
     assert "--clip is an option of --gallery" in refused("show", attacked, "--clip", clips[0], *data)
-    assert "not a run" in refused("show", attacked, clips[0], "--gallery", *data)
+    assert "no such run" in refused("show", attacked, clips[0], "--gallery", *data)

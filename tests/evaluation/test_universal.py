@@ -100,9 +100,9 @@ def test_the_table_compares_placements_with_noise(result):
     assert loss["Universal"] > max(0, loss["Noise shared"])
 
 
-def test_a_waveform_is_scaled_to_full_scale():
+def test_a_waveform_is_scaled_to_full_scale(result):
     shape = np.array([0.0, 1e-3, -2e-3], np.float32)
-    sound = UniversalResult("run", FIT, None, shape, shape, 22050)
+    sound = UniversalResult("run", FIT, result.rows, shape, shape, 22050)
     samples, rate = soundfile.read(io.BytesIO(sound.sound()), dtype="int16")
     assert rate == 22050
     assert sound.gain == pytest.approx(500)

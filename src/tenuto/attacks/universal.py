@@ -165,7 +165,7 @@ class _Fit:
         batches = math.ceil(count / settings.batch_size)
         for epoch in range(settings.epochs):
             order = torch.from_numpy(self.draws.permutation(count))
-            for number, rows in enumerate(order.split(settings.batch_size)):
+            for number, rows in enumerate(torch.split(order, settings.batch_size)):
                 done = (epoch * batches + number) / (settings.epochs * batches)
                 gradient = self.gradient(shape, training, clean[0], rows)
                 velocity = settings.momentum * velocity + gradient
@@ -187,7 +187,7 @@ class _Fit:
     def batches(self, part: Part, rows: Tensor | None = None) -> Iterator[tuple[Tensor, Examples]]:
         """Positions and checked examples of some batches; of all examples by default."""
         chosen = torch.arange(len(part.names)) if rows is None else rows
-        for places in chosen.split(self.settings.batch_size):
+        for places in torch.split(chosen, self.settings.batch_size):
             names = [part.names[place] for place in places.tolist()]
             yield places, Examples.checked(part.inputs[places].to(self.device), part.labels[places], names)
 

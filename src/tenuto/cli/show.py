@@ -70,10 +70,19 @@ def show(
     from tenuto import api
 
     if as_gallery:
-        options = {"root": root, "trust": trust, "cache": cache, "progress": common.TERMINAL}
-        budget = {"protocol": protocol, "epsilon": epsilon, "db": db, "norm": norm}
-        runs = [run, *(Path(word) for word in clips or [])]
-        made = api.gallery(runs, folder or Path("gallery.html"), gallery_clips or 1, **budget, **options)
+        made = api.gallery(
+            [run, *(Path(word) for word in clips or [])],
+            folder or Path("gallery.html"),
+            gallery_clips or 1,
+            protocol=protocol,
+            epsilon=epsilon,
+            db=db,
+            norm=norm,
+            root=root,
+            cache=cache,
+            trust=trust,
+            progress=common.TERMINAL,
+        )
         if as_json:
             common.print_json(made.as_dict())
             return

@@ -171,6 +171,7 @@ def render_attack(
     attacked = clean + delta * np.float32(normalise.deviation)
     way = _through_sound(waveform, _pieces(len(spectrogram), first), attacked, clean)
     states = np.stack([normalise(state) for state in (clean, attacked, *way.spectrograms)])
+    scale = FULL_SCALE * way.gain
     return Resynthesis(
         **_judgement(subject, row, torch.from_numpy(states)[:, None]),
         attack=_about(row, delta),

@@ -135,13 +135,14 @@ def universal(
         raise ConfigError(
             f"{run.name}: has no gradient, which a universal perturbation is fitted with. Use the attack Square."
         )
-    about = {
+    origin = origin_of(run, device)
+    about: dict[str, Any] = {
         "run": run.name,
         "fit": to_dict(fit),
         "part": part,
         "shifts": list(steps),
         "unit": inputs.unit,
-        **origin_of(run, device),
+        **origin,
     }
     if folder is not None and (finished := _read(run, fit, folder, about)):
         return finished
@@ -161,7 +162,7 @@ def universal(
         placements.insert(0, Placement(fit, shape=shifted, seconds=seconds))
     clips, name = run.part(part).to(torch.device(device)), default_name(fit, inputs.unit, part, shifts)
     rows = pd.concat([_judged(run, one, model, clips, part, name) for one in placements], ignore_index=True)
-    rows = rows.assign(checkpoint=about["checkpoint"], versions=about["versions"])
+    rows = rows.assign(**origin)
     result = UniversalResult(run.name, fit, rows, _array(shape), _array(noise), _sample_rate(inputs))
     if folder is None:
         return result
