@@ -186,9 +186,7 @@ def render_attack(
         perturbation=delta,
         samples_before=way.before,
         samples_after=way.after,
-        **_audibility(
-            *(samples / (FULL_SCALE * way.gain) for samples in (way.before, way.after)), SAMPLE_RATE
-        ),
+        **_audibility(way.before / scale, way.after / scale, SAMPLE_RATE),
     )
 
 
