@@ -8,7 +8,8 @@ import math
 import numpy as np
 import pandas as pd
 
-from tenuto.data.excerpts import EXCERPT_FRAMES, SPECTROGRAM_UNIT
+from tenuto.analysis import words
+from tenuto.data.excerpts import EXCERPT_FRAMES
 from tenuto.evaluation.audit.findings import Finding, check, judged, not_recorded, worst
 from tenuto.evaluation.audit.sources import Evidence, Source, Values
 from tenuto.files import read_safetensors
@@ -77,7 +78,7 @@ def _without_budget(rows: pd.DataFrame) -> Finding:
     """What rows without a budget record of the size of their perturbations."""
     changes, stored = rows["linf"].dropna().astype(float), _stored_norms(rows).dropna()
     if len(changes):
-        size = "standard deviations" if (unit := unit_of(rows)) == SPECTROGRAM_UNIT else unit
+        size = words.after_number(unit_of(rows))
         value, recorded = changes.max(), f"the largest change of one entry is {changes.max():.4g} {size}"
     elif len(stored):
         value, recorded = stored.max(), f"the stored perturbations have {_norms(stored)}"

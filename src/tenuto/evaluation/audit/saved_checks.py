@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from tenuto.data.excerpts import EXCERPT_FRAMES
-from tenuto.data.inputs import WAVEFORM_UNIT, WINDOW_SAMPLES
+from tenuto.data.excerpts import EXCERPT_FRAMES, WAVEFORM_UNIT
 from tenuto.errors import DataError
 from tenuto.evaluation.audit import sound_checks
 from tenuto.evaluation.audit.findings import Finding, check, judged, not_recorded, worst
@@ -144,6 +143,8 @@ def _shape(evidence: Evidence, run: str) -> tuple[int, ...] | None:
     folder = evidence.source.folders.get(run)
     adopted = None if folder is None else RunFolder(folder).read_config().adopted
     if adopted is None or adopted.takes == "log-spectrogram":
+        from tenuto.data.inputs import WINDOW_SAMPLES  # imports torch, which the audit of logs does without
+
         return (WINDOW_SAMPLES,) if evidence.unit == WAVEFORM_UNIT else (EXCERPT_FRAMES, BANDS)
     return (round(adopted.sample_rate * adopted.seconds),) if adopted.takes == "waveform" else None
 

@@ -10,7 +10,7 @@ import pandas as pd
 
 from tenuto.analysis.survival import STORAGE, survival
 from tenuto.analysis.systems import at_budgets
-from tenuto.data.inputs import WAVEFORM_UNIT
+from tenuto.data.excerpts import WAVEFORM_UNIT
 from tenuto.evaluation.audit.findings import Finding, check, judged, not_recorded, worst
 from tenuto.evaluation.audit.sources import Evidence, Values
 from tenuto.files import Array
