@@ -57,7 +57,7 @@ def budget(evidence: Evidence) -> Finding:
 def _of_norm(rows: pd.DataFrame, others: str) -> Finding:
     """The finding on rows that state a budget in one norm."""
     norm = norm_of(str(rows["norm"].iloc[0]))
-    if norm.column not in rows or rows[norm.column].isna().all():
+    if norm.column not in rows or (norm.in_db and rows[norm.column].isna().all()):
         return not_recorded("budget", f"the rows record no size in the norm of their budget, {norm.name}.")
     recorded = rows[rows[norm.column].notna()] if norm.in_db else rows
     sizes = np.array([norm.epsilon(value) for value in recorded[norm.column].astype(float)])

@@ -125,7 +125,7 @@ def _of_run(
     attacked = evidence.open_attacked(run)
     yield _prediction(attacked, rows, deltas)
     if rows["norm"].isin(sound_checks.EXCESS_DB).any():
-        yield sound_checks.sound_budget(attacked, rows, deltas)
+        yield sound_checks.sound_budget(attacked, rows, deltas, _absent(absent))
     else:
         yield not_recorded("sound-budget", "the attack states no budget in dB.")
 
