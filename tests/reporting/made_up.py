@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from tenuto.data.inputs import WAVEFORM_UNIT
+from tenuto.data.excerpts import WAVEFORM_UNIT
 from tenuto.store.released_logs import EMOTIONS
 
 SYSTEMS = ("A2E", "A2B2E", "A2M2E", "aA2E", "aA2B2E")

@@ -22,7 +22,6 @@ from tenuto.analysis.systems import (
     seed_values,
     selection,
 )
-from tenuto.data.excerpts import SPECTROGRAM_UNIT
 from tenuto.store.rows import scale_of, unit_of, values_of
 
 VERDICTS = {
@@ -243,8 +242,7 @@ def _size(rows: pd.DataFrame) -> str:
     if heard := _heard(rows):
         return f"The perturbations have {heard}.{budget}"
     if len(largest):
-        size = "standard deviations" if unit == SPECTROGRAM_UNIT else unit
-        return f"{change} has a median of {largest.median():.2g} {size}.{budget}"
+        return f"{change} has a median of {largest.median():.2g} {words.after_number(unit)}.{budget}"
     stored = rows["stored_l2"].dropna() if "stored_l2" in rows else largest
     stored_norm = (
         f"; the stored perturbations have a median L2 norm of {stored.median():.3g}" if len(stored) else ""

@@ -6,8 +6,7 @@ import math
 
 import pandas as pd
 
-from tenuto.data.excerpts import SPECTROGRAM_UNIT
-from tenuto.data.inputs import WAVEFORM_UNIT
+from tenuto.data.excerpts import SPECTROGRAM_UNIT, WAVEFORM_UNIT
 from tenuto.store.rows import has_thresholds
 
 NOTHING = "–"
@@ -27,6 +26,11 @@ def short_unit(unit: str) -> str:
 def long_unit(unit: str) -> str:
     """A unit of epsilon as captions name it."""
     return "standard deviations of the normalised spectrogram (std)" if unit == SPECTROGRAM_UNIT else unit
+
+
+def after_number(unit: str) -> str:
+    """A unit as it follows a number in a sentence."""
+    return {SPECTROGRAM_UNIT: "standard deviations", WAVEFORM_UNIT: "of full scale"}.get(unit, unit)
 
 
 def entry(unit: str) -> str:

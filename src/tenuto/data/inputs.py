@@ -20,14 +20,18 @@ from numpy.typing import NDArray
 from tenuto.audio.loading import SAMPLE_RATE
 from tenuto.audio.spectrogram import FRAME_SIZE, FRAMES_PER_SECOND, HOP, frame_count, log_spectrogram
 from tenuto.data.cache import Prepared
-from tenuto.data.excerpts import EXCERPT_FRAMES, SPECTROGRAM_UNIT, Normalisation, cut, window_starts
+from tenuto.data.excerpts import (
+    EXCERPT_FRAMES,
+    SPECTROGRAM_UNIT,
+    WAVEFORM_UNIT,
+    Normalisation,
+    cut,
+    window_starts,
+)
 from tenuto.errors import AudioError, ConfigError
 
 Values = NDArray[np.float32]
 Range = tuple[float, float]
-
-WAVEFORM_UNIT = "samples (full scale 1)"
-"""What perturbations of a waveform are measured in."""
 
 LARGEST_IN_MEMORY = 2**28
 """Bytes of inputs up to which they are held in memory; larger arrays are in a temporary file that is mapped."""
@@ -102,6 +106,10 @@ class Inputs(abc.ABC):
         """What the network takes for the window at a step; a shorter recording continues with its own beginning."""
         return self.of_window(cut(steps, start, self.window))
 
+    def excerpt(self, waveform: Values, start: int) -> Values:
+        """What the network takes for the window at a step of a waveform (samples,) at `sample_rate`."""
+        return self.cut(self.steps(waveform), start)
+
     def windows(self, steps: Values, starts: Sequence[int]) -> Values:
         """The same for several windows, (n, ...)."""
         return stacked(lambda row: self.cut(steps, starts[row]), len(starts))
@@ -160,6 +168,13 @@ class LogSpectrogramInputs(Inputs):
 
     def of_window(self, steps: Values) -> Values:
         return self.normalisation(steps)[None]
+
+    def excerpt(self, waveform: Values, start: int) -> Values:
+        """The same without computing other frames."""
+        end = start + self.window
+        if end > frame_count(len(waveform)):
+            return super().excerpt(waveform, start)
+        return self.of_window(log_spectrogram(waveform, start, end))
 
     def start(self, frame: int, steps: int) -> int:
         return frame

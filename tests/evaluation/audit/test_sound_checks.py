@@ -9,7 +9,8 @@ import torch
 
 from tenuto.attacks import APGD, PGD, AbsoluteError, Linf, Noise, Protocol
 from tenuto.data import prepare
-from tenuto.data.inputs import WAVEFORM_UNIT, WINDOW_SAMPLES
+from tenuto.data.excerpts import WAVEFORM_UNIT
+from tenuto.data.inputs import WINDOW_SAMPLES
 from tenuto.errors import DataError
 from tenuto.evaluation import robustness
 from tenuto.evaluation.audit import Data, Verdict, audit, examination, longer_search, open_sources, sources_of

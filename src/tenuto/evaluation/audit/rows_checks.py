@@ -8,7 +8,8 @@ import math
 import numpy as np
 import pandas as pd
 
-from tenuto.data.excerpts import EXCERPT_FRAMES, SPECTROGRAM_UNIT
+from tenuto.analysis import words
+from tenuto.data.excerpts import EXCERPT_FRAMES
 from tenuto.evaluation.audit.findings import Finding, check, judged, not_recorded, worst
 from tenuto.evaluation.audit.sources import Evidence, Source, Values
 from tenuto.files import read_safetensors
@@ -56,7 +57,7 @@ def budget(evidence: Evidence) -> Finding:
 def _of_norm(rows: pd.DataFrame, others: str) -> Finding:
     """The finding on rows that state a budget in one norm."""
     norm = norm_of(str(rows["norm"].iloc[0]))
-    if norm.column not in rows or rows[norm.column].isna().all():
+    if norm.column not in rows or (norm.in_db and rows[norm.column].isna().all()):
         return not_recorded("budget", f"the rows record no size in the norm of their budget, {norm.name}.")
     recorded = rows[rows[norm.column].notna()] if norm.in_db else rows
     sizes = np.array([norm.epsilon(value) for value in recorded[norm.column].astype(float)])
@@ -77,7 +78,7 @@ def _without_budget(rows: pd.DataFrame) -> Finding:
     """What rows without a budget record of the size of their perturbations."""
     changes, stored = rows["linf"].dropna().astype(float), _stored_norms(rows).dropna()
     if len(changes):
-        size = "standard deviations" if (unit := unit_of(rows)) == SPECTROGRAM_UNIT else unit
+        size = words.after_number(unit_of(rows))
         value, recorded = changes.max(), f"the largest change of one entry is {changes.max():.4g} {size}"
     elif len(stored):
         value, recorded = stored.max(), f"the stored perturbations have {_norms(stored)}"

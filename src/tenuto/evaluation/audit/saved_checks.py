@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from tenuto.data.excerpts import EXCERPT_FRAMES
-from tenuto.data.inputs import WAVEFORM_UNIT, WINDOW_SAMPLES
+from tenuto.data.excerpts import EXCERPT_FRAMES, WAVEFORM_UNIT
 from tenuto.errors import DataError
 from tenuto.evaluation.audit import sound_checks
 from tenuto.evaluation.audit.findings import Finding, check, judged, not_recorded, worst
@@ -126,7 +125,7 @@ def _of_run(
     attacked = evidence.open_attacked(run)
     yield _prediction(attacked, rows, deltas)
     if rows["norm"].isin(sound_checks.EXCESS_DB).any():
-        yield sound_checks.sound_budget(attacked, rows, deltas)
+        yield sound_checks.sound_budget(attacked, rows, deltas, _absent(absent))
     else:
         yield not_recorded("sound-budget", "the attack states no budget in dB.")
 
@@ -144,6 +143,8 @@ def _shape(evidence: Evidence, run: str) -> tuple[int, ...] | None:
     folder = evidence.source.folders.get(run)
     adopted = None if folder is None else RunFolder(folder).read_config().adopted
     if adopted is None or adopted.takes == "log-spectrogram":
+        from tenuto.data.inputs import WINDOW_SAMPLES  # imports torch, which the audit of logs does without
+
         return (WINDOW_SAMPLES,) if evidence.unit == WAVEFORM_UNIT else (EXCERPT_FRAMES, BANDS)
     return (round(adopted.sample_rate * adopted.seconds),) if adopted.takes == "waveform" else None
 

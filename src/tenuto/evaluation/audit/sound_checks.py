@@ -10,7 +10,7 @@ import pandas as pd
 
 from tenuto.analysis.survival import STORAGE, survival
 from tenuto.analysis.systems import at_budgets
-from tenuto.data.inputs import WAVEFORM_UNIT
+from tenuto.data.excerpts import WAVEFORM_UNIT
 from tenuto.evaluation.audit.findings import Finding, check, judged, not_recorded, worst
 from tenuto.evaluation.audit.sources import Evidence, Values
 from tenuto.files import Array
@@ -35,13 +35,14 @@ HALF = 0.5
 mp3 it is a warning: the attack exists, and listeners to compressed music do not receive it."""
 
 
-def sound_budget(run: Run, rows: pd.DataFrame, deltas: Array) -> Finding:
+def sound_budget(run: Run, rows: pd.DataFrame, deltas: Array, absent: str) -> Finding:
     """Measure perturbations of waveforms against their recordings in float64.
 
     Args:
         run: The run, with waveforms as inputs.
         rows: Of this run, with budgets in dB and without.
         deltas: The perturbation of every row, (rows, samples).
+        absent: What is missing in the file, a sentence; empty for nothing.
     """
     batch = run.part(str(rows["split"].iloc[0]))
     place = {clip: row for row, clip in enumerate(batch.clips)}
@@ -53,11 +54,15 @@ def sound_budget(run: Run, rows: pd.DataFrame, deltas: Array) -> Finding:
     for norm in sorted(set(rows["norm"]) & set(EXCESS_DB)):
         own = np.flatnonzero(rows["norm"] == norm)
         pairs = [(batch.inputs[place[rows["clip"].iloc[row]]].numpy(), deltas[row]) for row in own]
-        findings.append((norm, _of_norm(rows.iloc[own], norm, pairs, run.recogniser.inputs.sample_rate)))
+        findings.append(
+            (norm, _of_norm(rows.iloc[own], norm, pairs, run.recogniser.inputs.sample_rate, absent))
+        )
     return worst(findings)
 
 
-def _of_norm(rows: pd.DataFrame, norm: str, pairs: list[tuple[Array, Array]], rate: int) -> Finding:
+def _of_norm(
+    rows: pd.DataFrame, norm: str, pairs: list[tuple[Array, Array]], rate: int, absent: str
+) -> Finding:
     """The finding on rows of one norm, from their waveforms and perturbations."""
     shown = norm_of(norm)
     measured = np.array([_ratio_db(norm, *pair, rate) for pair in pairs])
@@ -71,8 +76,9 @@ def _of_norm(rows: pd.DataFrame, norm: str, pairs: list[tuple[Array, Array]], ra
         largest,
         EXCESS_DB[norm],
         f"{outside} of {len(rows)} perturbations, measured again in float64 against their recordings, exceed their "
-        f"budget, the largest by {max(largest, 0):.2g} dB.{others}",
+        f"budget, the largest by {max(largest, 0):.2g} dB.{others} {absent}".rstrip(),
         fail=bool(outside or differing),
+        warn=bool(absent),
     )
 
 

@@ -16,8 +16,7 @@ from numpy.typing import NDArray
 from tenuto.analysis.systems import STUDY_SCALE, label_scale, recorded_constant
 from tenuto.config import DataConfig
 from tenuto.data.base import Index
-from tenuto.data.excerpts import SPECTROGRAM_UNIT
-from tenuto.data.inputs import WAVEFORM_UNIT
+from tenuto.data.excerpts import SPECTROGRAM_UNIT, WAVEFORM_UNIT
 from tenuto.data.splits import PARTS, Split, draw
 from tenuto.errors import AttackError, ConfigError, DataError, FileError, TenutoError
 from tenuto.evaluation.audit.data import Data
