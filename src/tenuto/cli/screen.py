@@ -12,7 +12,6 @@ from rich.markup import escape
 from rich.table import Table
 
 from tenuto import metrics
-from tenuto.analysis.survival import STORAGE, survival
 from tenuto.analysis.systems import at_budgets
 from tenuto.analysis.words import number
 from tenuto.cli.common import notes, out
@@ -34,6 +33,8 @@ BAR = 24
 """Characters of a full bar."""
 
 COLOURS = {"FAIL": "bold red", "WARN": "yellow", "PASS": "green"}
+FILES = {"16 bits": "survives_16_bit", "mp3 128 kb/s": "survives_mp3"}
+"""Kind of file -> column with the share of an attack's effect that survives in it."""
 CHANGES = ("moved", "clean_mae", "mae", "clean_correlation", "correlation")
 
 
@@ -129,22 +130,23 @@ def attack_table(rows: pd.DataFrame) -> Table:
         aim = "squared error" if has_thresholds(rows) else first["objective"]
         table.add_row(escape(f"objective: {aim}, mean {rows['loss'].mean():.4f}"))
     cost = rows.groupby("clip")[["forward_passes", "gradient_passes"]].sum().max()
-    table.caption = "; ".join(
-        (
-            f"largest change of one entry {shown['linf'].max():.4g}, median L2 norm {shown['l2'].median():.4g}, "
-            f"converged {int(shown['converged'].sum())} of {len(shown)}",
-            *_in_sound(shown),
-            f"at most {cost['forward_passes']} forward and {cost['gradient_passes']} gradient passes a clip",
-        )
+    table.caption = (
+        f"largest change of one entry {shown['linf'].max():.4g}, median L2 norm {shown['l2'].median():.4g}, "
+        f"converged {int(shown['converged'].sum())} of {len(shown)}; at most {cost['forward_passes']} forward and "
+        f"{cost['gradient_passes']} gradient passes a clip{_heard(shown)}"
     )
     return table
 
 
-def _in_sound(shown: pd.DataFrame) -> list[str]:
-    """How much of the effect of an attack on the waveform survives storage, where that is recorded."""
-    shares = {words: survival(shown, column) for column, words in STORAGE.items()}
-    parts = [f"{share:.0%} in {words}" for words, share in shares.items() if share == share]
-    return [f"of the effect survive {' and '.join(parts)}"] if parts else []
+def _heard(rows: pd.DataFrame) -> str:
+    """How loud attacks on waveforms are, and which share of their effect survives in files."""
+    if "snr_db" not in rows:
+        return ""
+    kept = [f"{name} {100 * rows[column].mean():.0f}%" for name, column in FILES.items()]
+    return (
+        f"; median SNR {rows['snr_db'].median():.1f} dB, median noise-to-mask ratio {rows['nmr_db'].median():.1f} dB; "
+        f"share of the effect that survives in a file: {', '.join(kept)}"
+    )
 
 
 def _scores(rows: pd.DataFrame, kind: str) -> tuple[str, str]:
