@@ -23,7 +23,7 @@ from tenuto.data.batches import Batch
 from tenuto.data.inputs import Inputs, LogSpectrogramInputs
 from tenuto.devices import repeatable
 from tenuto.errors import ConfigError, FileError
-from tenuto.evaluation.records import identity, measurements, origin_of
+from tenuto.evaluation.records import Audibility, identity, measurements, origin_of
 from tenuto.evaluation.runs import Run
 from tenuto.files import read_json, read_safetensors, write_bytes, write_json, write_safetensors
 from tenuto.models.systems import Network, for_attack
@@ -161,7 +161,9 @@ def universal(
         shifted = shape if axis is None else shape.roll(moved, axis)
         placements.insert(0, Placement(fit, shape=shifted, seconds=seconds))
     clips, name = run.part(part).to(torch.device(device)), default_name(fit, inputs.unit, part, shifts)
-    rows = pd.concat([_judged(run, one, model, clips, part, name) for one in placements], ignore_index=True)
+    audibility = Audibility.of(run.recogniser, clips)
+    tables = [_judged(run, one, model, clips, part, name, audibility) for one in placements]
+    rows = pd.concat(tables, ignore_index=True)
     rows = rows.assign(**origin)
     result = UniversalResult(run.name, fit, rows, _array(shape), _array(noise), _sample_rate(inputs))
     if folder is None:
@@ -178,12 +180,18 @@ def default_name(fit: Universal, unit: str, part: str, shifts: Sequence[float]) 
 
 
 def _judged(
-    run: Run, placement: Placement, model: Network, clips: Batch, part: str, protocol: str
+    run: Run,
+    placement: Placement,
+    model: Network,
+    clips: Batch,
+    part: str,
+    protocol: str,
+    audibility: Audibility | None,
 ) -> pd.DataFrame:
     """The rows of one placement."""
     valid_range = run.recogniser.inputs.valid_range
     result = placement(model, clips.inputs, clips.labels, valid_range=valid_range, names=clips.clips)
-    measured = measurements(run.recogniser, placement, model, clips, result)
+    measured = measurements(run.recogniser, placement, model, clips, result, audibility)
     return pd.DataFrame({**identity(run, clips, part, protocol), **measured})
 
 
