@@ -38,6 +38,7 @@ def test_json_holds_every_placement(tenuto, copied, data, tmp_path):
     ("options", "message"),
     [
         (("--db", 40, "--domain", "spectrogram"), "SNR(db=40) is a budget of waveforms"),
+        (("--norm", "masked", "--db", 0), "cannot keep Masked(db=0), which differs between clips"),
         (("--epsilon", 0.1, "--shift", 11), "shifts must be at least 0 and below"),
         ((), "norm linf needs an epsilon"),
         (("--norm", "snr", "--epsilon", 0.1), "epsilon is 0.1, but norm snr has no epsilon: give db instead"),

@@ -118,7 +118,7 @@ class Run(runs.Run):
         self,
         budget: Budget,
         objective: str | Objective = "squared-error",
-        inputs: str | None = None,
+        inputs: Domain | None = None,
         shifts: Sequence[float] = SHIFTS,
         part: str = "test",
         out: Source | None = None,
@@ -144,7 +144,10 @@ class Run(runs.Run):
             AttackError: A clip cannot be attacked.
             ConfigError: A setting out of range, or a budget that a universal perturbation cannot keep.
         """
-        run = _in_domain(self, inputs, budget)
+        _check_domain(self.recogniser, inputs)
+        if budget.needs_sound and inputs == "spectrogram":
+            raise ConfigError(f"{budget!r} is a budget of waveforms. Leave out `inputs`, or use Linf or L2.")
+        run = self.in_sound() if budget.needs_sound or inputs == "waveform" else self
         return fit_universal(run, budget, objective, shifts, part, out, device, self.progress, settings)
 
     @property
@@ -256,15 +259,6 @@ class Run(runs.Run):
         return next(iter(parts.values()), "test")
 
 
-def _in_domain(run: Run, inputs: str | None, budget: Budget) -> Run:
-    """The run with the inputs that are perturbed. Raises `ConfigError`."""
-    if inputs not in (None, "waveform", "spectrogram"):
-        raise ConfigError(f"inputs must be waveform or spectrogram, got {inputs!r}.")
-    if budget.needs_sound and inputs == "spectrogram":
-        raise ConfigError(f"{budget!r} is a budget of waveforms. Leave `inputs` out, or use Linf or L2.")
-    return run.in_sound() if budget.needs_sound or inputs == "waveform" else run
-
-
 def as_protocol(attack: str | Protocol | BoundedAttack, **settings: Any) -> Protocol:
     """A protocol by its name and settings, or of a single attack. Raises `ConfigError`."""
     if isinstance(attack, str):
@@ -278,6 +272,12 @@ def as_protocol(attack: str | Protocol | BoundedAttack, **settings: Any) -> Prot
 
 def in_domain(protocol: Protocol, recogniser: Recogniser, inputs: Domain | None) -> Protocol:
     """The protocol with perturbations of these inputs of a model. Raises `ConfigError` where that is impossible."""
+    _check_domain(recogniser, inputs)
+    return protocol if inputs is None or recogniser.inputs.is_sound else protocol.in_domain(inputs)
+
+
+def _check_domain(recogniser: Recogniser, inputs: Domain | None) -> None:
+    """Raise `ConfigError` for inputs that a model does not have."""
     if inputs not in (None, "waveform", "spectrogram"):
         raise ConfigError(f"`inputs` must be waveform or spectrogram, got {inputs!r}.")
     takes = recogniser.inputs
@@ -285,7 +285,6 @@ def in_domain(protocol: Protocol, recogniser: Recogniser, inputs: Domain | None)
         raise ConfigError(
             f"`inputs` is spectrogram, but {recogniser.system} takes {takes.unit}. Leave it out."
         )
-    return protocol if inputs is None or takes.is_sound else protocol.in_domain(inputs)
 
 
 def open_run(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -10,13 +9,11 @@ import typer
 from rich.table import Table
 
 from tenuto.cli import common
+from tenuto.cli.attack import Domain, Precision
 from tenuto.cli.common import out
 
 if TYPE_CHECKING:
     from tenuto.evaluation.universal import UniversalResult
-
-Domain = StrEnum("Domain", ["waveform", "spectrogram"])
-Precision = StrEnum("Precision", ["float32", "bfloat16"])
 
 
 def universal(
@@ -86,7 +83,7 @@ def universal(
     result = opened.universal(
         budget,
         aim,
-        domain and domain.value,
+        "waveform" if domain is Domain.waveform else domain and "spectrogram",
         shifts=tuple(shifts) if shifts else SHIFTS,
         part=split.value,
         out=folder,
