@@ -23,7 +23,7 @@ from tenuto.attacks.objectives import (
     SquaredError,
     Target,
 )
-from tenuto.attacks.parsing import parse_attack, parse_objective
+from tenuto.attacks.parsing import parse_attack, parse_budget, parse_objective
 from tenuto.attacks.pgd import PGD
 from tenuto.attacks.protocols import Protocol, ProtocolResult, WorstCase, climb
 from tenuto.attacks.published import protocol
@@ -83,6 +83,7 @@ __all__ = [
     "from_dict",
     "left_as_found",
     "parse_attack",
+    "parse_budget",
     "parse_objective",
     "protocol",
     "to_dict",

@@ -118,7 +118,7 @@ def parse_attack(
     if not issubclass(kind, BoundedAttack):
         raise ConfigError(f"{family} has no budget: use its protocol, such as paper-2025-released.")
     fields = {field.name: field for field in dataclasses.fields(kind) if field.init}
-    values: dict[str, object] = {"budget": _budget(norm, {"epsilon": epsilon, "db": db})}
+    values: dict[str, object] = {"budget": parse_budget(norm, epsilon, db)}
     if objective is not None:
         if "objective" not in fields:
             raise ConfigError(
@@ -154,9 +154,14 @@ def _digest(family: str, attack: Attack) -> str:
     return hashlib.sha256(repr([family, *settings]).encode()).hexdigest()[:8]
 
 
-def _budget(norm: str, sizes: Mapping[str, float | None]) -> Budget:
-    """A budget from the one size that it takes, epsilon or db."""
+def parse_budget(norm: str, epsilon: float | None = None, db: float | None = None) -> Budget:
+    """Make a budget from its norm and the one size that it takes, epsilon or db.
+
+    Raises:
+        ConfigError: An unknown norm, a size that the norm does not have, or none.
+    """
     kind = BUDGETS[norm]
+    sizes = {"epsilon": epsilon, "db": db}
     needed = [name for name in sizes if name in _required(kind)]
     for name, value in sizes.items():
         if value is not None and name not in needed:
