@@ -1,6 +1,7 @@
 """Adversarial attacks on models with continuous outputs. They need torch and NumPy only."""
 
 from tenuto.attacks.apgd import APGD
+from tenuto.attacks.axes import Axes
 from tenuto.attacks.base import Attack, AttackResult, Examples, from_dict
 from tenuto.attacks.bounded import BoundedAttack
 from tenuto.attacks.budgets import L2, Budget, Linf, Unbounded
@@ -24,12 +25,23 @@ from tenuto.attacks.objectives import (
 from tenuto.attacks.parsing import parse_attack, parse_objective
 from tenuto.attacks.pgd import PGD
 from tenuto.attacks.protocols import Protocol, ProtocolResult, WorstCase, climb, protocol
-from tenuto.attacks.registry import ATTACKS, BUDGETS, OBJECTIVES, PROTOCOLS, to_dict
+from tenuto.attacks.region import Region
+from tenuto.attacks.registry import ATTACKS, BUDGETS, OBJECTIVES, PROTOCOLS, TRANSFORMATIONS, to_dict
 from tenuto.attacks.search import Search
 from tenuto.attacks.smc2025.described import Described
 from tenuto.attacks.smc2025.released import ReleasedAttack, ReleasedResult
 from tenuto.attacks.square import Square
 from tenuto.attacks.transfer import Transfer
+from tenuto.attacks.transformations import (
+    AddedNoise,
+    Gain,
+    LowPass,
+    Mp3,
+    Room,
+    Shift,
+    Transformation,
+    Transformations,
+)
 
 __all__ = [
     "APGD",
@@ -40,9 +52,12 @@ __all__ = [
     "OBJECTIVES",
     "PGD",
     "PROTOCOLS",
+    "TRANSFORMATIONS",
     "AbsoluteError",
+    "AddedNoise",
     "Attack",
     "AttackResult",
+    "Axes",
     "BoundedAttack",
     "Budget",
     "ConceptsMove",
@@ -52,23 +67,31 @@ __all__ = [
     "EmotionsMove",
     "Evaluator",
     "Examples",
+    "Gain",
     "Huber",
     "Linf",
+    "LowPass",
     "Minimal",
+    "Mp3",
     "Noise",
     "Objective",
     "OneEmotion",
     "Outputs",
     "Protocol",
     "ProtocolResult",
+    "Region",
     "ReleasedAttack",
     "ReleasedResult",
+    "Room",
     "Search",
+    "Shift",
     "Situation",
     "Square",
     "SquaredError",
     "Target",
     "Transfer",
+    "Transformation",
+    "Transformations",
     "Unbounded",
     "WorstCase",
     "climb",

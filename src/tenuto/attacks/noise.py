@@ -59,8 +59,7 @@ class Noise(BoundedAttack):
             rows = search.unfinished()
             if not len(rows):
                 return
-            noise = search.budget.take(rows).scattered(self._drawn(search, rows))
-            search.values(search.allowed(noise, rows), rows)
+            search.values(search.scattered(self._drawn(search, rows), rows), rows)
             search.tick(rows)
 
     def _drawn(self, search: Search, rows: Tensor) -> Tensor:

@@ -86,7 +86,7 @@ class Square(BoundedAttack):
     def _changed(self, search: Search, rows: Tensor, part: float) -> Tensor:
         """The best so far with one window of each example set to -epsilon or epsilon."""
         delta = search.delta[rows].clone()
-        flat = delta.view(len(rows), -1, *_plane(delta))
+        flat = delta.view(len(rows), -1, *_plane(delta))[..., *search.box]
         for window, generator in zip(flat, search.generators(rows), strict=True):
             place = _window(window.shape[-2:], part, generator)
             for channel in window:

@@ -134,12 +134,11 @@ def attack_recording(
     network = for_attack(recogniser.network).to(device)
     clean = predict(network, excerpt).emotions
     clip = Batch((Path(source).stem,), excerpt, clean, None)
-    valid_range = inputs.valid_range if protocol.silence else None
+    call: dict[str, Any] = {"axes": inputs.axes, "names": clip.clips, "progress": progress}
+    call |= {"valid_range": inputs.valid_range} if protocol.silence else {}
     tables, deltas = [], []
     for member in protocol.members(len(recogniser.emotions), recogniser.has_gradient):
-        for attacker, result in climb(
-            member, network, excerpt, clean, valid_range=valid_range, names=clip.clips, progress=progress
-        ):
+        for attacker, result in climb(member, network, excerpt, clean, **call):
             tables.append(_row(recogniser, model, protocol, attacker, network, clip, result, device))
             delta = result.perturbation[0]
             deltas.append(array(delta[0] if has_channel(delta) else delta))

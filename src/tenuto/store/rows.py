@@ -67,7 +67,10 @@ MORE_TEXT = ("settings", "checkpoint", "versions", "unit")
 """Columns of text that only some rows have."""
 
 INTEGERS = ("seed", "iterations", "forward_passes", "gradient_passes")
-NUMBERS = ("epsilon", "l2", "linf", "threshold", "stored_l2", "db", *SCALE, *(f"{kind}_*" for kind in KINDS))
+NUMBERS = (
+    *("epsilon", "l2", "linf", "threshold", "stored_l2", "db", "leakage_db", "fresh_*", *SCALE),
+    *(f"{kind}_*" for kind in KINDS),
+)
 FLAGS = ("converged", "worst", "uses_label")
 
 Check = tuple[Callable[[Any], bool], str]

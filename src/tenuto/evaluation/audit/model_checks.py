@@ -139,6 +139,7 @@ def _subject(name: str, siblings: tuple[Path, ...], part: str, evidence: Evidenc
         constant=run.part("train").labels.mean(dim=0),
         sibling=None if sibling is None else Sibling(run, load(sibling)),
         valid_range=run.recogniser.inputs.valid_range,
+        axes=run.recogniser.inputs.axes,
         has_gradient=run.recogniser.has_gradient,
         budget=data.budget or default_budget(batch.inputs, run.recogniser.inputs.unit),
     )
