@@ -20,13 +20,16 @@ from numpy.typing import NDArray
 from tenuto.attacks.axes import Axes
 from tenuto.audio.inversion import band_centres
 from tenuto.audio.loading import SAMPLE_RATE
-from tenuto.audio.spectrogram import FRAME_SIZE, FRAMES_PER_SECOND, log_spectrogram
+from tenuto.audio.spectrogram import FRAME_SIZE, FRAMES_PER_SECOND, HOP, frame_count, log_spectrogram
 from tenuto.data.cache import Prepared
-from tenuto.data.excerpts import EXCERPT_FRAMES, SPECTROGRAM_UNIT, Normalisation, cut
-from tenuto.errors import ConfigError
+from tenuto.data.excerpts import EXCERPT_FRAMES, SPECTROGRAM_UNIT, Normalisation, cut, window_starts
+from tenuto.errors import AudioError, ConfigError
 
 Values = NDArray[np.float32]
 Range = tuple[float, float]
+
+WAVEFORM_UNIT = "samples (full scale 1)"
+"""What perturbations of a waveform are measured in."""
 
 LARGEST_IN_MEMORY = 2**28
 """Bytes of inputs up to which they are held in memory; larger arrays are in a temporary file that is mapped."""
@@ -90,6 +93,14 @@ class Inputs(abc.ABC):
         begin = math.floor(frame * self.steps_per_second / FRAMES_PER_SECOND)
         return min(begin, max(steps - self.window, 0))
 
+    def window_starts(self, steps: int) -> list[int]:
+        """First steps of the fewest windows that cover a recording of so many steps, evenly spaced."""
+        return window_starts(steps, self.window)
+
+    def refusal(self, steps: int) -> str | None:
+        """Why a recording of so many steps cannot be attacked; None where it can."""
+        return None
+
     def samples(self, start: int) -> slice:
         """The samples that the window at a step covers."""
         return slice(start, start + self.window)
@@ -103,10 +114,16 @@ class Inputs(abc.ABC):
         return stacked(lambda row: self.cut(steps, starts[row]), len(starts))
 
     def excerpts(self, prepared: Prepared, places: Sequence[int], frames: Sequence[int]) -> Values:
-        """Excerpts of clips that begin with these frames of their log spectrograms, (clips, ...)."""
+        """Excerpts of clips that begin with these frames of their log spectrograms, (clips, ...).
+
+        Raises:
+            AudioError: A clip is too short to be attacked, see `refusal`.
+        """
 
         def excerpt(row: int) -> Values:
             steps = self.of_clip(prepared, places[row])
+            if reason := self.refusal(len(steps)):
+                raise AudioError(f"clip {prepared.index.clips[places[row]]}: {reason}")
             return self.cut(steps, self.start(frames[row], len(steps)))
 
         return stacked(excerpt, len(places))
@@ -159,9 +176,8 @@ class LogSpectrogramInputs(Inputs):
         return frame
 
     def samples(self, start: int) -> slice:
-        hop = SAMPLE_RATE / FRAMES_PER_SECOND
         last = start + EXCERPT_FRAMES - 1
-        return slice(math.floor(start * hop), math.floor(last * hop) + FRAME_SIZE)
+        return slice(math.floor(start * HOP), math.floor(last * HOP) + FRAME_SIZE)
 
 
 @dataclass(frozen=True)
@@ -189,7 +205,7 @@ class WaveformInputs(Inputs):
 
     @property
     def unit(self) -> str:
-        return "samples (full scale 1)"
+        return WAVEFORM_UNIT
 
     @property
     def valid_range(self) -> Range:
@@ -201,6 +217,46 @@ class WaveformInputs(Inputs):
 
     def of_window(self, steps: Values) -> Values:
         return steps
+
+
+WINDOW_SAMPLES = math.floor((EXCERPT_FRAMES - 1) * HOP) + FRAME_SIZE
+"""The samples that the frames of an excerpt cover, if its first frame begins at a whole multiple of the hop."""
+
+
+@dataclass(frozen=True)
+class FramedWaveformInputs(WaveformInputs):
+    """The samples that the frames of a log spectrogram excerpt cover: 221 843, 10.06 s.
+
+    Frame k of a recording begins at sample floor(k * hop), frame j of a window at floor(j * hop) of its samples. In a
+    window that begins with frame k, frames begin at floor(k * hop) + floor(j * hop), which is floor((k + j) * hop) or
+    one sample less. Samples behind the end of a recording are 0, as for the front end.
+    """
+
+    sample_rate: int = SAMPLE_RATE
+    seconds: float = WINDOW_SAMPLES / SAMPLE_RATE
+
+    def start(self, frame: int, steps: int) -> int:
+        return math.floor(frame * HOP)
+
+    def window_starts(self, steps: int) -> list[int]:
+        return [self.start(frame, steps) for frame in window_starts(frame_count(steps))]
+
+    def refusal(self, steps: int) -> str | None:
+        if frame_count(steps) >= EXCERPT_FRAMES:
+            return None
+        least = (EXCERPT_FRAMES - 1) / FRAMES_PER_SECOND
+        return (
+            f"has {steps / SAMPLE_RATE:.2f} s without silence at its ends, an attack on the waveform of this model "
+            f"needs {least:.2f} s. Leave it out, or attack spectrograms."
+        )
+
+    def cut(self, steps: Values, start: int) -> Values:
+        if frame_count(len(steps)) < EXCERPT_FRAMES:
+            return super().cut(steps, start)
+        window = np.zeros(self.window, np.float32)
+        part = steps[start : start + self.window]
+        window[: len(part)] = part
+        return window
 
 
 @dataclass(frozen=True)
