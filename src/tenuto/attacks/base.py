@@ -149,6 +149,11 @@ class Attack(abc.ABC):
         return self.access == "gradient"
 
     @property
+    def needs_sound(self) -> bool:
+        """Whether it is defined for waveforms (n, samples) only."""
+        return self.budget.needs_sound
+
+    @property
     def is_averaged(self) -> bool:
         """Whether it averages over random draws, so that a random model is no surprise."""
         return False

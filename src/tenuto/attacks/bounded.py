@@ -97,6 +97,10 @@ class BoundedAttack(Attack):
             self.transformations.check(examples.inputs, examples.axes)
 
     @property
+    def needs_sound(self) -> bool:
+        return super().needs_sound or (self.transformations is not None and bool(self.transformations.parts))
+
+    @property
     def is_averaged(self) -> bool:
         return self.transformations is not None
 
