@@ -15,12 +15,17 @@ import torch
 
 from tenuto.attacks import (
     APGD,
+    FGSM,
+    L2,
     PROTOCOLS,
+    SNR,
+    Amplitude,
     AttackResult,
     BoundedAttack,
     Described,
     Linf,
     OneEmotion,
+    Protocol,
     ReleasedAttack,
     Square,
     climb,
@@ -103,7 +108,7 @@ def test_the_described_protocol_is_the_released_attack_within_a_thousandth():
     assert protocol("paper-2025-described").attacks == (Described(budget=Linf(0.001), iterations=1000),)
 
 
-@pytest.mark.parametrize("settings", [{"steps": 10}, {"epsilons": (0.1,)}, {"queries": 10, "draws": 1}])
+@pytest.mark.parametrize("settings", [{"steps": 10}, {"budgets": (Linf(0.1),)}, {"queries": 10, "draws": 1}])
 def test_the_standard_has_no_parameters(settings):
     with pytest.raises(ConfigError, match=f"standard-1 has no parameters: leave out {', '.join(settings)}"):
         protocol("standard-1", **settings)
@@ -252,6 +257,84 @@ def test_the_protocols_of_the_study_need_three_emotions_or_another_measure(name)
     with pytest.raises(ConfigError, match=rf"Protocol {name}: The model has 2 outputs.*use measure='mse'"):
         protocol(name).members(2)
     assert protocol(name, measure="mse").members(2)
+
+
+def test_precision_is_the_one_setting_of_a_protocol_with_budgets():
+    quick = protocol("standard-1", precision="bfloat16")
+    assert str(quick) == "standard-1+precision=bfloat16"
+    assert repr(quick) == "protocol('standard-1', precision='bfloat16')"
+    assert {attack.precision for attack in quick.attacks if isinstance(attack, BoundedAttack)} == {"bfloat16"}
+    assert protocol("standard-1", precision="float32") == protocol("standard-1")
+    with pytest.raises(ConfigError, match="standard-1 has no parameters: leave out steps"):
+        protocol("standard-1", precision="bfloat16", steps=3)
+
+
+SOUND = Protocol(
+    name="loud-1",
+    version=1,
+    description="Two norms.",
+    attacks=(APGD(SNR(20), steps=2), APGD(Amplitude(0.1), steps=2), FGSM(L2(0.3))),
+    budgets=(SNR(40), SNR(20), Amplitude(0.01)),
+    silence=True,
+)
+
+
+def test_an_attack_climbs_the_budgets_of_its_own_norm():
+    assert [[attack.budget for attack in member] for member in SOUND.members(3)] == [
+        [SNR(40), SNR(20)],
+        [Amplitude(0.01)],
+        [L2(0.3)],
+    ]
+    assert SOUND.norms == ("snr", "amplitude")
+    assert SOUND.epsilons == (0.01, 0.1, 0.01)
+
+
+def test_budgets_of_one_norm_must_rise():
+    with pytest.raises(
+        ConfigError, match=r"budgets of protocol loud-1 must rise in strength, got SNR\(db=20\), SNR"
+    ):
+        dataclasses.replace(SOUND, budgets=(SNR(20), SNR(40)))
+
+
+def test_worst_cases_of_several_norms_are_by_budget():
+    waveforms = INPUTS.flatten(1)
+    outcome = SOUND(model, waveforms, LABELS, valid_range=(-3.0, 3.0))
+    assert list(outcome.worst) == [SNR(40), SNR(20), Amplitude(0.01), L2(0.3)]
+    quiet, loud = (outcome.worst[SNR(db)] for db in (40, 20))
+    assert (quiet.error <= loud.error + 1e-6).all()
+    ratio = (quiet.adversarial - waveforms).double().norm(dim=1) / waveforms.double().norm(dim=1)
+    assert ratio.tolist() == pytest.approx([0.01] * 3, rel=1e-5)
+    assert "SNR(db=40)" in repr(outcome)
+
+
+def test_budgets_of_waveforms_set_the_domain():
+    assert SOUND.domain == "waveform"
+    assert protocol("standard-1").domain is None
+    assert SOUND.in_domain("waveform") is SOUND
+    with pytest.raises(
+        ConfigError, match="loud-1 has budgets of waveforms: leave out the domain spectrogram"
+    ):
+        SOUND.in_domain("spectrogram")
+    with pytest.raises(ConfigError, match="domain must be waveform or spectrogram, got 'sound'"):
+        SOUND.in_domain("sound")
+
+
+def test_another_domain_shows_in_the_name():
+    standard = protocol("standard-1")
+    assert standard.in_domain("spectrogram") is standard
+    moved = standard.in_domain("waveform")
+    assert str(moved) == "standard-1+domain=waveform"
+    assert moved.domain == "waveform"
+    assert moved.attacks == standard.attacks
+
+
+def test_the_description_of_standard_1_is_that_of_earlier_versions():
+    assert list(protocol("standard-1").to_dict()) == [
+        *("name", "version", "description", "attacks", "changes", "epsilons", "silence", "most_emotions")
+    ]
+    described = json.loads(json.dumps(SOUND.to_dict()))
+    assert described["domain"] == "waveform"
+    assert described["budgets"][:2] == [{"type": "snr", "db": 40}, {"type": "snr", "db": 20}]
 
 
 INPUTS = torch.randn(3, 1, 4, 3, generator=torch.Generator().manual_seed(1))

@@ -15,6 +15,8 @@ from tenuto.attacks import (
     FGSM,
     L2,
     PGD,
+    SNR,
+    Amplitude,
     Axes,
     BoundedAttack,
     Described,
@@ -65,8 +67,7 @@ def families(budget, region, weights):
     for noise in ("uniform", "gaussian", "sign"):
         yield Noise(budget, **settings, kind=noise)
     yield Transfer(budget, **settings, source=Linear(weights), steps=5)
-    if isinstance(budget, Linf):
-        yield Square(budget, **settings, queries=60)
+    yield Square(budget, **settings, queries=60)
     yield Described(budget, region=region, iterations=30, measure="mse")
 
 
@@ -75,7 +76,7 @@ CASES = [
     (PGD(Unbounded(), objective=UP, step_size=0.1, region=PART), EXCERPTS),
     *(
         (attack, SOUND)
-        for budget in (Linf(0.01), L2(0.2))
+        for budget in (Amplitude(0.01), SNR(30), L2(0.2))
         for region in (SECONDS, BOTH)
         for attack in families(budget, region, SOUND_WEIGHTS)
     ),
@@ -95,7 +96,8 @@ def test_a_perturbation_is_zero_outside_its_region(attack, inputs):
         outside[..., INSIDE[0], INSIDE[1]] = 0
     assert not outside.any()
     assert result.perturbation.flatten(1).any(dim=1).sum() >= 2  # noise may help no example
-    assert (attack.budget.size(result.perturbation) <= attack.epsilon * (1 + 1e-6)).all()
+    budget = attack.budget.around(inputs, "abc")
+    assert (budget.size(result.perturbation) <= attack.epsilon * (1 + 1e-6)).all()
 
 
 def test_seconds_and_bands_may_be_limited_alone():
@@ -131,10 +133,11 @@ def test_a_linear_model_of_waveforms_is_attacked_optimally_inside_the_fades():
 
 
 def test_square_spends_no_query_outside():
-    attack = Square(Linf(0.1), objective=UP, queries=100, region=PART)
-    own = float(0.1 * WEIGHTS[0].view(FRAMES, -1)[INSIDE].abs().sum())
-    loss = attack(Linear(WEIGHTS), EXCERPTS, LABELS, axes=SPECTROGRAM).loss
-    assert loss.min() > 0.5 * own
+    own = WEIGHTS[0].view(FRAMES, -1)[INSIDE]
+    for budget, best in ((Linf(0.1), 0.1 * own.abs().sum()), (L2(0.5), 0.5 * own.norm())):
+        attack = Square(budget, objective=UP, queries=100, region=PART)
+        loss = attack(Linear(WEIGHTS), EXCERPTS, LABELS, axes=SPECTROGRAM).loss
+        assert loss.min() > 0.5 * float(best)
 
 
 # The filter

@@ -192,6 +192,13 @@ def test_an_attack_of_one_s_own(attack):
     assert "at most 5 forward and 2 gradient passes a clip" in outcome.stdout
 
 
+def test_the_search_may_be_in_bfloat16(attack):
+    _, folder = attack("--attack", "FGSM", "--epsilon", 0.05, "--precision", "bfloat16")
+    (path,) = (folder / "attacks").glob("FGSM-*.json")
+    (settings,) = read_json(path)["attacks"].values()
+    assert settings["precision"] == "bfloat16"
+
+
 def test_an_attack_of_one_s_own_on_a_sibling(attack, run):
     outcome, _ = attack("--attack", "Transfer", "--epsilon", 0.1, "--setting", "steps=1", "--source", run)
     table = pd.read_csv(outcome.stdout.splitlines()[-1])

@@ -19,6 +19,11 @@ APGD = "attack RUN DATA --attack APGD --epsilon 0.1"
 COMMANDS = [
     "attack RUN DATA --attack APG --epsilon 0.1",
     "attack RUN DATA --attack APGD",
+    "attack RUN DATA --attack APGD --norm snr",
+    "attack RUN DATA --attack APGD --norm snr --epsilon 0.1",
+    "attack RUN DATA --attack APGD --db 40",
+    "attack RUN DATA --db 40",
+    "attack RUN DATA --protocol paper-2025-released --precision bfloat16",
     "attack RUN DATA --epsilon 0.1",
     "attack RUN DATA --objective happy=0.8",
     "attack RUN DATA --norm l2",

@@ -49,6 +49,7 @@ def attack_recording(
     *,
     objective: str | Objective | None = None,
     epsilon: float | None = None,
+    db: float | None = None,
     norm: str = "linf",
     scale: tuple[float, float] | None = None,
     start: float | None = None,
@@ -68,8 +69,9 @@ def attack_recording(
         attack: Name of a single attack, or an attack; default: ``APGD``, without a gradient ``Square``.
         objective: What it increases, for an attack by its name: ``happy+``, ``happy=0.8,sad=0.1``, ``squared-error``
             (the default) and others, see docs/attack.md.
-        epsilon: Size of the budget, in the unit of the model's input.
-        norm: ``linf``, ``l2`` or ``none``.
+        epsilon: Size of the budget, in the unit of the perturbed input.
+        db: Size of a budget in dB, for ``snr``.
+        norm: ``linf``, ``l2`` or ``none``; of the waveform: ``snr`` or ``amplitude``.
         scale: Clip predictions to this scale before an error is measured.
         start: Second at which the excerpt begins; default: in the middle of the recording.
         out: Folder for rows, perturbation, picture and sounds; default: nothing is written.
@@ -91,9 +93,9 @@ def attack_recording(
     if isinstance(attack, str) or attack is None:
         family = attack or ("APGD" if recogniser.has_gradient else "Square")
         aim = _objective(objective, family, recogniser, scale)
-        chosen = parse_attack(family, norm, epsilon, aim, settings)
+        chosen = parse_attack(family, norm, epsilon, aim, settings, db=db)
     else:
-        given = {"objective": objective, "epsilon": epsilon, "scale": scale, **settings}
+        given = {"objective": objective, "epsilon": epsilon, "db": db, "scale": scale, **settings}
         if named := [name for name, value in given.items() if value is not None]:
             raise ConfigError(
                 f"{', '.join(named)}: belong to an attack by its name. Set them in {attack!r} instead."

@@ -4,7 +4,7 @@ from tenuto.attacks.apgd import APGD
 from tenuto.attacks.axes import Axes
 from tenuto.attacks.base import Attack, AttackResult, Examples, from_dict
 from tenuto.attacks.bounded import BoundedAttack
-from tenuto.attacks.budgets import L2, Budget, Linf, Unbounded
+from tenuto.attacks.budgets import L2, SNR, Amplitude, Budget, Linf, Unbounded
 from tenuto.attacks.calling import Evaluator, Outputs, emotions_of, left_as_found
 from tenuto.attacks.fgsm import FGSM
 from tenuto.attacks.minimal import Minimal
@@ -24,7 +24,8 @@ from tenuto.attacks.objectives import (
 )
 from tenuto.attacks.parsing import parse_attack, parse_objective
 from tenuto.attacks.pgd import PGD
-from tenuto.attacks.protocols import Protocol, ProtocolResult, WorstCase, climb, protocol
+from tenuto.attacks.protocols import Protocol, ProtocolResult, WorstCase, climb
+from tenuto.attacks.published import protocol
 from tenuto.attacks.region import Region
 from tenuto.attacks.registry import ATTACKS, BUDGETS, OBJECTIVES, PROTOCOLS, TRANSFORMATIONS, to_dict
 from tenuto.attacks.search import Search
@@ -52,9 +53,11 @@ __all__ = [
     "OBJECTIVES",
     "PGD",
     "PROTOCOLS",
+    "SNR",
     "TRANSFORMATIONS",
     "AbsoluteError",
     "AddedNoise",
+    "Amplitude",
     "Attack",
     "AttackResult",
     "Axes",

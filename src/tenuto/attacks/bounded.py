@@ -39,7 +39,8 @@ class BoundedAttack(Attack):
     - The same seed gives the same result, whatever else is in the batch.
 
     Args:
-        budget: `Linf`, `L2`, or `Unbounded`, in the units of the inputs. The only positional argument.
+        budget: `Linf`, `L2` or `Unbounded`, in the units of the inputs; for waveforms also `SNR` or `Amplitude`. The
+            only positional argument.
         objective: What is increased, see `tenuto.attacks.objectives`.
         seed: Seed of everything that is drawn.
         stop_at: An example whose objective reaches this value is finished and leaves the batch.
@@ -90,7 +91,11 @@ class BoundedAttack(Attack):
             raise AttackError(
                 f"The inputs are {examples.inputs.dtype}, too coarse for a budget: convert with .float()."
             )
-
+        if self.budget.needs_sound and examples.inputs.ndim != 2:
+            raise AttackError(
+                f"{self.budget!r} is a budget for waveforms (n, samples), but the inputs have shape "
+                f"{tuple(examples.inputs.shape)}: attack the waveforms, or use Linf(...) or L2(...)."
+            )
         if self.region is not None:
             self.region.of(examples.inputs[:1], examples.axes)
         if self.transformations is not None:
@@ -146,4 +151,4 @@ class BoundedAttack(Attack):
 def require_epsilon(budget: Budget) -> None:
     """Raise `ConfigError` for a budget without an epsilon, of which an attack's steps would be a share."""
     if isinstance(budget, Unbounded):
-        raise ConfigError("This attack needs a budget with an epsilon: Linf(...) or L2(...).")
+        raise ConfigError("This attack needs a limited budget, such as Linf(...), L2(...) or SNR(...).")

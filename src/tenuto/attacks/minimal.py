@@ -33,7 +33,8 @@ class Minimal(BoundedAttack):
     is taken as a first guess: where it reaches the goal, the result is no larger.
 
     Args:
-        budget: The largest perturbation worth looking at; its norm is the one that is made small.
+        budget: The largest perturbation worth looking at; its norm is the one that is made small. Under `SNR` this
+            gives the highest signal-to-noise ratio at which the goal is reached.
         goal: Value of the objective to reach, in its units (the mean absolute error, say).
         steps: Gradient steps.
         first: Radius of the first step, as a share of the budget.

@@ -25,7 +25,7 @@ class Noise(BoundedAttack):
 
     Args:
         kind: ``uniform`` in -epsilon to epsilon, ``gaussian`` with standard deviation epsilon / 2 (clipped to the
-            budget), or ``sign``, -epsilon or epsilon. For `L2` every draw is scaled to norm epsilon.
+            budget), or ``sign``, -epsilon or epsilon. For `L2` and `SNR` every draw is scaled to size epsilon.
         draws: How many.
 
     Raises:

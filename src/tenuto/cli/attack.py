@@ -28,6 +28,7 @@ PRETRAINED = "a2e-soundtracks"
 PAPER, OWN, RECORDING = "Settings of the paper's protocols", "A single attack", "An attack on a recording"
 PART = "Region and transformations of a single attack"
 Measure = StrEnum("Measure", ["corr", "mse"])
+Precision = StrEnum("Precision", ["float32", "bfloat16"])
 Optimizer = StrEnum("Optimizer", {"Adam": "Adam", "SGD": "SGD"})  # a list would make them lower-case
 
 
@@ -98,10 +99,19 @@ def attack(
         ),
     ] = None,
     norm: Annotated[
-        str | None, typer.Option(help="linf, l2 or none.", show_default="linf", rich_help_panel=OWN)
+        str | None,
+        typer.Option(
+            help="linf, l2 or none; of the waveform: snr or amplitude.",
+            show_default="linf",
+            rich_help_panel=OWN,
+        ),
     ] = None,
     epsilon: Annotated[
-        float | None, typer.Option(help="Size of the budget, in std.", rich_help_panel=OWN)
+        float | None,
+        typer.Option(help="Size of the budget, in std; of amplitude: full scale is 1.", rich_help_panel=OWN),
+    ] = None,
+    db: Annotated[
+        float | None, typer.Option(help="Size of the budget in dB, for snr.", rich_help_panel=OWN)
     ] = None,
     aim: Annotated[
         str | None,
@@ -191,6 +201,10 @@ def attack(
             help="Also report changes under natural variation (excerpt, mp3, gain, noise).",
         ),
     ] = True,
+    precision: Annotated[
+        Precision | None,
+        typer.Option(help="Precision of the search; results are in float32.", show_default="float32"),
+    ] = None,
     batch_size: Annotated[
         int | None, typer.Option(min=1, help="Clips attacked together.", show_default="6; GPU: 64")
     ] = None,
@@ -211,6 +225,8 @@ def attack(
     Example: tenuto attack runs/A2E-6-1a2b3c4d --attack APGD --epsilon 0.05 --seconds 2 4 --bands 200 2000
 
     Example: tenuto attack a2e-soundtracks song.mp3 --objective happy+ --epsilon 0.05 --out attacked
+
+    Example: tenuto attack a2e-soundtracks song.mp3 --objective happy+ --norm snr --db 40 --out attacked
     """
     settings = {
         "iterations": iterations,
@@ -221,8 +237,10 @@ def attack(
         "sign": sign,
     }
     settings = {name: value for name, value in settings.items() if value is not None}
+    searched_in = precision.value if precision else None
     single = _Single(
-        family, norm, epsilon, aim, from_clean, clipped, setting, source, seconds, bands, robust_to, draws
+        *(family, norm, epsilon, db, aim, from_clean, clipped, setting, source, searched_in),
+        *(seconds, bands, robust_to, draws),
     )
     if len(words) > 1 or is_recording(words[0]):
         clips = {
@@ -237,6 +255,8 @@ def attack(
         return
     _refuse({"start": start, "out": folder}, "only for an attack on a recording. Name one after the run.")
     single.check(protocol is not None or bool(settings))
+    if searched_in and not family:
+        settings["precision"] = searched_in
     from tenuto import api
 
     opened = api.open_run(words[0], root, data=data, trust=trust, cache=cache, progress=common.TERMINAL)
@@ -258,11 +278,13 @@ class _Single(NamedTuple):
     family: str | None
     norm: str | None
     epsilon: float | None
+    db: float | None
     aim: str | None
     from_clean: bool
     clipped: tuple[float, float] | None
     setting: list[str] | None
     source: Path | None
+    precision: str | None
     seconds: tuple[float, float] | None
     bands: tuple[float, float] | None
     robust_to: str | None
@@ -270,12 +292,12 @@ class _Single(NamedTuple):
 
     def check(self, has_protocol: bool) -> None:
         """Raise `ConfigError` for options that contradict each other."""
-        own = (self.norm, self.epsilon, self.aim, self.clipped, self.setting, self.source)
+        own = (self.norm, self.epsilon, self.db, self.aim, self.clipped, self.setting, self.source)
         own += (self.seconds, self.bands, self.robust_to, self.draws)
         if self.family is None and (self.from_clean or any(value is not None for value in own)):
             raise ConfigError(
-                "--norm, --epsilon, --objective, --from-clean, --clipped, --setting, --source, --seconds, --bands, "
-                "--robust-to and --draws need --attack, the name of a single attack."
+                "--norm, --epsilon, --db, --objective, --from-clean, --clipped, --setting, --source, --seconds, "
+                "--bands, --robust-to and --draws need --attack, the name of a single attack."
             )
         if self.family is not None and has_protocol:
             raise ConfigError("--attack is a single attack: leave out --protocol and its settings.")
@@ -296,14 +318,15 @@ class _Single(NamedTuple):
         if self.source is not None:
             path = locate_run(self.source)
             settings |= {"source": Sibling(run, api.load(path)), "name": path.name}
-        return parse_attack(str(self.family), self.norm or "linf", self.epsilon, goal, settings)
+        norm = self.norm or "linf"
+        return parse_attack(str(self.family), norm, self.epsilon, goal, settings, db=self.db)
 
     @property
     def settings(self) -> dict[str, object]:
         """The settings in ``--setting`` and the options of `PART`, as the attack names them. Raises `ConfigError`."""
         from tenuto.attacks import Region, Transformations
 
-        settings: dict[str, object] = {}
+        settings: dict[str, object] = {} if self.precision is None else {"precision": self.precision}
         for text in self.setting or []:
             name, equals, value = text.partition("=")
             if not equals:
@@ -325,7 +348,8 @@ def _refuse(options: Mapping[str, object], reason: str) -> None:
 def _named_protocol(run: Run, protocol: str | None, settings: dict[str, Any]) -> Protocol:
     from tenuto.api.runs import as_protocol
 
-    return as_protocol(protocol or (RELEASED if settings else run.protocol), **settings)
+    released = RELEASED if settings.keys() - {"precision"} else run.protocol
+    return as_protocol(protocol or released, **settings)
 
 
 def _write_log(run: Run, protocol: Protocol, rows: pd.DataFrame, folder: Path) -> None:
@@ -354,6 +378,7 @@ def _attack_recording(
         single.family,
         objective=single.aim,
         epsilon=single.epsilon,
+        db=single.db,
         norm=single.norm or "linf",
         scale=single.clipped,
         start=start,
