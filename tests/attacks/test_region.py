@@ -187,9 +187,8 @@ def test_noise_in_a_band_fills_the_budget(budget):
 
 
 def test_a_start_inside_the_region_is_not_lost():
-    settings = {"objective": UP, "region": BOTH}
-    first = APGD(L2(0.2), **settings)(Linear(SOUND_WEIGHTS), SOUND, LABELS, axes=WAVEFORM)
-    second = Noise(L2(0.2), **settings, draws=1)(
+    first = APGD(L2(0.2), objective=UP, region=BOTH)(Linear(SOUND_WEIGHTS), SOUND, LABELS, axes=WAVEFORM)
+    second = Noise(L2(0.2), objective=UP, region=BOTH, draws=1)(
         Linear(SOUND_WEIGHTS), SOUND, LABELS, axes=WAVEFORM, start=first.perturbation
     )
     assert torch.equal(second.perturbation, first.perturbation)

@@ -9,7 +9,7 @@ from tenuto.audio.mp3 import coded
 
 RATE = 22050
 TIME = np.arange(2 * RATE) / RATE
-CHORD = 0.2 * sum(np.sin(2 * np.pi * hertz * TIME) for hertz in (220.0, 554.4, 1318.5))
+CHORD = 0.2 * np.sin(2 * np.pi * np.outer((220.0, 554.4, 1318.5), TIME)).sum(axis=0)
 
 
 @pytest.mark.parametrize("rate", [RATE, 44100])

@@ -23,6 +23,7 @@ from tenuto.attacks import (
     Budget,
     Described,
     Linf,
+    Masked,
     Minimal,
     Noise,
     ReleasedAttack,
@@ -30,11 +31,12 @@ from tenuto.attacks import (
     Transfer,
     Unbounded,
 )
+from tenuto.audio.masking import noise_to_mask_db
 from tests.attacks.conftest import Bottleneck
 
 MODEL = Bottleneck(entries=12, concepts=3, emotions=4, seed=1, skip=0.2)
 SIBLING = Bottleneck(entries=12, concepts=3, emotions=4, seed=1, skip=0.3)
-BUDGETS: tuple[Budget, ...] = (Linf(0.125), L2(0.375), Amplitude(0.125), SNR(19))
+BUDGETS: tuple[Budget, ...] = (Linf(0.125), L2(0.375), Amplitude(0.125), SNR(19), Masked(6))
 
 
 @dataclass(frozen=True)
@@ -67,7 +69,7 @@ FAMILIES = {
     "Noise uniform": Family(Noise, {"kind": "uniform", "draws": 5}, "draws", draws=True),
     "Noise gaussian": Family(Noise, {"kind": "gaussian", "draws": 5}, "draws", draws=True),
     "Noise sign": Family(Noise, {"kind": "sign", "draws": 5}, "draws", draws=True),
-    "Square": Family(Square, {"queries": 12}, "queries", draws=True),
+    "Square": Family(Square, {"queries": 12}, "queries", budgets=BUDGETS[:-1], draws=True),
     "Minimal": Family(Minimal, {"goal": 1.05, "steps": 8, "bisections": 3}, stops=False),
     "Transfer": Family(Transfer, {"source": SIBLING, "steps": 6}, "steps"),
     "Described": Family(
@@ -101,6 +103,9 @@ def bounded(family: Family) -> bool:
 def norms(perturbation, norm, inputs):
     """Measured in NumPy, in doubles."""
     flat, clean = (values.double().numpy().reshape(len(values), -1) for values in (perturbation, inputs))
+    if norm == "masked":
+        perturbation, inputs = perturbation.double(), inputs.double()
+        return 10 ** (noise_to_mask_db(perturbation, inputs).numpy() / 20)
     if norm == "snr":
         return np.linalg.norm(flat, axis=1) / np.linalg.norm(clean, axis=1)
     return np.linalg.norm(flat, axis=1) if norm == "l2" else np.abs(flat).max(axis=1)

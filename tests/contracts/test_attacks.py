@@ -14,7 +14,6 @@ from tenuto.attacks import (
     ATTACKS,
     FGSM,
     L2,
-    SNR,
     BoundedAttack,
     Described,
     Linf,
@@ -23,6 +22,7 @@ from tenuto.attacks import (
     OneEmotion,
     Transfer,
 )
+from tenuto.attacks.budgets import Decibels
 from tenuto.errors import AttackError
 from tests.attacks.conftest import Linear
 from tests.contracts.attack_families import FAMILIES, MODEL, Excerpts, bounded, identity, norms, pairs, same
@@ -79,7 +79,7 @@ def test_prediction_perturbation_and_adversarial_input_belong_together(family, b
 
 @pairs(bounded)
 def test_without_a_budget_or_steps_nothing_changes(family, budget, inputs, labels):
-    if not isinstance(budget, SNR):  # of which no level is 0
+    if not isinstance(budget, Decibels):  # of which no level is 0
         assert identity(family.make(budget.of(0.0))(MODEL, inputs, labels))
     if family.length is not None:
         assert identity(family.make(budget, **{family.length: 0})(MODEL, inputs, labels))

@@ -7,6 +7,7 @@ from tenuto.attacks.bounded import BoundedAttack
 from tenuto.attacks.budgets import L2, SNR, Amplitude, Budget, Linf, Unbounded
 from tenuto.attacks.calling import Evaluator, Outputs, emotions_of, left_as_found
 from tenuto.attacks.fgsm import FGSM
+from tenuto.attacks.masked import Masked
 from tenuto.attacks.minimal import Minimal
 from tenuto.attacks.noise import Noise
 from tenuto.attacks.objectives import (
@@ -74,6 +75,7 @@ __all__ = [
     "Huber",
     "Linf",
     "LowPass",
+    "Masked",
     "Minimal",
     "Mp3",
     "Noise",

@@ -114,7 +114,7 @@ class Protocol:
                 raise ConfigError(
                     f"budgets of protocol {self.name} must rise in strength, got {', '.join(map(repr, own))}."
                 )
-        if any(part.needs_sound for part in (*self.budgets, *self.attacks)):
+        if any(one.needs_sound for one in self.attacks) or any(one.needs_sound for one in self.budgets):
             object.__setattr__(self, "domain", "waveform")
 
     @property

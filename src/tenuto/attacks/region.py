@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from tenuto.attacks.axes import Axes, transform_size
+from tenuto.attacks.budgets import euclidean
 from tenuto.attacks.checks import is_number, listed
 from tenuto.attacks.registry import SETTINGS
 from tenuto.errors import AttackError, ConfigError
@@ -128,10 +129,8 @@ class Area(abc.ABC):
 
     def contains(self, delta: Tensor) -> Tensor:
         """Which perturbations (n, ...) are zero where they must be, and nearly the same when they are shaped, (n,)."""
-        change, size = (
-            values.detach().double().flatten(1).norm(dim=1) for values in (self.shaped(delta) - delta, delta)
-        )
-        return (self.outside(delta) == 0) & (change <= KEPT * size)
+        change = euclidean(self.shaped(delta) - delta)
+        return (self.outside(delta) == 0) & (change <= KEPT * euclidean(delta))
 
     def check(self, delta: Tensor, names: Sequence[str]) -> None:
         """Raise `AttackError` where a perturbation is not zero outside."""
@@ -167,7 +166,8 @@ class SpectrogramArea(Area):
         return torch.where(self.mask, delta, torch.zeros_like(delta))
 
     def outside(self, delta: Tensor) -> Tensor:
-        return delta.detach().masked_fill(self.mask, 0).abs().flatten(1).amax(dim=1)
+        largest: Tensor = delta.detach().masked_fill(self.mask, 0).abs().flatten(1).amax(dim=1)
+        return largest
 
 
 def _nearest(centres: np.ndarray, bands: Interval) -> str:
@@ -212,7 +212,8 @@ class WaveformArea(Area):
         if self.bands is None:
             return delta
         spectrum = torch.fft.rfft(delta, n=self.padded) * self._passed(self.padded)
-        return torch.fft.irfft(spectrum, n=self.padded)[..., : self.length]
+        filtered: Tensor = torch.fft.irfft(spectrum, n=self.padded)[..., : self.length]
+        return filtered
 
     def shaped(self, delta: Tensor) -> Tensor:
         # Cut first: the filter would spread what is outside into the seconds.
@@ -223,7 +224,8 @@ class WaveformArea(Area):
         return self.shaped(gradient * self.window.to(gradient))
 
     def outside(self, delta: Tensor) -> Tensor:
-        return delta.detach().masked_fill(self.window > 0, 0).abs().amax(dim=1)
+        largest: Tensor = delta.detach().masked_fill(self.window > 0, 0).abs().amax(dim=1)
+        return largest
 
     def leakage_db(self, delta: Tensor) -> Tensor | None:
         if self.bands is None:

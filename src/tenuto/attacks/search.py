@@ -278,7 +278,8 @@ class Search:
     def _effect(self, stream: int, count: int) -> dict[str, Tensor]:
         """Means over views of all examples, clean and attacked, each (n,) float64 on the CPU; see `result`."""
         assert self.task.transformations is not None
-        targets, rows, totals = self.task.examples.targets, self.all_rows, {}
+        targets, rows = self.task.examples.targets, self.all_rows
+        totals: dict[str, Tensor] = {}
         views = Views(self.task.transformations, self.inputs, self.task.examples.axes, stream)
         for view in views.draw(rows, count):
             clean, attacked = (self._evaluate_exactly(view(self.inputs + delta)) for delta in (0, self.delta))
@@ -290,7 +291,7 @@ class Search:
                 "fresh_moved": (attacked.emotions - clean.emotions).abs().mean(dim=1),
             }
             for name, values in drawn.items():
-                totals[name] = totals.get(name, 0) + values.double().cpu()
+                totals[name] = totals.get(name, torch.zeros(len(rows))) + values.double().cpu()
         return {name: total / count for name, total in totals.items()}
 
     def evaluate(self, inputs: Tensor, targets: Tensor) -> Outputs:

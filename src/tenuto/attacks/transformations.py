@@ -8,6 +8,7 @@ them. Without transformations, the mean over draws serves models that are random
 from __future__ import annotations
 
 import abc
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -142,14 +143,16 @@ class LowPass(Transformation):
         _require_range("hertz", self.hertz, 1, 1e6)
 
     def draw(self, generator: np.random.Generator, samples: int, rate: float) -> Drawn:
-        return np.exp(generator.uniform(*np.log(self.hertz), size=1))
+        low, high = (math.log(one) for one in self.hertz)
+        return np.array([math.exp(generator.uniform(low, high))])
 
     def apply(self, waveforms: Tensor, drawn: Tensor, rate: float) -> Tensor:
         size = transform_size(waveforms.shape[1] + 4096)  # room for what the filter rings before and after
         hertz = torch.arange(size // 2 + 1, device=waveforms.device, dtype=torch.float64) * (rate / size)
         response = 1 / torch.sqrt(1 + (hertz / drawn.double()) ** (2 * FILTER_ORDER))
         spectrum = torch.fft.rfft(waveforms, n=size) * response.to(waveforms)
-        return torch.fft.irfft(spectrum, n=size)[:, : waveforms.shape[1]]
+        filtered: Tensor = torch.fft.irfft(spectrum, n=size)[:, : waveforms.shape[1]]
+        return filtered
 
 
 @TRANSFORMATIONS.register("room")
@@ -184,7 +187,8 @@ class Room(Transformation):
         samples = waveforms.shape[1]
         size = transform_size(samples + drawn.shape[1])
         spectrum = torch.fft.rfft(waveforms, n=size) * torch.fft.rfft(drawn, n=size)
-        return torch.fft.irfft(spectrum, n=size)[:, :samples]
+        reverberant: Tensor = torch.fft.irfft(spectrum, n=size)[:, :samples]
+        return reverberant
 
 
 @TRANSFORMATIONS.register("mp3")

@@ -292,8 +292,10 @@ class _Single(NamedTuple):
 
     def check(self, has_protocol: bool) -> None:
         """Raise `ConfigError` for options that contradict each other."""
-        own = (self.norm, self.epsilon, self.db, self.aim, self.clipped, self.setting, self.source)
-        own += (self.seconds, self.bands, self.robust_to, self.draws)
+        own = (
+            *(self.norm, self.epsilon, self.db, self.aim, self.clipped, self.setting, self.source),
+            *(self.seconds, self.bands, self.robust_to, self.draws),
+        )
         if self.family is None and (self.from_clean or any(value is not None for value in own)):
             raise ConfigError(
                 "--norm, --epsilon, --db, --objective, --from-clean, --clipped, --setting, --source, --seconds, "
