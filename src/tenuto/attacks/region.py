@@ -187,9 +187,8 @@ class WaveformArea(Area):
         part = region.steps(self.length, axes.rate)
         self.box, self.has_filter = (slice(0, 1), part), region.bands is not None
         self.window = torch.zeros(self.length, dtype=torch.float64, device=inputs.device)
-        self.window[part] = (
-            1.0 if region.seconds is None else _faded(part.stop - part.start, axes.rate).to(inputs.device)
-        )
+        # Without seconds too: what the filter rings beyond the excerpt is cut.
+        self.window[part] = _faded(part.stop - part.start, axes.rate).to(inputs.device)
         if self.bands is not None and self.bands[0] >= self.rate / 2:
             raise ConfigError(
                 f"bands {_text(self.bands)} Hz are not in the sound, which has frequencies up to {self.rate / 2:g} Hz. "

@@ -29,6 +29,9 @@ from tenuto.errors import AttackError, ConfigError
 SEARCH, JUDGE, FRESH = range(3)
 """Series of random draws: those of the search, those that decide what is returned, and those that measure it."""
 
+TURNS = 3
+"""Most rounds of projecting and shaping a perturbation that a filter has made larger than its budget."""
+
 FRESH_DRAWS = 16
 """Draws over which the effect of an attack with transformations is measured."""
 
@@ -59,6 +62,12 @@ class Task:
     progress: Progress
     area: Area | None = None
     transformations: Transformations | None = None
+
+
+def _size_and_bound(budget: Budget, delta: Tensor, epsilon: Tensor | None) -> tuple[Tensor, Tensor]:
+    """Size of every perturbation and the largest one allowed, (n,) each."""
+    size = budget.size(delta)
+    return size, torch.full_like(size, budget.epsilon) if epsilon is None else epsilon.to(size)
 
 
 class Search:
@@ -138,7 +147,7 @@ class Search:
             # A filter takes most of the amplitude of noise: fill the budget again.
             noise = self.shaped(noise)
             size = budget.size(noise).clamp_min(1e-30)
-            noise = noise * per_example((budget.epsilon / size).to(noise), noise)
+            noise = noise * per_example((budget.epsilon / size).clamp_min(1).to(noise), noise)
         return self.allowed(noise, rows)
 
     def shaped(self, delta: Tensor) -> Tensor:
@@ -160,17 +169,30 @@ class Search:
         """Bring a perturbation into the region, the budget (or balls of radius ``epsilon``) and the valid range."""
         budget = self.budget.take(rows)
         delta = budget.project(self.shaped(delta), epsilon)
-        inside = self.shaped(delta)
+        inside = delta if self.task.area is None else self._in_region(delta, budget, epsilon)
         if self.task.room is not None:
             low, high = self.task.room
             inside = inside.clamp(low[rows], high[rows])  # towards 0 in every entry
         if (budget.clipping_shrinks and self.task.area is None) or torch.equal(inside, delta):
             return inside
         # A factor below 1 keeps every entry valid, and sizes are proportional to it.
-        size = budget.size(inside)
-        bound = torch.full_like(size, budget.epsilon) if epsilon is None else epsilon.to(size)
+        size, bound = _size_and_bound(budget, inside, epsilon)
         factor = torch.where(size > bound, bound / size, torch.ones_like(size))
         return inside * per_example(factor.to(inside), inside)
+
+    def _in_region(self, delta: Tensor, budget: Budget, epsilon: Tensor | None) -> Tensor:
+        """A perturbation in the region, and nearly inside the budget.
+
+        A filter may increase the size of a perturbation that was inside. One factor for all entries would take more
+        than needed from most of them, so it is projected and shaped again in turns first.
+        """
+        delta = self.shaped(delta)
+        for _ in range(TURNS):
+            size, bound = _size_and_bound(budget, delta, epsilon)
+            if (size <= bound).all():
+                break
+            delta = self.shaped(budget.project(delta, epsilon))
+        return delta
 
     def values(self, delta: Tensor, rows: Tensor) -> Tensor:
         """Evaluate the objective at a perturbation, (r,); the best so far is remembered."""
