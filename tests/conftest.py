@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 import zipfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 import tenuto
 from tenuto.data import Prepared
-from tests import small_runs
+from tests import short, small_runs
 
 GOLDEN = Path(__file__).parent / "golden"
 
@@ -71,6 +72,13 @@ def pytest_addoption(parser):
         action="store_true",
         help="Write tests/cli/snapshots from the present output.",
     )
+
+
+@pytest.fixture(scope="module")
+def few_steps() -> Iterator[None]:
+    """`standard-1` and the audit with a few steps, see `tests.short`."""
+    with short.few_steps():
+        yield
 
 
 @pytest.fixture(scope="session")

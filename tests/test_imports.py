@@ -17,6 +17,7 @@ ROWS = (
     "devices",
     "settings",
     "data_config",
+    "adopted_config",
     "config",
     "registry",
     "metrics",

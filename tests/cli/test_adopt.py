@@ -25,7 +25,7 @@ COLUMNS = "emotions: [arousal, joy]\nratings: table.csv\nid_column: song\nscale:
 
 
 @pytest.fixture(scope="module")
-def home(tmp_path_factory, tenuto):
+def home(tmp_path_factory, tenuto, few_steps):
     """A folder with rated recordings, a user's model, and nothing else; a function that runs a command there."""
     root = tmp_path_factory.mktemp("newcomer")
     corpora.folder(root / "music", 30)

@@ -78,6 +78,7 @@ COMMANDS = [
     "intervene RUN SONG --set dissonance=0.7 --set dissonance=0.1",
     "intervene RUN --set dissonance=0.7 --protocol standard-1",
     "natural RUN",
+    "natural RUN --protocol natural-3",
     "paper all --logs a --study b",
     "paper all a --study b",
     "paper all STUDY --runs r.csv",

@@ -36,7 +36,8 @@ from tests.attacks.conftest import Bottleneck
 
 MODEL = Bottleneck(entries=12, concepts=3, emotions=4, seed=1, skip=0.2)
 SIBLING = Bottleneck(entries=12, concepts=3, emotions=4, seed=1, skip=0.3)
-BUDGETS: tuple[Budget, ...] = (Linf(0.125), L2(0.375), Amplitude(0.125), SNR(19), Masked(6))
+SOUND_BUDGETS: tuple[Budget, ...] = (Amplitude(0.125), SNR(19), Masked(6))
+BUDGETS: tuple[Budget, ...] = (Linf(0.125), L2(0.375), *SOUND_BUDGETS)
 
 
 @dataclass(frozen=True)
@@ -69,6 +70,10 @@ FAMILIES = {
     "Noise uniform": Family(Noise, {"kind": "uniform", "draws": 5}, "draws", draws=True),
     "Noise gaussian": Family(Noise, {"kind": "gaussian", "draws": 5}, "draws", draws=True),
     "Noise sign": Family(Noise, {"kind": "sign", "draws": 5}, "draws", draws=True),
+    **{
+        f"Noise {kind}": Family(Noise, {"kind": kind, "draws": 5}, "draws", budgets=SOUND_BUDGETS, draws=True)
+        for kind in ("white", "pink", "masked")
+    },
     "Square": Family(Square, {"queries": 12}, "queries", budgets=BUDGETS[:-1], draws=True),
     "Minimal": Family(Minimal, {"goal": 1.05, "steps": 8, "bisections": 3}, stops=False),
     "Transfer": Family(Transfer, {"source": SIBLING, "steps": 6}, "steps"),

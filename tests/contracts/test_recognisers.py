@@ -188,6 +188,17 @@ def test_it_has_the_gradient_it_states(opened, request):
         assert not emotions.requires_grad
 
 
+def test_it_has_a_corruption_error(opened):
+    """Whatever it takes: a log spectrogram, samples at 8 kHz, or features."""
+    run, _ = opened
+    lines = run.natural(protocol="natural-2")
+    assert len(lines) == 55
+    measured = lines[lines["clips"] > 0]
+    assert set(measured["kind"]) >= {"gain", "reverberation", "crowd noise", "mp3", "pitch", "tempo"}
+    assert np.isfinite(measured["mae"]).all()
+    assert tenuto.corruption_error(run.folder)["clips"].item() == len(run.part("test"))
+
+
 def predictions_elsewhere(folder, root, needs):
     """Predictions for the test clips in a process of its own; only the path of the folder gets there."""
     run = tenuto.open_run(folder, root, **needs)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from tenuto.api.adoption import adopt
     from tenuto.api.auditing import Audit, audit
-    from tenuto.api.comparing import compare, curves, rows
+    from tenuto.api.comparing import compare, corruption_error, curves, rows
     from tenuto.api.datasets import prepare, validate
     from tenuto.api.exporting import export
     from tenuto.api.papers import Paper, paper
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 _MODULES = {
     "tenuto.api.adoption": ("adopt",),
     "tenuto.api.auditing": ("Audit", "audit"),
-    "tenuto.api.comparing": ("compare", "curves", "rows"),
+    "tenuto.api.comparing": ("compare", "corruption_error", "curves", "rows"),
     "tenuto.api.datasets": ("prepare", "validate"),
     "tenuto.api.exporting": ("export",),
     "tenuto.api.papers": ("Paper", "paper"),
@@ -67,6 +67,7 @@ __all__ = [
     "attack_recording",
     "audit",
     "compare",
+    "corruption_error",
     "curves",
     "evaluate",
     "explain",

@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from tenuto.analysis import comparison, curves as curves_over
+from tenuto.analysis import comparison, curves as curves_over, natural as natural_changes
 from tenuto.analysis.comparison import Comparison, Settings
 from tenuto.analysis.curves import Curves
 from tenuto.api.progress import SILENT, Progress
 from tenuto.errors import ConfigError
 from tenuto.reporting import write_comparison, write_curves
 from tenuto.store.location import complete
+from tenuto.store.natural import GRADED
 from tenuto.store.released_logs import read_logs
 from tenuto.store.result_rows import rows_of_result
 from tenuto.store.rows import BUDGET, at_budget, in_unit, mark_worst
@@ -108,6 +109,26 @@ def curves(
     if out is not None:
         write_curves(measured, out)
     return measured
+
+
+def corruption_error(source: pd.DataFrame | Places) -> pd.DataFrame:
+    """The mean error of every system over the kinds and strengths of natural-2, see `tenuto.analysis.natural`.
+
+    Args:
+        source: Rows of natural-2, or folders of runs or studies that have some: ``run.natural(protocol="natural-2")``.
+
+    Returns:
+        One line per system: ``corruption_error`` and its ``increase`` over ``clean_mae``, each with a 95 % interval
+        over seeds and test clips.
+
+    Raises:
+        FileError: A folder without rows of natural-2.
+        DataError: Rows of another protocol, or that contradict each other.
+    """
+    if isinstance(source, pd.DataFrame):
+        return natural_changes.corruption(source)
+    tables = [read_study(complete(place), GRADED) for place in list_places(source)]
+    return natural_changes.corruption(pd.concat(tables, ignore_index=True))
 
 
 def compare(

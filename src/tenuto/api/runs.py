@@ -29,13 +29,15 @@ from tenuto.data import Prepared, draw_split, write_split
 from tenuto.data.inputs import LogSpectrogramInputs
 from tenuto.errors import AudioError, ConfigError, FileError
 from tenuto.evaluation import explanation, intervention, natural as variation, resynthesis, robustness, runs
+from tenuto.evaluation.graded import graded
 from tenuto.files import write_text
 from tenuto.models.adoption import FrontEnd, Model
 from tenuto.models.checkpoint import load, read_fingerprint
 from tenuto.models.recogniser import Profile, Recogniser
 from tenuto.store.location import locate_model, locate_run
+from tenuto.store.natural import GRADED, check_protocol
 from tenuto.store.perturbations import saved_rows
-from tenuto.store.rows import RELEASED_PROTOCOL
+from tenuto.store.rows import NATURAL, RELEASED_PROTOCOL
 from tenuto.store.run import RunFolder
 
 Source = str | Path
@@ -107,10 +109,19 @@ class Run(runs.Run):
         is_usable = not any(attack.refusal(len(self.recogniser.emotions)) for attack in released.attacks)
         return RELEASED_PROTOCOL if self.config.system in SYSTEMS and is_usable else STANDARD
 
-    def natural(self, part: str = "test") -> pd.DataFrame:
-        """How predictions change under natural variation: another excerpt, mp3, gain, noise. One line per variation."""
+    def natural(self, part: str = "test", protocol: str = NATURAL) -> pd.DataFrame:
+        """How predictions change under natural variation: another excerpt, mp3, gain, noise. One line per variation.
+
+        Args:
+            part: ``train``, ``validation`` or ``test``.
+            protocol: ``natural-1``, or ``natural-2``: eleven kinds of change with five strengths each.
+
+        Raises:
+            ConfigError: An unknown part or protocol.
+        """
+        measure = graded if check_protocol(protocol) == GRADED else variation.natural
         with self.progress.bar("natural variation", len(self.part(part))) as advance:
-            return summary(variation.natural(self, part, advance))
+            return summary(measure(self, part, advance))
 
     def audit(
         self, siblings: Sequence[Source] = (), clips: int | None = None, budget: Budget | None = None
@@ -317,13 +328,14 @@ def natural(
     run: Run | Source,
     part: str = "test",
     *,
+    protocol: str = NATURAL,
     root: Source | None = None,
     cache: Source | None = None,
     progress: Progress = SILENT,
     **opening: Any,
 ) -> pd.DataFrame:
     """How a run's predictions change under natural variation, see `Run.natural` and `open_run`."""
-    return _opened(run, root, progress, cache=cache, **opening).natural(part)
+    return _opened(run, root, progress, cache=cache, **opening).natural(part, protocol)
 
 
 def predict(run: Run | Recogniser | Source, audio: Source | Sequence[Source], **opening: Any) -> pd.DataFrame:

@@ -92,7 +92,7 @@ class Masked(Decibels):
         # On a CPU one clip at a time, which stays in its cache and ends as soon as this clip is inside.
         count = 1 if delta.device.type == "cpu" else len(delta)
         model = self._ear(delta)
-        pairs = zip(delta.split(count), allowed.split(count), strict=True)
+        pairs = zip(torch.split(delta, count), torch.split(allowed, count), strict=True)
         return torch.cat([_inside(part, limit, model) for part, limit in pairs])
 
     def steepest(self, gradient: Tensor) -> Tensor:

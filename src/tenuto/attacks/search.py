@@ -19,7 +19,7 @@ from tenuto.attacks.base import AttackResult, Examples, Progress, Range
 from tenuto.attacks.budgets import TOLERANCE, Budget, per_example
 from tenuto.attacks.calling import Evaluator, Outputs, input_gradient
 from tenuto.attacks.chance import generator_of
-from tenuto.attacks.checks import listed
+from tenuto.attacks.checks import SMALLEST_STEP, listed
 from tenuto.attacks.objectives import Objective, Situation
 from tenuto.attacks.region import Area
 from tenuto.attacks.transformations import Transformations, View, Views
@@ -141,14 +141,17 @@ class Search:
 
     def scattered(self, uniform: Tensor, rows: Tensor) -> Tensor:
         """A random point that is allowed, from independent numbers (r, ...) in -1 to 1."""
-        budget = self.budget.take(rows)
-        noise = budget.scattered(self.shaped(uniform))
-        if self.task.area is not None and self.task.area.has_filter:
-            # A filter takes most of the amplitude of noise: fill the budget again.
-            noise = self.shaped(noise)
-            size = budget.size(noise).clamp_min(1e-30)
-            noise = noise * per_example((budget.epsilon / size).clamp_min(1).to(noise), noise)
-        return self.allowed(noise, rows)
+        noise = self.budget.take(rows).scattered(self.shaped(uniform))
+        # A filter takes most of the amplitude of noise.
+        has_filter = self.task.area is not None and self.task.area.has_filter
+        return self.filled(noise, rows) if has_filter else self.allowed(noise, rows)
+
+    def filled(self, noise: Tensor, rows: Tensor) -> Tensor:
+        """Noise (r, ...) in the region, scaled to the budget."""
+        budget, inside = self.budget.take(rows), self.shaped(noise)
+        # What leaks out of a filter may count more than all that is inside; `allowed` attenuates it.
+        size = torch.minimum(budget.size(inside), budget.size(noise)).clamp_min(SMALLEST_STEP)
+        return self.allowed(inside * per_example((budget.epsilon / size).to(inside), inside), rows)
 
     def shaped(self, delta: Tensor) -> Tensor:
         """A perturbation without what is outside the region."""

@@ -157,16 +157,24 @@ class _Magnitudes(torch.autograd.Function):
         return total, None, None
 
 
-def log_spectrogram(waveform: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Compute the log spectrogram (frames, 149) of a waveform (samples,), some four minutes at a time."""
+def log_spectrogram(
+    waveform: NDArray[np.float32], begin: int = 0, end: int | None = None
+) -> NDArray[np.float32]:
+    """Compute the log spectrogram (frames, 149) of a waveform (samples,), some four minutes at a time.
+
+    Args:
+        waveform: (samples,).
+        begin: First frame.
+        end: The frame after the last one; None for all frames of the waveform.
+    """
     module, samples = _front_end(), torch.from_numpy(waveform)
-    count = frame_count(len(waveform))
-    if count == 0:
+    count = frame_count(len(waveform)) if end is None else end
+    if len(waveform) == 0:
         raise AudioError("the waveform contains no samples; at least one is needed.")
     with torch.inference_mode():
         blocks = [
             module.frames(samples, first, min(first + BLOCK_FRAMES, count)).numpy()
-            for first in range(0, count, BLOCK_FRAMES)
+            for first in range(begin, count, BLOCK_FRAMES)
         ]
     return np.concatenate(blocks)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -182,9 +182,47 @@ def changes_table(attacked: RecordingAttack) -> Table:
 def print_natural(changes: pd.DataFrame, title: str) -> None:
     """Print natural variations, and how many clips are too short for one."""
     out.print(_natural_table(changes, title))
+    _print_skipped(changes)
+
+
+def _print_skipped(changes: pd.DataFrame) -> None:
     for change, skipped in zip(changes["change"], changes["skipped"], strict=True):
         if skipped:
             notes.print(f"{change}: {skipped} clips are too short for it and are left out.")
+
+
+def print_strengths(changes: pd.DataFrame, corruption: pd.Series[Any], title: str) -> None:
+    """Print the error under every kind and strength of natural-2, and the corruption error in a sentence.
+
+    Args:
+        changes: Lines of one run, see `tenuto.analysis.natural.summary`.
+        corruption: A line of `tenuto.analysis.natural.corruption`.
+        title: Stands above the table.
+    """
+    cells = []
+    for kind, own in changes.groupby("kind", sort=False):
+        first, *_, last = own["value"]
+        errors = {str(line["strength"]): number(line["mae"], ".3f") for line in own.to_dict("records")}
+        strengths = f"{first.split()[0]} to {last}"
+        cells.append(
+            {"change": kind, "strengths": strengths, **errors, "mean": number(own["mae"].mean(), ".3f")}
+        )
+    print_cells(pd.DataFrame(cells), title)
+    out.print(corruption_sentence(corruption), soft_wrap=False)
+    _print_skipped(changes)
+
+
+def corruption_sentence(corruption: pd.Series[Any]) -> str:
+    """The corruption error of a system with its interval, and the increase over the clean error."""
+    values = []
+    for name in ("corruption_error", "increase"):
+        low, high = (number(corruption[f"{name}_{end}"], ".3f") for end in ("low", "high"))
+        values.append(f"{number(corruption[name], '.3f')} [{low}, {high}]")
+    return (
+        f"Corruption error {values[0]}: mean MAE over all kinds and strengths. Clean MAE "
+        f"{corruption['clean_mae']:.3f}, increase {values[1]}, mean change of a prediction {corruption['moved']:.3f}. "
+        f"95 % intervals over {corruption['resampled']}."
+    )
 
 
 def _natural_table(changes: pd.DataFrame, title: str) -> Table:

@@ -109,6 +109,10 @@ class Inputs(abc.ABC):
         """What the network takes for the window at a step; a shorter recording continues with its own beginning."""
         return self.of_window(cut(steps, start, self.window))
 
+    def excerpt(self, waveform: Values, start: int) -> Values:
+        """What the network takes for the window at a step of a waveform (samples,) at `sample_rate`."""
+        return self.cut(self.steps(waveform), start)
+
     def windows(self, steps: Values, starts: Sequence[int]) -> Values:
         """The same for several windows, (n, ...)."""
         return stacked(lambda row: self.cut(steps, starts[row]), len(starts))
@@ -171,6 +175,13 @@ class LogSpectrogramInputs(Inputs):
 
     def of_window(self, steps: Values) -> Values:
         return self.normalisation(steps)[None]
+
+    def excerpt(self, waveform: Values, start: int) -> Values:
+        """The same without computing other frames."""
+        end = start + self.window
+        if end > frame_count(len(waveform)):
+            return super().excerpt(waveform, start)
+        return self.of_window(log_spectrogram(waveform, start, end))
 
     def start(self, frame: int, steps: int) -> int:
         return frame

@@ -7,8 +7,9 @@ level or faint noise do. Levels and noise are applied to the waveform that the n
 
 from __future__ import annotations
 
+import functools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -28,8 +29,12 @@ from tenuto.store.result_rows import value_columns
 from tenuto.store.rows import NATURAL, write_rows
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
+    from tenuto.data.batches import Batch
     from tenuto.data.inputs import Inputs
     from tenuto.evaluation.runs import Run
+    from tenuto.models.heads import Prediction
 
 Waveform = NDArray[np.floating[Any]]
 Progress = Callable[[int], None]
@@ -64,6 +69,11 @@ class Recording:
         """The recording whose excerpt begins with step ``start`` of what a network takes. Raises as `load_audio`."""
         rate = inputs.sample_rate
         return cls(path, load_audio(path, rate), inputs.samples(start), rate)
+
+    @functools.cached_property
+    def seed(self) -> int:
+        """A seed that follows the waveform's content: the same for a clip in any data set."""
+        return int(sha256_bytes(np.ascontiguousarray(self.waveform, "<f4").tobytes())[:32], 16)
 
 
 class NaturalChange(Protocol):
@@ -137,8 +147,7 @@ class Noise:
 
     def __call__(self, recording: Recording) -> Waveform:
         waveform = recording.waveform.astype(np.float64)
-        seed = int(sha256_bytes(np.ascontiguousarray(recording.waveform, "<f4").tobytes())[:32], 16)
-        noise = np.random.default_rng(seed).standard_normal(len(waveform))
+        noise = np.random.default_rng(recording.seed).standard_normal(len(waveform))
         power = np.square(waveform[recording.excerpt]).mean()
         changed: Waveform = waveform + noise * math.sqrt(power / 10 ** (self.decibels / 10))
         return changed
@@ -223,29 +232,56 @@ def _rows(run: Run, part: str, name: str, changed: list[Changed]) -> pd.DataFram
     """One row per clip under one change."""
     import torch
 
-    from tenuto.evaluation.records import identity
     from tenuto.models.recogniser import predict
 
     rows, changed_inputs, settings = zip(*changed, strict=True)
     clips = run.part(part).take(torch.tensor(rows))
     inputs = torch.from_numpy(np.stack(changed_inputs))
+    clean, adversarial = (predict(run.recogniser.network, values) for values in (clips.inputs, inputs))
+    table = variation_rows(run, NAME, part, clips, inputs, (clean, adversarial), name, settings)
+    return without_norms(table) if name == OTHER_EXCERPT else table
+
+
+def variation_rows(
+    run: Run,
+    protocol: str,
+    part: str,
+    clips: Batch,
+    inputs: Tensor,
+    predictions: tuple[Prediction, Prediction],
+    objective: str | Sequence[str],
+    settings: Sequence[str],
+) -> pd.DataFrame:
+    """One row per clip and its input (clips, ...) under a variation.
+
+    Args:
+        run: Whose rows these are.
+        protocol: The protocol of natural variation.
+        part: Part of the split.
+        clips: The clips, one for each row.
+        inputs: What the network takes under the variation.
+        predictions: For the clips and for the inputs.
+        objective: Names of the variations.
+        settings: Their numbers.
+    """
+    from tenuto.evaluation.records import identity
+
     delta = (inputs - clips.inputs).double().flatten(1).numpy()
-    measured = name != OTHER_EXCERPT
     table: dict[str, Any] = {
-        **identity(run, clips, part, NAME),
+        **identity(run, clips, part, protocol),
         "attack": "natural",
-        "objective": name,
+        "objective": objective,
         "norm": "none",
         "epsilon": np.nan,
         "iterations": 0,
         "forward_passes": 1,
         "gradient_passes": 0,
-        "l2": np.linalg.norm(delta, axis=1) if measured else np.nan,
-        "linf": np.abs(delta).max(axis=1) if measured else np.nan,
+        "l2": np.linalg.norm(delta, axis=1),
+        "linf": np.abs(delta).max(axis=1),
         "converged": False,
         "settings": settings,
     }
-    clean, adversarial = (predict(run.recogniser.network, values) for values in (clips.inputs, inputs))
+    clean, adversarial = predictions
     emotions, units = run.recogniser.emotions, run.recogniser.concepts
     table |= value_columns("label", emotions, clips.labels)
     table |= value_columns("clean", emotions, clean.emotions)
@@ -253,3 +289,8 @@ def _rows(run: Run, part: str, name: str, changed: list[Changed]) -> pd.DataFram
     table |= value_columns("clean", units, clean.concepts)
     table |= value_columns("adversarial", units, adversarial.concepts)
     return pd.DataFrame(table)
+
+
+def without_norms(rows: pd.DataFrame) -> pd.DataFrame:
+    """Rows of another excerpt, which is no perturbation."""
+    return rows.assign(l2=np.nan, linf=np.nan)

@@ -195,9 +195,9 @@ class RunFolder(Folder):
         """Folders of unfinished attacks on any weights of this run."""
         return sorted(self.attacks.glob(f"{glob.escape(stem(protocol, part))}.*.pieces"))
 
-    def natural(self, part: str = "test") -> Path:
+    def natural(self, part: str = "test", protocol: str = NATURAL) -> Path:
         """Rows of natural variations."""
-        return self.rows(NATURAL, part)
+        return self.rows(protocol, part)
 
     # What is done
 
@@ -223,9 +223,9 @@ class RunFolder(Folder):
         """Whether all rows of a protocol are written."""
         return is_file(self.rows(protocol, part))
 
-    def has_natural(self, part: str = "test") -> bool:
+    def has_natural(self, part: str = "test", protocol: str = NATURAL) -> bool:
         """Whether the rows of natural variations are written."""
-        return self.is_attacked(NATURAL, part)
+        return self.is_attacked(protocol, part)
 
     def protocols(self, part: str = "test") -> list[str]:
         """Protocols with rows of one part of the split; natural variations are not among them."""
