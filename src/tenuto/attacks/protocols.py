@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from tenuto.attacks.base import Attack, AttackResult, Progress
+from tenuto.attacks.bounded import BoundedAttack
 from tenuto.attacks.budgets import Budget
 from tenuto.attacks.calling import Model
 from tenuto.attacks.registry import to_dict
@@ -138,10 +139,21 @@ class Protocol:
         if domain == (self.domain or "spectrogram"):
             return self
         if domain == "spectrogram":
-            raise ConfigError(f"Protocol {self} has budgets of waveforms: leave out the domain spectrogram.")
+            raise ConfigError(f"Protocol {self} is for waveforms: leave out the domain spectrogram.")
         return dataclasses.replace(
             self, domain="waveform", changes=tuple(sorted((*self.changes, ("domain", domain))))
         )
+
+    def at_sample_rate(self, sample_rate: int) -> Protocol:
+        """The same protocol for waveforms of this sample rate in Hz, on which masking and noise depend."""
+        budgets = tuple(budget.at_sample_rate(sample_rate) for budget in self.budgets)
+        attacks = tuple(
+            _replaced(attack, budget=attack.budget.at_sample_rate(sample_rate))
+            if isinstance(attack, BoundedAttack)
+            else attack
+            for attack in self.attacks
+        )
+        return dataclasses.replace(self, budgets=budgets, attacks=attacks)
 
     def members(self, emotions: int, has_gradient: bool = True) -> tuple[tuple[Attack, ...], ...]:
         """What is run on a model with so many emotions: for every attack and objective one attack per budget,

@@ -31,6 +31,8 @@ BAR = 24
 """Characters of a full bar."""
 
 COLOURS = {"FAIL": "bold red", "WARN": "yellow", "PASS": "green"}
+FILES = {"16 bits": "survives_16_bit", "mp3 128 kb/s": "survives_mp3"}
+"""Kind of file -> column with the share of an attack's effect that survives in it."""
 CHANGES = ("moved", "clean_mae", "mae", "clean_correlation", "correlation")
 
 
@@ -127,9 +129,20 @@ def attack_table(rows: pd.DataFrame) -> Table:
     table.caption = (
         f"largest change of one entry {shown['linf'].max():.4g}, median L2 norm {shown['l2'].median():.4g}, "
         f"converged {int(shown['converged'].sum())} of {len(shown)}; at most {cost['forward_passes']} forward and "
-        f"{cost['gradient_passes']} gradient passes a clip"
+        f"{cost['gradient_passes']} gradient passes a clip{_heard(shown)}"
     )
     return table
+
+
+def _heard(rows: pd.DataFrame) -> str:
+    """How loud attacks on waveforms are, and which share of their effect survives in files."""
+    if "snr_db" not in rows:
+        return ""
+    kept = [f"{name} {100 * rows[column].mean():.0f}%" for name, column in FILES.items()]
+    return (
+        f"; median SNR {rows['snr_db'].median():.1f} dB, median noise-to-mask ratio {rows['nmr_db'].median():.1f} dB; "
+        f"share of the effect that survives in a file: {', '.join(kept)}"
+    )
 
 
 def _scores(rows: pd.DataFrame, kind: str) -> tuple[str, str]:
