@@ -8,7 +8,7 @@ from typing import Any
 
 from tenuto.api.outcomes import clip_html, write_clip
 from tenuto.api.progress import SILENT, Progress
-from tenuto.api.runs import Run, Source, as_protocol, model_of
+from tenuto.api.runs import Domain, Run, Source, as_protocol, in_domain, model_of
 from tenuto.attacks import ATTACKS, OBJECTIVES, BoundedAttack, Objective, Protocol
 from tenuto.attacks.objectives import Distance
 from tenuto.attacks.parsing import parse_attack, parse_objective
@@ -53,6 +53,7 @@ def attack_recording(
     norm: str = "linf",
     scale: tuple[float, float] | None = None,
     start: float | None = None,
+    inputs: Domain | None = None,
     out: Source | None = None,
     device: str = "cpu",
     trust: bool = False,
@@ -74,6 +75,8 @@ def attack_recording(
         norm: ``linf``, ``l2`` or ``none``; of the waveform: ``snr`` or ``amplitude``.
         scale: Clip predictions to this scale before an error is measured.
         start: Second at which the excerpt begins; default: in the middle of the recording.
+        inputs: What is perturbed, ``waveform`` or ``spectrogram``; default: what the budget is for, else what the model
+            takes.
         out: Folder for rows, perturbation, picture and sounds; default: nothing is written.
         device: ``cpu`` or ``cuda``.
         trust: Whether you trust the code of an adopted run, see `open_run`.
@@ -101,6 +104,7 @@ def attack_recording(
                 f"{', '.join(named)}: belong to an attack by its name. Set them in {attack!r} instead."
             )
         chosen = as_protocol(attack)
+    chosen = in_domain(chosen, recogniser, inputs)
     total = chosen.iterations(len(recogniser.emotions), recogniser.has_gradient)
     with progress.bar("attack", total) as advance:
         result = recording.attack_recording(

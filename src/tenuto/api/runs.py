@@ -12,7 +12,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pandas as pd
 
@@ -41,6 +41,9 @@ from tenuto.store.rows import NATURAL, RELEASED_PROTOCOL
 from tenuto.store.run import RunFolder
 
 Source = str | Path
+Domain = Literal["waveform", "spectrogram"]
+"""What is perturbed: the samples of a recording, or the log spectrogram that a model takes."""
+
 STANDARD = "standard-1"
 """The default protocol of models that are none of the study's."""
 
@@ -75,6 +78,7 @@ class Run(runs.Run):
         part: str = "test",
         device: str = "cpu",
         batch_size: int | None = None,
+        inputs: Domain | None = None,
         **settings: Any,
     ) -> pd.DataFrame:
         """Attack the clips of one part of the split. Rows and perturbations are written to ``attacks``.
@@ -84,18 +88,24 @@ class Run(runs.Run):
             part: ``train``, ``validation`` or ``test``.
             device: ``cpu`` or ``cuda``.
             batch_size: Clips attacked together; default: 6, on a GPU 64.
+            inputs: What is perturbed, ``waveform`` or ``spectrogram``; default: what the budget is for, else what the
+                model takes.
             settings: Settings of a named protocol that differ from the published ones, such as ``iterations=100``.
 
         Returns:
             One row per clip, attack and budget.
 
         Raises:
-            ConfigError: An unknown protocol, part or setting.
+            ConfigError: An unknown protocol, part or setting, or inputs that the model or the budget does not allow.
             AttackError: A clip cannot be attacked.
+            AudioError: A clip is too short to be attacked on its waveform.
         """
         chosen = as_protocol(self.protocol if attack is None else attack, **settings)
+        chosen = in_domain(chosen, self.recogniser, inputs)
         kind = len(self.recogniser.emotions), self.recogniser.has_gradient
-        total = len(self.part(part)) * chosen.iterations(*kind)  # raises where no attack is left
+        total = len(self.material.split.part(part)) * chosen.iterations(
+            *kind
+        )  # raises where no attack is left
         self.progress.note(f"{chosen}: {chosen.description}")
         for omission in chosen.omissions(*kind):
             self.progress.note(omission)
@@ -222,6 +232,18 @@ def as_protocol(attack: str | Protocol | BoundedAttack, **settings: Any) -> Prot
     return attack if isinstance(attack, Protocol) else single(attack)
 
 
+def in_domain(protocol: Protocol, recogniser: Recogniser, inputs: Domain | None) -> Protocol:
+    """The protocol with perturbations of these inputs of a model. Raises `ConfigError` where that is impossible."""
+    if inputs not in (None, "waveform", "spectrogram"):
+        raise ConfigError(f"`inputs` must be waveform or spectrogram, got {inputs!r}.")
+    takes = recogniser.inputs
+    if inputs == "spectrogram" and not isinstance(takes, LogSpectrogramInputs):
+        raise ConfigError(
+            f"`inputs` is spectrogram, but {recogniser.system} takes {takes.unit}. Leave it out."
+        )
+    return protocol if inputs is None or takes.is_sound else protocol.in_domain(inputs)
+
+
 def open_run(
     folder: Source,
     root: Source | None = None,
@@ -321,12 +343,13 @@ def attack(
     cache: Source | None = None,
     device: str = "cpu",
     batch_size: int | None = None,
+    inputs: Domain | None = None,
     progress: Progress = SILENT,
     **settings: Any,
 ) -> pd.DataFrame:
     """Attack a run's clips and return the rows, see `Run.attack` and `open_run`."""
     opened = _opened(run, root, progress, cache=cache)
-    return opened.attack(attack, part, device, batch_size, **settings)
+    return opened.attack(attack, part, device, batch_size, inputs, **settings)
 
 
 def natural(

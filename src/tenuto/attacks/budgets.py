@@ -20,6 +20,7 @@ from torch import Tensor
 
 from tenuto.attacks.checks import SMALLEST_STEP, listed, require_number
 from tenuto.attacks.registry import BUDGETS
+from tenuto.audio import SAMPLE_RATE
 from tenuto.errors import AttackError
 
 TOLERANCE = 1e-6
@@ -40,6 +41,8 @@ class Budget(abc.ABC):
     """Whether it is defined for waveforms (n, samples) only."""
     clipping_shrinks: ClassVar[bool] = True
     """Whether moving single entries towards 0 never increases the size."""
+    sample_rate: int = SAMPLE_RATE
+    """Of the waveforms, in Hz; masking and the spectra of noise depend on it."""
     epsilon: float
     """Size of the budget, infinite where there is none."""
 
@@ -54,6 +57,12 @@ class Budget(abc.ABC):
     def take(self, rows: Tensor) -> Self:
         """The budget around some of the inputs that `around` was called with; ``rows`` are their positions, (r,)."""
         return self
+
+    def at_sample_rate(self, sample_rate: int) -> Self:
+        """The budget for waveforms of this sample rate, in Hz."""
+        budget = copy.copy(self)
+        object.__setattr__(budget, "sample_rate", sample_rate)
+        return budget
 
     @abc.abstractmethod
     def size(self, delta: Tensor) -> Tensor:

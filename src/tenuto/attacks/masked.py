@@ -6,6 +6,7 @@ Thresholds and powers are those of `tenuto.audio.masking`; docs/sound.md derives
 from __future__ import annotations
 
 import copy
+import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar, Self
@@ -17,7 +18,7 @@ from torch.nn.functional import max_pool2d
 from tenuto.attacks.budgets import Decibels, per_example
 from tenuto.attacks.checks import listed, require_whole
 from tenuto.attacks.registry import BUDGETS
-from tenuto.audio.loading import SAMPLE_RATE
+from tenuto.audio import SAMPLE_RATE
 from tenuto.audio.masking import Ear, band_powers, ear, powers, resynthesise, spectrum, threshold
 from tenuto.errors import AttackError
 
@@ -65,6 +66,9 @@ class Masked(Decibels):
     def __repr__(self) -> str:
         rate = "" if self.sample_rate == SAMPLE_RATE else f", sample_rate={self.sample_rate}"
         return f"Masked(db={self.db!r}{rate})"
+
+    def at_sample_rate(self, sample_rate: int) -> Self:
+        return dataclasses.replace(self, sample_rate=sample_rate)
 
     def around(self, inputs: Tensor, names: Sequence[str]) -> Self:
         is_silent = ~inputs.detach().abs().flatten(1).amax(dim=1).gt(0).cpu().numpy()

@@ -15,7 +15,6 @@ from tenuto.attacks.checks import require_whole
 from tenuto.attacks.masked import Masked
 from tenuto.attacks.registry import ATTACKS
 from tenuto.attacks.search import Search
-from tenuto.audio.loading import SAMPLE_RATE
 from tenuto.errors import AttackError, ConfigError, did_you_mean
 
 DISTRIBUTIONS = ("uniform", "gaussian", "sign")
@@ -96,10 +95,11 @@ class Noise(BoundedAttack):
         return _normal(uniform) / 2 if self.kind == "gaussian" else uniform
 
     def _masks(self, search: Search) -> Masked:
-        """The masking thresholds of the inputs, at the sample rate of the budget where it has one."""
+        """The masking thresholds of the inputs."""
         if isinstance(search.budget, Masked):
             return search.budget
-        return Masked(0).around(search.inputs, search.task.examples.names)
+        masks = Masked(0, sample_rate=search.budget.sample_rate)
+        return masks.around(search.inputs, search.task.examples.names)
 
     def _of_spectrum(self, search: Search, rows: Tensor, masks: Masked | None) -> Tensor:
         """Noise (r, samples) of any size."""
@@ -108,10 +108,11 @@ class Noise(BoundedAttack):
             return masks.scattered(normal)
         if self.kind == "white":
             return normal
-        rate = search.budget.sample_rate if isinstance(search.budget, Masked) else SAMPLE_RATE
-        hertz = torch.fft.rfftfreq(normal.shape[-1], 1 / rate, device=normal.device, dtype=normal.dtype)
+        spacing = 1 / search.budget.sample_rate
+        hertz = torch.fft.rfftfreq(normal.shape[-1], spacing, device=normal.device, dtype=normal.dtype)
         gain = torch.where(hertz < LOWEST_HZ, 0, hertz.clamp_min(LOWEST_HZ) ** -0.5)
-        return torch.fft.irfft(torch.fft.rfft(normal) * gain, n=normal.shape[-1])
+        noise: Tensor = torch.fft.irfft(torch.fft.rfft(normal) * gain, n=normal.shape[-1])
+        return noise
 
 
 def _normal(uniform: Tensor) -> Tensor:

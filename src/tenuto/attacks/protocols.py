@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from tenuto.attacks.base import Attack, AttackResult, Progress
+from tenuto.attacks.bounded import BoundedAttack
 from tenuto.attacks.budgets import Budget
 from tenuto.attacks.calling import Model
 from tenuto.attacks.registry import to_dict
@@ -142,6 +143,17 @@ class Protocol:
         return dataclasses.replace(
             self, domain="waveform", changes=tuple(sorted((*self.changes, ("domain", domain))))
         )
+
+    def at_sample_rate(self, sample_rate: int) -> Protocol:
+        """The same protocol for waveforms of this sample rate in Hz, on which masking and noise depend."""
+        budgets = tuple(budget.at_sample_rate(sample_rate) for budget in self.budgets)
+        attacks = tuple(
+            _replaced(attack, budget=attack.budget.at_sample_rate(sample_rate))
+            if isinstance(attack, BoundedAttack)
+            else attack
+            for attack in self.attacks
+        )
+        return dataclasses.replace(self, budgets=budgets, attacks=attacks)
 
     def members(self, emotions: int, has_gradient: bool = True) -> tuple[tuple[Attack, ...], ...]:
         """What is run on a model with so many emotions: for every attack and objective one attack per budget,

@@ -7,7 +7,8 @@ from typing import Any
 
 from tenuto.attacks.apgd import APGD
 from tenuto.attacks.base import Attack
-from tenuto.attacks.budgets import Linf
+from tenuto.attacks.budgets import SNR, Linf
+from tenuto.attacks.masked import Masked
 from tenuto.attacks.noise import Noise
 from tenuto.attacks.objectives import AbsoluteError, Correlation, EachEmotion, SquaredError
 from tenuto.attacks.protocols import Protocol
@@ -21,6 +22,11 @@ STANDARD = tuple(Linf(epsilon) for epsilon in (0.01, 0.02, 0.05, 0.1, 0.2))
 """Budgets of standard-1, in standard deviations of the normalised log spectrogram."""
 
 LARGEST = STANDARD[-1]
+
+HEARING = (*(SNR(db) for db in (60, 50, 40, 30, 20)), *(Masked(db) for db in (-6, 0, 6)))
+"""Budgets of sound-1: signal-to-noise ratios of the waveform and ratios of noise to the masking threshold."""
+
+LOUDEST = (SNR(20), Masked(6))
 
 for _published in (
     Protocol(
@@ -54,6 +60,25 @@ for _published in (
         budgets=STANDARD,
         silence=True,
         most_emotions=11,
+    ),
+    Protocol(
+        name="sound-1",
+        version=1,
+        description="The worst of gradient ascent on two errors and on each emotion up and down, and of white, pink "
+        "and masked noise, on the waveform, over five signal-to-noise ratios and three noise-to-mask ratios.",
+        attacks=(
+            *(APGD(budget, objective=SquaredError(), steps=40) for budget in LOUDEST),
+            *(APGD(budget, objective=AbsoluteError(), steps=20) for budget in LOUDEST),
+            *(APGD(budget, objective=EachEmotion(), steps=6) for budget in LOUDEST),
+            *(
+                Noise(budget, objective=AbsoluteError(), kind=kind, draws=8)
+                for kind in ("white", "pink", "masked")
+                for budget in LOUDEST
+            ),
+        ),
+        budgets=HEARING,
+        silence=True,
+        most_emotions=8,
     ),
 ):
     PROTOCOLS.register(_published.name)(_published)

@@ -28,6 +28,7 @@ PRETRAINED = "a2e-soundtracks"
 PAPER, OWN, RECORDING = "Settings of the paper's protocols", "A single attack", "An attack on a recording"
 Measure = StrEnum("Measure", ["corr", "mse"])
 Precision = StrEnum("Precision", ["float32", "bfloat16"])
+Domain = StrEnum("Domain", ["waveform", "spectrogram"])
 Optimizer = StrEnum("Optimizer", {"Adam": "Adam", "SGD": "SGD"})  # a list would make them lower-case
 
 
@@ -164,6 +165,13 @@ def attack(
             help="Also report changes under natural variation (excerpt, mp3, gain, noise).",
         ),
     ] = True,
+    domain: Annotated[
+        Domain | None,
+        typer.Option(
+            help="What is perturbed: waveform or spectrogram.",
+            show_default="what the budget is for, else what the model takes",
+        ),
+    ] = None,
     precision: Annotated[
         Precision | None,
         typer.Option(help="Precision of the search; results are in float32.", show_default="float32"),
@@ -198,7 +206,7 @@ def attack(
         "sign": sign,
     }
     settings = {name: value for name, value in settings.items() if value is not None}
-    searched_in = precision.value if precision else None
+    searched_in, inputs = precision and precision.value, domain and domain.value
     single = _Single(family, norm, epsilon, db, aim, from_clean, clipped, setting, source, searched_in)
     if len(words) > 1 or is_recording(words[0]):
         clips = {
@@ -209,7 +217,8 @@ def attack(
         }
         _refuse(clips, "only for attacks on the clips of a run. Leave it out, or leave out the recording.")
         run, files = common.model_and_recordings(words, PRETRAINED)
-        _attack_recording(run, common.one_recording(files), single, start, folder, device, trust)
+        call = {"start": start, "inputs": inputs, "out": folder, "device": device, "trust": trust}
+        _attack_recording(run, common.one_recording(files), single, **call)
         return
     _refuse({"start": start, "out": folder}, "only for an attack on a recording. Name one after the run.")
     single.check(protocol is not None or bool(settings))
@@ -218,12 +227,12 @@ def attack(
     from tenuto import api
 
     opened = api.open_run(words[0], root, data=data, trust=trust, cache=cache, progress=common.TERMINAL)
-    chosen = single.protocol(opened) if family else _named_protocol(opened, protocol, settings)
+    chosen = single.protocol(opened, inputs) if family else _named_protocol(opened, protocol, settings)
     if released_log is not None and chosen.name != RELEASED:
         raise ConfigError(f"--released-log is for {RELEASED}: other attacks have no such log.")
-    rows = opened.attack(chosen, split.value, device, batch_size)
+    rows = opened.attack(chosen, split.value, device, batch_size, inputs)
     out.print(attack_table(rows))
-    typer.echo(str(opened.files.rows(chosen, split.value)))
+    typer.echo(str(opened.files.rows(rows["protocol"].iloc[0], split.value)))
     if released_log is not None:
         _write_log(opened, chosen, rows, released_log)
     if natural:
@@ -255,8 +264,8 @@ class _Single(NamedTuple):
         if self.family is not None and has_protocol:
             raise ConfigError("--attack is a single attack: leave out --protocol and its settings.")
 
-    def protocol(self, run: Run) -> Protocol:
-        """The attack on a run. Raises `ConfigError`."""
+    def protocol(self, run: Run, inputs: str | None) -> Protocol:
+        """The attack on a run, on these inputs. Raises `ConfigError`."""
         from tenuto import api
         from tenuto.attacks import parse_attack, parse_objective
         from tenuto.evaluation.runs import Sibling
@@ -270,9 +279,16 @@ class _Single(NamedTuple):
         settings: dict[str, object] = dict(self.settings)
         if self.source is not None:
             path = locate_run(self.source)
-            settings |= {"source": Sibling(run, api.load(path)), "name": path.name}
+            attacked = run.in_sound() if self._is_of_waveforms(inputs) else run
+            settings |= {"source": Sibling(attacked, api.load(path)), "name": path.name}
         norm = self.norm or "linf"
         return parse_attack(str(self.family), norm, self.epsilon, goal, settings, db=self.db)
+
+    def _is_of_waveforms(self, inputs: str | None) -> bool:
+        """Whether waveforms are attacked."""
+        from tenuto.attacks import BUDGETS
+
+        return inputs == "waveform" or BUDGETS[self.norm or "linf"].needs_sound
 
     @property
     def settings(self) -> dict[str, str]:
@@ -311,10 +327,7 @@ def _attack_recording(
     model: str,
     recording: Path,
     single: _Single,
-    start: float | None,
-    folder: Path | None,
-    device: str,
-    trust: bool,
+    **call: Any,
 ) -> None:
     """Attack a recording and print its prediction before and after."""
     from tenuto import api
@@ -328,11 +341,8 @@ def _attack_recording(
         db=single.db,
         norm=single.norm or "linf",
         scale=single.clipped,
-        start=start,
-        out=folder,
-        device=device,
-        trust=trust,
         progress=common.TERMINAL,
+        **call,
         **single.settings,
     )
     out.print(changes_table(attacked))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -34,6 +35,7 @@ BAR = 24
 """Characters of a full bar."""
 
 COLOURS = {"FAIL": "bold red", "WARN": "yellow", "PASS": "green"}
+"""Kind of file -> column with the share of an attack's effect that survives in it."""
 CHANGES = ("moved", "clean_mae", "mae", "clean_correlation", "correlation")
 
 
@@ -129,22 +131,24 @@ def attack_table(rows: pd.DataFrame) -> Table:
         aim = "squared error" if has_thresholds(rows) else first["objective"]
         table.add_row(escape(f"objective: {aim}, mean {rows['loss'].mean():.4f}"))
     cost = rows.groupby("clip")[["forward_passes", "gradient_passes"]].sum().max()
-    table.caption = "; ".join(
-        (
-            f"largest change of one entry {shown['linf'].max():.4g}, median L2 norm {shown['l2'].median():.4g}, "
-            f"converged {int(shown['converged'].sum())} of {len(shown)}",
-            *_in_sound(shown),
-            f"at most {cost['forward_passes']} forward and {cost['gradient_passes']} gradient passes a clip",
-        )
+    table.caption = (
+        f"largest change of one entry {shown['linf'].max():.4g}, median L2 norm {shown['l2'].median():.4g}, "
+        f"converged {int(shown['converged'].sum())} of {len(shown)}; at most {cost['forward_passes']} forward and "
+        f"{cost['gradient_passes']} gradient passes a clip{_heard(shown)}"
     )
     return table
 
 
-def _in_sound(shown: pd.DataFrame) -> list[str]:
-    """How much of the effect of an attack on the waveform survives storage, where that is recorded."""
-    shares = {words: survival(shown, column) for column, words in STORAGE.items()}
-    parts = [f"{share:.0%} in {words}" for words, share in shares.items() if share == share]
-    return [f"of the effect survive {' and '.join(parts)}"] if parts else []
+def _heard(rows: pd.DataFrame) -> str:
+    """How loud attacks on waveforms are, and which share of their effect survives in files."""
+    ratios = {"SNR": "snr_db", "noise-to-mask ratio": "nmr_db"}
+    medians = {name: rows[column].median() for name, column in ratios.items() if column in rows}
+    loud = [f"median {name} {value:z.1f} dB" for name, value in medians.items() if math.isfinite(value)]
+    shares = {name: survival(rows, column) for column, name in STORAGE.items()}
+    kept = [f"{name} {share:.0%}" for name, share in shares.items() if math.isfinite(share)]
+    parts = [", ".join(loud)] if loud else []
+    parts += [f"share of the effect that survives in a file: {', '.join(kept)}"] if kept else []
+    return "".join(f"; {part}" for part in parts)
 
 
 def _scores(rows: pd.DataFrame, kind: str) -> tuple[str, str]:

@@ -45,11 +45,14 @@ class SoundNetwork(Network):
 
     def forward(self, waveforms: Tensor) -> Prediction:
         """Predict waveforms (clips, 221 843)."""
+        prediction: Prediction = self.network(self.excerpts(waveforms))
+        return prediction
+
+    def excerpts(self, waveforms: Tensor) -> Tensor:
+        """What the network takes, (clips, 1, 313, 149), of waveforms (clips, 221 843)."""
         with torch.autocast(waveforms.device.type, enabled=False):
             frames = self.front_end.frames(waveforms, 0, EXCERPT_FRAMES)
-            excerpts = (frames - self.normalisation.mean) / self.normalisation.deviation
-        prediction: Prediction = self.network(excerpts[:, None])
-        return prediction
+            return ((frames - self.normalisation.mean) / self.normalisation.deviation)[:, None]
 
     def simplify(self) -> None:
         """Make the network faster."""

@@ -6,9 +6,16 @@ Columns are `KEYS`, then ``label_``, ``clean_`` and ``adversarial_`` of every em
 record that pair (the released logs), the norms are empty. ``uses_label`` is whether the objective compares
 predictions with labels; it is empty where that is unknown, and rows of earlier versions do not have it.
 
-``unit`` is what ``epsilon``, ``l2`` and ``linf`` are measured in, ``scale_low`` and ``scale_high`` are the lowest and
-highest possible label. Rows of earlier versions do not have them: their unit is `SPECTROGRAM_UNIT`, and their scale is
-that of their data set. `unit_of` and `scale_of` read them.
+``unit`` is what ``epsilon``, ``l2`` and ``linf`` are measured in, one unit per run and protocol; ``scale_low`` and
+``scale_high`` are the lowest and highest possible label. Rows of earlier versions do not have them: their unit is
+`SPECTROGRAM_UNIT`, and their scale is that of their data set. `unit_of` and `scale_of` read them.
+
+Rows of attacked waveforms have the columns `SOUND`, empty where a value is not defined or was not measured:
+
+- ``snr_db``: energy of the excerpt over that of the perturbation, in dB;
+- ``nmr_db``: largest power of the perturbation over the masking threshold, over frames and critical bands, in dB;
+- ``survives_16_bit``, ``survives_mp3``: share of the effect that remains in a file, see `tenuto.evaluation.survival`;
+- ``perceptual``: score of a model of hearing; ``leakage_db``: power of a localised perturbation outside its region.
 """
 
 from __future__ import annotations
@@ -59,6 +66,8 @@ ATTACK = ["attack", "objective", "norm", "epsilon"]
 
 SCALE = ("scale_low", "scale_high")
 
+SOUND = ("snr_db", "nmr_db", "survives_16_bit", "survives_mp3", "perceptual", "leakage_db")
+
 KINDS = ("label", "clean", "adversarial")
 RELEASED_PROTOCOL = "paper-2025-released"
 """The protocol of the released attack; forms of it with other settings append them."""
@@ -68,7 +77,17 @@ MORE_TEXT = ("settings", "checkpoint", "versions", "unit")
 """Columns of text that only some rows have."""
 
 INTEGERS = ("seed", "iterations", "forward_passes", "gradient_passes")
-NUMBERS = ("epsilon", "l2", "linf", "threshold", "stored_l2", "db", *SCALE, *(f"{kind}_*" for kind in KINDS))
+NUMBERS = (
+    "epsilon",
+    "l2",
+    "linf",
+    "threshold",
+    "stored_l2",
+    "db",
+    *SOUND,
+    *SCALE,
+    *(f"{kind}_*" for kind in KINDS),
+)
 FLAGS = ("converged", "worst", "uses_label")
 
 Check = tuple[Callable[[Any], bool], str]
@@ -105,7 +124,7 @@ CELLS: dict[str, Check] = {
     "seed": (_is_whole, "a whole number"),
     **dict.fromkeys(("iterations", "forward_passes", "gradient_passes"), COUNT),
     **dict.fromkeys(("epsilon", "l2", "linf", "stored_l2"), SIZE),
-    **dict.fromkeys(SCALE, OPTIONAL),
+    **dict.fromkeys((*SCALE, *SOUND), OPTIONAL),
     "unit": (lambda value: _is_missing(value) or NAME[0](value), "a name or empty"),
     "converged": (_is_flag, "True or False"),
     "worst": (_is_flag, "True or False"),
@@ -191,8 +210,8 @@ def validate_rows(rows: pd.DataFrame, source: str = "rows") -> pd.DataFrame:
     """The same rows, checked.
 
     Raises:
-        DataError: A column is missing, a cell has the wrong type or value, a run has two systems, seeds, units or
-            scales, or a row is there twice.
+        DataError: A column is missing, a cell has the wrong type or value, a run has two systems, seeds or scales,
+            a protocol on a run two units, or a row is there twice.
     """
     required = [*KEYS, *(f"{kind}_{name}" for name in emotion_names(rows) for kind in KINDS)]
     if missing := [name for name in required if name not in rows.columns]:
@@ -205,13 +224,8 @@ def validate_rows(rows: pd.DataFrame, source: str = "rows") -> pd.DataFrame:
             # A bottleneck's units are missing in the rows of networks without one.
             is_valid, allowed = CELLS.get(name) or (VALUE if name in required else OPTIONAL)
             _check_cells(rows, name, is_valid, allowed, source)
-    for name in ("system", "seed", *(name for name in ("unit", *SCALE) if name in rows)):
-        values = rows.groupby("run")[name].unique()
-        for run, several in values[values.map(len) > 1].items():
-            listed = " and ".join(quote(value) for value in several[:2])
-            raise DataError(
-                f"{source}: the rows of {quote(run)} have {name} {listed}; a run has one. Correct those cells."
-            )
+    _check_one_value(rows, ["run"], ("system", "seed", *SCALE), source)
+    _check_one_value(rows, ["run", "protocol"], ("unit",), source)
     if set(SCALE) <= set(rows.columns) and (rows["scale_low"] >= rows["scale_high"]).any():
         row = rows[rows["scale_low"] >= rows["scale_high"]].iloc[0]
         raise DataError(
@@ -225,6 +239,20 @@ def validate_rows(rows: pd.DataFrame, source: str = "rows") -> pd.DataFrame:
             f"{source}: clip {row['clip']} of {row['run']} has two rows of the same attack. Keep one of them."
         )
     return rows
+
+
+def _check_one_value(rows: pd.DataFrame, keys: list[str], columns: Sequence[str], source: str) -> None:
+    """Raise `DataError` where rows of the same keys have two values in one of the columns, where these exist."""
+    for name in columns:
+        if name not in rows:
+            continue
+        values = rows.groupby(keys)[name].unique()
+        for group, several in values[values.map(len) > 1].items():
+            listed = " and ".join(quote(value) for value in several[:2])
+            owner = " by ".join(map(quote, group if isinstance(group, tuple) else (group,)))
+            raise DataError(
+                f"{source}: the rows of {owner} have {name} {listed}; there must be one. Correct those cells."
+            )
 
 
 def _check_cells(
