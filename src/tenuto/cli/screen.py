@@ -35,7 +35,6 @@ BAR = 24
 """Characters of a full bar."""
 
 COLOURS = {"FAIL": "bold red", "WARN": "yellow", "PASS": "green"}
-"""Kind of file -> column with the share of an attack's effect that survives in it."""
 CHANGES = ("moved", "clean_mae", "mae", "clean_correlation", "correlation")
 
 
