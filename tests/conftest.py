@@ -76,7 +76,7 @@ def pytest_addoption(parser):
 
 @pytest.fixture(scope="module")
 def few_steps() -> Iterator[None]:
-    """`standard-1` and the audit with a few steps, see `tests.short`."""
+    """`standard-1` and the audit take a few steps, see `tests.short`."""
     with short.few_steps():
         yield
 

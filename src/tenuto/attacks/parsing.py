@@ -16,7 +16,7 @@ from tenuto.attacks.budgets import Budget
 from tenuto.attacks.checks import is_number
 from tenuto.attacks.objectives import Distance, Objective, OneEmotion, Target
 from tenuto.attacks.protocols import Protocol
-from tenuto.attacks.registry import ATTACKS, BUDGETS, OBJECTIVES
+from tenuto.attacks.registry import ATTACKS, BUDGETS, OBJECTIVES, described_settings
 from tenuto.errors import ConfigError, did_you_mean
 
 
@@ -105,11 +105,11 @@ def parse_attack(
 
     Args:
         family: A registered attack.
-        norm: A registered budget: ``linf``, ``l2``, ``snr``, ``amplitude``, ``none`` ...
+        norm: A registered budget: ``linf``, ``l2``, ``snr``, ``amplitude``, ``masked`` or ``none``.
         epsilon: Size of the budget, in the inputs' units; None with ``none`` and with norms in dB.
         objective: What it increases; None for the attack's own default.
         settings: Further settings of the family, as values or as text.
-        db: Size of a budget in dB, such as ``snr``.
+        db: Size of a budget in dB, for ``snr`` and ``masked``.
 
     Raises:
         ConfigError: An unknown family, norm or setting, or a value out of range.
@@ -145,12 +145,8 @@ def single(attack: BoundedAttack) -> Protocol:
 
 
 def _digest(family: str, attack: Attack) -> str:
-    """Eight digits that depend on all settings, defaults included."""
-    settings = [
-        (field.name, repr(getattr(attack, field.name)))
-        for field in dataclasses.fields(attack)  # type: ignore[arg-type]
-        if field.repr
-    ]
+    """Eight digits that depend on all settings, defaults included; see `described_settings`."""
+    settings = [(name, repr(value)) for name, value in described_settings(attack).items()]
     return hashlib.sha256(repr([family, *settings]).encode()).hexdigest()[:8]
 
 
