@@ -639,3 +639,34 @@ def test_every_unit_of_epsilon_has_sections_of_its_own(tmp_path):
     html = render(page)
     assert f"epsilon from 0 to 0.2 in {unit}" in html
     assert f"Epsilon in {unit}: By size of the attack" in html
+
+
+def test_rows_of_both_domains_are_shown_and_never_compared(tmp_path):
+    tables = [
+        mark_worst(rows)
+        for seed in (6, 21)
+        for rows in (test_curves.run("A2E", seed), test_curves.run("A2M2E", seed), made_up.sound("A2E", seed))
+    ]
+    known = gather(stored(tmp_path / "both", tables), "standard-1", 0.1, draws=100)
+    assert [other.attack for other in known.others] == ["sound-1, 20 dB SNR", "sound-1, noise-to-mask 6 dB"]
+    page = make_page(known)
+    titles = [section.title for section in page.sections]
+    assert titles.count("sound-1: By size of the attack") == 1
+    assert {"sound-1, 20 dB SNR: Under attack", "sound-1, noise-to-mask 6 dB: Under attack"} <= set(titles)
+    assert "Without an attack" in titles
+    assert not any(title.endswith(": Without an attack") for title in titles)
+    html = render(page)
+    for part in ("signal-to-noise ratio from 40 to 20 dB", "noise-to-mask ratio from -6 to 6 dB"):
+        assert part in html
+
+
+def test_the_other_norm_of_the_shown_protocol_has_sections_of_its_own(tmp_path):
+    folder = stored(tmp_path / "sound", [mark_worst(made_up.sound(seed=seed)) for seed in (6, 21)])
+    known = gather(folder, "sound-1", db=40, draws=100)
+    assert known.attack == "sound-1, 40 dB SNR"
+    assert [other.attack for other in known.others] == ["sound-1, noise-to-mask 6 dB"]
+    names = [section.name for section in make_page(known).sections]
+    assert {"attacked", "attacked-1", "curves"} <= set(names)
+    assert "curves-1" not in names
+    with pytest.raises(DataError, match="40 dB SNR, 20 dB SNR, noise-to-mask -6 dB, noise-to-mask 6 dB"):
+        gather(folder, "sound-1")

@@ -21,6 +21,7 @@ from tenuto.files import write_bytes, write_csv
 from tenuto.reporting.figures.clip import clip_figure
 from tenuto.reporting.figures.explanation import intervention_figure
 from tenuto.reporting.figures.style import SCALE, save, svg_uri
+from tenuto.store.budgets import norm_of
 
 
 @dataclasses.dataclass(frozen=True)
@@ -112,9 +113,10 @@ def _base64(content: bytes) -> str:
 
 
 def attack_name(clip: Resynthesis) -> str:
-    """A folder name for the protocol and budget of an attacked clip."""
+    """A folder name for the protocol and budget of an attacked clip, such as ``sound-1-snr-40``."""
     epsilon = clip.attack["epsilon"]
-    budget = f"-{clip.attack['norm']}-{epsilon:g}" if epsilon is not None else ""
+    norm = norm_of(clip.attack["norm"])
+    budget = f"-{norm.name}-{norm.number(epsilon)}" if epsilon is not None else ""
     return f"{clip.attack['protocol']}{budget}"
 
 

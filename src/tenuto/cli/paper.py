@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from tenuto.cli.common import Unit, notes, out, print_paths
+from tenuto.cli.common import Decibels, Epsilon, NormName, Unit, notes, out, print_paths
 from tenuto.cli.screen import print_cells
 from tenuto.errors import ConfigError
 
@@ -40,10 +40,6 @@ ProtocolName = Annotated[
         show_default="the released one, where it is unique",
     ),
 ]
-Epsilon = Annotated[
-    float | None,
-    typer.Option("--epsilon", help="Budget, of a protocol with several.", show_default="the only one"),
-]
 Out = Annotated[Path, typer.Option("--out", help="Folder for the files.")]
 Seed = Annotated[
     int | None,
@@ -70,13 +66,15 @@ def _make(
     logs: Path | None,
     runs: Path | None,
     protocol: str | None,
-    epsilon: float | None,
+    budget: tuple[float | None, float | None, str | None],
     unit: str | None,
     seed: int | None = None,
     emotions: str | None = None,
 ) -> None:
-    """Make a part of the paper and print it."""
+    """Make a part of the paper and print it; the budget is chosen by epsilon, dB and norm."""
     from tenuto import api
+
+    epsilon, db, norm = budget
 
     names = None if emotions is None else [name.strip() for name in emotions.split(",") if name.strip()]
     paper = api.paper(
@@ -86,6 +84,8 @@ def _make(
         protocol=protocol,
         epsilon=epsilon,
         unit=unit,
+        db=db,
+        norm=norm,
         logs=logs,
         runs_file=runs,
         seed=seed,
@@ -118,6 +118,8 @@ def table1(
     runs: RunsFile = None,
     protocol: ProtocolName = None,
     epsilon: Epsilon = None,
+    db: Decibels = None,
+    norm: NormName = None,
     unit: Unit = None,
     to: Out = HERE,
 ) -> None:
@@ -125,7 +127,7 @@ def table1(
 
     Example: tenuto paper table1 --out paper
     """
-    _make("table1", to, one_study(study, study_option), logs, runs, protocol, epsilon, unit)
+    _make("table1", to, one_study(study, study_option), logs, runs, protocol, (epsilon, db, norm), unit)
 
 
 @app.command()
@@ -136,6 +138,8 @@ def significance(
     runs: RunsFile = None,
     protocol: ProtocolName = None,
     epsilon: Epsilon = None,
+    db: Decibels = None,
+    norm: NormName = None,
     unit: Unit = None,
     to: Out = HERE,
 ) -> None:
@@ -143,7 +147,7 @@ def significance(
 
     Example: tenuto paper significance --out paper
     """
-    _make("significance", to, one_study(study, study_option), logs, runs, protocol, epsilon, unit)
+    _make("significance", to, one_study(study, study_option), logs, runs, protocol, (epsilon, db, norm), unit)
 
 
 @app.command()
@@ -154,6 +158,8 @@ def figure3(
     runs: RunsFile = None,
     protocol: ProtocolName = None,
     epsilon: Epsilon = None,
+    db: Decibels = None,
+    norm: NormName = None,
     unit: Unit = None,
     to: Out = HERE,
 ) -> None:
@@ -161,7 +167,7 @@ def figure3(
 
     Example: tenuto paper figure3 demo --out demo/paper
     """
-    _make("figure3", to, one_study(study, study_option), logs, runs, protocol, epsilon, unit)
+    _make("figure3", to, one_study(study, study_option), logs, runs, protocol, (epsilon, db, norm), unit)
 
 
 @app.command()
@@ -172,6 +178,8 @@ def figure4(
     runs: RunsFile = None,
     protocol: ProtocolName = None,
     epsilon: Epsilon = None,
+    db: Decibels = None,
+    norm: NormName = None,
     unit: Unit = None,
     to: Out = HERE,
     seed: Seed = None,
@@ -181,7 +189,18 @@ def figure4(
 
     Example: tenuto paper figure4 --seed 42 --emotions anger,happy
     """
-    _make("figure4", to, one_study(study, study_option), logs, runs, protocol, epsilon, unit, seed, emotions)
+    _make(
+        "figure4",
+        to,
+        one_study(study, study_option),
+        logs,
+        runs,
+        protocol,
+        (epsilon, db, norm),
+        unit,
+        seed,
+        emotions,
+    )
 
 
 @app.command("all")
@@ -192,6 +211,8 @@ def everything(
     runs: RunsFile = None,
     protocol: ProtocolName = None,
     epsilon: Epsilon = None,
+    db: Decibels = None,
+    norm: NormName = None,
     unit: Unit = None,
     to: Out = HERE,
     seed: Seed = None,
@@ -201,4 +222,15 @@ def everything(
 
     Example: tenuto paper all --out paper
     """
-    _make("all", to, one_study(study, study_option), logs, runs, protocol, epsilon, unit, seed, emotions)
+    _make(
+        "all",
+        to,
+        one_study(study, study_option),
+        logs,
+        runs,
+        protocol,
+        (epsilon, db, norm),
+        unit,
+        seed,
+        emotions,
+    )

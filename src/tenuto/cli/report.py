@@ -20,10 +20,9 @@ def report(
         str | None,
         typer.Option(help="Name of the protocol.", show_default="the released one, where it is unique"),
     ] = None,
-    epsilon: Annotated[
-        float | None,
-        typer.Option(help="Budget, where the protocol has several.", show_default="the only one"),
-    ] = None,
+    epsilon: common.Epsilon = None,
+    db: common.Decibels = None,
+    norm: common.NormName = None,
     root: Annotated[
         Path | None,
         typer.Option(
@@ -55,6 +54,8 @@ def report(
         to,
         protocol=protocol,
         epsilon=epsilon,
+        db=db,
+        norm=norm,
         root=root,
         clips=clips,
         audit=audit,
