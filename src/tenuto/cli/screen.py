@@ -13,6 +13,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from tenuto import metrics
+from tenuto.analysis.survival import STORAGE, survival
 from tenuto.analysis.systems import at_budgets
 from tenuto.analysis.words import number
 from tenuto.cli.common import notes, out
