@@ -1,4 +1,4 @@
-"""The measurements: front end, attack, training, and training on attacked clips."""
+"""The measurements: front end, masking threshold, attack, training, and training on attacked clips."""
 
 from __future__ import annotations
 
@@ -15,11 +15,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from benchmarks import plain, roofline
+from benchmarks import plain, plain_masking, roofline
 from benchmarks.comparison import Comparison, Rounds, seconds
 from tenuto.attacks import L2, PGD, SNR, Attack, Budget, Linf, ReleasedAttack
 from tenuto.attacks.base import default_batch_size
-from tenuto.audio.loading import load_audio
+from tenuto.audio import SAMPLE_RATE, load_audio
+from tenuto.audio.masking import threshold
 from tenuto.audio.spectrogram import filterbank
 from tenuto.config import AdversarialConfig, RunConfig, merge, read_preset
 from tenuto.data import Index, Prepared
@@ -80,6 +81,26 @@ def front_end(index: Index, sizes: Sizes) -> Comparison:
         plain=tuple(others),
         reference=(0.098, 0.098),
         target=2.0,
+    )
+
+
+def masking(index: Index, sizes: Sizes) -> Comparison:
+    """Seconds per 10 s of sound from waveform to masking threshold, one thread."""
+    wave = np.resize(load_audio(index.paths[0]), 10 * SAMPLE_RATE)
+    sound, second = torch.from_numpy(wave), wave[:SAMPLE_RATE].astype(np.float64)
+    ours, others = [], []
+    with one_thread():
+        threshold(sound)
+        for _ in range(sizes.pairs):
+            ours.append(seconds(lambda: threshold(sound)))
+            others.append(10 * seconds(lambda: plain_masking.threshold_db(second)))
+    return Comparison(
+        name="masking threshold of 10 s, s",
+        device="cpu",
+        baseline="one frame and masker at a time (measured on 1 s)",
+        ours=tuple(ours),
+        plain=tuple(others),
+        target=16.0,
     )
 
 

@@ -115,7 +115,7 @@ class Protocol:
                 raise ConfigError(
                     f"budgets of protocol {self.name} must rise in strength, got {', '.join(map(repr, own))}."
                 )
-        if any(budget.needs_sound for budget in (*self.budgets, *(attack.budget for attack in self.attacks))):
+        if any(one.needs_sound for one in self.attacks) or any(one.needs_sound for one in self.budgets):
             object.__setattr__(self, "domain", "waveform")
 
     @property
@@ -139,7 +139,7 @@ class Protocol:
         if domain == (self.domain or "spectrogram"):
             return self
         if domain == "spectrogram":
-            raise ConfigError(f"Protocol {self} has budgets of waveforms: leave out the domain spectrogram.")
+            raise ConfigError(f"Protocol {self} is for waveforms: leave out the domain spectrogram.")
         return dataclasses.replace(
             self, domain="waveform", changes=tuple(sorted((*self.changes, ("domain", domain))))
         )
