@@ -192,7 +192,8 @@ def changes_table(attacked: RecordingAttack) -> Table:
             table.add_section()
         values = (f"{before:.3f}", f"{after:.3f}", f"{change:+.3f}")
         table.add_row(escape(str(name)), *values, bar(after, attacked.scale if is_emotion else (0.0, 1.0)))
-    table.caption = f"epsilon is in {recogniser.inputs.unit}; largest change of one entry {row['linf']:.4g}"
+    loudness = _heard(attacked.rows[attacked.rows["worst"]])
+    table.caption = f"largest change of one entry {row['linf']:.4g}, in {recogniser.inputs.unit}{loudness}"
     return table
 
 
