@@ -94,7 +94,7 @@ def _several(attacks: pd.DataFrame, rows: pd.DataFrame) -> str:
 
 def _odd_runs(rows: pd.DataFrame) -> str | None:
     """One sentence on the runs that were attacked differently from most; None where all have the same attacks."""
-    texts = rows[TEST_IDENTITY].agg(lambda row: "/".join(map(str, row)), axis=1)
+    texts = pd.Series(["/".join(map(str, row)) for row in rows[TEST_IDENTITY].to_numpy()], rows.index)
     attacks = texts.groupby(rows["run"], sort=False).agg(lambda own: ", ".join(sorted(set(own))))
     usual, *rest = Counter(attacks).most_common()
     if not rest:

@@ -16,7 +16,7 @@ from tenuto.attacks.budgets import Budget
 from tenuto.attacks.checks import is_number
 from tenuto.attacks.objectives import Distance, Objective, OneEmotion, Target
 from tenuto.attacks.protocols import Protocol
-from tenuto.attacks.registry import ATTACKS, BUDGETS, OBJECTIVES
+from tenuto.attacks.registry import ATTACKS, BUDGETS, OBJECTIVES, described_settings
 from tenuto.errors import ConfigError, did_you_mean
 
 
@@ -145,12 +145,8 @@ def single(attack: BoundedAttack) -> Protocol:
 
 
 def _digest(family: str, attack: Attack) -> str:
-    """Eight digits that depend on all settings, defaults included."""
-    settings = [
-        (field.name, repr(getattr(attack, field.name)))
-        for field in dataclasses.fields(attack)  # type: ignore[arg-type]
-        if field.repr
-    ]
+    """Eight digits that depend on all settings, defaults included; see `described_settings`."""
+    settings = [(name, repr(value)) for name, value in described_settings(attack).items()]
     return hashlib.sha256(repr([family, *settings]).encode()).hexdigest()[:8]
 
 

@@ -115,13 +115,12 @@ class Protocol:
                 raise ConfigError(
                     f"budgets of protocol {self.name} must rise in strength, got {', '.join(map(repr, own))}."
                 )
-        if self._sound_budgets():
+        if self._for_waveforms():
             object.__setattr__(self, "domain", "waveform")
 
-    def _sound_budgets(self) -> list[Budget]:
-        """Budgets that are for waveforms only."""
-        every = (*self.budgets, *(attack.budget for attack in self.attacks))
-        return [budget for budget in every if budget.needs_sound]
+    def _for_waveforms(self) -> list[Budget | Attack]:
+        """Budgets and attacks that are for waveforms only."""
+        return [part for part in (*self.budgets, *self.attacks) if part.needs_sound]
 
     @property
     def epsilons(self) -> tuple[float, ...]:
@@ -147,10 +146,8 @@ class Protocol:
         if domain == "waveform":
             changes = sorted([*changes, ("domain", domain)])
             return dataclasses.replace(self, domain="waveform", changes=tuple(changes))
-        if sound_budgets := self._sound_budgets():
-            raise ConfigError(
-                f"{sound_budgets[0]!r} is a budget of waveforms: leave out the domain spectrogram."
-            )
+        if parts := self._for_waveforms():
+            raise ConfigError(f"{parts[0]!r} is for waveforms: leave out the domain spectrogram.")
         return dataclasses.replace(self, domain=None, changes=tuple(changes))
 
     def at_sample_rate(self, sample_rate: int) -> Protocol:

@@ -139,14 +139,13 @@ def attack_recording(
     network = for_attack(recogniser.network).to(device)
     clean = predict(network, excerpt).emotions
     clip = Batch((Path(source).stem,), excerpt, clean, None)
-    valid_range = inputs.valid_range if protocol.silence else None
+    call: dict[str, Any] = {"axes": inputs.axes, "names": clip.clips, "progress": progress}
+    call |= {"valid_range": inputs.valid_range} if protocol.silence else {}
     audibility = Audibility.of(recogniser, clip)
     tables, deltas = [], []
     members = protocol.at_sample_rate(inputs.sample_rate).members
     for member in members(len(recogniser.emotions), recogniser.has_gradient):
-        for attacker, result in climb(
-            member, network, excerpt, clean, valid_range=valid_range, names=clip.clips, progress=progress
-        ):
+        for attacker, result in climb(member, network, excerpt, clean, **call):
             measured = measurements(recogniser, attacker, network, clip, result, audibility)
             tables.append(_row(recogniser, model, protocol, clip, measured, device))
             delta = result.perturbation[0]

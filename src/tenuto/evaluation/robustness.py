@@ -250,6 +250,7 @@ class _Work:
             clips.inputs,
             clips.labels,
             valid_range=self.valid_range,
+            axes=self.run.recogniser.inputs.axes,
             names=clips.clips,
             batch_size=len(clips),
             progress=self.progress,

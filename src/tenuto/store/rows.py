@@ -79,12 +79,7 @@ MORE_TEXT = ("settings", "checkpoint", "versions", "unit")
 
 INTEGERS = ("seed", "iterations", "forward_passes", "gradient_passes")
 NUMBERS = (
-    "epsilon",
-    "l2",
-    "linf",
-    "threshold",
-    "stored_l2",
-    "db",
+    *("epsilon", "l2", "linf", "threshold", "stored_l2", "db", "leakage_db", "fresh_*"),
     *SOUND,
     *SCALE,
     *(f"{kind}_*" for kind in KINDS),

@@ -44,8 +44,9 @@ PANELS = 4
 def curve(curves: Curves) -> Figure:
     """Error (above) and movement of predictions (below) over the size: a line with its interval per system.
 
-    Attacks get stronger to the right. Above, clean errors are ringed at the left edge, and a line marks the error of
-    always predicting the mean rating. Below, lines mark natural changes, each a mean over the systems.
+    Attacks get stronger to the right. Above, clean errors are ringed at the left edge, and lines mark the error of
+    always predicting the mean rating and the corruption error. Below, lines mark natural changes. The corruption error
+    and natural changes are means over the systems.
     """
     figure = new_figure(4.8, 5.6)
     above, below = figure.subplots(2, 1, sharex=True)
@@ -58,8 +59,9 @@ def curve(curves: Curves) -> Figure:
         open_axes(axes)
     below.set_xlabel(_size_title(curves))
     _size_axis(below, curves, numbers=4)
-    if not math.isnan(curves.mean_mae):
-        _named_lines(above, [("predict the mean", curves.mean_mae)])
+    corruption = float(curves.corruption["corruption_error"].mean())
+    levels = [("predict the mean", curves.mean_mae), ("corruption error", corruption)]
+    _named_lines(above, [level for level in levels if not math.isnan(level[1])])
     means = natural_means(curves.natural).groupby("change", sort=False)["moved"].mean()
     _named_lines(below, [(str(change), float(moved)) for change, moved in means.items()])
     legend(figure, [above], "upper")
