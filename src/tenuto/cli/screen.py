@@ -153,7 +153,7 @@ def _heard(rows: pd.DataFrame) -> str:
 def _scores(rows: pd.DataFrame, kind: str) -> tuple[str, str]:
     label, values = values_of(rows, "label"), values_of(rows, kind)
     correlation = float(metrics.pearson(label, values).mean()) if len(rows) > 1 else math.nan
-    return number(metrics.mae(label, values), ".4f"), number(correlation, ".4f")
+    return number(float(np.abs(label - values).mean()), ".4f"), number(correlation, ".4f")
 
 
 def _attacked(budget: str, rows: pd.DataFrame) -> str:
