@@ -152,9 +152,8 @@ def _heard(rows: pd.DataFrame) -> str:
 
 def _scores(rows: pd.DataFrame, kind: str) -> tuple[str, str]:
     label, values = values_of(rows, "label"), values_of(rows, kind)
-    return number(metrics.mae(label, values), ".4f"), number(
-        float(metrics.pearson(label, values).mean()), ".4f"
-    )
+    correlation = float(metrics.pearson(label, values).mean()) if len(rows) > 1 else math.nan
+    return number(float(np.abs(label - values).mean()), ".4f"), number(correlation, ".4f")
 
 
 def _attacked(budget: str, rows: pd.DataFrame) -> str:
@@ -194,9 +193,7 @@ def changes_table(attacked: RecordingAttack) -> Table:
         values = (f"{before:.3f}", f"{after:.3f}", f"{change:+.3f}")
         table.add_row(escape(str(name)), *values, bar(after, attacked.scale if is_emotion else (0.0, 1.0)))
     heard = _heard(attacked.rows[attacked.rows["worst"]])
-    table.caption = (
-        f"epsilon is in {recogniser.inputs.unit}; largest change of one entry {row['linf']:.4g}{heard}"
-    )
+    table.caption = f"largest change of one entry {row['linf']:.4g}, in {recogniser.inputs.unit}{heard}"
     return table
 
 
