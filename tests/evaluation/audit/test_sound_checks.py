@@ -144,7 +144,7 @@ PROTOCOL = Protocol(
         APGD(Linf(0.001), objective=AbsoluteError(), steps=4),
         Noise(Linf(0.001), objective=AbsoluteError(), draws=2),
     ),
-    epsilons=(0.0005, 0.001),
+    budgets=(Linf(0.0005), Linf(0.001)),
     silence=True,
 )
 
