@@ -15,6 +15,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import math
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -84,9 +85,26 @@ def _several(attacks: pd.DataFrame, rows: pd.DataFrame) -> str:
     budgets = budgets_of(rows)
     if len(budgets) > 1:
         return which_budget(budgets)
+    if odd := _odd_runs(rows):
+        return odd
     first = ["/".join(str(value) for value in attack) for attack in attacks.head(3).itertuples(index=False)]
     more = f" and {len(attacks) - 3} more" if len(attacks) > 3 else ""
     return f"the rows hold {len(attacks)} attacks ({', '.join(first)}{more}); select the rows of one."
+
+
+def _odd_runs(rows: pd.DataFrame) -> str | None:
+    """One sentence on the runs that were attacked differently from most; None where all have the same attacks."""
+    texts = pd.Series(["/".join(map(str, row)) for row in rows[TEST_IDENTITY].to_numpy()], rows.index)
+    attacks = texts.groupby(rows["run"], sort=False).agg(lambda own: ", ".join(sorted(set(own))))
+    usual, *rest = Counter(attacks).most_common()
+    if not rest:
+        return None
+    odd = ", ".join(f"{run} ({own})" for run, own in attacks[attacks != usual[0]].head(3).items())
+    others = f"{usual[1]} other run{'s' * (usual[1] > 1)} ({usual[0]})"
+    return (
+        f"{odd}: attacked differently from {others}. Attack again with the same settings, or keep the runs apart, in "
+        "folders of their own."
+    )
 
 
 def label_scale(data: DataConfig | None) -> tuple[float, float] | None:

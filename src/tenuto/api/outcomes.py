@@ -120,9 +120,11 @@ def attack_name(clip: Resynthesis) -> str:
     return f"{clip.attack['protocol']}{budget}"
 
 
-def write_clip(clip: Resynthesis, folder: Path, scale: tuple[float, float] = SCALE) -> list[Path]:
-    """Write picture, on this rating scale, and sounds of one clip; slashes in its name are replaced."""
-    name = re.sub(r"[/\\]", "_", clip.clip)
+def write_clip(
+    clip: Resynthesis, folder: Path, scale: tuple[float, float] = SCALE, name: str = ""
+) -> list[Path]:
+    """Write picture, on this rating scale, and sounds of one clip, by default under its name without slashes."""
+    name = name or re.sub(r"[/\\]", "_", clip.clip)
     pictures = save(clip_figure(clip, scale), folder / name).values()
     sounds = [write_bytes(folder / f"{name}-{which}.wav", clip.sound(which, "wav")) for which in SOUNDS]
     return [*pictures, *sounds]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import html
+import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ from tenuto.reporting.page.inside import clips_to_show, runs_to_show
 from tenuto.reporting.page.report import make_page, render
 from tenuto.store.location import complete
 from tenuto.store.perturbations import saved_rows
+from tenuto.store.rows import read_rows, write_rows
 from tenuto.store.run import RunFolder
 from tenuto.store.study import StudyFolder
 
@@ -88,7 +90,7 @@ def report(
     """Write a whole study to one HTML file with tables, figures, audit and sounds.
 
     Args:
-        study: Folder of a study, or of its runs.
+        study: Folder of a study, or of its runs; or a CSV of rows, such as `tenuto.rows` writes.
         out: The file to write.
         protocol: Name of the protocol; default: the released one, where it is unique.
         epsilon: The budget; may be left out where the protocol has one.
@@ -107,6 +109,19 @@ def report(
         DataError: No such budget, several and none chosen, or rows that contradict each other.
     """
     study = complete(study)
+    if study.is_file():
+        with tempfile.TemporaryDirectory() as place:
+            options: dict[str, Any] = {
+                "protocol": protocol,
+                "epsilon": epsilon,
+                "db": db,
+                "norm": norm,
+                "root": root,
+                "clips": clips,
+                "audit": audit,
+            }
+            options |= {"date": date, "cache": cache, "trust": trust, "progress": progress}
+            return report(_unpacked(study, Path(place) / study.stem), out, **options)
     inputs = gather(study, protocol, epsilon, db=db, norm=norm)
     runs = StudyFolder(study).runs(lambda error: None)  # `gather` names the others
     folders = {run.name: run.path for run in runs if run.config.is_file()}
@@ -128,6 +143,14 @@ def report(
         sections=tuple(section.name for section in shown.sections),
         missing=tuple(shown.lacks),
     )
+
+
+def _unpacked(file: Path, folder: Path) -> Path:
+    """Rows of a file as the folder of a study. Raises `FileError` or `DataError`."""
+    for number, (_, own) in enumerate(read_rows(file).groupby("run", sort=False)):
+        for protocol, rows in own.groupby("protocol", sort=False):
+            write_rows(RunFolder(folder / f"{number}").rows(protocol), rows)
+    return folder
 
 
 def _prepared(

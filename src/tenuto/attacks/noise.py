@@ -10,7 +10,6 @@ from torch import Tensor
 
 from tenuto.attacks.base import Access, Examples, Range
 from tenuto.attacks.bounded import BoundedAttack, require_epsilon
-from tenuto.attacks.budgets import per_example
 from tenuto.attacks.checks import require_whole
 from tenuto.attacks.masked import Masked
 from tenuto.attacks.registry import ATTACKS
@@ -79,13 +78,11 @@ class Noise(BoundedAttack):
             rows = search.unfinished()
             if not len(rows):
                 return
-            budget = search.budget.take(rows)
             if self.kind in SPECTRA:
                 noise = self._of_spectrum(search, rows, None if masks is None else masks.take(rows))
-                noise = noise * per_example((budget.epsilon / budget.size(noise)).to(noise), noise)
+                search.values(search.filled(noise, rows), rows)
             else:
-                noise = budget.scattered(self._drawn(search, rows))
-            search.values(search.allowed(noise, rows), rows)
+                search.values(search.scattered(self._drawn(search, rows), rows), rows)
             search.tick(rows)
 
     def _drawn(self, search: Search, rows: Tensor) -> Tensor:

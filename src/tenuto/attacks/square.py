@@ -98,7 +98,7 @@ class Square(BoundedAttack):
     def _changed(self, search: Search, rows: Tensor, part: float) -> Tensor:
         """The best so far with one window of each example set to -epsilon or epsilon."""
         delta = search.delta[rows].clone()
-        flat = delta.view(len(rows), -1, *_plane(delta))
+        flat = delta.view(len(rows), -1, *_plane(delta))[..., *search.box]
         for window, generator in zip(flat, search.generators(rows), strict=True):
             place = _window(window.shape[-2:], part, generator)
             for channel in window:
@@ -108,7 +108,7 @@ class Square(BoundedAttack):
     def _grid(self, search: Search, rows: Tensor) -> Tensor:
         """A grid of patterns of random sign, at most 5 by 5, of norm epsilon."""
         delta = torch.zeros_like(search.inputs[rows])
-        flat = delta.view(len(rows), -1, *_plane(delta))
+        flat = delta.view(len(rows), -1, *_plane(delta))[..., *search.box]
         edges = [np.linspace(0, axis, min(axis, 5) + 1).astype(int) for axis in flat.shape[-2:]]
         tiles = [[slice(*pair) for pair in itertools.pairwise(axis.tolist())] for axis in edges]
         for window, generator in zip(flat, search.generators(rows), strict=True):
@@ -119,7 +119,7 @@ class Square(BoundedAttack):
     def _moved(self, search: Search, rows: Tensor, part: float) -> Tensor:
         """The best so far with the norm of two windows of each example moved into the first (algorithm 3)."""
         delta = search.delta[rows].clone()
-        flat = delta.view(len(rows), -1, *_plane(delta))
+        flat = delta.view(len(rows), -1, *_plane(delta))[..., *search.box]
         budget = search.budget.take(rows)
         assert isinstance(budget, Euclidean)
         limit = budget.epsilon * budget.unit(delta)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from tenuto.cli.common import Decibels, Epsilon, NormName, notes, out, print_paths
+from tenuto.cli.common import Decibels, Epsilon, NormName, Unit, notes, out, print_paths
 from tenuto.cli.screen import print_cells
 from tenuto.errors import ConfigError
 
@@ -67,6 +67,7 @@ def _make(
     runs: Path | None,
     protocol: str | None,
     budget: tuple[float | None, float | None, str | None],
+    unit: str | None,
     seed: int | None = None,
     emotions: str | None = None,
 ) -> None:
@@ -82,6 +83,7 @@ def _make(
         out=to,
         protocol=protocol,
         epsilon=epsilon,
+        unit=unit,
         db=db,
         norm=norm,
         logs=logs,
@@ -118,13 +120,14 @@ def table1(
     epsilon: Epsilon = None,
     db: Decibels = None,
     norm: NormName = None,
+    unit: Unit = None,
     to: Out = HERE,
 ) -> None:
     """Table 1: correlation and MAE on clean test clips; CSV, Markdown, LaTeX.
 
     Example: tenuto paper table1 --out paper
     """
-    _make("table1", to, one_study(study, study_option), logs, runs, protocol, (epsilon, db, norm))
+    _make("table1", to, one_study(study, study_option), logs, runs, protocol, (epsilon, db, norm), unit)
 
 
 @app.command()
@@ -137,13 +140,14 @@ def significance(
     epsilon: Epsilon = None,
     db: Decibels = None,
     norm: NormName = None,
+    unit: Unit = None,
     to: Out = HERE,
 ) -> None:
     """The paired t-tests of A2E and A2B2E against A2M2E; CSV, Markdown, LaTeX.
 
     Example: tenuto paper significance --out paper
     """
-    _make("significance", to, one_study(study, study_option), logs, runs, protocol, (epsilon, db, norm))
+    _make("significance", to, one_study(study, study_option), logs, runs, protocol, (epsilon, db, norm), unit)
 
 
 @app.command()
@@ -156,13 +160,14 @@ def figure3(
     epsilon: Epsilon = None,
     db: Decibels = None,
     norm: NormName = None,
+    unit: Unit = None,
     to: Out = HERE,
 ) -> None:
     """Figure 3: how much error the attack adds, per system; PNG and PDF.
 
     Example: tenuto paper figure3 demo --out demo/paper
     """
-    _make("figure3", to, one_study(study, study_option), logs, runs, protocol, (epsilon, db, norm))
+    _make("figure3", to, one_study(study, study_option), logs, runs, protocol, (epsilon, db, norm), unit)
 
 
 @app.command()
@@ -175,6 +180,7 @@ def figure4(
     epsilon: Epsilon = None,
     db: Decibels = None,
     norm: NormName = None,
+    unit: Unit = None,
     to: Out = HERE,
     seed: Seed = None,
     emotions: Emotions = None,
@@ -191,6 +197,7 @@ def figure4(
         runs,
         protocol,
         (epsilon, db, norm),
+        unit,
         seed,
         emotions,
     )
@@ -206,6 +213,7 @@ def everything(
     epsilon: Epsilon = None,
     db: Decibels = None,
     norm: NormName = None,
+    unit: Unit = None,
     to: Out = HERE,
     seed: Seed = None,
     emotions: Emotions = None,
@@ -215,5 +223,14 @@ def everything(
     Example: tenuto paper all --out paper
     """
     _make(
-        "all", to, one_study(study, study_option), logs, runs, protocol, (epsilon, db, norm), seed, emotions
+        "all",
+        to,
+        one_study(study, study_option),
+        logs,
+        runs,
+        protocol,
+        (epsilon, db, norm),
+        unit,
+        seed,
+        emotions,
     )

@@ -14,7 +14,7 @@ CLIPS = 6
 
 
 def report(
-    study: Annotated[Path, typer.Argument(help="Folder of a study, or of its runs.")],
+    study: Annotated[Path, typer.Argument(help="Folder of a study or of its runs, or a CSV of rows.")],
     to: Annotated[Path, typer.Option("--out", help="The HTML file to write.")] = Path("report.html"),
     protocol: Annotated[
         str | None,

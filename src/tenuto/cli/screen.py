@@ -152,9 +152,8 @@ def _heard(rows: pd.DataFrame) -> str:
 
 def _scores(rows: pd.DataFrame, kind: str) -> tuple[str, str]:
     label, values = values_of(rows, "label"), values_of(rows, kind)
-    return number(metrics.mae(label, values), ".4f"), number(
-        float(metrics.pearson(label, values).mean()), ".4f"
-    )
+    correlation = float(metrics.pearson(label, values).mean()) if len(rows) > 1 else math.nan
+    return number(float(np.abs(label - values).mean()), ".4f"), number(correlation, ".4f")
 
 
 def _attacked(budget: str, rows: pd.DataFrame) -> str:
@@ -193,7 +192,8 @@ def changes_table(attacked: RecordingAttack) -> Table:
             table.add_section()
         values = (f"{before:.3f}", f"{after:.3f}", f"{change:+.3f}")
         table.add_row(escape(str(name)), *values, bar(after, attacked.scale if is_emotion else (0.0, 1.0)))
-    table.caption = f"epsilon is in {recogniser.inputs.unit}; largest change of one entry {row['linf']:.4g}"
+    heard = _heard(attacked.rows[attacked.rows["worst"]])
+    table.caption = f"largest change of one entry {row['linf']:.4g}, in {recogniser.inputs.unit}{heard}"
     return table
 
 
@@ -291,13 +291,14 @@ def print_clips(shown: ClipsShown) -> None:
 
 def _clip_table(resynthesis: Resynthesis) -> Table:
     """Emotions and concepts of one clip, before and after."""
-    from tenuto.reporting.figures.clip import SHOWN, title
+    from tenuto.reporting.figures.clip import shown, title
 
-    headings = ["annotation", *(text.replace(", ", ",\n") for text in SHOWN.values())]
+    names = shown(resynthesis)
+    headings = ["annotation", *(text.replace(", ", ",\n") for text in names.values())]
     table = grid(title(resynthesis), "", *headings, names=[""])
     for states in (resynthesis.emotions, resynthesis.concepts or {}):
         for name in states.get("before", {}):
-            values = [states.get(state, {}).get(name) for state in ("annotation", *SHOWN)]
+            values = [states.get(state, {}).get(name) for state in ("annotation", *names)]
             table.add_row(escape(name), *("" if value is None else f"{value:.3f}" for value in values))
         table.add_section()
     return table
@@ -316,9 +317,10 @@ def _print_clip(resynthesis: Resynthesis) -> None:
             f"second {second[0] + 1} of {len(resynthesis.second_shares)} holds the largest part, {percent(second[1])}."
         )
     effect = resynthesis.effect
+    way = "rounding to 16 bits" if resynthesis.is_played else "the way through sound"
     out.print(
-        f"Emotions move by {effect['after']:.3f}, through sound by {effect['heard']:.3f}; "
-        f"by the way through sound alone, without an attack, by {effect['rendered']:.2g}."
+        f"Emotions move by {effect['after']:.3f}, after {way} by {effect['heard']:.3f}; by {way} alone, without an "
+        f"attack, by {effect['rendered']:.2g}."
     )
     if resynthesis.below_silence:
         out.print(
@@ -331,8 +333,18 @@ def _clips_table(shown: ClipsShown) -> Table:
     from tenuto.api.outcomes import attack_name
     from tenuto.reporting.figures.clip import decibels, percent
 
-    headings = ("clip", "emotions\nmove by", "through\nsound", "survives", "SNR", "below\nsilence")
-    table = grid(f"{shown.run}, {attack_name(shown.clips[0])}", *headings, names=["clip"])
+    first = shown.clips[0]
+    headings = (
+        *(
+            "clip",
+            "emotions\nmove by",
+            "in 16\nbits" if first.is_played else "through\nsound",
+            "survives",
+            "SNR",
+        ),
+        *("noise\nto mask", "score"),
+    )
+    table = grid(f"{shown.run}, {attack_name(first)}", *headings, names=["clip"])
     for resynthesis in shown.clips:
         table.add_row(
             escape(resynthesis.clip),
@@ -340,7 +352,8 @@ def _clips_table(shown: ClipsShown) -> Table:
             f"{resynthesis.effect['heard']:.3f}",
             "" if resynthesis.survival is None else percent(resynthesis.survival),
             decibels(resynthesis.snr_db),
-            percent(resynthesis.below_silence),
+            decibels(resynthesis.nmr_db),
+            "" if resynthesis.perceptual is None else f"{resynthesis.perceptual:.2f}",
         )
     survival = shown.survival
     without = f"; {survival['without_effect']} without effect" if survival["without_effect"] else ""

@@ -17,6 +17,8 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from tenuto.attacks.axes import Axes
+from tenuto.audio.inversion import band_centres
 from tenuto.audio.loading import SAMPLE_RATE
 from tenuto.audio.spectrogram import FRAME_SIZE, FRAMES_PER_SECOND, HOP, frame_count, log_spectrogram
 from tenuto.data.cache import Prepared
@@ -47,6 +49,7 @@ class Inputs(abc.ABC):
         window: Steps that a network sees.
         unit: What an epsilon of a perturbation is measured in.
         valid_range: Lowest and highest value an input can have; None where nothing is known.
+        axes: What the axes of inputs mean, for attacks on some seconds or frequencies; None where it is not known.
         is_sound: Whether an input is a waveform, which can be played.
     """
 
@@ -68,6 +71,10 @@ class Inputs(abc.ABC):
 
     @property
     def valid_range(self) -> Range | None:
+        return None
+
+    @property
+    def axes(self) -> Axes | None:
         return None
 
     def steps(self, waveform: Values) -> Values:
@@ -160,6 +167,10 @@ class LogSpectrogramInputs(Inputs):
         """From silence, log10(1 + 0), normalised."""
         return -self.normalisation.mean / self.normalisation.deviation, math.inf
 
+    @property
+    def axes(self) -> Axes:
+        return Axes(FRAMES_PER_SECOND, tuple(band_centres().tolist()))
+
     def steps(self, waveform: Values) -> Values:
         return log_spectrogram(waveform)
 
@@ -214,6 +225,10 @@ class WaveformInputs(Inputs):
     @property
     def valid_range(self) -> Range:
         return -1.0, 1.0
+
+    @property
+    def axes(self) -> Axes | None:
+        return Axes(self.sample_rate)
 
     def of_window(self, steps: Values) -> Values:
         return steps
@@ -280,6 +295,10 @@ class FeatureInputs(WaveformInputs):
 
     @property
     def valid_range(self) -> None:  # type: ignore[override]
+        return None
+
+    @property
+    def axes(self) -> None:
         return None
 
     def of_window(self, steps: Values) -> Values:

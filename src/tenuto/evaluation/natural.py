@@ -8,7 +8,6 @@ level or faint noise do. Levels and noise are applied to the waveform that the n
 from __future__ import annotations
 
 import functools
-import io
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -21,9 +20,9 @@ from numpy.typing import NDArray
 
 from tenuto.analysis.natural import OTHER_EXCERPT
 from tenuto.audio.loading import FULL_SCALE, SAMPLE_RATE, decode, load_audio, mix_down, resample
+from tenuto.audio.mp3 import decoded, encode
 from tenuto.data.excerpts import EXCERPT_FRAMES, fixed_starts
 from tenuto.devices import repeatable
-from tenuto.errors import FileError
 from tenuto.files import sha256_bytes
 from tenuto.registry import Registry
 from tenuto.store.result_rows import value_columns
@@ -47,12 +46,6 @@ NAME = NATURAL
 
 NEW_SHARE = 4
 """Another excerpt begins at least a quarter of an excerpt (2.5 s) from the first one; shorter clips are skipped."""
-
-MP3_RATES = (32_000, 44_100, 48_000)
-"""Sample rates of MPEG-1 layer III (ISO/IEC 11172-3); recordings with another one are coded at 44.1 kHz."""
-
-MP3_BIT_RATES = (32, 320)
-"""Lowest and highest bit rate of that layer, kb/s; libsndfile takes a number from 0 (highest) to 1 (lowest)."""
 
 
 @dataclass(frozen=True)
@@ -97,8 +90,8 @@ NATURAL_CHANGES: Registry[NaturalChange] = Registry("natural variation", "tenuto
 class Mp3:
     """The recording coded as mp3 of constant bit rate and decoded again, stereo or mono like the recording.
 
-    The decoder removes the encoder's delay, which the encoder writes into the header, so samples keep their places.
-    Silence is cut off where it is cut off in the original, and the peak is scaled to 1 as in `load_audio`.
+    Samples keep their places. Silence is cut off where it is cut off in the original, and the peak is scaled to 1 as in
+    `load_audio`.
 
     Args:
         kilobits: Bit rate, kb/s.
@@ -107,44 +100,18 @@ class Mp3:
     kilobits: int
 
     def __call__(self, recording: Recording) -> Waveform:
-        import soundfile
-
         samples, rate = decode(recording.path)
         mono = resample(mix_down(samples), rate, recording.rate)
         sounding = np.flatnonzero(np.rint(np.clip(mono, -1.0, 1.0) * FULL_SCALE))
-        coded = io.BytesIO(self.encode(samples, rate, recording.path))
-        again, rate = soundfile.read(coded, dtype="float32", always_2d=True)
-        decoded = np.clip(resample(mix_down(again), rate, recording.rate), -1.0, 1.0)[sounding[0] :]
+        again = decoded(self.encode(samples, rate, recording.path), recording.rate)[sounding[0] :]
         changed = np.zeros(len(recording.waveform))
-        changed[: len(decoded)] = decoded[: len(changed)]
+        changed[: len(again)] = again[: len(changed)]
         loudest: float = np.abs(changed).max()
         return changed / (loudest or 1.0)
 
     def encode(self, samples: NDArray[np.float32], rate: int, path: Path) -> bytes:
-        """An mp3 file of samples (frames, channels). Raises `FileError` where libsndfile cannot write any."""
-        import soundfile
-        import soxr
-
-        if "MP3" not in soundfile.available_formats():
-            raise FileError(
-                f"{path}: libsndfile {soundfile.__libsndfile_version__} cannot write mp3, version 1.1 or later can."
-            )
-        if samples.shape[1] > 2:
-            samples = mix_down(samples)[:, None]
-        if rate not in MP3_RATES:
-            samples, rate = soxr.resample(samples, rate, MP3_RATES[1]), MP3_RATES[1]
-        low, high = MP3_BIT_RATES
-        stream = io.BytesIO()
-        soundfile.write(
-            stream,
-            np.clip(samples, -1.0, 1.0),
-            rate,
-            format="MP3",
-            subtype="MPEG_LAYER_III",
-            bitrate_mode="CONSTANT",
-            compression_level=(high - self.kilobits) / (high - low),
-        )
-        return stream.getvalue()
+        """An mp3 file of samples (frames, channels), see `tenuto.audio.mp3.encode`."""
+        return encode(samples, rate, self.kilobits, str(path))
 
 
 NATURAL_CHANGES.register("mp3 128 kb/s")(Mp3(128))

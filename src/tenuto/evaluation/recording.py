@@ -22,7 +22,7 @@ from tenuto.evaluation.explanation import drawn_scale
 from tenuto.evaluation.records import Audibility, has_channel, measurements, versions
 from tenuto.evaluation.resynthesis import Subject, play_attack, render_attack
 from tenuto.evaluation.resynthesised_clip import Resynthesis
-from tenuto.evaluation.survival import surviving_shares
+from tenuto.evaluation.survival import of_saved
 from tenuto.files import Array, sha256_file
 from tenuto.models.recogniser import Recogniser, predict, read_waveform
 from tenuto.models.systems import for_attack
@@ -139,14 +139,13 @@ def attack_recording(
     network = for_attack(recogniser.network).to(device)
     clean = predict(network, excerpt).emotions
     clip = Batch((Path(source).stem,), excerpt, clean, None)
-    valid_range = inputs.valid_range if protocol.silence else None
+    call: dict[str, Any] = {"axes": inputs.axes, "names": clip.clips, "progress": progress}
+    call |= {"valid_range": inputs.valid_range} if protocol.silence else {}
     audibility = Audibility.of(recogniser, clip)
     tables, deltas = [], []
     members = protocol.at_sample_rate(inputs.sample_rate).members
     for member in members(len(recogniser.emotions), recogniser.has_gradient):
-        for attacker, result in climb(
-            member, network, excerpt, clean, valid_range=valid_range, names=clip.clips, progress=progress
-        ):
+        for attacker, result in climb(member, network, excerpt, clean, **call):
             measured = measurements(recogniser, attacker, network, clip, result, audibility)
             tables.append(_row(recogniser, model, protocol, clip, measured, device))
             delta = result.perturbation[0]
@@ -154,8 +153,8 @@ def attack_recording(
     rows = mark_worst(pd.concat(tables, ignore_index=True))
     if inputs.is_sound:
         for place in np.flatnonzero(rows["worst"]):
-            shares = surviving_shares(network, inputs, waveform, start, deltas[place])
-            rows.loc[place, list(shares)] = list(shares.values())
+            values = of_saved(network, inputs, waveform, start, deltas[place])
+            rows.loc[place, list(values)] = list(values.values())
     most = int(row_errors(rows).argmax())
     begin = start / inputs.steps_per_second
     return AttackedRecording(

@@ -15,7 +15,8 @@ Rows of attacked waveforms have the columns `SOUND`, empty where a value is not 
 - ``snr_db``: energy of the excerpt over that of the perturbation, in dB;
 - ``nmr_db``: largest power of the perturbation over the masking threshold, over frames and critical bands, in dB;
 - ``survives_16_bit``, ``survives_mp3``: share of the effect that remains in a file, see `tenuto.evaluation.survival`;
-- ``perceptual``: score of a model of hearing; ``leakage_db``: power of a localised perturbation outside its region.
+- ``perceptual``: opinion score of a model of hearing, 5 is inaudible, 1 very annoying (`tenuto.audio.perceptual`);
+- ``leakage_db``: power of a localised perturbation outside its region.
 """
 
 from __future__ import annotations
@@ -78,12 +79,7 @@ MORE_TEXT = ("settings", "checkpoint", "versions", "unit")
 
 INTEGERS = ("seed", "iterations", "forward_passes", "gradient_passes")
 NUMBERS = (
-    "epsilon",
-    "l2",
-    "linf",
-    "threshold",
-    "stored_l2",
-    "db",
+    *("epsilon", "l2", "linf", "threshold", "stored_l2", "db", "leakage_db", "fresh_*"),
     *SOUND,
     *SCALE,
     *(f"{kind}_*" for kind in KINDS),

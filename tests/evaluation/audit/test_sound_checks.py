@@ -173,7 +173,8 @@ def store_in_db(folder, prepared, protocol="loud-1", louder_db=0.0):
     noise = torch.from_numpy(
         np.random.default_rng(0).normal(size=tuple(batch.inputs.shape)).astype(np.float32)
     )
-    tables, arrays = [], {}
+    tables: list[pd.DataFrame] = []
+    arrays: dict[str, np.ndarray] = {}
     for norm, epsilon in (("snr", 0.01), ("masked", 1.0)):
         waveforms, delta = batch.inputs.double(), noise.double()
         if norm == "snr":

@@ -147,6 +147,7 @@ def _subject(name: str, siblings: tuple[Path, ...], part: str, evidence: Evidenc
         constant=_training_labels(run).mean(dim=0),
         sibling=None if sibling is None else Sibling(run, load(sibling)),
         valid_range=inputs.valid_range,
+        axes=inputs.axes,
         has_gradient=run.recogniser.has_gradient,
         budget=budget,
     )

@@ -12,6 +12,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -260,8 +261,13 @@ def facts(inputs: PageInputs) -> tuple[tuple[str, str], ...]:
     return tuple(named)
 
 
-def render(shown: Page) -> str:
-    """A page as HTML. Style and script are inline; only these two, by their digests, may run."""
+def render(shown: Any, template: str = "report") -> str:
+    """A page as HTML. Style and script are inline; only these two, by their digests, may run.
+
+    Args:
+        shown: What the template shows, such as a `Page`.
+        template: Its name.
+    """
     from jinja2 import Environment, PackageLoader, StrictUndefined
     from markupsafe import Markup
 
@@ -276,7 +282,7 @@ def render(shown: Page) -> str:
     )
     style, script = (loader.get_source(environment, f"report.{kind}")[0] for kind in ("css", "js"))
     sources = {"style": style + _swatches(), "script": script}
-    return environment.get_template("report.html").render(
+    return environment.get_template(f"{template}.html").render(
         page=shown,
         version=__version__,
         **{name: Markup(source) for name, source in sources.items()},
