@@ -111,7 +111,7 @@ def report(
     study = complete(study)
     if study.is_file():
         with tempfile.TemporaryDirectory() as place:
-            options = {
+            options: dict[str, Any] = {
                 "protocol": protocol,
                 "epsilon": epsilon,
                 "db": db,
