@@ -49,6 +49,7 @@ def main(
         comparisons = [measure.front_end(index, sizes), measure.masking(index, sizes)]
         prepared = measure.prepared_from(index)
         for device in devices():
+            comparisons.append(measure.waveform(prepared, sizes, device))
             precisions: tuple[Precision, ...] = (
                 ("float32", "bfloat16") if fast_bfloat16(device) else ("float32",)
             )

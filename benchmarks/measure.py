@@ -7,16 +7,17 @@ import dataclasses
 import statistics
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from benchmarks import plain, plain_masking, roofline
 from benchmarks.comparison import Comparison, Rounds, seconds
-from tenuto.attacks import PGD, Attack, Linf, ReleasedAttack
+from tenuto.attacks import L2, PGD, SNR, Attack, Budget, Linf, ReleasedAttack
 from tenuto.attacks.base import default_batch_size
 from tenuto.audio import SAMPLE_RATE, load_audio
 from tenuto.audio.masking import threshold
@@ -26,7 +27,8 @@ from tenuto.data import Index, Prepared
 from tenuto.data.batches import Material
 from tenuto.data.cache import compute
 from tenuto.devices import Precision, compute_repeatably
-from tenuto.models.systems import build, for_attack
+from tenuto.models.recogniser import Recogniser
+from tenuto.models.systems import Network, build, for_attack
 from tenuto.training.loop import train
 
 STUDY_TRAINING_CLIPS = 288
@@ -145,6 +147,45 @@ def attack(prepared: Prepared, sizes: Sizes, device: str, precision: Precision =
         reference=_reference(sizes, device, (135.0, 147.0)),
         target=1.8 if precision == "float32" else 3.5,
         peak_share=roofline.share(operations, taken, device, precision),
+    )
+
+
+def waveform(prepared: Prepared, sizes: Sizes, device: str) -> Comparison:
+    """Milliseconds per iteration and clip of the same attack on the waveform and on the spectrogram, at equal batch."""
+    torch.manual_seed(0)
+    material = Material(prepared, _config(sizes).data)
+    names, clips = prepared.index.emotions, material.part("train")
+    count = min(len(clips), default_batch_size(torch.device(device)))
+    clips = clips.take(torch.arange(count)).to(torch.device(device))
+    own = Recogniser(
+        build("A2E", len(names), width=sizes.width).eval(), "A2E", names, (), material.inputs, "benchmark"
+    )
+    sound = own.in_sound()
+    paths = [prepared.index.paths[place] for place in prepared.places(clips.clips)]
+    windows = [sound.inputs.cut(load_audio(path), 0) for path in paths]
+    samples = torch.from_numpy(np.stack(windows)).to(device)
+
+    def step(network: Network, budget: Budget, inputs: Tensor) -> Callable[[], float]:
+        frozen, attacker = for_attack(network).to(device), PGD(budget=budget, steps=sizes.steps + 1)
+
+        def timed() -> float:
+            rounds = Rounds()
+            attacker(frozen, inputs, clips.labels, batch_size=len(inputs), progress=rounds)
+            return 1000 * rounds.seconds / len(inputs)
+
+        return timed
+
+    with compute_repeatably(torch.get_num_threads()):  # as runs are attacked
+        ours, others = step(sound.network, SNR(40), samples), step(own.network, L2(1.0), clips.inputs)
+        ours(), others()
+        pairs = [(ours(), others()) for _ in range(sizes.pairs)]
+    return Comparison(
+        name="waveform attack, ms a step",
+        device=device,
+        baseline="the same attack on the spectrogram, same batch",
+        ours=tuple(pair[0] for pair in pairs),
+        plain=tuple(pair[1] for pair in pairs),
+        target=1 / 1.35,
     )
 
 

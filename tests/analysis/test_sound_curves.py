@@ -13,6 +13,7 @@ from tenuto.reporting import tables, write_curves
 from tenuto.reporting.figures import curves as curve_figures
 from tests.analysis import test_curves
 from tests.analysis.test_curves import DRAWS, measured, natural
+from tests.analysis.test_natural import graded
 from tests.reporting import made_up
 from tests.reporting.made_up import CLIPS, epsilon_of, sound
 
@@ -136,6 +137,36 @@ def test_the_interval_is_that_of_draws_in_db():
     assert (line["doubling_low"], line["doubling_high"]) == pytest.approx((doubled.min(), doubled.max()))
 
 
+# The corruption error
+
+
+def test_the_corruption_error_is_that_of_every_system_next_to_all_norms():
+    natural_rows = pd.concat([graded("A2E", clips=CLIPS), natural(moved=0.125)], ignore_index=True)
+    result = measured(pd.concat([sound(), sound("A2M2E")]), natural_rows)
+    for one in result.by_norm:
+        assert one.corruption["corruption_error"].tolist() == pytest.approx([0.25])
+        assert set(one.natural["change"]) == {"other excerpt", "mp3 128 kb/s"}
+        cells = tables.show_curves(one)["Corruption error"].tolist()
+        assert cells == ["0.250 (0.250 to 0.250)", "–"]
+        assert (
+            "Corruption error: mean MAE over the kinds and strengths of natural-2."
+            in tables.caption_curves(one)
+        )
+        above, _ = curve_figures.curve(one).axes
+        assert [text.get_text() for text in above.texts] == ["corruption error"]
+
+
+def test_runs_of_natural_2_on_other_clips_have_no_corruption_error():
+    rows = pd.concat([sound(), sound(seed=21)])
+    natural_rows = pd.concat([graded(clips=CLIPS), graded(seed=21, clips=3)])
+    result = measured(rows, natural_rows)
+    assert result.corruption.empty
+    assert any(
+        remark.startswith("No corruption error: A2E: not every run has natural-2 rows")
+        for remark in result.remarks
+    )
+
+
 # Text
 
 
@@ -160,7 +191,7 @@ def test_attacks_get_stronger_to_the_right():
         below = curve_figures.curve(result).axes[1]
         assert below.get_xlim() == pytest.approx(ends)
         assert below.get_xlabel() == f"{result.axis.title} (dB)"
-        labels = [label.get_text() for label in below.get_xticklabels()]
+        labels = [label.get_text().replace("−", "-") for label in below.get_xticklabels()]
         assert labels[0] == "clean"
         assert sorted(map(float, labels[1:])) == sorted(made_up.SOUND[norm])
 

@@ -206,6 +206,7 @@ def test_the_words_say_what_a_picture_shows():
 def test_numbers_below_zero_have_a_true_minus():
     assert percent(-0.25) == "−25 %"
     assert decibels(-1.25) == "−1.2 dB"
+    assert decibels(-0.01) == "0.0 dB"
 
 
 def test_silence_and_no_change_can_be_drawn_and_saved(tmp_path):

@@ -23,7 +23,7 @@ from tenuto.files import write_json
 from tenuto.reporting import gather, make_page, read_findings, render, verdicts, write_report
 from tenuto.reporting.page import blocks, inside, report, sections
 from tenuto.store.rows import mark_worst, values_of
-from tests.analysis import test_curves
+from tests.analysis import test_curves, test_natural
 from tests.reporting import made_up
 from tests.reporting.made_up_report import (
     CONCEPTS,
@@ -670,3 +670,13 @@ def test_the_other_norm_of_the_shown_protocol_has_sections_of_its_own(tmp_path):
     assert "curves-1" not in names
     with pytest.raises(DataError, match="40 dB SNR, 20 dB SNR, noise-to-mask -6 dB, noise-to-mask 6 dB"):
         gather(folder, "sound-1")
+
+
+def test_the_corruption_error_is_shown_next_to_natural_changes(tmp_path):
+    folder = stored(
+        tmp_path, [mark_worst(test_curves.run()), test_curves.natural(), test_natural.graded(clips=5)]
+    )
+    html = render(make_page(gather(folder, "standard-1", 0.1, draws=100)))
+    assert "Corruption error: MAE under natural-2" in html
+    assert "0.250 (0.250 to 0.250)" in html
+    assert "mp3 128 kb/s" in html

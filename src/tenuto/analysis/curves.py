@@ -26,7 +26,9 @@ from tenuto.analysis.emotion_curves import emotion_curves
 from tenuto.analysis.systems import ordered_systems, recorded_constant, run_metrics
 from tenuto.errors import DataError, TenutoError
 from tenuto.store.budgets import Norm, listed, norm_of
+from tenuto.store.natural import GRADED
 from tenuto.store.rows import (
+    NATURAL,
     budgets_of,
     in_norm,
     in_unit,
@@ -63,6 +65,8 @@ class Curves:
         emotions: One line per run, emotion, direction and epsilon, columns `EMOTIONS`; empty where the protocol does
             not push single emotions.
         natural: One line per run and natural change, see `tenuto.analysis.natural.summary`; empty without them.
+        corruption: One line per system that natural-2 was measured of, see `tenuto.analysis.natural.corruption`; empty
+            without it.
         natural_emotions: Emotion -> its mean absolute change under the natural change that moves it most.
         mean_mae: MAE of the constant baseline (see `systems`) on test clips; NaN where it is not recorded.
         remarks: What is missing, a sentence each.
@@ -77,6 +81,7 @@ class Curves:
     summary: pd.DataFrame
     emotions: pd.DataFrame
     natural: pd.DataFrame
+    corruption: pd.DataFrame
     natural_emotions: dict[str, float]
     mean_mae: float
     remarks: tuple[str, ...]
@@ -130,7 +135,12 @@ def from_folders(
     tables = [read_study(folder, protocol) for folder in folders]
     rows = validate_rows(pd.concat(tables, ignore_index=True), ", ".join(map(str, folders)))
     rows = in_unit(rows, unit)
-    natural = [table for folder in folders if (table := read_natural(folder)) is not None]
+    natural = [
+        table
+        for folder in folders
+        for variation in (NATURAL, GRADED)
+        if (table := read_natural(folder, variation)) is not None
+    ]
     names = set(rows["run"])
     attacked_runs = [StudyFolder(folder).protocols(damaged=_ignore) for folder in folders]
     curves = measure(
@@ -258,7 +268,7 @@ def measure(
 
     Args:
         rows: Rows of one protocol with budgets; only test clips count.
-        natural: Rows of `tenuto.evaluation.natural.natural`; runs that `rows` lacks are left out.
+        natural: Rows of natural-1, natural-2 or both; runs that `rows` lacks are left out.
         draws: Bootstrap resamplings of every interval.
         seed: Of the bootstrap.
         constant: MAE of the constant baseline, where it is known.
@@ -269,20 +279,38 @@ def measure(
     """
     chosen = in_norm(rows, norm)
     norms = dict.fromkeys(name for name, _ in budgets_of(_limited(chosen)))
-    first, *others = (_measured(in_norm(chosen, name), natural, draws, seed, constant) for name in norms)
-    return dataclasses.replace(first, others=tuple(others))
+    natural = rows.iloc[:0] if natural is None else natural
+    natural = natural[natural["run"].isin(chosen["run"]) & (natural["split"] == "test")]
+    is_graded = natural["protocol"] == GRADED
+    corruption, reason = _corruption(natural[is_graded], draws, seed)
+    first, *others = (
+        dataclasses.replace(
+            _measured(in_norm(chosen, name), natural[~is_graded], draws, seed),
+            corruption=corruption,
+            mean_mae=math.nan if constant is None else constant,
+        )
+        for name in norms
+    )
+    return dataclasses.replace(first, remarks=(*first.remarks, *reason), others=tuple(others))
 
 
-def _measured(
-    rows: pd.DataFrame, natural: pd.DataFrame | None, draws: int, seed: int, constant: float | None
-) -> Curves:
-    """The curves of one norm."""
+def _corruption(graded: pd.DataFrame, draws: int, seed: int) -> tuple[pd.DataFrame, list[str]]:
+    """The corruption error of every system, and a sentence where it cannot be computed."""
+    nothing = pd.DataFrame(columns=list(baseline.CORRUPTION))
+    if graded.empty:
+        return nothing, []
+    try:
+        return baseline.corruption(graded, draws, seed), []
+    except DataError as error:
+        return nothing, [f"No corruption error: {error}"]
+
+
+def _measured(rows: pd.DataFrame, natural: pd.DataFrame, draws: int, seed: int) -> Curves:
+    """The curves of one norm, without the values that all norms share."""
     steps = ladder(rows)
     axis = norm_of(str(next(iter(steps.values()))["norm"].iloc[0]))
     runs = _curve(steps)
-    natural_rows = natural if natural is not None else rows.iloc[:0]
-    natural_rows = natural_rows[natural_rows["run"].isin(runs["run"]) & (natural_rows["split"] == "test")]
-    changes = baseline.summary(natural_rows)
+    changes = baseline.summary(natural)
     epsilons = [0.0, *steps]
     heights = {quantity: _matrices(steps, quantity) for quantity in QUANTITIES}
     bands = [
@@ -304,8 +332,9 @@ def _measured(
         summary=_with_db(pd.DataFrame(summed, columns=list(SUMMARY)), axis, "largest_"),
         emotions=_with_db(emotion_curves(rows), axis),
         natural=changes,
-        natural_emotions=baseline.emotion_changes(natural_rows),
-        mean_mae=math.nan if constant is None else constant,
+        corruption=pd.DataFrame(columns=list(baseline.CORRUPTION)),
+        natural_emotions=baseline.emotion_changes(natural),
+        mean_mae=math.nan,
         remarks=tuple(_remarks(runs, axis, changes, epsilons)),
     )
 

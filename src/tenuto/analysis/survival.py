@@ -9,7 +9,7 @@ import pandas as pd
 
 from tenuto.store.rows import values_of
 
-STORAGE = {"survives_16_bit": "16 bits", "survives_mp3": "mp3 at 128 kb/s"}
+STORAGE = {"survives_16_bit": "16 bits", "survives_mp3": "mp3 128 kb/s"}
 """Column of the rows -> how the attacked waveform was stored."""
 
 

@@ -94,8 +94,7 @@ def _several(attacks: pd.DataFrame, rows: pd.DataFrame) -> str:
 
 def _odd_runs(rows: pd.DataFrame) -> str | None:
     """One sentence on the runs that were attacked differently from most; None where all have the same attacks."""
-    named = rows[TEST_IDENTITY].itertuples(index=False)
-    texts = pd.Series(["/".join(map(str, attack)) for attack in named], index=rows.index)
+    texts = pd.Series(["/".join(map(str, row)) for row in rows[TEST_IDENTITY].to_numpy()], rows.index)
     attacks = texts.groupby(rows["run"], sort=False).agg(lambda own: ", ".join(sorted(set(own))))
     usual, *rest = Counter(attacks).most_common()
     if not rest:

@@ -60,7 +60,7 @@ def curve(
 
 def _values(curves: Curves) -> dict[str, Any]:
     """Everything in plain values; a size that is not reached is infinite."""
-    names = ("runs", "bands", "summary", "emotions", "natural")
+    names = ("runs", "bands", "summary", "emotions", "natural", "corruption")
     tables = {name: getattr(curves, name) for name in names}
     return {
         "protocol": curves.protocol,

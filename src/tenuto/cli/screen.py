@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -12,6 +13,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from tenuto import metrics
+from tenuto.analysis.survival import STORAGE, survival
 from tenuto.analysis.systems import at_budgets
 from tenuto.analysis.words import number
 from tenuto.cli.common import notes, out
@@ -33,8 +35,6 @@ BAR = 24
 """Characters of a full bar."""
 
 COLOURS = {"FAIL": "bold red", "WARN": "yellow", "PASS": "green"}
-FILES = {"16 bits": "survives_16_bit", "mp3 128 kb/s": "survives_mp3"}
-"""Kind of file -> column with the share of an attack's effect that survives in it."""
 CHANGES = ("moved", "clean_mae", "mae", "clean_correlation", "correlation")
 
 
@@ -140,20 +140,20 @@ def attack_table(rows: pd.DataFrame) -> Table:
 
 def _heard(rows: pd.DataFrame) -> str:
     """How loud attacks on waveforms are, and which share of their effect survives in files."""
-    if "snr_db" not in rows:
-        return ""
-    kept = [f"{name} {100 * rows[column].mean():.0f}%" for name, column in FILES.items()]
-    return (
-        f"; median SNR {rows['snr_db'].median():.1f} dB, median noise-to-mask ratio {rows['nmr_db'].median():.1f} dB; "
-        f"share of the effect that survives in a file: {', '.join(kept)}"
-    )
+    ratios = {"SNR": "snr_db", "noise-to-mask ratio": "nmr_db"}
+    medians = {name: rows[column].median() for name, column in ratios.items() if column in rows}
+    loud = [f"median {name} {value:z.1f} dB" for name, value in medians.items() if math.isfinite(value)]
+    shares = {name: survival(rows, column) for column, name in STORAGE.items()}
+    kept = [f"{name} {share:.0%}" for name, share in shares.items() if math.isfinite(share)]
+    parts = [", ".join(loud)] if loud else []
+    parts += [f"share of the effect that survives in a file: {', '.join(kept)}"] if kept else []
+    return "".join(f"; {part}" for part in parts)
 
 
 def _scores(rows: pd.DataFrame, kind: str) -> tuple[str, str]:
     label, values = values_of(rows, "label"), values_of(rows, kind)
-    return number(metrics.mae(label, values), ".4f"), number(
-        float(metrics.pearson(label, values).mean()), ".4f"
-    )
+    correlation = float(metrics.pearson(label, values).mean()) if len(rows) > 1 else math.nan
+    return number(float(np.abs(label - values).mean()), ".4f"), number(correlation, ".4f")
 
 
 def _attacked(budget: str, rows: pd.DataFrame) -> str:
@@ -192,7 +192,8 @@ def changes_table(attacked: RecordingAttack) -> Table:
             table.add_section()
         values = (f"{before:.3f}", f"{after:.3f}", f"{change:+.3f}")
         table.add_row(escape(str(name)), *values, bar(after, attacked.scale if is_emotion else (0.0, 1.0)))
-    table.caption = f"epsilon is in {recogniser.inputs.unit}; largest change of one entry {row['linf']:.4g}"
+    heard = _heard(attacked.rows[attacked.rows["worst"]])
+    table.caption = f"largest change of one entry {row['linf']:.4g}, in {recogniser.inputs.unit}{heard}"
     return table
 
 

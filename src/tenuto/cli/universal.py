@@ -83,7 +83,7 @@ def universal(
     result = opened.universal(
         budget,
         aim,
-        "waveform" if domain is Domain.waveform else domain and "spectrogram",
+        None if domain is None else "waveform" if domain is Domain.waveform else "spectrogram",
         shifts=tuple(shifts) if shifts else SHIFTS,
         part=split.value,
         out=folder,

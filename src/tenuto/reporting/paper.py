@@ -93,15 +93,17 @@ def write_curves(curves: Curves, out: str | Path) -> dict[str, Path]:
     """Write the tables and figures of curves.
 
     Returns:
-        File name -> path: ``curve.csv`` (runs), ``bands.csv`` (systems), ``emotions.csv``, ``natural.csv``; ``summary``
-        as CSV, Markdown and LaTeX; ``curve`` and ``emotions`` as PNG and PDF. Of a protocol with several norms each has
-        its own files, such as ``curve-snr.png``; natural changes are the same for all.
+        File name -> path: ``curve.csv`` (runs), ``bands.csv`` (systems), ``emotions.csv``, ``natural.csv``,
+        ``corruption.csv``; ``summary`` as CSV, Markdown and LaTeX; ``curve`` and ``emotions`` as PNG and PDF. Of a
+        protocol with several norms each has its own files, such as ``curve-snr.png``; natural changes and the
+        corruption error are the same for all.
     """
     written: dict[str, Path] = {}
     for one in curves.by_norm:
         written |= _write_curves(one, Path(out), f"-{one.norm}" if curves.others else "")
-    if len(curves.natural):
-        written["natural.csv"] = write_csv(Path(out) / "natural.csv", curves.natural)
+    for name, table in (("natural.csv", curves.natural), ("corruption.csv", curves.corruption)):
+        if len(table):
+            written[name] = write_csv(Path(out) / name, table)
     return dict(sorted(written.items()))
 
 

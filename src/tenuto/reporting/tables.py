@@ -20,6 +20,7 @@ from tenuto.analysis.curves import Curves
 from tenuto.analysis.words import NOTHING, attacked_pair, long_unit, number
 from tenuto.files import write_csv, write_text
 from tenuto.store.budgets import Norm
+from tenuto.store.natural import GRADED
 
 GROUP = "group"
 """A column of this name groups lines: LaTeX draws a rule where it changes, and it is not printed itself."""
@@ -237,7 +238,7 @@ def captions_comparison(comparison: Comparison) -> dict[str, str]:
 def show_curves(curves: Curves) -> pd.DataFrame:
     """`Curves.summary` as text cells."""
     lines = []
-    axis = curves.axis
+    axis, corruption = curves.axis, curves.corruption.set_index("system")
     for line in curves.summary.to_dict("records"):
         largest = axis.short(float(line["largest_epsilon"]))
         cells = {
@@ -252,8 +253,28 @@ def show_curves(curves: Curves) -> pd.DataFrame:
             has_natural = isinstance(line["natural_change"], str)
             cells["Natural"] = f"{line['natural']:.3f} ({line['natural_change']})" if has_natural else NOTHING
             cells["Exceeds natural at"] = _size(axis, line["beyond"]) if has_natural else NOTHING
+        if len(corruption):
+            has_error = line["system"] in corruption.index
+            own = corruption.loc[line["system"]].to_dict() if has_error else {}
+            error = own and number(own["corruption_error"], ".3f") + _range(own, "corruption_error")
+            cells["Corruption error"] = error or NOTHING
         lines.append(cells)
     return pd.DataFrame(lines, dtype=str)
+
+
+CAPTION_CORRUPTION = (
+    f"Corruption error: MAE under {GRADED}, the mean over its kinds of change and their five strengths; increase: over "
+    f"the clean error. In brackets: {LEVEL:.0%} bootstrap intervals."
+)
+
+
+def show_corruption(errors: pd.DataFrame) -> pd.DataFrame:
+    """`tenuto.analysis.natural.corruption` as text cells."""
+    lines = errors.to_dict("records")
+    shown = {"System": errors["system"], "Clean MAE": _numbers(errors["clean_mae"], ".3f")}
+    for heading, name in (("Corruption error", "corruption_error"), ("Increase", "increase")):
+        shown[heading] = [f"{line[name]:.3f}{_range(line, name)}" for line in lines]
+    return pd.DataFrame(shown, dtype=str)
 
 
 def _size(axis: Norm, value: float) -> str:
@@ -289,8 +310,8 @@ def caption_curves(curves: Curves) -> str:
         over = f"{title} from {ends[0]} to {ends[1]} dB"
         length = f"its mean over {ends[0]} to {ends[1]} dB" if len(sizes) > 2 else "there"
         doubles = (
-            f"the {title} at which the error is twice the clean error, interpolated in dB between budgets; "
-            "in size below the smallest"
+            f"the {title} at which the error is twice the clean error, interpolated between budgets in dB, and below "
+            "the smallest one in amplitude"
         )
         excess = f"how far the curve lies above the clean error, {length}"
         exceeds = f"{title} from which on"
@@ -306,6 +327,8 @@ def caption_curves(curves: Curves) -> str:
     )
     if not np.isnan(curves.mean_mae):
         caption += f" Always predicting the mean training label has MAE {curves.mean_mae:.3f}."
+    if len(curves.corruption):
+        caption += f" Corruption error: mean MAE over the kinds and strengths of {GRADED}."
     if curves.natural.empty:
         return caption
     return (

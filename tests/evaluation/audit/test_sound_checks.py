@@ -144,7 +144,7 @@ PROTOCOL = Protocol(
         APGD(Linf(0.001), objective=AbsoluteError(), steps=4),
         Noise(Linf(0.001), objective=AbsoluteError(), draws=2),
     ),
-    epsilons=(0.0005, 0.001),
+    budgets=(Linf(0.0005), Linf(0.001)),
     silence=True,
 )
 
@@ -173,7 +173,8 @@ def store_in_db(folder, prepared, protocol="loud-1", louder_db=0.0):
     noise = torch.from_numpy(
         np.random.default_rng(0).normal(size=tuple(batch.inputs.shape)).astype(np.float32)
     )
-    tables, arrays = [], {}
+    tables: list[pd.DataFrame] = []
+    arrays: dict[str, np.ndarray] = {}
     for norm, epsilon in (("snr", 0.01), ("masked", 1.0)):
         waveforms, delta = batch.inputs.double(), noise.double()
         if norm == "snr":

@@ -91,7 +91,8 @@ def _ratio_db(norm: str, waveform: Array, delta: Array, rate: int) -> float:
 
     from tenuto.audio.masking import noise_to_mask_db
 
-    return float(noise_to_mask_db(*(torch.from_numpy(values).double() for values in (delta, waveform)), rate))
+    change, music = (torch.from_numpy(values).double() for values in (delta, waveform))
+    return float(noise_to_mask_db(change, music, rate))
 
 
 def _differing(rows: pd.DataFrame, column: str, measured: Values) -> int:

@@ -149,7 +149,7 @@ def percent(share: float) -> str:
 
 def decibels(value: float) -> str:
     """Decibels with one decimal and a true minus."""
-    return f"{value:.1f} dB".replace("-", "−")
+    return f"{value:z.1f} dB".replace("-", "−")
 
 
 def _spectrograms(figure: Any, resynthesis: Resynthesis) -> None:

@@ -44,8 +44,9 @@ PANELS = 4
 def curve(curves: Curves) -> Figure:
     """Error (above) and movement of predictions (below) over the size: a line with its interval per system.
 
-    Attacks get stronger to the right. Above, clean errors are ringed at the left edge, and a line marks the error of
-    always predicting the mean rating. Below, lines mark natural changes, each a mean over the systems.
+    Attacks get stronger to the right. Above, clean errors are ringed at the left edge, and lines mark the error of
+    always predicting the mean rating and the corruption error. Below, lines mark natural changes. The corruption error
+    and natural changes are means over the systems.
     """
     figure = new_figure(4.8, 5.6)
     above, below = figure.subplots(2, 1, sharex=True)
@@ -58,8 +59,9 @@ def curve(curves: Curves) -> Figure:
         open_axes(axes)
     below.set_xlabel(_size_title(curves))
     _size_axis(below, curves, numbers=4)
-    if not math.isnan(curves.mean_mae):
-        _named_lines(above, [("predict the mean", curves.mean_mae)])
+    corruption = float(curves.corruption["corruption_error"].mean())
+    levels = [("predict the mean", curves.mean_mae), ("corruption error", corruption)]
+    _named_lines(above, [level for level in levels if not math.isnan(level[1])])
     means = natural_means(curves.natural).groupby("change", sort=False)["moved"].mean()
     _named_lines(below, [(str(change), float(moved)) for change, moved in means.items()])
     legend(figure, [above], "upper")
@@ -92,7 +94,7 @@ def _places(curves: Curves, epsilons: pd.Series[float]) -> pd.Series[float]:
 
 def _size_axis(axes: Axes, curves: Curves, numbers: int) -> None:
     """An axis from the clean clip to the largest budget, with few and short numbers."""
-    from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator
+    from matplotlib.ticker import FuncFormatter, MaxNLocator
 
     sizes = pd.Series(sorted(set(curves.runs["epsilon"])))
     places = _places(curves, sizes)
@@ -102,9 +104,10 @@ def _size_axis(axes: Axes, curves: Curves, numbers: int) -> None:
         axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
         return
     every = max(1, round((len(places) - 1) / numbers))
-    ticks = [places.iloc[0], *places.iloc[:0:-every]]
-    axes.xaxis.set_major_locator(FixedLocator(ticks))
-    axes.set_xticks(ticks, ["clean", *(curves.axis.number(size) for size in sizes.iloc[:0:-every])])
+    has_room = every == 1 or len(places) < 5  # for a number next to the word "clean"
+    shown = [place for place in range(len(places) - 1, 0, -every) if place > 1 or has_room]
+    labels = [curves.axis.number(sizes[place]).replace("-", "−") for place in shown]
+    axes.set_xticks([places[0], *places[shown]], ["clean", *labels])
 
 
 def _line(

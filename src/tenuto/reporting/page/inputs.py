@@ -22,6 +22,7 @@ from tenuto.evaluation.audit.sources import source_name
 from tenuto.files import read_csv, read_json
 from tenuto.reporting.figures.explanation import NEEDED
 from tenuto.store.budgets import norm_of
+from tenuto.store.natural import GRADED
 from tenuto.store.rows import NATURAL, at_budget, budgets_of, in_unit, unit_of, units_of, validate_rows
 from tenuto.store.run import RunFolder
 from tenuto.store.study import StudyFolder
@@ -44,7 +45,7 @@ class PageInputs:
         protocols: Protocol -> all its rows of test clips; natural changes are not among them.
         comparison: Of the systems in ``rows``.
         curves: Of a protocol with several budgets, or the sentence that says why there are none.
-        natural: Rows of natural changes; None without them.
+        natural: Rows of natural changes, natural-1 and natural-2; None without them.
         interventions: Run -> what `tenuto intervene` wrote of this attack and these weights.
         findings: Of an audit of ``rows``.
         gains: Run -> `tenuto.evaluation.linear_head.head_gain`.
@@ -151,7 +152,8 @@ def gather(
         rows = tables[protocol]
     else:
         rows = StudyFolder(study).rows(protocol)  # says which protocols there are
-    natural = tables.pop(NATURAL, None)
+    variations = [tables.pop(name) for name in (NATURAL, GRADED) if name in tables]
+    natural = pd.concat(variations, ignore_index=True) if variations else None
     shown_unit, *more_units = [unit] if unit is not None else _units(rows)
     source = _Source(StudyFolder(study).name, runs, tables, natural, draws)
     shown = source.inputs(at_budget(in_unit(rows, shown_unit), epsilon, db=db, norm=norm), shown_unit)
@@ -248,7 +250,8 @@ def _tables(runs: Sequence[RunFolder], damaged: Callable[[TenutoError], object])
     """Protocol -> rows of the test clips of all runs, natural changes among them."""
     tables: dict[str, list[pd.DataFrame]] = {}
     for run in runs:
-        for protocol in [*run.protocols(), *([NATURAL] if run.has_natural() else [])]:
+        natural = [name for name in (NATURAL, GRADED) if run.has_natural(protocol=name)]
+        for protocol in [*run.protocols(), *natural]:
             try:
                 tables.setdefault(protocol, []).append(run.read_rows(protocol))
             except TenutoError as error:

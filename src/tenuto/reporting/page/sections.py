@@ -12,6 +12,7 @@ import pandas as pd
 from tenuto.analysis import natural as natural_changes, sentences, smc2025, words
 from tenuto.analysis.curves import Curves
 from tenuto.analysis.systems import at_budgets, is_paper_data, ordered_systems, rating_scale, run_metrics
+from tenuto.errors import DataError
 from tenuto.evaluation.audit.findings import (
     NOT_EVALUATED,
     OBJECT_NOT_EVALUATED,
@@ -36,6 +37,7 @@ from tenuto.reporting.page.blocks import (
 )
 from tenuto.reporting.page.inputs import PageInputs
 from tenuto.store.budgets import norm_of
+from tenuto.store.natural import GRADED
 from tenuto.store.rows import unit_of, values_of
 
 RUN_COLUMNS = {
@@ -160,21 +162,36 @@ def natural(inputs: PageInputs) -> Section | str:
     """How far predictions move without an attack."""
     if inputs.natural is None:
         return "Natural changes: not measured. Run `tenuto natural RUN --root DATA`."
-    means = natural_changes.natural_means(natural_changes.summary(inputs.natural))
-    cells = pd.DataFrame(
-        {
-            "Change": means["change"],
-            "System": means["system"],
-            "Moves predictions by": [f"{value:.4f}" for value in means["moved"]],
-            "MAE after it": [f"{value:.3f}" for value in means["mae"]],
-        },
-        dtype=str,
-    )
-    caption = (
-        "Mean absolute change of a prediction, and MAE, under natural changes of the music; means over runs. An attack "
-        "is informative where it moves predictions further than this."
-    )
-    return Section("natural", "Natural changes", (table(cells, caption, ("System",)),))
+    is_graded = inputs.natural["protocol"] == GRADED
+    blocks: list[Block] = []
+    if not is_graded.all():
+        means = natural_changes.natural_means(natural_changes.summary(inputs.natural[~is_graded]))
+        cells = pd.DataFrame(
+            {
+                "Change": means["change"],
+                "System": means["system"],
+                "Moves predictions by": [f"{value:.4f}" for value in means["moved"]],
+                "MAE after it": [f"{value:.3f}" for value in means["mae"]],
+            },
+            dtype=str,
+        )
+        caption = (
+            "Mean absolute change of a prediction, and MAE, under natural changes of the music; means over runs. An "
+            "attack is informative where it moves predictions further than this."
+        )
+        blocks.append(table(cells, caption, ("System",)))
+    if is_graded.any():
+        blocks.append(_corruption(inputs.natural[is_graded], inputs.comparison.settings.draws))
+    return Section("natural", "Natural changes", tuple(blocks))
+
+
+def _corruption(rows: pd.DataFrame, draws: int) -> Block:
+    """The corruption error of every system, or why there is none."""
+    try:
+        errors = natural_changes.corruption(rows[rows["split"] == "test"], draws)
+    except DataError as error:
+        return Text(f"No corruption error: {error}")
+    return table(tables.show_corruption(errors), tables.CAPTION_CORRUPTION)
 
 
 def audited(inputs: PageInputs) -> Section | str:
@@ -230,7 +247,7 @@ def runs(inputs: PageInputs) -> Section:
     for protocol, rows in inputs.protocols.items():
         for _, part in at_budgets(rows):
             lines += [_run(protocol, own) for _, own in part.groupby("run", sort=True)]
-    patterns = {"Seed": ".0f", "Epsilon": "g", "dB": "z.3g", **RUN_COLUMNS}
+    patterns = {"Seed": ".0f", "Epsilon": ".4g", "dB": "z.3g", **RUN_COLUMNS}
     listed = pd.DataFrame(lines)
     units = listed["Unit"].unique()
     if len(units) == 1:
