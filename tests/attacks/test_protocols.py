@@ -382,9 +382,7 @@ def test_budgets_of_waveforms_set_the_domain():
     assert TWO_NORMS.domain == "waveform"
     assert protocol("standard-1").domain is None
     assert TWO_NORMS.in_domain("waveform") is TWO_NORMS
-    with pytest.raises(
-        ConfigError, match="loud-1 has budgets of waveforms: leave out the domain spectrogram"
-    ):
+    with pytest.raises(ConfigError, match="loud-1 is for waveforms: leave out the domain spectrogram"):
         TWO_NORMS.in_domain("spectrogram")
     with pytest.raises(ConfigError, match="domain must be waveform or spectrogram, got 'sound'"):
         TWO_NORMS.in_domain("sound")

@@ -129,7 +129,7 @@ def attack_table(rows: pd.DataFrame) -> Table:
     table.caption = (
         f"largest change of one entry {shown['linf'].max():.4g}, median L2 norm {shown['l2'].median():.4g}, "
         f"converged {int(shown['converged'].sum())} of {len(shown)}; at most {cost['forward_passes']} forward and "
-        f"{cost['gradient_passes']} gradient passes a clip{_heard(shown)}"
+        f"{cost['gradient_passes']} gradient passes a clip{_heard(shown)}{_limited(shown)}"
     )
     return table
 
@@ -143,6 +143,17 @@ def _heard(rows: pd.DataFrame) -> str:
         f"; median SNR {rows['snr_db'].median():.1f} dB, median noise-to-mask ratio {rows['nmr_db'].median():.1f} dB; "
         f"share of the effect that survives in a file: {', '.join(kept)}"
     )
+
+
+def _limited(rows: pd.DataFrame) -> str:
+    """What leaks out of the frequencies of a region, and the effect on fresh draws of transformations."""
+    text = ""
+    if "leakage_db" in rows:
+        text += f"; power outside the frequencies {rows['leakage_db'].median():.1f} dB of the whole (median)"
+    if "fresh_error" in rows:
+        error, clean, moved = (rows[f"fresh_{name}"].mean() for name in ("error", "clean_error", "moved"))
+        text += f"; on fresh draws MAE {error:.4f} (clean {clean:.4f}), |Δ prediction| {moved:.4f}"
+    return text
 
 
 def _scores(rows: pd.DataFrame, kind: str) -> tuple[str, str]:
@@ -188,7 +199,10 @@ def changes_table(attacked: RecordingAttack) -> Table:
             table.add_section()
         values = (f"{before:.3f}", f"{after:.3f}", f"{change:+.3f}")
         table.add_row(escape(str(name)), *values, bar(after, attacked.scale if is_emotion else (0.0, 1.0)))
-    table.caption = f"epsilon is in {recogniser.inputs.unit}; largest change of one entry {row['linf']:.4g}"
+    table.caption = (
+        f"epsilon is in {recogniser.inputs.unit}; largest change of one entry {row['linf']:.4g}"
+        f"{_limited(attacked.rows)}"
+    )
     return table
 
 
