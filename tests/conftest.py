@@ -31,17 +31,13 @@ SLOW = (
         "test_demo.py",
         "test_docs.py",
         "study",
+        "cli",
         "test_elsewhere.py",
         "test_benchmarks.py",
         "test_api.py",
-        "cli",
     ),
-    *(
-        "reporting/test_report.py",
-        "training/test_resume.py",
-        "reporting/test_style.py",
-        "data/test_excerpts.py",
-    ),
+    *("reporting/test_report.py", "training/test_resume.py", "reporting/test_style.py", "test_examples.py"),
+    *("contracts/test_recognisers.py", "models/test_foreign_onnx.py", "data/test_excerpts.py"),
     *(
         "reporting/test_explanation.py",
         "browser",
@@ -49,7 +45,7 @@ SLOW = (
         "data/test_synthesis_music.py",
     ),
     *("evaluation/test_resynthesis.py", "data/test_synthesis.py", "evaluation/test_intervention.py"),
-    "attacks/test_alone.py",
+    *("models/test_foreign.py", "models/test_portable.py", "attacks/test_alone.py"),
 )
 """Folders and files whose tests start processes, train or draw, the longest first; `make test-fast` omits them."""
 
@@ -76,7 +72,7 @@ def pytest_addoption(parser):
 
 @pytest.fixture(scope="module")
 def few_steps() -> Iterator[None]:
-    """`standard-1` and the audit with a few steps, see `tests.short`."""
+    """`standard-1` and the audit take a few steps, see `tests.short`."""
     with short.few_steps():
         yield
 

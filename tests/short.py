@@ -25,10 +25,10 @@ def _shortened(attack: Any) -> Attack:
 
 @contextlib.contextmanager
 def few_steps() -> Iterator[None]:
-    """`standard-1` takes a few steps at its two largest budgets, and an audit searches as briefly."""
+    """`standard-1` takes a few steps at budgets of 0.05 and more, and an audit searches as briefly."""
     published = PROTOCOLS["standard-1"]
     attacks = tuple(map(_shortened, published.attacks))
-    short = dataclasses.replace(published, attacks=attacks, epsilons=published.epsilons[-2:])
+    short = dataclasses.replace(published, attacks=attacks, budgets=published.budgets[-3:])
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(PROTOCOLS._parts, "standard-1", short)
         patch.setattr(examination, "STAND_IN", _shortened(examination.STAND_IN))

@@ -16,6 +16,7 @@ from tenuto.attacks import (
     Amplitude,
     Described,
     Linf,
+    Masked,
     Minimal,
     Target,
     Transfer,
@@ -83,7 +84,9 @@ def test_only_errors_are_clipped():
         parse_objective("happy+", EMOTIONS, scale=(0.0, 1.0))
 
 
-@pytest.mark.parametrize("family", sorted(ATTACKS.keys() - {"Transfer", "Minimal", "ReleasedAttack"}))
+@pytest.mark.parametrize(
+    "family", sorted(ATTACKS.keys() - {"Transfer", "Minimal", "Imperceptible", "ReleasedAttack"})
+)
 def test_every_family_can_be_parse_attack(family):
     (attack,) = parse_attack(family, "linf", 0.1, None, {}).attacks
     assert type(attack) is ATTACKS[family]
@@ -146,7 +149,7 @@ def test_a_source_is_passed_on():
         (("APGD", "linf", 0.1, {"steps": "few"}), "steps must be a whole number, got 'few'"),
         (("PGD", "linf", 0.1, {"momentum": "much"}), "momentum must be a number, got 'much'"),
         (("PGD", "linf", 0.1, {"scattered": "yes"}), "scattered must be true or false, got 'yes'"),
-        (("Noise", "linf", 0.1, {"kind": "pink"}), "Unknown kind 'pink'"),
+        (("Noise", "linf", 0.1, {"kind": "brown"}), "Unknown kind 'brown'"),
         (("Minimal", "linf", 0.1, {}), "Minimal needs the setting goal: give it as a setting"),
         (("ReleasedAttack", "none", None, {}), "ReleasedAttack has no budget: use its protocol"),
         (("APGD", "linf", 0.1, {"budget": "0.2"}), "APGD has no setting 'budget'"),
@@ -170,6 +173,8 @@ def test_what_cannot_be_is_refused(arguments, message):
 def test_budgets_in_db_are_given_in_db():
     (attack,) = parse_attack("APGD", "snr", None, SquaredError(), {}, db=40.0).attacks
     assert attack == APGD(SNR(40))
+    (attack,) = parse_attack("APGD", "masked", None, SquaredError(), {}, db=-6.0).attacks
+    assert attack == APGD(Masked(-6))
     (attack,) = parse_attack("APGD", "amplitude", 0.01, SquaredError(), {}).attacks
     assert attack == APGD(Amplitude(0.01))
 
@@ -179,6 +184,7 @@ def test_budgets_in_db_are_given_in_db():
     [
         ("snr", 0.01, None, "epsilon is 0.01, but norm snr has no epsilon: give db instead"),
         ("snr", None, None, "norm snr needs a db, the size of the budget"),
+        ("masked", 1.0, None, "epsilon is 1.0, but norm masked has no epsilon: give db instead"),
         ("snr", None, 999.0, "db must be a number from -200 to 200"),
         ("amplitude", None, 40.0, "db is 40.0, but norm amplitude has no db: give epsilon instead"),
         ("linf", 0.1, 40.0, "db is 40.0, but norm linf has no db: give epsilon instead"),

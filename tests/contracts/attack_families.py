@@ -22,6 +22,7 @@ from tenuto.attacks import (
     BoundedAttack,
     Budget,
     Described,
+    Imperceptible,
     Linf,
     Masked,
     Minimal,
@@ -76,6 +77,12 @@ FAMILIES = {
     },
     "Square": Family(Square, {"queries": 12}, "queries", budgets=BUDGETS[:-1], draws=True),
     "Minimal": Family(Minimal, {"goal": 1.05, "steps": 8, "bisections": 3}, stops=False),
+    "Imperceptible": Family(
+        Imperceptible,
+        {"goal": 1.05, "steps": 6, "quiet_steps": 6, "bisections": 3},
+        budgets=SOUND_BUDGETS,
+        stops=False,
+    ),
     "Transfer": Family(Transfer, {"source": SIBLING, "steps": 6}, "steps"),
     "Described": Family(
         Described, {"measure": "mse", "iterations": 8, "step_size": 0.05}, stops=False, starts=False

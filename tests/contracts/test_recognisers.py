@@ -205,12 +205,18 @@ def predictions_elsewhere(folder, root, needs):
     return predict(run.recogniser.network, run.part("test").inputs).emotions.numpy()
 
 
-def test_a_worker_opens_it_by_its_folder(opened, place):
+@pytest.fixture(scope="module")
+def worker():
+    """One process for all kinds."""
+    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
+        yield pool
+
+
+def test_a_worker_opens_it_by_its_folder(opened, place, worker):
     run, needs = opened
     needs = {"model": foreign_models.waveform()} if needs else {}
     here = predictions_elsewhere(run.folder, place / "data", needs)
-    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
-        there = pool.submit(predictions_elsewhere, run.folder, place / "data", needs).result()
+    there = worker.submit(predictions_elsewhere, run.folder, place / "data", needs).result()
     np.testing.assert_allclose(here, there, rtol=1e-5, atol=1e-6)
 
 

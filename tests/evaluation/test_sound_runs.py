@@ -223,7 +223,7 @@ def test_front_door_names_the_domain(run):
     with pytest.raises(ConfigError, match=r"Protocol APGD-\w+ is for waveforms: leave out"):
         opened.attack(APGD(SNR(40), steps=1), inputs="spectrogram")
     with pytest.raises(ConfigError, match="`inputs` must be waveform or spectrogram, got 'sound'"):
-        opened.attack(APGD(SNR(40), steps=1), inputs="sound")
+        opened.attack(APGD(SNR(40), steps=1), inputs="sound")  # type: ignore[arg-type]
 
 
 def test_a_recording_is_attacked_on_its_samples(run, tmp_path):
@@ -254,12 +254,16 @@ def test_a_model_of_waveforms_has_one_domain(tmp_path):
         scale=(-1, 1),
     )
     corpora.write_audio(tmp_path / "song.wav", 1, seconds=2.0)
-    path, steps = tmp_path / "song.wav", {"objective": "joy+", "epsilon": 0.01, "steps": 2}
-    own, same = (attack_recording(model, path, inputs=inputs, **steps) for inputs in (None, "waveform"))
+
+    def attacked(inputs):
+        path = tmp_path / "song.wav"
+        return attack_recording(model, path, objective="joy+", epsilon=0.01, steps=2, inputs=inputs)
+
+    own, same = attacked(None), attacked("waveform")
     assert own.row["protocol"] == same.row["protocol"]
     assert own.row[["snr_db", "nmr_db", "survives_16_bit", "survives_mp3"]].notna().all()
     with pytest.raises(ConfigError, match=r"`inputs` is spectrogram, but WaveformCNN takes samples"):
-        attack_recording(model, path, inputs="spectrogram", **steps)
+        attacked("spectrogram")
 
 
 def test_a_silent_excerpt_is_named(run, monkeypatch):

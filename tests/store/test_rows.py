@@ -299,3 +299,40 @@ def test_a_unit_is_named_by_its_beginning():
 def test_a_contradictory_unit_or_scale_is_refused(columns, message):
     with pytest.raises(DataError, match=message):
         validate_rows(waves(**columns))
+
+
+def test_a_budget_in_db_is_chosen_by_its_value():
+    rows = mark_worst(made_up.sound())
+    assert set(at_budget(rows, db=40)["norm"]) == {"snr"}
+    assert set(at_budget(rows, db=-6)["norm"]) == {"masked"}
+    assert set(at_budget(rows, 0.01)["epsilon"]) == {0.01}
+
+
+def test_a_value_in_db_of_two_norms_needs_the_norm():
+    rows = mark_worst(made_up.sound(ladders={"snr": {6: 0.2}, "masked": {6: 0.3}}))
+    with pytest.raises(
+        DataError, match=r"6 dB is a budget of several norms \(6 dB SNR, noise-to-mask 6 dB\)\. .*`norm`"
+    ):
+        at_budget(rows, db=6)
+    assert set(at_budget(rows, db=6, norm="masked")["norm"]) == {"masked"}
+    assert set(at_budget(rows, norm="snr")["norm"]) == {"snr"}
+
+
+@pytest.mark.parametrize(
+    ("choice", "message"),
+    [
+        ({}, "several budgets .*40 dB SNR, .*noise-to-mask 6 dB.* Choose one with `db`, and `norm`"),
+        ({"db": 10}, "no budget 10 dB; budgets of the rows: 40 dB SNR"),
+        ({"db": 40, "norm": "masked"}, "no budget 40 dB; budgets of the rows: noise-to-mask -6 dB"),
+        ({"norm": "linf"}, "no norm 'linf'; norms of the rows: snr, masked"),
+        ({"epsilon": 0.01, "db": 40}, "`epsilon` 0.01 and `db` 40 are two budgets"),
+    ],
+)
+def test_a_budget_in_db_that_cannot_be_chosen_is_refused(choice, message):
+    with pytest.raises(DataError, match=message):
+        at_budget(mark_worst(made_up.sound()), **choice)
+
+
+def test_a_size_is_no_value_in_db():
+    with pytest.raises(DataError, match=r"no budget 0\.1 dB"):
+        at_budget(mark_worst(ladder()), db=0.1)

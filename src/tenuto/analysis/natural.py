@@ -24,7 +24,7 @@ from tenuto.analysis import statistics
 from tenuto.analysis.systems import ordered_systems
 from tenuto.errors import DataError
 from tenuto.store.natural import GRADED, GRADED_CHANGES, KINDS as GRADED_KINDS
-from tenuto.store.rows import KINDS, row_errors, values_of
+from tenuto.store.rows import KINDS, emotion_names, row_errors, values_of
 
 OTHER_EXCERPT = "other excerpt"
 """The natural change that no clip may have: clips shorter than about 12.5 s hold no second excerpt."""
@@ -179,3 +179,21 @@ def _moved(group: pd.DataFrame) -> dict[str, float]:
     several = len(group) > 1
     r = [float(metrics.pearson(label, one).mean()) if several else math.nan for one in (clean, changed)]
     return dict(zip(names, [*errors, *r], strict=True))
+
+
+def natural_means(changes: pd.DataFrame) -> pd.DataFrame:
+    """Natural changes of a system, means over its runs: ``system change moved mae``; what no clip has is left out."""
+    if changes.empty:
+        return pd.DataFrame(columns=["system", "change", "moved", "mae"])
+    made = changes[changes["clips"] > 0]
+    return made.groupby(["system", "change"], sort=False)[["moved", "mae"]].mean().reset_index()
+
+
+def emotion_changes(rows: pd.DataFrame) -> dict[str, float]:
+    """Emotion -> mean absolute change, over clips and then runs, under the change where that is largest."""
+    if rows.empty:
+        return {}
+    change = np.abs(values_of(rows, "adversarial") - values_of(rows, "clean"))
+    table = pd.DataFrame(change, index=rows.index, columns=list(emotion_names(rows)))
+    each = table.groupby([rows["run"], rows["objective"]]).mean()
+    return {str(emotion): float(most) for emotion, most in each.groupby("objective").mean().max().items()}

@@ -24,14 +24,16 @@ class RecordingAttack(recording.AttackedRecording):
     """An attacked recording that displays and plays itself in a notebook."""
 
     def write(self, folder: Source) -> list[Path]:
-        """Write rows, perturbation, picture and sounds (before, after, difference), named like the recording.
+        """Write rows, perturbation, picture and sounds (before, after, difference), all named RECORDING-attack.
+
+        Files of an earlier attack on a recording of this name are replaced.
 
         Raises:
             ConfigError: The network takes features that cannot be turned into sound.
             FileError: The folder cannot be written.
         """
-        folder, name = Path(folder), str(self.row["clip"])
-        shown = write_clip(self.resynthesis, folder, self.scale)
+        folder, name = Path(folder), f"{self.row['clip']}-attack"
+        shown = write_clip(self.resynthesis, folder, self.scale, name)
         rows = write_csv(folder / f"{name}.csv", self.rows)
         return [rows, write_safetensors(folder / f"{name}.safetensors", self.arrays, {}), *shown]
 
@@ -71,8 +73,8 @@ def attack_recording(
         objective: What it increases, for an attack by its name: ``happy+``, ``happy=0.8,sad=0.1``, ``squared-error``
             (the default) and others, see docs/attack.md.
         epsilon: Size of the budget, in the unit of the perturbed input.
-        db: Size of a budget in dB, for ``snr``.
-        norm: ``linf``, ``l2`` or ``none``; of the waveform: ``snr`` or ``amplitude``.
+        db: Size of a budget in dB, for ``snr`` and ``masked``.
+        norm: ``linf``, ``l2`` or ``none``; of the waveform: ``snr``, ``amplitude`` or ``masked``.
         scale: Clip predictions to this scale before an error is measured.
         start: Second at which the excerpt begins; default: in the middle of the recording.
         inputs: What is perturbed, ``waveform`` or ``spectrogram``; default: what the budget is for, else what the model

@@ -22,7 +22,8 @@ from tenuto.api.auditing import Audit, audit_run
 from tenuto.api.datasets import data_config, find_data, prepare
 from tenuto.api.outcomes import ClipsShown, Metrics, attack_name, write_clip, write_intervention
 from tenuto.api.progress import SILENT, Progress
-from tenuto.attacks import BoundedAttack, Budget, Protocol, protocol
+from tenuto.api.universals import fit_universal
+from tenuto.attacks import BoundedAttack, Budget, Objective, Protocol, protocol
 from tenuto.attacks.parsing import single
 from tenuto.config import SYSTEMS, DataConfig, RunConfig, to_yaml
 from tenuto.data import Prepared, draw_split, write_split
@@ -30,6 +31,7 @@ from tenuto.data.inputs import LogSpectrogramInputs
 from tenuto.errors import AudioError, ConfigError, FileError
 from tenuto.evaluation import explanation, intervention, natural as variation, resynthesis, robustness, runs
 from tenuto.evaluation.graded import graded
+from tenuto.evaluation.universal import SHIFTS, UniversalResult
 from tenuto.files import write_text
 from tenuto.models.adoption import FrontEnd, Model
 from tenuto.models.checkpoint import load, read_fingerprint
@@ -112,6 +114,42 @@ class Run(runs.Run):
         with self.progress.bar("attack", total) as advance:
             return robustness.attack(self, chosen, part, device, batch_size, advance)
 
+    def universal(
+        self,
+        budget: Budget,
+        objective: str | Objective = "squared-error",
+        inputs: Domain | None = None,
+        shifts: Sequence[float] = SHIFTS,
+        part: str = "test",
+        out: Source | None = None,
+        device: str = "cpu",
+        **settings: Any,
+    ) -> UniversalResult:
+        """Fit one perturbation on the training clips and judge it on the test clips.
+
+        The epoch is chosen on validation clips. Test clips are judged at every shift of the perturbation, and under
+        random noise of the same size.
+
+        Args:
+            budget: How large the perturbation is. Under ``SNR`` one shape is scaled to the level of each clip.
+            objective: What is increased on average, see docs/attack.md.
+            inputs: ``waveform`` or ``spectrogram``; default: where the budget belongs, else the model's own input.
+            shifts: Seconds by which the perturbation is moved in time, circularly.
+            part: Whose clips are judged: ``test``, ``validation`` or ``train``.
+            out: Folder for rows, perturbation and sound; default: ``universal/NAME`` in the run folder.
+            device: ``cpu`` or ``cuda``.
+            settings: Settings of `tenuto.attacks.universal.Universal`, such as ``epochs=5``.
+
+        Raises:
+            AttackError: A clip cannot be attacked.
+            ConfigError: A setting out of range, or a budget that a universal perturbation cannot keep.
+        """
+        _check_domain(self.recogniser, inputs)
+        if budget.needs_sound and inputs == "spectrogram":
+            raise ConfigError(f"{budget!r} is a budget of waveforms. Leave out `inputs`, or use Linf or L2.")
+        run = self.in_sound() if budget.needs_sound or inputs == "waveform" else self
+        return fit_universal(run, budget, objective, shifts, part, out, device, self.progress, settings)
+
     @property
     def protocol(self) -> str:
         """The protocol that is run by default: the study's where the model is one of the study's, else standard-1."""
@@ -185,6 +223,9 @@ class Run(runs.Run):
         protocol: str | None = None,
         epsilon: float | None = None,
         out: Source | None = None,
+        *,
+        db: float | None = None,
+        norm: str | None = None,
     ) -> ClipsShown:
         """Draw attacked clips and render them as sound. Files are written to ``out``.
 
@@ -193,9 +234,11 @@ class Run(runs.Run):
             protocol: The attack; may be left out where the run has one.
             epsilon: The budget; may be left out where the protocol has one.
             out: Folder for pictures and sounds; default: ``shown`` in the run folder.
+            db: The budget in dB, such as 40 for a signal-to-noise ratio of 40 dB.
+            norm: Which norm, where several have this budget.
         """
         names = [clips] if isinstance(clips, str) else list(clips)
-        rows = saved_rows(self.files, self._part_of(names), protocol, epsilon)
+        rows = saved_rows(self.files, self._part_of(names), protocol, epsilon, db=db, norm=norm)
         names = names or list(rows["clip"])
         results, files = [], {}
         scale = label_scale(self.config.data) or self.material.prepared.index.label_scale
@@ -229,6 +272,12 @@ def as_protocol(attack: str | Protocol | BoundedAttack, **settings: Any) -> Prot
 
 def in_domain(protocol: Protocol, recogniser: Recogniser, inputs: Domain | None) -> Protocol:
     """The protocol with perturbations of these inputs of a model. Raises `ConfigError` where that is impossible."""
+    _check_domain(recogniser, inputs)
+    return protocol if inputs is None or recogniser.inputs.is_sound else protocol.in_domain(inputs)
+
+
+def _check_domain(recogniser: Recogniser, inputs: Domain | None) -> None:
+    """Raise `ConfigError` for inputs that a model does not have."""
     if inputs not in (None, "waveform", "spectrogram"):
         raise ConfigError(f"`inputs` must be waveform or spectrogram, got {inputs!r}.")
     takes = recogniser.inputs
@@ -236,7 +285,6 @@ def in_domain(protocol: Protocol, recogniser: Recogniser, inputs: Domain | None)
         raise ConfigError(
             f"`inputs` is spectrogram, but {recogniser.system} takes {takes.unit}. Leave it out."
         )
-    return protocol if inputs is None or takes.is_sound else protocol.in_domain(inputs)
 
 
 def open_run(
@@ -361,6 +409,20 @@ def natural(
     return _opened(run, root, progress, cache=cache, **opening).natural(part, protocol)
 
 
+def universal(
+    run: Run | Source,
+    budget: Budget,
+    objective: str | Objective = "squared-error",
+    *,
+    root: Source | None = None,
+    cache: Source | None = None,
+    progress: Progress = SILENT,
+    **settings: Any,
+) -> UniversalResult:
+    """Fit one perturbation for all clips of a run, see `Run.universal`, whose arguments these are, and `open_run`."""
+    return _opened(run, root, progress, cache=cache).universal(budget, objective, **settings)
+
+
 def predict(run: Run | Recogniser | Source, audio: Source | Sequence[Source], **opening: Any) -> pd.DataFrame:
     """Predict recordings of any length.
 
@@ -468,6 +530,8 @@ def show(
     protocol: str | None = None,
     epsilon: float | None = None,
     *,
+    db: float | None = None,
+    norm: str | None = None,
     out: Source | None = None,
     root: Source | None = None,
     cache: Source | None = None,
@@ -475,7 +539,8 @@ def show(
     **opening: Any,
 ) -> ClipsShown:
     """Draw attacked clips of a run and render them as sound, see `Run.show` and `open_run`."""
-    return _opened(run, root, progress, cache=cache, **opening).show(clips, protocol, epsilon, out)
+    opened = _opened(run, root, progress, cache=cache, **opening)
+    return opened.show(clips, protocol, epsilon, out, db=db, norm=norm)
 
 
 def set_concepts(

@@ -7,6 +7,7 @@ from tenuto.attacks.bounded import BoundedAttack
 from tenuto.attacks.budgets import L2, SNR, Amplitude, Budget, Linf, Unbounded
 from tenuto.attacks.calling import Evaluator, Outputs, emotions_of, left_as_found
 from tenuto.attacks.fgsm import FGSM
+from tenuto.attacks.imperceptible import Imperceptible
 from tenuto.attacks.masked import Masked
 from tenuto.attacks.minimal import Minimal
 from tenuto.attacks.noise import Noise
@@ -23,7 +24,7 @@ from tenuto.attacks.objectives import (
     SquaredError,
     Target,
 )
-from tenuto.attacks.parsing import parse_attack, parse_objective
+from tenuto.attacks.parsing import parse_attack, parse_budget, parse_objective
 from tenuto.attacks.pgd import PGD
 from tenuto.attacks.protocols import Protocol, ProtocolResult, WorstCase, climb
 from tenuto.attacks.published import protocol
@@ -73,6 +74,7 @@ __all__ = [
     "Examples",
     "Gain",
     "Huber",
+    "Imperceptible",
     "Linf",
     "LowPass",
     "Masked",
@@ -104,6 +106,7 @@ __all__ = [
     "from_dict",
     "left_as_found",
     "parse_attack",
+    "parse_budget",
     "parse_objective",
     "protocol",
     "to_dict",

@@ -105,11 +105,11 @@ def parse_attack(
 
     Args:
         family: A registered attack.
-        norm: A registered budget: ``linf``, ``l2``, ``snr``, ``amplitude``, ``none`` ...
+        norm: A registered budget: ``linf``, ``l2``, ``snr``, ``amplitude``, ``masked`` or ``none``.
         epsilon: Size of the budget, in the inputs' units; None with ``none`` and with norms in dB.
         objective: What it increases; None for the attack's own default.
         settings: Further settings of the family, as values or as text.
-        db: Size of a budget in dB, such as ``snr``.
+        db: Size of a budget in dB, for ``snr`` and ``masked``.
 
     Raises:
         ConfigError: An unknown family, norm or setting, or a value out of range.
@@ -118,7 +118,7 @@ def parse_attack(
     if not issubclass(kind, BoundedAttack):
         raise ConfigError(f"{family} has no budget: use its protocol, such as paper-2025-released.")
     fields = {field.name: field for field in dataclasses.fields(kind) if field.init}
-    values: dict[str, object] = {"budget": _budget(norm, {"epsilon": epsilon, "db": db})}
+    values: dict[str, object] = {"budget": parse_budget(norm, epsilon, db)}
     if objective is not None:
         if "objective" not in fields:
             raise ConfigError(
@@ -150,9 +150,14 @@ def _digest(family: str, attack: Attack) -> str:
     return hashlib.sha256(repr([family, *settings]).encode()).hexdigest()[:8]
 
 
-def _budget(norm: str, sizes: Mapping[str, float | None]) -> Budget:
-    """A budget from the one size that it takes, epsilon or db."""
+def parse_budget(norm: str, epsilon: float | None = None, db: float | None = None) -> Budget:
+    """Make a budget from its norm and the one size that it takes, epsilon or db.
+
+    Raises:
+        ConfigError: An unknown norm, a size that the norm does not have, or none.
+    """
     kind = BUDGETS[norm]
+    sizes = {"epsilon": epsilon, "db": db}
     needed = [name for name in sizes if name in _required(kind)]
     for name, value in sizes.items():
         if value is not None and name not in needed:

@@ -332,7 +332,7 @@ class Search:
     def _evaluate_exactly(self, inputs: Tensor) -> Outputs:
         """Evaluate the model for all examples in full precision, count, and check."""
         self.forwards += 1
-        with torch.no_grad(), _full_precision(inputs.device.type):
+        with torch.no_grad(), full_precision(inputs.device.type):
             outputs = self.task.evaluate(inputs, self.task.examples.targets)
         for part in outputs:
             if part is not None:
@@ -369,7 +369,7 @@ class Search:
 
 
 @contextlib.contextmanager
-def _full_precision(device: str) -> Iterator[None]:
+def full_precision(device: str) -> Iterator[None]:
     """Switch off the caller's autocast, and TF32 in the convolutions of a GPU, which keeps 10 bits of 23."""
     cudnn = torch.backends.cudnn
     before = cudnn.allow_tf32

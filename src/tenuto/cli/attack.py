@@ -95,14 +95,14 @@ def attack(
         str | None,
         typer.Option(
             "--attack",
-            help="APGD, PGD, FGSM, Minimal, Square, Noise, Transfer, Described.",
+            help="APGD, PGD, FGSM, Minimal, Imperceptible, Square, Noise, Transfer, Described.",
             rich_help_panel=OWN,
         ),
     ] = None,
     norm: Annotated[
         str | None,
         typer.Option(
-            help="linf, l2 or none; of the waveform: snr or amplitude.",
+            help="linf, l2 or none; of the waveform: snr, amplitude or masked.",
             show_default="linf",
             rich_help_panel=OWN,
         ),
@@ -112,7 +112,7 @@ def attack(
         typer.Option(help="Size of the budget, in std; of amplitude: full scale is 1.", rich_help_panel=OWN),
     ] = None,
     db: Annotated[
-        float | None, typer.Option(help="Size of the budget in dB, for snr.", rich_help_panel=OWN)
+        float | None, typer.Option(help="Size of the budget in dB, for snr and masked.", rich_help_panel=OWN)
     ] = None,
     aim: Annotated[
         str | None,
@@ -245,7 +245,8 @@ def attack(
         "sign": sign,
     }
     settings = {name: value for name, value in settings.items() if value is not None}
-    searched_in, inputs = precision and precision.value, domain and domain.value
+    searched_in = precision and precision.value
+    inputs: Any = domain and domain.value
     single = _Single(
         *(family, norm, epsilon, db, aim, from_clean, clipped, setting, source, searched_in),
         *(seconds, bands, robust_to, draws),
@@ -259,8 +260,7 @@ def attack(
         }
         _refuse(clips, "only for attacks on the clips of a run. Leave it out, or leave out the recording.")
         run, files = common.model_and_recordings(words, PRETRAINED)
-        call = {"start": start, "inputs": inputs, "out": folder, "device": device, "trust": trust}
-        _attack_recording(run, common.one_recording(files), single, **call)
+        _attack_recording(run, common.one_recording(files), single, start, inputs, folder, device, trust)
         return
     _refuse({"start": start, "out": folder}, "only for an attack on a recording. Name one after the run.")
     single.check(protocol is not None or bool(settings))
@@ -382,7 +382,11 @@ def _attack_recording(
     model: str,
     recording: Path,
     single: _Single,
-    **call: Any,
+    start: float | None,
+    inputs: Any,
+    folder: Path | None,
+    device: str,
+    trust: bool,
 ) -> None:
     """Attack a recording and print its prediction before and after."""
     from tenuto import api
@@ -396,8 +400,12 @@ def _attack_recording(
         db=single.db,
         norm=single.norm or "linf",
         scale=single.clipped,
+        start=start,
+        inputs=inputs,
+        out=folder,
+        device=device,
+        trust=trust,
         progress=common.TERMINAL,
-        **call,
         **single.settings,
     )
     out.print(changes_table(attacked))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -12,10 +13,13 @@ from rich.markup import escape
 from rich.table import Table
 
 from tenuto import metrics
+from tenuto.analysis.survival import STORAGE, survival
+from tenuto.analysis.systems import at_budgets
 from tenuto.analysis.words import number
 from tenuto.cli.common import notes, out
 from tenuto.cli.options import with_options
 from tenuto.reporting.tables import GROUP
+from tenuto.store.budgets import norm_of
 from tenuto.store.rows import has_thresholds, values_of, worst_case
 
 if TYPE_CHECKING:
@@ -31,8 +35,6 @@ BAR = 24
 """Characters of a full bar."""
 
 COLOURS = {"FAIL": "bold red", "WARN": "yellow", "PASS": "green"}
-FILES = {"16 bits": "survives_16_bit", "mp3 128 kb/s": "survives_mp3"}
-"""Kind of file -> column with the share of an attack's effect that survives in it."""
 CHANGES = ("moved", "clean_mae", "mae", "clean_correlation", "correlation")
 
 
@@ -114,12 +116,14 @@ def attack_table(rows: pd.DataFrame) -> Table:
     table = Table(title=escape(f"{first['run']}, {first['protocol']}, {clips} clips"), title_justify="left")
     for heading in ("", "|Δ prediction|", "MAE", "correlation"):
         table.add_column(heading, justify="right" if heading else "left")
-    budgets = list(shown.groupby(["norm", "epsilon"], dropna=False))
+    budgets = list(at_budgets(rows))
     table.add_row("clean", "", *_scores(budgets[0][1], "clean"))
-    for (norm, epsilon), part in budgets:
+    norms = [part["norm"].iloc[0] for _, part in budgets]
+    for place, (title, part) in enumerate(budgets):
+        if place and norms[place] != norms[place - 1]:
+            table.add_section()
         moved = np.abs(values_of(part, "adversarial") - values_of(part, "clean")).mean()
-        budget = _attacked(f"{norm} {epsilon}", part)
-        table.add_row(budget, f"{moved:.4f}", *_scores(part, "adversarial"))
+        table.add_row(_attacked(title, part), f"{moved:.4f}", *_scores(part, "adversarial"))
     if rows["objective"].nunique() == 1 and "loss" in rows:
         table.add_section()
         # The released attack ascends the squared error; its objective is what the thresholds are defined on.
@@ -136,13 +140,14 @@ def attack_table(rows: pd.DataFrame) -> Table:
 
 def _heard(rows: pd.DataFrame) -> str:
     """How loud attacks on waveforms are, and which share of their effect survives in files."""
-    if "snr_db" not in rows:
-        return ""
-    kept = [f"{name} {100 * rows[column].mean():.0f}%" for name, column in FILES.items()]
-    return (
-        f"; median SNR {rows['snr_db'].median():.1f} dB, median noise-to-mask ratio {rows['nmr_db'].median():.1f} dB; "
-        f"share of the effect that survives in a file: {', '.join(kept)}"
-    )
+    ratios = {"SNR": "snr_db", "noise-to-mask ratio": "nmr_db"}
+    medians = {name: rows[column].median() for name, column in ratios.items() if column in rows}
+    loud = [f"median {name} {value:z.1f} dB" for name, value in medians.items() if math.isfinite(value)]
+    shares = {name: survival(rows, column) for column, name in STORAGE.items()}
+    kept = [f"{name} {share:.0%}" for name, share in shares.items() if math.isfinite(share)]
+    parts = [", ".join(loud)] if loud else []
+    parts += [f"share of the effect that survives in a file: {', '.join(kept)}"] if kept else []
+    return "".join(f"; {part}" for part in parts)
 
 
 def _limited(rows: pd.DataFrame) -> str:
@@ -168,7 +173,7 @@ def _attacked(budget: str, rows: pd.DataFrame) -> str:
     if has_thresholds(rows):
         return "attacked, last evaluated iterate"
     worst = "worst of all" if (rows["attack"] == "worst").all() else "attacked"
-    return worst if budget.startswith("none") else escape(f"{worst}, {budget}")
+    return worst if rows["epsilon"].isna().all() else escape(f"{worst}, {budget}")
 
 
 def profile_table(
@@ -186,7 +191,7 @@ def profile_table(
 def changes_table(attacked: RecordingAttack) -> Table:
     """Emotions and concepts of an attacked recording, before and after; bars show the result."""
     row, recogniser = attacked.row, attacked.recogniser
-    budget = f"{row['norm']} {row['epsilon']:g}" if row["epsilon"] == row["epsilon"] else "no budget"
+    budget = norm_of(row["norm"]).label(row["epsilon"]) if row["epsilon"] == row["epsilon"] else "no budget"
     begin, seconds = attacked.start_seconds, recogniser.inputs.window / recogniser.inputs.steps_per_second
     title = (
         f"{attacked.source}, {begin:.1f} to {begin + seconds:.1f} s, {attacked.model} under {row['attack']}, "
@@ -199,9 +204,10 @@ def changes_table(attacked: RecordingAttack) -> Table:
             table.add_section()
         values = (f"{before:.3f}", f"{after:.3f}", f"{change:+.3f}")
         table.add_row(escape(str(name)), *values, bar(after, attacked.scale if is_emotion else (0.0, 1.0)))
+    worst = attacked.rows[attacked.rows["worst"]]
     table.caption = (
         f"epsilon is in {recogniser.inputs.unit}; largest change of one entry {row['linf']:.4g}"
-        f"{_limited(attacked.rows)}"
+        f"{_heard(worst)}{_limited(worst)}"
     )
     return table
 
@@ -300,13 +306,14 @@ def print_clips(shown: ClipsShown) -> None:
 
 def _clip_table(resynthesis: Resynthesis) -> Table:
     """Emotions and concepts of one clip, before and after."""
-    from tenuto.reporting.figures.clip import SHOWN, title
+    from tenuto.reporting.figures.clip import shown, title
 
-    headings = ["annotation", *(text.replace(", ", ",\n") for text in SHOWN.values())]
+    names = shown(resynthesis)
+    headings = ["annotation", *(text.replace(", ", ",\n") for text in names.values())]
     table = grid(title(resynthesis), "", *headings, names=[""])
     for states in (resynthesis.emotions, resynthesis.concepts or {}):
         for name in states.get("before", {}):
-            values = [states.get(state, {}).get(name) for state in ("annotation", *SHOWN)]
+            values = [states.get(state, {}).get(name) for state in ("annotation", *names)]
             table.add_row(escape(name), *("" if value is None else f"{value:.3f}" for value in values))
         table.add_section()
     return table
@@ -325,9 +332,10 @@ def _print_clip(resynthesis: Resynthesis) -> None:
             f"second {second[0] + 1} of {len(resynthesis.second_shares)} holds the largest part, {percent(second[1])}."
         )
     effect = resynthesis.effect
+    way = "rounding to 16 bits" if resynthesis.is_played else "the way through sound"
     out.print(
-        f"Emotions move by {effect['after']:.3f}, through sound by {effect['heard']:.3f}; "
-        f"by the way through sound alone, without an attack, by {effect['rendered']:.2g}."
+        f"Emotions move by {effect['after']:.3f}, after {way} by {effect['heard']:.3f}; by {way} alone, without an "
+        f"attack, by {effect['rendered']:.2g}."
     )
     if resynthesis.below_silence:
         out.print(
@@ -340,8 +348,18 @@ def _clips_table(shown: ClipsShown) -> Table:
     from tenuto.api.outcomes import attack_name
     from tenuto.reporting.figures.clip import decibels, percent
 
-    headings = ("clip", "emotions\nmove by", "through\nsound", "survives", "SNR", "below\nsilence")
-    table = grid(f"{shown.run}, {attack_name(shown.clips[0])}", *headings, names=["clip"])
+    first = shown.clips[0]
+    headings = (
+        *(
+            "clip",
+            "emotions\nmove by",
+            "in 16\nbits" if first.is_played else "through\nsound",
+            "survives",
+            "SNR",
+        ),
+        *("noise\nto mask", "score"),
+    )
+    table = grid(f"{shown.run}, {attack_name(first)}", *headings, names=["clip"])
     for resynthesis in shown.clips:
         table.add_row(
             escape(resynthesis.clip),
@@ -349,7 +367,8 @@ def _clips_table(shown: ClipsShown) -> Table:
             f"{resynthesis.effect['heard']:.3f}",
             "" if resynthesis.survival is None else percent(resynthesis.survival),
             decibels(resynthesis.snr_db),
-            percent(resynthesis.below_silence),
+            decibels(resynthesis.nmr_db),
+            "" if resynthesis.perceptual is None else f"{resynthesis.perceptual:.2f}",
         )
     survival = shown.survival
     without = f"; {survival['without_effect']} without effect" if survival["without_effect"] else ""

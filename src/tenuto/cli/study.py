@@ -257,7 +257,7 @@ def status(
 
     study, records = _records(folder)
     if study.stage == journal.WAITING:
-        raise ConfigError(f"{folder}: contains no study. Give the folder that was given to --out.")
+        raise ConfigError(f"{folder}: {_no_journal(folder)}")
     if as_json:
         content = {record.name: dataclasses.asdict(record) for record in records}
         common.print_json({"study": dataclasses.asdict(study), "runs": content})
@@ -266,6 +266,18 @@ def status(
         out.print(_summary(study, records))
     if any(record.stage == journal.FAILED or record.error for record in records):
         raise typer.Exit(1)
+
+
+def _no_journal(folder: Path) -> str:
+    """Why no progress can be shown, and what to do."""
+    runs = StudyFolder(folder).runs(lambda error: None) if folder.is_dir() else []
+    if not runs:
+        return "contains no study. Give the folder that was given to --out."
+    number = f"{len(runs)} run{'s' * (len(runs) != 1)}"
+    return (
+        f"has {number}, but no journal, in which `tenuto study run` records progress; results that were copied or "
+        f"made by single commands have none. `tenuto stats {folder}` and `tenuto report {folder}` show the results."
+    )
 
 
 def _records(folder: Path) -> tuple[Record, list[Record]]:

@@ -22,14 +22,18 @@ from tenuto.audio.inversion import band_centres
 from tenuto.audio.loading import SAMPLE_RATE
 from tenuto.audio.spectrogram import FRAME_SIZE, FRAMES_PER_SECOND, HOP, frame_count, log_spectrogram
 from tenuto.data.cache import Prepared
-from tenuto.data.excerpts import EXCERPT_FRAMES, SPECTROGRAM_UNIT, Normalisation, cut, window_starts
+from tenuto.data.excerpts import (
+    EXCERPT_FRAMES,
+    SPECTROGRAM_UNIT,
+    WAVEFORM_UNIT,
+    Normalisation,
+    cut,
+    window_starts,
+)
 from tenuto.errors import AudioError, ConfigError
 
 Values = NDArray[np.float32]
 Range = tuple[float, float]
-
-WAVEFORM_UNIT = "samples (full scale 1)"
-"""What perturbations of a waveform are measured in."""
 
 LARGEST_IN_MEMORY = 2**28
 """Bytes of inputs up to which they are held in memory; larger arrays are in a temporary file that is mapped."""

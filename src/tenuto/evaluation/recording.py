@@ -22,7 +22,7 @@ from tenuto.evaluation.explanation import drawn_scale
 from tenuto.evaluation.records import Audibility, has_channel, measurements, versions
 from tenuto.evaluation.resynthesis import Subject, play_attack, render_attack
 from tenuto.evaluation.resynthesised_clip import Resynthesis
-from tenuto.evaluation.survival import surviving_shares
+from tenuto.evaluation.survival import of_saved
 from tenuto.files import Array, sha256_file
 from tenuto.models.recogniser import Recogniser, predict, read_waveform
 from tenuto.models.systems import for_attack
@@ -153,8 +153,8 @@ def attack_recording(
     rows = mark_worst(pd.concat(tables, ignore_index=True))
     if inputs.is_sound:
         for place in np.flatnonzero(rows["worst"]):
-            shares = surviving_shares(network, inputs, waveform, start, deltas[place])
-            rows.loc[place, list(shares)] = list(shares.values())
+            values = of_saved(network, inputs, waveform, start, deltas[place])
+            rows.loc[place, list(values)] = list(values.values())
     most = int(row_errors(rows).argmax())
     begin = start / inputs.steps_per_second
     return AttackedRecording(

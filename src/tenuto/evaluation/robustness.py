@@ -26,7 +26,7 @@ from tenuto.devices import repeatable
 from tenuto.errors import FileError, FolderWarning, TenutoError
 from tenuto.evaluation.records import Audibility, Origin, finished_rows, origin_of, perturbations, records
 from tenuto.evaluation.runs import Run
-from tenuto.evaluation.survival import CODERS, surviving_shares
+from tenuto.evaluation.survival import of_saved
 from tenuto.files import Array, naming, read_safetensors, write_json, write_safetensors
 from tenuto.models.recogniser import predict
 from tenuto.models.systems import Network, for_attack
@@ -212,23 +212,22 @@ class _Work:
             if part.with_suffix(".safetensors").is_file():
                 kept |= _of_worst(rows, read_safetensors(part.with_suffix(".safetensors"))[0])
         if self.run.recogniser.inputs.is_sound:
-            rows = rows.assign(**self._survival(rows, kept))
+            rows = rows.assign(**self._in_files(rows, kept))
         write_safetensors(self.pieces / f"{name}.safetensors", kept, {})
         write_rows(self.pieces / f"{name}.csv", rows)
         for part in parts:
             part.with_suffix(".safetensors").unlink(missing_ok=True)
             part.unlink()
 
-    def _survival(self, rows: pd.DataFrame, perturbations: dict[str, Array]) -> dict[str, Array]:
-        """The columns that say how much of the effect of saved perturbations survives in files."""
-        columns = {name: np.full(len(rows), np.nan) for name in CODERS}
+    def _in_files(self, rows: pd.DataFrame, perturbations: dict[str, Array]) -> dict[str, Array]:
+        """The columns of saved perturbations: what survives in files, and how audible they are."""
+        columns: dict[str, Array] = {}
         for place in np.flatnonzero(rows["worst"]):
             row = rows.iloc[place]
             recording = self.run.material.recording(row["clip"])
             delta = perturbations[key_of(row["settings"], row["clip"])]
-            shares = surviving_shares(self.model, self.run.recogniser.inputs, *recording, delta)
-            for name, share in shares.items():
-                columns[name][place] = share
+            for name, value in of_saved(self.model, self.run.recogniser.inputs, *recording, delta).items():
+                columns.setdefault(name, np.full(len(rows), np.nan))[place] = value
         return columns
 
     def _climb(

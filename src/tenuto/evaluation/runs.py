@@ -12,7 +12,8 @@ from tenuto.config import DataConfig, RunConfig
 from tenuto.data import DATASETS, open_dataset
 from tenuto.data.batches import Batch, Material
 from tenuto.data.cache import Prepared
-from tenuto.data.inputs import WAVEFORM_UNIT, FramedWaveformInputs, LogSpectrogramInputs
+from tenuto.data.excerpts import WAVEFORM_UNIT
+from tenuto.data.inputs import FramedWaveformInputs, LogSpectrogramInputs
 from tenuto.data.splits import PARTS, Split, draw
 from tenuto.errors import CheckpointError, DataError, did_you_mean
 from tenuto.models.adoption import FrontEnd, Model

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from tenuto.audio.inversion import encode, to_16_bit
 from tenuto.audio.loading import FULL_SCALE, load_and_describe
+from tenuto.audio.perceptual import is_installed, opinion_score
 from tenuto.data.inputs import Inputs
 from tenuto.evaluation.natural import Mp3
 from tenuto.evaluation.resynthesis import SMALLEST_EFFECT
@@ -75,6 +76,20 @@ def surviving_shares(
         name: float(change @ effect) / size if is_defined else math.nan
         for name, change in zip(CODERS, changes, strict=True)
     }
+
+
+def of_saved(
+    network: Network, inputs: Inputs, recording: Waveform, start: int, perturbation: Waveform
+) -> dict[str, float]:
+    """The columns of a row whose perturbation is saved: `surviving_shares` and the perceptual score.
+
+    Arguments are those of `surviving_shares`. The score is missing where it is not installed.
+    """
+    columns = surviving_shares(network, inputs, recording, start, perturbation)
+    if is_installed():
+        window = inputs.cut(recording, start)
+        columns["perceptual"] = opinion_score(window, window + perturbation, inputs.sample_rate)
+    return columns
 
 
 def put_back(inputs: Inputs, recording: Waveform, start: int, excerpt: Waveform) -> Waveform:

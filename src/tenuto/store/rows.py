@@ -15,7 +15,8 @@ Rows of attacked waveforms have the columns `SOUND`, empty where a value is not 
 - ``snr_db``: energy of the excerpt over that of the perturbation, in dB;
 - ``nmr_db``: largest power of the perturbation over the masking threshold, over frames and critical bands, in dB;
 - ``survives_16_bit``, ``survives_mp3``: share of the effect that remains in a file, see `tenuto.evaluation.survival`;
-- ``perceptual``: score of a model of hearing; ``leakage_db``: power of a localised perturbation outside its region.
+- ``perceptual``: opinion score of a model of hearing, 5 is inaudible, 1 very annoying (`tenuto.audio.perceptual`);
+- ``leakage_db``: power of a localised perturbation outside its region.
 """
 
 from __future__ import annotations
@@ -34,6 +35,7 @@ from tenuto.data.excerpts import SPECTROGRAM_UNIT
 from tenuto.data.splits import PARTS
 from tenuto.errors import DataError, quote
 from tenuto.files import read_csv, write_csv
+from tenuto.store.budgets import listed, norm_of, norm_order, which_budget
 
 KEYS = (
     "run",
@@ -180,6 +182,17 @@ def in_unit(rows: pd.DataFrame, unit: str | None) -> pd.DataFrame:
     return rows[units == matches[0]]
 
 
+def in_norm(rows: pd.DataFrame, norm: str | None) -> pd.DataFrame:
+    """The rows of one norm; all rows for None. Raises `DataError` where no row has that norm."""
+    if norm is None:
+        return rows
+    chosen = rows[rows["norm"] == norm]
+    if chosen.empty:
+        names = ", ".join(dict.fromkeys(rows["norm"]))
+        raise DataError(f"the rows have no norm {quote(norm)}; norms of the rows: {names}.")
+    return chosen.reset_index(drop=True)
+
+
 def scale_of(rows: pd.DataFrame) -> tuple[float, float] | None:
     """Lowest and highest possible label as the rows record it; None where they do not, or where they differ."""
     if not set(SCALE) <= set(rows.columns):
@@ -313,27 +326,51 @@ def worst_case(rows: pd.DataFrame) -> pd.DataFrame:
     return rows[rows["worst"].astype(bool)].assign(attack="worst", objective="worst").reset_index(drop=True)
 
 
-def at_budget(rows: pd.DataFrame, epsilon: float | None = None) -> pd.DataFrame:
+def budgets_of(rows: pd.DataFrame) -> list[tuple[str, float]]:
+    """Norm and epsilon of every budget of the rows: norms in the order of `tenuto.store.budgets`, epsilons rising."""
+    limited = rows.loc[rows["epsilon"].notna(), ["norm", "epsilon"]].drop_duplicates()
+    pairs = [(str(norm), float(epsilon)) for norm, epsilon in limited.itertuples(index=False)]
+    return sorted(pairs, key=lambda pair: (norm_order(pair[0]), pair[1]))
+
+
+def at_budget(
+    rows: pd.DataFrame, epsilon: float | None = None, *, db: float | None = None, norm: str | None = None
+) -> pd.DataFrame:
     """The worst case of every clip at one budget of a protocol that has several.
 
     Args:
         rows: Rows of one protocol.
         epsilon: Which budget; None where there is only one.
+        db: The same of a norm in dB, a signal-to-noise ratio or a noise-to-mask ratio.
+        norm: Which norm, where a protocol has several; not needed where only one has this budget.
 
     Raises:
-        DataError: No such budget, or several and none chosen.
+        DataError: No such norm or budget, or several and none chosen.
     """
-    worst = worst_case(rows)
-    budgets = sorted(worst["epsilon"].dropna().unique())
-    listed = ", ".join(f"{budget:g}" for budget in budgets) or "none"
-    if epsilon is None:
+    chosen = in_norm(worst_case(rows), norm)
+    budgets = budgets_of(chosen)
+    if epsilon is None and db is None:
         if len(budgets) > 1:
-            raise DataError(f"the rows have several budgets ({listed}). Choose one with `epsilon`.")
-        return worst
-    chosen = worst[np.isclose(worst["epsilon"].astype(float), epsilon, rtol=1e-9, atol=0)]
-    if chosen.empty:
-        raise DataError(f"the rows have no budget {epsilon:g}; budgets of the rows: {listed}.")
-    return chosen.reset_index(drop=True)
+            raise DataError(which_budget(budgets))
+        return chosen
+    if epsilon is not None and db is not None:
+        raise DataError(f"`epsilon` {epsilon:g} and `db` {db:g} are two budgets. Choose one.")
+    matches = [budget for budget in budgets if _is_at(*budget, epsilon, db)]
+    size = f"{epsilon:g}" if db is None else f"{db:g} dB"
+    if not matches:
+        raise DataError(f"the rows have no budget {size}; budgets of the rows: {listed(budgets)}.")
+    if len(matches) > 1:
+        raise DataError(f"{size} is a budget of several norms ({listed(matches)}). Choose one with `norm`.")
+    is_chosen = (chosen["norm"] == matches[0][0]) & (chosen["epsilon"] == matches[0][1])
+    return chosen[is_chosen].reset_index(drop=True)
+
+
+def _is_at(norm: str, size: float, epsilon: float | None, db: float | None) -> bool:
+    """Whether a budget has this epsilon, or this value in dB."""
+    shown = norm_of(norm)
+    if db is None:
+        return math.isclose(size, epsilon or 0.0, rel_tol=1e-9)
+    return shown.in_db and math.isclose(shown.value(size), db, abs_tol=1e-6)
 
 
 def write_rows(path: str | Path, rows: pd.DataFrame) -> Path:

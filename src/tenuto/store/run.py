@@ -195,6 +195,10 @@ class RunFolder(Folder):
         """Folders of unfinished attacks on any weights of this run."""
         return sorted(self.attacks.glob(f"{glob.escape(stem(protocol, part))}.*.pieces"))
 
+    def universal(self, name: str) -> Path:
+        """Folder of a universal perturbation and its rows."""
+        return self.path / "universal" / name
+
     def natural(self, part: str = "test", protocol: str = NATURAL) -> Path:
         """Rows of natural variations."""
         return self.rows(protocol, part)
