@@ -382,7 +382,7 @@ def test_budgets_of_waveforms_set_the_domain():
     assert TWO_NORMS.domain == "waveform"
     assert protocol("standard-1").domain is None
     assert TWO_NORMS.in_domain("waveform") is TWO_NORMS
-    with pytest.raises(ConfigError, match="loud-1 is for waveforms: leave out the domain spectrogram"):
+    with pytest.raises(ConfigError, match=r"SNR\(db=40\) is for waveforms: leave out the domain spectrogram"):
         TWO_NORMS.in_domain("spectrogram")
     with pytest.raises(ConfigError, match="domain must be waveform or spectrogram, got 'sound'"):
         TWO_NORMS.in_domain("sound")
@@ -395,6 +395,7 @@ def test_another_domain_shows_in_the_name():
     assert str(moved) == "standard-1+domain=waveform"
     assert moved.domain == "waveform"
     assert moved.attacks == standard.attacks
+    assert moved.in_domain("spectrogram") == standard
 
 
 def test_the_description_of_standard_1_is_that_of_earlier_versions():

@@ -220,7 +220,7 @@ def test_front_door_names_the_domain(run):
     opened = with_progress(run, SILENT)
     rows = opened.attack(APGD(L2(0.5), steps=1), inputs="waveform")
     assert set(rows["unit"]) == {UNIT}
-    with pytest.raises(ConfigError, match=r"Protocol APGD-\w+ is for waveforms: leave out"):
+    with pytest.raises(ConfigError, match=r"SNR\(db=40\).* is for waveforms: leave out"):
         opened.attack(APGD(SNR(40), steps=1), inputs="spectrogram")
     with pytest.raises(ConfigError, match="`inputs` must be waveform or spectrogram, got 'sound'"):
         opened.attack(APGD(SNR(40), steps=1), inputs="sound")  # type: ignore[arg-type]

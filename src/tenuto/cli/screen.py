@@ -163,9 +163,8 @@ def _limited(rows: pd.DataFrame) -> str:
 
 def _scores(rows: pd.DataFrame, kind: str) -> tuple[str, str]:
     label, values = values_of(rows, "label"), values_of(rows, kind)
-    return number(metrics.mae(label, values), ".4f"), number(
-        float(metrics.pearson(label, values).mean()), ".4f"
-    )
+    correlation = float(metrics.pearson(label, values).mean()) if len(rows) > 1 else math.nan
+    return number(float(np.abs(label - values).mean()), ".4f"), number(correlation, ".4f")
 
 
 def _attacked(budget: str, rows: pd.DataFrame) -> str:
@@ -206,8 +205,8 @@ def changes_table(attacked: RecordingAttack) -> Table:
         table.add_row(escape(str(name)), *values, bar(after, attacked.scale if is_emotion else (0.0, 1.0)))
     worst = attacked.rows[attacked.rows["worst"]]
     table.caption = (
-        f"epsilon is in {recogniser.inputs.unit}; largest change of one entry {row['linf']:.4g}"
-        f"{_heard(worst)}{_limited(worst)}"
+        f"largest change of one entry {row['linf']:.4g}, in {recogniser.inputs.unit}{_heard(worst)}"
+        f"{_limited(worst)}"
     )
     return table
 
