@@ -120,7 +120,8 @@ class Protocol:
 
     def _for_waveforms(self) -> list[Budget | Attack]:
         """Budgets and attacks that are for waveforms only."""
-        return [part for part in (*self.budgets, *self.attacks) if part.needs_sound]
+        parts: tuple[Budget | Attack, ...] = (*self.budgets, *self.attacks)
+        return [part for part in parts if part.needs_sound]
 
     @property
     def epsilons(self) -> tuple[float, ...]:
