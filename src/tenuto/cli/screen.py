@@ -133,7 +133,7 @@ def attack_table(rows: pd.DataFrame) -> Table:
     table.caption = (
         f"largest change of one entry {shown['linf'].max():.4g}, median L2 norm {shown['l2'].median():.4g}, "
         f"converged {int(shown['converged'].sum())} of {len(shown)}; at most {cost['forward_passes']} forward and "
-        f"{cost['gradient_passes']} gradient passes a clip{_heard(shown)}"
+        f"{cost['gradient_passes']} gradient passes a clip{_heard(shown)}{_limited(shown)}"
     )
     return table
 
@@ -148,6 +148,17 @@ def _heard(rows: pd.DataFrame) -> str:
     parts = [", ".join(loud)] if loud else []
     parts += [f"share of the effect that survives in a file: {', '.join(kept)}"] if kept else []
     return "".join(f"; {part}" for part in parts)
+
+
+def _limited(rows: pd.DataFrame) -> str:
+    """What leaks out of the frequencies of a region, and the effect on fresh draws of transformations."""
+    text = ""
+    if "leakage_db" in rows:
+        text += f"; power outside the frequencies {rows['leakage_db'].median():.1f} dB of the whole (median)"
+    if "fresh_error" in rows:
+        error, clean, moved = (rows[f"fresh_{name}"].mean() for name in ("error", "clean_error", "moved"))
+        text += f"; on fresh draws MAE {error:.4f} (clean {clean:.4f}), |Δ prediction| {moved:.4f}"
+    return text
 
 
 def _scores(rows: pd.DataFrame, kind: str) -> tuple[str, str]:
@@ -192,8 +203,11 @@ def changes_table(attacked: RecordingAttack) -> Table:
             table.add_section()
         values = (f"{before:.3f}", f"{after:.3f}", f"{change:+.3f}")
         table.add_row(escape(str(name)), *values, bar(after, attacked.scale if is_emotion else (0.0, 1.0)))
-    heard = _heard(attacked.rows[attacked.rows["worst"]])
-    table.caption = f"largest change of one entry {row['linf']:.4g}, in {recogniser.inputs.unit}{heard}"
+    worst = attacked.rows[attacked.rows["worst"]]
+    table.caption = (
+        f"largest change of one entry {row['linf']:.4g}, in {recogniser.inputs.unit}{_heard(worst)}"
+        f"{_limited(worst)}"
+    )
     return table
 
 
