@@ -15,7 +15,7 @@ from tenuto.attacks.base import Attack, AttackResult, Progress
 from tenuto.attacks.bounded import BoundedAttack
 from tenuto.attacks.budgets import Budget
 from tenuto.attacks.calling import Model
-from tenuto.attacks.registry import to_dict
+from tenuto.attacks.registry import plain, to_dict
 from tenuto.errors import ConfigError
 
 
@@ -269,7 +269,7 @@ class Protocol:
             "version": self.version,
             "description": self.description,
             "attacks": [attack.to_dict() for attack in self.attacks],
-            "changes": dict(self.changes),
+            "changes": {setting: plain(setting, value) for setting, value in self.changes},
             "epsilons": list(self.epsilons),
             "silence": self.silence,
             "most_emotions": self.most_emotions,
