@@ -112,9 +112,8 @@ class Protocol:
         for norm in self.norms:
             own = [budget for budget in self.budgets if budget.norm == norm]
             if any(one.epsilon >= other.epsilon for one, other in itertools.pairwise(own)):
-                raise ConfigError(
-                    f"budgets of protocol {self.name} must rise in strength, got {', '.join(map(repr, own))}."
-                )
+                labels = ", ".join(budget.label() for budget in own)
+                raise ConfigError(f"budgets of protocol {self.name} must rise in strength, got {labels}.")
         if self._for_waveforms():
             object.__setattr__(self, "domain", "waveform")
 
