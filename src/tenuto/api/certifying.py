@@ -22,6 +22,9 @@ from tenuto.models.systems import for_attack
 
 Numbers = float | Sequence[float]
 
+MOST_DRAWS = 100_000
+"""Where a bound needs more, a larger sigma is the better advice."""
+
 
 @dataclasses.dataclass(frozen=True)
 class Certificates:
@@ -168,10 +171,12 @@ def _remarks(rows: pd.DataFrame, smoothings: Sequence[Smoothing]) -> tuple[str, 
     sentences, outputs, clips = [], rows["output"].nunique(), rows["clip"].nunique()
     for smoothing in smoothings:
         own = rows[rows["sigma"] == smoothing.sigma]
-        needed = draws_needed(own["radius"].max() / smoothing.sigma, smoothing.risk(outputs, clips))
+        largest = own["radius"].max()
+        needed = draws_needed(largest / smoothing.sigma, smoothing.risk(outputs, clips))
         if needed > smoothing.draws:
+            fix = f"{needed} draws" if needed <= MOST_DRAWS else "a larger sigma"
             sentences.append(
-                f"sigma {smoothing.sigma:g}: a radius of {own['radius'].max():.4g} needs at least {needed} draws for "
-                f"a bound, there are {smoothing.draws}."
+                f"sigma {smoothing.sigma:g}: {smoothing.draws} draws give no bound at a radius of {largest:.4g}, which "
+                f"needs {fix}."
             )
     return tuple(sentences)
