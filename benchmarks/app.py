@@ -37,7 +37,7 @@ def main(
     pairs: Annotated[int, typer.Option(min=1, help="Measurements of each kind, ours and plain in turn.")] = 5,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON for programs.")] = False,
 ) -> None:
-    """Time front end, attack and training against plain implementations of the same.
+    """Time front end, masking threshold, attack and training against plain implementations of the same.
 
     Example: python -m benchmarks --clips 30 --steps 2 --json
     """
@@ -46,9 +46,10 @@ def main(
     with tempfile.TemporaryDirectory() as folder, notes.status("measuring"):
         torch.manual_seed(0)
         source, index = recordings(clips, Path(folder))
-        comparisons = [measure.front_end(index, sizes)]
+        comparisons = [measure.front_end(index, sizes), measure.masking(index, sizes)]
         prepared = measure.prepared_from(index)
         for device in devices():
+            comparisons.append(measure.waveform(prepared, sizes, device))
             precisions: tuple[Precision, ...] = (
                 ("float32", "bfloat16") if fast_bfloat16(device) else ("float32",)
             )
@@ -75,7 +76,7 @@ def machine() -> dict[str, str]:
     """What the times depend on: cores, threads, versions, load at the end, GPU."""
     facts = {
         "cores": str(os.cpu_count()),
-        "threads": f"{torch.get_num_threads()} (front end 1)",
+        "threads": f"{torch.get_num_threads()} (front end, masking 1)",
         "torch": torch.__version__,
         "python": sys.version.split()[0],
         "load": f"{os.getloadavg()[0]:.2f}",

@@ -1,4 +1,4 @@
-"""The measurements: front end, attack, training, and training on attacked clips."""
+"""The measurements: front end, masking threshold, attack, training, and training on attacked clips."""
 
 from __future__ import annotations
 
@@ -7,24 +7,28 @@ import dataclasses
 import statistics
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
-from benchmarks import plain, roofline
+from benchmarks import plain, plain_masking, roofline
 from benchmarks.comparison import Comparison, Rounds, seconds
-from tenuto.attacks import PGD, Attack, Linf, ReleasedAttack
+from tenuto.attacks import L2, PGD, SNR, Attack, Budget, Linf, ReleasedAttack
 from tenuto.attacks.base import default_batch_size
+from tenuto.audio import SAMPLE_RATE, load_audio
+from tenuto.audio.masking import threshold
 from tenuto.audio.spectrogram import filterbank
 from tenuto.config import AdversarialConfig, RunConfig, merge, read_preset
 from tenuto.data import Index, Prepared
 from tenuto.data.batches import Material
 from tenuto.data.cache import compute
 from tenuto.devices import Precision, compute_repeatably
-from tenuto.models.systems import build, for_attack
+from tenuto.models.recogniser import Recogniser
+from tenuto.models.systems import Network, build, for_attack
 from tenuto.training.loop import train
 
 STUDY_TRAINING_CLIPS = 288
@@ -80,6 +84,26 @@ def front_end(index: Index, sizes: Sizes) -> Comparison:
     )
 
 
+def masking(index: Index, sizes: Sizes) -> Comparison:
+    """Seconds per 10 s of sound from waveform to masking threshold, one thread."""
+    wave = np.resize(load_audio(index.paths[0]), 10 * SAMPLE_RATE)
+    sound, second = torch.from_numpy(wave), wave[:SAMPLE_RATE].astype(np.float64)
+    ours, others = [], []
+    with one_thread():
+        threshold(sound)
+        for _ in range(sizes.pairs):
+            ours.append(seconds(lambda: threshold(sound)))
+            others.append(10 * seconds(lambda: plain_masking.threshold_db(second)))
+    return Comparison(
+        name="masking threshold of 10 s, s",
+        device="cpu",
+        baseline="one frame and masker at a time (measured on 1 s)",
+        ours=tuple(ours),
+        plain=tuple(others),
+        target=16.0,
+    )
+
+
 def attack(prepared: Prepared, sizes: Sizes, device: str, precision: Precision = "float32") -> Comparison:
     """Milliseconds per iteration and clip: one batch of frozen, folded weights.
 
@@ -123,6 +147,45 @@ def attack(prepared: Prepared, sizes: Sizes, device: str, precision: Precision =
         reference=_reference(sizes, device, (135.0, 147.0)),
         target=1.8 if precision == "float32" else 3.5,
         peak_share=roofline.share(operations, taken, device, precision),
+    )
+
+
+def waveform(prepared: Prepared, sizes: Sizes, device: str) -> Comparison:
+    """Milliseconds per iteration and clip of the same attack on the waveform and on the spectrogram, at equal batch."""
+    torch.manual_seed(0)
+    material = Material(prepared, _config(sizes).data)
+    names, clips = prepared.index.emotions, material.part("train")
+    count = min(len(clips), default_batch_size(torch.device(device)))
+    clips = clips.take(torch.arange(count)).to(torch.device(device))
+    own = Recogniser(
+        build("A2E", len(names), width=sizes.width).eval(), "A2E", names, (), material.inputs, "benchmark"
+    )
+    sound = own.in_sound()
+    paths = [prepared.index.paths[place] for place in prepared.places(clips.clips)]
+    windows = [sound.inputs.cut(load_audio(path), 0) for path in paths]
+    samples = torch.from_numpy(np.stack(windows)).to(device)
+
+    def step(network: Network, budget: Budget, inputs: Tensor) -> Callable[[], float]:
+        frozen, attacker = for_attack(network).to(device), PGD(budget=budget, steps=sizes.steps + 1)
+
+        def timed() -> float:
+            rounds = Rounds()
+            attacker(frozen, inputs, clips.labels, batch_size=len(inputs), progress=rounds)
+            return 1000 * rounds.seconds / len(inputs)
+
+        return timed
+
+    with compute_repeatably(torch.get_num_threads()):  # as runs are attacked
+        ours, others = step(sound.network, SNR(40), samples), step(own.network, L2(1.0), clips.inputs)
+        ours(), others()
+        pairs = [(ours(), others()) for _ in range(sizes.pairs)]
+    return Comparison(
+        name="waveform attack, ms a step",
+        device=device,
+        baseline="the same attack on the spectrogram, same batch",
+        ours=tuple(pair[0] for pair in pairs),
+        plain=tuple(pair[1] for pair in pairs),
+        target=1 / 1.35,
     )
 
 

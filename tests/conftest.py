@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 import zipfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 import tenuto
 from tenuto.data import Prepared
-from tests import small_runs
+from tests import short, small_runs
 
 GOLDEN = Path(__file__).parent / "golden"
 
@@ -30,17 +31,13 @@ SLOW = (
         "test_demo.py",
         "test_docs.py",
         "study",
+        "cli",
         "test_elsewhere.py",
         "test_benchmarks.py",
         "test_api.py",
-        "cli",
     ),
-    *(
-        "reporting/test_report.py",
-        "training/test_resume.py",
-        "reporting/test_style.py",
-        "data/test_excerpts.py",
-    ),
+    *("reporting/test_report.py", "training/test_resume.py", "reporting/test_style.py", "test_examples.py"),
+    *("contracts/test_recognisers.py", "models/test_foreign_onnx.py", "data/test_excerpts.py"),
     *(
         "reporting/test_explanation.py",
         "browser",
@@ -48,7 +45,7 @@ SLOW = (
         "data/test_synthesis_music.py",
     ),
     *("evaluation/test_resynthesis.py", "data/test_synthesis.py", "evaluation/test_intervention.py"),
-    "attacks/test_alone.py",
+    *("models/test_foreign.py", "models/test_portable.py", "attacks/test_alone.py"),
 )
 """Folders and files whose tests start processes, train or draw, the longest first; `make test-fast` omits them."""
 
@@ -71,6 +68,13 @@ def pytest_addoption(parser):
         action="store_true",
         help="Write tests/cli/snapshots from the present output.",
     )
+
+
+@pytest.fixture(scope="module")
+def few_steps() -> Iterator[None]:
+    """`standard-1` and the audit take a few steps, see `tests.short`."""
+    with short.few_steps():
+        yield
 
 
 @pytest.fixture(scope="session")

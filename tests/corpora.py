@@ -50,13 +50,13 @@ def music(number: int, seconds: float = 6.0, rate: float = 4.0, level: float = 0
     return np.asarray(level * np.concatenate(sounds) / 2)
 
 
-def soundtracks(root: Path, clips: int = CLIPS) -> Soundtracks:
+def soundtracks(root: Path, clips: int = CLIPS, seconds: float = 0.6) -> Soundtracks:
     """A copy in the format of Soundtracks, with ``clips`` clips on four albums."""
     random = np.random.default_rng(0)
     lines = ["number," + ",".join(EMOTIONS) + ",TARGET"]
     tracks = ["Nro,Emotion,Album name,Track,Min:Sec"]
     for number in range(1, clips + 1):
-        write_audio(root / "Set1" / f"{number:03d}.mp3", number)
+        write_audio(root / "Set1" / f"{number:03d}.mp3", number, seconds)
         lines.append(f"{number:03d}," + ",".join(f"{x:.2f}" for x in random.uniform(1, 9, 8)) + ",HAPPY")
         tracks.append(f"{number:03d},Happy, Album {number % 4} ,1,00:00-00:15")
     (root / "mean_ratings_set1.csv").write_text("\n".join(lines) + "\n", encoding="utf-8-sig")

@@ -28,6 +28,9 @@ CONSOLE = re.compile(r"(<!-- not run: (.+?) -->\n)?^```console\n(.*?)^```", re.M
 """A block of commands. A comment directly above it says why it is not run."""
 
 
+pytestmark = pytest.mark.usefixtures("few_steps")
+
+
 def blocks(kind: str) -> list[tuple[str, str]]:
     return [
         (f"{page.name}-{number}", block)

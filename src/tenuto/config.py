@@ -17,6 +17,7 @@ from typing import Annotated, Any, Literal, Self
 import yaml
 from pydantic import Field, StrictBool, field_serializer, field_validator, model_validator
 
+from tenuto.adopted_config import AdoptedConfig as AdoptedConfig, AdoptedModel as AdoptedModel
 from tenuto.data_config import (
     CONCEPT_SOURCES as CONCEPT_SOURCES,
     SPLITS as SPLITS,
@@ -31,7 +32,6 @@ from tenuto.settings import (
     Config as Config,
     Count,
     Name,
-    Rating,
     Seed,
     Weight,
     first_repeated,
@@ -98,56 +98,6 @@ class TrainConfig(Config):
         return None if value == "float32" else value
 
 
-class AdoptedConfig(Config):
-    """A model from elsewhere: what it is, what it takes and what its outputs mean."""
-
-    source: str = Field(description="package.module:function, file.py:function, a model file, or a class")
-    kind: str = Field(description="module, callable, torchscript, export or onnx")
-    version: str | None = None
-    source_sha256: str | None = None
-    weights_sha256: str | None = None
-    output: str | None = Field(
-        None, description="key, attribute or index of the predictions in what it returns"
-    )
-    emotions: tuple[str, ...] = Field(min_length=1)
-    concepts: tuple[str, ...] = Field((), description="outputs that follow those of the emotions")
-    scale: tuple[Rating, Rating] = (0.0, 1.0)
-    takes: Literal["waveform", "log-spectrogram", "features"] = "waveform"
-    sample_rate: Annotated[int, whole(1000, 192_000)] = 22_050
-    seconds: Annotated[float, real(0, 300, above=True)] = 10.0
-    front_end: str | None = Field(None, description="function that makes features of a waveform")
-    front_end_sha256: str | None = None
-    normalisation: tuple[float, float] | None = Field(
-        None, description="mean and deviation of the log spectrogram; None: of the training clips"
-    )
-    pooling: Literal["mean", "median"] = "mean"
-    differentiable: StrictBool = True
-
-    @property
-    def is_object(self) -> bool:
-        """Whether the model or its front end was given as a Python object, so that only Python can open the run."""
-        parts = (self.source if self.kind in ("module", "callable") else None, self.front_end)
-        return any(part is not None and ":" not in part for part in parts)
-
-    @model_validator(mode="after")
-    def _fits_together(self) -> Self:
-        names = (*self.emotions, *self.concepts)
-        if (twice := first_repeated(names)) is not None:
-            raise ValueError(f"the output {twice} is named twice. Rename one")
-        low, high = self.scale
-        if not low < high:
-            raise ValueError(f"scale {low:g} to {high:g}: the lower end must be below the upper end")
-        if (self.takes == "features") != (self.front_end is not None):
-            raise ValueError("a front_end belongs to takes features, and features need one")
-        if self.takes == "log-spectrogram" and (self.sample_rate, self.seconds) != (22_050, 10.0):
-            raise ValueError(
-                "the log spectrogram has 22 050 Hz and 10 seconds: leave out sample_rate and seconds"
-            )
-        if self.normalisation is not None and (self.takes != "log-spectrogram" or self.normalisation[1] <= 0):
-            raise ValueError("normalisation is a mean and a positive deviation, for takes log-spectrogram")
-        return self
-
-
 class RunConfig(Config):
     """Everything that decides the numbers of one run."""
 
@@ -195,11 +145,27 @@ class AttackConfig(Config):
 
 
 class System(Config):
-    """A named combination of network, loss and training."""
+    """A named combination of network, loss and training, or a model from elsewhere."""
 
-    network: Name
+    network: Name = "adopted"
     task_loss_weight: Weight = 1.0
     adversarial: StrictBool = False
+    adopted: AdoptedModel | None = None
+
+    @model_validator(mode="after")
+    def _is_trained_or_adopted(self) -> Self:
+        trained = self.model_fields_set & {"network", "task_loss_weight", "adversarial"}
+        if self.adopted is None and self.network == "adopted":
+            raise ValueError("needs a network to train, or a model to be adopted (`adopted`)")
+        if self.adopted is not None and trained:
+            raise ValueError(f"an adopted model is not trained: leave out {', '.join(sorted(trained))}")
+        return self
+
+
+def _written(system: System) -> dict[str, Any]:
+    """A system as a study file has it."""
+    content = system.model_dump(mode="json", exclude_none=True)
+    return content if system.adopted is None else {"adopted": content["adopted"]}
 
 
 SYSTEMS: dict[str, System] = {
@@ -238,7 +204,7 @@ class StudyConfig(Config):
 
     @staticmethod
     def _system(name: Any, settings: Any) -> Any:
-        if name in SYSTEMS and settings in (None, SYSTEMS[name], SYSTEMS[name].model_dump()):
+        if name in SYSTEMS and settings in (None, SYSTEMS[name], _written(SYSTEMS[name])):
             return SYSTEMS[name]
         if name in SYSTEMS or not re.fullmatch(r"[A-Za-z][A-Za-z0-9_]{0,39}", str(name)):
             raise ValueError(
@@ -253,7 +219,7 @@ class StudyConfig(Config):
     def _as_written(self, systems: dict[str, System]) -> Any:
         if all(name in SYSTEMS for name in systems):
             return list(systems)
-        return {name: None if name in SYSTEMS else system.model_dump() for name, system in systems.items()}
+        return {name: None if name in SYSTEMS else _written(system) for name, system in systems.items()}
 
     @model_validator(mode="after")
     def _nothing_is_listed_twice(self) -> Self:

@@ -130,8 +130,8 @@ def _fields_at(model: type[BaseModel], location: tuple[int | str, ...]) -> list[
     """Field names of the nested model at a location."""
     for part in location:
         field = model.model_fields.get(str(part))
-        if field is None:
-            break
+        if field is None:  # a key of a mapping of models
+            continue
         candidates = (field.annotation, *getattr(field.annotation, "__args__", ()))
         nested = [c for c in candidates if isinstance(c, type) and issubclass(c, BaseModel)]
         if nested:

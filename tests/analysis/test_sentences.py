@@ -208,8 +208,14 @@ def test_means_over_seeds():
 def test_size_and_scale_are_those_of_the_rows():
     rows = made_up.run(unit="samples (full scale 1)", scale_low=0.0, scale_high=2.0)
     sentences = summarise(rows, STUDY_SCALE)
-    assert any(
-        "largest change of an input entry has a median of 0.05 samples (full scale 1)" in one
-        for one in sentences
-    )
+    assert any("largest change of a sample has a median of 0.05 of full scale" in one for one in sentences)
     assert any("lie outside the scale 0 to 2" in one for one in sentences)
+
+
+def test_perturbations_of_waveforms_are_given_in_db():
+    rows = made_up.sound(ladders={"snr": {40: 0.2}})
+    sentences = summarise(rows[rows["attack"] == "APGD"])
+    assert (
+        "The perturbations have a median signal-to-noise ratio of 40.0 dB and a median noise-to-mask ratio of 3.0 dB."
+        in sentences
+    )

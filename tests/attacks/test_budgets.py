@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 
 import numpy as np
@@ -10,7 +11,7 @@ import torch
 from hypothesis import given, settings, strategies as st
 from hypothesis.extra import numpy as arrays
 
-from tenuto.attacks import L2, Budget, Linf, Unbounded
+from tenuto.attacks import APGD, BUDGETS, FGSM, L2, SNR, Amplitude, Budget, Linf, Unbounded, from_dict
 from tenuto.errors import AttackError, ConfigError
 
 DELTA = torch.tensor([[[3.0, -4.0]], [[0.0, 0.0]]])
@@ -115,9 +116,155 @@ def test_budgets_of_another_norm_differ():
     assert len({Linf(0.1), L2(0.1), Unbounded()}) == 3
 
 
+# Waveforms
+
+WAVEFORMS = torch.randn(4, 900, generator=torch.Generator().manual_seed(5)) * torch.tensor(
+    [[1e-4], [0.01], [0.1], [0.5]]
+)
+
+
+def decibels(signal, noise):
+    """Signal-to-noise ratio of every row, in NumPy and doubles."""
+    powers = [np.square(values.double().numpy()).sum(axis=1) for values in (signal, noise)]
+    return 10 * np.log10(powers[0] / powers[1])
+
+
+def test_a_signal_to_noise_ratio_is_a_ratio_of_norms():
+    around = SNR(40).around(torch.tensor([[300.0, 400.0], [0.0, 2.0]]), "ab")
+    assert SNR(40).epsilon == 0.01
+    assert around.size(torch.tensor([[3.0, -4.0], [0.0, 4.0]])).tolist() == [0.01, 2.0]
+    assert around.take(torch.tensor([1])).size(torch.tensor([[0.0, 1.0]])).tolist() == [0.5]
+
+
+@pytest.mark.parametrize("db", [80, 60, 40, 33.3, 0, -6])
+def test_a_perturbation_of_an_snr_measures_this_snr(db):
+    model = torch.nn.Linear(900, 3)
+    delta = APGD(SNR(db), steps=3)(model, WAVEFORMS, torch.rand(4, 3)).perturbation
+    assert decibels(WAVEFORMS, delta).tolist() == pytest.approx([db] * 4, abs=1e-5)
+
+
+def test_a_projection_scales_to_the_snr_of_each_waveform():
+    around = SNR(20).around(WAVEFORMS, "abcd")
+    delta = around.project(torch.ones_like(WAVEFORMS))
+    assert decibels(WAVEFORMS, delta).tolist() == pytest.approx([20] * 4, abs=1e-5)
+    each = torch.tensor([1.0, 0.1, 0.01, 0.001])
+    assert around.size(around.project(torch.ones_like(WAVEFORMS), each)).tolist() == pytest.approx(
+        each.tolist()
+    )
+    within = around.project(1e-9 * torch.ones_like(WAVEFORMS))
+    assert torch.equal(within, 1e-9 * torch.ones_like(WAVEFORMS))
+
+
+def test_noise_of_an_snr_lies_on_its_sphere():
+    uniform = torch.rand(4, 900, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    noise = SNR(30).around(WAVEFORMS, "abcd").scattered(uniform)
+    assert decibels(WAVEFORMS, noise).tolist() == pytest.approx([30] * 4, abs=1e-5)
+
+
+def test_what_is_louder_than_the_snr_is_refused_by_name():
+    around = SNR(20).around(WAVEFORMS, "abcd")
+    delta = around.project(torch.ones_like(WAVEFORMS))
+    delta[2] *= 1 + 2e-6
+    with pytest.raises(
+        AttackError, match=r"perturbation of clip c has size 0.1\d* but the budget is SNR\(db=20\)"
+    ):
+        around.check(delta, "abcd")
+
+
+def test_a_silent_waveform_has_no_snr():
+    silent = WAVEFORMS.clone()
+    silent[1] = 0
+    with pytest.raises(
+        AttackError, match="The waveform of clip b is silent and has no signal-to-noise ratio"
+    ):
+        FGSM(SNR(40))(torch.nn.Linear(900, 3), silent, torch.rand(4, 3), names="abcd")
+    FGSM(Amplitude(0.01))(torch.nn.Linear(900, 3), silent, torch.rand(4, 3), names="abcd")
+
+
+def test_an_snr_needs_to_know_the_waveforms():
+    with pytest.raises(AttackError, match=r"SNR\(db=40\) depends on the waveforms: call around"):
+        SNR(40).size(WAVEFORMS)
+
+
+@pytest.mark.parametrize("budget", [SNR(40), Amplitude(0.01)], ids=repr)
+def test_budgets_of_waveforms_refuse_spectrograms(budget):
+    with pytest.raises(
+        AttackError, match=r"is a budget for waveforms \(n, samples\), but the inputs have shape"
+    ):
+        FGSM(budget)(torch.nn.Flatten(), torch.rand(1, 1, 4, 3), torch.rand(1, 12))
+
+
+def test_a_level_prints_as_it_was_given():
+    assert repr(SNR(40)) == repr(SNR(40.0)) == "SNR(db=40)"
+    assert repr(SNR(37.5)) == "SNR(db=37.5)"
+    assert SNR(40) == SNR(40.0)
+    assert SNR(40) == SNR(40).around(WAVEFORMS, "abcd")
+
+
+def test_an_epsilon_becomes_a_round_level():
+    assert [SNR(0).of(SNR(db).epsilon) for db in (60, 50, 33.3, 7)] == [SNR(60), SNR(50), SNR(33.3), SNR(7)]
+    with pytest.raises(ConfigError, match="epsilon must be a number from 1e-30"):
+        SNR(40).of(0.0)
+
+
+@pytest.mark.parametrize("db", [math.nan, math.inf, 201, -201, "40", True])
+def test_a_level_must_be_a_number(db):
+    with pytest.raises(ConfigError, match="db must be a number from -200 to 200, got"):
+        SNR(db)
+
+
+@pytest.mark.parametrize(
+    ("budget", "label"),
+    [
+        (Linf(0.05), "0.05"),
+        (L2(2.0), "2"),
+        (Unbounded(), "no budget"),
+        (SNR(40), "40 dB SNR"),
+        (SNR(33.3), "33.3 dB SNR"),
+        (Amplitude(0.01), "amplitude 0.01"),
+    ],
+)
+def test_labels(budget, label):
+    assert budget.label() == label
+
+
+def test_a_level_grows_with_its_strength():
+    assert SNR(60).epsilon < SNR(40).epsilon < SNR(-3).epsilon
+
+
+@pytest.mark.parametrize("budget", [SNR(40), SNR(33.3), Amplitude(0.01)], ids=repr)
+def test_budgets_of_waveforms_survive_json(budget):
+    assert from_dict(json.loads(json.dumps(FGSM(budget).to_dict()))) == FGSM(budget)
+    assert BUDGETS[budget.norm] is type(budget)
+
+
+class Jagged(L2):
+    """A norm that the largest jump between neighbours makes; clipping single entries can raise it."""
+
+    clipping_shrinks = False
+
+    def size(self, delta):
+        return (delta[:, 1:] - delta[:, :-1]).abs().amax(dim=1).double()
+
+    def project(self, delta, epsilon=None):
+        bound = self.epsilon if epsilon is None else epsilon[:, None]
+        return delta * (bound / self.size(delta)[:, None]).clamp_max(1).to(delta)
+
+
+def test_clipping_to_the_valid_range_does_not_leave_a_budget_that_it_can_enlarge():
+    inputs = torch.tensor([[0.0, 0.9, 0.0], [0.0, 0.0, 0.0]])
+    start = torch.full_like(inputs, 0.5)
+    attack = APGD(Jagged(0.1), steps=5)
+    result = attack(torch.nn.Linear(3, 2), inputs, torch.rand(2, 2), start=start, valid_range=(-1.0, 1.0))
+    assert (attack.budget.size(result.perturbation) <= 0.1 * (1 + 1e-6)).all()
+    assert result.adversarial.abs().max() <= 1
+
+
 FLOATS = st.floats(-1e6, 1e6, width=32)
 DELTAS = arrays.arrays(np.float32, st.tuples(st.integers(1, 3), st.integers(1, 5)), elements=FLOATS)
-BUDGETS = st.builds(lambda kind, epsilon: kind(epsilon), st.sampled_from([Linf, L2]), st.floats(0.001, 1000))
+RANDOM_BUDGETS = st.builds(
+    lambda kind, epsilon: kind(epsilon), st.sampled_from([Linf, L2]), st.floats(0.001, 1000)
+)
 
 
 def euclidean(values):
@@ -125,14 +272,14 @@ def euclidean(values):
 
 
 @settings(max_examples=50, deadline=None)
-@given(BUDGETS, DELTAS)
+@given(RANDOM_BUDGETS, DELTAS)
 def test_a_projection_is_within_the_budget(budget: Budget, values):
     delta = torch.from_numpy(values)
     budget.check(budget.project(delta), [str(row) for row in range(len(delta))])
 
 
 @settings(max_examples=50, deadline=None)
-@given(BUDGETS, DELTAS)
+@given(RANDOM_BUDGETS, DELTAS)
 def test_a_projection_changes_nothing_the_second_time(budget: Budget, values):
     once = budget.project(torch.from_numpy(values))
     torch.testing.assert_close(budget.project(once), once, rtol=3e-7, atol=0)
@@ -140,7 +287,7 @@ def test_a_projection_changes_nothing_the_second_time(budget: Budget, values):
 
 @settings(max_examples=50, deadline=None)
 @given(
-    BUDGETS,
+    RANDOM_BUDGETS,
     arrays.arrays(np.float32, (2, 4), elements=FLOATS),
     arrays.arrays(np.float32, (2, 4), elements=FLOATS),
 )
@@ -153,7 +300,7 @@ def test_a_projection_brings_no_two_perturbations_further_apart(budget: Budget, 
 
 
 @settings(max_examples=50, deadline=None)
-@given(BUDGETS, DELTAS)
+@given(RANDOM_BUDGETS, DELTAS)
 def test_no_point_of_the_budget_is_nearer_than_the_projection(budget: Budget, values):
     delta = torch.from_numpy(values).double()
     nearest = euclidean(delta - budget.project(delta))

@@ -23,7 +23,7 @@ from tenuto.attacks import (
     Unbounded,
 )
 from tenuto.attacks.apgd import checkpoints
-from tenuto.attacks.square import _window, share
+from tenuto.attacks.square import _pattern, _peak, _window, share
 from tenuto.errors import ConfigError
 from tests.attacks.conftest import Counting, Linear
 
@@ -280,6 +280,51 @@ def test_square_changes_one_window_at_a_time():
     assert result > 6
 
 
+def test_the_peak_is_that_of_equation_2():
+    """n = 2, so the squares have heights 1/9, 1/9 + 1/4 and 1/9 + 1/4 + 1 from the edge to the middle."""
+    edge, inner, middle = 1 / 9, 1 / 9 + 1 / 4, 1 / 9 + 1 / 4 + 1
+    rows = [
+        [edge, edge, edge, edge, edge],
+        [edge, inner, inner, inner, edge],
+        [edge, inner, middle, inner, edge],
+        [edge, inner, inner, inner, edge],
+        [edge, edge, edge, edge, edge],
+    ]
+    np.testing.assert_allclose(_peak(5, 5), rows)
+    np.testing.assert_allclose(_peak(1, 4), [[edge, inner, middle, inner]])
+
+
+@pytest.mark.parametrize("shape", [(6, 6), (7, 5), (1, 9), (9, 1), (2, 1), (1, 1)])
+def test_a_pattern_is_a_peak_next_to_a_trough(shape):
+    generator = np.random.default_rng(0)
+    patterns = [_pattern(torch.zeros(shape, dtype=torch.float64), generator) for _ in range(20)]
+    assert all(pattern.shape == shape and bool((pattern != 0).all()) for pattern in patterns)
+    if max(shape) > 1:
+        assert all(pattern.min() < 0 < pattern.max() for pattern in patterns)
+    assert len({float(pattern.flatten()[0].sign()) for pattern in patterns}) == 2
+
+
+def test_square_in_l2_keeps_the_norm_while_it_moves_two_windows():
+    """Nothing is better than the grid, which is evaluated second: every query is the grid with two changed windows."""
+    values = iter([0.0, 1.0, *[0.5] * 30, 1.0])
+    asked = Asked(lambda flat: flat.new_full((len(flat), 1), next(values)))
+    Square(L2(0.5), objective=UP, queries=31)(asked, INPUTS[:1], LABELS[:1])
+    deltas = torch.tensor(asked.at[1:-1], dtype=torch.float64).view(-1, 30, 20) - INPUTS[0]
+    assert deltas.flatten(1).norm(dim=1).tolist() == pytest.approx([0.5] * 31)
+    grid = deltas[0]
+    assert (
+        len(
+            {
+                float(grid[6 * row : 6 * row + 6, 4 * column : 4 * column + 4].abs().sum().round(decimals=9))
+                for row in range(5)
+                for column in range(5)
+            }
+        )
+        <= 2
+    )
+    assert all(0 < int(((delta - grid).abs() > 1e-9).sum()) < grid.numel() for delta in deltas[-5:])
+
+
 def test_square_asks_for_no_gradient():
     model = Counting(Linear(WEIGHTS))
     Square(budget=Linf(0.1), queries=7)(model, INPUTS, LABELS)
@@ -358,7 +403,7 @@ def test_titles(attack, title):
         (APGD, {"restarts": 0}, "restarts must be"),
         (Noise, {"draws": -1}, "draws must be"),
         (Noise, {"kind": "gauss"}, r"Unknown kind 'gauss'. Did you mean gaussian\?"),
-        (Square, {"budget": L2(0.1)}, r"budget must be Linf\(...\) for Square"),
+        (Square, {"budget": Unbounded()}, r"budget must be Linf\(...\), Amplitude\(...\), L2\(...\) or SNR"),
         (Square, {"queries": -1}, "queries must be"),
         (Square, {"first_share": math.inf}, "first_share must be a number"),
         (Transfer, {"source": valley, "steps": -1}, "steps must be"),

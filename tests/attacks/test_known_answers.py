@@ -12,6 +12,8 @@ from tenuto.attacks import (
     FGSM,
     L2,
     PGD,
+    SNR,
+    Amplitude,
     ConceptsMove,
     EmotionsMove,
     Linf,
@@ -27,6 +29,7 @@ from tests.attacks.conftest import Bottleneck, Linear
 WEIGHTS = torch.randn(3, 20, generator=torch.Generator().manual_seed(11), dtype=torch.float64)
 MODEL = Linear(WEIGHTS)
 INPUTS = torch.randn(4, 1, 5, 4, generator=torch.Generator().manual_seed(12), dtype=torch.float64)
+WAVEFORMS = INPUTS.flatten(1)
 LABELS = torch.rand(4, 3, generator=torch.Generator().manual_seed(13), dtype=torch.float64)
 CLEAN = MODEL(INPUTS).detach()
 EPSILON = 0.05
@@ -87,11 +90,55 @@ def test_a_target_within_reach_is_reached(budget):
     assert float(result.adversarial_prediction[0, 2]) == pytest.approx(aim, abs=0.002 * reach(budget, 2))
 
 
-def test_square_comes_near_the_optimum():
-    attack = Square(budget=Linf(EPSILON), objective=OneEmotion(0), queries=600)
-    share = attack(MODEL, INPUTS, LABELS).loss / reach(Linf(EPSILON))
-    assert share.min() > 0.9
-    assert share.max() <= 1 + 1e-12
+def sound_reach(budget, row=0):
+    """The same for budgets of waveforms, each example's own."""
+    if isinstance(budget, Amplitude):
+        return torch.full((4,), reach(budget, row), dtype=torch.float64)
+    return budget.epsilon * WAVEFORMS.norm(dim=1) * WEIGHTS[row].norm(p=2)
+
+
+@pytest.mark.parametrize("up", [True, False], ids=["up", "down"])
+@pytest.mark.parametrize("budget", [SNR(40), SNR(6.5), Amplitude(EPSILON)], ids=repr)
+@pytest.mark.parametrize("make", ASCENTS.values(), ids=ASCENTS)
+def test_a_waveform_moves_one_emotion_as_far_as_its_budget_allows(make, budget, up):
+    result = make(budget=budget, objective=OneEmotion(1, up))(MODEL, WAVEFORMS, LABELS)
+    assert result.loss.tolist() == pytest.approx(sound_reach(budget, 1).tolist(), rel=1e-9)
+    direction = WEIGHTS[1].sign() if isinstance(budget, Amplitude) else WEIGHTS[1] / WEIGHTS[1].norm()
+    cosine = torch.nn.functional.cosine_similarity(result.perturbation, direction.expand(4, -1))
+    assert cosine.tolist() == pytest.approx([1.0 if up else -1.0] * 4, abs=1e-9)
+
+
+@pytest.mark.parametrize("budget", [SNR(40), Amplitude(EPSILON)], ids=repr)
+def test_the_error_on_a_waveform_grows_as_far_as_its_budget_allows(budget):
+    model = Linear(WEIGHTS[:1])
+    result = APGD(budget, steps=30)(model, WAVEFORMS, LABELS[:, :1])
+    expected = ((CLEAN[:, 0] - LABELS[:, 0]).abs() + sound_reach(budget)).square()
+    assert result.loss.tolist() == pytest.approx(expected.tolist(), rel=1e-9)
+
+
+@pytest.mark.parametrize("budget", [SNR(10), Amplitude(EPSILON)], ids=repr)
+@pytest.mark.parametrize("kind", ["uniform", "gaussian", "sign"])
+def test_noise_on_a_waveform_stays_below_the_optimum(kind, budget):
+    attack = Noise(budget, objective=OneEmotion(0), kind=kind, draws=20)
+    share = attack(MODEL, WAVEFORMS, LABELS).loss / sound_reach(budget)
+    assert share.min() > 0
+    assert share.max() < 0.9
+
+
+@pytest.mark.parametrize("inputs", [INPUTS, WAVEFORMS], ids=["plane", "waveform"])
+@pytest.mark.parametrize(("budget", "least"), [(Linf(EPSILON), 0.9), (L2(EPSILON), 0.7)], ids=repr)
+def test_square_comes_near_the_optimum(budget, least, inputs):
+    attack = Square(budget, objective=OneEmotion(0), queries=600)
+    share = attack(MODEL, inputs, LABELS).loss / reach(budget)
+    assert share.min() > least
+    assert share.max() <= 1 + 1e-9
+
+
+def test_square_comes_near_the_optimum_of_an_snr():
+    attack = Square(SNR(20), objective=OneEmotion(0), queries=600)
+    share = attack(MODEL, WAVEFORMS, LABELS).loss / sound_reach(SNR(20))
+    assert share.min() > 0.7
+    assert share.max() <= 1 + 1e-9
 
 
 @pytest.mark.parametrize("kind", ["uniform", "gaussian", "sign"])

@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 
-from tenuto.attacks import APGD, L2, AbsoluteError, Linf, Minimal, OneEmotion
+from tenuto.attacks import APGD, L2, SNR, AbsoluteError, Linf, Minimal, OneEmotion
 from tenuto.errors import ConfigError
 from tests.attacks.conftest import Bottleneck, Linear
 
@@ -41,6 +41,16 @@ def test_an_error_has_a_smallest_perturbation_of_each_example(norm):
     result = Minimal(budget=norm(3.0), objective=AbsoluteError(), goal=goal)(MODEL, INPUTS, LABELS)
     assert (least > 0).any()
     assert norm(1).size(result.perturbation).tolist() == pytest.approx(least.tolist(), rel=0.002)
+
+
+def test_the_highest_snr_that_reaches_an_error_meets_the_closed_form():
+    waveforms, goal = INPUTS.flatten(1), 4.0
+    error = MODEL(waveforms).detach().abs()[:, 0]
+    least = (goal - error).clamp_min(0) / DUAL[L2] / waveforms.norm(dim=1)
+    result = Minimal(SNR(-10), objective=AbsoluteError(), goal=goal)(MODEL, waveforms, LABELS)
+    assert (least > 0).any()
+    sizes = result.perturbation.norm(dim=1) / waveforms.norm(dim=1)
+    assert sizes.tolist() == pytest.approx(least.tolist(), rel=0.002)
 
 
 @NORMS

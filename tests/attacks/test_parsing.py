@@ -12,8 +12,11 @@ from tenuto.attacks import (
     ATTACKS,
     L2,
     PGD,
+    SNR,
+    Amplitude,
     Described,
     Linf,
+    Masked,
     Minimal,
     Target,
     Transfer,
@@ -81,7 +84,9 @@ def test_only_errors_are_clipped():
         parse_objective("happy+", EMOTIONS, scale=(0.0, 1.0))
 
 
-@pytest.mark.parametrize("family", sorted(ATTACKS.keys() - {"Transfer", "Minimal", "ReleasedAttack"}))
+@pytest.mark.parametrize(
+    "family", sorted(ATTACKS.keys() - {"Transfer", "Minimal", "Imperceptible", "ReleasedAttack"})
+)
 def test_every_family_can_be_parse_attack(family):
     (attack,) = parse_attack(family, "linf", 0.1, None, {}).attacks
     assert type(attack) is ATTACKS[family]
@@ -137,14 +142,14 @@ def test_a_source_is_passed_on():
     [
         (("APG", "linf", 0.1, {}), r"Unknown attack 'APG'. Did you mean APGD\?"),
         (("APGD", "l1", 0.1, {}), "Unknown norm 'l1'"),
-        (("APGD", "linf", None, {}), "norm linf needs an epsilon"),
+        (("APGD", "linf", None, {}), "norm linf needs an epsilon, the size of the budget"),
         (("PGD", "none", 0.1, {}), "leave one of them out"),
         (("APGD", "linf", -0.1, {}), "epsilon must be a number from 0 to 1e"),
         (("APGD", "linf", 0.1, {"step": 5}), r"APGD has no setting 'step'. Did you mean steps\?"),
         (("APGD", "linf", 0.1, {"steps": "few"}), "steps must be a whole number, got 'few'"),
         (("PGD", "linf", 0.1, {"momentum": "much"}), "momentum must be a number, got 'much'"),
         (("PGD", "linf", 0.1, {"scattered": "yes"}), "scattered must be true or false, got 'yes'"),
-        (("Noise", "linf", 0.1, {"kind": "pink"}), "Unknown kind 'pink'"),
+        (("Noise", "linf", 0.1, {"kind": "brown"}), "Unknown kind 'brown'"),
         (("Minimal", "linf", 0.1, {}), "Minimal needs the setting goal: give it as a setting"),
         (("ReleasedAttack", "none", None, {}), "ReleasedAttack has no budget: use its protocol"),
         (("APGD", "linf", 0.1, {"budget": "0.2"}), "APGD has no setting 'budget'"),
@@ -163,6 +168,32 @@ def test_what_cannot_be_is_refused(arguments, message):
     family, norm, epsilon, settings = arguments
     with pytest.raises(ConfigError, match=message):
         parse_attack(family, norm, epsilon, SquaredError(), settings)
+
+
+def test_budgets_in_db_are_given_in_db():
+    (attack,) = parse_attack("APGD", "snr", None, SquaredError(), {}, db=40.0).attacks
+    assert attack == APGD(SNR(40))
+    (attack,) = parse_attack("APGD", "masked", None, SquaredError(), {}, db=-6.0).attacks
+    assert attack == APGD(Masked(-6))
+    (attack,) = parse_attack("APGD", "amplitude", 0.01, SquaredError(), {}).attacks
+    assert attack == APGD(Amplitude(0.01))
+
+
+@pytest.mark.parametrize(
+    ("norm", "epsilon", "db", "message"),
+    [
+        ("snr", 0.01, None, "epsilon is 0.01, but norm snr has no epsilon: give db instead"),
+        ("snr", None, None, "norm snr needs a db, the size of the budget"),
+        ("masked", 1.0, None, "epsilon is 1.0, but norm masked has no epsilon: give db instead"),
+        ("snr", None, 999.0, "db must be a number from -200 to 200"),
+        ("amplitude", None, 40.0, "db is 40.0, but norm amplitude has no db: give epsilon instead"),
+        ("linf", 0.1, 40.0, "db is 40.0, but norm linf has no db: give epsilon instead"),
+        ("none", None, 40.0, "db is 40.0, but norm none has no db: leave one of them out"),
+    ],
+)
+def test_sizes_of_the_wrong_kind_are_refused(norm, epsilon, db, message):
+    with pytest.raises(ConfigError, match=message):
+        parse_attack("PGD", norm, epsilon, SquaredError(), {}, db=db)
 
 
 def test_a_goal_makes_it_minimal():

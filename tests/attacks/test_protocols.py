@@ -15,18 +15,27 @@ import torch
 
 from tenuto.attacks import (
     APGD,
+    FGSM,
+    L2,
     PROTOCOLS,
+    SNR,
+    Amplitude,
     AttackResult,
     BoundedAttack,
+    Budget,
     Described,
     Linf,
+    Masked,
+    Noise,
     OneEmotion,
+    Protocol,
     ReleasedAttack,
     Square,
     climb,
     from_dict,
     protocol,
 )
+from tenuto.attacks.parsing import single
 from tenuto.errors import ConfigError
 from tests.attacks.conftest import Bottleneck, Counting
 
@@ -103,7 +112,7 @@ def test_the_described_protocol_is_the_released_attack_within_a_thousandth():
     assert protocol("paper-2025-described").attacks == (Described(budget=Linf(0.001), iterations=1000),)
 
 
-@pytest.mark.parametrize("settings", [{"steps": 10}, {"epsilons": (0.1,)}, {"queries": 10, "draws": 1}])
+@pytest.mark.parametrize("settings", [{"steps": 10}, {"budgets": (Linf(0.1),)}, {"queries": 10, "draws": 1}])
 def test_the_standard_has_no_parameters(settings):
     with pytest.raises(ConfigError, match=f"standard-1 has no parameters: leave out {', '.join(settings)}"):
         protocol("standard-1", **settings)
@@ -252,6 +261,151 @@ def test_the_protocols_of_the_study_need_three_emotions_or_another_measure(name)
     with pytest.raises(ConfigError, match=rf"Protocol {name}: The model has 2 outputs.*use measure='mse'"):
         protocol(name).members(2)
     assert protocol(name, measure="mse").members(2)
+
+
+def test_precision_is_the_one_setting_of_a_protocol_with_budgets():
+    quick = protocol("standard-1", precision="bfloat16")
+    assert str(quick) == "standard-1+precision=bfloat16"
+    assert repr(quick) == "protocol('standard-1', precision='bfloat16')"
+    assert {attack.precision for attack in quick.attacks if isinstance(attack, BoundedAttack)} == {"bfloat16"}
+    assert protocol("standard-1", precision="float32") == protocol("standard-1")
+    with pytest.raises(ConfigError, match="standard-1 has no parameters: leave out steps"):
+        protocol("standard-1", precision="bfloat16", steps=3)
+
+
+@pytest.fixture(scope="module")
+def heard():
+    """Passes of sound-1 on one short waveform with 8 emotions: as attacks report them, and as the model counted."""
+    model = Counting(Bottleneck(entries=4096, concepts=5, emotions=8, seed=4, skip=0.5))
+    generator = torch.Generator().manual_seed(43)
+    waveform = 0.1 * torch.randn(1, 4096, generator=generator, dtype=torch.float64)
+    labels = torch.rand(1, 8, generator=generator, dtype=torch.float64)
+    outcome: dict[Budget, list[AttackResult]] = {}
+    for member in protocol("sound-1").members(8):
+        for attack, result in climb(member, model, waveform, labels, valid_range=(-1.0, 1.0)):
+            outcome.setdefault(attack.budget, []).append(result)
+    return model, waveform, outcome
+
+
+def test_sound_1_takes_at_most_2000_passes_of_either_kind_a_clip(heard):
+    model, _, outcome = heard
+    results = [result for row in outcome.values() for result in row]
+    forwards = sum(int(result.forward_passes) for result in results)
+    gradients = sum(int(result.gradient_passes) for result in results)
+    assert (forwards, gradients) == (model.forwards, model.gradients) == (1938, 1248)
+    page = (Path(__file__).parents[2] / "docs" / "attacks.md").read_text("utf-8")
+    assert re.search(r"1248 gradient\s+passes\s+and\s+1938\s+forward\s+passes", page)
+
+
+def test_sound_1_keeps_its_budgets(heard):
+    _, waveform, outcome = heard
+    assert list(outcome) == [*(SNR(db) for db in (60, 50, 40, 30, 20)), *(Masked(db) for db in (-6, 0, 6))]
+    for budget, row in outcome.items():
+        around = budget.around(waveform, "a")
+        assert all(float(around.size(result.perturbation)) <= budget.epsilon * 1.012 for result in row)
+        assert all(float(result.adversarial.abs().max()) <= 1 for result in row)
+
+
+def test_sound_1_is_defined_for_as_many_emotions_as_its_passes_allow():
+    assert protocol("sound-1").domain == "waveform"
+    with pytest.raises(ConfigError, match="defined for up to 8 emotions, the model has 9"):
+        protocol("sound-1").members(9)
+
+
+def test_masking_is_that_of_the_sample_rate():
+    sound = protocol("sound-1")
+    assert sound.at_sample_rate(22050) == sound
+    other = sound.at_sample_rate(16000)
+    assert str(other) == "sound-1"
+    rates = {
+        attack.budget.sample_rate
+        for member in other.members(3)
+        for attack in member
+        if isinstance(attack.budget, Masked)
+    }
+    assert rates == {16000}
+
+
+def test_pink_noise_begins_at_20_hz_of_the_sample_rate():
+    waveform = 0.1 * torch.randn(1, 4096, generator=torch.Generator().manual_seed(1))
+    levels = []
+    for rate in (22050, 44100):
+        one = single(Noise(SNR(20), kind="pink", objective=OneEmotion(0), draws=1)).at_sample_rate(rate)
+        ((attack,),) = one.members(1)
+        delta = attack(
+            lambda x: x.abs().sum(dim=1, keepdim=True) * 1e3, waveform, torch.zeros(1, 1)
+        ).perturbation
+        power = torch.fft.rfft(delta.double()).abs().square()[0]
+        levels.append(float(power[2] / power.sum()))  # 10.8 Hz and 21.5 Hz
+    assert levels[0] < 1e-9 < 1e-3 < levels[1]
+
+
+TWO_NORMS = Protocol(
+    name="loud-1",
+    version=1,
+    description="Two norms.",
+    attacks=(APGD(SNR(20), steps=2), APGD(Amplitude(0.1), steps=2), FGSM(L2(0.3))),
+    budgets=(SNR(40), SNR(20), Amplitude(0.01)),
+    silence=True,
+)
+
+
+def test_an_attack_climbs_the_budgets_of_its_own_norm():
+    assert [[attack.budget for attack in member] for member in TWO_NORMS.members(3)] == [
+        [SNR(40), SNR(20)],
+        [Amplitude(0.01)],
+        [L2(0.3)],
+    ]
+    assert TWO_NORMS.norms == ("snr", "amplitude")
+    assert TWO_NORMS.epsilons == (0.01, 0.1, 0.01)
+
+
+def test_budgets_of_one_norm_must_rise():
+    with pytest.raises(
+        ConfigError, match=r"budgets of protocol loud-1 must rise in strength, got SNR\(db=20\), SNR"
+    ):
+        dataclasses.replace(TWO_NORMS, budgets=(SNR(20), SNR(40)))
+
+
+def test_worst_cases_of_several_norms_are_by_budget():
+    waveforms = INPUTS.flatten(1)
+    outcome = TWO_NORMS(model, waveforms, LABELS, valid_range=(-3.0, 3.0))
+    assert list(outcome.worst) == [SNR(40), SNR(20), Amplitude(0.01), L2(0.3)]
+    quiet, loud = (outcome.worst[SNR(db)] for db in (40, 20))
+    assert (quiet.error <= loud.error + 1e-6).all()
+    ratio = (quiet.adversarial - waveforms).double().norm(dim=1) / waveforms.double().norm(dim=1)
+    assert ratio.tolist() == pytest.approx([0.01] * 3, rel=1e-5)
+    assert "SNR(db=40)" in repr(outcome)
+
+
+def test_budgets_of_waveforms_set_the_domain():
+    assert TWO_NORMS.domain == "waveform"
+    assert protocol("standard-1").domain is None
+    assert TWO_NORMS.in_domain("waveform") is TWO_NORMS
+    with pytest.raises(
+        ConfigError, match="loud-1 has budgets of waveforms: leave out the domain spectrogram"
+    ):
+        TWO_NORMS.in_domain("spectrogram")
+    with pytest.raises(ConfigError, match="domain must be waveform or spectrogram, got 'sound'"):
+        TWO_NORMS.in_domain("sound")
+
+
+def test_another_domain_shows_in_the_name():
+    standard = protocol("standard-1")
+    assert standard.in_domain("spectrogram") is standard
+    moved = standard.in_domain("waveform")
+    assert str(moved) == "standard-1+domain=waveform"
+    assert moved.domain == "waveform"
+    assert moved.attacks == standard.attacks
+
+
+def test_the_description_of_standard_1_is_that_of_earlier_versions():
+    assert list(protocol("standard-1").to_dict()) == [
+        *("name", "version", "description", "attacks", "changes", "epsilons", "silence", "most_emotions")
+    ]
+    described = json.loads(json.dumps(TWO_NORMS.to_dict()))
+    assert described["domain"] == "waveform"
+    assert described["budgets"][:2] == [{"type": "snr", "db": 40}, {"type": "snr", "db": 20}]
 
 
 INPUTS = torch.randn(3, 1, 4, 3, generator=torch.Generator().manual_seed(1))

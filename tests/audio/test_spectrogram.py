@@ -104,6 +104,26 @@ def test_gradcheck_in_float64():
     assert torch.autograd.gradcheck(lambda x: module(x)[:, ::37], (waveform,), fast_mode=True)
 
 
+@pytest.mark.parametrize("shape", [(7000,), (3, 7000), (2, 2, 7000)])
+def test_the_gradient_is_that_of_the_plain_operations(shape):
+    """Frames overlap three deep, and the first sample of each lies at the floor of a multiple of the hop."""
+    waveform = torch.rand(
+        shape, dtype=torch.float64, generator=torch.Generator().manual_seed(1)
+    ).requires_grad_()
+    starts = module.frame_starts(0, frame_count(7000))
+    index = torch.from_numpy(starts[:, None] + np.arange(FRAME_SIZE))
+    padded = torch.nn.functional.pad(waveform, (0, FRAME_SIZE))
+    magnitude = torch.fft.rfft(padded[..., index] * torch.from_numpy(np.hanning(FRAME_SIZE)))[
+        ..., :1024
+    ].abs()
+    plain = torch.log10(1 + magnitude @ torch.from_numpy(filterbank()))
+    ours = LogSpectrogram()(waveform)
+    weights = torch.rand(ours.shape, dtype=torch.float64)
+    gradients = [torch.autograd.grad((one * weights).sum(), waveform)[0] for one in (ours, plain)]
+    assert torch.equal(ours, plain)
+    torch.testing.assert_close(*gradients)
+
+
 def test_gradient_at_silence_is_finite():
     waveform = torch.zeros(3000, requires_grad=True)
     LogSpectrogram()(waveform).sum().backward()

@@ -25,7 +25,7 @@ COLUMNS = "emotions: [arousal, joy]\nratings: table.csv\nid_column: song\nscale:
 
 
 @pytest.fixture(scope="module")
-def home(tmp_path_factory, tenuto):
+def home(tmp_path_factory, tenuto, few_steps):
     """A folder with rated recordings, a user's model, and nothing else; a function that runs a command there."""
     root = tmp_path_factory.mktemp("newcomer")
     corpora.folder(root / "music", 30)
@@ -106,6 +106,23 @@ def test_every_command_works_on_an_adopted_run(home, kind, request):
 def test_an_attack_that_needs_a_gradient_is_refused(home, black_box):
     refusal = sentence(home("attack", black_box, "--root", "music", "--attack", "APGD", "--epsilon", 0.1))
     assert "APGD follows a gradient, but the model has no gradient" in refusal
+
+
+def test_the_advice_of_a_refused_export_can_be_followed(home, run, black_box):
+    export = ("--to", "hub-folder", "--out", "exported")
+    assert "Export it as onnx or torchscript." in sentence(home("export", run, *export))
+    assert "it cannot be exported" in sentence(home("export", black_box, *export))
+    assert "cannot be converted" in sentence(home("export", black_box, "--to", "onnx", "--out", "a.onnx"))
+
+
+def test_a_normalisation_that_was_given_is_not_judged(home):
+    options = ("--takes", "log-spectrogram", "--concepts", "mode", "--normalisation", 2, 3, "--name", "own")
+    run = adopted(home, "spectrogram", *options)
+    home("attack", run, "--root", "music", "--attack", "FGSM", "--epsilon", 0.1, "--no-natural")
+    findings = json.loads(home("audit", run, "--json").stdout)["findings"]
+    (finding,) = (finding for finding in findings if finding["check"] == "normalisation")
+    assert finding["verdict"] == "NOT RECORDED"
+    assert "was adopted with mean 2 and deviation 3" in finding["sentence"]
 
 
 def test_features_are_attacked_but_not_played(home):

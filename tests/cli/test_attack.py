@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 import yaml
 
+from tenuto.audio.inversion import band_centres
 from tenuto.files import read_json, read_safetensors
 
 TABLE = "paper-2025-released+iterations=2"
@@ -191,11 +192,64 @@ def test_an_attack_of_one_s_own(attack):
     assert "at most 5 forward and 2 gradient passes a clip" in outcome.stdout
 
 
+def test_the_search_may_be_in_bfloat16(attack):
+    _, folder = attack("--attack", "FGSM", "--epsilon", 0.05, "--precision", "bfloat16")
+    (path,) = (folder / "attacks").glob("FGSM-*.json")
+    (settings,) = read_json(path)["attacks"].values()
+    assert settings["precision"] == "bfloat16"
+
+
 def test_an_attack_of_one_s_own_on_a_sibling(attack, run):
     outcome, _ = attack("--attack", "Transfer", "--epsilon", 0.1, "--setting", "steps=1", "--source", run)
     table = pd.read_csv(outcome.stdout.splitlines()[-1])
     assert set(table["attack"]) == {f"Transfer from {run.name}"}
     assert (table["gradient_passes"] == 0).all()
+
+
+def own_rows(folder):
+    """The table of the only single attack of a run."""
+    (path,) = (folder / "attacks").glob("FGSM-*.csv")
+    return path, pd.read_csv(path)
+
+
+def test_an_attack_on_some_seconds_and_frequencies(attack):
+    _, folder = attack(
+        "--attack", "FGSM", "--epsilon", "0.1", "--seconds", "2", "4", "--bands", "200", "2000"
+    )
+    path, table = own_rows(folder)
+    assert table["linf"].max() == pytest.approx(0.1)
+    arrays, _ = read_safetensors(path.with_suffix(".safetensors"))
+    hertz = band_centres()
+    inside = np.ix_(np.arange(63, 126), (hertz >= 200) & (hertz <= 2000))
+    for delta in arrays.values():
+        delta[inside] = 0
+        assert not delta.any()
+    (described,) = read_json(path.with_suffix(".json"))["attacks"].values()
+    assert described["region"] == {"type": "Region", "seconds": [2.0, 4.0], "bands": [200.0, 2000.0]}
+
+
+def test_an_attack_that_averages_over_draws(attack):
+    _, folder = attack("--attack", "FGSM", "--epsilon", "0.1", "--draws", "2")
+    path, table = own_rows(folder)
+    assert table["fresh_error"].notna().all()
+    assert (table["gradient_passes"] == 2).all()
+    (described,) = read_json(path.with_suffix(".json"))["attacks"].values()
+    assert described["transformations"] == {"type": "Transformations", "parts": [], "draws": 2, "seed": 0}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--seconds", "2", "4"], "--seconds, --bands, --robust-to and --draws need --attack"),
+        (["--attack", "FGSM", "--epsilon", "0.1", "--seconds", "4", "2"], "seconds must be two numbers"),
+        (["--attack", "FGSM", "--epsilon", "0.1", "--seconds", "8", "12"], "are not in the excerpt"),
+        (["--attack", "FGSM", "--epsilon", "0.1", "--bands", "9", "10"], "contain the centre of no band"),
+        (["--attack", "FGSM", "--epsilon", "0.1", "--robust-to", "mp4"], "Did you mean mp3?"),
+    ],
+    ids=lambda value: value[-3] if isinstance(value, list) else "",
+)
+def test_an_impossible_region_or_transformation_is_refused(refused, run, corpus, cache, arguments, message):
+    assert message in refused("attack", run, "--root", corpus, "--cache", cache, *arguments)
 
 
 def test_the_described_protocol_stays_in_its_budget(attack):

@@ -10,7 +10,7 @@ from tenuto.store.rows import NATURAL, read_rows, write_rows
 from tests import small_runs
 from tests.evaluation.audit.planted import bounded
 
-CHECKS = 27
+CHECKS = 29
 
 
 @pytest.fixture

@@ -194,8 +194,9 @@ def test_an_attack_on_a_recording_shows_before_and_after(tenuto, package, song, 
     assert change > 0
     name = song.stem
     endings = (".csv", ".safetensors", ".png", ".pdf", "-before.wav", "-after.wav", "-difference.wav")
-    assert {path.name for path in (tmp_path / "out").iterdir()} == {f"{name}{ending}" for ending in endings}
-    rows = read_rows(tmp_path / "out" / f"{name}.csv")
+    names = {f"{name}-attack{ending}" for ending in endings}
+    assert {path.name for path in (tmp_path / "out").iterdir()} == names
+    rows = read_rows(tmp_path / "out" / f"{name}-attack.csv")
     assert list(rows["label_happy"]) == list(rows["clean_happy"])
     assert rows["run"].iloc[0] == "a2e-soundtracks"
     sounds = [soundfile.read(tmp_path / "out" / f"{name}-{which}.wav")[0] for which in ("before", "after")]

@@ -6,6 +6,7 @@ import shutil
 import pandas as pd
 import pytest
 
+import tenuto
 from tenuto.cli.natural import natural
 from tenuto.errors import ConfigError, DataError
 from tests.cli.conftest import caller
@@ -42,6 +43,40 @@ def test_json_is_one_object_for_programs(measured, corpus, cache):
         None,
     )
     assert all(change["clips"] == 3 and change["moved"] > 0 for change in rest)
+
+
+@pytest.fixture(scope="module")
+def graded(measured, corpus, cache):
+    """The options of `tenuto natural` for the second protocol."""
+    return (measured, "--root", corpus, "--cache", cache, "--protocol", "natural-2")
+
+
+def test_strengths_are_printed_with_the_corruption_error(graded, measured):
+    outcome = call(*graded)
+    path = measured / "attacks" / "natural-2.csv"
+    assert outcome.stdout.splitlines()[-1] == str(path)
+    assert len(pd.read_csv(path)) == 50 * 3
+    lines = {line.split("│")[1].strip(): line for line in outcome.stdout.splitlines() if "│" in line}
+    assert len(lines) == 11
+    assert "8000 to 2000 Hz" in lines["low-pass"]
+    total = tenuto.corruption_error(measured).iloc[0]
+    assert f"Corruption error {total['corruption_error']:.3f} [" in outcome.stdout
+    assert f"increase {total['increase']:.3f} [" in outcome.stdout
+    assert "95 % intervals over clips." in outcome.stdout
+    assert "excerpt 1: 3 clips are too short for it" in outcome.stderr
+
+
+def test_json_has_every_strength_and_the_corruption_error(graded, measured):
+    content = json.loads(call(*graded, "--json").stdout)
+    assert (content["protocol"], len(content["changes"])) == ("natural-2", 55)
+    third = content["changes"][7]
+    assert (third["kind"], third["strength"], third["value"]) == ("low-pass", 3, "4000 Hz")
+    assert content["corruption"] == tenuto.corruption_error(measured).iloc[0].to_dict()
+
+
+def test_an_unknown_protocol_is_refused(measured):
+    with pytest.raises(ConfigError, match="Unknown protocol of natural variation 'natural-3'"):
+        call(measured, "--protocol", "natural-3")
 
 
 def test_audio_that_is_not_at_hand_is_said_in_one_sentence(measured, corpus, cache, tmp_path):

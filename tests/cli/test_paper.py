@@ -124,6 +124,16 @@ def test_a_budget_of_several_can_be_chosen(tmp_path):
     assert outcome.exit_code == 0
 
 
+def test_a_unit_of_several_can_be_chosen(tmp_path):
+    for seed, unit in ((6, "dB"), (21, "samples (full scale 1)")):
+        path = tmp_path / f"A2E-{seed}" / "attacks" / "paper-2025-released.csv"
+        write_rows(path, made_up.run(seed=seed).assign(unit=unit))
+    with pytest.raises(DataError, match="2 units"):
+        call("table1", tmp_path, "--out", tmp_path / "out")
+    outcome = call("table1", tmp_path, "--unit", "samples", "--out", tmp_path / "out")
+    assert outcome.exit_code == 0, outcome.output
+
+
 def test_the_whole_paper_from_the_released_logs(released, tmp_path):
     outcome = call("all", "--logs", released, "--out", tmp_path)
     assert "359 │ 13.035200610 │ 4.567e-32" in outcome.stdout

@@ -48,6 +48,17 @@ def test_json_says_what_was_written(made):
     assert [lack.split(":")[0] for lack in summary["missing"]] == ["Error by size of the attack"]
 
 
+def test_rows_in_a_file_are_reported_as_those_in_a_folder(tenuto, study, tmp_path):
+    (path,) = study.glob("runs/*/attacks/paper*.csv")
+    file = shutil.copy(path, tmp_path / "mine.csv")
+    outcome = tenuto("report", file, "--out", tmp_path / "report.html", "--json")
+    assert outcome.exit_code == 0, outcome.output
+    summary = json.loads(outcome.stdout)
+    assert {"attacked", "audit"} <= set(summary["sections"])
+    assert "mine" in (tmp_path / "report.html").read_text("utf-8")
+    assert list(tmp_path.glob("*")) == [file, tmp_path / "report.html"]
+
+
 def test_checks_that_were_not_made_have_one_true_reason(made):
     page = html.unescape(made[0].read_text("utf-8"))
     page = re.sub("</?code>", "`", page)

@@ -128,3 +128,22 @@ def test_clip_of_two_parts_are_refused(refused, attacked, data, clips):
 def test_a_part_that_was_not_attacked_is_named(refused, attacked, data):
     message = refused("show", attacked, clip_of(attacked, "validation"), *data)
     assert "no perturbations of validation clips" in message
+
+
+def test_a_gallery_of_two_runs_is_one_file(tenuto, attacked, data, clips, tmp_path):
+    page = tmp_path / "gallery.html"
+    outcome = tenuto("show", attacked, attacked, "--gallery", "--clip", clips[0], *data, "--out", page)
+    assert outcome.stdout.startswith(f"{page} (")
+    assert page.read_text("utf-8").count("<audio") == 6
+
+
+def test_a_gallery_is_described_as_json(tenuto, attacked, data, clips, tmp_path):
+    page = tmp_path / "gallery.html"
+    made = json.loads(tenuto("show", attacked, "--gallery", *data, "--out", page, "--json").stdout)
+    assert made["gallery"] == str(page)
+    assert made["clips"][0]["clip"] in clips
+
+
+def test_clips_of_a_gallery_need_a_gallery(refused, attacked, data, clips):
+    assert "--clip is an option of --gallery" in refused("show", attacked, "--clip", clips[0], *data)
+    assert "no such run" in refused("show", attacked, clips[0], "--gallery", *data)

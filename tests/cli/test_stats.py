@@ -5,7 +5,7 @@ import pytest
 
 from tenuto.cli.stats import stats
 from tenuto.errors import ConfigError, DataError
-from tenuto.store.rows import write_rows
+from tenuto.store.rows import read_rows, write_rows
 from tests.analysis.test_comparison import noisy
 from tests.cli.conftest import caller
 
@@ -35,6 +35,19 @@ def test_the_screen_has_the_unit_the_systems_and_the_pairs_and_no_file_is_writte
         assert f"\n{title}\n" in outcome.stdout
     assert "counts 20 pairs of clip and seed as independent" in " ".join(outcome.stdout.split())
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_run_that_was_attacked_differently_is_named(study, tmp_path):
+    for path in study.rglob("*.csv"):
+        rows = read_rows(path)
+        if path == min(study.rglob("*.csv")):
+            rows["objective"] = "absolute error"
+            odd = rows["run"].iloc[0]
+        write_rows(tmp_path / path.relative_to(study), rows)
+    with pytest.raises(
+        DataError, match=rf"^{odd} \(.*/absolute error/.*\): attacked differently from \d+ other"
+    ):
+        call(tmp_path)
 
 
 def test_files_are_written_and_named(study, tmp_path):

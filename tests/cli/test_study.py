@@ -270,6 +270,13 @@ def test_status_of_an_unfinished_study_without_locks_shows_the_last_stage(tenuto
 
 def test_status_of_a_folder_without_a_study(refused, tmp_path):
     assert "contains no study" in refused("study", "status", tmp_path)
+    assert "contains no study" in refused("study", "status", tmp_path / "gone")
+    run = tmp_path / "runs" / "A2E-6" / "attacks"
+    run.mkdir(parents=True)
+    (run / "standard-1.csv").touch()
+    sentence = refused("study", "status", tmp_path)
+    assert "has 1 run, but no journal" in sentence
+    assert f"`tenuto report {tmp_path}`" in sentence
 
 
 def test_a_study_takes_the_settings_file_in_the_folder_of_recordings(tenuto, tmp_path):

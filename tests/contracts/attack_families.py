@@ -16,11 +16,15 @@ from tenuto.attacks import (
     FGSM,
     L2,
     PGD,
+    SNR,
+    Amplitude,
     Attack,
     BoundedAttack,
     Budget,
     Described,
+    Imperceptible,
     Linf,
+    Masked,
     Minimal,
     Noise,
     ReleasedAttack,
@@ -28,11 +32,13 @@ from tenuto.attacks import (
     Transfer,
     Unbounded,
 )
+from tenuto.audio.masking import noise_to_mask_db
 from tests.attacks.conftest import Bottleneck
 
 MODEL = Bottleneck(entries=12, concepts=3, emotions=4, seed=1, skip=0.2)
 SIBLING = Bottleneck(entries=12, concepts=3, emotions=4, seed=1, skip=0.3)
-BUDGETS: tuple[Budget, ...] = (Linf(0.125), L2(0.375))
+SOUND_BUDGETS: tuple[Budget, ...] = (Amplitude(0.125), SNR(19), Masked(6))
+BUDGETS: tuple[Budget, ...] = (Linf(0.125), L2(0.375), *SOUND_BUDGETS)
 
 
 @dataclass(frozen=True)
@@ -65,8 +71,18 @@ FAMILIES = {
     "Noise uniform": Family(Noise, {"kind": "uniform", "draws": 5}, "draws", draws=True),
     "Noise gaussian": Family(Noise, {"kind": "gaussian", "draws": 5}, "draws", draws=True),
     "Noise sign": Family(Noise, {"kind": "sign", "draws": 5}, "draws", draws=True),
-    "Square": Family(Square, {"queries": 12}, "queries", budgets=BUDGETS[:1], draws=True),
+    **{
+        f"Noise {kind}": Family(Noise, {"kind": kind, "draws": 5}, "draws", budgets=SOUND_BUDGETS, draws=True)
+        for kind in ("white", "pink", "masked")
+    },
+    "Square": Family(Square, {"queries": 12}, "queries", budgets=BUDGETS[:-1], draws=True),
     "Minimal": Family(Minimal, {"goal": 1.05, "steps": 8, "bisections": 3}, stops=False),
+    "Imperceptible": Family(
+        Imperceptible,
+        {"goal": 1.05, "steps": 6, "quiet_steps": 6, "bisections": 3},
+        budgets=SOUND_BUDGETS,
+        stops=False,
+    ),
     "Transfer": Family(Transfer, {"source": SIBLING, "steps": 6}, "steps"),
     "Described": Family(
         Described, {"measure": "mse", "iterations": 8, "step_size": 0.05}, stops=False, starts=False
@@ -96,10 +112,20 @@ def bounded(family: Family) -> bool:
     return family.is_bounded
 
 
-def norms(perturbation, norm):
+def norms(perturbation, norm, inputs):
     """Measured in NumPy, in doubles."""
-    flat = perturbation.double().numpy().reshape(len(perturbation), -1)
+    flat, clean = (values.double().numpy().reshape(len(values), -1) for values in (perturbation, inputs))
+    if norm == "masked":
+        perturbation, inputs = perturbation.double(), inputs.double()
+        return 10 ** (noise_to_mask_db(perturbation, inputs).numpy() / 20)
+    if norm == "snr":
+        return np.linalg.norm(flat, axis=1) / np.linalg.norm(clean, axis=1)
     return np.linalg.norm(flat, axis=1) if norm == "l2" else np.abs(flat).max(axis=1)
+
+
+def shaped(values, budget):
+    """The values as samples (n, samples) for a budget of waveforms."""
+    return values.flatten(1) if budget is not None and budget.needs_sound else values
 
 
 def same(one, other):

@@ -5,6 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
+from tests.contracts.attack_families import shaped
+
 
 @pytest.fixture
 def one_thread():
@@ -15,8 +17,14 @@ def one_thread():
 
 
 @pytest.fixture
-def inputs():
-    return torch.randn(3, 1, 4, 3, generator=torch.Generator().manual_seed(3), dtype=torch.float64)
+def inputs(request):
+    values = torch.randn(3, 1, 4, 3, generator=torch.Generator().manual_seed(3), dtype=torch.float64)
+    return shaped(values, _budget(request))
+
+
+def _budget(request):
+    """The budget that a test is parametrized by, if any."""
+    return request.getfixturevalue("budget") if "budget" in request.fixturenames else None
 
 
 @pytest.fixture
@@ -24,7 +32,8 @@ def labels():
     return torch.rand(3, 4, generator=torch.Generator().manual_seed(4), dtype=torch.float64)
 
 
-@pytest.fixture(scope="module")
-def excerpts():
+@pytest.fixture
+def excerpts(request):
     generator = torch.Generator().manual_seed(6)
-    return torch.randn(2, 1, 313, 149, generator=generator), torch.rand(2, 8, generator=generator)
+    values, labels = torch.randn(2, 1, 313, 149, generator=generator), torch.rand(2, 8, generator=generator)
+    return shaped(values, _budget(request)), labels

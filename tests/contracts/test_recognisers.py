@@ -188,18 +188,35 @@ def test_it_has_the_gradient_it_states(opened, request):
         assert not emotions.requires_grad
 
 
+def test_it_has_a_corruption_error(opened):
+    """Whatever it takes: a log spectrogram, samples at 8 kHz, or features."""
+    run, _ = opened
+    lines = run.natural(protocol="natural-2")
+    assert len(lines) == 55
+    measured = lines[lines["clips"] > 0]
+    assert set(measured["kind"]) >= {"gain", "reverberation", "crowd noise", "mp3", "pitch", "tempo"}
+    assert np.isfinite(measured["mae"]).all()
+    assert tenuto.corruption_error(run.folder)["clips"].item() == len(run.part("test"))
+
+
 def predictions_elsewhere(folder, root, needs):
     """Predictions for the test clips in a process of its own; only the path of the folder gets there."""
     run = tenuto.open_run(folder, root, **needs)
     return predict(run.recogniser.network, run.part("test").inputs).emotions.numpy()
 
 
-def test_a_worker_opens_it_by_its_folder(opened, place):
+@pytest.fixture(scope="module")
+def worker():
+    """One process for all kinds."""
+    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
+        yield pool
+
+
+def test_a_worker_opens_it_by_its_folder(opened, place, worker):
     run, needs = opened
     needs = {"model": foreign_models.waveform()} if needs else {}
     here = predictions_elsewhere(run.folder, place / "data", needs)
-    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
-        there = pool.submit(predictions_elsewhere, run.folder, place / "data", needs).result()
+    there = worker.submit(predictions_elsewhere, run.folder, place / "data", needs).result()
     np.testing.assert_allclose(here, there, rtol=1e-5, atol=1e-6)
 
 

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, strategies as st
 
 from tenuto.data import Index, Soundtracks
-from tenuto.data.splits import PARTS, Split, draw, read_split, write_split
+from tenuto.data.splits import PARTS, Split, draw, one_spelling, read_split, write_split
 from tenuto.errors import ConfigError, DataError, FileError
 from tests.conftest import GOLDEN
 
@@ -87,6 +87,15 @@ def test_a_stored_split_that_contradicts_itself_is_refused(tmp_path, row, messag
 def test_too_few_clips():
     with pytest.raises(DataError, match="at least 10"):
         draw(index(9), "random")
+
+
+def test_albums_in_two_spellings_are_one():
+    whole = index(40, ("Blue Train", "blue  train", *(f"album {place}" for place in range(18))) * 2)
+    for seed in range(5):
+        split = draw(whole, "album", seed=seed)
+        parts = [next(part for part in PARTS if clip in split.part(part)) for clip in whole.clips]
+        assert len({parts[0], parts[1], parts[20], parts[21]}) == 1
+    assert one_spelling(["b", "B ", "a"]) == ("b", "b", "a")
 
 
 def test_album_split_without_albums():

@@ -29,7 +29,7 @@ CLIMB = Protocol(
         APGD(budget=BUDGET, objective=SquaredError(), steps=3),
         Noise(budget=BUDGET, objective=AbsoluteError(), draws=2),
     ),
-    epsilons=(0.1, 0.3),
+    budgets=(Linf(0.1), BUDGET),
     silence=True,
 )
 

@@ -62,6 +62,20 @@ def test_a_black_box_is_searched(song):
         tenuto.attack_recording(model, song, "APGD", objective="valence+", epsilon=0.05)
 
 
+def test_files_of_the_user_beside_the_recording_stay(song):
+    beside = [song.with_suffix(ending) for ending in (".csv", ".png")]
+    for path in beside:
+        path.write_text("of the user")
+    model = adopted(Waves())
+    for _ in range(2):  # the files of an earlier attack are replaced
+        files = tenuto.attack_recording(model, song, "FGSM", epsilon=0.01).write(song.parent)
+        assert {path.stem for path in files} == {
+            "song-attack",
+            *(f"song-attack-{name}" for name in ("before", "after", "difference")),
+        }
+    assert {path.read_text() for path in beside} == {"of the user"}
+
+
 def test_features_have_no_sound(song, tmp_path):
     model = adopted(torch.nn.Linear(2, 2), takes="features", front_end=halves)
     result = tenuto.attack_recording(model, song, objective="valence+", epsilon=0.1, steps=3)

@@ -255,6 +255,7 @@ def test_one_output(shape):
         (lambda x: (pair(x), x), {"output": 2}, ["'2'", "0", "1"]),
         (pair, {"output": "scores"}, ["'scores'", "leave the output out"]),
         (pair, {"outputs": 3}, ["2 outputs", "3 are named"]),
+        (pair, {"outputs": 1}, ["2 outputs", "1 is named"]),
         (lambda x: x[:, :400].reshape(len(x), 4, 100), {}, ["(3, 4, 100)", "clips"]),
         (lambda x: "happy", {}, ["str"]),
         (lambda x: None, {}, ["NoneType"]),

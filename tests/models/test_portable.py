@@ -16,6 +16,7 @@ from tenuto.errors import ModelError
 from tenuto.models import Recogniser, build
 from tenuto.models.adoption import AdoptedNetwork
 from tenuto.models.foreign import open_foreign
+from tenuto.models.foreign.adopted import Adopted
 from tenuto.models.portable import ExcerptSpectrogram, about, to_onnx, to_torchscript
 
 SAMPLES = 220_500
@@ -127,6 +128,36 @@ def test_a_model_that_takes_waveforms_keeps_its_own_rate_and_length():
     waveform = torch.rand(5, 32_000)
     torch.testing.assert_close(script(waveform), Loudness()(waveform))
     assert (about(recogniser)["sample_rate"], about(recogniser)["samples"]) == (16_000, 32_000)
+
+
+class Fixed(torch.nn.Module):
+    """Takes a fixed number of clips, as files do that were exported so."""
+
+    def __init__(self, clips):
+        super().__init__()
+        self.clips = clips
+
+    def forward(self, waveform):
+        return waveform.reshape(self.clips, 32_000).abs().mean(dim=1, keepdim=True)
+
+
+@pytest.mark.parametrize("windows", [1, 3])
+@pytest.mark.parametrize(("ending", "convert"), [(".pt", to_torchscript), (".onnx", to_onnx)])
+def test_a_model_that_takes_a_fixed_number_of_clips_keeps_it(ending, convert, windows, tmp_path):
+    if ending == ".onnx":
+        pytest.importorskip("onnxruntime", reason="the extra onnx is not installed")
+    network = AdoptedNetwork(Adopted(Fixed(windows), "fixed", outputs=1, batch=windows), 1, True).eval()
+    recogniser = Recogniser(network, "fixed", ("arousal",), (), WaveformInputs(16_000, 2.0), "f" * 64)
+    assert about(recogniser)["windows"] == windows
+    path, waveforms = tmp_path / f"model{ending}", torch.rand(5, 32_000)
+    path.write_bytes(convert(recogniser))
+    if ending == ".pt":
+        script = torch.jit.load(path)
+        torch.testing.assert_close(script(waveforms[:windows]), Loudness()(waveforms[:windows]))
+    if (ending, windows) != (".pt", 3):  # TorchScript does not say how many it takes
+        foreign = open_foreign(path, example=waveforms[:3], outputs=1, trust=True)
+        for count in (1, 3, 5):
+            torch.testing.assert_close(foreign.module(waveforms[:count]), Loudness()(waveforms[:count]))
 
 
 def test_what_cannot_be_part_of_a_file_is_refused():

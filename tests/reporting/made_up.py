@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
+from tenuto.data.excerpts import WAVEFORM_UNIT
 from tenuto.store.released_logs import EMOTIONS
 
 SYSTEMS = ("A2E", "A2B2E", "A2M2E", "aA2E", "aA2B2E")
@@ -65,3 +66,28 @@ def study(systems=SYSTEMS, seeds=SEEDS):
         ],
         ignore_index=True,
     )
+
+
+SOUND = {"snr": {40: 0.1875, 20: 0.375}, "masked": {-6: 0.1875, 6: 0.75}}
+"""Norm -> dB -> error of the worst attack there: the rows of `sound`."""
+
+
+def epsilon_of(norm: str, db: float) -> float:
+    """The epsilon of a budget in dB."""
+    return 10 ** ({"snr": -1, "masked": 1}[norm] * db / 20)
+
+
+def sound(system="A2E", seed=6, ladders=None, clean=0.125, protocol="sound-1", **columns):
+    """Rows of the waveform domain in two norms: a strong attack with these errors, and noise that adds nothing."""
+    rows = pd.concat(
+        [
+            run(system, seed, clean, error, protocol=protocol, attack=attack, objective="squared error",
+                norm=norm, epsilon=epsilon_of(norm, db), unit=WAVEFORM_UNIT, l2=0.5, linf=0.01,
+                snr_db=float(db) if norm == "snr" else 33.0, nmr_db=float(db) if norm == "masked" else 3.0, **columns)
+            for norm, steps in (ladders or SOUND).items()
+            for db, worst in steps.items()
+            for attack, error in (("Noise", clean), ("APGD", worst))
+        ],
+        ignore_index=True,
+    )  # fmt: skip
+    return rows

@@ -57,6 +57,9 @@ def made_up(concepts=None, **changes) -> Any:
         "perturbation": delta,
         "samples_before": np.zeros(4, np.int16),
         "samples_after": np.zeros(4, np.int16),
+        "noise_to_mask": np.full((200, 3), 0.1),
+        "critical_hz": (0.0, 1000.0, 5000.0),
+        "perceptual": 4.5,
     }
     return Resynthesis(**(fields | changes))
 
@@ -77,6 +80,18 @@ def test_the_three_pictures_are_the_spectrograms_and_their_difference():
     np.testing.assert_array_equal(picture(figure, "before"), result.clean.T)
     np.testing.assert_array_equal(picture(figure, "after"), result.attacked.T)
     np.testing.assert_array_equal(picture(figure, "difference (std)"), result.perturbation.T)
+
+
+def test_a_played_attack_shows_its_noise_to_mask_ratio_at_the_bands_of_the_spectrogram():
+    ratio = np.full((200, 3), 0.1)
+    ratio[:, 1] = 10.0  # from 1000 to 5000 Hz
+    result = made_up(unit="log10", noise_to_mask=ratio)
+    drawn_map = picture(clip_figure(result), "noise-to-mask ratio (dB)")
+    is_middle = [1000 <= band < 5000 for band in result.band_hz]
+    np.testing.assert_allclose(drawn_map.T, np.tile(np.where(is_middle, 10.0, -10.0), (200, 1)))
+    assert result.nmr_db == pytest.approx(10)
+    assert "noise-to-mask ratio of the change" in words(result)
+    assert "after, in 16 bits" in drawn(axes_of(clip_figure(result), "emotions"))
 
 
 def test_before_and_after_have_one_scale_and_the_difference_is_centred():
@@ -159,13 +174,17 @@ def test_the_title_says_who_and_what_under_which_budget():
 
 def test_the_sentence_says_what_survives_and_how_loud_it_is():
     assert sentence(made_up()) == (
-        "44 % of the attack's effect on the emotions survives as sound; "
-        "the signal-to-noise ratio of the samples that are played is 21.6 dB."
+        "44 % of the attack's effect on the emotions survives as sound. What is played: signal-to-noise ratio "
+        "21.6 dB, largest noise-to-mask ratio −10.0 dB, perceptual score 4.50 of 5 (5 is inaudible)."
     )
+    assert sentence(made_up(perceptual=None)).endswith("largest noise-to-mask ratio −10.0 dB.")
+    assert "survives in 16 bits." in sentence(made_up(unit="log10"))
 
 
 def test_the_sentence_of_an_attack_without_effect():
-    assert sentence(made_up(survival=None)).startswith("The attack does not move the emotions; the signal")
+    assert sentence(made_up(survival=None)).startswith(
+        "The attack does not move the emotions. What is played: signal"
+    )
     assert sentence(made_up(snr_db=math.inf)).endswith("; in 16 bits there is nothing of it to hear.")
     nothing = np.zeros((313, BANDS), np.float32)
     assert sentence(made_up(perturbation=nothing)) == "The attack changed nothing."
@@ -179,7 +198,7 @@ def test_the_words_say_what_a_picture_shows():
         "Log spectrograms of clip 055",
         "second 4 of 10 holds the largest part, 100 %",
         "tension moves most, from 0.35 to 0.05.",
-        "the signal-to-noise ratio of the samples that are played is 21.6 dB.",
+        "signal-to-noise ratio 21.6 dB,",
     ):
         assert part in message
 
@@ -187,6 +206,7 @@ def test_the_words_say_what_a_picture_shows():
 def test_numbers_below_zero_have_a_true_minus():
     assert percent(-0.25) == "−25 %"
     assert decibels(-1.25) == "−1.2 dB"
+    assert decibels(-0.01) == "0.0 dB"
 
 
 def test_silence_and_no_change_can_be_drawn_and_saved(tmp_path):

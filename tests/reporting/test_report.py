@@ -23,7 +23,7 @@ from tenuto.files import write_json
 from tenuto.reporting import gather, make_page, read_findings, render, verdicts, write_report
 from tenuto.reporting.page import blocks, inside, report, sections
 from tenuto.store.rows import mark_worst, values_of
-from tests.analysis import test_curves
+from tests.analysis import test_curves, test_natural
 from tests.reporting import made_up
 from tests.reporting.made_up_report import (
     CONCEPTS,
@@ -553,10 +553,10 @@ def test_generated_music_is_said_to_be_generated(everything):
     assert "Note" not in dict(report.facts(everything))
 
 
-def test_signal_concepts_are_said_to_be_proxies(everything):
+def test_signal_concepts_are_said_to_be_proxies(everything, shown):
     computed = dataclasses.replace(everything, data=DataConfig(concepts="signal"))
     assert "of concepts computed from the audio make" in make_page(computed).question
-    assert "of human concepts make" in make_page(everything).question
+    assert "of human concepts make" in shown.question
     facts = dict(report.facts(computed))
     assert (facts["Data"], facts["Concepts"]) == ("soundtracks", report.COMPUTED)
     assert "Concepts" not in dict(report.facts(everything))
@@ -639,3 +639,44 @@ def test_every_unit_of_epsilon_has_sections_of_its_own(tmp_path):
     html = render(page)
     assert f"epsilon from 0 to 0.2 in {unit}" in html
     assert f"Epsilon in {unit}: By size of the attack" in html
+
+
+def test_rows_of_both_domains_are_shown_and_never_compared(tmp_path):
+    tables = [
+        mark_worst(rows)
+        for seed in (6, 21)
+        for rows in (test_curves.run("A2E", seed), test_curves.run("A2M2E", seed), made_up.sound("A2E", seed))
+    ]
+    known = gather(stored(tmp_path / "both", tables), "standard-1", 0.1, draws=100)
+    assert [other.attack for other in known.others] == ["sound-1, 20 dB SNR", "sound-1, noise-to-mask 6 dB"]
+    page = make_page(known)
+    titles = [section.title for section in page.sections]
+    assert titles.count("sound-1: By size of the attack") == 1
+    assert {"sound-1, 20 dB SNR: Under attack", "sound-1, noise-to-mask 6 dB: Under attack"} <= set(titles)
+    assert "Without an attack" in titles
+    assert not any(title.endswith(": Without an attack") for title in titles)
+    html = render(page)
+    for part in ("signal-to-noise ratio from 40 to 20 dB", "noise-to-mask ratio from -6 to 6 dB"):
+        assert part in html
+
+
+def test_the_other_norm_of_the_shown_protocol_has_sections_of_its_own(tmp_path):
+    folder = stored(tmp_path / "sound", [mark_worst(made_up.sound(seed=seed)) for seed in (6, 21)])
+    known = gather(folder, "sound-1", db=40, draws=100)
+    assert known.attack == "sound-1, 40 dB SNR"
+    assert [other.attack for other in known.others] == ["sound-1, noise-to-mask 6 dB"]
+    names = [section.name for section in make_page(known).sections]
+    assert {"attacked", "attacked-1", "curves"} <= set(names)
+    assert "curves-1" not in names
+    with pytest.raises(DataError, match="40 dB SNR, 20 dB SNR, noise-to-mask -6 dB, noise-to-mask 6 dB"):
+        gather(folder, "sound-1")
+
+
+def test_the_corruption_error_is_shown_next_to_natural_changes(tmp_path):
+    folder = stored(
+        tmp_path, [mark_worst(test_curves.run()), test_curves.natural(), test_natural.graded(clips=5)]
+    )
+    html = render(make_page(gather(folder, "standard-1", 0.1, draws=100)))
+    assert "Corruption error: MAE under natural-2" in html
+    assert "0.250 (0.250 to 0.250)" in html
+    assert "mp3 128 kb/s" in html

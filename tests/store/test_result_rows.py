@@ -102,7 +102,10 @@ def test_the_columns_of_an_attack_of_its_own_are_kept():
         ({"emotions": ("valence",)}, "`emotions` must be 2 different names, got valence"),
         ({"clips": ["a", "a", "b", "c", "d"]}, "`clips` must be 5 different names"),
         ({"concepts": ("melody",)}, "`concepts` names 1 concepts; the result has none"),
-        ({"attack": "DeepFool"}, "`norm` of the attack DeepFool must be linf, l2 or none, got None"),
+        (
+            {"attack": "DeepFool"},
+            "`norm` of the attack DeepFool must be linf, l2, snr, amplitude, masked or none, got None",
+        ),
         ({"norm": "l2"}, "are those of the attack. Leave them out"),
         ({"split": "all"}, "column split"),
         ({"scale": (7.0, 1.0)}, "the scale of 'model-0' is 7 to 1"),

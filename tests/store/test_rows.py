@@ -88,7 +88,7 @@ def test_rows_without_any_emotion_are_refused():
 def test_a_run_with_two_systems_or_seeds_is_refused(name, value):
     rows = made_up.run()
     rows.loc[rows.index[0], name] = value
-    with pytest.raises(DataError, match=f"have {name} .*{value}.*; a run has one"):
+    with pytest.raises(DataError, match=f"have {name} .*{value}.*; there must be one"):
         validate_rows(rows)
 
 
@@ -241,6 +241,22 @@ def waves(**columns):
     return made_up.run(system="waves", **{"unit": SAMPLES, "scale_low": 1.0, "scale_high": 7.0} | columns)
 
 
+def test_a_run_may_be_attacked_in_two_units_by_two_protocols():
+    waveforms = made_up.run(system="A2E", protocol="sound-1", unit=SAMPLES, snr_db=-3.5, nmr_db=np.nan)
+    both = validate_rows(pd.concat([made_up.run(), waveforms], ignore_index=True))
+    assert units_of(both).nunique() == 2
+    assert set(both["run"]) == {"A2E-6"}
+
+
+@pytest.mark.parametrize("name", ["snr_db", "survives_mp3", "perceptual", "leakage_db"])
+def test_columns_of_waveforms_are_numbers_of_any_sign_or_empty(name, tmp_path):
+    rows = waves(**{name: [-3.5, 0.0, np.nan, 1.2, 40.0]})
+    back = read_rows(write_rows(tmp_path / "rows.csv", rows))
+    pd.testing.assert_series_equal(back[name], rows[name])
+    with pytest.raises(DataError, match=f"column {name}: 'inf' is not a finite number or empty"):
+        validate_rows(waves(**{name: np.inf}))
+
+
 def test_rows_of_earlier_versions_mean_the_log_spectrogram_and_name_no_scale():
     rows = made_up.run()
     assert unit_of(rows) == "standard deviations of the log spectrogram"
@@ -272,7 +288,10 @@ def test_a_unit_is_named_by_its_beginning():
 @pytest.mark.parametrize(
     ("columns", "message"),
     [
-        ({"unit": [SAMPLES, SAMPLES, "decibels", SAMPLES, SAMPLES]}, "have unit .* and .*; a run has one"),
+        (
+            {"unit": [SAMPLES, SAMPLES, "decibels", SAMPLES, SAMPLES]},
+            "have unit .* and .*; there must be one",
+        ),
         ({"scale_low": 7.0}, "the scale of 'waves-6' is 7 to 7"),
         ({"scale_high": np.inf}, "column scale_high"),
     ],
@@ -280,3 +299,40 @@ def test_a_unit_is_named_by_its_beginning():
 def test_a_contradictory_unit_or_scale_is_refused(columns, message):
     with pytest.raises(DataError, match=message):
         validate_rows(waves(**columns))
+
+
+def test_a_budget_in_db_is_chosen_by_its_value():
+    rows = mark_worst(made_up.sound())
+    assert set(at_budget(rows, db=40)["norm"]) == {"snr"}
+    assert set(at_budget(rows, db=-6)["norm"]) == {"masked"}
+    assert set(at_budget(rows, 0.01)["epsilon"]) == {0.01}
+
+
+def test_a_value_in_db_of_two_norms_needs_the_norm():
+    rows = mark_worst(made_up.sound(ladders={"snr": {6: 0.2}, "masked": {6: 0.3}}))
+    with pytest.raises(
+        DataError, match=r"6 dB is a budget of several norms \(6 dB SNR, noise-to-mask 6 dB\)\. .*`norm`"
+    ):
+        at_budget(rows, db=6)
+    assert set(at_budget(rows, db=6, norm="masked")["norm"]) == {"masked"}
+    assert set(at_budget(rows, norm="snr")["norm"]) == {"snr"}
+
+
+@pytest.mark.parametrize(
+    ("choice", "message"),
+    [
+        ({}, "several budgets .*40 dB SNR, .*noise-to-mask 6 dB.* Choose one with `db`, and `norm`"),
+        ({"db": 10}, "no budget 10 dB; budgets of the rows: 40 dB SNR"),
+        ({"db": 40, "norm": "masked"}, "no budget 40 dB; budgets of the rows: noise-to-mask -6 dB"),
+        ({"norm": "linf"}, "no norm 'linf'; norms of the rows: snr, masked"),
+        ({"epsilon": 0.01, "db": 40}, "`epsilon` 0.01 and `db` 40 are two budgets"),
+    ],
+)
+def test_a_budget_in_db_that_cannot_be_chosen_is_refused(choice, message):
+    with pytest.raises(DataError, match=message):
+        at_budget(mark_worst(made_up.sound()), **choice)
+
+
+def test_a_size_is_no_value_in_db():
+    with pytest.raises(DataError, match=r"no budget 0\.1 dB"):
+        at_budget(mark_worst(ladder()), db=0.1)

@@ -22,7 +22,6 @@ from tenuto.analysis.systems import (
     seed_values,
     selection,
 )
-from tenuto.data.excerpts import SPECTROGRAM_UNIT
 from tenuto.store.rows import scale_of, unit_of, values_of
 
 VERDICTS = {
@@ -240,14 +239,22 @@ def _size(rows: pd.DataFrame) -> str:
     budget = " The attack has no budget." if (rows["norm"] == "none").all() else ""
     largest, unit = rows["linf"].dropna(), unit_of(rows)
     change = f"The largest change of {words.entry(unit)}"
+    if heard := _heard(rows):
+        return f"The perturbations have {heard}.{budget}"
     if len(largest):
-        size = "standard deviations" if unit == SPECTROGRAM_UNIT else unit
-        return f"{change} has a median of {largest.median():.2g} {size}.{budget}"
+        return f"{change} has a median of {largest.median():.2g} {words.after_number(unit)}.{budget}"
     stored = rows["stored_l2"].dropna() if "stored_l2" in rows else largest
     stored_norm = (
         f"; the stored perturbations have a median L2 norm of {stored.median():.3g}" if len(stored) else ""
     )
     return f"{change} was not recorded{stored_norm}.{budget}"
+
+
+def _heard(rows: pd.DataFrame) -> str:
+    """How loud perturbations of waveforms are, where that was recorded."""
+    ratios = {"snr_db": "a median signal-to-noise ratio of", "nmr_db": "a median noise-to-mask ratio of"}
+    values = {title: rows[name].dropna() for name, title in ratios.items() if name in rows}
+    return " and ".join(f"{title} {value.median():z.1f} dB" for title, value in values.items() if len(value))
 
 
 def _caution(rows: pd.DataFrame) -> str:

@@ -15,6 +15,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import math
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -28,7 +29,8 @@ from tenuto import metrics
 from tenuto.config import SYSTEMS, DataConfig
 from tenuto.data.base import DATASETS
 from tenuto.errors import DataError, FileError
-from tenuto.store.rows import mark_worst, scale_of, unit_of, units_of, values_of, worst_case
+from tenuto.store.budgets import norm_of, norm_order, which_budget
+from tenuto.store.rows import budgets_of, mark_worst, scale_of, unit_of, units_of, values_of, worst_case
 from tenuto.store.run import RunFolder
 
 FEWEST_SEEDS = 3
@@ -80,13 +82,29 @@ def selection(rows: pd.DataFrame) -> pd.DataFrame:
 
 def _several(attacks: pd.DataFrame, rows: pd.DataFrame) -> str:
     """One sentence on rows of several attacks, with the first three of them and how to choose one."""
-    budgets = sorted(rows["epsilon"].dropna().unique())
+    budgets = budgets_of(rows)
     if len(budgets) > 1:
-        listed = ", ".join(f"{value:g}" for value in budgets)
-        return f"the rows hold {len(budgets)} budgets (epsilon {listed}); choose one with `epsilon`."
+        return which_budget(budgets)
+    if odd := _odd_runs(rows):
+        return odd
     first = ["/".join(str(value) for value in attack) for attack in attacks.head(3).itertuples(index=False)]
     more = f" and {len(attacks) - 3} more" if len(attacks) > 3 else ""
     return f"the rows hold {len(attacks)} attacks ({', '.join(first)}{more}); select the rows of one."
+
+
+def _odd_runs(rows: pd.DataFrame) -> str | None:
+    """One sentence on the runs that were attacked differently from most; None where all have the same attacks."""
+    texts = pd.Series(["/".join(map(str, row)) for row in rows[TEST_IDENTITY].to_numpy()], rows.index)
+    attacks = texts.groupby(rows["run"], sort=False).agg(lambda own: ", ".join(sorted(set(own))))
+    usual, *rest = Counter(attacks).most_common()
+    if not rest:
+        return None
+    odd = ", ".join(f"{run} ({own})" for run, own in attacks[attacks != usual[0]].head(3).items())
+    others = f"{usual[1]} other run{'s' * (usual[1] > 1)} ({usual[0]})"
+    return (
+        f"{odd}: attacked differently from {others}. Attack again with the same settings, or keep the runs apart, in "
+        "folders of their own."
+    )
 
 
 def label_scale(data: DataConfig | None) -> tuple[float, float] | None:
@@ -112,19 +130,22 @@ def is_paper_data(data: DataConfig | None) -> bool:
 
 
 def budget_title(norm: object, epsilon: object) -> str:
-    """``linf 0.1``, or ``without a budget``."""
+    """``linf 0.1``, ``40 dB SNR``, or ``without a budget``."""
     size = float(str(epsilon))
-    return f"{norm} {size:g}" if np.isfinite(size) else "without a budget"
+    return norm_of(str(norm)).label(size) if np.isfinite(size) else "without a budget"
 
 
 def at_budgets(rows: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
-    """Title and rows of every budget, with each clip's worst case there; smallest budget first, unit by unit."""
+    """Title and rows of every budget, with each clip's worst case there; smallest budget first, norm by norm of each
+    unit."""
     # Marked again: among rows that were picked out of a table, the marked ones may be missing.
     chosen = worst_case(mark_worst(rows))
     units = units_of(chosen)
     several = units.nunique() > 1
-    for (unit, norm, epsilon), part in chosen.groupby([units, "norm", "epsilon"], dropna=False, sort=True):
-        yield budget_title(norm, epsilon) + (f" ({unit})" if several else ""), part
+    groups = dict(iter(chosen.groupby([units, "norm", "epsilon"], dropna=False, sort=True)))
+    for unit, norm, epsilon in sorted(groups, key=lambda key: (key[0], norm_order(str(key[1])))):
+        title = budget_title(norm, epsilon) + (f" ({unit})" if several else "")
+        yield title, groups[unit, norm, epsilon]
 
 
 def ordered_systems(rows: pd.DataFrame) -> list[str]:

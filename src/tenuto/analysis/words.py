@@ -6,7 +6,7 @@ import math
 
 import pandas as pd
 
-from tenuto.data.excerpts import SPECTROGRAM_UNIT
+from tenuto.data.excerpts import SPECTROGRAM_UNIT, WAVEFORM_UNIT
 from tenuto.store.rows import has_thresholds
 
 NOTHING = "–"
@@ -28,9 +28,14 @@ def long_unit(unit: str) -> str:
     return "standard deviations of the normalised spectrogram (std)" if unit == SPECTROGRAM_UNIT else unit
 
 
+def after_number(unit: str) -> str:
+    """A unit as it follows a number in a sentence."""
+    return {SPECTROGRAM_UNIT: "standard deviations", WAVEFORM_UNIT: "of full scale"}.get(unit, unit)
+
+
 def entry(unit: str) -> str:
     """What one number of an input is."""
-    return "a spectrogram entry" if unit == SPECTROGRAM_UNIT else "an input entry"
+    return {SPECTROGRAM_UNIT: "a spectrogram entry", WAVEFORM_UNIT: "a sample"}.get(unit, "an input entry")
 
 
 def attacked_pair(rows: pd.DataFrame) -> str:

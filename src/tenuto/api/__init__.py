@@ -12,9 +12,10 @@ if TYPE_CHECKING:
     from tenuto.api.adoption import adopt
     from tenuto.api.auditing import Audit, audit
     from tenuto.api.certifying import Certificates, certify
-    from tenuto.api.comparing import compare, curves, rows
+    from tenuto.api.comparing import compare, corruption_error, curves, rows
     from tenuto.api.datasets import prepare, validate
     from tenuto.api.exporting import export
+    from tenuto.api.galleries import Gallery, gallery
     from tenuto.api.papers import Paper, paper
     from tenuto.api.progress import Progress
     from tenuto.api.recordings import RecordingAttack, attack_recording
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
         predict,
         set_concepts,
         show,
+        universal,
     )
     from tenuto.api.studies import run_study
     from tenuto.api.training import import_reference, train
@@ -39,16 +41,17 @@ _MODULES = {
     "tenuto.api.adoption": ("adopt",),
     "tenuto.api.auditing": ("Audit", "audit"),
     "tenuto.api.certifying": ("Certificates", "certify"),
-    "tenuto.api.comparing": ("compare", "curves", "rows"),
+    "tenuto.api.comparing": ("compare", "corruption_error", "curves", "rows"),
     "tenuto.api.datasets": ("prepare", "validate"),
     "tenuto.api.exporting": ("export",),
+    "tenuto.api.galleries": ("Gallery", "gallery"),
     "tenuto.api.papers": ("Paper", "paper"),
     "tenuto.api.progress": ("Progress",),
     "tenuto.api.recordings": ("RecordingAttack", "attack_recording"),
     "tenuto.api.reports": ("Report", "report"),
     "tenuto.api.runs": (
         *("Run", "attack", "evaluate", "explain", "intervene", "natural", "open_run"),
-        *("predict", "set_concepts", "show"),
+        *("predict", "set_concepts", "show", "universal"),
     ),
     "tenuto.api.studies": ("run_study",),
     "tenuto.api.training": ("import_reference", "train"),
@@ -60,6 +63,7 @@ NAMES = {name: module for module, names in _MODULES.items() for name in names}
 __all__ = [
     "Audit",
     "Certificates",
+    "Gallery",
     "Paper",
     "Progress",
     "RecordingAttack",
@@ -71,10 +75,12 @@ __all__ = [
     "audit",
     "certify",
     "compare",
+    "corruption_error",
     "curves",
     "evaluate",
     "explain",
     "export",
+    "gallery",
     "import_reference",
     "intervene",
     "load",
@@ -89,6 +95,7 @@ __all__ = [
     "set_concepts",
     "show",
     "train",
+    "universal",
     "validate",
 ]
 

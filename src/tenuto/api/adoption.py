@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,33 +10,14 @@ from typing import Any, overload
 from tenuto.api.datasets import data_config, prepare
 from tenuto.api.progress import SILENT, Progress
 from tenuto.api.runs import Run, with_progress
-from tenuto.config import SYSTEMS, AdoptedConfig, DataConfig, RunConfig, to_yaml
-from tenuto.data import Prepared, draw_split, write_split
-from tenuto.data.batches import Material, check_split
-from tenuto.data.excerpts import Normalisation
-from tenuto.errors import ConfigError, ModelError
-from tenuto.evaluation.runs import assembled
-from tenuto.files import write_bytes, write_json, write_text
-from tenuto.models import checkpoint
-from tenuto.models.adoption import (
-    SUFFIXES,
-    FrontEnd,
-    Model,
-    inputs_of,
-    open_model,
-    recogniser_of,
-    warn_if_random,
-)
-from tenuto.models.foreign import Foreign, identify
-from tenuto.models.matching import judged_on
-from tenuto.models.recogniser import Recogniser, predict
-from tenuto.store.run import RunFolder
-from tenuto.training.loop import run_signature
+from tenuto.config import SYSTEMS, AdoptedConfig, DataConfig
+from tenuto.errors import ConfigError
+from tenuto.evaluation.adoption import Offered, adopt_on, as_normalisation, scale_doubt
+from tenuto.models.adoption import FrontEnd, Model
+from tenuto.models.foreign import identify
+from tenuto.models.recogniser import Recogniser
 
 Source = str | Path
-
-FAR = 0.5
-"""Share of the scale beyond its ends from which predictions raise doubts about the scale that was named."""
 
 
 @overload
@@ -118,124 +98,22 @@ def adopt(  # type: ignore[misc]
         seconds=seconds,
         normalisation=normalisation,
         pooling=pooling,
-        output=None if output is None else str(output),
+        output=output,
         front_end=None if front_end is None else identify(front_end).source,
         front_end_sha256=None if front_end is None else identify(front_end).source_sha256 or None,
     )
     system = _system(name, model)
-    offered = _Offered(model, front_end, system, described, progress)
+    offered = Offered(model, front_end, system, described, progress.note)
     if root is None:
         if described.takes == "log-spectrogram" and normalisation is None:
             raise ConfigError("`normalisation` is needed without a data set to measure it on.")
-        return offered.open(_as_normalisation(normalisation), "")[0]
+        return offered.open(as_normalisation(normalisation), "")[0]
     settings = data if isinstance(data, DataConfig) else data_config(root, dataset=data)
     prepared = prepare(root, settings, cache=cache, progress=progress)
-    return _adopt_on(offered, prepared, settings, seed, threads, Path(runs))
-
-
-@dataclasses.dataclass(frozen=True)
-class _Offered:
-    """A model that is to be adopted, before it is opened."""
-
-    model: Model
-    front_end: FrontEnd | None
-    system: str
-    described: AdoptedConfig
-    progress: Progress
-
-    def open(
-        self, normalisation: Normalisation | None, fingerprint: str
-    ) -> tuple[Recogniser, AdoptedConfig, Foreign]:
-        """Open it; the description then holds its identity. Raises `ModelError` or `FileError`."""
-        about = self.described
-        inputs = inputs_of(
-            about.takes, about.sample_rate, about.seconds, normalisation, self.front_end, trust=True
-        )
-        foreign = open_model(self.model, about, inputs, trust=True)
-        if foreign.note:
-            self.progress.note(foreign.note)
-        about = about.model_copy(
-            update={
-                "source": foreign.source,
-                "kind": foreign.kind,
-                "version": foreign.version or None,
-                "source_sha256": foreign.source_sha256 or None,
-                "weights_sha256": foreign.weights_sha256 or None,
-                "differentiable": foreign.has_gradient,
-            }
-        )
-        recogniser = recogniser_of(foreign, about, inputs, self.system, fingerprint)
-        warn_if_random(recogniser.network, inputs, len(about.emotions))
-        return recogniser, about, foreign
-
-    def check_weights(self, recogniser: Recogniser, described: AdoptedConfig) -> None:
-        """Raise `ModelError` where code gives other weights every time, so that no result could be repeated."""
-        if isinstance(self.model, str) and described.kind not in SUFFIXES:
-            again = open_model(self.model, described, recogniser.inputs, trust=True)
-            if (again.weights_sha256 or None) != described.weights_sha256:
-                raise ModelError(
-                    f"{described.source}: gives other weights every time it is called. Load the trained weights in it, "
-                    "or set a seed."
-                )
-
-
-def _adopt_on(
-    offered: _Offered, prepared: Prepared, settings: DataConfig, seed: int, threads: int, folder: Path
-) -> Run:
-    """The run of a model on a data set. Nothing is written before the model has been tried."""
-    split = draw_split(prepared.index, settings.split, settings.split_seed)
-    check_split(split)
-    normalisation = None
-    if offered.described.takes == "log-spectrogram":
-        normalisation = (
-            _as_normalisation(offered.described.normalisation)
-            or Material(prepared, settings, split).normalisation()
-        )
-    recogniser, described, foreign = offered.open(normalisation, prepared.fingerprint)
-    judged_on(recogniser, prepared.index)  # raises where they share no emotion
-    offered.check_weights(recogniser, described)
-    config = _run_config(described, settings, offered.system, seed, threads)
-    run = RunFolder(folder / f"{offered.system}-{seed}-{run_signature(config, prepared)}")
-    if foreign.content is not None:
-        write_bytes(run.model(SUFFIXES[described.kind]), foreign.content)
-    write_split(run.split, split)
-    checkpoint.save(run.checkpoint, recogniser, {"seed": seed}, described)
-    write_json(run.training, {"adopted": described.source, "remarks": foreign.note})
-    write_text(run.config, to_yaml(config))
-    recogniser = dataclasses.replace(recogniser, path=run.checkpoint)
-    opened = with_progress(assembled(run, config, recogniser, prepared), offered.progress)
-    _note_scale(opened)
-    return opened
-
-
-def _run_config(
-    described: AdoptedConfig, data: DataConfig, system: str, seed: int, threads: int
-) -> RunConfig:
-    """The configuration of an adopted run, resolved."""
-    content: dict[str, Any] = {
-        "system": system,
-        "data": data.model_copy(update={"excerpts": "fixed"}).model_dump(exclude_none=True),
-        "model": {"network": "adopted"},
-        "train": {"seed": seed, "threads": threads},
-        "adopted": described.model_dump(exclude_none=True),
-    }
-    return RunConfig.parse(content, "the model").resolved()
-
-
-def _note_scale(run: Run) -> None:
-    """Say where predictions for the test clips lie far outside the scale that was named."""
-    low, high = run.model.scale or (0.0, 1.0)
-    values = predict(run.model.network, run.part("test").inputs).emotions
-    lowest, highest = float(values.min()), float(values.max())
-    if lowest < low - FAR * (high - low) or highest > high + FAR * (high - low):
-        run.progress.note(
-            f"{run.name}: predictions for the test clips are {lowest:.3g} to {highest:.3g}, but its scale is {low:g} "
-            f"to {high:g}. Is this the scale of the model?"
-        )
-
-
-def _as_normalisation(values: tuple[float, float] | None) -> Normalisation | None:
-    return None if values is None else Normalisation(*values)
+    run = with_progress(adopt_on(offered, prepared, settings, seed, threads, Path(runs)), progress)
+    if doubt := scale_doubt(run):
+        progress.note(doubt)
+    return run
 
 
 def _described(**settings: Any) -> AdoptedConfig:

@@ -53,7 +53,7 @@ class Certificates:
 
 def certify(
     model: Run | Recogniser | str | Path,
-    inputs: Tensor | None = None,
+    inputs: Tensor | str | None = None,
     *,
     sigma: Numbers,
     radius: Numbers = (),
@@ -73,7 +73,8 @@ def certify(
 
     Args:
         model: An open run or its folder, whose clips are certified; or a recogniser, whose ``inputs`` are.
-        inputs: (n, ...), as the recogniser takes them; only with a recogniser.
+        inputs: Of a recogniser (n, ...), as it takes them. Of a run ``waveform`` or ``spectrogram``; default: the
+            waveform with ``snr_db``, else what its model takes.
         sigma: Standard deviation of the noise, in the unit of the input; one or several.
         radius: L2 sizes of the perturbations; by default sigma / 4, sigma / 2 and sigma, of the largest sigma.
         snr_db: Sizes in dB below each clip, for waveforms.
@@ -101,11 +102,16 @@ def certify(
         sizes = (largest / 4, largest / 2, largest)
     radii = certifying.Radii(sizes, decibels)
     if isinstance(model, Recogniser):
+        if not isinstance(inputs, Tensor):
+            raise ConfigError(f"inputs must be a tensor for a recogniser, got {inputs!r}; or name a run.")
         rows = _of_inputs(model, inputs, smoothings, radii, labels, names, device, batch_size, progress)
         return Certificates(rows, _remarks(rows, smoothings))
-    if inputs is not None or labels is not None or names is not None:
-        raise ConfigError("inputs, labels and names belong to a model; a run has its own clips. Leave them out.")
+    if inputs not in (None, "waveform", "spectrogram") or labels is not None or names is not None:
+        raise ConfigError(
+            "a run has its own clips: inputs must be 'waveform' or 'spectrogram', and labels and names are left out."
+        )
     run = model if isinstance(model, Run) else open_run(model, root, cache=cache, progress=progress)
+    run = run.in_sound() if inputs == "waveform" or (inputs is None and decibels) else run
     _check_unit(run.recogniser, decibels)
     count = len(run.part(part)) if clips is None else min(clips, len(run.part(part)))
     with progress.bar("certify", count * len(smoothings)) as advance:
@@ -115,7 +121,7 @@ def certify(
 
 def _of_inputs(
     model: Recogniser,
-    inputs: Tensor | None,
+    inputs: Tensor,
     smoothings: Sequence[Smoothing],
     radii: certifying.Radii,
     labels: Tensor | None,
@@ -125,8 +131,6 @@ def _of_inputs(
     progress: Progress,
 ) -> pd.DataFrame:
     """Rows of a recogniser on inputs."""
-    if inputs is None:
-        raise ConfigError("inputs is missing: give the inputs of the recogniser, or name a run.")
     _check_unit(model, radii.snr_db)
     rated, count = labels is not None, len(inputs)
     clips = Batch(

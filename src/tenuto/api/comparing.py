@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from tenuto.analysis import comparison, curves as curves_over
+from tenuto.analysis import comparison, curves as curves_over, natural as natural_changes
 from tenuto.analysis.comparison import Comparison, Settings
 from tenuto.analysis.curves import Curves
 from tenuto.api.progress import SILENT, Progress
 from tenuto.errors import ConfigError
 from tenuto.reporting import write_comparison, write_curves
 from tenuto.store.location import complete
+from tenuto.store.natural import GRADED
 from tenuto.store.released_logs import read_logs
 from tenuto.store.result_rows import rows_of_result
 from tenuto.store.rows import BUDGET, at_budget, in_unit, mark_worst
@@ -32,6 +33,8 @@ def rows(
     protocol: str | None = None,
     epsilon: float | None = None,
     *,
+    db: float | None = None,
+    norm: str | None = None,
     unit: str | None = None,
     logs: Place | None = None,
     runs_file: Place | None = None,
@@ -47,6 +50,8 @@ def rows(
             result of an attack.
         protocol: Name of the protocol, for a study; default: the released one, where it is unique.
         epsilon: The budget; may be left out where the protocol has one.
+        db: The budget in dB, such as 40 for a signal-to-noise ratio of 40 dB.
+        norm: Which norm, where several have this budget.
         unit: The unit of epsilon, or its beginning, where the rows have several, which cannot be compared.
         logs: A folder of released logs, in place of ``source``.
         runs_file: CSV ``folder,system,seed`` of logs other than the 50 released ones.
@@ -68,21 +73,26 @@ def rows(
         chosen = in_unit(chosen, unit)
         if "worst" not in chosen and chosen.duplicated(list(BUDGET)).any():
             chosen = mark_worst(chosen)
-        return at_budget(chosen, epsilon)
+        return at_budget(chosen, epsilon, db=db, norm=norm)
     if isinstance(source, str | Path):
-        return at_budget(in_unit(read_study(complete(source), protocol), unit), epsilon)
+        return at_budget(in_unit(read_study(complete(source), protocol), unit), epsilon, db=db, norm=norm)
     if source is not None:
-        named: dict[str, Any] = {} if unit is None else {"unit": unit}
+        if db is not None:
+            raise ConfigError("`db` chooses among rows. Give the `epsilon` of the attack, or leave it out.")
+        named: dict[str, Any] = {
+            name: value for name, value in {"norm": norm, "unit": unit}.items() if value is not None
+        }
         return rows_of_result(source, protocol=protocol, epsilon=epsilon, **named, **described)
     if protocol is not None:
         raise ConfigError("`protocol` belongs to a study; released logs hold one protocol. Leave it out.")
-    return at_budget(in_unit(read_logs(logs, runs_file), unit), epsilon)
+    return at_budget(in_unit(read_logs(logs, runs_file), unit), epsilon, db=db, norm=norm)
 
 
 def curves(
     source: pd.DataFrame | Places,
     protocol: str | None = None,
     *,
+    norm: str | None = None,
     unit: str | None = None,
     natural: pd.DataFrame | None = None,
     out: Place | None = None,
@@ -92,6 +102,7 @@ def curves(
     Args:
         source: Rows of a protocol with several budgets, or folders of runs or studies.
         protocol: Name of the protocol, for folders; default: the one with several budgets that most runs have.
+        norm: Which norm; default: all, the curves of the others in `Curves.others`.
         unit: See `rows`.
         natural: Rows of natural variation, for rows; folders hold their own.
         out: Folder for tables and the figure; default: nothing is written.
@@ -101,13 +112,33 @@ def curves(
         DataError: Rows without budgets, or that contradict each other.
     """
     if isinstance(source, pd.DataFrame):
-        measured = curves_over.measure(in_unit(source, unit), natural)
+        measured = curves_over.measure(in_unit(source, unit), natural, norm=norm)
     else:
         places = [complete(place) for place in list_places(source)]
-        measured = curves_over.from_folders(places, protocol, unit=unit)
+        measured = curves_over.from_folders(places, protocol, unit=unit, norm=norm)
     if out is not None:
         write_curves(measured, out)
     return measured
+
+
+def corruption_error(source: pd.DataFrame | Places) -> pd.DataFrame:
+    """The mean error of every system over the kinds and strengths of natural-2, see `tenuto.analysis.natural`.
+
+    Args:
+        source: Rows of natural-2, or folders of runs or studies that have some: ``run.natural(protocol="natural-2")``.
+
+    Returns:
+        One line per system: ``corruption_error`` and its ``increase`` over ``clean_mae``, each with a 95 % interval
+        over seeds and test clips.
+
+    Raises:
+        FileError: A folder without rows of natural-2.
+        DataError: Rows of another protocol, or that contradict each other.
+    """
+    if isinstance(source, pd.DataFrame):
+        return natural_changes.corruption(source)
+    tables = [read_study(complete(place), GRADED) for place in list_places(source)]
+    return natural_changes.corruption(pd.concat(tables, ignore_index=True))
 
 
 def compare(
@@ -116,6 +147,8 @@ def compare(
     epsilon: float | None = None,
     *,
     settings: Settings = Settings(),
+    db: float | None = None,
+    norm: str | None = None,
     unit: str | None = None,
     logs: Place | None = None,
     runs_file: Place | None = None,
@@ -129,6 +162,8 @@ def compare(
         protocol: See `rows`.
         epsilon: See `rows`.
         settings: Measure, pairs, bootstrap.
+        db: See `rows`.
+        norm: See `rows`.
         unit: See `rows`.
         logs: See `rows`.
         runs_file: See `rows`.
@@ -139,7 +174,7 @@ def compare(
         DataError: Systems that were not attacked on the same clips.
         ConfigError: An unknown pair.
     """
-    chosen = rows(source, protocol, epsilon, unit=unit, logs=logs, runs_file=runs_file)
+    chosen = rows(source, protocol, epsilon, db=db, norm=norm, unit=unit, logs=logs, runs_file=runs_file)
     with progress.bar("comparisons", None) as advance:
         compared = comparison.compare(chosen, settings, advance)
     if out is not None:

@@ -103,9 +103,12 @@ def _write_folder(
     """Write a model folder; ``config.json``, without which it is none, comes last."""
     config = run.read_config()
     if config.adopted is not None:
+        is_converted = config.adopted.differentiable and config.adopted.takes != "features"
+        advice = (
+            "Export it as onnx or torchscript." if is_converted else "Share those: it cannot be exported."
+        )
         raise ConfigError(
-            f"{run.path}: its model is not Tenuto's but {config.adopted.source}, and stays in its own files. Export it "
-            "as onnx or torchscript."
+            f"{run.path}: its model is not Tenuto's but {config.adopted.source}, and stays in its own files. {advice}"
         )
     if listed(folder.path) and not folder.exists():
         raise FileError(f"{folder.path}: contains other files. Name a new folder with `out`.")

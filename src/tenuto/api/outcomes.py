@@ -21,6 +21,7 @@ from tenuto.files import write_bytes, write_csv
 from tenuto.reporting.figures.clip import clip_figure
 from tenuto.reporting.figures.explanation import intervention_figure
 from tenuto.reporting.figures.style import SCALE, save, svg_uri
+from tenuto.store.budgets import norm_of
 
 
 @dataclasses.dataclass(frozen=True)
@@ -112,15 +113,18 @@ def _base64(content: bytes) -> str:
 
 
 def attack_name(clip: Resynthesis) -> str:
-    """A folder name for the protocol and budget of an attacked clip."""
+    """A folder name for the protocol and budget of an attacked clip, such as ``sound-1-snr-40``."""
     epsilon = clip.attack["epsilon"]
-    budget = f"-{clip.attack['norm']}-{epsilon:g}" if epsilon is not None else ""
+    norm = norm_of(clip.attack["norm"])
+    budget = f"-{norm.name}-{norm.number(epsilon)}" if epsilon is not None else ""
     return f"{clip.attack['protocol']}{budget}"
 
 
-def write_clip(clip: Resynthesis, folder: Path, scale: tuple[float, float] = SCALE) -> list[Path]:
-    """Write picture, on this rating scale, and sounds of one clip; slashes in its name are replaced."""
-    name = re.sub(r"[/\\]", "_", clip.clip)
+def write_clip(
+    clip: Resynthesis, folder: Path, scale: tuple[float, float] = SCALE, name: str = ""
+) -> list[Path]:
+    """Write picture, on this rating scale, and sounds of one clip, by default under its name without slashes."""
+    name = name or re.sub(r"[/\\]", "_", clip.clip)
     pictures = save(clip_figure(clip, scale), folder / name).values()
     sounds = [write_bytes(folder / f"{name}-{which}.wav", clip.sound(which, "wav")) for which in SOUNDS]
     return [*pictures, *sounds]

@@ -69,6 +69,9 @@ def paper(
     out: Place | None = "paper",
     protocol: str | None = None,
     epsilon: float | None = None,
+    unit: str | None = None,
+    db: float | None = None,
+    norm: str | None = None,
     logs: Place | None = None,
     runs_file: Place | None = None,
     seed: int | None = None,
@@ -82,6 +85,9 @@ def paper(
         out: Folder for the files; None writes nothing.
         protocol: Name of the protocol, for a study.
         epsilon: The budget, where the protocol has several.
+        unit: The unit of epsilon, or its beginning, where the rows have several.
+        db: The budget in dB, see `tenuto.rows`.
+        norm: Which norm, see `tenuto.rows`.
         logs: A folder of released logs, in place of ``source``.
         runs_file: CSV ``folder,system,seed`` of logs other than the 50 released ones.
         seed: Whose predictions Figure 4 shows; default: 21, or the smallest.
@@ -95,7 +101,7 @@ def paper(
     source = complete(source) if isinstance(source, str | Path) else source
     if part not in (*PARTS, "all"):
         raise ConfigError(f"part {part!r} is unknown. {did_you_mean(part, (*PARTS, 'all'))}")
-    chosen = read_rows(source, protocol, epsilon, logs=logs, runs_file=runs_file)
+    chosen = read_rows(source, protocol, epsilon, db=db, norm=norm, unit=unit, logs=logs, runs_file=runs_file)
     is_paper = _is_of_the_paper(source)
     written = {} if out is None else _write(chosen, part, Path(out), seed, emotions, is_paper)
     remarks = smc2025.remarks(chosen, seed if part in ("figure4", "all") else None)

@@ -8,7 +8,7 @@ from typing import Any
 
 from tenuto.api.outcomes import clip_html, write_clip
 from tenuto.api.progress import SILENT, Progress
-from tenuto.api.runs import Run, Source, as_protocol, model_of
+from tenuto.api.runs import Domain, Run, Source, as_protocol, in_domain, model_of
 from tenuto.attacks import ATTACKS, OBJECTIVES, BoundedAttack, Objective, Protocol
 from tenuto.attacks.objectives import Distance
 from tenuto.attacks.parsing import parse_attack, parse_objective
@@ -24,14 +24,16 @@ class RecordingAttack(recording.AttackedRecording):
     """An attacked recording that displays and plays itself in a notebook."""
 
     def write(self, folder: Source) -> list[Path]:
-        """Write rows, perturbation, picture and sounds (before, after, difference), named like the recording.
+        """Write rows, perturbation, picture and sounds (before, after, difference), all named RECORDING-attack.
+
+        Files of an earlier attack on a recording of this name are replaced.
 
         Raises:
             ConfigError: The network takes features that cannot be turned into sound.
             FileError: The folder cannot be written.
         """
-        folder, name = Path(folder), str(self.row["clip"])
-        shown = write_clip(self.resynthesis, folder, self.scale)
+        folder, name = Path(folder), f"{self.row['clip']}-attack"
+        shown = write_clip(self.resynthesis, folder, self.scale, name)
         rows = write_csv(folder / f"{name}.csv", self.rows)
         return [rows, write_safetensors(folder / f"{name}.safetensors", self.arrays, {}), *shown]
 
@@ -49,9 +51,11 @@ def attack_recording(
     *,
     objective: str | Objective | None = None,
     epsilon: float | None = None,
+    db: float | None = None,
     norm: str = "linf",
     scale: tuple[float, float] | None = None,
     start: float | None = None,
+    inputs: Domain | None = None,
     out: Source | None = None,
     device: str = "cpu",
     trust: bool = False,
@@ -68,10 +72,13 @@ def attack_recording(
         attack: Name of a single attack, or an attack; default: ``APGD``, without a gradient ``Square``.
         objective: What it increases, for an attack by its name: ``happy+``, ``happy=0.8,sad=0.1``, ``squared-error``
             (the default) and others, see docs/attack.md.
-        epsilon: Size of the budget, in the unit of the model's input.
-        norm: ``linf``, ``l2`` or ``none``.
+        epsilon: Size of the budget, in the unit of the perturbed input.
+        db: Size of a budget in dB, for ``snr`` and ``masked``.
+        norm: ``linf``, ``l2`` or ``none``; of the waveform: ``snr``, ``amplitude`` or ``masked``.
         scale: Clip predictions to this scale before an error is measured.
         start: Second at which the excerpt begins; default: in the middle of the recording.
+        inputs: What is perturbed, ``waveform`` or ``spectrogram``; default: what the budget is for, else what the model
+            takes.
         out: Folder for rows, perturbation, picture and sounds; default: nothing is written.
         device: ``cpu`` or ``cuda``.
         trust: Whether you trust the code of an adopted run, see `open_run`.
@@ -91,14 +98,15 @@ def attack_recording(
     if isinstance(attack, str) or attack is None:
         family = attack or ("APGD" if recogniser.has_gradient else "Square")
         aim = _objective(objective, family, recogniser, scale)
-        chosen = parse_attack(family, norm, epsilon, aim, settings)
+        chosen = parse_attack(family, norm, epsilon, aim, settings, db=db)
     else:
-        given = {"objective": objective, "epsilon": epsilon, "scale": scale, **settings}
+        given = {"objective": objective, "epsilon": epsilon, "db": db, "scale": scale, **settings}
         if named := [name for name, value in given.items() if value is not None]:
             raise ConfigError(
                 f"{', '.join(named)}: belong to an attack by its name. Set them in {attack!r} instead."
             )
         chosen = as_protocol(attack)
+    chosen = in_domain(chosen, recogniser, inputs)
     total = chosen.iterations(len(recogniser.emotions), recogniser.has_gradient)
     with progress.bar("attack", total) as advance:
         result = recording.attack_recording(

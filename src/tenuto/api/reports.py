@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import html
+import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ from tenuto.reporting.page.inside import clips_to_show, runs_to_show
 from tenuto.reporting.page.report import make_page, render
 from tenuto.store.location import complete
 from tenuto.store.perturbations import saved_rows
+from tenuto.store.rows import read_rows, write_rows
 from tenuto.store.run import RunFolder
 from tenuto.store.study import StudyFolder
 
@@ -75,6 +77,8 @@ def report(
     *,
     protocol: str | None = None,
     epsilon: float | None = None,
+    db: float | None = None,
+    norm: str | None = None,
     root: Place | None = None,
     clips: int = CLIPS,
     audit: Place | None = None,
@@ -86,10 +90,12 @@ def report(
     """Write a whole study to one HTML file with tables, figures, audit and sounds.
 
     Args:
-        study: Folder of a study, or of its runs.
+        study: Folder of a study, or of its runs; or a CSV of rows, such as `tenuto.rows` writes.
         out: The file to write.
         protocol: Name of the protocol; default: the released one, where it is unique.
         epsilon: The budget; may be left out where the protocol has one.
+        db: The budget in dB, such as 40 for a signal-to-noise ratio of 40 dB.
+        norm: Which norm, where several have this budget.
         root: Folder of the data set, for clips to play; default: the study's own corpus, else ``$TENUTO_DATA``.
         clips: Number of clips to play.
         audit: ``audit.json`` of an audit that evaluated the models; default: an audit of the rows alone.
@@ -103,7 +109,20 @@ def report(
         DataError: No such budget, several and none chosen, or rows that contradict each other.
     """
     study = complete(study)
-    inputs = gather(study, protocol, epsilon)
+    if study.is_file():
+        with tempfile.TemporaryDirectory() as place:
+            options: dict[str, Any] = {
+                "protocol": protocol,
+                "epsilon": epsilon,
+                "db": db,
+                "norm": norm,
+                "root": root,
+                "clips": clips,
+                "audit": audit,
+            }
+            options |= {"date": date, "cache": cache, "trust": trust, "progress": progress}
+            return report(_unpacked(study, Path(place) / study.stem), out, **options)
+    inputs = gather(study, protocol, epsilon, db=db, norm=norm)
     runs = StudyFolder(study).runs(lambda error: None)  # `gather` names the others
     folders = {run.name: run.path for run in runs if run.config.is_file()}
     if trust:
@@ -113,7 +132,7 @@ def report(
     others = tuple(_with_findings(study, other, prepared, audit) for other in inputs.others)
     inputs = dataclasses.replace(inputs, others=others)
     inputs = _with_gains(inputs, folders)
-    inputs = _with_clips(inputs, folders, prepared, epsilon, clips, progress)
+    inputs = _with_clips(inputs, folders, prepared, clips, progress)
     shown = make_page(inputs, date)
     written = write_text(out, render(shown))
     return Report(
@@ -124,6 +143,14 @@ def report(
         sections=tuple(section.name for section in shown.sections),
         missing=tuple(shown.lacks),
     )
+
+
+def _unpacked(file: Path, folder: Path) -> Path:
+    """Rows of a file as the folder of a study. Raises `FileError` or `DataError`."""
+    for number, (_, own) in enumerate(read_rows(file).groupby("run", sort=False)):
+        for protocol, rows in own.groupby("protocol", sort=False):
+            write_rows(RunFolder(folder / f"{number}").rows(protocol), rows)
+    return folder
 
 
 def _prepared(
@@ -186,7 +213,6 @@ def _with_clips(
     inputs: PageInputs,
     folders: Mapping[str, Path],
     prepared: Prepared | None,
-    epsilon: float | None,
     clips: int,
     progress: Progress,
 ) -> PageInputs:
@@ -201,7 +227,7 @@ def _with_clips(
     remarks = []
     for name in named:
         try:
-            changed = _with_clips_of(inputs, folders[name], prepared, epsilon, clips, progress)
+            changed = _with_clips_of(inputs, folders[name], prepared, clips, progress)
         except TenutoError as error:
             remarks.append(str(error) if str(error).startswith(f"{name}: ") else f"{name}: {error}")
             continue
@@ -215,7 +241,6 @@ def _with_clips_of(
     inputs: PageInputs,
     folder: Path,
     prepared: Prepared,
-    epsilon: float | None,
     clips: int,
     progress: Progress,
 ) -> PageInputs | None:
@@ -223,7 +248,7 @@ def _with_clips_of(
     run, resyntheses = open_run(folder, prepared), []
     if inputs.protocol not in run.files.perturbed_protocols():
         return None
-    rows = saved_rows(run.files, "test", inputs.protocol, epsilon)
+    rows = saved_rows(run.files, "test", inputs.protocol, inputs.epsilon, norm=inputs.norm)
     chosen = clips_to_show(rows, clips)
     with progress.bar("clips", len(chosen)) as advance:
         for resynthesis in resynthesise_clips(run, rows, chosen):

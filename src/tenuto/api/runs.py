@@ -12,7 +12,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pandas as pd
 
@@ -22,23 +22,30 @@ from tenuto.api.auditing import Audit, audit_run
 from tenuto.api.datasets import data_config, find_data, prepare
 from tenuto.api.outcomes import ClipsShown, Metrics, attack_name, write_clip, write_intervention
 from tenuto.api.progress import SILENT, Progress
-from tenuto.attacks import BoundedAttack, Budget, Protocol, protocol
+from tenuto.api.universals import fit_universal
+from tenuto.attacks import BoundedAttack, Budget, Objective, Protocol, protocol
 from tenuto.attacks.parsing import single
 from tenuto.config import SYSTEMS, DataConfig, RunConfig, to_yaml
 from tenuto.data import Prepared, draw_split, write_split
 from tenuto.data.inputs import LogSpectrogramInputs
 from tenuto.errors import AudioError, ConfigError, FileError
 from tenuto.evaluation import explanation, intervention, natural as variation, resynthesis, robustness, runs
+from tenuto.evaluation.graded import graded
+from tenuto.evaluation.universal import SHIFTS, UniversalResult
 from tenuto.files import write_text
 from tenuto.models.adoption import FrontEnd, Model
 from tenuto.models.checkpoint import load, read_fingerprint
 from tenuto.models.recogniser import Profile, Recogniser
 from tenuto.store.location import locate_model, locate_run
+from tenuto.store.natural import GRADED, check_protocol
 from tenuto.store.perturbations import saved_rows
-from tenuto.store.rows import RELEASED_PROTOCOL
+from tenuto.store.rows import NATURAL, RELEASED_PROTOCOL
 from tenuto.store.run import RunFolder
 
 Source = str | Path
+Domain = Literal["waveform", "spectrogram"]
+"""What is perturbed: the samples of a recording, or the log spectrogram that a model takes."""
+
 STANDARD = "standard-1"
 """The default protocol of models that are none of the study's."""
 
@@ -73,6 +80,7 @@ class Run(runs.Run):
         part: str = "test",
         device: str = "cpu",
         batch_size: int | None = None,
+        inputs: Domain | None = None,
         **settings: Any,
     ) -> pd.DataFrame:
         """Attack the clips of one part of the split. Rows and perturbations are written to ``attacks``.
@@ -82,23 +90,65 @@ class Run(runs.Run):
             part: ``train``, ``validation`` or ``test``.
             device: ``cpu`` or ``cuda``.
             batch_size: Clips attacked together; default: 6, on a GPU 64.
+            inputs: What is perturbed, ``waveform`` or ``spectrogram``; default: what the budget is for, else what the
+                model takes.
             settings: Settings of a named protocol that differ from the published ones, such as ``iterations=100``.
 
         Returns:
             One row per clip, attack and budget.
 
         Raises:
-            ConfigError: An unknown protocol, part or setting.
+            ConfigError: An unknown protocol, part or setting, or inputs that the model or the budget does not allow.
             AttackError: A clip cannot be attacked.
+            AudioError: A clip is too short to be attacked on its waveform.
         """
         chosen = as_protocol(self.protocol if attack is None else attack, **settings)
+        chosen = in_domain(chosen, self.recogniser, inputs)
         kind = len(self.recogniser.emotions), self.recogniser.has_gradient
-        total = len(self.part(part)) * chosen.iterations(*kind)  # raises where no attack is left
+        total = len(self.material.split.part(part)) * chosen.iterations(
+            *kind
+        )  # raises where no attack is left
         self.progress.note(f"{chosen}: {chosen.description}")
         for omission in chosen.omissions(*kind):
             self.progress.note(omission)
         with self.progress.bar("attack", total) as advance:
             return robustness.attack(self, chosen, part, device, batch_size, advance)
+
+    def universal(
+        self,
+        budget: Budget,
+        objective: str | Objective = "squared-error",
+        inputs: Domain | None = None,
+        shifts: Sequence[float] = SHIFTS,
+        part: str = "test",
+        out: Source | None = None,
+        device: str = "cpu",
+        **settings: Any,
+    ) -> UniversalResult:
+        """Fit one perturbation on the training clips and judge it on the test clips.
+
+        The epoch is chosen on validation clips. Test clips are judged at every shift of the perturbation, and under
+        random noise of the same size.
+
+        Args:
+            budget: How large the perturbation is. Under ``SNR`` one shape is scaled to the level of each clip.
+            objective: What is increased on average, see docs/attack.md.
+            inputs: ``waveform`` or ``spectrogram``; default: where the budget belongs, else the model's own input.
+            shifts: Seconds by which the perturbation is moved in time, circularly.
+            part: Whose clips are judged: ``test``, ``validation`` or ``train``.
+            out: Folder for rows, perturbation and sound; default: ``universal/NAME`` in the run folder.
+            device: ``cpu`` or ``cuda``.
+            settings: Settings of `tenuto.attacks.universal.Universal`, such as ``epochs=5``.
+
+        Raises:
+            AttackError: A clip cannot be attacked.
+            ConfigError: A setting out of range, or a budget that a universal perturbation cannot keep.
+        """
+        _check_domain(self.recogniser, inputs)
+        if budget.needs_sound and inputs == "spectrogram":
+            raise ConfigError(f"{budget!r} is a budget of waveforms. Leave out `inputs`, or use Linf or L2.")
+        run = self.in_sound() if budget.needs_sound or inputs == "waveform" else self
+        return fit_universal(run, budget, objective, shifts, part, out, device, self.progress, settings)
 
     @property
     def protocol(self) -> str:
@@ -107,10 +157,19 @@ class Run(runs.Run):
         is_usable = not any(attack.refusal(len(self.recogniser.emotions)) for attack in released.attacks)
         return RELEASED_PROTOCOL if self.config.system in SYSTEMS and is_usable else STANDARD
 
-    def natural(self, part: str = "test") -> pd.DataFrame:
-        """How predictions change under natural variation: another excerpt, mp3, gain, noise. One line per variation."""
+    def natural(self, part: str = "test", protocol: str = NATURAL) -> pd.DataFrame:
+        """How predictions change under natural variation: another excerpt, mp3, gain, noise. One line per variation.
+
+        Args:
+            part: ``train``, ``validation`` or ``test``.
+            protocol: ``natural-1``, or ``natural-2``: eleven kinds of change with five strengths each.
+
+        Raises:
+            ConfigError: An unknown part or protocol.
+        """
+        measure = graded if check_protocol(protocol) == GRADED else variation.natural
         with self.progress.bar("natural variation", len(self.part(part))) as advance:
-            return summary(variation.natural(self, part, advance))
+            return summary(measure(self, part, advance))
 
     def audit(
         self, siblings: Sequence[Source] = (), clips: int | None = None, budget: Budget | None = None
@@ -164,6 +223,9 @@ class Run(runs.Run):
         protocol: str | None = None,
         epsilon: float | None = None,
         out: Source | None = None,
+        *,
+        db: float | None = None,
+        norm: str | None = None,
     ) -> ClipsShown:
         """Draw attacked clips and render them as sound. Files are written to ``out``.
 
@@ -172,9 +234,11 @@ class Run(runs.Run):
             protocol: The attack; may be left out where the run has one.
             epsilon: The budget; may be left out where the protocol has one.
             out: Folder for pictures and sounds; default: ``shown`` in the run folder.
+            db: The budget in dB, such as 40 for a signal-to-noise ratio of 40 dB.
+            norm: Which norm, where several have this budget.
         """
         names = [clips] if isinstance(clips, str) else list(clips)
-        rows = saved_rows(self.files, self._part_of(names), protocol, epsilon)
+        rows = saved_rows(self.files, self._part_of(names), protocol, epsilon, db=db, norm=norm)
         names = names or list(rows["clip"])
         results, files = [], {}
         scale = label_scale(self.config.data) or self.material.prepared.index.label_scale
@@ -204,6 +268,23 @@ def as_protocol(attack: str | Protocol | BoundedAttack, **settings: Any) -> Prot
             f"{', '.join(settings)}: settings belong to a protocol given by its name. Set them in {attack!r} instead."
         )
     return attack if isinstance(attack, Protocol) else single(attack)
+
+
+def in_domain(protocol: Protocol, recogniser: Recogniser, inputs: Domain | None) -> Protocol:
+    """The protocol with perturbations of these inputs of a model. Raises `ConfigError` where that is impossible."""
+    _check_domain(recogniser, inputs)
+    return protocol if inputs is None or recogniser.inputs.is_sound else protocol.in_domain(inputs)
+
+
+def _check_domain(recogniser: Recogniser, inputs: Domain | None) -> None:
+    """Raise `ConfigError` for inputs that a model does not have."""
+    if inputs not in (None, "waveform", "spectrogram"):
+        raise ConfigError(f"`inputs` must be waveform or spectrogram, got {inputs!r}.")
+    takes = recogniser.inputs
+    if inputs == "spectrogram" and not isinstance(takes, LogSpectrogramInputs):
+        raise ConfigError(
+            f"`inputs` is spectrogram, but {recogniser.system} takes {takes.unit}. Leave it out."
+        )
 
 
 def open_run(
@@ -305,25 +386,41 @@ def attack(
     cache: Source | None = None,
     device: str = "cpu",
     batch_size: int | None = None,
+    inputs: Domain | None = None,
     progress: Progress = SILENT,
     **settings: Any,
 ) -> pd.DataFrame:
     """Attack a run's clips and return the rows, see `Run.attack` and `open_run`."""
     opened = _opened(run, root, progress, cache=cache)
-    return opened.attack(attack, part, device, batch_size, **settings)
+    return opened.attack(attack, part, device, batch_size, inputs, **settings)
 
 
 def natural(
     run: Run | Source,
     part: str = "test",
     *,
+    protocol: str = NATURAL,
     root: Source | None = None,
     cache: Source | None = None,
     progress: Progress = SILENT,
     **opening: Any,
 ) -> pd.DataFrame:
     """How a run's predictions change under natural variation, see `Run.natural` and `open_run`."""
-    return _opened(run, root, progress, cache=cache, **opening).natural(part)
+    return _opened(run, root, progress, cache=cache, **opening).natural(part, protocol)
+
+
+def universal(
+    run: Run | Source,
+    budget: Budget,
+    objective: str | Objective = "squared-error",
+    *,
+    root: Source | None = None,
+    cache: Source | None = None,
+    progress: Progress = SILENT,
+    **settings: Any,
+) -> UniversalResult:
+    """Fit one perturbation for all clips of a run, see `Run.universal`, whose arguments these are, and `open_run`."""
+    return _opened(run, root, progress, cache=cache).universal(budget, objective, **settings)
 
 
 def predict(run: Run | Recogniser | Source, audio: Source | Sequence[Source], **opening: Any) -> pd.DataFrame:
@@ -433,6 +530,8 @@ def show(
     protocol: str | None = None,
     epsilon: float | None = None,
     *,
+    db: float | None = None,
+    norm: str | None = None,
     out: Source | None = None,
     root: Source | None = None,
     cache: Source | None = None,
@@ -440,7 +539,8 @@ def show(
     **opening: Any,
 ) -> ClipsShown:
     """Draw attacked clips of a run and render them as sound, see `Run.show` and `open_run`."""
-    return _opened(run, root, progress, cache=cache, **opening).show(clips, protocol, epsilon, out)
+    opened = _opened(run, root, progress, cache=cache, **opening)
+    return opened.show(clips, protocol, epsilon, out, db=db, norm=norm)
 
 
 def set_concepts(

@@ -36,6 +36,7 @@ def run_study(
     settings: Mapping[str, Any] | None = None,
     engine: Engine | None = None,
     device: str = "cpu",
+    trust: bool = False,
     progress: Progress = SILENT,
 ) -> StudyReport:
     """Run a study, or resume an interrupted one. Finished work is not repeated.
@@ -47,6 +48,7 @@ def run_study(
         settings: Settings of every run that differ, such as ``{"train": {"epochs": 5}}``.
         engine: What runs it; default: this process, one run after the other.
         device: ``cpu`` or ``cuda``.
+        trust: Whether the code of the models it adopts is trusted; code that was named on this machine before is.
         progress: Receives a note whenever a stage is finished.
 
     Returns:
@@ -58,4 +60,4 @@ def run_study(
     """
     config = study_config(study, root, settings)
     folder = None if root is None else Path(root)
-    return carry_out(config, Path(out), folder, engine or Local(), progress.note, device)
+    return carry_out(config, Path(out), folder, engine or Local(), progress.note, device, trust)

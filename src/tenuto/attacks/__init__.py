@@ -1,11 +1,14 @@
 """Adversarial attacks on models with continuous outputs. They need torch and NumPy only."""
 
 from tenuto.attacks.apgd import APGD
+from tenuto.attacks.axes import Axes
 from tenuto.attacks.base import Attack, AttackResult, Examples, from_dict
 from tenuto.attacks.bounded import BoundedAttack
-from tenuto.attacks.budgets import L2, Budget, Linf, Unbounded
+from tenuto.attacks.budgets import L2, SNR, Amplitude, Budget, Linf, Unbounded
 from tenuto.attacks.calling import Evaluator, Outputs, emotions_of, left_as_found
 from tenuto.attacks.fgsm import FGSM
+from tenuto.attacks.imperceptible import Imperceptible
+from tenuto.attacks.masked import Masked
 from tenuto.attacks.minimal import Minimal
 from tenuto.attacks.noise import Noise
 from tenuto.attacks.objectives import (
@@ -21,15 +24,27 @@ from tenuto.attacks.objectives import (
     SquaredError,
     Target,
 )
-from tenuto.attacks.parsing import parse_attack, parse_objective
+from tenuto.attacks.parsing import parse_attack, parse_budget, parse_objective
 from tenuto.attacks.pgd import PGD
-from tenuto.attacks.protocols import Protocol, ProtocolResult, WorstCase, climb, protocol
-from tenuto.attacks.registry import ATTACKS, BUDGETS, OBJECTIVES, PROTOCOLS, to_dict
+from tenuto.attacks.protocols import Protocol, ProtocolResult, WorstCase, climb
+from tenuto.attacks.published import protocol
+from tenuto.attacks.region import Region
+from tenuto.attacks.registry import ATTACKS, BUDGETS, OBJECTIVES, PROTOCOLS, TRANSFORMATIONS, to_dict
 from tenuto.attacks.search import Search
 from tenuto.attacks.smc2025.described import Described
 from tenuto.attacks.smc2025.released import ReleasedAttack, ReleasedResult
 from tenuto.attacks.square import Square
 from tenuto.attacks.transfer import Transfer
+from tenuto.attacks.transformations import (
+    AddedNoise,
+    Gain,
+    LowPass,
+    Mp3,
+    Room,
+    Shift,
+    Transformation,
+    Transformations,
+)
 
 __all__ = [
     "APGD",
@@ -40,9 +55,14 @@ __all__ = [
     "OBJECTIVES",
     "PGD",
     "PROTOCOLS",
+    "SNR",
+    "TRANSFORMATIONS",
     "AbsoluteError",
+    "AddedNoise",
+    "Amplitude",
     "Attack",
     "AttackResult",
+    "Axes",
     "BoundedAttack",
     "Budget",
     "ConceptsMove",
@@ -52,23 +72,33 @@ __all__ = [
     "EmotionsMove",
     "Evaluator",
     "Examples",
+    "Gain",
     "Huber",
+    "Imperceptible",
     "Linf",
+    "LowPass",
+    "Masked",
     "Minimal",
+    "Mp3",
     "Noise",
     "Objective",
     "OneEmotion",
     "Outputs",
     "Protocol",
     "ProtocolResult",
+    "Region",
     "ReleasedAttack",
     "ReleasedResult",
+    "Room",
     "Search",
+    "Shift",
     "Situation",
     "Square",
     "SquaredError",
     "Target",
     "Transfer",
+    "Transformation",
+    "Transformations",
     "Unbounded",
     "WorstCase",
     "climb",
@@ -76,6 +106,7 @@ __all__ = [
     "from_dict",
     "left_as_found",
     "parse_attack",
+    "parse_budget",
     "parse_objective",
     "protocol",
     "to_dict",

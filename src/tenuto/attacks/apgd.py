@@ -37,7 +37,7 @@ def checkpoints(steps: int) -> tuple[int, ...]:
 @ATTACKS.register("APGD")
 @dataclass(frozen=True, kw_only=True, repr=False)
 class APGD(BoundedAttack):
-    """Auto-PGD for `Linf` and `L2`: step 2 * epsilon at first, halved where progress stalls, and then on from the best.
+    """Auto-PGD: step 2 * epsilon at first, halved where progress stalls, and then on from the best.
 
     Args:
         steps: Gradient steps from each start.

@@ -11,6 +11,7 @@ from typing import Any, ClassVar, Literal, TypeVar
 import torch
 from torch import Tensor
 
+from tenuto.attacks.axes import Axes
 from tenuto.attacks.budgets import Budget
 from tenuto.attacks.calling import Evaluator, Model, left_as_found
 from tenuto.attacks.checks import listed, require_whole
@@ -57,6 +58,8 @@ class AttackResult:
         adversarial: (n, 1, frames, bands), the inputs at which the model was evaluated for the result.
         clean_concepts: (n, concepts), where the model has a bottleneck and the attack evaluates it; else None.
         adversarial_concepts: (n, concepts), at ``adversarial``.
+        columns: Further values (n,) of rows, by column: ``leakage_db`` of a region in a waveform, and the effect of an
+            attack with transformations on fresh draws (`tenuto.attacks.search.Search.result`).
     """
 
     perturbation: Tensor
@@ -70,10 +73,11 @@ class AttackResult:
     adversarial: Tensor = field(kw_only=True)
     clean_concepts: Tensor | None = field(default=None, kw_only=True)
     adversarial_concepts: Tensor | None = field(default=None, kw_only=True)
+    columns: dict[str, Tensor] = field(default_factory=dict, kw_only=True)
 
     def extra_columns(self) -> dict[str, Tensor]:
         """Values (n,) that rows of this attack have in addition to those of every attack, by column."""
-        return {}
+        return dict(self.columns)
 
     def extra_perturbations(self) -> dict[str, Tensor]:
         """Perturbations (n, ...) that are saved in addition to ``perturbation``, by name."""
@@ -144,6 +148,16 @@ class Attack(abc.ABC):
         """Whether it follows the gradient of the model."""
         return self.access == "gradient"
 
+    @property
+    def needs_sound(self) -> bool:
+        """Whether it is defined for waveforms (n, samples) only."""
+        return self.budget.needs_sound
+
+    @property
+    def is_averaged(self) -> bool:
+        """Whether it averages over random draws, so that a random model is no surprise."""
+        return False
+
     def refusal(self, emotions: int) -> str | None:
         """Why the attack cannot be used on a model with so many emotions; None where it can."""
         return self.objective.refusal(emotions)
@@ -161,6 +175,7 @@ class Attack(abc.ABC):
         start: Tensor | None = None,
         valid_range: Range | None = None,
         names: Sequence[str] | None = None,
+        axes: Axes | None = None,
         batch_size: int | None = None,
         progress: Progress | None = None,
         output: str | None = None,
@@ -181,6 +196,7 @@ class Attack(abc.ABC):
             valid_range: (lowest, highest) value an input can have, in its units; a log spectrogram is never
                 below that of silence. Entries that already lie outside do not move further.
             names: n names for messages; positions by default.
+            axes: What the axes of the inputs mean, for attacks with a region or transformations.
             batch_size: Examples attacked together; 6 by default, 64 on a GPU.
             progress: Called with the number of example-iterations settled; their sum is n * iterations.
             output: Key of the emotions, for a model that returns a dict.
@@ -194,9 +210,10 @@ class Attack(abc.ABC):
             RandomModelWarning: The model draws random numbers.
         """
         with left_as_found(model):
-            examples = Examples.checked(inputs, targets, names, start)
+            examples = Examples.checked(inputs, targets, names, start, axes)
             self._check(examples, valid_range)
-            evaluate, report = Evaluator(model, output), progress or (lambda done: None)
+            evaluate = Evaluator(model, output, may_be_random=self.is_averaged)
+            report = progress or (lambda done: None)
             chunks = examples.chunks(batch_size)
             return joined([self._attack(evaluate, chunk, valid_range, report) for chunk in chunks])
 
@@ -235,16 +252,23 @@ class Examples:
         targets: (n, emotions), same dtype and device as the inputs.
         names: n names for messages; the position where the caller gave none.
         start: (n, ...), perturbations to begin from; None without any.
+        axes: What the axes of the inputs mean; None where it is not known.
     """
 
     inputs: Tensor
     targets: Tensor
     names: tuple[str, ...]
     start: Tensor | None = None
+    axes: Axes | None = None
 
     @classmethod
     def checked(
-        cls, inputs: Tensor, targets: Tensor, names: Sequence[str] | None = None, start: Tensor | None = None
+        cls,
+        inputs: Tensor,
+        targets: Tensor,
+        names: Sequence[str] | None = None,
+        start: Tensor | None = None,
+        axes: Axes | None = None,
     ) -> Examples:
         """Examples that passed every check; the targets take the dtype and device of the inputs.
 
@@ -253,6 +277,7 @@ class Examples:
             targets: (n, emotions), or (n,) for one emotion.
             names: n names.
             start: (n, ...).
+            axes: What the axes of the inputs mean.
 
         Raises:
             AttackError: Not a floating point batch, not finite, or sizes that do not match.
@@ -279,7 +304,7 @@ class Examples:
                 "give one perturbation per input."
             )
         begin = None if start is None else start.detach().to(inputs, copy=True)
-        return cls(inputs.detach().clone(memory_format=torch.contiguous_format), rows, labels, begin)
+        return cls(inputs.detach().clone(memory_format=torch.contiguous_format), rows, labels, begin, axes)
 
     def chunks(self, size: int | None) -> Iterator[Examples]:
         """The examples in order, ``size`` at a time (`default_batch_size` for None). Raises `ConfigError`."""
@@ -288,7 +313,7 @@ class Examples:
         for first in range(0, len(self.names), size):
             part = slice(first, first + size)
             start_rows = None if self.start is None else self.start[part]
-            yield Examples(self.inputs[part], self.targets[part], self.names[part], start_rows)
+            yield Examples(self.inputs[part], self.targets[part], self.names[part], start_rows, self.axes)
 
 
 def default_batch_size(device: torch.device) -> int:
@@ -324,8 +349,14 @@ def joined(parts: Sequence[Result]) -> Result:
     columns: dict[str, Any] = {}
     for name in (column.name for column in dataclasses.fields(kind)):
         values = [getattr(part, name) for part in parts]
-        columns[name] = None if values[0] is None else torch.cat(values)
+        columns[name] = _joined_values(values)
     return kind(**columns)
+
+
+def _joined_values(values: Sequence[Any]) -> Any:
+    if isinstance(values[0], dict):
+        return {name: torch.cat([value[name] for value in values]) for name in values[0]}
+    return None if values[0] is None else torch.cat(list(values))
 
 
 def call_repr(part: Any) -> str:

@@ -18,7 +18,10 @@ from tenuto.attacks.budgets import Budget, Unbounded
 from tenuto.attacks.calling import Evaluator
 from tenuto.attacks.checks import is_number, require_whole
 from tenuto.attacks.objectives import Objective, SquaredError
+from tenuto.attacks.region import Region
+from tenuto.attacks.registry import OPTION
 from tenuto.attacks.search import Search, Task, room
+from tenuto.attacks.transformations import Transformations
 from tenuto.devices import Precision
 from tenuto.errors import AttackError, ConfigError
 
@@ -36,11 +39,15 @@ class BoundedAttack(Attack):
     - The same seed gives the same result, whatever else is in the batch.
 
     Args:
-        budget: `Linf`, `L2`, or `Unbounded`, in the units of the inputs. The only positional argument.
+        budget: `Linf`, `L2` or `Unbounded`, in the units of the inputs; for waveforms also `SNR` or `Amplitude`. The
+            only positional argument.
         objective: What is increased, see `tenuto.attacks.objectives`.
         seed: Seed of everything that is drawn.
         stop_at: An example whose objective reaches this value is finished and leaves the batch.
         precision: ``float32``, or ``bfloat16`` for the search alone; what is returned is evaluated in float32.
+        region: Where the perturbation may differ from zero; everywhere by default.
+        transformations: What the objective is averaged over, in the search and in what is compared; the returned
+            prediction is that without any. See `Search.result` for what is measured on fresh draws.
 
     Raises:
         ConfigError: A setting of the wrong type or out of range.
@@ -51,6 +58,8 @@ class BoundedAttack(Attack):
     seed: int = 0
     stop_at: float | None = None
     precision: Precision = "float32"
+    region: Region | None = field(default=None, metadata=OPTION)
+    transformations: Transformations | None = field(default=None, metadata=OPTION)
 
     def __post_init__(self) -> None:
         if not isinstance(self.budget, Budget):
@@ -64,6 +73,13 @@ class BoundedAttack(Attack):
             raise ConfigError(f"stop_at must be None or a number, got {self.stop_at!r}.")
         if self.precision not in ("float32", "bfloat16"):
             raise ConfigError(f"precision must be 'float32' or 'bfloat16', got {self.precision!r}.")
+        if not isinstance(self.region, Region | None):
+            raise ConfigError(f"region must be a Region such as Region(seconds=(2, 4)), got {self.region!r}.")
+        if not isinstance(self.transformations, Transformations | None):
+            raise ConfigError(
+                "transformations must be Transformations such as Transformations((Gain(), Room()), draws=8), got "
+                f"{self.transformations!r}."
+            )
 
     @abc.abstractmethod
     def search(self, search: Search) -> None:
@@ -75,6 +91,23 @@ class BoundedAttack(Attack):
             raise AttackError(
                 f"The inputs are {examples.inputs.dtype}, too coarse for a budget: convert with .float()."
             )
+        if self.budget.needs_sound and examples.inputs.ndim != 2:
+            raise AttackError(
+                f"{self.budget!r} is a budget for waveforms (n, samples), but the inputs have shape "
+                f"{tuple(examples.inputs.shape)}: attack the waveforms, or use Linf(...) or L2(...)."
+            )
+        if self.region is not None:
+            self.region.of(examples.inputs[:1], examples.axes)
+        if self.transformations is not None:
+            self.transformations.check(examples.inputs, examples.axes)
+
+    @property
+    def needs_sound(self) -> bool:
+        return super().needs_sound or (self.transformations is not None and bool(self.transformations.parts))
+
+    @property
+    def is_averaged(self) -> bool:
+        return self.transformations is not None
 
     def _attack(
         self, evaluate: Evaluator, chunk: Examples, valid_range: Range | None, progress: Progress
@@ -97,6 +130,8 @@ class BoundedAttack(Attack):
             seed=self.seed,
             stop_at=math.inf if self.stop_at is None else self.stop_at,
             progress=report,
+            area=None if self.region is None else self.region.of(chunk.inputs, chunk.axes),
+            transformations=self.transformations,
         )
         search = Search(task)
         if self.budget.epsilon > 0 and self.iterations > 0:
@@ -116,4 +151,4 @@ class BoundedAttack(Attack):
 def require_epsilon(budget: Budget) -> None:
     """Raise `ConfigError` for a budget without an epsilon, of which an attack's steps would be a share."""
     if isinstance(budget, Unbounded):
-        raise ConfigError("This attack needs a budget with an epsilon: Linf(...) or L2(...).")
+        raise ConfigError("This attack needs a limited budget, such as Linf(...), L2(...) or SNR(...).")

@@ -1,24 +1,26 @@
-"""How large a perturbation may be: a norm and a number, in the units of the inputs.
+"""How large a perturbation may be: a norm and a number, in the units of the inputs or in dB.
 
 For normalised log spectrograms an epsilon of 0.1 is a tenth of the standard deviation of the training spectrograms.
-Every norm is taken over one whole example.
+`SNR` and `Amplitude` are budgets of waveforms, whose full scale is 1. Every norm is taken over one whole example.
 """
 
 from __future__ import annotations
 
 import abc
+import copy
 import dataclasses
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import ClassVar, Self
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from tenuto.attacks.checks import listed, require_number
+from tenuto.attacks.checks import SMALLEST_STEP, listed, require_number
 from tenuto.attacks.registry import BUDGETS
+from tenuto.audio import SAMPLE_RATE
 from tenuto.errors import AttackError
 
 TOLERANCE = 1e-6
@@ -39,6 +41,8 @@ class Budget(abc.ABC):
     """Whether it is defined for waveforms (n, samples) only."""
     clipping_shrinks: ClassVar[bool] = True
     """Whether moving single entries towards 0 never increases the size."""
+    sample_rate: int = SAMPLE_RATE
+    """Of the waveforms, in Hz; masking and the spectra of noise depend on it."""
     epsilon: float
     """Size of the budget, infinite where there is none."""
 
@@ -53,6 +57,12 @@ class Budget(abc.ABC):
     def take(self, rows: Tensor) -> Self:
         """The budget around some of the inputs that `around` was called with; ``rows`` are their positions, (r,)."""
         return self
+
+    def at_sample_rate(self, sample_rate: int) -> Self:
+        """The budget for waveforms of this sample rate, in Hz."""
+        budget = copy.copy(self)
+        object.__setattr__(budget, "sample_rate", sample_rate)
+        return budget
 
     @abc.abstractmethod
     def size(self, delta: Tensor) -> Tensor:
@@ -125,9 +135,58 @@ class Linf(Budget):
         return uniform * self.epsilon
 
 
+@BUDGETS.register("amplitude")
+@dataclass(frozen=True)
+class Amplitude(Linf):
+    """No sample of a waveform changes by more than epsilon, of full scale 1.
+
+    Raises:
+        ConfigError: An epsilon below 0 or above 1e18.
+    """
+
+    norm: ClassVar[str] = "amplitude"
+    needs_sound: ClassVar[bool] = True
+
+    def label(self) -> str:
+        return f"amplitude {self.epsilon:g}"
+
+
+def euclidean(values: Tensor) -> Tensor:
+    """Euclidean norm over all entries of every example, (n,) float64."""
+    return values.detach().double().flatten(1).square().sum(dim=1).sqrt()
+
+
+class Euclidean(Budget):
+    """A budget whose size is the Euclidean norm over all entries, in a unit of each example's own."""
+
+    @abc.abstractmethod
+    def unit(self, like: Tensor) -> Tensor:
+        """Euclidean norm of a perturbation of size 1 of every example, (n,) float64 on the device of ``like``."""
+
+    def size(self, delta: Tensor) -> Tensor:
+        return euclidean(delta) / self.unit(delta)
+
+    def project(self, delta: Tensor, epsilon: Tensor | None = None) -> Tensor:
+        size = self.size(delta)
+        bound = torch.full_like(size, self.epsilon) if epsilon is None else epsilon.to(size)
+        factor = torch.where(size > bound, bound / size, torch.ones_like(size))
+        return delta * per_example(factor.to(delta), delta)
+
+    def steepest(self, gradient: Tensor) -> Tensor:
+        length = euclidean(gradient)
+        length = torch.where(length > 0, length, torch.ones_like(length))
+        # In doubles: one over the length of a vanishing gradient is no float32.
+        direction = gradient.double() / per_example(length, gradient)
+        return (direction * per_example(self.unit(gradient), gradient)).to(gradient)
+
+    def scattered(self, uniform: Tensor) -> Tensor:
+        """On the sphere: in many dimensions nearly all of the ball's volume is close to it."""
+        return self.steepest(uniform) * self.epsilon
+
+
 @BUDGETS.register("l2")
 @dataclass(frozen=True)
-class L2(Budget):
+class L2(Euclidean):
     """The Euclidean norm over all entries of an example is at most epsilon.
 
     Raises:
@@ -140,24 +199,86 @@ class L2(Budget):
     def __post_init__(self) -> None:
         require_number("epsilon", self.epsilon, 0)
 
-    def size(self, delta: Tensor) -> Tensor:
-        return delta.detach().double().flatten(1).square().sum(dim=1).sqrt()
+    def unit(self, like: Tensor) -> Tensor:
+        return torch.ones(len(like), dtype=torch.float64, device=like.device)
 
-    def project(self, delta: Tensor, epsilon: Tensor | None = None) -> Tensor:
-        size = self.size(delta)
-        bound = torch.full_like(size, self.epsilon) if epsilon is None else epsilon.to(size)
-        factor = torch.where(size > bound, bound / size, torch.ones_like(size))
-        return delta * per_example(factor.to(delta), delta)
 
-    def steepest(self, gradient: Tensor) -> Tensor:
-        size = self.size(gradient)
-        size = torch.where(size > 0, size, torch.ones_like(size))
-        # In doubles: one over the size of a vanishing gradient is no float32.
-        return (gradient.double() / per_example(size, gradient)).to(gradient)
+LARGEST_DB = 200.0
+"""Largest level of a budget in dB. It is an amplitude of 1e-10, far below what float32 adds to a waveform."""
 
-    def scattered(self, uniform: Tensor) -> Tensor:
-        """On the sphere: in many dimensions nearly all of the ball's volume is close to it."""
-        return self.steepest(uniform) * self.epsilon
+
+@dataclass(frozen=True)
+class Decibels(Budget):
+    """A budget given in dB. Epsilon is the ratio of amplitudes 10 ** (sign * db / 20), which grows with its strength.
+
+    Raises:
+        ConfigError: A level that is not a number from -200 to 200.
+    """
+
+    db: float
+    epsilon: float = field(init=False, repr=False, compare=False)
+    sign: ClassVar[int]
+    """1 where a larger level allows more, -1 where it allows less."""
+
+    def __post_init__(self) -> None:
+        require_number("db", self.db, -LARGEST_DB, LARGEST_DB)
+        if float(self.db).is_integer():  # so that 40 and 40.0 print the same
+            object.__setattr__(self, "db", int(self.db))
+        object.__setattr__(self, "epsilon", 10 ** (self.sign * self.db / 20))
+
+    def of(self, epsilon: float) -> Self:
+        """The same norm with another epsilon, which must be positive."""
+        require_number("epsilon", epsilon, SMALLEST_STEP)
+        return dataclasses.replace(self, db=round(self.sign * 20 * math.log10(epsilon), 9))
+
+
+@BUDGETS.register("snr")
+@dataclass(frozen=True)
+class SNR(Decibels, Euclidean):
+    """The signal-to-noise ratio is at least ``db``: 20 log10(norm of the waveform / norm of the perturbation).
+
+    Both norms are Euclidean, over all samples of the excerpt; epsilon is the second over the first.
+
+    Args:
+        db: Signal-to-noise ratio in dB; 40 is an epsilon of 0.01.
+
+    Raises:
+        ConfigError: A level that is not a number from -200 to 200.
+    """
+
+    norm: ClassVar[str] = "snr"
+    needs_sound: ClassVar[bool] = True
+    sign: ClassVar[int] = -1
+    _lengths: Tensor | None = field(default=None, init=False, repr=False, compare=False)
+
+    def around(self, inputs: Tensor, names: Sequence[str]) -> Self:
+        lengths = euclidean(inputs)
+        is_silent = ~(lengths > 0).cpu().numpy()
+        if is_silent.any():
+            raise AttackError(
+                f"The waveform of {listed(names, is_silent)} is silent and has no signal-to-noise ratio: leave it out, "
+                "or use Amplitude(...)."
+            )
+        return self._with(lengths)
+
+    def take(self, rows: Tensor) -> Self:
+        return self._with(self._known_lengths()[rows])
+
+    def unit(self, like: Tensor) -> Tensor:
+        return self._known_lengths()
+
+    def label(self) -> str:
+        return f"{self.db:g} dB SNR"
+
+    def _known_lengths(self) -> Tensor:
+        if self._lengths is None:
+            raise AttackError(f"{self!r} depends on the waveforms: call around(waveforms, names) first.")
+        return self._lengths
+
+    def _with(self, lengths: Tensor) -> Self:
+        budget = copy.copy(self)
+        object.__setattr__(budget, "_lengths", lengths)
+        return budget
 
 
 @BUDGETS.register("none")

@@ -20,6 +20,9 @@ Model = Callable[[Tensor], Any]
 SAME = 1e-3
 """Largest difference of two predictions of one input, relative to the largest prediction, that rounding explains."""
 
+CHECKED = 2
+"""Evaluations that are checked for randomness."""
+
 
 class Outputs(NamedTuple):
     """What a model predicts for n examples: emotions (n, emotions) and, with a bottleneck, concepts (n, concepts)."""
@@ -39,13 +42,14 @@ class Evaluator:
             perhaps ``concepts``; to a tuple or list, of which the first entry is taken; or to a dict with the keys
             ``emotions`` and perhaps ``concepts``, or with a single entry. A single output may have shape (n,).
         output: Key of the emotions in a dict with other keys.
+        may_be_random: Leave out the warning, for an attack that averages over draws.
     """
 
-    def __init__(self, model: Model, output: str | None = None) -> None:
+    def __init__(self, model: Model, output: str | None = None, may_be_random: bool = False) -> None:
         self.model = model
         self.output = output
         self._first: tuple[Tensor, Tensor] | None = None
-        self._evaluations = 0
+        self._evaluations = CHECKED if may_be_random else 0
 
     def __call__(self, inputs: Tensor, like: Tensor) -> Outputs:
         """Evaluate the model at inputs (n, ...).
@@ -75,11 +79,12 @@ class Evaluator:
             raise
         outputs = Outputs(emotions_of(returned, like, self.output), _concepts_of(returned, like))
         self._evaluations += 1
-        if self._evaluations <= 2 and self._is_random(inputs, outputs.emotions.detach(), before):
-            self._evaluations = 2
+        if self._evaluations <= CHECKED and self._is_random(inputs, outputs.emotions.detach(), before):
+            self._evaluations = CHECKED
             warnings.warn(
                 "The model is random: it draws random numbers in evaluation mode, or two predictions of one input "
-                "differ. Results depend on chance. Switch off its dropout or noise, or average over draws.",
+                "differ. Results depend on chance. Switch off its dropout or noise, or average over draws: "
+                "transformations=Transformations(draws=8), on the command line --draws 8.",
                 RandomModelWarning,
                 stacklevel=2,
             )

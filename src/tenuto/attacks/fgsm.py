@@ -12,7 +12,8 @@ from tenuto.attacks.search import Search
 @ATTACKS.register("FGSM")
 @dataclass(frozen=True, kw_only=True, repr=False)
 class FGSM(BoundedAttack):
-    """One step of size epsilon: along the sign of the gradient for `Linf`, along the gradient for `L2`."""
+    """One step of size epsilon: along the sign of the gradient for `Linf` and `Amplitude`, else along the
+    gradient."""
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from tenuto.attacks.bounded import BoundedAttack, require_epsilon
-from tenuto.attacks.budgets import per_example
+from tenuto.attacks.budgets import Budget, per_example
 from tenuto.attacks.checks import LARGEST_NUMBER, SMALLEST_STEP, require_number, require_whole
 from tenuto.attacks.registry import ATTACKS
 from tenuto.attacks.search import Search
@@ -33,7 +33,8 @@ class Minimal(BoundedAttack):
     is taken as a first guess: where it reaches the goal, the result is no larger.
 
     Args:
-        budget: The largest perturbation worth looking at; its norm is the one that is made small.
+        budget: The largest perturbation worth looking at; its norm is the one that is made small. Under `SNR` this
+            gives the highest signal-to-noise ratio at which the goal is reached.
         goal: Value of the objective to reach, in its units (the mean absolute error, say).
         steps: Gradient steps.
         first: Radius of the first step, as a share of the budget.
@@ -69,34 +70,48 @@ class Minimal(BoundedAttack):
         rows = search.all_rows[search.value < self.goal]
         if not len(rows):
             return
-        hunt = _Hunt(self, search, rows)
-        for step in range(self.steps):
-            hunt.step(step / max(self.steps - 1, 1))
-            search.tick(rows)
-        hunt.note(search.values(hunt.delta, rows))
-        hunt.shorten()
-        is_reached = torch.isfinite(hunt.least)
-        search.settle(hunt.best[is_reached], rows[is_reached])
+        hunt = Hunt(search, rows, search.budget.take(rows), self.goal)
+        hunt.begin(search.first(rows, scattered=False), self.first * hunt.budget.epsilon)
+        hunt.run(self.steps, self.bisections)
 
 
-class _Hunt:
-    """The state of the r examples whose clean input does not reach the goal.
+class Hunt:
+    """The search for the least size of the r examples whose clean input does not reach the goal.
 
-    ``least`` is the size of the smallest perturbation that reached it, (r,), infinite where none did.
+    Args:
+        search: The search that counts and remembers.
+        rows: Positions of the examples, (r,).
+        budget: What measures the size that is made small, around these examples.
+        goal: Value of the objective to reach.
     """
 
-    def __init__(self, attack: Minimal, search: Search, rows: Tensor) -> None:
-        self.attack, self.search, self.rows = attack, search, rows
-        self.budget = search.budget.take(rows)
-        self.delta = search.first(rows, scattered=False)
-        self.best = torch.zeros_like(self.delta)
-        self.radius = torch.full((len(rows),), attack.first * self.budget.epsilon).to(self.delta)
+    def __init__(self, search: Search, rows: Tensor, budget: Budget, goal: float) -> None:
+        self.search, self.rows, self.budget, self.goal = search, rows, budget, goal
+
+    def begin(self, delta: Tensor, radius: float | Tensor) -> None:
+        """Begin at perturbations (r, ...) with a first step of size ``radius``, one for all or (r,)."""
+        self.delta, self.best = delta, torch.zeros_like(delta)
+        self.radius = torch.as_tensor(radius).expand(len(delta)).to(delta)
         self.least = torch.full_like(self.radius, math.inf)
 
-    def step(self, done: float) -> None:
+    def inside(self, ahead: Tensor) -> Tensor:
+        """Bring perturbations into the radius of each example, and into whatever else is allowed."""
+        return self.search.allowed(ahead, self.rows, self.radius)
+
+    def run(self, steps: int, bisections: int) -> None:
+        """Search, and return the smallest perturbations that reached the goal, where one did."""
+        for step in range(steps):
+            self._step(step / max(steps - 1, 1))
+            self.search.tick(self.rows)
+        self._note(self.search.values(self.delta, self.rows), self.delta)
+        self._shorten(bisections)
+        is_reached = torch.isfinite(self.least)
+        self.search.settle(self.best[is_reached], self.rows[is_reached])
+
+    def _step(self, done: float) -> None:
         """One gradient step inside each example's radius; ``done`` runs from 0 to 1."""
         values, gradient = self.search.gradient(self.delta, self.rows)
-        met = self.note(values)
+        met = self._note(values, self.delta)
         decay = (1 + math.cos(math.pi * done)) / 2
         change = LAST_CHANGE + (FIRST_CHANGE - LAST_CHANGE) * decay
         size = self.budget.size(self.delta).to(self.radius)
@@ -105,29 +120,29 @@ class _Hunt:
         self.radius = torch.minimum(self.radius, self.least).clamp_max(self.budget.epsilon)
         stride = (0.01 + 0.99 * decay) * per_example(self.radius, self.delta)
         ahead = self.delta + stride * self.budget.steepest(gradient)
-        self.delta = self.search.allowed(ahead, self.rows, self.radius)
+        self.delta = self.inside(ahead)
 
-    def note(self, values: Tensor, delta: Tensor | None = None) -> Tensor:
-        """Remember the shortest perturbations that reach the goal; returns which of these do."""
-        delta = self.delta if delta is None else delta
-        met = values >= self._aim()
+    def _note(self, values: Tensor, delta: Tensor) -> Tensor:
+        """Remember the smallest perturbations that reach the goal; returns which of these do."""
+        met = values >= aim(self.goal)
         size = self.budget.size(delta).to(self.least)
-        shorter = met & (size < self.least)
-        self.least = torch.where(shorter, size, self.least)
-        self.best = torch.where(per_example(shorter, delta), delta, self.best)
+        smaller = met & (size < self.least)
+        self.least = torch.where(smaller, size, self.least)
+        self.best = torch.where(per_example(smaller, delta), delta, self.best)
         return met
 
-    def shorten(self) -> None:
+    def _shorten(self, bisections: int) -> None:
         """Bisect along the ray from zero to the best."""
         whole = self.best
         low, high = torch.zeros_like(self.least), torch.ones_like(self.least)
-        for _ in range(self.attack.bisections):
+        for _ in range(bisections):
             middle = (low + high) / 2
             shorter = whole * per_example(middle, whole)
-            met = self.note(self.search.values(shorter, self.rows), shorter)
+            met = self._note(self.search.values(shorter, self.rows), shorter)
             low, high = torch.where(met, low, middle), torch.where(met, middle, high)
             self.search.tick(self.rows)
 
-    def _aim(self) -> float:
-        """The goal and what rounding may take from it when the result is evaluated once more."""
-        return self.attack.goal + 1e-6 * max(abs(self.attack.goal), 1.0)
+
+def aim(goal: float) -> float:
+    """The goal and what rounding may take from it when the result is evaluated once more."""
+    return goal + 1e-6 * max(abs(goal), 1.0)

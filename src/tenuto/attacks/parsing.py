@@ -12,11 +12,11 @@ from collections.abc import Mapping, Sequence
 
 from tenuto.attacks.base import Attack
 from tenuto.attacks.bounded import BoundedAttack
-from tenuto.attacks.budgets import Budget, Unbounded
+from tenuto.attacks.budgets import Budget
 from tenuto.attacks.checks import is_number
 from tenuto.attacks.objectives import Distance, Objective, OneEmotion, Target
 from tenuto.attacks.protocols import Protocol
-from tenuto.attacks.registry import ATTACKS, BUDGETS, OBJECTIVES
+from tenuto.attacks.registry import ATTACKS, BUDGETS, OBJECTIVES, described_settings
 from tenuto.errors import ConfigError, did_you_mean
 
 
@@ -93,16 +93,23 @@ def _target(word: str, emotions: Sequence[str]) -> Target:
 
 
 def parse_attack(
-    family: str, norm: str, epsilon: float | None, objective: Objective | None, settings: Mapping[str, object]
+    family: str,
+    norm: str,
+    epsilon: float | None,
+    objective: Objective | None,
+    settings: Mapping[str, object],
+    *,
+    db: float | None = None,
 ) -> Protocol:
     """Make a protocol of one attack, named after the family and a digest of all its settings.
 
     Args:
         family: A registered attack.
-        norm: A registered budget: ``linf``, ``l2`` or ``none``.
-        epsilon: Size of the budget, in the inputs' units; None with ``none``.
+        norm: A registered budget: ``linf``, ``l2``, ``snr``, ``amplitude``, ``masked`` or ``none``.
+        epsilon: Size of the budget, in the inputs' units; None with ``none`` and with norms in dB.
         objective: What it increases; None for the attack's own default.
         settings: Further settings of the family, as values or as text.
+        db: Size of a budget in dB, for ``snr`` and ``masked``.
 
     Raises:
         ConfigError: An unknown family, norm or setting, or a value out of range.
@@ -111,7 +118,7 @@ def parse_attack(
     if not issubclass(kind, BoundedAttack):
         raise ConfigError(f"{family} has no budget: use its protocol, such as paper-2025-released.")
     fields = {field.name: field for field in dataclasses.fields(kind) if field.init}
-    values: dict[str, object] = {"budget": _budget(norm, epsilon)}
+    values: dict[str, object] = {"budget": parse_budget(norm, epsilon, db)}
     if objective is not None:
         if "objective" not in fields:
             raise ConfigError(
@@ -138,24 +145,29 @@ def single(attack: BoundedAttack) -> Protocol:
 
 
 def _digest(family: str, attack: Attack) -> str:
-    """Eight digits that depend on all settings, defaults included."""
-    settings = [
-        (field.name, repr(getattr(attack, field.name)))
-        for field in dataclasses.fields(attack)  # type: ignore[arg-type]
-        if field.repr
-    ]
+    """Eight digits that depend on all settings, defaults included; see `described_settings`."""
+    settings = [(name, repr(value)) for name, value in described_settings(attack).items()]
     return hashlib.sha256(repr([family, *settings]).encode()).hexdigest()[:8]
 
 
-def _budget(norm: str, epsilon: float | None) -> Budget:
+def parse_budget(norm: str, epsilon: float | None = None, db: float | None = None) -> Budget:
+    """Make a budget from its norm and the one size that it takes, epsilon or db.
+
+    Raises:
+        ConfigError: An unknown norm, a size that the norm does not have, or none.
+    """
     kind = BUDGETS[norm]
-    if issubclass(kind, Unbounded):
-        if epsilon is not None:
-            raise ConfigError(f"epsilon is {epsilon!r}, but norm {norm} has none: leave one of them out.")
-        return kind()
-    if epsilon is None:
-        raise ConfigError(f"norm {norm} needs an epsilon, the size of the budget.")
-    budget: Budget = kind(epsilon)
+    sizes = {"epsilon": epsilon, "db": db}
+    needed = [name for name in sizes if name in _required(kind)]
+    for name, value in sizes.items():
+        if value is not None and name not in needed:
+            advice = f"give {needed[0]} instead" if needed else "leave one of them out"
+            raise ConfigError(f"{name} is {value!r}, but norm {norm} has no {name}: {advice}.")
+    for name in needed:
+        if sizes[name] is None:
+            article = "an" if name == "epsilon" else "a"
+            raise ConfigError(f"norm {norm} needs {article} {name}, the size of the budget.")
+    budget: Budget = kind(**{name: sizes[name] for name in needed})
     return budget
 
 

@@ -1,27 +1,22 @@
-"""Named, versioned bundles of attacks: one word to cite, every setting fixed."""
+"""Named, versioned bundles of attacks, and how they are run. `tenuto.attacks.published` has the published ones."""
 
 from __future__ import annotations
 
 import dataclasses
-import math
+import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
-from tenuto.attacks.apgd import APGD
 from tenuto.attacks.base import Attack, AttackResult, Progress
-from tenuto.attacks.budgets import Budget, Linf
+from tenuto.attacks.bounded import BoundedAttack
+from tenuto.attacks.budgets import Budget
 from tenuto.attacks.calling import Model
-from tenuto.attacks.noise import Noise
-from tenuto.attacks.objectives import AbsoluteError, Correlation, EachEmotion, SquaredError
-from tenuto.attacks.registry import PROTOCOLS
-from tenuto.attacks.smc2025.described import Described
-from tenuto.attacks.smc2025.released import ReleasedAttack
-from tenuto.attacks.square import Square
-from tenuto.errors import ConfigError, did_you_mean
+from tenuto.attacks.registry import to_dict
+from tenuto.errors import ConfigError
 
 
 @dataclass(eq=False)
@@ -63,14 +58,15 @@ class ProtocolResult:
         protocol: What was run.
         clean_prediction: (n, emotions).
         clean_error: (n,), the mean absolute error of the clean prediction.
-        worst: `WorstCase` by epsilon, smallest first; infinite for attacks without a budget.
+        worst: `WorstCase` by epsilon, smallest first, infinite for attacks without a budget; by budget, such as
+            ``SNR(40)``, where the protocol has budgets of several norms.
         notes: Sentences on what was left out, see `Protocol.omissions`.
     """
 
     protocol: Protocol
     clean_prediction: Tensor
     clean_error: Tensor
-    worst: dict[float, WorstCase] = field(default_factory=dict)
+    worst: dict[float | Budget, WorstCase] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
 
     def __repr__(self) -> str:
@@ -90,10 +86,16 @@ class Protocol:
         description: One sentence on what it does.
         attacks: The attacks, each with all its settings.
         changes: Settings that deviate from the published ones, as (setting, value).
-        epsilons: Rising budgets: every attack is run at each of them, from its result at the one before. Without them
-            every attack has its own budget.
-        silence: Whether a perturbed log spectrogram may not fall below that of silence.
+        budgets: Budgets, of each norm in rising order: every attack is run at each one of its own norm, from its result
+            at the one before. An attack of another norm keeps its own budget.
+        silence: Whether perturbed inputs stay in the valid range: a log spectrogram not below silence, a waveform
+            within full scale.
         most_emotions: How many emotions a model may have for the promised number of passes; None for any.
+        domain: ``waveform`` where perturbations are added to the waveform, which follows from budgets of waveforms;
+            None where they are added to what the model takes.
+
+    Raises:
+        ConfigError: Budgets of one norm that do not rise.
     """
 
     name: str
@@ -101,9 +103,57 @@ class Protocol:
     description: str
     attacks: tuple[Attack, ...]
     changes: tuple[tuple[str, Any], ...] = ()
-    epsilons: tuple[float, ...] = ()
+    budgets: tuple[Budget, ...] = ()
     silence: bool = False
     most_emotions: int | None = None
+    domain: Literal["waveform"] | None = None
+
+    def __post_init__(self) -> None:
+        for norm in self.norms:
+            own = [budget for budget in self.budgets if budget.norm == norm]
+            if any(one.epsilon >= other.epsilon for one, other in itertools.pairwise(own)):
+                raise ConfigError(
+                    f"budgets of protocol {self.name} must rise in strength, got {', '.join(map(repr, own))}."
+                )
+        if any(one.needs_sound for one in self.attacks) or any(one.needs_sound for one in self.budgets):
+            object.__setattr__(self, "domain", "waveform")
+
+    @property
+    def epsilons(self) -> tuple[float, ...]:
+        """Sizes of the budgets."""
+        return tuple(budget.epsilon for budget in self.budgets)
+
+    @property
+    def norms(self) -> tuple[str, ...]:
+        """Norms of the budgets, each once."""
+        return tuple(dict.fromkeys(budget.norm for budget in self.budgets))
+
+    def in_domain(self, domain: str) -> Protocol:
+        """The same protocol with perturbations of the ``waveform`` or the ``spectrogram``; the name shows a change.
+
+        Raises:
+            ConfigError: Another domain, or budgets of waveforms in the domain of spectrograms.
+        """
+        if domain not in ("waveform", "spectrogram"):
+            raise ConfigError(f"The domain must be waveform or spectrogram, got {domain!r}.")
+        if domain == (self.domain or "spectrogram"):
+            return self
+        if domain == "spectrogram":
+            raise ConfigError(f"Protocol {self} is for waveforms: leave out the domain spectrogram.")
+        return dataclasses.replace(
+            self, domain="waveform", changes=tuple(sorted((*self.changes, ("domain", domain))))
+        )
+
+    def at_sample_rate(self, sample_rate: int) -> Protocol:
+        """The same protocol for waveforms of this sample rate in Hz, on which masking and noise depend."""
+        budgets = tuple(budget.at_sample_rate(sample_rate) for budget in self.budgets)
+        attacks = tuple(
+            _replaced(attack, budget=attack.budget.at_sample_rate(sample_rate))
+            if isinstance(attack, BoundedAttack)
+            else attack
+            for attack in self.attacks
+        )
+        return dataclasses.replace(self, budgets=budgets, attacks=attacks)
 
     def members(self, emotions: int, has_gradient: bool = True) -> tuple[tuple[Attack, ...], ...]:
         """What is run on a model with so many emotions: for every attack and objective one attack per budget,
@@ -147,9 +197,9 @@ class Protocol:
         single = (
             [attack] if len(objectives) == 1 else [_replaced(attack, objective=one) for one in objectives]
         )
-        if not self.epsilons or math.isinf(attack.epsilon):
+        budgets = [budget for budget in self.budgets if budget.norm == attack.norm]
+        if not budgets:
             return [(one,) for one in single]
-        budgets = [attack.budget.of(epsilon) for epsilon in self.epsilons]
         return [tuple(_replaced(one, budget=budget) for budget in budgets) for one in single]
 
     def iterations(self, emotions: int, has_gradient: bool = True) -> int:
@@ -184,15 +234,16 @@ class Protocol:
                     notes = self.omissions(emotions)
                     outcome = ProtocolResult(self, result.clean_prediction, clean_error, notes=notes)
                 error = _error(result.adversarial_prediction, reference)
-                if attack.epsilon not in outcome.worst:
-                    outcome.worst[attack.epsilon] = WorstCase(
+                key = attack.budget if len(self.norms) > 1 else attack.epsilon
+                if key not in outcome.worst:
+                    outcome.worst[key] = WorstCase(
                         attack.budget,
                         error.clone(),
                         result.adversarial.clone(),
                         result.adversarial_prediction.clone(),
                         [repr(attack)] * len(error),
                     )
-                outcome.worst[attack.epsilon].update(attack, result, error)
+                outcome.worst[key].update(attack, result, error)
         assert outcome is not None
         return outcome
 
@@ -207,9 +258,19 @@ class Protocol:
 
     def to_dict(self) -> dict[str, Any]:
         """Describe the protocol with all its attacks for JSON."""
-        settings = {one.name: getattr(self, one.name) for one in dataclasses.fields(self)}
-        settings |= {"changes": dict(self.changes), "epsilons": list(self.epsilons)}
-        return {**settings, "attacks": [attack.to_dict() for attack in self.attacks]}
+        settings = {
+            "name": self.name,
+            "version": self.version,
+            "description": self.description,
+            "attacks": [attack.to_dict() for attack in self.attacks],
+            "changes": dict(self.changes),
+            "epsilons": list(self.epsilons),
+            "silence": self.silence,
+            "most_emotions": self.most_emotions,
+        }
+        if self.domain is None:
+            return settings
+        return settings | {"domain": self.domain, "budgets": [to_dict(budget) for budget in self.budgets]}
 
 
 NO_GRADIENT = "the model has no gradient. Square, Noise and Transfer work without one."
@@ -249,84 +310,3 @@ def climb(
 def _replaced(attack: Any, **settings: Any) -> Attack:
     changed: Attack = dataclasses.replace(attack, **settings)
     return changed
-
-
-def _changed(published: Protocol, settings: dict[str, Any]) -> Protocol:
-    """A published protocol with other settings; each goes to every attack that has it."""
-    if settings and published.epsilons:
-        raise ConfigError(f"Protocol {published.name} has no parameters: leave out {', '.join(settings)}.")
-    valid_settings = {setting for attack in published.attacks for setting in _settings(attack)}
-    for setting in settings:
-        if setting not in valid_settings:
-            hint = did_you_mean(setting, sorted(valid_settings))
-            raise ConfigError(f"Protocol {published.name} has no setting '{setting}'. {hint}")
-    attacks, changes = [], {}
-    for attack in published.attacks:
-        own = _settings(attack)
-        new = {setting: value for setting, value in settings.items() if own.get(setting, value) != value}
-        changes.update(new)
-        attacks.append(_replaced(attack, **new))
-    return dataclasses.replace(published, attacks=tuple(attacks), changes=tuple(sorted(changes.items())))
-
-
-def _settings(attack: Any) -> dict[str, Any]:
-    return {one.name: getattr(attack, one.name) for one in dataclasses.fields(attack) if one.init}
-
-
-EPSILONS = (0.01, 0.02, 0.05, 0.1, 0.2)
-"""Budgets of standard-1, in standard deviations of the normalised log spectrogram."""
-
-LARGEST = Linf(EPSILONS[-1])
-
-for _published in (
-    Protocol(
-        name="paper-2025-released",
-        version=1,
-        description="The attack of the SMC 2025 study as its released code performs it; no budget.",
-        attacks=(ReleasedAttack(),),
-    ),
-    Protocol(
-        name="paper-2025-described",
-        version=1,
-        description="The same attack as the study's settings describe it: L-infinity 0.001, clipped after every "
-        "step, and the prediction at the stored perturbation.",
-        attacks=(Described(),),
-    ),
-    Protocol(
-        name="standard-1",
-        version=1,
-        description="The worst of gradient ascent on three errors and on each emotion up and down, of random "
-        "search and of noise, over five L-infinity budgets.",
-        attacks=(
-            APGD(LARGEST, objective=SquaredError(), steps=30),
-            APGD(LARGEST, objective=AbsoluteError(), steps=20),
-            APGD(LARGEST, objective=Correlation(), steps=20),
-            APGD(LARGEST, objective=EachEmotion(), steps=6),
-            Square(LARGEST, objective=AbsoluteError(), queries=80),
-            Noise(LARGEST, objective=AbsoluteError(), kind="uniform", draws=8),
-            Noise(LARGEST, objective=AbsoluteError(), kind="gaussian", draws=8),
-            Noise(LARGEST, objective=AbsoluteError(), kind="sign", draws=8),
-        ),
-        epsilons=EPSILONS,
-        silence=True,
-        most_emotions=11,
-    ),
-):
-    PROTOCOLS.register(_published.name)(_published)
-
-
-def protocol(name: str, **settings: Any) -> Protocol:
-    """Look up a published protocol by its name.
-
-    Args:
-        name: One of `PROTOCOLS`.
-        settings: Changes for a reduced run, such as ``iterations=100``, to every attack that has the setting.
-            The printed form shows those that deviate from the published value.
-
-    Raises:
-        ConfigError: Unknown name or setting, or a value out of range.
-
-    >>> protocol("paper-2025-released", iterations=100)
-    protocol('paper-2025-released', iterations=100)
-    """
-    return _changed(PROTOCOLS[name], settings)

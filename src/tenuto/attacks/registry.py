@@ -15,8 +15,33 @@ BUDGETS: Registry[type[Any]] = Registry("norm", "tenuto.budgets")
 """Budgets by what the column ``norm`` of the rows calls them."""
 PROTOCOLS: Registry[Any] = Registry("protocol", "tenuto.protocols")
 
-NESTED: dict[str, Registry[Any]] = {"budget": BUDGETS, "objective": OBJECTIVES}
-"""Settings of an attack that are themselves registered parts."""
+TRANSFORMATIONS: Registry[type[Any]] = Registry("transformation", "tenuto.transformations")
+SETTINGS: Registry[type[Any]] = Registry("setting", "tenuto.settings")
+"""Settings of an attack that have settings themselves, by the names of their classes."""
+
+NESTED: dict[str, Registry[Any]] = {
+    "budget": BUDGETS,
+    "objective": OBJECTIVES,
+    "region": SETTINGS,
+    "transformations": SETTINGS,
+    "parts": TRANSFORMATIONS,
+}
+"""Settings that are themselves registered parts, or tuples of them; None where they are left out."""
+
+OPTION: dict[str, bool] = {"optional": True}
+"""Metadata of a setting that was added later: descriptions and digests leave it out where it has its default, so that
+those of earlier versions stay what they were."""
+
+
+def described_settings(part: Any) -> dict[str, Any]:
+    """The settings that describe a part, by name, without options that have their default."""
+    settings = dataclasses.fields(part) if dataclasses.is_dataclass(part) else ()
+    values = {one.name: (one, getattr(part, one.name)) for one in settings if one.repr}
+    return {
+        name: value
+        for name, (one, value) in values.items()
+        if not (one.metadata.get("optional") and value == one.default)
+    }
 
 
 def to_dict(part: Any) -> dict[str, Any]:
@@ -33,18 +58,19 @@ def to_dict(part: Any) -> dict[str, Any]:
     """
     kind = type(part)
     names = [name for group in (ATTACKS, *NESTED.values()) for name, one in group.items() if one is kind]
-    settings = dataclasses.fields(part) if dataclasses.is_dataclass(part) else ()
-    values = {one.name: getattr(part, one.name) for one in settings if one.init and one.repr}
+    given = (
+        {one.name for one in dataclasses.fields(part) if one.init} if dataclasses.is_dataclass(part) else {}
+    )
     return {
         "type": names[0] if names else kind.__name__,
-        **{name: _plain(name, value) for name, value in values.items()},
+        **{name: _plain(name, value) for name, value in described_settings(part).items() if name in given},
     }
 
 
 def _plain(name: str, value: Any) -> Any:
-    if name in NESTED:
-        return to_dict(value)
-    return list(value) if isinstance(value, tuple) else value
+    if isinstance(value, tuple):
+        return [_plain(name, one) for one in value]
+    return to_dict(value) if name in NESTED and value is not None else value
 
 
 def build(registry: Registry[Any], description: object, parts: Mapping[str, Any]) -> Any:
@@ -73,6 +99,6 @@ def build(registry: Registry[Any], description: object, parts: Mapping[str, Any]
 
 
 def _value(setting: str, value: Any) -> Any:
-    if setting in NESTED:
-        return build(NESTED[setting], value, {})
-    return tuple(value) if isinstance(value, list) else value
+    if isinstance(value, list):
+        return tuple(_value(setting, one) for one in value)
+    return build(NESTED[setting], value, {}) if setting in NESTED and value is not None else value

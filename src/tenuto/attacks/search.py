@@ -7,9 +7,8 @@ numbers that belong to each example, and in the end measures and evaluates again
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,12 +16,24 @@ import torch
 from torch import Tensor
 
 from tenuto.attacks.base import AttackResult, Examples, Progress, Range
-from tenuto.attacks.budgets import Budget, per_example
+from tenuto.attacks.budgets import TOLERANCE, Budget, per_example
 from tenuto.attacks.calling import Evaluator, Outputs, input_gradient
-from tenuto.attacks.checks import listed
+from tenuto.attacks.chance import generator_of
+from tenuto.attacks.checks import SMALLEST_STEP, listed
 from tenuto.attacks.objectives import Objective, Situation
+from tenuto.attacks.region import Area
+from tenuto.attacks.transformations import Transformations, View, Views
 from tenuto.devices import Precision, computing_in
 from tenuto.errors import AttackError, ConfigError
+
+SEARCH, JUDGE, FRESH = range(3)
+"""Series of random draws: those of the search, those that decide what is returned, and those that measure it."""
+
+TURNS = 3
+"""Most rounds of projecting and shaping a perturbation that a filter has made larger than its budget."""
+
+FRESH_DRAWS = 16
+"""Draws over which the effect of an attack with transformations is measured."""
 
 
 def room(inputs: Tensor, valid_range: Range | None) -> tuple[Tensor, Tensor] | None:
@@ -49,6 +60,14 @@ class Task:
     seed: int
     stop_at: float
     progress: Progress
+    area: Area | None = None
+    transformations: Transformations | None = None
+
+
+def _size_and_bound(budget: Budget, delta: Tensor, epsilon: Tensor | None) -> tuple[Tensor, Tensor]:
+    """Size of every perturbation and the largest one allowed, (n,) each."""
+    size = budget.size(delta)
+    return size, torch.full_like(size, budget.epsilon) if epsilon is None else epsilon.to(size)
 
 
 class Search:
@@ -60,7 +79,8 @@ class Search:
         inputs: (n, ...), unperturbed.
         budget: The task's budget around the inputs; ``budget.take(rows)`` belongs to some of them.
         delta: (n, ...), the best perturbation so far.
-        value: (n,), the objective there.
+        value: (n,), the objective there; with transformations the mean over the draws it was evaluated on.
+        box: The last two axes of what may change; everything without a region.
         clean: The model's outputs at the unperturbed inputs, evaluated in full precision.
         all_rows: (n,), the positions of all examples.
         has_start: Whether a start was given, so that the result has to be at least as good.
@@ -80,8 +100,14 @@ class Search:
         self.delta = torch.zeros_like(self.inputs)
         self.value = self._judge(self.clean, self.all_rows)
         self.clean_value = self.value.clone()
+        self._views: Views | None = None
+        if task.transformations is not None:
+            self._views = Views(task.transformations, self.inputs, task.examples.axes, SEARCH)
+            with torch.no_grad():
+                self.value = self._mean_value(self.inputs, self.all_rows, self._draws(self.all_rows))
+        self.box = (slice(None), slice(None)) if task.area is None else task.area.box
         self.has_start = start is not None
-        self._start = None if start is None else self.allowed(start, self.all_rows)
+        self._start = None if start is None else self._brought_in(start)
         self._generators: list[np.random.Generator] | None = None
 
     def uniform(self, rows: Tensor) -> Tensor:
@@ -98,7 +124,7 @@ class Search:
     def generators(self, rows: Tensor) -> list[np.random.Generator]:
         """Each example's own random generator; drawing from it advances it."""
         if self._generators is None:
-            self._generators = [_generator(self.task.seed, example) for example in self.inputs]
+            self._generators = [generator_of(example, self.task.seed) for example in self.inputs]
         return [self._generators[row] for row in rows.tolist()]
 
     def first(self, rows: Tensor, scattered: bool) -> Tensor:
@@ -110,40 +136,99 @@ class Search:
         if not scattered and self._start is not None:
             return self._start[rows]
         if scattered or self.task.objective.flat_at_clean:
-            return self.allowed(self.budget.take(rows).scattered(self.uniform(rows)), rows)
+            return self.scattered(self.uniform(rows), rows)
         return torch.zeros_like(self.inputs[rows])
 
+    def scattered(self, uniform: Tensor, rows: Tensor) -> Tensor:
+        """A random point that is allowed, from independent numbers (r, ...) in -1 to 1."""
+        noise = self.budget.take(rows).scattered(self.shaped(uniform))
+        # A filter takes most of the amplitude of noise.
+        has_filter = self.task.area is not None and self.task.area.has_filter
+        return self.filled(noise, rows) if has_filter else self.allowed(noise, rows)
+
+    def filled(self, noise: Tensor, rows: Tensor) -> Tensor:
+        """Noise (r, ...) in the region, scaled to the budget."""
+        budget, inside = self.budget.take(rows), self.shaped(noise)
+        # What leaks out of a filter may count more than all that is inside; `allowed` attenuates it.
+        size = torch.minimum(budget.size(inside), budget.size(noise)).clamp_min(SMALLEST_STEP)
+        return self.allowed(inside * per_example((budget.epsilon / size).to(inside), inside), rows)
+
+    def shaped(self, delta: Tensor) -> Tensor:
+        """A perturbation without what is outside the region."""
+        return delta if self.task.area is None else self.task.area.shaped(delta)
+
+    def _brought_in(self, start: Tensor) -> Tensor:
+        """A start that is allowed. One that is inside stays as it is: shaping a waveform again would take from it."""
+        allowed = self.allowed(start, self.all_rows)
+        if self.task.area is None:
+            return allowed
+        limit = self.budget.epsilon * (1 + TOLERANCE)
+        is_inside = self.task.area.contains(start) & (self.budget.size(start) <= limit)
+        if self.task.room is not None:
+            start = start.clamp(*self.task.room)
+        return torch.where(per_example(is_inside, start), start, allowed)
+
     def allowed(self, delta: Tensor, rows: Tensor, epsilon: Tensor | None = None) -> Tensor:
-        """Bring a perturbation into the budget (or balls of radius ``epsilon``) and the valid range."""
+        """Bring a perturbation into the region, the budget (or balls of radius ``epsilon``) and the valid range."""
         budget = self.budget.take(rows)
-        delta = budget.project(delta, epsilon)
-        if self.task.room is None:
-            return delta
-        low, high = self.task.room
-        clipped = delta.clamp(low[rows], high[rows])  # towards 0 in every entry
-        if budget.clipping_shrinks or torch.equal(clipped, delta):
-            return clipped
+        delta = budget.project(self.shaped(delta), epsilon)
+        inside = delta if self.task.area is None else self._in_region(delta, budget, epsilon)
+        if self.task.room is not None:
+            low, high = self.task.room
+            inside = inside.clamp(low[rows], high[rows])  # towards 0 in every entry
+        if (budget.clipping_shrinks and self.task.area is None) or torch.equal(inside, delta):
+            return inside
         # A factor below 1 keeps every entry valid, and sizes are proportional to it.
-        size = budget.size(clipped)
-        bound = torch.full_like(size, budget.epsilon) if epsilon is None else epsilon.to(size)
+        size, bound = _size_and_bound(budget, inside, epsilon)
         factor = torch.where(size > bound, bound / size, torch.ones_like(size))
-        return clipped * per_example(factor.to(clipped), clipped)
+        return inside * per_example(factor.to(inside), inside)
+
+    def _in_region(self, delta: Tensor, budget: Budget, epsilon: Tensor | None) -> Tensor:
+        """A perturbation in the region, and nearly inside the budget.
+
+        A filter may increase the size of a perturbation that was inside. One factor for all entries would take more
+        than needed from most of them, so it is projected and shaped again in turns first.
+        """
+        delta = self.shaped(delta)
+        for _ in range(TURNS):
+            size, bound = _size_and_bound(budget, delta, epsilon)
+            if (size <= bound).all():
+                break
+            delta = self.shaped(budget.project(delta, epsilon))
+        return delta
 
     def values(self, delta: Tensor, rows: Tensor) -> Tensor:
         """Evaluate the objective at a perturbation, (r,); the best so far is remembered."""
         with torch.no_grad():
-            outputs = self._evaluate(self.inputs[rows] + delta, rows)
-            return self._remember(delta, self._judge(outputs, rows), rows)
+            values = self._mean_value(self.inputs[rows] + delta, rows, self._draws(rows))
+            return self._remember(delta, values, rows)
 
     def gradient(self, delta: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
         """Evaluate the objective (r,) and its gradient (r, ...) at a perturbation; the best so far is remembered."""
-        point = delta.detach().requires_grad_()
-        values = self._judge(self._evaluate(self.inputs[rows] + point, rows), rows)
-        gradient = input_gradient(values, point)
+        each: list[Tensor] = []
+        gradient = torch.zeros_like(delta)
+        for view in self._draws(rows):
+            point = delta.detach().requires_grad_()
+            values = self._judge(self._evaluate(view(self.inputs[rows] + point), rows), rows)
+            gradient += input_gradient(values, point)
+            each.append(values.detach())
+            self.gradients[rows.cpu()] += 1
+        gradient = gradient / len(each)
+        if self.task.area is not None:
+            gradient = self.task.area.pulled(gradient)
         # The sign of NaN is 0: without this check such entries would never be attacked.
         self._require(gradient, rows, "gradient")
-        self.gradients[rows.cpu()] += 1
-        return self._remember(delta, values.detach(), rows), gradient
+        return self._remember(delta, torch.stack(each).mean(dim=0), rows), gradient
+
+    def _draws(self, rows: Tensor) -> Iterable[View]:
+        """The random views that one evaluation averages over; the inputs themselves without transformations."""
+        return (lambda inputs: inputs,) if self._views is None else self._views.draw(rows)
+
+    def _mean_value(self, inputs: Tensor, rows: Tensor, views: Iterable[View]) -> Tensor:
+        """The mean of the objective over views of inputs (r, ...), (r,)."""
+        return torch.stack([self._judge(self._evaluate(view(inputs), rows), rows) for view in views]).mean(
+            dim=0
+        )
 
     def tick(self, rows: Tensor) -> Tensor:
         """Count one iteration; returns the positions in ``rows`` that have to go on."""
@@ -169,17 +254,28 @@ class Search:
         self.gradients += spent.gradient_passes
 
     def result(self, goal: float) -> AttackResult:
-        """Measure and evaluate again the best of every example. Raises `AttackError` for a broken promise."""
+        """Measure and evaluate again the best of every example. Raises `AttackError` for a broken promise.
+
+        With transformations, whether a perturbation helps and reaches the goal is decided on draws that the search has
+        not seen, and others measure its effect: `FRESH_DRAWS` of another seed. Their means are columns of the result:
+        ``fresh_loss`` and ``fresh_clean_loss`` (the objective, attacked and clean), ``fresh_error`` and
+        ``fresh_clean_error`` (the mean absolute error), and ``fresh_moved`` (the mean absolute change from the clean
+        prediction under the same draw).
+        """
         outputs = self._evaluate_exactly(self.inputs + self.delta)
-        values = self._judge(outputs, self.all_rows)
-        worse = ~(values >= self.clean_value)
+        values = loss = self._judge(outputs, self.all_rows)
+        clean_values = self.clean_value
+        if self.task.transformations is not None:
+            judged = self._effect(JUDGE, self.task.transformations.draws)
+            values, clean_values = judged["fresh_loss"].to(loss), judged["fresh_clean_loss"].to(loss)
+        worse = ~(values >= clean_values)
         emotions = torch.where(worse[:, None], self.clean.emotions, outputs.emotions)
         concepts = outputs.concepts
         if concepts is not None and self.clean.concepts is not None:
             concepts = torch.where(worse[:, None], self.clean.concepts, concepts)
         self.delta[worse] = 0
         self.budget.check(self.delta, self.task.examples.names)
-        values = torch.where(worse, self.clean_value, values).double().cpu()
+        values = torch.where(worse, clean_values, values).double().cpu()
         return AttackResult(
             perturbation=self.delta,
             adversarial=self.inputs + self.delta,
@@ -187,12 +283,41 @@ class Search:
             adversarial_prediction=emotions,
             clean_concepts=self.clean.concepts,
             adversarial_concepts=concepts,
-            loss=values,
+            loss=torch.where(worse, self.clean_value, loss).double().cpu(),
             iterations=self.iterations,
             forward_passes=self.forwards,
             gradient_passes=self.gradients,
             converged=self.converged | (values >= goal),
+            columns=self._columns(),
         )
+
+    def _columns(self) -> dict[str, Tensor]:
+        """Further columns of the result, after a last check of the region."""
+        columns: dict[str, Tensor] = {}
+        if self.task.area is not None:
+            self.task.area.check(self.delta, self.task.examples.names)
+            leakage = self.task.area.leakage_db(self.delta)
+            columns |= {} if leakage is None else {"leakage_db": leakage}
+        return columns if self.task.transformations is None else columns | self._effect(FRESH, FRESH_DRAWS)
+
+    def _effect(self, stream: int, count: int) -> dict[str, Tensor]:
+        """Means over views of all examples, clean and attacked, each (n,) float64 on the CPU; see `result`."""
+        assert self.task.transformations is not None
+        targets, rows = self.task.examples.targets, self.all_rows
+        totals: dict[str, Tensor] = {}
+        views = Views(self.task.transformations, self.inputs, self.task.examples.axes, stream)
+        for view in views.draw(rows, count):
+            clean, attacked = (self._evaluate_exactly(view(self.inputs + delta)) for delta in (0, self.delta))
+            drawn = {
+                "fresh_loss": self._judge(attacked, rows),
+                "fresh_clean_loss": self._judge(clean, rows),
+                "fresh_error": (attacked.emotions - targets).abs().mean(dim=1),
+                "fresh_clean_error": (clean.emotions - targets).abs().mean(dim=1),
+                "fresh_moved": (attacked.emotions - clean.emotions).abs().mean(dim=1),
+            }
+            for name, values in drawn.items():
+                totals[name] = totals.get(name, torch.zeros(len(rows))) + values.double().cpu()
+        return {name: total / count for name, total in totals.items()}
 
     def evaluate(self, inputs: Tensor, targets: Tensor) -> Outputs:
         """Evaluate the model in the precision of the search, without counting; see `charge`."""
@@ -207,7 +332,7 @@ class Search:
     def _evaluate_exactly(self, inputs: Tensor) -> Outputs:
         """Evaluate the model for all examples in full precision, count, and check."""
         self.forwards += 1
-        with torch.no_grad(), _full_precision(inputs.device.type):
+        with torch.no_grad(), full_precision(inputs.device.type):
             outputs = self.task.evaluate(inputs, self.task.examples.targets)
         for part in outputs:
             if part is not None:
@@ -244,7 +369,7 @@ class Search:
 
 
 @contextlib.contextmanager
-def _full_precision(device: str) -> Iterator[None]:
+def full_precision(device: str) -> Iterator[None]:
     """Switch off the caller's autocast, and TF32 in the convolutions of a GPU, which keeps 10 bits of 23."""
     cudnn = torch.backends.cudnn
     before = cudnn.allow_tf32
@@ -254,8 +379,3 @@ def _full_precision(device: str) -> Iterator[None]:
             yield
     finally:
         cudnn.allow_tf32 = before
-
-
-def _generator(seed: int, example: Tensor) -> np.random.Generator:
-    content = hashlib.sha256(example.detach().cpu().contiguous().numpy().tobytes()).digest()
-    return np.random.default_rng([seed, *np.frombuffer(content[:16], np.uint32).tolist()])

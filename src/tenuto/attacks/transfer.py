@@ -63,6 +63,8 @@ class Transfer(BoundedAttack):
             objective=self.objective,
             seed=self.seed,
             precision=self.precision,
+            region=self.region,
+            transformations=self.transformations,
             steps=self.steps,
         )
         result = attack(
@@ -70,6 +72,7 @@ class Transfer(BoundedAttack):
             search.inputs[rows],
             task.examples.targets[rows],
             valid_range=task.valid_range,
+            axes=task.examples.axes,
             names=[task.examples.names[row] for row in rows.tolist()],
             batch_size=len(rows),
             progress=task.progress,

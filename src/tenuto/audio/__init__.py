@@ -1,13 +1,19 @@
-"""Audio files to waveforms, waveforms to log spectrograms. Torch is imported only where `LogSpectrogram` is used."""
+"""Audio files to waveforms, waveforms to log spectrograms.
+
+Modules are imported where they are used: attacks need the masking threshold without what reads audio files, and readers
+of audio files need no torch.
+"""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from tenuto.audio.loading import SAMPLE_RATE, Description, check_recording, load_and_describe, load_audio
-
 if TYPE_CHECKING:
+    from tenuto.audio.loading import Description, check_recording, load_and_describe, load_audio
     from tenuto.audio.spectrogram import LogSpectrogram
+
+SAMPLE_RATE = 22_050
+"""Samples per second of every waveform, unless a model takes another rate."""
 
 __all__ = [
     "SAMPLE_RATE",
@@ -24,4 +30,8 @@ def __getattr__(name: str) -> Any:
         from tenuto.audio.spectrogram import LogSpectrogram
 
         return LogSpectrogram
+    if name in __all__:
+        from tenuto.audio import loading
+
+        return getattr(loading, name)
     raise AttributeError(f"module 'tenuto.audio' has no attribute '{name}'")

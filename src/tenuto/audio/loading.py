@@ -17,13 +17,11 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from tenuto.audio import SAMPLE_RATE as SAMPLE_RATE
 from tenuto.audio.decoding import BLOCK_SAMPLES, not_finite, read_blocks
 from tenuto.errors import AudioError
 
 T = TypeVar("T", bound=np.generic)
-
-SAMPLE_RATE = 22_050
-"""Samples per second of every waveform, unless a model takes another rate."""
 
 FULL_SCALE = 32_767
 """Largest 16-bit sample."""
@@ -52,6 +50,7 @@ class Description:
         mono_db: Power of the mono mix relative to the mean power of the channels, in dB; -3 for independent ones.
         sounding_seconds: Duration of the blocks of 50 ms that reach -60 dB relative to the peak.
         decoder_messages: Messages of the decoder about damage that it skipped.
+        silent_samples: Samples of silence that were cut off at the beginning, at the rate of the waveform.
     """
 
     seconds: float
@@ -61,6 +60,7 @@ class Description:
     mono_db: float
     sounding_seconds: float
     decoder_messages: tuple[str, ...] = ()
+    silent_samples: int = 0
 
     def warnings(self) -> list[str]:
         """Sentences on what makes the recording a doubtful input; empty for ordinary music."""
@@ -123,6 +123,7 @@ def load_and_describe(path: str | Path, rate: int = SAMPLE_RATE) -> tuple[NDArra
     samples = np.concatenate(parts)
     parts.clear()
     peak = _peak(samples, name, "Its channels cancel in the mono mix. " if power else "")
+    silent_samples = int((samples != 0).argmax())
     samples = _trimmed(samples)
     waveform = _table_values((_full_scale_table(peak) / FULL_SCALE).astype(np.float32), samples)
     description = Description(
@@ -133,6 +134,7 @@ def load_and_describe(path: str | Path, rate: int = SAMPLE_RATE) -> tuple[NDArra
         mono_db=10 * math.log10(mono_power / power),
         sounding_seconds=min(seconds, _sounding_seconds(samples, peak, rate)),
         decoder_messages=tuple(messages),
+        silent_samples=silent_samples,
     )
     return waveform, description
 

@@ -113,21 +113,68 @@ class LogSpectrogram(nn.Module):
         part = waveform[..., begin:end]
         index = torch.from_numpy(starts[:, None] - begin + np.arange(FRAME_SIZE)).to(waveform.device)
         padded = nn.functional.pad(part, (0, end - begin - part.shape[-1]))
-        framed = padded[..., index] * self.window.to(waveform.dtype)
-        magnitude = torch.fft.rfft(framed)[..., : FRAME_SIZE // 2].abs()
-        return torch.log10(1 + magnitude @ self.filters.to(waveform.dtype))
+        window = self.window.to(waveform.dtype)
+        if padded.requires_grad:
+            magnitude = _Magnitudes.apply(padded, index, window)  # type: ignore[no-untyped-call]
+        else:  # may be recorded for an export, which has no functions of our own
+            magnitude = _spectrum(padded, index, window).abs()
+        logarithmic: Tensor = torch.log10(1 + magnitude @ self.filters.to(waveform.dtype))
+        return logarithmic
 
 
-def log_spectrogram(waveform: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Compute the log spectrogram (frames, 149) of a waveform (samples,), some four minutes at a time."""
+def _spectrum(waveform: Tensor, index: Tensor, window: Tensor) -> Tensor:
+    """Complex spectrum (..., frames, 1024) of the samples (frames, 2048) of a waveform (..., samples)."""
+    spectrum: Tensor = torch.fft.rfft(waveform[..., index] * window)
+    return spectrum[..., : FRAME_SIZE // 2]
+
+
+class _Magnitudes(torch.autograd.Function):
+    """Magnitudes of `_spectrum` with a gradient that takes half the time of PyTorch's own.
+
+    The adjoint of a real FFT is computed by a real inverse FFT, in which every bin but the first counts twice. PyTorch
+    computes a complex one. Frames are added one after the other, in an order that never varies, not even on a GPU.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, waveform: Tensor, index: Tensor, window: Tensor) -> Tensor:
+        spectrum = _spectrum(waveform, index, window)
+        magnitude = spectrum.abs()
+        ctx.save_for_backward(spectrum, magnitude, window)
+        ctx.starts, ctx.shape = index[:, 0].tolist(), waveform.shape
+        return magnitude
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
+        spectrum, magnitude, window = ctx.saved_tensors
+        # The magnitude has no gradient at 0; as in PyTorch, it is 0 there.
+        slope = gradient / magnitude.masked_fill(magnitude == 0, math.inf)
+        slope[..., 1:] /= 2
+        frames = torch.fft.irfft(spectrum * slope, FRAME_SIZE, norm="forward")
+        total = gradient.new_zeros(ctx.shape)
+        for number, start in enumerate(ctx.starts):
+            total[..., start : start + FRAME_SIZE].addcmul_(frames[..., number, :], window)
+        return total, None, None
+
+
+def log_spectrogram(
+    waveform: NDArray[np.float32], begin: int = 0, end: int | None = None
+) -> NDArray[np.float32]:
+    """Compute the log spectrogram (frames, 149) of a waveform (samples,), some four minutes at a time.
+
+    Args:
+        waveform: (samples,).
+        begin: First frame.
+        end: The frame after the last one; None for all frames of the waveform.
+    """
     module, samples = _front_end(), torch.from_numpy(waveform)
-    count = frame_count(len(waveform))
-    if count == 0:
+    count = frame_count(len(waveform)) if end is None else end
+    if len(waveform) == 0:
         raise AudioError("the waveform contains no samples; at least one is needed.")
     with torch.inference_mode():
         blocks = [
             module.frames(samples, first, min(first + BLOCK_FRAMES, count)).numpy()
-            for first in range(0, count, BLOCK_FRAMES)
+            for first in range(begin, count, BLOCK_FRAMES)
         ]
     return np.concatenate(blocks)
 

@@ -26,7 +26,10 @@ PRETRAINED = "a2e-soundtracks"
 """The model that is attacked on a recording where none is named."""
 
 PAPER, OWN, RECORDING = "Settings of the paper's protocols", "A single attack", "An attack on a recording"
+PART = "Region and transformations of a single attack"
 Measure = StrEnum("Measure", ["corr", "mse"])
+Precision = StrEnum("Precision", ["float32", "bfloat16"])
+Domain = StrEnum("Domain", ["waveform", "spectrogram"])
 Optimizer = StrEnum("Optimizer", {"Adam": "Adam", "SGD": "SGD"})  # a list would make them lower-case
 
 
@@ -92,15 +95,24 @@ def attack(
         str | None,
         typer.Option(
             "--attack",
-            help="APGD, PGD, FGSM, Minimal, Square, Noise, Transfer, Described.",
+            help="APGD, PGD, FGSM, Minimal, Imperceptible, Square, Noise, Transfer, Described.",
             rich_help_panel=OWN,
         ),
     ] = None,
     norm: Annotated[
-        str | None, typer.Option(help="linf, l2 or none.", show_default="linf", rich_help_panel=OWN)
+        str | None,
+        typer.Option(
+            help="linf, l2 or none; of the waveform: snr, amplitude or masked.",
+            show_default="linf",
+            rich_help_panel=OWN,
+        ),
     ] = None,
     epsilon: Annotated[
-        float | None, typer.Option(help="Size of the budget, in std.", rich_help_panel=OWN)
+        float | None,
+        typer.Option(help="Size of the budget, in std; of amplitude: full scale is 1.", rich_help_panel=OWN),
+    ] = None,
+    db: Annotated[
+        float | None, typer.Option(help="Size of the budget in dB, for snr and masked.", rich_help_panel=OWN)
     ] = None,
     aim: Annotated[
         str | None,
@@ -126,6 +138,42 @@ def attack(
     ] = None,
     source: Annotated[
         Path | None, typer.Option(help="Run whose network Transfer attacks.", rich_help_panel=OWN)
+    ] = None,
+    seconds: Annotated[
+        tuple[float, float] | None,
+        typer.Option(
+            metavar="FROM TO",
+            help="Perturb these seconds of the excerpt only.",
+            show_default="all",
+            rich_help_panel=PART,
+        ),
+    ] = None,
+    bands: Annotated[
+        tuple[float, float] | None,
+        typer.Option(
+            metavar="LOW HIGH",
+            help="Perturb these frequencies only, in Hz.",
+            show_default="all",
+            rich_help_panel=PART,
+        ),
+    ] = None,
+    robust_to: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAMES",
+            help="Average over random changes of the sound: gain, shift, noise, low-pass, room, mp3, comma-separated.",
+            show_default="none",
+            rich_help_panel=PART,
+        ),
+    ] = None,
+    draws: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            help="Random draws per step; without --robust-to for a model that is random itself.",
+            show_default="8 with --robust-to",
+            rich_help_panel=PART,
+        ),
     ] = None,
     start: Annotated[
         float | None,
@@ -154,6 +202,17 @@ def attack(
             help="Also report changes under natural variation (excerpt, mp3, gain, noise).",
         ),
     ] = True,
+    domain: Annotated[
+        Domain | None,
+        typer.Option(
+            help="What is perturbed: waveform or spectrogram.",
+            show_default="what the budget is for, else what the model takes",
+        ),
+    ] = None,
+    precision: Annotated[
+        Precision | None,
+        typer.Option(help="Precision of the search; results are in float32.", show_default="float32"),
+    ] = None,
     batch_size: Annotated[
         int | None, typer.Option(min=1, help="Clips attacked together.", show_default="6; GPU: 64")
     ] = None,
@@ -171,7 +230,11 @@ def attack(
 
     Example: tenuto attack runs/A2E-6-1a2b3c4d --attack APGD --epsilon 0.05 --objective happy=0.8 --root soundtracks
 
+    Example: tenuto attack runs/A2E-6-1a2b3c4d --attack APGD --epsilon 0.05 --seconds 2 4 --bands 200 2000
+
     Example: tenuto attack a2e-soundtracks song.mp3 --objective happy+ --epsilon 0.05 --out attacked
+
+    Example: tenuto attack a2e-soundtracks song.mp3 --objective happy+ --norm snr --db 40 --out attacked
     """
     settings = {
         "iterations": iterations,
@@ -182,7 +245,12 @@ def attack(
         "sign": sign,
     }
     settings = {name: value for name, value in settings.items() if value is not None}
-    single = _Single(family, norm, epsilon, aim, from_clean, clipped, setting, source)
+    searched_in = precision and precision.value
+    inputs: Any = domain and domain.value
+    single = _Single(
+        *(family, norm, epsilon, db, aim, from_clean, clipped, setting, source, searched_in),
+        *(seconds, bands, robust_to, draws),
+    )
     if len(words) > 1 or is_recording(words[0]):
         clips = {
             **{name.replace("_", "-"): value for name, value in settings.items()},
@@ -192,19 +260,21 @@ def attack(
         }
         _refuse(clips, "only for attacks on the clips of a run. Leave it out, or leave out the recording.")
         run, files = common.model_and_recordings(words, PRETRAINED)
-        _attack_recording(run, common.one_recording(files), single, start, folder, device, trust)
+        _attack_recording(run, common.one_recording(files), single, start, inputs, folder, device, trust)
         return
     _refuse({"start": start, "out": folder}, "only for an attack on a recording. Name one after the run.")
     single.check(protocol is not None or bool(settings))
+    if searched_in and not family:
+        settings["precision"] = searched_in
     from tenuto import api
 
     opened = api.open_run(words[0], root, data=data, trust=trust, cache=cache, progress=common.TERMINAL)
-    chosen = single.protocol(opened) if family else _named_protocol(opened, protocol, settings)
+    chosen = single.protocol(opened, inputs) if family else _named_protocol(opened, protocol, settings)
     if released_log is not None and chosen.name != RELEASED:
         raise ConfigError(f"--released-log is for {RELEASED}: other attacks have no such log.")
-    rows = opened.attack(chosen, split.value, device, batch_size)
+    rows = opened.attack(chosen, split.value, device, batch_size, inputs)
     out.print(attack_table(rows))
-    typer.echo(str(opened.files.rows(chosen, split.value)))
+    typer.echo(str(opened.files.rows(rows["protocol"].iloc[0], split.value)))
     if released_log is not None:
         _write_log(opened, chosen, rows, released_log)
     if natural:
@@ -217,25 +287,34 @@ class _Single(NamedTuple):
     family: str | None
     norm: str | None
     epsilon: float | None
+    db: float | None
     aim: str | None
     from_clean: bool
     clipped: tuple[float, float] | None
     setting: list[str] | None
     source: Path | None
+    precision: str | None
+    seconds: tuple[float, float] | None
+    bands: tuple[float, float] | None
+    robust_to: str | None
+    draws: int | None
 
     def check(self, has_protocol: bool) -> None:
         """Raise `ConfigError` for options that contradict each other."""
-        own = (self.norm, self.epsilon, self.aim, self.clipped, self.setting, self.source)
+        own = (
+            *(self.norm, self.epsilon, self.db, self.aim, self.clipped, self.setting, self.source),
+            *(self.seconds, self.bands, self.robust_to, self.draws),
+        )
         if self.family is None and (self.from_clean or any(value is not None for value in own)):
             raise ConfigError(
-                "--norm, --epsilon, --objective, --from-clean, --clipped, --setting and --source need --attack, the "
-                "name of a single attack."
+                "--norm, --epsilon, --db, --objective, --from-clean, --clipped, --setting, --source, --seconds, "
+                "--bands, --robust-to and --draws need --attack, the name of a single attack."
             )
         if self.family is not None and has_protocol:
             raise ConfigError("--attack is a single attack: leave out --protocol and its settings.")
 
-    def protocol(self, run: Run) -> Protocol:
-        """The attack on a run. Raises `ConfigError`."""
+    def protocol(self, run: Run, inputs: str | None) -> Protocol:
+        """The attack on a run, on these inputs. Raises `ConfigError`."""
         from tenuto import api
         from tenuto.attacks import parse_attack, parse_objective
         from tenuto.evaluation.runs import Sibling
@@ -246,21 +325,35 @@ class _Single(NamedTuple):
             if word
             else None
         )
-        settings: dict[str, object] = dict(self.settings)
+        settings = self.settings
         if self.source is not None:
             path = locate_run(self.source)
-            settings |= {"source": Sibling(run, api.load(path)), "name": path.name}
-        return parse_attack(str(self.family), self.norm or "linf", self.epsilon, goal, settings)
+            attacked = run.in_sound() if self._is_of_waveforms(inputs) else run
+            settings |= {"source": Sibling(attacked, api.load(path)), "name": path.name}
+        norm = self.norm or "linf"
+        return parse_attack(str(self.family), norm, self.epsilon, goal, settings, db=self.db)
+
+    def _is_of_waveforms(self, inputs: str | None) -> bool:
+        """Whether waveforms are attacked."""
+        from tenuto.attacks import BUDGETS
+
+        return inputs == "waveform" or bool(self.robust_to) or BUDGETS[self.norm or "linf"].needs_sound
 
     @property
-    def settings(self) -> dict[str, str]:
-        """The settings in ``--setting``, by the names the attack gives them. Raises `ConfigError`."""
-        settings = {}
+    def settings(self) -> dict[str, object]:
+        """The settings in ``--setting`` and the options of `PART`, as the attack names them. Raises `ConfigError`."""
+        from tenuto.attacks import Region, Transformations
+
+        settings: dict[str, object] = {} if self.precision is None else {"precision": self.precision}
         for text in self.setting or []:
             name, equals, value = text.partition("=")
             if not equals:
                 raise ConfigError(f"--setting {text}: must be NAME=VALUE, such as steps=100.")
             settings[name.strip().replace("-", "_")] = value.strip()
+        if self.seconds or self.bands:
+            settings["region"] = Region(self.seconds, self.bands)
+        if self.robust_to is not None or self.draws is not None:
+            settings["transformations"] = Transformations.named(self.robust_to or "", self.draws)
         return settings
 
 
@@ -273,7 +366,8 @@ def _refuse(options: Mapping[str, object], reason: str) -> None:
 def _named_protocol(run: Run, protocol: str | None, settings: dict[str, Any]) -> Protocol:
     from tenuto.api.runs import as_protocol
 
-    return as_protocol(protocol or (RELEASED if settings else run.protocol), **settings)
+    released = RELEASED if settings.keys() - {"precision"} else run.protocol
+    return as_protocol(protocol or released, **settings)
 
 
 def _write_log(run: Run, protocol: Protocol, rows: pd.DataFrame, folder: Path) -> None:
@@ -289,6 +383,7 @@ def _attack_recording(
     recording: Path,
     single: _Single,
     start: float | None,
+    inputs: Any,
     folder: Path | None,
     device: str,
     trust: bool,
@@ -302,9 +397,11 @@ def _attack_recording(
         single.family,
         objective=single.aim,
         epsilon=single.epsilon,
+        db=single.db,
         norm=single.norm or "linf",
         scale=single.clipped,
         start=start,
+        inputs=inputs,
         out=folder,
         device=device,
         trust=trust,

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from tenuto.cli import common
+from tenuto.cli.attack import Domain, Precision
 from tenuto.cli.common import notes, out
 from tenuto.cli.screen import certificate_table
 from tenuto.errors import ConfigError
@@ -41,7 +42,14 @@ def certify(
     clips_together: Annotated[
         bool, typer.Option("--clips-together", help="With that confidence they hold for all clips at once.")
     ] = False,
-    domain: common.Domain = None,
+    domain: Annotated[
+        Domain | None,
+        typer.Option(
+            metavar="NAME",
+            help="What the noise is added to: waveform or spectrogram.",
+            show_default="waveform with --db, else the input of the model",
+        ),
+    ] = None,
     clips: Annotated[
         int | None, typer.Option(min=1, help="The first so many clips.", show_default="all")
     ] = None,
@@ -51,13 +59,9 @@ def certify(
     ] = common.PartName.test,
     seed: Annotated[int, typer.Option(help="Of the noise.")] = 0,
     precision: Annotated[
-        common.PrecisionName,
-        typer.Option(
-            metavar="NAME",
-            help="Precision of the network, whose certificate this is: float32, bfloat16, or auto: bfloat16 where the "
-            "processor supports it natively.",
-        ),
-    ] = common.PrecisionName.float32,
+        Precision,
+        typer.Option(metavar="NAME", help="Of the certified network: float32 or bfloat16."),
+    ] = Precision.float32,
     cache: common.Cache = None,
     device: common.Device = "cpu",
     as_json: common.AsJson = False,
@@ -69,14 +73,13 @@ def certify(
     Example: tenuto certify runs/A2E-6-1a2b3c4d --sigma 0.216 --radius 0.05 --radius 0.216 --root soundtracks
     """
     from tenuto import api
-    from tenuto.devices import resolved_precision
 
     if not sigma:
         raise ConfigError("sigma is missing: give at least one, such as --sigma 0.216.")
     opened = api.open_run(run, root, data=data, trust=trust, cache=cache, progress=common.TERMINAL)
-    judged = opened.in_domain(domain.value if domain else None)
     certificates = api.certify(
-        judged,
+        opened,
+        None if domain is None else domain.value,
         sigma=sigma,
         radius=radius or (),
         snr_db=snr_db or (),
@@ -88,7 +91,7 @@ def certify(
         confidence=confidence,
         clips_together=clips_together,
         seed=seed,
-        precision=resolved_precision(precision.value, device),
+        precision=precision.value,
     )
     for remark in certificates.remarks:
         notes.print(remark)

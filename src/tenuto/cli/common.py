@@ -121,6 +121,31 @@ Unit = Annotated[
         show_default=False,
     ),
 ]
+NormName = Annotated[
+    str | None,
+    typer.Option(
+        "--norm",
+        metavar="NAME",
+        help="Norm of the budgets, such as snr or masked, where a protocol has several.",
+        show_default=False,
+    ),
+]
+Epsilon = Annotated[
+    float | None,
+    typer.Option(
+        "--epsilon",
+        help="Budget, of a protocol with several; each clip's worst case.",
+        show_default="the only one",
+    ),
+]
+Decibels = Annotated[
+    float | None,
+    typer.Option(
+        "--db",
+        help="The same in dB, of a signal-to-noise ratio or a noise-to-mask ratio.",
+        show_default=False,
+    ),
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
 Data = Annotated[
     str | None,

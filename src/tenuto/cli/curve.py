@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from tenuto.cli.common import AsJson, Unit, notes, out, print_json, print_paths
+from tenuto.cli.common import AsJson, NormName, Unit, notes, out, print_json, print_paths
 from tenuto.cli.screen import print_cells
 
 if TYPE_CHECKING:
@@ -19,14 +19,18 @@ def curve(
     folders: Annotated[list[Path], typer.Argument(help="Attacked runs, or studies of them.")],
     protocol: Annotated[str, typer.Option(help="Name of a protocol with several budgets.")] = "standard-1",
     to: Annotated[Path, typer.Option("--out", help="Folder for the files.")] = Path("curve"),
+    norm: NormName = None,
     unit: Unit = None,
     as_json: AsJson = False,
 ) -> None:
     """Draw error over the size of the perturbation, next to the effect of natural variation.
 
-    Runs with epsilon in different units are not compared: each unit gets a folder of its own.
+    Sizes of different norms or units are not compared: of a protocol with several norms each gets files of its own,
+    such as curve-snr.png, and each unit a folder.
 
     Example: tenuto curve runs/A2E-6-1a2b3c4d runs/A2M2E-6-5e6f7a8b --out curve
+
+    Example: tenuto curve runs/A2E-6-1a2b3c4d --protocol sound-1 --norm snr
     """
     from tenuto import api
     from tenuto.analysis import curves as curves_over
@@ -37,14 +41,17 @@ def curve(
     units = curves_over.units(folders, protocol) if unit is None else [unit]
     printed = []
     for name in units:
-        curves = api.curves(folders, protocol, unit=name)
+        curves = api.curves(folders, protocol, unit=name, norm=norm)
         files = write_curves(curves, to if len(units) == 1 else to / re.sub(r"\W+", "-", name).strip("-"))
         if as_json:
-            printed.append({**_values(curves), "files": [str(path) for path in files.values()]})
+            values = [_values(one) for one in curves.by_norm]
+            printed += [one | {"files": [str(path) for path in files.values()]} for one in values]
             continue
-        print_cells(tables.show_curves(curves), f"{curves.protocol}, worst case")
-        out.print(tables.caption_curves(curves), soft_wrap=False)
-        for remark in curves.remarks:
+        for one in curves.by_norm:
+            title = f", {one.axis.title}" if curves.others else ""
+            print_cells(tables.show_curves(one), f"{one.protocol}, worst case{title}")
+            out.print(tables.caption_curves(one), soft_wrap=False)
+        for remark in dict.fromkeys(remark for one in curves.by_norm for remark in one.remarks):
             notes.print(remark)
         print_paths(files.values())
     if as_json:
@@ -52,13 +59,14 @@ def curve(
 
 
 def _values(curves: Curves) -> dict[str, Any]:
-    """Everything in plain values; an epsilon that is not reached is infinite."""
-    names = ("runs", "bands", "summary", "emotions", "natural")
+    """Everything in plain values; a size that is not reached is infinite."""
+    names = ("runs", "bands", "summary", "emotions", "natural", "corruption")
     tables = {name: getattr(curves, name) for name in names}
     return {
         "protocol": curves.protocol,
         "norm": curves.norm,
         "unit": curves.unit,
+        "axis": {"title": curves.axis.title, "in_db": curves.axis.in_db},
         "mean_mae": curves.mean_mae,
         **{
             name: table.astype(object).where(table.notna(), None).to_dict("records")

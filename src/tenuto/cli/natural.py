@@ -8,7 +8,9 @@ from typing import Annotated
 import typer
 
 from tenuto.cli import common
-from tenuto.cli.screen import print_natural
+from tenuto.cli.screen import print_natural, print_strengths
+from tenuto.store.natural import GRADED, PROTOCOLS, check_protocol
+from tenuto.store.rows import NATURAL
 
 
 def natural(
@@ -20,25 +22,43 @@ def natural(
         common.PartName,
         typer.Option(metavar="PART", help=f"Part of the split: {', '.join(common.PartName)}."),
     ] = common.PartName.test,
+    protocol: Annotated[
+        str,
+        typer.Option(
+            metavar="NAME",
+            help=f"{' or '.join(PROTOCOLS)}: eleven kinds of change with five strengths each, and the corruption "
+            "error.",
+            callback=check_protocol,
+        ),
+    ] = NATURAL,
     cache: common.Cache = None,
     as_json: common.AsJson = False,
 ) -> None:
     """Measure how predictions change under natural variation: another excerpt, mp3, gain, noise.
 
-    The effect of an attack should be compared with these changes.
+    The effect of an attack should be compared with these changes. natural-2 has more kinds, and strengths: gain,
+    low-pass, equaliser, reverberation, three noises, mp3, pitch, tempo, excerpt. Their mean error is the corruption
+    error.
 
     Example: tenuto natural runs/A2E-6-1a2b3c4d --root soundtracks
     """
     from tenuto import api
-    from tenuto.evaluation.natural import NAME
+    from tenuto.analysis.natural import corruption
 
     opened = api.open_run(run, root, data=data, trust=trust, cache=cache, progress=common.TERMINAL)
-    changes = opened.natural(split.value)
-    path = opened.files.natural(split.value)
+    changes = opened.natural(split.value, protocol)
+    path = opened.files.natural(split.value, protocol)
+    is_graded = protocol == GRADED
+    total = corruption(opened.files.read_rows(protocol, split.value)).iloc[0] if is_graded else None
     if as_json:
         lines = changes.drop(columns=["run", "system", "seed"]).to_dict("records")
-        about = {"run": opened.name, "protocol": NAME, "split": split.value}
-        common.print_json({**about, "changes": lines, "rows": str(path)})
+        about = {"run": opened.name, "protocol": protocol, "split": split.value}
+        mean = {} if total is None else {"corruption": total.to_dict()}
+        common.print_json({**about, "changes": lines, **mean, "rows": str(path)})
         return
-    print_natural(changes, f"{opened.name}, {NAME}, {split.value}")
+    title = f"{opened.name}, {protocol}, {split.value}"
+    if total is None:
+        print_natural(changes, title)
+    else:
+        print_strengths(changes, total, f"MAE, {title}")
     typer.echo(str(path))

@@ -9,7 +9,10 @@ from typing import Any
 
 import typer
 
-PARAMETERS = {"dataset": "--data", "siblings": "--sibling", "runs_file": "--runs", "hop_seconds": "--hop"}
+PARAMETERS = {
+    **{"dataset": "--data", "siblings": "--sibling", "runs_file": "--runs", "hop_seconds": "--hop"},
+    "inputs": "--domain",
+}
 """Parameters of the library whose options have another name."""
 
 APPS: list[typer.Typer] = []

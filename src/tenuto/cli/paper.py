@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from tenuto.cli.common import notes, out, print_paths
+from tenuto.cli.common import Decibels, Epsilon, NormName, Unit, notes, out, print_paths
 from tenuto.cli.screen import print_cells
 from tenuto.errors import ConfigError
 
@@ -40,10 +40,6 @@ ProtocolName = Annotated[
         show_default="the released one, where it is unique",
     ),
 ]
-Epsilon = Annotated[
-    float | None,
-    typer.Option("--epsilon", help="Budget, of a protocol with several.", show_default="the only one"),
-]
 Out = Annotated[Path, typer.Option("--out", help="Folder for the files.")]
 Seed = Annotated[
     int | None,
@@ -70,12 +66,15 @@ def _make(
     logs: Path | None,
     runs: Path | None,
     protocol: str | None,
-    epsilon: float | None,
+    budget: tuple[float | None, float | None, str | None],
+    unit: str | None,
     seed: int | None = None,
     emotions: str | None = None,
 ) -> None:
-    """Make a part of the paper and print it."""
+    """Make a part of the paper and print it; the budget is chosen by epsilon, dB and norm."""
     from tenuto import api
+
+    epsilon, db, norm = budget
 
     names = None if emotions is None else [name.strip() for name in emotions.split(",") if name.strip()]
     paper = api.paper(
@@ -84,6 +83,9 @@ def _make(
         out=to,
         protocol=protocol,
         epsilon=epsilon,
+        unit=unit,
+        db=db,
+        norm=norm,
         logs=logs,
         runs_file=runs,
         seed=seed,
@@ -116,13 +118,16 @@ def table1(
     runs: RunsFile = None,
     protocol: ProtocolName = None,
     epsilon: Epsilon = None,
+    db: Decibels = None,
+    norm: NormName = None,
+    unit: Unit = None,
     to: Out = HERE,
 ) -> None:
     """Table 1: correlation and MAE on clean test clips; CSV, Markdown, LaTeX.
 
     Example: tenuto paper table1 --out paper
     """
-    _make("table1", to, one_study(study, study_option), logs, runs, protocol, epsilon)
+    _make("table1", to, one_study(study, study_option), logs, runs, protocol, (epsilon, db, norm), unit)
 
 
 @app.command()
@@ -133,13 +138,16 @@ def significance(
     runs: RunsFile = None,
     protocol: ProtocolName = None,
     epsilon: Epsilon = None,
+    db: Decibels = None,
+    norm: NormName = None,
+    unit: Unit = None,
     to: Out = HERE,
 ) -> None:
     """The paired t-tests of A2E and A2B2E against A2M2E; CSV, Markdown, LaTeX.
 
     Example: tenuto paper significance --out paper
     """
-    _make("significance", to, one_study(study, study_option), logs, runs, protocol, epsilon)
+    _make("significance", to, one_study(study, study_option), logs, runs, protocol, (epsilon, db, norm), unit)
 
 
 @app.command()
@@ -150,13 +158,16 @@ def figure3(
     runs: RunsFile = None,
     protocol: ProtocolName = None,
     epsilon: Epsilon = None,
+    db: Decibels = None,
+    norm: NormName = None,
+    unit: Unit = None,
     to: Out = HERE,
 ) -> None:
     """Figure 3: how much error the attack adds, per system; PNG and PDF.
 
     Example: tenuto paper figure3 demo --out demo/paper
     """
-    _make("figure3", to, one_study(study, study_option), logs, runs, protocol, epsilon)
+    _make("figure3", to, one_study(study, study_option), logs, runs, protocol, (epsilon, db, norm), unit)
 
 
 @app.command()
@@ -167,6 +178,9 @@ def figure4(
     runs: RunsFile = None,
     protocol: ProtocolName = None,
     epsilon: Epsilon = None,
+    db: Decibels = None,
+    norm: NormName = None,
+    unit: Unit = None,
     to: Out = HERE,
     seed: Seed = None,
     emotions: Emotions = None,
@@ -175,7 +189,18 @@ def figure4(
 
     Example: tenuto paper figure4 --seed 42 --emotions anger,happy
     """
-    _make("figure4", to, one_study(study, study_option), logs, runs, protocol, epsilon, seed, emotions)
+    _make(
+        "figure4",
+        to,
+        one_study(study, study_option),
+        logs,
+        runs,
+        protocol,
+        (epsilon, db, norm),
+        unit,
+        seed,
+        emotions,
+    )
 
 
 @app.command("all")
@@ -186,6 +211,9 @@ def everything(
     runs: RunsFile = None,
     protocol: ProtocolName = None,
     epsilon: Epsilon = None,
+    db: Decibels = None,
+    norm: NormName = None,
+    unit: Unit = None,
     to: Out = HERE,
     seed: Seed = None,
     emotions: Emotions = None,
@@ -194,4 +222,15 @@ def everything(
 
     Example: tenuto paper all --out paper
     """
-    _make("all", to, one_study(study, study_option), logs, runs, protocol, epsilon, seed, emotions)
+    _make(
+        "all",
+        to,
+        one_study(study, study_option),
+        logs,
+        runs,
+        protocol,
+        (epsilon, db, norm),
+        unit,
+        seed,
+        emotions,
+    )

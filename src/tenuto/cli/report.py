@@ -14,16 +14,15 @@ CLIPS = 6
 
 
 def report(
-    study: Annotated[Path, typer.Argument(help="Folder of a study, or of its runs.")],
+    study: Annotated[Path, typer.Argument(help="Folder of a study or of its runs, or a CSV of rows.")],
     to: Annotated[Path, typer.Option("--out", help="The HTML file to write.")] = Path("report.html"),
     protocol: Annotated[
         str | None,
         typer.Option(help="Name of the protocol.", show_default="the released one, where it is unique"),
     ] = None,
-    epsilon: Annotated[
-        float | None,
-        typer.Option(help="Budget, where the protocol has several.", show_default="the only one"),
-    ] = None,
+    epsilon: common.Epsilon = None,
+    db: common.Decibels = None,
+    norm: common.NormName = None,
     root: Annotated[
         Path | None,
         typer.Option(
@@ -55,6 +54,8 @@ def report(
         to,
         protocol=protocol,
         epsilon=epsilon,
+        db=db,
+        norm=norm,
         root=root,
         clips=clips,
         audit=audit,

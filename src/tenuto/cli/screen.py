@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import textwrap
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -12,10 +13,13 @@ from rich.markup import escape
 from rich.table import Table
 
 from tenuto import metrics
+from tenuto.analysis.survival import STORAGE, survival
+from tenuto.analysis.systems import at_budgets
 from tenuto.analysis.words import number
 from tenuto.cli.common import notes, out
 from tenuto.cli.options import with_options
 from tenuto.reporting.tables import GROUP
+from tenuto.store.budgets import norm_of
 from tenuto.store.rows import has_thresholds, values_of, worst_case
 
 if TYPE_CHECKING:
@@ -112,12 +116,14 @@ def attack_table(rows: pd.DataFrame) -> Table:
     table = Table(title=escape(f"{first['run']}, {first['protocol']}, {clips} clips"), title_justify="left")
     for heading in ("", "|Δ prediction|", "MAE", "correlation"):
         table.add_column(heading, justify="right" if heading else "left")
-    budgets = list(shown.groupby(["norm", "epsilon"], dropna=False))
+    budgets = list(at_budgets(rows))
     table.add_row("clean", "", *_scores(budgets[0][1], "clean"))
-    for (norm, epsilon), part in budgets:
+    norms = [part["norm"].iloc[0] for _, part in budgets]
+    for place, (title, part) in enumerate(budgets):
+        if place and norms[place] != norms[place - 1]:
+            table.add_section()
         moved = np.abs(values_of(part, "adversarial") - values_of(part, "clean")).mean()
-        budget = _attacked(f"{norm} {epsilon}", part)
-        table.add_row(budget, f"{moved:.4f}", *_scores(part, "adversarial"))
+        table.add_row(_attacked(title, part), f"{moved:.4f}", *_scores(part, "adversarial"))
     if rows["objective"].nunique() == 1 and "loss" in rows:
         table.add_section()
         # The released attack ascends the squared error; its objective is what the thresholds are defined on.
@@ -127,9 +133,21 @@ def attack_table(rows: pd.DataFrame) -> Table:
     table.caption = (
         f"largest change of one entry {shown['linf'].max():.4g}, median L2 norm {shown['l2'].median():.4g}, "
         f"converged {int(shown['converged'].sum())} of {len(shown)}; at most {cost['forward_passes']} forward and "
-        f"{cost['gradient_passes']} gradient passes a clip"
+        f"{cost['gradient_passes']} gradient passes a clip{_heard(shown)}"
     )
     return table
+
+
+def _heard(rows: pd.DataFrame) -> str:
+    """How loud attacks on waveforms are, and which share of their effect survives in files."""
+    ratios = {"SNR": "snr_db", "noise-to-mask ratio": "nmr_db"}
+    medians = {name: rows[column].median() for name, column in ratios.items() if column in rows}
+    loud = [f"median {name} {value:z.1f} dB" for name, value in medians.items() if math.isfinite(value)]
+    shares = {name: survival(rows, column) for column, name in STORAGE.items()}
+    kept = [f"{name} {share:.0%}" for name, share in shares.items() if math.isfinite(share)]
+    parts = [", ".join(loud)] if loud else []
+    parts += [f"share of the effect that survives in a file: {', '.join(kept)}"] if kept else []
+    return "".join(f"; {part}" for part in parts)
 
 
 def _scores(rows: pd.DataFrame, kind: str) -> tuple[str, str]:
@@ -144,7 +162,22 @@ def _attacked(budget: str, rows: pd.DataFrame) -> str:
     if has_thresholds(rows):
         return "attacked, last evaluated iterate"
     worst = "worst of all" if (rows["attack"] == "worst").all() else "attacked"
-    return worst if budget.startswith("none") else escape(f"{worst}, {budget}")
+    return worst if rows["epsilon"].isna().all() else escape(f"{worst}, {budget}")
+
+
+def certificate_table(summary: pd.DataFrame, title: str) -> Table:
+    """A line per sigma and radius: errors and largest changes of the smoothed model."""
+    names = ["clean_mae", "certified_mae"] if "certified_mae" in summary else []
+    table = Table(title=escape(title), title_justify="left")
+    for heading in ("sigma", "radius", *(name.replace("_", " ") for name in names), "moved", "clips"):
+        table.add_column(heading, justify="right")
+    for line in summary.to_dict("records"):
+        decibels = line["snr_db"]
+        radius = f"{line['radius']:g}" if decibels != decibels else f"{decibels:g} dB SNR"
+        values = (f"{line[name]:.4f}" for name in (*names, "moved"))
+        table.add_row(f"{line['sigma']:g}", radius, *values, str(line["clips"]))
+    table.caption = "certified: no perturbation inside the radius can do more to the smoothed model"
+    return table
 
 
 def profile_table(
@@ -162,7 +195,7 @@ def profile_table(
 def changes_table(attacked: RecordingAttack) -> Table:
     """Emotions and concepts of an attacked recording, before and after; bars show the result."""
     row, recogniser = attacked.row, attacked.recogniser
-    budget = f"{row['norm']} {row['epsilon']:g}" if row["epsilon"] == row["epsilon"] else "no budget"
+    budget = norm_of(row["norm"]).label(row["epsilon"]) if row["epsilon"] == row["epsilon"] else "no budget"
     begin, seconds = attacked.start_seconds, recogniser.inputs.window / recogniser.inputs.steps_per_second
     title = (
         f"{attacked.source}, {begin:.1f} to {begin + seconds:.1f} s, {attacked.model} under {row['attack']}, "
@@ -175,16 +208,57 @@ def changes_table(attacked: RecordingAttack) -> Table:
             table.add_section()
         values = (f"{before:.3f}", f"{after:.3f}", f"{change:+.3f}")
         table.add_row(escape(str(name)), *values, bar(after, attacked.scale if is_emotion else (0.0, 1.0)))
-    table.caption = f"epsilon is in {recogniser.inputs.unit}; largest change of one entry {row['linf']:.4g}"
+    heard = _heard(attacked.rows[attacked.rows["worst"]])
+    table.caption = (
+        f"epsilon is in {recogniser.inputs.unit}; largest change of one entry {row['linf']:.4g}{heard}"
+    )
     return table
 
 
 def print_natural(changes: pd.DataFrame, title: str) -> None:
     """Print natural variations, and how many clips are too short for one."""
     out.print(_natural_table(changes, title))
+    _print_skipped(changes)
+
+
+def _print_skipped(changes: pd.DataFrame) -> None:
     for change, skipped in zip(changes["change"], changes["skipped"], strict=True):
         if skipped:
             notes.print(f"{change}: {skipped} clips are too short for it and are left out.")
+
+
+def print_strengths(changes: pd.DataFrame, corruption: pd.Series[Any], title: str) -> None:
+    """Print the error under every kind and strength of natural-2, and the corruption error in a sentence.
+
+    Args:
+        changes: Lines of one run, see `tenuto.analysis.natural.summary`.
+        corruption: A line of `tenuto.analysis.natural.corruption`.
+        title: Stands above the table.
+    """
+    cells = []
+    for kind, own in changes.groupby("kind", sort=False):
+        first, *_, last = own["value"]
+        errors = {str(line["strength"]): number(line["mae"], ".3f") for line in own.to_dict("records")}
+        strengths = f"{first.split()[0]} to {last}"
+        cells.append(
+            {"change": kind, "strengths": strengths, **errors, "mean": number(own["mae"].mean(), ".3f")}
+        )
+    print_cells(pd.DataFrame(cells), title)
+    out.print(corruption_sentence(corruption), soft_wrap=False)
+    _print_skipped(changes)
+
+
+def corruption_sentence(corruption: pd.Series[Any]) -> str:
+    """The corruption error of a system with its interval, and the increase over the clean error."""
+    values = []
+    for name in ("corruption_error", "increase"):
+        low, high = (number(corruption[f"{name}_{end}"], ".3f") for end in ("low", "high"))
+        values.append(f"{number(corruption[name], '.3f')} [{low}, {high}]")
+    return (
+        f"Corruption error {values[0]}: mean MAE over all kinds and strengths. Clean MAE "
+        f"{corruption['clean_mae']:.3f}, increase {values[1]}, mean change of a prediction {corruption['moved']:.3f}. "
+        f"95 % intervals over {corruption['resampled']}."
+    )
 
 
 def _natural_table(changes: pd.DataFrame, title: str) -> Table:
@@ -235,13 +309,14 @@ def print_clips(shown: ClipsShown) -> None:
 
 def _clip_table(resynthesis: Resynthesis) -> Table:
     """Emotions and concepts of one clip, before and after."""
-    from tenuto.reporting.figures.clip import SHOWN, title
+    from tenuto.reporting.figures.clip import shown, title
 
-    headings = ["annotation", *(text.replace(", ", ",\n") for text in SHOWN.values())]
+    names = shown(resynthesis)
+    headings = ["annotation", *(text.replace(", ", ",\n") for text in names.values())]
     table = grid(title(resynthesis), "", *headings, names=[""])
     for states in (resynthesis.emotions, resynthesis.concepts or {}):
         for name in states.get("before", {}):
-            values = [states.get(state, {}).get(name) for state in ("annotation", *SHOWN)]
+            values = [states.get(state, {}).get(name) for state in ("annotation", *names)]
             table.add_row(escape(name), *("" if value is None else f"{value:.3f}" for value in values))
         table.add_section()
     return table
@@ -260,9 +335,10 @@ def _print_clip(resynthesis: Resynthesis) -> None:
             f"second {second[0] + 1} of {len(resynthesis.second_shares)} holds the largest part, {percent(second[1])}."
         )
     effect = resynthesis.effect
+    way = "rounding to 16 bits" if resynthesis.is_played else "the way through sound"
     out.print(
-        f"Emotions move by {effect['after']:.3f}, through sound by {effect['heard']:.3f}; "
-        f"by the way through sound alone, without an attack, by {effect['rendered']:.2g}."
+        f"Emotions move by {effect['after']:.3f}, after {way} by {effect['heard']:.3f}; by {way} alone, without an "
+        f"attack, by {effect['rendered']:.2g}."
     )
     if resynthesis.below_silence:
         out.print(
@@ -275,8 +351,18 @@ def _clips_table(shown: ClipsShown) -> Table:
     from tenuto.api.outcomes import attack_name
     from tenuto.reporting.figures.clip import decibels, percent
 
-    headings = ("clip", "emotions\nmove by", "through\nsound", "survives", "SNR", "below\nsilence")
-    table = grid(f"{shown.run}, {attack_name(shown.clips[0])}", *headings, names=["clip"])
+    first = shown.clips[0]
+    headings = (
+        *(
+            "clip",
+            "emotions\nmove by",
+            "in 16\nbits" if first.is_played else "through\nsound",
+            "survives",
+            "SNR",
+        ),
+        *("noise\nto mask", "score"),
+    )
+    table = grid(f"{shown.run}, {attack_name(first)}", *headings, names=["clip"])
     for resynthesis in shown.clips:
         table.add_row(
             escape(resynthesis.clip),
@@ -284,7 +370,8 @@ def _clips_table(shown: ClipsShown) -> Table:
             f"{resynthesis.effect['heard']:.3f}",
             "" if resynthesis.survival is None else percent(resynthesis.survival),
             decibels(resynthesis.snr_db),
-            percent(resynthesis.below_silence),
+            decibels(resynthesis.nmr_db),
+            "" if resynthesis.perceptual is None else f"{resynthesis.perceptual:.2f}",
         )
     survival = shown.survival
     without = f"; {survival['without_effect']} without effect" if survival["without_effect"] else ""

@@ -8,15 +8,32 @@ from typing import Annotated
 import typer
 
 from tenuto.cli import common
-from tenuto.cli.common import notes
+from tenuto.cli.common import notes, out
 from tenuto.cli.screen import print_clips
+from tenuto.errors import ConfigError
 
 
 def show(
     run: Annotated[Path, typer.Argument(help="Folder of an attacked run.")],
     clips: Annotated[
         list[str] | None,
-        typer.Argument(help="Names of clips of one part of the split.", show_default="all test clips"),
+        typer.Argument(
+            metavar="[CLIPS]...",
+            help="Names of clips of one part of the split; with --gallery: further runs.",
+            show_default="all test clips",
+        ),
+    ] = None,
+    as_gallery: Annotated[
+        bool,
+        typer.Option("--gallery", help="Write one HTML file that plays clips of one or more runs."),
+    ] = False,
+    gallery_clips: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--clip",
+            help="Name of a test clip of the gallery; may be repeated.",
+            show_default="the one that the attack moves most",
+        ),
     ] = None,
     root: common.RunRoot = None,
     trust: common.Trust = False,
@@ -24,27 +41,59 @@ def show(
         str | None,
         typer.Option(help="Name of the rows in RUN/attacks.", show_default="the only one there"),
     ] = None,
-    epsilon: Annotated[
-        float | None,
-        typer.Option(help="Budget, where the protocol has several.", show_default="the only one"),
-    ] = None,
+    epsilon: common.Epsilon = None,
+    db: common.Decibels = None,
+    norm: common.NormName = None,
     folder: Annotated[
-        Path | None, typer.Option("--out", help="Folder for pictures and sounds.", show_default="RUN/shown")
+        Path | None,
+        typer.Option(
+            "--out",
+            help="Folder for pictures and sounds, or the file of the gallery.",
+            show_default="RUN/shown, gallery.html",
+        ),
     ] = None,
     cache: common.Cache = None,
     as_json: common.AsJson = False,
 ) -> None:
-    """Visualise and sonify attacked clips: spectrograms, emotions, and the attack rendered as sound.
+    """Visualise and sonify attacked clips: spectrograms, emotions, and how audible the attack is.
 
-    Writes CLIP.png, CLIP.pdf, CLIP-before.wav, -after.wav and -difference.wav, all with one gain. Prints the share of
-    the attack's effect that remains in sound, and the signal-to-noise ratio of the two sounds.
+    Attacked waveforms are played as they are, attacked spectrograms are rendered as sound. Writes CLIP.png, CLIP.pdf,
+    CLIP-before.wav, -after.wav and -difference.wav, all with one gain. Prints the share of the attack's effect that
+    remains in sound, the signal-to-noise ratio, the noise-to-mask ratio and the perceptual score (5 is inaudible).
 
     Example: tenuto show runs/A2E-21-1a2b3c4d 055 --protocol standard-1 --epsilon 0.1 --root soundtracks
+
+    Example: tenuto show runs/A2E-21-1a2b3c4d 055 --protocol sound-1 --db 40 --root soundtracks
+
+    Example: tenuto show runs/A2E-21-1a2b3c4d runs/A2M2E-21-5e6f7a8b --gallery --root soundtracks
     """
     from tenuto import api
 
+    if as_gallery:
+        made = api.gallery(
+            [run, *(Path(word) for word in clips or [])],
+            folder or Path("gallery.html"),
+            gallery_clips or 1,
+            protocol=protocol,
+            epsilon=epsilon,
+            db=db,
+            norm=norm,
+            root=root,
+            cache=cache,
+            trust=trust,
+            progress=common.TERMINAL,
+        )
+        if as_json:
+            common.print_json(made.as_dict())
+            return
+        for remark in made.remarks:
+            notes.print(remark)
+        out.print(f"{made.path} ({made.bytes / 1e6:.1f} MB)", markup=False)
+        return
+    if gallery_clips:
+        raise ConfigError("--clip is an option of --gallery. Name the clips after the run.")
     opened = api.open_run(run, root, trust=trust, cache=cache, progress=common.TERMINAL)
-    shown = opened.show(clips or [], protocol, epsilon, folder)
+    shown = opened.show(clips or [], protocol, epsilon, folder, db=db, norm=norm)
     if as_json:
         common.print_json(shown.as_dict())
         return

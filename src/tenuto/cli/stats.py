@@ -8,7 +8,18 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from tenuto.cli.common import TERMINAL, AsJson, Unit, notes, out, print_json, print_paths
+from tenuto.cli.common import (
+    TERMINAL,
+    AsJson,
+    Decibels,
+    Epsilon,
+    NormName,
+    Unit,
+    notes,
+    out,
+    print_json,
+    print_paths,
+)
 from tenuto.cli.paper import Logs, ProtocolName, RunsFile, Study, StudyOption, one_study
 from tenuto.cli.screen import print_cells
 
@@ -18,12 +29,6 @@ if TYPE_CHECKING:
 MeasureName = StrEnum("MeasureName", ["mae", "mse"])
 QuantityName = StrEnum("QuantityName", ["attacked", "added", "clean"])
 
-Epsilon = Annotated[
-    float | None,
-    typer.Option(
-        "--epsilon", help="Budget to compare at, of a protocol with several; each clip's worst case."
-    ),
-]
 Measure = Annotated[MeasureName, typer.Option("--measure", help="Error of a clip: absolute or squared.")]
 Clipped = Annotated[
     tuple[float, float] | None,
@@ -50,6 +55,8 @@ def stats(
     runs: RunsFile = None,
     protocol: ProtocolName = None,
     epsilon: Epsilon = None,
+    db: Decibels = None,
+    norm: NormName = None,
     unit: Unit = None,
     measure: Measure = MeasureName.mae,
     clipped: Clipped = None,
@@ -85,6 +92,8 @@ def stats(
         protocol,
         epsilon,
         settings=settings,
+        db=db,
+        norm=norm,
         unit=unit,
         logs=logs,
         runs_file=runs,

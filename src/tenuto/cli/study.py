@@ -103,6 +103,7 @@ def plan(
     concepts: Concepts = None,
     threads: Threads = None,
     precision: common.TrainPrecision = None,
+    trust: common.Trust = False,
     as_json: common.AsJson = False,
 ) -> None:
     """List every stage of a study: its inputs and outputs, whether it is done, and its expected time.
@@ -116,7 +117,7 @@ def plan(
     from tenuto.study import plan_study, reductions
 
     study, place = _study(context, name, root, data, concepts, threads, precision)
-    made = plan_study(study, folder, place)
+    made = plan_study(study, folder, place, trust)
     if as_json:
         common.print_json(
             {
@@ -198,6 +199,7 @@ def run(
         ),
     ] = None,
     device: common.Device = "cpu",
+    trust: common.Trust = False,
 ) -> None:
     """Run a study, or resume an interrupted one. Finished work is not repeated.
 
@@ -212,7 +214,7 @@ def run(
     study, place = _study(context, name, root, data, concepts, threads, precision)
     notes.print(f"{len(study.systems)} systems x {len(study.seeds)} seeds")
     with _Progress(folder):
-        report = run_study(study, folder, place, chosen, notes.print, device)
+        report = run_study(study, folder, place, chosen, notes.print, device, trust)
     spent = ", ".join(f"{stage} {_time(seconds)}" for stage, seconds in report.seconds.items())
     out.print(
         f"{report.runs - len(report.failed)} of {report.runs} runs are complete. Time of this call: {spent}."
@@ -255,7 +257,7 @@ def status(
 
     study, records = _records(folder)
     if study.stage == journal.WAITING:
-        raise ConfigError(f"{folder}: contains no study. Give the folder that was given to --out.")
+        raise ConfigError(f"{folder}: {_no_journal(folder)}")
     if as_json:
         content = {record.name: dataclasses.asdict(record) for record in records}
         common.print_json({"study": dataclasses.asdict(study), "runs": content})
@@ -264,6 +266,18 @@ def status(
         out.print(_summary(study, records))
     if any(record.stage == journal.FAILED or record.error for record in records):
         raise typer.Exit(1)
+
+
+def _no_journal(folder: Path) -> str:
+    """Why no progress can be shown, and what to do."""
+    runs = StudyFolder(folder).runs(lambda error: None) if folder.is_dir() else []
+    if not runs:
+        return "contains no study. Give the folder that was given to --out."
+    number = f"{len(runs)} run{'s' * (len(runs) != 1)}"
+    return (
+        f"has {number}, but no journal, in which `tenuto study run` records progress; results that were copied or "
+        f"made by single commands have none. `tenuto stats {folder}` and `tenuto report {folder}` show the results."
+    )
 
 
 def _records(folder: Path) -> tuple[Record, list[Record]]:

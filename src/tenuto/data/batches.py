@@ -6,6 +6,7 @@ import dataclasses
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from tenuto.config import DataConfig, RunConfig
@@ -72,6 +73,12 @@ class Material:
     def part(self, name: str) -> Batch:
         """The fixed excerpts of ``train``, ``validation`` or ``test``."""
         return self._cut(self.split.part(name), self._starts)
+
+    def recording(self, clip: str) -> tuple[NDArray[np.float32], int]:
+        """A clip as steps of the network's input, and the first step of its fixed excerpt."""
+        (place,) = self.prepared.places((clip,))
+        steps = self.inputs.of_clip(self.prepared, place)
+        return steps, self.inputs.start(self._starts[place], len(steps))
 
     def training(self, seed: int, epoch: int) -> Batch:
         """The training excerpts of one epoch: the fixed ones, or new ones for every epoch."""

@@ -48,10 +48,16 @@ class Prepared:
     folder: Path | None = None
 
     def waveform(self, place: int, rate: int) -> NDArray[np.float32]:
-        """The waveform (samples,) of a clip at ``rate`` Hz, as `tenuto.audio.load_audio` gives it, from the cache."""
+        """The waveform (samples,) of a clip at ``rate`` Hz, as `tenuto.audio.load_audio` gives it.
+
+        It is read from the cache, and written to it unless that is read-only.
+        """
         path = self.index.paths[place]
         audio = self.audio[place] if self.audio else sha256_file(path)
-        return _waveform(path, audio, rate, self.folder or cache_folder())
+        try:
+            return _waveform(path, audio, rate, self.folder or cache_folder())
+        except _CacheError:
+            return compute_waveform(path, rate)
 
     def prepare_waveforms(
         self, rate: int, workers: int | None = None, progress: Progress | None = None

@@ -16,6 +16,9 @@ EXCERPT_FRAMES = 313
 SPECTROGRAM_UNIT = "standard deviations of the log spectrogram"
 """What perturbations of a normalised log spectrogram are measured in."""
 
+WAVEFORM_UNIT = "samples (full scale 1)"
+"""What perturbations of a waveform are measured in."""
+
 PAPER_SEED = 42
 
 

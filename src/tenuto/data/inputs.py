@@ -17,11 +17,20 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from tenuto.attacks.axes import Axes
+from tenuto.audio.inversion import band_centres
 from tenuto.audio.loading import SAMPLE_RATE
-from tenuto.audio.spectrogram import FRAME_SIZE, FRAMES_PER_SECOND, log_spectrogram
+from tenuto.audio.spectrogram import FRAME_SIZE, FRAMES_PER_SECOND, HOP, frame_count, log_spectrogram
 from tenuto.data.cache import Prepared
-from tenuto.data.excerpts import EXCERPT_FRAMES, SPECTROGRAM_UNIT, Normalisation, cut
-from tenuto.errors import ConfigError
+from tenuto.data.excerpts import (
+    EXCERPT_FRAMES,
+    SPECTROGRAM_UNIT,
+    WAVEFORM_UNIT,
+    Normalisation,
+    cut,
+    window_starts,
+)
+from tenuto.errors import AudioError, ConfigError
 
 Values = NDArray[np.float32]
 Range = tuple[float, float]
@@ -40,6 +49,7 @@ class Inputs(abc.ABC):
         window: Steps that a network sees.
         unit: What an epsilon of a perturbation is measured in.
         valid_range: Lowest and highest value an input can have; None where nothing is known.
+        axes: What the axes of inputs mean, for attacks on some seconds or frequencies; None where it is not known.
         is_sound: Whether an input is a waveform, which can be played.
     """
 
@@ -63,6 +73,10 @@ class Inputs(abc.ABC):
     def valid_range(self) -> Range | None:
         return None
 
+    @property
+    def axes(self) -> Axes | None:
+        return None
+
     def steps(self, waveform: Values) -> Values:
         """The steps of a waveform (samples,) at `sample_rate`."""
         return waveform
@@ -83,6 +97,14 @@ class Inputs(abc.ABC):
         begin = math.floor(frame * self.steps_per_second / FRAMES_PER_SECOND)
         return min(begin, max(steps - self.window, 0))
 
+    def window_starts(self, steps: int) -> list[int]:
+        """First steps of the fewest windows that cover a recording of so many steps, evenly spaced."""
+        return window_starts(steps, self.window)
+
+    def refusal(self, steps: int) -> str | None:
+        """Why a recording of so many steps cannot be attacked; None where it can."""
+        return None
+
     def samples(self, start: int) -> slice:
         """The samples that the window at a step covers."""
         return slice(start, start + self.window)
@@ -91,15 +113,25 @@ class Inputs(abc.ABC):
         """What the network takes for the window at a step; a shorter recording continues with its own beginning."""
         return self.of_window(cut(steps, start, self.window))
 
+    def excerpt(self, waveform: Values, start: int) -> Values:
+        """What the network takes for the window at a step of a waveform (samples,) at `sample_rate`."""
+        return self.cut(self.steps(waveform), start)
+
     def windows(self, steps: Values, starts: Sequence[int]) -> Values:
         """The same for several windows, (n, ...)."""
         return stacked(lambda row: self.cut(steps, starts[row]), len(starts))
 
     def excerpts(self, prepared: Prepared, places: Sequence[int], frames: Sequence[int]) -> Values:
-        """Excerpts of clips that begin with these frames of their log spectrograms, (clips, ...)."""
+        """Excerpts of clips that begin with these frames of their log spectrograms, (clips, ...).
+
+        Raises:
+            AudioError: A clip is too short to be attacked, see `refusal`.
+        """
 
         def excerpt(row: int) -> Values:
             steps = self.of_clip(prepared, places[row])
+            if reason := self.refusal(len(steps)):
+                raise AudioError(f"clip {prepared.index.clips[places[row]]}: {reason}")
             return self.cut(steps, self.start(frames[row], len(steps)))
 
         return stacked(excerpt, len(places))
@@ -135,6 +167,10 @@ class LogSpectrogramInputs(Inputs):
         """From silence, log10(1 + 0), normalised."""
         return -self.normalisation.mean / self.normalisation.deviation, math.inf
 
+    @property
+    def axes(self) -> Axes:
+        return Axes(FRAMES_PER_SECOND, tuple(band_centres().tolist()))
+
     def steps(self, waveform: Values) -> Values:
         return log_spectrogram(waveform)
 
@@ -144,13 +180,19 @@ class LogSpectrogramInputs(Inputs):
     def of_window(self, steps: Values) -> Values:
         return self.normalisation(steps)[None]
 
+    def excerpt(self, waveform: Values, start: int) -> Values:
+        """The same without computing other frames."""
+        end = start + self.window
+        if end > frame_count(len(waveform)):
+            return super().excerpt(waveform, start)
+        return self.of_window(log_spectrogram(waveform, start, end))
+
     def start(self, frame: int, steps: int) -> int:
         return frame
 
     def samples(self, start: int) -> slice:
-        hop = SAMPLE_RATE / FRAMES_PER_SECOND
         last = start + EXCERPT_FRAMES - 1
-        return slice(math.floor(start * hop), math.floor(last * hop) + FRAME_SIZE)
+        return slice(math.floor(start * HOP), math.floor(last * HOP) + FRAME_SIZE)
 
 
 @dataclass(frozen=True)
@@ -178,14 +220,58 @@ class WaveformInputs(Inputs):
 
     @property
     def unit(self) -> str:
-        return "samples (full scale 1)"
+        return WAVEFORM_UNIT
 
     @property
     def valid_range(self) -> Range:
         return -1.0, 1.0
 
+    @property
+    def axes(self) -> Axes | None:
+        return Axes(self.sample_rate)
+
     def of_window(self, steps: Values) -> Values:
         return steps
+
+
+WINDOW_SAMPLES = math.floor((EXCERPT_FRAMES - 1) * HOP) + FRAME_SIZE
+"""The samples that the frames of an excerpt cover, if its first frame begins at a whole multiple of the hop."""
+
+
+@dataclass(frozen=True)
+class FramedWaveformInputs(WaveformInputs):
+    """The samples that the frames of a log spectrogram excerpt cover: 221 843, 10.06 s.
+
+    Frame k of a recording begins at sample floor(k * hop), frame j of a window at floor(j * hop) of its samples. In a
+    window that begins with frame k, frames begin at floor(k * hop) + floor(j * hop), which is floor((k + j) * hop) or
+    one sample less. Samples behind the end of a recording are 0, as for the front end.
+    """
+
+    sample_rate: int = SAMPLE_RATE
+    seconds: float = WINDOW_SAMPLES / SAMPLE_RATE
+
+    def start(self, frame: int, steps: int) -> int:
+        return math.floor(frame * HOP)
+
+    def window_starts(self, steps: int) -> list[int]:
+        return [self.start(frame, steps) for frame in window_starts(frame_count(steps))]
+
+    def refusal(self, steps: int) -> str | None:
+        if frame_count(steps) >= EXCERPT_FRAMES:
+            return None
+        least = (EXCERPT_FRAMES - 1) / FRAMES_PER_SECOND
+        return (
+            f"has {steps / SAMPLE_RATE:.2f} s without silence at its ends, an attack on the waveform of this model "
+            f"needs {least:.2f} s. Leave it out, or attack spectrograms."
+        )
+
+    def cut(self, steps: Values, start: int) -> Values:
+        if frame_count(len(steps)) < EXCERPT_FRAMES:
+            return super().cut(steps, start)
+        window = np.zeros(self.window, np.float32)
+        part = steps[start : start + self.window]
+        window[: len(part)] = part
+        return window
 
 
 @dataclass(frozen=True)
@@ -209,6 +295,10 @@ class FeatureInputs(WaveformInputs):
 
     @property
     def valid_range(self) -> None:  # type: ignore[override]
+        return None
+
+    @property
+    def axes(self) -> None:
         return None
 
     def of_window(self, steps: Values) -> Values:

@@ -100,6 +100,7 @@ def _by_owner(index: Index, kind: str, owners: tuple[str, ...] | None, seed: int
             f"the {kind} split needs {kind}s, but this data set has none. Use `split=random`, or in "
             f"tenuto.yaml name a column of your own table as {kind}_column."
         )
+    owners = one_spelling(owners)
     names = sorted(set(owners))
     if len(names) < len(PARTS):
         raise DataError(f"the {kind} split needs at least 3 {kind}s, this data set has {len(names)}.")
@@ -119,6 +120,16 @@ def _by_owner(index: Index, kind: str, owners: tuple[str, ...] | None, seed: int
     return Split(*(tuple(parts[name]) for name in PARTS))
 
 
+def one_spelling(names: Sequence[str]) -> tuple[str, ...]:
+    """The names, those that differ in letter case or blanks alone in the spelling of the first.
+
+    >>> one_spelling(["Kind of Blue", "kind of  blue", "Blue Train"])
+    ('Kind of Blue', 'Kind of Blue', 'Blue Train')
+    """
+    first: dict[str, str] = {}
+    return tuple(first.setdefault(" ".join(name.casefold().split()), name) for name in names)
+
+
 def _leave_out(index: Index, which: str, seed: int) -> Split:
     """Test on one group; a tenth of the other clips are for validation (leave-one-group-out)."""
     groups = index.groups or index.albums
@@ -127,6 +138,7 @@ def _leave_out(index: Index, which: str, seed: int) -> Split:
             "the group split needs groups, but this data set has none. Use `split=random`, or in "
             "tenuto.yaml name a column of your own table as group_column."
         )
+    groups = one_spelling(groups)
     names = sorted(set(filter(None, groups)))
     if len(names) < 2:
         raise DataError(f"the group split needs at least 2 groups, this data set has {len(names)}.")

@@ -15,9 +15,10 @@ from torch import Tensor
 from tenuto.errors import CheckpointError
 from tenuto.evaluation.linear_head import as_doubles, linear_head
 from tenuto.evaluation.runs import Run
+from tenuto.files import Array
 from tenuto.models.backbone import with_linear_head
 from tenuto.store.perturbations import Perturbations, worst_rows
-from tenuto.store.rows import values_of
+from tenuto.store.rows import unit_of, values_of
 
 Values = NDArray[np.float64]
 
@@ -78,8 +79,17 @@ class Clips:
                 "epsilon": float(worst["epsilon"].iloc[0]),
             }
             arrays = [perturbations[row] for _, row in worst.iterrows()]
-            saved = torch.from_numpy(np.stack(arrays)).reshape(self.batch.inputs.shape)
-            yield Attacked(about, self._features(self.batch.inputs + saved))
+            yield Attacked(about, self._features(self._attacked_inputs(worst, np.stack(arrays))))
+
+    def _attacked_inputs(self, rows: pd.DataFrame, perturbations: Array) -> Tensor:
+        """What the network takes of the clips under saved perturbations, of spectrograms or of waveforms."""
+        run, saved = self.run.in_unit(unit_of(rows)), torch.from_numpy(perturbations)
+        if run is self.run:
+            return self.batch.inputs + saved.reshape(self.batch.inputs.shape)
+        network: Any = run.recogniser.network
+        with torch.inference_mode():
+            excerpts: Tensor = network.excerpts(run.part(self.part).inputs + saved)
+        return excerpts
 
     def _check(self, protocol: str, rows: pd.DataFrame) -> None:
         """Are the clean predictions in an attack's rows those of this model?"""

@@ -7,9 +7,9 @@ level or faint noise do. Levels and noise are applied to the waveform that the n
 
 from __future__ import annotations
 
-import io
+import functools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -20,17 +20,21 @@ from numpy.typing import NDArray
 
 from tenuto.analysis.natural import OTHER_EXCERPT
 from tenuto.audio.loading import FULL_SCALE, SAMPLE_RATE, decode, load_audio, mix_down, resample
+from tenuto.audio.mp3 import decoded, encode
 from tenuto.data.excerpts import EXCERPT_FRAMES, fixed_starts
 from tenuto.devices import repeatable
-from tenuto.errors import FileError
 from tenuto.files import sha256_bytes
 from tenuto.registry import Registry
 from tenuto.store.result_rows import value_columns
 from tenuto.store.rows import NATURAL, write_rows
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
+    from tenuto.data.batches import Batch
     from tenuto.data.inputs import Inputs
     from tenuto.evaluation.runs import Run
+    from tenuto.models.heads import Prediction
 
 Waveform = NDArray[np.floating[Any]]
 Progress = Callable[[int], None]
@@ -42,12 +46,6 @@ NAME = NATURAL
 
 NEW_SHARE = 4
 """Another excerpt begins at least a quarter of an excerpt (2.5 s) from the first one; shorter clips are skipped."""
-
-MP3_RATES = (32_000, 44_100, 48_000)
-"""Sample rates of MPEG-1 layer III (ISO/IEC 11172-3); recordings with another one are coded at 44.1 kHz."""
-
-MP3_BIT_RATES = (32, 320)
-"""Lowest and highest bit rate of that layer, kb/s; libsndfile takes a number from 0 (highest) to 1 (lowest)."""
 
 
 @dataclass(frozen=True)
@@ -72,6 +70,11 @@ class Recording:
         rate = inputs.sample_rate
         return cls(path, load_audio(path, rate), inputs.samples(start), rate)
 
+    @functools.cached_property
+    def seed(self) -> int:
+        """A seed that follows the waveform's content: the same for a clip in any data set."""
+        return int(sha256_bytes(np.ascontiguousarray(self.waveform, "<f4").tobytes())[:32], 16)
+
 
 class NaturalChange(Protocol):
     """Makes of a recording a waveform of the same length, every sample in the same place."""
@@ -87,8 +90,8 @@ NATURAL_CHANGES: Registry[NaturalChange] = Registry("natural variation", "tenuto
 class Mp3:
     """The recording coded as mp3 of constant bit rate and decoded again, stereo or mono like the recording.
 
-    The decoder removes the encoder's delay, which the encoder writes into the header, so samples keep their places.
-    Silence is cut off where it is cut off in the original, and the peak is scaled to 1 as in `load_audio`.
+    Samples keep their places. Silence is cut off where it is cut off in the original, and the peak is scaled to 1 as in
+    `load_audio`.
 
     Args:
         kilobits: Bit rate, kb/s.
@@ -97,44 +100,18 @@ class Mp3:
     kilobits: int
 
     def __call__(self, recording: Recording) -> Waveform:
-        import soundfile
-
         samples, rate = decode(recording.path)
         mono = resample(mix_down(samples), rate, recording.rate)
         sounding = np.flatnonzero(np.rint(np.clip(mono, -1.0, 1.0) * FULL_SCALE))
-        coded = io.BytesIO(self.encode(samples, rate, recording.path))
-        again, rate = soundfile.read(coded, dtype="float32", always_2d=True)
-        decoded = np.clip(resample(mix_down(again), rate, recording.rate), -1.0, 1.0)[sounding[0] :]
+        again = decoded(self.encode(samples, rate, recording.path), recording.rate)[sounding[0] :]
         changed = np.zeros(len(recording.waveform))
-        changed[: len(decoded)] = decoded[: len(changed)]
+        changed[: len(again)] = again[: len(changed)]
         loudest: float = np.abs(changed).max()
         return changed / (loudest or 1.0)
 
     def encode(self, samples: NDArray[np.float32], rate: int, path: Path) -> bytes:
-        """An mp3 file of samples (frames, channels). Raises `FileError` where libsndfile cannot write any."""
-        import soundfile
-        import soxr
-
-        if "MP3" not in soundfile.available_formats():
-            raise FileError(
-                f"{path}: libsndfile {soundfile.__libsndfile_version__} cannot write mp3, version 1.1 or later can."
-            )
-        if samples.shape[1] > 2:
-            samples = mix_down(samples)[:, None]
-        if rate not in MP3_RATES:
-            samples, rate = soxr.resample(samples, rate, MP3_RATES[1]), MP3_RATES[1]
-        low, high = MP3_BIT_RATES
-        stream = io.BytesIO()
-        soundfile.write(
-            stream,
-            np.clip(samples, -1.0, 1.0),
-            rate,
-            format="MP3",
-            subtype="MPEG_LAYER_III",
-            bitrate_mode="CONSTANT",
-            compression_level=(high - self.kilobits) / (high - low),
-        )
-        return stream.getvalue()
+        """An mp3 file of samples (frames, channels), see `tenuto.audio.mp3.encode`."""
+        return encode(samples, rate, self.kilobits, str(path))
 
 
 NATURAL_CHANGES.register("mp3 128 kb/s")(Mp3(128))
@@ -170,8 +147,7 @@ class Noise:
 
     def __call__(self, recording: Recording) -> Waveform:
         waveform = recording.waveform.astype(np.float64)
-        seed = int(sha256_bytes(np.ascontiguousarray(recording.waveform, "<f4").tobytes())[:32], 16)
-        noise = np.random.default_rng(seed).standard_normal(len(waveform))
+        noise = np.random.default_rng(recording.seed).standard_normal(len(waveform))
         power = np.square(waveform[recording.excerpt]).mean()
         changed: Waveform = waveform + noise * math.sqrt(power / 10 ** (self.decibels / 10))
         return changed
@@ -256,29 +232,56 @@ def _rows(run: Run, part: str, name: str, changed: list[Changed]) -> pd.DataFram
     """One row per clip under one change."""
     import torch
 
-    from tenuto.evaluation.records import identity
     from tenuto.models.recogniser import predict
 
     rows, changed_inputs, settings = zip(*changed, strict=True)
     clips = run.part(part).take(torch.tensor(rows))
     inputs = torch.from_numpy(np.stack(changed_inputs))
+    clean, adversarial = (predict(run.recogniser.network, values) for values in (clips.inputs, inputs))
+    table = variation_rows(run, NAME, part, clips, inputs, (clean, adversarial), name, settings)
+    return without_norms(table) if name == OTHER_EXCERPT else table
+
+
+def variation_rows(
+    run: Run,
+    protocol: str,
+    part: str,
+    clips: Batch,
+    inputs: Tensor,
+    predictions: tuple[Prediction, Prediction],
+    objective: str | Sequence[str],
+    settings: Sequence[str],
+) -> pd.DataFrame:
+    """One row per clip and its input (clips, ...) under a variation.
+
+    Args:
+        run: Whose rows these are.
+        protocol: The protocol of natural variation.
+        part: Part of the split.
+        clips: The clips, one for each row.
+        inputs: What the network takes under the variation.
+        predictions: For the clips and for the inputs.
+        objective: Names of the variations.
+        settings: Their numbers.
+    """
+    from tenuto.evaluation.records import identity
+
     delta = (inputs - clips.inputs).double().flatten(1).numpy()
-    measured = name != OTHER_EXCERPT
     table: dict[str, Any] = {
-        **identity(run, clips, part, NAME),
+        **identity(run, clips, part, protocol),
         "attack": "natural",
-        "objective": name,
+        "objective": objective,
         "norm": "none",
         "epsilon": np.nan,
         "iterations": 0,
         "forward_passes": 1,
         "gradient_passes": 0,
-        "l2": np.linalg.norm(delta, axis=1) if measured else np.nan,
-        "linf": np.abs(delta).max(axis=1) if measured else np.nan,
+        "l2": np.linalg.norm(delta, axis=1),
+        "linf": np.abs(delta).max(axis=1),
         "converged": False,
         "settings": settings,
     }
-    clean, adversarial = (predict(run.recogniser.network, values) for values in (clips.inputs, inputs))
+    clean, adversarial = predictions
     emotions, units = run.recogniser.emotions, run.recogniser.concepts
     table |= value_columns("label", emotions, clips.labels)
     table |= value_columns("clean", emotions, clean.emotions)
@@ -286,3 +289,8 @@ def _rows(run: Run, part: str, name: str, changed: list[Changed]) -> pd.DataFram
     table |= value_columns("clean", units, clean.concepts)
     table |= value_columns("adversarial", units, adversarial.concepts)
     return pd.DataFrame(table)
+
+
+def without_norms(rows: pd.DataFrame) -> pd.DataFrame:
+    """Rows of another excerpt, which is no perturbation."""
+    return rows.assign(l2=np.nan, linf=np.nan)

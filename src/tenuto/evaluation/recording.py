@@ -13,18 +13,19 @@ import pandas as pd
 import torch
 from numpy.typing import NDArray
 
-from tenuto.attacks import Attack, Protocol
+from tenuto.attacks import Protocol
 from tenuto.attacks.protocols import climb
 from tenuto.data.batches import Batch
 from tenuto.data.inputs import LogSpectrogramInputs
-from tenuto.errors import ConfigError
+from tenuto.errors import AudioError, ConfigError
 from tenuto.evaluation.explanation import drawn_scale
-from tenuto.evaluation.records import has_channel, measurements, versions
+from tenuto.evaluation.records import Audibility, has_channel, measurements, versions
 from tenuto.evaluation.resynthesis import Subject, play_attack, render_attack
 from tenuto.evaluation.resynthesised_clip import Resynthesis
+from tenuto.evaluation.survival import of_saved
 from tenuto.files import Array, sha256_file
 from tenuto.models.recogniser import Recogniser, predict, read_waveform
-from tenuto.models.systems import Network, for_attack
+from tenuto.models.systems import for_attack
 from tenuto.store.perturbations import key_of
 from tenuto.store.result_rows import array
 from tenuto.store.rows import mark_worst, row_errors
@@ -114,36 +115,46 @@ def attack_recording(
         recogniser: The model.
         model: Its name in rows.
         source: An audio file.
-        protocol: The attacks, none of which may compare predictions with ratings.
+        protocol: The attacks, none of which may compare predictions with ratings, in the domain that it names.
         start_seconds: Where the excerpt begins; default: in the middle. It is moved forward where the recording ends
             before it.
         device: ``cpu`` or ``cuda``.
         progress: Called with the number of iterations done.
 
     Raises:
-        AudioError: The recording cannot be used.
+        AudioError: The recording cannot be used, or is too short to be attacked on its waveform.
         ConfigError: The excerpt begins behind the recording, or an attack compares predictions with ratings.
         AttackError: The recording cannot be attacked.
     """
     _refuse_labels(protocol)
+    if protocol.domain == "waveform":
+        recogniser = recogniser.in_sound()
     inputs = recogniser.inputs
     waveform = read_waveform(source, inputs.sample_rate)
     steps = inputs.steps(waveform)
+    if reason := inputs.refusal(len(steps)):
+        raise AudioError(f"{source}: {reason}")
     start = _start(len(steps), inputs.window, inputs.steps_per_second, start_seconds, source)
     excerpt = torch.from_numpy(inputs.cut(steps, start)[None]).to(torch.device(device))
     network = for_attack(recogniser.network).to(device)
     clean = predict(network, excerpt).emotions
     clip = Batch((Path(source).stem,), excerpt, clean, None)
-    valid_range = inputs.valid_range if protocol.silence else None
+    call: dict[str, Any] = {"axes": inputs.axes, "names": clip.clips, "progress": progress}
+    call |= {"valid_range": inputs.valid_range} if protocol.silence else {}
+    audibility = Audibility.of(recogniser, clip)
     tables, deltas = [], []
-    for member in protocol.members(len(recogniser.emotions), recogniser.has_gradient):
-        for attacker, result in climb(
-            member, network, excerpt, clean, valid_range=valid_range, names=clip.clips, progress=progress
-        ):
-            tables.append(_row(recogniser, model, protocol, attacker, network, clip, result, device))
+    members = protocol.at_sample_rate(inputs.sample_rate).members
+    for member in members(len(recogniser.emotions), recogniser.has_gradient):
+        for attacker, result in climb(member, network, excerpt, clean, **call):
+            measured = measurements(recogniser, attacker, network, clip, result, audibility)
+            tables.append(_row(recogniser, model, protocol, clip, measured, device))
             delta = result.perturbation[0]
             deltas.append(array(delta[0] if has_channel(delta) else delta))
     rows = mark_worst(pd.concat(tables, ignore_index=True))
+    if inputs.is_sound:
+        for place in np.flatnonzero(rows["worst"]):
+            values = of_saved(network, inputs, waveform, start, deltas[place])
+            rows.loc[place, list(values)] = list(values.values())
     most = int(row_errors(rows).argmax())
     begin = start / inputs.steps_per_second
     return AttackedRecording(
@@ -182,10 +193,8 @@ def _row(
     recogniser: Recogniser,
     model: str,
     protocol: Protocol,
-    attacker: Attack,
-    network: Network,
     clip: Batch,
-    result: Any,
+    measured: dict[str, Any],
     device: str,
 ) -> pd.DataFrame:
     """The row of one attack."""
@@ -200,7 +209,7 @@ def _row(
             "clip": clip.clips,
             "split": "test",
             "protocol": str(protocol),
-            **measurements(recogniser, attacker, network, clip, result),
+            **measured,
             "checkpoint": checkpoint,
             "versions": versions(device),
             "unit": recogniser.inputs.unit,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import pandas as pd
@@ -10,6 +11,7 @@ from torch import Tensor
 
 from tenuto import __version__
 from tenuto.attacks import Attack, AttackResult, Protocol
+from tenuto.audio.masking import band_powers, ear, threshold
 from tenuto.data.batches import Batch
 from tenuto.devices import arithmetic
 from tenuto.errors import CheckpointError
@@ -70,14 +72,20 @@ def records(
     model: Network,
     clips: Batch,
     result: AttackResult,
+    audibility: Audibility | None = None,
 ) -> pd.DataFrame:
     """One row per clip. Norms and the adversarial prediction belong to the same perturbation."""
-    measured = measurements(run.recogniser, attacker, model, clips, result)
+    measured = measurements(run.recogniser, attacker, model, clips, result, audibility)
     return pd.DataFrame({**identity(run, clips, part, str(protocol)), **measured})
 
 
 def measurements(
-    recogniser: Recogniser, attacker: Attack, model: Network, clips: Batch, result: AttackResult
+    recogniser: Recogniser,
+    attacker: Attack,
+    model: Network,
+    clips: Batch,
+    result: AttackResult,
+    audibility: Audibility | None = None,
 ) -> dict[str, Any]:
     """The columns of a result: the attack, its cost, norms and predictions, a value per clip."""
     emotions, units = recogniser.emotions, recogniser.concepts
@@ -87,7 +95,35 @@ def measurements(
             table |= value_columns(kind, units, predict(model, inputs).concepts)
     table |= value_columns("clean", units, result.clean_concepts)
     table |= value_columns("adversarial", units, result.adversarial_concepts)
-    return table
+    return table if audibility is None else table | audibility(result.perturbation)
+
+
+class Audibility:
+    """How loud perturbations of waveforms are, measured in float64.
+
+    Args:
+        waveforms: (n, samples).
+        sample_rate: In Hz.
+    """
+
+    def __init__(self, waveforms: Tensor, sample_rate: int) -> None:
+        self.energy = waveforms.double().square().sum(dim=1)
+        self.threshold = threshold(waveforms, sample_rate)
+        self.ear = ear(sample_rate, str(waveforms.device))
+
+    @classmethod
+    def of(cls, recogniser: Recogniser, clips: Batch) -> Audibility | None:
+        """That of clips as a recogniser takes them; None where it does not take waveforms."""
+        inputs = recogniser.inputs
+        return cls(clips.inputs, inputs.sample_rate) if inputs.is_sound else None
+
+    def __call__(self, perturbations: Tensor) -> dict[str, Any]:
+        """The columns ``snr_db`` and ``nmr_db`` of perturbations (n, samples); NaN where there is none."""
+        delta = perturbations.detach().double()
+        noise_to_mask = (band_powers(delta, self.ear) / self.threshold).flatten(1).amax(dim=1)
+        ratios = {"snr_db": self.energy / delta.square().sum(dim=1), "nmr_db": noise_to_mask}
+        decibels = {name: 10 * ratio.log10() for name, ratio in ratios.items()}
+        return {name: array(level.where(level.isfinite(), math.nan)) for name, level in decibels.items()}
 
 
 def identity(run: Run, clips: Batch, part: str, protocol: str) -> dict[str, Any]:

@@ -23,7 +23,9 @@ from torch import Tensor
 from tenuto.audio import SAMPLE_RATE, load_audio
 from tenuto.audio.inversion import Rendering, band_centres, reach, render, snr_db, to_16_bit
 from tenuto.audio.loading import FULL_SCALE, full_scale, resample
-from tenuto.audio.spectrogram import HOP, frame_count, frame_starts, log_spectrogram
+from tenuto.audio.masking import ear, noise_to_mask
+from tenuto.audio.perceptual import is_installed, opinion_score
+from tenuto.audio.spectrogram import FRAME_SIZE, HOP, frame_count, frame_starts, log_spectrogram
 from tenuto.data.excerpts import EXCERPT_FRAMES, cut, fixed_starts
 from tenuto.data.inputs import LogSpectrogramInputs
 from tenuto.errors import CheckpointError, ConfigError, DataError
@@ -32,6 +34,7 @@ from tenuto.evaluation.resynthesised_clip import Resynthesis
 from tenuto.evaluation.runs import Run
 from tenuto.models.recogniser import Recogniser, predict
 from tenuto.store.perturbations import Perturbations, row_of
+from tenuto.store.rows import unit_of
 
 Values = NDArray[np.float64]
 Spectrogram = NDArray[np.float32]
@@ -63,6 +66,8 @@ def resynthesise_clips(run: Run, rows: pd.DataFrame, clips: Sequence[str]) -> It
         CheckpointError: The clips were attacked with other weights.
         ConfigError: The network takes features that cannot be turned into sound.
     """
+    if len(rows):
+        run = run.in_unit(unit_of(rows))
     index, saved, inputs = run.material.prepared.index, Perturbations(run.files), run.recogniser.inputs
     if not inputs.is_sound and not isinstance(inputs, LogSpectrogramInputs):
         raise ConfigError(
@@ -166,6 +171,7 @@ def render_attack(
     attacked = clean + delta * np.float32(normalise.deviation)
     way = _through_sound(waveform, _pieces(len(spectrogram), first), attacked, clean)
     states = np.stack([normalise(state) for state in (clean, attacked, *way.spectrograms)])
+    scale = FULL_SCALE * way.gain
     return Resynthesis(
         **_judgement(subject, row, torch.from_numpy(states)[:, None]),
         attack=_about(row, delta),
@@ -180,6 +186,7 @@ def render_attack(
         perturbation=delta,
         samples_before=way.before,
         samples_after=way.after,
+        **_audibility(way.before / scale, way.after / scale, SAMPLE_RATE),
     )
 
 
@@ -197,9 +204,7 @@ def play_attack(
     attacked = clean + delta
     (before, after), gain = to_16_bit(clean, attacked)
     played = [(samples / (FULL_SCALE * gain)).astype(np.float32) for samples in (after, before)]
-    pictures = [
-        log_spectrogram(resample(sound, inputs.sample_rate).astype(np.float32)) for sound in (clean, attacked)
-    ]
+    pictures = [_whole_frames(sound, inputs.sample_rate) for sound in (clean, attacked)]
     return Resynthesis(
         **_judgement(subject, row, torch.from_numpy(np.stack([clean, attacked, *played]))),
         attack=_about(row, delta),
@@ -214,9 +219,28 @@ def play_attack(
         perturbation=pictures[1] - pictures[0],
         samples_before=before,
         samples_after=after,
+        **_audibility(clean, attacked, inputs.sample_rate),
         sample_rate=inputs.sample_rate,
         unit="log10",
     )
+
+
+def _whole_frames(sound: NDArray[np.float32], rate: int) -> Spectrogram:
+    """The log spectrogram of a sound, as far as it fills frames."""
+    samples = resample(sound, rate).astype(np.float32)
+    return log_spectrogram(samples)[: max(1, math.ceil((len(samples) - FRAME_SIZE + 1) / HOP))]
+
+
+def _audibility(before: NDArray[Any], after: NDArray[Any], rate: int) -> dict[str, Any]:
+    """The fields that say whether a listener hears the change of a sound of full scale 1."""
+    delta, sound = (torch.from_numpy(samples) for samples in (after - before, before))
+    score = opinion_score(before, after, rate) if is_installed() else math.nan
+    model = ear(rate)
+    return {
+        "noise_to_mask": noise_to_mask(delta, sound, rate).numpy(),
+        "critical_hz": tuple(edge * rate / model.size for edge in model.edges[:-1]),
+        "perceptual": None if math.isnan(score) else score,
+    }
 
 
 def _fitting(perturbation: ArrayLike, clip: str, clean: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from typing import Any
 
 import numpy as np
@@ -52,6 +53,11 @@ class Resynthesis:
         perturbation: Their difference in `unit`, (313, 149).
         samples_before: What is played, 16 bits, (samples,).
         samples_after: The same under attack.
+        noise_to_mask: Power of the change of the sound relative to the masking threshold of the sound before, in every
+            frame and critical band, see `tenuto.audio.masking`; 1 is at the threshold.
+        critical_hz: Lower edge of each critical band.
+        perceptual: The mean opinion score of `tenuto.audio.perceptual`: 5 is inaudible, 1 very annoying; None where
+            it is not installed or not defined.
         sample_rate: Of these samples.
         unit: Of the perturbation: ``std``, deviations of the normalised log spectrogram, or ``log10``.
     """
@@ -75,8 +81,22 @@ class Resynthesis:
     perturbation: Spectrogram = dataclasses.field(repr=False)
     samples_before: NDArray[np.int16] = dataclasses.field(repr=False)
     samples_after: NDArray[np.int16] = dataclasses.field(repr=False)
+    noise_to_mask: Values = dataclasses.field(repr=False)
+    critical_hz: tuple[float, ...] = dataclasses.field(repr=False)
+    perceptual: float | None
     sample_rate: int = dataclasses.field(default=SAMPLE_RATE, repr=False)
     unit: str = dataclasses.field(default="std", repr=False)
+
+    @property
+    def is_played(self) -> bool:
+        """Whether the attacked waveform itself is played, not a rendering of an attacked spectrogram."""
+        return self.unit != "std"
+
+    @property
+    def nmr_db(self) -> float:
+        """The largest noise-to-mask ratio over frames and bands, in dB; minus infinity where nothing changes."""
+        largest = float(self.noise_to_mask.max())
+        return 10 * math.log10(largest) if largest else -math.inf
 
     @property
     def below_silence(self) -> float:
@@ -107,25 +127,43 @@ class Resynthesis:
         place = int(np.argmax(shares))
         return (place, shares[place]) if shares[place] else None
 
+    @property
+    def difference_gain(self) -> float:
+        """What makes the difference as loud as the sound before, as far as 16 bits allow; 1 where there is none."""
+        change = self.samples_after.astype(np.float64) - self.samples_before
+        energy, peak = float(np.square(change).mean()), float(np.abs(change).max())
+        if not energy:
+            return 1.0
+        loudness = math.sqrt(float(np.square(self.samples_before, dtype=np.float64).mean()) / energy)
+        return min(max(loudness, 1.0), FULL_SCALE / peak)
+
     def sound(self, which: str, kind: str = "flac") -> bytes:
-        """``before``, ``after`` or their ``difference`` as the content of a flac or wav file, all with one gain.
+        """A sound as the content of a flac or wav file.
+
+        Args:
+            which: ``before``, ``after`` or their ``difference``, all with one gain, or ``amplified``, the difference
+                multiplied by `difference_gain`.
+            kind: ``flac`` or ``wav``.
 
         Raises:
             ConfigError: No such sound or kind.
         """
-        if which not in SOUNDS:
-            raise ConfigError(f"sound {which!r} is unknown. {did_you_mean(which, SOUNDS)}")
-        if which == "difference":
-            change = self.samples_after.astype(np.int32) - self.samples_before
-            samples = np.clip(change, -FULL_SCALE, FULL_SCALE).astype(np.int16)
-        else:
-            samples = self.samples_before if which == "before" else self.samples_after
-        return encode(samples, kind, self.sample_rate)
+        change = self.samples_after.astype(np.int32) - self.samples_before
+        samples = {
+            "before": self.samples_before,
+            "after": self.samples_after,
+            "difference": change,
+            "amplified": np.round(change * self.difference_gain),
+        }
+        if which not in samples:
+            raise ConfigError(f"sound {which!r} is unknown. {did_you_mean(which, samples)}")
+        rounded = np.clip(samples[which], -FULL_SCALE, FULL_SCALE).astype(np.int16)
+        return encode(rounded, kind, self.sample_rate)
 
     def numbers(self) -> dict[str, Any]:
         """Everything but spectrograms and samples, as JSON can hold it."""
         held = {field.name: getattr(self, field.name) for field in dataclasses.fields(self) if field.repr}
-        derived = ("below_silence", "median_hz", "band_shares", "second_shares")
+        derived = ("nmr_db", "below_silence", "median_hz", "band_shares", "second_shares")
         seconds = len(self.samples_before) / self.sample_rate
         return {**held, "seconds": seconds, **{name: getattr(self, name) for name in derived}}
 

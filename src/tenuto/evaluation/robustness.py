@@ -24,11 +24,13 @@ from tenuto.data.batches import Batch
 from tenuto.data.splits import PARTS
 from tenuto.devices import repeatable
 from tenuto.errors import FileError, FolderWarning, TenutoError
-from tenuto.evaluation.records import Origin, finished_rows, origin_of, perturbations, records
+from tenuto.evaluation.records import Audibility, Origin, finished_rows, origin_of, perturbations, records
 from tenuto.evaluation.runs import Run
+from tenuto.evaluation.survival import of_saved
 from tenuto.files import Array, naming, read_safetensors, write_json, write_safetensors
 from tenuto.models.recogniser import predict
 from tenuto.models.systems import Network, for_attack
+from tenuto.store.perturbations import key_of
 from tenuto.store.result_rows import array
 from tenuto.store.rows import mark_worst, read_rows, validate_rows, write_rows
 
@@ -115,7 +117,7 @@ def attack(
 
     Args:
         run: The model and its clips.
-        protocol: What to run.
+        protocol: What to run, in the domain that it names, else on what the model takes.
         part: ``test`` or another part of the split.
         device: ``cpu`` or ``cuda``.
         batch_size: Clips attacked together; bounds the memory.
@@ -123,11 +125,14 @@ def attack(
 
     Raises:
         AttackError: A clip cannot be attacked; its name is in the message.
+        AudioError: A clip is too short to be attacked on its waveform.
         CheckpointError: There are rows of this protocol that belong to earlier weights of the run.
         TenutoError: Another process is running this protocol on this run.
     """
     size = default_batch_size(torch.device(device)) if batch_size is None else batch_size
     require_whole("batch_size", size, 1)
+    if protocol.domain == "waveform":
+        run = run.in_sound()
     origin = origin_of(run, device)
     if run.files.is_attacked(protocol, part):
         return finished_rows(run, protocol, part, origin)
@@ -179,6 +184,7 @@ class _Work:
     def __init__(
         self, run: Run, protocol: Protocol, part: str, model: Network, origin: Origin, progress: Progress
     ) -> None:
+        protocol = protocol.at_sample_rate(run.recogniser.inputs.sample_rate)
         self.run, self.protocol, self.part = run, protocol, part
         self.model, self.origin, self.progress = model, origin, progress
         # Pieces of other weights are in another folder: training may have gone on between two calls.
@@ -195,43 +201,68 @@ class _Work:
 
     def attack(self, clips: Batch, name: str) -> None:
         """Run all members on a few clips and keep their rows, and the worst perturbations."""
-        parts = [
-            self._climb(member, clips, f"{name}-{number:03d}") for number, member in enumerate(self.members)
-        ]
-        rows = mark_worst(pd.concat([read_rows(part) for part in parts], ignore_index=True))
-        worst = set(rows.loc[rows["worst"], "settings"] + "/" + rows.loc[rows["worst"], "clip"])
+        parts: list[Path] = []
+        tables: list[pd.DataFrame] = []
+        for number, member in enumerate(self.members):
+            parts.append(self._climb(member, clips, f"{name}-{number:03d}", tables))
+            tables.append(read_rows(parts[-1]))
+        rows = mark_worst(pd.concat(tables, ignore_index=True))
         kept: dict[str, Array] = {}
         for part in parts:
-            arrays = read_safetensors(part.with_suffix(".safetensors"))[0]
-            kept |= {key: values for key, values in arrays.items() if key.rpartition("/")[0] in worst}
+            if part.with_suffix(".safetensors").is_file():
+                kept |= _of_worst(rows, read_safetensors(part.with_suffix(".safetensors"))[0])
+        if self.run.recogniser.inputs.is_sound:
+            rows = rows.assign(**self._in_files(rows, kept))
         write_safetensors(self.pieces / f"{name}.safetensors", kept, {})
         write_rows(self.pieces / f"{name}.csv", rows)
         for part in parts:
-            part.with_suffix(".safetensors").unlink()
+            part.with_suffix(".safetensors").unlink(missing_ok=True)
             part.unlink()
 
-    def _climb(self, member: tuple[Attack, ...], clips: Batch, name: str) -> Path:
-        """One member over its budgets, each starting from the result of the one before."""
+    def _in_files(self, rows: pd.DataFrame, perturbations: dict[str, Array]) -> dict[str, Array]:
+        """The columns of saved perturbations: what survives in files, and how audible they are."""
+        columns: dict[str, Array] = {}
+        for place in np.flatnonzero(rows["worst"]):
+            row = rows.iloc[place]
+            recording = self.run.material.recording(row["clip"])
+            delta = perturbations[key_of(row["settings"], row["clip"])]
+            for name, value in of_saved(self.model, self.run.recogniser.inputs, *recording, delta).items():
+                columns.setdefault(name, np.full(len(rows), np.nan))[place] = value
+        return columns
+
+    def _climb(
+        self, member: tuple[Attack, ...], clips: Batch, name: str, earlier: list[pd.DataFrame]
+    ) -> Path:
+        """One member over its budgets, each starting from the result of the one before.
+
+        Only perturbations that are worse than those of earlier members are written.
+        """
         piece = self.pieces / f"{name}.csv"
         if piece.is_file():
             self.progress(len(clips) * sum(attacker.iterations for attacker in member))
             return piece
         tables: list[pd.DataFrame] = []
         arrays: dict[str, Array] = {}
+        audibility = Audibility.of(self.run.recogniser, clips)
         for attacker, result in climb(
             member,
             self.model,
             clips.inputs,
             clips.labels,
             valid_range=self.valid_range,
+            axes=self.run.recogniser.inputs.axes,
             names=clips.clips,
             batch_size=len(clips),
             progress=self.progress,
         ):
-            rows = records(self.run, self.protocol, self.part, attacker, self.model, clips, result)
+            rows = records(
+                self.run, self.protocol, self.part, attacker, self.model, clips, result, audibility
+            )
             tables.append(rows.assign(**self.origin))
             arrays |= perturbations(attacker, clips, result)
-        write_safetensors(piece.with_suffix(".safetensors"), arrays, {})
+        rows = mark_worst(pd.concat([*earlier, *tables], ignore_index=True))
+        if worst := _of_worst(rows, arrays):
+            write_safetensors(piece.with_suffix(".safetensors"), worst, {})
         return write_rows(piece, pd.concat(tables, ignore_index=True))
 
     def join(self) -> pd.DataFrame:
@@ -256,6 +287,12 @@ class _Work:
         for pieces in files.all_pieces(*name):
             shutil.rmtree(pieces)
         return rows
+
+
+def _of_worst(rows: pd.DataFrame, arrays: dict[str, Array]) -> dict[str, Array]:
+    """Those of some perturbations that belong to rows marked as the worst."""
+    worst = set(rows.loc[rows["worst"], "settings"] + "/" + rows.loc[rows["worst"], "clip"])
+    return {key: values for key, values in arrays.items() if key.rpartition("/")[0] in worst}
 
 
 def released_settings(run: Run, protocol: Protocol) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from torch import Tensor, nn
 
@@ -12,7 +12,8 @@ from tenuto.config import DataConfig, RunConfig
 from tenuto.data import DATASETS, open_dataset
 from tenuto.data.batches import Batch, Material
 from tenuto.data.cache import Prepared
-from tenuto.data.inputs import LogSpectrogramInputs
+from tenuto.data.excerpts import WAVEFORM_UNIT
+from tenuto.data.inputs import FramedWaveformInputs, LogSpectrogramInputs
 from tenuto.data.splits import PARTS, Split, draw
 from tenuto.errors import CheckpointError, DataError, did_you_mean
 from tenuto.models.adoption import FrontEnd, Model
@@ -76,6 +77,27 @@ class Run:
     def part(self, name: str) -> Batch:
         """Excerpts of one part of the split, as the model takes them."""
         return self.material.part(name)
+
+    def in_sound(self) -> Self:
+        """The same run with waveforms as the inputs of its model; itself where they are already.
+
+        Raises:
+            ConfigError: The model takes features of a front end of its own.
+        """
+        if self.recogniser.inputs.is_sound:
+            return self
+        recogniser, own = self.recogniser.in_sound(), self.own and self.own.in_sound()
+        material = self.material
+        material = Material(material.prepared, material.config, material.split, recogniser.inputs)
+        return dataclasses.replace(self, recogniser=recogniser, own=own, material=material)
+
+    def in_unit(self, unit: str) -> Self:
+        """The same run with inputs in which perturbations have this unit: those in which rows were attacked.
+
+        Args:
+            unit: As in the column ``unit`` of rows.
+        """
+        return self if unit == self.recogniser.inputs.unit or unit != WAVEFORM_UNIT else self.in_sound()
 
 
 def open_run(
@@ -181,6 +203,8 @@ class Sibling(nn.Module):
                 f"the sibling predicts {', '.join(other.emotions)}; {run.name} predicts {', '.join(emotions)}. Name a "
                 f"run that predicts {missing[0]} too."
             )
+        if run.recogniser.inputs == FramedWaveformInputs():
+            other = other.in_sound()
         scale = run.recogniser.scale or run.material.prepared.index.label_scale
         self.network: Network = for_attack(converted_to(other, emotions, scale)[0].network)
         own, its = run.recogniser.inputs, other.inputs

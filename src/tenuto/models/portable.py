@@ -22,6 +22,7 @@ from tenuto.audio.spectrogram import FRAME_SIZE, filterbank, frame_starts
 from tenuto.data.excerpts import EXCERPT_FRAMES, Normalisation
 from tenuto.data.inputs import Inputs, LogSpectrogramInputs
 from tenuto.errors import ModelError, one_line
+from tenuto.models.foreign.adopted import Adopted
 from tenuto.models.recogniser import Recogniser
 from tenuto.models.systems import Network
 
@@ -74,7 +75,7 @@ class Portable(nn.Module):
     """Windows of a waveform to predictions: the front end and the network of a recogniser.
 
     Shape:
-        - input: (windows, samples), see `about`
+        - input: (windows, samples), see `about`; as many windows as a network takes that takes a fixed number
         - output: emotions (windows, emotions), and with a bottleneck concepts (windows, concepts)
     """
 
@@ -110,11 +111,17 @@ def about(recogniser: Recogniser) -> dict[str, Any]:
         "input": "waveform (windows, samples), mono, largest absolute sample 1, no silence at the ends",
         "sample_rate": inputs.sample_rate,
         "samples": samples,
+        **({} if (windows := _fixed_windows(recogniser.network)) is None else {"windows": windows}),
         "emotions": list(recogniser.emotions),
         "concepts": list(recogniser.concepts),
         "scale": recogniser.scale,
         "pooling": recogniser.pooling,
     }
+
+
+def _fixed_windows(network: Network) -> int | None:
+    """How many windows a model from elsewhere takes at a time; None: any number."""
+    return next((part.batch for part in network.modules() if isinstance(part, Adopted)), None)
 
 
 def to_torchscript(recogniser: Recogniser) -> bytes:
@@ -152,7 +159,9 @@ def to_onnx(recogniser: Recogniser) -> bytes:
                 opset_version=OPSET,
                 input_names=["waveform"],
                 output_names=names,
-                dynamic_shapes=({0: torch.export.Dim("windows")},),
+                dynamic_shapes=None
+                if _fixed_windows(recogniser.network)
+                else ({0: torch.export.Dim("windows")},),
                 verbose=False,
             )
         model = program.model_proto
@@ -164,11 +173,12 @@ def to_onnx(recogniser: Recogniser) -> bytes:
 
 
 def _traceable(recogniser: Recogniser) -> tuple[Portable, Tensor]:
-    """The module, and two different windows on which it is tried. Raises `ModelError` for a black box."""
+    """The module, and different windows on which it is tried. Raises `ModelError` for a black box."""
     if not recogniser.has_gradient:
         raise ModelError("is a black box, which cannot be converted. Use the file it was adopted from.")
     generator = torch.Generator().manual_seed(0)
-    example = torch.rand(2, about(recogniser)["samples"], generator=generator) - 0.5
+    windows = _fixed_windows(recogniser.network) or 2
+    example = torch.rand(windows, about(recogniser)["samples"], generator=generator) - 0.5
     return Portable(recogniser).eval(), example
 
 

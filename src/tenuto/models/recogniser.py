@@ -13,10 +13,10 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor, nn
 
 from tenuto.audio import SAMPLE_RATE, load_and_describe
-from tenuto.data.excerpts import window_starts
 from tenuto.data.inputs import Inputs
 from tenuto.errors import AudioError, AudioWarning
 from tenuto.models.heads import Prediction
+from tenuto.models.sound import in_sound
 from tenuto.models.systems import Network
 
 BATCH_SIZE = 8
@@ -81,13 +81,21 @@ class Recogniser:
             AudioError: The recording cannot be used.
         """
         steps = self.inputs.steps(read_waveform(source, self.inputs.sample_rate))
-        starts = window_starts(len(steps), self.inputs.window)
+        starts = self.inputs.window_starts(len(steps))
         prediction = predict(self.network, torch.from_numpy(self.inputs.windows(steps, starts)))
         emotions = dict(zip(self.emotions, self.pooled(prediction.emotions).tolist(), strict=True))
         if prediction.concepts is None:
             return Profile(emotions, None)
         concepts = self.pooled(prediction.concepts).tolist()
         return Profile(emotions, dict(zip(self.concepts, concepts, strict=True)))
+
+    def in_sound(self) -> Recogniser:
+        """The same model with waveforms as its inputs, one differentiable module from samples to emotions.
+
+        Raises:
+            ConfigError: It takes features of a front end of its own.
+        """
+        return in_sound(self)
 
     @property
     def has_gradient(self) -> bool:

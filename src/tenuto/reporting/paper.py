@@ -93,25 +93,33 @@ def write_curves(curves: Curves, out: str | Path) -> dict[str, Path]:
     """Write the tables and figures of curves.
 
     Returns:
-        File name -> path: ``curve.csv`` (runs), ``bands.csv`` (systems), ``emotions.csv``, ``natural.csv``; ``summary``
-        as CSV, Markdown and LaTeX; ``curve`` and ``emotions`` as PNG and PDF.
+        File name -> path: ``curve.csv`` (runs), ``bands.csv`` (systems), ``emotions.csv``, ``natural.csv``,
+        ``corruption.csv``; ``summary`` as CSV, Markdown and LaTeX; ``curve`` and ``emotions`` as PNG and PDF. Of a
+        protocol with several norms each has its own files, such as ``curve-snr.png``; natural changes and the
+        corruption error are the same for all.
     """
-    out = Path(out)
+    written: dict[str, Path] = {}
+    for one in curves.by_norm:
+        written |= _write_curves(one, Path(out), f"-{one.norm}" if curves.others else "")
+    for name, table in (("natural.csv", curves.natural), ("corruption.csv", curves.corruption)):
+        if len(table):
+            written[name] = write_csv(Path(out) / name, table)
+    return dict(sorted(written.items()))
+
+
+def _write_curves(curves: Curves, out: Path, ending: str) -> dict[str, Path]:
+    """The files of one norm, with this ending of their names."""
     shown, caption = tables.show_curves(curves), tables.caption_curves(curves)
-    written = tables.write(out / "summary", curves.summary, shown, caption)
-    parts = {
-        "curve": curves.runs,
-        "bands": curves.bands,
-        "emotions": curves.emotions,
-        "natural": curves.natural,
-    }
+    written = tables.write(out / f"summary{ending}", curves.summary, shown, caption)
+    parts = {"curve": curves.runs, "bands": curves.bands, "emotions": curves.emotions}
     for name, table in parts.items():
         if len(table):
-            written[f"{name}.csv"] = write_csv(out / f"{name}.csv", table)
-    written |= figures.save(figures.curves.curve(curves), out / "curve")
+            path = write_csv(out / f"{name}{ending}.csv", table)
+            written[path.name] = path
+    written |= figures.save(figures.curves.curve(curves), out / f"curve{ending}")
     if len(curves.emotions):
-        written |= figures.save(figures.curves.emotions(curves), out / "emotions")
-    return dict(sorted(written.items()))
+        written |= figures.save(figures.curves.emotions(curves), out / f"emotions{ending}")
+    return written
 
 
 def write_comparison(comparison: Comparison, out: str | Path) -> dict[str, Path]:

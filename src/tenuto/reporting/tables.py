@@ -15,9 +15,12 @@ import numpy as np
 import pandas as pd
 
 from tenuto.analysis.comparison import QUANTITIES, Comparison
-from tenuto.analysis.curves import LEVEL, Curves
+from tenuto.analysis.curve_summary import LEVEL
+from tenuto.analysis.curves import Curves
 from tenuto.analysis.words import NOTHING, attacked_pair, long_unit, number
 from tenuto.files import write_csv, write_text
+from tenuto.store.budgets import Norm
+from tenuto.store.natural import GRADED
 
 GROUP = "group"
 """A column of this name groups lines: LaTeX draws a rule where it changes, and it is not printed itself."""
@@ -235,54 +238,102 @@ def captions_comparison(comparison: Comparison) -> dict[str, str]:
 def show_curves(curves: Curves) -> pd.DataFrame:
     """`Curves.summary` as text cells."""
     lines = []
+    axis, corruption = curves.axis, curves.corruption.set_index("system")
     for line in curves.summary.to_dict("records"):
+        largest = axis.short(float(line["largest_epsilon"]))
         cells = {
             "System": str(line["system"]),
             "Seeds": str(line["seeds"]),
             "Clean MAE": number(line["clean_mae"], ".3f"),
-            f"MAE at {line['largest_epsilon']:g}": number(line["largest_mae"], ".3f"),
-            "Doubles at": _epsilon(line["doubling"]) + _range(line, "doubling"),
+            f"MAE at {largest}": number(line["largest_mae"], ".3f"),
+            "Doubles at": _size(axis, line["doubling"]) + _sizes(axis, line, largest),
             "Mean excess": number(line["mean_excess"], ".3f") + _range(line, "mean_excess"),
         }
         if len(curves.natural):
             has_natural = isinstance(line["natural_change"], str)
             cells["Natural"] = f"{line['natural']:.3f} ({line['natural_change']})" if has_natural else NOTHING
-            cells["Exceeds natural at"] = _epsilon(line["beyond"]) if has_natural else NOTHING
+            cells["Exceeds natural at"] = _size(axis, line["beyond"]) if has_natural else NOTHING
+        if len(corruption):
+            has_error = line["system"] in corruption.index
+            own = corruption.loc[line["system"]].to_dict() if has_error else {}
+            error = own and number(own["corruption_error"], ".3f") + _range(own, "corruption_error")
+            cells["Corruption error"] = error or NOTHING
         lines.append(cells)
     return pd.DataFrame(lines, dtype=str)
 
 
-def _epsilon(value: float) -> str:
-    return f"{value:.3f}" if np.isfinite(value) else "not reached"
+CAPTION_CORRUPTION = (
+    f"Corruption error: MAE under {GRADED}, the mean over its kinds of change and their five strengths; increase: over "
+    f"the clean error. In brackets: {LEVEL:.0%} bootstrap intervals."
+)
+
+
+def show_corruption(errors: pd.DataFrame) -> pd.DataFrame:
+    """`tenuto.analysis.natural.corruption` as text cells."""
+    lines = errors.to_dict("records")
+    shown = {"System": errors["system"], "Clean MAE": _numbers(errors["clean_mae"], ".3f")}
+    for heading, name in (("Corruption error", "corruption_error"), ("Increase", "increase")):
+        shown[heading] = [f"{line[name]:.3f}{_range(line, name)}" for line in lines]
+    return pd.DataFrame(shown, dtype=str)
+
+
+def _size(axis: Norm, value: float) -> str:
+    """A size in the unit of its axis; one that no budget reaches is infinite."""
+    if not np.isfinite(value):
+        return "any size" if value == axis.value(0.0) else "not reached"
+    return f"{value:.1f} dB" if axis.in_db else f"{value:.3f}"
+
+
+def _sizes(axis: Norm, line: Mapping[Hashable, Any], largest: str) -> str:
+    """The interval of ``doubling``; an end that no budget reaches is beyond the largest budget."""
+    ends = (line["doubling_low"], line["doubling_high"])
+    if np.isnan(ends).any():
+        return ""
+    beyond = f"{'<' if axis.falls else '>'} {largest}"
+    shown = (beyond if np.isinf(end) else _size(axis, end) for end in ends)
+    return f" ({' to '.join(shown)})".replace(" dB", "")
 
 
 def _range(line: Mapping[Hashable, Any], name: str) -> str:
     """`` (low to high)``, nothing without an interval."""
     ends = (line[f"{name}_low"], line[f"{name}_high"])
-    if np.isnan(ends).any():
-        return ""
-    shown = [f"{end:.3f}" if np.isfinite(end) else f"> {line['largest_epsilon']:g}" for end in ends]
-    return f" ({shown[0]} to {shown[1]})"
+    return "" if np.isnan(ends).any() else f" ({ends[0]:.3f} to {ends[1]:.3f})"
 
 
 def caption_curves(curves: Curves) -> str:
     """The caption of the summary of curves."""
     resampled = sorted(set(curves.summary["resampled"]))
-    largest = max(curves.runs["epsilon"])
+    sizes = sorted(set(curves.runs["epsilon"]))
+    ends = [curves.axis.number(size) for size in (sizes[1], sizes[-1])]
+    if curves.axis.in_db:
+        title = curves.axis.title[0].lower() + curves.axis.title[1:]
+        over = f"{title} from {ends[0]} to {ends[1]} dB"
+        length = f"its mean over {ends[0]} to {ends[1]} dB" if len(sizes) > 2 else "there"
+        doubles = (
+            f"the {title} at which the error is twice the clean error, interpolated in dB between budgets; "
+            "in size below the smallest"
+        )
+        excess = f"how far the curve lies above the clean error, {length}"
+        exceeds = f"{title} from which on"
+    else:
+        over = f"epsilon from 0 to {ends[1]} in {long_unit(curves.unit)}"
+        doubles = "smallest epsilon with twice the clean error, interpolated between budgets"
+        excess = f"area between the curve and the clean error, divided by {ends[1]}"
+        exceeds = "epsilon from which on"
     caption = (
         f"Worst case over the attacks of {curves.protocol} for each of {int(curves.summary['clips'].iloc[0])} test "
-        f"clips, epsilon from 0 to {largest:g} in {long_unit(curves.unit)}. "
-        "Doubles at: smallest epsilon with twice the clean error, interpolated between budgets. Mean excess: area "
-        f"between the curve and the clean error, divided by {largest:g}. In brackets: {LEVEL:.0%} bootstrap intervals "
+        f"clips, {over}. Doubles at: {doubles}. Mean excess: {excess}. In brackets: {LEVEL:.0%} bootstrap intervals "
         f"that resample {' or '.join(resampled)}."
     )
     if not np.isnan(curves.mean_mae):
         caption += f" Always predicting the mean training label has MAE {curves.mean_mae:.3f}."
+    if len(curves.corruption):
+        caption += f" Corruption error: mean MAE over the kinds and strengths of {GRADED}."
     if curves.natural.empty:
         return caption
     return (
         f"{caption} Natural: mean change of a prediction under the natural change that moves the system most. Exceeds "
-        "natural at: epsilon from which on the attack moves predictions further."
+        f"natural at: {exceeds} the attack moves predictions further."
     )
 
 

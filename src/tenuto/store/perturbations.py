@@ -58,7 +58,13 @@ def row_of(rows: pd.DataFrame, clip: str) -> pd.Series[Any]:
 
 
 def saved_rows(
-    run: RunFolder, part: str = "test", protocol: str | None = None, epsilon: float | None = None
+    run: RunFolder,
+    part: str = "test",
+    protocol: str | None = None,
+    epsilon: float | None = None,
+    *,
+    db: float | None = None,
+    norm: str | None = None,
 ) -> pd.DataFrame:
     """The rows of one protocol and budget whose perturbations are saved: the worst of each clip.
 
@@ -67,6 +73,8 @@ def saved_rows(
         part: Part of the split.
         protocol: Name of the protocol; not needed where there is one.
         epsilon: The budget; not needed where there is one.
+        db: The budget in dB, see `tenuto.store.rows.at_budget`.
+        norm: The norm, where several have this budget.
 
     Raises:
         ConfigError: No such protocol, or several and none chosen.
@@ -77,7 +85,7 @@ def saved_rows(
         raise ConfigError(f"{run.attacks}: contains {', '.join(protocols)}. Choose one with `protocol`.")
     rows = worst_rows(run, part, protocol or next(iter(protocols), ""))
     # `at_budget` renames the attack of what it chooses; these rows keep the names of their own attacks.
-    places = at_budget(rows.assign(place=range(len(rows))), epsilon)["place"]
+    places = at_budget(rows.assign(place=range(len(rows))), epsilon, db=db, norm=norm)["place"]
     return rows.iloc[places.to_numpy()].reset_index(drop=True)
 
 

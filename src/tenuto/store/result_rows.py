@@ -12,6 +12,7 @@ import pandas as pd
 from numpy.typing import ArrayLike
 
 from tenuto.errors import ConfigError, DataError
+from tenuto.store.budgets import NORMS
 from tenuto.store.rows import validate_rows, write_rows
 
 if TYPE_CHECKING:
@@ -58,7 +59,7 @@ def rows_of_result(
         unit: What epsilon is measured in. Curves and statistics compare rows of one unit only.
         scale: Lowest and highest possible label; default: not recorded.
         objective: What an attack that is given by its name increases.
-        norm: Its norm: ``linf``, ``l2``, or ``none`` without a budget.
+        norm: Its norm: one of `tenuto.store.budgets.NORMS`, or ``none`` without a budget.
         epsilon: Its budget; default: none.
         out: CSV file to write; default: none.
 
@@ -84,8 +85,9 @@ def rows_of_result(
         predicted = "none" if units is None else units.shape[1]
         raise ConfigError(f"`concepts` names {len(concepts)} concepts; the result has {predicted}.")
     if isinstance(attack, str):
-        if norm not in ("linf", "l2", "none"):
-            raise ConfigError(f"`norm` of the attack {attack} must be linf, l2 or none, got {norm!r}.")
+        if norm not in (*NORMS, "none"):
+            allowed = f"{', '.join(NORMS)} or none"
+            raise ConfigError(f"`norm` of the attack {attack} must be {allowed}, got {norm!r}.")
         named: dict[str, Any] = {"attack": attack, "objective": objective or "unknown", "norm": norm}
         named |= {"epsilon": math.nan if epsilon is None else epsilon, "settings": attack, "uses_label": None}
     elif objective is not None or norm is not None or epsilon is not None:

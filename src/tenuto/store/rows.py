@@ -6,9 +6,17 @@ Columns are `KEYS`, then ``label_``, ``clean_`` and ``adversarial_`` of every em
 record that pair (the released logs), the norms are empty. ``uses_label`` is whether the objective compares
 predictions with labels; it is empty where that is unknown, and rows of earlier versions do not have it.
 
-``unit`` is what ``epsilon``, ``l2`` and ``linf`` are measured in, ``scale_low`` and ``scale_high`` are the lowest and
-highest possible label. Rows of earlier versions do not have them: their unit is `SPECTROGRAM_UNIT`, and their scale is
-that of their data set. `unit_of` and `scale_of` read them.
+``unit`` is what ``epsilon``, ``l2`` and ``linf`` are measured in, one unit per run and protocol; ``scale_low`` and
+``scale_high`` are the lowest and highest possible label. Rows of earlier versions do not have them: their unit is
+`SPECTROGRAM_UNIT`, and their scale is that of their data set. `unit_of` and `scale_of` read them.
+
+Rows of attacked waveforms have the columns `SOUND`, empty where a value is not defined or was not measured:
+
+- ``snr_db``: energy of the excerpt over that of the perturbation, in dB;
+- ``nmr_db``: largest power of the perturbation over the masking threshold, over frames and critical bands, in dB;
+- ``survives_16_bit``, ``survives_mp3``: share of the effect that remains in a file, see `tenuto.evaluation.survival`;
+- ``perceptual``: opinion score of a model of hearing, 5 is inaudible, 1 very annoying (`tenuto.audio.perceptual`);
+- ``leakage_db``: power of a localised perturbation outside its region.
 """
 
 from __future__ import annotations
@@ -27,6 +35,7 @@ from tenuto.data.excerpts import SPECTROGRAM_UNIT
 from tenuto.data.splits import PARTS
 from tenuto.errors import DataError, quote
 from tenuto.files import read_csv, write_csv
+from tenuto.store.budgets import listed, norm_of, norm_order, which_budget
 
 KEYS = (
     "run",
@@ -58,6 +67,8 @@ ATTACK = ["attack", "objective", "norm", "epsilon"]
 
 SCALE = ("scale_low", "scale_high")
 
+SOUND = ("snr_db", "nmr_db", "survives_16_bit", "survives_mp3", "perceptual", "leakage_db")
+
 KINDS = ("label", "clean", "adversarial")
 RELEASED_PROTOCOL = "paper-2025-released"
 """The protocol of the released attack; forms of it with other settings append them."""
@@ -67,7 +78,12 @@ MORE_TEXT = ("settings", "checkpoint", "versions", "unit")
 """Columns of text that only some rows have."""
 
 INTEGERS = ("seed", "iterations", "forward_passes", "gradient_passes")
-NUMBERS = ("epsilon", "l2", "linf", "threshold", "stored_l2", "db", *SCALE, *(f"{kind}_*" for kind in KINDS))
+NUMBERS = (
+    *("epsilon", "l2", "linf", "threshold", "stored_l2", "db", "leakage_db", "fresh_*"),
+    *SOUND,
+    *SCALE,
+    *(f"{kind}_*" for kind in KINDS),
+)
 FLAGS = ("converged", "worst", "uses_label")
 
 Check = tuple[Callable[[Any], bool], str]
@@ -104,7 +120,7 @@ CELLS: dict[str, Check] = {
     "seed": (_is_whole, "a whole number"),
     **dict.fromkeys(("iterations", "forward_passes", "gradient_passes"), COUNT),
     **dict.fromkeys(("epsilon", "l2", "linf", "stored_l2"), SIZE),
-    **dict.fromkeys(SCALE, OPTIONAL),
+    **dict.fromkeys((*SCALE, *SOUND), OPTIONAL),
     "unit": (lambda value: _is_missing(value) or NAME[0](value), "a name or empty"),
     "converged": (_is_flag, "True or False"),
     "worst": (_is_flag, "True or False"),
@@ -166,6 +182,17 @@ def in_unit(rows: pd.DataFrame, unit: str | None) -> pd.DataFrame:
     return rows[units == matches[0]]
 
 
+def in_norm(rows: pd.DataFrame, norm: str | None) -> pd.DataFrame:
+    """The rows of one norm; all rows for None. Raises `DataError` where no row has that norm."""
+    if norm is None:
+        return rows
+    chosen = rows[rows["norm"] == norm]
+    if chosen.empty:
+        names = ", ".join(dict.fromkeys(rows["norm"]))
+        raise DataError(f"the rows have no norm {quote(norm)}; norms of the rows: {names}.")
+    return chosen.reset_index(drop=True)
+
+
 def scale_of(rows: pd.DataFrame) -> tuple[float, float] | None:
     """Lowest and highest possible label as the rows record it; None where they do not, or where they differ."""
     if not set(SCALE) <= set(rows.columns):
@@ -179,8 +206,8 @@ def validate_rows(rows: pd.DataFrame, source: str = "rows") -> pd.DataFrame:
     """The same rows, checked.
 
     Raises:
-        DataError: A column is missing, a cell has the wrong type or value, a run has two systems, seeds, units or
-            scales, or a row is there twice.
+        DataError: A column is missing, a cell has the wrong type or value, a run has two systems, seeds or scales,
+            a protocol on a run two units, or a row is there twice.
     """
     required = [*KEYS, *(f"{kind}_{name}" for name in emotion_names(rows) for kind in KINDS)]
     if missing := [name for name in required if name not in rows.columns]:
@@ -193,13 +220,8 @@ def validate_rows(rows: pd.DataFrame, source: str = "rows") -> pd.DataFrame:
             # A bottleneck's units are missing in the rows of networks without one.
             is_valid, allowed = CELLS.get(name) or (VALUE if name in required else OPTIONAL)
             _check_cells(rows, name, is_valid, allowed, source)
-    for name in ("system", "seed", *(name for name in ("unit", *SCALE) if name in rows)):
-        values = rows.groupby("run")[name].unique()
-        for run, several in values[values.map(len) > 1].items():
-            listed = " and ".join(quote(value) for value in several[:2])
-            raise DataError(
-                f"{source}: the rows of {quote(run)} have {name} {listed}; a run has one. Correct those cells."
-            )
+    _check_one_value(rows, ["run"], ("system", "seed", *SCALE), source)
+    _check_one_value(rows, ["run", "protocol"], ("unit",), source)
     if set(SCALE) <= set(rows.columns) and (rows["scale_low"] >= rows["scale_high"]).any():
         row = rows[rows["scale_low"] >= rows["scale_high"]].iloc[0]
         raise DataError(
@@ -213,6 +235,20 @@ def validate_rows(rows: pd.DataFrame, source: str = "rows") -> pd.DataFrame:
             f"{source}: clip {row['clip']} of {row['run']} has two rows of the same attack. Keep one of them."
         )
     return rows
+
+
+def _check_one_value(rows: pd.DataFrame, keys: list[str], columns: Sequence[str], source: str) -> None:
+    """Raise `DataError` where rows of the same keys have two values in one of the columns, where these exist."""
+    for name in columns:
+        if name not in rows:
+            continue
+        values = rows.groupby(keys)[name].unique()
+        for group, several in values[values.map(len) > 1].items():
+            listed = " and ".join(quote(value) for value in several[:2])
+            owner = " by ".join(map(quote, group if isinstance(group, tuple) else (group,)))
+            raise DataError(
+                f"{source}: the rows of {owner} have {name} {listed}; there must be one. Correct those cells."
+            )
 
 
 def _check_cells(
@@ -290,27 +326,51 @@ def worst_case(rows: pd.DataFrame) -> pd.DataFrame:
     return rows[rows["worst"].astype(bool)].assign(attack="worst", objective="worst").reset_index(drop=True)
 
 
-def at_budget(rows: pd.DataFrame, epsilon: float | None = None) -> pd.DataFrame:
+def budgets_of(rows: pd.DataFrame) -> list[tuple[str, float]]:
+    """Norm and epsilon of every budget of the rows: norms in the order of `tenuto.store.budgets`, epsilons rising."""
+    limited = rows.loc[rows["epsilon"].notna(), ["norm", "epsilon"]].drop_duplicates()
+    pairs = [(str(norm), float(epsilon)) for norm, epsilon in limited.itertuples(index=False)]
+    return sorted(pairs, key=lambda pair: (norm_order(pair[0]), pair[1]))
+
+
+def at_budget(
+    rows: pd.DataFrame, epsilon: float | None = None, *, db: float | None = None, norm: str | None = None
+) -> pd.DataFrame:
     """The worst case of every clip at one budget of a protocol that has several.
 
     Args:
         rows: Rows of one protocol.
         epsilon: Which budget; None where there is only one.
+        db: The same of a norm in dB, a signal-to-noise ratio or a noise-to-mask ratio.
+        norm: Which norm, where a protocol has several; not needed where only one has this budget.
 
     Raises:
-        DataError: No such budget, or several and none chosen.
+        DataError: No such norm or budget, or several and none chosen.
     """
-    worst = worst_case(rows)
-    budgets = sorted(worst["epsilon"].dropna().unique())
-    listed = ", ".join(f"{budget:g}" for budget in budgets) or "none"
-    if epsilon is None:
+    chosen = in_norm(worst_case(rows), norm)
+    budgets = budgets_of(chosen)
+    if epsilon is None and db is None:
         if len(budgets) > 1:
-            raise DataError(f"the rows have several budgets ({listed}). Choose one with `epsilon`.")
-        return worst
-    chosen = worst[np.isclose(worst["epsilon"].astype(float), epsilon, rtol=1e-9, atol=0)]
-    if chosen.empty:
-        raise DataError(f"the rows have no budget {epsilon:g}; budgets of the rows: {listed}.")
-    return chosen.reset_index(drop=True)
+            raise DataError(which_budget(budgets))
+        return chosen
+    if epsilon is not None and db is not None:
+        raise DataError(f"`epsilon` {epsilon:g} and `db` {db:g} are two budgets. Choose one.")
+    matches = [budget for budget in budgets if _is_at(*budget, epsilon, db)]
+    size = f"{epsilon:g}" if db is None else f"{db:g} dB"
+    if not matches:
+        raise DataError(f"the rows have no budget {size}; budgets of the rows: {listed(budgets)}.")
+    if len(matches) > 1:
+        raise DataError(f"{size} is a budget of several norms ({listed(matches)}). Choose one with `norm`.")
+    is_chosen = (chosen["norm"] == matches[0][0]) & (chosen["epsilon"] == matches[0][1])
+    return chosen[is_chosen].reset_index(drop=True)
+
+
+def _is_at(norm: str, size: float, epsilon: float | None, db: float | None) -> bool:
+    """Whether a budget has this epsilon, or this value in dB."""
+    shown = norm_of(norm)
+    if db is None:
+        return math.isclose(size, epsilon or 0.0, rel_tol=1e-9)
+    return shown.in_db and math.isclose(shown.value(size), db, abs_tol=1e-6)
 
 
 def write_rows(path: str | Path, rows: pd.DataFrame) -> Path:

@@ -195,9 +195,13 @@ class RunFolder(Folder):
         """Folders of unfinished attacks on any weights of this run."""
         return sorted(self.attacks.glob(f"{glob.escape(stem(protocol, part))}.*.pieces"))
 
-    def natural(self, part: str = "test") -> Path:
+    def universal(self, name: str) -> Path:
+        """Folder of a universal perturbation and its rows."""
+        return self.path / "universal" / name
+
+    def natural(self, part: str = "test", protocol: str = NATURAL) -> Path:
         """Rows of natural variations."""
-        return self.rows(NATURAL, part)
+        return self.rows(protocol, part)
 
     def certificates(self, name: str, part: str = "test") -> Path:
         """Rows of the certificates of one smoothing on one part of the split."""
@@ -231,9 +235,9 @@ class RunFolder(Folder):
         """Whether all rows of a protocol are written."""
         return is_file(self.rows(protocol, part))
 
-    def has_natural(self, part: str = "test") -> bool:
+    def has_natural(self, part: str = "test", protocol: str = NATURAL) -> bool:
         """Whether the rows of natural variations are written."""
-        return self.is_attacked(NATURAL, part)
+        return self.is_attacked(protocol, part)
 
     def protocols(self, part: str = "test") -> list[str]:
         """Protocols with rows of one part of the split; natural variations are not among them."""

@@ -193,14 +193,14 @@ def read_study(folder: str | Path, protocol: str | None = None) -> pd.DataFrame:
     return rows
 
 
-def read_natural(folder: str | Path) -> pd.DataFrame | None:
+def read_natural(folder: str | Path, protocol: str = NATURAL) -> pd.DataFrame | None:
     """Rows of natural variations of the test clips, as `read_study`; None where no run has any."""
     study = StudyFolder(folder)
     measured = []
     for run in study.runs(lambda error: None):
         with contextlib.suppress(TenutoError):  # named by read_study
-            measured += [run] * run.has_natural()
-    return read_study(folder, NATURAL) if measured else None
+            measured += [run] * run.has_natural(protocol=protocol)
+    return read_study(folder, protocol) if measured else None
 
 
 @contextlib.contextmanager

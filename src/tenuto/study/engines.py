@@ -26,7 +26,7 @@ from tenuto.errors import ConfigError, one_line
 from tenuto.files import write_text
 from tenuto.store.study import StudyFolder
 from tenuto.study import journal
-from tenuto.study.journal import ANALYSE, ATTACK, CORPUS, EVALUATE, PREPARE, TRAIN
+from tenuto.study.journal import ADOPT, ANALYSE, ATTACK, CORPUS, EVALUATE, PREPARE, TRAIN
 from tenuto.study.plan import (
     analysed,
     check_names,
@@ -315,6 +315,7 @@ def run_study(
     engine: Engine = Local(),
     report: Report = print,
     device: str = "cpu",
+    trust: bool = False,
 ) -> StudyReport:
     """Carry out a study. An interrupted call can be repeated: it resumes, and ends with the same tables.
 
@@ -325,6 +326,7 @@ def run_study(
         engine: Where runs are carried out, such as ``Local(workers=2)``.
         report: Called with one line after every step.
         device: Where a run computes, ``cpu`` or ``cuda``.
+        trust: Whether the code of adopted models is trusted.
 
     Returns:
         The time of this call, and the runs that failed.
@@ -341,13 +343,14 @@ def run_study(
     dataset_of(study, folder, root)  # refused before anything is written
     if (data := identity(study, folder, root)) is not None:
         check_study(study, data)
+        planned(study, data, trust)  # refuses what cannot be adopted
     with journal.held(folder, journal.STUDY, PATIENCE):
         entry = journal.Entry(folder, journal.STUDY)
         with entry.restored_on_refusal():
             prepared = _prepare(study, folder, root, engine, entry)
             report(f"{len(prepared.index)} clips of {prepared.name} are ready")
-            each = planned(study, prepared)
-            jobs = [Job(study, one, folder, root, device) for one in each]
+            each = planned(study, prepared, trust)
+            jobs = [Job(study, one, folder, root, device, trust) for one in each]
             under_way = _under_way(jobs, engine)
         # Written when nothing can be refused any more: later calls take their threads from it.
         write_text(StudyFolder(folder).settings, to_yaml(study))
@@ -408,7 +411,7 @@ def _shared_out(seconds: dict[str, float], outcomes: Sequence[Outcome]) -> dict[
     work = {TRAIN: 0.0, ATTACK: 0.0}
     for outcome in outcomes:
         for stage, spent in outcome.seconds.items():
-            work[TRAIN if stage in (TRAIN, EVALUATE) else ATTACK] += spent
+            work[TRAIN if stage in (TRAIN, ADOPT, EVALUATE) else ATTACK] += spent
     share = seconds.get(RUNS, 0.0) / max(sum(work.values()), 1e-9)
     return {
         "corpus": seconds.get(CORPUS, 0.0),

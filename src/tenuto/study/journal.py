@@ -29,10 +29,11 @@ WRITE_EVERY = 0.5
 LOOK_EVERY = 0.2
 """Time between two attempts to take a lock, in seconds."""
 
-CORPUS, PREPARE, TRAIN, EVALUATE, NATURAL, ATTACK, ANALYSE = (
+CORPUS, PREPARE, TRAIN, ADOPT, EVALUATE, NATURAL, ATTACK, ANALYSE = (
     "corpus",
     "prepare",
     "train",
+    "adopt",
     "evaluate",
     "natural",
     "attack",

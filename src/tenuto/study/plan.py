@@ -29,7 +29,8 @@ from tenuto.models.systems import NETWORKS, check_network
 from tenuto.store.run import RunFolder
 from tenuto.store.study import StudyFolder
 from tenuto.study import journal
-from tenuto.study.journal import ANALYSE, ATTACK, CORPUS, EVALUATE, NATURAL, PREPARE, TRAIN
+from tenuto.study.adopted import identified, seeds_of, unidentified
+from tenuto.study.journal import ADOPT, ANALYSE, ATTACK, CORPUS, EVALUATE, NATURAL, PREPARE, TRAIN
 from tenuto.training import loop
 from tenuto.training.adversarial import check_attack
 
@@ -52,7 +53,7 @@ class Task:
     """One stage of a run.
 
     Attributes:
-        kind: ``train``, ``evaluate``, ``natural`` or ``attack``.
+        kind: ``train`` or ``adopt``, ``evaluate``, ``natural`` or ``attack``.
         output: The file it leaves.
         done: Whether it is done.
         protocol: Of an attack.
@@ -69,9 +70,9 @@ class Task:
         return self.kind if self.protocol is None else f"{self.kind} {self.protocol}"
 
 
-def tasks(run: RunFolder, attacks: Sequence[Protocol]) -> Iterator[Task]:
+def tasks(run: RunFolder, config: RunConfig, attacks: Sequence[Protocol]) -> Iterator[Task]:
     """The stages of a run in their order. Whether one is done is read at each access."""
-    yield Task(TRAIN, run.checkpoint, run.is_trained())
+    yield Task(TRAIN if config.adopted is None else ADOPT, run.checkpoint, run.is_trained())
     yield Task(EVALUATE, run.metrics, run.is_trained() and run.is_evaluated())
     if has_curves(attacks):
         yield Task(NATURAL, run.natural(), run.is_trained() and run.has_natural())
@@ -84,7 +85,7 @@ class Stage:
     """One stage of a study.
 
     Attributes:
-        kind: ``corpus``, ``prepare``, ``train``, ``evaluate``, ``natural``, ``attack`` or ``analyse``.
+        kind: ``corpus``, ``prepare``, ``train``, ``adopt``, ``evaluate``, ``natural``, ``attack`` or ``analyse``.
         run: Folder name of the run; empty for stages of the study itself.
         inputs: What it reads: files in the study's folder, or settings.
         output: What it leaves, in the study's folder.
@@ -132,15 +133,17 @@ class Plan:
 
 
 def runs(study: StudyConfig) -> list[RunConfig]:
-    """The configuration of every run, systems outermost, in the order given."""
-    return [_run(study, system, seed) for system in study.systems for seed in study.seeds]
+    """The configuration of every run, systems outermost, in the order given; adopted models without identity."""
+    return [_run(study, system, seed) for system in study.systems for seed in seeds_of(study, system)]
 
 
 def _run(study: StudyConfig, system: str, seed: int) -> RunConfig:
     content = merge(
         with_system(study.run.model_dump(mode="json"), system, study.systems), {"train": {"seed": seed}}
     )
-    return RunConfig.parse({**content, "system": system}, f"{system}, seed {seed}")
+    model = study.systems[system].adopted
+    about = None if model is None else unidentified(model, seed)
+    return RunConfig.parse({**content, "system": system, "adopted": about}, f"{system}, seed {seed}")
 
 
 def protocols(study: StudyConfig) -> list[Protocol]:
@@ -244,15 +247,16 @@ def _filled(study: StudyConfig, run: RunConfig, names: list[str]) -> StudyConfig
 
 def check_study(study: StudyConfig, data: Prepared) -> None:
     """Refuse what the data do not support. Raises `ConfigError` or `DataError`."""
-    for config in runs(study):
+    trained = [config for config in runs(study) if config.adopted is None]
+    for config in trained:
         check_network(config)
         check(config, data)
     split = draw(data.index, study.run.data.split, study.run.data.split_seed)
     check_split(split)
-    check_labels(
-        data.index, split, any(map(loop.scored_concepts, runs(study))), study.run.train.select is None
-    )
-    for config in runs(study):
+    if trained:
+        with_concepts = any(map(loop.scored_concepts, trained))
+        check_labels(data.index, split, with_concepts, study.run.train.select is None)
+    for config in trained:
         check_attack(config.train.adversarial, data.index, split)
     for chosen in protocols(study):
         chosen.members(len(data.index.emotions))
@@ -261,14 +265,17 @@ def check_study(study: StudyConfig, data: Prepared) -> None:
 def check_names(study: StudyConfig) -> None:
     """Refuse unknown protocols and networks. Raises `ConfigError` with the nearest known name."""
     protocols(study)
-    for name in {system.network for system in study.systems.values()}:
+    for name in {system.network for system in study.systems.values() if system.adopted is None}:
         NETWORKS[name]
 
 
-def planned(study: StudyConfig, data: Prepared | None) -> list[Planned]:
-    """Every run of a settled study with the name of its folder."""
+def planned(study: StudyConfig, data: Prepared | None, trust: bool = False) -> list[Planned]:
+    """Every run of a settled study with the name of its folder. Errors as in `identified`."""
+    configs = runs(study)
+    if data is not None:
+        configs = identified(configs, data, protocols(study), trust)
     named = []
-    for config in runs(study):
+    for config in configs:
         folder = (
             Path(f"{config.system}-{config.train.seed}-{UNKNOWN}")
             if data is None
@@ -278,13 +285,16 @@ def planned(study: StudyConfig, data: Prepared | None) -> list[Planned]:
     return named
 
 
-def plan_study(study: StudyConfig, folder: str | Path, root: str | Path | None = None) -> Plan:
+def plan_study(
+    study: StudyConfig, folder: str | Path, root: str | Path | None = None, trust: bool = False
+) -> Plan:
     """Every stage of a study. Nothing is written, trained or decoded.
 
     Args:
         study: The study.
         folder: Its folder, which need not exist.
         root: The data set's folder. Signatures cover the data, so they are unknown without it.
+        trust: Whether the code of adopted models is trusted; they are opened where the data are known.
 
     Raises:
         ConfigError: An unknown name or setting, or systems that the data do not support.
@@ -297,7 +307,7 @@ def plan_study(study: StudyConfig, folder: str | Path, root: str | Path | None =
     attacks, data = protocols(study), identity(study, folder, root)
     if data is not None:
         check_study(study, data)
-    each = planned(study, data)
+    each = planned(study, data, trust)
     clock = _Clock(folder, {one.run: one.config for one in each})
     stages = list(_before(study, folder, root, data))
     for one in each:
@@ -318,8 +328,9 @@ def _of_run(folder: Path, one: Planned, attacks: list[Protocol], clock: _Clock) 
     run = StudyFolder(folder).run(one.run)
     checkpoint = run.checkpoint.relative_to(folder).as_posix()
     adversarial = "" if one.config.train.adversarial is None else ", adversarial training"
-    inputs = {TRAIN: f"spectrograms{adversarial}", NATURAL: "recordings"}
-    for task in tasks(run, attacks):
+    source = "" if one.config.adopted is None else one.config.adopted.source
+    inputs = {TRAIN: f"spectrograms{adversarial}", ADOPT: source, NATURAL: "recordings"}
+    for task in tasks(run, one.config, attacks):
         yield Stage(
             task.kind,
             one.run,
@@ -374,4 +385,4 @@ class _Clock:
     def _kind(self, run: str) -> tuple[str, bool]:
         """Runs of one kind take equally long: the same network, with or without adversarial training."""
         config = self._configs[run]
-        return config.model.network, config.train.adversarial is not None
+        return config.system if config.adopted else config.model.network, config.train.adversarial is not None

@@ -18,15 +18,16 @@ from tenuto.data import Prepared, prepare
 from tenuto.data.synthesis import synthesize
 from tenuto.errors import DataError, FileError, TenutoError
 from tenuto.evaluation import robustness
+from tenuto.evaluation.adoption import adopt_on, offered
 from tenuto.evaluation.natural import natural
 from tenuto.evaluation.runs import Run, open_run
 from tenuto.files import naming, write_csv
 from tenuto.reporting import paper
-from tenuto.store.rows import validate_rows, worst_case
+from tenuto.store.rows import units_of, validate_rows, worst_case
 from tenuto.store.run import RunFolder
 from tenuto.store.study import StudyFolder
 from tenuto.study import journal
-from tenuto.study.journal import EVALUATE, NATURAL, TRAIN
+from tenuto.study.journal import ADOPT, EVALUATE, NATURAL, TRAIN
 from tenuto.study.plan import Planned, Task, dataset_of, protocols, tasks
 from tenuto.training import loop
 
@@ -52,6 +53,7 @@ class Job:
     folder: Path
     root: Path | None
     device: str = "cpu"
+    trust: bool = False
 
     @property
     def label(self) -> str:
@@ -67,7 +69,7 @@ class Job:
         """Whether nothing of the run is left to do. A run with damaged files is not done."""
         record = journal.read(self.folder, self.planned.run)
         try:
-            each = [task.done for task in tasks(self.run, protocols(self.study))]
+            each = [task.done for task in tasks(self.run, self.planned.config, protocols(self.study))]
         except TenutoError:
             return False
         return record.stage == journal.DONE and all(each)
@@ -102,7 +104,7 @@ class Outcome:
 
 
 def complete_run(job: Job) -> Outcome:
-    """Train, evaluate and attack one run. An error is recorded and returned, never raised.
+    """Train or adopt, evaluate and attack one run. An error is recorded and returned, never raised.
 
     Called in a process of its own where a study has several workers.
     """
@@ -137,12 +139,12 @@ def _carry_out(job: Job, entry: journal.Entry) -> None:
             "study was planned with. Every machine of a study must see the same files."
         )
     run: Run | None = None
-    for task in tasks(job.run, protocols(job.study)):
-        if task.kind == TRAIN:
+    for task in tasks(job.run, job.planned.config, protocols(job.study)):
+        if task.kind in (TRAIN, ADOPT):
             if not task.done:
                 with entry.stage(task.name):
-                    _train(job, prepared, entry)
-            run = open_run(job.run.path, prepared)
+                    (_train if task.kind == TRAIN else _adopt)(job, prepared, entry)
+            run = open_run(job.run.path, prepared, trust=job.trust)
         elif run is not None and not task.done:
             with entry.stage(task.name):
                 _evaluate(job, run, task, entry)
@@ -158,6 +160,13 @@ def _train(job: Job, prepared: Prepared, entry: journal.Entry) -> None:
     loop.train(job.planned.config, prepared, job.run.path.parent, job.device, progress)
 
 
+def _adopt(job: Job, prepared: Prepared, entry: journal.Entry) -> None:
+    config = job.planned.config
+    assert config.adopted is not None
+    model = offered(config.adopted, config.system, job.trust)
+    adopt_on(model, prepared, config.data, config.train.seed, config.train.threads, job.run.path.parent)
+
+
 def _evaluate(job: Job, run: Run, task: Task, entry: journal.Entry) -> None:
     """Carry out one stage after training."""
 
@@ -169,7 +178,7 @@ def _evaluate(job: Job, run: Run, task: Task, entry: journal.Entry) -> None:
     elif task.kind == NATURAL:
         natural(run)
     elif task.protocol is not None:
-        each = task.protocol.iterations(len(run.recogniser.emotions))
+        each = task.protocol.iterations(len(run.recogniser.emotions), run.recogniser.has_gradient)
         entry.note(True, steps_total=each * len(run.material.split.test))
         robustness.attack(run, task.protocol, device=job.device, progress=progress)
 
@@ -190,7 +199,8 @@ def analyse(folder: Path, runs: Sequence[str], protocols: Sequence[Protocol]) ->
 
     Those of the first protocol are in ``paper/`` itself, those of every other in ``paper/<protocol>/``. Of several
     attacks the worst of each clip counts. A protocol of several budgets leaves one ``metrics.csv`` with a line per run
-    and budget, since the paper's tables have one budget. What was made from other protocols before is removed.
+    and budget, since the paper's tables have one budget; so do systems whose epsilons have different units. What was
+    made from other protocols before is removed.
 
     Args:
         folder: The study's folder.
@@ -236,13 +246,16 @@ def _clean_metrics(run: RunFolder) -> dict[str, Any]:
 def _write(rows: pd.DataFrame, folder: Path, is_paper: bool, remarks: Sequence[str]) -> list[Path]:
     """Tables and figures of one protocol; the files."""
     rows = worst_case(rows)
-    budgets = [budget for _, budget in rows.groupby(["norm", "epsilon"], dropna=False)]
+    keys = ["norm", "epsilon"]
+    if len(set(units := units_of(rows))) > 1:  # epsilons that cannot be compared
+        rows, keys = rows.assign(unit=units), ["unit", *keys]
+    budgets = [budget for _, budget in rows.groupby(keys, dropna=False)]
     if len(budgets) == 1:
         return list(paper.write_all(rows, folder, paper_data=is_paper, remarks=remarks).values())
     lines = []
     for budget in budgets:
         line = run_metrics(budget)
-        for place, name in enumerate(("norm", "epsilon")):
+        for place, name in enumerate(keys):
             line.insert(place, name, budget[name].iloc[0])
         lines.append(line)
     return [write_csv(folder / "metrics.csv", pd.concat(lines, ignore_index=True))]

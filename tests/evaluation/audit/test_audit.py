@@ -47,7 +47,7 @@ PLANNED = Protocol(
         FGSM(budget=BUDGET, objective=AbsoluteError()),
         Noise(budget=BUDGET, objective=AbsoluteError(), draws=2),
     ),
-    epsilons=(0.05, 0.1),
+    budgets=(Linf(0.05), BUDGET),
     silence=True,
 )
 
@@ -350,7 +350,7 @@ def test_a_file_that_was_deleted_is_not_recorded(copied):
 
 def test_normalisation_over_all_clips_is_a_warning(prepared, tmp_path):
     folder = train(small_runs.settings(epochs=1, data={"normalisation": "all"}), prepared, tmp_path)
-    robustness.attack(open_run(folder, prepared), dataclasses.replace(PLANNED, epsilons=(0.05,)))
+    robustness.attack(open_run(folder, prepared), dataclasses.replace(PLANNED, budgets=(Linf(0.05),)))
     assert by_check(audit(*open_sources([folder])))["normalisation"].verdict is WARN
 
 

@@ -63,6 +63,13 @@ def test_a_data_set_without_albums_says_so(kind):
     assert "root" not in result.sentence
 
 
+def test_spelling_does_not_hide_a_shared_album():
+    albums = ("Blue Train",) * 20 + ("blue  train",) * 10
+    index = dataclasses.replace(Index(NAMES, (), EMOTIONS, np.full((30, 8), 0.5)), albums=albums)
+    result = finding("albums", source(bounded(clips=20)), Data(index=index, split=Split(NAMES[20:], (), ())))
+    assert (result.verdict, result.value) == (FAIL, 1)
+
+
 @pytest.mark.parametrize("kind", ["albums", "artists"])
 def test_unknown_owners_are_not_shared(kind):
     unknown: Any = {kind: ("",) * 30}

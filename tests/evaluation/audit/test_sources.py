@@ -142,4 +142,4 @@ def test_a_table_of_runs_without_logs_is_refused(study, tmp_path):
 def test_rows_of_two_units_are_two_sources():
     waves = made_up.run(seed=7).assign(unit="samples (full scale 1)", scale_low=1.0, scale_high=7.0)
     names = [one.name for one in sources_of(pd.concat([made_up.run(), waves]))]
-    assert names == ["paper-2025-released, epsilon in samples (full scale 1)", "paper-2025-released"]
+    assert names == ["paper-2025-released on waveforms", "paper-2025-released"]

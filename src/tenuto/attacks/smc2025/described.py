@@ -52,6 +52,10 @@ class Described(BoundedAttack):
         released = self._released(lambda delta, rows: delta)  # which checks the settings
         object.__setattr__(self, "objective", OBJECTIVES[released.measure])
         super().__post_init__()
+        if self.transformations is not None:
+            raise ConfigError(
+                "Described averages over nothing, as the study's attack: leave transformations out."
+            )
         if self.stop_at is not None:
             raise ConfigError("Described has no stop_at, it stops at its last threshold: leave stop_at out.")
 

@@ -10,6 +10,7 @@ from tenuto.evaluation.audit import (  # noqa: F401  (each registers its checks)
     pooled_test,
     rows_checks,
     saved_checks,
+    sound_checks,
     strength_checks,
     system_checks,
 )

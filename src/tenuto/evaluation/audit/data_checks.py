@@ -9,7 +9,7 @@ import numpy as np
 from tenuto.data.base import Index
 from tenuto.data.excerpts import Normalisation, measure
 from tenuto.data.label_order import FEWEST_CLIPS, label_orders
-from tenuto.data.splits import Split
+from tenuto.data.splits import Split, one_spelling
 from tenuto.evaluation.audit.findings import Finding, check, judged, not_recorded, worst
 from tenuto.evaluation.audit.sources import Evidence, aligned
 from tenuto.store.run import RunFolder
@@ -45,6 +45,12 @@ def _normalisation(evidence: Evidence, run: str) -> Finding:
     setting, adopted = config.data.normalisation, config.adopted
     if adopted is not None and adopted.takes != "log-spectrogram":
         return not_recorded("normalisation", f"{run} takes {adopted.takes}, which Tenuto does not normalise.")
+    if adopted is not None and adopted.normalisation is not None:
+        mean, deviation = adopted.normalisation
+        return not_recorded(
+            "normalisation",
+            f"{run} was adopted with mean {mean:g} and deviation {deviation:g}; where they were measured is not known.",
+        )
     if prepared is None or split is None or evidence.checkpoint(run) is None:
         return judged(
             "normalisation",
@@ -98,6 +104,7 @@ def _owners(evidence: Evidence, kind: str) -> Finding:
             kind,
             f"the data set names no {kind}. In a data set of your own, `{kind[:-1]}_column` names their column.",
         )
+    owners = one_spelling(owners)
     owner = dict(zip(index.clips, owners, strict=True))
     findings = []
     for run, clips, split in _divided(evidence, index):

@@ -25,6 +25,7 @@ from tenuto.attacks import (
     PGD,
     AbsoluteError,
     Attack,
+    Axes,
     Budget,
     Evaluator,
     Linf,
@@ -93,6 +94,7 @@ class Subject:
         constant: (emotions,), the mean training label.
         sibling: A model trained in the same way, or None.
         valid_range: What an input can be.
+        axes: What the axes of the inputs mean.
         has_gradient: Whether predictions have a gradient with respect to the inputs.
         budget: Of the attacks on it.
     """
@@ -103,6 +105,7 @@ class Subject:
     constant: Tensor
     sibling: Any = None
     valid_range: tuple[float, float] | None = None
+    axes: Axes | None = None
     has_gradient: bool = True
     budget: Budget = STAND_IN.budget
 
@@ -120,7 +123,8 @@ class Subject:
 
     def call(self, progress: Progress) -> dict[str, Any]:
         """What all attacks here are called with."""
-        return {"valid_range": self.valid_range, "batch_size": len(self.inputs), "progress": progress}
+        called = {"valid_range": self.valid_range, "axes": self.axes, "progress": progress}
+        return {**called, "batch_size": len(self.inputs)}
 
 
 def default_budget(inputs: Tensor, unit: str) -> Linf:

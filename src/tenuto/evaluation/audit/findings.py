@@ -40,7 +40,8 @@ CHECKS: Registry[Check] = Registry("audit check", "tenuto.checks")
 ORDER = (
     *("budget", "same-iterate", "convergence", "few-outputs", "rating-scale", "ranking"),
     *("constant-predictor", "pooled-test", "monotone", "iterative", "black-box", "transfer", "provenance"),
-    *("saved-budget", "saved-norm", "saved-prediction", "gradients", "finite-differences", "repeatable"),
+    *("saved-budget", "sound-budget", "saved-norm", "saved-prediction", "survival"),
+    *("gradients", "finite-differences", "repeatable"),
     *("longer-search", "unbounded", "normalisation", "albums", "artists", "duplicates"),
     *("label-order", "labels"),
 )

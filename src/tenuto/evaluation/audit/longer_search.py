@@ -14,6 +14,7 @@ from tenuto.attacks import Attack, climb, left_as_found
 from tenuto.errors import AttackError, ConfigError
 from tenuto.evaluation.audit.examination import STAND_IN, Progress, Subject
 from tenuto.evaluation.audit.findings import Finding, judged, not_recorded
+from tenuto.store.budgets import norm_of, norm_order
 from tenuto.store.rows import row_errors
 
 LONGER = 2
@@ -55,7 +56,8 @@ def search_to_repeat(
     """The strongest iterative attack of one run's rows, at the middle one of its budgets.
 
     Strongest is the largest mean absolute error; of an even number of budgets the upper middle one is taken, and
-    L-infinity before L2. Where there is none, the stand-in is taken, and says why.
+    of several norms the first in the order of `tenuto.store.budgets`. Where there is none, the stand-in is taken, and
+    says why.
 
     Args:
         rows: Rows of one run.
@@ -84,8 +86,7 @@ def _strongest(rows: pd.DataFrame, attacks: Sequence[Attack | None]) -> Search:
     own = own[own["text"].isin(list(by_text))]
     if own.empty:
         raise ConfigError("the rows record no attack with steps and restarts inside a budget")
-    norms = set(own["norm"])
-    own = own[own["norm"] == ("linf" if "linf" in norms else min(norms))]
+    own = own[own["norm"] == min(set(own["norm"]), key=norm_order)]
     ladder = [float(epsilon) for epsilon in sorted(own["epsilon"].unique())]
     middle = own[own["epsilon"] == ladder[len(ladder) // 2]]
     strongest = str(middle.assign(error=row_errors(middle)).groupby("text")["error"].mean().idxmax())
@@ -145,9 +146,7 @@ def _changes(search: Search, errors: dict[str, float]) -> Finding:
     base = max(errors[""], RESOLUTION)
     changes = {longer: error / base - 1 for longer, error in errors.items() if longer}
     change = max(abs(value) for value in changes.values())
-    start = (
-        f", started from the result of epsilon {search.lower[-1].budget.epsilon:g}" if search.lower else ""
-    )
+    start = f", started from the result of {_size(search.lower[-1])}" if search.lower else ""
     return judged(
         "longer-search",
         change,
@@ -158,3 +157,9 @@ def _changes(search: Search, errors: dict[str, float]) -> Finding:
         fail=not change <= LARGE_CHANGE,
         warn=change > CHANGE,
     )
+
+
+def _size(attack: Any) -> str:
+    """The budget of an attack in words."""
+    norm = norm_of(attack.budget.norm)
+    return norm.label(attack.budget.epsilon) if norm.in_db else f"epsilon {attack.budget.epsilon:g}"

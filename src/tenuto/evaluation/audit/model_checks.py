@@ -13,8 +13,11 @@ from tenuto.evaluation.audit.sources import Evidence
 from tenuto.store.run import RunFolder
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from tenuto.evaluation.audit.examination import Subject
     from tenuto.evaluation.audit.longer_search import Search
+    from tenuto.evaluation.runs import Run
 
 Progress = Callable[[str, int, int], None]
 """Called with the run under examination, iterations done since the last call, and their total for this run."""
@@ -45,15 +48,17 @@ for _name, _question in QUESTIONS.items():
 class Models:
     """Findings of models. Each run is examined once; only the search that is repeated longer depends on the rows.
 
+    A model that was attacked on waveforms and on spectrograms is examined on both.
+
     Args:
         progress: Called during the model checks, which take minutes.
     """
 
     def __init__(self, progress: Progress | None = None) -> None:
         self._progress = progress
-        self._subjects: dict[tuple[Path, str], Subject] = {}
-        self._examined: dict[tuple[Path, str], list[Finding]] = {}
-        self._searched: dict[tuple[Path, str, str], Finding] = {}
+        self._subjects: dict[tuple[Path, str, str], Subject] = {}
+        self._examined: dict[tuple[Path, str, str], list[Finding]] = {}
+        self._searched: dict[tuple[Path, str, str, str], Finding] = {}
 
     def findings(self, evidence: Evidence) -> dict[str, Finding]:
         """Check -> the most severe finding over one run of every system, the one with the smallest seed."""
@@ -76,7 +81,7 @@ class Models:
         rows, folder = evidence.rows, evidence.source.folders[name]
         part, own = str(rows["split"].iloc[0]), (rows["run"] == name).to_numpy()
         attacks = [attack for attack, is_own in zip(evidence.row_attacks, own, strict=True) if is_own]
-        itself = (folder.resolve(), part)
+        itself = (folder.resolve(), part, evidence.unit)
         if itself not in self._subjects:
             self._subjects[itself] = _subject(name, siblings, part, evidence)
         subject = self._subjects[itself]
@@ -127,18 +132,32 @@ def _subject(name: str, siblings: tuple[Path, ...], part: str, evidence: Evidenc
     from tenuto.models.systems import for_attack
 
     data = evidence.data
-    folder, run = evidence.source.folders[name], evidence.open(name)
+    folder, run = evidence.source.folders[name], evidence.open_attacked(name)
     others = (path for path in siblings if path.resolve() != folder.resolve())
     same = (path for path in others if RunFolder(path).read_config().system == run.config.system)
     sibling = next(same, None)
-    batch = run.part(part)
+    batch, inputs = run.part(part), run.recogniser.inputs
+    # A given budget is in the unit of what the model takes itself.
+    is_own = inputs.unit == evidence.open(name).recogniser.inputs.unit
+    budget = data.budget if data.budget is not None and is_own else default_budget(batch.inputs, inputs.unit)
     return Subject(
         model=for_attack(run.recogniser.network),
         inputs=batch.inputs[: data.clips],
         labels=batch.labels[: data.clips],
-        constant=run.part("train").labels.mean(dim=0),
+        constant=_training_labels(run).mean(dim=0),
         sibling=None if sibling is None else Sibling(run, load(sibling)),
-        valid_range=run.recogniser.inputs.valid_range,
+        valid_range=inputs.valid_range,
+        axes=inputs.axes,
         has_gradient=run.recogniser.has_gradient,
-        budget=data.budget or default_budget(batch.inputs, run.recogniser.inputs.unit),
+        budget=budget,
+    )
+
+
+def _training_labels(run: Run) -> Tensor:
+    """Labels of the training clips (clips, emotions), without their inputs, which may be long waveforms."""
+    import torch
+
+    prepared = run.material.prepared
+    return torch.from_numpy(
+        prepared.index.labels[prepared.places(run.material.split.train)].astype("float32")
     )

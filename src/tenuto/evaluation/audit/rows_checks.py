@@ -8,15 +8,20 @@ import math
 import numpy as np
 import pandas as pd
 
-from tenuto.data.excerpts import EXCERPT_FRAMES, SPECTROGRAM_UNIT
-from tenuto.evaluation.audit.findings import Finding, check, judged, not_recorded
+from tenuto.analysis import words
+from tenuto.data.excerpts import EXCERPT_FRAMES
+from tenuto.evaluation.audit.findings import Finding, check, judged, not_recorded, worst
 from tenuto.evaluation.audit.sources import Evidence, Source, Values
 from tenuto.files import read_safetensors
+from tenuto.store.budgets import norm_of
 from tenuto.store.rows import emotion_names, unit_of, values_of
 
 BANDS = 149
 EXCESS = 1e-6
 """Relative excess over a budget that rounding to float32 may cause, as the attacks themselves allow."""
+
+MASKED_EXCESS = 10 ** (0.1 / 20) - 1
+"""The same for a noise-to-mask ratio, which is projected by repeated clipping: 0.1 dB, as the attack itself allows."""
 
 MOVED = 1e-3
 """Largest difference of a prediction that batch size and folding of batch norm may cause (DESIGN, promises)."""
@@ -40,16 +45,31 @@ def budget(evidence: Evidence) -> Finding:
     bounded = rows[np.isfinite(rows["epsilon"].astype(float))]
     if bounded.empty:
         return _without_budget(rows)
-    sizes = np.where(bounded["norm"] == "l2", bounded["l2"], bounded["linf"]).astype(np.float64)
-    outside, largest = outside_budget(sizes, bounded["epsilon"].to_numpy(np.float64))
     without = len(rows) - len(bounded)
     others = f" {without} rows state no budget." if without else ""
+    norms = dict.fromkeys(bounded["norm"])
+    findings = [
+        (name if len(norms) > 1 else "", _of_norm(bounded[bounded["norm"] == name], others)) for name in norms
+    ]
+    return worst(findings)
+
+
+def _of_norm(rows: pd.DataFrame, others: str) -> Finding:
+    """The finding on rows that state a budget in one norm."""
+    norm = norm_of(str(rows["norm"].iloc[0]))
+    if norm.column not in rows or (norm.in_db and rows[norm.column].isna().all()):
+        return not_recorded("budget", f"the rows record no size in the norm of their budget, {norm.name}.")
+    recorded = rows[rows[norm.column].notna()] if norm.in_db else rows
+    sizes = np.array([norm.epsilon(value) for value in recorded[norm.column].astype(float)])
+    allowed = MASKED_EXCESS if norm.name == "masked" else EXCESS
+    outside, largest = outside_budget(sizes, recorded["epsilon"].to_numpy(np.float64), allowed)
+    empty = len(rows) - len(recorded)
     return judged(
         "budget",
         largest,
-        EXCESS,
-        f"{outside} of {len(bounded)} recorded norms lie outside the stated budget; the largest is "
-        f"{max(largest, 0):.2g} times epsilon above it.{others}",
+        allowed,
+        f"{outside} of {len(recorded)} recorded norms lie outside the stated budget; the largest is "
+        f"{max(largest, 0):.2g} times epsilon above it.{f' {empty} rows record none.' if empty else ''}{others}",
         fail=outside > 0,
     )
 
@@ -58,7 +78,7 @@ def _without_budget(rows: pd.DataFrame) -> Finding:
     """What rows without a budget record of the size of their perturbations."""
     changes, stored = rows["linf"].dropna().astype(float), _stored_norms(rows).dropna()
     if len(changes):
-        size = "standard deviations" if (unit := unit_of(rows)) == SPECTROGRAM_UNIT else unit
+        size = words.after_number(unit_of(rows))
         value, recorded = changes.max(), f"the largest change of one entry is {changes.max():.4g} {size}"
     elif len(stored):
         value, recorded = stored.max(), f"the stored perturbations have {_norms(stored)}"
@@ -80,10 +100,10 @@ def _norms(values: pd.Series[float]) -> str:
     return f"a median L2 norm of {values.median():.3g} and a largest of {values.max():.3g}"
 
 
-def outside_budget(sizes: Values, epsilon: Values) -> tuple[int, float]:
-    """How many sizes (n,) exceed their epsilon (n,), and the largest relative excess."""
+def outside_budget(sizes: Values, epsilon: Values, allowed: float = EXCESS) -> tuple[int, float]:
+    """How many sizes (n,) exceed their epsilon (n,) by more than is allowed, and the largest relative excess."""
     excess = sizes / epsilon - 1
-    return int((~(excess <= EXCESS)).sum()), float(np.nan_to_num(excess, nan=math.inf).max())
+    return int((~(excess <= allowed)).sum()), float(np.nan_to_num(excess, nan=math.inf).max())
 
 
 def _released_budget(source: Source) -> Finding:

@@ -8,12 +8,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from tenuto.data.excerpts import EXCERPT_FRAMES
+from tenuto.data.excerpts import EXCERPT_FRAMES, WAVEFORM_UNIT
 from tenuto.errors import DataError
+from tenuto.evaluation.audit import sound_checks
 from tenuto.evaluation.audit.findings import Finding, check, judged, not_recorded, worst
 from tenuto.evaluation.audit.rows_checks import BANDS, EXCESS, MOVED, outside_budget
 from tenuto.evaluation.audit.sources import Evidence, Values
 from tenuto.files import Array, read_safetensors, sha256_file
+from tenuto.store.budgets import norm_of
 from tenuto.store.rows import values_of
 from tenuto.store.run import RunFolder
 
@@ -23,7 +25,7 @@ if TYPE_CHECKING:
 SAME_NORM = 1e-5
 """Relative difference of two norms of one perturbation that different orders of summing can cause."""
 
-IDS = ("saved-budget", "saved-norm", "saved-prediction")
+IDS = ("saved-budget", "saved-norm", "saved-prediction", "sound-budget")
 BATCH_SIZE = 8
 
 
@@ -39,6 +41,14 @@ def saved_norm(evidence: Evidence) -> Finding:
     return evidence.once(measure_saved)["saved-norm"]
 
 
+@check("sound-budget", "Are perturbations of waveforms inside their budget in dB?")
+def sound_budget(evidence: Evidence) -> Finding:
+    """Measure saved perturbations against their recordings in float64."""
+    if not set(evidence.rows["norm"]) & set(sound_checks.EXCESS_DB):
+        return not_recorded("sound-budget", "the attack states no budget in dB.")
+    return evidence.once(measure_saved)["sound-budget"]
+
+
 @check("saved-prediction", "Does the model predict what the rows say, at the saved perturbations?")
 def saved_prediction(evidence: Evidence) -> Finding:
     """Evaluate the model at clean and attacked inputs; rows of other weights than the run's fail in any case."""
@@ -49,7 +59,7 @@ def saved_prediction(evidence: Evidence) -> Finding:
 
 
 def measure_saved(evidence: Evidence) -> dict[str, Finding]:
-    """The three findings that need the file of perturbations; every row that should have one is looked at.
+    """The findings that need the file of perturbations; every row that should have one is looked at.
 
     Raises:
         FileError: A damaged file.
@@ -109,11 +119,15 @@ def _of_run(
     data, has_weights = evidence.data, evidence.checkpoint(run) is not None
     if data.prepared is None or not has_weights:
         reason = "needs the run's checkpoint and the data: give the data with `root`."
-        yield not_recorded(
-            "saved-prediction", evidence.not_evaluated if data.spared and has_weights else reason
-        )
+        reason = evidence.not_evaluated if data.spared and has_weights else reason
+        yield from (not_recorded(name, reason) for name in ("saved-prediction", "sound-budget"))
         return
-    yield _prediction(evidence.open(run), rows, deltas)
+    attacked = evidence.open_attacked(run)
+    yield _prediction(attacked, rows, deltas)
+    if rows["norm"].isin(sound_checks.EXCESS_DB).any():
+        yield sound_checks.sound_budget(attacked, rows, deltas, _absent(absent))
+    else:
+        yield not_recorded("sound-budget", "the attack states no budget in dB.")
 
 
 def _keys(rows: pd.DataFrame) -> pd.Series[str] | None:
@@ -129,7 +143,9 @@ def _shape(evidence: Evidence, run: str) -> tuple[int, ...] | None:
     folder = evidence.source.folders.get(run)
     adopted = None if folder is None else RunFolder(folder).read_config().adopted
     if adopted is None or adopted.takes == "log-spectrogram":
-        return EXCERPT_FRAMES, BANDS
+        from tenuto.data.inputs import WINDOW_SAMPLES  # imports torch, which the audit of logs does without
+
+        return (WINDOW_SAMPLES,) if evidence.unit == WAVEFORM_UNIT else (EXCERPT_FRAMES, BANDS)
     return (round(adopted.sample_rate * adopted.seconds),) if adopted.takes == "waveform" else None
 
 
@@ -149,19 +165,27 @@ def _absent(absent: list[str]) -> str:
 
 
 def _sizes(deltas: Array, norm: str) -> Values:
-    """Norm of every perturbation (n, frames, bands) in float64, (n,)."""
-    flat = deltas.reshape(len(deltas), -1).astype(np.float64)
-    sizes: Values = np.linalg.norm(flat, axis=1) if norm == "l2" else np.abs(flat).max(axis=1)
+    """L2 or L-infinity norm of every perturbation (n, ...) in float64, (n,)."""
+    sizes = np.empty(len(deltas))
+    for row, delta in enumerate(deltas):
+        flat = delta.reshape(1, -1).astype(np.float64)
+        sizes[row] = np.linalg.norm(flat, axis=1)[0] if norm == "l2" else np.abs(flat).max()
     return sizes
 
 
 def _budget(rows: pd.DataFrame, deltas: Array, absent: list[str]) -> Finding:
     epsilon = rows["epsilon"].to_numpy(np.float64)
-    bounded = np.isfinite(epsilon)
-    if not bounded.any():
+    columns = np.array([norm_of(str(name)).column for name in rows["norm"]])
+    if not np.isfinite(epsilon).any():
         return not_recorded("saved-budget", "the attack states no budget to compare its perturbations with.")
-    sizes = np.where(rows["norm"] == "l2", _sizes(deltas, "l2"), _sizes(deltas, "linf"))[bounded]
-    outside, largest = outside_budget(sizes, epsilon[bounded])
+    measurable = np.isfinite(epsilon) & np.isin(columns, ["l2", "linf"])
+    if not measurable.any():
+        return not_recorded(
+            "saved-budget",
+            "the size of these perturbations depends on the recording; sound-budget measures it.",
+        )
+    sizes = np.where(columns == "l2", _sizes(deltas, "l2"), _sizes(deltas, "linf"))[measurable]
+    outside, largest = outside_budget(sizes, epsilon[measurable])
     return judged(
         "saved-budget",
         largest,
@@ -204,14 +228,16 @@ def _prediction(run: Run, rows: pd.DataFrame, deltas: Array) -> Finding:
         return judged(
             "saved-prediction", np.inf, MOVED, f"clip {unknown[0]} is not in the run's split.", fail=True
         )
-    inputs = batch.inputs[[place[clip] for clip in rows["clip"]]]
-    worst_difference, wrong = 0.0, np.zeros(len(rows), bool)
-    for kind, added in (("clean", None), ("adversarial", torch.from_numpy(deltas))):
-        attacked = inputs if added is None else inputs + added.reshape(inputs.shape)
-        predicted = predict(run.recogniser.network, attacked, BATCH_SIZE)
-        recorded = values_of(rows, kind)
-        apart = np.nan_to_num(np.abs(predicted.emotions.double().numpy() - recorded).max(axis=1), nan=np.inf)
-        worst_difference, wrong = max(worst_difference, float(apart.max())), wrong | (apart > MOVED)
+    apart = np.zeros((2, len(rows)))
+    for start in range(0, len(rows), BATCH_SIZE):
+        part = slice(start, start + BATCH_SIZE)
+        inputs = batch.inputs[[place[clip] for clip in rows["clip"].iloc[part]]]
+        attacked = inputs + torch.from_numpy(deltas[part]).reshape(inputs.shape)
+        for number, (kind, judged_inputs) in enumerate((("clean", inputs), ("adversarial", attacked))):
+            predicted = predict(run.recogniser.network, judged_inputs, BATCH_SIZE).emotions.double().numpy()
+            apart[number, part] = np.abs(predicted - values_of(rows.iloc[part], kind)).max(axis=1)
+    apart = np.nan_to_num(apart, nan=np.inf)
+    worst_difference, wrong = float(apart.max()), (apart > MOVED).any(axis=0)
     return judged(
         "saved-prediction",
         worst_difference,

@@ -16,14 +16,14 @@ from numpy.typing import NDArray
 from tenuto.analysis.systems import STUDY_SCALE, label_scale, recorded_constant
 from tenuto.config import DataConfig
 from tenuto.data.base import Index
-from tenuto.data.excerpts import SPECTROGRAM_UNIT
+from tenuto.data.excerpts import SPECTROGRAM_UNIT, WAVEFORM_UNIT
 from tenuto.data.splits import PARTS, Split, draw
 from tenuto.errors import AttackError, ConfigError, DataError, FileError, TenutoError
 from tenuto.evaluation.audit.data import Data
 from tenuto.evaluation.audit.findings import NOT_EVALUATED, OBJECT_NOT_EVALUATED, Finding
 from tenuto.files import read_json
 from tenuto.store.released_logs import is_log_format, read_logs, stated_budgets
-from tenuto.store.rows import emotion_names, read_rows, scale_of, units_of, validate_rows
+from tenuto.store.rows import emotion_names, read_rows, scale_of, unit_of, units_of, validate_rows
 from tenuto.store.run import RunFolder, is_natural, protocol_and_part
 from tenuto.store.study import StudyFolder
 
@@ -77,11 +77,17 @@ class Evidence:
     def __init__(self, source: Source, data: Data, find_in_models: Find) -> None:
         self.source, self.data, self.find_in_models = source, data, find_in_models
         self._findings: dict[Find, dict[str, Finding]] = {}
+        self._attacked: dict[str, Run] = {}
 
     @property
     def rows(self) -> pd.DataFrame:
         """The audited rows."""
         return self.source.rows
+
+    @property
+    def unit(self) -> str:
+        """What the perturbations are measured in."""
+        return unit_of(self.rows)
 
     @cached_property
     def runs(self) -> list[str]:
@@ -95,6 +101,12 @@ class Evidence:
         folder, prepared = self.source.folders[run], self.data.prepared
         assert prepared is not None
         return self.data.opened.get(folder.resolve()) or open_run(folder, prepared)
+
+    def open_attacked(self, run: str) -> Run:
+        """A run with the inputs that were attacked: waveforms, or what its model takes. Errors as `open`."""
+        if run not in self._attacked:
+            self._attacked[run] = self.open(run).in_unit(self.unit)
+        return self._attacked[run]
 
     def config(self, run: str) -> DataConfig | None:
         """Settings of the data a run was trained on; None where nothing records them."""
@@ -338,7 +350,9 @@ def sources_of(table: pd.DataFrame) -> list[Source]:
 def source_name(protocol: str, part: str, unit: str) -> str:
     """What findings call rows: their protocol, and their part and unit where these are not the usual ones."""
     name = protocol if part == "test" else f"{protocol}, {part} clips"
-    return name if unit == SPECTROGRAM_UNIT else f"{name}, epsilon in {unit}"
+    if unit == SPECTROGRAM_UNIT:
+        return name
+    return f"{name} on waveforms" if unit == WAVEFORM_UNIT else f"{name}, epsilon in {unit}"
 
 
 def _gathered(

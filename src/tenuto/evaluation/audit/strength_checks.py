@@ -14,6 +14,7 @@ from tenuto.analysis.systems import RESOLUTION, at_budgets, budget_title
 from tenuto.evaluation.audit.findings import Finding, Verdict, check, judged, not_recorded, worst
 from tenuto.evaluation.audit.model_checks import of_models
 from tenuto.evaluation.audit.sources import Evidence, Values
+from tenuto.store.budgets import norm_of
 from tenuto.store.rows import row_errors
 
 if TYPE_CHECKING:
@@ -64,7 +65,8 @@ def monotone(evidence: Evidence) -> Finding:
     for (run, norm), own in rows.groupby(["run", "norm"]):
         curve = own.groupby("epsilon")["error"].mean()
         fall = float((-np.diff(curve) / curve.to_numpy()[:-1]).max()) if len(curve) > 1 else 0.0
-        shown = ", ".join(f"{epsilon:g}: {error:.3f}" for epsilon, error in curve.items())
+        size = norm_of(str(norm)).short
+        shown = ", ".join(f"{size(float(str(epsilon)))}: {error:.3f}" for epsilon, error in curve.items())
         broken = f"; it falls by {fall:.1%}, although a larger budget contains every smaller one"
         sentence = f"the mean error over {norm} budgets is {shown}{broken if fall > FALL else ''}."
         findings.append((str(run), judged("monotone", max(fall, 0.0), FALL, sentence, fail=fall > FALL)))

@@ -64,9 +64,10 @@ class Adopted(nn.Module):
                 [self._call_padded(part, self.batch) for part in torch.split(inputs, self.batch)]
             )
         if self.outputs is not None and rows.shape[1] != self.outputs:
+            number, named = rows.shape[1], self.outputs
             raise ModelError(
-                f"{self.source}: it has {rows.shape[1]} outputs, {self.outputs} are named. Name {rows.shape[1]}, or "
-                "choose another output."
+                f"{self.source}: it has {number} output{'s' * (number != 1)}, {named} {'is' if named == 1 else 'are'} "
+                f"named. Name {number}, or choose another output."
             )
         is_tracing: bool = torch.jit.is_tracing()  # type: ignore[attr-defined, no-untyped-call]
         is_recorded = is_tracing or torch.compiler.is_exporting()

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
+import textwrap
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from tenuto.reporting.figures.style import (
     FIGURES,
@@ -20,6 +22,7 @@ from tenuto.reporting.figures.style import (
     scale_axis,
     system_colours,
 )
+from tenuto.store.budgets import norm_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -28,19 +31,34 @@ if TYPE_CHECKING:
     from tenuto.evaluation.resynthesised_clip import Resynthesis
 
 SHOWN = {"before": "before", "after": "after the attack", "heard": "after, through sound"}
-"""The states that are drawn, and their names."""
+"""The states that are drawn, and their names; see `shown`."""
+
+AUDIBLE_DB = 20
+"""Noise-to-mask ratio, in dB, at the ends of the colours."""
+
+COLOURS = 33
+"""Few colours make small files."""
+
+LINE = 125
+"""Characters of a line above the pictures."""
 
 TICKS_HZ = (100, 200, 500, 1000, 2000, 5000, 10000)
+
+
+def shown(resynthesis: Resynthesis) -> dict[str, str]:
+    """The states that are drawn, and their names: an attacked waveform is only rounded to 16 bits."""
+    return SHOWN | {"heard": "after, in 16 bits"} if resynthesis.is_played else SHOWN
 
 
 @FIGURES.register("clip")
 @drawing()
 def clip_figure(resynthesis: Resynthesis, scale: tuple[float, float] = SCALE) -> Figure:
-    """The clean and the attacked spectrogram and their difference above, emotions and concepts below.
+    """The clean and the attacked spectrogram and what the attack changed above, emotions and concepts below.
 
-    Next to the difference are the shares of the squared perturbation per band and per second. Below, predictions lie on
-    the rating scale: an open circle before the attack, a filled one after it, a diamond after the attack has gone
-    through sound, and a line at the annotation.
+    The change of a spectrogram is drawn in its unit, that of a sound as its noise-to-mask ratio: red is above the
+    masking threshold, blue is below it. Next to it are the shares of the squared perturbation of the spectrogram per
+    band and per second. Below, predictions lie on the rating scale: an open circle before the attack, a filled one
+    after it, a diamond after the attack has gone through sound, and a line at the annotation.
 
     Args:
         resynthesis: What an attack did to a clip, see `tenuto.evaluation.resynthesis`.
@@ -50,14 +68,15 @@ def clip_figure(resynthesis: Resynthesis, scale: tuple[float, float] = SCALE) ->
         {"concepts": resynthesis.concepts} if resynthesis.concepts else {}
     )
     below = 0.9 + 0.28 * max(len(states["before"]) for states in groups.values())
-    figure = new_figure(9.2, 4.0 + below)
+    figure = new_figure(9.2, 4.15 + below)
     upper, lower = figure.subfigures(2, 1, height_ratios=[3.5, below], squeeze=False)[:, 0]
-    figure.suptitle(f"{title(resynthesis)}\n{sentence(resynthesis)}", fontsize=9)
+    lines = [title(resynthesis), *textwrap.wrap(sentence(resynthesis), LINE)]
+    figure.suptitle("\n".join(lines), fontsize=9)
     _spectrograms(upper, resynthesis)
     panels = lower.subplots(1, len(groups), squeeze=False)[0]
     colour = system_colours([resynthesis.system])[resynthesis.system]
     for axes, (name, states) in zip(panels, groups.items(), strict=True):
-        _changes(axes, name, states, colour, scale)
+        _changes(axes, name, states, shown(resynthesis), colour, scale)
     legend(lower, panels)
     return figure
 
@@ -65,30 +84,44 @@ def clip_figure(resynthesis: Resynthesis, scale: tuple[float, float] = SCALE) ->
 def title(resynthesis: Resynthesis) -> str:
     """Clip, run, attack and budget: ``clip 055, A2E-6-1a2b3c4d under APGD-df4f2415 (APGD, linf 0.1)``."""
     attack = resynthesis.attack
-    size = f"{attack['norm']} {attack['epsilon']:g}" if attack["epsilon"] is not None else "no budget"
     return (
-        f"clip {resynthesis.clip}, {resynthesis.run} under {attack['protocol']} ({attack['attack']}, {size})"
+        f"clip {resynthesis.clip}, {resynthesis.run} under {attack['protocol']} ({attack['attack']}, "
+        f"{budget(resynthesis)})"
     )
+
+
+def budget(resynthesis: Resynthesis) -> str:
+    """The budget of the attack: ``linf 0.1``, ``40 dB SNR``."""
+    norm, epsilon = resynthesis.attack["norm"], resynthesis.attack["epsilon"]
+    return norm_of(norm).label(epsilon) if epsilon is not None else "no budget"
 
 
 def sentence(resynthesis: Resynthesis) -> str:
     """What became of the attack as sound, in one sentence."""
     if not np.any(resynthesis.perturbation):
         return "The attack changed nothing."
+    way = "in 16 bits" if resynthesis.is_played else "as sound"
     effect = (
         "The attack does not move the emotions"
         if resynthesis.survival is None
-        else f"{percent(resynthesis.survival)} of the attack's effect on the emotions survives as sound"
+        else f"{percent(resynthesis.survival)} of the attack's effect on the emotions survives {way}"
     )
     if not math.isfinite(resynthesis.snr_db):
         return f"{effect}; in 16 bits there is nothing of it to hear."
-    return f"{effect}; the signal-to-noise ratio of the samples that are played is {decibels(resynthesis.snr_db)}."
+    heard = [
+        f"signal-to-noise ratio {decibels(resynthesis.snr_db)}",
+        f"largest noise-to-mask ratio {decibels(resynthesis.nmr_db)}",
+    ]
+    if resynthesis.perceptual is not None:
+        heard.append(f"perceptual score {resynthesis.perceptual:.2f} of 5 (5 is inaudible)")
+    return f"{effect}. What is played: {', '.join(heard)}."
 
 
 def words(resynthesis: Resynthesis) -> str:
     """What the picture of a clip shows, for those who do not see it."""
     before, after = resynthesis.emotions["before"], resynthesis.emotions["after"]
     most = most_moved(resynthesis)
+    third = "the noise-to-mask ratio of the change" if resynthesis.is_played else "their difference"
     second = resynthesis.strongest_second
     where = (
         ""
@@ -97,8 +130,8 @@ def words(resynthesis: Resynthesis) -> str:
         f"{len(resynthesis.second_shares)} holds the largest part, {percent(second[1])}."
     )
     return (
-        f"Log spectrograms of clip {resynthesis.clip} before and after the attack and their difference; bars of its "
-        f"emotions before, after, and after the way through sound.{where} {most} moves most, from {before[most]:.2f} "
+        f"Log spectrograms of clip {resynthesis.clip} before and after the attack and {third}; marks of its "
+        f"emotions before, after, and {shown(resynthesis)['heard']}.{where} {most} moves most, from {before[most]:.2f} "
         f"to {after[most]:.2f}. {sentence(resynthesis)}"
     )
 
@@ -116,16 +149,14 @@ def percent(share: float) -> str:
 
 def decibels(value: float) -> str:
     """Decibels with one decimal and a true minus."""
-    return f"{value:.1f} dB".replace("-", "−")
+    return f"{value:z.1f} dB".replace("-", "−")
 
 
 def _spectrograms(figure: Any, resynthesis: Resynthesis) -> None:
     """Three pictures with one time and one frequency axis, and the shares at the edges of the third."""
     from matplotlib import colormaps
 
-    grey, red_blue = (
-        colormaps[name].resampled(33) for name in ("Greys", "RdBu_r")
-    )  # few colours: small files
+    grey = colormaps["Greys"].resampled(COLOURS)
     grid = figure.add_gridspec(2, 4, width_ratios=(1, 1, 1, 0.22), height_ratios=(1, 0.17))
     clean, attacked, change = (figure.add_subplot(grid[0, column]) for column in range(3))
     place: dict[str, Any] = {
@@ -141,9 +172,10 @@ def _spectrograms(figure: Any, resynthesis: Resynthesis) -> None:
     ):
         picture = axes.imshow(values.T, cmap=grey, vmin=0, vmax=top, **place)
         axes.set_title(name)
-    reach = float(np.abs(resynthesis.perturbation).max()) or 1.0
-    difference = change.imshow(resynthesis.perturbation.T, cmap=red_blue, vmin=-reach, vmax=reach, **place)
-    change.set_title(f"difference ({resynthesis.unit})")
+    values, reach, name = _change(resynthesis)
+    colours = _audible_colours() if resynthesis.is_played else colormaps["RdBu_r"].resampled(COLOURS)
+    difference = change.imshow(values.T, cmap=colours, vmin=-reach, vmax=reach, **place)
+    change.set_title(name)
     bars = [figure.colorbar(difference, ax=change, location="right", aspect=30, pad=0.02)]
     room = figure.add_subplot(grid[1, :2])
     room.set_axis_off()
@@ -160,6 +192,31 @@ def _spectrograms(figure: Any, resynthesis: Resynthesis) -> None:
     colour = system_colours([resynthesis.system])[resynthesis.system]
     _per_band(figure.add_subplot(grid[0, 3]), resynthesis, colour)
     _per_second(figure.add_subplot(grid[1, 2]), resynthesis, colour)
+
+
+def _change(resynthesis: Resynthesis) -> tuple[NDArray[Any], float, str]:
+    """What the third picture shows, (frames, bands), its largest value, and its title."""
+    if not resynthesis.is_played:
+        return (
+            resynthesis.perturbation,
+            float(np.abs(resynthesis.perturbation).max()) or 1.0,
+            (f"difference ({resynthesis.unit})"),
+        )
+    critical = np.searchsorted(resynthesis.critical_hz, resynthesis.band_hz, side="right") - 1
+    ratio = resynthesis.noise_to_mask[:, critical]
+    levels = 10 * np.log10(np.maximum(ratio, 1e-12))
+    return levels.clip(-AUDIBLE_DB, AUDIBLE_DB), AUDIBLE_DB, "noise-to-mask ratio (dB)"
+
+
+def _audible_colours() -> Any:
+    """Blues below the masking threshold, reds above it."""
+    from matplotlib import colormaps
+    from matplotlib.colors import ListedColormap
+
+    half = np.linspace(0, 1, COLOURS // 2)
+    return ListedColormap(
+        np.concatenate([colormaps["Blues"](0.6 * half), colormaps["Reds"](0.5 + 0.5 * half)])
+    )
 
 
 def _frequencies(axes: Axes, band_hz: tuple[float, ...]) -> None:
@@ -192,20 +249,25 @@ def _per_second(axes: Axes, resynthesis: Resynthesis, colour: str) -> None:
 
 
 def _changes(
-    axes: Axes, name: str, states: Mapping[str, Mapping[str, float]], colour: str, scale: tuple[float, float]
+    axes: Axes,
+    name: str,
+    states: Mapping[str, Mapping[str, float]],
+    names: Mapping[str, str],
+    colour: str,
+    scale: tuple[float, float],
 ) -> None:
     """A line per emotion or concept, from its prediction before the attack to that after it, on the rating scale."""
     labels = list(states["before"])
     places = np.arange(len(labels))[::-1]
-    before, after, resynthesised = ([states[state][label] for label in labels] for state in SHOWN)
+    before, after, resynthesised = ([states[state][label] for label in labels] for state in names)
     axes.hlines(places, before, after, color=colour, linewidth=2, alpha=0.6)
     marks: dict[str, dict[str, Any]] = {
         "before": {"marker": "o", "markerfacecolor": PAPER, "markeredgecolor": colour, "markersize": 6},
         "after": {"marker": "o", "color": colour, "markersize": 6},
         "heard": {"marker": "D", "markerfacecolor": PAPER, "markeredgecolor": INK, "markersize": 4},
     }
-    for state, values in zip(SHOWN, (before, after, resynthesised), strict=True):
-        axes.plot(values, places, linestyle="none", label=SHOWN[state], **marks[state])
+    for state, values in zip(names, (before, after, resynthesised), strict=True):
+        axes.plot(values, places, linestyle="none", label=names[state], **marks[state])
     drawn = [*before, *after, *resynthesised]
     if "annotation" in states:
         ratings = [states["annotation"][label] for label in labels]

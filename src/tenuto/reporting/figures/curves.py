@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from tenuto.analysis import words
-from tenuto.analysis.curves import DIRECTIONS, Curves, natural_means
+from tenuto.analysis.curves import Curves
+from tenuto.analysis.emotion_curves import DIRECTIONS
+from tenuto.analysis.natural import natural_means
 from tenuto.analysis.systems import ordered_systems
 from tenuto.reporting.figures.style import (
     FIGURES,
@@ -40,10 +42,11 @@ PANELS = 4
 @FIGURES.register("curve")
 @drawing()
 def curve(curves: Curves) -> Figure:
-    """Error (above) and movement of predictions (below) over epsilon: a line with its interval per system.
+    """Error (above) and movement of predictions (below) over the size: a line with its interval per system.
 
-    Above, clean errors are ringed at epsilon 0, and a line marks the error of always predicting the mean rating. Below,
-    lines mark natural changes, each a mean over the systems.
+    Attacks get stronger to the right. Above, clean errors are ringed at the left edge, and lines mark the error of
+    always predicting the mean rating and the corruption error. Below, lines mark natural changes. The corruption error
+    and natural changes are means over the systems.
     """
     figure = new_figure(4.8, 5.6)
     above, below = figure.subplots(2, 1, sharex=True)
@@ -54,45 +57,84 @@ def curve(curves: Curves) -> Figure:
         _bands(axes, curves, quantity)
         axes.set_ylabel(label)
         open_axes(axes)
-    below.set_xlabel(_epsilon_title(curves))
-    _epsilon_axis(below, float(curves.runs["epsilon"].max()), numbers=4)
-    if not math.isnan(curves.mean_mae):
-        _named_lines(above, [("predict the mean", curves.mean_mae)])
+    below.set_xlabel(_size_title(curves))
+    _size_axis(below, curves, numbers=4)
+    corruption = float(curves.corruption["corruption_error"].mean())
+    levels = [("predict the mean", curves.mean_mae), ("corruption error", corruption)]
+    _named_lines(above, [level for level in levels if not math.isnan(level[1])])
     means = natural_means(curves.natural).groupby("change", sort=False)["moved"].mean()
     _named_lines(below, [(str(change), float(moved)) for change, moved in means.items()])
     legend(figure, [above], "upper")
     return figure
 
 
-def _epsilon_title(curves: Curves) -> str:
-    """What the axis of epsilon shows, and its unit."""
+def _size_title(curves: Curves) -> str:
+    """What the axis of sizes shows, and its unit."""
+    if curves.axis.in_db:
+        return f"{curves.axis.title} (dB)"
     titles = {
         "linf": f"Largest change of {words.entry(curves.unit)}, ε",
         "l2": "Euclidean norm of the change, ε",
     }
-    return f"{titles.get(curves.norm, 'ε')} ({words.short_unit(curves.unit)})"
+    return f"{titles.get(curves.norm, curves.axis.title)} ({words.short_unit(curves.unit)})"
 
 
-def _epsilon_axis(axes: Axes, largest: float, numbers: int) -> None:
-    """An axis from 0 to the largest epsilon, with few and short numbers."""
-    from matplotlib.ticker import FuncFormatter, MaxNLocator
+def _places(curves: Curves, epsilons: pd.Series[float]) -> pd.Series[float]:
+    """Where epsilons are on the axis.
 
-    axes.set_xlim(0, largest)
-    axes.xaxis.set_major_locator(MaxNLocator(numbers))
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    An axis in dB cannot show epsilon 0: the clean clip is one step to the left of the smallest budget.
+    """
+    if not curves.axis.in_db:
+        return epsilons
+    sizes = sorted(set(curves.runs["epsilon"]) - {0.0})
+    shown = [curves.axis.value(size) for size in sizes]
+    step = (shown[-1] - shown[0]) / (len(shown) - 1) if len(shown) > 1 else curves.axis.db * 10.0
+    return epsilons.map({0.0: shown[0] - step, **dict(zip(sizes, shown, strict=True))})
+
+
+def _size_axis(axes: Axes, curves: Curves, numbers: int) -> None:
+    """An axis from the clean clip to the largest budget, with few and short numbers."""
+    from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator
+
+    sizes = pd.Series(sorted(set(curves.runs["epsilon"])))
+    places = _places(curves, sizes)
+    axes.set_xlim(places.iloc[0], places.iloc[-1])
+    if not curves.axis.in_db:
+        axes.xaxis.set_major_locator(MaxNLocator(numbers))
+        axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+        return
+    every = max(1, round((len(places) - 1) / numbers))
+    ticks = [places.iloc[0], *places.iloc[:0:-every]]
+    axes.xaxis.set_major_locator(FixedLocator(ticks))
+    axes.set_xticks(ticks, ["clean", *(curves.axis.number(size) for size in sizes.iloc[:0:-every])])
+
+
+def _line(
+    axes: Axes, curves: Curves, epsilons: pd.Series[float], heights: pd.Series[float], **style: Any
+) -> None:
+    """A line over sizes; on an axis in dB it is dashed from the clean clip to the smallest budget."""
+    places = _places(curves, epsilons)
+    if not curves.axis.in_db:
+        axes.plot(places, heights, "o-", **style)
+        return
+    axes.plot(places.iloc[1:], heights.iloc[1:], "o-", **style)
+    axes.plot(
+        places.iloc[:2], heights.iloc[:2], **style | {"label": None, "linestyle": (0, (2, 2)), "marker": ""}
+    )
 
 
 def _bands(axes: Axes, curves: Curves, quantity: str) -> None:
-    """One line per system with its interval; the error at epsilon 0 is ringed."""
+    """One line per system with its interval; the error of clean clips is ringed."""
     for system, colour in system_colours(ordered_systems(curves.summary)).items():
         chosen = (curves.bands["system"] == system) & (curves.bands["quantity"] == quantity)
         own = curves.bands[chosen]
+        places = _places(curves, own["epsilon"])
         line: dict[str, Any] = {"color": colour, "linewidth": 1.5, "markersize": 3.5, "clip_on": False}
-        axes.plot(own["epsilon"], own["mean"], "o-", label=system, zorder=3, **line)
-        axes.fill_between(own["epsilon"], own["low"], own["high"], color=colour, alpha=0.13, linewidth=0)
+        _line(axes, curves, own["epsilon"], own["mean"], label=system, zorder=3, **line)
+        axes.fill_between(places, own["low"], own["high"], color=colour, alpha=0.13, linewidth=0)
         if quantity == "error":
             ring: dict[str, Any] = {"markerfacecolor": PAPER, "markeredgecolor": colour, "clip_on": False}
-            axes.plot(0, own["mean"].iloc[0], "o", markersize=6, zorder=4, **ring)
+            axes.plot(places.iloc[0], own["mean"].iloc[0], "o", markersize=6, zorder=4, **ring)
     axes.set_ylim(0, None)
 
 
@@ -151,7 +193,7 @@ def emotions(curves: Curves) -> Figure:
     figure = new_figure(max(1.75 * columns + 0.6, 3.6), 1.9 * lines + 0.9)
     panels = figure.subplots(lines, columns, sharex=True, sharey=True, squeeze=False).ravel()
     for emotion, axes in zip(names, panels, strict=False):
-        _pushed(axes, curves.emotions[curves.emotions["emotion"] == emotion], colours)
+        _pushed(axes, curves, emotion, colours)
         axes.set_title(emotion)
         if reach := curves.natural_emotions.get(emotion):
             axes.axhspan(
@@ -161,21 +203,22 @@ def emotions(curves: Curves) -> Figure:
         axes.set_visible(False)
     farthest = max(float(curves.emotions["change"].abs().max()), *curves.natural_emotions.values(), 1e-6)
     panels[0].set_ylim(-1.08 * farthest, 1.08 * farthest)
-    _epsilon_axis(panels[0], float(curves.emotions["epsilon"].max()), numbers=2)
+    _size_axis(panels[0], curves, numbers=2)
     legend(figure, [panels[0]], "upper", columns=6)
-    figure.supxlabel(_epsilon_title(curves), fontsize=9)
+    figure.supxlabel(_size_title(curves), fontsize=9)
     figure.supylabel("Δ prediction, mean over clips", fontsize=9)
     return figure
 
 
-def _pushed(axes: Axes, own: pd.DataFrame, colours: dict[str, str]) -> None:
+def _pushed(axes: Axes, curves: Curves, emotion: str, colours: dict[str, str]) -> None:
     """Up and down lines of every system in one emotion's panel."""
     axes.axhline(0, color=INK, linewidth=0.6)
+    own = curves.emotions[curves.emotions["emotion"] == emotion]
     for system, colour in colours.items():
         for direction in DIRECTIONS:
             chosen = own[(own["system"] == system) & (own["direction"] == direction)]
-            means = chosen.groupby("epsilon")["change"].mean()
+            means = chosen.groupby("epsilon")["change"].mean().reset_index()
             label = system if direction == "up" else None
             line: dict[str, Any] = {"color": colour, "markersize": 2.5, "linewidth": 1.2, "clip_on": False}
-            axes.plot(means.index, means.to_numpy(), "o-", label=label, **line)
+            _line(axes, curves, means["epsilon"], means["change"], label=label, **line)
     open_axes(axes)

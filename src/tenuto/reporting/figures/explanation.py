@@ -23,6 +23,7 @@ from tenuto.reporting.figures.style import (
     scale_axis,
     system_colours,
 )
+from tenuto.store.budgets import norm_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -176,7 +177,7 @@ def intervention_figure(rows: pd.DataFrame) -> Figure:
 
 def attack_name(row: Mapping[Any, Any]) -> str:
     """Protocol, attack and budget of a row of interventions: ``standard-1, worst, linf 0.02``."""
-    budget = f", {row['norm']} {row['epsilon']:g}" if math.isfinite(row["epsilon"]) else ""
+    budget = f", {norm_of(row['norm']).label(row['epsilon'])}" if math.isfinite(row["epsilon"]) else ""
     return f"{row['protocol']}, {row['attack']}{budget}"
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,7 +21,9 @@ from tenuto.evaluation.audit.findings import Finding
 from tenuto.evaluation.audit.sources import source_name
 from tenuto.files import read_csv, read_json
 from tenuto.reporting.figures.explanation import NEEDED
-from tenuto.store.rows import NATURAL, at_budget, in_unit, unit_of, units_of, validate_rows
+from tenuto.store.budgets import norm_of
+from tenuto.store.natural import GRADED
+from tenuto.store.rows import NATURAL, at_budget, budgets_of, in_unit, unit_of, units_of, validate_rows
 from tenuto.store.run import RunFolder
 from tenuto.store.study import StudyFolder
 
@@ -43,13 +45,13 @@ class PageInputs:
         protocols: Protocol -> all its rows of test clips; natural changes are not among them.
         comparison: Of the systems in ``rows``.
         curves: Of a protocol with several budgets, or the sentence that says why there are none.
-        natural: Rows of natural changes; None without them.
+        natural: Rows of natural changes, natural-1 and natural-2; None without them.
         interventions: Run -> what `tenuto intervene` wrote of this attack and these weights.
         findings: Of an audit of ``rows``.
         gains: Run -> `tenuto.evaluation.linear_head.head_gain`.
         resyntheses: Of the clips of one run.
         weights: From the concepts to the emotions of that run; None without a bottleneck.
-        others: The same of rows in other units of epsilon, which are not compared with these.
+        others: The same of rows in other units or norms, which are not compared with these.
         remarks: Name of a section -> what could not be shown in it and why, a sentence each; ``runs``: runs that
             could not be read.
     """
@@ -95,10 +97,22 @@ class PageInputs:
         return next((pair for pair in smc2025.COMPARISONS if set(pair) <= present), None)
 
     @property
+    def norm(self) -> str:
+        """The norm of the budget."""
+        return str(self.rows["norm"].iloc[0])
+
+    @property
+    def epsilon(self) -> float | None:
+        """The budget; None for attacks without one."""
+        epsilon = float(self.rows["epsilon"].iloc[0])
+        return epsilon if np.isfinite(epsilon) else None
+
+    @property
     def attack(self) -> str:
         """Protocol and budget: ``standard-1, linf 0.1``; and the unit where it is not that of the log spectrogram."""
-        title = f"{self.protocol}, {budget_title(self.rows['norm'].iloc[0], self.rows['epsilon'].iloc[0])}"
-        return title if self.unit == SPECTROGRAM_UNIT else f"{title} in {self.unit}"
+        title = f"{self.protocol}, {budget_title(self.norm, self.rows['epsilon'].iloc[0])}"
+        has_no_unit = self.unit == SPECTROGRAM_UNIT or norm_of(self.norm).in_db
+        return title if has_no_unit else f"{title} in {self.unit}"
 
 
 def gather(
@@ -107,8 +121,14 @@ def gather(
     epsilon: float | None = None,
     draws: int = curves.DRAWS,
     unit: str | None = None,
+    *,
+    db: float | None = None,
+    norm: str | None = None,
 ) -> PageInputs:
     """Read a study's folder; findings, gains and clips need more than rows and are added by `dataclasses.replace`.
+
+    Rows in other units or norms are never compared with the shown ones: they are in `PageInputs.others`, those of other
+    protocols and norms at the middle one of their budgets.
 
     Args:
         study: A study, or the folder of its runs.
@@ -116,6 +136,8 @@ def gather(
         epsilon: The budget, where the protocol has several.
         draws: Bootstrap resamplings of every interval.
         unit: The unit of epsilon; by default that of most runs, and the others as `PageInputs.others`.
+        db: The budget in dB, see `tenuto.store.rows.at_budget`.
+        norm: The norm, where several have this budget.
 
     Raises:
         FileError: No rows of that protocol, or several forms and none chosen.
@@ -130,36 +152,87 @@ def gather(
         rows = tables[protocol]
     else:
         rows = StudyFolder(study).rows(protocol)  # says which protocols there are
-    others, remarks = [], []
+    variations = [tables.pop(name) for name in (NATURAL, GRADED) if name in tables]
+    natural = pd.concat(variations, ignore_index=True) if variations else None
+    shown_unit, *more_units = [unit] if unit is not None else _units(rows)
+    source = _Source(StudyFolder(study).name, runs, tables, natural, draws)
+    shown = source.inputs(at_budget(in_unit(rows, shown_unit), epsilon, db=db, norm=norm), shown_unit)
+    others: list[PageInputs] = []
+    remarks: list[str] = []
+    for other in more_units:
+        try:
+            others.append(source.inputs(at_budget(in_unit(rows, other), epsilon, db=db, norm=norm), other))
+        except DataError as error:
+            remarks.append(f"Rows with epsilon in {other}: {error}")
     if unit is None:
-        unit, *more = _units(rows)
-        for other in more:
+        for attacked_rows, other in _further(tables, shown, {shown_unit, *more_units}):
             try:
-                others.append(gather(study, str(rows["protocol"].iloc[0]), epsilon, draws, other))
+                others.append(source.inputs(attacked_rows, other))
             except DataError as error:
-                remarks.append(f"Rows with epsilon in {other}: {error}")
-    rows = selection(at_budget(in_unit(rows, unit), epsilon))
-    protocols = {name: table for name, table in tables.items() if name != NATURAL}
-    natural = tables.get(NATURAL)
-    interventions, left_out = _interventions(runs, rows)
-    shown = [run for run in runs if run.name in set(rows["run"])]
-    return PageInputs(
-        name=StudyFolder(study).name,
-        data=_data(runs, str(rows["run"].iloc[0])),
-        rows=rows.reset_index(drop=True),
-        protocols=protocols,
-        comparison=comparison.compare(rows, comparison.Settings(pairs=_planned(rows), draws=draws)),
-        curves=_curves(_in_unit(protocols, unit), str(rows["protocol"].iloc[0]), natural, draws, runs),
-        natural=natural,
-        interventions=interventions,
+                remarks.append(f"Rows of {attacked_rows['protocol'].iloc[0]}: {error}")
+    return dataclasses.replace(
+        shown,
         others=tuple(others),
-        remarks={
-            "units": tuple(remarks),
-            "clean": remarks_on_runs(shown),
-            "concepts": left_out,
-            "runs": tuple(dict.fromkeys(map(str, damaged))),
-        },
+        remarks={**shown.remarks, "units": tuple(remarks), "runs": tuple(dict.fromkeys(map(str, damaged)))},
     )
+
+
+@dataclass(frozen=True)
+class _Source:
+    """A study's folder as it was read, from which `PageInputs` are made for some of its rows."""
+
+    name: str
+    runs: Sequence[RunFolder]
+    protocols: Mapping[str, pd.DataFrame]
+    natural: pd.DataFrame | None
+    draws: int
+
+    def inputs(self, chosen: pd.DataFrame, unit: str) -> PageInputs:
+        """What a page shows of rows of one budget. Raises `DataError` for rows that contradict each other."""
+        rows = selection(chosen).reset_index(drop=True)
+        interventions, left_out = _interventions(self.runs, rows)
+        protocol = str(rows["protocol"].iloc[0])
+        return PageInputs(
+            name=self.name,
+            data=_data(self.runs, str(rows["run"].iloc[0])),
+            rows=rows,
+            protocols=self.protocols,
+            comparison=comparison.compare(rows, comparison.Settings(pairs=_planned(rows), draws=self.draws)),
+            curves=_curves(_in_unit(self.protocols, unit), protocol, self.natural, self.draws, self.runs),
+            natural=self.natural,
+            interventions=interventions,
+            remarks={
+                "clean": remarks_on_runs([run for run in self.runs if run.name in set(rows["run"])]),
+                "concepts": left_out,
+            },
+        )
+
+
+def _further(
+    protocols: Mapping[str, pd.DataFrame], shown: PageInputs, units: Collection[str]
+) -> Iterator[tuple[pd.DataFrame, str]]:
+    """Rows that are not shown yet, with their unit: of the other norms of the shown protocol, and of one protocol in
+    every unit that it has no rows in (several budgets first, then most runs); each at the middle one of its budgets."""
+    for norm, epsilon in _middle_budgets(in_unit(protocols[shown.protocol], shown.unit)):
+        if norm != shown.norm:
+            yield at_budget(in_unit(protocols[shown.protocol], shown.unit), epsilon, norm=norm), shown.unit
+    for unit in sorted({str(unit) for rows in protocols.values() for unit in units_of(rows)} - set(units)):
+        tables = _in_unit(protocols, unit)
+        name = max(
+            tables, key=lambda name: (len(budgets_of(tables[name])) > 1, tables[name]["run"].nunique())
+        )
+        budgets = _middle_budgets(tables[name])
+        for norm, epsilon in budgets:
+            yield at_budget(tables[name], epsilon, norm=norm), unit
+        if not budgets:
+            yield at_budget(tables[name]), unit
+
+
+def _middle_budgets(rows: pd.DataFrame) -> list[tuple[str, float]]:
+    """The middle budget of every norm, of an even number the larger one."""
+    budgets = budgets_of(rows)
+    by_norm = {norm: [epsilon for name, epsilon in budgets if name == norm] for norm, _ in budgets}
+    return [(norm, epsilons[len(epsilons) // 2]) for norm, epsilons in by_norm.items()]
 
 
 def _units(rows: pd.DataFrame) -> list[str]:
@@ -177,7 +250,8 @@ def _tables(runs: Sequence[RunFolder], damaged: Callable[[TenutoError], object])
     """Protocol -> rows of the test clips of all runs, natural changes among them."""
     tables: dict[str, list[pd.DataFrame]] = {}
     for run in runs:
-        for protocol in [*run.protocols(), *([NATURAL] if run.has_natural() else [])]:
+        natural = [name for name in (NATURAL, GRADED) if run.has_natural(protocol=name)]
+        for protocol in [*run.protocols(), *natural]:
             try:
                 tables.setdefault(protocol, []).append(run.read_rows(protocol))
             except TenutoError as error:
@@ -203,7 +277,7 @@ def _curves(
     folders: Sequence[RunFolder],
 ) -> curves.Curves | str:
     """Curves of the shown protocol if it has several budgets, else of the one that most runs share, or why not."""
-    ladders = {name: rows for name, rows in protocols.items() if rows["epsilon"].nunique() > 1}
+    ladders = {name: rows for name, rows in protocols.items() if len(budgets_of(rows)) > 1}
     if not ladders:
         return (
             "Error by size of the attack: no run was attacked with several budgets. Run `tenuto attack RUN --protocol "

@@ -36,7 +36,11 @@ if TYPE_CHECKING:
     from tenuto.evaluation.resynthesised_clip import Resynthesis
 
 SOUNDS = {"before": "Before the attack", "after": "After the attack", "difference": "Difference alone"}
-STATES = {"annotation": "Label", "before": "Before", "after": "After", "heard": "After, through sound"}
+CAPTIONS = {
+    True: "Noise-to-mask ratio: power of the change over the masking threshold; red can be audible.",
+    False: "Changes in standard deviations (std) of the normalised log spectrogram.",
+}
+"""Below the picture of a clip whose attacked waveform is played, and of one whose attack was rendered to sound."""
 
 
 def concept_shifts(rows: pd.DataFrame) -> pd.DataFrame:
@@ -171,10 +175,16 @@ def gallery(inputs: PageInputs) -> Section | str:
     remarks = inputs.remarks_on("gallery")
     if not inputs.resyntheses:
         return f"Gallery: {' '.join(remarks) or 'to play clips, name the data set with --root DATA.'}"
+    first = inputs.resyntheses[0]
+    way = (
+        "The attack changes the waveform, which is played as it is, in 16 bits."
+        if first.is_played
+        else "The attack changes a spectrogram, which is rendered to sound with the phase of the recording."
+    )
     introduction = Text(
-        f"Clips of {inputs.resyntheses[0].run}, from the one whose emotions the attack moves most to the one it moves "
-        "least. The attack changes a spectrogram, which is rendered to sound with the phase of the recording. All "
-        "sounds of a clip have the same gain; signal-to-noise ratios are those of the samples that are played."
+        f"Clips of {first.run}, from the one whose emotions the attack moves most to the one it moves least. {way} All "
+        "sounds of a clip have the same gain. A noise-to-mask ratio above 0 dB is above the masking threshold in some "
+        "critical band of some frame; the perceptual score falls from 5, inaudible, to 1, very annoying."
     )
     clips = (_clip(resynthesis, inputs, place > 0) for place, resynthesis in enumerate(inputs.resyntheses))
     return Section("gallery", "Clips to see and hear", (introduction, *points(remarks), *clips))
@@ -208,7 +218,8 @@ def _named_concepts(system: str) -> bool:
 def _clip(resynthesis: Resynthesis, inputs: PageInputs, with_player: bool) -> Clip:
     reason = [] if inputs.weights is None else [because_of(resynthesis, inputs.weights)]
     effect = resynthesis.effect
-    moved = f"The emotions move by {effect['after']:.3f}, through sound by {effect['heard']:.3f}."
+    way = "in 16 bits" if resynthesis.is_played else "through sound"
+    moved = f"The emotions move by {effect['after']:.3f}, {way} by {effect['heard']:.3f}."
     return Clip(
         title=f"Clip {resynthesis.clip}",
         sentences=(moved, *reason, clips.sentence(resynthesis)),
@@ -216,10 +227,10 @@ def _clip(resynthesis: Resynthesis, inputs: PageInputs, with_player: bool) -> Cl
         picture=picture(
             clips.clip_figure(resynthesis, rating_scale(inputs.rows, inputs.data) or SCALE),
             clips.words(resynthesis),
-            f"{clips.title(resynthesis)}. Changes in standard deviations (std) of the normalised log spectrogram.",
+            f"{clips.title(resynthesis)}. {CAPTIONS[resynthesis.is_played]}",
             scrolls=True,
         ),
-        table=_predicted(resynthesis),
+        table=predicted(resynthesis),
     )
 
 
@@ -247,13 +258,15 @@ def because_of(resynthesis: Resynthesis, weights: Weights) -> str:
     ).replace("-", "−")
 
 
-def _predicted(resynthesis: Resynthesis) -> Table:
+def predicted(resynthesis: Resynthesis) -> Table:
     """Emotions and concepts of a clip in every state."""
+    names = {"annotation": "label"} | clips.shown(resynthesis)
     lines = []
     for states in (resynthesis.emotions, resynthesis.concepts or {}):
         for name in states.get("before", {}):
-            values = [states.get(state, {}).get(name) for state in STATES]
+            values = [states.get(state, {}).get(name) for state in names]
             shown = (words.NOTHING if value is None else f"{value:.3f}" for value in values)
             lines.append(tuple(Cell(text) for text in (name.replace("_", " "), *shown)))
     caption = f"What {resynthesis.run} predicts of clip {resynthesis.clip}."
-    return Table(caption, ("", *STATES.values()), (True, *[False] * len(STATES)), tuple(lines))
+    headings = tuple(name.capitalize() for name in names.values())
+    return Table(caption, ("", *headings), (True, *[False] * len(headings)), tuple(lines))

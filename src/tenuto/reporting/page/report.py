@@ -12,6 +12,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -37,7 +38,9 @@ BOTTLENECK = "Does a bottleneck of {} make music-emotion recognition more robust
 HUMAN, SIGNAL = "human concepts", "concepts computed from the audio"
 ANY = "How much do small changes of the input change the predictions of these systems?"
 
-SECTIONS: tuple[Callable[[PageInputs], Section | str], ...] = (
+MakeSection = Callable[[PageInputs], Section | str]
+
+SECTIONS: tuple[MakeSection, ...] = (
     sections.attacked,
     sections.clean,
     sections.predictions,
@@ -52,11 +55,11 @@ SECTIONS: tuple[Callable[[PageInputs], Section | str], ...] = (
 )
 """In the order of the page. Each returns a section, or a sentence that says what is missing for it."""
 
-OF_UNIT = (
-    *(sections.attacked, sections.clean, sections.predictions),
-    *(sections.statistics, sections.over_epsilon, sections.audited),
-)
-"""Sections that rows in another unit of epsilon have of their own."""
+OF_ATTACK = (sections.attacked, sections.predictions, sections.statistics)
+"""Sections that rows in another unit or norm have of their own."""
+
+OF_PROTOCOL = (sections.over_epsilon, sections.audited)
+"""Sections that rows of another protocol or in another unit have of their own: they show all norms."""
 
 LEVEL = 0.05
 """Of the seed-level test, after Holm."""
@@ -100,8 +103,8 @@ class Page:
 def make_page(inputs: PageInputs, date: str = "") -> Page:
     """Everything a report says. Raises `DataError` where rows contradict each other."""
     made = [section(inputs) for section in SECTIONS[:-1]]
-    for place, other in enumerate(inputs.others, 1):
-        made += [_of_unit(section(other), place, other.unit) for section in OF_UNIT]
+    for place in range(1, 1 + len(inputs.others)):
+        made += [_of_other(section, place, inputs) for section in _sections_of(inputs, place)]
     made.append(SECTIONS[-1](inputs))
     shown = [section for section in made if isinstance(section, Section)]
     lacks = (
@@ -126,12 +129,26 @@ def make_page(inputs: PageInputs, date: str = "") -> Page:
     )
 
 
-def _of_unit(section: Section | str, place: int, unit: str) -> Section | str:
-    """A section, or what it lacks, of rows in another unit of epsilon."""
+def _sections_of(inputs: PageInputs, place: int) -> list[MakeSection]:
+    """The sections of one of `PageInputs.others`, counted from 1, without those that would repeat an earlier one."""
+    every = (inputs, *inputs.others)
+    other, earlier = every[place], every[:place]
+    has_new_runs = not any(set(other.rows["run"]) <= set(one.rows["run"]) for one in earlier)
+    is_new_source = all(other.source != one.source for one in earlier)
+    parts = [*OF_ATTACK, *([sections.clean] if has_new_runs else []), *(OF_PROTOCOL if is_new_source else [])]
+    return [section for section in SECTIONS if section in parts]
+
+
+def _of_other(make: MakeSection, place: int, inputs: PageInputs) -> Section | str:
+    """A section, or what it lacks, of rows in another unit or norm."""
+    other = inputs.others[place - 1]
+    about = other.attack
+    if make not in OF_ATTACK:
+        about = f"Epsilon in {other.unit}" if other.protocol == inputs.protocol else other.protocol
+    section = make(other)
     if isinstance(section, str):
-        return f"Epsilon in {unit}: {section}"
-    title = f"Epsilon in {unit}: {section.title}"
-    return dataclasses.replace(section, name=f"{section.name}-{place}", title=title)
+        return f"{about}: {section}"
+    return dataclasses.replace(section, name=f"{section.name}-{place}", title=f"{about}: {section.title}")
 
 
 def answer(inputs: PageInputs) -> tuple[str, str, str]:
@@ -233,8 +250,8 @@ def facts(inputs: PageInputs) -> tuple[tuple[str, str], ...]:
         ("Attack", inputs.attack),
     ]
     if inputs.others:
-        units = "; ".join(one.unit for one in (inputs, *inputs.others))
-        named.append(("Units of epsilon", f"{units}. Each has sections of its own: they cannot be compared."))
+        attacks = "; ".join(one.attack for one in inputs.others)
+        named.append(("Other attacks", f"{attacks}. Each has sections of its own: they cannot be compared."))
     if data is not None:
         named.append(("Data", data.dataset))
         if data.concepts == "signal":
@@ -244,8 +261,13 @@ def facts(inputs: PageInputs) -> tuple[tuple[str, str], ...]:
     return tuple(named)
 
 
-def render(shown: Page) -> str:
-    """A page as HTML. Style and script are inline; only these two, by their digests, may run."""
+def render(shown: Any, template: str = "report") -> str:
+    """A page as HTML. Style and script are inline; only these two, by their digests, may run.
+
+    Args:
+        shown: What the template shows, such as a `Page`.
+        template: Its name.
+    """
     from jinja2 import Environment, PackageLoader, StrictUndefined
     from markupsafe import Markup
 
@@ -260,7 +282,7 @@ def render(shown: Page) -> str:
     )
     style, script = (loader.get_source(environment, f"report.{kind}")[0] for kind in ("css", "js"))
     sources = {"style": style + _swatches(), "script": script}
-    return environment.get_template("report.html").render(
+    return environment.get_template(f"{template}.html").render(
         page=shown,
         version=__version__,
         **{name: Markup(source) for name, source in sources.items()},

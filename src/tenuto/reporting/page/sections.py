@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from tenuto.analysis import curves, natural as natural_changes, sentences, smc2025, words
+from tenuto.analysis import natural as natural_changes, sentences, smc2025, words
+from tenuto.analysis.curves import Curves
 from tenuto.analysis.systems import at_budgets, is_paper_data, ordered_systems, rating_scale, run_metrics
+from tenuto.errors import DataError
 from tenuto.evaluation.audit.findings import (
     NOT_EVALUATED,
     OBJECT_NOT_EVALUATED,
@@ -33,6 +36,8 @@ from tenuto.reporting.page.blocks import (
     table,
 )
 from tenuto.reporting.page.inputs import PageInputs
+from tenuto.store.budgets import norm_of
+from tenuto.store.natural import GRADED
 from tenuto.store.rows import unit_of, values_of
 
 RUN_COLUMNS = {
@@ -111,20 +116,31 @@ def statistics(inputs: PageInputs) -> Section:
 
 
 def over_epsilon(inputs: PageInputs) -> Section | str:
-    """Error and movement over epsilon, and how far each emotion is pushed."""
+    """Error and movement over the size of the perturbation, and how far each emotion is pushed; norm by norm."""
     if isinstance(inputs.curves, str):
         return inputs.curves
-    measured = inputs.curves
+    blocks: list[Block] = [block for curves in inputs.curves.by_norm for block in _curve_blocks(curves)]
+    blocks += points(
+        list(dict.fromkeys(remark for curves in inputs.curves.by_norm for remark in curves.remarks))
+    )
+    return Section("curves", "By size of the attack", tuple(blocks))
+
+
+def _curve_blocks(measured: Curves) -> list[Block]:
+    """Figures and table of the curves of one norm."""
+    axis = measured.axis
     rise = "; ".join(
-        f"{line['system']} from {line['clean_mae']:.3f} to {line['largest_mae']:.3f} at {line['largest_epsilon']:g}"
+        f"{line['system']} from {line['clean_mae']:.3f} to {line['largest_mae']:.3f} at "
+        f"{axis.short(line['largest_epsilon'])}"
         for line in measured.summary.to_dict("records")
     )
+    size = f"{axis.title[0].lower()}{axis.title[1:]}" if axis.in_db else "size of the perturbation"
     blocks: list[Block] = [
         picture(
             curve_figures.curve(measured),
-            f"Worst-case error of each system rises with epsilon: {rise}.",
-            f"Error (above) and movement of predictions (below) by size of the perturbation, {measured.protocol}. "
-            "Bands are 95 % bootstrap intervals, rings clean errors.",
+            f"Worst-case error of each system by {size}: {rise}.",
+            f"Error (above) and movement of predictions (below) by {size}, {measured.protocol}. Bands are 95 % "
+            "bootstrap intervals, rings clean errors.",
         ),
         table(tables.show_curves(measured), tables.caption_curves(measured), ("Natural",)),
     ]
@@ -135,33 +151,47 @@ def over_epsilon(inputs: PageInputs) -> Section | str:
         blocks.append(
             picture(
                 curve_figures.emotions(measured),
-                f"How far attacks on one emotion alone move it at the largest epsilon, mean over systems: {pushed}.",
+                f"How far attacks on one emotion alone move it at the largest budget, mean over systems: {pushed}.",
                 "How far each emotion is moved up and down by the attacks on it alone.",
             )
         )
-    blocks += points(measured.remarks)
-    return Section("curves", "By size of the attack", tuple(blocks))
+    return blocks
 
 
 def natural(inputs: PageInputs) -> Section | str:
     """How far predictions move without an attack."""
     if inputs.natural is None:
         return "Natural changes: not measured. Run `tenuto natural RUN --root DATA`."
-    means = curves.natural_means(natural_changes.summary(inputs.natural))
-    cells = pd.DataFrame(
-        {
-            "Change": means["change"],
-            "System": means["system"],
-            "Moves predictions by": [f"{value:.4f}" for value in means["moved"]],
-            "MAE after it": [f"{value:.3f}" for value in means["mae"]],
-        },
-        dtype=str,
-    )
-    caption = (
-        "Mean absolute change of a prediction, and MAE, under natural changes of the music; means over runs. An attack "
-        "is informative where it moves predictions further than this."
-    )
-    return Section("natural", "Natural changes", (table(cells, caption, ("System",)),))
+    is_graded = inputs.natural["protocol"] == GRADED
+    blocks: list[Block] = []
+    if not is_graded.all():
+        means = natural_changes.natural_means(natural_changes.summary(inputs.natural[~is_graded]))
+        cells = pd.DataFrame(
+            {
+                "Change": means["change"],
+                "System": means["system"],
+                "Moves predictions by": [f"{value:.4f}" for value in means["moved"]],
+                "MAE after it": [f"{value:.3f}" for value in means["mae"]],
+            },
+            dtype=str,
+        )
+        caption = (
+            "Mean absolute change of a prediction, and MAE, under natural changes of the music; means over runs. An "
+            "attack is informative where it moves predictions further than this."
+        )
+        blocks.append(table(cells, caption, ("System",)))
+    if is_graded.any():
+        blocks.append(_corruption(inputs.natural[is_graded], inputs.comparison.settings.draws))
+    return Section("natural", "Natural changes", tuple(blocks))
+
+
+def _corruption(rows: pd.DataFrame, draws: int) -> Block:
+    """The corruption error of every system, or why there is none."""
+    try:
+        errors = natural_changes.corruption(rows[rows["split"] == "test"], draws)
+    except DataError as error:
+        return Text(f"No corruption error: {error}")
+    return table(tables.show_corruption(errors), tables.CAPTION_CORRUPTION)
 
 
 def audited(inputs: PageInputs) -> Section | str:
@@ -217,16 +247,22 @@ def runs(inputs: PageInputs) -> Section:
     for protocol, rows in inputs.protocols.items():
         for _, part in at_budgets(rows):
             lines += [_run(protocol, own) for _, own in part.groupby("run", sort=True)]
-    patterns = {"Seed": ".0f", "Epsilon": "g", **RUN_COLUMNS}
+    patterns = {"Seed": ".0f", "Epsilon": "g", "dB": "z.3g", **RUN_COLUMNS}
     listed = pd.DataFrame(lines)
     units = listed["Unit"].unique()
     if len(units) == 1:
         listed = listed.drop(columns="Unit")
+    if listed["dB"].isna().all():
+        listed = listed.drop(columns="dB")
     unit = words.long_unit(units[0]).removesuffix(" (std)") if len(units) == 1 else "the unit of the line"
     caption = (
         "All runs on test clips; the worst case of each clip where a protocol has several attacks. r: mean correlation "
         f"over emotions. Epsilon, median L2, largest entry: of the change, in {unit}. Norm none: without a budget."
     )
+    if "dB" in listed:
+        caption += (
+            " dB: epsilon in dB, a signal-to-noise ratio (norm snr) or a noise-to-mask ratio (norm masked)."
+        )
     return Section("runs", "All runs", (sortable(listed, caption, patterns),))
 
 
@@ -239,5 +275,7 @@ def _run(protocol: str, own: pd.DataFrame) -> dict[str, Any]:
         *(line["adversarial_corr_avg"], own["l2"].median(), own["linf"].max()),
     )
     about = {"Run": line["folder"], "System": line["system"], "Seed": line["seed"]}
-    budget = {"Norm": own["norm"].iloc[0], "Epsilon": own["epsilon"].iloc[0], "Unit": unit_of(own)}
+    norm, epsilon = norm_of(str(own["norm"].iloc[0])), float(own["epsilon"].iloc[0])
+    decibels = norm.value(epsilon) if norm.in_db else math.nan
+    budget = {"Norm": norm.name, "Epsilon": epsilon, "dB": decibels, "Unit": unit_of(own)}
     return {**about, "Protocol": protocol, **budget, **dict(zip(RUN_COLUMNS, numbers, strict=True))}

@@ -1,0 +1,95 @@
+"""What sums a curve up: where the error doubles, its mean excess, and where the attack exceeds natural changes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from tenuto.analysis import natural as baseline, statistics
+from tenuto.analysis.curve_shape import Values, area, crossing, mean_excess
+from tenuto.store.budgets import Norm
+
+QUANTITIES = ("error", "moved")
+LEVEL = 0.95
+"""Of all intervals."""
+
+SUMMARY = (
+    *("system", "seeds", "clips", "clean_mae", "largest_epsilon", "largest_mae"),
+    *("doubling", "doubling_low", "doubling_high", "area"),
+    *("mean_excess", "mean_excess_low", "mean_excess_high", "resampled"),
+    *("natural", "natural_change", "beyond"),
+)
+
+
+def interval(table: Values, draws: int, seed: int) -> statistics.Interval:
+    """Mean of values (seeds, clips) with its interval."""
+    return statistics.crossed_interval(table, draws, seed, LEVEL)
+
+
+def summary_line(
+    system: str,
+    axis: Norm,
+    epsilons: Sequence[float],
+    heights: dict[str, dict[str, Values]],
+    changes: pd.DataFrame,
+    draws: int,
+    seed: int,
+) -> dict[str, Any]:
+    """A line of `tenuto.analysis.curves.Curves.summary`.
+
+    Args:
+        system: Name of the system.
+        axis: How sizes are shown.
+        epsilons: (steps,), 0 first.
+        heights: Quantity -> system -> (seeds, clips, steps).
+        changes: See `tenuto.analysis.natural.summary`.
+        draws: Bootstrap resamplings.
+        seed: Of the bootstrap.
+    """
+    errors, moved = (heights[quantity][system] for quantity in QUANTITIES)
+    mean = errors.mean(axis=(0, 1))
+    excess = interval(mean_excess(epsilons, errors, axis.in_db), draws, seed)
+    drawn = np.stack(
+        [statistics.bootstrap_means(table, draws, seed) for table in np.moveaxis(errors, -1, 0)], axis=-1
+    )
+    doubled = crossing(epsilons, drawn, 2 * drawn[:, 0], axis.in_db)
+    # Draws in which the error never doubles are infinite, so the ends must be draws, not points between two.
+    ends = np.quantile(doubled, [(1 - LEVEL) / 2, (1 + LEVEL) / 2], method="inverted_cdf")
+    line = {
+        "system": system,
+        "seeds": errors.shape[0],
+        "clips": errors.shape[1],
+        "clean_mae": float(mean[0]),
+        "largest_epsilon": epsilons[-1],
+        "largest_mae": float(mean[-1]),
+        "doubling": axis.value(float(crossing(epsilons, mean, 2 * mean[0], axis.in_db))),
+        "area": float(area(epsilons, mean, axis.in_db)),
+        "mean_excess": excess.mean,
+        "mean_excess_low": excess.low,
+        "mean_excess_high": excess.high,
+        "resampled": excess.resampled,
+    }
+    if excess.resampled != "nothing":
+        low, high = sorted(axis.value(float(end)) for end in ends)
+        line |= {"doubling_low": low, "doubling_high": high}
+    return line | _beyond(system, axis, epsilons, moved.mean(axis=(0, 1)), changes)
+
+
+def _beyond(
+    system: str, axis: Norm, epsilons: Sequence[float], moved: Values, changes: pd.DataFrame
+) -> dict[str, Any]:
+    """The natural change that moves a system most, and the size from which on the attack moves it further."""
+    own = baseline.natural_means(changes)
+    own = own[own["system"] == system]
+    if own.empty:
+        return {}
+    most = own.sort_values("moved").iloc[-1]
+    reach = float(crossing(epsilons, moved, float(most["moved"]), axis.in_db))
+    return {
+        "natural": float(most["moved"]),
+        "natural_change": str(most["change"]),
+        "beyond": axis.value(reach),
+    }

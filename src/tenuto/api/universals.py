@@ -1,0 +1,36 @@
+"""One perturbation for all clips of a run."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from tenuto.api.progress import Progress
+from tenuto.attacks import Budget, Objective, parse_objective
+from tenuto.attacks.universal import Universal
+from tenuto.evaluation import universal
+from tenuto.evaluation.runs import Run
+from tenuto.evaluation.universal import UniversalResult, default_name
+
+
+def fit_universal(
+    run: Run,
+    budget: Budget,
+    objective: str | Objective,
+    shifts: Sequence[float],
+    part: str,
+    out: str | Path | None,
+    device: str,
+    progress: Progress,
+    settings: dict[str, Any],
+) -> UniversalResult:
+    """Fit one perturbation of the inputs of a run and judge it, see `tenuto.api.runs.Run.universal`."""
+    goal = parse_objective(objective, run.recogniser.emotions) if isinstance(objective, str) else objective
+    fit = Universal(budget, objective=goal, **settings)
+    name = default_name(fit, run.recogniser.inputs.unit, part, shifts)
+    folder = run.files.universal(name) if out is None else Path(out)
+    with progress.bar("universal perturbation", fit.steps(len(run.part("train")))) as advance:
+        result = universal.universal(run, fit, folder, part, shifts, device, advance)
+    progress.note(f"{folder}: rows, perturbation{' and sound' if result.sample_rate else ''}")
+    return result

@@ -1,0 +1,126 @@
+"""The published protocols: one word to cite, every setting fixed. Another setting is another version."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+from tenuto.attacks.apgd import APGD
+from tenuto.attacks.base import Attack
+from tenuto.attacks.budgets import SNR, Linf
+from tenuto.attacks.masked import Masked
+from tenuto.attacks.noise import Noise
+from tenuto.attacks.objectives import AbsoluteError, Correlation, EachEmotion, SquaredError
+from tenuto.attacks.protocols import Protocol
+from tenuto.attacks.registry import PROTOCOLS
+from tenuto.attacks.smc2025.described import Described
+from tenuto.attacks.smc2025.released import ReleasedAttack
+from tenuto.attacks.square import Square
+from tenuto.errors import ConfigError, did_you_mean
+
+STANDARD = tuple(Linf(epsilon) for epsilon in (0.01, 0.02, 0.05, 0.1, 0.2))
+"""Budgets of standard-1, in standard deviations of the normalised log spectrogram."""
+
+LARGEST = STANDARD[-1]
+
+HEARING = (*(SNR(db) for db in (60, 50, 40, 30, 20)), *(Masked(db) for db in (-6, 0, 6)))
+"""Budgets of sound-1: signal-to-noise ratios of the waveform and ratios of noise to the masking threshold."""
+
+LOUDEST = (SNR(20), Masked(6))
+
+for _published in (
+    Protocol(
+        name="paper-2025-released",
+        version=1,
+        description="The attack of the SMC 2025 study as its released code performs it; no budget.",
+        attacks=(ReleasedAttack(),),
+    ),
+    Protocol(
+        name="paper-2025-described",
+        version=1,
+        description="The same attack as the study's settings describe it: L-infinity 0.001, clipped after every "
+        "step, and the prediction at the stored perturbation.",
+        attacks=(Described(),),
+    ),
+    Protocol(
+        name="standard-1",
+        version=1,
+        description="The worst of gradient ascent on three errors and on each emotion up and down, of random "
+        "search and of noise, over five L-infinity budgets.",
+        attacks=(
+            APGD(LARGEST, objective=SquaredError(), steps=30),
+            APGD(LARGEST, objective=AbsoluteError(), steps=20),
+            APGD(LARGEST, objective=Correlation(), steps=20),
+            APGD(LARGEST, objective=EachEmotion(), steps=6),
+            Square(LARGEST, objective=AbsoluteError(), queries=80),
+            Noise(LARGEST, objective=AbsoluteError(), kind="uniform", draws=8),
+            Noise(LARGEST, objective=AbsoluteError(), kind="gaussian", draws=8),
+            Noise(LARGEST, objective=AbsoluteError(), kind="sign", draws=8),
+        ),
+        budgets=STANDARD,
+        silence=True,
+        most_emotions=11,
+    ),
+    Protocol(
+        name="sound-1",
+        version=1,
+        description="The worst of gradient ascent on two errors and on each emotion up and down, and of white, pink "
+        "and masked noise, on the waveform, over five signal-to-noise ratios and three noise-to-mask ratios.",
+        attacks=(
+            *(APGD(budget, objective=SquaredError(), steps=40) for budget in LOUDEST),
+            *(APGD(budget, objective=AbsoluteError(), steps=20) for budget in LOUDEST),
+            *(APGD(budget, objective=EachEmotion(), steps=6) for budget in LOUDEST),
+            *(
+                Noise(budget, objective=AbsoluteError(), kind=kind, draws=8)
+                for kind in ("white", "pink", "masked")
+                for budget in LOUDEST
+            ),
+        ),
+        budgets=HEARING,
+        silence=True,
+        most_emotions=8,
+    ),
+):
+    PROTOCOLS.register(_published.name)(_published)
+
+
+def protocol(name: str, **settings: Any) -> Protocol:
+    """Look up a published protocol by its name.
+
+    Args:
+        name: One of `PROTOCOLS`.
+        settings: Changes for a reduced run, such as ``iterations=100``, to every attack that has the setting.
+            The printed form shows those that deviate from the published value. A protocol with budgets takes
+            ``precision`` alone.
+
+    Raises:
+        ConfigError: Unknown name or setting, or a value out of range.
+
+    >>> protocol("paper-2025-released", iterations=100)
+    protocol('paper-2025-released', iterations=100)
+    """
+    return _changed(PROTOCOLS[name], settings)
+
+
+def _changed(published: Protocol, settings: dict[str, Any]) -> Protocol:
+    """A published protocol with other settings; each goes to every attack that has it."""
+    if published.budgets and (fixed := [setting for setting in settings if setting != "precision"]):
+        raise ConfigError(f"Protocol {published.name} has no parameters: leave out {', '.join(fixed)}.")
+    valid_settings = {setting for attack in published.attacks for setting in _settings(attack)}
+    for setting in settings:
+        if setting not in valid_settings:
+            hint = did_you_mean(setting, sorted(valid_settings))
+            raise ConfigError(f"Protocol {published.name} has no setting '{setting}'. {hint}")
+    attacks: list[Attack] = []
+    changes: dict[str, Any] = {}
+    members: tuple[Any, ...] = published.attacks
+    for attack in members:
+        own = _settings(attack)
+        new = {setting: value for setting, value in settings.items() if own.get(setting, value) != value}
+        changes.update(new)
+        attacks.append(dataclasses.replace(attack, **new))
+    return dataclasses.replace(published, attacks=tuple(attacks), changes=tuple(sorted(changes.items())))
+
+
+def _settings(attack: Any) -> dict[str, Any]:
+    return {one.name: getattr(attack, one.name) for one in dataclasses.fields(attack) if one.init}

@@ -1,0 +1,37 @@
+"""Searches of a few steps, for tests of what surrounds an attack: the searches themselves have tests of their own."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from tenuto.attacks import PROTOCOLS
+from tenuto.attacks.base import Attack
+from tenuto.evaluation.audit import examination
+
+FEW = {"steps": 2, "queries": 4, "draws": 1}
+
+
+def _shortened(attack: Any) -> Attack:
+    shortened: Attack = dataclasses.replace(
+        attack, **{name: number for name, number in FEW.items() if hasattr(attack, name)}
+    )
+    return shortened
+
+
+@contextlib.contextmanager
+def few_steps() -> Iterator[None]:
+    """`standard-1` takes a few steps at budgets of 0.05 and more, and an audit searches as briefly."""
+    published = PROTOCOLS["standard-1"]
+    attacks = tuple(map(_shortened, published.attacks))
+    short = dataclasses.replace(published, attacks=attacks, budgets=published.budgets[-3:])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(PROTOCOLS._parts, "standard-1", short)
+        patch.setattr(examination, "STAND_IN", _shortened(examination.STAND_IN))
+        for name, number in (("STEPS", 2), ("UNBOUNDED_STEPS", 4), ("QUERIES", 4), ("DRAWS", 1)):
+            patch.setattr(examination, name, number)
+        yield
