@@ -164,7 +164,11 @@ def noisy_predictions(
 
 
 def certificate(
-    predictions: Values, radii: Sequence[float], smoothing: Smoothing, clips: int, scale: tuple[float, float] | None
+    predictions: Values,
+    radii: Sequence[float],
+    smoothing: Smoothing,
+    clips: int,
+    scale: tuple[float, float] | None,
 ) -> list[tuple[float, Values, Values, Values]]:
     """(radius, low, median, high) for every radius, in the unit of the input, of one clip.
 
