@@ -1,5 +1,7 @@
 """Certificates of a run's clips: rows, files, resuming, and both domains."""
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -11,6 +13,7 @@ from tenuto.api.runs import with_progress
 from tenuto.data import prepare
 from tenuto.errors import CheckpointError, ConfigError
 from tenuto.evaluation import certifying
+from tenuto.evaluation.certificates import Smoothing, noisy_predictions
 from tenuto.evaluation.runs import open_run
 from tenuto.store.run import RunFolder
 from tenuto.training.loop import train
@@ -38,12 +41,12 @@ def test_rows_of_a_run(run):
 
 
 def test_other_radii_need_no_new_draws_and_an_interrupted_call_goes_on(run, monkeypatch):
-    settings = {"sigma": 0.2, "radius": 0.1, "draws": 30}
+    settings: dict[str, Any] = {"sigma": 0.2, "radius": 0.1, "draws": 30}
     first = tenuto.certify(run, **settings, clips=1).rows
-    drawn = []
-    original = certifying.noisy_predictions
+    drawn: list[Any] = []
+    original = noisy_predictions
     monkeypatch.setattr(
-        certifying, "noisy_predictions", lambda *args: drawn.append(len(drawn)) or original(*args)
+        certifying, "noisy_predictions", lambda *args: (drawn.append(args), original(*args))[1]
     )
     both = tenuto.certify(run, **settings, clips=2).rows
     assert len(drawn) == 1
@@ -53,7 +56,7 @@ def test_other_radii_need_no_new_draws_and_an_interrupted_call_goes_on(run, monk
 
 
 def test_draws_of_earlier_weights_are_refused(run):
-    smoothing = certifying.Smoothing(sigma=0.3, draws=8)
+    smoothing = Smoothing(sigma=0.3, draws=8)
     tenuto.certify(run, sigma=0.3, radius=0.1, draws=8, clips=1)
     path = RunFolder(run.folder).noisy_predictions(smoothing.name(run.recogniser.inputs.name))
     with pytest.raises(CheckpointError, match="earlier weights"):
@@ -74,8 +77,8 @@ def test_a_perturbation_inside_the_radius_stays_inside_the_bounds(run):
     rows = tenuto.certify(run, sigma=0.2, radius=0.2, draws=60, clips=1).rows
     model, example = run.recogniser.network, run.part("test").inputs[:1]
     direction = torch.ones_like(example) / example.numel() ** 0.5 * 0.2
-    smoothing = certifying.Smoothing(sigma=0.2, draws=200, seed=5)
-    moved = certifying.noisy_predictions(model, example + direction, run.part("test").labels[:1], smoothing)
+    smoothing = Smoothing(sigma=0.2, draws=200, seed=5)
+    moved = noisy_predictions(model, example + direction, run.part("test").labels[:1], smoothing)
     median = np.median(moved.clip(*run.material.prepared.index.label_scale), axis=0)
     assert ((rows["low"] <= median + 1e-6) & (median <= rows["high"] + 1e-6)).all()
 

@@ -49,7 +49,7 @@ class Smoothing:
         clips_together: With that probability they hold for all clips at once.
         clip_to_scale: Clip predictions to the rating scale before the median is taken.
         seed: Of the noise.
-        precision: In which the network predicts the noisy inputs: the certificate holds for the model in this precision.
+        precision: In which the network predicts the noisy inputs; the certificate holds for the model in it.
 
     Raises:
         ConfigError: A setting out of range.
@@ -201,8 +201,9 @@ def check_radii(radii: Sequence[float]) -> None:
 def summary(rows: pd.DataFrame) -> pd.DataFrame:
     """A line per sigma and radius, means over clips and outputs.
 
-    ``clean_mae`` is the error of the smoothed model, ``certified_mae`` the largest error that a perturbation inside the
-    radius can cause (both need labels), ``moved`` the largest change it can cause, ``width`` the distance of the bounds.
+    ``clean_mae`` is the error of the smoothed model, ``certified_mae`` the largest error that a perturbation inside
+    the radius can cause (both need labels), ``moved`` the largest change it can cause, ``width`` the distance of the
+    bounds.
     """
     table = rows.assign(
         width=rows["high"] - rows["low"],
@@ -211,8 +212,8 @@ def summary(rows: pd.DataFrame) -> pd.DataFrame:
     names = ["width", "moved"]
     if "label" in rows:
         table["clean_mae"] = (rows["median"] - rows["label"]).abs()
-        ends = [(rows[name] - rows["label"]).abs() for name in ("low", "high")]
-        table["certified_mae"] = np.maximum(*ends)
+        ends = (rows[["low", "high"]].sub(rows["label"], axis=0)).abs()
+        table["certified_mae"] = ends.max(axis=1)
         names = ["clean_mae", "certified_mae", *names]
     # A radius in dB is another size for every clip.
     table["at"] = rows["radius"].where(rows["snr_db"].isna(), np.nan)
