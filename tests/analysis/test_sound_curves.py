@@ -191,7 +191,7 @@ def test_attacks_get_stronger_to_the_right():
         below = curve_figures.curve(result).axes[1]
         assert below.get_xlim() == pytest.approx(ends)
         assert below.get_xlabel() == f"{result.axis.title} (dB)"
-        labels = [label.get_text() for label in below.get_xticklabels()]
+        labels = [label.get_text().replace("−", "-") for label in below.get_xticklabels()]
         assert labels[0] == "clean"
         assert sorted(map(float, labels[1:])) == sorted(made_up.SOUND[norm])
 

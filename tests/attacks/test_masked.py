@@ -135,6 +135,19 @@ def test_a_random_point_fills_the_budget():
     assert 10 * noise_to_mask(point, WAVES).median().log10() > -5
 
 
+def test_the_valid_range_costs_little():
+    """Sixty samples of full scale. Clipping them makes clicks, for which one factor would leave a fifth of the gain."""
+    loud = (3 * WAVES).clamp(-1, 1)
+    model, labels = Linear(noise(6, 1).double()), torch.zeros(2, 1, dtype=torch.float64)
+    free, limited = (
+        FGSM(Masked(0), objective=OneEmotion(0))(model, loud.double(), labels, valid_range=valid_range)
+        for valid_range in (None, (-1.0, 1.0))
+    )
+    assert free.adversarial.abs().max() > 1.001
+    assert limited.adversarial.abs().max() <= 1
+    assert (limited.loss > 0.5 * free.loss).all()
+
+
 def test_what_is_above_the_budget_is_refused_by_name():
     delta = AROUND.project(noise(2))
     AROUND.check(delta * 10**0.004, NAMES)  # 0.08 dB

@@ -11,9 +11,11 @@ import pytest
 from PIL import Image
 
 from tenuto.reporting import write_report
+from tenuto.reporting.page.gallery import Shown, make_gallery
+from tenuto.reporting.page.report import render
 from tenuto.store.rows import mark_worst
 from tests.analysis import test_curves
-from tests.reporting import made_up
+from tests.reporting import made_up, test_clip
 from tests.reporting.made_up_report import complete, inputs, stored
 
 BROWSERS = ("chromium-headless-shell", "chromium", "chromium-browser", "google-chrome")
@@ -274,3 +276,25 @@ def test_paper_is_light_and_has_neither_contents_nor_sounds(visit):
     assert not page.locator("nav").is_visible()
     assert not page.locator("audio").first.is_visible()
     assert page.locator("#runs table").is_visible()
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+def test_a_gallery_loads_nothing_fits_and_plays(tmp_path, browser, width):
+    tone = (3000 * np.sin(np.arange(22050) / 20)).astype(np.int16)
+    shown = [
+        Shown(test_clip.made_up(system=system, samples_before=tone, samples_after=tone + np.int16(9)), (0, 1))
+        for system in ("A2E", "A2M2E")
+    ]
+    path = tmp_path / "gallery.html"
+    path.write_text(render(make_gallery(shown), "gallery"), "utf-8")
+    page, asked = browser.new_page(viewport={"width": width, "height": 800}), []
+    page.on("request", lambda request: asked.append(request.url))
+    page.goto(path.as_uri())
+    assert [url for url in asked if not url.startswith("data:")] == [path.as_uri()]
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    assert page.locator("audio").count() == 6
+    assert page.locator("audio:visible").count() == 2
+    page.get_by_role("radio", name="Difference").first.check()
+    page.evaluate("document.querySelectorAll('audio')[2].play()")
+    page.wait_for_function("() => document.querySelectorAll('audio')[2].currentTime > 0.1")
+    page.close()

@@ -229,7 +229,8 @@ def test_an_attack_on_some_seconds_and_frequencies(attack):
 
 
 def test_an_attack_that_averages_over_draws(attack):
-    _, folder = attack("--attack", "FGSM", "--epsilon", "0.1", "--draws", "2")
+    outcome, folder = attack("--attack", "FGSM", "--epsilon", "0.1", "--draws", "2")
+    assert "on fresh draws MAE 0." in outcome.stdout
     path, table = own_rows(folder)
     assert table["fresh_error"].notna().all()
     assert (table["gradient_passes"] == 2).all()

@@ -199,7 +199,9 @@ def test_an_attack_on_a_recording_shows_before_and_after(tenuto, package, song, 
     rows = read_rows(tmp_path / "out" / f"{name}-attack.csv")
     assert list(rows["label_happy"]) == list(rows["clean_happy"])
     assert rows["run"].iloc[0] == "a2e-soundtracks"
-    sounds = [soundfile.read(tmp_path / "out" / f"{name}-{which}.wav")[0] for which in ("before", "after")]
+    sounds = [
+        soundfile.read(tmp_path / "out" / f"{name}-attack-{which}.wav")[0] for which in ("before", "after")
+    ]
     assert len(sounds[0]) == len(sounds[1]) == 220_500
 
 

@@ -24,3 +24,4 @@ def test_an_undefined_metric_is_a_dash():
 def test_an_undefined_correlation_under_attack_is_a_dash():
     rows = pd.DataFrame({"label_joy": [0.1, 0.3], "clean_joy": [0.5, 0.5]})
     assert screen._scores(rows, "clean") == ("0.3000", "–")
+    assert screen._scores(rows[:1], "clean") == ("0.4000", "–")

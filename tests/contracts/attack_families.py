@@ -128,10 +128,15 @@ def shaped(values, budget):
     return values.flatten(1) if budget is not None and budget.needs_sound else values
 
 
+def tensors(result):
+    """Every tensor of a result, by name."""
+    columns = {name: value for name, value in vars(result).items() if isinstance(value, torch.Tensor)}
+    return {**columns, **result.columns}
+
+
 def same(one, other):
-    return all(
-        torch.equal(value, vars(other)[name]) for name, value in vars(one).items() if value is not None
-    )
+    others = tensors(other)
+    return all(torch.equal(value, others[name]) for name, value in tensors(one).items())
 
 
 def identity(result):

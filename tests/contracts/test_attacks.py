@@ -26,7 +26,17 @@ from tenuto.attacks import (
 from tenuto.attacks.budgets import Decibels
 from tenuto.errors import AttackError
 from tests.attacks.conftest import Linear
-from tests.contracts.attack_families import FAMILIES, MODEL, Excerpts, bounded, identity, norms, pairs, same
+from tests.contracts.attack_families import (
+    FAMILIES,
+    MODEL,
+    Excerpts,
+    bounded,
+    identity,
+    norms,
+    pairs,
+    same,
+    tensors,
+)
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -174,8 +184,8 @@ def test_examples_that_finish_early_change_no_bit_of_the_others(family, budget, 
 def test_the_order_of_the_examples_changes_no_bit(family, budget, inputs, labels):
     attack, order = family.make(budget), torch.tensor([2, 0, 1])
     result, turned = attack(MODEL, inputs, labels), attack(MODEL, inputs[order], labels[order])
-    values = {name: value for name, value in vars(result).items() if value is not None}
-    assert all(torch.equal(value[order], vars(turned)[name]) for name, value in values.items())
+    others = tensors(turned)
+    assert all(torch.equal(value[order], others[name]) for name, value in tensors(result).items())
 
 
 @pairs(bounded)

@@ -14,8 +14,10 @@ import pytest
 import torch
 
 import tenuto
+from tenuto.attacks import APGD, SNR, Square
 from tenuto.config import DataConfig, FolderConfig
-from tenuto.errors import RandomModelWarning
+from tenuto.data.inputs import FeatureInputs
+from tenuto.errors import AudioError, ConfigError, RandomModelWarning
 from tenuto.models import Recogniser
 from tenuto.models.portable import to_torchscript
 from tenuto.models.recogniser import predict
@@ -197,6 +199,23 @@ def test_it_has_a_corruption_error(opened):
     assert set(measured["kind"]) >= {"gain", "reverberation", "crowd noise", "mp3", "pitch", "tempo"}
     assert np.isfinite(measured["mae"]).all()
     assert tenuto.corruption_error(run.folder)["clips"].item() == len(run.part("test"))
+
+
+def test_a_budget_of_waveforms_is_for_the_samples_of_its_clips(opened):
+    """The clips have 0.6 s: enough for the windows of these models of waveforms, not for an excerpt of ten seconds."""
+    run, _ = opened
+    attack = APGD(SNR(30), steps=1) if run.recogniser.has_gradient else Square(SNR(30), queries=4)
+    if isinstance(run.recogniser.inputs, FeatureInputs):
+        with pytest.raises(ConfigError, match="and no gradient flows through that front end"):
+            run.attack(attack)
+    elif not run.recogniser.inputs.is_sound:
+        with pytest.raises(AudioError, match=r"clip .*: has 0\.\d+ s without silence at its ends"):
+            run.attack(attack)
+    else:
+        rows = run.attack(attack)
+        has_effect = rows["l2"] > 0
+        assert (rows.loc[has_effect, "snr_db"] >= 30 - 1e-5).all()
+        assert rows.loc[has_effect, ["nmr_db", "survives_16_bit", "survives_mp3"]].notna().all().all()
 
 
 def predictions_elsewhere(folder, root, needs):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 
 import numpy as np
+import pandas as pd
 import pytest
 import soundfile
 import torch
@@ -13,7 +14,22 @@ import tenuto
 from tenuto.api.progress import SILENT
 from tenuto.api.recordings import attack_recording
 from tenuto.api.runs import with_progress
-from tenuto.attacks import APGD, L2, SNR, AbsoluteError, Linf, Noise, Protocol
+from tenuto.attacks import (
+    APGD,
+    L2,
+    PGD,
+    SNR,
+    AbsoluteError,
+    Gain,
+    Linf,
+    LowPass,
+    Noise,
+    OneEmotion,
+    Protocol,
+    Region,
+    Transformations,
+    from_dict,
+)
 from tenuto.attacks.parsing import single
 from tenuto.audio.masking import noise_to_mask_db
 from tenuto.data import prepare
@@ -204,7 +220,7 @@ def test_front_door_names_the_domain(run):
     opened = with_progress(run, SILENT)
     rows = opened.attack(APGD(L2(0.5), steps=1), inputs="waveform")
     assert set(rows["unit"]) == {UNIT}
-    with pytest.raises(ConfigError, match=r"Protocol APGD-\w+ has budgets of waveforms: leave out"):
+    with pytest.raises(ConfigError, match=r"SNR\(db=40\).* is for waveforms: leave out"):
         opened.attack(APGD(SNR(40), steps=1), inputs="spectrogram")
     with pytest.raises(ConfigError, match="`inputs` must be waveform or spectrogram, got 'sound'"):
         opened.attack(APGD(SNR(40), steps=1), inputs="sound")  # type: ignore[arg-type]
@@ -258,3 +274,64 @@ def test_a_silent_excerpt_is_named(run, monkeypatch):
     monkeypatch.setattr(type(run), "part", lambda self, name: silent)
     with pytest.raises(AttackError, match=rf"The waveform of clips {silent.clips[0]}.* is silent and has no"):
         robustness.attack(run, single(APGD(SNR(35), steps=1)))
+
+
+# Some seconds and frequencies, and averages over transformations
+
+
+LOCALISED = single(APGD(SNR(30), objective=AbsoluteError(), steps=2, region=Region((2, 4), (200, 2000))))
+AVERAGED = single(
+    APGD(
+        Linf(0.01),
+        objective=AbsoluteError(),
+        steps=2,
+        transformations=Transformations((Gain(), LowPass()), draws=2),
+    )
+)
+
+
+def test_a_localised_attack_on_samples_is_zero_outside_and_states_what_leaks(run):
+    rows = robustness.attack(run, LOCALISED)
+    assert set(rows["unit"]) == {UNIT}
+    assert rows["leakage_db"].max() < -30
+    for delta in saved(run, LOCALISED).values():
+        power = np.abs(np.fft.rfft(delta[44_100:88_200].astype(np.float64))) ** 2
+        hertz = np.fft.rfftfreq(44_100, 1 / 22_050)
+        assert power[(hertz < 200) | (hertz > 2000)].sum() <= 1e-3 * power.sum()
+        delta[44_100:88_200] = 0
+        assert not delta.any()
+    pd.testing.assert_frame_equal(run.files.read_rows(LOCALISED), rows, check_dtype=False)
+
+
+def test_transformations_attack_the_samples_and_leave_their_effect_in_the_rows(run):
+    rows = robustness.attack(run, AVERAGED)
+    assert set(rows["unit"]) == {UNIT}
+    for name in ("loss", "clean_loss", "error", "clean_error", "moved"):
+        assert np.isfinite(run.files.read_rows(AVERAGED)[f"fresh_{name}"]).all()
+    (described,) = run.files.read_attacks(AVERAGED).values()
+    assert from_dict(described) == AVERAGED.attacks[0]
+
+
+def test_a_pretrained_model_is_moved_more_in_the_world_by_an_averaged_attack():
+    """A low-pass takes away what the plain attack relies on."""
+    recogniser = tenuto.load("a2e-soundtracks").in_sound()
+    network, axes = recogniser.network, recogniser.inputs.axes
+    time = np.arange(recogniser.inputs.window) / recogniser.inputs.sample_rate
+    chord = sum(
+        np.sin(2 * np.pi * hertz * time) / (1 + n) for n, hertz in enumerate((110, 220, 277, 330, 880))
+    )
+    noise = np.random.default_rng(0).standard_normal(len(time))
+    waveform = torch.from_numpy((0.2 * chord + 0.02 * noise).astype(np.float32))[None]
+    muffled = Transformations((LowPass((500.0, 1000.0)),), draws=2)
+    labels = predict(network, waveform).emotions
+    plain = PGD(SNR(40), objective=OneEmotion(5), steps=6)
+    averaged = dataclasses.replace(plain, transformations=muffled)(network, waveform, labels, axes=axes)
+    start = plain(network, waveform, labels).perturbation
+    # An attack of no steps from there measures the plain one on the same fresh draws.
+    measured = PGD(SNR(40), objective=OneEmotion(5), steps=1, step_size=1e-9, transformations=muffled)(
+        network, waveform, labels, axes=axes, start=start
+    )
+    gains = [
+        float(one.columns["fresh_loss"] - one.columns["fresh_clean_loss"]) for one in (measured, averaged)
+    ]
+    assert gains[1] > 1.3 * gains[0] > 0

@@ -12,9 +12,10 @@ import soundfile
 from tenuto.attacks import Linf, OneEmotion
 from tenuto.attacks.universal import Universal
 from tenuto.data.excerpts import EXCERPT_FRAMES
+from tenuto.data.inputs import FeatureInputs, WaveformInputs
 from tenuto.errors import ConfigError
 from tenuto.evaluation.runs import open_run
-from tenuto.evaluation.universal import UniversalResult, default_name, universal
+from tenuto.evaluation.universal import UniversalResult, default_name, default_shifts, universal
 from tenuto.files import read_json, read_safetensors
 from tenuto.models.recogniser import predict
 from tenuto.store.rows import read_rows, values_of
@@ -112,6 +113,19 @@ def test_a_waveform_is_scaled_to_full_scale(result):
 def test_a_spectrogram_has_no_sound(result):
     with pytest.raises(ConfigError, match="not of a waveform"):
         result.sound()
+
+
+def test_a_model_without_gradients_is_refused(run, monkeypatch):
+    monkeypatch.setattr(run.recogniser.network, "has_gradient", False)
+    with pytest.raises(ConfigError, match="has no gradient"):
+        universal(run, FIT)
+
+
+def test_default_shifts_are_shorter_than_the_input(run):
+    assert default_shifts(run.recogniser.inputs) == (0.0, 2.5, 5.0, 7.5)
+    assert default_shifts(WaveformInputs(16_000, 3.0)) == (0.0, 2.5)
+    assert default_shifts(WaveformInputs(16_000, 0.5)) == (0.0,)
+    assert default_shifts(FeatureInputs(16_000, 10.0, "module:function", np.asarray)) == (0.0,)
 
 
 @pytest.mark.parametrize("shifts", [(), (10.5,), (-1.0,), (float("nan"),), (0.0, 0.0)])

@@ -31,7 +31,7 @@ from tenuto.data.inputs import LogSpectrogramInputs
 from tenuto.errors import AudioError, ConfigError, FileError
 from tenuto.evaluation import explanation, intervention, natural as variation, resynthesis, robustness, runs
 from tenuto.evaluation.graded import graded
-from tenuto.evaluation.universal import SHIFTS, UniversalResult
+from tenuto.evaluation.universal import UniversalResult
 from tenuto.files import write_text
 from tenuto.models.adoption import FrontEnd, Model
 from tenuto.models.checkpoint import load, read_fingerprint
@@ -119,7 +119,7 @@ class Run(runs.Run):
         budget: Budget,
         objective: str | Objective = "squared-error",
         inputs: Domain | None = None,
-        shifts: Sequence[float] = SHIFTS,
+        shifts: Sequence[float] | None = None,
         part: str = "test",
         out: Source | None = None,
         device: str = "cpu",
@@ -134,7 +134,8 @@ class Run(runs.Run):
             budget: How large the perturbation is. Under ``SNR`` one shape is scaled to the level of each clip.
             objective: What is increased on average, see docs/attack.md.
             inputs: ``waveform`` or ``spectrogram``; default: where the budget belongs, else the model's own input.
-            shifts: Seconds by which the perturbation is moved in time, circularly.
+            shifts: Seconds by which the perturbation is moved in time, circularly; default: 0, 2.5, 5 and 7.5, as far
+                as they are shorter than the input.
             part: Whose clips are judged: ``test``, ``validation`` or ``train``.
             out: Folder for rows, perturbation and sound; default: ``universal/NAME`` in the run folder.
             device: ``cpu`` or ``cuda``.

@@ -11,14 +11,14 @@ from tenuto.attacks import Budget, Objective, parse_objective
 from tenuto.attacks.universal import Universal
 from tenuto.evaluation import universal
 from tenuto.evaluation.runs import Run
-from tenuto.evaluation.universal import UniversalResult, default_name
+from tenuto.evaluation.universal import UniversalResult, default_name, default_shifts
 
 
 def fit_universal(
     run: Run,
     budget: Budget,
     objective: str | Objective,
-    shifts: Sequence[float],
+    shifts: Sequence[float] | None,
     part: str,
     out: str | Path | None,
     device: str,
@@ -28,7 +28,9 @@ def fit_universal(
     """Fit one perturbation of the inputs of a run and judge it, see `tenuto.api.runs.Run.universal`."""
     goal = parse_objective(objective, run.recogniser.emotions) if isinstance(objective, str) else objective
     fit = Universal(budget, objective=goal, **settings)
-    name = default_name(fit, run.recogniser.inputs.unit, part, shifts)
+    inputs = run.recogniser.inputs
+    shifts = default_shifts(inputs) if shifts is None else shifts
+    name = default_name(fit, inputs.unit, part, shifts)
     folder = run.files.universal(name) if out is None else Path(out)
     with progress.bar("universal perturbation", fit.steps(len(run.part("train")))) as advance:
         result = universal.universal(run, fit, folder, part, shifts, device, advance)

@@ -89,7 +89,8 @@ class AttackResult:
             f"{type(self).__name__}({len(self.loss)} examples, mean loss {self.loss.mean():.4g}, "
             f"mean absolute change of the prediction {change:.4g}, "
             f"largest change of an input {self.perturbation.abs().max():.4g}, "
-            f"{int(self.converged.sum())} converged)"
+            f"{int(self.converged.sum())} converged"
+            f"{''.join(f', mean {name} {values.mean():.4g}' for name, values in self.columns.items())})"
         )
 
 

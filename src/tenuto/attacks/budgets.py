@@ -72,6 +72,10 @@ class Budget(abc.ABC):
     def project(self, delta: Tensor, epsilon: Tensor | None = None) -> Tensor:
         """The nearest perturbations inside the budget, or inside a ball of each example's own ``epsilon``."""
 
+    def fit(self, delta: Tensor, low: Tensor, high: Tensor, epsilon: Tensor | None = None) -> Tensor:
+        """Bring every entry of a projection between ``low`` <= 0 and ``high`` >= 0, shape (n, ...), towards 0."""
+        return delta.clamp(low, high)
+
     @abc.abstractmethod
     def steepest(self, gradient: Tensor) -> Tensor:
         """The perturbations of norm 1 along which the objective rises fastest; 0 where the gradient is 0."""

@@ -13,9 +13,9 @@ from typing import ClassVar, Self
 
 import torch
 from torch import Tensor
-from torch.nn.functional import max_pool2d
+from torch.nn.functional import max_pool1d, max_pool2d, pad
 
-from tenuto.attacks.budgets import Decibels, per_example
+from tenuto.attacks.budgets import Decibels, euclidean, per_example
 from tenuto.attacks.checks import listed, require_whole
 from tenuto.attacks.registry import BUDGETS
 from tenuto.audio import SAMPLE_RATE
@@ -30,6 +30,9 @@ CLOSE = 10**0.005
 
 REACHES = ((0, 0), (0, 0), (1, 1), (1, 2), (1, 4), (1, 8), *[(1, 30)] * 4)
 """How far every round of a projection carries the attenuation of a band: to how many frames and bands around it."""
+
+ROOM = 0.9
+"""Share of the room up to the valid range that is used where a perturbation would leave it."""
 
 AIM = 0.95
 """Share of the allowed power to which a round attenuates, for what leaks in from neighbours."""
@@ -99,6 +102,21 @@ class Masked(Decibels):
         pairs = zip(torch.split(delta, count), torch.split(allowed, count), strict=True)
         return torch.cat([_inside(part, limit, model) for part, limit in pairs])
 
+    def fit(self, delta: Tensor, low: Tensor, high: Tensor, epsilon: Tensor | None = None) -> Tensor:
+        """Attenuate the frames around samples that would leave the range, unless one factor for the clip leaves more.
+
+        Clipping single samples makes clicks, whose power is in bands that are masked least.
+        """
+        clipped = delta.clamp(low, high)
+        if torch.equal(clipped, delta):
+            return delta
+        share = torch.where(clipped != delta, ROOM * clipped / delta, 1)
+        faded = (delta * _smooth(share, self._ear(delta))).clamp(low, high)
+        size = self.size(clipped)
+        bound = torch.full_like(size, self.epsilon) if epsilon is None else epsilon.to(size)
+        scaled = (bound / size).clamp_max(1) * euclidean(clipped)
+        return torch.where(per_example(euclidean(faded) < scaled, delta), clipped, faded)
+
     def steepest(self, gradient: Tensor) -> Tensor:
         """Along the gradient in every band of every frame, each with the power of its threshold.
 
@@ -151,6 +169,18 @@ class Masked(Decibels):
         budget = copy.copy(self)
         object.__setattr__(budget, "_thresholds", thresholds)
         return budget
+
+
+def _smooth(gain: Tensor, model: Ear) -> Tensor:
+    """A gain (n, samples) that changes as slowly as the frames' window and is nowhere above the given one."""
+    samples, hop = gain.shape[-1], model.hop
+    blocks = -(-samples // hop)
+    padded = pad(gain, (hop, (blocks + 1) * hop - samples), value=1.0)
+    lowest = -max_pool1d(-padded[:, None], model.size, hop)[:, 0]
+    fade = model.window.to(gain)
+    fade = fade / (fade[:hop] + fade[hop:]).repeat(2)
+    weighted = lowest[..., None] * fade
+    return (weighted[:, :-1, hop:] + weighted[:, 1:, :hop]).flatten(1)[:, :samples]
 
 
 def _at_lines(gain: Tensor, model: Ear) -> Tensor:

@@ -15,7 +15,7 @@ from tenuto.attacks.base import Attack, AttackResult, Progress
 from tenuto.attacks.bounded import BoundedAttack
 from tenuto.attacks.budgets import Budget
 from tenuto.attacks.calling import Model
-from tenuto.attacks.registry import to_dict
+from tenuto.attacks.registry import plain, to_dict
 from tenuto.errors import ConfigError
 
 
@@ -112,11 +112,15 @@ class Protocol:
         for norm in self.norms:
             own = [budget for budget in self.budgets if budget.norm == norm]
             if any(one.epsilon >= other.epsilon for one, other in itertools.pairwise(own)):
-                raise ConfigError(
-                    f"budgets of protocol {self.name} must rise in strength, got {', '.join(map(repr, own))}."
-                )
-        if any(one.needs_sound for one in self.attacks) or any(one.needs_sound for one in self.budgets):
+                labels = ", ".join(budget.label() for budget in own)
+                raise ConfigError(f"budgets of protocol {self.name} must rise in strength, got {labels}.")
+        if self._for_waveforms():
             object.__setattr__(self, "domain", "waveform")
+
+    def _for_waveforms(self) -> list[Budget | Attack]:
+        """Budgets and attacks that are for waveforms only."""
+        parts: tuple[Budget | Attack, ...] = (*self.budgets, *self.attacks)
+        return [part for part in parts if part.needs_sound]
 
     @property
     def epsilons(self) -> tuple[float, ...]:
@@ -138,11 +142,13 @@ class Protocol:
             raise ConfigError(f"The domain must be waveform or spectrogram, got {domain!r}.")
         if domain == (self.domain or "spectrogram"):
             return self
-        if domain == "spectrogram":
-            raise ConfigError(f"Protocol {self} is for waveforms: leave out the domain spectrogram.")
-        return dataclasses.replace(
-            self, domain="waveform", changes=tuple(sorted((*self.changes, ("domain", domain))))
-        )
+        changes = [change for change in self.changes if change[0] != "domain"]
+        if domain == "waveform":
+            changes = sorted([*changes, ("domain", domain)])
+            return dataclasses.replace(self, domain="waveform", changes=tuple(changes))
+        if parts := self._for_waveforms():
+            raise ConfigError(f"{parts[0]!r} is for waveforms: leave out the domain spectrogram.")
+        return dataclasses.replace(self, domain=None, changes=tuple(changes))
 
     def at_sample_rate(self, sample_rate: int) -> Protocol:
         """The same protocol for waveforms of this sample rate in Hz, on which masking and noise depend."""
@@ -263,7 +269,7 @@ class Protocol:
             "version": self.version,
             "description": self.description,
             "attacks": [attack.to_dict() for attack in self.attacks],
-            "changes": dict(self.changes),
+            "changes": {setting: plain(setting, value) for setting, value in self.changes},
             "epsilons": list(self.epsilons),
             "silence": self.silence,
             "most_emotions": self.most_emotions,

@@ -67,9 +67,9 @@ for _published in (
         description="The worst of gradient ascent on two errors and on each emotion up and down, and of white, pink "
         "and masked noise, on the waveform, over five signal-to-noise ratios and three noise-to-mask ratios.",
         attacks=(
-            *(APGD(budget, objective=SquaredError(), steps=40) for budget in LOUDEST),
-            *(APGD(budget, objective=AbsoluteError(), steps=20) for budget in LOUDEST),
-            *(APGD(budget, objective=EachEmotion(), steps=6) for budget in LOUDEST),
+            *(APGD(budget, objective=SquaredError(), steps=25) for budget in LOUDEST),
+            *(APGD(budget, objective=AbsoluteError(), steps=10) for budget in LOUDEST),
+            *(APGD(budget, objective=EachEmotion(), steps=3) for budget in LOUDEST),
             *(
                 Noise(budget, objective=AbsoluteError(), kind=kind, draws=8)
                 for kind in ("white", "pink", "masked")
@@ -78,7 +78,7 @@ for _published in (
         ),
         budgets=HEARING,
         silence=True,
-        most_emotions=8,
+        most_emotions=14,
     ),
 ):
     PROTOCOLS.register(_published.name)(_published)

@@ -175,7 +175,7 @@ class Search:
         inside = delta if self.task.area is None else self._in_region(delta, budget, epsilon)
         if self.task.room is not None:
             low, high = self.task.room
-            inside = inside.clamp(low[rows], high[rows])  # towards 0 in every entry
+            inside = budget.fit(inside, low[rows], high[rows], epsilon)
         if (budget.clipping_shrinks and self.task.area is None) or torch.equal(inside, delta):
             return inside
         # A factor below 1 keeps every entry valid, and sizes are proportional to it.

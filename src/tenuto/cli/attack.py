@@ -5,15 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from tenuto.cli import common
 from tenuto.cli.common import notes, out
 from tenuto.cli.screen import attack_table, changes_table, print_natural
+from tenuto.cli.single_attack import SingleAttack
 from tenuto.errors import ConfigError
-from tenuto.store.location import is_recording, locate_run
+from tenuto.store.location import is_recording
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -247,7 +248,7 @@ def attack(
     settings = {name: value for name, value in settings.items() if value is not None}
     searched_in = precision and precision.value
     inputs: Any = domain and domain.value
-    single = _Single(
+    single = SingleAttack(
         *(family, norm, epsilon, db, aim, from_clean, clipped, setting, source, searched_in),
         *(seconds, bands, robust_to, draws),
     )
@@ -281,82 +282,6 @@ def attack(
         print_natural(opened.natural(split.value), "The same clips under natural variation")
 
 
-class _Single(NamedTuple):
-    """The options of a single attack."""
-
-    family: str | None
-    norm: str | None
-    epsilon: float | None
-    db: float | None
-    aim: str | None
-    from_clean: bool
-    clipped: tuple[float, float] | None
-    setting: list[str] | None
-    source: Path | None
-    precision: str | None
-    seconds: tuple[float, float] | None
-    bands: tuple[float, float] | None
-    robust_to: str | None
-    draws: int | None
-
-    def check(self, has_protocol: bool) -> None:
-        """Raise `ConfigError` for options that contradict each other."""
-        own = (
-            *(self.norm, self.epsilon, self.db, self.aim, self.clipped, self.setting, self.source),
-            *(self.seconds, self.bands, self.robust_to, self.draws),
-        )
-        if self.family is None and (self.from_clean or any(value is not None for value in own)):
-            raise ConfigError(
-                "--norm, --epsilon, --db, --objective, --from-clean, --clipped, --setting, --source, --seconds, "
-                "--bands, --robust-to and --draws need --attack, the name of a single attack."
-            )
-        if self.family is not None and has_protocol:
-            raise ConfigError("--attack is a single attack: leave out --protocol and its settings.")
-
-    def protocol(self, run: Run, inputs: str | None) -> Protocol:
-        """The attack on a run, on these inputs. Raises `ConfigError`."""
-        from tenuto import api
-        from tenuto.attacks import parse_attack, parse_objective
-        from tenuto.evaluation.runs import Sibling
-
-        word = self.aim or ("squared-error" if self.from_clean or self.clipped else None)
-        goal = (
-            parse_objective(word, run.recogniser.emotions, from_clean=self.from_clean, scale=self.clipped)
-            if word
-            else None
-        )
-        settings = self.settings
-        if self.source is not None:
-            path = locate_run(self.source)
-            attacked = run.in_sound() if self._is_of_waveforms(inputs) else run
-            settings |= {"source": Sibling(attacked, api.load(path)), "name": path.name}
-        norm = self.norm or "linf"
-        return parse_attack(str(self.family), norm, self.epsilon, goal, settings, db=self.db)
-
-    def _is_of_waveforms(self, inputs: str | None) -> bool:
-        """Whether waveforms are attacked."""
-        from tenuto.attacks import BUDGETS
-
-        return inputs == "waveform" or bool(self.robust_to) or BUDGETS[self.norm or "linf"].needs_sound
-
-    @property
-    def settings(self) -> dict[str, object]:
-        """The settings in ``--setting`` and the options of `PART`, as the attack names them. Raises `ConfigError`."""
-        from tenuto.attacks import Region, Transformations
-
-        settings: dict[str, object] = {} if self.precision is None else {"precision": self.precision}
-        for text in self.setting or []:
-            name, equals, value = text.partition("=")
-            if not equals:
-                raise ConfigError(f"--setting {text}: must be NAME=VALUE, such as steps=100.")
-            settings[name.strip().replace("-", "_")] = value.strip()
-        if self.seconds or self.bands:
-            settings["region"] = Region(self.seconds, self.bands)
-        if self.robust_to is not None or self.draws is not None:
-            settings["transformations"] = Transformations.named(self.robust_to or "", self.draws)
-        return settings
-
-
 def _refuse(options: Mapping[str, object], reason: str) -> None:
     """Raise `ConfigError` where one of these options is given."""
     if given := [f"--{name}" for name, value in options.items() if value is not None]:
@@ -381,7 +306,7 @@ def _write_log(run: Run, protocol: Protocol, rows: pd.DataFrame, folder: Path) -
 def _attack_recording(
     model: str,
     recording: Path,
-    single: _Single,
+    single: SingleAttack,
     start: float | None,
     inputs: Any,
     folder: Path | None,

@@ -133,7 +133,7 @@ def attack_table(rows: pd.DataFrame) -> Table:
     table.caption = (
         f"largest change of one entry {shown['linf'].max():.4g}, median L2 norm {shown['l2'].median():.4g}, "
         f"converged {int(shown['converged'].sum())} of {len(shown)}; at most {cost['forward_passes']} forward and "
-        f"{cost['gradient_passes']} gradient passes a clip{_heard(shown)}"
+        f"{cost['gradient_passes']} gradient passes a clip{_heard(shown)}{_limited(shown)}"
     )
     return table
 
@@ -150,11 +150,21 @@ def _heard(rows: pd.DataFrame) -> str:
     return "".join(f"; {part}" for part in parts)
 
 
+def _limited(rows: pd.DataFrame) -> str:
+    """What leaks out of the frequencies of a region, and the effect on fresh draws of transformations."""
+    text = ""
+    if "leakage_db" in rows:
+        text += f"; power outside the frequencies {rows['leakage_db'].median():.1f} dB of the whole (median)"
+    if "fresh_error" in rows:
+        error, clean, moved = (rows[f"fresh_{name}"].mean() for name in ("error", "clean_error", "moved"))
+        text += f"; on fresh draws MAE {error:.4f} (clean {clean:.4f}), |Δ prediction| {moved:.4f}"
+    return text
+
+
 def _scores(rows: pd.DataFrame, kind: str) -> tuple[str, str]:
     label, values = values_of(rows, "label"), values_of(rows, kind)
-    return number(metrics.mae(label, values), ".4f"), number(
-        float(metrics.pearson(label, values).mean()), ".4f"
-    )
+    correlation = float(metrics.pearson(label, values).mean()) if len(rows) > 1 else math.nan
+    return number(float(np.abs(label - values).mean()), ".4f"), number(correlation, ".4f")
 
 
 def _attacked(budget: str, rows: pd.DataFrame) -> str:
@@ -208,9 +218,10 @@ def changes_table(attacked: RecordingAttack) -> Table:
             table.add_section()
         values = (f"{before:.3f}", f"{after:.3f}", f"{change:+.3f}")
         table.add_row(escape(str(name)), *values, bar(after, attacked.scale if is_emotion else (0.0, 1.0)))
-    heard = _heard(attacked.rows[attacked.rows["worst"]])
+    worst = attacked.rows[attacked.rows["worst"]]
     table.caption = (
-        f"epsilon is in {recogniser.inputs.unit}; largest change of one entry {row['linf']:.4g}{heard}"
+        f"largest change of one entry {row['linf']:.4g}, in {recogniser.inputs.unit}{_heard(worst)}"
+        f"{_limited(worst)}"
     )
     return table
 

@@ -76,7 +76,6 @@ def universal(
     """
     from tenuto import api
     from tenuto.attacks import parse_budget
-    from tenuto.evaluation.universal import SHIFTS
 
     budget = parse_budget(norm or ("linf" if db is None else "snr"), epsilon, db)
     opened = api.open_run(run, root, trust=trust, cache=cache, progress=common.TERMINAL)
@@ -84,7 +83,7 @@ def universal(
         budget,
         aim,
         None if domain is None else "waveform" if domain is Domain.waveform else "spectrogram",
-        shifts=tuple(shifts) if shifts else SHIFTS,
+        shifts=shifts,
         part=split.value,
         out=folder,
         device=device,

@@ -109,7 +109,7 @@ def universal(
     fit: Universal,
     folder: Path | None = None,
     part: str = "test",
-    shifts: Sequence[float] = SHIFTS,
+    shifts: Sequence[float] | None = None,
     device: str = "cpu",
     progress: Progress | None = None,
 ) -> UniversalResult:
@@ -121,7 +121,8 @@ def universal(
         folder: Where the result is written: ``rows.csv``, ``perturbation.safetensors``, ``about.json`` and, of a
             waveform, ``perturbation.wav``. A finished result of the same settings there is read. Default: nowhere.
         part: Whose clips are judged. The perturbation was fitted on ``train`` and chosen on ``validation``.
-        shifts: Seconds by which the perturbation is moved in time, circularly, when it is judged.
+        shifts: Seconds by which the perturbation is moved in time, circularly, when it is judged; default: those of
+            `default_shifts`.
         device: ``cpu`` or ``cuda``.
         progress: Called with the number of training clips whose gradient was computed.
 
@@ -130,7 +131,7 @@ def universal(
         ConfigError: A model without gradients, a shift outside the perturbation, or a folder with another result.
     """
     inputs = run.recogniser.inputs
-    steps = _steps(inputs, shifts)
+    steps = _steps(inputs, default_shifts(inputs) if shifts is None else shifts)
     if not run.recogniser.has_gradient:
         raise ConfigError(
             f"{run.name}: has no gradient, which a universal perturbation is fitted with. Use the attack Square."
@@ -160,7 +161,7 @@ def universal(
     for seconds, moved in reversed(steps.items()):
         shifted = shape if axis is None else shape.roll(moved, axis)
         placements.insert(0, Placement(fit, shape=shifted, seconds=seconds))
-    clips, name = run.part(part).to(torch.device(device)), default_name(fit, inputs.unit, part, shifts)
+    clips, name = run.part(part).to(torch.device(device)), default_name(fit, inputs.unit, part, tuple(steps))
     audibility = Audibility.of(run.recogniser, clips)
     tables = [_judged(run, one, model, clips, part, name, audibility) for one in placements]
     rows = pd.concat(tables, ignore_index=True)
@@ -193,6 +194,12 @@ def _judged(
     result = placement(model, clips.inputs, clips.labels, valid_range=valid_range, names=clips.clips)
     measured = measurements(run.recogniser, placement, model, clips, result, audibility)
     return pd.DataFrame({**identity(run, clips, part, protocol), **measured})
+
+
+def default_shifts(inputs: Inputs) -> tuple[float, ...]:
+    """Those of `SHIFTS` that are shorter than the input; 0 alone where it has no axis of time."""
+    seconds = 0.0 if _time_axis(inputs) is None else inputs.window / inputs.steps_per_second
+    return tuple(shift for shift in SHIFTS if shift == 0 or shift < seconds)
 
 
 def _part(batch: Batch) -> Part:

@@ -310,8 +310,8 @@ def caption_curves(curves: Curves) -> str:
         over = f"{title} from {ends[0]} to {ends[1]} dB"
         length = f"its mean over {ends[0]} to {ends[1]} dB" if len(sizes) > 2 else "there"
         doubles = (
-            f"the {title} at which the error is twice the clean error, interpolated in dB between budgets; "
-            "in size below the smallest"
+            f"the {title} at which the error is twice the clean error, interpolated between budgets in dB, and below "
+            "the smallest one in amplitude"
         )
         excess = f"how far the curve lies above the clean error, {length}"
         exceeds = f"{title} from which on"

@@ -94,7 +94,7 @@ def _places(curves: Curves, epsilons: pd.Series[float]) -> pd.Series[float]:
 
 def _size_axis(axes: Axes, curves: Curves, numbers: int) -> None:
     """An axis from the clean clip to the largest budget, with few and short numbers."""
-    from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator
+    from matplotlib.ticker import FuncFormatter, MaxNLocator
 
     sizes = pd.Series(sorted(set(curves.runs["epsilon"])))
     places = _places(curves, sizes)
@@ -104,9 +104,10 @@ def _size_axis(axes: Axes, curves: Curves, numbers: int) -> None:
         axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
         return
     every = max(1, round((len(places) - 1) / numbers))
-    ticks = [places.iloc[0], *places.iloc[:0:-every]]
-    axes.xaxis.set_major_locator(FixedLocator(ticks))
-    axes.set_xticks(ticks, ["clean", *(curves.axis.number(size) for size in sizes.iloc[:0:-every])])
+    has_room = every == 1 or len(places) < 5  # for a number next to the word "clean"
+    shown = [place for place in range(len(places) - 1, 0, -every) if place > 1 or has_room]
+    labels = [curves.axis.number(sizes[place]).replace("-", "−") for place in shown]
+    axes.set_xticks([places[0], *places[shown]], ["clean", *labels])
 
 
 def _line(

@@ -247,7 +247,7 @@ def runs(inputs: PageInputs) -> Section:
     for protocol, rows in inputs.protocols.items():
         for _, part in at_budgets(rows):
             lines += [_run(protocol, own) for _, own in part.groupby("run", sort=True)]
-    patterns = {"Seed": ".0f", "Epsilon": "g", "dB": "z.3g", **RUN_COLUMNS}
+    patterns = {"Seed": ".0f", "Epsilon": ".4g", "dB": "z.3g", **RUN_COLUMNS}
     listed = pd.DataFrame(lines)
     units = listed["Unit"].unique()
     if len(units) == 1:
