@@ -44,10 +44,12 @@ def test_other_radii_need_no_new_draws_and_an_interrupted_call_goes_on(run, monk
     settings: dict[str, Any] = {"sigma": 0.2, "radius": 0.1, "draws": 30}
     first = tenuto.certify(run, **settings, clips=1).rows
     drawn: list[Any] = []
-    original = noisy_predictions
-    monkeypatch.setattr(
-        certifying, "noisy_predictions", lambda *args: (drawn.append(args), original(*args))[1]
-    )
+
+    def counted(*args):
+        drawn.append(args)
+        return noisy_predictions(*args)
+
+    monkeypatch.setattr(certifying, "noisy_predictions", counted)
     both = tenuto.certify(run, **settings, clips=2).rows
     assert len(drawn) == 1
     pd.testing.assert_frame_equal(both[both["clip"] == first["clip"][0]], first)
