@@ -179,4 +179,4 @@ def test_every_snapshot_belongs_to_a_case():
 
     for path in SNAPSHOTS.glob("*.txt"):
         for case in Snapshot(path.stem, False).texts:
-            assert case in COMMANDS or case.startswith("help"), f"{path}: {case}"
+            assert case in COMMANDS or case.startswith(("help", "output")), f"{path}: {case}"
