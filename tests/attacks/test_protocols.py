@@ -362,7 +362,7 @@ def test_an_attack_climbs_the_budgets_of_its_own_norm():
 
 def test_budgets_of_one_norm_must_rise():
     with pytest.raises(
-        ConfigError, match=r"budgets of protocol loud-1 must rise in strength, got SNR\(db=20\), SNR"
+        ConfigError, match=r"budgets of protocol loud-1 must rise in strength, got 20 dB SNR, 40 dB SNR"
     ):
         dataclasses.replace(TWO_NORMS, budgets=(SNR(20), SNR(40)))
 

@@ -20,6 +20,7 @@ from tenuto.attacks import (
     Axes,
     BoundedAttack,
     Described,
+    Imperceptible,
     Linf,
     Masked,
     Minimal,
@@ -30,6 +31,7 @@ from tenuto.attacks import (
     Transfer,
     Unbounded,
     from_dict,
+    protocol,
 )
 from tenuto.attacks.parsing import single
 from tenuto.errors import AttackError, ConfigError
@@ -111,14 +113,24 @@ MASKED = Masked(6, sample_rate=8000)
 @pytest.mark.parametrize("region", [SECONDS, Region(seconds=(0.5, 1.2), bands=(300, 1500))], ids=repr)
 @pytest.mark.parametrize(
     "attack",
-    [PGD(MASKED, steps=3), Noise(MASKED, kind="masked", draws=2), Noise(MASKED, kind="pink", draws=2)],
+    [
+        PGD(MASKED, steps=3),
+        Noise(MASKED, kind="masked", draws=2),
+        Noise(MASKED, kind="pink", draws=2),
+        Imperceptible(MASKED, goal=0.01, steps=3, quiet_steps=2, bisections=1),
+    ],
+    ids=lambda attack: attack.title,
 )
 def test_a_masked_perturbation_is_zero_outside_its_region(attack, region):
     attack = dataclasses.replace(attack, objective=UP, region=region)
     result = attack(Linear(MUSIC_WEIGHTS), MUSIC, LABELS, axes=Axes(8000.0), valid_range=(-1, 1))
     budget = MASKED.around(MUSIC, "abc")
     budget.check(result.perturbation, "abc")
-    assert float(budget.size(result.perturbation).max()) > 0.5 * MASKED.epsilon
+    assert (
+        isinstance(attack, Imperceptible)
+        or float(budget.size(result.perturbation).max()) > 0.5 * MASKED.epsilon
+    )
+    assert result.perturbation.any()
     result.perturbation[:, 4000:9600] = 0
     assert not result.perturbation.any()
 
@@ -329,6 +341,14 @@ def test_a_region_is_rebuilt_from_json():
     attack = APGD(Linf(0.1), region=Region(seconds=(2, 4)))
     assert from_dict(json.loads(json.dumps(attack.to_dict()))) == attack
     assert attack.to_dict()["region"] == {"type": "Region", "seconds": [2, 4], "bands": None}
+
+
+def test_a_protocol_with_a_region_is_described_and_has_a_short_name():
+    localised = protocol("paper-2025-described", region=Region(seconds=(2, 4.5), bands=(200, 2000)))
+    assert str(localised) == "paper-2025-described+region=2-4.5s,200-2000Hz"
+    described = json.loads(json.dumps(localised.to_dict()))
+    assert described["changes"]["region"] == {"type": "Region", "seconds": [2, 4.5], "bands": [200, 2000]}
+    assert from_dict(described["attacks"][0]) == localised.attacks[0]
 
 
 def test_an_attack_without_a_region_is_described_and_named_as_before():

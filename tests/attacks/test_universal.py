@@ -209,3 +209,30 @@ def test_a_budget_that_depends_on_the_input_in_its_own_way_is_refused():
 
     with pytest.raises(ConfigError, match="differs between clips"):
         shape_budget(Local(0.1))
+
+
+def test_the_model_is_left_as_it_was_found():
+    model = Bottleneck(20, 6, 3, seed=5).train()
+    fitted(Universal(Linf(0.1), epochs=1), model)
+    assert model.training
+    assert all(weight.requires_grad and weight.grad is None for weight in model.parameters())
+
+
+def test_the_inputs_are_not_changed():
+    before = TRAINING.inputs.clone()
+    fitted(Universal(Linf(0.1), epochs=1))
+    assert torch.equal(TRAINING.inputs, before)
+
+
+def test_bfloat16_is_for_the_search_alone():
+    settings = Universal(L2(0.5), objective=OneEmotion(0, True), epochs=3, precision="bfloat16")
+    inputs = [
+        one._replace(inputs=one.inputs.float(), labels=one.labels.float()) for one in (TRAINING, VALIDATION)
+    ]
+    model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(20, 3))
+    shape = settings.fit(model, *inputs)
+    assert shape.dtype == torch.float32
+    result = Placement(settings, shape=shape)(model, TEST.inputs.float(), TEST.labels)
+    with torch.no_grad():
+        exact = model(TEST.inputs.float() + shape)
+    assert torch.allclose(result.adversarial_prediction, exact, atol=1e-6)

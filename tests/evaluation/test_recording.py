@@ -52,6 +52,14 @@ def test_a_waveform_is_attacked_and_played_at_its_own_rate(song):
     assert result.start_seconds == pytest.approx(1.5, abs=0.01)
 
 
+def test_masking_is_computed_at_the_rate_of_the_model(song):
+    result = tenuto.attack_recording(
+        adopted(Waves()), song, objective="arousal+", norm="masked", db=0, steps=5
+    )
+    assert "Masked(db=0, sample_rate=8000)" in result.row["settings"]
+    assert -1 < result.row["nmr_db"] < 0.1
+
+
 def test_a_black_box_is_searched(song):
     model = adopted(black_box)
     assert not model.has_gradient

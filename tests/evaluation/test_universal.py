@@ -115,6 +115,12 @@ def test_a_spectrogram_has_no_sound(result):
         result.sound()
 
 
+def test_a_model_without_gradients_is_refused(run, monkeypatch):
+    monkeypatch.setattr(run.recogniser.network, "has_gradient", False)
+    with pytest.raises(ConfigError, match="has no gradient"):
+        universal(run, FIT)
+
+
 def test_default_shifts_are_shorter_than_the_input(run):
     assert default_shifts(run.recogniser.inputs) == (0.0, 2.5, 5.0, 7.5)
     assert default_shifts(WaveformInputs(16_000, 3.0)) == (0.0, 2.5)

@@ -15,7 +15,7 @@ from tenuto.attacks.base import Attack, AttackResult, Progress
 from tenuto.attacks.bounded import BoundedAttack
 from tenuto.attacks.budgets import Budget
 from tenuto.attacks.calling import Model
-from tenuto.attacks.registry import to_dict
+from tenuto.attacks.registry import plain, to_dict
 from tenuto.errors import ConfigError
 
 
@@ -112,9 +112,8 @@ class Protocol:
         for norm in self.norms:
             own = [budget for budget in self.budgets if budget.norm == norm]
             if any(one.epsilon >= other.epsilon for one, other in itertools.pairwise(own)):
-                raise ConfigError(
-                    f"budgets of protocol {self.name} must rise in strength, got {', '.join(map(repr, own))}."
-                )
+                labels = ", ".join(budget.label() for budget in own)
+                raise ConfigError(f"budgets of protocol {self.name} must rise in strength, got {labels}.")
         if self._for_waveforms():
             object.__setattr__(self, "domain", "waveform")
 
@@ -270,7 +269,7 @@ class Protocol:
             "version": self.version,
             "description": self.description,
             "attacks": [attack.to_dict() for attack in self.attacks],
-            "changes": dict(self.changes),
+            "changes": {setting: plain(setting, value) for setting, value in self.changes},
             "epsilons": list(self.epsilons),
             "silence": self.silence,
             "most_emotions": self.most_emotions,

@@ -63,6 +63,11 @@ class Region:
                 )
             object.__setattr__(self, name, pair)
 
+    def __str__(self) -> str:
+        """A short form for file names: ``2-4s,200-2000Hz``."""
+        parts = ((self.seconds, "s"), (self.bands, "Hz"))
+        return ",".join(f"{pair[0]:g}-{pair[1]:g}{unit}" for pair, unit in parts if pair is not None)
+
     def of(self, inputs: Tensor, axes: Axes | None) -> Area:
         """The entries of inputs (n, ...) that belong to the region.
 

@@ -63,13 +63,14 @@ def to_dict(part: Any) -> dict[str, Any]:
     )
     return {
         "type": names[0] if names else kind.__name__,
-        **{name: _plain(name, value) for name, value in described_settings(part).items() if name in given},
+        **{name: plain(name, value) for name, value in described_settings(part).items() if name in given},
     }
 
 
-def _plain(name: str, value: Any) -> Any:
+def plain(name: str, value: Any) -> Any:
+    """The value of a setting as JSON can hold it."""
     if isinstance(value, tuple):
-        return [_plain(name, one) for one in value]
+        return [plain(name, one) for one in value]
     return to_dict(value) if name in NESTED and value is not None else value
 
 

@@ -23,14 +23,12 @@ from torch import Tensor
 from tenuto.audio import SAMPLE_RATE, load_audio
 from tenuto.audio.inversion import Rendering, band_centres, reach, render, snr_db, to_16_bit
 from tenuto.audio.loading import FULL_SCALE, full_scale, resample
-from tenuto.audio.masking import ear, noise_to_mask
-from tenuto.audio.perceptual import is_installed, opinion_score
 from tenuto.audio.spectrogram import FRAME_SIZE, HOP, frame_count, frame_starts, log_spectrogram
 from tenuto.data.excerpts import EXCERPT_FRAMES, cut, fixed_starts
 from tenuto.data.inputs import LogSpectrogramInputs
 from tenuto.errors import CheckpointError, ConfigError, DataError
 from tenuto.evaluation.attacked_clips import AGREEMENT
-from tenuto.evaluation.resynthesised_clip import Resynthesis
+from tenuto.evaluation.resynthesised_clip import Resynthesis, audibility
 from tenuto.evaluation.runs import Run
 from tenuto.models.recogniser import Recogniser, predict
 from tenuto.store.perturbations import Perturbations, row_of
@@ -186,7 +184,7 @@ def render_attack(
         perturbation=delta,
         samples_before=way.before,
         samples_after=way.after,
-        **_audibility(way.before / scale, way.after / scale, SAMPLE_RATE),
+        **audibility(way.before / scale, way.after / scale, SAMPLE_RATE),
     )
 
 
@@ -219,7 +217,7 @@ def play_attack(
         perturbation=pictures[1] - pictures[0],
         samples_before=before,
         samples_after=after,
-        **_audibility(clean, attacked, inputs.sample_rate),
+        **audibility(clean, attacked, inputs.sample_rate),
         sample_rate=inputs.sample_rate,
         unit="log10",
     )
@@ -229,18 +227,6 @@ def _whole_frames(sound: NDArray[np.float32], rate: int) -> Spectrogram:
     """The log spectrogram of a sound, as far as it fills frames."""
     samples = resample(sound, rate).astype(np.float32)
     return log_spectrogram(samples)[: max(1, math.ceil((len(samples) - FRAME_SIZE + 1) / HOP))]
-
-
-def _audibility(before: NDArray[Any], after: NDArray[Any], rate: int) -> dict[str, Any]:
-    """The fields that say whether a listener hears the change of a sound of full scale 1."""
-    delta, sound = (torch.from_numpy(samples) for samples in (after - before, before))
-    score = opinion_score(before, after, rate) if is_installed() else math.nan
-    model = ear(rate)
-    return {
-        "noise_to_mask": noise_to_mask(delta, sound, rate).numpy(),
-        "critical_hz": tuple(edge * rate / model.size for edge in model.edges[:-1]),
-        "perceptual": None if math.isnan(score) else score,
-    }
 
 
 def _fitting(perturbation: ArrayLike, clip: str, clean: NDArray[np.float32]) -> NDArray[np.float32]:

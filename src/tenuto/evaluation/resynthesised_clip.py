@@ -7,11 +7,14 @@ import math
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from tenuto.audio import SAMPLE_RATE
 from tenuto.audio.inversion import encode
 from tenuto.audio.loading import FULL_SCALE
+from tenuto.audio.masking import ear, noise_to_mask
+from tenuto.audio.perceptual import is_installed, opinion_score
 from tenuto.audio.spectrogram import FRAMES_PER_SECOND
 from tenuto.errors import ConfigError, did_you_mean
 
@@ -166,6 +169,18 @@ class Resynthesis:
         derived = ("nmr_db", "below_silence", "median_hz", "band_shares", "second_shares")
         seconds = len(self.samples_before) / self.sample_rate
         return {**held, "seconds": seconds, **{name: getattr(self, name) for name in derived}}
+
+
+def audibility(before: NDArray[Any], after: NDArray[Any], rate: int) -> dict[str, Any]:
+    """The fields of `Resynthesis` that say whether a listener hears the change of a sound of full scale 1."""
+    delta, sound = (torch.from_numpy(samples) for samples in (after - before, before))
+    score = opinion_score(before, after, rate) if is_installed() else math.nan
+    model = ear(rate)
+    return {
+        "noise_to_mask": noise_to_mask(delta, sound, rate).numpy(),
+        "critical_hz": tuple(edge * rate / model.size for edge in model.edges[:-1]),
+        "perceptual": None if math.isnan(score) else score,
+    }
 
 
 def _shares(delta: Spectrogram) -> Values:

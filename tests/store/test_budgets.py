@@ -1,0 +1,28 @@
+"""Norms of rows agree with the budgets that attacks keep."""
+
+from __future__ import annotations
+
+import pytest
+
+from tenuto.attacks import BUDGETS, L2, SNR, Amplitude, Linf, Masked
+from tenuto.store.budgets import NORMS, norm_of
+
+
+def test_every_budget_with_a_size_has_a_norm_of_rows():
+    assert set(NORMS) == set(BUDGETS) - {"none"}
+
+
+@pytest.mark.parametrize("budget", [SNR(40), SNR(33.3), Masked(-6), Masked(0), Amplitude(0.01)], ids=repr)
+def test_budgets_and_rows_have_the_same_labels(budget):
+    assert norm_of(budget.norm).label(budget.epsilon) == budget.label()
+
+
+@pytest.mark.parametrize("budget", [SNR(40), SNR(33.3), Masked(-6), Masked(6)], ids=repr)
+def test_rows_give_the_level_back(budget):
+    assert norm_of(budget.norm).value(budget.epsilon) == pytest.approx(budget.db, abs=1e-9)
+    assert norm_of(budget.norm).db == budget.sign
+
+
+@pytest.mark.parametrize("budget", [Linf(0.05), L2(2.0), Amplitude(0.01)], ids=repr)
+def test_other_sizes_are_shown_as_they_are(budget):
+    assert norm_of(budget.norm).value(budget.epsilon) == budget.epsilon
