@@ -181,4 +181,4 @@ def test_every_snapshot_belongs_to_a_case():
     for path in SNAPSHOTS.glob("*.txt"):
         for case in Snapshot(path.stem, False).texts:
             is_named = case in COMMANDS or f'snapshot("{path.stem}", "{case}"' in tests
-            assert is_named or case.startswith("help"), f"{path}: {case}"
+            assert is_named or case.startswith(("help", "output")), f"{path}: {case}"
