@@ -26,27 +26,37 @@ def shared() -> Path:
     return folder
 
 
-SLOW = (
-    *(
-        "test_demo.py",
-        "test_docs.py",
-        "study",
-        "cli",
-        "test_elsewhere.py",
-        "test_benchmarks.py",
-        "test_api.py",
-    ),
-    *("reporting/test_report.py", "training/test_resume.py", "reporting/test_style.py", "test_examples.py"),
-    *("contracts/test_recognisers.py", "models/test_foreign_onnx.py", "data/test_excerpts.py"),
-    *(
-        "reporting/test_explanation.py",
-        "browser",
-        "audio/test_descriptors.py",
-        "data/test_synthesis_music.py",
-    ),
-    *("evaluation/test_resynthesis.py", "data/test_synthesis.py", "evaluation/test_intervention.py"),
-    *("models/test_foreign.py", "models/test_portable.py", "attacks/test_alone.py"),
-)
+SLOW = [
+    "test_demo.py",
+    "test_docs.py",
+    "study",
+    "cli",
+    "test_elsewhere.py",
+    "test_benchmarks.py",
+    "test_api.py",
+    "reporting/test_report.py",
+    "training/test_resume.py",
+    "reporting/test_style.py",
+    "test_examples.py",
+    "contracts/test_recognisers.py",
+    "models/test_foreign_onnx.py",
+    "contracts/test_attack_calls.py",
+    "analysis/test_comparison.py",
+    "data/test_excerpts.py",
+    "reporting/test_explanation.py",
+    "browser",
+    "evaluation/test_graded.py",
+    "evaluation/test_sound_runs.py",
+    "audio/test_descriptors.py",
+    "data/test_synthesis_music.py",
+    "test_results_on_a_gpu.py",
+    "evaluation/test_resynthesis.py",
+    "data/test_synthesis.py",
+    "evaluation/test_intervention.py",
+    "models/test_foreign.py",
+    "models/test_portable.py",
+    "attacks/test_alone.py",
+]
 """Folders and files whose tests start processes, train or draw, the longest first; `make test-fast` omits them."""
 
 

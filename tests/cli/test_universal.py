@@ -25,7 +25,7 @@ def test_a_spectrogram_perturbation_is_fitted_and_written(tenuto, copied, data, 
     assert {path.name for path in folder.iterdir()} == {"about.json", "perturbation.safetensors", "rows.csv"}
     assert set(read_rows(folder / "rows.csv")["attack"]) == {"Universal", "Universal +2.5 s", "Noise shared"}
     assert f"{folder}: rows, perturbation" in outcome.stderr
-    snapshot("universal", "linf 0.1", outcome.stdout)
+    snapshot("universal", "output, linf 0.1", outcome.stdout)
 
 
 def test_json_holds_every_placement(tenuto, copied, data, tmp_path):
