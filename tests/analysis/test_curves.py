@@ -371,5 +371,5 @@ def test_axis_and_caption_name_the_unit():
     result = curves.measure(run("waves", unit=SAMPLES), draws=DRAWS)
     assert result.unit == SAMPLES
     label = curve_figures.curve(result).axes[1].get_xlabel()
-    assert label == f"Largest change of a sample, ε ({SAMPLES})"
+    assert label == "Largest change of a sample, ε (full scale 1)"
     assert f"epsilon from 0 to 0.2 in {SAMPLES}." in tables.caption_curves(result)

@@ -6,6 +6,7 @@ import pytest
 
 from tenuto.cli.curve import curve
 from tenuto.errors import DataError
+from tenuto.store.rows import mark_worst
 from tests.analysis.test_curves import natural, run, stored
 from tests.cli.conftest import caller
 from tests.reporting import made_up
@@ -55,3 +56,39 @@ def test_a_protocol_without_budgets_is_refused_in_one_sentence(tmp_path):
     stored(tmp_path, made_up.run())
     with pytest.raises(DataError, match="paper-2025-released: no row of a test clip has an epsilon"):
         call(tmp_path, "--protocol", "paper-2025-released")
+
+
+@pytest.fixture(scope="module")
+def in_sound(tmp_path_factory):
+    """A run with the rows of a protocol of two norms."""
+    return stored(tmp_path_factory.mktemp("sound"), mark_worst(made_up.sound()))
+
+
+def test_every_norm_of_a_protocol_is_printed_and_has_files(in_sound, tmp_path):
+    outcome = call(in_sound, "--protocol", "sound-1", "--out", tmp_path)
+    for part in (
+        "worst case, Signal-to-noise ratio",
+        "worst case, Noise-to-mask ratio",
+        "33.3 dB",
+        "-4.7 dB",
+    ):
+        assert part in outcome.stdout
+    assert {"curve-snr.png", "curve-masked.png"} <= {path.name for path in tmp_path.iterdir()}
+    assert outcome.stderr.count("No natural changes of A2E-6") == 1
+
+
+def test_one_norm_is_chosen(in_sound, tmp_path):
+    content = json.loads(
+        call(in_sound, "--protocol", "sound-1", "--norm", "masked", "--out", tmp_path, "--json").stdout
+    )
+    assert (content["norm"], content["axis"]["in_db"]) == ("masked", True)
+    assert content["runs"][0]["db"] is None  # the clean clip is infinitely far below
+    assert [one["db"] for one in content["runs"][1:]] == pytest.approx([-6, 6])
+    assert (tmp_path / "curve.png").is_file()
+    with pytest.raises(DataError, match="no norm 'l2'; norms of the rows: snr, masked"):
+        call(in_sound, "--protocol", "sound-1", "--norm", "l2", "--out", tmp_path)
+
+
+def test_json_of_several_norms_is_a_list(in_sound, tmp_path):
+    content = json.loads(call(in_sound, "--protocol", "sound-1", "--out", tmp_path, "--json").stdout)
+    assert [one["norm"] for one in content["curves"]] == ["snr", "masked"]

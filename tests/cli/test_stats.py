@@ -5,9 +5,10 @@ import pytest
 
 from tenuto.cli.stats import stats
 from tenuto.errors import ConfigError, DataError
-from tenuto.store.rows import read_rows, write_rows
+from tenuto.store.rows import mark_worst, read_rows, write_rows
 from tests.analysis.test_comparison import noisy
 from tests.cli.conftest import caller
+from tests.reporting import made_up
 
 call = caller(stats)
 
@@ -116,3 +117,15 @@ def test_the_released_logs(released):
     assert max(len(line) for line in outcome.stdout.splitlines() if line.startswith("┃")) <= 100
     assert "counts 360 pairs of clip and seed as independent" in " ".join(outcome.stdout.split())
     assert outcome.stderr == ""
+
+
+def test_systems_are_compared_at_a_budget_in_db(tmp_path):
+    for seed in (6, 21):
+        for system, ladders in (("A2E", None), ("A2M2E", {"snr": {40: 0.25}, "masked": {6: 0.5}})):
+            rows = mark_worst(made_up.sound(system, seed, ladders))
+            write_rows(tmp_path / "runs" / f"{system}-{seed}" / "attacks" / "sound-1.csv", rows)
+    content = json.loads(call("--study", tmp_path, "--db", 40, "--draws", 200, "--json").stdout)
+    means = {one["system"]: one["mean"] for one in content["systems"] if one["quantity"] == "attacked"}
+    assert means == pytest.approx({"A2E": 0.1875, "A2M2E": 0.25})
+    with pytest.raises(DataError, match=r"several budgets \(40 dB SNR, .*Choose one with `db`, and `norm`"):
+        call("--study", tmp_path)

@@ -20,7 +20,7 @@ def number(value: float, pattern: str) -> str:
 
 def short_unit(unit: str) -> str:
     """A unit of epsilon as axes name it: ``std`` for the log spectrogram."""
-    return "std" if unit == SPECTROGRAM_UNIT else unit
+    return {SPECTROGRAM_UNIT: "std", WAVEFORM_UNIT: "full scale 1"}.get(unit, unit)
 
 
 def long_unit(unit: str) -> str:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from tenuto.api.adoption import adopt
     from tenuto.api.auditing import Audit, audit
+    from tenuto.api.certifying import Certificates, certify
     from tenuto.api.comparing import compare, corruption_error, curves, rows
     from tenuto.api.datasets import prepare, validate
     from tenuto.api.exporting import export
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
 _MODULES = {
     "tenuto.api.adoption": ("adopt",),
     "tenuto.api.auditing": ("Audit", "audit"),
+    "tenuto.api.certifying": ("Certificates", "certify"),
     "tenuto.api.comparing": ("compare", "corruption_error", "curves", "rows"),
     "tenuto.api.datasets": ("prepare", "validate"),
     "tenuto.api.exporting": ("export",),
@@ -60,6 +62,7 @@ NAMES = {name: module for module, names in _MODULES.items() for name in names}
 
 __all__ = [
     "Audit",
+    "Certificates",
     "Gallery",
     "Paper",
     "Progress",
@@ -70,6 +73,7 @@ __all__ = [
     "attack",
     "attack_recording",
     "audit",
+    "certify",
     "compare",
     "corruption_error",
     "curves",

@@ -14,6 +14,7 @@ from tenuto.cli import (
     adopt,
     attack,
     audit,
+    certify,
     curve,
     data,
     demo,
@@ -96,6 +97,7 @@ app.command("adopt", rich_help_panel=DATA)(adopt.adopt)
 app.command("import-reference", rich_help_panel=DATA)(train.import_reference)
 app.command("attack", rich_help_panel=ROBUSTNESS)(attack.attack)
 app.command("universal", rich_help_panel=ROBUSTNESS)(universal.universal)
+app.command("certify", rich_help_panel=ROBUSTNESS)(certify.certify)
 app.command("natural", rich_help_panel=ROBUSTNESS)(natural.natural)
 app.command("curve", rich_help_panel=ROBUSTNESS)(curve.curve)
 app.command("stats", rich_help_panel=ROBUSTNESS)(stats.stats)

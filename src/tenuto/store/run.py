@@ -203,6 +203,14 @@ class RunFolder(Folder):
         """Rows of natural variations."""
         return self.rows(protocol, part)
 
+    def certificates(self, name: str, part: str = "test") -> Path:
+        """Rows of the certificates of one smoothing on one part of the split."""
+        return self.path / "certificates" / f"{stem(name, part)}.csv"
+
+    def noisy_predictions(self, name: str, part: str = "test") -> Path:
+        """The predictions that certificates are computed from."""
+        return self.certificates(name, part).with_name(f"{stem(name, part)}.safetensors")
+
     # What is done
 
     def exists(self) -> bool:

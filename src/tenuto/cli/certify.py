@@ -1,0 +1,102 @@
+"""`tenuto certify`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from tenuto.cli import common
+from tenuto.cli.attack import Domain, Precision
+from tenuto.cli.common import notes, out
+from tenuto.cli.screen import certificate_table
+from tenuto.errors import ConfigError
+
+
+def certify(
+    run: Annotated[Path, typer.Argument(help="Folder of a run.")],
+    root: common.RunRoot = None,
+    data: common.OtherData = None,
+    trust: common.Trust = False,
+    sigma: Annotated[
+        list[float] | None,
+        typer.Option(
+            help="Standard deviation of the noise, in the unit of the input; may be repeated.",
+            show_default=False,
+        ),
+    ] = None,
+    radius: Annotated[
+        list[float] | None,
+        typer.Option(
+            help="L2 size of the perturbations; may be repeated.",
+            show_default="sigma / 4, sigma / 2 and sigma",
+        ),
+    ] = None,
+    snr_db: Annotated[
+        list[float] | None,
+        typer.Option("--db", help="Size in dB below each clip, for waveforms; may be repeated."),
+    ] = None,
+    draws: Annotated[int, typer.Option(help="Noisy predictions of every clip.")] = 1000,
+    confidence: Annotated[float, typer.Option(help="With which the bounds of a clip hold.")] = 0.95,
+    clips_together: Annotated[
+        bool, typer.Option("--clips-together", help="With that confidence they hold for all clips at once.")
+    ] = False,
+    domain: Annotated[
+        Domain | None,
+        typer.Option(
+            metavar="NAME",
+            help="What the noise is added to: waveform or spectrogram.",
+            show_default="waveform with --db, else the input of the model",
+        ),
+    ] = None,
+    clips: Annotated[
+        int | None, typer.Option(min=1, help="The first so many clips.", show_default="all")
+    ] = None,
+    split: Annotated[
+        common.PartName,
+        typer.Option(metavar="PART", help=f"Part of the split: {', '.join(common.PartName)}."),
+    ] = common.PartName.test,
+    seed: Annotated[int, typer.Option(help="Of the noise.")] = 0,
+    precision: Annotated[
+        Precision,
+        typer.Option(metavar="NAME", help="Of the certified network: float32 or bfloat16."),
+    ] = Precision.float32,
+    cache: common.Cache = None,
+    device: common.Device = "cpu",
+    as_json: common.AsJson = False,
+) -> None:
+    """Bound how far any perturbation can move the prediction of the smoothed model (median over Gaussian noise).
+
+    An attack finds a lower bound of the largest change, a certificate proves an upper bound.
+
+    Example: tenuto certify runs/A2E-6-1a2b3c4d --sigma 0.216 --radius 0.05 --radius 0.216 --root soundtracks
+    """
+    from tenuto import api
+
+    if not sigma:
+        raise ConfigError("sigma is missing: give at least one, such as --sigma 0.216.")
+    opened = api.open_run(run, root, data=data, trust=trust, cache=cache, progress=common.TERMINAL)
+    certificates = api.certify(
+        opened,
+        None if domain is None else domain.value,
+        sigma=sigma,
+        radius=radius or (),
+        snr_db=snr_db or (),
+        part=split.value,
+        clips=clips,
+        device=device,
+        progress=common.TERMINAL,
+        draws=draws,
+        confidence=confidence,
+        clips_together=clips_together,
+        seed=seed,
+        precision=precision.value,
+    )
+    for remark in certificates.remarks:
+        notes.print(remark)
+    if as_json:
+        lines = certificates.summary.to_dict("records")
+        common.print_json({"run": opened.name, "split": split.value, "certificates": lines})
+        return
+    out.print(certificate_table(certificates.summary, f"{opened.name}, {split.value}"))

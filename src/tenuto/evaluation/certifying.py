@@ -1,0 +1,207 @@
+"""Certify clips: draw noisy predictions, keep them in the run folder, and compute bounds from them."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+
+from tenuto.data.batches import Batch
+from tenuto.devices import repeatable
+from tenuto.errors import CheckpointError, ConfigError
+from tenuto.evaluation.certificates import (
+    BATCH_SIZE,
+    Smoothing,
+    Values,
+    certificate,
+    check_radii,
+    noisy_predictions,
+)
+from tenuto.evaluation.records import origin_of
+from tenuto.evaluation.runs import Run
+from tenuto.files import Array, read_safetensors, write_csv, write_safetensors
+from tenuto.models.recogniser import predict
+from tenuto.models.systems import for_attack
+from tenuto.store.result_rows import array
+
+Progress = Callable[[int], None]
+
+
+@dataclasses.dataclass(frozen=True)
+class Radii:
+    """Radii of certificates: L2 sizes, the same for every clip, or distances in dB below each clip.
+
+    Args:
+        sizes: In the unit of the input.
+        snr_db: 20 log10(||x||_2 / radius), for waveforms.
+
+    Raises:
+        ConfigError: No radius, or one below 0.
+    """
+
+    sizes: tuple[float, ...] = ()
+    snr_db: tuple[float, ...] = ()
+
+    def __post_init__(self) -> None:
+        check_radii(self.sizes)
+        if not self.sizes and not self.snr_db:
+            raise ConfigError("radius is empty: give at least one, such as 0.05, or snr_db for waveforms.")
+
+    def of(self, example: Tensor) -> list[tuple[float, float]]:
+        """(radius, dB) of one clip (1, ...); the dB are NaN where a size was given."""
+        norm = float(example.double().norm())
+        return [
+            *((size, np.nan) for size in self.sizes),
+            *((norm * 10 ** (-decibels / 20), decibels) for decibels in self.snr_db),
+        ]
+
+
+class Draws:
+    """Noisy predictions of clips, (draws, outputs) each, in a file of a run where one is named.
+
+    Args:
+        path: The file; None keeps them in memory.
+        identity: What they were made with; a file that was made with something else is refused.
+
+    Raises:
+        CheckpointError: The file belongs to other weights or settings.
+    """
+
+    def __init__(self, path: Path | None = None, identity: dict[str, str] | None = None) -> None:
+        self.path, self.identity = path, identity or {}
+        self.predictions: dict[str, Array] = {}
+        if path is not None and path.is_file():
+            self.predictions, recorded = read_safetensors(path)
+            if recorded != self.identity:
+                raise CheckpointError(
+                    f"{path}: holds predictions of earlier weights of this run. Delete the file and run the same "
+                    "command again."
+                )
+
+    def keep(self, clip: str, predictions: Values) -> None:
+        """Keep the predictions of one more clip."""
+        self.predictions[clip] = predictions
+        if self.path is not None:
+            write_safetensors(self.path, self.predictions, self.identity)
+
+
+def certify_clips(
+    model: torch.nn.Module,
+    clips: Batch,
+    emotions: Sequence[str],
+    smoothing: Smoothing,
+    radii: Radii,
+    *,
+    scale: tuple[float, float] | None = None,
+    rated: bool = True,
+    draws: Draws | None = None,
+    batch_size: int = BATCH_SIZE,
+    progress: Progress = lambda done: None,
+) -> pd.DataFrame:
+    """Rows of the certificates of some clips, a line per clip, radius and output.
+
+    Args:
+        model: Inputs to `Prediction`.
+        clips: The clips.
+        emotions: Names of the outputs.
+        smoothing: The noise, and what is claimed.
+        radii: Of the certificates.
+        scale: Lowest and highest rating; None where it is not known.
+        rated: Whether the labels are ratings.
+        draws: Predictions that were drawn before.
+        batch_size: Noisy inputs predicted together.
+        progress: Called with 1 after every clip.
+    """
+    known, clean = draws or Draws(), array(predict(model, clips.inputs).emotions)
+    tables = []
+    for row, clip in enumerate(clips.clips):
+        example, label = clips.inputs[row : row + 1], clips.labels[row : row + 1]
+        if clip not in known.predictions:
+            known.keep(clip, noisy_predictions(model, example, label, smoothing, batch_size))
+        sizes = radii.of(example)
+        found = certificate(
+            known.predictions[clip], [size for size, _ in sizes], smoothing, len(clips), scale
+        )
+        for (radius, low, median, high), (_, decibels) in zip(found, sizes, strict=True):
+            table: dict[str, Any] = {
+                "clip": clip,
+                "sigma": smoothing.sigma,
+                "radius": radius,
+                "snr_db": decibels,
+                "output": list(emotions),
+                "low": low,
+                "median": median,
+                "high": high,
+                "clean": clean[row],
+            }
+            tables.append(pd.DataFrame(table | ({"label": array(label[0])} if rated else {})))
+        progress(1)
+    return pd.concat(tables, ignore_index=True)
+
+
+@repeatable
+def certify(
+    run: Run,
+    smoothings: Sequence[Smoothing],
+    radii: Radii,
+    part: str = "test",
+    clips: int | None = None,
+    device: str = "cpu",
+    batch_size: int = BATCH_SIZE,
+    progress: Progress = lambda done: None,
+) -> pd.DataFrame:
+    """Certify the clips of one part of a run's split. Rows and noisy predictions are written to ``certificates``.
+
+    An interrupted call is continued, and other radii need no further predictions.
+
+    Args:
+        run: The model and its clips.
+        smoothings: One for every sigma.
+        radii: Of the certificates.
+        part: ``test`` or another part of the split.
+        clips: The first so many clips of the part; all by default.
+        device: ``cpu`` or ``cuda``.
+        batch_size: Noisy inputs predicted together.
+        progress: Called with 1 after every clip and sigma.
+
+    Raises:
+        CheckpointError: There are predictions of earlier weights of the run.
+    """
+    model = for_attack(run.recogniser.network).to(device)
+    batch = run.part(part).to(torch.device(device))
+    chosen = batch if clips is None else batch.take(torch.arange(min(clips, len(batch))))
+    checkpoint, tables = origin_of(run)["checkpoint"], []
+    for smoothing in smoothings:
+        name = smoothing.name(run.recogniser.inputs.name)
+        identity = {"checkpoint": checkpoint, "unit": run.recogniser.inputs.unit}
+        rows = certify_clips(
+            model,
+            chosen,
+            run.recogniser.emotions,
+            smoothing,
+            radii,
+            scale=run.material.prepared.index.label_scale,
+            draws=Draws(run.files.noisy_predictions(name, part), identity),
+            batch_size=batch_size,
+            progress=progress,
+        )
+        about = {"run": run.name, "system": run.config.system, "seed": run.config.train.seed, "split": part}
+        table = pd.DataFrame({**{key: [value] * len(rows) for key, value in about.items()}, **rows})
+        table = table.assign(
+            draws=smoothing.draws,
+            confidence=smoothing.confidence,
+            clips_together=smoothing.clips_together,
+            clip_to_scale=smoothing.clip_to_scale,
+            precision=smoothing.precision,
+            unit=run.recogniser.inputs.unit,
+            checkpoint=checkpoint,
+        )
+        write_csv(run.files.certificates(name, part), table)
+        tables.append(table)
+    return pd.concat(tables, ignore_index=True)

@@ -1,0 +1,99 @@
+"""Certificates of a run's clips: rows, files, resuming, and both domains."""
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+import tenuto
+from tenuto.api.progress import SILENT
+from tenuto.api.runs import with_progress
+from tenuto.data import prepare
+from tenuto.errors import CheckpointError, ConfigError
+from tenuto.evaluation import certifying
+from tenuto.evaluation.certificates import Smoothing, noisy_predictions
+from tenuto.evaluation.runs import open_run
+from tenuto.store.run import RunFolder
+from tenuto.training.loop import train
+from tests import corpora, small_runs
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    root = tmp_path_factory.mktemp("certify")
+    prepared = prepare(corpora.soundtracks(root / "data", 30, seconds=12.0), root / "cache", workers=1)
+    folder = train(small_runs.settings("A2E", epochs=1), prepared, root / "runs")
+    return with_progress(open_run(folder, prepared), SILENT)
+
+
+def test_rows_of_a_run(run):
+    rows = tenuto.certify(run, sigma=(0.1, 0.5), radius=(0.05, 0.1), draws=40, clips=2).rows
+    assert len(rows) == 2 * 2 * 2 * 8
+    low, high = run.material.prepared.index.label_scale
+    ordered = np.column_stack(
+        [np.full(len(rows), low), rows[["low", "median", "high"]], np.full(len(rows), high)]
+    )
+    assert (np.diff(ordered, axis=1) >= 0).all()
+    wider = rows.pivot_table(index=["sigma", "clip", "output"], columns="radius", values="high")
+    assert (wider[0.1] >= wider[0.05]).all()
+
+
+def test_other_radii_need_no_new_draws_and_an_interrupted_call_goes_on(run, monkeypatch):
+    settings: dict[str, Any] = {"sigma": 0.2, "radius": 0.1, "draws": 30}
+    first = tenuto.certify(run, **settings, clips=1).rows
+    drawn: list[Any] = []
+
+    def counted(*args):
+        drawn.append(args)
+        return noisy_predictions(*args)
+
+    monkeypatch.setattr(certifying, "noisy_predictions", counted)
+    both = tenuto.certify(run, **settings, clips=2).rows
+    assert len(drawn) == 1
+    pd.testing.assert_frame_equal(both[both["clip"] == first["clip"][0]], first)
+    tenuto.certify(run, **{**settings, "radius": (0.05, 0.2)}, clips=2)
+    assert len(drawn) == 1
+
+
+def test_draws_of_earlier_weights_are_refused(run):
+    smoothing = Smoothing(sigma=0.3, draws=8)
+    tenuto.certify(run, sigma=0.3, radius=0.1, draws=8, clips=1)
+    path = RunFolder(run.folder).noisy_predictions(smoothing.name(run.recogniser.inputs.name))
+    with pytest.raises(CheckpointError, match="earlier weights"):
+        certifying.Draws(path, {"checkpoint": "another", "unit": run.recogniser.inputs.unit})
+
+
+def test_waveforms_have_radii_in_decibels(run):
+    certificates = tenuto.certify(run, sigma=0.01, snr_db=(60, 40), draws=20, clips=1)
+    rows, waveform = certificates.rows, run.in_sound().part("test").inputs[:1].double()
+    for decibels, own in rows.groupby("snr_db"):
+        np.testing.assert_allclose(own["radius"], float(waveform.norm()) * 10 ** (-decibels / 20), rtol=1e-9)
+    assert list(certificates.summary["snr_db"]) == [60, 40]
+    (remark,) = certificates.remarks
+    assert "20 draws give no bound" in remark
+
+
+def test_a_perturbation_inside_the_radius_stays_inside_the_bounds(run):
+    rows = tenuto.certify(run, sigma=0.2, radius=0.2, draws=60, clips=1).rows
+    model, example = run.recogniser.network, run.part("test").inputs[:1]
+    direction = torch.ones_like(example) / example.numel() ** 0.5 * 0.2
+    smoothing = Smoothing(sigma=0.2, draws=200, seed=5)
+    moved = noisy_predictions(model, example + direction, run.part("test").labels[:1], smoothing)
+    median = np.median(moved.clip(*run.material.prepared.index.label_scale), axis=0)
+    assert ((rows["low"] <= median + 1e-6) & (median <= rows["high"] + 1e-6)).all()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"inputs": torch.zeros(1)}, "a run has its own clips"),
+        ({"inputs": "sound"}, "a run has its own clips"),
+        ({"inputs": "spectrogram", "snr_db": 40}, "snr_db is for waveforms"),
+        ({"sigma": ()}, "sigma is empty"),
+    ],
+)
+def test_arguments_that_do_not_fit_are_refused(run, arguments, message):
+    with pytest.raises(ConfigError, match=message):
+        tenuto.certify(run, **{"sigma": 0.1, **arguments})
