@@ -1,6 +1,7 @@
-"""Make every picture of the docs from a finished demo study: `make docs-images`, or `python docs/images/make.py STUDY`.
+"""Make every picture and sound of the docs from a finished demo study: `make docs-images`.
 
-Needs Debian's chromium-headless-shell (or another browser, named by TENUTO_CHROMIUM), and takes about ten minutes.
+`python docs/images/make.py STUDY sound` makes those of docs/sound.md alone. Needs Debian's chromium-headless-shell (or
+another browser, named by TENUTO_CHROMIUM), and takes about 15 minutes.
 """
 
 from __future__ import annotations
@@ -12,9 +13,11 @@ import sys
 import tempfile
 from pathlib import Path
 
+import soundfile
 from playwright.sync_api import sync_playwright
 
 IMAGES = Path(__file__).resolve().parent
+SOUNDS = IMAGES.parent / "sounds"
 SCREENS = {
     "report-wide": {"viewport": {"width": 1100, "height": 1250}},
     "report-dark": {"viewport": {"width": 1100, "height": 1250}, "color_scheme": "dark"},
@@ -23,27 +26,54 @@ SCREENS = {
 CLIP, SYSTEM, SEED = "061", "A2M2E", 21
 
 
-def main(study: Path) -> None:
+HEARD = {"40-db": ("snr", 40), "masked": ("masked", 0)}
+"""Budgets of the sounds: 40 dB below the music, and as loud as the music masks."""
+
+
+def main(study: Path, only: str = "") -> None:
     with tempfile.TemporaryDirectory() as folder:
         work = Path(folder)
         data = ("--root", study / "corpus", "--cache", study / "cache")
         names = [f"{system}-{SEED}" for system in ("A2E", SYSTEM, "aA2E")]
         runs = [next((study / "runs").glob(f"{name}-*")) for name in names]
         runs = [Path(shutil.copytree(run, work / "runs" / run.name)) for run in runs]
-        concepts = runs[1]
-        tenuto("report", study, *data, "--clips", 1, "--out", work / "report.html")
-        screenshots(work / "report.html")
-        tenuto("show", concepts, CLIP, *data, "--out", work)
-        recording = next((study / "corpus").rglob(f"{CLIP}.*"))
-        tenuto("explain", concepts, recording, *data, "--plot", work / "explanation.png")
-        for run in runs:
-            tenuto("attack", run, "--protocol", "standard-1", *data)
-            tenuto("natural", run, *data)
-        tenuto("curve", *runs, "--out", work)
-        tenuto("intervene", concepts, "--protocol", "standard-1", *data, "--out", work)
-        pictures = {f"{name}.png": name for name in ("curve", "emotions", "explanation", "intervention")}
-        for file, name in {f"{CLIP}.png": "show", **pictures}.items():
-            shutil.copyfile(work / file, IMAGES / f"{name}.png")
+        if only != "sound":
+            pictures(study, runs, work, data)
+        sounds(runs[:2], work, data)
+
+
+def pictures(study: Path, runs: list[Path], work: Path, data: tuple[object, ...]) -> None:
+    concepts = runs[1]
+    tenuto("report", study, *data, "--clips", 1, "--out", work / "report.html")
+    screenshots(work / "report.html")
+    tenuto("show", concepts, CLIP, *data, "--out", work)
+    recording = next((study / "corpus").rglob(f"{CLIP}.*"))
+    tenuto("explain", concepts, recording, *data, "--plot", work / "explanation.png")
+    for run in runs:
+        tenuto("attack", run, "--protocol", "standard-1", *data)
+        tenuto("natural", run, *data)
+    tenuto("curve", *runs, "--protocol", "standard-1", "--out", work)
+    tenuto("intervene", concepts, "--protocol", "standard-1", *data, "--out", work)
+    names = {f"{name}.png": name for name in ("curve", "emotions", "explanation", "intervention")}
+    for file, name in {f"{CLIP}.png": "show", **names}.items():
+        shutil.copyfile(work / file, IMAGES / f"{name}.png")
+
+
+def sounds(runs: list[Path], work: Path, data: tuple[object, ...]) -> None:
+    """Curves of sound-1, and one clip before and after: pictures, and sounds as FLAC."""
+    for run in runs:
+        tenuto("attack", run, "--protocol", "sound-1", *data)
+    tenuto("curve", *runs, "--protocol", "sound-1", "--out", work)
+    for norm in ("snr", "masked"):
+        shutil.copyfile(work / f"curve-{norm}.png", IMAGES / f"curve-{norm}.png")
+    SOUNDS.mkdir(exist_ok=True)
+    for name, (norm, level) in HEARD.items():
+        budget = ("--protocol", "sound-1", "--norm", norm, "--db", level)
+        tenuto("show", runs[1], CLIP, *budget, *data, "--out", work / name)
+        shutil.copyfile(work / name / f"{CLIP}.png", IMAGES / f"show-{name}.png")
+        for state in ("before", "after", "difference"):
+            samples, rate = soundfile.read(work / name / f"{CLIP}-{state}.wav", dtype="int16")
+            soundfile.write(SOUNDS / f"{name}-{state}.flac", samples, rate, subtype="PCM_16")
 
 
 def tenuto(*words: object) -> None:
@@ -62,4 +92,4 @@ def screenshots(page: Path) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    main(Path(sys.argv[1]), *sys.argv[2:])
