@@ -115,7 +115,9 @@ class Masked(Decibels):
         size = self.size(clipped)
         bound = torch.full_like(size, self.epsilon) if epsilon is None else epsilon.to(size)
         scaled = (bound / size).clamp_max(1) * euclidean(clipped)
-        return torch.where(per_example(euclidean(faded) < scaled, delta), clipped, faded)
+        chosen = torch.where(per_example(euclidean(faded) < scaled, delta), clipped, faded)
+        is_cut = (clipped != delta).flatten(1).any(dim=1)
+        return torch.where(per_example(is_cut, delta), chosen, delta)
 
     def steepest(self, gradient: Tensor) -> Tensor:
         """Along the gradient in every band of every frame, each with the power of its threshold.

@@ -176,11 +176,14 @@ class Search:
         if self.task.room is not None:
             low, high = self.task.room
             inside = budget.fit(inside, low[rows], high[rows], epsilon)
-        if (budget.clipping_shrinks and self.task.area is None) or torch.equal(inside, delta):
+        if budget.clipping_shrinks and self.task.area is None:
+            return inside
+        has_changed = (inside != delta).flatten(1).any(dim=1)
+        if not has_changed.any():
             return inside
         # A factor below 1 keeps every entry valid, and sizes are proportional to it.
         size, bound = _size_and_bound(budget, inside, epsilon)
-        factor = torch.where(size > bound, bound / size, torch.ones_like(size))
+        factor = torch.where(has_changed & (size > bound), bound / size, torch.ones_like(size))
         return inside * per_example(factor.to(inside), inside)
 
     def _in_region(self, delta: Tensor, budget: Budget, epsilon: Tensor | None) -> Tensor:
@@ -192,9 +195,11 @@ class Search:
         delta = self.shaped(delta)
         for _ in range(TURNS):
             size, bound = _size_and_bound(budget, delta, epsilon)
-            if (size <= bound).all():
+            is_larger = per_example(size > bound, delta)
+            if not is_larger.any():
                 break
-            delta = self.shaped(budget.project(delta, epsilon))
+            # Those inside stay: shaping takes from a perturbation each time, whatever else is in the batch.
+            delta = torch.where(is_larger, self.shaped(budget.project(delta, epsilon)), delta)
         return delta
 
     def values(self, delta: Tensor, rows: Tensor) -> Tensor:
