@@ -115,6 +115,15 @@ def test_the_steepest_direction_follows_the_gradient_in_every_band(factor):
         assert (steepest > slope(other)).all()
 
 
+@pytest.mark.parametrize("factor", [1e-20, 1e-22, 1e-24])
+def test_a_gradient_that_vanishes_in_a_part_of_the_clip_has_a_direction(factor):
+    gradient = noise(5).float()
+    gradient[:, gradient.shape[1] // 2 :] *= factor
+    steepest = Masked(0).around(WAVES.float(), "ab").steepest(gradient)
+    assert torch.isfinite(steepest).all()
+    assert (level(Masked(0).around(WAVES, "ab").project(steepest.double())) > -3).all()
+
+
 def test_no_gradient_no_direction():
     assert not AROUND.steepest(torch.zeros_like(WAVES)).any()
 

@@ -150,7 +150,8 @@ class Masked(Decibels):
         def filled(waveform: Tensor, limit: Tensor) -> Tensor:
             frames = spectrum(waveform, model)
             power = powers(frames) @ model.bands.to(waveform)
-            gain = torch.where(power > 0, (limit.to(power) / power).sqrt(), 0)
+            # In doubles: the quotient of a vanishing power is no float32.
+            gain = torch.where(power > 0, (limit / power.double()).sqrt(), 0).to(power)
             return resynthesise(frames * _at_lines(gain, model), len(waveform), model)
 
         # A gradient may be too small for its power to be a float32.
