@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import max_pool1d, max_pool2d, pad
 
+from tenuto.attacks.axes import Axes
 from tenuto.attacks.budgets import Decibels, euclidean, per_example
 from tenuto.attacks.checks import listed, require_whole
 from tenuto.attacks.registry import BUDGETS
@@ -72,6 +73,14 @@ class Masked(Decibels):
 
     def at_sample_rate(self, sample_rate: int) -> Self:
         return dataclasses.replace(self, sample_rate=sample_rate)
+
+    def at_rate_of(self, axes: Axes | None) -> Self:
+        if axes is not None and axes.bands is None and axes.rate != self.sample_rate:
+            raise AttackError(
+                f"{self!r} is a budget for {self.sample_rate} Hz, but the axes say {axes.rate:g} Hz: give it their "
+                f"rate, such as Masked({self.db!r}, sample_rate={round(axes.rate)})."
+            )
+        return self
 
     def around(self, inputs: Tensor, names: Sequence[str]) -> Self:
         is_silent = ~inputs.detach().abs().flatten(1).amax(dim=1).gt(0).cpu().numpy()
