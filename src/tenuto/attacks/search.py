@@ -82,6 +82,7 @@ class Search:
         value: (n,), the objective there; with transformations the mean over the draws it was evaluated on.
         box: The last two axes of what may change; everything without a region.
         clean: The model's outputs at the unperturbed inputs, evaluated in full precision.
+        precision: Of evaluations from now on, that of the task at first.
         all_rows: (n,), the positions of all examples.
         has_start: Whether a start was given, so that the result has to be at least as good.
     """
@@ -94,6 +95,7 @@ class Search:
             torch.zeros(count, dtype=torch.int64) for _ in range(3)
         )
         self.converged = torch.zeros(count, dtype=torch.bool)
+        self.precision = task.precision
         self.all_rows = torch.arange(count, device=device)
         self.clean = self._evaluate_exactly(self.inputs)
         self.situation = Situation(task.examples.targets, self.clean)
@@ -326,7 +328,7 @@ class Search:
 
     def evaluate(self, inputs: Tensor, targets: Tensor) -> Outputs:
         """Evaluate the model in the precision of the search, without counting; see `charge`."""
-        with computing_in(self.task.precision, inputs.device.type):
+        with computing_in(self.precision, inputs.device.type):
             return self.task.evaluate(inputs, targets)
 
     def _evaluate(self, inputs: Tensor, rows: Tensor) -> Outputs:
