@@ -9,7 +9,7 @@ import math
 import pytest
 import torch
 
-from tenuto.attacks import APGD, FGSM, PGD, Masked, OneEmotion, Square, from_dict
+from tenuto.attacks import APGD, FGSM, PGD, Axes, Masked, OneEmotion, Square, from_dict
 from tenuto.audio.masking import ear, noise_to_mask, noise_to_mask_db, spectrum, threshold
 from tenuto.errors import AttackError, ConfigError
 from tests.attacks.conftest import Linear
@@ -115,6 +115,15 @@ def test_the_steepest_direction_follows_the_gradient_in_every_band(factor):
         assert (steepest > slope(other)).all()
 
 
+@pytest.mark.parametrize("factor", [1e-20, 1e-22, 1e-24])
+def test_a_gradient_that_vanishes_in_a_part_of_the_clip_has_a_direction(factor):
+    gradient = noise(5).float()
+    gradient[:, gradient.shape[1] // 2 :] *= factor
+    steepest = Masked(0).around(WAVES.float(), "ab").steepest(gradient)
+    assert torch.isfinite(steepest).all()
+    assert (level(Masked(0).around(WAVES, "ab").project(steepest.double())) > -3).all()
+
+
 def test_no_gradient_no_direction():
     assert not AROUND.steepest(torch.zeros_like(WAVES)).any()
 
@@ -170,6 +179,13 @@ def test_a_silent_waveform_masks_nothing():
 def test_it_needs_to_know_the_waveforms():
     with pytest.raises(AttackError, match=r"Masked\(db=0\) depends on the waveforms: call around"):
         Masked(0).size(WAVES)
+
+
+def test_axes_of_another_sample_rate_are_refused():
+    model, labels = Linear(noise(6, 1)), torch.zeros(2, 1)
+    with pytest.raises(AttackError, match=r"for 22050 Hz, but the axes say 16000 Hz: .*_rate=16000\)"):
+        FGSM(Masked(0))(model, WAVES, labels, axes=Axes(16_000))
+    assert FGSM(Masked(0, sample_rate=16_000))(model, WAVES, labels, axes=Axes(16_000)).perturbation.any()
 
 
 def test_square_refuses_it():

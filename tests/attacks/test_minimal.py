@@ -102,6 +102,28 @@ def test_bisection_shortens_along_the_ray():
     assert Linf(1).size(result.perturbation).tolist() == pytest.approx([1.5 / DUAL[Linf]] * 4, rel=1e-4)
 
 
+def test_a_search_in_bfloat16_ends_in_float32():
+    """The error of three digits that reaches the goal is no longer one that misses it when it is judged."""
+    generator = torch.Generator().manual_seed(2)
+    weights = [
+        torch.randn(*shape, generator=generator) / math.sqrt(shape[1]) for shape in ((64, 500), (3, 64))
+    ]
+    inputs = 0.1 * torch.randn(12, 500, generator=generator)
+
+    def model(points):
+        return (points @ weights[0].T).relu() @ weights[1].T
+
+    with torch.no_grad():
+        labels = model(inputs)
+    settings = {"goal": 0.02, "objective": AbsoluteError(against="label"), "steps": 20}
+    sizes = []
+    for precision in ("float32", "bfloat16"):
+        result = Minimal(SNR(0), precision=precision, **settings)(model, inputs, labels - 0.01)
+        assert result.converged.all()
+        sizes.append(SNR(0).around(inputs, "abcdefghijkl").size(result.perturbation))
+    assert sizes[1].tolist() == pytest.approx(sizes[0].tolist(), rel=0.1)
+
+
 @pytest.mark.parametrize(
     ("settings", "message"),
     [

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import itertools
+import json
 import math
 
 import pytest
 import torch
 
-from tenuto.attacks import SNR, Amplitude, Linf, Masked, Noise, OneEmotion
+from tenuto.attacks import SNR, Amplitude, Axes, Linf, Masked, Noise, OneEmotion, from_dict
 from tenuto.audio.masking import band_powers, ear, noise_to_mask, noise_to_mask_db
 from tenuto.errors import AttackError
 from tests.attacks.conftest import Linear
@@ -46,6 +47,16 @@ def test_power_from_octave_to_octave(kind, step):
 def test_pink_noise_has_no_power_below_hearing():
     spectrum = torch.fft.rfft(noise("pink", SNR(20))).abs()
     assert spectrum[:, :20].max() < 1e-9 * spectrum[:, 20:].max()
+
+
+def test_the_sample_rate_is_that_of_the_axes():
+    """Also of a budget that was read from JSON or made with another size."""
+    attack = Noise(SNR(20).of(0.1), objective=OneEmotion(0), kind="pink", draws=1)
+    attack = from_dict(json.loads(json.dumps(attack.to_dict())))
+    labels = torch.zeros(2, 1, dtype=torch.float64)
+    spectrum = torch.fft.rfft(attack(Linear(WEIGHTS), WAVES, labels, axes=Axes(RATE / 10)).perturbation).abs()
+    assert spectrum[:, 200:210].any()
+    assert spectrum[:, :200].max() < 1e-9 * spectrum[:, 200:].max()
 
 
 def test_masked_noise_is_in_proportion_to_the_threshold():

@@ -246,6 +246,19 @@ def test_examples_are_attacked_alike_in_any_batch():
     assert torch.allclose(parts.columns["leakage_db"], whole.columns["leakage_db"], atol=1e-6)
 
 
+@pytest.mark.parametrize("region", [None, BOTH, Region(bands=(300, 1500))], ids=repr)
+def test_masked_examples_are_attacked_alike_in_any_batch(region):
+    """Those inside the budget are not shaped or scaled again with those that a filter or the range brought outside."""
+    attack = APGD(MASKED, objective=UP, region=region, steps=4)
+    settings = {"axes": Axes(8000.0), "valid_range": (-0.3, 0.3)}
+    whole = attack(Linear(MUSIC_WEIGHTS), MUSIC, LABELS, **settings)
+    alone = [
+        attack(Linear(MUSIC_WEIGHTS), MUSIC[row : row + 1], LABELS[row : row + 1], **settings).perturbation
+        for row in range(3)
+    ]
+    assert torch.allclose(whole.perturbation, torch.cat(alone), rtol=0, atol=1e-9)
+
+
 class Careless(BoundedAttack):
     """Evaluates a perturbation of all entries."""
 

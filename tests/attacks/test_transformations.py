@@ -423,6 +423,10 @@ def test_without_parts_any_inputs_will_do():
         (lambda: Room(seconds=(0, 1)), "seconds must be two numbers from 0.01"),
         (lambda: Room(decibels=(0, math.inf)), "decibels must be two numbers"),
         (lambda: Mp3(()), "kilobits must be a tuple of bit rates"),
+        (
+            lambda: Mp3((64.5,)),
+            "kilobits must be a tuple of bit rates from 32 to 320 kb/s, whole numbers, got",
+        ),
         (lambda: Mp3((500,)), "kilobits must be a tuple of bit rates from 32 to 320"),
         (lambda: FGSM(Linf(0.1), transformations=(Gain(),)), "transformations must be Transformations"),  # type: ignore[arg-type]
         (lambda: Described(transformations=Transformations()), "leave transformations out"),

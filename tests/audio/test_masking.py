@@ -137,6 +137,17 @@ def test_other_sample_rates_keep_the_length_of_a_frame(rate, size, bands):
     assert threshold(torch.zeros(rate), rate).shape[1] == bands
 
 
+@pytest.mark.parametrize(("rate", "tolerance"), [(1000, 0.1), (4000, 0.1), (96_000, 4)])
+def test_the_lowest_and_highest_sample_rates_have_a_threshold(rate, tolerance):
+    """Without a warning. At 1, 4 and 8 kHz lines are equally far apart."""
+
+    def of_a_tone(rate):
+        time = torch.arange(2 * rate, dtype=torch.float64) / rate
+        return decibels(threshold(0.5 * torch.sin(2 * math.pi * 250 * time), rate)[STEADY])
+
+    assert of_a_tone(rate)[2:4] == pytest.approx(of_a_tone(8000)[2:4], abs=tolerance)
+
+
 def test_the_same_tone_has_the_same_threshold_at_another_rate():
     time = torch.arange(44_100, dtype=torch.float64)
     tone = 0.1 * torch.sin(2 * math.pi * 46 * time / 2048)

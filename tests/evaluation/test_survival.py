@@ -79,20 +79,31 @@ def test_silence_that_is_cut_off_keeps_the_excerpt_in_place(recording):
 
 def test_an_excerpt_is_put_back_where_it_was_cut(recording):
     excerpt = INPUTS.cut(recording, START) + 0.1
-    whole = put_back(INPUTS, recording, START, excerpt)
+    whole = put_back(recording, START, excerpt)
     assert np.array_equal(np.flatnonzero(whole != recording), np.arange(START, START + RATE))
     assert np.array_equal(INPUTS.cut(whole, START), excerpt)
 
 
 def test_a_repeated_recording_is_replaced_by_what_the_network_sees(recording):
     short = recording[: RATE // 2]
-    assert np.array_equal(put_back(INPUTS, short, 0, INPUTS.cut(short, 0)), np.tile(short, 2))
+    assert np.array_equal(put_back(short, 0, INPUTS.cut(short, 0)), np.tile(short, 2))
+
+
+def test_what_is_before_an_excerpt_stays_in_a_recording_shorter_than_its_window():
+    """The last frames of a window end up to 93 ms behind a recording, whose excerpt may begin at frame 1 or 2."""
+    inputs = FramedWaveformInputs()
+    recording = tone(300, 1.0, inputs.window - 500)
+    start = inputs.start(2, len(recording))
+    excerpt = inputs.cut(recording, start)
+    whole = put_back(recording, start, excerpt)
+    assert np.array_equal(whole[: len(recording)], recording)
+    assert np.array_equal(inputs.cut(whole, start), excerpt)
 
 
 def test_silence_behind_a_recording_becomes_part_of_it():
     inputs = FramedWaveformInputs()
     recording = np.ones(230_000, np.float32)
-    whole = put_back(inputs, recording, 10_000, inputs.cut(recording, 10_000) + np.float32(0.5))
+    whole = put_back(recording, 10_000, inputs.cut(recording, 10_000) + np.float32(0.5))
     assert len(whole) == 10_000 + inputs.window
     assert set(whole[230_000:]) == {0.5}
 

@@ -197,7 +197,8 @@ class Attack(abc.ABC):
             valid_range: (lowest, highest) value an input can have, in its units; a log spectrogram is never
                 below that of silence. Entries that already lie outside do not move further.
             names: n names for messages; positions by default.
-            axes: What the axes of the inputs mean, for attacks with a region or transformations.
+            axes: What the axes of the inputs mean, for attacks with a region or transformations. The sample rate of
+                waveforms, on which masking and the spectra of noise depend, is that of the axes.
             batch_size: Examples attacked together; 6 by default, 64 on a GPU.
             progress: Called with the number of example-iterations settled; their sum is n * iterations.
             output: Key of the emotions, for a model that returns a dict.

@@ -96,6 +96,7 @@ class BoundedAttack(Attack):
                 f"{self.budget!r} is a budget for waveforms (n, samples), but the inputs have shape "
                 f"{tuple(examples.inputs.shape)}: attack the waveforms, or use Linf(...) or L2(...)."
             )
+        self.budget.at_rate_of(examples.axes)
         if self.region is not None:
             self.region.of(examples.inputs[:1], examples.axes)
         if self.transformations is not None:
@@ -123,7 +124,7 @@ class BoundedAttack(Attack):
             evaluate=evaluate,
             examples=chunk,
             objective=self.objective,
-            budget=self.budget,
+            budget=self.budget.at_rate_of(chunk.axes),
             valid_range=valid_range,
             room=room(chunk.inputs, valid_range),
             precision=self.precision,

@@ -18,6 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from tenuto.attacks.axes import Axes
 from tenuto.attacks.checks import SMALLEST_STEP, listed, require_number
 from tenuto.attacks.registry import BUDGETS
 from tenuto.audio import SAMPLE_RATE
@@ -63,6 +64,14 @@ class Budget(abc.ABC):
         budget = copy.copy(self)
         object.__setattr__(budget, "sample_rate", sample_rate)
         return budget
+
+    def at_rate_of(self, axes: Axes | None) -> Self:
+        """The budget for waveforms with these axes; itself where they are not known, or those of a spectrogram.
+
+        Raises:
+            AttackError: The sample rate is a setting of the budget, and another one.
+        """
+        return self if axes is None or axes.bands is not None else self.at_sample_rate(round(axes.rate))
 
     @abc.abstractmethod
     def size(self, delta: Tensor) -> Tensor:

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import max_pool1d, max_pool2d, pad
 
+from tenuto.attacks.axes import Axes
 from tenuto.attacks.budgets import Decibels, euclidean, per_example
 from tenuto.attacks.checks import listed, require_whole
 from tenuto.attacks.registry import BUDGETS
@@ -73,6 +74,14 @@ class Masked(Decibels):
     def at_sample_rate(self, sample_rate: int) -> Self:
         return dataclasses.replace(self, sample_rate=sample_rate)
 
+    def at_rate_of(self, axes: Axes | None) -> Self:
+        if axes is not None and axes.bands is None and axes.rate != self.sample_rate:
+            raise AttackError(
+                f"{self!r} is a budget for {self.sample_rate} Hz, but the axes say {axes.rate:g} Hz: give it their "
+                f"rate, such as Masked({self.db!r}, sample_rate={round(axes.rate)})."
+            )
+        return self
+
     def around(self, inputs: Tensor, names: Sequence[str]) -> Self:
         is_silent = ~inputs.detach().abs().flatten(1).amax(dim=1).gt(0).cpu().numpy()
         if is_silent.any():
@@ -115,7 +124,9 @@ class Masked(Decibels):
         size = self.size(clipped)
         bound = torch.full_like(size, self.epsilon) if epsilon is None else epsilon.to(size)
         scaled = (bound / size).clamp_max(1) * euclidean(clipped)
-        return torch.where(per_example(euclidean(faded) < scaled, delta), clipped, faded)
+        chosen = torch.where(per_example(euclidean(faded) < scaled, delta), clipped, faded)
+        is_cut = (clipped != delta).flatten(1).any(dim=1)
+        return torch.where(per_example(is_cut, delta), chosen, delta)
 
     def steepest(self, gradient: Tensor) -> Tensor:
         """Along the gradient in every band of every frame, each with the power of its threshold.
@@ -148,7 +159,8 @@ class Masked(Decibels):
         def filled(waveform: Tensor, limit: Tensor) -> Tensor:
             frames = spectrum(waveform, model)
             power = powers(frames) @ model.bands.to(waveform)
-            gain = torch.where(power > 0, (limit.to(power) / power).sqrt(), 0)
+            # In doubles: the quotient of a vanishing power is no float32.
+            gain = torch.where(power > 0, (limit / power.double()).sqrt(), 0).to(power)
             return resynthesise(frames * _at_lines(gain, model), len(waveform), model)
 
         # A gradient may be too small for its power to be a float32.

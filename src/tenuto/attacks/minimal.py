@@ -23,6 +23,9 @@ from tenuto.errors import ConfigError
 FIRST_CHANGE, LAST_CHANGE = 0.5, 0.001
 """Relative change of the radius in the first and last step."""
 
+LONGEST = 1.05
+"""How far beyond the best of a search in bfloat16 the last steps look for the goal, in float32."""
+
 
 @ATTACKS.register("Minimal")
 @dataclass(frozen=True, kw_only=True, repr=False)
@@ -104,7 +107,12 @@ class Hunt:
             self._step(step / max(steps - 1, 1))
             self.search.tick(self.rows)
         self._note(self.search.values(self.delta, self.rows), self.delta)
-        self._shorten(bisections)
+        longest = 1.0
+        if self.search.precision != "float32":
+            # What reached the goal in few digits may miss it in float32, in which the result is judged.
+            self.search.precision, longest = "float32", LONGEST
+            self.least = torch.full_like(self.least, math.inf)
+        self._shorten(bisections, longest)
         is_reached = torch.isfinite(self.least)
         self.search.settle(self.best[is_reached], self.rows[is_reached])
 
@@ -131,13 +139,15 @@ class Hunt:
         self.best = torch.where(per_example(smaller, delta), delta, self.best)
         return met
 
-    def _shorten(self, bisections: int) -> None:
-        """Bisect along the ray from zero to the best."""
+    def _shorten(self, bisections: int, longest: float) -> None:
+        """Bisect along the ray from zero through the best, up to ``longest`` times as far."""
         whole = self.best
-        low, high = torch.zeros_like(self.least), torch.ones_like(self.least)
+        low, high = torch.zeros_like(self.least), torch.full_like(self.least, longest)
         for _ in range(bisections):
             middle = (low + high) / 2
             shorter = whole * per_example(middle, whole)
+            if longest > 1:
+                shorter = self.search.allowed(shorter, self.rows)
             met = self._note(self.search.values(shorter, self.rows), shorter)
             low, high = torch.where(met, low, middle), torch.where(met, middle, high)
             self.search.tick(self.rows)

@@ -82,6 +82,7 @@ class Search:
         value: (n,), the objective there; with transformations the mean over the draws it was evaluated on.
         box: The last two axes of what may change; everything without a region.
         clean: The model's outputs at the unperturbed inputs, evaluated in full precision.
+        precision: Of evaluations from now on, that of the task at first.
         all_rows: (n,), the positions of all examples.
         has_start: Whether a start was given, so that the result has to be at least as good.
     """
@@ -94,6 +95,7 @@ class Search:
             torch.zeros(count, dtype=torch.int64) for _ in range(3)
         )
         self.converged = torch.zeros(count, dtype=torch.bool)
+        self.precision = task.precision
         self.all_rows = torch.arange(count, device=device)
         self.clean = self._evaluate_exactly(self.inputs)
         self.situation = Situation(task.examples.targets, self.clean)
@@ -176,11 +178,14 @@ class Search:
         if self.task.room is not None:
             low, high = self.task.room
             inside = budget.fit(inside, low[rows], high[rows], epsilon)
-        if (budget.clipping_shrinks and self.task.area is None) or torch.equal(inside, delta):
+        if budget.clipping_shrinks and self.task.area is None:
+            return inside
+        has_changed = (inside != delta).flatten(1).any(dim=1)
+        if not has_changed.any():
             return inside
         # A factor below 1 keeps every entry valid, and sizes are proportional to it.
         size, bound = _size_and_bound(budget, inside, epsilon)
-        factor = torch.where(size > bound, bound / size, torch.ones_like(size))
+        factor = torch.where(has_changed & (size > bound), bound / size, torch.ones_like(size))
         return inside * per_example(factor.to(inside), inside)
 
     def _in_region(self, delta: Tensor, budget: Budget, epsilon: Tensor | None) -> Tensor:
@@ -192,9 +197,11 @@ class Search:
         delta = self.shaped(delta)
         for _ in range(TURNS):
             size, bound = _size_and_bound(budget, delta, epsilon)
-            if (size <= bound).all():
+            is_larger = per_example(size > bound, delta)
+            if not is_larger.any():
                 break
-            delta = self.shaped(budget.project(delta, epsilon))
+            # Those inside stay: shaping takes from a perturbation each time, whatever else is in the batch.
+            delta = torch.where(is_larger, self.shaped(budget.project(delta, epsilon)), delta)
         return delta
 
     def values(self, delta: Tensor, rows: Tensor) -> Tensor:
@@ -321,7 +328,7 @@ class Search:
 
     def evaluate(self, inputs: Tensor, targets: Tensor) -> Outputs:
         """Evaluate the model in the precision of the search, without counting; see `charge`."""
-        with computing_in(self.task.precision, inputs.device.type):
+        with computing_in(self.precision, inputs.device.type):
             return self.task.evaluate(inputs, targets)
 
     def _evaluate(self, inputs: Tensor, rows: Tensor) -> Outputs:

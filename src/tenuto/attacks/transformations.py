@@ -204,9 +204,9 @@ class Mp3(Transformation):
 
     def __post_init__(self) -> None:
         rates = self.kilobits if isinstance(self.kilobits, tuple) else ()
-        if not rates or not all(is_number(rate) and 32 <= rate <= 320 for rate in rates):
+        if not rates or not all(isinstance(rate, int) and 32 <= rate <= 320 for rate in rates):
             raise ConfigError(
-                f"kilobits must be a tuple of bit rates from 32 to 320 kb/s, got {self.kilobits!r}."
+                f"kilobits must be a tuple of bit rates from 32 to 320 kb/s, whole numbers, got {self.kilobits!r}."
             )
 
     def draw(self, generator: np.random.Generator, samples: int, rate: float) -> Drawn:

@@ -50,6 +50,9 @@ TONE, NOISE = (6.025, 0.275), (2.025, 0.175)
 DENSITY = ((48, 1), (96, 2), (192, 4), (math.inf, 8))
 """Up to which line the threshold is computed at every which line (step 6, table D.1), beside the ends of bands."""
 
+DEAFEST_DB = 300.0
+"""Highest threshold in quiet; its formula, a fourth power, soon has no float32 above 22 kHz."""
+
 NEPERS = math.log(10) / 10
 """A dB, as a natural logarithm of power."""
 
@@ -158,7 +161,7 @@ def ear(sample_rate: int = SAMPLE_RATE, device: str = "cpu") -> Ear:
         "window": math.sqrt(8 / 3) * np.hanning(size + 1)[:-1],
         "bands": np.stack([(lines >= low) & (lines < high) for low, high in spans], axis=1).astype(float),
         "barks": barks,
-        "quiet": 10 ** (quiet_db(hertz) / 10),
+        "quiet": 10 ** (np.minimum(quiet_db(hertz), DEAFEST_DB) / 10),
         "reach": reach,
         "centres": np.array(centres),
         "probes": probes,
@@ -296,7 +299,7 @@ def _threshold(power: Tensor, model: Ear) -> Tensor:
 
 def _tones(power: Tensor, model: Ear) -> Tensor:
     """Where a line is a local maximum 7 dB above its surroundings (step 4a), bool (frames, lines)."""
-    widest, count = SURROUNDINGS[-1][1], power.shape[1]
+    widest, count = int(model.reach.max()), power.shape[1]
     padded = pad(power, (widest, widest))
 
     def beside(distance: int, first: int) -> Tensor:

@@ -61,7 +61,7 @@ def surviving_shares(
     """
     window = inputs.cut(recording, start)
     attacked = window + perturbation
-    whole = put_back(inputs, recording, start, attacked)
+    whole = put_back(recording, start, attacked)
     (samples,), _ = to_16_bit(whole)
     from_files = [
         _read_back(coder(samples, inputs.sample_rate), kind, inputs, start) for kind, coder in CODERS.values()
@@ -92,13 +92,11 @@ def of_saved(
     return columns
 
 
-def put_back(inputs: Inputs, recording: Waveform, start: int, excerpt: Waveform) -> Waveform:
+def put_back(recording: Waveform, start: int, excerpt: Waveform) -> Waveform:
     """A recording (samples,) with another excerpt; it becomes longer where the excerpt ends behind it.
 
     A recording that a network sees repeated, because it is shorter than a window, is replaced by the excerpt.
     """
-    if len(recording) < inputs.window:
-        return excerpt
     whole = np.zeros(max(len(recording), start + len(excerpt)), np.float32)
     whole[: len(recording)] = recording
     whole[start : start + len(excerpt)] = excerpt

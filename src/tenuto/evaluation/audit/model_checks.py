@@ -149,7 +149,7 @@ def _subject(name: str, siblings: tuple[Path, ...], part: str, evidence: Evidenc
         valid_range=inputs.valid_range,
         axes=inputs.axes,
         has_gradient=run.recogniser.has_gradient,
-        budget=budget,
+        budget=budget.at_sample_rate(inputs.sample_rate),
     )
 
 
