@@ -84,6 +84,14 @@ def test_noise_depends_on_seed_and_content_alone():
     assert not np.allclose(other, alone)
 
 
+def test_a_whole_sigma_draws_the_same_noise_as_the_number_the_command_line_reads():
+    whole, number = (
+        noisy_predictions(Linear(), EXAMPLE, LIKE, Smoothing(sigma=sigma, draws=5)) for sigma in (1, 1.0)
+    )
+    np.testing.assert_array_equal(whole, number)
+    assert Smoothing(sigma=1).name("waveform") == "waveform-sigma-1-draws-1000-seed-0"
+
+
 @pytest.mark.parametrize(
     ("settings", "message"),
     [

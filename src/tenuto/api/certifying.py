@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
+from numbers import Real
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,8 @@ import torch
 from torch import Tensor
 
 from tenuto.api.progress import SILENT, Progress
-from tenuto.api.runs import Run, open_run
+from tenuto.api.runs import Run, check_domain, open_run
+from tenuto.attacks.checks import require_whole
 from tenuto.data.batches import Batch
 from tenuto.errors import ConfigError
 from tenuto.evaluation import certifying
@@ -90,7 +92,8 @@ def certify(
             ``clips_together``, ``clip_to_scale``, ``seed``, ``precision``.
 
     Raises:
-        ConfigError: A setting out of range, or inputs for a run.
+        ConfigError: A setting out of range, inputs for a run that it does not have, or labels or names that do not
+            fit the inputs.
         CheckpointError: Noisy predictions in the run folder belong to earlier weights.
     """
     smoothings = [Smoothing(sigma=one, **settings) for one in _numbers(sigma)]
@@ -101,6 +104,9 @@ def certify(
         largest = max(one.sigma for one in smoothings)
         sizes = (largest / 4, largest / 2, largest)
     radii = certifying.Radii(sizes, decibels)
+    require_whole("batch_size", batch_size, 1)
+    if clips is not None:
+        require_whole("clips", clips, 1)
     if isinstance(model, Recogniser):
         if not isinstance(inputs, Tensor):
             raise ConfigError(f"inputs must be a tensor for a recogniser, got {inputs!r}; or name a run.")
@@ -111,6 +117,7 @@ def certify(
             "a run has its own clips: inputs must be 'waveform' or 'spectrogram', and labels and names are left out."
         )
     run = model if isinstance(model, Run) else open_run(model, root, cache=cache, progress=progress)
+    check_domain(run.recogniser, inputs)
     run = run.in_sound() if inputs == "waveform" or (inputs is None and decibels) else run
     _check_unit(run.recogniser, decibels)
     count = len(run.part(part)) if clips is None else min(clips, len(run.part(part)))
@@ -133,8 +140,15 @@ def _of_inputs(
     """Rows of a recogniser on inputs."""
     _check_unit(model, radii.snr_db)
     rated, count = labels is not None, len(inputs)
+    named = tuple(map(str, range(count) if names is None else names))
+    if len(named) != count or len(set(named)) < count:  # a name stands for the draws of its input
+        raise ConfigError(f"names must be {count} different names, one for each of the inputs.")
+    if labels is not None and labels.shape != (count, len(model.emotions)):
+        raise ConfigError(
+            f"labels has shape {tuple(labels.shape)}, must be ({count}, {len(model.emotions)}): inputs and emotions."
+        )
     clips = Batch(
-        tuple(map(str, range(count) if names is None else names)),
+        named,
         inputs.detach().to(device),
         torch.zeros(count, len(model.emotions), device=device) if labels is None else labels.to(device),
         None,
@@ -159,7 +173,7 @@ def _of_inputs(
 
 
 def _numbers(value: Numbers) -> tuple[float, ...]:
-    return (value,) if isinstance(value, int | float) else tuple(value)
+    return (value,) if isinstance(value, Real) else tuple(value)
 
 
 def _check_unit(recogniser: Recogniser, decibels: Sequence[float]) -> None:
