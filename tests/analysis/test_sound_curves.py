@@ -57,6 +57,13 @@ def test_norms_that_are_not_in_db_have_curves_of_their_own_too():
     assert [one.summary["doubling"].item() for one in result.by_norm] == pytest.approx([0.1 + 0.1 / 3, 1.0])
 
 
+def test_names_of_norms_are_text_in_a_notebook():
+    rows = pd.concat([test_curves.run(), test_curves.run().assign(norm="<script>alert(1)</script>")])
+    page = measured(rows)._repr_html_()
+    assert "<script>" not in page
+    assert "&lt;script&gt;" in page
+
+
 def test_runs_with_other_budgets_are_refused_in_db():
     other = sound(seed=21, ladders={"snr": {40: 0.2}, "masked": made_up.SOUND["masked"]})
     with pytest.raises(DataError, match="A2E-21 was attacked at 40 dB SNR and A2E-6 at 40 dB SNR, 20 dB SNR"):

@@ -11,6 +11,7 @@ unit of the axis (`tenuto.store.budgets`), which is dB for a signal-to-noise rat
 from __future__ import annotations
 
 import dataclasses
+import html
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -99,7 +100,7 @@ class Curves:
 
     def _repr_html_(self) -> str:
         return "".join(
-            f"<p>{one.axis.title}</p>{one.summary.to_html(index=False)}"
+            f"<p>{html.escape(one.axis.title)}</p>{one.summary.to_html(index=False)}"
             if self.others
             else one.summary.to_html(index=False)
             for one in self.by_norm

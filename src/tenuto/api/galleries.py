@@ -97,7 +97,8 @@ def gallery(
         run if isinstance(run, Run) else open_run(run, root, cache=cache, trust=trust, progress=progress)
         for run in named
     ]
-    tables = [_rows(run, protocol) for run in opened]
+    protocol = protocol or _only_protocol(opened[0])
+    tables = [worst_rows(run.files, "test", protocol) for run in opened]
     sizes = _sizes(tables[0], epsilon, db, norm)
     if isinstance(clips, int):
         names = clips_to_show(_at(tables[0], *sizes[0]), clips)
@@ -120,14 +121,14 @@ def gallery(
     return Gallery(path, path.stat().st_size, results, tuple(remarks))
 
 
-def _rows(run: Run, protocol: str | None) -> pd.DataFrame:
-    """The rows of a protocol whose perturbations are saved. Raises `ConfigError`."""
+def _only_protocol(run: Run) -> str:
+    """The protocol that a run was attacked with; empty for none. Raises `ConfigError` for several."""
     protocols = run.files.perturbed_protocols()
-    if protocol is None and len(protocols) > 1:
+    if len(protocols) > 1:
         raise ConfigError(
             f"{run.files.attacks}: contains {', '.join(protocols)}. Choose one with `protocol`."
         )
-    return worst_rows(run.files, "test", protocol or next(iter(protocols), ""))
+    return next(iter(protocols), "")
 
 
 def _at(rows: pd.DataFrame, norm: str, epsilon: float) -> pd.DataFrame:

@@ -79,7 +79,8 @@ NORMS = {
 
 def norm_of(name: str) -> Norm:
     """The norm of this name; norms of other packages are shown as they are."""
-    return NORMS.get(name) or Norm(name, name, f"{name} {{}}")
+    braced = name.replace("{", "{{").replace("}", "}}")
+    return NORMS.get(name) or Norm(name, name, f"{braced} {{}}")
 
 
 def norm_order(name: str) -> tuple[int, str]:
