@@ -64,6 +64,15 @@ def test_names_of_norms_are_text_in_a_notebook():
     assert "&lt;script&gt;" in page
 
 
+def test_names_of_norms_lead_to_no_other_folder(tmp_path):
+    rows = pd.concat([test_curves.run(), test_curves.run().assign(norm="x/../../../evil")])
+    out = tmp_path / "a" / "b"
+    write_curves(measured(rows), out)
+    written = [path for path in tmp_path.rglob("*") if path.is_file()]
+    assert {path.parent for path in written} == {out}
+    assert (out / "curve-x_.._.._.._evil.csv").is_file()
+
+
 def test_runs_with_other_budgets_are_refused_in_db():
     other = sound(seed=21, ladders={"snr": {40: 0.2}, "masked": made_up.SOUND["masked"]})
     with pytest.raises(DataError, match="A2E-21 was attacked at 40 dB SNR and A2E-6 at 40 dB SNR, 20 dB SNR"):
