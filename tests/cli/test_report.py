@@ -17,6 +17,7 @@ from tenuto.reporting import verdicts
 from tenuto.reporting.page import inside as report_inside
 from tenuto.store.rows import read_rows
 from tenuto.store.run import RunFolder
+from tests.reporting.made_up import sound
 from tests.reporting.made_up_report import PROTOCOL, plain, stored
 
 
@@ -57,6 +58,13 @@ def test_rows_in_a_file_are_reported_as_those_in_a_folder(tenuto, study, tmp_pat
     assert {"attacked", "audit"} <= set(summary["sections"])
     assert "mine" in (tmp_path / "report.html").read_text("utf-8")
     assert list(tmp_path.glob("*")) == [file, tmp_path / "report.html"]
+
+
+def test_rows_of_several_attacks_in_a_file_are_judged_by_their_worst_case(tenuto, tmp_path):
+    file = write_csv(tmp_path / "mine.csv", sound())  # without a column `worst`, as a user puts rows together
+    outcome = tenuto("report", file, "--db", 40, "--out", tmp_path / "report.html", "--json")
+    assert outcome.exit_code == 0, outcome.output
+    assert {"attacked", "curves"} <= set(json.loads(outcome.stdout)["sections"])
 
 
 def test_checks_that_were_not_made_have_one_true_reason(made):

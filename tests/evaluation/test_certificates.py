@@ -101,7 +101,7 @@ def test_a_whole_sigma_draws_the_same_noise_as_the_number_the_command_line_reads
         ({"confidence": 1}, "confidence must be between 0 and 1"),
         ({"precision": "float16"}, "precision must be"),
         ({"radius": -1}, "radius must be a number of at least 0"),
-        ({"snr_db": 40}, "snr_db is for waveforms"),
+        ({"snr_db": 40}, "`snr_db` is for waveforms"),
     ],
 )
 def test_settings_out_of_range_are_refused(settings, message):
