@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
-from numbers import Real
 from pathlib import Path
 from typing import Any
 
@@ -180,7 +179,7 @@ def _of_inputs(
 
 
 def _numbers(value: Numbers) -> tuple[float, ...]:
-    return (value,) if isinstance(value, Real) else tuple(value)
+    return (value,) if isinstance(value, int | float) else tuple(value)
 
 
 def _remarks(rows: pd.DataFrame, smoothings: Sequence[Smoothing]) -> tuple[str, ...]:

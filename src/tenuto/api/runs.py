@@ -277,7 +277,7 @@ def in_domain(protocol: Protocol, recogniser: Recogniser, inputs: Domain | None)
     return protocol if inputs is None or recogniser.inputs.is_sound else protocol.in_domain(inputs)
 
 
-def check_domain(recogniser: Recogniser, inputs: Domain | None) -> None:
+def check_domain(recogniser: Recogniser, inputs: object) -> None:
     """Raise `ConfigError` for inputs that a model does not have."""
     if inputs not in (None, "waveform", "spectrogram"):
         raise ConfigError(f"`inputs` must be waveform or spectrogram, got {inputs!r}.")
