@@ -282,6 +282,7 @@ def measure(
     norms = dict.fromkeys(name for name, _ in budgets_of(_limited(chosen)))
     natural = rows.iloc[:0] if natural is None else natural
     natural = natural[natural["run"].isin(chosen["run"]) & (natural["split"] == "test")]
+    natural, strangers = _of_same_weights(natural, chosen)
     is_graded = natural["protocol"] == GRADED
     corruption, reason = _corruption(natural[is_graded], draws, seed)
     first, *others = (
@@ -292,7 +293,29 @@ def measure(
         )
         for name in norms
     )
-    return dataclasses.replace(first, remarks=(*first.remarks, *reason), others=tuple(others))
+    return dataclasses.replace(first, remarks=(*first.remarks, *strangers, *reason), others=tuple(others))
+
+
+def _of_same_weights(natural: pd.DataFrame, rows: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
+    """Natural changes without those of other weights than were attacked, and a sentence for each run that has some."""
+    if not ("checkpoint" in natural and "checkpoint" in rows):
+        return natural, []
+    attacked = rows.groupby("run")["checkpoint"].agg(lambda own: set(own.dropna()))
+    is_other = pd.Series(
+        [
+            bool(attacked[run]) and not pd.isna(weights) and weights not in attacked[run]
+            for run, weights in zip(natural["run"], natural["checkpoint"], strict=True)
+        ],
+        natural.index,
+        dtype=bool,
+    )
+    sentences = [
+        f"{protocol} of {run} was measured with other weights than were attacked: left out."
+        for protocol, run in sorted(
+            set(zip(*(natural.loc[is_other, name] for name in ("protocol", "run")), strict=True))
+        )
+    ]
+    return natural[~is_other], sentences
 
 
 def _corruption(graded: pd.DataFrame, draws: int, seed: int) -> tuple[pd.DataFrame, list[str]]:
