@@ -300,7 +300,7 @@ def _of_same_weights(natural: pd.DataFrame, rows: pd.DataFrame) -> tuple[pd.Data
     """Natural changes without those of other weights than were attacked, and a sentence for each run that has some."""
     if not ("checkpoint" in natural and "checkpoint" in rows):
         return natural, []
-    attacked = rows.groupby("run")["checkpoint"].agg(lambda own: set(own.dropna()))
+    attacked = {run: set(own["checkpoint"].dropna()) for run, own in rows.groupby("run")}
     is_other = pd.Series(
         [
             bool(attacked[run]) and not pd.isna(weights) and weights not in attacked[run]
