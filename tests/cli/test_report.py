@@ -15,9 +15,9 @@ from tenuto.evaluation.audit.findings import NOT_EVALUATED, judged
 from tenuto.files import write_csv, write_json, write_safetensors
 from tenuto.reporting import verdicts
 from tenuto.reporting.page import inside as report_inside
-from tenuto.store.rows import read_rows
+from tenuto.store.rows import mark_worst, read_rows
 from tenuto.store.run import RunFolder
-from tests.reporting.made_up import sound
+from tests.reporting import made_up
 from tests.reporting.made_up_report import PROTOCOL, plain, stored
 
 
@@ -61,7 +61,9 @@ def test_rows_in_a_file_are_reported_as_those_in_a_folder(tenuto, study, tmp_pat
 
 
 def test_rows_of_several_attacks_in_a_file_are_judged_by_their_worst_case(tenuto, tmp_path):
-    file = write_csv(tmp_path / "mine.csv", sound())  # without a column `worst`, as a user puts rows together
+    file = write_csv(
+        tmp_path / "mine.csv", made_up.sound()
+    )  # without a column `worst`, as a user puts rows together
     outcome = tenuto("report", file, "--db", 40, "--out", tmp_path / "report.html", "--json")
     assert outcome.exit_code == 0, outcome.output
     assert {"attacked", "curves"} <= set(json.loads(outcome.stdout)["sections"])
@@ -193,3 +195,17 @@ def test_an_audit_of_other_rows_is_refused(refused, tmp_path):
     finding = given(judged("budget", 0.0, 0.0, "it binds."), "standard-1")
     path = write_json(tmp_path / "audit.json", verdicts.as_json([finding]))
     assert f"{path}: no findings on {PROTOCOL}" in refused("report", folder, "--audit", path)
+
+
+def test_an_audit_of_the_shown_rows_alone_leaves_other_rows_without_one(tenuto, tmp_path):
+    folder = stored(tmp_path / "study", [*plain((6,)), mark_worst(made_up.sound())])
+    path = write_json(
+        tmp_path / "audit.json", verdicts.as_json([given(judged("budget", 0.0, 0.0, "x."), PROTOCOL)])
+    )
+    out = ("--out", tmp_path / "report.html")
+    content = json.loads(
+        tenuto("report", folder, "--protocol", PROTOCOL, "--audit", path, *out, "--json").stdout
+    )
+    assert {"audit", "attacked-1", "attacked-2", "curves-1"} <= set(content["sections"])
+    (reason,) = [one for one in content["missing"] if "sound-1: Audit" in one]
+    assert "no findings on sound-1 on waveforms" in reason

@@ -314,6 +314,8 @@ def test_a_value_in_db_of_two_norms_needs_the_norm():
         DataError, match=r"6 dB is a budget of several norms \(6 dB SNR, noise-to-mask 6 dB\)\. .*`norm`"
     ):
         at_budget(rows, db=6)
+    with pytest.raises(DataError, match=r"Choose one with `db`, and `norm`"):
+        at_budget(rows)
     assert set(at_budget(rows, db=6, norm="masked")["norm"]) == {"masked"}
     assert set(at_budget(rows, norm="snr")["norm"]) == {"snr"}
 
@@ -321,7 +323,7 @@ def test_a_value_in_db_of_two_norms_needs_the_norm():
 @pytest.mark.parametrize(
     ("choice", "message"),
     [
-        ({}, "several budgets .*40 dB SNR, .*noise-to-mask 6 dB.* Choose one with `db`, and `norm`"),
+        ({}, r"several budgets .*40 dB SNR, .*noise-to-mask 6 dB.* Choose one with `db`\."),
         ({"db": 10}, "no budget 10 dB; budgets of the rows: 40 dB SNR"),
         ({"db": 40, "norm": "masked"}, "no budget 40 dB; budgets of the rows: noise-to-mask -6 dB"),
         ({"norm": "linf"}, "no norm 'linf'; norms of the rows: snr, masked"),

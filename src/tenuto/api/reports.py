@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import html
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -129,8 +129,7 @@ def report(
         trust_runs(folders.values())
     prepared = _prepared(folders, inputs, root, cache, progress)
     inputs = _with_findings(study, inputs, prepared, audit)
-    others = tuple(_with_findings(study, other, prepared, audit) for other in inputs.others)
-    inputs = dataclasses.replace(inputs, others=others)
+    inputs = dataclasses.replace(inputs, others=tuple(_audited_others(study, inputs, prepared, audit)))
     inputs = _with_gains(inputs, folders)
     inputs = _with_clips(inputs, folders, prepared, clips, progress)
     shown = make_page(inputs, date)
@@ -173,6 +172,22 @@ def _prepared(
     except ConfigError:
         return None
     return prepare(root, config, cache=cache, progress=progress)
+
+
+def _audited_others(
+    study: Path, inputs: PageInputs, prepared: Prepared | None, audit: Place | None
+) -> Iterator[PageInputs]:
+    """The other rows of a report with their audit; rows that share their source with earlier ones have no section."""
+    sources = {inputs.source}
+    for other in inputs.others:
+        if other.source in sources:
+            yield other
+            continue
+        sources.add(other.source)
+        try:
+            yield _with_findings(study, other, prepared, audit)
+        except DataError as error:  # the file is of an audit of the shown rows alone
+            yield _with_remarks(other, "audit", [str(error)])
 
 
 def _with_findings(

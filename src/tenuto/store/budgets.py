@@ -107,5 +107,6 @@ def which_budget(budgets: Sequence[tuple[str, float]]) -> str:
     """A sentence that asks for one of several budgets (norm, epsilon), and names the parameters that choose it."""
     in_db = {norm: norm_of(norm).in_db for norm, _ in budgets}
     parameters = " or ".join(sorted({"`db`" if is_in_db else "`epsilon`" for is_in_db in in_db.values()}))
-    norm = ", and `norm`" if len(in_db) > 1 else ""
+    sizes = [(in_db[norm], norm_of(norm).number(epsilon)) for norm, epsilon in budgets]
+    norm = ", and `norm`" if len(set(sizes)) < len(sizes) else ""
     return f"the rows have several budgets ({listed(budgets)}). Choose one with {parameters}{norm}."
