@@ -124,3 +124,10 @@ def test_only_two_protocols_exist():
         ConfigError, match=r"'natural-3'\. Did you mean natural-\d\? Valid: natural-1, natural-2"
     ):
         check_protocol("natural-3")
+
+
+def test_parts_of_the_split_are_not_mixed():
+    test = graded()
+    train = test.assign(split="train", clip=test["clip"] + "t")
+    with pytest.raises(DataError, match=r"several parts of the split \(test, train\)"):
+        natural.corruption(pd.concat([test, train], ignore_index=True), draws=10)

@@ -57,6 +57,33 @@ def test_norms_that_are_not_in_db_have_curves_of_their_own_too():
     assert [one.summary["doubling"].item() for one in result.by_norm] == pytest.approx([0.1 + 0.1 / 3, 1.0])
 
 
+def test_natural_changes_of_other_weights_are_left_out():
+    rows, changes = sound().assign(checkpoint="b" * 64), pd.concat([natural(), graded()], ignore_index=True)
+    same = measured(rows, changes.assign(checkpoint="b" * 64))
+    assert len(same.natural)
+    assert len(same.corruption)
+    other = measured(rows, changes.assign(checkpoint="a" * 64))
+    assert other.natural.empty
+    assert other.corruption.empty
+    assert "natural-2 of A2E-6 was measured with other weights than were attacked: left out." in other.remarks
+
+
+def test_names_of_norms_are_text_in_a_notebook():
+    rows = pd.concat([test_curves.run(), test_curves.run().assign(norm="<script>alert(1)</script>")])
+    page = measured(rows)._repr_html_()
+    assert "<script>" not in page
+    assert "&lt;script&gt;" in page
+
+
+def test_names_of_norms_lead_to_no_other_folder(tmp_path):
+    rows = pd.concat([test_curves.run(), test_curves.run().assign(norm="x/../../../evil")])
+    out = tmp_path / "a" / "b"
+    write_curves(measured(rows), out)
+    written = [path for path in tmp_path.rglob("*") if path.is_file()]
+    assert {path.parent for path in written} == {out}
+    assert (out / "curve-x_.._.._.._evil.csv").is_file()
+
+
 def test_runs_with_other_budgets_are_refused_in_db():
     other = sound(seed=21, ladders={"snr": {40: 0.2}, "masked": made_up.SOUND["masked"]})
     with pytest.raises(DataError, match="A2E-21 was attacked at 40 dB SNR and A2E-6 at 40 dB SNR, 20 dB SNR"):

@@ -28,7 +28,19 @@ def commands(command=None, path=()):
 COMMANDS = dict(commands())
 EXPECTED = {
     *("demo", "prepare", "train", "evaluate", "predict", "explain", "intervene", "import-reference"),
-    *("adopt", "attack", "universal", "certify", "natural", "show", "export", "curve", "audit", "stats", "report"),
+    *(
+        "adopt",
+        "attack",
+        "universal",
+        "certify",
+        "natural",
+        "show",
+        "export",
+        "curve",
+        "audit",
+        "stats",
+        "report",
+    ),
     *(f"study {name}" for name in ("plan", "run", "status")),
     *(f"data {name}" for name in ("list", "info", "download", "validate", "synthesize", "concepts")),
     *(f"paper {name}" for name in ("table1", "significance", "figure3", "figure4", "all")),

@@ -60,6 +60,15 @@ def test_rows_in_a_file_are_reported_as_those_in_a_folder(tenuto, study, tmp_pat
     assert list(tmp_path.glob("*")) == [file, tmp_path / "report.html"]
 
 
+def test_rows_of_several_attacks_in_a_file_are_judged_by_their_worst_case(tenuto, tmp_path):
+    file = write_csv(
+        tmp_path / "mine.csv", made_up.sound()
+    )  # without a column `worst`, as a user puts rows together
+    outcome = tenuto("report", file, "--db", 40, "--out", tmp_path / "report.html", "--json")
+    assert outcome.exit_code == 0, outcome.output
+    assert {"attacked", "curves"} <= set(json.loads(outcome.stdout)["sections"])
+
+
 def test_checks_that_were_not_made_have_one_true_reason(made):
     page = html.unescape(made[0].read_text("utf-8"))
     page = re.sub("</?code>", "`", page)

@@ -84,6 +84,14 @@ def test_noise_depends_on_seed_and_content_alone():
     assert not np.allclose(other, alone)
 
 
+def test_a_whole_sigma_draws_the_same_noise_as_the_number_the_command_line_reads():
+    whole, number = (
+        noisy_predictions(Linear(), EXAMPLE, LIKE, Smoothing(sigma=sigma, draws=5)) for sigma in (1, 1.0)
+    )
+    np.testing.assert_array_equal(whole, number)
+    assert Smoothing(sigma=1).name("waveform") == "waveform-sigma-1-draws-1000-seed-0"
+
+
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
@@ -93,7 +101,7 @@ def test_noise_depends_on_seed_and_content_alone():
         ({"confidence": 1}, "confidence must be between 0 and 1"),
         ({"precision": "float16"}, "precision must be"),
         ({"radius": -1}, "radius must be a number of at least 0"),
-        ({"snr_db": 40}, "snr_db is for waveforms"),
+        ({"snr_db": 40}, "`snr_db` is for waveforms"),
     ],
 )
 def test_settings_out_of_range_are_refused(settings, message):

@@ -1,5 +1,6 @@
 """Certificates of a run's clips: rows, files, resuming, and both domains."""
 
+import math
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,7 @@ import tenuto
 from tenuto.api.progress import SILENT
 from tenuto.api.runs import with_progress
 from tenuto.data import prepare
-from tenuto.errors import CheckpointError, ConfigError
+from tenuto.errors import CheckpointError, ConfigError, DataError
 from tenuto.evaluation import certifying
 from tenuto.evaluation.certificates import Smoothing, noisy_predictions
 from tenuto.evaluation.runs import open_run
@@ -72,7 +73,8 @@ def test_waveforms_have_radii_in_decibels(run):
         np.testing.assert_allclose(own["radius"], float(waveform.norm()) * 10 ** (-decibels / 20), rtol=1e-9)
     assert list(certificates.summary["snr_db"]) == [60, 40]
     (remark,) = certificates.remarks
-    assert "20 draws give no bound" in remark
+    low, high = rows["radius"].min(), rows["radius"].max()
+    assert f"20 draws give no bound at radii of {low:.4g} to {high:.4g}, the largest of which needs" in remark
 
 
 def test_a_perturbation_inside_the_radius_stays_inside_the_bounds(run):
@@ -90,10 +92,45 @@ def test_a_perturbation_inside_the_radius_stays_inside_the_bounds(run):
     [
         ({"inputs": torch.zeros(1)}, "a run has its own clips"),
         ({"inputs": "sound"}, "a run has its own clips"),
-        ({"inputs": "spectrogram", "snr_db": 40}, "snr_db is for waveforms"),
+        ({"inputs": "spectrogram", "snr_db": 40}, "`snr_db` is for waveforms"),
         ({"sigma": ()}, "sigma is empty"),
+        ({"snr_db": math.nan}, "snr_db must be a number"),
+        ({"clips": 0}, "clips must be a whole number of at least 1"),
     ],
 )
 def test_arguments_that_do_not_fit_are_refused(run, arguments, message):
     with pytest.raises(ConfigError, match=message):
         tenuto.certify(run, **{"sigma": 0.1, **arguments})
+
+
+def test_a_model_of_waveforms_has_no_spectrogram_to_certify(run):
+    with pytest.raises(ConfigError, match="`inputs` is spectrogram"):
+        tenuto.certify(run.in_sound(), "spectrogram", sigma=0.1, draws=8, clips=1)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"names": ["a", "a"]}, "names must be 2 different names"),
+        ({"names": ["a"]}, "names must be 2 different names"),
+        ({"labels": torch.zeros(2, 7)}, r"labels has shape \(2, 7\), must be \(2, 8\)"),
+    ],
+)
+def test_names_and_labels_must_fit_the_inputs(run, arguments, message):
+    inputs = run.part("test").inputs[:2]
+    with pytest.raises(ConfigError, match=message):
+        tenuto.certify(run.recogniser, inputs, sigma=0.1, draws=8, **arguments)
+
+
+def test_silence_has_no_radius_in_decibels(run):
+    sound = run.in_sound().recogniser
+    with pytest.raises(DataError, match="clip 0 is silent"):
+        tenuto.certify(sound, torch.zeros(1, sound.inputs.window), sigma=0.1, snr_db=40, draws=8)
+
+
+def test_close_sigmas_have_draws_of_their_own(run):
+    one, other = (
+        tenuto.certify(run, sigma=sigma, radius=0.1, draws=8, clips=1).rows
+        for sigma in (0.1234567, 0.1234568)
+    )
+    assert not one["median"].equals(other["median"])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import html
 import io
 import re
+import shutil
 
 import numpy as np
 import pytest
@@ -14,7 +15,7 @@ import torch
 from tenuto.api import gallery
 from tenuto.api.progress import SILENT
 from tenuto.api.runs import with_progress
-from tenuto.attacks import PGD, SNR, OneEmotion
+from tenuto.attacks import FGSM, PGD, SNR, OneEmotion
 from tenuto.attacks.parsing import single
 from tenuto.attacks.universal import Universal
 from tenuto.audio import perceptual
@@ -125,9 +126,26 @@ def test_a_gallery_refuses_what_is_not_there(run, tmp_path):
     opened, out = with_progress(run, SILENT), tmp_path / "gallery.html"
     with pytest.raises(ConfigError, match="at least one run"):
         gallery([], out)
+    for clips, message in ((0, "clips must be a whole number of at least 1"), ([], "at least one clip")):
+        with pytest.raises(ConfigError, match=message):
+            gallery(opened, out, clips)
     with pytest.raises(DataError, match="clip nothing has 0 rows"):
         gallery(opened, out, "nothing")
     assert not out.exists()
+
+
+def test_a_gallery_compares_one_protocol(run, clip, tmp_path):
+    prepared, first = run.material.prepared, with_progress(run, SILENT)
+    both = open_run(shutil.copytree(run.folder, tmp_path / "both" / run.name), prepared)
+    attack(both.in_sound(), single(FGSM(SNR(30))))
+    made = gallery([first, with_progress(both, SILENT)], tmp_path / "gallery.html", clip)
+    assert len({one.attack["protocol"] for one in made.clips}) == 1
+    assert len(made.clips) == 2
+    protocol = made.clips[0].attack["protocol"]
+    for path in both.files.attacks.glob(f"{protocol}.*"):
+        path.unlink()
+    with pytest.raises(ConfigError, match=f"no perturbations of test clips by {protocol}"):
+        gallery([first, with_progress(both, SILENT)], tmp_path / "other.html", clip)
 
 
 @pytest.fixture(scope="module")

@@ -8,6 +8,7 @@ import soundfile
 import torch
 
 import tenuto
+from tenuto.attacks import FGSM, Linf
 from tenuto.errors import ConfigError
 
 
@@ -58,6 +59,11 @@ def test_masking_is_computed_at_the_rate_of_the_model(song):
     )
     assert "Masked(db=0, sample_rate=8000)" in result.row["settings"]
     assert -1 < result.row["nmr_db"] < 0.1
+
+
+def test_a_norm_beside_an_attack_is_refused(song):
+    with pytest.raises(ConfigError, match="norm: belong to an attack by its name"):
+        tenuto.attack_recording(adopted(Waves()), song, FGSM(Linf(0.01)), norm="snr")
 
 
 def test_a_black_box_is_searched(song):

@@ -26,3 +26,7 @@ def test_rows_give_the_level_back(budget):
 @pytest.mark.parametrize("budget", [Linf(0.05), L2(2.0), Amplitude(0.01)], ids=repr)
 def test_other_sizes_are_shown_as_they_are(budget):
     assert norm_of(budget.norm).value(budget.epsilon) == budget.epsilon
+
+
+def test_a_norm_of_another_package_may_have_any_name():
+    assert norm_of("energy{2}").label(0.5) == "energy{2} 0.5"

@@ -11,6 +11,7 @@ unit of the axis (`tenuto.store.budgets`), which is dB for a signal-to-noise rat
 from __future__ import annotations
 
 import dataclasses
+import html
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -99,7 +100,7 @@ class Curves:
 
     def _repr_html_(self) -> str:
         return "".join(
-            f"<p>{one.axis.title}</p>{one.summary.to_html(index=False)}"
+            f"<p>{html.escape(one.axis.title)}</p>{one.summary.to_html(index=False)}"
             if self.others
             else one.summary.to_html(index=False)
             for one in self.by_norm
@@ -281,6 +282,7 @@ def measure(
     norms = dict.fromkeys(name for name, _ in budgets_of(_limited(chosen)))
     natural = rows.iloc[:0] if natural is None else natural
     natural = natural[natural["run"].isin(chosen["run"]) & (natural["split"] == "test")]
+    natural, strangers = _of_same_weights(natural, chosen)
     is_graded = natural["protocol"] == GRADED
     corruption, reason = _corruption(natural[is_graded], draws, seed)
     first, *others = (
@@ -291,7 +293,29 @@ def measure(
         )
         for name in norms
     )
-    return dataclasses.replace(first, remarks=(*first.remarks, *reason), others=tuple(others))
+    return dataclasses.replace(first, remarks=(*first.remarks, *strangers, *reason), others=tuple(others))
+
+
+def _of_same_weights(natural: pd.DataFrame, rows: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
+    """Natural changes without those of other weights than were attacked, and a sentence for each run that has some."""
+    if not ("checkpoint" in natural and "checkpoint" in rows):
+        return natural, []
+    attacked = {run: set(own["checkpoint"].dropna()) for run, own in rows.groupby("run")}
+    is_other = pd.Series(
+        [
+            bool(attacked[run]) and not pd.isna(weights) and weights not in attacked[run]
+            for run, weights in zip(natural["run"], natural["checkpoint"], strict=True)
+        ],
+        natural.index,
+        dtype=bool,
+    )
+    sentences = [
+        f"{protocol} of {run} was measured with other weights than were attacked: left out."
+        for protocol, run in sorted(
+            set(zip(*(natural.loc[is_other, name] for name in ("protocol", "run")), strict=True))
+        )
+    ]
+    return natural[~is_other], sentences
 
 
 def _corruption(graded: pd.DataFrame, draws: int, seed: int) -> tuple[pd.DataFrame, list[str]]:

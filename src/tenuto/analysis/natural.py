@@ -110,7 +110,8 @@ def corruption(rows: pd.DataFrame, draws: int = DRAWS, seed: int = 0) -> pd.Data
         (``resampled``: what there are several of). ``moved`` is the mean absolute change of a prediction.
 
     Raises:
-        DataError: Rows of another protocol, two runs of one system and seed, or runs on other clips.
+        DataError: Rows of another protocol or of several parts of the split, two runs of one system and seed, or runs
+            on other clips.
     """
     table = _graded(rows)
     kinds = table["objective"].map(lambda change: GRADED_CHANGES[change][0])
@@ -163,6 +164,10 @@ def _graded(rows: pd.DataFrame) -> pd.DataFrame:
         )
     if unknown := sorted(set(rows["objective"]) - GRADED_CHANGES.keys()):
         raise DataError(f"{unknown[0]} is not a change of {GRADED}. Delete the rows and measure them again.")
+    if len(parts := sorted(set(rows["split"]))) > 1:
+        raise DataError(
+            f"the rows are of several parts of the split ({', '.join(parts)}); choose one of them."
+        )
     for (system, seed), own in rows.groupby(["system", "seed"]):
         if (count := own["run"].nunique()) > 1:
             raise DataError(f"{system} has {count} runs of seed {seed}; leave all but one of them out.")

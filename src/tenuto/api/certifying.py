@@ -12,7 +12,8 @@ import torch
 from torch import Tensor
 
 from tenuto.api.progress import SILENT, Progress
-from tenuto.api.runs import Run, open_run
+from tenuto.api.runs import Run, check_domain, open_run
+from tenuto.attacks.checks import require_whole
 from tenuto.data.batches import Batch
 from tenuto.errors import ConfigError
 from tenuto.evaluation import certifying
@@ -90,7 +91,8 @@ def certify(
             ``clips_together``, ``clip_to_scale``, ``seed``, ``precision``.
 
     Raises:
-        ConfigError: A setting out of range, or inputs for a run.
+        ConfigError: A setting out of range, inputs for a run that it does not have, or labels or names that do not
+            fit the inputs.
         CheckpointError: Noisy predictions in the run folder belong to earlier weights.
     """
     smoothings = [Smoothing(sigma=one, **settings) for one in _numbers(sigma)]
@@ -101,6 +103,9 @@ def certify(
         largest = max(one.sigma for one in smoothings)
         sizes = (largest / 4, largest / 2, largest)
     radii = certifying.Radii(sizes, decibels)
+    require_whole("batch_size", batch_size, 1)
+    if clips is not None:
+        require_whole("clips", clips, 1)
     if isinstance(model, Recogniser):
         if not isinstance(inputs, Tensor):
             raise ConfigError(f"inputs must be a tensor for a recogniser, got {inputs!r}; or name a run.")
@@ -111,8 +116,12 @@ def certify(
             "a run has its own clips: inputs must be 'waveform' or 'spectrogram', and labels and names are left out."
         )
     run = model if isinstance(model, Run) else open_run(model, root, cache=cache, progress=progress)
+    check_domain(run.recogniser, inputs)
     run = run.in_sound() if inputs == "waveform" or (inputs is None and decibels) else run
-    _check_unit(run.recogniser, decibels)
+    if decibels and not run.recogniser.inputs.is_sound:
+        raise ConfigError(
+            "`snr_db` is for waveforms, not for `inputs=spectrogram`: leave one of the two out, or give `radius`."
+        )
     count = len(run.part(part)) if clips is None else min(clips, len(run.part(part)))
     with progress.bar("certify", count * len(smoothings)) as advance:
         rows = certifying.certify(run, smoothings, radii, part, clips, device, batch_size, advance)
@@ -131,10 +140,21 @@ def _of_inputs(
     progress: Progress,
 ) -> pd.DataFrame:
     """Rows of a recogniser on inputs."""
-    _check_unit(model, radii.snr_db)
+    if radii.snr_db and not model.inputs.is_sound:
+        raise ConfigError(
+            "`snr_db` is for waveforms, but this model takes a log spectrogram or features. Give `radius`, or certify "
+            "model.in_sound()."
+        )
     rated, count = labels is not None, len(inputs)
+    named = tuple(map(str, range(count) if names is None else names))
+    if len(named) != count or len(set(named)) < count:  # a name stands for the draws of its input
+        raise ConfigError(f"names must be {count} different names, one for each of the inputs.")
+    if labels is not None and labels.shape != (count, len(model.emotions)):
+        raise ConfigError(
+            f"labels has shape {tuple(labels.shape)}, must be ({count}, {len(model.emotions)}): inputs and emotions."
+        )
     clips = Batch(
-        tuple(map(str, range(count) if names is None else names)),
+        named,
         inputs.detach().to(device),
         torch.zeros(count, len(model.emotions), device=device) if labels is None else labels.to(device),
         None,
@@ -162,25 +182,24 @@ def _numbers(value: Numbers) -> tuple[float, ...]:
     return (value,) if isinstance(value, int | float) else tuple(value)
 
 
-def _check_unit(recogniser: Recogniser, decibels: Sequence[float]) -> None:
-    if decibels and not recogniser.inputs.is_sound:
-        raise ConfigError(
-            "snr_db is for waveforms, but this model takes a log spectrogram or features here. Give radius, or certify "
-            "its waveform: run.in_sound()."
-        )
-
-
 def _remarks(rows: pd.DataFrame, smoothings: Sequence[Smoothing]) -> tuple[str, ...]:
     """A sentence for every sigma that has too few draws for one of its radii."""
     sentences, outputs, clips = [], rows["output"].nunique(), rows["clip"].nunique()
     for smoothing in smoothings:
         own = rows[rows["sigma"] == smoothing.sigma]
-        largest = own["radius"].max()
-        needed = draws_needed(largest / smoothing.sigma, smoothing.risk(outputs, clips))
-        if needed > smoothing.draws:
+        needs = {
+            radius: draws_needed(radius / smoothing.sigma, smoothing.risk(outputs, clips))
+            for radius in sorted(own["radius"].unique())
+        }
+        if lacking := [radius for radius, needed in needs.items() if needed > smoothing.draws]:
+            needed = needs[lacking[-1]]
             fix = f"{needed} draws" if needed <= MOST_DRAWS else "a larger sigma"
+            at, which = (
+                (f"a radius of {lacking[0]:.4g}", "which")
+                if len(lacking) == 1
+                else (f"radii of {lacking[0]:.4g} to {lacking[-1]:.4g}", "the largest of which")
+            )
             sentences.append(
-                f"sigma {smoothing.sigma:g}: {smoothing.draws} draws give no bound at a radius of {largest:.4g}, which "
-                f"needs {fix}."
+                f"sigma {smoothing.sigma:g}: {smoothing.draws} draws give no bound at {at}, {which} needs {fix}."
             )
     return tuple(sentences)

@@ -14,6 +14,7 @@ import pandas as pd
 from tenuto.analysis.systems import label_scale
 from tenuto.api.progress import SILENT, Progress
 from tenuto.api.runs import Run, Source, open_run
+from tenuto.attacks.checks import require_whole
 from tenuto.errors import ConfigError
 from tenuto.evaluation import resynthesis
 from tenuto.evaluation.resynthesised_clip import Resynthesis
@@ -87,7 +88,7 @@ def gallery(
         progress: Receives progress.
 
     Raises:
-        ConfigError: No run, or no such protocol.
+        ConfigError: No run, no clip, or no such protocol.
         DataError: No such budget, or a clip that a run was not attacked on.
     """
     named: list[Run | Source] = [runs] if isinstance(runs, Run | str | Path) else list(runs)
@@ -97,12 +98,17 @@ def gallery(
         run if isinstance(run, Run) else open_run(run, root, cache=cache, trust=trust, progress=progress)
         for run in named
     ]
-    tables = [_rows(run, protocol) for run in opened]
+    protocol = protocol or _only_protocol(opened[0])
+    tables = [worst_rows(run.files, "test", protocol) for run in opened]
+    if isinstance(clips, int):
+        require_whole("clips", clips, 1)
     sizes = _sizes(tables[0], epsilon, db, norm)
     if isinstance(clips, int):
         names = clips_to_show(_at(tables[0], *sizes[0]), clips)
     else:
         names = [clips] if isinstance(clips, str) else list(clips)
+    if not names:
+        raise ConfigError("clips must name at least one clip.")
     shown, remarks = [], []
     with progress.bar("clips", len(opened) * len(sizes) * len(names)) as advance:
         for run, rows in zip(opened, tables, strict=True):
@@ -120,14 +126,14 @@ def gallery(
     return Gallery(path, path.stat().st_size, results, tuple(remarks))
 
 
-def _rows(run: Run, protocol: str | None) -> pd.DataFrame:
-    """The rows of a protocol whose perturbations are saved. Raises `ConfigError`."""
+def _only_protocol(run: Run) -> str:
+    """The protocol that a run was attacked with; empty for none. Raises `ConfigError` for several."""
     protocols = run.files.perturbed_protocols()
-    if protocol is None and len(protocols) > 1:
+    if len(protocols) > 1:
         raise ConfigError(
             f"{run.files.attacks}: contains {', '.join(protocols)}. Choose one with `protocol`."
         )
-    return worst_rows(run.files, "test", protocol or next(iter(protocols), ""))
+    return next(iter(protocols), "")
 
 
 def _at(rows: pd.DataFrame, norm: str, epsilon: float) -> pd.DataFrame:

@@ -116,7 +116,7 @@ def attack_name(clip: Resynthesis) -> str:
     """A folder name for the protocol and budget of an attacked clip, such as ``sound-1-snr-40``."""
     epsilon = clip.attack["epsilon"]
     norm = norm_of(clip.attack["norm"])
-    budget = f"-{norm.name}-{norm.number(epsilon)}" if epsilon is not None else ""
+    budget = f"-{norm.file_name}-{norm.number(epsilon)}" if epsilon is not None else ""
     return f"{clip.attack['protocol']}{budget}"
 
 

@@ -52,7 +52,7 @@ def attack_recording(
     objective: str | Objective | None = None,
     epsilon: float | None = None,
     db: float | None = None,
-    norm: str = "linf",
+    norm: str | None = None,
     scale: tuple[float, float] | None = None,
     start: float | None = None,
     inputs: Domain | None = None,
@@ -74,7 +74,7 @@ def attack_recording(
             (the default) and others, see docs/attack.md.
         epsilon: Size of the budget, in the unit of the perturbed input.
         db: Size of a budget in dB, for ``snr`` and ``masked``.
-        norm: ``linf``, ``l2`` or ``none``; of the waveform: ``snr``, ``amplitude`` or ``masked``.
+        norm: ``linf`` (the default), ``l2`` or ``none``; of the waveform: ``snr``, ``amplitude`` or ``masked``.
         scale: Clip predictions to this scale before an error is measured.
         start: Second at which the excerpt begins; default: in the middle of the recording.
         inputs: What is perturbed, ``waveform`` or ``spectrogram``; default: what the budget is for, else what the model
@@ -98,9 +98,16 @@ def attack_recording(
     if isinstance(attack, str) or attack is None:
         family = attack or ("APGD" if recogniser.has_gradient else "Square")
         aim = _objective(objective, family, recogniser, scale)
-        chosen = parse_attack(family, norm, epsilon, aim, settings, db=db)
+        chosen = parse_attack(family, norm or "linf", epsilon, aim, settings, db=db)
     else:
-        given = {"objective": objective, "epsilon": epsilon, "db": db, "scale": scale, **settings}
+        given = {
+            "objective": objective,
+            "epsilon": epsilon,
+            "db": db,
+            "norm": norm,
+            "scale": scale,
+            **settings,
+        }
         if named := [name for name, value in given.items() if value is not None]:
             raise ConfigError(
                 f"{', '.join(named)}: belong to an attack by its name. Set them in {attack!r} instead."

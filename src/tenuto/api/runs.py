@@ -145,7 +145,7 @@ class Run(runs.Run):
             AttackError: A clip cannot be attacked.
             ConfigError: A setting out of range, or a budget that a universal perturbation cannot keep.
         """
-        _check_domain(self.recogniser, inputs)
+        check_domain(self.recogniser, inputs)
         if budget.needs_sound and inputs == "spectrogram":
             raise ConfigError(f"{budget!r} is a budget of waveforms. Leave out `inputs`, or use Linf or L2.")
         run = self.in_sound() if budget.needs_sound or inputs == "waveform" else self
@@ -273,11 +273,11 @@ def as_protocol(attack: str | Protocol | BoundedAttack, **settings: Any) -> Prot
 
 def in_domain(protocol: Protocol, recogniser: Recogniser, inputs: Domain | None) -> Protocol:
     """The protocol with perturbations of these inputs of a model. Raises `ConfigError` where that is impossible."""
-    _check_domain(recogniser, inputs)
+    check_domain(recogniser, inputs)
     return protocol if inputs is None or recogniser.inputs.is_sound else protocol.in_domain(inputs)
 
 
-def _check_domain(recogniser: Recogniser, inputs: Domain | None) -> None:
+def check_domain(recogniser: Recogniser, inputs: object) -> None:
     """Raise `ConfigError` for inputs that a model does not have."""
     if inputs not in (None, "waveform", "spectrogram"):
         raise ConfigError(f"`inputs` must be waveform or spectrogram, got {inputs!r}.")

@@ -323,7 +323,7 @@ def _attack_recording(
         objective=single.aim,
         epsilon=single.epsilon,
         db=single.db,
-        norm=single.norm or "linf",
+        norm=single.norm,
         scale=single.clipped,
         start=start,
         inputs=inputs,

@@ -10,7 +10,13 @@ from typing import Any
 import typer
 
 PARAMETERS = {
-    **{"dataset": "--data", "siblings": "--sibling", "runs_file": "--runs", "hop_seconds": "--hop"},
+    **{
+        "dataset": "--data",
+        "siblings": "--sibling",
+        "runs_file": "--runs",
+        "hop_seconds": "--hop",
+        "snr_db": "--db",
+    },
     "inputs": "--domain",
 }
 """Parameters of the library whose options have another name."""

@@ -45,7 +45,8 @@ class Smoothing:
     Args:
         sigma: Standard deviation of the noise, in the unit of the input.
         draws: Noisy predictions of every clip.
-        confidence: Probability with which the bounds of a clip hold, all outputs and both sides at once.
+        confidence: Probability with which the bounds of a clip hold, all outputs and both sides at once, at one sigma
+            and radius.
         clips_together: With that probability they hold for all clips at once.
         clip_to_scale: Clip predictions to the rating scale before the median is taken.
         seed: Of the noise.
@@ -66,6 +67,7 @@ class Smoothing:
     def __post_init__(self) -> None:
         if not is_number(self.sigma) or self.sigma <= 0:
             raise ConfigError(f"sigma must be a number above 0, got {self.sigma!r}.")
+        object.__setattr__(self, "sigma", float(self.sigma))  # 1 and 1.0 draw the same noise
         require_whole("draws", self.draws, 1)
         require_whole("seed", self.seed, 0)
         if not is_number(self.confidence) or not 0 < self.confidence < 1:
@@ -80,7 +82,8 @@ class Smoothing:
         'log-spectrogram-sigma-0.05-draws-1000-seed-0'
         """
         precision = "" if self.precision == "float32" else f"-{self.precision}"
-        return f"{domain}-sigma-{self.sigma:g}-draws-{self.draws}-seed-{self.seed}{precision}"
+        sigma = repr(self.sigma).removesuffix(".0")  # all digits: another sigma has other draws
+        return f"{domain}-sigma-{sigma}-draws-{self.draws}-seed-{self.seed}{precision}"
 
     def risk(self, outputs: int, clips: int) -> float:
         """Probability with which one bound may be wrong (Bonferroni's correction over all bounds that hold at once)."""

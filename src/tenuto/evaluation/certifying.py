@@ -12,9 +12,10 @@ import pandas as pd
 import torch
 from torch import Tensor
 
+from tenuto.attacks.checks import is_number
 from tenuto.data.batches import Batch
 from tenuto.devices import repeatable
-from tenuto.errors import CheckpointError, ConfigError
+from tenuto.errors import CheckpointError, ConfigError, DataError
 from tenuto.evaluation.certificates import (
     BATCH_SIZE,
     Smoothing,
@@ -42,7 +43,7 @@ class Radii:
         snr_db: 20 log10(||x||_2 / radius), for waveforms.
 
     Raises:
-        ConfigError: No radius, or one below 0.
+        ConfigError: No radius, one below 0, or dB that are no number.
     """
 
     sizes: tuple[float, ...] = ()
@@ -50,12 +51,19 @@ class Radii:
 
     def __post_init__(self) -> None:
         check_radii(self.sizes)
+        for decibels in self.snr_db:
+            if not is_number(decibels):
+                raise ConfigError(f"snr_db must be a number, got {decibels!r}.")
         if not self.sizes and not self.snr_db:
             raise ConfigError("radius is empty: give at least one, such as 0.05, or snr_db for waveforms.")
 
-    def of(self, example: Tensor) -> list[tuple[float, float]]:
-        """(radius, dB) of one clip (1, ...); the dB are NaN where a size was given."""
+    def of(self, example: Tensor, clip: str) -> list[tuple[float, float]]:
+        """(radius, dB) of one clip (1, ...); the dB are NaN where a size was given. Raises `DataError` for silence."""
         norm = float(example.double().norm())
+        if self.snr_db and norm == 0:
+            raise DataError(
+                f"The waveform of clip {clip} is silent and has no signal-to-noise ratio: leave it out, or give radius."
+            )
         return [
             *((size, np.nan) for size in self.sizes),
             *((norm * 10 ** (-decibels / 20), decibels) for decibels in self.snr_db),
@@ -124,7 +132,7 @@ def certify_clips(
         example, label = clips.inputs[row : row + 1], clips.labels[row : row + 1]
         if clip not in known.predictions:
             known.keep(clip, noisy_predictions(model, example, label, smoothing, batch_size))
-        sizes = radii.of(example)
+        sizes = radii.of(example, clip)
         found = certificate(
             known.predictions[clip], [size for size, _ in sizes], smoothing, len(clips), scale
         )

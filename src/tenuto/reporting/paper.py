@@ -100,7 +100,7 @@ def write_curves(curves: Curves, out: str | Path) -> dict[str, Path]:
     """
     written: dict[str, Path] = {}
     for one in curves.by_norm:
-        written |= _write_curves(one, Path(out), f"-{one.norm}" if curves.others else "")
+        written |= _write_curves(one, Path(out), f"-{one.axis.file_name}" if curves.others else "")
     for name, table in (("natural.csv", curves.natural), ("corruption.csv", curves.corruption)):
         if len(table):
             written[name] = write_csv(Path(out) / name, table)

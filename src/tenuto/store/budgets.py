@@ -7,6 +7,7 @@ ratio falls as epsilon grows, a noise-to-mask ratio rises.
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -40,6 +41,11 @@ class Norm:
     def falls(self) -> bool:
         """Whether the shown size falls as an attack gets stronger."""
         return self.db < 0
+
+    @property
+    def file_name(self) -> str:
+        """The name as a part of a file's name; names of other packages may hold anything."""
+        return re.sub(r"[^\w.+-]+", "_", self.name)
 
     def value(self, epsilon: float) -> float:
         """An epsilon in the unit in which it is shown."""
@@ -79,7 +85,8 @@ NORMS = {
 
 def norm_of(name: str) -> Norm:
     """The norm of this name; norms of other packages are shown as they are."""
-    return NORMS.get(name) or Norm(name, name, f"{name} {{}}")
+    braced = name.replace("{", "{{").replace("}", "}}")
+    return NORMS.get(name) or Norm(name, name, f"{braced} {{}}")
 
 
 def norm_order(name: str) -> tuple[int, str]:
