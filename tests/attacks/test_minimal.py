@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import pytest
 import torch
@@ -115,7 +116,7 @@ def test_a_search_in_bfloat16_ends_in_float32():
 
     with torch.no_grad():
         labels = model(inputs)
-    settings = {"goal": 0.02, "objective": AbsoluteError(against="label"), "steps": 20}
+    settings: dict[str, Any] = {"goal": 0.02, "objective": AbsoluteError(against="label"), "steps": 20}
     sizes = []
     for precision in ("float32", "bfloat16"):
         result = Minimal(SNR(0), precision=precision, **settings)(model, inputs, labels - 0.01)

@@ -51,8 +51,8 @@ def test_pink_noise_has_no_power_below_hearing():
 
 def test_the_sample_rate_is_that_of_the_axes():
     """Also of a budget that was read from JSON or made with another size."""
-    attack = Noise(SNR(20).of(0.1), objective=OneEmotion(0), kind="pink", draws=1)
-    attack = from_dict(json.loads(json.dumps(attack.to_dict())))
+    made = Noise(SNR(20).of(0.1), objective=OneEmotion(0), kind="pink", draws=1)
+    attack = from_dict(json.loads(json.dumps(made.to_dict())))
     labels = torch.zeros(2, 1, dtype=torch.float64)
     spectrum = torch.fft.rfft(attack(Linear(WEIGHTS), WAVES, labels, axes=Axes(RATE / 10)).perturbation).abs()
     assert spectrum[:, 200:210].any()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+from typing import Any
 
 import numpy as np
 import pytest
@@ -250,7 +251,7 @@ def test_examples_are_attacked_alike_in_any_batch():
 def test_masked_examples_are_attacked_alike_in_any_batch(region):
     """Those inside the budget are not shaped or scaled again with those that a filter or the range brought outside."""
     attack = APGD(MASKED, objective=UP, region=region, steps=4)
-    settings = {"axes": Axes(8000.0), "valid_range": (-0.3, 0.3)}
+    settings: dict[str, Any] = {"axes": Axes(8000.0), "valid_range": (-0.3, 0.3)}
     whole = attack(Linear(MUSIC_WEIGHTS), MUSIC, LABELS, **settings)
     alone = [
         attack(Linear(MUSIC_WEIGHTS), MUSIC[row : row + 1], LABELS[row : row + 1], **settings).perturbation

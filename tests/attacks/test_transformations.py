@@ -424,7 +424,7 @@ def test_without_parts_any_inputs_will_do():
         (lambda: Room(decibels=(0, math.inf)), "decibels must be two numbers"),
         (lambda: Mp3(()), "kilobits must be a tuple of bit rates"),
         (
-            lambda: Mp3((64.5,)),
+            lambda: Mp3((64.5,)),  # type: ignore[arg-type]
             "kilobits must be a tuple of bit rates from 32 to 320 kb/s, whole numbers, got",
         ),
         (lambda: Mp3((500,)), "kilobits must be a tuple of bit rates from 32 to 320"),
