@@ -39,7 +39,7 @@ def main(study: Path, only: str = "") -> None:
         runs = [Path(shutil.copytree(run, work / "runs" / run.name)) for run in runs]
         if only != "sound":
             pictures(study, runs, work, data)
-        sounds(runs[:2], work, data)
+        sounds(study, runs[1], work)
 
 
 def pictures(study: Path, runs: list[Path], work: Path, data: tuple[object, ...]) -> None:
@@ -59,20 +59,16 @@ def pictures(study: Path, runs: list[Path], work: Path, data: tuple[object, ...]
         shutil.copyfile(work / file, IMAGES / f"{name}.png")
 
 
-def sounds(runs: list[Path], work: Path, data: tuple[object, ...]) -> None:
-    """Curves of sound-1, and one clip before and after: pictures, and sounds as FLAC."""
-    for run in runs:
-        tenuto("attack", run, "--protocol", "sound-1", *data)
-    tenuto("curve", *runs, "--protocol", "sound-1", "--out", work)
-    for norm in ("snr", "masked"):
-        shutil.copyfile(work / f"curve-{norm}.png", IMAGES / f"curve-{norm}.png")
+def sounds(study: Path, run: Path, work: Path) -> None:
+    """One recording, attacked at two budgets: pictures, and sounds as FLAC."""
+    recording = next((study / "corpus").rglob(f"{CLIP}.*"))
     SOUNDS.mkdir(exist_ok=True)
     for name, (norm, level) in HEARD.items():
-        budget = ("--protocol", "sound-1", "--norm", norm, "--db", level)
-        tenuto("show", runs[1], CLIP, *budget, *data, "--out", work / name)
-        shutil.copyfile(work / name / f"{CLIP}.png", IMAGES / f"show-{name}.png")
+        budget = ("--attack", "APGD", "--norm", norm, "--db", level, "--setting", "steps=40")
+        tenuto("attack", run, recording, *budget, "--objective", "happy+", "--out", work / name)
+        shutil.copyfile(work / name / f"{CLIP}-attack.png", IMAGES / f"attack-{name}.png")
         for state in ("before", "after", "difference"):
-            samples, rate = soundfile.read(work / name / f"{CLIP}-{state}.wav", dtype="int16")
+            samples, rate = soundfile.read(work / name / f"{CLIP}-attack-{state}.wav", dtype="int16")
             soundfile.write(SOUNDS / f"{name}-{state}.flac", samples, rate, subtype="PCM_16")
 
 
