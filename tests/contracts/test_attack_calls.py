@@ -374,7 +374,10 @@ def test_a_search_in_bfloat16_ends_in_float32(family, budget, excerpts):
     settings = {"source": plain} if family.kind is Transfer else {}
     result = family.make(budget, precision="bfloat16", **settings)(model, *excerpts)
     assert not model.lower[0]  # the clean prediction
-    assert all(model.lower[1:-1])
+    searched = model.lower[1:-1]
+    assert searched[0]
+    # The last part of a minimal search decides what reaches the goal, which is judged in float32.
+    assert searched == sorted(searched, reverse=True) if family.kind is Minimal else all(searched)
     assert not model.lower[-1]  # what is returned
     with torch.no_grad():
         assert torch.equal(result.adversarial_prediction, plain(result.adversarial))
