@@ -13,7 +13,7 @@ from tenuto.attacks import protocol
 from tenuto.config import preset_study
 from tenuto.data import Soundtracks
 from tenuto.files import read_csv, read_json
-from tenuto.store.rows import emotion_names, read_rows, values_of
+from tenuto.store.rows import emotion_names, read_rows, row_errors, values_of
 from tenuto.study.stages import analyse
 
 FOLDER = Path(__file__).resolve().parents[1] / "results"
@@ -242,3 +242,40 @@ def test_the_audit_on_the_page_is_that_of_its_file():
         "A2E is number 1 by CCC and number 3 by MAE, RMSE, R2, Pearson"
         in values[paper, "ranking"]["sentence"]
     )
+
+
+SOUND = FOLDER / "sound" / "runs"
+
+
+@pytest.mark.parametrize("system", ["A2E", "A2M2E"])
+def test_the_page_states_errors_in_sound(system):
+    (path,) = SOUND.glob(f"{system}-6-*/attacks/sound-1+precision=bfloat16.csv")
+    rows = read_rows(path)
+    rows = rows.assign(error=row_errors(rows))
+    ladder = [("snr", 10 ** (-db / 20)) for db in (60, 50, 40, 30, 20)]
+    ladder += [("masked", 10 ** (db / 20)) for db in (-6, 0, 6)]
+    attacked, noise = [], []
+    for norm, epsilon in ladder:
+        budget = rows[(rows["norm"] == norm) & np.isclose(rows["epsilon"], epsilon)]
+        attacked.append(budget[budget["worst"]]["error"].mean())
+        noise.append(budget[budget["attack"].str.startswith("Noise")].groupby("clip")["error"].max().mean())
+    clean = metrics.mae(values_of(rows, "label"), values_of(rows, "clean"))
+    page = (FOLDER / "README.md").read_text("utf-8")
+    for name, values in ((system, attacked), (f"{system}, strongest noise", noise)):
+        assert f"| {name} | {' | '.join(map(plain, [clean, *values]))} |" in page
+    assert rows["clip"].nunique() == 12
+    assert rows.groupby("clip")["gradient_passes"].sum().tolist() == [664] * 12
+    shares = rows[rows["worst"]][["survives_16_bit", "survives_mp3"]]
+    assert shares["survives_mp3"].min() > 0.95
+    assert shares["survives_16_bit"].min() >= 0.985
+
+
+def test_the_page_states_where_errors_in_sound_double():
+    page = (FOLDER / "README.md").read_text("utf-8")
+    for norm in ("snr", "masked"):
+        table = read_csv(FOLDER / "sound" / "curve" / f"curve-{norm}.csv")
+        assert set(table["system"]) == {"A2E", "A2M2E"}
+        summary = (FOLDER / "sound" / "curve" / f"summary-{norm}.md").read_text("utf-8")
+        for line in summary.splitlines():
+            if line.startswith(("| A2E |", "| A2M2E |")):
+                assert line.split(" | ")[4] in page
