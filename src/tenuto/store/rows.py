@@ -17,6 +17,8 @@ Rows of attacked waveforms have the columns `SOUND`, empty where a value is not 
 - ``survives_16_bit``, ``survives_mp3``: share of the effect that remains in a file, see `tenuto.evaluation.survival`;
 - ``perceptual``: opinion score of a model of hearing, 5 is inaudible, 1 very annoying (`tenuto.audio.perceptual`);
 - ``leakage_db``: power of a localised perturbation outside its region.
+
+Some lines over 400: the columns and their checks belong together.
 """
 
 from __future__ import annotations
