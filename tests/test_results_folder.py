@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import tenuto
 from tenuto import metrics
 from tenuto.attacks import protocol
 from tenuto.config import preset_study
@@ -272,10 +273,11 @@ def test_the_page_states_errors_in_sound(system):
 
 def test_the_page_states_where_errors_in_sound_double():
     page = (FOLDER / "README.md").read_text("utf-8")
-    for norm in ("snr", "masked"):
-        table = read_csv(FOLDER / "sound" / "curve" / f"curve-{norm}.csv")
-        assert set(table["system"]) == {"A2E", "A2M2E"}
-        summary = (FOLDER / "sound" / "curve" / f"summary-{norm}.md").read_text("utf-8")
-        for line in summary.splitlines():
-            if line.startswith(("| A2E |", "| A2M2E |")):
-                assert line.split(" | ")[4] in page
+    for curve in tenuto.curves(FOLDER / "sound", "sound-1+precision=bfloat16").by_norm:
+        for line in curve.summary.to_dict("records"):
+            low, middle, high = (
+                f"{line[name]:.1f}" for name in ("doubling_low", "doubling", "doubling_high")
+            )
+            assert f"{middle} dB ({low} to {high})" in page or f"{middle} dB ({high} to {low})" in page
+            if curve.norm == "snr":
+                assert f"| {line['beyond']:.1f} dB |" in page

@@ -17,7 +17,7 @@ def survival(rows: pd.DataFrame, column: str) -> float:
     """The share of the effect that survives, over all rows that record it; NaN where none does.
 
     The share of a row is the projection of the change that is left on the change by the attack. Rows count by their
-    squared change, so that clips which hardly move, whose shares are noise, have little weight.
+    squared change, so that clips with small changes, whose shares are noise, have little weight.
 
     Args:
         rows: Rows of the waveform domain.

@@ -62,17 +62,9 @@ class BoundedAttack(Attack):
     transformations: Transformations | None = field(default=None, metadata=OPTION)
 
     def __post_init__(self) -> None:
-        if not isinstance(self.budget, Budget):
-            raise ConfigError(f"budget must be a Budget such as Linf(0.05), got {self.budget!r}.")
-        if not isinstance(self.objective, Objective):
-            raise ConfigError(
-                f"objective must be an Objective such as AbsoluteError(), got {self.objective!r}."
-            )
-        require_whole("seed", self.seed, 0)
+        require_search(self.budget, self.objective, self.seed, self.precision)
         if self.stop_at is not None and not is_number(self.stop_at):
             raise ConfigError(f"stop_at must be None or a number, got {self.stop_at!r}.")
-        if self.precision not in ("float32", "bfloat16"):
-            raise ConfigError(f"precision must be 'float32' or 'bfloat16', got {self.precision!r}.")
         if not isinstance(self.region, Region | None):
             raise ConfigError(f"region must be a Region such as Region(seconds=(2, 4)), got {self.region!r}.")
         if not isinstance(self.transformations, Transformations | None):
@@ -147,6 +139,17 @@ class BoundedAttack(Attack):
     def _goal(self) -> float:
         """Value of the objective from which on an example counts as converged."""
         return math.inf if self.stop_at is None else self.stop_at
+
+
+def require_search(budget: object, objective: object, seed: object, precision: object) -> None:
+    """Raise `ConfigError` for settings that every search has, of the wrong type or out of range."""
+    if not isinstance(budget, Budget):
+        raise ConfigError(f"budget must be a Budget such as Linf(0.05), got {budget!r}.")
+    if not isinstance(objective, Objective):
+        raise ConfigError(f"objective must be an Objective such as AbsoluteError(), got {objective!r}.")
+    require_whole("seed", seed, 0)
+    if precision not in ("float32", "bfloat16"):
+        raise ConfigError(f"precision must be 'float32' or 'bfloat16', got {precision!r}.")
 
 
 def require_epsilon(budget: Budget) -> None:

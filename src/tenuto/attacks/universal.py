@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from tenuto.attacks.base import Access, Attack, AttackResult, Examples, Progress, Range
-from tenuto.attacks.bounded import SQUARED_ERROR, require_epsilon
+from tenuto.attacks.bounded import SQUARED_ERROR, require_epsilon, require_search
 from tenuto.attacks.budgets import L2, SNR, Budget, per_example
 from tenuto.attacks.calling import Evaluator, Model, Outputs, input_gradient, left_as_found
 from tenuto.attacks.checks import listed, require_number, require_whole
@@ -89,18 +89,10 @@ class Universal:
     precision: Precision = "float32"
 
     def __post_init__(self) -> None:
-        if not isinstance(self.budget, Budget):
-            raise ConfigError(f"budget must be a Budget such as Linf(0.05), got {self.budget!r}.")
-        if not isinstance(self.objective, Objective):
-            raise ConfigError(
-                f"objective must be an Objective such as AbsoluteError(), got {self.objective!r}."
-            )
+        require_search(self.budget, self.objective, self.seed, self.precision)
         require_whole("epochs", self.epochs, 1)
         require_whole("batch_size", self.batch_size, 1)
-        require_whole("seed", self.seed, 0)
         require_number("momentum", self.momentum, 0, 1)
-        if self.precision not in ("float32", "bfloat16"):
-            raise ConfigError(f"precision must be 'float32' or 'bfloat16', got {self.precision!r}.")
         shape_budget(self.budget)
 
     __repr__ = Attack.__repr__

@@ -48,7 +48,7 @@ TONE, NOISE = (6.025, 0.275), (2.025, 0.175)
 """A masker of level X at z Bark hides there what is a + b z dB below X (step 6): a and b of tones and of noise."""
 
 DENSITY = ((48, 1), (96, 2), (192, 4), (math.inf, 8))
-"""Up to which line the threshold is computed at every which line (step 6, table D.1), beside the ends of bands."""
+"""(Last line, spacing) of the lines at which the threshold is computed (step 6, table D.1), with the ends of bands."""
 
 DEAFEST_DB = 300.0
 """Highest threshold in quiet; its formula, a fourth power, soon has no float32 above 22 kHz."""
@@ -302,13 +302,13 @@ def _tones(power: Tensor, model: Ear) -> Tensor:
     widest, count = int(model.reach.max()), power.shape[1]
     padded = pad(power, (widest, widest))
 
-    def beside(distance: int, first: int) -> Tensor:
+    def shifted(distance: int, first: int) -> Tensor:
         return padded[:, widest + distance + first : widest + distance + count]
 
-    is_tone = (power > beside(-1, 0)) & (power >= beside(1, 0)) & (model.reach > 0)
+    is_tone = (power > shifted(-1, 0)) & (power >= shifted(1, 0)) & (model.reach > 0)
     for distance in range(2, widest + 1):
         first = int(torch.nonzero(model.reach >= distance)[0])
-        floor = torch.maximum(beside(-distance, first), beside(distance, first)) * PROMINENCE
+        floor = torch.maximum(shifted(-distance, first), shifted(distance, first)) * PROMINENCE
         is_tone[:, first:] &= power[:, first:] >= floor
     return is_tone
 

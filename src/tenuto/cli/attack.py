@@ -30,7 +30,6 @@ PAPER, OWN, RECORDING = "Settings of the paper's protocols", "A single attack", 
 PART = "Region and transformations of a single attack"
 Measure = StrEnum("Measure", ["corr", "mse"])
 Precision = StrEnum("Precision", ["float32", "bfloat16"])
-Domain = StrEnum("Domain", ["waveform", "spectrogram"])
 Optimizer = StrEnum("Optimizer", {"Adam": "Adam", "SGD": "SGD"})  # a list would make them lower-case
 
 
@@ -203,13 +202,7 @@ def attack(
             help="Also report changes under natural variation (excerpt, mp3, gain, noise).",
         ),
     ] = True,
-    domain: Annotated[
-        Domain | None,
-        typer.Option(
-            help="What is perturbed: waveform or spectrogram.",
-            show_default="what the budget is for, else what the model takes",
-        ),
-    ] = None,
+    domain: common.Domain = None,
     precision: Annotated[
         Precision | None,
         typer.Option(help="Precision of the search; results are in float32.", show_default="float32"),

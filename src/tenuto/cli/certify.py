@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from tenuto.cli import common
-from tenuto.cli.attack import Domain, Precision
+from tenuto.cli.attack import Precision
 from tenuto.cli.common import notes, out
 from tenuto.cli.screen import certificate_table
 from tenuto.errors import ConfigError
@@ -42,14 +42,7 @@ def certify(
     clips_together: Annotated[
         bool, typer.Option("--clips-together", help="With that confidence they hold for all clips at once.")
     ] = False,
-    domain: Annotated[
-        Domain | None,
-        typer.Option(
-            metavar="NAME",
-            help="What the noise is added to: waveform or spectrogram.",
-            show_default="waveform with --db, else the input of the model",
-        ),
-    ] = None,
+    domain: common.Domain = None,
     clips: Annotated[
         int | None, typer.Option(min=1, help="The first so many clips.", show_default="all")
     ] = None,

@@ -103,6 +103,16 @@ TrainPrecision = Annotated[
         show_default="float32, or the preset's",
     ),
 ]
+DomainName = StrEnum("DomainName", ["waveform", "spectrogram"])
+Domain = Annotated[
+    DomainName | None,
+    typer.Option(
+        "--domain",
+        metavar="NAME",
+        help="What is perturbed: waveform or spectrogram.",
+        show_default="what the budget is for, else what the model takes",
+    ),
+]
 Recordings = Annotated[
     list[str],
     typer.Argument(

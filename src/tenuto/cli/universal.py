@@ -9,7 +9,7 @@ import typer
 from rich.table import Table
 
 from tenuto.cli import common
-from tenuto.cli.attack import Domain, Precision
+from tenuto.cli.attack import Precision
 from tenuto.cli.common import out
 
 if TYPE_CHECKING:
@@ -28,14 +28,7 @@ def universal(
     ] = None,
     db: Annotated[float | None, typer.Option(help="Signal-to-noise ratio in dB.")] = None,
     epsilon: Annotated[float | None, typer.Option(help="Size of the budget for the other norms.")] = None,
-    domain: Annotated[
-        Domain | None,
-        typer.Option(
-            metavar="NAME",
-            help="What is perturbed: waveform or spectrogram.",
-            show_default="where the budget belongs",
-        ),
-    ] = None,
+    domain: common.Domain = None,
     aim: Annotated[
         str, typer.Option("--objective", help="What is increased on average, as in `tenuto attack`.")
     ] = "squared-error",
@@ -82,7 +75,7 @@ def universal(
     result = opened.universal(
         budget,
         aim,
-        None if domain is None else "waveform" if domain is Domain.waveform else "spectrogram",
+        None if domain is None else "waveform" if domain is common.DomainName.waveform else "spectrogram",
         shifts=shifts,
         part=split.value,
         out=folder,
