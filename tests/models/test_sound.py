@@ -6,10 +6,12 @@ import numpy as np
 import pytest
 import torch
 
+from tenuto.audio import load_audio
 from tenuto.audio.spectrogram import frame_starts, log_spectrogram
 from tenuto.data.excerpts import Normalisation
 from tenuto.data.inputs import FeatureInputs, FramedWaveformInputs, LogSpectrogramInputs, WaveformInputs
 from tenuto.errors import ConfigError
+from tenuto.models.checkpoint import load
 from tenuto.models.recogniser import Recogniser, predict
 from tenuto.models.systems import build, for_attack
 from tests import corpora
@@ -122,3 +124,18 @@ def test_a_front_end_of_python_code_is_refused():
     model = recogniser(inputs=FeatureInputs(16_000, 2.0, "own.py:bands", np.abs))
     with pytest.raises(ConfigError, match=r"A2B2E: takes units of own\.py:bands, and no gradient flows"):
         model.in_sound()
+
+
+@pytest.mark.parametrize("name", ["a2e-soundtracks", "a2m2e-soundtracks"])
+def test_predictions_of_real_excerpts_are_those_of_their_spectrograms(name, shared):
+    """docs/sound.md states the bound."""
+    model = load(name)
+    heard = model.in_sound()
+    for path in sorted((shared / "soundtracks").rglob("*.mp3"))[:3]:
+        waveform = load_audio(path)
+        frames = model.inputs.steps(waveform)
+        starts = [1, 10, (len(frames) - 313) // 2]
+        samples = [heard.inputs.start(start, len(waveform)) for start in starts]
+        seen = predict(model.network, torch.from_numpy(model.inputs.windows(frames, starts))).emotions
+        played = predict(heard.network, torch.from_numpy(heard.inputs.windows(waveform, samples))).emotions
+        assert (seen - played).abs().max() < 2e-4
