@@ -21,6 +21,9 @@ ATTACKS = "attacks"
 ON = "on"
 """Folder of the results of a run on data it was not trained on."""
 
+TRACE = ".trace.csv.gz"
+"""Suffix of the file of traces, next to the rows."""
+
 CONFIG = "config.yaml"
 BACKGROUND = "training_predictions.csv"
 
@@ -182,6 +185,10 @@ class RunFolder(Folder):
     def about(self, protocol: object, part: str = "test") -> Path:
         """What exactly was run: every attack with its settings."""
         return self.attacks / f"{stem(protocol, part)}.json"
+
+    def trace(self, protocol: object, part: str = "test") -> Path:
+        """What the searches of a protocol evaluated, step by step; see `tenuto.attacks.trace`."""
+        return self.attacks / f"{stem(protocol, part)}{TRACE}"
 
     def lock(self, protocol: object, part: str = "test") -> Path:
         """Locked by the process that runs a protocol."""

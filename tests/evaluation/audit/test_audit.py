@@ -296,7 +296,7 @@ def test_protocols_of_one_run_ask_its_model_once(copied, prepared, monkeypatch):
 
     def search_longer(subject, search, report):
         longer.append(search.attack)
-        return not_recorded("longer-search", "in this test.")
+        return [not_recorded("longer-search", "in this test.")]
 
     monkeypatch.setattr(examination, "examine", examine)
     monkeypatch.setattr(longer_search, "longer_search", search_longer)

@@ -13,6 +13,7 @@ from tenuto.evaluation.audit import (  # noqa: F401  (each registers its checks)
     sound_checks,
     strength_checks,
     system_checks,
+    trace_checks,
 )
 from tenuto.evaluation.audit.data import Data
 from tenuto.evaluation.audit.findings import (

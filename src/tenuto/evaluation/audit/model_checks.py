@@ -15,8 +15,8 @@ from tenuto.store.run import RunFolder
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from tenuto.evaluation.audit.examination import Subject
     from tenuto.evaluation.audit.longer_search import Search
+    from tenuto.evaluation.audit.subject import Subject
     from tenuto.evaluation.runs import Run
 
 Progress = Callable[[str, int, int], None]
@@ -27,13 +27,14 @@ QUESTIONS = {
     "gradients": "Are the gradients finite and not zero?",
     "finite-differences": "Are the gradients those of the function?",
     "repeatable": "Does the same input give the same prediction?",
+    "unstable-predictions": "Is the error smooth in a small box around a clip?",
     "longer-search": "Do more steps or restarts change the error?",
     "unbounded": "Without a budget, does the attack exceed the error of the constant predictor?",
 }
 """Checks that only a model can answer."""
 
-NAMES = (*QUESTIONS, "iterative", "black-box", "transfer")
-"""Checks that a model can answer; rows may answer the last three."""
+NAMES = (*QUESTIONS, "iterative", "black-box", "transfer", "silent-success", "incomplete-optimisation")
+"""Checks that a model can answer; rows may answer three of them, and traces the last two."""
 
 
 def of_models(name: str, evidence: Evidence) -> Finding:
@@ -58,7 +59,7 @@ class Models:
         self._progress = progress
         self._subjects: dict[tuple[Path, str, str], Subject] = {}
         self._examined: dict[tuple[Path, str, str], list[Finding]] = {}
-        self._searched: dict[tuple[Path, str, str, str], Finding] = {}
+        self._searched: dict[tuple[Path, str, str, str], list[Finding]] = {}
 
     def findings(self, evidence: Evidence) -> dict[str, Finding]:
         """Check -> the most severe finding over one run of every system, the one with the smallest seed."""
@@ -100,7 +101,7 @@ class Models:
                 self._examined[itself] = examination.examine(subject, report)
             if searched not in self._searched:
                 self._searched[searched] = longer_search.longer_search(subject, search, report)
-        return [*self._examined[itself], self._searched[searched]]
+        return [*self._examined[itself], *self._searched[searched]]
 
 
 def _obstacle(evidence: Evidence) -> str:
@@ -126,7 +127,8 @@ def _chosen_runs(evidence: Evidence) -> Iterator[tuple[str, list[str]]]:
 
 def _subject(name: str, siblings: tuple[Path, ...], part: str, evidence: Evidence) -> Subject:
     """A run's model and first clips; the first sibling of the same system serves for the transfer attack."""
-    from tenuto.evaluation.audit.examination import Subject, default_budget
+    from tenuto.evaluation.audit.examination import default_budget
+    from tenuto.evaluation.audit.subject import Subject
     from tenuto.evaluation.runs import Sibling
     from tenuto.models.checkpoint import load
     from tenuto.models.systems import for_attack

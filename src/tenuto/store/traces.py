@@ -1,0 +1,37 @@
+"""The file of traces next to the rows: what every search evaluated, step by step."""
+
+from __future__ import annotations
+
+import gzip
+import zlib
+from pathlib import Path
+
+import pandas as pd
+
+from tenuto.errors import FileError
+from tenuto.files import naming, read_csv, write_bytes
+
+NUMBERS = ("loss", "best", "size", "moved")
+
+
+def read_traces(path: Path) -> pd.DataFrame:
+    """The traces in a file: the column ``settings`` of the rows, and the columns of `tenuto.attacks.Trace.frame`.
+
+    Raises:
+        FileError: No such file, or a damaged one.
+    """
+    with naming(path, "read"):
+        content = path.read_bytes()
+    try:
+        text = gzip.decompress(content).decode()
+    except (OSError, EOFError, zlib.error, UnicodeDecodeError) as error:
+        raise FileError(
+            f"{path}: is damaged ({error}). Delete it and its rows, then attack the run again."
+        ) from error
+    return read_csv(path, text=("settings", "clip"), integers=("step",), numbers=NUMBERS, content=text)
+
+
+def write_traces(path: Path, traces: pd.DataFrame) -> Path:
+    """Write traces, compressed; the same traces give the same bytes."""
+    text = traces.to_csv(index=False, lineterminator="\n")
+    return write_bytes(path, gzip.compress(text.encode(), mtime=0))
