@@ -41,6 +41,7 @@ from tenuto.store.natural import GRADED, check_protocol
 from tenuto.store.perturbations import saved_rows
 from tenuto.store.rows import NATURAL, RELEASED_PROTOCOL
 from tenuto.store.run import RunFolder
+from tenuto.store.traces import read_traces
 
 Source = str | Path
 Domain = Literal["waveform", "spectrogram"]
@@ -81,6 +82,7 @@ class Run(runs.Run):
         device: str = "cpu",
         batch_size: int | None = None,
         inputs: Domain | None = None,
+        trace: bool = False,
         **settings: Any,
     ) -> pd.DataFrame:
         """Attack the clips of one part of the split. Rows and perturbations are written to ``attacks``.
@@ -92,6 +94,7 @@ class Run(runs.Run):
             batch_size: Clips attacked together; default: 6, on a GPU 64.
             inputs: What is perturbed, ``waveform`` or ``spectrogram``; default: what the budget is for, else what the
                 model takes.
+            trace: Also write what every search evaluated, step by step; `traces` reads it.
             settings: Settings of a named protocol that differ from the published ones, such as ``iterations=100``.
 
         Returns:
@@ -112,7 +115,18 @@ class Run(runs.Run):
         for omission in chosen.omissions(*kind):
             self.progress.note(omission)
         with self.progress.bar("attack", total) as advance:
-            return robustness.attack(self, chosen, part, device, batch_size, advance)
+            return robustness.attack(self, chosen, part, device, batch_size, advance, trace)
+
+    def traces(self, protocol: str, part: str = "test") -> pd.DataFrame:
+        """What the searches of a protocol evaluated, as ``attack(..., trace=True)`` has written it.
+
+        Returns:
+            A line per attack (``settings``, as in the rows), clip and point, see `tenuto.attacks.Trace.frame`.
+
+        Raises:
+            FileError: No traces of this protocol, or a damaged file.
+        """
+        return read_traces(self.files.trace(protocol, part))
 
     def universal(
         self,
@@ -388,12 +402,13 @@ def attack(
     device: str = "cpu",
     batch_size: int | None = None,
     inputs: Domain | None = None,
+    trace: bool = False,
     progress: Progress = SILENT,
     **settings: Any,
 ) -> pd.DataFrame:
     """Attack a run's clips and return the rows, see `Run.attack` and `open_run`."""
     opened = _opened(run, root, progress, cache=cache)
-    return opened.attack(attack, part, device, batch_size, inputs, **settings)
+    return opened.attack(attack, part, device, batch_size, inputs, trace, **settings)
 
 
 def natural(

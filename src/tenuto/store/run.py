@@ -194,9 +194,10 @@ class RunFolder(Folder):
         """Locked by the process that runs a protocol."""
         return self.attacks / f".{stem(protocol, part)}.lock"
 
-    def pieces(self, protocol: object, part: str, checkpoint: str) -> Path:
-        """Folder of an unfinished attack on the weights with this SHA-256."""
-        return self.attacks / f"{stem(protocol, part)}.{checkpoint[:8]}.pieces"
+    def pieces(self, protocol: object, part: str, checkpoint: str, traced: bool = False) -> Path:
+        """Folder of an unfinished attack, with or without traces, on the weights with this SHA-256."""
+        kind = "traced.pieces" if traced else "pieces"
+        return self.attacks / f"{stem(protocol, part)}.{checkpoint[:8]}.{kind}"
 
     def all_pieces(self, protocol: object, part: str = "test") -> list[Path]:
         """Folders of unfinished attacks on any weights of this run."""

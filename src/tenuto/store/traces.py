@@ -12,6 +12,8 @@ from tenuto.errors import FileError
 from tenuto.files import naming, read_csv, write_bytes
 
 NUMBERS = ("loss", "best", "size", "moved")
+NO_TRACES = pd.DataFrame(columns=["clip", "step", *NUMBERS, "settings"])
+"""Of attacks that have no search."""
 
 
 def read_traces(path: Path) -> pd.DataFrame:

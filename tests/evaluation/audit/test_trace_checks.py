@@ -108,7 +108,7 @@ def test_saved_traces_answer_without_the_model(tmp_path):
     rising = saved(tmp_path, np.linspace(0, 1, 41), returned=0.5)
     assert finding("silent-success", rising).value == pytest.approx(0.5)
     assert finding("incomplete-optimisation", rising).value == pytest.approx(0.1)
-    assert "A2E-6 at linf 0.1: 10.0% of what" in finding("incomplete-optimisation", rising).sentence
+    assert "A2E-6, linf 0.1: 10.0% of what" in finding("incomplete-optimisation", rising).sentence
 
 
 def test_without_a_trace_and_a_model_nothing_is_recorded():

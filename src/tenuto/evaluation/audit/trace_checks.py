@@ -5,8 +5,6 @@ from __future__ import annotations
 import functools
 from collections.abc import Iterator
 
-import numpy as np
-
 from tenuto.analysis.systems import budget_title
 from tenuto.evaluation.audit.findings import Finding, Verdict, check, worst
 from tenuto.evaluation.audit.model_checks import of_models
@@ -43,18 +41,19 @@ for _name, _question in QUESTIONS.items():
 
 def _saved_searches(evidence: Evidence, only_strongest: bool) -> Iterator[tuple[str, SearchPath]]:
     """Every attack of the rows whose trace is saved, or the strongest gradient attack of every run and budget."""
-    rows = evidence.rows.assign(attack=evidence.row_attacks, error=row_errors(evidence.rows))
+    rows = evidence.rows.assign(error=row_errors(evidence.rows))
     for run, path in evidence.source.traces.items():
-        own = rows[(rows["run"] == run) & rows["attack"].notna()]
+        own = rows[rows["run"] == run]
+        attacks = dict(zip(rows["settings"], evidence.row_attacks, strict=True))
         traces = dict(iter(read_traces(path).groupby("settings")))
         for (norm, epsilon), at_budget in own.groupby(["norm", "epsilon"], dropna=False):
             errors = at_budget.groupby("settings")["error"].mean().sort_values(ascending=False)
-            title = f"{run} at {budget_title(norm, epsilon)}" if np.isfinite(epsilon) else str(run)
             for settings in errors.index:
-                some = at_budget[at_budget["settings"] == settings].set_index("clip")
-                attack = some["attack"].iloc[0]
-                if settings not in traces or (only_strongest and not attack.needs_gradient):
+                attack = attacks[settings]
+                if attack is None or settings not in traces or (only_strongest and not attack.needs_gradient):
                     continue
-                yield title, SearchPath.of(attack, traces[settings], some)
+                returned = at_budget[at_budget["settings"] == settings].set_index("clip")
+                title = f"{run}, {budget_title(norm, epsilon)}"
+                yield title, SearchPath.of(attack, traces[settings], returned)
                 if only_strongest:
                     break
