@@ -187,10 +187,14 @@ class Run(runs.Run):
             return summary(measure(self, part, advance))
 
     def audit(
-        self, siblings: Sequence[Source] = (), clips: int | None = None, budget: Budget | None = None
+        self,
+        siblings: Sequence[Source] = (),
+        clips: int | None = None,
+        budget: Budget | None = None,
+        rerun: bool = False,
     ) -> Audit:
-        """Audit all attacks of this run; the model is evaluated too."""
-        return audit_run(self, siblings, clips, budget, self.progress)
+        """Audit all attacks of this run; the model is evaluated too. See `tenuto.audit` for the arguments."""
+        return audit_run(self, siblings, clips, budget, rerun, self.progress)
 
     def explain(
         self, source: Source, hop_seconds: float = explanation.HOP_SECONDS

@@ -190,6 +190,10 @@ class RunFolder(Folder):
         """What the searches of a protocol evaluated, step by step; see `tenuto.attacks.trace`."""
         return self.attacks / f"{stem(protocol, part)}{TRACE}"
 
+    def rerun(self, protocol: object, part: str = "test") -> Path:
+        """Rows of the attacks that an audit made because a check of these rows failed; a JSON file has the results."""
+        return self.path / "audit" / f"{stem(protocol, part)}.csv"
+
     def lock(self, protocol: object, part: str = "test") -> Path:
         """Locked by the process that runs a protocol."""
         return self.attacks / f".{stem(protocol, part)}.lock"

@@ -94,26 +94,26 @@ def stand_in(subject: Subject) -> Attack:
     """The strongest attack of the model checks: iterative gradients, or random search where there are none."""
     if subject.has_gradient:
         return dataclasses.replace(STAND_IN, budget=subject.budget)
-    return _random_search(subject.budget)
+    return random_search(subject.budget)
 
 
-def _random_search(budget: Budget) -> Attack:
+def random_search(budget: Budget, tries: int = QUERIES) -> Attack:
     """`Square`, or the best of as many draws of noise inside a budget that it cannot search."""
     objective = AbsoluteError()
     if budget.norm == "linf":
-        return Square(budget=budget, objective=objective, queries=QUERIES)
-    return Noise(budget=budget, objective=objective, draws=QUERIES)
+        return Square(budget=budget, objective=objective, queries=tries)
+    return Noise(budget=budget, objective=objective, draws=tries)
 
 
 def attacks(subject: Subject) -> dict[str, Attack]:
     """The attacks of the model checks by name; their iterations say how long they take."""
     budget, objective = subject.budget, AbsoluteError()
-    attacks_by_name: dict[str, Attack] = {"search": _random_search(budget)}
+    attacks_by_name: dict[str, Attack] = {"search": random_search(budget)}
     for kind in ("uniform", "sign"):
         attacks_by_name[kind] = Noise(budget=budget, objective=objective, kind=kind, draws=DRAWS)
     reach = UNBOUNDED_STEP * UNBOUNDED_STEPS * budget.epsilon
     if not subject.has_gradient:
-        return attacks_by_name | {"unbounded": _random_search(budget.of(reach))}
+        return attacks_by_name | {"unbounded": random_search(budget.of(reach))}
     attacks_by_name |= {
         "gradients": stand_in(subject),
         "one step": FGSM(budget=budget, objective=objective),

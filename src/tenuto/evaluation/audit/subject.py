@@ -40,6 +40,7 @@ class Subject:
         axes: What the axes of the inputs mean.
         has_gradient: Whether predictions have a gradient with respect to the inputs.
         budget: Of the attacks on it.
+        clips: Names of the clips; none for their places.
     """
 
     model: Any
@@ -51,6 +52,7 @@ class Subject:
     axes: Axes | None = None
     has_gradient: bool = True
     budget: Budget = BUDGET
+    clips: tuple[str, ...] = ()
 
     @property
     def line(self) -> float:
