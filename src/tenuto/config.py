@@ -28,6 +28,7 @@ from tenuto.data_config import (
 from tenuto.devices import fast_bfloat16
 from tenuto.errors import ConfigError, did_you_mean
 from tenuto.files import read_text
+from tenuto.robust_config import RobustConfig as RobustConfig
 from tenuto.settings import (
     Config as Config,
     Count,
@@ -78,6 +79,12 @@ class TrainConfig(Config):
         False, description="let units that never saw a concept be scored as concepts, as the study did"
     )
     adversarial: AdversarialConfig | None = None
+    robust: RobustConfig | None = Field(
+        None, description="another way to train for robustness, in every epoch"
+    )
+    average: Annotated[float, real(0, 0.99999, above=True)] | None = Field(
+        None, description="decay of a moving average of the weights, which replaces the last ones"
+    )
     threads: Annotated[int, whole(0, 1024)] = Field(
         0, description="CPU threads; 0 means all cores and is resolved before hashing"
     )
@@ -97,6 +104,18 @@ class TrainConfig(Config):
     def _plain_precision(cls, value: Any) -> Any:
         return None if value == "float32" else value
 
+    @model_validator(mode="after")
+    def _trained_one_way(self) -> Self:
+        _check_one_way(self.adversarial is not None, self.robust)
+        return self
+
+
+def _check_one_way(adversarial: bool, robust: RobustConfig | None) -> None:
+    if adversarial and robust is not None:
+        raise ValueError(
+            "`adversarial` and `robust` are two ways to train and cannot be combined. Leave one of them out"
+        )
+
 
 class RunConfig(Config):
     """Everything that decides the numbers of one run."""
@@ -108,13 +127,17 @@ class RunConfig(Config):
     adopted: AdoptedConfig | None = Field(None, description="the model, where it was not trained by Tenuto")
 
     def named(self) -> RunConfig:
-        """The same, called by the study's name of this network, weight and training, or by a descriptive one."""
+        """The same, called by the study's name of this network, weight and training, or by a descriptive one.
+
+        A method of robust training follows that name, as in ``A2E_fast``.
+        """
         train, network = self.train, self.model.network
         adversarial = train.adversarial is not None
         own = System(network=network, task_loss_weight=train.task_loss_weight, adversarial=adversarial)
         names = [name for name, system in SYSTEMS.items() if system == own]
         name = names[0] if names else f"{'a' if adversarial else ''}{network}_w{train.task_loss_weight:g}"
-        return self.model_copy(update={"system": name})
+        suffixes = [] if train.robust is None else [train.robust.method]
+        return self.model_copy(update={"system": "_".join([name, *suffixes])})
 
     def resolved(self) -> RunConfig:
         """The same with machine-dependent defaults filled in."""
@@ -150,15 +173,17 @@ class System(Config):
     network: Name = "adopted"
     task_loss_weight: Weight = 1.0
     adversarial: StrictBool = False
+    robust: RobustConfig | None = None
     adopted: AdoptedModel | None = None
 
     @model_validator(mode="after")
     def _is_trained_or_adopted(self) -> Self:
-        trained = self.model_fields_set & {"network", "task_loss_weight", "adversarial"}
+        trained = self.model_fields_set & {"network", "task_loss_weight", "adversarial", "robust"}
         if self.adopted is None and self.network == "adopted":
             raise ValueError("needs a network to train, or a model to be adopted (`adopted`)")
         if self.adopted is not None and trained:
             raise ValueError(f"an adopted model is not trained: leave out {', '.join(sorted(trained))}")
+        _check_one_way(self.adversarial, self.robust)
         return self
 
 
@@ -239,6 +264,8 @@ class StudyConfig(Config):
         weight = settings.train.task_loss_weight
         if (settings.model.network, weight) != (untouched.model.network, untouched.train.task_loss_weight):
             raise ValueError("network and task_loss_weight are decided by systems: leave them out of run")
+        if settings.train.robust is not None:
+            raise ValueError("run.train.robust is decided by systems: leave it out of run")
         if self.corpus is not None and settings.data.dataset != "synthetic":
             raise ValueError("a corpus is the data set synthetic: name it (`dataset`), or leave corpus out")
         return self
@@ -336,9 +363,9 @@ def with_system(
 ) -> dict[str, Any]:
     """Plain settings of a run with those of one of ``systems`` laid over them."""
     named = systems[system]
-    merged = merge(
-        content, {"model": {"network": named.network}, "train": {"task_loss_weight": named.task_loss_weight}}
-    )
+    robust = None if named.robust is None else named.robust.model_dump(mode="json", exclude_none=True)
+    train = {"task_loss_weight": named.task_loss_weight, "robust": robust}
+    merged = merge(content, {"model": {"network": named.network}, "train": train})
     return with_adversarial(merged, named.adversarial)
 
 
