@@ -22,16 +22,21 @@ from tenuto import metrics
 from tenuto.config import RunConfig, signature, to_yaml
 from tenuto.data.batches import Batch, Material, check, check_labels, check_split
 from tenuto.data.cache import Prepared
+from tenuto.data.inputs import FramedWaveformInputs, LogSpectrogramInputs
 from tenuto.data.splits import split_identity, write_split
-from tenuto.devices import Precision, arithmetic, compute_repeatably, computing_in, require
+from tenuto.devices import Precision, arithmetic, compute_repeatably, require
 from tenuto.errors import FileError, TenutoError
 from tenuto.files import read_safetensors, write_csv, write_json, write_safetensors, write_text
 from tenuto.models import checkpoint
 from tenuto.models.heads import Prediction
 from tenuto.models.recogniser import Recogniser, predict
+from tenuto.models.sound import SoundNetwork
 from tenuto.models.systems import CONCEPTS_WITHOUT_RATINGS, NETWORKS, Network, build, check_network
 from tenuto.store.run import RunFolder, check_readable, is_file
+from tenuto.training import robust
 from tenuto.training.adversarial import check_attack, is_attacked, perturbed
+from tenuto.training.averaging import Average
+from tenuto.training.update import Trainee
 
 Progress = Callable[[dict[str, Any]], None]
 """Called after every epoch with that epoch's row of history."""
@@ -52,6 +57,12 @@ class State:
     best_score: float = -math.inf
     history: list[dict[str, Any]] = dataclasses.field(default_factory=list)
     precision: Precision = "float32"
+    average: Average | None = None
+
+    @property
+    def evaluated(self) -> Network:
+        """The network that is scored and saved: the one with averaged weights where weights are averaged."""
+        return self.network if self.average is None else self.average.network
 
     def is_done(self, config: RunConfig) -> bool:
         """True after the last epoch, or the last of ``patience`` epochs in a row without improvement."""
@@ -60,8 +71,17 @@ class State:
 
 def run_folder(runs: Path, config: RunConfig, prepared: Prepared) -> Path:
     """``runs/<system>-<seed>-<signature>``; the signature covers the resolved configuration and the data."""
-    resolved = config.resolved()
+    resolved = completed(config)
     return runs / f"{resolved.system}-{resolved.train.seed}-{run_signature(resolved, prepared)}"
+
+
+def completed(config: RunConfig) -> RunConfig:
+    """The same with the defaults of this machine and of its method of robust training. Raises `ConfigError`."""
+    config = config.resolved()
+    if config.train.robust is None:
+        return config
+    train = config.train.model_copy(update={"robust": robust.completed(config.train.robust)})
+    return config.model_copy(update={"train": train})
 
 
 def run_signature(config: RunConfig, prepared: Prepared) -> str:
@@ -113,13 +133,14 @@ def train(
     check_network(config)
     check(config, prepared)
     require(device)
-    run, config = RunFolder(run_folder(runs, config, prepared)), config.resolved()
+    run, config = RunFolder(run_folder(runs, config, prepared)), completed(config)
     if run.is_trained():
         return run.path
     material = Material(prepared, config.data)
     check_split(material.split)
     check_labels(prepared.index, material.split, scored_concepts(config), config.train.select is None)
     check_attack(config.train.adversarial, prepared.index, material.split)
+    robust.check(config.train.robust, prepared, material.split)
     write_text(run.config, to_yaml(config))
     write_split(run.split, material.split)
     with compute_repeatably(config.train.threads), torch.random.fork_rng():
@@ -136,18 +157,19 @@ def _run_epochs(
 ) -> None:
     device = next(state.network.parameters()).device
     validation = material.part("validation").to(device)
+    trainee, training = _trainee(state, config, material)
     board = _tensorboard(run.tensorboard)
     while not state.is_done(config):
         state.epoch += 1
-        batches = _shuffled(material, config, state.epoch)
-        loss = _epoch(state, [batch.to(device) for batch in batches], config)
-        row = {"epoch": state.epoch, "loss": loss, **_validate(state.network, validation, config)}
+        batches = _shuffled(training, config, state.epoch)
+        loss = _epoch(state, [batch.to(device) for batch in batches], config, trainee)
+        row = {"epoch": state.epoch, "loss": loss, **_validate(state.evaluated, validation, config)}
         improved = row["score"] >= state.best_score  # an equal score counts, NaN does not
         if improved:
             state.best_epoch, state.best_score = state.epoch, row["score"]
             checkpoint.save(
                 run.checkpoint,
-                _recogniser(state.network, config, material),
+                _recogniser(state.evaluated, config, material),
                 {"epoch": state.epoch, "arithmetic": arithmetic(str(device))},
             )
         state.history.append(row)
@@ -162,13 +184,38 @@ def _run_epochs(
         board.close()
 
 
-def _epoch(state: State, batches: list[Batch], config: RunConfig) -> float:
+def _trainee(state: State, config: RunConfig, material: Material) -> tuple[Trainee, Material]:
+    """What is trained, and on what: on waveforms where robust training perturbs them."""
+    weight = config.train.task_loss_weight
+    trainee = Trainee(
+        state.network,
+        state.optimizer,
+        lambda prediction, batch: _loss(prediction, batch, weight),
+        state.precision,
+        state.average,
+        valid_range=material.inputs.valid_range,
+    )
+    if config.train.robust is None or config.train.robust.domain != "waveform":
+        return trainee, material
+    assert isinstance(material.inputs, LogSpectrogramInputs)
+    sound = SoundNetwork(state.network, material.inputs.normalisation)
+    sound.to(next(state.network.parameters()).device)
+    inputs = FramedWaveformInputs()
+    waveforms = Material(material.prepared, config.data, material.split, inputs)
+    return dataclasses.replace(trainee, sound=sound, valid_range=inputs.valid_range), waveforms
+
+
+def _epoch(state: State, batches: list[Batch], config: RunConfig, trainee: Trainee) -> float:
     """One pass over the training clips; the mean loss of its normal updates."""
     train = config.train
+    method = None if train.robust is None else robust.build(train.robust)
     with_attack = is_attacked(train.adversarial, state.epoch)
     total = torch.zeros((), device=batches[0].inputs.device)
     state.network.train()
     for batch in batches:
+        if method is not None:
+            total += method.update(trainee, batch)
+            continue
         total += _update(state, batch.inputs, batch, train.task_loss_weight)
         if with_attack and train.adversarial is not None:
             inputs = perturbed(state.network, batch, train.adversarial, state.precision)
@@ -177,14 +224,13 @@ def _epoch(state: State, batches: list[Batch], config: RunConfig) -> float:
 
 
 def _update(state: State, inputs: Tensor, batch: Batch, weight: float) -> Tensor:
-    """One optimiser step on w * emotion MSE + (1 - w) * concept MSE; Adam and its moments are float32."""
-    state.optimizer.zero_grad(set_to_none=True)
-    # One block per update: autocast caches lowered weights until its block ends, even after an optimiser step.
-    with computing_in(state.precision, inputs.device.type):
-        loss = _loss(state.network(inputs), batch, weight)
-    loss.backward()  # type: ignore[no-untyped-call]
-    state.optimizer.step()
-    return loss.detach()
+    """One optimiser step on w * emotion MSE + (1 - w) * concept MSE."""
+
+    def loss(prediction: Prediction, batch: Batch) -> Tensor:
+        return _loss(prediction, batch, weight)
+
+    trainee = Trainee(state.network, state.optimizer, loss, state.precision, state.average)
+    return trainee.step(lambda: loss(trainee.predict(inputs), batch))
 
 
 def _loss(prediction: Prediction, batch: Batch, weight: float) -> Tensor:
@@ -253,13 +299,16 @@ def _new_state(config: RunConfig, prepared: Prepared, device: torch.device) -> S
     if precision == "bfloat16":
         network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     optimizer = torch.optim.Adam(network.parameters(), lr=config.train.learning_rate)
-    return State(network, optimizer, precision=precision)
+    average = None if config.train.average is None else Average(network, config.train.average)
+    return State(network, optimizer, precision=precision, average=average)
 
 
 def _save(path: Path, state: State) -> None:
     arrays = {f"network.{name}": _array(tensor) for name, tensor in state.network.state_dict().items()}
     for number, moments in state.optimizer.state_dict()["state"].items():
         arrays |= {f"adam.{number}.{name}": _array(tensor) for name, tensor in moments.items()}
+    if state.average is not None:
+        arrays |= {f"average.{name}": _array(tensor) for name, tensor in state.average.state_dict().items()}
     progress = {name: getattr(state, name) for name in PROGRESS}
     write_safetensors(path, arrays, {"state": json.dumps(progress)})
 
@@ -271,11 +320,13 @@ def _resume(path: Path, state: State) -> bool:
     check_readable(path)
     try:
         arrays, metadata = read_safetensors(path)
-        parts = {"network": dict[str, Tensor](), "adam": dict[str, Tensor]()}
+        parts: dict[str, dict[str, Tensor]] = {"network": {}, "adam": {}, "average": {}}
         for key, array in arrays.items():
             part, _, name = key.partition(".")
             parts[part][name] = torch.from_numpy(array)
         state.network.load_state_dict(parts["network"])
+        if state.average is not None:
+            state.average.load_state_dict(parts["average"])
         moments: dict[int, dict[str, Tensor]] = {}
         for key, tensor in parts["adam"].items():
             number, _, name = key.partition(".")
