@@ -22,6 +22,7 @@ from tenuto.config import (
     preset_study,
     presets,
     read_preset,
+    read_study,
     signature,
     to_yaml,
 )
@@ -30,7 +31,8 @@ from tenuto.study import plan
 
 
 def test_presets_are_those_documented():
-    assert presets() == ["demo", "paper-2025", "paper-2025-quick"]
+    methods = [f"robust-{name}" for name in ("fast", "free", "noise", "pgd", "trades")]
+    assert presets() == ["demo", "paper-2025", "paper-2025-quick", "robust-2025-quick", *methods]
 
 
 @pytest.mark.parametrize("system", SYSTEMS)
@@ -55,6 +57,15 @@ def test_paper_preset_is_the_study(system):
     else:
         assert run.train.adversarial is None
     assert run.system == system
+
+
+def test_the_robust_study_differs_from_the_quick_one_in_systems_seeds_and_protocol():
+    quick, robust = read_study("paper-2025-quick"), read_study("robust-2025-quick")
+    quick["run"]["train"].pop("adversarial")
+    assert robust["run"] == quick["run"]
+    assert set(quick["systems"][:3]) < set(robust["systems"])
+    assert len(robust["seeds"]) >= 3
+    assert robust["protocols"] == ["standard-1"]
 
 
 def test_demo_preset_is_a_study_of_five_systems_and_two_seeds():

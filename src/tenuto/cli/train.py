@@ -22,7 +22,9 @@ RobustDomain = StrEnum("RobustDomain", ["waveform"])
 def train(
     root: common.Root,
     system: Annotated[str | None, typer.Option(help=f"One of {', '.join(SYSTEMS)}.")] = None,
-    preset: Annotated[str | None, typer.Option(help="paper-2025, or a YAML file.")] = None,
+    preset: Annotated[
+        str | None, typer.Option(help="paper-2025, robust-fast or another preset, or a YAML file.")
+    ] = None,
     seed: Annotated[int | None, typer.Option(help="Seed of weights, order, excerpts, dropout.")] = None,
     adversarial: Annotated[
         bool | None, typer.Option(help="With or without adversarial training.", show_default=False)
