@@ -59,6 +59,31 @@ class ModelConfig(Config):
     width: Annotated[float, real(0, 4, above=True)] = 1.0
 
 
+JOINT = "joint"
+"""How a bottleneck is trained where nothing else is set; written as None."""
+
+
+def bottleneck_settings(settings: Any) -> Any:
+    """Settings with ``bottleneck`` in its stored form, and the weight that training concepts alone has."""
+    if not isinstance(settings, Mapping):
+        return settings
+    if settings.get("bottleneck") in (None, JOINT):
+        return {key: value for key, value in settings.items() if key != "bottleneck"}
+    return {"task_loss_weight": 0.0, **settings}
+
+
+def check_bottleneck_settings(bottleneck: str | None, weight: float, adversarial: bool) -> None:
+    """Refuse settings of joint training for another bottleneck. Raises `ValueError`."""
+    if bottleneck is not None and weight != 0:
+        raise ValueError(
+            f"task_loss_weight is {weight:g}, but bottleneck {bottleneck} trains concepts alone: leave it out"
+        )
+    if bottleneck is not None and adversarial:
+        raise ValueError(
+            f"adversarial training attacks the emotions, which bottleneck {bottleneck} does not train: leave one out"
+        )
+
+
 class TrainConfig(Config):
     """How it is trained."""
 
@@ -78,6 +103,12 @@ class TrainConfig(Config):
         False, description="let units that never saw a concept be scored as concepts, as the study did"
     )
     adversarial: AdversarialConfig | None = None
+    bottleneck: Literal["sequential", "independent"] | None = Field(
+        None,
+        description="how the layer from concepts to emotions is found: None trains it jointly with the rest; "
+        "otherwise concepts alone are trained (task_loss_weight is 0), and it is fitted by least squares on predicted "
+        "(sequential) or true (independent) concepts of the training clips",
+    )
     threads: Annotated[int, whole(0, 1024)] = Field(
         0, description="CPU threads; 0 means all cores and is resolved before hashing"
     )
@@ -97,6 +128,16 @@ class TrainConfig(Config):
     def _plain_precision(cls, value: Any) -> Any:
         return None if value == "float32" else value
 
+    @model_validator(mode="before")
+    @classmethod
+    def _concepts_alone(cls, value: Any) -> Any:
+        return bottleneck_settings(value)
+
+    @model_validator(mode="after")
+    def _weighs_nothing(self) -> Self:
+        check_bottleneck_settings(self.bottleneck, self.task_loss_weight, self.adversarial is not None)
+        return self
+
 
 class RunConfig(Config):
     """Everything that decides the numbers of one run."""
@@ -111,6 +152,9 @@ class RunConfig(Config):
         """The same, called by the study's name of this network, weight and training, or by a descriptive one."""
         train, network = self.train, self.model.network
         adversarial = train.adversarial is not None
+        if train.bottleneck is not None:
+            name = f"{'A2M2E' if network == 'a2m2e' else network}_{train.bottleneck}"
+            return self.model_copy(update={"system": name})
         own = System(network=network, task_loss_weight=train.task_loss_weight, adversarial=adversarial)
         names = [name for name, system in SYSTEMS.items() if system == own]
         name = names[0] if names else f"{'a' if adversarial else ''}{network}_w{train.task_loss_weight:g}"
@@ -150,11 +194,18 @@ class System(Config):
     network: Name = "adopted"
     task_loss_weight: Weight = 1.0
     adversarial: StrictBool = False
+    bottleneck: Literal["sequential", "independent"] | None = None
     adopted: AdoptedModel | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _concepts_alone(cls, value: Any) -> Any:
+        return bottleneck_settings(value)
 
     @model_validator(mode="after")
     def _is_trained_or_adopted(self) -> Self:
-        trained = self.model_fields_set & {"network", "task_loss_weight", "adversarial"}
+        check_bottleneck_settings(self.bottleneck, self.task_loss_weight, self.adversarial)
+        trained = self.model_fields_set & {"network", "task_loss_weight", "adversarial", "bottleneck"}
         if self.adopted is None and self.network == "adopted":
             raise ValueError("needs a network to train, or a model to be adopted (`adopted`)")
         if self.adopted is not None and trained:
@@ -238,7 +289,9 @@ class StudyConfig(Config):
             raise ValueError("run.system is decided by systems: leave it out of run")
         weight = settings.train.task_loss_weight
         if (settings.model.network, weight) != (untouched.model.network, untouched.train.task_loss_weight):
-            raise ValueError("network and task_loss_weight are decided by systems: leave them out of run")
+            raise ValueError(
+                "network, task_loss_weight and bottleneck are decided by systems: leave them out of run"
+            )
         if self.corpus is not None and settings.data.dataset != "synthetic":
             raise ValueError("a corpus is the data set synthetic: name it (`dataset`), or leave corpus out")
         return self
@@ -336,9 +389,8 @@ def with_system(
 ) -> dict[str, Any]:
     """Plain settings of a run with those of one of ``systems`` laid over them."""
     named = systems[system]
-    merged = merge(
-        content, {"model": {"network": named.network}, "train": {"task_loss_weight": named.task_loss_weight}}
-    )
+    train = {"task_loss_weight": named.task_loss_weight, "bottleneck": named.bottleneck or JOINT}
+    merged = merge(content, {"model": {"network": named.network}, "train": train})
     return with_adversarial(merged, named.adversarial)
 
 

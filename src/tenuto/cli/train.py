@@ -15,6 +15,7 @@ from tenuto.config import SYSTEMS
 SelectName = StrEnum("SelectName", ["correlation", "mae", "loss"])
 SETTINGS = "Single settings, which override --system and --preset"
 ExcerptName = StrEnum("ExcerptName", ["fixed", "fresh"])
+BottleneckName = StrEnum("BottleneckName", ["joint", "sequential", "independent"])
 
 
 def train(
@@ -24,6 +25,15 @@ def train(
     seed: Annotated[int | None, typer.Option(help="Seed of weights, order, excerpts, dropout.")] = None,
     adversarial: Annotated[
         bool | None, typer.Option(help="With or without adversarial training.", show_default=False)
+    ] = None,
+    bottleneck: Annotated[
+        BottleneckName | None,
+        typer.Option(
+            metavar="KIND",
+            help="joint: concepts and emotions together; sequential or independent: concepts first, then a linear "
+            "fit of emotions on predicted or true concepts.",
+            show_default="joint",
+        ),
     ] = None,
     network: Annotated[
         str | None,
@@ -120,6 +130,7 @@ def train(
             "patience": patience,
             "batch_size": batch_size,
             "select": select,
+            "bottleneck": bottleneck,
             "threads": threads,
             "precision": precision,
         },
@@ -133,9 +144,14 @@ def train(
 
 def _print_epoch(row: dict[str, Any]) -> None:
     notes.print(
-        f"epoch {row['epoch']:3d}  loss {row['loss']:.4f}  validation r {row['validation_emotions']:.4f}"
+        f"epoch {row['epoch']:3d}  loss {row['loss']:.4f}  validation r {_correlation(row):.4f}"
         f"  score {row['score']:.4f}  best epoch {row['best_epoch']}"
     )
+
+
+def _correlation(row: dict[str, Any]) -> float:
+    """Correlation of what is trained: the emotions, or the concepts alone."""
+    return float(row["validation_emotions" if "validation_emotions" in row else "validation_concepts"])
 
 
 def import_reference(

@@ -32,6 +32,7 @@ from tenuto.models.recogniser import Recogniser, predict
 from tenuto.models.systems import CONCEPTS_WITHOUT_RATINGS, NETWORKS, Network, build, check_network
 from tenuto.store.run import RunFolder, check_readable, is_file
 from tenuto.training.adversarial import check_attack, is_attacked, perturbed
+from tenuto.training.bottleneck import check_bottleneck, fit_emotions
 
 Progress = Callable[[dict[str, Any]], None]
 """Called after every epoch with that epoch's row of history."""
@@ -95,7 +96,9 @@ def train(
     Args:
         config: The run. Its early stopping score is the mean over emotions of Pearson's r on the validation clips
             plus, for a bottleneck that is scored, the mean over concepts (the study, section on training); with
-            ``select`` mae or loss, minus the same sum of mean absolute errors, or minus the training loss there.
+            ``select`` mae or loss, minus the same sum of mean absolute errors, or minus the training loss there. A
+            sequential or independent bottleneck is scored on its concepts alone, since its emotions are fitted after
+            the last epoch, on the concepts of the best one.
         prepared: The data set.
         runs: Folder of all runs.
         device: Where to compute, ``cpu`` or ``cuda``.
@@ -111,6 +114,7 @@ def train(
         TenutoError: Training diverged.
     """
     check_network(config)
+    check_bottleneck(config)
     check(config, prepared)
     require(device)
     run, config = RunFolder(run_folder(runs, config, prepared)), config.resolved()
@@ -127,6 +131,8 @@ def train(
         if not _resume(run.state, state):
             state = _new_state(config, prepared, torch.device(device))
         _run_epochs(config, material, run, state, progress)
+        if config.train.bottleneck is not None and state.best_epoch:
+            _fit_emotions(config, material, run, state)
     _finish(config, prepared, run, state)
     return run.path
 
@@ -160,6 +166,16 @@ def _run_epochs(
             progress({**row, "best_epoch": state.best_epoch, "epochs": config.train.epochs})
     if board is not None:
         board.close()
+
+
+def _fit_emotions(config: RunConfig, material: Material, run: RunFolder, state: State) -> None:
+    """Fit the emotions of the best epoch's network to its concepts, and replace the checkpoint."""
+    assert config.train.bottleneck is not None
+    device = next(state.network.parameters()).device
+    recogniser, clips = checkpoint.load(run.checkpoint), material.part("train").to(device)
+    fit_emotions(recogniser.network.to(device), clips, config.train.bottleneck, config.train.batch_size)
+    notes = {"epoch": state.best_epoch, "arithmetic": arithmetic(str(device))}
+    checkpoint.save(run.checkpoint, recogniser, notes)
 
 
 def _epoch(state: State, batches: list[Batch], config: RunConfig) -> float:
@@ -205,7 +221,7 @@ def _shuffled(material: Material, config: RunConfig, epoch: int) -> list[Batch]:
 
 
 def _validate(network: Network, clips: Batch, config: RunConfig) -> dict[str, float]:
-    """Validation scores of an epoch: correlations of emotions, and of concepts if they count, and the score.
+    """Validation scores of an epoch: correlations of emotions and concepts, as far as they count, and the score.
 
     The score, of which more is better, is the sum of the correlations, or minus the error that ``select`` names.
     """
@@ -214,7 +230,9 @@ def _validate(network: Network, clips: Batch, config: RunConfig) -> dict[str, fl
         len(clips) // size * size if config.train.drop_last_evaluated and len(clips) >= size else len(clips)
     )
     prediction = predict(network, clips.inputs[:count], size)
-    pairs = {"validation_emotions": (clips.labels[:count], prediction.emotions)}
+    pairs: dict[str, tuple[Tensor, Tensor]] = {}
+    if config.train.bottleneck is None:
+        pairs["validation_emotions"] = (clips.labels[:count], prediction.emotions)
     if scored_concepts(config) and prediction.concepts is not None and clips.concepts is not None:
         pairs["validation_concepts"] = (clips.concepts[:count], prediction.concepts)
     scores = {name: _correlation(label, values) for name, (label, values) in pairs.items()}
@@ -300,7 +318,7 @@ def _finish(config: RunConfig, prepared: Prepared, run: RunFolder, state: State)
         "best_epoch": state.best_epoch,
         "best_score": state.best_score,
         "epochs": state.epoch,
-        "scored": ["emotions", *(["concepts"] if "validation_concepts" in state.history[-1] else [])],
+        "scored": [name for name in ("emotions", "concepts") if f"validation_{name}" in state.history[-1]],
     }
     if config.train.select is not None:
         result["select"] = config.train.select
