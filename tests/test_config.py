@@ -25,6 +25,7 @@ from tenuto.config import (
     read_study,
     signature,
     to_yaml,
+    with_system,
 )
 from tenuto.errors import ConfigError, FileError
 from tenuto.study import plan
@@ -373,6 +374,44 @@ def test_robust_training_that_cannot_be_is_refused(content, message):
 def test_a_study_that_trains_robustly_in_two_ways_is_refused(content, message):
     with pytest.raises(ConfigError, match=re.escape(message)):
         StudyConfig.parse({"seeds": [1], **content}, "it.yaml")
+
+
+def test_a_sequential_bottleneck_trains_concepts_alone_and_keeps_other_signatures():
+    joint = preset_run(None, "A2M2E", 6)
+    content = {"model": {"network": "a2m2e"}, "train": {"bottleneck": "sequential"}}
+    run = RunConfig.parse(content, "x").named()
+    assert (run.system, run.train.task_loss_weight) == ("A2M2E_sequential", 0)
+    assert RunConfig.parse(parse_yaml(to_yaml(run), "x"), "x") == run
+    assert RunConfig.parse({"train": {"bottleneck": "joint"}}, "x") == RunConfig()
+    assert "bottleneck" not in to_yaml(joint)
+    study = StudyConfig.parse(
+        {"systems": {"mine": {"network": "a2m2e", "bottleneck": "independent"}}, "seeds": [1]}, "x"
+    )
+    assert StudyConfig.parse(parse_yaml(to_yaml(study), "x"), "x") == study
+    with_own = with_system(run.model_dump(mode="json"), "mine", study.systems)
+    assert RunConfig.parse(with_own, "x").train.bottleneck == "independent"
+    again = RunConfig.parse(with_system(with_own, "A2M2E"), "x").named()
+    assert (again.system, again.train.bottleneck, again.train.task_loss_weight) == ("A2M2E", None, 0.5)
+
+
+@pytest.mark.parametrize(
+    ("train", "message"),
+    [
+        (
+            {"bottleneck": "sequential", "task_loss_weight": 0.5},
+            "task_loss_weight is 0.5, but bottleneck seq",
+        ),
+        ({"bottleneck": "sequential", "adversarial": {}}, "which bottleneck sequential does not train"),
+        ({"bottleneck": "parallel"}, "train.bottleneck"),
+    ],
+)
+def test_settings_that_contradict_a_bottleneck_are_refused(train, message):
+    with pytest.raises(ConfigError, match=message):
+        RunConfig.parse({"train": train}, "x")
+    if "adversarial" in train:
+        train = {**train, "adversarial": True}
+    with pytest.raises(ConfigError, match=message.removeprefix("train.")):
+        StudyConfig.parse({"systems": {"mine": {"network": "a2m2e", **train}}, "seeds": [1]}, "x")
 
 
 def test_merge_ignores_none_and_joins_mappings():

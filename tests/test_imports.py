@@ -18,7 +18,7 @@ ROWS = (
     "settings",
     "data_config",
     "adopted_config",
-    "robust_config",
+    "train_config",
     "config",
     "registry",
     "metrics",

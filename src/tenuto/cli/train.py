@@ -17,6 +17,7 @@ SETTINGS = "Single settings, which override --system and --preset"
 ROBUST = "Settings of --robust"
 ExcerptName = StrEnum("ExcerptName", ["fixed", "fresh"])
 RobustDomain = StrEnum("RobustDomain", ["waveform"])
+BottleneckName = StrEnum("BottleneckName", ["joint", "sequential", "independent"])
 
 
 def train(
@@ -35,6 +36,15 @@ def train(
             metavar="METHOD",
             help="Robust training in every epoch: noise, pgd, fast, free, trades, or a registered method.",
             show_default=False,
+        ),
+    ] = None,
+    bottleneck: Annotated[
+        BottleneckName | None,
+        typer.Option(
+            metavar="KIND",
+            help="joint: concepts and emotions together; sequential or independent: concepts first, then a linear "
+            "fit of emotions on predicted or true concepts.",
+            show_default="joint",
         ),
     ] = None,
     network: Annotated[
@@ -200,6 +210,7 @@ def train(
             "patience": patience,
             "batch_size": batch_size,
             "select": select,
+            "bottleneck": bottleneck,
             "threads": threads,
             "precision": precision,
             "average": average,
@@ -215,9 +226,14 @@ def train(
 
 def _print_epoch(row: dict[str, Any]) -> None:
     notes.print(
-        f"epoch {row['epoch']:3d}  loss {row['loss']:.4f}  validation r {row['validation_emotions']:.4f}"
+        f"epoch {row['epoch']:3d}  loss {row['loss']:.4f}  validation r {_correlation(row):.4f}"
         f"  score {row['score']:.4f}  best epoch {row['best_epoch']}"
     )
+
+
+def _correlation(row: dict[str, Any]) -> float:
+    """Correlation of what is trained: the emotions, or the concepts alone."""
+    return float(row["validation_emotions" if "validation_emotions" in row else "validation_concepts"])
 
 
 def import_reference(

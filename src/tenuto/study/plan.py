@@ -33,6 +33,7 @@ from tenuto.study.adopted import identified, seeds_of, unidentified
 from tenuto.study.journal import ADOPT, ANALYSE, ATTACK, CORPUS, EVALUATE, NATURAL, PREPARE, TRAIN
 from tenuto.training import loop, robust
 from tenuto.training.adversarial import check_attack
+from tenuto.training.bottleneck import check_bottleneck
 
 UNKNOWN = "????????"
 """In place of a signature, which covers the data, where the data are not available."""
@@ -250,6 +251,7 @@ def check_study(study: StudyConfig, data: Prepared) -> None:
     trained = [config for config in runs(study) if config.adopted is None]
     for config in trained:
         check_network(config)
+        check_bottleneck(config)
         check(config, data)
     split = draw(data.index, study.run.data.split, study.run.data.split_seed)
     check_split(split)
