@@ -27,7 +27,7 @@ from tenuto.errors import FileError, FolderWarning, TenutoError
 from tenuto.evaluation.records import Audibility, Origin, finished_rows, origin_of, perturbations, records
 from tenuto.evaluation.runs import Run
 from tenuto.evaluation.survival import of_saved
-from tenuto.files import Array, naming, read_safetensors, write_json, write_safetensors
+from tenuto.files import Array, join_safetensors, naming, read_safetensors, write_json, write_safetensors
 from tenuto.models.recogniser import predict
 from tenuto.models.systems import Network, for_attack
 from tenuto.store.perturbations import key_of
@@ -267,12 +267,8 @@ class _Work:
 
     def join(self) -> pd.DataFrame:
         """Gather the finished pieces into one table and one file of perturbations, then remove them."""
-        tables: list[pd.DataFrame] = []
-        arrays: dict[str, Array] = {}
-        for piece in sorted(piece for piece in self.pieces.glob("*.csv") if piece.stem.count("-") == 1):
-            tables.append(read_rows(piece))
-            arrays |= read_safetensors(piece.with_suffix(".safetensors"))[0]
-        rows = validate_rows(pd.concat(tables, ignore_index=True))
+        pieces = sorted(piece for piece in self.pieces.glob("*.csv") if piece.stem.count("-") == 1)
+        rows = validate_rows(pd.concat([read_rows(piece) for piece in pieces], ignore_index=True))
         files, name = self.run.files, (self.protocol, self.part)
         attackers = [attacker for member in self.members for attacker in member]
         about = {
@@ -281,11 +277,13 @@ class _Work:
             **self.origin,
             "attacks": {repr(attacker): attacker.to_dict() for attacker in attackers},
         }
-        write_safetensors(files.perturbations(*name), arrays, {})
+        join_safetensors(
+            files.perturbations(*name), [piece.with_suffix(".safetensors") for piece in pieces]
+        )
         write_json(files.about(*name), about)
         write_rows(files.rows(*name), rows)
-        for pieces in files.all_pieces(*name):
-            shutil.rmtree(pieces)
+        for folder in files.all_pieces(*name):
+            shutil.rmtree(folder)
         return rows
 
 
