@@ -268,9 +268,7 @@ def test_joined_safetensors_are_those_of_the_arrays_written_at_once(tmp_path):
         {"é/b": np.arange(3, dtype=np.float32), "a": np.zeros((0, 2), np.float64)},
         {"c": np.array(3, np.float16), "b": np.arange(6, dtype=np.float32).reshape(2, 3)},
     ]
-    sources = [
-        files.write_safetensors(tmp_path / f"{number}", part, {}) for number, part in enumerate(parts)
-    ]
+    sources = [files.write_safetensors(tmp_path / f"{number}", part, {}) for number, part in enumerate(parts)]
     joined = files.join_safetensors(tmp_path / "joined", sources).read_bytes()
     assert joined == files.write_safetensors(tmp_path / "whole", parts[0] | parts[1], {}).read_bytes()
     assert files.join_safetensors(tmp_path / "none", []).stat().st_size > 0

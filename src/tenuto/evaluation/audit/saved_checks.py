@@ -161,7 +161,9 @@ class Deltas:
         DataError: When a perturbation is read that has another shape.
     """
 
-    def __init__(self, arrays: Mapping[str, Array], keys: Sequence[str], shape: tuple[int, ...] | None) -> None:
+    def __init__(
+        self, arrays: Mapping[str, Array], keys: Sequence[str], shape: tuple[int, ...] | None
+    ) -> None:
         self._arrays, self._keys = arrays, list(keys)
         self._shape = arrays[self._keys[0]].shape if shape is None else shape
 
