@@ -264,7 +264,7 @@ def test_safetensors_round_trip(tmp_path):
 
 
 def test_joined_safetensors_are_those_of_the_arrays_written_at_once(tmp_path):
-    parts = [
+    parts: list[dict[str, files.Array]] = [
         {"é/b": np.arange(3, dtype=np.float32), "a": np.zeros((0, 2), np.float64)},
         {"c": np.array(3, np.float16), "b": np.arange(6, dtype=np.float32).reshape(2, 3)},
     ]

@@ -402,11 +402,12 @@ class SafetensorsFile(Mapping[str, Array]):
         with _opened(Path(path)):  # raises for a file that cannot be opened; below, errors mean damage
             pass
         try:
-            self._stream = safe_open(path, framework="numpy")
+            stream: Any = safe_open(path, framework="numpy")
         except (SafetensorError, OSError) as error:
             raise FileError(f"{path}: cut off or not a safetensors file ({one_line(error)}).") from error
-        self.metadata: dict[str, str] = dict(self._stream.metadata() or {})
-        self._names = dict.fromkeys(self._stream.keys())
+        self.metadata: dict[str, str] = dict(stream.metadata() or {})
+        self._stream = stream
+        self._names = dict.fromkeys(stream.keys())
 
     def __getitem__(self, name: str) -> Array:
         if name not in self._names:

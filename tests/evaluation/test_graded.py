@@ -281,7 +281,8 @@ def test_rows_are_written_once_and_read_the_next_time(rows, run):  # noqa: F811
 def test_an_interrupted_call_is_continued(rows, run, tmp_path, monkeypatch):  # noqa: F811
     copy = dataclasses.replace(run, folder=shutil.copytree(run.folder, tmp_path / run.name))
     copy.files.natural(protocol="natural-2").unlink()
-    variations, measured = graded_module._variations, []
+    variations = graded_module._variations
+    measured: list[int] = []
 
     def measure(*call):
         if len(measured) == 2:
@@ -293,9 +294,12 @@ def test_an_interrupted_call_is_continued(rows, run, tmp_path, monkeypatch):  # 
     with pytest.raises(KeyboardInterrupt):
         graded(copy)
     measured.clear()
-    monkeypatch.setattr(
-        graded_module, "_variations", lambda *call: measured.append(call[1]) or variations(*call)
-    )
+
+    def count(*call):
+        measured.append(call[1])
+        return variations(*call)
+
+    monkeypatch.setattr(graded_module, "_variations", count)
     pd.testing.assert_frame_equal(graded(copy), rows, check_dtype=False)
     assert len(measured) == len(run.part("test")) - 2
     assert sorted(path.name for path in copy.files.attacks.glob("*natural-2*")) == ["natural-2.csv"]

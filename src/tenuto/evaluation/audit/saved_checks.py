@@ -113,7 +113,7 @@ def _of_run(
     if rows.empty:
         yield from (judged(name, len(absent), 0, _absent(absent), fail=True) for name in IDS)
         return
-    deltas = Deltas(arrays, keys[rows.index], _shape(evidence, run))
+    deltas = Deltas(arrays, keys[rows.index].tolist(), _shape(evidence, run))
     yield _budget(rows, deltas, absent)
     yield _norm(rows, deltas, absent)
     data, has_weights = evidence.data, evidence.checkpoint(run) is not None

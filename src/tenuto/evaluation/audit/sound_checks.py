@@ -53,7 +53,7 @@ def sound_budget(run: Run, rows: pd.DataFrame, delta_of: Callable[[int], Array],
         )
     findings = []
     for norm in sorted(set(rows["norm"]) & set(EXCESS_DB)):
-        own = np.flatnonzero(rows["norm"] == norm)
+        own = [int(row) for row in np.flatnonzero(rows["norm"] == norm)]
         waveforms = (batch.inputs[place[rows["clip"].iloc[row]]].numpy() for row in own)
         rate = run.recogniser.inputs.sample_rate
         ratios = [
