@@ -22,6 +22,7 @@ from typing import Any, Protocol
 
 from tenuto.config import StudyConfig, to_yaml
 from tenuto.data import Prepared
+from tenuto.devices import require_precision
 from tenuto.errors import ConfigError, one_line
 from tenuto.files import write_text
 from tenuto.store.study import StudyFolder
@@ -347,6 +348,7 @@ def run_study(
     limit = Limit(folder) if time_limit is None else Limit(folder, parse_time(time_limit))
     study = settled(study, folder)
     check_names(study)
+    require_precision(study.run.train.precision, device)
     engine.check()
     dataset_of(study, folder, root)  # refused before anything is written
     if (data := identity(study, folder, root)) is not None:

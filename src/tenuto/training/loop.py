@@ -23,7 +23,15 @@ from tenuto.config import RunConfig, signature, to_yaml
 from tenuto.data.batches import Batch, Material, check, check_labels, check_split
 from tenuto.data.cache import Prepared
 from tenuto.data.splits import split_identity, write_split
-from tenuto.devices import Precision, arithmetic, compute_repeatably, computing_in, require
+from tenuto.devices import (
+    Precision,
+    allowing_tf32,
+    arithmetic,
+    compute_repeatably,
+    computing_in,
+    require,
+    require_precision,
+)
 from tenuto.errors import FileError, TenutoError
 from tenuto.files import read_safetensors, write_csv, write_json, write_safetensors, write_text
 from tenuto.models import checkpoint
@@ -113,6 +121,7 @@ def train(
     check_network(config)
     check(config, prepared)
     require(device)
+    require_precision(config.train.precision, device)
     run, config = RunFolder(run_folder(runs, config, prepared)), config.resolved()
     if run.is_trained():
         return run.path
@@ -179,10 +188,11 @@ def _epoch(state: State, batches: list[Batch], config: RunConfig) -> float:
 def _update(state: State, inputs: Tensor, batch: Batch, weight: float) -> Tensor:
     """One optimiser step on w * emotion MSE + (1 - w) * concept MSE; Adam and its moments are float32."""
     state.optimizer.zero_grad(set_to_none=True)
-    # One block per update: autocast caches lowered weights until its block ends, even after an optimiser step.
-    with computing_in(state.precision, inputs.device.type):
-        loss = _loss(state.network(inputs), batch, weight)
-    loss.backward()  # type: ignore[no-untyped-call]
+    with allowing_tf32(state.precision == "tf32"):
+        # One block per update: autocast caches lowered weights until its block ends, even after an optimiser step.
+        with computing_in(state.precision, inputs.device.type):
+            loss = _loss(state.network(inputs), batch, weight)
+        loss.backward()  # type: ignore[no-untyped-call]
     state.optimizer.step()
     return loss.detach()
 
@@ -249,7 +259,8 @@ def _new_state(config: RunConfig, prepared: Prepared, device: torch.device) -> S
     torch.manual_seed(config.train.seed)
     units = len(prepared.index.concepts) or CONCEPTS_WITHOUT_RATINGS
     network = build(config.model.network, len(prepared.index.emotions), units, config.model.width).to(device)
-    precision: Precision = "bfloat16" if config.train.precision == "bfloat16" else "float32"
+    chosen = config.train.precision
+    precision: Precision = "float32" if chosen in (None, "auto") else chosen
     if precision == "bfloat16":
         network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     optimizer = torch.optim.Adam(network.parameters(), lr=config.train.learning_rate)
