@@ -116,7 +116,7 @@ def read_pack(path: Path) -> tuple[StudyConfig, Prepared, list[Planned]]:
     """The study, its data, and the runs that are left: every system with the first seed, then with the second, ..."""
     arrays, text = read_safetensors(path)
     about = json.loads(text["about"])
-    known = {
+    known: dict[str, Any] = {
         name: value if value is None else tuple(value)
         for name, value in about.items()
         if isinstance(value, list)

@@ -141,12 +141,10 @@ def allowing_tf32(is_allowed: bool) -> Iterator[None]:
     """Inside, convolutions and matrix products on a GPU compute in TF32 where ``is_allowed``; else nothing changes."""
     import torch
 
-    places = torch.backends.cudnn, torch.backends.cuda.matmul
-    before = [place.allow_tf32 for place in places]
+    cudnn, matmul = torch.backends.cudnn, torch.backends.cuda.matmul
+    before = cudnn.allow_tf32, matmul.allow_tf32
     try:
-        for place in places:
-            place.allow_tf32 |= is_allowed
+        cudnn.allow_tf32, matmul.allow_tf32 = before[0] or is_allowed, before[1] or is_allowed
         yield
     finally:
-        for place, was_allowed in zip(places, before, strict=True):
-            place.allow_tf32 = was_allowed
+        cudnn.allow_tf32, matmul.allow_tf32 = before

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 
 from tenuto.errors import ConfigError
 from tenuto.store.study import StudyFolder
-from tenuto.study import limit
 from tenuto.study.limit import Limit, OutOfTime, Pace, parse_time, request_stop
 
 
@@ -14,8 +15,8 @@ from tenuto.study.limit import Limit, OutOfTime, Pace, parse_time, request_stop
 def clock(monkeypatch):
     """A clock that the test sets."""
     now = [1000.0]
-    monkeypatch.setattr(limit.time, "time", lambda: now[0])
-    monkeypatch.setattr(limit.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(time, "time", lambda: now[0])
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
     return now
 
 

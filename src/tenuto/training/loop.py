@@ -260,7 +260,7 @@ def _new_state(config: RunConfig, prepared: Prepared, device: torch.device) -> S
     units = len(prepared.index.concepts) or CONCEPTS_WITHOUT_RATINGS
     network = build(config.model.network, len(prepared.index.emotions), units, config.model.width).to(device)
     chosen = config.train.precision
-    precision: Precision = "float32" if chosen in (None, "auto") else chosen
+    precision: Precision = "float32" if chosen is None or chosen == "auto" else chosen
     if precision == "bfloat16":
         network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     optimizer = torch.optim.Adam(network.parameters(), lr=config.train.learning_rate)
