@@ -173,8 +173,10 @@ def reductions(study: StudyConfig) -> list[str]:
     if (training := (run.train.adversarial or AdversarialConfig()).iterations) < 50:
         parts.append(f"{training} attack iterations in adversarial training instead of 50")
     if run.train.precision:
-        where = " where the processor has it" if run.train.precision == "auto" else ""
-        parts.append(f"updates in bfloat16{where} instead of float32")
+        name = {"auto": "bfloat16 where the processor has it", "tf32": "TF32"}.get(
+            run.train.precision, "bfloat16"
+        )
+        parts.append(f"updates in {name} instead of float32")
     iterations = [attack.settings.get("iterations", PAPER_ITERATIONS) for attack in study.protocols]
     reduced = (number for number in iterations if number != PAPER_ITERATIONS)
     return [*parts, *(f"{number} attack iterations instead of {PAPER_ITERATIONS}" for number in reduced)]
