@@ -30,7 +30,6 @@ from tenuto.errors import ConfigError, did_you_mean
 from tenuto.files import read_text
 from tenuto.settings import (
     Config as Config,
-    Count,
     Name,
     Seed,
     Weight,
@@ -40,16 +39,15 @@ from tenuto.settings import (
     shown,
     whole,
 )
-
-
-class AdversarialConfig(Config):
-    """When and how training clips are attacked (the study, section on adversarial training)."""
-
-    every: Count = Field(5, description="attack in every n-th epoch")
-    iterations: Count = 50
-    step_size: Annotated[float, real(0, 1000, above=True)] = 0.002
-    measure: Literal["corr", "mse"] = "corr"
-    optimizer: Literal["Adam", "SGD"] = "Adam"
+from tenuto.train_config import (
+    JOINT,
+    AdversarialConfig as AdversarialConfig,
+    RobustConfig as RobustConfig,
+    TrainConfig as TrainConfig,
+    bottleneck_settings,
+    check_bottleneck_settings,
+    check_one_way,
+)
 
 
 class ModelConfig(Config):
@@ -57,86 +55,6 @@ class ModelConfig(Config):
 
     network: Name = "a2e"
     width: Annotated[float, real(0, 4, above=True)] = 1.0
-
-
-JOINT = "joint"
-"""How a bottleneck is trained where nothing else is set; written as None."""
-
-
-def bottleneck_settings(settings: Any) -> Any:
-    """Settings with ``bottleneck`` in its stored form, and the weight that training concepts alone has."""
-    if not isinstance(settings, Mapping):
-        return settings
-    if settings.get("bottleneck") in (None, JOINT):
-        return {key: value for key, value in settings.items() if key != "bottleneck"}
-    return {"task_loss_weight": 0.0, **settings}
-
-
-def check_bottleneck_settings(bottleneck: str | None, weight: float, adversarial: bool) -> None:
-    """Refuse settings of joint training for another bottleneck. Raises `ValueError`."""
-    if bottleneck is not None and weight != 0:
-        raise ValueError(
-            f"task_loss_weight is {weight:g}, but bottleneck {bottleneck} trains concepts alone: leave it out"
-        )
-    if bottleneck is not None and adversarial:
-        raise ValueError(
-            f"adversarial training attacks the emotions, which bottleneck {bottleneck} does not train: leave one out"
-        )
-
-
-class TrainConfig(Config):
-    """How it is trained."""
-
-    seed: Seed = 0
-    task_loss_weight: Weight = 1.0
-    learning_rate: Annotated[float, real(0, 100, above=True)] = 5e-4
-    batch_size: Annotated[int, whole(2, 1_000_000)] = 8
-    epochs: Count = 199
-    patience: Count = 50
-    select: Literal["correlation", "mae", "loss"] | None = Field(
-        None, description="what chooses the checkpoint on the validation clips; None is correlation"
-    )
-    drop_last_evaluated: StrictBool = Field(
-        False, description="score validation on whole batches only, as the study did"
-    )
-    score_free_units: StrictBool = Field(
-        False, description="let units that never saw a concept be scored as concepts, as the study did"
-    )
-    adversarial: AdversarialConfig | None = None
-    bottleneck: Literal["sequential", "independent"] | None = Field(
-        None,
-        description="how the layer from concepts to emotions is found: None trains it jointly with the rest; "
-        "otherwise concepts alone are trained (task_loss_weight is 0), and it is fitted by least squares on predicted "
-        "(sequential) or true (independent) concepts of the training clips",
-    )
-    threads: Annotated[int, whole(0, 1024)] = Field(
-        0, description="CPU threads; 0 means all cores and is resolved before hashing"
-    )
-    precision: Literal["auto", "bfloat16"] | None = Field(
-        None,
-        description="of updates and training attacks; None is float32, auto is bfloat16 where the processor computes "
-        "in it by itself, else float32, and is resolved before hashing",
-    )
-
-    @field_validator("select", mode="before")
-    @classmethod
-    def _plain_selection(cls, value: Any) -> Any:
-        return None if value == "correlation" else value
-
-    @field_validator("precision", mode="before")
-    @classmethod
-    def _plain_precision(cls, value: Any) -> Any:
-        return None if value == "float32" else value
-
-    @model_validator(mode="before")
-    @classmethod
-    def _concepts_alone(cls, value: Any) -> Any:
-        return bottleneck_settings(value)
-
-    @model_validator(mode="after")
-    def _weighs_nothing(self) -> Self:
-        check_bottleneck_settings(self.bottleneck, self.task_loss_weight, self.adversarial is not None)
-        return self
 
 
 class RunConfig(Config):
@@ -149,16 +67,20 @@ class RunConfig(Config):
     adopted: AdoptedConfig | None = Field(None, description="the model, where it was not trained by Tenuto")
 
     def named(self) -> RunConfig:
-        """The same, called by the study's name of this network, weight and training, or by a descriptive one."""
+        """The same, called by the study's name of this network, weight and training, or by a descriptive one.
+
+        A method of robust training follows that name, as in ``A2E_fast``.
+        """
         train, network = self.train, self.model.network
         adversarial = train.adversarial is not None
         if train.bottleneck is not None:
             name = f"{'A2M2E' if network == 'a2m2e' else network}_{train.bottleneck}"
-            return self.model_copy(update={"system": name})
-        own = System(network=network, task_loss_weight=train.task_loss_weight, adversarial=adversarial)
-        names = [name for name, system in SYSTEMS.items() if system == own]
-        name = names[0] if names else f"{'a' if adversarial else ''}{network}_w{train.task_loss_weight:g}"
-        return self.model_copy(update={"system": name})
+        else:
+            own = System(network=network, task_loss_weight=train.task_loss_weight, adversarial=adversarial)
+            names = [name for name, system in SYSTEMS.items() if system == own]
+            name = names[0] if names else f"{'a' if adversarial else ''}{network}_w{train.task_loss_weight:g}"
+        method = "" if train.robust is None else f"_{train.robust.method}"
+        return self.model_copy(update={"system": f"{name}{method}"})
 
     def resolved(self) -> RunConfig:
         """The same with machine-dependent defaults filled in."""
@@ -194,6 +116,7 @@ class System(Config):
     network: Name = "adopted"
     task_loss_weight: Weight = 1.0
     adversarial: StrictBool = False
+    robust: RobustConfig | None = None
     bottleneck: Literal["sequential", "independent"] | None = None
     adopted: AdoptedModel | None = None
 
@@ -204,8 +127,10 @@ class System(Config):
 
     @model_validator(mode="after")
     def _is_trained_or_adopted(self) -> Self:
+        check_one_way(self.adversarial, self.robust)
         check_bottleneck_settings(self.bottleneck, self.task_loss_weight, self.adversarial)
-        trained = self.model_fields_set & {"network", "task_loss_weight", "adversarial", "bottleneck"}
+        settings = {"network", "task_loss_weight", "adversarial", "robust", "bottleneck"}
+        trained = self.model_fields_set & settings
         if self.adopted is None and self.network == "adopted":
             raise ValueError("needs a network to train, or a model to be adopted (`adopted`)")
         if self.adopted is not None and trained:
@@ -292,6 +217,8 @@ class StudyConfig(Config):
             raise ValueError(
                 "network, task_loss_weight and bottleneck are decided by systems: leave them out of run"
             )
+        if settings.train.robust is not None:
+            raise ValueError("run.train.robust is decided by systems: leave it out of run")
         if self.corpus is not None and settings.data.dataset != "synthetic":
             raise ValueError("a corpus is the data set synthetic: name it (`dataset`), or leave corpus out")
         return self
@@ -389,7 +316,12 @@ def with_system(
 ) -> dict[str, Any]:
     """Plain settings of a run with those of one of ``systems`` laid over them."""
     named = systems[system]
-    train = {"task_loss_weight": named.task_loss_weight, "bottleneck": named.bottleneck or JOINT}
+    robust = None if named.robust is None else named.robust.model_dump(mode="json", exclude_none=True)
+    train = {
+        "task_loss_weight": named.task_loss_weight,
+        "bottleneck": named.bottleneck or JOINT,
+        "robust": robust,
+    }
     merged = merge(content, {"model": {"network": named.network}, "train": train})
     return with_adversarial(merged, named.adversarial)
 

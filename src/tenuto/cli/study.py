@@ -14,7 +14,7 @@ from rich.table import Table
 
 from tenuto.cli import common
 from tenuto.cli.common import notes, out
-from tenuto.config import StudyConfig, presets
+from tenuto.config import StudyConfig, describes_study, presets
 from tenuto.errors import ConfigError
 from tenuto.store.study import StudyFolder
 
@@ -32,7 +32,8 @@ ConceptSource = StrEnum("ConceptSource", ["signal", "midlevel"])
 REPORT_EVERY = 60.0
 """Seconds between two progress lines where there is no terminal."""
 
-Name = Annotated[str, typer.Argument(help=f"{', '.join(presets())}, or a YAML file.", show_default=False)]
+STUDIES = ", ".join(name for name in presets() if describes_study(name))
+Name = Annotated[str, typer.Argument(help=f"{STUDIES}, or a YAML file.", show_default=False)]
 Folder = Annotated[
     Path, typer.Option("--out", help="The study's folder. Run again with the same folder to resume.")
 ]

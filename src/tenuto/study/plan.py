@@ -31,7 +31,7 @@ from tenuto.store.study import StudyFolder
 from tenuto.study import journal
 from tenuto.study.adopted import identified, seeds_of, unidentified
 from tenuto.study.journal import ADOPT, ANALYSE, ATTACK, CORPUS, EVALUATE, NATURAL, PREPARE, TRAIN
-from tenuto.training import loop
+from tenuto.training import loop, robust
 from tenuto.training.adversarial import check_attack
 from tenuto.training.bottleneck import check_bottleneck
 
@@ -260,13 +260,16 @@ def check_study(study: StudyConfig, data: Prepared) -> None:
         check_labels(data.index, split, with_concepts, study.run.train.select is None)
     for config in trained:
         check_attack(config.train.adversarial, data.index, split)
+        robust.check(config.train.robust, data, split)
     for chosen in protocols(study):
         chosen.members(len(data.index.emotions))
 
 
 def check_names(study: StudyConfig) -> None:
-    """Refuse unknown protocols and networks. Raises `ConfigError` with the nearest known name."""
+    """Refuse unknown protocols, networks and methods of training. Raises `ConfigError` with the nearest known name."""
     protocols(study)
+    for method in (system.robust for system in study.systems.values() if system.robust is not None):
+        robust.build(method)
     for name in {system.network for system in study.systems.values() if system.adopted is None}:
         NETWORKS[name]
 
@@ -329,7 +332,9 @@ def _of_run(folder: Path, one: Planned, attacks: list[Protocol], clock: _Clock) 
     """Training, evaluation and attacks of one run."""
     run = StudyFolder(folder).run(one.run)
     checkpoint = run.checkpoint.relative_to(folder).as_posix()
-    adversarial = "" if one.config.train.adversarial is None else ", adversarial training"
+    train = one.config.train
+    adversarial = "" if train.adversarial is None else ", adversarial training"
+    adversarial = adversarial if train.robust is None else f", robust training ({train.robust.method})"
     source = "" if one.config.adopted is None else one.config.adopted.source
     inputs = {TRAIN: f"spectrograms{adversarial}", ADOPT: source, NATURAL: "recordings"}
     for task in tasks(run, one.config, attacks):
@@ -384,7 +389,8 @@ class _Clock:
             return None
         return max(sum(measured) / len(measured) - self._records[run].seconds.get(stage, 0.0), 0.0)
 
-    def _kind(self, run: str) -> tuple[str, bool]:
-        """Runs of one kind take equally long: the same network, with or without adversarial training."""
+    def _kind(self, run: str) -> tuple[Any, ...]:
+        """Runs of one kind take equally long: the same network and the same kind of training."""
         config = self._configs[run]
-        return config.system if config.adopted else config.model.network, config.train.adversarial is not None
+        network = config.system if config.adopted else config.model.network
+        return network, config.train.adversarial is not None, config.train.robust
