@@ -22,6 +22,7 @@ from tenuto.cli import (
     explain,
     export,
     intervene,
+    leakage,
     natural,
     paper,
     predict,
@@ -106,6 +107,7 @@ app.command("predict", rich_help_panel=MODEL)(predict.predict)
 app.command("evaluate", rich_help_panel=MODEL)(evaluate.evaluate)
 app.command("explain", rich_help_panel=MODEL)(explain.explain)
 app.command("intervene", rich_help_panel=MODEL)(intervene.intervene)
+app.command("leakage", rich_help_panel=MODEL)(leakage.leakage)
 app.command("show", rich_help_panel=MODEL)(show.show)
 app.command("export", rich_help_panel=MODEL)(export.export)
 
