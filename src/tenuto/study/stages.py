@@ -19,10 +19,12 @@ from tenuto.data.synthesis import synthesize
 from tenuto.errors import DataError, FileError, TenutoError
 from tenuto.evaluation import robustness
 from tenuto.evaluation.adoption import adopt_on, offered
+from tenuto.evaluation.graded import graded
 from tenuto.evaluation.natural import natural
 from tenuto.evaluation.runs import Run, open_run
 from tenuto.files import naming, write_csv
 from tenuto.reporting import paper
+from tenuto.store.natural import GRADED
 from tenuto.store.rows import units_of, validate_rows, worst_case
 from tenuto.store.run import RunFolder
 from tenuto.store.study import StudyFolder
@@ -71,7 +73,7 @@ class Job:
         """Whether nothing of the run is left to do. A run with damaged files is not done."""
         record = journal.read(self.folder, self.planned.run)
         try:
-            each = [task.done for task in tasks(self.run, self.planned.config, protocols(self.study))]
+            each = [task.done for task in tasks(self.run, self.planned.config, self.study)]
         except TenutoError:
             return False
         return record.stage == journal.DONE and all(each)
@@ -152,7 +154,7 @@ def _carry_out(job: Job, entry: journal.Entry) -> None:
             "study was planned with. Every machine of a study must see the same files."
         )
     run: Run | None = None
-    for task in tasks(job.run, job.planned.config, protocols(job.study)):
+    for task in tasks(job.run, job.planned.config, job.study):
         if not task.done and job.is_out_of_time():
             raise OutOfTime
         if task.kind in (TRAIN, ADOPT):
@@ -194,8 +196,8 @@ def _evaluate(job: Job, run: Run, task: Task, entry: journal.Entry) -> None:
     if task.kind == EVALUATE:
         robustness.evaluate(run)
     elif task.kind == NATURAL:
-        natural(run)
-    elif task.protocol is not None:
+        (graded if task.protocol == GRADED else natural)(run)
+    elif isinstance(task.protocol, Protocol):
         each = task.protocol.iterations(len(run.recogniser.emotions), run.recogniser.has_gradient)
         entry.note(True, steps_total=each * len(run.material.split.test))
         pace = Pace(job.limit)
