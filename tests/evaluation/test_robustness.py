@@ -16,7 +16,7 @@ from tenuto.analysis.systems import remarks_on_runs
 from tenuto.attacks import ReleasedAttack, protocol
 from tenuto.data import prepare
 from tenuto.errors import ConfigError, FileError, FolderWarning, TenutoError
-from tenuto.evaluation import robustness
+from tenuto.evaluation import locking, robustness
 from tenuto.evaluation.runs import open_run
 from tenuto.files import read_json, read_safetensors
 from tenuto.models.recogniser import predict
@@ -297,7 +297,7 @@ def test_traces_go_to_a_file_of_their_own_also_after_an_interruption(open_traine
 
 def test_one_process_at_a_time_runs_a_protocol_on_a_run(open_trained, monkeypatch):
     run = open_trained("A2E")
-    monkeypatch.setattr(robustness, "PATIENCE", 0.1)
+    monkeypatch.setattr(locking, "PATIENCE", 0.1)
     run.files.attacks.mkdir()
     with (
         FileLock(run.files.lock(BRIEF)),
