@@ -44,12 +44,13 @@ from tenuto.files import write_text
 from tenuto.models.adoption import FrontEnd, Model
 from tenuto.models.checkpoint import load, read_fingerprint
 from tenuto.models.recogniser import Profile, Recogniser
+from tenuto.sinks import Sink, open_sink
 from tenuto.store.location import locate_model, locate_run
 from tenuto.store.natural import GRADED, check_protocol
 from tenuto.store.perturbations import saved_rows
 from tenuto.store.rows import NATURAL, RELEASED_PROTOCOL
 from tenuto.store.run import RunFolder
-from tenuto.store.traces import read_traces
+from tenuto.store.traces import log_traces, read_traces
 
 Source = str | Path
 Domain = Literal["waveform", "spectrogram"]
@@ -91,6 +92,7 @@ class Run(runs.Run):
         batch_size: int | None = None,
         inputs: Domain | None = None,
         trace: bool = False,
+        log: str | Sink | None = None,
         **settings: Any,
     ) -> pd.DataFrame:
         """Attack the clips of one part of the split. Rows and perturbations are written to ``attacks``.
@@ -103,6 +105,8 @@ class Run(runs.Run):
             inputs: What is perturbed, ``waveform`` or ``spectrogram``; default: what the budget is for, else what the
                 model takes.
             trace: Also write what every search evaluated, step by step; `traces` reads it.
+            log: Where the traces are reported in the end: ``tensorboard``, ``wandb``, ``mlflow``, or a
+                `tenuto.sinks.Sink`; default: nowhere. It makes a trace.
             settings: Settings of a named protocol that differ from the published ones, such as ``iterations=100``.
 
         Returns:
@@ -123,7 +127,12 @@ class Run(runs.Run):
         for omission in chosen.omissions(*kind):
             self.progress.note(omission)
         with self.progress.bar("attack", total) as advance:
-            return robustness.attack(self, chosen, part, device, batch_size, advance, trace=trace)
+            trace = trace or log is not None
+            rows = robustness.attack(self, chosen, part, device, batch_size, advance, trace=trace)
+        if log is not None:
+            with open_sink(log, self.folder, self.name, str(chosen)) as sink:
+                log_traces(self.traces(str(chosen), part), rows, sink)
+        return rows
 
     def traces(self, protocol: str, part: str = "test") -> pd.DataFrame:
         """What the searches of a protocol evaluated, as ``attack(..., trace=True)`` has written it.
@@ -434,12 +443,13 @@ def attack(
     batch_size: int | None = None,
     inputs: Domain | None = None,
     trace: bool = False,
+    log: str | Sink | None = None,
     progress: Progress = SILENT,
     **settings: Any,
 ) -> pd.DataFrame:
     """Attack a run's clips and return the rows, see `Run.attack` and `open_run`."""
     opened = _opened(run, root, progress, cache=cache)
-    return opened.attack(attack, part, device, batch_size, inputs, trace, **settings)
+    return opened.attack(attack, part, device, batch_size, inputs, trace, log, **settings)
 
 
 def natural(

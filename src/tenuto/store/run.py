@@ -140,11 +140,6 @@ class RunFolder(Folder):
         return self.path / "history.csv"
 
     @property
-    def tensorboard(self) -> Path:
-        """Folder of TensorBoard's event files."""
-        return self.path / "tensorboard"
-
-    @property
     def training(self) -> Path:
         """How training ended."""
         return self.home.path / "training.json"
