@@ -103,6 +103,7 @@ def attack(
     device: str = "cpu",
     batch_size: int | None = None,
     progress: Progress | None = None,
+    before_piece: Callable[[], None] = lambda: None,
 ) -> pd.DataFrame:
     """Attack the clips of one part with every attack of a protocol.
 
@@ -118,6 +119,8 @@ def attack(
         device: ``cpu`` or ``cuda``.
         batch_size: Clips attacked together; bounds the memory.
         progress: Called with the number of clip-iterations done.
+        before_piece: Called before each attack on ``batch_size`` clips. What it raises ends the call; the pieces before
+            are kept.
 
     Raises:
         AttackError: A clip cannot be attacked; its name is in the message.
@@ -137,7 +140,7 @@ def attack(
             return finished_rows(run, protocol, part, origin)
         clips = run.part(part).to(torch.device(device))
         model = for_attack(run.recogniser.network).to(device)
-        work = _Work(run, protocol, part, model, origin, progress or (lambda done: None))
+        work = _Work(run, protocol, part, model, origin, progress or (lambda done: None), before_piece)
         for start in range(work.finished(), len(clips), size):
             stop = min(start + size, len(clips))
             work.attack(clips.take(torch.arange(start, stop)), f"{start:05d}-{stop:05d}")
@@ -148,11 +151,19 @@ class _Work:
     """A protocol in progress: every member's climb over a few clips is one piece, and finished pieces stay."""
 
     def __init__(
-        self, run: Run, protocol: Protocol, part: str, model: Network, origin: Origin, progress: Progress
+        self,
+        run: Run,
+        protocol: Protocol,
+        part: str,
+        model: Network,
+        origin: Origin,
+        progress: Progress,
+        before_piece: Callable[[], None],
     ) -> None:
         protocol = protocol.at_sample_rate(run.recogniser.inputs.sample_rate)
         self.run, self.protocol, self.part = run, protocol, part
         self.model, self.origin, self.progress = model, origin, progress
+        self.before_piece = before_piece
         # Pieces of other weights are in another folder: training may have gone on between two calls.
         self.pieces = run.files.pieces(protocol, part, origin["checkpoint"])
         self.members = protocol.members(len(run.recogniser.emotions), run.recogniser.has_gradient)
@@ -207,6 +218,7 @@ class _Work:
         if piece.is_file():
             self.progress(len(clips) * sum(attacker.iterations for attacker in member))
             return piece
+        self.before_piece()
         tables: list[pd.DataFrame] = []
         arrays: dict[str, Array] = {}
         audibility = Audibility.of(self.run.recogniser, clips)

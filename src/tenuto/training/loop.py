@@ -23,7 +23,7 @@ from tenuto.data.batches import Batch, Material, check, check_labels, check_spli
 from tenuto.data.cache import Prepared
 from tenuto.data.inputs import FramedWaveformInputs, LogSpectrogramInputs
 from tenuto.data.splits import split_identity, write_split
-from tenuto.devices import Precision, arithmetic, compute_repeatably, require
+from tenuto.devices import Precision, arithmetic, compute_repeatably, require, require_precision
 from tenuto.errors import TenutoError
 from tenuto.files import write_csv, write_json, write_text
 from tenuto.models import checkpoint
@@ -110,6 +110,7 @@ def train(
     check_bottleneck(config)
     check(config, prepared)
     require(device)
+    require_precision(config.train.precision, device)
     run, config = RunFolder(run_folder(runs, config, prepared)), completed(config)
     if run.is_trained():
         return run.path
@@ -286,7 +287,8 @@ def _new_state(config: RunConfig, prepared: Prepared, device: torch.device) -> S
     torch.manual_seed(config.train.seed)
     units = len(prepared.index.concepts) or CONCEPTS_WITHOUT_RATINGS
     network = build(config.model.network, len(prepared.index.emotions), units, config.model.width).to(device)
-    precision: Precision = "bfloat16" if config.train.precision == "bfloat16" else "float32"
+    chosen = config.train.precision
+    precision: Precision = "float32" if chosen is None or chosen == "auto" else chosen
     if precision == "bfloat16":
         network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     optimizer = torch.optim.Adam(network.parameters(), lr=config.train.learning_rate)
