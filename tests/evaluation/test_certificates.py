@@ -38,7 +38,7 @@ def exact(sigma, radius):
 def test_bounds_of_a_linear_model_approach_the_closed_form():
     sigma, radius = 0.2, 0.1
     median, low, high = exact(sigma, radius)
-    predictions = noisy_predictions(Linear(), EXAMPLE, LIKE, Smoothing(sigma=sigma, draws=200_000), 50_000)
+    predictions = noisy_predictions(Linear(), EXAMPLE, LIKE, Smoothing(sigma=sigma, draws=200_000))
     lower, upper = bounds(predictions, radius / sigma, 0.001)
     scale = sigma * Linear.weights.norm(dim=1).numpy()
     np.testing.assert_allclose(np.median(predictions, axis=0), median, atol=0.02 * scale.max())
@@ -79,6 +79,7 @@ def test_bounds_exist_from_the_stated_number_of_draws_on(ratio):
 def test_noise_depends_on_seed_and_content_alone():
     smoothing = Smoothing(sigma=0.1, draws=20)
     alone = noisy_predictions(Linear(), EXAMPLE, LIKE, smoothing, 20)
+    assert alone.std(axis=0) == pytest.approx(0.1 * Linear.weights.norm(dim=1).numpy(), rel=0.5)
     np.testing.assert_allclose(noisy_predictions(Linear(), EXAMPLE, LIKE, smoothing, 3), alone, atol=1e-6)
     other = noisy_predictions(Linear(), EXAMPLE, LIKE, Smoothing(sigma=0.1, draws=20, seed=1), 20)
     assert not np.allclose(other, alone)
