@@ -19,7 +19,6 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import torch
 from numpy.typing import NDArray
 from scipy import stats
@@ -92,6 +91,10 @@ class Smoothing:
     def risk(self, outputs: int, clips: int) -> float:
         """Probability with which one bound may be wrong (Bonferroni's correction over all bounds that hold at once)."""
         return (1 - self.confidence) / (2 * outputs * (clips if self.clips_together else 1))
+
+    def clipped(self, values: Values, scale: tuple[float, float] | None) -> Values:
+        """Values on the rating scale; as they are where it is not known or predictions are not clipped."""
+        return values if scale is None or not self.clip_to_scale else values.clip(*scale)
 
 
 def rank(draws: int, share: float, risk: float) -> int | None:
@@ -166,7 +169,7 @@ def noisy_predictions(
     with left_as_found(model), torch.no_grad(), computing_in(smoothing.precision, example.device.type):
         for first in range(0, smoothing.draws, BLOCK):
             count = min(BLOCK, smoothing.draws - first)
-            for noise in standard_noise(example, count, generator).split(batch_size):
+            for noise in torch.split(standard_noise(example, count, generator), batch_size):
                 noisy = torch.add(example, noise, alpha=smoothing.sigma)
                 parts.append(evaluate(noisy, like.expand(len(noise), -1)).emotions)
     predictions: Values = torch.cat(parts).double().cpu().numpy()
@@ -206,14 +209,13 @@ def certificate(
         clips: Number of clips that are certified together.
         scale: Lowest and highest rating; None where it is not known.
     """
-    if smoothing.clip_to_scale and scale is not None:
-        predictions = predictions.clip(*scale)
+    predictions = smoothing.clipped(predictions, scale)
     risk, median = smoothing.risk(predictions.shape[1], clips), np.median(predictions, axis=0)
     outcome = []
     for radius in radii:
-        low, high = bounds(predictions, radius / smoothing.sigma, risk)
-        if smoothing.clip_to_scale and scale is not None:
-            low, high = low.clip(*scale), high.clip(*scale)
+        low, high = (
+            smoothing.clipped(side, scale) for side in bounds(predictions, radius / smoothing.sigma, risk)
+        )
         outcome.append((radius, low, median, high))
     return outcome
 
@@ -223,27 +225,3 @@ def check_radii(radii: Sequence[float]) -> None:
     for radius in radii:
         if not is_number(radius) or radius < 0:
             raise ConfigError(f"radius must be a number of at least 0, got {radius!r}.")
-
-
-def summary(rows: pd.DataFrame) -> pd.DataFrame:
-    """A line per sigma and radius, means over clips and outputs.
-
-    ``clean_mae`` is the error of the smoothed model, ``certified_mae`` the largest error that a perturbation inside
-    the radius can cause (both need labels), ``moved`` the largest change it can cause, ``width`` the distance of the
-    bounds.
-    """
-    table = rows.assign(
-        width=rows["high"] - rows["low"],
-        moved=np.maximum(rows["high"] - rows["median"], rows["median"] - rows["low"]),
-    )
-    names = ["width", "moved"]
-    if "label" in rows:
-        table["clean_mae"] = (rows["median"] - rows["label"]).abs()
-        ends = (rows[["low", "high"]].sub(rows["label"], axis=0)).abs()
-        table["certified_mae"] = ends.max(axis=1)
-        names = ["clean_mae", "certified_mae", *names]
-    # A radius in dB is another size for every clip.
-    table["at"] = rows["radius"].where(rows["snr_db"].isna(), np.nan)
-    groups = table.groupby(["sigma", "at", "snr_db"], dropna=False, sort=False)
-    averaged = groups[names].mean().reset_index().rename(columns={"at": "radius"})
-    return averaged.assign(clips=groups["clip"].nunique().to_numpy())
