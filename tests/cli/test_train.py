@@ -84,6 +84,13 @@ def test_any_network_weight_and_training_can_be_combined(train):
     assert config["train"]["adversarial"]["every"] == 5
 
 
+def test_a_sequential_bottleneck_of_a_known_system(train):
+    result, folder, config = train("--data", "midlevel", "--system", "A2M2E", "--bottleneck", "sequential")
+    assert folder.name.startswith("A2M2E_sequential-0-")
+    assert (config["train"]["bottleneck"], config["train"]["task_loss_weight"]) == ("sequential", 0)
+    assert "validation r" in result.stderr
+
+
 def test_settings_of_a_known_system_get_its_name(train):
     _, folder, _ = train("--data", "midlevel", "--network", "a2m2e", "--task-loss-weight", 0.5)
     assert folder.name.startswith("A2M2E-0-")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -160,6 +161,22 @@ def test_another_seed_draws_otherwise(family, budget, inputs, labels):
     }
     first, second = (family.make(budget, seed=seed, **settings)(MODEL, inputs, labels) for seed in (0, 1))
     assert not torch.equal(first.perturbation, second.perturbation)
+
+
+@pairs()
+def test_a_trace_changes_no_bit_and_holds_what_is_returned(family, budget, inputs, labels):
+    attack = family.make(budget)
+    result, traced = (attack(MODEL, inputs, labels, trace=trace) for trace in (False, True))
+    assert same(result, traced)
+    trace = traced.trace
+    assert (trace.step[-1] <= result.forward_passes.numpy()).all()
+    sizes = norms(result.perturbation, budget.norm, inputs)
+    for place in range(len(inputs)):
+        is_returned = np.isclose(trace.loss[:, place], result.loss[place]) & np.isclose(
+            trace.size[:, place], sizes[place], atol=1e-9
+        )
+        assert is_returned.any()
+        assert trace.best[-1, place] == trace.loss[:, place].max()
 
 
 @pytest.mark.parametrize("size", [1, 2])
