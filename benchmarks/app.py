@@ -20,6 +20,7 @@ from benchmarks import measure
 from benchmarks.certification import certification
 from benchmarks.comparison import Comparison
 from benchmarks.material import LEAST_CLIPS, recordings
+from benchmarks.robust import robust_training
 from tenuto.devices import Precision, fast_bfloat16
 
 TRAINING_ITERATIONS = 10
@@ -51,6 +52,7 @@ def main(
         prepared = measure.prepared_from(index)
         for device in devices():
             comparisons.append(measure.waveform(prepared, sizes, device))
+            comparisons += robust_training(prepared, sizes.halved, device)
             precisions: tuple[Precision, ...] = (
                 ("float32", "bfloat16") if fast_bfloat16(device) else ("float32",)
             )
