@@ -32,7 +32,7 @@ def rows(sigma=0.2, radii=(0.1, 0.2), run="A2E-6-0", attacked=True, **columns):
 
 def test_errors_and_changes_are_means_over_clips_and_outputs():
     table = summary(rows())
-    expected = {
+    expected: dict[str, list[float]] = {
         "radius": [0.1, 0.2],
         "model_mae": [0.05, 0.05],
         "clean_mae": [0.1, 0.1],
