@@ -36,7 +36,7 @@ class Certificates:
     Attributes:
         rows: A line per clip, sigma, radius and output: for every perturbation with an L2 norm up to ``radius``, the
             prediction of the smoothed model is between ``low`` and ``high``, with the confidence that was asked for.
-            ``median`` is its prediction without one, ``clean`` that of the model without noise.Bounds are infinite
+            ``median`` is its prediction without one, ``clean`` that of the model without noise. Bounds are infinite
             (or the ends of the rating scale) where there were too few draws (``bounded`` is False). With an attack
             ``attacked`` is the smoothed prediction under it; the true value is between ``attacked_low`` and
             ``attacked_high`` with probability 0.9999.
