@@ -25,14 +25,20 @@ def rows(sigma=0.2, radii=(0.1, 0.2), run="A2E-6-0", attacked=True, **columns):
         for radius in radii
         for output in ("valence", "energy")
     ]
-    fixed = {"draws": 300, "confidence": 0.95, "clips_together": False, "clip_to_scale": True}
+    fixed = {
+        "bounded": True,
+        "draws": 300,
+        "confidence": 0.95,
+        "clips_together": False,
+        "clip_to_scale": True,
+    }
     more = {"precision": "float32", "unit": SPECTROGRAM_UNIT, "checkpoint": "0"}
     return pd.DataFrame(lines).assign(**fixed | more | columns)
 
 
 def test_errors_and_changes_are_means_over_clips_and_outputs():
     table = summary(rows())
-    expected = {
+    expected: dict[str, list[float]] = {
         "radius": [0.1, 0.2],
         "model_mae": [0.05, 0.05],
         "clean_mae": [0.1, 0.1],
@@ -59,6 +65,12 @@ def test_radii_in_decibels_are_grouped_by_their_decibels():
     sound["radius"] = np.arange(len(sound)) + 1.0  # another size for every clip
     table = sandwich(sound).table
     assert (len(table), table["snr_db"].iloc[0]) == (1, 40)
+
+
+def test_the_ends_of_the_scale_are_no_certificate():
+    both = sandwich(rows().assign(bounded=lambda table: table["radius"] < 0.15))
+    np.testing.assert_allclose(both.table["certified_mae"], [0.3, np.nan])
+    assert both.remarks == ("sigma 0.2: too few draws for a bound at every radius.",)
 
 
 def test_without_labels_there_is_no_error():

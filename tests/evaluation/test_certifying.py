@@ -155,6 +155,18 @@ def test_inputs_that_cannot_be_certified_are_refused(run, inputs, message):
         tenuto.certify(run.recogniser, inputs, sigma=0.1, draws=8)
 
 
+def test_a_model_without_a_gradient_is_certified_but_not_attacked(run, monkeypatch):
+    monkeypatch.setattr(type(run.recogniser.network), "has_gradient", False)
+    with pytest.raises(ConfigError, match="`attack_steps` needs a model with a gradient, and A2E has none"):
+        run.certify(sigma=0.1, draws=8, clips=1, attack_steps=1)
+    assert len(run.certify(sigma=0.1, draws=8, clips=1).rows) == 3 * 8
+
+
+def test_waveforms_are_attacked_too(run):
+    rows = run.certify(sigma=0.01, snr_db=40, draws=20, clips=1, attack_steps=1).rows
+    assert (rows["attacked"] != rows["median"]).any()
+
+
 def test_a_part_without_clips_is_named(run):
     material = run.material
     split = dataclasses.replace(material.split, validation=())

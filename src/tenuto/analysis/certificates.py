@@ -33,7 +33,8 @@ class Sandwich:
     Attributes:
         table: A line per system, unit, sigma and radius, columns `SANDWICH`, means over runs, clips and outputs:
             ``model_mae`` is the error of the model without noise, ``clean_mae`` that of the smoothed model,
-            ``attacked_mae`` that under the attack (NaN without one), and ``certified_mae`` the largest one possible.
+            ``attacked_mae`` that under the attack (NaN without one), and ``certified_mae`` the largest one possible
+            (NaN where a clip has too few draws for a bound).
         remarks: What is missing or was left out, a sentence each.
     """
 
@@ -88,19 +89,27 @@ def sandwich(rows: pd.DataFrame, remarks: Sequence[str] = ()) -> Sandwich:
     defaults = {"system": "model", "unit": SPECTROGRAM_UNIT, "run": ""}
     rows = rows.assign(**{name: value for name, value in defaults.items() if name not in rows})
     table = with_errors(rows).assign(at=rows["radius"].where(rows["snr_db"].isna(), np.nan))
+    table["certified_mae"] = table["certified_mae"].where(table["bounded"])
     if "attacked_mae" not in table:
         table["attacked_mae"] = np.nan
     groups = table.groupby(["system", "unit", "sigma", "at", "snr_db"], dropna=False)
-    averaged = groups[["model_mae", "clean_mae", "attacked_mae", "certified_mae"]].mean()
+    averaged = groups[["model_mae", "clean_mae", "attacked_mae", "certified_mae"]].agg(_mean)
     averaged["runs"], averaged["clips"] = groups["run"].nunique(), groups["clip"].nunique()
     lines = averaged.reset_index().rename(columns={"at": "radius"})
     unattacked = sorted(lines.loc[lines["attacked_mae"].isna(), "sigma"].unique())
-    more = [
+    vacuous = lines.loc[lines["certified_mae"].isna(), "sigma"].unique()
+    more = [f"sigma {sigma:g}: too few draws for a bound at every radius." for sigma in sorted(vacuous)]
+    more += [
         f"sigma {sigma:g}: not every radius was attacked. `tenuto certify` attacks the smoothed model with "
         "`attack_steps=50`."
         for sigma in unattacked
     ]
     return Sandwich(lines[list(SANDWICH)], (*remarks, *more))
+
+
+def _mean(values: pd.Series[float]) -> float:
+    """The mean, NaN where a value is."""
+    return float(values.mean(skipna=False))
 
 
 def from_folders(folders: Sequence[str | Path], part: str = "test") -> Sandwich:

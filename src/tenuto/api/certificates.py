@@ -37,9 +37,9 @@ class Certificates:
         rows: A line per clip, sigma, radius and output: for every perturbation with an L2 norm up to ``radius``, the
             prediction of the smoothed model is between ``low`` and ``high``, with the confidence that was asked for.
             ``median`` is its prediction without one, ``clean`` that of the model without noise. Bounds are infinite
-            (or the ends of the rating scale) where there were too few draws. With an attack ``attacked`` is the
-            smoothed prediction under it; the true value is between ``attacked_low`` and ``attacked_high`` with
-            probability 0.9999.
+            (or the ends of the rating scale) where there were too few draws (``bounded`` is False). With an attack
+            ``attacked`` is the smoothed prediction under it; the true value is between ``attacked_low`` and
+            ``attacked_high`` with probability 0.9999.
         remarks: What limits the rows, a sentence each.
     """
 
@@ -100,6 +100,13 @@ class Request:
         radii = certifying.Radii(sizes, decibels)
         return cls(smoothings, radii, clips, require(device), batch_size, attack_steps, progress)
 
+    def check(self, model: Recogniser) -> None:
+        """Raise `ConfigError` for a model that cannot be attacked, before anything is drawn."""
+        if self.attack_steps and not model.has_gradient:
+            raise ConfigError(
+                f"`attack_steps` needs a model with a gradient, and {model.system} has none. Leave it out."
+            )
+
     def total(self, clips: int) -> int:
         """Steps of the progress bar."""
         each = 1 + (len(self.radii.sizes) + len(self.radii.snr_db)) * (self.attack_steps > 0)
@@ -108,6 +115,7 @@ class Request:
 
 def certify_run(run: Run, part: str, request: Request) -> Certificates:
     """Certify clips of a run."""
+    request.check(run.recogniser)
     if request.radii.snr_db and not run.recogniser.inputs.is_sound:
         raise ConfigError(
             "`snr_db` is for waveforms, not for `inputs=spectrogram`: leave one of the two out, or give `radius`."
@@ -147,6 +155,7 @@ def certify_inputs(
             "`snr_db` is for waveforms, but this model takes a log spectrogram or features. Give `radius`, or certify "
             "model.in_sound()."
         )
+    request.check(model)
     count, emotions = len(inputs), len(model.emotions)
     named = tuple(map(str, range(count) if names is None else names))
     if len(named) != count or len(set(named)) < count:  # a name stands for the draws of its input

@@ -199,8 +199,11 @@ def certificate(
     smoothing: Smoothing,
     clips: int,
     scale: tuple[float, float] | None,
-) -> list[tuple[float, Values, Values, Values]]:
-    """(radius, low, median, high) for every radius, in the unit of the input, of one clip.
+) -> list[dict[str, Any]]:
+    """``radius``, ``low``, ``median`` and ``high`` for every radius, in the unit of the input, of one clip.
+
+    ``bounded`` says whether there were enough draws for bounds. Without them these are infinite, or the ends of the
+    rating scale.
 
     Args:
         predictions: What `noisy_predictions` returned.
@@ -213,10 +216,13 @@ def certificate(
     risk, median = smoothing.risk(predictions.shape[1], clips), np.median(predictions, axis=0)
     outcome = []
     for radius in radii:
-        low, high = (
-            smoothing.clipped(side, scale) for side in bounds(predictions, radius / smoothing.sigma, risk)
-        )
-        outcome.append((radius, low, median, high))
+        low, high = bounds(predictions, radius / smoothing.sigma, risk)
+        sides = {
+            "low": smoothing.clipped(low, scale),
+            "median": median,
+            "high": smoothing.clipped(high, scale),
+        }
+        outcome.append({"radius": radius, **sides, "bounded": bool(np.isfinite(low).all())})
     return outcome
 
 

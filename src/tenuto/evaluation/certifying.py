@@ -143,20 +143,18 @@ def certify_clips(
             known.predictions[clip], [size for size, _ in sizes], smoothing, len(clips), scale
         )
         progress(1)
-        for (radius, low, median, high), (_, decibels) in zip(certified, sizes, strict=True):
+        for bound, (radius, decibels) in zip(certified, sizes, strict=True):
             table: dict[str, Any] = {
                 "clip": clip,
                 "sigma": smoothing.sigma,
                 "radius": radius,
                 "snr_db": decibels,
                 "output": list(emotions),
-                "low": low,
-                "median": median,
-                "high": high,
+                **bound,
                 "clean": clean[row],
             }
             if attack_steps:
-                target = label if rated else torch.from_numpy(median)[None].to(label)
+                target = label if rated else torch.from_numpy(bound["median"])[None].to(label)
                 if (key := f"{clip}/{radius!r}") not in searched.predictions:
                     searched.keep(
                         key,

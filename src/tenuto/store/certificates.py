@@ -10,7 +10,20 @@ from tenuto.files import read_csv
 
 TEXT = ("run", "system", "split", "clip", "output", "precision", "unit", "checkpoint")
 NUMBERS = ("sigma", "radius", "median", "clean")
-NEEDED = ("run", "system", "clip", "output", "unit", "checkpoint", *NUMBERS, "snr_db", "low", "high", "draws")
+NEEDED = (
+    "run",
+    "system",
+    "clip",
+    "output",
+    "unit",
+    "checkpoint",
+    *NUMBERS,
+    "snr_db",
+    "low",
+    "high",
+    "bounded",
+    "draws",
+)
 
 
 def read_certificates(path: str | Path) -> pd.DataFrame:
@@ -21,6 +34,6 @@ def read_certificates(path: str | Path) -> pd.DataFrame:
         text=TEXT,
         numbers=(*NUMBERS, "confidence", "label", "attacked", "snr_db"),
         integers=("draws",),
-        flags=("clips_together", "clip_to_scale"),
+        flags=("bounded", "clips_together", "clip_to_scale"),
         optional=("snr_db",),
     )

@@ -29,7 +29,7 @@ def sandwich(both: Sandwich) -> Figure:
     sigmas = sorted(both.table["sigma"].unique())
     colours = {sigma: COLOURS[place % len(COLOURS)] for place, sigma in enumerate(sigmas)}
     all_axes = figure.subplots(1, len(panels), squeeze=False)[0]
-    top = 1.08 * float(both.table[["certified_mae", "attacked_mae"]].max().max())
+    top = 1.08 * float(both.table[["clean_mae", "certified_mae", "attacked_mae"]].max().max())
     for axes, own in zip(all_axes, panels, strict=True):
         for sigma, lines in own.groupby("sigma"):
             _between(axes, lines, colours[float(str(sigma))], f"σ = {sigma:g}")
