@@ -71,6 +71,10 @@ def trainee(weight=0.5, rate=0.0, dropout=0.0, **settings):
     )
 
 
+def plain_update(run, batch):
+    return run.step(lambda: run.loss(run.predict(batch.inputs), batch))
+
+
 def method(name, **settings):
     return build(RobustConfig(method=name, **settings))
 
@@ -147,7 +151,13 @@ def test_free_updates_the_weights_in_every_replay(batch):
     run = trainee(rate=0.1)
     before = run.network.emotions.weight.clone()
     losses = []
-    run.step = lambda loss, step=run.step: losses.append(step(loss)) or losses[-1]
+    step = run.step
+
+    def recorded(loss):
+        losses.append(step(loss))
+        return losses[-1]
+
+    run.step = recorded
     mean = method("free", replays=4).update(run, batch)
     assert len(losses) == 4
     assert float(mean) == pytest.approx(float(sum(losses)) / 4)
@@ -274,7 +284,7 @@ def test_every_method_reaches_its_robust_error_on_the_synthetic_corpus(music):
         attack = None if name is None else method(name, **settings)
         for _ in range(70):
             if attack is None:
-                run.step(lambda run=run: run.loss(run.predict(music.inputs), music))
+                plain_update(run, music)
             else:
                 attack.update(run, music)
         errors[name] = network.worst_error(music, 0.05)
