@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from tenuto.api.adoption import adopt
     from tenuto.api.auditing import Audit, audit
-    from tenuto.api.certifying import Certificates, certify
+    from tenuto.api.certificates import Certificates
+    from tenuto.api.certifying import certify, sandwich
     from tenuto.api.comparing import compare, corruption_error, curves, rows
     from tenuto.api.datasets import prepare, validate
     from tenuto.api.exporting import export
@@ -41,7 +42,8 @@ if TYPE_CHECKING:
 _MODULES = {
     "tenuto.api.adoption": ("adopt",),
     "tenuto.api.auditing": ("Audit", "audit"),
-    "tenuto.api.certifying": ("Certificates", "certify"),
+    "tenuto.api.certificates": ("Certificates",),
+    "tenuto.api.certifying": ("certify", "sandwich"),
     "tenuto.api.comparing": ("compare", "corruption_error", "curves", "rows"),
     "tenuto.api.datasets": ("prepare", "validate"),
     "tenuto.api.exporting": ("export",),
@@ -94,6 +96,7 @@ __all__ = [
     "report",
     "rows",
     "run_study",
+    "sandwich",
     "set_concepts",
     "show",
     "train",

@@ -19,6 +19,7 @@ import pandas as pd
 from tenuto.analysis.natural import summary
 from tenuto.analysis.systems import label_scale
 from tenuto.api.auditing import Audit, audit_run
+from tenuto.api.certificates import Certificates, Numbers, Request, certify_run
 from tenuto.api.datasets import data_config, find_data, prepare
 from tenuto.api.outcomes import ClipsShown, Metrics, attack_name, write_clip, write_intervention
 from tenuto.api.progress import SILENT, Progress
@@ -121,6 +122,28 @@ class Run(runs.Run):
             self.progress.note(omission)
         with self.progress.bar("attack", total) as advance:
             return robustness.attack(self, chosen, part, device, batch_size, advance)
+
+    def certify(
+        self,
+        inputs: str | None = None,
+        *,
+        sigma: Numbers,
+        radius: Numbers = (),
+        snr_db: Numbers = (),
+        part: str = "test",
+        clips: int | None = None,
+        device: str = "cpu",
+        batch_size: int | None = None,
+        attack_steps: int = 0,
+        **settings: Any,
+    ) -> Certificates:
+        """Certify clips by median smoothing, see `tenuto.certify`. Rows are written to ``certificates``."""
+        request = Request.of(
+            sigma, radius, snr_db, clips, device, batch_size, attack_steps, self.progress, **settings
+        )
+        check_domain(self.recogniser, inputs)
+        run = self.in_sound() if inputs == "waveform" or (inputs is None and request.radii.snr_db) else self
+        return certify_run(run, part, request)
 
     def universal(
         self,

@@ -102,6 +102,7 @@ def train(
         parts: dict[str, Any] = {name: settings.pop(name) for name in ("data", "model") if name in settings}
         config = run_config(system, preset, {**parts, "train": settings}, adversarial, root)
     check_network(config)
+    config = loop.completed(config)
     prepared = prepare(root, config.data, cache=cache, progress=progress)
     progress.note(
         f"{config.system}, seed {config.train.seed}, {len(prepared.index)} clips of {prepared.name}"
