@@ -13,6 +13,7 @@ from torch import nn
 
 from tenuto.attacks import (
     APGD,
+    DDN,
     FGSM,
     L2,
     PGD,
@@ -77,6 +78,14 @@ FAMILIES = {
     },
     "Square": Family(Square, {"queries": 12}, "queries", budgets=BUDGETS[:-1], draws=True),
     "Minimal": Family(Minimal, {"goal": 1.05, "steps": 8, "bisections": 3}, stops=False),
+    "DDN": Family(DDN, {"steps": 8}, "steps", stops=False),
+    "DDN to a goal": Family(
+        DDN,
+        {"goal": 1.05, "steps": 8, "first": 0.5, "bisections": 3},
+        budgets=(L2(0.375),),
+        stops=False,
+        starts=False,
+    ),
     "Imperceptible": Family(
         Imperceptible,
         {"goal": 1.05, "steps": 6, "quiet_steps": 6, "bisections": 3},

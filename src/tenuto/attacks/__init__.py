@@ -6,6 +6,7 @@ from tenuto.attacks.base import Attack, AttackResult, Examples, from_dict
 from tenuto.attacks.bounded import BoundedAttack
 from tenuto.attacks.budgets import L2, SNR, Amplitude, Budget, Linf, Unbounded
 from tenuto.attacks.calling import Evaluator, Outputs, emotions_of, left_as_found
+from tenuto.attacks.ddn import DDN
 from tenuto.attacks.fgsm import FGSM
 from tenuto.attacks.imperceptible import Imperceptible
 from tenuto.attacks.masked import Masked
@@ -50,6 +51,7 @@ __all__ = [
     "APGD",
     "ATTACKS",
     "BUDGETS",
+    "DDN",
     "FGSM",
     "L2",
     "OBJECTIVES",

@@ -95,7 +95,7 @@ def attack(
         str | None,
         typer.Option(
             "--attack",
-            help="APGD, PGD, FGSM, Minimal, Imperceptible, Square, Noise, Transfer, Described.",
+            help="APGD, PGD, FGSM, DDN, Minimal, Imperceptible, Square, Noise, Transfer, Described.",
             rich_help_panel=OWN,
         ),
     ] = None,
