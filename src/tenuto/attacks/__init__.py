@@ -8,6 +8,7 @@ from tenuto.attacks.budgets import L2, SNR, Amplitude, Budget, Linf, Unbounded
 from tenuto.attacks.calling import Evaluator, Outputs, emotions_of, left_as_found
 from tenuto.attacks.ddn import DDN
 from tenuto.attacks.fgsm import FGSM
+from tenuto.attacks.foreign import AttackedModel, Foreign, from_foolbox, from_torchattacks
 from tenuto.attacks.imperceptible import Imperceptible
 from tenuto.attacks.masked import Masked
 from tenuto.attacks.minimal import Minimal
@@ -64,6 +65,7 @@ __all__ = [
     "Amplitude",
     "Attack",
     "AttackResult",
+    "AttackedModel",
     "Axes",
     "BoundedAttack",
     "Budget",
@@ -74,6 +76,7 @@ __all__ = [
     "EmotionsMove",
     "Evaluator",
     "Examples",
+    "Foreign",
     "Gain",
     "Huber",
     "Imperceptible",
@@ -106,6 +109,8 @@ __all__ = [
     "climb",
     "emotions_of",
     "from_dict",
+    "from_foolbox",
+    "from_torchattacks",
     "left_as_found",
     "parse_attack",
     "parse_budget",
