@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from tenuto.api.adoption import adopt
     from tenuto.api.auditing import Audit, audit
     from tenuto.api.certifying import Certificates, certify
-    from tenuto.api.comparing import compare, corruption_error, curves, rows
+    from tenuto.api.comparing import compare, corruption_error, curves, optimality, rows
     from tenuto.api.datasets import prepare, validate
     from tenuto.api.exporting import export
     from tenuto.api.galleries import Gallery, gallery
@@ -41,7 +41,7 @@ _MODULES = {
     "tenuto.api.adoption": ("adopt",),
     "tenuto.api.auditing": ("Audit", "audit"),
     "tenuto.api.certifying": ("Certificates", "certify"),
-    "tenuto.api.comparing": ("compare", "corruption_error", "curves", "rows"),
+    "tenuto.api.comparing": ("compare", "corruption_error", "curves", "optimality", "rows"),
     "tenuto.api.datasets": ("prepare", "validate"),
     "tenuto.api.exporting": ("export",),
     "tenuto.api.galleries": ("Gallery", "gallery"),
@@ -86,6 +86,7 @@ __all__ = [
     "load",
     "natural",
     "open_run",
+    "optimality",
     "paper",
     "predict",
     "prepare",
