@@ -1,4 +1,4 @@
-"""Is standard-1 a standard? Run it and thorough-1 on the same clips, and state what the longer protocol finds beyond it.
+"""Is standard-1 a standard? Run it and thorough-1 on the same clips, and state what the longer one finds beyond it.
 
 Run as ``python -m benchmarks.standard MODEL --root DATA --out FOLDER``. Every clip is a file in FOLDER, so an
 interrupted call goes on where it was.
@@ -16,19 +16,24 @@ import typer
 
 import tenuto
 from tenuto.attacks import Protocol, climb, protocol
+from tenuto.config import RunConfig, parse_yaml
 from tenuto.data.batches import Batch
 from tenuto.devices import repeatable
-from tenuto.files import write_csv, write_text
+from tenuto.evaluation.runs import Run, assembled
+from tenuto.files import read_text
 from tenuto.models.systems import Network, for_attack
-from tenuto.reporting import markdown
+from tenuto.reporting import write_optimality
+from tenuto.store.exported import ModelFolder
+from tenuto.store.location import locate_model
 from tenuto.store.rows import read_rows, write_rows
+from tenuto.store.run import RunFolder
 
 command = typer.Typer(add_completion=False)
 
 
 @command.command()
 def main(
-    model: Annotated[str, typer.Argument(help="A run, or a run of an adopted model.")],
+    model: Annotated[str, typer.Argument(help="A run, or a pretrained or exported model.")],
     root: Annotated[Path, typer.Option(help="Folder of its data set.")],
     out: Annotated[Path, typer.Option(help="Folder for rows and tables.")],
     cache: Annotated[Path | None, typer.Option(help="Folder of spectrograms.")] = None,
@@ -42,7 +47,7 @@ def main(
 
     Example: python -m benchmarks.standard runs/A2E-6-1a2b3c4d --root soundtracks --out standard/A2E --clips 6
     """
-    run = tenuto.open_run(model, root, cache=cache)
+    run = _open(model, root, cache)
     part = run.part("test")
     chosen = torch.linspace(0, len(part) - 1, min(clips, len(part))).round().long()
     network = for_attack(run.recogniser.network).to(device)
@@ -59,15 +64,23 @@ def main(
                 print(f"{path.name}: {wall:.0f} s, {cpu:.0f} CPU seconds", flush=True)
             tables.append(read_rows(path))
     result = tenuto.optimality(pd.concat(tables, ignore_index=True))
-    for name, table in (("optimality", result.attacks), ("budgets", result.budgets)):
-        write_csv(out / f"{name}.csv", table)
-        shown = markdown(table.round(4).astype(str))
-        write_text(out / f"{name}.md", shown)
-        print(shown)
+    for path in write_optimality(result, out).values():
+        if path.suffix == ".md":
+            print(path.read_text("utf-8"))
+
+
+def _open(model: str, root: Path, cache: Path | None) -> Run:
+    """A run, or an exported model with the clips of the data and split it was trained on."""
+    folder = RunFolder(locate_model(model))
+    if folder.config.is_file():
+        return tenuto.open_run(folder.path, root, cache=cache)
+    path = ModelFolder(folder.path).settings
+    config = RunConfig.parse(parse_yaml(read_text(path), str(path)), str(path))
+    return assembled(folder, config, tenuto.load(folder.path), tenuto.prepare(root, config.data, cache=cache))
 
 
 @repeatable
-def _rows(run: tenuto.api.Run, model: Network, published: Protocol, batch: Batch, name: str) -> pd.DataFrame:
+def _rows(run: Run, model: Network, published: Protocol, batch: Batch, name: str) -> pd.DataFrame:
     """Rows of every member of a protocol on a few clips."""
     emotions = run.recogniser.emotions
     inputs = run.recogniser.inputs

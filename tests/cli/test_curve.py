@@ -6,7 +6,7 @@ import pytest
 
 from tenuto.cli.curve import curve
 from tenuto.errors import DataError
-from tenuto.store.rows import mark_worst
+from tenuto.store.rows import mark_worst, write_rows
 from tests.analysis.test_curves import natural, run, stored
 from tests.cli.conftest import caller
 from tests.reporting import made_up
@@ -92,3 +92,22 @@ def test_one_norm_is_chosen(in_sound, tmp_path):
 def test_json_of_several_norms_is_a_list(in_sound, tmp_path):
     content = json.loads(call(in_sound, "--protocol", "sound-1", "--out", tmp_path, "--json").stdout)
     assert [one["norm"] for one in content["curves"]] == ["snr", "masked"]
+
+
+def test_attacks_are_compared_with_the_best_of_all_protocols(tmp_path):
+    folder = stored(tmp_path / "runs", run())
+    thorough = run(ladder={0.1: 0.25, 0.2: 0.5}).assign(protocol="thorough-1")
+    write_rows(folder / "A2E-6" / "attacks" / "thorough-1.csv", mark_worst(thorough))
+    words = (folder, "--out", tmp_path / "out", "--against", "thorough-1")
+    outcome = call(*words)
+    for word in ("APGD, squared error", "all attacks", "linf 0.2", "33.3%", "0.600"):
+        assert word in outcome.stdout
+    content = json.loads(call(*words, "--json").stdout)
+    (line,) = [
+        one for one in content["optimality"] if one["protocol"] == "standard-1" and one["attack"] == "all"
+    ]
+    assert line["optimality"] == pytest.approx(0.6)
+    assert content["missed"][0]["more"] == pytest.approx(1 / 3)
+    assert str(tmp_path / "out" / "missed.md") in content["files"]
+    alone = json.loads(call(folder, "--out", tmp_path / "one", "--optimality", "--json").stdout)
+    assert {one["protocol"] for one in alone["optimality"]} == {"standard-1"}

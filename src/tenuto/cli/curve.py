@@ -12,6 +12,8 @@ from tenuto.cli.common import AsJson, NormName, Unit, notes, out, print_json, pr
 from tenuto.cli.screen import print_cells
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from tenuto.analysis.curves import Curves
 
 
@@ -21,6 +23,13 @@ def curve(
     to: Annotated[Path, typer.Option("--out", help="Folder for the files.")] = Path("curve"),
     norm: NormName = None,
     unit: Unit = None,
+    optimality: Annotated[
+        bool, typer.Option("--optimality", help="Also compare every attack with the best of all.")
+    ] = False,
+    against: Annotated[
+        list[str] | None,
+        typer.Option(metavar="PROTOCOL", help="Further protocols in that comparison.", show_default="none"),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Draw error over the size of the perturbation, next to the effect of natural variation.
@@ -31,10 +40,12 @@ def curve(
     Example: tenuto curve runs/A2E-6-1a2b3c4d runs/A2M2E-6-5e6f7a8b --out curve
 
     Example: tenuto curve runs/A2E-6-1a2b3c4d --protocol sound-1 --norm snr
+
+    Example: tenuto curve runs/A2E-6-1a2b3c4d --against thorough-1
     """
     from tenuto import api
     from tenuto.analysis import curves as curves_over
-    from tenuto.reporting import tables, write_curves
+    from tenuto.reporting import optimality as shown, tables, write_curves, write_optimality
     from tenuto.store.location import complete
 
     folders = [complete(folder) for folder in folders]
@@ -42,15 +53,28 @@ def curve(
     printed = []
     for name in units:
         curves = api.curves(folders, protocol, unit=name, norm=norm)
-        files = write_curves(curves, to if len(units) == 1 else to / re.sub(r"\W+", "-", name).strip("-"))
+        place = to if len(units) == 1 else to / re.sub(r"\W+", "-", name).strip("-")
+        files = write_curves(curves, place)
+        compared = None
+        if optimality or against:
+            compared = api.optimality(folders, [protocol, *(against or [])], norm=norm, unit=name)
+            files |= write_optimality(compared, place)
         if as_json:
             values = [_values(one) for one in curves.by_norm]
+            if compared is not None:
+                parts = {"optimality": _plain(compared.attacks), "missed": _plain(compared.budgets)}
+                values = [one | parts for one in values]
             printed += [one | {"files": [str(path) for path in files.values()]} for one in values]
             continue
         for one in curves.by_norm:
             title = f", {one.axis.title}" if curves.others else ""
             print_cells(tables.show_curves(one), f"{one.protocol}, worst case{title}")
             out.print(tables.caption_curves(one), soft_wrap=False)
+        if compared is not None:
+            print_cells(shown.show_attacks(compared), "Attacks")
+            out.print(shown.CAPTION_ATTACKS, soft_wrap=False)
+            print_cells(shown.show_budgets(compared), "Protocols")
+            out.print(shown.CAPTION_BUDGETS, soft_wrap=False)
         for remark in dict.fromkeys(remark for one in curves.by_norm for remark in one.remarks):
             notes.print(remark)
         print_paths(files.values())
@@ -68,9 +92,12 @@ def _values(curves: Curves) -> dict[str, Any]:
         "unit": curves.unit,
         "axis": {"title": curves.axis.title, "in_db": curves.axis.in_db},
         "mean_mae": curves.mean_mae,
-        **{
-            name: table.astype(object).where(table.notna(), None).to_dict("records")
-            for name, table in tables.items()
-        },
+        **{name: _plain(table) for name, table in tables.items()},
         "remarks": list(curves.remarks),
     }
+
+
+def _plain(table: pd.DataFrame) -> list[dict[str, Any]]:
+    """The lines of a table; missing values are None."""
+    lines: list[dict[str, Any]] = table.astype(object).where(table.notna(), None).to_dict("records")
+    return lines
