@@ -135,6 +135,17 @@ def test_concepts_are_set_and_corrected(run, folder, study, tmp_path):
     assert {path.suffix for path in tmp_path.iterdir()} == {".csv", ".png", ".pdf"}
 
 
+def test_leakage_is_measured(folder, study):
+    other = next((study / "runs").glob("A2E-*"))
+    result = tenuto.leakage(folder, "train", black_box=other)
+    assert result.black_box == other.name
+    words = ("leakage", folder, "--split", "train", "--black-box", other)
+    printed = json.loads(command(*words, "--json"))
+    assert [line["measure"] for line in printed["summary"]] == list(result.summary["measure"])
+    assert printed["tasks"] == result.tasks.to_dict("records")
+    assert all(title in command(*words) for title in ("concept task leakage", "about", other.name))
+
+
 def test_clips_are_shown(run, tmp_path):
     clip = run.part("test").clips[0]
     shown = tenuto.show(run, clip, "paper-2025-released+iterations=2+step_size=0.05", out=tmp_path)

@@ -12,6 +12,7 @@ from tenuto.config import (
     Config,
     DataConfig,
     FolderConfig,
+    RobustConfig,
     RunConfig,
     StudyConfig,
     System,
@@ -21,14 +22,18 @@ from tenuto.config import (
     preset_study,
     presets,
     read_preset,
+    read_study,
     signature,
     to_yaml,
+    with_system,
 )
 from tenuto.errors import ConfigError, FileError
+from tenuto.study import plan
 
 
 def test_presets_are_those_documented():
-    assert presets() == ["demo", "paper-2025", "paper-2025-quick"]
+    methods = [f"robust-{name}" for name in ("fast", "free", "noise", "pgd", "trades")]
+    assert presets() == ["demo", "paper-2025", "paper-2025-quick", "robust-2025-quick", *methods]
 
 
 @pytest.mark.parametrize("system", SYSTEMS)
@@ -53,6 +58,15 @@ def test_paper_preset_is_the_study(system):
     else:
         assert run.train.adversarial is None
     assert run.system == system
+
+
+def test_the_robust_study_differs_from_the_quick_one_in_systems_seeds_and_protocol():
+    quick, robust = read_study("paper-2025-quick"), read_study("robust-2025-quick")
+    quick["run"]["train"].pop("adversarial")
+    assert robust["run"] == quick["run"]
+    assert set(quick["systems"][:3]) < set(robust["systems"])
+    assert len(robust["seeds"]) >= 3
+    assert robust["protocols"] == ["standard-1"]
 
 
 def test_demo_preset_is_a_study_of_five_systems_and_two_seeds():
@@ -288,6 +302,116 @@ def test_an_unknown_precision_is_refused():
 def test_own_combinations_get_descriptive_names():
     content = {"model": {"network": "a2m2e"}, "train": {"task_loss_weight": 0.3, "adversarial": {}}}
     assert RunConfig.parse(content, "x").named().system == "aa2m2e_w0.3"
+
+
+FAST = {"method": "fast", "epsilon": 0.1}
+
+
+def test_robust_training_and_averaging_that_are_off_change_no_signature():
+    assert {"robust", "average"} <= RunConfig().train.model_dump().keys()
+    assert not {"robust", "average"} & parse_yaml(to_yaml(RunConfig()), "x")["train"].keys()
+
+
+@pytest.mark.parametrize(
+    ("system", "name"), [("A2E", "A2E_fast"), ("A2M2E", "A2M2E_fast"), ("mine", "a2m2e_w0.3_fast")]
+)
+def test_a_run_is_named_after_its_robust_training(system, name):
+    weights = {"A2M2E": 0.5, "mine": 0.3}
+    network = "a2e" if system == "A2E" else "a2m2e"
+    train = {"task_loss_weight": weights.get(system, 1.0), "robust": FAST}
+    run = RunConfig.parse({"model": {"network": network}, "train": train}, "x")
+    assert run.named().system == name
+    assert signature(run, "data") != signature(
+        RunConfig.parse(merge(run.model_dump(), {"train": {"robust": {"epsilon": 0.2}}}), "x"), "data"
+    )
+
+
+def test_the_name_of_a_method_is_enough():
+    assert RunConfig.parse({"train": {"robust": "fast"}}, "x").train.robust == RobustConfig(method="fast")
+
+
+def test_systems_of_a_study_are_trained_by_their_own_method():
+    content = {"systems": {"A2E": None, "A2E_fast": {"network": "a2e", "robust": FAST}}, "seeds": [1]}
+    study = StudyConfig.parse(content, "it.yaml")
+    assert study.systems["A2E_fast"].robust == RobustConfig(method="fast", epsilon=0.1)
+    assert StudyConfig.parse(parse_yaml(to_yaml(study), "x"), "x") == study
+    assert [run.train.robust for run in plan.runs(study)] == [None, RobustConfig(method="fast", epsilon=0.1)]
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ({"adversarial": {}, "robust": "fast"}, "two ways to train and cannot be combined. Leave one"),
+        ({"robust": {"epsilon": 0.1}}, "train.robust: epsilon needs a method of robust training. Choose one"),
+        (
+            {"robust": {"method": "fast", "epsilons": 0.1}},
+            "unknown key train.robust.epsilons. Did you mean epsilon",
+        ),
+        ({"robust": {"method": "fast", "epsilon": 0}}, "robust.epsilon: must be a number greater than 0"),
+        ({"robust": {"method": "pgd", "steps": 1.5}}, "robust.steps: must be a whole number"),
+        ({"average": 1}, "train.average: must be a number greater than 0 and at most 0.99999, got 1"),
+    ],
+)
+def test_robust_training_that_cannot_be_is_refused(content, message):
+    with pytest.raises(ConfigError, match=re.escape(message)):
+        RunConfig.parse({"train": content}, "it.yaml")
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (
+            {"run": {"train": {"robust": "fast"}}, "systems": ["A2E"]},
+            "run.train.robust is decided by systems",
+        ),
+        (
+            {"systems": {"mine": {"network": "a2e", "adversarial": True, "robust": "fast"}}},
+            "cannot be combined",
+        ),
+        ({"systems": {"mine": {"robust": "fast"}}}, "needs a network to train"),
+    ],
+)
+def test_a_study_that_trains_robustly_in_two_ways_is_refused(content, message):
+    with pytest.raises(ConfigError, match=re.escape(message)):
+        StudyConfig.parse({"seeds": [1], **content}, "it.yaml")
+
+
+def test_a_sequential_bottleneck_trains_concepts_alone_and_keeps_other_signatures():
+    joint = preset_run(None, "A2M2E", 6)
+    content = {"model": {"network": "a2m2e"}, "train": {"bottleneck": "sequential"}}
+    run = RunConfig.parse(content, "x").named()
+    assert (run.system, run.train.task_loss_weight) == ("A2M2E_sequential", 0)
+    assert RunConfig.parse(parse_yaml(to_yaml(run), "x"), "x") == run
+    assert RunConfig.parse({"train": {"bottleneck": "joint"}}, "x") == RunConfig()
+    assert "bottleneck" not in to_yaml(joint)
+    study = StudyConfig.parse(
+        {"systems": {"mine": {"network": "a2m2e", "bottleneck": "independent"}}, "seeds": [1]}, "x"
+    )
+    assert StudyConfig.parse(parse_yaml(to_yaml(study), "x"), "x") == study
+    with_own = with_system(run.model_dump(mode="json"), "mine", study.systems)
+    assert RunConfig.parse(with_own, "x").train.bottleneck == "independent"
+    again = RunConfig.parse(with_system(with_own, "A2M2E"), "x").named()
+    assert (again.system, again.train.bottleneck, again.train.task_loss_weight) == ("A2M2E", None, 0.5)
+
+
+@pytest.mark.parametrize(
+    ("train", "message"),
+    [
+        (
+            {"bottleneck": "sequential", "task_loss_weight": 0.5},
+            "task_loss_weight is 0.5, but bottleneck seq",
+        ),
+        ({"bottleneck": "sequential", "adversarial": {}}, "which bottleneck sequential does not train"),
+        ({"bottleneck": "parallel"}, "train.bottleneck"),
+    ],
+)
+def test_settings_that_contradict_a_bottleneck_are_refused(train, message):
+    with pytest.raises(ConfigError, match=message):
+        RunConfig.parse({"train": train}, "x")
+    if "adversarial" in train:
+        train = {**train, "adversarial": True}
+    with pytest.raises(ConfigError, match=message.removeprefix("train.")):
+        StudyConfig.parse({"systems": {"mine": {"network": "a2m2e", **train}}, "seeds": [1]}, "x")
 
 
 def test_merge_ignores_none_and_joins_mappings():

@@ -263,6 +263,20 @@ def test_safetensors_round_trip(tmp_path):
     assert all(np.array_equal(read[name], arrays[name]) for name in arrays)
 
 
+def test_joined_safetensors_are_those_of_the_arrays_written_at_once(tmp_path):
+    parts: list[dict[str, files.Array]] = [
+        {"é/b": np.arange(3, dtype=np.float32), "a": np.zeros((0, 2), np.float64)},
+        {"c": np.array(3, np.float16), "b": np.arange(6, dtype=np.float32).reshape(2, 3)},
+    ]
+    sources = [files.write_safetensors(tmp_path / f"{number}", part, {}) for number, part in enumerate(parts)]
+    joined = files.join_safetensors(tmp_path / "joined", sources).read_bytes()
+    assert joined == files.write_safetensors(tmp_path / "whole", parts[0] | parts[1], {}).read_bytes()
+    assert files.join_safetensors(tmp_path / "none", []).stat().st_size > 0
+    assert not files.SafetensorsFile(tmp_path / "none")
+    with pytest.raises(KeyError):
+        files.SafetensorsFile(tmp_path / "joined")["d"]
+
+
 @pytest.mark.parametrize("content", [b"", b"x" * 100, b"\xff" * 20])
 def test_foreign_safetensors_are_refused(tmp_path, content):
     files.write_bytes(tmp_path / "t.safetensors", content)

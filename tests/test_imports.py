@@ -18,6 +18,7 @@ ROWS = (
     "settings",
     "data_config",
     "adopted_config",
+    "train_config",
     "config",
     "registry",
     "metrics",

@@ -30,7 +30,6 @@ from tenuto.errors import ConfigError, did_you_mean
 from tenuto.files import read_text
 from tenuto.settings import (
     Config as Config,
-    Count,
     Name,
     Seed,
     Weight,
@@ -40,16 +39,15 @@ from tenuto.settings import (
     shown,
     whole,
 )
-
-
-class AdversarialConfig(Config):
-    """When and how training clips are attacked (the study, section on adversarial training)."""
-
-    every: Count = Field(5, description="attack in every n-th epoch")
-    iterations: Count = 50
-    step_size: Annotated[float, real(0, 1000, above=True)] = 0.002
-    measure: Literal["corr", "mse"] = "corr"
-    optimizer: Literal["Adam", "SGD"] = "Adam"
+from tenuto.train_config import (
+    JOINT,
+    AdversarialConfig as AdversarialConfig,
+    RobustConfig as RobustConfig,
+    TrainConfig as TrainConfig,
+    bottleneck_settings,
+    check_bottleneck_settings,
+    check_one_way,
+)
 
 
 class ModelConfig(Config):
@@ -57,45 +55,6 @@ class ModelConfig(Config):
 
     network: Name = "a2e"
     width: Annotated[float, real(0, 4, above=True)] = 1.0
-
-
-class TrainConfig(Config):
-    """How it is trained."""
-
-    seed: Seed = 0
-    task_loss_weight: Weight = 1.0
-    learning_rate: Annotated[float, real(0, 100, above=True)] = 5e-4
-    batch_size: Annotated[int, whole(2, 1_000_000)] = 8
-    epochs: Count = 199
-    patience: Count = 50
-    select: Literal["correlation", "mae", "loss"] | None = Field(
-        None, description="what chooses the checkpoint on the validation clips; None is correlation"
-    )
-    drop_last_evaluated: StrictBool = Field(
-        False, description="score validation on whole batches only, as the study did"
-    )
-    score_free_units: StrictBool = Field(
-        False, description="let units that never saw a concept be scored as concepts, as the study did"
-    )
-    adversarial: AdversarialConfig | None = None
-    threads: Annotated[int, whole(0, 1024)] = Field(
-        0, description="CPU threads; 0 means all cores and is resolved before hashing"
-    )
-    precision: Literal["auto", "bfloat16"] | None = Field(
-        None,
-        description="of updates and training attacks; None is float32, auto is bfloat16 where the processor computes "
-        "in it by itself, else float32, and is resolved before hashing",
-    )
-
-    @field_validator("select", mode="before")
-    @classmethod
-    def _plain_selection(cls, value: Any) -> Any:
-        return None if value == "correlation" else value
-
-    @field_validator("precision", mode="before")
-    @classmethod
-    def _plain_precision(cls, value: Any) -> Any:
-        return None if value == "float32" else value
 
 
 class RunConfig(Config):
@@ -108,13 +67,20 @@ class RunConfig(Config):
     adopted: AdoptedConfig | None = Field(None, description="the model, where it was not trained by Tenuto")
 
     def named(self) -> RunConfig:
-        """The same, called by the study's name of this network, weight and training, or by a descriptive one."""
+        """The same, called by the study's name of this network, weight and training, or by a descriptive one.
+
+        A method of robust training follows that name, as in ``A2E_fast``.
+        """
         train, network = self.train, self.model.network
         adversarial = train.adversarial is not None
-        own = System(network=network, task_loss_weight=train.task_loss_weight, adversarial=adversarial)
-        names = [name for name, system in SYSTEMS.items() if system == own]
-        name = names[0] if names else f"{'a' if adversarial else ''}{network}_w{train.task_loss_weight:g}"
-        return self.model_copy(update={"system": name})
+        if train.bottleneck is not None:
+            name = f"{'A2M2E' if network == 'a2m2e' else network}_{train.bottleneck}"
+        else:
+            own = System(network=network, task_loss_weight=train.task_loss_weight, adversarial=adversarial)
+            names = [name for name, system in SYSTEMS.items() if system == own]
+            name = names[0] if names else f"{'a' if adversarial else ''}{network}_w{train.task_loss_weight:g}"
+        method = "" if train.robust is None else f"_{train.robust.method}"
+        return self.model_copy(update={"system": f"{name}{method}"})
 
     def resolved(self) -> RunConfig:
         """The same with machine-dependent defaults filled in."""
@@ -150,11 +116,21 @@ class System(Config):
     network: Name = "adopted"
     task_loss_weight: Weight = 1.0
     adversarial: StrictBool = False
+    robust: RobustConfig | None = None
+    bottleneck: Literal["sequential", "independent"] | None = None
     adopted: AdoptedModel | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _concepts_alone(cls, value: Any) -> Any:
+        return bottleneck_settings(value)
 
     @model_validator(mode="after")
     def _is_trained_or_adopted(self) -> Self:
-        trained = self.model_fields_set & {"network", "task_loss_weight", "adversarial"}
+        check_one_way(self.adversarial, self.robust)
+        check_bottleneck_settings(self.bottleneck, self.task_loss_weight, self.adversarial)
+        settings = {"network", "task_loss_weight", "adversarial", "robust", "bottleneck"}
+        trained = self.model_fields_set & settings
         if self.adopted is None and self.network == "adopted":
             raise ValueError("needs a network to train, or a model to be adopted (`adopted`)")
         if self.adopted is not None and trained:
@@ -189,6 +165,11 @@ class StudyConfig(Config):
     corpus: CorpusConfig | None = None
     run: RunConfig = RunConfig()
     protocols: tuple[AttackConfig, ...] = Field((AttackConfig(protocol="paper-2025-released"),), min_length=1)
+    natural: Literal["natural-1", "natural-2"] | None = Field(
+        None,
+        description="natural variation that every run is measured under; natural-2 is measured with natural-1. "
+        "None is natural-1 where a protocol has several budgets",
+    )
 
     @field_validator("systems", mode="before")
     @classmethod
@@ -238,7 +219,11 @@ class StudyConfig(Config):
             raise ValueError("run.system is decided by systems: leave it out of run")
         weight = settings.train.task_loss_weight
         if (settings.model.network, weight) != (untouched.model.network, untouched.train.task_loss_weight):
-            raise ValueError("network and task_loss_weight are decided by systems: leave them out of run")
+            raise ValueError(
+                "network, task_loss_weight and bottleneck are decided by systems: leave them out of run"
+            )
+        if settings.train.robust is not None:
+            raise ValueError("run.train.robust is decided by systems: leave it out of run")
         if self.corpus is not None and settings.data.dataset != "synthetic":
             raise ValueError("a corpus is the data set synthetic: name it (`dataset`), or leave corpus out")
         return self
@@ -336,9 +321,13 @@ def with_system(
 ) -> dict[str, Any]:
     """Plain settings of a run with those of one of ``systems`` laid over them."""
     named = systems[system]
-    merged = merge(
-        content, {"model": {"network": named.network}, "train": {"task_loss_weight": named.task_loss_weight}}
-    )
+    robust = None if named.robust is None else named.robust.model_dump(mode="json", exclude_none=True)
+    train = {
+        "task_loss_weight": named.task_loss_weight,
+        "bottleneck": named.bottleneck or JOINT,
+        "robust": robust,
+    }
+    merged = merge(content, {"model": {"network": named.network}, "train": train})
     return with_adversarial(merged, named.adversarial)
 
 

@@ -13,6 +13,7 @@ import dataclasses
 import errno
 import hashlib
 import io
+import itertools
 import json
 import math
 import os
@@ -49,8 +50,10 @@ def naming(path: Path, action: str) -> Iterator[None]:
         raise FileError(f"{path}: cannot {action}: {explain(error)}") from error
 
 
-def write_bytes(path: str | Path, content: bytes) -> Path:
+def write_bytes(path: str | Path, content: bytes | Iterable[bytes]) -> Path:
     """Write ``content`` to ``path`` atomically, creating its folder; a link keeps pointing to the file it names.
+
+    Content in parts is never in memory as a whole.
 
     Raises:
         FileError: The file cannot be written, or is a pipe or device, which the new file would replace.
@@ -66,7 +69,7 @@ def write_bytes(path: str | Path, content: bytes) -> Path:
         handle, temporary = tempfile.mkstemp(dir=target.parent, prefix=prefix, suffix=".part")
         try:
             with os.fdopen(handle, "wb") as stream:
-                stream.write(content)
+                stream.writelines([content] if isinstance(content, bytes) else content)
                 stream.flush()
                 os.fsync(stream.fileno())
             os.chmod(temporary, 0o644)
@@ -383,17 +386,73 @@ def write_safetensors(path: str | Path, arrays: Mapping[str, Array], metadata: M
     return write_bytes(path, save({k: np.asarray(v, order="C") for k, v in arrays.items()}, dict(metadata)))
 
 
-def read_safetensors(path: str | Path) -> tuple[dict[str, Array], dict[str, str]]:
-    """Named arrays and metadata of a safetensors file. Raises `FileError` for a damaged or unreadable file."""
-    from safetensors import SafetensorError, safe_open
+class SafetensorsFile(Mapping[str, Array]):
+    """The arrays of a safetensors file by name, each read when it is asked for.
 
-    with _opened(Path(path)):  # raises for a file that cannot be opened; below, errors mean damage
-        pass
-    try:
-        with safe_open(path, framework="numpy") as stream:
-            return {name: stream.get_tensor(name) for name in stream.keys()}, dict(stream.metadata() or {})  # noqa: SIM118
-    except (SafetensorError, OSError) as error:
-        raise FileError(f"{path}: cut off or not a safetensors file ({one_line(error)}).") from error
+    Attributes:
+        metadata: Text by name.
+
+    Raises:
+        FileError: A damaged or unreadable file.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        from safetensors import SafetensorError, safe_open
+
+        with _opened(Path(path)):  # raises for a file that cannot be opened; below, errors mean damage
+            pass
+        try:
+            stream: Any = safe_open(path, framework="numpy")
+        except (SafetensorError, OSError) as error:
+            raise FileError(f"{path}: cut off or not a safetensors file ({one_line(error)}).") from error
+        self.metadata: dict[str, str] = dict(stream.metadata() or {})
+        self._stream = stream
+        self._names = dict.fromkeys(stream.keys())
+
+    def __getitem__(self, name: str) -> Array:
+        if name not in self._names:
+            raise KeyError(name)
+        array: Array = self._stream.get_tensor(name)
+        return array
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._names)
+
+    def __len__(self) -> int:
+        return len(self._names)
+
+
+def read_safetensors(path: str | Path) -> tuple[dict[str, Array], dict[str, str]]:
+    """All arrays and the metadata of a safetensors file. Raises `FileError` for a damaged or unreadable file."""
+    file = SafetensorsFile(path)
+    return dict(file), file.metadata
+
+
+SAFETENSORS_TYPES = {"float64": "F64", "float32": "F32", "float16": "F16"}
+"""Types of arrays that `join_safetensors` takes, by their name in NumPy and in the file."""
+
+
+def join_safetensors(path: str | Path, sources: Sequence[Path]) -> Path:
+    """Write the arrays of several safetensors files atomically into one, with one array in memory at a time.
+
+    Raises:
+        FileError: A damaged or unreadable source.
+    """
+    files = [SafetensorsFile(source) for source in sources]
+    places = {name: file for file in files for name in file}
+    described = {name: (file[name].dtype, file[name].shape) for name, file in places.items()}
+    # The order of the library itself: larger types first, so that every array is aligned.
+    names = sorted(described, key=lambda name: (-described[name][0].itemsize, name))
+    header: dict[str, Any] = {}
+    end = 0
+    for name in names:
+        kind, shape = described[name]
+        begin, end = end, end + math.prod(shape) * kind.itemsize
+        header[name] = {"dtype": SAFETENSORS_TYPES[kind.name], "shape": shape, "data_offsets": [begin, end]}
+    text = json.dumps({"__metadata__": {}, **header}, separators=(",", ":"), ensure_ascii=False).encode()
+    text += b" " * (-len(text) % 8)
+    arrays = (places[name][name].astype(described[name][0].newbyteorder("<")).tobytes() for name in names)
+    return write_bytes(path, itertools.chain([len(text).to_bytes(8, "little"), text], arrays))
 
 
 def sha256_bytes(content: bytes) -> str:

@@ -177,6 +177,8 @@ def test_budgets_in_db_are_given_in_db():
     assert attack == APGD(Masked(-6))
     (attack,) = parse_attack("APGD", "amplitude", 0.01, SquaredError(), {}).attacks
     assert attack == APGD(Amplitude(0.01))
+    assert parse_attack("APGD", None, None, SquaredError(), {}, db=40.0).attacks == (APGD(SNR(40)),)
+    assert parse_attack("APGD", None, 0.1, SquaredError(), {}).attacks == (APGD(Linf(0.1)),)
 
 
 @pytest.mark.parametrize(

@@ -40,6 +40,7 @@ EXPECTED = {
         "audit",
         "stats",
         "report",
+        "leakage",
     ),
     *(f"study {name}" for name in ("plan", "run", "status")),
     *(f"data {name}" for name in ("list", "info", "download", "validate", "synthesize", "concepts")),

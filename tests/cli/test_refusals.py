@@ -70,6 +70,8 @@ COMMANDS = [
     "explain RUN SONG --hop inf",
     "explain RUN gone.mp3",
     "explain RUN SONG --plot a.svg",
+    "leakage RUN DATA",
+    "leakage RUN DATA --black-box NOWHERE",
     "intervene RUN SONG",
     "intervene RUN",
     "intervene RUN DATA --protocol standard-1",

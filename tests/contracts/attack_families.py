@@ -126,6 +126,20 @@ def pairs(applies: Callable[[Family], bool] = lambda family: True) -> Any:
     return pytest.mark.parametrize(("family", "budget"), cases)
 
 
+def families(applies: Callable[[Family], bool] = lambda family: True) -> Any:
+    """The same with one budget for each family, in turn, so that every budget meets several families.
+
+    For properties that the search or the budget may break alone, but not only together.
+    """
+    chosen = [(name, family) for name, family in FAMILIES.items() if applies(family)]
+    cases = [
+        pytest.param(family, budget, id=f"{name}-{budget.norm}")
+        for place, (name, family) in enumerate(chosen)
+        for budget in [family.budgets[place % len(family.budgets)]]
+    ]
+    return pytest.mark.parametrize(("family", "budget"), cases)
+
+
 def bounded(family: Family) -> bool:
     return family.is_bounded
 

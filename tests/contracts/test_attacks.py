@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -31,6 +32,7 @@ from tests.contracts.attack_families import (
     MODEL,
     Excerpts,
     bounded,
+    families,
     identity,
     norms,
     pairs,
@@ -79,7 +81,7 @@ def test_an_attack_that_leaves_its_budget_raises(budget, inputs):
         Outside(budget, objective=OneEmotion(0))(model, inputs, torch.zeros(3, 4), names="abc")
 
 
-@pairs()
+@families()
 def test_prediction_perturbation_and_adversarial_input_belong_together(family, budget, inputs, labels):
     result = family.make(budget)(MODEL, inputs, labels)
     assert torch.equal(result.adversarial, inputs + result.perturbation)
@@ -116,7 +118,7 @@ def snapshot(model):
     }
 
 
-@pairs()
+@families()
 def test_the_model_is_left_as_it_was_found_also_after_an_error(family, budget, inputs, labels):
     def interrupt(done):
         raise KeyboardInterrupt
@@ -130,7 +132,7 @@ def test_the_model_is_left_as_it_was_found_also_after_an_error(family, budget, i
     assert snapshot(model) == before
 
 
-@pairs()
+@families()
 def test_the_callers_tensors_and_random_state_are_left_alone(family, budget, inputs, labels):
     before, state = (inputs.clone(), labels.clone()), torch.get_rng_state()
     family.make(budget)(MODEL, inputs, labels)
@@ -139,7 +141,7 @@ def test_the_callers_tensors_and_random_state_are_left_alone(family, budget, inp
     assert torch.equal(torch.get_rng_state(), state)
 
 
-@pairs()
+@families()
 def test_the_same_seed_gives_the_same_result(family, budget, inputs, labels):
     attack = family.make(budget, seed=7)
     first = attack(MODEL, inputs, labels)
@@ -162,11 +164,27 @@ def test_another_seed_draws_otherwise(family, budget, inputs, labels):
     assert not torch.equal(first.perturbation, second.perturbation)
 
 
-@pytest.mark.parametrize("size", [1, 2])
 @pairs()
-def test_the_batch_size_changes_no_bit(family, budget, size, inputs, labels):
+def test_a_trace_changes_no_bit_and_holds_what_is_returned(family, budget, inputs, labels):
     attack = family.make(budget)
-    assert same(attack(MODEL, inputs, labels), attack(MODEL, inputs, labels, batch_size=size))
+    result, traced = (attack(MODEL, inputs, labels, trace=trace) for trace in (False, True))
+    assert same(result, traced)
+    trace = traced.trace
+    assert (trace.step[-1] <= result.forward_passes.numpy()).all()
+    sizes = norms(result.perturbation, budget.norm, inputs)
+    for place in range(len(inputs)):
+        is_returned = np.isclose(trace.loss[:, place], result.loss[place]) & np.isclose(
+            trace.size[:, place], sizes[place], atol=1e-9
+        )
+        assert is_returned.any()
+        assert trace.best[-1, place] == trace.loss[:, place].max()
+
+
+@pairs()
+def test_the_batch_size_changes_no_bit(family, budget, inputs, labels):
+    attack = family.make(budget)
+    together = attack(MODEL, inputs, labels)
+    assert same(together, attack(MODEL, inputs, labels, batch_size=2))  # two, and one alone
 
 
 @pairs(lambda family: family.stops)
@@ -180,7 +198,7 @@ def test_examples_that_finish_early_change_no_bit_of_the_others(family, budget, 
     assert same(result, attack(MODEL, inputs, labels, batch_size=1))
 
 
-@pairs()
+@families()
 def test_the_order_of_the_examples_changes_no_bit(family, budget, inputs, labels):
     attack, order = family.make(budget), torch.tensor([2, 0, 1])
     result, turned = attack(MODEL, inputs, labels), attack(MODEL, inputs[order], labels[order])
@@ -225,7 +243,7 @@ def objective_at(attack, delta, inputs, labels):
     return attack.objective(outputs, tenuto.attacks.Situation(labels, clean)).detach()
 
 
-@pairs()
+@families()
 def test_the_loss_is_the_objective_and_never_below_that_of_no_attack(family, budget, inputs, labels):
     attack = family.make(budget)
     result = attack(MODEL, inputs, labels)

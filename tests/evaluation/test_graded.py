@@ -12,6 +12,7 @@ import torch
 
 from tenuto.audio import load_audio
 from tenuto.errors import CheckpointError
+from tenuto.evaluation import graded as graded_module
 from tenuto.evaluation.graded import EXCERPT, SOUND_CHANGES, Passage, graded
 from tenuto.evaluation.natural import Recording
 from tenuto.models.checkpoint import save
@@ -275,6 +276,33 @@ def test_rows_are_written_once_and_read_the_next_time(rows, run):  # noqa: F811
     assert path.stat().st_mtime_ns == before
     assert run.files.has_natural(protocol="natural-2")
     assert run.files.protocols() == []
+
+
+def test_an_interrupted_call_is_continued(rows, run, tmp_path, monkeypatch):  # noqa: F811
+    copy = dataclasses.replace(run, folder=shutil.copytree(run.folder, tmp_path / run.name))
+    copy.files.natural(protocol="natural-2").unlink()
+    variations = graded_module._variations
+    measured: list[int] = []
+
+    def measure(*call):
+        if len(measured) == 2:
+            raise KeyboardInterrupt
+        measured.append(call[1])
+        return variations(*call)
+
+    monkeypatch.setattr(graded_module, "_variations", measure)
+    with pytest.raises(KeyboardInterrupt):
+        graded(copy)
+    measured.clear()
+
+    def count(*call):
+        measured.append(call[1])
+        return variations(*call)
+
+    monkeypatch.setattr(graded_module, "_variations", count)
+    pd.testing.assert_frame_equal(graded(copy), rows, check_dtype=False)
+    assert len(measured) == len(run.part("test")) - 2
+    assert sorted(path.name for path in copy.files.attacks.glob("*natural-2*")) == ["natural-2.csv"]
 
 
 def test_rows_of_earlier_weights_are_refused(rows, run, tmp_path):  # noqa: F811

@@ -16,7 +16,7 @@ from tenuto.analysis.systems import remarks_on_runs
 from tenuto.attacks import ReleasedAttack, protocol
 from tenuto.data import prepare
 from tenuto.errors import FileError, FolderWarning, TenutoError
-from tenuto.evaluation import robustness
+from tenuto.evaluation import locking, robustness
 from tenuto.evaluation.runs import open_run
 from tenuto.files import read_json, read_safetensors
 from tenuto.models.recogniser import predict
@@ -278,7 +278,7 @@ def test_an_interrupted_attack_goes_on_with_other_batches(open_trained, rows):
 
 def test_one_process_at_a_time_runs_a_protocol_on_a_run(open_trained, monkeypatch):
     run = open_trained("A2E")
-    monkeypatch.setattr(robustness, "PATIENCE", 0.1)
+    monkeypatch.setattr(locking, "PATIENCE", 0.1)
     run.files.attacks.mkdir()
     with (
         FileLock(run.files.lock(BRIEF)),

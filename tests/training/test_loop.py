@@ -20,6 +20,7 @@ from tenuto.files import read_csv, read_json, read_safetensors
 from tenuto.models import Prediction, build
 from tenuto.models.checkpoint import load
 from tenuto.training import loop
+from tenuto.training.state import State
 from tests import small_runs
 from tests.small_runs import EVERYTHING, kept_epoch, numbers, settings
 
@@ -322,7 +323,7 @@ def test_the_best_epoch_s_weights_are_kept(scripted):
 def test_done(epoch, best_epoch, done):
     config = settings(epochs=199, patience=50)
     network = build("A2E", width=0.0625)
-    state = loop.State(network, torch.optim.Adam(network.parameters()), epoch, best_epoch)
+    state = State(network, torch.optim.Adam(network.parameters()), epoch, best_epoch)
     assert state.is_done(config) == done
 
 

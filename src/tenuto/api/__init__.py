@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from tenuto.api.adoption import adopt
     from tenuto.api.auditing import Audit, audit
-    from tenuto.api.certifying import Certificates, certify
+    from tenuto.api.certificates import Certificates
+    from tenuto.api.certifying import certify, sandwich
     from tenuto.api.comparing import compare, corruption_error, curves, optimality, rows
     from tenuto.api.datasets import prepare, validate
     from tenuto.api.exporting import export
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
         evaluate,
         explain,
         intervene,
+        leakage,
         natural,
         open_run,
         predict,
@@ -40,7 +42,8 @@ if TYPE_CHECKING:
 _MODULES = {
     "tenuto.api.adoption": ("adopt",),
     "tenuto.api.auditing": ("Audit", "audit"),
-    "tenuto.api.certifying": ("Certificates", "certify"),
+    "tenuto.api.certificates": ("Certificates",),
+    "tenuto.api.certifying": ("certify", "sandwich"),
     "tenuto.api.comparing": ("compare", "corruption_error", "curves", "optimality", "rows"),
     "tenuto.api.datasets": ("prepare", "validate"),
     "tenuto.api.exporting": ("export",),
@@ -50,8 +53,8 @@ _MODULES = {
     "tenuto.api.recordings": ("RecordingAttack", "attack_recording"),
     "tenuto.api.reports": ("Report", "report"),
     "tenuto.api.runs": (
-        *("Run", "attack", "evaluate", "explain", "intervene", "natural", "open_run"),
-        *("predict", "set_concepts", "show", "universal"),
+        *("Run", "attack", "evaluate", "explain", "intervene", "leakage", "natural"),
+        *("open_run", "predict", "set_concepts", "show", "universal"),
     ),
     "tenuto.api.studies": ("run_study",),
     "tenuto.api.training": ("import_reference", "train"),
@@ -83,6 +86,7 @@ __all__ = [
     "gallery",
     "import_reference",
     "intervene",
+    "leakage",
     "load",
     "natural",
     "open_run",
@@ -93,6 +97,7 @@ __all__ = [
     "report",
     "rows",
     "run_study",
+    "sandwich",
     "set_concepts",
     "show",
     "train",

@@ -76,7 +76,8 @@ def attack_recording(
             (the default) and others, see docs/attack.md.
         epsilon: Size of the budget, in the unit of the perturbed input.
         db: Size of a budget in dB, for ``snr`` and ``masked``.
-        norm: ``linf`` (the default), ``l2`` or ``none``; of the waveform: ``snr``, ``amplitude`` or ``masked``.
+        norm: ``linf``, ``l2`` or ``none``; of the waveform: ``snr``, ``amplitude`` or ``masked``. Default: ``snr`` with
+            ``db``, else ``linf``.
         scale: Clip predictions to this scale before an error is measured.
         start: Second at which the excerpt begins; default: in the middle of the recording.
         inputs: What is perturbed, ``waveform`` or ``spectrogram``; default: what the budget is for, else what the model
@@ -100,7 +101,7 @@ def attack_recording(
     if isinstance(attack, str) or attack is None:
         family = attack or ("APGD" if recogniser.has_gradient else "Square")
         aim = _objective(objective, family_of(family), recogniser, scale)
-        chosen = single_attack(family, norm or "linf", epsilon, aim, settings, db=db, trust=trust)
+        chosen = single_attack(family, norm, epsilon, aim, settings, db=db, trust=trust)
     else:
         given = {
             "objective": objective,

@@ -19,6 +19,7 @@ import pandas as pd
 from tenuto.analysis.natural import summary
 from tenuto.analysis.systems import label_scale
 from tenuto.api.auditing import Audit, audit_run
+from tenuto.api.certificates import Certificates, Numbers, Request, certify_run
 from tenuto.api.datasets import data_config, find_data, prepare
 from tenuto.api.outcomes import ClipsShown, Metrics, attack_name, write_clip, write_intervention
 from tenuto.api.progress import SILENT, Progress
@@ -29,7 +30,15 @@ from tenuto.config import SYSTEMS, DataConfig, RunConfig, to_yaml
 from tenuto.data import Prepared, draw_split, write_split
 from tenuto.data.inputs import LogSpectrogramInputs
 from tenuto.errors import AudioError, ConfigError, FileError
-from tenuto.evaluation import explanation, intervention, natural as variation, resynthesis, robustness, runs
+from tenuto.evaluation import (
+    explanation,
+    intervention,
+    leakage as leaking,
+    natural as variation,
+    resynthesis,
+    robustness,
+    runs,
+)
 from tenuto.evaluation.graded import graded
 from tenuto.evaluation.universal import UniversalResult
 from tenuto.files import write_text
@@ -113,6 +122,28 @@ class Run(runs.Run):
             self.progress.note(omission)
         with self.progress.bar("attack", total) as advance:
             return robustness.attack(self, chosen, part, device, batch_size, advance)
+
+    def certify(
+        self,
+        inputs: str | None = None,
+        *,
+        sigma: Numbers,
+        radius: Numbers = (),
+        snr_db: Numbers = (),
+        part: str = "test",
+        clips: int | None = None,
+        device: str = "cpu",
+        batch_size: int | None = None,
+        attack_steps: int = 0,
+        **settings: Any,
+    ) -> Certificates:
+        """Certify clips by median smoothing, see `tenuto.certify`. Rows are written to ``certificates``."""
+        request = Request.of(
+            sigma, radius, snr_db, clips, device, batch_size, attack_steps, self.progress, **settings
+        )
+        check_domain(self.recogniser, inputs)
+        run = self.in_sound() if inputs == "waveform" or (inputs is None and request.radii.snr_db) else self
+        return certify_run(run, part, request)
 
     def universal(
         self,
@@ -210,6 +241,25 @@ class Run(runs.Run):
         for path in write_intervention(result, folder):
             self.progress.note(str(path))
         return result
+
+    def leakage(
+        self, part: str = "test", black_box: runs.Run | Source | None = None, seed: int = 0
+    ) -> leaking.Leakage:
+        """What the units of a bottleneck say beyond their concepts, and what they leave out.
+
+        Args:
+            part: ``test``, ``validation`` or ``train``.
+            black_box: A run on the same data, such as an A2E run, that completeness compares with; default: a fit on
+                the features in front of the bottleneck.
+            seed: Of the bootstrap.
+
+        Raises:
+            ConfigError: No bottleneck, no concept ratings, or a black box on other data.
+            DataError: Too few clips.
+        """
+        if black_box is not None and not isinstance(black_box, runs.Run):
+            black_box = runs.open_run(locate_run(black_box), self.material.prepared)
+        return leaking.measure(self, part, black_box, seed)
 
     def set_concepts(self, values: Mapping[str, float]) -> intervention.Change:
         """Emotions of the clean test clips, on average, before and after concepts are set to ``values``."""
@@ -523,6 +573,21 @@ def intervene(
 ) -> intervention.Intervention:
     """Correct a run's concepts, see `Run.intervene` and `open_run`."""
     return _opened(run, root, progress, cache=cache, **opening).intervene(protocol, out)
+
+
+def leakage(
+    run: Run | Source,
+    part: str = "test",
+    *,
+    black_box: runs.Run | Source | None = None,
+    seed: int = 0,
+    root: Source | None = None,
+    cache: Source | None = None,
+    progress: Progress = SILENT,
+    **opening: Any,
+) -> leaking.Leakage:
+    """Leakage, completeness and effective number of a run's concepts, see `Run.leakage` and `open_run`."""
+    return _opened(run, root, progress, cache=cache, **opening).leakage(part, black_box, seed)
 
 
 def show(

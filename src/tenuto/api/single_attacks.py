@@ -18,7 +18,7 @@ def family_of(attack: str) -> str:
 
 def single_attack(
     attack: str,
-    norm: str,
+    norm: str | None,
     epsilon: float | None,
     objective: Objective | None,
     settings: Mapping[str, object],

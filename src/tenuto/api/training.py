@@ -51,6 +51,10 @@ def run_config(
         # In a study, settings of adversarial training hold for the systems that are trained so.
         content = with_adversarial(content, False)
     content = merge(content, settings or {})
+    own = (settings or {}).get("train") or {}
+    if own.get("bottleneck") is not None and own.get("task_loss_weight") is None:
+        # The system and the preset weigh a joint loss.
+        content["train"] = {key: one for key, one in content["train"].items() if key != "task_loss_weight"}
     content["data"] = with_folder_file(content.get("data") or {}, root)
     if adversarial is not None:
         content = with_adversarial(content, adversarial)
@@ -84,7 +88,8 @@ def train(
         device: ``cpu`` or ``cuda``.
         progress: Reports epochs.
         report: Called with the line of ``history.csv`` after every epoch.
-        settings: Settings of training, such as ``seed=6`` or ``epochs=50``; ``data`` and ``model`` are mappings.
+        settings: Settings of training, such as ``seed=6`` or ``bottleneck="sequential"``; ``data`` and ``model`` are
+            mappings.
 
     Returns:
         The run's folder; ``tenuto.open_run(folder, root)`` opens it.
@@ -97,6 +102,7 @@ def train(
         parts: dict[str, Any] = {name: settings.pop(name) for name in ("data", "model") if name in settings}
         config = run_config(system, preset, {**parts, "train": settings}, adversarial, root)
     check_network(config)
+    config = loop.completed(config)
     prepared = prepare(root, config.data, cache=cache, progress=progress)
     progress.note(
         f"{config.system}, seed {config.train.seed}, {len(prepared.index)} clips of {prepared.name}"

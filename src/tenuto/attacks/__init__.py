@@ -36,6 +36,7 @@ from tenuto.attacks.search import Search
 from tenuto.attacks.smc2025.described import Described
 from tenuto.attacks.smc2025.released import ReleasedAttack, ReleasedResult
 from tenuto.attacks.square import Square
+from tenuto.attacks.trace import Trace
 from tenuto.attacks.transfer import Transfer
 from tenuto.attacks.transformations import (
     AddedNoise,
@@ -101,6 +102,7 @@ __all__ = [
     "Square",
     "SquaredError",
     "Target",
+    "Trace",
     "Transfer",
     "Transformation",
     "Transformations",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import abc
 import dataclasses
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, Literal, TypeVar
 
 import torch
@@ -17,6 +17,7 @@ from tenuto.attacks.calling import Evaluator, Model, left_as_found
 from tenuto.attacks.checks import listed, require_whole
 from tenuto.attacks.objectives import Objective
 from tenuto.attacks.registry import ATTACKS, build, to_dict
+from tenuto.attacks.trace import Recorder, Trace
 from tenuto.errors import AttackError
 
 Progress = Callable[[int], None]
@@ -60,6 +61,7 @@ class AttackResult:
         adversarial_concepts: (n, concepts), at ``adversarial``.
         columns: Further values (n,) of rows, by column: ``leakage_db`` of a region in a waveform, and the effect of an
             attack with transformations on fresh draws (`tenuto.attacks.search.Search.result`).
+        trace: What the search evaluated, where the call asked for it; else None.
     """
 
     perturbation: Tensor
@@ -74,6 +76,7 @@ class AttackResult:
     clean_concepts: Tensor | None = field(default=None, kw_only=True)
     adversarial_concepts: Tensor | None = field(default=None, kw_only=True)
     columns: dict[str, Tensor] = field(default_factory=dict, kw_only=True)
+    trace: Trace | None = field(default=None, kw_only=True)
 
     def extra_columns(self) -> dict[str, Tensor]:
         """Values (n,) that rows of this attack have in addition to those of every attack, by column."""
@@ -180,6 +183,7 @@ class Attack(abc.ABC):
         batch_size: int | None = None,
         progress: Progress | None = None,
         output: str | None = None,
+        trace: bool = False,
     ) -> AttackResult:
         """Attack every example.
 
@@ -202,6 +206,8 @@ class Attack(abc.ABC):
             batch_size: Examples attacked together; 6 by default, 64 on a GPU.
             progress: Called with the number of example-iterations settled; their sum is n * iterations.
             output: Key of the emotions, for a model that returns a dict.
+            trace: Record every step of the search in the result's ``trace``; numbers do not change. Attacks without
+                a search of their own have none.
 
         Raises:
             AttackError: Inputs or a model that cannot be attacked, a prediction or an objective that is not finite,
@@ -217,7 +223,12 @@ class Attack(abc.ABC):
             evaluate = Evaluator(model, output, may_be_random=self.is_averaged)
             report = progress or (lambda done: None)
             chunks = examples.chunks(batch_size)
-            return joined([self._attack(evaluate, chunk, valid_range, report) for chunk in chunks])
+            results = []
+            for chunk in chunks:
+                recorder = Recorder(chunk.names) if trace else None
+                result = self._attack(evaluate, chunk, valid_range, report, recorder)
+                results.append(result if recorder is None else replace(result, trace=recorder.trace()))
+            return joined(results)
 
     def _check(self, examples: Examples, valid_range: Range | None) -> None:
         """Raise `AttackError` or `ConfigError` for arguments that this attack cannot use."""
@@ -226,9 +237,14 @@ class Attack(abc.ABC):
 
     @abc.abstractmethod
     def _attack(
-        self, evaluate: Evaluator, chunk: Examples, valid_range: Range | None, progress: Progress
+        self,
+        evaluate: Evaluator,
+        chunk: Examples,
+        valid_range: Range | None,
+        progress: Progress,
+        recorder: Recorder | None,
     ) -> AttackResult:
-        """Attack checked examples together."""
+        """Attack checked examples together; a recorder is given every evaluation."""
 
 
 def from_dict(description: Mapping[str, Any], **parts: Any) -> Attack:
@@ -358,6 +374,8 @@ def joined(parts: Sequence[Result]) -> Result:
 def _joined_values(values: Sequence[Any]) -> Any:
     if isinstance(values[0], dict):
         return {name: torch.cat([value[name] for value in values]) for name in values[0]}
+    if isinstance(values[0], Trace):
+        return Trace.joined(values)
     return None if values[0] is None else torch.cat(list(values))
 
 

@@ -21,6 +21,7 @@ from tenuto.attacks.objectives import Objective, SquaredError
 from tenuto.attacks.region import Region
 from tenuto.attacks.registry import OPTION
 from tenuto.attacks.search import Search, Task, room
+from tenuto.attacks.trace import Recorder
 from tenuto.attacks.transformations import Transformations
 from tenuto.devices import Precision
 from tenuto.errors import AttackError, ConfigError
@@ -103,7 +104,12 @@ class BoundedAttack(Attack):
         return self.transformations is not None
 
     def _attack(
-        self, evaluate: Evaluator, chunk: Examples, valid_range: Range | None, progress: Progress
+        self,
+        evaluate: Evaluator,
+        chunk: Examples,
+        valid_range: Range | None,
+        progress: Progress,
+        recorder: Recorder | None,
     ) -> AttackResult:
         reported = 0
 
@@ -125,6 +131,7 @@ class BoundedAttack(Attack):
             progress=report,
             area=None if self.region is None else self.region.of(chunk.inputs, chunk.axes),
             transformations=self.transformations,
+            recorder=recorder,
         )
         search = Search(task)
         if self.budget.epsilon > 0 and self.iterations > 0:

@@ -94,7 +94,7 @@ def _target(word: str, emotions: Sequence[str]) -> Target:
 
 def parse_attack(
     family: str,
-    norm: str,
+    norm: str | None,
     epsilon: float | None,
     objective: Objective | None,
     settings: Mapping[str, object],
@@ -105,7 +105,8 @@ def parse_attack(
 
     Args:
         family: A registered attack.
-        norm: A registered budget: ``linf``, ``l2``, ``snr``, ``amplitude``, ``masked`` or ``none``.
+        norm: A registered budget: ``linf``, ``l2``, ``snr``, ``amplitude``, ``masked`` or ``none``; None as in
+            `norm_or_default`.
         epsilon: Size of the budget, in the inputs' units; None with ``none`` and with norms in dB.
         objective: What it increases; None for the attack's own default.
         settings: Further settings of the family, as values or as text.
@@ -150,12 +151,18 @@ def _digest(family: str, attack: Attack) -> str:
     return hashlib.sha256(repr([family, *settings]).encode()).hexdigest()[:8]
 
 
-def parse_budget(norm: str, epsilon: float | None = None, db: float | None = None) -> Budget:
-    """Make a budget from its norm and the one size that it takes, epsilon or db.
+def norm_or_default(norm: str | None, db: float | None) -> str:
+    """The norm where one is given, else ``snr`` for a size in dB and ``linf`` for others."""
+    return norm or ("linf" if db is None else "snr")
+
+
+def parse_budget(norm: str | None, epsilon: float | None = None, db: float | None = None) -> Budget:
+    """Make a budget from its norm, or `norm_or_default`, and the one size that it takes, epsilon or db.
 
     Raises:
         ConfigError: An unknown norm, a size that the norm does not have, or none.
     """
+    norm = norm_or_default(norm, db)
     kind = BUDGETS[norm]
     sizes = {"epsilon": epsilon, "db": db}
     needed = [name for name in sizes if name in _required(kind)]

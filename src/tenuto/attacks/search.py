@@ -22,6 +22,7 @@ from tenuto.attacks.chance import generator_of
 from tenuto.attacks.checks import SMALLEST_STEP, listed
 from tenuto.attacks.objectives import Objective, Situation
 from tenuto.attacks.region import Area
+from tenuto.attacks.trace import Recorder
 from tenuto.attacks.transformations import Transformations, View, Views
 from tenuto.devices import Precision, computing_in
 from tenuto.errors import AttackError, ConfigError
@@ -62,6 +63,7 @@ class Task:
     progress: Progress
     area: Area | None = None
     transformations: Transformations | None = None
+    recorder: Recorder | None = None
 
 
 def _size_and_bound(budget: Budget, delta: Tensor, epsilon: Tensor | None) -> tuple[Tensor, Tensor]:
@@ -106,7 +108,9 @@ class Search:
         if task.transformations is not None:
             self._views = Views(task.transformations, self.inputs, task.examples.axes, SEARCH)
             with torch.no_grad():
-                self.value = self._mean_value(self.inputs, self.all_rows, self._draws(self.all_rows))
+                self.value, _ = self._mean_value(self.inputs, self.all_rows, self._draws(self.all_rows))
+        if task.recorder is not None:
+            task.recorder.begin(self.value, self.clean.emotions)
         self.box = (slice(None), slice(None)) if task.area is None else task.area.box
         self.has_start = start is not None
         self._start = None if start is None else self._brought_in(start)
@@ -207,35 +211,39 @@ class Search:
     def values(self, delta: Tensor, rows: Tensor) -> Tensor:
         """Evaluate the objective at a perturbation, (r,); the best so far is remembered."""
         with torch.no_grad():
-            values = self._mean_value(self.inputs[rows] + delta, rows, self._draws(rows))
-            return self._remember(delta, values, rows)
+            values, emotions = self._mean_value(self.inputs[rows] + delta, rows, self._draws(rows))
+            return self._remember(delta, values, emotions, rows)
 
     def gradient(self, delta: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
         """Evaluate the objective (r,) and its gradient (r, ...) at a perturbation; the best so far is remembered."""
         each: list[Tensor] = []
+        predictions: list[Tensor] = []
         gradient = torch.zeros_like(delta)
         for view in self._draws(rows):
             point = delta.detach().requires_grad_()
-            values = self._judge(self._evaluate(view(self.inputs[rows] + point), rows), rows)
+            outputs = self._evaluate(view(self.inputs[rows] + point), rows)
+            values = self._judge(outputs, rows)
             gradient += input_gradient(values, point)
             each.append(values.detach())
+            predictions.append(outputs.emotions.detach())
             self.gradients[rows.cpu()] += 1
         gradient = gradient / len(each)
         if self.task.area is not None:
             gradient = self.task.area.pulled(gradient)
         # The sign of NaN is 0: without this check such entries would never be attacked.
         self._require(gradient, rows, "gradient")
-        return self._remember(delta, torch.stack(each).mean(dim=0), rows), gradient
+        values, emotions = (torch.stack(drawn).mean(dim=0) for drawn in (each, predictions))
+        return self._remember(delta, values, emotions, rows), gradient
 
     def _draws(self, rows: Tensor) -> Iterable[View]:
         """The random views that one evaluation averages over; the inputs themselves without transformations."""
         return (lambda inputs: inputs,) if self._views is None else self._views.draw(rows)
 
-    def _mean_value(self, inputs: Tensor, rows: Tensor, views: Iterable[View]) -> Tensor:
-        """The mean of the objective over views of inputs (r, ...), (r,)."""
-        return torch.stack([self._judge(self._evaluate(view(inputs), rows), rows) for view in views]).mean(
-            dim=0
-        )
+    def _mean_value(self, inputs: Tensor, rows: Tensor, views: Iterable[View]) -> tuple[Tensor, Tensor]:
+        """The means over views of inputs (r, ...) of the objective, (r,), and of the emotions, (r, emotions)."""
+        outputs = [self._evaluate(view(inputs), rows) for view in views]
+        values = torch.stack([self._judge(drawn, rows) for drawn in outputs]).mean(dim=0)
+        return values, torch.stack([drawn.emotions for drawn in outputs]).mean(dim=0)
 
     def tick(self, rows: Tensor) -> Tensor:
         """Count one iteration; returns the positions in ``rows`` that have to go on."""
@@ -362,7 +370,9 @@ class Search:
             )
         return values
 
-    def _remember(self, delta: Tensor, values: Tensor, rows: Tensor) -> Tensor:
+    def _remember(self, delta: Tensor, values: Tensor, emotions: Tensor, rows: Tensor) -> Tensor:
+        if self.task.recorder is not None:
+            self.task.recorder.add(rows, values, self.budget.take(rows).size(delta), emotions)
         better = values > self.value[rows]
         self.value[rows] = torch.where(better, values, self.value[rows])
         self.delta[rows] = torch.where(per_example(better, delta), delta.detach(), self.delta[rows])

@@ -23,6 +23,7 @@ from tenuto.attacks.calling import Evaluator, Model, Outputs, input_gradient, le
 from tenuto.attacks.checks import listed, require_number, require_whole
 from tenuto.attacks.objectives import Objective, Situation
 from tenuto.attacks.search import full_precision, room
+from tenuto.attacks.trace import Recorder
 from tenuto.devices import Precision, computing_in
 from tenuto.errors import AttackError, ConfigError
 
@@ -275,7 +276,12 @@ class Placement(Attack):
         return f"{name} +{self.seconds:g} s" if self.seconds else name
 
     def _attack(
-        self, evaluate: Evaluator, chunk: Examples, valid_range: Range | None, progress: Progress
+        self,
+        evaluate: Evaluator,
+        chunk: Examples,
+        valid_range: Range | None,
+        progress: Progress,
+        recorder: Recorder | None,
     ) -> AttackResult:
         inputs, targets = chunk.inputs, chunk.targets
         delta = placed(self.shape.to(inputs)[None], self.budget, chunk, valid_range)

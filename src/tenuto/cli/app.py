@@ -22,6 +22,7 @@ from tenuto.cli import (
     explain,
     export,
     intervene,
+    leakage,
     natural,
     paper,
     predict,
@@ -80,7 +81,7 @@ app = typer.Typer(
     name="tenuto",
     cls=Commands,
     help="Adversarial robustness of music-emotion recognition: reproduce, attack, audit.",
-    epilog="Exit code: 0 done, 1 a check or a run failed, 2 bad input.",
+    epilog="Exit code: 0 done, 1 a check or a run failed, 2 bad input, 3 stopped by a time limit.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -106,6 +107,7 @@ app.command("predict", rich_help_panel=MODEL)(predict.predict)
 app.command("evaluate", rich_help_panel=MODEL)(evaluate.evaluate)
 app.command("explain", rich_help_panel=MODEL)(explain.explain)
 app.command("intervene", rich_help_panel=MODEL)(intervene.intervene)
+app.command("leakage", rich_help_panel=MODEL)(leakage.leakage)
 app.command("show", rich_help_panel=MODEL)(show.show)
 app.command("export", rich_help_panel=MODEL)(export.export)
 

@@ -104,7 +104,7 @@ def attack(
         str | None,
         typer.Option(
             help="linf, l2 or none; of the waveform: snr, amplitude or masked.",
-            show_default="linf",
+            show_default="snr with --db, else linf",
             rich_help_panel=OWN,
         ),
     ] = None,
@@ -231,7 +231,7 @@ def attack(
 
     Example: tenuto attack a2e-soundtracks song.mp3 --objective happy+ --epsilon 0.05 --out attacked
 
-    Example: tenuto attack a2e-soundtracks song.mp3 --objective happy+ --norm snr --db 40 --out attacked
+    Example: tenuto attack a2e-soundtracks song.mp3 --objective happy+ --db 40 --out attacked
     """
     settings = {
         "iterations": iterations,

@@ -94,14 +94,14 @@ OtherData = Annotated[
     ),
 ]
 Device = Annotated[str, typer.Option("--device", help="cpu or cuda.", callback=require)]
-PrecisionName = StrEnum("PrecisionName", ["auto", "float32", "bfloat16"])
+PrecisionName = StrEnum("PrecisionName", ["auto", "float32", "bfloat16", "tf32"])
 TrainPrecision = Annotated[
     PrecisionName | None,
     typer.Option(
         "--precision",
         metavar="NAME",
-        help="Precision of updates and training attacks: float32, bfloat16, or auto: bfloat16 where the processor "
-        "supports it natively.",
+        help="Precision of updates and training attacks: float32, bfloat16, tf32 (on a GPU), or auto: bfloat16 where "
+        "the processor supports it natively.",
         show_default="float32, or the preset's",
     ),
 ]

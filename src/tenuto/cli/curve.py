@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from tenuto.cli.common import AsJson, NormName, Unit, notes, out, print_json, print_paths
+from tenuto.cli.options import with_options
 from tenuto.cli.screen import print_cells
+from tenuto.errors import ConfigError
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -30,6 +32,13 @@ def curve(
         list[str] | None,
         typer.Option(metavar="PROTOCOL", help="Further protocols in that comparison.", show_default="none"),
     ] = None,
+    certificate: Annotated[
+        bool,
+        typer.Option(
+            "--certificate",
+            help="Draw what `tenuto certify` saved instead: attack and certificate of smoothed models.",
+        ),
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Draw error over the size of the perturbation, next to the effect of natural variation.
@@ -42,7 +51,14 @@ def curve(
     Example: tenuto curve runs/A2E-6-1a2b3c4d --protocol sound-1 --norm snr
 
     Example: tenuto curve runs/A2E-6-1a2b3c4d --against thorough-1
+
+    Example: tenuto curve runs/A2E-6-1a2b3c4d --certificate
     """
+    if certificate:
+        if norm is not None or unit is not None or optimality or against:
+            raise ConfigError("`norm` and `unit` choose among attacks. Leave them out with `certificate`.")
+        _sandwich(folders, to, as_json)
+        return
     from tenuto import api
     from tenuto.analysis import curves as curves_over
     from tenuto.reporting import optimality as shown, tables, write_curves, write_optimality
@@ -80,6 +96,25 @@ def curve(
         print_paths(files.values())
     if as_json:
         print_json(printed[0] if len(printed) == 1 else {"curves": printed})
+
+
+def _sandwich(folders: list[Path], to: Path, as_json: bool) -> None:
+    """Table and figure of saved certificates."""
+    from tenuto import api
+    from tenuto.reporting.certificates import caption_sandwich, show_sandwich, write_sandwich
+
+    both = api.sandwich(folders)
+    files = write_sandwich(both, to)
+    if as_json:
+        table = both.table.astype(object).where(both.table.notna(), None)
+        remarks, paths = list(both.remarks), [str(path) for path in files.values()]
+        print_json({"certificates": table.to_dict("records"), "remarks": remarks, "files": paths})
+        return
+    print_cells(show_sandwich(both), "Attack and certificate of smoothed models")
+    out.print(caption_sandwich(both), soft_wrap=False)
+    for remark in both.remarks:
+        notes.print(with_options(remark))
+    print_paths(files.values())
 
 
 def _values(curves: Curves) -> dict[str, Any]:

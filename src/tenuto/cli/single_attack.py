@@ -63,14 +63,17 @@ class SingleAttack(NamedTuple):
             path = locate_run(self.source)
             attacked = run.in_sound() if self._is_of_waveforms(inputs) else run
             settings |= {"source": Sibling(attacked, api.load(path)), "name": path.name}
-        norm = self.norm or "linf"
-        return single_attack(str(self.family), norm, self.epsilon, goal, settings, db=self.db, trust=trust)
+        return single_attack(
+            str(self.family), self.norm, self.epsilon, goal, settings, db=self.db, trust=trust
+        )
 
     def _is_of_waveforms(self, inputs: str | None) -> bool:
         """Whether waveforms are attacked."""
         from tenuto.attacks import BUDGETS
+        from tenuto.attacks.parsing import norm_or_default
 
-        return inputs == "waveform" or bool(self.robust_to) or BUDGETS[self.norm or "linf"].needs_sound
+        norm = BUDGETS[norm_or_default(self.norm, self.db)]
+        return inputs == "waveform" or bool(self.robust_to) or norm.needs_sound
 
     @property
     def settings(self) -> dict[str, object]:

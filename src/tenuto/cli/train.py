@@ -14,16 +14,38 @@ from tenuto.config import SYSTEMS
 
 SelectName = StrEnum("SelectName", ["correlation", "mae", "loss"])
 SETTINGS = "Single settings, which override --system and --preset"
+ROBUST = "Settings of --robust"
 ExcerptName = StrEnum("ExcerptName", ["fixed", "fresh"])
+RobustDomain = StrEnum("RobustDomain", ["waveform"])
+BottleneckName = StrEnum("BottleneckName", ["joint", "sequential", "independent"])
 
 
 def train(
     root: common.Root,
     system: Annotated[str | None, typer.Option(help=f"One of {', '.join(SYSTEMS)}.")] = None,
-    preset: Annotated[str | None, typer.Option(help="paper-2025, or a YAML file.")] = None,
+    preset: Annotated[
+        str | None, typer.Option(help="paper-2025, robust-fast or another preset, or a YAML file.")
+    ] = None,
     seed: Annotated[int | None, typer.Option(help="Seed of weights, order, excerpts, dropout.")] = None,
     adversarial: Annotated[
         bool | None, typer.Option(help="With or without adversarial training.", show_default=False)
+    ] = None,
+    robust: Annotated[
+        str | None,
+        typer.Option(
+            metavar="METHOD",
+            help="Robust training in every epoch: noise, pgd, fast, free, trades, or a registered method.",
+            show_default=False,
+        ),
+    ] = None,
+    bottleneck: Annotated[
+        BottleneckName | None,
+        typer.Option(
+            metavar="KIND",
+            help="joint: concepts and emotions together; sequential or independent: concepts first, then a linear "
+            "fit of emotions on predicted or true concepts.",
+            show_default="joint",
+        ),
     ] = None,
     network: Annotated[
         str | None,
@@ -86,6 +108,63 @@ def train(
         int | None, typer.Option(rich_help_panel=SETTINGS, help="CPU threads (default: all cores).")
     ] = None,
     precision: common.TrainPrecision = None,
+    average: Annotated[
+        float | None,
+        typer.Option(
+            rich_help_panel=SETTINGS,
+            help="Decay of a moving average of the weights, such as 0.99, which is evaluated and saved.",
+            show_default="no average",
+        ),
+    ] = None,
+    sigma: Annotated[
+        float | None,
+        typer.Option(rich_help_panel=ROBUST, help="noise: its standard deviation.", show_default="0.25"),
+    ] = None,
+    epsilon: Annotated[
+        float | None,
+        typer.Option(
+            rich_help_panel=ROBUST,
+            help="Largest change of an entry, in standard deviations of the log spectrogram, or of a sample.",
+            show_default="0.05",
+        ),
+    ] = None,
+    db: Annotated[
+        float | None,
+        typer.Option(
+            rich_help_panel=ROBUST, help="Signal-to-noise ratio of attacked waveforms.", show_default=False
+        ),
+    ] = None,
+    steps: Annotated[
+        int | None,
+        typer.Option(rich_help_panel=ROBUST, help="pgd, trades: steps of the attack.", show_default="5"),
+    ] = None,
+    step_size: Annotated[
+        float | None,
+        typer.Option(
+            rich_help_panel=ROBUST,
+            help="Size of a step, in the unit of the budget.",
+            show_default="from budget and steps",
+        ),
+    ] = None,
+    replays: Annotated[
+        int | None,
+        typer.Option(rich_help_panel=ROBUST, help="free: updates on the same clips.", show_default="4"),
+    ] = None,
+    weight: Annotated[
+        float | None,
+        typer.Option(
+            rich_help_panel=ROBUST, help="trades: weight of the change of the prediction.", show_default="6"
+        ),
+    ] = None,
+    domain: Annotated[
+        RobustDomain | None,
+        typer.Option(
+            rich_help_panel=ROBUST,
+            metavar="NAME",
+            help="waveform: perturb the sound.",
+            show_default="spectrogram",
+        ),
+    ] = None,
     data: common.Data = None,
     ratings: common.Ratings = None,
     id_column: common.IdColumn = None,
@@ -104,6 +183,17 @@ def train(
     from tenuto import api
     from tenuto.api.training import run_config
 
+    robust_settings = {
+        "method": robust,
+        "sigma": sigma,
+        "epsilon": epsilon,
+        "db": db,
+        "steps": steps,
+        "step_size": step_size,
+        "replays": replays,
+        "weight": weight,
+        "domain": domain,
+    }
     settings = {
         "data": {
             **common.data_settings(data, ratings, id_column, emotions, concepts, scale, album_column),
@@ -120,8 +210,11 @@ def train(
             "patience": patience,
             "batch_size": batch_size,
             "select": select,
+            "bottleneck": bottleneck,
             "threads": threads,
             "precision": precision,
+            "average": average,
+            "robust": robust_settings if set(robust_settings.values()) != {None} else None,
         },
     }
     config = run_config(system, preset, settings, adversarial, root)
@@ -133,9 +226,14 @@ def train(
 
 def _print_epoch(row: dict[str, Any]) -> None:
     notes.print(
-        f"epoch {row['epoch']:3d}  loss {row['loss']:.4f}  validation r {row['validation_emotions']:.4f}"
+        f"epoch {row['epoch']:3d}  loss {row['loss']:.4f}  validation r {_correlation(row):.4f}"
         f"  score {row['score']:.4f}  best epoch {row['best_epoch']}"
     )
+
+
+def _correlation(row: dict[str, Any]) -> float:
+    """Correlation of what is trained: the emotions, or the concepts alone."""
+    return float(row["validation_emotions" if "validation_emotions" in row else "validation_concepts"])
 
 
 def import_reference(

@@ -70,7 +70,7 @@ def universal(
     from tenuto import api
     from tenuto.attacks import parse_budget
 
-    budget = parse_budget(norm or ("linf" if db is None else "snr"), epsilon, db)
+    budget = parse_budget(norm, epsilon, db)
     opened = api.open_run(run, root, trust=trust, cache=cache, progress=common.TERMINAL)
     result = opened.universal(
         budget,

@@ -96,8 +96,11 @@ class Material:
 def check(config: RunConfig, prepared: Prepared) -> None:
     """Refuse a configuration the data cannot serve. Raises `ConfigError`."""
     if config.train.task_loss_weight < 1 and not prepared.index.concepts:
+        setting = f"task loss weight {config.train.task_loss_weight:g}"
+        if config.train.bottleneck is not None:
+            setting = f"bottleneck {config.train.bottleneck}"
         raise ConfigError(
-            f"{config.system} learns concepts (task loss weight {config.train.task_loss_weight:g}), but "
+            f"{config.system} learns concepts ({setting}), but "
             f"{prepared.name} has no concept ratings. Compute proxies from the audio with `concepts=signal`, use the "
             "data set midlevel or synthetic, or a system without concepts (A2E, A2B2E)."
         )

@@ -9,23 +9,30 @@ from __future__ import annotations
 import functools
 import io
 import math
+import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
+import torch
 from numpy.typing import NDArray
 
 from tenuto.audio import degradations
 from tenuto.audio.loading import FULL_SCALE, decode, mix_down, resample
 from tenuto.data.excerpts import fixed_starts
 from tenuto.devices import repeatable
+from tenuto.evaluation.locking import one_process
 from tenuto.evaluation.natural import Mp3, Progress, Recording, Waveform, variation_rows, without_norms
+from tenuto.evaluation.records import finished_rows, origin_of
+from tenuto.models.heads import Prediction
+from tenuto.models.recogniser import predict
 from tenuto.store.natural import GRADED, KINDS, change_name
-from tenuto.store.rows import write_rows
+from tenuto.store.rows import read_rows, write_rows
 
 if TYPE_CHECKING:
+    from tenuto.data.batches import Batch
     from tenuto.data.inputs import Inputs
     from tenuto.evaluation.runs import Run
 
@@ -211,7 +218,7 @@ def graded(run: Run, part: str = "test", progress: Progress | None = None) -> pd
 
     Columns: see `tenuto.store.rows`; ``attack`` is "natural", ``objective`` the kind and strength, such as
     ``low-pass 3``, and ``settings`` the numbers. ``l2`` and ``linf`` measure the change of the network's input; another
-    excerpt is no perturbation and has none. Rows that exist are read.
+    excerpt is no perturbation and has none. Rows that exist are read, and an interrupted call is continued.
 
     Args:
         run: The model and its clips; their audio files are read.
@@ -222,36 +229,52 @@ def graded(run: Run, part: str = "test", progress: Progress | None = None) -> pd
         AudioError: A recording cannot be decoded.
         CheckpointError: There are rows that belong to earlier weights of the run.
         FileError: A recording is not where the data set has it, or mp3 cannot be written.
+        TenutoError: Another process is measuring this run.
     """
-    import torch
-
-    from tenuto.evaluation.records import finished_rows, origin_of
-    from tenuto.models.heads import Prediction
-    from tenuto.models.recogniser import predict
-
     origin = origin_of(run)
     if run.files.has_natural(part, GRADED):
         return finished_rows(run, GRADED, part, origin)
-    clips, network = run.part(part), run.recogniser.network
-    clean = predict(network, clips.inputs)
-    prepared, tables = run.material.prepared, []
-    frames = fixed_starts([len(clip) for clip in prepared.spectrograms])
-    for row, place in enumerate(prepared.places(clips.clips)):
-        names, settings, changed = zip(*_variations(run, place, frames[place]), strict=True)
-        inputs, copies = torch.from_numpy(np.stack(changed)), torch.full((len(names),), row)
-        concepts = None if clean.concepts is None else clean.concepts[copies]
-        own = Prediction(clean.emotions[copies], concepts)
-        predictions = own, predict(network, inputs)
-        table = variation_rows(
-            run, GRADED, part, clips.take(copies), inputs, predictions, list(names), list(settings)
-        )
-        is_excerpt = table["objective"].str.startswith(EXCERPT)
-        tables += [table[~is_excerpt], without_norms(table[is_excerpt])]
-        if progress is not None:
-            progress(1)
-    rows = pd.concat(tables, ignore_index=True).assign(**origin)
-    write_rows(run.files.natural(part, GRADED), rows)
+    with one_process(run, GRADED, part):
+        pieces = run.files.pieces(GRADED, part, origin["checkpoint"])
+        clips = run.part(part)
+        clean = predict(run.recogniser.network, clips.inputs)
+        prepared, tables = run.material.prepared, []
+        frames = fixed_starts([len(clip) for clip in prepared.spectrograms])
+        for row, place in enumerate(prepared.places(clips.clips)):
+            piece = pieces / f"{row:05d}.csv"
+            if not piece.is_file():
+                write_rows(piece, _of_clip(run, part, clips, row, clean, frames[place]).assign(**origin))
+            tables.append(read_rows(piece))
+            if progress is not None:
+                progress(1)
+        rows = pd.concat(tables, ignore_index=True)
+        write_rows(run.files.natural(part, GRADED), rows)
+        for folder in run.files.all_pieces(GRADED, part):
+            shutil.rmtree(folder)
     return rows
+
+
+def _of_clip(run: Run, part: str, clips: Batch, row: int, clean: Prediction, frame: int) -> pd.DataFrame:
+    """The rows of one clip.
+
+    Args:
+        run: The model and its clips.
+        part: Part of the split.
+        clips: The clips of the part.
+        row: Position of the clip among them.
+        clean: Their predictions.
+        frame: First frame of the clip's excerpt.
+    """
+    (place,) = run.material.prepared.places((clips.clips[row],))
+    names, settings, changed = zip(*_variations(run, place, frame), strict=True)
+    inputs, copies = torch.from_numpy(np.stack(changed)), torch.full((len(names),), row)
+    concepts = None if clean.concepts is None else clean.concepts[copies]
+    predictions = Prediction(clean.emotions[copies], concepts), predict(run.recogniser.network, inputs)
+    table = variation_rows(
+        run, GRADED, part, clips.take(copies), inputs, predictions, list(names), list(settings)
+    )
+    is_excerpt = table["objective"].str.startswith(EXCERPT)
+    return pd.concat([table[~is_excerpt], without_norms(table[is_excerpt])], ignore_index=True)
 
 
 def _variations(run: Run, place: int, frame: int) -> Iterator[tuple[str, str, Values]]:

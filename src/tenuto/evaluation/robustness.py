@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import contextlib
 import shutil
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import torch
-from filelock import FileLock, Timeout
 
 from tenuto import metrics
 from tenuto.attacks import Attack, Protocol
@@ -23,11 +21,12 @@ from tenuto.data.base import DATASETS
 from tenuto.data.batches import Batch
 from tenuto.data.splits import PARTS
 from tenuto.devices import repeatable
-from tenuto.errors import FileError, FolderWarning, TenutoError
+from tenuto.errors import FileError, FolderWarning
+from tenuto.evaluation.locking import one_process
 from tenuto.evaluation.records import Audibility, Origin, finished_rows, origin_of, perturbations, records
 from tenuto.evaluation.runs import Run
 from tenuto.evaluation.survival import of_saved
-from tenuto.files import Array, naming, read_safetensors, write_json, write_safetensors
+from tenuto.files import Array, join_safetensors, read_safetensors, write_json, write_safetensors
 from tenuto.models.recogniser import predict
 from tenuto.models.systems import Network, for_attack
 from tenuto.store.perturbations import key_of
@@ -35,9 +34,6 @@ from tenuto.store.result_rows import array
 from tenuto.store.rows import mark_worst, read_rows, validate_rows, write_rows
 
 Progress = Callable[[int], None]
-
-PATIENCE = 2.0
-"""Seconds to wait for another process that runs the same protocol on the same run: one about to end."""
 
 
 def evaluate(run: Run) -> dict[str, Any]:
@@ -107,6 +103,7 @@ def attack(
     device: str = "cpu",
     batch_size: int | None = None,
     progress: Progress | None = None,
+    before_piece: Callable[[], None] = lambda: None,
 ) -> pd.DataFrame:
     """Attack the clips of one part with every attack of a protocol.
 
@@ -122,6 +119,8 @@ def attack(
         device: ``cpu`` or ``cuda``.
         batch_size: Clips attacked together; bounds the memory.
         progress: Called with the number of clip-iterations done.
+        before_piece: Called before each attack on ``batch_size`` clips. What it raises ends the call; the pieces before
+            are kept.
 
     Raises:
         AttackError: A clip cannot be attacked; its name is in the message.
@@ -136,57 +135,35 @@ def attack(
     origin = origin_of(run, device)
     if run.files.is_attacked(protocol, part):
         return finished_rows(run, protocol, part, origin)
-    with _locked(run, protocol, part):
+    with one_process(run, protocol, part):
         if run.files.is_attacked(protocol, part):  # by the process that had the lock
             return finished_rows(run, protocol, part, origin)
         clips = run.part(part).to(torch.device(device))
         model = for_attack(run.recogniser.network).to(device)
-        work = _Work(run, protocol, part, model, origin, progress or (lambda done: None))
+        work = _Work(run, protocol, part, model, origin, progress or (lambda done: None), before_piece)
         for start in range(work.finished(), len(clips), size):
             stop = min(start + size, len(clips))
             work.attack(clips.take(torch.arange(start, stop)), f"{start:05d}-{stop:05d}")
         return work.join()
 
 
-@contextlib.contextmanager
-def _locked(run: Run, protocol: Protocol, part: str) -> Iterator[None]:
-    """Be the only process that runs a protocol on a run. The lock of a process that dies is free.
-
-    The file is removed once all rows are written. Removing it earlier would be unsafe: a process that waits for the
-    removed file and one that makes a new file would both get the lock. After that, both of them only read the rows.
-    """
-    path = run.files.lock(protocol, part)
-    with naming(path, "lock"):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(path, timeout=PATIENCE)
-        try:
-            lock.acquire()
-        except Timeout as error:
-            raise TenutoError(
-                f"{run.folder}: another process is running {protocol} on its {part} clips. Wait until it has finished, "
-                "then run the same command again."
-            ) from error
-        except NotImplementedError as error:
-            raise FileError(
-                f"{path}: this file system has no locks, which attacks need. Copy the run to another disk."
-            ) from error
-    try:
-        yield
-        with contextlib.suppress(OSError):  # Windows removes it on release; a read-only folder keeps it
-            path.unlink()
-    finally:
-        lock.release()
-
-
 class _Work:
     """A protocol in progress: every member's climb over a few clips is one piece, and finished pieces stay."""
 
     def __init__(
-        self, run: Run, protocol: Protocol, part: str, model: Network, origin: Origin, progress: Progress
+        self,
+        run: Run,
+        protocol: Protocol,
+        part: str,
+        model: Network,
+        origin: Origin,
+        progress: Progress,
+        before_piece: Callable[[], None],
     ) -> None:
         protocol = protocol.at_sample_rate(run.recogniser.inputs.sample_rate)
         self.run, self.protocol, self.part = run, protocol, part
         self.model, self.origin, self.progress = model, origin, progress
+        self.before_piece = before_piece
         # Pieces of other weights are in another folder: training may have gone on between two calls.
         self.pieces = run.files.pieces(protocol, part, origin["checkpoint"])
         self.members = protocol.members(len(run.recogniser.emotions), run.recogniser.has_gradient)
@@ -241,6 +218,7 @@ class _Work:
         if piece.is_file():
             self.progress(len(clips) * sum(attacker.iterations for attacker in member))
             return piece
+        self.before_piece()
         tables: list[pd.DataFrame] = []
         arrays: dict[str, Array] = {}
         audibility = Audibility.of(self.run.recogniser, clips)
@@ -267,12 +245,8 @@ class _Work:
 
     def join(self) -> pd.DataFrame:
         """Gather the finished pieces into one table and one file of perturbations, then remove them."""
-        tables: list[pd.DataFrame] = []
-        arrays: dict[str, Array] = {}
-        for piece in sorted(piece for piece in self.pieces.glob("*.csv") if piece.stem.count("-") == 1):
-            tables.append(read_rows(piece))
-            arrays |= read_safetensors(piece.with_suffix(".safetensors"))[0]
-        rows = validate_rows(pd.concat(tables, ignore_index=True))
+        pieces = sorted(piece for piece in self.pieces.glob("*.csv") if piece.stem.count("-") == 1)
+        rows = validate_rows(pd.concat([read_rows(piece) for piece in pieces], ignore_index=True))
         files, name = self.run.files, (self.protocol, self.part)
         attackers = [attacker for member in self.members for attacker in member]
         about = {
@@ -281,11 +255,11 @@ class _Work:
             **self.origin,
             "attacks": {repr(attacker): attacker.to_dict() for attacker in attackers},
         }
-        write_safetensors(files.perturbations(*name), arrays, {})
+        join_safetensors(files.perturbations(*name), [piece.with_suffix(".safetensors") for piece in pieces])
         write_json(files.about(*name), about)
         write_rows(files.rows(*name), rows)
-        for pieces in files.all_pieces(*name):
-            shutil.rmtree(pieces)
+        for folder in files.all_pieces(*name):
+            shutil.rmtree(folder)
         return rows
 
 

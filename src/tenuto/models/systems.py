@@ -92,12 +92,21 @@ def build(
 
 def check_network(config: RunConfig) -> None:
     """Refuse a run whose network is unknown or cannot learn what is weighed. Raises `ConfigError`."""
-    network, weight = NETWORKS[config.model.network], config.train.task_loss_weight
+    network, weight, bottleneck = (
+        NETWORKS[config.model.network],
+        config.train.task_loss_weight,
+        config.train.bottleneck,
+    )
     if weight != 1.0 and not network.has_concepts:
         others = " or ".join(name for name in NETWORKS if NETWORKS[name].has_concepts)
+        setting, fix = (
+            (f"bottleneck {bottleneck}", "Leave it out")
+            if bottleneck
+            else (f"task_loss_weight {weight:g}", "Set it to 1")
+        )
         raise ConfigError(
-            f"task_loss_weight {weight:g} needs the network {others}: {config.model.network} has no concepts to "
-            "weigh. Set it to 1 or choose that network."
+            f"{setting} needs the network {others}: {config.model.network} has no concepts to learn. {fix} or choose "
+            "that network."
         )
 
 

@@ -1,5 +1,6 @@
 """Tables, figures and the report, from rows and numbers; torch is not needed, and matplotlib is imported to draw."""
 
+from tenuto.reporting.certificates import write_sandwich
 from tenuto.reporting.figures.clip import clip_figure
 from tenuto.reporting.figures.curves import curve, emotions
 from tenuto.reporting.figures.explanation import concept_figure, explanation_figure, intervention_figure
@@ -49,6 +50,7 @@ __all__ = [
     "write_figure4",
     "write_optimality",
     "write_report",
+    "write_sandwich",
     "write_significance",
     "write_table1",
 ]

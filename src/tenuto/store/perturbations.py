@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 
 from tenuto.errors import ConfigError, DataError, did_you_mean
-from tenuto.files import Array, read_safetensors
+from tenuto.files import Array, SafetensorsFile
 from tenuto.store.rows import at_budget
 from tenuto.store.run import RunFolder
 
@@ -23,11 +23,11 @@ def key_of(settings: str, clip: str, kind: str = "perturbation") -> str:
 
 
 class Perturbations:
-    """The saved perturbations of a run; every file is read once."""
+    """The saved perturbations of a run, each read when it is asked for."""
 
     def __init__(self, run: RunFolder) -> None:
         self.run = run
-        self._files: dict[Path, dict[str, Array]] = {}
+        self._files: dict[Path, SafetensorsFile] = {}
 
     def __getitem__(self, row: pd.Series[Any]) -> Array:
         """The perturbation of a row: (313, 149), in standard deviations of the normalised log spectrogram, or the shape
@@ -39,7 +39,7 @@ class Perturbations:
         """
         path = self.run.perturbations(row["protocol"], str(row["split"]))
         if path not in self._files:
-            self._files[path] = read_safetensors(path)[0]
+            self._files[path] = SafetensorsFile(path)
         key = key_of(row["settings"], row["clip"])
         if key not in self._files[path]:
             raise DataError(

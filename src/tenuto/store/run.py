@@ -207,6 +207,11 @@ class RunFolder(Folder):
         """Rows of the certificates of one smoothing on one part of the split."""
         return self.path / "certificates" / f"{stem(name, part)}.csv"
 
+    def certificate_files(self, part: str = "test") -> list[Path]:
+        """Every file of rows of certificates of one part of the split, in the order of their names."""
+        paths = sorted((self.path / "certificates").glob("*.csv"))
+        return [path for path in paths if protocol_and_part(path.stem)[1] == part]
+
     def noisy_predictions(self, name: str, part: str = "test") -> Path:
         """The predictions that certificates are computed from."""
         return self.certificates(name, part).with_name(f"{stem(name, part)}.safetensors")

@@ -26,13 +26,15 @@ from tenuto.data.synthesis import recorded
 from tenuto.errors import ConfigError
 from tenuto.files import sha256_file
 from tenuto.models.systems import NETWORKS, check_network
-from tenuto.store.run import RunFolder
+from tenuto.store.natural import GRADED
+from tenuto.store.run import RunFolder, is_natural
 from tenuto.store.study import StudyFolder
 from tenuto.study import journal
 from tenuto.study.adopted import identified, seeds_of, unidentified
 from tenuto.study.journal import ADOPT, ANALYSE, ATTACK, CORPUS, EVALUATE, NATURAL, PREPARE, TRAIN
-from tenuto.training import loop
+from tenuto.training import loop, robust
 from tenuto.training.adversarial import check_attack
+from tenuto.training.bottleneck import check_bottleneck
 
 UNKNOWN = "????????"
 """In place of a signature, which covers the data, where the data are not available."""
@@ -56,13 +58,13 @@ class Task:
         kind: ``train`` or ``adopt``, ``evaluate``, ``natural`` or ``attack``.
         output: The file it leaves.
         done: Whether it is done.
-        protocol: Of an attack.
+        protocol: Of an attack, or of natural variation with strengths.
     """
 
     kind: str
     output: Path
     done: bool
-    protocol: Protocol | None = None
+    protocol: Protocol | str | None = None
 
     @property
     def name(self) -> str:
@@ -70,12 +72,16 @@ class Task:
         return self.kind if self.protocol is None else f"{self.kind} {self.protocol}"
 
 
-def tasks(run: RunFolder, config: RunConfig, attacks: Sequence[Protocol]) -> Iterator[Task]:
-    """The stages of a run in their order. Whether one is done is read at each access."""
+def tasks(run: RunFolder, config: RunConfig, study: StudyConfig) -> Iterator[Task]:
+    """The stages of a run of a study in their order. Whether one is done is read at each access."""
+    attacks = protocols(study)
     yield Task(TRAIN if config.adopted is None else ADOPT, run.checkpoint, run.is_trained())
     yield Task(EVALUATE, run.metrics, run.is_trained() and run.is_evaluated())
-    if has_curves(attacks):
+    if has_curves(attacks) or study.natural is not None:
         yield Task(NATURAL, run.natural(), run.is_trained() and run.has_natural())
+    if study.natural == GRADED:
+        has_rows = run.is_trained() and run.has_natural(protocol=GRADED)
+        yield Task(NATURAL, run.natural(protocol=GRADED), has_rows, GRADED)
     for attack in attacks:
         yield Task(ATTACK, run.rows(attack), run.is_trained() and run.is_attacked(attack), attack)
 
@@ -148,6 +154,9 @@ def _run(study: StudyConfig, system: str, seed: int) -> RunConfig:
 
 def protocols(study: StudyConfig) -> list[Protocol]:
     """The protocols every run is attacked with. Raises `ConfigError` for an unknown name or setting."""
+    for name in (attack.protocol for attack in study.protocols):
+        if is_natural(name):
+            raise ConfigError(f"protocols: {name} is no attack. Set `natural: {GRADED}` instead.")
     return [protocol(attack.protocol, **attack.settings) for attack in study.protocols]
 
 
@@ -172,8 +181,10 @@ def reductions(study: StudyConfig) -> list[str]:
     if (training := (run.train.adversarial or AdversarialConfig()).iterations) < 50:
         parts.append(f"{training} attack iterations in adversarial training instead of 50")
     if run.train.precision:
-        where = " where the processor has it" if run.train.precision == "auto" else ""
-        parts.append(f"updates in bfloat16{where} instead of float32")
+        name = {"auto": "bfloat16 where the processor has it", "tf32": "TF32"}.get(
+            run.train.precision, "bfloat16"
+        )
+        parts.append(f"updates in {name} instead of float32")
     iterations = [attack.settings.get("iterations", PAPER_ITERATIONS) for attack in study.protocols]
     reduced = (number for number in iterations if number != PAPER_ITERATIONS)
     return [*parts, *(f"{number} attack iterations instead of {PAPER_ITERATIONS}" for number in reduced)]
@@ -250,6 +261,7 @@ def check_study(study: StudyConfig, data: Prepared) -> None:
     trained = [config for config in runs(study) if config.adopted is None]
     for config in trained:
         check_network(config)
+        check_bottleneck(config)
         check(config, data)
     split = draw(data.index, study.run.data.split, study.run.data.split_seed)
     check_split(split)
@@ -258,13 +270,16 @@ def check_study(study: StudyConfig, data: Prepared) -> None:
         check_labels(data.index, split, with_concepts, study.run.train.select is None)
     for config in trained:
         check_attack(config.train.adversarial, data.index, split)
+        robust.check(config.train.robust, data, split)
     for chosen in protocols(study):
         chosen.members(len(data.index.emotions))
 
 
 def check_names(study: StudyConfig) -> None:
-    """Refuse unknown protocols and networks. Raises `ConfigError` with the nearest known name."""
+    """Refuse unknown protocols, networks and methods of training. Raises `ConfigError` with the nearest known name."""
     protocols(study)
+    for method in (system.robust for system in study.systems.values() if system.robust is not None):
+        robust.build(method)
     for name in {system.network for system in study.systems.values() if system.adopted is None}:
         NETWORKS[name]
 
@@ -311,7 +326,7 @@ def plan_study(
     clock = _Clock(folder, {one.run: one.config for one in each})
     stages = list(_before(study, folder, root, data))
     for one in each:
-        stages += _of_run(folder, one, attacks, clock)
+        stages += _of_run(folder, one, study, clock)
     return Plan(data.fingerprint if data else None, (*stages, _analyse(folder, each, attacks, stages)))
 
 
@@ -323,14 +338,16 @@ def _before(study: StudyConfig, folder: Path, root: Path | None, data: Prepared 
     yield Stage(PREPARE, "", "corpus" if study.corpus else str(root or "DATA"), "cache", done)
 
 
-def _of_run(folder: Path, one: Planned, attacks: list[Protocol], clock: _Clock) -> Iterator[Stage]:
+def _of_run(folder: Path, one: Planned, study: StudyConfig, clock: _Clock) -> Iterator[Stage]:
     """Training, evaluation and attacks of one run."""
     run = StudyFolder(folder).run(one.run)
     checkpoint = run.checkpoint.relative_to(folder).as_posix()
-    adversarial = "" if one.config.train.adversarial is None else ", adversarial training"
+    train = one.config.train
+    adversarial = "" if train.adversarial is None else ", adversarial training"
+    adversarial = adversarial if train.robust is None else f", robust training ({train.robust.method})"
     source = "" if one.config.adopted is None else one.config.adopted.source
     inputs = {TRAIN: f"spectrograms{adversarial}", ADOPT: source, NATURAL: "recordings"}
-    for task in tasks(run, one.config, attacks):
+    for task in tasks(run, one.config, study):
         yield Stage(
             task.kind,
             one.run,
@@ -382,7 +399,8 @@ class _Clock:
             return None
         return max(sum(measured) / len(measured) - self._records[run].seconds.get(stage, 0.0), 0.0)
 
-    def _kind(self, run: str) -> tuple[str, bool]:
-        """Runs of one kind take equally long: the same network, with or without adversarial training."""
+    def _kind(self, run: str) -> tuple[Any, ...]:
+        """Runs of one kind take equally long: the same network and the same kind of training."""
         config = self._configs[run]
-        return config.system if config.adopted else config.model.network, config.train.adversarial is not None
+        network = config.system if config.adopted else config.model.network
+        return network, config.train.adversarial is not None, config.train.robust

@@ -7,7 +7,6 @@ so the state on disk needs no generator states, and an interrupted run ends with
 from __future__ import annotations
 
 import dataclasses
-import json
 import math
 from collections.abc import Callable
 from pathlib import Path
@@ -22,46 +21,41 @@ from tenuto import metrics
 from tenuto.config import RunConfig, signature, to_yaml
 from tenuto.data.batches import Batch, Material, check, check_labels, check_split
 from tenuto.data.cache import Prepared
+from tenuto.data.inputs import FramedWaveformInputs, LogSpectrogramInputs
 from tenuto.data.splits import split_identity, write_split
-from tenuto.devices import Precision, arithmetic, compute_repeatably, computing_in, require
-from tenuto.errors import FileError, TenutoError
-from tenuto.files import read_safetensors, write_csv, write_json, write_safetensors, write_text
+from tenuto.devices import Precision, arithmetic, compute_repeatably, require, require_precision
+from tenuto.errors import TenutoError
+from tenuto.files import write_csv, write_json, write_text
 from tenuto.models import checkpoint
 from tenuto.models.heads import Prediction
 from tenuto.models.recogniser import Recogniser, predict
+from tenuto.models.sound import SoundNetwork
 from tenuto.models.systems import CONCEPTS_WITHOUT_RATINGS, NETWORKS, Network, build, check_network
-from tenuto.store.run import RunFolder, check_readable, is_file
+from tenuto.store.run import RunFolder
+from tenuto.training import robust
 from tenuto.training.adversarial import check_attack, is_attacked, perturbed
+from tenuto.training.averaging import Average
+from tenuto.training.bottleneck import check_bottleneck, fit_emotions
+from tenuto.training.state import State, as_array, resume, save
+from tenuto.training.update import Trainee
 
 Progress = Callable[[dict[str, Any]], None]
 """Called after every epoch with that epoch's row of history."""
 
 
-PROGRESS = ("epoch", "best_epoch", "best_score", "history")
-"""Fields of `State` that are saved as JSON, apart from the tensors."""
-
-
-@dataclasses.dataclass
-class State:
-    """The state of a run after an epoch."""
-
-    network: Network
-    optimizer: torch.optim.Adam
-    epoch: int = 0
-    best_epoch: int = 0
-    best_score: float = -math.inf
-    history: list[dict[str, Any]] = dataclasses.field(default_factory=list)
-    precision: Precision = "float32"
-
-    def is_done(self, config: RunConfig) -> bool:
-        """True after the last epoch, or the last of ``patience`` epochs in a row without improvement."""
-        return self.epoch >= config.train.epochs or self.epoch - self.best_epoch >= config.train.patience
-
-
 def run_folder(runs: Path, config: RunConfig, prepared: Prepared) -> Path:
     """``runs/<system>-<seed>-<signature>``; the signature covers the resolved configuration and the data."""
-    resolved = config.resolved()
+    resolved = completed(config)
     return runs / f"{resolved.system}-{resolved.train.seed}-{run_signature(resolved, prepared)}"
+
+
+def completed(config: RunConfig) -> RunConfig:
+    """The same with the defaults of this machine and of its method of robust training. Raises `ConfigError`."""
+    config = config.resolved()
+    if config.train.robust is None:
+        return config
+    train = config.train.model_copy(update={"robust": robust.completed(config.train.robust)})
+    return config.model_copy(update={"train": train})
 
 
 def run_signature(config: RunConfig, prepared: Prepared) -> str:
@@ -95,7 +89,9 @@ def train(
     Args:
         config: The run. Its early stopping score is the mean over emotions of Pearson's r on the validation clips
             plus, for a bottleneck that is scored, the mean over concepts (the study, section on training); with
-            ``select`` mae or loss, minus the same sum of mean absolute errors, or minus the training loss there.
+            ``select`` mae or loss, minus the same sum of mean absolute errors, or minus the training loss there. A
+            sequential or independent bottleneck is scored on its concepts alone, since its emotions are fitted after
+            the last epoch, on the concepts of the best one.
         prepared: The data set.
         runs: Folder of all runs.
         device: Where to compute, ``cpu`` or ``cuda``.
@@ -111,22 +107,27 @@ def train(
         TenutoError: Training diverged.
     """
     check_network(config)
+    check_bottleneck(config)
     check(config, prepared)
     require(device)
-    run, config = RunFolder(run_folder(runs, config, prepared)), config.resolved()
+    require_precision(config.train.precision, device)
+    run, config = RunFolder(run_folder(runs, config, prepared)), completed(config)
     if run.is_trained():
         return run.path
     material = Material(prepared, config.data)
     check_split(material.split)
     check_labels(prepared.index, material.split, scored_concepts(config), config.train.select is None)
     check_attack(config.train.adversarial, prepared.index, material.split)
+    robust.check(config.train.robust, prepared, material.split)
     write_text(run.config, to_yaml(config))
     write_split(run.split, material.split)
     with compute_repeatably(config.train.threads), torch.random.fork_rng():
         state = _new_state(config, prepared, torch.device(device))
-        if not _resume(run.state, state):
+        if not resume(run.state, state):
             state = _new_state(config, prepared, torch.device(device))
         _run_epochs(config, material, run, state, progress)
+        if config.train.bottleneck is not None and state.best_epoch:
+            _fit_emotions(config, material, run, state)
     _finish(config, prepared, run, state)
     return run.path
 
@@ -136,23 +137,24 @@ def _run_epochs(
 ) -> None:
     device = next(state.network.parameters()).device
     validation = material.part("validation").to(device)
+    trainee, training = _trainee(state, config, material)
     board = _tensorboard(run.tensorboard)
     while not state.is_done(config):
         state.epoch += 1
-        batches = _shuffled(material, config, state.epoch)
-        loss = _epoch(state, [batch.to(device) for batch in batches], config)
-        row = {"epoch": state.epoch, "loss": loss, **_validate(state.network, validation, config)}
+        batches = _shuffled(training, config, state.epoch)
+        loss = _epoch(state, [batch.to(device) for batch in batches], config, trainee)
+        row = {"epoch": state.epoch, "loss": loss, **_validate(state.evaluated, validation, config)}
         improved = row["score"] >= state.best_score  # an equal score counts, NaN does not
         if improved:
             state.best_epoch, state.best_score = state.epoch, row["score"]
             checkpoint.save(
                 run.checkpoint,
-                _recogniser(state.network, config, material),
+                _recogniser(state.evaluated, config, material),
                 {"epoch": state.epoch, "arithmetic": arithmetic(str(device))},
             )
         state.history.append(row)
         write_csv(run.history, pd.DataFrame(state.history))
-        _save(run.state, state)
+        save(run.state, state)
         if board is not None:
             for name in row.keys() - {"epoch"}:
                 board.add_scalar(name, row[name], state.epoch)
@@ -162,13 +164,48 @@ def _run_epochs(
         board.close()
 
 
-def _epoch(state: State, batches: list[Batch], config: RunConfig) -> float:
+def _fit_emotions(config: RunConfig, material: Material, run: RunFolder, state: State) -> None:
+    """Fit the emotions of the best epoch's network to its concepts, and replace the checkpoint."""
+    assert config.train.bottleneck is not None
+    device = next(state.network.parameters()).device
+    recogniser, clips = checkpoint.load(run.checkpoint), material.part("train").to(device)
+    fit_emotions(recogniser.network.to(device), clips, config.train.bottleneck, config.train.batch_size)
+    notes = {"epoch": state.best_epoch, "arithmetic": arithmetic(str(device))}
+    checkpoint.save(run.checkpoint, recogniser, notes)
+
+
+def _trainee(state: State, config: RunConfig, material: Material) -> tuple[Trainee, Material]:
+    """What is trained, and on what: on waveforms where robust training perturbs them."""
+    weight = config.train.task_loss_weight
+    trainee = Trainee(
+        state.network,
+        state.optimizer,
+        lambda prediction, batch: _loss(prediction, batch, weight),
+        state.precision,
+        state.average,
+        valid_range=material.inputs.valid_range,
+    )
+    if config.train.robust is None or config.train.robust.domain != "waveform":
+        return trainee, material
+    assert isinstance(material.inputs, LogSpectrogramInputs)
+    sound = SoundNetwork(state.network, material.inputs.normalisation)
+    sound.to(next(state.network.parameters()).device)
+    inputs = FramedWaveformInputs()
+    waveforms = Material(material.prepared, config.data, material.split, inputs)
+    return dataclasses.replace(trainee, sound=sound, valid_range=inputs.valid_range), waveforms
+
+
+def _epoch(state: State, batches: list[Batch], config: RunConfig, trainee: Trainee) -> float:
     """One pass over the training clips; the mean loss of its normal updates."""
     train = config.train
+    method = None if train.robust is None else robust.build(train.robust)
     with_attack = is_attacked(train.adversarial, state.epoch)
     total = torch.zeros((), device=batches[0].inputs.device)
     state.network.train()
     for batch in batches:
+        if method is not None:
+            total += method.update(trainee, batch)
+            continue
         total += _update(state, batch.inputs, batch, train.task_loss_weight)
         if with_attack and train.adversarial is not None:
             inputs = perturbed(state.network, batch, train.adversarial, state.precision)
@@ -177,14 +214,13 @@ def _epoch(state: State, batches: list[Batch], config: RunConfig) -> float:
 
 
 def _update(state: State, inputs: Tensor, batch: Batch, weight: float) -> Tensor:
-    """One optimiser step on w * emotion MSE + (1 - w) * concept MSE; Adam and its moments are float32."""
-    state.optimizer.zero_grad(set_to_none=True)
-    # One block per update: autocast caches lowered weights until its block ends, even after an optimiser step.
-    with computing_in(state.precision, inputs.device.type):
-        loss = _loss(state.network(inputs), batch, weight)
-    loss.backward()  # type: ignore[no-untyped-call]
-    state.optimizer.step()
-    return loss.detach()
+    """One optimiser step on w * emotion MSE + (1 - w) * concept MSE."""
+
+    def loss(prediction: Prediction, batch: Batch) -> Tensor:
+        return _loss(prediction, batch, weight)
+
+    trainee = Trainee(state.network, state.optimizer, loss, state.precision, state.average)
+    return trainee.step(lambda: loss(trainee.predict(inputs), batch))
 
 
 def _loss(prediction: Prediction, batch: Batch, weight: float) -> Tensor:
@@ -205,7 +241,7 @@ def _shuffled(material: Material, config: RunConfig, epoch: int) -> list[Batch]:
 
 
 def _validate(network: Network, clips: Batch, config: RunConfig) -> dict[str, float]:
-    """Validation scores of an epoch: correlations of emotions, and of concepts if they count, and the score.
+    """Validation scores of an epoch: correlations of emotions and concepts, as far as they count, and the score.
 
     The score, of which more is better, is the sum of the correlations, or minus the error that ``select`` names.
     """
@@ -214,13 +250,15 @@ def _validate(network: Network, clips: Batch, config: RunConfig) -> dict[str, fl
         len(clips) // size * size if config.train.drop_last_evaluated and len(clips) >= size else len(clips)
     )
     prediction = predict(network, clips.inputs[:count], size)
-    pairs = {"validation_emotions": (clips.labels[:count], prediction.emotions)}
+    pairs: dict[str, tuple[Tensor, Tensor]] = {}
+    if config.train.bottleneck is None:
+        pairs["validation_emotions"] = (clips.labels[:count], prediction.emotions)
     if scored_concepts(config) and prediction.concepts is not None and clips.concepts is not None:
         pairs["validation_concepts"] = (clips.concepts[:count], prediction.concepts)
     scores = {name: _correlation(label, values) for name, (label, values) in pairs.items()}
     if config.train.select is None:
         return {**scores, "score": sum(scores.values())}
-    differences = [_array(label) - _array(values) for label, values in pairs.values()]
+    differences = [as_array(label) - as_array(values) for label, values in pairs.values()]
     if config.train.select == "mae":
         error = sum(float(np.abs(difference).mean()) for difference in differences)
     else:
@@ -234,7 +272,7 @@ def _correlation(label: Tensor, prediction: Tensor) -> float:
     """Mean over columns of Pearson's r; NaN, which is never the best score, where a prediction is not finite."""
     if not torch.isfinite(prediction).all():
         return math.nan
-    return float(metrics.pearson(_array(label), _array(prediction)).mean())
+    return float(metrics.pearson(as_array(label), as_array(prediction)).mean())
 
 
 def scored_concepts(config: RunConfig) -> bool:
@@ -249,45 +287,13 @@ def _new_state(config: RunConfig, prepared: Prepared, device: torch.device) -> S
     torch.manual_seed(config.train.seed)
     units = len(prepared.index.concepts) or CONCEPTS_WITHOUT_RATINGS
     network = build(config.model.network, len(prepared.index.emotions), units, config.model.width).to(device)
-    precision: Precision = "bfloat16" if config.train.precision == "bfloat16" else "float32"
+    chosen = config.train.precision
+    precision: Precision = "float32" if chosen is None or chosen == "auto" else chosen
     if precision == "bfloat16":
         network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     optimizer = torch.optim.Adam(network.parameters(), lr=config.train.learning_rate)
-    return State(network, optimizer, precision=precision)
-
-
-def _save(path: Path, state: State) -> None:
-    arrays = {f"network.{name}": _array(tensor) for name, tensor in state.network.state_dict().items()}
-    for number, moments in state.optimizer.state_dict()["state"].items():
-        arrays |= {f"adam.{number}.{name}": _array(tensor) for name, tensor in moments.items()}
-    progress = {name: getattr(state, name) for name in PROGRESS}
-    write_safetensors(path, arrays, {"state": json.dumps(progress)})
-
-
-def _resume(path: Path, state: State) -> bool:
-    """Continue from the state on disk. False if there is none or it is damaged: ``state`` must then be made again."""
-    if not is_file(path):
-        return False
-    check_readable(path)
-    try:
-        arrays, metadata = read_safetensors(path)
-        parts = {"network": dict[str, Tensor](), "adam": dict[str, Tensor]()}
-        for key, array in arrays.items():
-            part, _, name = key.partition(".")
-            parts[part][name] = torch.from_numpy(array)
-        state.network.load_state_dict(parts["network"])
-        moments: dict[int, dict[str, Tensor]] = {}
-        for key, tensor in parts["adam"].items():
-            number, _, name = key.partition(".")
-            moments.setdefault(int(number), {})[name] = tensor
-        groups = state.optimizer.state_dict()["param_groups"]
-        state.optimizer.load_state_dict({"state": moments, "param_groups": groups})
-        progress = json.loads(metadata["state"])
-        for name in PROGRESS:
-            setattr(state, name, progress[name])
-    except (FileError, KeyError, TypeError, ValueError, RuntimeError):
-        return False
-    return True
+    average = None if config.train.average is None else Average(network, config.train.average)
+    return State(network, optimizer, precision=precision, average=average)
 
 
 def _finish(config: RunConfig, prepared: Prepared, run: RunFolder, state: State) -> None:
@@ -300,7 +306,7 @@ def _finish(config: RunConfig, prepared: Prepared, run: RunFolder, state: State)
         "best_epoch": state.best_epoch,
         "best_score": state.best_score,
         "epochs": state.epoch,
-        "scored": ["emotions", *(["concepts"] if "validation_concepts" in state.history[-1] else [])],
+        "scored": [name for name in ("emotions", "concepts") if f"validation_{name}" in state.history[-1]],
     }
     if config.train.select is not None:
         result["select"] = config.train.select
@@ -335,7 +341,3 @@ def _tensorboard(folder: Path) -> Any:
     except ImportError:
         return None
     return SummaryWriter(str(folder))
-
-
-def _array(tensor: Tensor) -> Any:
-    return tensor.detach().cpu().numpy()

@@ -81,18 +81,18 @@ def test_norms_are_compared_with_themselves_only():
 
 
 @pytest.mark.parametrize(
-    ("bits", "mp3", "verdict", "value"),
+    ("bits", "mp3", "verdict", "value", "threshold"),
     [
-        (1.0, 0.8, PASS, 0.8),
-        (0.85, 0.8, WARN, 0.8),
-        (1.0, 0.4, WARN, 0.4),
-        (0.4, 0.9, FAIL, 0.4),
-        (1.0, np.nan, PASS, 1.0),
+        (1.0, 0.8, PASS, 0.8, 0.5),
+        (0.85, 0.8, WARN, 0.85, 0.9),
+        (1.0, 0.4, WARN, 0.4, 0.5),
+        (0.4, 0.9, FAIL, 0.4, 0.5),
+        (1.0, np.nan, PASS, 1.0, 0.5),
     ],
 )
-def test_the_verdict_on_survival(bits, mp3, verdict, value):
+def test_the_verdict_on_survival(bits, mp3, verdict, value, threshold):
     result = finding("survival", sound_source(survives_16_bit=bits, survives_mp3=mp3))
-    assert (result.verdict, result.value) == (verdict, pytest.approx(value))
+    assert (result.verdict, result.value, result.threshold) == (verdict, pytest.approx(value), threshold)
 
 
 def test_survival_is_judged_at_every_budget():
@@ -265,10 +265,10 @@ def test_a_perturbation_beyond_its_budget_in_db_is_found_in_the_file(attacked, p
     assert "3 of 3 perturbations" in result.sentence
 
 
-def test_a_recorded_ratio_that_is_not_the_perturbation_s_is_found(attacked, prepared):
+@pytest.mark.parametrize("recorded", [41.0, np.nan])
+def test_a_recorded_ratio_that_is_not_the_perturbation_s_is_found(attacked, prepared, recorded):
     path = store_in_db(attacked, prepared)
-    rows = read_rows(path)
-    write_rows(path, rows.assign(snr_db=np.where(rows["norm"] == "snr", 41.0, np.nan)))
+    write_rows(path, read_rows(path).assign(snr_db=recorded))
     result = budget_in_db(path, prepared)
     assert result.verdict is FAIL
     assert "3 rows give another ratio than was measured" in result.sentence

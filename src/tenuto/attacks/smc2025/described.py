@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import torch
@@ -16,9 +15,6 @@ from tenuto.attacks.registry import ATTACKS
 from tenuto.attacks.search import Search
 from tenuto.attacks.smc2025.released import ClipStates, ReleasedAttack
 from tenuto.errors import AttackError, ConfigError
-
-Within = Callable[[Tensor, Tensor], Tensor]
-"""From perturbations and the rows they belong to, to perturbations that are allowed."""
 
 BUDGET = Linf(0.001)
 """The budget in the settings of the study: 0.001 standard deviations of the normalised log spectrogram."""
@@ -49,7 +45,7 @@ class Described(BoundedAttack):
     sign: bool = True
 
     def __post_init__(self) -> None:
-        released = self._released(lambda delta, rows: delta)  # which checks the settings
+        released = self._released(None)  # which checks the settings
         object.__setattr__(self, "objective", OBJECTIVES[released.measure])
         super().__post_init__()
         if self.transformations is not None:
@@ -66,26 +62,37 @@ class Described(BoundedAttack):
     def refusal(self, emotions: int) -> str | None:
         return ReleasedAttack(measure=self.measure).refusal(emotions)
 
-    def _released(self, within: Within) -> ReleasedAttack:
+    def _released(self, search: Search | None) -> ReleasedAttack:
         names = [setting.name for setting in dataclasses.fields(ReleasedAttack)]
-        return _Clipped(**{name: getattr(self, name) for name in names}, within=within)
+        return _Clipped(**{name: getattr(self, name) for name in names}, search=search)
 
     def search(self, search: Search) -> None:
         if search.has_start:
             raise AttackError("Described begins at zero, as the study's attack does: leave start out.")
-        attack = self._released(search.allowed)
-        result = attack.on_chunk(search.evaluate, search.task.examples, search.task.progress)
+        attack = self._released(search)
+        result = attack.on_chunk(
+            search.evaluate, search.task.examples, search.task.progress, search.task.recorder
+        )
         search.charge(result)
         search.settle(result.stored_perturbation, search.all_rows)
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
 class _Clipped(ReleasedAttack):
-    """The released attack with ``within`` in force after every update."""
+    """The released attack, brought into the budget of a search after every update."""
 
-    within: Within
+    search: Search | None
+
+    @property
+    def objective(self) -> Objective:  # type: ignore[override]
+        return OBJECTIVES[self.measure]
 
     def _update(self, clip_states: ClipStates, gradient: Tensor) -> None:
         super()._update(clip_states, gradient)
         rows = torch.from_numpy(clip_states.rows).to(clip_states.delta.device)
-        clip_states.delta = self.within(clip_states.delta, rows)
+        assert self.search is not None
+        clip_states.delta = self.search.allowed(clip_states.delta, rows)
+
+    def _size(self, delta: Tensor, rows: Tensor) -> Tensor:
+        assert self.search is not None
+        return self.search.budget.take(rows).size(delta)

@@ -20,10 +20,11 @@ from tenuto.attacks.base import Attack, AttackResult, Examples, Progress, Range
 from tenuto.attacks.budgets import Budget, Unbounded
 from tenuto.attacks.calling import Model, Outputs, input_gradient
 from tenuto.attacks.checks import SMALLEST_STEP, listed, require_flag, require_number, require_whole
-from tenuto.attacks.objectives import Objective, SquaredError, correlation_refusal
+from tenuto.attacks.objectives import Objective, Situation, SquaredError, correlation_refusal
 from tenuto.attacks.registry import ATTACKS
 from tenuto.attacks.smc2025.ladders import LADDERS, Doubles, Flags, Ladder, correlations
 from tenuto.attacks.smc2025.optimizers import OPTIMIZERS, SGD
+from tenuto.attacks.trace import Recorder
 from tenuto.errors import AttackError, ConfigError, did_you_mean
 from tenuto.metrics import RELEASED_OBJECTIVES
 
@@ -222,11 +223,18 @@ class ReleasedAttack(Attack):
             correlations(labels, labels, examples.names)
 
     def _attack(
-        self, evaluate: Evaluate, chunk: Examples, valid_range: Range | None, progress: Progress
+        self,
+        evaluate: Evaluate,
+        chunk: Examples,
+        valid_range: Range | None,
+        progress: Progress,
+        recorder: Recorder | None,
     ) -> ReleasedResult:
-        return self.on_chunk(evaluate, chunk, progress)
+        return self.on_chunk(evaluate, chunk, progress, recorder)
 
-    def on_chunk(self, evaluate: Evaluate, clips: Examples, progress: Progress) -> ReleasedResult:
+    def on_chunk(
+        self, evaluate: Evaluate, clips: Examples, progress: Progress, recorder: Recorder | None
+    ) -> ReleasedResult:
         """Attack checked clips together, for a caller that has put the model in evaluation mode."""
         clip_states = ClipStates(clips, self._optimizer())
         iteration = 0
@@ -235,6 +243,8 @@ class ReleasedAttack(Attack):
             point = clip_states.delta.detach().requires_grad_()
             prediction = evaluate(clip_states.inputs + point, clip_states.targets).emotions
             losses = (prediction - clip_states.targets).square().mean(dim=1)
+            if recorder is not None:
+                self._record(recorder, clip_states, iteration, prediction.detach())
             leaving = self._judge(clip_states, iteration, prediction.detach(), losses.detach())
             spared = (self.iterations - iteration) * int(leaving.sum())
             progress(len(leaving) + spared)
@@ -244,6 +254,23 @@ class ReleasedAttack(Attack):
             if leaving.any():
                 gradient = gradient[clip_states.keep(~leaving)]
             self._update(clip_states, gradient)
+
+    def _record(
+        self, recorder: Recorder, clip_states: ClipStates, iteration: int, prediction: Tensor
+    ) -> None:
+        """Record one evaluation; the first is that of the unperturbed clips."""
+        rows = torch.from_numpy(clip_states.rows).to(prediction.device)
+        clean = prediction if iteration == 1 else clip_states.clean[rows]
+        outputs, situation = Outputs(prediction, None), Situation(clip_states.targets, Outputs(clean, None))
+        loss = self.objective(outputs, situation)
+        if iteration == 1:
+            recorder.begin(loss, prediction)
+        else:
+            recorder.add(rows, loss, self._size(clip_states.delta, rows), prediction)
+
+    def _size(self, delta: Tensor, rows: Tensor) -> Tensor:
+        """Sizes (a,) of the perturbations of the clips at ``rows``."""
+        return self.budget.size(delta)
 
     def _judge(self, clip_states: ClipStates, iteration: int, prediction: Tensor, losses: Tensor) -> Flags:
         """Enter one evaluation into the books; returns which of the attacked clips leave."""

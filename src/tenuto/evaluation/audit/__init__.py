@@ -6,6 +6,7 @@ import dataclasses
 
 from tenuto.errors import DataError
 from tenuto.evaluation.audit import (  # noqa: F401  (each registers its checks)
+    certificate_check,
     data_checks,
     pooled_test,
     rows_checks,

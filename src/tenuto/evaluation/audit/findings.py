@@ -40,7 +40,7 @@ CHECKS: Registry[Check] = Registry("audit check", "tenuto.checks")
 ORDER = (
     *("budget", "same-iterate", "convergence", "few-outputs", "rating-scale", "ranking"),
     *("constant-predictor", "pooled-test", "monotone", "iterative", "black-box", "transfer", "provenance"),
-    *("saved-budget", "sound-budget", "saved-norm", "saved-prediction", "survival"),
+    *("saved-budget", "sound-budget", "saved-norm", "saved-prediction", "survival", "certificate"),
     *("gradients", "finite-differences", "repeatable"),
     *("longer-search", "unbounded", "normalisation", "albums", "artists", "duplicates"),
     *("label-order", "labels"),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -14,7 +14,7 @@ from tenuto.evaluation.audit import sound_checks
 from tenuto.evaluation.audit.findings import Finding, check, judged, not_recorded, worst
 from tenuto.evaluation.audit.rows_checks import BANDS, EXCESS, MOVED, outside_budget
 from tenuto.evaluation.audit.sources import Evidence, Values
-from tenuto.files import Array, read_safetensors, sha256_file
+from tenuto.files import Array, SafetensorsFile, sha256_file
 from tenuto.store.budgets import norm_of
 from tenuto.store.rows import values_of
 from tenuto.store.run import RunFolder
@@ -77,7 +77,7 @@ def measure_saved(evidence: Evidence) -> dict[str, Finding]:
     findings: dict[str, list[tuple[str, Finding]]] = {name: [] for name in IDS}
     for run, path in sorted(source.saved.items()):
         rows = source.rows[source.rows["run"] == run]
-        for finding in _of_run(evidence, run, rows, read_safetensors(path)[0]):
+        for finding in _of_run(evidence, run, rows, SafetensorsFile(path)):
             findings[finding.check].append((run, finding))
     return {name: worst(own) for name, own in findings.items()}
 
@@ -113,7 +113,7 @@ def _of_run(
     if rows.empty:
         yield from (judged(name, len(absent), 0, _absent(absent), fail=True) for name in IDS)
         return
-    deltas = _stacked(arrays, keys[rows.index], _shape(evidence, run))
+    deltas = Deltas(arrays, keys[rows.index].tolist(), _shape(evidence, run))
     yield _budget(rows, deltas, absent)
     yield _norm(rows, deltas, absent)
     data, has_weights = evidence.data, evidence.checkpoint(run) is not None
@@ -125,7 +125,7 @@ def _of_run(
     attacked = evidence.open_attacked(run)
     yield _prediction(attacked, rows, deltas)
     if rows["norm"].isin(sound_checks.EXCESS_DB).any():
-        yield sound_checks.sound_budget(attacked, rows, deltas, _absent(absent))
+        yield sound_checks.sound_budget(attacked, rows, deltas.__getitem__, _absent(absent))
     else:
         yield not_recorded("sound-budget", "the attack states no budget in dB.")
 
@@ -149,31 +149,51 @@ def _shape(evidence: Evidence, run: str) -> tuple[int, ...] | None:
     return (round(adopted.sample_rate * adopted.seconds),) if adopted.takes == "waveform" else None
 
 
-def _stacked(arrays: Mapping[str, Array], keys: pd.Series[str], shape: tuple[int, ...] | None) -> Array:
-    """The perturbations (n, ...). Raises `DataError` where one has another shape, None for that of the first."""
-    expected = arrays[keys.iloc[0]].shape if shape is None else shape
-    for key in keys:
-        if arrays[key].shape != expected:
+class Deltas:
+    """The perturbations of rows, each read when it is asked for: those of waveforms are large.
+
+    Args:
+        arrays: The file.
+        keys: Names of the arrays, in the order of the rows.
+        shape: Of each perturbation; None for that of the first.
+
+    Raises:
+        DataError: When a perturbation is read that has another shape.
+    """
+
+    def __init__(
+        self, arrays: Mapping[str, Array], keys: Sequence[str], shape: tuple[int, ...] | None
+    ) -> None:
+        self._arrays, self._keys = arrays, list(keys)
+        self._shape = arrays[self._keys[0]].shape if shape is None else shape
+
+    def __len__(self) -> int:
+        return len(self._keys)
+
+    def __getitem__(self, row: int) -> Array:
+        key = self._keys[row]
+        delta = self._arrays[key]
+        if delta.shape != self._shape:
             raise DataError(
-                f"{key} has shape {arrays[key].shape}, expected {expected}. Delete the file and attack the run again."
+                f"{key} has shape {delta.shape}, expected {self._shape}. Delete the file and attack the run again."
             )
-    return np.stack([arrays[key] for key in keys])
+        return delta
 
 
 def _absent(absent: list[str]) -> str:
     return f"{len(absent)} perturbations are missing, the first {absent[0]}." if absent else ""
 
 
-def _sizes(deltas: Array, norm: str) -> Values:
+def _sizes(deltas: Deltas, norm: str) -> Values:
     """L2 or L-infinity norm of every perturbation (n, ...) in float64, (n,)."""
     sizes = np.empty(len(deltas))
-    for row, delta in enumerate(deltas):
-        flat = delta.reshape(1, -1).astype(np.float64)
+    for row in range(len(deltas)):
+        flat = deltas[row].reshape(1, -1).astype(np.float64)
         sizes[row] = np.linalg.norm(flat, axis=1)[0] if norm == "l2" else np.abs(flat).max()
     return sizes
 
 
-def _budget(rows: pd.DataFrame, deltas: Array, absent: list[str]) -> Finding:
+def _budget(rows: pd.DataFrame, deltas: Deltas, absent: list[str]) -> Finding:
     epsilon = rows["epsilon"].to_numpy(np.float64)
     columns = np.array([norm_of(str(name)).column for name in rows["norm"]])
     if not np.isfinite(epsilon).any():
@@ -197,7 +217,7 @@ def _budget(rows: pd.DataFrame, deltas: Array, absent: list[str]) -> Finding:
     )
 
 
-def _norm(rows: pd.DataFrame, deltas: Array, absent: list[str]) -> Finding:
+def _norm(rows: pd.DataFrame, deltas: Deltas, absent: list[str]) -> Finding:
     differences = []
     for norm in ("l2", "linf"):
         measured = _sizes(deltas, norm)
@@ -216,7 +236,7 @@ def _norm(rows: pd.DataFrame, deltas: Array, absent: list[str]) -> Finding:
     )
 
 
-def _prediction(run: Run, rows: pd.DataFrame, deltas: Array) -> Finding:
+def _prediction(run: Run, rows: pd.DataFrame, deltas: Deltas) -> Finding:
     """Evaluate the network at clean and attacked inputs, and compare with the rows."""
     import torch
 
@@ -232,7 +252,8 @@ def _prediction(run: Run, rows: pd.DataFrame, deltas: Array) -> Finding:
     for start in range(0, len(rows), BATCH_SIZE):
         part = slice(start, start + BATCH_SIZE)
         inputs = batch.inputs[[place[clip] for clip in rows["clip"].iloc[part]]]
-        attacked = inputs + torch.from_numpy(deltas[part]).reshape(inputs.shape)
+        own = np.stack([deltas[row] for row in range(start, start + len(inputs))])
+        attacked = inputs + torch.from_numpy(own).reshape(inputs.shape)
         for number, (kind, judged_inputs) in enumerate((("clean", inputs), ("adversarial", attacked))):
             predicted = predict(run.recogniser.network, judged_inputs, BATCH_SIZE).emotions.double().numpy()
             apart[number, part] = np.abs(predicted - values_of(rows.iloc[part], kind)).max(axis=1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -35,13 +36,13 @@ HALF = 0.5
 mp3 it is a warning: the attack exists, and listeners to compressed music do not receive it."""
 
 
-def sound_budget(run: Run, rows: pd.DataFrame, deltas: Array, absent: str) -> Finding:
+def sound_budget(run: Run, rows: pd.DataFrame, delta_of: Callable[[int], Array], absent: str) -> Finding:
     """Measure perturbations of waveforms against their recordings in float64.
 
     Args:
         run: The run, with waveforms as inputs.
         rows: Of this run, with budgets in dB and without.
-        deltas: The perturbation of every row, (rows, samples).
+        delta_of: Position of a row -> its perturbation, (samples,).
         absent: What is missing in the file, a sentence; empty for nothing.
     """
     batch = run.part(str(rows["split"].iloc[0]))
@@ -52,20 +53,20 @@ def sound_budget(run: Run, rows: pd.DataFrame, deltas: Array, absent: str) -> Fi
         )
     findings = []
     for norm in sorted(set(rows["norm"]) & set(EXCESS_DB)):
-        own = np.flatnonzero(rows["norm"] == norm)
-        pairs = [(batch.inputs[place[rows["clip"].iloc[row]]].numpy(), deltas[row]) for row in own]
-        findings.append(
-            (norm, _of_norm(rows.iloc[own], norm, pairs, run.recogniser.inputs.sample_rate, absent))
-        )
+        own = [int(row) for row in np.flatnonzero(rows["norm"] == norm)]
+        waveforms = (batch.inputs[place[rows["clip"].iloc[row]]].numpy() for row in own)
+        rate = run.recogniser.inputs.sample_rate
+        ratios = [
+            _ratio_db(norm, waveform, delta_of(row), rate)
+            for row, waveform in zip(own, waveforms, strict=True)
+        ]
+        findings.append((norm, _of_norm(rows.iloc[own], norm, np.array(ratios), absent)))
     return worst(findings)
 
 
-def _of_norm(
-    rows: pd.DataFrame, norm: str, pairs: list[tuple[Array, Array]], rate: int, absent: str
-) -> Finding:
-    """The finding on rows of one norm, from their waveforms and perturbations."""
+def _of_norm(rows: pd.DataFrame, norm: str, measured: Values, absent: str) -> Finding:
+    """The finding on rows of one norm, from their ratios in dB, measured again."""
     shown = norm_of(norm)
-    measured = np.array([_ratio_db(norm, *pair, rate) for pair in pairs])
     budget = np.array([shown.value(epsilon) for epsilon in rows["epsilon"].astype(float)])
     excess = np.nan_to_num(shown.db * (measured - budget), nan=math.inf)
     outside, differing = int((excess > EXCESS_DB[norm]).sum()), _differing(rows, shown.column, measured)
@@ -96,11 +97,13 @@ def _ratio_db(norm: str, waveform: Array, delta: Array, rate: int) -> float:
 
 
 def _differing(rows: pd.DataFrame, column: str, measured: Values) -> int:
-    """How many rows record another ratio than was measured."""
+    """How many rows record another ratio than was measured, or none where others do."""
     if column not in rows:
         return 0
     recorded = rows[column].to_numpy(np.float64)
-    return int((np.isfinite(recorded) & ~(np.abs(recorded - measured) <= SAME_DB)).sum())
+    # Rows without a perturbation have no ratio, and the measured one is infinite.
+    is_same = np.where(np.isfinite(measured), np.abs(recorded - measured) <= SAME_DB, ~np.isfinite(recorded))
+    return int((~is_same).sum())
 
 
 @check("survival", "Does the effect survive 16 bits and mp3?")
@@ -127,10 +130,11 @@ def _survival(rows: pd.DataFrame) -> Finding | None:
         return None
     bits, least = shares[STORAGE["survives_16_bit"]], min(known.values())
     listed = " and ".join(f"{share:.0%} in {words}" for words, share in known.items())
+    value, threshold = (bits, STORED) if bits < STORED and least >= HALF else (least, HALF)
     return judged(
         "survival",
-        least,
-        HALF,
+        value,
+        threshold,
         f"of the effect on the emotions survive {listed}.",
         fail=bits < HALF,
         warn=bits < STORED or least < HALF,
