@@ -18,7 +18,7 @@ def main() -> None:
 
 def shown(table: pd.DataFrame) -> str:
     """The table as the page shows it."""
-    errors = [name for name in table if name not in ("defence", "about", "broken", "audit")]
+    errors = [str(name) for name in table if name not in ("defence", "about", "broken", "audit")]
     lines = [["defence", *errors, "audit"]]
     for line in table.to_dict("records"):
         cells = ["none" if pd.isna(line[name]) else f"{line[name]:.3f}" for name in errors]

@@ -12,7 +12,7 @@ smaller budget is inside a larger one, so a clip's error at a budget is the larg
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -121,11 +121,11 @@ class _Field:
     def attacks(self) -> Iterator[dict[str, Any]]:
         """Lines of `Optimality.attacks`."""
         for protocol, members in self.rows.groupby("protocol", sort=False):
-            yield self._line(protocol, ALL, ALL, members)
+            yield self._line(str(protocol), ALL, ALL, members)
             for (attack, objective), own in members.groupby(["attack", "objective"], sort=False):
-                yield self._line(protocol, attack, objective, own)
+                yield self._line(str(protocol), str(attack), str(objective), own)
 
-    def _line(self, protocol: Hashable, attack: str, objective: str, rows: pd.DataFrame) -> dict[str, Any]:
+    def _line(self, protocol: str, attack: str, objective: str, rows: pd.DataFrame) -> dict[str, Any]:
         errors, excess = self._errors(rows), self._excess(self.best)
         is_best = errors[:, 1:] >= self.best[:, 1:] * (1 - SAME)
         passes = {name: rows[name].sum() / len(self.clean) for name in ("forward_passes", "gradient_passes")}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import importlib
 import math
 import random
 from collections.abc import Callable, Iterator
@@ -203,13 +202,13 @@ def from_foolbox(attack: Any) -> Call:
     """
 
     def call(model: AttackedModel, inputs: Tensor, labels: Tensor) -> Any:
-        foolbox: Any = importlib.import_module("foolbox")
+        from foolbox.criteria import Misclassification
+        from foolbox.models import PyTorchModel
+
         low, high = _box(model, inputs)
-        classifier = foolbox.PyTorchModel(TwoClasses(model).eval(), bounds=(low, high), device=inputs.device)
+        classifier = PyTorchModel(TwoClasses(model).eval(), bounds=(low, high), device=inputs.device)
         first = torch.zeros(len(inputs), dtype=torch.int64, device=inputs.device)
-        _, clipped, _ = attack(
-            classifier, inputs, foolbox.criteria.Misclassification(first), epsilons=model.budget.epsilon
-        )
+        _, clipped, _ = attack(classifier, inputs, Misclassification(first), epsilons=model.budget.epsilon)
         return clipped
 
     call.__name__ = f"foolbox {attack!r}"

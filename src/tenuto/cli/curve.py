@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Hashable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from tenuto.analysis.curves import Curves
+    from tenuto.analysis.optimality import Optimality
 
 
 def curve(
@@ -56,12 +58,14 @@ def curve(
     """
     if certificate:
         if norm is not None or unit is not None or optimality or against:
-            raise ConfigError("`norm` and `unit` choose among attacks. Leave them out with `certificate`.")
+            raise ConfigError(
+                "`norm`, `unit` and comparisons are of attacks. Leave them out with `certificate`."
+            )
         _sandwich(folders, to, as_json)
         return
     from tenuto import api
     from tenuto.analysis import curves as curves_over
-    from tenuto.reporting import optimality as shown, tables, write_curves, write_optimality
+    from tenuto.reporting import write_curves, write_optimality
     from tenuto.store.location import complete
 
     folders = [complete(folder) for folder in folders]
@@ -82,15 +86,7 @@ def curve(
                 values = [one | parts for one in values]
             printed += [one | {"files": [str(path) for path in files.values()]} for one in values]
             continue
-        for one in curves.by_norm:
-            title = f", {one.axis.title}" if curves.others else ""
-            print_cells(tables.show_curves(one), f"{one.protocol}, worst case{title}")
-            out.print(tables.caption_curves(one), soft_wrap=False)
-        if compared is not None:
-            print_cells(shown.show_attacks(compared), "Attacks")
-            out.print(shown.CAPTION_ATTACKS, soft_wrap=False)
-            print_cells(shown.show_budgets(compared), "Protocols")
-            out.print(shown.CAPTION_BUDGETS, soft_wrap=False)
+        _print(curves, compared)
         for remark in dict.fromkeys(remark for one in curves.by_norm for remark in one.remarks):
             notes.print(remark)
         print_paths(files.values())
@@ -117,6 +113,21 @@ def _sandwich(folders: list[Path], to: Path, as_json: bool) -> None:
     print_paths(files.values())
 
 
+def _print(curves: Curves, compared: Optimality | None) -> None:
+    """Print the summary of every norm and, where attacks were compared, both tables of that."""
+    from tenuto.reporting import optimality, tables
+
+    for one in curves.by_norm:
+        title = f", {one.axis.title}" if curves.others else ""
+        print_cells(tables.show_curves(one), f"{one.protocol}, worst case{title}")
+        out.print(tables.caption_curves(one), soft_wrap=False)
+    if compared is not None:
+        print_cells(optimality.show_attacks(compared), "Attacks")
+        out.print(optimality.CAPTION_ATTACKS, soft_wrap=False)
+        print_cells(optimality.show_budgets(compared), "Protocols")
+        out.print(optimality.CAPTION_BUDGETS, soft_wrap=False)
+
+
 def _values(curves: Curves) -> dict[str, Any]:
     """Everything in plain values; a size that is not reached is infinite."""
     names = ("runs", "bands", "summary", "emotions", "natural", "corruption")
@@ -132,7 +143,6 @@ def _values(curves: Curves) -> dict[str, Any]:
     }
 
 
-def _plain(table: pd.DataFrame) -> list[dict[str, Any]]:
+def _plain(table: pd.DataFrame) -> list[dict[Hashable, Any]]:
     """The lines of a table; missing values are None."""
-    lines: list[dict[str, Any]] = table.astype(object).where(table.notna(), None).to_dict("records")
-    return lines
+    return table.astype(object).where(table.notna(), None).to_dict("records")

@@ -136,7 +136,8 @@ class Codec(Network):
         spectrum = torch.fft.rfft(inputs.detach())
         step = 0.25
         coded = torch.complex((spectrum.real / step).round(), (spectrum.imag / step).round()) * step
-        return torch.fft.irfft(coded, n=inputs.shape[-1])
+        decoded: Tensor = torch.fft.irfft(coded, n=inputs.shape[-1])
+        return decoded
 
 
 class RandomInput(Network):
@@ -161,7 +162,8 @@ class DistilledHead(Network):
     def postprocess(self, emotions: Tensor) -> Tensor:
         bins = torch.linspace(0, 1, 11, device=emotions.device).to(emotions)
         logits = -200 * (emotions[..., None] - bins).square()
-        return torch.softmax(100 * logits, dim=-1) @ bins
+        rating: Tensor = torch.softmax(100 * logits, dim=-1) @ bins
+        return rating
 
 
 class NoisyInference(Network):
