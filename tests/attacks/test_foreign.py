@@ -19,6 +19,7 @@ from tenuto.attacks import (
     Foreign,
     Linf,
     OneEmotion,
+    from_dict,
     from_foolbox,
     from_torchattacks,
 )
@@ -126,6 +127,15 @@ def test_random_draws_belong_to_the_example_and_leave_the_callers_alone():
 def test_settings_are_checked(settings, message):
     with pytest.raises(ConfigError, match=message):
         Foreign(Linf(0.1), **settings)
+
+
+def test_its_description_has_all_but_the_function():
+    attack = Foreign(Linf(0.1), call=step, seed=3)
+    description = attack.to_dict()
+    assert "call" not in description
+    assert from_dict(description, call=step) == attack
+    with pytest.raises(ConfigError, match="Foreign cannot be built: .* 'call'"):
+        from_dict(description)
 
 
 # Other packages

@@ -203,7 +203,7 @@ def from_foolbox(attack: Any) -> Call:
 
     def call(model: AttackedModel, inputs: Tensor, labels: Tensor) -> Any:
         from foolbox.criteria import Misclassification
-        from foolbox.models import PyTorchModel
+        from foolbox.models.pytorch import PyTorchModel
 
         low, high = _box(model, inputs)
         classifier = PyTorchModel(TwoClasses(model).eval(), bounds=(low, high), device=inputs.device)
