@@ -134,7 +134,7 @@ def test_its_description_has_all_but_the_function():
     description = attack.to_dict()
     assert "call" not in description
     assert from_dict(description, call=step) == attack
-    with pytest.raises(ConfigError, match="Foreign cannot be built: .* 'call'"):
+    with pytest.raises(ConfigError, match=r"Foreign cannot be built: .* 'call'"):
         from_dict(description)
 
 
