@@ -50,6 +50,13 @@ def test_the_screen_says_which_prediction_is_shown(attack):
     assert "objective: squared error, mean" in outcome.stdout
 
 
+def test_traces_are_written_next_to_the_rows(attack):
+    outcome, folder = attack("--attack", "PGD", "--epsilon", 0.1, "--setting", "steps=3", "--trace")
+    (path,) = (folder / "attacks").glob("*.trace.csv.gz")
+    assert str(path) in outcome.stderr.replace("\n", "")
+    assert pd.read_csv(path).groupby("clip")["step"].max().tolist() == [4, 4, 4]
+
+
 def test_an_attack_that_was_done_is_not_repeated(attack):
     _, folder = attack("--iterations", 2)
     before = (folder / "attacks" / f"{TABLE}.csv").stat().st_mtime_ns

@@ -95,13 +95,6 @@ class Trace:
         panels[-1].set_xlabel("evaluations")
         return figure
 
-    def gains(self, share: float) -> Values:
-        """Rise of the best loss in the last ``share`` of every example's evaluations, (n,)."""
-        last = self.step[-1]
-        is_before = self.step <= (1 - share) * last
-        earlier = np.where(is_before, self.best, -np.inf).max(axis=0)
-        return np.asarray(self.best[-1] - earlier)
-
     @classmethod
     def joined(cls, parts: Sequence[Trace]) -> Trace:
         """The trace of consecutive chunks of examples."""

@@ -203,6 +203,11 @@ def attack(
             help="Also report changes under natural variation (excerpt, mp3, gain, noise).",
         ),
     ] = True,
+    trace: Annotated[
+        bool,
+        typer.Option("--trace", help="Also write what every search evaluated, step by step; --log does too."),
+    ] = False,
+    log: common.Log = None,
     domain: common.Domain = None,
     precision: Annotated[
         Precision | None,
@@ -252,7 +257,7 @@ def attack(
         clips = {
             **{name.replace("_", "-"): value for name, value in settings.items()},
             **{"root": root, "data": data, "protocol": protocol, "cache": cache, "source": source},
-            **{"released-log": released_log, "batch-size": batch_size},
+            **{"released-log": released_log, "batch-size": batch_size, "trace": trace or None, "log": log},
             "split": None if split is common.PartName.test else split,
         }
         _refuse(clips, "only for attacks on the clips of a run. Leave it out, or leave out the recording.")
@@ -269,9 +274,11 @@ def attack(
     chosen = single.protocol(opened, inputs, trust) if family else _named_protocol(opened, protocol, settings)
     if released_log is not None and chosen.name != RELEASED:
         raise ConfigError(f"--released-log is for {RELEASED}: other attacks have no such log.")
-    rows = opened.attack(chosen, split.value, device, batch_size, inputs)
+    rows = opened.attack(chosen, split.value, device, batch_size, inputs, trace, log)
     out.print(attack_table(rows))
     typer.echo(str(opened.files.rows(rows["protocol"].iloc[0], split.value)))
+    if trace or log:
+        notes.print(str(opened.files.trace(rows["protocol"].iloc[0], split.value)))
     if released_log is not None:
         _write_log(opened, chosen, rows, released_log)
     if natural:

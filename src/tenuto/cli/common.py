@@ -105,6 +105,14 @@ TrainPrecision = Annotated[
         show_default="float32, or the preset's",
     ),
 ]
+Log = Annotated[
+    str | None,
+    typer.Option(
+        "--log",
+        metavar="NAME",
+        help="Where to report every step: tensorboard, wandb or mlflow.",
+    ),
+]
 DomainName = StrEnum("DomainName", ["waveform", "spectrogram"])
 Domain = Annotated[
     DomainName | None,

@@ -24,7 +24,7 @@ from tenuto.evaluation.audit.findings import NOT_EVALUATED, OBJECT_NOT_EVALUATED
 from tenuto.files import read_json
 from tenuto.store.released_logs import is_log_format, read_logs, stated_budgets
 from tenuto.store.rows import emotion_names, read_rows, scale_of, unit_of, units_of, validate_rows
-from tenuto.store.run import RunFolder, is_natural, protocol_and_part
+from tenuto.store.run import TRACE, RunFolder, is_natural, protocol_and_part
 from tenuto.store.study import StudyFolder
 
 if TYPE_CHECKING:
@@ -45,6 +45,7 @@ class Source:
         kind: ``run`` (rows inside run folders), ``table`` (rows alone) or ``logs`` (released logs).
         folders: Run -> its folder; empty unless ``run``.
         saved: Run -> the file of its perturbations, where it exists.
+        traces: Run -> the file of its traces, where it exists.
         about: Run -> the JSON file that describes its attacks, where it exists.
         attacks: The attacks themselves, where the rows were made in Python.
         stated: Run -> the L-infinity budget in the settings of its released log, None for none.
@@ -55,6 +56,7 @@ class Source:
     kind: Literal["run", "table", "logs"] = "table"
     folders: Mapping[str, Path] = dataclasses.field(default_factory=dict)
     saved: Mapping[str, Path] = dataclasses.field(default_factory=dict)
+    traces: Mapping[str, Path] = dataclasses.field(default_factory=dict)
     about: Mapping[str, Path] = dataclasses.field(default_factory=dict)
     attacks: Sequence[Attack] = ()
     stated: Mapping[str, float | None] = dataclasses.field(default_factory=dict)
@@ -372,6 +374,7 @@ def _gathered(
         kind="run" if inside else "table",
         folders={run: path.parent.parent for run, path in by_run.items()} if inside else {},
         saved=_files_of_rows(by_run, ".safetensors"),
+        traces=_files_of_rows(by_run, TRACE),
         about=_files_of_rows(by_run, ".json"),
     )
 
