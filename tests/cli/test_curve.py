@@ -7,7 +7,7 @@ import pytest
 from tenuto.cli.curve import curve
 from tenuto.errors import ConfigError, DataError
 from tenuto.files import write_csv
-from tenuto.store.rows import mark_worst
+from tenuto.store.rows import mark_worst, write_rows
 from tenuto.store.run import RunFolder
 from tests.analysis import test_certificates
 from tests.analysis.test_curves import natural, run, stored
@@ -109,3 +109,22 @@ def test_certificates_are_drawn_in_place_of_attacks(tmp_path):
     assert [line["attacked_mae"] for line in content["certificates"]] == pytest.approx([0.2, 0.3])
     with pytest.raises(ConfigError, match="`norm` and `unit` choose among attacks"):
         call(folder.path, "--certificate", "--norm", "linf")
+
+
+def test_attacks_are_compared_with_the_best_of_all_protocols(tmp_path):
+    folder = stored(tmp_path / "runs", run())
+    thorough = run(ladder={0.1: 0.25, 0.2: 0.5}).assign(protocol="thorough-1")
+    write_rows(folder / "A2E-6" / "attacks" / "thorough-1.csv", mark_worst(thorough))
+    words = (folder, "--out", tmp_path / "out", "--against", "thorough-1")
+    outcome = call(*words)
+    for word in ("APGD, squared error", "all attacks", "linf 0.2", "33.3%", "0.600"):
+        assert word in outcome.stdout
+    content = json.loads(call(*words, "--json").stdout)
+    (line,) = [
+        one for one in content["optimality"] if one["protocol"] == "standard-1" and one["attack"] == "all"
+    ]
+    assert line["optimality"] == pytest.approx(0.6)
+    assert content["missed"][0]["more"] == pytest.approx(1 / 3)
+    assert str(tmp_path / "out" / "missed.md") in content["files"]
+    alone = json.loads(call(folder, "--out", tmp_path / "one", "--optimality", "--json").stdout)
+    assert {one["protocol"] for one in alone["optimality"]} == {"standard-1"}

@@ -95,7 +95,8 @@ def attack(
         str | None,
         typer.Option(
             "--attack",
-            help="APGD, PGD, FGSM, Minimal, Imperceptible, Square, Noise, Transfer, Described.",
+            help="APGD, PGD, FGSM, DDN, Minimal, Imperceptible, Square, Noise, Transfer, Described, or "
+            "FILE.py:FUNCTION of your own.",
             rich_help_panel=OWN,
         ),
     ] = None,
@@ -231,6 +232,8 @@ def attack(
 
     Example: tenuto attack runs/A2E-6-1a2b3c4d --attack APGD --epsilon 0.05 --seconds 2 4 --bands 200 2000
 
+    Example: tenuto attack runs/A2E-6-1a2b3c4d --attack my_attack.py:shake --epsilon 0.05 --trust
+
     Example: tenuto attack a2e-soundtracks song.mp3 --objective happy+ --epsilon 0.05 --out attacked
 
     Example: tenuto attack a2e-soundtracks song.mp3 --objective happy+ --db 40 --out attacked
@@ -268,7 +271,7 @@ def attack(
     from tenuto import api
 
     opened = api.open_run(words[0], root, data=data, trust=trust, cache=cache, progress=common.TERMINAL)
-    chosen = single.protocol(opened, inputs) if family else _named_protocol(opened, protocol, settings)
+    chosen = single.protocol(opened, inputs, trust) if family else _named_protocol(opened, protocol, settings)
     if released_log is not None and chosen.name != RELEASED:
         raise ConfigError(f"--released-log is for {RELEASED}: other attacks have no such log.")
     rows = opened.attack(chosen, split.value, device, batch_size, inputs, trace, log)

@@ -79,7 +79,9 @@ Cache = Annotated[
 ]
 Trust = Annotated[
     bool,
-    typer.Option("--trust", help="Execute the code of an adopted run, and remember that you trust it."),
+    typer.Option(
+        "--trust", help="Execute code of your own or of an adopted run, and remember that you trust it."
+    ),
 ]
 OtherData = Annotated[
     str | None,

@@ -255,7 +255,8 @@ def described_attacks(path: Path) -> dict[str, Attack]:
     described = read_json(path).get("attacks")
     attacks: dict[str, Attack] = {}
     for text, description in described.items() if isinstance(described, dict) else ():
-        for parts in ({}, {"source": _no_sibling}):  # the description of `Transfer` has no model
+        # The description of `Transfer` has no model, and that of `Foreign` no function.
+        for parts in ({}, {"source": _no_sibling}, {"call": _no_function}):
             with contextlib.suppress(TenutoError):
                 attacks[text] = from_dict(description, **parts)
                 break
@@ -265,6 +266,11 @@ def described_attacks(path: Path) -> dict[str, Attack]:
 def _no_sibling(inputs: Any) -> Any:
     """In place of the model that a transfer attack was made on."""
     raise AttackError("the sibling of this attack is not recorded, so the attack cannot be repeated.")
+
+
+def _no_function(*arguments: Any) -> Any:
+    """In place of the function of a foreign attack."""
+    raise AttackError("the function of this attack is not recorded, so the attack cannot be repeated.")
 
 
 def aligned(clips: tuple[str, ...], index: Index) -> tuple[str, ...]:
