@@ -323,6 +323,7 @@ def test_defaults_of_a_method_are_part_of_its_configuration(name):
 
 @pytest.mark.parametrize("name", [name for name in presets() if read_preset(name)["train"].get("robust")])
 def test_a_preset_of_a_method_trains_with_it(name):
-    run = RunConfig.parse(read_preset(name), name)
-    assert name == f"robust-{run.train.robust.method}"
-    assert build(run.train.robust)
+    robust = RunConfig.parse(read_preset(name), name).train.robust
+    assert robust is not None
+    assert name == f"robust-{robust.method}"
+    assert build(robust)
