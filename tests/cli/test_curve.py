@@ -5,8 +5,11 @@ import json
 import pytest
 
 from tenuto.cli.curve import curve
-from tenuto.errors import DataError
+from tenuto.errors import ConfigError, DataError
+from tenuto.files import write_csv
 from tenuto.store.rows import mark_worst, write_rows
+from tenuto.store.run import RunFolder
+from tests.analysis import test_certificates
 from tests.analysis.test_curves import natural, run, stored
 from tests.cli.conftest import caller
 from tests.reporting import made_up
@@ -92,6 +95,20 @@ def test_one_norm_is_chosen(in_sound, tmp_path):
 def test_json_of_several_norms_is_a_list(in_sound, tmp_path):
     content = json.loads(call(in_sound, "--protocol", "sound-1", "--out", tmp_path, "--json").stdout)
     assert [one["norm"] for one in content["curves"]] == ["snr", "masked"]
+
+
+def test_certificates_are_drawn_in_place_of_attacks(tmp_path):
+    folder = RunFolder(tmp_path / "A2E-6-0")
+    folder.attacks.mkdir(parents=True)
+    folder.config.write_text("system: A2E\n")
+    write_csv(folder.certificates("some"), test_certificates.rows())
+    shown = call(folder.path, "--certificate", "--out", tmp_path / "out")
+    for word in ("0.300", "0.500", "certificates.png"):
+        assert word in shown.stdout
+    content = json.loads(call(folder.path, "--certificate", "--out", tmp_path / "out", "--json").stdout)
+    assert [line["attacked_mae"] for line in content["certificates"]] == pytest.approx([0.2, 0.3])
+    with pytest.raises(ConfigError, match="`norm` and `unit` choose among attacks"):
+        call(folder.path, "--certificate", "--norm", "linf")
 
 
 def test_attacks_are_compared_with_the_best_of_all_protocols(tmp_path):

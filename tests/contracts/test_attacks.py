@@ -50,9 +50,9 @@ def test_every_attack_is_registered_and_under_contract():
     assert {family.kind for family in FAMILIES.values()} == attacks - abstract == set(ATTACKS.values())
 
 
-@pytest.mark.parametrize("epsilon", [0.1, 7.3], ids=str)
 @pairs(bounded)
-def test_full_excerpts_in_float32_stay_within_the_budget(family, budget, epsilon, excerpts):
+def test_full_excerpts_in_float32_stay_within_the_budget(family, budget, excerpts):
+    epsilon = 7.3  # no float32, and large enough that rounding moves entries
     settings = {"source": Excerpts()} if family.kind is Transfer else {}
     result = family.make(budget.of(epsilon), **settings)(Excerpts(), *excerpts)
     assert result.perturbation.dtype == torch.float32
@@ -164,7 +164,7 @@ def test_another_seed_draws_otherwise(family, budget, inputs, labels):
     assert not torch.equal(first.perturbation, second.perturbation)
 
 
-@pairs()
+@families()
 def test_a_trace_changes_no_bit_and_holds_what_is_returned(family, budget, inputs, labels):
     attack = family.make(budget)
     result, traced = (attack(MODEL, inputs, labels, trace=trace) for trace in (False, True))
@@ -261,9 +261,22 @@ def test_a_perturbation_that_lowers_the_objective_is_not_returned(inputs, labels
     assert torch.equal(result.adversarial, inputs)
 
 
+@pytest.fixture(scope="module")
+def climbed():
+    """A function of a budget and a batch: what 40 steps of APGD reach, computed once for each budget."""
+    results: dict[Any, Any] = {}
+
+    def climb(budget, inputs, labels):
+        if budget not in results:
+            results[budget] = tenuto.attacks.APGD(budget, steps=40)(MODEL, inputs, labels)
+        return results[budget]
+
+    return climb
+
+
 @pairs(lambda family: family.starts and family.kind not in (Minimal, Imperceptible))
-def test_the_result_is_never_worse_than_the_start(family, budget, inputs, labels):
-    begin = tenuto.attacks.APGD(budget, steps=40)(MODEL, inputs, labels)
+def test_the_result_is_never_worse_than_the_start(family, budget, climbed, inputs, labels):
+    begin = climbed(budget, inputs, labels)
     result = family.make(budget)(MODEL, inputs, labels, start=begin.perturbation)
     assert (result.loss >= begin.loss).all()
 

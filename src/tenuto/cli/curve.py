@@ -102,9 +102,9 @@ def _sandwich(folders: list[Path], to: Path, as_json: bool) -> None:
     both = api.sandwich(folders)
     files = write_sandwich(both, to)
     if as_json:
-        table = both.table.astype(object).where(both.table.notna(), None)
-        remarks, paths = list(both.remarks), [str(path) for path in files.values()]
-        print_json({"certificates": table.to_dict("records"), "remarks": remarks, "files": paths})
+        paths = [str(path) for path in files.values()]
+        lines = both.table.to_dict("records")
+        print_json({"certificates": lines, "remarks": both.remarks, "files": paths})
         return
     print_cells(show_sandwich(both), "Attack and certificate of smoothed models")
     out.print(caption_sandwich(both), soft_wrap=False)
