@@ -68,9 +68,11 @@ def test_radii_in_decibels_are_grouped_by_their_decibels():
 
 
 def test_the_ends_of_the_scale_are_no_certificate():
-    both = sandwich(rows().assign(bounded=lambda table: table["radius"] < 0.15))
+    table = rows().assign(bounded=lambda table: table["radius"] < 0.15)
+    assert summary(table)[["certified_mae", "moved", "width"]].isna().all(axis=1).tolist() == [False, True]
+    both = sandwich(table)
     np.testing.assert_allclose(both.table["certified_mae"], [0.3, np.nan])
-    assert both.remarks == ("sigma 0.2: too few draws for a bound at every radius.",)
+    assert both.remarks == ("sigma 0.2: at some radii there are too few draws for a bound.",)
 
 
 def test_without_labels_there_is_no_error():

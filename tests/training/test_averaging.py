@@ -63,10 +63,8 @@ def test_batch_statistics_are_those_of_the_averaged_weights_without_dropout(netw
 
 
 def test_training_is_the_same_and_the_average_is_scored_and_saved(prepared, tmp_path):
-    runs = [
-        loop.train(settings("A2E", epochs=2, **extra), prepared, tmp_path)
-        for extra in ({}, {"average": 0.99})
-    ]
+    configs = settings("A2E", epochs=2), settings("A2E", epochs=2, average=0.99)
+    runs = [loop.train(config, prepared, tmp_path) for config in configs]
     plain, averaged = (read_csv(run / "history.csv") for run in runs)
     assert plain["loss"].tolist() == averaged["loss"].tolist()
     assert (plain["validation_emotions"] != averaged["validation_emotions"]).all()

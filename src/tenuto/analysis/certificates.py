@@ -52,20 +52,21 @@ def summary(rows: pd.DataFrame) -> pd.DataFrame:
     With labels: ``model_mae`` is the error of the model without noise, ``clean_mae`` that of the smoothed model and
     ``certified_mae`` the largest one that a perturbation inside the radius can cause. ``moved`` is the largest change
     of a prediction that it can cause, ``width`` the distance of the bounds. With an attack: ``attacked_mae`` is the
-    error under it and ``attack_moved`` the change that it causes.
+    error under it and ``attack_moved`` the change that it causes. What needs bounds is NaN where a clip has none.
     """
     table = with_errors(rows)
     names = ["model_mae", "clean_mae", "attacked_mae", "certified_mae", "attack_moved", "moved", "width"]
     # A radius in dB is another size for every clip.
     table["at"] = rows["radius"].where(rows["snr_db"].isna(), np.nan)
     groups = table.groupby(["sigma", "at", "snr_db"], dropna=False, sort=False)
-    averaged = groups[[name for name in names if name in table]].mean().reset_index()
+    averaged = groups[[name for name in names if name in table]].agg(_mean).reset_index()
     return averaged.rename(columns={"at": "radius"}).assign(clips=groups["clip"].nunique().to_numpy())
 
 
 def with_errors(rows: pd.DataFrame) -> pd.DataFrame:
     """The rows with the errors and changes that `summary` averages."""
     low, median, high = (rows[name] for name in ("low", "median", "high"))
+    low, high = low.where(rows["bounded"]), high.where(rows["bounded"])
     table = rows.assign(width=high - low, moved=np.maximum(high - median, median - low))
     if "attacked" in rows:
         table["attack_moved"] = (rows["attacked"] - median).abs()
@@ -89,7 +90,6 @@ def sandwich(rows: pd.DataFrame, remarks: Sequence[str] = ()) -> Sandwich:
     defaults = {"system": "model", "unit": SPECTROGRAM_UNIT, "run": ""}
     rows = rows.assign(**{name: value for name, value in defaults.items() if name not in rows})
     table = with_errors(rows).assign(at=rows["radius"].where(rows["snr_db"].isna(), np.nan))
-    table["certified_mae"] = table["certified_mae"].where(table["bounded"])
     if "attacked_mae" not in table:
         table["attacked_mae"] = np.nan
     groups = table.groupby(["system", "unit", "sigma", "at", "snr_db"], dropna=False)
@@ -98,7 +98,9 @@ def sandwich(rows: pd.DataFrame, remarks: Sequence[str] = ()) -> Sandwich:
     lines = averaged.reset_index().rename(columns={"at": "radius"})
     unattacked = sorted(lines.loc[lines["attacked_mae"].isna(), "sigma"].unique())
     vacuous = lines.loc[lines["certified_mae"].isna(), "sigma"].unique()
-    more = [f"sigma {sigma:g}: too few draws for a bound at every radius." for sigma in sorted(vacuous)]
+    more = [
+        f"sigma {sigma:g}: at some radii there are too few draws for a bound." for sigma in sorted(vacuous)
+    ]
     more += [
         f"sigma {sigma:g}: not every radius was attacked. `tenuto certify` attacks the smoothed model with "
         "`attack_steps=50`."

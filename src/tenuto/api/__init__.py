@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from tenuto.api.auditing import Audit, audit
     from tenuto.api.certificates import Certificates
     from tenuto.api.certifying import certify, sandwich
-    from tenuto.api.comparing import compare, corruption_error, curves, rows
+    from tenuto.api.comparing import compare, corruption_error, curves, optimality, rows
     from tenuto.api.datasets import prepare, validate
     from tenuto.api.exporting import export
     from tenuto.api.galleries import Gallery, gallery
@@ -44,7 +44,7 @@ _MODULES = {
     "tenuto.api.auditing": ("Audit", "audit"),
     "tenuto.api.certificates": ("Certificates",),
     "tenuto.api.certifying": ("certify", "sandwich"),
-    "tenuto.api.comparing": ("compare", "corruption_error", "curves", "rows"),
+    "tenuto.api.comparing": ("compare", "corruption_error", "curves", "optimality", "rows"),
     "tenuto.api.datasets": ("prepare", "validate"),
     "tenuto.api.exporting": ("export",),
     "tenuto.api.galleries": ("Gallery", "gallery"),
@@ -90,6 +90,7 @@ __all__ = [
     "load",
     "natural",
     "open_run",
+    "optimality",
     "paper",
     "predict",
     "prepare",

@@ -45,11 +45,13 @@ from tenuto.files import write_text
 from tenuto.models.adoption import FrontEnd, Model
 from tenuto.models.checkpoint import load, read_fingerprint
 from tenuto.models.recogniser import Profile, Recogniser
+from tenuto.sinks import Sink, open_sink
 from tenuto.store.location import locate_model, locate_run
 from tenuto.store.natural import GRADED, check_protocol
 from tenuto.store.perturbations import saved_rows
 from tenuto.store.rows import NATURAL, RELEASED_PROTOCOL
 from tenuto.store.run import RunFolder
+from tenuto.store.traces import log_traces, read_traces
 
 Source = str | Path
 Domain = Literal["waveform", "spectrogram"]
@@ -90,6 +92,8 @@ class Run(runs.Run):
         device: str = "cpu",
         batch_size: int | None = None,
         inputs: Domain | None = None,
+        trace: bool = False,
+        log: str | Sink | None = None,
         **settings: Any,
     ) -> pd.DataFrame:
         """Attack the clips of one part of the split. Rows and perturbations are written to ``attacks``.
@@ -101,6 +105,9 @@ class Run(runs.Run):
             batch_size: Clips attacked together; default: 6, on a GPU 64.
             inputs: What is perturbed, ``waveform`` or ``spectrogram``; default: what the budget is for, else what the
                 model takes.
+            trace: Also write what every search evaluated, step by step; `traces` reads it.
+            log: Where the traces are reported in the end: ``tensorboard``, ``wandb``, ``mlflow``, or a
+                `tenuto.sinks.Sink`; default: nowhere. It makes a trace.
             settings: Settings of a named protocol that differ from the published ones, such as ``iterations=100``.
 
         Returns:
@@ -121,7 +128,23 @@ class Run(runs.Run):
         for omission in chosen.omissions(*kind):
             self.progress.note(omission)
         with self.progress.bar("attack", total) as advance:
-            return robustness.attack(self, chosen, part, device, batch_size, advance)
+            trace = trace or log is not None
+            rows = robustness.attack(self, chosen, part, device, batch_size, advance, trace=trace)
+        if log is not None:
+            with open_sink(log, self.folder, self.name, str(chosen)) as sink:
+                log_traces(self.traces(str(chosen), part), rows, sink)
+        return rows
+
+    def traces(self, protocol: str, part: str = "test") -> pd.DataFrame:
+        """What the searches of a protocol evaluated, as ``attack(..., trace=True)`` has written it.
+
+        Returns:
+            A line per attack (``settings``, as in the rows), clip and point, see `tenuto.attacks.Trace.frame`.
+
+        Raises:
+            FileError: No traces of this protocol, or a damaged file.
+        """
+        return read_traces(self.files.trace(protocol, part))
 
     def certify(
         self,
@@ -204,10 +227,14 @@ class Run(runs.Run):
             return summary(measure(self, part, advance))
 
     def audit(
-        self, siblings: Sequence[Source] = (), clips: int | None = None, budget: Budget | None = None
+        self,
+        siblings: Sequence[Source] = (),
+        clips: int | None = None,
+        budget: Budget | None = None,
+        rerun: bool = False,
     ) -> Audit:
-        """Audit all attacks of this run; the model is evaluated too."""
-        return audit_run(self, siblings, clips, budget, self.progress)
+        """Audit all attacks of this run; the model is evaluated too. See `tenuto.audit` for the arguments."""
+        return audit_run(self, siblings, clips, budget, rerun, self.progress)
 
     def explain(
         self, source: Source, hop_seconds: float = explanation.HOP_SECONDS
@@ -438,12 +465,14 @@ def attack(
     device: str = "cpu",
     batch_size: int | None = None,
     inputs: Domain | None = None,
+    trace: bool = False,
+    log: str | Sink | None = None,
     progress: Progress = SILENT,
     **settings: Any,
 ) -> pd.DataFrame:
     """Attack a run's clips and return the rows, see `Run.attack` and `open_run`."""
     opened = _opened(run, root, progress, cache=cache)
-    return opened.attack(attack, part, device, batch_size, inputs, **settings)
+    return opened.attack(attack, part, device, batch_size, inputs, trace, log, **settings)
 
 
 def natural(

@@ -58,7 +58,7 @@ class Commands(TyperGroup):
             try:
                 return super().invoke(ctx)
             except TenutoError as error:
-                typer.echo(f"error: {with_options(str(error))}", err=True)
+                typer.echo(f"error: {with_options(str(error), ctx.invoked_subcommand)}", err=True)
                 raise typer.Exit(EXIT_BAD_INPUT) from error
             except KeyboardInterrupt as error:  # here, because Typer would end without a word
                 typer.echo("stopped; run the same command again to go on.", err=True)

@@ -188,7 +188,7 @@ def certificate_table(summary: pd.DataFrame, title: str) -> Table:
     for line in summary.to_dict("records"):
         decibels = line["snr_db"]
         radius = f"{line['radius']:g}" if decibels != decibels else f"{decibels:g} dB SNR"
-        values = (f"{line[name]:.4f}" for name in names)
+        values = (number(line[name], ".4f") for name in names)
         table.add_row(f"{line['sigma']:g}", radius, *values, str(line["clips"]))
     table.caption = "certified: no perturbation inside the radius can do more to the smoothed model"
     return table

@@ -31,6 +31,7 @@ from tenuto.models.heads import Prediction
 from tenuto.models.recogniser import Recogniser, predict
 from tenuto.models.sound import SoundNetwork
 from tenuto.models.systems import CONCEPTS_WITHOUT_RATINGS, NETWORKS, Network, build, check_network
+from tenuto.sinks import Sink, open_sink
 from tenuto.store.run import RunFolder
 from tenuto.training import robust
 from tenuto.training.adversarial import check_attack, is_attacked, perturbed
@@ -83,6 +84,7 @@ def train(
     runs: Path,
     device: str = "cpu",
     progress: Progress | None = None,
+    log: str | Sink | None = None,
 ) -> Path:
     """Train one run, or finish one that was interrupted; a finished one is returned as it is.
 
@@ -96,6 +98,7 @@ def train(
         runs: Folder of all runs.
         device: Where to compute, ``cpu`` or ``cuda``.
         progress: Called after every epoch.
+        log: Where every epoch is reported, see `tenuto.sinks.open_sink`; default: TensorBoard where it is installed.
 
     Returns:
         The run's folder, with config.yaml, split.csv, checkpoint.safetensors, history.csv, training.json.
@@ -125,7 +128,8 @@ def train(
         state = _new_state(config, prepared, torch.device(device))
         if not resume(run.state, state):
             state = _new_state(config, prepared, torch.device(device))
-        _run_epochs(config, material, run, state, progress)
+        with open_sink(log, run.path, run.name, "training") as sink:
+            _run_epochs(config, material, run, state, sink, progress)
         if config.train.bottleneck is not None and state.best_epoch:
             _fit_emotions(config, material, run, state)
     _finish(config, prepared, run, state)
@@ -133,12 +137,16 @@ def train(
 
 
 def _run_epochs(
-    config: RunConfig, material: Material, run: RunFolder, state: State, progress: Progress | None
+    config: RunConfig,
+    material: Material,
+    run: RunFolder,
+    state: State,
+    sink: Sink,
+    progress: Progress | None,
 ) -> None:
     device = next(state.network.parameters()).device
     validation = material.part("validation").to(device)
     trainee, training = _trainee(state, config, material)
-    board = _tensorboard(run.tensorboard)
     while not state.is_done(config):
         state.epoch += 1
         batches = _shuffled(training, config, state.epoch)
@@ -155,13 +163,9 @@ def _run_epochs(
         state.history.append(row)
         write_csv(run.history, pd.DataFrame(state.history))
         save(run.state, state)
-        if board is not None:
-            for name in row.keys() - {"epoch"}:
-                board.add_scalar(name, row[name], state.epoch)
+        sink.log(state.epoch, {name: row[name] for name in row.keys() - {"epoch"}})
         if progress:
             progress({**row, "best_epoch": state.best_epoch, "epochs": config.train.epochs})
-    if board is not None:
-        board.close()
 
 
 def _fit_emotions(config: RunConfig, material: Material, run: RunFolder, state: State) -> None:
@@ -332,12 +336,3 @@ def _recogniser(network: Network, config: RunConfig, material: Material) -> Reco
         width=config.model.width,
         scale=index.label_scale,
     )
-
-
-def _tensorboard(folder: Path) -> Any:
-    """A TensorBoard writer where TensorBoard is installed, else None."""
-    try:
-        from torch.utils.tensorboard import SummaryWriter
-    except ImportError:
-        return None
-    return SummaryWriter(str(folder))

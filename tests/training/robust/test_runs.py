@@ -67,12 +67,16 @@ def test_attacks_and_updates_in_bfloat16_are_in_bfloat16(prepared, tmp_path, mon
 
 def test_a_sequential_bottleneck_is_attacked_by_its_concepts(prepared, tmp_path):
     """Its loss has no emotions, so an attack on them would leave the inputs alone."""
-    sequential = {"epochs": 1, "bottleneck": "sequential", "task_loss_weight": 0}
-    configs = [settings("A2M2E", **sequential, **extra) for extra in ({}, {"robust": "fast"})]
+    joint = settings("A2M2E", epochs=1).model_dump(mode="json")
+    plain = {**joint["train"], "bottleneck": "sequential", "task_loss_weight": 0}
+    configs = [
+        RunConfig.parse({**joint, "train": {**plain, "robust": robust}}, "a test").named()
+        for robust in (None, "fast")
+    ]
     runs = [loop.train(config, prepared, tmp_path) for config in configs]
     assert runs[1].name.startswith("A2M2E_sequential_fast-6-")
-    plain, robust = (read_csv(run / "history.csv")["loss"][0] for run in runs)
-    assert robust > plain
+    clean, attacked = (read_csv(run / "history.csv")["loss"][0] for run in runs)
+    assert attacked > clean
 
 
 @pytest.fixture(scope="module")

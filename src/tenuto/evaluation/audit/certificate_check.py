@@ -70,7 +70,8 @@ def _judged(rows: pd.DataFrame) -> Finding:
     broken_rows = (rows["attacked_low"] > rows["high"]) | (rows["attacked_high"] < rows["low"])
     clips, broken = rows["clip"].nunique(), rows.loc[broken_rows, "clip"].nunique()
     together = bool(rows["clips_together"].iloc[0])
-    risk, confidence = 1 - float(rows["confidence"].iloc[0]), float(rows["confidence"].iloc[0])
+    confidence = float(rows["confidence"].iloc[0])
+    risk = round(1 - confidence, 12)
     trials, count = (1, min(broken, 1)) if together else (clips, broken)
     chance = float(stats.binom.sf(count - 1, trials, risk))
     first = rows.iloc[0]
