@@ -16,6 +16,7 @@ import pandas as pd
 import pytest
 from matplotlib.text import Text
 
+from tenuto.evaluation.attribution import Attribution
 from tenuto.reporting import figures
 from tenuto.reporting.figures import style
 from tests.analysis import test_curves
@@ -45,6 +46,12 @@ def explanation() -> Any:
     )
 
 
+def attribution() -> Any:
+    shares = np.linspace(-1, 1, 20).reshape(5, 4)
+    segments = pd.DataFrame({"from_seconds": [0.0], "to_seconds": 10.0, "from_hz": 100.0, "to_hz": 200.0})
+    return Attribution(NAME, NAME, NAME, "occlusion", 0.5, 0.1, shares, shares, segments)
+
+
 def curves(rows: pd.DataFrame) -> Any:
     return test_curves.measured(renamed(test_curves.pushing(rows)))
 
@@ -57,6 +64,7 @@ EXAMPLES: dict[str, Callable[[], Any]] = {
         pd.DataFrame({"system": [NAME], "seed": [6], "difference": [0.1]})
     ),
     "figure4": lambda: figures.smc2025.figure4(renamed(made_up.run(NAME)), 6, (NAME,), (NAME,)),
+    "attribution": lambda: figures.attribution.attribution_figure(attribution()),
     "curve": lambda: figures.curves.curve(curves(test_curves.run(NAME))),
     "emotions": lambda: figures.curves.emotions(curves(test_curves.run())),
     "explanation": lambda: figures.explanation.explanation_figure(explanation()),

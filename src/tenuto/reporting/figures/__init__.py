@@ -1,6 +1,16 @@
 """Figures, one file per family, in one style (`tenuto.reporting.figures.style`)."""
 
-from tenuto.reporting.figures import clip, curves, explanation, smc2025
+from tenuto.reporting.figures import attribution, clip, curves, explanation, smc2025
 from tenuto.reporting.figures.style import FIGURES, check_ending, save, write_figure
 
-__all__ = ["FIGURES", "check_ending", "clip", "curves", "explanation", "save", "smc2025", "write_figure"]
+__all__ = [
+    "FIGURES",
+    "attribution",
+    "check_ending",
+    "clip",
+    "curves",
+    "explanation",
+    "save",
+    "smc2025",
+    "write_figure",
+]
