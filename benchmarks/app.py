@@ -17,8 +17,10 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks import measure
+from benchmarks.certification import certification
 from benchmarks.comparison import Comparison
 from benchmarks.material import LEAST_CLIPS, recordings
+from benchmarks.robust import robust_training
 from tenuto.devices import Precision, fast_bfloat16
 
 TRAINING_ITERATIONS = 10
@@ -37,7 +39,7 @@ def main(
     pairs: Annotated[int, typer.Option(min=1, help="Measurements of each kind, ours and plain in turn.")] = 5,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON for programs.")] = False,
 ) -> None:
-    """Time front end, masking threshold, attack and training against plain implementations of the same.
+    """Time front end, masking threshold, attack, certification and training against plain implementations of the same.
 
     Example: python -m benchmarks --clips 30 --steps 2 --json
     """
@@ -50,11 +52,13 @@ def main(
         prepared = measure.prepared_from(index)
         for device in devices():
             comparisons.append(measure.waveform(prepared, sizes, device))
+            comparisons += robust_training(prepared, sizes.halved, device)
             precisions: tuple[Precision, ...] = (
                 ("float32", "bfloat16") if fast_bfloat16(device) else ("float32",)
             )
             for precision in precisions:
                 comparisons.append(measure.attack(prepared, sizes, device, precision))
+                comparisons.append(certification(sizes, device, precision))
                 comparisons.append(measure.training(prepared, sizes, device, precision))
                 comparisons.append(
                     measure.training(prepared, sizes.halved, device, precision, TRAINING_ITERATIONS)

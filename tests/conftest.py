@@ -56,6 +56,11 @@ SLOW = [
     "models/test_foreign.py",
     "models/test_portable.py",
     "attacks/test_alone.py",
+    "test_results_folder.py",
+    "analysis/test_curves.py",
+    "evaluation/audit/test_sound_checks.py",
+    "analysis/test_sound_curves.py",
+    "test_sitting.py",
 ]
 """Folders and files whose tests start processes, train or draw, the longest first; `make test-fast` omits them."""
 

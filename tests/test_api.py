@@ -282,3 +282,6 @@ def test_parameters_become_options():
         "Use --data folder; --root is no such folder."
     )
     assert with_options("step_size must be above 0, got -1.") == "--step-size must be above 0, got -1."
+    of_attack = "steps must be a whole number, got 'few'."  # `--setting steps=few`; train alone has --steps
+    assert with_options(of_attack, "attack") == of_attack
+    assert with_options(of_attack, "train") == f"--{of_attack}"

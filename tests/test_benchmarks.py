@@ -15,6 +15,7 @@ from typer.testing import CliRunner
 
 from benchmarks import app, material, measure, plain, roofline, strength
 from benchmarks.comparison import Comparison, Rounds, seconds
+from benchmarks.robust import COSTS
 from tenuto.attacks import ReleasedAttack
 from tenuto.audio.spectrogram import filterbank
 from tenuto.data.batches import Batch
@@ -145,13 +146,15 @@ def test_the_table_fits_a_terminal_of_80_columns():
     assert "attacked epoch bf16, s" in captured.get()
 
 
-def test_the_command_measures_front_end_masking_attack_and_training(report):
+def test_the_command_measures_everything(report):
     names = [each["name"].partition(",")[0] for each in report["results"]]
     assert names == [
         "front end",
         "masking threshold of 10 s",
         "waveform attack",
+        *(f"{method} update" for method in ("noise", "pgd", "fast", "free", "trades", "average")),
         "attack",
+        "certificate",
         "training epoch",
         "attacked epoch",
     ]
@@ -162,13 +165,22 @@ def test_a_processor_with_bfloat16_is_measured_in_both_precisions(monkeypatch):
     monkeypatch.setattr(app, "fast_bfloat16", lambda device: True)
     monkeypatch.setattr(app, "recordings", lambda clips, folder: ("made-up", range(clips)))
     monkeypatch.setattr(measure, "prepared_from", lambda index: None)
+    monkeypatch.setattr(app, "robust_training", lambda *given: [comparison(name="robust ")])
+    monkeypatch.setattr(app, "certification", lambda *given: comparison(name=f"certification {given[-1]}"))
     for name in ("front_end", "masking", "waveform", "attack", "training"):
         label = lambda *given, name=name: comparison(name=f"{name} {' '.join(map(str, given[3:]))}")  # noqa: E731
         monkeypatch.setattr(measure, name, label)
     results = json.loads(CliRunner().invoke(app.command, ["--json"]).stdout)["results"]
-    each = [f"{name} {{}}" for name in ("attack", "training")] + [f"training {{}} {app.TRAINING_ITERATIONS}"]
+    each = [f"{name} {{}}" for name in ("attack", "certification", "training")]
+    each.append(f"training {{}} {app.TRAINING_ITERATIONS}")
     networks = [name.format(precision) for precision in ("float32", "bfloat16") for name in each]
-    assert [result["name"] for result in results] == ["front_end ", "masking ", "waveform ", *networks]
+    assert [result["name"] for result in results] == [
+        "front_end ",
+        "masking ",
+        "waveform ",
+        "robust ",
+        *networks,
+    ]
 
 
 def test_every_measurement_is_a_pair_of_times(report):
@@ -178,7 +190,7 @@ def test_every_measurement_is_a_pair_of_times(report):
 
 
 def test_a_narrow_network_is_not_compared_with_the_reference(report):
-    assert [each["reference"] is None for each in report["results"]] == [False, *[True] * 5]
+    assert [each["reference"] is None for each in report["results"]] == [False, *[True] * 12]
 
 
 def test_operations_are_those_of_the_layers():
@@ -209,8 +221,9 @@ def test_the_peak_is_a_rate_of_this_machine(monkeypatch):
 
 
 def test_every_measurement_of_a_network_has_its_share_of_the_peak(report):
-    assert all(each["peak_share"] is None for each in report["results"][:3])
-    assert all(each["peak_share"] > 0 for each in report["results"][3:])
+    others = ("front end", "masking", "waveform", "certificate", *COSTS, "average")
+    for each in report["results"]:
+        assert (each["peak_share"] is None) == each["name"].startswith(others)
 
 
 def test_the_report_names_recordings_threads_and_versions(report):

@@ -8,11 +8,13 @@ import pytest
 import torch
 
 from tenuto.devices import (
+    allowing_tf32,
     arithmetic,
     compute_repeatably,
     computing_in,
     fast_bfloat16,
     require,
+    require_precision,
 )
 from tenuto.errors import ConfigError
 
@@ -82,6 +84,19 @@ def test_repeatable_work_has_its_threads_and_flags_and_leaves_those_of_the_calle
         assert flags() == (threads, (True, False, False, False))
         raise KeyError
     assert flags() == callers_flags
+
+
+def test_tf32_is_on_where_it_was_chosen_and_refused_on_a_cpu():
+    cudnn, matmul = torch.backends.cudnn, torch.backends.cuda.matmul
+    with compute_repeatably(1):
+        with computing_in("tf32", "cuda"):
+            assert (cudnn.allow_tf32, matmul.allow_tf32) == (True, True)
+        with allowing_tf32(False):
+            assert (cudnn.allow_tf32, matmul.allow_tf32) == (False, False)
+    require_precision("tf32", "cuda")
+    require_precision("bfloat16", "cpu")
+    with pytest.raises(ConfigError, match="precision tf32: only GPUs compute in TF32"):
+        require_precision("tf32", "cpu")
 
 
 @pytest.mark.parametrize("threads", [0, -1, 1025, 99_999_999])

@@ -21,6 +21,7 @@ ROWS = (
     "train_config",
     "config",
     "registry",
+    "sinks",
     "metrics",
     "audio",
     "attacks",

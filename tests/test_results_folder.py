@@ -10,10 +10,12 @@ import pytest
 
 import tenuto
 from tenuto import metrics
+from tenuto.analysis.certificates import summary, with_errors
 from tenuto.attacks import protocol
 from tenuto.config import preset_study
 from tenuto.data import Soundtracks
 from tenuto.files import read_csv, read_json
+from tenuto.store.certificates import read_certificates
 from tenuto.store.rows import emotion_names, read_rows, row_errors, values_of
 from tenuto.study.stages import analyse
 
@@ -281,3 +283,22 @@ def test_the_page_states_where_errors_in_sound_double():
             assert f"{middle} dB ({low} to {high})" in page or f"{middle} dB ({high} to {low})" in page
             if curve.norm == "snr":
                 assert f"| {line['beyond']:.1f} dB |" in page
+
+
+CERTIFICATES = FOLDER / "certificates"
+
+
+@pytest.mark.parametrize("system", ["A2E", "A2M2E"])
+def test_the_page_states_certificates_as_their_rows_do(system):
+    page = (FOLDER / "README.md").read_text("utf-8")
+    (path,) = CERTIFICATES.glob(f"runs/{system}-6-*/certificates/*-sigma-0.216-draws-300-seed-0-bfloat16.csv")
+    rows = read_certificates(path)
+    assert rows["clips_together"].all()
+    assert (rows["clip"].nunique(), rows["output"].nunique()) == (12, 8)
+    table = summary(rows).set_index("radius")
+    first = table.loc[0.216, ["model_mae", "clean_mae"]]
+    values = [*first, *table.loc[[0.05, 0.108, 0.216], "certified_mae"]]
+    assert " | ".join([f"| {system}", *map(plain, values)]) + " |" in page
+    largest = with_errors(rows).query("radius == 0.216")["moved"].max()
+    assert f"smoothed {system} by more than {plain(largest)}" in " ".join(page.split())
+    assert f"{table.loc[0.216, 'moved']:.4f})".removeprefix("0") in page

@@ -165,6 +165,11 @@ class StudyConfig(Config):
     corpus: CorpusConfig | None = None
     run: RunConfig = RunConfig()
     protocols: tuple[AttackConfig, ...] = Field((AttackConfig(protocol="paper-2025-released"),), min_length=1)
+    natural: Literal["natural-1", "natural-2"] | None = Field(
+        None,
+        description="natural variation that every run is measured under; natural-2 is measured with natural-1. "
+        "None is natural-1 where a protocol has several budgets",
+    )
 
     @field_validator("systems", mode="before")
     @classmethod

@@ -14,7 +14,7 @@ from tenuto.errors import ConfigError
 P = ParamSpec("P")
 Result = TypeVar("Result")
 Run = TypeVar("Run", bound="HasThreads")
-Precision = Literal["float32", "bfloat16"]
+Precision = Literal["float32", "bfloat16", "tf32"]
 
 BFLOAT16_FLAGS = ("avx512_bf16", "amx_bf16")
 """Flags of processors with bfloat16 multiplication; others emulate it more slowly than they compute in float32."""
@@ -34,6 +34,14 @@ def require(device: str) -> str:
     if not torch.cuda.is_available():
         raise ConfigError(f"device {device}: this machine has no usable GPU. Use `device=cpu`.")
     return device
+
+
+def require_precision(precision: str | None, device: str) -> None:
+    """Refuse TF32 where it would silently be float32. Raises `ConfigError`."""
+    if precision == "tf32" and device == "cpu":
+        raise ConfigError(
+            "precision tf32: only GPUs compute in TF32. Use `device=cuda`, or another `precision`."
+        )
 
 
 @contextlib.contextmanager
@@ -113,12 +121,30 @@ def fast_bfloat16(device: str = "cpu") -> bool:
 def computing_in(precision: Precision, device: str) -> AbstractContextManager[Any]:
     """Inside, networks compute in this precision; weights and sums over them stay float32.
 
+    A backward pass outside computes as its forward pass did, except in tf32: see `allowing_tf32`.
+
     Args:
-        precision: float32 changes nothing.
+        precision: float32 changes nothing; tf32 is TF32 in convolutions and matrix products on a GPU.
         device: ``cpu`` or ``cuda``, a type without a number.
     """
     if precision == "float32":
         return contextlib.nullcontext()
+    if precision == "tf32":
+        return allowing_tf32(True)
     import torch
 
     return torch.autocast(device, torch.bfloat16)
+
+
+@contextlib.contextmanager
+def allowing_tf32(is_allowed: bool) -> Iterator[None]:
+    """Inside, convolutions and matrix products on a GPU compute in TF32 where ``is_allowed``; else nothing changes."""
+    import torch
+
+    cudnn, matmul = torch.backends.cudnn, torch.backends.cuda.matmul
+    before = cudnn.allow_tf32, matmul.allow_tf32
+    try:
+        cudnn.allow_tf32, matmul.allow_tf32 = before[0] or is_allowed, before[1] or is_allowed
+        yield
+    finally:
+        cudnn.allow_tf32, matmul.allow_tf32 = before

@@ -122,10 +122,10 @@ class TrainConfig(Config):
     threads: Annotated[int, whole(0, 1024)] = Field(
         0, description="CPU threads; 0 means all cores and is resolved before hashing"
     )
-    precision: Literal["auto", "bfloat16"] | None = Field(
+    precision: Literal["auto", "bfloat16", "tf32"] | None = Field(
         None,
         description="of updates and training attacks; None is float32, auto is bfloat16 where the processor computes "
-        "in it by itself, else float32, and is resolved before hashing",
+        "in it by itself, else float32, and is resolved before hashing; tf32 needs a GPU",
     )
 
     @field_validator("select", mode="before")

@@ -46,6 +46,12 @@ def logs():
     return released_logs.read_logs()
 
 
+@pytest.fixture
+def without_models(monkeypatch):
+    """No mixed model is fitted, for tests of everything else; each takes a second."""
+    monkeypatch.setattr(statistics, "_fit", lambda sides, start: None)
+
+
 @pytest.fixture(scope="module")
 def published(logs):
     """The two comparisons of the paper on the released logs."""
@@ -114,6 +120,7 @@ def test_the_intervals_of_the_released_logs_hold_their_means(published):
     assert published.remarks == ()
 
 
+@pytest.mark.usefixtures("without_models")
 def test_clipped_to_the_range_of_ratings_no_plain_system_differs_from_a2m2e(logs):
     pairs = [(name, "A2M2E") for name in ("A2E", "A2B2E", "aA2E", "aA2B2E")]
     result = attacked(compare(logs, Settings(pairs=pairs, clipped=(0.0, 1.0), draws=200)).pairs)
@@ -184,6 +191,7 @@ def test_settings_out_of_range_are_refused(settings):
         Settings(**settings)
 
 
+@pytest.mark.usefixtures("without_models")
 def test_holm_counts_all_planned_pairs_of_one_kind_of_error():
     lines = compare(noisy(("A2E", "A2B2E", "A2M2E")), QUICK).pairs
     assert len(lines) == 9
@@ -193,11 +201,13 @@ def test_holm_counts_all_planned_pairs_of_one_kind_of_error():
     assert (lines["p_holm"] > lines["p"]).sum() >= 6
 
 
+@pytest.mark.usefixtures("without_models")
 def test_the_order_of_the_rows_changes_nothing(two_systems):
     shuffled = compare(noisy().sample(frac=1, random_state=0), QUICK)
     pd.testing.assert_frame_equal(two_systems.pairs, shuffled.pairs)
 
 
+@pytest.mark.usefixtures("without_models")
 def test_the_other_direction_turns_the_sign(two_systems):
     forward = two_systems.pairs.iloc[0]
     back = compare(noisy(), Settings(draws=200, pairs=[("A2M2E", "A2E")])).pairs.iloc[0]
@@ -206,6 +216,7 @@ def test_the_other_direction_turns_the_sign(two_systems):
     assert (back["t"], back["p"]) == (pytest.approx(-forward["t"]), pytest.approx(forward["p"]))
 
 
+@pytest.mark.usefixtures("without_models")
 def test_what_is_paired_is_the_seed():
     # A2E exceeds A2M2E by 1.0, 1.2, 1.4 in seeds 1, 2, 3
     runs = [
@@ -250,6 +261,7 @@ def test_one_clip_has_seed_level_tests_only():
     assert set(comparison.mixed["note"]) == {"too few seeds or clips"}
 
 
+@pytest.mark.usefixtures("without_models")
 def test_seeds_that_only_one_of_a_pair_has_are_left_out_and_named():
     rows = pd.concat([noisy(seeds=(1, 2, 3)), made_up.run("A2E", 99, attacked=50.0)])
     comparison = compare(rows, QUICK)
@@ -277,8 +289,8 @@ def test_errors_without_variation_have_neither_test_nor_model():
     assert alike in comparison.remarks
 
 
-def test_a_model_that_does_not_converge_says_so(monkeypatch):
-    monkeypatch.setattr(statistics, "_fit", lambda sides, start: None)
+@pytest.mark.usefixtures("without_models")
+def test_a_model_that_does_not_converge_says_so():
     comparison = compare(noisy(), QUICK)
     assert set(comparison.mixed["note"]) == {"did not converge"}
     assert comparison.mixed["difference"].isna().all()
@@ -314,6 +326,7 @@ def test_rows_that_cannot_be_compared_are_refused(rows, message):
         compare(rows, QUICK)
 
 
+@pytest.mark.usefixtures("without_models")
 def test_every_comparison_done_is_told():
     values: list[int] = []
     compare(noisy(), QUICK, values.append)

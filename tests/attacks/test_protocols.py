@@ -186,6 +186,18 @@ def test_the_standard_takes_at_most_2000_passes_of_either_kind_a_clip(climbed):
     assert (forwards, gradients) == (model.forwards, model.gradients) == (1687, 830)
 
 
+def test_thorough_1_spends_five_times_the_passes_on_every_member_of_standard_1():
+    spent = [
+        {
+            (attack.title, attack.objective): attack.iterations
+            for attack in protocol(name).attacks
+            if attack.norm == "linf" and attack.title != "DDN"
+        }
+        for name in ("standard-1", "thorough-1")
+    ]
+    assert {member: 5 * count for member, count in spent[0].items()} == spent[1]
+
+
 def test_the_page_states_these_counts():
     page = (Path(__file__).parents[2] / "docs" / "attacks.md").read_text("utf-8")
     assert re.search(r"830 gradient\s+passes\s+and\s+1687\s+forward\s+passes", page)

@@ -50,6 +50,13 @@ def test_the_screen_says_which_prediction_is_shown(attack):
     assert "objective: squared error, mean" in outcome.stdout
 
 
+def test_traces_are_written_next_to_the_rows(attack):
+    outcome, folder = attack("--attack", "PGD", "--epsilon", 0.1, "--setting", "steps=3", "--trace")
+    (path,) = (folder / "attacks").glob("*.trace.csv.gz")
+    assert str(path) in outcome.stderr.replace("\n", "")
+    assert pd.read_csv(path).groupby("clip")["step"].max().tolist() == [4, 4, 4]
+
+
 def test_an_attack_that_was_done_is_not_repeated(attack):
     _, folder = attack("--iterations", 2)
     before = (folder / "attacks" / f"{TABLE}.csv").stat().st_mtime_ns
@@ -278,3 +285,23 @@ def test_a_batch_has_at_least_one_clip(tenuto, run, corpus):
     outcome = tenuto("attack", run, "--root", corpus, "--batch-size", 0)
     assert outcome.exit_code == 2
     assert "--batch-size" in outcome.stderr
+
+
+def test_an_attack_of_the_users_own_is_run_once_it_is_trusted_and_again_when_it_changes(
+    attack, tenuto, run, corpus, cache, tmp_path
+):
+    code = tmp_path / "mine.py"
+    code.write_text("def shake(model, inputs, labels):\n    return inputs + 0.5 * model.budget.epsilon\n")
+    words = ("--attack", f"{code}:shake", "--epsilon", 0.05, "--objective", "happy+")
+    refused = tenuto("attack", run, "--root", corpus, "--cache", cache, *words)
+    assert refused.exit_code == 2
+    assert "mine.py:shake: this code is not trusted on this machine, so it was not executed" in refused.stderr
+    _, folder = attack(*words, "--trust")
+    (first,) = (folder / "attacks").glob("Foreign-*.csv")
+    table = pd.read_csv(first)
+    assert table["attack"].str.fullmatch(r"mine\.py:shake@[0-9a-f]{8}").all()
+    assert set(np.round(table["linf"], 6)) <= {0, 0.025}
+    assert set(table["forward_passes"]) == {3}
+    code.write_text(code.read_text().replace("0.5", "0.25"))
+    attack(*words, "--trust")
+    assert len(list((folder / "attacks").glob("Foreign-*.csv"))) == 2

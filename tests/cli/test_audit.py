@@ -6,11 +6,10 @@ import shutil
 import pytest
 
 from tenuto.config import to_yaml
+from tenuto.evaluation.audit import CHECKS
 from tenuto.store.rows import NATURAL, read_rows, write_rows
 from tests import small_runs
 from tests.evaluation.audit.planted import bounded
-
-CHECKS = 29
 
 
 @pytest.fixture
@@ -43,7 +42,7 @@ def test_a_failure_ends_with_one_and_says_what_failed(tenuto, outside):
 def test_what_cannot_be_shown_is_listed_with_its_reason(tenuto, sound):
     message = tenuto("audit", sound).stdout
     assert (
-        "NOT RECORDED  gradients, finite-differences, repeatable, longer-search, unbounded: needs the model"
+        "NOT RECORDED  gradients, finite-differences, repeatable, unstable-predictions, silent-success, "
         in message
     )
 
@@ -52,7 +51,7 @@ def test_json_is_one_object_with_every_check(tenuto, outside):
     outcome = tenuto("audit", outside, "--json")
     assert outcome.exit_code == 1
     content = json.loads(outcome.stdout)
-    assert len(content["findings"]) == sum(content["verdicts"].values()) == CHECKS
+    assert len(content["findings"]) == sum(content["verdicts"].values()) == len(CHECKS)
     assert content["findings"][0] == {
         "source": "planted-1",
         "check": "budget",
@@ -80,16 +79,34 @@ def examined(tenuto, run, corpus, cache, tmp_path_factory):
     )
     data = ("--root", corpus, "--cache", cache)
     tenuto("attack", copy, *data, "--iterations", 2)
-    return tenuto("audit", copy, *data, "--clips", 1, "--json")
+    return tenuto("audit", copy, *data, "--clips", 1, "--rerun", "--json"), copy
 
 
 def test_a_run_with_its_data_is_asked(examined):
-    assert examined.exit_code == 1  # two iterations do not converge
-    values = {finding["check"]: finding["verdict"] for finding in json.loads(examined.stdout)["findings"]}
+    outcome, _ = examined
+    assert outcome.exit_code == 1  # two iterations do not converge
+    values = {finding["check"]: finding["verdict"] for finding in json.loads(outcome.stdout)["findings"]}
     for check in ("repeatable", "finite-differences", "saved-prediction", "saved-norm", "provenance"):
         assert values[check] == "PASS", check
     assert values["convergence"] == values["albums"] == "FAIL"
     assert values["budget"] == "WARN"
+
+
+def test_the_remedies_of_failed_checks_are_carried_out_and_saved(examined):
+    outcome, folder = examined
+    reruns = {one["remedy"]: one for one in json.loads(outcome.stdout)["reruns"]}
+    assert {"more steps", "restarts"} <= set(reruns)
+    assert "convergence" in reruns["more steps"]["checks"]
+    assert "a stand-in: the rows record no attack" in reruns["more steps"]["audited"]
+    path = folder / "audit" / "paper-2025-released+iterations=2.csv"
+    rows = read_rows(path)
+    assert set(rows["protocol"]) == {"audit-rerun"}
+    assert rows["settings"].str.contains("restarts=5").any()
+    assert json.loads(path.with_suffix(".json").read_text())["reruns"] == list(reruns.values())
+
+
+def test_a_rerun_needs_a_model(refused, sound):
+    assert "--rerun needs a model to attack: give a run, and --root" in refused("audit", sound, "--rerun")
 
 
 def test_bare_rows_take_data_and_split(tenuto, sound, corpus, tmp_path):

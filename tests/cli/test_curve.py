@@ -5,8 +5,11 @@ import json
 import pytest
 
 from tenuto.cli.curve import curve
-from tenuto.errors import DataError
-from tenuto.store.rows import mark_worst
+from tenuto.errors import ConfigError, DataError
+from tenuto.files import write_csv
+from tenuto.store.rows import mark_worst, write_rows
+from tenuto.store.run import RunFolder
+from tests.analysis import test_certificates
 from tests.analysis.test_curves import natural, run, stored
 from tests.cli.conftest import caller
 from tests.reporting import made_up
@@ -92,3 +95,36 @@ def test_one_norm_is_chosen(in_sound, tmp_path):
 def test_json_of_several_norms_is_a_list(in_sound, tmp_path):
     content = json.loads(call(in_sound, "--protocol", "sound-1", "--out", tmp_path, "--json").stdout)
     assert [one["norm"] for one in content["curves"]] == ["snr", "masked"]
+
+
+def test_certificates_are_drawn_in_place_of_attacks(tmp_path):
+    folder = RunFolder(tmp_path / "A2E-6-0")
+    folder.attacks.mkdir(parents=True)
+    folder.config.write_text("system: A2E\n")
+    write_csv(folder.certificates("some"), test_certificates.rows())
+    shown = call(folder.path, "--certificate", "--out", tmp_path / "out")
+    for word in ("0.300", "0.500", "certificates.png"):
+        assert word in shown.stdout
+    content = json.loads(call(folder.path, "--certificate", "--out", tmp_path / "out", "--json").stdout)
+    assert [line["attacked_mae"] for line in content["certificates"]] == pytest.approx([0.2, 0.3])
+    with pytest.raises(ConfigError, match="`norm` and `unit` choose among attacks"):
+        call(folder.path, "--certificate", "--norm", "linf")
+
+
+def test_attacks_are_compared_with_the_best_of_all_protocols(tmp_path):
+    folder = stored(tmp_path / "runs", run())
+    thorough = run(ladder={0.1: 0.25, 0.2: 0.5}).assign(protocol="thorough-1")
+    write_rows(folder / "A2E-6" / "attacks" / "thorough-1.csv", mark_worst(thorough))
+    words = (folder, "--out", tmp_path / "out", "--against", "thorough-1")
+    outcome = call(*words)
+    for word in ("APGD, squared error", "all attacks", "linf 0.2", "33.3%", "0.600"):
+        assert word in outcome.stdout
+    content = json.loads(call(*words, "--json").stdout)
+    (line,) = [
+        one for one in content["optimality"] if one["protocol"] == "standard-1" and one["attack"] == "all"
+    ]
+    assert line["optimality"] == pytest.approx(0.6)
+    assert content["missed"][0]["more"] == pytest.approx(1 / 3)
+    assert str(tmp_path / "out" / "missed.md") in content["files"]
+    alone = json.loads(call(folder, "--out", tmp_path / "one", "--optimality", "--json").stdout)
+    assert {one["protocol"] for one in alone["optimality"]} == {"standard-1"}

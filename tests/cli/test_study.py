@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import errno
 import json
+import signal
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,7 @@ from tenuto.config import DataConfig, merge
 from tenuto.errors import ConfigError
 from tenuto.files import write_json, write_text
 from tenuto.study import journal
+from tenuto.training import loop
 from tests import corpora
 from tests.study import small
 
@@ -141,6 +143,30 @@ def test_a_failed_run_is_said_and_the_exit_code_is_one(tenuto, music, file, tmp_
     assert tenuto("study", "status", tmp_path).exit_code == 1
 
 
+def test_sigterm_ends_a_study_after_the_epoch_and_the_same_command_continues(
+    tenuto, music, file, tmp_path, monkeypatch
+):
+    with monkeypatch.context() as patched:
+        epoch = loop._epoch
+
+        def terminated(*arguments):
+            signal.raise_signal(signal.SIGTERM)
+            return epoch(*arguments)
+
+        patched.setattr(loop, "_epoch", terminated)
+        outcome = tenuto("study", "run", file, "--root", music, "--out", tmp_path)
+    assert outcome.exit_code == 3, outcome.output
+    assert "0 of 2 runs are complete" in outcome.stdout
+    assert "Stopped: 1 of 8 stages are done." in outcome.stdout
+    assert "Run the same command again to continue." in outcome.stdout
+    status = as_json(tenuto("study", "status", tmp_path, "--json"))
+    assert [(run["stage"], run["epoch"]) for run in status["runs"].values()] == [
+        ("stopped", 1),
+        ("waiting", 0),
+    ]
+    assert tenuto("study", "run", file, "--root", music, "--out", tmp_path).exit_code == 0
+
+
 def test_status_says_where_every_run_stands(tenuto, tmp_path):
     folder = begun(
         tmp_path,
@@ -210,6 +236,7 @@ def test_status_forgets_the_failure_of_a_run_that_another_process_has_finished(t
             "a corpus is the data set synthetic",
         ),
         (("run", "demo", "--address", "auto"), "--address and --gpus-per-run need --engine ray"),
+        (("run", "demo", "--time-limit", "12"), "--time-limit must be a time such as 90s, 12m"),
         (("run", "demo", "--gpus-per-run", "0.5"), "--address and --gpus-per-run need --engine ray"),
     ],
 )

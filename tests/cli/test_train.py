@@ -91,6 +91,19 @@ def test_a_sequential_bottleneck_of_a_known_system(train):
     assert "validation r" in result.stderr
 
 
+def test_robust_training_by_options(train):
+    _, folder, config = train("--system", "A2E", "--robust", "pgd", "--steps", 1, "--average", 0.9)
+    assert folder.name.startswith("A2E_pgd-0-")
+    assert config["train"]["average"] == 0.9
+    assert config["train"]["robust"] == {"method": "pgd", "epsilon": 0.05, "steps": 1}
+
+
+def test_single_options_change_the_method_of_a_preset(train):
+    _, folder, config = train("--preset", "robust-free", "--replays", 1, "--epsilon", 0.01)
+    assert folder.name.startswith("A2E_free-0-")
+    assert config["train"]["robust"] == {"method": "free", "epsilon": 0.01, "replays": 1}
+
+
 def test_settings_of_a_known_system_get_its_name(train):
     _, folder, _ = train("--data", "midlevel", "--network", "a2m2e", "--task-loss-weight", 0.5)
     assert folder.name.startswith("A2M2E-0-")
@@ -149,6 +162,24 @@ def test_a_missing_root_names_its_environment_variable(tenuto):
         (["--task-loss-weight", "0.5"], "needs the network a2m2e"),
         (["--system", "A2M2E"], "soundtracks has no concept ratings"),
         (["--data", "folder"], "name at least --emotions"),
+        (["--robust", "fats"], "Unknown training method 'fats'. Did you mean fast?"),
+        (
+            ["--epsilon", "0.1"],
+            "epsilon needs a method of robust training. Choose one, such as --robust fast",
+        ),
+        (
+            ["--robust", "noise", "--steps", "3"],
+            "noise has no setting --steps. Its settings: --domain, --sigma.",
+        ),
+        (
+            ["--robust", "fast", "--db", "40"],
+            "less than 313 frames (10 s), which training on waveforms needs",
+        ),
+        (
+            ["--robust", "fast", "--adversarial"],
+            "--adversarial and --robust are two ways to train and cannot be",
+        ),
+        (["--system", "aA2E", "--robust", "fast"], "--adversarial and --robust are two ways to train"),
         (["--device", "gpu"], "device gpu: unknown. Use --device cpu or --device cuda."),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
@@ -157,6 +188,11 @@ def test_a_setting_that_cannot_be_is_refused(refused, corpus, cache, tmp_path, a
     where = ("--root", corpus, "--cache", cache, "--runs", tmp_path / "runs")
     assert message in refused("train", *where, *arguments)
     assert not (tmp_path / "runs").exists()
+
+
+def test_a_method_that_cannot_be_is_refused_before_recordings_are_read(refused, tmp_path):
+    message = refused("train", "--root", tmp_path, "--robust", "noise", "--steps", "3")
+    assert "noise has no setting --steps" in message
 
 
 def test_an_unknown_key_of_a_preset_names_the_nearest(refused, corpus, tmp_path):

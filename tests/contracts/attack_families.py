@@ -13,6 +13,7 @@ from torch import nn
 
 from tenuto.attacks import (
     APGD,
+    DDN,
     FGSM,
     L2,
     PGD,
@@ -22,6 +23,7 @@ from tenuto.attacks import (
     BoundedAttack,
     Budget,
     Described,
+    Foreign,
     Imperceptible,
     Linf,
     Masked,
@@ -39,6 +41,13 @@ MODEL = Bottleneck(entries=12, concepts=3, emotions=4, seed=1, skip=0.2)
 SIBLING = Bottleneck(entries=12, concepts=3, emotions=4, seed=1, skip=0.3)
 SOUND_BUDGETS: tuple[Budget, ...] = (Amplitude(0.125), SNR(19), Masked(6))
 BUDGETS: tuple[Budget, ...] = (Linf(0.125), L2(0.375), *SOUND_BUDGETS)
+
+
+def shake(model, inputs, labels):
+    """A step along the gradient at a random point, as a user would write it."""
+    points = (inputs + 0.1 * model.budget.epsilon * torch.randn_like(inputs)).requires_grad_()
+    (gradient,) = torch.autograd.grad(model.objective(points).sum(), points)
+    return inputs + model.budget.project(0.9 * model.budget.epsilon * model.budget.steepest(gradient))
 
 
 @dataclass(frozen=True)
@@ -77,6 +86,14 @@ FAMILIES = {
     },
     "Square": Family(Square, {"queries": 12}, "queries", budgets=BUDGETS[:-1], draws=True),
     "Minimal": Family(Minimal, {"goal": 1.05, "steps": 8, "bisections": 3}, stops=False),
+    "DDN": Family(DDN, {"steps": 8}, "steps", stops=False),
+    "DDN to a goal": Family(
+        DDN,
+        {"goal": 1.05, "steps": 8, "first": 0.5, "bisections": 3},
+        budgets=(L2(0.375),),
+        stops=False,
+        starts=False,
+    ),
     "Imperceptible": Family(
         Imperceptible,
         {"goal": 1.05, "steps": 6, "quiet_steps": 6, "bisections": 3},
@@ -84,6 +101,7 @@ FAMILIES = {
         stops=False,
     ),
     "Transfer": Family(Transfer, {"source": SIBLING, "steps": 6}, "steps"),
+    "Foreign": Family(Foreign, {"call": shake}, draws=True),
     "Described": Family(
         Described, {"measure": "mse", "iterations": 8, "step_size": 0.05}, stops=False, starts=False
     ),
@@ -104,6 +122,20 @@ def pairs(applies: Callable[[Family], bool] = lambda family: True) -> Any:
         for name, family in FAMILIES.items()
         for budget in family.budgets
         if applies(family)
+    ]
+    return pytest.mark.parametrize(("family", "budget"), cases)
+
+
+def families(applies: Callable[[Family], bool] = lambda family: True) -> Any:
+    """The same with one budget for each family, in turn, so that every budget meets several families.
+
+    For properties that the search or the budget may break alone, but not only together.
+    """
+    chosen = [(name, family) for name, family in FAMILIES.items() if applies(family)]
+    cases = [
+        pytest.param(family, budget, id=f"{name}-{budget.norm}")
+        for place, (name, family) in enumerate(chosen)
+        for budget in [family.budgets[place % len(family.budgets)]]
     ]
     return pytest.mark.parametrize(("family", "budget"), cases)
 

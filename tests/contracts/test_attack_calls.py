@@ -37,6 +37,7 @@ from tests.contracts.attack_families import (
     SIBLING,
     Excerpts,
     bounded,
+    families,
     identity,
     norms,
     pairs,
@@ -75,7 +76,7 @@ class OneBuffer(nn.Module):
 
 
 @pytest.mark.parametrize("model", [InPlace(), OneBuffer()], ids=["in place", "one buffer"])
-@pairs()
+@families()
 def test_models_that_reuse_their_tensors_give_the_same_result(family, budget, model, inputs, labels):
     attack = family.make(budget, **({"source": model} if family.kind is Transfer else {}))
     reference = family.make(budget, **({"source": MODEL} if family.kind is Transfer else {}))
@@ -100,7 +101,7 @@ def test_the_key_of_a_dict_can_be_named(inputs, labels):
         FGSM(Linf(0.1))(lambda x: MODEL(x).emotions, inputs, labels, output="valence")
 
 
-@pairs()
+@families()
 def test_a_model_with_one_output_takes_flat_targets(family, budget, inputs, labels):
     def flat(values):
         return MODEL(values).emotions[:, 0]
@@ -111,7 +112,7 @@ def test_a_model_with_one_output_takes_flat_targets(family, budget, inputs, labe
     assert result.adversarial_prediction.shape == (3, 1)
 
 
-@pairs()
+@families()
 def test_a_frozen_torchscript_module_can_be_attacked(family, budget, inputs, labels):
     model = nn.Sequential(nn.Flatten(), nn.Linear(12, 4), nn.Tanh()).double().eval()
     with warnings.catch_warnings():
@@ -121,7 +122,7 @@ def test_a_frozen_torchscript_module_can_be_attacked(family, budget, inputs, lab
     assert family.make(budget, **settings)(frozen, inputs, labels).perturbation.any()
 
 
-@pairs()
+@families()
 def test_weights_made_in_inference_mode_allow_an_attack(family, budget, inputs, labels):
     def made():
         torch.manual_seed(1)
@@ -142,7 +143,7 @@ def test_tensors_of_inference_mode_that_cannot_be_replaced_are_refused(inputs, l
         FGSM(Linf(0.1))(lambda x: x.flatten(1) @ weights, inputs, labels)
 
 
-@pairs()
+@families()
 def test_inputs_need_not_be_contiguous(family, budget, inputs, labels):
     stacked = inputs if inputs.ndim == 2 else inputs.reshape(3, 2, 1, 2, 3)
     turned = stacked.transpose(0, -1).contiguous().transpose(0, -1)
@@ -166,21 +167,21 @@ class OwnGenerator(nn.Module):
 
 
 @pytest.mark.parametrize("size", [None, 1])
-@pairs()
+@families()
 def test_a_random_model_is_reported_once(family, budget, size, inputs, labels):
     with pytest.warns(RandomModelWarning, match="The model is random") as warned:
         family.make(budget)(Dropout(), inputs, labels, batch_size=size)
     assert len(warned) == 1
 
 
-@pairs(lambda family: family.kind in (FGSM, PGD, APGD) and not family.settings.get("scattered"))
+@families(lambda family: family.kind in (FGSM, PGD, APGD) and not family.settings.get("scattered"))
 def test_a_model_with_its_own_generator_is_reported(family, budget, inputs, labels):
     with pytest.warns(RandomModelWarning):
         family.make(budget)(OwnGenerator(), inputs, labels)
 
 
 @pytest.mark.parametrize("size", [2, 3])
-@pairs()
+@families()
 def test_progress_adds_up(family, budget, size, inputs, labels):
     attack = family.make(budget)
     done: list[int] = []
@@ -199,7 +200,7 @@ def test_passes_are_counted(family, budget, inputs, labels):
 
 
 @pytest.mark.parametrize("goal", [-1.0, 0.6, 1.1])
-@pairs(lambda family: family.stops)
+@families(lambda family: family.stops)
 def test_progress_and_passes_add_up_where_examples_finish_early(family, budget, goal, inputs, labels):
     attack, model = family.make(budget, stop_at=goal), Counting(MODEL)
     done: list[int] = []
@@ -222,7 +223,7 @@ def silent(values, part):
 
 
 @pytest.mark.parametrize("part", ["emotions", "concepts"])
-@pairs()
+@families()
 def test_a_prediction_that_is_not_finite_is_refused_by_name(family, budget, part, inputs, labels):
     if not family.is_bounded and part == "concepts":
         return  # the released attack evaluates emotions alone
@@ -231,7 +232,7 @@ def test_a_prediction_that_is_not_finite_is_refused_by_name(family, budget, part
         family.make(budget)(lambda values: silent(values, part), inputs, labels, names=["006", "007", "008"])
 
 
-@pairs(lambda family: family.kind is not Transfer)
+@families(lambda family: family.kind is not Transfer)
 def test_a_prediction_that_breaks_in_the_search_is_refused_by_name(family, budget, inputs, labels):
     clean = inputs[2].clone()
 
@@ -243,7 +244,7 @@ def test_a_prediction_that_breaks_in_the_search_is_refused_by_name(family, budge
         family.make(budget)(brittle, inputs, labels, names="abc")
 
 
-@pairs()
+@families()
 def test_an_objective_that_overflows_is_refused_by_name(family, budget, inputs, labels):
     labels = labels.float()
     labels[1] = 3e30  # finite, and its square is not
@@ -260,7 +261,7 @@ def test_an_overflowing_correlation_is_no_correlation_of_zero(inputs, labels):
         attack(lambda x: MODEL(x.double()).emotions.float() * 1e20, inputs.float(), labels.float() * 1e15)
 
 
-@pairs(lambda family: family.kind in (FGSM, PGD, APGD, Minimal))
+@families(lambda family: family.kind in (FGSM, PGD, APGD, Minimal))
 def test_a_gradient_that_is_not_finite_is_refused_by_name(family, budget, inputs, labels):
     def jagged(values):
         # sqrt has an infinite slope at 0, and 0 * infinity is NaN.
@@ -296,7 +297,7 @@ def test_unusable_arguments_are_refused(inputs, labels):
 
 
 @pytest.mark.parametrize("count", [1, 2])
-@pairs()
+@families()
 def test_two_outputs_have_no_correlation(family, budget, count, inputs, labels):
     own = {Described: {"measure": "corr"}}.get(family.kind, {"objective": tenuto.attacks.Correlation()})
     attack = family.make(budget, **own) if family.is_bounded else family.kind()
@@ -306,7 +307,7 @@ def test_two_outputs_have_no_correlation(family, budget, count, inputs, labels):
         attack(lambda x: MODEL(x).emotions[:, :count], inputs, labels[:, :count])
 
 
-@pairs(lambda family: family.kind is not Transfer)
+@families(lambda family: family.kind is not Transfer)
 def test_it_can_be_sent_to_another_process(family, budget):
     made = family.make(budget, seed=3)
     assert pickle.loads(pickle.dumps(made)) == made
@@ -329,7 +330,7 @@ def test_it_is_rebuilt_from_json(family, budget):
     assert from_dict(json.loads(json.dumps(made.to_dict())), **parts) == made
 
 
-@pairs()
+@families()
 def test_rows_are_formed_from_attributes(family, budget):
     made: Attack = family.make(budget)
     assert (made.norm, made.epsilon) == (budget.norm, budget.epsilon)
@@ -340,7 +341,7 @@ def test_rows_are_formed_from_attributes(family, budget):
     assert made.access == ("black-box" if family.kind in (Noise, Square) else gradient)
 
 
-@pairs()
+@families()
 def test_results_print_in_one_line(family, budget, inputs, labels):
     printed = repr(family.make(budget)(MODEL, inputs, labels))
     assert "(3 examples, mean loss" in printed

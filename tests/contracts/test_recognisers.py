@@ -190,8 +190,9 @@ def test_it_has_the_gradient_it_states(opened, request):
         assert not emotions.requires_grad
 
 
+@pytest.mark.parametrize("opened", ["waveform", "log spectrogram", "features"], indirect=True)
 def test_it_has_a_corruption_error(opened):
-    """Whatever it takes: a log spectrogram, samples at 8 kHz, or features."""
+    """Whatever it takes: samples at 8 kHz, a log spectrogram, or features."""
     run, _ = opened
     lines = run.natural(protocol="natural-2")
     assert len(lines) == 55

@@ -9,7 +9,8 @@ from scipy import stats
 from torch import nn
 
 import tenuto
-from tenuto.errors import ConfigError
+from tenuto.attacks import APGD, AbsoluteError, Linf
+from tenuto.errors import ConfigError, DataError
 from tenuto.evaluation.certificates import Smoothing, bounds, draws_needed, noisy_predictions, rank
 from tenuto.models.heads import Prediction
 
@@ -38,12 +39,12 @@ def exact(sigma, radius):
 def test_bounds_of_a_linear_model_approach_the_closed_form():
     sigma, radius = 0.2, 0.1
     median, low, high = exact(sigma, radius)
-    predictions = noisy_predictions(Linear(), EXAMPLE, LIKE, Smoothing(sigma=sigma, draws=200_000), 50_000)
+    predictions = noisy_predictions(Linear(), EXAMPLE, LIKE, Smoothing(sigma=sigma, draws=20_000))
     lower, upper = bounds(predictions, radius / sigma, 0.001)
     scale = sigma * Linear.weights.norm(dim=1).numpy()
-    np.testing.assert_allclose(np.median(predictions, axis=0), median, atol=0.02 * scale.max())
-    np.testing.assert_allclose(lower, low, atol=0.02 * scale.max())
-    np.testing.assert_allclose(upper, high, atol=0.02 * scale.max())
+    np.testing.assert_allclose(np.median(predictions, axis=0), median, atol=0.05 * scale.max())
+    np.testing.assert_allclose(lower, low, atol=0.05 * scale.max())
+    np.testing.assert_allclose(upper, high, atol=0.05 * scale.max())
     assert (lower <= low + 0.01 * scale).all()
     assert (upper >= high - 0.01 * scale).all()
 
@@ -79,9 +80,62 @@ def test_bounds_exist_from_the_stated_number_of_draws_on(ratio):
 def test_noise_depends_on_seed_and_content_alone():
     smoothing = Smoothing(sigma=0.1, draws=20)
     alone = noisy_predictions(Linear(), EXAMPLE, LIKE, smoothing, 20)
+    assert alone.std(axis=0) == pytest.approx(0.1 * Linear.weights.norm(dim=1).numpy(), rel=0.5)
     np.testing.assert_allclose(noisy_predictions(Linear(), EXAMPLE, LIKE, smoothing, 3), alone, atol=1e-6)
     other = noisy_predictions(Linear(), EXAMPLE, LIKE, Smoothing(sigma=0.1, draws=20, seed=1), 20)
     assert not np.allclose(other, alone)
+
+
+class OneOutput(nn.Module):
+    """One output without an axis of its own, in double precision, from an input that is changed in place."""
+
+    def __init__(self):
+        super().__init__()
+        self.weight = nn.Parameter(torch.tensor([1.0, 2.0, 0.0, -2.0], dtype=torch.float64))
+
+    def forward(self, inputs):
+        return inputs.mul_(self.weight).sum(dim=1)
+
+
+def test_a_model_may_have_one_output_double_precision_and_change_its_input():
+    example = EXAMPLE.double()
+    predictions = noisy_predictions(
+        OneOutput(), example, LIKE[:, :1].double(), Smoothing(sigma=0.1, draws=200)
+    )
+    assert predictions.shape == (200, 1)
+    np.testing.assert_allclose(example, EXAMPLE)
+    assert np.median(predictions) == pytest.approx(
+        float(example @ torch.tensor([1.0, 2.0, 0.0, -2.0]).double()), abs=0.1
+    )
+
+
+def test_a_prediction_that_is_not_finite_is_refused():
+    with pytest.raises(DataError, match="not finite"):
+        noisy_predictions(lambda noisy: noisy.log()[:, :2], EXAMPLE, LIKE, Smoothing(sigma=0.1, draws=8))
+
+
+def test_noise_and_attacks_stay_inside_the_interval_bounds_of_a_tiny_network():
+    """Interval bounds hold for every input of a box, here one that contains all noise and all perturbations."""
+    torch.manual_seed(0)
+    first, second = nn.Linear(4, 6), nn.Linear(6, 2)
+    network, smoothing = nn.Sequential(first, nn.ReLU(), second), Smoothing(sigma=0.1, draws=300)
+
+    def box(reach):
+        centre, width = EXAMPLE, torch.full_like(EXAMPLE, reach)
+        ends = first(centre) - width @ first.weight.abs().T, first(centre) + width @ first.weight.abs().T
+        low, high = (end.relu() for end in ends)
+        middle, half = second((low + high) / 2), (high - low) / 2 @ second.weight.abs().T
+        return (middle - half).detach().numpy(), (middle + half).detach().numpy()
+
+    predictions = noisy_predictions(network, EXAMPLE, LIKE, smoothing)
+    low, high = box(6 * smoothing.sigma)
+    assert ((low <= predictions) & (predictions <= high)).all()
+    result = APGD(Linf(0.05), objective=AbsoluteError(), steps=20)(network, EXAMPLE, LIKE + 9)
+    low, high = box(0.05)
+    assert (
+        (low - 1e-6 <= result.adversarial_prediction.numpy())
+        & (result.adversarial_prediction.numpy() <= high)
+    ).all()
 
 
 def test_a_whole_sigma_draws_the_same_noise_as_the_number_the_command_line_reads():

@@ -1,5 +1,6 @@
 """Certificates of a run's clips: rows, files, resuming, and both domains."""
 
+import dataclasses
 import math
 from typing import Any
 
@@ -12,7 +13,8 @@ import tenuto
 from tenuto.api.progress import SILENT
 from tenuto.api.runs import with_progress
 from tenuto.data import prepare
-from tenuto.errors import CheckpointError, ConfigError, DataError
+from tenuto.data.batches import Material
+from tenuto.errors import AttackError, CheckpointError, ConfigError, DataError
 from tenuto.evaluation import certifying
 from tenuto.evaluation.certificates import Smoothing, noisy_predictions
 from tenuto.evaluation.runs import open_run
@@ -87,6 +89,22 @@ def test_a_perturbation_inside_the_radius_stays_inside_the_bounds(run):
     assert ((rows["low"] <= median + 1e-6) & (median <= rows["high"] + 1e-6)).all()
 
 
+def test_an_attack_on_the_smoothed_model_stays_inside_and_is_resumed(run, monkeypatch):
+    settings: dict[str, Any] = {"sigma": 0.2, "radius": (0.1, 0.2), "draws": 40, "attack_steps": 2}
+    first = run.certify(**settings, clips=1).rows
+    assert ((first["attacked_low"] <= first["high"]) & (first["low"] <= first["attacked_high"])).all()
+    assert (first["attacked"] != first["median"]).any()
+
+    def refused(*_):
+        raise AssertionError("everything was predicted before")
+
+    for name in ("attacked_predictions", "noisy_predictions"):
+        monkeypatch.setattr(certifying, name, refused)
+    pd.testing.assert_frame_equal(run.certify(**settings, clips=1).rows, first)
+    assert "attacked" not in run.certify(**{**settings, "attack_steps": 0}, clips=1).rows
+    assert tenuto.sandwich(run.folder).table.query("sigma == 0.2")["attacked_mae"].notna().any()
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -96,6 +114,8 @@ def test_a_perturbation_inside_the_radius_stays_inside_the_bounds(run):
         ({"sigma": ()}, "sigma is empty"),
         ({"snr_db": math.nan}, "snr_db must be a number"),
         ({"clips": 0}, "clips must be a whole number of at least 1"),
+        ({"attack_steps": -1}, "attack_steps must be a whole number of at least 0"),
+        ({"device": "tpu"}, "device tpu"),
     ],
 )
 def test_arguments_that_do_not_fit_are_refused(run, arguments, message):
@@ -120,6 +140,40 @@ def test_names_and_labels_must_fit_the_inputs(run, arguments, message):
     inputs = run.part("test").inputs[:2]
     with pytest.raises(ConfigError, match=message):
         tenuto.certify(run.recogniser, inputs, sigma=0.1, draws=8, **arguments)
+
+
+@pytest.mark.parametrize(
+    ("inputs", "message"),
+    [
+        (torch.zeros(1, 1, 313, 149, dtype=torch.int64), "inputs must be floating point"),
+        (torch.full((1, 1, 313, 149), math.nan), "inputs of clip 0 contain NaN"),
+        (torch.zeros(0, 1, 313, 149), "non-empty batch"),
+    ],
+)
+def test_inputs_that_cannot_be_certified_are_refused(run, inputs, message):
+    with pytest.raises(AttackError, match=message):
+        tenuto.certify(run.recogniser, inputs, sigma=0.1, draws=8)
+
+
+def test_a_model_without_a_gradient_is_certified_but_not_attacked(run, monkeypatch):
+    monkeypatch.setattr(type(run.recogniser.network), "has_gradient", False)
+    with pytest.raises(ConfigError, match="`attack_steps` needs a model with a gradient, and A2E has none"):
+        run.certify(sigma=0.1, draws=8, clips=1, attack_steps=1)
+    assert len(run.certify(sigma=0.1, draws=8, clips=1).rows) == 3 * 8
+
+
+def test_waveforms_are_attacked_too(run):
+    rows = run.certify(sigma=0.01, snr_db=40, draws=20, clips=1, attack_steps=1).rows
+    assert (rows["attacked"] != rows["median"]).any()
+
+
+def test_a_part_without_clips_is_named(run):
+    material = run.material
+    split = dataclasses.replace(material.split, validation=())
+    material = Material(material.prepared, material.config, split, material.inputs)
+    empty = dataclasses.replace(run, material=material)
+    with pytest.raises(DataError, match="no validation clips"):
+        empty.certify(sigma=0.1, part="validation", draws=8)
 
 
 def test_silence_has_no_radius_in_decibels(run):

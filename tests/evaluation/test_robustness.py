@@ -15,12 +15,13 @@ from tenuto import metrics
 from tenuto.analysis.systems import remarks_on_runs
 from tenuto.attacks import ReleasedAttack, protocol
 from tenuto.data import prepare
-from tenuto.errors import FileError, FolderWarning, TenutoError
+from tenuto.errors import ConfigError, FileError, FolderWarning, TenutoError
 from tenuto.evaluation import locking, robustness
 from tenuto.evaluation.runs import open_run
 from tenuto.files import read_json, read_safetensors
 from tenuto.models.recogniser import predict
 from tenuto.store.rows import concept_names, read_rows, validate_rows, values_of
+from tenuto.store.traces import read_traces
 from tenuto.training.loop import train
 from tests import corpora, small_runs
 from tests.small_runs import settings
@@ -234,7 +235,7 @@ def test_the_run_s_own_network_is_left_alone(open_trained):
 # Interruptions
 
 
-def interrupted(run):
+def interrupted(run, **options):
     """Attack clip by clip, ended within the second clip."""
     spent: list[int] = []
 
@@ -244,7 +245,7 @@ def interrupted(run):
             raise small_runs.InterruptionError
 
     with pytest.raises(small_runs.InterruptionError):
-        robustness.attack(run, BRIEF, batch_size=1, progress=progress)
+        robustness.attack(run, BRIEF, batch_size=1, progress=progress, **options)
     assert not run.files.rows(BRIEF).exists()
 
 
@@ -274,6 +275,24 @@ def test_an_interrupted_attack_goes_on_with_other_batches(open_trained, rows):
     assert attacked_rows["clip"].tolist() == rows["clip"].tolist()
     assert np.allclose(values_of(attacked_rows, "adversarial"), values_of(rows, "adversarial"), atol=1e-3)
     assert set(left(run)) == {f"{NAME}.csv", f"{NAME}.json", f"{NAME}.safetensors"}
+
+
+def test_traces_go_to_a_file_of_their_own_also_after_an_interruption(open_trained, control, rows):
+    with pytest.raises(ConfigError, match=r"\.csv: was made without `trace`\. Delete it"):
+        robustness.attack(control, BRIEF, trace=True)
+    run = open_trained("A2B2E")
+    interrupted(run, trace=True)
+    attacked_rows = robustness.attack(run, BRIEF, batch_size=1, trace=True)
+    assert left(run).pop(f"{NAME}.trace.csv.gz")
+    assert {name: content for name, content in left(run).items() if "trace" not in name} == left(control)
+    traces = read_traces(run.files.trace(BRIEF))
+    assert traces["clip"].unique().tolist() == rows["clip"].tolist()
+    assert set(traces["settings"]) == set(rows["settings"])
+    last = traces.groupby("clip", sort=False).last()
+    assert last["step"].tolist() == (rows["iterations"] - 1).tolist()
+    emotion = run.recogniser.emotions[0]
+    assert np.allclose(last[f"prediction_{emotion}"], rows[f"adversarial_{emotion}"], atol=1e-6)
+    assert robustness.attack(run, BRIEF, trace=True).equals(attacked_rows)
 
 
 def test_one_process_at_a_time_runs_a_protocol_on_a_run(open_trained, monkeypatch):

@@ -95,3 +95,16 @@ class DeadlyJob:
 
     def __reduce__(self) -> Any:
         return die, ()
+
+
+def terminate() -> Any:
+    """Send SIGTERM to this process; a job whose time is over."""
+    os.kill(os.getpid(), signal.SIGTERM)
+    return SimpleNamespace(planned=DeadlyJob.planned, is_out_of_time=lambda: True)
+
+
+class TerminatedJob(DeadlyJob):
+    """A job whose process receives SIGTERM, as all processes of a cancelled Slurm job do."""
+
+    def __reduce__(self) -> Any:
+        return terminate, ()

@@ -148,6 +148,28 @@ def test_an_interrupted_study_ends_with_the_tables_of_an_undisturbed_one(study, 
     assert checkpoint.stat().st_mtime_ns == written  # the first run was not trained again
 
 
+def test_a_study_that_stops_at_every_epoch_and_piece_ends_with_the_same_tables(
+    study, music, tmp_path, monkeypatch
+):
+    calls = 0
+
+    def is_reached(limit, ahead=0.0):
+        """Let three checks pass in each call: before the run, before its stage, and one inside it."""
+        nonlocal calls
+        calls += 1
+        return calls > 3
+
+    monkeypatch.setattr("tenuto.study.limit.Limit.is_reached", is_reached)
+    stopped = 0
+    while (report := run_study(TINY, tmp_path, music, report=silent)).unfinished:
+        assert not report.failed
+        assert not (tmp_path / "metrics.csv").exists()
+        assert journal.standing(tmp_path, report.unfinished[-1]).stage in (journal.STOPPED, journal.WAITING)
+        stopped, calls = stopped + 1, 0
+    assert stopped == 5
+    assert tables(tmp_path) == tables(study)
+
+
 def test_a_run_that_fails_is_reported_and_the_others_go_on(study, music, tmp_path, monkeypatch):
     attack = robustness.attack
 
@@ -449,6 +471,11 @@ def test_a_run_whose_processes_always_die_fails_in_one_sentence(monkeypatch):
     job: Any = small.DeadlyJob()
     (outcome,) = in_processes([job], 2)
     assert "its process died 2 times, the last time by signal 9" in outcome.error
+
+
+def test_sigterm_does_not_end_a_worker(tmp_path):
+    (outcome,) = in_processes([small.TerminatedJob()], 2)  # type: ignore[list-item]
+    assert outcome.is_unfinished
 
 
 @pytest.mark.parametrize(

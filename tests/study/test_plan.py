@@ -23,9 +23,10 @@ from tenuto.data import open_dataset, prepare
 from tenuto.data.synthesis import GENERATOR_VERSION, synthesize
 from tenuto.errors import ConfigError, DataError
 from tenuto.files import write_json, write_text
+from tenuto.store.run import RunFolder
 from tenuto.store.study import StudyFolder
-from tenuto.study import journal
-from tenuto.study.plan import identity, plan_study, planned, protocols, reductions, runs, settled
+from tenuto.study import journal, stages
+from tenuto.study.plan import identity, plan_study, planned, protocols, reductions, runs, settled, tasks
 from tests.study import small
 
 PAPER_SEEDS = (6, 21, 42, 796, 950, 2025, 2324, 2451, 3100, 7192)
@@ -390,6 +391,28 @@ def test_curves_are_read_against_natural_changes(tmp_path):
     kinds = [stage.kind for stage in plan_study(study, tmp_path).stages]
     assert kinds.count("natural") == kinds.count("train") == 10
     assert "natural" not in [stage.kind for stage in plan_study(preset_study("demo"), tmp_path).stages]
+
+
+def test_natural_variation_with_strengths_is_measured_where_a_study_says_so(monkeypatch):
+    study = preset_study("demo")
+    studies = {name: study.model_copy(update={"natural": name}) for name in (None, "natural-1", "natural-2")}
+    run = RunFolder("runs/A2E-6-00000000")
+    each = {name: list(tasks(run, runs(one)[0], one)) for name, one in studies.items()}
+    names = {name: [task.name for task in own if task.kind == "natural"] for name, own in each.items()}
+    assert names == {None: [], "natural-1": ["natural"], "natural-2": ["natural", "natural natural-2"]}
+    measured: list[str] = []
+    monkeypatch.setattr(stages, "natural", lambda run: measured.append("natural-1"))
+    monkeypatch.setattr(stages, "graded", lambda run: measured.append("natural-2"))
+    for task in each["natural-2"]:
+        if task.kind == "natural":
+            stages._evaluate(None, None, task, None)  # type: ignore[arg-type]
+    assert measured == ["natural-1", "natural-2"]
+
+
+def test_natural_variation_is_no_protocol_of_attacks():
+    study = preset_study("demo").model_copy(update={"protocols": (AttackConfig(protocol="natural-2"),)})
+    with pytest.raises(ConfigError, match=r"natural-2 is no attack. Set `natural: natural-2` instead"):
+        protocols(study)
 
 
 def test_a_study_of_signal_concepts_knows_its_data_before_they_are_computed(music, tmp_path):

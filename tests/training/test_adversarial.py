@@ -10,7 +10,7 @@ import torch
 from tenuto.attacks import ReleasedAttack
 from tenuto.config import AdversarialConfig
 from tenuto.data.batches import Batch
-from tenuto.errors import AttackError
+from tenuto.errors import AttackError, ConfigError
 from tenuto.models import build, for_attack
 from tenuto.models.backbone import Backbone
 from tenuto.training import loop
@@ -164,3 +164,26 @@ def test_training_in_bfloat16_attacks_in_bfloat16(prepared, tmp_path, monkeypatc
     # Two epochs are validated in float32; in the second, six batches are attacked in three iterations.
     assert others.count(torch.float32) == 2
     assert others.count(torch.bfloat16) == 18
+
+
+def test_tf32_holds_for_the_backward_pass_too_and_not_for_validation(prepared, tmp_path, monkeypatch):
+    """The flags alone, since a CPU does not compute in TF32."""
+    seen = []
+    forward, backward = Backbone.forward, torch.Tensor.backward
+
+    def note(self, excerpts):
+        seen.append((self.training, torch.backends.cudnn.allow_tf32))
+        return forward(self, excerpts)
+
+    def note_backward(self):
+        seen.append(("backward", torch.backends.cudnn.allow_tf32))
+        return backward(self)
+
+    monkeypatch.setattr(loop, "require_precision", lambda precision, device: None)
+    monkeypatch.setattr(Backbone, "forward", note)
+    monkeypatch.setattr(torch.Tensor, "backward", note_backward)
+    loop.train(settings("A2E", epochs=1, precision="tf32"), prepared, tmp_path)
+    assert set(seen) == {(True, True), ("backward", True), (False, False)}
+    monkeypatch.undo()
+    with pytest.raises(ConfigError, match="only GPUs compute in TF32"):
+        loop.train(settings("A2E", epochs=1, precision="tf32"), prepared, tmp_path)

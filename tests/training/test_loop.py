@@ -132,19 +132,18 @@ def test_the_content_of_a_split_file_names_the_run_and_its_path_does_not(prepare
     assert read_split(run / "split.csv").test == clips[:5]
 
 
-def test_tensorboard_gets_every_number_where_it_is_installed(prepared, tmp_path, monkeypatch):
-    seen = []
+def test_a_sink_gets_every_number_of_every_epoch(prepared, tmp_path):
+    seen: list[tuple[int, str, float]] = []
     closed = []
 
     class Board:
-        def add_scalar(self, name, value, epoch):
-            seen.append((epoch, name, value))
+        def log(self, step, values):
+            seen.extend((step, name, value) for name, value in values.items())
 
         def close(self):
             closed.append(True)
 
-    monkeypatch.setattr(loop, "_tensorboard", lambda folder: Board())
-    run = loop.train(settings(epochs=2), prepared, tmp_path)
+    run = loop.train(settings(epochs=2), prepared, tmp_path, log=Board())
     rows = read_csv(run / "history.csv").set_index("epoch")
     expected = {(epoch, name, rows.loc[epoch, name]) for epoch in rows.index for name in rows.columns}
     assert set(seen) == expected

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from tenuto.api.adoption import adopt
     from tenuto.api.auditing import Audit, audit
-    from tenuto.api.certifying import Certificates, certify
-    from tenuto.api.comparing import compare, corruption_error, curves, rows
+    from tenuto.api.certificates import Certificates
+    from tenuto.api.certifying import certify, sandwich
+    from tenuto.api.comparing import compare, corruption_error, curves, optimality, rows
     from tenuto.api.datasets import prepare, validate
     from tenuto.api.exporting import export
     from tenuto.api.galleries import Gallery, gallery
@@ -42,8 +43,9 @@ if TYPE_CHECKING:
 _MODULES = {
     "tenuto.api.adoption": ("adopt",),
     "tenuto.api.auditing": ("Audit", "audit"),
-    "tenuto.api.certifying": ("Certificates", "certify"),
-    "tenuto.api.comparing": ("compare", "corruption_error", "curves", "rows"),
+    "tenuto.api.certificates": ("Certificates",),
+    "tenuto.api.certifying": ("certify", "sandwich"),
+    "tenuto.api.comparing": ("compare", "corruption_error", "curves", "optimality", "rows"),
     "tenuto.api.datasets": ("prepare", "validate"),
     "tenuto.api.exporting": ("export",),
     "tenuto.api.galleries": ("Gallery", "gallery"),
@@ -90,12 +92,14 @@ __all__ = [
     "load",
     "natural",
     "open_run",
+    "optimality",
     "paper",
     "predict",
     "prepare",
     "report",
     "rows",
     "run_study",
+    "sandwich",
     "set_concepts",
     "show",
     "train",

@@ -17,12 +17,23 @@ from tenuto.attacks import Budget
 from tenuto.config import DataConfig
 from tenuto.data import open_dataset
 from tenuto.data.splits import read_split
-from tenuto.errors import ConfigError
-from tenuto.evaluation.audit import Data, Finding, audit as find, failed, open_sources, sources_of
+from tenuto.errors import ConfigError, FileError
+from tenuto.evaluation.audit import (
+    Data,
+    Finding,
+    Source,
+    audit_and_rerun as find,
+    failed,
+    open_sources,
+    sources_of,
+)
+from tenuto.evaluation.audit.remedies import Rerun
 from tenuto.evaluation.runs import Run
+from tenuto.files import write_json
 from tenuto.models.checkpoint import trust_run
 from tenuto.reporting import verdicts
 from tenuto.store.location import complete, locate_run
+from tenuto.store.rows import write_rows
 from tenuto.store.run import RunFolder
 
 
@@ -32,9 +43,13 @@ class Audit:
 
     Attributes:
         findings: One per check and source.
+        reruns: One per run and remedy that was carried out, with the error it found and its rows.
+        files: What was written to the folders of the runs.
     """
 
     findings: tuple[Finding, ...]
+    reruns: tuple[Rerun, ...] = ()
+    files: tuple[Path, ...] = ()
 
     @property
     def table(self) -> pd.DataFrame:
@@ -52,12 +67,17 @@ class Audit:
         return failed(self.findings)
 
     def as_dict(self) -> dict[str, Any]:
-        """Counts of the verdicts, and all findings."""
-        return verdicts.as_json(self.findings)
+        """Counts of the verdicts, all findings, and what the remedies found."""
+        return verdicts.as_json(self.findings, self.reruns)
 
     def write(self, out: Place) -> dict[str, Path]:
         """Write ``audit.json``, ``.csv``, ``.md`` and ``.tex`` to a folder. File name -> path."""
-        return verdicts.write(self.findings, out)
+        return verdicts.write(self.findings, out, self.reruns)
+
+    @property
+    def remedies(self) -> pd.DataFrame:
+        """A line per run and remedy: ``source run remedy checks audited attack before after best change``."""
+        return verdicts.remedies(self.reruns)
 
     def _repr_html_(self) -> str:
         """Return the table that a notebook shows."""
@@ -76,6 +96,7 @@ def audit(
     runs_file: Place | None = None,
     cache: Place | None = None,
     trust: bool = False,
+    rerun: bool = False,
     progress: Progress = SILENT,
 ) -> Audit:
     """Check whether a robustness result can be trusted.
@@ -94,6 +115,9 @@ def audit(
         runs_file: CSV ``folder,system,seed`` of logs other than the 50 released ones.
         cache: Folder of spectrograms.
         trust: Whether you trust the code of adopted runs, which is then executed, now and later.
+        rerun: Carry out what the pages of failed checks advise (more steps, restarts, other losses, expectation over
+            draws, transfer from a smoothed copy, random search), and state the errors. Rows are written to ``audit`` in
+            the run folder.
         progress: Reports the examined runs.
 
     Raises:
@@ -116,13 +140,18 @@ def audit(
         data = _data_of_runs(given, folders, only_runs, root, dataset, siblings, clips, cache, progress)
     if budget is not None and data.prepared is None:
         raise ConfigError("`budget` needs a model to attack: give a run, and `root`, the folder of its data.")
-    data = dataclasses.replace(data, budget=budget)
-    with _examined(progress) as report:
-        return Audit(tuple(find(*sources, data=data, progress=report)))
+    if rerun and data.prepared is None:
+        raise ConfigError("`rerun` needs a model to attack: give a run, and `root`, the folder of its data.")
+    return _audited(sources, dataclasses.replace(data, budget=budget), rerun, progress)
 
 
 def audit_run(
-    run: Run, siblings: Sequence[Place], clips: int | None, budget: Budget | None, progress: Progress
+    run: Run,
+    siblings: Sequence[Place],
+    clips: int | None,
+    budget: Budget | None,
+    rerun: bool,
+    progress: Progress,
 ) -> Audit:
     """Audit an open run."""
     siblings = [locate_run(sibling) for sibling in siblings]
@@ -130,8 +159,29 @@ def audit_run(
     opened = {run.folder.resolve(): run}
     data = Data(prepared=run.material.prepared, siblings=_paths(siblings), budget=budget, opened=opened)
     data = data if clips is None else dataclasses.replace(data, clips=clips)
+    return _audited(open_sources([run.folder]), data, rerun, progress)
+
+
+def _audited(sources: Sequence[Source], data: Data, rerun: bool, progress: Progress) -> Audit:
+    """Audit, and write what remedies found to the folders of the runs; a note says where that is impossible."""
     with _examined(progress) as report:
-        return Audit(tuple(find(*open_sources([run.folder]), data=data, progress=report)))
+        findings, reruns = find(*sources, data=data, progress=report, rerun=rerun)
+    by_name = {source.name: source for source in sources}
+    files: list[Path] = []
+    for name, run in dict.fromkeys((one.source, one.run) for one in reruns):
+        own = [one for one in reruns if (one.source, one.run) == (name, run)]
+        rows = pd.concat([one.rows for one in own]).drop_duplicates(["settings", "clip"], ignore_index=True)
+        source = by_name[name]
+        first = source.rows.iloc[0]
+        path = RunFolder(source.folders[run]).rerun(first["protocol"], str(first["split"]))
+        try:
+            files.append(write_rows(path, rows))
+            content = {"findings": [one.as_json() for one in findings if one.source == name]}
+            content |= {"reruns": [one.as_json() for one in own]}
+            files.append(write_json(path.with_suffix(".json"), content))
+        except FileError as error:  # another user's run
+            progress.note(f"{error} The rows of its remedies are not saved.")
+    return Audit(tuple(findings), tuple(reruns), tuple(files))
 
 
 def _data_of_rows(

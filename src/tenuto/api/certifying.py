@@ -1,55 +1,24 @@
-"""Certificates in one call: for a run, or for any model and inputs."""
+"""Certificates in one call, for a run or for any model and inputs, and both sides of the error in one table."""
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
-import torch
 from torch import Tensor
 
+from tenuto.analysis import certificates
+from tenuto.analysis.certificates import Sandwich
+from tenuto.api.certificates import Certificates, Numbers, Request, certify_inputs
+from tenuto.api.comparing import Place, Places, list_places
 from tenuto.api.progress import SILENT, Progress
-from tenuto.api.runs import Run, check_domain, open_run
-from tenuto.attacks.checks import require_whole
-from tenuto.data.batches import Batch
+from tenuto.api.runs import Run, open_run
 from tenuto.errors import ConfigError
-from tenuto.evaluation import certifying
-from tenuto.evaluation.certificates import BATCH_SIZE, Smoothing, draws_needed, summary
 from tenuto.models.recogniser import Recogniser
-from tenuto.models.systems import for_attack
-
-Numbers = float | Sequence[float]
-
-MOST_DRAWS = 100_000
-"""Where a bound needs more, a larger sigma is the better advice."""
-
-
-@dataclasses.dataclass(frozen=True)
-class Certificates:
-    """Proven bounds on the predictions of a smoothed model.
-
-    Attributes:
-        rows: A line per clip, sigma, radius and output: for every perturbation with an L2 norm up to ``radius``, the
-            prediction of the smoothed model is between ``low`` and ``high``, with the confidence that was asked for.
-            ``median`` is its prediction without one, ``clean`` that of the model without noise. Bounds are infinite
-            (or the ends of the rating scale) where there were too few draws.
-        remarks: What limits the rows, a sentence each.
-    """
-
-    rows: pd.DataFrame
-    remarks: tuple[str, ...] = ()
-
-    @property
-    def summary(self) -> pd.DataFrame:
-        """A line per sigma and radius, see `tenuto.evaluation.certificates.summary`."""
-        return summary(self.rows)
-
-    def _repr_html_(self) -> str:
-        """Return the table that a notebook shows."""
-        return str(self.summary.to_html(index=False, float_format="{:.4f}".format))
+from tenuto.reporting import write_sandwich
+from tenuto.store.location import complete
 
 
 def certify(
@@ -66,7 +35,8 @@ def certify(
     part: str = "test",
     clips: int | None = None,
     device: str = "cpu",
-    batch_size: int = BATCH_SIZE,
+    batch_size: int | None = None,
+    attack_steps: int = 0,
     progress: Progress = SILENT,
     **settings: Any,
 ) -> Certificates:
@@ -83,123 +53,69 @@ def certify(
         names: n names of the inputs.
         root: As in `open_run`, as is ``cache``.
         part: Part of the split.
-        clips: The first so many of its clips; all by default.
+        clips: The first so many of its clips, or of the inputs; all by default.
         device: ``cpu`` or ``cuda``.
-        batch_size: Noisy inputs predicted together.
+        batch_size: Noisy inputs predicted together, at most 64; default: 6, on a GPU 64.
+        attack_steps: Gradient steps of an attack on the smoothed model at every radius, such as 50: the lower bound
+            that belongs to the certificate. Every step takes eight gradients. Default: no attack.
         progress: Receives progress.
         settings: Further settings of `tenuto.evaluation.certificates.Smoothing`: ``draws``, ``confidence``,
             ``clips_together``, ``clip_to_scale``, ``seed``, ``precision``.
 
     Raises:
+        AttackError: Inputs that are no floating point batch or not finite, or an attack on a model without a gradient.
         ConfigError: A setting out of range, inputs for a run that it does not have, or labels or names that do not
             fit the inputs.
         CheckpointError: Noisy predictions in the run folder belong to earlier weights.
+        DataError: A part without clips, a silent clip with ``snr_db``, or a prediction that is not finite.
     """
-    smoothings = [Smoothing(sigma=one, **settings) for one in _numbers(sigma)]
-    if not smoothings:
-        raise ConfigError("sigma is empty: give at least one, such as 0.216.")
-    sizes, decibels = _numbers(radius), _numbers(snr_db)
-    if not sizes and not decibels:
-        largest = max(one.sigma for one in smoothings)
-        sizes = (largest / 4, largest / 2, largest)
-    radii = certifying.Radii(sizes, decibels)
-    require_whole("batch_size", batch_size, 1)
-    if clips is not None:
-        require_whole("clips", clips, 1)
     if isinstance(model, Recogniser):
         if not isinstance(inputs, Tensor):
             raise ConfigError(f"inputs must be a tensor for a recogniser, got {inputs!r}; or name a run.")
-        rows = _of_inputs(model, inputs, smoothings, radii, labels, names, device, batch_size, progress)
-        return Certificates(rows, _remarks(rows, smoothings))
-    if inputs not in (None, "waveform", "spectrogram") or labels is not None or names is not None:
+        request = Request.of(
+            sigma, radius, snr_db, clips, device, batch_size, attack_steps, progress, **settings
+        )
+        return certify_inputs(model, inputs, labels, names, request)
+    if (
+        isinstance(inputs, Tensor)
+        or inputs not in (None, "waveform", "spectrogram")
+        or labels is not None
+        or names is not None
+    ):
         raise ConfigError(
             "a run has its own clips: inputs must be 'waveform' or 'spectrogram', and labels and names are left out."
         )
     run = model if isinstance(model, Run) else open_run(model, root, cache=cache, progress=progress)
-    check_domain(run.recogniser, inputs)
-    run = run.in_sound() if inputs == "waveform" or (inputs is None and decibels) else run
-    if decibels and not run.recogniser.inputs.is_sound:
-        raise ConfigError(
-            "`snr_db` is for waveforms, not for `inputs=spectrogram`: leave one of the two out, or give `radius`."
-        )
-    count = len(run.part(part)) if clips is None else min(clips, len(run.part(part)))
-    with progress.bar("certify", count * len(smoothings)) as advance:
-        rows = certifying.certify(run, smoothings, radii, part, clips, device, batch_size, advance)
-    return Certificates(rows, _remarks(rows, smoothings))
-
-
-def _of_inputs(
-    model: Recogniser,
-    inputs: Tensor,
-    smoothings: Sequence[Smoothing],
-    radii: certifying.Radii,
-    labels: Tensor | None,
-    names: Sequence[str] | None,
-    device: str,
-    batch_size: int,
-    progress: Progress,
-) -> pd.DataFrame:
-    """Rows of a recogniser on inputs."""
-    if radii.snr_db and not model.inputs.is_sound:
-        raise ConfigError(
-            "`snr_db` is for waveforms, but this model takes a log spectrogram or features. Give `radius`, or certify "
-            "model.in_sound()."
-        )
-    rated, count = labels is not None, len(inputs)
-    named = tuple(map(str, range(count) if names is None else names))
-    if len(named) != count or len(set(named)) < count:  # a name stands for the draws of its input
-        raise ConfigError(f"names must be {count} different names, one for each of the inputs.")
-    if labels is not None and labels.shape != (count, len(model.emotions)):
-        raise ConfigError(
-            f"labels has shape {tuple(labels.shape)}, must be ({count}, {len(model.emotions)}): inputs and emotions."
-        )
-    clips = Batch(
-        named,
-        inputs.detach().to(device),
-        torch.zeros(count, len(model.emotions), device=device) if labels is None else labels.to(device),
-        None,
+    return run.certify(
+        inputs,
+        sigma=sigma,
+        radius=radius,
+        snr_db=snr_db,
+        part=part,
+        clips=clips,
+        device=device,
+        batch_size=batch_size,
+        attack_steps=attack_steps,
+        **settings,
     )
-    network = for_attack(model.network).to(device)
-    with progress.bar("certify", count * len(smoothings)) as advance:
-        tables = [
-            certifying.certify_clips(
-                network,
-                clips,
-                model.emotions,
-                smoothing,
-                radii,
-                scale=model.scale,
-                rated=rated,
-                batch_size=batch_size,
-                progress=advance,
-            )
-            for smoothing in smoothings
-        ]
-    return pd.concat(tables, ignore_index=True)
 
 
-def _numbers(value: Numbers) -> tuple[float, ...]:
-    return (value,) if isinstance(value, int | float) else tuple(value)
+def sandwich(source: pd.DataFrame | Places, part: str = "test", *, out: Place | None = None) -> Sandwich:
+    """The error of smoothed models over the radius: what an attack reaches, and what no perturbation can exceed.
 
+    Args:
+        source: Rows of `certify` with labels, or folders of runs or studies with certificates.
+        part: Part of the split, for folders.
+        out: Folder for the table and the figure; default: nothing is written.
 
-def _remarks(rows: pd.DataFrame, smoothings: Sequence[Smoothing]) -> tuple[str, ...]:
-    """A sentence for every sigma that has too few draws for one of its radii."""
-    sentences, outputs, clips = [], rows["output"].nunique(), rows["clip"].nunique()
-    for smoothing in smoothings:
-        own = rows[rows["sigma"] == smoothing.sigma]
-        needs = {
-            radius: draws_needed(radius / smoothing.sigma, smoothing.risk(outputs, clips))
-            for radius in sorted(own["radius"].unique())
-        }
-        if lacking := [radius for radius, needed in needs.items() if needed > smoothing.draws]:
-            needed = needs[lacking[-1]]
-            fix = f"{needed} draws" if needed <= MOST_DRAWS else "a larger sigma"
-            at, which = (
-                (f"a radius of {lacking[0]:.4g}", "which")
-                if len(lacking) == 1
-                else (f"radii of {lacking[0]:.4g} to {lacking[-1]:.4g}", "the largest of which")
-            )
-            sentences.append(
-                f"sigma {smoothing.sigma:g}: {smoothing.draws} draws give no bound at {at}, {which} needs {fix}."
-            )
-    return tuple(sentences)
+    Raises:
+        DataError: Rows without labels, or folders without certificates.
+        FileError: No such folder, or a damaged file.
+    """
+    if isinstance(source, pd.DataFrame):
+        both = certificates.sandwich(source)
+    else:
+        both = certificates.from_folders([complete(place) for place in list_places(source)], part)
+    if out is not None:
+        write_sandwich(both, out)
+    return both

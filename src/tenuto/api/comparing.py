@@ -8,9 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from tenuto.analysis import comparison, curves as curves_over, natural as natural_changes
+from tenuto.analysis import (
+    comparison,
+    curves as curves_over,
+    natural as natural_changes,
+)
 from tenuto.analysis.comparison import Comparison, Settings
-from tenuto.analysis.curves import Curves
+from tenuto.analysis.curves import PROTOCOL, Curves
+from tenuto.analysis.optimality import Optimality, optimality as compare_attacks
 from tenuto.api.progress import SILENT, Progress
 from tenuto.errors import ConfigError
 from tenuto.reporting import write_comparison, write_curves
@@ -18,7 +23,7 @@ from tenuto.store.location import complete
 from tenuto.store.natural import GRADED
 from tenuto.store.released_logs import read_logs
 from tenuto.store.result_rows import rows_of_result
-from tenuto.store.rows import BUDGET, at_budget, in_unit, mark_worst
+from tenuto.store.rows import BUDGET, at_budget, in_norm, in_unit, mark_worst
 from tenuto.store.study import read_study
 
 if TYPE_CHECKING:
@@ -139,6 +144,32 @@ def corruption_error(source: pd.DataFrame | Places) -> pd.DataFrame:
         return natural_changes.corruption(source)
     tables = [read_study(complete(place), GRADED) for place in list_places(source)]
     return natural_changes.corruption(pd.concat(tables, ignore_index=True))
+
+
+def optimality(
+    source: pd.DataFrame | Places,
+    protocols: Sequence[str] = (PROTOCOL,),
+    *,
+    norm: str | None = None,
+    unit: str | None = None,
+) -> Optimality:
+    """How near every attack comes to the best of all, and how much more the best finds than each protocol.
+
+    Args:
+        source: Rows, or folders of runs or studies.
+        protocols: Names of protocols that the runs were attacked with, for folders.
+        norm: Which norm; default: all.
+        unit: See `rows`.
+
+    Raises:
+        FileError: A folder without rows of one of the protocols.
+        DataError: Rows without budgets, or attacks on different clips.
+    """
+    if not isinstance(source, pd.DataFrame):
+        places = [complete(place) for place in list_places(source)]
+        tables = [read_study(place, name) for place in places for name in dict.fromkeys(protocols)]
+        source = pd.concat(tables, ignore_index=True)
+    return compare_attacks(in_norm(in_unit(source, unit), norm))
 
 
 def compare(

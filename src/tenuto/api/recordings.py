@@ -9,9 +9,10 @@ from typing import Any
 from tenuto.api.outcomes import clip_html, write_clip
 from tenuto.api.progress import SILENT, Progress
 from tenuto.api.runs import Domain, Run, Source, as_protocol, in_domain, model_of
+from tenuto.api.single_attacks import family_of, single_attack
 from tenuto.attacks import ATTACKS, OBJECTIVES, BoundedAttack, Objective, Protocol
 from tenuto.attacks.objectives import Distance
-from tenuto.attacks.parsing import parse_attack, parse_objective
+from tenuto.attacks.parsing import parse_objective
 from tenuto.data.inputs import FeatureInputs
 from tenuto.errors import ConfigError
 from tenuto.evaluation import recording
@@ -69,7 +70,8 @@ def attack_recording(
     Args:
         run: An open run, a model, or what `load` takes, such as ``a2e-soundtracks``.
         audio: An audio file.
-        attack: Name of a single attack, or an attack; default: ``APGD``, without a gradient ``Square``.
+        attack: Name of a single attack, ``file.py:function`` of your own (see docs/attacks.md), or an attack; default:
+            ``APGD``, without a gradient ``Square``.
         objective: What it increases, for an attack by its name: ``happy+``, ``happy=0.8,sad=0.1``, ``squared-error``
             (the default) and others, see docs/attack.md.
         epsilon: Size of the budget, in the unit of the perturbed input.
@@ -82,7 +84,7 @@ def attack_recording(
             takes.
         out: Folder for rows, perturbation, picture and sounds; default: nothing is written.
         device: ``cpu`` or ``cuda``.
-        trust: Whether you trust the code of an adopted run, see `open_run`.
+        trust: Whether you trust the code of an adopted run, see `open_run`, and of an attack of your own.
         progress: Receives progress.
         settings: Further settings of an attack by its name, such as ``steps=100``.
 
@@ -98,8 +100,8 @@ def attack_recording(
     recogniser = model_of(run, trust=trust)
     if isinstance(attack, str) or attack is None:
         family = attack or ("APGD" if recogniser.has_gradient else "Square")
-        aim = _objective(objective, family, recogniser, scale)
-        chosen = parse_attack(family, norm, epsilon, aim, settings, db=db)
+        aim = _objective(objective, family_of(family), recogniser, scale)
+        chosen = single_attack(family, norm, epsilon, aim, settings, db=db, trust=trust)
     else:
         given = {
             "objective": objective,

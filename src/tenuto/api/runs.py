@@ -20,6 +20,7 @@ from tenuto.analysis.natural import summary
 from tenuto.analysis.systems import label_scale
 from tenuto.api.attributing import attribute_clip
 from tenuto.api.auditing import Audit, audit_run
+from tenuto.api.certificates import Certificates, Numbers, Request, certify_run
 from tenuto.api.datasets import data_config, find_data, prepare
 from tenuto.api.outcomes import ClipsShown, Metrics, attack_name, write_clip, write_intervention
 from tenuto.api.progress import SILENT, Progress
@@ -47,11 +48,13 @@ from tenuto.files import write_text
 from tenuto.models.adoption import FrontEnd, Model
 from tenuto.models.checkpoint import load, read_fingerprint
 from tenuto.models.recogniser import Profile, Recogniser
+from tenuto.sinks import Sink, open_sink
 from tenuto.store.location import locate_model, locate_run
 from tenuto.store.natural import GRADED, check_protocol
 from tenuto.store.perturbations import saved_rows
 from tenuto.store.rows import NATURAL, RELEASED_PROTOCOL
 from tenuto.store.run import RunFolder
+from tenuto.store.traces import log_traces, read_traces
 
 Source = str | Path
 Domain = Literal["waveform", "spectrogram"]
@@ -92,6 +95,8 @@ class Run(runs.Run):
         device: str = "cpu",
         batch_size: int | None = None,
         inputs: Domain | None = None,
+        trace: bool = False,
+        log: str | Sink | None = None,
         **settings: Any,
     ) -> pd.DataFrame:
         """Attack the clips of one part of the split. Rows and perturbations are written to ``attacks``.
@@ -103,6 +108,9 @@ class Run(runs.Run):
             batch_size: Clips attacked together; default: 6, on a GPU 64.
             inputs: What is perturbed, ``waveform`` or ``spectrogram``; default: what the budget is for, else what the
                 model takes.
+            trace: Also write what every search evaluated, step by step; `traces` reads it.
+            log: Where the traces are reported in the end: ``tensorboard``, ``wandb``, ``mlflow``, or a
+                `tenuto.sinks.Sink`; default: nowhere. It makes a trace.
             settings: Settings of a named protocol that differ from the published ones, such as ``iterations=100``.
 
         Returns:
@@ -123,7 +131,45 @@ class Run(runs.Run):
         for omission in chosen.omissions(*kind):
             self.progress.note(omission)
         with self.progress.bar("attack", total) as advance:
-            return robustness.attack(self, chosen, part, device, batch_size, advance)
+            trace = trace or log is not None
+            rows = robustness.attack(self, chosen, part, device, batch_size, advance, trace=trace)
+        if log is not None:
+            with open_sink(log, self.folder, self.name, str(chosen)) as sink:
+                log_traces(self.traces(str(chosen), part), rows, sink)
+        return rows
+
+    def traces(self, protocol: str, part: str = "test") -> pd.DataFrame:
+        """What the searches of a protocol evaluated, as ``attack(..., trace=True)`` has written it.
+
+        Returns:
+            A line per attack (``settings``, as in the rows), clip and point, see `tenuto.attacks.Trace.frame`.
+
+        Raises:
+            FileError: No traces of this protocol, or a damaged file.
+        """
+        return read_traces(self.files.trace(protocol, part))
+
+    def certify(
+        self,
+        inputs: str | None = None,
+        *,
+        sigma: Numbers,
+        radius: Numbers = (),
+        snr_db: Numbers = (),
+        part: str = "test",
+        clips: int | None = None,
+        device: str = "cpu",
+        batch_size: int | None = None,
+        attack_steps: int = 0,
+        **settings: Any,
+    ) -> Certificates:
+        """Certify clips by median smoothing, see `tenuto.certify`. Rows are written to ``certificates``."""
+        request = Request.of(
+            sigma, radius, snr_db, clips, device, batch_size, attack_steps, self.progress, **settings
+        )
+        check_domain(self.recogniser, inputs)
+        run = self.in_sound() if inputs == "waveform" or (inputs is None and request.radii.snr_db) else self
+        return certify_run(run, part, request)
 
     def universal(
         self,
@@ -184,10 +230,14 @@ class Run(runs.Run):
             return summary(measure(self, part, advance))
 
     def audit(
-        self, siblings: Sequence[Source] = (), clips: int | None = None, budget: Budget | None = None
+        self,
+        siblings: Sequence[Source] = (),
+        clips: int | None = None,
+        budget: Budget | None = None,
+        rerun: bool = False,
     ) -> Audit:
-        """Audit all attacks of this run; the model is evaluated too."""
-        return audit_run(self, siblings, clips, budget, self.progress)
+        """Audit all attacks of this run; the model is evaluated too. See `tenuto.audit` for the arguments."""
+        return audit_run(self, siblings, clips, budget, rerun, self.progress)
 
     def explain(
         self, source: Source, hop_seconds: float = explanation.HOP_SECONDS
@@ -449,12 +499,14 @@ def attack(
     device: str = "cpu",
     batch_size: int | None = None,
     inputs: Domain | None = None,
+    trace: bool = False,
+    log: str | Sink | None = None,
     progress: Progress = SILENT,
     **settings: Any,
 ) -> pd.DataFrame:
     """Attack a run's clips and return the rows, see `Run.attack` and `open_run`."""
     opened = _opened(run, root, progress, cache=cache)
-    return opened.attack(attack, part, device, batch_size, inputs, **settings)
+    return opened.attack(attack, part, device, batch_size, inputs, trace, log, **settings)
 
 
 def natural(

@@ -37,6 +37,7 @@ def run_study(
     engine: Engine | None = None,
     device: str = "cpu",
     trust: bool = False,
+    time_limit: str | float | None = None,
     progress: Progress = SILENT,
 ) -> StudyReport:
     """Run a study, or resume an interrupted one. Finished work is not repeated.
@@ -49,10 +50,12 @@ def run_study(
         engine: What runs it; default: this process, one run after the other.
         device: ``cpu`` or ``cuda``.
         trust: Whether the code of the models it adopts is trusted; code that was named on this machine before is.
+        time_limit: How long this call may take, such as ``"12m"``, or seconds. Then it ends before the next epoch or
+            piece of an attack, and an equal call continues.
         progress: Receives a note whenever a stage is finished.
 
     Returns:
-        How many runs there are, which failed and why, and the seconds of every stage.
+        How many runs there are, which failed and why, which are unfinished, and the seconds of every stage.
 
     Raises:
         ConfigError: An unknown study or setting.
@@ -60,4 +63,4 @@ def run_study(
     """
     config = study_config(study, root, settings)
     folder = None if root is None else Path(root)
-    return carry_out(config, Path(out), folder, engine or Local(), progress.note, device, trust)
+    return carry_out(config, Path(out), folder, engine or Local(), progress.note, device, trust, time_limit)

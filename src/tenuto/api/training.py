@@ -20,6 +20,7 @@ from tenuto.config import (
 from tenuto.errors import ConfigError, did_you_mean
 from tenuto.models import check_network
 from tenuto.models.checkpoint import import_run
+from tenuto.sinks import Sink
 from tenuto.training import loop
 
 
@@ -73,6 +74,7 @@ def train(
     device: str = "cpu",
     progress: Progress = SILENT,
     report: Callable[[dict[str, Any]], None] | None = None,
+    log: str | Sink | None = None,
     **settings: Any,
 ) -> Path:
     """Train one run, or resume an interrupted one.
@@ -87,6 +89,8 @@ def train(
         cache: Folder of spectrograms; default: the user's cache.
         device: ``cpu`` or ``cuda``.
         progress: Reports epochs.
+        log: Where every epoch is reported: ``tensorboard``, ``wandb``, ``mlflow``, or a `tenuto.sinks.Sink`; default:
+            TensorBoard where it is installed.
         report: Called with the line of ``history.csv`` after every epoch.
         settings: Settings of training, such as ``seed=6`` or ``bottleneck="sequential"``; ``data`` and ``model`` are
             mappings.
@@ -102,6 +106,7 @@ def train(
         parts: dict[str, Any] = {name: settings.pop(name) for name in ("data", "model") if name in settings}
         config = run_config(system, preset, {**parts, "train": settings}, adversarial, root)
     check_network(config)
+    config = loop.completed(config)
     prepared = prepare(root, config.data, cache=cache, progress=progress)
     progress.note(
         f"{config.system}, seed {config.train.seed}, {len(prepared.index)} clips of {prepared.name}"
@@ -116,7 +121,7 @@ def train(
             if report is not None:
                 report(row)
 
-        folder = loop.train(config, prepared, Path(runs), device, advanced)
+        folder = loop.train(config, prepared, Path(runs), device, advanced, log)
     for remark in loop.remarks(folder):
         progress.note(remark)
     return folder

@@ -6,7 +6,9 @@ from tenuto.attacks.base import Attack, AttackResult, Examples, from_dict
 from tenuto.attacks.bounded import BoundedAttack
 from tenuto.attacks.budgets import L2, SNR, Amplitude, Budget, Linf, Unbounded
 from tenuto.attacks.calling import Evaluator, Outputs, emotions_of, left_as_found
+from tenuto.attacks.ddn import DDN
 from tenuto.attacks.fgsm import FGSM
+from tenuto.attacks.foreign import AttackedModel, Foreign, from_foolbox, from_torchattacks
 from tenuto.attacks.imperceptible import Imperceptible
 from tenuto.attacks.masked import Masked
 from tenuto.attacks.minimal import Minimal
@@ -52,6 +54,7 @@ __all__ = [
     "APGD",
     "ATTACKS",
     "BUDGETS",
+    "DDN",
     "FGSM",
     "L2",
     "OBJECTIVES",
@@ -64,6 +67,7 @@ __all__ = [
     "Amplitude",
     "Attack",
     "AttackResult",
+    "AttackedModel",
     "Axes",
     "BoundedAttack",
     "Budget",
@@ -74,6 +78,7 @@ __all__ = [
     "EmotionsMove",
     "Evaluator",
     "Examples",
+    "Foreign",
     "Gain",
     "Huber",
     "Imperceptible",
@@ -108,6 +113,8 @@ __all__ = [
     "climb",
     "emotions_of",
     "from_dict",
+    "from_foolbox",
+    "from_torchattacks",
     "left_as_found",
     "parse_attack",
     "parse_budget",

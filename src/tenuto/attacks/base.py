@@ -25,8 +25,8 @@ Progress = Callable[[int], None]
 Range = tuple[float, float]
 """Lowest and highest value that an input can have."""
 
-Access = Literal["gradient", "black-box", "transfer"]
-"""What an attack uses of the model: its gradient, its predictions, or the gradient of another model."""
+Access = Literal["gradient", "black-box", "transfer", "foreign"]
+"""What an attack uses of the model: its gradient, its predictions, the gradient of another model, or not known."""
 
 DEFAULT_BATCH_SIZE = 6
 """Examples attacked together on a CPU; some 0.1 GB with the paper's network and float32.

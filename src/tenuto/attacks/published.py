@@ -7,7 +7,8 @@ from typing import Any
 
 from tenuto.attacks.apgd import APGD
 from tenuto.attacks.base import Attack
-from tenuto.attacks.budgets import SNR, Linf
+from tenuto.attacks.budgets import L2, SNR, Linf
+from tenuto.attacks.ddn import DDN
 from tenuto.attacks.masked import Masked
 from tenuto.attacks.noise import Noise
 from tenuto.attacks.objectives import AbsoluteError, Correlation, EachEmotion, SquaredError
@@ -22,6 +23,9 @@ STANDARD = tuple(Linf(epsilon) for epsilon in (0.01, 0.02, 0.05, 0.1, 0.2))
 """Budgets of standard-1, in standard deviations of the normalised log spectrogram."""
 
 LARGEST = STANDARD[-1]
+
+EUCLIDEAN = tuple(L2(epsilon) for epsilon in (1.0, 5.0, 20.0))
+"""Further budgets of thorough-1; L2(20) changes each of 313 x 149 entries by 0.093."""
 
 HEARING = (*(SNR(db) for db in (60, 50, 40, 30, 20)), *(Masked(db) for db in (-6, 0, 6)))
 """Budgets of sound-1: signal-to-noise ratios of the waveform and ratios of noise to the masking threshold."""
@@ -58,6 +62,32 @@ for _published in (
             Noise(LARGEST, objective=AbsoluteError(), kind="sign", draws=8),
         ),
         budgets=STANDARD,
+        silence=True,
+        most_emotions=11,
+    ),
+    Protocol(
+        name="thorough-1",
+        version=1,
+        description="A check of standard-1: its members with five times the passes, in longer ascents from several "
+        "starts, ascents on a sphere, and the same families in L2.",
+        attacks=(
+            APGD(LARGEST, objective=SquaredError(), steps=50, restarts=3),
+            APGD(LARGEST, objective=AbsoluteError(), steps=50, restarts=2),
+            APGD(LARGEST, objective=Correlation(), steps=50, restarts=2),
+            APGD(LARGEST, objective=EachEmotion(), steps=30),
+            DDN(LARGEST, objective=SquaredError(), steps=60),
+            DDN(LARGEST, objective=AbsoluteError(), steps=60),
+            Square(LARGEST, objective=AbsoluteError(), queries=400),
+            *(
+                Noise(LARGEST, objective=AbsoluteError(), kind=kind, draws=40)
+                for kind in ("uniform", "gaussian", "sign")
+            ),
+            APGD(EUCLIDEAN[-1], objective=SquaredError(), steps=60),
+            APGD(EUCLIDEAN[-1], objective=AbsoluteError(), steps=60),
+            DDN(EUCLIDEAN[-1], objective=SquaredError(), steps=60),
+            Square(EUCLIDEAN[-1], objective=AbsoluteError(), queries=200),
+        ),
+        budgets=(*STANDARD, *EUCLIDEAN),
         silence=True,
         most_emotions=11,
     ),

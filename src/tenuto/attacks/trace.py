@@ -84,23 +84,20 @@ class Trace:
 
         figure = Figure(figsize=(7, 6), layout="constrained")
         panels = figure.subplots(3, sharex=True)
-        titles = ("loss (mean of the best: bold)", "size of the perturbation", "mean absolute change")
+        titles = (
+            "loss; bold: mean of the best so far",
+            "size of the perturbation; bold: mean",
+            "mean absolute change of the prediction; bold: mean",
+        )
         steps = self.step.max(axis=1)
         for axes, title, measure in zip(panels, titles, ("loss", "size", "moved"), strict=True):
             values = getattr(self, measure)
             axes.plot(self.step, values, color="0.6", linewidth=0.7)
             mean = self.best if measure == "loss" else values
             axes.plot(steps, mean.mean(axis=1), color="C0", linewidth=2)
-            axes.set_ylabel(title)
+            axes.set_title(title, loc="left", fontsize="medium")
         panels[-1].set_xlabel("evaluations")
         return figure
-
-    def gains(self, share: float) -> Values:
-        """Rise of the best loss in the last ``share`` of every example's evaluations, (n,)."""
-        last = self.step[-1]
-        is_before = self.step <= (1 - share) * last
-        earlier = np.where(is_before, self.best, -np.inf).max(axis=0)
-        return np.asarray(self.best[-1] - earlier)
 
     @classmethod
     def joined(cls, parts: Sequence[Trace]) -> Trace:

@@ -1,8 +1,8 @@
 """What a listener cannot hear in the presence of a recording: its masking threshold, and how far noise is above it.
 
 The threshold is that of psychoacoustic model 1 (ISO/IEC 11172-3, annex D.1, steps 1 to 8; derived again in Painter &
-Spanias, "Perceptual Coding of Digital Audio", Proceedings of the IEEE 2000, section V). docs/sound.md gives every step
-with its equation. Frames have 1024 samples at 22 050 Hz (46 ms) and overlap by half.
+Spanias, "Perceptual Coding of Digital Audio", Proceedings of the IEEE 2000, section V). docs/sound.md gives every step,
+with the equations that are not below. Frames have 1024 samples at 22 050 Hz (46 ms) and overlap by half.
 
 The level is calibrated once for all recordings: a sine of full scale has 96 dB SPL, the reference of step 2. Tenuto
 scales recordings to peak 1, so this is a listener who plays them loud. Powers are relative to 0 dB SPL.

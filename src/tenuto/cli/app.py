@@ -59,7 +59,7 @@ class Commands(TyperGroup):
             try:
                 return super().invoke(ctx)
             except TenutoError as error:
-                typer.echo(f"error: {with_options(str(error))}", err=True)
+                typer.echo(f"error: {with_options(str(error), ctx.invoked_subcommand)}", err=True)
                 raise typer.Exit(EXIT_BAD_INPUT) from error
             except KeyboardInterrupt as error:  # here, because Typer would end without a word
                 typer.echo("stopped; run the same command again to go on.", err=True)
@@ -82,7 +82,7 @@ app = typer.Typer(
     name="tenuto",
     cls=Commands,
     help="Adversarial robustness of music-emotion recognition: reproduce, attack, audit.",
-    epilog="Exit code: 0 done, 1 a check or a run failed, 2 bad input.",
+    epilog="Exit code: 0 done, 1 a check or a run failed, 2 bad input, 3 stopped by a time limit.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},

@@ -95,7 +95,8 @@ def attack(
         str | None,
         typer.Option(
             "--attack",
-            help="APGD, PGD, FGSM, Minimal, Imperceptible, Square, Noise, Transfer, Described.",
+            help="APGD, PGD, FGSM, DDN, Minimal, Imperceptible, Square, Noise, Transfer, Described, or "
+            "FILE.py:FUNCTION of your own.",
             rich_help_panel=OWN,
         ),
     ] = None,
@@ -202,6 +203,11 @@ def attack(
             help="Also report changes under natural variation (excerpt, mp3, gain, noise).",
         ),
     ] = True,
+    trace: Annotated[
+        bool,
+        typer.Option("--trace", help="Also write what every search evaluated, step by step; --log does too."),
+    ] = False,
+    log: common.Log = None,
     domain: common.Domain = None,
     precision: Annotated[
         Precision | None,
@@ -226,6 +232,8 @@ def attack(
 
     Example: tenuto attack runs/A2E-6-1a2b3c4d --attack APGD --epsilon 0.05 --seconds 2 4 --bands 200 2000
 
+    Example: tenuto attack runs/A2E-6-1a2b3c4d --attack my_attack.py:shake --epsilon 0.05 --trust
+
     Example: tenuto attack a2e-soundtracks song.mp3 --objective happy+ --epsilon 0.05 --out attacked
 
     Example: tenuto attack a2e-soundtracks song.mp3 --objective happy+ --db 40 --out attacked
@@ -249,7 +257,7 @@ def attack(
         clips = {
             **{name.replace("_", "-"): value for name, value in settings.items()},
             **{"root": root, "data": data, "protocol": protocol, "cache": cache, "source": source},
-            **{"released-log": released_log, "batch-size": batch_size},
+            **{"released-log": released_log, "batch-size": batch_size, "trace": trace or None, "log": log},
             "split": None if split is common.PartName.test else split,
         }
         _refuse(clips, "only for attacks on the clips of a run. Leave it out, or leave out the recording.")
@@ -263,12 +271,14 @@ def attack(
     from tenuto import api
 
     opened = api.open_run(words[0], root, data=data, trust=trust, cache=cache, progress=common.TERMINAL)
-    chosen = single.protocol(opened, inputs) if family else _named_protocol(opened, protocol, settings)
+    chosen = single.protocol(opened, inputs, trust) if family else _named_protocol(opened, protocol, settings)
     if released_log is not None and chosen.name != RELEASED:
         raise ConfigError(f"--released-log is for {RELEASED}: other attacks have no such log.")
-    rows = opened.attack(chosen, split.value, device, batch_size, inputs)
+    rows = opened.attack(chosen, split.value, device, batch_size, inputs, trace, log)
     out.print(attack_table(rows))
     typer.echo(str(opened.files.rows(rows["protocol"].iloc[0], split.value)))
+    if trace or log:
+        notes.print(str(opened.files.trace(rows["protocol"].iloc[0], split.value)))
     if released_log is not None:
         _write_log(opened, chosen, rows, released_log)
     if natural:

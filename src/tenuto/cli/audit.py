@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+from rich.markup import escape
 
 from tenuto.cli import common
 from tenuto.cli.common import out, print_paths
-from tenuto.cli.screen import print_findings
+from tenuto.cli.screen import grid, print_findings
+
+if TYPE_CHECKING:
+    from tenuto.api import Audit
 
 EXIT_FAILED = 1
 
@@ -74,6 +78,13 @@ def audit(
     epsilon: Epsilon = None,
     cache: common.Cache = None,
     to: Out = None,
+    rerun: Annotated[
+        bool,
+        typer.Option(
+            "--rerun",
+            help="Carry out what the pages of failed checks advise, and state the errors that these attacks find.",
+        ),
+    ] = False,
     trust: common.Trust = False,
     as_json: common.AsJson = False,
 ) -> None:
@@ -82,6 +93,8 @@ def audit(
     The exit code is 1 where a check fails. Every check is explained in docs/audit.md.
 
     Example: tenuto audit runs/A2E-6-1a2b3c4d --root soundtracks
+
+    Example: tenuto audit runs/A2E-6-1a2b3c4d --root soundtracks --rerun
     """
     from tenuto import api
     from tenuto.attacks import Linf
@@ -97,6 +110,7 @@ def audit(
         runs_file=runs,
         cache=cache,
         trust=trust,
+        rerun=rerun,
         progress=common.TERMINAL,
     )
     files = {} if to is None else audited.write(to)
@@ -104,7 +118,25 @@ def audit(
         common.print_json(audited.as_dict())
     else:
         print_findings(audited.findings)
+        if rerun:
+            _print_remedies(audited)
         out.print(f"{audited.summary}; docs/audit.md explains every check.")
-        print_paths(files.values())
+        print_paths([*files.values(), *audited.files])
     if audited.failed:
         raise typer.Exit(EXIT_FAILED)
+
+
+def _print_remedies(audited: Audit) -> None:
+    """Print what every remedy found, or that no failed check has one."""
+    if not audited.reruns:
+        out.print("Rerun: no check failed or warned that another attack can remedy.")
+    for run in dict.fromkeys((one.source, one.run) for one in audited.reruns):
+        title = f"Rerun of {run[1]}, {run[0]}: mean absolute error"
+        names = ("remedy", "because of")
+        table = grid(title, *names, "audited", "remedy's best", "worst case", "change", names=names)
+        own = [one for one in audited.reruns if (one.source, one.run) == run]
+        for one in own:
+            errors = (f"{value:.4f}" for value in (one.before, one.after, one.best))
+            table.add_row(one.remedy, ", ".join(one.checks), *errors, f"{one.change:+.1%}")
+        out.print(table)
+        out.print(f"audited: {escape(own[0].audited)}")

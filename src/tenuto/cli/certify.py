@@ -42,6 +42,14 @@ def certify(
     clips_together: Annotated[
         bool, typer.Option("--clips-together", help="With that confidence they hold for all clips at once.")
     ] = False,
+    attack_steps: Annotated[
+        int,
+        typer.Option(
+            min=0,
+            help="Also attack the smoothed model at every radius, in so many steps of eight gradients.",
+            show_default="no attack",
+        ),
+    ] = 0,
     domain: common.Domain = None,
     clips: Annotated[
         int | None, typer.Option(min=1, help="The first so many clips.", show_default="all")
@@ -61,7 +69,8 @@ def certify(
 ) -> None:
     """Bound how far any perturbation can move the prediction of the smoothed model (median over Gaussian noise).
 
-    An attack finds a lower bound of the largest change, a certificate proves an upper bound.
+    An attack finds a lower bound of the largest change, a certificate proves an upper bound. `tenuto curve RUN
+    --certificate` draws both.
 
     Example: tenuto certify runs/A2E-6-1a2b3c4d --sigma 0.216 --radius 0.05 --radius 0.216 --root soundtracks
     """
@@ -70,8 +79,7 @@ def certify(
     if not sigma:
         raise ConfigError("sigma is missing: give at least one, such as --sigma 0.216.")
     opened = api.open_run(run, root, data=data, trust=trust, cache=cache, progress=common.TERMINAL)
-    certificates = api.certify(
-        opened,
+    certificates = opened.certify(
         None if domain is None else domain.value,
         sigma=sigma,
         radius=radius or (),
@@ -79,7 +87,7 @@ def certify(
         part=split.value,
         clips=clips,
         device=device,
-        progress=common.TERMINAL,
+        attack_steps=attack_steps,
         draws=draws,
         confidence=confidence,
         clips_together=clips_together,

@@ -79,7 +79,9 @@ Cache = Annotated[
 ]
 Trust = Annotated[
     bool,
-    typer.Option("--trust", help="Execute the code of an adopted run, and remember that you trust it."),
+    typer.Option(
+        "--trust", help="Execute code of your own or of an adopted run, and remember that you trust it."
+    ),
 ]
 OtherData = Annotated[
     str | None,
@@ -92,15 +94,23 @@ OtherData = Annotated[
     ),
 ]
 Device = Annotated[str, typer.Option("--device", help="cpu or cuda.", callback=require)]
-PrecisionName = StrEnum("PrecisionName", ["auto", "float32", "bfloat16"])
+PrecisionName = StrEnum("PrecisionName", ["auto", "float32", "bfloat16", "tf32"])
 TrainPrecision = Annotated[
     PrecisionName | None,
     typer.Option(
         "--precision",
         metavar="NAME",
-        help="Precision of updates and training attacks: float32, bfloat16, or auto: bfloat16 where the processor "
-        "supports it natively.",
+        help="Precision of updates and training attacks: float32, bfloat16, tf32 (on a GPU), or auto: bfloat16 where "
+        "the processor supports it natively.",
         show_default="float32, or the preset's",
+    ),
+]
+Log = Annotated[
+    str | None,
+    typer.Option(
+        "--log",
+        metavar="NAME",
+        help="Where to report every step: tensorboard, wandb or mlflow.",
     ),
 ]
 DomainName = StrEnum("DomainName", ["waveform", "spectrogram"])

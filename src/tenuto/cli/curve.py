@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Hashable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from tenuto.cli.common import AsJson, NormName, Unit, notes, out, print_json, print_paths
+from tenuto.cli.options import with_options
 from tenuto.cli.screen import print_cells
+from tenuto.errors import ConfigError
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from tenuto.analysis.curves import Curves
+    from tenuto.analysis.optimality import Optimality
 
 
 def curve(
@@ -21,6 +27,20 @@ def curve(
     to: Annotated[Path, typer.Option("--out", help="Folder for the files.")] = Path("curve"),
     norm: NormName = None,
     unit: Unit = None,
+    optimality: Annotated[
+        bool, typer.Option("--optimality", help="Also compare every attack with the best of all.")
+    ] = False,
+    against: Annotated[
+        list[str] | None,
+        typer.Option(metavar="PROTOCOL", help="Further protocols in that comparison.", show_default="none"),
+    ] = None,
+    certificate: Annotated[
+        bool,
+        typer.Option(
+            "--certificate",
+            help="Draw what `tenuto certify` saved instead: attack and certificate of smoothed models.",
+        ),
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Draw error over the size of the perturbation, next to the effect of natural variation.
@@ -31,10 +51,21 @@ def curve(
     Example: tenuto curve runs/A2E-6-1a2b3c4d runs/A2M2E-6-5e6f7a8b --out curve
 
     Example: tenuto curve runs/A2E-6-1a2b3c4d --protocol sound-1 --norm snr
+
+    Example: tenuto curve runs/A2E-6-1a2b3c4d --against thorough-1
+
+    Example: tenuto curve runs/A2E-6-1a2b3c4d --certificate
     """
+    if certificate:
+        if norm is not None or unit is not None or optimality or against:
+            raise ConfigError(
+                "`norm`, `unit` and comparisons are of attacks. Leave them out with `certificate`."
+            )
+        _sandwich(folders, to, as_json)
+        return
     from tenuto import api
     from tenuto.analysis import curves as curves_over
-    from tenuto.reporting import tables, write_curves
+    from tenuto.reporting import write_curves, write_optimality
     from tenuto.store.location import complete
 
     folders = [complete(folder) for folder in folders]
@@ -42,20 +73,59 @@ def curve(
     printed = []
     for name in units:
         curves = api.curves(folders, protocol, unit=name, norm=norm)
-        files = write_curves(curves, to if len(units) == 1 else to / re.sub(r"\W+", "-", name).strip("-"))
+        place = to if len(units) == 1 else to / re.sub(r"\W+", "-", name).strip("-")
+        files = write_curves(curves, place)
+        compared = None
+        if optimality or against:
+            compared = api.optimality(folders, [protocol, *(against or [])], norm=norm, unit=name)
+            files |= write_optimality(compared, place)
         if as_json:
             values = [_values(one) for one in curves.by_norm]
+            if compared is not None:
+                parts = {"optimality": _plain(compared.attacks), "missed": _plain(compared.budgets)}
+                values = [one | parts for one in values]
             printed += [one | {"files": [str(path) for path in files.values()]} for one in values]
             continue
-        for one in curves.by_norm:
-            title = f", {one.axis.title}" if curves.others else ""
-            print_cells(tables.show_curves(one), f"{one.protocol}, worst case{title}")
-            out.print(tables.caption_curves(one), soft_wrap=False)
+        _print(curves, compared)
         for remark in dict.fromkeys(remark for one in curves.by_norm for remark in one.remarks):
             notes.print(remark)
         print_paths(files.values())
     if as_json:
         print_json(printed[0] if len(printed) == 1 else {"curves": printed})
+
+
+def _sandwich(folders: list[Path], to: Path, as_json: bool) -> None:
+    """Table and figure of saved certificates."""
+    from tenuto import api
+    from tenuto.reporting.certificates import caption_sandwich, show_sandwich, write_sandwich
+
+    both = api.sandwich(folders)
+    files = write_sandwich(both, to)
+    if as_json:
+        paths = [str(path) for path in files.values()]
+        lines = both.table.to_dict("records")
+        print_json({"certificates": lines, "remarks": both.remarks, "files": paths})
+        return
+    print_cells(show_sandwich(both), "Attack and certificate of smoothed models")
+    out.print(caption_sandwich(both), soft_wrap=False)
+    for remark in both.remarks:
+        notes.print(with_options(remark))
+    print_paths(files.values())
+
+
+def _print(curves: Curves, compared: Optimality | None) -> None:
+    """Print the summary of every norm and, where attacks were compared, both tables of that."""
+    from tenuto.reporting import optimality, tables
+
+    for one in curves.by_norm:
+        title = f", {one.axis.title}" if curves.others else ""
+        print_cells(tables.show_curves(one), f"{one.protocol}, worst case{title}")
+        out.print(tables.caption_curves(one), soft_wrap=False)
+    if compared is not None:
+        print_cells(optimality.show_attacks(compared), "Attacks")
+        out.print(optimality.CAPTION_ATTACKS, soft_wrap=False)
+        print_cells(optimality.show_budgets(compared), "Protocols")
+        out.print(optimality.CAPTION_BUDGETS, soft_wrap=False)
 
 
 def _values(curves: Curves) -> dict[str, Any]:
@@ -68,9 +138,11 @@ def _values(curves: Curves) -> dict[str, Any]:
         "unit": curves.unit,
         "axis": {"title": curves.axis.title, "in_db": curves.axis.in_db},
         "mean_mae": curves.mean_mae,
-        **{
-            name: table.astype(object).where(table.notna(), None).to_dict("records")
-            for name, table in tables.items()
-        },
+        **{name: _plain(table) for name, table in tables.items()},
         "remarks": list(curves.remarks),
     }
+
+
+def _plain(table: pd.DataFrame) -> list[dict[Hashable, Any]]:
+    """The lines of a table; missing values are None."""
+    return table.astype(object).where(table.notna(), None).to_dict("records")

@@ -25,26 +25,37 @@ APPS: list[typer.Typer] = []
 """The command line with all commands; `tenuto.cli.app` adds it."""
 
 
-def with_options(message: str) -> str:
+def with_options(message: str, command: str | None = None) -> str:
     """A message of the library, in which parameters become options: those in backticks, perhaps with a value, and
     "NAME must" at its start.
 
+    Args:
+        message: The message.
+        command: The command that it ends. What it says of a "NAME" that is no option of this command, but perhaps a
+            setting with the name of another command's option, stays as it is.
+
     >>> with_options("batch_size must be at least 1, got 0. Use `dataset=folder`.")
     '--batch-size must be at least 1, got 0. Use --data folder.'
+    >>> with_options("steps must be a whole number.", "attack")
+    'steps must be a whole number.'
     """
-    return re.sub(r"`(\w+)(?:=([^`]*))?`|^(\w+)(?= must )", _as_option, message)
 
+    def as_option(match: re.Match[str]) -> str:
+        option = _options().get(match[1]) if match[1] else _options(command).get(match[3])
+        return match[0] if option is None else " ".join(filter(None, (option, match[2])))
 
-def _as_option(match: re.Match[str]) -> str:
-    option = _options().get(match[1] or match[3])
-    return match[0] if option is None else " ".join(filter(None, (option, match[2])))
+    return re.sub(r"`(\w+)(?:=([^`]*))?`|^(\w+)(?= must )", as_option, message)
 
 
 @functools.cache
-def _options() -> dict[str, str]:
-    """Parameter -> option, of all commands."""
-    commands = (command for app in APPS for command in _leaves(typer.main.get_command(app)))
-    names = (name for command in commands for option in command.params for name in option.opts)
+def _options(command: str | None = None) -> dict[str, str]:
+    """Parameter -> option, of one command or of all."""
+    groups: list[Any] = [typer.main.get_command(app) for app in APPS]
+    if command is not None:
+        groups = [group.commands[command] for group in groups if command in getattr(group, "commands", {})]
+    names = (
+        name for group in groups for leaf in _leaves(group) for option in leaf.params for name in option.opts
+    )
     return {name[2:].replace("-", "_"): name for name in names if name.startswith("--")} | PARAMETERS
 
 

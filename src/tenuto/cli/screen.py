@@ -177,14 +177,18 @@ def _attacked(budget: str, rows: pd.DataFrame) -> str:
 
 def certificate_table(summary: pd.DataFrame, title: str) -> Table:
     """A line per sigma and radius: errors and largest changes of the smoothed model."""
-    names = ["clean_mae", "certified_mae"] if "certified_mae" in summary else []
+    names = [
+        name
+        for name in ("clean_mae", "attacked_mae", "certified_mae", "attack_moved", "moved")
+        if name in summary
+    ]
     table = Table(title=escape(title), title_justify="left")
-    for heading in ("sigma", "radius", *(name.replace("_", " ") for name in names), "moved", "clips"):
+    for heading in ("sigma", "radius", *(name.replace("_", " ") for name in names), "clips"):
         table.add_column(heading, justify="right")
     for line in summary.to_dict("records"):
         decibels = line["snr_db"]
         radius = f"{line['radius']:g}" if decibels != decibels else f"{decibels:g} dB SNR"
-        values = (f"{line[name]:.4f}" for name in (*names, "moved"))
+        values = (number(line[name], ".4f") for name in names)
         table.add_row(f"{line['sigma']:g}", radius, *values, str(line["clips"]))
     table.caption = "certified: no perturbation inside the radius can do more to the smoothed model"
     return table

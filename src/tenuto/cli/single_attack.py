@@ -45,10 +45,11 @@ class SingleAttack(NamedTuple):
         if self.family is not None and has_protocol:
             raise ConfigError("--attack is a single attack: leave out --protocol and its settings.")
 
-    def protocol(self, run: Run, inputs: str | None) -> Protocol:
-        """The attack on a run, on these inputs. Raises `ConfigError`."""
+    def protocol(self, run: Run, inputs: str | None, trust: bool) -> Protocol:
+        """The attack on a run, on these inputs. Raises `ConfigError`, and `TrustError` for code of the user's own."""
         from tenuto import api
-        from tenuto.attacks import parse_attack, parse_objective
+        from tenuto.api.single_attacks import single_attack
+        from tenuto.attacks import parse_objective
         from tenuto.evaluation.runs import Sibling
 
         word = self.aim or ("squared-error" if self.from_clean or self.clipped else None)
@@ -68,7 +69,9 @@ class SingleAttack(NamedTuple):
             path = locate_run(self.source)
             attacked = run.in_sound() if self._is_of_waveforms(inputs) else run
             settings |= {"source": Sibling(attacked, api.load(path)), "name": path.name}
-        return parse_attack(str(self.family), self.norm, self.epsilon, goal, settings, db=self.db)
+        return single_attack(
+            str(self.family), self.norm, self.epsilon, goal, settings, db=self.db, trust=trust
+        )
 
     def _is_of_waveforms(self, inputs: str | None) -> bool:
         """Whether waveforms are attacked."""

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import os
+import signal
 import threading
+from collections.abc import Iterator
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -12,7 +16,7 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
-from tenuto.cli import common
+from tenuto.cli import EXIT_UNFINISHED, common
 from tenuto.cli.common import notes, out
 from tenuto.config import StudyConfig, describes_study, presets
 from tenuto.errors import ConfigError
@@ -201,27 +205,39 @@ def run(
     ] = None,
     device: common.Device = "cpu",
     trust: common.Trust = False,
+    time_limit: Annotated[
+        str | None,
+        typer.Option(
+            metavar="TIME", help="End after this time, such as 12m or 1h30m.", show_default="no limit"
+        ),
+    ] = None,
 ) -> None:
     """Run a study, or resume an interrupted one. Finished work is not repeated.
 
     A run that fails, or whose files are damaged, is reported; the tables are made from the others, and the exit code
-    is 1.
+    is 1. At --time-limit, or after SIGTERM, every worker finishes its epoch or piece of an attack; the exit code is
+    then 3, and the same command continues.
 
     Example: tenuto study run paper-2025 --data midlevel --root soundtracks --out paper-2025 --workers 2
     """
-    from tenuto.study import run_study
+    from tenuto.study import plan_study, run_study
 
     chosen = _engine(engine, workers, address, gpus_per_run, device)
     study, place = _study(context, name, root, data, concepts, threads, precision)
     notes.print(f"{len(study.systems)} systems x {len(study.seeds)} seeds")
-    with _Progress(folder):
-        report = run_study(study, folder, place, chosen, notes.print, device, trust)
+    with _stopping_on_sigterm(folder), _Progress(folder):
+        report = run_study(study, folder, place, chosen, notes.print, device, trust, time_limit)
     spent = ", ".join(f"{stage} {_time(seconds)}" for stage, seconds in report.seconds.items())
-    out.print(
-        f"{report.runs - len(report.failed)} of {report.runs} runs are complete. Time of this call: {spent}."
-    )
+    complete = report.runs - len(report.failed) - len(report.unfinished)
+    out.print(f"{complete} of {report.runs} runs are complete. Time of this call: {spent}.")
     for outcome in report.failed:
         out.print(f"failed: {outcome.run}: {outcome.error}", markup=False)
+    if report.unfinished:
+        made = plan_study(study, folder, place, trust)
+        done = len(made.stages) - len(made.left)
+        out.print(f"Stopped: {done} of {len(made.stages)} stages are done. {_time_left(made)}")
+        out.print("Run the same command again to continue.")
+        raise typer.Exit(EXIT_UNFINISHED)
     if len(report.failed) < report.runs:
         files = StudyFolder(folder)
         out.print(f"Metrics, tables and figures: {files.metrics}, {files.paper}", markup=False)
@@ -240,6 +256,26 @@ def _engine(
     if address is not None or gpus_per_run is not None:
         raise ConfigError("--address and --gpus-per-run need --engine ray. Add it, or leave them out.")
     return Local(workers or 1)
+
+
+@contextlib.contextmanager
+def _stopping_on_sigterm(folder: Path) -> Iterator[None]:
+    """Inside, the first SIGTERM requests the end of the study; a second one, or one before work, ends the process."""
+    from tenuto.study.limit import request_stop
+
+    def stop(*about: object) -> None:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        if not StudyFolder(folder).journal.is_dir():
+            os.kill(os.getpid(), signal.SIGTERM)
+        os.write(2, b"SIGTERM: every worker finishes its epoch or piece of an attack.\n")
+        request_stop(folder)
+
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+        StudyFolder(folder).stop.unlink(missing_ok=True)
 
 
 @app.command()

@@ -174,6 +174,7 @@ def train(
     album_column: common.AlbumColumn = None,
     runs: common.Runs = Path("runs"),
     cache: common.Cache = None,
+    log: common.Log = None,
     device: common.Device = "cpu",
 ) -> None:
     """Train one run, or resume an interrupted one, and print its folder.
@@ -219,7 +220,14 @@ def train(
     }
     config = run_config(system, preset, settings, adversarial, root)
     folder = api.train(
-        root, config, runs=runs, cache=cache, device=device, progress=common.TERMINAL, report=_print_epoch
+        root,
+        config,
+        runs=runs,
+        cache=cache,
+        device=device,
+        progress=common.TERMINAL,
+        report=_print_epoch,
+        log=log,
     )
     typer.echo(str(folder))
 

@@ -19,23 +19,26 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import torch
 from numpy.typing import NDArray
 from scipy import stats
 from torch import Tensor
 
+from tenuto.attacks.base import default_batch_size
 from tenuto.attacks.calling import Evaluator, left_as_found
 from tenuto.attacks.checks import is_number, require_whole
 from tenuto.devices import Precision, computing_in
-from tenuto.errors import ConfigError
+from tenuto.errors import ConfigError, DataError
 from tenuto.files import sha256_bytes
 
 Values = NDArray[np.float64]
 Progress = Callable[[int], None]
 
-BATCH_SIZE = 8
-"""Noisy inputs predicted together."""
+NOISE = "a torch.Generator for every input"
+"""How noise is drawn. Files of noisy predictions name it, so that those of another noise are not continued."""
+
+BLOCK = 64
+"""Noisy inputs drawn together, whatever the batch size: the numbers depend on it."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -89,6 +92,10 @@ class Smoothing:
         """Probability with which one bound may be wrong (Bonferroni's correction over all bounds that hold at once)."""
         return (1 - self.confidence) / (2 * outputs * (clips if self.clips_together else 1))
 
+    def clipped(self, values: Values, scale: tuple[float, float] | None) -> Values:
+        """Values on the rating scale; as they are where it is not known or predictions are not clipped."""
+        return values if scale is None or not self.clip_to_scale else values.clip(*scale)
+
 
 def rank(draws: int, share: float, risk: float) -> int | None:
     """Place, counted from 1, of the order statistic that is at least the quantile of ``share``, but for the ``risk``.
@@ -139,31 +146,51 @@ def noisy_predictions(
     example: Tensor,
     like: Tensor,
     smoothing: Smoothing,
-    batch_size: int = BATCH_SIZE,
+    batch_size: int | None = None,
 ) -> Values:
     """Predictions of one input under noise, (draws, outputs).
 
-    The noise depends on the seed, sigma and the content of the input, not on the batch size or on other inputs.
+    The noise depends on the seed, sigma and the content of the input, not on the batch size or on other inputs. It is
+    drawn on the device of the input: a CPU and a GPU draw different noise.
 
     Args:
         model: As for an attack.
         example: The input, (1, ...).
         like: (1, outputs), which gives the expected shape.
         smoothing: The noise.
-        batch_size: Noisy inputs predicted together.
+        batch_size: Noisy inputs predicted together, at most 64; default: 6, on a GPU 64.
+
+    Raises:
+        DataError: A prediction is not finite.
     """
-    content = example.detach().cpu().contiguous().numpy().tobytes() + repr(smoothing.sigma).encode()
-    generator = np.random.default_rng([smoothing.seed, int(sha256_bytes(content)[:16], 16)])
-    evaluate = Evaluator(model)
-    parts = []
+    batch_size = default_batch_size(example.device) if batch_size is None else batch_size
+    generator = noise_generator(example, smoothing)
+    evaluate, parts = Evaluator(model), []
     with left_as_found(model), torch.no_grad(), computing_in(smoothing.precision, example.device.type):
-        for first in range(0, smoothing.draws, batch_size):
-            count = min(batch_size, smoothing.draws - first)
-            noise = generator.standard_normal((count, *example.shape[1:]), np.float32)
-            noisy = example + smoothing.sigma * torch.from_numpy(noise).to(example)
-            parts.append(evaluate(noisy, like.expand(count, -1)).emotions)
+        for first in range(0, smoothing.draws, BLOCK):
+            count = min(BLOCK, smoothing.draws - first)
+            for noise in torch.split(standard_noise(example, count, generator), batch_size):
+                noisy = torch.add(example, noise, alpha=smoothing.sigma)
+                parts.append(evaluate(noisy, like.expand(len(noise), -1)).emotions)
     predictions: Values = torch.cat(parts).double().cpu().numpy()
+    if not np.isfinite(predictions).all():
+        raise DataError(
+            "A prediction under noise is not finite. Check the checkpoint, or use a smaller sigma."
+        )
     return predictions
+
+
+def noise_generator(example: Tensor, smoothing: Smoothing) -> torch.Generator:
+    """The random generator of an input (...), on its device."""
+    settings = repr((smoothing.seed, smoothing.sigma)).encode()
+    digest = sha256_bytes(settings + example.detach().cpu().contiguous().numpy().tobytes())
+    return torch.Generator(example.device).manual_seed(int(digest[:16], 16))
+
+
+def standard_noise(example: Tensor, count: int, generator: torch.Generator) -> Tensor:
+    """Noise of standard deviation 1 in the type and shape of an input (1, ...), (count, ...)."""
+    shape = (count, *example.shape[1:])
+    return torch.randn(shape, generator=generator, dtype=example.dtype, device=example.device)
 
 
 def certificate(
@@ -172,8 +199,11 @@ def certificate(
     smoothing: Smoothing,
     clips: int,
     scale: tuple[float, float] | None,
-) -> list[tuple[float, Values, Values, Values]]:
-    """(radius, low, median, high) for every radius, in the unit of the input, of one clip.
+) -> list[dict[str, Any]]:
+    """``radius``, ``low``, ``median`` and ``high`` for every radius, in the unit of the input, of one clip.
+
+    ``bounded`` says whether there were enough draws for bounds. Without them these are infinite, or the ends of the
+    rating scale.
 
     Args:
         predictions: What `noisy_predictions` returned.
@@ -182,15 +212,17 @@ def certificate(
         clips: Number of clips that are certified together.
         scale: Lowest and highest rating; None where it is not known.
     """
-    if smoothing.clip_to_scale and scale is not None:
-        predictions = predictions.clip(*scale)
+    predictions = smoothing.clipped(predictions, scale)
     risk, median = smoothing.risk(predictions.shape[1], clips), np.median(predictions, axis=0)
     outcome = []
     for radius in radii:
         low, high = bounds(predictions, radius / smoothing.sigma, risk)
-        if smoothing.clip_to_scale and scale is not None:
-            low, high = low.clip(*scale), high.clip(*scale)
-        outcome.append((radius, low, median, high))
+        sides = {
+            "low": smoothing.clipped(low, scale),
+            "median": median,
+            "high": smoothing.clipped(high, scale),
+        }
+        outcome.append({"radius": radius, **sides, "bounded": bool(np.isfinite(low).all())})
     return outcome
 
 
@@ -199,27 +231,3 @@ def check_radii(radii: Sequence[float]) -> None:
     for radius in radii:
         if not is_number(radius) or radius < 0:
             raise ConfigError(f"radius must be a number of at least 0, got {radius!r}.")
-
-
-def summary(rows: pd.DataFrame) -> pd.DataFrame:
-    """A line per sigma and radius, means over clips and outputs.
-
-    ``clean_mae`` is the error of the smoothed model, ``certified_mae`` the largest error that a perturbation inside
-    the radius can cause (both need labels), ``moved`` the largest change it can cause, ``width`` the distance of the
-    bounds.
-    """
-    table = rows.assign(
-        width=rows["high"] - rows["low"],
-        moved=np.maximum(rows["high"] - rows["median"], rows["median"] - rows["low"]),
-    )
-    names = ["width", "moved"]
-    if "label" in rows:
-        table["clean_mae"] = (rows["median"] - rows["label"]).abs()
-        ends = (rows[["low", "high"]].sub(rows["label"], axis=0)).abs()
-        table["certified_mae"] = ends.max(axis=1)
-        names = ["clean_mae", "certified_mae", *names]
-    # A radius in dB is another size for every clip.
-    table["at"] = rows["radius"].where(rows["snr_db"].isna(), np.nan)
-    groups = table.groupby(["sigma", "at", "snr_db"], dropna=False, sort=False)
-    averaged = groups[names].mean().reset_index().rename(columns={"at": "radius"})
-    return averaged.assign(clips=groups["clip"].nunique().to_numpy())

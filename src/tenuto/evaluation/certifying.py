@@ -12,12 +12,13 @@ import pandas as pd
 import torch
 from torch import Tensor
 
+from tenuto.analysis.certificates import ATTACKED
 from tenuto.attacks.checks import is_number
 from tenuto.data.batches import Batch
 from tenuto.devices import repeatable
 from tenuto.errors import CheckpointError, ConfigError, DataError
 from tenuto.evaluation.certificates import (
-    BATCH_SIZE,
+    NOISE,
     Smoothing,
     Values,
     certificate,
@@ -26,6 +27,7 @@ from tenuto.evaluation.certificates import (
 )
 from tenuto.evaluation.records import origin_of
 from tenuto.evaluation.runs import Run
+from tenuto.evaluation.smoothed_attack import attacked_predictions, interval
 from tenuto.files import Array, read_safetensors, write_csv, write_safetensors
 from tenuto.models.recogniser import predict
 from tenuto.models.systems import for_attack
@@ -88,8 +90,8 @@ class Draws:
             self.predictions, recorded = read_safetensors(path)
             if recorded != self.identity:
                 raise CheckpointError(
-                    f"{path}: holds predictions of earlier weights of this run. Delete the file and run the same "
-                    "command again."
+                    f"{path}: holds predictions of earlier weights of this run, or with noise of an earlier version of "
+                    "Tenuto. Delete the file and run the same command again."
                 )
 
     def keep(self, clip: str, predictions: Values) -> None:
@@ -109,7 +111,9 @@ def certify_clips(
     scale: tuple[float, float] | None = None,
     rated: bool = True,
     draws: Draws | None = None,
-    batch_size: int = BATCH_SIZE,
+    attack_steps: int = 0,
+    attacked: Draws | None = None,
+    batch_size: int | None = None,
     progress: Progress = lambda done: None,
 ) -> pd.DataFrame:
     """Rows of the certificates of some clips, a line per clip, radius and output.
@@ -123,34 +127,51 @@ def certify_clips(
         scale: Lowest and highest rating; None where it is not known.
         rated: Whether the labels are ratings.
         draws: Predictions that were drawn before.
-        batch_size: Noisy inputs predicted together.
-        progress: Called with 1 after every clip.
+        attack_steps: Of an attack on the smoothed model at every radius; 0 for none.
+        attacked: Predictions that were drawn under this attack before.
+        batch_size: Noisy inputs predicted together; default: 6, on a GPU 64.
+        progress: Called with 1 after every clip and, with an attack, every radius.
     """
     known, clean = draws or Draws(), array(predict(model, clips.inputs).emotions)
-    tables = []
+    searched, tables = attacked or Draws(), []
     for row, clip in enumerate(clips.clips):
         example, label = clips.inputs[row : row + 1], clips.labels[row : row + 1]
         if clip not in known.predictions:
             known.keep(clip, noisy_predictions(model, example, label, smoothing, batch_size))
         sizes = radii.of(example, clip)
-        found = certificate(
+        certified = certificate(
             known.predictions[clip], [size for size, _ in sizes], smoothing, len(clips), scale
         )
-        for (radius, low, median, high), (_, decibels) in zip(found, sizes, strict=True):
+        progress(1)
+        for bound, (radius, decibels) in zip(certified, sizes, strict=True):
             table: dict[str, Any] = {
                 "clip": clip,
                 "sigma": smoothing.sigma,
                 "radius": radius,
                 "snr_db": decibels,
                 "output": list(emotions),
-                "low": low,
-                "median": median,
-                "high": high,
+                **bound,
                 "clean": clean[row],
             }
+            if attack_steps:
+                target = label if rated else torch.from_numpy(bound["median"])[None].to(label)
+                if (key := f"{clip}/{radius!r}") not in searched.predictions:
+                    searched.keep(
+                        key,
+                        attacked_predictions(
+                            model, example, target, radius, smoothing, attack_steps, batch_size
+                        ),
+                    )
+                table |= _under_attack(smoothing.clipped(searched.predictions[key], scale))
+                progress(1)
             tables.append(pd.DataFrame(table | ({"label": array(label[0])} if rated else {})))
-        progress(1)
     return pd.concat(tables, ignore_index=True)
+
+
+def _under_attack(predictions: Values) -> dict[str, Values]:
+    """Columns of the smoothed prediction under an attack."""
+    low, high = interval(predictions)
+    return dict(zip(ATTACKED, (np.median(predictions, axis=0), low, high), strict=True))
 
 
 @repeatable
@@ -161,12 +182,13 @@ def certify(
     part: str = "test",
     clips: int | None = None,
     device: str = "cpu",
-    batch_size: int = BATCH_SIZE,
+    batch_size: int | None = None,
+    attack_steps: int = 0,
     progress: Progress = lambda done: None,
 ) -> pd.DataFrame:
     """Certify the clips of one part of a run's split. Rows and noisy predictions are written to ``certificates``.
 
-    An interrupted call is continued, and other radii need no further predictions.
+    An interrupted call is continued, and other radii need no further predictions, only further attacks.
 
     Args:
         run: The model and its clips.
@@ -175,11 +197,13 @@ def certify(
         part: ``test`` or another part of the split.
         clips: The first so many clips of the part; all by default.
         device: ``cpu`` or ``cuda``.
-        batch_size: Noisy inputs predicted together.
-        progress: Called with 1 after every clip and sigma.
+        batch_size: Noisy inputs predicted together; default: 6, on a GPU 64.
+        attack_steps: As in `certify_clips`.
+        progress: Called with 1 after every clip and sigma and, with an attack, every radius.
 
     Raises:
         CheckpointError: There are predictions of earlier weights of the run.
+        DataError: The part has no clips.
     """
     model = for_attack(run.recogniser.network).to(device)
     batch = run.part(part).to(torch.device(device))
@@ -187,7 +211,8 @@ def certify(
     checkpoint, tables = origin_of(run)["checkpoint"], []
     for smoothing in smoothings:
         name = smoothing.name(run.recogniser.inputs.name)
-        identity = {"checkpoint": checkpoint, "unit": run.recogniser.inputs.unit}
+        identity = {"checkpoint": checkpoint, "unit": run.recogniser.inputs.unit, "noise": NOISE}
+        with_attack = f"{name}-attack-{attack_steps}"
         rows = certify_clips(
             model,
             chosen,
@@ -196,6 +221,10 @@ def certify(
             radii,
             scale=run.material.prepared.index.label_scale,
             draws=Draws(run.files.noisy_predictions(name, part), identity),
+            attack_steps=attack_steps,
+            attacked=Draws(run.files.noisy_predictions(with_attack, part), identity)
+            if attack_steps
+            else None,
             batch_size=batch_size,
             progress=progress,
         )
@@ -210,6 +239,6 @@ def certify(
             unit=run.recogniser.inputs.unit,
             checkpoint=checkpoint,
         )
-        write_csv(run.files.certificates(name, part), table)
+        write_csv(run.files.certificates(with_attack if attack_steps else name, part), table)
         tables.append(table)
     return pd.concat(tables, ignore_index=True)

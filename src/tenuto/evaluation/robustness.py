@@ -21,7 +21,7 @@ from tenuto.data.base import DATASETS
 from tenuto.data.batches import Batch
 from tenuto.data.splits import PARTS
 from tenuto.devices import repeatable
-from tenuto.errors import FileError, FolderWarning
+from tenuto.errors import ConfigError, FileError, FolderWarning
 from tenuto.evaluation.locking import one_process
 from tenuto.evaluation.records import Audibility, Origin, finished_rows, origin_of, perturbations, records
 from tenuto.evaluation.runs import Run
@@ -32,6 +32,8 @@ from tenuto.models.systems import Network, for_attack
 from tenuto.store.perturbations import key_of
 from tenuto.store.result_rows import array
 from tenuto.store.rows import mark_worst, read_rows, validate_rows, write_rows
+from tenuto.store.run import TRACE
+from tenuto.store.traces import NO_TRACES, read_traces, write_traces
 
 Progress = Callable[[int], None]
 
@@ -103,6 +105,8 @@ def attack(
     device: str = "cpu",
     batch_size: int | None = None,
     progress: Progress | None = None,
+    before_piece: Callable[[], None] = lambda: None,
+    trace: bool = False,
 ) -> pd.DataFrame:
     """Attack the clips of one part with every attack of a protocol.
 
@@ -118,11 +122,15 @@ def attack(
         device: ``cpu`` or ``cuda``.
         batch_size: Clips attacked together; bounds the memory.
         progress: Called with the number of clip-iterations done.
+        before_piece: Called before each attack on ``batch_size`` clips. What it raises ends the call; the pieces before
+            are kept.
+        trace: Also write what every search evaluated, step by step (`RunFolder.trace`).
 
     Raises:
         AttackError: A clip cannot be attacked; its name is in the message.
         AudioError: A clip is too short to be attacked on its waveform.
         CheckpointError: There are rows of this protocol that belong to earlier weights of the run.
+        ConfigError: A trace of rows that were made without one.
         TenutoError: Another process is running this protocol on this run.
     """
     size = default_batch_size(torch.device(device)) if batch_size is None else batch_size
@@ -131,30 +139,50 @@ def attack(
         run = run.in_sound()
     origin = origin_of(run, device)
     if run.files.is_attacked(protocol, part):
-        return finished_rows(run, protocol, part, origin)
+        return _finished(run, protocol, part, origin, trace)
     with one_process(run, protocol, part):
         if run.files.is_attacked(protocol, part):  # by the process that had the lock
-            return finished_rows(run, protocol, part, origin)
+            return _finished(run, protocol, part, origin, trace)
         clips = run.part(part).to(torch.device(device))
         model = for_attack(run.recogniser.network).to(device)
-        work = _Work(run, protocol, part, model, origin, progress or (lambda done: None))
+        report = progress or (lambda done: None)
+        work = _Work(run, protocol, part, model, origin, report, before_piece, trace)
         for start in range(work.finished(), len(clips), size):
             stop = min(start + size, len(clips))
             work.attack(clips.take(torch.arange(start, stop)), f"{start:05d}-{stop:05d}")
         return work.join()
 
 
+def _finished(run: Run, protocol: Protocol, part: str, origin: Origin, trace: bool) -> pd.DataFrame:
+    """Rows that an earlier call has written. Raises `ConfigError` where their traces are asked for and not there."""
+    rows = finished_rows(run, protocol, part, origin)
+    if trace and not run.files.trace(protocol, part).is_file():
+        raise ConfigError(
+            f"{run.files.rows(protocol, part)}: was made without `trace`. Delete it, or keep it and leave out `trace`."
+        )
+    return rows
+
+
 class _Work:
     """A protocol in progress: every member's climb over a few clips is one piece, and finished pieces stay."""
 
     def __init__(
-        self, run: Run, protocol: Protocol, part: str, model: Network, origin: Origin, progress: Progress
+        self,
+        run: Run,
+        protocol: Protocol,
+        part: str,
+        model: Network,
+        origin: Origin,
+        progress: Progress,
+        before_piece: Callable[[], None],
+        trace: bool,
     ) -> None:
         protocol = protocol.at_sample_rate(run.recogniser.inputs.sample_rate)
         self.run, self.protocol, self.part = run, protocol, part
         self.model, self.origin, self.progress = model, origin, progress
+        self.before_piece, self.trace = before_piece, trace
         # Pieces of other weights are in another folder: training may have gone on between two calls.
-        self.pieces = run.files.pieces(protocol, part, origin["checkpoint"])
+        self.pieces = run.files.pieces(protocol, part, origin["checkpoint"], trace)
         self.members = protocol.members(len(run.recogniser.emotions), run.recogniser.has_gradient)
         self.valid_range = run.recogniser.inputs.valid_range if protocol.silence else None
 
@@ -179,10 +207,14 @@ class _Work:
                 kept |= _of_worst(rows, read_safetensors(part.with_suffix(".safetensors"))[0])
         if self.run.recogniser.inputs.is_sound:
             rows = rows.assign(**self._in_files(rows, kept))
+        if self.trace:
+            traces = pd.concat([read_traces(part.with_suffix(TRACE)) for part in parts])
+            write_traces(self.pieces / f"{name}{TRACE}", traces)
         write_safetensors(self.pieces / f"{name}.safetensors", kept, {})
         write_rows(self.pieces / f"{name}.csv", rows)
         for part in parts:
             part.with_suffix(".safetensors").unlink(missing_ok=True)
+            part.with_suffix(TRACE).unlink(missing_ok=True)
             part.unlink()
 
     def _in_files(self, rows: pd.DataFrame, perturbations: dict[str, Array]) -> dict[str, Array]:
@@ -207,8 +239,10 @@ class _Work:
         if piece.is_file():
             self.progress(len(clips) * sum(attacker.iterations for attacker in member))
             return piece
+        self.before_piece()
         tables: list[pd.DataFrame] = []
         arrays: dict[str, Array] = {}
+        traces: list[pd.DataFrame] = []
         audibility = Audibility.of(self.run.recogniser, clips)
         for attacker, result in climb(
             member,
@@ -220,12 +254,18 @@ class _Work:
             names=clips.clips,
             batch_size=len(clips),
             progress=self.progress,
+            trace=self.trace,
         ):
             rows = records(
                 self.run, self.protocol, self.part, attacker, self.model, clips, result, audibility
             )
             tables.append(rows.assign(**self.origin))
             arrays |= perturbations(attacker, clips, result)
+            if result.trace is not None:
+                trace = result.trace.frame(self.run.recogniser.emotions)
+                traces.append(trace.assign(settings=repr(attacker)))
+        if self.trace:
+            write_traces(piece.with_suffix(TRACE), pd.concat(traces) if traces else NO_TRACES)
         rows = mark_worst(pd.concat([*earlier, *tables], ignore_index=True))
         if worst := _of_worst(rows, arrays):
             write_safetensors(piece.with_suffix(".safetensors"), worst, {})
@@ -243,6 +283,9 @@ class _Work:
             **self.origin,
             "attacks": {repr(attacker): attacker.to_dict() for attacker in attackers},
         }
+        if self.trace:
+            traces = [read_traces(piece.with_suffix(TRACE)) for piece in pieces]
+            write_traces(files.trace(*name), pd.concat(traces, ignore_index=True))
         join_safetensors(files.perturbations(*name), [piece.with_suffix(".safetensors") for piece in pieces])
         write_json(files.about(*name), about)
         write_rows(files.rows(*name), rows)

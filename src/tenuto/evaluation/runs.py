@@ -75,7 +75,9 @@ class Run:
         )
 
     def part(self, name: str) -> Batch:
-        """Excerpts of one part of the split, as the model takes them."""
+        """Excerpts of one part of the split, as the model takes them. Raises `DataError` where it has no clips."""
+        if not self.material.split.part(name):
+            raise DataError(f"{self.name}: its split has no {name} clips. Choose another part of it.")
         return self.material.part(name)
 
     def in_sound(self) -> Self:

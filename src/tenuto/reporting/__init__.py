@@ -1,11 +1,13 @@
 """Tables, figures and the report, from rows and numbers; torch is not needed, and matplotlib is imported to draw."""
 
+from tenuto.reporting.certificates import write_sandwich
 from tenuto.reporting.figures.attribution import attribution_figure
 from tenuto.reporting.figures.clip import clip_figure
 from tenuto.reporting.figures.curves import curve, emotions
 from tenuto.reporting.figures.explanation import concept_figure, explanation_figure, intervention_figure
 from tenuto.reporting.figures.smc2025 import figure3, figure4, overview
 from tenuto.reporting.figures.style import FIGURES, drawing, new_figure, save, write_figure
+from tenuto.reporting.optimality import write_optimality
 from tenuto.reporting.page.inputs import PageInputs, gather, read_findings
 from tenuto.reporting.page.report import Page, make_page, render, write_report
 from tenuto.reporting.paper import (
@@ -48,7 +50,9 @@ __all__ = [
     "write_figure",
     "write_figure3",
     "write_figure4",
+    "write_optimality",
     "write_report",
+    "write_sandwich",
     "write_significance",
     "write_table1",
 ]

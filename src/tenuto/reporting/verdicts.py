@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
@@ -12,6 +12,9 @@ from tenuto.analysis import words
 from tenuto.evaluation.audit.findings import Finding, counted
 from tenuto.files import write_json
 from tenuto.reporting import tables
+
+if TYPE_CHECKING:
+    from tenuto.evaluation.audit.remedies import Rerun
 
 CAPTION = (
     "PASS, WARN and FAIL follow from value and threshold, as the page of each check says. NOT RECORDED: the source "
@@ -48,16 +51,24 @@ def summary(findings: Sequence[Finding]) -> str:
     return ", ".join(f"{count} {verdict}" for verdict, count in counted(findings).items())
 
 
-def as_json(findings: Sequence[Finding]) -> dict[str, Any]:
-    """Counts of the verdicts and all findings, for programs."""
+def remedies(reruns: Sequence[Rerun]) -> pd.DataFrame:
+    """One line per rerun: ``source run remedy checks audited attack before after best change``."""
+    lines = [{**one.as_json(), "checks": ", ".join(one.checks), "change": one.change} for one in reruns]
+    columns = ("source", "run", "remedy", "checks", "audited", "attack", "before", "after", "best", "change")
+    return pd.DataFrame(lines, columns=list(columns))
+
+
+def as_json(findings: Sequence[Finding], reruns: Sequence[Rerun] = ()) -> dict[str, Any]:
+    """Counts of the verdicts, all findings and what remedies found, for programs."""
     counts = {str(verdict): count for verdict, count in counted(findings).items()}
-    return {"verdicts": counts, "findings": [finding.as_json() for finding in findings]}
+    content: dict[str, Any] = {"verdicts": counts, "findings": [finding.as_json() for finding in findings]}
+    return content | ({"reruns": [one.as_json() for one in reruns]} if reruns else {})
 
 
-def write(findings: Sequence[Finding], out: str | Path) -> dict[str, Path]:
+def write(findings: Sequence[Finding], out: str | Path, reruns: Sequence[Rerun] = ()) -> dict[str, Path]:
     """``audit.json``, and the table as ``audit.csv``, ``audit.md``, ``audit.tex``. File name -> path."""
     out = Path(out)
-    written = {"audit.json": write_json(out / "audit.json", as_json(findings))}
+    written = {"audit.json": write_json(out / "audit.json", as_json(findings, reruns))}
     several = len({finding.source for finding in findings}) > 1
     cells = shown(findings)
     if several:

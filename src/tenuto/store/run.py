@@ -21,6 +21,9 @@ ATTACKS = "attacks"
 ON = "on"
 """Folder of the results of a run on data it was not trained on."""
 
+TRACE = ".trace.csv.gz"
+"""Suffix of the file of traces, next to the rows."""
+
 CONFIG = "config.yaml"
 BACKGROUND = "training_predictions.csv"
 
@@ -137,11 +140,6 @@ class RunFolder(Folder):
         return self.path / "history.csv"
 
     @property
-    def tensorboard(self) -> Path:
-        """Folder of TensorBoard's event files."""
-        return self.path / "tensorboard"
-
-    @property
     def training(self) -> Path:
         """How training ended."""
         return self.home.path / "training.json"
@@ -183,13 +181,22 @@ class RunFolder(Folder):
         """What exactly was run: every attack with its settings."""
         return self.attacks / f"{stem(protocol, part)}.json"
 
+    def trace(self, protocol: object, part: str = "test") -> Path:
+        """What the searches of a protocol evaluated, step by step; see `tenuto.attacks.trace`."""
+        return self.attacks / f"{stem(protocol, part)}{TRACE}"
+
+    def rerun(self, protocol: object, part: str = "test") -> Path:
+        """Rows of the attacks that an audit made because a check of these rows failed; a JSON file has the results."""
+        return self.path / "audit" / f"{stem(protocol, part)}.csv"
+
     def lock(self, protocol: object, part: str = "test") -> Path:
         """Locked by the process that runs a protocol."""
         return self.attacks / f".{stem(protocol, part)}.lock"
 
-    def pieces(self, protocol: object, part: str, checkpoint: str) -> Path:
-        """Folder of an unfinished attack on the weights with this SHA-256."""
-        return self.attacks / f"{stem(protocol, part)}.{checkpoint[:8]}.pieces"
+    def pieces(self, protocol: object, part: str, checkpoint: str, traced: bool = False) -> Path:
+        """Folder of an unfinished attack, with or without traces, on the weights with this SHA-256."""
+        kind = "traced.pieces" if traced else "pieces"
+        return self.attacks / f"{stem(protocol, part)}.{checkpoint[:8]}.{kind}"
 
     def all_pieces(self, protocol: object, part: str = "test") -> list[Path]:
         """Folders of unfinished attacks on any weights of this run."""
@@ -206,6 +213,11 @@ class RunFolder(Folder):
     def certificates(self, name: str, part: str = "test") -> Path:
         """Rows of the certificates of one smoothing on one part of the split."""
         return self.path / "certificates" / f"{stem(name, part)}.csv"
+
+    def certificate_files(self, part: str = "test") -> list[Path]:
+        """Every file of rows of certificates of one part of the split, in the order of their names."""
+        paths = sorted((self.path / "certificates").glob("*.csv"))
+        return [path for path in paths if protocol_and_part(path.stem)[1] == part]
 
     def noisy_predictions(self, name: str, part: str = "test") -> Path:
         """The predictions that certificates are computed from."""

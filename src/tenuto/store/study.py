@@ -63,6 +63,11 @@ class StudyFolder(Folder):
         return self.path / JOURNAL
 
     @property
+    def stop(self) -> Path:
+        """A request to end the call that is running: its Unix time."""
+        return self.journal / "stop"
+
+    @property
     def paper(self) -> Path:
         """Folder of tables and figures."""
         return self.path / PAPER

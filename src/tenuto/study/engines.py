@@ -22,11 +22,13 @@ from typing import Any, Protocol
 
 from tenuto.config import StudyConfig, to_yaml
 from tenuto.data import Prepared
+from tenuto.devices import require_precision
 from tenuto.errors import ConfigError, one_line
 from tenuto.files import write_text
 from tenuto.store.study import StudyFolder
 from tenuto.study import journal
 from tenuto.study.journal import ADOPT, ANALYSE, ATTACK, CORPUS, EVALUATE, PREPARE, TRAIN
+from tenuto.study.limit import Limit, parse_time
 from tenuto.study.plan import (
     analysed,
     check_names,
@@ -169,8 +171,9 @@ class _Worker:
 
 
 def _serve(pipe: Any) -> None:
-    """Carry out jobs until the pipe closes. The caller answers Ctrl-C; when it dies, this process ends at once."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    """Carry out jobs until the pipe closes. The caller answers signals; when it dies, this process ends at once."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, daemon=True).start()
     while True:
         try:
@@ -301,11 +304,13 @@ class StudyReport:
         seconds: Wall-clock time of each part of this call: corpus, spectrograms, training, attack, paper.
         failed: Outcomes of the runs that failed, which the tables leave out.
         runs: Number of runs of the study.
+        unfinished: Folder names of the runs that are not complete since the time was over; then no tables are made.
     """
 
     seconds: dict[str, float]
     failed: tuple[Outcome, ...]
     runs: int
+    unfinished: tuple[str, ...] = ()
 
 
 def run_study(
@@ -316,6 +321,7 @@ def run_study(
     report: Report = print,
     device: str = "cpu",
     trust: bool = False,
+    time_limit: str | float | None = None,
 ) -> StudyReport:
     """Carry out a study. An interrupted call can be repeated: it resumes, and ends with the same tables.
 
@@ -327,9 +333,11 @@ def run_study(
         report: Called with one line after every step.
         device: Where a run computes, ``cpu`` or ``cuda``.
         trust: Whether the code of adopted models is trusted.
+        time_limit: How long this call may take, such as ``"12m"``, or seconds. It ends before an epoch or a piece of an
+            attack that is expected to take longer than what is left. Generated music and spectrograms are completed.
 
     Returns:
-        The time of this call, and the runs that failed.
+        The time of this call, and the runs that failed or are unfinished.
 
     Raises:
         ConfigError: Settings, protocols or an engine that cannot be used. Nothing was trained.
@@ -337,8 +345,10 @@ def run_study(
         TenutoError: Another process works on the study.
     """
     folder, root = Path(folder).resolve(), Path(root).resolve() if root else None
+    limit = Limit(folder) if time_limit is None else Limit(folder, parse_time(time_limit))
     study = settled(study, folder)
     check_names(study)
+    require_precision(study.run.train.precision, device)
     engine.check()
     dataset_of(study, folder, root)  # refused before anything is written
     if (data := identity(study, folder, root)) is not None:
@@ -350,7 +360,7 @@ def run_study(
             prepared = _prepare(study, folder, root, engine, entry)
             report(f"{len(prepared.index)} clips of {prepared.name} are ready")
             each = planned(study, prepared, trust)
-            jobs = [Job(study, one, folder, root, device, trust) for one in each]
+            jobs = [Job(study, one, folder, root, device, trust, limit) for one in each]
             under_way = _under_way(jobs, engine)
         # Written when nothing can be refused any more: later calls take their threads from it.
         write_text(StudyFolder(folder).settings, to_yaml(study))
@@ -358,8 +368,10 @@ def run_study(
         with entry.stage(RUNS):
             outcomes = [_reported(outcome, jobs, report, entry) for outcome in under_way]
         failed = tuple(outcome for outcome in outcomes if outcome.error is not None)
-        _analyse(study, folder, {outcome.run for outcome in failed}, entry)
-    return StudyReport(_shared_out(entry.spent(), outcomes), failed, len(each))
+        unfinished = tuple(outcome.run for outcome in outcomes if outcome.is_unfinished)
+        if not unfinished:
+            _analyse(study, folder, {outcome.run for outcome in failed}, entry)
+    return StudyReport(_shared_out(entry.spent(), outcomes), failed, len(each), unfinished)
 
 
 def _prepare(
@@ -384,7 +396,9 @@ def _under_way(jobs: list[Job], engine: Engine) -> Iterator[Outcome]:
 
 
 def _reported(outcome: Outcome, jobs: list[Job], report: Report, entry: journal.Entry) -> Outcome:
-    """The outcome, after it was reported; an error is then in the journal."""
+    """The outcome, after it was reported unless it is unfinished; an error is then in the journal."""
+    if outcome.is_unfinished:
+        return outcome
     job = next(job for job in jobs if job.planned.run == outcome.run)
     if outcome.error and not journal.fail(job.folder, outcome.run, outcome.error):
         entry.record.notes["failed"][outcome.run] = outcome.error

@@ -26,7 +26,8 @@ from tenuto.data.synthesis import recorded
 from tenuto.errors import ConfigError
 from tenuto.files import sha256_file
 from tenuto.models.systems import NETWORKS, check_network
-from tenuto.store.run import RunFolder
+from tenuto.store.natural import GRADED
+from tenuto.store.run import RunFolder, is_natural
 from tenuto.store.study import StudyFolder
 from tenuto.study import journal
 from tenuto.study.adopted import identified, seeds_of, unidentified
@@ -57,13 +58,13 @@ class Task:
         kind: ``train`` or ``adopt``, ``evaluate``, ``natural`` or ``attack``.
         output: The file it leaves.
         done: Whether it is done.
-        protocol: Of an attack.
+        protocol: Of an attack, or of natural variation with strengths.
     """
 
     kind: str
     output: Path
     done: bool
-    protocol: Protocol | None = None
+    protocol: Protocol | str | None = None
 
     @property
     def name(self) -> str:
@@ -71,12 +72,16 @@ class Task:
         return self.kind if self.protocol is None else f"{self.kind} {self.protocol}"
 
 
-def tasks(run: RunFolder, config: RunConfig, attacks: Sequence[Protocol]) -> Iterator[Task]:
-    """The stages of a run in their order. Whether one is done is read at each access."""
+def tasks(run: RunFolder, config: RunConfig, study: StudyConfig) -> Iterator[Task]:
+    """The stages of a run of a study in their order. Whether one is done is read at each access."""
+    attacks = protocols(study)
     yield Task(TRAIN if config.adopted is None else ADOPT, run.checkpoint, run.is_trained())
     yield Task(EVALUATE, run.metrics, run.is_trained() and run.is_evaluated())
-    if has_curves(attacks):
+    if has_curves(attacks) or study.natural is not None:
         yield Task(NATURAL, run.natural(), run.is_trained() and run.has_natural())
+    if study.natural == GRADED:
+        has_rows = run.is_trained() and run.has_natural(protocol=GRADED)
+        yield Task(NATURAL, run.natural(protocol=GRADED), has_rows, GRADED)
     for attack in attacks:
         yield Task(ATTACK, run.rows(attack), run.is_trained() and run.is_attacked(attack), attack)
 
@@ -149,6 +154,9 @@ def _run(study: StudyConfig, system: str, seed: int) -> RunConfig:
 
 def protocols(study: StudyConfig) -> list[Protocol]:
     """The protocols every run is attacked with. Raises `ConfigError` for an unknown name or setting."""
+    for name in (attack.protocol for attack in study.protocols):
+        if is_natural(name):
+            raise ConfigError(f"protocols: {name} is no attack. Set `natural: {GRADED}` instead.")
     return [protocol(attack.protocol, **attack.settings) for attack in study.protocols]
 
 
@@ -173,8 +181,10 @@ def reductions(study: StudyConfig) -> list[str]:
     if (training := (run.train.adversarial or AdversarialConfig()).iterations) < 50:
         parts.append(f"{training} attack iterations in adversarial training instead of 50")
     if run.train.precision:
-        where = " where the processor has it" if run.train.precision == "auto" else ""
-        parts.append(f"updates in bfloat16{where} instead of float32")
+        name = {"auto": "bfloat16 where the processor has it", "tf32": "TF32"}.get(
+            run.train.precision, "bfloat16"
+        )
+        parts.append(f"updates in {name} instead of float32")
     iterations = [attack.settings.get("iterations", PAPER_ITERATIONS) for attack in study.protocols]
     reduced = (number for number in iterations if number != PAPER_ITERATIONS)
     return [*parts, *(f"{number} attack iterations instead of {PAPER_ITERATIONS}" for number in reduced)]
@@ -316,7 +326,7 @@ def plan_study(
     clock = _Clock(folder, {one.run: one.config for one in each})
     stages = list(_before(study, folder, root, data))
     for one in each:
-        stages += _of_run(folder, one, attacks, clock)
+        stages += _of_run(folder, one, study, clock)
     return Plan(data.fingerprint if data else None, (*stages, _analyse(folder, each, attacks, stages)))
 
 
@@ -328,7 +338,7 @@ def _before(study: StudyConfig, folder: Path, root: Path | None, data: Prepared 
     yield Stage(PREPARE, "", "corpus" if study.corpus else str(root or "DATA"), "cache", done)
 
 
-def _of_run(folder: Path, one: Planned, attacks: list[Protocol], clock: _Clock) -> Iterator[Stage]:
+def _of_run(folder: Path, one: Planned, study: StudyConfig, clock: _Clock) -> Iterator[Stage]:
     """Training, evaluation and attacks of one run."""
     run = StudyFolder(folder).run(one.run)
     checkpoint = run.checkpoint.relative_to(folder).as_posix()
@@ -337,7 +347,7 @@ def _of_run(folder: Path, one: Planned, attacks: list[Protocol], clock: _Clock) 
     adversarial = adversarial if train.robust is None else f", robust training ({train.robust.method})"
     source = "" if one.config.adopted is None else one.config.adopted.source
     inputs = {TRAIN: f"spectrograms{adversarial}", ADOPT: source, NATURAL: "recordings"}
-    for task in tasks(run, one.config, attacks):
+    for task in tasks(run, one.config, study):
         yield Stage(
             task.kind,
             one.run,

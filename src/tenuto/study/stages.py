@@ -19,15 +19,18 @@ from tenuto.data.synthesis import synthesize
 from tenuto.errors import DataError, FileError, TenutoError
 from tenuto.evaluation import robustness
 from tenuto.evaluation.adoption import adopt_on, offered
+from tenuto.evaluation.graded import graded
 from tenuto.evaluation.natural import natural
 from tenuto.evaluation.runs import Run, open_run
 from tenuto.files import naming, write_csv
 from tenuto.reporting import paper
+from tenuto.store.natural import GRADED
 from tenuto.store.rows import units_of, validate_rows, worst_case
 from tenuto.store.run import RunFolder
 from tenuto.store.study import StudyFolder
 from tenuto.study import journal
 from tenuto.study.journal import ADOPT, EVALUATE, NATURAL, TRAIN
+from tenuto.study.limit import Limit, OutOfTime, Pace
 from tenuto.study.plan import Planned, Task, dataset_of, protocols, tasks
 from tenuto.training import loop
 
@@ -54,6 +57,7 @@ class Job:
     root: Path | None
     device: str = "cpu"
     trust: bool = False
+    limit: Limit | None = None
 
     @property
     def label(self) -> str:
@@ -69,10 +73,14 @@ class Job:
         """Whether nothing of the run is left to do. A run with damaged files is not done."""
         record = journal.read(self.folder, self.planned.run)
         try:
-            each = [task.done for task in tasks(self.run, self.planned.config, protocols(self.study))]
+            each = [task.done for task in tasks(self.run, self.planned.config, self.study)]
         except TenutoError:
             return False
         return record.stage == journal.DONE and all(each)
+
+    def is_out_of_time(self) -> bool:
+        """Whether no stage may begin any more."""
+        return self.limit is not None and self.limit.is_reached()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -84,12 +92,14 @@ class Outcome:
         test_correlation: Mean over the emotions of the clean test correlation.
         error: Why the run failed, in one sentence.
         seconds: Time that this call spent on each stage.
+        is_unfinished: Whether the time was over before the run was complete.
     """
 
     run: str
     test_correlation: float = float("nan")
     error: str | None = None
     seconds: dict[str, float] = dataclasses.field(default_factory=dict)
+    is_unfinished: bool = False
 
     @classmethod
     def read(cls, job: Job) -> Outcome:
@@ -109,6 +119,8 @@ def complete_run(job: Job) -> Outcome:
     Called in a process of its own where a study has several workers.
     """
     name = job.planned.run
+    if job.is_out_of_time():
+        return Outcome(name, is_unfinished=True)
     try:
         with journal.held(job.folder, name, PATIENCE):
             return _recorded(job, journal.Entry(job.folder, name))
@@ -121,6 +133,9 @@ def _recorded(job: Job, entry: journal.Entry) -> Outcome:
         _carry_out(job, entry)
         outcome = Outcome.read(job)
         error, trace = outcome.error, None
+    except OutOfTime:
+        entry.note(True)
+        return Outcome(job.planned.run, seconds=entry.spent(), is_unfinished=True)
     except Exception as raised:
         expected = isinstance(raised, TenutoError)
         error = str(raised) if expected else f"{type(raised).__name__}: {raised}"
@@ -131,7 +146,7 @@ def _recorded(job: Job, entry: journal.Entry) -> Outcome:
 
 
 def _carry_out(job: Job, entry: journal.Entry) -> None:
-    """All stages of a run that are not done."""
+    """All stages of a run that are not done. Raises `OutOfTime` before or inside one."""
     prepared = prepare_data(job.study, job.folder, job.root)
     if loop.run_folder(Path(), job.planned.config, prepared).name != job.planned.run:
         raise DataError(
@@ -139,7 +154,9 @@ def _carry_out(job: Job, entry: journal.Entry) -> None:
             "study was planned with. Every machine of a study must see the same files."
         )
     run: Run | None = None
-    for task in tasks(job.run, job.planned.config, protocols(job.study)):
+    for task in tasks(job.run, job.planned.config, job.study):
+        if not task.done and job.is_out_of_time():
+            raise OutOfTime
         if task.kind in (TRAIN, ADOPT):
             if not task.done:
                 with entry.stage(task.name):
@@ -151,11 +168,14 @@ def _carry_out(job: Job, entry: journal.Entry) -> None:
 
 
 def _train(job: Job, prepared: Prepared, entry: journal.Entry) -> None:
+    pace = Pace(job.limit)
+
     def progress(row: dict[str, Any]) -> None:
         best = {"best_epoch": row["best_epoch"]}
         if row["best_epoch"] == row["epoch"]:
             best["best_score"] = row["score"]
         entry.note(epoch=row["epoch"], **best)
+        pace.check()
 
     loop.train(job.planned.config, prepared, job.run.path.parent, job.device, progress)
 
@@ -176,11 +196,12 @@ def _evaluate(job: Job, run: Run, task: Task, entry: journal.Entry) -> None:
     if task.kind == EVALUATE:
         robustness.evaluate(run)
     elif task.kind == NATURAL:
-        natural(run)
-    elif task.protocol is not None:
+        (graded if task.protocol == GRADED else natural)(run)
+    elif isinstance(task.protocol, Protocol):
         each = task.protocol.iterations(len(run.recogniser.emotions), run.recogniser.has_gradient)
         entry.note(True, steps_total=each * len(run.material.split.test))
-        robustness.attack(run, task.protocol, device=job.device, progress=progress)
+        pace = Pace(job.limit)
+        robustness.attack(run, task.protocol, device=job.device, progress=progress, before_piece=pace.check)
 
 
 def make_corpus(corpus: CorpusConfig, folder: Path, workers: int) -> None:

@@ -23,7 +23,7 @@ from tenuto.data.batches import Batch, Material, check, check_labels, check_spli
 from tenuto.data.cache import Prepared
 from tenuto.data.inputs import FramedWaveformInputs, LogSpectrogramInputs
 from tenuto.data.splits import split_identity, write_split
-from tenuto.devices import Precision, arithmetic, compute_repeatably, require
+from tenuto.devices import Precision, arithmetic, compute_repeatably, require, require_precision
 from tenuto.errors import TenutoError
 from tenuto.files import write_csv, write_json, write_text
 from tenuto.models import checkpoint
@@ -31,6 +31,7 @@ from tenuto.models.heads import Prediction
 from tenuto.models.recogniser import Recogniser, predict
 from tenuto.models.sound import SoundNetwork
 from tenuto.models.systems import CONCEPTS_WITHOUT_RATINGS, NETWORKS, Network, build, check_network
+from tenuto.sinks import Sink, open_sink
 from tenuto.store.run import RunFolder
 from tenuto.training import robust
 from tenuto.training.adversarial import check_attack, is_attacked, perturbed
@@ -83,6 +84,7 @@ def train(
     runs: Path,
     device: str = "cpu",
     progress: Progress | None = None,
+    log: str | Sink | None = None,
 ) -> Path:
     """Train one run, or finish one that was interrupted; a finished one is returned as it is.
 
@@ -96,6 +98,7 @@ def train(
         runs: Folder of all runs.
         device: Where to compute, ``cpu`` or ``cuda``.
         progress: Called after every epoch.
+        log: Where every epoch is reported, see `tenuto.sinks.open_sink`; default: TensorBoard where it is installed.
 
     Returns:
         The run's folder, with config.yaml, split.csv, checkpoint.safetensors, history.csv, training.json.
@@ -110,6 +113,7 @@ def train(
     check_bottleneck(config)
     check(config, prepared)
     require(device)
+    require_precision(config.train.precision, device)
     run, config = RunFolder(run_folder(runs, config, prepared)), completed(config)
     if run.is_trained():
         return run.path
@@ -124,7 +128,8 @@ def train(
         state = _new_state(config, prepared, torch.device(device))
         if not resume(run.state, state):
             state = _new_state(config, prepared, torch.device(device))
-        _run_epochs(config, material, run, state, progress)
+        with open_sink(log, run.path, run.name, "training") as sink:
+            _run_epochs(config, material, run, state, sink, progress)
         if config.train.bottleneck is not None and state.best_epoch:
             _fit_emotions(config, material, run, state)
     _finish(config, prepared, run, state)
@@ -132,12 +137,16 @@ def train(
 
 
 def _run_epochs(
-    config: RunConfig, material: Material, run: RunFolder, state: State, progress: Progress | None
+    config: RunConfig,
+    material: Material,
+    run: RunFolder,
+    state: State,
+    sink: Sink,
+    progress: Progress | None,
 ) -> None:
     device = next(state.network.parameters()).device
     validation = material.part("validation").to(device)
     trainee, training = _trainee(state, config, material)
-    board = _tensorboard(run.tensorboard)
     while not state.is_done(config):
         state.epoch += 1
         batches = _shuffled(training, config, state.epoch)
@@ -154,13 +163,9 @@ def _run_epochs(
         state.history.append(row)
         write_csv(run.history, pd.DataFrame(state.history))
         save(run.state, state)
-        if board is not None:
-            for name in row.keys() - {"epoch"}:
-                board.add_scalar(name, row[name], state.epoch)
+        sink.log(state.epoch, {name: row[name] for name in row.keys() - {"epoch"}})
         if progress:
             progress({**row, "best_epoch": state.best_epoch, "epochs": config.train.epochs})
-    if board is not None:
-        board.close()
 
 
 def _fit_emotions(config: RunConfig, material: Material, run: RunFolder, state: State) -> None:
@@ -286,7 +291,8 @@ def _new_state(config: RunConfig, prepared: Prepared, device: torch.device) -> S
     torch.manual_seed(config.train.seed)
     units = len(prepared.index.concepts) or CONCEPTS_WITHOUT_RATINGS
     network = build(config.model.network, len(prepared.index.emotions), units, config.model.width).to(device)
-    precision: Precision = "bfloat16" if config.train.precision == "bfloat16" else "float32"
+    chosen = config.train.precision
+    precision: Precision = "float32" if chosen is None or chosen == "auto" else chosen
     if precision == "bfloat16":
         network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     optimizer = torch.optim.Adam(network.parameters(), lr=config.train.learning_rate)
@@ -330,12 +336,3 @@ def _recogniser(network: Network, config: RunConfig, material: Material) -> Reco
         width=config.model.width,
         scale=index.label_scale,
     )
-
-
-def _tensorboard(folder: Path) -> Any:
-    """A TensorBoard writer where TensorBoard is installed, else None."""
-    try:
-        from torch.utils.tensorboard import SummaryWriter
-    except ImportError:
-        return None
-    return SummaryWriter(str(folder))

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from tenuto.attacks.base import Range
 from tenuto.data.batches import Batch
-from tenuto.devices import Precision, computing_in
+from tenuto.devices import Precision, allowing_tf32, computing_in
 from tenuto.models.heads import Prediction
 from tenuto.models.sound import SoundNetwork
 from tenuto.models.systems import Network, for_attack
@@ -53,10 +53,11 @@ class Trainee:
     def step(self, loss: Callable[[], Tensor]) -> Tensor:
         """Make one update that lowers what ``loss`` returns, and return its value. Adam and its moments are float32."""
         self.optimizer.zero_grad(set_to_none=True)
-        # One block per update: autocast caches lowered weights until its block ends, even after an optimiser step.
-        with self.computing():
-            value = loss()
-        value.backward()  # type: ignore[no-untyped-call]
+        with allowing_tf32(self.precision == "tf32"):
+            # One block per update: autocast caches lowered weights until its block ends, even after an optimiser step.
+            with self.computing():
+                value = loss()
+            value.backward()  # type: ignore[no-untyped-call]
         self.optimizer.step()
         if self.average is not None:
             with self.computing():

@@ -20,9 +20,9 @@ from tenuto.attacks import (
     Unbounded,
 )
 from tenuto.evaluation.audit import CHECKS, Data, Evidence
-from tenuto.evaluation.audit.examination import Subject
 from tenuto.evaluation.audit.model_checks import Models
 from tenuto.evaluation.audit.sources import Source
+from tenuto.evaluation.audit.subject import Subject
 from tests.reporting import made_up
 
 BUDGET = Linf(0.1)

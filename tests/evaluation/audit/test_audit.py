@@ -27,6 +27,7 @@ from tenuto.evaluation.audit import (
 from tenuto.evaluation.audit.examination import STAND_IN
 from tenuto.evaluation.audit.findings import not_recorded
 from tenuto.evaluation.audit.model_checks import NAMES
+from tenuto.evaluation.audit.subject import Subject
 from tenuto.evaluation.runs import open_run
 from tenuto.files import read_safetensors, write_safetensors
 from tenuto.models.checkpoint import load
@@ -197,7 +198,7 @@ def test_a_sibling_makes_the_transfer_attack(copied, prepared):
 
 def test_a_sibling_hears_the_inputs_in_its_own_units(copied, prepared, monkeypatch):
     other = train(small_runs.settings(epochs=1, data={"normalisation": "all"}), prepared, copied.parent)
-    given: list[examination.Subject] = []
+    given: list[Subject] = []
 
     def examine(subject, report):
         given.append(subject)
@@ -296,7 +297,7 @@ def test_protocols_of_one_run_ask_its_model_once(copied, prepared, monkeypatch):
 
     def search_longer(subject, search, report):
         longer.append(search.attack)
-        return not_recorded("longer-search", "in this test.")
+        return [not_recorded("longer-search", "in this test.")]
 
     monkeypatch.setattr(examination, "examine", examine)
     monkeypatch.setattr(longer_search, "longer_search", search_longer)

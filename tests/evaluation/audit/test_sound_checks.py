@@ -301,9 +301,8 @@ def test_one_run_is_examined_in_each_domain(attacked, prepared, monkeypatch):
         return NOTHING
 
     monkeypatch.setattr(examination, "examine", examine)
-    monkeypatch.setattr(
-        longer_search, "longer_search", lambda *_: not_recorded("longer-search", "in this test.")
-    )
+    nothing = [not_recorded("longer-search", "in this test.")]
+    monkeypatch.setattr(longer_search, "longer_search", lambda *_: nothing)
     paths = [attacked / "attacks" / f"{name}.csv" for name in ("samples-1", "frames-1")]
     audit(*open_sources(paths), data=Data(prepared=prepared, clips=1, budget=Linf(0.25)))
     # A given budget is in the unit of what the model takes itself.

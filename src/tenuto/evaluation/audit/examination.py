@@ -10,24 +10,20 @@ from __future__ import annotations
 import copy
 import dataclasses
 import math
-import warnings
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from tenuto.analysis.systems import RESOLUTION, constant_error
+from tenuto.analysis.systems import RESOLUTION
 from tenuto.attacks import (
     APGD,
     FGSM,
     PGD,
     AbsoluteError,
     Attack,
-    Axes,
     Budget,
-    Evaluator,
     Linf,
     Noise,
     Square,
@@ -37,22 +33,18 @@ from tenuto.attacks import (
 )
 from tenuto.attacks.calling import input_gradient
 from tenuto.data.excerpts import SPECTROGRAM_UNIT
-from tenuto.errors import AttackError, ModelError, RandomModelWarning, one_line
+from tenuto.errors import AttackError, ModelError, one_line
 from tenuto.evaluation.audit.findings import Finding, Verdict, judged, not_recorded
 from tenuto.evaluation.audit.sources import Values
 from tenuto.evaluation.audit.strength_checks import weaker
-from tenuto.evaluation.linear_head import as_doubles
-
-EPSILON = 0.1
-"""Budget of the model checks, L-infinity, in standard deviations of the inputs: the middle budget of standard-1 on a
-log scale."""
+from tenuto.evaluation.audit.subject import BUDGET, EPSILON, Progress, Subject, mean_errors, predict
 
 NO_GRADIENT = "the model has no gradient."
 
 STEPS = 30
 """Gradient steps of the model checks, as many as standard-1 spends on its first objective."""
 
-STAND_IN = APGD(budget=Linf(EPSILON), objective=AbsoluteError(), steps=STEPS)
+STAND_IN = APGD(budget=BUDGET, objective=AbsoluteError(), steps=STEPS)
 """Iterative gradients of the model checks."""
 
 STEP = 1e-8
@@ -73,58 +65,22 @@ ZERO_ENTRIES = 0.5
 SAME = 1e-6
 """Largest difference of two predictions of one input: rounding, where threads sum in another order."""
 
+BOX = 0.1
+"""Share of the budget in which the error is compared with that at the centre."""
+
+POINTS = 10
+"""Random points in this box."""
+
+UNSTABLE = (0.05, 0.2)
+"""Mean relative change of the error in the box above which it is a warning, and a failure. Networks of this kind change
+by less than 0.01."""
+
 UNBOUNDED_STEP = 0.5
 """Step of the attack without a budget, in epsilons of the model checks."""
 
 UNBOUNDED_STEPS = 80
 QUERIES = 80
 DRAWS = 8
-
-Progress = Callable[[int], None]
-
-
-@dataclasses.dataclass(frozen=True)
-class Subject:
-    """A model and the clips it is examined on.
-
-    Attributes:
-        model: Callable from inputs to emotions or to an object that has them.
-        inputs: (clips, 1, frames, bands).
-        labels: (clips, emotions).
-        constant: (emotions,), the mean training label.
-        sibling: A model trained in the same way, or None.
-        valid_range: What an input can be.
-        axes: What the axes of the inputs mean.
-        has_gradient: Whether predictions have a gradient with respect to the inputs.
-        budget: Of the attacks on it.
-    """
-
-    model: Any
-    inputs: Tensor
-    labels: Tensor
-    constant: Tensor
-    sibling: Any = None
-    valid_range: tuple[float, float] | None = None
-    axes: Axes | None = None
-    has_gradient: bool = True
-    budget: Budget = STAND_IN.budget
-
-    @property
-    def line(self) -> float:
-        """Error of the constant baseline on these clips, see `tenuto.analysis.systems`."""
-        return max(constant_error(as_doubles(self.labels), as_doubles(self.constant)), RESOLUTION)
-
-    def errors(self, attack: Any, progress: Progress, start: Tensor | None = None) -> Values:
-        """Mean absolute error of every clip under an attack, (clips,), from a perturbation or from nothing."""
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", RandomModelWarning)  # a finding of its own, see `repeatable`
-            result = attack(self.model, self.inputs, self.labels, start=start, **self.call(progress))
-        return as_doubles((result.adversarial_prediction - self.labels).abs().mean(dim=1))
-
-    def call(self, progress: Progress) -> dict[str, Any]:
-        """What all attacks here are called with."""
-        called = {"valid_range": self.valid_range, "axes": self.axes, "progress": progress}
-        return {**called, "batch_size": len(self.inputs)}
 
 
 def default_budget(inputs: Tensor, unit: str) -> Linf:
@@ -138,26 +94,26 @@ def stand_in(subject: Subject) -> Attack:
     """The strongest attack of the model checks: iterative gradients, or random search where there are none."""
     if subject.has_gradient:
         return dataclasses.replace(STAND_IN, budget=subject.budget)
-    return _random_search(subject.budget)
+    return random_search(subject.budget)
 
 
-def _random_search(budget: Budget) -> Attack:
+def random_search(budget: Budget, tries: int = QUERIES) -> Attack:
     """`Square`, or the best of as many draws of noise inside a budget that it cannot search."""
     objective = AbsoluteError()
     if budget.norm == "linf":
-        return Square(budget=budget, objective=objective, queries=QUERIES)
-    return Noise(budget=budget, objective=objective, draws=QUERIES)
+        return Square(budget=budget, objective=objective, queries=tries)
+    return Noise(budget=budget, objective=objective, draws=tries)
 
 
 def attacks(subject: Subject) -> dict[str, Attack]:
     """The attacks of the model checks by name; their iterations say how long they take."""
     budget, objective = subject.budget, AbsoluteError()
-    attacks_by_name: dict[str, Attack] = {"search": _random_search(budget)}
+    attacks_by_name: dict[str, Attack] = {"search": random_search(budget)}
     for kind in ("uniform", "sign"):
         attacks_by_name[kind] = Noise(budget=budget, objective=objective, kind=kind, draws=DRAWS)
     reach = UNBOUNDED_STEP * UNBOUNDED_STEPS * budget.epsilon
     if not subject.has_gradient:
-        return attacks_by_name | {"unbounded": _random_search(budget.of(reach))}
+        return attacks_by_name | {"unbounded": random_search(budget.of(reach))}
     attacks_by_name |= {
         "gradients": stand_in(subject),
         "one step": FGSM(budget=budget, objective=objective),
@@ -193,7 +149,7 @@ def examine(
     if not subject.has_gradient:
         return _without_gradient(subject, report)
     with left_as_found(subject.model):
-        first = [gradients(subject), repeatable(subject)]
+        first = [gradients(subject), repeatable(subject), unstable_predictions(subject)]
         if not np.isfinite(first[0].value or 0.0):
             reason = "there are no gradients, or none that are finite: no attack can be made."
             return first + [not_recorded(check, reason) for check in _BY_GRADIENT]
@@ -218,14 +174,14 @@ def examine(
 def _without_gradient(subject: Subject, report: Progress) -> list[Finding]:
     """The checks that predictions suffice for; random search replaces iterative gradients."""
     with left_as_found(subject.model):
-        repeated = repeatable(subject)
+        repeated = [repeatable(subject), unstable_predictions(subject)]
     errors = {name: subject.errors(attack, report) for name, attack in attacks(subject).items()}
     noise = np.maximum(errors["uniform"], errors["sign"])
     reached = _unbounded(subject, errors["unbounded"])
     if reached.verdict is Verdict.FAIL:  # a short random search proves little
         reached = dataclasses.replace(reached, verdict=Verdict.WARN)
     return [
-        repeated,
+        *repeated,
         weaker("black-box", noise, errors["search"], "noise", "random search"),
         reached,
         *(
@@ -264,14 +220,7 @@ def gradients(subject: Subject) -> Finding:
 def _error_gradient(model: Any, inputs: Tensor, labels: Tensor) -> Tensor:
     """Gradient of each clip's mean absolute error. Raises `AttackError` where there is none."""
     point = inputs.detach().clone().requires_grad_()
-    return input_gradient((_predict(model, point, labels) - labels).abs().mean(dim=1), point)
-
-
-def _predict(model: Any, inputs: Tensor, labels: Tensor) -> Tensor:
-    """The model's emotions at a copy of the inputs. A random model is reported by `repeatable`, not by a warning."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", RandomModelWarning)
-        return Evaluator(model)(inputs, labels).emotions
+    return input_gradient((predict(model, point, labels) - labels).abs().mean(dim=1), point)
 
 
 def _finite_differences(subject: Subject) -> Finding:
@@ -295,7 +244,7 @@ def finite_differences(subject: Subject) -> Finding:
     size = STEP * float(inputs.std().clamp_min(1e-6))
     largest = 0.0
     for direction in (gradient.sign(), signs):
-        ahead, behind = (_error(model, inputs + way * size * direction, labels) for way in (1.0, -1.0))
+        ahead, behind = (mean_errors(model, inputs + way * size * direction, labels) for way in (1.0, -1.0))
         measured = (ahead - behind) / (2 * size)
         expected = (gradient * direction).flatten(1).sum(dim=1)
         # Along random signs the parts cancel; a hundredth of what they could sum to is no zero to divide by.
@@ -316,11 +265,6 @@ def finite_differences(subject: Subject) -> Finding:
     )
 
 
-def _error(model: Any, inputs: Tensor, labels: Tensor) -> Tensor:
-    with torch.no_grad():
-        return (_predict(model, inputs, labels) - labels).abs().mean(dim=1)
-
-
 def _double(model: Any) -> Any:
     """A float64 copy of a module; any other callable is evaluated as it is."""
     return copy.deepcopy(model).double() if isinstance(model, nn.Module) else model
@@ -329,7 +273,7 @@ def _double(model: Any) -> Any:
 def repeatable(subject: Subject) -> Finding:
     """The same inputs twice."""
     with torch.no_grad():
-        first, second = (_predict(subject.model, subject.inputs, subject.labels) for _ in range(2))
+        first, second = (predict(subject.model, subject.inputs, subject.labels) for _ in range(2))
     apart = float(torch.nan_to_num((first - second).abs(), nan=torch.inf).max())
     return judged(
         "repeatable",
@@ -337,6 +281,29 @@ def repeatable(subject: Subject) -> Finding:
         SAME,
         f"two predictions of the same {len(first)} inputs differ by at most {apart:.2g}.",
         fail=not apart <= SAME,
+    )
+
+
+def unstable_predictions(subject: Subject) -> Finding:
+    """Compare the mean absolute error at the clips with that at random points close to them."""
+    chance = torch.Generator().manual_seed(0)
+    names = [str(number) for number in range(len(subject.inputs))]
+    box = subject.budget.of(BOX * subject.budget.epsilon).around(subject.inputs, names)
+    centre = mean_errors(subject.model, subject.inputs, subject.labels)
+    change = torch.zeros_like(centre)
+    for _ in range(POINTS):
+        uniform = torch.rand(subject.inputs.shape, generator=chance).to(subject.inputs) * 2 - 1
+        point = subject.inputs + box.scattered(uniform)
+        change += (mean_errors(subject.model, point, subject.labels) - centre).abs() / POINTS
+    value = float(change.mean()) / max(float(centre.mean()), RESOLUTION)
+    return judged(
+        "unstable-predictions",
+        value,
+        UNSTABLE[0],
+        f"at {POINTS} random points within a tenth of the budget ({subject.budget.label()}) the error of {len(centre)} "
+        f"clips differs by {value:.1%} from that at the centre, on average.",
+        warn=value > UNSTABLE[0],
+        fail=not value <= UNSTABLE[1],
     )
 
 

@@ -40,9 +40,10 @@ CHECKS: Registry[Check] = Registry("audit check", "tenuto.checks")
 ORDER = (
     *("budget", "same-iterate", "convergence", "few-outputs", "rating-scale", "ranking"),
     *("constant-predictor", "pooled-test", "monotone", "iterative", "black-box", "transfer", "provenance"),
-    *("saved-budget", "sound-budget", "saved-norm", "saved-prediction", "survival"),
-    *("gradients", "finite-differences", "repeatable"),
-    *("longer-search", "unbounded", "normalisation", "albums", "artists", "duplicates"),
+    *("saved-budget", "sound-budget", "saved-norm", "saved-prediction", "survival", "certificate"),
+    *("gradients", "finite-differences", "repeatable", "unstable-predictions"),
+    *("silent-success", "incomplete-optimisation", "longer-search"),
+    *("unbounded", "normalisation", "albums", "artists", "duplicates"),
     *("label-order", "labels"),
 )
 """Checks in the order of the report; those that other packages add follow by name."""

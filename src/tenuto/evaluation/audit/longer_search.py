@@ -10,10 +10,12 @@ import numpy as np
 import pandas as pd
 
 from tenuto.analysis.systems import RESOLUTION
-from tenuto.attacks import Attack, climb, left_as_found
+from tenuto.attacks import Attack, AttackResult, climb, left_as_found
 from tenuto.errors import AttackError, ConfigError
-from tenuto.evaluation.audit.examination import STAND_IN, Progress, Subject
+from tenuto.evaluation.audit.examination import STAND_IN
 from tenuto.evaluation.audit.findings import Finding, judged, not_recorded
+from tenuto.evaluation.audit.subject import Progress, Subject
+from tenuto.evaluation.audit.traces import FINDERS, SearchPath
 from tenuto.store.budgets import norm_of, norm_order
 from tenuto.store.rows import row_errors
 
@@ -99,15 +101,14 @@ def _strongest(rows: pd.DataFrame, attacks: Sequence[Attack | None]) -> Search:
 
 
 def variants(search: Search) -> dict[str, Any]:
-    """The attack under "", and longer ones under what makes them longer."""
+    """Longer attacks under what makes them longer."""
     attack = search.attack
     if attack.access == "black-box":
         tries = next(name for name in ("queries", "draws") if hasattr(attack, name))
         longer = {n: dataclasses.replace(attack, **{tries: n * getattr(attack, tries)}) for n in MORE_TRIES}
-        return {"": attack} | {f"{n} times the {tries}": one for n, one in longer.items()}
+        return {f"{n} times the {tries}": one for n, one in longer.items()}
     starts = max(RESTARTS, LONGER * attack.restarts)
     return {
-        "": attack,
         f"{LONGER} times the steps": dataclasses.replace(attack, steps=LONGER * max(attack.steps, 1)),
         f"{starts} restarts": dataclasses.replace(attack, restarts=starts),
     }
@@ -115,16 +116,19 @@ def variants(search: Search) -> dict[str, Any]:
 
 def longer_iterations(search: Search) -> int:
     """Most iterations per clip that `longer_search` takes."""
-    return sum(attack.iterations for attack in (*search.lower, *variants(search).values()))
+    return sum(attack.iterations for attack in (*search.lower, search.attack, *variants(search).values()))
 
 
-def longer_search(subject: Subject, search: Search, progress: Progress | None = None) -> Finding:
-    """Repeat an attack with more steps and with restarts.
+def longer_search(subject: Subject, search: Search, progress: Progress | None = None) -> list[Finding]:
+    """Repeat an attack with a trace, with more steps and with restarts.
 
     Args:
         subject: The model and its clips.
         search: The attack, see `search_to_repeat`.
         progress: Called with the number of clip-iterations done.
+
+    Returns:
+        The findings of ``longer-search``, ``silent-success`` and ``incomplete-optimisation``.
     """
     report = progress or (lambda done: None)
     start = None
@@ -133,12 +137,24 @@ def longer_search(subject: Subject, search: Search, progress: Progress | None = 
             lower = climb(search.lower, subject.model, subject.inputs, subject.labels, **subject.call(report))
             for _, result in lower:
                 start = result.perturbation
-            errors = {
+            base = subject.attacked(search.attack, report, start, trace=True)
+            errors = {"": subject.error_of(base)} | {
                 longer: subject.errors(attack, report, start) for longer, attack in variants(search).items()
             }
     except AttackError as error:
-        return not_recorded("longer-search", f"{search.attack!r} cannot be repeated: {error}")
-    return _changes(search, {longer: float(values.mean()) for longer, values in errors.items()})
+        reason = f"{search.attack!r} cannot be repeated: {error}"
+        return [not_recorded(name, reason) for name in ("longer-search", *FINDERS)]
+    changes = _changes(search, {longer: float(values.mean()) for longer, values in errors.items()})
+    return [changes, *_of_trace(search.attack, base)]
+
+
+def _of_trace(attack: Attack, result: AttackResult) -> list[Finding]:
+    """The findings on how the search of a result went."""
+    if result.trace is None:
+        return [not_recorded(name, f"{attack!r} records no trace.") for name in FINDERS]
+    returned = pd.DataFrame({"loss": result.loss, "converged": result.converged}, index=result.trace.names)
+    searched = SearchPath.of(attack, result.trace.frame(), returned)
+    return [find(searched) for find in FINDERS.values()]
 
 
 def _changes(search: Search, errors: dict[str, float]) -> Finding:

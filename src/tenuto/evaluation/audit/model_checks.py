@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from tenuto.devices import compute_repeatably
 from tenuto.evaluation.audit.findings import Finding, check, not_recorded, worst
 from tenuto.evaluation.audit.sources import Evidence
+from tenuto.store.rows import emotion_names
 from tenuto.store.run import RunFolder
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from tenuto.evaluation.audit.examination import Subject
     from tenuto.evaluation.audit.longer_search import Search
+    from tenuto.evaluation.audit.remedies import Rerun
+    from tenuto.evaluation.audit.subject import Subject
     from tenuto.evaluation.runs import Run
 
 Progress = Callable[[str, int, int], None]
@@ -27,13 +30,14 @@ QUESTIONS = {
     "gradients": "Are the gradients finite and not zero?",
     "finite-differences": "Are the gradients those of the function?",
     "repeatable": "Does the same input give the same prediction?",
+    "unstable-predictions": "Is the error smooth in a small box around a clip?",
     "longer-search": "Do more steps or restarts change the error?",
     "unbounded": "Without a budget, does the attack exceed the error of the constant predictor?",
 }
 """Checks that only a model can answer."""
 
-NAMES = (*QUESTIONS, "iterative", "black-box", "transfer")
-"""Checks that a model can answer; rows may answer the last three."""
+NAMES = (*QUESTIONS, "iterative", "black-box", "transfer", "silent-success", "incomplete-optimisation")
+"""Checks that a model can answer; rows may answer three of them, and traces the last two."""
 
 
 def of_models(name: str, evidence: Evidence) -> Finding:
@@ -58,7 +62,7 @@ class Models:
         self._progress = progress
         self._subjects: dict[tuple[Path, str, str], Subject] = {}
         self._examined: dict[tuple[Path, str, str], list[Finding]] = {}
-        self._searched: dict[tuple[Path, str, str, str], Finding] = {}
+        self._searched: dict[tuple[Path, str, str, str], list[Finding]] = {}
 
     def findings(self, evidence: Evidence) -> dict[str, Finding]:
         """Check -> the most severe finding over one run of every system, the one with the smallest seed."""
@@ -74,18 +78,59 @@ class Models:
                 findings[finding.check].append((name, finding))
         return {name: worst(own) for name, own in findings.items()}
 
+    def reruns(self, evidence: Evidence, findings: Sequence[Finding]) -> list[Rerun]:
+        """Carry out the remedies of checks that failed or warned, on the runs whose models were examined.
+
+        Args:
+            evidence: One source.
+            findings: Its findings, for which the models were examined.
+        """
+        from tenuto.evaluation.audit.remedies import rerun, rerun_iterations
+
+        if _obstacle(evidence):
+            return []
+        results: list[Rerun] = []
+        for name, _ in _chosen_runs(evidence):
+            rows = evidence.rows[evidence.rows["run"] == name]
+            subject, search = self._subjects[_key(evidence, name)], self._search(evidence, name)
+            total = rerun_iterations(subject, search, findings) * len(subject.inputs)
+            first = rows.iloc[0]
+            about: dict[str, Any] = {column: first[column] for column in ("system", "seed", "split")}
+            about |= {
+                "run": name,
+                "unit": evidence.unit,
+                "emotions": emotion_names(rows),
+                "scale": evidence.scale,
+            }
+
+            def report(done: int, name: str = name, total: int = total) -> None:
+                if self._progress is not None:
+                    self._progress(f"{name}, rerun", done, total)
+
+            config = RunFolder(evidence.source.folders[name]).read_config().resolved()
+            with compute_repeatably(config.train.threads):
+                made = rerun(subject, search, findings, report, **about)
+            results += [dataclasses.replace(one, source=evidence.source.name) for one in made]
+        return results
+
+    def _search(self, evidence: Evidence, name: str) -> Search:
+        """The attack of a run's rows that is repeated."""
+        from tenuto.evaluation.audit import examination, longer_search
+
+        rows = evidence.rows
+        own = (rows["run"] == name).to_numpy()
+        attacks = [attack for attack, is_own in zip(evidence.row_attacks, own, strict=True) if is_own]
+        stand_in = examination.stand_in(self._subjects[_key(evidence, name)])
+        return longer_search.search_to_repeat(rows[own], attacks, stand_in)
+
     def _of_run(self, evidence: Evidence, name: str, siblings: tuple[Path, ...]) -> list[Finding]:
         """The findings of one run; what was computed for another protocol is not computed again."""
         from tenuto.evaluation.audit import examination, longer_search
 
-        rows, folder = evidence.rows, evidence.source.folders[name]
-        part, own = str(rows["split"].iloc[0]), (rows["run"] == name).to_numpy()
-        attacks = [attack for attack, is_own in zip(evidence.row_attacks, own, strict=True) if is_own]
-        itself = (folder.resolve(), part, evidence.unit)
+        folder, itself = evidence.source.folders[name], _key(evidence, name)
         if itself not in self._subjects:
-            self._subjects[itself] = _subject(name, siblings, part, evidence)
-        subject = self._subjects[itself]
-        search: Search = longer_search.search_to_repeat(rows[own], attacks, examination.stand_in(subject))
+            self._subjects[itself] = _subject(name, siblings, itself[1], evidence)
+        subject, search = self._subjects[itself], self._search(evidence, name)
         searched = (*itself, repr(search))
         if itself not in self._examined or searched not in self._searched:
             total = 0 if searched in self._searched else longer_search.longer_iterations(search)
@@ -100,7 +145,13 @@ class Models:
                 self._examined[itself] = examination.examine(subject, report)
             if searched not in self._searched:
                 self._searched[searched] = longer_search.longer_search(subject, search, report)
-        return [*self._examined[itself], self._searched[searched]]
+        return [*self._examined[itself], *self._searched[searched]]
+
+
+def _key(evidence: Evidence, name: str) -> tuple[Path, str, str]:
+    """What a subject is known by: the folder of a run, the part of the split, and the unit of what is attacked."""
+    part = str(evidence.rows["split"].iloc[0])
+    return evidence.source.folders[name].resolve(), part, evidence.unit
 
 
 def _obstacle(evidence: Evidence) -> str:
@@ -126,7 +177,8 @@ def _chosen_runs(evidence: Evidence) -> Iterator[tuple[str, list[str]]]:
 
 def _subject(name: str, siblings: tuple[Path, ...], part: str, evidence: Evidence) -> Subject:
     """A run's model and first clips; the first sibling of the same system serves for the transfer attack."""
-    from tenuto.evaluation.audit.examination import Subject, default_budget
+    from tenuto.evaluation.audit.examination import default_budget
+    from tenuto.evaluation.audit.subject import Subject
     from tenuto.evaluation.runs import Sibling
     from tenuto.models.checkpoint import load
     from tenuto.models.systems import for_attack
@@ -150,6 +202,7 @@ def _subject(name: str, siblings: tuple[Path, ...], part: str, evidence: Evidenc
         axes=inputs.axes,
         has_gradient=run.recogniser.has_gradient,
         budget=budget.at_sample_rate(inputs.sample_rate),
+        clips=tuple(batch.clips[: data.clips]),
     )
 
 

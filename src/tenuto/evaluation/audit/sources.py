@@ -24,7 +24,7 @@ from tenuto.evaluation.audit.findings import NOT_EVALUATED, OBJECT_NOT_EVALUATED
 from tenuto.files import read_json
 from tenuto.store.released_logs import is_log_format, read_logs, stated_budgets
 from tenuto.store.rows import emotion_names, read_rows, scale_of, unit_of, units_of, validate_rows
-from tenuto.store.run import RunFolder, is_natural, protocol_and_part
+from tenuto.store.run import TRACE, RunFolder, is_natural, protocol_and_part
 from tenuto.store.study import StudyFolder
 
 if TYPE_CHECKING:
@@ -45,6 +45,7 @@ class Source:
         kind: ``run`` (rows inside run folders), ``table`` (rows alone) or ``logs`` (released logs).
         folders: Run -> its folder; empty unless ``run``.
         saved: Run -> the file of its perturbations, where it exists.
+        traces: Run -> the file of its traces, where it exists.
         about: Run -> the JSON file that describes its attacks, where it exists.
         attacks: The attacks themselves, where the rows were made in Python.
         stated: Run -> the L-infinity budget in the settings of its released log, None for none.
@@ -55,6 +56,7 @@ class Source:
     kind: Literal["run", "table", "logs"] = "table"
     folders: Mapping[str, Path] = dataclasses.field(default_factory=dict)
     saved: Mapping[str, Path] = dataclasses.field(default_factory=dict)
+    traces: Mapping[str, Path] = dataclasses.field(default_factory=dict)
     about: Mapping[str, Path] = dataclasses.field(default_factory=dict)
     attacks: Sequence[Attack] = ()
     stated: Mapping[str, float | None] = dataclasses.field(default_factory=dict)
@@ -253,7 +255,8 @@ def described_attacks(path: Path) -> dict[str, Attack]:
     described = read_json(path).get("attacks")
     attacks: dict[str, Attack] = {}
     for text, description in described.items() if isinstance(described, dict) else ():
-        for parts in ({}, {"source": _no_sibling}):  # the description of `Transfer` has no model
+        # The description of `Transfer` has no model, and that of `Foreign` no function.
+        for parts in ({}, {"source": _no_sibling}, {"call": _no_function}):
             with contextlib.suppress(TenutoError):
                 attacks[text] = from_dict(description, **parts)
                 break
@@ -263,6 +266,11 @@ def described_attacks(path: Path) -> dict[str, Attack]:
 def _no_sibling(inputs: Any) -> Any:
     """In place of the model that a transfer attack was made on."""
     raise AttackError("the sibling of this attack is not recorded, so the attack cannot be repeated.")
+
+
+def _no_function(*arguments: Any) -> Any:
+    """In place of the function of a foreign attack."""
+    raise AttackError("the function of this attack is not recorded, so the attack cannot be repeated.")
 
 
 def aligned(clips: tuple[str, ...], index: Index) -> tuple[str, ...]:
@@ -366,6 +374,7 @@ def _gathered(
         kind="run" if inside else "table",
         folders={run: path.parent.parent for run, path in by_run.items()} if inside else {},
         saved=_files_of_rows(by_run, ".safetensors"),
+        traces=_files_of_rows(by_run, TRACE),
         about=_files_of_rows(by_run, ".json"),
     )
 

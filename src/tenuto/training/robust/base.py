@@ -179,7 +179,6 @@ class Ball:
         for _ in range(steps):
             delta = delta.detach().requires_grad_()
             with self.trainee.computing():
-                value = goal(frozen(self.inputs + delta))
-            (gradient,) = torch.autograd.grad(value, delta)
+                (gradient,) = torch.autograd.grad(goal(frozen(self.inputs + delta)), delta)
             delta = self.stepped(delta.detach(), gradient, step_size)
         return delta.detach()

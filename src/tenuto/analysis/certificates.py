@@ -1,0 +1,150 @@
+"""Both sides of a smoothed model's error: what an attack reaches and what no perturbation can exceed. Needs no torch.
+
+Rows are those of `tenuto.certify`, a line per clip, sigma, radius and output.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from tenuto.data.excerpts import SPECTROGRAM_UNIT
+from tenuto.errors import DataError
+from tenuto.store.certificates import read_certificates
+from tenuto.store.study import StudyFolder
+
+ATTACKED = ("attacked", "attacked_low", "attacked_high")
+"""Columns of rows with an attack: the smoothed prediction under it, and an interval of its true value."""
+
+SANDWICH = (
+    *("system", "unit", "sigma", "radius", "snr_db", "runs", "clips"),
+    *("model_mae", "clean_mae", "attacked_mae", "certified_mae"),
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Sandwich:
+    """The error of smoothed models over the radius, between an attack and a certificate.
+
+    Attributes:
+        table: A line per system, unit, sigma and radius, columns `SANDWICH`, means over runs, clips and outputs:
+            ``model_mae`` is the error of the model without noise, ``clean_mae`` that of the smoothed model,
+            ``attacked_mae`` that under the attack (NaN without one), and ``certified_mae`` the largest one possible
+            (NaN where a clip has too few draws for a bound).
+        remarks: What is missing or was left out, a sentence each.
+    """
+
+    table: pd.DataFrame
+    remarks: tuple[str, ...] = ()
+
+    def _repr_html_(self) -> str:
+        """Return the table that a notebook shows."""
+        return str(self.table.to_html(index=False, float_format="{:.4f}".format))
+
+
+def summary(rows: pd.DataFrame) -> pd.DataFrame:
+    """A line per sigma and radius, means over clips and outputs.
+
+    With labels: ``model_mae`` is the error of the model without noise, ``clean_mae`` that of the smoothed model and
+    ``certified_mae`` the largest one that a perturbation inside the radius can cause. ``moved`` is the largest change
+    of a prediction that it can cause, ``width`` the distance of the bounds. With an attack: ``attacked_mae`` is the
+    error under it and ``attack_moved`` the change that it causes. What needs bounds is NaN where a clip has none.
+    """
+    table = with_errors(rows)
+    names = ["model_mae", "clean_mae", "attacked_mae", "certified_mae", "attack_moved", "moved", "width"]
+    # A radius in dB is another size for every clip.
+    table["at"] = rows["radius"].where(rows["snr_db"].isna(), np.nan)
+    groups = table.groupby(["sigma", "at", "snr_db"], dropna=False, sort=False)
+    averaged = groups[[name for name in names if name in table]].agg(_mean).reset_index()
+    return averaged.rename(columns={"at": "radius"}).assign(clips=groups["clip"].nunique().to_numpy())
+
+
+def with_errors(rows: pd.DataFrame) -> pd.DataFrame:
+    """The rows with the errors and changes that `summary` averages."""
+    low, median, high = (rows[name] for name in ("low", "median", "high"))
+    low, high = low.where(rows["bounded"]), high.where(rows["bounded"])
+    table = rows.assign(width=high - low, moved=np.maximum(high - median, median - low))
+    if "attacked" in rows:
+        table["attack_moved"] = (rows["attacked"] - median).abs()
+    if "label" in rows:
+        table["model_mae"] = (rows["clean"] - rows["label"]).abs()
+        table["clean_mae"] = (median - rows["label"]).abs()
+        table["certified_mae"] = np.maximum((low - rows["label"]).abs(), (high - rows["label"]).abs())
+        if "attacked" in rows:
+            table["attacked_mae"] = (rows["attacked"] - rows["label"]).abs()
+    return table
+
+
+def sandwich(rows: pd.DataFrame, remarks: Sequence[str] = ()) -> Sandwich:
+    """The errors over the radius, of rows of one or several runs.
+
+    Raises:
+        DataError: The rows are empty or have no labels.
+    """
+    if "label" not in rows or rows.empty:
+        raise DataError("the rows have no labels, so there is no error to draw. Give `labels` to `certify`.")
+    defaults = {"system": "model", "unit": SPECTROGRAM_UNIT, "run": ""}
+    rows = rows.assign(**{name: value for name, value in defaults.items() if name not in rows})
+    table = with_errors(rows).assign(at=rows["radius"].where(rows["snr_db"].isna(), np.nan))
+    if "attacked_mae" not in table:
+        table["attacked_mae"] = np.nan
+    groups = table.groupby(["system", "unit", "sigma", "at", "snr_db"], dropna=False)
+    averaged = groups[["model_mae", "clean_mae", "attacked_mae", "certified_mae"]].agg(_mean)
+    averaged["runs"], averaged["clips"] = groups["run"].nunique(), groups["clip"].nunique()
+    lines = averaged.reset_index().rename(columns={"at": "radius"})
+    unattacked = sorted(lines.loc[lines["attacked_mae"].isna(), "sigma"].unique())
+    vacuous = lines.loc[lines["certified_mae"].isna(), "sigma"].unique()
+    more = [
+        f"sigma {sigma:g}: at some radii there are too few draws for a bound." for sigma in sorted(vacuous)
+    ]
+    more += [
+        f"sigma {sigma:g}: not every radius was attacked. `tenuto certify` attacks the smoothed model with "
+        "`attack_steps=50`."
+        for sigma in unattacked
+    ]
+    return Sandwich(lines[list(SANDWICH)], (*remarks, *more))
+
+
+def _mean(values: pd.Series[float]) -> float:
+    """The mean, NaN where a value is."""
+    return float(values.mean(skipna=False))
+
+
+def from_folders(folders: Sequence[str | Path], part: str = "test") -> Sandwich:
+    """The errors over the radius, of the certificates saved in runs or studies.
+
+    Of several tables of one run, input and sigma the attacked one with most draws is taken.
+
+    Raises:
+        DataError: There are no certificates.
+        FileError: No such folder, or a damaged file.
+    """
+    runs = [run for folder in folders for run in StudyFolder(folder).runs()]
+    chosen: dict[tuple[str, str, float], tuple[tuple[bool, int], pd.DataFrame]] = {}
+    left_out = 0
+    for table in (read_certificates(path) for run in runs for path in run.certificate_files(part)):
+        first = table.iloc[0]
+        key, rank = (str(first["run"]), str(first["unit"]), float(first["sigma"])), _rank(table)
+        left_out += key in chosen
+        if key not in chosen or rank > chosen[key][0]:
+            chosen[key] = rank, table
+    if not chosen:
+        named = ", ".join(map(str, folders))
+        raise DataError(
+            f"{named}: there are no certificates of {part} clips. `tenuto certify RUN --sigma 0.216 --attack-steps 50` "
+            "makes some."
+        )
+    remark = (
+        f"{left_out} of {left_out + len(chosen)} tables of certificates were left out: another one of the same run, "
+        "input and sigma has an attack or more draws."
+    )
+    rows = pd.concat([table for _, table in chosen.values()], ignore_index=True)
+    return sandwich(rows, (remark,) if left_out else ())
+
+
+def _rank(table: pd.DataFrame) -> tuple[bool, int]:
+    return "attacked" in table, int(table["draws"].iloc[0])

@@ -1,0 +1,150 @@
+"""How near every attack comes to the best of all attacks, and what a protocol misses.
+
+The measure is that of Cinà et al., "AttackBench: Evaluating Gradient-based Attacks for Adversarial Examples" (2025),
+section 3, for errors in place of success rates. With E_a(epsilon) the mean absolute error over clips under attack a,
+E* that of the largest error of every clip over all attacks, and E_0 the clean error,
+
+    optimality(a) = area of E_a - E_0  /  area of E* - E_0
+
+over the axis of the budget: 1 for an attack that nothing beats, 0 for one that finds nothing. A perturbation inside a
+smaller budget is inside a larger one, so a clip's error at a budget is the largest at this budget or a smaller one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from tenuto.analysis.curve_shape import Values, mean_excess
+from tenuto.analysis.emotion_curves import DIRECTIONS
+from tenuto.errors import DataError
+from tenuto.store.budgets import norm_of, norm_order
+from tenuto.store.rows import emotion_names, row_errors, unit_of
+
+ATTACKS = ("run", "norm", "protocol", "attack", "objective", "clips", "forward_passes", "gradient_passes")
+BUDGETS = ("run", "norm", "epsilon", "protocol", "clips", "clean_mae", "mae", "best_mae", "more")
+EACH, ALL = "each emotion", "all"
+
+SAME = 1e-6
+"""Relative difference of two errors that are counted as one."""
+
+SMALLEST = 1e-6
+"""Mean excess of the best attack below which nothing was found, so that there is nothing to compare with."""
+
+
+@dataclass(frozen=True)
+class Optimality:
+    """The result of `optimality`.
+
+    Attributes:
+        attacks: A line per run, norm, protocol, attack and objective, and a line ``all`` per protocol: passes per clip
+            over all budgets, ``optimality`` (NaN where no attack found anything), and ``best``, the share of clips and
+            budgets at which no attack of the rows found more.
+        budgets: A line per run, norm, epsilon and protocol: the mean absolute error of its worst case (``mae``), of the
+            best of all protocols (``best_mae``), and ``more``, what the latter exceeds the former by, relatively.
+    """
+
+    attacks: pd.DataFrame
+    budgets: pd.DataFrame
+
+    def _repr_html_(self) -> str:
+        return str(self.attacks.to_html(index=False) + self.budgets.to_html(index=False))
+
+
+def optimality(rows: pd.DataFrame) -> Optimality:
+    """Compare every attack, and every protocol, with the best of all attacks in the rows.
+
+    Args:
+        rows: Rows of one protocol or several of the same runs and clips; only test clips and rows with a budget count.
+
+    Raises:
+        DataError: No such rows, several units, or an attack that was not run on all clips.
+    """
+    limited = rows[rows["epsilon"].notna() & (rows["split"] == "test")]
+    if limited.empty:
+        raise DataError("no row of a test clip has an epsilon, so there is no curve. Attack with budgets.")
+    unit_of(limited)
+    single = {f"{emotion} {direction}" for emotion in emotion_names(limited) for direction in DIRECTIONS}
+    named = limited.assign(
+        objective=limited["objective"].where(~limited["objective"].isin(single), EACH),
+        error=row_errors(limited),
+        clean_error=row_errors(limited, "clean"),
+    )
+    attacks: list[dict[str, Any]] = []
+    budgets: list[dict[str, Any]] = []
+    groups = sorted(
+        named.groupby(["run", "norm"], sort=False), key=lambda group: norm_order(str(group[0][1]))
+    )
+    for (run, norm), own in groups:
+        about = {"run": run, "norm": norm}
+        field = _Field(own)
+        attacks += [about | line for line in field.attacks()]
+        budgets += [about | line for line in field.budgets()]
+    return Optimality(
+        pd.DataFrame(attacks, columns=[*ATTACKS, "optimality", "best"]),
+        pd.DataFrame(budgets, columns=list(BUDGETS)),
+    )
+
+
+class _Field:
+    """All attacks on one run in one norm."""
+
+    def __init__(self, rows: pd.DataFrame) -> None:
+        self.rows = rows
+        self.in_db = norm_of(str(rows["norm"].iloc[0])).in_db
+        self.epsilons = [0.0, *sorted(rows["epsilon"].unique())]
+        self.clean = rows.groupby("clip")["clean_error"].first()
+        self.best = self._errors(rows)
+
+    def _errors(self, rows: pd.DataFrame) -> Values:
+        """Largest error of every clip at every budget or a smaller one, (clips, 1 + budgets); the clean one first."""
+        largest = rows.pivot_table(index="clip", columns="epsilon", values="error", aggfunc="max")
+        missing = sorted(set(self.clean.index) - set(largest.index))
+        if missing:
+            what = " ".join(str(rows[name].iloc[0]) for name in ("protocol", "attack", "objective"))
+            raise DataError(
+                f"{rows['run'].iloc[0]}: {what} was not run on clip {missing[0]} ({len(missing)} in all), other "
+                "attacks were. Compare attacks on the same clips."
+            )
+        table = largest.reindex(index=self.clean.index, columns=self.epsilons)
+        table[0.0] = self.clean
+        values = np.where(np.isnan(table.to_numpy(np.float64)), -np.inf, table.to_numpy(np.float64))
+        return np.maximum.accumulate(values, axis=1)
+
+    def _excess(self, errors: Values) -> float:
+        return float(mean_excess(self.epsilons, errors.mean(axis=0), self.in_db))
+
+    def attacks(self) -> Iterator[dict[str, Any]]:
+        """Lines of `Optimality.attacks`."""
+        for protocol, members in self.rows.groupby("protocol", sort=False):
+            yield self._line(str(protocol), ALL, ALL, members)
+            for (attack, objective), own in members.groupby(["attack", "objective"], sort=False):
+                yield self._line(str(protocol), str(attack), str(objective), own)
+
+    def _line(self, protocol: str, attack: str, objective: str, rows: pd.DataFrame) -> dict[str, Any]:
+        errors, excess = self._errors(rows), self._excess(self.best)
+        is_best = errors[:, 1:] >= self.best[:, 1:] * (1 - SAME)
+        passes = {name: rows[name].sum() / len(self.clean) for name in ("forward_passes", "gradient_passes")}
+        return {
+            **{"protocol": protocol, "attack": attack, "objective": objective, "clips": len(self.clean)},
+            **passes,
+            "optimality": self._excess(errors) / excess if excess > SMALLEST else np.nan,
+            "best": float(is_best.mean()),
+        }
+
+    def budgets(self) -> Iterator[dict[str, Any]]:
+        """Lines of `Optimality.budgets`."""
+        protocols = {name: self._errors(own) for name, own in self.rows.groupby("protocol", sort=False)}
+        for place, epsilon in enumerate(self.epsilons[1:], start=1):
+            best = float(self.best[:, place].mean())
+            for protocol, errors in protocols.items():
+                mae = float(errors[:, place].mean())
+                yield {
+                    **{"epsilon": epsilon, "protocol": protocol, "clips": len(self.clean)},
+                    **{"clean_mae": float(self.clean.mean()), "mae": mae, "best_mae": best},
+                    "more": best / mae - 1,
+                }

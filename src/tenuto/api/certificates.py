@@ -1,0 +1,216 @@
+"""What `tenuto.certify` and `Run.certify` share: settings, rows of a run or of any model and inputs, and remarks."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any
+
+import pandas as pd
+import torch
+from torch import Tensor
+
+from tenuto.analysis.certificates import summary
+from tenuto.api.progress import Progress
+from tenuto.attacks.base import Examples
+from tenuto.attacks.checks import require_whole
+from tenuto.data.batches import Batch
+from tenuto.devices import require
+from tenuto.errors import ConfigError
+from tenuto.evaluation import certifying
+from tenuto.evaluation.certificates import Smoothing, draws_needed
+from tenuto.evaluation.runs import Run
+from tenuto.models.recogniser import Recogniser
+from tenuto.models.systems import for_attack
+
+Numbers = float | Sequence[float]
+
+MOST_DRAWS = 100_000
+"""Where a bound needs more, a larger sigma is the better advice."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Certificates:
+    """Proven bounds on the predictions of a smoothed model.
+
+    Attributes:
+        rows: A line per clip, sigma, radius and output: for every perturbation with an L2 norm up to ``radius``, the
+            prediction of the smoothed model is between ``low`` and ``high``, with the confidence that was asked for.
+            ``median`` is its prediction without one, ``clean`` that of the model without noise. Bounds are infinite
+            (or the ends of the rating scale) where there were too few draws (``bounded`` is False). With an attack
+            ``attacked`` is the smoothed prediction under it; the true value is between ``attacked_low`` and
+            ``attacked_high`` with probability 0.9999.
+        remarks: What limits the rows, a sentence each.
+    """
+
+    rows: pd.DataFrame
+    remarks: tuple[str, ...] = ()
+
+    @property
+    def summary(self) -> pd.DataFrame:
+        """A line per sigma and radius, see `tenuto.analysis.certificates.summary`."""
+        return summary(self.rows)
+
+    def _repr_html_(self) -> str:
+        """Return the table that a notebook shows."""
+        return str(self.summary.to_html(index=False, float_format="{:.4f}".format))
+
+
+@dataclasses.dataclass(frozen=True)
+class Request:
+    """What is to be certified, checked: see `tenuto.certify` for its arguments.
+
+    Raises:
+        ConfigError: A setting out of range.
+    """
+
+    smoothings: tuple[Smoothing, ...]
+    radii: certifying.Radii
+    clips: int | None
+    device: str
+    batch_size: int | None
+    attack_steps: int
+    progress: Progress
+
+    @classmethod
+    def of(
+        cls,
+        sigma: Numbers,
+        radius: Numbers,
+        snr_db: Numbers,
+        clips: int | None,
+        device: str,
+        batch_size: int | None,
+        attack_steps: int,
+        progress: Progress,
+        **settings: Any,
+    ) -> Request:
+        """The request with its defaults."""
+        smoothings = tuple(Smoothing(sigma=one, **settings) for one in _numbers(sigma))
+        if not smoothings:
+            raise ConfigError("sigma is empty: give at least one, such as 0.216.")
+        sizes, decibels = _numbers(radius), _numbers(snr_db)
+        if not sizes and not decibels:
+            largest = max(one.sigma for one in smoothings)
+            sizes = (largest / 4, largest / 2, largest)
+        for name, value in (("batch_size", batch_size), ("clips", clips)):
+            if value is not None:
+                require_whole(name, value, 1)
+        require_whole("attack_steps", attack_steps, 0)
+        radii = certifying.Radii(sizes, decibels)
+        return cls(smoothings, radii, clips, require(device), batch_size, attack_steps, progress)
+
+    def check(self, model: Recogniser) -> None:
+        """Raise `ConfigError` for a model that cannot be attacked, before anything is drawn."""
+        if self.attack_steps and not model.has_gradient:
+            raise ConfigError(
+                f"`attack_steps` needs a model with a gradient, and {model.system} has none. Leave it out."
+            )
+
+    def total(self, clips: int) -> int:
+        """Steps of the progress bar."""
+        each = 1 + (len(self.radii.sizes) + len(self.radii.snr_db)) * (self.attack_steps > 0)
+        return clips * len(self.smoothings) * each
+
+
+def certify_run(run: Run, part: str, request: Request) -> Certificates:
+    """Certify clips of a run."""
+    request.check(run.recogniser)
+    if request.radii.snr_db and not run.recogniser.inputs.is_sound:
+        raise ConfigError(
+            "`snr_db` is for waveforms, not for `inputs=spectrogram`: leave one of the two out, or give `radius`."
+        )
+    count = len(run.material.split.part(part))
+    count = count if request.clips is None else min(request.clips, count)
+    with request.progress.bar("certify", request.total(count)) as advance:
+        rows = certifying.certify(
+            run,
+            request.smoothings,
+            request.radii,
+            part,
+            request.clips,
+            request.device,
+            request.batch_size,
+            request.attack_steps,
+            advance,
+        )
+    return Certificates(rows, _remarks(rows, request.smoothings))
+
+
+def certify_inputs(
+    model: Recogniser,
+    inputs: Tensor,
+    labels: Tensor | None,
+    names: Sequence[str] | None,
+    request: Request,
+) -> Certificates:
+    """Certify a recogniser on inputs.
+
+    Raises:
+        AttackError: Inputs or labels that are no floating point batch, or not finite.
+        ConfigError: Labels or names that do not fit the inputs, or dB for a model that takes no waveform.
+    """
+    if request.radii.snr_db and not model.inputs.is_sound:
+        raise ConfigError(
+            "`snr_db` is for waveforms, but this model takes a log spectrogram or features. Give `radius`, or certify "
+            "model.in_sound()."
+        )
+    request.check(model)
+    count, emotions = len(inputs), len(model.emotions)
+    named = tuple(map(str, range(count) if names is None else names))
+    if len(named) != count or len(set(named)) < count:  # a name stands for the draws of its input
+        raise ConfigError(f"names must be {count} different names, one for each of the inputs.")
+    if labels is not None and labels.shape != (count, emotions):
+        raise ConfigError(
+            f"labels has shape {tuple(labels.shape)}, must be ({count}, {emotions}): inputs and emotions."
+        )
+    targets = torch.zeros(count, emotions) if labels is None else labels
+    examples = Examples.checked(inputs.to(request.device), targets, named)
+    clips = Batch(named, examples.inputs, examples.targets, None)
+    chosen = clips if request.clips is None else clips.take(torch.arange(min(request.clips, count)))
+    network = for_attack(model.network).to(request.device)
+    with request.progress.bar("certify", request.total(len(chosen))) as advance:
+        tables = [
+            certifying.certify_clips(
+                network,
+                chosen,
+                model.emotions,
+                smoothing,
+                request.radii,
+                scale=model.scale,
+                rated=labels is not None,
+                attack_steps=request.attack_steps,
+                batch_size=request.batch_size,
+                progress=advance,
+            )
+            for smoothing in request.smoothings
+        ]
+    rows = pd.concat(tables, ignore_index=True)
+    return Certificates(rows, _remarks(rows, request.smoothings))
+
+
+def _numbers(value: Numbers) -> tuple[float, ...]:
+    return (value,) if isinstance(value, int | float) else tuple(value)
+
+
+def _remarks(rows: pd.DataFrame, smoothings: Sequence[Smoothing]) -> tuple[str, ...]:
+    """A sentence for every sigma that has too few draws for one of its radii."""
+    sentences, outputs, clips = [], rows["output"].nunique(), rows["clip"].nunique()
+    for smoothing in smoothings:
+        own = rows[rows["sigma"] == smoothing.sigma]
+        needs = {
+            radius: draws_needed(radius / smoothing.sigma, smoothing.risk(outputs, clips))
+            for radius in sorted(own["radius"].unique())
+        }
+        if lacking := [radius for radius, needed in needs.items() if needed > smoothing.draws]:
+            needed = needs[lacking[-1]]
+            fix = f"{needed} draws" if needed <= MOST_DRAWS else "a larger sigma"
+            at, which = (
+                (f"a radius of {lacking[0]:.4g}", "which")
+                if len(lacking) == 1
+                else (f"radii of {lacking[0]:.4g} to {lacking[-1]:.4g}", "the largest of which")
+            )
+            sentences.append(
+                f"sigma {smoothing.sigma:g}: {smoothing.draws} draws give no bound at {at}, {which} needs {fix}."
+            )
+    return tuple(sentences)

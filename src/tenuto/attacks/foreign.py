@@ -1,0 +1,255 @@
+"""Attacks of other packages, or of the user, under the promises of Tenuto's own."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import random
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from tenuto.attacks.base import Access, Range
+from tenuto.attacks.bounded import BoundedAttack, require_epsilon
+from tenuto.attacks.budgets import L2, TOLERANCE, Budget, Linf
+from tenuto.attacks.calling import Outputs
+from tenuto.attacks.registry import ATTACKS
+from tenuto.attacks.search import Search
+from tenuto.errors import AttackError, ConfigError, TenutoError, one_line
+
+Call = Callable[["AttackedModel", Tensor, Tensor], Any]
+"""From a model, one input (1, ...) and its label (1, emotions) to the adversarial input (1, ...)."""
+
+
+class AttackedModel(nn.Module):
+    """The model as a foreign attack calls it on one example: it counts passes, and knows what counts.
+
+    Attributes:
+        budget: The budget around the example.
+        valid_range: (lowest, highest) value of an entry; None without limits.
+        goal: Value of the objective that counts as a success: ``stop_at`` of the attack, or the clean value.
+    """
+
+    def __init__(self, search: Search, row: Tensor) -> None:
+        super().__init__()
+        self.budget: Budget = search.budget.take(row)
+        self.valid_range: Range | None = search.task.valid_range
+        clean = float(search.clean_value[row])
+        self.goal = clean if math.isinf(search.task.stop_at) else search.task.stop_at
+        self.forward_passes = self.gradient_passes = 0
+        self._search, self._row = search, row
+        # Other packages take the device of a model from its weights.
+        self.place = nn.Parameter(torch.zeros((), device=search.inputs.device), requires_grad=False)
+
+    def forward(self, points: Tensor) -> Tensor:
+        """The emotions (k, emotions) at points (k, ...) near the example."""
+        return self._outputs(points).emotions
+
+    def objective(self, points: Tensor) -> Tensor:
+        """The objective (k,) at points (k, ...), with a gradient."""
+        situation = self._search.situation.take(self._rows(points))
+        return self._search.task.objective(self._outputs(points), situation)
+
+    def _outputs(self, points: Tensor) -> Outputs:
+        self.forward_passes += len(points)
+        targets = self._search.task.examples.targets[self._rows(points)]
+        outputs = self._search.evaluate(points.to(self._search.inputs), targets)
+        if outputs.emotions.requires_grad:
+            outputs.emotions.register_hook(self._count)  # type: ignore[no-untyped-call]
+        return outputs
+
+    def _rows(self, points: Tensor) -> Tensor:
+        return self._row.expand(len(points))
+
+    def _count(self, gradient: Tensor) -> None:
+        self.gradient_passes += len(gradient)
+
+
+class TwoClasses(nn.Module):
+    """The model as a classifier of two classes: 0, and 1 where the objective exceeds the goal.
+
+    The logits at a point are 0 and the objective minus the goal. The cross-entropy of class 0 rises with the objective,
+    so an attack on it raises the objective.
+    """
+
+    def __init__(self, model: AttackedModel) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, points: Tensor) -> Tensor:
+        """The logits (k, 2)."""
+        excess = self.model.objective(points) - self.model.goal
+        return torch.stack([torch.zeros_like(excess), excess], dim=1)
+
+
+@ATTACKS.register("Foreign")
+@dataclass(frozen=True, kw_only=True, repr=False)
+class Foreign(BoundedAttack):
+    """An attack of another package, or a function of the user's, that keeps the promises of `BoundedAttack`.
+
+    The function is called for one example at a time, with the random generators seeded by the example and ``seed``. Of
+    what it returns the size is measured, and a perturbation larger than the budget is refused. Its evaluations of the
+    model and its gradients are counted, and the returned prediction is made by Tenuto.
+
+    Args:
+        call: From an `AttackedModel`, one input (1, ...) and its label (1, emotions) to the adversarial input (1, ...);
+            `from_foolbox` and `from_torchattacks` make such functions.
+        name: What it is called in rows; by default the name of the function. Give other settings another name.
+
+    Raises:
+        ConfigError: A setting out of range, `Unbounded`, no function, or one without a name.
+    """
+
+    access: ClassVar[Access] = "foreign"
+
+    call: Call = field(repr=False, compare=False)
+    name: str = ""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require_epsilon(self.budget)
+        if not callable(self.call):
+            raise ConfigError(f"call must be a function (model, inputs, labels), got {self.call!r}.")
+        name = self.name or getattr(self.call, "__name__", "")
+        if not name or name == "<lambda>":
+            raise ConfigError("The function of a Foreign attack has no name: give name, which rows show.")
+        object.__setattr__(self, "name", name)
+
+    @property
+    def iterations(self) -> int:
+        return 1
+
+    @property
+    def title(self) -> str:
+        return self.name
+
+    def search(self, search: Search) -> None:
+        rows = search.unfinished()
+        if search.has_start and len(rows):
+            search.values(search.first(rows, scattered=False), rows)
+        if not len(rows):
+            return
+        delta = torch.cat([self._perturbation(search, row) for row in rows[:, None]])
+        self._refuse(search, delta, rows)
+        search.values(search.allowed(delta, rows), rows)
+
+    def _perturbation(self, search: Search, row: Tensor) -> Tensor:
+        """The perturbation of one example, (1, ...), as the function returns it."""
+        inputs, place = search.inputs[row], int(row)
+        model, name = AttackedModel(search, row).eval(), search.task.examples.names[place]
+        seed = int(search.generators(row)[0].integers(2**32))
+        try:
+            with _seeded(seed, inputs.device):
+                returned = self.call(model, inputs.clone(), search.task.examples.targets[row].clone())
+        except TenutoError:
+            raise
+        except Exception as error:
+            reason = f"{type(error).__name__}: {one_line(error)}"
+            raise AttackError(f"{self.name} failed on clip {name} ({reason}).") from error
+        if not isinstance(returned, Tensor) or returned.shape != inputs.shape:
+            shape = tuple(returned.shape) if isinstance(returned, Tensor) else type(returned).__name__
+            raise AttackError(
+                f"{self.name} returned {shape} for clip {name}: it must return the adversarial input, a tensor of "
+                f"shape {tuple(inputs.shape)}."
+            )
+        search.forwards[place] += model.forward_passes
+        search.gradients[place] += model.gradient_passes
+        search.tick(row)
+        return returned.detach().to(inputs) - inputs
+
+    def _refuse(self, search: Search, delta: Tensor, rows: Tensor) -> None:
+        """Raise `AttackError` for perturbations that are not finite or exceed the budget by more than rounding."""
+        budget, inputs = search.budget.take(rows), search.inputs[rows]
+        # A sum of input and perturbation is rounded to the spacing of numbers of its size.
+        rounding = budget.size(torch.finfo(inputs.dtype).eps * (inputs.abs() + delta.abs()))
+        sizes, limit = budget.size(delta), budget.epsilon * (1 + TOLERANCE)
+        bad = torch.nonzero(~(sizes <= limit + rounding)).flatten().tolist()
+        if bad:
+            names = [search.task.examples.names[int(rows[place])] for place in bad]
+            shown = ", ".join(
+                f"{name}: {float(sizes[place]):.6g}" for name, place in zip(names, bad, strict=True)
+            )
+            raise AttackError(
+                f"{self.name} returned perturbations larger than its budget {budget!r} (size by clip: {shown}). "
+                "Return points inside model.budget, or attack with a larger budget."
+            )
+
+
+@contextlib.contextmanager
+def _seeded(seed: int, device: torch.device) -> Iterator[None]:
+    """Seed the global random generators, and give them their states back."""
+    python, numpy = random.getstate(), np.random.get_state()  # noqa: NPY002
+    try:
+        with torch.random.fork_rng([device] if device.type == "cuda" else []):
+            torch.manual_seed(seed)
+            np.random.seed(seed)  # noqa: NPY002
+            random.seed(seed)
+            yield
+    finally:
+        random.setstate(python)
+        np.random.set_state(numpy)  # noqa: NPY002
+
+
+def from_foolbox(attack: Any) -> Call:
+    """Make the function of a `Foreign` attack from an attack of foolbox on two classes, see `TwoClasses`.
+
+    Args:
+        attack: Such as ``foolbox.attacks.L2DeepFoolAttack()``. Its settings are in the units of the inputs.
+    """
+
+    def call(model: AttackedModel, inputs: Tensor, labels: Tensor) -> Any:
+        from foolbox.criteria import Misclassification
+        from foolbox.models.pytorch import PyTorchModel
+
+        low, high = _box(model, inputs)
+        classifier = PyTorchModel(TwoClasses(model).eval(), bounds=(low, high), device=inputs.device)
+        first = torch.zeros(len(inputs), dtype=torch.int64, device=inputs.device)
+        _, clipped, _ = attack(classifier, inputs, Misclassification(first), epsilons=model.budget.epsilon)
+        return clipped
+
+    call.__name__ = f"foolbox {attack!r}"
+    return call
+
+
+def from_torchattacks(make: Callable[[nn.Module, float], Any], name: str) -> Call:
+    """Make the function of a `Foreign` attack from an attack of torchattacks on two classes, see `TwoClasses`.
+
+    torchattacks takes inputs from 0 to 1, so the range of the example and its budget is scaled to that.
+
+    Args:
+        make: From the classifier and epsilon, both in the scaled units, to the attack, such as
+            ``lambda model, eps: torchattacks.PGD(model, eps=eps, alpha=eps / 4, steps=20)``.
+        name: What rows call it.
+    """
+
+    def call(model: AttackedModel, inputs: Tensor, labels: Tensor) -> Any:
+        low, high = _box(model, inputs)
+        span = high - low
+
+        class Scaled(TwoClasses):
+            def forward(self, points: Tensor) -> Tensor:
+                return super().forward(points * span + low)
+
+        first = torch.zeros(len(inputs), dtype=torch.int64, device=inputs.device)
+        attack = make(Scaled(model).eval(), model.budget.epsilon / span)
+        scaled = ((inputs - low) / span).clamp(0, 1)  # rounding may leave the range
+        return inputs + (attack(scaled, first) - scaled) * span
+
+    call.__name__ = name
+    return call
+
+
+def _box(model: AttackedModel, inputs: Tensor) -> Range:
+    """The range of an example with any perturbation inside its budget, within the valid range."""
+    if not isinstance(model.budget, Linf | L2):
+        raise AttackError(
+            f"The attacks of foolbox and torchattacks have the budgets Linf(...) and L2(...), got {model.budget!r}."
+        )
+    lowest, highest = float(inputs.min()), float(inputs.max())
+    valid_low, valid_high = model.valid_range or (-math.inf, math.inf)
+    low = max(lowest - model.budget.epsilon, min(valid_low, lowest))
+    return low, min(highest + model.budget.epsilon, max(valid_high, highest))

@@ -1,0 +1,117 @@
+"""What the trace of a search shows: a better step that is not returned, a search that ends while it still improves.
+
+Both are indicators of Pintor et al., "Indicators of Attack Failure: Debugging and Improving Optimization of Adversarial
+Examples" (2022); the other four are the checks ``gradients``, ``unstable-predictions``, ``transfer`` and ``unbounded``.
+In regression the loss takes the place of the success, since there is no class to change.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import pandas as pd
+
+from tenuto.evaluation.audit.findings import Finding, judged, not_recorded
+
+if TYPE_CHECKING:
+    from tenuto.attacks import Attack
+
+LAST = 0.1
+"""Share of a search, at its end, in which little should be gained."""
+
+STILL_RISING = (0.025, 0.05)
+"""Share of the gain in the last tenth above which it is a warning, and a failure: a quarter and a half of
+the gain of an average tenth."""
+
+LOST = (0.02, 0.1)
+"""Share of the gain that a search found and did not return, above which it is a warning, and a failure."""
+
+LEAST_STEPS = 10
+"""Evaluations from which on the last tenth is at least one."""
+
+
+@dataclasses.dataclass(frozen=True)
+class SearchPath:
+    """How the search of one attack went, a line per clip.
+
+    Attributes:
+        attack: The attack.
+        clips: By clip: ``first``, ``before`` and ``best``, the best loss at the clean input, before the last tenth,
+            and of all; ``steps``, evaluations; ``returned``, loss of the result; ``converged``, whether it reports its
+            goal.
+    """
+
+    attack: Attack
+    clips: pd.DataFrame
+
+    @classmethod
+    def of(cls, attack: Attack, trace: pd.DataFrame, returned: pd.DataFrame) -> SearchPath:
+        """From the lines of a trace, and what was returned: ``loss`` and ``converged`` by clip."""
+        by_clip = trace.groupby("clip")
+        last = by_clip["step"].transform("max")
+        clips = by_clip["best"].agg(first="min", best="max")
+        clips["before"] = trace[trace["step"] <= (1 - LAST) * last].groupby("clip")["best"].max()
+        clips["steps"] = by_clip["step"].max()
+        return cls(attack, clips.join(returned[["loss", "converged"]].rename(columns={"loss": "returned"})))
+
+    @property
+    def gain(self) -> float:
+        """By how much the search raised the loss, summed over clips."""
+        return float((self.clips["best"] - self.clips["first"]).sum())
+
+
+def silent_success(path: SearchPath) -> Finding:
+    """Compare the best step of a search with what the attack returned, or whether both reach the goal of the attack."""
+    name, clips, text = "silent-success", path.clips, repr(path.attack)
+    if path.attack.is_averaged:
+        return not_recorded(name, f"{text} is judged on other draws than those of its search.")
+    goal = getattr(path.attack, "goal", None)
+    if goal is not None:
+        # Rounding may decide about a goal that is reached exactly.
+        reached = clips["best"] - goal > LOST[0] * (goal - clips["first"]).clip(lower=0)
+        silent = int((reached & ~clips["converged"].astype(bool)).sum())
+        return judged(
+            name,
+            silent / len(clips),
+            0.0,
+            f"the search of {text} reached its goal on {int(reached.sum())} of {len(clips)} clips; it does not report "
+            f"{silent} of them.",
+            fail=silent > 0,
+        )
+    lost = float((clips["best"] - clips["returned"]).clip(lower=0).sum())
+    value = lost / path.gain if path.gain > 0 else 0.0
+    return judged(
+        name,
+        value,
+        LOST[0],
+        f"{value:.1%} of what the search of {text} gained on {len(clips)} clips is not in its result.",
+        warn=value > LOST[0],
+        fail=not value <= LOST[1],
+    )
+
+
+def incomplete_optimisation(path: SearchPath) -> Finding:
+    """The share of what a search gained that it gained in the last tenth of its evaluations."""
+    name, clips, text = "incomplete-optimisation", path.clips, repr(path.attack)
+    own = clips[clips["steps"] >= LEAST_STEPS]
+    if own.empty:
+        return not_recorded(name, f"{text} makes fewer than {LEAST_STEPS} steps.")
+    gain = float((own["best"] - own["first"]).sum())
+    value = float((own["best"] - own["before"]).sum()) / gain if gain > 0 else 0.0
+    return judged(
+        name,
+        value,
+        STILL_RISING[0],
+        f"{value:.1%} of what the search of {text} gained on {len(own)} clips came in the last tenth of its steps.",
+        warn=value > STILL_RISING[0],
+        fail=not value <= STILL_RISING[1],
+    )
+
+
+FINDERS: dict[str, Callable[[SearchPath], Finding]] = {
+    "silent-success": silent_success,
+    "incomplete-optimisation": incomplete_optimisation,
+}
+"""Check -> its finding on one search."""

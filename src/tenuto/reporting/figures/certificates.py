@@ -1,0 +1,69 @@
+"""The error of smoothed models over the radius, between an attack and a certificate."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from tenuto.analysis import words
+from tenuto.analysis.certificates import Sandwich
+from tenuto.reporting.figures.style import FIGURES, drawing, legend, new_figure, open_axes
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00")
+"""Of the sigmas, in turn."""
+
+
+@FIGURES.register("certificates")
+@drawing()
+def sandwich(both: Sandwich) -> Figure:
+    """A panel per system and input: for every sigma the certificate (solid), the attack (dashed), and all between."""
+    panels = [
+        own for _, own in both.table.groupby(["system", "unit", both.table["snr_db"].isna()], sort=False)
+    ]
+    figure = new_figure(max(3.1 * len(panels), 4.8), 3.6)
+    sigmas = sorted(both.table["sigma"].unique())
+    colours = {sigma: COLOURS[place % len(COLOURS)] for place, sigma in enumerate(sigmas)}
+    all_axes = figure.subplots(1, len(panels), squeeze=False)[0]
+    top = 1.08 * float(both.table[["clean_mae", "certified_mae", "attacked_mae"]].max().max())
+    for axes, own in zip(all_axes, panels, strict=True):
+        for sigma, lines in own.groupby("sigma"):
+            _between(axes, lines, colours[float(str(sigma))], f"σ = {sigma:g}")
+        axes.set_title(own["system"].iloc[0])
+        axes.set_ylim(0, top)
+        axes.set_xlabel(_size_title(own))
+        open_axes(axes)
+    all_axes[0].set_ylabel("MAE of the smoothed model")
+    legend(figure, list(all_axes), "upper")
+    return figure
+
+
+def _size_title(own: pd.DataFrame) -> str:
+    if own["snr_db"].notna().all():
+        return "Signal-to-noise ratio (dB)"
+    return f"Euclidean norm of the change, r ({words.short_unit(str(own['unit'].iloc[0]))})"
+
+
+def _between(axes: Axes, lines: pd.DataFrame, colour: str, label: str) -> None:
+    """Both lines of one sigma; attacks get stronger to the right."""
+    in_db = lines["snr_db"].notna().all()
+    lines = lines.sort_values("snr_db" if in_db else "radius", ascending=not in_db)
+    style: dict[str, Any] = {"color": colour, "linewidth": 1.5, "markersize": 3.5}
+    if in_db:
+        axes.xaxis.set_inverted(True)
+        places, clean = lines["snr_db"], lines[:0]
+    else:
+        # Without a perturbation both lines meet in the error of the smoothed model.
+        places = pd.concat([pd.Series([0.0]), lines["radius"]])
+        clean = lines[:1].assign(certified_mae=lines["clean_mae"], attacked_mae=lines["clean_mae"])
+    drawn = pd.concat([clean, lines])
+    axes.plot(places, drawn["certified_mae"], "o-", label=f"{label}: certificate", **style)
+    if lines["attacked_mae"].notna().any():
+        axes.plot(places, drawn["attacked_mae"], "o--", label=f"{label}: attack", **style)
+        axes.fill_between(
+            places, drawn["attacked_mae"], drawn["certified_mae"], color=colour, alpha=0.13, linewidth=0
+        )

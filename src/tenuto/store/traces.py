@@ -1,0 +1,58 @@
+"""The file of traces next to the rows: what every search evaluated, step by step."""
+
+from __future__ import annotations
+
+import gzip
+import zlib
+from pathlib import Path
+
+import pandas as pd
+
+from tenuto.errors import FileError
+from tenuto.files import naming, read_csv, write_bytes
+from tenuto.sinks import Sink
+from tenuto.store.budgets import norm_of
+
+NUMBERS = ("loss", "best", "size", "moved")
+NO_TRACES = pd.DataFrame(columns=["clip", "step", *NUMBERS, "settings"])
+"""Of attacks that have no search."""
+
+
+def read_traces(path: Path) -> pd.DataFrame:
+    """The traces in a file: the column ``settings`` of the rows, and the columns of `tenuto.attacks.Trace.frame`.
+
+    Raises:
+        FileError: No such file, or a damaged one.
+    """
+    with naming(path, "read"):
+        content = path.read_bytes()
+    try:
+        text = gzip.decompress(content).decode()
+    except (OSError, EOFError, zlib.error, UnicodeDecodeError) as error:
+        raise FileError(
+            f"{path}: is damaged ({error}). Delete it and its rows, then attack the run again."
+        ) from error
+    return read_csv(path, text=("settings", "clip"), integers=("step",), numbers=NUMBERS, content=text)
+
+
+def log_traces(traces: pd.DataFrame, rows: pd.DataFrame, sink: Sink) -> None:
+    """Report every attack of some rows: at each step the means over clips of loss, best loss, size and change.
+
+    A clip that has ended counts with its last value.
+    """
+    for settings, own in traces.groupby("settings", sort=False):
+        row = rows[rows["settings"] == settings].iloc[0]
+        budget = (
+            "" if pd.isna(row["epsilon"]) else f" {norm_of(str(row['norm'])).label(float(row['epsilon']))}"
+        )
+        name = f"{row['attack']} {row['objective']}{budget}"
+        tables = [own.pivot(index="step", columns="clip", values=measure) for measure in NUMBERS]
+        means = pd.concat([table.ffill().mean(axis=1) for table in tables], axis=1, keys=NUMBERS)
+        for step, values in means.iterrows():
+            sink.log(int(str(step)), {f"{name}/{measure}": values[measure] for measure in NUMBERS})
+
+
+def write_traces(path: Path, traces: pd.DataFrame) -> Path:
+    """Write traces, compressed; the same traces give the same bytes."""
+    text = traces.to_csv(index=False, lineterminator="\n")
+    return write_bytes(path, gzip.compress(text.encode(), mtime=0))

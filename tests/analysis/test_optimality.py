@@ -1,0 +1,107 @@
+"""Optimality of attacks from rows whose errors are known."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import tenuto
+from tenuto.analysis import optimality
+from tenuto.errors import DataError
+from tests.analysis.test_curves import CLEAN, attacked
+
+STRONG, WEAK = {0.1: 0.25, 0.2: 0.375}, {0.1: 0.1875, 0.2: 0.1875}
+"""Excess over the clean error of 0.125: areas 0.025 and 0.009375."""
+
+
+def rows(errors, **columns):
+    seed = columns.pop("seed", 6)
+    parts = [attacked(epsilon, error, seed=seed).assign(**columns) for epsilon, error in errors.items()]
+    return pd.concat(parts, ignore_index=True)
+
+
+def named(table):
+    return {(line.protocol, line.attack, line.objective): line for line in table.itertuples()}
+
+
+@pytest.fixture(scope="module")
+def both():
+    weak = rows(WEAK, attack="Square", gradient_passes=0)
+    strong = rows(STRONG, protocol="thorough-1")
+    return optimality(pd.concat([rows({0.1: CLEAN, 0.2: CLEAN}, attack="Noise"), weak, strong]))
+
+
+def test_an_attack_is_measured_by_the_area_of_its_curve(both):
+    lines = named(both.attacks)
+    assert {key: line.optimality for key, line in lines.items()} == {
+        ("standard-1", "all", "all"): pytest.approx(0.375),
+        ("standard-1", "Noise", "squared error"): 0,
+        ("standard-1", "Square", "squared error"): pytest.approx(0.375),
+        ("thorough-1", "all", "all"): 1,
+        ("thorough-1", "APGD", "squared error"): 1,
+    }
+    assert {key[1]: line.best for key, line in lines.items()} == {
+        "all": 1,
+        "Noise": 0,
+        "Square": 0,
+        "APGD": 1,
+    }
+    square = lines["standard-1", "Square", "squared error"]
+    assert (square.forward_passes, square.gradient_passes, square.clips) == (80, 0, 5)
+
+
+def test_what_a_protocol_misses_is_stated_at_every_budget(both):
+    assert both.budgets[["epsilon", "protocol", "mae", "best_mae", "more"]].to_numpy().tolist() == [
+        [0.1, "standard-1", 0.1875, 0.25, pytest.approx(1 / 3)],
+        [0.1, "thorough-1", 0.25, 0.25, 0],
+        [0.2, "standard-1", 0.1875, 0.375, 1],
+        [0.2, "thorough-1", 0.375, 0.375, 0],
+    ]
+
+
+def test_the_best_is_that_of_each_clip():
+    one, other = (rows({0.1: 0.25}, attack=attack) for attack in ("APGD", "DDN"))
+    label = [name for name in one if name.startswith("adversarial_")]
+    one.loc[:2, label], other.loc[3:, label] = one.loc[:2, label] + 0.125, other.loc[3:, label] + 0.125
+    lines = named(optimality(pd.concat([one, other])).attacks)
+    # Excess 0.2 and 0.175 of 0.25.
+    assert lines["standard-1", "APGD", "squared error"].optimality == pytest.approx(0.8)
+    assert lines["standard-1", "DDN", "squared error"].optimality == pytest.approx(0.7)
+    assert lines["standard-1", "APGD", "squared error"].best == pytest.approx(0.6)
+
+
+def test_a_smaller_budget_counts_for_a_larger_one_and_clean_for_what_is_worse():
+    falling = optimality(pd.concat([rows({0.1: 0.25, 0.2: 0.0}, attack="DDN"), rows(STRONG)])).attacks
+    assert named(falling)["standard-1", "DDN", "squared error"].optimality == pytest.approx(0.75)
+
+
+def test_attacks_on_single_emotions_are_one_attack():
+    pushes = [rows(STRONG, objective=f"{emotion} up") for emotion in ("tender", "happy")]
+    lines = named(optimality(pd.concat(pushes)).attacks)
+    assert lines["standard-1", "APGD", "each emotion"].forward_passes == 160
+
+
+def test_where_nothing_is_found_nothing_is_compared():
+    lines = optimality(rows({0.1: CLEAN, 0.2: CLEAN})).attacks
+    assert np.isnan(lines["optimality"]).all()
+
+
+def test_each_run_and_norm_is_a_field_of_its_own():
+    table = pd.concat([rows(STRONG), rows(WEAK, seed=7), rows(WEAK, norm="l2")])
+    lines = optimality(table).attacks
+    assert lines[["run", "norm"]].drop_duplicates().to_numpy().tolist() == [
+        ["A2E-6", "linf"],
+        ["A2E-7", "linf"],
+        ["A2E-6", "l2"],
+    ]
+    assert (lines["optimality"] == 1).all()
+    assert set(tenuto.optimality(table, norm="l2").attacks["norm"]) == {"l2"}
+
+
+def test_attacks_on_other_clips_are_refused_by_the_first():
+    table = pd.concat([rows(STRONG), rows(WEAK, attack="DDN").query("clip != '002'")])
+    with pytest.raises(
+        DataError, match=r"A2E-6: standard-1 DDN squared error was not run on clip 002 \(1 in all\)"
+    ):
+        optimality(table)
+    with pytest.raises(DataError, match="no row of a test clip has an epsilon"):
+        optimality(rows({np.nan: 0.3}))

@@ -1,0 +1,93 @@
+"""The remedies of failed checks find what the audited attack missed, and say what they found."""
+
+import dataclasses
+
+import pytest
+import torch
+
+from tenuto.attacks import PGD, AbsoluteError, Linf
+from tenuto.evaluation.audit import CHECKS
+from tenuto.evaluation.audit.examination import STAND_IN, examine
+from tenuto.evaluation.audit.findings import judged
+from tenuto.evaluation.audit.longer_search import Search
+from tenuto.evaluation.audit.remedies import ADVICE, REMEDIES, rerun, rerun_iterations
+from tenuto.store.rows import validate_rows
+from tests.evaluation.audit import planted
+from tests.evaluation.audit.planted import subject
+
+WIDE = dataclasses.replace(STAND_IN, budget=Linf(1.0))
+
+
+def failing(*checks):
+    return [judged(check, 1.0, 0.0, "as planted.", fail=True) for check in checks]
+
+
+def by_remedy(model, search, *checks, sibling=None):
+    return {one.remedy: one for one in rerun(subject(model, sibling), Search(search), failing(*checks))}
+
+
+def test_every_remedy_belongs_to_a_check():
+    assert set(ADVICE) <= set(CHECKS)
+    assert {name for names in ADVICE.values() for name in names} == set(REMEDIES)
+
+
+def test_more_steps_reach_the_optimum_of_a_short_search_and_then_end():
+    short = PGD(Linf(1.0), objective=AbsoluteError(), steps=2, step_size=0.25)
+    spent: list[int] = []
+    (result,) = rerun(subject(), Search(short), failing("incomplete-optimisation"), spent.append, run="A2E-6")
+    best = subject().errors(WIDE, lambda done: None).mean()
+    assert result.before < 0.9 * best
+    assert [result.after, result.best] == pytest.approx([best, best])
+    assert "steps=8" in result.attack or "steps=4" in result.attack
+    assert result.rows["settings"].nunique() in (3, 4)
+    assert set(validate_rows(result.rows)["run"]) == {"A2E-6"}
+    assert f"more steps (incomplete-optimisation): MAE {result.before:.4f} by" in result.sentence
+    assert sum(spent) == 4 * rerun_iterations(subject(), Search(short), failing("incomplete-optimisation"))
+
+
+def test_a_masked_model_loses_to_random_search_and_a_sibling():
+    results = by_remedy(planted.Masked(), WIDE, "gradients", "black-box", sibling=planted.Linear())
+    # No loss has a gradient; the start of a loss that is flat at the clean input is random.
+    assert (
+        results["other losses"].change
+        < 0.5
+        < min(results[name].change for name in ("sibling", "random search"))
+    )
+    assert results["sibling"].checks == ("gradients", "black-box")
+    assert "Transfer(" in results["sibling"].attack
+
+
+def test_ripples_lose_to_a_smoothed_copy():
+    class Rippled(planted.Linear):
+        def seen(self, inputs):
+            return inputs + 0.002 * torch.sin(5000 * inputs)
+
+    results = by_remedy(Rippled(), WIDE, "unstable-predictions")
+    assert results["smoothed copy"].change > 0.1
+
+
+def test_noise_is_averaged_in_the_search_and_in_the_error():
+    class Noisy(planted.Linear):
+        def seen(self, inputs):
+            return inputs * (1 + 3 * torch.randn_like(inputs))
+
+    torch.manual_seed(0)
+    one = dataclasses.replace(STAND_IN, steps=10)
+    results = by_remedy(Noisy(), one, "repeatable")
+    assert list(results) == ["expectation over draws"]
+    assert "transformations=Transformations" in results["expectation over draws"].attack
+
+
+@pytest.mark.parametrize("model", [planted.NotFinite(), lambda inputs: planted.Linear()(inputs).detach()])
+def test_without_a_gradient_random_search_is_the_audited_attack(model):
+    results = by_remedy(model, STAND_IN, "gradients")
+    assert list(results) == ["random search"]
+    assert results["random search"].rows["attack"].unique().tolist() == [
+        "00 Square",
+        "01 Square",
+        "02 Square",
+    ]
+
+
+def test_a_sound_model_needs_no_remedy():
+    assert rerun(subject(), Search(STAND_IN), examine(subject())) == []

@@ -1,0 +1,124 @@
+"""Attacks that fail silently or end early are found, in saved traces and by repeating them."""
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from tenuto.attacks import APGD, PGD, AbsoluteError, Linf, Minimal, ReleasedAttack, Transformations
+from tenuto.errors import FileError
+from tenuto.evaluation.audit import examination
+from tenuto.evaluation.audit.findings import Verdict
+from tenuto.evaluation.audit.longer_search import Search, longer_search
+from tenuto.evaluation.audit.traces import FINDERS, SearchPath
+from tenuto.store.traces import read_traces, write_traces
+from tests.evaluation.audit import planted
+from tests.evaluation.audit.planted import bounded, finding, source, subject
+
+PASS, WARN, FAIL, NOT_RECORDED = Verdict.PASS, Verdict.WARN, Verdict.FAIL, Verdict.NOT_RECORDED
+MAE = AbsoluteError()
+
+
+def searched(attack, name):
+    """The finding of one check on an attack of the linear model."""
+    findings = {one.check: one for one in longer_search(subject(), Search(attack))}
+    return findings[name]
+
+
+class LastIterate(PGD):
+    """Goes back to where it came from, and returns that."""
+
+    def search(self, search):
+        super().search(search)
+        search.settle(search.delta / 2, search.all_rows)
+
+
+class Jagged(planted.Linear):
+    """Adds ripples that are much shorter than a step."""
+
+    def seen(self, inputs):
+        return inputs + 5 * torch.sin(5000 * inputs)
+
+
+def test_ripples_make_the_error_unstable():
+    sound, jagged = (
+        examination.unstable_predictions(subject(model)) for model in (planted.Linear(), Jagged())
+    )
+    assert (sound.verdict, jagged.verdict) == (PASS, FAIL)
+    assert sound.value < 0.01
+    assert "10 random points within a tenth of the budget" in jagged.sentence
+
+
+def test_a_result_below_the_best_step_is_found():
+    assert searched(PGD(Linf(0.1), objective=MAE, steps=20), "silent-success").verdict is PASS
+    result = searched(LastIterate(Linf(0.1), objective=MAE, steps=20), "silent-success")
+    assert result.verdict is FAIL
+    assert result.value == pytest.approx(0.5, abs=0.01)
+    assert "50.0% of what the search of LastIterate(" in result.sentence
+
+
+def test_the_released_attack_which_returns_its_last_step_passes_while_that_is_its_best():
+    model, attack = subject(), ReleasedAttack(measure="mse", iterations=12, step_size=0.05)
+    result = model.attacked(attack, lambda done: None, trace=True)
+    returned = pd.DataFrame({"loss": result.loss, "converged": result.converged}, index=result.trace.names)
+    path = SearchPath.of(attack, result.trace.frame(), returned)
+    assert FINDERS["silent-success"](path).verdict is PASS
+    path = SearchPath.of(attack, result.trace.frame(), returned.assign(loss=result.trace.loss[-3]))
+    assert FINDERS["silent-success"](path).verdict is FAIL
+
+
+@pytest.mark.parametrize(("converged", "verdict"), [(True, PASS), (False, FAIL)])
+def test_a_goal_that_was_reached_and_is_not_reported_is_found(converged, verdict):
+    attack = Minimal(Linf(1.0), goal=0.6, objective=MAE)
+    trace = pd.DataFrame({"clip": "a", "step": range(20), "best": np.linspace(0.5, 0.7, 20)})
+    returned = pd.DataFrame({"loss": [0.6], "converged": [converged]}, index=["a"])
+    result = FINDERS["silent-success"](SearchPath.of(attack, trace, returned))
+    assert result.verdict is verdict
+    assert "reached its goal on 1 of 1 clips" in result.sentence
+
+
+def test_an_average_over_draws_is_not_compared_with_its_search():
+    attack = PGD(Linf(0.1), objective=MAE, transformations=Transformations(draws=2))
+    assert searched(attack, "silent-success").verdict is NOT_RECORDED
+
+
+def test_a_search_that_still_rises_at_its_end_is_found():
+    name = "incomplete-optimisation"
+    assert searched(PGD(Linf(0.1), objective=MAE, steps=30), name).verdict is PASS
+    result = searched(PGD(Linf(1.0), objective=MAE, steps=30, step_size=0.01), name)
+    assert result.verdict is FAIL
+    assert result.value == pytest.approx(0.1, abs=0.04)  # as much as in any other tenth
+    assert searched(PGD(Linf(1.0), objective=MAE, steps=4), name).verdict is NOT_RECORDED
+
+
+def saved(folder, best, returned):
+    """Rows of five clips under an attack, and the trace of its search: 40 steps of every clip."""
+    rows = bounded(loss=returned, converged=False)
+    steps = pd.DataFrame({"step": range(41), "loss": best, "best": best, "size": 0.1, "moved": 0.1})
+    traces = pd.concat([steps.assign(settings=rows["settings"].iloc[0], clip=clip) for clip in rows["clip"]])
+    path = write_traces(folder / "planted.trace.csv.gz", traces)
+    return source(rows, traces={rows["run"].iloc[0]: path})
+
+
+def test_saved_traces_answer_without_the_model(tmp_path):
+    flat = np.minimum(np.linspace(0, 2, 41), 1.0)
+    sound = saved(tmp_path, flat, returned=1.0)
+    for name in FINDERS:
+        assert finding(name, sound).verdict is PASS
+    rising = saved(tmp_path, np.linspace(0, 1, 41), returned=0.5)
+    assert finding("silent-success", rising).value == pytest.approx(0.5)
+    assert finding("incomplete-optimisation", rising).value == pytest.approx(0.1)
+    assert "A2E-6, linf 0.1: 10.0% of what" in finding("incomplete-optimisation", rising).sentence
+
+
+def test_without_a_trace_and_a_model_nothing_is_recorded():
+    assert "needs the model" in finding("silent-success", source(bounded())).sentence
+
+
+def test_a_damaged_file_of_traces_is_refused(tmp_path):
+    own = saved(tmp_path, np.linspace(0, 1, 41), returned=0.5)
+    (path,) = own.traces.values()
+    assert list(read_traces(path)["settings"].unique()) == [repr(APGD(Linf(0.1), steps=30))]
+    path.write_bytes(path.read_bytes()[:50])
+    with pytest.raises(FileError, match=r"planted\.trace\.csv\.gz: is damaged .*attack the run again"):
+        read_traces(path)
