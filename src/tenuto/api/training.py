@@ -17,12 +17,14 @@ from tenuto.config import (
     with_adversarial,
     with_system,
 )
+from tenuto.devices import require, require_precision
 from tenuto.errors import ConfigError, did_you_mean
 from tenuto.models import check_network
 from tenuto.models.checkpoint import import_run
 from tenuto.sinks import Sink
 from tenuto.train_config import JOINT
 from tenuto.training import loop
+from tenuto.training.bottleneck import check_bottleneck
 
 
 def run_config(
@@ -119,6 +121,9 @@ def train(
         parts: dict[str, Any] = {name: settings.pop(name) for name in ("data", "model") if name in settings}
         config = run_config(system, preset, {**parts, "train": settings}, adversarial, root)
     check_network(config)
+    check_bottleneck(config)
+    require(device)
+    require_precision(config.train.precision, device)
     config = loop.completed(config)
     prepared = prepare(root, config.data, cache=cache, progress=progress)
     progress.note(

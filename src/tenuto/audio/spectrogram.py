@@ -132,8 +132,8 @@ class _Magnitudes(torch.autograd.Function):
     """Magnitudes of `_spectrum` with a gradient that takes half the time of PyTorch's own.
 
     The adjoint of a real FFT is computed by a real inverse FFT, in which every bin but the first counts twice. PyTorch
-    computes a complex one. Frames are added one after the other, in an order that never varies, not even on a GPU. Where
-    the gradient is itself differentiated, as in an attack on an attribution, it is PyTorch's.
+    computes a complex one. Frames are added one after the other, in an order that never varies, not even on a GPU.
+    Where the gradient is itself differentiated, as in an attack on an attribution, it is PyTorch's.
     """
 
     @staticmethod
