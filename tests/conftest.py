@@ -36,6 +36,7 @@ SLOW = [
     "test_api.py",
     "reporting/test_report.py",
     "training/test_resume.py",
+    "training/robust/test_runs.py",
     "reporting/test_style.py",
     "test_examples.py",
     "contracts/test_recognisers.py",

@@ -12,7 +12,7 @@ import pytest
 from typer.testing import CliRunner
 
 import tenuto
-from tenuto.attacks import APGD, Linf, Noise
+from tenuto.attacks import APGD, Linf, Noise, Region
 from tenuto.cli.app import app
 from tenuto.cli.options import with_options
 from tenuto.config import StudyConfig, merge, preset_study
@@ -133,6 +133,34 @@ def test_concepts_are_set_and_corrected(run, folder, study, tmp_path):
     corrected = tenuto.intervene(run, out=tmp_path)
     assert set(corrected.rows["k"]) == set(range(8))
     assert {path.suffix for path in tmp_path.iterdir()} == {".csv", ".png", ".pdf"}
+
+
+def test_a_prediction_is_attributed_and_its_attribution_attacked(run, folder, tmp_path):
+    clip, picture = run.part("test").clips[0], tmp_path / "one.png"
+    result = tenuto.attribute(folder, clip, "sad", budget=Linf(0.05), region=Region(seconds=(2, 4)), steps=2)
+    assert (result.source, result.output, result.values.shape) == (clip, "sad", (313, 149))
+    assert abs(result.gap) < 0.01
+    words = (
+        "attribute",
+        folder,
+        clip,
+        "--emotion",
+        "sad",
+        "--epsilon",
+        0.05,
+        "--seconds",
+        2,
+        4,
+        "--steps",
+        2,
+    )
+    printed = json.loads(command(*words, "--json"))
+    assert printed["segments"] == result.segments.to_dict("records")
+    assert printed["found"] == result.found
+    assert printed["moved"] == result.moved.table
+    text = command("attribute", folder, clip, "--method", "occlusion", "--plot", picture)
+    assert "by occlusion" in text
+    assert picture.stat().st_size > 1000
 
 
 def test_leakage_is_measured(folder, study):

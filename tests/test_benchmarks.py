@@ -13,7 +13,7 @@ import torch
 from rich.console import Console
 from typer.testing import CliRunner
 
-from benchmarks import app, material, measure, plain, roofline, strength
+from benchmarks import app, material, measure, plain, roofline, standard, strength
 from benchmarks.comparison import Comparison, Rounds, seconds
 from benchmarks.robust import COSTS
 from tenuto.attacks import ReleasedAttack
@@ -293,13 +293,29 @@ def test_bfloat16_is_timed_as_float32_is(prepared, monkeypatch):
     assert result.ours[0] > 0
 
 
-def test_strength_compares_a_short_attack_with_a_long_one(tmp_path):
-    prepared = small_runs.unrated(tmp_path)
-    run = train(small_runs.settings("A2E", epochs=1), prepared, tmp_path / "runs")
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """A run, and the options that name its data."""
+    folder = tmp_path_factory.mktemp("trained")
+    run = train(small_runs.settings("A2E", epochs=1), small_runs.unrated(folder), folder / "runs")
+    return [str(run), "--root", str(folder / "data"), "--cache", str(folder / "cache")]
+
+
+def test_standard_states_what_protocols_miss_and_goes_on_where_it_was(trained, few_steps, tmp_path):
+    words = [*trained, "--out", str(tmp_path), "--clips", "1", "--protocols", "standard-1"]
+    first, second = (CliRunner().invoke(standard.command, words) for _ in range(2))
+    assert first.exit_code == 0, first.output
+    assert re.match(r"standard-1-\d+\.csv: \d+ s, \d+ CPU seconds\n", first.output)
+    assert second.output == first.output.partition("\n")[2]
+    assert "| all attacks | standard-1 | A2E-6-" in second.output
+    assert "| 0.0% |" in second.output
+
+
+def test_strength_compares_a_short_attack_with_a_long_one(trained):
     result = CliRunner().invoke(
         strength.command,
         [
-            *(str(run), "--root", str(tmp_path / "data"), "--cache", str(tmp_path / "cache")),
+            *trained,
             *("--clips", "1", "--epsilon", "0.1", "--steps", "3", "--iterations", "4"),
         ],
     )

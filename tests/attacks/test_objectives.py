@@ -18,6 +18,7 @@ from tenuto.attacks import (
     Huber,
     Linf,
     Objective,
+    OneConcept,
     OneEmotion,
     Outputs,
     Situation,
@@ -54,11 +55,24 @@ def value(objective, emotions=FOUND, concepts=CONCEPTS, situation=SITUATION):
         (OneEmotion(2, keep=10.0), [0.4 - 10 * (0.01 + 0.04) / 2, -0.2 - 10 * (0.16 + 0.16) / 2]),
         (ConceptsMove(keep=2.0), [0.04 - 2 * 0.07, 0.08 - 2 * 0.12]),
         (EmotionsMove(keep=2.0), [0.07 - 2 * 0.04, 0.12 - 2 * 0.08]),
+        (OneConcept(1, keep=2.0), [0.2 - 2 * 0.07, -0.4 - 2 * 0.12]),
+        (OneConcept(1, up=False, keep=0), [-0.2, 0.4]),
     ],
     ids=repr,
 )
 def test_known_values(objective, expected):
     assert value(objective) == pytest.approx(expected)
+
+
+def test_one_concept_moves_by_the_whole_budget_while_the_emotion_that_depends_on_it_stays():
+    def model(inputs):  # the emotion is the sum of two concepts: the second can compensate the first
+        concepts = inputs.flatten(1)
+        return Outputs(concepts.sum(dim=1, keepdim=True), concepts)
+
+    result = APGD(Linf(0.1), objective=OneConcept(0))(model, torch.zeros(1, 1, 1, 2), torch.zeros(1, 1))
+    assert result.adversarial_concepts is not None
+    assert result.adversarial_concepts.tolist() == [pytest.approx([0.1, -0.1])]
+    assert result.adversarial_prediction.abs().max() < 1e-6
 
 
 def test_correlation_is_minus_pearsons_r():
@@ -88,6 +102,7 @@ def test_a_constant_has_no_correlation(constant):
         OneEmotion(1, up=False, keep=3.0),
         ConceptsMove(),
         EmotionsMove(),
+        OneConcept(0),
     ],
     ids=repr,
 )

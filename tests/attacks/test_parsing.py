@@ -31,12 +31,14 @@ from tenuto.attacks.objectives import (
     EachEmotion,
     EmotionsMove,
     Huber,
+    OneConcept,
     OneEmotion,
     SquaredError,
 )
 from tenuto.errors import ConfigError
 
 EMOTIONS = ("valence", "happy", "sad")
+CONCEPTS = ("dissonance", "modality")
 
 
 @pytest.mark.parametrize(
@@ -48,6 +50,7 @@ EMOTIONS = ("valence", "happy", "sad")
         ("huber", Huber()),
         ("each-emotion", EachEmotion()),
         ("concepts-move", ConceptsMove()),
+        ("concept:modality-", OneConcept(1, up=False)),
         ("emotions-move", EmotionsMove()),
         ("happy+", OneEmotion(1)),
         ("sad-", OneEmotion(2, up=False)),
@@ -57,7 +60,7 @@ EMOTIONS = ("valence", "happy", "sad")
     ],
 )
 def test_words_are_objectives(word, expected):
-    assert parse_objective(word, EMOTIONS) == expected
+    assert parse_objective(word, EMOTIONS, concepts=CONCEPTS) == expected
 
 
 def test_errors_may_be_from_clean_and_clipped():
@@ -69,6 +72,7 @@ def test_errors_may_be_from_clean_and_clipped():
     ("word", "message"),
     [
         ("squared", r"Unknown objective 'squared'. Did you mean squared-error\?"),
+        ("concept:modal+", r"Unknown concept 'modal'. Did you mean modality\?"),
         ("hapy+", r"Unknown emotion 'hapy'. Did you mean happy\?"),
         ("hapy=1", r"Unknown emotion 'hapy'. Did you mean happy\?"),
         ("happy=loud", "'happy=loud': the value is 'loud'"),
@@ -76,7 +80,12 @@ def test_errors_may_be_from_clean_and_clipped():
 )
 def test_other_words_are_refused(word, message):
     with pytest.raises(ConfigError, match=message):
-        parse_objective(word, EMOTIONS)
+        parse_objective(word, EMOTIONS, concepts=CONCEPTS)
+
+
+def test_a_model_without_concepts_has_none_to_move():
+    with pytest.raises(ConfigError, match="The model has no concepts: concept 'modality' is unknown"):
+        parse_objective("concept:modality+", EMOTIONS)
 
 
 def test_only_errors_are_clipped():

@@ -41,6 +41,7 @@ EXPECTED = {
         "stats",
         "report",
         "leakage",
+        "attribute",
     ),
     *(f"study {name}" for name in ("plan", "run", "status")),
     *(f"data {name}" for name in ("list", "info", "download", "validate", "synthesize", "concepts")),

@@ -17,6 +17,7 @@ import pytest
 from matplotlib.text import Text
 
 from tenuto.analysis.certificates import sandwich
+from tenuto.evaluation.attribution import Attribution
 from tenuto.reporting import figures
 from tenuto.reporting.figures import style
 from tests.analysis import test_certificates, test_curves
@@ -46,6 +47,12 @@ def explanation() -> Any:
     )
 
 
+def attribution() -> Any:
+    shares = np.linspace(-1, 1, 20).reshape(5, 4)
+    segments = pd.DataFrame({"from_seconds": [0.0], "to_seconds": 10.0, "from_hz": 100.0, "to_hz": 200.0})
+    return Attribution(NAME, NAME, NAME, "occlusion", 0.5, 0.1, shares, shares, segments)
+
+
 def curves(rows: pd.DataFrame) -> Any:
     return test_curves.measured(renamed(test_curves.pushing(rows)))
 
@@ -59,6 +66,7 @@ EXAMPLES: dict[str, Callable[[], Any]] = {
         pd.DataFrame({"system": [NAME], "seed": [6], "difference": [0.1]})
     ),
     "figure4": lambda: figures.smc2025.figure4(renamed(made_up.run(NAME)), 6, (NAME,), (NAME,)),
+    "attribution": lambda: figures.attribution.attribution_figure(attribution()),
     "curve": lambda: figures.curves.curve(curves(test_curves.run(NAME))),
     "emotions": lambda: figures.curves.emotions(curves(test_curves.run())),
     "explanation": lambda: figures.explanation.explanation_figure(explanation()),
@@ -111,11 +119,12 @@ def contrast(colour, ground):
 
 
 def test_systems_have_distinct_colours_that_do_not_depend_on_the_others():
-    everyone = style.system_colours([*made_up.SYSTEMS, "mine", "yours"])
-    assert len(set(everyone.values())) == 7
+    others = [f"other_{number}" for number in range(7)]  # as many as robust-2025-quick has
+    everyone = style.system_colours([*made_up.SYSTEMS, *others])
+    assert len(set(everyone.values())) == 12
     assert style.system_colours(["A2M2E"]) == {"A2M2E": everyone["A2M2E"]}
     dark = [style.DARK_COLOURS.get(colour, colour) for colour in everyone.values()]
-    assert len(set(dark)) == 7
+    assert len(set(dark)) == 12
     assert min(contrast(colour, style.DARK_COLOURS[style.PAPER]) for colour in dark) > 3
 
 

@@ -20,9 +20,12 @@ class Normed(Network):
 
     def __init__(self) -> None:
         super().__init__(1, 1, 1.0)
+        self.register_buffer("seen", torch.zeros(()))
         self.layers = nn.Sequential(nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2), nn.ReLU(), nn.Dropout(0.5))
 
     def forward(self, excerpts):
+        if self.training:
+            self.get_buffer("seen").add_(1)
         return Prediction(self.layers(excerpts).mean(dim=(2, 3)))
 
 
@@ -58,6 +61,7 @@ def test_batch_statistics_are_those_of_the_averaged_weights_without_dropout(netw
     torch.testing.assert_close(norm.running_mean, features.mean(dim=(0, 2, 3)), rtol=0.1, atol=0.1)
     torch.testing.assert_close(norm.running_var, features.var(dim=(0, 2, 3)), rtol=0.2, atol=0.1)
     assert (network.layers[1].running_var > 5 * norm.running_var).all()
+    assert float(average.network.get_buffer("seen")) == 400  # other buffers are those of the network
     assert not average.network.training
     assert network.training
 

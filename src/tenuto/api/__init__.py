@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from tenuto.api.runs import (
         Run,
         attack,
+        attribute,
         evaluate,
         explain,
         intervene,
@@ -53,7 +54,7 @@ _MODULES = {
     "tenuto.api.recordings": ("RecordingAttack", "attack_recording"),
     "tenuto.api.reports": ("Report", "report"),
     "tenuto.api.runs": (
-        *("Run", "attack", "evaluate", "explain", "intervene", "leakage", "natural"),
+        *("Run", "attack", "attribute", "evaluate", "explain", "intervene", "leakage", "natural"),
         *("open_run", "predict", "set_concepts", "show", "universal"),
     ),
     "tenuto.api.studies": ("run_study",),
@@ -75,6 +76,7 @@ __all__ = [
     "adopt",
     "attack",
     "attack_recording",
+    "attribute",
     "audit",
     "certify",
     "compare",

@@ -141,7 +141,8 @@ def _objective(
         return None
     word = objective or "squared-error"
     is_error = word in OBJECTIVES and issubclass(OBJECTIVES[word], Distance)
-    return parse_objective(word, recogniser.emotions, from_clean=is_error, scale=scale)
+    concepts = recogniser.concepts
+    return parse_objective(word, recogniser.emotions, from_clean=is_error, scale=scale, concepts=concepts)
 
 
 def _name(run: Run | Recogniser | Source, recogniser: Recogniser) -> str:

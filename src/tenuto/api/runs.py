@@ -18,13 +18,14 @@ import pandas as pd
 
 from tenuto.analysis.natural import summary
 from tenuto.analysis.systems import label_scale
+from tenuto.api.attributing import attribute_clip
 from tenuto.api.auditing import Audit, audit_run
 from tenuto.api.certificates import Certificates, Numbers, Request, certify_run
 from tenuto.api.datasets import data_config, find_data, prepare
 from tenuto.api.outcomes import ClipsShown, Metrics, attack_name, write_clip, write_intervention
 from tenuto.api.progress import SILENT, Progress
 from tenuto.api.universals import fit_universal
-from tenuto.attacks import BoundedAttack, Budget, Objective, Protocol, protocol
+from tenuto.attacks import BoundedAttack, Budget, Objective, Protocol, Region, protocol
 from tenuto.attacks.parsing import single
 from tenuto.config import SYSTEMS, DataConfig, RunConfig, to_yaml
 from tenuto.data import Prepared, draw_split, write_split
@@ -39,6 +40,8 @@ from tenuto.evaluation import (
     robustness,
     runs,
 )
+from tenuto.evaluation.attribution import SEGMENTS, Attribution
+from tenuto.evaluation.attribution_attack import STEPS
 from tenuto.evaluation.graded import graded
 from tenuto.evaluation.universal import UniversalResult
 from tenuto.files import write_text
@@ -268,6 +271,37 @@ class Run(runs.Run):
         for path in write_intervention(result, folder):
             self.progress.note(str(path))
         return result
+
+    def attribute(
+        self,
+        clip: str,
+        emotion: str | None = None,
+        method: str = "integrated-gradients",
+        budget: Budget | None = None,
+        region: Region | None = None,
+        segments: tuple[int, int] = SEGMENTS,
+        steps: int = STEPS,
+        seed: int = 0,
+    ) -> Attribution:
+        """Attribute the prediction for a clip to parts of its input, and attack the attribution.
+
+        Args:
+            clip: Name of a clip of the run's data.
+            emotion: Whose prediction is attributed; default: the one with the largest prediction.
+            method: ``integrated-gradients``, ``gradient-input`` or ``occlusion``.
+            budget: Also attack the attribution within this budget, such as ``Linf(0.05)``, while the emotions stay.
+            region: Also attack the emotion in this part of the input alone: does the attribution find it?
+            segments: Number of segments of time and of frequency.
+            steps: Of each attack.
+            seed: Of the attacks and of the noise that they are compared with.
+
+        Raises:
+            ConfigError: An unknown emotion or method, a region without a budget, or a model without gradients.
+            DataError: The clip is in no part of the split.
+            AttackError: The region is not in the clip.
+        """
+        settings: dict[str, Any] = {"segments": segments, "steps": steps, "seed": seed}
+        return attribute_clip(self, clip, emotion, method, budget, region, **settings, progress=self.progress)
 
     def leakage(
         self, part: str = "test", black_box: runs.Run | Source | None = None, seed: int = 0
@@ -602,6 +636,20 @@ def intervene(
 ) -> intervention.Intervention:
     """Correct a run's concepts, see `Run.intervene` and `open_run`."""
     return _opened(run, root, progress, cache=cache, **opening).intervene(protocol, out)
+
+
+def attribute(
+    run: Run | Source,
+    clip: str,
+    emotion: str | None = None,
+    *,
+    root: Source | None = None,
+    cache: Source | None = None,
+    progress: Progress = SILENT,
+    **settings: Any,
+) -> Attribution:
+    """Attribute the prediction for a clip of a run, see `Run.attribute`, whose arguments these are, and `open_run`."""
+    return _opened(run, root, progress, cache=cache).attribute(clip, emotion, **settings)
 
 
 def leakage(

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from tenuto.attacks import Objective, Protocol
 from tenuto.attacks.parsing import parse_attack
+from tenuto.errors import ConfigError
 from tenuto.models.foreign.code import Code, is_code
 
 FOREIGN = "Foreign"
@@ -38,6 +39,8 @@ def single_attack(
         ModelError: No such file or function.
         TrustError: Code that was not named on this machine.
     """
+    if attack == FOREIGN and not callable(settings.get("call")):
+        raise ConfigError("Foreign has no function: name yours as FILE.py:FUNCTION in place of Foreign.")
     if not is_code(attack):
         return parse_attack(attack, norm, epsilon, objective, settings, db=db)
     code = Code(attack)

@@ -26,7 +26,12 @@ def fit_universal(
     settings: dict[str, Any],
 ) -> UniversalResult:
     """Fit one perturbation of the inputs of a run and judge it, see `tenuto.api.runs.Run.universal`."""
-    goal = parse_objective(objective, run.recogniser.emotions) if isinstance(objective, str) else objective
+    model = run.recogniser
+    goal = (
+        parse_objective(objective, model.emotions, concepts=model.concepts)
+        if isinstance(objective, str)
+        else objective
+    )
     fit = Universal(budget, objective=goal, **settings)
     inputs = run.recogniser.inputs
     shifts = default_shifts(inputs) if shifts is None else shifts

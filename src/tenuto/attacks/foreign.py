@@ -16,7 +16,6 @@ from torch import Tensor, nn
 from tenuto.attacks.base import Access, Range
 from tenuto.attacks.bounded import BoundedAttack, require_epsilon
 from tenuto.attacks.budgets import L2, TOLERANCE, Budget, Linf
-from tenuto.attacks.calling import Outputs
 from tenuto.attacks.registry import ATTACKS
 from tenuto.attacks.search import Search
 from tenuto.errors import AttackError, ConfigError, TenutoError, one_line
@@ -47,23 +46,21 @@ class AttackedModel(nn.Module):
 
     def forward(self, points: Tensor) -> Tensor:
         """The emotions (k, emotions) at points (k, ...) near the example."""
-        return self._outputs(points).emotions
+        return self._evaluate(points)[0]
 
     def objective(self, points: Tensor) -> Tensor:
         """The objective (k,) at points (k, ...), with a gradient."""
-        situation = self._search.situation.take(self._rows(points))
-        return self._search.task.objective(self._outputs(points), situation)
+        return self._evaluate(points)[1]
 
-    def _outputs(self, points: Tensor) -> Outputs:
+    def _evaluate(self, points: Tensor) -> tuple[Tensor, Tensor]:
+        """Emotions and objective. Raises `AttackError` where they are not finite."""
+        rows = self._row.expand(len(points))
         self.forward_passes += len(points)
-        targets = self._search.task.examples.targets[self._rows(points)]
+        targets = self._search.task.examples.targets[rows]
         outputs = self._search.evaluate(points.to(self._search.inputs), targets)
         if outputs.emotions.requires_grad:
             outputs.emotions.register_hook(self._count)  # type: ignore[no-untyped-call]
-        return outputs
-
-    def _rows(self, points: Tensor) -> Tensor:
-        return self._row.expand(len(points))
+        return outputs.emotions, self._search.judge(outputs, rows)
 
     def _count(self, gradient: Tensor) -> None:
         self.gradient_passes += len(gradient)

@@ -351,9 +351,53 @@ class EmotionsMove(Movement):
     moving, staying = "emotions", "concepts"
 
 
+@OBJECTIVES.register("one-concept")
+@dataclass(frozen=True)
+class OneConcept(Objective):
+    """One concept up or down, in its own units, while the emotions stay.
+
+    Args:
+        index: Which concept, counted from 0.
+        up: Whether to raise it.
+        keep: Weight of the mean squared change of the emotions; with 0 they are free.
+
+    Raises:
+        ConfigError: A negative index or weight.
+    """
+
+    index: int
+    up: bool = True
+    keep: float = 10.0
+    uses_label: ClassVar[bool] = False
+
+    def __post_init__(self) -> None:
+        require_whole("index", self.index, 0)
+        require_flag("up", self.up)
+        require_number("keep", self.keep, 0)
+
+    def __call__(self, outputs: Outputs, situation: Situation) -> Tensor:
+        stayed = _mean_squared_change(outputs.emotions, situation.clean.emotions)
+        after, before = _both(outputs.concepts, situation.clean.concepts)
+        if self.index >= after.shape[1]:
+            raise AttackError(
+                f"There is no concept {self.index}: the model has {after.shape[1]}, counted from 0."
+            )
+        change = (after - before)[:, self.index]
+        return (change if self.up else -change) - self.keep * stayed
+
+    def title(self, emotions: Sequence[str] | None = None) -> str:
+        return f"concept {self.index} {'up' if self.up else 'down'}{' emotions stay' if self.keep else ''}"
+
+
 def _mean_squared_change(after: Tensor | None, before: Tensor | None) -> Tensor:
+    first, second = _both(after, before)
+    return (first - second).square().mean(dim=1)
+
+
+def _both(after: Tensor | None, before: Tensor | None) -> tuple[Tensor, Tensor]:
+    """Outputs after and before. Raises `AttackError` where the model has none."""
     if after is None or before is None:
         raise AttackError(
             "This objective is about concepts, but the model has none: attack a model with a bottleneck."
         )
-    return (after - before).square().mean(dim=1)
+    return after, before

@@ -14,27 +14,33 @@ from tenuto.attacks.base import Attack
 from tenuto.attacks.bounded import BoundedAttack
 from tenuto.attacks.budgets import Budget
 from tenuto.attacks.checks import is_number
-from tenuto.attacks.objectives import Distance, Objective, OneEmotion, Target
+from tenuto.attacks.objectives import Distance, Objective, OneConcept, OneEmotion, Target
 from tenuto.attacks.protocols import Protocol
 from tenuto.attacks.registry import ATTACKS, BUDGETS, OBJECTIVES, described_settings
 from tenuto.errors import ConfigError, did_you_mean
 
 
 def parse_objective(
-    word: str, emotions: Sequence[str], *, from_clean: bool = False, scale: tuple[float, float] | None = None
+    word: str,
+    emotions: Sequence[str],
+    *,
+    from_clean: bool = False,
+    scale: tuple[float, float] | None = None,
+    concepts: Sequence[str] = (),
 ) -> Objective:
     """Make an objective from its word.
 
     Args:
         word: A registered objective, such as ``squared-error``, ``each-emotion`` or ``concepts-move``; one emotion as
-            ``happy+`` (up) or ``happy-`` (down), ``happy+alone`` to hold the others; or a profile as
-            ``happy=0.8,sad=0.1``.
+            ``happy+`` (up) or ``happy-`` (down), ``happy+alone`` to hold the others; one concept as
+            ``concept:modality+``, while emotions stay; or a profile as ``happy=0.8,sad=0.1``.
         emotions: Names of the model's emotions.
         from_clean: Measure errors from the model's own clean prediction rather than from the label.
         scale: Clip predictions to this scale before an error is measured.
+        concepts: Names of the model's concepts.
 
     Raises:
-        ConfigError: An unknown word or emotion, or an option that does not go with it.
+        ConfigError: An unknown word, emotion or concept, or an option that does not go with it.
     """
     words = [name for name, kind in OBJECTIVES.items() if not _required(kind)]
     distances = [name for name in words if issubclass(OBJECTIVES[name], Distance)]
@@ -50,6 +56,8 @@ def parse_objective(
         return objective
     if "=" in word:
         return _target(word, emotions)
+    if match := re.fullmatch(r"concept:(.+)([+-])", word):
+        return OneConcept(_index(match[1], concepts, "concept"), up=match[2] == "+")
     if match := re.fullmatch(r"(.+)([+-])(alone)?", word):
         index = _index(match[1], emotions)
         return OneEmotion(index, up=match[2] == "+", keep=10.0 if match[3] else 0.0)
@@ -66,10 +74,12 @@ def _required(kind: type) -> list[str]:
     return [one.name for one in parameters if one.default is one.empty and one.kind not in _VARIABLE]
 
 
-def _index(name: str, emotions: Sequence[str]) -> int:
-    if name not in emotions:
-        raise ConfigError(f"Unknown emotion {name!r}. {did_you_mean(name, emotions)}")
-    return list(emotions).index(name)
+def _index(name: str, names: Sequence[str], kind: str = "emotion") -> int:
+    if not names:
+        raise ConfigError(f"The model has no {kind}s: {kind} {name!r} is unknown.")
+    if name not in names:
+        raise ConfigError(f"Unknown {kind} {name!r}. {did_you_mean(name, names)}")
+    return list(names).index(name)
 
 
 def _target(word: str, emotions: Sequence[str]) -> Target:

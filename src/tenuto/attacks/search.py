@@ -102,7 +102,7 @@ class Search:
         self.clean = self._evaluate_exactly(self.inputs)
         self.situation = Situation(task.examples.targets, self.clean)
         self.delta = torch.zeros_like(self.inputs)
-        self.value = self._judge(self.clean, self.all_rows)
+        self.value = self.judge(self.clean, self.all_rows)
         self.clean_value = self.value.clone()
         self._views: Views | None = None
         if task.transformations is not None:
@@ -222,7 +222,7 @@ class Search:
         for view in self._draws(rows):
             point = delta.detach().requires_grad_()
             outputs = self._evaluate(view(self.inputs[rows] + point), rows)
-            values = self._judge(outputs, rows)
+            values = self.judge(outputs, rows)
             gradient += input_gradient(values, point)
             each.append(values.detach())
             predictions.append(outputs.emotions.detach())
@@ -242,7 +242,7 @@ class Search:
     def _mean_value(self, inputs: Tensor, rows: Tensor, views: Iterable[View]) -> tuple[Tensor, Tensor]:
         """The means over views of inputs (r, ...) of the objective, (r,), and of the emotions, (r, emotions)."""
         outputs = [self._evaluate(view(inputs), rows) for view in views]
-        values = torch.stack([self._judge(drawn, rows) for drawn in outputs]).mean(dim=0)
+        values = torch.stack([self.judge(drawn, rows) for drawn in outputs]).mean(dim=0)
         return values, torch.stack([drawn.emotions for drawn in outputs]).mean(dim=0)
 
     def tick(self, rows: Tensor) -> Tensor:
@@ -278,7 +278,7 @@ class Search:
         prediction under the same draw).
         """
         outputs = self._evaluate_exactly(self.inputs + self.delta)
-        values = loss = self._judge(outputs, self.all_rows)
+        values = loss = self.judge(outputs, self.all_rows)
         clean_values = self.clean_value
         if self.task.transformations is not None:
             judged = self._effect(JUDGE, self.task.transformations.draws)
@@ -324,8 +324,8 @@ class Search:
         for view in views.draw(rows, count):
             clean, attacked = (self._evaluate_exactly(view(self.inputs + delta)) for delta in (0, self.delta))
             drawn = {
-                "fresh_loss": self._judge(attacked, rows),
-                "fresh_clean_loss": self._judge(clean, rows),
+                "fresh_loss": self.judge(attacked, rows),
+                "fresh_clean_loss": self.judge(clean, rows),
                 "fresh_error": (attacked.emotions - targets).abs().mean(dim=1),
                 "fresh_clean_error": (clean.emotions - targets).abs().mean(dim=1),
                 "fresh_moved": (attacked.emotions - clean.emotions).abs().mean(dim=1),
@@ -354,7 +354,7 @@ class Search:
                 self._require(part, self.all_rows, "prediction")
         return outputs
 
-    def _judge(self, outputs: Outputs, rows: Tensor) -> Tensor:
+    def judge(self, outputs: Outputs, rows: Tensor) -> Tensor:
         """The objective, (r,). Raises `AttackError` where it is not finite."""
         values = self.task.objective(outputs, self.situation.take(rows))
         if values.shape != rows.shape:

@@ -13,6 +13,7 @@ from tenuto.cli import (
     EXIT_STOPPED,
     adopt,
     attack,
+    attribute,
     audit,
     certify,
     curve,
@@ -107,6 +108,7 @@ app.command("predict", rich_help_panel=MODEL)(predict.predict)
 app.command("evaluate", rich_help_panel=MODEL)(evaluate.evaluate)
 app.command("explain", rich_help_panel=MODEL)(explain.explain)
 app.command("intervene", rich_help_panel=MODEL)(intervene.intervene)
+app.command("attribute", rich_help_panel=MODEL)(attribute.attribute)
 app.command("leakage", rich_help_panel=MODEL)(leakage.leakage)
 app.command("show", rich_help_panel=MODEL)(show.show)
 app.command("export", rich_help_panel=MODEL)(export.export)

@@ -120,7 +120,7 @@ def attack(
         typer.Option(
             "--objective",
             help="squared-error, absolute-error, correlation, huber, happy+, happy-alone, happy=0.8,sad=0.1, "
-            "each-emotion, concepts-move, emotions-move.",
+            "each-emotion, concepts-move, emotions-move, concept:modality+.",
             show_default="squared-error",
             rich_help_panel=OWN,
         ),

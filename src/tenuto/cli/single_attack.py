@@ -54,7 +54,13 @@ class SingleAttack(NamedTuple):
 
         word = self.aim or ("squared-error" if self.from_clean or self.clipped else None)
         goal = (
-            parse_objective(word, run.recogniser.emotions, from_clean=self.from_clean, scale=self.clipped)
+            parse_objective(
+                word,
+                run.recogniser.emotions,
+                from_clean=self.from_clean,
+                scale=self.clipped,
+                concepts=run.recogniser.concepts,
+            )
             if word
             else None
         )

@@ -35,8 +35,9 @@ from tenuto.attacks import (
     protocol,
 )
 from tenuto.errors import AttackError, RandomModelWarning
-from tenuto.evaluation.audit.examination import Subject, examine
+from tenuto.evaluation.audit.examination import examine
 from tenuto.evaluation.audit.findings import Verdict
+from tenuto.evaluation.audit.subject import Subject
 
 BUDGET = Linf(0.1)
 SHAPE = (1, 12, 10)

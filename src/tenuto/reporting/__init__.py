@@ -1,6 +1,7 @@
 """Tables, figures and the report, from rows and numbers; torch is not needed, and matplotlib is imported to draw."""
 
 from tenuto.reporting.certificates import write_sandwich
+from tenuto.reporting.figures.attribution import attribution_figure
 from tenuto.reporting.figures.clip import clip_figure
 from tenuto.reporting.figures.curves import curve, emotions
 from tenuto.reporting.figures.explanation import concept_figure, explanation_figure, intervention_figure
@@ -24,6 +25,7 @@ __all__ = [
     "FIGURES",
     "Page",
     "PageInputs",
+    "attribution_figure",
     "clip_figure",
     "concept_figure",
     "curve",

@@ -42,6 +42,10 @@ class Average(nn.Module):
         for mean, value in zip(self.network.parameters(), network.parameters(), strict=True):
             mean.lerp_(value, 1 - decay)
         norms = [part for part in self.network.modules() if isinstance(part, _BatchNorm)]
+        for own, other in zip(self.network.modules(), network.modules(), strict=True):
+            if own not in norms:  # whatever else a network keeps
+                for kept, now in zip(own.buffers(recurse=False), other.buffers(recurse=False), strict=True):
+                    kept.copy_(now)
         for norm in norms:
             norm.train()
         for batch in inputs if norms else ():

@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from tenuto.config import RobustConfig
+from tenuto.config import RobustConfig, RunConfig, presets, read_preset
 from tenuto.data import Synthetic, prepare
 from tenuto.data.batches import Batch
 from tenuto.data.synthesis import synthesize
@@ -319,3 +319,11 @@ def test_defaults_of_a_method_are_part_of_its_configuration(name):
     assert (whole.sigma, whole.epsilon) == ((0.25, None) if name == "noise" else (None, 0.05))
     if name != "noise":
         assert completed(RobustConfig(method=name, db=30)).domain == "waveform"
+
+
+@pytest.mark.parametrize("name", [name for name in presets() if read_preset(name)["train"].get("robust")])
+def test_a_preset_of_a_method_trains_with_it(name):
+    robust = RunConfig.parse(read_preset(name), name).train.robust
+    assert robust is not None
+    assert name == f"robust-{robust.method}"
+    assert build(robust)

@@ -1,10 +1,11 @@
 """Figures, one file per family, in one style (`tenuto.reporting.figures.style`)."""
 
-from tenuto.reporting.figures import certificates, clip, curves, explanation, smc2025
+from tenuto.reporting.figures import attribution, certificates, clip, curves, explanation, smc2025
 from tenuto.reporting.figures.style import FIGURES, check_ending, save, write_figure
 
 __all__ = [
     "FIGURES",
+    "attribution",
     "certificates",
     "check_ending",
     "clip",

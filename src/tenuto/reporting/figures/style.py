@@ -36,7 +36,7 @@ SYSTEM_COLOURS = {
 }
 """The colour of each system of the study in every figure (Okabe and Ito: distinct to every eye)."""
 
-OTHER_COLOURS = ("#e69f00", "#7f5fb0", "#8c6d31", "#b8a800", "#5b6c7f")
+OTHER_COLOURS = ("#e69f00", "#7f5fb0", "#8c6d31", "#b8a800", "#5b6c7f", "#2e8b9a", "#c0392b")
 """Colours of other systems, in their order."""
 
 DARK_COLOURS = {

@@ -45,8 +45,10 @@ class TradesTraining(Attacking):
             start, lambda attacked: _change(trainee, attacked, clean, batch), self.steps, step_size
         )
 
+        place = batch.inputs.device
+
         def loss() -> Tensor:
-            with torch.random.fork_rng():
+            with torch.random.fork_rng(devices=[place] if place.type == "cuda" else []):
                 clean = trainee.predict(batch.inputs)
             attacked = trainee.predict(batch.inputs + delta)
             return trainee.loss(clean, batch) + self.weight * _change(trainee, attacked, clean, batch)

@@ -1,0 +1,85 @@
+"""Attributions of the clips of a run, and attacks on them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from tenuto.api.progress import SILENT, Progress
+from tenuto.attacks import Budget, Region
+from tenuto.devices import repeatable
+from tenuto.errors import ConfigError, did_you_mean
+from tenuto.evaluation.attribution import (
+    SEGMENTS,
+    Attribution,
+    Grid,
+    attribute,
+    check_method,
+    plane,
+    segment_table,
+)
+from tenuto.evaluation.attribution_attack import STEPS, find_region, move_attribution
+from tenuto.evaluation.linear_head import as_doubles
+from tenuto.evaluation.runs import Run
+from tenuto.models.systems import for_attack
+
+
+@repeatable
+def attribute_clip(
+    run: Run,
+    clip: str,
+    emotion: str | None = None,
+    method: str = "integrated-gradients",
+    budget: Budget | None = None,
+    region: Region | None = None,
+    segments: Grid = SEGMENTS,
+    steps: int = STEPS,
+    seed: int = 0,
+    progress: Progress = SILENT,
+) -> Attribution:
+    """Attribute the prediction for a clip to parts of its input. Arguments and errors as in `Run.attribute`."""
+    check_method(method)
+    emotions, inputs = run.recogniser.emotions, run.recogniser.inputs
+    if emotion is not None and emotion not in emotions:
+        raise ConfigError(f"emotion {emotion!r} is unknown. {did_you_mean(emotion, emotions)}")
+    if region is not None and budget is None:
+        raise ConfigError(f"{region!r} is where an attack may change the clip: give its budget too.")
+    if not run.recogniser.has_gradient and (method != "occlusion" or budget is not None):
+        raise ConfigError(
+            f"{run.name}: no gradient flows through this model. Use `method=occlusion` without a budget."
+        )
+    part = run.part(run.part_of(clip))
+    example = part.inputs[part.clips.index(clip)]
+    model = for_attack(run.recogniser.network)
+    with torch.no_grad():
+        both = model(torch.stack([example, torch.zeros_like(example)])).emotions
+    output = int(both[0].argmax()) if emotion is None else emotions.index(emotion)
+    values = attribute(model, example, output, method, segments)
+    moved = found = None
+    if budget is not None:
+        settings: dict[str, Any] = {
+            "method": method,
+            "segments": segments,
+            "steps": steps,
+            "seed": seed,
+            "axes": inputs.axes,
+        }
+        with progress.bar("attack on the attribution", steps) as advance:
+            moved = move_attribution(model, example, output, budget, **settings, progress=advance)
+        if region is not None:
+            with progress.bar("attack on the region", steps) as advance:
+                found = find_region(model, example, output, budget, region, **settings, progress=advance)
+    return Attribution(
+        clip,
+        run.name,
+        emotions[output],
+        method,
+        float(both[0, output]),
+        float(both[1, output]),
+        as_doubles(plane(example)),
+        values,
+        segment_table(values, inputs.axes, inputs.steps_per_second, segments),
+        moved,
+        found,
+    )

@@ -1,0 +1,143 @@
+"""`tenuto attribute`."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.markup import escape
+
+from tenuto.cli import common
+from tenuto.cli.common import notes, out
+from tenuto.cli.screen import grid
+from tenuto.errors import ConfigError
+
+if TYPE_CHECKING:
+    from tenuto.evaluation.attribution import Attribution
+
+MethodName = StrEnum("MethodName", ["integrated-gradients", "gradient-input", "occlusion"])
+NormName = StrEnum("NormName", ["linf", "l2"])
+
+
+def attribute(
+    run: Annotated[Path, typer.Argument(help="Folder of a run.")],
+    clip: Annotated[str, typer.Argument(help="Name of a clip of its data.")],
+    emotion: Annotated[
+        str | None, typer.Option(help="Emotion to attribute.", show_default="the largest prediction")
+    ] = None,
+    method: Annotated[
+        MethodName, typer.Option(metavar="NAME", help=f"One of {', '.join(MethodName)}.")
+    ] = MethodName["integrated-gradients"],
+    epsilon: Annotated[
+        float | None,
+        typer.Option(
+            help="Also attack the attribution within this budget while the emotions stay.",
+            show_default="no attack",
+        ),
+    ] = None,
+    norm: Annotated[
+        NormName, typer.Option(metavar="NAME", help="Norm of the budget: linf or l2.")
+    ] = NormName.linf,
+    seconds: Annotated[
+        tuple[float, float] | None,
+        typer.Option(
+            metavar="FROM TO",
+            help="With --epsilon: also attack the emotion in these seconds alone; does the attribution find them?",
+            show_default=False,
+        ),
+    ] = None,
+    bands: Annotated[
+        tuple[float, float] | None,
+        typer.Option(metavar="LOW HIGH", help="The same for frequencies, in Hz.", show_default=False),
+    ] = None,
+    steps: Annotated[int, typer.Option(min=1, help="Of each attack.")] = 30,
+    seed: Annotated[
+        int, typer.Option(min=0, help="Of the attacks, and of the noise they are compared with.")
+    ] = 0,
+    plot: Annotated[Path | None, typer.Option(help="Also draw it: FILE.png or FILE.pdf.")] = None,
+    root: common.RunRoot = None,
+    data: common.OtherData = None,
+    trust: common.Trust = False,
+    cache: common.Cache = None,
+    as_json: common.AsJson = False,
+) -> None:
+    """Attribute a prediction to parts of the clip, and test the attribution: can an attack move it, does it find one?
+
+    Example: tenuto attribute runs/A2E-6-1a2b3c4d 055 --emotion tension --epsilon 0.05 --seconds 2 4 --root soundtracks
+    """
+    from tenuto import api
+    from tenuto.attacks import L2, Linf, Region
+    from tenuto.reporting.figures.attribution import attribution_figure
+    from tenuto.reporting.figures.style import check_ending, write_figure
+
+    if plot is not None:
+        check_ending(plot)
+    if epsilon is None and (seconds is not None or bands is not None):
+        raise ConfigError(
+            "--seconds and --bands are what an attack may change: also give its budget, --epsilon."
+        )
+    budget = None if epsilon is None else (Linf if norm is NormName.linf else L2)(epsilon)
+    region = None if seconds is None and bands is None else Region(seconds=seconds, bands=bands)
+    opened = api.open_run(run, root, data=data, trust=trust, cache=cache, progress=common.TERMINAL)
+    result = opened.attribute(clip, emotion, method.value, budget, region, steps=steps, seed=seed)
+    if as_json:
+        common.print_json(_described(result))
+    else:
+        _print(result)
+    if plot is not None:
+        notes.print(f"{write_figure(attribution_figure(result), plot)}: the figure")
+
+
+def _described(result: Attribution) -> dict[str, Any]:
+    """Everything but the shares of single entries, which are too many."""
+    names = ("source", "run", "output", "method", "prediction", "baseline", "gap", "found")
+    about = {name: getattr(result, name) for name in names}
+    moved = None if result.moved is None else result.moved.table
+    return {**about, "moved": moved, "segments": result.segments.to_dict("records")}
+
+
+def _print(result: Attribution) -> None:
+    """Print the strongest segments, and what the attacks did."""
+    has_bands = "from_hz" in result.segments
+    headings = ("seconds", *(["Hz"] if has_bands else []), result.output)
+    title = f"{result.source}, {result.run}: {result.output} by {result.method}"
+    table = grid(title, *headings, names=[])
+    for line in result.strongest().to_dict("records"):
+        hz = [f"{line['from_hz']:.0f}-{line['to_hz']:.0f}"] if has_bands else []
+        table.add_row(
+            f"{line['from_seconds']:.1f}-{line['to_seconds']:.1f}", *hz, f"{line['attribution']:+.3f}"
+        )
+    table.caption = (
+        f"prediction {result.prediction:.3f} = baseline {result.baseline:.3f} + shares "
+        f"{result.prediction - result.baseline - result.gap:+.3f} + rest {result.gap:+.3f}"
+    )
+    out.print(table)
+    if result.moved is not None:
+        moved = result.moved.table
+        out.print(
+            escape(
+                f"An attack within {moved['budget']} leaves {100 * moved['top_overlap_attacked']:.0f} % of the largest "
+                f"shares in place (rank correlation {_number(moved, 'rank_correlation_attacked')}) and changes "
+                f"{result.output} by {moved['prediction_change']:+.4f}, no emotion by more than "
+                f"{moved['largest_change']:.4f}."
+            )
+        )
+        out.print(
+            f"Noise of the same size leaves {100 * moved['top_overlap_noise']:.0f} % in place (rank correlation "
+            f"{_number(moved, 'rank_correlation_noise')}) and changes it by {moved['noise_change']:+.4f}."
+        )
+    if result.found is not None:
+        found = result.found
+        out.print(
+            f"An attack on the region alone changes {escape(result.output)} by {found['change']:+.4f}. The attribution "
+            f"finds the region with AUC {found['auc']:.2f} (clean clip {found['clean_auc']:.2f}, chance 0.50); "
+            f"{100 * found['mass']:.0f} % of the shares are in {100 * found['area']:.0f} % of the input."
+        )
+
+
+def _number(values: Mapping[str, float], name: str) -> str:
+    return "undefined" if math.isnan(values[name]) else f"{values[name]:.2f}"

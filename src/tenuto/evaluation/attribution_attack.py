@@ -1,0 +1,205 @@
+"""How far an attack can move an attribution while the prediction stays, and whether an attribution finds an attack.
+
+`Explained` returns the shares of all entries as the concepts of a `Prediction`, so every attack of `tenuto.attacks`
+with the objective `ConceptsMove` moves the attribution and keeps the emotions. Shares are scaled to a mean square of 1,
+since their pattern is to change, not their size.
+
+Shares consist of gradients, and their gradient is zero almost everywhere in a network of ReLU. The search therefore
+runs on a copy with softplus in their place (A.-K. Dombrowski et al., "Explanations can be manipulated and geometry is
+to blame", NeurIPS 2019), and what is reported is measured with the network itself. The attack follows A. Ghorbani et
+al., "Interpretation of Neural Networks Is Fragile", AAAI 2019; it is a lower bound of what is possible.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from tenuto.attacks import APGD, Budget, ConceptsMove, OneEmotion, Region
+from tenuto.attacks.axes import Axes
+from tenuto.errors import ConfigError
+from tenuto.evaluation.attribution import (
+    SEGMENTS,
+    Grid,
+    Movement,
+    attribute,
+    localisation,
+    plane,
+    similarity,
+)
+from tenuto.models.heads import Prediction
+
+SHARPNESS = 30.0
+"""Softplus with this factor stands for ReLU: it differs from it by at most ln(2) / 30."""
+
+KEEP = 100.0
+"""Weight of the emotions in the search: unrelated shares gain 2, which a change of all emotions by .14 costs."""
+
+STEPS = 30
+
+
+class Explained(nn.Module):
+    """A network whose concepts are the shares of all entries in one emotion: input times gradient.
+
+    Args:
+        network: Inputs (n, ...) to `Prediction`.
+        output: Column of the emotion.
+
+    Shape:
+        - input: (n, ...)
+        - output: emotions (n, emotions) and concepts (n, entries), of mean square 1
+    """
+
+    def __init__(self, network: nn.Module, output: int) -> None:
+        super().__init__()
+        self.network, self.output = network, output
+
+    def forward(self, inputs: Tensor) -> Prediction:
+        """Predict and explain."""
+        differentiable = torch.is_grad_enabled() and inputs.requires_grad
+        with torch.enable_grad():
+            point = inputs if differentiable else inputs.detach().requires_grad_()
+            emotions = self.network(point).emotions
+            (gradient,) = torch.autograd.grad(
+                emotions[:, self.output].sum(), point, create_graph=differentiable
+            )
+            shares = (point * gradient).flatten(1)
+        shares = shares / shares.square().mean(dim=1, keepdim=True).clamp_min(1e-24).sqrt()
+        return (
+            Prediction(emotions, shares) if differentiable else Prediction(emotions.detach(), shares.detach())
+        )
+
+
+def softened(network: nn.Module, sharpness: float = SHARPNESS) -> nn.Module:
+    """A copy with softplus in place of every ReLU, whose gradient has a gradient."""
+    smooth = copy.deepcopy(network)
+    for module in list(smooth.modules()):
+        for name, child in module.named_children():
+            if isinstance(child, nn.ReLU):
+                setattr(module, name, nn.Softplus(beta=sharpness))
+    return smooth
+
+
+def move_attribution(
+    model: nn.Module,
+    example: Tensor,
+    output: int,
+    budget: Budget,
+    *,
+    method: str = "integrated-gradients",
+    segments: Grid = SEGMENTS,
+    steps: int = STEPS,
+    keep: float = KEEP,
+    seed: int = 0,
+    axes: Axes | None = None,
+    progress: Callable[[int], None] = lambda done: None,
+) -> Movement:
+    """Attack the attribution of one prediction, and compare with random noise of the same size.
+
+    Args:
+        model: The network, frozen, in evaluation mode.
+        example: (...), one input.
+        output: Column of the emotion.
+        budget: How large the perturbation may be, such as ``Linf(0.05)``.
+        method: With which the result is measured; the search uses input times gradient.
+        segments: Of occlusion.
+        steps: Of the search.
+        keep: Weight of the mean squared change of the emotions in the search.
+        seed: Of the search and the noise.
+        axes: What the axes of the input mean.
+        progress: Called with 1 after every step.
+    """
+    inputs = example[None]
+    attack = APGD(budget, objective=ConceptsMove(keep=keep), steps=steps, seed=seed)
+    explained = Explained(softened(model), output)
+    with torch.no_grad():
+        clean = model(inputs.clone()).emotions
+    result = attack(explained, inputs, clean, axes=axes, progress=progress)
+    noise = _noise_like(result.perturbation, seed)
+    before, after, noisy = (
+        attribute(model, one[0], output, method, segments)
+        for one in (inputs, result.adversarial, inputs + noise)
+    )
+    with torch.no_grad():
+        moved, shaken = (
+            (model(one).emotions - clean)[0] for one in (result.adversarial.clone(), inputs + noise)
+        )
+    return Movement(
+        budget,
+        similarity(before, after),
+        similarity(before, noisy),
+        float(moved[output]),
+        float(moved.abs().max()),
+        float(shaken[output]),
+        after,
+    )
+
+
+def _noise_like(perturbation: Tensor, seed: int) -> Tensor:
+    """The entries of a perturbation in random order with random signs: noise with every norm of the perturbation."""
+    generator = np.random.default_rng(seed)
+    flat = perturbation.detach().cpu().flatten().numpy()
+    drawn = generator.permutation(flat) * generator.choice([-1.0, 1.0], flat.size).astype(flat.dtype)
+    return torch.from_numpy(drawn).reshape(perturbation.shape).to(perturbation)
+
+
+def find_region(
+    model: nn.Module,
+    example: Tensor,
+    output: int,
+    budget: Budget,
+    region: Region,
+    axes: Axes | None,
+    *,
+    method: str = "integrated-gradients",
+    segments: Grid = SEGMENTS,
+    steps: int = STEPS,
+    seed: int = 0,
+    progress: Callable[[int], None] = lambda done: None,
+) -> dict[str, float]:
+    """Attack one emotion in a part of the input alone, and measure whether the attribution finds that part.
+
+    Args:
+        model: The network, frozen, in evaluation mode.
+        example: (...), one input.
+        output: Column of the emotion, which is raised.
+        budget: How large the perturbation may be.
+        region: Seconds and frequencies that may change.
+        axes: What the axes of the input mean.
+        method: Of the attribution.
+        segments: Of occlusion.
+        steps: Of the attack.
+        seed: Of the attack.
+        progress: Called with 1 after every step.
+
+    Returns:
+        ``change``: of the emotion by the attack; `tenuto.evaluation.attribution.localisation` of the attribution of the
+        attacked input, and, as ``clean_auc``, the ``auc`` of the clean input, which knows of no attack.
+
+    Raises:
+        AttackError: The region is not in the input, or the axes are not known.
+    """
+    inputs = example[None]
+    with torch.no_grad():
+        clean = model(inputs.clone()).emotions
+    attack = APGD(budget, objective=OneEmotion(output), steps=steps, seed=seed, region=region)
+    result = attack(model, inputs, clean, axes=axes, progress=progress)
+    area = region.of(inputs, axes)
+    inside = np.zeros(plane(example).shape, bool)
+    inside[area.box if inside.shape[1] > 1 else (area.box[1], slice(None))] = True
+    if inside.all():
+        raise ConfigError(f"{region!r} is the whole input. Choose a smaller one.")
+    shares = {
+        name: attribute(model, one[0], output, method, segments)
+        for name, one in (("clean", inputs), ("attacked", result.adversarial))
+    }
+    change = float((result.adversarial_prediction - result.clean_prediction)[0, output])
+    return {
+        "change": change,
+        **localisation(shares["attacked"], inside),
+        "clean_auc": localisation(shares["clean"], inside)["auc"],
+    }

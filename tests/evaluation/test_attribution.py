@@ -1,0 +1,190 @@
+"""Attributions: known answers on small networks, and attacks on them."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from tenuto.attacks import Axes, Linf, Region
+from tenuto.errors import ConfigError, DataError
+from tenuto.evaluation.attribution import (
+    METHODS,
+    attribute,
+    integrated_gradients,
+    localisation,
+    segment_slices,
+    segment_table,
+    similarity,
+)
+from tenuto.evaluation.attribution_attack import Explained, find_region, move_attribution, softened
+from tenuto.models.heads import Prediction
+
+STEPS, BANDS = 12, 8
+SEGMENTS = (4, 2)
+
+
+class Small(nn.Module):
+    """Two emotions of an excerpt (1, 12, 8): linear, or with a hidden layer of ReLU."""
+
+    def __init__(self, hidden=0, seed=0):
+        super().__init__()
+        torch.manual_seed(seed)
+        size = STEPS * BANDS
+        layers = (
+            [nn.Linear(size, hidden), nn.ReLU(), nn.Linear(hidden, 2)] if hidden else [nn.Linear(size, 2)]
+        )
+        self.layers = nn.Sequential(*layers).requires_grad_(False)
+
+    def forward(self, excerpts):
+        return Prediction(self.layers(excerpts.flatten(1)))
+
+
+@pytest.fixture
+def example():
+    return torch.randn(1, STEPS, BANDS, generator=torch.Generator().manual_seed(1))
+
+
+def change(model, example, output):
+    """f(x) - f(0)."""
+    both = model(torch.stack([example, torch.zeros_like(example)])).emotions[:, output]
+    return float(both[0] - both[1])
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_in_a_linear_model_every_method_gives_weight_times_input(example, method):
+    model = Small()
+    exact = (model.layers[0].weight[1].reshape(STEPS, BANDS) * example[0]).double().numpy()
+    values = attribute(model, example, 1, method, SEGMENTS)
+    if method == "occlusion":  # the sum over each segment
+        sums, expected = (segment_table(one, None, 1, SEGMENTS)["attribution"] for one in (values, exact))
+        np.testing.assert_allclose(sums, expected, atol=1e-6)
+    else:
+        np.testing.assert_allclose(values, exact, atol=1e-6)
+
+
+def test_integrated_gradients_add_up_to_the_change_of_the_prediction(example):
+    model = Small(hidden=40)
+    fine = integrated_gradients(model, example[None], 0, steps=400)
+    assert float(fine.sum()) == pytest.approx(change(model, example, 0), abs=2e-3)
+    first_order = attribute(model, example, 0, "gradient-input").sum()
+    assert abs(first_order - change(model, example, 0)) > 0.01  # what the other method leaves out
+
+
+def test_occlusion_is_the_change_without_the_segment(example):
+    model = Small(hidden=40)
+    values = attribute(model, example, 0, "occlusion", SEGMENTS)
+    without = example.clone()
+    without[0, 3:6, 4:] = 0  # the fourth segment
+    expected = model(example[None]).emotions[0, 0] - model(without[None]).emotions[0, 0]
+    assert values[3:6, 4:].sum() == pytest.approx(float(expected), abs=1e-5)
+    assert np.ptp(values[3:6, 4:]) == 0
+
+
+def test_segments_cover_a_plane_once_and_have_seconds_and_hertz():
+    count = np.zeros((313, 149))
+    for part in segment_slices(count.shape, (10, 8)):
+        count[part] += 1
+    assert (count == 1).all()
+    assert len(segment_slices((3, 1), (10, 8))) == 3  # no more than there are entries
+    axes = Axes(31.3, tuple(range(100, 249)))
+    table = segment_table(count, axes, 31.3, (10, 8))
+    assert table["attribution"].sum() == count.size
+    assert (table["from_hz"].min(), table["to_hz"].max(), table["to_seconds"].max()) == (100, 248, 10)
+    with pytest.raises(ConfigError, match="whole numbers of at least 1, got 0 for frequency"):
+        segment_slices((3, 3), (2, 0))
+
+
+def test_similarity_is_1_of_the_same_and_chance_of_unrelated_shares():
+    generator = np.random.default_rng(0)
+    first, other = generator.normal(size=(2, 60, 60))
+    assert similarity(first, -first) == {"rank_correlation": pytest.approx(1), "top_overlap": 1}
+    unrelated = similarity(first, other)
+    assert abs(unrelated["rank_correlation"]) < 0.06
+    assert unrelated["top_overlap"] == pytest.approx(0.1, abs=0.04)
+    assert np.isnan(similarity(first, np.zeros((60, 60)))["rank_correlation"])
+
+
+def test_localisation_of_shares_inside_outside_and_everywhere():
+    inside = np.zeros((10, 10), bool)
+    inside[2:4, 2:7] = True
+    assert localisation(-2.0 * inside, inside) == {"auc": 1, "pointing": 1, "mass": 1, "area": 0.1}
+    assert localisation(~inside, inside) == {"auc": 0, "pointing": 0, "mass": 0, "area": 0.1}
+    flat = localisation(np.ones((10, 10)), inside)
+    assert flat["auc"] == 0.5
+    assert flat["mass"] == pytest.approx(0.1)
+    with pytest.raises(DataError, match="empty or the whole input"):
+        localisation(inside, np.zeros_like(inside))
+
+
+def gradient_of_segment(network, example):
+    """Gradient of the share of the first segment, (1, 1, 12, 8)."""
+    point = example[None].clone().requires_grad_()
+    (gradient,) = torch.autograd.grad(network(point).emotions[:, 0].sum(), point, create_graph=True)
+    return torch.autograd.grad((point * gradient)[:, :, :3, :4].sum(), point)[0]
+
+
+def test_softplus_in_place_of_relu_gives_shares_a_gradient_through_the_network(example):
+    model = Small(hidden=40)
+    smooth = softened(model, sharpness=50.0)
+    inputs = example[None]
+    assert torch.allclose(smooth(inputs).emotions, model(inputs).emotions, atol=0.1)
+    steep, curved = (gradient_of_segment(one, example)[:, :, 3:].abs().max() for one in (model, smooth))
+    assert steep == 0  # entries that are no part of the segment
+    assert curved > 1e-4
+    with torch.no_grad():
+        assert Explained(model, 0)(inputs).concepts.square().mean() == pytest.approx(1)
+
+
+def test_an_attack_moves_shares_of_a_curved_network_further_than_noise_and_keeps_the_emotions(example):
+    model = Small(hidden=60, seed=3)
+    moved = move_attribution(model, example, 0, Linf(0.3), method="gradient-input", steps=40)
+    assert moved.attacked["rank_correlation"] < moved.noise["rank_correlation"] - 0.05
+    assert moved.largest_change < 0.05
+    assert moved.table["budget"] == "Linf(epsilon=0.3)"
+
+
+def test_shares_of_a_linear_model_hardly_depend_on_an_attack(example):
+    moved = move_attribution(
+        Small(), example, 0, Linf(0.01), method="gradient-input", segments=SEGMENTS, steps=5
+    )
+    assert moved.attacked["rank_correlation"] > 0.99
+    assert moved.attacked["top_overlap"] == 1
+
+
+def test_the_attribution_of_a_linear_model_finds_an_attacked_region(example):
+    axes, region = Axes(2.0, tuple(np.linspace(100, 800, BANDS).tolist())), Region(seconds=(1, 2))
+    found = find_region(Small(), 0.01 * example, 0, Linf(1.0), region, axes, method="gradient-input", steps=5)
+    assert found["change"] > 0
+    assert (found["auc"], found["pointing"]) == (1, 1)
+    assert found["area"] == pytest.approx(2 / STEPS)
+    assert found["clean_auc"] < 0.8
+
+
+@pytest.mark.parametrize(
+    ("shape", "method", "message"),
+    [
+        ((2, STEPS, BANDS), "gradient-input", "one axis of time"),
+        ((STEPS, BANDS), "saliency", "method must be one of"),
+    ],
+)
+def test_what_cannot_be_attributed_is_refused(shape, method, message):
+    class Sum(nn.Module):
+        def forward(self, inputs):
+            return Prediction(inputs.flatten(1).sum(1, keepdim=True))
+
+    with pytest.raises(ConfigError, match=message):
+        attribute(Sum(), torch.ones(shape), 0, method)
+
+
+def test_a_waveform_has_segments_of_time_alone():
+    class Sum(nn.Module):
+        def forward(self, inputs):
+            return Prediction(inputs.sum(1, keepdim=True))
+
+    values = attribute(Sum(), torch.ones(100), 0, "occlusion", (10, 8))
+    assert values.shape == (100, 1)
+    table = segment_table(values, Axes(100.0), 100.0, (10, 8))
+    assert list(table) == ["from_seconds", "to_seconds", "attribution"]
+    np.testing.assert_allclose(table["attribution"], 10)
