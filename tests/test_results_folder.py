@@ -302,3 +302,22 @@ def test_the_page_states_certificates_as_their_rows_do(system):
     largest = with_errors(rows).query("radius == 0.216")["moved"].max()
     assert f"smoothed {system} by more than {plain(largest)}" in " ".join(page.split())
     assert f"{table.loc[0.216, 'moved']:.4f})".removeprefix("0") in page
+
+
+def test_the_page_states_attack_and_large_noise_as_their_rows_do():
+    page = " ".join((FOLDER / "README.md").read_text("utf-8").split())
+    (path,) = CERTIFICATES.glob("runs/A2E-6-*/certificates/*-sigma-0.216-*-attack-10.csv")
+    (line,) = summary(read_certificates(path)).to_dict("records")
+    clean, attacked, most = (
+        f"{line[name]:.4f}"[1:] for name in ("clean_mae", "attacked_mae", "certified_mae")
+    )
+    assert (
+        f"{line['clips']} clips of the split, A2E, σ 0.216, r 0.216: the smoothed model errs by {clean}"
+        in page
+    )
+    assert f"reaches {attacked}, and no attack can exceed {most}." in page
+    (path,) = CERTIFICATES.glob("runs/A2E-6-*/certificates/*-sigma-1-*.csv")
+    rows = with_errors(read_certificates(path)).query("radius == 1")
+    largest, change = plain(rows["moved"].max()), plain(rows["moved"].mean())
+    assert f"of A2E by more than {largest} ({change} on average)" in page
+    assert f"error from {plain(rows['model_mae'].mean())} to {plain(rows['clean_mae'].mean())}, above" in page

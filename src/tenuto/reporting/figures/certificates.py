@@ -45,7 +45,7 @@ def sandwich(both: Sandwich) -> Figure:
 def _size_title(own: pd.DataFrame) -> str:
     if own["snr_db"].notna().all():
         return "Signal-to-noise ratio (dB)"
-    return f"Euclidean norm of the change, r ({words.short_unit(str(own['unit'].iloc[0]))})"
+    return f"L2 norm of the change ({words.short_unit(str(own['unit'].iloc[0]))})"
 
 
 def _between(axes: Axes, lines: pd.DataFrame, colour: str, label: str) -> None:
