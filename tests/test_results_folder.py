@@ -11,6 +11,7 @@ import pytest
 import tenuto
 from tenuto import metrics
 from tenuto.analysis.certificates import summary, with_errors
+from tenuto.analysis.natural import corruption
 from tenuto.attacks import protocol
 from tenuto.config import preset_study
 from tenuto.data import Soundtracks
@@ -283,6 +284,18 @@ def test_the_page_states_where_errors_in_sound_double():
             assert f"{middle} dB ({low} to {high})" in page or f"{middle} dB ({high} to {low})" in page
             if curve.norm == "snr":
                 assert f"| {line['beyond']:.1f} dB |" in page
+
+
+@pytest.mark.parametrize("system", ["A2E", "A2M2E"])
+def test_the_page_states_corruption_errors(system):
+    (path,) = SOUND.glob(f"{system}-6-*/attacks/natural-2.csv")
+    (line,) = corruption(read_rows(path)).to_dict("records")
+    cells = [plain(line["clean_mae"])]
+    for name in ("corruption_error", "increase"):
+        low, middle, high = (plain(line[f"{name}{end}"]) for end in ("_low", "", "_high"))
+        cells.append(f"{middle} ({low} to {high})")
+    row = f"| {system} | {' | '.join([*cells, plain(line['moved'])])} |"
+    assert row in (FOLDER / "README.md").read_text("utf-8")
 
 
 CERTIFICATES = FOLDER / "certificates"
