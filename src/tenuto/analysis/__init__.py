@@ -2,7 +2,7 @@
 
 from tenuto.analysis.comparison import Comparison, Settings, compare
 from tenuto.analysis.curves import Curves, curve, from_folders, measure
-from tenuto.analysis.optimality import Optimality, optimality
+from tenuto.analysis.optimality import Optimality, compare_attacks
 from tenuto.analysis.sentences import Effects, summarise
 from tenuto.analysis.smc2025 import difference, significance, table1
 from tenuto.analysis.statistics import (
@@ -42,6 +42,7 @@ __all__ = [
     "Settings",
     "at_budgets",
     "compare",
+    "compare_attacks",
     "constant_error",
     "crossed_interval",
     "curve",
@@ -52,7 +53,6 @@ __all__ = [
     "holm",
     "measure",
     "mixed_model",
-    "optimality",
     "ordered_systems",
     "paired_t_test",
     "reversals",
