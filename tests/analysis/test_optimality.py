@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 import tenuto
-from tenuto.analysis import optimality
+from tenuto.analysis.optimality import optimality
 from tenuto.errors import DataError
 from tests.analysis.test_curves import CLEAN, attacked
 
@@ -56,6 +56,26 @@ def test_what_a_protocol_misses_is_stated_at_every_budget(both):
         [0.2, "standard-1", 0.1875, 0.375, 1],
         [0.2, "thorough-1", 0.375, 0.375, 0],
     ]
+
+
+def test_nothing_is_judged_at_a_budget_at_which_it_was_not_run():
+    finer = rows({0.1: 0.25, 0.15: 0.5, 0.2: 0.375}, protocol="mine-1")
+    once = rows({0.2: 0.25}, attack="Noise")
+    both = optimality(pd.concat([rows(STRONG), finer, once]))
+    assert both.budgets[["epsilon", "more"]].to_numpy().tolist() == [[0.1, 0], [0.1, 0], [0.2, 0], [0.2, 0]]
+    line = named(both.attacks)["standard-1", "Noise", "squared error"]
+    assert np.isnan(line.optimality)
+    assert line.best == 0
+    with pytest.raises(DataError, match="standard-1, mine-1 have no common budget in linf"):
+        optimality(pd.concat([rows({0.1: 0.25}), rows({0.2: 0.25}, protocol="mine-1")]))
+
+
+def test_a_model_without_errors_has_nothing_to_miss():
+    perfect = rows({0.1: 0.0})
+    for kind in ("clean", "adversarial"):
+        names = [name for name in perfect if name.startswith("label_")]
+        perfect[[name.replace("label", kind) for name in names]] = perfect[names].to_numpy()
+    assert optimality(perfect).budgets["more"].tolist() == [0]
 
 
 def test_the_best_is_that_of_each_clip():

@@ -2,7 +2,6 @@
 
 from tenuto.analysis.comparison import Comparison, Settings, compare
 from tenuto.analysis.curves import Curves, curve, from_folders, measure
-from tenuto.analysis.optimality import Optimality, optimality
 from tenuto.analysis.sentences import Effects, summarise
 from tenuto.analysis.smc2025 import difference, significance, table1
 from tenuto.analysis.statistics import (
@@ -36,7 +35,6 @@ __all__ = [
     "Effects",
     "Interval",
     "MixedComparison",
-    "Optimality",
     "PairedTest",
     "Ranking",
     "Settings",
@@ -52,7 +50,6 @@ __all__ = [
     "holm",
     "measure",
     "mixed_model",
-    "optimality",
     "ordered_systems",
     "paired_t_test",
     "reversals",
