@@ -11,6 +11,7 @@ import pytest
 import tenuto
 from tenuto import metrics
 from tenuto.analysis.certificates import summary, with_errors
+from tenuto.analysis.natural import corruption
 from tenuto.attacks import protocol
 from tenuto.config import preset_study
 from tenuto.data import Soundtracks
@@ -285,6 +286,18 @@ def test_the_page_states_where_errors_in_sound_double():
                 assert f"| {line['beyond']:.1f} dB |" in page
 
 
+@pytest.mark.parametrize("system", ["A2E", "A2M2E"])
+def test_the_page_states_corruption_errors(system):
+    (path,) = SOUND.glob(f"{system}-6-*/attacks/natural-2.csv")
+    (line,) = corruption(read_rows(path)).to_dict("records")
+    cells = [plain(line["clean_mae"])]
+    for name in ("corruption_error", "increase"):
+        low, middle, high = (plain(line[f"{name}{end}"]) for end in ("_low", "", "_high"))
+        cells.append(f"{middle} ({low} to {high})")
+    row = f"| {system} | {' | '.join([*cells, plain(line['moved'])])} |"
+    assert row in (FOLDER / "README.md").read_text("utf-8")
+
+
 CERTIFICATES = FOLDER / "certificates"
 
 
@@ -302,3 +315,22 @@ def test_the_page_states_certificates_as_their_rows_do(system):
     largest = with_errors(rows).query("radius == 0.216")["moved"].max()
     assert f"smoothed {system} by more than {plain(largest)}" in " ".join(page.split())
     assert f"{table.loc[0.216, 'moved']:.4f})".removeprefix("0") in page
+
+
+def test_the_page_states_attack_and_large_noise_as_their_rows_do():
+    page = " ".join((FOLDER / "README.md").read_text("utf-8").split())
+    (path,) = CERTIFICATES.glob("runs/A2E-6-*/certificates/*-sigma-0.216-*-attack-10.csv")
+    (line,) = summary(read_certificates(path)).to_dict("records")
+    clean, attacked, most = (
+        f"{line[name]:.4f}"[1:] for name in ("clean_mae", "attacked_mae", "certified_mae")
+    )
+    assert (
+        f"{line['clips']} clips of the split, A2E, σ 0.216, r 0.216: the smoothed model errs by {clean}"
+        in page
+    )
+    assert f"reaches {attacked}, and no attack can exceed {most}." in page
+    (path,) = CERTIFICATES.glob("runs/A2E-6-*/certificates/*-sigma-1-*.csv")
+    rows = with_errors(read_certificates(path)).query("radius == 1")
+    largest, change = plain(rows["moved"].max()), plain(rows["moved"].mean())
+    assert f"of A2E by more than {largest} ({change} on average)" in page
+    assert f"error from {plain(rows['model_mae'].mean())} to {plain(rows['clean_mae'].mean())}, above" in page

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 import tenuto
-from tenuto.analysis.optimality import optimality
+from tenuto.analysis import compare_attacks
 from tenuto.errors import DataError
 from tests.analysis.test_curves import CLEAN, attacked
 
@@ -27,7 +27,7 @@ def named(table):
 def both():
     weak = rows(WEAK, attack="Square", gradient_passes=0)
     strong = rows(STRONG, protocol="thorough-1")
-    return optimality(pd.concat([rows({0.1: CLEAN, 0.2: CLEAN}, attack="Noise"), weak, strong]))
+    return compare_attacks(pd.concat([rows({0.1: CLEAN, 0.2: CLEAN}, attack="Noise"), weak, strong]))
 
 
 def test_an_attack_is_measured_by_the_area_of_its_curve(both):
@@ -61,13 +61,13 @@ def test_what_a_protocol_misses_is_stated_at_every_budget(both):
 def test_nothing_is_judged_at_a_budget_at_which_it_was_not_run():
     finer = rows({0.1: 0.25, 0.15: 0.5, 0.2: 0.375}, protocol="mine-1")
     once = rows({0.2: 0.25}, attack="Noise")
-    both = optimality(pd.concat([rows(STRONG), finer, once]))
+    both = compare_attacks(pd.concat([rows(STRONG), finer, once]))
     assert both.budgets[["epsilon", "more"]].to_numpy().tolist() == [[0.1, 0], [0.1, 0], [0.2, 0], [0.2, 0]]
     line = named(both.attacks)["standard-1", "Noise", "squared error"]
     assert np.isnan(line.optimality)
     assert line.best == 0
     with pytest.raises(DataError, match="standard-1, mine-1 have no common budget in linf"):
-        optimality(pd.concat([rows({0.1: 0.25}), rows({0.2: 0.25}, protocol="mine-1")]))
+        compare_attacks(pd.concat([rows({0.1: 0.25}), rows({0.2: 0.25}, protocol="mine-1")]))
 
 
 def test_a_model_without_errors_has_nothing_to_miss():
@@ -75,14 +75,14 @@ def test_a_model_without_errors_has_nothing_to_miss():
     for kind in ("clean", "adversarial"):
         names = [name for name in perfect if name.startswith("label_")]
         perfect[[name.replace("label", kind) for name in names]] = perfect[names].to_numpy()
-    assert optimality(perfect).budgets["more"].tolist() == [0]
+    assert compare_attacks(perfect).budgets["more"].tolist() == [0]
 
 
 def test_the_best_is_that_of_each_clip():
     one, other = (rows({0.1: 0.25}, attack=attack) for attack in ("APGD", "DDN"))
     label = [name for name in one if name.startswith("adversarial_")]
     one.loc[:2, label], other.loc[3:, label] = one.loc[:2, label] + 0.125, other.loc[3:, label] + 0.125
-    lines = named(optimality(pd.concat([one, other])).attacks)
+    lines = named(compare_attacks(pd.concat([one, other])).attacks)
     # Excess 0.2 and 0.175 of 0.25.
     assert lines["standard-1", "APGD", "squared error"].optimality == pytest.approx(0.8)
     assert lines["standard-1", "DDN", "squared error"].optimality == pytest.approx(0.7)
@@ -90,24 +90,24 @@ def test_the_best_is_that_of_each_clip():
 
 
 def test_a_smaller_budget_counts_for_a_larger_one_and_clean_for_what_is_worse():
-    falling = optimality(pd.concat([rows({0.1: 0.25, 0.2: 0.0}, attack="DDN"), rows(STRONG)])).attacks
+    falling = compare_attacks(pd.concat([rows({0.1: 0.25, 0.2: 0.0}, attack="DDN"), rows(STRONG)])).attacks
     assert named(falling)["standard-1", "DDN", "squared error"].optimality == pytest.approx(0.75)
 
 
 def test_attacks_on_single_emotions_are_one_attack():
     pushes = [rows(STRONG, objective=f"{emotion} up") for emotion in ("tender", "happy")]
-    lines = named(optimality(pd.concat(pushes)).attacks)
+    lines = named(compare_attacks(pd.concat(pushes)).attacks)
     assert lines["standard-1", "APGD", "each emotion"].forward_passes == 160
 
 
 def test_where_nothing_is_found_nothing_is_compared():
-    lines = optimality(rows({0.1: CLEAN, 0.2: CLEAN})).attacks
+    lines = compare_attacks(rows({0.1: CLEAN, 0.2: CLEAN})).attacks
     assert np.isnan(lines["optimality"]).all()
 
 
 def test_each_run_and_norm_is_a_field_of_its_own():
     table = pd.concat([rows(STRONG), rows(WEAK, seed=7), rows(WEAK, norm="l2")])
-    lines = optimality(table).attacks
+    lines = compare_attacks(table).attacks
     assert lines[["run", "norm"]].drop_duplicates().to_numpy().tolist() == [
         ["A2E-6", "linf"],
         ["A2E-7", "linf"],
@@ -122,6 +122,6 @@ def test_attacks_on_other_clips_are_refused_by_the_first():
     with pytest.raises(
         DataError, match=r"A2E-6: standard-1 DDN squared error was not run on clip 002 \(1 in all\)"
     ):
-        optimality(table)
+        compare_attacks(table)
     with pytest.raises(DataError, match="no row of a test clip has an epsilon"):
-        optimality(rows({np.nan: 0.3}))
+        compare_attacks(rows({np.nan: 0.3}))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 
-import numpy as np
 import pytest
 import torch
 
@@ -70,11 +69,10 @@ def test_one_concept_moves_by_the_whole_budget_while_the_emotion_that_depends_on
         concepts = inputs.flatten(1)
         return Outputs(concepts.sum(dim=1, keepdim=True), concepts)
 
-    result = APGD(Linf(0.1), objective=OneConcept(0, keep=100.0))(
-        model, torch.zeros(1, 1, 1, 2), torch.zeros(1, 1)
-    )
-    np.testing.assert_allclose(result.adversarial_concepts, [[0.1, -0.1]], atol=0.01)
-    assert result.adversarial_prediction.abs().max() < 0.005
+    result = APGD(Linf(0.1), objective=OneConcept(0))(model, torch.zeros(1, 1, 1, 2), torch.zeros(1, 1))
+    assert result.adversarial_concepts is not None
+    assert result.adversarial_concepts.tolist() == [pytest.approx([0.1, -0.1])]
+    assert result.adversarial_prediction.abs().max() < 1e-6
 
 
 def test_correlation_is_minus_pearsons_r():

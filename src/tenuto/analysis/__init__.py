@@ -2,6 +2,7 @@
 
 from tenuto.analysis.comparison import Comparison, Settings, compare
 from tenuto.analysis.curves import Curves, curve, from_folders, measure
+from tenuto.analysis.optimality import Optimality, compare_attacks
 from tenuto.analysis.sentences import Effects, summarise
 from tenuto.analysis.smc2025 import difference, significance, table1
 from tenuto.analysis.statistics import (
@@ -35,11 +36,13 @@ __all__ = [
     "Effects",
     "Interval",
     "MixedComparison",
+    "Optimality",
     "PairedTest",
     "Ranking",
     "Settings",
     "at_budgets",
     "compare",
+    "compare_attacks",
     "constant_error",
     "crossed_interval",
     "curve",

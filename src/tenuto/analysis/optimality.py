@@ -56,7 +56,7 @@ class Optimality:
         return str(self.attacks.to_html(index=False) + self.budgets.to_html(index=False))
 
 
-def optimality(rows: pd.DataFrame) -> Optimality:
+def compare_attacks(rows: pd.DataFrame) -> Optimality:
     """Compare every attack, and every protocol, with the best of all attacks in the rows.
 
     Args:

@@ -15,7 +15,7 @@ from tenuto.analysis import (
 )
 from tenuto.analysis.comparison import Comparison, Settings
 from tenuto.analysis.curves import PROTOCOL, Curves
-from tenuto.analysis.optimality import Optimality, optimality as compare_attacks
+from tenuto.analysis.optimality import Optimality, compare_attacks
 from tenuto.api.progress import SILENT, Progress
 from tenuto.errors import ConfigError
 from tenuto.reporting import write_comparison, write_curves

@@ -44,7 +44,7 @@ def attribution_figure(attribution: Attribution) -> Figure:
     limit = float(np.quantile(sizes, CLIPPED)) or float(sizes.max()) or 1.0
     for axes, (name, values) in zip(panels[1:], maps.items(), strict=True):
         image = _draw(axes, values, seconds, attribution, name, limit)
-    bar = figure.colorbar(image, ax=panels[1:].tolist(), label="share of an entry", fraction=0.03)
+    bar: Any = figure.colorbar(image, ax=panels[1:].tolist(), label="share of an entry", fraction=0.03)
     bar.solids.set_rasterized(True)
     panels[-1].set_xlabel("seconds")
     return figure

@@ -37,15 +37,27 @@ def sandwich(both: Sandwich) -> Figure:
         axes.set_ylim(0, top)
         axes.set_xlabel(_size_title(own))
         open_axes(axes)
+    _align(list(all_axes))
     all_axes[0].set_ylabel("MAE of the smoothed model")
     legend(figure, list(all_axes), "upper")
     return figure
 
 
+def _align(all_axes: list[Axes]) -> None:
+    """Give panels over the same quantity the same range."""
+    for title in {axes.get_xlabel() for axes in all_axes}:
+        same = [axes for axes in all_axes if axes.get_xlabel() == title]
+        begins, ends = zip(*(axes.get_xlim() for axes in same), strict=True)
+        # An axis in dB begins with its largest value.
+        first, last = (max, min) if begins[0] > ends[0] else (min, max)
+        for axes in same:
+            axes.set_xlim(first(begins), last(ends))
+
+
 def _size_title(own: pd.DataFrame) -> str:
     if own["snr_db"].notna().all():
         return "Signal-to-noise ratio (dB)"
-    return f"Euclidean norm of the change, r ({words.short_unit(str(own['unit'].iloc[0]))})"
+    return f"L2 norm of the change ({words.short_unit(str(own['unit'].iloc[0]))})"
 
 
 def _between(axes: Axes, lines: pd.DataFrame, colour: str, label: str) -> None:
