@@ -161,9 +161,7 @@ def _of_trace(search: Search, result: AttackResult) -> list[Finding]:
     returned = pd.DataFrame({"loss": result.loss, "converged": result.converged}, index=result.trace.names)
     searched = SearchPath.of(attack, result.trace.frame(), returned)
     findings = [find(searched) for find in FINDERS.values()]
-    return [
-        dataclasses.replace(one, sentence=one.sentence.rstrip(".") + search.remark) for one in findings
-    ]
+    return [dataclasses.replace(one, sentence=one.sentence.rstrip(".") + search.remark) for one in findings]
 
 
 def _changes(search: Search, errors: dict[str, float]) -> Finding:
