@@ -143,14 +143,14 @@ def from_folders(folders: Sequence[str | Path], part: str = "test") -> Sandwich:
     if not chosen:
         named = ", ".join(map(str, folders))
         raise DataError(
-            f"{named}: there are no certificates of {part} clips and present weights. `tenuto certify RUN --sigma 0.216 "
-            "--attack-steps 50` makes some."
+            f"{named}: there are no certificates of {part} clips and present weights. `tenuto certify RUN --sigma "
+            "0.216 --attack-steps 50` makes some."
         )
     remarks = []
     if left_out:
         remarks.append(
-            f"{left_out} of {left_out + len(chosen)} tables of certificates were left out: another one of the same run, "
-            "input and sigma has an attack, more draws or a stronger attack."
+            f"{left_out} of {left_out + len(chosen)} tables of certificates were left out: another one of the same "
+            "run, input and sigma has an attack, more draws or a stronger attack."
         )
     if outdated:
         remarks.append(f"{outdated} tables of certificates were left out: they are of earlier weights.")

@@ -44,7 +44,7 @@ class Optimality:
     Attributes:
         attacks: A line per run, norm, protocol, attack and objective, and a line ``all`` per protocol: passes per clip
             over all budgets, ``optimality`` (NaN where no attack found anything, and for an attack that was not run at
-            every budget), and ``best``, the share of clips and of its budgets at which no attack of the rows found more.
+            every budget), and ``best``, the share of clips and of its budgets at which no attack found more.
         budgets: A line per run, norm, epsilon and protocol: the mean absolute error of its worst case (``mae``), of the
             best of all protocols (``best_mae``), and ``more``, what the latter exceeds the former by, relatively.
     """
