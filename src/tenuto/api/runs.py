@@ -9,6 +9,7 @@ Example:
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -130,12 +131,15 @@ class Run(runs.Run):
         self.progress.note(f"{chosen}: {chosen.description}")
         for omission in chosen.omissions(*kind):
             self.progress.note(omission)
-        with self.progress.bar("attack", total) as advance:
-            trace = trace or log is not None
-            rows = robustness.attack(self, chosen, part, device, batch_size, advance, trace=trace)
-        if log is not None:
-            with open_sink(log, self.folder, self.name, str(chosen)) as sink:
-                log_traces(self.traces(str(chosen), part), rows, sink)
+        with contextlib.ExitStack() as stack:
+            # What cannot report says so before the attack.
+            sink = None if log is None else open_sink(log, self.folder, self.name, str(chosen))
+            report = None if sink is None else stack.enter_context(sink)
+            with self.progress.bar("attack", total) as advance:
+                traced = trace or report is not None
+                rows = robustness.attack(self, chosen, part, device, batch_size, advance, trace=traced)
+            if report is not None:
+                log_traces(self.traces(str(chosen), part), rows, report)
         return rows
 
     def traces(self, protocol: str, part: str = "test") -> pd.DataFrame:
