@@ -201,6 +201,7 @@ def complete(
         return {}
     try:
         begun, pace = time.monotonic(), Pace(limit)
+        pace.begin()
         folder = loop.train(one.config, prepared, WORK, device, lambda row: pace.check())
         opened = open_run(folder, prepared)
         robustness.evaluate(opened)

@@ -285,3 +285,16 @@ def test_parameters_become_options():
     of_attack = "steps must be a whole number, got 'few'."  # `--setting steps=few`; train alone has --steps
     assert with_options(of_attack, "attack") == of_attack
     assert with_options(of_attack, "train") == f"--{of_attack}"
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"precision": "tf32"}, "only GPUs compute in TF32"),
+        ({"robust": {"method": "noise", "steps": 3}}, "noise has no setting `steps`"),
+        ({"bottleneck": "sequential"}, "bottleneck sequential needs the network a2m2e"),
+    ],
+)
+def test_settings_of_training_are_refused_before_recordings_are_read(settings, message, tmp_path):
+    with pytest.raises(ConfigError, match=message):
+        tenuto.train(tmp_path, **settings)  # a folder without recordings

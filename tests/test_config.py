@@ -7,6 +7,7 @@ import re
 
 import pytest
 
+from tenuto.api.training import run_config
 from tenuto.config import (
     SYSTEMS,
     Config,
@@ -392,6 +393,33 @@ def test_a_sequential_bottleneck_trains_concepts_alone_and_keeps_other_signature
     assert RunConfig.parse(with_own, "x").train.bottleneck == "independent"
     again = RunConfig.parse(with_system(with_own, "A2M2E"), "x").named()
     assert (again.system, again.train.bottleneck, again.train.task_loss_weight) == ("A2M2E", None, 0.5)
+
+
+@pytest.mark.parametrize(("bottleneck", "weight"), [(None, 0.5), ("joint", 0.5), ("independent", 0)])
+def test_a_system_keeps_its_weight_unless_its_bottleneck_is_trained_in_another_way(bottleneck, weight):
+    train = run_config("A2M2E", settings={"train": {"bottleneck": bottleneck}}).train
+    assert (train.bottleneck or "joint", train.task_loss_weight) == (bottleneck or "joint", weight)
+
+
+@pytest.mark.parametrize(
+    ("robust", "expected"),
+    [
+        ("fast", {"method": "fast"}),
+        ({"method": "fast", "epsilon": 0.1}, {"method": "fast", "epsilon": 0.1}),
+        ({"method": "trades", "steps": 2}, {"method": "trades", "epsilon": 0.05, "steps": 2, "weight": 6}),
+        ({"steps": 2}, {"method": "trades", "epsilon": 0.05, "steps": 2, "weight": 6}),
+    ],
+)
+def test_another_method_takes_no_settings_from_that_of_a_preset(robust, expected):
+    config = run_config("A2E", "robust-trades", {"train": {"robust": robust}})
+    assert config.train.robust == RobustConfig(**expected)
+
+
+def test_settings_extend_a_method_that_a_file_names_alone(tmp_path):
+    path = tmp_path / "mine.yaml"
+    path.write_text("train: {robust: pgd}\n")
+    config = run_config("A2E", str(path), {"train": {"robust": {"steps": 2}}})
+    assert config.train.robust == RobustConfig(method="pgd", steps=2)
 
 
 @pytest.mark.parametrize(

@@ -105,7 +105,7 @@ def test_gradcheck_in_float64():
 
 
 @pytest.mark.parametrize("shape", [(7000,), (3, 7000), (2, 2, 7000)])
-def test_the_gradient_is_that_of_the_plain_operations(shape):
+def test_the_gradient_and_its_gradient_are_those_of_the_plain_operations(shape):
     """Frames overlap three deep, and the first sample of each lies at the floor of a multiple of the hop."""
     waveform = torch.rand(
         shape, dtype=torch.float64, generator=torch.Generator().manual_seed(1)
@@ -119,9 +119,16 @@ def test_the_gradient_is_that_of_the_plain_operations(shape):
     plain = torch.log10(1 + magnitude @ torch.from_numpy(filterbank()))
     ours = LogSpectrogram()(waveform)
     weights = torch.rand(ours.shape, dtype=torch.float64)
-    gradients = [torch.autograd.grad((one * weights).sum(), waveform)[0] for one in (ours, plain)]
+    gradients = [
+        torch.autograd.grad((one * weights).sum(), waveform, retain_graph=True)[0] for one in (ours, plain)
+    ]
     assert torch.equal(ours, plain)
     torch.testing.assert_close(*gradients)
+    slopes = [
+        torch.autograd.grad((one * weights).sum(), waveform, create_graph=True)[0] for one in (ours, plain)
+    ]
+    second = [torch.autograd.grad(slope.square().sum(), waveform)[0] for slope in slopes]
+    torch.testing.assert_close(*second)
 
 
 def test_gradient_at_silence_is_finite():

@@ -163,6 +163,19 @@ def test_the_attribution_of_a_linear_model_finds_an_attacked_region(example):
 
 
 @pytest.mark.parametrize(
+    ("shape", "bands", "message"),
+    [
+        ((1, STEPS, BANDS), tuple(range(100, 100 + BANDS)), "a smaller"),
+        ((40,), None, "seconds: the shares of"),
+    ],
+)
+def test_a_region_that_is_the_whole_input_is_refused_before_an_attack(shape, bands, message):
+    model, axes = nn.Module(), Axes(100.0, bands)  # cannot be called
+    with pytest.raises(ConfigError, match=f"is the whole input.*{message}"):
+        find_region(model, torch.ones(shape), 0, Linf(1.0), Region(bands=(10, 500)), axes)
+
+
+@pytest.mark.parametrize(
     ("shape", "method", "message"),
     [
         ((2, STEPS, BANDS), "gradient-input", "one axis of time"),

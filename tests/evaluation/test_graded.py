@@ -19,6 +19,7 @@ from tenuto.models.checkpoint import save
 from tenuto.store.natural import GRADED_CHANGES, KINDS
 from tenuto.store.rows import validate_rows, values_of
 from tenuto.store.run import RunFolder
+from tenuto.study.limit import OutOfTime
 from tests.evaluation.test_natural import (  # noqa: F401
     delay,
     melody,
@@ -284,6 +285,9 @@ def test_an_interrupted_call_is_continued(rows, run, tmp_path, monkeypatch):  # 
     variations = graded_module._variations
     measured: list[int] = []
 
+    def out_of_time():
+        raise OutOfTime
+
     def measure(*call):
         if len(measured) == 2:
             raise KeyboardInterrupt
@@ -293,6 +297,9 @@ def test_an_interrupted_call_is_continued(rows, run, tmp_path, monkeypatch):  # 
     monkeypatch.setattr(graded_module, "_variations", measure)
     with pytest.raises(KeyboardInterrupt):
         graded(copy)
+    with pytest.raises(OutOfTime):
+        graded(copy, before_piece=out_of_time)
+    assert len(measured) == 2
     measured.clear()
 
     def count(*call):

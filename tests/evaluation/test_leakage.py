@@ -160,7 +160,7 @@ def test_free_units_have_task_leakage_alone_and_say_so(opened):
     result = measure(opened["A2B2E"], "train")
     assert result.pairs.empty
     assert np.isnan(result["inter_concept_leakage"])
-    assert any("units are free" in remark for remark in result.remarks)
+    assert any("No unit stands for a concept of midlevel" in remark for remark in result.remarks)
 
 
 def test_what_cannot_be_measured_is_refused(opened, tmp_path):

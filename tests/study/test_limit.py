@@ -52,6 +52,17 @@ def test_the_first_epoch_begins_until_the_time_is_over(clock, tmp_path):
         Pace(short).check()
 
 
+def test_what_precedes_the_first_epoch_or_piece_is_not_expected_again(clock, tmp_path):
+    pace = Pace(Limit(tmp_path, 100.0, clock[0]))
+    clock[0] += 60  # to open a model
+    pace.check()
+    pace = Pace(Limit(tmp_path, 100.0, clock[0]))
+    pace.begin()
+    clock[0] += 60  # the first epoch
+    with pytest.raises(OutOfTime):
+        pace.check()
+
+
 def test_without_a_limit_only_a_request_ends_a_call_and_not_the_next_one(clock, tmp_path):
     endless = Limit(tmp_path, begun=clock[0])
     clock[0] += 1e9

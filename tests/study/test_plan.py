@@ -26,7 +26,9 @@ from tenuto.files import write_json, write_text
 from tenuto.store.run import RunFolder
 from tenuto.store.study import StudyFolder
 from tenuto.study import journal, stages
+from tenuto.study.limit import Limit, OutOfTime
 from tenuto.study.plan import identity, plan_study, planned, protocols, reductions, runs, settled, tasks
+from tenuto.study.stages import Job
 from tests.study import small
 
 PAPER_SEEDS = (6, 21, 42, 796, 950, 2025, 2324, 2451, 3100, 7192)
@@ -393,7 +395,7 @@ def test_curves_are_read_against_natural_changes(tmp_path):
     assert "natural" not in [stage.kind for stage in plan_study(preset_study("demo"), tmp_path).stages]
 
 
-def test_natural_variation_with_strengths_is_measured_where_a_study_says_so(monkeypatch):
+def test_natural_variation_with_strengths_is_measured_where_a_study_says_so(monkeypatch, tmp_path):
     study = preset_study("demo")
     studies = {name: study.model_copy(update={"natural": name}) for name in (None, "natural-1", "natural-2")}
     run = RunFolder("runs/A2E-6-00000000")
@@ -401,11 +403,18 @@ def test_natural_variation_with_strengths_is_measured_where_a_study_says_so(monk
     names = {name: [task.name for task in own if task.kind == "natural"] for name, own in each.items()}
     assert names == {None: [], "natural-1": ["natural"], "natural-2": ["natural", "natural natural-2"]}
     measured: list[str] = []
+
+    def graded(run, before_piece):
+        measured.append("natural-2")
+        before_piece()
+
     monkeypatch.setattr(stages, "natural", lambda run: measured.append("natural-1"))
-    monkeypatch.setattr(stages, "graded", lambda run: measured.append("natural-2"))
-    for task in each["natural-2"]:
-        if task.kind == "natural":
-            stages._evaluate(None, None, task, None)  # type: ignore[arg-type]
+    monkeypatch.setattr(stages, "graded", graded)
+    job = Job(study, None, tmp_path, None, limit=Limit(tmp_path, 0.0))  # type: ignore[arg-type]
+    first, second = (task for task in each["natural-2"] if task.kind == "natural")
+    stages._evaluate(job, None, first, None)  # type: ignore[arg-type]
+    with pytest.raises(OutOfTime):  # between two clips
+        stages._evaluate(job, None, second, None)  # type: ignore[arg-type]
     assert measured == ["natural-1", "natural-2"]
 
 

@@ -49,6 +49,15 @@ def test_weights_are_an_exponential_average_that_forgets_the_first_ones(network)
     assert expected == pytest.approx(19, abs=0.1)
 
 
+def test_weights_of_another_type_are_averaged_too(network):
+    average = Average(network.double(), decay=0.5)
+    weight, before = network.layers[0].weight, network.layers[0].weight.detach().clone()
+    with torch.no_grad():
+        weight.add_(1)
+    average.update(network, [])
+    torch.testing.assert_close(average.network.layers[0].weight, before + 0.9, rtol=0, atol=1e-6)
+
+
 def test_batch_statistics_are_those_of_the_averaged_weights_without_dropout(network):
     average, inputs = Average(network, decay=0.99), torch.randn(16, 1, 8, 8)
     for number in range(400):

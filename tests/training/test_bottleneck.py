@@ -11,6 +11,7 @@ from tenuto.data.batches import Material
 from tenuto.errors import ConfigError
 from tenuto.files import read_csv, read_json
 from tenuto.models import NETWORKS, Network, Prediction
+from tenuto.models.backbone import BackboneNetwork
 from tenuto.models.checkpoint import load
 from tenuto.models.recogniser import predict
 from tenuto.training import loop
@@ -101,9 +102,17 @@ def test_networks_without_known_concepts_are_refused(prepared, tmp_path, monkeyp
         def forward(self, excerpts):
             return Prediction(excerpts, excerpts)
 
-    monkeypatch.setattr(NETWORKS, "_parts", {**NETWORKS._parts, "curved": Curved})
+    class Own(BackboneNetwork):
+        has_concepts = True
+
+        def __init__(self, emotions, concepts, width):
+            super().__init__(emotions, concepts, width)
+            self.attach(torch.nn.Linear(self.backbone.features, emotions))
+
+    monkeypatch.setattr(NETWORKS, "_parts", {**NETWORKS._parts, "curved": Curved, "own": Own})
     for network, message in (
         ("a2e", "needs the network a2m2e"),
+        ("own", "is not known of the network own"),
         ("curved", "is not known of the network curved"),
     ):
         config = RunConfig.parse({"model": {"network": network}, "train": {"bottleneck": "independent"}}, "x")

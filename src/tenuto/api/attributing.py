@@ -19,7 +19,7 @@ from tenuto.evaluation.attribution import (
     plane,
     segment_table,
 )
-from tenuto.evaluation.attribution_attack import STEPS, find_region, move_attribution
+from tenuto.evaluation.attribution_attack import STEPS, entries_of, find_region, move_attribution
 from tenuto.evaluation.linear_head import as_doubles
 from tenuto.evaluation.runs import Run
 from tenuto.models.systems import for_attack
@@ -51,6 +51,8 @@ def attribute_clip(
         )
     part = run.part(run.part_of(clip))
     example = part.inputs[part.clips.index(clip)]
+    if region is not None:
+        entries_of(region, example, inputs.axes)  # refused before minutes of attacks
     model = for_attack(run.recogniser.network)
     with torch.no_grad():
         both = model(torch.stack([example, torch.zeros_like(example)])).emotions

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +17,14 @@ from tenuto.config import (
     with_adversarial,
     with_system,
 )
+from tenuto.devices import require, require_precision
 from tenuto.errors import ConfigError, did_you_mean
 from tenuto.models import check_network
 from tenuto.models.checkpoint import import_run
 from tenuto.sinks import Sink
+from tenuto.train_config import JOINT
 from tenuto.training import loop
+from tenuto.training.bottleneck import check_bottleneck
 
 
 def run_config(
@@ -51,15 +54,27 @@ def run_config(
     elif preset and describes_study(preset) and adversarial is None:
         # In a study, settings of adversarial training hold for the systems that are trained so.
         content = with_adversarial(content, False)
-    content = merge(content, settings or {})
     own = (settings or {}).get("train") or {}
-    if own.get("bottleneck") is not None and own.get("task_loss_weight") is None:
-        # The system and the preset weigh a joint loss.
-        content["train"] = {key: one for key, one in content["train"].items() if key != "task_loss_weight"}
+    content["train"] = _without_replaced(content.get("train") or {}, own)
+    content = merge(content, settings or {})
     content["data"] = with_folder_file(content.get("data") or {}, root)
     if adversarial is not None:
         content = with_adversarial(content, adversarial)
     return RunConfig.parse(content, preset or "the settings").named()
+
+
+def _without_replaced(train: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings of training of a preset and a system, without those of a bottleneck or method that ``own`` replaces."""
+    kept = dict(train)
+    bottleneck, robust, new = (train.get("bottleneck") or JOINT, train.get("robust"), own.get("robust"))
+    if own.get("task_loss_weight") is None and (own.get("bottleneck") or bottleneck) != bottleneck:
+        kept.pop("task_loss_weight", None)  # it weighs the loss of the other bottleneck
+    if isinstance(robust, str):
+        robust = {"method": robust}
+    if isinstance(robust, Mapping):
+        method = new.get("method") if isinstance(new, Mapping) else None
+        kept["robust"] = robust if method in (None, robust.get("method")) else {}
+    return kept
 
 
 def train(
@@ -106,6 +121,9 @@ def train(
         parts: dict[str, Any] = {name: settings.pop(name) for name in ("data", "model") if name in settings}
         config = run_config(system, preset, {**parts, "train": settings}, adversarial, root)
     check_network(config)
+    check_bottleneck(config)
+    require(device)
+    require_precision(config.train.precision, device)
     config = loop.completed(config)
     prepared = prepare(root, config.data, cache=cache, progress=progress)
     progress.note(

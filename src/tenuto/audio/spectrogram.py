@@ -133,20 +133,23 @@ class _Magnitudes(torch.autograd.Function):
 
     The adjoint of a real FFT is computed by a real inverse FFT, in which every bin but the first counts twice. PyTorch
     computes a complex one. Frames are added one after the other, in an order that never varies, not even on a GPU.
+    Where the gradient is itself differentiated, as in an attack on an attribution, it is PyTorch's.
     """
 
     @staticmethod
     def forward(ctx: Any, waveform: Tensor, index: Tensor, window: Tensor) -> Tensor:
         spectrum = _spectrum(waveform, index, window)
         magnitude = spectrum.abs()
-        ctx.save_for_backward(spectrum, magnitude, window)
+        ctx.save_for_backward(spectrum, magnitude, window, waveform, index)
         ctx.starts, ctx.shape = index[:, 0].tolist(), waveform.shape
         return magnitude
 
     @staticmethod
-    @torch.autograd.function.once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
-        spectrum, magnitude, window = ctx.saved_tensors
+        spectrum, magnitude, window, waveform, index = ctx.saved_tensors
+        if torch.is_grad_enabled():
+            again = _spectrum(waveform, index, window).abs()
+            return *torch.autograd.grad(again, waveform, gradient, create_graph=True), None, None
         # The magnitude has no gradient at 0; as in PyTorch, it is 0 there.
         slope = gradient / magnitude.masked_fill(magnitude == 0, math.inf)
         slope[..., 1:] /= 2

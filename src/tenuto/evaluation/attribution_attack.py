@@ -17,6 +17,7 @@ from collections.abc import Callable
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from tenuto.attacks import APGD, Budget, ConceptsMove, OneEmotion, Region
@@ -147,6 +148,24 @@ def _noise_like(perturbation: Tensor, seed: int) -> Tensor:
     return torch.from_numpy(drawn).reshape(perturbation.shape).to(perturbation)
 
 
+def entries_of(region: Region, example: Tensor, axes: Axes | None) -> NDArray[np.bool_]:
+    """Which entries of one example belong to a region, (steps, bands).
+
+    Raises:
+        AttackError: The axes are not known.
+        ConfigError: The region is not in the input, or is the whole of it.
+    """
+    box, inside = region.of(example[None], axes).box, np.zeros(plane(example).shape, bool)
+    has_bands = inside.shape[1] > 1
+    inside[box if has_bands else (box[1], slice(None))] = True
+    if inside.all():
+        raise ConfigError(
+            f"{region!r} is the whole input, in which an attribution cannot find it. "
+            f"{'Choose a smaller one.' if has_bands else 'Choose seconds: the shares of a waveform have no frequency.'}"
+        )
+    return inside
+
+
 def find_region(
     model: nn.Module,
     example: Tensor,
@@ -181,18 +200,13 @@ def find_region(
         attacked input, and, as ``clean_auc``, the ``auc`` of the clean input, which knows of no attack.
 
     Raises:
-        AttackError: The region is not in the input, or the axes are not known.
+        AttackError, ConfigError: As `entries_of`.
     """
-    inputs = example[None]
+    inputs, inside = example[None], entries_of(region, example, axes)
     with torch.no_grad():
         clean = model(inputs.clone()).emotions
     attack = APGD(budget, objective=OneEmotion(output), steps=steps, seed=seed, region=region)
     result = attack(model, inputs, clean, axes=axes, progress=progress)
-    area = region.of(inputs, axes)
-    inside = np.zeros(plane(example).shape, bool)
-    inside[area.box if inside.shape[1] > 1 else (area.box[1], slice(None))] = True
-    if inside.all():
-        raise ConfigError(f"{region!r} is the whole input. Choose a smaller one.")
     shares = {
         name: attribute(model, one[0], output, method, segments)
         for name, one in (("clean", inputs), ("attacked", result.adversarial))

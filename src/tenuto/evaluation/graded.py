@@ -213,7 +213,12 @@ SOUND_CHANGES: dict[str, Callable[[Passage], Iterator[Variation]]] = {
 
 
 @repeatable
-def graded(run: Run, part: str = "test", progress: Progress | None = None) -> pd.DataFrame:
+def graded(
+    run: Run,
+    part: str = "test",
+    progress: Progress | None = None,
+    before_piece: Callable[[], None] = lambda: None,
+) -> pd.DataFrame:
     """Predictions for one part of the split under natural-2, also written to ``attacks/natural-2.csv``.
 
     Columns: see `tenuto.store.rows`; ``attack`` is "natural", ``objective`` the kind and strength, such as
@@ -224,6 +229,7 @@ def graded(run: Run, part: str = "test", progress: Progress | None = None) -> pd
         run: The model and its clips; their audio files are read.
         part: ``test`` or another part of the split.
         progress: Called with 1 after every clip.
+        before_piece: Called before each clip. What it raises ends the call; the clips before are kept.
 
     Raises:
         AudioError: A recording cannot be decoded.
@@ -243,6 +249,7 @@ def graded(run: Run, part: str = "test", progress: Progress | None = None) -> pd
         for row, place in enumerate(prepared.places(clips.clips)):
             piece = pieces / f"{row:05d}.csv"
             if not piece.is_file():
+                before_piece()
                 write_rows(piece, _of_clip(run, part, clips, row, clean, frames[place]).assign(**origin))
             tables.append(read_rows(piece))
             if progress is not None:

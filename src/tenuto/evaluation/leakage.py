@@ -207,7 +207,9 @@ def measure(run: Run, part: str = "test", black_box: Run | None = None, seed: in
     remarks: list[str] = []
     pairs = pd.DataFrame()
     if clips.annotations() is None:
-        remarks.append("The units are free, none stands for a concept: inter-concept leakage is not defined.")
+        remarks.append(
+            f"No unit stands for a concept of {run.material.prepared.name}: inter-concept leakage is not defined."
+        )
     elif len(run.recogniser.concepts) > 1:
         pairs, pair_values = concept_leakage(units, truth, run.recogniser.concepts, counts)
         lines.append(_line("inter_concept_leakage", pair_values))

@@ -333,8 +333,9 @@ def run_study(
         report: Called with one line after every step.
         device: Where a run computes, ``cpu`` or ``cuda``.
         trust: Whether the code of adopted models is trusted.
-        time_limit: How long this call may take, such as ``"12m"``, or seconds. It ends before an epoch or a piece of an
-            attack that is expected to take longer than what is left. Generated music and spectrograms are completed.
+        time_limit: How long this call may take, such as ``"12m"``, or seconds. It ends before an epoch, a piece of an
+            attack or a clip of natural-2 that is expected to take longer than what is left. Generated music,
+            spectrograms and natural-1 are completed.
 
     Returns:
         The time of this call, and the runs that failed or are unfinished.

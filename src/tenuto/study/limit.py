@@ -68,17 +68,24 @@ class Limit:
 class Pace:
     """Decides before every epoch or piece of one stage whether there is time for it.
 
-    The next one is expected to take as long as the longest so far. The first is always begun, so that every call makes
-    progress.
+    The next one is expected to take as long as the longest so far. The first begins unless the time is over already,
+    however long what precedes it took.
     """
 
     def __init__(self, limit: Limit | None) -> None:
-        self._limit, self._longest, self._begun = limit, 0.0, time.monotonic()
+        self._limit, self._longest = limit, 0.0
+        self._begun: float | None = None
+
+    def begin(self) -> None:
+        """Measure the first epoch or piece from now on, where no check precedes it."""
+        self._begun = time.monotonic()
 
     def check(self) -> None:
         """Raise `OutOfTime` where the next epoch or piece would not end in time."""
         now = time.monotonic()
-        self._longest, self._begun = max(self._longest, now - self._begun), now
+        if self._begun is not None:
+            self._longest = max(self._longest, now - self._begun)
+        self._begun = now
         if self._limit is not None and self._limit.is_reached(self._longest):
             raise OutOfTime
 

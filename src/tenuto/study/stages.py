@@ -177,6 +177,7 @@ def _train(job: Job, prepared: Prepared, entry: journal.Entry) -> None:
         entry.note(epoch=row["epoch"], **best)
         pace.check()
 
+    pace.begin()
     loop.train(job.planned.config, prepared, job.run.path.parent, job.device, progress)
 
 
@@ -193,14 +194,16 @@ def _evaluate(job: Job, run: Run, task: Task, entry: journal.Entry) -> None:
     def progress(done: int) -> None:
         entry.note(steps=entry.record.steps + done)
 
+    pace = Pace(job.limit)
     if task.kind == EVALUATE:
         robustness.evaluate(run)
+    elif task.kind == NATURAL and task.protocol == GRADED:
+        graded(run, before_piece=pace.check)
     elif task.kind == NATURAL:
-        (graded if task.protocol == GRADED else natural)(run)
+        natural(run)
     elif isinstance(task.protocol, Protocol):
         each = task.protocol.iterations(len(run.recogniser.emotions), run.recogniser.has_gradient)
         entry.note(True, steps_total=each * len(run.material.split.test))
-        pace = Pace(job.limit)
         robustness.attack(run, task.protocol, device=job.device, progress=progress, before_piece=pace.check)
 
 

@@ -20,15 +20,28 @@ from tenuto.models.systems import NETWORKS, Network
 
 Values = NDArray[np.float64]
 
+NARROW = 0.05
+"""Width of a network that is built to see its layers."""
+
 
 def check_bottleneck(config: RunConfig) -> None:
     """Refuse, before training, a network whose layer from concepts to emotions is not known. Raises `ConfigError`."""
     network = config.model.network
-    if config.train.bottleneck is not None and not issubclass(NETWORKS[network], BackboneNetwork):
+    if config.train.bottleneck is None:
+        return
+    if not _has_linear_bottleneck(NETWORKS[network]):
         raise ConfigError(
             f"bottleneck {config.train.bottleneck} fits the linear layer from concepts to emotions, which is not known "
             f"of the network {network}. Leave it out or choose a2m2e."
         )
+
+
+def _has_linear_bottleneck(kind: type[Network]) -> bool:
+    """Whether networks of this kind have the layers of the study behind their features."""
+    if not issubclass(kind, BackboneNetwork):
+        return False
+    with torch.random.fork_rng(devices=[]):
+        return isinstance(kind(2, 2, NARROW).head, BottleneckHead)
 
 
 def fit_emotions(network: Network, clips: Batch, bottleneck: str, batch_size: int) -> None:

@@ -19,7 +19,7 @@ from tenuto.errors import AttackError, ConfigError
 from tenuto.models import Prediction
 from tenuto.models.systems import Network
 from tenuto.training import loop
-from tenuto.training.robust import METHODS, build, completed
+from tenuto.training.robust import METHODS, Method, build, completed
 from tenuto.training.update import Trainee
 
 ATTACKS = ("pgd", "fast", "free", "trades")
@@ -310,6 +310,19 @@ def test_every_method_reaches_its_robust_error_on_the_synthetic_corpus(music):
 def test_settings_that_a_method_cannot_have_are_refused(settings, message):
     with pytest.raises(ConfigError, match=re.escape(message)):
         build(RobustConfig(**settings))
+
+
+def test_a_method_with_a_field_that_no_configuration_has_is_refused(monkeypatch):
+    @dataclasses.dataclass(kw_only=True)
+    class Mine(Method):
+        temperature: float = 1.0
+
+        def update(self, trainee, batch):
+            raise AssertionError
+
+    monkeypatch.setattr(METHODS, "_parts", {**METHODS._parts, "mine": Mine})
+    with pytest.raises(ConfigError, match="mine: its field `temperature` is no setting of robust training"):
+        completed(RobustConfig(method="mine"))
 
 
 @pytest.mark.parametrize("name", METHODS)

@@ -55,10 +55,16 @@ def build(config: RobustConfig) -> Method:
     """Build the method of robust training that a configuration describes.
 
     Raises:
-        ConfigError: An unknown method, a setting that it does not have, or settings that exclude each other.
+        ConfigError: An unknown method, one with a field that is no setting of `RobustConfig`, a setting that it does not
+            have, or settings that exclude each other.
     """
     kind = METHODS[config.method]
     own = [field.name for field in dataclasses.fields(kind) if field.init]
+    if foreign := [name for name in own if name not in RobustConfig.model_fields]:
+        raise ConfigError(
+            f"{config.method}: its field `{foreign[0]}` is no setting of robust training. Rename it to one of "
+            f"{', '.join(RobustConfig.model_fields)}, or give it `init=False`."
+        )
     settings = config.model_dump(exclude={"method"}, exclude_none=True)
     for name in settings:
         if name not in own:
