@@ -8,7 +8,7 @@ import tenuto
 from tenuto.analysis.certificates import sandwich, summary
 from tenuto.data.excerpts import SPECTROGRAM_UNIT, WAVEFORM_UNIT
 from tenuto.errors import DataError, FileError
-from tenuto.files import write_csv
+from tenuto.files import sha256_file, write_csv
 from tenuto.store.run import RunFolder
 
 
@@ -102,6 +102,20 @@ def test_saved_certificates_are_drawn_the_attacked_ones_first(study, tmp_path):
     written = {path.name for path in (tmp_path / "out").iterdir()}
     assert written == {f"certificates.{kind}" for kind in ("csv", "md", "tex", "png", "pdf")}
     assert tenuto.sandwich(tmp_path, "train").table["sigma"].iloc[0] == 3
+
+
+def test_of_attacks_with_as_many_draws_the_stronger_is_taken_and_earlier_weights_are_left_out(
+    study, tmp_path
+):
+    study.checkpoint.write_bytes(b"weights")
+    now = sha256_file(study.checkpoint)
+    write_csv(study.certificates("a-attack-100"), rows(checkpoint=now))
+    for weaker in ("a-attack-20", "a"):  # after and before it in the order of names
+        write_csv(study.certificates(weaker), rows(checkpoint=now).assign(attacked=0.65))
+    write_csv(study.certificates("b"), rows(sigma=1.0))
+    both = tenuto.sandwich(tmp_path)
+    np.testing.assert_allclose(both.table["attacked_mae"], [0.2, 0.3])
+    assert "1 tables of certificates were left out: they are of earlier weights" in both.remarks[1]
 
 
 def test_no_certificates_and_a_damaged_table_are_named(study, tmp_path):

@@ -58,6 +58,26 @@ def test_what_a_protocol_misses_is_stated_at_every_budget(both):
     ]
 
 
+def test_nothing_is_judged_at_a_budget_at_which_it_was_not_run():
+    finer = rows({0.1: 0.25, 0.15: 0.5, 0.2: 0.375}, protocol="mine-1")
+    once = rows({0.2: 0.25}, attack="Noise")
+    both = compare_attacks(pd.concat([rows(STRONG), finer, once]))
+    assert both.budgets[["epsilon", "more"]].to_numpy().tolist() == [[0.1, 0], [0.1, 0], [0.2, 0], [0.2, 0]]
+    line = named(both.attacks)["standard-1", "Noise", "squared error"]
+    assert np.isnan(line.optimality)
+    assert line.best == 0
+    with pytest.raises(DataError, match="standard-1, mine-1 have no common budget in linf"):
+        compare_attacks(pd.concat([rows({0.1: 0.25}), rows({0.2: 0.25}, protocol="mine-1")]))
+
+
+def test_a_model_without_errors_has_nothing_to_miss():
+    perfect = rows({0.1: 0.0})
+    for kind in ("clean", "adversarial"):
+        names = [name for name in perfect if name.startswith("label_")]
+        perfect[[name.replace("label", kind) for name in names]] = perfect[names].to_numpy()
+    assert compare_attacks(perfect).budgets["more"].tolist() == [0]
+
+
 def test_the_best_is_that_of_each_clip():
     one, other = (rows({0.1: 0.25}, attack=attack) for attack in ("APGD", "DDN"))
     label = [name for name in one if name.startswith("adversarial_")]

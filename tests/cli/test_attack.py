@@ -57,6 +57,14 @@ def test_traces_are_written_next_to_the_rows(attack):
     assert pd.read_csv(path).groupby("clip")["step"].max().tolist() == [4, 4, 4]
 
 
+def test_a_report_that_cannot_begin_is_refused_before_the_attack(tenuto, run, corpus, cache):
+    arguments = ("--attack", "PGD", "--epsilon", 0.3, "--log", "nowhere", "--no-natural")
+    outcome = tenuto("attack", run, "--root", corpus, "--cache", cache, *arguments)
+    assert outcome.exit_code == 2
+    assert "nowhere" in outcome.stderr
+    assert not list((run / "attacks").glob("PGD*"))
+
+
 def test_an_attack_that_was_done_is_not_repeated(attack):
     _, folder = attack("--iterations", 2)
     before = (folder / "attacks" / f"{TABLE}.csv").stat().st_mtime_ns

@@ -112,6 +112,8 @@ def test_an_attack_on_the_smoothed_model_stays_inside_and_is_resumed(run, monkey
         ({"inputs": "sound"}, "a run has its own clips"),
         ({"inputs": "spectrogram", "snr_db": 40}, "`snr_db` is for waveforms"),
         ({"sigma": ()}, "sigma is empty"),
+        ({"sigma": None}, "sigma must be a number or several, got None"),
+        ({"radius": "0.1"}, "radius must be a number or several, got '0.1'"),
         ({"snr_db": math.nan}, "snr_db must be a number"),
         ({"clips": 0}, "clips must be a whole number of at least 1"),
         ({"attack_steps": -1}, "attack_steps must be a whole number of at least 0"),
@@ -148,6 +150,8 @@ def test_names_and_labels_must_fit_the_inputs(run, arguments, message):
         (torch.zeros(1, 1, 313, 149, dtype=torch.int64), "inputs must be floating point"),
         (torch.full((1, 1, 313, 149), math.nan), "inputs of clip 0 contain NaN"),
         (torch.zeros(0, 1, 313, 149), "non-empty batch"),
+        (torch.zeros(1, 1, 313, 149, dtype=torch.bfloat16), "weights are torch.float32: convert"),
+        (torch.zeros(2, 5), r"cannot predict inputs of shape \(2, 5\)"),
     ],
 )
 def test_inputs_that_cannot_be_certified_are_refused(run, inputs, message):
@@ -160,6 +164,25 @@ def test_a_model_without_a_gradient_is_certified_but_not_attacked(run, monkeypat
     with pytest.raises(ConfigError, match="`attack_steps` needs a model with a gradient, and A2E has none"):
         run.certify(sigma=0.1, draws=8, clips=1, attack_steps=1)
     assert len(run.certify(sigma=0.1, draws=8, clips=1).rows) == 3 * 8
+
+
+def test_numbers_of_other_packages_and_whole_ones_are_the_same_radii(run):
+    radii = [1, np.float32(1), torch.tensor([1.0])]
+    given: list[Any] = [
+        run.certify(sigma=np.float32(0.5), radius=one, draws=8, clips=1).rows for one in radii
+    ]
+    assert all(rows.equals(given[0]) for rows in given[1:])
+
+
+def test_the_mode_of_every_layer_is_left_as_found(run):
+    network = run.recogniser.network
+    modes = [layer.training for layer in network.modules()]
+    next(network.children()).train()
+    mixed = [layer.training for layer in network.modules()]
+    tenuto.certify(run.recogniser, run.part("test").inputs[:1], sigma=0.1, radius=0.1, draws=2)
+    after = [layer.training for layer in network.modules()]
+    network.train(modes[0])
+    assert (after, mixed != modes) == (mixed, True)
 
 
 def test_waveforms_are_attacked_too(run):

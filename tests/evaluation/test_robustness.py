@@ -293,6 +293,9 @@ def test_traces_go_to_a_file_of_their_own_also_after_an_interruption(open_traine
     emotion = run.recogniser.emotions[0]
     assert np.allclose(last[f"prediction_{emotion}"], rows[f"adversarial_{emotion}"], atol=1e-6)
     assert robustness.attack(run, BRIEF, trace=True).equals(attacked_rows)
+    run.files.rows(BRIEF).unlink()
+    robustness.attack(run, BRIEF)
+    assert not run.files.trace(BRIEF).is_file()
 
 
 def test_one_process_at_a_time_runs_a_protocol_on_a_run(open_trained, monkeypatch):

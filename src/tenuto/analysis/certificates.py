@@ -14,6 +14,7 @@ import pandas as pd
 
 from tenuto.data.excerpts import SPECTROGRAM_UNIT
 from tenuto.errors import DataError
+from tenuto.files import sha256_file
 from tenuto.store.certificates import read_certificates
 from tenuto.store.study import StudyFolder
 
@@ -117,34 +118,48 @@ def _mean(values: pd.Series[float]) -> float:
 def from_folders(folders: Sequence[str | Path], part: str = "test") -> Sandwich:
     """The errors over the radius, of the certificates saved in runs or studies.
 
-    Of several tables of one run, input and sigma the attacked one with most draws is taken.
+    Of several tables of one run, input and sigma the attacked one with most draws is taken, and of these the one whose
+    attack found more. Tables of earlier weights of a run are left out.
 
     Raises:
         DataError: There are no certificates.
         FileError: No such folder, or a damaged file.
     """
     runs = [run for folder in folders for run in StudyFolder(folder).runs()]
-    chosen: dict[tuple[str, str, float], tuple[tuple[bool, int], pd.DataFrame]] = {}
-    left_out = 0
-    for table in (read_certificates(path) for run in runs for path in run.certificate_files(part)):
-        first = table.iloc[0]
-        key, rank = (str(first["run"]), str(first["unit"]), float(first["sigma"])), _rank(table)
-        left_out += key in chosen
-        if key not in chosen or rank > chosen[key][0]:
-            chosen[key] = rank, table
+    chosen: dict[tuple[str, str, float], tuple[tuple[bool, int, float], pd.DataFrame]] = {}
+    left_out = outdated = 0
+    for run in runs:
+        files = run.certificate_files(part)
+        weights = sha256_file(run.checkpoint) if files and run.checkpoint.is_file() else None
+        for table in map(read_certificates, files):
+            if weights is not None and set(table["checkpoint"]) != {weights}:
+                outdated += 1
+                continue
+            first = table.iloc[0]
+            key, rank = (str(first["run"]), str(first["unit"]), float(first["sigma"])), _rank(table)
+            left_out += key in chosen
+            if key not in chosen or rank > chosen[key][0]:
+                chosen[key] = rank, table
     if not chosen:
         named = ", ".join(map(str, folders))
         raise DataError(
-            f"{named}: there are no certificates of {part} clips. `tenuto certify RUN --sigma 0.216 --attack-steps 50` "
-            "makes some."
+            f"{named}: there are no certificates of {part} clips and present weights. `tenuto certify RUN --sigma "
+            "0.216 --attack-steps 50` makes some."
         )
-    remark = (
-        f"{left_out} of {left_out + len(chosen)} tables of certificates were left out: another one of the same run, "
-        "input and sigma has an attack or more draws."
-    )
+    remarks = []
+    if left_out:
+        remarks.append(
+            f"{left_out} of {left_out + len(chosen)} tables of certificates were left out: another one of the same "
+            "run, input and sigma has an attack, more draws or a stronger attack."
+        )
+    if outdated:
+        remarks.append(f"{outdated} tables of certificates were left out: they are of earlier weights.")
     rows = pd.concat([table for _, table in chosen.values()], ignore_index=True)
-    return sandwich(rows, (remark,) if left_out else ())
+    return sandwich(rows, remarks)
 
 
-def _rank(table: pd.DataFrame) -> tuple[bool, int]:
-    return "attacked" in table, int(table["draws"].iloc[0])
+def _rank(table: pd.DataFrame) -> tuple[bool, int, float]:
+    """Whether there is an attack, the number of draws, and the mean error or change that the attack found."""
+    errors = with_errors(table)
+    reached = next((errors[name].mean() for name in ("attacked_mae", "attack_moved") if name in errors), 0.0)
+    return "attacked" in table, int(table["draws"].iloc[0]), float(reached)

@@ -8,6 +8,7 @@ E* that of the largest error of every clip over all attacks, and E_0 the clean e
 
 over the axis of the budget: 1 for an attack that nothing beats, 0 for one that finds nothing. A perturbation inside a
 smaller budget is inside a larger one, so a clip's error at a budget is the largest at this budget or a smaller one.
+Protocols are compared at the budgets that all of them have in a norm: none is judged where it was not run.
 """
 
 from __future__ import annotations
@@ -42,8 +43,8 @@ class Optimality:
 
     Attributes:
         attacks: A line per run, norm, protocol, attack and objective, and a line ``all`` per protocol: passes per clip
-            over all budgets, ``optimality`` (NaN where no attack found anything), and ``best``, the share of clips and
-            budgets at which no attack of the rows found more.
+            over all budgets, ``optimality`` (NaN where no attack found anything, and for an attack that was not run at
+            every budget), and ``best``, the share of clips and of its budgets at which no attack found more.
         budgets: A line per run, norm, epsilon and protocol: the mean absolute error of its worst case (``mae``), of the
             best of all protocols (``best_mae``), and ``more``, what the latter exceeds the former by, relatively.
     """
@@ -59,10 +60,12 @@ def compare_attacks(rows: pd.DataFrame) -> Optimality:
     """Compare every attack, and every protocol, with the best of all attacks in the rows.
 
     Args:
-        rows: Rows of one protocol or several of the same runs and clips; only test clips and rows with a budget count.
+        rows: Rows of one protocol or several of the same runs and clips; only test clips and rows with a budget count,
+            and of several protocols in one norm only the budgets of all of them.
 
     Raises:
-        DataError: No such rows, several units, or an attack that was not run on all clips.
+        DataError: No such rows, several units, protocols without a common budget, or an attack that was not run on all
+            clips.
     """
     limited = rows[rows["epsilon"].notna() & (rows["split"] == "test")]
     if limited.empty:
@@ -81,13 +84,26 @@ def compare_attacks(rows: pd.DataFrame) -> Optimality:
     )
     for (run, norm), own in groups:
         about = {"run": run, "norm": norm}
-        field = _Field(own)
+        field = _Field(_at_common_budgets(own))
         attacks += [about | line for line in field.attacks()]
         budgets += [about | line for line in field.budgets()]
     return Optimality(
         pd.DataFrame(attacks, columns=[*ATTACKS, "optimality", "best"]),
         pd.DataFrame(budgets, columns=list(BUDGETS)),
     )
+
+
+def _at_common_budgets(rows: pd.DataFrame) -> pd.DataFrame:
+    """Rows of one run and norm at the budgets that all protocols have. Raises `DataError` where there is none."""
+    own = [set(epsilons) for _, epsilons in rows.groupby("protocol")["epsilon"]]
+    common = set.intersection(*own)
+    if not common:
+        names = ", ".join(map(str, rows["protocol"].unique()))
+        raise DataError(
+            f"{rows['run'].iloc[0]}: {names} have no common budget in {rows['norm'].iloc[0]}, so there is nothing to "
+            "compare. Compare protocols with the same budgets."
+        )
+    return rows[rows["epsilon"].isin(common)]
 
 
 class _Field:
@@ -127,12 +143,14 @@ class _Field:
 
     def _line(self, protocol: str, attack: str, objective: str, rows: pd.DataFrame) -> dict[str, Any]:
         errors, excess = self._errors(rows), self._excess(self.best)
-        is_best = errors[:, 1:] >= self.best[:, 1:] * (1 - SAME)
+        was_run = np.isin(self.epsilons[1:], rows["epsilon"])
+        is_best = (errors[:, 1:] >= self.best[:, 1:] * (1 - SAME))[:, was_run]
+        is_judged = was_run.all() and excess > SMALLEST
         passes = {name: rows[name].sum() / len(self.clean) for name in ("forward_passes", "gradient_passes")}
         return {
             **{"protocol": protocol, "attack": attack, "objective": objective, "clips": len(self.clean)},
             **passes,
-            "optimality": self._excess(errors) / excess if excess > SMALLEST else np.nan,
+            "optimality": self._excess(errors) / excess if is_judged else np.nan,
             "best": float(is_best.mean()),
         }
 
@@ -146,5 +164,5 @@ class _Field:
                 yield {
                     **{"epsilon": epsilon, "protocol": protocol, "clips": len(self.clean)},
                     **{"clean_mae": float(self.clean.mean()), "mae": mae, "best_mae": best},
-                    "more": best / mae - 1,
+                    "more": best / mae - 1 if mae > 0 else 0.0 if best == 0 else np.inf,
                 }

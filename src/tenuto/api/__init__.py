@@ -11,6 +11,19 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from tenuto.api.adoption import adopt
     from tenuto.api.auditing import Audit, audit
+    from tenuto.api.calls import (
+        attack,
+        attribute,
+        evaluate,
+        explain,
+        intervene,
+        leakage,
+        natural,
+        predict,
+        set_concepts,
+        show,
+        universal,
+    )
     from tenuto.api.certificates import Certificates
     from tenuto.api.certifying import certify, sandwich
     from tenuto.api.comparing import compare, corruption_error, curves, optimality, rows
@@ -21,21 +34,7 @@ if TYPE_CHECKING:
     from tenuto.api.progress import Progress
     from tenuto.api.recordings import RecordingAttack, attack_recording
     from tenuto.api.reports import Report, report
-    from tenuto.api.runs import (
-        Run,
-        attack,
-        attribute,
-        evaluate,
-        explain,
-        intervene,
-        leakage,
-        natural,
-        open_run,
-        predict,
-        set_concepts,
-        show,
-        universal,
-    )
+    from tenuto.api.runs import Run, open_run
     from tenuto.api.studies import run_study
     from tenuto.api.training import import_reference, train
     from tenuto.models.checkpoint import load
@@ -43,6 +42,10 @@ if TYPE_CHECKING:
 _MODULES = {
     "tenuto.api.adoption": ("adopt",),
     "tenuto.api.auditing": ("Audit", "audit"),
+    "tenuto.api.calls": (
+        *("attack", "attribute", "evaluate", "explain", "intervene", "leakage", "natural"),
+        *("predict", "set_concepts", "show", "universal"),
+    ),
     "tenuto.api.certificates": ("Certificates",),
     "tenuto.api.certifying": ("certify", "sandwich"),
     "tenuto.api.comparing": ("compare", "corruption_error", "curves", "optimality", "rows"),
@@ -53,10 +56,7 @@ _MODULES = {
     "tenuto.api.progress": ("Progress",),
     "tenuto.api.recordings": ("RecordingAttack", "attack_recording"),
     "tenuto.api.reports": ("Report", "report"),
-    "tenuto.api.runs": (
-        *("Run", "attack", "attribute", "evaluate", "explain", "intervene", "leakage", "natural"),
-        *("open_run", "predict", "set_concepts", "show", "universal"),
-    ),
+    "tenuto.api.runs": ("Run", "open_run"),
     "tenuto.api.studies": ("run_study",),
     "tenuto.api.training": ("import_reference", "train"),
     "tenuto.models.checkpoint": ("load",),

@@ -6,17 +6,19 @@ import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from tenuto.analysis.certificates import summary
 from tenuto.api.progress import Progress
 from tenuto.attacks.base import Examples
+from tenuto.attacks.calling import Evaluator, left_as_found
 from tenuto.attacks.checks import require_whole
 from tenuto.data.batches import Batch
 from tenuto.devices import require
-from tenuto.errors import ConfigError
+from tenuto.errors import AttackError, ConfigError, one_line
 from tenuto.evaluation import certifying
 from tenuto.evaluation.certificates import Smoothing, draws_needed
 from tenuto.evaluation.runs import Run
@@ -86,10 +88,10 @@ class Request:
         **settings: Any,
     ) -> Request:
         """The request with its defaults."""
-        smoothings = tuple(Smoothing(sigma=one, **settings) for one in _numbers(sigma))
+        smoothings = tuple(Smoothing(sigma=one, **settings) for one in _numbers("sigma", sigma))
         if not smoothings:
             raise ConfigError("sigma is empty: give at least one, such as 0.216.")
-        sizes, decibels = _numbers(radius), _numbers(snr_db)
+        sizes, decibels = _numbers("radius", radius), _numbers("snr_db", snr_db)
         if not sizes and not decibels:
             largest = max(one.sigma for one in smoothings)
             sizes = (largest / 4, largest / 2, largest)
@@ -147,7 +149,7 @@ def certify_inputs(
     """Certify a recogniser on inputs.
 
     Raises:
-        AttackError: Inputs or labels that are no floating point batch, or not finite.
+        AttackError: Inputs or labels that are no floating point batch, not finite, or that the model does not take.
         ConfigError: Labels or names that do not fit the inputs, or dB for a model that takes no waveform.
     """
     if request.radii.snr_db and not model.inputs.is_sound:
@@ -169,6 +171,7 @@ def certify_inputs(
     clips = Batch(named, examples.inputs, examples.targets, None)
     chosen = clips if request.clips is None else clips.take(torch.arange(min(request.clips, count)))
     network = for_attack(model.network).to(request.device)
+    _require_prediction(network, examples)
     with request.progress.bar("certify", request.total(len(chosen))) as advance:
         tables = [
             certifying.certify_clips(
@@ -189,8 +192,25 @@ def certify_inputs(
     return Certificates(rows, _remarks(rows, request.smoothings))
 
 
-def _numbers(value: Numbers) -> tuple[float, ...]:
-    return (value,) if isinstance(value, int | float) else tuple(value)
+def _numbers(name: str, value: Any) -> tuple[float, ...]:
+    """One number or several, of Python, NumPy or torch, as floats: 1 and 1.0 are one attack. Raises `ConfigError`."""
+    numbers = np.asarray(value)
+    if numbers.dtype.kind not in "iuf" or numbers.ndim > 1:
+        raise ConfigError(f"{name} must be a number or several, got {value!r}.")
+    return tuple(map(float, numbers.reshape(-1)))
+
+
+def _require_prediction(network: nn.Module, examples: Examples) -> None:
+    """Raise `AttackError` where the network cannot predict inputs of this type and shape."""
+    first, like = examples.inputs[:1], examples.targets[:1]
+    try:
+        with left_as_found(network), torch.no_grad():
+            Evaluator(network, may_be_random=True)(first, like)
+    except RuntimeError as error:
+        raise AttackError(
+            f"The model cannot predict inputs of shape {tuple(examples.inputs.shape)} ({one_line(error, 200)}). Give a "
+            "batch as the model takes it, such as (n, 1, 313, 149)."
+        ) from error
 
 
 def _remarks(rows: pd.DataFrame, smoothings: Sequence[Smoothing]) -> tuple[str, ...]:

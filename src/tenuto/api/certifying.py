@@ -63,7 +63,7 @@ def certify(
             ``clips_together``, ``clip_to_scale``, ``seed``, ``precision``.
 
     Raises:
-        AttackError: Inputs that are no floating point batch or not finite, or an attack on a model without a gradient.
+        AttackError: Inputs that are no floating point batch, not finite, or not as the model takes them.
         ConfigError: A setting out of range, inputs for a run that it does not have, or labels or names that do not
             fit the inputs.
         CheckpointError: Noisy predictions in the run folder belong to earlier weights.

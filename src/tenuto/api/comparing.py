@@ -148,7 +148,7 @@ def corruption_error(source: pd.DataFrame | Places) -> pd.DataFrame:
 
 def optimality(
     source: pd.DataFrame | Places,
-    protocols: Sequence[str] = (PROTOCOL,),
+    protocols: str | Sequence[str] = PROTOCOL,
     *,
     norm: str | None = None,
     unit: str | None = None,
@@ -157,7 +157,7 @@ def optimality(
 
     Args:
         source: Rows, or folders of runs or studies.
-        protocols: Names of protocols that the runs were attacked with, for folders.
+        protocols: Name of a protocol that the runs were attacked with, or several, for folders.
         norm: Which norm; default: all.
         unit: See `rows`.
 
@@ -167,7 +167,8 @@ def optimality(
     """
     if not isinstance(source, pd.DataFrame):
         places = [complete(place) for place in list_places(source)]
-        tables = [read_study(place, name) for place in places for name in dict.fromkeys(protocols)]
+        names = dict.fromkeys([protocols] if isinstance(protocols, str) else protocols)
+        tables = [read_study(place, name) for place in places for name in names]
         source = pd.concat(tables, ignore_index=True)
     return compare_attacks(in_norm(in_unit(source, unit), norm))
 

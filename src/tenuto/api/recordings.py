@@ -6,9 +6,10 @@ import dataclasses
 from pathlib import Path
 from typing import Any
 
+from tenuto.api.calls import model_of
 from tenuto.api.outcomes import clip_html, write_clip
 from tenuto.api.progress import SILENT, Progress
-from tenuto.api.runs import Domain, Run, Source, as_protocol, in_domain, model_of
+from tenuto.api.runs import Domain, Run, Source, as_protocol, in_domain
 from tenuto.api.single_attacks import family_of, single_attack
 from tenuto.attacks import ATTACKS, OBJECTIVES, BoundedAttack, Objective, Protocol
 from tenuto.attacks.objectives import Distance

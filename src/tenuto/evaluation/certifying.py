@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from tenuto.analysis.certificates import ATTACKED
+from tenuto.attacks.calling import left_as_found
 from tenuto.attacks.checks import is_number
 from tenuto.data.batches import Batch
 from tenuto.devices import repeatable
@@ -132,8 +133,9 @@ def certify_clips(
         batch_size: Noisy inputs predicted together; default: 6, on a GPU 64.
         progress: Called with 1 after every clip and, with an attack, every radius.
     """
-    known, clean = draws or Draws(), array(predict(model, clips.inputs).emotions)
-    searched, tables = attacked or Draws(), []
+    known, searched, tables = draws or Draws(), attacked or Draws(), []
+    with left_as_found(model):
+        clean = array(predict(model, clips.inputs).emotions)
     for row, clip in enumerate(clips.clips):
         example, label = clips.inputs[row : row + 1], clips.labels[row : row + 1]
         if clip not in known.predictions:

@@ -286,6 +286,8 @@ class _Work:
         if self.trace:
             traces = [read_traces(piece.with_suffix(TRACE)) for piece in pieces]
             write_traces(files.trace(*name), pd.concat(traces, ignore_index=True))
+        else:  # those of rows that were deleted
+            files.trace(*name).unlink(missing_ok=True)
         join_safetensors(files.perturbations(*name), [piece.with_suffix(".safetensors") for piece in pieces])
         write_json(files.about(*name), about)
         write_rows(files.rows(*name), rows)

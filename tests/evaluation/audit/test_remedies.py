@@ -74,6 +74,9 @@ def test_noise_is_averaged_in_the_search_and_in_the_error():
     torch.manual_seed(0)
     one = dataclasses.replace(STAND_IN, steps=10)
     results = by_remedy(Noisy(), one, "repeatable")
+    still = by_remedy(Noisy(), dataclasses.replace(one, budget=Linf(0.0)), "repeatable")
+    # All perturbations are 0, and so is the change: the largest of several noisy errors is no rise.
+    assert still["expectation over draws"].change == 0
     assert list(results) == ["expectation over draws"]
     assert "transformations=Transformations" in results["expectation over draws"].attack
 

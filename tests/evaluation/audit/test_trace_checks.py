@@ -77,6 +77,12 @@ def test_a_goal_that_was_reached_and_is_not_reported_is_found(converged, verdict
     assert "reached its goal on 1 of 1 clips" in result.sentence
 
 
+def test_a_search_in_place_of_that_of_the_rows_is_named_so():
+    own = Search(PGD(Linf(0.1), objective=MAE, steps=10), instead="the rows record none")
+    findings = longer_search(subject(), own)
+    assert all(one.sentence.endswith(" (a stand-in: the rows record none).") for one in findings)
+
+
 def test_an_average_over_draws_is_not_compared_with_its_search():
     attack = PGD(Linf(0.1), objective=MAE, transformations=Transformations(draws=2))
     assert searched(attack, "silent-success").verdict is NOT_RECORDED

@@ -51,6 +51,11 @@ class Search:
     lower: tuple[Any, ...] = ()
     instead: str = ""
 
+    @property
+    def remark(self) -> str:
+        """The end of a sentence about the attack."""
+        return f" (a stand-in: {self.instead})." if self.instead else "."
+
 
 def search_to_repeat(
     rows: pd.DataFrame, attacks: Sequence[Attack | None], stand_in: Attack = STAND_IN
@@ -145,16 +150,18 @@ def longer_search(subject: Subject, search: Search, progress: Progress | None = 
         reason = f"{search.attack!r} cannot be repeated: {error}"
         return [not_recorded(name, reason) for name in ("longer-search", *FINDERS)]
     changes = _changes(search, {longer: float(values.mean()) for longer, values in errors.items()})
-    return [changes, *_of_trace(search.attack, base)]
+    return [changes, *_of_trace(search, base)]
 
 
-def _of_trace(attack: Attack, result: AttackResult) -> list[Finding]:
+def _of_trace(search: Search, result: AttackResult) -> list[Finding]:
     """The findings on how the search of a result went."""
+    attack: Attack = search.attack
     if result.trace is None:
         return [not_recorded(name, f"{attack!r} records no trace.") for name in FINDERS]
     returned = pd.DataFrame({"loss": result.loss, "converged": result.converged}, index=result.trace.names)
     searched = SearchPath.of(attack, result.trace.frame(), returned)
-    return [find(searched) for find in FINDERS.values()]
+    findings = [find(searched) for find in FINDERS.values()]
+    return [dataclasses.replace(one, sentence=one.sentence.rstrip(".") + search.remark) for one in findings]
 
 
 def _changes(search: Search, errors: dict[str, float]) -> Finding:
@@ -169,7 +176,7 @@ def _changes(search: Search, errors: dict[str, float]) -> Finding:
         CHANGE,
         f"MAE {base:.4f} by {search.attack!r}{start}; "
         + ", ".join(f"{value:+.1%} by {longer}" for longer, value in changes.items())
-        + (f" (a stand-in: {search.instead})." if search.instead else "."),
+        + search.remark,
         fail=not change <= LARGE_CHANGE,
         warn=change > CHANGE,
     )

@@ -55,8 +55,8 @@ def build(config: RobustConfig) -> Method:
     """Build the method of robust training that a configuration describes.
 
     Raises:
-        ConfigError: An unknown method, one with a field that `RobustConfig` lacks, a setting that it does not have, or
-            settings that exclude each other.
+        ConfigError: An unknown method, one with a field that is no setting of `RobustConfig`, a setting that it does
+            not have, or settings that exclude each other.
     """
     kind = METHODS[config.method]
     own = [field.name for field in dataclasses.fields(kind) if field.init]

@@ -1,0 +1,264 @@
+"""One call for each method of a run. Every function takes an open run or the path of its folder."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from tenuto.api.datasets import find_data
+from tenuto.api.outcomes import ClipsShown, Metrics
+from tenuto.api.progress import SILENT, Progress
+from tenuto.api.runs import Domain, Run, Source, open_run
+from tenuto.attacks import BoundedAttack, Budget, Objective, Protocol
+from tenuto.errors import AudioError, ConfigError
+from tenuto.evaluation import (
+    explanation,
+    intervention,
+    leakage as leaking,
+    runs,
+)
+from tenuto.evaluation.attribution import Attribution
+from tenuto.evaluation.universal import UniversalResult
+from tenuto.models.checkpoint import load
+from tenuto.models.recogniser import Recogniser
+from tenuto.sinks import Sink
+from tenuto.store.location import locate_model
+from tenuto.store.rows import NATURAL
+from tenuto.store.run import RunFolder
+
+
+def _opened(run: Run | Source, root: Source | None, progress: Progress, **opening: Any) -> Run:
+    return run if isinstance(run, Run) else open_run(run, root, progress=progress, **opening)
+
+
+def evaluate(
+    run: Run | Source,
+    root: Source | None = None,
+    *,
+    cache: Source | None = None,
+    progress: Progress = SILENT,
+    **opening: Any,
+) -> Metrics:
+    """Metrics of a run's clean predictions, see `Run.evaluate` and `open_run`, whose arguments these are."""
+    return _opened(run, root, progress, cache=cache, **opening).evaluate()
+
+
+def attack(
+    run: Run | Source,
+    attack: str | Protocol | BoundedAttack | None = None,
+    part: str = "test",
+    *,
+    root: Source | None = None,
+    cache: Source | None = None,
+    device: str = "cpu",
+    batch_size: int | None = None,
+    inputs: Domain | None = None,
+    trace: bool = False,
+    log: str | Sink | None = None,
+    progress: Progress = SILENT,
+    **settings: Any,
+) -> pd.DataFrame:
+    """Attack a run's clips and return the rows, see `Run.attack` and `open_run`."""
+    opened = _opened(run, root, progress, cache=cache)
+    return opened.attack(attack, part, device, batch_size, inputs, trace, log, **settings)
+
+
+def natural(
+    run: Run | Source,
+    part: str = "test",
+    *,
+    protocol: str = NATURAL,
+    root: Source | None = None,
+    cache: Source | None = None,
+    progress: Progress = SILENT,
+    **opening: Any,
+) -> pd.DataFrame:
+    """How a run's predictions change under natural variation, see `Run.natural` and `open_run`."""
+    return _opened(run, root, progress, cache=cache, **opening).natural(part, protocol)
+
+
+def universal(
+    run: Run | Source,
+    budget: Budget,
+    objective: str | Objective = "squared-error",
+    *,
+    root: Source | None = None,
+    cache: Source | None = None,
+    progress: Progress = SILENT,
+    **settings: Any,
+) -> UniversalResult:
+    """Fit one perturbation for all clips of a run, see `Run.universal`, whose arguments these are, and `open_run`."""
+    return _opened(run, root, progress, cache=cache).universal(budget, objective, **settings)
+
+
+def predict(run: Run | Recogniser | Source, audio: Source | Sequence[Source], **opening: Any) -> pd.DataFrame:
+    """Predict recordings of any length.
+
+    Args:
+        run: An open run, a model, or what `load` takes, such as ``a2e-soundtracks``. No data set is needed.
+        audio: One audio file or several.
+        opening: ``model``, ``front_end`` and ``trust`` of an adopted run, see `open_run`.
+
+    Returns:
+        A line per file and a column per emotion, on the model's own scale; concepts follow as ``concept NAME``.
+
+    Raises:
+        AudioError: A recording cannot be used, or something else than a file is given.
+    """
+    recogniser = model_of(run, **opening)
+    files = [audio] if isinstance(audio, str | Path) else list(audio)
+    for file in files:
+        if not isinstance(file, str | Path):
+            raise AudioError(
+                f"audio must be one audio file or several, got {type(audio).__name__}. "
+                "Predict a waveform with `tenuto.load(run).predict(waveform)`."
+            )
+    lines = []
+    for file in files:
+        profile = recogniser.predict(file)
+        concepts = {f"concept {name}": value for name, value in (profile.concepts or {}).items()}
+        lines.append({**profile.emotions, **concepts})
+    return pd.DataFrame(lines, index=pd.Index([str(file) for file in files], name="file"))
+
+
+def model_of(run: Run | Recogniser | Source, **opening: Any) -> Recogniser:
+    """The model itself, on its own scale."""
+    if isinstance(run, Recogniser):
+        return run
+    return run.model if isinstance(run, Run) else load(run, **opening)
+
+
+def explain(
+    run: Run | Recogniser | Source,
+    audio: Source,
+    root: Source | None = None,
+    *,
+    hop_seconds: float = explanation.HOP_SECONDS,
+    cache: Source | None = None,
+    progress: Progress = SILENT,
+    **opening: Any,
+) -> explanation.Explanation:
+    """Explain the prediction for a recording.
+
+    Without saved predictions for the training clips, these are made where the data set is found; else the
+    explanation has no places and counts effects from 0.
+
+    Args:
+        run: An open run, a model, or what `load` takes, such as ``a2m2e-soundtracks``.
+        audio: An audio file of any length.
+        root: Folder of the data set; default: as in `open_run`.
+        hop_seconds: Distance between the windows of the curve.
+        cache: Folder of spectrograms.
+        progress: Receives progress.
+        opening: ``model``, ``front_end`` and ``trust`` of an adopted run, see `open_run`.
+
+    Raises:
+        AudioError: The recording cannot be used.
+        ConfigError: ``hop_seconds`` is out of range.
+    """
+    if isinstance(run, Run):
+        return run.explain(audio, hop_seconds)
+    explanation.check_hop(hop_seconds)
+    recogniser = model_of(run, **opening)
+    folder = Path("") if isinstance(run, Recogniser) else locate_model(run)
+    if isinstance(run, Recogniser) or not RunFolder(folder).config.is_file():
+        return explanation.explain(recogniser, audio, hop_seconds)
+    is_known = explanation.Background.read(folder, recogniser) is not None
+    if is_known or not (root is not None or _has_data(folder)):
+        return explanation.explain(recogniser, audio, hop_seconds)
+    return open_run(folder, root, cache=cache, progress=progress, **opening).explain(audio, hop_seconds)
+
+
+def _has_data(folder: Path) -> bool:
+    """Whether the data of a run are found without a ``root``."""
+    try:
+        find_data(folder, RunFolder(folder).read_config().data, None, None)
+    except ConfigError:
+        return False
+    return True
+
+
+def intervene(
+    run: Run | Source,
+    protocol: str | None = None,
+    *,
+    out: Source | None = None,
+    root: Source | None = None,
+    cache: Source | None = None,
+    progress: Progress = SILENT,
+    **opening: Any,
+) -> intervention.Intervention:
+    """Correct a run's concepts, see `Run.intervene` and `open_run`."""
+    return _opened(run, root, progress, cache=cache, **opening).intervene(protocol, out)
+
+
+def attribute(
+    run: Run | Source,
+    clip: str,
+    emotion: str | None = None,
+    *,
+    root: Source | None = None,
+    cache: Source | None = None,
+    progress: Progress = SILENT,
+    **settings: Any,
+) -> Attribution:
+    """Attribute the prediction for a clip of a run, see `Run.attribute`, whose arguments these are, and `open_run`."""
+    return _opened(run, root, progress, cache=cache).attribute(clip, emotion, **settings)
+
+
+def leakage(
+    run: Run | Source,
+    part: str = "test",
+    *,
+    black_box: runs.Run | Source | None = None,
+    seed: int = 0,
+    root: Source | None = None,
+    cache: Source | None = None,
+    progress: Progress = SILENT,
+    **opening: Any,
+) -> leaking.Leakage:
+    """Leakage, completeness and effective number of a run's concepts, see `Run.leakage` and `open_run`."""
+    return _opened(run, root, progress, cache=cache, **opening).leakage(part, black_box, seed)
+
+
+def show(
+    run: Run | Source,
+    clips: str | Sequence[str] = (),
+    protocol: str | None = None,
+    epsilon: float | None = None,
+    *,
+    db: float | None = None,
+    norm: str | None = None,
+    out: Source | None = None,
+    root: Source | None = None,
+    cache: Source | None = None,
+    progress: Progress = SILENT,
+    **opening: Any,
+) -> ClipsShown:
+    """Draw attacked clips of a run and render them as sound, see `Run.show` and `open_run`."""
+    opened = _opened(run, root, progress, cache=cache, **opening)
+    return opened.show(clips, protocol, epsilon, out, db=db, norm=norm)
+
+
+def set_concepts(
+    run: Run | Source,
+    values: Mapping[str, float],
+    audio: Source | None = None,
+    *,
+    root: Source | None = None,
+    cache: Source | None = None,
+    progress: Progress = SILENT,
+    **opening: Any,
+) -> intervention.Change:
+    """Emotions before and after concepts are set, of one recording or, on average, of the clean test clips.
+
+    Raises:
+        ConfigError: No such concept, or a value that is not finite.
+        CheckpointError: The system has no concepts.
+    """
+    if audio is None:
+        return _opened(run, root, progress, cache=cache, **opening).set_concepts(values)
+    return intervention.set_concepts_of_recording(model_of(run, **opening), audio, values)
