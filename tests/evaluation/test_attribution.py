@@ -9,6 +9,7 @@ from torch import nn
 
 from tenuto.attacks import Axes, Linf, Region
 from tenuto.errors import ConfigError, DataError
+from tenuto.evaluation import attribution_attack
 from tenuto.evaluation.attribution import (
     METHODS,
     attribute,
@@ -160,6 +161,25 @@ def test_the_attribution_of_a_linear_model_finds_an_attacked_region(example):
     assert (found["auc"], found["pointing"]) == (1, 1)
     assert found["area"] == pytest.approx(2 / STEPS)
     assert found["clean_auc"] < 0.8
+
+
+def test_both_attacks_keep_the_valid_range_of_the_input(example, monkeypatch):
+    seen = []
+
+    def watch(model, one, *settings):
+        seen.append(float(one.min()))
+        return attribute(model, one, *settings)
+
+    monkeypatch.setattr(attribution_attack, "attribute", watch)
+    axes, region = Axes(2.0, tuple(np.linspace(100, 800, BANDS).tolist())), Region(seconds=(1, 2))
+    for low, is_kept in (((-torch.inf, torch.inf), False), ((float(example.min()), torch.inf), True)):
+        options = {"method": "gradient-input", "steps": 5, "valid_range": low}
+        seen.clear()
+        move_attribution(Small(hidden=60, seed=3), example, 0, Linf(5.0), **options)
+        moved = seen[1]
+        seen.clear()
+        find_region(Small(), example, 0, Linf(5.0), region, axes, **options)
+        assert [moved >= float(example.min()), seen[1] >= float(example.min())] == [is_kept] * 2
 
 
 @pytest.mark.parametrize(

@@ -66,6 +66,7 @@ def attribute_clip(
             "steps": steps,
             "seed": seed,
             "axes": inputs.axes,
+            "valid_range": inputs.valid_range,
         }
         with progress.bar("attack on the attribution", steps) as advance:
             moved = move_attribution(model, example, output, budget, **settings, progress=advance)

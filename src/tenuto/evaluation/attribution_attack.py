@@ -22,6 +22,7 @@ from torch import Tensor, nn
 
 from tenuto.attacks import APGD, Budget, ConceptsMove, OneEmotion, Region
 from tenuto.attacks.axes import Axes
+from tenuto.attacks.base import Range
 from tenuto.errors import ConfigError
 from tenuto.evaluation.attribution import (
     SEGMENTS,
@@ -97,6 +98,7 @@ def move_attribution(
     keep: float = KEEP,
     seed: int = 0,
     axes: Axes | None = None,
+    valid_range: Range | None = None,
     progress: Callable[[int], None] = lambda done: None,
 ) -> Movement:
     """Attack the attribution of one prediction, and compare with random noise of the same size.
@@ -112,6 +114,7 @@ def move_attribution(
         keep: Weight of the mean squared change of the emotions in the search.
         seed: Of the search and the noise.
         axes: What the axes of the input mean.
+        valid_range: Lowest and highest value that the attack may give an entry; None where nothing is known.
         progress: Called with 1 after every step.
     """
     inputs = example[None]
@@ -119,7 +122,7 @@ def move_attribution(
     explained = Explained(softened(model), output)
     with torch.no_grad():
         clean = model(inputs.clone()).emotions
-    result = attack(explained, inputs, clean, axes=axes, progress=progress)
+    result = attack(explained, inputs, clean, axes=axes, valid_range=valid_range, progress=progress)
     noise = _noise_like(result.perturbation, seed)
     before, after, noisy = (
         attribute(model, one[0], output, method, segments)
@@ -178,6 +181,7 @@ def find_region(
     segments: Grid = SEGMENTS,
     steps: int = STEPS,
     seed: int = 0,
+    valid_range: Range | None = None,
     progress: Callable[[int], None] = lambda done: None,
 ) -> dict[str, float]:
     """Attack one emotion in a part of the input alone, and measure whether the attribution finds that part.
@@ -193,6 +197,7 @@ def find_region(
         segments: Of occlusion.
         steps: Of the attack.
         seed: Of the attack.
+        valid_range: As in `move_attribution`.
         progress: Called with 1 after every step.
 
     Returns:
@@ -206,7 +211,7 @@ def find_region(
     with torch.no_grad():
         clean = model(inputs.clone()).emotions
     attack = APGD(budget, objective=OneEmotion(output), steps=steps, seed=seed, region=region)
-    result = attack(model, inputs, clean, axes=axes, progress=progress)
+    result = attack(model, inputs, clean, axes=axes, valid_range=valid_range, progress=progress)
     shares = {
         name: attribute(model, one[0], output, method, segments)
         for name, one in (("clean", inputs), ("attacked", result.adversarial))
