@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -174,7 +176,7 @@ def test_both_attacks_keep_the_valid_range_of_the_input(example, monkeypatch):
     axes, region = Axes(2.0, tuple(np.linspace(100, 800, BANDS).tolist())), Region(seconds=(1, 2))
     lowest = float(example.min())
     for valid_range, is_kept in (((-torch.inf, torch.inf), False), ((lowest, torch.inf), True)):
-        options = {"method": "gradient-input", "steps": 5, "valid_range": valid_range}
+        options: dict[str, Any] = {"method": "gradient-input", "steps": 5, "valid_range": valid_range}
         seen.clear()
         move_attribution(Small(hidden=60, seed=3), example, 0, Linf(5.0), keep=0.0, **options)
         moved = seen[1]
