@@ -298,6 +298,28 @@ def test_the_page_states_corruption_errors(system):
     assert row in (FOLDER / "README.md").read_text("utf-8")
 
 
+@pytest.mark.parametrize("system", ["A2E", "A2B2E", "A2M2E", "aA2E", "aA2B2E"])
+def test_the_page_states_errors_in_sound_of_the_five_systems(system):
+    folder = FOLDER / "sound-quick"
+    (path,) = folder.glob(f"runs/{system}-6-*/attacks/sound-1+precision=bfloat16.csv")
+    rows = read_rows(path)
+    values = [metrics.mae(values_of(rows, "label"), values_of(rows, "clean"))]
+    rows = rows[rows["worst"]].assign(error=row_errors(rows[rows["worst"]]))
+    snr, masked = (
+        rows[rows["norm"] == norm].groupby("epsilon")["error"].mean() for norm in ("snr", "masked")
+    )
+    (doubling,) = (
+        line["doubling"]
+        for curve in tenuto.curves(folder, "sound-1+precision=bfloat16", norm="snr").by_norm
+        for line in curve.summary.to_dict("records")
+        if line["system"] == system
+    )
+    (natural,) = corruption(read_rows(path.with_name("natural-2.csv")))["corruption_error"]
+    cells = [*map(plain, [*values, *snr, *masked]), f"{doubling:.1f} dB", plain(natural)]
+    assert f"| {system} | {' | '.join(cells)} |" in (FOLDER / "README.md").read_text("utf-8")
+    assert rows["clip"].nunique() == 12
+
+
 CERTIFICATES = FOLDER / "certificates"
 
 

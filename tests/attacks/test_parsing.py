@@ -94,7 +94,7 @@ def test_only_errors_are_clipped():
 
 
 @pytest.mark.parametrize(
-    "family", sorted(ATTACKS.keys() - {"Transfer", "Minimal", "Imperceptible", "ReleasedAttack"})
+    "family", sorted(ATTACKS.keys() - {"Transfer", "Foreign", "Minimal", "Imperceptible", "ReleasedAttack"})
 )
 def test_every_family_can_be_parse_attack(family):
     (attack,) = parse_attack(family, "linf", 0.1, None, {}).attacks

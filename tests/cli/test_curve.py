@@ -107,7 +107,7 @@ def test_certificates_are_drawn_in_place_of_attacks(tmp_path):
         assert word in shown.stdout
     content = json.loads(call(folder.path, "--certificate", "--out", tmp_path / "out", "--json").stdout)
     assert [line["attacked_mae"] for line in content["certificates"]] == pytest.approx([0.2, 0.3])
-    with pytest.raises(ConfigError, match="`norm` and `unit` choose among attacks"):
+    with pytest.raises(ConfigError, match="comparisons are of attacks"):
         call(folder.path, "--certificate", "--norm", "linf")
 
 

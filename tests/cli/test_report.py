@@ -75,10 +75,11 @@ def test_checks_that_were_not_made_have_one_true_reason(made):
     (message,) = re.findall(rf"NOT RECORDED, ([^<]*): {re.escape(NOT_EVALUATED)}", page)
     assert message.split(", ") == [
         *("iterative", "black-box", "transfer", "saved-prediction", "gradients"),
-        *("finite-differences", "repeatable", "longer-search", "unbounded"),
+        *("finite-differences", "repeatable", "unstable-predictions", "silent-success"),
+        *("incomplete-optimisation", "longer-search", "unbounded"),
     ]
     assert "name it with --root" not in page
-    assert "(9 of them: the model was not evaluated;" in json.loads(made[1].stdout)["answer"][2]
+    assert "(12 of them: the model was not evaluated;" in json.loads(made[1].stdout)["answer"][2]
 
 
 def test_the_clips_reach_from_the_most_moved_to_the_least(made, study):
