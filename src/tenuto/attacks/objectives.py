@@ -243,19 +243,9 @@ class Target(Objective):
         return f"target {' '.join(aims)}"
 
 
-@OBJECTIVES.register("one-emotion")
 @dataclass(frozen=True)
-class OneEmotion(Objective):
-    """One emotion up or down, in rating units; the others may be held.
-
-    Args:
-        index: Which emotion, counted from 0.
-        up: Whether to raise it.
-        keep: Weight of the mean squared change of the other emotions; with 0 they are free.
-
-    Raises:
-        ConfigError: A negative index or weight.
-    """
+class OneOutput(Objective):
+    """One output up or down: what `OneEmotion` and `OneConcept` have in common."""
 
     index: int
     up: bool = True
@@ -266,6 +256,21 @@ class OneEmotion(Objective):
         require_whole("index", self.index, 0)
         require_flag("up", self.up)
         require_number("keep", self.keep, 0)
+
+
+@OBJECTIVES.register("one-emotion")
+@dataclass(frozen=True)
+class OneEmotion(OneOutput):
+    """One emotion up or down, in rating units; the others may be held.
+
+    Args:
+        index: Which emotion, counted from 0.
+        up: Whether to raise it.
+        keep: Weight of the mean squared change of the other emotions; with 0 they are free.
+
+    Raises:
+        ConfigError: A negative index or weight.
+    """
 
     def __call__(self, outputs: Outputs, situation: Situation) -> Tensor:
         count = outputs.emotions.shape[1]
@@ -353,7 +358,7 @@ class EmotionsMove(Movement):
 
 @OBJECTIVES.register("one-concept")
 @dataclass(frozen=True)
-class OneConcept(Objective):
+class OneConcept(OneOutput):
     """One concept up or down, in its own units, while the emotions stay.
 
     Args:
@@ -365,15 +370,7 @@ class OneConcept(Objective):
         ConfigError: A negative index or weight.
     """
 
-    index: int
-    up: bool = True
     keep: float = 10.0
-    uses_label: ClassVar[bool] = False
-
-    def __post_init__(self) -> None:
-        require_whole("index", self.index, 0)
-        require_flag("up", self.up)
-        require_number("keep", self.keep, 0)
 
     def __call__(self, outputs: Outputs, situation: Situation) -> Tensor:
         stayed = _mean_squared_change(outputs.emotions, situation.clean.emotions)

@@ -9,7 +9,7 @@ input x and for a baseline b, which is 0: the mean level of a normalised spectro
 - ``occlusion``: f(x) - f(x with a segment at the baseline), for segments of time and frequency, spread evenly over the
   entries of the segment (M. Zeiler, R. Fergus, ECCV 2014).
 
-The code is our own, since the methods take a dozen lines each, and a dependency would have to be told about axes,
+The code is our own, since the methods take a dozen lines each, and a dependency would need adapters for axes,
 segments and recognisers.
 """
 

@@ -30,7 +30,7 @@ EPSILON = 0.05
 
 @dataclass(kw_only=True)
 class Method(abc.ABC):
-    """A way to make updates robust. A subclass is a dataclass in its own file, made anew for every epoch.
+    """A way to make updates robust. A subclass is a dataclass in its own file; every epoch has a new instance.
 
     Its fields are settings of `RobustConfig`. Random numbers come from torch's global generator, which the seed and the
     number of the epoch decide.
