@@ -8,13 +8,12 @@ from dataclasses import dataclass
 
 import torch
 
-from tenuto.attacks.bounded import BoundedAttack, require_epsilon
+from tenuto.attacks.bounded import BoundedAttack
 from tenuto.attacks.budgets import per_example
 from tenuto.attacks.checks import LARGEST_NUMBER, SMALLEST_STEP, require_number, require_whole
-from tenuto.attacks.minimal import Hunt
+from tenuto.attacks.minimal import Hunt, require_goal_seeker
 from tenuto.attacks.registry import ATTACKS
 from tenuto.attacks.search import Search
-from tenuto.errors import ConfigError
 
 LAST_STEP = 0.01
 """Length of the last step, as a share of the radius; the first is 1 (section 3 of the paper)."""
@@ -54,15 +53,11 @@ class DDN(BoundedAttack):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        require_epsilon(self.budget)
+        # Without a goal it seeks the largest value, as if the goal were out of reach.
+        require_goal_seeker(self, LARGEST_NUMBER if self.goal is None else self.goal, self.bisections)
         require_whole("steps", self.steps, 0)
-        require_whole("bisections", self.bisections, 0)
         require_number("gamma", self.gamma, SMALLEST_STEP, 0.5)
         require_number("first", self.first, SMALLEST_STEP, 1)
-        if self.goal is not None:
-            require_number("goal", self.goal, -LARGEST_NUMBER)
-        if self.stop_at is not None:
-            raise ConfigError("DDN has no stop_at, it stops at its goal: leave stop_at out, or give goal.")
 
     @property
     def iterations(self) -> int:

@@ -14,14 +14,14 @@ import torch
 from torch import Tensor
 
 from tenuto.attacks.base import Examples, Range
-from tenuto.attacks.bounded import BoundedAttack, require_epsilon
+from tenuto.attacks.bounded import BoundedAttack
 from tenuto.attacks.budgets import LARGEST_DB
-from tenuto.attacks.checks import LARGEST_NUMBER, require_number, require_whole
+from tenuto.attacks.checks import require_whole
 from tenuto.attacks.masked import Masked
-from tenuto.attacks.minimal import Hunt, aim
+from tenuto.attacks.minimal import Hunt, aim, require_goal_seeker
 from tenuto.attacks.registry import ATTACKS
 from tenuto.attacks.search import Search
-from tenuto.errors import AttackError, ConfigError
+from tenuto.errors import AttackError
 
 
 @ATTACKS.register("Imperceptible")
@@ -50,13 +50,9 @@ class Imperceptible(BoundedAttack):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        require_epsilon(self.budget)
+        require_goal_seeker(self, self.goal, self.bisections)
         require_whole("steps", self.steps, 1)
         require_whole("quiet_steps", self.quiet_steps, 0)
-        require_whole("bisections", self.bisections, 0)
-        require_number("goal", self.goal, -LARGEST_NUMBER)
-        if self.stop_at is not None:
-            raise ConfigError("Imperceptible has no stop_at, it stops at its goal: leave stop_at out.")
 
     @property
     def iterations(self) -> int:

@@ -54,13 +54,9 @@ class Minimal(BoundedAttack):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        require_epsilon(self.budget)
+        require_goal_seeker(self, self.goal, self.bisections)
         require_whole("steps", self.steps, 0)
-        require_whole("bisections", self.bisections, 0)
-        require_number("goal", self.goal, -LARGEST_NUMBER)
         require_number("first", self.first, SMALLEST_STEP, 1)
-        if self.stop_at is not None:
-            raise ConfigError("Minimal has no stop_at, it stops at its goal: leave stop_at out.")
 
     @property
     def iterations(self) -> int:
@@ -76,6 +72,17 @@ class Minimal(BoundedAttack):
         hunt = Hunt(search, rows, search.budget.take(rows), self.goal)
         hunt.begin(search.first(rows, scattered=False), self.first * hunt.budget.epsilon)
         hunt.run(self.steps, self.bisections)
+
+
+def require_goal_seeker(attack: BoundedAttack, goal: float, bisections: int) -> None:
+    """Raise `ConfigError` for settings of an attack that ends at a goal, of the wrong type or out of range."""
+    require_epsilon(attack.budget)
+    require_whole("bisections", bisections, 0)
+    require_number("goal", goal, -LARGEST_NUMBER)
+    if attack.stop_at is not None:
+        raise ConfigError(
+            f"{type(attack).__name__} has no stop_at, it stops at its goal: leave stop_at out, or give goal."
+        )
 
 
 class Hunt:
