@@ -8,6 +8,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -57,11 +58,15 @@ def summary(rows: pd.DataFrame) -> pd.DataFrame:
     """
     table = with_errors(rows)
     names = ["model_mae", "clean_mae", "attacked_mae", "certified_mae", "attack_moved", "moved", "width"]
-    # A radius in dB is another size for every clip.
-    table["at"] = rows["radius"].where(rows["snr_db"].isna(), np.nan)
-    groups = table.groupby(["sigma", "at", "snr_db"], dropna=False, sort=False)
-    averaged = groups[[name for name in names if name in table]].agg(_mean).reset_index()
-    return averaged.rename(columns={"at": "radius"}).assign(clips=groups["clip"].nunique().to_numpy())
+    groups = _by_size(table, [], sort=False)
+    averaged: pd.DataFrame = groups[[name for name in names if name in table]].agg(_mean)
+    return averaged.assign(clips=groups["clip"].nunique()).reset_index()
+
+
+def _by_size(table: pd.DataFrame, keys: Sequence[str], sort: bool = True) -> Any:
+    """Rows grouped by further keys, sigma and radius. A radius in dB is another size for every clip, and left out."""
+    sizes = table.assign(radius=table["radius"].where(table["snr_db"].isna(), np.nan))
+    return sizes.groupby([*keys, "sigma", "radius", "snr_db"], dropna=False, sort=sort)
 
 
 def with_errors(rows: pd.DataFrame) -> pd.DataFrame:
@@ -90,13 +95,13 @@ def sandwich(rows: pd.DataFrame, remarks: Sequence[str] = ()) -> Sandwich:
         raise DataError("the rows have no labels, so there is no error to draw. Give `labels` to `certify`.")
     defaults = {"system": "model", "unit": SPECTROGRAM_UNIT, "run": ""}
     rows = rows.assign(**{name: value for name, value in defaults.items() if name not in rows})
-    table = with_errors(rows).assign(at=rows["radius"].where(rows["snr_db"].isna(), np.nan))
+    table = with_errors(rows)
     if "attacked_mae" not in table:
         table["attacked_mae"] = np.nan
-    groups = table.groupby(["system", "unit", "sigma", "at", "snr_db"], dropna=False)
+    groups = _by_size(table, ["system", "unit"])
     averaged = groups[["model_mae", "clean_mae", "attacked_mae", "certified_mae"]].agg(_mean)
     averaged["runs"], averaged["clips"] = groups["run"].nunique(), groups["clip"].nunique()
-    lines = averaged.reset_index().rename(columns={"at": "radius"})
+    lines = averaged.reset_index()
     unattacked = sorted(lines.loc[lines["attacked_mae"].isna(), "sigma"].unique())
     vacuous = lines.loc[lines["certified_mae"].isna(), "sigma"].unique()
     more = [

@@ -39,7 +39,7 @@ SMALLEST = 1e-6
 
 @dataclass(frozen=True)
 class Optimality:
-    """The result of `optimality`.
+    """The result of `compare_attacks`.
 
     Attributes:
         attacks: A line per run, norm, protocol, attack and objective, and a line ``all`` per protocol: passes per clip
