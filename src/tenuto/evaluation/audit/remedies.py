@@ -334,9 +334,9 @@ class _Trial:
         subject = self.subject
         if not self.is_random:
             return subject.error_of(result)
-        with torch.random.fork_rng(
-            []
-        ):  # the same draws for every attack, of which the largest error is taken
+        device = subject.inputs.device
+        # The same draws for every attack, of which the largest error is taken.
+        with torch.random.fork_rng([device] if device.type == "cuda" else []):
             torch.manual_seed(0)
             drawn = [mean_errors(subject.model, result.adversarial, subject.labels) for _ in range(JUDGED)]
         return np.asarray(torch.stack(drawn).double().mean(dim=0).cpu().numpy())
