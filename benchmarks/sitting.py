@@ -6,7 +6,7 @@ runs; weights stay there. ``merge`` puts an archive into the folder of the study
 
 Spectrograms are stored as multiples of 2^-14 in 16 bits, so an entry differs by at most 0.00003. Ratings, split,
 excerpts and the names of the runs are those of the recordings. Outside the excerpt, entries have the mean and deviation
-that the normalisation needs. Natural variations need recordings, and are left out.
+that the normalisation needs. ``--natural`` adds the test clips under natural variation, some 20 MB.
 
 Example:
     python -m benchmarks.sitting pack --root soundtracks --out sitting/study.safetensors
@@ -16,25 +16,37 @@ Example:
 
 from __future__ import annotations
 
+import functools
 import json
 import multiprocessing
 import os
 import tarfile
 import time
+import traceback
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor, as_completed
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
 import numpy as np
 import typer
 
+from tenuto.analysis.natural import OTHER_EXCERPT
 from tenuto.api.studies import study_config
+from tenuto.attacks import Protocol
 from tenuto.config import StudyConfig, parse_yaml, to_yaml
 from tenuto.data import Index, Prepared, prepare
+from tenuto.data.batches import Material
 from tenuto.data.excerpts import EXCERPT_FRAMES, fixed_starts
-from tenuto.evaluation import robustness
-from tenuto.evaluation.runs import open_run
-from tenuto.files import read_safetensors, write_bytes, write_json, write_safetensors
+from tenuto.data.inputs import LogSpectrogramInputs
+from tenuto.errors import DataError
+from tenuto.evaluation import leakage, natural, robustness
+from tenuto.evaluation.certificates import Smoothing
+from tenuto.evaluation.certifying import Radii, certify
+from tenuto.evaluation.runs import Run, open_run
+from tenuto.files import Array, read_safetensors, write_bytes, write_csv, write_json, write_safetensors
+from tenuto.models.systems import NETWORKS
 from tenuto.store.study import StudyFolder
 from tenuto.study.limit import Limit, OutOfTime, Pace, parse_time
 from tenuto.study.plan import Planned, dataset_of, planned, protocols, settled
@@ -44,7 +56,9 @@ STEP = 2.0**-14
 """Unit of stored log magnitudes, which are below 4."""
 WORK = Path("runs") / "sitting"
 """Where runs are trained; a later call on the same machine continues there."""
-RETURNED = ("*.yaml", "*.csv", "*.json", "attacks/*.csv", "attacks/*.json")
+RETURNED = ("*.yaml", "*.csv", "*.json", "attacks/*.csv", "attacks/*.json", "certificates/*.csv")
+RADII = Radii((0.05, 0.216, 0.5, 1.0))
+"""Of certificates, L2: the second contains the stated budget of the study, L-infinity 0.001."""
 
 command = typer.Typer(add_completion=False)
 
@@ -58,6 +72,9 @@ def pack(
     concepts: Annotated[str | None, typer.Option(help="signal, midlevel, or none.")] = "signal",
     precision: Annotated[str, typer.Option(help="float32, tf32 or bfloat16.")] = "float32",
     threads: Annotated[int, typer.Option(help="CPU threads of each run.")] = 2,
+    with_natural: Annotated[
+        bool, typer.Option("--natural", help="Add natural variations of test clips.")
+    ] = False,
     done: Annotated[
         Path | None, typer.Option(help="The folder that earlier sittings were merged into.")
     ] = None,
@@ -71,7 +88,8 @@ def pack(
     if config.run.data.excerpts != "fixed":
         raise typer.BadParameter("only studies with fixed excerpts can be packed", param_hint="--study")
     prepared = prepare(dataset_of(config, out.parent, root), cache)
-    write_pack(out, config, prepared, [] if done is None else complete_runs(done, config))
+    arrays, text = packed_changes(config, prepared) if with_natural else ({}, {})
+    write_pack(out, config, prepared, [] if done is None else complete_runs(done, config), arrays, text)
     print(f"{out}: {out.stat().st_size / 1e6:.1f} MB, {len(read_pack(out)[2])} runs are left")
 
 
@@ -81,8 +99,41 @@ def complete_runs(folder: Path, study: StudyConfig) -> list[str]:
     return [run.name for run in runs if all(run.is_attacked(each) for each in protocols(study))]
 
 
-def write_pack(path: Path, study: StudyConfig, prepared: Prepared, done: list[str]) -> None:
-    """Write a study, its data, and the names of runs that are done."""
+def packed_changes(study: StudyConfig, prepared: Prepared) -> tuple[dict[str, Array], dict[str, str]]:
+    """The test clips under natural variation, as arrays and text of a pack."""
+    material = Material(prepared, study.run.data)
+    inputs = material.inputs
+    assert isinstance(inputs, LogSpectrogramInputs)
+    names = [OTHER_EXCERPT, *natural.NATURAL_CHANGES]
+    changed = natural.changes(prepared, inputs, material.split.test, names)
+    flat = [(name, *change) for name, each in changed.items() for change in each]
+    scale = inputs.normalisation
+    levels = np.stack([values[0] for _, _, values, _ in flat]) * scale.deviation + scale.mean
+    about = [(name, row, settings) for name, row, _, settings in flat]
+    return {"changes": np.rint(levels / STEP).astype(np.uint16)}, {"changes": json.dumps(about)}
+
+
+def read_changes(path: Path, inputs: LogSpectrogramInputs) -> dict[str, list[natural.Changed]]:
+    """The test clips under natural variation, as `natural.changes` has them; empty where none were packed."""
+    arrays, text = read_safetensors(path)
+    changed: dict[str, list[natural.Changed]] = {}
+    for levels, (name, row, settings) in zip(
+        arrays.get("changes", ()), json.loads(text.get("changes", "[]")), strict=True
+    ):
+        values = inputs.of_window(levels * np.float32(STEP))
+        changed.setdefault(name, []).append((row, values, settings))
+    return changed
+
+
+def write_pack(
+    path: Path,
+    study: StudyConfig,
+    prepared: Prepared,
+    done: list[str],
+    more: Mapping[str, Array],
+    about_more: Mapping[str, str],
+) -> None:
+    """Write a study, its data, the names of runs that are done, and what `packed_changes` returned."""
     frames = [len(clip) for clip in prepared.spectrograms]
     stored = np.zeros((len(frames), EXCERPT_FRAMES, prepared.spectrograms[0].shape[1]), np.uint16)
     outside = np.zeros((len(frames), 2))
@@ -100,7 +151,7 @@ def write_pack(path: Path, study: StudyConfig, prepared: Prepared, done: list[st
         **{name: getattr(index, name) for name in ("clips", "emotions", "concepts", "albums", "label_scale")},
     }
     text = {"study": to_yaml(study), "about": json.dumps(about), "done": json.dumps(done)}
-    write_safetensors(path, arrays, text)
+    write_safetensors(path, {**arrays, **more}, {**text, **about_more})
 
 
 def _outside(clip: Any, excerpt: Any) -> tuple[float, float]:
@@ -113,7 +164,7 @@ def _outside(clip: Any, excerpt: Any) -> tuple[float, float]:
 
 
 def read_pack(path: Path) -> tuple[StudyConfig, Prepared, list[Planned]]:
-    """The study, its data, and the runs that are left: every system with the first seed, then with the second, ..."""
+    """The study, its data, and the runs that are left, systems outermost."""
     arrays, text = read_safetensors(path)
     about = json.loads(text["about"])
     known: dict[str, Any] = {
@@ -139,8 +190,8 @@ def read_pack(path: Path) -> tuple[StudyConfig, Prepared, list[Planned]]:
     )
     prepared = Prepared(about["name"], index, tuple(spectrograms), about["fingerprint"])
     study = StudyConfig.parse(parse_yaml(text["study"], str(path)), str(path))
-    left = [one for one in planned(study, prepared) if one.run not in json.loads(text["done"])]
-    return study, prepared, sorted(left, key=lambda one: study.seeds.index(one.config.train.seed))
+    done = json.loads(text["done"])
+    return study, prepared, [one for one in planned(study, prepared) if one.run not in done]
 
 
 @command.command()
@@ -150,12 +201,23 @@ def run(
     time_limit: Annotated[str, typer.Option(help="Such as 9m.")],
     device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
     workers: Annotated[int, typer.Option(help="Runs at a time.")] = 1,
+    systems_first: Annotated[
+        bool,
+        typer.Option(help="All seeds of the first system before the next one, not all systems of a seed."),
+    ] = False,
+    sigma: Annotated[
+        list[float] | None, typer.Option(help="Certify the test clips; repeat for more.")
+    ] = None,
+    draws: Annotated[int, typer.Option(help="Of a certificate.")] = 1000,
 ) -> None:
     """Carry out as many runs as there is time for. A run that is not complete at the end returns nothing."""
     limit = Limit(WORK, parse_time(time_limit))
-    _, _, left = read_pack(path)
+    study, _, left = read_pack(path)
+    if not systems_first:
+        left = sorted(left, key=lambda one: study.seeds.index(one.config.train.seed))
+    smoothings = [Smoothing(sigma=each, draws=draws, precision="bfloat16") for each in sigma or ()]
     seconds: dict[str, dict[str, float]] = {}
-    with _pool(workers, (path, device, limit)) as pool:
+    with _pool(workers, (path, device, limit, smoothings)) as pool:
         for ended in as_completed([pool.submit(_complete, one) for one in left]):
             name, spent = ended.result()
             if spent:
@@ -178,41 +240,98 @@ def _pool(workers: int, arguments: tuple[Any, ...]) -> Executor:
     return ProcessPoolExecutor(workers, context, initializer=_load, initargs=arguments)
 
 
-_loaded: dict[str, Any] = {}
-"""What a worker reads once: study, data, device, limit."""
+@dataclass(frozen=True)
+class Sitting:
+    """What a worker reads once, and carries out runs with.
+
+    Attributes:
+        study: The study.
+        prepared: Its data.
+        changed: Its test clips under natural variation.
+        device: ``cpu`` or ``cuda``.
+        limit: When the sitting ends.
+        smoothings: Of certificates.
+    """
+
+    study: StudyConfig
+    prepared: Prepared
+    changed: dict[str, list[natural.Changed]]
+    device: str
+    limit: Limit
+    smoothings: Sequence[Smoothing]
+
+    @classmethod
+    def read(cls, path: Path, device: str, limit: Limit, smoothings: Sequence[Smoothing]) -> Sitting:
+        """With what `pack` wrote."""
+        study, prepared, _ = read_pack(path)
+        inputs = Material(prepared, study.run.data).inputs
+        assert isinstance(inputs, LogSpectrogramInputs)
+        return cls(study, prepared, read_changes(path, inputs), device, limit, smoothings)
+
+    def complete(self, one: Planned) -> dict[str, float]:
+        """Carry out all stages of one run in `WORK`; the seconds of each, none where the time is over first."""
+        spent: dict[str, float] = {}
+        try:
+            for stage, work in self._stages(one):
+                if self.limit.is_reached():
+                    return {}
+                begun = time.monotonic()
+                work(self._pace())
+                spent[stage] = time.monotonic() - begun
+        except OutOfTime:
+            return {}
+        return spent
+
+    def _pace(self) -> Callable[..., None]:
+        """What ends a stage before an epoch, a piece of an attack, or a clip for which there is no time."""
+        pace = Pace(self.limit)
+        pace.begin()
+        return lambda *progress: pace.check()
+
+    def _stages(self, one: Planned) -> Iterator[tuple[str, Callable[[Callable[..., None]], Any]]]:
+        """What is to be done for a run, by name."""
+        device = self.device
+        yield "train", lambda check: loop.train(one.config, self.prepared, WORK, device, check)
+        opened = open_run(WORK / one.run, self.prepared)
+        yield "evaluate", lambda check: robustness.evaluate(opened)
+        if self.changed:
+            yield "natural", lambda check: natural.write_changes(opened, "test", self.changed, device)
+        for protocol in protocols(self.study):
+            yield f"attack {protocol}", functools.partial(self._attack, opened, protocol)
+        if self.smoothings:
+            yield (
+                "certify",
+                lambda check: certify(opened, self.smoothings, RADII, device=device, progress=check),
+            )
+        if NETWORKS[one.config.model.network].has_concepts and self.prepared.index.concepts:
+            yield "leakage", lambda check: _write_leakage(opened)
+
+    def _attack(self, run: Run, protocol: Protocol, check: Callable[[], None]) -> None:
+        robustness.attack(run, protocol, device=self.device, before_piece=check)
 
 
-def _load(path: Path, device: str, limit: Limit) -> None:
-    study, prepared, _ = read_pack(path)
-    _loaded.update(study=study, prepared=prepared, device=device, limit=limit)
+def _write_leakage(run: Run) -> None:
+    try:
+        write_csv(run.files.path / "leakage.csv", leakage.measure(run).summary)
+    except DataError as error:  # too few clips, for which rows and certificates are no worse
+        print(error)
+
+
+_loaded: list[Sitting] = []
+"""The sitting of this worker."""
+
+
+def _load(*arguments: Any) -> None:
+    _loaded[:] = [Sitting.read(*arguments)]
 
 
 def _complete(one: Planned) -> tuple[str, dict[str, float]]:
-    """The name of a run and the seconds of its stages; none where the time is over first."""
-    return one.run, complete(one, **_loaded)
-
-
-def complete(
-    one: Planned, study: StudyConfig, prepared: Prepared, device: str, limit: Limit
-) -> dict[str, float]:
-    """Train, evaluate and attack one run in `WORK`; the seconds of every stage, none where the time is over first."""
-    spent: dict[str, float] = {}
-    if limit.is_reached():
-        return {}
+    """The name of a run and the seconds of its stages; none where the time is over first, or the run failed."""
     try:
-        begun, pace = time.monotonic(), Pace(limit)
-        pace.begin()
-        folder = loop.train(one.config, prepared, WORK, device, lambda row: pace.check())
-        opened = open_run(folder, prepared)
-        robustness.evaluate(opened)
-        spent["train"] = time.monotonic() - begun
-        for protocol in protocols(study):
-            begun, pace = time.monotonic(), Pace(limit)
-            robustness.attack(opened, protocol, device=device, before_piece=pace.check)
-            spent[f"attack {protocol}"] = time.monotonic() - begun
-    except OutOfTime:
-        return {}
-    return spent
+        return one.run, _loaded[0].complete(one)
+    except Exception:
+        traceback.print_exc()  # the other runs go on: the machine is only lent
+        return one.run, {}
 
 
 def _archive(path: Path, names: list[str]) -> None:

@@ -7,9 +7,10 @@ level or faint noise do. Levels and noise are applied to the waveform that the n
 
 from __future__ import annotations
 
+import copy
 import functools
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from tenuto.data.batches import Batch
+    from tenuto.data.cache import Prepared
     from tenuto.data.inputs import Inputs
     from tenuto.evaluation.runs import Run
     from tenuto.models.heads import Prediction
@@ -184,10 +186,52 @@ def natural(run: Run, part: str = "test", progress: Progress | None = None) -> p
         names = [name for name in NATURAL_CHANGES if name not in set(tables[0]["objective"])]
         if not names:
             return tables[0]
-    prepared, inputs = run.material.prepared, run.recogniser.inputs
+    prepared = run.material.prepared
+    changed = changes(prepared, run.recogniser.inputs, run.part(part).clips, names, progress)
+    return write_changes(run, part, changed, before=tables)
+
+
+def write_changes(
+    run: Run,
+    part: str,
+    changed: Mapping[str, list[Changed]],
+    device: str = "cpu",
+    before: Sequence[pd.DataFrame] = (),
+) -> pd.DataFrame:
+    """Predict what `changes` returned for one part; rows are written after those of ``before``, and returned."""
+    from tenuto.evaluation.records import origin_of
+
+    tables = [_rows(run, part, name, one, device) for name, one in changed.items() if one]
+    rows = pd.concat(
+        [*before, *(table.assign(**origin_of(run, device)) for table in tables)], ignore_index=True
+    )
+    write_rows(run.files.natural(part), rows)
+    return rows
+
+
+def changes(
+    prepared: Prepared,
+    inputs: Inputs,
+    clips: tuple[str, ...],
+    names: Sequence[str],
+    progress: Progress | None = None,
+) -> dict[str, list[Changed]]:
+    """What a network takes under natural variations: for every name the clips that have one.
+
+    Args:
+        prepared: The data set; the audio files of the clips are read.
+        inputs: What the network takes.
+        clips: Names of clips.
+        names: Of `NATURAL_CHANGES`, and ``another excerpt``.
+        progress: Called with 1 after every clip.
+
+    Raises:
+        AudioError: A recording cannot be decoded.
+        FileError: A recording is not where the data set has it, or mp3 cannot be written.
+    """
     frames = fixed_starts([len(clip) for clip in prepared.spectrograms])
     changed: dict[str, list[Changed]] = {name: [] for name in names}
-    for row, place in enumerate(prepared.places(run.part(part).clips)):
+    for row, place in enumerate(prepared.places(clips)):
         steps = inputs.of_clip(prepared, place)
         start = inputs.start(frames[place], len(steps))
         recording = Recording.read(prepared.index.paths[place], start, inputs)
@@ -201,10 +245,7 @@ def natural(run: Run, part: str = "test", progress: Progress | None = None) -> p
                 changed[name].append((row, inputs.cut(inputs.steps(waveform), start), repr(change)))
         if progress is not None:
             progress(1)
-    tables += [_rows(run, part, name, one).assign(**origin) for name, one in changed.items() if one]
-    rows = pd.concat(tables, ignore_index=True)
-    write_rows(run.files.natural(part), rows)
-    return rows
+    return changed
 
 
 def other_start(steps: int, start: int, window: int = EXCERPT_FRAMES) -> int | None:
@@ -228,7 +269,7 @@ def _other_excerpt(
     return inputs.cut(steps, other), f"OtherExcerpt(start={other}, instead_of={start})"
 
 
-def _rows(run: Run, part: str, name: str, changed: list[Changed]) -> pd.DataFrame:
+def _rows(run: Run, part: str, name: str, changed: list[Changed], device: str) -> pd.DataFrame:
     """One row per clip under one change."""
     import torch
 
@@ -237,7 +278,8 @@ def _rows(run: Run, part: str, name: str, changed: list[Changed]) -> pd.DataFram
     rows, changed_inputs, settings = zip(*changed, strict=True)
     clips = run.part(part).take(torch.tensor(rows))
     inputs = torch.from_numpy(np.stack(changed_inputs))
-    clean, adversarial = (predict(run.recogniser.network, values) for values in (clips.inputs, inputs))
+    network = copy.deepcopy(run.recogniser.network).to(device)
+    clean, adversarial = (predict(network, values.to(device)) for values in (clips.inputs, inputs))
     table = variation_rows(run, NAME, part, clips, inputs, (clean, adversarial), name, settings)
     return without_norms(table) if name == OTHER_EXCERPT else table
 
