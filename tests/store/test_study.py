@@ -140,7 +140,8 @@ def test_a_column_that_some_runs_lack_is_named_with_the_run(study, column):
 def test_without_readable_rows_there_is_an_error(study):
     for run in study.runs():
         damaged_rows(run, None)
-    with pytest.raises(FileError, match="no run with rows of protocol paper-2025-released can be read"):
+    message = r"no run with rows of protocol paper-2025-released can be read\. The first: .*A2E-\d+/attacks/"
+    with pytest.raises(FileError, match=message):
         study.rows(PROTOCOL, damaged=lambda error: None)
 
 

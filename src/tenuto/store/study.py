@@ -141,20 +141,25 @@ class StudyFolder(Folder):
         runs = self.runs(damaged)
         if protocol is None:
             protocol = self._shared_protocol(self.protocols(part, damaged))
-        tables, is_known = [], False
+        tables, unreadable = [], []
         for run in runs:
             with _passing_to(damaged):
                 if run.is_attacked(protocol, part):
-                    is_known = True
-                    tables.append(run.read_rows(protocol, part))
-        if not is_known:
+                    try:
+                        tables.append(run.read_rows(protocol, part))
+                    except TenutoError as error:
+                        unreadable.append(error)
+                        raise
+        if not tables and not unreadable:
             protocols = ", ".join(self.protocols(part, damaged)) or "none"
             raise FileError(
                 f"{self.path}: no rows of protocol {protocol} for {part} clips. Protocols with rows: {protocols}. "
                 "Run `tenuto attack` first."
             )
         if not tables:
-            raise FileError(f"{self.path}: no run with rows of protocol {protocol} can be read.")
+            raise FileError(
+                f"{self.path}: no run with rows of protocol {protocol} can be read. The first: {unreadable[0]}"
+            )
         self._check_columns(tables)
         return validate_rows(pd.concat(tables, ignore_index=True), str(self.path))
 
