@@ -263,6 +263,10 @@ def test_safetensors_round_trip(tmp_path):
     assert all(np.array_equal(read[name], arrays[name]) for name in arrays)
 
 
+def test_no_arrays_are_written_and_read(tmp_path):
+    assert files.read_safetensors(files.write_safetensors(tmp_path / "none", {}, {})) == ({}, {})
+
+
 def test_joined_safetensors_are_those_of_the_arrays_written_at_once(tmp_path):
     parts: list[dict[str, files.Array]] = [
         {"é/b": np.arange(3, dtype=np.float32), "a": np.zeros((0, 2), np.float64)},

@@ -383,7 +383,9 @@ def write_safetensors(path: str | Path, arrays: Mapping[str, Array], metadata: M
     """Write named arrays and text metadata atomically as safetensors (no pickle)."""
     from safetensors.numpy import save
 
-    return write_bytes(path, save({k: np.asarray(v, order="C") for k, v in arrays.items()}, dict(metadata)))
+    contiguous = {name: np.asarray(array, order="C") for name, array in arrays.items()}
+    # For no arrays with empty metadata safetensors writes a header that it cannot read.
+    return write_bytes(path, save(contiguous, dict(metadata) if arrays or metadata else None))
 
 
 class SafetensorsFile(Mapping[str, Array]):
