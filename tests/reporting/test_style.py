@@ -169,3 +169,20 @@ def undisturbed(tmp_path_factory):
 def test_the_users_settings_change_no_byte_and_are_kept(tmp_path, undisturbed, variables, settings, kept):
     (tmp_path / "matplotlibrc").write_text(settings)
     assert draw(tmp_path / "out", MPLCONFIGDIR=str(tmp_path), **variables) == (kept, undisturbed)
+
+
+def legend(names: list[str]) -> Any:
+    """The legend of a figure with a line for every name."""
+    figure = style.new_figure(4.8, 3)
+    axes = figure.subplots()
+    for name in names:
+        axes.plot([0, 1], label=name)
+    style.legend(figure, [axes])
+    return figure.legends[0]
+
+
+def test_a_legend_has_as_many_columns_as_its_figure_is_wide_enough_for() -> None:
+    assert legend(["A2E", "A2M2E"])._ncols == 2
+    long = legend([f"A2M2E_sequential_{number}" for number in range(5)])
+    assert 1 < long._ncols < 5
+    assert long.get_window_extent().width <= long.get_figure().bbox.width

@@ -158,19 +158,19 @@ def scale_axis(axes: Axes, values: Sequence[float], scale: tuple[float, float]) 
 
 
 def legend(figure: Any, panels: Sequence[Axes], place: str = "lower", columns: int = 5) -> None:
-    """One legend outside all panels, each label once."""
+    """One legend outside all panels, each label once, in at most so many columns as the figure is wide enough for."""
     handles = {
         label: handle
         for axes in panels
         for handle, label in zip(*axes.get_legend_handles_labels(), strict=True)
     }
-    figure.legend(
-        list(handles.values()),
-        list(handles),
-        loc=f"outside {place} center",
-        ncols=min(columns, max(len(handles), 1)),
-        fontsize=8,
-    )
+    for count in range(min(columns, max(len(handles), 1)), 0, -1):
+        made = figure.legend(
+            list(handles.values()), list(handles), loc=f"outside {place} center", ncols=count, fontsize=8
+        )
+        if count == 1 or made.get_window_extent().width <= figure.bbox.width:
+            return
+        made.remove()
 
 
 def save(figure: Figure, stem: Path) -> dict[str, Path]:
