@@ -15,7 +15,7 @@ from tenuto.analysis.comparison import (
     planned,
 )
 from tenuto.errors import ConfigError, DataError
-from tenuto.reporting import tables, write_comparison
+from tenuto.reporting import comparison as reporting, write_comparison
 from tenuto.store import released_logs
 from tests.reporting import made_up
 
@@ -347,20 +347,20 @@ def test_files_have_every_digit_and_captions_name_the_unit(two_systems, tmp_path
 
 
 def test_the_pooled_test_is_labelled_with_what_it_counts(two_systems):
-    caption = tables.captions_comparison(two_systems)["pooled"]
+    caption = reporting.captions(two_systems)["pooled"]
     assert "counts 20 pairs of clip and seed as independent" in caption
     assert "pseudo-replication" in caption
 
 
 def test_what_is_not_there_is_printed_as_a_dash():
     comparison = compare(noisy(seeds=(7,)), QUICK)
-    shown = tables.show_pairs(comparison).iloc[0]
+    shown = reporting.show_pairs(comparison).iloc[0]
     assert (shown["Pair"], shown["t"], shown["p (Holm)"], shown["g"]) == ("A2E:A2M2E", "–", "–", "–")
-    assert tables.show_pooled(comparison).iloc[0]["n"] == "5"
+    assert reporting.show_pooled(comparison).iloc[0]["n"] == "5"
 
 
 def test_the_percentiles_of_an_interval_head_its_columns():
-    shown = tables.show_systems(compare(noisy(), Settings(draws=200, level=0.9)))
+    shown = reporting.show_systems(compare(noisy(), Settings(draws=200, level=0.9)))
     assert list(shown.columns)[-2:] == ["5 %", "95 %"]
 
 

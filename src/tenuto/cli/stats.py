@@ -112,15 +112,15 @@ def stats(
 def _print(compared: Comparison, quantity: str) -> None:
     """Print the unit, all systems, and the pairs of one quantity, each with its caption."""
     from tenuto.analysis.comparison import QUANTITIES
-    from tenuto.reporting import tables
+    from tenuto.reporting import comparison, tables
 
     out.print(compared.unit, soft_wrap=False)
-    print_cells(tables.show_systems(compared), "Systems")
-    captions = tables.captions_comparison(compared)
+    print_cells(comparison.show_systems(compared), "Systems")
+    captions = comparison.captions(compared)
     for name, title, cells in (
-        ("pairs", "Pairs", tables.show_pairs(compared)),
-        ("pooled", "Pooled tests of pairs", tables.show_pooled(compared)),
-        ("mixed", "Mixed models of pairs", tables.show_mixed(compared)),
+        ("pairs", "Pairs", comparison.show_pairs(compared)),
+        ("pooled", "Pooled tests of pairs", comparison.show_pooled(compared)),
+        ("mixed", "Mixed models of pairs", comparison.show_mixed(compared)),
     ):
         own = cells[cells[tables.GROUP] == quantity].drop(columns="Error").reset_index(drop=True)
         if len(own):
