@@ -141,6 +141,7 @@ def test_tables_of_a_comparison_fit_in_a_hundred_columns():
         comparison.show_pairs,
         comparison.show_pooled,
         comparison.show_mixed,
+        comparison.show_matched,
     ):
         cells = show(compared).drop(columns=["group", "Error"])
         widths = [max(len(str(name)), *cells[name].str.len()) for name in cells]

@@ -1,4 +1,4 @@
-"""Tables of a comparison of systems, as text cells with captions and as files."""
+"""Tables of a comparison of systems, as text cells with captions and as files, and its figure."""
 
 from __future__ import annotations
 
@@ -9,7 +9,9 @@ import numpy as np
 import pandas as pd
 
 from tenuto.analysis.comparison import QUANTITIES, Comparison
-from tenuto.analysis.words import NOTHING
+from tenuto.analysis.words import NOTHING, number
+from tenuto.reporting.figures.style import save
+from tenuto.reporting.figures.tradeoff import tradeoff
 from tenuto.reporting.tables import GROUP, numbers, probabilities, write
 
 
@@ -72,6 +74,23 @@ def show_mixed(comparison: Comparison) -> pd.DataFrame:
     return pd.DataFrame(shown, dtype=str)
 
 
+def show_matched(comparison: Comparison) -> pd.DataFrame:
+    """`Comparison.matched` as text cells."""
+    table = comparison.matched
+    shown = {
+        **_pair(table),
+        "Clean A": numbers(table["clean_first"], "z.3f"),
+        "Clean B": numbers(table["clean_second"], "z.3f"),
+        "Matched A": numbers(table["adjusted_first"], "z.3f"),
+        "Matched B": numbers(table["adjusted_second"], "z.3f"),
+        "Diff.": numbers(table["difference"], "z.3f"),
+        **_interval(comparison, table, "z.3f"),
+        "t": numbers(table["t"], "z.2f"),
+        "p (Holm)": probabilities(table["p_holm"]),
+    }
+    return pd.DataFrame(shown, dtype=str)
+
+
 def _pair(table: pd.DataFrame) -> dict[str, Any]:
     return {
         GROUP: table["quantity"],
@@ -88,7 +107,7 @@ def _interval(comparison: Comparison, table: pd.DataFrame, pattern: str = "z.4f"
 
 
 def captions(comparison: Comparison) -> dict[str, str]:
-    """Captions of the tables ``systems``, ``pairs``, ``pooled``, ``mixed``, without the sentence on the unit."""
+    """Captions of the tables ``systems pairs pooled mixed matched``, without the sentence on the unit."""
     settings = comparison.settings
     bootstrap = (
         "Intervals: two-way bootstrap, seeds and clips resampled independently "
@@ -114,13 +133,33 @@ def captions(comparison: Comparison) -> dict[str, str]:
             f"clip (crossed) and system x clip (both) random. Interval and p by Wald. {family} "
             "Seed, clip, both, rest: standard deviations of the random effects and of the residual."
         ),
+        "matched": _caption_matched(comparison),
     }
 
 
-def write_comparison(comparison: Comparison, out: str | Path) -> dict[str, Path]:
-    """Write ``stats_systems``, ``stats_pairs`` and ``stats_mixed`` as CSV in full digits, Markdown and LaTeX.
+def _caption_matched(comparison: Comparison) -> str:
+    runs, fitted = comparison.runs, comparison.matched.dropna(subset="slope")
+    caption = (
+        "Error after the attack at matched clean error, A:B is A minus B. Clean: mean clean errors. Matched: mean "
+        "errors after the attack, adjusted to the same clean error by an analysis of covariance with runs as the unit"
+    )
+    if fitted.empty:
+        return f"{caption}."
+    line = fitted.iloc[0]
+    slope, error = number(line["slope"], "z.2f"), number(line["slope_error"], ".2f")
+    return (
+        f"{caption}. {len(runs)} runs of {runs['system'].nunique()} systems leave {line['degrees_of_freedom']} degrees "
+        f"of freedom; common slope {slope} (standard error {error}); clean error {line['clean_matched']:.4f}. Interval "
+        "and p by t. p by Holm over the planned pairs."
+    )
 
-    ``stats_pooled`` has the pooled tests of ``stats_pairs.csv`` as Markdown and LaTeX. Returns file name -> path."""
+
+def write_comparison(comparison: Comparison, out: str | Path) -> dict[str, Path]:
+    """Write the tables ``stats_systems``, ``stats_pairs``, ``stats_mixed`` and ``stats_matched``, and a figure.
+
+    Tables are CSV in full digits, Markdown and LaTeX; ``stats_pooled`` has the pooled tests of ``stats_pairs.csv`` as
+    Markdown and LaTeX. The figure is ``stats_tradeoff`` as PNG and PDF. Returns file name -> path.
+    """
     texts = captions(comparison)
     written: dict[str, Path] = {}
     for name, table, shown in (
@@ -128,7 +167,8 @@ def write_comparison(comparison: Comparison, out: str | Path) -> dict[str, Path]
         ("pairs", comparison.pairs, show_pairs(comparison)),
         ("pooled", None, show_pooled(comparison)),
         ("mixed", comparison.mixed, show_mixed(comparison)),
+        ("matched", comparison.matched, show_matched(comparison)),
     ):
         caption = f"{texts[name]} {comparison.unit}"
         written |= write(Path(out) / f"stats_{name}", table, shown, caption)
-    return written
+    return written | save(tradeoff(comparison), Path(out) / "stats_tradeoff")

@@ -107,6 +107,7 @@ def statistics(inputs: PageInputs) -> Section:
         ("pairs", comparison.show_pairs(compared), compared.pairs["difference"].isna()),
         ("pooled", comparison.show_pooled(compared), compared.pairs["pooled_t"].isna()),
         ("mixed", comparison.show_mixed(compared), compared.mixed["difference"].isna()),
+        ("matched", comparison.show_matched(compared), compared.matched["difference"].isna()),
     ):
         chosen = cells[(cells[tables.GROUP] != "clean") & ~empty]
         if len(chosen):
