@@ -80,10 +80,13 @@ def test_the_order_of_the_runs_changes_nothing():
         assert vars(line) == pytest.approx(vars(other))
 
 
-def test_a_model_without_residual_has_means_and_no_test():
-    (line,) = matched_differences(SYSTEMS, CLEAN, ATTACKED - NOISE, PAIRS[:1])
-    assert line.difference == pytest.approx(0.05)
-    assert np.isnan([line.low, line.high, line.t, line.p, line.slope_error]).all()
+@pytest.mark.parametrize(
+    ("attacked", "difference"), [(ATTACKED - NOISE, 0.05), (0 * CLEAN, 0)], ids=["line", "zeros"]
+)
+def test_a_model_without_residual_has_means_and_no_test(attacked, difference):
+    (line,) = matched_differences(SYSTEMS, CLEAN, attacked, PAIRS[:1])
+    assert line.difference == pytest.approx(difference)
+    assert np.isnan([line.low, line.high, line.t, line.p, line.slope_error, line.p_slopes]).all()
 
 
 @pytest.mark.parametrize(

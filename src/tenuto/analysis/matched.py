@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import pandas as pd
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
-from tenuto.analysis.statistics import ROUNDING
+from tenuto.analysis.statistics import ROUNDING, Values
 from tenuto.analysis.systems import Pair
 from tenuto.errors import DataError
 
@@ -66,6 +66,7 @@ class MatchedDifference:
     p_slopes: float
 
 
+@np.errstate(divide="ignore", invalid="ignore")  # without residual, t and F are not defined
 def matched_differences(
     systems: Sequence[str],
     clean: ArrayLike,
@@ -89,48 +90,56 @@ def matched_differences(
         DataError: Fewer than two residual degrees of freedom, or no variation of clean errors within systems.
     """
     x, y = np.asarray(clean, np.float64), np.asarray(attacked, np.float64)
-    names, codes = np.unique(systems, return_inverse=True)
-    freedom = len(x) - len(names) - 1
-    if freedom < FEWEST_DEGREES:
-        raise DataError(
-            f"{len(x)} runs of {len(names)} systems leave fewer than {FEWEST_DEGREES} degrees of freedom"
-        )
-    spreads = np.array([np.ptp(x[codes == code]) for code in range(len(names))])
-    varies = spreads > ROUNDING * np.abs(x).max()
-    if not varies.any():
-        raise DataError("clean errors do not vary within systems")
+    names, indicators, varies = _groups(systems, x)
     from statsmodels.regression.linear_model import OLS
 
     # All indicators and no intercept: the first coefficients are the adjusted means.
-    indicators, centred = np.eye(len(names))[codes], (x - x.mean())[:, None]
+    centred = (x - x.mean())[:, None]
     model = OLS(y, np.hstack([indicators, centred])).fit()
     several = OLS(y, np.hstack([indicators, indicators[:, varies] * centred])).fit()
-    adjusted = dict(zip(names.tolist(), map(float, model.params), strict=False))
-    is_exact = math.sqrt(model.mse_resid) <= ROUNDING * np.abs(y).max()
-    has_test = not is_exact and several.df_resid > 0 and several.df_resid < model.df_resid
-    p_slopes = float(several.compare_f_test(model)[1]) if has_test else math.nan
+    has_slopes_test = 0 < several.df_resid < model.df_resid
     differences = []
-    for first, second in pairs:
-        contrast = [float(name == first) - float(name == second) for name in names] + [0.0]
+    for pair in pairs:
+        contrast = np.array([float(name == pair[0]) - float(name == pair[1]) for name in names] + [0.0])
         test = model.t_test(contrast)
-        low, high = (math.nan, math.nan) if is_exact else test.conf_int(1 - level)[0]
+        low, high = test.conf_int(1 - level)[0]
         differences.append(
             MatchedDifference(
                 clean_matched=float(x.mean()),
-                adjusted_first=adjusted[first],
-                adjusted_second=adjusted[second],
-                difference=adjusted[first] - adjusted[second],
+                adjusted_first=float(model.params[names.index(pair[0])]),
+                adjusted_second=float(model.params[names.index(pair[1])]),
+                difference=float(contrast @ model.params),
                 low=float(low),
                 high=float(high),
-                t=math.nan if is_exact else float(np.squeeze(test.tvalue)),
-                degrees_of_freedom=freedom,
-                p=math.nan if is_exact else float(test.pvalue),
+                t=float(np.squeeze(test.tvalue)),
+                degrees_of_freedom=int(model.df_resid),
+                p=float(test.pvalue),
                 slope=float(model.params[-1]),
-                slope_error=math.nan if is_exact else float(model.bse[-1]),
-                p_slopes=p_slopes,
+                slope_error=float(model.bse[-1]),
+                p_slopes=float(several.compare_f_test(model)[1]) if has_slopes_test else math.nan,
             )
         )
-    return differences
+    if math.sqrt(model.mse_resid) > ROUNDING * np.abs(y).max():
+        return differences
+    nan = math.nan
+    return [
+        replace(difference, low=nan, high=nan, t=nan, p=nan, slope_error=nan, p_slopes=nan)
+        for difference in differences
+    ]
+
+
+def _groups(systems: Sequence[str], clean: Values) -> tuple[list[str], Values, NDArray[np.bool_]]:
+    """Names of systems, an indicator column for each, and whether its clean errors vary beyond rounding."""
+    names, codes = np.unique(systems, return_inverse=True)
+    if len(clean) - len(names) - 1 < FEWEST_DEGREES:
+        raise DataError(
+            f"{len(clean)} runs of {len(names)} systems leave fewer than {FEWEST_DEGREES} degrees of freedom"
+        )
+    spreads = np.array([np.ptp(clean[codes == code]) for code in range(len(names))])
+    varies = spreads > ROUNDING * np.abs(clean).max()
+    if not varies.any():
+        raise DataError("clean errors do not vary within systems")
+    return names.tolist(), np.eye(len(names))[codes], varies
 
 
 def matched_lines(runs: pd.DataFrame, pairs: Sequence[Pair], level: float) -> list[dict[str, Any]]:
