@@ -15,7 +15,7 @@ from tenuto.analysis.comparison import (
     planned,
 )
 from tenuto.errors import ConfigError, DataError
-from tenuto.reporting import tables, write_comparison
+from tenuto.reporting import comparison as reporting, write_comparison
 from tenuto.store import released_logs
 from tests.reporting import made_up
 
@@ -117,7 +117,10 @@ def test_the_intervals_of_the_released_logs_hold_their_means(published):
         assert (table["low"] < table[middle]).all()
         assert (table[middle] < table["high"]).all()
     assert set(published.systems["resampled"]) == {"seeds and clips"}
-    assert published.remarks == ()
+    # F(4, 40) of a slope per system, by least squares with numpy: 6.823, p = .000276
+    assert published.remarks == (
+        "The comparison at matched clean error assumes one slope, but slopes of systems differ (F-test, p = 0.00028).",
+    )
 
 
 @pytest.mark.usefixtures("without_models")
@@ -205,6 +208,7 @@ def test_holm_counts_all_planned_pairs_of_one_kind_of_error():
 def test_the_order_of_the_rows_changes_nothing(two_systems):
     shuffled = compare(noisy().sample(frac=1, random_state=0), QUICK)
     pd.testing.assert_frame_equal(two_systems.pairs, shuffled.pairs)
+    pd.testing.assert_frame_equal(two_systems.matched, shuffled.matched)
 
 
 @pytest.mark.usefixtures("without_models")
@@ -241,6 +245,8 @@ def test_one_seed_has_intervals_over_clips_and_no_test():
         "The interval of a system's mean resamples clips only: A2E, A2M2E.",
         "No test with seeds as the unit below 3 shared seeds: A2E:A2M2E.",
         "No mixed model, too few seeds or clips: A2E:A2M2E.",
+        "The comparison at matched clean error has no test because 2 runs of 2 systems leave fewer than 2 degrees of "
+        "freedom: A2E:A2M2E.",
     )
 
 
@@ -336,31 +342,34 @@ def test_every_comparison_done_is_told():
 def test_files_have_every_digit_and_captions_name_the_unit(two_systems, tmp_path):
     written = write_comparison(two_systems, tmp_path)
     names = [
-        f"stats_{part}.{kind}" for part in ("systems", "pairs", "mixed") for kind in ("csv", "md", "tex")
+        f"stats_{part}.{kind}"
+        for part in ("systems", "pairs", "mixed", "matched")
+        for kind in ("csv", "md", "tex")
     ]
-    names += ["stats_pooled.md", "stats_pooled.tex"]
+    texts = [*names, "stats_pooled.md", "stats_pooled.tex"]
+    names = [*texts, "stats_tradeoff.png", "stats_tradeoff.pdf"]
     assert sorted(written) == sorted(path.name for path in tmp_path.iterdir()) == sorted(names)
     np.testing.assert_array_equal(pd.read_csv(written["stats_pairs.csv"])["t"], two_systems.pairs["t"])
-    for name in names:
+    for name in texts:
         if not name.endswith("csv"):
             assert "one test clip under one run" in written[name].read_text()
 
 
 def test_the_pooled_test_is_labelled_with_what_it_counts(two_systems):
-    caption = tables.captions_comparison(two_systems)["pooled"]
+    caption = reporting.captions(two_systems)["pooled"]
     assert "counts 20 pairs of clip and seed as independent" in caption
     assert "pseudo-replication" in caption
 
 
 def test_what_is_not_there_is_printed_as_a_dash():
     comparison = compare(noisy(seeds=(7,)), QUICK)
-    shown = tables.show_pairs(comparison).iloc[0]
+    shown = reporting.show_pairs(comparison).iloc[0]
     assert (shown["Pair"], shown["t"], shown["p (Holm)"], shown["g"]) == ("A2E:A2M2E", "–", "–", "–")
-    assert tables.show_pooled(comparison).iloc[0]["n"] == "5"
+    assert reporting.show_pooled(comparison).iloc[0]["n"] == "5"
 
 
 def test_the_percentiles_of_an_interval_head_its_columns():
-    shown = tables.show_systems(compare(noisy(), Settings(draws=200, level=0.9)))
+    shown = reporting.show_systems(compare(noisy(), Settings(draws=200, level=0.9)))
     assert list(shown.columns)[-2:] == ["5 %", "95 %"]
 
 
@@ -370,4 +379,4 @@ def test_everything_is_plain_values():
     assert again["pairs"][0]["t"] is None
     assert again["pairs"][0]["seeds"] == 1
     assert again["measure"] == "mae"
-    assert [len(again[name]) for name in ("systems", "pairs", "mixed")] == [6, 3, 3]
+    assert [len(again[name]) for name in ("systems", "pairs", "mixed", "runs", "matched")] == [6, 3, 3, 2, 1]

@@ -3,9 +3,11 @@ import pandas as pd
 import pytest
 
 from tenuto.analysis import smc2025
+from tenuto.analysis.comparison import Settings, compare
 from tenuto.errors import DataError
 from tenuto.reporting import save
 from tenuto.reporting.figures import smc2025 as figures
+from tenuto.reporting.figures.tradeoff import tradeoff
 
 from . import made_up
 
@@ -152,3 +154,36 @@ def test_a_figure_is_saved_as_png_and_pdf_with_the_same_bytes_each_time(tmp_path
     assert contents[0][0].startswith(b"\x89PNG")
     assert contents[0][1].startswith(b"%PDF")
     assert b"CreationDate" not in contents[0][1]
+
+
+def errors(systems):
+    """The comparison of systems with two runs each, whose clean errors are 0.1 and 0.2; no pair is planned."""
+    runs = [
+        made_up.run(system, seed, clean=seed / 10, attacked=0.5 + seed / 10 + place / 10)
+        for place, system in enumerate(systems)
+        for seed in (1, 2)
+    ]
+    return compare(pd.concat(runs), Settings(pairs=[], draws=100))
+
+
+def test_the_trade_off_shows_every_run_the_means_and_an_attack_without_effect():
+    (axes,) = tradeoff(errors(("A2E", "own"))).axes
+    runs, mean, own_runs, own_mean, no_effect, _ = (line.get_xydata() for line in axes.lines)
+    np.testing.assert_allclose(runs, [[0.1, 0.6], [0.2, 0.7]])
+    np.testing.assert_allclose(own_runs, [[0.1, 0.7], [0.2, 0.8]])
+    np.testing.assert_allclose([*mean, *own_mean], [[0.15, 0.65], [0.15, 0.75]])
+    np.testing.assert_array_equal(no_effect[:, 0], no_effect[:, 1])
+    assert axes.get_ylim() == pytest.approx((0, 1.08 * 0.8))
+
+
+def test_ten_systems_with_long_names_are_told_apart_in_a_legend_outside_the_axes():
+    names = [f"A2M2E_sequential_variant_{number}" for number in range(10)]
+    figure = tradeoff(errors(names))
+    figure.draw_without_rendering()
+    (axes,), (legend,) = figure.axes, figure.legends
+    marks = {(line.get_color(), line.get_marker()) for line in legend.legend_handles}
+    assert len(marks) == len(names) + 2
+    frame = legend.get_window_extent()
+    assert axes.get_tightbbox().x1 <= frame.x0
+    assert figure.bbox.intersection(figure.bbox, frame).size == pytest.approx(frame.size)
+    assert axes.get_window_extent().width > 0.4 * figure.bbox.width

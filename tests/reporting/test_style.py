@@ -21,7 +21,7 @@ from tenuto.evaluation.attribution import Attribution
 from tenuto.reporting import figures
 from tenuto.reporting.figures import style
 from tests.analysis import test_certificates, test_curves
-from tests.reporting import made_up, test_clip, test_explanation
+from tests.reporting import made_up, test_clip, test_explanation, test_figures
 
 NAME = r"Ke$ha & Ty $ign \frac{"
 
@@ -58,6 +58,7 @@ def curves(rows: pd.DataFrame) -> Any:
 
 
 EXAMPLES: dict[str, Callable[[], Any]] = {
+    "tradeoff": lambda: figures.tradeoff.tradeoff(test_figures.errors((NAME,))),
     "certificates": lambda: figures.certificates.sandwich(sandwich(test_certificates.rows(system=NAME))),
     "overview": lambda: figures.smc2025.overview(
         pd.DataFrame({"clean_mae": [0.1], "mae": [0.2], "clean_corr": [0.9], "corr": [0.1]}, index=[NAME])

@@ -4,7 +4,7 @@ import pytest
 
 from tenuto.analysis import smc2025
 from tenuto.analysis.comparison import Settings, compare
-from tenuto.reporting import tables
+from tenuto.reporting import comparison, tables
 
 from . import made_up
 
@@ -136,7 +136,13 @@ def test_without_the_papers_values_nothing_speaks_of_them():
 
 def test_tables_of_a_comparison_fit_in_a_hundred_columns():
     compared = compare(made_up.study(), Settings(draws=100))
-    for show in (tables.show_systems, tables.show_pairs, tables.show_pooled, tables.show_mixed):
+    for show in (
+        comparison.show_systems,
+        comparison.show_pairs,
+        comparison.show_pooled,
+        comparison.show_mixed,
+        comparison.show_matched,
+    ):
         cells = show(compared).drop(columns=["group", "Error"])
         widths = [max(len(str(name)), *cells[name].str.len()) for name in cells]
         assert sum(widths) + 3 * len(widths) + 1 <= 100

@@ -2,6 +2,7 @@
 
 from tenuto.analysis.comparison import Comparison, Settings, compare
 from tenuto.analysis.curves import Curves, curve, from_folders, measure
+from tenuto.analysis.matched import MatchedDifference, matched_differences
 from tenuto.analysis.optimality import Optimality, compare_attacks
 from tenuto.analysis.sentences import Effects, summarise
 from tenuto.analysis.smc2025 import difference, significance, table1
@@ -35,6 +36,7 @@ __all__ = [
     "EffectSize",
     "Effects",
     "Interval",
+    "MatchedDifference",
     "MixedComparison",
     "Optimality",
     "PairedTest",
@@ -51,6 +53,7 @@ __all__ = [
     "errors_per_clip",
     "from_folders",
     "holm",
+    "matched_differences",
     "measure",
     "mixed_model",
     "ordered_systems",

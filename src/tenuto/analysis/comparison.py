@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from tenuto.analysis import statistics, words
+from tenuto.analysis import matched, statistics, words
 from tenuto.analysis.systems import FEWEST_SEEDS, Pair, errors_per_clip, ordered_systems, selection
 from tenuto.errors import ConfigError, DataError, did_you_mean
 from tenuto.store.rows import emotion_names, validate_rows
@@ -93,6 +93,8 @@ class Comparison:
         systems: One line per quantity and system, columns `SYSTEM_COLUMNS`.
         pairs: One line per quantity and pair, columns `PAIR_COLUMNS`.
         mixed: One line per quantity and pair, columns `MIXED_COLUMNS`.
+        runs: One line per run, ``system seed attacked clean``: errors, means over its clips.
+        matched: One line per pair, columns `matched.MATCHED_COLUMNS`: errors after the attack at the same clean error.
         remarks: What could not be computed or was left out, a sentence each.
     """
 
@@ -101,6 +103,8 @@ class Comparison:
     systems: pd.DataFrame
     pairs: pd.DataFrame
     mixed: pd.DataFrame
+    runs: pd.DataFrame
+    matched: pd.DataFrame
     remarks: tuple[str, ...]
 
     def _repr_html_(self) -> str:
@@ -170,7 +174,7 @@ def planned(systems: Sequence[str], pairs: Sequence[Pair] | None) -> list[Pair]:
 def compare(
     rows: pd.DataFrame, settings: Settings = Settings(), advance: Callable[[int], None] = lambda done: None
 ) -> Comparison:
-    """Intervals, tests and mixed models of all systems and planned pairs.
+    """Intervals, tests, mixed models and matched differences of all systems and planned pairs.
 
     Args:
         rows: Rows of one attack; only test clips count.
@@ -193,14 +197,18 @@ def compare(
             mixed.append(_mixed(quantity, pair, sides, settings.level))
             advance(1)
     tested, modelled = _family(paired, PAIR_COLUMNS), _family(mixed, MIXED_COLUMNS)
-    seeds = {name: set(_side(errors, name, "attacked").index) for name in names}
+    runs = errors.groupby(["system", "seed"])[["attacked", "clean"]].mean().reset_index()
+    at_matched = _family(matched.matched_lines(runs, pairs, settings.level), matched.MATCHED_COLUMNS)
+    seeds = {name: set(runs.loc[runs["system"] == name, "seed"]) for name in names}
     return Comparison(
         settings=settings,
         unit=_unit(rows, settings),
         systems=pd.DataFrame(systems, columns=list(SYSTEM_COLUMNS)),
         pairs=tested,
         mixed=modelled,
-        remarks=tuple(_remarks(seeds, pairs, tested, modelled)),
+        runs=runs,
+        matched=at_matched,
+        remarks=(*_remarks(seeds, pairs, tested, modelled), *matched.remarks(at_matched)),
     )
 
 
@@ -338,10 +346,10 @@ def _remarks(
 
 def as_json(comparison: Comparison) -> dict[str, Any]:
     """Everything in plain values; what could not be computed is NaN or None."""
-    parts = {"systems": comparison.systems, "pairs": comparison.pairs, "mixed": comparison.mixed}
+    tables = {name: part for name, part in vars(comparison).items() if isinstance(part, pd.DataFrame)}
     records = {
         name: table.astype(object).where(table.notna(), None).to_dict("records")
-        for name, table in parts.items()
+        for name, table in tables.items()
     }
     settings = {name: value for name, value in vars(comparison.settings).items() if name != "pairs"}
     return settings | {"unit": comparison.unit, **records, "remarks": list(comparison.remarks)}

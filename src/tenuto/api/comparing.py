@@ -187,7 +187,7 @@ def compare(
     out: Place | None = None,
     progress: Progress = SILENT,
 ) -> Comparison:
-    """Compare systems over seeds and clips: intervals, tests with seeds as the unit, mixed models.
+    """Compare systems over seeds and clips: intervals, seed-level tests, mixed models, matched clean errors.
 
     Args:
         source: See `rows`.
@@ -199,7 +199,7 @@ def compare(
         unit: See `rows`.
         logs: See `rows`.
         runs_file: See `rows`.
-        out: Folder for tables; default: nothing is written.
+        out: Folder for tables and a figure; default: nothing is written.
         progress: Reports comparisons.
 
     Raises:

@@ -45,7 +45,7 @@ Shown = Annotated[
 Draws = Annotated[int, typer.Option("--draws", min=100, help="Bootstrap draws.")]
 Seed = Annotated[int, typer.Option("--seed", min=0, help="Seed of the bootstrap.")]
 Level = Annotated[float, typer.Option("--level", help="Level of the intervals.")]
-Out = Annotated[Path | None, typer.Option("--out", help="Folder for CSV, Markdown and LaTeX.")]
+Out = Annotated[Path | None, typer.Option("--out", help="Folder for CSV, Markdown, LaTeX and a figure.")]
 
 
 def stats(
@@ -70,7 +70,8 @@ def stats(
 ) -> None:
     """Compare systems over seeds and clips: intervals, seed-level tests, mixed models, and the pooled t-test.
 
-    Files and JSON hold all three errors: after the attack, added by it, and on clean clips.
+    Pairs are also compared at matched clean error. Files and JSON hold all three errors: after the attack, added by
+    it, and on clean clips.
 
     Example: tenuto stats demo --out stats
     """
@@ -112,15 +113,16 @@ def stats(
 def _print(compared: Comparison, quantity: str) -> None:
     """Print the unit, all systems, and the pairs of one quantity, each with its caption."""
     from tenuto.analysis.comparison import QUANTITIES
-    from tenuto.reporting import tables
+    from tenuto.reporting import comparison, tables
 
     out.print(compared.unit, soft_wrap=False)
-    print_cells(tables.show_systems(compared), "Systems")
-    captions = tables.captions_comparison(compared)
+    print_cells(comparison.show_systems(compared), "Systems")
+    captions = comparison.captions(compared)
     for name, title, cells in (
-        ("pairs", "Pairs", tables.show_pairs(compared)),
-        ("pooled", "Pooled tests of pairs", tables.show_pooled(compared)),
-        ("mixed", "Mixed models of pairs", tables.show_mixed(compared)),
+        ("pairs", "Pairs", comparison.show_pairs(compared)),
+        ("pooled", "Pooled tests of pairs", comparison.show_pooled(compared)),
+        ("mixed", "Mixed models of pairs", comparison.show_mixed(compared)),
+        ("matched", "Pairs at matched clean error", comparison.show_matched(compared)),
     ):
         own = cells[cells[tables.GROUP] == quantity].drop(columns="Error").reset_index(drop=True)
         if len(own):

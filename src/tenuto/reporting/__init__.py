@@ -1,6 +1,7 @@
 """Tables, figures and the report, from rows and numbers; torch is not needed, and matplotlib is imported to draw."""
 
 from tenuto.reporting.certificates import write_sandwich
+from tenuto.reporting.comparison import write_comparison
 from tenuto.reporting.figures.attribution import attribution_figure
 from tenuto.reporting.figures.clip import clip_figure
 from tenuto.reporting.figures.curves import curve, emotions
@@ -12,7 +13,6 @@ from tenuto.reporting.page.inputs import PageInputs, gather, read_findings
 from tenuto.reporting.page.report import Page, make_page, render, write_report
 from tenuto.reporting.paper import (
     write_all,
-    write_comparison,
     write_curves,
     write_figure3,
     write_figure4,

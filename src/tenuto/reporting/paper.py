@@ -1,4 +1,4 @@
-"""Tables and figures as files: those of the SMC 2025 paper, of curves, and of a comparison of systems."""
+"""Tables and figures as files: those of the SMC 2025 paper, and of curves."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pandas as pd
 
-from tenuto.analysis.comparison import Comparison
 from tenuto.analysis.curves import Curves
 from tenuto.analysis.smc2025 import (
     check_emotions,
@@ -119,21 +118,4 @@ def _write_curves(curves: Curves, out: Path, ending: str) -> dict[str, Path]:
     written |= figures.save(figures.curves.curve(curves), out / f"curve{ending}")
     if len(curves.emotions):
         written |= figures.save(figures.curves.emotions(curves), out / f"emotions{ending}")
-    return written
-
-
-def write_comparison(comparison: Comparison, out: str | Path) -> dict[str, Path]:
-    """Write ``stats_systems``, ``stats_pairs`` and ``stats_mixed`` as CSV in full digits, Markdown and LaTeX.
-
-    ``stats_pooled`` has the pooled tests of ``stats_pairs.csv`` as Markdown and LaTeX. Returns file name -> path."""
-    captions = tables.captions_comparison(comparison)
-    written: dict[str, Path] = {}
-    for name, table, shown in (
-        ("systems", comparison.systems, tables.show_systems(comparison)),
-        ("pairs", comparison.pairs, tables.show_pairs(comparison)),
-        ("pooled", None, tables.show_pooled(comparison)),
-        ("mixed", comparison.mixed, tables.show_mixed(comparison)),
-    ):
-        caption = f"{captions[name]} {comparison.unit}"
-        written |= tables.write(Path(out) / f"stats_{name}", table, shown, caption)
     return written

@@ -14,7 +14,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from tenuto.analysis.comparison import QUANTITIES, Comparison
 from tenuto.analysis.curve_summary import LEVEL
 from tenuto.analysis.curves import Curves
 from tenuto.analysis.words import NOTHING, attacked_pair, long_unit, number
@@ -104,7 +103,7 @@ def show_significance(table: pd.DataFrame) -> pd.DataFrame:
         "Unit": table["unit"],
         "df": table["degrees_of_freedom"].map(str),
         "t": [number(t, ".9f") for t in table["t"]],
-        "p": _probabilities(table["p"]),
+        "p": probabilities(table["p"]),
     }
     if f"{PAPER}t" in table:
         shown["t (paper)"] = [number(t, ".9f") for t in table[f"{PAPER}t"]]
@@ -122,117 +121,14 @@ def caption_significance(rows: pd.DataFrame, paper: bool = True) -> str:
     return f"{caption} (paper): the SMC 2025 paper, on the Soundtracks data." if paper else caption
 
 
-def show_systems(comparison: Comparison) -> pd.DataFrame:
-    """`Comparison.systems` as text cells."""
-    table = comparison.systems
-    shown = {
-        GROUP: table["quantity"],
-        "System": table["system"],
-        "Error": table["quantity"].map(QUANTITIES),
-        "Seeds": table["seeds"].map(str),
-        "Mean": _numbers(table["mean"]),
-        **_interval(comparison, table),
-    }
-    return pd.DataFrame(shown, dtype=str)
-
-
-def show_pairs(comparison: Comparison) -> pd.DataFrame:
-    """`Comparison.pairs` as text cells, seeds as the unit."""
-    table = comparison.pairs
-    shown = {
-        **_pair(table),
-        "Seeds": table["seeds"].map(str),
-        "Difference": _numbers(table["difference"]),
-        **_interval(comparison, table),
-        "t": _numbers(table["t"], "z.2f"),
-        "p (Holm)": _probabilities(table["p_holm"]),
-        "g": _numbers(table["g_z"], "z.2f"),
-        "Detectable": _numbers(table["detectable"]),
-    }
-    return pd.DataFrame(shown, dtype=str)
-
-
-def show_pooled(comparison: Comparison) -> pd.DataFrame:
-    """The pooled t-tests of `Comparison.pairs` as text cells, clip and seed as the unit."""
-    table = comparison.pairs
-    shown = {
-        **_pair(table),
-        "n": [NOTHING if pd.isna(n) else str(n) for n in table["pooled_n"]],
-        "Pooled t": _numbers(table["pooled_t"], "z.2f"),
-        "Pooled p": _probabilities(table["pooled_p"]),
-    }
-    return pd.DataFrame(shown, dtype=str)
-
-
-def show_mixed(comparison: Comparison) -> pd.DataFrame:
-    """`Comparison.mixed` as text cells; variances as standard deviations, in the unit of the errors."""
-    table = comparison.mixed
-    variances = {"Seed": "seed", "Clip": "clip", "Both": "system_clip", "Rest": "residual"}
-    shown = {
-        **_pair(table),
-        "Diff.": _numbers(table["difference"], "z.3f"),
-        **_interval(comparison, table, "z.3f"),
-        "z": _numbers(table["z"], "z.2f"),
-        "p (Holm)": _probabilities(table["p_holm"]),
-        **{
-            heading: _numbers(np.sqrt(table[f"variance_{name}"]), ".3f")
-            for heading, name in variances.items()
-        },
-    }
-    return pd.DataFrame(shown, dtype=str)
-
-
-def _pair(table: pd.DataFrame) -> dict[str, Any]:
-    return {
-        GROUP: table["quantity"],
-        "Pair": table["first"] + ":" + table["second"],
-        "Error": table["quantity"].map(QUANTITIES),
-    }
-
-
-def _interval(comparison: Comparison, table: pd.DataFrame, pattern: str = "z.4f") -> dict[str, list[str]]:
-    """Both ends of an interval under their percentiles."""
-    tail = 50 * (1 - comparison.settings.level)
-    ends = {f"{tail:.4g} %": table["low"], f"{100 - tail:.4g} %": table["high"]}
-    return {heading: _numbers(values, pattern) for heading, values in ends.items()}
-
-
-def _numbers(values: pd.Series[float], pattern: str = "z.4f") -> list[str]:
+def numbers(values: pd.Series[float], pattern: str = "z.4f") -> list[str]:
+    """Each number by a format pattern, a dash for NaN."""
     return [number(value, pattern) for value in values]
 
 
-def _probabilities(values: pd.Series[float]) -> list[str]:
+def probabilities(values: pd.Series[float]) -> list[str]:
+    """Each p-value with four decimals, or with four digits below 0.001."""
     return [number(p, ".3e" if p < 1e-3 else ".4f") for p in values]
-
-
-def captions_comparison(comparison: Comparison) -> dict[str, str]:
-    """Captions of the tables ``systems``, ``pairs``, ``pooled``, ``mixed``, without the sentence on the unit."""
-    settings = comparison.settings
-    bootstrap = (
-        "Intervals: two-way bootstrap, seeds and clips resampled independently "
-        f"({settings.draws} draws, seed {settings.seed})."
-    )
-    family = "p by Holm over the planned pairs of one kind of error."
-    counts = sorted(set(comparison.pairs["pooled_n"].dropna()))
-    pooled = f"{' or '.join(map(str, counts))} pairs" if counts else "pairs"
-    return {
-        "systems": f"Mean error of each system. {bootstrap}",
-        "pairs": (
-            f"Difference of mean errors: A:B is A minus B, positive where the error of A is larger. {bootstrap} "
-            "t, p, g and detectable: paired test with the seed as the unit (the mean over the clips of a run). "
-            f"{family} g: standardised mean difference with Hedges' correction. "
-            "Detectable: the smallest true difference that this test finds with power 0.8 at level 0.05."
-        ),
-        "pooled": (
-            f"The paired t-test of the SMC 2025 paper. It counts {pooled} of clip and seed as "
-            "independent although the clips of one seed share a network (pseudo-replication)."
-        ),
-        "mixed": (
-            "Linear mixed model of each pair (REML), A:B is A minus B: system fixed; seed (nested in system), "
-            f"clip (crossed) and system x clip (both) random. Interval and p by Wald. {family} "
-            "Seed, clip, both, rest: standard deviations of the random effects and of the residual."
-        ),
-    }
 
 
 def show_curves(curves: Curves) -> pd.DataFrame:
@@ -271,7 +167,7 @@ CAPTION_CORRUPTION = (
 def show_corruption(errors: pd.DataFrame) -> pd.DataFrame:
     """`tenuto.analysis.natural.corruption` as text cells."""
     lines = errors.to_dict("records")
-    shown = {"System": errors["system"], "Clean MAE": _numbers(errors["clean_mae"], ".3f")}
+    shown = {"System": errors["system"], "Clean MAE": numbers(errors["clean_mae"], ".3f")}
     for heading, name in (("Corruption error", "corruption_error"), ("Increase", "increase")):
         shown[heading] = [f"{line[name]:.3f}{_range(line, name)}" for line in lines]
     return pd.DataFrame(shown, dtype=str)

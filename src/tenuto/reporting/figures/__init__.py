@@ -1,6 +1,6 @@
 """Figures, one file per family, in one style (`tenuto.reporting.figures.style`)."""
 
-from tenuto.reporting.figures import attribution, certificates, clip, curves, explanation, smc2025
+from tenuto.reporting.figures import attribution, certificates, clip, curves, explanation, smc2025, tradeoff
 from tenuto.reporting.figures.style import FIGURES, check_ending, save, write_figure
 
 __all__ = [
@@ -13,5 +13,6 @@ __all__ = [
     "explanation",
     "save",
     "smc2025",
+    "tradeoff",
     "write_figure",
 ]

@@ -21,7 +21,7 @@ from tenuto.evaluation.audit.findings import (
     Verdict,
     missing_checks,
 )
-from tenuto.reporting import tables, verdicts
+from tenuto.reporting import comparison, tables, verdicts
 from tenuto.reporting.figures import curves as curve_figures, smc2025 as paper_figures
 from tenuto.reporting.page.blocks import (
     Block,
@@ -100,13 +100,14 @@ def predictions(inputs: PageInputs) -> Section:
 
 def statistics(inputs: PageInputs) -> Section:
     """Intervals and tests of the error after the attack and of what the attack adds."""
-    compared, captions = inputs.comparison, tables.captions_comparison(inputs.comparison)
+    compared, captions = inputs.comparison, comparison.captions(inputs.comparison)
     blocks: list[Block] = [Text(compared.unit)]
     for name, cells, empty in (
-        ("systems", tables.show_systems(compared), compared.systems["mean"].isna()),
-        ("pairs", tables.show_pairs(compared), compared.pairs["difference"].isna()),
-        ("pooled", tables.show_pooled(compared), compared.pairs["pooled_t"].isna()),
-        ("mixed", tables.show_mixed(compared), compared.mixed["difference"].isna()),
+        ("systems", comparison.show_systems(compared), compared.systems["mean"].isna()),
+        ("pairs", comparison.show_pairs(compared), compared.pairs["difference"].isna()),
+        ("pooled", comparison.show_pooled(compared), compared.pairs["pooled_t"].isna()),
+        ("mixed", comparison.show_mixed(compared), compared.mixed["difference"].isna()),
+        ("matched", comparison.show_matched(compared), compared.matched["difference"].isna()),
     ):
         chosen = cells[(cells[tables.GROUP] != "clean") & ~empty]
         if len(chosen):
