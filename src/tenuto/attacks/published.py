@@ -66,6 +66,27 @@ for _published in (
         most_emotions=11,
     ),
     Protocol(
+        name="standard-2",
+        version=2,
+        description="The worst of gradient ascent from three starts and on a sphere, on three errors and on each "
+        "emotion up and down, of random search and of noise, over five L-infinity budgets.",
+        attacks=(
+            APGD(LARGEST, objective=SquaredError(), steps=30, restarts=3),
+            APGD(LARGEST, objective=AbsoluteError(), steps=20),
+            APGD(LARGEST, objective=Correlation(), steps=20),
+            APGD(LARGEST, objective=EachEmotion(), steps=4),
+            DDN(LARGEST, objective=AbsoluteError(), steps=25),
+            Square(LARGEST, objective=AbsoluteError(), queries=80),
+            *(
+                Noise(LARGEST, objective=AbsoluteError(), kind=kind, draws=8)
+                for kind in ("uniform", "gaussian", "sign")
+            ),
+        ),
+        budgets=STANDARD,
+        silence=True,
+        most_emotions=8,
+    ),
+    Protocol(
         name="thorough-1",
         version=1,
         description="A check of standard-1: its members with five times the passes, in longer ascents from several "
