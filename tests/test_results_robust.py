@@ -1,0 +1,136 @@
+"""The page of results states what the thirteen runs of `results/robust-2025` hold."""
+
+from __future__ import annotations
+
+import tarfile
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import tenuto
+from tenuto import metrics
+from tenuto.analysis.comparison import Settings
+from tenuto.files import read_csv, read_json
+from tenuto.store.certificates import read_certificates
+from tenuto.store.rows import read_rows, row_errors, values_of
+from tenuto.store.run import RunFolder
+from tenuto.store.study import StudyFolder
+from tests.test_results_folder import plain
+
+FOLDER = Path(__file__).parents[1] / "results" / "robust-2025"
+PAGE = (FOLDER.parent / "README.md").read_text("utf-8")
+PROTOCOL = "standard-1+precision=bfloat16"
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+    """The runs by system."""
+    folder = tmp_path_factory.mktemp("robust")
+    with tarfile.open(FOLDER / "runs.tar.xz") as archive:
+        archive.extractall(folder, filter="data")
+    by_system: dict[str, list[RunFolder]] = {}
+    for run in StudyFolder(folder).runs():
+        by_system.setdefault(run.read_config().system, []).append(run)
+    assert sum(map(len, by_system.values())) == 13
+    return by_system
+
+
+@pytest.fixture(scope="module")
+def worst(runs):
+    """Worst rows of every run with their errors."""
+    tables = [read_rows(run.rows(PROTOCOL)) for own in runs.values() for run in own]
+    rows = pd.concat(tables, ignore_index=True)
+    rows = rows[rows["worst"]]
+    assert (rows.groupby("run")["clip"].nunique() == 36).all()
+    return rows.assign(error=row_errors(rows))
+
+
+def cell(values):
+    return f"{plain(np.mean(values))} ± {plain(np.std(values, ddof=1))}"
+
+
+@pytest.mark.parametrize("system", ["A2E", "A2E_fast", "A2M2E", "A2M2E_fast", "A2M2E_sequential"])
+def test_the_page_states_errors(runs, worst, system):
+    own = runs[system]
+    tests = [read_json(run.metrics)["test"] for run in own]
+    natural = [row_errors(read_rows(run.natural())).mean() for run in own]
+    rows = worst[worst["system"] == system]
+    attacked = rows.groupby(["epsilon", "seed"])["error"].mean().unstack()
+    clean = [test["mae"]["overall"] for test in tests]
+    again = metrics.mae(values_of(rows, "label"), values_of(rows, "clean"))
+    assert np.mean(clean) == pytest.approx(again, abs=1e-5)
+    cells = [str(len(own)), plain(np.mean([test["correlation"]["overall"] for test in tests])), cell(clean)]
+    cells += [plain(np.mean(natural))]
+    cells += [
+        cell(line) if epsilon == 0.1 else plain(line.mean())
+        for epsilon, line in attacked.apply(lambda line: line.dropna().to_numpy(), axis=1).items()
+    ]
+    assert f"| {system} | {' | '.join(cells)} |" in PAGE
+
+
+def test_the_page_states_differences_at_matched_clean_error(worst):
+    four = worst[(worst["system"] != "A2M2E_sequential") & (worst["epsilon"] == 0.1)]
+    rows = four.assign(attack="worst", objective="worst", settings="worst")
+    table = tenuto.compare(rows, settings=Settings(draws=100)).matched
+    assert f"p = {table['p_slopes'][0]:.2f}".replace("0.", ".") in PAGE
+    pairs = [("A2E", "A2E_fast"), ("A2M2E", "A2M2E_fast"), ("A2E", "A2M2E"), ("A2E_fast", "A2M2E_fast")]
+    for first, second in pairs:
+        (line,) = table[(table["first"] == first) & (table["second"] == second)].to_dict("records")
+        difference, low, high = (plain(line[name]) for name in ("difference", "low", "high"))
+        assert f".{difference.partition('.')[2]} ({low} to {high})" in PAGE
+
+
+def test_the_page_states_the_runs_of_the_sequential_bottleneck(runs, worst):
+    errors = worst[worst["epsilon"] == 0.1].groupby("run")["error"].mean()
+    best = {
+        run.name: (run.read_training()["best_epoch"], errors[run.name]) for run in runs["A2M2E_sequential"]
+    }
+    assert sorted((epoch, plain(error)) for epoch, error in best.values()) == [
+        (32, ".215"),
+        (43, ".221"),
+        (100, ".345"),
+    ]
+
+
+def test_the_page_states_leakage(runs):
+    leakage = {
+        system: sorted(
+            round(read_csv(run.path / "leakage.csv").set_index("measure")["value"]["concept_task_leakage"], 2)
+            for run in own
+        )
+        for system, own in runs.items()
+        if system.startswith("A2M2E")
+    }
+    assert leakage["A2M2E_sequential"] == [0.01, 0.02, 0.03]
+    assert leakage["A2M2E"] == [0.2, 0.23]
+    assert (leakage["A2M2E_fast"][0], leakage["A2M2E_fast"][-1]) == (0.12, 0.21)
+
+
+def test_the_page_states_certificates_of_the_budget_of_the_study(runs):
+    most: dict[str, float] = {}
+    for system, own in runs.items():
+        for path in (path for run in own for path in run.certificate_files() if "sigma-0.216-" in path.name):
+            rows = read_certificates(path)
+            rows = rows[np.isclose(rows["radius"], 0.216)]
+            assert len(rows) == 36 * 8
+            moved = np.maximum(rows["high"] - rows["median"], rows["median"] - rows["low"]).max()
+            most[system] = max(most.get(system, 0), moved)
+    assert {system: plain(value) for system, value in most.items()} == {
+        "A2E": ".020",
+        "A2E_fast": ".008",
+        "A2M2E": ".008",
+        "A2M2E_fast": ".006",
+        "A2M2E_sequential": ".008",
+    }
+
+
+def test_the_tables_are_those_of_the_runs(worst):
+    table = read_csv(FOLDER / "stats" / "stats_systems.csv")
+    stored = table[table["quantity"] == "attacked"].set_index("system")["mean"]
+    computed = worst[worst["epsilon"] == 0.1].groupby("system")["error"].mean()
+    assert stored.to_dict() == pytest.approx(computed.to_dict(), abs=1e-9)
+    (counts,) = [line for line in PAGE.splitlines() if line.startswith("- **The audit: 1 FAIL")]
+    verdicts = read_csv(FOLDER / "audit" / "audit.csv")["verdict"].value_counts()
+    assert all(f"{count} {verdict}" in counts for verdict, count in verdicts.items())
