@@ -1,4 +1,4 @@
-"""The numbers in docs/data.md on duplicates and exchanged columns: `python -m benchmarks.sounds SOUNDTRACKS`."""
+"""The numbers in docs/data.md (duplicates) and docs/audit/label-order.md: `python -m benchmarks.sounds SOUNDTRACKS`."""
 
 from __future__ import annotations
 
