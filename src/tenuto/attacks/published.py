@@ -68,14 +68,14 @@ for _published in (
     Protocol(
         name="standard-2",
         version=2,
-        description="The worst of gradient ascent from three starts and on a sphere, on three errors and on each "
-        "emotion up and down, of random search and of noise, over five L-infinity budgets.",
+        description="standard-1 with longer ascents of its first member from three starts, and with ascents on a "
+        "sphere.",
         attacks=(
-            APGD(LARGEST, objective=SquaredError(), steps=30, restarts=3),
+            APGD(LARGEST, objective=SquaredError(), steps=50, restarts=3),
             APGD(LARGEST, objective=AbsoluteError(), steps=20),
             APGD(LARGEST, objective=Correlation(), steps=20),
-            APGD(LARGEST, objective=EachEmotion(), steps=4),
-            DDN(LARGEST, objective=AbsoluteError(), steps=25),
+            APGD(LARGEST, objective=EachEmotion(), steps=5),
+            DDN(LARGEST, objective=AbsoluteError(), steps=50),
             Square(LARGEST, objective=AbsoluteError(), queries=80),
             *(
                 Noise(LARGEST, objective=AbsoluteError(), kind=kind, draws=8)
@@ -84,7 +84,7 @@ for _published in (
         ),
         budgets=STANDARD,
         silence=True,
-        most_emotions=8,
+        most_emotions=11,
     ),
     Protocol(
         name="thorough-1",
