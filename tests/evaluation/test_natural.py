@@ -22,6 +22,7 @@ from tenuto.evaluation import natural as baseline
 from tenuto.evaluation.natural import NATURAL_CHANGES, Gain, Mp3, Noise, Recording
 from tenuto.evaluation.runs import open_run
 from tenuto.models.checkpoint import save
+from tenuto.models.recogniser import predict
 from tenuto.store.rows import KINDS, validate_rows, values_of
 from tenuto.store.run import RunFolder
 from tenuto.training.loop import train
@@ -307,10 +308,11 @@ def test_rows_are_computed_with_the_threads_of_the_run(run, tmp_path, monkeypatc
     monkeypatch.setattr(
         "tenuto.evaluation.records.arithmetic", lambda device: f"{torch.get_num_threads()} threads"
     )
-    monkeypatch.setattr(type(run), "threads", property(lambda self: torch.get_num_threads() + 1))
+    threads = torch.get_num_threads() + 1
+    monkeypatch.setattr(type(run), "threads", property(lambda self: threads))
     copy = dataclasses.replace(run, folder=shutil.copytree(run.folder, tmp_path / run.name))
     (copy.folder / "attacks" / "natural-1.csv").unlink(missing_ok=True)
-    assert baseline.natural(copy)["versions"].str.endswith(f"{run.threads} threads").all()
+    assert baseline.natural(copy)["versions"].str.endswith(f"{threads} threads").all()
 
 
 # Summary
@@ -357,3 +359,20 @@ def test_rows_of_earlier_weights_are_refused(run, tmp_path):
     )
     with pytest.raises(CheckpointError, match="belongs to earlier weights"):
         baseline.natural(copy)
+
+
+def test_changes_are_predicted_without_tf32(run, tmp_path, monkeypatch):
+    copied = dataclasses.replace(run, folder=shutil.copytree(run.folder, tmp_path / run.name))
+    allowed = []
+
+    def recorded(*arguments):
+        allowed.append(torch.backends.cudnn.allow_tf32)
+        return predict(*arguments)
+
+    monkeypatch.setattr("tenuto.models.recogniser.predict", recorded)
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", True)
+    inputs, clips = run.recogniser.inputs, run.part("test").clips
+    changed = baseline.changes(run.material.prepared, inputs, clips, ["6 dB up"])
+    baseline.write_changes(copied, "test", changed)
+    assert allowed == [False, False]
+    assert torch.backends.cudnn.allow_tf32

@@ -26,6 +26,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
+from tenuto.devices import repeatable
 from tenuto.errors import ConfigError, DataError
 from tenuto.evaluation.attacked_clips import Clips
 from tenuto.evaluation.linear_head import as_doubles
@@ -173,6 +174,7 @@ def _standardised(values: Values) -> Callable[[Values], Values]:
     return lambda new: np.where(varies, (new - centre) / np.where(varies, spread, 1.0), 0.0)
 
 
+@repeatable
 def measure(run: Run, part: str = "test", black_box: Run | None = None, seed: int = 0) -> Leakage:
     """Measure leakage, completeness and the effective number of concepts of a run with a bottleneck.
 

@@ -191,6 +191,7 @@ def natural(run: Run, part: str = "test", progress: Progress | None = None) -> p
     return write_changes(run, part, changed, before=tables)
 
 
+@repeatable
 def write_changes(
     run: Run,
     part: str,
@@ -201,10 +202,9 @@ def write_changes(
     """Predict what `changes` returned for one part; rows are written after those of ``before``, and returned."""
     from tenuto.evaluation.records import origin_of
 
-    tables = [_rows(run, part, name, one, device) for name, one in changed.items() if one]
-    rows = pd.concat(
-        [*before, *(table.assign(**origin_of(run, device)) for table in tables)], ignore_index=True
-    )
+    origin = origin_of(run, device)
+    tables = [_rows(run, part, name, one, device).assign(**origin) for name, one in changed.items() if one]
+    rows = pd.concat([*before, *tables], ignore_index=True)
     write_rows(run.files.natural(part), rows)
     return rows
 
@@ -222,7 +222,7 @@ def changes(
         prepared: The data set; the audio files of the clips are read.
         inputs: What the network takes.
         clips: Names of clips.
-        names: Of `NATURAL_CHANGES`, and ``another excerpt``.
+        names: Of `NATURAL_CHANGES`, and ``other excerpt``.
         progress: Called with 1 after every clip.
 
     Raises:
