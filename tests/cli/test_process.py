@@ -106,12 +106,28 @@ def test_a_reader_that_leaves_early_gets_no_traceback(arguments):
     assert process.wait(timeout=60) != 0
 
 
+@pytest.mark.parametrize(("cause", "code"), [("KeyboardInterrupt", 130), ("ValueError", 1)])
+def test_an_interrupt_in_the_start_of_an_extension_module_is_one(cause, code):
+    script = (
+        "from tenuto.cli import main\n"
+        "def run():\n"
+        "    try:\n"
+        f"        raise {cause}\n"
+        f"    except {cause} as error:\n"
+        "        raise ImportError('initialization failed') from error\n"
+        "main._run = run\n"
+        "main.main()"
+    )
+    ended = subprocess.run([sys.executable, "-c", script], capture_output=True, timeout=60)
+    assert (ended.returncode, ended.stderr == b"stopped.\n") == (code, code == 130)
+
+
 @pytest.mark.parametrize("seconds", [0.15, 0.4, 0.8, 1.5])
 def test_an_interrupt_while_starting_gets_no_traceback(study, tmp_path, seconds):
     process = start("paper", "all", study, "--out", tmp_path)
     time.sleep(seconds)
     process.send_signal(signal.SIGINT)
     _, stderr = process.communicate(timeout=60)
-    assert process.returncode in (0, 130, -signal.SIGINT)
+    assert process.returncode in (0, 130, -signal.SIGINT), stderr
     assert process.returncode == 0 or stderr.count(b"\n") <= 1 or b"site.py" in stderr, stderr
     assert b"Traceback" not in stderr or b"site.py" in stderr, stderr

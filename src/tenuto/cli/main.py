@@ -20,6 +20,10 @@ def main() -> None:
         sys.exit(_run())
     except KeyboardInterrupt:
         _end(EXIT_STOPPED, "stopped.")
+    except ImportError as error:
+        if not _is_interrupted(error):
+            raise
+        _end(EXIT_STOPPED, "stopped.")
     except BrokenPipeError:
         _end(1)
     except OSError as error:
@@ -27,6 +31,13 @@ def main() -> None:
             raise
         reason = "the disk is full" if error.errno == errno.ENOSPC else error.strerror
         _end(EXIT_BAD_OUTPUT, f"error: cannot write to the standard output ({reason}).")
+
+
+def _is_interrupted(error: BaseException | None) -> bool:
+    """Whether an interrupt led to an error: while an extension module starts, it becomes an ImportError."""
+    while error is not None and not isinstance(error, KeyboardInterrupt):
+        error = error.__cause__ or error.__context__
+    return error is not None
 
 
 def _run() -> int:
