@@ -135,3 +135,9 @@ def test_the_tables_are_those_of_the_runs(worst):
     (counts,) = [line for line in PAGE.splitlines() if line.startswith("- **The audit: 1 FAIL")]
     verdicts = read_csv(FOLDER / "audit" / "audit.csv")["verdict"].value_counts()
     assert all(f"{count} {verdict}" in counts for verdict, count in verdicts.items())
+
+
+def test_the_docs_state_how_long_a_run_took_in_the_sitting():
+    docs = (FOLDER.parents[1] / "docs" / "studies.md").read_text("utf-8")
+    minutes = [sum(stages.values()) / 60 for stages in read_json(FOLDER / "sitting.json")["seconds"].values()]
+    assert f"{min(minutes):.1f} to {max(minutes):.1f} minutes for a complete run" in docs

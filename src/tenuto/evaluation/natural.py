@@ -30,7 +30,7 @@ from tenuto.store.result_rows import value_columns
 from tenuto.store.rows import NATURAL, write_rows
 
 if TYPE_CHECKING:
-    from torch import Tensor
+    from torch import Tensor, nn
 
     from tenuto.data.batches import Batch
     from tenuto.data.cache import Prepared
@@ -202,8 +202,10 @@ def write_changes(
     """Predict what `changes` returned for one part; rows are written after those of ``before``, and returned."""
     from tenuto.evaluation.records import origin_of
 
-    origin = origin_of(run, device)
-    tables = [_rows(run, part, name, one, device).assign(**origin) for name, one in changed.items() if one]
+    origin, network = origin_of(run, device), copy.deepcopy(run.recogniser.network).to(device)
+    tables = [
+        _rows(run, network, part, name, one, device).assign(**origin) for name, one in changed.items() if one
+    ]
     rows = pd.concat([*before, *tables], ignore_index=True)
     write_rows(run.files.natural(part), rows)
     return rows
@@ -269,7 +271,9 @@ def _other_excerpt(
     return inputs.cut(steps, other), f"OtherExcerpt(start={other}, instead_of={start})"
 
 
-def _rows(run: Run, part: str, name: str, changed: list[Changed], device: str) -> pd.DataFrame:
+def _rows(
+    run: Run, network: nn.Module, part: str, name: str, changed: list[Changed], device: str
+) -> pd.DataFrame:
     """One row per clip under one change."""
     import torch
 
@@ -278,7 +282,6 @@ def _rows(run: Run, part: str, name: str, changed: list[Changed], device: str) -
     rows, changed_inputs, settings = zip(*changed, strict=True)
     clips = run.part(part).take(torch.tensor(rows))
     inputs = torch.from_numpy(np.stack(changed_inputs))
-    network = copy.deepcopy(run.recogniser.network).to(device)
     clean, adversarial = (predict(network, values.to(device)) for values in (clips.inputs, inputs))
     table = variation_rows(run, NAME, part, clips, inputs, (clean, adversarial), name, settings)
     return without_norms(table) if name == OTHER_EXCERPT else table
