@@ -122,6 +122,24 @@ def test_an_interrupt_in_the_start_of_an_extension_module_is_one(cause, code):
     assert (ended.returncode, ended.stderr == b"stopped.\n") == (code, code == 130)
 
 
+@pytest.mark.parametrize(("cause", "code"), [("KeyboardInterrupt", 130), ("ValueError", 0)])
+def test_an_interrupt_in_a_destructor_ends_the_command(cause, code):
+    script = (
+        "from tenuto.cli import main\n"
+        "class Dropped:\n"
+        "    def __del__(self):\n"
+        f"        raise {cause}\n"
+        "def run():\n"
+        "    Dropped()\n"
+        "    return 0\n"
+        "main._run = run\n"
+        "main.main()"
+    )
+    ended = subprocess.run([sys.executable, "-c", script], capture_output=True, timeout=60)
+    assert (ended.returncode, ended.stderr == b"stopped.\n") == (code, code == 130)
+    assert (b"Traceback" in ended.stderr) == (code == 0)
+
+
 @pytest.mark.parametrize("seconds", [0.15, 0.4, 0.8, 1.5])
 def test_an_interrupt_while_starting_gets_no_traceback(study, tmp_path, seconds):
     process = start("paper", "all", study, "--out", tmp_path)

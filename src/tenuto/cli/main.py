@@ -16,6 +16,7 @@ PLAIN = {"→": "->", "█": "#", "│": "|", "Δ": "d", "×": "x", "−": "-", 
 
 def main() -> None:
     """Run the command line: the console script and ``python -m tenuto``."""
+    sys.unraisablehook = _end_if_interrupted
     try:
         sys.exit(_run())
     except KeyboardInterrupt:
@@ -31,6 +32,13 @@ def main() -> None:
             raise
         reason = "the disk is full" if error.errno == errno.ENOSPC else error.strerror
         _end(EXIT_BAD_OUTPUT, f"error: cannot write to the standard output ({reason}).")
+
+
+def _end_if_interrupted(ignored: sys.UnraisableHookArgs) -> None:
+    """End where an interrupt meets a destructor or a callback, in which Python would ignore it and go on."""
+    if issubclass(ignored.exc_type, KeyboardInterrupt):
+        _end(EXIT_STOPPED, "stopped.")
+    sys.__unraisablehook__(ignored)
 
 
 def _is_interrupted(error: BaseException | None) -> bool:
