@@ -154,13 +154,9 @@ def use_stand_ins(workplace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def filled_in(line: str, folder: Path) -> list[str]:
-    """The words of a command, with SIGNATURE and CLIP replaced by those of the small study."""
+    """The words of a command, with CLIP replaced by a test clip of the small study."""
     words = []
     for word in shlex.split(line, comments=True):
-        if "SIGNATURE" in word:
-            (word,) = map(
-                str, [path.relative_to(folder) for path in folder.glob(word.replace("SIGNATURE", "*"))]
-            )
         if word == "CLIP":
             split = next(folder.glob("demo/runs/*/split.csv")).read_text("utf-8")
             word = next(row.split(",")[0] for row in split.splitlines() if row.split(",")[1] == "test")
