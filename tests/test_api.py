@@ -12,7 +12,7 @@ import pytest
 from typer.testing import CliRunner
 
 import tenuto
-from tenuto.attacks import APGD, Linf, Noise, Region
+from tenuto.attacks import APGD, Linf, Noise, Region, Unbounded
 from tenuto.cli.app import app
 from tenuto.cli.options import with_options
 from tenuto.config import StudyConfig, merge, preset_study
@@ -133,6 +133,19 @@ def test_concepts_are_set_and_corrected(run, folder, study, tmp_path):
     corrected = tenuto.intervene(run, out=tmp_path)
     assert set(corrected.rows["k"]) == set(range(8))
     assert {path.suffix for path in tmp_path.iterdir()} == {".csv", ".png", ".pdf"}
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"budget": Linf(0)}, "budget must be limited and larger than 0"),
+        ({"budget": Unbounded()}, "budget must be limited and larger than 0"),
+        ({"clips": 0}, "clips must be a whole number of at least 1"),
+    ],
+)
+def test_an_audit_without_attacks_is_refused_by_the_name_of_the_setting(folder, settings, message):
+    with pytest.raises(ConfigError, match=message):
+        tenuto.audit(folder, **settings)
 
 
 def test_a_prediction_is_attributed_and_its_attribution_attacked(run, folder, tmp_path):

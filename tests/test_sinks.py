@@ -129,17 +129,20 @@ def test_an_unknown_sink_is_refused_with_the_known_ones(tmp_path):
     assert {"tensorboard", "wandb", "mlflow"} <= set(SINKS)
 
 
+class List:
+    """A sink that keeps what it gets."""
+
+    def __init__(self):
+        self.values = []
+
+    def log(self, step, values):
+        self.values.append((step, values))
+
+    def close(self):
+        pass
+
+
 def test_traces_are_logged_as_means_over_clips_that_end_at_different_steps():
-    class List:
-        def __init__(self):
-            self.values = []
-
-        def log(self, step, values):
-            self.values.append((step, values))
-
-        def close(self):
-            pass
-
     rows = bounded()
     settings = rows["settings"].iloc[0]
     lines = [("a", 0, 1.0), ("a", 1, 2.0), ("b", 0, 3.0), ("b", 1, 4.0), ("b", 2, 6.0)]
@@ -152,3 +155,15 @@ def test_traces_are_logged_as_means_over_clips_that_end_at_different_steps():
         (2, 4.0),
     ]
     assert sink.values[0][1]["APGD squared error linf 0.1/moved"] == pytest.approx(0.2)
+
+
+def test_traces_of_several_attacks_are_logged_with_rising_steps():
+    """Weights & Biases ignores what is logged at a smaller step than the last one."""
+    rows = pd.concat([bounded(), bounded(attack="Square")], ignore_index=True)
+    lines = [(settings, "a", step, 1.0) for settings in rows["settings"].unique() for step in range(3)]
+    traces = pd.DataFrame(lines, columns=["settings", "clip", "step", "loss"])
+    sink = List()
+    log_traces(traces.assign(best=1.0, size=0.1, moved=0.2), rows, sink)
+    assert [step for step, _ in sink.values] == [0, 1, 2]
+    names = {f"{name} squared error linf 0.1/loss" for name in ("APGD", "Square")}
+    assert all(names <= set(values) for _, values in sink.values)

@@ -18,12 +18,14 @@ from tenuto.attacks import (
     AbsoluteError,
     Foreign,
     Linf,
+    Objective,
     OneEmotion,
     from_dict,
     from_foolbox,
     from_torchattacks,
 )
 from tenuto.errors import AttackError, ConfigError
+from tenuto.models.heads import Prediction
 from tests.attacks.conftest import Counting, Linear
 from tests.attacks.test_minimal import DUAL, INPUTS, LABELS, MODEL
 
@@ -51,6 +53,27 @@ def test_a_function_is_measured_counted_and_stands_in_rows_next_to_ours():
     ]
     assert [rows["attack"].iloc[0] for rows in both] == ["step", "APGD"]
     assert list(both[0]) == list(both[1])
+
+
+class FirstConcept(Objective):
+    def __call__(self, outputs, situation):
+        return outputs.concepts[:, 0]
+
+    def title(self, emotions=None):
+        return "first concept"
+
+
+def test_gradients_of_an_objective_that_sees_concepts_alone_are_counted():
+    def concepts(inputs):
+        return Prediction(MODEL(inputs), inputs.flatten(1))
+
+    def climb(model, inputs, labels):
+        points = inputs.clone().requires_grad_()
+        (gradient,) = torch.autograd.grad(model.objective(points).sum(), points)
+        return inputs + model.budget.epsilon * gradient.sign()
+
+    result = Foreign(Linf(0.1), call=climb, objective=FirstConcept())(concepts, INPUTS, LABELS)
+    assert result.gradient_passes.tolist() == [1] * 4
 
 
 def test_what_is_returned_is_evaluated_by_tenuto_whatever_the_function_saw():

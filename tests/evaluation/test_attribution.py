@@ -140,6 +140,31 @@ def test_softplus_in_place_of_relu_gives_shares_a_gradient_through_the_network(e
         assert Explained(model, 0)(inputs).concepts.square().mean() == pytest.approx(1)
 
 
+RELUS = {
+    "module": nn.ReLU(),
+    "module in place": nn.ReLU(inplace=True),
+    "function": nn.functional.relu,
+    "function in place": lambda values: nn.functional.relu(values, True),
+    "method": lambda values: values.relu(),
+    "method in place": lambda values: (values.relu_(), values)[1],
+    "of torch": torch.relu,
+}
+
+
+@pytest.mark.parametrize("relu", RELUS.values(), ids=RELUS)
+def test_every_way_to_call_relu_is_softened(example, relu):
+    class Other(Small):
+        def forward(self, excerpts):
+            first, _, last = self.layers
+            return Prediction(last(relu(first(excerpts.flatten(1)))))
+
+    model, reference = Other(hidden=40), softened(Small(hidden=40))
+    inputs = example[None]
+    assert torch.equal(softened(model)(inputs).emotions, reference(inputs).emotions)
+    assert torch.equal(*(gradient_of_segment(one, example) for one in (softened(model), reference)))
+    assert torch.equal(model(inputs).emotions, Small(hidden=40)(inputs).emotions)
+
+
 def test_an_attack_moves_shares_of_a_curved_network_further_than_noise_and_keeps_the_emotions(example):
     model = Small(hidden=60, seed=3)
     moved = move_attribution(model, example, 0, Linf(0.3), method="gradient-input", steps=40)

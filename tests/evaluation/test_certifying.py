@@ -1,5 +1,6 @@
 """Certificates of a run's clips: rows, files, resuming, and both domains."""
 
+import copy
 import dataclasses
 import math
 from typing import Any
@@ -115,6 +116,7 @@ def test_an_attack_on_the_smoothed_model_stays_inside_and_is_resumed(run, monkey
         ({"sigma": None}, "sigma must be a number or several, got None"),
         ({"radius": "0.1"}, "radius must be a number or several, got '0.1'"),
         ({"snr_db": math.nan}, "snr_db must be a number"),
+        ({"snr_db": -7000}, "snr_db must be a number from -200 to 200, got -7000"),
         ({"clips": 0}, "clips must be a whole number of at least 1"),
         ({"attack_steps": -1}, "attack_steps must be a whole number of at least 0"),
         ({"device": "tpu"}, "device tpu"),
@@ -157,6 +159,17 @@ def test_names_and_labels_must_fit_the_inputs(run, arguments, message):
 def test_inputs_that_cannot_be_certified_are_refused(run, inputs, message):
     with pytest.raises(AttackError, match=message):
         tenuto.certify(run.recogniser, inputs, sigma=0.1, draws=8)
+
+
+def test_inputs_of_16_bits_and_labels_that_are_no_tensor_are_refused(run):
+    inputs = run.part("test").inputs[:1]
+    network = copy.deepcopy(run.recogniser.network).bfloat16()
+    coarse = dataclasses.replace(run.recogniser, network=network)
+    with pytest.raises(AttackError, match=r"torch\.bfloat16, too coarse for the noise of a certificate"):
+        tenuto.certify(coarse, inputs.bfloat16(), sigma=0.1, draws=8)
+    labels: Any = [[0.5] * 8]
+    with pytest.raises(AttackError, match=r"must be a floating point tensor .* got a list"):
+        tenuto.certify(run.recogniser, inputs, sigma=0.1, draws=8, labels=labels)
 
 
 def test_a_model_without_a_gradient_is_certified_but_not_attacked(run, monkeypatch):

@@ -115,6 +115,7 @@ def test_what_chance_explains_is_a_warning(tmp_path):
         ({"checkpoint": "of other weights"}, "no certificate of these weights"),
         ({"unit": "something else"}, "no certificate of these weights"),
         ({"attacked_low": -np.inf, "attacked_high": np.inf}, "400 draws give no interval"),
+        ({"bounded": False, "low": 0.1, "high": 0.9}, "at sigma 0.2 and radius 0.1 400 draws give no bound"),
     ],
 )
 def test_certificates_that_show_nothing_are_not_recorded(tmp_path, changes, reason):

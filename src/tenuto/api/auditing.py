@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from tenuto.api.comparing import Place, Places, list_places
 from tenuto.api.datasets import find_data, prepare
 from tenuto.api.progress import SILENT, Progress
 from tenuto.attacks import Budget
+from tenuto.attacks.checks import require_whole
 from tenuto.config import DataConfig
 from tenuto.data import open_dataset
 from tenuto.data.splits import read_split
@@ -164,6 +166,11 @@ def audit_run(
 
 def _audited(sources: Sequence[Source], data: Data, rerun: bool, progress: Progress) -> Audit:
     """Audit, and write what remedies found to the folders of the runs; a note says where that is impossible."""
+    require_whole("clips", data.clips, 1)
+    if data.budget is not None and not 0 < data.budget.epsilon < math.inf:
+        raise ConfigError(
+            f"budget must be limited and larger than 0, such as Linf(0.05), got {data.budget!r}."
+        )
     with _examined(progress) as report:
         findings, reruns = find(*sources, data=data, progress=report, rerun=rerun)
     by_name = {source.name: source for source in sources}

@@ -149,7 +149,8 @@ def certify_inputs(
     """Certify a recogniser on inputs.
 
     Raises:
-        AttackError: Inputs or labels that are no floating point batch, not finite, or that the model does not take.
+        AttackError: Inputs or labels that are no floating point batch, not finite, or that the model does not take, or
+            inputs of 16 bits.
         ConfigError: Labels or names that do not fit the inputs, or dB for a model that takes no waveform.
     """
     if request.radii.snr_db and not model.inputs.is_sound:
@@ -162,7 +163,7 @@ def certify_inputs(
     named = tuple(map(str, range(count) if names is None else names))
     if len(named) != count or len(set(named)) < count:  # a name stands for the draws of its input
         raise ConfigError(f"names must be {count} different names, one for each of the inputs.")
-    if labels is not None and labels.shape != (count, emotions):
+    if isinstance(labels, Tensor) and labels.shape != (count, emotions):
         raise ConfigError(
             f"labels has shape {tuple(labels.shape)}, must be ({count}, {emotions}): inputs and emotions."
         )
@@ -172,6 +173,11 @@ def certify_inputs(
     chosen = clips if request.clips is None else clips.take(torch.arange(min(request.clips, count)))
     network = for_attack(model.network).to(request.device)
     _require_prediction(network, examples)
+    if examples.inputs.dtype not in (torch.float32, torch.float64):
+        raise AttackError(
+            f"The inputs are {examples.inputs.dtype}, too coarse for the noise of a certificate: convert them and the "
+            "model with .float()."
+        )
     with request.progress.bar("certify", request.total(len(chosen))) as advance:
         tables = [
             certifying.certify_clips(

@@ -46,11 +46,11 @@ class AttackedModel(nn.Module):
 
     def forward(self, points: Tensor) -> Tensor:
         """The emotions (k, emotions) at points (k, ...) near the example."""
-        return self._evaluate(points)[0]
+        return self._counting(self._evaluate(points)[0])
 
     def objective(self, points: Tensor) -> Tensor:
         """The objective (k,) at points (k, ...), with a gradient."""
-        return self._evaluate(points)[1]
+        return self._counting(self._evaluate(points)[1])
 
     def _evaluate(self, points: Tensor) -> tuple[Tensor, Tensor]:
         """Emotions and objective. Raises `AttackError` where they are not finite."""
@@ -58,9 +58,13 @@ class AttackedModel(nn.Module):
         self.forward_passes += len(points)
         targets = self._search.task.examples.targets[rows]
         outputs = self._search.evaluate(points.to(self._search.inputs), targets)
-        if outputs.emotions.requires_grad:
-            outputs.emotions.register_hook(self._count)  # type: ignore[no-untyped-call]
         return outputs.emotions, self._search.judge(outputs, rows)
+
+    def _counting(self, values: Tensor) -> Tensor:
+        """Values (k, ...) whose gradient is counted where it is computed."""
+        if values.requires_grad:
+            values.register_hook(self._count)  # type: ignore[no-untyped-call]
+        return values
 
     def _count(self, gradient: Tensor) -> None:
         self.gradient_passes += len(gradient)

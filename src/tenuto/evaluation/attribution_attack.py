@@ -5,20 +5,21 @@ with the objective `ConceptsMove` moves the attribution and keeps the emotions. 
 since their pattern is to change, not their size.
 
 Shares consist of gradients, and their gradient is zero almost everywhere in a network of ReLU. The search therefore
-runs on a copy with softplus in their place (A.-K. Dombrowski et al., "Explanations can be manipulated and geometry is
+runs with softplus in their place (A.-K. Dombrowski et al., "Explanations can be manipulated and geometry is
 to blame", NeurIPS 2019), and what is reported is measured with the network itself. The attack follows A. Ghorbani et
 al., "Interpretation of Neural Networks Is Fragile", AAAI 2019; it is a lower bound of what is possible.
 """
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from tenuto.attacks import APGD, Budget, ConceptsMove, OneEmotion, Region
 from tenuto.attacks.axes import Axes
@@ -34,6 +35,9 @@ from tenuto.evaluation.attribution import (
     similarity,
 )
 from tenuto.models.heads import Prediction
+
+IN_PLACE = (torch.relu_, nn.functional.relu_, Tensor.relu_)
+RELU = (torch.relu, nn.functional.relu, Tensor.relu, *IN_PLACE)
 
 SHARPNESS = 30.0
 """Softplus with this factor stands for ReLU: it differs from it by at most ln(2) / 30."""
@@ -77,13 +81,38 @@ class Explained(nn.Module):
 
 
 def softened(network: nn.Module, sharpness: float = SHARPNESS) -> nn.Module:
-    """A copy with softplus in place of every ReLU, whose gradient has a gradient."""
-    smooth = copy.deepcopy(network)
-    for module in list(smooth.modules()):
-        for name, child in module.named_children():
-            if isinstance(child, nn.ReLU):
-                setattr(module, name, nn.Softplus(beta=sharpness))
-    return smooth
+    """The network with softplus in place of every ReLU, module or function, so that its gradient has a gradient."""
+    return _Softened(network, sharpness)
+
+
+class _Softened(nn.Module):
+    def __init__(self, network: nn.Module, sharpness: float) -> None:
+        super().__init__()
+        self.network, self.sharpness = network, sharpness
+
+    def forward(self, inputs: Tensor) -> Any:
+        with _SoftplusForRelu(self.sharpness):
+            return self.network(inputs)
+
+
+class _SoftplusForRelu(TorchFunctionMode):
+    """Inside, torch computes softplus wherever ReLU is called; TorchScript code is not changed."""
+
+    def __init__(self, sharpness: float) -> None:
+        super().__init__()
+        self.sharpness = sharpness
+
+    def __torch_function__(
+        self, function: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        if function not in RELU:
+            return function(*args, **kwargs)
+        values = args[0] if args else kwargs["input"]
+        is_in_place = function in IN_PLACE or kwargs.get("inplace") or (len(args) > 1 and args[1])
+        if not is_in_place:
+            return nn.functional.softplus(values, beta=self.sharpness)
+        return values.copy_(nn.functional.softplus(values.clone(), beta=self.sharpness))
 
 
 def move_attribution(

@@ -13,8 +13,9 @@ import torch
 from torch import Tensor
 
 from tenuto.analysis.certificates import ATTACKED
+from tenuto.attacks.budgets import LARGEST_DB
 from tenuto.attacks.calling import left_as_found
-from tenuto.attacks.checks import is_number
+from tenuto.attacks.checks import require_number
 from tenuto.data.batches import Batch
 from tenuto.devices import repeatable
 from tenuto.errors import CheckpointError, ConfigError, DataError
@@ -46,7 +47,7 @@ class Radii:
         snr_db: 20 log10(||x||_2 / radius), for waveforms.
 
     Raises:
-        ConfigError: No radius, one below 0, or dB that are no number.
+        ConfigError: No radius, one below 0, or dB that are no level of a budget (`tenuto.attacks.SNR`).
     """
 
     sizes: tuple[float, ...] = ()
@@ -55,8 +56,7 @@ class Radii:
     def __post_init__(self) -> None:
         check_radii(self.sizes)
         for decibels in self.snr_db:
-            if not is_number(decibels):
-                raise ConfigError(f"snr_db must be a number, got {decibels!r}.")
+            require_number("snr_db", decibels, -LARGEST_DB, LARGEST_DB)
         if not self.sizes and not self.snr_db:
             raise ConfigError("radius is empty: give at least one, such as 0.05, or snr_db for waveforms.")
 

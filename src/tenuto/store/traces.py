@@ -38,8 +38,10 @@ def read_traces(path: Path) -> pd.DataFrame:
 def log_traces(traces: pd.DataFrame, rows: pd.DataFrame, sink: Sink) -> None:
     """Report every attack of some rows: at each step the means over clips of loss, best loss, size and change.
 
-    A clip that has ended counts with its last value.
+    A clip that has ended counts with its last value. All attacks are reported together, step by step: Weights & Biases
+    ignores a step that is smaller than the last one.
     """
+    by_step: dict[int, dict[str, float]] = {}
     for settings, own in traces.groupby("settings", sort=False):
         row = rows[rows["settings"] == settings].iloc[0]
         budget = (
@@ -49,7 +51,10 @@ def log_traces(traces: pd.DataFrame, rows: pd.DataFrame, sink: Sink) -> None:
         tables = [own.pivot(index="step", columns="clip", values=measure) for measure in NUMBERS]
         means = pd.concat([table.ffill().mean(axis=1) for table in tables], axis=1, keys=NUMBERS)
         for step, values in means.iterrows():
-            sink.log(int(str(step)), {f"{name}/{measure}": values[measure] for measure in NUMBERS})
+            at_step = by_step.setdefault(int(str(step)), {})
+            at_step |= {f"{name}/{measure}": values[measure] for measure in NUMBERS}
+    for step in sorted(by_step):
+        sink.log(step, by_step[step])
 
 
 def write_traces(path: Path, traces: pd.DataFrame) -> Path:

@@ -68,6 +68,15 @@ def _judged(rows: pd.DataFrame) -> Finding:
             "certificate",
             f"{rows['draws'].iloc[0]} draws give no interval of a prediction: certify with 1000 draws.",
         )
+    first = rows.iloc[0]
+    size = f"{first['snr_db']:g} dB SNR" if pd.notna(first["snr_db"]) else f"radius {first['radius']:g}"
+    where = f"sigma {first['sigma']:g} and {size}"
+    rows = rows[rows["bounded"]]
+    if rows.empty:
+        return not_recorded(
+            "certificate",
+            f"at {where} {first['draws']} draws give no bound: certify with more, or a larger sigma.",
+        )
     broken_rows = (rows["attacked_low"] > rows["high"]) | (rows["attacked_high"] < rows["low"])
     clips, broken = rows["clip"].nunique(), rows.loc[broken_rows, "clip"].nunique()
     together = bool(rows["clips_together"].iloc[0])
@@ -75,13 +84,11 @@ def _judged(rows: pd.DataFrame) -> Finding:
     risk = round(1 - confidence, 12)
     trials, count = (1, min(broken, 1)) if together else (clips, broken)
     chance = float(stats.binom.sf(count - 1, trials, risk))
-    first = rows.iloc[0]
-    size = f"{first['snr_db']:g} dB SNR" if pd.notna(first["snr_db"]) else f"radius {first['radius']:g}"
     return judged(
         "certificate",
         broken / clips,
         risk,
-        f"at sigma {first['sigma']:g} and {size}, {broken} of {clips} certificates do not hold under the attack; each "
+        f"at {where}, {broken} of {clips} certificates do not hold under the attack; each "
         f"{'table ' if together else ''}is stated with confidence {confidence:g}.",
         fail=broken > 0 and chance <= LEVEL + 1e-9,
         warn=broken > 0,
