@@ -191,7 +191,7 @@ def test_progress_adds_up(family, budget, size, inputs, labels):
     assert sum(done) == 3 * attack.iterations
 
 
-@pairs()
+@families()
 def test_passes_are_counted(family, budget, inputs, labels):
     attack = family.make(budget)
     for row in range(3):
@@ -371,7 +371,7 @@ class Watched(Excerpts):
         return super().forward(excerpts)
 
 
-@pairs(bounded)
+@families(bounded)
 def test_a_search_in_bfloat16_ends_in_float32(family, budget, excerpts):
     model, plain = Watched(), Excerpts()
     plain.load_state_dict(model.state_dict())
