@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import itertools
 import json
 import math
 import pickle
@@ -24,6 +23,7 @@ from tenuto.attacks import (
     BoundedAttack,
     Budget,
     Described,
+    EachEmotion,
     Linf,
     Masked,
     Noise,
@@ -57,16 +57,10 @@ def test_every_protocol_is_known_by_its_own_name():
     assert {name: known.name for name, known in PROTOCOLS.items()} == {name: name for name in PROTOCOLS}
 
 
-def test_a_change_reaches_the_attack():
-    assert protocol("paper-2025-released", iterations=100).attacks == (ReleasedAttack(iterations=100),)
-
-
-def test_a_change_shows_in_the_label():
+def test_a_change_reaches_the_attack_and_the_label():
     changed = protocol("paper-2025-released", iterations=100, measure="mse")
+    assert changed.attacks == (ReleasedAttack(iterations=100, measure="mse"),)
     assert str(changed) == "paper-2025-released+iterations=100+measure=mse"
-
-
-def test_without_changes_the_label_is_the_name():
     assert str(protocol("paper-2025-released")) == "paper-2025-released"
 
 
@@ -86,36 +80,24 @@ def test_the_published_value_is_no_change():
     assert protocol("paper-2025-released", iterations=1000) == protocol("paper-2025-released")
 
 
-def test_an_unknown_name_is_refused_with_the_nearest():
-    with pytest.raises(
-        ConfigError, match=r"Unknown protocol 'paper-2025'. Did you mean paper-2025-released\?"
-    ):
-        protocol("paper-2025")
-
-
-def test_an_unknown_setting_is_refused_with_the_nearest():
-    with pytest.raises(ConfigError, match=r"no setting 'iteration'. Did you mean iterations\?"):
-        protocol("paper-2025-released", iteration=100)
-
-
-def test_a_setting_out_of_range_is_refused():
-    with pytest.raises(ConfigError, match="iterations must be a whole number of at least 1, got 0"):
-        protocol("paper-2025-released", iterations=0)
-
-
-def test_it_can_be_sent_to_another_process():
-    made = protocol("paper-2025-released", iterations=100)
-    assert pickle.loads(pickle.dumps(made)) == made
+@pytest.mark.parametrize(
+    ("name", "settings", "message"),
+    [
+        ("paper-2025", {}, r"Unknown protocol 'paper-2025'. Did you mean paper-2025-released\?"),
+        ("paper-2025-released", {"iteration": 100}, r"no setting 'iteration'. Did you mean iterations\?"),
+        ("paper-2025-released", {"iterations": 0}, "iterations must be a whole number of at least 1, got 0"),
+        ("standard-1", {"steps": 10}, "standard-1 has no parameters: leave out steps"),
+        ("standard-1", {"queries": 10, "draws": 1}, "standard-1 has no parameters: leave out queries, draws"),
+        ("standard-1", {"precision": "bfloat16", "steps": 3}, "has no parameters: leave out steps"),
+    ],
+)
+def test_other_names_and_settings_are_refused(name, settings, message):
+    with pytest.raises(ConfigError, match=message):
+        protocol(name, **settings)
 
 
 def test_the_described_protocol_is_the_released_attack_within_a_thousandth():
     assert protocol("paper-2025-described").attacks == (Described(budget=Linf(0.001), iterations=1000),)
-
-
-@pytest.mark.parametrize("settings", [{"steps": 10}, {"budgets": (Linf(0.1),)}, {"queries": 10, "draws": 1}])
-def test_the_standard_has_no_parameters(settings):
-    with pytest.raises(ConfigError, match=f"standard-1 has no parameters: leave out {', '.join(settings)}"):
-        protocol("standard-1", **settings)
 
 
 def test_a_protocol_without_a_ladder_runs_its_attacks_as_they_are():
@@ -163,7 +145,7 @@ def test_iterations_add_up_over_members_and_budgets():
 
 @pytest.fixture(scope="module", params=["standard-1", "standard-2"])
 def climbed(request):
-    """Every member of a protocol on one tiny clip with 8 emotions: its results, and what the model counted."""
+    """A protocol, its members on one tiny clip with 8 emotions, and the model, which counted."""
     model = Counting(Bottleneck(entries=20, concepts=5, emotions=8, seed=4, skip=0.5))
     generator = torch.Generator().manual_seed(41)
     inputs = torch.randn(1, 1, 5, 4, generator=generator, dtype=torch.float64).clamp_min(-0.9)
@@ -176,15 +158,14 @@ def climbed(request):
             start = result.perturbation
             row.append((attack, result))
         results.append(row)
-    return model, results
+    return request.param, results, model
 
 
-def test_a_standard_takes_the_stated_passes_a_clip(climbed, request):
-    model, results = climbed
+def test_a_standard_takes_the_stated_passes_a_clip(climbed):
+    name, results, model = climbed
     forwards = sum(int(result.forward_passes) for row in results for _, result in row)
     gradients = sum(int(result.gradient_passes) for row in results for _, result in row)
     counts = {"standard-1": (1687, 830), "standard-2": (2482, 1600)}
-    name = request.node.callspec.params["climbed"]
     assert (forwards, gradients) == (model.forwards, model.gradients) == counts[name]
 
 
@@ -206,17 +187,11 @@ def test_the_page_states_these_counts():
         assert re.search(rf"{gradient} gradient\s+passes\s+and\s+{forward}\s+forward\s+passes", page)
 
 
-def test_a_larger_budget_is_never_weaker(climbed):
+def test_a_larger_budget_is_never_weaker_and_stronger_for_every_ascent(climbed):
     for row in climbed[1]:
         losses = [float(result.loss) for _, result in row]
         assert losses == sorted(losses)
-
-
-def test_a_larger_budget_is_stronger_for_every_ascent(climbed):
-    for row in climbed[1]:
-        if row[0][0].title == "APGD":
-            losses = [float(result.loss) for _, result in row]
-            assert all(one < other for one, other in itertools.pairwise(losses))
+        assert row[0][0].title != "APGD" or len(set(losses)) == 5
 
 
 def test_every_budget_is_kept(climbed):
@@ -237,15 +212,15 @@ def test_each_emotion_moves_its_way(climbed):
 
 
 def test_every_protocol_can_be_sent_to_another_process():
-    for made in PROTOCOLS.values():
+    for made in (*PROTOCOLS.values(), protocol("paper-2025-released", iterations=100)):
         assert pickle.loads(pickle.dumps(made)) == made
 
 
-def test_standard_1_is_defined_for_as_many_emotions_as_its_passes_allow():
-    standard = protocol("standard-1")
-    assert len(standard.members(11)) == 7 + 2 * 11
-    with pytest.raises(ConfigError, match="defined for up to 11 emotions, the model has 12"):
-        standard.members(12)
+@pytest.mark.parametrize(("name", "most"), [("standard-1", 11), ("sound-1", 14)])
+def test_a_protocol_is_defined_for_as_many_emotions_as_its_passes_allow(name, most):
+    assert protocol(name).members(most)
+    with pytest.raises(ConfigError, match=f"defined for up to {most} emotions, the model has {most + 1}"):
+        protocol(name).members(most + 1)
 
 
 def test_a_member_climbs_from_what_it_found():
@@ -284,16 +259,14 @@ def test_precision_is_the_one_setting_of_a_protocol_with_budgets():
     assert repr(quick) == "protocol('standard-1', precision='bfloat16')"
     assert {attack.precision for attack in quick.attacks if isinstance(attack, BoundedAttack)} == {"bfloat16"}
     assert protocol("standard-1", precision="float32") == protocol("standard-1")
-    with pytest.raises(ConfigError, match="standard-1 has no parameters: leave out steps"):
-        protocol("standard-1", precision="bfloat16", steps=3)
 
 
 @pytest.fixture(scope="module")
 def heard():
     """Passes of sound-1 on one short waveform with 8 emotions: as attacks report them, and as the model counted."""
-    model = Counting(Bottleneck(entries=4096, concepts=5, emotions=8, seed=4, skip=0.5))
+    model = Counting(Bottleneck(entries=1024, concepts=5, emotions=8, seed=4, skip=0.5))
     generator = torch.Generator().manual_seed(43)
-    waveform = 0.1 * torch.randn(1, 4096, generator=generator, dtype=torch.float64)
+    waveform = 0.1 * torch.randn(1, 1024, generator=generator, dtype=torch.float64)
     labels = torch.rand(1, 8, generator=generator, dtype=torch.float64)
     outcome: dict[Budget, list[AttackResult]] = {}
     for member in protocol("sound-1").members(8):
@@ -319,12 +292,6 @@ def test_sound_1_keeps_its_budgets(heard):
         around = budget.around(waveform, "a")
         assert all(float(around.size(result.perturbation)) <= budget.epsilon * 1.012 for result in row)
         assert all(float(result.adversarial.abs().max()) <= 1 for result in row)
-
-
-def test_sound_1_is_defined_for_as_many_emotions_as_its_passes_allow():
-    assert protocol("sound-1").domain == "waveform"
-    with pytest.raises(ConfigError, match="defined for up to 14 emotions, the model has 15"):
-        protocol("sound-1").members(15)
 
 
 def test_masking_is_that_of_the_sample_rate():
@@ -394,7 +361,7 @@ def test_worst_cases_of_several_norms_are_by_budget():
 
 
 def test_budgets_of_waveforms_set_the_domain():
-    assert TWO_NORMS.domain == "waveform"
+    assert TWO_NORMS.domain == protocol("sound-1").domain == "waveform"
     assert protocol("standard-1").domain is None
     assert TWO_NORMS.in_domain("waveform") is TWO_NORMS
     with pytest.raises(ConfigError, match=r"SNR\(db=40\) is for waveforms: leave out the domain spectrogram"):
@@ -432,12 +399,13 @@ def model(inputs):
 
 def test_a_protocol_is_one_call():
     done: list[int] = []
-    standard = protocol("standard-1")
-    outcome = standard(model, INPUTS, LABELS, valid_range=(-2.0, math.inf), progress=done.append)
-    assert sum(done) == 3 * standard.iterations(3)
-    assert list(outcome.worst) == [0.01, 0.02, 0.05, 0.1, 0.2]
+    attacks = (APGD(Linf(0.1), objective=EachEmotion(), steps=3), Noise(Linf(0.1), kind="sign", draws=2))
+    small = Protocol("small-1", 1, "Two families.", attacks, budgets=(Linf(0.05), Linf(0.1)), silence=True)
+    outcome = small(model, INPUTS, LABELS, valid_range=(-2.0, math.inf), progress=done.append)
+    assert sum(done) == 3 * small.iterations(3)
+    assert list(outcome.worst) == [0.05, 0.1]
     errors: dict[float, list[torch.Tensor]] = {}
-    for member in standard.members(3):
+    for member in small.members(3):
         for attack, result in climb(member, model, INPUTS, LABELS, valid_range=(-2.0, math.inf)):
             error = (result.adversarial_prediction - LABELS).abs().mean(dim=1)
             errors.setdefault(attack.epsilon, []).append(error)
@@ -448,7 +416,7 @@ def test_a_protocol_is_one_call():
         assert (case.adversarial - INPUTS).abs().max() <= epsilon * (1 + 1e-5)
         assert all("epsilon=" in attack for attack in case.attacks)
     assert torch.equal(outcome.clean_error, (model(INPUTS) - LABELS).abs().mean(dim=1))
-    assert len(repr(outcome).splitlines()) == 2 + 5
+    assert len(repr(outcome).splitlines()) == 2 + 2
 
 
 def test_a_protocol_on_one_output_takes_flat_labels_and_says_what_it_leaves_out():
