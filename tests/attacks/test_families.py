@@ -10,18 +10,7 @@ import pytest
 import torch
 from torch import nn
 
-from tenuto.attacks import (
-    APGD,
-    FGSM,
-    L2,
-    PGD,
-    Linf,
-    Noise,
-    OneEmotion,
-    Square,
-    Transfer,
-    Unbounded,
-)
+from tenuto.attacks import APGD, FGSM, L2, PGD, Linf, Noise, OneEmotion, Square, Transfer, Unbounded
 from tenuto.attacks.apgd import checkpoints
 from tenuto.attacks.square import _pattern, _peak, _window, share
 from tenuto.errors import ConfigError
