@@ -23,7 +23,10 @@ from tenuto.models.portable import ExcerptSpectrogram, about, to_onnx, to_torchs
 SAMPLES = 220_500
 CONVERTERS = {".pt": to_torchscript, ".onnx": to_onnx}
 
-pytestmark = pytest.mark.filterwarnings("ignore:`torch.jit:DeprecationWarning")
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:`torch.jit:DeprecationWarning"),
+    pytest.mark.usefixtures("state"),
+]
 
 
 @pytest.fixture(scope="module", params=["A2E", "A2M2E"])
@@ -97,10 +100,7 @@ def test_an_onnx_file_predicts_the_same(recogniser, content, waveforms, expected
 
 
 @pytest.mark.parametrize("ending", CONVERTERS)
-def test_a_file_can_be_adopted_and_has_a_gradient(
-    recogniser, content, waveforms, expected, ending, tmp_path, monkeypatch
-):
-    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+def test_a_file_can_be_adopted_and_has_a_gradient(recogniser, content, waveforms, expected, ending, tmp_path):
     if ending == ".onnx":
         pytest.importorskip("onnxruntime", reason="the extra onnx is not installed")
     path = tmp_path / f"model{ending}"
