@@ -80,7 +80,7 @@ CASES = [
     (PGD(Unbounded(), objective=UP, step_size=0.1, region=PART), EXCERPTS),
     *(
         (attack, SOUND)
-        for budget in (Amplitude(0.01), SNR(30), L2(0.2))
+        for budget in (Amplitude(0.01), SNR(30))
         for region in (SECONDS, BOTH)
         for attack in families(budget, region, SOUND_WEIGHTS)
     ),
