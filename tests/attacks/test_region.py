@@ -64,10 +64,11 @@ WINDOW = slice(500, 1200)
 def families(budget, region, weights):
     """Every family that takes a budget."""
     settings = {"objective": UP, "region": region}
-    for family in (FGSM, PGD, APGD):
-        yield family(budget, **settings)
-    yield PGD(budget, **settings, momentum=0.5, restarts=2, scattered=True)
-    yield Minimal(budget, **settings, goal=1e-3)
+    yield FGSM(budget, **settings)
+    yield PGD(budget, **settings, steps=10)
+    yield APGD(budget, **settings, steps=15)
+    yield PGD(budget, **settings, steps=5, momentum=0.5, restarts=2, scattered=True)
+    yield Minimal(budget, **settings, goal=1e-3, steps=15)
     for kind in ("uniform", "gaussian", "sign", *(("white", "pink") if budget.needs_sound else ())):
         yield Noise(budget, **settings, kind=kind)
     yield Transfer(budget, **settings, source=Linear(weights), steps=5)
