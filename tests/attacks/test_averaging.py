@@ -36,8 +36,8 @@ from tenuto.attacks import (
 from tenuto.attacks.search import FRESH, FRESH_DRAWS
 from tenuto.attacks.transformations import Views
 from tenuto.errors import AttackError, RandomModelWarning
-from tests.attacks.conftest import Counting, Linear
-from tests.attacks.test_transformations import AXES, LABELS, QUICK_ROOM, SAMPLES, SOUND, UP, random, tone
+from tests.attacks.conftest import Counting, Linear, random
+from tests.attacks.test_transformations import AXES, LABELS, QUICK_ROOM, SAMPLES, SOUND, UP, tone
 
 
 class TwoTones(nn.Module):

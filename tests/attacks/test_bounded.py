@@ -14,11 +14,11 @@ from tenuto.attacks.base import Examples
 from tenuto.attacks.calling import Evaluator, Outputs
 from tenuto.attacks.search import Search, Task, room
 from tenuto.errors import AttackError, ConfigError
-from tests.attacks.conftest import Linear
+from tests.attacks.conftest import Linear, random
 
-WEIGHTS = torch.randn(2, 12, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+WEIGHTS = random(2, 12, seed=1)
 MODEL = Linear(WEIGHTS)
-INPUTS = torch.randn(5, 1, 4, 3, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
+INPUTS = random(5, 1, 4, 3, seed=2)
 LABELS = torch.rand(5, 2, generator=torch.Generator().manual_seed(3), dtype=torch.float64)
 ALL = torch.arange(5)
 

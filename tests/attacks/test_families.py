@@ -13,7 +13,7 @@ from torch import nn
 from tenuto.attacks import APGD, FGSM, L2, PGD, Linf, Noise, OneEmotion, Square, Transfer, Unbounded
 from tenuto.attacks.apgd import checkpoints
 from tenuto.errors import ConfigError
-from tests.attacks.conftest import Counting, Linear
+from tests.attacks.conftest import Counting, Linear, random
 
 UP = OneEmotion(0)
 
@@ -82,10 +82,6 @@ def test_a_best_that_has_not_risen_since_the_last_checkpoint_halves_the_step_as_
 def test_the_first_step_is_twice_epsilon():
     points = visited(APGD(budget=L2(0.5), objective=UP, steps=1), lambda x: x[:, :1], [[0.0, 0.0]])
     assert points == [[0.0, 0.0], [0.5, 0.0]]
-
-
-def random(*shape, seed):
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
 
 
 TURN = torch.linalg.qr(random(12, 12, seed=1))[0] * torch.logspace(0, 1.5, 12, dtype=torch.float64)
@@ -163,9 +159,9 @@ def test_a_later_start_is_random_and_the_first_is_not():
 
 # Noise
 
-INPUTS = torch.randn(2, 1, 30, 20, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+INPUTS = random(2, 1, 30, 20, seed=1)
 LABELS = torch.zeros(2, 1, dtype=torch.float64)
-WEIGHTS = torch.randn(1, 600, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
+WEIGHTS = random(1, 600, seed=2)
 
 
 def noise(kind, budget=None):

@@ -24,11 +24,11 @@ from tenuto.attacks import (
     Target,
     Transfer,
 )
-from tests.attacks.conftest import Bottleneck, Linear
+from tests.attacks.conftest import Bottleneck, Linear, random
 
-WEIGHTS = torch.randn(3, 20, generator=torch.Generator().manual_seed(11), dtype=torch.float64)
+WEIGHTS = random(3, 20, seed=11)
 MODEL = Linear(WEIGHTS)
-INPUTS = torch.randn(4, 1, 5, 4, generator=torch.Generator().manual_seed(12), dtype=torch.float64)
+INPUTS = random(4, 1, 5, 4, seed=12)
 WAVEFORMS = INPUTS.flatten(1)
 LABELS = torch.rand(4, 3, generator=torch.Generator().manual_seed(13), dtype=torch.float64)
 CLEAN = MODEL(INPUTS).detach()

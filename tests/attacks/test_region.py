@@ -36,13 +36,9 @@ from tenuto.attacks import (
 )
 from tenuto.attacks.parsing import single
 from tenuto.errors import AttackError, ConfigError
-from tests.attacks.conftest import Linear
+from tests.attacks.conftest import Linear, random
 
 UP = OneEmotion(0)
-
-
-def random(*shape, seed):
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
 
 
 FRAMES, CENTRES = 20, (100.0, 200.0, 400.0, 800.0, 1600.0)

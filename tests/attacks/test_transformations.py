@@ -30,14 +30,11 @@ from tenuto.attacks.chance import generator_of
 from tenuto.attacks.transformations import Views
 from tenuto.audio.mp3 import coded
 from tenuto.errors import ConfigError
+from tests.attacks.conftest import random
 
 UP = OneEmotion(0)
 RATE, SAMPLES = 1000.0, 400
 AXES = Axes(RATE)
-
-
-def random(*shape, seed):
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
 
 
 SOUND = 0.2 * random(3, SAMPLES, seed=1)

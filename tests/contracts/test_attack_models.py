@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import warnings
-from typing import NamedTuple
 
 import pytest
 import torch
@@ -12,14 +11,10 @@ from torch import nn
 
 from tenuto.attacks import APGD, FGSM, PGD, Linf, Minimal, Transfer
 from tenuto.errors import AttackError, RandomModelWarning
+from tests.attacks.conftest import Prediction
 from tests.contracts.attack_families import MODEL, families, same
 
 pytestmark = pytest.mark.usefixtures("one_thread")
-
-
-class Answer(NamedTuple):
-    emotions: torch.Tensor
-    concepts: torch.Tensor
 
 
 class InPlace(nn.Module):
@@ -155,7 +150,7 @@ def silent(values, part):
     outputs = MODEL(values)
     parts = {"emotions": outputs.emotions.clone(), "concepts": outputs.concepts.clone()}
     parts[part][values.flatten(1)[:, 0] < -5] = math.nan
-    return Answer(**parts)
+    return Prediction(**parts)
 
 
 @pytest.mark.parametrize("part", ["emotions", "concepts"])

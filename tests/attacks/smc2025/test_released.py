@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 import pytest
 import torch
 from torch import nn
@@ -11,11 +9,7 @@ from torch import nn
 from tenuto.attacks import ReleasedAttack, ReleasedResult
 from tenuto.attacks.smc2025.optimizers import Adam
 from tenuto.errors import AttackError, ConfigError
-
-
-class Prediction(NamedTuple):
-    emotions: torch.Tensor
-    concepts: torch.Tensor
+from tests.attacks.conftest import Prediction
 
 
 class Bottleneck(nn.Module):
