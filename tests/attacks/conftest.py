@@ -27,6 +27,11 @@ def _one_thread():
     torch.set_num_threads(before)
 
 
+def random(*shape: int, seed: int) -> Tensor:
+    """Normally distributed numbers in float64, the same for the same seed."""
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+
 class Prediction(NamedTuple):
     """What a model with a bottleneck returns."""
 
@@ -92,7 +97,7 @@ class Counting(nn.Module):
         self.gradients += len(gradient)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Case:
     """One call of the reference, and what it returned."""
 

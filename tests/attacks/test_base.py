@@ -17,11 +17,7 @@ TARGETS = torch.zeros(3, 8)
 @pytest.mark.parametrize(
     ("inputs", "targets", "message"),
     [
-        (
-            np.zeros((3, 1, 4, 2)),
-            TARGETS,
-            r"inputs must be a floating point tensor .*, got a ndarray",
-        ),
+        (np.zeros((3, 1, 4, 2)), TARGETS, r"inputs must be a floating point tensor .*, got a ndarray"),
         (INPUTS.long(), TARGETS, "inputs must be floating point, got torch.int64"),
         (torch.zeros(0, 1, 4, 2), torch.zeros(0, 8), "non-empty batch"),
         (torch.zeros(3), TARGETS, r"shape \(3,\)"),

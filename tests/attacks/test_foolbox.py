@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from tenuto.attacks import FGSM, L2, PGD, BoundedAttack, Linf
-from tests.attacks.conftest import Bottleneck
+from tests.attacks.conftest import Bottleneck, random
 
 try:
     with warnings.catch_warnings():
@@ -21,7 +21,7 @@ try:
 except ImportError:
     pytest.skip("foolbox is not installed (pip install foolbox==3.3.4)", allow_module_level=True)
 
-INPUTS = torch.randn(3, 1, 5, 4, generator=torch.Generator().manual_seed(31), dtype=torch.float64)
+INPUTS = random(3, 1, 5, 4, seed=31)
 LABELS = torch.rand(3, 4, generator=torch.Generator().manual_seed(32), dtype=torch.float64)
 NETWORK = Bottleneck(entries=20, concepts=4, emotions=4, seed=3)
 

@@ -54,8 +54,8 @@ def test_the_second_stage_keeps_the_goal_and_the_budget_and_lowers_the_ratio(bud
 
 def test_it_is_less_audible_than_the_shortest_perturbation():
     """Both reach the same error; the one minimises the noise-to-mask ratio, the other the norm."""
-    short = attacked(Minimal(SNR(10), goal=GOAL, objective=ERROR))
-    quiet = attacked(Imperceptible(SNR(10), goal=GOAL, objective=ERROR))
+    short = attacked(Minimal(SNR(10), goal=GOAL, objective=ERROR, steps=30))
+    quiet = attacked(Imperceptible(SNR(10), goal=GOAL, objective=ERROR, quiet_steps=30))
     assert short.converged.all()
     ratios = [noise_to_mask_db(result.perturbation, WAVES) for result in (short, quiet)]
     assert (ratios[1] < ratios[0] - 6).all()

@@ -10,11 +10,11 @@ import torch
 
 from tenuto.attacks import APGD, L2, SNR, AbsoluteError, Linf, Minimal, OneEmotion
 from tenuto.errors import ConfigError
-from tests.attacks.conftest import Bottleneck, Linear
+from tests.attacks.conftest import Bottleneck, Linear, random
 
-WEIGHTS = torch.randn(1, 20, generator=torch.Generator().manual_seed(21), dtype=torch.float64)
+WEIGHTS = random(1, 20, seed=21)
 MODEL = Linear(WEIGHTS)
-INPUTS = torch.randn(4, 1, 5, 4, generator=torch.Generator().manual_seed(22), dtype=torch.float64)
+INPUTS = random(4, 1, 5, 4, seed=22)
 LABELS = torch.zeros(4, 1, dtype=torch.float64)
 DUAL = {Linf: float(WEIGHTS.norm(p=1)), L2: float(WEIGHTS.norm(p=2))}
 NORMS = pytest.mark.parametrize("norm", [Linf, L2], ids=lambda norm: norm.norm)

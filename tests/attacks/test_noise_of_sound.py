@@ -12,14 +12,14 @@ import torch
 from tenuto.attacks import SNR, Amplitude, Axes, Linf, Masked, Noise, OneEmotion, from_dict
 from tenuto.audio.masking import band_powers, ear, noise_to_mask, noise_to_mask_db
 from tenuto.errors import AttackError
-from tests.attacks.conftest import Linear
+from tests.attacks.conftest import Linear, random
 
 SAMPLES, RATE = 22_050, 22_050
 TIME = torch.arange(SAMPLES, dtype=torch.float64) / RATE
 WAVES = 0.1 * torch.stack(
     [torch.sin(2 * math.pi * pitch * TIME) * (1 + torch.sin(6 * TIME)) for pitch in (440, 1100)]
 )
-WEIGHTS = torch.randn(1, SAMPLES, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+WEIGHTS = random(1, SAMPLES, seed=0)
 
 
 def noise(kind, budget):

@@ -10,9 +10,9 @@ import torch
 from tenuto.attacks import L2, SNR, Amplitude, EmotionsMove, Linf, OneEmotion, SquaredError, Unbounded
 from tenuto.attacks.universal import Part, Placement, Universal, shape_budget
 from tenuto.errors import AttackError, ConfigError
-from tests.attacks.conftest import Bottleneck, Linear
+from tests.attacks.conftest import Bottleneck, Linear, random
 
-WEIGHTS = torch.randn(3, 20, generator=torch.Generator().manual_seed(21), dtype=torch.float64)
+WEIGHTS = random(3, 20, seed=21)
 MODEL = Linear(WEIGHTS)
 BUDGETS = (Linf(0.05), L2(0.05))
 

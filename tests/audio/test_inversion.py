@@ -10,15 +10,7 @@ import soundfile
 import torch
 
 from tenuto.audio import SAMPLE_RATE, LogSpectrogram
-from tenuto.audio.inversion import (
-    band_centres,
-    encode,
-    invert,
-    reach,
-    render,
-    snr_db,
-    to_16_bit,
-)
+from tenuto.audio.inversion import band_centres, encode, invert, reach, render, snr_db, to_16_bit
 from tenuto.audio.spectrogram import FRAME_SIZE, filterbank, frame_count, frame_starts
 from tenuto.errors import AudioError, ConfigError
 

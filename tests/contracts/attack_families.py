@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -50,7 +51,7 @@ def shake(model, inputs, labels):
     return inputs + model.budget.project(0.9 * model.budget.epsilon * model.budget.steepest(gradient))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Family:
     """How an attack is made, and what it supports."""
 
@@ -142,6 +143,19 @@ def families(applies: Callable[[Family], bool] = lambda family: True) -> Any:
 
 def bounded(family: Family) -> bool:
     return family.is_bounded
+
+
+def examples(budget):
+    """Three inputs, as samples for a budget of waveforms, and their labels."""
+    inputs = torch.randn(3, 1, 4, 3, generator=torch.Generator().manual_seed(3), dtype=torch.float64)
+    labels = torch.rand(3, 4, generator=torch.Generator().manual_seed(4), dtype=torch.float64)
+    return shaped(inputs, budget), labels
+
+
+@functools.cache
+def attacked(family: Family, budget: Budget) -> Any:
+    """What a family finds for MODEL on `examples`; every test that compares it with another call shares it."""
+    return family.make(budget)(MODEL, *examples(budget))
 
 
 def norms(perturbation, norm, inputs):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from tests.contracts.attack_families import shaped
+from tests.contracts.attack_families import examples, shaped
 
 
 @pytest.fixture
@@ -16,20 +16,19 @@ def one_thread():
     torch.set_num_threads(before)
 
 
-@pytest.fixture
-def inputs(request):
-    values = torch.randn(3, 1, 4, 3, generator=torch.Generator().manual_seed(3), dtype=torch.float64)
-    return shaped(values, _budget(request))
-
-
 def _budget(request):
     """The budget that a test is parametrized by, if any."""
     return request.getfixturevalue("budget") if "budget" in request.fixturenames else None
 
 
 @pytest.fixture
+def inputs(request):
+    return examples(_budget(request))[0]
+
+
+@pytest.fixture
 def labels():
-    return torch.rand(3, 4, generator=torch.Generator().manual_seed(4), dtype=torch.float64)
+    return examples(None)[1]
 
 
 @pytest.fixture

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import functools
 from typing import Any
 
 import numpy as np
@@ -31,7 +32,9 @@ from tests.contracts.attack_families import (
     FAMILIES,
     MODEL,
     Excerpts,
+    attacked,
     bounded,
+    examples,
     families,
     identity,
     norms,
@@ -50,7 +53,7 @@ def test_every_attack_is_registered_and_under_contract():
     assert {family.kind for family in FAMILIES.values()} == attacks - abstract == set(ATTACKS.values())
 
 
-@pairs(bounded)
+@families(bounded)
 def test_full_excerpts_in_float32_stay_within_the_budget(family, budget, excerpts):
     epsilon = 7.3  # no float32, and large enough that rounding moves entries
     settings = {"source": Excerpts()} if family.kind is Transfer else {}
@@ -60,8 +63,8 @@ def test_full_excerpts_in_float32_stay_within_the_budget(family, budget, excerpt
 
 
 @pairs(bounded)
-def test_it_uses_its_budget(family, budget, inputs, labels):
-    sizes = norms(family.make(budget)(MODEL, inputs, labels).perturbation, budget.norm, inputs)
+def test_it_uses_its_budget(family, budget, inputs):
+    sizes = norms(attacked(family, budget).perturbation, budget.norm, inputs)
     assert (sizes <= budget.epsilon * (1 + 1e-12)).all()
     assert sizes.max() > budget.epsilon / 4
 
@@ -82,8 +85,8 @@ def test_an_attack_that_leaves_its_budget_raises(budget, inputs):
 
 
 @families()
-def test_prediction_perturbation_and_adversarial_input_belong_together(family, budget, inputs, labels):
-    result = family.make(budget)(MODEL, inputs, labels)
+def test_prediction_perturbation_and_adversarial_input_belong_together(family, budget, inputs):
+    result = attacked(family, budget)
     assert torch.equal(result.adversarial, inputs + result.perturbation)
     with torch.no_grad():
         assert torch.equal(result.adversarial_prediction, MODEL(result.adversarial).emotions)
@@ -149,7 +152,7 @@ def test_the_same_seed_gives_the_same_result(family, budget, inputs, labels):
     assert same(first, attack(MODEL, inputs, labels))
 
 
-@pairs(lambda family: family.draws)
+@families(lambda family: family.draws)
 def test_another_seed_draws_otherwise(family, budget, inputs, labels):
     # Short searches, whose outcome is what was drawn; an ascent ends at the same corner from anywhere.
     short: dict[str, dict[str, Any]] = {
@@ -166,8 +169,7 @@ def test_another_seed_draws_otherwise(family, budget, inputs, labels):
 
 @families()
 def test_a_trace_changes_no_bit_and_holds_what_is_returned(family, budget, inputs, labels):
-    attack = family.make(budget)
-    result, traced = (attack(MODEL, inputs, labels, trace=trace) for trace in (False, True))
+    result, traced = attacked(family, budget), family.make(budget)(MODEL, inputs, labels, trace=True)
     assert same(result, traced)
     trace = traced.trace
     assert (trace.step[-1] <= result.forward_passes.numpy()).all()
@@ -182,16 +184,14 @@ def test_a_trace_changes_no_bit_and_holds_what_is_returned(family, budget, input
 
 @pairs()
 def test_the_batch_size_changes_no_bit(family, budget, inputs, labels):
-    attack = family.make(budget)
-    together = attack(MODEL, inputs, labels)
-    assert same(together, attack(MODEL, inputs, labels, batch_size=2))  # two, and one alone
+    parted = family.make(budget)(MODEL, inputs, labels, batch_size=2)  # two, and one alone
+    assert same(attacked(family, budget), parted)
 
 
-@pairs(lambda family: family.stops)
+@families(lambda family: family.stops)
 def test_examples_that_finish_early_change_no_bit_of_the_others(family, budget, inputs, labels):
     # Between what the examples can reach, so that some finish and some do not.
-    reached = family.make(budget)(MODEL, inputs, labels).loss
-    attack = family.make(budget, stop_at=float(reached.median()))
+    attack = family.make(budget, stop_at=float(attacked(family, budget).loss.median()))
     result = attack(MODEL, inputs, labels)
     assert set(result.converged.tolist()) == {False, True}
     assert torch.equal(result.converged, result.loss >= attack.stop_at)
@@ -200,13 +200,13 @@ def test_examples_that_finish_early_change_no_bit_of_the_others(family, budget, 
 
 @families()
 def test_the_order_of_the_examples_changes_no_bit(family, budget, inputs, labels):
-    attack, order = family.make(budget), torch.tensor([2, 0, 1])
-    result, turned = attack(MODEL, inputs, labels), attack(MODEL, inputs[order], labels[order])
-    others = tensors(turned)
-    assert all(torch.equal(value[order], others[name]) for name, value in tensors(result).items())
+    order = torch.tensor([2, 0, 1])
+    others = tensors(family.make(budget)(MODEL, inputs[order], labels[order]))
+    result = tensors(attacked(family, budget))
+    assert all(torch.equal(value[order], others[name]) for name, value in result.items())
 
 
-@pairs(bounded)
+@families(bounded)
 def test_inputs_may_have_any_range(family, budget, inputs, labels):
     def far(values):
         return MODEL((values - 500) / 100)
@@ -229,7 +229,7 @@ def test_the_valid_range_is_respected(family, budget, inputs, labels):
     assert adversarial.max() <= 1.0
 
 
-@pairs(bounded)
+@families(bounded)
 def test_inputs_outside_the_valid_range_move_no_further(family, budget, inputs, labels):
     delta = family.make(budget)(MODEL, inputs, labels, valid_range=(-0.1, 0.1)).perturbation
     assert (delta[inputs < -0.1] >= 0).all()
@@ -245,8 +245,7 @@ def objective_at(attack, delta, inputs, labels):
 
 @families()
 def test_the_loss_is_the_objective_and_never_below_that_of_no_attack(family, budget, inputs, labels):
-    attack = family.make(budget)
-    result = attack(MODEL, inputs, labels)
+    attack, result = family.make(budget), attacked(family, budget)
     assert torch.equal(result.loss, objective_at(attack, result.perturbation, inputs, labels))
     assert (result.loss >= objective_at(attack, torch.zeros_like(inputs), inputs, labels)).all()
 
@@ -261,22 +260,15 @@ def test_a_perturbation_that_lowers_the_objective_is_not_returned(inputs, labels
     assert torch.equal(result.adversarial, inputs)
 
 
-@pytest.fixture(scope="module")
-def climbed():
-    """A function of a budget and a batch: what 40 steps of APGD reach, computed once for each budget."""
-    results: dict[Any, Any] = {}
-
-    def climb(budget, inputs, labels):
-        if budget not in results:
-            results[budget] = tenuto.attacks.APGD(budget, steps=40)(MODEL, inputs, labels)
-        return results[budget]
-
-    return climb
+@functools.cache
+def climbed(budget):
+    """What 40 steps of APGD reach."""
+    return tenuto.attacks.APGD(budget, steps=40)(MODEL, *examples(budget))
 
 
 @pairs(lambda family: family.starts and family.kind not in (Minimal, Imperceptible))
-def test_the_result_is_never_worse_than_the_start(family, budget, climbed, inputs, labels):
-    begin = climbed(budget, inputs, labels)
+def test_the_result_is_never_worse_than_the_start(family, budget, inputs, labels):
+    begin = climbed(budget)
     result = family.make(budget)(MODEL, inputs, labels, start=begin.perturbation)
     assert (result.loss >= begin.loss).all()
 

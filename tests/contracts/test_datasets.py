@@ -21,7 +21,7 @@ def synthetic(root):
     from tenuto.data import Synthetic
     from tenuto.data.synthesis import synthesize
 
-    synthesize(root, clips=12, seconds=10.5, workers=1)
+    synthesize(root, clips=12, seconds=1, workers=1)
     return Synthetic(root)
 
 
@@ -142,13 +142,6 @@ def test_is_divided_in_every_way_it_supports(made, kind):
     assert len(set(clips)) == len(clips)
     assert set(clips) <= set(index.clips)
     assert min(map(len, (split.train, split.validation, split.test))) >= 1
-
-
-def test_labels_lie_within_their_scale(made):
-    low, high = made.index.label_scale
-    assert low < high
-    assert made.index.labels.min() >= low
-    assert made.index.labels.max() <= high
 
 
 RELATED = ("soundtracks", "midlevel", "synthetic")

@@ -26,320 +26,186 @@ def weights(*shape):
     return (RANDOM.standard_normal(shape) / 2).astype(np.float32)
 
 
-def model_file(
-    path, nodes, constants, shape, *, opset=17, outputs=("y",), kind=TensorProto.FLOAT, domain_ml=False
-):
+def nodes_of(text):
+    """The nodes of a graph that is written in the text form of ONNX."""
+    return onnx.parser.parse_graph(f"graph (float[n] x) => (float[n] y) {{ {text} }}").node
+
+
+def model_file(path, text, constants, shape, *, opset=17, outputs=("y",), kind=TensorProto.FLOAT):
     """Write a graph from x (clips, *shape) to the outputs."""
     graph = helper.make_graph(
-        nodes,
+        nodes_of(text),
         "graph",
         [helper.make_tensor_value_info("x", kind, shape)],
         [helper.make_tensor_value_info(name, kind, None) for name in outputs],
         [numpy_helper.from_array(np.asarray(value), name) for name, value in constants.items()],
     )
-    opsets = [helper.make_opsetid("", opset)] + [helper.make_opsetid("ai.onnx.ml", 3)] * domain_ml
-    model = helper.make_model(graph, opset_imports=opsets, ir_version=8)
-    path.write_bytes(model.SerializeToString())
+    opsets = [helper.make_opsetid("", opset), helper.make_opsetid("ai.onnx.ml", 3)]
+    path.write_bytes(helper.make_model(graph, opset_imports=opsets, ir_version=8).SerializeToString())
     return path
-
-
-def node(operator, inputs, outputs="y", **attributes):
-    return helper.make_node(operator, inputs.split(), outputs.split(), **attributes)
 
 
 def example(*shape):
     return torch.from_numpy(RANDOM.uniform(-1, 1, (2, *shape)).astype(np.float32))
 
 
-AXES = np.array([2])
-SHAPES = {"line": (3, 20), "plane": (3, 12, 10)}
-NEAREST = {"mode": "nearest", "coordinate_transformation_mode": "asymmetric", "nearest_mode": "floor"}
-DOUBLED = np.array([1, 1, 2.5], np.float32)
+SHAPES = {"line": (3, 20), "plane": (3, 12, 10), "flat": (64,)}
+AXES = {"axes": np.array([2])}
 ONES = {"w": weights(4, 3, 3), "b": weights(4)}
+NORMS = {"s": weights(3), "b": weights(3), "m": weights(3), "v": np.abs(weights(3))}
+TURNED, BACK = "t = Transpose <perm=[2, 0, 1]> (x)", "h = Transpose <perm=[2, 0, 1, 3]> (o)"
 
 # name: shape of a clip, nodes from x to h, constants, opset
-GRAPHS = {
-    "Conv": ("line", [node("Conv", "x w b", "h", pads=[1, 1])], ONES, 11),
-    "Conv, unequal pads": ("line", [node("Conv", "x w b", "h", pads=[0, 2], strides=[2])], ONES, 11),
-    "Conv, SAME_UPPER": ("line", [node("Conv", "x w b", "h", auto_pad="SAME_UPPER", strides=[2])], ONES, 11),
-    "Conv, SAME_LOWER": ("line", [node("Conv", "x w b", "h", auto_pad="SAME_LOWER", strides=[3])], ONES, 11),
-    "Conv, dilated": ("line", [node("Conv", "x w b", "h", auto_pad="VALID", dilations=[2])], ONES, 11),
-    "Conv, groups": ("line", [node("Conv", "x w", "h", group=3)], {"w": weights(6, 1, 3)}, 11),
-    "Conv, plane": ("plane", [node("Conv", "x w", "h", pads=[1, 0, 0, 1])], {"w": weights(4, 3, 3, 2)}, 17),
+GRAPHS: dict[str, tuple[str, str, dict[str, Any], int]] = {
+    "Conv": ("line", "h = Conv <pads=[1, 1]> (x, w, b)", ONES, 11),
+    "Conv, unequal pads": ("line", "h = Conv <pads=[0, 2], strides=[2]> (x, w, b)", ONES, 11),
+    "Conv, SAME_UPPER": ("line", 'h = Conv <auto_pad="SAME_UPPER", strides=[2]> (x, w, b)', ONES, 11),
+    "Conv, SAME_LOWER": ("line", 'h = Conv <auto_pad="SAME_LOWER", strides=[3]> (x, w, b)', ONES, 11),
+    "Conv, dilated": ("line", 'h = Conv <auto_pad="VALID", dilations=[2]> (x, w, b)', ONES, 11),
+    "Conv, groups": ("line", "h = Conv <group=3> (x, w)", {"w": weights(6, 1, 3)}, 11),
+    "Conv, plane": ("plane", "h = Conv <pads=[1, 0, 0, 1]> (x, w)", {"w": weights(4, 3, 3, 2)}, 17),
     "ConvTranspose": (
         "line",
-        [node("ConvTranspose", "x w b", "h", strides=[2], pads=[1, 0], output_padding=[1])],
+        "h = ConvTranspose <strides=[2], pads=[1, 0], output_padding=[1]> (x, w, b)",
         {"w": weights(3, 4, 3), "b": weights(4)},
         17,
     ),
-    "BatchNormalization": (
-        "line",
-        [node("BatchNormalization", "x s b m v", "h", epsilon=1e-3)],
-        {"s": weights(3), "b": weights(3), "m": weights(3), "v": np.abs(weights(3))},
-        11,
-    ),
-    "InstanceNormalization": (
-        "line",
-        [node("InstanceNormalization", "x s b", "h")],
-        {"s": weights(3), "b": weights(3)},
-        11,
-    ),
+    "BatchNormalization": ("line", "h = BatchNormalization <epsilon=0.001> (x, s, b, m, v)", NORMS, 11),
+    "InstanceNormalization": ("line", "h = InstanceNormalization (x, s, b)", NORMS, 11),
     "LayerNormalization": (
         "plane",
-        [node("LayerNormalization", "x s b", "h", axis=2)],
+        "h = LayerNormalization <axis=2> (x, s, b)",
         {"s": weights(12, 10), "b": weights(12, 10)},
         17,
     ),
-    "GroupNormalization": (
-        "line",
-        [node("GroupNormalization", "x s b", "h", num_groups=3)],
-        {"s": weights(3), "b": weights(3)},
-        21,
-    ),
-    "MaxPool": (
-        "plane",
-        [node("MaxPool", "x", "h", kernel_shape=[3, 2], strides=[2, 2], ceil_mode=1)],
-        {},
-        17,
-    ),
-    "MaxPool, unequal pads": (
-        "line",
-        [node("MaxPool", "x", "h", kernel_shape=[3], pads=[0, 2], strides=[2])],
-        {},
-        11,
-    ),
-    "AveragePool": (
-        "line",
-        [node("AveragePool", "x", "h", kernel_shape=[4], pads=[2, 2], strides=[2])],
-        {},
-        11,
-    ),
-    "AveragePool, unequal pads": (
-        "line",
-        [node("AveragePool", "x", "h", kernel_shape=[4], pads=[0, 2])],
-        {},
-        11,
-    ),
+    "GroupNormalization": ("line", "h = GroupNormalization <num_groups=3> (x, s, b)", NORMS, 21),
+    "MaxPool": ("plane", "h = MaxPool <kernel_shape=[3, 2], strides=[2, 2], ceil_mode=1> (x)", {}, 17),
+    "MaxPool, unequal pads": ("line", "h = MaxPool <kernel_shape=[3], pads=[0, 2], strides=[2]> (x)", {}, 11),
+    "AveragePool": ("line", "h = AveragePool <kernel_shape=[4], pads=[2, 2], strides=[2]> (x)", {}, 11),
+    "AveragePool, unequal pads": ("line", "h = AveragePool <kernel_shape=[4], pads=[0, 2]> (x)", {}, 11),
     "AveragePool, with pads": (
         "line",
-        [node("AveragePool", "x", "h", kernel_shape=[4], pads=[0, 2], count_include_pad=1)],
+        "h = AveragePool <kernel_shape=[4], pads=[0, 2], count_include_pad=1> (x)",
         {},
         11,
     ),
-    "GlobalMaxPool": ("plane", [node("GlobalMaxPool", "x", "h")], {}, 11),
-    "GlobalAveragePool": ("plane", [node("GlobalAveragePool", "x", "h")], {}, 11),
+    "GlobalMaxPool": ("plane", "h = GlobalMaxPool (x)", {}, 11),
+    "GlobalAveragePool": ("plane", "h = GlobalAveragePool (x)", {}, 11),
     "Gemm": (
         "line",
-        [node("Flatten", "x", "f"), node("Gemm", "f w b", "h", transB=1, alpha=0.5, beta=2.0)],
+        "f = Flatten (x) h = Gemm <transB=1, alpha=0.5, beta=2.0> (f, w, b)",
         {"w": weights(5, 60), "b": weights(5)},
         13,
     ),
-    "Clip": (
-        "line",
-        [node("Clip", "x low high", "h")],
-        {"low": np.float32(-0.4), "high": np.float32(0.3)},
-        13,
-    ),
-    "PRelu": ("line", [node("PRelu", "x w", "h")], {"w": weights(3, 1)}, 13),
-    "Softmax, opset 11": ("plane", [node("Softmax", "x", "h", axis=2)], {}, 11),
-    "Softmax": ("plane", [node("Softmax", "x", "h", axis=1)], {}, 13),
-    "LogSoftmax": ("plane", [node("LogSoftmax", "x", "h")], {}, 13),
+    "Clip": ("line", "h = Clip (x, low, high)", {"low": np.float32(-0.4), "high": np.float32(0.3)}, 13),
+    "PRelu": ("line", "h = PRelu (x, w)", {"w": weights(3, 1)}, 13),
+    "Softmax, opset 11": ("plane", "h = Softmax <axis=2> (x)", {}, 11),
+    "Softmax": ("plane", "h = Softmax <axis=1> (x)", {}, 13),
+    "LogSoftmax": ("plane", "h = LogSoftmax (x)", {}, 13),
     "arithmetic": (
         "line",
-        [
-            *(
-                node("Mul", "x x", "a"),
-                node("Add", "a w", "b"),
-                node("Pow", "b two", "c"),
-                node("Sqrt", "c", "d"),
-            ),
-            *(
-                node("Div", "d w2", "e"),
-                node("Sub", "e x", "f"),
-                node("Abs", "f", "g"),
-                node("Log", "b2", "i"),
-            ),
-            *(node("Add", "a one", "b2"), node("Max", "g i", "h")),
-        ],
+        """a = Mul (x, x) b = Add (a, w) c = Pow (b, two) d = Sqrt (c) e = Div (d, w2) f = Sub (e, x)
+        g = Abs (f) b2 = Add (a, one) i = Log (b2) h = Max (g, i)""",
         {
-            "w": np.abs(weights(3, 1)),
-            "w2": 1 + np.abs(weights(20)),
-            "two": np.float32(2),
-            "one": np.float32(1),
+            **{"w": np.abs(weights(3, 1)), "w2": 1 + np.abs(weights(20))},
+            **{"two": np.float32(2), "one": np.float32(1)},
         },
         13,
     ),
     "activations": (
         "line",
-        [
-            *(
-                node("Elu", "x", "a"),
-                node("LeakyRelu", "a", "b"),
-                node("HardSigmoid", "b", "c"),
-                node("Selu", "c", "d"),
-            ),
-            *(
-                node("Softplus", "d", "e"),
-                node("HardSwish", "e", "f"),
-                node("Erf", "f", "g"),
-                node("Gelu", "g", "h"),
-            ),
-        ],
+        """a = Elu (x) b = LeakyRelu (a) c = HardSigmoid (b) d = Selu (c) e = Softplus (d) f = HardSwish (e)
+        g = Erf (f) h = Gelu (g)""",
         {},
         20,
     ),
     "Reduce": (
         "plane",
-        [
-            *(node("ReduceMean", "x", "a", axes=[3]), node("ReduceL2", "x", "b", axes=[3])),
-            *(node("ReduceMax", "x", "c", axes=[-1]), node("ReduceLogSumExp", "x", "d", axes=[-1])),
-            *(node("ReduceProd", "x", "e", axes=[3]), node("Sum", "a b c d e", "h")),
-        ],
+        """a = ReduceMean <axes=[3]> (x) b = ReduceL2 <axes=[3]> (x) c = ReduceMax <axes=[-1]> (x)
+        d = ReduceLogSumExp <axes=[-1]> (x) e = ReduceProd <axes=[3]> (x) h = Sum (a, b, c, d, e)""",
         {},
         13,
     ),
-    "ReduceSum, axes as an input": (
-        "plane",
-        [node("ReduceSum", "x axes", "h", keepdims=0)],
-        {"axes": AXES},
-        18,
-    ),
+    "ReduceSum, axes as an input": ("plane", "h = ReduceSum <keepdims=0> (x, axes)", AXES, 18),
     "shapes": (
         "plane",
-        [
-            *(node("Shape", "x", "s"), node("Gather", "s zero", "n"), node("Concat", "n rest", "t", axis=0)),
-            *(
-                node("Reshape", "x t", "a"),
-                node("Transpose", "a", "b", perm=[0, 2, 1]),
-                node("Unsqueeze", "b axes", "c"),
-            ),
-            *(
-                node("Squeeze", "c axes", "d"),
-                node("Split", "d", "e f", axis=1),
-                node("Concat", "f e", "h", axis=2),
-            ),
-        ],
-        {"zero": np.array([0]), "rest": np.array([-1, 12]), "axes": AXES},
+        """s = Shape (x) n = Gather (s, zero) t = Concat <axis=0> (n, rest) a = Reshape (x, t)
+        b = Transpose <perm=[0, 2, 1]> (a) c = Unsqueeze (b, axes) d = Squeeze (c, axes)
+        e, f = Split <axis=1> (d) h = Concat <axis=2> (f, e)""",
+        {"zero": np.array([0]), "rest": np.array([-1, 12]), **AXES},
         13,
     ),
     "Slice": (
         "plane",
-        [node("Slice", "x starts ends axes steps", "h")],
+        "h = Slice (x, starts, ends, axes, steps)",
         {
-            "starts": np.array([-1, 1]),
-            "ends": np.array([-99, 2**62]),
-            "axes": np.array([2, 3]),
-            "steps": np.array([-2, 3]),
+            **{"starts": np.array([-1, 1]), "ends": np.array([-99, 2**62])},
+            **{"axes": np.array([2, 3]), "steps": np.array([-2, 3])},
         },
         13,
     ),
-    "Gather": ("line", [node("Gather", "x i", "h", axis=2)], {"i": np.array([[0, -1], [3, 2]])}, 13),
+    "Gather": ("line", "h = Gather <axis=2> (x, i)", {"i": np.array([[0, -1], [3, 2]])}, 13),
     "Expand, Tile": (
         "line",
-        [node("ReduceMean", "x", "m", axes=[2]), node("Expand", "m size", "a"), node("Tile", "a times", "h")],
+        "m = ReduceMean <axes=[2]> (x) a = Expand (m, size) h = Tile (a, times)",
         {"size": np.array([1, 3, 4]), "times": np.array([1, 2, 1])},
         13,
     ),
-    "Pad": (
-        "line",
-        [node("Pad", "x p v", "h")],
-        {"p": np.array([0, 0, 1, 0, 1, 2]), "v": np.float32(0.5)},
-        13,
-    ),
-    "Pad, reflect": (
-        "line",
-        [node("Pad", "x p", "h", mode="reflect")],
-        {"p": np.array([0, 0, 3, 0, 0, 2])},
-        13,
-    ),
-    "Pad, edge": ("line", [node("Pad", "x p", "h", mode="edge")], {"p": np.array([0, 0, 3, 0, 0, 2])}, 13),
+    "Pad": ("line", "h = Pad (x, p, v)", {"p": np.array([0, 0, 1, 0, 1, 2]), "v": np.float32(0.5)}, 13),
+    "Pad, reflect": ("line", 'h = Pad <mode="reflect"> (x, p)', {"p": np.array([0, 0, 3, 0, 0, 2])}, 13),
+    "Pad, edge": ("line", 'h = Pad <mode="edge"> (x, p)', {"p": np.array([0, 0, 3, 0, 0, 2])}, 13),
     "Where, Range, Cast": (
         "line",
-        [
-            *(
-                node("Range", "from to step", "r"),
-                node("Cast", "r", "c", to=1),
-                node("Greater", "c five", "g"),
-            ),
-            *(node("Where", "g x zero", "w"), node("CumSum", "w axis", "h")),
-        ],
+        """r = Range (from, to, step) c = Cast <to=1> (r) g = Greater (c, five) w = Where (g, x, zero)
+        h = CumSum (w, axis)""",
         {
-            "from": np.int64(0),
-            "to": np.int64(20),
-            "step": np.int64(1),
-            "five": np.float32(5),
-            "zero": np.float32(0),
-            "axis": np.int64(2),
+            **{"from": np.int64(0), "to": np.int64(20), "step": np.int64(1), "axis": np.int64(2)},
+            **{"five": np.float32(5), "zero": np.float32(0)},
         },
         13,
     ),
     "ConstantOfShape": (
         "line",
-        [
-            *(
-                node("Shape", "x", "s"),
-                node("ConstantOfShape", "s", "c", value=helper.make_tensor("v", 1, [1], [2.0])),
-            ),
-            node("Mul", "c x", "h"),
-        ],
+        "s = Shape (x) c = ConstantOfShape <value=float[1] {2.0}> (s) h = Mul (c, x)",
         {},
         13,
     ),
-    "Resize": ("line", [helper.make_node("Resize", ["x", "", "s"], ["h"], **NEAREST)], {"s": DOUBLED}, 13),
+    "Resize": (
+        "line",
+        """h = Resize <mode="nearest", coordinate_transformation_mode="asymmetric",
+        nearest_mode="floor"> (x, , s)""",
+        {"s": np.array([1, 1, 2.5], np.float32)},
+        13,
+    ),
     "STFT": (
         "flat",
-        [
-            *(
-                node("Unsqueeze", "x axes", "u"),
-                node("STFT", "u step w", "c"),
-                node("ReduceSumSquare", "c", "h", axes=[-1]),
-            ),
-        ],
-        {"axes": AXES, "step": np.int64(8), "w": np.hanning(16).astype(np.float32)},
+        "u = Unsqueeze (x, axes) c = STFT (u, step, w) h = ReduceSumSquare <axes=[-1]> (c)",
+        {**AXES, "step": np.int64(8), "w": np.hanning(16).astype(np.float32)},
         17,
     ),
     "LSTM": (
-        "sequence",
-        [
-            node("LSTM", "t w r b", "o", hidden_size=4, direction="bidirectional"),
-            node("Transpose", "x", "t", perm=[2, 0, 1]),
-            node("Transpose", "o", "h", perm=[2, 0, 1, 3]),
-        ],
+        "line",
+        f'{TURNED} o = LSTM <hidden_size=4, direction="bidirectional"> (t, w, r, b) {BACK}',
         {"w": weights(2, 16, 3), "r": weights(2, 16, 4), "b": weights(2, 32)},
         14,
     ),
     "GRU": (
-        "sequence",
-        [
-            node("GRU", "t w r b", "o", hidden_size=4, direction="reverse", linear_before_reset=1),
-            node("Transpose", "x", "t", perm=[2, 0, 1]),
-            node("Transpose", "o", "h", perm=[2, 0, 1, 3]),
-        ],
+        "line",
+        f"""{TURNED} o = GRU <hidden_size=4, direction="reverse", linear_before_reset=1> (t, w, r, b)
+        {BACK}""",
         {"w": weights(1, 12, 3), "r": weights(1, 12, 4), "b": weights(1, 24)},
         14,
     ),
 }
-SHAPES |= {"flat": (64,), "sequence": (3, 20)}
-
-
-def sorted_nodes(nodes, constants):
-    """In the order in which they can be computed."""
-    known, waiting, result = {"x", "", *constants}, list(nodes), []
-    while waiting:
-        ready = next(item for item in waiting if set(item.input) <= known)
-        waiting.remove(ready)
-        known |= set(ready.output)
-        result.append(ready)
-    return result
 
 
 @pytest.mark.parametrize("name", GRAPHS)
 def test_operators(tmp_path, name):
-    kind, nodes, constants, opset = GRAPHS[name]
+    kind, text, constants, opset = GRAPHS[name]
     shape = SHAPES[kind]
     constants = {"flat_shape": np.array([0, -1]), **constants}
-    nodes = sorted_nodes([*nodes, node("Reshape", "h flat_shape")], constants)
-    file = model_file(tmp_path / "model.onnx", nodes, constants, ["clips", *shape], opset=opset)
+    text += " y = Reshape (h, flat_shape)"
+    file = model_file(tmp_path / "model.onnx", text, constants, ["clips", *shape], opset=opset)
     inputs = example(*shape)
     foreign = open_foreign(file, example=inputs)
     assert (foreign.kind, foreign.has_gradient, foreign.note) == ("onnx", True, "")
@@ -357,7 +223,7 @@ def onnx_predictions(file, inputs):
 
 
 MLP = {"w": weights(6, 2), "b": weights(2)}
-GEMM = [node("Gemm", "x w b")]
+GEMM = "y = Gemm (x, w, b)"
 
 
 def predicted(inputs):
@@ -381,10 +247,9 @@ def test_double_precision(tmp_path):
 
 
 def test_an_unknown_operator_is_run_by_onnxruntime(tmp_path):
-    nodes = [node("Det", "r", "d"), node("Reshape", "d s")]
     constants = {"m": np.array([0, 2, 2]), "s": np.array([-1, 1])}
-    nodes = [node("Reshape", "x m", "r"), *nodes]
-    file = model_file(tmp_path / "model.onnx", nodes, constants, ["n", 4])
+    text = "r = Reshape (x, m) d = Det (r) y = Reshape (d, s)"
+    file = model_file(tmp_path / "model.onnx", text, constants, ["n", 4])
     inputs = example(4)
     foreign = open_foreign(file, example=inputs)
     assert (foreign.kind, foreign.has_gradient) == ("onnx", False)
@@ -406,47 +271,29 @@ def test_a_conversion_that_differs_is_not_used(tmp_path, monkeypatch):
     torch.testing.assert_close(foreign.module(inputs), predicted(inputs))
 
 
+LINEAR = """h = ai.onnx.ml.Scaler <offset=[0.5, 0.5, 0.5], scale=[2.0, 2.0, 2.0]> (x)
+y = ai.onnx.ml.LinearRegressor
+    <coefficients=[1.0, 2.0, 3.0, 4.0, 5.0, 6.0], intercepts=[0.1, 0.2], targets=2> (h)"""
+TREE = """y = ai.onnx.ml.TreeEnsembleRegressor <
+    n_targets=1, nodes_treeids=[0, 0, 0], nodes_nodeids=[0, 1, 2], nodes_featureids=[1, 0, 0],
+    nodes_values=[0.0, 0.0, 0.0], nodes_modes=["BRANCH_LEQ", "LEAF", "LEAF"],
+    nodes_truenodeids=[1, 0, 0], nodes_falsenodeids=[2, 0, 0],
+    target_treeids=[0, 0], target_nodeids=[1, 2], target_ids=[0, 0], target_weights=[0.2, 0.7]> (x)"""
+
+
 def test_a_tree_is_a_black_box_and_a_linear_pipeline_is_not(tmp_path):
-    nodes = [
-        helper.make_node("Scaler", ["x"], ["h"], domain="ai.onnx.ml", offset=[0.5] * 3, scale=[2.0] * 3),
-        helper.make_node(
-            *("LinearRegressor", ["h"], ["y"]),
-            domain="ai.onnx.ml",
-            coefficients=[1.0, 2, 3, 4, 5, 6],
-            intercepts=[0.1, 0.2],
-            targets=2,
-        ),
-    ]
-    linear = open_foreign(
-        model_file(tmp_path / "a.onnx", nodes, {}, ["n", 3], domain_ml=True), example=example(3)
+    linear, box = (
+        open_foreign(model_file(tmp_path / "model.onnx", text, {}, ["n", 3]), example=example(3))
+        for text in (LINEAR, TREE)
     )
     assert (linear.has_gradient, linear.outputs) == (True, 2)
-    tree = helper.make_node(
-        *("TreeEnsembleRegressor", ["x"], ["y"]),
-        domain="ai.onnx.ml",
-        n_targets=1,
-        nodes_treeids=[0, 0, 0],
-        nodes_nodeids=[0, 1, 2],
-        nodes_featureids=[1, 0, 0],
-        nodes_values=[0.0, 0, 0],
-        nodes_modes=["BRANCH_LEQ", "LEAF", "LEAF"],
-        nodes_truenodeids=[1, 0, 0],
-        nodes_falsenodeids=[2, 0, 0],
-        target_treeids=[0, 0],
-        target_nodeids=[1, 2],
-        target_ids=[0, 0],
-        target_weights=[0.2, 0.7],
-    )
-    box = open_foreign(
-        model_file(tmp_path / "b.onnx", [tree], {}, ["n", 3], domain_ml=True), example=example(3)
-    )
     assert not box.has_gradient
     assert "TreeEnsembleRegressor" in box.note
 
 
 def test_several_outputs_are_named(tmp_path):
-    nodes = [node("Gemm", "x w b", "scores"), node("Relu", "x", "hidden")]
-    file = model_file(tmp_path / "model.onnx", nodes, MLP, ["n", 6], outputs=("scores", "hidden"))
+    text = "scores = Gemm (x, w, b) hidden = Relu (x)"
+    file = model_file(tmp_path / "model.onnx", text, MLP, ["n", 6], outputs=("scores", "hidden"))
     with pytest.raises(ModelError, match=r"scores.*hidden"):
         open_foreign(file, example=example(6))
     assert open_foreign(file, example=example(6), output="scores").outputs == 2
@@ -538,12 +385,12 @@ def test_models_exported_by_torch(tmp_path, is_new):
         if is_new:
             options = {"dynamic_shapes": ({0: torch.export.Dim("n", min=1, max=64)},), "verbose": False}
         torch.onnx.export(
-            *(model, (torch.randn(3, 800),), str(tmp_path / "model.onnx")),
+            *(model, (torch.randn(3, 64),), str(tmp_path / "model.onnx")),
             input_names=["x"],
             dynamo=is_new,
             **options,
         )
-    inputs = example(800)
+    inputs = example(64)
     foreign = open_foreign(tmp_path / "model.onnx", example=inputs)
     assert (foreign.note, foreign.has_gradient) == ("", True)
     torch.testing.assert_close(foreign.module(inputs), model(inputs), rtol=1e-4, atol=1e-5)

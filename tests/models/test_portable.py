@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import io
 import json
 
@@ -20,8 +21,14 @@ from tenuto.models.foreign.adopted import Adopted
 from tenuto.models.portable import ExcerptSpectrogram, about, to_onnx, to_torchscript
 
 SAMPLES = 220_500
+CONVERTERS = {".pt": to_torchscript, ".onnx": to_onnx}
+A2M2E = pytest.mark.parametrize("recogniser", ["A2M2E"], indirect=True)
+"""The one with two outputs; files with one are those of a fixed number of clips."""
 
-pytestmark = pytest.mark.filterwarnings("ignore:`torch.jit:DeprecationWarning")
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:`torch.jit:DeprecationWarning"),
+    pytest.mark.usefixtures("state"),
+]
 
 
 @pytest.fixture(scope="module", params=["A2E", "A2M2E"])
@@ -44,11 +51,18 @@ def waveforms():
     return waveforms
 
 
+@pytest.fixture(scope="module")
 def expected(recogniser, waveforms):
     """What `Recogniser.predict` says of each waveform: emotions and concepts."""
     profiles = [recogniser.predict(waveform) for waveform in waveforms]
     emotions = np.array([list(profile.emotions.values()) for profile in profiles])
     return emotions, [list((profile.concepts or {}).values()) for profile in profiles]
+
+
+@pytest.fixture(scope="module")
+def content(recogniser):
+    """The content of the recogniser's file by its ending, converted once."""
+    return functools.cache(lambda ending: CONVERTERS[ending](recogniser))
 
 
 def test_the_spectrogram_is_that_of_tenuto(waveforms):
@@ -59,28 +73,27 @@ def test_the_spectrogram_is_that_of_tenuto(waveforms):
     np.testing.assert_allclose(ours, theirs, atol=2e-5)
 
 
-def test_a_torchscript_file_predicts_the_same_and_has_a_gradient(recogniser, waveforms):
+def test_a_torchscript_file_predicts_the_same_and_has_a_gradient(recogniser, content, waveforms, expected):
     files = {"tenuto.json": ""}
-    script = torch.jit.load(io.BytesIO(to_torchscript(recogniser)), _extra_files=files)
+    script = torch.jit.load(io.BytesIO(content(".pt")), _extra_files=files)
     inputs = torch.from_numpy(waveforms).requires_grad_()
     outputs = script(inputs)
     emotions, concepts = outputs if recogniser.concepts else (outputs, None)
     emotions.sum().backward()
-    right = expected(recogniser, waveforms)
-    np.testing.assert_allclose(emotions.detach(), right[0], atol=1e-5)
+    np.testing.assert_allclose(emotions.detach(), expected[0], atol=1e-5)
     if concepts is not None:
-        np.testing.assert_allclose(concepts.detach(), right[1], atol=1e-5)
+        np.testing.assert_allclose(concepts.detach(), expected[1], atol=1e-5)
     assert np.isfinite(inputs.grad.numpy()).all()
     assert json.loads(files["tenuto.json"])["emotions"] == ["happy", "sad", "tender"]
 
 
-def test_an_onnx_file_predicts_the_same(recogniser, waveforms):
+@A2M2E
+def test_an_onnx_file_predicts_the_same(recogniser, content, waveforms, expected):
     onnxruntime = pytest.importorskip("onnxruntime", reason="the extra onnx is not installed")
-    session = onnxruntime.InferenceSession(to_onnx(recogniser))
+    session = onnxruntime.InferenceSession(content(".onnx"))
     outputs = session.run(None, {"waveform": waveforms})
-    for output, right in zip(outputs, expected(recogniser, waveforms), strict=False):
+    for output, right in zip(outputs, expected, strict=True):
         np.testing.assert_allclose(output, right, atol=1e-5)
-    assert len(outputs) == 1 + bool(recogniser.concepts)
     facts = json.loads(session.get_modelmeta().custom_metadata_map["tenuto"])
     assert (facts["sample_rate"], facts["samples"], facts["concepts"]) == (
         *(22_050, SAMPLES),
@@ -88,22 +101,17 @@ def test_an_onnx_file_predicts_the_same(recogniser, waveforms):
     )
 
 
-@pytest.mark.parametrize(("convert", "ending"), [(to_torchscript, ".pt"), (to_onnx, ".onnx")])
-def test_a_file_can_be_adopted_and_has_a_gradient(
-    recogniser, waveforms, convert, ending, tmp_path, monkeypatch
-):
-    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+@A2M2E
+@pytest.mark.parametrize("ending", CONVERTERS)
+def test_a_file_can_be_adopted_and_has_a_gradient(recogniser, content, waveforms, expected, ending, tmp_path):
     if ending == ".onnx":
         pytest.importorskip("onnxruntime", reason="the extra onnx is not installed")
     path = tmp_path / f"model{ending}"
-    path.write_bytes(convert(recogniser))
-    output = {".pt": "0", ".onnx": "emotions"}[ending] if recogniser.concepts else None
-    example = torch.from_numpy(waveforms)
+    path.write_bytes(content(ending))
+    output, example = {".pt": "0", ".onnx": "emotions"}[ending], torch.from_numpy(waveforms)
     foreign = open_foreign(path, example=example, output=output, outputs=3, trust=True)
     assert foreign.has_gradient
-    np.testing.assert_allclose(
-        foreign.module(example).detach(), expected(recogniser, waveforms)[0], atol=1e-5
-    )
+    np.testing.assert_allclose(foreign.module(example).detach(), expected[0], atol=1e-5)
 
 
 def test_onnx_without_its_packages_is_refused(recogniser, monkeypatch):
@@ -142,15 +150,15 @@ class Fixed(torch.nn.Module):
 
 
 @pytest.mark.parametrize("windows", [1, 3])
-@pytest.mark.parametrize(("ending", "convert"), [(".pt", to_torchscript), (".onnx", to_onnx)])
-def test_a_model_that_takes_a_fixed_number_of_clips_keeps_it(ending, convert, windows, tmp_path):
+@pytest.mark.parametrize("ending", CONVERTERS)
+def test_a_model_that_takes_a_fixed_number_of_clips_keeps_it(ending, windows, tmp_path):
     if ending == ".onnx":
         pytest.importorskip("onnxruntime", reason="the extra onnx is not installed")
     network = AdoptedNetwork(Adopted(Fixed(windows), "fixed", outputs=1, batch=windows), 1, True).eval()
     recogniser = Recogniser(network, "fixed", ("arousal",), (), WaveformInputs(16_000, 2.0), "f" * 64)
     assert about(recogniser)["windows"] == windows
     path, waveforms = tmp_path / f"model{ending}", torch.rand(5, 32_000)
-    path.write_bytes(convert(recogniser))
+    path.write_bytes(CONVERTERS[ending](recogniser))
     if ending == ".pt":
         script = torch.jit.load(path)
         torch.testing.assert_close(script(waveforms[:windows]), Loudness()(waveforms[:windows]))

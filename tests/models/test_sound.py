@@ -134,7 +134,7 @@ def test_predictions_of_real_excerpts_are_those_of_their_spectrograms(name, shar
     for path in sorted((shared / "soundtracks").rglob("*.mp3"))[:3]:
         waveform = load_audio(path)
         frames = model.inputs.steps(waveform)
-        starts = [1, 10, (len(frames) - 313) // 2]
+        starts = [1, (len(frames) - 313) // 2]
         samples = [heard.inputs.start(start, len(waveform)) for start in starts]
         seen = predict(model.network, torch.from_numpy(model.inputs.windows(frames, starts))).emotions
         played = predict(heard.network, torch.from_numpy(heard.inputs.windows(waveform, samples))).emotions

@@ -61,8 +61,13 @@ class Budget(abc.ABC):
 
     def at_sample_rate(self, sample_rate: int) -> Self:
         """The budget for waveforms of this sample rate, in Hz."""
+        return self._with(sample_rate=sample_rate)
+
+    def _with(self, **values: object) -> Self:
+        """A copy with other values of attributes."""
         budget = copy.copy(self)
-        object.__setattr__(budget, "sample_rate", sample_rate)
+        for name, value in values.items():
+            object.__setattr__(budget, name, value)
         return budget
 
     def at_rate_of(self, axes: Axes | None) -> Self:
@@ -222,7 +227,9 @@ LARGEST_DB = 200.0
 
 @dataclass(frozen=True)
 class Decibels(Budget):
-    """A budget given in dB. Epsilon is the ratio of amplitudes 10 ** (sign * db / 20), which grows with its strength.
+    """A budget of waveforms, in dB relative to something of each waveform, which `around` has to set.
+
+    Epsilon is the ratio of amplitudes 10 ** (sign * db / 20), which grows with its strength.
 
     Raises:
         ConfigError: A level that is not a number from -200 to 200.
@@ -230,8 +237,11 @@ class Decibels(Budget):
 
     db: float
     epsilon: float = field(init=False, repr=False, compare=False)
+    needs_sound: ClassVar[bool] = True
     sign: ClassVar[int]
     """1 where a larger level allows more, -1 where it allows less."""
+    _references: Tensor | None = field(default=None, init=False, repr=False, compare=False)
+    """What a perturbation of every waveform is compared with, (n, ...)."""
 
     def __post_init__(self) -> None:
         require_number("db", self.db, -LARGEST_DB, LARGEST_DB)
@@ -243,6 +253,14 @@ class Decibels(Budget):
         """The same norm with another epsilon, which must be positive."""
         require_number("epsilon", epsilon, SMALLEST_STEP)
         return dataclasses.replace(self, db=round(self.sign * 20 * math.log10(epsilon), 9))
+
+    def take(self, rows: Tensor) -> Self:
+        return self._with(_references=self._known_references()[rows])
+
+    def _known_references(self) -> Tensor:
+        if self._references is None:
+            raise AttackError(f"{self!r} depends on the waveforms: call around(waveforms, names) first.")
+        return self._references
 
 
 @BUDGETS.register("snr")
@@ -260,9 +278,7 @@ class SNR(Decibels, Euclidean):
     """
 
     norm: ClassVar[str] = "snr"
-    needs_sound: ClassVar[bool] = True
     sign: ClassVar[int] = -1
-    _lengths: Tensor | None = field(default=None, init=False, repr=False, compare=False)
 
     def around(self, inputs: Tensor, names: Sequence[str]) -> Self:
         lengths = euclidean(inputs)
@@ -272,26 +288,13 @@ class SNR(Decibels, Euclidean):
                 f"The waveform of {listed(names, is_silent)} is silent and has no signal-to-noise ratio: leave it out, "
                 "or use Amplitude(...)."
             )
-        return self._with(lengths)
-
-    def take(self, rows: Tensor) -> Self:
-        return self._with(self._known_lengths()[rows])
+        return self._with(_references=lengths)
 
     def unit(self, like: Tensor) -> Tensor:
-        return self._known_lengths()
+        return self._known_references()
 
     def label(self) -> str:
         return f"{self.db:g} dB SNR"
-
-    def _known_lengths(self) -> Tensor:
-        if self._lengths is None:
-            raise AttackError(f"{self!r} depends on the waveforms: call around(waveforms, names) first.")
-        return self._lengths
-
-    def _with(self, lengths: Tensor) -> Self:
-        budget = copy.copy(self)
-        object.__setattr__(budget, "_lengths", lengths)
-        return budget
 
 
 @BUDGETS.register("none")

@@ -5,10 +5,9 @@ Thresholds and powers are those of `tenuto.audio.masking`; docs/sound.md derives
 
 from __future__ import annotations
 
-import copy
 import dataclasses
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import ClassVar, Self
 
 import torch
@@ -57,11 +56,9 @@ class Masked(Decibels):
     """
 
     norm: ClassVar[str] = "masked"
-    needs_sound: ClassVar[bool] = True
     clipping_shrinks: ClassVar[bool] = False
     sign: ClassVar[int] = 1
     sample_rate: int = SAMPLE_RATE
-    _thresholds: Tensor | None = field(default=None, init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -89,18 +86,15 @@ class Masked(Decibels):
                 f"The waveform of {listed(names, is_silent)} is silent and masks nothing: leave it out, or use "
                 "Amplitude(...)."
             )
-        return self._with(threshold(inputs, self.sample_rate))
-
-    def take(self, rows: Tensor) -> Self:
-        return self._with(self._known_thresholds()[rows])
+        return self._with(_references=threshold(inputs, self.sample_rate))
 
     def size(self, delta: Tensor) -> Tensor:
         clips = [band_powers(clip, self._ear(delta)) for clip in delta.detach().double()]
-        return (torch.stack(clips) / self._known_thresholds()).flatten(1).amax(dim=1).sqrt()
+        return (torch.stack(clips) / self._known_references()).flatten(1).amax(dim=1).sqrt()
 
     def project(self, delta: Tensor, epsilon: Tensor | None = None) -> Tensor:
         """Perturbations inside the budget, close to the given ones; docs/sound.md has the steps."""
-        thresholds = self._known_thresholds()
+        thresholds = self._known_references()
         bound = (
             thresholds.new_full((len(delta),), self.epsilon) if epsilon is None else epsilon.to(thresholds)
         )
@@ -166,21 +160,11 @@ class Masked(Decibels):
         # A gradient may be too small for its power to be a float32.
         scale = waveforms.abs().flatten(1).amax(dim=1)
         scale = per_example(torch.where(scale > 0, scale, torch.ones_like(scale)), waveforms)
-        clips = zip(waveforms / scale, self._known_thresholds(), strict=True)
+        clips = zip(waveforms / scale, self._known_references(), strict=True)
         return torch.stack([filled(waveform, limit) for waveform, limit in clips])
 
     def _ear(self, like: Tensor) -> Ear:
         return ear(self.sample_rate, str(like.device))
-
-    def _known_thresholds(self) -> Tensor:
-        if self._thresholds is None:
-            raise AttackError(f"{self!r} depends on the waveforms: call around(waveforms, names) first.")
-        return self._thresholds
-
-    def _with(self, thresholds: Tensor) -> Self:
-        budget = copy.copy(self)
-        object.__setattr__(budget, "_thresholds", thresholds)
-        return budget
 
 
 def _smooth(gain: Tensor, model: Ear) -> Tensor:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 import inspect
 import math
@@ -10,13 +9,12 @@ import re
 import typing
 from collections.abc import Mapping, Sequence
 
-from tenuto.attacks.base import Attack
 from tenuto.attacks.bounded import BoundedAttack
 from tenuto.attacks.budgets import Budget
 from tenuto.attacks.checks import is_number
 from tenuto.attacks.objectives import Distance, Objective, OneConcept, OneEmotion, Target
 from tenuto.attacks.protocols import Protocol
-from tenuto.attacks.registry import ATTACKS, BUDGETS, OBJECTIVES, described_settings
+from tenuto.attacks.registry import ATTACKS, BUDGETS, OBJECTIVES, described_settings, setting_names
 from tenuto.errors import ConfigError, did_you_mean
 
 
@@ -128,20 +126,20 @@ def parse_attack(
     kind = ATTACKS[family]
     if not issubclass(kind, BoundedAttack):
         raise ConfigError(f"{family} has no budget: use its protocol, such as paper-2025-released.")
-    fields = {field.name: field for field in dataclasses.fields(kind) if field.init}
+    names = setting_names(kind)
     values: dict[str, object] = {"budget": parse_budget(norm, epsilon, db)}
     if objective is not None:
-        if "objective" not in fields:
+        if "objective" not in names:
             raise ConfigError(
                 f"{family} has the objective of its measure: leave the objective out, set measure."
             )
         values["objective"] = objective
-    if ("source" in fields) != ("source" in settings):
+    if ("source" in names) != ("source" in settings):
         raise ConfigError("Transfer, and no other attack, needs a sibling: name its run with `source`.")
     hints = typing.get_type_hints(kind)
     for name, value in settings.items():
-        if name not in fields or name in ("budget", "objective"):
-            valid_settings = sorted(fields.keys() - {"budget", "objective"})
+        if name not in names or name in ("budget", "objective"):
+            valid_settings = sorted(names - {"budget", "objective"})
             raise ConfigError(f"{family} has no setting {name!r}. {did_you_mean(name, valid_settings)}")
         values[name] = _value(name, value, hints[name]) if isinstance(value, str) else value
     if absent := [name for name in _required(kind) if name not in values]:
@@ -150,15 +148,11 @@ def parse_attack(
 
 
 def single(attack: BoundedAttack) -> Protocol:
-    """Make a protocol of one attack, named after its family and a digest of all its settings."""
-    name = f"{type(attack).__name__}-{_digest(type(attack).__name__, attack)}"
-    return Protocol(name, 1, repr(attack), (attack,), silence=True)
-
-
-def _digest(family: str, attack: Attack) -> str:
-    """Eight digits that depend on all settings, defaults included; see `described_settings`."""
+    """Make a protocol of one attack, named after its family and eight digits that depend on all its settings."""
+    family = type(attack).__name__
     settings = [(name, repr(value)) for name, value in described_settings(attack).items()]
-    return hashlib.sha256(repr([family, *settings]).encode()).hexdigest()[:8]
+    digest = hashlib.sha256(repr([family, *settings]).encode()).hexdigest()[:8]
+    return Protocol(f"{family}-{digest}", 1, repr(attack), (attack,), silence=True)
 
 
 def norm_or_default(norm: str | None, db: float | None) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
+from typing import Any, Literal
 
 from tenuto.attacks.apgd import APGD
 from tenuto.attacks.base import Attack
@@ -13,7 +13,7 @@ from tenuto.attacks.masked import Masked
 from tenuto.attacks.noise import Noise
 from tenuto.attacks.objectives import AbsoluteError, Correlation, EachEmotion, SquaredError
 from tenuto.attacks.protocols import Protocol
-from tenuto.attacks.registry import PROTOCOLS
+from tenuto.attacks.registry import PROTOCOLS, setting_names
 from tenuto.attacks.smc2025.described import Described
 from tenuto.attacks.smc2025.released import ReleasedAttack
 from tenuto.attacks.square import Square
@@ -31,6 +31,13 @@ HEARING = (*(SNR(db) for db in (60, 50, 40, 30, 20)), *(Masked(db) for db in (-6
 """Budgets of sound-1: signal-to-noise ratios of the waveform and ratios of noise to the masking threshold."""
 
 LOUDEST = (SNR(20), Masked(6))
+
+
+def _noises(draws: int) -> tuple[Noise, ...]:
+    """The noises of the protocols of spectrograms."""
+    kinds: tuple[Literal["uniform", "gaussian", "sign"], ...] = ("uniform", "gaussian", "sign")
+    return tuple(Noise(LARGEST, objective=AbsoluteError(), kind=kind, draws=draws) for kind in kinds)
+
 
 for _published in (
     Protocol(
@@ -57,9 +64,7 @@ for _published in (
             APGD(LARGEST, objective=Correlation(), steps=20),
             APGD(LARGEST, objective=EachEmotion(), steps=6),
             Square(LARGEST, objective=AbsoluteError(), queries=80),
-            Noise(LARGEST, objective=AbsoluteError(), kind="uniform", draws=8),
-            Noise(LARGEST, objective=AbsoluteError(), kind="gaussian", draws=8),
-            Noise(LARGEST, objective=AbsoluteError(), kind="sign", draws=8),
+            *_noises(draws=8),
         ),
         budgets=STANDARD,
         silence=True,
@@ -77,10 +82,7 @@ for _published in (
             APGD(LARGEST, objective=EachEmotion(), steps=5),
             DDN(LARGEST, objective=AbsoluteError(), steps=50),
             Square(LARGEST, objective=AbsoluteError(), queries=80),
-            *(
-                Noise(LARGEST, objective=AbsoluteError(), kind=kind, draws=8)
-                for kind in ("uniform", "gaussian", "sign")
-            ),
+            *_noises(draws=8),
         ),
         budgets=STANDARD,
         silence=True,
@@ -99,10 +101,7 @@ for _published in (
             DDN(LARGEST, objective=SquaredError(), steps=60),
             DDN(LARGEST, objective=AbsoluteError(), steps=60),
             Square(LARGEST, objective=AbsoluteError(), queries=400),
-            *(
-                Noise(LARGEST, objective=AbsoluteError(), kind=kind, draws=40)
-                for kind in ("uniform", "gaussian", "sign")
-            ),
+            *_noises(draws=40),
             APGD(EUCLIDEAN[-1], objective=SquaredError(), steps=60),
             APGD(EUCLIDEAN[-1], objective=AbsoluteError(), steps=60),
             DDN(EUCLIDEAN[-1], objective=SquaredError(), steps=60),
@@ -150,14 +149,10 @@ def protocol(name: str, **settings: Any) -> Protocol:
     >>> protocol("paper-2025-released", iterations=100)
     protocol('paper-2025-released', iterations=100)
     """
-    return _changed(PROTOCOLS[name], settings)
-
-
-def _changed(published: Protocol, settings: dict[str, Any]) -> Protocol:
-    """A published protocol with other settings; each goes to every attack that has it."""
+    published: Protocol = PROTOCOLS[name]
     if published.budgets and (fixed := [setting for setting in settings if setting != "precision"]):
         raise ConfigError(f"Protocol {published.name} has no parameters: leave out {', '.join(fixed)}.")
-    valid_settings = {setting for attack in published.attacks for setting in _settings(attack)}
+    valid_settings = {setting for attack in published.attacks for setting in setting_names(attack)}
     for setting in settings:
         if setting not in valid_settings:
             hint = did_you_mean(setting, sorted(valid_settings))
@@ -166,12 +161,8 @@ def _changed(published: Protocol, settings: dict[str, Any]) -> Protocol:
     changes: dict[str, Any] = {}
     members: tuple[Any, ...] = published.attacks
     for attack in members:
-        own = _settings(attack)
-        new = {setting: value for setting, value in settings.items() if own.get(setting, value) != value}
+        own = setting_names(attack).intersection(settings)
+        new = {setting: settings[setting] for setting in own if getattr(attack, setting) != settings[setting]}
         changes.update(new)
         attacks.append(dataclasses.replace(attack, **new))
     return dataclasses.replace(published, attacks=tuple(attacks), changes=tuple(sorted(changes.items())))
-
-
-def _settings(attack: Any) -> dict[str, Any]:
-    return {one.name: getattr(attack, one.name) for one in dataclasses.fields(attack) if one.init}

@@ -33,6 +33,15 @@ OPTION: dict[str, bool] = {"optional": True}
 those of earlier versions stay what they were."""
 
 
+def setting_names(part: Any) -> set[str]:
+    """Names of the settings that a part, or a class of parts, is made with."""
+    return (
+        {one.name for one in dataclasses.fields(part) if one.init}
+        if dataclasses.is_dataclass(part)
+        else set()
+    )
+
+
 def described_settings(part: Any) -> dict[str, Any]:
     """The settings that describe a part, by name, without options that have their default."""
     settings = dataclasses.fields(part) if dataclasses.is_dataclass(part) else ()
@@ -58,9 +67,7 @@ def to_dict(part: Any) -> dict[str, Any]:
     """
     kind = type(part)
     names = [name for group in (ATTACKS, *NESTED.values()) for name, one in group.items() if one is kind]
-    given = (
-        {one.name for one in dataclasses.fields(part) if one.init} if dataclasses.is_dataclass(part) else {}
-    )
+    given = setting_names(part)
     return {
         "type": names[0] if names else kind.__name__,
         **{name: plain(name, value) for name, value in described_settings(part).items() if name in given},
@@ -82,11 +89,7 @@ def build(registry: Registry[Any], description: object, parts: Mapping[str, Any]
         )
     name, settings = description["type"], {key: description[key] for key in description if key != "type"}
     kind = registry[name]
-    valid_settings = (
-        {one.name for one in dataclasses.fields(kind) if one.init}
-        if dataclasses.is_dataclass(kind)
-        else set()
-    )
+    valid_settings = setting_names(kind)
     for setting in settings:
         if setting not in valid_settings:
             raise ConfigError(

@@ -69,10 +69,8 @@ class Described(BoundedAttack):
     def search(self, search: Search) -> None:
         if search.has_start:
             raise AttackError("Described begins at zero, as the study's attack does: leave start out.")
-        attack = self._released(search)
-        result = attack.on_chunk(
-            search.evaluate, search.task.examples, search.task.progress, search.task.recorder
-        )
+        task, attack = search.task, self._released(search)
+        result = attack._attack(search.evaluate, task.examples, None, task.progress, task.recorder)
         search.charge(result)
         search.settle(result.stored_perturbation, search.all_rows)
 

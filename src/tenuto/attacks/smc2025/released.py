@@ -230,13 +230,7 @@ class ReleasedAttack(Attack):
         progress: Progress,
         recorder: Recorder | None,
     ) -> ReleasedResult:
-        return self.on_chunk(evaluate, chunk, progress, recorder)
-
-    def on_chunk(
-        self, evaluate: Evaluate, clips: Examples, progress: Progress, recorder: Recorder | None
-    ) -> ReleasedResult:
-        """Attack checked clips together, for a caller that has put the model in evaluation mode."""
-        clip_states = ClipStates(clips, self._optimizer())
+        clip_states = ClipStates(chunk, self._optimizer())
         iteration = 0
         while True:
             iteration += 1

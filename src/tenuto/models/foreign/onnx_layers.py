@@ -43,6 +43,13 @@ def _padded(x: Tensor, before: Sequence[int], after: Sequence[int], value: float
     return functional.pad(x, amounts, value=value) if any(amounts) else x
 
 
+def _is_native(before: Sequence[int], after: Sequence[int], kernel: Sequence[int]) -> bool:
+    """Whether pools of torch pad by so much themselves: equally on both sides, by half a window at most."""
+    return list(before) == list(after) and all(
+        2 * size <= width for size, width in zip(before, kernel, strict=True)
+    )
+
+
 @operator("Conv")
 def convolution(node: Node, x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     dims = weight.ndim - 2
@@ -76,9 +83,7 @@ def max_pool(node: Node, x: Tensor) -> Tensor:
     dims = len(kernel)
     before, after = _pads(node, x, kernel)
     padding: Sequence[int] = before
-    if list(before) != list(after) or any(
-        2 * size > width for size, width in zip(before, kernel, strict=True)
-    ):
+    if not _is_native(before, after, kernel):
         x, padding = _padded(x, before, after, -math.inf), [0] * dims
     strides, dilations = node.get("strides", [1] * dims), node.get("dilations", [1] * dims)
     pooled: Tensor = MAXIMA[dims](
@@ -96,24 +101,12 @@ def average_pool(node: Node, x: Tensor) -> Tensor:
     before, after = _pads(node, x, kernel)
     counts_pads, is_ceiled = bool(node.get("count_include_pad", 0)), bool(node.get("ceil_mode", 0))
     strides, pool = node.get("strides", [1] * dims), MEANS[dims]
-    if list(before) == list(after) and all(
-        2 * size <= width for size, width in zip(before, kernel, strict=True)
-    ):
+    if _is_native(before, after, kernel):
         return pool(x, kernel, strides, before, is_ceiled, counts_pads)
     pooled = pool(_padded(x, before, after), kernel, strides, 0, is_ceiled)
     if counts_pads:
         return pooled
     return pooled / pool(_padded(torch.ones_like(x), before, after), kernel, strides, 0, is_ceiled)
-
-
-@operator("GlobalAveragePool")
-def global_average_pool(node: Node, x: Tensor) -> Tensor:
-    return x.mean(tuple(range(2, x.ndim)), keepdim=True)
-
-
-@operator("GlobalMaxPool")
-def global_max_pool(node: Node, x: Tensor) -> Tensor:
-    return x.amax(tuple(range(2, x.ndim)), keepdim=True)
 
 
 @operator("Gemm")

@@ -93,42 +93,20 @@ def _slope(values: Tensor, slope: Tensor) -> Tensor:
     return torch.where(values >= 0, values, slope * values)
 
 
+NAMESAKES = (
+    *("Relu", "Sigmoid", "Tanh", "Erf", "Sqrt", "Exp", "Log", "Abs", "Neg", "Sin", "Cos", "Tan", "Asin"),
+    *("Acos", "Atan", "Sinh", "Cosh", "Floor", "Ceil", "Round", "Sign", "Reciprocal", "IsNaN", "IsInf"),
+    *("Add", "Sub", "Mul", "MatMul", "Where"),
+)
+"""Operators that torch has under the same name, in lower case."""
+
 ELEMENTWISE: dict[str, Callable[..., Tensor]] = {
-    **{
-        "Relu": torch.relu,
-        "Sigmoid": torch.sigmoid,
-        "Tanh": torch.tanh,
-        "Erf": torch.erf,
-        "Sqrt": torch.sqrt,
-    },
-    **{
-        "Exp": torch.exp,
-        "Log": torch.log,
-        "Abs": torch.abs,
-        "Neg": torch.neg,
-        "Sin": torch.sin,
-        "Cos": torch.cos,
-    },
-    **{"Tan": torch.tan, "Asin": torch.asin, "Acos": torch.acos, "Atan": torch.atan, "Sinh": torch.sinh},
-    **{
-        "Cosh": torch.cosh,
-        "Floor": torch.floor,
-        "Ceil": torch.ceil,
-        "Round": torch.round,
-        "Sign": torch.sign,
-    },
-    **{"Reciprocal": torch.reciprocal, "Softsign": functional.softsign, "Mish": functional.mish},
-    **{"Softplus": functional.softplus, "HardSwish": functional.hardswish, "Identity": lambda values: values},
-    **{"Not": torch.logical_not, "IsNaN": torch.isnan, "IsInf": torch.isinf},
-    **{"Add": torch.add, "Sub": torch.sub, "Mul": torch.mul, "Div": _divided, "Pow": _power, "PRelu": _slope},
-    **{"Equal": torch.eq, "Less": torch.lt, "LessOrEqual": torch.le, "Greater": torch.gt},
-    **{
-        "GreaterOrEqual": torch.ge,
-        "And": torch.logical_and,
-        "Or": torch.logical_or,
-        "Xor": torch.logical_xor,
-    },
-    **{"Where": torch.where, "MatMul": torch.matmul},
+    **{name: getattr(torch, name.lower()) for name in NAMESAKES},
+    **{"Softsign": functional.softsign, "Mish": functional.mish, "Softplus": functional.softplus},
+    **{"HardSwish": functional.hardswish, "Identity": lambda values: values, "Not": torch.logical_not},
+    **{"Div": _divided, "Pow": _power, "PRelu": _slope, "Equal": torch.eq, "Less": torch.lt},
+    **{"LessOrEqual": torch.le, "Greater": torch.gt, "GreaterOrEqual": torch.ge},
+    **{"And": torch.logical_and, "Or": torch.logical_or, "Xor": torch.logical_xor},
     "Max": lambda *values: functools.reduce(torch.maximum, values),
     "Min": lambda *values: functools.reduce(torch.minimum, values),
     "Sum": lambda *values: functools.reduce(torch.add, values),
@@ -136,7 +114,7 @@ ELEMENTWISE: dict[str, Callable[..., Tensor]] = {
 }
 OPERATORS.update({name: _elementwise(function) for name, function in ELEMENTWISE.items()})
 
-WITH_SETTINGS: dict[str, Operator] = {
+EXPRESSIONS: dict[str, Operator] = {
     "LeakyRelu": lambda node, x: functional.leaky_relu(x, node.get("alpha", 0.01)),
     "Elu": lambda node, x: functional.elu(x, node.get("alpha", 1.0)),
     "Celu": lambda node, x: functional.celu(x, node.get("alpha", 1.0)),
@@ -148,8 +126,18 @@ WITH_SETTINGS: dict[str, Operator] = {
     "Cast": lambda node, x: x.to(TYPES[node.get("to")]),
     "CastLike": lambda node, x, like: x.to(like.dtype),
     "Size": lambda node, x: torch.tensor(x.numel()),
+    "Shape": lambda node, x: torch.tensor(x.shape[node.get("start", 0) : node.get("end")], dtype=torch.int64),
+    "Range": lambda node, begin, end, by: torch.arange(
+        begin.item(), end.item(), by.item(), dtype=begin.dtype
+    ),
+    "Concat": lambda node, *parts: torch.cat(together(*parts), dim=node.get("axis")),
+    "Expand": lambda node, x, sizes: x.expand(np.broadcast_shapes(x.shape, tuple(integers(sizes)))),
+    "Tile": lambda node, x, repeats: x.repeat(tuple(integers(repeats))),
+    "Einsum": lambda node, *values: torch.einsum(node.get("equation"), *together(*values)),
+    "GlobalAveragePool": lambda node, x: x.mean(tuple(range(2, x.ndim)), keepdim=True),
+    "GlobalMaxPool": lambda node, x: x.amax(tuple(range(2, x.ndim)), keepdim=True),
 }
-OPERATORS.update(WITH_SETTINGS)
+OPERATORS.update(EXPRESSIONS)
 
 
 @operator("Selu")
@@ -236,11 +224,6 @@ def top(node: Node, x: Tensor, count: Tensor) -> Any:
     return tuple(torch.topk(x, int(count), node.get("axis", -1), is_largest, is_sorted))
 
 
-@operator("Shape")
-def shape(node: Node, x: Tensor) -> Tensor:
-    return torch.tensor(x.shape[node.get("start", 0) : node.get("end")], dtype=torch.int64)
-
-
 @operator("Constant")
 def constant(node: Node) -> Tensor:
     for name, dtype in (("value_float", torch.float32), ("value_int", torch.int64)):
@@ -256,11 +239,6 @@ def constant(node: Node) -> Tensor:
 def constant_of_shape(node: Node, sizes: Tensor) -> Tensor:
     value = node.get("value", torch.zeros(1))
     return value.reshape(()).expand(tuple(integers(sizes))).clone()  # type: ignore[no-any-return]
-
-
-@operator("Range")
-def arange(node: Node, start: Tensor, end: Tensor, step: Tensor) -> Tensor:
-    return torch.arange(start.item(), end.item(), step.item(), dtype=start.dtype)
 
 
 @operator("Reshape")
@@ -283,11 +261,6 @@ def unsqueeze(node: Node, x: Tensor, given: Tensor | None = None) -> Tensor:
     for axis in sorted(axis % (x.ndim + len(axes)) for axis in axes):
         x = x.unsqueeze(axis)
     return x
-
-
-@operator("Concat")
-def concatenate(node: Node, *parts: Tensor) -> Tensor:
-    return torch.cat(together(*parts), dim=node.get("axis"))
 
 
 @operator("Split")
@@ -336,16 +309,6 @@ def gather_elements(node: Node, x: Tensor, indices: Tensor) -> Tensor:
     return x.gather(axis, torch.where(indices < 0, indices + x.shape[axis], indices))
 
 
-@operator("Expand")
-def expand(node: Node, x: Tensor, sizes: Tensor) -> Tensor:
-    return x.expand(np.broadcast_shapes(x.shape, tuple(integers(sizes))))
-
-
-@operator("Tile")
-def tile(node: Node, x: Tensor, repeats: Tensor) -> Tensor:
-    return x.repeat(tuple(integers(repeats)))
-
-
 @operator("Trilu")
 def triangle(node: Node, x: Tensor, diagonal: Tensor | None = None) -> Tensor:
     offset = 0 if diagonal is None else int(diagonal)
@@ -371,11 +334,6 @@ def pad(
             positions = np.pad(np.arange(x.shape[axis]), (before, after), mode=mode)
             x = x.index_select(axis, torch.from_numpy(positions).to(x.device))
     return x
-
-
-@operator("Einsum")
-def einsum(node: Node, *values: Tensor) -> Tensor:
-    return torch.einsum(node.get("equation"), *together(*values))
 
 
 @operator("ai.onnx.ml.Scaler")
