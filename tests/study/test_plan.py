@@ -409,7 +409,7 @@ def test_natural_variation_with_strengths_is_measured_where_a_study_says_so(monk
         before_piece()
 
     monkeypatch.setattr(stages, "natural", lambda run: measured.append("natural-1"))
-    monkeypatch.setattr(stages, "graded", graded)
+    monkeypatch.setattr("tenuto.evaluation.graded.graded", graded)
     job = Job(study, None, tmp_path, None, limit=Limit(tmp_path, 0.0))  # type: ignore[arg-type]
     first, second = (task for task in each["natural-2"] if task.kind == "natural")
     stages._evaluate(job, None, first, None)  # type: ignore[arg-type]

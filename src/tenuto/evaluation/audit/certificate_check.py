@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 import pandas as pd
-from scipy import stats
 
 from tenuto.evaluation.audit.findings import Finding, check, judged, not_recorded, worst
 from tenuto.evaluation.audit.sources import Evidence
@@ -62,6 +61,8 @@ def _judged(rows: pd.DataFrame) -> Finding:
 
     The certificates of different clips are independent, each wrong with the stated probability.
     """
+    from scipy import stats
+
     if not np.isfinite(rows["attacked_low"]).any():
         return not_recorded(
             "certificate",
