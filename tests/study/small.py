@@ -70,6 +70,13 @@ def environment() -> dict[str, str]:
     return {**os.environ, "PYTHONPATH": str(Path(tenuto.__file__).parents[1]), "OMP_NUM_THREADS": "1"}
 
 
+UNDRAWN = (
+    "from matplotlib.figure import Figure; "
+    "Figure.savefig = lambda figure, stream, **options: stream.write(b'x')"
+)
+"""A line of a program that builds figures and does not draw them."""
+
+
 def started(*arguments: Any) -> subprocess.Popen[str]:
     """Another Python, with its output to be read."""
     command = [sys.executable, *map(str, arguments)]

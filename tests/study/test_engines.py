@@ -19,8 +19,9 @@ from tenuto.errors import ConfigError, DataError, TenutoError
 from tenuto.evaluation import robustness
 from tenuto.files import read_csv, read_json, write_text
 from tenuto.study import journal
-from tenuto.study.engines import Local, Ray, in_processes, run_study
+from tenuto.study.engines import Local, Ray, run_study
 from tenuto.study.plan import Planned, identity, plan_study, planned, runs
+from tenuto.study.processes import in_processes
 from tenuto.study.stages import MADE, METRICS, Job, Outcome, complete_run
 from tests import small_runs
 from tests.study import small
@@ -47,10 +48,6 @@ def silent(line):
 
 def refuse(*arguments, **keywords):
     raise AssertionError("done again")
-
-
-def interrupt(*arguments, **keywords):
-    raise small_runs.InterruptionError
 
 
 def gone(process):
@@ -242,26 +239,32 @@ def test_the_record_of_a_run_that_another_process_has_is_left_alone(music, tmp_p
     assert journal.read(tmp_path, journal.STUDY).notes["failed"] == {run: "at work on it"}
 
 
-def test_tables_are_of_the_study_s_runs_alone(study, music, tmp_path):
+@pytest.fixture
+def copied(study, tmp_path):
+    """A copy of the study, whose runs are not carried out again."""
+    return Path(shutil.copytree(study, tmp_path / "study"))
+
+
+def test_tables_are_of_the_study_s_runs_alone(study, copied, music):
     more = small.changed(systems=["A2E", "A2M2E", "aA2E"])
-    run_study(more, tmp_path, music, report=silent)
-    assert len(list((tmp_path / "runs").iterdir())) == 3
-    run_study(TINY, tmp_path, music, report=silent)
+    run_study(more, copied, music, report=silent)
+    assert len(list((copied / "runs").iterdir())) == 3
+    run_study(TINY, copied, music, report=silent)
     for name in ("metrics.csv", "paper/table1.csv", "paper/metrics.csv"):
-        assert (tmp_path / name).read_bytes() == (study / name).read_bytes()
+        assert (copied / name).read_bytes() == (study / name).read_bytes()
 
 
-def test_every_protocol_has_tables_of_its_own(music, tmp_path):
+def test_every_protocol_has_tables_of_its_own(copied, music):
     several = small.changed(
-        systems=["A2E"],
+        systems=["aA2E"],
         protocols=[
             {"protocol": "paper-2025-released", "settings": {"iterations": iterations}}
             for iterations in (2, 3)
         ],
     )
-    run_study(several, tmp_path, music, report=silent)
-    second = tmp_path / "paper" / "paper-2025-released+iterations=3"
-    for place, iterations in ((tmp_path / "paper", 2), (second, 3)):
+    run_study(several, copied, music, report=silent)
+    second = copied / "paper" / "paper-2025-released+iterations=3"
+    for place, iterations in ((copied / "paper", 2), (second, 3)):
         assert read_csv(place / "metrics.csv")["iterations_mean"].tolist() == [iterations]
         assert (place / "table1.csv").is_file()
 
@@ -271,41 +274,38 @@ def analysis_is_done(study, folder, music):
     return stage.done
 
 
-def test_tables_that_lack_a_protocol_are_not_done(study, music, tmp_path, monkeypatch):
-    folder = Path(shutil.copytree(study, tmp_path / "study"))
+def test_tables_that_lack_a_protocol_are_not_done(copied, music, monkeypatch):
     several = small.changed(
         protocols=[
             *small.CONTENT["protocols"],
             {"protocol": "paper-2025-released", "settings": {"iterations": 3}},
         ]
     )
-    assert analysis_is_done(TINY, folder, music)
+    assert analysis_is_done(TINY, copied, music)
     with monkeypatch.context() as patched:
-        patched.setattr("tenuto.study.engines.analyse", interrupt)
+        patched.setattr("tenuto.study.engines.analyse", small_runs.interrupt)
         with pytest.raises(small_runs.InterruptionError):
-            run_study(several, folder, music, report=silent)
-    assert all(stage.done for stage in plan_study(several, folder, music).stages if stage.kind != "analyse")
-    assert not analysis_is_done(several, folder, music)
-    run_study(several, folder, music, report=silent)
-    assert analysis_is_done(several, folder, music)
-    assert not analysis_is_done(TINY, folder, music)
+            run_study(several, copied, music, report=silent)
+    assert all(stage.done for stage in plan_study(several, copied, music).stages if stage.kind != "analyse")
+    assert not analysis_is_done(several, copied, music)
+    run_study(several, copied, music, report=silent)
+    assert analysis_is_done(several, copied, music)
+    assert not analysis_is_done(TINY, copied, music)
 
 
 @pytest.mark.parametrize("name", ["paper", "paper/figure4.pdf", "metrics.csv"])
-def test_tables_that_were_deleted_are_not_done(name, study, music, tmp_path):
-    folder = Path(shutil.copytree(study, tmp_path / "study"))
-    aside = (folder / name).rename(tmp_path / "aside")
-    assert not analysis_is_done(TINY, folder, music)
-    aside.rename(folder / name)
-    assert analysis_is_done(TINY, folder, music)
+def test_tables_that_were_deleted_are_not_done(name, copied, music, tmp_path):
+    aside = (copied / name).rename(tmp_path / "aside")
+    assert not analysis_is_done(TINY, copied, music)
+    aside.rename(copied / name)
+    assert analysis_is_done(TINY, copied, music)
 
 
-def test_tables_are_not_done_while_they_are_made_again(study, music, tmp_path, monkeypatch):
-    folder = Path(shutil.copytree(study, tmp_path / "study"))
-    monkeypatch.setattr("tenuto.study.engines.analyse", interrupt)
+def test_tables_are_not_done_while_they_are_made_again(copied, music, monkeypatch):
+    monkeypatch.setattr("tenuto.study.engines.analyse", small_runs.interrupt)
     with pytest.raises(small_runs.InterruptionError):
-        run_study(TINY, folder, music, report=silent)
-    assert not analysis_is_done(TINY, folder, music)
+        run_study(TINY, copied, music, report=silent)
+    assert not analysis_is_done(TINY, copied, music)
 
 
 def test_a_second_driver_is_refused_in_one_sentence(music, tmp_path, monkeypatch):
@@ -332,24 +332,17 @@ def test_a_study_of_recordings_wants_to_know_where_they_are(tmp_path):
         run_study(TINY, tmp_path, report=silent)
 
 
-def test_recordings_for_a_study_that_makes_its_own_are_refused_before_any_work(music, tmp_path):
-    study = small.changed(corpus={"clips": 16}, run={"data": {"dataset": "synthetic"}})
-    with pytest.raises(ConfigError, match="Leave `root` out"):
-        run_study(study, tmp_path / "study", music, report=silent)
-    assert not (tmp_path / "study").exists()
-
-
-def test_systems_the_data_cannot_serve_are_refused_before_any_work(music, tmp_path):
-    study = small.changed(run={"data": {"dataset": "soundtracks"}})
-    with pytest.raises(ConfigError, match="soundtracks has no concept ratings"):
-        run_study(study, tmp_path / "study", music, report=silent)
-    assert not (tmp_path / "study").exists()
-
-
-def test_an_unknown_protocol_is_refused_before_any_work(music, tmp_path):
-    study = small.changed(protocols=["paper-2025-relesed"])
-    with pytest.raises(ConfigError, match="Did you mean paper-2025-released"):
-        run_study(study, tmp_path / "study", music, report=silent)
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"corpus": {"clips": 16}, "run": {"data": {"dataset": "synthetic"}}}, "Leave `root` out"),
+        ({"run": {"data": {"dataset": "soundtracks"}}}, "soundtracks has no concept ratings"),
+        ({"protocols": ["paper-2025-relesed"]}, "Did you mean paper-2025-released"),
+    ],
+)
+def test_a_study_that_cannot_be_carried_out_is_refused_before_any_work(changes, message, music, tmp_path):
+    with pytest.raises(ConfigError, match=message):
+        run_study(small.changed(**changes), tmp_path / "study", music, report=silent)
     assert not (tmp_path / "study").exists()
 
 
@@ -357,11 +350,14 @@ def refuses(*arguments, **keywords):
     raise DataError("a recording is silent")
 
 
-@pytest.mark.parametrize(
+each_refusal = pytest.mark.parametrize(
     ("place", "engine"),
     [("tenuto.study.engines.prepare_data", Local()), ("tenuto.study.engines.Ray.carry_out", Ray())],
     ids=["by its recordings", "by its engine"],
 )
+
+
+@each_refusal
 def test_a_call_that_is_refused_changes_no_study_in_the_folder(place, engine, music, tmp_path, monkeypatch):
     monkeypatch.setattr(place, refuses)
     with pytest.raises(DataError, match="a recording is silent"):
@@ -421,6 +417,7 @@ def fatal(*arguments):
 loop._update = fatal  # in every process: a spawned one imports this file
 
 if __name__ == "__main__":
+    {undrawn}
     done = run_study(preset_study(str(place / "study.yaml")), place / "study", music, Local(2))
     print([outcome.error for outcome in done.failed])
 """
@@ -433,7 +430,8 @@ def disturbed(tmp_path, music):
     def start(victim, study=TINY):
         small.write_study(tmp_path / "study.yaml", study)
         script = tmp_path / "script.py"
-        script.write_text(SCRIPT.format(place=str(tmp_path), music=str(music), victim=victim))
+        values = {"place": str(tmp_path), "music": str(music), "victim": victim, "undrawn": small.UNDRAWN}
+        script.write_text(SCRIPT.format(**values))
         process = small.started(script)
         output, _ = process.communicate(timeout=600)
         assert (tmp_path / "killed").exists(), output
@@ -467,7 +465,7 @@ def run_tables(folder, run):
 
 
 def test_a_run_whose_processes_always_die_fails_in_one_sentence(monkeypatch):
-    monkeypatch.setattr("tenuto.study.engines.TRIES", 2)
+    monkeypatch.setattr("tenuto.study.processes.TRIES", 2)
     job: Any = small.DeadlyJob()
     (outcome,) = in_processes([job], 2)
     assert "its process died 2 times, the last time by signal 9" in outcome.error
@@ -488,38 +486,32 @@ def test_sigterm_does_not_end_a_worker(tmp_path):
         ("checkpoint.safetensors", None),
     ],
 )
-def test_a_damaged_run_is_named_and_the_tables_of_the_others_are_made(name, content, study, music, tmp_path):
-    folder = Path(shutil.copytree(study, tmp_path / "study"))
-    run = next((folder / "runs").glob("A2M2E-*"))
+def test_a_damaged_run_is_named_and_the_tables_of_the_others_are_made(name, content, copied, music):
+    run = next((copied / "runs").glob("A2M2E-*"))
     if content is None:  # the checkpoint is damaged, and needed for the attack that is missing
         (run / "checkpoint.safetensors").write_bytes(b"damaged")
         (run / "attacks" / ROWS).unlink()
     else:
         write_text(run / name, content)
     for _ in range(2):  # a second call says the same
-        (outcome,) = run_study(TINY, folder, music, report=silent).failed
+        (outcome,) = run_study(TINY, copied, music, report=silent).failed
         assert outcome.run == run.name
         assert str(run) in outcome.error
-        assert read_csv(folder / "metrics.csv")["system"].tolist() == ["aA2E"]
-        assert set(read_csv(folder / "paper" / "metrics.csv")["system"]) == {"aA2E"}
-        assert journal.read(folder, run.name).error == outcome.error
+        assert read_csv(copied / "metrics.csv")["system"].tolist() == ["aA2E"]
+        assert set(read_csv(copied / "paper" / "metrics.csv")["system"]) == {"aA2E"}
+        assert journal.read(copied, run.name).error == outcome.error
 
 
-@pytest.mark.parametrize(
-    ("place", "engine"),
-    [("tenuto.study.engines.prepare_data", Local()), ("tenuto.study.engines.Ray.carry_out", Ray())],
-    ids=["by its recordings", "by its engine"],
-)
+@each_refusal
 def test_a_call_that_is_refused_leaves_the_record_of_the_study(
-    place, engine, study, music, tmp_path, monkeypatch
+    place, engine, study, copied, music, tmp_path, monkeypatch
 ):
-    folder = Path(shutil.copytree(study, tmp_path / "study"))
     more = small.changed(seeds=[21, 22])
     monkeypatch.setattr(place, refuses)
     with pytest.raises(DataError, match="a recording is silent"):
-        run_study(more, folder, music, engine, silent)
-    assert journal.read(folder, journal.STUDY) == journal.read(study, journal.STUDY)
-    assert analysis_is_done(TINY, folder, music)
+        run_study(more, copied, music, engine, silent)
+    assert journal.read(copied, journal.STUDY) == journal.read(study, journal.STUDY)
+    assert analysis_is_done(TINY, copied, music)
     with pytest.raises(DataError):
         run_study(TINY, tmp_path / "new", music, engine, silent)
     assert journal.standing(tmp_path / "new", journal.STUDY).stage == journal.WAITING
