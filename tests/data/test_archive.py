@@ -11,7 +11,7 @@ from hypothesis import given, settings, strategies as st
 
 from tenuto.data.archive import unzip
 from tenuto.errors import FileError
-from tests.data.test_remote import LONG, tree
+from tests.data.osf_server import LONG, tree
 
 
 def pack(path, members, compression=zipfile.ZIP_DEFLATED):
