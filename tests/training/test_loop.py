@@ -29,6 +29,12 @@ def unrated(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
+def own(tmp_path_factory):
+    """Two emotions, one concept."""
+    return small_runs.own(tmp_path_factory.mktemp("own"))
+
+
+@pytest.fixture(scope="module")
 def undisturbed(prepared, tmp_path_factory):
     return loop.train(EVERYTHING, prepared, tmp_path_factory.mktemp("runs"))
 
@@ -73,8 +79,8 @@ def test_every_system_trains(system, prepared, tmp_path):
     assert len(read_csv(run / "history.csv")) == 2
 
 
-def test_other_emotions_and_one_concept_train(tmp_path):
-    run = loop.train(settings("A2M2E", epochs=2), small_runs.own(tmp_path), tmp_path / "runs")
+def test_other_emotions_and_one_concept_train(own, tmp_path):
+    run = loop.train(settings("A2M2E", epochs=2), own, tmp_path)
     assert (load(run).emotions, load(run).concepts) == (("arousal", "joy"), ("roughness",))
 
 
@@ -86,15 +92,14 @@ def test_other_data_get_another_folder(prepared, tmp_path):
 
 @pytest.mark.parametrize("system", ["A2E", "A2M2E"])
 @pytest.mark.parametrize("select", ["mae", "loss"])
-def test_the_checkpoint_can_be_chosen_by_an_error(tmp_path, system, select):
-    prepared = small_runs.own(tmp_path)  # two emotions, one concept
-    run = loop.train(settings(system, epochs=3, select=select), prepared, tmp_path / "runs")
+def test_the_checkpoint_can_be_chosen_by_an_error(own, tmp_path, system, select):
+    run = loop.train(settings(system, epochs=3, select=select), own, tmp_path)
     history, result = read_csv(run / "history.csv"), read_json(run / "training.json")
     assert history["score"].tolist() == (-history[f"validation_{select}"]).tolist()
     assert result["best_score"] == -history[f"validation_{select}"].min()
     assert result["select"] == select
     assert loop.remarks(run)[0].endswith(f"validation {select} {-result['best_score']:.4f}")
-    part = Material(prepared, settings().data).part("validation")
+    part = Material(own, settings().data).part("validation")
     prediction = load(run).network.eval()(part.inputs)
     error = (prediction.emotions.detach() - part.labels).abs().mean()
     if (select, system) == ("mae", "A2E"):
@@ -106,12 +111,15 @@ def test_correlation_is_the_default_and_changes_no_signature():
     assert "select" not in to_yaml(settings())
 
 
-def test_chosen_by_an_error_the_validation_clips_may_be_constant(tmp_path):
-    prepared = small_runs.own(tmp_path)
-    split = Material(prepared, settings().data).split
+def constant_in_validation(prepared, column):
+    """The same data with one value of an emotion in all validation clips."""
     labels = prepared.index.labels.copy()
-    labels[prepared.places(split.validation), 0] = 0.5
-    constant = dataclasses.replace(prepared, index=dataclasses.replace(prepared.index, labels=labels))
+    labels[prepared.places(Material(prepared, settings().data).split.validation), column] = 0.5
+    return dataclasses.replace(prepared, index=dataclasses.replace(prepared.index, labels=labels))
+
+
+def test_chosen_by_an_error_the_validation_clips_may_be_constant(own, tmp_path):
+    constant = constant_in_validation(own, 0)
     with pytest.raises(DataError, match="choose the checkpoint with `select=mae`"):
         loop.train(settings(epochs=1), constant, tmp_path / "runs")
     assert loop.train(settings(epochs=1, select="mae"), constant, tmp_path / "runs").is_dir()
@@ -185,13 +193,13 @@ def test_training_leaves_the_global_generators_as_found(prepared, tmp_path):
 
 def test_bfloat16_learns_as_float32_does(prepared, undisturbed, tmp_path):
     """Every update sees the weights of the last: losses fall alike, and differ in their later digits."""
-    config = settings("A2M2E", adversarial=small_runs.ATTACKED, precision="bfloat16")
+    config = settings("A2M2E", epochs=2, adversarial=small_runs.ATTACKED, precision="bfloat16")
     losses, plain = (
         read_csv(run / "history.csv")["loss"].to_numpy()
         for run in (loop.train(config, prepared, tmp_path), undisturbed)
     )
-    np.testing.assert_allclose(losses, plain, rtol=0.1)
-    assert (losses != plain).all()
+    np.testing.assert_allclose(losses, plain[:2], rtol=0.1)
+    assert (losses != plain[:2]).all()
 
 
 # Refusals
@@ -235,12 +243,8 @@ def test_one_validation_clip_is_refused_before_training(prepared, tmp_path):
 
 
 def test_an_emotion_that_is_constant_in_the_validation_clips_is_refused_before_training(prepared, tmp_path):
-    split = Material(prepared, settings().data).split
-    labels = prepared.index.labels.copy()
-    labels[prepared.places(split.validation), 2] = 0.1
-    constant = dataclasses.replace(prepared, index=dataclasses.replace(prepared.index, labels=labels))
     with pytest.raises(DataError, match=f"emotion {prepared.index.emotions[2]}: all 3 validation clips"):
-        loop.train(settings(), constant, tmp_path / "runs")
+        loop.train(settings(), constant_in_validation(prepared, 2), tmp_path / "runs")
     assert not (tmp_path / "runs").exists()
 
 
