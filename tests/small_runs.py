@@ -28,6 +28,11 @@ class InterruptionError(Exception):
     """Stands for anything that ends a process in the middle of its work."""
 
 
+def interrupt(*arguments: Any, **keywords: Any) -> Any:
+    """End the work that calls this."""
+    raise InterruptionError
+
+
 def settings(
     system: str = "A2E", preset: str | None = None, data: Mapping[str, Any] | None = None, **train: Any
 ) -> RunConfig:

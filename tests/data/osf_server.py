@@ -13,11 +13,30 @@ import json
 import re
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from types import TracebackType
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
+from tenuto.data.remote import osf_download
+
 NODE = "abc12"
+LONG = bytes(range(256)) * 2400
+"""614 400 bytes, several chunks."""
+QUICK = (0.0, 0.0, 0.0)
+"""No pauses between attempts."""
+
+
+def tree(folder: Path) -> dict[str, bytes]:
+    """Every file below a folder, by its path."""
+    return {
+        path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()
+    }
+
+
+def get(server: OsfServer, destination: Path, **options: Any) -> list[Path]:
+    """Download the node of a server."""
+    return osf_download(NODE, destination, **{"api": server.api, "waits": QUICK, **options})
 
 
 @dataclasses.dataclass

@@ -13,13 +13,12 @@ import pytest
 from tenuto.data import Midlevel, Soundtracks, remote
 from tenuto.errors import DataError, DownloadError
 from tests import corpora
-from tests.data.osf_server import OsfServer
-from tests.data.test_remote import QUICK, no_proxy  # noqa: F401
+from tests.data.osf_server import QUICK
 
 
 @pytest.fixture
-def published(tmp_path, monkeypatch):
-    """A small Soundtracks and its annotation archive on a local server; yields the server and the origin."""
+def published(server, tmp_path, monkeypatch):
+    """A small Soundtracks and its annotation archive on a local server; the server and the origin."""
     made = corpora.midlevel(tmp_path / "origin")
     archive = io.BytesIO()
     with zipfile.ZipFile(archive, "w") as pack:
@@ -29,15 +28,14 @@ def published(tmp_path, monkeypatch):
     kept = {name: path for name, path in files.items() if not name.startswith("metadata_annotations")}
     sums = {name: hashlib.sha256(path.read_bytes()).hexdigest() for name, path in kept.items()}
     monkeypatch.setattr(Soundtracks, "checksums", lambda self: sums)
-    with OsfServer() as server:
-        for name, path in kept.items():
-            server.add(name, path.read_bytes())
-        server.add("Set2/001.mp3", b"another set")
-        server.add("metadata_annotations.zip", archive.getvalue())
-        options: dict[str, Any] = {"api": server.api, "waits": QUICK}
-        monkeypatch.setattr(remote, "osf_download", functools.partial(remote.osf_download, **options))
-        monkeypatch.setattr(remote, "osf_file", functools.partial(remote.osf_file, **options))
-        yield server, made
+    for name, path in kept.items():
+        server.add(name, path.read_bytes())
+    server.add("Set2/001.mp3", b"another set")
+    server.add("metadata_annotations.zip", archive.getvalue())
+    options: dict[str, Any] = {"api": server.api, "waits": QUICK}
+    monkeypatch.setattr(remote, "osf_download", functools.partial(remote.osf_download, **options))
+    monkeypatch.setattr(remote, "osf_file", functools.partial(remote.osf_file, **options))
+    return server, made
 
 
 @pytest.fixture

@@ -12,8 +12,7 @@ import pytest
 from tenuto.data import Deam, EmoMusic, Jamendo, PMEmo, deam, remote
 from tenuto.errors import DataError, DownloadError, FileError, TenutoError
 from tests import corpora
-from tests.data.osf_server import OsfServer
-from tests.data.test_remote import QUICK, no_proxy  # noqa: F401
+from tests.data.osf_server import QUICK
 
 
 def rows(path):
@@ -160,7 +159,7 @@ def test_where_the_origin_asks_for_more_the_sentence_says_where(tmp_path, datase
 
 
 @pytest.fixture
-def published(tmp_path, monkeypatch):
+def published(server, tmp_path, monkeypatch):
     """A small DEAM as three archives on a local server."""
     made = corpora.deam(tmp_path / "origin")
     contents = {
@@ -168,20 +167,19 @@ def published(tmp_path, monkeypatch):
         "metadata.zip": "metadata",
         "DEAM_audio.zip": "MEMD_audio",
     }
-    with OsfServer() as server:
-        known = {}
-        for name, folder in contents.items():
-            archive = tmp_path / name
-            with zipfile.ZipFile(archive, "w") as pack:
-                for path in sorted((made.root / folder).rglob("*")):
-                    pack.write(path, path.relative_to(made.root))
-            content = archive.read_bytes()
-            server.add(name, content)
-            known[name] = (len(content), hashlib.sha256(content).hexdigest())
-        monkeypatch.setattr(deam, "ARCHIVES", known)
-        monkeypatch.setattr(deam, "ADDRESS", server.store)
-        monkeypatch.setattr(remote, "archives", functools.partial(remote.archives, waits=QUICK))
-        yield server, made
+    known = {}
+    for name, folder in contents.items():
+        archive = tmp_path / name
+        with zipfile.ZipFile(archive, "w") as pack:
+            for path in sorted((made.root / folder).rglob("*")):
+                pack.write(path, path.relative_to(made.root))
+        content = archive.read_bytes()
+        server.add(name, content)
+        known[name] = (len(content), hashlib.sha256(content).hexdigest())
+    monkeypatch.setattr(deam, "ARCHIVES", known)
+    monkeypatch.setattr(deam, "ADDRESS", server.store)
+    monkeypatch.setattr(remote, "archives", functools.partial(remote.archives, waits=QUICK))
+    return server, made
 
 
 def test_deam_arrives_as_published(published, tmp_path):

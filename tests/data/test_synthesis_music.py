@@ -253,7 +253,7 @@ def _pooled(number: int) -> np.ndarray:
 
     from tenuto.audio import LogSpectrogram
 
-    wave = soxr.resample(render(draw_clip(number, 0), 0, 8.0), SAMPLE_RATE, 22_050)
+    wave = soxr.resample(render(draw_clip(number, 0), 0, 4.0), SAMPLE_RATE, 22_050)
     bands = LogSpectrogram()(torch.from_numpy(wave / np.abs(wave).max())).numpy()
     onsets = np.maximum(np.diff(bands, axis=0), 0)
     return np.concatenate([bands.mean(axis=0), bands.std(axis=0), onsets.mean(axis=0)])

@@ -10,9 +10,13 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import pytest
+
 import tenuto
 from tenuto.config import StudyConfig, merge, to_yaml
+from tenuto.errors import DataError
 from tenuto.files import write_text
+from tenuto.study.engines import Local, Ray
 from tests import corpora
 
 CLIPS = 20
@@ -70,6 +74,13 @@ def environment() -> dict[str, str]:
     return {**os.environ, "PYTHONPATH": str(Path(tenuto.__file__).parents[1]), "OMP_NUM_THREADS": "1"}
 
 
+UNDRAWN = (
+    "from matplotlib.figure import Figure; "
+    "Figure.savefig = lambda figure, stream, **options: stream.write(b'x')"
+)
+"""A line of a program that builds figures and does not draw them."""
+
+
 def started(*arguments: Any) -> subprocess.Popen[str]:
     """Another Python, with its output to be read."""
     command = [sys.executable, *map(str, arguments)]
@@ -108,3 +119,19 @@ class TerminatedJob(DeadlyJob):
 
     def __reduce__(self) -> Any:
         return terminate, ()
+
+
+def silent(line: str) -> None:
+    """A report for nobody."""
+
+
+def refuses(*arguments: Any, **keywords: Any) -> None:
+    """Refuse a study, as its recordings or its engine would."""
+    raise DataError("a recording is silent")
+
+
+each_refusal = pytest.mark.parametrize(
+    ("place", "engine"),
+    [("tenuto.study.engines.prepare_data", Local()), ("tenuto.study.engines.Ray.carry_out", Ray())],
+    ids=["by its recordings", "by its engine"],
+)

@@ -2,29 +2,26 @@
 
 from __future__ import annotations
 
-import dataclasses
-import errno
 import os
 import shutil
 import signal
 import time
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from tenuto.config import StudyConfig, parse_yaml
 from tenuto.data import synthesis
-from tenuto.errors import ConfigError, DataError, TenutoError
+from tenuto.errors import DataError
 from tenuto.evaluation import robustness
 from tenuto.files import read_csv, read_json, write_text
 from tenuto.study import journal
-from tenuto.study.engines import Local, Ray, in_processes, run_study
-from tenuto.study.plan import Planned, identity, plan_study, planned, runs
-from tenuto.study.stages import MADE, METRICS, Job, Outcome, complete_run
+from tenuto.study.engines import Local, run_study
+from tenuto.study.plan import plan_study, runs
+from tenuto.study.stages import MADE, METRICS
 from tests import small_runs
 from tests.study import small
-from tests.study.small import ROWS, TINY, tables
+from tests.study.small import ROWS, TINY, each_refusal, refuses, silent, tables
 
 
 @pytest.fixture(scope="module")
@@ -41,16 +38,8 @@ def study(tmp_path_factory, music, report_lines):
     return folder
 
 
-def silent(line):
-    """A report for nobody."""
-
-
 def refuse(*arguments, **keywords):
     raise AssertionError("done again")
-
-
-def interrupt(*arguments, **keywords):
-    raise small_runs.InterruptionError
 
 
 def gone(process):
@@ -193,75 +182,32 @@ def test_a_run_that_fails_is_reported_and_the_others_go_on(study, music, tmp_pat
     assert journal.read(tmp_path, outcome.run).error is None
 
 
-def test_an_error_nobody_foresaw_leaves_its_trace_in_the_journal(music, tmp_path, monkeypatch):
-    def breaks(*arguments, **keywords):
-        raise ZeroDivisionError("of all things")
-
-    monkeypatch.setattr("tenuto.training.loop.train", breaks)
-    report = run_study(TINY, tmp_path, music, report=silent)
-    assert [outcome.error for outcome in report.failed] == 2 * ["ZeroDivisionError: of all things"]
-    assert "in breaks" in str(journal.read(tmp_path, report.failed[0].run).trace)
-    assert not (tmp_path / "metrics.csv").exists()
+@pytest.fixture
+def copied(study, tmp_path):
+    """A copy of the study, whose runs are not carried out again."""
+    return Path(shutil.copytree(study, tmp_path / "study"))
 
 
-@dataclasses.dataclass
-class Deadly:
-    """An engine under which every run fails with this sentence, as one whose processes die."""
-
-    error: str
-    workers: int = 1
-
-    def check(self):
-        pass
-
-    def carry_out(self, jobs):
-        return (Outcome(job.planned.run, error=self.error) for job in jobs)
-
-
-def begun(folder, music):
-    """The first run of the study, as far as its journal looks when its process is killed in training."""
-    run = planned(TINY, identity(TINY, folder, music))[0].run
-    journal.Entry(folder, run).note(True, stage="train", epoch=1)
-    return run
-
-
-def test_a_failure_that_a_run_could_not_write_down_is_in_its_record(music, tmp_path):
-    run = begun(tmp_path, music)
-    run_study(TINY, tmp_path, music, Deadly("its process died 4 times"), silent)
-    record = journal.read(tmp_path, run)
-    assert (record.stage, record.error, record.epoch) == (journal.FAILED, "its process died 4 times", 1)
-    assert not journal.is_held(tmp_path, run)
-
-
-def test_the_record_of_a_run_that_another_process_has_is_left_alone(music, tmp_path):
-    run = begun(tmp_path, music)
-    before = journal.record_path(tmp_path, run).read_bytes()
-    with journal.held(tmp_path, run, patience=0):
-        run_study(TINY, tmp_path, music, Deadly("at work on it"), silent)
-    assert journal.record_path(tmp_path, run).read_bytes() == before
-    assert journal.read(tmp_path, journal.STUDY).notes["failed"] == {run: "at work on it"}
-
-
-def test_tables_are_of_the_study_s_runs_alone(study, music, tmp_path):
+def test_tables_are_of_the_study_s_runs_alone(study, copied, music):
     more = small.changed(systems=["A2E", "A2M2E", "aA2E"])
-    run_study(more, tmp_path, music, report=silent)
-    assert len(list((tmp_path / "runs").iterdir())) == 3
-    run_study(TINY, tmp_path, music, report=silent)
+    run_study(more, copied, music, report=silent)
+    assert len(list((copied / "runs").iterdir())) == 3
+    run_study(TINY, copied, music, report=silent)
     for name in ("metrics.csv", "paper/table1.csv", "paper/metrics.csv"):
-        assert (tmp_path / name).read_bytes() == (study / name).read_bytes()
+        assert (copied / name).read_bytes() == (study / name).read_bytes()
 
 
-def test_every_protocol_has_tables_of_its_own(music, tmp_path):
+def test_every_protocol_has_tables_of_its_own(copied, music):
     several = small.changed(
-        systems=["A2E"],
+        systems=["aA2E"],
         protocols=[
             {"protocol": "paper-2025-released", "settings": {"iterations": iterations}}
             for iterations in (2, 3)
         ],
     )
-    run_study(several, tmp_path, music, report=silent)
-    second = tmp_path / "paper" / "paper-2025-released+iterations=3"
-    for place, iterations in ((tmp_path / "paper", 2), (second, 3)):
+    run_study(several, copied, music, report=silent)
+    second = copied / "paper" / "paper-2025-released+iterations=3"
+    for place, iterations in ((copied / "paper", 2), (second, 3)):
         assert read_csv(place / "metrics.csv")["iterations_mean"].tolist() == [iterations]
         assert (place / "table1.csv").is_file()
 
@@ -271,119 +217,38 @@ def analysis_is_done(study, folder, music):
     return stage.done
 
 
-def test_tables_that_lack_a_protocol_are_not_done(study, music, tmp_path, monkeypatch):
-    folder = Path(shutil.copytree(study, tmp_path / "study"))
+def test_tables_that_lack_a_protocol_are_not_done(copied, music, monkeypatch):
     several = small.changed(
         protocols=[
             *small.CONTENT["protocols"],
             {"protocol": "paper-2025-released", "settings": {"iterations": 3}},
         ]
     )
-    assert analysis_is_done(TINY, folder, music)
+    assert analysis_is_done(TINY, copied, music)
     with monkeypatch.context() as patched:
-        patched.setattr("tenuto.study.engines.analyse", interrupt)
+        patched.setattr("tenuto.study.engines.analyse", small_runs.interrupt)
         with pytest.raises(small_runs.InterruptionError):
-            run_study(several, folder, music, report=silent)
-    assert all(stage.done for stage in plan_study(several, folder, music).stages if stage.kind != "analyse")
-    assert not analysis_is_done(several, folder, music)
-    run_study(several, folder, music, report=silent)
-    assert analysis_is_done(several, folder, music)
-    assert not analysis_is_done(TINY, folder, music)
+            run_study(several, copied, music, report=silent)
+    assert all(stage.done for stage in plan_study(several, copied, music).stages if stage.kind != "analyse")
+    assert not analysis_is_done(several, copied, music)
+    run_study(several, copied, music, report=silent)
+    assert analysis_is_done(several, copied, music)
+    assert not analysis_is_done(TINY, copied, music)
 
 
 @pytest.mark.parametrize("name", ["paper", "paper/figure4.pdf", "metrics.csv"])
-def test_tables_that_were_deleted_are_not_done(name, study, music, tmp_path):
-    folder = Path(shutil.copytree(study, tmp_path / "study"))
-    aside = (folder / name).rename(tmp_path / "aside")
-    assert not analysis_is_done(TINY, folder, music)
-    aside.rename(folder / name)
-    assert analysis_is_done(TINY, folder, music)
+def test_tables_that_were_deleted_are_not_done(name, copied, music, tmp_path):
+    aside = (copied / name).rename(tmp_path / "aside")
+    assert not analysis_is_done(TINY, copied, music)
+    aside.rename(copied / name)
+    assert analysis_is_done(TINY, copied, music)
 
 
-def test_tables_are_not_done_while_they_are_made_again(study, music, tmp_path, monkeypatch):
-    folder = Path(shutil.copytree(study, tmp_path / "study"))
-    monkeypatch.setattr("tenuto.study.engines.analyse", interrupt)
+def test_tables_are_not_done_while_they_are_made_again(copied, music, monkeypatch):
+    monkeypatch.setattr("tenuto.study.engines.analyse", small_runs.interrupt)
     with pytest.raises(small_runs.InterruptionError):
-        run_study(TINY, folder, music, report=silent)
-    assert not analysis_is_done(TINY, folder, music)
-
-
-def test_a_second_driver_is_refused_in_one_sentence(music, tmp_path, monkeypatch):
-    monkeypatch.setattr("tenuto.study.engines.PATIENCE", 0.0)
-    with (
-        journal.held(tmp_path, journal.STUDY, patience=0),
-        pytest.raises(TenutoError, match="is working on the study"),
-    ):
-        run_study(TINY, tmp_path, music, report=silent)
-    assert not (tmp_path / "runs").exists()
-
-
-def test_a_run_on_a_file_system_without_locks_fails_in_one_sentence(tmp_path, monkeypatch):
-    def flock(stream, expected):
-        raise OSError(errno.ENOLCK, "No locks available")
-
-    monkeypatch.setattr("fcntl.flock", flock)
-    job = Job(TINY, Planned(runs(TINY)[0], "A2M2E-21-00000000"), tmp_path, None)
-    assert "its file system has no locks (No locks available)" in str(complete_run(job).error)
-
-
-def test_a_study_of_recordings_wants_to_know_where_they_are(tmp_path):
-    with pytest.raises(ConfigError, match="`root"):
-        run_study(TINY, tmp_path, report=silent)
-
-
-def test_recordings_for_a_study_that_makes_its_own_are_refused_before_any_work(music, tmp_path):
-    study = small.changed(corpus={"clips": 16}, run={"data": {"dataset": "synthetic"}})
-    with pytest.raises(ConfigError, match="Leave `root` out"):
-        run_study(study, tmp_path / "study", music, report=silent)
-    assert not (tmp_path / "study").exists()
-
-
-def test_systems_the_data_cannot_serve_are_refused_before_any_work(music, tmp_path):
-    study = small.changed(run={"data": {"dataset": "soundtracks"}})
-    with pytest.raises(ConfigError, match="soundtracks has no concept ratings"):
-        run_study(study, tmp_path / "study", music, report=silent)
-    assert not (tmp_path / "study").exists()
-
-
-def test_an_unknown_protocol_is_refused_before_any_work(music, tmp_path):
-    study = small.changed(protocols=["paper-2025-relesed"])
-    with pytest.raises(ConfigError, match="Did you mean paper-2025-released"):
-        run_study(study, tmp_path / "study", music, report=silent)
-    assert not (tmp_path / "study").exists()
-
-
-def refuses(*arguments, **keywords):
-    raise DataError("a recording is silent")
-
-
-@pytest.mark.parametrize(
-    ("place", "engine"),
-    [("tenuto.study.engines.prepare_data", Local()), ("tenuto.study.engines.Ray.carry_out", Ray())],
-    ids=["by its recordings", "by its engine"],
-)
-def test_a_call_that_is_refused_changes_no_study_in_the_folder(place, engine, music, tmp_path, monkeypatch):
-    monkeypatch.setattr(place, refuses)
-    with pytest.raises(DataError, match="a recording is silent"):
-        run_study(TINY, tmp_path, music, engine, silent)
-    assert not (tmp_path / "study.yaml").exists()
-    file = small.write_study(tmp_path / "study.yaml", TINY)
-    before = file.read_bytes()
-    with pytest.raises(DataError, match="a recording is silent"):
-        run_study(small.changed(run={"train": {"threads": 2}}), tmp_path, music, engine, silent)
-    assert file.read_bytes() == before
-
-
-def test_the_study_s_settings_are_there_before_its_first_run_begins(music, tmp_path, monkeypatch):
-    written = []
-
-    def breaks(*arguments, **keywords):
-        written.append((tmp_path / "study.yaml").is_file())
-        raise DataError("enough")
-
-    monkeypatch.setattr("tenuto.training.loop.train", breaks)
-    run_study(TINY, tmp_path, music, report=silent)
-    assert written == [True, True]
+        run_study(TINY, copied, music, report=silent)
+    assert not analysis_is_done(TINY, copied, music)
 
 
 def test_a_study_with_a_corpus_of_its_own_makes_it_once(tmp_path, monkeypatch):
@@ -421,6 +286,7 @@ def fatal(*arguments):
 loop._update = fatal  # in every process: a spawned one imports this file
 
 if __name__ == "__main__":
+    {undrawn}
     done = run_study(preset_study(str(place / "study.yaml")), place / "study", music, Local(2))
     print([outcome.error for outcome in done.failed])
 """
@@ -433,7 +299,8 @@ def disturbed(tmp_path, music):
     def start(victim, study=TINY):
         small.write_study(tmp_path / "study.yaml", study)
         script = tmp_path / "script.py"
-        script.write_text(SCRIPT.format(place=str(tmp_path), music=str(music), victim=victim))
+        values = {"place": str(tmp_path), "music": str(music), "victim": victim, "undrawn": small.UNDRAWN}
+        script.write_text(SCRIPT.format(**values))
         process = small.started(script)
         output, _ = process.communicate(timeout=600)
         assert (tmp_path / "killed").exists(), output
@@ -466,18 +333,6 @@ def run_tables(folder, run):
     return {path.name: path.read_bytes() for path in (folder / "runs" / run).rglob("*.csv")}
 
 
-def test_a_run_whose_processes_always_die_fails_in_one_sentence(monkeypatch):
-    monkeypatch.setattr("tenuto.study.engines.TRIES", 2)
-    job: Any = small.DeadlyJob()
-    (outcome,) = in_processes([job], 2)
-    assert "its process died 2 times, the last time by signal 9" in outcome.error
-
-
-def test_sigterm_does_not_end_a_worker(tmp_path):
-    (outcome,) = in_processes([small.TerminatedJob()], 2)  # type: ignore[list-item]
-    assert outcome.is_unfinished
-
-
 @pytest.mark.parametrize(
     ("name", "content"),
     [
@@ -488,38 +343,32 @@ def test_sigterm_does_not_end_a_worker(tmp_path):
         ("checkpoint.safetensors", None),
     ],
 )
-def test_a_damaged_run_is_named_and_the_tables_of_the_others_are_made(name, content, study, music, tmp_path):
-    folder = Path(shutil.copytree(study, tmp_path / "study"))
-    run = next((folder / "runs").glob("A2M2E-*"))
+def test_a_damaged_run_is_named_and_the_tables_of_the_others_are_made(name, content, copied, music):
+    run = next((copied / "runs").glob("A2M2E-*"))
     if content is None:  # the checkpoint is damaged, and needed for the attack that is missing
         (run / "checkpoint.safetensors").write_bytes(b"damaged")
         (run / "attacks" / ROWS).unlink()
     else:
         write_text(run / name, content)
     for _ in range(2):  # a second call says the same
-        (outcome,) = run_study(TINY, folder, music, report=silent).failed
+        (outcome,) = run_study(TINY, copied, music, report=silent).failed
         assert outcome.run == run.name
         assert str(run) in outcome.error
-        assert read_csv(folder / "metrics.csv")["system"].tolist() == ["aA2E"]
-        assert set(read_csv(folder / "paper" / "metrics.csv")["system"]) == {"aA2E"}
-        assert journal.read(folder, run.name).error == outcome.error
+        assert read_csv(copied / "metrics.csv")["system"].tolist() == ["aA2E"]
+        assert set(read_csv(copied / "paper" / "metrics.csv")["system"]) == {"aA2E"}
+        assert journal.read(copied, run.name).error == outcome.error
 
 
-@pytest.mark.parametrize(
-    ("place", "engine"),
-    [("tenuto.study.engines.prepare_data", Local()), ("tenuto.study.engines.Ray.carry_out", Ray())],
-    ids=["by its recordings", "by its engine"],
-)
+@each_refusal
 def test_a_call_that_is_refused_leaves_the_record_of_the_study(
-    place, engine, study, music, tmp_path, monkeypatch
+    place, engine, study, copied, music, tmp_path, monkeypatch
 ):
-    folder = Path(shutil.copytree(study, tmp_path / "study"))
     more = small.changed(seeds=[21, 22])
     monkeypatch.setattr(place, refuses)
     with pytest.raises(DataError, match="a recording is silent"):
-        run_study(more, folder, music, engine, silent)
-    assert journal.read(folder, journal.STUDY) == journal.read(study, journal.STUDY)
-    assert analysis_is_done(TINY, folder, music)
+        run_study(more, copied, music, engine, silent)
+    assert journal.read(copied, journal.STUDY) == journal.read(study, journal.STUDY)
+    assert analysis_is_done(TINY, copied, music)
     with pytest.raises(DataError):
         run_study(TINY, tmp_path / "new", music, engine, silent)
     assert journal.standing(tmp_path / "new", journal.STUDY).stage == journal.WAITING

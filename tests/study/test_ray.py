@@ -221,7 +221,7 @@ import sys
 import threading
 from ray.cluster_utils import Cluster
 
-quiet = {"include_dashboard": False}
+quiet = {"include_dashboard": False, "include_log_monitor": False, "no_monitor": True}
 cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, **quiet})
 second = cluster.add_node(num_cpus=1, **quiet)
 raylet = second.all_processes["raylet"][0].process.pid
@@ -272,7 +272,8 @@ def test_a_driver_killed_and_a_node_lost_in_the_middle_change_no_table(music, tm
         assert cluster.stdin
         address, raylet = next(line for line in cluster.stdout if line.startswith("ready")).split()[1:]
         options = ("--root", music, "--out", folder, "--engine", "ray", "--address", address)
-        command = ("-m", "tenuto", "study", "run", file, *options)
+        program = f"{small.UNDRAWN}; from tenuto.cli.main import main; main()"
+        command = ("-c", program, "study", "run", file, *options)
         driver = small.started(*command)
         wait_for(lambda: at_work(folder, int(raylet)), driver)
         driver.kill()

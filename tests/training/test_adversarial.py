@@ -140,7 +140,9 @@ def test_the_loss_of_history_is_that_of_the_normal_updates(prepared, tmp_path, m
 
 
 def test_adversarial_training_changes_the_weights_from_its_first_epoch_on(prepared, tmp_path):
-    plain, attacked = (loop.train(settings(system), prepared, tmp_path) for system in ("A2E", "aA2E"))
+    plain, attacked = (
+        loop.train(settings(system, epochs=2), prepared, tmp_path) for system in ("A2E", "aA2E")
+    )
     histories = [(run / "history.csv").read_text().splitlines() for run in (plain, attacked)]
     assert histories[0][:2] == histories[1][:2]  # header and epoch 1; epoch 2 is the first with attacks
     assert histories[0][2] != histories[1][2]

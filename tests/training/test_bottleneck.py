@@ -22,16 +22,6 @@ from tests.small_runs import numbers, settings
 KINDS = ("sequential", "independent")
 
 
-@pytest.fixture(scope="module")
-def place(tmp_path_factory):
-    return tmp_path_factory.mktemp("rated")
-
-
-@pytest.fixture(scope="module")
-def prepared(place):
-    return small_runs.rated(place)
-
-
 def bottleneck(kind, **train):
     return settings("A2B2E", bottleneck=kind, task_loss_weight=0, **{"epochs": 2, **train})
 
@@ -72,11 +62,8 @@ def test_concepts_choose_the_checkpoint_and_name_the_units(trained, prepared):
 
 @pytest.mark.parametrize("last", ["_fit_emotions", "_finish"])
 def test_a_run_that_ends_before_or_after_the_fit_is_completed(trained, prepared, tmp_path, monkeypatch, last):
-    def interrupt(*_):
-        raise small_runs.InterruptionError
-
     with monkeypatch.context() as patch:
-        patch.setattr(loop, last, interrupt)
+        patch.setattr(loop, last, small_runs.interrupt)
         with pytest.raises(small_runs.InterruptionError):
             loop.train(bottleneck("sequential"), prepared, tmp_path)
     assert numbers(loop.train(bottleneck("sequential"), prepared, tmp_path)) == numbers(trained["sequential"])

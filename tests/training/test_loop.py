@@ -9,15 +9,13 @@ import random
 import numpy as np
 import pytest
 import torch
-from torch import nn
 
-from tenuto import metrics
 from tenuto.config import SYSTEMS, to_yaml
-from tenuto.data.batches import Batch, Material
+from tenuto.data.batches import Material
 from tenuto.data.splits import read_split
 from tenuto.errors import ConfigError, DataError, TenutoError
 from tenuto.files import read_csv, read_json, read_safetensors
-from tenuto.models import Prediction, build
+from tenuto.models import build
 from tenuto.models.checkpoint import load
 from tenuto.training import loop
 from tenuto.training.state import State
@@ -28,6 +26,12 @@ from tests.small_runs import EVERYTHING, kept_epoch, numbers, settings
 @pytest.fixture(scope="module")
 def unrated(tmp_path_factory):
     return small_runs.unrated(tmp_path_factory.mktemp("unrated"))
+
+
+@pytest.fixture(scope="module")
+def own(tmp_path_factory):
+    """Two emotions, one concept."""
+    return small_runs.own(tmp_path_factory.mktemp("own"))
 
 
 @pytest.fixture(scope="module")
@@ -75,8 +79,8 @@ def test_every_system_trains(system, prepared, tmp_path):
     assert len(read_csv(run / "history.csv")) == 2
 
 
-def test_other_emotions_and_one_concept_train(tmp_path):
-    run = loop.train(settings("A2M2E", epochs=2), small_runs.own(tmp_path), tmp_path / "runs")
+def test_other_emotions_and_one_concept_train(own, tmp_path):
+    run = loop.train(settings("A2M2E", epochs=2), own, tmp_path)
     assert (load(run).emotions, load(run).concepts) == (("arousal", "joy"), ("roughness",))
 
 
@@ -88,15 +92,14 @@ def test_other_data_get_another_folder(prepared, tmp_path):
 
 @pytest.mark.parametrize("system", ["A2E", "A2M2E"])
 @pytest.mark.parametrize("select", ["mae", "loss"])
-def test_the_checkpoint_can_be_chosen_by_an_error(tmp_path, system, select):
-    prepared = small_runs.own(tmp_path)  # two emotions, one concept
-    run = loop.train(settings(system, epochs=3, select=select), prepared, tmp_path / "runs")
+def test_the_checkpoint_can_be_chosen_by_an_error(own, tmp_path, system, select):
+    run = loop.train(settings(system, epochs=3, select=select), own, tmp_path)
     history, result = read_csv(run / "history.csv"), read_json(run / "training.json")
     assert history["score"].tolist() == (-history[f"validation_{select}"]).tolist()
     assert result["best_score"] == -history[f"validation_{select}"].min()
     assert result["select"] == select
     assert loop.remarks(run)[0].endswith(f"validation {select} {-result['best_score']:.4f}")
-    part = Material(prepared, settings().data).part("validation")
+    part = Material(own, settings().data).part("validation")
     prediction = load(run).network.eval()(part.inputs)
     error = (prediction.emotions.detach() - part.labels).abs().mean()
     if (select, system) == ("mae", "A2E"):
@@ -108,12 +111,15 @@ def test_correlation_is_the_default_and_changes_no_signature():
     assert "select" not in to_yaml(settings())
 
 
-def test_chosen_by_an_error_the_validation_clips_may_be_constant(tmp_path):
-    prepared = small_runs.own(tmp_path)
-    split = Material(prepared, settings().data).split
+def constant_in_validation(prepared, column):
+    """The same data with one value of an emotion in all validation clips."""
     labels = prepared.index.labels.copy()
-    labels[prepared.places(split.validation), 0] = 0.5
-    constant = dataclasses.replace(prepared, index=dataclasses.replace(prepared.index, labels=labels))
+    labels[prepared.places(Material(prepared, settings().data).split.validation), column] = 0.5
+    return dataclasses.replace(prepared, index=dataclasses.replace(prepared.index, labels=labels))
+
+
+def test_chosen_by_an_error_the_validation_clips_may_be_constant(own, tmp_path):
+    constant = constant_in_validation(own, 0)
     with pytest.raises(DataError, match="choose the checkpoint with `select=mae`"):
         loop.train(settings(epochs=1), constant, tmp_path / "runs")
     assert loop.train(settings(epochs=1, select="mae"), constant, tmp_path / "runs").is_dir()
@@ -187,13 +193,13 @@ def test_training_leaves_the_global_generators_as_found(prepared, tmp_path):
 
 def test_bfloat16_learns_as_float32_does(prepared, undisturbed, tmp_path):
     """Every update sees the weights of the last: losses fall alike, and differ in their later digits."""
-    config = settings("A2M2E", adversarial=small_runs.ATTACKED, precision="bfloat16")
+    config = settings("A2M2E", epochs=2, adversarial=small_runs.ATTACKED, precision="bfloat16")
     losses, plain = (
         read_csv(run / "history.csv")["loss"].to_numpy()
         for run in (loop.train(config, prepared, tmp_path), undisturbed)
     )
-    np.testing.assert_allclose(losses, plain, rtol=0.1)
-    assert (losses != plain).all()
+    np.testing.assert_allclose(losses, plain[:2], rtol=0.1)
+    assert (losses != plain[:2]).all()
 
 
 # Refusals
@@ -237,12 +243,8 @@ def test_one_validation_clip_is_refused_before_training(prepared, tmp_path):
 
 
 def test_an_emotion_that_is_constant_in_the_validation_clips_is_refused_before_training(prepared, tmp_path):
-    split = Material(prepared, settings().data).split
-    labels = prepared.index.labels.copy()
-    labels[prepared.places(split.validation), 2] = 0.1
-    constant = dataclasses.replace(prepared, index=dataclasses.replace(prepared.index, labels=labels))
     with pytest.raises(DataError, match=f"emotion {prepared.index.emotions[2]}: all 3 validation clips"):
-        loop.train(settings(), constant, tmp_path / "runs")
+        loop.train(settings(), constant_in_validation(prepared, 2), tmp_path / "runs")
     assert not (tmp_path / "runs").exists()
 
 
@@ -324,152 +326,3 @@ def test_done(epoch, best_epoch, done):
     network = build("A2E", width=0.0625)
     state = State(network, torch.optim.Adam(network.parameters()), epoch, best_epoch)
     assert state.is_done(config) == done
-
-
-# Score
-
-
-class Echo(nn.Module):
-    """Predicts what its input holds: two emotions, then, if wanted, two concepts."""
-
-    def __init__(self, concepts=True):
-        super().__init__()
-        self.concepts = concepts
-
-    def forward(self, inputs):
-        values = inputs.flatten(1)
-        return Prediction(values[:, :2], values[:, 2:] if self.concepts else None)
-
-
-def score_of(network, clips, config):
-    """The validation scores of anything that predicts."""
-    return loop._validate(network, clips, config)
-
-
-def echoed(count, wrong=0, concepts=-1.0):
-    """Clips whose emotions `Echo` gets right, but for the last ``wrong``; its concepts times ``concepts``."""
-    values = torch.rand(count, 4, generator=torch.Generator().manual_seed(0))
-    labels = values[:, :2].clone()
-    labels[count - wrong :] *= -1
-    return Batch(tuple("x" * count), values[:, None, None], labels, concepts * values[:, 2:])
-
-
-def test_whole_batches_alone_are_scored_as_in_the_study():
-    clips = echoed(36, wrong=4)
-    config = settings(batch_size=8, drop_last_evaluated=True)
-    assert score_of(Echo(concepts=False), clips, config)["score"] == pytest.approx(1)
-    all_scored = score_of(Echo(concepts=False), clips, settings(batch_size=8))["score"]
-    expected = metrics.pearson(clips.labels.numpy(), clips.inputs.flatten(1)[:, :2].numpy()).mean()
-    assert all_scored == pytest.approx(expected)
-    assert all_scored < 0.95
-
-
-def test_less_than_one_batch_is_scored_all_the_same():
-    config = settings(batch_size=8, drop_last_evaluated=True)
-    assert score_of(Echo(concepts=False), echoed(5), config)["score"] == pytest.approx(1)
-
-
-@pytest.mark.parametrize(
-    ("system", "score_free_units", "concepts_scored"),
-    [
-        ("A2E", True, False),
-        ("A2B2E", False, False),
-        ("A2B2E", True, True),
-        ("aA2B2E", True, True),
-        ("A2M2E", False, True),
-    ],
-)
-def test_the_score_is_emotions_plus_scored_concepts(system, score_free_units, concepts_scored):
-    config = settings(system, score_free_units=score_free_units)
-    scores = score_of(Echo(), echoed(6, concepts=-1.0), config)
-    expected = {"validation_emotions": 1.0, "score": 1.0}
-    if concepts_scored:
-        expected = {"validation_emotions": 1.0, "validation_concepts": -1.0, "score": 0.0}
-    assert scores == pytest.approx(expected, abs=1e-6)
-
-
-def test_a_prediction_that_is_not_finite_has_no_score():
-    clips = echoed(6)
-    clips.inputs[2, 0, 0, 0] = math.inf
-    assert math.isnan(score_of(Echo(), clips, settings())["score"])
-
-
-def test_the_paper_s_bottleneck_control_is_scored_on_concepts_it_never_saw(prepared, tmp_path):
-    run = loop.train(settings("A2B2E", "paper-2025", epochs=1), prepared, tmp_path)
-    result = read_json(run / "training.json")
-    assert result["scored"] == ["emotions", "concepts"]
-    assert "note" not in result
-
-
-def test_without_concept_ratings_the_paper_s_score_is_emotions_alone_and_says_so(unrated, tmp_path):
-    run = loop.train(settings("A2B2E", "paper-2025", epochs=1), unrated, tmp_path)
-    result = read_json(run / "training.json")
-    assert result["scored"] == ["emotions"]
-    assert "no concept ratings" in result["note"]
-    assert loop.remarks(run)[1] == result["note"]
-
-
-def test_an_a2e_has_nothing_to_remark(unrated, tmp_path):
-    run = loop.train(settings("A2E", "paper-2025", epochs=1), unrated, tmp_path)
-    assert len(loop.remarks(run)) == 1
-
-
-# Loss and batches
-
-
-@pytest.mark.parametrize(
-    ("weight", "loss"),
-    [
-        (1.0, (0.01 + 0.09) / 2),
-        (0.5, 0.5 * 0.05 + 0.5 * 0.16),
-        (0.25, 0.25 * 0.05 + 0.75 * 0.16),
-        (0.0, 0.16),
-    ],
-)
-def test_loss_is_the_weighted_sum_of_both_errors(weight, loss):
-    prediction = Prediction(torch.tensor([[0.6, 0.2]]), torch.tensor([[0.9]]))
-    batch = Batch(("a",), torch.zeros(1), torch.tensor([[0.5, 0.5]]), torch.tensor([[0.5]]))
-    assert float(loop._loss(prediction, batch, weight)) == pytest.approx(loss)
-
-
-def test_free_units_learn_nothing_from_concept_ratings(prepared, tmp_path):
-    index = dataclasses.replace(prepared.index, concepts=(), concept_labels=None)
-    bare = dataclasses.replace(prepared, index=index)
-    rated, bare_run = (
-        loop.train(settings("A2B2E", epochs=2), data, tmp_path / str(place))
-        for place, data in enumerate((prepared, bare))
-    )
-    assert numbers(rated) == numbers(bare_run)
-
-
-def test_a_recorded_loss_is_the_mean_over_the_batches(prepared, tmp_path, monkeypatch):
-    losses = iter([1.0, 2.0, 3.0, 4.0, 5.0, 9.0])
-    monkeypatch.setattr(loop, "_update", lambda *_: torch.tensor(next(losses)))
-    run = loop.train(settings(epochs=1), prepared, tmp_path)
-    assert read_csv(run / "history.csv")["loss"].tolist() == [4.0]
-
-
-def test_an_epoch_deals_every_clip_once_and_drops_the_incomplete_batch(prepared):
-    config = settings(batch_size=5)
-    material = Material(prepared, config.data)
-    batches = loop._shuffled(material, config, 1)
-    dealt = [clip for batch in batches for clip in batch.clips]
-    assert [len(batch) for batch in batches] == [5, 5, 5, 5]  # of 24
-    assert len(set(dealt)) == 20
-    assert set(dealt) <= set(material.split.train)
-
-
-def test_every_epoch_deals_in_its_own_order(prepared):
-    config = settings()
-    material = Material(prepared, config.data)
-    first, again, second = (
-        [batch.clips for batch in loop._shuffled(material, config, epoch)] for epoch in (1, 1, 2)
-    )
-    assert first == again
-    assert first != second
-
-
-def test_fewer_clips_than_a_batch_make_one_batch(prepared):
-    config = settings(batch_size=100)
-    batches = loop._shuffled(Material(prepared, config.data), config, 1)
-    assert [len(batch) for batch in batches] == [24]

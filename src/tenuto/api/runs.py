@@ -43,7 +43,6 @@ from tenuto.evaluation import (
 )
 from tenuto.evaluation.attribution import SEGMENTS, Attribution
 from tenuto.evaluation.attribution_attack import STEPS
-from tenuto.evaluation.graded import graded
 from tenuto.evaluation.universal import UniversalResult
 from tenuto.files import write_text
 from tenuto.models.adoption import FrontEnd, Model
@@ -229,6 +228,8 @@ class Run(runs.Run):
         Raises:
             ConfigError: An unknown part or protocol.
         """
+        from tenuto.evaluation.graded import graded  # needs SciPy's filters
+
         measure = graded if check_protocol(protocol) == GRADED else variation.natural
         with self.progress.bar("natural variation", len(self.part(part))) as advance:
             return summary(measure(self, part, advance))

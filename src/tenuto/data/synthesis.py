@@ -187,7 +187,7 @@ def _map(
         yield from map(write, numbers)
         return
     # Fresh processes rather than forks: a fork would inherit the locks of torch's threads.
-    pool = ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), _end_with_parent)
+    pool = ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), end_with_parent)
     try:
         yield from pool.map(write, numbers)
     except BrokenProcessPool as error:
@@ -199,7 +199,7 @@ def _map(
         pool.shutdown(cancel_futures=True)
 
 
-def _end_with_parent() -> None:
+def end_with_parent() -> None:
     """Let this worker process end when its parent does, even where the parent is killed."""
     parent = multiprocessing.parent_process()
 

@@ -25,7 +25,6 @@ import numpy as np
 import pandas as pd
 import torch
 from numpy.typing import ArrayLike, NDArray
-from scipy import stats
 from torch import Tensor, nn
 
 from tenuto.attacks import Budget
@@ -249,6 +248,8 @@ def similarity(first: ArrayLike, second: ArrayLike) -> dict[str, float]:
         ``rank_correlation``: Spearman's rho of the sizes of shares; ``top_overlap``: of the tenth of entries with the
         largest sizes, the part that they have in common; by chance about 0 and 0.1. NaN and 0 where one has no shares.
     """
+    from scipy import stats
+
     one, other = (np.abs(np.asarray(values, np.float64)).ravel() for values in (first, second))
     if np.ptp(one) == 0 or np.ptp(other) == 0:
         return {"rank_correlation": float("nan"), "top_overlap": 0.0}
@@ -275,6 +276,8 @@ def localisation(values: ArrayLike, inside: ArrayLike) -> dict[str, float]:
     Raises:
         DataError: The part is empty or the whole input.
     """
+    from scipy import stats
+
     sizes, mask = np.abs(np.asarray(values, np.float64)).ravel(), np.asarray(inside, bool).ravel()
     count, others = int(mask.sum()), int((~mask).sum())
     if not count or not others:

@@ -21,7 +21,6 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy import stats
 from torch import Tensor
 
 from tenuto.attacks.base import default_batch_size
@@ -106,6 +105,8 @@ def rank(draws: int, share: float, risk: float) -> int | None:
     >>> rank(1000, 0.8413447, 0.0031), rank(10, 0.9, 0.01)
     (873, None)
     """
+    from scipy import stats
+
     place = int(stats.binom.ppf(1 - risk, draws, share))
     while stats.binom.cdf(place, draws, share) <= 1 - risk and place < draws:
         place += 1
@@ -123,6 +124,8 @@ def bounds(predictions: Values, relative_radius: float, risk: float) -> tuple[Va
     Returns:
         Lower and upper bounds; infinite where there are too few draws for a bound.
     """
+    from scipy import stats
+
     draws, outputs = predictions.shape
     place = rank(draws, float(stats.norm.cdf(relative_radius)), risk)
     if place is None:
@@ -137,6 +140,8 @@ def draws_needed(relative_radius: float, risk: float) -> int:
     >>> draws_needed(1.0, 0.05 / 16)
     34
     """
+    from scipy import stats
+
     share = float(stats.norm.logcdf(relative_radius))
     return math.ceil(math.log(risk) / share) if share < 0 else sys.maxsize
 

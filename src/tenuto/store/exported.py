@@ -6,7 +6,7 @@ from pathlib import Path
 
 from tenuto.errors import CheckpointError, FileError
 from tenuto.files import read_json, sha256_file
-from tenuto.store.folder import Folder
+from tenuto.store.folder import File, Folder
 from tenuto.store.run import BACKGROUND, is_file
 
 FORMAT = "tenuto-model-1"
@@ -19,30 +19,16 @@ class ModelFolder(Folder):
         path: The folder, which need not exist yet.
     """
 
-    @property
-    def config(self) -> Path:
-        """What the model is, and the SHA-256 of its weights."""
-        return self.path / "config.json"
-
-    @property
-    def weights(self) -> Path:
-        """Weights, and what is needed to predict with them: a checkpoint."""
-        return self.path / "model.safetensors"
-
-    @property
-    def card(self) -> Path:
-        """The model card."""
-        return self.path / "README.md"
-
-    @property
-    def settings(self) -> Path:
-        """The resolved configuration with which it was trained."""
-        return self.path / "run.yaml"
-
-    @property
-    def background(self) -> Path:
-        """Predictions for the training clips, the background of explanations."""
-        return self.path / BACKGROUND
+    config = File("config.json")
+    """What the model is, and the SHA-256 of its weights."""
+    weights = File("model.safetensors")
+    """Weights, and what is needed to predict with them: a checkpoint."""
+    card = File("README.md")
+    """The model card."""
+    settings = File("run.yaml")
+    """The resolved configuration with which it was trained."""
+    background = File(BACKGROUND)
+    """Predictions for the training clips, the background of explanations."""
 
     def exists(self) -> bool:
         """Whether there is an exported model here."""

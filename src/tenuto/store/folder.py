@@ -24,3 +24,13 @@ class Folder:
     def name(self) -> str:
         """The folder's name."""
         return Path(os.path.abspath(self.path)).name
+
+
+class File:
+    """A file (or folder) below a `Folder`, by its name: as an attribute of a folder its path, of a class its name."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def __get__(self, folder: Folder | None, kind: type[Folder]) -> Path:
+        return Path(self._name) if folder is None else folder.path / self._name

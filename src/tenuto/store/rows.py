@@ -17,8 +17,6 @@ Rows of attacked waveforms have the columns `SOUND`, empty where a value is not 
 - ``survives_16_bit``, ``survives_mp3``: share of the effect that remains in a file, see `tenuto.evaluation.survival`;
 - ``perceptual``: opinion score of a model of hearing, 5 is inaudible, 1 very annoying (`tenuto.audio.perceptual`);
 - ``leakage_db``: power of a localised perturbation outside its region.
-
-Some lines over 400: the columns and their checks belong together.
 """
 
 from __future__ import annotations
@@ -124,8 +122,7 @@ CELLS: dict[str, Check] = {
     **dict.fromkeys(("epsilon", "l2", "linf", "stored_l2"), SIZE),
     **dict.fromkeys((*SCALE, *SOUND), OPTIONAL),
     "unit": (lambda value: _is_missing(value) or NAME[0](value), "a name or empty"),
-    "converged": (_is_flag, "True or False"),
-    "worst": (_is_flag, "True or False"),
+    **dict.fromkeys(("converged", "worst"), (_is_flag, "True or False")),
     "uses_label": (lambda value: _is_missing(value) or _is_flag(value), "True, False or empty"),
 }
 
@@ -224,14 +221,13 @@ def validate_rows(rows: pd.DataFrame, source: str = "rows") -> pd.DataFrame:
             _check_cells(rows, name, is_valid, allowed, source)
     _check_one_value(rows, ["run"], ("system", "seed", *SCALE), source)
     _check_one_value(rows, ["run", "protocol"], ("unit",), source)
-    if set(SCALE) <= set(rows.columns) and (rows["scale_low"] >= rows["scale_high"]).any():
-        row = rows[rows["scale_low"] >= rows["scale_high"]].iloc[0]
+    if set(SCALE) <= set(rows.columns) and (is_empty := rows["scale_low"] >= rows["scale_high"]).any():
+        row = rows[is_empty].iloc[0]
         raise DataError(
             f"{source}: the scale of {quote(row['run'])} is {row['scale_low']:g} to {row['scale_high']:g}; scale_low "
             "must be below scale_high. Correct those cells."
         )
-    repeated = rows.duplicated(subset=list(IDENTITY))
-    if repeated.any():
+    if (repeated := rows.duplicated(subset=list(IDENTITY))).any():
         row = rows[repeated].iloc[0]
         raise DataError(
             f"{source}: clip {row['clip']} of {row['run']} has two rows of the same attack. Keep one of them."

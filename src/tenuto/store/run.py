@@ -14,7 +14,7 @@ from tenuto.config import RunConfig, parse_yaml
 from tenuto.data.splits import PARTS, Split, read_split
 from tenuto.errors import ConfigError, DataError, FileError
 from tenuto.files import naming, read_json, read_text, sha256_file
-from tenuto.store.folder import Folder
+from tenuto.store.folder import File, Folder
 from tenuto.store.rows import NATURAL, check_column, check_same_attacks, read_rows
 
 ATTACKS = "attacks"
@@ -110,15 +110,10 @@ class RunFolder(Folder):
 
     # Files
 
-    @property
-    def config(self) -> Path:
-        """The resolved configuration."""
-        return self.path / CONFIG
-
-    @property
-    def split(self) -> Path:
-        """Which clips train, validate and test."""
-        return self.path / "split.csv"
+    config = File(CONFIG)
+    """The resolved configuration."""
+    split = File("split.csv")
+    """Which clips train, validate and test."""
 
     @property
     def checkpoint(self) -> Path:
@@ -129,45 +124,26 @@ class RunFolder(Folder):
         """The copy of an adopted model file."""
         return self.home.path / f"model{suffix}"
 
-    @property
-    def state(self) -> Path:
-        """Where training resumes; removed when it ends."""
-        return self.path / "state.safetensors"
-
-    @property
-    def history(self) -> Path:
-        """One line per epoch."""
-        return self.path / "history.csv"
+    state = File("state.safetensors")
+    """Where training resumes; removed when it ends."""
+    history = File("history.csv")
+    """One line per epoch."""
 
     @property
     def training(self) -> Path:
         """How training ended."""
         return self.home.path / "training.json"
 
-    @property
-    def metrics(self) -> Path:
-        """Metrics of clean predictions."""
-        return self.path / "metrics.json"
-
-    @property
-    def background(self) -> Path:
-        """Predictions for the training clips, the background of explanations."""
-        return self.path / BACKGROUND
-
-    @property
-    def interventions(self) -> Path:
-        """Folder of what corrected concepts change."""
-        return self.path / "interventions"
-
-    @property
-    def intervention_rows(self) -> Path:
-        """The table in `interventions`."""
-        return self.interventions / "intervention.csv"
-
-    @property
-    def attacks(self) -> Path:
-        """Folder of rows and perturbations."""
-        return self.path / ATTACKS
+    metrics = File("metrics.json")
+    """Metrics of clean predictions."""
+    background = File(BACKGROUND)
+    """Predictions for the training clips, the background of explanations."""
+    interventions = File("interventions")
+    """Folder of what corrected concepts change."""
+    intervention_rows = File("interventions/intervention.csv")
+    """The table in `interventions`."""
+    attacks = File(ATTACKS)
+    """Folder of rows and perturbations."""
 
     def rows(self, protocol: object, part: str = "test") -> Path:
         """Rows of a protocol on one part of the split."""

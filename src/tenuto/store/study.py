@@ -13,11 +13,9 @@ import pandas as pd
 
 from tenuto.errors import DataError, FileError, FolderWarning, TenutoError
 from tenuto.files import naming
-from tenuto.store.folder import Folder
+from tenuto.store.folder import File, Folder
 from tenuto.store.rows import NATURAL, RELEASED_PROTOCOL, validate_rows
 from tenuto.store.run import RunFolder, listed
-
-RUNS, CORPUS, CACHE, JOURNAL, PAPER = "runs", "corpus", "cache", "journal", "paper"
 
 Damaged = Callable[[TenutoError], object]
 """Called with the error of every run that cannot be read; the others are used. Without it the error is raised."""
@@ -32,50 +30,24 @@ class StudyFolder(Folder):
 
     # Files
 
-    @property
-    def settings(self) -> Path:
-        """The settings the study was last run with."""
-        return self.path / "study.yaml"
-
-    @property
-    def metrics(self) -> Path:
-        """Metrics of clean predictions, one line per run."""
-        return self.path / "metrics.csv"
-
-    @property
-    def report(self) -> Path:
-        """The study on one page."""
-        return self.path / "report.html"
-
-    @property
-    def corpus(self) -> Path:
-        """Folder of generated music."""
-        return self.path / CORPUS
-
-    @property
-    def cache(self) -> Path:
-        """Folder of spectrograms."""
-        return self.path / CACHE
-
-    @property
-    def journal(self) -> Path:
-        """Folder of the records of work in progress."""
-        return self.path / JOURNAL
-
-    @property
-    def stop(self) -> Path:
-        """A request to end the call that is running: its Unix time."""
-        return self.journal / "stop"
-
-    @property
-    def paper(self) -> Path:
-        """Folder of tables and figures."""
-        return self.path / PAPER
-
-    @property
-    def runs_folder(self) -> Path:
-        """Folder of the study's own runs."""
-        return self.path / RUNS
+    settings = File("study.yaml")
+    """The settings the study was last run with."""
+    metrics = File("metrics.csv")
+    """Metrics of clean predictions, one line per run."""
+    report = File("report.html")
+    """The study on one page."""
+    corpus = File("corpus")
+    """Folder of generated music."""
+    cache = File("cache")
+    """Folder of spectrograms."""
+    journal = File("journal")
+    """Folder of the records of work in progress."""
+    stop = File("journal/stop")
+    """A request to end the call that is running: its Unix time."""
+    paper = File("paper")
+    """Folder of tables and figures."""
+    runs_folder = File("runs")
+    """Folder of the study's own runs."""
 
     def run(self, name: str) -> RunFolder:
         """One of the study's own runs, which need not exist yet."""

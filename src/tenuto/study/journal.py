@@ -29,16 +29,8 @@ WRITE_EVERY = 0.5
 LOOK_EVERY = 0.2
 """Time between two attempts to take a lock, in seconds."""
 
-CORPUS, PREPARE, TRAIN, ADOPT, EVALUATE, NATURAL, ATTACK, ANALYSE = (
-    "corpus",
-    "prepare",
-    "train",
-    "adopt",
-    "evaluate",
-    "natural",
-    "attack",
-    "analyse",
-)
+CORPUS, PREPARE, TRAIN, ADOPT = "corpus", "prepare", "train", "adopt"
+EVALUATE, NATURAL, ATTACK, ANALYSE = "evaluate", "natural", "attack", "analyse"
 """Names of the stages."""
 
 WAITING, STOPPED, DONE, FAILED = "waiting", "stopped", "done", "failed"

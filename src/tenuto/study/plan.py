@@ -287,17 +287,10 @@ def check_names(study: StudyConfig) -> None:
 def planned(study: StudyConfig, data: Prepared | None, trust: bool = False) -> list[Planned]:
     """Every run of a settled study with the name of its folder. Errors as in `identified`."""
     configs = runs(study)
-    if data is not None:
-        configs = identified(configs, data, protocols(study), trust)
-    named = []
-    for config in configs:
-        folder = (
-            Path(f"{config.system}-{config.train.seed}-{UNKNOWN}")
-            if data is None
-            else loop.run_folder(Path(), config, data)
-        )
-        named.append(Planned(config, folder.name))
-    return named
+    if data is None:
+        return [Planned(each, f"{each.system}-{each.train.seed}-{UNKNOWN}") for each in configs]
+    configs = identified(configs, data, protocols(study), trust)
+    return [Planned(each, loop.run_folder(Path(), each, data).name) for each in configs]
 
 
 def plan_study(
@@ -343,10 +336,10 @@ def _of_run(folder: Path, one: Planned, study: StudyConfig, clock: _Clock) -> It
     run = StudyFolder(folder).run(one.run)
     checkpoint = run.checkpoint.relative_to(folder).as_posix()
     train = one.config.train
-    adversarial = "" if train.adversarial is None else ", adversarial training"
-    adversarial = adversarial if train.robust is None else f", robust training ({train.robust.method})"
+    method = "" if train.adversarial is None else ", adversarial training"
+    method = method if train.robust is None else f", robust training ({train.robust.method})"
     source = "" if one.config.adopted is None else one.config.adopted.source
-    inputs = {TRAIN: f"spectrograms{adversarial}", ADOPT: source, NATURAL: "recordings"}
+    inputs = {TRAIN: f"spectrograms{method}", ADOPT: source, NATURAL: "recordings"}
     for task in tasks(run, one.config, study):
         yield Stage(
             task.kind,
@@ -367,12 +360,9 @@ def analysed(runs: list[str], attacks: list[Protocol]) -> dict[str, list[str]]:
 def _analyse(folder: Path, each: list[Planned], attacks: list[Protocol], before: list[Stage]) -> Stage:
     """Tables and figures: done where they exist and were made from exactly these runs and protocols."""
     notes = journal.read(folder, journal.STUDY).notes
-    made = notes.get("analysed") == analysed([one.run for one in each], attacks)
-    done = (
-        made
-        and all((folder / name).is_file() for name in notes["made"])
-        and all(stage.done for stage in before)
-    )
+    is_current = notes.get("analysed") == analysed([one.run for one in each], attacks)
+    is_there = is_current and all((folder / name).is_file() for name in notes["made"])
+    done = is_there and all(stage.done for stage in before)
     return Stage(ANALYSE, "", f"rows of {len(each)} runs", "paper", done)
 
 

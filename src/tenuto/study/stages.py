@@ -19,7 +19,6 @@ from tenuto.data.synthesis import synthesize
 from tenuto.errors import DataError, FileError, TenutoError
 from tenuto.evaluation import robustness
 from tenuto.evaluation.adoption import adopt_on, offered
-from tenuto.evaluation.graded import graded
 from tenuto.evaluation.natural import natural
 from tenuto.evaluation.runs import Run, open_run
 from tenuto.files import naming, write_csv
@@ -198,6 +197,8 @@ def _evaluate(job: Job, run: Run, task: Task, entry: journal.Entry) -> None:
     if task.kind == EVALUATE:
         robustness.evaluate(run)
     elif task.kind == NATURAL and task.protocol == GRADED:
+        from tenuto.evaluation.graded import graded  # needs SciPy's filters
+
         graded(run, before_piece=pace.check)
     elif task.kind == NATURAL:
         natural(run)

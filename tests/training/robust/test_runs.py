@@ -24,11 +24,6 @@ METHODS = {
 }
 
 
-def stop(row):
-    """End training after its first epoch."""
-    raise small_runs.InterruptionError
-
-
 @pytest.mark.parametrize(
     ("method", "changes"),
     [
@@ -43,7 +38,7 @@ def test_an_interrupted_run_ends_with_the_numbers_of_an_undisturbed_one(method, 
     undisturbed = loop.train(config, prepared, tmp_path / "whole")
     assert undisturbed.name.startswith(f"A2M2E_{method}-6-")
     with pytest.raises(small_runs.InterruptionError):
-        loop.train(config, prepared, tmp_path / "parts", progress=stop)
+        loop.train(config, prepared, tmp_path / "parts", progress=small_runs.interrupt)
     assert numbers(loop.train(config, prepared, tmp_path / "parts")) == numbers(undisturbed)
     stored = RunFolder(undisturbed).read_config()
     assert loop.run_folder(tmp_path / "whole", stored, prepared) == undisturbed  # with its defaults filled in
