@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from tenuto.config import RunConfig, merge, preset_run
-from tenuto.data import Dataset, Normalisation, Prepared, prepare
+from tenuto.config import DataConfig, RunConfig, merge, preset_run
+from tenuto.data import Dataset, Normalisation, Prepared, draw_split, prepare
 from tenuto.data.inputs import Inputs, LogSpectrogramInputs
 from tenuto.files import read_safetensors
 from tests import corpora
@@ -60,6 +60,15 @@ def unrated(root: Path) -> Prepared:
 def own(root: Path) -> Prepared:
     """Thirty clips of another kind: two other emotions, one concept."""
     return _prepared(corpora.folder(root / "data", CLIPS), root)
+
+
+def sound(root: Path) -> Prepared:
+    """Thirty clips, of which those that are not trained on are as long as attacks on samples need: 12 s."""
+    dataset = corpora.soundtracks(root / "data", CLIPS)
+    split = draw_split(dataset.index, DataConfig().split)
+    for clip in (*split.validation, *split.test):
+        corpora.write_audio(root / "data" / "Set1" / f"{clip}.mp3", int(clip), seconds=12.0)
+    return _prepared(dataset, root)
 
 
 def _prepared(dataset: Dataset, root: Path) -> Prepared:

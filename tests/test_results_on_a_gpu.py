@@ -14,31 +14,17 @@ from tenuto import metrics
 from tenuto.analysis.smc2025 import PRINTED_TABLE_1
 from tenuto.attacks import protocol
 from tenuto.files import read_csv, read_json
-from tenuto.store.rows import read_rows, values_of
+from tenuto.reporting import write_curves
+from tenuto.store.rows import values_of
 from tenuto.study.stages import analyse
+from tests.test_results_folder import FOLDER, PAGE, SENTENCES, error, plain, read_once
 
-FOLDER = Path(__file__).resolve().parents[1] / "results"
 STUDY, GPU = FOLDER / "paper-2025", FOLDER / "gpu"
 RUNS = {
     name: STUDY / "runs" / f"{name}-6-{signature}"
     for name, signature in {"A2E": "0f9f8894", "A2B2E": "643d529e", "A2M2E": "0a95f07f"}.items()
 }
 SYSTEMS = list(RUNS)
-
-
-def short(value, digits=3):
-    return f"{value:.{digits}f}".replace("0.", ".")
-
-
-@pytest.fixture(scope="module")
-def page():
-    return (FOLDER / "README.md").read_text("utf-8")
-
-
-@pytest.fixture(scope="module")
-def text(page):
-    """The page without line breaks."""
-    return " ".join(page.split())
 
 
 @pytest.fixture(scope="module")
@@ -54,11 +40,7 @@ def released():
 
 
 def attacked(system):
-    return read_rows(RUNS[system] / "attacks" / "paper-2025-released.csv")
-
-
-def error(rows):
-    return metrics.mae(values_of(rows, "label"), values_of(rows, "adversarial"))
+    return read_once(RUNS[system] / "attacks" / "paper-2025-released.csv")
 
 
 def same_tables(made, expected):
@@ -70,7 +52,7 @@ def same_tables(made, expected):
 @pytest.mark.parametrize("system", SYSTEMS)
 @pytest.mark.parametrize("name", ["paper-2025-released", "standard-1", "natural-1"])
 def test_rows_are_those_of_all_test_clips_and_of_the_gpu(system, name):
-    rows = read_rows(RUNS[system] / "attacks" / f"{name}.csv")
+    rows = read_once(RUNS[system] / "attacks" / f"{name}.csv")
     split = read_csv(RUNS[system] / "split.csv", text=("clip",)).set_index("clip")["split"]
     assert set(rows["clip"]) == set(split.index[split == "test"])
     arithmetic = "cpu AVX512" if name == "natural-1" else "cuda NVIDIA H200"
@@ -78,7 +60,7 @@ def test_rows_are_those_of_all_test_clips_and_of_the_gpu(system, name):
     assert rows["checkpoint"].iloc[0] == read_json(RUNS[system] / "metrics.json")["checkpoint"]
 
 
-def test_the_tables_are_made_from_the_rows(tmp_path):
+def test_the_tables_are_made_from_the_rows(tmp_path, undrawn):
     copy = tmp_path / "study"
     shutil.copytree(STUDY, copy, ignore=shutil.ignore_patterns("paper", "metrics.csv", "curve", "stats"))
     runs = [RUNS[system].name for system in SYSTEMS]
@@ -89,8 +71,8 @@ def test_the_tables_are_made_from_the_rows(tmp_path):
         assert (copy / path).read_bytes() == (STUDY / path).read_bytes(), path
 
 
-def test_curves_and_statistics_are_made_from_the_rows(tmp_path):
-    tenuto.curves(STUDY, "standard-1", out=tmp_path / "curve")
+def test_curves_and_statistics_are_made_from_the_rows(curves, tmp_path, undrawn):
+    write_curves(curves, tmp_path / "curve")
     tenuto.compare(STUDY, "paper-2025-released", out=tmp_path / "stats")
     for name in ("curve", "stats"):
         made = sorted((tmp_path / name).iterdir())
@@ -99,47 +81,49 @@ def test_curves_and_statistics_are_made_from_the_rows(tmp_path):
 
 
 @pytest.mark.parametrize("system", SYSTEMS)
-def test_clean_predictions_on_the_page(page, text, system):
+def test_clean_predictions_on_the_page(system):
     rows = attacked(system)
     label, clean = values_of(rows, "label"), values_of(rows, "clean")
     score, mae = metrics.pearson(label, clean).mean(), metrics.mae(label, clean)
     mean, deviation, mae_mean, mae_deviation = PRINTED_TABLE_1[system]
     ended = read_json(RUNS[system] / "training.json")
-    cells = [system, short(score), short(mae), f"{short(mean, 2)} ± {short(deviation, 2)}"]
+    cells = [system, plain(score), plain(mae), f"{plain(mean, 2)} ± {plain(deviation, 2)}"]
     cells += [
-        f"{short(mae_mean, 2)} ± {short(mae_deviation, 2)}",
+        f"{plain(mae_mean, 2)} ± {plain(mae_deviation, 2)}",
         f"{ended['best_epoch']} of {ended['epochs']}",
     ]
-    assert f"| {' | '.join(cells)} |" in page
+    assert f"| {' | '.join(cells)} |" in PAGE
     assert abs(score - mean) <= deviation
     report = read_json(RUNS[system] / "metrics.json")
-    assert f"mean of the training clips has MAE {short(report['mean_predictor']['mae']['overall'])}" in text
+    assert (
+        f"mean of the training clips has MAE {plain(report['mean_predictor']['mae']['overall'])}" in SENTENCES
+    )
 
 
-def test_the_concepts_on_the_page(text):
+def test_the_concepts_on_the_page():
     report = read_json(RUNS["A2M2E"] / "metrics.json")
-    scores = [short(report[part]["correlation"]["overall"]) for part in ("test_concepts", "train_concepts")]
-    assert f"proxies with correlation {scores[0]} (training clips: {scores[1]})" in text
+    scores = [plain(report[part]["correlation"]["overall"]) for part in ("test_concepts", "train_concepts")]
+    assert f"proxies with correlation {scores[0]} (training clips: {scores[1]})" in SENTENCES
 
 
 @pytest.mark.parametrize("system", SYSTEMS)
-def test_the_attack_of_the_paper_on_the_page(page, released, system):
+def test_the_attack_of_the_paper_on_the_page(released, system):
     rows = attacked(system)
     label, values = values_of(rows, "label"), values_of(rows, "adversarial")
     outside = ((values < 0) | (values > 1)).mean()
     others = released[system]
-    cells = [system, short(metrics.pearson(label, values).mean()), short(error(rows))]
-    cells += [short(metrics.mae(label, np.clip(values, 0, 1))), f"{outside:.0%}".replace("%", " %")]
+    cells = [system, plain(metrics.pearson(label, values).mean()), plain(error(rows))]
+    cells += [plain(metrics.mae(label, np.clip(values, 0, 1))), f"{outside:.0%}".replace("%", " %")]
     cells += [f"{rows['l2'].median():.1f}", f"{others[6]:.2f}"]
     cells += [f"{others.mean():.2f} ({others.min():.2f} to {others.max():.2f})"]
-    assert f"| {' | '.join(cells)} |" in page
+    assert f"| {' | '.join(cells)} |" in PAGE
     assert not rows["converged"].any()
     assert {f"{size:.3f}" for size in rows["linf"]} == {"1.998"}
     assert len(others) == 10
     assert error(rows) < others.min()
 
 
-def test_the_order_after_the_attack_of_the_paper(text, released):
+def test_the_order_after_the_attack_of_the_paper(released):
     errors = {system: error(attacked(system)) for system in SYSTEMS}
     assert max(errors, key=lambda system: errors[system]) == "A2M2E"
     assert released["A2M2E"].mean() < min(released["A2E"].mean(), released["A2B2E"].mean())
@@ -147,20 +131,21 @@ def test_the_order_after_the_attack_of_the_paper(text, released):
     tests = read_csv(STUDY / "paper" / "significance.csv").set_index("comparison")
     for pair, row in tests.iterrows():
         assert (
-            f"t(35) = {row.t:.2f}, p = {row.p:.2g} for {pair}".replace("0.", ".").replace("-.", "-0.") in text
+            f"t(35) = {row.t:.2f}, p = {row.p:.2g} for {pair}".replace("0.", ".").replace("-.", "-0.")
+            in SENTENCES
         )
 
 
 @pytest.mark.parametrize("system", SYSTEMS)
-def test_the_curve_on_the_page(page, curves, system):
+def test_the_curve_on_the_page(curves, system):
     table = curves.runs.query("system == @system").sort_values("epsilon")
     summary = curves.summary.set_index("system").loc[system]
-    cells = [system, *map(short, table["mae"])]
+    cells = [system, *map(plain, table["mae"])]
     doubles = f"{summary.doubling:.3f} ({summary.doubling_low:.3f} to {summary.doubling_high:.3f})"
-    assert f"| {' | '.join([*cells, doubles, f'{summary.beyond:.3f}'])} |" in page
+    assert f"| {' | '.join([*cells, doubles, f'{summary.beyond:.3f}'])} |" in PAGE
 
 
-def test_what_is_stated_of_the_curve(text, curves):
+def test_what_is_stated_of_the_curve(curves):
     errors = curves.runs.pivot(index="epsilon", columns="system", values="mae")
     constant = read_json(RUNS["A2E"] / "metrics.json")["mean_predictor"]["mae"]["overall"]
     assert (errors.loc[0.02] < constant).all()
@@ -169,76 +154,80 @@ def test_what_is_stated_of_the_curve(text, curves):
     assert set(errors.loc[0.05:].idxmin(axis=1)) == {"A2B2E"}
     assert set(errors.loc[0.01:].idxmax(axis=1)) == {"A2M2E"}
     middle = curves.runs.query("epsilon == 0.1").set_index("system").loc[SYSTEMS]
-    first, second, third = map(short, middle["correlation"])
-    assert f"negative: {first}, {second} and {third}," in text
-    first, second, third = map(short, middle["moved"])
-    assert f"at 0.1 it moves them by {first}, {second} and {third}." in text
+    first, second, third = map(plain, middle["correlation"])
+    assert f"negative: {first}, {second} and {third}," in SENTENCES
+    first, second, third = map(plain, middle["moved"])
+    assert f"at 0.1 it moves them by {first}, {second} and {third}." in SENTENCES
 
 
-def test_natural_changes_on_the_page(text, curves):
+def test_natural_changes_on_the_page(curves):
     natural, summary = curves.natural, curves.summary.set_index("system").loc[SYSTEMS]
-    largest = [f"{short(row.natural)} ({system}, {row.natural_change})" for system, row in summary.iterrows()]
+    largest = [f"{plain(row.natural)} ({system}, {row.natural_change})" for system, row in summary.iterrows()]
     largest[2] = largest[2].replace("other", "another")
-    assert f"moves predictions by {largest[0]}, {largest[1]} and {largest[2]}" in text
+    assert f"moves predictions by {largest[0]}, {largest[1]} and {largest[2]}" in SENTENCES
     for change, name in (("mp3 128 kb/s", "mp3"), ("noise 20 dB", "noise at 20 dB")):
         moved = natural.loc[natural["change"] == change, "moved"]
-        assert f"{name} by {short(moved.min())} to {short(moved.max())}" in text
-    assert f"From {summary.beyond.min():.3f} to {summary.beyond.max():.3f} on the attack moves them" in text
+        assert f"{name} by {plain(moved.min())} to {plain(moved.max())}" in SENTENCES
+    assert (
+        f"From {summary.beyond.min():.3f} to {summary.beyond.max():.3f} on the attack moves them" in SENTENCES
+    )
 
 
-def test_seconds_on_the_page(page, text):
+def test_seconds_on_the_page():
     runs = read_csv(GPU / "runs.csv").set_index("run")
     stages = {"training": "train", "evaluation": "evaluate", "natural changes": "natural"}
     stages |= {f"`{name}`": f"attack {name}" for name in ("paper-2025-released", "standard-1")}
     order = [RUNS[system].name for system in ("A2E", "A2M2E", "A2B2E")]
     for name, column in stages.items():
         cells = [f"{runs[column][run]:.1f}" for run in order]
-        assert f"| {name} | {' | '.join(cells)} |" in page
+        assert f"| {name} | {' | '.join(cells)} |" in PAGE
     assert set(runs["peak_gib"]) == {7.45}
-    assert "Each held 7.45 GiB at its peak" in text
+    assert "Each held 7.45 GiB at its peak" in SENTENCES
     alone = runs.loc[RUNS["A2B2E"].name]
     step = 1000 * alone["attack paper-2025-released"] / 36_000
-    assert f"took {step:.2f} ms per iteration and clip" in text
-    plain = next(
+    assert f"took {step:.2f} ms per iteration and clip" in SENTENCES
+    measured = next(
         one for one in read_json(GPU / "benchmarks.json")["results"] if one["name"] == "attack, ms a step"
     )
     assert (
-        f"{plain['plain_median'] / step:.1f} times as fast as the plain {plain['plain_median']:.2f} ms"
-        in text
+        f"{measured['plain_median'] / step:.1f} times as fast as the plain {measured['plain_median']:.2f} ms"
+        in SENTENCES
     )
     epoch = alone["train"] / read_json(RUNS["A2B2E"] / "training.json")["epochs"]
-    assert f"288 clips of A2B2E above took {epoch:.2f} s" in text
+    assert f"288 clips of A2B2E above took {epoch:.2f} s" in SENTENCES
 
 
-def test_checks_of_attacks_on_the_page(text):
+def test_checks_of_attacks_on_the_page():
     calls = read_csv(GPU / "attacks.csv")
-    assert f"{len(calls)} calls, {calls['attack'].nunique()} attacks on random and trained networks" in text
+    assert (
+        f"{len(calls)} calls, {calls['attack'].nunique()} attacks on random and trained networks" in SENTENCES
+    )
     assert calls["untouched"].all()
     assert calls["twice_the_same"].all()
     assert calls["budget_used"].max() <= 1 + 1e-6
-    assert f"from the CPU's by at most {calls['clean'].max():.1e}".replace("e-07", "e-7") in text
+    assert f"from the CPU's by at most {calls['clean'].max():.1e}".replace("e-07", "e-7") in SENTENCES
     change = ((calls["loss_cpu"] - calls["loss_gpu"]).abs() / calls["loss_cpu"].abs()).fillna(0)  # of 0 and 0
     median = f"{change.median():.1e}".replace("e-07", "e-7")
     counts = [(change > limit).sum() for limit in (0.001, 0.01)]
     assert (
         f"differs by {median} in the median over calls, by more than 0.1 % in {counts[0]} of 126 calls"
-        in text
+        in SENTENCES
     )
-    assert f"more than 1 % in {counts[1]}, all of them APGD" in text
+    assert f"more than 1 % in {counts[1]}, all of them APGD" in SENTENCES
     assert calls.loc[change > 0.01, "attack"].str.startswith("apgd").all()
     low = calls["attack"] == "apgd bfloat16"
     largest = [f"{change[kind].max():.1%}".replace("%", " %") for kind in (~low, low)]
-    assert f"{largest[0]} in float32 and {largest[1]} in bfloat16, of either sign" in text
+    assert f"{largest[0]} in float32 and {largest[1]} in bfloat16, of either sign" in SENTENCES
     sign = np.sign(calls["loss_cpu"] - calls["loss_gpu"])[change > 0.01]
     assert set(sign) == {-1.0, 1.0}
-    assert f"differ by up to {calls['prediction'].max():.2f}" in text
+    assert f"differ by up to {calls['prediction'].max():.2f}" in SENTENCES
     for family, digits in (("noise", ".1e"), ("fgsm", ".5f")):
         most = calls.loc[calls["attack"].str.startswith(family), "prediction"].max()
         name = {"noise": "`Noise` they differ", "fgsm": "`FGSM`"}[family]
-        assert f"{name} by at most {most:{digits}}".replace("e-07", "e-7") in text
+        assert f"{name} by at most {most:{digits}}".replace("e-07", "e-7") in SENTENCES
 
 
-def test_checks_of_training_on_the_page(text):
+def test_checks_of_training_on_the_page():
     checks = read_json(GPU / "checks.json")
     training, predictions = checks["training"], checks["trained_networks"]
     for run in training.values():
@@ -249,17 +238,20 @@ def test_checks_of_training_on_the_page(text):
         for epoch in (1, 6)
     ]
     (low, high), (last_low, last_high) = ((min(values), max(values)) for values in losses)
-    assert f"epoch 1 differs by {low} to {high} %, that of epoch 6 by {last_low} to {last_high} %" in text
+    assert (
+        f"epoch 1 differs by {low} to {high} %, that of epoch 6 by {last_low} to {last_high} %" in SENTENCES
+    )
     most = max(value for run in predictions.values() for value in run.values())
-    assert f"Predictions of trained networks differ by at most {most:.1e}".replace("e-07", "e-7") in text
+    assert f"Predictions of trained networks differ by at most {most:.1e}".replace("e-07", "e-7") in SENTENCES
     assert all(rows["twice the same"] for rows in checks["rows_of_protocols"].values())
     held = [f"{checks['memory'][name]['GiB']:.1f}" for name in checks["memory"]]
     assert (
-        f"holds {held[0]} GiB, APGD on 36 clips {held[1]} GiB (bfloat16: {held[2]} and {held[3]} GiB)" in text
+        f"holds {held[0]} GiB, APGD on 36 clips {held[1]} GiB (bfloat16: {held[2]} and {held[3]} GiB)"
+        in SENTENCES
     )
 
 
-def test_benchmarks_on_the_page(page, text):
+def test_benchmarks_on_the_page():
     measured = {one["name"]: one for one in read_json(GPU / "benchmarks.json")["results"]}
     names = {
         "attack, ms a step": "attack, ms per iteration and clip",
@@ -272,14 +264,14 @@ def test_benchmarks_on_the_page(page, text):
     assert set(measured) == set(names)
     for name, one in measured.items():
         times = [f"{one[f'{side}_median']:#.3g}" for side in ("ours", "plain")]
-        assert f"| {names[name]} | {times[0]} | {times[1]} | {one['speedup']:.3g} |" in page
+        assert f"| {names[name]} | {times[0]} | {times[1]} | {one['speedup']:.3g} |" in PAGE
     # Epochs there hold 4 updates and count eight times; an epoch of the study holds 36.
     epoch = read_csv(GPU / "runs.csv").set_index("run")["train"][RUNS["A2B2E"].name]
     epoch /= read_json(RUNS["A2B2E"] / "training.json")["epochs"]
     small = measured["training epoch, s"]["ours_median"] / 8
     update = (epoch - small) / 32
-    assert f"an update takes some {1000 * update:.0f} ms" in text
-    assert f"the rest of an epoch some {small - 4 * update:.2f} s" in text
+    assert f"an update takes some {1000 * update:.0f} ms" in SENTENCES
+    assert f"the rest of an epoch some {small - 4 * update:.2f} s" in SENTENCES
 
 
 def test_the_docs_state_what_was_measured():
@@ -315,12 +307,12 @@ def test_the_docs_state_what_was_measured():
     assert "the loss of the first epoch differed by 1 %" in docs["training"]
 
 
-def test_the_audit_on_the_page_is_that_of_its_file(text):
+def test_the_audit_on_the_page_is_that_of_its_file():
     audit = read_json(STUDY / "audit" / "audit.json")
     counts = ", ".join(
         f"{audit['verdicts'][name]} {name}" for name in ("FAIL", "WARN", "PASS", "NOT RECORDED")
     )
-    assert f"**The audit first: {counts}.**" in text
+    assert f"**The audit first: {counts}.**" in SENTENCES
     findings = {(finding["source"], finding["check"]): finding for finding in audit["findings"]}
     paper, standard = "paper-2025-released", "standard-1"
     assert {name for name, finding in findings.items() if finding["verdict"] == "FAIL"} == {
@@ -331,16 +323,16 @@ def test_the_audit_on_the_page_is_that_of_its_file(text):
         (standard, "albums"),
     }
     assert "0 of 108 attacks reached their goal" in findings[paper, "convergence"]["sentence"]
-    assert f"{findings[paper, 'rating-scale']['value']:.0%} of its attacked".replace("%", " %") in text
+    assert f"{findings[paper, 'rating-scale']['value']:.0%} of its attacked".replace("%", " %") in SENTENCES
     sentence = findings[paper, "ranking"]["sentence"]
     assert "A2E is number 2 by MAE, CCC, Pearson, Spearman and number 3 by RMSE, R2" in sentence
     sentence = findings[standard, "ranking"]["sentence"]
     assert "linf 0.01" in sentence
     assert "A2B2E is number 1 by CCC, Pearson, Spearman and number 3 by RMSE, R2" in sentence
     longer = findings[standard, "longer-search"]["value"]
-    assert f"error by at most {longer:.1%}".replace("%", " %") in text
+    assert f"error by at most {longer:.1%}".replace("%", " %") in SENTENCES
     for system in SYSTEMS:  # neither noise nor Square is stronger
-        rows = read_rows(RUNS[system] / "attacks" / f"{standard}.csv")
+        rows = read_once(RUNS[system] / "attacks" / f"{standard}.csv")
         errors = np.abs(values_of(rows, "adversarial") - values_of(rows, "label")).mean(axis=1)
         keys = [rows["clip"], rows["epsilon"], rows["attack"] == "APGD"]
         largest = pd.Series(errors).groupby(keys).max().unstack()

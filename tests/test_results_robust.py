@@ -17,11 +17,9 @@ from tenuto.store.certificates import read_certificates
 from tenuto.store.rows import read_rows, row_errors, values_of
 from tenuto.store.run import RunFolder
 from tenuto.store.study import StudyFolder
-from tests.test_results_folder import plain
+from tests.test_results_folder import PAGE, SENTENCES, plain
 
 FOLDER = Path(__file__).parents[1] / "results" / "robust-2025"
-PAGE = (FOLDER.parent / "README.md").read_text("utf-8")
-SENTENCES = " ".join(PAGE.split())
 PROTOCOL = "standard-1+precision=bfloat16"
 
 

@@ -11,9 +11,9 @@ import pytest
 import tenuto
 from tenuto.attacks import protocol
 from tenuto.store.rows import read_rows
+from tests.test_results_folder import PAGE
 
 FOLDER = Path(__file__).parents[1] / "results" / "standard"
-PAGE = (FOLDER.parent / "README.md").read_text("utf-8")
 MODELS = {
     "A2E, full width": ("A2E-6-8588ea67", 12),
     "a2e-soundtracks, full width": ("a2e-soundtracks", 2),

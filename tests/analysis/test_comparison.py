@@ -339,7 +339,7 @@ def test_every_comparison_done_is_told():
     assert values == [1, 1, 1]
 
 
-def test_files_have_every_digit_and_captions_name_the_unit(two_systems, tmp_path):
+def test_files_have_every_digit_and_captions_name_the_unit(two_systems, tmp_path, undrawn):
     written = write_comparison(two_systems, tmp_path)
     names = [
         f"stats_{part}.{kind}"
@@ -369,7 +369,7 @@ def test_what_is_not_there_is_printed_as_a_dash():
 
 
 def test_the_percentiles_of_an_interval_head_its_columns():
-    shown = reporting.show_systems(compare(noisy(), Settings(draws=200, level=0.9)))
+    shown = reporting.show_systems(compare(noisy(seeds=(7,)), Settings(draws=200, level=0.9)))
     assert list(shown.columns)[-2:] == ["5 %", "95 %"]
 
 

@@ -273,7 +273,7 @@ def test_each_emotion_is_followed_up_and_down():
         assert own["change"].tolist() == pytest.approx(changes)
 
 
-def test_a_protocol_that_pushes_no_single_emotion_has_no_such_curves(tmp_path):
+def test_a_protocol_that_pushes_no_single_emotion_has_no_such_curves(tmp_path, undrawn):
     result = measured(run())
     assert result.emotions.empty
     assert "emotions.png" not in write_curves(result, tmp_path)

@@ -1,5 +1,6 @@
 """Curves of attacks on the waveform: one per norm, on axes in dB."""
 
+import functools
 import math
 
 import numpy as np
@@ -18,11 +19,16 @@ from tests.reporting import made_up
 from tests.reporting.made_up import CLIPS, epsilon_of, sound
 
 
+@functools.cache
+def both():
+    """The curves of two norms."""
+    return measured(sound())
+
+
 def of(norm, rows=None, *more):
     """The curves of one norm."""
-    (chosen,) = [
-        one for one in measured(sound() if rows is None else rows, *more).by_norm if one.norm == norm
-    ]
+    made = both() if rows is None else measured(rows, *more)
+    (chosen,) = [one for one in made.by_norm if one.norm == norm]
     return chosen
 
 
@@ -30,9 +36,8 @@ def of(norm, rows=None, *more):
 
 
 def test_every_norm_has_a_curve_of_its_own():
-    result = measured(sound())
-    assert [one.norm for one in result.by_norm] == ["snr", "masked"]
-    for one in result.by_norm:
+    assert [one.norm for one in both().by_norm] == ["snr", "masked"]
+    for one in both().by_norm:
         expected = [0.125, *made_up.SOUND[one.norm].values()]
         assert one.runs["mae"].tolist() == pytest.approx(expected)
 
@@ -75,7 +80,7 @@ def test_names_of_norms_are_text_in_a_notebook():
     assert "&lt;script&gt;" in page
 
 
-def test_names_of_norms_lead_to_no_other_folder(tmp_path):
+def test_names_of_norms_lead_to_no_other_folder(tmp_path, undrawn):
     rows = pd.concat([test_curves.run(), test_curves.run().assign(norm="x/../../../evil")])
     out = tmp_path / "a" / "b"
     write_curves(measured(rows), out)
@@ -198,7 +203,7 @@ def test_runs_of_natural_2_on_other_clips_have_no_corruption_error():
 
 
 def test_the_caption_speaks_of_the_axis():
-    snr, masked = (tables.caption_curves(one) for one in measured(sound()).by_norm)
+    snr, masked = (tables.caption_curves(one) for one in both().by_norm)
     assert "signal-to-noise ratio from 40 to 20 dB." in snr
     assert "noise-to-mask ratio from -6 to 6 dB." in masked
     assert "epsilon" not in snr + masked
@@ -249,7 +254,7 @@ def test_emotions_are_drawn_over_the_same_axis():
 # Files
 
 
-def test_every_norm_has_files_of_its_own(tmp_path):
+def test_every_norm_has_files_of_its_own(tmp_path, undrawn):
     written = write_curves(measured(sound(), natural()), tmp_path)
     for norm in ("snr", "masked"):
         for name in ("curve-{}.png", "curve-{}.pdf", "curve-{}.csv", "bands-{}.csv", "summary-{}.md"):
@@ -258,7 +263,7 @@ def test_every_norm_has_files_of_its_own(tmp_path):
     assert "curve.png" not in written
 
 
-def test_a_norm_that_is_chosen_has_the_usual_names(tmp_path):
+def test_a_norm_that_is_chosen_has_the_usual_names(tmp_path, undrawn):
     written = write_curves(curves.measure(sound(), draws=DRAWS, norm="snr"), tmp_path)
     assert "curve.png" in written
     table = read_csv(written["curve.csv"])

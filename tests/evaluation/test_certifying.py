@@ -13,7 +13,6 @@ import torch
 import tenuto
 from tenuto.api.progress import SILENT
 from tenuto.api.runs import with_progress
-from tenuto.data import prepare
 from tenuto.data.batches import Material
 from tenuto.errors import AttackError, CheckpointError, ConfigError, DataError
 from tenuto.evaluation import certifying
@@ -21,13 +20,13 @@ from tenuto.evaluation.certificates import Smoothing, noisy_predictions
 from tenuto.evaluation.runs import open_run
 from tenuto.store.run import RunFolder
 from tenuto.training.loop import train
-from tests import corpora, small_runs
+from tests import small_runs
 
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
     root = tmp_path_factory.mktemp("certify")
-    prepared = prepare(corpora.soundtracks(root / "data", 30, seconds=12.0), root / "cache", workers=1)
+    prepared = small_runs.sound(root)
     folder = train(small_runs.settings("A2E", epochs=1), prepared, root / "runs")
     return with_progress(open_run(folder, prepared), SILENT)
 

@@ -279,9 +279,10 @@ def test_rows_are_written_once_and_read_the_next_time(rows, run):  # noqa: F811
     assert run.files.protocols() == []
 
 
-def test_an_interrupted_call_is_continued(rows, run, tmp_path, monkeypatch):  # noqa: F811
+def test_an_interrupted_call_is_continued(run, tmp_path, monkeypatch):  # noqa: F811
+    rows = graded(run, "validation")  # short clips
     copy = dataclasses.replace(run, folder=shutil.copytree(run.folder, tmp_path / run.name))
-    copy.files.natural(protocol="natural-2").unlink()
+    copy.files.natural("validation", "natural-2").unlink()
     variations = graded_module._variations
     measured: list[int] = []
 
@@ -296,9 +297,9 @@ def test_an_interrupted_call_is_continued(rows, run, tmp_path, monkeypatch):  # 
 
     monkeypatch.setattr(graded_module, "_variations", measure)
     with pytest.raises(KeyboardInterrupt):
-        graded(copy)
+        graded(copy, "validation")
     with pytest.raises(OutOfTime):
-        graded(copy, before_piece=out_of_time)
+        graded(copy, "validation", before_piece=out_of_time)
     assert len(measured) == 2
     measured.clear()
 
@@ -307,9 +308,10 @@ def test_an_interrupted_call_is_continued(rows, run, tmp_path, monkeypatch):  # 
         return variations(*call)
 
     monkeypatch.setattr(graded_module, "_variations", count)
-    pd.testing.assert_frame_equal(graded(copy), rows, check_dtype=False)
-    assert len(measured) == len(run.part("test")) - 2
-    assert sorted(path.name for path in copy.files.attacks.glob("*natural-2*")) == ["natural-2.csv"]
+    pd.testing.assert_frame_equal(graded(copy, "validation"), rows, check_dtype=False)
+    assert len(measured) == len(run.part("validation")) - 2
+    written = [path.name for path in copy.files.attacks.glob("*natural-2-validation*")]
+    assert written == ["natural-2-validation.csv"]
 
 
 def test_rows_of_earlier_weights_are_refused(rows, run, tmp_path):  # noqa: F811

@@ -311,6 +311,7 @@ def test_rows_are_computed_with_the_threads_of_the_run(run, tmp_path, monkeypatc
     threads = torch.get_num_threads() + 1
     monkeypatch.setattr(type(run), "threads", property(lambda self: threads))
     copy = dataclasses.replace(run, folder=shutil.copytree(run.folder, tmp_path / run.name))
+    monkeypatch.setattr(baseline, "NATURAL_CHANGES", {"6 dB up": Gain(6.0)})
     (copy.folder / "attacks" / "natural-1.csv").unlink(missing_ok=True)
     assert baseline.natural(copy)["versions"].str.endswith(f"{threads} threads").all()
 

@@ -103,7 +103,7 @@ def test_the_amplified_difference_is_as_loud_as_the_music_or_as_full_scale_allow
     assert is_as_loud or np.abs(amplified).max() == pytest.approx(32767, abs=1)
 
 
-def test_a_gallery_plays_every_run_at_every_budget(run, clip, played, tmp_path):
+def test_a_gallery_plays_every_run_at_every_budget(run, clip, tmp_path, undrawn):
     opened = with_progress(run, SILENT)
     made = gallery([opened, opened], tmp_path / "gallery.html", clip)
     page = made.path.read_text("utf-8")
@@ -115,7 +115,7 @@ def test_a_gallery_plays_every_run_at_every_budget(run, clip, played, tmp_path):
     assert made.bytes == len(page.encode())
 
 
-def test_a_gallery_chooses_clips_by_how_far_they_move(run, tmp_path):
+def test_a_gallery_chooses_clips_by_how_far_they_move(run, tmp_path, undrawn):
     made = gallery(with_progress(run, SILENT), tmp_path / "gallery.html", 2)
     moves = [one.effect["after"] for one in made.clips]
     assert len(moves) == 2
@@ -134,7 +134,7 @@ def test_a_gallery_refuses_what_is_not_there(run, tmp_path):
     assert not out.exists()
 
 
-def test_a_gallery_compares_one_protocol(run, clip, tmp_path):
+def test_a_gallery_compares_one_protocol(run, clip, tmp_path, undrawn):
     prepared, first = run.material.prepared, with_progress(run, SILENT)
     both = open_run(shutil.copytree(run.folder, tmp_path / "both" / run.name), prepared)
     attack(both.in_sound(), single(FGSM(SNR(30))))

@@ -76,7 +76,7 @@ def test_a_black_box_is_searched(song):
         tenuto.attack_recording(model, song, "APGD", objective="valence+", epsilon=0.05)
 
 
-def test_files_of_the_user_beside_the_recording_stay(song):
+def test_files_of_the_user_beside_the_recording_stay(song, undrawn):
     beside = [song.with_suffix(ending) for ending in (".csv", ".png")]
     for path in beside:
         path.write_text("of the user")

@@ -101,14 +101,14 @@ def test_panels_without_an_emotion_are_empty():
     assert [axes.get_title().split()[0] for axes in visible] == list(EMOTIONS)
 
 
-@pytest.mark.parametrize(("kind", "begins", "times"), [("png", b"\x89PNG", 8), ("pdf", b"%PDF", 2)])
-def test_a_figure_is_written_by_its_ending_and_always_the_same(tmp_path, kind, begins, times):
-    written = [
+@pytest.mark.parametrize(("kind", "begins"), [("png", b"\x89PNG"), ("pdf", b"%PDF")])
+def test_a_figure_is_written_by_its_ending_and_always_the_same(tmp_path, kind, begins):
+    first, second = (
         write_figure(explanation_figure(explained()), tmp_path / f"{time}.{kind}").read_bytes()
-        for time in range(times)  # the layout's solver ends in -0 instead of 0 about every fifth time
-    ]
-    assert written[0].startswith(begins)
-    assert set(written) == {written[0]}
+        for time in range(2)
+    )
+    assert first.startswith(begins)
+    assert first == second
 
 
 @pytest.mark.parametrize("name", ["figure", "figure.svg"])

@@ -5,10 +5,13 @@ from __future__ import annotations
 import math
 
 import numpy as np
+import pytest
 
 from tenuto.reporting.page.gallery import Shown, make_gallery
 from tenuto.reporting.page.report import render
 from tests.reporting.test_clip import made_up
+
+pytestmark = pytest.mark.usefixtures("undrawn")
 
 SCALE = (0.0, 1.0)
 BEFORE = np.array([0, 1000, -1000, 0], np.int16)

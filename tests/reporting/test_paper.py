@@ -119,7 +119,7 @@ def test_a_system_of_ones_own_comes_last_and_has_no_value_of_the_paper():
     assert np.isnan(table["print_mae_mean"].iloc[-1])
 
 
-def test_values_of_the_paper_are_shown_with_its_data_only(tmp_path):
+def test_values_of_the_paper_are_shown_with_its_data_only(tmp_path, undrawn):
     rows = made_up.study(systems=("A2E", "A2M2E"))
     assert smc2025.table1(rows)["system"].tolist() == ["A2E", "A2M2E"]
     own = paper.write_all(rows, tmp_path / "own")
@@ -238,13 +238,13 @@ def test_everything_is_written_and_the_names_say_where(tmp_path):
     assert all(path.stat().st_size > 50 for path in written.values())
 
 
-def test_written_metrics_have_every_digit(tmp_path):
+def test_written_metrics_have_every_digit(tmp_path, undrawn):
     rows = made_up.study(systems=("A2E",))
     table = pd.read_csv(paper.write_all(rows, tmp_path)["metrics.csv"])
     np.testing.assert_array_equal(table["adversarial_mae"], run_metrics(rows)["adversarial_mae"])
 
 
-def test_a_study_of_one_run_gets_what_one_run_supports(tmp_path):
+def test_a_study_of_one_run_gets_what_one_run_supports(tmp_path, undrawn):
     written = paper.write_all(made_up.run(), tmp_path)
     assert "figure4.png" in written
     assert written["significance.csv"].read_text().splitlines()[1:] == []

@@ -40,6 +40,8 @@ from tests.reporting.made_up_report import (
 )
 from tests.reporting.test_style import contrast
 
+pytestmark = pytest.mark.usefixtures("undrawn")  # what a module's fixture makes is drawn all the same
+
 EVERYTHING = (
     *("attacked", "clean", "predictions", "statistics", "curves", "natural"),
     *("audit", "concepts", "gain", "gallery", "runs"),
@@ -230,7 +232,8 @@ def test_only_the_papers_data_are_compared_with_the_paper(tmp_path):
     assert "A2E (orig.)" in names["soundtracks"][1]
 
 
-def test_the_same_study_gives_the_same_bytes(everything, html, tmp_path):
+def test_the_same_study_gives_the_same_bytes(everything, html, tmp_path, monkeypatch):
+    monkeypatch.undo()  # figures are drawn
     written = write_report(everything, tmp_path / "report.html")
     assert written.read_text("utf-8") == html
 
@@ -274,7 +277,8 @@ def test_names_cannot_break_the_page(tmp_path):
     assert [text for _, text in page.named("title")] == ["Robustness of music-emotion recognition: <i>"]
 
 
-def test_six_clips_of_ten_seconds_stay_below_fifteen_megabytes_even_of_noise(everything, html):
+def test_six_clips_of_ten_seconds_stay_below_fifteen_megabytes_even_of_noise(everything, html, monkeypatch):
+    monkeypatch.undo()  # figures are drawn
     noise = np.random.default_rng(0).integers(-32767, 32768, (2, 221_900)).astype(np.int16)
     loud = dataclasses.replace(resynthesis(), samples_before=noise[0], samples_after=noise[1])
     clip = gallery_clip(dataclasses.replace(everything, resyntheses=[resynthesis(), loud]), 1)
@@ -474,11 +478,10 @@ def test_the_audit_is_ordered_by_severity_with_its_questions(everything):
     assert table.lines[0][2].text == CHECKS["budget"].question
 
 
-def test_every_system_is_explained(everything, read):
-    shown = make_page(everything).systems
-    assert [name for name, _ in shown] == ["A2E", "A2M2E"]
+def test_every_system_is_explained(shown, read):
+    assert [name for name, _ in shown.systems] == ["A2E", "A2M2E"]
     texts = [text for _, text in read.named("dt", "dd")]
-    assert all(text in texts for pair in shown for text in pair)
+    assert all(text in texts for pair in shown.systems for text in pair)
 
 
 def test_sections_below_the_answer_are_folded(read):

@@ -190,7 +190,7 @@ def compare(
     pairs = planned(names, settings.pairs)
     systems, paired, mixed = [], [], []
     for quantity in QUANTITIES:
-        sides = {name: _side(errors, name, quantity) for name in names}
+        sides = {name: matrix(errors, name, quantity) for name in names}
         systems += [_system(quantity, name, sides[name], settings) for name in names]
         for pair in pairs:
             paired.append(_paired(quantity, pair, sides, settings))
@@ -212,8 +212,8 @@ def compare(
     )
 
 
-def _side(errors: pd.DataFrame, system: str, quantity: str) -> pd.DataFrame:
-    """Errors of a system, one line per seed and one column per clip, both in order."""
+def matrix(errors: pd.DataFrame, system: str, quantity: str) -> pd.DataFrame:
+    """A column of the errors of a system, one line per seed and one column per clip, both in order."""
     return errors[errors["system"] == system].pivot(index="seed", columns="clip", values=quantity)
 
 
@@ -240,12 +240,7 @@ def _paired(
     if not len(shared):
         return line
     interval = statistics.crossed_interval(a - b, settings.draws, settings.seed, settings.level)
-    line |= {
-        "difference": interval.mean,
-        "low": interval.low,
-        "high": interval.high,
-        "resampled": interval.resampled,
-    }
+    line |= {"difference": interval.mean, **vars(interval)}
     if statistics.differences_vary(a.ravel(), b.ravel()):
         pooled = vars(statistics.paired_t_test(a.ravel(), b.ravel()))
         line |= {f"pooled_{name}": value for name, value in pooled.items()}

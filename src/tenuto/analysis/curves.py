@@ -5,8 +5,7 @@ clean clip. The mean change of the predictions is reported too, for comparison w
 seeds and clips (`statistics.crossed_interval`), or only one of them where the other has a single value.
 
 A protocol with several norms has a curve for each: sizes of two norms are never compared. Sizes in a summary are in the
-unit of the axis (`tenuto.store.budgets`), which is dB for a signal-to-noise ratio. Some lines over 400: every number
-of a curve is computed here.
+unit of the axis (`tenuto.store.budgets`), which is dB for a signal-to-noise ratio.
 """
 
 from __future__ import annotations
@@ -14,7 +13,7 @@ from __future__ import annotations
 import dataclasses
 import html
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -130,10 +129,9 @@ def from_folders(
         FileError: A folder without rows of that protocol.
         DataError: The same run twice, or see `ladder`.
     """
+    attacked_runs = {folder: StudyFolder(folder).protocols(damaged=_ignore) for folder in folders}
     if protocol is None:
-        having = [name for folder in folders for name in StudyFolder(folder).protocols(damaged=_ignore)]
-        attacked = {name: _rows_of(folders, name) for name in dict.fromkeys(having)}
-        protocol = with_budgets(attacked) or PROTOCOL
+        protocol = with_budgets(_rows_by_protocol(attacked_runs)) or PROTOCOL
     tables = [read_study(folder, protocol) for folder in folders]
     rows = validate_rows(pd.concat(tables, ignore_index=True), ", ".join(map(str, folders)))
     rows = in_unit(rows, unit)
@@ -144,19 +142,18 @@ def from_folders(
         if (table := read_natural(folder, variation)) is not None
     ]
     names = set(rows["run"])
-    attacked_runs = [StudyFolder(folder).protocols(damaged=_ignore) for folder in folders]
     curves = measure(
         rows,
         pd.concat(natural, ignore_index=True) if natural else None,
         draws,
         seed,
         recorded_constant(
-            [run for own in attacked_runs for run in own.get(protocol, []) if run.name in names]
+            [run for own in attacked_runs.values() for run in own.get(protocol, []) if run.name in names]
         ),
         norm,
     )
     in_words = "" if unit is None else f" in {curves.unit}"
-    runs = {run.name for own in attacked_runs for having in own.values() for run in having}
+    runs = {run.name for own in attacked_runs.values() for having in own.values() for run in having}
     runs |= {str(run) for table in natural for run in table["run"]}
     if without := sorted(runs - names):
         left = f"No rows of {protocol}{in_words} of {', '.join(without)}: left out."
@@ -173,10 +170,13 @@ def _ignore(error: TenutoError) -> None:
     """`read_study` has named it."""
 
 
-def _rows_of(folders: Sequence[str | Path], protocol: str) -> pd.DataFrame:
-    """Rows of a protocol of every run below the folders that has them."""
-    having = [folder for folder in folders if protocol in StudyFolder(folder).protocols(damaged=_ignore)]
-    return pd.concat([read_study(folder, protocol) for folder in having], ignore_index=True)
+def _rows_by_protocol(protocols: Mapping[str | Path, Iterable[str]]) -> dict[str, pd.DataFrame]:
+    """Protocol -> its rows in all folders, from folder -> its protocols."""
+    tables: dict[str, list[pd.DataFrame]] = {}
+    for folder, names in protocols.items():
+        for name in names:
+            tables.setdefault(name, []).append(read_study(folder, name))
+    return {protocol: pd.concat(own, ignore_index=True) for protocol, own in tables.items()}
 
 
 def with_budgets(protocols: Mapping[str, pd.DataFrame]) -> str | None:
@@ -301,20 +301,14 @@ def _of_same_weights(natural: pd.DataFrame, rows: pd.DataFrame) -> tuple[pd.Data
     """Natural changes without those of other weights than were attacked, and a sentence for each run that has some."""
     if not ("checkpoint" in natural and "checkpoint" in rows):
         return natural, []
-    attacked = {run: set(own["checkpoint"].dropna()) for run, own in rows.groupby("run")}
-    is_other = pd.Series(
-        [
-            bool(attacked[run]) and not pd.isna(weights) and weights not in attacked[run]
-            for run, weights in zip(natural["run"], natural["checkpoint"], strict=True)
-        ],
-        natural.index,
-        dtype=bool,
-    )
+    attacked = rows[["run", "checkpoint"]].dropna().drop_duplicates()
+    measured = natural[["run", "checkpoint"]]
+    is_same = pd.MultiIndex.from_frame(measured).isin(pd.MultiIndex.from_frame(attacked))
+    is_other = measured["run"].isin(attacked["run"]) & measured["checkpoint"].notna() & ~is_same
+    others = natural.loc[is_other, ["protocol", "run"]].drop_duplicates().sort_values(["protocol", "run"])
     sentences = [
         f"{protocol} of {run} was measured with other weights than were attacked: left out."
-        for protocol, run in sorted(
-            set(zip(*(natural.loc[is_other, name] for name in ("protocol", "run")), strict=True))
-        )
+        for protocol, run in others.itertuples(index=False)
     ]
     return natural[~is_other], sentences
 
@@ -337,7 +331,7 @@ def _measured(rows: pd.DataFrame, natural: pd.DataFrame, draws: int, seed: int) 
     runs = _curve(steps)
     changes = baseline.summary(natural)
     epsilons = [0.0, *steps]
-    heights = {quantity: _matrices(steps, quantity) for quantity in QUANTITIES}
+    heights = _matrices(steps)
     bands = [
         {"system": system, "quantity": quantity, "epsilon": epsilon, **vars(interval(table, draws, seed))}
         for quantity, systems in heights.items()
@@ -375,24 +369,17 @@ def _with_db(table: pd.DataFrame, axis: Norm, prefix: str = "") -> pd.DataFrame:
     return changed
 
 
-def _matrices(steps: dict[float, pd.DataFrame], quantity: str) -> dict[str, Values]:
-    """System -> (seeds, clips, 1 + epsilons), both in order; epsilon 0 first."""
-    layers: dict[str, list[Values]] = {}
-    for place, group in enumerate(steps.values()):
-        errors = comparison.clip_errors(group)
-        errors["moved"] = _moved(group)
-        for system in ordered_systems(errors):
-            own = errors[errors["system"] == system]
-            sides = {
-                name: own.pivot(index="seed", columns="clip", values=name)
-                for name in ("clean", "attacked", "moved")
-            }
-            values = sides["attacked" if quantity == "error" else "moved"].to_numpy(np.float64)
-            if place == 0:
-                clean = sides["clean"].to_numpy(np.float64)
-                layers[system] = [clean if quantity == "error" else np.zeros_like(clean)]
-            layers[system].append(values)
-    return {system: np.stack(layer, axis=-1) for system, layer in layers.items()}
+def _matrices(steps: dict[float, pd.DataFrame]) -> dict[str, dict[str, Values]]:
+    """Quantity -> system -> (seeds, clips, 1 + epsilons), both in order; epsilon 0 first."""
+    tables = [comparison.clip_errors(group).assign(moved=_moved(group)) for group in steps.values()]
+    tables.insert(0, tables[0].assign(attacked=tables[0]["clean"], moved=0.0))
+    return {
+        quantity: {
+            system: np.stack([comparison.matrix(table, system, column) for table in tables], axis=-1)
+            for system in ordered_systems(tables[0])
+        }
+        for quantity, column in zip(QUANTITIES, ("attacked", "moved"), strict=True)
+    }
 
 
 def _remarks(runs: pd.DataFrame, axis: Norm, changes: pd.DataFrame, epsilons: Sequence[float]) -> list[str]:

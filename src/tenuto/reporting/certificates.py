@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from tenuto.analysis.certificates import Sandwich
-from tenuto.analysis.words import number
 from tenuto.reporting import tables
 from tenuto.reporting.figures.certificates import sandwich
 from tenuto.reporting.figures.style import save
@@ -15,22 +15,21 @@ from tenuto.reporting.figures.style import save
 
 def show_sandwich(both: Sandwich) -> pd.DataFrame:
     """`Sandwich.table` as text cells."""
-    lines = []
-    for line in both.table.to_dict("records"):
-        decibels = line["snr_db"]
-        lines.append(
-            {
-                "System": str(line["system"]),
-                "Sigma": f"{line['sigma']:g}",
-                "Radius": f"{line['radius']:g}" if decibels != decibels else f"{decibels:g} dB SNR",
-                "Model": number(line["model_mae"], ".3f"),
-                "Smoothed": number(line["clean_mae"], ".3f"),
-                "Attack": number(line["attacked_mae"], ".3f"),
-                "Certificate": number(line["certified_mae"], ".3f"),
-                "Clips": str(line["clips"]),
-            }
-        )
-    return pd.DataFrame(lines, dtype=str)
+    table = both.table
+    shown = {
+        "System": table["system"],
+        "Sigma": tables.numbers(table["sigma"], "g"),
+        "Radius": [
+            f"{radius:g}" if np.isnan(decibels) else f"{decibels:g} dB SNR"
+            for radius, decibels in zip(table["radius"], table["snr_db"], strict=True)
+        ],
+        "Model": tables.numbers(table["model_mae"], ".3f"),
+        "Smoothed": tables.numbers(table["clean_mae"], ".3f"),
+        "Attack": tables.numbers(table["attacked_mae"], ".3f"),
+        "Certificate": tables.numbers(table["certified_mae"], ".3f"),
+        "Clips": table["clips"],
+    }
+    return pd.DataFrame(shown, dtype=str)
 
 
 def caption_sandwich(both: Sandwich) -> str:

@@ -7,10 +7,9 @@ from pathlib import Path
 import pandas as pd
 
 from tenuto.analysis.optimality import ALL, Optimality
-from tenuto.analysis.words import number
+from tenuto.analysis.systems import budget_title
 from tenuto.files import write_csv, write_text
-from tenuto.reporting.tables import markdown
-from tenuto.store.budgets import norm_of
+from tenuto.reporting.tables import markdown, numbers
 
 CAPTION_ATTACKS = (
     "Optimality: the area between the curve of an attack and the clean error, relative to that of the best of all "
@@ -23,38 +22,35 @@ CAPTION_BUDGETS = (
 
 def show_attacks(result: Optimality) -> pd.DataFrame:
     """`Optimality.attacks` as text cells."""
-    lines = [
-        {
-            "Attack": "all attacks" if line["attack"] == ALL else f"{line['attack']}, {line['objective']}",
-            "Protocol": str(line["protocol"]),
-            "Run": str(line["run"]),
-            "Norm": str(line["norm"]),
-            "Forward passes": number(line["forward_passes"], ".0f"),
-            "Gradient passes": number(line["gradient_passes"], ".0f"),
-            "Optimality": number(line["optimality"], ".3f"),
-            "Best": number(line["best"], ".0%"),
-        }
-        for line in result.attacks.to_dict("records")
-    ]
-    return pd.DataFrame(lines, dtype=str)
+    table = result.attacks
+    names = table["attack"] + ", " + table["objective"]
+    shown = {
+        "Attack": names.where(table["attack"] != ALL, "all attacks"),
+        "Protocol": table["protocol"],
+        "Run": table["run"],
+        "Norm": table["norm"],
+        "Forward passes": numbers(table["forward_passes"], ".0f"),
+        "Gradient passes": numbers(table["gradient_passes"], ".0f"),
+        "Optimality": numbers(table["optimality"], ".3f"),
+        "Best": numbers(table["best"], ".0%"),
+    }
+    return pd.DataFrame(shown, dtype=str)
 
 
 def show_budgets(result: Optimality) -> pd.DataFrame:
     """`Optimality.budgets` as text cells."""
-    lines = [
-        {
-            "Protocol": str(line["protocol"]),
-            "Run": str(line["run"]),
-            "Budget": norm_of(str(line["norm"])).label(float(line["epsilon"])),
-            "Clips": str(line["clips"]),
-            "Clean MAE": number(line["clean_mae"], ".3f"),
-            "MAE": number(line["mae"], ".3f"),
-            "Best of all": number(line["best_mae"], ".3f"),
-            "More": number(line["more"], ".1%"),
-        }
-        for line in result.budgets.to_dict("records")
-    ]
-    return pd.DataFrame(lines, dtype=str)
+    table = result.budgets
+    shown = {
+        "Protocol": table["protocol"],
+        "Run": table["run"],
+        "Budget": [budget_title(*budget) for budget in zip(table["norm"], table["epsilon"], strict=True)],
+        "Clips": table["clips"],
+        "Clean MAE": numbers(table["clean_mae"], ".3f"),
+        "MAE": numbers(table["mae"], ".3f"),
+        "Best of all": numbers(table["best_mae"], ".3f"),
+        "More": numbers(table["more"], ".1%"),
+    }
+    return pd.DataFrame(shown, dtype=str)
 
 
 def write_optimality(result: Optimality, out: str | Path) -> dict[str, Path]:

@@ -8,7 +8,6 @@ import pytest
 import torch
 
 from tenuto.attacks import APGD, PGD, AbsoluteError, Linf, Noise, Protocol
-from tenuto.data import prepare
 from tenuto.data.excerpts import WAVEFORM_UNIT
 from tenuto.data.inputs import WINDOW_SAMPLES
 from tenuto.errors import DataError
@@ -23,7 +22,7 @@ from tenuto.models.recogniser import predict
 from tenuto.store.perturbations import key_of
 from tenuto.store.rows import emotion_names, mark_worst, read_rows, write_rows
 from tenuto.training.loop import train
-from tests import corpora, small_runs
+from tests import small_runs
 from tests.analysis import test_curves
 from tests.evaluation.audit.planted import ATTACKS, bounded, finding, source
 from tests.evaluation.audit.test_audit import NOTHING
@@ -151,8 +150,7 @@ PROTOCOL = Protocol(
 
 @pytest.fixture(scope="module")
 def prepared(tmp_path_factory):
-    root = tmp_path_factory.mktemp("sound")
-    return prepare(corpora.soundtracks(root / "data", 30, seconds=12.0), root / "cache", workers=1)
+    return small_runs.sound(tmp_path_factory.mktemp("sound"))
 
 
 @pytest.fixture(scope="module")
@@ -216,7 +214,7 @@ def audited(path, prepared, **data):
     return {one.check: one for one in audit(*open_sources([path]), data=Data(**data))}
 
 
-def test_the_samples_that_were_attacked_are_what_is_audited(attacked, prepared):
+def test_the_samples_that_were_attacked_are_what_is_audited(attacked, prepared, few_steps):
     findings = audited(attacked / "attacks" / "samples-1.csv", prepared, clips=2)
     passed = (
         "budget",
@@ -234,7 +232,7 @@ def test_the_samples_that_were_attacked_are_what_is_audited(attacked, prepared):
     assert findings["longer-search"].source == "samples-1 on waveforms"
 
 
-def test_a_sibling_of_a_run_in_sound_takes_samples(attacked, prepared, tmp_path):
+def test_a_sibling_of_a_run_in_sound_takes_samples(attacked, prepared, few_steps, tmp_path):
     sibling = train(small_runs.settings(epochs=1, seed=7), prepared, tmp_path)
     assert audited(attacked / "attacks" / "samples-1.csv", prepared, siblings=(sibling,))[
         "transfer"

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from tenuto.data.base import Index
-from tenuto.data.excerpts import Normalisation, measure
+from tenuto.data.excerpts import measure
 from tenuto.data.label_order import FEWEST_CLIPS, label_orders
 from tenuto.data.splits import Split, one_spelling
 from tenuto.evaluation.audit.findings import Finding, check, judged, not_recorded, worst
@@ -65,7 +65,7 @@ def _normalisation(evidence: Evidence, run: str) -> Finding:
         return not_recorded("normalisation", f"{run} takes {inputs.name}, which Tenuto does not normalise.")
     used = inputs.normalisation
     training = measure([prepared.spectrograms[place] for place in prepared.places(split.train)])
-    apart = _apart(used, training)
+    apart = max(abs(used.mean - training.mean), abs(used.deviation - training.deviation))
     return judged(
         "normalisation",
         apart,
@@ -75,10 +75,6 @@ def _normalisation(evidence: Evidence, run: str) -> Finding:
         fail=apart > SAME and setting == "train",
         warn=apart > SAME,
     )
-
-
-def _apart(first: Normalisation, second: Normalisation) -> float:
-    return max(abs(first.mean - second.mean), abs(first.deviation - second.deviation))
 
 
 @check("albums", "Do test clips come from albums that are also trained on?")

@@ -234,7 +234,9 @@ def _finite_differences(subject: Subject) -> Finding:
 
 def finite_differences(subject: Subject) -> Finding:
     """Central differences of the error along the gradient and along random signs, against autograd, in float64."""
-    model, labels = _double(subject.model), subject.labels.double()
+    model, labels = subject.model, subject.labels.double()
+    if isinstance(model, nn.Module):  # any other callable is evaluated as it is
+        model = copy.deepcopy(model).double()
     chance = torch.Generator().manual_seed(0)
     offset = torch.rand(subject.inputs.shape, generator=chance, dtype=torch.float64) * 2 - 1
     step = OFFSET * subject.budget.epsilon / EPSILON
@@ -263,11 +265,6 @@ def finite_differences(subject: Subject) -> Finding:
         f"and along random signs on {len(inputs)} clips.",
         fail=not largest <= AGREEMENT,
     )
-
-
-def _double(model: Any) -> Any:
-    """A float64 copy of a module; any other callable is evaluated as it is."""
-    return copy.deepcopy(model).double() if isinstance(model, nn.Module) else model
 
 
 def repeatable(subject: Subject) -> Finding:
