@@ -9,15 +9,13 @@ from typing import Any, overload
 
 from tenuto.api.datasets import data_config, prepare
 from tenuto.api.progress import SILENT, Progress
-from tenuto.api.runs import Run, with_progress
+from tenuto.api.runs import Run, Source, with_progress
 from tenuto.config import SYSTEMS, AdoptedConfig, DataConfig
 from tenuto.errors import ConfigError
 from tenuto.evaluation.adoption import Offered, adopt_on, as_normalisation, scale_doubt
 from tenuto.models.adoption import FrontEnd, Model
 from tenuto.models.foreign import identify
 from tenuto.models.recogniser import Recogniser
-
-Source = str | Path
 
 
 @overload

@@ -190,15 +190,8 @@ def compare(
     """Compare systems over seeds and clips: intervals, seed-level tests, mixed models, matched clean errors.
 
     Args:
-        source: See `rows`.
-        protocol: See `rows`.
-        epsilon: See `rows`.
+        source: See `rows`, as for all parameters that are not named here.
         settings: Measure, pairs, bootstrap.
-        db: See `rows`.
-        norm: See `rows`.
-        unit: See `rows`.
-        logs: See `rows`.
-        runs_file: See `rows`.
         out: Folder for tables and a figure; default: nothing is written.
         progress: Reports comparisons.
 

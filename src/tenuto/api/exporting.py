@@ -9,7 +9,7 @@ from typing import Any
 from tenuto.api.datasets import find_data, prepare
 from tenuto.api.model_card import model_card
 from tenuto.api.progress import SILENT, Progress
-from tenuto.api.runs import Run
+from tenuto.api.runs import Run, Source
 from tenuto.config import RunConfig, to_yaml
 from tenuto.data import Prepared, open_dataset
 from tenuto.errors import ConfigError, FileError, ModelError, did_you_mean
@@ -23,8 +23,6 @@ from tenuto.models.recogniser import Recogniser
 from tenuto.store.exported import FORMAT, ModelFolder
 from tenuto.store.location import locate_run
 from tenuto.store.run import RunFolder, listed
-
-Source = str | Path
 
 FILES: dict[str, Callable[[Recogniser], bytes]] = {"onnx": to_onnx, "torchscript": to_torchscript}
 """What one file holds, by its kind."""

@@ -11,13 +11,12 @@ import pandas as pd
 
 from tenuto.analysis import smc2025
 from tenuto.analysis.systems import is_paper_data, selection
-from tenuto.api.comparing import rows as read_rows
+from tenuto.api.comparing import Place, rows as read_rows
 from tenuto.errors import ConfigError, did_you_mean
 from tenuto.reporting import paper as files, tables
 from tenuto.store.location import complete
 from tenuto.store.study import StudyFolder
 
-Place = str | Path
 PARTS = ("table1", "significance", "figure3", "figure4")
 
 

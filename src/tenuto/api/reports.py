@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import html
 import tempfile
@@ -10,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from tenuto.api.auditing import trust_runs
+from tenuto.api.comparing import Place
 from tenuto.api.datasets import find_data, prepare
 from tenuto.api.progress import SILENT, Progress
 from tenuto.data import Prepared
@@ -29,7 +31,6 @@ from tenuto.store.rows import BUDGET, mark_worst, read_rows, write_rows
 from tenuto.store.run import RunFolder
 from tenuto.store.study import StudyFolder
 
-Place = str | Path
 CLIPS = 6
 
 
@@ -109,30 +110,21 @@ def report(
         DataError: No such budget, several and none chosen, or rows that contradict each other.
     """
     study = complete(study)
-    if study.is_file():
-        with tempfile.TemporaryDirectory() as place:
-            options: dict[str, Any] = {
-                "protocol": protocol,
-                "epsilon": epsilon,
-                "db": db,
-                "norm": norm,
-                "root": root,
-                "clips": clips,
-                "audit": audit,
-            }
-            options |= {"date": date, "cache": cache, "trust": trust, "progress": progress}
-            return report(_unpacked(study, Path(place) / study.stem), out, **options)
-    inputs = gather(study, protocol, epsilon, db=db, norm=norm)
-    runs = StudyFolder(study).runs(lambda error: None)  # `gather` names the others
-    folders = {run.name: run.path for run in runs if run.config.is_file()}
-    if trust:
-        trust_runs(folders.values())
-    prepared = _prepared(folders, inputs, root, cache, progress)
-    inputs = _with_findings(study, inputs, prepared, audit)
-    inputs = dataclasses.replace(inputs, others=tuple(_audited_others(study, inputs, prepared, audit)))
-    inputs = _with_gains(inputs, folders)
-    inputs = _with_clips(inputs, folders, prepared, clips, progress)
-    shown = make_page(inputs, date)
+    with contextlib.ExitStack() as stack:
+        if study.is_file():
+            place = stack.enter_context(tempfile.TemporaryDirectory())
+            study = _unpacked(study, Path(place) / study.stem)
+        inputs = gather(study, protocol, epsilon, db=db, norm=norm)
+        runs = StudyFolder(study).runs(lambda error: None)  # `gather` names the others
+        folders = {run.name: run.path for run in runs if run.config.is_file()}
+        if trust:
+            trust_runs(folders.values())
+        prepared = _prepared(folders, inputs, root, cache, progress)
+        inputs = _with_findings(study, inputs, prepared, audit)
+        inputs = dataclasses.replace(inputs, others=tuple(_audited_others(study, inputs, prepared, audit)))
+        inputs = _with_gains(inputs, folders)
+        inputs = _with_clips(inputs, folders, prepared, clips, progress)
+        shown = make_page(inputs, date)
     written = write_text(out, render(shown))
     return Report(
         path=written,

@@ -2,27 +2,27 @@
 
 from __future__ import annotations
 
+import functools
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from tenuto.cli import common
+from tenuto.cli import common, groups
 from tenuto.cli.common import out
 
 TakesName = StrEnum(
     "TakesName", {"waveform": "waveform", "spectrogram": "log-spectrogram", "features": "features"}
 )
 PoolingName = StrEnum("PoolingName", ["mean", "median"])
-DATA = "Data set to judge it on"
-INPUT = "What the model takes"
+data_option = functools.partial(typer.Option, rich_help_panel="Data set to judge it on")
+input_option = functools.partial(typer.Option, rich_help_panel="What the model takes")
 
 
 def adopt(
     model: Annotated[
-        str,
-        typer.Argument(help="package.module:function, file.py:function, or a .pt, .pt2 or .onnx file."),
+        str, typer.Argument(help="package.module:function, file.py:function, or a .pt, .pt2 or .onnx file.")
     ],
     root: common.Root,
     emotions: Annotated[
@@ -36,25 +36,20 @@ def adopt(
         typer.Option(metavar="LOW HIGH", help="Lowest and highest rating on the model's own scale."),
     ] = (0.0, 1.0),
     takes: Annotated[
-        TakesName,
-        typer.Option(metavar="KIND", rich_help_panel=INPUT, help=f"{', '.join(TakesName)}."),
+        TakesName, input_option(metavar="KIND", help=f"{', '.join(TakesName)}.")
     ] = TakesName.waveform,
-    sample_rate: Annotated[
-        int, typer.Option(rich_help_panel=INPUT, help="Samples per second of the waveform.")
-    ] = 22_050,
-    seconds: Annotated[float, typer.Option(rich_help_panel=INPUT, help="Length of a window.")] = 10.0,
+    sample_rate: Annotated[int, input_option(help="Samples per second of the waveform.")] = 22_050,
+    seconds: Annotated[float, input_option(help="Length of a window.")] = 10.0,
     front_end: Annotated[
         str | None,
-        typer.Option(
-            rich_help_panel=INPUT,
+        input_option(
             metavar="FUNCTION",
             help="For features: file.py:function that makes an array of a waveform (samples,).",
         ),
     ] = None,
     normalisation: Annotated[
         tuple[float, float] | None,
-        typer.Option(
-            rich_help_panel=INPUT,
+        input_option(
             metavar="MEAN DEVIATION",
             help="For log-spectrogram.",
             show_default="measured on the training clips",
@@ -79,37 +74,29 @@ def adopt(
     seed: Annotated[int, typer.Option(help="Seed in tables, for several trainings of one model.")] = 0,
     data: Annotated[
         str | None,
-        typer.Option(
+        data_option(
             metavar="NAME",
-            rich_help_panel=DATA,
             help="One of `tenuto data list`.",
             callback=common.data_set,
             show_default="soundtracks; folder where there is a tenuto.yaml",
         ),
     ] = None,
     split: Annotated[
-        str | None,
-        typer.Option(metavar="KIND", rich_help_panel=DATA, help=common.SPLIT_HELP, show_default="paper"),
+        str | None, data_option(metavar="KIND", help=common.SPLIT_HELP, show_default="paper")
     ] = None,
-    ratings: common.Ratings = None,
-    id_column: common.IdColumn = None,
+    ratings: groups.Ratings = None,
+    id_column: groups.IdColumn = None,
     columns: Annotated[
         str | None,
-        typer.Option(
-            rich_help_panel=common.FOLDER_PANEL,
-            help="Columns of ratings, comma-separated.",
-            show_default="the emotions of the model",
+        groups.folder_option(
+            help="Columns of ratings, comma-separated.", show_default="the emotions of the model"
         ),
     ] = None,
     rating_scale: Annotated[
         tuple[float, float] | None,
-        typer.Option(
-            metavar="LOW HIGH",
-            rich_help_panel=common.FOLDER_PANEL,
-            help="Lowest and highest rating in the table.",
-        ),
+        groups.folder_option(metavar="LOW HIGH", help="Lowest and highest rating in the table."),
     ] = None,
-    album_column: common.AlbumColumn = None,
+    album_column: groups.AlbumColumn = None,
     runs: Annotated[
         Path, typer.Option("--runs", "--out", envvar="TENUTO_RUNS", help="Folder of all runs.")
     ] = Path("runs"),
@@ -130,15 +117,8 @@ def adopt(
     )
     named = columns or (emotions if is_described or data == "folder" else None)
     has_file = (root / "tenuto.yaml").is_file()
-    table = common.data_settings(
-        data,
-        ratings,
-        id_column,
-        None if has_file and columns is None else named,
-        None,
-        rating_scale,
-        album_column,
-    )
+    described = None if has_file and columns is None else named
+    table = groups.Columns(ratings, id_column, described, None, rating_scale, album_column).settings(data)
     settings = data_config(root, **{**table, "split": split})
     run = api.adopt(
         model,

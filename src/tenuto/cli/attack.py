@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import functools
 from collections.abc import Mapping
 from enum import StrEnum
 from pathlib import Path
@@ -11,6 +13,8 @@ import typer
 
 from tenuto.cli import common
 from tenuto.cli.common import notes, out
+from tenuto.cli.groups import grouped
+from tenuto.cli.predict import PRETRAINED
 from tenuto.cli.screen import attack_table, changes_table, print_natural
 from tenuto.cli.single_attack import SingleAttack
 from tenuto.errors import ConfigError
@@ -23,16 +27,46 @@ if TYPE_CHECKING:
     from tenuto.attacks import Protocol
 
 RELEASED = "paper-2025-released"
-PRETRAINED = "a2e-soundtracks"
-"""The model that is attacked on a recording where none is named."""
-
-PAPER, OWN, RECORDING = "Settings of the paper's protocols", "A single attack", "An attack on a recording"
-PART = "Region and transformations of a single attack"
+paper_option = functools.partial(typer.Option, rich_help_panel="Settings of the paper's protocols")
+recording_option = functools.partial(typer.Option, rich_help_panel="An attack on a recording")
 Measure = StrEnum("Measure", ["corr", "mse"])
 Precision = StrEnum("Precision", ["float32", "bfloat16"])
 Optimizer = StrEnum("Optimizer", {"Adam": "Adam", "SGD": "SGD"})  # a list would make them lower-case
 
 
+@dataclasses.dataclass(frozen=True)
+class PaperSettings:
+    """Settings of the paper's protocols."""
+
+    iterations: Annotated[int | None, paper_option(help="Iterations per clip.", show_default="1000")] = None
+    measure: Annotated[
+        Measure | None, paper_option(help="Quantity the thresholds are defined on.", show_default="corr")
+    ] = None
+    optimizer: Annotated[Optimizer | None, paper_option(help="Optimizer.", show_default="Adam")] = None
+    step_size: Annotated[
+        float | None,
+        paper_option(
+            help="Step size, in standard deviations of the normalised log spectrogram (std).",
+            show_default="0.002",
+        ),
+    ] = None
+    alpha: Annotated[
+        float | None, paper_option(help="Weight of the error against the size; 0 is off.", show_default="off")
+    ] = None
+    sign: Annotated[
+        bool | None,
+        paper_option("--sign/--no-sign", help="Use the sign of the gradient.", show_default="sign"),
+    ] = None
+
+    def given(self) -> dict[str, Any]:
+        """Those that were given, as plain values."""
+        values = {
+            name: value.value if isinstance(value, StrEnum) else value for name, value in vars(self).items()
+        }
+        return {name: value for name, value in values.items() if value is not None}
+
+
+@grouped
 def attack(
     words: Annotated[
         list[str],
@@ -52,146 +86,16 @@ def attack(
             show_default=f"{RELEASED} for the study's systems, else standard-1",
         ),
     ] = None,
-    split: Annotated[
-        common.PartName,
-        typer.Option(metavar="PART", help=f"Part of the split: {', '.join(common.PartName)}."),
-    ] = common.PartName.test,
-    iterations: Annotated[
-        int | None, typer.Option(help="Iterations per clip.", show_default="1000", rich_help_panel=PAPER)
-    ] = None,
-    measure: Annotated[
-        Measure | None,
-        typer.Option(
-            help="Quantity the thresholds are defined on.", show_default="corr", rich_help_panel=PAPER
-        ),
-    ] = None,
-    optimizer: Annotated[
-        Optimizer | None, typer.Option(help="Optimizer.", show_default="Adam", rich_help_panel=PAPER)
-    ] = None,
-    step_size: Annotated[
-        float | None,
-        typer.Option(
-            help="Step size, in standard deviations of the normalised log spectrogram (std).",
-            show_default="0.002",
-            rich_help_panel=PAPER,
-        ),
-    ] = None,
-    alpha: Annotated[
-        float | None,
-        typer.Option(
-            help="Weight of the error against the size; 0 is off.", show_default="off", rich_help_panel=PAPER
-        ),
-    ] = None,
-    sign: Annotated[
-        bool | None,
-        typer.Option(
-            "--sign/--no-sign",
-            help="Use the sign of the gradient.",
-            show_default="sign",
-            rich_help_panel=PAPER,
-        ),
-    ] = None,
-    family: Annotated[
-        str | None,
-        typer.Option(
-            "--attack",
-            help="APGD, PGD, FGSM, DDN, Minimal, Imperceptible, Square, Noise, Transfer, Described, or "
-            "FILE.py:FUNCTION of your own.",
-            rich_help_panel=OWN,
-        ),
-    ] = None,
-    norm: Annotated[
-        str | None,
-        typer.Option(
-            help="linf, l2 or none; of the waveform: snr, amplitude or masked.",
-            show_default="snr with --db, else linf",
-            rich_help_panel=OWN,
-        ),
-    ] = None,
-    epsilon: Annotated[
-        float | None,
-        typer.Option(help="Size of the budget, in std; of amplitude: full scale is 1.", rich_help_panel=OWN),
-    ] = None,
-    db: Annotated[
-        float | None, typer.Option(help="Size of the budget in dB, for snr and masked.", rich_help_panel=OWN)
-    ] = None,
-    aim: Annotated[
-        str | None,
-        typer.Option(
-            "--objective",
-            help="squared-error, absolute-error, correlation, huber, happy+, happy-alone, happy=0.8,sad=0.1, "
-            "each-emotion, concepts-move, emotions-move, concept:modality+.",
-            show_default="squared-error",
-            rich_help_panel=OWN,
-        ),
-    ] = None,
-    from_clean: Annotated[
-        bool,
-        typer.Option("--from-clean", help="Measure errors from the clean prediction.", rich_help_panel=OWN),
-    ] = False,
-    clipped: Annotated[
-        tuple[float, float] | None,
-        typer.Option(metavar="LOW HIGH", help="Clip predictions to this scale first.", rich_help_panel=OWN),
-    ] = None,
-    setting: Annotated[
-        list[str] | None,
-        typer.Option(metavar="NAME=VALUE", help="steps=100, restarts=5, goal=0.2 ...", rich_help_panel=OWN),
-    ] = None,
-    source: Annotated[
-        Path | None, typer.Option(help="Run whose network Transfer attacks.", rich_help_panel=OWN)
-    ] = None,
-    seconds: Annotated[
-        tuple[float, float] | None,
-        typer.Option(
-            metavar="FROM TO",
-            help="Perturb these seconds of the excerpt only.",
-            show_default="all",
-            rich_help_panel=PART,
-        ),
-    ] = None,
-    bands: Annotated[
-        tuple[float, float] | None,
-        typer.Option(
-            metavar="LOW HIGH",
-            help="Perturb these frequencies only, in Hz.",
-            show_default="all",
-            rich_help_panel=PART,
-        ),
-    ] = None,
-    robust_to: Annotated[
-        str | None,
-        typer.Option(
-            metavar="NAMES",
-            help="Average over random changes of the sound: gain, shift, noise, low-pass, room, mp3, comma-separated.",
-            show_default="none",
-            rich_help_panel=PART,
-        ),
-    ] = None,
-    draws: Annotated[
-        int | None,
-        typer.Option(
-            min=1,
-            help="Random draws per step; without --robust-to for a model that is random itself.",
-            show_default="8 with --robust-to",
-            rich_help_panel=PART,
-        ),
-    ] = None,
+    split: common.Part = common.PartName.test,
+    paper: PaperSettings = PaperSettings(),
+    single: SingleAttack = SingleAttack(),
     start: Annotated[
         float | None,
-        typer.Option(
-            help="Second at which the attacked excerpt begins.",
-            show_default="in the middle",
-            rich_help_panel=RECORDING,
-        ),
+        recording_option(help="Second at which the attacked excerpt begins.", show_default="in the middle"),
     ] = None,
     folder: Annotated[
         Path | None,
-        typer.Option(
-            "--out",
-            help="Folder for rows, picture and sounds.",
-            show_default="none",
-            rich_help_panel=RECORDING,
-        ),
+        recording_option("--out", help="Folder for rows, picture and sounds.", show_default="none"),
     ] = None,
     released_log: Annotated[
         Path | None, typer.Option(help="Folder for log.csv and hparams.yaml in the released format.")
@@ -238,40 +142,48 @@ def attack(
 
     Example: tenuto attack a2e-soundtracks song.mp3 --objective happy+ --db 40 --out attacked
     """
-    settings = {
-        "iterations": iterations,
-        "measure": measure.value if measure else None,
-        "optimizer": optimizer.value if optimizer else None,
-        "step_size": step_size,
-        "alpha": alpha,
-        "sign": sign,
-    }
-    settings = {name: value for name, value in settings.items() if value is not None}
+    from tenuto import api
+
+    settings = paper.given()
     searched_in = precision and precision.value
     inputs: Any = domain and domain.value
-    single = SingleAttack(
-        *(family, norm, epsilon, db, aim, from_clean, clipped, setting, source, searched_in),
-        *(seconds, bands, robust_to, draws),
-    )
     if len(words) > 1 or is_recording(words[0]):
         clips = {
             **{name.replace("_", "-"): value for name, value in settings.items()},
-            **{"root": root, "data": data, "protocol": protocol, "cache": cache, "source": source},
+            **{"root": root, "data": data, "protocol": protocol, "cache": cache, "source": single.source},
             **{"released-log": released_log, "batch-size": batch_size, "trace": trace or None, "log": log},
             "split": None if split is common.PartName.test else split,
         }
         _refuse(clips, "only for attacks on the clips of a run. Leave it out, or leave out the recording.")
         run, files = common.model_and_recordings(words, PRETRAINED)
-        _attack_recording(run, common.one_recording(files), single, start, inputs, folder, device, trust)
+        attacked = api.attack_recording(
+            run,
+            common.one_recording(files),
+            single.family,
+            objective=single.aim,
+            epsilon=single.epsilon,
+            db=single.db,
+            norm=single.norm,
+            scale=single.clipped,
+            start=start,
+            inputs=inputs,
+            out=folder,
+            device=device,
+            trust=trust,
+            progress=common.TERMINAL,
+            **single.settings(searched_in),
+        )
+        out.print(changes_table(attacked))
         return
     _refuse({"start": start, "out": folder}, "only for an attack on a recording. Name one after the run.")
     single.check(protocol is not None or bool(settings))
-    if searched_in and not family:
+    if searched_in and not single.family:
         settings["precision"] = searched_in
-    from tenuto import api
-
     opened = api.open_run(words[0], root, data=data, trust=trust, cache=cache, progress=common.TERMINAL)
-    chosen = single.protocol(opened, inputs, trust) if family else _named_protocol(opened, protocol, settings)
+    if single.family:
+        chosen = single.protocol(opened, inputs, searched_in, trust)
+    else:
+        chosen = _named_protocol(opened, protocol, settings)
     if released_log is not None and chosen.name != RELEASED:
         raise ConfigError(f"--released-log is for {RELEASED}: other attacks have no such log.")
     rows = opened.attack(chosen, split.value, device, batch_size, inputs, trace, log)
@@ -304,36 +216,3 @@ def _write_log(run: Run, protocol: Protocol, rows: pd.DataFrame, folder: Path) -
 
     write_log(rows, folder, robustness.released_settings(run, protocol))
     notes.print(f"{folder}: log.csv and hparams.yaml in the released format")
-
-
-def _attack_recording(
-    model: str,
-    recording: Path,
-    single: SingleAttack,
-    start: float | None,
-    inputs: Any,
-    folder: Path | None,
-    device: str,
-    trust: bool,
-) -> None:
-    """Attack a recording and print its prediction before and after."""
-    from tenuto import api
-
-    attacked = api.attack_recording(
-        model,
-        recording,
-        single.family,
-        objective=single.aim,
-        epsilon=single.epsilon,
-        db=single.db,
-        norm=single.norm,
-        scale=single.clipped,
-        start=start,
-        inputs=inputs,
-        out=folder,
-        device=device,
-        trust=trust,
-        progress=common.TERMINAL,
-        **single.settings,
-    )
-    out.print(changes_table(attacked))

@@ -10,6 +10,7 @@ from rich.markup import escape
 
 from tenuto.cli import common
 from tenuto.cli.common import out, print_paths
+from tenuto.cli.groups import RunsFile
 from tenuto.cli.screen import grid, print_findings
 
 if TYPE_CHECKING:
@@ -22,10 +23,6 @@ Result = Annotated[
     typer.Argument(
         help="Rows (attacks/PROTOCOL.csv), a run, a study, or a folder of released logs; may be repeated."
     ),
-]
-RunsFile = Annotated[
-    Path | None,
-    typer.Option("--runs", help="CSV folder,system,seed of logs other than the 50 released ones."),
 ]
 Root = Annotated[
     Path | None,

@@ -54,10 +54,7 @@ def certify(
     clips: Annotated[
         int | None, typer.Option(min=1, help="The first so many clips.", show_default="all")
     ] = None,
-    split: Annotated[
-        common.PartName,
-        typer.Option(metavar="PART", help=f"Part of the split: {', '.join(common.PartName)}."),
-    ] = common.PartName.test,
+    split: common.Part = common.PartName.test,
     seed: Annotated[int, typer.Option(help="Of the noise.")] = 0,
     precision: Annotated[
         Precision,

@@ -14,11 +14,10 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console, ConsoleDimensions
 
-from tenuto.api.datasets import prepare
-from tenuto.api.progress import Bar, Progress
+from tenuto.api.progress import Progress
 from tenuto.cli.options import with_options
-from tenuto.config import CONCEPT_SOURCES, SPLITS, DataConfig
-from tenuto.data import DATASETS, Prepared
+from tenuto.config import SPLITS
+from tenuto.data import DATASETS
 from tenuto.devices import require
 from tenuto.errors import ConfigError
 from tenuto.store.location import is_recording, locate_model, pretrained_models
@@ -49,6 +48,7 @@ notes = Screen(stderr=True, highlight=False, soft_wrap=True, emoji=False, markup
 SPLIT_HELP = f"Split: {', '.join(SPLITS)}, group:NAME, official:NAME, or a CSV with clip,split."
 
 PartName = StrEnum("PartName", ["train", "validation", "test"])
+Part = Annotated[PartName, typer.Option(metavar="PART", help=f"Part of the split: {', '.join(PartName)}.")]
 
 
 def data_set(name: str | None) -> str | None:
@@ -178,76 +178,10 @@ Data = Annotated[
     ),
 ]
 
-FOLDER_PANEL = "Data set folder (or write these to tenuto.yaml in the folder)"
-Ratings = Annotated[
-    str | None, typer.Option(help="CSV of ratings, below --root.", rich_help_panel=FOLDER_PANEL)
-]
-IdColumn = Annotated[str | None, typer.Option(help="Column of file names.", rich_help_panel=FOLDER_PANEL)]
-Emotions = Annotated[
-    str | None, typer.Option(help="Columns to predict, comma-separated.", rich_help_panel=FOLDER_PANEL)
-]
-Concepts = Annotated[
-    str | None,
-    typer.Option(
-        metavar="SOURCE",
-        help="signal: proxies computed from the audio; midlevel: human ratings; folder: columns, comma-separated.",
-        show_default="what the data set has",
-    ),
-]
-Scale = Annotated[
-    tuple[float, float] | None,
-    typer.Option(metavar="LOW HIGH", help="Lowest and highest rating.", rich_help_panel=FOLDER_PANEL),
-]
-AlbumColumn = Annotated[
-    str | None, typer.Option(help="Column that groups files.", rich_help_panel=FOLDER_PANEL)
-]
 
-
-def data_settings(
-    data: str | None,
-    ratings: str | None,
-    id_column: str | None,
-    emotions: str | None,
-    concepts: str | None,
-    scale: tuple[float, float] | None,
-    album_column: str | None,
-) -> dict[str, Any]:
-    """The data part of a configuration as far as options gave it."""
-    source = concepts if concepts in CONCEPT_SOURCES else None
-    table = {
-        "ratings": ratings,
-        "id_column": id_column,
-        "emotions": _names(emotions),
-        "concepts": None if source else _names(concepts),
-        "scale": scale,
-        "album_column": album_column,
-    }
-    given = {key: value for key, value in table.items() if value is not None}
-    return {"dataset": data, "concepts": source, "folder": given or None}
-
-
-def _names(listed: str | None) -> tuple[str, ...] | None:
+def names(listed: str | None) -> tuple[str, ...] | None:
+    """The names in a list with commas."""
     return None if listed is None else tuple(name.strip() for name in listed.split(",") if name.strip())
-
-
-@contextlib.contextmanager
-def bar(task: str, total: int | None) -> Iterator[Callable[[int], None]]:
-    """A progress bar on stderr for work of ``total`` steps; yields the function that reports steps done."""
-    from rich.progress import (
-        BarColumn,
-        DownloadColumn,
-        MofNCompleteColumn,
-        Progress,
-        TextColumn,
-        TimeRemainingColumn,
-    )
-
-    count = DownloadColumn() if task == "bytes" else MofNCompleteColumn()
-    columns = (TextColumn("{task.description}"), BarColumn(), count, TimeRemainingColumn())
-    # Without a terminal a bar would leave nothing but an empty line in the log.
-    with Progress(*columns, console=notes, transient=True, disable=not notes.is_terminal) as progress:
-        number = progress.add_task(task, total=total)
-        yield lambda done: progress.advance(number, done)
 
 
 def model_and_recordings(words: list[str], default: str) -> tuple[str, list[Path]]:
@@ -282,9 +216,20 @@ def one_recording(files: list[Path]) -> Path:
 class Terminal(Progress):
     """Progress bars and notes on standard error."""
 
-    def bar(self, task: str, total: int | None) -> Bar:
-        """A progress bar."""
-        return bar(task, total)
+    @contextlib.contextmanager
+    def bar(self, task: str, total: int | None) -> Iterator[Callable[[int], None]]:
+        """A progress bar for work of ``total`` steps; yields the function that reports steps done."""
+        from rich import progress
+
+        count = progress.DownloadColumn() if task == "bytes" else progress.MofNCompleteColumn()
+        text = progress.TextColumn("{task.description}")
+        columns = (text, progress.BarColumn(), count, progress.TimeRemainingColumn())
+        # Without a terminal a bar would leave nothing but an empty line in the log.
+        with progress.Progress(
+            *columns, console=notes, transient=True, disable=not notes.is_terminal
+        ) as shown:
+            number = shown.add_task(task, total=total)
+            yield lambda done: shown.advance(number, done)
 
     def note(self, sentence: str) -> None:
         """A line."""
@@ -292,11 +237,6 @@ class Terminal(Progress):
 
 
 TERMINAL = Terminal()
-
-
-def prepare_data(config: DataConfig, root: Path, cache: Path | None, workers: int | None = None) -> Prepared:
-    """Open a data set and read or compute its spectrograms (and signal concepts), with a progress bar."""
-    return prepare(root, config, cache=cache, workers=workers, progress=TERMINAL)
 
 
 def print_paths(paths: Iterable[Path]) -> None:

@@ -15,7 +15,7 @@ from tenuto.analysis.words import number
 from tenuto.api.datasets import data_config
 from tenuto.cli import common
 from tenuto.cli.common import notes, out
-from tenuto.config import DataConfig
+from tenuto.cli.groups import Columns, grouped
 from tenuto.data import DATASETS, Folder, Validation, open_dataset
 from tenuto.errors import DataError
 
@@ -67,7 +67,7 @@ def download(name: Name, root: common.Root) -> None:
     if name == Folder.card.name:
         raise DataError("folder cannot be downloaded: these are your own files.")
     dataset = DATASETS[name](root)
-    with common.bar("bytes", None) as advance:
+    with common.TERMINAL.bar("bytes", None) as advance:
         seen: dict[str, int] = {}
 
         def report(path: str, done: int, total: int | None) -> None:
@@ -79,6 +79,7 @@ def download(name: Name, root: common.Root) -> None:
 
 
 @app.command()
+@grouped
 def validate(
     name: Name,
     root: common.Root,
@@ -86,12 +87,7 @@ def validate(
         list[Path] | None,
         typer.Option(help="Also look for the same recordings in this folder; may be repeated."),
     ] = None,
-    ratings: common.Ratings = None,
-    id_column: common.IdColumn = None,
-    emotions: common.Emotions = None,
-    concepts: common.Concepts = None,
-    scale: common.Scale = None,
-    album_column: common.AlbumColumn = None,
+    columns: Columns = Columns(),
     cache: common.Cache = None,
     as_json: common.AsJson = False,
 ) -> None:
@@ -102,7 +98,7 @@ def validate(
 
     Example: tenuto data validate soundtracks --root soundtracks
     """
-    config = _config(name, root, ratings, id_column, emotions, concepts, scale, album_column)
+    config = data_config(root, **columns.settings(name))
     report = api.validate(root, config, against=against or (), cache=cache, progress=common.TERMINAL)
     if as_json:
         common.print_json(report.as_dict())
@@ -148,22 +144,18 @@ def synthesize(
     """
     from tenuto.data.synthesis import synthesize as make
 
-    with common.bar("clips", clips) as advance:
+    with common.TERMINAL.bar("clips", clips) as advance:
         make(root, clips=clips, seconds=seconds, seed=seed, workers=workers, progress=advance)
     typer.echo(str(root))
 
 
 @app.command("concepts")
+@grouped
 def concepts_(
     name: Name,
     root: common.Root,
     to: Annotated[Path | None, typer.Option("--out", help="CSV to write: clip, seven columns.")] = None,
-    ratings: common.Ratings = None,
-    id_column: common.IdColumn = None,
-    emotions: common.Emotions = None,
-    concepts: common.Concepts = None,
-    scale: common.Scale = None,
-    album_column: common.AlbumColumn = None,
+    columns: Columns = Columns(),
     cache: common.Cache = None,
     workers: Workers = None,
     as_json: common.AsJson = False,
@@ -178,10 +170,8 @@ def concepts_(
     from tenuto.data.signal import describe
     from tenuto.files import write_csv
 
-    dataset = open_dataset(
-        _config(name, root, ratings, id_column, emotions, concepts, scale, album_column), root
-    )
-    with common.bar("descriptors", len(dataset.index)) as advance:
+    dataset = open_dataset(data_config(root, **columns.settings(name)), root)
+    with common.TERMINAL.bar("descriptors", len(dataset.index)) as advance:
         description = describe(dataset, cache, workers, advance)
     if to is not None:
         write_csv(to, description.table())
@@ -224,15 +214,11 @@ def _table(description: Description) -> Table:
     return table
 
 
+@grouped
 def prepare(
     root: common.Root,
     data: common.Data = None,
-    ratings: common.Ratings = None,
-    id_column: common.IdColumn = None,
-    emotions: common.Emotions = None,
-    concepts: common.Concepts = None,
-    scale: common.Scale = None,
-    album_column: common.AlbumColumn = None,
+    columns: Columns = Columns(),
     cache: common.Cache = None,
     workers: Workers = None,
 ) -> None:
@@ -242,8 +228,8 @@ def prepare(
     """
     from tenuto.data.excerpts import measure
 
-    config = _config(data, root, ratings, id_column, emotions, concepts, scale, album_column)
-    prepared = common.prepare_data(config, root, cache, workers)
+    config = data_config(root, **columns.settings(data))
+    prepared = api.prepare(root, config, cache=cache, workers=workers, progress=common.TERMINAL)
     normalisation = measure(prepared.spectrograms)
     frames = [len(spectrogram) for spectrogram in prepared.spectrograms]
     out.print(
@@ -259,17 +245,3 @@ def _verdict(validation: Validation, published: bool) -> str:
     if problems:
         return f"{problems} problem{'s' if problems > 1 else ''} found"
     return "as published" if published else "complete, every recording can be read"
-
-
-def _config(
-    name: str | None,
-    root: Path,
-    ratings: str | None,
-    id_column: str | None,
-    emotions: str | None,
-    concepts: str | None,
-    scale: tuple[float, float] | None,
-    album_column: str | None,
-) -> DataConfig:
-    settings = common.data_settings(name, ratings, id_column, emotions, concepts, scale, album_column)
-    return data_config(root, **settings)

@@ -44,7 +44,7 @@ def demo(
     study, files = preset_study("demo"), StudyFolder(folder)
     out.print(f"[bold]Demo study[/bold]: {len(study.systems)} systems x {len(study.seeds)} seeds.")
     out.print(f"Reduced for the demo: {'; '.join(reductions(study))}.")
-    with common.bar("runs", len(study.systems) * len(study.seeds) + 1) as advance:
+    with common.TERMINAL.bar("runs", len(study.systems) * len(study.seeds) + 1) as advance:
 
         def report(line: str) -> None:
             advance(1)

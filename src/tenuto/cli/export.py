@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -11,7 +12,7 @@ import typer
 from tenuto.cli import common
 
 KindName = StrEnum("KindName", {"folder": "hub-folder", "onnx": "onnx", "torchscript": "torchscript"})
-FOLDER = "Model folder"
+folder_option = functools.partial(typer.Option, rich_help_panel="Model folder")
 
 
 def export(
@@ -19,14 +20,9 @@ def export(
     to: Annotated[KindName, typer.Option(metavar="KIND", help=f"{', '.join(KindName)}.")],
     out: Annotated[Path, typer.Option(help="The folder or file.")],
     root: common.RunRoot = None,
-    half: Annotated[
-        bool, typer.Option("--half", help="Store weights in half precision.", rich_help_panel=FOLDER)
-    ] = False,
+    half: Annotated[bool, folder_option("--half", help="Store weights in half precision.")] = False,
     licence: Annotated[
-        str | None,
-        typer.Option(
-            help="Licence of the weights, such as mit.", show_default="not decided", rich_help_panel=FOLDER
-        ),
+        str | None, folder_option(help="Licence of the weights, such as mit.", show_default="not decided")
     ] = None,
     trust: common.Trust = False,
     cache: common.Cache = None,

@@ -32,10 +32,7 @@ def leakage(
             show_default="a fit on the features in front of the bottleneck",
         ),
     ] = None,
-    split: Annotated[
-        common.PartName,
-        typer.Option(metavar="PART", help=f"Part of the split: {', '.join(common.PartName)}."),
-    ] = common.PartName.test,
+    split: common.Part = common.PartName.test,
     seed: Annotated[int, typer.Option(min=0, help="Of the bootstrap.")] = 0,
     cache: common.Cache = None,
     as_json: common.AsJson = False,

@@ -18,10 +18,7 @@ def natural(
     root: common.RunRoot = None,
     data: common.OtherData = None,
     trust: common.Trust = False,
-    split: Annotated[
-        common.PartName,
-        typer.Option(metavar="PART", help=f"Part of the split: {', '.join(common.PartName)}."),
-    ] = common.PartName.test,
+    split: common.Part = common.PartName.test,
     protocol: Annotated[
         str,
         typer.Option(

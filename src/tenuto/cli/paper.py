@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from tenuto.cli.common import Decibels, Epsilon, NormName, Unit, notes, out, print_paths
+from tenuto.cli.common import names, notes, out, print_paths
+from tenuto.cli.groups import Rows, grouped
 from tenuto.cli.screen import print_cells
-from tenuto.errors import ConfigError
 
 if TYPE_CHECKING:
     from tenuto.api import Paper
@@ -19,27 +19,6 @@ app = typer.Typer(
     no_args_is_help=True,
 )
 
-Logs = Annotated[
-    Path | None,
-    typer.Option("--logs", help="Folder of released logs, or a clone of the released repository."),
-]
-RunsFile = Annotated[
-    Path | None,
-    typer.Option("--runs", help="CSV folder,system,seed of logs other than the 50 released ones."),
-]
-Study = Annotated[
-    Path | None,
-    typer.Argument(help="Folder of a study, or of its runs.", show_default="the released logs"),
-]
-StudyOption = Annotated[Path | None, typer.Option("--study", hidden=True)]
-ProtocolName = Annotated[
-    str | None,
-    typer.Option(
-        "--protocol",
-        help="Name of the study's protocol.",
-        show_default="the released one, where it is unique",
-    ),
-]
 Out = Annotated[Path, typer.Option("--out", help="Folder for the files.")]
 Seed = Annotated[
     int | None,
@@ -52,45 +31,11 @@ Emotions = Annotated[
 HERE = Path("paper")
 
 
-def one_study(study: Path | None, option: Path | None) -> Path | None:
-    """The study, as an argument or as an option. Raises `ConfigError` for both."""
-    if study is not None and option is not None:
-        raise ConfigError(f"--study {option}: the study {study} is given already. Leave one of them out.")
-    return study or option
-
-
-def _make(
-    part: str,
-    to: Path,
-    study: Path | None,
-    logs: Path | None,
-    runs: Path | None,
-    protocol: str | None,
-    budget: tuple[float | None, float | None, str | None],
-    unit: str | None,
-    seed: int | None = None,
-    emotions: str | None = None,
-) -> None:
-    """Make a part of the paper and print it; the budget is chosen by epsilon, dB and norm."""
+def _make(part: str, rows: Rows, to: Path, seed: int | None = None, emotions: str | None = None) -> None:
+    """Make a part of the paper and print it."""
     from tenuto import api
 
-    epsilon, db, norm = budget
-
-    names = None if emotions is None else [name.strip() for name in emotions.split(",") if name.strip()]
-    paper = api.paper(
-        study,
-        part,
-        out=to,
-        protocol=protocol,
-        epsilon=epsilon,
-        unit=unit,
-        db=db,
-        norm=norm,
-        logs=logs,
-        runs_file=runs,
-        seed=seed,
-        emotions=names,
-    )
+    paper = api.paper(part=part, out=to, seed=seed, emotions=names(emotions), **rows.chosen())
     print_paper(paper, part)
     for remark in paper.remarks:
         notes.print(remark)
@@ -111,126 +56,50 @@ def print_paper(paper: Paper, part: str = "all") -> None:
 
 
 @app.command()
-def table1(
-    study: Study = None,
-    study_option: StudyOption = None,
-    logs: Logs = None,
-    runs: RunsFile = None,
-    protocol: ProtocolName = None,
-    epsilon: Epsilon = None,
-    db: Decibels = None,
-    norm: NormName = None,
-    unit: Unit = None,
-    to: Out = HERE,
-) -> None:
+@grouped
+def table1(rows: Rows = Rows(), to: Out = HERE) -> None:
     """Table 1: correlation and MAE on clean test clips; CSV, Markdown, LaTeX.
 
     Example: tenuto paper table1 --out paper
     """
-    _make("table1", to, one_study(study, study_option), logs, runs, protocol, (epsilon, db, norm), unit)
+    _make("table1", rows, to)
 
 
 @app.command()
-def significance(
-    study: Study = None,
-    study_option: StudyOption = None,
-    logs: Logs = None,
-    runs: RunsFile = None,
-    protocol: ProtocolName = None,
-    epsilon: Epsilon = None,
-    db: Decibels = None,
-    norm: NormName = None,
-    unit: Unit = None,
-    to: Out = HERE,
-) -> None:
+@grouped
+def significance(rows: Rows = Rows(), to: Out = HERE) -> None:
     """The paired t-tests of A2E and A2B2E against A2M2E; CSV, Markdown, LaTeX.
 
     Example: tenuto paper significance --out paper
     """
-    _make("significance", to, one_study(study, study_option), logs, runs, protocol, (epsilon, db, norm), unit)
+    _make("significance", rows, to)
 
 
 @app.command()
-def figure3(
-    study: Study = None,
-    study_option: StudyOption = None,
-    logs: Logs = None,
-    runs: RunsFile = None,
-    protocol: ProtocolName = None,
-    epsilon: Epsilon = None,
-    db: Decibels = None,
-    norm: NormName = None,
-    unit: Unit = None,
-    to: Out = HERE,
-) -> None:
+@grouped
+def figure3(rows: Rows = Rows(), to: Out = HERE) -> None:
     """Figure 3: how much error the attack adds, per system; PNG and PDF.
 
     Example: tenuto paper figure3 demo --out demo/paper
     """
-    _make("figure3", to, one_study(study, study_option), logs, runs, protocol, (epsilon, db, norm), unit)
+    _make("figure3", rows, to)
 
 
 @app.command()
-def figure4(
-    study: Study = None,
-    study_option: StudyOption = None,
-    logs: Logs = None,
-    runs: RunsFile = None,
-    protocol: ProtocolName = None,
-    epsilon: Epsilon = None,
-    db: Decibels = None,
-    norm: NormName = None,
-    unit: Unit = None,
-    to: Out = HERE,
-    seed: Seed = None,
-    emotions: Emotions = None,
-) -> None:
+@grouped
+def figure4(rows: Rows = Rows(), to: Out = HERE, seed: Seed = None, emotions: Emotions = None) -> None:
     """Figure 4: predictions over annotations, clean and attacked, of one seed; PNG and PDF.
 
     Example: tenuto paper figure4 --seed 42 --emotions anger,happy
     """
-    _make(
-        "figure4",
-        to,
-        one_study(study, study_option),
-        logs,
-        runs,
-        protocol,
-        (epsilon, db, norm),
-        unit,
-        seed,
-        emotions,
-    )
+    _make("figure4", rows, to, seed, emotions)
 
 
 @app.command("all")
-def everything(
-    study: Study = None,
-    study_option: StudyOption = None,
-    logs: Logs = None,
-    runs: RunsFile = None,
-    protocol: ProtocolName = None,
-    epsilon: Epsilon = None,
-    db: Decibels = None,
-    norm: NormName = None,
-    unit: Unit = None,
-    to: Out = HERE,
-    seed: Seed = None,
-    emotions: Emotions = None,
-) -> None:
+@grouped
+def everything(rows: Rows = Rows(), to: Out = HERE, seed: Seed = None, emotions: Emotions = None) -> None:
     """Every table and figure, and the metrics of every run.
 
     Example: tenuto paper all --out paper
     """
-    _make(
-        "all",
-        to,
-        one_study(study, study_option),
-        logs,
-        runs,
-        protocol,
-        (epsilon, db, norm),
-        unit,
-        seed,
-        emotions,
-    )
+    _make("all", rows, to, seed, emotions)

@@ -9,7 +9,7 @@ from tenuto.cli.common import out
 from tenuto.cli.screen import profile_table
 
 PRETRAINED = "a2e-soundtracks"
-"""The model that predicts where none is named."""
+"""The model that predicts, or is attacked on a recording, where none is named."""
 
 
 def predict(

@@ -10,8 +10,6 @@ import typer
 from tenuto.cli import common
 from tenuto.cli.common import notes, out
 
-CLIPS = 6
-
 
 def report(
     study: Annotated[Path, typer.Argument(help="Folder of a study or of its runs, or a CSV of rows.")],
@@ -31,7 +29,7 @@ def report(
             show_default="the study's own corpus",
         ),
     ] = None,
-    clips: Annotated[int, typer.Option("--clips", min=0, help="Number of clips to play.")] = CLIPS,
+    clips: Annotated[int, typer.Option("--clips", min=0, help="Number of clips to play.")] = 6,
     audit: Annotated[
         Path | None,
         typer.Option(

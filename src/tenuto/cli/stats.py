@@ -8,19 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from tenuto.cli.common import (
-    TERMINAL,
-    AsJson,
-    Decibels,
-    Epsilon,
-    NormName,
-    Unit,
-    notes,
-    out,
-    print_json,
-    print_paths,
-)
-from tenuto.cli.paper import Logs, ProtocolName, RunsFile, Study, StudyOption, one_study
+from tenuto.cli.common import TERMINAL, AsJson, notes, out, print_json, print_paths
+from tenuto.cli.groups import Rows, grouped
 from tenuto.cli.screen import print_cells
 
 if TYPE_CHECKING:
@@ -48,16 +37,9 @@ Level = Annotated[float, typer.Option("--level", help="Level of the intervals.")
 Out = Annotated[Path | None, typer.Option("--out", help="Folder for CSV, Markdown, LaTeX and a figure.")]
 
 
+@grouped
 def stats(
-    study: Study = None,
-    study_option: StudyOption = None,
-    logs: Logs = None,
-    runs: RunsFile = None,
-    protocol: ProtocolName = None,
-    epsilon: Epsilon = None,
-    db: Decibels = None,
-    norm: NormName = None,
-    unit: Unit = None,
+    rows: Rows = Rows(),
     measure: Measure = MeasureName.mae,
     clipped: Clipped = None,
     pairs: Pairs = None,
@@ -87,19 +69,7 @@ def stats(
         seed=seed,
         level=level,
     )
-    source = one_study(study, study_option)
-    compared = api.compare(
-        source,
-        protocol,
-        epsilon,
-        settings=settings,
-        db=db,
-        norm=norm,
-        unit=unit,
-        logs=logs,
-        runs_file=runs,
-        progress=TERMINAL,
-    )
+    compared = api.compare(settings=settings, progress=TERMINAL, **rows.chosen())
     files = {} if to is None else write_comparison(compared, to)
     if as_json:
         print_json(comparison.as_json(compared))

@@ -18,6 +18,7 @@ from rich.table import Table
 
 from tenuto.cli import EXIT_UNFINISHED, common
 from tenuto.cli.common import notes, out
+from tenuto.cli.groups import grouped
 from tenuto.config import StudyConfig, describes_study, presets
 from tenuto.errors import ConfigError
 from tenuto.store.study import StudyFolder
@@ -37,77 +38,68 @@ REPORT_EVERY = 60.0
 """Seconds between two progress lines where there is no terminal."""
 
 STUDIES = ", ".join(name for name in presets() if describes_study(name))
-Name = Annotated[str, typer.Argument(help=f"{STUDIES}, or a YAML file.", show_default=False)]
-Folder = Annotated[
-    Path, typer.Option("--out", help="The study's folder. Run again with the same folder to resume.")
-]
-Root = Annotated[
-    Path | None,
-    typer.Option(
-        "--root", envvar="TENUTO_DATA", help="Folder of the data set.", show_default="the study's own corpus"
-    ),
-]
-Threads = Annotated[
-    int | None,
-    typer.Option(
-        "--threads", min=1, help="CPU threads of each run; part of its signature.", show_default="the study's"
-    ),
-]
-Data = Annotated[
-    str | None,
-    typer.Option(
-        "--data",
-        metavar="NAME",
-        help="A data set of `tenuto data list` (default: the study's).",
-        callback=common.data_set,
-    ),
-]
-Concepts = Annotated[
-    ConceptSource | None,
-    typer.Option(
-        "--concepts",
-        metavar="SOURCE",
-        help="signal: proxies computed from the audio; midlevel: human ratings.",
-        show_default="what the data set has",
-    ),
-]
 
 
-def _study(
-    context: typer.Context,
-    name: str,
-    root: Path | None,
-    data: str | None,
-    concepts: ConceptSource | None,
-    threads: int | None,
-    precision: common.PrecisionName | None,
-) -> tuple[StudyConfig, Path | None]:
-    """A study by name, with the options in place of its own settings, and the folder of its data set.
+@dataclasses.dataclass(frozen=True)
+class Chosen:
+    """A study, its folder, and what differs from its own settings."""
 
-    TENUTO_DATA does not apply to a study that generates its own corpus.
-    """
-    from tenuto.api.studies import study_config
+    name: Annotated[str, typer.Argument(help=f"{STUDIES}, or a YAML file.", show_default=False)]
+    folder: Annotated[
+        Path, typer.Option("--out", help="The study's folder. Run again with the same folder to resume.")
+    ]
+    root: Annotated[
+        Path | None,
+        typer.Option(
+            envvar="TENUTO_DATA", help="Folder of the data set.", show_default="the study's own corpus"
+        ),
+    ] = None
+    data: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="A data set of `tenuto data list` (default: the study's).",
+            callback=common.data_set,
+        ),
+    ] = None
+    concepts: Annotated[
+        ConceptSource | None,
+        typer.Option(
+            metavar="SOURCE",
+            help="signal: proxies computed from the audio; midlevel: human ratings.",
+            show_default="what the data set has",
+        ),
+    ] = None
+    threads: Annotated[
+        int | None,
+        typer.Option(
+            min=1, help="CPU threads of each run; part of its signature.", show_default="the study's"
+        ),
+    ] = None
+    precision: common.TrainPrecision = None
 
-    options = {
-        "data": {"dataset": data, "concepts": concepts},
-        "train": {"threads": threads, "precision": precision},
-    }
-    study = study_config(name, root, options)
-    source = context.get_parameter_source("root")
-    is_option = source is None or source.name != "ENVIRONMENT"
-    return study, root if is_option or study.corpus is None else None
+    def opened(self, context: typer.Context) -> tuple[StudyConfig, Path | None]:
+        """The study with the options in place of its own settings, and the folder of its data set.
+
+        TENUTO_DATA does not apply to a study that generates its own corpus.
+        """
+        from tenuto.api.studies import study_config
+
+        options = {
+            "data": {"dataset": self.data, "concepts": self.concepts},
+            "train": {"threads": self.threads, "precision": self.precision},
+        }
+        study = study_config(self.name, self.root, options)
+        source = context.get_parameter_source("root")
+        is_option = source is None or source.name != "ENVIRONMENT"
+        return study, self.root if is_option or study.corpus is None else None
 
 
 @app.command()
+@grouped
 def plan(
     context: typer.Context,
-    name: Name,
-    folder: Folder,
-    root: Root = None,
-    data: Data = None,
-    concepts: Concepts = None,
-    threads: Threads = None,
-    precision: common.TrainPrecision = None,
+    chosen: Chosen,
     trust: common.Trust = False,
     as_json: common.AsJson = False,
 ) -> None:
@@ -121,7 +113,7 @@ def plan(
     """
     from tenuto.study import plan_study, reductions
 
-    study, place = _study(context, name, root, data, concepts, threads, precision)
+    (study, place), folder = chosen.opened(context), chosen.folder
     made = plan_study(study, folder, place, trust)
     if as_json:
         common.print_json(
@@ -175,15 +167,10 @@ def _time(seconds: float) -> str:
 
 
 @app.command()
+@grouped
 def run(
     context: typer.Context,
-    name: Name,
-    folder: Folder,
-    root: Root = None,
-    data: Data = None,
-    concepts: Concepts = None,
-    threads: Threads = None,
-    precision: common.TrainPrecision = None,
+    chosen: Chosen,
     engine: Annotated[
         EngineName, typer.Option(metavar="KIND", help="local: this machine; ray: a Ray cluster.")
     ] = EngineName.local,
@@ -222,11 +209,11 @@ def run(
     """
     from tenuto.study import plan_study, run_study
 
-    chosen = _engine(engine, workers, address, gpus_per_run, device)
-    study, place = _study(context, name, root, data, concepts, threads, precision)
+    executor = _engine(engine, workers, address, gpus_per_run, device)
+    (study, place), folder = chosen.opened(context), chosen.folder
     notes.print(f"{len(study.systems)} systems x {len(study.seeds)} seeds")
     with _stopping_on_sigterm(folder), _Progress(folder):
-        report = run_study(study, folder, place, chosen, notes.print, device, trust, time_limit)
+        report = run_study(study, folder, place, executor, notes.print, device, trust, time_limit)
     spent = ", ".join(f"{stage} {_time(seconds)}" for stage, seconds in report.seconds.items())
     complete = report.runs - len(report.failed) - len(report.unfinished)
     out.print(f"{complete} of {report.runs} runs are complete. Time of this call: {spent}.")

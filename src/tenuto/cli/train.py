@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
@@ -10,16 +11,20 @@ import typer
 
 from tenuto.cli import common
 from tenuto.cli.common import notes
+from tenuto.cli.groups import Columns, grouped
 from tenuto.config import SYSTEMS
 
 SelectName = StrEnum("SelectName", ["correlation", "mae", "loss"])
-SETTINGS = "Single settings, which override --system and --preset"
-ROBUST = "Settings of --robust"
+setting_option = functools.partial(
+    typer.Option, rich_help_panel="Single settings, which override --system and --preset"
+)
+robust_option = functools.partial(typer.Option, rich_help_panel="Settings of --robust")
 ExcerptName = StrEnum("ExcerptName", ["fixed", "fresh"])
 RobustDomain = StrEnum("RobustDomain", ["waveform"])
 BottleneckName = StrEnum("BottleneckName", ["joint", "sequential", "independent"])
 
 
+@grouped
 def train(
     root: common.Root,
     system: Annotated[str | None, typer.Option(help=f"One of {', '.join(SYSTEMS)}.")] = None,
@@ -48,130 +53,82 @@ def train(
         ),
     ] = None,
     network: Annotated[
-        str | None,
-        typer.Option(
-            rich_help_panel=SETTINGS,
-            help="a2e, a2m2e, or a registered network, for combinations of your own.",
-        ),
+        str | None, setting_option(help="a2e, a2m2e, or a registered network, for combinations of your own.")
     ] = None,
     task_loss_weight: Annotated[
-        float | None,
-        typer.Option(rich_help_panel=SETTINGS, help="w in w * emotion MSE + (1 - w) * concept MSE, 0 to 1."),
+        float | None, setting_option(help="w in w * emotion MSE + (1 - w) * concept MSE, 0 to 1.")
     ] = None,
     learning_rate: Annotated[
-        float | None, typer.Option(rich_help_panel=SETTINGS, help="Adam's step size.", show_default="0.0005")
+        float | None, setting_option(help="Adam's step size.", show_default="0.0005")
     ] = None,
     epochs: Annotated[
-        int | None,
-        typer.Option(rich_help_panel=SETTINGS, help="Maximum number of epochs.", show_default="199"),
+        int | None, setting_option(help="Maximum number of epochs.", show_default="199")
     ] = None,
     patience: Annotated[
-        int | None,
-        typer.Option(rich_help_panel=SETTINGS, help="Epochs without improvement.", show_default="50"),
+        int | None, setting_option(help="Epochs without improvement.", show_default="50")
     ] = None,
-    batch_size: Annotated[
-        int | None, typer.Option(rich_help_panel=SETTINGS, help="Clips per update.", show_default="8")
-    ] = None,
-    width: Annotated[
-        float | None,
-        typer.Option(rich_help_panel=SETTINGS, help="Factor on the channels.", show_default="1.0"),
-    ] = None,
+    batch_size: Annotated[int | None, setting_option(help="Clips per update.", show_default="8")] = None,
+    width: Annotated[float | None, setting_option(help="Factor on the channels.", show_default="1.0")] = None,
     split: Annotated[
-        str | None,
-        typer.Option(
-            rich_help_panel=SETTINGS,
-            metavar="KIND",
-            help=common.SPLIT_HELP,
-            show_default="paper",
-        ),
+        str | None, setting_option(metavar="KIND", help=common.SPLIT_HELP, show_default="paper")
     ] = None,
     split_seed: Annotated[
-        int | None,
-        typer.Option(rich_help_panel=SETTINGS, help="Seed of what a split draws.", show_default="42"),
+        int | None, setting_option(help="Seed of what a split draws.", show_default="42")
     ] = None,
     excerpts: Annotated[
-        ExcerptName | None,
-        typer.Option(
-            rich_help_panel=SETTINGS, help="fixed: one excerpt per clip; fresh: redrawn every epoch."
-        ),
+        ExcerptName | None, setting_option(help="fixed: one excerpt per clip; fresh: redrawn every epoch.")
     ] = None,
     select: Annotated[
         SelectName | None,
-        typer.Option(
-            rich_help_panel=SETTINGS,
+        setting_option(
             metavar="MEASURE",
             help="Validation measure that chooses the checkpoint: correlation, mae or loss.",
             show_default="correlation",
         ),
     ] = None,
-    threads: Annotated[
-        int | None, typer.Option(rich_help_panel=SETTINGS, help="CPU threads (default: all cores).")
-    ] = None,
+    threads: Annotated[int | None, setting_option(help="CPU threads (default: all cores).")] = None,
     precision: common.TrainPrecision = None,
     average: Annotated[
         float | None,
-        typer.Option(
-            rich_help_panel=SETTINGS,
+        setting_option(
             help="Decay of a moving average of the weights, such as 0.99, which is evaluated and saved.",
             show_default="no average",
         ),
     ] = None,
     sigma: Annotated[
-        float | None,
-        typer.Option(rich_help_panel=ROBUST, help="noise: its standard deviation.", show_default="0.25"),
+        float | None, robust_option(help="noise: its standard deviation.", show_default="0.25")
     ] = None,
     epsilon: Annotated[
         float | None,
-        typer.Option(
-            rich_help_panel=ROBUST,
+        robust_option(
             help="Largest change of an entry, in standard deviations of the log spectrogram, or of a sample.",
             show_default="0.05",
         ),
     ] = None,
     db: Annotated[
-        float | None,
-        typer.Option(
-            rich_help_panel=ROBUST, help="Signal-to-noise ratio of attacked waveforms.", show_default=False
-        ),
+        float | None, robust_option(help="Signal-to-noise ratio of attacked waveforms.", show_default=False)
     ] = None,
     steps: Annotated[
-        int | None,
-        typer.Option(rich_help_panel=ROBUST, help="pgd, trades: steps of the attack.", show_default="5"),
+        int | None, robust_option(help="pgd, trades: steps of the attack.", show_default="5")
     ] = None,
     step_size: Annotated[
         float | None,
-        typer.Option(
-            rich_help_panel=ROBUST,
-            help="Size of a step, in the unit of the budget.",
-            show_default="from budget and steps",
+        robust_option(
+            help="Size of a step, in the unit of the budget.", show_default="from budget and steps"
         ),
     ] = None,
     replays: Annotated[
-        int | None,
-        typer.Option(rich_help_panel=ROBUST, help="free: updates on the same clips.", show_default="4"),
+        int | None, robust_option(help="free: updates on the same clips.", show_default="4")
     ] = None,
     weight: Annotated[
-        float | None,
-        typer.Option(
-            rich_help_panel=ROBUST, help="trades: weight of the change of the prediction.", show_default="6"
-        ),
+        float | None, robust_option(help="trades: weight of the change of the prediction.", show_default="6")
     ] = None,
     domain: Annotated[
         RobustDomain | None,
-        typer.Option(
-            rich_help_panel=ROBUST,
-            metavar="NAME",
-            help="waveform: perturb the sound.",
-            show_default="spectrogram",
-        ),
+        robust_option(metavar="NAME", help="waveform: perturb the sound.", show_default="spectrogram"),
     ] = None,
     data: common.Data = None,
-    ratings: common.Ratings = None,
-    id_column: common.IdColumn = None,
-    emotions: common.Emotions = None,
-    concepts: common.Concepts = None,
-    scale: common.Scale = None,
-    album_column: common.AlbumColumn = None,
+    columns: Columns = Columns(),
     runs: common.Runs = Path("runs"),
     cache: common.Cache = None,
     log: common.Log = None,
@@ -196,12 +153,7 @@ def train(
         "domain": domain,
     }
     settings = {
-        "data": {
-            **common.data_settings(data, ratings, id_column, emotions, concepts, scale, album_column),
-            "split": split,
-            "split_seed": split_seed,
-            "excerpts": excerpts,
-        },
+        "data": {**columns.settings(data), "split": split, "split_seed": split_seed, "excerpts": excerpts},
         "model": {"network": network, "width": width},
         "train": {
             "seed": seed,
