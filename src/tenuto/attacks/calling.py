@@ -30,6 +30,10 @@ class Outputs(NamedTuple):
     emotions: Tensor
     concepts: Tensor | None
 
+    def take(self, rows: Tensor) -> Outputs:
+        """Select some of the examples."""
+        return Outputs(self.emotions[rows], None if self.concepts is None else self.concepts[rows])
+
 
 class Evaluator:
     """A model as attacks call it, during one attack.

@@ -49,9 +49,7 @@ class Situation:
 
     def take(self, rows: Tensor) -> Situation:
         """Select some of the examples."""
-        concepts = self.clean.concepts
-        clean = Outputs(self.clean.emotions[rows], None if concepts is None else concepts[rows])
-        return Situation(self.labels[rows], clean)
+        return Situation(self.labels[rows], self.clean.take(rows))
 
 
 class Objective(abc.ABC):

@@ -199,9 +199,7 @@ class _Fit:
             delta = placed(shape, self.settings.budget, batch, self.valid_range)
             with computing_in(self.settings.precision, self.device.type):
                 outputs = self.evaluate(batch.inputs + delta, batch.targets)
-            places = places.to(self.device)
-            concepts = None if clean.concepts is None else clean.concepts[places]
-            situation = Situation(batch.targets, Outputs(clean.emotions[places], concepts))
+            situation = Situation(batch.targets, clean.take(places.to(self.device)))
             values = self.settings.objective(outputs, situation)
             _require_finite(values.detach()[:, None], batch.names, "objective")
             yield values
