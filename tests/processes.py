@@ -10,7 +10,7 @@ from typing import Any
 
 
 def wait_for(
-    condition: Callable[[], bool], process: subprocess.Popen[Any] | None = None, seconds: float = 300
+    condition: Callable[[], Any], process: subprocess.Popen[Any] | None = None, seconds: float = 300
 ) -> None:
     """Wait until something is so, while a process that does it is running."""
     until = time.monotonic() + seconds
