@@ -30,6 +30,13 @@ def calls(monkeypatch: pytest.MonkeyPatch, name: str) -> list[str]:
     return seen
 
 
+def edit(path: Path, old: str, new: str, count: int = 1) -> None:
+    """Replace a text that a file holds, the first time or as often as ``count`` says (-1: everywhere)."""
+    text = path.read_text(encoding="utf-8")
+    assert old in text
+    path.write_text(text.replace(old, new, count), encoding="utf-8")
+
+
 def write_audio(path: Path, number: int, seconds: float = 0.6) -> None:
     """A short chord of its own for every number; mp3, wav, flac or ogg by the path's ending."""
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -10,18 +10,12 @@ import pytest
 from tenuto.data import Folder
 from tenuto.errors import DataError, FileError
 from tests import corpora
+from tests.corpora import edit
 
 
 @pytest.fixture
 def own(tmp_path):
     return corpora.folder(tmp_path / "own")
-
-
-def edit(own, old, new):
-    path = own.root / "table.csv"
-    text = path.read_text(encoding="utf-8")
-    assert old in text
-    path.write_text(text.replace(old, new, 1), encoding="utf-8")
 
 
 def changed(own, **options):
@@ -76,7 +70,7 @@ def test_missing_column(own):
 
 
 def test_rated_but_absent_recording_names_the_nearest(own):
-    edit(own, "disc 0/song 4,", "disc 0/song 44,")
+    edit(own.root / "table.csv", "disc 0/song 4,", "disc 0/song 44,")
     with pytest.raises(DataError, match=r"rates disc 0/song 44, .* Did you mean disc 0/song 4\?"):
         _ = own.index
 
@@ -88,11 +82,11 @@ def test_two_files_of_one_name_need_the_file_type_in_the_table(own):
     ):
         _ = own.index
     for suffix in (".flac", ".wav"):
-        edit(own, "disc 0/song 0,", f"disc 0/song 0{suffix},")
+        edit(own.root / "table.csv", "disc 0/song 0,", f"disc 0/song 0{suffix},")
         reopened = changed(own)
         assert reopened.index.clips[0] == "disc 0/song 0"
         assert reopened.index.paths[0].suffix == suffix
-        edit(own, f"song 0{suffix},", "song 0,")
+        edit(own.root / "table.csv", f"song 0{suffix},", "song 0,")
 
 
 def test_two_files_of_one_name_without_ratings_do_not_matter(own):
@@ -105,7 +99,7 @@ def test_two_files_of_one_name_without_ratings_do_not_matter(own):
 def test_accents_match_however_they_are_composed(own, form, other):
     name = "disc 0/caf\u00e9"
     (own.root / "disc 0" / "song 0.wav").rename(own.root / f"{unicodedata.normalize(form, name)}.wav")
-    edit(own, "disc 0/song 0,", f"{unicodedata.normalize(other, name)},")
+    edit(own.root / "table.csv", "disc 0/song 0,", f"{unicodedata.normalize(other, name)},")
     assert own.index.clips[0] == name
     assert own.index.paths[0].is_file()
 
@@ -133,14 +127,14 @@ def test_folders_behind_symbolic_links_are_searched_without_loops(own, tmp_path_
     ],
 )
 def test_names_that_no_table_can_hold_safely_are_refused(own, name, reason):
-    edit(own, "disc 0/song 0,", f"{name},")
+    edit(own.root / "table.csv", "disc 0/song 0,", f"{name},")
     with pytest.raises(DataError, match=rf"table\.csv: clip name '.*' \(row 1\) .*{reason}") as error:
         _ = own.index
     assert "\n" not in str(error.value)
 
 
 def test_validate_lists_every_problem_of_table_and_recordings(own):
-    edit(own, "song,arousal,joy,roughness,record", "song,arousal,JOY,roughness,record")
+    edit(own.root / "table.csv", "song,arousal,joy,roughness,record", "song,arousal,JOY,roughness,record")
     lines = (own.root / "table.csv").read_text().splitlines()
     cells = [line.split(",") for line in lines]
     cells[1][1], cells[2][1], cells[3][3] = "abc", "7.5", "inf"

@@ -97,18 +97,43 @@ def test_a_cut_connection_is_continued_where_it_broke(server, tmp_path):
     assert second.size == len(LONG) - start
 
 
-def test_no_compressed_answer_is_asked_for(server, tmp_path):
-    server.add("a.bin", LONG)
-    (tmp_path / "a.bin.part").write_bytes(LONG[:1000])
-    get(server, tmp_path)
-    assert server.encodings == ["identity"]  # byte 1000 of a compressed answer is another byte
+WHOLE = (None, len(LONG))
+REST = ("bytes=1000-", len(LONG) - 1000)
 
 
-def test_an_answer_that_ends_early_is_continued(server, tmp_path):
+@pytest.mark.parametrize(
+    ("part", "answers", "log"),
+    [
+        (None, [Answer(body=LONG[:1000])], [(None, 1000), REST]),
+        (LONG[:1000], [], [REST]),
+        (LONG[:1000], [Answer(ranges=False)], [("bytes=1000-", len(LONG))]),
+        (LONG[:1000], [Answer(status=416)], [("bytes=1000-", 0), WHOLE]),
+        (LONG[:1000], [Answer(headers={"Content-Range": "bytes 7-9/10"})], [REST, WHOLE]),
+        (LONG, [], []),
+        (b"z" * 1000, [], [REST, WHOLE]),
+        (b"z" * len(LONG), [], [WHOLE]),
+        (b"z" * (len(LONG) + 1), [], [WHOLE]),
+    ],
+    ids=[
+        "ends early",
+        "part",
+        "no ranges",
+        "416",
+        "other range",
+        "whole",
+        "stale",
+        "whole stale",
+        "too long",
+    ],
+)
+def test_only_what_lacks_is_fetched_and_a_wrong_part_dropped(server, tmp_path, part, answers, log):
     server.add("a.bin", LONG)
-    server.plan["a.bin"] = [Answer(body=LONG[:1000])]
+    server.plan["a.bin"] = answers
+    if part is not None:
+        (tmp_path / "a.bin.part").write_bytes(part)
     get(server, tmp_path)
-    assert server.log[1] == Sent("a.bin", "bytes=1000-", len(LONG) - 1000)
+    assert server.log == [Sent("a.bin", *sent) for sent in log]
+    assert set(server.encodings) <= {"identity"}  # byte 1000 of a compressed answer is another byte
     assert tree(tmp_path) == {"a.bin": LONG}
 
 
@@ -144,44 +169,6 @@ def test_killed_in_the_middle_then_finished(server, tmp_path):
     assert 0 < held < len(LONG)
     get(server, tmp_path)
     assert server.log[-1] == Sent("a.bin", f"bytes={held}-", len(LONG) - held)
-    assert tree(tmp_path) == {"a.bin": LONG}
-
-
-def test_a_server_without_ranges_is_read_from_the_start(server, tmp_path):
-    server.add("a.bin", LONG)
-    server.plan["a.bin"] = [Answer(ranges=False)]
-    (tmp_path / "a.bin.part").write_bytes(LONG[:1000])
-    get(server, tmp_path)
-    assert server.log == [Sent("a.bin", "bytes=1000-", len(LONG))]
-    assert tree(tmp_path) == {"a.bin": LONG}
-
-
-def test_a_whole_part_is_checked_and_not_fetched(server, tmp_path):
-    server.add("a.bin", LONG)
-    (tmp_path / "a.bin.part").write_bytes(LONG)
-    get(server, tmp_path)
-    assert server.log == []
-    assert tree(tmp_path) == {"a.bin": LONG}
-
-
-@pytest.mark.parametrize("stale", [b"z" * 1000, b"z" * len(LONG), b"z" * (len(LONG) + 1)])
-def test_a_part_of_another_version_is_dropped(server, tmp_path, stale):
-    server.add("a.bin", LONG)
-    (tmp_path / "a.bin.part").write_bytes(stale)
-    get(server, tmp_path)
-    assert server.log[-1] == Sent("a.bin", None, len(LONG))
-    assert tree(tmp_path) == {"a.bin": LONG}
-
-
-@pytest.mark.parametrize(
-    "refusal", [Answer(status=416), Answer(headers={"Content-Range": "bytes 7-9/10"})], ids=["416", "range"]
-)
-def test_a_range_the_server_cannot_give_starts_over(server, tmp_path, refusal):
-    server.add("a.bin", LONG)
-    server.plan["a.bin"] = [refusal]
-    (tmp_path / "a.bin.part").write_bytes(LONG[:1000])
-    get(server, tmp_path)
-    assert [sent.range for sent in server.log] == ["bytes=1000-", None]
     assert tree(tmp_path) == {"a.bin": LONG}
 
 

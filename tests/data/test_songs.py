@@ -12,6 +12,7 @@ import pytest
 from tenuto.data import Deam, EmoMusic, Jamendo, PMEmo, deam, remote
 from tenuto.errors import DataError, DownloadError, FileError, TenutoError
 from tests import corpora
+from tests.corpora import edit
 from tests.data.osf_server import QUICK
 
 
@@ -22,12 +23,6 @@ def rows(path):
 
 def find(dataset, name):
     return next(dataset.root.rglob(name))
-
-
-def edit(path, old, new):
-    text = path.read_text()
-    assert old in text
-    path.write_text(text.replace(old, new, 1))
 
 
 # What the files say

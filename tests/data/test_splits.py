@@ -98,21 +98,6 @@ def test_albums_in_two_spellings_are_one():
     assert one_spelling(["b", "B ", "a"]) == ("b", "b", "a")
 
 
-def test_album_split_without_albums():
-    with pytest.raises(DataError, match="has none"):
-        draw(index(20), "album")
-
-
-def test_album_split_with_two_albums():
-    with pytest.raises(DataError, match="at least 3 albums"):
-        draw(index(20, ("a", "b") * 10), "album")
-
-
-def test_albums_too_large_for_a_tenth():
-    with pytest.raises(DataError, match="too large"):
-        draw(index(30, ("a", "b", "c") * 10), "album")
-
-
 def test_unknown_part():
     with pytest.raises(ConfigError, match="dev"):
         draw(index(20), "random").part("dev")
@@ -152,6 +137,9 @@ def test_albums_serve_as_groups_and_the_album_split_names_the_group_split():
 @pytest.mark.parametrize(
     ("fields", "kind", "message"),
     [
+        ({}, "album", "album split needs albums, but this data set has none"),
+        ({"albums": ("a", "b") * 10}, "album", "at least 3 albums, this data set has 2"),
+        ({"albums": ("a", "b", "c", "d") * 5}, "album", "leaves validation empty: its albums are too large"),
         ({}, "artist", "artist split needs artists, but this data set has none.*artist_column"),
         ({}, "group", "group split needs groups, but this data set has none.*group_column"),
         ({"groups": ("jazz",) * 20}, "group", "at least 2 groups, this data set has 1"),

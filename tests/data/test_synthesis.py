@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import json
 import os
@@ -10,8 +9,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
@@ -29,6 +26,7 @@ from tenuto.data.synthesis import synthesize
 from tenuto.data.synthesis_controls import draw, draw_clip
 from tenuto.data.synthetic import Synthetic
 from tenuto.errors import ConfigError, DataError, FileError
+from tests.processes import is_running, parent, wait_for
 
 SMALL: dict[str, Any] = {"clips": 5, "seconds": 1.5, "seed": 3, "workers": 1}
 
@@ -182,27 +180,10 @@ def test_a_dead_process_is_reported_with_the_fix(tmp_path, monkeypatch):
         synthesize(tmp_path, **{**SMALL, "workers": 2})
 
 
-def children(pid: int) -> list[int]:
-    """Processes whose parent is ``pid``."""
-    pids = []
-    for stat in Path("/proc").glob("[0-9]*/stat"):
-        with contextlib.suppress(OSError):
-            if int(stat.read_text().rpartition(")")[2].split()[1]) == pid:
-                pids.append(int(stat.parent.name))
-    return pids
-
-
-def is_running(pid: int) -> bool:
-    with contextlib.suppress(OSError):
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    return False
-
-
-def wait_until(condition: Callable[[], bool], seconds: float = 30.0) -> None:
-    until = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < until
-        time.sleep(0.02)
+def children(process: int) -> list[int]:
+    """Processes that a process started."""
+    others = (int(folder.name) for folder in Path("/proc").glob("[0-9]*"))
+    return [other for other in others if parent(other) == process]
 
 
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="looks at processes in /proc")
@@ -212,13 +193,13 @@ def test_a_killed_synthesis_leaves_no_process(tmp_path):
         [sys.executable, "-c", f"from tenuto.data.synthesis import synthesize; {call}"],
         env={**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)},
     )
-    wait_until(lambda: len(children(main.pid)) >= 3)  # two workers and the tracker of their resources
+    wait_for(lambda: len(children(main.pid)) >= 3)  # two workers and the tracker of their resources
     workers = children(main.pid)
-    wait_until(lambda: any(tmp_path.glob("Set1/*")))  # they are at work
+    wait_for(lambda: any(tmp_path.glob("Set1/*")))  # they are at work
     main.kill()
     main.wait()
     try:
-        wait_until(lambda: not any(map(is_running, workers)))
+        wait_for(lambda: not any(map(is_running, workers)))
     finally:
         for pid in filter(is_running, workers):
             os.kill(pid, signal.SIGKILL)

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import signal
-import time
 from pathlib import Path
 
 import pytest
@@ -20,6 +18,7 @@ from tenuto.study.engines import Local, run_study
 from tenuto.study.plan import plan_study, runs
 from tenuto.study.stages import MADE, METRICS
 from tests import small_runs
+from tests.processes import is_running, wait_for
 from tests.study import small
 from tests.study.small import ROWS, TINY, each_refusal, refuses, silent, tables
 
@@ -40,21 +39,6 @@ def study(tmp_path_factory, music, report_lines):
 
 def refuse(*arguments, **keywords):
     raise AssertionError("done again")
-
-
-def gone(process):
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return True
-    return False
-
-
-def wait_for(condition, seconds=60):
-    until = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < until, "it did not happen in time"
-        time.sleep(0.1)
 
 
 def test_a_study_leaves_its_settings_journal_runs_tables_and_figures(study):
@@ -322,7 +306,7 @@ def test_kill_9_of_the_driver_ends_its_workers_and_the_same_call_finishes(distur
     folder = tmp_path / "study"
     (run,) = (folder / "runs").iterdir()
     record = journal.read(folder, run.name)
-    wait_for(lambda: gone(record.pid))
+    wait_for(lambda: not is_running(record.pid))
     assert (record.stage, record.epoch) == ("train", 1)
     run_study(one, folder, music, report=silent)
     assert run_tables(folder, run.name) == run_tables(study, run.name)

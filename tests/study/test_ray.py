@@ -19,6 +19,7 @@ from tenuto.study import journal
 from tenuto.study.engines import Local, Ray, run_study
 from tenuto.study.plan import Planned
 from tenuto.study.stages import Job, Outcome
+from tests.processes import parent, wait_for
 from tests.study import small
 from tests.study.small import TINY, tables
 
@@ -231,21 +232,6 @@ for line in sys.stdin:
     print("removed", flush=True)
 cluster.shutdown()
 """
-
-
-def wait_for(condition, process, seconds=300):
-    until = time.monotonic() + seconds
-    while not condition():
-        assert process.poll() is None, process.communicate()[0]
-        assert time.monotonic() < until, "it did not happen in time"
-        time.sleep(0.1)
-
-
-def parent(process: int) -> int | None:
-    try:
-        return int(Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[1])
-    except OSError:
-        return None
 
 
 def at_work(folder: Path, raylet: int) -> list[tuple[str, int]]:
