@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import json
 import re
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -25,6 +26,14 @@ from tenuto.models.systems import build, for_attack
 from tenuto.training.loop import train
 from tests import small_runs
 from tests.corpora import soundtracks, write_audio
+
+
+@pytest.fixture(scope="module", autouse=True)
+def small_product() -> Iterator[None]:
+    """The peak of the machine is measured with small matrices."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(roofline, "SIDE", 64)
+        yield
 
 
 def comparison(**changes) -> Comparison:
@@ -129,6 +138,7 @@ def report(tmp_path_factory) -> dict[str, Any]:
         patch.setenv("TENUTO_SHARED", str(root))
         patch.setattr(app, "devices", lambda: ["cpu"])
         patch.setattr(app, "fast_bfloat16", lambda device: False)
+        patch.setattr(app, "TRAINING_ITERATIONS", 2)
         sizes = ["--clips", "30", "--steps", "1", "--width", "0.05", "--pairs", "1"]
         result = CliRunner().invoke(app.command, [*sizes, "--json"])
     assert result.exit_code == 0, result.output
@@ -214,8 +224,7 @@ def test_the_share_of_the_peak_is_operations_over_time_over_peak(monkeypatch):
     assert roofline.share(100.0, 4.0, "cpu", "float32") == 0.5
 
 
-def test_the_peak_is_a_rate_of_this_machine(monkeypatch):
-    monkeypatch.setattr(roofline, "SIDE", 64)
+def test_the_peak_is_a_rate_of_this_machine():
     assert roofline.peak.__wrapped__("cpu") > 1e6
     assert roofline.peak.__wrapped__("cpu", "bfloat16") > 1e3
 
@@ -276,14 +285,12 @@ def test_attacks_are_timed_in_the_arithmetic_of_a_run(prepared, monkeypatch):
         flags.append((cudnn.allow_tf32, cudnn.deterministic, torch.backends.cuda.matmul.allow_tf32))
         return attacked(*arguments)
 
-    monkeypatch.setattr(roofline, "SIDE", 64)
     monkeypatch.setattr(plain, "attack", attack)
     measure.attack(prepared, measure.Sizes(30, 1, 0.05, 1), "cpu")
     assert set(flags) == {(False, True, False)}
 
 
-def test_bfloat16_is_timed_as_float32_is(prepared, monkeypatch):
-    monkeypatch.setattr(roofline, "SIDE", 64)
+def test_bfloat16_is_timed_as_float32_is(prepared):
     result = measure.attack(prepared, measure.Sizes(30, 1, 0.05, 1), "cpu", "bfloat16")
     assert result.name == "attack bf16, ms a step"
     assert result.target == 3.5

@@ -213,20 +213,22 @@ def test_what_is_said_of_the_bounded_attack_is_in_its_rows():
     assert {min(by_system, key=by_system.get) for by_system in every} == {"A2M2E"}
 
 
-def test_the_audit_on_the_page_is_that_of_its_file():
-    audit = read_json(QUICK / "audit" / "audit.json")
+def audited(study, failures):
+    """(Source, check) -> finding of the audit of a study, whose counts the page states and whose failures are known."""
+    audit = read_json(study / "audit" / "audit.json")
     counts = ", ".join(
         f"{audit['verdicts'][name]} {name}" for name in ("FAIL", "WARN", "PASS", "NOT RECORDED")
     )
     assert f"**The audit first: {counts}.**" in SENTENCES
-    values = {(finding["source"], finding["check"]): finding for finding in audit["findings"]}
+    findings = {(finding["source"], finding["check"]): finding for finding in audit["findings"]}
+    assert {name for name, finding in findings.items() if finding["verdict"] == "FAIL"} == failures
+    return findings
+
+
+def test_the_audit_on_the_page_is_that_of_its_file():
     paper, bounded = "paper-2025-released", "APGD-185b94e1"
-    assert {name for name, finding in values.items() if finding["verdict"] == "FAIL"} == {
-        (paper, "convergence"),
-        (paper, "ranking"),
-        (paper, "albums"),
-        (bounded, "albums"),
-    }
+    failures = {*((paper, check) for check in ("convergence", "ranking", "albums")), (bounded, "albums")}
+    values = audited(QUICK, failures)
     assert f"{values[paper, 'rating-scale']['figure']:.0%} of its attacked".replace("%", " %") in SENTENCES
     assert (
         f"{values[bounded, 'rating-scale']['figure']:.0%} of its predictions".replace("%", " %") in SENTENCES

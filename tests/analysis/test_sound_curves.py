@@ -143,7 +143,7 @@ def test_the_excess_of_one_budget_is_that_at_the_budget():
 
 def test_the_size_from_which_on_the_attack_exceeds_natural_changes_is_in_db():
     # mp3 moves predictions by 0.125, the attack by 0.0625 at 40 dB and by 0.25 at 20 dB: a third of the way.
-    result = of("snr", None, natural(moved=0.125))
+    result = of("snr", sound(), natural(moved=0.125))
     assert result.summary["natural_change"].item() == "mp3 128 kb/s"
     assert result.summary["beyond"].item() == pytest.approx(40 - 20 / 3)
     assert tables.show_curves(result)["Exceeds natural at"].item() == "33.3 dB"
