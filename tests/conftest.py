@@ -93,6 +93,12 @@ def few_steps() -> Iterator[None]:
         yield
 
 
+@pytest.fixture
+def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Figures are made but not rendered, and their files are empty, for tests of words and tables next to them."""
+    monkeypatch.setattr("tenuto.reporting.figures.style._rendered", lambda *given, **options: b"")
+
+
 @pytest.fixture(scope="session")
 def released(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The released logs of the study as a folder, unpacked from the package."""
