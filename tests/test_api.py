@@ -123,6 +123,7 @@ def test_an_explanation_has_places_once_the_data_are_found(folder, study, run):
         tenuto.explain(folder, song, hop_seconds=1e-9)
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_concepts_are_set_and_corrected(run, folder, study, tmp_path):
     change = tenuto.set_concepts(folder, {"dissonance": 0.7})
     assert list(change.table.index) == EMOTIONS
@@ -187,6 +188,7 @@ def test_leakage_is_measured(folder, study):
     assert all(title in command(*words) for title in ("concept task leakage", "about", other.name))
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_clips_are_shown(run, tmp_path):
     clip = run.part("test").clips[0]
     shown = tenuto.show(run, clip, "paper-2025-released+iterations=2+step_size=0.05", out=tmp_path)
@@ -202,6 +204,7 @@ def test_natural_variation_is_a_table(run):
     assert {"change", "moved", "clean_mae", "mae"} <= set(changes.columns)
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_the_report_is_the_file_of_the_command(study, tmp_path):
     report = tenuto.report(study, out=tmp_path / "python.html", clips=1)
     command("report", study, "--out", tmp_path / "command.html", "--clips", 1)

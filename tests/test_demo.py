@@ -21,6 +21,7 @@ def run(folder):
     smaller = demo.model_copy(update={"seeds": (6,), "systems": systems})
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("tenuto.config.preset_study", lambda name: smaller)
+        patch.setattr("os.cpu_count", lambda: 1)  # workers are tested with the engines
         return CliRunner().invoke(app, ["demo", "--out", str(folder)], env={"COLUMNS": "200"})
 
 
@@ -69,6 +70,7 @@ def test_it_ends_with_a_report(demo):
     assert str(folder / "report.html") in finished.stdout
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_the_three_commands_at_the_end_run(demo, tmp_path, monkeypatch):
     folder, finished = demo
     small = next(folder.glob("runs/A2E-*"))  # in place of the pretrained model at full width

@@ -19,7 +19,6 @@ import tenuto
 from tenuto.cli.app import app
 from tenuto.config import StudyConfig, merge, preset_study
 from tenuto.store import location
-from tenuto.study.engines import Local
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), *sorted((ROOT / "results").glob("*.md"))]
@@ -28,7 +27,7 @@ CONSOLE = re.compile(r"(<!-- not run: (.+?) -->\n)?^```console\n(.*?)^```", re.M
 """A block of commands. A comment directly above it says why it is not run."""
 
 
-pytestmark = pytest.mark.usefixtures("few_steps")
+pytestmark = pytest.mark.usefixtures("few_steps", "undrawn")
 
 
 def blocks(kind: str) -> list[tuple[str, str]]:
@@ -125,19 +124,20 @@ def runnable_blocks() -> list[Any]:
 
 @pytest.fixture(scope="session")
 def workplace(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder a reader of the docs works in: a small study ``demo`` as `tenuto demo` makes it, and a recording.
+    """The folder a reader of the docs works in: a small study ``demo`` of two of its systems, and a recording.
 
     ``runs`` and ``soundtracks`` stand for a reader's own runs and data set.
     """
     folder = tmp_path_factory.mktemp("workplace")
     settings = preset_study("demo").model_dump(mode="json")
     small = {
+        "systems": ("A2E", "A2M2E"),
         "corpus": {"clips": 20},
-        "run": {"model": {"width": 0.0625}, "train": {"epochs": 1, "adversarial": {"iterations": 1}}},
+        "run": {"model": {"width": 0.0625}, "train": {"epochs": 1}},
         "protocols": ({"protocol": "paper-2025-released", "settings": {"iterations": 2}},),
     }
     study = StudyConfig.parse(merge(settings, small), "the small demo")
-    assert not tenuto.run_study(study, folder / "demo", engine=Local(2)).failed
+    assert not tenuto.run_study(study, folder / "demo").failed
     (folder / "runs").symlink_to("demo/runs")
     (folder / "soundtracks").symlink_to("demo/corpus")
     page = (ROOT / "docs" / "models.md").read_text("utf-8")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 from pathlib import Path
 
 import pytest
@@ -14,17 +15,8 @@ from tests import corpora
 
 TINY = ("--width", 0.0625, "--epochs", 1, "--threads", 1, "--batch-size", 4)
 FOLDER = (
-    *(
-        "--ratings",
-        "table.csv",
-        "--id-column",
-        "song",
-        "--emotions",
-        "arousal,joy",
-        "--concepts",
-        "roughness",
-    ),
-    *("--scale", 1, 7, "--album-column", "record"),
+    *("--ratings", "table.csv", "--id-column", "song", "--emotions", "arousal,joy"),
+    *("--concepts", "roughness", "--scale", 1, 7, "--album-column", "record"),
 )
 CLEAN = {
     "TENUTO_DATA": None,
@@ -34,6 +26,17 @@ CLEAN = {
     "TERM": "dumb",
     "NO_COLOR": "1",
 }
+
+
+@pytest.fixture
+def drawn():
+    """For tests of pictures; in all others only what is made for a module is drawn."""
+
+
+@pytest.fixture(autouse=True)
+def _undrawn(request):
+    if "drawn" not in request.fixturenames:
+        request.getfixturevalue("undrawn")
 
 
 def caller(command):
@@ -154,3 +157,17 @@ def own_run(tenuto, own_folder, cache, tmp_path_factory):
         *("--runs", tmp_path_factory.mktemp("runs"), "--system", "A2M2E", *TINY),
     )
     return Path(outcome.stdout.strip())
+
+
+@pytest.fixture(scope="session")
+def data(corpus, cache):
+    """Options for the data of the tiny run."""
+    return ("--root", corpus, "--cache", cache)
+
+
+@pytest.fixture(scope="module")
+def attacked(tenuto, run, data, tmp_path_factory):
+    """A copy of the run whose test clips were attacked by the released attack."""
+    folder = shutil.copytree(run, tmp_path_factory.mktemp("attacked") / run.name)
+    tenuto("attack", folder, *data, "--iterations", 3, "--step-size", 0.05)
+    return folder

@@ -33,6 +33,7 @@ def home(tmp_path_factory, tenuto, few_steps):
     shutil.copy(CODE, root / "model.py")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(root)
+        patch.setattr("os.cpu_count", lambda: 1)  # threads that wait for each other cost as much as the work
 
         def call(*arguments, state="state"):
             return tenuto(*arguments, XDG_STATE_HOME=str(root / state), TENUTO_CACHE=str(root / "cache"))
@@ -40,12 +41,12 @@ def home(tmp_path_factory, tenuto, few_steps):
         yield call
 
 
-def adopted(home, name, *options):
-    """The folder of an adopted function of `tests.foreign_models`."""
-    outcome = home(
-        *("adopt", f"model.py:{name}", "--emotions", "arousal,joy", "--root", "music", "--split", "random"),
-        *options,
-    )
+OUTPUTS = ("--emotions", "arousal,joy", "--root", "music", "--split", "random")
+
+
+def adopted(home, name, *options, file="model.py"):
+    """The folder of an adopted function, of `tests.foreign_models` unless another file is named."""
+    outcome = home("adopt", f"{file}:{name}", *OUTPUTS, *options)
     assert outcome.exit_code == 0, outcome.output
     return Path(outcome.stdout.splitlines()[-1])
 
@@ -149,8 +150,7 @@ def test_code_that_was_not_named_on_this_machine_is_not_executed(home, run, tmp_
 
 def test_changed_code_is_refused(home):
     Path("changing.py").write_text(CODE.read_text())
-    options = ("--emotions", "arousal,joy", "--root", "music", "--split", "random", *WINDOW)
-    run = home("adopt", "changing.py:waveform", *options).stdout.splitlines()[-1]
+    run = adopted(home, "waveform", *WINDOW, file="changing.py")
     Path("changing.py").write_text(CODE.read_text() + "\n# changed\n")
     refusal = sentence(home("predict", run, "music/disc 1/song 1.flac"))
     assert re.search(r"changing\.py:waveform: has changed since waveform-0-\w+ was adopted", refusal)
@@ -162,8 +162,7 @@ def test_code_that_gives_other_weights_every_time_is_refused(home):
         + "\n\nclass Chance(WaveformCNN):\n    def __init__(self):\n        super().__init__()\n"
         "        nn.init.normal_(self.head.weight, generator=torch.Generator().manual_seed(torch.seed() % 2**32))\n"
     )
-    options = ("--emotions", "arousal,joy", "--root", "music", *WINDOW)
-    assert "gives other weights every time" in sentence(home("adopt", "random.py:Chance", *options))
+    assert "gives other weights every time" in sentence(home("adopt", "random.py:Chance", *OUTPUTS, *WINDOW))
 
 
 @pytest.mark.parametrize(
@@ -211,17 +210,23 @@ def test_a_run_is_judged_on_other_data(home, run):
 
 def test_a_function_with_parameters_that_builds_the_model_is_named_as_one(home):
     Path("built.py").write_text(CODE.read_text() + "\n\ndef network(path):\n    return WaveformCNN()\n")
-    options = ("--emotions", "arousal,joy", "--root", "music", "--split", "random", *WINDOW)
-    refusal = sentence(home("adopt", "built.py:network", *options))
+    refusal = sentence(home("adopt", "built.py:network", *OUTPUTS, *WINDOW))
     assert "has a parameter that must be given and returns a model (WaveformCNN)" in refusal
 
 
-@pytest.mark.parametrize("command", ["audit", "report", "intervene"])
-def test_every_command_that_executes_the_model_can_be_told_to_trust_it(home, run, command):
-    """`report` needs its gradient only for clips, and names the run it cannot open."""
+@pytest.fixture(scope="module")
+def attacked(home):
+    """Another adopted run, with the rows of one attack."""
+    run = adopted(home, "waveform", "--scale", -1, 1, "--name", "attacked", *WINDOW)
     home("attack", run, "--root", "music", "--attack", "FGSM", "--epsilon", 0.1, "--no-natural")
-    protocol = next(path.stem for path in (run / "attacks").glob("FGSM*.csv"))
-    only = ("--protocol", protocol, "--out", f"{command}.html") if command == "report" else ()
+    return run
+
+
+@pytest.mark.parametrize("command", ["audit", "report", "intervene"])
+def test_every_command_that_executes_the_model_can_be_told_to_trust_it(home, attacked, command):
+    """`report` needs its gradient only for clips, and names the run it cannot open."""
+    run, (rows,) = attacked, (attacked / "attacks").glob("FGSM*.csv")
+    only = ("--protocol", rows.stem, "--out", f"{command}.html") if command == "report" else ()
     call = (command, run, "--root", "music", *only, *(("--clips", 1) if command != "intervene" else ()))
     mark, state = "is not trusted on this machine", f"stranger to {command}"
     assert mark in home(*call, state=state).output
@@ -230,8 +235,7 @@ def test_every_command_that_executes_the_model_can_be_told_to_trust_it(home, run
 
 def test_code_that_has_moved_is_found_where_it_is_named_once(home):
     Path("old.py").write_text(CODE.read_text() + "\n# moves\n")
-    options = ("--emotions", "arousal,joy", "--root", "music", "--split", "random", *WINDOW)
-    run = home("adopt", "old.py:waveform", *options).stdout.splitlines()[-1]
+    run = adopted(home, "waveform", *WINDOW, file="old.py")
     Path("old.py").rename("new.py")
     predict = ("predict", run, "music/disc 1/song 1.flac")
     assert f"tenuto evaluate {run} --model NEW/PLACE.py:FUNCTION" in sentence(home(*predict))
@@ -249,10 +253,8 @@ def test_naming_one_part_of_the_code_does_not_trust_the_other(home, tmp_path):
         f"from pathlib import Path\n\nimport torch\n\nPath({str(tmp_path / 'executed')!r}).touch()\n\n\n"
         "def network():\n    torch.manual_seed(0)\n    return torch.nn.Linear(64, 2)\n"
     )
-    options = ("--emotions", "arousal,joy", "--root", "music", "--split", "random", "--takes", "features")
-    outcome = home("adopt", "net.py:network", *options, "--front-end", "ends.py:ends", *WINDOW)
-    assert outcome.exit_code == 0, outcome.output
-    run, mark = outcome.stdout.splitlines()[-1], tmp_path / "executed"
+    features = ("--takes", "features", "--front-end", "ends.py:ends", *WINDOW)
+    run, mark = adopted(home, "network", *features, file="net.py"), tmp_path / "executed"
     mark.unlink()
     evaluate = ("evaluate", run, "--root", "music", "--front-end", "ends.py:ends")
     assert "net.py" in sentence(home(*evaluate, state="stranger to parts"))
@@ -323,8 +325,7 @@ def test_few_outputs_are_attacked_to_effect(home, name, emotions):
 def test_the_report_on_an_object_names_how_python_audits_it(home):
     network = foreign_models.waveform()
     window = {"sample_rate": foreign_models.RATE, "seconds": foreign_models.SECONDS}
-    data = data_config("music", split="random")
-    cache = "cache"
+    data, cache = data_config("music", split="random"), "cache"
     run = tenuto.adopt(
         network, emotions="arousal,joy", root="music", data=data, cache=cache, name="object", **window
     )

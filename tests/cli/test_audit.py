@@ -105,10 +105,6 @@ def test_the_remedies_of_failed_checks_are_carried_out_and_saved(examined):
     assert json.loads(path.with_suffix(".json").read_text())["reruns"] == list(reruns.values())
 
 
-def test_a_rerun_needs_a_model(refused, sound):
-    assert "--rerun needs a model to attack: give a run, and --root" in refused("audit", sound, "--rerun")
-
-
 def test_bare_rows_take_data_and_split(tenuto, sound, corpus, tmp_path):
     lines = ["clip,split,position", *(f"{clip},train,{clip}" for clip in range(6, 12))]
     (tmp_path / "split.csv").write_text("\n".join(lines) + "\n")

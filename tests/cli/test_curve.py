@@ -67,6 +67,7 @@ def in_sound(tmp_path_factory):
     return stored(tmp_path_factory.mktemp("sound"), mark_worst(made_up.sound()))
 
 
+@pytest.mark.usefixtures("drawn")
 def test_every_norm_of_a_protocol_is_printed_and_has_files(in_sound, tmp_path):
     outcome = call(in_sound, "--protocol", "sound-1", "--out", tmp_path)
     for part in (

@@ -43,12 +43,6 @@ def test_info_for_programs(tenuto):
     assert card["emotion_scale"] == [1.0, 9.0]
 
 
-def test_an_unknown_data_set_is_answered_with_the_known(tenuto):
-    outcome = tenuto("data", "info", "soundtrack")
-    assert outcome.exit_code == 2
-    assert "Unknown data set 'soundtrack'. Did you mean soundtracks?" in outcome.stderr
-
-
 def test_validate_passes_a_sound_folder(tenuto, own):
     outcome = tenuto("data", "validate", "folder", "--root", own, *FOLDER, "--cache", own / "cache")
     assert outcome.exit_code == 0
@@ -154,10 +148,6 @@ def test_a_folder_with_brackets_is_printed_as_it_is_called(tenuto, tmp_path):
     assert outcome.stdout.splitlines()[-1].startswith(f"{root}: ")
 
 
-def test_validate_of_a_folder_wants_its_columns(refused, own):
-    assert "name at least --emotions" in refused("data", "validate", "folder", "--root", own)
-
-
 def test_validate_on_the_real_audio(shared, tenuto):
     outcome = tenuto("data", "validate", "soundtracks", "--root", shared / "soundtracks")
     assert outcome.stdout.splitlines() == [
@@ -181,11 +171,6 @@ def test_synthesize_refuses_too_few_clips(tenuto, tmp_path):
     assert outcome.exit_code == 2
     assert "--clips" in outcome.stderr
     assert not (tmp_path / "s").exists()
-
-
-def test_a_folder_cannot_be_downloaded(refused, tmp_path):
-    message = refused("data", "download", "folder", "--root", tmp_path)
-    assert message == "error: folder cannot be downloaded: these are your own files."
 
 
 @pytest.fixture

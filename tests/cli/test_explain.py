@@ -27,14 +27,6 @@ def copied(run, tmp_path):
     return shutil.copytree(run, tmp_path / run.name)
 
 
-@pytest.fixture(scope="module")
-def attacked(tenuto, run, corpus, cache, tmp_path_factory):
-    """A copy of the run whose test clips were attacked."""
-    folder = shutil.copytree(run, tmp_path_factory.mktemp("attacked") / run.name)
-    tenuto("attack", folder, "--root", corpus, "--cache", cache, "--iterations", 3, "--step-size", 0.05)
-    return folder
-
-
 def test_the_text_shows_every_emotion_and_what_moves_it(tenuto, copied, song):
     outcome = tenuto("explain", copied, song)
     assert outcome.exit_code == 0
@@ -46,8 +38,8 @@ def test_the_text_shows_every_emotion_and_what_moves_it(tenuto, copied, song):
     assert not (copied / BACKGROUND).exists()
 
 
-def test_given_the_data_once_places_are_known_ever_after(tenuto, copied, song, corpus, cache):
-    first = tenuto("explain", copied, song, "--root", corpus, "--cache", cache)
+def test_given_the_data_once_places_are_known_ever_after(tenuto, copied, song, data):
+    first = tenuto("explain", copied, song, *data)
     assert "counted from the average training clip" in first.stdout
     assert "percent of the 24 training clips" in first.stdout
     assert f"{copied / BACKGROUND}: saved predictions for 24 training clips" in first.stderr
@@ -56,8 +48,8 @@ def test_given_the_data_once_places_are_known_ever_after(tenuto, copied, song, c
     assert again.stderr == ""
 
 
-def test_json_adds_up(tenuto, copied, song, corpus, cache):
-    outcome = tenuto("explain", copied, song, "--root", corpus, "--cache", cache, "--json")
+def test_json_adds_up(tenuto, copied, song, data):
+    outcome = tenuto("explain", copied, song, *data, "--json")
     result = json.loads(outcome.stdout)
     assert list(result["emotions"]) == EMOTIONS
     assert all(0 <= place <= 100 for place in result["places"].values())
@@ -77,6 +69,7 @@ def test_the_hop_sets_how_dense_the_curve_is(tenuto, run, song):
     assert counts[0] > counts[1] == 3
 
 
+@pytest.mark.usefixtures("drawn")
 @pytest.mark.parametrize(("ending", "begins"), [("png", b"\x89PNG"), ("pdf", b"%PDF")])
 def test_a_figure_is_drawn_where_it_is_wanted(tenuto, run, song, tmp_path, ending, begins):
     outcome = tenuto("explain", run, song, "--plot", tmp_path / f"new/it.{ending}")
@@ -110,16 +103,15 @@ def test_a_concept_is_set_on_a_recording(tenuto, run, song):
         assert change == pytest.approx(weight * (0.7 - concept), abs=1e-5)
 
 
-def test_several_concepts_are_set_on_the_test_clip(tenuto, run, corpus, cache):
-    data = ("--root", corpus, "--cache", cache)
+def test_several_concepts_are_set_on_the_test_clip(tenuto, run, data):
     outcome = tenuto("intervene", run, *data, "--set", "dissonance=0.7", "--set", "modality = 0.25")
     assert "mean of 3 test clips: dissonance = 0.7, modality = 0.25" in outcome.stdout
     assert all(outcome.stdout.count(f"│ {name} ") == 1 for name in EMOTIONS)
     assert not (run / "interventions").exists()
 
 
-def test_corrections_leave_a_table_and_a_figure(tenuto, attacked, corpus, cache):
-    outcome = tenuto("intervene", attacked, "--root", corpus, "--cache", cache)
+def test_corrections_leave_a_table_and_a_figure(tenuto, attacked, data):
+    outcome = tenuto("intervene", attacked, *data)
     assert outcome.exit_code == 0
     assert outcome.stdout.count("MAE with k concepts set to ") == 3
     assert "Head gain (largest singular value): composed" in outcome.stdout
@@ -133,8 +125,7 @@ def test_corrections_leave_a_table_and_a_figure(tenuto, attacked, corpus, cache)
     assert len(read_csv(folder / "intervention.csv", columns=("mae", "repaired"))) == 24
 
 
-def test_in_a_narrow_terminal_no_number_is_cut(tenuto, attacked, song, corpus, cache, tmp_path):
-    data = ("--root", corpus, "--cache", cache)
+def test_in_a_narrow_terminal_no_number_is_cut(tenuto, attacked, song, data, tmp_path):
     text = tenuto("intervene", attacked, *data, "--out", tmp_path, COLUMNS="80").stdout
     lines = [line.strip("│").split("│") for line in text.splitlines() if line.startswith("│")]
     assert [cells[0].strip() for cells in lines] == [*"01234567"] * 3
@@ -147,8 +138,8 @@ def test_in_a_narrow_terminal_no_number_is_cut(tenuto, attacked, song, corpus, c
     assert max(len(line) for line in explained.splitlines() if line.startswith("│")) <= 80
 
 
-def test_corrections_as_json_go_where_they_are_wanted(tenuto, attacked, corpus, cache, tmp_path):
-    arguments = ("--root", corpus, "--cache", cache, "--out", tmp_path / "out", "--json")
+def test_corrections_as_json_go_where_they_are_wanted(tenuto, attacked, data, tmp_path):
+    arguments = (*data, "--out", tmp_path / "out", "--json")
     result = json.loads(tenuto("intervene", attacked, *arguments).stdout)
     assert result["run"] == attacked.name
     assert result["gain"]["rank"] == 7

@@ -8,7 +8,7 @@ import pytest
 
 import tenuto
 from tenuto.cli.natural import natural
-from tenuto.errors import ConfigError, DataError
+from tenuto.errors import DataError
 from tests.cli.conftest import caller
 
 call = caller(natural)
@@ -21,8 +21,8 @@ def measured(run, tmp_path_factory):
     return shutil.copytree(run, copy, ignore=shutil.ignore_patterns("attacks"))
 
 
-def test_a_table_is_printed_and_rows_are_written(measured, corpus, cache):
-    outcome = call(measured, "--root", corpus, "--cache", cache)
+def test_a_table_is_printed_and_rows_are_written(measured, data):
+    outcome = call(measured, *data)
     path = measured / "attacks" / "natural-1.csv"
     assert outcome.stdout.splitlines()[-1] == str(path)
     assert len(pd.read_csv(path)) == 5 * 3
@@ -31,8 +31,8 @@ def test_a_table_is_printed_and_rows_are_written(measured, corpus, cache):
     assert "other excerpt: 3 clips are too short for it" in outcome.stderr
 
 
-def test_json_is_one_object_for_programs(measured, corpus, cache):
-    outcome = call(measured, "--root", corpus, "--cache", cache, "--json")
+def test_json_is_one_object_for_programs(measured, data):
+    outcome = call(measured, *data, "--json")
     content = json.loads(outcome.stdout)
     assert (content["run"], content["protocol"], content["split"]) == (measured.name, "natural-1", "test")
     other, *rest = content["changes"]
@@ -46,9 +46,9 @@ def test_json_is_one_object_for_programs(measured, corpus, cache):
 
 
 @pytest.fixture(scope="module")
-def graded(measured, corpus, cache):
+def graded(measured, data):
     """The options of `tenuto natural` for the second protocol."""
-    return (measured, "--root", corpus, "--cache", cache, "--protocol", "natural-2")
+    return (measured, *data, "--protocol", "natural-2")
 
 
 def test_strengths_are_printed_with_the_corruption_error(graded, measured):
@@ -74,21 +74,7 @@ def test_json_has_every_strength_and_the_corruption_error(graded, measured):
     assert content["corruption"] == tenuto.corruption_error(measured).iloc[0].to_dict()
 
 
-def test_an_unknown_protocol_is_refused(measured):
-    with pytest.raises(ConfigError, match="Unknown protocol of natural variation 'natural-3'"):
-        call(measured, "--protocol", "natural-3")
-
-
 def test_audio_that_is_not_at_hand_is_said_in_one_sentence(measured, corpus, cache, tmp_path):
     bare = shutil.copytree(corpus, tmp_path / "bare", ignore=shutil.ignore_patterns("*.mp3"))
     with pytest.raises(DataError, match="30 of 30 recordings cannot be used"):
         call(measured, "--root", bare, "--cache", cache)
-
-
-def test_a_folder_that_is_no_run_is_refused(corpus, tmp_path):
-    with pytest.raises(ConfigError, match="not a run folder"):
-        call(tmp_path, "--root", corpus)
-
-
-def test_help_has_an_example():
-    assert "Example: tenuto natural" in call("--help").stdout

@@ -99,6 +99,7 @@ def test_what_is_left_out_is_said(tmp_path):
     assert "No t-test" in outcome.stdout
 
 
+@pytest.mark.usefixtures("drawn")
 def test_figure_4_takes_seed_and_emotions(study, tmp_path):
     call("figure4", "--study", study, "--out", tmp_path / "a", "--seed", 6, "--emotions", "sad, happy")
     call("figure4", "--study", study, "--out", tmp_path / "b", "--seed", 42, "--emotions", "sad, happy")
@@ -134,6 +135,7 @@ def test_a_unit_of_several_can_be_chosen(tmp_path):
     assert outcome.exit_code == 0, outcome.output
 
 
+@pytest.mark.usefixtures("drawn")
 def test_the_whole_paper_from_the_released_logs(released, tmp_path):
     outcome = call("all", "--logs", released, "--out", tmp_path)
     assert "359 │ 13.035200610 │ 4.567e-32" in outcome.stdout

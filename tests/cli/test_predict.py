@@ -27,8 +27,6 @@ def songs(tmp_path):
 
 def damaged(kind, folder):
     """A recording that cannot be used, and why."""
-    if kind == "missing":
-        return folder / "bad.mp3", "cannot read"
     path = folder / f"bad.{'mp3' if kind == 'cut' else 'wav'}"
     if kind == "undecodable":
         path.write_bytes(b"this is no audio" * 100)
@@ -80,7 +78,7 @@ def test_nothing_but_the_checkpoint_is_needed(tenuto, run, songs, tmp_path):
     assert tenuto("predict", alone, songs[0], "--json").stdout == message
 
 
-@pytest.mark.parametrize("kind", ["missing", "undecodable", "cut", "silent", "NaN"])
+@pytest.mark.parametrize("kind", ["undecodable", "cut", "silent", "NaN"])
 def test_a_bad_recording_is_named_in_one_sentence(refused, run, tmp_path, kind):
     path, reason = damaged(kind, tmp_path)
     sentence = refused("predict", run, path)
@@ -93,11 +91,6 @@ def test_a_bad_recording_does_not_take_the_earlier_ones_along(tenuto, run, songs
     assert outcome.exit_code == 2
     assert outcome.stdout.startswith(f"{songs[0]}\n")
     assert str(tmp_path / "gone.mp3") in outcome.stderr
-
-
-def test_what_is_no_run_is_named(refused, songs, tmp_path):
-    assert f"{RunFolder(tmp_path).checkpoint}: no such checkpoint" in refused("predict", tmp_path, songs[0])
-    assert "no such run, checkpoint or pretrained model" in refused("predict", tmp_path / "gone", songs[0])
 
 
 def test_a_cut_checkpoint_is_named(refused, run, songs, tmp_path):

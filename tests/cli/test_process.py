@@ -82,8 +82,14 @@ def test_a_full_standard_output_is_one_sentence():
     assert process.stderr == b"error: cannot write to the standard output (the disk is full).\n"
 
 
-@pytest.mark.parametrize("closed", [">&-", "2>&-", ">&- 2>&-"])
-@pytest.mark.parametrize(("arguments", "code"), [(("data", "list"), 0), (("data", "info", "nothing"), 2)])
+@pytest.mark.parametrize(
+    ("closed", "arguments", "code"),
+    [
+        (">&-", ("data", "list"), 0),
+        ("2>&-", ("data", "info", "nothing"), 2),
+        (">&- 2>&-", ("data", "info", "nothing"), 2),
+    ],
+)
 def test_closed_streams_change_no_exit_code(closed, arguments, code):
     process = subprocess.run(
         ["sh", "-c", f'"$@" {closed}', "sh", sys.executable, "-m", "tenuto", *arguments],

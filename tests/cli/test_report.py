@@ -22,19 +22,17 @@ from tests.reporting.made_up_report import PROTOCOL, plain, stored
 
 
 @pytest.fixture(scope="module")
-def study(tenuto, run, corpus, cache, tmp_path_factory):
+def study(attacked, tmp_path_factory):
     """A study of one run, attacked."""
     folder = tmp_path_factory.mktemp("study")
-    own = shutil.copytree(run, folder / "runs" / run.name)
-    tenuto("attack", own, "--root", corpus, "--cache", cache, "--iterations", 3, "--step-size", 0.05)
+    shutil.copytree(attacked, folder / "runs" / attacked.name)
     return folder
 
 
 @pytest.fixture(scope="module")
-def made(tenuto, study, corpus, cache, tmp_path_factory):
+def made(tenuto, study, data, tmp_path_factory):
     """The report with two clips, and what was said."""
     path = tmp_path_factory.mktemp("made") / "report.html"
-    data = ("--root", corpus, "--cache", cache)
     return path, tenuto("report", study, "--out", path, "--clips", 2, *data, "--json")
 
 
@@ -96,9 +94,10 @@ def test_the_reason_of_a_change_is_told_by_concepts(made):
     assert "→" in made[0].read_text("utf-8").split("<h3>Clip")[1].split("<ul")[0]
 
 
-def test_the_same_study_gives_the_same_report(tenuto, study, corpus, cache, made, tmp_path):
+@pytest.mark.usefixtures("drawn")
+def test_the_same_study_gives_the_same_report(tenuto, study, data, made, tmp_path):
     path = tmp_path / "again.html"
-    tenuto("report", study, "--out", path, "--clips", 2, "--root", corpus, "--cache", cache)
+    tenuto("report", study, "--out", path, "--clips", 2, *data)
     assert path.read_bytes() == made[0].read_bytes()
 
 
@@ -125,41 +124,41 @@ def lacks(tenuto, folder, *options):
     return dict(sentence.split(": ", 1) for sentence in json.loads(outcome.stdout)["missing"])
 
 
-def test_rows_of_an_older_kind_cost_the_gallery_alone(tenuto, own_study, corpus, cache):
+def test_rows_of_an_older_kind_cost_the_gallery_alone(tenuto, own_study, data):
     folder, run, path = own_study
     rows = read_rows(path)
     write_csv(path, rows.drop(columns="settings"))
-    result = lacks(tenuto, folder, "--root", corpus, "--cache", cache)
+    result = lacks(tenuto, folder, *data)
     assert result["Gallery"].startswith(
         f"{run.name}: {path}: no column settings. Delete the file and attack the run again."
     )
     assert "Head gain" not in result
 
 
-def test_a_run_that_was_trained_further_costs_gallery_and_gain(tenuto, own_study, corpus, cache):
+def test_a_run_that_was_trained_further_costs_gallery_and_gain(tenuto, own_study, data):
     folder, run, path = own_study
     rows = read_rows(path)
     write_csv(path, rows.assign(checkpoint="0" * 64, clean_tension=rows["clean_tension"] + 0.1))
-    result = lacks(tenuto, folder, "--root", corpus, "--cache", cache)
+    result = lacks(tenuto, folder, *data)
     assert "was attacked with other weights or another perturbation" in result["Gallery"]
     assert (
         result["Head gain"] == f"{run.name} has other weights now than when it was attacked; attack it again."
     )
 
 
-def test_a_missing_perturbation_costs_the_gallery_alone(tenuto, own_study, corpus, cache):
+def test_a_missing_perturbation_costs_the_gallery_alone(tenuto, own_study, data):
     folder, _, path = own_study
     write_safetensors(path.with_suffix(".safetensors"), {"other": np.zeros(1)}, {})
-    result = lacks(tenuto, folder, "--root", corpus, "--cache", cache)
+    result = lacks(tenuto, folder, *data)
     assert "no perturbation " in result["Gallery"]
     assert "Head gain" not in result
 
 
-def test_a_damaged_checkpoint_costs_gallery_gain_and_audit(tenuto, own_study, corpus, cache):
+def test_a_damaged_checkpoint_costs_gallery_gain_and_audit(tenuto, own_study, data):
     folder, run, path = own_study
     (RunFolder(run).checkpoint).write_bytes(b"not a checkpoint")
     write_csv(path, read_rows(path).drop(columns="checkpoint"))
-    result = lacks(tenuto, folder, "--root", corpus, "--cache", cache)
+    result = lacks(tenuto, folder, *data)
     for section in ("Gallery", "Head gain", "Audit"):
         assert f"{RunFolder(run).checkpoint}: cut off or not a safetensors file" in result[section]
 

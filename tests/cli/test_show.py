@@ -18,19 +18,6 @@ def named(folder):
 
 
 @pytest.fixture(scope="module")
-def attacked(tenuto, run, corpus, cache, tmp_path_factory):
-    """A copy of the run whose test clips were attacked by the released attack."""
-    folder = shutil.copytree(run, tmp_path_factory.mktemp("attacked") / run.name)
-    tenuto("attack", folder, "--root", corpus, "--cache", cache, "--iterations", 3, "--step-size", 0.05)
-    return folder
-
-
-@pytest.fixture(scope="module")
-def data(corpus, cache):
-    return ("--root", corpus, "--cache", cache)
-
-
-@pytest.fixture(scope="module")
 def clips(attacked):
     return named(attacked)
 
@@ -142,8 +129,3 @@ def test_a_gallery_is_described_as_json(tenuto, attacked, data, clips, tmp_path)
     made = json.loads(tenuto("show", attacked, "--gallery", *data, "--out", page, "--json").stdout)
     assert made["gallery"] == str(page)
     assert made["clips"][0]["clip"] in clips
-
-
-def test_clips_of_a_gallery_need_a_gallery(refused, attacked, data, clips):
-    assert "--clip is an option of --gallery" in refused("show", attacked, "--clip", clips[0], *data)
-    assert "no such run" in refused("show", attacked, clips[0], "--gallery", *data)

@@ -224,28 +224,6 @@ def test_status_forgets_the_failure_of_a_run_that_another_process_has_finished(t
     assert (outcome.exit_code, "another process" in outcome.stdout) == (0, False)
 
 
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        (("plan", "paper-2052"), "Did you mean paper-2025"),
-        (("plan", "gone.yaml"), "gone.yaml: cannot read"),
-        (("run", "paper-2025"), "give their folder with --root"),
-        (("plan", "demo", "--root", "gone"), "the study generates its own music (corpus)"),
-        (
-            ("plan", "demo", "--data", "soundtracks", "--concepts", "signal"),
-            "a corpus is the data set synthetic",
-        ),
-        (("run", "demo", "--address", "auto"), "--address and --gpus-per-run need --engine ray"),
-        (("run", "demo", "--time-limit", "12"), "--time-limit must be a time such as 90s, 12m"),
-        (("run", "demo", "--gpus-per-run", "0.5"), "--address and --gpus-per-run need --engine ray"),
-    ],
-)
-def test_what_cannot_be_is_refused(refused, tmp_path, monkeypatch, arguments, message):
-    monkeypatch.chdir(tmp_path)
-    assert message in refused("study", *arguments, "--out", "study")
-    assert list(tmp_path.iterdir()) == []
-
-
 def test_recordings_named_in_the_environment_are_no_business_of_a_study_that_makes_its_own(tenuto, tmp_path):
     outcome = tenuto("study", "plan", "demo", "--out", tmp_path / "study", TENUTO_DATA=str(tmp_path))
     assert "0 of 33 stages are done" in outcome.stdout

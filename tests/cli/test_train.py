@@ -16,11 +16,11 @@ REAL_FSYNC = os.fsync
 
 
 @pytest.fixture
-def train(tenuto, corpus, cache, tmp_path):
+def train(tenuto, data, tmp_path):
     """A function that trains a tiny run and returns what was said and the run's configuration."""
 
     def call(*arguments):
-        where = ("--root", corpus, "--cache", cache, "--runs", tmp_path / "runs")
+        where = (*data, "--runs", tmp_path / "runs")
         outcome = tenuto("train", *where, *TINY, *arguments)
         assert outcome.exit_code == 0, outcome.output
         folder = tmp_path / "runs" / outcome.stdout.strip().rsplit("/", 1)[1]
@@ -153,48 +153,6 @@ def test_a_missing_root_names_its_environment_variable(tenuto):
     assert "Missing option '--root' (env var: 'TENUTO_DATA')" in outcome.stderr
 
 
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        (["--system", "A2MME"], "system 'A2MME' is unknown. Did you mean A2M2E?"),
-        (["--preset", "paper-2024"], "preset 'paper-2024' is unknown. Did you mean paper-2025?"),
-        (["--learning-rate", "-1"], "train.learning_rate"),
-        (["--task-loss-weight", "0.5"], "needs the network a2m2e"),
-        (["--system", "A2M2E"], "soundtracks has no concept ratings"),
-        (["--data", "folder"], "name at least --emotions"),
-        (["--robust", "fats"], "Unknown training method 'fats'. Did you mean fast?"),
-        (
-            ["--epsilon", "0.1"],
-            "epsilon needs a method of robust training. Choose one, such as --robust fast",
-        ),
-        (
-            ["--robust", "noise", "--steps", "3"],
-            "noise has no setting --steps. Its settings: --domain, --sigma.",
-        ),
-        (
-            ["--robust", "fast", "--db", "40"],
-            "less than 313 frames (10 s), which training on waveforms needs",
-        ),
-        (
-            ["--robust", "fast", "--adversarial"],
-            "--adversarial and --robust are two ways to train and cannot be",
-        ),
-        (["--system", "aA2E", "--robust", "fast"], "--adversarial and --robust are two ways to train"),
-        (["--device", "gpu"], "device gpu: unknown. Use --device cpu or --device cuda."),
-    ],
-    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
-)
-def test_a_setting_that_cannot_be_is_refused(refused, corpus, cache, tmp_path, arguments, message):
-    where = ("--root", corpus, "--cache", cache, "--runs", tmp_path / "runs")
-    assert message in refused("train", *where, *arguments)
-    assert not (tmp_path / "runs").exists()
-
-
-def test_a_method_that_cannot_be_is_refused_before_recordings_are_read(refused, tmp_path):
-    message = refused("train", "--root", tmp_path, "--robust", "noise", "--steps", "3")
-    assert "noise has no setting --steps" in message
-
-
 def test_an_unknown_key_of_a_preset_names_the_nearest(refused, corpus, tmp_path):
     preset = tmp_path / "mine.yaml"
     preset.write_text("train:\n  learning_rat: 0.1\n")
@@ -211,7 +169,7 @@ def test_a_folder_without_the_data_is_named(refused, tmp_path, place):
 
 
 def test_a_full_disk_stops_training_and_the_same_command_finishes(
-    train, tenuto, refused, corpus, cache, tmp_path, monkeypatch
+    train, tenuto, refused, data, tmp_path, monkeypatch
 ):
     written = []
 
@@ -222,7 +180,7 @@ def test_a_full_disk_stops_training_and_the_same_command_finishes(
         REAL_FSYNC(handle)
 
     settings = (*TINY, "--seed", 9, "--epochs", 3)
-    where = ("--root", corpus, "--cache", cache, "--runs")
+    where = (*data, "--runs")
     monkeypatch.setattr(os, "fsync", fsync)
     assert "the disk is full" in refused("train", *where, tmp_path / "full", *settings)
     monkeypatch.setattr(os, "fsync", REAL_FSYNC)
@@ -235,8 +193,8 @@ def test_a_full_disk_stops_training_and_the_same_command_finishes(
     )
 
 
-def test_evaluate_prints_a_table_for_every_part(tenuto, run, corpus, cache):
-    shown = tenuto("evaluate", run, "--root", corpus, "--cache", cache).stdout
+def test_evaluate_prints_a_table_for_every_part(tenuto, run, data):
+    shown = tenuto("evaluate", run, *data).stdout
     parts = [f"{part}{kind}" for kind in ("", " concepts") for part in ("train", "validation", "test")]
     assert [line for line in shown.splitlines() if line.startswith("A2M2E")] == [
         f"{run.name}, {part}" for part in parts
@@ -245,24 +203,20 @@ def test_evaluate_prints_a_table_for_every_part(tenuto, run, corpus, cache):
     assert shown.count("│ melodiousness ") == 3
 
 
-def test_evaluate_fits_80_columns(tenuto, run, corpus, cache):
-    shown = tenuto("evaluate", run, "--root", corpus, "--cache", cache, COLUMNS="80").stdout
+def test_evaluate_fits_80_columns(tenuto, run, data):
+    shown = tenuto("evaluate", run, *data, COLUMNS="80").stdout
     assert "…" not in shown
     assert max(map(len, shown.splitlines())) <= 80
 
 
-def test_evaluate_for_programs_is_strict_json_alone_on_stdout(tenuto, run, corpus, cache):
-    outcome = tenuto("evaluate", run, "--root", corpus, "--cache", cache, "--json")
+def test_evaluate_for_programs_is_strict_json_alone_on_stdout(tenuto, run, data):
+    outcome = tenuto("evaluate", run, *data, "--json")
     report = strict(outcome.stdout)
     assert report["run"] == run.name
     assert set(report["test"]) == {"r2", "correlation", "rmse", "mse", "mae"}
     assert report["test"]["rmse"]["overall"] == pytest.approx(report["test"]["mse"]["overall"] ** 0.5)
     assert report["mean_predictor"]["correlation"]["overall"] is None  # a constant has no correlation
     assert outcome.stderr == ""
-
-
-def test_evaluate_of_no_run_is_refused(refused, corpus, tmp_path):
-    assert f"{tmp_path}: not a run folder" in refused("evaluate", tmp_path, "--root", corpus)
 
 
 def test_evaluate_on_other_data_is_refused(refused, run, corpus, cache, tmp_path):

@@ -18,7 +18,6 @@ from tenuto.analysis.systems import at_budgets
 from tenuto.analysis.words import number
 from tenuto.cli.common import notes, out
 from tenuto.cli.options import with_options
-from tenuto.reporting.tables import GROUP
 from tenuto.store.budgets import norm_of
 from tenuto.store.rows import has_thresholds, values_of, worst_case
 
@@ -61,6 +60,8 @@ def print_cells(cells: pd.DataFrame, title: str) -> None:
 
     A table wider than the terminal (or than 80 columns) is printed in parts that repeat the first column.
     """
+    from tenuto.reporting.tables import GROUP
+
     shown = cells.drop(columns=GROUP, errors="ignore")
     parts: list[list[str]] = [[]]
     for name in shown.columns[1:]:
