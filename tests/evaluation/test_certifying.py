@@ -178,8 +178,8 @@ def test_a_model_without_a_gradient_is_certified_but_not_attacked(run, monkeypat
     assert len(run.certify(sigma=0.1, draws=8, clips=1).rows) == 3 * 8
 
 
-def test_numbers_of_other_packages_and_whole_ones_are_the_same_radii(run):
-    radii = [1, np.float32(1), torch.tensor([1.0])]
+def test_numbers_of_other_packages_whole_ones_and_repeated_ones_are_the_same_radii(run):
+    radii = [1, np.float32(1), torch.tensor([1.0]), (1, 1.0)]
     given: list[Any] = [
         run.certify(sigma=np.float32(0.5), radius=one, draws=8, clips=1).rows for one in radii
     ]

@@ -199,11 +199,11 @@ def certify_inputs(
 
 
 def _numbers(name: str, value: Any) -> tuple[float, ...]:
-    """One number or several, of Python, NumPy or torch, as floats: 1 and 1.0 are one attack. Raises `ConfigError`."""
+    """The different numbers of Python, NumPy or torch, as floats: 1 and 1.0 are one attack. Raises `ConfigError`."""
     numbers = np.asarray(value)
     if numbers.dtype.kind not in "iuf" or numbers.ndim > 1:
         raise ConfigError(f"{name} must be a number or several, got {value!r}.")
-    return tuple(map(float, numbers.reshape(-1)))
+    return tuple(dict.fromkeys(map(float, numbers.reshape(-1))))
 
 
 def _require_prediction(network: nn.Module, examples: Examples) -> None:

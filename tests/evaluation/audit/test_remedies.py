@@ -5,9 +5,9 @@ import dataclasses
 import pytest
 import torch
 
-from tenuto.attacks import PGD, AbsoluteError, Linf
+from tenuto.attacks import L2, PGD, SNR, AbsoluteError, Amplitude, Linf, Masked
 from tenuto.evaluation.audit import CHECKS
-from tenuto.evaluation.audit.examination import STAND_IN, examine
+from tenuto.evaluation.audit.examination import STAND_IN, examine, random_search
 from tenuto.evaluation.audit.findings import judged
 from tenuto.evaluation.audit.longer_search import Search
 from tenuto.evaluation.audit.remedies import ADVICE, REMEDIES, rerun, rerun_iterations
@@ -55,6 +55,12 @@ def test_a_masked_model_loses_to_random_search_and_a_sibling():
     )
     assert results["sibling"].checks == ("gradients", "black-box")
     assert "Transfer(" in results["sibling"].attack
+
+
+def test_random_search_is_square_in_every_budget_that_square_can_search():
+    budgets = (Linf(0.1), Amplitude(0.1), L2(1.0), SNR(40), Masked(0))
+    searches = [type(random_search(budget, 5)).__name__ for budget in budgets]
+    assert searches == ["Square"] * 4 + ["Noise"]
 
 
 def test_ripples_lose_to_a_smoothed_copy():

@@ -31,6 +31,7 @@ from tenuto.attacks import (
     Unbounded,
     left_as_found,
 )
+from tenuto.attacks.budgets import Euclidean
 from tenuto.attacks.calling import input_gradient
 from tenuto.data.excerpts import SPECTROGRAM_UNIT
 from tenuto.errors import AttackError, ModelError, one_line
@@ -100,7 +101,7 @@ def stand_in(subject: Subject) -> Attack:
 def random_search(budget: Budget, tries: int = QUERIES) -> Attack:
     """`Square`, or the best of as many draws of noise inside a budget that it cannot search."""
     objective = AbsoluteError()
-    if budget.norm == "linf":
+    if isinstance(budget, Linf | Euclidean):
         return Square(budget=budget, objective=objective, queries=tries)
     return Noise(budget=budget, objective=objective, draws=tries)
 
