@@ -22,7 +22,7 @@ def grouped(command: Callable[..., None]) -> Callable[..., None]:
     options: list[inspect.Parameter] = []
     for parameter in inspect.signature(command, eval_str=True).parameters.values():
         group: Any = parameter.annotation
-        if dataclasses.is_dataclass(group):
+        if isinstance(group, type) and dataclasses.is_dataclass(group):
             groups[parameter.name] = group
             options += inspect.signature(group, eval_str=True).parameters.values()
         else:
