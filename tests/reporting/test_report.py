@@ -1,4 +1,7 @@
-"""The report: a page that stands alone, says what rows support, and can be read by everyone."""
+"""The report: a page that stands alone, says what rows support, and can be read by everyone.
+
+Longer than other files: most tests look at one complete page, which is drawn once.
+"""
 
 from __future__ import annotations
 
