@@ -112,36 +112,25 @@ def test_a_reader_that_leaves_early_gets_no_traceback(arguments):
     assert process.wait(timeout=60) != 0
 
 
+def ended_after(*lines):
+    """How the command ends when these lines are its body."""
+    body = "\n".join(f"    {line}" for line in lines)
+    script = f"from tenuto.cli import main\ndef run():\n{body}\nmain._run = run\nmain.main()"
+    return subprocess.run([sys.executable, "-c", script], capture_output=True, timeout=60)
+
+
 @pytest.mark.parametrize(("cause", "code"), [("KeyboardInterrupt", 130), ("ValueError", 1)])
 def test_an_interrupt_in_the_start_of_an_extension_module_is_one(cause, code):
-    script = (
-        "from tenuto.cli import main\n"
-        "def run():\n"
-        "    try:\n"
-        f"        raise {cause}\n"
-        f"    except {cause} as error:\n"
-        "        raise ImportError('initialization failed') from error\n"
-        "main._run = run\n"
-        "main.main()"
-    )
-    ended = subprocess.run([sys.executable, "-c", script], capture_output=True, timeout=60)
+    caught = f"except {cause} as error: raise ImportError('initialization failed') from error"
+    ended = ended_after("try:", f"    raise {cause}", caught)
     assert (ended.returncode, ended.stderr == b"stopped.\n") == (code, code == 130)
 
 
 @pytest.mark.parametrize(("cause", "code"), [("KeyboardInterrupt", 130), ("ValueError", 0)])
 def test_an_interrupt_in_a_destructor_ends_the_command(cause, code):
-    script = (
-        "from tenuto.cli import main\n"
-        "class Dropped:\n"
-        "    def __del__(self):\n"
-        f"        raise {cause}\n"
-        "def run():\n"
-        "    Dropped()\n"
-        "    return 0\n"
-        "main._run = run\n"
-        "main.main()"
+    ended = ended_after(
+        "class Dropped:", "    def __del__(self):", f"        raise {cause}", "Dropped()", "return 0"
     )
-    ended = subprocess.run([sys.executable, "-c", script], capture_output=True, timeout=60)
     assert (ended.returncode, ended.stderr == b"stopped.\n") == (code, code == 130)
     assert (b"Traceback" in ended.stderr) == (code == 0)
 
