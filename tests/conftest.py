@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import zipfile
 from collections.abc import Iterator
@@ -76,6 +77,20 @@ def pytest_collection_modifyitems(items):
         if names:
             item.add_marker(pytest.mark.slow)
     items.sort(key=ranks.__getitem__)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection():
+    """What is imported and collected stays until the end, so the garbage collector need not look at it, then or later.
+
+    statsmodels collects garbage in every correction for multiple tests: that took most of the time of some tests.
+    """
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.freeze()
+        gc.enable()
 
 
 def pytest_addoption(parser):
