@@ -100,6 +100,13 @@ def test_a_model_that_draws_new_noise_is_found():
     assert examination.finite_differences(one).verdict is FAIL
 
 
+def test_a_model_that_mixes_the_clips_of_a_batch_is_found():
+    model = planted.Linear()
+    result = examination.repeatable(subject(lambda inputs: model(inputs - inputs.mean(dim=0))))
+    assert result.verdict is FAIL
+    assert "depends on the other clips of its batch" in result.sentence
+
+
 def test_a_gradient_that_is_not_finite_ends_the_examination():
     result = examined(planted.NotFinite())
     assert (result["gradients"].verdict, result["gradients"].value) == (FAIL, np.inf)

@@ -66,6 +66,10 @@ ZERO_ENTRIES = 0.5
 SAME = 1e-6
 """Largest difference of two predictions of one input: rounding, where threads sum in another order."""
 
+MIXED = 1e-2
+"""Largest difference of the predictions of a clip in a batch and alone, relative to the largest prediction: rounding,
+also in bfloat16, where another batch size is computed in another order."""
+
 BOX = 0.1
 """Share of the budget in which the error is compared with that at the centre."""
 
@@ -269,10 +273,24 @@ def finite_differences(subject: Subject) -> Finding:
 
 
 def repeatable(subject: Subject) -> Finding:
-    """The same inputs twice."""
+    """The same inputs twice, and each without the others."""
+    inputs, labels = subject.inputs, subject.labels
     with torch.no_grad():
-        first, second = (predict(subject.model, subject.inputs, subject.labels) for _ in range(2))
+        first, second = (predict(subject.model, inputs, labels) for _ in range(2))
+        alone = torch.cat(
+            [predict(subject.model, *one) for one in zip(inputs.split(1), labels.split(1), strict=True)]
+        )
     apart = float(torch.nan_to_num((first - second).abs(), nan=torch.inf).max())
+    mixed = float((first - alone).abs().max() / first.abs().max().clamp_min(RESOLUTION))
+    if apart <= SAME and mixed > MIXED:
+        return judged(
+            "repeatable",
+            mixed,
+            MIXED,
+            f"the prediction of a clip depends on the other clips of its batch: it changes by {mixed:.2g}, relatively, "
+            "where it is predicted alone.",
+            fail=True,
+        )
     return judged(
         "repeatable",
         apart,
