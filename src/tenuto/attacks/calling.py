@@ -130,7 +130,7 @@ def emotions_of(returned: Any, like: Tensor, output: str | None = None) -> Tenso
         output: Key of the emotions, where a dict was returned.
 
     Raises:
-        AttackError: There are no emotions, they have another shape than ``like``, or they are complex.
+        AttackError: There are no emotions, or they have another shape than ``like``.
     """
     emotions = _pick(returned, output)
     if not isinstance(emotions, Tensor):
@@ -138,8 +138,6 @@ def emotions_of(returned: Any, like: Tensor, output: str | None = None) -> Tenso
             f"The model returned a {type(returned).__name__} without emotions. It must return a tensor, an object or "
             "dict with 'emotions', or a tuple whose first entry is a tensor."
         )
-    if emotions.is_complex():
-        raise AttackError("The model returned complex numbers, which have no order. Return real numbers.")
     if emotions.ndim == 1 and like.shape[1] == 1:
         emotions = emotions[:, None]
     if emotions.shape != like.shape:
@@ -210,21 +208,15 @@ def left_as_found(model: Model) -> Iterator[None]:
     ``.grad`` is never touched. Weights and buffers made in ``torch.inference_mode`` are replaced by copies inside the
     block. A callable that is no ``nn.Module`` must be in evaluation mode already. Gradients are recorded in the block
     even if the caller switched them off.
-
-    Raises:
-        AttackError: The model has lazy layers that were never called.
     """
     modules = list(model.modules()) if isinstance(model, nn.Module) else []
-    weights = list(model.parameters()) if isinstance(model, nn.Module) else []
-    if any(map(nn.parameter.is_lazy, weights)):
-        raise AttackError("The model has lazy layers without weights: call it once on an input first.")
     with contextlib.ExitStack() as restored, torch.inference_mode(False), torch.enable_grad():
         for module in modules:
             _replace_inference_tensors(module, restored)
             if hasattr(module, "training"):  # a frozen TorchScript module has no mode
                 restored.callback(setattr, module, "training", module.training)
                 module.training = False
-        for weight in weights:
+        for weight in model.parameters() if isinstance(model, nn.Module) else ():
             restored.callback(weight.requires_grad_, weight.requires_grad)
             weight.requires_grad_(False)
         yield
