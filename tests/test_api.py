@@ -87,6 +87,8 @@ def test_one_attack_is_one_call_and_its_rows_are_audited(run):
     assert "PASS" in audit.summary
     assert set(audit.table["check"]) >= {"budget", "convergence"}
     assert "<table" in audit._repr_html_()
+    assert repr(audit).splitlines()[:2] == ["Audit", audit.summary]
+    assert repr(run).startswith(f"Run\n{run.folder}: A2M2E, seed ")
 
 
 def test_a_protocol_takes_settings_and_an_attack_has_its_own(run):

@@ -13,6 +13,7 @@ import tenuto
 SOURCE = Path(tenuto.__file__).parent
 ROWS = (
     "errors",
+    "display",
     "files",
     "devices",
     "settings",

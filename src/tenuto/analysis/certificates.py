@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 
 from tenuto.data.excerpts import SPECTROGRAM_UNIT
+from tenuto.display import Displayed, Element
 from tenuto.errors import DataError
 from tenuto.files import sha256_file
 from tenuto.store.certificates import read_certificates
@@ -28,8 +29,8 @@ SANDWICH = (
 )
 
 
-@dataclasses.dataclass(frozen=True)
-class Sandwich:
+@dataclasses.dataclass(frozen=True, repr=False)
+class Sandwich(Displayed):
     """The error of smoothed models over the radius, between an attack and a certificate.
 
     Attributes:
@@ -43,9 +44,8 @@ class Sandwich:
     table: pd.DataFrame
     remarks: tuple[str, ...] = ()
 
-    def _repr_html_(self) -> str:
-        """Return the table that a notebook shows."""
-        return str(self.table.to_html(index=False, float_format="{:.4f}".format))
+    def _elements(self) -> list[Element]:
+        return [self.table, *self.remarks]
 
 
 def summary(rows: pd.DataFrame) -> pd.DataFrame:

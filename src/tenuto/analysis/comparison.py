@@ -17,6 +17,7 @@ import pandas as pd
 
 from tenuto.analysis import matched, statistics, words
 from tenuto.analysis.systems import FEWEST_SEEDS, Pair, errors_per_clip, ordered_systems, selection
+from tenuto.display import Displayed, Element
 from tenuto.errors import ConfigError, DataError, did_you_mean
 from tenuto.store.rows import emotion_names, validate_rows
 
@@ -83,8 +84,8 @@ class Settings:
             )
 
 
-@dataclass(frozen=True)
-class Comparison:
+@dataclass(frozen=True, repr=False)
+class Comparison(Displayed):
     """The result of `compare`.
 
     Attributes:
@@ -107,8 +108,8 @@ class Comparison:
     matched: pd.DataFrame
     remarks: tuple[str, ...]
 
-    def _repr_html_(self) -> str:
-        return "".join(table.to_html(index=False) for table in (self.systems, self.pairs))
+    def _elements(self) -> list[Element]:
+        return [self.unit, self.systems, self.pairs, *self.remarks]
 
 
 def clip_errors(rows: pd.DataFrame, settings: Settings = Settings()) -> pd.DataFrame:

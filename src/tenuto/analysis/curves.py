@@ -11,7 +11,6 @@ unit of the axis (`tenuto.store.budgets`), which is dB for a signal-to-noise rat
 from __future__ import annotations
 
 import dataclasses
-import html
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -25,6 +24,7 @@ from tenuto.analysis.curve_shape import Values
 from tenuto.analysis.curve_summary import QUANTITIES, SUMMARY, interval, summary_line
 from tenuto.analysis.emotion_curves import emotion_curves
 from tenuto.analysis.systems import ordered_systems, recorded_constant, run_metrics
+from tenuto.display import Displayed, Element
 from tenuto.errors import DataError, TenutoError
 from tenuto.store.budgets import Norm, listed, norm_of
 from tenuto.store.natural import GRADED
@@ -49,8 +49,8 @@ CURVE = ("run", "system", "seed", "epsilon", "mae", "correlation", "moved", "cle
 BANDS = ("system", "quantity", "epsilon", "mean", "low", "high", "resampled")
 
 
-@dataclass(frozen=True)
-class Curves:
+@dataclass(frozen=True, repr=False)
+class Curves(Displayed):
     """The result of `measure`.
 
     Attributes:
@@ -98,13 +98,8 @@ class Curves:
         """The curves of every norm of the protocol, these first."""
         return (self, *self.others)
 
-    def _repr_html_(self) -> str:
-        return "".join(
-            f"<p>{html.escape(one.axis.title)}</p>{one.summary.to_html(index=False)}"
-            if self.others
-            else one.summary.to_html(index=False)
-            for one in self.by_norm
-        )
+    def _elements(self) -> list[Element]:
+        return [part for one in self.by_norm for part in (one.axis.title, one.summary)] + [*self.remarks]
 
 
 def from_folders(

@@ -22,6 +22,7 @@ import pandas as pd
 
 from tenuto.analysis.curve_shape import Values, mean_excess
 from tenuto.analysis.emotion_curves import DIRECTIONS
+from tenuto.display import Displayed, Element
 from tenuto.errors import DataError
 from tenuto.store.budgets import norm_of, norm_order
 from tenuto.store.rows import emotion_names, row_errors, unit_of
@@ -37,8 +38,8 @@ SMALLEST = 1e-6
 """Mean excess of the best attack below which nothing was found, so that there is nothing to compare with."""
 
 
-@dataclass(frozen=True)
-class Optimality:
+@dataclass(frozen=True, repr=False)
+class Optimality(Displayed):
     """The result of `compare_attacks`.
 
     Attributes:
@@ -52,8 +53,8 @@ class Optimality:
     attacks: pd.DataFrame
     budgets: pd.DataFrame
 
-    def _repr_html_(self) -> str:
-        return str(self.attacks.to_html(index=False) + self.budgets.to_html(index=False))
+    def _elements(self) -> list[Element]:
+        return [self.attacks, self.budgets]
 
 
 def compare_attacks(rows: pd.DataFrame) -> Optimality:

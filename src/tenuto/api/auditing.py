@@ -19,6 +19,7 @@ from tenuto.attacks.checks import require_whole
 from tenuto.config import DataConfig
 from tenuto.data import open_dataset
 from tenuto.data.splits import read_split
+from tenuto.display import Displayed, Element
 from tenuto.errors import ConfigError, FileError
 from tenuto.evaluation.audit import (
     Data,
@@ -39,8 +40,8 @@ from tenuto.store.rows import write_rows
 from tenuto.store.run import RunFolder
 
 
-@dataclasses.dataclass(frozen=True)
-class Audit:
+@dataclasses.dataclass(frozen=True, repr=False)
+class Audit(Displayed):
     """The outcome of an audit.
 
     Attributes:
@@ -81,9 +82,8 @@ class Audit:
         """A line per run and remedy: ``source run remedy checks audited attack before after best change``."""
         return verdicts.remedies(self.reruns)
 
-    def _repr_html_(self) -> str:
-        """Return the table that a notebook shows."""
-        return f"<p>{self.summary}</p>{verdicts.shown(self.findings).to_html(index=False)}"
+    def _elements(self) -> list[Element]:
+        return [self.summary, verdicts.shown(self.findings)]
 
 
 def audit(

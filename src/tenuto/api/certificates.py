@@ -18,6 +18,7 @@ from tenuto.attacks.calling import Evaluator, left_as_found
 from tenuto.attacks.checks import require_whole
 from tenuto.data.batches import Batch
 from tenuto.devices import require
+from tenuto.display import Displayed, Element
 from tenuto.errors import AttackError, ConfigError, one_line
 from tenuto.evaluation import certifying
 from tenuto.evaluation.certificates import Smoothing, draws_needed
@@ -31,8 +32,8 @@ MOST_DRAWS = 100_000
 """Where a bound needs more, a larger sigma is the better advice."""
 
 
-@dataclasses.dataclass(frozen=True)
-class Certificates:
+@dataclasses.dataclass(frozen=True, repr=False)
+class Certificates(Displayed):
     """Proven bounds on the predictions of a smoothed model.
 
     Attributes:
@@ -53,9 +54,8 @@ class Certificates:
         """A line per sigma and radius, see `tenuto.analysis.certificates.summary`."""
         return summary(self.rows)
 
-    def _repr_html_(self) -> str:
-        """Return the table that a notebook shows."""
-        return str(self.summary.to_html(index=False, float_format="{:.4f}".format))
+    def _elements(self) -> list[Element]:
+        return [self.summary, *self.remarks]
 
 
 @dataclasses.dataclass(frozen=True)

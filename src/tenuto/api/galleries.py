@@ -15,6 +15,7 @@ from tenuto.analysis.systems import label_scale
 from tenuto.api.progress import SILENT, Progress
 from tenuto.api.runs import Run, Source, open_run
 from tenuto.attacks.checks import require_whole
+from tenuto.display import Displayed, Element
 from tenuto.errors import ConfigError
 from tenuto.evaluation import resynthesis
 from tenuto.evaluation.resynthesised_clip import Resynthesis
@@ -30,8 +31,8 @@ BUDGETS: tuple[tuple[str, float], ...] = (("snr", 0.01), ("masked", 1.0))
 """Norm and epsilon that are shown by default where a protocol has them: 40 dB SNR and a noise-to-mask ratio of 0 dB."""
 
 
-@dataclasses.dataclass(frozen=True)
-class Gallery:
+@dataclasses.dataclass(frozen=True, repr=False)
+class Gallery(Displayed):
     """A written gallery.
 
     Attributes:
@@ -50,6 +51,9 @@ class Gallery:
         """All numbers."""
         clips = [clip.numbers() for clip in self.clips]
         return {"gallery": str(self.path), "bytes": self.bytes, "clips": clips, "remarks": list(self.remarks)}
+
+    def _elements(self) -> list[Element]:
+        return [str(self.path), *self.remarks]
 
     def _repr_html_(self) -> str:
         """Return a link, as a notebook shows it."""

@@ -14,6 +14,7 @@ import pandas as pd
 
 from tenuto.analysis.systems import worse_than_constant
 from tenuto.data.splits import PARTS
+from tenuto.display import Displayed, Element
 from tenuto.evaluation.intervention import Intervention
 from tenuto.evaluation.resynthesis import mean_survival
 from tenuto.evaluation.resynthesised_clip import SOUNDS, Resynthesis
@@ -24,8 +25,8 @@ from tenuto.reporting.figures.style import SCALE, save, svg_uri
 from tenuto.store.budgets import norm_of
 
 
-@dataclasses.dataclass(frozen=True)
-class Metrics:
+@dataclasses.dataclass(frozen=True, repr=False)
+class Metrics(Displayed):
     """Metrics of a run's clean predictions.
 
     Attributes:
@@ -59,13 +60,12 @@ class Metrics:
         """All parts in one table, with the part as the first level of the index."""
         return pd.concat({name: self.part(name) for name in self.parts}, names=["part", "output"])
 
-    def _repr_html_(self) -> str:
-        """Return the table that a notebook shows."""
-        return str(self.table.to_html(float_format="{:.4f}".format))
+    def _elements(self) -> list[Element]:
+        return [self.table, *self.remarks]
 
 
-@dataclasses.dataclass(frozen=True)
-class ClipsShown:
+@dataclasses.dataclass(frozen=True, repr=False)
+class ClipsShown(Displayed):
     """Attacked clips that were drawn and rendered as sound.
 
     Attributes:
@@ -91,6 +91,9 @@ class ClipsShown:
             clip.numbers() | {"files": [str(path) for path in self.files[clip.clip]]} for clip in self.clips
         ]
         return {"run": self.run, "survival": self.survival, "clips": clips}
+
+    def _elements(self) -> list[Element]:
+        return [f"{clip}: {', '.join(map(str, paths))}" for clip, paths in self.files.items()]
 
     def _repr_html_(self) -> str:
         """Return pictures and players that a notebook shows."""

@@ -12,6 +12,7 @@ import pandas as pd
 from tenuto.analysis import smc2025
 from tenuto.analysis.systems import is_paper_data, selection
 from tenuto.api.comparing import Place, rows as read_rows
+from tenuto.display import Displayed, Element
 from tenuto.errors import ConfigError, did_you_mean
 from tenuto.reporting import paper as files, tables
 from tenuto.store.location import complete
@@ -20,8 +21,8 @@ from tenuto.store.study import StudyFolder
 PARTS = ("table1", "significance", "figure3", "figure4")
 
 
-@dataclasses.dataclass(frozen=True)
-class Paper:
+@dataclasses.dataclass(frozen=True, repr=False)
+class Paper(Displayed):
     """The paper's analysis of rows of one attack.
 
     Attributes:
@@ -55,10 +56,9 @@ class Paper:
         caption = tables.caption_significance(chosen, tables.has_paper(self.significance))
         return tables.show_significance(self.significance), caption
 
-    def _repr_html_(self) -> str:
-        """Return both tables as a notebook shows them."""
+    def _elements(self) -> list[Element]:
         parts = ["table1", *(["significance"] if len(self.significance) else [])]
-        return "".join(self.printed(part)[0].to_html(index=False) for part in parts)
+        return [*(self.printed(part)[0] for part in parts), *self.remarks]
 
 
 def paper(

@@ -15,6 +15,7 @@ from tenuto.api.comparing import Place
 from tenuto.api.datasets import find_data, prepare
 from tenuto.api.progress import SILENT, Progress
 from tenuto.data import Prepared
+from tenuto.display import Displayed, Element
 from tenuto.errors import ConfigError, DataError, TenutoError
 from tenuto.evaluation.audit import Data, audit as run_audit, open_sources
 from tenuto.evaluation.linear_head import head_gain, linear_head
@@ -34,8 +35,8 @@ from tenuto.store.study import StudyFolder
 CLIPS = 6
 
 
-@dataclasses.dataclass(frozen=True)
-class Report:
+@dataclasses.dataclass(frozen=True, repr=False)
+class Report(Displayed):
     """A written report.
 
     Attributes:
@@ -64,6 +65,9 @@ class Report:
             "sections": list(self.sections),
             "missing": list(self.missing),
         }
+
+    def _elements(self) -> list[Element]:
+        return [self.question, *self.answer, str(self.path)]
 
     def _repr_html_(self) -> str:
         """Return the answer and a link, as a notebook shows them."""

@@ -31,6 +31,8 @@ from tenuto.attacks.parsing import single
 from tenuto.config import SYSTEMS, DataConfig, RunConfig, to_yaml
 from tenuto.data import Prepared, draw_split, write_split
 from tenuto.data.inputs import LogSpectrogramInputs
+from tenuto.data.splits import PARTS
+from tenuto.display import Displayed, Element
 from tenuto.errors import ConfigError, FileError
 from tenuto.evaluation import (
     explanation,
@@ -64,8 +66,8 @@ STANDARD = "standard-1"
 """The default protocol of models that are none of the study's."""
 
 
-@dataclasses.dataclass(frozen=True)
-class Run(runs.Run):
+@dataclasses.dataclass(frozen=True, repr=False)
+class Run(Displayed, runs.Run):
     """A run with the clips its model was trained or is judged on; `open_run` and `adopt` make it.
 
     Attributes:
@@ -79,6 +81,14 @@ class Run(runs.Run):
     """
 
     progress: Progress = dataclasses.field(default=SILENT, repr=False, compare=False)
+
+    def _elements(self) -> list[Element]:
+        split = self.material.split
+        parts = ", ".join(f"{len(split.part(name))} {name}" for name in PARTS)
+        return [
+            f"{self.folder}: {self.config.system}, seed {self.config.train.seed}, {parts} clips",
+            *self.remarks,
+        ]
 
     def predict(self, source: Source) -> Profile:
         """Predict a recording of any length, on the model's own scale. Raises `AudioError`."""

@@ -16,7 +16,6 @@ segments and recognisers.
 from __future__ import annotations
 
 import dataclasses
-import html
 import itertools
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -29,6 +28,7 @@ from torch import Tensor, nn
 
 from tenuto.attacks import Budget
 from tenuto.attacks.axes import Axes
+from tenuto.display import Displayed, Element
 from tenuto.errors import ConfigError, DataError
 from tenuto.evaluation.linear_head import as_doubles
 
@@ -77,8 +77,8 @@ class Movement:
         }
 
 
-@dataclasses.dataclass(frozen=True)
-class Attribution:
+@dataclasses.dataclass(frozen=True, repr=False)
+class Attribution(Displayed):
     """The attribution of one prediction.
 
     Attributes:
@@ -119,10 +119,8 @@ class Attribution:
         order = self.segments["attribution"].abs().sort_values(ascending=False, kind="stable").index
         return self.segments.loc[order[:count]].reset_index(drop=True)
 
-    def _repr_html_(self) -> str:
-        """Return the table that a notebook shows."""
-        title = f"{self.source}, {self.output} {self.prediction:.3f}, {self.method}"
-        return f"<p>{html.escape(title)}</p>{self.strongest().to_html(index=False, float_format='{:.3f}'.format)}"
+    def _elements(self) -> list[Element]:
+        return [f"{self.source}, {self.output} {self.prediction:.3f}, {self.method}", self.strongest()]
 
 
 def gradient_input(model: nn.Module, inputs: Tensor, output: int) -> Tensor:

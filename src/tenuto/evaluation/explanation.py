@@ -23,6 +23,7 @@ from torch import Tensor
 from tenuto.audio.spectrogram import FRAMES_PER_SECOND
 from tenuto.data.excerpts import EXCERPT_FRAMES
 from tenuto.data.soundtracks import Soundtracks
+from tenuto.display import Displayed, Element
 from tenuto.errors import ConfigError
 from tenuto.evaluation.linear_head import Head, as_doubles, linear_head
 from tenuto.files import read_csv, write_csv
@@ -106,8 +107,8 @@ class Curve:
     concepts: dict[str, tuple[float, ...]] | None
 
 
-@dataclasses.dataclass(frozen=True)
-class Explanation:
+@dataclasses.dataclass(frozen=True, repr=False)
+class Explanation(Displayed):
     """The predictions for one recording and what they consist of.
 
     For every emotion, ``baseline`` plus the sum of its ``effects`` is its value in ``emotions``.
@@ -157,6 +158,14 @@ class Explanation:
         if self.effects is not None and len(self.effects[emotion]) > count:
             parts.append(f"others {others:+.2f}")
         return f"{emotion} {total:+.2f}: {', '.join(parts)}"
+
+    def _elements(self) -> list[Element]:
+        table = pd.DataFrame({"value": self.emotions})
+        if self.places:
+            table[f"above % of {self.training_clips} training clips"] = pd.Series(self.places).round()
+        if self.effects:
+            table["because"] = [self.sentence(name) for name in self.emotions]
+        return [f"{Path(self.source).name}, predicted by {self.system}", table]
 
     def _repr_html_(self) -> str:
         """Return the table that a notebook shows: value, bar, place among the training clips, strongest effects."""

@@ -20,6 +20,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from tenuto import metrics
 from tenuto.devices import repeatable
+from tenuto.display import Displayed, Element
 from tenuto.errors import CheckpointError, ConfigError, did_you_mean
 from tenuto.evaluation.attacked_clips import Attacked, Clips
 from tenuto.evaluation.linear_head import Head, head_gain, linear_head
@@ -36,8 +37,8 @@ CLEAN: dict[str, Any] = {"protocol": "", "attack": "", "norm": "", "epsilon": ma
 """The columns of the attack in rows of clean clips."""
 
 
-@dataclasses.dataclass(frozen=True)
-class Intervention:
+@dataclasses.dataclass(frozen=True, repr=False)
+class Intervention(Displayed):
     """What correcting concepts does to a run.
 
     Attributes:
@@ -58,9 +59,14 @@ class Intervention:
     attacks: list[dict[str, Any]]
     orders: list[dict[str, Any]]
 
+    def _elements(self) -> list[Element]:
+        sentence = f"error of the emotions on clean clips, nothing corrected: {self.clean_mae:.4f}"
+        columns = ["protocol", "epsilon", "inputs", "target", "k", "concept", "mae", "mean_mae", "repaired"]
+        return [sentence] if self.rows.empty else [sentence, self.rows[columns].reset_index(drop=True)]
 
-@dataclasses.dataclass(frozen=True)
-class Change:
+
+@dataclasses.dataclass(frozen=True, repr=False)
+class Change(Displayed):
     """Emotions before and after concepts are set.
 
     Attributes:
@@ -94,9 +100,9 @@ class Change:
         table = pd.DataFrame({"before": self.before, "after": self.after})
         return table.assign(change=table["after"] - table["before"])
 
-    def _repr_html_(self) -> str:
-        """Return the table that a notebook shows."""
-        return str(self.table.to_html(float_format="{:.3f}".format))
+    def _elements(self) -> list[Element]:
+        values = ", ".join(f"{name} {value:.3g}" for name, value in self.set.items())
+        return [f"{self.source}, set: {values}", self.table]
 
 
 KEYS = ("protocol", "attack", "norm", "epsilon", "inputs", "target")

@@ -19,7 +19,6 @@ together, and no fit is repeated, so a clip never judges a fit that it was part 
 from __future__ import annotations
 
 import dataclasses
-import html
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -27,6 +26,7 @@ import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
 from tenuto.devices import repeatable
+from tenuto.display import Displayed, Element
 from tenuto.errors import ConfigError, DataError
 from tenuto.evaluation.attacked_clips import Clips
 from tenuto.evaluation.linear_head import as_doubles
@@ -43,8 +43,8 @@ SPARE_CLIPS = 3
 PENALTIES = tuple(float(10.0**power) for power in range(-4, 5))
 
 
-@dataclasses.dataclass(frozen=True)
-class Leakage:
+@dataclasses.dataclass(frozen=True, repr=False)
+class Leakage(Displayed):
     """What the units of a bottleneck say beyond their concepts, and what they leave out.
 
     Attributes:
@@ -76,10 +76,8 @@ class Leakage:
         values = self.summary.set_index("measure")["value"]
         return float(values.get(measure, np.nan))
 
-    def _repr_html_(self) -> str:
-        """Return the table that a notebook shows."""
-        caption = html.escape(f"{self.run}, {self.clips} {self.part} clips")
-        return f"<p>{caption}</p>{self.summary.to_html(index=False, float_format='{:.3f}'.format)}"
+    def _elements(self) -> list[Element]:
+        return [f"{self.run}, {self.clips} {self.part} clips", self.summary, *self.remarks]
 
 
 @dataclasses.dataclass(frozen=True)

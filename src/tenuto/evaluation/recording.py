@@ -17,6 +17,7 @@ from tenuto.attacks import Protocol
 from tenuto.attacks.protocols import climb
 from tenuto.data.batches import Batch
 from tenuto.data.inputs import LogSpectrogramInputs
+from tenuto.display import Displayed, Element
 from tenuto.errors import AudioError, ConfigError
 from tenuto.evaluation.explanation import drawn_scale
 from tenuto.evaluation.records import Audibility, has_channel, measurements, versions
@@ -33,8 +34,8 @@ from tenuto.store.rows import mark_worst, row_errors
 Values = NDArray[np.float32]
 
 
-@dataclasses.dataclass(frozen=True, eq=False)
-class AttackedRecording:
+@dataclasses.dataclass(frozen=True, eq=False, repr=False)
+class AttackedRecording(Displayed):
     """What an attack did to the prediction for one excerpt of a recording.
 
     Attributes:
@@ -58,6 +59,12 @@ class AttackedRecording:
     start_seconds: float
     waveform: Values = dataclasses.field(repr=False)
     _start: int = dataclasses.field(repr=False)
+
+    def _elements(self) -> list[Element]:
+        return [
+            f"{self.source}, predicted by {self.model} before and after {self.row['settings']}",
+            self.table,
+        ]
 
     @property
     def table(self) -> pd.DataFrame:

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from tenuto.audio import SAMPLE_RATE, load_and_describe
 from tenuto.data.inputs import Inputs
+from tenuto.display import Displayed, Element
 from tenuto.errors import AudioError, AudioWarning
 from tenuto.models.heads import Prediction
 from tenuto.models.sound import in_sound
@@ -25,12 +26,18 @@ Scale = tuple[float, float]
 Pooling = Literal["mean", "median"]
 
 
-@dataclasses.dataclass(frozen=True)
-class Profile:
+@dataclasses.dataclass(frozen=True, repr=False)
+class Profile(Displayed):
     """Prediction for one recording: a value per emotion and, with a bottleneck, per concept."""
 
     emotions: dict[str, float]
     concepts: dict[str, float] | None
+
+    def _elements(self) -> list[Element]:
+        import pandas as pd
+
+        named = {"emotion": self.emotions} | ({} if self.concepts is None else {"concept": self.concepts})
+        return [pd.DataFrame(values.items(), columns=[kind, "value"]) for kind, values in named.items()]
 
 
 @dataclasses.dataclass(frozen=True)

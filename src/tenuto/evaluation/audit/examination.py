@@ -277,9 +277,8 @@ def repeatable(subject: Subject) -> Finding:
     inputs, labels = subject.inputs, subject.labels
     with torch.no_grad():
         first, second = (predict(subject.model, inputs, labels) for _ in range(2))
-        alone = torch.cat(
-            [predict(subject.model, *one) for one in zip(inputs.split(1), labels.split(1), strict=True)]
-        )
+        each = zip(torch.split(inputs, 1), torch.split(labels, 1), strict=True)
+        alone = torch.cat([predict(subject.model, *one) for one in each])
     apart = float(torch.nan_to_num((first - second).abs(), nan=torch.inf).max())
     mixed = float((first - alone).abs().max() / first.abs().max().clamp_min(RESOLUTION))
     if apart <= SAME and mixed > MIXED:
