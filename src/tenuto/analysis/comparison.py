@@ -40,6 +40,8 @@ MIXED_COLUMNS = (
     *("standard_error", "low", "high", "z", "p", "p_holm"),
     *("variance_seed", "variance_clip", "variance_system_clip", "variance_residual", "note"),
 )
+SAME_LABEL = 1e-5
+"""Largest difference of two labels of one clip that rounding to float32 explains."""
 TOO_FEW = "too few seeds or clips"
 TEXTS = ("quantity", "first", "second", "resampled", "note")
 COUNTS = (
@@ -115,7 +117,7 @@ def clip_errors(rows: pd.DataFrame, settings: Settings = Settings()) -> pd.DataF
     """``system seed clip attacked clean added``: the errors of every test clip under every run.
 
     Raises:
-        DataError: See `systems.selection` and `validate_rows`, or runs on different clips.
+        DataError: See `systems.selection` and `validate_rows`, or runs on different clips or with different labels.
     """
     chosen = selection(validate_rows(rows))
     _same_clips(chosen)
@@ -137,6 +139,22 @@ def _same_clips(rows: pd.DataFrame) -> None:
                 f"clip {clip} has a row in {having} but none in {lacking}; seeds and clips must be crossed: attack "
                 "the same clips with every run, or leave that run out."
             )
+    _same_labels(rows)
+
+
+def _same_labels(rows: pd.DataFrame) -> None:
+    """Raise `DataError` where runs have different labels for one clip, as those of two data sets have."""
+    columns = [f"label_{name}" for name in emotion_names(rows)]
+    labels = rows.groupby("clip")[columns]
+    apart = (labels.max() - labels.min()).max(axis=1)
+    if (apart > SAME_LABEL).any():
+        clip = apart.idxmax()
+        own = rows[rows["clip"] == clip]
+        first, other = own.iloc[0], own.loc[(own[columns] - own[columns].iloc[0]).abs().max(axis=1).idxmax()]
+        raise DataError(
+            f"clip {clip} has other labels in {other['run']} than in {first['run']}; only runs on the same data can be "
+            "compared: leave one of them out."
+        )
 
 
 def parse_pairs(listed: str) -> list[Pair]:
