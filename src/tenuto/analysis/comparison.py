@@ -148,11 +148,12 @@ def _same_labels(rows: pd.DataFrame) -> None:
     labels = rows.groupby("clip")[columns]
     apart = (labels.max() - labels.min()).max(axis=1)
     if (apart > SAME_LABEL).any():
-        clip = apart.idxmax()
+        clip = str(apart.idxmax())
         own = rows[rows["clip"] == clip]
-        first, other = own.iloc[0], own.loc[(own[columns] - own[columns].iloc[0]).abs().max(axis=1).idxmax()]
+        values, runs = own[columns].to_numpy(np.float64), list(own["run"])
+        other = runs[int(np.abs(values - values[0]).max(axis=1).argmax())]
         raise DataError(
-            f"clip {clip} has other labels in {other['run']} than in {first['run']}; only runs on the same data can be "
+            f"clip {clip} has other labels in {other} than in {runs[0]}; only runs on the same data can be "
             "compared: leave one of them out."
         )
 
