@@ -217,3 +217,9 @@ def test_without_disagreement_there_is_no_unit():
     label = np.array([[0.2, 0.5], [0.4, 0.5]])
     ratios = metrics.rmse_in_rater_sd(label, label + 0.1, [[0.0, np.nan], [0.0, np.nan]], ("a", "b"))
     assert all(np.isnan(value) for value in ratios.values())
+
+
+def test_deviations_need_the_shape_of_the_labels():
+    label = np.array([[0.2, 0.5], [0.4, 0.5]])
+    with pytest.raises(DataError, match=r"deviations \(2, 1\): must have the shape of the labels, \(2, 2\)"):
+        metrics.rmse_in_rater_sd(label, label + 0.1, [[0.1], [0.2]], ("a", "b"))

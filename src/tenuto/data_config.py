@@ -43,6 +43,11 @@ class FolderConfig(Config):
             raise ValueError("deviations are computed from the raters: leave out deviations or rater_column")
         if self.deviations and len(self.deviations) != len(self.emotions):
             raise ValueError("deviations must name one column for each of the emotions, in their order")
+        columns = (*self.emotions, *self.concepts, *(self.deviations or ()))
+        if twice := [name for name in dict.fromkeys(columns) if columns.count(name) > 1]:
+            raise ValueError(
+                f"column {twice[0]} is named twice; emotions, concepts and deviations must be different columns"
+            )
         return self
 
 

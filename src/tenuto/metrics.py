@@ -236,9 +236,14 @@ def rmse_in_rater_sd(
 
     Returns:
         ``{"overall": ..., name: ...}``; NaN where no deviation is known, or all are 0.
+
+    Raises:
+        DataError: Deviations of another shape than the labels, or see `validate`.
     """
     first, second = validate(label, prediction)
     spread = np.asarray(deviations, np.float64)
+    if spread.shape != first.shape:
+        raise DataError(f"deviations {spread.shape}: must have the shape of the labels, {first.shape}.")
     is_known = np.isfinite(spread)
     squares = [np.where(is_known, np.square(values), 0.0) for values in (first - second, spread)]
     error, disagreement = (

@@ -380,3 +380,11 @@ def test_everything_is_plain_values():
     assert again["pairs"][0]["seeds"] == 1
     assert again["measure"] == "mae"
     assert [len(again[name]) for name in ("systems", "pairs", "mixed", "runs", "matched")] == [6, 3, 3, 2, 1]
+
+
+def test_runs_with_other_labels_are_refused():
+    rows = made_up.study(("A2E", "A2M2E"), (1, 2))
+    labels = [name for name in rows if name.startswith("label_")]
+    rows.loc[rows["run"] == "A2M2E-1", labels[0]] += 0.1
+    with pytest.raises(DataError, match="clip 000 has other labels in A2M2E-1 than in A2E-1"):
+        clip_errors(rows)

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import nn
 
-from tenuto.attacks import APGD, FGSM, PGD, Linf, Noise, OneEmotion, Square, SquaredError
+from tenuto.attacks import APGD, FGSM, L2, PGD, Linf, Noise, OneEmotion, Square, SquaredError
 from tenuto.attacks.base import Examples
 from tenuto.attacks.calling import Evaluator, Outputs
 from tenuto.attacks.search import Search, Task, room
@@ -217,3 +217,14 @@ def test_a_caller_s_autocast_does_not_reach_the_returned_prediction():
         result = FGSM(budget=Linf(0.1))(model, inputs, labels)
     with torch.no_grad():
         assert torch.equal(result.adversarial_prediction, model(inputs + result.perturbation))
+
+
+@pytest.mark.parametrize("budget", [Linf(1e-3), L2(1e-3)])
+def test_inputs_that_round_the_perturbation_away_are_refused(budget):
+    model, labels = Linear(WEIGHTS.float()), LABELS.float()
+    inputs = INPUTS.float()
+    inputs[3] += 1e4
+    with pytest.raises(AttackError, match=r"inputs of clip 3 are so large that torch.float32 rounds away"):
+        PGD(budget, steps=2)(model, inputs, labels)
+    PGD(budget, steps=2)(Linear(WEIGHTS), inputs.double(), LABELS)
+    PGD(budget.of(1.0), steps=2)(model, inputs, labels)

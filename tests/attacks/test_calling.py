@@ -122,3 +122,53 @@ def test_gradients_are_recorded_where_the_caller_switched_them_off(switch):
     with switch(), left_as_found(lambda x: x):
         point = torch.ones(2, 1, requires_grad=True)
         assert input_gradient(point.square().sum(dim=1), point).tolist() == [[2.0], [2.0]]
+
+
+def test_complex_outputs_are_refused():
+    with pytest.raises(AttackError, match="complex emotions"):
+        emotions_of(TARGETS + 1j, TARGETS)
+    with pytest.raises(AttackError, match="complex concepts"):
+        Evaluator(lambda inputs: Prediction(TARGETS, TARGETS + 1j))(torch.zeros(3, 4), TARGETS)
+
+
+@pytest.mark.parametrize("shape", [(3,), (1, 3), (3, 2, 1)])
+def test_concepts_that_do_not_fit_the_inputs_are_refused(shape):
+    evaluate = Evaluator(lambda inputs: Prediction(TARGETS, torch.zeros(shape)))
+    with pytest.raises(AttackError, match=r"concepts of shape .* for 3 inputs"):
+        evaluate(torch.zeros(3, 4), TARGETS)
+
+
+class Hiding(nn.Module):
+    """Keeps its network where ``modules()`` does not find it."""
+
+    def __init__(self, network):
+        super().__init__()
+        self.networks = [network]
+
+    def forward(self, inputs):
+        return self.networks[0](inputs)
+
+
+@pytest.mark.parametrize("hide", [Hiding, lambda network: network.forward])
+def test_batch_normalisation_in_training_mode_is_refused_and_does_not_run(hide):
+    network = nn.Sequential(nn.BatchNorm1d(4), nn.Linear(4, 8))
+    model = hide(network)
+    with left_as_found(model), pytest.raises(AttackError, match="BatchNorm1d in training mode"):
+        Evaluator(model)(torch.ones(3, 4), TARGETS)
+    assert network[0].num_batches_tracked == 0
+    network.eval()
+    with left_as_found(model):
+        Evaluator(model)(torch.ones(3, 4), TARGETS)
+
+
+def test_batch_normalisation_without_statistics_needs_a_batch_of_one():
+    network = nn.Sequential(nn.BatchNorm2d(1, track_running_stats=False), nn.Flatten(), nn.Linear(4, 8))
+    with left_as_found(network):
+        with pytest.raises(AttackError, match="without running statistics"):
+            Evaluator(network)(torch.ones(3, 1, 2, 2), TARGETS)
+        Evaluator(network)(torch.ones(1, 1, 2, 2), TARGETS[:1])
+
+
+def test_a_network_without_weights_yet_is_refused():
+    with pytest.raises(AttackError, match="LazyLinear has no weights yet"), left_as_found(nn.LazyLinear(8)):
+        pass

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from tenuto.data import Folder
-from tenuto.errors import DataError, FileError
+from tenuto.errors import ConfigError, DataError, FileError
 from tests import corpora
 from tests.corpora import edit
 
@@ -260,6 +260,36 @@ def test_tables_that_others_could_not_read(shared, tmp_path, name):
         assert made.index.labels[0] * 9 == pytest.approx([3.1, 4.0] if is_blank else [3, 4])
 
 
+@pytest.mark.parametrize("mark", [",", "."])
+def test_thousands_separators_are_not_read_as_decimal_marks(tmp_path, mark):
+    rows = [("one", f"1{mark}234", "987"), ("two", f"2{mark}500", "100"), ("three", "800", "7")]
+    text = written(";", rows=rows, decimal=mark)
+    with pytest.raises(DataError, match=rf"1\{mark}234 may be read with a thousands separator"):
+        _ = plain(tmp_path, text, scale=(0, 5000)).index
+    named = plain(tmp_path, text, scale=(0, 5000), decimal=mark)
+    assert named.index.labels[0, 0] * 5000 == pytest.approx(1.234)
+    assert plain(tmp_path, text.replace("987", f"98{mark}5"), scale=(0, 5000)).index.labels[0, 1] == 0.0197
+
+
+@pytest.mark.parametrize("cell", ["-1", "high", "6.5"])
+def test_deviations_that_cannot_be_are_refused(tmp_path, cell):
+    rows = [(*row, "0.7", sd) for row, sd in zip(ROWS, ("", "NA", cell), strict=True)]
+    made = plain(tmp_path, written(header="song,arousal,joy,sd1,sd2", rows=rows), deviations=("sd1", "sd2"))
+    with pytest.raises(
+        DataError, match=rf"sd2 of clip three is {cell}, and a standard deviation must be 0 to 6"
+    ):
+        _ = made.index
+
+
+@pytest.mark.parametrize(
+    "columns",
+    [{"emotions": ("joy", "joy")}, {"concepts": ("joy",)}, {"deviations": ("joy", "sd")}],
+)
+def test_a_column_is_one_thing_only(tmp_path, columns):
+    with pytest.raises(ConfigError, match="column joy is named twice"):
+        plain(tmp_path, written(), **columns)
+
+
 RATED = """song,rater,arousal,joy,record
 one,a,1,2,x
 one,b,3,,x
@@ -301,6 +331,7 @@ def test_a_row_for_every_rating(tmp_path):
     ("old", "new", "message"),
     [
         ("one,b,3", "one,a,3", "rater 'a' rates clip one twice"),
+        ("one,b,3", "one,a ,3", "rater 'a' rates clip one twice"),
         ("one,b,3,,x", "one,b,3,,z", "clip one has two values of record, 'x' and 'z'"),
         ("three,b,7,1", "three,b,7,", "no rater rates joy of clip three"),
         ("two,a,5", "two,a,8", "arousal of clip two is 8, outside the scale 1 to 7"),

@@ -41,6 +41,8 @@ MIXED_COLUMNS = (
     *("standard_error", "low", "high", "z", "p", "p_holm"),
     *("variance_seed", "variance_clip", "variance_system_clip", "variance_residual", "note"),
 )
+SAME_LABEL = 1e-5
+"""Largest difference of two labels of one clip that rounding to float32 explains."""
 TOO_FEW = "too few seeds or clips"
 TEXTS = ("quantity", "first", "second", "resampled", "note")
 COUNTS = (
@@ -116,7 +118,7 @@ def clip_errors(rows: pd.DataFrame, settings: Settings = Settings()) -> pd.DataF
     """``system seed clip attacked clean added``: the errors of every test clip under every run.
 
     Raises:
-        DataError: See `systems.selection` and `validate_rows`, or runs on different clips.
+        DataError: See `systems.selection` and `validate_rows`, or runs on different clips or with different labels.
     """
     chosen = selection(validate_rows(rows))
     _same_clips(chosen)
@@ -138,6 +140,23 @@ def _same_clips(rows: pd.DataFrame) -> None:
                 f"clip {clip} has a row in {having} but none in {lacking}; seeds and clips must be crossed: attack "
                 "the same clips with every run, or leave that run out."
             )
+    _same_labels(rows)
+
+
+def _same_labels(rows: pd.DataFrame) -> None:
+    """Raise `DataError` where runs have different labels for one clip, as those of two data sets have."""
+    columns = [f"label_{name}" for name in emotion_names(rows)]
+    labels = rows.groupby("clip")[columns]
+    apart = (labels.max() - labels.min()).max(axis=1)
+    if (apart > SAME_LABEL).any():
+        clip = str(apart.idxmax())
+        own = rows[rows["clip"] == clip]
+        values, runs = own[columns].to_numpy(np.float64), list(own["run"])
+        other = runs[int(np.abs(values - values[0]).max(axis=1).argmax())]
+        raise DataError(
+            f"clip {clip} has other labels in {other} than in {runs[0]}; only runs on the same data can be "
+            "compared: leave one of them out."
+        )
 
 
 def parse_pairs(listed: str) -> list[Pair]:

@@ -16,7 +16,7 @@ import torch
 from tenuto.attacks.base import Attack, AttackResult, Examples, Progress, Range
 from tenuto.attacks.budgets import Budget, Unbounded
 from tenuto.attacks.calling import Evaluator
-from tenuto.attacks.checks import is_number, require_whole
+from tenuto.attacks.checks import is_number, listed, require_whole
 from tenuto.attacks.objectives import Objective, SquaredError
 from tenuto.attacks.region import Region
 from tenuto.attacks.registry import OPTION
@@ -27,6 +27,9 @@ from tenuto.devices import Precision
 from tenuto.errors import AttackError, ConfigError
 
 SQUARED_ERROR = SquaredError()
+
+MOST_ROUNDING = 0.05
+"""Largest rounding of a sum of input and perturbation, as a share of the budget."""
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
@@ -84,6 +87,7 @@ class BoundedAttack(Attack):
             raise AttackError(
                 f"The inputs are {examples.inputs.dtype}, too coarse for a budget: convert with .float()."
             )
+        self._check_resolution(examples)
         if self.budget.needs_sound and examples.inputs.ndim != 2:
             raise AttackError(
                 f"{self.budget!r} is a budget for waveforms (n, samples), but the inputs have shape "
@@ -94,6 +98,22 @@ class BoundedAttack(Attack):
             self.region.of(examples.inputs[:1], examples.axes)
         if self.transformations is not None:
             self.transformations.check(examples.inputs, examples.axes)
+
+    def _check_resolution(self, examples: Examples) -> None:
+        """Raise `AttackError` where inputs are so large that adding a perturbation rounds much of it away.
+
+        A budget relative to its input is not checked: it grows with the input.
+        """
+        if type(self.budget).around is not Budget.around or self.budget.epsilon == 0:
+            return
+        dtype = examples.inputs.dtype
+        rounding = self.budget.size(torch.finfo(dtype).eps / 2 * examples.inputs)
+        bad = (rounding > MOST_ROUNDING * self.budget.epsilon).cpu().numpy()
+        if bad.any():
+            raise AttackError(
+                f"The inputs of {listed(examples.names, bad)} are so large that {dtype} rounds away perturbations of "
+                f"{self.budget!r}: scale the inputs, or convert inputs and model with .double()."
+            )
 
     @property
     def needs_sound(self) -> bool:

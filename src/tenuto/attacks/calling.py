@@ -11,6 +11,9 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.modules.module import register_module_forward_pre_hook
+from torch.nn.parameter import is_lazy
 
 from tenuto.errors import AttackError, RandomModelWarning, did_you_mean
 
@@ -54,6 +57,7 @@ class Evaluator:
         self.output = output
         self._first: tuple[Tensor, Tensor] | None = None
         self._evaluations = CHECKED if may_be_random else 0
+        self._has_run = False
 
     def __call__(self, inputs: Tensor, like: Tensor) -> Outputs:
         """Evaluate the model at inputs (n, ...).
@@ -63,12 +67,14 @@ class Evaluator:
             like: (n, emotions), targets that give the expected shape, the dtype and the device.
 
         Raises:
-            AttackError: No emotions in the output, emotions of another shape, weights that allow no gradient, or
-                weights of another floating point type than the inputs, which the model cannot combine.
+            AttackError: No emotions in the output, emotions of another shape, complex outputs, a prediction that
+                depends on the other examples of its batch, weights that allow no gradient, or weights of another
+                floating point type than the inputs, which the model cannot combine.
         """
         before = None if self._evaluations else _random_state()
         try:
-            returned = self.model(inputs.clone())
+            with contextlib.nullcontext() if self._has_run else _checked_normalisation():
+                returned = self.model(inputs.clone())
         except RuntimeError as error:
             if "nference tensor" in str(error):
                 raise AttackError(
@@ -81,6 +87,7 @@ class Evaluator:
                     f"example the inputs with .to({dtype})."
                 ) from error
             raise
+        self._has_run = True
         outputs = Outputs(emotions_of(returned, like, self.output), _concepts_of(returned, like))
         self._evaluations += 1
         if self._evaluations <= CHECKED and self._is_random(inputs, outputs.emotions.detach(), before):
@@ -103,6 +110,31 @@ class Evaluator:
         if torch.is_autocast_enabled(inputs.device.type) or not torch.equal(first_inputs, inputs.detach()):
             return False
         return bool((first - emotions).abs().max() > SAME * first.abs().max())
+
+
+@contextlib.contextmanager
+def _checked_normalisation() -> Iterator[None]:
+    """Refuse, inside this block, normalisation with the statistics of a batch, wherever a model keeps the layer."""
+
+    def check(module: nn.Module, arguments: tuple[Any, ...]) -> None:
+        if not isinstance(module, _BatchNorm):
+            return
+        if module.training:
+            raise AttackError(
+                f"The model evaluates a {type(module).__name__} in training mode, so every prediction depends on the "
+                "rest of its batch and changes the model. Call .eval() on the network, and pass the network itself."
+            )
+        if module.running_mean is None and len(arguments[0]) > 1:
+            raise AttackError(
+                f"The model has a {type(module).__name__} without running statistics, so every prediction depends on "
+                "the rest of its batch. Use batch_size=1, or a network with track_running_stats=True."
+            )
+
+    handle = register_module_forward_pre_hook(check)
+    try:
+        yield
+    finally:
+        handle.remove()
 
 
 def _other_dtype(model: Model, inputs: Tensor) -> torch.dtype | None:
@@ -130,7 +162,7 @@ def emotions_of(returned: Any, like: Tensor, output: str | None = None) -> Tenso
         output: Key of the emotions, where a dict was returned.
 
     Raises:
-        AttackError: There are no emotions, or they have another shape than ``like``.
+        AttackError: There are no emotions, they have another shape than ``like``, or they are complex.
     """
     emotions = _pick(returned, output)
     if not isinstance(emotions, Tensor):
@@ -145,7 +177,14 @@ def emotions_of(returned: Any, like: Tensor, output: str | None = None) -> Tenso
             f"The model returned emotions of shape {tuple(emotions.shape)}, but the targets have shape "
             f"{tuple(like.shape)}: attack it with the labels it was trained for."
         )
-    return emotions.to(like, copy=True)
+    return _real(emotions, "emotions").to(like, copy=True)
+
+
+def _real(values: Tensor, role: str) -> Tensor:
+    """The values. Raises `AttackError` for complex ones, which a cast would take the imaginary part from."""
+    if values.is_complex():
+        raise AttackError(f"The model returned complex {role}: return real ones, for example with .abs().")
+    return values
 
 
 def _pick(returned: Any, output: str | None) -> Any:
@@ -178,7 +217,14 @@ def _concepts_of(returned: Any, like: Tensor) -> Tensor | None:
     concepts = (
         returned.get("concepts") if isinstance(returned, Mapping) else getattr(returned, "concepts", None)
     )
-    return concepts.to(like, copy=True) if isinstance(concepts, Tensor) else None
+    if not isinstance(concepts, Tensor):
+        return None
+    if concepts.ndim != 2 or len(concepts) != len(like):
+        raise AttackError(
+            f"The model returned concepts of shape {tuple(concepts.shape)} for {len(like)} inputs. Their shape must "
+            "be (inputs, concepts)."
+        )
+    return _real(concepts, "concepts").to(like, copy=True)
 
 
 def input_gradient(losses: Tensor, point: Tensor) -> Tensor:
@@ -229,6 +275,11 @@ def _replace_inference_tensors(module: nn.Module, restored: contextlib.ExitStack
         if not isinstance(slots, dict):  # TorchScript
             continue
         for name, value in slots.items():
+            if is_lazy(value):
+                raise AttackError(
+                    f"The model's {type(module).__name__} has no weights yet: call the model once on an input, or load "
+                    "its checkpoint."
+                )
             if value is not None and value.is_inference():
                 restored.callback(slots.__setitem__, name, value)
                 copied = value.detach().clone()

@@ -21,7 +21,11 @@ SEPARATORS = {",": ",", ";": ";", "tab": "\t", "\t": "\t"}
 FIELDS = ("album_column", "artist_column", "group_column", "split_column")
 """Settings that name a column of text, one value per clip."""
 
+UNKNOWN = ("", "nan", "na", "n/a")
+"""What a cell holds where a deviation is not known, in lower case."""
+
 _DECIMAL_COMMA = re.compile(r"\s*[-+]?\d+,\d+\s*")
+_THOUSANDS = re.compile(r"\s*[-+]?[1-9]\d{0,2}([.,]\d{3})+\s*")
 
 
 def separator_of(content: str, columns: Sequence[str]) -> str:
@@ -44,6 +48,16 @@ def decimal_of(cells: Iterable[str]) -> str:
     cells = list(cells)
     has_comma = any(_DECIMAL_COMMA.fullmatch(cell) for cell in cells)
     return "," if has_comma and not any("." in cell for cell in cells) else "."
+
+
+def ambiguous_number(cells: Iterable[str]) -> str | None:
+    """A cell such as 1,234 or 1.234, where no other cell shows whether its mark is the decimal one; else None.
+
+    >>> ambiguous_number(["1,234", "987"]), ambiguous_number(["1,234", "0,5"])
+    ('1,234', None)
+    """
+    marked = [cell for cell in cells if "," in cell or "." in cell]
+    return marked[0].strip() if marked and all(map(_THOUSANDS.fullmatch, marked)) else None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -100,9 +114,16 @@ class Table:
         if settings.id_column not in cells or (is_tidy and not set(columns) <= set(cells)):
             problems.raise_all()
         numbers = (settings.rating_column,) if is_tidy else rated
-        decimal = settings.decimal or decimal_of(
-            cell for name in numbers if name in cells for cell in cells[str(name)]
-        )
+        written = [cell for name in numbers if name in cells for cell in cells[str(name)]]
+        cell = ambiguous_number(written)
+        if cell and settings.decimal is None and settings.scale[1] >= 1000:
+            problems.add(
+                DataError(
+                    f"{path}: {cell} may be read with a thousands separator or with a decimal mark. Remove the "
+                    "thousands separators, or name the decimal mark: decimal."
+                )
+            )
+        decimal = settings.decimal or decimal_of(written)
         if is_tidy:
             cells = _spread_out(cells, settings)
         return cls(path, settings, cells, decimal)
@@ -112,20 +133,34 @@ class Table:
         if self.settings.rater_column is not None:
             return self._of_raters(problems)
         settings = self.settings
-        deviations = None
-        if settings.deviations:
-            cells = [
-                self.cells[name] if name in self.cells else [""] * len(self.cells)
-                for name in settings.deviations
-            ]
-            deviations = np.array([[as_number(cell, self.decimal) for cell in column] for column in cells]).T
         return Ratings(
             [clip_name(cell) for cell in self.cells[settings.id_column]],
             self._checked(self.cells, settings.emotions, problems),
             self._checked(self.cells, settings.concepts, problems),
-            deviations,
+            self._deviations(settings.deviations, problems) if settings.deviations else None,
             self._fields(range(len(self.cells))),
         )
+
+    def _deviations(self, columns: Sequence[str], problems: Problems) -> Labels:
+        """The columns of deviations, (clips, columns); NaN where unknown."""
+        largest = self.settings.scale[1] - self.settings.scale[0]
+        deviations = np.full((len(self.cells), len(columns)), np.nan)
+        for place, column in enumerate(columns):
+            if column not in self.cells:
+                continue
+            named = zip(self.cells[self.settings.id_column], self.cells[column], strict=True)
+            for row, (clip, cell) in enumerate(named):
+                if cell.strip().casefold() in UNKNOWN:
+                    continue
+                deviations[row, place] = number = as_number(cell, self.decimal)
+                if not 0 <= number <= largest:
+                    problems.add(
+                        DataError(
+                            f"{self.path}: {one_line(column)} of clip {one_line(clip)} is {one_line(cell, 80)}, and a "
+                            f"standard deviation must be 0 to {largest:g}. Correct it, or leave the cell empty."
+                        )
+                    )
+        return deviations
 
     def _checked(self, cells: pd.DataFrame, columns: Sequence[str], problems: Problems) -> Labels:
         settings = self.settings
@@ -157,7 +192,8 @@ class Table:
         rater = self.settings.rater_column
         fields = [name for name in (getattr(self.settings, field) for field in FIELDS) if name in self.cells]
         for clip, own in rows.items():
-            if rater in self.cells and len(set(raters := list(self.cells[rater].iloc[own]))) < len(raters):
+            raters = list(self.cells[rater].iloc[own].str.strip()) if rater in self.cells else []
+            if len(set(raters)) < len(raters):
                 twice = next(name for name in raters if raters.count(name) > 1)
                 problems.add(
                     DataError(

@@ -71,11 +71,20 @@ def test_spelling_does_not_hide_a_shared_album():
 
 
 @pytest.mark.parametrize("kind", ["albums", "artists"])
-def test_unknown_owners_are_not_shared(kind):
-    unknown: Any = {kind: ("",) * 30}
-    index = dataclasses.replace(Index(NAMES, (), EMOTIONS, np.full((30, 8), 0.5)), **unknown)
+@pytest.mark.parametrize(
+    ("owners", "verdict", "words"),
+    [
+        (("",) * 30, NOT_RECORDED, "no training clip has a name"),
+        (("",) * 20 + ("x",) * 10, NOT_RECORDED, "no attacked clip has a name"),
+        (("",) + ("own",) * 19 + ("x",) * 10, WARN, "1 have no name"),
+    ],
+)
+def test_clips_without_an_owner_are_not_taken_for_separate(kind, owners, verdict, words):
+    named: Any = {kind: owners}
+    index = dataclasses.replace(Index(NAMES, (), EMOTIONS, np.full((30, 8), 0.5)), **named)
     result = finding(kind, source(bounded(clips=20)), Data(index=index, split=Split(NAMES[20:], (), ())))
-    assert (result.verdict, result.value) == (PASS, 0)
+    assert result.verdict is verdict
+    assert words in result.sentence
 
 
 @pytest.fixture

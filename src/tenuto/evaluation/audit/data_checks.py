@@ -90,7 +90,7 @@ def artists(evidence: Evidence) -> Finding:
 
 
 def _owners(evidence: Evidence, kind: str) -> Finding:
-    """Count test clips whose album or artist has training clips too; an unknown one has none."""
+    """Count test clips whose album or artist has training clips too; clips without a name cannot be compared."""
     index = evidence.data.known()
     owners = {"albums": index.albums, "artists": index.artists}[kind] if index is not None else None
     if index is None:
@@ -107,13 +107,19 @@ def _owners(evidence: Evidence, kind: str) -> Finding:
         if split is None:
             return not_recorded(kind, NO_SPLIT)
         trained = {owner[clip] for clip in aligned(split.train, index)} - {""}
+        unknown = sum(not owner[clip] for clip in clips)
+        if unknown == len(clips) or not trained:
+            which = "attacked" if trained else "training"
+            return not_recorded(kind, f"no {which} clip has a name of its {kind[:-1]}.")
         shared = [clip for clip in clips if owner[clip] in trained]
         share = len(shared) / len(clips)
         sentence = (
             f"{len(shared)} of {len(clips)} attacked clips {'come from' if kind == 'albums' else 'are by'} {kind} that "
             f"also have training clips ({len(set(owners) - {''})} {kind} in all)."
+            + (f" {unknown} have no name of their {kind[:-1]} and were not compared." if unknown else "")
         )
-        findings.append((run, judged(kind, share, 0.0, sentence, fail=share > FEW, warn=share > 0)))
+        is_doubtful = share > 0 or unknown > 0
+        findings.append((run, judged(kind, share, 0.0, sentence, fail=share > FEW, warn=is_doubtful)))
     return worst(findings)
 
 
