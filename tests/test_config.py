@@ -207,6 +207,12 @@ def test_a_study_may_define_systems_of_its_own():
         ),
         ({"mine": {"network": "a2e", "adversarial": 1}}, "systems.mine.adversarial"),
         ({"A2N2E": None}, "Did you mean A2M2E"),
+        ({True: None}, "system True cannot be defined"),  # `yes` in YAML
+        ({None: None}, "system None cannot be defined"),
+        (
+            {"mine": {"adopted": {"source": "a:b", "emotions": ["a"], "normalisation": [math.nan, 1]}}},
+            "normalisation.0: must be a number from -1e+06 to 1e+06",
+        ),
         (["A2N2E"], "Did you mean A2M2E"),
         (["aa2b2e"], "Did you mean aA2B2E"),
         ([], "systems"),

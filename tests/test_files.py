@@ -317,3 +317,29 @@ def test_all_problems_of_a_table_are_collected_on_request(tmp_path):
     assert read["x"].dropna().to_dict() == {2: 3.0}
     with pytest.raises(FileError, match=r"no column b.*\(and 3 more problems\)$"):
         problems.raise_all()
+
+
+def test_a_number_in_json_that_no_column_can_hold_is_a_float(tmp_path):
+    path = files.write_text(tmp_path / "a.json", f'{{"seed": {2**62}, "mae": 1{"0" * 400}}}')
+    assert files.read_json(path) == {"seed": 2**62, "mae": float("inf")}
+
+
+def test_a_name_with_a_nul_character_is_refused_in_one_line(tmp_path):
+    with pytest.raises(FileError, match=r"a\\x00b: cannot read: the name contains a NUL character"):
+        files.read_text(tmp_path / "a\0b")
+    with pytest.raises(FileError, match="cannot write: the name contains a NUL character"):
+        files.write_text(tmp_path / "a\0b", "x")
+
+
+def test_a_name_that_is_not_utf_8_is_escaped_in_a_table(tmp_path):
+    assert files.write_text(tmp_path / "a.csv", "caf\udce9").read_text("utf-8") == "caf\\udce9"
+
+
+@pytest.mark.parametrize("kind", ["bfloat16", "float8_e4m3fn"])
+def test_arrays_of_a_type_that_numpy_lacks_are_refused(kind, tmp_path):
+    torch = pytest.importorskip("torch")
+    from safetensors.torch import save_file
+
+    save_file({"weight": torch.zeros(2, dtype=getattr(torch, kind))}, tmp_path / "a.safetensors")
+    with pytest.raises(FileError, match=r"'weight' has a type NumPy cannot read .* Save it as float32"):
+        files.read_safetensors(tmp_path / "a.safetensors")

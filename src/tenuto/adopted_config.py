@@ -23,7 +23,7 @@ class AdoptedModel(Config):
     sample_rate: Annotated[int, whole(1000, 192_000)] = 22_050
     seconds: Annotated[float, real(0, 300, above=True)] = 10.0
     front_end: str | None = Field(None, description="function that makes features of a waveform")
-    normalisation: tuple[float, float] | None = Field(
+    normalisation: tuple[Rating, Rating] | None = Field(
         None, description="mean and deviation of the log spectrogram; None: of the training clips"
     )
     pooling: Literal["mean", "median"] = "mean"

@@ -187,7 +187,11 @@ class StudyConfig(Config):
     def _system(name: Any, settings: Any) -> Any:
         if name in SYSTEMS and settings in (None, SYSTEMS[name], _written(SYSTEMS[name])):
             return SYSTEMS[name]
-        if name in SYSTEMS or not re.fullmatch(r"[A-Za-z][A-Za-z0-9_]{0,39}", str(name)):
+        if (
+            name in SYSTEMS
+            or not isinstance(name, str)
+            or not re.fullmatch(r"[A-Za-z][A-Za-z0-9_]{0,39}", name)
+        ):
             raise ValueError(
                 f"system {shown(name)} cannot be defined: choose a name of letters, digits and underscores that is "
                 f"none of {', '.join(SYSTEMS)}"

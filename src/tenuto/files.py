@@ -48,6 +48,12 @@ def naming(path: Path, action: str) -> Iterator[None]:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise FileError(f"{path}: {explain(error)}") from error
         raise FileError(f"{path}: cannot {action}: {explain(error)}") from error
+    except ValueError as error:
+        if "\0" not in str(path):
+            raise
+        raise FileError(
+            f"{one_line(path)}: cannot {action}: the name contains a NUL character. Correct the name."
+        ) from error
 
 
 def write_bytes(path: str | Path, content: bytes | Iterable[bytes]) -> Path:
@@ -127,8 +133,8 @@ def _opened(path: Path) -> Iterator[io.BufferedReader]:
 
 
 def write_text(path: str | Path, content: str) -> Path:
-    """Write UTF-8 text atomically."""
-    return write_bytes(path, content.encode("utf-8"))
+    """Write UTF-8 text atomically; bytes of file names that are no UTF-8 are escaped."""
+    return write_bytes(path, content.encode("utf-8", "backslashreplace"))
 
 
 def read_text(path: str | Path) -> str:
@@ -153,7 +159,7 @@ def write_json(path: str | Path, content: Mapping[str, Any]) -> Path:
 def read_json(path: str | Path) -> dict[str, Any]:
     """Read a JSON object. Raises `FileError` where the file holds anything else."""
     try:
-        content = json.loads(read_text(path))
+        content = json.loads(read_text(path), parse_int=_json_number)
     except (ValueError, RecursionError) as error:  # also numbers of thousands of digits, and deep nesting
         raise FileError(
             f"{path}: not JSON ({one_line(error)}). Delete it and run the command that wrote it."
@@ -161,6 +167,12 @@ def read_json(path: str | Path) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise FileError(f"{path}: contains a JSON {type(content).__name__}; it must be an object.")
     return content
+
+
+def _json_number(digits: str) -> int | float:
+    """A whole number; one that no column or seed can hold becomes a float, which may be infinite."""
+    number = int(digits)
+    return number if abs(number) < 2**64 else float(digits)
 
 
 def write_csv(path: str | Path, table: pd.DataFrame) -> Path:
@@ -408,13 +420,18 @@ class SafetensorsFile(Mapping[str, Array]):
         except (SafetensorError, OSError) as error:
             raise FileError(f"{path}: cut off or not a safetensors file ({one_line(error)}).") from error
         self.metadata: dict[str, str] = dict(stream.metadata() or {})
-        self._stream = stream
+        self._path, self._stream = path, stream
         self._names = dict.fromkeys(stream.keys())
 
     def __getitem__(self, name: str) -> Array:
         if name not in self._names:
             raise KeyError(name)
-        array: Array = self._stream.get_tensor(name)
+        try:
+            array: Array = self._stream.get_tensor(name)
+        except Exception as error:  # bfloat16 and float8 raise TypeError, AttributeError or others
+            raise FileError(
+                f"{self._path}: {quote(name)} has a type NumPy cannot read ({one_line(error)}). Save it as float32."
+            ) from error
         return array
 
     def __iter__(self) -> Iterator[str]:

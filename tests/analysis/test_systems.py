@@ -120,3 +120,10 @@ def test_a_model_that_is_worse_than_a_constant_gets_a_sentence(model, sentence):
 
 def test_an_early_or_damaged_file_of_metrics_gets_none():
     assert worse_than_constant({"test": {}}) is None
+
+
+@pytest.mark.parametrize("r2", [None, {}, {"overall": "abc"}])
+def test_a_file_of_metrics_with_a_damaged_r2_gets_no_sentence(r2):
+    report = metrics_report([0.3, 0.3], CONSTANT, -2.3)
+    report["test"]["r2"] = r2
+    assert worse_than_constant(report) is None

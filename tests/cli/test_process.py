@@ -144,3 +144,21 @@ def test_an_interrupt_while_starting_gets_no_traceback(study, tmp_path, seconds)
     assert process.returncode in (0, 130, -signal.SIGINT), stderr
     assert process.returncode == 0 or stderr.count(b"\n") <= 1 or b"site.py" in stderr, stderr
     assert b"Traceback" not in stderr or b"site.py" in stderr, stderr
+
+
+def test_a_folder_that_was_removed_is_one_sentence(tmp_path):
+    script = f"import os; os.rmdir({str(tmp_path)!r}); from tenuto.cli.main import main; main()"
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        cwd=tmp_path,
+        env=ENVIRONMENT | {"PYTHONPATH": os.pathsep.join(sys.path)},
+        capture_output=True,
+        check=False,
+    )
+    sentence = b"error: the current folder no longer exists. Change to another folder.\n"
+    assert (done.returncode, done.stderr) == (2, sentence)
+
+
+def test_an_error_with_a_line_end_in_a_name_is_one_line(tmp_path):
+    code, _, stderr = ended("report", tmp_path / "a\nb", "--out", tmp_path / "a.html")
+    assert (code, stderr.count(b"\n")) == (2, 1)

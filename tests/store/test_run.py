@@ -8,8 +8,11 @@ import pytest
 
 from tenuto.data.splits import Split, write_split
 from tenuto.errors import ConfigError, DataError, FileError
+from tenuto.files import write_text
+from tenuto.store.certificates import NEEDED, read_certificates
 from tenuto.store.rows import write_rows
 from tenuto.store.run import RunFolder
+from tenuto.store.traces import NO_TRACES, read_traces, write_traces
 from tests.reporting import made_up
 
 
@@ -100,3 +103,30 @@ def test_a_damaged_description_of_attacks_is_named(run, content):
     run.about("p").write_text(content)
     with pytest.raises(FileError, match=r"p\.json"):
         run.read_attacks("p")
+
+
+def test_hidden_files_are_no_certificates_and_an_unreadable_folder_is_refused(run, monkeypatch):
+    for name in ("smooth.csv", "._smooth.csv"):
+        write_text(run.path / "certificates" / name, "x")
+    assert [path.name for path in run.certificate_files()] == ["smooth.csv"]
+    unreadable(monkeypatch, run.path / "certificates")
+    with pytest.raises(FileError, match="permission denied"):
+        run.certificate_files()
+
+
+def test_bounds_of_certificates_are_numbers(tmp_path):
+    cells = dict.fromkeys(NEEDED, "1") | {"bounded": "False", "low": "-inf", "high": "inf"}
+    for low, error in (("-inf", False), ("abc", True), ("", True)):
+        lines = (",".join(cells), ",".join((cells | {"low": low}).values()))
+        path = write_text(tmp_path / "a.csv", "\n".join(lines))
+        if error:
+            with pytest.raises(FileError, match="column low holds a cell that is not a number"):
+                read_certificates(path)
+        else:
+            assert read_certificates(path)["high"][0] == float("inf")
+
+
+def test_traces_may_be_empty_and_have_all_their_columns(tmp_path):
+    assert read_traces(write_traces(tmp_path / "a.gz", NO_TRACES)).empty
+    with pytest.raises(FileError, match="no column settings"):
+        read_traces(write_traces(tmp_path / "a.gz", NO_TRACES.drop(columns="settings")))

@@ -8,7 +8,7 @@ import os
 import pytest
 
 from tenuto.errors import FileError, TenutoError
-from tenuto.files import read_json, write_bytes, write_text
+from tenuto.files import read_json, write_bytes, write_json, write_text
 from tenuto.study import journal
 from tenuto.study.journal import Entry, held, is_held, read, standing
 from tests.study import small
@@ -197,3 +197,13 @@ def test_a_run_that_was_begun_is_stopped_when_nobody_is_at_work_on_it(tmp_path):
 def test_a_run_that_has_ended_is_not_called_stopped(tmp_path, stage):
     Entry(tmp_path, "run").note(True, stage=stage)
     assert standing(tmp_path, "run").stage == stage
+
+
+@pytest.mark.parametrize(
+    "notes", [{"runs": ["a"]}, {"runs": None}, {"runs": {"a": "many"}}, {"failed": []}, {"made": [5]}]
+)
+def test_a_record_with_notes_of_another_kind_counts_as_none(tmp_path, notes):
+    write_json(
+        journal.record_path(tmp_path, journal.STUDY), {"name": "study", "stage": "runs", "notes": notes}
+    )
+    assert read(tmp_path, journal.STUDY) == journal.Record(journal.STUDY)

@@ -310,7 +310,7 @@ def recorded_constant(runs: Sequence[RunFolder]) -> float | None:
     """
     try:
         recorded = [float(run.read_metrics()["mean_predictor"]["mae"]["overall"]) for run in runs]
-    except (FileError, KeyError, TypeError, ValueError):
+    except (FileError, LookupError, TypeError, ValueError):
         return None
     return float(np.mean(recorded)) if recorded else None
 
@@ -320,7 +320,8 @@ def _worse_outputs(report: Mapping[str, Any]) -> tuple[bool, list[str]] | None:
     try:
         model, constant = report["test"]["rmse"], report["mean_predictor"]["rmse"]
         worse = [name for name in model if float(model[name]) > float(constant[name])]
-    except (KeyError, TypeError, ValueError):
+        float(model["overall"]), float(constant["overall"]), float(report["test"]["r2"]["overall"])
+    except (LookupError, TypeError, ValueError):
         return None
     return "overall" in worse, [name for name in worse if name != "overall"]
 
@@ -353,7 +354,7 @@ def in_rater_units(report: Mapping[str, Any]) -> str | None:
     try:
         error = float(report["test"]["rmse_in_rater_sd"]["overall"])
         constant = float(report["mean_predictor"]["rmse_in_rater_sd"]["overall"])
-    except (KeyError, TypeError, ValueError):
+    except (LookupError, TypeError, ValueError):
         return None
     return (
         f"{report.get('run', 'the model')}: the RMSE on test clips is {error:.2f} times the raters' standard "

@@ -36,7 +36,7 @@ from tenuto.cli import (
 )
 from tenuto.cli.common import notes
 from tenuto.cli.options import APPS, with_options
-from tenuto.errors import AudioWarning, FolderWarning, RandomModelWarning, TenutoError
+from tenuto.errors import AudioWarning, FolderWarning, RandomModelWarning, TenutoError, one_line
 
 EXIT_BAD_INPUT = 2
 REPRODUCE, DATA, ROBUSTNESS, MODEL = (
@@ -59,7 +59,8 @@ class Commands(TyperGroup):
             try:
                 return super().invoke(ctx)
             except TenutoError as error:
-                typer.echo(f"error: {with_options(str(error), ctx.invoked_subcommand)}", err=True)
+                sentence = with_options(str(error), ctx.invoked_subcommand)
+                typer.echo(f"error: {one_line(sentence, len(sentence))}", err=True)
                 raise typer.Exit(EXIT_BAD_INPUT) from error
             except KeyboardInterrupt as error:  # here, because Typer would end without a word
                 typer.echo("stopped; run the same command again to go on.", err=True)

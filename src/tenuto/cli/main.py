@@ -30,6 +30,8 @@ def main() -> None:
     except OSError as error:
         if error.filename is not None:  # not the standard output
             raise
+        if isinstance(error, FileNotFoundError):
+            _end(EXIT_BAD_OUTPUT, "error: the current folder no longer exists. Change to another folder.")
         reason = "the disk is full" if error.errno == errno.ENOSPC else error.strerror
         _end(EXIT_BAD_OUTPUT, f"error: cannot write to the standard output ({reason}).")
 
@@ -50,6 +52,7 @@ def _is_interrupted(error: BaseException | None) -> bool:
 
 def _run() -> int:
     """Run the command; its exit code. Whatever is still buffered is written here, where an error can be caught."""
+    os.getcwd()  # raises in a folder that was removed; PyTorch would end there with a message of its own
     os.environ["MPLBACKEND"] = "agg"  # a backend inherited from a notebook need not exist here
     codecs.register_error("tenuto.plain", _plain)
     # A caller may close both streams: what is printed is then lost, the work and the exit code are not.

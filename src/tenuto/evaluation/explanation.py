@@ -78,7 +78,9 @@ class Background:
         if not path.is_file():
             return None
         columns = _columns(recogniser)
-        table = read_csv(path, columns=("clip", "weights", *columns), text=("clip", "weights"))
+        table = read_csv(
+            path, columns=("clip", "weights", *columns), text=("clip", "weights"), numbers=columns
+        )
         if (table["weights"] != identity(recogniser.network)).any():
             return None
         values = table[columns].to_numpy(np.float64)

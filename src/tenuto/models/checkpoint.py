@@ -152,7 +152,7 @@ def load(
         ) from error
     except ConfigError as error:
         raise CheckpointError(f"{path}: {error} Install the package that defines this network.") from error
-    except (KeyError, TypeError, ValueError, RuntimeError, RecursionError) as error:
+    except (AttributeError, KeyError, TypeError, ValueError, ArithmeticError, RuntimeError) as error:
         raise CheckpointError(
             f"{path}: not a Tenuto checkpoint ({type(error).__name__}: {one_line(error, 160)})."
         ) from error
@@ -172,7 +172,7 @@ def read_fingerprint(checkpoint: Path) -> str:
     """Identity of the data a model was trained on. Raises `FileError` or `CheckpointError`."""
     try:
         return str(json.loads(read_safetensors(checkpoint)[1]["tenuto"])["fingerprint"])
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, RecursionError) as error:
         raise CheckpointError(f"{checkpoint}: not a Tenuto checkpoint.") from error
 
 

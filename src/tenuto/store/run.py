@@ -192,7 +192,7 @@ class RunFolder(Folder):
 
     def certificate_files(self, part: str = "test") -> list[Path]:
         """Every file of rows of certificates of one part of the split, in the order of their names."""
-        paths = sorted((self.path / "certificates").glob("*.csv"))
+        paths = (Path(entry) for entry in listed(self.path / "certificates") if entry.name.endswith(".csv"))
         return [path for path in paths if protocol_and_part(path.stem)[1] == part]
 
     def noisy_predictions(self, name: str, part: str = "test") -> Path:

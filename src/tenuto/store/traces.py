@@ -9,12 +9,14 @@ from pathlib import Path
 import pandas as pd
 
 from tenuto.errors import FileError
-from tenuto.files import naming, read_csv, write_bytes
+from tenuto.files import read_bytes, read_csv, write_bytes
 from tenuto.sinks import Sink
 from tenuto.store.budgets import norm_of
 
 NUMBERS = ("loss", "best", "size", "moved")
-NO_TRACES = pd.DataFrame(columns=["clip", "step", *NUMBERS, "settings"])
+NO_TRACES = pd.DataFrame(columns=["clip", "step", *NUMBERS, "settings"]).astype(
+    {"step": "int64", **dict.fromkeys(NUMBERS, "float64")}
+)
 """Of attacks that have no search."""
 
 
@@ -24,15 +26,24 @@ def read_traces(path: Path) -> pd.DataFrame:
     Raises:
         FileError: No such file, or a damaged one.
     """
-    with naming(path, "read"):
-        content = path.read_bytes()
+    content = read_bytes(path)
     try:
         text = gzip.decompress(content).decode()
     except (OSError, EOFError, zlib.error, UnicodeDecodeError) as error:
         raise FileError(
             f"{path}: is damaged ({error}). Delete it and its rows, then attack the run again."
         ) from error
-    return read_csv(path, text=("settings", "clip"), integers=("step",), numbers=NUMBERS, content=text)
+    columns = tuple(NO_TRACES)
+    if text.strip() == ",".join(columns):
+        return NO_TRACES.copy()
+    return read_csv(
+        path,
+        columns=columns,
+        text=("settings", "clip"),
+        integers=("step",),
+        numbers=NUMBERS,
+        content=text,
+    )
 
 
 def log_traces(traces: pd.DataFrame, rows: pd.DataFrame, sink: Sink) -> None:

@@ -78,6 +78,10 @@ class Record:
     notes: dict[str, Any] = dataclasses.field(default_factory=dict)
 
 
+NOTES: dict[str, Any] = {"runs": dict[str, int], "failed": dict[str, str], "made": list[str]}
+"""Types of the notes whose content is used."""
+
+
 class Entry:
     """Writes one record. Use it inside `held`."""
 
@@ -147,6 +151,9 @@ def read(folder: Path, name: str) -> Record:
     """The record of a run; a new one where there is no readable file."""
     try:
         record = Record(**read_json(record_path(folder, name)))
+        for note, kind in NOTES.items():
+            if isinstance(record.notes, dict) and note in record.notes:
+                TypeAdapter(kind).validate_python(record.notes[note])
         return TypeAdapter(Record).validate_python(
             dataclasses.asdict(record)
         )  # checks the type of every field

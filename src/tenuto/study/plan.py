@@ -361,7 +361,7 @@ def _analyse(folder: Path, each: list[Planned], attacks: list[Protocol], before:
     """Tables and figures: done where they exist and were made from exactly these runs and protocols."""
     notes = journal.read(folder, journal.STUDY).notes
     is_current = notes.get("analysed") == analysed([one.run for one in each], attacks)
-    is_there = is_current and all((folder / name).is_file() for name in notes["made"])
+    is_there = is_current and "made" in notes and all((folder / name).is_file() for name in notes["made"])
     done = is_there and all(stage.done for stage in before)
     return Stage(ANALYSE, "", f"rows of {len(each)} runs", "paper", done)
 

@@ -16,7 +16,7 @@ from tenuto.attacks import PROTOCOLS, Protocol
 from tenuto.config import CorpusConfig, StudyConfig
 from tenuto.data import Prepared, prepare
 from tenuto.data.synthesis import synthesize
-from tenuto.errors import DataError, FileError, TenutoError
+from tenuto.errors import DataError, FileError, TenutoError, one_line
 from tenuto.evaluation import robustness
 from tenuto.evaluation.adoption import adopt_on, offered
 from tenuto.evaluation.natural import natural
@@ -137,7 +137,7 @@ def _recorded(job: Job, entry: journal.Entry) -> Outcome:
         return Outcome(job.planned.run, seconds=entry.spent(), is_unfinished=True)
     except Exception as raised:
         expected = isinstance(raised, TenutoError)
-        error = str(raised) if expected else f"{type(raised).__name__}: {raised}"
+        error = str(raised) if expected else f"{type(raised).__name__}: {one_line(raised, 500)}"
         trace = None if expected else traceback.format_exc()
         outcome = Outcome(job.planned.run, error=error)
     entry.note(True, stage=journal.FAILED if error else journal.DONE, error=error, trace=trace)
@@ -261,7 +261,7 @@ def _clean_metrics(run: RunFolder) -> dict[str, Any]:
             float(report["test"]["mae"]["overall"]),
             float(report["mean_predictor"]["mae"]["overall"]),
         )
-    except (KeyError, TypeError, ValueError) as error:
+    except (LookupError, TypeError, ValueError) as error:
         raise FileError(
             f"{run.metrics}: is not a file of metrics. Delete it and run the same command again."
         ) from error

@@ -79,7 +79,7 @@ def resume(path: Path, state: State) -> bool:
         progress = json.loads(metadata["state"])
         for name in PROGRESS:
             setattr(state, name, progress[name])
-    except (FileError, KeyError, TypeError, ValueError, RuntimeError):
+    except (FileError, KeyError, TypeError, ValueError, AttributeError, RuntimeError):
         return False
     return True
 

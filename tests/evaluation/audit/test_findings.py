@@ -90,7 +90,18 @@ def test_findings_of_earlier_versions_are_read():
     assert Finding.from_json(fields) == FAILED
 
 
-@pytest.mark.parametrize("fields", [{"check": "nothing"}, {"verdict": "GOOD"}, {"check": 3}])
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"check": "nothing"},
+        {"verdict": "GOOD"},
+        {"check": 3},
+        {"value": "a\nb"},
+        {"threshold": []},
+        {"sentence": None},
+        {"source": 3},
+    ],
+)
 def test_what_is_no_finding_is_refused_with_its_file(fields):
     with pytest.raises(FileError, match=r"audit.json: .* Make the file again"):
         Finding.from_json(FAILED.as_json() | fields, "audit.json")

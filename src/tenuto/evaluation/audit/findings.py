@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from enum import StrEnum
 from typing import Any
 
-from tenuto.errors import FileError
+from tenuto.errors import FileError, one_line, quote
 from tenuto.registry import Registry
 
 
@@ -131,7 +131,16 @@ class Finding:
                 source=fields["source"],
             )
         except (KeyError, TypeError, ValueError) as error:
-            raise FileError(f"{path}: {error} in a finding. {again}") from error
+            raise FileError(f"{path}: {one_line(error)} in a finding. {again}") from error
+        for name, kind in (
+            ("value", float | int),
+            ("threshold", float | int),
+            ("sentence", str),
+            ("source", str),
+        ):
+            content = getattr(finding, name)
+            if not isinstance(content, kind) and not (content is None and name in ("value", "threshold")):
+                raise FileError(f"{path}: {name} of a finding is {quote(content)}. {again}")
         if not isinstance(finding.check, str) or finding.check not in CHECKS:
             raise FileError(f"{path}: there is no check {finding.check!r}. {again}")
         return finding

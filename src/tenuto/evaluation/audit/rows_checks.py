@@ -260,5 +260,8 @@ def _knows_data(evidence: Evidence, run: str) -> bool:
         return False
     from tenuto.models.checkpoint import IMPORTED
 
-    about: dict[str, object] = json.loads(read_safetensors(path)[1].get("tenuto", "{}"))
-    return about.get("fingerprint", IMPORTED) != IMPORTED
+    try:
+        about = json.loads(read_safetensors(path)[1].get("tenuto", "{}"))
+    except ValueError:
+        return False
+    return isinstance(about, dict) and about.get("fingerprint", IMPORTED) != IMPORTED

@@ -309,7 +309,14 @@ def _interventions(
     tables, remarks = {}, []
     text = ("run", "system", "protocol", "attack", "norm", "inputs", "target", "concept", "checkpoint")
     for path in (run.intervention_rows for run in runs if run.intervention_rows.is_file()):
-        table = read_csv(path, columns=NEEDED, text=text)
+        table = read_csv(
+            path,
+            columns=NEEDED,
+            text=text,
+            integers=("k",),
+            numbers=("epsilon", "mae", "mean_mae", "lowest_mae", "highest_mae"),
+            optional=("epsilon",),
+        )
         run = str(table["run"].iloc[0])
         own = rows[rows["run"] == run]
         if own.empty:
