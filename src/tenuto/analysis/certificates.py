@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from tenuto.analysis import words
 from tenuto.data.excerpts import SPECTROGRAM_UNIT
 from tenuto.errors import DataError
 from tenuto.files import sha256_file
@@ -45,7 +46,8 @@ class Sandwich:
 
     def _repr_html_(self) -> str:
         """Return the table that a notebook shows."""
-        return str(self.table.to_html(index=False, float_format="{:.4f}".format))
+        shown = self.table.to_html(index=False, float_format="{:.4f}".format)
+        return shown + words.remarks_html(self.remarks)
 
 
 def summary(rows: pd.DataFrame) -> pd.DataFrame:

@@ -108,7 +108,8 @@ class Comparison:
     remarks: tuple[str, ...]
 
     def _repr_html_(self) -> str:
-        return "".join(table.to_html(index=False) for table in (self.systems, self.pairs))
+        shown = "".join(table.to_html(index=False) for table in (self.systems, self.pairs))
+        return shown + words.remarks_html(self.remarks)
 
 
 def clip_errors(rows: pd.DataFrame, settings: Settings = Settings()) -> pd.DataFrame:

@@ -20,7 +20,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from tenuto.analysis import comparison, natural as baseline
+from tenuto.analysis import comparison, natural as baseline, words
 from tenuto.analysis.curve_shape import Values
 from tenuto.analysis.curve_summary import QUANTITIES, SUMMARY, interval, summary_line
 from tenuto.analysis.emotion_curves import emotion_curves
@@ -99,12 +99,14 @@ class Curves:
         return (self, *self.others)
 
     def _repr_html_(self) -> str:
-        return "".join(
+        shown = "".join(
             f"<p>{html.escape(one.axis.title)}</p>{one.summary.to_html(index=False)}"
             if self.others
             else one.summary.to_html(index=False)
             for one in self.by_norm
         )
+        remarks = dict.fromkeys(remark for one in self.by_norm for remark in one.remarks)
+        return shown + words.remarks_html(remarks)
 
 
 def from_folders(

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import html
 import math
+from collections.abc import Iterable
 
 import pandas as pd
 
@@ -16,6 +18,12 @@ NOTHING = "–"
 def number(value: float, pattern: str) -> str:
     """A number by a format pattern, a dash for NaN."""
     return NOTHING if math.isnan(value) else format(value, pattern)
+
+
+def remarks_html(sentences: Iterable[str]) -> str:
+    """Sentences below the table that a notebook shows, escaped; nothing without any."""
+    items = "".join(f"<li>{html.escape(sentence)}</li>" for sentence in sentences)
+    return f"<ul>{items}</ul>" if items else ""
 
 
 def short_unit(unit: str) -> str:

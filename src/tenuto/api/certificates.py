@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from tenuto.analysis.certificates import summary
+from tenuto.analysis.words import remarks_html
 from tenuto.api.progress import Progress
 from tenuto.attacks.base import Examples
 from tenuto.attacks.calling import Evaluator, left_as_found
@@ -55,7 +56,8 @@ class Certificates:
 
     def _repr_html_(self) -> str:
         """Return the table that a notebook shows."""
-        return str(self.summary.to_html(index=False, float_format="{:.4f}".format))
+        shown = self.summary.to_html(index=False, float_format="{:.4f}".format)
+        return shown + remarks_html(self.remarks)
 
 
 @dataclasses.dataclass(frozen=True)

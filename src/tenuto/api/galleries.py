@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 
 from tenuto.analysis.systems import label_scale
+from tenuto.analysis.words import remarks_html
 from tenuto.api.progress import SILENT, Progress
 from tenuto.api.runs import Run, Source, open_run
 from tenuto.attacks.checks import require_whole
@@ -54,7 +55,7 @@ class Gallery:
     def _repr_html_(self) -> str:
         """Return a link, as a notebook shows it."""
         path = html.escape(str(self.path), quote=True)
-        return f'<a href="{path}">{path}</a>'
+        return f'<a href="{path}">{path}</a>{remarks_html(self.remarks)}'
 
 
 def gallery(

@@ -13,6 +13,7 @@ from typing import Any
 import pandas as pd
 
 from tenuto.analysis.systems import worse_than_constant
+from tenuto.analysis.words import remarks_html
 from tenuto.data.splits import PARTS
 from tenuto.evaluation.intervention import Intervention
 from tenuto.evaluation.resynthesis import mean_survival
@@ -61,7 +62,7 @@ class Metrics:
 
     def _repr_html_(self) -> str:
         """Return the table that a notebook shows."""
-        return str(self.table.to_html(float_format="{:.4f}".format))
+        return self.table.to_html(float_format="{:.4f}".format) + remarks_html(self.remarks)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import html
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
@@ -11,6 +12,7 @@ import pandas as pd
 
 from tenuto.analysis import smc2025
 from tenuto.analysis.systems import is_paper_data, selection
+from tenuto.analysis.words import remarks_html
 from tenuto.api.comparing import Place, rows as read_rows
 from tenuto.errors import ConfigError, did_you_mean
 from tenuto.reporting import paper as files, tables
@@ -58,7 +60,11 @@ class Paper:
     def _repr_html_(self) -> str:
         """Return both tables as a notebook shows them."""
         parts = ["table1", *(["significance"] if len(self.significance) else [])]
-        return "".join(self.printed(part)[0].to_html(index=False) for part in parts)
+        shown = [self.printed(part) for part in parts]
+        both = "".join(
+            f"<p>{html.escape(caption)}</p>{table.to_html(index=False)}" for table, caption in shown
+        )
+        return both + remarks_html(self.remarks)
 
 
 def paper(

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from tenuto.analysis.words import remarks_html
 from tenuto.api.auditing import trust_runs
 from tenuto.api.comparing import Place
 from tenuto.api.datasets import find_data, prepare
@@ -69,7 +70,8 @@ class Report:
         """Return the answer and a link, as a notebook shows them."""
         sentences = "".join(f"<li>{html.escape(sentence)}</li>" for sentence in self.answer)
         path = html.escape(str(self.path), quote=True)
-        return f'<p>{html.escape(self.question)}</p><ul>{sentences}</ul><a href="{path}">{path}</a>'
+        link = f'<a href="{path}">{path}</a>{remarks_html(self.missing)}'
+        return f"<p>{html.escape(self.question)}</p><ul>{sentences}</ul>{link}"
 
 
 def report(

@@ -26,6 +26,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
+from tenuto.analysis.words import remarks_html
 from tenuto.devices import repeatable
 from tenuto.errors import ConfigError, DataError
 from tenuto.evaluation.attacked_clips import Clips
@@ -79,7 +80,8 @@ class Leakage:
     def _repr_html_(self) -> str:
         """Return the table that a notebook shows."""
         caption = html.escape(f"{self.run}, {self.clips} {self.part} clips")
-        return f"<p>{caption}</p>{self.summary.to_html(index=False, float_format='{:.3f}'.format)}"
+        shown = self.summary.to_html(index=False, float_format="{:.3f}".format)
+        return f"<p>{caption}</p>{shown}{remarks_html(self.remarks)}"
 
 
 @dataclasses.dataclass(frozen=True)
