@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable, Iterator, Mapping
 from importlib.metadata import EntryPoint, entry_points
 from types import CodeType
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from tenuto.errors import ConfigError, did_you_mean, one_line
 
@@ -36,7 +36,7 @@ class Registry(Mapping[str, T], Generic[T]):
         tenuto.errors.ConfigError: Unknown shape 'sqare'. Did you mean square? Valid: square.
     """
 
-    def __init__(self, kind: str, group: str, parts: type = object) -> None:
+    def __init__(self, kind: str, group: str, parts: Any = object) -> None:
         self.kind = kind
         self.group = group
         self._type = parts

@@ -47,7 +47,7 @@ class Sandwich:
     def _repr_html_(self) -> str:
         """Return the table that a notebook shows."""
         shown = self.table.to_html(index=False, float_format="{:.4f}".format)
-        return shown + words.remarks_html(self.remarks)
+        return f"{shown}{words.remarks_html(self.remarks)}"
 
 
 def summary(rows: pd.DataFrame) -> pd.DataFrame:

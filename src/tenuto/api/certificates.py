@@ -57,7 +57,7 @@ class Certificates:
     def _repr_html_(self) -> str:
         """Return the table that a notebook shows."""
         shown = self.summary.to_html(index=False, float_format="{:.4f}".format)
-        return shown + remarks_html(self.remarks)
+        return f"{shown}{remarks_html(self.remarks)}"
 
 
 @dataclasses.dataclass(frozen=True)

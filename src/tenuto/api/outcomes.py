@@ -62,7 +62,7 @@ class Metrics:
 
     def _repr_html_(self) -> str:
         """Return the table that a notebook shows."""
-        return self.table.to_html(float_format="{:.4f}".format) + remarks_html(self.remarks)
+        return f"{self.table.to_html(float_format='{:.4f}'.format)}{remarks_html(self.remarks)}"
 
 
 @dataclasses.dataclass(frozen=True)
