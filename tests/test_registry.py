@@ -2,6 +2,7 @@
 
 import doctest
 from importlib.metadata import EntryPoint, EntryPoints
+from typing import Any
 
 import pytest
 
@@ -40,3 +41,36 @@ def test_broken_entry_point_is_named(monkeypatch):
     parts: Registry[float] = Registry("part", "tenuto.parts")
     with pytest.raises(ConfigError, match="no_such_module:x cannot be imported"):
         parts["bad"]
+    with pytest.raises(ConfigError, match="no_such_module:x cannot be imported"):  # also the second time
+        list(parts)
+
+
+def test_cell_that_is_executed_again_replaces_its_part():
+    parts: Registry[int] = Registry("part", "tenuto.parts")
+    for value in (1, 2):
+        exec(f"parts.register('one')({value})", {"__name__": "__main__", "parts": parts})
+    assert dict(parts) == {"one": 2}
+    with pytest.raises(ConfigError, match="part 'one' is registered already"):
+        exec("parts.register('one')(3)", {"__name__": "other_package", "parts": parts})
+    with pytest.raises(ConfigError, match="part 'two' is registered already"):
+        exec("for n in 1, 2: parts.register('two')(n)", {"__name__": "__main__", "parts": parts})
+
+
+def test_two_packages_with_one_name_are_named(monkeypatch):
+    points = EntryPoints(
+        [EntryPoint("pi", "math:pi", "tenuto.parts"), EntryPoint("pi", "fractions:Fraction", "tenuto.parts")]
+    )
+    monkeypatch.setattr(tenuto.registry, "entry_points", lambda group: points.select(group=group))
+    parts: Registry[float] = Registry("part", "tenuto.parts")
+    with pytest.raises(ConfigError, match=r"fractions:Fraction announces the part 'pi'.* by math"):
+        list(parts)
+
+
+def test_part_of_another_type_is_refused(monkeypatch):
+    points = EntryPoints([EntryPoint("pi", "math:pi", "tenuto.parts")])
+    monkeypatch.setattr(tenuto.registry, "entry_points", lambda group: points.select(group=group))
+    parts: Registry[Any] = Registry("part", "tenuto.parts", type)
+    with pytest.raises(ConfigError, match=r"part 'pi' must be a class, got 3.14"):
+        list(parts)
+    with pytest.raises(ConfigError, match=r"part 'two' must be a class, got 2"):
+        parts.register("two")(2)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, TypeAlias
 
 if TYPE_CHECKING:
@@ -45,11 +46,14 @@ class Displayed:
 
         with pd.option_context("display.precision", DIGITS, "display.max_colwidth", None):
             return "".join(
-                f"<p>{html.escape(part)}</p>"
-                if isinstance(part, str)
-                else part.to_html(index=_is_named(part))
+                paragraphs([part]) if isinstance(part, str) else part.to_html(index=_is_named(part))
                 for part in self._elements()
             )
+
+
+def paragraphs(sentences: Iterable[str]) -> str:
+    """Sentences as HTML, escaped."""
+    return "".join(f"<p>{html.escape(sentence)}</p>" for sentence in sentences)
 
 
 def _is_named(table: pd.DataFrame) -> bool:

@@ -44,7 +44,7 @@ class Metric:
     kind: Literal["ratings", "tags"] = "ratings"
 
 
-METRICS: Registry[Metric] = Registry("metric", "tenuto.metrics")
+METRICS: Registry[Metric] = Registry("metric", "tenuto.metrics", Metric)
 """The metrics that `evaluate` reports."""
 
 

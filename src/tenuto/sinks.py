@@ -25,7 +25,7 @@ class Sink(Protocol):
         """End the report; nothing is logged afterwards."""
 
 
-SINKS: Registry[type[Any]] = Registry("sink", "tenuto.sinks")
+SINKS: Registry[type[Any]] = Registry("sink", "tenuto.sinks", type)
 """Every sink by its name. A class is made with the folder of the run, the name of the run, and what of it is reported:
 ``training``, or a protocol."""
 

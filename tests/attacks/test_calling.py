@@ -78,6 +78,12 @@ def test_emotions_that_do_not_fit_the_targets_are_refused(shape):
         emotions_of(torch.zeros(shape), TARGETS)
 
 
+@pytest.mark.parametrize("outputs", [1, 8])
+def test_a_model_that_squeezes_may_see_a_single_example(outputs):
+    targets = TARGETS[:1, :outputs]
+    assert torch.equal(emotions_of(targets.squeeze(), targets), targets)
+
+
 def test_concepts_are_copied_too():
     concepts = torch.ones(3, 2)
     answers: tuple[Any, ...] = (Prediction(TARGETS, concepts), {"emotions": TARGETS, "concepts": concepts})

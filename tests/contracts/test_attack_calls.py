@@ -113,6 +113,10 @@ def test_unusable_arguments_are_refused(inputs, labels):
     attack = FGSM(Linf(0.1))
     with pytest.raises(ConfigError, match=r"valid_range must be \(lowest, highest\), got \(1.0, 0.0\)"):
         attack(MODEL, inputs, labels, valid_range=(1.0, 0.0))
+    ranges: tuple[Any, ...] = ((None, 1.0), 1.0, (inputs, inputs + 1), ("low", "high"))
+    for unusable in ranges:
+        with pytest.raises(ConfigError, match=r"valid_range must be \(lowest, highest\), got .*-inf or inf"):
+            attack(MODEL, inputs, labels, valid_range=unusable)
     with pytest.raises(
         AttackError, match=r"start has shape \(2, 1, 4, 3\), but the inputs have \(3, 1, 4, 3\)"
     ):

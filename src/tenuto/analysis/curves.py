@@ -99,7 +99,8 @@ class Curves(Displayed):
         return (self, *self.others)
 
     def _elements(self) -> list[Element]:
-        return [part for one in self.by_norm for part in (one.axis.title, one.summary)] + [*self.remarks]
+        remarks = dict.fromkeys(remark for one in self.by_norm for remark in one.remarks)
+        return [*(part for one in self.by_norm for part in (one.axis.title, one.summary)), *remarks]
 
 
 def from_folders(

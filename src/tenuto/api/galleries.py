@@ -15,7 +15,7 @@ from tenuto.analysis.systems import label_scale
 from tenuto.api.progress import SILENT, Progress
 from tenuto.api.runs import Run, Source, open_run
 from tenuto.attacks.checks import require_whole
-from tenuto.display import Displayed, Element
+from tenuto.display import Displayed, Element, paragraphs
 from tenuto.errors import ConfigError
 from tenuto.evaluation import resynthesis
 from tenuto.evaluation.resynthesised_clip import Resynthesis
@@ -58,7 +58,7 @@ class Gallery(Displayed):
     def _repr_html_(self) -> str:
         """Return a link, as a notebook shows it."""
         path = html.escape(str(self.path), quote=True)
-        return f'<a href="{path}">{path}</a>'
+        return f'<a href="{path}">{path}</a>{paragraphs(self.remarks)}'
 
 
 def gallery(

@@ -58,7 +58,8 @@ class Paper(Displayed):
 
     def _elements(self) -> list[Element]:
         parts = ["table1", *(["significance"] if len(self.significance) else [])]
-        return [*(self.printed(part)[0] for part in parts), *self.remarks]
+        shown = [self.printed(part) for part in parts]
+        return [*(element for table, caption in shown for element in (caption, table)), *self.remarks]
 
 
 def paper(

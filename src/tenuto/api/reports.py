@@ -15,7 +15,7 @@ from tenuto.api.comparing import Place
 from tenuto.api.datasets import find_data, prepare
 from tenuto.api.progress import SILENT, Progress
 from tenuto.data import Prepared
-from tenuto.display import Displayed, Element
+from tenuto.display import Displayed, Element, paragraphs
 from tenuto.errors import ConfigError, DataError, TenutoError
 from tenuto.evaluation.audit import Data, audit as run_audit, open_sources
 from tenuto.evaluation.linear_head import head_gain, linear_head
@@ -67,13 +67,14 @@ class Report(Displayed):
         }
 
     def _elements(self) -> list[Element]:
-        return [self.question, *self.answer, str(self.path)]
+        return [self.question, *self.answer, str(self.path), *self.missing]
 
     def _repr_html_(self) -> str:
         """Return the answer and a link, as a notebook shows them."""
         sentences = "".join(f"<li>{html.escape(sentence)}</li>" for sentence in self.answer)
         path = html.escape(str(self.path), quote=True)
-        return f'<p>{html.escape(self.question)}</p><ul>{sentences}</ul><a href="{path}">{path}</a>'
+        link = f'<a href="{path}">{path}</a>{paragraphs(self.missing)}'
+        return f"{paragraphs([self.question])}<ul>{sentences}</ul>{link}"
 
 
 def report(

@@ -170,6 +170,8 @@ def emotions_of(returned: Any, like: Tensor, output: str | None = None) -> Tenso
             f"The model returned a {type(returned).__name__} without emotions. It must return a tensor, an object or "
             "dict with 'emotions', or a tuple whose first entry is a tensor."
         )
+    if len(like) == 1 and emotions.ndim < 2:  # a model that squeezes drops the axis of a single example
+        emotions = emotions.reshape(1, -1)
     if emotions.ndim == 1 and like.shape[1] == 1:
         emotions = emotions[:, None]
     if emotions.shape != like.shape:

@@ -9,14 +9,14 @@ from typing import Any
 from tenuto.errors import ConfigError, did_you_mean
 from tenuto.registry import Registry
 
-ATTACKS: Registry[type[Any]] = Registry("attack", "tenuto.attacks")
-OBJECTIVES: Registry[type[Any]] = Registry("objective", "tenuto.objectives")
-BUDGETS: Registry[type[Any]] = Registry("norm", "tenuto.budgets")
+ATTACKS: Registry[type[Any]] = Registry("attack", "tenuto.attacks", type)
+OBJECTIVES: Registry[type[Any]] = Registry("objective", "tenuto.objectives", type)
+BUDGETS: Registry[type[Any]] = Registry("norm", "tenuto.budgets", type)
 """Budgets by what the column ``norm`` of the rows calls them."""
 PROTOCOLS: Registry[Any] = Registry("protocol", "tenuto.protocols")
 
-TRANSFORMATIONS: Registry[type[Any]] = Registry("transformation", "tenuto.transformations")
-SETTINGS: Registry[type[Any]] = Registry("setting", "tenuto.settings")
+TRANSFORMATIONS: Registry[type[Any]] = Registry("transformation", "tenuto.transformations", type)
+SETTINGS: Registry[type[Any]] = Registry("setting", "tenuto.settings", type)
 """Settings of an attack that have settings themselves, by the names of their classes."""
 
 NESTED: dict[str, Registry[Any]] = {

@@ -25,7 +25,7 @@ from tenuto.attacks.region import Area
 from tenuto.attacks.trace import Recorder
 from tenuto.attacks.transformations import Transformations, View, Views
 from tenuto.devices import Precision, computing_in
-from tenuto.errors import AttackError, ConfigError
+from tenuto.errors import AttackError, ConfigError, one_line
 
 SEARCH, JUDGE, FRESH = range(3)
 """Series of random draws: those of the search, those that decide what is returned, and those that measure it."""
@@ -41,9 +41,15 @@ def room(inputs: Tensor, valid_range: Range | None) -> tuple[Tensor, Tensor] | N
     """Smallest and largest perturbation of every entry that keep it valid; 0 is always between them."""
     if valid_range is None:
         return None
-    low, high = valid_range
+    try:
+        low, high = (float(end) for end in valid_range)
+    except (TypeError, ValueError, RuntimeError):  # no pair, or ends that are no single numbers
+        low = high = math.nan
     if not low < high:
-        raise ConfigError(f"valid_range must be (lowest, highest), got {valid_range!r}.")
+        raise ConfigError(
+            f"valid_range must be (lowest, highest), got {one_line(repr(valid_range))}. Both are numbers; for no limit "
+            "give -inf or inf."
+        )
     return (low - inputs).clamp_max(0), (high - inputs).clamp_min(0)
 
 

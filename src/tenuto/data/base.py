@@ -295,7 +295,7 @@ def fingerprint(index: Index, audio_sha256: tuple[str, ...]) -> str:
     return digest.hexdigest()
 
 
-DATASETS: Registry[type[Dataset]] = Registry("data set", "tenuto.datasets")
+DATASETS: Registry[type[Dataset]] = Registry("data set", "tenuto.datasets", type)
 """Every data set by the name of its card."""
 
 

@@ -84,7 +84,7 @@ class NaturalChange(Protocol):
     def __call__(self, recording: Recording) -> Waveform: ...
 
 
-NATURAL_CHANGES: Registry[NaturalChange] = Registry("natural variation", "tenuto.natural")
+NATURAL_CHANGES: Registry[NaturalChange] = Registry("natural variation", "tenuto.natural", Callable)
 """Objective of the rows -> what is done to the waveform. Another excerpt is measured in addition."""
 
 

@@ -53,7 +53,7 @@ class Network(nn.Module, abc.ABC):
         """Make this frozen copy faster without changing its predictions, in place. The base class does nothing."""
 
 
-NETWORKS: Registry[type[Network]] = Registry("network", "tenuto.networks")
+NETWORKS: Registry[type[Network]] = Registry("network", "tenuto.networks", type)
 """All networks by name."""
 
 N = TypeVar("N", bound=Network)

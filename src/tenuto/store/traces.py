@@ -33,7 +33,7 @@ def read_traces(path: Path) -> pd.DataFrame:
         raise FileError(
             f"{path}: is damaged ({error}). Delete it and its rows, then attack the run again."
         ) from error
-    columns = tuple(NO_TRACES)
+    columns = tuple(map(str, NO_TRACES))
     if text.strip() == ",".join(columns):
         return NO_TRACES.copy()
     return read_csv(

@@ -34,7 +34,7 @@ class Check:
     find: Callable[[Any], Finding]
 
 
-CHECKS: Registry[Check] = Registry("audit check", "tenuto.checks")
+CHECKS: Registry[Check] = Registry("audit check", "tenuto.checks", Check)
 """Every check by its name, which is also the name of its page. A check registers itself where it is defined."""
 
 ORDER = (

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from matplotlib.layout_engine import LayoutEngine
     from matplotlib.transforms import BboxBase
 
-FIGURES: Registry[Callable[..., Any]] = Registry("figure", "tenuto.figures")
+FIGURES: Registry[Callable[..., Any]] = Registry("figure", "tenuto.figures", Callable)
 """Name -> function that draws the figure."""
 
 INK, GREY, PAPER = "#222222", "#999999", "#ffffff"

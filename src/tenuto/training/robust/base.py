@@ -47,7 +47,7 @@ class Method(abc.ABC):
         """Make the updates of one batch, and return the mean of their losses."""
 
 
-METHODS: Registry[type[Method]] = Registry("training method", "tenuto.training_methods")
+METHODS: Registry[type[Method]] = Registry("training method", "tenuto.training_methods", type)
 """All methods by name."""
 
 
