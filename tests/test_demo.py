@@ -1,4 +1,4 @@
-"""`tenuto demo`, as README says it runs, with one seed of its two and two systems of its five."""
+"""`tenuto demo`, as README says it runs, with one seed of its two, two systems of its five, and fewer clips."""
 
 from __future__ import annotations
 
@@ -18,7 +18,8 @@ from tenuto.store import location
 def run(folder):
     demo = preset_study("demo")
     systems = {name: demo.systems[name] for name in ("A2E", "A2M2E")}  # which the paper compares
-    smaller = demo.model_copy(update={"seeds": (6,), "systems": systems})
+    corpus = demo.corpus.model_copy(update={"clips": 120})
+    smaller = demo.model_copy(update={"seeds": (6,), "systems": systems, "corpus": corpus})
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("tenuto.config.preset_study", lambda name: smaller)
         patch.setattr("os.cpu_count", lambda: 1)  # workers are tested with the engines
@@ -54,7 +55,7 @@ def test_the_paper_is_made(demo):
 
 def test_the_screen_says_what_was_reduced_found_and_spent(demo):
     shown = demo[1].stdout
-    for part in ("Reduced for the demo: 180 generated clips", "10 attack iterations in adversarial training"):
+    for part in ("Reduced for the demo: 120 generated clips", "10 attack iterations in adversarial training"):
         assert part in shown
     assert "Findings" in shown
     for stage in ("corpus", "spectrograms", "training", "attack", "paper"):

@@ -428,10 +428,14 @@ class SafetensorsFile(Mapping[str, Array]):
             raise KeyError(name)
         try:
             array: Array = self._stream.get_tensor(name)
+            # bfloat16 is known to NumPy where another package has registered it
+            reason = "" if array.dtype.kind in "biuf" else str(array.dtype)
         except Exception as error:  # bfloat16 and float8 raise TypeError, AttributeError or others
+            reason = one_line(error)
+        if reason:
             raise FileError(
-                f"{self._path}: {quote(name)} has a type NumPy cannot read ({one_line(error)}). Save it as float32."
-            ) from error
+                f"{self._path}: {quote(name)} has a type NumPy cannot read ({reason}). Save it as float32."
+            )
         return array
 
     def __iter__(self) -> Iterator[str]:
