@@ -137,6 +137,21 @@ def test_the_page_states_certificates_of_the_budget_of_the_study(runs):
     }
 
 
+def test_the_page_states_from_which_size_attacks_exceed_natural_variation():
+    beyond = read_csv(FOLDER / "curve" / "summary.csv").set_index("system")["beyond"]
+    systems = ("A2E", "A2M2E", "A2E_fast", "A2M2E_fast")
+    first, second, third, last = (f"{beyond[name]:.3f} ({name})" for name in systems)
+    assert f"from {first}, {second}, {third} and {last} on" in SENTENCES
+
+
+def test_the_page_states_what_robust_training_costs_on_clean_clips(runs):
+    clean = {
+        system: np.mean([read_json(run.metrics)["test"]["mae"]["overall"] for run in runs[system]])
+        for system in ("A2E", "A2E_fast")
+    }
+    assert f"costs A2E {plain(clean['A2E_fast'] - clean['A2E'])} of clean error" in SENTENCES
+
+
 def test_the_tables_are_those_of_the_runs(worst):
     table = read_csv(FOLDER / "stats" / "stats_systems.csv")
     stored = table[table["quantity"] == "attacked"].set_index("system")["mean"]

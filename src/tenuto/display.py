@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import abc
 import html
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, TypeAlias
@@ -19,15 +20,15 @@ WIDEST = 100
 """Characters of a cell in text, after which it is cut off."""
 
 
-class Displayed:
+class Displayed(abc.ABC):
     """A result that shows itself by sentences and tables.
 
     A data class that inherits from it is declared with ``repr=False``.
     """
 
+    @abc.abstractmethod
     def _elements(self) -> list[Element]:
         """What is shown, in this order."""
-        raise NotImplementedError
 
     def __repr__(self) -> str:
         """The name of the class, and below it sentences and tables."""

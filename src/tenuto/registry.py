@@ -64,8 +64,8 @@ class Registry(Mapping[str, T], Generic[T]):
 
     def _check_type(self, name: str, part: object) -> None:
         if not isinstance(part, self._type):
-            wanted = "class" if self._type is type else self._type.__name__
-            raise ConfigError(f"The {self.kind} '{name}' must be a {wanted}, got {part!r}.")
+            kind = "class" if self._type is type else self._type.__name__
+            raise ConfigError(f"The {self.kind} '{name}' must be a {kind}, got {part!r}.")
 
     def __getitem__(self, name: str) -> T:
         if name not in self._parts:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
-from tenuto.errors import ConfigError
+from tenuto.errors import ConfigError, one_line
 
 LARGEST_NUMBER = 1e18
 """Largest size of a numeric setting. Its square is still a float32."""
@@ -47,3 +48,17 @@ def require_flag(name: str, value: Any) -> None:
     """Raise `ConfigError` unless a setting is true or false."""
     if not isinstance(value, bool):
         raise ConfigError(f"{name} must be true or false, got {value!r}.")
+
+
+def require_range(valid_range: Any) -> tuple[float, float]:
+    """Lowest and highest valid entry. Raises `ConfigError` for anything but two numbers in this order."""
+    try:
+        low, high = (float(end) for end in valid_range)
+    except (TypeError, ValueError, RuntimeError):
+        low = high = math.nan  # no pair, or ends that are no single numbers
+    if not low < high:
+        given = one_line(repr(valid_range))
+        raise ConfigError(
+            f"valid_range must be (lowest, highest), got {given}. For no limit give -inf or inf."
+        )
+    return low, high

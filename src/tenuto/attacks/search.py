@@ -19,13 +19,13 @@ from tenuto.attacks.base import AttackResult, Examples, Progress, Range
 from tenuto.attacks.budgets import TOLERANCE, Budget, per_example
 from tenuto.attacks.calling import Evaluator, Outputs, input_gradient
 from tenuto.attacks.chance import generator_of
-from tenuto.attacks.checks import SMALLEST_STEP, listed
+from tenuto.attacks.checks import SMALLEST_STEP, listed, require_range
 from tenuto.attacks.objectives import Objective, Situation
 from tenuto.attacks.region import Area
 from tenuto.attacks.trace import Recorder
 from tenuto.attacks.transformations import Transformations, View, Views
 from tenuto.devices import Precision, computing_in
-from tenuto.errors import AttackError, ConfigError, one_line
+from tenuto.errors import AttackError
 
 SEARCH, JUDGE, FRESH = range(3)
 """Series of random draws: those of the search, those that decide what is returned, and those that measure it."""
@@ -41,15 +41,7 @@ def room(inputs: Tensor, valid_range: Range | None) -> tuple[Tensor, Tensor] | N
     """Smallest and largest perturbation of every entry that keep it valid; 0 is always between them."""
     if valid_range is None:
         return None
-    try:
-        low, high = (float(end) for end in valid_range)
-    except (TypeError, ValueError, RuntimeError):  # no pair, or ends that are no single numbers
-        low = high = math.nan
-    if not low < high:
-        raise ConfigError(
-            f"valid_range must be (lowest, highest), got {one_line(repr(valid_range))}. Both are numbers; for no limit "
-            "give -inf or inf."
-        )
+    low, high = require_range(valid_range)
     return (low - inputs).clamp_max(0), (high - inputs).clamp_min(0)
 
 
