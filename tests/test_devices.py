@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import warnings
 
 import pytest
 import torch
 
+from tenuto import devices
 from tenuto.devices import (
     allowing_tf32,
     arithmetic,
@@ -16,7 +18,7 @@ from tenuto.devices import (
     require,
     require_precision,
 )
-from tenuto.errors import ConfigError
+from tenuto.errors import ConfigError, PrecisionWarning
 
 
 def test_the_processor_is_always_there():
@@ -58,6 +60,19 @@ def test_networks_compute_in_the_precision_asked_for(precision, expected):
     with computing_in(precision, "cpu"):
         assert layer(torch.ones(1, 2)).dtype == expected
     assert layer.weight.dtype == torch.float32
+
+
+@pytest.mark.parametrize("fast", [True, False])
+def test_bfloat16_that_a_processor_emulates_is_named_once(monkeypatch, fast):
+    monkeypatch.setattr(devices, "fast_bfloat16", lambda device: fast)
+    devices._warn_of_emulation.cache_clear()
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        for _ in range(2):
+            with computing_in("bfloat16", "cpu"):
+                pass
+    assert [each.category for each in caught] == ([] if fast else [PrecisionWarning])
+    devices._warn_of_emulation.cache_clear()
 
 
 def flags():

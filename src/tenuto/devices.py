@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, Concatenate, Literal, ParamSpec, Protocol, TypeVar
 
-from tenuto.errors import ConfigError
+from tenuto.errors import ConfigError, PrecisionWarning
 
 P = ParamSpec("P")
 Result = TypeVar("Result")
@@ -126,6 +127,9 @@ def computing_in(precision: Precision, device: str) -> AbstractContextManager[An
     Args:
         precision: float32 changes nothing; tf32 is TF32 in convolutions and matrix products on a GPU.
         device: ``cpu`` or ``cuda``, a type without a number.
+
+    Warns:
+        PrecisionWarning: The device emulates bfloat16; once per process.
     """
     if precision == "float32":
         return contextlib.nullcontext()
@@ -133,7 +137,18 @@ def computing_in(precision: Precision, device: str) -> AbstractContextManager[An
         return allowing_tf32(True)
     import torch
 
+    _warn_of_emulation(device)
     return torch.autocast(device, torch.bfloat16)
+
+
+@functools.cache
+def _warn_of_emulation(device: str) -> None:
+    if not fast_bfloat16(device):
+        warnings.warn(
+            f"precision bfloat16: {device} only emulates it, which is slower than float32, often many times.",
+            PrecisionWarning,
+            stacklevel=3,
+        )
 
 
 @contextlib.contextmanager

@@ -32,7 +32,11 @@ class AudioError(TenutoError):
     """A recording cannot be decoded, is cut off, silent, or not finite."""
 
 
-class AudioWarning(UserWarning):
+class TenutoWarning(UserWarning):
+    """What the command line prints as a line of its own on standard error."""
+
+
+class AudioWarning(TenutoWarning):
     """A recording was used, but it is damaged or holds next to nothing, so its prediction means little."""
 
 
@@ -104,11 +108,15 @@ class Problems:
             raise type(first)(*self.sentences) from first
 
 
-class FolderWarning(UserWarning):
+class FolderWarning(TenutoWarning):
     """A run of a study cannot be read and is left out, or results cannot be written into a run's folder."""
 
 
-class RandomModelWarning(UserWarning):
+class PrecisionWarning(TenutoWarning):
+    """A network computes in a precision that the processor only emulates, which is slower than float32."""
+
+
+class RandomModelWarning(TenutoWarning):
     """A model under attack draws random numbers, so its predictions and every result on it vary."""
 
 

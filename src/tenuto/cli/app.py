@@ -36,7 +36,7 @@ from tenuto.cli import (
 )
 from tenuto.cli.common import notes
 from tenuto.cli.options import APPS, with_options
-from tenuto.errors import AudioWarning, FolderWarning, RandomModelWarning, TenutoError, one_line
+from tenuto.errors import TenutoError, TenutoWarning, one_line
 
 EXIT_BAD_INPUT = 2
 REPRODUCE, DATA, ROBUSTNESS, MODEL = (
@@ -53,8 +53,7 @@ class Commands(TyperGroup):
     def invoke(self, ctx: Any) -> Any:
         """Run the named command."""
         with warnings.catch_warnings():
-            for category in (AudioWarning, FolderWarning, RandomModelWarning):
-                warnings.simplefilter("always", category)
+            warnings.simplefilter("always", TenutoWarning)
             warnings.showwarning = _show_warning(warnings.showwarning)
             try:
                 return super().invoke(ctx)
@@ -71,7 +70,7 @@ def _show_warning(others: Callable[..., None]) -> Callable[..., None]:
     """What prints Tenuto's warnings as a line on stderr, and all others as Python does."""
 
     def show(message: Warning | str, category: type[Warning], *args: Any, **options: Any) -> None:
-        if category.__module__ == "tenuto.errors":
+        if issubclass(category, TenutoWarning):
             notes.print(f"warning: {' '.join(str(message).split())}")
         else:
             others(message, category, *args, **options)
