@@ -248,7 +248,7 @@ def test_without_parts_any_inputs_will_do():
             r"change waveforms \(n, samples\), but the inputs have shape",
         ),
         ((Gain(), Room()), SOUND, None, "depend on the sample rate: give axes"),
-        ((Room(),), SOUND, Axes(31.3, (100.0,) * 149), "axes names 149 bands"),
+        ((Room(),), SOUND, Axes(31.3, tuple(range(149))), "axes names 149 bands"),
     ],
 )
 def test_other_inputs_are_refused(parts, inputs, axes, message):

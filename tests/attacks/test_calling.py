@@ -53,12 +53,18 @@ def test_an_output_without_emotions_is_refused(output):
 
 
 @pytest.mark.parametrize(
-    ("weights", "inputs"), [(torch.float32, torch.float64), (torch.float64, torch.float32)]
+    ("weights", "inputs", "advice"),
+    [
+        (torch.float32, torch.float64, r"the inputs with .to\(torch.float32"),
+        (torch.float64, torch.float32, r"the inputs with .to\(torch.float64"),
+        # Attacks refuse inputs in bfloat16.
+        (torch.bfloat16, torch.float32, r"the model with .to\(torch.float32"),
+    ],
 )
-def test_inputs_of_another_floating_point_type_are_refused_with_both(weights, inputs):
+def test_inputs_of_another_floating_point_type_are_refused_with_both(weights, inputs, advice):
     evaluate = Evaluator(nn.Linear(4, 8).to(weights))
     with pytest.raises(
-        AttackError, match=rf"inputs are {inputs}, but the model's weights are {weights}: convert"
+        AttackError, match=f"inputs are {inputs}, but the model's weights are {weights}: convert .*{advice}"
     ):
         evaluate(torch.zeros(3, 4, dtype=inputs), TARGETS.to(inputs))
 

@@ -169,6 +169,15 @@ def test_worst_cases_of_several_norms_are_by_budget():
     assert "SNR(db=40)" in repr(outcome)
 
 
+@pytest.mark.parametrize("budgets", [(), (Linf(0.1),)], ids=repr)
+def test_worst_cases_of_attacks_of_another_norm_are_their_own(budgets):
+    """An L2 norm of 0.1 spreads over twelve entries, of which each moves much less than 0.1."""
+    attacks = (FGSM(Linf(0.1)), FGSM(L2(0.1)))
+    outcome = Protocol("own-1", 1, "Two norms.", attacks, budgets=budgets)(model, INPUTS, LABELS)
+    assert list(outcome.worst) == [Linf(0.1), L2(0.1)]
+    assert (outcome.worst[L2(0.1)].error < outcome.worst[Linf(0.1)].error).all()
+
+
 def test_budgets_of_waveforms_set_the_domain():
     assert TWO_NORMS.domain == protocol("sound-1").domain == "waveform"
     assert protocol("standard-1").domain is None

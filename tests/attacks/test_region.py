@@ -340,6 +340,12 @@ def test_axes_must_be_those_of_the_inputs(axes, inputs, message):
         FGSM(Linf(0.1), region=PART)(Linear(WEIGHTS), inputs, LABELS, axes=axes)
 
 
+@pytest.mark.parametrize("bands", [(100.0, 200.0, 300.0, 250.0, 50.0), (100.0, math.nan)])
+def test_bands_must_rise(bands):
+    with pytest.raises(ConfigError, match=r"bands must be rising centre frequencies in Hz, got \(100.0, "):
+        Axes(10.0, bands)
+
+
 def test_a_region_is_a_region():
     with pytest.raises(ConfigError, match="region must be a Region"):
         FGSM(Linf(0.1), region=(2, 4))  # type: ignore[arg-type]

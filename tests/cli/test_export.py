@@ -235,6 +235,8 @@ def test_a_notebook_shows_and_plays_it(package, song):
 def test_attacks_that_need_ratings_are_refused(refused, package, song):
     with pytest.raises(ConfigError, match="ratings, which a recording does not have"):
         library.attack_recording("a2e-soundtracks", song, APGD(Linf(0.05)))
+    with pytest.raises(ConfigError, match=r"Described on .* compares predictions with ratings"):
+        library.attack_recording("a2e-soundtracks", song, "Described", epsilon=0.001)
     with pytest.raises(ConfigError, match=r"epsilon: belong to an attack by its name"):
         library.attack_recording("a2e-soundtracks", song, APGD(Linf(0.05)), epsilon=0.1)
     recording = ("attack", "a2e-soundtracks", song)

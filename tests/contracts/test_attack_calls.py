@@ -121,6 +121,10 @@ def test_unusable_arguments_are_refused(inputs, labels):
         AttackError, match=r"start has shape \(2, 1, 4, 3\), but the inputs have \(3, 1, 4, 3\)"
     ):
         attack(MODEL, inputs, labels, start=inputs[:2])
+    with pytest.raises(AttackError, match=r"perturbations of start must be .* got a ndarray"):
+        attack(MODEL, inputs, labels, start=inputs.numpy())
+    with pytest.raises(AttackError, match="perturbations of start of clips 0, 1, 2 contain NaN"):
+        attack(MODEL, inputs, labels, start=inputs * math.nan)
     for dtype in (torch.float16, torch.bfloat16):
         with pytest.raises(AttackError, match=r"too coarse for a budget: convert with .float\(\)"):
             attack(MODEL, inputs.to(dtype), labels)

@@ -8,7 +8,7 @@ import soundfile
 import torch
 
 import tenuto
-from tenuto.attacks import FGSM, Linf
+from tenuto.attacks import FGSM, Linf, OneEmotion
 from tenuto.errors import ConfigError
 
 
@@ -61,9 +61,11 @@ def test_masking_is_computed_at_the_rate_of_the_model(song):
     assert -1 < result.row["nmr_db"] < 0.1
 
 
-def test_a_norm_beside_an_attack_is_refused(song):
+def test_what_an_attack_or_an_objective_has_itself_is_refused_beside_it(song):
     with pytest.raises(ConfigError, match="norm: belong to an attack by its name"):
         tenuto.attack_recording(adopted(Waves()), song, FGSM(Linf(0.01)), norm="snr")
+    with pytest.raises(ConfigError, match=r"scale belongs to an objective by its word. Set it in OneEmotion"):
+        tenuto.attack_recording(adopted(Waves()), song, objective=OneEmotion(0), epsilon=0.01, scale=(0, 1))
 
 
 def test_a_black_box_is_searched(song):

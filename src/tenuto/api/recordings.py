@@ -14,6 +14,7 @@ from tenuto.api.single_attacks import family_of, single_attack
 from tenuto.attacks import ATTACKS, OBJECTIVES, BoundedAttack, Objective, Protocol
 from tenuto.attacks.objectives import Distance
 from tenuto.attacks.parsing import parse_objective
+from tenuto.attacks.registry import setting_names
 from tenuto.data.inputs import FeatureInputs
 from tenuto.errors import ConfigError
 from tenuto.evaluation import recording
@@ -136,9 +137,10 @@ def _objective(
 ) -> Objective | None:
     """The objective, errors measured from the clean prediction; None for an attack that has its own."""
     if isinstance(objective, Objective):
+        if scale is not None:
+            raise ConfigError(f"scale belongs to an objective by its word. Set it in {objective!r} instead.")
         return objective
-    names = [field.name for field in dataclasses.fields(ATTACKS[family])]
-    if objective is None and "objective" not in names:
+    if objective is None and "objective" not in setting_names(ATTACKS[family]):
         return None
     word = objective or "squared-error"
     is_error = word in OBJECTIVES and issubclass(OBJECTIVES[word], Distance)

@@ -82,9 +82,11 @@ class Evaluator:
                     "create or load the model outside of it."
                 ) from error
             if dtype := _other_dtype(self.model, inputs):
+                is_coarse = dtype not in (torch.float32, torch.float64)
+                role, suitable = ("model", inputs.dtype) if is_coarse else ("inputs", dtype)
                 raise AttackError(
                     f"The inputs are {inputs.dtype}, but the model's weights are {dtype}: convert one of them, for "
-                    f"example the inputs with .to({dtype})."
+                    f"example the {role} with .to({suitable})."
                 ) from error
             raise
         self._has_run = True

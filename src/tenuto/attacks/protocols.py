@@ -59,7 +59,7 @@ class ProtocolResult:
         clean_prediction: (n, emotions).
         clean_error: (n,), the mean absolute error of the clean prediction.
         worst: `WorstCase` by epsilon, smallest first, infinite for attacks without a budget; by budget, such as
-            ``SNR(40)``, where the protocol has budgets of several norms.
+            ``SNR(40)``, where the attacks have budgets of several norms.
         notes: Sentences on what was left out, see `Protocol.omissions`.
     """
 
@@ -232,7 +232,9 @@ class Protocol:
         labels = targets[:, None] if targets.ndim == 1 else targets
         emotions = labels.shape[1]
         outcome: ProtocolResult | None = None
-        for member in self.members(emotions):
+        members = self.members(emotions)
+        norms = {attack.norm for member in members for attack in member}
+        for member in members:
             for attack, result in climb(member, model, inputs, targets, progress=progress, **call):
                 reference = labels.to(result.clean_prediction)
                 if outcome is None:
@@ -240,7 +242,7 @@ class Protocol:
                     notes = self.omissions(emotions)
                     outcome = ProtocolResult(self, result.clean_prediction, clean_error, notes=notes)
                 error = _error(result.adversarial_prediction, reference)
-                key = attack.budget if len(self.norms) > 1 else attack.epsilon
+                key = attack.budget if len(norms) > 1 else attack.epsilon
                 if key not in outcome.worst:
                     outcome.worst[key] = WorstCase(
                         attack.budget,

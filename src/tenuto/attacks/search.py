@@ -99,6 +99,9 @@ class Search:
         self.all_rows = torch.arange(count, device=device)
         self.clean = self._evaluate_exactly(self.inputs)
         self.situation = Situation(task.examples.targets, self.clean)
+        # An error has no gradient where the prediction is the label, as for labels that the model itself predicted.
+        is_label = (self.clean.emotions == task.examples.targets).all(dim=1)
+        self._is_flat = is_label & bool(task.objective.uses_label) | task.objective.flat_at_clean
         self.delta = torch.zeros_like(self.inputs)
         self.value = self.judge(self.clean, self.all_rows)
         self.clean_value = self.value.clone()
@@ -139,9 +142,10 @@ class Search:
         """
         if not scattered and self._start is not None:
             return self._start[rows]
-        if scattered or self.task.objective.flat_at_clean:
-            return self.scattered(self.uniform(rows), rows)
-        return torch.zeros_like(self.inputs[rows])
+        delta, is_random = torch.zeros_like(self.inputs[rows]), self._is_flat[rows] | scattered
+        if is_random.any():
+            delta[is_random] = self.scattered(self.uniform(rows[is_random]), rows[is_random])
+        return delta
 
     def scattered(self, uniform: Tensor, rows: Tensor) -> Tensor:
         """A random point that is allowed, from independent numbers (r, ...) in -1 to 1."""
