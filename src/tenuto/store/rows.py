@@ -317,11 +317,13 @@ def mark_worst(rows: pd.DataFrame) -> pd.DataFrame:
 def worst_case(rows: pd.DataFrame) -> pd.DataFrame:
     """The worst row of every clip and budget, as rows of one attack called ``worst``.
 
-    Rows without the column ``worst``, or of one attack, are returned unchanged.
+    Rows without the column ``worst``, or of one attack, are returned unchanged. The worst is sought again: among rows
+    that were picked out of a table, those that were marked there may be missing.
     """
-    if "worst" not in rows.columns or rows["worst"].all():
+    attacks = rows.groupby(["protocol", "norm", "epsilon"], dropna=False)[["attack", "objective"]].nunique()
+    if "worst" not in rows.columns or (attacks <= 1).all(axis=None):
         return rows
-    return rows[rows["worst"].astype(bool)].assign(attack="worst", objective="worst").reset_index(drop=True)
+    return rows[mark_worst(rows)["worst"]].assign(attack="worst", objective="worst").reset_index(drop=True)
 
 
 def budgets_of(rows: pd.DataFrame) -> list[tuple[str, float]]:
