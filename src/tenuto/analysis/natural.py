@@ -181,8 +181,7 @@ def _moved(group: pd.DataFrame) -> dict[str, float]:
         return dict.fromkeys(names, math.nan)
     label, clean, changed = (values_of(group, kind) for kind in KINDS)
     errors = [float(np.abs(a - b).mean()) for a, b in ((changed, clean), (clean, label), (changed, label))]
-    several = len(group) > 1
-    r = [float(metrics.pearson(label, one).mean()) if several else math.nan for one in (clean, changed)]
+    r = [float(metrics.pearson(label, one).mean()) for one in (clean, changed)]
     return dict(zip(names, [*errors, *r], strict=True))
 
 
