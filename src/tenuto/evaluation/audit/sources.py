@@ -352,9 +352,12 @@ def _own(paths: Sequence[Path]) -> list[Source]:
 
 def sources_of(table: pd.DataFrame) -> list[Source]:
     """Rows in memory as sources, one per protocol, part of the split and unit. Raises `DataError`."""
-    rows = table.reset_index(drop=True)
+    rows = validate_rows(table.reset_index(drop=True))
+    rows = rows[~rows["protocol"].map(is_natural)]
+    if rows.empty:
+        raise DataError("the rows hold no attack. `tenuto attack` makes rows to audit.")
     return [
-        Source(source_name(*map(str, key)), validate_rows(own, str(key[0])))
+        Source(source_name(*map(str, key)), own)
         for key, own in rows.groupby(["protocol", "split", units_of(rows)])
     ]
 
