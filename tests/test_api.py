@@ -18,6 +18,7 @@ from tenuto.cli.options import with_options
 from tenuto.config import StudyConfig, merge, preset_study
 from tenuto.errors import AudioError, CheckpointError, ConfigError, DataError
 from tests import corpora
+from tests.reporting import made_up
 
 EMOTIONS = ["valence", "energy", "tension", "anger", "fear", "happy", "sad", "tender"]
 
@@ -221,6 +222,24 @@ def test_systems_are_compared_from_rows_or_a_study(study):
     of_rows = tenuto.compare(tenuto.rows(study), settings=settings)
     of_study = tenuto.compare(study, settings=settings)
     pd.testing.assert_frame_equal(of_rows.pairs, of_study.pairs)
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        tenuto.rows,
+        tenuto.compare,
+        tenuto.curves,
+        tenuto.optimality,
+        tenuto.corruption_error,
+        tenuto.audit,
+        tenuto.paper,
+    ],
+    ids=lambda call: str(call.__name__),
+)
+def test_a_table_that_holds_no_rows_is_refused(call):
+    with pytest.raises(DataError, match=r"^rows: no column split\. Rows are written by `tenuto attack`"):
+        call(made_up.run().drop(columns="split"))
 
 
 def test_the_paper_is_made_of_rows_without_files(study, tmp_path, monkeypatch):

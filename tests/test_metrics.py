@@ -1,4 +1,5 @@
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import given, strategies as st
 from hypothesis.extra.numpy import arrays
@@ -133,15 +134,44 @@ def test_evaluate_refuses_a_wrong_number_of_names():
     [
         (LABEL, LABEL[:2], r"\(3, 2\) and predictions \(2, 2\)"),
         (LABEL[:, 0], LABEL[:, 0], r"same shape \(clips, outputs\)"),
-        (LABEL[:1], LABEL[:1], "1 clips: at least two"),
+        (LABEL[:0], LABEL[:0], "there are no clips"),
         (LABEL, LABEL * np.nan, "NaN or infinite"),
         (np.full((3, 2), np.inf), LABEL, "NaN or infinite"),
     ],
-    ids=["other shape", "one axis", "one clip", "nan", "infinite"],
+    ids=["other shape", "one axis", "no clip", "nan", "infinite"],
 )
 def test_bad_values_are_refused(label, prediction, message):
     with pytest.raises(DataError, match=message):
         metrics.validate(label, prediction)
+
+
+def test_one_clip_has_errors_and_no_correlation():
+    report = metrics.evaluate(LABEL[:1], LABEL[:1] + 0.5, ("calm", "tense"))
+    assert [report[name]["overall"] for name in ("mae", "mse", "rmse")] == [0.5, 0.25, 0.5]
+    assert np.isnan([report["r2"]["overall"], report["correlation"]["overall"]]).all()
+    assert np.isnan(metrics.spearman(LABEL[:1], LABEL[:1])).all()
+
+
+FRAME = pd.DataFrame(LABEL, index=["a", "b", "c"], columns=["calm", "tense"])
+
+
+@pytest.mark.parametrize(
+    ("other", "kind"),
+    [(FRAME[["tense", "calm"]], "columns"), (FRAME[::-1], "rows"), (FRAME.reset_index(drop=True), "rows")],
+)
+def test_data_frames_are_not_matched_by_place(other, kind):
+    assert metrics.mae(FRAME, FRAME + 1) == metrics.mae(FRAME, LABEL + 1) == 1
+    for label, prediction in ((FRAME, other), (other, FRAME)):
+        with pytest.raises(DataError, match=rf"a data frame has {kind} '\[.*reindex_like"):
+            metrics.pearson(label, prediction)
+
+
+@pytest.mark.parametrize("label", [FRAME, LABEL])
+def test_columns_of_data_frames_are_those_that_are_named(label):
+    assert metrics.evaluate(label, FRAME, ("calm", "tense"))["mae"]["tense"] == 0
+    for measure in (metrics.evaluate, lambda *pair: metrics.rmse_in_rater_sd(*pair[:2], LABEL, pair[2])):
+        with pytest.raises(DataError, match="has columns"):
+            measure(label, FRAME, ("tense", "calm"))
 
 
 def test_distances_are_euclidean_clip_by_clip():

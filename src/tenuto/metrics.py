@@ -5,19 +5,20 @@ A function ending in ``_each`` gives one value per column, shape (outputs,); its
 How the overall values are formed follows the SMC 2025 study (section on analysis): Pearson's r and R2 per column
 across clips, then averaged over columns; MAE and MSE over all clips and columns; RMSE the root of that MSE.
 A column is constant if its largest value equals its smallest one; deviations from the rounded mean are not exactly 0.
-What is undefined for a constant column is NaN.
+What is undefined for a constant column is NaN, and so are the correlations and R2 of one clip.
+Arrays are matched by place; data frames must have the same rows and columns, named and ordered alike.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
-from typing import Literal
+from collections.abc import Callable, Iterable
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from tenuto.errors import DataError
+from tenuto.errors import DataError, quote
 from tenuto.registry import Registry
 
 Values = NDArray[np.float64]
@@ -49,17 +50,36 @@ METRICS: Registry[Metric] = Registry("metric", "tenuto.metrics", Metric)
 
 
 def validate(label: ArrayLike, prediction: ArrayLike) -> tuple[Values, Values]:
-    """Return both as float64 (clips, outputs). Raises `DataError` for other shapes, one clip, or values not finite."""
+    """Return both as float64 (clips, outputs).
+
+    Raises `DataError` for other shapes, no clip, values not finite, or data frames whose names differ.
+    """
+    _require_same_names(label, prediction)
     first, second = np.asarray(label, np.float64), np.asarray(prediction, np.float64)
     if first.ndim != 2 or first.shape != second.shape:
         raise DataError(
             f"labels {first.shape} and predictions {second.shape}: both must have the same shape (clips, outputs)."
         )
-    if len(first) < 2:
-        raise DataError(f"{len(first)} clips: at least two are needed for a correlation.")
+    if not len(first):
+        raise DataError("there are no clips; give at least one.")
     if not (np.isfinite(first).all() and np.isfinite(second).all()):
         raise DataError("labels or predictions contain NaN or infinite values; leave those clips out.")
     return first, second
+
+
+def _require_same_names(*tables: Any, columns: Iterable[str] | None = None) -> None:
+    """Raise `DataError` where data frames have other names, or in another order, than the first or than ``columns``."""
+    frames = [table for table in tables if hasattr(table, "columns")]
+    for frame in frames:
+        for kind, own, first in (
+            ("columns", frame.columns, frames[0].columns if columns is None else columns),
+            ("rows", frame.index, frames[0].index),
+        ):
+            if list(own) != list(first):
+                raise DataError(
+                    f"a data frame has {kind} {quote(list(own))}, expected {quote(list(first))}. Order it with "
+                    "`reindex_like`, or give arrays."
+                )
 
 
 def distances(clean: Values, attacked: Values) -> tuple[Values, Values]:
@@ -211,6 +231,7 @@ def evaluate(
     Returns:
         ``{"r2": {"overall": ..., name: ...}, "correlation": ..., "rmse": ..., "mse": ..., "mae": ...}``.
     """
+    _require_same_names(label, prediction, columns=names)
     return {
         metric: {
             "overall": METRICS[metric].overall(label, prediction),
@@ -240,6 +261,7 @@ def rmse_in_rater_sd(
     Raises:
         DataError: Deviations of another shape than the labels, or see `validate`.
     """
+    _require_same_names(label, prediction, deviations, columns=names)
     first, second = validate(label, prediction)
     spread = np.asarray(deviations, np.float64)
     if spread.shape != first.shape:

@@ -186,8 +186,18 @@ def test_pairs_that_cannot_be_planned_are_refused(pairs, message):
 
 @pytest.mark.parametrize(
     "settings",
-    [{"measure": "corr"}, {"clipped": (1.0, 0.0)}, {"draws": 10}, {"seed": -1}, {"level": 1.0}],
-    ids=lambda settings: next(iter(settings)),
+    [
+        *(
+            {"measure": "corr"},
+            {"clipped": (1.0, 0.0)},
+            {"draws": 10},
+            {"draws": 1e4},
+            {"seed": -1},
+            {"level": 1.0},
+        ),
+        *({"pairs": "A2E:A2M2E"}, {"pairs": [("A2E",)]}),
+    ],
+    ids=str,
 )
 def test_settings_out_of_range_are_refused(settings):
     with pytest.raises(ConfigError, match=str(next(iter(settings)))):
@@ -380,6 +390,15 @@ def test_everything_is_plain_values():
     assert again["pairs"][0]["seeds"] == 1
     assert again["measure"] == "mae"
     assert [len(again[name]) for name in ("systems", "pairs", "mixed", "runs", "matched")] == [6, 3, 3, 2, 1]
+
+
+def test_runs_with_other_emotions_are_refused_by_name():
+    rows = made_up.study(("A2E", "A2M2E"), (1,))
+    rows.loc[rows["run"] == "A2M2E-1", "label_sad"] = np.nan
+    with pytest.raises(
+        DataError, match="the rows of A2M2E-1 have no column label_sad, those of other runs do"
+    ):
+        compare(rows)
 
 
 def test_runs_with_other_labels_are_refused():

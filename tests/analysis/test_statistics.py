@@ -3,6 +3,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from scipy import stats
 from statsmodels.regression.mixed_linear_model import MixedLM
 from statsmodels.stats.multitest import multipletests
 from statsmodels.stats.power import TTestPower
@@ -106,6 +107,14 @@ def test_the_smallest_detectable_effect_agrees_with_statsmodels(n):
     assert smallest_detectable(n) == pytest.approx(
         TTestPower().solve_power(nobs=n, alpha=0.05, power=0.8), rel=1e-5
     )
+
+
+@pytest.mark.parametrize(("n", "power", "alpha"), [(2, 0.5, 0.001), (2, 0.99, 0.05), (5, 0.95, 0.01)])
+def test_few_pairs_have_that_power(n, power, alpha):
+    # T = (Z + d sqrt(n)) / sqrt(chi2 / m): P(T > limit), by the distribution of chi2.
+    d, limit = smallest_detectable(n, power, alpha), stats.t.isf(alpha / 2, n - 1)
+    rejected = lambda chi2: stats.norm.sf(limit * np.sqrt(chi2 / (n - 1)) - d * np.sqrt(n))  # noqa: E731
+    assert stats.chi2.expect(rejected, args=(n - 1,)) == pytest.approx(power, abs=1e-6)
 
 
 def test_the_smallest_detectable_effect_of_a_published_table():

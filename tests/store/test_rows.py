@@ -185,6 +185,17 @@ def test_the_worst_case_is_one_attack():
     validate_rows(worst)
 
 
+def test_the_worst_is_sought_again_among_rows_that_were_picked_out():
+    rows = mark_worst(ladder())
+    for attack in ("a", "b"):
+        own = rows[rows["attack"] == attack]
+        assert worst_case(own) is own
+    for picked in (rows[rows["worst"]], rows[~rows["worst"]]):
+        assert len(worst_case(picked)) == 4
+    mixed = rows.drop([0, 3])  # the worst row of one clip, the other one of the other clip
+    assert set(worst_case(mixed)["attack"]) == {"worst"}
+
+
 def test_rows_of_one_attack_are_their_own_worst_case():
     rows = made_up.run()
     assert worst_case(rows) is rows

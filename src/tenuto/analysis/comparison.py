@@ -10,6 +10,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from numbers import Integral
 from typing import Any
 
 import numpy as np
@@ -79,11 +80,14 @@ class Settings:
             raise ConfigError(f"measure {self.measure!r} is unknown. {did_you_mean(self.measure, MEASURES)}")
         if self.clipped is not None and not self.clipped[0] < self.clipped[1]:
             raise ConfigError(f"clipped to {self.clipped}: expected a range LOW HIGH, such as 0 1.")
-        if self.draws < 100 or self.seed < 0 or not 0.5 <= self.level < 1:
+        are_whole = isinstance(self.draws, Integral) and isinstance(self.seed, Integral)
+        if not are_whole or self.draws < 100 or self.seed < 0 or not 0.5 <= self.level < 1:
             raise ConfigError(
                 f"draws {self.draws}, seed {self.seed}, level {self.level}: allowed are at least 100 draws, "
-                "a seed from 0, and a level from 0.5 to below 1."
+                "a seed from 0 (whole numbers), and a level from 0.5 to below 1."
             )
+        if any(isinstance(pair, str) or len(pair) != 2 for pair in self.pairs or ()):
+            raise ConfigError(f"pairs {self.pairs!r}: expected pairs of systems, such as [('A2E', 'A2M2E')].")
 
 
 @dataclass(frozen=True, repr=False)

@@ -34,6 +34,7 @@ from tenuto.store.rows import (
     in_norm,
     in_unit,
     mark_worst,
+    require_columns,
     unit_of,
     units_of,
     validate_rows,
@@ -275,6 +276,7 @@ def measure(
     Raises:
         DataError: See `ladder`; or no rows of that norm.
     """
+    require_columns(rows)
     chosen = in_norm(rows, norm)
     norms = dict.fromkeys(name for name, _ in budgets_of(_limited(chosen)))
     natural = rows.iloc[:0] if natural is None else natural

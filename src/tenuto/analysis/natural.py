@@ -24,7 +24,7 @@ from tenuto.analysis import statistics
 from tenuto.analysis.systems import ordered_systems
 from tenuto.errors import DataError
 from tenuto.store.natural import GRADED, GRADED_CHANGES, KINDS as GRADED_KINDS
-from tenuto.store.rows import KINDS, emotion_names, row_errors, values_of
+from tenuto.store.rows import KINDS, emotion_names, require_columns, row_errors, values_of
 
 OTHER_EXCERPT = "other excerpt"
 """The natural change that no clip may have: clips shorter than about 12.5 s hold no second excerpt."""
@@ -156,6 +156,7 @@ def _corruption(of_clips: pd.DataFrame, system: str, draws: int, seed: int) -> d
 
 def _graded(rows: pd.DataFrame) -> pd.DataFrame:
     """Rows of natural-2 with the mean over emotions of what they measure."""
+    require_columns(rows)
     if others := sorted(set(rows["protocol"]) - {GRADED}):
         raise DataError(f"the rows are of {', '.join(others)}; strengths are those of {GRADED}.")
     if rows.empty:
@@ -181,8 +182,7 @@ def _moved(group: pd.DataFrame) -> dict[str, float]:
         return dict.fromkeys(names, math.nan)
     label, clean, changed = (values_of(group, kind) for kind in KINDS)
     errors = [float(np.abs(a - b).mean()) for a, b in ((changed, clean), (clean, label), (changed, label))]
-    several = len(group) > 1
-    r = [float(metrics.pearson(label, one).mean()) if several else math.nan for one in (clean, changed)]
+    r = [float(metrics.pearson(label, one).mean()) for one in (clean, changed)]
     return dict(zip(names, [*errors, *r], strict=True))
 
 

@@ -23,7 +23,7 @@ from tenuto.store.location import complete
 from tenuto.store.natural import GRADED
 from tenuto.store.released_logs import read_logs
 from tenuto.store.result_rows import rows_of_result
-from tenuto.store.rows import BUDGET, at_budget, in_norm, in_unit, mark_worst
+from tenuto.store.rows import BUDGET, at_budget, in_norm, in_unit, mark_worst, require_columns
 from tenuto.store.study import read_study
 
 if TYPE_CHECKING:
@@ -74,6 +74,7 @@ def rows(
     if isinstance(source, pd.DataFrame | str | Path | None) and described:
         raise ConfigError(f"`{next(iter(described))}` belongs to the result of an attack. Leave it out.")
     if isinstance(source, pd.DataFrame):
+        require_columns(source)
         chosen = source if protocol is None else source[source["protocol"] == protocol]
         chosen = in_unit(chosen, unit)
         if "worst" not in chosen and chosen.duplicated(list(BUDGET)).any():

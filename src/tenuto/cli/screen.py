@@ -164,7 +164,7 @@ def _limited(rows: pd.DataFrame) -> str:
 
 def _scores(rows: pd.DataFrame, kind: str) -> tuple[str, str]:
     label, values = values_of(rows, "label"), values_of(rows, kind)
-    correlation = float(metrics.pearson(label, values).mean()) if len(rows) > 1 else math.nan
+    correlation = float(metrics.pearson(label, values).mean())
     return number(float(np.abs(label - values).mean()), ".4f"), number(correlation, ".4f")
 
 

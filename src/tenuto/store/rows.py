@@ -205,14 +205,11 @@ def validate_rows(rows: pd.DataFrame, source: str = "rows") -> pd.DataFrame:
     """The same rows, checked.
 
     Raises:
-        DataError: A column is missing, a cell has the wrong type or value, a run has two systems, seeds or scales,
-            a protocol on a run two units, or a row is there twice.
+        DataError: A column is missing, also in the rows of one run only, a cell has the wrong type or value, a run has
+            two systems, seeds or scales, a protocol on a run two units, or a row is there twice.
     """
-    required = [*KEYS, *(f"{kind}_{name}" for name in emotion_names(rows) for kind in KINDS)]
-    if missing := [name for name in required if name not in rows.columns]:
-        raise DataError(f"{source}: no column {', '.join(missing)}. Rows are written by `tenuto attack`.")
-    if not emotion_names(rows):
-        raise DataError(f"{source}: no column label_<emotion>. Rows are written by `tenuto attack`.")
+    required = require_columns(rows, source)
+    _check_columns_of_runs(rows, source)
     predictions = [name for name in rows.columns if name.startswith(tuple(f"{kind}_" for kind in KINDS))]
     for name in (*CELLS, *predictions):
         if name in rows.columns:
@@ -233,6 +230,28 @@ def validate_rows(rows: pd.DataFrame, source: str = "rows") -> pd.DataFrame:
             f"{source}: clip {row['clip']} of {row['run']} has two rows of the same attack. Keep one of them."
         )
     return rows
+
+
+def require_columns(rows: pd.DataFrame, source: str = "rows") -> list[str]:
+    """The columns that rows must have. Raises `DataError` where one is missing."""
+    required = [*KEYS, *(f"{kind}_{name}" for name in emotion_names(rows) for kind in KINDS)]
+    if not emotion_names(rows):
+        required.append("label_<emotion>")
+    if missing := [name for name in required if name not in rows.columns]:
+        raise DataError(f"{source}: no column {', '.join(missing)}. Rows are written by `tenuto attack`.")
+    return required
+
+
+def _check_columns_of_runs(rows: pd.DataFrame, source: str) -> None:
+    """Raise `DataError` where a column that every run must have is in the rows of some runs only."""
+    needed = [name for name in map(str, rows) if name == "worst" or name.startswith("label_")]
+    is_empty = rows[needed].isna().groupby(rows["run"], sort=False).all()
+    for run, empty in is_empty.loc[:, is_empty.any() & ~is_empty.all()].iterrows():
+        if empty.any():
+            raise DataError(
+                f"{source}: the rows of {run} have no column {', '.join(sorted(empty.index[empty]))}, those of other "
+                "runs do. Attack that run again, or keep it in another folder."
+            )
 
 
 def _check_one_value(rows: pd.DataFrame, keys: list[str], columns: Sequence[str], source: str) -> None:
@@ -317,11 +336,13 @@ def mark_worst(rows: pd.DataFrame) -> pd.DataFrame:
 def worst_case(rows: pd.DataFrame) -> pd.DataFrame:
     """The worst row of every clip and budget, as rows of one attack called ``worst``.
 
-    Rows without the column ``worst``, or of one attack, are returned unchanged.
+    Rows without the column ``worst``, or of one attack, are returned unchanged. The worst is sought again: among rows
+    that were picked out of a table, those that were marked there may be missing.
     """
-    if "worst" not in rows.columns or rows["worst"].all():
+    attacks = rows.groupby(["protocol", "norm", "epsilon"], dropna=False)[["attack", "objective"]].nunique()
+    if "worst" not in rows.columns or (attacks <= 1).all(axis=None):
         return rows
-    return rows[rows["worst"].astype(bool)].assign(attack="worst", objective="worst").reset_index(drop=True)
+    return rows[mark_worst(rows)["worst"]].assign(attack="worst", objective="worst").reset_index(drop=True)
 
 
 def budgets_of(rows: pd.DataFrame) -> list[tuple[str, float]]:

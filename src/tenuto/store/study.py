@@ -6,12 +6,12 @@ import contextlib
 import os
 import stat
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pandas as pd
 
-from tenuto.errors import DataError, FileError, FolderWarning, TenutoError
+from tenuto.errors import FileError, FolderWarning, TenutoError
 from tenuto.files import naming
 from tenuto.store.folder import File, Folder
 from tenuto.store.rows import NATURAL, RELEASED_PROTOCOL, validate_rows
@@ -132,21 +132,7 @@ class StudyFolder(Folder):
             raise FileError(
                 f"{self.path}: no run with rows of protocol {protocol} can be read. The first: {unreadable[0]}"
             )
-        self._check_columns(tables)
         return validate_rows(pd.concat(tables, ignore_index=True), str(self.path))
-
-    def _check_columns(self, tables: Sequence[pd.DataFrame]) -> None:
-        """Raise `DataError` where a column that every run must have is in the rows of some runs only."""
-        needed = [
-            {name for name in map(str, table) if name == "worst" or name.startswith("label_")}
-            for table in tables
-        ]
-        for table, columns in zip(tables, needed, strict=True):
-            if missing := sorted(set().union(*needed) - columns):
-                raise DataError(
-                    f"{self.path}: the rows of {table['run'].iloc[0]} have no column {', '.join(missing)}, those of "
-                    "other runs do. Attack that run again, or keep it in another folder."
-                )
 
     def _shared_protocol(self, protocols: dict[str, list[RunFolder]]) -> str:
         """The one form of the released protocol that all attacked runs share, else the only one. Raises `FileError`."""

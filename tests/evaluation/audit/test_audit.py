@@ -270,11 +270,35 @@ def test_an_edited_prediction_is_found(copied, prepared, kind):
     assert "1 of 6 rows" in result.sentence
 
 
-def test_perturbations_that_are_missing_are_a_warning(copied):
+@pytest.mark.parametrize("check", ["saved-budget", "saved-norm", "saved-prediction"])
+def test_perturbations_that_are_missing_are_a_warning(copied, prepared, check):
     change_arrays(copied, lambda arrays: {name: arrays[name] for name in sorted(arrays)[1:]})
-    findings = by_check(audit(*open_sources([copied])))["saved-budget"]
-    assert findings.verdict is WARN
-    assert "1 perturbations are missing" in findings.sentence
+    result = finding(check, open_sources([copied])[0], Data(prepared=prepared))
+    assert result.verdict is WARN
+    assert "1 perturbations are missing" in result.sentence
+
+
+def test_a_run_without_its_file_of_perturbations_is_a_warning(copied, tmp_path):
+    other = shutil.copytree(copied, tmp_path / "other")
+    change_rows(other, lambda rows: rows.assign(run="other", seed=7))
+    rows_file(other).with_suffix(".safetensors").unlink()
+    result = finding("saved-budget", open_sources([tmp_path])[0])
+    assert result.verdict is WARN
+    assert result.sentence.startswith("other (the most severe of 2): 1 of 2 runs have no file")
+
+
+def test_labels_that_are_not_those_of_the_data_are_found(copied, prepared):
+    def edit(rows):
+        place = rows.index[~rows["worst"]][0]
+        rows.loc[place, "label_sad"] += 0.1
+        return rows
+
+    change_rows(copied, edit)
+    result = finding("saved-prediction", open_sources([copied])[0], Data(index=prepared.index))
+    assert result.verdict is FAIL
+    assert result.value == pytest.approx(0.1)
+    assert "1 of " in result.sentence
+    assert "labels that are not those of the data" in result.sentence
 
 
 def test_a_file_without_any_of_the_perturbations_fails(copied):

@@ -125,6 +125,13 @@ def test_a_test_clip_with_the_sound_of_a_training_clip_fails(recordings, copies,
     assert ("002 and 025 have the same" in result.sentence) == (verdict is FAIL)
 
 
+def test_a_test_clip_that_is_a_training_clip_fails(recordings):
+    data = recordings()
+    split = dataclasses.replace(data.split, train=(*data.split.train, "014"))
+    result = finding("duplicates", source(bounded(clips=15)), dataclasses.replace(data, split=split))
+    assert (result.verdict, result.value) == (FAIL, 1 / 15)
+
+
 def test_duplicates_need_a_split_and_recordings(recordings):
     rows = source(bounded(clips=15))
     assert "`split=FILE`" in finding("duplicates", rows, Data(index=recordings().index)).sentence

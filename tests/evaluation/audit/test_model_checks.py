@@ -205,6 +205,8 @@ def test_what_longer_search_may_change(longer, verdict):
     result = longer_search._changes(Search(STAND_IN), {"": 0.1, "more": longer})
     assert result.verdict is verdict
     assert result.value == pytest.approx(abs(longer / 0.1 - 1), nan_ok=True)
+    same = longer_search._changes(Search(STAND_IN), {"": 0.1, "same": 0.1, "more": longer})
+    assert same.verdict is verdict
 
 
 def test_the_announced_iterations_of_a_longer_search_are_reported():

@@ -32,6 +32,19 @@ def test_rounding_to_float32_is_no_excess():
     assert finding("budget", source(bounded(linf=float(np.float32(0.1))))).verdict is PASS
 
 
+def test_a_budget_of_zero_allows_nothing_and_no_more():
+    nothing = {"epsilon": 0.0, "l2": 0.0}
+    assert finding("budget", source(bounded(**nothing))).verdict is PASS
+    assert finding("budget", source(bounded(**nothing, linf=1e-9))).verdict is FAIL
+    assert finding("budget", logs(stated=0.0, stored_l2=1e-9)).verdict is FAIL
+
+
+def test_rows_without_a_budget_beside_others_are_a_warning():
+    result = finding("budget", source(bounded(), bounded(seed=7, epsilon=np.nan, norm="none")))
+    assert result.verdict is WARN
+    assert "5 rows state no budget" in result.sentence
+
+
 def test_a_norm_that_is_missing_fails():
     assert finding("budget", source(bounded(linf=np.nan))).verdict is FAIL
 

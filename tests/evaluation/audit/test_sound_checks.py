@@ -58,7 +58,11 @@ def test_a_recorded_ratio_beyond_its_budget_fails(column, change, verdict):
 def test_rows_that_record_no_ratio_are_counted():
     rows = made_up.sound(ladders={"snr": {40: 0.2, 20: 0.4}})
     rows.loc[:4, "snr_db"] = np.nan
-    assert "5 rows record none" in finding("budget", Source("sound-1", rows)).sentence
+    result = finding("budget", Source("sound-1", rows))
+    assert result.verdict is WARN
+    assert "5 rows record none" in result.sentence
+    silent = rows.assign(l2=np.where(rows["snr_db"].isna(), 0.0, rows["l2"]))
+    assert finding("budget", Source("sound-1", silent)).verdict is PASS
     assert finding("budget", Source("sound-1", rows.drop(columns="snr_db"))).verdict is NOT_RECORDED
 
 

@@ -139,6 +139,14 @@ def test_a_table_of_runs_without_logs_is_refused(study, tmp_path):
         open_sources([study], tmp_path / "table.csv")
 
 
+def test_natural_changes_in_memory_are_no_attack():
+    natural = made_up.run(seed=7, protocol=NATURAL, attack="natural")
+    (source,) = sources_of(pd.concat([made_up.run(), natural]))
+    assert set(source.rows["seed"]) == {6}
+    with pytest.raises(DataError, match="the rows hold no attack"):
+        sources_of(natural)
+
+
 def test_rows_of_two_units_are_two_sources():
     waves = made_up.run(seed=7).assign(unit="samples (full scale 1)", scale_low=1.0, scale_high=7.0)
     names = [one.name for one in sources_of(pd.concat([made_up.run(), waves]))]

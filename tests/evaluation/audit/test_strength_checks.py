@@ -24,6 +24,12 @@ def test_a_curve_that_falls_fails():
     assert result.value == pytest.approx(0.25)
 
 
+@pytest.mark.parametrize("errors", [[0.4 * 0.992**step for step in range(4)], [0.0, 0.0, 0.3, 0.1]])
+def test_small_falls_add_up_and_an_error_of_zero_hides_none(errors):
+    runs = [bounded(epsilon=0.1 * (step + 1), attacked=one) for step, one in enumerate(errors)]
+    assert finding("monotone", source(*runs)).verdict is FAIL
+
+
 def test_a_fall_of_less_than_a_hundredth_passes():
     assert finding("monotone", climb(0.4, 0.3965)).verdict is PASS
 

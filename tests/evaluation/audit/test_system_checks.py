@@ -139,6 +139,12 @@ def test_a_turn_of_means_closer_than_seeds_scatter_is_a_warning():
     assert "is a tie" in result.sentence
 
 
+def test_one_clip_has_errors_and_no_ranking():
+    rows = source(*(bounded(system, attacked=0.02, clips=1) for system in ("A2E", "A2M2E")))
+    assert finding("ranking", rows).verdict is NOT_RECORDED
+    assert rated(rows).verdict is PASS
+
+
 def test_one_system_is_not_ranked():
     assert finding("ranking", study(A2E=0.1)).verdict is NOT_RECORDED
 

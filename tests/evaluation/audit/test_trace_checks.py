@@ -1,5 +1,7 @@
 """Attacks that fail silently or end early are found, in saved traces and by repeating them."""
 
+import dataclasses
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -115,6 +117,21 @@ def test_saved_traces_answer_without_the_model(tmp_path):
     assert finding("silent-success", rising).value == pytest.approx(0.5)
     assert finding("incomplete-optimisation", rising).value == pytest.approx(0.1)
     assert "A2E-6, linf 0.1: 10.0% of what" in finding("incomplete-optimisation", rising).sentence
+
+
+def test_a_search_that_gains_nothing_shows_nothing(tmp_path):
+    for name in FINDERS:
+        assert finding(name, saved(tmp_path, np.ones(41), returned=1.0)).verdict is NOT_RECORDED
+    result = finding("silent-success", saved(tmp_path, np.ones(41), returned=0.5))
+    assert (result.verdict, result.value) == (FAIL, np.inf)
+    assert "its result is worse than the clean input" in result.sentence
+
+
+def test_a_trace_without_its_rows_is_not_recorded(tmp_path):
+    own = saved(tmp_path, np.linspace(0, 1, 41), returned=1.0)
+    for rows in (own.rows[1:], own.rows.drop(columns="loss")):
+        result = finding("silent-success", dataclasses.replace(own, rows=rows))
+        assert result.verdict is NOT_RECORDED
 
 
 def test_without_a_trace_and_a_model_nothing_is_recorded():

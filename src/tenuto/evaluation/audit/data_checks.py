@@ -140,7 +140,7 @@ def duplicates(evidence: Evidence) -> Finding:
             for clip, other in ((pair.first, pair.second), (pair.second, pair.first))
             if clip in clips and other in trained | validated
         ]
-        leaked = {clip for clip, other, _ in pairs if other in trained}
+        leaked = {clip for clip, other, _ in pairs if other in trained} | trained.intersection(clips)
         others = {clip for clip, _, _ in pairs} - leaked
         pairs.sort(key=lambda entry: (entry[1] not in trained, -entry[2].seconds))
         example = f" {pairs[0][2]}." if pairs else ""

@@ -168,7 +168,7 @@ def _changes(search: Search, errors: dict[str, float]) -> Finding:
     """A finding from the mean error of the attack (under "") and of the longer ones."""
     base = max(errors[""], RESOLUTION)
     changes = {longer: error / base - 1 for longer, error in errors.items() if longer}
-    change = max(abs(value) for value in changes.values())
+    change = float(np.max(np.abs(list(changes.values()))))  # NaN where one of them is
     start = f", started from the result of {_size(search.lower[-1])}" if search.lower else ""
     return judged(
         "longer-search",

@@ -64,6 +64,7 @@ def _of_norm(rows: pd.DataFrame, others: str) -> Finding:
     allowed = MASKED_EXCESS if norm.name == "masked" else EXCESS
     outside, largest = outside_budget(sizes, recorded["epsilon"].to_numpy(np.float64), allowed)
     empty = len(rows) - len(recorded)
+    unmeasured = int((rows.drop(recorded.index)["l2"] != 0).sum())  # a perturbation of 0 has no ratio
     return judged(
         "budget",
         largest,
@@ -71,6 +72,7 @@ def _of_norm(rows: pd.DataFrame, others: str) -> Finding:
         f"{outside} of {len(recorded)} recorded norms lie outside the stated budget; the largest is "
         f"{max(largest, 0):.2g} times epsilon above it.{f' {empty} rows record none.' if empty else ''}{others}",
         fail=outside > 0,
+        warn=unmeasured > 0 or bool(others),
     )
 
 
@@ -102,7 +104,8 @@ def _norms(values: pd.Series[float]) -> str:
 
 def outside_budget(sizes: Values, epsilon: Values, allowed: float = EXCESS) -> tuple[int, float]:
     """How many sizes (n,) exceed their epsilon (n,) by more than is allowed, and the largest relative excess."""
-    excess = sizes / epsilon - 1
+    with np.errstate(divide="ignore", invalid="ignore"):  # of a budget of 0
+        excess = np.where(sizes == epsilon, 0.0, sizes / epsilon - 1)
     return int((~(excess <= allowed)).sum()), float(np.nan_to_num(excess, nan=math.inf).max())
 
 
@@ -110,7 +113,7 @@ def _released_budget(source: Source) -> Finding:
     """Released logs state an L-infinity budget and record an L2 norm: compare with the largest L2 norm it allows."""
     stored = _stored_norms(source.rows)
     norms = stored.to_numpy(np.float64)
-    stated = np.array([source.stated.get(run) or math.nan for run in source.rows["run"]], np.float64)
+    stated = np.array([source.stated.get(run) for run in source.rows["run"]], np.float64)  # NaN for None
     entries = EXCERPT_FRAMES * BANDS
     if np.isnan(stated).all():
         sentence = f"the settings state no budget; the stored perturbations have {_norms(stored)}."

@@ -11,7 +11,7 @@ import pandas as pd
 from tenuto.data.excerpts import EXCERPT_FRAMES, WAVEFORM_UNIT
 from tenuto.errors import DataError
 from tenuto.evaluation.audit import sound_checks
-from tenuto.evaluation.audit.findings import Finding, check, judged, not_recorded, worst
+from tenuto.evaluation.audit.findings import Finding, Verdict, check, judged, not_recorded, worst
 from tenuto.evaluation.audit.rows_checks import BANDS, EXCESS, MOVED, outside_budget
 from tenuto.evaluation.audit.sources import Evidence, Values
 from tenuto.files import Array, SafetensorsFile, sha256_file
@@ -51,10 +51,11 @@ def sound_budget(evidence: Evidence) -> Finding:
 
 @check("saved-prediction", "Does the model predict what the rows say, at the saved perturbations?")
 def saved_prediction(evidence: Evidence) -> Finding:
-    """Evaluate the model at clean and attacked inputs; rows of other weights than the run's fail in any case."""
+    """Evaluate the model at clean and attacked inputs; rows of other weights or labels fail in any case."""
     strangers = [
         entry for run in sorted(evidence.source.folders) for entry in _of_other_weights(evidence, run)
     ]
+    strangers += _with_other_labels(evidence)
     return worst(strangers) if strangers else evidence.once(measure_saved)["saved-prediction"]
 
 
@@ -79,6 +80,11 @@ def measure_saved(evidence: Evidence) -> dict[str, Finding]:
         rows = source.rows[source.rows["run"] == run]
         for finding in _of_run(evidence, run, rows, SafetensorsFile(path)):
             findings[finding.check].append((run, finding))
+    unsaved = [run for run in evidence.runs if run not in source.saved]
+    for name, own in findings.items():
+        if unsaved and any(finding.verdict is not Verdict.NOT_RECORDED for _, finding in own):
+            sentence = f"{len(unsaved)} of {len(evidence.runs)} runs have no file of perturbations."
+            own.append((unsaved[0], judged(name, len(unsaved), 0, sentence, warn=True)))
     return {name: worst(own) for name, own in findings.items()}
 
 
@@ -95,6 +101,22 @@ def _of_other_weights(evidence: Evidence, run: str) -> Iterator[tuple[str, Findi
             f"{present[:8]}: these are predictions of another model."
         )
         yield run, judged("saved-prediction", len(other) / len(recorded), 0.0, sentence, fail=True)
+
+
+def _with_other_labels(evidence: Evidence) -> Iterator[tuple[str, Finding]]:
+    """A failure where rows have other labels than the data."""
+    rows = evidence.rows
+    labels = evidence.labels_of(rows["clip"].tolist())
+    if labels is None:
+        return
+    apart = np.abs(values_of(rows, "label") - labels).max(axis=1)
+    if (apart > MOVED).any():
+        first = rows.iloc[int((apart > MOVED).argmax())]
+        sentence = (
+            f"{int((apart > MOVED).sum())} of {len(rows)} rows have labels that are not those of the data, the first "
+            f"for clip {first['clip']}."
+        )
+        yield str(first["run"]), judged("saved-prediction", apart.max(), MOVED, sentence, fail=True)
 
 
 def _of_run(
@@ -123,7 +145,7 @@ def _of_run(
         yield from (not_recorded(name, reason) for name in ("saved-prediction", "sound-budget"))
         return
     attacked = evidence.open_attacked(run)
-    yield _prediction(attacked, rows, deltas)
+    yield _prediction(attacked, rows, deltas, absent)
     if rows["norm"].isin(sound_checks.EXCESS_DB).any():
         yield sound_checks.sound_budget(attacked, rows, deltas.__getitem__, _absent(absent))
     else:
@@ -236,7 +258,7 @@ def _norm(rows: pd.DataFrame, deltas: Deltas, absent: list[str]) -> Finding:
     )
 
 
-def _prediction(run: Run, rows: pd.DataFrame, deltas: Deltas) -> Finding:
+def _prediction(run: Run, rows: pd.DataFrame, deltas: Deltas, absent: list[str]) -> Finding:
     """Evaluate the network at clean and attacked inputs, and compare with the rows."""
     import torch
 
@@ -264,6 +286,7 @@ def _prediction(run: Run, rows: pd.DataFrame, deltas: Deltas) -> Finding:
         worst_difference,
         MOVED,
         f"{int(wrong.sum())} of {len(rows)} rows hold a clean or attacked prediction that is not the model's; the "
-        f"largest difference is {worst_difference:.2g}.",
+        f"largest difference is {worst_difference:.2g}. {_absent(absent)}".rstrip(),
         fail=bool(wrong.any()),
+        warn=bool(absent),
     )

@@ -150,21 +150,25 @@ class Evidence:
         low, high = Soundtracks.card.emotion_scale
         return low / DIVISOR, high / DIVISOR
 
+    def labels_of(self, clips: Sequence[str]) -> Values | None:
+        """Labels of clips in the data, (clips, emotions of the rows); None where the data are not known."""
+        index, names = self.data.known(), emotion_names(self.rows)
+        if index is None or not set(names) <= set(index.emotions):
+            return None
+        place = {clip: row for row, clip in enumerate(index.clips)}
+        places = [place[clip] for clip in aligned(clips, index)]
+        return np.asarray(index.labels[np.ix_(places, [index.emotions.index(name) for name in names])])
+
     @cached_property
     def training_means(self) -> dict[str, Values] | None:
         """Run -> mean label of its training clips, (emotions,); None where data or a split are not known."""
-        index = self.data.known()
-        names = emotion_names(self.rows)
-        if index is None or not set(names) <= set(index.emotions):
-            return None
-        labels = index.labels[:, [index.emotions.index(name) for name in names]]
-        place = {clip: row for row, clip in enumerate(index.clips)}
         means: dict[str, Values] = {}
         for run in self.runs:
             split = self.split(run)
-            if split is None:
+            labels = None if split is None else self.labels_of(split.train)
+            if labels is None:
                 return None
-            means[run] = labels[[place[clip] for clip in aligned(split.train, index)]].mean(axis=0)
+            means[run] = labels.mean(axis=0)
         return means
 
     @cached_property
@@ -273,7 +277,7 @@ def _no_function(*arguments: Any) -> Any:
     raise AttackError("the function of this attack is not recorded, so the attack cannot be repeated.")
 
 
-def aligned(clips: tuple[str, ...], index: Index) -> tuple[str, ...]:
+def aligned(clips: Sequence[str], index: Index) -> tuple[str, ...]:
     """The index's names of clips, which may be written without leading zeros. Raises `DataError` for an unknown one."""
     own = {clip: clip for clip in index.clips}
     short = {clip.lstrip("0"): clip for clip in index.clips}
@@ -348,9 +352,12 @@ def _own(paths: Sequence[Path]) -> list[Source]:
 
 def sources_of(table: pd.DataFrame) -> list[Source]:
     """Rows in memory as sources, one per protocol, part of the split and unit. Raises `DataError`."""
-    rows = table.reset_index(drop=True)
+    rows = validate_rows(table.reset_index(drop=True))
+    rows = rows[~rows["protocol"].map(is_natural)]
+    if rows.empty:
+        raise DataError("the rows hold no attack. `tenuto attack` makes rows to audit.")
     return [
-        Source(source_name(*map(str, key)), validate_rows(own, str(key[0])))
+        Source(source_name(*map(str, key)), own)
         for key, own in rows.groupby(["protocol", "split", units_of(rows)])
     ]
 

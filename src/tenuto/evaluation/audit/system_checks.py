@@ -124,6 +124,8 @@ def ranking(evidence: Evidence) -> Finding:
 
 
 def _ranking_at(rows: pd.DataFrame) -> Finding:
+    if rows.groupby("run")["clip"].nunique().min() < 2:
+        return not_recorded("ranking", "there is one clip only: no correlation is defined.")
     every = {name: rank_systems(rows, measure) for name, measure in MEASURES.items()}
     rankings = {name: one for name, one in every.items() if len(one.means) > 1}
     if len(rankings) < 2:

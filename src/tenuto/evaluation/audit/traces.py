@@ -8,6 +8,7 @@ In regression the loss takes the place of the success, since there is no class t
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -27,6 +28,9 @@ the gain of an average tenth."""
 
 LOST = (0.02, 0.1)
 """Share of the gain that a search found and did not return, above which it is a warning, and a failure."""
+
+SAME = 1e-6
+"""Relative loss that rounding to float32 may cause."""
 
 LEAST_STEPS = 10
 """Evaluations from which on the last tenth is at least one."""
@@ -54,7 +58,8 @@ class SearchPath:
         clips = by_clip["best"].agg(first="min", best="max")
         clips["before"] = trace[trace["step"] <= (1 - LAST) * last].groupby("clip")["best"].max()
         clips["steps"] = by_clip["step"].max()
-        return cls(attack, clips.join(returned[["loss", "converged"]].rename(columns={"loss": "returned"})))
+        recorded = returned.reindex(columns=["loss", "converged"])
+        return cls(attack, clips.join(recorded).rename(columns={"loss": "returned"}))
 
     @property
     def gain(self) -> float:
@@ -67,6 +72,8 @@ def silent_success(path: SearchPath) -> Finding:
     name, clips, text = "silent-success", path.clips, repr(path.attack)
     if path.attack.is_averaged:
         return not_recorded(name, f"{text} is judged on other draws than those of its search.")
+    if missing := int(clips["returned"].isna().sum()):
+        return not_recorded(name, f"{missing} of {len(clips)} clips of the trace have no row with a loss.")
     goal = getattr(path.attack, "goal", None)
     if goal is not None:
         # Rounding may decide about a goal that is reached exactly.
@@ -81,7 +88,13 @@ def silent_success(path: SearchPath) -> Finding:
             fail=silent > 0,
         )
     lost = float((clips["best"] - clips["returned"]).clip(lower=0).sum())
-    value = lost / path.gain if path.gain > 0 else 0.0
+    rounding = SAME * float(clips["first"].abs().sum())
+    if not path.gain > rounding:
+        if lost <= rounding:
+            return not_recorded(name, f"the search of {text} gained nothing that it could lose.")
+        sentence = f"the search of {text} gained nothing, and its result is worse than the clean input."
+        return judged(name, math.inf, LOST[0], sentence, fail=True)
+    value = lost / path.gain
     return judged(
         name,
         value,
@@ -99,7 +112,9 @@ def incomplete_optimisation(path: SearchPath) -> Finding:
     if own.empty:
         return not_recorded(name, f"{text} makes fewer than {LEAST_STEPS} steps.")
     gain = float((own["best"] - own["first"]).sum())
-    value = float((own["best"] - own["before"]).sum()) / gain if gain > 0 else 0.0
+    if not gain > SAME * float(own["first"].abs().sum()):
+        return not_recorded(name, f"the search of {text} gained nothing.")
+    value = float((own["best"] - own["before"]).sum()) / gain
     return judged(
         name,
         value,
