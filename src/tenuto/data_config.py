@@ -41,6 +41,8 @@ class FolderConfig(Config):
             raise ValueError("emotion_column and rating_column belong together: name both, or neither")
         if self.deviations and self.rater_column:
             raise ValueError("deviations are computed from the raters: leave out deviations or rater_column")
+        if self.deviations and self.emotion_column:
+            raise ValueError("deviations need a row per clip: leave out deviations or emotion_column")
         if self.deviations and len(self.deviations) != len(self.emotions):
             raise ValueError("deviations must name one column for each of the emotions, in their order")
         columns = (*self.emotions, *self.concepts, *(self.deviations or ()))

@@ -268,13 +268,13 @@ def _whole_rows(
 
 
 def _records(content: str, separator: str, path: str | Path) -> Iterator[tuple[int, list[str]]]:
-    """Line number and fields of every row that is not blank, the header first."""
+    """Line number and fields of every row with a field that is not blank, the header first."""
     lines = io.StringIO(content, newline=None)  # ends of any kind
     reader = csv.reader(lines, delimiter=separator, strict=True, skipinitialspace=True)
     line = 1
     try:
         for fields in reader:
-            if len(fields) > 1 or (fields and not fields[0].isspace()):
+            if any(map(str.strip, fields)):
                 yield line, fields
             line = reader.line_num + 1
     except csv.Error as error:

@@ -174,9 +174,12 @@ def test_the_same_waveform_gives_the_same_values():
     assert np.array_equal(descriptors(music), descriptors(music.copy()))
 
 
-def test_no_samples_are_refused():
-    with pytest.raises(AudioError, match="holds no samples"):
-        descriptors(np.zeros(0, np.float32))
+@pytest.mark.parametrize("waveform", [np.zeros(0), np.ones((2, 5000)), np.float64(1), np.full(5000, np.nan)])
+def test_what_is_no_waveform_is_refused(waveform):
+    with pytest.raises(
+        AudioError, match=r"^the waveform (has shape \(.*\); it must be \(samples,\)|contains NaN)"
+    ):
+        descriptors(waveform)
 
 
 def test_descriptors_rank_generated_music_by_its_known_concepts():

@@ -46,7 +46,10 @@ def test_info_for_programs(tenuto):
 def test_validate_passes_a_sound_folder(tenuto, own):
     outcome = tenuto("data", "validate", "folder", "--root", own, *FOLDER, "--cache", own / "cache")
     assert outcome.exit_code == 0
+    names = ["disc 0/song 0.wav", "disc 0/song 2.ogg", "disc 0/song 4.flac"]
     assert outcome.stdout.splitlines() == [
+        "warning: 10 of the recordings cannot be recognised in a changed copy, for lack of 2.5 s of changing sound: "
+        f"{', '.join(names)} and 7 more.",
         "duplicates: none among 10 recordings",
         f"{own}: complete, every recording can be read",
     ]
@@ -70,14 +73,16 @@ def test_validate_lists_what_was_altered(tenuto, own):
 
 
 def test_validate_for_programs(tenuto, own):
-    assert json.loads(tenuto("data", "validate", "folder", "--root", own, *FOLDER, "--json").stdout) == {
+    report = json.loads(tenuto("data", "validate", "folder", "--root", own, *FOLDER, "--json").stdout)
+    assert (len(report.pop("warnings")), len(report.pop("unrecognisable"))) == (1, 10)
+    assert report == {
         "ok": True,
         "missing": [],
         "altered": [],
         "inconsistent": [],
-        "warnings": [],
         "recordings": 10,
         "duplicates": [],
+        "unreadable": [],
         "label_order": [],
         "rater_deviations": {},
     }
@@ -131,9 +136,12 @@ def test_validate_finds_recordings_of_another_folder(tenuto, refused, rated, tmp
     other = tmp_path / "elsewhere" / "deeper"
     other.mkdir(parents=True)
     soundfile.write(other / "unnamed.flac", corpora.music(7, 4.0)[11025:], 22050)
+    (other / "broken.mp3").write_bytes(b"no sound")
     outcome = validate(tenuto, rated, "--against", tmp_path / "elsewhere", "--against", rated)
     assert f"warning: 7.wav and {other / 'unnamed.flac'} have the same" in outcome.stdout
-    assert outcome.stdout.count("warning: ") == 2  # the data set is not compared with itself
+    unreadable = f"1 of the other recordings cannot be read or compared: {other / 'broken.mp3'}."
+    assert f"warning: {unreadable}" in outcome.stdout
+    assert outcome.stdout.count("warning: ") == 3  # the data set is not compared with itself
     (tmp_path / "empty").mkdir()
     message = refused("data", "validate", "folder", "--root", rated, "--against", tmp_path / "empty")
     assert "contains no recording to compare with" in message

@@ -221,6 +221,8 @@ def written(separator=",", decimal=".", header="song,arousal,joy", rows=ROWS, en
         written(header="song, arousal , joy"),
         written(";", ",", header="song; arousal;joy ", end="\r\n"),
         "\ufeff" + written(";", ","),
+        "\n  \n;;\n" + written(";") + ";;\n;;\n",
+        written(header='"song\n",arousal,joy').replace(",", ";"),
         'song,arousal,joy\none,"3,5","2"\ntwo,"2,5","4"\nthree,5,"1,5"\n',
     ],
 )
@@ -299,8 +301,9 @@ three,b,7,1,y
 """
 
 
-def test_several_raters_become_a_mean_and_a_deviation(tmp_path):
-    made = plain(tmp_path, RATED, rater_column="rater", album_column="record")
+@pytest.mark.parametrize("missing", ["", "NA", " n/a"])
+def test_several_raters_become_a_mean_and_a_deviation(tmp_path, missing):
+    made = plain(tmp_path, RATED.replace(",,", f",{missing},"), rater_column="rater", album_column="record")
     index = made.index
     assert index.clips == ("one", "two", "three")
     assert index.labels * 7 == pytest.approx(np.array([[3, 3], [5, 4], [7, 1]]))
@@ -309,22 +312,37 @@ def test_several_raters_become_a_mean_and_a_deviation(tmp_path):
     assert index.albums == ("x", "y", "y")
 
 
+TIDY = """song;who;what;value;record
+one;a;arousal;1,5;x
+one;a;joy;2;x
+one;a;other;99;x
+one;b;arousal;2,5;x
+one;b;joy;4;x
+two;a;arousal;5;y
+two;a;joy;3;y
+"""
+BY_RATING = {"emotion_column": "what", "rating_column": "value"}
+
+
 def test_a_row_for_every_rating(tmp_path):
-    lines = ["song;who;what;value"]
-    for song, rater, arousal, joy in (
-        ("one", "a", "1,5", "2"),
-        ("one", "b", "2,5", "4"),
-        ("two", "a", "5", "3"),
-    ):
-        lines += [
-            f"{song};{rater};arousal;{arousal}",
-            f"{song};{rater};joy;{joy}",
-            f"{song};{rater};other;99",
-        ]
-    options = {"rater_column": "who", "emotion_column": "what", "rating_column": "value"}
-    index = plain(tmp_path, "\n".join(lines), **options).index
+    index = plain(tmp_path, TIDY, rater_column="who", **BY_RATING).index
     assert index.labels * 7 == pytest.approx(np.array([[2, 3], [5, 3]]))
     assert index.deviations[0] * 7 == pytest.approx([np.sqrt(0.5), np.sqrt(2)])
+
+
+@pytest.mark.parametrize("rater", [None, "who"])
+def test_rows_of_ratings_that_contradict_themselves_are_refused(tmp_path, rater):
+    options = {"album_column": "record", "rater_column": rater, **BY_RATING}
+    text = TIDY if rater else TIDY.replace(";b;arousal", ";b;other").replace(";b;joy", ";b;other")
+    with pytest.raises(DataError, match="clip one has two values of record, 'x' and 'z'"):
+        _ = plain(tmp_path, text.replace("joy;2;x", "joy;2;z"), **options).index
+    with pytest.raises(DataError, match=r"no row rates joy \(column what\)\. It has: arousal, Joy, other\.$"):
+        _ = plain(tmp_path, text.replace("joy", "Joy"), **options).index
+
+
+def test_deviations_of_a_table_with_a_row_for_every_rating_are_refused(tmp_path):
+    with pytest.raises(ConfigError, match="deviations need a row per clip"):
+        plain(tmp_path, TIDY, deviations=("sd1", "sd2"), **BY_RATING)
 
 
 @pytest.mark.parametrize(

@@ -98,9 +98,11 @@ def test_albums_in_two_spellings_are_one():
     assert one_spelling(["b", "B ", "a"]) == ("b", "b", "a")
 
 
-def test_unknown_part():
+def test_unknown_part_and_split():
     with pytest.raises(ConfigError, match="dev"):
         draw(index(20), "random").part("dev")
+    with pytest.raises(ConfigError, match=r"no split is called 'albums'\. Did you mean album"):
+        draw(index(20), "albums")
 
 
 GENRES = ("folk", "jazz", "metal", "pop") * 10
@@ -169,7 +171,7 @@ def own_split(path, rows, separator=","):
 
 @pytest.mark.parametrize("separator", [",", ";", "\t"])
 def test_a_split_of_the_users_own(tmp_path, separator):
-    rows = [("c3.wav", "train"), ("c1", "train"), ("c2", "validation"), ("c0", "test")]
+    rows = [("c3.wav", "train "), ("c1", "train"), ("c2", "validation"), ("c0", "test")]
     split = draw(index(5), own_split(tmp_path / "own.csv", rows, separator))
     assert split == Split(("c3", "c1"), ("c2",), ("c0",))
 

@@ -115,6 +115,13 @@ def test_a_finished_corpus_is_reused(corpus, monkeypatch):
     assert {path: path.stat().st_mtime_ns for path in corpus.rglob("*")} == before
 
 
+def test_its_download_counts_the_clips(tmp_path, monkeypatch):
+    monkeypatch.setattr(synthesis, "synthesize", lambda root, progress: [progress(1) for _ in range(3)])
+    seen: list[int] = []
+    Synthetic(tmp_path).download(lambda name, done, total: seen.append(done))
+    assert seen == [1, 2, 3]
+
+
 def test_an_interrupted_corpus_is_finished(corpus, tmp_path, monkeypatch):
     real = synthesis._encode
 

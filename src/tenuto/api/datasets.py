@@ -14,7 +14,7 @@ from tenuto.api.progress import SILENT, Progress
 from tenuto.config import DataConfig, FolderConfig, merge
 from tenuto.data import Index, Prepared, Validation, open_dataset
 from tenuto.data.cache import Sound, cache_folder, listen, listen_all, prepare as prepare_dataset
-from tenuto.data.duplicates import Duplicate, duplicates
+from tenuto.data.duplicates import Duplicate, duplicates, is_recognisable
 from tenuto.data.label_order import LabelOrder, label_orders
 from tenuto.data.layout import files_below, is_audio
 from tenuto.errors import ConfigError, DataError, TenutoError
@@ -62,6 +62,8 @@ class DataReport:
         recordings: How many recordings were compared by their sound.
         duplicates: Pairs of recordings with the same sound, named by their paths below the folder; those of another
             folder by their whole path.
+        unrecognisable: Recordings of which only the same file is found, since they are too short or too steady.
+        unreadable: Recordings of other folders that cannot be read.
         label_orders: How closely ratings like valence and ratings like arousal follow the audio.
         rater_deviations: Emotion -> mean standard deviation of the raters, in units of the labels; empty where the
             files have none.
@@ -72,6 +74,8 @@ class DataReport:
     has_checksums: bool
     recordings: int
     duplicates: tuple[Duplicate, ...]
+    unrecognisable: tuple[str, ...]
+    unreadable: tuple[str, ...]
     label_orders: tuple[LabelOrder, ...]
     rater_deviations: Mapping[str, float]
 
@@ -82,9 +86,16 @@ class DataReport:
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """A sentence for every duplicate, and for every two columns that may be exchanged."""
+        """A sentence for what was not compared, every duplicate, and every two columns that may be exchanged."""
         doubtful = [order for order in self.label_orders if order.is_exchanged]
-        return tuple(f"{finding}." for finding in (*self.duplicates, *doubtful))
+        return (
+            *_named("of the other recordings cannot be read or compared", self.unreadable),
+            *_named(
+                "of the recordings cannot be recognised in a changed copy, for lack of 2.5 s of changing sound",
+                self.unrecognisable,
+            ),
+            *(f"{finding}." for finding in (*self.duplicates, *doubtful)),
+        )
 
     def as_dict(self) -> dict[str, Any]:
         """All of it as plain values."""
@@ -94,6 +105,8 @@ class DataReport:
             "warnings": list(self.warnings),
             "recordings": self.recordings,
             "duplicates": [dataclasses.asdict(pair) for pair in self.duplicates],
+            "unrecognisable": list(self.unrecognisable),
+            "unreadable": list(self.unreadable),
             "label_order": [
                 dataclasses.asdict(order) | {"is_exchanged": order.is_exchanged}
                 for order in self.label_orders
@@ -150,9 +163,18 @@ def validate(
         clips = zip(index.clips, index.paths, strict=True)
         orders = label_orders(index, {clip: heard[path] for clip, path in clips if path in heard})
         deviations = _mean_deviations(index)
-    has_checksums = bool(dataset.checksums())
     return DataReport(
-        Path(root), validation, has_checksums, len(heard), tuple(pairs), tuple(orders), deviations
+        Path(root),
+        validation,
+        has_checksums=bool(dataset.checksums()),
+        recordings=len(heard),
+        duplicates=tuple(pairs),
+        unrecognisable=tuple(
+            name for name, sound in {**sounds, **other_sounds}.items() if not is_recognisable(sound)
+        ),
+        unreadable=tuple(name for name in others if name not in other_sounds),
+        label_orders=tuple(orders),
+        rater_deviations=deviations,
     )
 
 
@@ -167,6 +189,12 @@ def _recordings(folders: Sequence[str | Path]) -> dict[str, Path]:
             )
         recordings |= own
     return recordings
+
+
+def _named(fact: str, names: Sequence[str]) -> list[str]:
+    """A sentence on some recordings; none where there are none."""
+    more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+    return [f"{len(names)} {fact}: {', '.join(names[:3])}{more}."] if names else []
 
 
 def _below(path: Path, root: Path) -> str:

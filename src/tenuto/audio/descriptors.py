@@ -95,7 +95,7 @@ def descriptors(waveform: NDArray[np.float32]) -> Floats:
         (7,) float64 in 0-1.
 
     Raises:
-        AudioError: There are no samples.
+        AudioError: There are no samples, several channels, or samples that are not finite.
     """
     low, high = np.array(list(ANCHORS.values())).T
     values: Floats = 1 / (1 + 9 ** (1 - 2 * (measure(waveform) - low) / (high - low)))
@@ -122,10 +122,14 @@ def listen(waveform: NDArray[np.float32]) -> Sound:
     """Spectral peaks, onset strength and level of a waveform (samples,), scaled to peak 1.
 
     Raises:
-        AudioError: There are no samples.
+        AudioError: There are no samples, several channels, or samples that are not finite.
     """
-    if len(waveform) == 0:
-        raise AudioError("the waveform holds no samples. Load the recording again.")
+    if np.ndim(waveform) != 1 or np.size(waveform) == 0:
+        raise AudioError(
+            f"the waveform has shape {np.shape(waveform)}; it must be (samples,) with a sample at least. Mix it down."
+        )
+    if not np.isfinite(waveform).all():
+        raise AudioError("the waveform contains NaN or infinity. Repair the recording.")
     scaled = np.asarray(waveform, np.float32) / np.float32(
         max(float(np.abs(waveform).max(initial=0.0)), 1e-9)
     )

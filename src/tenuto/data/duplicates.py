@@ -19,7 +19,7 @@ MOST_ERRORS = 0.25
 """Share of bits that may differ. Copies that were cut, coded again and made quieter differ in at most 0.21; two
 different clips of Soundtracks in at least 0.39."""
 FEWEST_FRAMES = 60
-"""Frames (1.9 s, which 2.5 s of sound give) that have to be compared."""
+"""Frames with bits (1.9 s, which 2.5 s of sound give) that have to be compared."""
 SLACK = 2
 """Frames by which an alignment may be wrong."""
 REACH = 32
@@ -78,6 +78,11 @@ def duplicates(sounds: Mapping[str, Sound], others: Mapping[str, Sound] | None =
             pairs[first, second] = Duplicate(names[first], names[second], seconds, errors)
     own = len(sounds)
     return [pairs[pair] for pair in sorted(pairs) if others is None or (pair[0] < own <= pair[1])]
+
+
+def is_recognisable(sound: Sound) -> bool:
+    """Whether a changed copy of a recording can be found; of one that is too short or too steady only the same file."""
+    return int(np.count_nonzero(sound.fingerprint)) >= FEWEST_FRAMES
 
 
 def _identical(sounds: list[Sound]) -> list[tuple[int, int]]:

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from tenuto.config import is_split_file
+from tenuto.config import SPLITS, is_split_file
 from tenuto.data.base import Index, clip_name
 from tenuto.data.layout import without_type
 from tenuto.data.tables import separator_of
@@ -50,12 +50,15 @@ def draw(index: Index, kind: str, seed: int = PAPER_SEED) -> Split:
         seed: Seed of everything that is drawn.
 
     Raises:
+        ConfigError: No such split.
         DataError: Too few clips, or the data set lacks what the split needs.
         FileError: The file of a split cannot be read.
     """
     name, _, which = kind.partition(":")
     if is_split_file(kind):
         return _from_file(index, Path(kind), seed)
+    if name not in SPLITS:
+        raise ConfigError(f"no split is called {quote(kind)}. {did_you_mean(kind, SPLITS)}")
     if name == "official":
         return _official(index, which, seed)
     if len(index) < 10:
@@ -233,6 +236,7 @@ def read_split(path: Path) -> Split:
     )
     if not set(columns) <= set(table):
         problems.raise_all()
+    table["split"] = table["split"].str.strip()
     parts: dict[str, str] = {}
     for line, clip, part in zip(table.index, table["clip"], table["split"], strict=True):
         if part not in PARTS:

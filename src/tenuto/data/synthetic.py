@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Mapping
 
 from tenuto.data.base import Card, Labels, register_dataset
@@ -46,6 +47,5 @@ class Synthetic(Midlevel):
         """Generate the corpus in the root, since there is nothing to download."""
         from tenuto.data.synthesis import synthesize
 
-        synthesize(
-            self.root, progress=None if progress is None else lambda done: progress("clips", done, None)
-        )
+        numbers = itertools.count(1)
+        synthesize(self.root, progress=progress and (lambda _: progress("clips", next(numbers), None)))

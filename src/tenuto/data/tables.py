@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import dataclasses
+import io
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -22,23 +23,26 @@ FIELDS = ("album_column", "artist_column", "group_column", "split_column")
 """Settings that name a column of text, one value per clip."""
 
 UNKNOWN = ("", "nan", "na", "n/a")
-"""What a cell holds where a deviation is not known, in lower case."""
+"""What a cell holds where a deviation, or the rating of one of several raters, is not known, in lower case."""
 
 _DECIMAL_COMMA = re.compile(r"\s*[-+]?\d+,\d+\s*")
 _THOUSANDS = re.compile(r"\s*[-+]?[1-9]\d{0,2}([.,]\d{3})+\s*")
 
 
 def separator_of(content: str, columns: Sequence[str]) -> str:
-    """The separator with which the first line has most of these columns; of several, the one that makes most fields.
+    """The separator with which the header has most of these columns; of several, the one that makes most fields.
 
     >>> separator_of("file;valence;arousal\\n1;3,5;2", ["file"])
     ';'
     """
-    header = content.lstrip("\r\n").splitlines()[:1]
 
     def fit(separator: str) -> tuple[int, int]:
-        names = [name.strip() for row in csv.reader(header, delimiter=separator) for name in row]
-        return len(set(columns) & set(names)), len(names)
+        records = csv.reader(io.StringIO(content, newline=None), delimiter=separator, skipinitialspace=True)
+        try:
+            header = next((fields for fields in records if any(map(str.strip, fields))), [])
+        except csv.Error:  # a quotation mark opens a field of half the file
+            return 0, 0
+        return len(set(columns) & {name.strip() for name in header}), len(header)
 
     return max(",;\t", key=fit)
 
@@ -124,8 +128,9 @@ class Table:
                 )
             )
         decimal = settings.decimal or decimal_of(written)
+        _check_fields(path, cells, settings, problems)
         if is_tidy:
-            cells = _spread_out(cells, settings)
+            cells = _spread_out(path, cells, settings, problems)
         return cls(path, settings, cells, decimal)
 
     def ratings(self, problems: Problems) -> Ratings:
@@ -176,7 +181,7 @@ class Table:
         }
 
     def _of_raters(self, problems: Problems) -> Ratings:
-        """Mean and deviation over the raters of every clip; a rater may leave cells empty."""
+        """Mean and deviation over the raters of every clip; a rater need not rate everything."""
         settings = self.settings
         names = [clip_name(cell) for cell in self.cells[settings.id_column]]
         rows: dict[str, list[int]] = {}
@@ -188,36 +193,27 @@ class Table:
         return Ratings(list(rows), emotions, concepts, spreads, self._fields(own[0] for own in rows.values()))
 
     def _check_raters(self, rows: Mapping[str, list[int]], problems: Problems) -> None:
-        """Refuse two rows of one rater on one clip, and a clip whose rows disagree on its album and so on."""
+        """Refuse two rows of one rater on one clip."""
         rater = self.settings.rater_column
-        fields = [name for name in (getattr(self.settings, field) for field in FIELDS) if name in self.cells]
-        for clip, own in rows.items():
-            raters = list(self.cells[rater].iloc[own].str.strip()) if rater in self.cells else []
-            if len(set(raters)) < len(raters):
-                twice = next(name for name in raters if raters.count(name) > 1)
+        for clip, own in rows.items() if rater in self.cells else ():
+            raters = self.cells[rater].iloc[own].str.strip()
+            if (is_second := raters.duplicated()).any():
                 problems.add(
                     DataError(
-                        f"{self.path}: rater {quote(twice)} rates clip {one_line(clip)} twice. Remove one of the rows."
+                        f"{self.path}: rater {quote(raters[is_second].iloc[0])} rates clip {one_line(clip)} twice. "
+                        "Remove one of the rows."
                     )
                 )
-            for name in fields:
-                if len(values := sorted(set(self.cells[name].iloc[own].str.strip()))) > 1:
-                    problems.add(
-                        DataError(
-                            f"{self.path}: clip {one_line(clip)} has two values of {one_line(name)}, "
-                            f"{quote(values[0])} and {quote(values[1])}. Write the same in all of its rows."
-                        )
-                    )
 
     def _means(
         self, rows: Mapping[str, list[int]], columns: Sequence[str], problems: Problems
     ) -> tuple[Labels, Labels]:
-        """Means and deviations, both (clips, columns), of the cells that are not empty."""
+        """Means and deviations, both (clips, columns), of the cells that are not `UNKNOWN`."""
         means, spreads = (np.full((len(rows), len(columns)), np.nan) for _ in range(2))
         for place, column in enumerate(columns):
             if column not in self.cells:
                 continue
-            has_value = (self.cells[column].str.strip() != "").to_numpy()
+            has_value = ~self.cells[column].str.strip().str.casefold().isin(UNKNOWN).to_numpy()
             numbers = np.full(len(self.cells), np.nan)
             numbers[has_value] = self._checked(self.cells[has_value], [column], problems)[:, 0]
             for line, (clip, own) in enumerate(rows.items()):
@@ -235,21 +231,45 @@ class Table:
         return means, spreads
 
 
-def _spread_out(cells: pd.DataFrame, settings: FolderConfig) -> pd.DataFrame:
+def _check_fields(path: Path, cells: pd.DataFrame, settings: FolderConfig, problems: Problems) -> None:
+    """Refuse a clip whose rows disagree on its album and so on, in a table with several rows per clip."""
+    if settings.rater_column is None and settings.emotion_column is None:
+        return
+    clips = np.array([clip_name(cell) for cell in cells[settings.id_column]], object)
+    for name in (getattr(settings, field) for field in FIELDS):
+        if name in cells:
+            values = cells[name].str.strip().groupby(clips, sort=False).unique()
+            for clip, (first, second, *_) in values[values.str.len() > 1].map(sorted).items():
+                problems.add(
+                    DataError(
+                        f"{path}: clip {one_line(clip)} has two values of {one_line(name)}, {quote(first)} and "
+                        f"{quote(second)}. Write the same in all of its rows."
+                    )
+                )
+
+
+def _spread_out(path: Path, cells: pd.DataFrame, settings: FolderConfig, problems: Problems) -> pd.DataFrame:
     """A table with a row per rating as one with a column per emotion, a row per clip (and rater), other cells kept."""
     emotion, rating = str(settings.emotion_column), str(settings.rating_column)
     key = [settings.id_column, *([settings.rater_column] if settings.rater_column else [])]
+    rated = dict.fromkeys(map(clip_name, cells[emotion]))
+    columns = {clip_name(name): name for name in (*settings.emotions, *settings.concepts)}
+    for name in columns.keys() - rated:
+        problems.add(
+            DataError(
+                f"{path}: no row rates {one_line(name)} (column {one_line(emotion)}). It has: "
+                f"{one_line(', '.join(filter(None, rated)))}."
+            )
+        )
+    empty = {column: "" for name, column in columns.items() if name in rated}
     lines: dict[tuple[str, ...], dict[str, str]] = {}
     doubled: list[dict[str, str]] = []
-    rating_columns = (*settings.emotions, *settings.concepts)
     for row in cells.to_dict("records"):
         values = {str(name): str(cell) for name, cell in row.items()}
-        line = lines.setdefault(
-            tuple(values[name].strip() for name in key), values | dict.fromkeys(rating_columns, "")
-        )
-        name = values[emotion].strip()
-        if name in rating_columns:
-            if line[name]:
-                doubled.append(line | {name: values[rating]})  # a clip that is rated twice, which is reported
-            line[name] = line[name] or values[rating]
+        line = lines.setdefault(tuple(values[name].strip() for name in key), values | empty)
+        column = columns.get(clip_name(values[emotion]))
+        if column is not None:
+            if line[column]:  # a clip that is rated twice, which is reported
+                doubled.append(line | {column: values[rating]})
+            line[column] = line[column] or values[rating]
     return pd.DataFrame([*lines.values(), *doubled])

@@ -92,12 +92,14 @@ def recordings(tmp_path, monkeypatch):
     """Thirty recordings; a function that gives clips the sound of others and exchanges columns."""
     monkeypatch.setenv("TENUTO_CACHE", str(tmp_path / "cache"))
 
-    def make(copies=(), exchanged=False, emotions=("valence", "arousal")):
+    def make(copies=(), exchanged=False, emotions=("valence", "arousal"), short=()):
         copies, paths = dict(copies), []
         for number, name in enumerate(NAMES):
             paths.append(tmp_path / f"{name}.wav")
             origin = copies.get(number, number)
-            sound = corpora.music(origin, 4.0, rate=1 + origin / 5, level=0.01 + origin / 100)
+            sound = corpora.music(
+                origin, 2.0 if number in short else 4.0, rate=1 + origin / 5, level=0.01 + origin / 100
+            )
             soundfile.write(paths[-1], (0.5 if number in copies else 1) * sound, 22050)
         labels = np.stack([np.arange(30) * 7 % 30, np.arange(30)], axis=1)[:, :: -1 if exchanged else 1] / 30
         index = Index(NAMES, tuple(paths), emotions, labels)
@@ -130,6 +132,25 @@ def test_a_test_clip_that_is_a_training_clip_fails(recordings):
     split = dataclasses.replace(data.split, train=(*data.split.train, "014"))
     result = finding("duplicates", source(bounded(clips=15)), dataclasses.replace(data, split=split))
     assert (result.verdict, result.value) == (FAIL, 1 / 15)
+
+
+@pytest.mark.parametrize(
+    ("short", "verdict", "words"),
+    [
+        (
+            [2, 4, 25],
+            WARN,
+            "(29 recordings compared). 3 were not compared: their recordings have less than 2.5 s",
+        ),
+        (range(15), NOT_RECORDED, "no attacked clip was compared: their recordings have less than 2.5 s"),
+    ],
+)
+def test_clips_whose_sound_cannot_be_compared_are_counted(recordings, short, verdict, words):
+    known = recordings({2: 25}, short=short)
+    known.index.paths[9].write_bytes(b"no sound")
+    result = finding("duplicates", source(bounded(clips=15)), known)
+    assert result.verdict is verdict
+    assert words in result.sentence
 
 
 def test_duplicates_need_a_split_and_recordings(recordings):

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from tenuto.data.base import Index
+from tenuto.data.duplicates import is_recognisable
 from tenuto.data.excerpts import measure
 from tenuto.data.label_order import FEWEST_CLIPS, label_orders
 from tenuto.data.splits import Split, one_spelling
@@ -22,6 +23,7 @@ FEW = 0.1
 
 NO_SPLIT = "the rows do not record the training clips: give `split=FILE`."
 NOT_COMPARED = "the recordings were not compared; `tenuto audit STUDY --root DATA` compares them."
+TOO_SHORT = "their recordings have less than 2.5 s of changing sound, or cannot be read"
 OBJECT_NOT_COMPARED = "the recordings were not compared; `run.audit()` compares them, in Python."
 
 
@@ -141,6 +143,10 @@ def duplicates(evidence: Evidence) -> Finding:
             if clip in clips and other in trained | validated
         ]
         leaked = {clip for clip, other, _ in pairs if other in trained} | trained.intersection(clips)
+        unknown = {clip for clip in clips if clip not in sounds or not is_recognisable(sounds[clip])}
+        unknown -= {clip for clip, _, _ in pairs} | leaked
+        if len(unknown) == len(clips):
+            return not_recorded("duplicates", f"no attacked clip was compared: {TOO_SHORT}.")
         others = {clip for clip, _, _ in pairs} - leaked
         pairs.sort(key=lambda entry: (entry[1] not in trained, -entry[2].seconds))
         example = f" {pairs[0][2]}." if pairs else ""
@@ -148,10 +154,12 @@ def duplicates(evidence: Evidence) -> Finding:
         sentence = (
             f"{len(leaked)} of {len(clips)} attacked clips have the same sound as a training clip "
             f"({len(sounds)} recordings compared).{beyond}{example}"
+            + (f" {len(unknown)} were not compared: {TOO_SHORT}." if unknown else "")
         )
         share = len(leaked) / len(clips)
+        is_doubtful = bool(others or unknown)
         findings.append(
-            (run, judged("duplicates", share, 0.0, sentence, fail=bool(leaked), warn=bool(others)))
+            (run, judged("duplicates", share, 0.0, sentence, fail=bool(leaked), warn=is_doubtful))
         )
     return worst(findings)
 
