@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import numpy as np
@@ -95,8 +96,13 @@ def test_segments_cover_a_plane_once_and_have_seconds_and_hertz():
     table = segment_table(count, axes, 31.3, (10, 8))
     assert table["attribution"].sum() == count.size
     assert (table["from_hz"].min(), table["to_hz"].max(), table["to_seconds"].max()) == (100, 248, 10)
-    with pytest.raises(ConfigError, match="whole numbers of at least 1, got 0 for frequency"):
-        segment_slices((3, 3), (2, 0))
+
+
+@pytest.mark.parametrize("segments", [(2, 0), (10,), (3, 2, 1), 5, (2.0, 3)])
+def test_segments_are_two_whole_numbers(segments):
+    message = f"segments must be two whole numbers of at least 1, got {segments}."
+    with pytest.raises(ConfigError, match=re.escape(message)):
+        segment_slices((3, 3), segments)
 
 
 def test_similarity_is_1_of_the_same_and_chance_of_unrelated_shares():

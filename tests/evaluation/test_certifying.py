@@ -18,6 +18,7 @@ from tenuto.errors import AttackError, CheckpointError, ConfigError, DataError
 from tenuto.evaluation import certifying
 from tenuto.evaluation.certificates import Smoothing, noisy_predictions
 from tenuto.evaluation.runs import open_run
+from tenuto.store.certificates import read_certificates
 from tenuto.store.run import RunFolder
 from tenuto.training.loop import train
 from tests import small_runs
@@ -56,8 +57,17 @@ def test_other_radii_need_no_new_draws_and_an_interrupted_call_goes_on(run, monk
     both = tenuto.certify(run, **settings, clips=2).rows
     assert len(drawn) == 1
     pd.testing.assert_frame_equal(both[both["clip"] == first["clip"][0]], first)
-    tenuto.certify(run, **{**settings, "radius": (0.05, 0.2)}, clips=2)
+    more = tenuto.certify(run, **{**settings, "radius": (0.05, 0.2)}, clips=2).rows
     assert len(drawn) == 1
+    path = RunFolder(run.folder).certificates("log-spectrogram-sigma-0.2-draws-30-seed-0")
+    expected = pd.concat([both, more], ignore_index=True)
+    pd.testing.assert_frame_equal(read_certificates(path), expected, check_dtype=False)
+    again = tenuto.certify(run, **settings, clips=2).rows
+    expected = pd.concat([more, again], ignore_index=True)
+    pd.testing.assert_frame_equal(read_certificates(path), expected, check_dtype=False)
+    for other in ({"confidence": 0.9}, {"clips": 1}):
+        last = tenuto.certify(run, **settings, **{"clips": 2, **other}).rows
+        pd.testing.assert_frame_equal(read_certificates(path), last, check_dtype=False)
 
 
 def test_draws_of_earlier_weights_are_refused(run):
@@ -74,6 +84,9 @@ def test_waveforms_have_radii_in_decibels(run):
     for decibels, own in rows.groupby("snr_db"):
         np.testing.assert_allclose(own["radius"], float(waveform.norm()) * 10 ** (-decibels / 20), rtol=1e-9)
     assert list(certificates.summary["snr_db"]) == [60, 40]
+    tenuto.certify(run, sigma=0.01, snr_db=40, draws=20, clips=1)
+    saved = read_certificates(RunFolder(run.folder).certificates("waveform-sigma-0.01-draws-20-seed-0"))
+    pd.testing.assert_frame_equal(saved, rows, check_dtype=False)
     (remark,) = certificates.remarks
     low, high = rows["radius"].min(), rows["radius"].max()
     assert f"20 draws give no bound at radii of {low:.4g} to {high:.4g}, the largest of which needs" in remark

@@ -149,6 +149,18 @@ def test_learned_concepts_are_measured_too(open_trained, prepared):
         assert result["overall"] == pytest.approx(metrics.mae(clips.concepts, concepts), abs=1e-5)
 
 
+@pytest.mark.parametrize("other", ["name", "scale"])
+def test_learned_concepts_are_not_measured_on_other_concepts_or_another_scale(open_trained, other):
+    run = open_trained("A2M2E")
+    if other == "name":
+        index = run.material.prepared.index
+        index = dataclasses.replace(index, concepts=("loudness", *index.concepts[1:]))
+        run.material.prepared = dataclasses.replace(run.material.prepared, index=index)
+    else:
+        run = dataclasses.replace(run, own=dataclasses.replace(run.recogniser, scale=(1.0, 5.0)))
+    assert "test_concepts" not in robustness.measure(run)
+
+
 # Rows
 
 

@@ -17,6 +17,7 @@ from tenuto.evaluation.attribution import (
     attribute,
     check_method,
     plane,
+    segment_slices,
     segment_table,
 )
 from tenuto.evaluation.attribution_attack import STEPS, entries_of, find_region, move_attribution
@@ -51,8 +52,9 @@ def attribute_clip(
         )
     part = run.part(run.part_of(clip))
     example = part.inputs[part.clips.index(clip)]
+    segment_slices(plane(example).shape, segments)  # both are refused before minutes of attacks
     if region is not None:
-        entries_of(region, example, inputs.axes)  # refused before minutes of attacks
+        entries_of(region, example, inputs.axes)
     model = for_attack(run.recogniser.network)
     with torch.no_grad():
         both = model(torch.stack([example, torch.zeros_like(example)])).emotions

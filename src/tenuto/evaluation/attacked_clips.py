@@ -57,8 +57,8 @@ class Clips:
 
     def annotations(self) -> Values | None:
         """Ratings of the concepts, (clips, concepts); None where the bottleneck was not trained on exactly these."""
-        same = self.run.recogniser.concepts == self.run.material.prepared.index.concepts
-        return as_doubles(self.batch.concepts) if same and self.batch.concepts is not None else None
+        is_rated = self.run.has_concept_ratings and self.batch.concepts is not None
+        return as_doubles(self.batch.concepts) if is_rated else None
 
     def attacked(self, protocol: str) -> Iterator[Attacked]:
         """The clips under a protocol, once per budget.

@@ -208,10 +208,14 @@ def plane(example: Tensor) -> Tensor:
 
 
 def segment_slices(shape: Sequence[int], segments: Grid) -> list[tuple[slice, slice]]:
-    """Slices of a plane (steps, bands) that divide it into ``segments`` parts of time and frequency."""
-    for name, value in zip(("time", "frequency"), segments, strict=True):
-        if not isinstance(value, int) or value < 1:
-            raise ConfigError(f"segments must be two whole numbers of at least 1, got {value!r} for {name}.")
+    """Slices of a plane (steps, bands) that divide it into ``segments`` parts of time and frequency.
+
+    Raises:
+        ConfigError: ``segments`` are no two numbers of parts.
+    """
+    are_two = isinstance(segments, tuple | list) and len(segments) == 2
+    if not are_two or not all(isinstance(value, int) and value >= 1 for value in segments):
+        raise ConfigError(f"segments must be two whole numbers of at least 1, got {segments!r}.")
     edges = [
         np.linspace(0, size, min(count, size) + 1).round().astype(int).tolist()
         for size, count in zip(shape, segments, strict=True)
@@ -307,7 +311,7 @@ def attribute(
         segments: Of occlusion.
 
     Raises:
-        ConfigError: No such method, or inputs without an axis of time.
+        ConfigError: No such method, inputs without an axis of time, or no numbers of segments.
     """
     check_method(method)
     inputs = example[None]

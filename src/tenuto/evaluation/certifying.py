@@ -33,6 +33,7 @@ from tenuto.evaluation.smoothed_attack import attacked_predictions, interval
 from tenuto.files import Array, read_safetensors, write_csv, write_safetensors
 from tenuto.models.recogniser import predict
 from tenuto.models.systems import for_attack
+from tenuto.store.certificates import with_other_sizes
 from tenuto.store.result_rows import array
 
 Progress = Callable[[int], None]
@@ -190,7 +191,8 @@ def certify(
 ) -> pd.DataFrame:
     """Certify the clips of one part of a run's split. Rows and noisy predictions are written to ``certificates``.
 
-    An interrupted call is continued, and other radii need no further predictions, only further attacks.
+    An interrupted call is continued, and other radii need no further predictions, only further attacks. Rows of other
+    radii stay in the file, unless another confidence is asked for, or other clips.
 
     Args:
         run: The model and its clips.
@@ -241,6 +243,7 @@ def certify(
             unit=run.recogniser.inputs.unit,
             checkpoint=checkpoint,
         )
-        write_csv(run.files.certificates(with_attack if attack_steps else name, part), table)
+        path = run.files.certificates(with_attack if attack_steps else name, part)
+        write_csv(path, with_other_sizes(path, table))
         tables.append(table)
     return pd.concat(tables, ignore_index=True)

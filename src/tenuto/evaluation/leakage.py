@@ -55,8 +55,9 @@ class Leakage(Displayed):
         summary: A line per measure: ``measure``, ``value``, ``low``, ``high`` (95 % bootstrap interval over clips).
             Measures are ``concept_task_leakage`` (mean over emotions), ``inter_concept_leakage`` (mean over ordered
             pairs; missing for free units), ``bottleneck_r2`` and ``black_box_r2`` (mean over emotions),
-            ``completeness`` (their ratio; missing where the black box explains nothing), ``effective_units`` and
-            ``effective_concepts`` (participation ratios of the correlations of units and of ratings).
+            ``completeness`` (their ratio; 0 where the bottleneck explains nothing, missing where the black box does),
+            ``effective_units`` and ``effective_concepts`` (participation ratios of the correlations of units and of
+            ratings).
         tasks: A line per emotion: ``emotion``, ``units_r2``, ``concepts_r2``, ``leakage``, ``low``, ``high``.
         pairs: A line per ordered pair: ``unit``, ``concept``, ``unit_r2``, ``concept_r2``, and the last three of these.
         remarks: Sentences about what could not be measured.
@@ -309,7 +310,7 @@ def _completeness(
         for predicted in (clips.head(clips.features), rival)
     )
     with np.errstate(divide="ignore", invalid="ignore"):
-        ratio = np.where(other > 0, own / other, np.nan)
+        ratio = np.where(other > 0, np.maximum(0, own) / other, np.nan)
     remark = (
         None if other[0] > 0 else f"{name} explains nothing of the emotions: completeness is not defined."
     )

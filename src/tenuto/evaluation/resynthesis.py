@@ -131,18 +131,11 @@ class Subject:
 
 def _subject(run: Run, clip: str) -> Subject:
     """A clip of a run, with its ratings of what the model predicts."""
-    index, recogniser = run.material.prepared.index, run.recogniser
+    index = run.material.prepared.index
     (place,) = run.material.prepared.places((clip,))
-    kinds = (
-        ("emotions", recogniser.emotions, index.emotions, index.labels),
-        ("concepts", recogniser.concepts, index.concepts, index.concept_labels),
-    )
-    annotations = {
-        kind: labels[place].tolist()
-        for kind, names, rated, labels in kinds
-        if labels is not None and rated == names
-    }
-    return Subject(recogniser, run.name, run.folder, clip, annotations)
+    rated = {"emotions": index.labels, "concepts": index.concept_labels if run.has_concept_ratings else None}
+    annotations = {kind: labels[place].tolist() for kind, labels in rated.items() if labels is not None}
+    return Subject(run.recogniser, run.name, run.folder, clip, annotations)
 
 
 def render_attack(

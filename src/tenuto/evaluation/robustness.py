@@ -60,9 +60,9 @@ def measure(run: Run) -> dict[str, Any]:
 
     Returns:
         Part -> `metrics.evaluate` (R2, correlation, RMSE, MSE, MAE, for tags also PR-AUC and ROC-AUC; overall and per
-        emotion), for bottlenecks that learned concepts also ``<part>_concepts``; where the deviations of the raters are
-        known, with ``rmse_in_rater_sd``. ``mean_predictor`` holds the test metrics of always predicting the mean label
-        of the training clips.
+        emotion), for bottlenecks that learned the concepts that the data rate also ``<part>_concepts``; where the
+        deviations of the raters are known, with ``rmse_in_rater_sd``. ``mean_predictor`` holds the test metrics of
+        always predicting the mean label of the training clips.
     """
     report: dict[str, Any] = {"run": run.name, "system": run.config.system, "seed": run.config.train.seed}
     source = run.material.prepared.name
@@ -71,14 +71,9 @@ def measure(run: Run) -> dict[str, Any]:
         part = run.part(name)
         prediction = predict(run.recogniser.network, part.inputs)
         report[name] = _measured(run, name, array(part.labels), array(prediction.emotions), kind)
-        if (
-            part.concepts is not None
-            and prediction.concepts is not None
-            and run.config.train.task_loss_weight < 1
-        ):
-            concepts = array(prediction.concepts)
+        if run.has_concept_ratings and run.config.train.task_loss_weight < 1:
             report[f"{name}_concepts"] = metrics.evaluate(
-                array(part.concepts), concepts, run.recogniser.concepts
+                array(part.concepts), array(prediction.concepts), run.recogniser.concepts
             )
     test, mean = array(run.part("test").labels), array(run.part("train").labels).mean(axis=0)
     report["mean_predictor"] = _measured(run, "test", test, np.broadcast_to(mean, test.shape), kind)

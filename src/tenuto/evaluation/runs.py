@@ -60,6 +60,13 @@ class Run:
         return self.config.resolved().train.threads
 
     @property
+    def has_concept_ratings(self) -> bool:
+        """Whether the data rate exactly the concepts of the bottleneck, on the scale it learned them on."""
+        index = self.material.prepared.index
+        are_same = self.model.scale == self.recogniser.scale and self.recogniser.concepts == index.concepts
+        return are_same and index.concept_labels is not None
+
+    @property
     def files(self) -> RunFolder:
         """The names of the files in the folder."""
         return RunFolder(self.folder)

@@ -12,19 +12,11 @@ from tenuto.files import read_csv
 TEXT = ("run", "system", "split", "clip", "output", "precision", "unit", "checkpoint")
 NUMBERS = ("sigma", "radius", "median", "clean")
 NEEDED = (
-    "run",
-    "system",
-    "clip",
-    "output",
-    "unit",
-    "checkpoint",
-    *NUMBERS,
-    "snr_db",
-    "low",
-    "high",
-    "bounded",
-    "draws",
+    *("run", "system", "clip", "output", "unit", "checkpoint", *NUMBERS),
+    *("snr_db", "low", "high", "bounded", "draws"),
 )
+CLAIM = ("confidence", "clips_together", "clip_to_scale", "checkpoint")
+"""What is claimed and of which weights: the same in all rows of a file."""
 
 
 def read_certificates(path: str | Path) -> pd.DataFrame:
@@ -44,3 +36,24 @@ def read_certificates(path: str | Path) -> pd.DataFrame:
                 f"{path}: column {name} holds a cell that is not a number. Delete the file and certify the run again."
             )
     return rows
+
+
+def with_other_sizes(path: Path, rows: pd.DataFrame) -> pd.DataFrame:
+    """Rows after those of other radii in a file, if it holds the same claim for the same clips; else rows alone.
+
+    Raises:
+        FileError: A damaged file.
+    """
+    if not path.is_file():
+        return rows
+    earlier = read_certificates(path)
+    claims = earlier.reindex(columns=list(CLAIM)) == rows[list(CLAIM)].iloc[0]
+    if not claims.all(axis=None) or set(earlier["clip"]) != set(rows["clip"]):
+        return rows
+    return pd.concat([earlier[~_sizes(earlier).isin(_sizes(rows))], rows], ignore_index=True)
+
+
+def _sizes(rows: pd.DataFrame) -> pd.MultiIndex:
+    """Radius of every row, or its dB: a radius in dB is another number for every clip."""
+    in_db = rows["snr_db"].notna()
+    return pd.MultiIndex.from_arrays([in_db, rows["snr_db"].where(in_db, rows["radius"])])
