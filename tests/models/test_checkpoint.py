@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import re
 from pathlib import Path
@@ -178,6 +179,17 @@ def test_foreign_safetensors_is_refused(tmp_path):
         ("spectrogram", {"sample_rate": 16000}),
         ("width", 0.25),
         ("network", ["a2e"]),
+        ("emotions", ["valence", "valence"]),
+        ("emotions", "va"),
+        ("concepts", ["one", "two", 3]),
+        ("system", None),
+        ("normalisation", {"mean": 0.4, "deviation": 0}),
+        ("normalisation", {"mean": float("nan"), "deviation": 1}),
+        ("normalisation", {"mean": "0.4", "deviation": 1}),
+        ("scale", [1, 0]),
+        ("scale", []),
+        ("adopted", None),
+        ("adopted", {"takes": "waveform"}),
     ],
 )
 def test_changed_metadata_is_refused(saved, key, value):
@@ -187,6 +199,13 @@ def test_changed_metadata_is_refused(saved, key, value):
     write_safetensors(path, arrays, {"tenuto": json.dumps(about)})
     with pytest.raises(CheckpointError, match="not a Tenuto checkpoint"):
         tenuto.load(path)
+
+
+def test_a_bottleneck_whose_units_have_no_names_is_refused(recogniser, tmp_path):
+    nameless = dataclasses.replace(recogniser, network=build("A2M2E", emotions=2, width=0.125), concepts=())
+    checkpoint.save(tmp_path / "it.safetensors", nameless, {})
+    with pytest.raises(CheckpointError, match="0 names of concepts for the network a2m2e"):
+        tenuto.load(tmp_path / "it.safetensors")
 
 
 def test_a_checkpoint_of_a_network_that_is_not_installed_says_so(saved):
