@@ -112,9 +112,20 @@ def test_predict_warns_of_a_recording_that_holds_next_to_nothing(saved, tmp_path
         tenuto.load(saved).predict(path)
 
 
-@pytest.mark.parametrize("waveform", [np.zeros(0), np.zeros((2, 100)), np.array([0.1, np.nan])])
-def test_predict_refuses_what_is_no_waveform(saved, waveform):
-    with pytest.raises(AudioError, match=r"must have the shape \(samples,\)"):
+@pytest.mark.parametrize(
+    ("waveform", "message"),
+    [
+        (np.zeros(0), r"must have the shape \(samples,\)"),
+        (np.zeros((2, 100)), r"must have the shape \(samples,\)"),
+        (np.array([0.1, np.nan]), "finite values"),
+        (np.array([0.1, 1e39]), "finite values"),
+        (np.full(900, 1000, np.int16), "got int16. Divide whole numbers"),
+        (np.full(900, 1 + 1j), "got complex128"),
+        (torch.zeros(900, requires_grad=True), "must be an array of floats"),
+    ],
+)
+def test_predict_refuses_what_is_no_waveform(saved, waveform, message):
+    with pytest.raises(AudioError, match=message):
         tenuto.load(saved).predict(waveform)
 
 
