@@ -14,6 +14,7 @@ import torch
 import yaml
 
 import tenuto as library
+from tenuto.api import exporting
 from tenuto.api.training import run_config
 from tenuto.attacks import APGD, Linf, OneEmotion
 from tenuto.errors import CheckpointError, ConfigError
@@ -22,6 +23,7 @@ from tenuto.store.exported import ModelFolder
 from tenuto.store.rows import read_rows
 from tenuto.store.run import RunFolder
 from tests import corpora
+from tests.small_runs import InterruptionError, interrupt
 
 pytestmark = pytest.mark.filterwarnings("ignore:`torch.jit:DeprecationWarning")
 
@@ -106,12 +108,35 @@ def test_a_damaged_folder_is_refused(exported, refused, song, tmp_path):
     folder.config.write_text("{}")
     with pytest.raises(CheckpointError, match="its format is None"):
         library.load(folder.path)
+    shutil.copy(exported.config, folder.config)
+    folder.weights.unlink()
+    with pytest.raises(
+        CheckpointError, match=r"model\.safetensors: .* The model is damaged: export or install"
+    ):
+        library.load(folder.path)
 
 
 def test_a_folder_with_other_files_is_left_alone(refused, run, tmp_path):
     (tmp_path / "README.md").write_text("mine")
     assert "contains other files" in refused("export", run, "--to", "hub-folder", "--out", tmp_path)
     assert (tmp_path / "README.md").read_text() == "mine"
+
+
+def test_a_model_of_another_library_is_left_alone(refused, run, tmp_path):
+    """Hugging Face's Transformers calls its files so too."""
+    (tmp_path / "config.json").write_text('{"model_type": "bert"}')
+    (tmp_path / "model.safetensors").write_bytes(b"weights")
+    assert "contains other files" in refused("export", run, "--to", "hub-folder", "--out", tmp_path)
+    assert (tmp_path / "model.safetensors").read_bytes() == b"weights"
+
+
+def test_an_interrupted_export_is_completed(run, tmp_path, monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setattr(exporting, "write_json", interrupt)
+        with pytest.raises(InterruptionError):
+            library.export(run, "hub-folder", tmp_path / "model")
+    library.export(run, "hub-folder", tmp_path / "model")
+    assert library.load(tmp_path / "model").system == "A2M2E"
 
 
 def test_weights_too_large_for_half_precision_are_refused(run, refused, tmp_path):

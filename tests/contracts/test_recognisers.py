@@ -255,6 +255,20 @@ def test_a_random_model_is_reported_when_it_is_adopted():
         tenuto.adopt(Rolling(), emotions="joy", scale=(0, 1), takes="waveform", sample_rate=8000, seconds=1)
 
 
+@pytest.mark.parametrize(
+    ("front_end", "message"),
+    [
+        (np.fft.rfft, "finite numbers, got the type complex"),
+        (np.sum, "finite numbers, got one number"),
+        (np.log, "finite numbers, got NaN or infinity"),
+        (lambda waveform: waveform.no_such, "the front end failed on a waveform of shape"),
+    ],
+)
+def test_features_that_are_no_finite_numbers_are_refused(front_end, message):
+    with np.errstate(all="ignore"), pytest.raises(ConfigError, match=message):
+        tenuto.adopt(torch.nn.Linear(5, 1), emotions="joy", takes="features", front_end=front_end)
+
+
 class Masked(torch.nn.Module):
     """Two outputs; a buffer of infinities, as attention masks have."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import re
 from pathlib import Path
@@ -111,9 +112,20 @@ def test_predict_warns_of_a_recording_that_holds_next_to_nothing(saved, tmp_path
         tenuto.load(saved).predict(path)
 
 
-@pytest.mark.parametrize("waveform", [np.zeros(0), np.zeros((2, 100)), np.array([0.1, np.nan])])
-def test_predict_refuses_what_is_no_waveform(saved, waveform):
-    with pytest.raises(AudioError, match=r"must have the shape \(samples,\)"):
+@pytest.mark.parametrize(
+    ("waveform", "message"),
+    [
+        (np.zeros(0), r"must have the shape \(samples,\)"),
+        (np.zeros((2, 100)), r"must have the shape \(samples,\)"),
+        (np.array([0.1, np.nan]), "finite values"),
+        (np.array([0.1, 1e39]), "finite values"),
+        (np.full(900, 1000, np.int16), "got int16. Divide whole numbers"),
+        (np.full(900, 1 + 1j), "got complex128"),
+        (torch.zeros(900, requires_grad=True), "must be an array of floats"),
+    ],
+)
+def test_predict_refuses_what_is_no_waveform(saved, waveform, message):
+    with pytest.raises(AudioError, match=message):
         tenuto.load(saved).predict(waveform)
 
 
@@ -178,6 +190,17 @@ def test_foreign_safetensors_is_refused(tmp_path):
         ("spectrogram", {"sample_rate": 16000}),
         ("width", 0.25),
         ("network", ["a2e"]),
+        ("emotions", ["valence", "valence"]),
+        ("emotions", "va"),
+        ("concepts", ["one", "two", 3]),
+        ("system", None),
+        ("normalisation", {"mean": 0.4, "deviation": 0}),
+        ("normalisation", {"mean": float("nan"), "deviation": 1}),
+        ("normalisation", {"mean": "0.4", "deviation": 1}),
+        ("scale", [1, 0]),
+        ("scale", []),
+        ("adopted", None),
+        ("adopted", {"takes": "waveform"}),
     ],
 )
 def test_changed_metadata_is_refused(saved, key, value):
@@ -187,6 +210,13 @@ def test_changed_metadata_is_refused(saved, key, value):
     write_safetensors(path, arrays, {"tenuto": json.dumps(about)})
     with pytest.raises(CheckpointError, match="not a Tenuto checkpoint"):
         tenuto.load(path)
+
+
+def test_a_bottleneck_whose_units_have_no_names_is_refused(recogniser, tmp_path):
+    nameless = dataclasses.replace(recogniser, network=build("A2M2E", emotions=2, width=0.125), concepts=())
+    checkpoint.save(tmp_path / "it.safetensors", nameless, {})
+    with pytest.raises(CheckpointError, match="0 names of concepts for the network a2m2e"):
+        tenuto.load(tmp_path / "it.safetensors")
 
 
 def test_a_checkpoint_of_a_network_that_is_not_installed_says_so(saved):

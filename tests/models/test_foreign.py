@@ -282,6 +282,12 @@ def test_a_class_is_refused():
         opened(Waves)
 
 
+@pytest.mark.parametrize("layer", [nn.LazyLinear(2), nn.Linear(400, 2, device="meta")])
+def test_weights_without_values_are_refused(layer):
+    with pytest.raises(ModelError, match=r"Sequential: 0\.weight has no values yet"):
+        opened(nn.Sequential(layer))
+
+
 class Pipeline:
     """As scikit-learn's: not callable, with a method predict."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 
 import numpy as np
 import pytest
@@ -106,6 +107,18 @@ def test_weights_without_a_network_are_refused(tmp_path, waves):
     (tmp_path / "text.pt").write_text("hello")
     with pytest.raises(ModelError, match="damaged"):
         opened(tmp_path / "text.pt", trust=True)
+
+
+def test_a_damaged_export_is_refused_in_one_sentence(tmp_path, waves, caplog, monkeypatch):
+    """PyTorch would log a traceback."""
+    monkeypatch.setattr(logging.getLogger("torch.export"), "handlers", [caplog.handler])
+    file = tmp_path / "model.pt2"
+    saved_export(waves, file)
+    content = file.read_bytes()
+    file.write_bytes(content[:2000] + content[2100:])
+    with pytest.raises(ModelError, match="cannot be loaded"):
+        opened(file, trust=True)
+    assert not any(record.name == "torch.export" for record in caplog.records)
 
 
 def test_two_folders_with_files_of_the_same_name(tmp_path):

@@ -91,7 +91,7 @@ def adopt(  # type: ignore[misc]
         takes=takes,
         emotions=_names(emotions),
         concepts=_names(concepts),
-        scale=tuple(scale),
+        scale=scale,
         sample_rate=sample_rate,
         seconds=seconds,
         normalisation=normalisation,

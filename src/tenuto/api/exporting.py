@@ -108,7 +108,7 @@ def _write_folder(
         raise ConfigError(
             f"{run.path}: its model is not Tenuto's but {config.adopted.source}, and stays in its own files. {advice}"
         )
-    if listed(folder.path) and not folder.exists():
+    if listed(folder.path) and not folder.is_own():
         raise FileError(f"{folder.path}: contains other files. Name a new folder with `out`.")
     prepared = _found_data(run, config, root, cache, progress)
     scale = open_dataset(config.data, run.path).label_scale

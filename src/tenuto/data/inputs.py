@@ -30,11 +30,13 @@ from tenuto.data.excerpts import (
     cut,
     window_starts,
 )
-from tenuto.errors import AudioError, ConfigError
+from tenuto.errors import AudioError, ConfigError, one_line
 
 Values = NDArray[np.float32]
 Range = tuple[float, float]
 
+LARGEST_FLOAT = float(np.finfo(np.float32).max)
+"""Largest value of an input, which is float32."""
 LARGEST_IN_MEMORY = 2**28
 """Bytes of inputs up to which they are held in memory; larger arrays are in a temporary file that is mapped."""
 
@@ -303,18 +305,20 @@ class FeatureInputs(WaveformInputs):
 
     def of_window(self, steps: Values) -> Values:
         try:
-            features = np.asarray(self.function(np.array(steps)), np.float32)
+            features = np.asarray(self.function(np.array(steps)))
         except Exception as error:  # code of the user's can fail in any way
             raise ConfigError(
                 f"{self.front_end}: the front end failed on a waveform of shape {steps.shape} "
-                f"({type(error).__name__}: {error})."
+                f"({type(error).__name__}: {one_line(error)})."
             ) from error
-        if features.ndim == 0 or not np.isfinite(features).all():
+        is_real = features.dtype.kind in "fiub"
+        if not (features.ndim and is_real and (np.abs(features) <= LARGEST_FLOAT).all()):
+            reason = "NaN or infinity" if is_real else f"the type {features.dtype}"
             raise ConfigError(
                 f"{self.front_end}: the front end must return an array of finite numbers, got "
-                f"{'one number' if features.ndim == 0 else 'NaN or infinity'}."
+                f"{reason if features.ndim else 'one number'}."
             )
-        return features
+        return features.astype(np.float32, copy=False)
 
 
 def stacked(make: Callable[[int], Values], count: int) -> Values:

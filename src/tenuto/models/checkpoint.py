@@ -32,6 +32,8 @@ from tenuto.store.run import RunFolder, check_readable, is_file
 FORMAT = "tenuto-checkpoint-1"
 IMPORTED = "imported"
 """Fingerprint of a model whose training data is unknown."""
+LARGEST = 1e30
+"""Scales and normalisations below it can be computed with in float32."""
 
 
 def save(
@@ -131,28 +133,30 @@ def load(
     path = locate_model(run_or_checkpoint)
     if path.is_dir():
         exported = ModelFolder(path)
-        path = exported.checked_weights() if exported.exists() else RunFolder(path).checkpoint
+        path = exported.checked_weights() if is_file(exported.config) else RunFolder(path).checkpoint
     if not is_file(path):
         raise CheckpointError(f"{path}: no such checkpoint. Train a run first, or name its folder.")
     check_readable(path)
     try:
         arrays, metadata = read_safetensors(path)
         about = json.loads(metadata["tenuto"])
+        _check_metadata(about)
         if "adopted" not in about:
             for name, array in arrays.items():
                 if array.dtype.kind == "f" and not np.isfinite(array).all():
                     raise CheckpointError(
                         f"{path}: {quote(name)} contains NaN or infinity. Train the run again."
                     )
-            return dataclasses.replace(_rebuild(arrays, about), path=path)
-        adopted = AdoptedConfig.parse(about["adopted"], str(path))
+            return _rebuild(arrays, about, path)
+        adopted = AdoptedConfig.parse(about["adopted"], "adopted")
     except FileError as error:
         raise CheckpointError(
             f"{path}: damaged ({error}) Train the run again or copy the file again."
         ) from error
-    except ConfigError as error:
-        raise CheckpointError(f"{path}: {error} Install the package that defines this network.") from error
-    except (AttributeError, KeyError, TypeError, ValueError, ArithmeticError, RuntimeError) as error:
+    except (
+        *(AttributeError, KeyError, TypeError, ValueError, ArithmeticError, RuntimeError),
+        ConfigError,
+    ) as error:
         raise CheckpointError(
             f"{path}: not a Tenuto checkpoint ({type(error).__name__}: {one_line(error, 160)})."
         ) from error
@@ -176,17 +180,42 @@ def read_fingerprint(checkpoint: Path) -> str:
         raise CheckpointError(f"{checkpoint}: not a Tenuto checkpoint.") from error
 
 
-def _rebuild(arrays: Mapping[str, NDArray[Any]], about: Mapping[str, Any]) -> Recogniser:
+def _check_metadata(about: Mapping[str, Any]) -> None:
+    """Raise `ValueError` or `TypeError` for names that are no different texts, and for numbers without a meaning."""
+    emotions, concepts, scale = about["emotions"], about["concepts"], about.get("scale")
+    if not all(
+        isinstance(name, str) for name in (about["system"], about["fingerprint"], *emotions, *concepts)
+    ):
+        raise ValueError("a name that is no text")
+    if not emotions or any(
+        isinstance(names, str) or len(set(names)) < len(names) for names in (emotions, concepts)
+    ):
+        raise ValueError("emotions or concepts that are no different names")
+    has_spectrogram = "adopted" not in about or about["adopted"]["takes"] == LogSpectrogramInputs.name
+    normalisation = Normalisation(**about["normalisation"]) if has_spectrogram else PAPER_NORMALISATION
+    low, high = (0.0, 1.0) if scale is None else scale  # checkpoints of earlier versions do not have it
+    values = np.abs([normalisation.mean, normalisation.deviation, low, high])
+    if not ((values < LARGEST).all() and normalisation.deviation > 1 / LARGEST and low < high):
+        raise ValueError(f"impossible scale or normalisation: {low} to {high}, {normalisation}")
+
+
+def _rebuild(arrays: Mapping[str, NDArray[Any]], about: Mapping[str, Any], path: Path) -> Recogniser:
     if about["format"] != FORMAT:
         raise ValueError(f"format {about['format']}, must be {FORMAT}")
     if about["spectrogram"] != SETTINGS:
         raise ValueError("trained on another kind of spectrogram")
     emotions, concepts = tuple(about["emotions"]), tuple(about["concepts"])
     units = len(concepts) or CONCEPTS_WITHOUT_RATINGS
-    network = NETWORKS[about["network"]](len(emotions), units, float(about["width"]))
+    try:
+        kind = NETWORKS[about["network"]]
+    except ConfigError as error:
+        raise CheckpointError(f"{path}: {error} Install the package that defines this network.") from error
+    if kind.has_concepts != bool(concepts):
+        raise ValueError(f"{len(concepts)} names of concepts for the network {about['network']}")
+    network = kind(len(emotions), units, float(about["width"]))
     network.load_state_dict({name: torch.from_numpy(array.copy()) for name, array in arrays.items()})
     network.eval()
-    scale = about.get("scale")  # checkpoints of earlier versions do not have it
+    scale = about.get("scale")
     return Recogniser(
         network=network,
         system=about["system"],
@@ -196,6 +225,7 @@ def _rebuild(arrays: Mapping[str, NDArray[Any]], about: Mapping[str, Any]) -> Re
         fingerprint=about["fingerprint"],
         width=float(about["width"]),
         scale=None if scale is None else (float(scale[0]), float(scale[1])),
+        path=path,
     )
 
 

@@ -13,9 +13,9 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor, nn
 
 from tenuto.audio import SAMPLE_RATE, load_and_describe
-from tenuto.data.inputs import Inputs
+from tenuto.data.inputs import LARGEST_FLOAT, Inputs
 from tenuto.display import Displayed, Element
-from tenuto.errors import AudioError, AudioWarning
+from tenuto.errors import AudioError, AudioWarning, one_line
 from tenuto.models.heads import Prediction
 from tenuto.models.sound import in_sound
 from tenuto.models.systems import Network
@@ -78,7 +78,7 @@ class Recogniser:
 
         Args:
             source: A file, or a waveform of shape (samples,) at the sample rate of `inputs`, 22 050 Hz for a network
-                of Tenuto.
+                of Tenuto, and with peak 1, as `tenuto.audio.load_audio` returns it.
 
         Returns:
             The mean (or median) over consecutive windows of 10 s, or of the model's own length; the last one ends
@@ -146,17 +146,27 @@ def read_waveform(source: str | Path | ArrayLike, rate: int = SAMPLE_RATE) -> ND
     Warns with `AudioWarning` if the recording holds next to nothing, see `tenuto.audio.Description`.
 
     Raises:
-        AudioError: The recording cannot be used, or the waveform is empty, not finite, or has several axes.
+        AudioError: The recording cannot be used, or the waveform is empty, not finite, has several axes or no floats.
     """
     if isinstance(source, str | Path):
         waveform, description = load_and_describe(source, rate)
         for sentence in description.warnings():
             warnings.warn(f"{source}: {sentence}. Its prediction means little.", AudioWarning, stacklevel=3)
         return waveform
-    waveform = np.asarray(source, np.float32)
-    if waveform.ndim != 1 or waveform.size == 0 or not np.isfinite(waveform).all():
+    try:
+        samples = np.asarray(source)
+    except (TypeError, ValueError, RuntimeError) as error:
         raise AudioError(
-            f"a waveform must have the shape (samples,) and finite values, got the shape {waveform.shape}. "
+            f"a waveform must be an array of floats ({one_line(error)}). Give a NumPy array."
+        ) from error
+    if samples.dtype.kind != "f":
+        raise AudioError(
+            f"a waveform must have floats between -1 and 1, got {samples.dtype}. Divide whole numbers by their full "
+            "scale, such as 32 768 for int16."
+        )
+    if samples.ndim != 1 or samples.size == 0 or not (np.abs(samples) <= LARGEST_FLOAT).all():
+        raise AudioError(
+            f"a waveform must have the shape (samples,) and finite values, got the shape {samples.shape}. "
             f"Mix it down to mono at {rate:_} Hz.".replace("_", " ")
         )
-    return waveform
+    return samples.astype(np.float32, copy=False)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 
 from tenuto.errors import CheckpointError, FileError
-from tenuto.files import read_json, sha256_file
+from tenuto.files import SafetensorsFile, read_json, sha256_file
+from tenuto.settings import shown
 from tenuto.store.folder import File, Folder
 from tenuto.store.run import BACKGROUND, is_file
 
@@ -34,18 +36,27 @@ class ModelFolder(Folder):
         """Whether there is an exported model here."""
         return is_file(self.config) and is_file(self.weights)
 
+    def is_own(self) -> bool:
+        """Whether an export, perhaps an interrupted one, wrote these files."""
+        with contextlib.suppress(FileError):
+            if read_json(self.config).get("format") == FORMAT:
+                return True
+        with contextlib.suppress(FileError):
+            return "tenuto" in SafetensorsFile(self.weights).metadata
+        return False
+
     def checked_weights(self) -> Path:
         """The file of weights. Raises `CheckpointError` where it is not the one that ``config.json`` describes."""
         try:
             about = read_json(self.config)
+            if about.get("format") != FORMAT:
+                raise CheckpointError(
+                    f"{self.config}: its format is {shown(about.get('format'))}, it must be {FORMAT}. Name a folder "
+                    "that `tenuto export` made."
+                )
+            expected, actual = str(about.get("weights_sha256")), sha256_file(self.weights)
         except FileError as error:
             raise CheckpointError(f"{error} The model is damaged: export or install it again.") from error
-        if about.get("format") != FORMAT:
-            raise CheckpointError(
-                f"{self.config}: its format is {about.get('format')!r}, it must be {FORMAT}. Name a folder that "
-                "`tenuto export` made."
-            )
-        expected, actual = str(about.get("weights_sha256")), sha256_file(self.weights)
         if actual != expected:
             raise CheckpointError(
                 f"{self.weights}: is damaged (SHA-256 {actual[:8]}, expected: {expected[:8]}). Export or install the "

@@ -166,7 +166,7 @@ def test_free_updates_the_weights_in_every_replay(batch):
 
 @pytest.mark.parametrize("dropout", [0.0, 0.5])
 def test_trades_weighs_the_change_of_the_prediction_and_that_of_dropout_is_none(dropout, batch):
-    weights = (0.0, 1.0, 10.0)
+    weights = (1.0, 2.0, 10.0)
     losses = []
     for weight in weights:
         torch.manual_seed(1)
@@ -174,8 +174,18 @@ def test_trades_weighs_the_change_of_the_prediction_and_that_of_dropout_is_none(
         losses.append(float(method("trades", epsilon=0.1, weight=weight).update(run, batch)))
     assert torch.equal(run.network.seen[-2], batch.inputs)
     change = losses[1] - losses[0]
-    assert losses[2] - losses[0] == pytest.approx(10 * change, rel=1e-4)
+    assert losses[2] - losses[0] == pytest.approx(9 * change, rel=1e-4)
     assert 0 < change < 0.05  # other channels dropped would change predictions by far more
+
+
+def test_trades_with_weight_0_is_plain_training(batch):
+    states = []
+    for update in (plain_update, method("trades", weight=0).update):
+        torch.manual_seed(1)
+        run = trainee(rate=0.1, dropout=0.5)
+        update(run, batch)
+        states.append(run.network.state_dict())
+    assert all(torch.equal(value, states[1][name]) for name, value in states[0].items())
 
 
 def test_trades_finds_a_larger_change_than_noise_of_its_size(batch):

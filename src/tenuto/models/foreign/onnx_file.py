@@ -25,7 +25,8 @@ def self_contained(path: Path) -> bytes:
     """
     content = read_bytes(path)
     model = parse(content, str(path))
-    external = [tensor for tensor in _tensors(model.graph) if tensor.external_data]
+    parts = (model.graph, *model.functions)
+    external = [tensor for part in parts for tensor in _tensors(part) if tensor.external_data]
     if not external:
         return content
     from onnx.external_data_helper import load_external_data_for_tensor
@@ -74,12 +75,12 @@ def parse(content: bytes, source: str) -> Any:
     return model
 
 
-def _tensors(graph: Any) -> Iterator[Any]:
-    """All tensors with data of a graph and of the graphs inside it."""
-    yield from graph.initializer
-    for sparse in graph.sparse_initializer:
+def _tensors(part: Any) -> Iterator[Any]:
+    """All tensors with data of a graph, or of a function, and of the graphs inside it."""
+    yield from getattr(part, "initializer", ())
+    for sparse in getattr(part, "sparse_initializer", ()):
         yield from (sparse.values, sparse.indices)
-    for node in graph.node:
+    for node in part.node:
         for attribute in node.attribute:
             yield from [attribute.t] if attribute.HasField("t") else attribute.tensors
             for inner in [attribute.g] if attribute.HasField("g") else attribute.graphs:

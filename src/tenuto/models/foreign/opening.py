@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 
 from tenuto.errors import ModelError, one_line
 from tenuto.models.foreign.adopted import (
@@ -124,7 +125,7 @@ def _load(identity: Identity, model: Any, trust: bool) -> tuple[Any, tuple[int |
         return _built(Code(str(model)), trust), (None, 1)
     if identity.kind == "object":
         if isinstance(model, nn.Module):
-            return _on_cpu(copy_module(model)), (None, 1)
+            return _on_cpu(copy_module(model), identity.source), (None, 1)
         return _callable(model, identity.source), (None, 1)
     assert identity.content is not None
     if identity.kind == "onnx":
@@ -162,7 +163,7 @@ def _built(code: Code, trust: bool) -> Any:
         value = (
             named() if callable(named) and not isinstance(named, nn.Module) and _is_factory(named) else named
         )
-    return _on_cpu(value) if isinstance(value, nn.Module) else _callable(value, code.source)
+    return _on_cpu(value, code.source) if isinstance(value, nn.Module) else _callable(value, code.source)
 
 
 def _is_factory(named: Callable[..., Any]) -> bool:
@@ -194,7 +195,12 @@ def _callable(value: Any, source: str) -> Callable[..., Any]:
     )
 
 
-def _on_cpu(module: nn.Module) -> nn.Module:
+def _on_cpu(module: nn.Module, source: str) -> nn.Module:
+    for name, value in (*module.named_parameters(), *module.named_buffers()):
+        if is_lazy(value) or value.is_meta:
+            raise ModelError(
+                f"{source}: {name} has no values yet. Load the trained weights before it is adopted."
+            )
     return module.to("cpu").eval()
 
 
