@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 
 from torch import Tensor
 
 from tenuto.attacks.checks import SMALLEST_STEP, require_number
-from tenuto.errors import AttackError
+from tenuto.errors import AttackError, ConfigError, one_line
 
 
 @dataclass(frozen=True)
@@ -19,7 +20,7 @@ class Axes:
         bands: Centre frequency of every band, Hz, rising; None for waveforms.
 
     Raises:
-        ConfigError: A rate that is no positive number.
+        ConfigError: A rate that is no positive number, or bands that do not rise.
     """
 
     rate: float
@@ -27,6 +28,8 @@ class Axes:
 
     def __post_init__(self) -> None:
         require_number("rate", self.rate, SMALLEST_STEP)
+        if self.bands is not None and not all(low < high for low, high in itertools.pairwise(self.bands)):
+            raise ConfigError(f"bands must be rising centre frequencies in Hz, got {one_line(self.bands)}.")
 
     def check(self, inputs: Tensor) -> None:
         """Raise `AttackError` where these are not the axes of inputs (n, ...)."""

@@ -316,13 +316,16 @@ class Examples:
         labels = tuple(str(name) for name in (range(count) if names is None else names))
         _check_finite("inputs", inputs, labels)
         _check_finite("targets", rows, labels)
-        if start is not None and start.shape != inputs.shape:
-            raise AttackError(
-                f"start has shape {tuple(start.shape)}, but the inputs have {tuple(inputs.shape)}: "
-                "give one perturbation per input."
-            )
-        begin = None if start is None else start.detach().to(inputs, copy=True)
-        return cls(inputs.detach().clone(memory_format=torch.contiguous_format), rows, labels, begin, axes)
+        if start is not None:
+            _check_batch("perturbations of start", start, axes="like the inputs", least_axes=1)
+            if start.shape != inputs.shape:
+                raise AttackError(
+                    f"start has shape {tuple(start.shape)}, but the inputs have {tuple(inputs.shape)}: "
+                    "give one perturbation per input."
+                )
+            _check_finite("perturbations of start", start, labels)
+            start = start.detach().to(inputs, copy=True)
+        return cls(inputs.detach().clone(memory_format=torch.contiguous_format), rows, labels, start, axes)
 
     def chunks(self, size: int | None) -> Iterator[Examples]:
         """The examples in order, ``size`` at a time (`default_batch_size` for None). Raises `ConfigError`."""

@@ -82,9 +82,13 @@ class Evaluator:
                     "create or load the model outside of it."
                 ) from error
             if dtype := _other_dtype(self.model, inputs):
+                is_coarse = dtype not in (torch.float32, torch.float64)
+                advice = (
+                    f"the model with .to({inputs.dtype})" if is_coarse else f"the inputs with .to({dtype})"
+                )
                 raise AttackError(
                     f"The inputs are {inputs.dtype}, but the model's weights are {dtype}: convert one of them, for "
-                    f"example the inputs with .to({dtype})."
+                    f"example {advice}."
                 ) from error
             raise
         self._has_run = True

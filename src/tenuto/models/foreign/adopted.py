@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import logging
 import traceback
 import warnings
 from collections.abc import Callable, Iterator
@@ -162,9 +163,13 @@ def copy_module(module: nn.Module, memo: dict[int, Any] | None = None) -> nn.Mod
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
     """Inside, warnings are not shown: those of PyTorch about its own formats."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        yield
+    logger = logging.getLogger("torch.export")  # it logs the traceback of what it then raises
+    was_disabled, logger.disabled = logger.disabled, True
+    try:
+        with warnings.catch_warnings(action="ignore"):
+            yield
+    finally:
+        logger.disabled = was_disabled
 
 
 def describe(error: BaseException, file: str | None = None) -> str:

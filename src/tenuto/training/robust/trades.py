@@ -36,6 +36,8 @@ class TradesTraining(Attacking):
     weight: float = 6.0
 
     def update(self, trainee: Trainee, batch: Batch) -> Tensor:
+        if self.weight == 0:  # attacked clips would still enter the statistics of the batch
+            return trainee.step(lambda: trainee.loss(trainee.predict(batch.inputs), batch))
         ball = self.ball(trainee, batch)
         with torch.no_grad(), trainee.computing():
             clean = trainee.frozen()(batch.inputs)
