@@ -6,6 +6,7 @@ import pandas as pd
 from rich.console import Console
 
 from tenuto.cli import screen
+from tenuto.cli.common import out
 
 
 def printed(table):
@@ -13,6 +14,16 @@ def printed(table):
     with console.capture() as capture:
         console.print(table)
     return capture.get()
+
+
+def test_no_number_is_cut_in_a_narrow_terminal(monkeypatch):
+    monkeypatch.setenv("COLUMNS", "40")
+    names = ("r2", "correlation", "rmse", "mse", "mae")
+    with out.capture() as capture:
+        out.print(
+            screen.metrics_table("run", "test", pd.DataFrame(dict.fromkeys(names, -1312.7), index=["joy"]))
+        )
+    assert capture.get().count("-1312.7000") == len(names)
 
 
 def test_an_undefined_metric_is_a_dash():

@@ -16,7 +16,9 @@ from tenuto.api.studies import study_config
 from tenuto.config import DataConfig, merge
 from tenuto.errors import ConfigError
 from tenuto.files import write_json, write_text
+from tenuto.store.study import StudyFolder
 from tenuto.study import journal
+from tenuto.study.limit import request_stop
 from tenuto.training import loop
 from tests import corpora
 from tests.study import small
@@ -184,6 +186,11 @@ def test_status_says_where_every_run_stands(tenuto, tmp_path):
     assert "stopped: 1 done, 1 failed, 1 stopped, 1 waiting" in outcome.stdout
 
 
+def test_status_cuts_no_name_of_a_run_or_file(tenuto, tmp_path):
+    folder = begun(tmp_path, **{"A2E-6-0": {"stage": "failed", "error": f"/{'x' * 80}: the disk is full"}})
+    assert "…" not in tenuto("study", "status", folder, COLUMNS="80").stdout
+
+
 def test_status_sees_who_is_at_work(tenuto, tmp_path):
     attack = "attack paper-2025-released"
     folder = begun(
@@ -255,6 +262,21 @@ def test_data_that_cannot_serve_the_study_are_refused(refused, music, file, tmp_
     options = ("--data", "soundtracks", "--root", music, "--out", tmp_path / "study")
     assert "soundtracks has no concept ratings" in refused("study", "run", file, *options)
     assert not (tmp_path / "study").exists()
+
+
+def test_a_call_that_is_refused_leaves_the_request_to_end_another(
+    refused, music, file, tmp_path, monkeypatch
+):
+    monkeypatch.setattr("tenuto.study.engines.PATIENCE", 0.0)
+    request_stop(tmp_path)
+    with journal.held(tmp_path, journal.STUDY, 0):
+        sentence = refused("study", "run", file, "--root", music, "--out", tmp_path)
+    assert "is working on the study" in sentence
+    assert StudyFolder(tmp_path).stop.is_file()
+
+
+def test_a_file_in_the_place_of_the_study_s_folder_is_refused(refused, music, file):
+    assert "a file, not a folder" in refused("study", "run", file, "--root", music, "--out", file)
 
 
 def test_status_of_an_unfinished_study_without_locks_shows_the_last_stage(tenuto, tmp_path, monkeypatch):

@@ -22,7 +22,6 @@ from tenuto.models import (
     load,
     load_reference_state,
     predict,
-    register_network,
 )
 from tenuto.training.loop import train
 from tests import small_runs
@@ -128,9 +127,9 @@ def test_impossible_width_is_refused(width):
 
 @pytest.fixture
 def mean_network():
-    """A network of somebody else in one file, and its registration, undone afterwards."""
+    """A network that an entry point announces, without `register_network`; undone afterwards."""
 
-    @register_network("mean")
+    @NETWORKS.register("mean")
     class Mean(Network):
         has_concepts = True
 

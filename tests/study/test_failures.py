@@ -10,7 +10,7 @@ import pytest
 
 from tenuto.errors import ConfigError, DataError, TenutoError
 from tenuto.study import journal
-from tenuto.study.engines import run_study
+from tenuto.study.engines import Local, Ray, run_study
 from tenuto.study.plan import Planned, identity, planned, runs
 from tenuto.study.processes import in_processes
 from tenuto.study.stages import Job, Outcome, complete_run
@@ -114,6 +114,21 @@ def test_a_study_of_recordings_wants_to_know_where_they_are(tmp_path):
 def test_a_study_that_cannot_be_carried_out_is_refused_before_any_work(changes, message, music, tmp_path):
     with pytest.raises(ConfigError, match=message):
         run_study(small.changed(**changes), tmp_path / "study", music, report=silent)
+    assert not (tmp_path / "study").exists()
+
+
+@pytest.mark.parametrize(
+    ("engine", "message"),
+    [
+        (Local(workers=-1), "workers must be a whole number of at least 1, got -1"),
+        (Local(workers=0), "workers must be"),
+        (Ray(workers=-1), "workers must be"),
+        (Ray(gpus_per_run=-0.5), "gpus_per_run must be a number from 0"),
+    ],
+)
+def test_numbers_that_no_engine_can_have_are_refused_before_any_work(engine, message, music, tmp_path):
+    with pytest.raises(ConfigError, match=message):
+        run_study(TINY, tmp_path / "study", music, engine, silent)
     assert not (tmp_path / "study").exists()
 
 

@@ -148,6 +148,25 @@ def test_a_file_system_without_locks_is_refused_in_one_sentence(without_locks, t
     assert os.strerror(number) in str(caught.value)
 
 
+def test_a_lock_that_cannot_be_written_is_not_blamed_on_the_file_system(without_locks, tmp_path):
+    without_locks(errno.EROFS)
+    with (
+        pytest.raises(FileError, match=r"\.run\.lock: cannot write: the file system is read-only"),
+        held(tmp_path, "run", 0),
+    ):
+        pass
+
+
+def test_a_record_that_cannot_be_read_is_named(tmp_path, monkeypatch):
+    def refuse(*_):
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    Entry(tmp_path, "run").note(True, stage="train")
+    monkeypatch.setattr("builtins.open", refuse)
+    with pytest.raises(FileError, match=r"run\.json: cannot read: permission denied"):
+        Entry(tmp_path, "run")
+
+
 def test_without_locks_a_run_keeps_the_stage_it_was_last_at(without_locks, tmp_path):
     with held(tmp_path, "run", patience=0):
         Entry(tmp_path, "run").note(True, stage="train")

@@ -27,7 +27,7 @@ def test_a_time_is_a_text_with_units_or_seconds(value, seconds):
     assert parse_time(value) == seconds
 
 
-@pytest.mark.parametrize("value", ["", "12", "m", "0s", "1d", "-5m", "5 m", 0, -1, float("nan"), True])
+@pytest.mark.parametrize("value", ["", "12", "m", "0s", "1d", "-5m", "5 m", 0, -1, float("nan"), True, [1]])
 def test_other_times_are_refused(value):
     with pytest.raises(ConfigError, match="time_limit must be a time such as 90s, 12m or 1h30m"):
         parse_time(value)

@@ -25,7 +25,7 @@ class Network(nn.Module, abc.ABC):
     factor on its width.
 
     Attributes:
-        name: The name it is registered under.
+        name: The name it is registered under, or that of its entry point.
         has_concepts: Whether it predicts concepts, and emotions from these alone.
         has_gradient: Whether its predictions have a gradient with respect to its inputs.
 
@@ -38,7 +38,7 @@ class Network(nn.Module, abc.ABC):
         3937864
     """
 
-    name: ClassVar[str] = ""
+    name: str = ""
     has_concepts: ClassVar[bool] = False
     has_gradient: bool = True
 
@@ -87,7 +87,9 @@ def build(
     if system not in SYSTEMS and system not in NETWORKS:
         raise ConfigError(f"Unknown network '{system}'. {did_you_mean(system, (*SYSTEMS, *NETWORKS))}")
     name = SYSTEMS[system].network if system in SYSTEMS else system
-    return NETWORKS[name](emotions, concepts, width)
+    network = NETWORKS[name](emotions, concepts, width)
+    network.name = name
+    return network
 
 
 def check_network(config: RunConfig) -> None:
