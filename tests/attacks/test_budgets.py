@@ -201,6 +201,12 @@ def test_a_level_prints_as_it_was_given():
     assert SNR(40) == SNR(40).around(WAVEFORMS, "abcd")
 
 
+@pytest.mark.parametrize("kind", [Linf, L2, SNR, Amplitude])
+def test_a_number_of_numpy_prints_as_one_of_python(kind):
+    """As those of np.linspace; printed settings identify an attack."""
+    assert repr(FGSM(kind(np.float64(0.05)))) == repr(FGSM(kind(0.05)))
+
+
 def test_an_epsilon_becomes_a_round_level():
     assert [SNR(0).of(SNR(db).epsilon) for db in (60, 50, 33.3, 7)] == [SNR(60), SNR(50), SNR(33.3), SNR(7)]
     with pytest.raises(ConfigError, match="epsilon must be a number from 1e-30"):
