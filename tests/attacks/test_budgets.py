@@ -107,15 +107,6 @@ def test_an_epsilon_must_be_a_number_from_0_on(kind, epsilon):
         kind(epsilon)
 
 
-def test_the_same_norm_with_another_epsilon():
-    assert Linf(0.1).of(0.2) == Linf(0.2)
-    assert L2(0.1).of(0.2) == L2(0.2)
-
-
-def test_budgets_of_another_norm_differ():
-    assert len({Linf(0.1), L2(0.1), Unbounded()}) == 3
-
-
 # Waveforms
 
 WAVEFORMS = torch.randn(4, 900, generator=torch.Generator().manual_seed(5)) * torch.tensor(
