@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from tenuto.attacks.base import AttackResult, Examples, default_batch_size, joined
+from tenuto.attacks.base import Examples, default_batch_size
 from tenuto.attacks.checks import listed
 from tenuto.errors import AttackError, ConfigError
 
@@ -52,10 +52,6 @@ def test_names_must_match():
         Examples.checked(INPUTS, TARGETS, ["a", "b"])
 
 
-def test_flat_targets_are_those_of_one_emotion():
-    assert Examples.checked(INPUTS, torch.zeros(3)).targets.shape == (3, 1)
-
-
 def test_targets_take_the_dtype_of_the_inputs():
     assert Examples.checked(INPUTS, TARGETS.double()).targets.dtype == torch.float32
 
@@ -73,11 +69,6 @@ def test_a_gpu_takes_more_examples_at_once(device, count):
     assert default_batch_size(torch.device(device)) == count
 
 
-def test_chunks_keep_the_order():
-    chunks = list(Examples.checked(INPUTS, TARGETS, ["a", "b", "c"]).chunks(2))
-    assert [chunk.names for chunk in chunks] == [("a", "b"), ("c",)]
-
-
 def test_a_chunk_must_hold_something():
     with pytest.raises(ConfigError, match="batch_size must be a whole number of at least 1, got 0"):
         list(Examples.checked(INPUTS, TARGETS).chunks(0))
@@ -85,9 +76,3 @@ def test_a_chunk_must_hold_something():
 
 def test_at_most_five_names_are_listed():
     assert listed("abcdefg", np.ones(7, bool)) == "clips a, b, c, d, e and 2 more"
-
-
-def test_results_are_joined_in_order():
-    columns = [[torch.full((2, 1), value)] * 9 for value in (1.0, 2.0)]
-    parts = [AttackResult(*column[:8], adversarial=column[8]) for column in columns]
-    assert joined(parts).loss.flatten().tolist() == [1.0, 1.0, 2.0, 2.0]

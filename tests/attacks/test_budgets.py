@@ -107,15 +107,6 @@ def test_an_epsilon_must_be_a_number_from_0_on(kind, epsilon):
         kind(epsilon)
 
 
-def test_the_same_norm_with_another_epsilon():
-    assert Linf(0.1).of(0.2) == Linf(0.2)
-    assert L2(0.1).of(0.2) == L2(0.2)
-
-
-def test_budgets_of_another_norm_differ():
-    assert len({Linf(0.1), L2(0.1), Unbounded()}) == 3
-
-
 # Waveforms
 
 WAVEFORMS = torch.randn(4, 900, generator=torch.Generator().manual_seed(5)) * torch.tensor(
@@ -199,6 +190,12 @@ def test_a_level_prints_as_it_was_given():
     assert repr(SNR(37.5)) == "SNR(db=37.5)"
     assert SNR(40) == SNR(40.0)
     assert SNR(40) == SNR(40).around(WAVEFORMS, "abcd")
+
+
+@pytest.mark.parametrize("kind", [Linf, L2, SNR, Amplitude])
+def test_a_number_of_numpy_prints_as_one_of_python(kind):
+    """As those of np.linspace; printed settings identify an attack."""
+    assert repr(FGSM(kind(np.float64(0.05)))) == repr(FGSM(kind(0.05)))
 
 
 def test_an_epsilon_becomes_a_round_level():

@@ -193,12 +193,6 @@ def test_noise_in_l2_has_the_norm_epsilon(kind):
     assert L2(1).size(noise(kind, L2(0.5))).tolist() == pytest.approx([0.5, 0.5])
 
 
-def test_noise_asks_for_no_gradient():
-    model = Counting(Linear(WEIGHTS))
-    Noise(budget=Linf(0.1), draws=4)(model, INPUTS, LABELS)
-    assert (model.forwards, model.gradients) == (2 * (1 + 4 + 1), 0)
-
-
 # Transfer
 
 
@@ -234,19 +228,6 @@ def test_the_source_is_left_as_it_was_found():
 
 
 # Titles and settings
-
-
-@pytest.mark.parametrize(
-    ("attack", "title"),
-    [
-        (APGD(budget=Linf(0.1)), "APGD"),
-        (Noise(budget=Linf(0.1), kind="sign"), "Noise sign"),
-        (Transfer(budget=Linf(0.1), source=valley, name="A2E-21"), "Transfer from A2E-21"),
-    ],
-    ids=lambda value: value if isinstance(value, str) else "",
-)
-def test_titles(attack, title):
-    assert attack.title == title
 
 
 @pytest.mark.parametrize(

@@ -149,10 +149,6 @@ def test_each_emotion_stands_for_every_emotion_up_and_down():
     )
 
 
-def test_other_objectives_stand_for_themselves():
-    assert SquaredError().each(8) == (SquaredError(),)
-
-
 def test_each_emotion_cannot_be_attacked_itself():
     with pytest.raises(AttackError, match="consists of several objectives"):
         value(EachEmotion())

@@ -17,7 +17,6 @@ from tenuto.attacks import (
     Described,
     Linf,
     Masked,
-    Minimal,
     Target,
     Transfer,
     Unbounded,
@@ -205,11 +204,6 @@ def test_budgets_in_db_are_given_in_db():
 def test_sizes_of_the_wrong_kind_are_refused(norm, epsilon, db, message):
     with pytest.raises(ConfigError, match=message):
         parse_attack("PGD", norm, epsilon, SquaredError(), {}, db=db)
-
-
-def test_a_goal_makes_it_minimal():
-    (attack,) = parse_attack("Minimal", "linf", 1.0, AbsoluteError(), {"goal": "0.2"}).attacks
-    assert attack == Minimal(budget=Linf(1.0), objective=AbsoluteError(), goal=0.2)
 
 
 def test_each_emotion_becomes_an_attack_of_its_own():

@@ -11,7 +11,6 @@ import pytest
 import torch
 
 from tenuto.attacks import (
-    PROTOCOLS,
     SNR,
     AttackResult,
     BoundedAttack,
@@ -19,7 +18,6 @@ from tenuto.attacks import (
     Described,
     Linf,
     Masked,
-    OneEmotion,
     ReleasedAttack,
     Square,
     climb,
@@ -40,10 +38,6 @@ def test_the_released_protocol_has_the_settings_of_the_study():
         "alpha": None,
         "sign": True,
     }
-
-
-def test_every_protocol_is_known_by_its_own_name():
-    assert {name: known.name for name, known in PROTOCOLS.items()} == {name: name for name in PROTOCOLS}
 
 
 def test_the_described_protocol_is_the_released_attack_within_a_thousandth():
@@ -137,23 +131,6 @@ def test_a_larger_budget_is_never_weaker_and_stronger_for_every_ascent(climbed):
         losses = [float(result.loss) for _, result in row]
         assert losses == sorted(losses)
         assert row[0][0].title != "APGD" or len(set(losses)) == 5
-
-
-def test_every_budget_is_kept(climbed):
-    for row in climbed[1]:
-        for attack, result in row:
-            assert float(result.perturbation.abs().max()) <= attack.budget.epsilon * (1 + 1e-12)
-
-
-def test_each_emotion_moves_its_way(climbed):
-    seen = 0
-    for row in climbed[1]:
-        attack, result = row[-1]
-        if isinstance(attack.objective, OneEmotion):
-            change = (result.adversarial_prediction - result.clean_prediction)[0, attack.objective.index]
-            assert change > 0 if attack.objective.up else change < 0
-            seen += 1
-    assert seen == 16
 
 
 @pytest.mark.parametrize(("name", "most"), [("standard-1", 11), ("sound-1", 14)])

@@ -8,7 +8,7 @@ import torch
 
 from tenuto.attacks import L2, Linf, Square
 from tenuto.attacks.square import _pattern, _peak, _window, share
-from tests.attacks.conftest import Counting, Linear
+from tests.attacks.conftest import Linear
 from tests.attacks.test_families import INPUTS, LABELS, UP, WEIGHTS, Asked
 
 
@@ -117,16 +117,3 @@ def test_square_in_l2_keeps_the_norm_while_it_moves_two_windows():
         <= 2
     )
     assert all(0 < int(((delta - grid).abs() > 1e-9).sum()) < grid.numel() for delta in deltas[-5:])
-
-
-def test_square_asks_for_no_gradient():
-    model = Counting(Linear(WEIGHTS))
-    Square(budget=Linf(0.1), queries=7)(model, INPUTS, LABELS)
-    assert (model.forwards, model.gradients) == (2 * (1 + 7 + 1), 0)
-
-
-def test_square_takes_vectors():
-    attack = Square(budget=Linf(0.1), objective=UP, queries=50)
-    result = attack(Linear(WEIGHTS), INPUTS.flatten(1), LABELS)
-    assert result.perturbation.shape == (2, 600)
-    assert (result.loss > 0).all()

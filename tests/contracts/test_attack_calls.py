@@ -113,7 +113,14 @@ def test_unusable_arguments_are_refused(inputs, labels):
     attack = FGSM(Linf(0.1))
     with pytest.raises(ConfigError, match=r"valid_range must be \(lowest, highest\), got \(1.0, 0.0\)"):
         attack(MODEL, inputs, labels, valid_range=(1.0, 0.0))
-    ranges: tuple[Any, ...] = ((None, 1.0), 1.0, (inputs, inputs + 1), ("low", "high"))
+    ranges: tuple[Any, ...] = (
+        (0.0, 0.0),
+        (0.0, math.nan),
+        (None, 1.0),
+        1.0,
+        (inputs, inputs + 1),
+        ("low", "high"),
+    )
     for unusable in ranges:
         with pytest.raises(ConfigError, match=r"valid_range must be \(lowest, highest\), got .*-inf or inf"):
             attack(MODEL, inputs, labels, valid_range=unusable)

@@ -135,7 +135,7 @@ class Linf(Budget):
     norm: ClassVar[str] = "linf"
 
     def __post_init__(self) -> None:
-        require_number("epsilon", self.epsilon, 0)
+        object.__setattr__(self, "epsilon", require_number("epsilon", self.epsilon, 0))
 
     def size(self, delta: Tensor) -> Tensor:
         return delta.detach().abs().flatten(1).amax(dim=1).double()
@@ -215,7 +215,7 @@ class L2(Euclidean):
     norm: ClassVar[str] = "l2"
 
     def __post_init__(self) -> None:
-        require_number("epsilon", self.epsilon, 0)
+        object.__setattr__(self, "epsilon", require_number("epsilon", self.epsilon, 0))
 
     def unit(self, like: Tensor) -> Tensor:
         return torch.ones(len(like), dtype=torch.float64, device=like.device)
@@ -244,9 +244,9 @@ class Decibels(Budget):
     """What a perturbation of every waveform is compared with, (n, ...)."""
 
     def __post_init__(self) -> None:
-        require_number("db", self.db, -LARGEST_DB, LARGEST_DB)
-        if float(self.db).is_integer():  # so that 40 and 40.0 print the same
-            object.__setattr__(self, "db", int(self.db))
+        db = require_number("db", self.db, -LARGEST_DB, LARGEST_DB)
+        # So that 40 and 40.0 print the same.
+        object.__setattr__(self, "db", int(db) if float(db).is_integer() else db)
         object.__setattr__(self, "epsilon", 10 ** (self.sign * self.db / 20))
 
     def of(self, epsilon: float) -> Self:

@@ -31,10 +31,13 @@ def is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= LARGEST_NUMBER
 
 
-def require_number(name: str, value: Any, least: float, most: float = LARGEST_NUMBER) -> None:
-    """Raise `ConfigError` unless a setting is a number from ``least`` to ``most``."""
+def require_number(name: str, value: Any, least: float, most: float = LARGEST_NUMBER) -> float:
+    """A setting as a number of Python. Raises `ConfigError` unless it is one from ``least`` to ``most``."""
     if not (is_number(value) and least <= value <= most):
         raise ConfigError(f"{name} must be a number from {least:g} to {most:g}, got {value!r}.")
+    # One of NumPy prints as np.float64(0.05), and printed settings identify an attack.
+    number: float = value.item() if isinstance(value, np.generic) else value
+    return number
 
 
 def require_whole(name: str, value: Any, least: int) -> None:
