@@ -111,10 +111,7 @@ def pearson(label: ArrayLike, prediction: ArrayLike) -> Values:
 
 def _ratio(numerator: Values, denominator: Values) -> Values:
     """NaN where the denominator is 0."""
-    result: Values = np.divide(
-        numerator, denominator, out=np.full(denominator.shape, np.nan), where=denominator > 0
-    )
-    return result
+    return np.divide(numerator, denominator, out=np.full(denominator.shape, np.nan), where=denominator > 0)
 
 
 def spearman(label: ArrayLike, prediction: ArrayLike) -> Values:
@@ -158,15 +155,13 @@ def r2(label: ArrayLike, prediction: ArrayLike) -> Values:
 def mae_each(label: ArrayLike, prediction: ArrayLike) -> Values:
     """Mean absolute error of each column, shape (outputs,)."""
     first, second = validate(label, prediction)
-    each: Values = np.abs(first - second).mean(axis=0)
-    return each
+    return np.asarray(np.abs(first - second).mean(axis=0))
 
 
 def mse_each(label: ArrayLike, prediction: ArrayLike) -> Values:
     """Mean squared error of each column, shape (outputs,)."""
     first, second = validate(label, prediction)
-    each: Values = np.square(first - second).mean(axis=0)
-    return each
+    return np.asarray(np.square(first - second).mean(axis=0))
 
 
 def mae(label: ArrayLike, prediction: ArrayLike) -> float:
