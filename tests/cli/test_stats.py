@@ -111,13 +111,6 @@ def test_a_narrow_terminal_cuts_no_digit(study, tmp_path, columns):
     assert "…" not in shown
 
 
-def test_several_attacks_side_by_side_are_refused(tmp_path):
-    rows = pd.concat([noisy(), noisy().assign(epsilon=0.1, norm="linf")])
-    write_rows(tmp_path / "all" / "attacks" / "paper-2025-released.csv", rows)
-    with pytest.raises(DataError, match="hold 2 attacks"):
-        call("--study", tmp_path)
-
-
 def test_the_released_logs(released):
     outcome = call("--logs", released, "--pairs", "A2E:A2M2E,A2B2E:A2M2E", "--draws", 500)
     # t over seeds, and its p of 0.0026 and 0.0239 by Holm
