@@ -357,10 +357,10 @@ def _remarks(
 
 def as_json(comparison: Comparison) -> dict[str, Any]:
     """Everything in plain values; what could not be computed is NaN or None."""
-    tables = {name: part for name, part in vars(comparison).items() if isinstance(part, pd.DataFrame)}
     records = {
         name: table.astype(object).where(table.notna(), None).to_dict("records")
-        for name, table in tables.items()
+        for name, table in vars(comparison).items()
+        if isinstance(table, pd.DataFrame)
     }
     settings = {name: value for name, value in vars(comparison.settings).items() if name != "pairs"}
     return settings | {"unit": comparison.unit, **records, "remarks": list(comparison.remarks)}

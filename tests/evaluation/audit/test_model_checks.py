@@ -274,8 +274,8 @@ def test_random_search_that_does_not_exceed_the_constant_is_a_warning():
     assert without_gradient(planted.Squashed())[0]["unbounded"].verdict is WARN
 
 
-def test_the_budget_of_the_examination_is_a_parameter():
-    findings = {one.check: one for one in examination.examine(subject(), budget=L2(0.5))}
+def test_the_budget_of_the_examination_is_that_of_its_subject():
+    findings = {one.check: one for one in examination.examine(dataclasses.replace(subject(), budget=L2(0.5)))}
     default = examined()
     assert findings["black-box"].verdict is PASS
     assert findings["black-box"].sentence != default["black-box"].sentence
