@@ -52,7 +52,7 @@ def test_a_run_that_was_attacked_differently_is_named(study, tmp_path):
         if path == min(study.rglob("*.csv")):
             rows["objective"] = "absolute error"
             odd = rows["run"].iloc[0]
-        write_rows(tmp_path / path.relative_to(study), rows)
+        write_rows(tmp_path / path.relative_to(study), rows.assign(worst=True))
     with pytest.raises(
         DataError, match=rf"^{odd} \(.*/absolute error/.*\): attacked differently from \d+ other"
     ):

@@ -336,13 +336,16 @@ def mark_worst(rows: pd.DataFrame) -> pd.DataFrame:
 def worst_case(rows: pd.DataFrame) -> pd.DataFrame:
     """The worst row of every clip and budget, as rows of one attack called ``worst``.
 
-    Rows without the column ``worst``, or of one attack, are returned unchanged. The worst is sought again: among rows
-    that were picked out of a table, those that were marked there may be missing.
+    Rows in which every run has one attack at a budget are returned unchanged. Marks in the column ``worst`` do not
+    count: among rows that were picked out of a table, those that are marked may be missing.
     """
-    attacks = rows.groupby(["protocol", "norm", "epsilon"], dropna=False)[["attack", "objective"]].nunique()
-    if "worst" not in rows.columns or (attacks <= 1).all(axis=None):
+    attacks = rows.groupby(["run", "protocol", "norm", "epsilon"], dropna=False)[
+        ["attack", "objective"]
+    ].nunique()
+    if (attacks <= 1).all(axis=None):
         return rows
-    return rows[mark_worst(rows)["worst"]].assign(attack="worst", objective="worst").reset_index(drop=True)
+    marked = mark_worst(rows)
+    return marked[marked["worst"]].assign(attack="worst", objective="worst").reset_index(drop=True)
 
 
 def budgets_of(rows: pd.DataFrame) -> list[tuple[str, float]]:
