@@ -3,22 +3,12 @@ import pandas as pd
 import pytest
 from hypothesis import given, strategies as st
 from hypothesis.extra.numpy import arrays
+from scipy import stats
 
 from tenuto import metrics
 from tenuto.errors import DataError
 
 LABEL = np.array([[0.0, 1.0], [1.0, 2.0], [2.0, 3.0]])
-VALUES = arrays(np.float64, (6, 3), elements=st.floats(0, 1, width=32))
-
-
-def test_pearson_of_a_column_with_itself_is_one_and_with_its_negative_minus_one():
-    np.testing.assert_allclose(metrics.pearson(LABEL, LABEL * [1, -1]), [1, -1])
-
-
-def test_pearson_of_known_numbers():
-    label = np.array([[1.0], [2.0], [3.0], [4.0]])
-    prediction = np.array([[1.0], [3.0], [2.0], [4.0]])
-    np.testing.assert_allclose(metrics.pearson(label, prediction), [0.8])
 
 
 def test_pearson_agrees_with_numpy():
@@ -27,32 +17,7 @@ def test_pearson_agrees_with_numpy():
     np.testing.assert_allclose(metrics.pearson(label, prediction), expected)
 
 
-@given(VALUES, st.floats(0.5, 4), st.floats(-2, 2))
-def test_pearson_does_not_change_with_unit_and_origin(prediction, slope, shift):
-    label = np.linspace(0, 1, 18).reshape(6, 3) ** 2
-    wide = np.ptp(prediction, axis=0) > 1e-3  # below, rounding decides
-    first, second = (metrics.pearson(label, values) for values in (prediction, slope * prediction + shift))
-    np.testing.assert_allclose(second[wide], first[wide], atol=1e-6)
-
-
-@given(VALUES, VALUES)
-def test_pearson_stays_within_minus_one_and_one(label, prediction):
-    result = metrics.pearson(label, prediction)
-    assert (np.abs(result[~np.isnan(result)]) <= 1 + 1e-9).all()
-
-
-def test_spearman_sees_order_alone():
-    np.testing.assert_allclose(metrics.spearman(LABEL, np.exp(3 * LABEL) * [1, -1]), [1, -1])
-
-
-def test_spearman_of_known_numbers_with_ties():
-    label = np.array([[1.0], [2.0], [3.0], [4.0]])
-    prediction = np.array([[1.0], [2.0], [2.0], [9.0]])  # ranks 1, 2.5, 2.5, 4
-    np.testing.assert_allclose(metrics.spearman(label, prediction), [4.5 / np.sqrt(5 * 4.5)])
-
-
 def test_spearman_agrees_with_scipy():
-    stats = pytest.importorskip("scipy.stats")
     label, prediction = np.random.default_rng(3).integers(0, 6, size=(2, 20, 4)).astype(float)
     expected = [stats.spearmanr(label[:, column], prediction[:, column]).statistic for column in range(4)]
     np.testing.assert_allclose(metrics.spearman(label, prediction), expected)
@@ -68,15 +33,6 @@ def test_ccc_of_known_numbers():
 
 def test_ccc_of_a_constant_prediction_is_zero():
     assert metrics.ccc(LABEL, np.full((3, 2), 0.5)).tolist() == [0, 0]
-
-
-@given(VALUES, VALUES)
-def test_ccc_is_never_further_from_zero_than_pearson_s_r(label, prediction):
-    wide = (np.ptp(label, axis=0) > 1e-3) & (np.ptp(prediction, axis=0) > 1e-3)
-    concordance, correlation = (
-        np.abs(measure(label, prediction)[wide]) for measure in (metrics.ccc, metrics.pearson)
-    )
-    assert (concordance <= correlation + 1e-9).all()
 
 
 def test_r2_is_one_for_the_label_and_zero_for_its_mean():
@@ -108,11 +64,6 @@ def test_errors_of_known_numbers():
     assert metrics.mae(LABEL, prediction) == pytest.approx(1)
     assert metrics.mse(LABEL, prediction) == pytest.approx(3)
     assert metrics.rmse(LABEL, prediction) == pytest.approx(np.sqrt(3))
-
-
-@given(VALUES, VALUES)
-def test_the_mean_absolute_error_is_never_above_the_root_mean_squared_error(label, prediction):
-    assert metrics.mae(label, prediction) <= metrics.rmse(label, prediction) + 1e-12
 
 
 def test_evaluate_names_every_metric_overall_first_and_per_output():
@@ -169,9 +120,10 @@ def test_data_frames_are_not_matched_by_place(other, kind):
 @pytest.mark.parametrize("label", [FRAME, LABEL])
 def test_columns_of_data_frames_are_those_that_are_named(label):
     assert metrics.evaluate(label, FRAME, ("calm", "tense"))["mae"]["tense"] == 0
-    for measure in (metrics.evaluate, lambda *pair: metrics.rmse_in_rater_sd(*pair[:2], LABEL, pair[2])):
-        with pytest.raises(DataError, match="has columns"):
-            measure(label, FRAME, ("tense", "calm"))
+    with pytest.raises(DataError, match="has columns"):
+        metrics.evaluate(label, FRAME, ("tense", "calm"))
+    with pytest.raises(DataError, match="has columns"):
+        metrics.rmse_in_rater_sd(label, LABEL, FRAME, ("tense", "calm"))
 
 
 def test_distances_are_euclidean_clip_by_clip():

@@ -89,10 +89,8 @@ def distances(clean: Values, attacked: Values) -> tuple[Values, Values]:
         clean: (clips, outputs or features).
         attacked: The same of the attacked clips.
     """
-    moved, spread = (
-        np.asarray(np.linalg.norm(difference, axis=1), np.float64)
-        for difference in (attacked - clean, _centred(clean))
-    )
+    apart = attacked - clean, _centred(clean)
+    moved, spread = (np.asarray(np.linalg.norm(difference, axis=1), np.float64) for difference in apart)
     return moved, spread
 
 
@@ -111,10 +109,7 @@ def pearson(label: ArrayLike, prediction: ArrayLike) -> Values:
 
 def _ratio(numerator: Values, denominator: Values) -> Values:
     """NaN where the denominator is 0."""
-    result: Values = np.divide(
-        numerator, denominator, out=np.full(denominator.shape, np.nan), where=denominator > 0
-    )
-    return result
+    return np.divide(numerator, denominator, out=np.full(denominator.shape, np.nan), where=denominator > 0)
 
 
 def spearman(label: ArrayLike, prediction: ArrayLike) -> Values:
@@ -128,11 +123,9 @@ def spearman(label: ArrayLike, prediction: ArrayLike) -> Values:
 
 def _ranks(values: Values) -> Values:
     """Ranks 1 to n within each column; equal values share their mean rank."""
-    ranked = np.empty_like(values)
-    for column in range(values.shape[1]):
-        _, place, count = np.unique(values[:, column], return_inverse=True, return_counts=True)
-        ranked[:, column] = (np.cumsum(count) - (count - 1) / 2)[place]
-    return ranked
+    from scipy import stats
+
+    return np.asarray(stats.rankdata(values, axis=0))
 
 
 def ccc(label: ArrayLike, prediction: ArrayLike) -> Values:
@@ -158,15 +151,13 @@ def r2(label: ArrayLike, prediction: ArrayLike) -> Values:
 def mae_each(label: ArrayLike, prediction: ArrayLike) -> Values:
     """Mean absolute error of each column, shape (outputs,)."""
     first, second = validate(label, prediction)
-    each: Values = np.abs(first - second).mean(axis=0)
-    return each
+    return np.asarray(np.abs(first - second).mean(axis=0))
 
 
 def mse_each(label: ArrayLike, prediction: ArrayLike) -> Values:
     """Mean squared error of each column, shape (outputs,)."""
     first, second = validate(label, prediction)
-    each: Values = np.square(first - second).mean(axis=0)
-    return each
+    return np.asarray(np.square(first - second).mean(axis=0))
 
 
 def mae(label: ArrayLike, prediction: ArrayLike) -> float:
@@ -275,17 +266,13 @@ def rmse_in_rater_sd(
     return dict(zip(("overall", *names), np.sqrt(_ratio(error, disagreement)).tolist(), strict=True))
 
 
-def _mean_of(each: Labelled) -> Callable[[ArrayLike, ArrayLike], float]:
-    return lambda label, prediction: float(each(label, prediction).mean())
-
-
-def _mean_of_defined(each: Labelled) -> Callable[[ArrayLike, ArrayLike], float]:
-    """The macro average over the tags for which the metric is defined; NaN where there is none."""
+def _mean_of(each: Labelled, where_defined: bool = False) -> Callable[[ArrayLike, ArrayLike], float]:
+    """The mean over columns, or over those alone for which the metric is defined; NaN where there is none."""
 
     def mean(label: ArrayLike, prediction: ArrayLike) -> float:
         values = each(label, prediction)
-        defined = values[~np.isnan(values)]
-        return float(defined.mean()) if len(defined) else float("nan")
+        kept = values[~np.isnan(values)] if where_defined else values
+        return float(kept.mean()) if len(kept) else float("nan")
 
     return mean
 
@@ -297,5 +284,5 @@ METRICS.register("rmse")(
 )
 METRICS.register("mse")(Metric(mse_each, mse, higher_is_better=False))
 METRICS.register("mae")(Metric(mae_each, mae, higher_is_better=False))
-METRICS.register("pr_auc")(Metric(pr_auc, _mean_of_defined(pr_auc), higher_is_better=True, kind="tags"))
-METRICS.register("roc_auc")(Metric(roc_auc, _mean_of_defined(roc_auc), higher_is_better=True, kind="tags"))
+METRICS.register("pr_auc")(Metric(pr_auc, _mean_of(pr_auc, True), higher_is_better=True, kind="tags"))
+METRICS.register("roc_auc")(Metric(roc_auc, _mean_of(roc_auc, True), higher_is_better=True, kind="tags"))

@@ -174,14 +174,6 @@ def test_crossing_takes_many_curves_at_once():
     assert result.tolist() == pytest.approx([0.5, 0.25, math.inf])
 
 
-def test_the_mean_excess_of_a_straight_line_is_half_its_rise():
-    assert float(curve_shape.mean_excess([0.0, 0.01, 0.05, 0.2], [1.0, 1.1, 1.5, 3.0])) == pytest.approx(1.0)
-
-
-def test_the_area_under_a_straight_line():
-    assert float(curve_shape.area([0.0, 0.01, 0.05, 0.2], [1.0, 1.1, 1.5, 3.0])) == pytest.approx(0.4)
-
-
 # Intervals
 
 

@@ -68,18 +68,6 @@ def test_every_system_has_a_line_in_the_study_order():
     assert table["system"].tolist() == ["A2E", "aA2E"]
 
 
-def test_strengths_are_listed_with_values_and_means_over_runs():
-    rows = pd.concat([graded(seed=6), graded(seed=21, error=lambda kind, strength: 0.25 + strength)])
-    lines = natural.by_strength(rows[rows["objective"] != "excerpt 5"])
-    assert len(lines) == 5 * KIND_COUNT
-    line = lines[(lines["kind"] == "low-pass") & (lines["strength"] == 3)].iloc[0]
-    assert (line["system"], line["value"], line["clips"]) == ("A2E", "4000 Hz", 4)
-    assert (line["error"], line["clean_error"], line["moved"]) == pytest.approx((1.75, CLEAN, 1.625))
-    missing = lines.iloc[-1]
-    assert missing["clips"] == 0
-    assert np.isnan(missing["error"])
-
-
 def test_a_summary_has_kinds_strengths_and_values():
     lines = natural.summary(graded())
     assert lines["change"].tolist() == list(GRADED_CHANGES)

@@ -5,12 +5,9 @@ import numpy as np
 import pytest
 from scipy import stats
 from statsmodels.regression.mixed_linear_model import MixedLM
-from statsmodels.stats.multitest import multipletests
-from statsmodels.stats.power import TTestPower
 
 from tenuto.analysis import statistics
 from tenuto.analysis.statistics import (
-    PairedTest,
     bootstrap_means,
     crossed_interval,
     effect_size,
@@ -31,18 +28,6 @@ def test_known_answer():
     assert (t_test.degrees_of_freedom, t_test.n) == (2, 3)
     assert t_test.t == pytest.approx(t)
     assert t_test.p == pytest.approx(1 - t / np.sqrt(t**2 + 2))
-
-
-def test_exchanging_the_two_turns_the_sign_and_keeps_p():
-    a, b = np.random.default_rng(0).normal(size=(2, 12))
-    forward, back = paired_t_test(a, b), paired_t_test(b, a)
-    assert back.t == pytest.approx(-forward.t)
-    assert back.p == pytest.approx(forward.p)
-
-
-def test_a_shift_common_to_a_pair_changes_nothing():
-    a, b, shift = np.random.default_rng(1).normal(size=(3, 12))
-    assert paired_t_test(a + shift, b + shift).t == pytest.approx(paired_t_test(a, b).t)
 
 
 @pytest.mark.parametrize(
@@ -70,12 +55,6 @@ def test_effect_sizes_by_hand():
     assert result.g_z == pytest.approx(2 / np.sqrt(np.pi))
 
 
-def test_the_correction_of_five_pairs():
-    # J(4) = Gamma(2) / (sqrt(2) Gamma(3/2)) = sqrt(2 / pi)
-    result = effect_size(PairedTest(t=np.sqrt(5), degrees_of_freedom=4, p=0.09, n=5))
-    assert result.g_z == pytest.approx(np.sqrt(2 / np.pi))
-
-
 def test_two_pairs_say_nothing_of_the_deviation():
     assert effect_size(paired_t_test([2, 4], [1, 2])).g_z == 0
 
@@ -83,13 +62,6 @@ def test_two_pairs_say_nothing_of_the_deviation():
 def test_holm_on_a_worked_example():
     # sorted .005 .01 .03 .04, times 4 3 2 1: .02 .03 .06 .04, and never falling: .02 .03 .06 .06
     np.testing.assert_allclose(holm([0.01, 0.04, 0.03, 0.005]), [0.03, 0.06, 0.06, 0.02])
-
-
-def test_holm_agrees_with_statsmodels_and_stops_at_one():
-    p = np.random.default_rng(0).uniform(size=12)
-    adjusted = holm(p)
-    np.testing.assert_allclose(adjusted, multipletests(p, method="holm")[1])
-    assert adjusted.max() == 1
 
 
 def test_a_test_that_could_not_be_made_does_not_count_in_the_family():
@@ -102,15 +74,11 @@ def test_what_is_no_row_of_p_values_is_refused(p):
         holm(p)
 
 
-@pytest.mark.parametrize("n", [2, 3, 10, 34, 360])
-def test_the_smallest_detectable_effect_agrees_with_statsmodels(n):
-    assert smallest_detectable(n) == pytest.approx(
-        TTestPower().solve_power(nobs=n, alpha=0.05, power=0.8), rel=1e-5
-    )
-
-
-@pytest.mark.parametrize(("n", "power", "alpha"), [(2, 0.5, 0.001), (2, 0.99, 0.05), (5, 0.95, 0.01)])
-def test_few_pairs_have_that_power(n, power, alpha):
+@pytest.mark.parametrize(
+    ("n", "power", "alpha"),
+    [(2, 0.5, 0.001), (2, 0.99, 0.05), (5, 0.95, 0.01), (10, 0.8, 0.05), (360, 0.8, 0.05)],
+)
+def test_the_smallest_detectable_effect_has_that_power(n, power, alpha):
     # T = (Z + d sqrt(n)) / sqrt(chi2 / m): P(T > limit), by the distribution of chi2.
     d, limit = smallest_detectable(n, power, alpha), stats.t.isf(alpha / 2, n - 1)
     rejected = lambda chi2: stats.norm.sf(limit * np.sqrt(chi2 / (n - 1)) - d * np.sqrt(n))  # noqa: E731
@@ -300,14 +268,8 @@ def test_a_fit_without_end_gives_no_number(monkeypatch, ended):
     monkeypatch.setattr(MixedLM, "fit", lambda self, **options: SimpleNamespace(**ended))
     model_fit = mixed_model(*planted())
     assert not model_fit.converged
-    numbers = [
-        model_fit.difference,
-        model_fit.standard_error,
-        model_fit.low,
-        model_fit.high,
-        model_fit.z,
-        model_fit.p,
-    ]
+    numbers = [value for value in vars(model_fit).values() if isinstance(value, float)]
+    assert len(numbers) == 6
     assert np.isnan([*numbers, *model_fit.variances.values()]).all()
 
 

@@ -7,7 +7,7 @@ import pytest
 
 from tenuto.config import to_yaml
 from tenuto.evaluation.audit import CHECKS
-from tenuto.store.rows import NATURAL, read_rows, write_rows
+from tenuto.store.rows import read_rows, write_rows
 from tests import small_runs
 from tests.evaluation.audit.planted import bounded
 
@@ -153,18 +153,3 @@ def attacked(tmp_path):
 def test_runs_of_several_concepts_are_refused(refused, attacked, tmp_path):
     runs = attacked(), attacked(seed=7, concepts="signal")
     assert "other files, columns or concepts" in refused("audit", *runs, "--root", tmp_path)
-
-
-def test_natural_changes_beside_an_attack_are_left_out(tenuto, attacked):
-    rows = bounded(protocol=NATURAL, attack="natural")
-    run = attacked()
-    write_rows(run / "attacks" / f"{NATURAL}.csv", rows)
-    message = tenuto("audit", run).stdout
-    assert "Audit of planted-1" in message
-    assert NATURAL not in message
-
-
-def test_the_released_logs_fail(tenuto, released):
-    outcome = tenuto("audit", released)
-    assert outcome.exit_code == 1
-    assert "1790 of 1800" in outcome.stdout

@@ -55,12 +55,6 @@ def test_a_narrow_terminal_cuts_no_number(study, tmp_path):
     assert wide.count("0.133") == narrow.count("0.133") > 0
 
 
-def test_a_protocol_without_budgets_is_refused_in_one_sentence(tmp_path):
-    stored(tmp_path, made_up.run())
-    with pytest.raises(DataError, match="paper-2025-released: no row of a test clip has an epsilon"):
-        call(tmp_path, "--protocol", "paper-2025-released")
-
-
 @pytest.fixture(scope="module")
 def in_sound(tmp_path_factory):
     """A run with the rows of a protocol of two norms."""

@@ -52,7 +52,7 @@ def test_a_run_that_was_attacked_differently_is_named(study, tmp_path):
         if path == min(study.rglob("*.csv")):
             rows["objective"] = "absolute error"
             odd = rows["run"].iloc[0]
-        write_rows(tmp_path / path.relative_to(study), rows)
+        write_rows(tmp_path / path.relative_to(study), rows.assign(worst=True))
     with pytest.raises(
         DataError, match=rf"^{odd} \(.*/absolute error/.*\): attacked differently from \d+ other"
     ):
@@ -109,13 +109,6 @@ def test_a_narrow_terminal_cuts_no_digit(study, tmp_path, columns):
         for value in own[columns_shown]:
             assert f" {value:.{digits}f} " in shown
     assert "…" not in shown
-
-
-def test_several_attacks_side_by_side_are_refused(tmp_path):
-    rows = pd.concat([noisy(), noisy().assign(epsilon=0.1, norm="linf")])
-    write_rows(tmp_path / "all" / "attacks" / "paper-2025-released.csv", rows)
-    with pytest.raises(DataError, match="hold 2 attacks"):
-        call("--study", tmp_path)
 
 
 def test_the_released_logs(released):

@@ -243,13 +243,8 @@ def matrix(errors: pd.DataFrame, system: str, quantity: str) -> pd.DataFrame:
 
 def _system(quantity: str, name: str, side: pd.DataFrame, settings: Settings) -> dict[str, Any]:
     interval = statistics.crossed_interval(side.to_numpy(), settings.draws, settings.seed, settings.level)
-    return {
-        "quantity": quantity,
-        "system": name,
-        "seeds": side.shape[0],
-        "clips": side.shape[1],
-        **vars(interval),
-    }
+    line = {"quantity": quantity, "system": name, "seeds": side.shape[0], "clips": side.shape[1]}
+    return line | vars(interval)
 
 
 def _paired(
@@ -349,10 +344,7 @@ def _remarks(
             listed = ", ".join(str(seed) for seed in sorted(left))
             add(f"Only the {len(shared)} shared seeds are paired, not {listed}", f"{first}:{second}")
         if len(shared) < FEWEST_SEEDS:
-            add(
-                f"No test with seeds as the unit below {FEWEST_SEEDS} shared seeds",
-                f"{first}:{second}",
-            )
+            add(f"No test with seeds as the unit below {FEWEST_SEEDS} shared seeds", f"{first}:{second}")
     same = tested["t"].isna() & (tested["seeds"] >= FEWEST_SEEDS)
     for quantity, first, second, *_ in tested[same].itertuples(index=False):
         error = QUANTITIES[str(quantity)]
@@ -365,10 +357,10 @@ def _remarks(
 
 def as_json(comparison: Comparison) -> dict[str, Any]:
     """Everything in plain values; what could not be computed is NaN or None."""
-    tables = {name: part for name, part in vars(comparison).items() if isinstance(part, pd.DataFrame)}
     records = {
         name: table.astype(object).where(table.notna(), None).to_dict("records")
-        for name, table in tables.items()
+        for name, table in vars(comparison).items()
+        if isinstance(table, pd.DataFrame)
     }
     settings = {name: value for name, value in vars(comparison.settings).items() if name != "pairs"}
     return settings | {"unit": comparison.unit, **records, "remarks": list(comparison.remarks)}

@@ -24,11 +24,6 @@ SUMMARY = (
 )
 
 
-def interval(table: Values, draws: int, seed: int) -> statistics.Interval:
-    """Mean of values (seeds, clips) with its interval."""
-    return statistics.crossed_interval(table, draws, seed, LEVEL)
-
-
 def summary_line(
     system: str,
     axis: Norm,
@@ -51,7 +46,7 @@ def summary_line(
     """
     errors, moved = (heights[quantity][system] for quantity in QUANTITIES)
     mean = errors.mean(axis=(0, 1))
-    excess = interval(mean_excess(epsilons, errors, axis.in_db), draws, seed)
+    excess = statistics.crossed_interval(mean_excess(epsilons, errors, axis.in_db), draws, seed, LEVEL)
     drawn = np.stack(
         [statistics.bootstrap_means(table, draws, seed) for table in np.moveaxis(errors, -1, 0)], axis=-1
     )

@@ -21,8 +21,9 @@ import pandas as pd
 
 from tenuto.analysis import comparison, natural as baseline
 from tenuto.analysis.curve_shape import Values
-from tenuto.analysis.curve_summary import QUANTITIES, SUMMARY, interval, summary_line
+from tenuto.analysis.curve_summary import LEVEL, QUANTITIES, SUMMARY, summary_line
 from tenuto.analysis.emotion_curves import emotion_curves
+from tenuto.analysis.statistics import crossed_interval
 from tenuto.analysis.systems import ordered_systems, recorded_constant, run_metrics
 from tenuto.display import Displayed, Element
 from tenuto.errors import DataError, TenutoError
@@ -33,7 +34,6 @@ from tenuto.store.rows import (
     budgets_of,
     in_norm,
     in_unit,
-    mark_worst,
     require_columns,
     unit_of,
     units_of,
@@ -207,7 +207,7 @@ def ladder(rows: pd.DataFrame) -> dict[float, pd.DataFrame]:
     if len(norms := dict.fromkeys(limited["norm"])) > 1:
         raise DataError(f"the rows hold {len(norms)} norms ({', '.join(norms)}); choose one with `norm`.")
     _same_epsilons(limited)
-    worst = worst_case(mark_worst(limited))
+    worst = worst_case(limited)
     steps = {epsilon: worst[worst["epsilon"] == epsilon] for epsilon in sorted(set(worst["epsilon"]))}
     for group in steps.values():
         comparison.clip_errors(group)  # insists on one run per system and seed, and the same clips
@@ -331,7 +331,12 @@ def _measured(rows: pd.DataFrame, natural: pd.DataFrame, draws: int, seed: int) 
     epsilons = [0.0, *steps]
     heights = _matrices(steps)
     bands = [
-        {"system": system, "quantity": quantity, "epsilon": epsilon, **vars(interval(table, draws, seed))}
+        {
+            "system": system,
+            "quantity": quantity,
+            "epsilon": epsilon,
+            **vars(crossed_interval(table, draws, seed, LEVEL)),
+        }
         for quantity, systems in heights.items()
         for system, values in systems.items()
         for epsilon, table in zip(epsilons, np.moveaxis(values, -1, 0), strict=True)

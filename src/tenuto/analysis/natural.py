@@ -29,7 +29,6 @@ from tenuto.store.rows import KINDS, emotion_names, require_columns, row_errors,
 OTHER_EXCERPT = "other excerpt"
 """The natural change that no clip may have: clips shorter than about 12.5 s hold no second excerpt."""
 
-STRENGTHS = ("system", "kind", "strength", "value", "clips", "moved", "error", "clean_error")
 CORRUPTION = (
     *("system", "seeds", "clips", "clean_mae"),
     *("corruption_error", "corruption_error_low", "corruption_error_high"),
@@ -67,32 +66,6 @@ def summary(rows: pd.DataFrame) -> pd.DataFrame:
 def _grade(change: str) -> dict[str, Any]:
     kind, strength = GRADED_CHANGES[change]
     return {"kind": kind, "strength": strength, "value": GRADED_KINDS[kind].label(strength)}
-
-
-def by_strength(rows: pd.DataFrame) -> pd.DataFrame:
-    """What every kind of natural-2 does to every system at every strength.
-
-    Args:
-        rows: Rows of natural-2.
-
-    Returns:
-        One line per system, kind and strength, columns `STRENGTHS`: the value in words (``4000 Hz``), the clips that
-        have it, and means over runs and clips of the absolute change of a prediction (``moved``) and of the absolute
-        error with and without the change, in rating units. NaN where no clip has it.
-
-    Raises:
-        DataError: Rows of another protocol.
-    """
-    table = _graded(rows)
-    lines = []
-    for system in ordered_systems(table):
-        own = table[table["system"] == system]
-        for change in GRADED_CHANGES:
-            group = own[own["objective"] == change]
-            means = group[["moved", "error", "clean_error"]].mean()
-            clips = group["clip"].nunique()
-            lines.append({"system": system, **_grade(change), "clips": clips, **means})
-    return pd.DataFrame(lines, columns=list(STRENGTHS))
 
 
 def corruption(rows: pd.DataFrame, draws: int = DRAWS, seed: int = 0) -> pd.DataFrame:

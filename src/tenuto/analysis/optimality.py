@@ -25,7 +25,7 @@ from tenuto.analysis.emotion_curves import DIRECTIONS
 from tenuto.display import Displayed, Element
 from tenuto.errors import DataError
 from tenuto.store.budgets import norm_of, norm_order
-from tenuto.store.rows import emotion_names, row_errors, unit_of, validate_rows
+from tenuto.store.rows import emotion_names, require_columns, row_errors, unit_of
 
 ATTACKS = ("run", "norm", "protocol", "attack", "objective", "clips", "forward_passes", "gradient_passes")
 BUDGETS = ("run", "norm", "epsilon", "protocol", "clips", "clean_mae", "mae", "best_mae", "more")
@@ -65,10 +65,10 @@ def compare_attacks(rows: pd.DataFrame) -> Optimality:
             and of several protocols in one norm only the budgets of all of them.
 
     Raises:
-        DataError: Damaged rows, none with a budget, several units, protocols without a common budget, or an attack that
-            was not run on all clips.
+        DataError: A column is missing, no row has a budget, several units, protocols without a common budget, or an
+            attack that was not run on all clips.
     """
-    rows = validate_rows(rows)
+    require_columns(rows)
     limited = rows[rows["epsilon"].notna() & (rows["split"] == "test")]
     if limited.empty:
         raise DataError("no row of a test clip has an epsilon, so there is no curve. Attack with budgets.")

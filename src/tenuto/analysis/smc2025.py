@@ -25,6 +25,7 @@ FIGURE_4_SEED = 21
 FIGURE_4_EMOTIONS = ("tension", "tender")
 FIGURE_4_SYSTEMS = ("A2B2E", "A2M2E", "aA2B2E")
 COMPARISONS = (("A2E", "A2M2E"), ("A2B2E", "A2M2E"))
+TABLE_1 = ("group", "system", "seeds", "correlation_mean", "correlation_std", "mae_mean", "mae_std")
 PRINTED_COLUMNS = ("print_correlation_mean", "print_correlation_std", "print_mae_mean", "print_mae_std")
 PRINTED_TABLE_1 = {
     "A2E": (0.73, 0.02, 0.10, 0.01),
@@ -71,18 +72,7 @@ def table1(rows: pd.DataFrame, paper_data: bool = False) -> pd.DataFrame:
         lines.append(line)
     table = pd.DataFrame(lines)
     table["seeds"] = table["seeds"].astype("Int64")
-    return table.reindex(
-        columns=[
-            "group",
-            "system",
-            "seeds",
-            "correlation_mean",
-            "correlation_std",
-            "mae_mean",
-            "mae_std",
-            *(PRINTED_COLUMNS if paper_data else ()),
-        ]
-    )
+    return table.reindex(columns=[*TABLE_1, *(PRINTED_COLUMNS if paper_data else ())])
 
 
 def _group(system: str) -> str:
@@ -135,19 +125,9 @@ def significance(rows: pd.DataFrame, paper_data: bool = False) -> pd.DataFrame:
             if len(a) < (FEWEST_SEEDS if unit == "seed" else 2) or not differences_vary(a, b):
                 continue
             test = paired_t_test(a, b)
-            print_t, print_p = PRINTED_TESTS[first] if unit != "seed" else (np.nan, np.nan)
-            lines.append(
-                (
-                    f"{first} against {second}",
-                    unit,
-                    test.n,
-                    test.degrees_of_freedom,
-                    test.t,
-                    test.p,
-                    print_t,
-                    print_p,
-                )
-            )
+            printed = PRINTED_TESTS[first] if unit != "seed" else (np.nan, np.nan)
+            title = f"{first} against {second}"
+            lines.append((title, unit, test.n, test.degrees_of_freedom, test.t, test.p, *printed))
     columns = ["comparison", "unit", "n", "degrees_of_freedom", "t", "p", "print_t", "print_p"]
     table = pd.DataFrame(lines, columns=columns)
     return table if paper_data else table.drop(columns=["print_t", "print_p"])

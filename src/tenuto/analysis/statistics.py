@@ -139,12 +139,12 @@ def smallest_detectable(n: int, power: float = 0.8, alpha: float = 0.05) -> floa
         raise DataError(f"n is {n}, alpha {alpha}, power {power}; required: n > 1 and 0 < alpha < power < 1.")
     from scipy import optimize, stats
 
-    limit = stats.t.isf(alpha / 2, n - 1)
+    freedom, limit = n - 1, stats.t.isf(alpha / 2, n - 1)
 
-    def excess(noncentrality: float) -> float:
+    def excess(shift: float) -> float:
         # The test hardly ever rejects on the wrong side; SciPy cannot compute that share where it is tiny.
-        wrong_side = np.nan_to_num(stats.nct.cdf(-limit, n - 1, noncentrality))
-        return float(stats.nct.sf(limit, n - 1, noncentrality) + wrong_side) - power
+        wrong_side = np.nan_to_num(stats.nct.cdf(-limit, freedom, shift))
+        return float(stats.nct.sf(limit, freedom, shift) + wrong_side) - power
 
     high = limit
     while excess(high) < 0:

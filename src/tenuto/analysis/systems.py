@@ -30,7 +30,7 @@ from tenuto.config import SYSTEMS, DataConfig
 from tenuto.data.base import DATASETS
 from tenuto.errors import DataError, FileError
 from tenuto.store.budgets import norm_of, norm_order, which_budget
-from tenuto.store.rows import budgets_of, mark_worst, scale_of, unit_of, units_of, values_of, worst_case
+from tenuto.store.rows import budgets_of, scale_of, unit_of, units_of, values_of, worst_case
 from tenuto.store.run import RunFolder
 
 FEWEST_SEEDS = 3
@@ -138,8 +138,7 @@ def budget_title(norm: object, epsilon: object) -> str:
 def at_budgets(rows: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
     """Title and rows of every budget, with each clip's worst case there; smallest budget first, norm by norm of each
     unit."""
-    # Marked again: among rows that were picked out of a table, the marked ones may be missing.
-    chosen = worst_case(mark_worst(rows))
+    chosen = worst_case(rows)
     units = units_of(chosen)
     several = units.nunique() > 1
     groups = dict(iter(chosen.groupby([units, "norm", "epsilon"], dropna=False, sort=True)))
@@ -208,10 +207,8 @@ def errors_per_clip(
 
 def seed_values(table: pd.DataFrame, column: str) -> dict[str, dict[int, float]]:
     """System -> seed -> value of a column of `run_metrics`, systems in order."""
-    return {
-        system: {int(line["seed"]): float(line[column]) for line in own.to_dict("records")}
-        for system, own in ((name, table[table["system"] == name]) for name in ordered_systems(table))
-    }
+    values = table.set_index("seed")[column].astype(float)
+    return {name: values[(table["system"] == name).to_numpy()].to_dict() for name in ordered_systems(table)}
 
 
 def standard_error(first: Mapping[int, float], second: Mapping[int, float]) -> float:

@@ -23,7 +23,7 @@ from tenuto.store.location import complete
 from tenuto.store.natural import GRADED
 from tenuto.store.released_logs import read_logs
 from tenuto.store.result_rows import rows_of_result
-from tenuto.store.rows import BUDGET, at_budget, in_norm, in_unit, mark_worst, require_columns
+from tenuto.store.rows import at_budget, in_norm, in_unit, require_columns
 from tenuto.store.study import read_study
 
 if TYPE_CHECKING:
@@ -76,10 +76,7 @@ def rows(
     if isinstance(source, pd.DataFrame):
         require_columns(source)
         chosen = source if protocol is None else source[source["protocol"] == protocol]
-        chosen = in_unit(chosen, unit)
-        if "worst" not in chosen and chosen.duplicated(list(BUDGET)).any():
-            chosen = mark_worst(chosen)
-        return at_budget(chosen, epsilon, db=db, norm=norm)
+        return at_budget(in_unit(chosen, unit), epsilon, db=db, norm=norm)
     if isinstance(source, str | Path):
         return at_budget(in_unit(read_study(complete(source), protocol), unit), epsilon, db=db, norm=norm)
     if source is not None:

@@ -28,7 +28,7 @@ from tenuto.reporting.page.inside import clips_to_show, runs_to_show
 from tenuto.reporting.page.report import make_page, render
 from tenuto.store.location import complete
 from tenuto.store.perturbations import saved_rows
-from tenuto.store.rows import BUDGET, mark_worst, read_rows, write_rows
+from tenuto.store.rows import read_rows, write_rows
 from tenuto.store.run import RunFolder
 from tenuto.store.study import StudyFolder
 
@@ -143,10 +143,7 @@ def report(
 
 def _unpacked(file: Path, folder: Path) -> Path:
     """Rows of a file as the folder of a study. Raises `FileError` or `DataError`."""
-    given = read_rows(file)
-    if "worst" not in given and given.duplicated(list(BUDGET)).any():
-        given = mark_worst(given)
-    for number, (_, own) in enumerate(given.groupby("run", sort=False)):
+    for number, (_, own) in enumerate(read_rows(file).groupby("run", sort=False)):
         for protocol, rows in own.groupby("protocol", sort=False):
             write_rows(RunFolder(folder / f"{number}").rows(protocol), rows)
     return folder

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Hashable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -15,8 +14,6 @@ from tenuto.cli.screen import print_cells
 from tenuto.errors import ConfigError
 
 if TYPE_CHECKING:
-    import pandas as pd
-
     from tenuto.analysis.curves import Curves
     from tenuto.analysis.optimality import Optimality
 
@@ -82,7 +79,8 @@ def curve(
         if as_json:
             values = [_values(one) for one in curves.by_norm]
             if compared is not None:
-                parts = {"optimality": _plain(compared.attacks), "missed": _plain(compared.budgets)}
+                tables = {"optimality": compared.attacks, "missed": compared.budgets}
+                parts = {name: table.to_dict("records") for name, table in tables.items()}
                 values = [one | parts for one in values]
             printed += [one | {"files": [str(path) for path in files.values()]} for one in values]
             continue
@@ -138,11 +136,6 @@ def _values(curves: Curves) -> dict[str, Any]:
         "unit": curves.unit,
         "axis": {"title": curves.axis.title, "in_db": curves.axis.in_db},
         "mean_mae": curves.mean_mae,
-        **{name: _plain(table) for name, table in tables.items()},
+        **{name: table.to_dict("records") for name, table in tables.items()},
         "remarks": list(curves.remarks),
     }
-
-
-def _plain(table: pd.DataFrame) -> list[dict[Hashable, Any]]:
-    """The lines of a table; missing values are None."""
-    return table.astype(object).where(table.notna(), None).to_dict("records")

@@ -243,15 +243,15 @@ def require_columns(rows: pd.DataFrame, source: str = "rows") -> list[str]:
 
 
 def _check_columns_of_runs(rows: pd.DataFrame, source: str) -> None:
-    """Raise `DataError` where a column that every run must have is in the rows of some runs only."""
+    """Raise `DataError` where a column that every run must have is in the rows of some runs of a protocol only."""
     needed = [name for name in map(str, rows) if name == "worst" or name.startswith("label_")]
-    is_empty = rows[needed].isna().groupby(rows["run"], sort=False).all()
-    for run, empty in is_empty.loc[:, is_empty.any() & ~is_empty.all()].iterrows():
-        if empty.any():
-            raise DataError(
-                f"{source}: the rows of {run} have no column {', '.join(sorted(empty.index[empty]))}, those of other "
-                "runs do. Attack that run again, or keep it in another folder."
-            )
+    is_empty = rows[needed].isna().groupby([rows["protocol"], rows["run"]], sort=False).all()
+    is_missing = is_empty & ~is_empty.groupby(level=0).transform("all")
+    for (_, run), missing in is_missing[is_missing.any(axis=1)].iterrows():
+        raise DataError(
+            f"{source}: the rows of {run} have no column {', '.join(sorted(missing.index[missing]))}, those of other "
+            "runs do. Attack that run again, or keep it in another folder."
+        )
 
 
 def _check_one_value(rows: pd.DataFrame, keys: list[str], columns: Sequence[str], source: str) -> None:
@@ -336,13 +336,16 @@ def mark_worst(rows: pd.DataFrame) -> pd.DataFrame:
 def worst_case(rows: pd.DataFrame) -> pd.DataFrame:
     """The worst row of every clip and budget, as rows of one attack called ``worst``.
 
-    Rows without the column ``worst``, or of one attack, are returned unchanged. The worst is sought again: among rows
-    that were picked out of a table, those that were marked there may be missing.
+    Rows in which every run has one attack at a budget are returned unchanged. Marks in the column ``worst`` do not
+    count: among rows that were picked out of a table, those that are marked may be missing.
     """
-    attacks = rows.groupby(["protocol", "norm", "epsilon"], dropna=False)[["attack", "objective"]].nunique()
-    if "worst" not in rows.columns or (attacks <= 1).all(axis=None):
+    attacks = rows.groupby(["run", "protocol", "norm", "epsilon"], dropna=False)[
+        ["attack", "objective"]
+    ].nunique()
+    if (attacks <= 1).all(axis=None):
         return rows
-    return rows[mark_worst(rows)["worst"]].assign(attack="worst", objective="worst").reset_index(drop=True)
+    marked = mark_worst(rows)
+    return marked[marked["worst"]].assign(attack="worst", objective="worst").reset_index(drop=True)
 
 
 def budgets_of(rows: pd.DataFrame) -> list[tuple[str, float]]:

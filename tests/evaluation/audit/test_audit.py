@@ -35,7 +35,7 @@ from tenuto.store.rows import read_rows, write_rows
 from tenuto.training.loop import train
 from tests import small_runs
 from tests.conftest import GOLDEN
-from tests.evaluation.audit.planted import bounded, finding, source
+from tests.evaluation.audit.planted import finding
 
 PASS, WARN, FAIL, NOT_RECORDED = Verdict.PASS, Verdict.WARN, Verdict.FAIL, Verdict.NOT_RECORDED
 BUDGET = Linf(0.1)
@@ -102,26 +102,16 @@ def test_raw_and_clipped_errors_stand_side_by_side(of_logs):
     assert "Clipping reverses: A2M2E/A2B2E, aA2B2E/A2B2E, A2M2E/A2E, aA2B2E/A2E" in message
 
 
-def test_the_released_attack_knows_the_labels(of_logs):
-    assert (of_logs["labels"].verdict, of_logs["labels"].value) == (WARN, 1.0)
-
-
-@pytest.mark.parametrize(
-    "check",
-    [
+def test_what_logs_cannot_show_is_not_recorded(of_logs):
+    for check in (
         "normalisation",
         "constant-predictor",
-        "albums",
-        "monotone",
         "iterative",
         "saved-budget",
         "gradients",
         "unbounded",
-    ],
-)
-def test_what_logs_cannot_show_is_not_recorded(of_logs, check):
-    assert of_logs[check].verdict is NOT_RECORDED
-    assert of_logs[check].value is None
+    ):
+        assert of_logs[check].verdict is NOT_RECORDED
 
 
 def test_with_data_and_split_the_logs_show_the_albums(logs, shared):
@@ -360,10 +350,7 @@ def test_rows_of_other_weights_than_the_run_s_fail(copied):
 
 def test_rows_that_do_not_name_their_weights_are_judged_by_their_predictions(copied, prepared):
     change_rows(copied, lambda rows: rows.drop(columns="checkpoint"))
-    values = {
-        "saved-prediction": finding("saved-prediction", open_sources([copied])[0], Data(prepared=prepared))
-    }
-    assert values["saved-prediction"].verdict is PASS
+    assert finding("saved-prediction", open_sources([copied])[0], Data(prepared=prepared)).verdict is PASS
 
 
 def test_a_file_that_was_deleted_is_not_recorded(copied):
@@ -392,12 +379,6 @@ def test_a_run_without_its_checkpoint_is_judged_by_what_is_left(copied, prepared
     assert findings["gradients"].sentence == "the run folder holds no checkpoint."
     assert findings["saved-prediction"].verdict is NOT_RECORDED
     assert findings["normalisation"].verdict is PASS
-
-
-def test_rows_alone_are_audited_too():
-    findings = by_check(audit(source(bounded())))
-    assert findings["budget"].verdict is PASS
-    assert findings["gradients"].verdict is NOT_RECORDED
 
 
 def test_nothing_to_audit_is_refused():

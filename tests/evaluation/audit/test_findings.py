@@ -34,10 +34,6 @@ def test_fail_is_stronger_than_warn_and_neither_is_a_pass():
     ]
 
 
-def test_what_is_not_recorded_has_no_figure():
-    assert (NOTHING.value, NOTHING.threshold, NOTHING.sentence) == (None, None, "no norms.")
-
-
 def test_the_worst_names_whose_it_is_and_among_how_many():
     result = worst([("a", PASSED), ("b", FAILED), ("c", WARNED), ("d", NOTHING)])
     assert result.verdict is Verdict.FAIL

@@ -113,14 +113,10 @@ def test_a_budget_that_is_no_number_is_refused(tmp_path):
         open_sources([tmp_path], log(tmp_path, clip_eps="some"))
 
 
-def test_a_place_with_nothing_to_audit_is_refused(tmp_path):
+@pytest.mark.parametrize("name", [".", "nowhere"])
+def test_a_place_with_nothing_to_audit_is_refused(tmp_path, name):
     with pytest.raises(FileError, match="nothing to audit"):
-        open_sources([tmp_path])
-
-
-def test_a_place_that_is_not_there_is_refused(tmp_path):
-    with pytest.raises(FileError, match="nothing to audit"):
-        open_sources([tmp_path / "nowhere"])
+        open_sources([tmp_path / name])
 
 
 def test_the_same_rows_twice_count_once(study):

@@ -137,9 +137,7 @@ def attacks(subject: Subject) -> dict[str, Attack]:
     return attacks_by_name
 
 
-def examine(
-    subject: Subject, progress: Progress | None = None, budget: Budget | None = None
-) -> list[Finding]:
+def examine(subject: Subject, progress: Progress | None = None) -> list[Finding]:
     """All model checks on one model but `longer_search`.
 
     A model without a gradient is attacked by random search and noise; checks of gradients are then not recorded.
@@ -147,10 +145,8 @@ def examine(
     Args:
         subject: The model and its clips.
         progress: Called with the number of clip-iterations done; their sum is clips times the attacks' iterations.
-        budget: Of the attacks; default: that of the subject.
     """
     report = progress or (lambda done: None)
-    subject = subject if budget is None else dataclasses.replace(subject, budget=budget)
     if not subject.has_gradient:
         return _without_gradient(subject, report)
     with left_as_found(subject.model):

@@ -132,12 +132,8 @@ class Finding:
             )
         except (KeyError, TypeError, ValueError) as error:
             raise FileError(f"{path}: {one_line(error)} in a finding. {again}") from error
-        for name, kind in (
-            ("value", float | int),
-            ("threshold", float | int),
-            ("sentence", str),
-            ("source", str),
-        ):
+        kinds = {"value": float | int, "threshold": float | int, "sentence": str, "source": str}
+        for name, kind in kinds.items():
             content = getattr(finding, name)
             if not isinstance(content, kind) and not (content is None and name in ("value", "threshold")):
                 raise FileError(f"{path}: {name} of a finding is {quote(content)}. {again}")
