@@ -18,7 +18,8 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from tenuto.audio.descriptors import VERSION
+from tenuto.audio.descriptors import VERSION, descriptors
+from tenuto.audio.loading import SAMPLE_RATE, load_and_describe, load_audio
 from tenuto.data.base import Dataset, Index, Labels, Progress, fingerprint
 from tenuto.errors import AudioError, DataError, FileError, TenutoError
 from tenuto.files import read_safetensors, sha256_bytes, sha256_file, write_safetensors
@@ -57,7 +58,7 @@ class Prepared:
         try:
             return _waveform(path, audio, rate, self.folder or cache_folder())
         except _CacheError:
-            return compute_waveform(path, rate)
+            return load_audio(path, rate)
 
     def prepare_waveforms(
         self, rate: int, workers: int | None = None, progress: Progress | None = None
@@ -182,7 +183,6 @@ def compute_sound(path: Path) -> tuple[NDArray[np.uint32], Labels]:
     """The fingerprint (frames,) of a recording; and its loudness, onset rate and duration, (3,)."""
     from tenuto.audio.energy import loudness, onset_rate
     from tenuto.audio.fingerprint import fingerprint
-    from tenuto.audio.loading import SAMPLE_RATE, load_and_describe
     from tenuto.audio.spectrogram import log_spectrogram
 
     waveform, description = load_and_describe(path)
@@ -249,7 +249,7 @@ def _descriptors(path: Path, audio: str, folder: Path) -> Labels:
 
 
 def _waveform(path: Path, audio: str, rate: int, folder: Path) -> NDArray[np.float32]:
-    return _cached("waveform", _waveform_settings(rate), audio, folder, lambda: compute_waveform(path, rate))
+    return _cached("waveform", _waveform_settings(rate), audio, folder, lambda: load_audio(path, rate))
 
 
 def _waveform_settings(rate: int) -> dict[str, Any]:
@@ -303,22 +303,11 @@ def _intact_copy(place: Path, name: str) -> NDArray[Any] | None:
 
 def compute_descriptors(path: Path) -> Labels:
     """The seven signal concepts of one recording, shape (7,), float64 in 0-1."""
-    from tenuto.audio import load_audio
-    from tenuto.audio.descriptors import descriptors
-
     return descriptors(load_audio(path))
-
-
-def compute_waveform(path: Path, rate: int) -> NDArray[np.float32]:
-    """Waveform (samples,) of one recording at ``rate`` Hz, float32."""
-    from tenuto.audio import load_audio
-
-    return load_audio(path, rate)
 
 
 def compute(path: Path) -> Spectrogram:
     """Log spectrogram (frames, 149) of one recording, float32."""
-    from tenuto.audio import load_audio
     from tenuto.audio.spectrogram import log_spectrogram
 
     return log_spectrogram(load_audio(path))

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
+import pandas as pd
 
 from tenuto.data.base import Dataset, Index, Labels, as_number, clip_name, ratings, usable_rows
 from tenuto.data.layout import Files
@@ -81,28 +82,22 @@ class RatedSongs(Dataset):
                     )
                 )
         low, high = self.card.emotion_scale
-        labels = (ratings(table, self.means, self.card.emotion_scale, path, self.key, problems) - low) / (
-            high - low
-        )
-        cells = [table[name] if name in table else [""] * len(table) for name in self.spreads]
-        return (
-            clips,
-            labels,
-            np.array([[as_number(cell) for cell in column] for column in cells]).T / (high - low),
-        )
+        values = ratings(table, self.means, self.card.emotion_scale, path, self.key, problems)
+        return clips, (values - low) / (high - low), self._deviations(table)
 
-    def _spreads(self, path: Path) -> Mapping[str, tuple[float, float]]:
-        """Song number -> deviations in units of the labels, where the file exists."""
+    def _deviations(self, table: pd.DataFrame) -> Labels:
+        """The deviations of a table in units of the labels, (songs, 2); NaN where unknown."""
+        low, high = self.card.emotion_scale
+        cells = [table[name] if name in table else [""] * len(table) for name in self.spreads]
+        return np.array([[as_number(cell) for cell in column] for column in cells]).T / (high - low)
+
+    def _spreads(self, path: Path) -> Mapping[str, Labels]:
+        """Song number -> its deviations, where the file exists."""
         if not path.is_file():
             return {}
         columns = (self.key, *self.spreads)
         table = read_csv(path, columns=columns, text=columns)
-        low, high = self.card.emotion_scale
-        cells = zip(*(table[name] for name in columns), strict=True)
-        return {
-            clip_name(clip): (as_number(first) / (high - low), as_number(second) / (high - low))
-            for clip, first, second in cells
-        }
+        return dict(zip(map(clip_name, table[self.key]), self._deviations(table), strict=True))
 
 
 def known(names: Mapping[str, str], clips: Sequence[str]) -> tuple[str, ...] | None:
