@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from tenuto.data import cache, prepare
-from tenuto.errors import DataError, FileError
+from tenuto.errors import ConfigError, DataError, FileError
 from tests import corpora
 
 
@@ -76,6 +76,11 @@ def test_bad_recordings_are_named_after_the_others_are_done(dataset, tmp_path, m
     seen = corpora.calls(monkeypatch, "compute")
     prepare(dataset, tmp_path / "cache")
     assert sorted(seen) == ["004.mp3", "009.mp3", "011.mp3"]
+
+
+def test_workers_below_one_are_refused(dataset, tmp_path):
+    with pytest.raises(ConfigError, match="workers is 0; it must be 1 or more"):
+        prepare(dataset, tmp_path / "cache", workers=0)
 
 
 def test_cache_folder_follows_the_environment(monkeypatch):

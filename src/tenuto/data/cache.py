@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from tenuto.audio.descriptors import VERSION, descriptors
 from tenuto.audio.loading import SAMPLE_RATE, load_and_describe, load_audio
 from tenuto.data.base import Dataset, Index, Labels, Progress, fingerprint
-from tenuto.errors import AudioError, DataError, FileError, TenutoError
+from tenuto.errors import AudioError, ConfigError, DataError, FileError, TenutoError
 from tenuto.files import read_safetensors, sha256_bytes, sha256_file, write_safetensors
 
 Spectrogram = NDArray[np.float32]
@@ -106,6 +106,7 @@ def prepare(
         progress: Called with 1 after every clip.
 
     Raises:
+        ConfigError: A number of workers below 1.
         DataError: Some recordings cannot be used; all others are prepared first, and the message names three.
     """
     index, folder = dataset.index, cache or cache_folder()
@@ -215,6 +216,8 @@ def _each(
     paths: Sequence[Path], work: Callable[[Path], Result], workers: int | None, progress: Progress | None
 ) -> list[Result]:
     """The result of ``work`` for every recording, in file order, computed by threads. Errors as in `prepare`."""
+    if workers is not None and workers < 1:
+        raise ConfigError(f"workers is {workers}; it must be 1 or more, or None for one per core.")
     results: dict[int, Result] = {}
     failures: dict[int, TenutoError] = {}
     pool = ThreadPoolExecutor(workers or os.cpu_count())
