@@ -109,16 +109,15 @@ def prepare(
         ConfigError: A number of workers below 1.
         DataError: Some recordings cannot be used; all others are prepared first, and the message names three.
     """
+    from tenuto.audio.spectrogram import SETTINGS
+
     index, folder = dataset.index, cache or cache_folder()
-    has_signal = index.has_signal_concepts
+    has_signal, about = index.has_signal_concepts, {"format": FORMAT, **SETTINGS}
 
     def one(path: Path) -> tuple[str, Spectrogram, Labels | None]:
         audio = sha256_file(path)
-        return (
-            audio,
-            _spectrogram(path, audio, folder),
-            _descriptors(path, audio, folder) if has_signal else None,
-        )
+        spectrogram = _cached("spectrogram", about, audio, folder, lambda: compute(path))
+        return audio, spectrogram, _descriptors(path, audio, folder) if has_signal else None
 
     rows = _each(index.paths, one, workers, progress)
     identity = fingerprint(index, tuple(audio for audio, _, _ in rows))
@@ -167,9 +166,18 @@ def listen(path: Path, folder: Path) -> Sound:
         FileError: It cannot be read.
     """
     from tenuto.audio import energy, fingerprint
-    from tenuto.audio.spectrogram import SETTINGS
+    from tenuto.audio.spectrogram import SETTINGS, log_spectrogram
 
-    audio, computed = sha256_file(path), functools.cache(lambda: compute_sound(path))
+    @functools.cache
+    def computed() -> tuple[NDArray[np.uint32], Labels]:
+        waveform, description = load_and_describe(path)
+        spectrogram = log_spectrogram(waveform)
+        level = energy.loudness(waveform, description.peak_db)
+        seconds = len(waveform) / SAMPLE_RATE
+        numbers = np.array([level, energy.onset_rate(spectrogram), seconds])
+        return fingerprint.fingerprint(spectrogram), numbers
+
+    audio = sha256_file(path)
     bits_settings = {"fingerprint": fingerprint.VERSION, **SETTINGS}
     energy_settings = {"energy": energy.VERSION, **SETTINGS}
     try:
@@ -178,19 +186,6 @@ def listen(path: Path, folder: Path) -> Sound:
     except _CacheError:
         bits, numbers = computed()
     return Sound(audio, bits, *numbers.tolist())
-
-
-def compute_sound(path: Path) -> tuple[NDArray[np.uint32], Labels]:
-    """The fingerprint (frames,) of a recording; and its loudness, onset rate and duration, (3,)."""
-    from tenuto.audio.energy import loudness, onset_rate
-    from tenuto.audio.fingerprint import fingerprint
-    from tenuto.audio.spectrogram import log_spectrogram
-
-    waveform, description = load_and_describe(path)
-    spectrogram = log_spectrogram(waveform)
-    level = loudness(waveform, description.peak_db)
-    seconds = len(waveform) / SAMPLE_RATE
-    return fingerprint(spectrogram), np.array([level, onset_rate(spectrogram), seconds])
 
 
 def listen_all(
@@ -239,12 +234,6 @@ def _each(
         more = f" And {len(failures) - 3} more." if len(failures) > 3 else ""
         raise DataError(f"{len(failures)} of {len(paths)} recordings cannot be used. {' '.join(first)}{more}")
     return [results[row] for row in range(len(paths))]
-
-
-def _spectrogram(path: Path, audio: str, folder: Path) -> Spectrogram:
-    from tenuto.audio.spectrogram import SETTINGS
-
-    return _cached("spectrogram", {"format": FORMAT, **SETTINGS}, audio, folder, lambda: compute(path))
 
 
 def _descriptors(path: Path, audio: str, folder: Path) -> Labels:

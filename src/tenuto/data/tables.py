@@ -18,6 +18,7 @@ from tenuto.data.base import Labels, as_number, clip_name, ratings as read_ratin
 from tenuto.errors import DataError, Problems, one_line, quote
 from tenuto.files import read_csv, read_text
 
+Reader = Callable[..., Labels]
 SEPARATORS = {",": ",", ";": ";", "tab": "\t", "\t": "\t"}
 FIELDS = ("album_column", "artist_column", "group_column", "split_column")
 """Settings that name a column of text, one value per clip."""
@@ -167,21 +168,17 @@ class Table:
             return self._of_raters(problems)
         settings, spreads = self.settings, None
         if settings.deviations:
-            spreads = self._checked(self.cells, settings.deviations, problems, read_deviations)
+            spreads = self._checked(read_deviations, self.cells, settings.deviations, problems)
         return Ratings(
             [clip_name(cell) for cell in self.cells[settings.id_column]],
-            self._checked(self.cells, settings.emotions, problems),
-            self._checked(self.cells, settings.concepts, problems),
+            self._checked(read_ratings, self.cells, settings.emotions, problems),
+            self._checked(read_ratings, self.cells, settings.concepts, problems),
             spreads,
             self._fields(range(len(self.cells))),
         )
 
     def _checked(
-        self,
-        cells: pd.DataFrame,
-        columns: Sequence[str],
-        problems: Problems,
-        read: Callable[..., Labels] = read_ratings,
+        self, read: Reader, cells: pd.DataFrame, columns: Sequence[str], problems: Problems
     ) -> Labels:
         settings = self.settings
         return read(cells, columns, settings.scale, self.path, settings.id_column, problems, self.decimal)
@@ -230,7 +227,7 @@ class Table:
                 continue
             has_value = ~self.cells[column].str.strip().str.casefold().isin(UNKNOWN).to_numpy()
             numbers = np.full(len(self.cells), np.nan)
-            numbers[has_value] = self._checked(self.cells[has_value], [column], problems)[:, 0]
+            numbers[has_value] = self._checked(read_ratings, self.cells[has_value], [column], problems)[:, 0]
             for line, (clip, own) in enumerate(rows.items()):
                 values = numbers[own][has_value[own]]
                 if len(values) == 0:
