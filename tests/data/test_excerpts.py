@@ -16,7 +16,6 @@ from tenuto.data.excerpts import (
     fresh_starts,
     measure,
 )
-from tenuto.data.inputs import LogSpectrogramInputs
 from tests.conftest import GOLDEN
 
 
@@ -46,24 +45,9 @@ def test_starts_leave_room_for_an_excerpt(frames, seed, epoch):
             assert 0 <= start <= max(0, count - EXCERPT_FRAMES)
 
 
-def test_fresh_starts_are_a_pure_function_of_seed_and_epoch():
-    frames = [700] * 50
-    assert fresh_starts(frames, 1, 2) == fresh_starts(frames, 1, 2)
-    assert fresh_starts(frames, 1, 2) != fresh_starts(frames, 1, 3)
-    assert fresh_starts(frames, 1, 2) != fresh_starts(frames, 2, 2)
-
-
 @pytest.mark.parametrize("frames", [1, 100, 312])
 def test_a_short_clip_continues_with_its_own_beginning(frames):
     clip = np.random.default_rng(0).random((frames, 149), dtype=np.float32)
     piece = cut(clip, 0)
     assert piece.shape == (313, 149)
     assert np.array_equal(piece, clip[np.arange(313) % frames])
-
-
-def test_excerpts_are_normalised_and_shaped():
-    clip = np.full((400, 149), 3.0, np.float32)
-    batch = LogSpectrogramInputs(Normalisation(1.0, 4.0)).windows(clip, [0, 87])
-    assert batch.shape == (2, 1, 313, 149)
-    assert batch.dtype == np.float32
-    assert (batch == 0.5).all()

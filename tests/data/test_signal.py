@@ -71,18 +71,6 @@ def test_spectrograms_of_an_older_cache_are_used(rated, tmp_path, monkeypatch):
     assert prepare(open_dataset(SIGNAL, rated.root), tmp_path, workers=1).index.has_signal_concepts
 
 
-def test_an_interrupted_prepare_goes_on_and_a_damaged_copy_is_made_again(rated, tmp_path, monkeypatch):
-    whole = describe(rated, tmp_path, workers=1).values
-    removed, damaged, *_ = sorted(tmp_path.iterdir())
-    removed.unlink()
-    content = bytearray(damaged.read_bytes())
-    content[-10] ^= 0xFF
-    damaged.write_bytes(content)
-    seen = corpora.calls(monkeypatch, "compute_descriptors")
-    assert np.array_equal(describe(rated, tmp_path, workers=1).values, whole)
-    assert len(seen) == 2
-
-
 def test_another_version_computes_anew(rated, store, prepared, monkeypatch):
     monkeypatch.setattr(cache, "VERSION", 0)
     seen = corpora.calls(monkeypatch, "compute_descriptors")
@@ -138,10 +126,3 @@ def test_only_ratings_of_the_same_concept_are_compared(tmp_path, store):
 def test_a_column_cannot_pass_for_a_descriptor(tmp_path):
     with pytest.raises(DataError, match=r"signal:modality.*Use `concepts=signal`"):
         Folder(tmp_path, emotions=("joy",), concepts=("signal:modality",))
-
-
-def test_bad_recordings_are_named(tmp_path, store):
-    bad = corpora.soundtracks(tmp_path)
-    (tmp_path / "Set1" / "004.mp3").write_bytes(b"nothing")
-    with pytest.raises(DataError, match=r"1 of 12 recordings cannot be used.*004\.mp3"):
-        describe(bad, store, workers=1)

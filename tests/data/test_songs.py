@@ -118,6 +118,8 @@ def test_metadata_are_optional(tmp_path):
             "\n1,7.",
             "Arousal.mean. of clip 1 is 7.*scale 0 to 1",
         ),
+        (corpora.pmemo, "*_std.csv", "\n1,0.", "\n1,7.", r"Arousal\(std\) of clip 1 is 7.* must be 0 to 1"),
+        (corpora.deam, "*1_2000.csv", "\n2, ", "\n2, 3, -1, 3, 1\n502, ", "valence_std of clip 2 is -1"),
         (corpora.jamendo, "*train.tsv", "mood/theme---", "genre---", "tags that begin with mood/theme---"),
         (corpora.jamendo, "*train.tsv", "\tPATH", "\tFILE", "must begin with the line TRACK_ID"),
     ],

@@ -134,20 +134,11 @@ def test_rating_outside_the_scale_is_named(copy, bad):
     [
         (RATINGS, "tension", "tensoin", r"mean_ratings_set1\.csv: no column tension"),
         (RATINGS, ",", ";", "separated by ';', they must be separated by ','"),
-        (RATINGS, "\n002,", "\n001,", "clip 001 is listed twice"),
-        (TRACKS, "\n005,", "\n905,", "no row for clip 005"),
     ],
 )
 def test_a_damaged_table_is_named(copy, name, old, new, message):
     edit(copy.root / name, old, new, -1 if old == "," else 1)
     with pytest.raises((DataError, FileError), match=message):
-        _ = copy.index
-
-
-def test_header_without_rows_is_refused(copy):
-    path = copy.root / RATINGS
-    path.write_text(path.read_text("utf-8-sig").splitlines()[0] + "\n")
-    with pytest.raises(FileError, match="no rows"):
         _ = copy.index
 
 
@@ -187,12 +178,4 @@ def test_files_that_disagree_are_refused(rated, name, old, new, message):
     path = rated.root / "metadata_annotations" / name
     edit(path, old, new, -1 if old == ";" else 1)
     with pytest.raises((DataError, FileError), match=message):
-        _ = rated.index
-
-
-def test_concept_outside_the_scale_is_refused(rated):
-    path = rated.root / "metadata_annotations" / "annotations.csv"
-    line = path.read_text().splitlines()[2]
-    edit(path, line, ",".join([line.split(",")[0], "11", *line.split(",")[2:]]))
-    with pytest.raises(DataError, match="melody of clip 2 is 11"):
         _ = rated.index

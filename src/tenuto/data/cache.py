@@ -18,9 +18,10 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from tenuto.audio.descriptors import VERSION
+from tenuto.audio.descriptors import VERSION, descriptors
+from tenuto.audio.loading import SAMPLE_RATE, load_and_describe, load_audio
 from tenuto.data.base import Dataset, Index, Labels, Progress, fingerprint
-from tenuto.errors import AudioError, DataError, FileError, TenutoError
+from tenuto.errors import AudioError, ConfigError, DataError, FileError, TenutoError
 from tenuto.files import read_safetensors, sha256_bytes, sha256_file, write_safetensors
 
 Spectrogram = NDArray[np.float32]
@@ -57,7 +58,7 @@ class Prepared:
         try:
             return _waveform(path, audio, rate, self.folder or cache_folder())
         except _CacheError:
-            return compute_waveform(path, rate)
+            return load_audio(path, rate)
 
     def prepare_waveforms(
         self, rate: int, workers: int | None = None, progress: Progress | None = None
@@ -105,18 +106,18 @@ def prepare(
         progress: Called with 1 after every clip.
 
     Raises:
+        ConfigError: A number of workers below 1.
         DataError: Some recordings cannot be used; all others are prepared first, and the message names three.
     """
+    from tenuto.audio.spectrogram import SETTINGS
+
     index, folder = dataset.index, cache or cache_folder()
-    has_signal = index.has_signal_concepts
+    has_signal, about = index.has_signal_concepts, {"format": FORMAT, **SETTINGS}
 
     def one(path: Path) -> tuple[str, Spectrogram, Labels | None]:
         audio = sha256_file(path)
-        return (
-            audio,
-            _spectrogram(path, audio, folder),
-            _descriptors(path, audio, folder) if has_signal else None,
-        )
+        spectrogram = _cached("spectrogram", about, audio, folder, lambda: compute(path))
+        return audio, spectrogram, _descriptors(path, audio, folder) if has_signal else None
 
     rows = _each(index.paths, one, workers, progress)
     identity = fingerprint(index, tuple(audio for audio, _, _ in rows))
@@ -165,9 +166,18 @@ def listen(path: Path, folder: Path) -> Sound:
         FileError: It cannot be read.
     """
     from tenuto.audio import energy, fingerprint
-    from tenuto.audio.spectrogram import SETTINGS
+    from tenuto.audio.spectrogram import SETTINGS, log_spectrogram
 
-    audio, computed = sha256_file(path), functools.cache(lambda: compute_sound(path))
+    @functools.cache
+    def computed() -> tuple[NDArray[np.uint32], Labels]:
+        waveform, description = load_and_describe(path)
+        spectrogram = log_spectrogram(waveform)
+        level = energy.loudness(waveform, description.peak_db)
+        seconds = len(waveform) / SAMPLE_RATE
+        numbers = np.array([level, energy.onset_rate(spectrogram), seconds])
+        return fingerprint.fingerprint(spectrogram), numbers
+
+    audio = sha256_file(path)
     bits_settings = {"fingerprint": fingerprint.VERSION, **SETTINGS}
     energy_settings = {"energy": energy.VERSION, **SETTINGS}
     try:
@@ -176,20 +186,6 @@ def listen(path: Path, folder: Path) -> Sound:
     except _CacheError:
         bits, numbers = computed()
     return Sound(audio, bits, *numbers.tolist())
-
-
-def compute_sound(path: Path) -> tuple[NDArray[np.uint32], Labels]:
-    """The fingerprint (frames,) of a recording; and its loudness, onset rate and duration, (3,)."""
-    from tenuto.audio.energy import loudness, onset_rate
-    from tenuto.audio.fingerprint import fingerprint
-    from tenuto.audio.loading import SAMPLE_RATE, load_and_describe
-    from tenuto.audio.spectrogram import log_spectrogram
-
-    waveform, description = load_and_describe(path)
-    spectrogram = log_spectrogram(waveform)
-    level = loudness(waveform, description.peak_db)
-    seconds = len(waveform) / SAMPLE_RATE
-    return fingerprint(spectrogram), np.array([level, onset_rate(spectrogram), seconds])
 
 
 def listen_all(
@@ -215,6 +211,8 @@ def _each(
     paths: Sequence[Path], work: Callable[[Path], Result], workers: int | None, progress: Progress | None
 ) -> list[Result]:
     """The result of ``work`` for every recording, in file order, computed by threads. Errors as in `prepare`."""
+    if workers is not None and workers < 1:
+        raise ConfigError(f"workers is {workers}; it must be 1 or more, or None for one per core.")
     results: dict[int, Result] = {}
     failures: dict[int, TenutoError] = {}
     pool = ThreadPoolExecutor(workers or os.cpu_count())
@@ -238,18 +236,12 @@ def _each(
     return [results[row] for row in range(len(paths))]
 
 
-def _spectrogram(path: Path, audio: str, folder: Path) -> Spectrogram:
-    from tenuto.audio.spectrogram import SETTINGS
-
-    return _cached("spectrogram", {"format": FORMAT, **SETTINGS}, audio, folder, lambda: compute(path))
-
-
 def _descriptors(path: Path, audio: str, folder: Path) -> Labels:
     return _cached("descriptors", {"descriptors": VERSION}, audio, folder, lambda: compute_descriptors(path))
 
 
 def _waveform(path: Path, audio: str, rate: int, folder: Path) -> NDArray[np.float32]:
-    return _cached("waveform", _waveform_settings(rate), audio, folder, lambda: compute_waveform(path, rate))
+    return _cached("waveform", _waveform_settings(rate), audio, folder, lambda: load_audio(path, rate))
 
 
 def _waveform_settings(rate: int) -> dict[str, Any]:
@@ -303,22 +295,11 @@ def _intact_copy(place: Path, name: str) -> NDArray[Any] | None:
 
 def compute_descriptors(path: Path) -> Labels:
     """The seven signal concepts of one recording, shape (7,), float64 in 0-1."""
-    from tenuto.audio import load_audio
-    from tenuto.audio.descriptors import descriptors
-
     return descriptors(load_audio(path))
-
-
-def compute_waveform(path: Path, rate: int) -> NDArray[np.float32]:
-    """Waveform (samples,) of one recording at ``rate`` Hz, float32."""
-    from tenuto.audio import load_audio
-
-    return load_audio(path, rate)
 
 
 def compute(path: Path) -> Spectrogram:
     """Log spectrogram (frames, 149) of one recording, float32."""
-    from tenuto.audio import load_audio
     from tenuto.audio.spectrogram import log_spectrogram
 
     return log_spectrogram(load_audio(path))

@@ -63,12 +63,10 @@ def describe(
 
 def _correlations(index: Index, values: Labels) -> dict[str, float]:
     """Spearman's rho by descriptor, for concepts the index has ratings of."""
-    if index.concept_labels is None:
-        return {}
     columns = {PREFIX + name: column for column, name in enumerate(index.concepts)}
     common = [name for name in DESCRIPTORS if name in columns]
-    places = [DESCRIPTORS.index(name) for name in common]
-    if not common:
+    if index.concept_labels is None or not common:
         return {}
-    rho = spearman(index.concept_labels[:, [columns[name] for name in common]], values[:, places])
+    rated = index.concept_labels[:, [columns[name] for name in common]]
+    rho = spearman(rated, values[:, [DESCRIPTORS.index(name) for name in common]])
     return dict(zip(common, rho.tolist(), strict=True))

@@ -8,8 +8,9 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from tenuto.data.base import Dataset, Index, Labels, as_number, clip_name, ratings, usable_rows
+from tenuto.data.base import Dataset, Index, Labels, clip_name, ratings, usable_rows
 from tenuto.data.layout import Files
+from tenuto.data.tables import read_deviations
 from tenuto.errors import DataError, Problems, quote
 from tenuto.files import read_csv
 
@@ -50,7 +51,7 @@ class RatedSongs(Dataset):
         rows = usable_rows(clips, problems, f"{self.root}: ")
         kept = tuple(clips[row] for row in rows)
         if self.spread_table:
-            spread = self._spreads(files.table(self.spread_table, (self.key, *self.spreads)))
+            spread = self._spreads(files.table(self.spread_table, (self.key, *self.spreads)), problems)
             deviations = np.array([spread.get(clip, (np.nan, np.nan)) for clip in clips]).reshape(-1, 2)
         return Index(
             clips=kept,
@@ -80,29 +81,19 @@ class RatedSongs(Dataset):
                         "Download the table again, or open ratings of your own with `dataset=folder`."
                     )
                 )
-        low, high = self.card.emotion_scale
-        labels = (ratings(table, self.means, self.card.emotion_scale, path, self.key, problems) - low) / (
-            high - low
-        )
-        cells = [table[name] if name in table else [""] * len(table) for name in self.spreads]
-        return (
-            clips,
-            labels,
-            np.array([[as_number(cell) for cell in column] for column in cells]).T / (high - low),
-        )
+        low, high = scale = self.card.emotion_scale
+        labels = (ratings(table, self.means, scale, path, self.key, problems) - low) / (high - low)
+        spreads = read_deviations(table, self.spreads, scale, path, self.key, problems) / (high - low)
+        return clips, labels, spreads
 
-    def _spreads(self, path: Path) -> Mapping[str, tuple[float, float]]:
-        """Song number -> deviations in units of the labels, where the file exists."""
+    def _spreads(self, path: Path, problems: Problems) -> Mapping[str, Labels]:
+        """Song number -> its deviations in units of the labels, where the file exists."""
         if not path.is_file():
             return {}
-        columns = (self.key, *self.spreads)
+        columns, (low, high) = (self.key, *self.spreads), self.card.emotion_scale
         table = read_csv(path, columns=columns, text=columns)
-        low, high = self.card.emotion_scale
-        cells = zip(*(table[name] for name in columns), strict=True)
-        return {
-            clip_name(clip): (as_number(first) / (high - low), as_number(second) / (high - low))
-            for clip, first, second in cells
-        }
+        spreads = read_deviations(table, self.spreads, (low, high), path, self.key, problems) / (high - low)
+        return dict(zip(map(clip_name, table[self.key]), spreads, strict=True))
 
 
 def known(names: Mapping[str, str], clips: Sequence[str]) -> tuple[str, ...] | None:

@@ -6,7 +6,7 @@ import csv
 import dataclasses
 import io
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Self
 
@@ -14,10 +14,11 @@ import numpy as np
 import pandas as pd
 
 from tenuto.config import FolderConfig
-from tenuto.data.base import Labels, as_number, clip_name, ratings
+from tenuto.data.base import Labels, as_number, clip_name, ratings as read_ratings
 from tenuto.errors import DataError, Problems, one_line, quote
 from tenuto.files import read_csv, read_text
 
+Reader = Callable[..., Labels]
 SEPARATORS = {",": ",", ";": ";", "tab": "\t", "\t": "\t"}
 FIELDS = ("album_column", "artist_column", "group_column", "split_column")
 """Settings that name a column of text, one value per clip."""
@@ -62,6 +63,34 @@ def ambiguous_number(cells: Iterable[str]) -> str | None:
     """
     marked = [cell for cell in cells if "," in cell or "." in cell]
     return marked[0].strip() if marked and all(map(_THOUSANDS.fullmatch, marked)) else None
+
+
+def read_deviations(
+    table: pd.DataFrame,
+    columns: Sequence[str],
+    scale: tuple[float, float],
+    path: Path,
+    key: str,
+    problems: Problems,
+    decimal: str = ".",
+) -> Labels:
+    """Standard deviations of the raters, (rows, columns); NaN where unknown. Arguments are those of `base.ratings`."""
+    largest = scale[1] - scale[0]
+    numbers = np.full((len(table), len(columns)), np.nan)
+    for place, column in enumerate(columns):
+        named = zip(table[key], table[column], strict=True) if column in table else ()
+        for row, (clip, cell) in enumerate(named):
+            if cell.strip().casefold() in UNKNOWN:
+                continue
+            numbers[row, place] = number = as_number(cell, decimal)
+            if not 0 <= number <= largest:
+                problems.add(
+                    DataError(
+                        f"{path}: {one_line(column)} of clip {one_line(clip)} is {one_line(cell, 80)}, and a standard "
+                        f"deviation must be 0 to {largest:g}. Correct it, or leave the cell empty."
+                    )
+                )
+    return numbers
 
 
 @dataclasses.dataclass(frozen=True)
@@ -137,39 +166,22 @@ class Table:
         """One value per clip: the cell, or the mean over the clip's raters."""
         if self.settings.rater_column is not None:
             return self._of_raters(problems)
-        settings = self.settings
+        settings, spreads = self.settings, None
+        if settings.deviations:
+            spreads = self._checked(read_deviations, self.cells, settings.deviations, problems)
         return Ratings(
             [clip_name(cell) for cell in self.cells[settings.id_column]],
-            self._checked(self.cells, settings.emotions, problems),
-            self._checked(self.cells, settings.concepts, problems),
-            self._deviations(settings.deviations, problems) if settings.deviations else None,
+            self._checked(read_ratings, self.cells, settings.emotions, problems),
+            self._checked(read_ratings, self.cells, settings.concepts, problems),
+            spreads,
             self._fields(range(len(self.cells))),
         )
 
-    def _deviations(self, columns: Sequence[str], problems: Problems) -> Labels:
-        """The columns of deviations, (clips, columns); NaN where unknown."""
-        largest = self.settings.scale[1] - self.settings.scale[0]
-        deviations = np.full((len(self.cells), len(columns)), np.nan)
-        for place, column in enumerate(columns):
-            if column not in self.cells:
-                continue
-            named = zip(self.cells[self.settings.id_column], self.cells[column], strict=True)
-            for row, (clip, cell) in enumerate(named):
-                if cell.strip().casefold() in UNKNOWN:
-                    continue
-                deviations[row, place] = number = as_number(cell, self.decimal)
-                if not 0 <= number <= largest:
-                    problems.add(
-                        DataError(
-                            f"{self.path}: {one_line(column)} of clip {one_line(clip)} is {one_line(cell, 80)}, and a "
-                            f"standard deviation must be 0 to {largest:g}. Correct it, or leave the cell empty."
-                        )
-                    )
-        return deviations
-
-    def _checked(self, cells: pd.DataFrame, columns: Sequence[str], problems: Problems) -> Labels:
+    def _checked(
+        self, read: Reader, cells: pd.DataFrame, columns: Sequence[str], problems: Problems
+    ) -> Labels:
         settings = self.settings
-        return ratings(cells, columns, settings.scale, self.path, settings.id_column, problems, self.decimal)
+        return read(cells, columns, settings.scale, self.path, settings.id_column, problems, self.decimal)
 
     def _fields(self, rows: Iterable[int]) -> dict[str, list[str]]:
         rows = list(rows)
@@ -215,7 +227,7 @@ class Table:
                 continue
             has_value = ~self.cells[column].str.strip().str.casefold().isin(UNKNOWN).to_numpy()
             numbers = np.full(len(self.cells), np.nan)
-            numbers[has_value] = self._checked(self.cells[has_value], [column], problems)[:, 0]
+            numbers[has_value] = self._checked(read_ratings, self.cells[has_value], [column], problems)[:, 0]
             for line, (clip, own) in enumerate(rows.items()):
                 values = numbers[own][has_value[own]]
                 if len(values) == 0:
