@@ -66,7 +66,7 @@ def test_other_radii_need_no_new_draws_and_an_interrupted_call_goes_on(run, monk
     expected = pd.concat([more, again], ignore_index=True)
     pd.testing.assert_frame_equal(read_certificates(path), expected, check_dtype=False)
     for other in ({"confidence": 0.9}, {"clips": 1}):
-        last = tenuto.certify(run, **settings, **{"clips": 2, **other}).rows
+        last = tenuto.certify(run, **{**settings, "clips": 2, **other}).rows
         pd.testing.assert_frame_equal(read_certificates(path), last, check_dtype=False)
 
 

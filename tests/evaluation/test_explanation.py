@@ -124,10 +124,6 @@ def test_a_background_of_other_weights_is_not_used(recogniser, background, tmp_p
     assert Background.read(tmp_path, made(seed=1)) is None
 
 
-def test_no_background_where_none_was_kept(recogniser, tmp_path):
-    assert Background.read(tmp_path, recogniser) is None
-
-
 def test_a_background_of_other_names_is_refused(recogniser, background, tmp_path):
     background.write(tmp_path, recogniser)
     other = dataclasses.replace(recogniser, emotions=("valence", "energy"))

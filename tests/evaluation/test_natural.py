@@ -370,7 +370,7 @@ def test_changes_are_predicted_without_tf32(run, tmp_path, monkeypatch):
         allowed.append(torch.backends.cudnn.allow_tf32)
         return predict(*arguments)
 
-    monkeypatch.setattr("tenuto.models.recogniser.predict", recorded)
+    monkeypatch.setattr(baseline, "predict", recorded)
     monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", True)
     inputs, clips = run.recogniser.inputs, run.part("test").clips
     changed = baseline.changes(run.material.prepared, inputs, clips, ["6 dB up"])

@@ -300,11 +300,6 @@ def test_another_part_needs_an_attack_of_its_own(run):
         saved_rows(run.files, "validation")
 
 
-def test_a_protocol_that_was_not_run_is_named(run):
-    with pytest.raises(ConfigError, match=r"of test clips by standard-1\. Valid: paper-2025-released"):
-        saved_rows(run.files, protocol="standard-1")
-
-
 def test_one_of_several_protocols_is_to_be_chosen(copied):
     attacks = copied.folder / "attacks"
     shutil.copy(attacks / f"{ATTACK}.safetensors", attacks / "other.safetensors")

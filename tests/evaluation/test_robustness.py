@@ -343,11 +343,6 @@ def test_finished_rows_are_returned_without_an_attack(control, rows, monkeypatch
     assert left(control) == before
 
 
-def test_rows_of_other_settings_are_other_rows(control):
-    more = protocol("paper-2025-released", iterations=2)
-    assert control.files.rows(more) != control.files.rows(BRIEF)
-
-
 # The released format
 
 

@@ -16,7 +16,7 @@ from tenuto.data.inputs import FeatureInputs, WaveformInputs
 from tenuto.errors import ConfigError
 from tenuto.evaluation.runs import open_run
 from tenuto.evaluation.universal import UniversalResult, default_name, default_shifts, universal
-from tenuto.files import read_json, read_safetensors
+from tenuto.files import read_safetensors
 from tenuto.models.recogniser import predict
 from tenuto.store.rows import read_rows, values_of
 from tenuto.training.loop import train
@@ -78,12 +78,6 @@ def test_files_are_read_again(run, result, folder):
 def test_a_folder_with_other_settings_is_refused(run, result, folder):
     with pytest.raises(ConfigError, match="with other settings"):
         universal(run, Universal(Linf(0.2)), folder, shifts=SHIFTS)
-
-
-def test_the_settings_are_recorded(result, folder):
-    about = read_json(folder / "about.json")
-    assert about["fit"]["budget"] == {"type": "linf", "epsilon": 0.1}
-    assert about["shifts"] == list(SHIFTS)
 
 
 def test_an_interrupted_result_is_made_again(run, result, folder, tmp_path):

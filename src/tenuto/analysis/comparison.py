@@ -144,10 +144,10 @@ def _same_clips(rows: pd.DataFrame) -> None:
                 f"clip {clip} has a row in {having} but none in {lacking}; seeds and clips must be crossed: attack "
                 "the same clips with every run, or leave that run out."
             )
-    _same_labels(rows)
+    check_same_labels(rows)
 
 
-def _same_labels(rows: pd.DataFrame) -> None:
+def check_same_labels(rows: pd.DataFrame) -> None:
     """Raise `DataError` where runs have different labels for one clip, as those of two data sets have."""
     columns = [f"label_{name}" for name in emotion_names(rows)]
     labels = rows.groupby("clip")[columns]

@@ -21,6 +21,7 @@ import pandas as pd
 
 from tenuto import metrics
 from tenuto.analysis import statistics
+from tenuto.analysis.comparison import check_same_labels
 from tenuto.analysis.systems import ordered_systems
 from tenuto.errors import DataError
 from tenuto.store.natural import GRADED, GRADED_CHANGES, KINDS as GRADED_KINDS
@@ -84,7 +85,7 @@ def corruption(rows: pd.DataFrame, draws: int = DRAWS, seed: int = 0) -> pd.Data
 
     Raises:
         DataError: Rows of another protocol or of several parts of the split, two runs of one system and seed, or runs
-            on other clips.
+            on other clips or with other labels.
     """
     table = _graded(rows)
     kinds = table["objective"].map(lambda change: GRADED_CHANGES[change][0])
@@ -145,6 +146,7 @@ def _graded(rows: pd.DataFrame) -> pd.DataFrame:
     for (system, seed), own in rows.groupby(["system", "seed"]):
         if (count := own["run"].nunique()) > 1:
             raise DataError(f"{system} has {count} runs of seed {seed}; leave all but one of them out.")
+    check_same_labels(rows)
     moved = np.abs(values_of(rows, "adversarial") - values_of(rows, "clean")).mean(axis=1)
     return rows.assign(moved=moved, error=row_errors(rows), clean_error=row_errors(rows, "clean"))
 

@@ -258,8 +258,9 @@ class Run(Displayed, runs.Run):
         self, source: Source, hop_seconds: float = explanation.HOP_SECONDS
     ) -> explanation.Explanation:
         """Explain the prediction for a recording. Raises `AudioError` or `ConfigError`."""
-        background = explanation.Background.read(self.folder, self.model)
-        if background is None:
+        files = self.files
+        background = explanation.Background.read(files.home.path, self.model)
+        if background is None and files.home is files:  # other data do not hold the training clips
             background = self._predict_training_clips()
         return explanation.explain(self.model, source, hop_seconds, background)
 

@@ -57,8 +57,8 @@ class Clips:
 
     def annotations(self) -> Values | None:
         """Ratings of the concepts, (clips, concepts); None where the bottleneck was not trained on exactly these."""
-        is_rated = self.run.has_concept_ratings and self.batch.concepts is not None
-        return as_doubles(self.batch.concepts) if is_rated else None
+        concepts = self.batch.concepts if self.run.has_concept_ratings else None
+        return None if concepts is None else as_doubles(concepts)
 
     def attacked(self, protocol: str) -> Iterator[Attacked]:
         """The clips under a protocol, once per budget.

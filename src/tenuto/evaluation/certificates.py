@@ -31,8 +31,6 @@ from tenuto.errors import ConfigError, DataError
 from tenuto.files import sha256_bytes
 
 Values = NDArray[np.float64]
-Progress = Callable[[int], None]
-
 NOISE = "a torch.Generator for every input"
 """How noise is drawn. Files of noisy predictions name it, so that those of another noise are not continued."""
 
@@ -229,10 +227,3 @@ def certificate(
         }
         outcome.append({"radius": radius, **sides, "bounded": bool(np.isfinite(low).all())})
     return outcome
-
-
-def check_radii(radii: Sequence[float]) -> None:
-    """Raise `ConfigError` for a radius that is no size."""
-    for radius in radii:
-        if not is_number(radius) or radius < 0:
-            raise ConfigError(f"radius must be a number of at least 0, got {radius!r}.")

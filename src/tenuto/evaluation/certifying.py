@@ -15,18 +15,11 @@ from torch import Tensor
 from tenuto.analysis.certificates import ATTACKED
 from tenuto.attacks.budgets import LARGEST_DB
 from tenuto.attacks.calling import left_as_found
-from tenuto.attacks.checks import require_number
+from tenuto.attacks.checks import is_number, require_number
 from tenuto.data.batches import Batch
 from tenuto.devices import repeatable
 from tenuto.errors import CheckpointError, ConfigError, DataError
-from tenuto.evaluation.certificates import (
-    NOISE,
-    Smoothing,
-    Values,
-    certificate,
-    check_radii,
-    noisy_predictions,
-)
+from tenuto.evaluation.certificates import NOISE, Smoothing, Values, certificate, noisy_predictions
 from tenuto.evaluation.records import origin_of
 from tenuto.evaluation.runs import Run
 from tenuto.evaluation.smoothed_attack import attacked_predictions, interval
@@ -55,7 +48,9 @@ class Radii:
     snr_db: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
-        check_radii(self.sizes)
+        for size in self.sizes:
+            if not is_number(size) or size < 0:
+                raise ConfigError(f"radius must be a number of at least 0, got {size!r}.")
         for decibels in self.snr_db:
             require_number("snr_db", decibels, -LARGEST_DB, LARGEST_DB)
         if not self.sizes and not self.snr_db:

@@ -12,7 +12,6 @@ import math
 import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -21,20 +20,18 @@ from numpy.typing import NDArray
 
 from tenuto.audio import degradations
 from tenuto.audio.loading import FULL_SCALE, decode, mix_down, resample
+from tenuto.data.batches import Batch
 from tenuto.data.excerpts import fixed_starts
+from tenuto.data.inputs import Inputs
 from tenuto.devices import repeatable
 from tenuto.evaluation.locking import one_process
 from tenuto.evaluation.natural import Mp3, Progress, Recording, Waveform, variation_rows, without_norms
 from tenuto.evaluation.records import finished_rows, origin_of
+from tenuto.evaluation.runs import Run
 from tenuto.models.heads import Prediction
 from tenuto.models.recogniser import predict
 from tenuto.store.natural import GRADED, KINDS, change_name
 from tenuto.store.rows import read_rows, write_rows
-
-if TYPE_CHECKING:
-    from tenuto.data.batches import Batch
-    from tenuto.data.inputs import Inputs
-    from tenuto.evaluation.runs import Run
 
 Values = NDArray[np.float32]
 Variation = tuple[Waveform, str]

@@ -13,38 +13,36 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import pandas as pd
+import torch
 from numpy.typing import NDArray
+from torch import Tensor, nn
 
 from tenuto.analysis.natural import OTHER_EXCERPT
 from tenuto.audio.loading import FULL_SCALE, SAMPLE_RATE, decode, load_audio, mix_down, resample
 from tenuto.audio.mp3 import decoded, encode
+from tenuto.data.batches import Batch
+from tenuto.data.cache import Prepared
 from tenuto.data.excerpts import EXCERPT_FRAMES, fixed_starts
+from tenuto.data.inputs import Inputs
 from tenuto.devices import repeatable
+from tenuto.evaluation.records import finished_rows, identity, origin_of
+from tenuto.evaluation.runs import Run
 from tenuto.files import sha256_bytes
+from tenuto.models.heads import Prediction
+from tenuto.models.recogniser import predict
 from tenuto.registry import Registry
 from tenuto.store.result_rows import value_columns
 from tenuto.store.rows import NATURAL, write_rows
-
-if TYPE_CHECKING:
-    from torch import Tensor, nn
-
-    from tenuto.data.batches import Batch
-    from tenuto.data.cache import Prepared
-    from tenuto.data.inputs import Inputs
-    from tenuto.evaluation.runs import Run
-    from tenuto.models.heads import Prediction
 
 Waveform = NDArray[np.floating[Any]]
 Progress = Callable[[int], None]
 
 Changed = tuple[int, NDArray[np.float32], str]
 """A clip's place in its part, the network's input under a variation, and the settings of that."""
-
-NAME = NATURAL
 
 NEW_SHARE = 4
 """Another excerpt begins at least a quarter of an excerpt (2.5 s) from the first one; shorter clips are skipped."""
@@ -177,8 +175,6 @@ def natural(run: Run, part: str = "test", progress: Progress | None = None) -> p
         CheckpointError: There are rows that belong to earlier weights of the run.
         FileError: A recording is not where the data set has it, or mp3 cannot be written.
     """
-    from tenuto.evaluation.records import finished_rows, origin_of
-
     origin, tables = origin_of(run), []
     names = [OTHER_EXCERPT, *NATURAL_CHANGES]
     if run.files.has_natural(part):
@@ -200,8 +196,6 @@ def write_changes(
     before: Sequence[pd.DataFrame] = (),
 ) -> pd.DataFrame:
     """Predict what `changes` returned for one part; rows are written after those of ``before``, and returned."""
-    from tenuto.evaluation.records import origin_of
-
     origin, network = origin_of(run, device), copy.deepcopy(run.recogniser.network).to(device)
     tables = [
         _rows(run, network, part, name, one, device).assign(**origin) for name, one in changed.items() if one
@@ -275,15 +269,11 @@ def _rows(
     run: Run, network: nn.Module, part: str, name: str, changed: list[Changed], device: str
 ) -> pd.DataFrame:
     """One row per clip under one change."""
-    import torch
-
-    from tenuto.models.recogniser import predict
-
     rows, changed_inputs, settings = zip(*changed, strict=True)
     clips = run.part(part).take(torch.tensor(rows))
     inputs = torch.from_numpy(np.stack(changed_inputs))
     clean, adversarial = (predict(network, values.to(device)) for values in (clips.inputs, inputs))
-    table = variation_rows(run, NAME, part, clips, inputs, (clean, adversarial), name, settings)
+    table = variation_rows(run, NATURAL, part, clips, inputs, (clean, adversarial), name, settings)
     return without_norms(table) if name == OTHER_EXCERPT else table
 
 
@@ -309,8 +299,6 @@ def variation_rows(
         objective: Names of the variations.
         settings: Their numbers.
     """
-    from tenuto.evaluation.records import identity
-
     delta = (inputs - clips.inputs).double().flatten(1).numpy()
     table: dict[str, Any] = {
         **identity(run, clips, part, protocol),

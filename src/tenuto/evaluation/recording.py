@@ -20,7 +20,7 @@ from tenuto.data.inputs import LogSpectrogramInputs
 from tenuto.display import Displayed, Element
 from tenuto.errors import AudioError, ConfigError
 from tenuto.evaluation.explanation import drawn_scale
-from tenuto.evaluation.records import Audibility, has_channel, measurements, versions
+from tenuto.evaluation.records import Audibility, measurements, versions, without_channel
 from tenuto.evaluation.resynthesis import Subject, play_attack, render_attack
 from tenuto.evaluation.resynthesised_clip import Resynthesis
 from tenuto.evaluation.survival import of_saved
@@ -28,7 +28,6 @@ from tenuto.files import Array, sha256_file
 from tenuto.models.recogniser import Recogniser, predict, read_waveform
 from tenuto.models.systems import for_attack
 from tenuto.store.perturbations import key_of
-from tenuto.store.result_rows import array
 from tenuto.store.rows import mark_worst, row_errors
 
 Values = NDArray[np.float32]
@@ -155,8 +154,7 @@ def attack_recording(
         for attacker, result in climb(member, network, excerpt, clean, **call):
             measured = measurements(recogniser, attacker, network, clip, result, audibility)
             tables.append(_row(recogniser, model, protocol, clip, measured, device))
-            delta = result.perturbation[0]
-            deltas.append(array(delta[0] if has_channel(delta) else delta))
+            deltas.append(without_channel(result.perturbation[0]))
     rows = mark_worst(pd.concat(tables, ignore_index=True))
     if inputs.is_sound:
         for place in np.flatnonzero(rows["worst"]):

@@ -53,15 +53,16 @@ def perturbations(attacker: Attack, clips: Batch, result: AttackResult) -> dict[
     """
     kinds = {"perturbation": result.perturbation, **result.extra_perturbations()}
     return {
-        key_of(repr(attacker), clip, kind): array(values[row, 0] if has_channel(values[row]) else values[row])
+        key_of(repr(attacker), clip, kind): without_channel(values[row])
         for kind, values in kinds.items()
         for row, clip in enumerate(clips.clips)
     }
 
 
-def has_channel(value: Tensor) -> bool:
-    """Whether an input has a first axis of length one, which saved perturbations do not have."""
-    return value.ndim > 1 and len(value) == 1
+def without_channel(value: Tensor) -> Array:
+    """A perturbation of one input as it is saved, without a first axis of length one."""
+    saved: Array = array(value[0] if value.ndim > 1 and len(value) == 1 else value)
+    return saved
 
 
 def records(

@@ -24,7 +24,6 @@ from tenuto.evaluation.resynthesis import SMALLEST_EFFECT
 from tenuto.models.recogniser import predict
 from tenuto.models.systems import Network
 
-Values = NDArray[np.float64]
 Waveform = NDArray[np.float32]
 Coder = Callable[[NDArray[np.int16], int], bytes]
 

@@ -13,7 +13,6 @@ import numpy as np
 import pandas as pd
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from tenuto.attacks.registry import to_dict
 from tenuto.attacks.universal import Part, Placement, Universal
@@ -23,7 +22,7 @@ from tenuto.data.batches import Batch
 from tenuto.data.inputs import Inputs, LogSpectrogramInputs
 from tenuto.devices import repeatable
 from tenuto.errors import ConfigError, FileError
-from tenuto.evaluation.records import Audibility, identity, measurements, origin_of
+from tenuto.evaluation.records import Audibility, identity, measurements, origin_of, without_channel
 from tenuto.evaluation.runs import Run
 from tenuto.files import read_json, read_safetensors, write_bytes, write_json, write_safetensors
 from tenuto.models.systems import Network, for_attack
@@ -166,7 +165,9 @@ def universal(
     tables = [_judged(run, one, model, clips, part, name, audibility) for one in placements]
     rows = pd.concat(tables, ignore_index=True)
     rows = rows.assign(**origin)
-    result = UniversalResult(run.name, fit, rows, _array(shape), _array(noise), _sample_rate(inputs))
+    result = UniversalResult(
+        run.name, fit, rows, without_channel(shape), without_channel(noise), _sample_rate(inputs)
+    )
     if folder is None:
         return result
     write_json(folder / ABOUT, about | {"gain_of_wav": result.gain})
@@ -232,11 +233,6 @@ def _steps(inputs: Inputs, shifts: Sequence[float]) -> dict[float, int]:
             f"shifts must be 0 for a model that takes {inputs.unit}, which has no axis of time."
         )
     return {float(shift): round(shift * inputs.steps_per_second) for shift in shifts}
-
-
-def _array(shape: Tensor) -> Values:
-    values = shape.detach().cpu().numpy()
-    return np.asarray(values[0] if values.ndim > 1 and len(values) == 1 else values, np.float32)
 
 
 def _read(run: Run, fit: Universal, folder: Path, about: dict[str, Any]) -> UniversalResult | None:
