@@ -21,6 +21,7 @@ from tenuto.files import read_safetensors, write_safetensors
 from tenuto.models import Recogniser, build, checkpoint, predict
 from tenuto.store.run import RunFolder
 from tests import small_runs
+from tests.models.golden import released_state
 
 
 @pytest.fixture
@@ -230,28 +231,9 @@ def test_a_checkpoint_of_a_network_that_is_not_installed_says_so(saved):
 
 def test_import_makes_a_run_that_predicts(tmp_path, song):
     path = tmp_path / "released.pt"
-    torch.save(_released(build("A2M2E")), path)
+    torch.save(released_state(build("A2M2E")), path)
     folder = checkpoint.import_run(path, "A2B2E", 21, tmp_path / "runs")
     assert re.fullmatch("A2B2E-21-[0-9a-f]{8}", folder.name)
     profile = tenuto.load(folder).predict(song)
     assert tuple(profile.emotions) == EMOTIONS
     assert next(iter(profile.concepts or ())) == "unit_1"
-
-
-def test_import_refuses_another_system(tmp_path):
-    path = tmp_path / "released.pt"
-    torch.save(_released(build("A2M2E")), path)
-    with pytest.raises(CheckpointError, match="Name its system"):
-        checkpoint.import_run(path, "A2E", 21, tmp_path / "runs")
-
-
-def _released(network):
-    names = ("1", "2", "3", "4", "5", "6", "7", "7b", "11")
-    state = {}
-    for key, value in network.state_dict().items():
-        if key.startswith("backbone"):
-            _, _, place, *rest = key.split(".")
-            key = ".".join(("preconcept_model", f"conv{names[int(place)]}", *rest))
-        key = key.replace("head.concepts", "fc_ml").replace("head.emotions", "fc_ml2emo")
-        state[key] = value
-    return state

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import pickle
-import zipfile
 
 import numpy as np
 import pytest
@@ -210,15 +209,6 @@ def test_import_refuses_what_is_no_checkpoint(tmp_path, content):
     path = tmp_path / "bad.pt"
     path.write_bytes(content)
     with pytest.raises(CheckpointError, match=r"bad\.pt"):
-        load_reference_state(path)
-
-
-def test_import_refuses_a_truncated_file(tmp_path):
-    path = tmp_path / "cut.pt"
-    torch.save({"fc.weight": torch.zeros(1000)}, path)
-    path.write_bytes(path.read_bytes()[:2000])
-    assert not zipfile.is_zipfile(path)
-    with pytest.raises(CheckpointError, match=r"cut\.pt"):
         load_reference_state(path)
 
 

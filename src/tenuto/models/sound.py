@@ -36,8 +36,6 @@ class SoundNetwork(Network):
         - output: the `Prediction` of the network
     """
 
-    name = "sound"
-
     def __init__(self, network: Network, normalisation: Normalisation) -> None:
         super().__init__(0, 0, 1.0)
         self.front_end, self.network, self.normalisation = LogSpectrogram(), network, normalisation

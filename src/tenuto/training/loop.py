@@ -7,6 +7,7 @@ so the state on disk needs no generator states, and an interrupted run ends with
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
 from collections.abc import Callable
 from pathlib import Path
@@ -180,11 +181,10 @@ def _fit_emotions(config: RunConfig, material: Material, run: RunFolder, state: 
 
 def _trainee(state: State, config: RunConfig, material: Material) -> tuple[Trainee, Material]:
     """What is trained, and on what: on waveforms where robust training perturbs them."""
-    weight = config.train.task_loss_weight
     trainee = Trainee(
         state.network,
         state.optimizer,
-        lambda prediction, batch: _loss(prediction, batch, weight),
+        functools.partial(_loss, weight=config.train.task_loss_weight),
         state.precision,
         state.average,
         valid_range=material.inputs.valid_range,
@@ -219,10 +219,7 @@ def _epoch(state: State, batches: list[Batch], config: RunConfig, trainee: Train
 
 def _update(state: State, inputs: Tensor, batch: Batch, weight: float) -> Tensor:
     """One optimiser step on w * emotion MSE + (1 - w) * concept MSE."""
-
-    def loss(prediction: Prediction, batch: Batch) -> Tensor:
-        return _loss(prediction, batch, weight)
-
+    loss = functools.partial(_loss, weight=weight)
     trainee = Trainee(state.network, state.optimizer, loss, state.precision, state.average)
     return trainee.step(lambda: loss(trainee.predict(inputs), batch))
 

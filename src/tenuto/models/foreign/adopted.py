@@ -106,9 +106,6 @@ class Adopted(nn.Module):
         """Stay in evaluation mode: an adopted model is never trained, and exported ones refuse the call."""
         return self
 
-    def simplify(self) -> None:
-        """Nothing is known that would make it faster."""
-
     def __deepcopy__(self, memo: dict[int, Any]) -> Adopted:
         twin = Adopted.__new__(Adopted)
         nn.Module.__init__(twin)
@@ -162,14 +159,17 @@ def copy_module(module: nn.Module, memo: dict[int, Any] | None = None) -> nn.Mod
 
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
-    """Inside, warnings are not shown: those of PyTorch about its own formats."""
-    logger = logging.getLogger("torch.export")  # it logs the traceback of what it then raises
-    was_disabled, logger.disabled = logger.disabled, True
+    """Inside, what PyTorch remarks on its own formats is not shown: warnings, and tracebacks of what it then raises."""
+    loggers = [logging.getLogger(name) for name in ("torch.export", "torch.onnx")]
+    levels = [logger.level for logger in loggers]
     try:
+        for logger in loggers:
+            logger.setLevel(logging.ERROR)
         with warnings.catch_warnings(action="ignore"):
             yield
     finally:
-        logger.disabled = was_disabled
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
 
 
 def describe(error: BaseException, file: str | None = None) -> str:
