@@ -89,11 +89,6 @@ def test_single_options_change_the_method_of_a_preset(train):
     assert config["train"]["robust"] == {"method": "free", "epsilon": 0.01, "replays": 1}
 
 
-def test_settings_of_a_known_system_get_its_name(train):
-    _, folder, _ = train("--data", "midlevel", "--network", "a2m2e", "--task-loss-weight", 0.5)
-    assert folder.name.startswith("A2M2E-0-")
-
-
 def test_single_options_win_over_system_and_preset(train):
     _, folder, config = train(
         *("--preset", "paper-2025", "--system", "aA2B2E", "--no-adversarial", "--learning-rate", 0.01)

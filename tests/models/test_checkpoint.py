@@ -16,7 +16,7 @@ import tenuto
 from tenuto.data.excerpts import Normalisation, window_starts
 from tenuto.data.inputs import LogSpectrogramInputs
 from tenuto.data.soundtracks import EMOTIONS
-from tenuto.errors import AudioError, AudioWarning, CheckpointError, FileError
+from tenuto.errors import AudioError, CheckpointError, FileError
 from tenuto.files import read_safetensors, write_safetensors
 from tenuto.models import Recogniser, build, checkpoint, predict
 from tenuto.store.run import RunFolder
@@ -98,19 +98,6 @@ def test_a_short_recording_is_continued_with_its_beginning(saved):
 )
 def test_windows_cover_everything(frames, starts):
     assert window_starts(frames) == starts
-
-
-def test_predict_refuses_silence(saved, tmp_path):
-    soundfile.write(tmp_path / "silent.wav", np.zeros(22050), 22050)
-    with pytest.raises(AudioError, match="silent"):
-        tenuto.load(saved).predict(tmp_path / "silent.wav")
-
-
-def test_predict_warns_of_a_recording_that_holds_next_to_nothing(saved, tmp_path):
-    path = tmp_path / "click.wav"
-    soundfile.write(path, np.eye(1, 5 * 22050, 9)[0], 22050)
-    with pytest.warns(AudioWarning, match=r"click\.wav: only 0\.05 s of its 5\.00 s .* means little"):
-        tenuto.load(saved).predict(path)
 
 
 @pytest.mark.parametrize(
@@ -199,7 +186,7 @@ def test_foreign_safetensors_is_refused(tmp_path):
         ("normalisation", {"mean": float("nan"), "deviation": 1}),
         ("normalisation", {"mean": "0.4", "deviation": 1}),
         ("scale", [1, 0]),
-        ("scale", []),
+        ("scale", [1]),
         ("adopted", None),
         ("adopted", {"takes": "waveform"}),
     ],

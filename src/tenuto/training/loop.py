@@ -203,7 +203,6 @@ def _epoch(state: State, batches: list[Batch], config: RunConfig, trainee: Train
     """One pass over the training clips; the mean loss of its normal updates."""
     train = config.train
     method = None if train.robust is None else robust.build(train.robust)
-    with_attack = is_attacked(train.adversarial, state.epoch)
     total = torch.zeros((), device=batches[0].inputs.device)
     state.network.train()
     for batch in batches:
@@ -211,7 +210,7 @@ def _epoch(state: State, batches: list[Batch], config: RunConfig, trainee: Train
             total += method.update(trainee, batch)
             continue
         total += _update(state, batch.inputs, batch, train.task_loss_weight)
-        if with_attack and train.adversarial is not None:
+        if train.adversarial is not None and is_attacked(train.adversarial, state.epoch):
             inputs = perturbed(state.network, batch, train.adversarial, state.precision)
             _update(state, inputs, batch, 1.0)
     return float(total) / len(batches)

@@ -54,7 +54,8 @@ class Adopted(nn.Module):
         self.layout, self.batch = layout, batch
         self.training = False
         self.is_recurrent = any(
-            isinstance(part, nn.RNNBase) or _script_name(part) in RECURRENT for part in model.modules()
+            isinstance(part, nn.RNNBase) or getattr(part, "original_name", None) in RECURRENT
+            for part in model.modules()
         )
 
     def forward(self, inputs: Tensor) -> Tensor:
@@ -87,8 +88,9 @@ class Adopted(nn.Module):
 
     def _call(self, inputs: Tensor) -> Tensor:
         arranged = arrange(inputs, self.layout).to(_dtype(self.model)).clone()
+        has_no_gradient = self.is_recurrent and inputs.is_cuda  # with cuDNN, in evaluation mode
         try:
-            with _differentiable_recurrence(self.is_recurrent and inputs.is_cuda):
+            with torch.backends.cudnn.flags(enabled=False) if has_no_gradient else contextlib.nullcontext():
                 value = self.model(arranged)
         except (torch.OutOfMemoryError, TenutoError):
             raise
@@ -183,17 +185,3 @@ def _dtype(model: nn.Module) -> torch.dtype:
     """The type of a model's weights where all have the same, else float32."""
     types = {weight.dtype for weight in model.parameters() if weight.is_floating_point()}
     return types.pop() if len(types) == 1 else torch.float32
-
-
-def _script_name(part: nn.Module) -> str:
-    return str(getattr(part, "original_name", ""))
-
-
-@contextlib.contextmanager
-def _differentiable_recurrence(is_needed: bool) -> Iterator[None]:
-    """Inside, recurrent layers on a GPU pass gradients in evaluation mode, which those of cuDNN do not."""
-    if not is_needed:
-        yield
-        return
-    with torch.backends.cudnn.flags(enabled=False):
-        yield
