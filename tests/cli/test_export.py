@@ -117,17 +117,11 @@ def test_a_damaged_folder_is_refused(exported, refused, song, tmp_path):
 
 
 def test_a_folder_with_other_files_is_left_alone(refused, run, tmp_path):
-    (tmp_path / "README.md").write_text("mine")
-    assert "contains other files" in refused("export", run, "--to", "hub-folder", "--out", tmp_path)
-    assert (tmp_path / "README.md").read_text() == "mine"
-
-
-def test_a_model_of_another_library_is_left_alone(refused, run, tmp_path):
-    """Hugging Face's Transformers calls its files so too."""
-    (tmp_path / "config.json").write_text('{"model_type": "bert"}')
-    (tmp_path / "model.safetensors").write_bytes(b"weights")
-    assert "contains other files" in refused("export", run, "--to", "hub-folder", "--out", tmp_path)
-    assert (tmp_path / "model.safetensors").read_bytes() == b"weights"
+    """Also the model of another library, whose files have the same names."""
+    for name in ("README.md", "model.safetensors", "config.json"):
+        (tmp_path / name).write_text("{}")
+        assert "contains other files" in refused("export", run, "--to", "hub-folder", "--out", tmp_path)
+        assert (tmp_path / name).read_text() == "{}"
 
 
 def test_an_interrupted_export_is_completed(run, tmp_path, monkeypatch):

@@ -1,7 +1,6 @@
 """`tenuto predict` and `tenuto import-reference`."""
 
 import json
-import re
 import shutil
 
 import numpy as np
@@ -12,6 +11,7 @@ import torch
 from tenuto.models.systems import build
 from tenuto.store.run import RunFolder
 from tests import corpora
+from tests.models.golden import released_state
 
 EMOTIONS = ["valence", "energy", "tension", "anger", "fear", "happy", "sad", "tender"]
 
@@ -93,12 +93,6 @@ def test_a_bad_recording_does_not_take_the_earlier_ones_along(tenuto, run, songs
     assert str(tmp_path / "gone.mp3") in outcome.stderr
 
 
-def test_a_cut_checkpoint_is_named(refused, run, songs, tmp_path):
-    path = tmp_path / "cut.safetensors"
-    path.write_bytes((RunFolder(run).checkpoint).read_bytes()[:-1000])
-    assert f"{path}: damaged" in refused("predict", path, songs[0])
-
-
 def test_what_is_odd_about_a_recording_is_a_line_on_stderr(tenuto, run, tmp_path):
     tone = 0.5 * np.sin(np.arange(12 * 22050) / 10)
     soundfile.write(tmp_path / "antiphase.wav", np.stack([tone, -0.9 * tone], axis=1), 22050)
@@ -111,23 +105,9 @@ def test_what_is_odd_about_a_recording_is_a_line_on_stderr(tenuto, run, tmp_path
 @pytest.fixture(scope="module")
 def released(tmp_path_factory):
     """A file of weights under the released names, small."""
-    stages = ("1", "2", "3", "4", "5", "6", "7", "7b", "11")
-    state = {}
-    for key, value in build("A2M2E", width=0.125).state_dict().items():
-        if key.startswith("backbone.stages."):
-            _, _, place, *rest = key.split(".")
-            key = ".".join(("preconcept_model", f"conv{stages[int(place)]}", *rest))
-        state[key.replace("head.concepts", "fc_ml").replace("head.emotions", "fc_ml2emo")] = value
     path = tmp_path_factory.mktemp("released") / "best_model.pt"
-    torch.save(state, path)
+    torch.save(released_state(build("A2M2E", width=0.125)), path)
     return path
-
-
-def test_a_released_file_becomes_a_run_that_predicts(tenuto, released, songs, tmp_path):
-    made = tenuto("import-reference", released, "--system", "A2M2E", "--seed", 21, "--runs", tmp_path)
-    assert re.fullmatch(rf"{re.escape(str(tmp_path))}/A2M2E-21-[0-9a-f]{{8}}\n", made.stdout)
-    result = json.loads(tenuto("predict", made.stdout.strip(), songs[0], "--json").stdout)
-    assert list(result[str(songs[0])]["emotions"]) == EMOTIONS
 
 
 def test_an_imported_run_can_be_evaluated(tenuto, released, corpus, cache, tmp_path):

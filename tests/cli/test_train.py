@@ -46,21 +46,6 @@ def test_stdout_is_the_folder_alone_and_the_epochs_are_remarks(trained, run):
     assert "best epoch 1 of 1" in trained.stderr
 
 
-def test_a_run_leaves_what_was_promised(run):
-    files = {path.name for path in run.iterdir()}
-    assert {"config.yaml", "split.csv", "checkpoint.safetensors", "history.csv", "training.json"} <= files
-    assert "state.safetensors" not in files
-
-
-def test_a_finished_run_is_not_trained_again(train):
-    _, folder, _ = train("--seed", 5)
-    before = (folder / "checkpoint.safetensors").stat().st_mtime_ns
-    again, same, _ = train("--seed", 5)
-    assert same == folder
-    assert "epoch   1 " not in again.stderr
-    assert (folder / "checkpoint.safetensors").stat().st_mtime_ns == before
-
-
 @pytest.mark.parametrize(
     ("system", "network", "weight", "adversarial"),
     [("A2E", "a2e", 1.0, False), ("A2B2E", "a2m2e", 1.0, False), ("aA2B2E", "a2m2e", 1.0, True)],
@@ -102,11 +87,6 @@ def test_single_options_change_the_method_of_a_preset(train):
     _, folder, config = train("--preset", "robust-free", "--replays", 1, "--epsilon", 0.01)
     assert folder.name.startswith("A2E_free-0-")
     assert config["train"]["robust"] == {"method": "free", "epsilon": 0.01, "replays": 1}
-
-
-def test_settings_of_a_known_system_get_its_name(train):
-    _, folder, _ = train("--data", "midlevel", "--network", "a2m2e", "--task-loss-weight", 0.5)
-    assert folder.name.startswith("A2M2E-0-")
 
 
 def test_single_options_win_over_system_and_preset(train):

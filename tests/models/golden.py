@@ -1,4 +1,4 @@
-"""Weights of the golden networks, made the way REFERENCE section 11 says."""
+"""Weights under the released names: those of the golden networks, and of networks of the tests."""
 
 from __future__ import annotations
 
@@ -11,8 +11,22 @@ import torch
 CLIPS = ("001", "026", "057")
 
 
+STAGES = ("1", "2", "3", "4", "5", "6", "7", "7b", "11")
+
+
+def released_state(network: torch.nn.Module) -> dict[str, torch.Tensor]:
+    """The weights of an A2M2E network under the released names."""
+    state = {}
+    for key, value in network.state_dict().items():
+        if key.startswith("backbone.stages."):
+            _, _, place, *rest = key.split(".")
+            key = ".".join(("preconcept_model", f"conv{STAGES[int(place)]}", *rest))
+        state[key.replace("head.concepts", "fc_ml").replace("head.emotions", "fc_ml2emo")] = value
+    return state
+
+
 def reference_state(shared: Path, name: str) -> dict[str, torch.Tensor]:
-    """State dictionary in the released naming, drawn from a fresh RandomState(0)."""
+    """State dictionary in the released naming, drawn from a fresh RandomState(0), as REFERENCE section 11 says."""
     random = np.random.RandomState(0)
     state = {}
     for key, shape in json.loads((shared / "golden" / "models" / f"state_dict_{name}.json").read_text()):

@@ -16,11 +16,12 @@ import tenuto
 from tenuto.data.excerpts import Normalisation, window_starts
 from tenuto.data.inputs import LogSpectrogramInputs
 from tenuto.data.soundtracks import EMOTIONS
-from tenuto.errors import AudioError, AudioWarning, CheckpointError, FileError
+from tenuto.errors import AudioError, CheckpointError, FileError
 from tenuto.files import read_safetensors, write_safetensors
 from tenuto.models import Recogniser, build, checkpoint, predict
 from tenuto.store.run import RunFolder
 from tests import small_runs
+from tests.models.golden import released_state
 
 
 @pytest.fixture
@@ -97,19 +98,6 @@ def test_a_short_recording_is_continued_with_its_beginning(saved):
 )
 def test_windows_cover_everything(frames, starts):
     assert window_starts(frames) == starts
-
-
-def test_predict_refuses_silence(saved, tmp_path):
-    soundfile.write(tmp_path / "silent.wav", np.zeros(22050), 22050)
-    with pytest.raises(AudioError, match="silent"):
-        tenuto.load(saved).predict(tmp_path / "silent.wav")
-
-
-def test_predict_warns_of_a_recording_that_holds_next_to_nothing(saved, tmp_path):
-    path = tmp_path / "click.wav"
-    soundfile.write(path, np.eye(1, 5 * 22050, 9)[0], 22050)
-    with pytest.warns(AudioWarning, match=r"click\.wav: only 0\.05 s of its 5\.00 s .* means little"):
-        tenuto.load(saved).predict(path)
 
 
 @pytest.mark.parametrize(
@@ -198,7 +186,7 @@ def test_foreign_safetensors_is_refused(tmp_path):
         ("normalisation", {"mean": float("nan"), "deviation": 1}),
         ("normalisation", {"mean": "0.4", "deviation": 1}),
         ("scale", [1, 0]),
-        ("scale", []),
+        ("scale", [1]),
         ("adopted", None),
         ("adopted", {"takes": "waveform"}),
     ],
@@ -230,28 +218,9 @@ def test_a_checkpoint_of_a_network_that_is_not_installed_says_so(saved):
 
 def test_import_makes_a_run_that_predicts(tmp_path, song):
     path = tmp_path / "released.pt"
-    torch.save(_released(build("A2M2E")), path)
+    torch.save(released_state(build("A2M2E")), path)
     folder = checkpoint.import_run(path, "A2B2E", 21, tmp_path / "runs")
     assert re.fullmatch("A2B2E-21-[0-9a-f]{8}", folder.name)
     profile = tenuto.load(folder).predict(song)
     assert tuple(profile.emotions) == EMOTIONS
     assert next(iter(profile.concepts or ())) == "unit_1"
-
-
-def test_import_refuses_another_system(tmp_path):
-    path = tmp_path / "released.pt"
-    torch.save(_released(build("A2M2E")), path)
-    with pytest.raises(CheckpointError, match="Name its system"):
-        checkpoint.import_run(path, "A2E", 21, tmp_path / "runs")
-
-
-def _released(network):
-    names = ("1", "2", "3", "4", "5", "6", "7", "7b", "11")
-    state = {}
-    for key, value in network.state_dict().items():
-        if key.startswith("backbone"):
-            _, _, place, *rest = key.split(".")
-            key = ".".join(("preconcept_model", f"conv{names[int(place)]}", *rest))
-        key = key.replace("head.concepts", "fc_ml").replace("head.emotions", "fc_ml2emo")
-        state[key] = value
-    return state

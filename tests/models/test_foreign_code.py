@@ -5,12 +5,11 @@ from __future__ import annotations
 import json
 import logging
 
-import numpy as np
 import pytest
 import torch
 
 from tenuto.errors import FileError, ModelError, TrustError
-from tenuto.models.foreign import identify, import_named
+from tenuto.models.foreign import identify
 from tests.models.test_foreign import EXAMPLE, NETWORK, code, opened, saved_export, saved_script
 
 pytestmark = pytest.mark.usefixtures("state")
@@ -141,10 +140,3 @@ def test_the_users_code_changes_no_state(tmp_path, capsys):
     assert torch.equal(before, torch.get_rng_state())
     assert torch.is_grad_enabled()
     assert capsys.readouterr().out == ""
-
-
-def test_import_named(tmp_path):
-    file = code(tmp_path)
-    with pytest.raises(TrustError):
-        import_named(f"{file}:predict", trust=False)
-    assert import_named(f"{file}:predict", trust=True)(np.ones((2, 5))).shape == (2, 2)

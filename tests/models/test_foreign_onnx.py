@@ -328,22 +328,15 @@ def test_external_data_beside_the_file(tmp_path):
 
 def test_external_data_of_a_function_are_beside_the_file(tmp_path, monkeypatch):
     """onnxruntime would look for them in the current folder."""
-    weight = onnx.load(
-        with_external_data(tmp_path, "weights.bin"), load_external_data=False
-    ).graph.initializer[0]
-    body = [
+    model = onnx.load(with_external_data(tmp_path, "weights.bin"), load_external_data=False)
+    weight = model.graph.initializer.pop(0)
+    body = (
         helper.make_node("Constant", [], ["w"], value=weight),
-        helper.make_node("MatMul", ["x", "w"], ["y"]),
-    ]
-    opsets = [helper.make_opsetid("", 17), helper.make_opsetid("own", 1)]
-    graph = helper.make_graph(
-        [helper.make_node("Weigh", ["x"], ["y"], domain="own")],
-        "graph",
-        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["n", 6])],
-        [helper.make_tensor_value_info("y", TensorProto.FLOAT, None)],
+        helper.make_node("Gemm", ["x", "w", "b"], ["y"]),
     )
-    function = helper.make_function("own", "Weigh", ["x"], ["y"], body, opsets[:1])
-    model = helper.make_model(graph, functions=[function], opset_imports=opsets, ir_version=8)
+    model.functions.append(helper.make_function("own", "F", ["x", "b"], ["y"], body, model.opset_import[:1]))
+    model.opset_import.append(helper.make_opsetid("own", 1))
+    model.graph.node[0].CopyFrom(helper.make_node("F", ["x", "b"], ["y"], domain="own"))
     (tmp_path / "model.onnx").write_bytes(model.SerializeToString())
     (tmp_path / "weights.bin").write_bytes(MLP["w"].tobytes())
     (tmp_path / "elsewhere").mkdir()
@@ -351,7 +344,7 @@ def test_external_data_of_a_function_are_beside_the_file(tmp_path, monkeypatch):
     (tmp_path / "elsewhere" / "weights.bin").write_bytes((MLP["w"] + 1).tobytes())
     inputs = example(6)
     foreign = open_foreign(tmp_path / "model.onnx", example=inputs)
-    torch.testing.assert_close(foreign.module(inputs), inputs @ torch.from_numpy(MLP["w"]))
+    torch.testing.assert_close(foreign.module(inputs), predicted(inputs))
 
 
 @pytest.mark.parametrize(

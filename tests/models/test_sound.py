@@ -32,13 +32,6 @@ def song():
     return corpora.music(1, seconds=25.0).astype(np.float32)
 
 
-def test_the_window_is_what_the_frames_of_an_excerpt_cover():
-    assert INPUTS.window == 221_843
-    assert INPUTS.window == frame_starts(312, 1)[0] + 2048
-    assert INPUTS.is_sound
-    assert INPUTS.unit == "samples (full scale 1)"
-
-
 def test_the_gradient_of_the_whole_chain_is_right_in_float64():
     """In a random direction: the whole Jacobian has 221 843 columns. Noise has no bins of magnitude 0, where the
     front end has a kink."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import pickle
-import zipfile
 
 import numpy as np
 import pytest
@@ -28,16 +27,7 @@ from tests import small_runs
 from tests.models.golden import reference_inputs, reference_state
 
 
-@pytest.mark.parametrize(
-    ("system", "parameters"),
-    [
-        ("A2E", 3_937_864),
-        ("aA2E", 3_937_864),
-        ("A2B2E", 3_937_671),
-        ("A2M2E", 3_937_671),
-        ("aA2B2E", 3_937_671),
-    ],
-)
+@pytest.mark.parametrize(("system", "parameters"), [("aA2E", 3_937_864), ("aA2B2E", 3_937_671)])
 def test_parameter_counts(system, parameters):
     assert sum(weights.numel() for weights in build(system).parameters()) == parameters
 
@@ -209,15 +199,6 @@ def test_import_refuses_what_is_no_checkpoint(tmp_path, content):
     path = tmp_path / "bad.pt"
     path.write_bytes(content)
     with pytest.raises(CheckpointError, match=r"bad\.pt"):
-        load_reference_state(path)
-
-
-def test_import_refuses_a_truncated_file(tmp_path):
-    path = tmp_path / "cut.pt"
-    torch.save({"fc.weight": torch.zeros(1000)}, path)
-    path.write_bytes(path.read_bytes()[:2000])
-    assert not zipfile.is_zipfile(path)
-    with pytest.raises(CheckpointError, match=r"cut\.pt"):
         load_reference_state(path)
 
 

@@ -87,19 +87,23 @@ def adopt(  # type: ignore[misc]
         CheckpointError: The model and the data set have no emotion in common.
         DataError: Data that cannot be used.
     """
-    described = _described(
-        takes=takes,
-        emotions=_names(emotions),
-        concepts=_names(concepts),
-        scale=scale,
-        sample_rate=sample_rate,
-        seconds=seconds,
-        normalisation=normalisation,
-        pooling=pooling,
-        output=output,
-        front_end=None if front_end is None else identify(front_end).source,
-        front_end_sha256=None if front_end is None else identify(front_end).source_sha256 or None,
-    )
+    named = None if front_end is None else identify(front_end)
+    content = {
+        "source": "",
+        "kind": "",
+        "takes": takes,
+        "emotions": _names(emotions),
+        "concepts": _names(concepts),
+        "scale": scale,
+        "sample_rate": sample_rate,
+        "seconds": seconds,
+        "normalisation": normalisation,
+        "pooling": pooling,
+        "output": output,
+        "front_end": named and named.source,
+        "front_end_sha256": named and (named.source_sha256 or None),
+    }
+    described = AdoptedConfig.parse(content, "the model")
     system = _system(name, model)
     offered = Offered(model, front_end, system, described, progress.note)
     if root is None:
@@ -112,11 +116,6 @@ def adopt(  # type: ignore[misc]
     if doubt := scale_doubt(run):
         progress.note(doubt)
     return run
-
-
-def _described(**settings: Any) -> AdoptedConfig:
-    """The description of a model before it is opened. Raises `ConfigError`."""
-    return AdoptedConfig.parse({"source": "", "kind": "", **settings}, "the model")
 
 
 def _names(listed: Sequence[str] | str) -> tuple[str, ...]:

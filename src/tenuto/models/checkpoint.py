@@ -154,8 +154,13 @@ def load(
             f"{path}: damaged ({error}) Train the run again or copy the file again."
         ) from error
     except (
-        *(AttributeError, KeyError, TypeError, ValueError, ArithmeticError, RuntimeError),
         ConfigError,
+        AttributeError,
+        KeyError,
+        TypeError,
+        ValueError,
+        ArithmeticError,
+        RuntimeError,
     ) as error:
         raise CheckpointError(
             f"{path}: not a Tenuto checkpoint ({type(error).__name__}: {one_line(error, 160)})."
@@ -182,18 +187,16 @@ def read_fingerprint(checkpoint: Path) -> str:
 
 def _check_metadata(about: Mapping[str, Any]) -> None:
     """Raise `ValueError` or `TypeError` for names that are no different texts, and for numbers without a meaning."""
-    emotions, concepts, scale = about["emotions"], about["concepts"], about.get("scale")
-    if not all(
+    emotions, concepts = about["emotions"], about["concepts"]
+    is_text = all(
         isinstance(name, str) for name in (about["system"], about["fingerprint"], *emotions, *concepts)
-    ):
-        raise ValueError("a name that is no text")
-    if not emotions or any(
-        isinstance(names, str) or len(set(names)) < len(names) for names in (emotions, concepts)
-    ):
-        raise ValueError("emotions or concepts that are no different names")
+    )
+    is_list = all(isinstance(names, list) and len(set(names)) == len(names) for names in (emotions, concepts))
+    if not (is_text and is_list and emotions):
+        raise ValueError("names that are no different texts")
     has_spectrogram = "adopted" not in about or about["adopted"]["takes"] == LogSpectrogramInputs.name
     normalisation = Normalisation(**about["normalisation"]) if has_spectrogram else PAPER_NORMALISATION
-    low, high = (0.0, 1.0) if scale is None else scale  # checkpoints of earlier versions do not have it
+    low, high = about.get("scale") or (0.0, 1.0)  # checkpoints of earlier versions do not have it
     values = np.abs([normalisation.mean, normalisation.deviation, low, high])
     if not ((values < LARGEST).all() and normalisation.deviation > 1 / LARGEST and low < high):
         raise ValueError(f"impossible scale or normalisation: {low} to {high}, {normalisation}")
@@ -224,7 +227,7 @@ def _rebuild(arrays: Mapping[str, NDArray[Any]], about: Mapping[str, Any], path:
         inputs=LogSpectrogramInputs(Normalisation(**about["normalisation"])),
         fingerprint=about["fingerprint"],
         width=float(about["width"]),
-        scale=None if scale is None else (float(scale[0]), float(scale[1])),
+        scale=(float(scale[0]), float(scale[1])) if scale else None,
         path=path,
     )
 

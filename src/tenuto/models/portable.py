@@ -5,13 +5,9 @@ The log spectrogram is computed by matrix products, since ONNX has complex numbe
 
 from __future__ import annotations
 
-import contextlib
 import io
 import json
-import logging
 import math
-import warnings
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -22,7 +18,7 @@ from tenuto.audio.spectrogram import FRAME_SIZE, filterbank, frame_starts
 from tenuto.data.excerpts import EXCERPT_FRAMES, Normalisation
 from tenuto.data.inputs import Inputs, LogSpectrogramInputs
 from tenuto.errors import ModelError, one_line
-from tenuto.models.foreign.adopted import Adopted
+from tenuto.models.foreign.adopted import Adopted, quiet
 from tenuto.models.recogniser import Recogniser
 from tenuto.models.systems import Network
 
@@ -129,7 +125,7 @@ def to_torchscript(recogniser: Recogniser) -> bytes:
     module, example = _traceable(recogniser)
     content = io.BytesIO()
     try:
-        with _quiet():
+        with quiet(), torch.no_grad():
             traced: Any = torch.jit.trace(module, example)  # type: ignore[no-untyped-call]
             torch.jit.save(traced, content, _extra_files={"tenuto.json": json.dumps(about(recogniser))})
     except Exception as error:  # a model from elsewhere can fail in any way
@@ -151,7 +147,7 @@ def to_onnx(recogniser: Recogniser) -> bytes:
     module, example = _traceable(recogniser)
     names = ["emotions", "concepts"][: 1 + bool(recogniser.concepts)]
     try:
-        with _quiet():
+        with quiet(), torch.no_grad():
             program: Any = torch.onnx.export(
                 module,
                 (example,),
@@ -180,19 +176,6 @@ def _traceable(recogniser: Recogniser) -> tuple[Portable, Tensor]:
     windows = _fixed_windows(recogniser.network) or 2
     example = torch.rand(windows, about(recogniser)["samples"], generator=generator) - 0.5
     return Portable(recogniser).eval(), example
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Without remarks on what PyTorch will change, and on packages that these models do not need."""
-    logger = logging.getLogger("torch.onnx")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
-    try:
-        with warnings.catch_warnings(action="ignore"), torch.no_grad():
-            yield
-    finally:
-        logger.setLevel(level)
 
 
 def _failure(error: Exception) -> ModelError:

@@ -13,11 +13,11 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor, nn
 
 from tenuto.audio import SAMPLE_RATE, load_and_describe
-from tenuto.data.inputs import LARGEST_FLOAT, Inputs
+from tenuto.data.inputs import LARGEST_FLOAT, FramedWaveformInputs, Inputs, LogSpectrogramInputs
 from tenuto.display import Displayed, Element
-from tenuto.errors import AudioError, AudioWarning, one_line
+from tenuto.errors import AudioError, AudioWarning, ConfigError, one_line
 from tenuto.models.heads import Prediction
-from tenuto.models.sound import in_sound
+from tenuto.models.sound import SoundNetwork
 from tenuto.models.systems import Network
 
 BATCH_SIZE = 8
@@ -97,12 +97,22 @@ class Recogniser:
         return Profile(emotions, dict(zip(self.concepts, concepts, strict=True)))
 
     def in_sound(self) -> Recogniser:
-        """The same model with waveforms as its inputs, one differentiable module from samples to emotions.
+        """The same model with waveforms as its inputs, one differentiable module; itself where it takes waveforms.
 
         Raises:
-            ConfigError: It takes features of a front end of its own.
+            ConfigError: It takes features of a front end of its own, which has no gradient.
         """
-        return in_sound(self)
+        inputs = self.inputs
+        if inputs.is_sound:
+            return self
+        if not isinstance(inputs, LogSpectrogramInputs):
+            raise ConfigError(
+                f"{self.system}: takes {inputs.unit}, and no gradient flows through that front end to the waveform. "
+                "Attack its features: leave out the domain and budgets in dB or amplitude, or adopt front end and "
+                "model as one module that takes waveforms."
+            )
+        network = SoundNetwork(self.network, inputs.normalisation).eval()
+        return dataclasses.replace(self, network=network, inputs=FramedWaveformInputs())
 
     @property
     def has_gradient(self) -> bool:

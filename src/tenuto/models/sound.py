@@ -5,21 +5,13 @@ Decoding, scaling to peak 1 and trimming stay in front of it, as for every wavef
 
 from __future__ import annotations
 
-import dataclasses
-from typing import TYPE_CHECKING
-
 import torch
 from torch import Tensor
 
 from tenuto.audio.spectrogram import LogSpectrogram
 from tenuto.data.excerpts import EXCERPT_FRAMES, Normalisation
-from tenuto.data.inputs import FramedWaveformInputs, LogSpectrogramInputs
-from tenuto.errors import ConfigError
 from tenuto.models.heads import Prediction
 from tenuto.models.systems import Network
-
-if TYPE_CHECKING:
-    from tenuto.models.recogniser import Recogniser
 
 
 class SoundNetwork(Network):
@@ -35,8 +27,6 @@ class SoundNetwork(Network):
         - input: (clips, 221 843), the samples that the frames of an excerpt cover, 22 050 Hz
         - output: the `Prediction` of the network
     """
-
-    name = "sound"
 
     def __init__(self, network: Network, normalisation: Normalisation) -> None:
         super().__init__(0, 0, 1.0)
@@ -57,22 +47,3 @@ class SoundNetwork(Network):
     def simplify(self) -> None:
         """Make the network faster."""
         self.network.simplify()
-
-
-def in_sound(recogniser: Recogniser) -> Recogniser:
-    """The same model with waveforms as its inputs; itself where it takes waveforms already.
-
-    Raises:
-        ConfigError: It takes features of a front end of its own, which has no gradient.
-    """
-    inputs = recogniser.inputs
-    if inputs.is_sound:
-        return recogniser
-    if not isinstance(inputs, LogSpectrogramInputs):
-        raise ConfigError(
-            f"{recogniser.system}: takes {inputs.unit}, and no gradient flows through that front end to the "
-            "waveform. Attack its features: leave out the domain and budgets in dB or amplitude, or adopt front end "
-            "and model as one module that takes waveforms."
-        )
-    network = SoundNetwork(recogniser.network, inputs.normalisation).eval()
-    return dataclasses.replace(recogniser, network=network, inputs=FramedWaveformInputs())

@@ -94,12 +94,9 @@ def build(
 
 def check_network(config: RunConfig) -> None:
     """Refuse a run whose network is unknown or cannot learn what is weighed. Raises `ConfigError`."""
-    network, weight, bottleneck = (
-        NETWORKS[config.model.network],
-        config.train.task_loss_weight,
-        config.train.bottleneck,
-    )
-    if weight != 1.0 and not network.has_concepts:
+    weight, bottleneck = config.train.task_loss_weight, config.train.bottleneck
+    has_concepts = NETWORKS[config.model.network].has_concepts
+    if weight != 1.0 and not has_concepts:
         others = " or ".join(name for name in NETWORKS if NETWORKS[name].has_concepts)
         setting, fix = (
             (f"bottleneck {bottleneck}", "Leave it out")

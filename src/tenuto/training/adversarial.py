@@ -16,9 +16,9 @@ from tenuto.errors import ConfigError
 from tenuto.models.systems import Network, for_attack
 
 
-def is_attacked(config: AdversarialConfig | None, epoch: int) -> bool:
+def is_attacked(config: AdversarialConfig, epoch: int) -> bool:
     """Whether clips are attacked in this epoch (counted from 1); in the study epochs 5, 10, 15, ..."""
-    return config is not None and epoch % config.every == 0
+    return epoch % config.every == 0
 
 
 def check_attack(config: AdversarialConfig | None, index: Index, split: Split) -> None:
@@ -61,5 +61,4 @@ def perturbed(
 
 
 def _attack(config: AdversarialConfig) -> ReleasedAttack:
-    settings = config.model_dump(exclude={"every"})
-    return ReleasedAttack(**settings)
+    return ReleasedAttack(**config.model_dump(exclude={"every"}))

@@ -7,6 +7,7 @@ so the state on disk needs no generator states, and an interrupted run ends with
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
 from collections.abc import Callable
 from pathlib import Path
@@ -180,11 +181,10 @@ def _fit_emotions(config: RunConfig, material: Material, run: RunFolder, state: 
 
 def _trainee(state: State, config: RunConfig, material: Material) -> tuple[Trainee, Material]:
     """What is trained, and on what: on waveforms where robust training perturbs them."""
-    weight = config.train.task_loss_weight
     trainee = Trainee(
         state.network,
         state.optimizer,
-        lambda prediction, batch: _loss(prediction, batch, weight),
+        functools.partial(_loss, weight=config.train.task_loss_weight),
         state.precision,
         state.average,
         valid_range=material.inputs.valid_range,
@@ -203,7 +203,6 @@ def _epoch(state: State, batches: list[Batch], config: RunConfig, trainee: Train
     """One pass over the training clips; the mean loss of its normal updates."""
     train = config.train
     method = None if train.robust is None else robust.build(train.robust)
-    with_attack = is_attacked(train.adversarial, state.epoch)
     total = torch.zeros((), device=batches[0].inputs.device)
     state.network.train()
     for batch in batches:
@@ -211,7 +210,7 @@ def _epoch(state: State, batches: list[Batch], config: RunConfig, trainee: Train
             total += method.update(trainee, batch)
             continue
         total += _update(state, batch.inputs, batch, train.task_loss_weight)
-        if with_attack and train.adversarial is not None:
+        if train.adversarial is not None and is_attacked(train.adversarial, state.epoch):
             inputs = perturbed(state.network, batch, train.adversarial, state.precision)
             _update(state, inputs, batch, 1.0)
     return float(total) / len(batches)
@@ -219,10 +218,7 @@ def _epoch(state: State, batches: list[Batch], config: RunConfig, trainee: Train
 
 def _update(state: State, inputs: Tensor, batch: Batch, weight: float) -> Tensor:
     """One optimiser step on w * emotion MSE + (1 - w) * concept MSE."""
-
-    def loss(prediction: Prediction, batch: Batch) -> Tensor:
-        return _loss(prediction, batch, weight)
-
+    loss = functools.partial(_loss, weight=weight)
     trainee = Trainee(state.network, state.optimizer, loss, state.precision, state.average)
     return trainee.step(lambda: loss(trainee.predict(inputs), batch))
 

@@ -54,7 +54,8 @@ class Adopted(nn.Module):
         self.layout, self.batch = layout, batch
         self.training = False
         self.is_recurrent = any(
-            isinstance(part, nn.RNNBase) or _script_name(part) in RECURRENT for part in model.modules()
+            isinstance(part, nn.RNNBase) or getattr(part, "original_name", None) in RECURRENT
+            for part in model.modules()
         )
 
     def forward(self, inputs: Tensor) -> Tensor:
@@ -87,8 +88,9 @@ class Adopted(nn.Module):
 
     def _call(self, inputs: Tensor) -> Tensor:
         arranged = arrange(inputs, self.layout).to(_dtype(self.model)).clone()
+        has_no_gradient = self.is_recurrent and inputs.is_cuda  # with cuDNN, in evaluation mode
         try:
-            with _differentiable_recurrence(self.is_recurrent and inputs.is_cuda):
+            with torch.backends.cudnn.flags(enabled=False) if has_no_gradient else contextlib.nullcontext():
                 value = self.model(arranged)
         except (torch.OutOfMemoryError, TenutoError):
             raise
@@ -105,9 +107,6 @@ class Adopted(nn.Module):
     def train(self, mode: bool = True) -> Adopted:
         """Stay in evaluation mode: an adopted model is never trained, and exported ones refuse the call."""
         return self
-
-    def simplify(self) -> None:
-        """Nothing is known that would make it faster."""
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Adopted:
         twin = Adopted.__new__(Adopted)
@@ -162,14 +161,17 @@ def copy_module(module: nn.Module, memo: dict[int, Any] | None = None) -> nn.Mod
 
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
-    """Inside, warnings are not shown: those of PyTorch about its own formats."""
-    logger = logging.getLogger("torch.export")  # it logs the traceback of what it then raises
-    was_disabled, logger.disabled = logger.disabled, True
+    """Inside, what PyTorch remarks on its own formats is not shown: warnings, and tracebacks of what it then raises."""
+    loggers = [logging.getLogger(name) for name in ("torch.export", "torch.onnx")]
+    levels = [logger.level for logger in loggers]
     try:
+        for logger in loggers:
+            logger.setLevel(logging.ERROR)
         with warnings.catch_warnings(action="ignore"):
             yield
     finally:
-        logger.disabled = was_disabled
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
 
 
 def describe(error: BaseException, file: str | None = None) -> str:
@@ -183,17 +185,3 @@ def _dtype(model: nn.Module) -> torch.dtype:
     """The type of a model's weights where all have the same, else float32."""
     types = {weight.dtype for weight in model.parameters() if weight.is_floating_point()}
     return types.pop() if len(types) == 1 else torch.float32
-
-
-def _script_name(part: nn.Module) -> str:
-    return str(getattr(part, "original_name", ""))
-
-
-@contextlib.contextmanager
-def _differentiable_recurrence(is_needed: bool) -> Iterator[None]:
-    """Inside, recurrent layers on a GPU pass gradients in evaluation mode, which those of cuDNN do not."""
-    if not is_needed:
-        yield
-        return
-    with torch.backends.cudnn.flags(enabled=False):
-        yield

@@ -63,16 +63,10 @@ def identify(model: Any) -> Identity:
     source = f"{kind.__module__}.{kind.__qualname__}"
     try:
         file = inspect.getsourcefile(kind)
-    except (TypeError, OSError):  # built in, or defined in a notebook
-        file = None
-    return Identity("object", source, None, _sha256_if_file(file))
-
-
-def _sha256_if_file(file: str | None) -> str:
-    try:
-        return sha256_bytes(read_bytes(file)) if file else ""
-    except TenutoError:  # a notebook's cell has a name that is no file
-        return ""
+        sha256 = sha256_bytes(read_bytes(file)) if file else ""
+    except (TypeError, OSError, TenutoError):  # built in, or defined in a notebook, whose cells are no files
+        sha256 = ""
+    return Identity("object", source, None, sha256)
 
 
 def _identify_file(path: Path) -> Identity:

@@ -117,6 +117,7 @@ OPERATORS.update({name: _elementwise(function) for name, function in ELEMENTWISE
 EXPRESSIONS: dict[str, Operator] = {
     "LeakyRelu": lambda node, x: functional.leaky_relu(x, node.get("alpha", 0.01)),
     "Elu": lambda node, x: functional.elu(x, node.get("alpha", 1.0)),
+    "Selu": lambda node, x: node.get("gamma", 1.0507010) * functional.elu(x, node.get("alpha", 1.6732632)),
     "Celu": lambda node, x: functional.celu(x, node.get("alpha", 1.0)),
     "HardSigmoid": lambda node, x: (node.get("alpha", 0.2) * x + node.get("beta", 0.5)).clamp(0, 1),
     "Gelu": lambda node, x: functional.gelu(x, approximate=node.get("approximate", "none")),
@@ -138,12 +139,6 @@ EXPRESSIONS: dict[str, Operator] = {
     "GlobalMaxPool": lambda node, x: x.amax(tuple(range(2, x.ndim)), keepdim=True),
 }
 OPERATORS.update(EXPRESSIONS)
-
-
-@operator("Selu")
-def selu(node: Node, x: Tensor) -> Tensor:
-    alpha, gamma = node.get("alpha", 1.6732632), node.get("gamma", 1.0507010)
-    return torch.as_tensor(gamma * functional.elu(x, alpha))
 
 
 @operator("Clip")

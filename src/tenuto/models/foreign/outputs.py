@@ -71,7 +71,7 @@ def _tensor(value: Any, device: torch.device) -> Tensor:
 
 def _is_array(value: Any) -> bool:
     if isinstance(value, list | tuple):
-        return len(value) > 0 and all(_is_number(item) for item in value)
+        return _is_number(value)
     return isinstance(value, Tensor | np.ndarray | np.generic) or hasattr(value, "__array__")
 
 
@@ -146,6 +146,4 @@ def _listed(parts: Mapping[str, Any]) -> str:
 
 def _described(value: Any) -> str:
     shape = getattr(value, "shape", None)
-    if shape is not None:
-        return f"{type(value).__name__} of shape {tuple(shape)}"
-    return f"{type(value).__name__}"
+    return type(value).__name__ + ("" if shape is None else f" of shape {tuple(shape)}")

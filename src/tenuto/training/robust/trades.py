@@ -46,7 +46,6 @@ class TradesTraining(Attacking):
         delta = ball.ascend(
             start, lambda attacked: _change(trainee, attacked, clean, batch), self.steps, step_size
         )
-
         place = batch.inputs.device
 
         def loss() -> Tensor:
