@@ -48,7 +48,7 @@ def curve(curves: Curves) -> Figure:
     always predicting the mean rating and the corruption error. Below, lines mark natural changes. The corruption error
     and natural changes are means over the systems.
     """
-    figure = new_figure(4.8, 5.6)
+    figure = new_figure(4.8, 5.6 + 0.17 * max(0, len(curves.summary) - 8))  # room for a long legend
     above, below = figure.subplots(2, 1, sharex=True)
     for axes, quantity, label in (
         (above, "error", "MAE, worst case"),
