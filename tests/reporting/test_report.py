@@ -11,6 +11,7 @@ import hashlib
 import io
 import itertools
 import re
+from html import escape
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -24,6 +25,8 @@ from tenuto.errors import DataError, FileError
 from tenuto.evaluation.audit.findings import CHECKS, NOT_EVALUATED, OBJECT_NOT_EVALUATED, not_recorded
 from tenuto.files import write_json
 from tenuto.reporting import gather, make_page, read_findings, render, verdicts, write_report
+from tenuto.reporting.figures import style
+from tenuto.reporting.figures.explanation import concept_figure
 from tenuto.reporting.page import blocks, inside, report, sections
 from tenuto.store.rows import mark_worst, values_of
 from tests.analysis import test_curves, test_natural
@@ -482,9 +485,31 @@ def test_the_audit_is_ordered_by_severity_with_its_questions(everything):
 
 
 def test_every_system_is_explained(shown, read):
-    assert [name for name, _ in shown.systems] == ["A2E", "A2M2E"]
+    assert [name for name, *_ in shown.systems] == ["A2E", "A2M2E"]
     texts = [text for _, text in read.named("dt", "dd")]
-    assert all(text in texts for pair in shown.systems for text in pair)
+    assert all(text in texts for *pair, _ in shown.systems for text in pair)
+
+
+def test_a_system_has_one_colour_on_the_whole_page(tmp_path, monkeypatch):
+    """Names of one's own may hold anything, such as the name of a system of the study; a figure may show some only."""
+    drawn = {}
+
+    def draw(shifts, system):
+        drawn[system] = style.system_colours([system])[system]
+        return concept_figure(shifts, system)
+
+    monkeypatch.setattr(inside, "concept_figure", draw)
+    names = ["<b>mine</b>", "my A2M2E", "A2M2E"]
+    page = make_page(inputs(stored(tmp_path, [bottleneck().assign(system=name, run=name) for name in names])))
+    shown = {name: colour for name, _, colour in page.systems}
+    assert drawn == shown
+    assert len(set(shown.values())) == 3
+    html = render(page)
+    for name, colour in shown.items():
+        assert re.search(
+            rf'<span class="swatch c-{colour[1:]}" aria-hidden="true"></span>{escape(name)}<', html
+        )
+        assert html.count(f".c-{colour[1:]} {{ background: ") == 2  # light and dark
 
 
 def test_sections_below_the_answer_are_folded(read):
@@ -641,7 +666,7 @@ def test_every_unit_of_epsilon_has_sections_of_its_own(tmp_path):
     names = [section.name for section in page.sections]
     assert {"curves", "curves-1", "statistics-1", "attacked-1"} <= set(names)
     assert len(names) == len(set(names))
-    assert [name for name, _ in page.systems] == ["A2E", "A2M2E", "waves"]
+    assert [name for name, *_ in page.systems] == ["A2E", "A2M2E", "waves"]
     html = render(page)
     assert f"epsilon from 0 to 0.2 in {unit}" in html
     assert f"Epsilon in {unit}: By size of the attack" in html

@@ -7,6 +7,7 @@ import io
 import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from contextvars import ContextVar
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import quote
@@ -133,9 +134,22 @@ def new_figure(width: float, height: float) -> Figure:
     return Figure(figsize=(width, height), layout="constrained")
 
 
+_COLOURED: ContextVar[Sequence[str]] = ContextVar("coloured", default=())
+
+
+@contextlib.contextmanager
+def coloured(systems: Sequence[str]) -> Iterator[None]:
+    """Figures drawn inside give each of these systems one colour, whichever of them a figure shows."""
+    token = _COLOURED.set(systems)
+    try:
+        yield
+    finally:
+        _COLOURED.reset(token)
+
+
 def system_colours(systems: Sequence[str]) -> dict[str, str]:
-    """System -> colour; systems of the study always have the same one."""
-    others = [name for name in dict.fromkeys(systems) if name not in SYSTEM_COLOURS]
+    """System -> colour; systems of the study always have the same one, others that of their place (`coloured`)."""
+    others = [name for name in dict.fromkeys((*_COLOURED.get(), *systems)) if name not in SYSTEM_COLOURS]
     cycle = {name: OTHER_COLOURS[place % len(OTHER_COLOURS)] for place, name in enumerate(others)}
     return {name: SYSTEM_COLOURS.get(name) or cycle[name] for name in systems}
 

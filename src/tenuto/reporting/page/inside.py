@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -162,10 +163,14 @@ def listen(inputs: PageInputs) -> Player | None:
 
 
 def _player(resynthesis: Resynthesis) -> Player:
-    title = f"Clip {resynthesis.clip}"
+    return player(resynthesis, f"Clip {resynthesis.clip}", SOUNDS)
+
+
+def player(resynthesis: Resynthesis, title: str, labels: Mapping[str, str]) -> Player:
+    """Sounds of a clip, each with its label."""
     sounds = (
         Sound(label, f"{title}: {label[0].lower()}{label[1:]}", audio_uri(resynthesis.sound(which)))
-        for which, label in SOUNDS.items()
+        for which, label in labels.items()
     )
     return Player(title, tuple(sounds))
 
