@@ -283,6 +283,14 @@ def test_names_cannot_break_the_page(tmp_path):
     assert [text for _, text in page.named("title")] == ["Robustness of music-emotion recognition: <i>"]
 
 
+def test_names_from_right_to_left_leave_numbers_in_their_place(tmp_path):
+    page = make_page(inputs(stored(tmp_path, [made_up.run("שלום עולם", attacked=0.5)])))
+    html = render(page)
+    assert "שלום עולם +0.375" in page.sections[0].blocks[0].alt
+    assert html.count("\u2068שלום עולם\u2069 +0.375.") == 2  # for screen readers and in words
+    assert "\u2068\u2068" not in html
+
+
 def test_six_clips_of_ten_seconds_stay_below_fifteen_megabytes_even_of_noise(everything, html, monkeypatch):
     monkeypatch.undo()  # figures are drawn
     noise = np.random.default_rng(0).integers(-32767, 32768, (2, 221_900)).astype(np.int16)

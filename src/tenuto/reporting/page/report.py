@@ -9,6 +9,7 @@ import base64
 import dataclasses
 import hashlib
 import math
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -66,6 +67,9 @@ LEVEL = 0.05
 
 COMPUTED = "Computed from the audio as proxies; no listener rated them."
 GENERATED = "Music and ratings are generated; no listener rated them. The results say nothing about people."
+
+RIGHT_TO_LEFT = re.compile("R+(?:[^\\w]+R+)*".replace("R", "[\u0590-\u08ff\ufb1d-\ufdff\ufe70-\ufeff]"))
+"""Words in Hebrew, Arabic and scripts like these."""
 
 LESS_OR_MORE = {-1: "less", 0: "about as much", 1: "more"}
 SHORT_ANSWERS = {-1: "Yes, here", 0: "No clear difference", 1: "No, the opposite here"}
@@ -292,6 +296,7 @@ def render(shown: Any, template: str = "report") -> str:
         trim_blocks=True,
         lstrip_blocks=True,
         keep_trailing_newline=True,
+        finalize=lambda value: value if isinstance(value, Markup) else _isolated(str(value)),
     )
     css, script = (loader.get_source(environment, f"report.{kind}")[0] for kind in ("css", "js"))
     sources = {"style": css + _swatches(), "script": script}
@@ -301,6 +306,11 @@ def render(shown: Any, template: str = "report") -> str:
         **{name: Markup(source) for name, source in sources.items()},
         **{f"{name}_hash": _digest(source) for name, source in sources.items()},
     )
+
+
+def _isolated(text: str) -> str:
+    """The text with names that are written from right to left set apart; they would reorder the numbers beside them."""
+    return RIGHT_TO_LEFT.sub("\u2068\\g<0>\u2069", text)
 
 
 def _swatches() -> str:
