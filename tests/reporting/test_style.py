@@ -22,7 +22,8 @@ from tenuto.reporting.figures import style
 from tests.analysis import test_certificates, test_curves
 from tests.reporting import made_up, test_clip, test_explanation, test_figures
 
-NAME = r"Ke$ha & Ty $ign \frac{"
+NAME = r"Ke$ha & Ty $ign 音 \frac{"
+"""A formula to matplotlib, and a character that its font lacks."""
 
 
 def renamed(rows: pd.DataFrame) -> pd.DataFrame:

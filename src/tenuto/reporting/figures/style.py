@@ -6,6 +6,7 @@ import contextlib
 import io
 import os
 import sys
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextvars import ContextVar
 from pathlib import Path
@@ -118,12 +119,14 @@ def _import_matplotlib() -> None:
 def drawing() -> Iterator[None]:
     """Draw with matplotlib's defaults and `STYLE`, whatever the user's matplotlibrc and environment say.
 
-    Works as a decorator too. The caller's settings are restored.
+    Works as a decorator too. The caller's settings are restored. Characters that the font lacks are drawn as boxes: no
+    warning for each of them.
     """
     _import_matplotlib()
     from matplotlib import style
 
-    with style.context(["default", STYLE]):
+    with style.context(["default", STYLE]), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph .* missing from")
         yield
 
 
