@@ -180,28 +180,26 @@ def test_the_reason_for_no_gallery_is_the_true_one(tenuto, own_study, corpus, ca
 def test_findings_can_come_from_an_audit_made_before(tenuto, tmp_path):
     folder = stored(tmp_path / "study", plain((6,)))
     finding = judged("longer-search", 0.5, 0.1, "more steps find more.", fail=True)
-    path = write_json(tmp_path / "audit.json", verdicts.as_json([given(finding, PROTOCOL)]))
+    path = found(tmp_path, finding, PROTOCOL)
     outcome = tenuto("report", folder, "--audit", path, "--out", tmp_path / "report.html", "--json")
     assert "fails 1 check (longer-search)" in json.loads(outcome.stdout)["answer"][2]
 
 
-def given(finding, source):
-    """The finding as one of this source."""
-    return dataclasses.replace(finding, source=source)
+def found(folder, finding, source):
+    """The file of an audit with one finding of this source."""
+    content = verdicts.as_json([dataclasses.replace(finding, source=source)])
+    return write_json(folder / "audit.json", content)
 
 
 def test_an_audit_of_other_rows_is_refused(refused, tmp_path):
     folder = stored(tmp_path / "study", plain((6,)))
-    finding = given(judged("budget", 0.0, 0.0, "it binds."), "standard-1")
-    path = write_json(tmp_path / "audit.json", verdicts.as_json([finding]))
+    path = found(tmp_path, judged("budget", 0.0, 0.0, "it binds."), "standard-1")
     assert f"{path}: no findings on {PROTOCOL}" in refused("report", folder, "--audit", path)
 
 
 def test_an_audit_of_the_shown_rows_alone_leaves_other_rows_without_one(tenuto, tmp_path):
     folder = stored(tmp_path / "study", [*plain((6,)), mark_worst(made_up.sound())])
-    path = write_json(
-        tmp_path / "audit.json", verdicts.as_json([given(judged("budget", 0.0, 0.0, "x."), PROTOCOL)])
-    )
+    path = found(tmp_path, judged("budget", 0.0, 0.0, "x."), PROTOCOL)
     out = ("--out", tmp_path / "report.html")
     content = json.loads(
         tenuto("report", folder, "--protocol", PROTOCOL, "--audit", path, *out, "--json").stdout

@@ -148,10 +148,15 @@ def test_without_named_concepts_there_is_no_section_on_them(tmp_path):
     assert any(sentence.startswith("Concepts: no system with named concepts") for sentence in shown.lacks)
 
 
+def of_kind(section, kind):
+    """The blocks of a section that are tables, clips, ..."""
+    assert isinstance(section, blocks.Section)
+    return [block for block in section.blocks if isinstance(block, kind)]
+
+
 def words(section):
     """All sentences of a section's lists."""
-    assert isinstance(section, blocks.Section)
-    return [item for block in section.blocks if isinstance(block, blocks.Points) for item in block.items]
+    return [item for block in of_kind(section, blocks.Points) for item in block.items]
 
 
 def test_where_nothing_was_corrected_the_command_is_named(bare):
@@ -229,8 +234,7 @@ def test_only_the_papers_data_are_compared_with_the_paper(tmp_path):
     page_inputs = inputs(stored(tmp_path, [made_up.run()]))
     names = {}
     for data in (None, DataConfig(dataset="synthetic"), DataConfig()):
-        table = sections.clean(dataclasses.replace(page_inputs, data=data)).blocks[0]
-        assert isinstance(table, blocks.Table)
+        (table,) = of_kind(sections.clean(dataclasses.replace(page_inputs, data=data)), blocks.Table)
         names[data and data.dataset] = (table.columns, [line[0].text for line in table.lines])
     own = (("System", "Seeds", "Avg. corr.", "MAE"), ["A2E"])
     assert names[None] == names["synthetic"] == own
@@ -301,11 +305,7 @@ def test_six_clips_of_ten_seconds_stay_below_fifteen_megabytes_even_of_noise(eve
 
 
 def gallery_clip(result, place):
-    section = inside.gallery(result)
-    assert isinstance(section, blocks.Section)
-    clip = section.blocks[1 + place]
-    assert isinstance(clip, blocks.Clip)
-    return clip
+    return of_kind(inside.gallery(result), blocks.Clip)[place]
 
 
 def test_the_samples_that_were_measured_are_played(everything):
@@ -540,10 +540,7 @@ def test_movement_is_held_against_how_far_clean_clips_differ(everything):
     clean = values_of(rows, "clean")
     spread = np.sqrt(((clean - clean.mean(axis=0)) ** 2).sum(axis=1)).mean()
     assert inside.movement(rows) == pytest.approx((0.625 * np.sqrt(8), spread))
-    section = inside.gain(everything)
-    assert isinstance(section, blocks.Section)
-    table = section.blocks[0]
-    assert isinstance(table, blocks.Table)
+    (table,) = of_kind(inside.gain(everything), blocks.Table)
     line = dict(zip(table.columns, table.lines[0], strict=True))
     assert (line["Run"].text, line["Moves by"].text) == ("A2E-6", "1.768")
     assert float(line["Clips differ by"].sort) == pytest.approx(spread)
@@ -554,10 +551,7 @@ def test_a_constant_predictor_has_no_share_of_movement(everything):
     rows = everything.rows.copy()
     own = [name for name in rows.columns if name.startswith("clean_")]
     rows[own] = 0.5
-    section = inside.gain(dataclasses.replace(everything, rows=rows))
-    assert isinstance(section, blocks.Section)
-    table = section.blocks[0]
-    assert isinstance(table, blocks.Table)
+    (table,) = of_kind(inside.gain(dataclasses.replace(everything, rows=rows)), blocks.Table)
     place = table.columns.index("Quotient")
     assert {line[place].text for line in table.lines} == {"–"}
 
@@ -571,8 +565,7 @@ def test_the_concepts_parts_add_up_to_the_change_of_an_emotion():
 
 
 def test_the_table_of_all_runs_sorts_by_full_digits(everything):
-    table = sections.runs(everything).blocks[0]
-    assert isinstance(table, blocks.Table)
+    (table,) = of_kind(sections.runs(everything), blocks.Table)
     assert table.sortable
     assert table.columns[3:6] == ("Protocol", "Norm", "Epsilon")
     budgets = {tuple((cell.text, cell.sort) for cell in line[3:6]) for line in table.lines}
