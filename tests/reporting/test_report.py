@@ -129,6 +129,7 @@ def test_sections_that_lack_their_rows_are_left_out_and_named(bare):
     assert [lack.split(":")[0] for lack in shown.lacks] == [
         *("Error by size of the attack", "Natural changes", "Audit", "Head gain", "Gallery"),
     ]
+    assert shown.lacks[1].endswith(": not measured. Run `tenuto natural RUN --root DATA`.")
     assert shown.player is None
     assert 'href="#listen"' not in render(shown)
 
@@ -215,6 +216,22 @@ def test_what_could_not_be_shown_is_said_in_its_section_or_instead_of_it(everyth
     assert section(dataclasses.replace(bare, remarks=remarks)).endswith(
         ": A2M2E-6: attacked with other weights."
     )
+
+
+def test_natural_changes_of_other_weights_are_left_out_and_said(tmp_path):
+    rows = [test_curves.run(system).assign(checkpoint="a" * 64) for system in ("A2E", "A2M2E")]
+    own = [
+        test_curves.natural(system).assign(checkpoint=weights * 64)
+        for system, weights in (("A2E", "a"), ("A2M2E", "b"))
+    ]
+    folder = stored(tmp_path, [mark_worst(table) for table in rows] + own)
+    page_inputs = gather(folder, "standard-1", 0.1, draws=100)
+    section = sections.natural(page_inputs)
+    (table,) = of_kind(section, blocks.Table)
+    assert {line[1].text for line in table.lines} == {"A2E"}
+    assert words(section) == [
+        "natural-1 of A2M2E-6 was measured with other weights than were attacked: left out."
+    ]
 
 
 def test_curves_that_cannot_be_drawn_say_why(tmp_path):

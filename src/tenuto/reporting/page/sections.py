@@ -161,8 +161,11 @@ def _curve_blocks(measured: Curves) -> list[Block]:
 
 def natural(inputs: PageInputs) -> Section | str:
     """How far predictions move without an attack."""
-    if inputs.natural is None:
-        return "Natural changes: not measured. Run `tenuto natural RUN --root DATA`."
+    remarks = inputs.remarks_on("natural")
+    if inputs.natural is None or inputs.natural.empty:
+        return (
+            f"Natural changes: {' '.join(remarks) or 'not measured.'} Run `tenuto natural RUN --root DATA`."
+        )
     is_graded = inputs.natural["protocol"] == GRADED
     blocks: list[Block] = []
     if not is_graded.all():
@@ -183,6 +186,7 @@ def natural(inputs: PageInputs) -> Section | str:
         blocks.append(table(cells, caption, ("System",)))
     if is_graded.any():
         blocks.append(_corruption(inputs.natural[is_graded], inputs.comparison.settings.draws))
+    blocks += points(remarks)
     return Section("natural", "Natural changes", tuple(blocks))
 
 
