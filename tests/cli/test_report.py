@@ -11,6 +11,7 @@ import shutil
 import numpy as np
 import pytest
 
+from tenuto.errors import ConfigError
 from tenuto.evaluation.audit.findings import NOT_EVALUATED, judged
 from tenuto.files import write_csv, write_json, write_safetensors
 from tenuto.reporting import verdicts
@@ -133,6 +134,14 @@ def test_rows_of_an_older_kind_cost_the_gallery_alone(tenuto, own_study, data):
         f"{run.name}: {path}: no column settings. Delete the file and attack the run again."
     )
     assert "Head gain" not in result
+
+
+def test_concepts_without_a_linear_layer_behind_them_leave_the_gallery(tenuto, own_study, data, monkeypatch):
+    def refuse(network):
+        raise ConfigError("the linear layers of this model are not known.")
+
+    monkeypatch.setattr("tenuto.api.reports.linear_head", refuse)
+    assert "Gallery" not in lacks(tenuto, own_study[0], *data)
 
 
 def test_a_run_that_was_trained_further_costs_gallery_and_gain(tenuto, own_study, data):

@@ -279,11 +279,14 @@ def _with_remarks(inputs: PageInputs, section: str, sentences: list[str]) -> Pag
 
 
 def _weights(run: Run) -> dict[str, dict[str, float]] | None:
-    """Emotion -> concept -> weight of the network; None without a bottleneck."""
+    """Emotion -> concept -> weight of the network; None where emotions are no linear function of named units."""
     model = run.recogniser
     if not model.concepts:
         return None
-    weight = linear_head(model.network).to_emotions[0]
+    try:
+        weight = linear_head(model.network).to_emotions[0]
+    except ConfigError:
+        return None
     return {
         emotion: dict(zip(model.concepts, line.tolist(), strict=True))
         for emotion, line in zip(model.emotions, weight, strict=True)

@@ -50,7 +50,7 @@ class PageInputs:
         findings: Of an audit of ``rows``.
         gains: Run -> `tenuto.evaluation.linear_head.head_gain`.
         resyntheses: Of the clips of one run.
-        weights: From the concepts to the emotions of that run; None without a bottleneck.
+        weights: From the concepts to the emotions of that run; None without a linear layer between them.
         others: The same of rows in other units or norms, which are not compared with these.
         remarks: Name of a section -> what could not be shown in it and why, a sentence each; ``runs``: runs that
             could not be read.
