@@ -20,8 +20,9 @@ import pandas as pd
 import pytest
 import soundfile
 
+import tenuto
 from tenuto.config import DataConfig
-from tenuto.errors import DataError, FileError
+from tenuto.errors import ConfigError, DataError, FileError
 from tenuto.evaluation.audit.findings import CHECKS, NOT_EVALUATED, OBJECT_NOT_EVALUATED, not_recorded
 from tenuto.files import write_json
 from tenuto.reporting import gather, make_page, read_findings, render, verdicts, write_report
@@ -639,6 +640,12 @@ def test_a_protocol_with_several_budgets_wants_one_chosen(tmp_path):
         gather(folder, "standard-1")
     chosen = gather(folder, "standard-1", epsilon=max(test_curves.LADDER), draws=100)
     assert chosen.attack == f"standard-1, linf {max(test_curves.LADDER):g}"
+
+
+@pytest.mark.parametrize("clips", [-1, 2.5, "two"])
+def test_what_is_no_number_of_clips_is_refused_before_any_work(clips):
+    with pytest.raises(ConfigError, match="clips must be a whole number"):
+        tenuto.report("no study", clips=clips)
 
 
 def test_findings_come_back_from_the_file_of_an_audit(tmp_path):

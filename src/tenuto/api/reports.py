@@ -14,6 +14,7 @@ from tenuto.api.auditing import trust_runs
 from tenuto.api.comparing import Place
 from tenuto.api.datasets import find_data, prepare
 from tenuto.api.progress import SILENT, Progress
+from tenuto.attacks.checks import require_whole
 from tenuto.data import Prepared
 from tenuto.display import Displayed, Element, paragraphs
 from tenuto.errors import ConfigError, DataError, TenutoError
@@ -113,7 +114,9 @@ def report(
     Raises:
         FileError: No rows of that protocol, or a damaged file.
         DataError: No such budget, several and none chosen, or rows that contradict each other.
+        ConfigError: A number of clips that is not whole or negative.
     """
+    require_whole("clips", clips, 0)
     study = complete(study)
     with contextlib.ExitStack() as stack:
         if study.is_file():
