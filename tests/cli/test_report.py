@@ -9,6 +9,7 @@ import re
 import shutil
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from tenuto.errors import ConfigError
@@ -60,12 +61,27 @@ def test_rows_in_a_file_are_reported_as_those_in_a_folder(tenuto, study, tmp_pat
 
 
 def test_rows_of_several_attacks_in_a_file_are_judged_by_their_worst_case(tenuto, tmp_path):
-    file = write_csv(
-        tmp_path / "mine.csv", made_up.sound()
-    )  # without a column `worst`, as a user puts rows together
+    # Without a column `worst` and with clips of another part, as a user puts rows together.
+    rows = pd.concat([made_up.sound(), made_up.sound(split="validation")])
+    file = write_csv(tmp_path / "mine.csv", rows)
     outcome = tenuto("report", file, "--db", 40, "--out", tmp_path / "report.html", "--json")
     assert outcome.exit_code == 0, outcome.output
     assert {"attacked", "curves"} <= set(json.loads(outcome.stdout)["sections"])
+
+
+@pytest.mark.parametrize(
+    ("column", "message"),
+    [
+        ({"split": "validation"}, "no test clips"),
+        ({"protocol": "mine/1"}, "'mine/1'"),
+        ({"protocol": ".."}, "'..'"),
+    ],
+)
+def test_rows_that_make_no_report_are_refused_with_their_file(refused, tmp_path, column, message):
+    file = write_csv(tmp_path / "mine.csv", made_up.run(**column))
+    sentence = refused("report", file)
+    assert sentence.startswith(f"error: {file}: ")
+    assert message in sentence
 
 
 def test_checks_that_were_not_made_have_one_true_reason(made):

@@ -17,7 +17,7 @@ from tenuto.api.progress import SILENT, Progress
 from tenuto.attacks.checks import require_whole
 from tenuto.data import Prepared
 from tenuto.display import Displayed, Element, paragraphs
-from tenuto.errors import ConfigError, DataError, TenutoError
+from tenuto.errors import ConfigError, DataError, TenutoError, quote
 from tenuto.evaluation.audit import Data, audit as run_audit, open_sources
 from tenuto.evaluation.linear_head import head_gain, linear_head
 from tenuto.evaluation.resynthesis import resynthesise_clips
@@ -145,12 +145,19 @@ def report(
 
 
 def _unpacked(file: Path, folder: Path) -> Path:
-    """Rows of a file as the folder of a study. Raises `FileError` or `DataError`."""
+    """The rows of test clips in a file as the folder of a study. Raises `FileError` or `DataError`."""
     given = read_rows(file)
+    given = given[given["split"] == "test"]
+    if given.empty:
+        raise DataError(f"{file}: the rows hold no test clips; attack the test split first.")
     if "worst" not in given and given.duplicated(list(BUDGET)).any():
         given = mark_worst(given)
     for number, (_, own) in enumerate(given.groupby("run", sort=False)):
         for protocol, rows in own.groupby("protocol", sort=False):
+            if "/" in str(protocol) or str(protocol).startswith("."):
+                raise DataError(
+                    f"{file}: protocol {quote(protocol)} must not contain a slash or begin with a dot. Rename it."
+                )
             write_rows(RunFolder(folder / f"{number}").rows(protocol), rows)
     return folder
 
