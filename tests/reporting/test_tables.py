@@ -22,6 +22,12 @@ def test_markdown_is_a_table_with_its_caption():
 
 def test_markdown_cells_cannot_break_the_table():
     assert r"| a\|b\_c | 1 |" in tables.markdown(shown("a|b_c"), "")
+    assert r"| \&lt; \~\~ \$ | 1 |" in tables.markdown(shown("&lt;\r~~\r$"), "")
+
+
+@pytest.mark.parametrize("name", ["[2pt]", "*"])
+def test_a_name_is_no_option_of_a_latex_line(name):
+    assert tables.latex(shown(name), "").splitlines()[7] == f"    {{}}{name} & 1 \\\\"
 
 
 def test_latex_rules_stand_where_the_group_changes():
@@ -52,7 +58,7 @@ def test_the_group_itself_is_not_printed():
         ("0.73 ± 0.02", r"0.73 $\pm$ 0.02"),
         ("50 % & more_", r"50 \% \& more\_"),
         ("{x}^2 \\ ~", r"\{x\}\textasciicircum{}2 \textbackslash{} \textasciitilde{}"),
-        ("a\nb", "a b"),
+        ("a\nb\r|", r"a b \textbar{}"),
     ],
 )
 def test_latex_is_escaped(text, expected):
@@ -61,7 +67,12 @@ def test_latex_is_escaped(text, expected):
 
 @pytest.mark.parametrize(
     ("mean", "deviation", "expected"),
-    [(0.7324, 0.0154, "0.73 ± 0.02"), (0.76, np.nan, "0.76 ± –"), (np.nan, np.nan, "–")],
+    [
+        (0.7324, 0.0154, "0.73 ± 0.02"),
+        (0.76, np.nan, "0.76 ± –"),
+        (np.nan, np.nan, "–"),
+        (-1e-3, 0, "0.00 ± 0.00"),
+    ],
 )
 def test_mean_and_deviation_are_printed_with_two_decimals(mean, deviation, expected):
     assert tables.mean_deviation(mean, deviation) == expected

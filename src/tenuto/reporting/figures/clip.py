@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from tenuto.analysis.words import NOTHING
 from tenuto.reporting.figures.style import (
     FIGURES,
     INK,
@@ -131,8 +132,8 @@ def words(resynthesis: Resynthesis) -> str:
     )
     return (
         f"Log spectrograms of clip {resynthesis.clip} before and after the attack and {third}; marks of its "
-        f"emotions before, after, and {shown(resynthesis)['heard']}.{where} {most} moves most, from {before[most]:.2f} "
-        f"to {after[most]:.2f}. {sentence(resynthesis)}"
+        f"emotions before, after, and {shown(resynthesis)['heard']}.{where} {most} moves most, from "
+        f"{before[most]:z.2f} to {after[most]:z.2f}. {sentence(resynthesis)}"
     )
 
 
@@ -144,12 +145,12 @@ def most_moved(resynthesis: Resynthesis) -> str:
 
 def percent(share: float) -> str:
     """A share in percent, with a true minus: ``-0.05`` is ``−5 %``."""
-    return f"{100 * share:.0f} %".replace("-", "−")
+    return f"{100 * share:z.0f} %".replace("-", "−")
 
 
 def decibels(value: float) -> str:
-    """Decibels with one decimal and a true minus."""
-    return f"{value:z.1f} dB".replace("-", "−")
+    """Decibels with one decimal and a true minus; a dash where nothing changes."""
+    return NOTHING if math.isinf(value) else f"{value:z.1f} dB".replace("-", "−")
 
 
 def _spectrograms(figure: Any, resynthesis: Resynthesis) -> None:

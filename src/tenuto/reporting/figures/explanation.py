@@ -86,7 +86,7 @@ def _profile(axes: Axes, explanation: Explanation, colour: str, scale: tuple[flo
     scale_axis(axes, values, scale)
     for place, name, value in zip(places, names, values, strict=True):
         rank = f" (above {explanation.places[name]:.0f} %)" if explanation.places else ""
-        axes.text(axes.get_xlim()[1], place, f"{value:.2f}{rank}", va="center", fontsize=8)
+        axes.text(axes.get_xlim()[1], place, f"{value:z.2f}{rank}", va="center", fontsize=8)
     axes.set(ylim=(-0.6, len(names) - 0.4), xlabel="prediction")
     axes.set_yticks(places, names)
     compared = (
@@ -128,7 +128,7 @@ def _effects(
         axes.barh(range(len(values)), values, color=colour)
         axes.axvline(0, color=INK, linewidth=0.8)
         axes.set_yticks(range(len(values)), [name.replace("_", " ") for name in concepts], fontsize=7)
-        axes.set_title(f"{emotion} {sum(values):+.2f}".replace("-", "−"), fontsize=9)
+        axes.set_title(f"{emotion} {sum(values):+z.2f}".replace("-", "−"), fontsize=9)
         axes.tick_params(axis="x", labelsize=7)
         open_axes(axes, "x")
 

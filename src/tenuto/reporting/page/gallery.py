@@ -85,7 +85,7 @@ def _clip(one: Shown) -> Clip:
     return Clip(
         title=f"{resynthesis.system} ({resynthesis.run})",
         sentences=(
-            f"The emotions move by {effect['after']:.3f}; {most} moves most, from {before:.2f} to {after:.2f}.",
+            f"The emotions move by {effect['after']:.3f}; {most} moves most, from {before:z.2f} to {after:z.2f}.",
             clips.sentence(resynthesis),
         ),
         player=_player(resynthesis),
@@ -123,7 +123,7 @@ def _line(resynthesis: Resynthesis) -> tuple[Cell, ...]:
         *(Cell(text) for text in (resynthesis.system, resynthesis.run, resynthesis.clip)),
         Cell(clips.budget(resynthesis)),
         Cell(f"{moved:.3f}", repr(moved)),
-        Cell(f"{most} {change:+.2f}".replace("-", "−")),
+        Cell(f"{most} {change:+z.2f}".replace("-", "−")),
         _decibels(resynthesis.snr_db),
         _decibels(resynthesis.nmr_db),
         Cell(NOTHING) if score is None else Cell(f"{score:.2f}", repr(score)),
@@ -131,4 +131,4 @@ def _line(resynthesis: Resynthesis) -> tuple[Cell, ...]:
 
 
 def _decibels(value: float) -> Cell:
-    return Cell(clips.decibels(value), repr(value)) if math.isfinite(value) else Cell(NOTHING)
+    return Cell(clips.decibels(value), repr(value) if math.isfinite(value) else "")

@@ -44,7 +44,7 @@ RUN_COLUMNS = {
     "Clean r": "z.3f",
     "Clean MAE": ".3f",
     "MAE after": ".3f",
-    "Added": "+.3f",
+    "Added": "+z.3f",
     "r after": "z.3f",
     "Median L2": ".3g",
     "Largest entry": ".3g",
@@ -66,7 +66,7 @@ def attacked(inputs: PageInputs) -> Section:
     """Figure 3, and what the rows support in sentences."""
     differences = smc2025.difference(inputs.rows)
     medians = differences.groupby("system")["difference"].median()[ordered_systems(differences)]
-    listed = "; ".join(f"{name} {value:+.3f}" for name, value in medians.items())
+    listed = "; ".join(f"{name} {value:+z.3f}" for name, value in medians.items())
     shown = picture(
         paper_figures.figure3(differences),
         f"Error that the attack adds to each system, medians over seeds: {listed}.",
@@ -148,7 +148,7 @@ def _curve_blocks(measured: Curves) -> list[Block]:
     if len(measured.emotions):
         ends = measured.emotions[measured.emotions["epsilon"] == measured.emotions["epsilon"].max()]
         reach = ends.groupby(["emotion", "direction"], sort=False)["change"].mean()
-        pushed = "; ".join(f"{emotion} {way} {value:+.2f}" for (emotion, way), value in reach.items())
+        pushed = "; ".join(f"{emotion} {way} {value:+z.2f}" for (emotion, way), value in reach.items())
         blocks.append(
             picture(
                 curve_figures.emotions(measured),
