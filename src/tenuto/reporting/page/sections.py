@@ -240,9 +240,10 @@ def _not_made(findings: Sequence[Finding]) -> list[Block]:
         NOT_EVALUATED: "`tenuto audit STUDY --root DATA --out DIR`",
         OBJECT_NOT_EVALUATED: '`run.audit().write("DIR")`',
     }
-    for reason in commands.keys() & reasons.keys():
-        made_by = f"{commands[reason]}, which takes minutes"
-        blocks.append(Text(f"Make them by {made_by}, and show them with `--audit DIR/audit.json`."))
+    for reason, command in commands.items():
+        if reason in reasons:
+            made_by = f"{command}, which takes minutes"
+            blocks.append(Text(f"Make them by {made_by}, and show them with `--audit DIR/audit.json`."))
     return blocks
 
 
