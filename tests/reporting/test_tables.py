@@ -147,13 +147,7 @@ def test_without_the_papers_values_nothing_speaks_of_them():
 
 def test_tables_of_a_comparison_fit_in_a_hundred_columns():
     compared = compare(made_up.study(), Settings(draws=100))
-    for show in (
-        comparison.show_systems,
-        comparison.show_pairs,
-        comparison.show_pooled,
-        comparison.show_mixed,
-        comparison.show_matched,
-    ):
+    for show in comparison.SHOWN.values():
         cells = show(compared).drop(columns=["group", "Error"])
         widths = [max(len(str(name)), *cells[name].str.len()) for name in cells]
         assert sum(widths) + 3 * len(widths) + 1 <= 100

@@ -51,6 +51,9 @@ RUN_COLUMNS = {
 }
 """Numbers of the table of all runs, and how they are printed."""
 
+COMPARED = ("Mean", "Difference", "Pooled t", "Diff.", "Diff.")
+"""The column of each table of a comparison without which a line says nothing."""
+
 
 def clean(inputs: PageInputs) -> Section:
     """Table 1, with the paper's values where the data are the paper's."""
@@ -102,14 +105,9 @@ def statistics(inputs: PageInputs) -> Section:
     """Intervals and tests of the error after the attack and of what the attack adds."""
     compared, captions = inputs.comparison, comparison.captions(inputs.comparison)
     blocks: list[Block] = [Text(compared.unit)]
-    for name, cells, empty in (
-        ("systems", comparison.show_systems(compared), compared.systems["mean"].isna()),
-        ("pairs", comparison.show_pairs(compared), compared.pairs["difference"].isna()),
-        ("pooled", comparison.show_pooled(compared), compared.pairs["pooled_t"].isna()),
-        ("mixed", comparison.show_mixed(compared), compared.mixed["difference"].isna()),
-        ("matched", comparison.show_matched(compared), compared.matched["difference"].isna()),
-    ):
-        chosen = cells[(cells[tables.GROUP] != "clean") & ~empty]
+    for (name, show), value in zip(comparison.SHOWN.items(), COMPARED, strict=True):
+        cells = show(compared)
+        chosen = cells[(cells[tables.GROUP] != "clean") & (cells[value] != words.NOTHING)]
         if len(chosen):
             blocks.append(table(chosen, captions[name], ("Error",)))
     blocks += points(compared.remarks)
