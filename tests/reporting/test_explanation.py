@@ -101,16 +101,6 @@ def test_panels_without_an_emotion_are_empty():
     assert [axes.get_title().split()[0] for axes in visible] == list(EMOTIONS)
 
 
-@pytest.mark.parametrize(("kind", "begins"), [("png", b"\x89PNG"), ("pdf", b"%PDF")])
-def test_a_figure_is_written_by_its_ending_and_always_the_same(tmp_path, kind, begins):
-    first, second = (
-        write_figure(explanation_figure(explained()), tmp_path / f"{time}.{kind}").read_bytes()
-        for time in range(2)
-    )
-    assert first.startswith(begins)
-    assert first == second
-
-
 @pytest.mark.parametrize("name", ["figure", "figure.svg"])
 def test_another_ending_is_refused(tmp_path, name):
     with pytest.raises(ConfigError, match=r"a figure ends in \.png or \.pdf"):

@@ -59,10 +59,8 @@ def clean(inputs: PageInputs) -> Section:
     """Table 1, with the paper's values where the data are the paper's."""
     numbers = smc2025.table1(inputs.rows, is_paper_data(inputs.data))
     caption = tables.caption_table1(inputs.rows, tables.has_paper(numbers))
-    blocks: list[Block] = [table(tables.show_table1(numbers), f"Table 1. {caption}")]
-    if remarks := inputs.remarks.get("clean"):
-        blocks.append(Points(remarks))
-    return Section("clean", "Without an attack", tuple(blocks))
+    shown = table(tables.show_table1(numbers), f"Table 1. {caption}")
+    return Section("clean", "Without an attack", (shown, *points(inputs.remarks_on("clean"))))
 
 
 def attacked(inputs: PageInputs) -> Section:
