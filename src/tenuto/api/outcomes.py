@@ -18,7 +18,7 @@ from tenuto.evaluation.intervention import Intervention
 from tenuto.evaluation.resynthesis import mean_survival
 from tenuto.evaluation.resynthesised_clip import SOUNDS, Resynthesis
 from tenuto.files import write_bytes, write_csv
-from tenuto.reporting.figures.clip import clip_figure
+from tenuto.reporting.figures.clip import clip_figure, words
 from tenuto.reporting.figures.explanation import intervention_figure
 from tenuto.reporting.figures.style import SCALE, save, svg_uri
 from tenuto.reporting.page.blocks import audio_uri
@@ -107,7 +107,7 @@ def clip_html(clip: Resynthesis, scale: tuple[float, float]) -> str:
         f'<audio controls src="{audio_uri(clip.sound(which))}"></audio></figure>'
         for which in SOUNDS
     )
-    image = f'<img alt="{html.escape(clip.clip)}" src="{svg_uri(clip_figure(clip, scale))}">'
+    image = f'<img alt="{html.escape(words(clip))}" src="{svg_uri(clip_figure(clip, scale))}">'
     return f"<div>{image}<br>{players}</div>"
 
 
