@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import textwrap
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +16,7 @@ from tenuto.reporting.figures.style import (
     PAPER,
     SCALE,
     drawing,
+    fitted,
     legend,
     new_figure,
     open_axes,
@@ -39,9 +39,6 @@ AUDIBLE_DB = 20
 
 COLOURS = 33
 """Few colours make small files."""
-
-LINE = 125
-"""Characters of a line above the pictures."""
 
 TICKS_HZ = (100, 200, 500, 1000, 2000, 5000, 10000)
 
@@ -71,8 +68,7 @@ def clip_figure(resynthesis: Resynthesis, scale: tuple[float, float] = SCALE) ->
     below = 0.9 + 0.28 * max(len(states["before"]) for states in groups.values())
     figure = new_figure(9.2, 4.15 + below)
     upper, lower = figure.subfigures(2, 1, height_ratios=[3.5, below], squeeze=False)[:, 0]
-    lines = [title(resynthesis), *textwrap.wrap(sentence(resynthesis), LINE)]
-    figure.suptitle("\n".join(lines), fontsize=9)
+    figure.suptitle(fitted(figure, f"{title(resynthesis)}\n{sentence(resynthesis)}", 9), fontsize=9)
     _spectrograms(upper, resynthesis)
     panels = lower.subplots(1, len(groups), squeeze=False)[0]
     colour = system_colours([resynthesis.system])[resynthesis.system]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import textwrap
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -37,6 +38,9 @@ LABEL_GAP = 0.065
 
 PANELS = 4
 """Emotions side by side."""
+
+TITLE_LETTERS = 20
+"""Of a line above a panel of one emotion, at most."""
 
 
 @FIGURES.register("curve")
@@ -195,7 +199,7 @@ def emotions(curves: Curves) -> Figure:
     panels = figure.subplots(lines, columns, sharex=True, sharey=True, squeeze=False).ravel()
     for emotion, axes in zip(names, panels, strict=False):
         _pushed(axes, curves, emotion, colours)
-        axes.set_title(emotion)
+        axes.set_title(textwrap.fill(emotion, TITLE_LETTERS))
         if reach := curves.natural_emotions.get(emotion):
             axes.axhspan(
                 -reach, reach, color=GREY, alpha=0.22, linewidth=0, label="natural changes", zorder=0

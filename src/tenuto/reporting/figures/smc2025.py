@@ -21,6 +21,7 @@ from tenuto.reporting.figures.style import (
     SCALE,
     SYSTEM_WORDS,
     drawing,
+    fitted,
     legend,
     new_figure,
     open_axes,
@@ -42,9 +43,6 @@ FEWEST_FOR_BOX = 5
 
 WHISKER = 1.5
 """Whiskers reach to the last value within so many box heights of the box."""
-
-LETTERS_PER_INCH = 15
-"""Of the note below Figure 4, at most."""
 
 TITLE_LETTERS = 28
 """Of a line above a panel of Figure 4, at most."""
@@ -196,7 +194,7 @@ def figure4(
     legend(figure, [panels[0, 0]], "upper")
     pair = attacked_pair(chosen)
     note = f"Seed {seed}, one point per test clip. Attacked predictions {pair}. Inset: clean points."
-    figure.supxlabel(textwrap.fill(note, int(LETTERS_PER_INCH * figure.get_figwidth())), fontsize=7)
+    figure.supxlabel(fitted(figure, note, 7), fontsize=7)
     return figure
 
 

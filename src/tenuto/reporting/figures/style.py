@@ -6,6 +6,7 @@ import contextlib
 import io
 import os
 import sys
+import textwrap
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextvars import ContextVar
@@ -135,6 +136,12 @@ def new_figure(width: float, height: float) -> Figure:
     from matplotlib.figure import Figure
 
     return Figure(figsize=(width, height), layout="constrained")
+
+
+def fitted(figure: Figure, text: str, size: float) -> str:
+    """A text of this font size in lines as wide as the figure; words that are longer are broken."""
+    letters = int(72 * figure.get_figwidth() / (0.588 * size))
+    return "\n".join(textwrap.fill(line, letters) for line in text.splitlines())
 
 
 _COLOURED: ContextVar[Sequence[str]] = ContextVar("coloured", default=())
