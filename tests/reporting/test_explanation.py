@@ -168,14 +168,12 @@ def test_an_attack_without_budget_has_none_in_its_name():
     assert attack_name(row) == "paper-2025-released, ReleasedAttack"
 
 
-def test_rows_of_two_runs_are_refused():
-    with pytest.raises(DataError, match="2 runs in the interventions"):
-        intervention_figure(pd.concat([corrected(), corrected(run="A2M2E-6")]))
-
-
-def test_no_rows_are_refused():
-    with pytest.raises(DataError, match="0 runs in the interventions"):
-        intervention_figure(corrected().iloc[:0])
+@pytest.mark.parametrize(
+    ("runs", "rows"), [(2, pd.concat([corrected(), corrected(run="A2M2E-6")])), (0, corrected()[:0])]
+)
+def test_rows_of_other_than_one_run_are_refused(runs, rows):
+    with pytest.raises(DataError, match=f"{runs} runs in the interventions"):
+        intervention_figure(rows)
 
 
 def test_a_missing_column_is_named():

@@ -66,20 +66,17 @@ def test_latex_is_escaped(text, expected):
 
 
 @pytest.mark.parametrize(
-    ("mean", "deviation", "expected"),
+    ("mean", "deviation", "alone", "expected"),
     [
-        (0.7324, 0.0154, "0.73 ± 0.02"),
-        (0.76, np.nan, "0.76 ± –"),
-        (np.nan, np.nan, "–"),
-        (-1e-3, 0, "0.00 ± 0.00"),
+        (0.7324, 0.0154, False, "0.73 ± 0.02"),
+        (0.76, np.nan, False, "0.76 ± –"),
+        (0.76, np.nan, True, "0.76"),  # a value of the paper without deviation
+        (np.nan, np.nan, False, "–"),
+        (-1e-3, 0, False, "0.00 ± 0.00"),
     ],
 )
-def test_mean_and_deviation_are_printed_with_two_decimals(mean, deviation, expected):
-    assert tables.mean_deviation(mean, deviation) == expected
-
-
-def test_a_mean_of_the_paper_without_deviation_is_shown_alone():
-    assert tables.mean_deviation(0.76, np.nan, alone=True) == "0.76"
+def test_mean_and_deviation_are_printed_with_two_decimals(mean, deviation, alone, expected):
+    assert tables.mean_deviation(mean, deviation, alone) == expected
 
 
 def test_one_seed_has_no_deviation():

@@ -127,6 +127,7 @@ def _page(inputs: PageInputs, date: str) -> Page:
     )
     if lacks:
         shown.append(Section("lacking", "Not in this report", (Points(lacks),)))
+    systems = _systems([one.rows for one in (inputs, *inputs.others)])
     return Page(
         title=f"Robustness of music-emotion recognition: {inputs.name}",
         question=_question(inputs),
@@ -135,9 +136,7 @@ def _page(inputs: PageInputs, date: str) -> Page:
         player=inside.listen(inputs),
         systems=tuple(
             (name, style.SYSTEM_WORDS.get(name, "not a system of the paper"), colour)
-            for name, colour in style.system_colours(
-                _systems([one.rows for one in (inputs, *inputs.others)])
-            ).items()
+            for name, colour in style.system_colours(systems).items()
         ),
         facts=facts(inputs),
         sections=tuple(shown),
