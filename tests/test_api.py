@@ -197,7 +197,9 @@ def test_clips_are_shown(run, tmp_path):
     shown = tenuto.show(run, clip, "paper-2025-released+iterations=2+step_size=0.05", out=tmp_path)
     assert [one.clip for one in shown.clips] == [clip]
     assert len(shown.files[clip]) == 5
-    assert shown._repr_html_().count("<audio") == 3
+    page = shown._repr_html_()
+    assert page.count("<audio") == 3
+    assert 'alt="Log spectrograms of clip' in page
     with pytest.raises(ConfigError, match="clips of several parts"):
         run.show([clip, run.part("train").clips[0]])
 

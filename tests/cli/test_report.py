@@ -9,8 +9,10 @@ import re
 import shutil
 
 import numpy as np
+import pandas as pd
 import pytest
 
+from tenuto.errors import ConfigError
 from tenuto.evaluation.audit.findings import NOT_EVALUATED, judged
 from tenuto.files import write_csv, write_json, write_safetensors
 from tenuto.reporting import verdicts
@@ -47,24 +49,30 @@ def test_json_says_what_was_written(made):
     assert [lack.split(":")[0] for lack in summary["missing"]] == ["Error by size of the attack"]
 
 
-def test_rows_in_a_file_are_reported_as_those_in_a_folder(tenuto, study, tmp_path):
-    (path,) = study.glob("runs/*/attacks/paper*.csv")
-    file = shutil.copy(path, tmp_path / "mine.csv")
-    outcome = tenuto("report", file, "--out", tmp_path / "report.html", "--json")
-    assert outcome.exit_code == 0, outcome.output
-    summary = json.loads(outcome.stdout)
-    assert {"attacked", "audit"} <= set(summary["sections"])
-    assert "mine" in (tmp_path / "report.html").read_text("utf-8")
-    assert list(tmp_path.glob("*")) == [file, tmp_path / "report.html"]
-
-
 def test_rows_of_several_attacks_in_a_file_are_judged_by_their_worst_case(tenuto, tmp_path):
-    file = write_csv(
-        tmp_path / "mine.csv", made_up.sound()
-    )  # without a column `worst`, as a user puts rows together
+    # Without a column `worst` and with clips of another part, as a user puts rows together.
+    rows = pd.concat([made_up.sound(), made_up.sound(split="validation")])
+    file = write_csv(tmp_path / "mine.csv", rows)
     outcome = tenuto("report", file, "--db", 40, "--out", tmp_path / "report.html", "--json")
     assert outcome.exit_code == 0, outcome.output
-    assert {"attacked", "curves"} <= set(json.loads(outcome.stdout)["sections"])
+    assert {"attacked", "audit", "curves"} <= set(json.loads(outcome.stdout)["sections"])
+    assert "recognition: mine</h1>" in (tmp_path / "report.html").read_text("utf-8")
+    assert set(tmp_path.iterdir()) == {file, tmp_path / "report.html"}
+
+
+@pytest.mark.parametrize(
+    ("column", "message"),
+    [
+        ({"split": "validation"}, "no test clips"),
+        ({"protocol": "mine/1"}, "'mine/1'"),
+        ({"protocol": ".."}, "'..'"),
+    ],
+)
+def test_rows_that_make_no_report_are_refused_with_their_file(refused, tmp_path, column, message):
+    file = write_csv(tmp_path / "mine.csv", made_up.run(**column))
+    sentence = refused("report", file)
+    assert sentence.startswith(f"error: {file}: ")
+    assert message in sentence
 
 
 def test_checks_that_were_not_made_have_one_true_reason(made):
@@ -92,13 +100,6 @@ def test_the_clips_reach_from_the_most_moved_to_the_least(made, study):
 
 def test_the_reason_of_a_change_is_told_by_concepts(made):
     assert "→" in made[0].read_text("utf-8").split("<h3>Clip")[1].split("<ul")[0]
-
-
-@pytest.mark.usefixtures("drawn")
-def test_the_same_study_gives_the_same_report(tenuto, study, data, made, tmp_path):
-    path = tmp_path / "again.html"
-    tenuto("report", study, "--out", path, "--clips", 2, *data)
-    assert path.read_bytes() == made[0].read_bytes()
 
 
 def test_without_data_the_gallery_is_left_out_and_said(tenuto, study, tmp_path):
@@ -133,6 +134,14 @@ def test_rows_of_an_older_kind_cost_the_gallery_alone(tenuto, own_study, data):
         f"{run.name}: {path}: no column settings. Delete the file and attack the run again."
     )
     assert "Head gain" not in result
+
+
+def test_concepts_without_a_linear_layer_behind_them_leave_the_gallery(tenuto, own_study, data, monkeypatch):
+    def refuse(network):
+        raise ConfigError("the linear layers of this model are not known.")
+
+    monkeypatch.setattr("tenuto.api.reports.linear_head", refuse)
+    assert "Gallery" not in lacks(tenuto, own_study[0], *data)
 
 
 def test_a_run_that_was_trained_further_costs_gallery_and_gain(tenuto, own_study, data):
@@ -180,28 +189,26 @@ def test_the_reason_for_no_gallery_is_the_true_one(tenuto, own_study, corpus, ca
 def test_findings_can_come_from_an_audit_made_before(tenuto, tmp_path):
     folder = stored(tmp_path / "study", plain((6,)))
     finding = judged("longer-search", 0.5, 0.1, "more steps find more.", fail=True)
-    path = write_json(tmp_path / "audit.json", verdicts.as_json([given(finding, PROTOCOL)]))
+    path = found(tmp_path, finding, PROTOCOL)
     outcome = tenuto("report", folder, "--audit", path, "--out", tmp_path / "report.html", "--json")
     assert "fails 1 check (longer-search)" in json.loads(outcome.stdout)["answer"][2]
 
 
-def given(finding, source):
-    """The finding as one of this source."""
-    return dataclasses.replace(finding, source=source)
+def found(folder, finding, source):
+    """The file of an audit with one finding of this source."""
+    content = verdicts.as_json([dataclasses.replace(finding, source=source)])
+    return write_json(folder / "audit.json", content)
 
 
 def test_an_audit_of_other_rows_is_refused(refused, tmp_path):
     folder = stored(tmp_path / "study", plain((6,)))
-    finding = given(judged("budget", 0.0, 0.0, "it binds."), "standard-1")
-    path = write_json(tmp_path / "audit.json", verdicts.as_json([finding]))
+    path = found(tmp_path, judged("budget", 0.0, 0.0, "it binds."), "standard-1")
     assert f"{path}: no findings on {PROTOCOL}" in refused("report", folder, "--audit", path)
 
 
 def test_an_audit_of_the_shown_rows_alone_leaves_other_rows_without_one(tenuto, tmp_path):
     folder = stored(tmp_path / "study", [*plain((6,)), mark_worst(made_up.sound())])
-    path = write_json(
-        tmp_path / "audit.json", verdicts.as_json([given(judged("budget", 0.0, 0.0, "x."), PROTOCOL)])
-    )
+    path = found(tmp_path, judged("budget", 0.0, 0.0, "x."), PROTOCOL)
     out = ("--out", tmp_path / "report.html")
     content = json.loads(
         tenuto("report", folder, "--protocol", PROTOCOL, "--audit", path, *out, "--json").stdout

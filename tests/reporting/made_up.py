@@ -68,6 +68,12 @@ def study(systems=SYSTEMS, seeds=SEEDS):
     )
 
 
+def renamed(rows, name):
+    """The rows with the emotion ``tender`` called by another name."""
+    objectives = rows["objective"].str.replace("tender", name, regex=False)
+    return rows.assign(objective=objectives).rename(columns=lambda column: column.replace("tender", name))
+
+
 SOUND = {"snr": {40: 0.1875, 20: 0.375}, "masked": {-6: 0.1875, 6: 0.75}}
 """Norm -> dB -> error of the worst attack there: the rows of `sound`."""
 

@@ -206,7 +206,11 @@ def test_the_words_say_what_a_picture_shows():
 def test_numbers_below_zero_have_a_true_minus():
     assert percent(-0.25) == "−25 %"
     assert decibels(-1.25) == "−1.2 dB"
-    assert decibels(-0.01) == "0.0 dB"
+    assert (percent(-0.001), decibels(-0.01)) == ("0 %", "0.0 dB")
+
+
+def test_the_ratio_of_no_change_is_a_dash():
+    assert decibels(math.inf) == decibels(-math.inf) == "–"
 
 
 def test_silence_and_no_change_can_be_drawn_and_saved(tmp_path):

@@ -1,13 +1,22 @@
+import dataclasses
+import itertools
+
 import numpy as np
 import pandas as pd
 import pytest
+from matplotlib.text import Text
 
-from tenuto.analysis import smc2025
+from tenuto.analysis import sentences, smc2025
 from tenuto.analysis.comparison import Settings, compare
 from tenuto.errors import DataError
 from tenuto.reporting import save
 from tenuto.reporting.figures import smc2025 as figures
+from tenuto.reporting.figures.clip import clip_figure
+from tenuto.reporting.figures.curves import curve, emotions
+from tenuto.reporting.figures.explanation import explanation_figure, intervention_figure
 from tenuto.reporting.figures.tradeoff import tradeoff
+from tests.analysis import test_curves
+from tests.reporting import test_clip, test_explanation
 
 from . import made_up
 
@@ -94,6 +103,21 @@ def test_figure_4_insets_show_the_clean_points_alone():
     assert all(line.get_marker() != "o" for line in inset.lines)
 
 
+@pytest.mark.parametrize(
+    ("scale", "drawn_scale"), [((0.1, 0.9), (0, 1)), ((-1.0, 1.0), (-1, 1)), ((1.0, 9.0), (1, 9))]
+)
+def test_figure_4_is_drawn_over_the_rating_scale(scale, drawn_scale):
+    rows = made_up.run("A2M2E", 21).assign(scale_low=scale[0], scale_high=scale[1])
+    values = [name for name in rows if name.startswith(("label_", "clean_", "adversarial_"))]
+    rows[values] = scale[0] + (scale[1] - scale[0]) * rows[values]
+    low, high = drawn_scale
+    for axes in panels(figures.figure4(rows)).values():
+        for drawn in (axes, *axes.child_axes):
+            (diagonal,) = (line for line in drawn.lines if line.get_linestyle() == "--")
+            np.testing.assert_array_equal(diagonal.get_xydata(), [[low, low], [high, high]])
+        assert axes.get_xlim() == pytest.approx((low - 0.05 * (high - low), high + 0.05 * (high - low)))
+
+
 def test_figure_4_shares_its_axes():
     limits = {
         (axes.get_xlim(), axes.get_ylim()) for axes in panels(figures.figure4(made_up.study())).values()
@@ -110,6 +134,8 @@ def test_figure_4_says_which_prediction_is_shown():
 def test_figure_4_takes_other_seeds_emotions_and_systems():
     figure = figures.figure4(made_up.study(), 6, ("sad",), ("A2E",))
     assert list(panels(figure)) == ["A2E: sad"]
+    figure.draw_without_rendering()
+    assert figure._supxlabel.get_window_extent().width < figure.bbox.width
 
 
 def test_figure_4_without_rows_names_what_was_wanted():
@@ -142,6 +168,42 @@ def test_the_overview_shows_both_measures_before_and_after():
     assert [label.get_text() for label in error.get_yticklabels()] == ["A2E", "A2M2E"]
     assert [line.get_xdata()[0] for line in error.lines if len(line.get_xdata())] == [0.1, 0.3, 0.2, 0.4]
     assert correlation.get_xlim() == (-1.05, 1.05)
+
+
+LONG = [f"A2M2E_sequential_bottleneck_variant_{number}" for number in range(10)]
+CROWDED = {
+    "overview": lambda: figures.overview(sentences.run_means(made_up.study(LONG)).means),
+    "figure3": lambda: figures.figure3(smc2025.difference(made_up.study(LONG))),
+    "figure4": lambda: figures.figure4(made_up.study(LONG), systems=LONG[:3]),
+    "curve": lambda: curve(test_curves.measured(pd.concat(map(test_curves.run, LONG)))),
+    "emotions": lambda: emotions(
+        test_curves.measured(made_up.renamed(test_curves.pushing(test_curves.run()), LONG[0]))
+    ),
+    "explanation": lambda: explanation_figure(
+        dataclasses.replace(
+            test_explanation.explained(),
+            source="-".join(LONG[:4]),
+            effects={name: {"mode": 0.1} for name in LONG[:4]},
+        )
+    ),
+    "intervention": lambda: intervention_figure(test_explanation.corrected(run=" ".join(LONG), system="A2E")),
+    "clip": lambda: clip_figure(test_clip.made_up(clip="".join(LONG))),
+}
+
+
+@pytest.mark.parametrize("kind", CROWDED)
+def test_many_long_names_are_neither_cut_nor_drawn_over_each_other(kind):
+    figure = CROWDED[kind]()
+    figure.draw_without_rendering()
+    texts = [text for text in figure.findobj(Text) if text.get_visible() and len(text.get_text()) > 9]
+    names = [text for text in texts if "_" in text.get_text() and not text.get_rotation()]
+    assert names
+    assert all(
+        0 <= text.get_window_extent().x0 <= text.get_window_extent().x1 <= figure.bbox.x1 for text in texts
+    )
+    pairs = itertools.combinations([text.get_window_extent() for text in names], 2)
+    assert not any(first.overlaps(second) for first, second in pairs)
+    assert figure.axes[0].get_window_extent().height > 0.2 * figure.bbox.height
 
 
 def test_a_figure_is_saved_as_png_and_pdf_with_the_same_bytes_each_time(tmp_path):

@@ -11,6 +11,7 @@ import hashlib
 import io
 import itertools
 import re
+from html import escape
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -19,11 +20,14 @@ import pandas as pd
 import pytest
 import soundfile
 
+import tenuto
 from tenuto.config import DataConfig
-from tenuto.errors import DataError, FileError
+from tenuto.errors import ConfigError, DataError, FileError
 from tenuto.evaluation.audit.findings import CHECKS, NOT_EVALUATED, OBJECT_NOT_EVALUATED, not_recorded
 from tenuto.files import write_json
 from tenuto.reporting import gather, make_page, read_findings, render, verdicts, write_report
+from tenuto.reporting.figures import style
+from tenuto.reporting.figures.explanation import concept_figure
 from tenuto.reporting.page import blocks, inside, report, sections
 from tenuto.store.rows import mark_worst, values_of
 from tests.analysis import test_curves, test_natural
@@ -126,6 +130,7 @@ def test_sections_that_lack_their_rows_are_left_out_and_named(bare):
     assert [lack.split(":")[0] for lack in shown.lacks] == [
         *("Error by size of the attack", "Natural changes", "Audit", "Head gain", "Gallery"),
     ]
+    assert shown.lacks[1].endswith(": not measured. Run `tenuto natural RUN --root DATA`.")
     assert shown.player is None
     assert 'href="#listen"' not in render(shown)
 
@@ -145,10 +150,15 @@ def test_without_named_concepts_there_is_no_section_on_them(tmp_path):
     assert any(sentence.startswith("Concepts: no system with named concepts") for sentence in shown.lacks)
 
 
+def of_kind(section, kind):
+    """The blocks of a section that are tables, clips, ..."""
+    assert isinstance(section, blocks.Section)
+    return [block for block in section.blocks if isinstance(block, kind)]
+
+
 def words(section):
     """All sentences of a section's lists."""
-    assert isinstance(section, blocks.Section)
-    return [item for block in section.blocks if isinstance(block, blocks.Points) for item in block.items]
+    return [item for block in of_kind(section, blocks.Points) for item in block.items]
 
 
 def test_where_nothing_was_corrected_the_command_is_named(bare):
@@ -209,6 +219,22 @@ def test_what_could_not_be_shown_is_said_in_its_section_or_instead_of_it(everyth
     )
 
 
+def test_natural_changes_of_other_weights_are_left_out_and_said(tmp_path):
+    rows = [test_curves.run(system).assign(checkpoint="a" * 64) for system in ("A2E", "A2M2E")]
+    own = [
+        test_curves.natural(system).assign(checkpoint=weights * 64)
+        for system, weights in (("A2E", "a"), ("A2M2E", "b"))
+    ]
+    folder = stored(tmp_path, [mark_worst(table) for table in rows] + own)
+    page_inputs = gather(folder, "standard-1", 0.1, draws=100)
+    section = sections.natural(page_inputs)
+    (table,) = of_kind(section, blocks.Table)
+    assert {line[1].text for line in table.lines} == {"A2E"}
+    assert words(section) == [
+        "natural-1 of A2M2E-6 was measured with other weights than were attacked: left out."
+    ]
+
+
 def test_curves_that_cannot_be_drawn_say_why(tmp_path):
     other = test_curves.run("A2M2E", ladder={0.1: 0.5})
     page_inputs = inputs(stored(tmp_path, [*plain((6,)), test_curves.run(), other]))
@@ -226,8 +252,7 @@ def test_only_the_papers_data_are_compared_with_the_paper(tmp_path):
     page_inputs = inputs(stored(tmp_path, [made_up.run()]))
     names = {}
     for data in (None, DataConfig(dataset="synthetic"), DataConfig()):
-        table = sections.clean(dataclasses.replace(page_inputs, data=data)).blocks[0]
-        assert isinstance(table, blocks.Table)
+        (table,) = of_kind(sections.clean(dataclasses.replace(page_inputs, data=data)), blocks.Table)
         names[data and data.dataset] = (table.columns, [line[0].text for line in table.lines])
     own = (("System", "Seeds", "Avg. corr.", "MAE"), ["A2E"])
     assert names[None] == names["synthetic"] == own
@@ -280,6 +305,14 @@ def test_names_cannot_break_the_page(tmp_path):
     assert [text for _, text in page.named("title")] == ["Robustness of music-emotion recognition: <i>"]
 
 
+def test_names_from_right_to_left_leave_numbers_in_their_place(tmp_path):
+    page = make_page(inputs(stored(tmp_path, [made_up.run("שלום עולם", attacked=0.5)])))
+    html = render(page)
+    assert "שלום עולם +0.375" in page.sections[0].blocks[0].alt
+    assert html.count("\u2068שלום עולם\u2069 +0.375.") == 2  # for screen readers and in words
+    assert "\u2068\u2068" not in html
+
+
 def test_six_clips_of_ten_seconds_stay_below_fifteen_megabytes_even_of_noise(everything, html, monkeypatch):
     monkeypatch.undo()  # figures are drawn
     noise = np.random.default_rng(0).integers(-32767, 32768, (2, 221_900)).astype(np.int16)
@@ -290,11 +323,7 @@ def test_six_clips_of_ten_seconds_stay_below_fifteen_megabytes_even_of_noise(eve
 
 
 def gallery_clip(result, place):
-    section = inside.gallery(result)
-    assert isinstance(section, blocks.Section)
-    clip = section.blocks[1 + place]
-    assert isinstance(clip, blocks.Clip)
-    return clip
+    return of_kind(inside.gallery(result), blocks.Clip)[place]
 
 
 def test_the_samples_that_were_measured_are_played(everything):
@@ -482,9 +511,31 @@ def test_the_audit_is_ordered_by_severity_with_its_questions(everything):
 
 
 def test_every_system_is_explained(shown, read):
-    assert [name for name, _ in shown.systems] == ["A2E", "A2M2E"]
+    assert [name for name, *_ in shown.systems] == ["A2E", "A2M2E"]
     texts = [text for _, text in read.named("dt", "dd")]
-    assert all(text in texts for pair in shown.systems for text in pair)
+    assert all(text in texts for *pair, _ in shown.systems for text in pair)
+
+
+def test_a_system_has_one_colour_on_the_whole_page(tmp_path, monkeypatch):
+    """Names of one's own may hold anything, such as the name of a system of the study; a figure may show some only."""
+    drawn = {}
+
+    def draw(shifts, system):
+        drawn[system] = style.system_colours([system])[system]
+        return concept_figure(shifts, system)
+
+    monkeypatch.setattr(inside, "concept_figure", draw)
+    names = ["<b>mine</b>", "my A2M2E", "A2M2E"]
+    page = make_page(inputs(stored(tmp_path, [bottleneck().assign(system=name, run=name) for name in names])))
+    shown = {name: colour for name, _, colour in page.systems}
+    assert drawn == shown
+    assert len(set(shown.values())) == 3
+    html = render(page)
+    for name, colour in shown.items():
+        assert re.search(
+            rf'<span class="swatch c-{colour[1:]}" aria-hidden="true"></span>{escape(name)}<', html
+        )
+        assert html.count(f".c-{colour[1:]} {{ background: ") == 2  # light and dark
 
 
 def test_sections_below_the_answer_are_folded(read):
@@ -507,10 +558,7 @@ def test_movement_is_held_against_how_far_clean_clips_differ(everything):
     clean = values_of(rows, "clean")
     spread = np.sqrt(((clean - clean.mean(axis=0)) ** 2).sum(axis=1)).mean()
     assert inside.movement(rows) == pytest.approx((0.625 * np.sqrt(8), spread))
-    section = inside.gain(everything)
-    assert isinstance(section, blocks.Section)
-    table = section.blocks[0]
-    assert isinstance(table, blocks.Table)
+    (table,) = of_kind(inside.gain(everything), blocks.Table)
     line = dict(zip(table.columns, table.lines[0], strict=True))
     assert (line["Run"].text, line["Moves by"].text) == ("A2E-6", "1.768")
     assert float(line["Clips differ by"].sort) == pytest.approx(spread)
@@ -521,10 +569,7 @@ def test_a_constant_predictor_has_no_share_of_movement(everything):
     rows = everything.rows.copy()
     own = [name for name in rows.columns if name.startswith("clean_")]
     rows[own] = 0.5
-    section = inside.gain(dataclasses.replace(everything, rows=rows))
-    assert isinstance(section, blocks.Section)
-    table = section.blocks[0]
-    assert isinstance(table, blocks.Table)
+    (table,) = of_kind(inside.gain(dataclasses.replace(everything, rows=rows)), blocks.Table)
     place = table.columns.index("Quotient")
     assert {line[place].text for line in table.lines} == {"–"}
 
@@ -538,8 +583,7 @@ def test_the_concepts_parts_add_up_to_the_change_of_an_emotion():
 
 
 def test_the_table_of_all_runs_sorts_by_full_digits(everything):
-    table = sections.runs(everything).blocks[0]
-    assert isinstance(table, blocks.Table)
+    (table,) = of_kind(sections.runs(everything), blocks.Table)
     assert table.sortable
     assert table.columns[3:6] == ("Protocol", "Norm", "Epsilon")
     budgets = {tuple((cell.text, cell.sort) for cell in line[3:6]) for line in table.lines}
@@ -598,6 +642,12 @@ def test_a_protocol_with_several_budgets_wants_one_chosen(tmp_path):
     assert chosen.attack == f"standard-1, linf {max(test_curves.LADDER):g}"
 
 
+@pytest.mark.parametrize("clips", [-1, 2.5, "two"])
+def test_what_is_no_number_of_clips_is_refused_before_any_work(clips):
+    with pytest.raises(ConfigError, match="clips must be a whole number"):
+        tenuto.report("no study", clips=clips)
+
+
 def test_findings_come_back_from_the_file_of_an_audit(tmp_path):
     path = write_json(tmp_path / "audit.json", verdicts.as_json(FINDINGS))
     assert read_findings(path) == FINDINGS
@@ -641,7 +691,7 @@ def test_every_unit_of_epsilon_has_sections_of_its_own(tmp_path):
     names = [section.name for section in page.sections]
     assert {"curves", "curves-1", "statistics-1", "attacked-1"} <= set(names)
     assert len(names) == len(set(names))
-    assert [name for name, _ in page.systems] == ["A2E", "A2M2E", "waves"]
+    assert [name for name, *_ in page.systems] == ["A2E", "A2M2E", "waves"]
     html = render(page)
     assert f"epsilon from 0 to 0.2 in {unit}" in html
     assert f"Epsilon in {unit}: By size of the attack" in html

@@ -22,13 +22,8 @@ from tenuto.reporting.figures import style
 from tests.analysis import test_certificates, test_curves
 from tests.reporting import made_up, test_clip, test_explanation, test_figures
 
-NAME = r"Ke$ha & Ty $ign \frac{"
-
-
-def renamed(rows: pd.DataFrame) -> pd.DataFrame:
-    """The rows with the emotion ``tender`` called by `NAME`."""
-    objectives = rows["objective"].str.replace("tender", NAME, regex=False)
-    return rows.assign(objective=objectives).rename(columns=lambda column: column.replace("tender", NAME))
+NAME = r"Ke$ha & Ty $ign 音 \frac{"
+"""A formula to matplotlib, and a character that its font lacks."""
 
 
 def explanation() -> Any:
@@ -53,7 +48,7 @@ def attribution() -> Any:
 
 
 def curves(rows: pd.DataFrame) -> Any:
-    return test_curves.measured(renamed(test_curves.pushing(rows)))
+    return test_curves.measured(made_up.renamed(test_curves.pushing(rows), NAME))
 
 
 EXAMPLES: dict[str, Callable[[], Any]] = {
@@ -65,7 +60,7 @@ EXAMPLES: dict[str, Callable[[], Any]] = {
     "figure3": lambda: figures.smc2025.figure3(
         pd.DataFrame({"system": [NAME], "seed": [6], "difference": [0.1]})
     ),
-    "figure4": lambda: figures.smc2025.figure4(renamed(made_up.run(NAME)), 6, (NAME,), (NAME,)),
+    "figure4": lambda: figures.smc2025.figure4(made_up.renamed(made_up.run(NAME), NAME), 6, (NAME,), (NAME,)),
     "attribution": lambda: figures.attribution.attribution_figure(attribution()),
     "curve": lambda: figures.curves.curve(curves(test_curves.run(NAME))),
     "emotions": lambda: figures.curves.emotions(curves(test_curves.run())),

@@ -22,6 +22,12 @@ def test_markdown_is_a_table_with_its_caption():
 
 def test_markdown_cells_cannot_break_the_table():
     assert r"| a\|b\_c | 1 |" in tables.markdown(shown("a|b_c"), "")
+    assert r"| \&lt; \~\~ \$ | 1 |" in tables.markdown(shown("&lt;\r~~\r$"), "")
+
+
+@pytest.mark.parametrize("name", ["[2pt]", "*"])
+def test_a_name_is_no_option_of_a_latex_line(name):
+    assert tables.latex(shown(name), "").splitlines()[7] == f"    {{}}{name} & 1 \\\\"
 
 
 def test_latex_rules_stand_where_the_group_changes():
@@ -52,7 +58,7 @@ def test_the_group_itself_is_not_printed():
         ("0.73 ± 0.02", r"0.73 $\pm$ 0.02"),
         ("50 % & more_", r"50 \% \& more\_"),
         ("{x}^2 \\ ~", r"\{x\}\textasciicircum{}2 \textbackslash{} \textasciitilde{}"),
-        ("a\nb", "a b"),
+        ("a\nb\r|", r"a b \textbar{}"),
     ],
 )
 def test_latex_is_escaped(text, expected):
@@ -60,15 +66,17 @@ def test_latex_is_escaped(text, expected):
 
 
 @pytest.mark.parametrize(
-    ("mean", "deviation", "expected"),
-    [(0.7324, 0.0154, "0.73 ± 0.02"), (0.76, np.nan, "0.76 ± –"), (np.nan, np.nan, "–")],
+    ("mean", "deviation", "alone", "expected"),
+    [
+        (0.7324, 0.0154, False, "0.73 ± 0.02"),
+        (0.76, np.nan, False, "0.76 ± –"),
+        (0.76, np.nan, True, "0.76"),  # a value of the paper without deviation
+        (np.nan, np.nan, False, "–"),
+        (-1e-3, 0, False, "0.00 ± 0.00"),
+    ],
 )
-def test_mean_and_deviation_are_printed_with_two_decimals(mean, deviation, expected):
-    assert tables.mean_deviation(mean, deviation) == expected
-
-
-def test_a_mean_of_the_paper_without_deviation_is_shown_alone():
-    assert tables.mean_deviation(0.76, np.nan, alone=True) == "0.76"
+def test_mean_and_deviation_are_printed_with_two_decimals(mean, deviation, alone, expected):
+    assert tables.mean_deviation(mean, deviation, alone) == expected
 
 
 def test_one_seed_has_no_deviation():
@@ -136,13 +144,7 @@ def test_without_the_papers_values_nothing_speaks_of_them():
 
 def test_tables_of_a_comparison_fit_in_a_hundred_columns():
     compared = compare(made_up.study(), Settings(draws=100))
-    for show in (
-        comparison.show_systems,
-        comparison.show_pairs,
-        comparison.show_pooled,
-        comparison.show_mixed,
-        comparison.show_matched,
-    ):
+    for show in comparison.SHOWN.values():
         cells = show(compared).drop(columns=["group", "Error"])
         widths = [max(len(str(name)), *cells[name].str.len()) for name in cells]
         assert sum(widths) + 3 * len(widths) + 1 <= 100

@@ -281,7 +281,7 @@ def measure(
     norms = dict.fromkeys(name for name, _ in budgets_of(_limited(chosen)))
     natural = rows.iloc[:0] if natural is None else natural
     natural = natural[natural["run"].isin(chosen["run"]) & (natural["split"] == "test")]
-    natural, strangers = _of_same_weights(natural, chosen)
+    natural, strangers = of_same_weights(natural, chosen)
     is_graded = natural["protocol"] == GRADED
     corruption, reason = _corruption(natural[is_graded], draws, seed)
     first, *others = (
@@ -295,7 +295,7 @@ def measure(
     return dataclasses.replace(first, remarks=(*first.remarks, *strangers, *reason), others=tuple(others))
 
 
-def _of_same_weights(natural: pd.DataFrame, rows: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
+def of_same_weights(natural: pd.DataFrame, rows: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
     """Natural changes without those of other weights than were attacked, and a sentence for each run that has some."""
     if not ("checkpoint" in natural and "checkpoint" in rows):
         return natural, []

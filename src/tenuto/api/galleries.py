@@ -102,8 +102,9 @@ def gallery(
         run if isinstance(run, Run) else open_run(run, root, cache=cache, trust=trust, progress=progress)
         for run in named
     ]
-    protocol = protocol or _only_protocol(opened[0])
-    tables = [worst_rows(run.files, "test", protocol) for run in opened]
+    first = worst_rows(opened[0].files, "test", protocol)
+    named_protocol = str(first["protocol"].iloc[0])
+    tables = [first, *(worst_rows(run.files, "test", named_protocol) for run in opened[1:])]
     if isinstance(clips, int):
         require_whole("clips", clips, 1)
     sizes = _sizes(tables[0], epsilon, db, norm)
@@ -128,16 +129,6 @@ def gallery(
     path = write_text(out, render(make_gallery(shown, remarks), "gallery"))
     results = tuple(one.resynthesis for one in shown)
     return Gallery(path, path.stat().st_size, results, tuple(remarks))
-
-
-def _only_protocol(run: Run) -> str:
-    """The protocol that a run was attacked with; empty for none. Raises `ConfigError` for several."""
-    protocols = run.files.perturbed_protocols()
-    if len(protocols) > 1:
-        raise ConfigError(
-            f"{run.files.attacks}: contains {', '.join(protocols)}. Choose one with `protocol`."
-        )
-    return next(iter(protocols), "")
 
 
 def _at(rows: pd.DataFrame, norm: str, epsilon: float) -> pd.DataFrame:

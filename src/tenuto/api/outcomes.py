@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import dataclasses
 import html
 import re
@@ -19,9 +18,10 @@ from tenuto.evaluation.intervention import Intervention
 from tenuto.evaluation.resynthesis import mean_survival
 from tenuto.evaluation.resynthesised_clip import SOUNDS, Resynthesis
 from tenuto.files import write_bytes, write_csv
-from tenuto.reporting.figures.clip import clip_figure
+from tenuto.reporting.figures.clip import clip_figure, words
 from tenuto.reporting.figures.explanation import intervention_figure
 from tenuto.reporting.figures.style import SCALE, save, svg_uri
+from tenuto.reporting.page.blocks import audio_uri
 from tenuto.store.budgets import norm_of
 
 
@@ -104,15 +104,11 @@ def clip_html(clip: Resynthesis, scale: tuple[float, float]) -> str:
     """Picture and players of one clip."""
     players = "".join(
         f'<figure style="display:inline-block"><figcaption>{which}</figcaption>'
-        f'<audio controls src="data:audio/flac;base64,{_base64(clip.sound(which))}"></audio></figure>'
+        f'<audio controls src="{audio_uri(clip.sound(which))}"></audio></figure>'
         for which in SOUNDS
     )
-    image = f'<img alt="{html.escape(clip.clip)}" src="{svg_uri(clip_figure(clip, scale))}">'
+    image = f'<img alt="{html.escape(words(clip))}" src="{svg_uri(clip_figure(clip, scale))}">'
     return f"<div>{image}<br>{players}</div>"
-
-
-def _base64(content: bytes) -> str:
-    return base64.b64encode(content).decode("ascii")
 
 
 def attack_name(clip: Resynthesis) -> str:

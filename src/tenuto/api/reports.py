@@ -14,9 +14,10 @@ from tenuto.api.auditing import trust_runs
 from tenuto.api.comparing import Place
 from tenuto.api.datasets import find_data, prepare
 from tenuto.api.progress import SILENT, Progress
+from tenuto.attacks.checks import require_whole
 from tenuto.data import Prepared
 from tenuto.display import Displayed, Element, paragraphs
-from tenuto.errors import ConfigError, DataError, TenutoError
+from tenuto.errors import ConfigError, DataError, TenutoError, quote
 from tenuto.evaluation.audit import Data, audit as run_audit, open_sources
 from tenuto.evaluation.linear_head import head_gain, linear_head
 from tenuto.evaluation.resynthesis import resynthesise_clips
@@ -113,7 +114,9 @@ def report(
     Raises:
         FileError: No rows of that protocol, or a damaged file.
         DataError: No such budget, several and none chosen, or rows that contradict each other.
+        ConfigError: A number of clips that is not whole or negative.
     """
+    require_whole("clips", clips, 0)
     study = complete(study)
     with contextlib.ExitStack() as stack:
         if study.is_file():
@@ -142,9 +145,17 @@ def report(
 
 
 def _unpacked(file: Path, folder: Path) -> Path:
-    """Rows of a file as the folder of a study. Raises `FileError` or `DataError`."""
-    for number, (_, own) in enumerate(read_rows(file).groupby("run", sort=False)):
+    """The rows of test clips in a file as the folder of a study. Raises `FileError` or `DataError`."""
+    given = read_rows(file)
+    given = given[given["split"] == "test"]
+    if given.empty:
+        raise DataError(f"{file}: the rows hold no test clips; attack the test split first.")
+    for number, (_, own) in enumerate(given.groupby("run", sort=False)):
         for protocol, rows in own.groupby("protocol", sort=False):
+            if "/" in str(protocol) or str(protocol).startswith("."):
+                raise DataError(
+                    f"{file}: protocol {quote(protocol)} must not contain a slash or begin with a dot. Rename it."
+                )
             write_rows(RunFolder(folder / f"{number}").rows(protocol), rows)
     return folder
 
@@ -276,11 +287,14 @@ def _with_remarks(inputs: PageInputs, section: str, sentences: list[str]) -> Pag
 
 
 def _weights(run: Run) -> dict[str, dict[str, float]] | None:
-    """Emotion -> concept -> weight of the network; None without a bottleneck."""
+    """Emotion -> concept -> weight of the network; None where emotions are no linear function of named units."""
     model = run.recogniser
     if not model.concepts:
         return None
-    weight = linear_head(model.network).to_emotions[0]
+    try:
+        weight = linear_head(model.network).to_emotions[0]
+    except ConfigError:
+        return None
     return {
         emotion: dict(zip(model.concepts, line.tolist(), strict=True))
         for emotion, line in zip(model.emotions, weight, strict=True)

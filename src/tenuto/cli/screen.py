@@ -221,7 +221,7 @@ def changes_table(attacked: RecordingAttack) -> Table:
         is_emotion = place < len(recogniser.emotions)
         if place == len(recogniser.emotions):
             table.add_section()
-        values = (f"{before:.3f}", f"{after:.3f}", f"{change:+.3f}")
+        values = (f"{before:z.3f}", f"{after:z.3f}", f"{change:+z.3f}")
         table.add_row(escape(str(name)), *values, bar(after, attacked.scale if is_emotion else (0.0, 1.0)))
     worst = attacked.rows[attacked.rows["worst"]]
     table.caption = (
@@ -333,7 +333,7 @@ def _clip_table(resynthesis: Resynthesis) -> Table:
     for states in (resynthesis.emotions, resynthesis.concepts or {}):
         for name in states.get("before", {}):
             values = [states.get(state, {}).get(name) for state in ("annotation", *names)]
-            table.add_row(escape(name), *("" if value is None else f"{value:.3f}" for value in values))
+            table.add_row(escape(name), *("" if value is None else f"{value:z.3f}" for value in values))
         table.add_section()
     return table
 

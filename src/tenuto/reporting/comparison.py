@@ -91,6 +91,16 @@ def show_matched(comparison: Comparison) -> pd.DataFrame:
     return pd.DataFrame(shown, dtype=str)
 
 
+SHOWN = {
+    "systems": show_systems,
+    "pairs": show_pairs,
+    "pooled": show_pooled,
+    "mixed": show_mixed,
+    "matched": show_matched,
+}
+"""The tables in their order."""
+
+
 def _pair(table: pd.DataFrame) -> dict[str, Any]:
     return {
         GROUP: table["quantity"],
@@ -107,7 +117,7 @@ def _interval(comparison: Comparison, table: pd.DataFrame, pattern: str = "z.4f"
 
 
 def captions(comparison: Comparison) -> dict[str, str]:
-    """Captions of the tables ``systems pairs pooled mixed matched``, without the sentence on the unit."""
+    """Captions of the tables of `SHOWN`, without the sentence on the unit."""
     settings = comparison.settings
     bootstrap = (
         "Intervals: two-way bootstrap, seeds and clips resampled independently "
@@ -162,13 +172,8 @@ def write_comparison(comparison: Comparison, out: str | Path) -> dict[str, Path]
     """
     texts = captions(comparison)
     written: dict[str, Path] = {}
-    for name, table, shown in (
-        ("systems", comparison.systems, show_systems(comparison)),
-        ("pairs", comparison.pairs, show_pairs(comparison)),
-        ("pooled", None, show_pooled(comparison)),
-        ("mixed", comparison.mixed, show_mixed(comparison)),
-        ("matched", comparison.matched, show_matched(comparison)),
-    ):
+    for name, show in SHOWN.items():
+        table = None if name == "pooled" else getattr(comparison, name)
         caption = f"{texts[name]} {comparison.unit}"
-        written |= write(Path(out) / f"stats_{name}", table, shown, caption)
+        written |= write(Path(out) / f"stats_{name}", table, show(comparison), caption)
     return written | save(tradeoff(comparison), Path(out) / "stats_tradeoff")

@@ -27,7 +27,7 @@ GROUP = "group"
 PAPER = "print_"
 """What the columns of the paper's own values begin with."""
 
-_MARKDOWN = str.maketrans({mark: f"\\{mark}" for mark in "\\|*_`<>[]"} | {"\n": " "})
+_MARKDOWN = str.maketrans({mark: f"\\{mark}" for mark in "\\|*_`<>[]&~$"} | {"\n": " ", "\r": " "})
 _LATEX = {
     "\\": r"\textbackslash{}",
     "~": r"\textasciitilde{}",
@@ -36,9 +36,11 @@ _LATEX = {
     "−": "$-$",
     "–": "--",
     "×": r"$\times$",
+    "|": r"\textbar{}",
     "<": "$<$",
     ">": "$>$",
     "\n": " ",
+    "\r": " ",
     **{mark: f"\\{mark}" for mark in "&%$#_{}"},
 }
 
@@ -52,8 +54,8 @@ def mean_deviation(mean: float, deviation: float, alone: bool = False) -> str:
     if math.isnan(mean):
         return NOTHING
     if math.isnan(deviation) and alone:
-        return f"{mean:.2f}"
-    return f"{mean:.2f} ± {number(deviation, '.2f')}"
+        return f"{mean:z.2f}"
+    return f"{mean:z.2f} ± {number(deviation, '.2f')}"
 
 
 def show_table1(table: pd.DataFrame) -> pd.DataFrame:
@@ -143,7 +145,7 @@ def show_curves(curves: Curves) -> pd.DataFrame:
             "Clean MAE": number(line["clean_mae"], ".3f"),
             f"MAE at {largest}": number(line["largest_mae"], ".3f"),
             "Doubles at": _size(axis, line["doubling"]) + _sizes(axis, line, largest),
-            "Mean excess": number(line["mean_excess"], ".3f") + _range(line, "mean_excess"),
+            "Mean excess": number(line["mean_excess"], "z.3f") + _range(line, "mean_excess"),
         }
         if len(curves.natural):
             has_natural = isinstance(line["natural_change"], str)
@@ -169,7 +171,7 @@ def show_corruption(errors: pd.DataFrame) -> pd.DataFrame:
     lines = errors.to_dict("records")
     shown = {"System": errors["system"], "Clean MAE": numbers(errors["clean_mae"], ".3f")}
     for heading, name in (("Corruption error", "corruption_error"), ("Increase", "increase")):
-        shown[heading] = [f"{line[name]:.3f}{_range(line, name)}" for line in lines]
+        shown[heading] = [f"{line[name]:z.3f}{_range(line, name)}" for line in lines]
     return pd.DataFrame(shown, dtype=str)
 
 
@@ -177,7 +179,7 @@ def _size(axis: Norm, value: float) -> str:
     """A size in the unit of its axis; one that no budget reaches is infinite."""
     if not np.isfinite(value):
         return "any size" if value == axis.value(0.0) else "not reached"
-    return f"{value:.1f} dB" if axis.in_db else f"{value:.3f}"
+    return f"{value:z.1f} dB" if axis.in_db else f"{value:.3f}"
 
 
 def _sizes(axis: Norm, line: Mapping[Hashable, Any], largest: str) -> str:
@@ -193,7 +195,7 @@ def _sizes(axis: Norm, line: Mapping[Hashable, Any], largest: str) -> str:
 def _range(line: Mapping[Hashable, Any], name: str) -> str:
     """`` (low to high)``, nothing without an interval."""
     ends = (line[f"{name}_low"], line[f"{name}_high"])
-    return "" if np.isnan(ends).any() else f" ({ends[0]:.3f} to {ends[1]:.3f})"
+    return "" if np.isnan(ends).any() else f" ({ends[0]:z.3f} to {ends[1]:z.3f})"
 
 
 def caption_curves(curves: Curves) -> str:
@@ -267,7 +269,9 @@ def latex(shown: pd.DataFrame, caption: str) -> str:
 
 
 def _latex_line(cells: Sequence[str]) -> str:
-    return f"{' & '.join(escape_latex(cell) for cell in cells)} \\\\"
+    r"""One line; a bracket or star at its beginning would belong to the ``\\`` or the rule above."""
+    line = " & ".join(escape_latex(cell) for cell in cells)
+    return f"{'{}' if line.startswith(('[', '*')) else ''}{line} \\\\"
 
 
 def escape_latex(text: str) -> str:

@@ -80,23 +80,23 @@ def saved_rows(
         ConfigError: No such protocol, or several and none chosen.
         DataError: No such budget, or several and none chosen, or rows of an earlier version without settings.
     """
-    protocols = run.perturbed_protocols(part)
-    if protocol is None and len(protocols) > 1:
-        raise ConfigError(f"{run.attacks}: contains {', '.join(protocols)}. Choose one with `protocol`.")
-    rows = worst_rows(run, part, protocol or next(iter(protocols), ""))
+    rows = worst_rows(run, part, protocol)
     # `at_budget` renames the attack of what it chooses; these rows keep the names of their own attacks.
     places = at_budget(rows.assign(place=range(len(rows))), epsilon, db=db, norm=norm)["place"]
     return rows.iloc[places.to_numpy()].reset_index(drop=True)
 
 
-def worst_rows(run: RunFolder, part: str, protocol: str) -> pd.DataFrame:
-    """The rows of a protocol whose perturbations are saved, at all its budgets.
+def worst_rows(run: RunFolder, part: str, protocol: str | None) -> pd.DataFrame:
+    """The rows of a protocol whose perturbations are saved, at all its budgets; see `saved_rows`.
 
     Raises:
-        ConfigError: No such protocol.
+        ConfigError: No such protocol, or several and none chosen.
         DataError: Rows of an earlier version without settings.
     """
     protocols = run.perturbed_protocols(part)
+    if protocol is None and len(protocols) > 1:
+        raise ConfigError(f"{run.attacks}: contains {', '.join(protocols)}. Choose one with `protocol`.")
+    protocol = protocol or next(iter(protocols), "")
     if protocol not in protocols:
         named = f" by {protocol}" if protocol else ""
         hint = f" {did_you_mean(protocol, protocols)}" if protocols else ""

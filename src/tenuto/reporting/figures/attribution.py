@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tenuto.reporting.figures.style import FIGURES, drawing, new_figure
+from tenuto.reporting.figures.style import FIGURES, drawing, fitted, new_figure
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -36,7 +36,7 @@ def attribution_figure(attribution: Attribution) -> Figure:
         maps["after the attack on the attribution"] = moved.values
     figure = new_figure(8.4, 1.0 + 1.7 * (1 + len(maps)))
     title = f"{attribution.source}, {attribution.run}: {attribution.output} {attribution.prediction:.3f}"
-    figure.suptitle(title, fontsize=10)
+    figure.suptitle(fitted(figure, title, 10), fontsize=10)
     panels = figure.subplots(1 + len(maps), 1, sharex=True, squeeze=False)[:, 0]
     seconds = float(attribution.segments["to_seconds"].max())
     _draw(panels[0], attribution.inputs, seconds, attribution, "input", None)

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import math
-import textwrap
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from tenuto.analysis.words import NOTHING
 from tenuto.reporting.figures.style import (
     FIGURES,
     INK,
     PAPER,
     SCALE,
     drawing,
+    fitted,
     legend,
     new_figure,
     open_axes,
@@ -38,9 +39,6 @@ AUDIBLE_DB = 20
 
 COLOURS = 33
 """Few colours make small files."""
-
-LINE = 125
-"""Characters of a line above the pictures."""
 
 TICKS_HZ = (100, 200, 500, 1000, 2000, 5000, 10000)
 
@@ -70,8 +68,7 @@ def clip_figure(resynthesis: Resynthesis, scale: tuple[float, float] = SCALE) ->
     below = 0.9 + 0.28 * max(len(states["before"]) for states in groups.values())
     figure = new_figure(9.2, 4.15 + below)
     upper, lower = figure.subfigures(2, 1, height_ratios=[3.5, below], squeeze=False)[:, 0]
-    lines = [title(resynthesis), *textwrap.wrap(sentence(resynthesis), LINE)]
-    figure.suptitle("\n".join(lines), fontsize=9)
+    figure.suptitle(fitted(figure, f"{title(resynthesis)}\n{sentence(resynthesis)}", 9), fontsize=9)
     _spectrograms(upper, resynthesis)
     panels = lower.subplots(1, len(groups), squeeze=False)[0]
     colour = system_colours([resynthesis.system])[resynthesis.system]
@@ -131,8 +128,8 @@ def words(resynthesis: Resynthesis) -> str:
     )
     return (
         f"Log spectrograms of clip {resynthesis.clip} before and after the attack and {third}; marks of its "
-        f"emotions before, after, and {shown(resynthesis)['heard']}.{where} {most} moves most, from {before[most]:.2f} "
-        f"to {after[most]:.2f}. {sentence(resynthesis)}"
+        f"emotions before, after, and {shown(resynthesis)['heard']}.{where} {most} moves most, from "
+        f"{before[most]:z.2f} to {after[most]:z.2f}. {sentence(resynthesis)}"
     )
 
 
@@ -144,12 +141,12 @@ def most_moved(resynthesis: Resynthesis) -> str:
 
 def percent(share: float) -> str:
     """A share in percent, with a true minus: ``-0.05`` is ``−5 %``."""
-    return f"{100 * share:.0f} %".replace("-", "−")
+    return f"{100 * share:z.0f} %".replace("-", "−")
 
 
 def decibels(value: float) -> str:
-    """Decibels with one decimal and a true minus."""
-    return f"{value:z.1f} dB".replace("-", "−")
+    """Decibels with one decimal and a true minus; a dash where nothing changes."""
+    return NOTHING if math.isinf(value) else f"{value:z.1f} dB".replace("-", "−")
 
 
 def _spectrograms(figure: Any, resynthesis: Resynthesis) -> None:

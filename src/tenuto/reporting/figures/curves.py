@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import textwrap
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -38,6 +39,9 @@ LABEL_GAP = 0.065
 PANELS = 4
 """Emotions side by side."""
 
+TITLE_LETTERS = 20
+"""Of a line above a panel of one emotion, at most."""
+
 
 @FIGURES.register("curve")
 @drawing()
@@ -48,7 +52,7 @@ def curve(curves: Curves) -> Figure:
     always predicting the mean rating and the corruption error. Below, lines mark natural changes. The corruption error
     and natural changes are means over the systems.
     """
-    figure = new_figure(4.8, 5.6)
+    figure = new_figure(4.8, 5.6 + 0.17 * max(0, len(curves.summary) - 8))  # room for a long legend
     above, below = figure.subplots(2, 1, sharex=True)
     for axes, quantity, label in (
         (above, "error", "MAE, worst case"),
@@ -195,7 +199,7 @@ def emotions(curves: Curves) -> Figure:
     panels = figure.subplots(lines, columns, sharex=True, sharey=True, squeeze=False).ravel()
     for emotion, axes in zip(names, panels, strict=False):
         _pushed(axes, curves, emotion, colours)
-        axes.set_title(emotion)
+        axes.set_title(textwrap.fill(emotion, TITLE_LETTERS))
         if reach := curves.natural_emotions.get(emotion):
             axes.axhspan(
                 -reach, reach, color=GREY, alpha=0.22, linewidth=0, label="natural changes", zorder=0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import textwrap
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,6 +18,7 @@ from tenuto.reporting.figures.style import (
     INK,
     SCALE,
     drawing,
+    fitted,
     legend,
     new_figure,
     open_axes,
@@ -33,6 +35,9 @@ if TYPE_CHECKING:
 
 COLUMNS = 4
 """Emotions side by side where each has a panel of its own."""
+
+TITLE_LETTERS = 20
+"""Of a line above such a panel, at most."""
 
 SHORTEST_CURVE = 2.5
 """Seconds between the first and the last window below which a curve shows nothing."""
@@ -67,7 +72,8 @@ def explanation_figure(explanation: Explanation, scale: tuple[float, float] = SC
     upper, *rest = figure.subfigures(
         1 + bool(lines), 1, height_ratios=[top, below][: 1 + bool(lines)], squeeze=False
     )[:, 0]
-    figure.suptitle(f"Predictions of {explanation.system} for {Path(explanation.source).name}", fontsize=11)
+    title = f"Predictions of {explanation.system} for {Path(explanation.source).name}"
+    figure.suptitle(fitted(figure, title, 11), fontsize=11)
     colour = system_colours([explanation.system])[explanation.system]
     panels = upper.subplots(1, 1 + curves, squeeze=False)[0]
     _profile(panels[0], explanation, colour, scale)
@@ -86,7 +92,7 @@ def _profile(axes: Axes, explanation: Explanation, colour: str, scale: tuple[flo
     scale_axis(axes, values, scale)
     for place, name, value in zip(places, names, values, strict=True):
         rank = f" (above {explanation.places[name]:.0f} %)" if explanation.places else ""
-        axes.text(axes.get_xlim()[1], place, f"{value:.2f}{rank}", va="center", fontsize=8)
+        axes.text(axes.get_xlim()[1], place, f"{value:z.2f}{rank}", va="center", fontsize=8)
     axes.set(ylim=(-0.6, len(names) - 0.4), xlabel="prediction")
     axes.set_yticks(places, names)
     compared = (
@@ -109,7 +115,7 @@ def _curves(axes: Axes, explanation: Explanation, colour: str, scale: tuple[floa
         axes.plot(explanation.curve.seconds, strip, color=colour, linewidth=1.4)
     axes.set(ylim=(-0.6, len(series) - 0.4), yticks=[], xlabel="centre of the window (s)")
     note = f"Along the recording: 10 s windows, each strip from {low:.2g} to {low + height:.2g}"
-    axes.set_title(note, fontsize=8, loc="left")
+    axes.set_title(textwrap.fill(note, 57), fontsize=8, loc="left")
     open_axes(axes, "x")
     axes.spines["left"].set_visible(False)
 
@@ -128,7 +134,8 @@ def _effects(
         axes.barh(range(len(values)), values, color=colour)
         axes.axvline(0, color=INK, linewidth=0.8)
         axes.set_yticks(range(len(values)), [name.replace("_", " ") for name in concepts], fontsize=7)
-        axes.set_title(f"{emotion} {sum(values):+.2f}".replace("-", "−"), fontsize=9)
+        title = f"{emotion} {sum(values):+z.2f}".replace("-", "−")
+        axes.set_title(textwrap.fill(title, TITLE_LETTERS), fontsize=9)
         axes.tick_params(axis="x", labelsize=7)
         open_axes(axes, "x")
 
@@ -171,7 +178,7 @@ def intervention_figure(rows: pd.DataFrame) -> Figure:
     panels[0].set_ylabel("MAE of the emotions")
     panels[0].set_ylim(bottom=0)
     legend(figure, panels, columns=2)
-    figure.suptitle(title, fontsize=9)
+    figure.suptitle(fitted(figure, title, 9), fontsize=9)
     return figure
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -17,14 +18,16 @@ from tenuto.reporting.figures.style import (
     GREY,
     INK,
     PAPER,
+    SCALE,
     SYSTEM_WORDS,
     drawing,
+    fitted,
     legend,
     new_figure,
     open_axes,
     system_colours,
 )
-from tenuto.store.rows import KINDS, values_of
+from tenuto.store.rows import KINDS, scale_of, values_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -40,6 +43,9 @@ FEWEST_FOR_BOX = 5
 
 WHISKER = 1.5
 """Whiskers reach to the last value within so many box heights of the box."""
+
+TITLE_LETTERS = 28
+"""Of a line above a panel of Figure 4, at most."""
 
 INSET = 0.31
 """Width and height of the inset as a share of its panel."""
@@ -58,7 +64,8 @@ def overview(means: pd.DataFrame) -> Figure:
     """
     systems = list(means.index)
     colours, places = system_colours(systems), range(len(systems))[::-1]
-    figure = new_figure(7.2, 1.3 + 0.38 * len(systems))
+    wide = 0.075 * max(0, max(map(len, systems)) - 26)  # names that are longer leave no room for the titles
+    figure = new_figure(7.2 + wide, 1.3 + 0.38 * len(systems))
     panels = figure.subplots(1, 2, sharey=True)
     for axes, (before, after), title in zip(
         panels,
@@ -106,7 +113,9 @@ def figure3(differences: pd.DataFrame) -> Figure:
         raise DataError("Figure 3 has no runs to show. Attack some runs first.")
     systems = ordered_systems(differences)
     colours = system_colours(systems)
-    figure = new_figure(6.4, 4.4 + 0.17 * len(systems))
+    longest = max(map(len, systems))
+    is_crowded = longest * len(systems) > 60  # letters below the axis
+    figure = new_figure(6.4, 4.4 + 0.17 * len(systems) + 0.06 * longest * is_crowded)
     axes = figure.add_subplot()
     for position, name in enumerate(systems):
         values = differences.loc[differences["system"] == name, "difference"].to_numpy(np.float64)
@@ -115,7 +124,8 @@ def figure3(differences: pd.DataFrame) -> Figure:
         axes.plot([], [], "s", color=colours[name], label=label)
     low, high = float(differences["difference"].min()), float(differences["difference"].max())
     axes.set_ylim(min(0.0, 1.06 * low), (max(0.0, high) or 1.0) * 1.06)
-    axes.set_xticks(range(len(systems)), systems)
+    turned: dict[str, Any] = {"rotation": 45, "ha": "right", "rotation_mode": "anchor"} if is_crowded else {}
+    axes.set_xticks(range(len(systems)), systems, **turned)
     axes.set_xlim(-0.6, len(systems) - 0.4)
     axes.set_ylabel("ΔMAE (after − before)")
     axes.set_title("Error added by the attack: one dot per seed, bar at the median")
@@ -154,7 +164,7 @@ def figure4(
     """Figure 4 of the paper: predictions over annotations of one seed, systems in columns, emotions in rows.
 
     Crosses are clean predictions, circles attacked ones, the dashed line is a perfect prediction, the inset
-    shows the clean points alone. The y axis is shared, so that systems compare.
+    shows the clean points alone; all over the rating scale of the rows. The y axis is shared, so that systems compare.
 
     Raises:
         DataError: None of these systems has rows of this seed.
@@ -166,16 +176,17 @@ def figure4(
             f"Figure 4 has no rows of {', '.join(systems)} with seed {seed}. Choose another seed."
         )
     grid = [[_points(chosen[chosen["system"] == name], emotion) for name in shown] for emotion in emotions]
-    across, up, corner = _frame([points for line in grid for points in line])
+    scale = _joined(_scale(chosen), *(label for line in grid for label, *_ in line))
+    across, up, corner = _frame([points for line in grid for points in line], scale)
     figure = new_figure(max(2.6 * len(shown) + 0.9, 4.4), 2.2 * len(emotions) + 1.1)
     panels = figure.subplots(len(emotions), len(shown), sharex=True, sharey=True, squeeze=False)
-    colours = system_colours(shown)
+    colours = system_colours(ordered_systems(rows))
     for line, emotion, row in zip(grid, emotions, panels, strict=True):
         for points, name, axes in zip(line, shown, row, strict=True):
-            _predictions(axes, points, colours[name])
+            _predictions(axes, points, colours[name], scale)
             axes.set(xlim=across, ylim=up)
-            axes.set_title(f"{name}: {emotion}")
-            _inset(axes, points, corner)
+            axes.set_title(textwrap.fill(f"{name}: {emotion}", TITLE_LETTERS))
+            _inset(axes, points, corner, scale)
     for axes in panels[-1]:
         axes.set_xlabel("Annotation")
     for axes in panels[:, 0]:
@@ -183,7 +194,7 @@ def figure4(
     legend(figure, [panels[0, 0]], "upper")
     pair = attacked_pair(chosen)
     note = f"Seed {seed}, one point per test clip. Attacked predictions {pair}. Inset: clean points."
-    figure.supxlabel(note, fontsize=7)
+    figure.supxlabel(fitted(figure, note, 7), fontsize=7)
     return figure
 
 
@@ -192,36 +203,49 @@ def _points(rows: pd.DataFrame, emotion: str) -> Points:
     return label, clean, attacked
 
 
-def _predictions(axes: Axes, points: Points, colour: str) -> None:
+def _scale(rows: pd.DataFrame) -> Limits:
+    """The rating scale of the rows, or 0 to 1 as in the paper where that holds all of it."""
+    low, high = scale_of(rows) or SCALE
+    return SCALE if SCALE[0] <= low and high <= SCALE[1] else (low, high)
+
+
+def _joined(scale: Limits, *values: Values) -> Limits:
+    """A scale, and more where a value lies outside."""
+    joined = np.concatenate([scale, *values])
+    return float(joined.min()), float(joined.max())
+
+
+def _predictions(axes: Axes, points: Points, colour: str, scale: Limits) -> None:
     label, clean, attacked = points
     axes.plot(label, clean, "x", color=INK, markersize=4.5, zorder=3, label="clean")
     axes.plot(label, attacked, "o", color=colour, markersize=5.5, fillstyle="none", label="attacked")
-    axes.plot([0, 1], [0, 1], color=GREY, linestyle="--", linewidth=1.2, zorder=1, label="perfect prediction")
+    axes.plot(scale, scale, color=GREY, linestyle="--", linewidth=1.2, zorder=1, label="perfect prediction")
 
 
-def _frame(points: Sequence[Points]) -> tuple[Limits, Limits, tuple[float, float]]:
+def _frame(points: Sequence[Points], scale: Limits) -> tuple[Limits, Limits, tuple[float, float]]:
     """Limits shared by all panels, and a corner free of points: the y axis grows until there is one."""
-    labels = np.concatenate([label for label, _, _ in points])
-    predictions = np.concatenate([values for _, *pair in points for values in pair])
-    across = (min(0.0, float(labels.min())) - 0.05, max(1.0, float(labels.max())) + 0.05)
-    low, high = min(0.0, float(predictions.min())), max(1.0, float(predictions.max()))
+    margin = 0.05 * (scale[1] - scale[0])
+    across = (scale[0] - margin, scale[1] + margin)
+    low, high = _joined(scale, *(values for _, *pair in points for values in pair))
     low, high = low - 0.06 * (high - low), high + 0.06 * (high - low)
     for growth in np.arange(0.0, 0.7, 0.05):
         for right, top in CORNERS:
             room = growth * (high - low)
             up = (low, high + room) if top else (low - room, high)
-            if not _covered(points, across, up, (right, top)):
+            if not _covered(points, across, up, (right, top), scale):
                 return across, up, (right, top)
     return across, (low, high + 0.7 * (high - low)), CORNERS[0]
 
 
-def _covered(points: Sequence[Points], across: Limits, up: Limits, corner: tuple[float, float]) -> bool:
+def _covered(
+    points: Sequence[Points], across: Limits, up: Limits, corner: tuple[float, float], scale: Limits
+) -> bool:
     """Does an inset in this corner hide a point or the end of the diagonal in any panel?"""
     reach = INSET + 0.05
     for label, *predictions in points:
         for values in predictions:
-            x = (np.append(label, [0, 1]) - across[0]) / (across[1] - across[0])
-            y = (np.append(values, [0, 1]) - up[0]) / (up[1] - up[0])
+            x = (np.append(label, scale) - across[0]) / (across[1] - across[0])
+            y = (np.append(values, scale) - up[0]) / (up[1] - up[0])
             near_x = x > 1 - reach if corner[0] else x < reach
             near_y = y > 1 - reach if corner[1] else y < reach
             if (near_x & near_y).any():
@@ -229,16 +253,16 @@ def _covered(points: Sequence[Points], across: Limits, up: Limits, corner: tuple
     return False
 
 
-def _inset(axes: Axes, points: Points, corner: tuple[float, float]) -> None:
-    """The clean points alone, with the same unit on both axes of 0 to 1 (more where a point needs it)."""
+def _inset(axes: Axes, points: Points, corner: tuple[float, float], scale: Limits) -> None:
+    """The clean points alone, with the same unit on both axes of the scale (more where a point needs it)."""
     label, clean, _ = points
     margin = 0.025
     left, bottom = (1 - INSET - margin if side else margin for side in corner)
     inset = axes.inset_axes((left, bottom, INSET, INSET))
-    inset.plot([0, 1], [0, 1], color=GREY, linestyle="--", linewidth=0.9)
+    inset.plot(scale, scale, color=GREY, linestyle="--", linewidth=0.9)
     inset.plot(label, clean, "x", color=INK, markersize=2.6, markeredgewidth=0.7)
-    both = np.concatenate([label, clean])
-    reach = (min(0.0, float(both.min())) - 0.06, max(1.0, float(both.max())) + 0.06)
+    low, high = _joined(scale, label, clean)
+    reach = (low - 0.06 * (scale[1] - scale[0]), high + 0.06 * (scale[1] - scale[0]))
     inset.set(xlim=reach, ylim=reach, xticks=[], yticks=[])
     for spine in inset.spines.values():
         spine.set_linewidth(0.6)

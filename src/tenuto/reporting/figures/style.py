@@ -6,7 +6,10 @@ import contextlib
 import io
 import os
 import sys
+import textwrap
+import warnings
 from collections.abc import Callable, Iterator, Sequence
+from contextvars import ContextVar
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import quote
@@ -117,12 +120,14 @@ def _import_matplotlib() -> None:
 def drawing() -> Iterator[None]:
     """Draw with matplotlib's defaults and `STYLE`, whatever the user's matplotlibrc and environment say.
 
-    Works as a decorator too. The caller's settings are restored.
+    Works as a decorator too. The caller's settings are restored. Characters that the font lacks are drawn as boxes: no
+    warning for each of them.
     """
     _import_matplotlib()
     from matplotlib import style
 
-    with style.context(["default", STYLE]):
+    with style.context(["default", STYLE]), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph .* missing from")
         yield
 
 
@@ -133,9 +138,28 @@ def new_figure(width: float, height: float) -> Figure:
     return Figure(figsize=(width, height), layout="constrained")
 
 
+def fitted(figure: Figure, text: str, size: float) -> str:
+    """A text of this font size in lines as wide as the figure; words that are longer are broken."""
+    letters = int(72 * figure.get_figwidth() / (0.588 * size))
+    return "\n".join(textwrap.fill(line, letters) for line in text.splitlines())
+
+
+_COLOURED: ContextVar[Sequence[str]] = ContextVar("coloured", default=())
+
+
+@contextlib.contextmanager
+def coloured(systems: Sequence[str]) -> Iterator[None]:
+    """Figures drawn inside give each of these systems one colour, whichever of them a figure shows."""
+    token = _COLOURED.set(systems)
+    try:
+        yield
+    finally:
+        _COLOURED.reset(token)
+
+
 def system_colours(systems: Sequence[str]) -> dict[str, str]:
-    """System -> colour; systems of the study always have the same one."""
-    others = [name for name in dict.fromkeys(systems) if name not in SYSTEM_COLOURS]
+    """System -> colour; systems of the study always have the same one, others that of their place (`coloured`)."""
+    others = [name for name in dict.fromkeys((*_COLOURED.get(), *systems)) if name not in SYSTEM_COLOURS]
     cycle = {name: OTHER_COLOURS[place % len(OTHER_COLOURS)] for place, name in enumerate(others)}
     return {name: SYSTEM_COLOURS.get(name) or cycle[name] for name in systems}
 

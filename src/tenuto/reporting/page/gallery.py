@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 
 from tenuto.analysis.words import NOTHING
 from tenuto.reporting.figures import clip as clips
-from tenuto.reporting.page.blocks import Cell, Clip, Player, Section, Sound, Table, audio_uri, picture
-from tenuto.reporting.page.inside import CAPTIONS, predicted
+from tenuto.reporting.figures.style import coloured
+from tenuto.reporting.page.blocks import Cell, Clip, Player, Section, Table, picture
+from tenuto.reporting.page.inside import CAPTIONS, player, predicted
 
 if TYPE_CHECKING:
     from tenuto.evaluation.resynthesised_clip import Resynthesis
@@ -60,11 +61,12 @@ def make_gallery(shown: Sequence[Shown], remarks: Sequence[str] = ()) -> Gallery
     groups: dict[tuple[str, str], list[Shown]] = {}
     for one in shown:
         groups.setdefault((one.resynthesis.clip, clips.budget(one.resynthesis)), []).append(one)
-    sections = [
-        Section(f"clip-{place}", f"Clip {clip}, {budget}", tuple(_clip(one) for one in own))
-        for place, ((clip, budget), own) in enumerate(groups.items(), 1)
-    ]
-    names = dict.fromkeys(one.resynthesis.system for one in shown)
+    names = list(dict.fromkeys(one.resynthesis.system for one in shown))
+    with coloured(names):
+        sections = [
+            Section(f"clip-{place}", f"Clip {clip}, {budget}", tuple(_clip(one) for one in own))
+            for place, ((clip, budget), own) in enumerate(groups.items(), 1)
+        ]
     introduction = (
         "Each clip is played before and after the attack, with the same gain, and then what the attack adds, "
         "amplified. Switch while a sound plays: the position stays.",
@@ -83,7 +85,7 @@ def _clip(one: Shown) -> Clip:
     return Clip(
         title=f"{resynthesis.system} ({resynthesis.run})",
         sentences=(
-            f"The emotions move by {effect['after']:.3f}; {most} moves most, from {before:.2f} to {after:.2f}.",
+            f"The emotions move by {effect['after']:.3f}; {most} moves most, from {before:z.2f} to {after:z.2f}.",
             clips.sentence(resynthesis),
         ),
         player=_player(resynthesis),
@@ -104,12 +106,7 @@ def _player(resynthesis: Resynthesis) -> Player:
         "after": "After the attack",
         "amplified": f"Difference, {louder:.0f} dB louder",
     }
-    title = f"Clip {resynthesis.clip}, {resynthesis.system}"
-    sounds = (
-        Sound(label, f"{title}: {label[0].lower()}{label[1:]}", audio_uri(resynthesis.sound(which)))
-        for which, label in labels.items()
-    )
-    return Player(title, tuple(sounds))
+    return player(resynthesis, f"Clip {resynthesis.clip}, {resynthesis.system}", labels)
 
 
 def _table(shown: Sequence[Shown]) -> Table:
@@ -126,7 +123,7 @@ def _line(resynthesis: Resynthesis) -> tuple[Cell, ...]:
         *(Cell(text) for text in (resynthesis.system, resynthesis.run, resynthesis.clip)),
         Cell(clips.budget(resynthesis)),
         Cell(f"{moved:.3f}", repr(moved)),
-        Cell(f"{most} {change:+.2f}".replace("-", "−")),
+        Cell(f"{most} {change:+z.2f}".replace("-", "−")),
         _decibels(resynthesis.snr_db),
         _decibels(resynthesis.nmr_db),
         Cell(NOTHING) if score is None else Cell(f"{score:.2f}", repr(score)),
@@ -134,4 +131,4 @@ def _line(resynthesis: Resynthesis) -> tuple[Cell, ...]:
 
 
 def _decibels(value: float) -> Cell:
-    return Cell(clips.decibels(value), repr(value)) if math.isfinite(value) else Cell(NOTHING)
+    return Cell(clips.decibels(value), repr(value) if math.isfinite(value) else "")

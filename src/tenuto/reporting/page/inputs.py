@@ -50,7 +50,7 @@ class PageInputs:
         findings: Of an audit of ``rows``.
         gains: Run -> `tenuto.evaluation.linear_head.head_gain`.
         resyntheses: Of the clips of one run.
-        weights: From the concepts to the emotions of that run; None without a bottleneck.
+        weights: From the concepts to the emotions of that run; None without a linear layer between them.
         others: The same of rows in other units or norms, which are not compared with these.
         remarks: Name of a section -> what could not be shown in it and why, a sentence each; ``runs``: runs that
             could not be read.
@@ -155,6 +155,7 @@ def gather(
     variations = [tables.pop(name) for name in (NATURAL, GRADED) if name in tables]
     natural = pd.concat(variations, ignore_index=True) if variations else None
     shown_unit, *more_units = [unit] if unit is not None else _units(rows)
+    natural, strangers = (None, []) if natural is None else curves.of_same_weights(natural, rows)
     source = _Source(StudyFolder(study).name, runs, tables, natural, draws)
     shown = source.inputs(at_budget(in_unit(rows, shown_unit), epsilon, db=db, norm=norm), shown_unit)
     others: list[PageInputs] = []
@@ -173,7 +174,12 @@ def gather(
     return dataclasses.replace(
         shown,
         others=tuple(others),
-        remarks={**shown.remarks, "units": tuple(remarks), "runs": tuple(dict.fromkeys(map(str, damaged)))},
+        remarks={
+            **shown.remarks,
+            "natural": tuple(strangers),
+            "units": tuple(remarks),
+            "runs": tuple(dict.fromkeys(map(str, damaged))),
+        },
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -114,7 +115,7 @@ GAIN_COLUMNS = {
     "Moves by": ".3f",
     "Clips differ by": ".3f",
     "Quotient": ".2f",
-    "Added MAE": "+.3f",
+    "Added MAE": "+z.3f",
     "r after": "z.3f",
 }
 """Numbers of the table of head gains, and how they are printed."""
@@ -162,10 +163,14 @@ def listen(inputs: PageInputs) -> Player | None:
 
 
 def _player(resynthesis: Resynthesis) -> Player:
-    title = f"Clip {resynthesis.clip}"
+    return player(resynthesis, f"Clip {resynthesis.clip}", SOUNDS)
+
+
+def player(resynthesis: Resynthesis, title: str, labels: Mapping[str, str]) -> Player:
+    """Sounds of a clip, each with its label."""
     sounds = (
         Sound(label, f"{title}: {label[0].lower()}{label[1:]}", audio_uri(resynthesis.sound(which)))
-        for which, label in SOUNDS.items()
+        for which, label in labels.items()
     )
     return Player(title, tuple(sounds))
 
@@ -250,11 +255,11 @@ def because_of(resynthesis: Resynthesis, weights: Weights) -> str:
         for name, weight in weights[emotion].items()
     }
     ordered = sorted(parts, key=lambda name: -abs(parts[name]))
-    largest = [f"{name.replace('_', ' ')} {parts[name]:+.2f}" for name in ordered[:3]]
+    largest = [f"{name.replace('_', ' ')} {parts[name]:+z.2f}" for name in ordered[:3]]
     others = [f"others {sum(parts[name] for name in ordered[3:]):+z.2f}"] if ordered[3:] else []
     change = after[emotion] - before[emotion]
     return (
-        f"{emotion} {before[emotion]:.2f} → {after[emotion]:.2f}, {change:+.2f}: {', '.join(largest + others)}."
+        f"{emotion} {before[emotion]:z.2f} → {after[emotion]:z.2f}, {change:+z.2f}: {', '.join(largest + others)}."
     ).replace("-", "−")
 
 
@@ -265,7 +270,7 @@ def predicted(resynthesis: Resynthesis) -> Table:
     for states in (resynthesis.emotions, resynthesis.concepts or {}):
         for name in states.get("before", {}):
             values = [states.get(state, {}).get(name) for state in names]
-            shown = (words.NOTHING if value is None else f"{value:.3f}" for value in values)
+            shown = (words.NOTHING if value is None else f"{value:z.3f}" for value in values)
             lines.append(tuple(Cell(text) for text in (name.replace("_", " "), *shown)))
     caption = f"What {resynthesis.run} predicts of clip {resynthesis.clip}."
     headings = tuple(name.capitalize() for name in names.values())

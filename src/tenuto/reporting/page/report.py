@@ -9,6 +9,7 @@ import base64
 import dataclasses
 import hashlib
 import math
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,8 +29,8 @@ from tenuto.evaluation.audit.findings import (
     missing_checks,
 )
 from tenuto.files import write_text
+from tenuto.reporting.figures import style
 from tenuto.reporting.figures.smc2025 import overview
-from tenuto.reporting.figures.style import DARK_COLOURS, SYSTEM_COLOURS, SYSTEM_WORDS
 from tenuto.reporting.page import inside, sections
 from tenuto.reporting.page.blocks import Picture, Player, Points, Section, picture
 from tenuto.reporting.page.inputs import PageInputs
@@ -67,6 +68,9 @@ LEVEL = 0.05
 COMPUTED = "Computed from the audio as proxies; no listener rated them."
 GENERATED = "Music and ratings are generated; no listener rated them. The results say nothing about people."
 
+RIGHT_TO_LEFT = re.compile("R+(?:[^\\w]+R+)*".replace("R", "[\u0590-\u08ff\ufb1d-\ufdff\ufe70-\ufeff]"))
+"""Words in Hebrew, Arabic and scripts like these."""
+
 LESS_OR_MORE = {-1: "less", 0: "about as much", 1: "more"}
 SHORT_ANSWERS = {-1: "Yes, here", 0: "No clear difference", 1: "No, the opposite here"}
 
@@ -81,7 +85,7 @@ class Page:
         answer: One sentence that its rows support, how certain it is, and whether it can be trusted.
         overview: Every system before and after the attack.
         player: The clip that the attack moves most; None without sound.
-        systems: What each system is: name and words.
+        systems: What each system is: name, words, and its colour in all figures.
         facts: What was measured, as names and values.
         sections: In their order.
         lacks: What is missing, a sentence each; the last section lists them.
@@ -93,7 +97,7 @@ class Page:
     answer: tuple[str, str, str]
     overview: Picture
     player: Player | None
-    systems: tuple[tuple[str, str], ...]
+    systems: tuple[tuple[str, str, str], ...]
     facts: tuple[tuple[str, str], ...]
     sections: tuple[Section, ...]
     lacks: tuple[str, ...]
@@ -102,6 +106,15 @@ class Page:
 
 def make_page(inputs: PageInputs, date: str = "") -> Page:
     """Everything a report says. Raises `DataError` where rows contradict each other."""
+    with style.coloured(_systems([inputs.rows, *inputs.protocols.values()])):
+        return _page(inputs, date)
+
+
+def _systems(tables: Sequence[pd.DataFrame]) -> list[str]:
+    return ordered_systems(pd.concat([rows[["system"]] for rows in tables]))
+
+
+def _page(inputs: PageInputs, date: str) -> Page:
     made = [section(inputs) for section in SECTIONS[:-1]]
     for place in range(1, 1 + len(inputs.others)):
         made += [_of_other(section, place, inputs) for section in _sections_of(inputs, place)]
@@ -114,14 +127,17 @@ def make_page(inputs: PageInputs, date: str = "") -> Page:
     )
     if lacks:
         shown.append(Section("lacking", "Not in this report", (Points(lacks),)))
-    systems = ordered_systems(pd.concat([one.rows for one in (inputs, *inputs.others)]))
+    systems = _systems([one.rows for one in (inputs, *inputs.others)])
     return Page(
         title=f"Robustness of music-emotion recognition: {inputs.name}",
         question=_question(inputs),
         answer=answer(inputs),
         overview=_overview(inputs),
         player=inside.listen(inputs),
-        systems=tuple((name, SYSTEM_WORDS.get(name, "not a system of the paper")) for name in systems),
+        systems=tuple(
+            (name, style.SYSTEM_WORDS.get(name, "not a system of the paper"), colour)
+            for name, colour in style.system_colours(systems).items()
+        ),
         facts=facts(inputs),
         sections=tuple(shown),
         lacks=lacks,
@@ -279,9 +295,10 @@ def render(shown: Any, template: str = "report") -> str:
         trim_blocks=True,
         lstrip_blocks=True,
         keep_trailing_newline=True,
+        finalize=lambda value: value if isinstance(value, Markup) else _isolated(str(value)),
     )
-    style, script = (loader.get_source(environment, f"report.{kind}")[0] for kind in ("css", "js"))
-    sources = {"style": style + _swatches(), "script": script}
+    css, script = (loader.get_source(environment, f"report.{kind}")[0] for kind in ("css", "js"))
+    sources = {"style": css + _swatches(), "script": script}
     return environment.get_template(f"{template}.html").render(
         page=shown,
         version=__version__,
@@ -290,14 +307,17 @@ def render(shown: Any, template: str = "report") -> str:
     )
 
 
+def _isolated(text: str) -> str:
+    """The text with names that are written from right to left set apart; they would reorder the numbers beside them."""
+    return RIGHT_TO_LEFT.sub("\u2068\\g<0>\u2069", text)
+
+
 def _swatches() -> str:
-    """The colours of the systems as style, on a light and on a dark page."""
+    """The colours of systems as style, on a light and on a dark page: of ``#d55e00`` the class ``c-d55e00``."""
+    colours = (*style.SYSTEM_COLOURS.values(), *style.OTHER_COLOURS)
     light, dark = (
-        "".join(f".swatch.{name} {{ background: {colour}; }}\n" for name, colour in colours.items())
-        for colours in (
-            SYSTEM_COLOURS,
-            {name: DARK_COLOURS.get(colour, colour) for name, colour in SYSTEM_COLOURS.items()},
-        )
+        "".join(f".c-{colour[1:]} {{ background: {shown.get(colour, colour)}; }}\n" for colour in colours)
+        for shown in ({}, style.DARK_COLOURS)
     )
     return f"{light}@media screen and (prefers-color-scheme: dark) {{\n{dark}}}\n"
 

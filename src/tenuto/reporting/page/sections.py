@@ -44,29 +44,30 @@ RUN_COLUMNS = {
     "Clean r": "z.3f",
     "Clean MAE": ".3f",
     "MAE after": ".3f",
-    "Added": "+.3f",
+    "Added": "+z.3f",
     "r after": "z.3f",
     "Median L2": ".3g",
     "Largest entry": ".3g",
 }
 """Numbers of the table of all runs, and how they are printed."""
 
+COMPARED = ("Mean", "Difference", "Pooled t", "Diff.", "Diff.")
+"""The column of each table of a comparison without which a line says nothing."""
+
 
 def clean(inputs: PageInputs) -> Section:
     """Table 1, with the paper's values where the data are the paper's."""
     numbers = smc2025.table1(inputs.rows, is_paper_data(inputs.data))
     caption = tables.caption_table1(inputs.rows, tables.has_paper(numbers))
-    blocks: list[Block] = [table(tables.show_table1(numbers), f"Table 1. {caption}")]
-    if remarks := inputs.remarks.get("clean"):
-        blocks.append(Points(remarks))
-    return Section("clean", "Without an attack", tuple(blocks))
+    shown = table(tables.show_table1(numbers), f"Table 1. {caption}")
+    return Section("clean", "Without an attack", (shown, *points(inputs.remarks_on("clean"))))
 
 
 def attacked(inputs: PageInputs) -> Section:
     """Figure 3, and what the rows support in sentences."""
     differences = smc2025.difference(inputs.rows)
     medians = differences.groupby("system")["difference"].median()[ordered_systems(differences)]
-    listed = "; ".join(f"{name} {value:+.3f}" for name, value in medians.items())
+    listed = "; ".join(f"{name} {value:+z.3f}" for name, value in medians.items())
     shown = picture(
         paper_figures.figure3(differences),
         f"Error that the attack adds to each system, medians over seeds: {listed}.",
@@ -102,14 +103,9 @@ def statistics(inputs: PageInputs) -> Section:
     """Intervals and tests of the error after the attack and of what the attack adds."""
     compared, captions = inputs.comparison, comparison.captions(inputs.comparison)
     blocks: list[Block] = [Text(compared.unit)]
-    for name, cells, empty in (
-        ("systems", comparison.show_systems(compared), compared.systems["mean"].isna()),
-        ("pairs", comparison.show_pairs(compared), compared.pairs["difference"].isna()),
-        ("pooled", comparison.show_pooled(compared), compared.pairs["pooled_t"].isna()),
-        ("mixed", comparison.show_mixed(compared), compared.mixed["difference"].isna()),
-        ("matched", comparison.show_matched(compared), compared.matched["difference"].isna()),
-    ):
-        chosen = cells[(cells[tables.GROUP] != "clean") & ~empty]
+    for (name, show), value in zip(comparison.SHOWN.items(), COMPARED, strict=True):
+        cells = show(compared)
+        chosen = cells[(cells[tables.GROUP] != "clean") & (cells[value] != words.NOTHING)]
         if len(chosen):
             blocks.append(table(chosen, captions[name], ("Error",)))
     blocks += points(compared.remarks)
@@ -148,7 +144,7 @@ def _curve_blocks(measured: Curves) -> list[Block]:
     if len(measured.emotions):
         ends = measured.emotions[measured.emotions["epsilon"] == measured.emotions["epsilon"].max()]
         reach = ends.groupby(["emotion", "direction"], sort=False)["change"].mean()
-        pushed = "; ".join(f"{emotion} {way} {value:+.2f}" for (emotion, way), value in reach.items())
+        pushed = "; ".join(f"{emotion} {way} {value:+z.2f}" for (emotion, way), value in reach.items())
         blocks.append(
             picture(
                 curve_figures.emotions(measured),
@@ -161,8 +157,11 @@ def _curve_blocks(measured: Curves) -> list[Block]:
 
 def natural(inputs: PageInputs) -> Section | str:
     """How far predictions move without an attack."""
-    if inputs.natural is None:
-        return "Natural changes: not measured. Run `tenuto natural RUN --root DATA`."
+    remarks = inputs.remarks_on("natural")
+    if inputs.natural is None or inputs.natural.empty:
+        return (
+            f"Natural changes: {' '.join(remarks) or 'not measured.'} Run `tenuto natural RUN --root DATA`."
+        )
     is_graded = inputs.natural["protocol"] == GRADED
     blocks: list[Block] = []
     if not is_graded.all():
@@ -183,6 +182,7 @@ def natural(inputs: PageInputs) -> Section | str:
         blocks.append(table(cells, caption, ("System",)))
     if is_graded.any():
         blocks.append(_corruption(inputs.natural[is_graded], inputs.comparison.settings.draws))
+    blocks += points(remarks)
     return Section("natural", "Natural changes", tuple(blocks))
 
 
@@ -236,9 +236,10 @@ def _not_made(findings: Sequence[Finding]) -> list[Block]:
         NOT_EVALUATED: "`tenuto audit STUDY --root DATA --out DIR`",
         OBJECT_NOT_EVALUATED: '`run.audit().write("DIR")`',
     }
-    for reason in commands.keys() & reasons.keys():
-        made_by = f"{commands[reason]}, which takes minutes"
-        blocks.append(Text(f"Make them by {made_by}, and show them with `--audit DIR/audit.json`."))
+    for reason, command in commands.items():
+        if reason in reasons:
+            made_by = f"{command}, which takes minutes"
+            blocks.append(Text(f"Make them by {made_by}, and show them with `--audit DIR/audit.json`."))
     return blocks
 
 
