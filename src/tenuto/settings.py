@@ -26,7 +26,7 @@ def whole(low: int, high: int) -> BeforeValidator:
 
 
 def real(low: float, high: float, above: bool = False) -> BeforeValidator:
-    """A check for a number from ``low`` (``above``: greater than it) to ``high``; YAML reads ``5e-4`` as text."""
+    """A check for a number from ``low`` (``above``: greater than it) to ``high``, which may be written as text."""
 
     def check(value: Any) -> Any:
         try:
@@ -71,7 +71,7 @@ class Config(BaseModel):
 
 
 class _Loader(yaml.SafeLoader):
-    """Plain values only: no tags, no key twice, nothing that contains itself."""
+    """Plain values only: no tags, no key twice, nothing that contains itself, no number that looks like another."""
 
 
 def _mapping(loader: _Loader, node: yaml.MappingNode) -> dict[Any, Any]:
@@ -84,7 +84,24 @@ def _mapping(loader: _Loader, node: yaml.MappingNode) -> dict[Any, Any]:
     return loader.construct_mapping(node, deep=True)
 
 
+def _number(loader: _Loader, node: yaml.ScalarNode) -> int | float:
+    """A number, unless it is octal (``010``) or sexagesimal (``1:30``) by its spelling alone."""
+    kind = node.tag.rpartition(":")[2]
+    value: int | float = getattr(loader, f"construct_yaml_{kind}")(node)
+    if ":" in node.value or re.fullmatch(r"[-+]?0[0-7_]+", node.value):
+        raise yaml.constructor.ConstructorError(
+            None, None, f"{node.value} is {value} in YAML: write the number that is meant", node.start_mark
+        )
+    return value
+
+
 _Loader.add_constructor("tag:yaml.org,2002:map", _mapping)
+_Loader.add_constructor("tag:yaml.org,2002:int", _number)
+_Loader.add_constructor("tag:yaml.org,2002:float", _number)
+# YAML 1.1 takes a number without a point, such as 5e-4, for text.
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float", re.compile(r"[-+]?\d+[eE][-+]?\d+$", re.ASCII), list("-+0123456789")
+)
 
 
 def parse_yaml(content: str, source: str) -> dict[str, Any]:
@@ -112,6 +129,19 @@ def shown(value: Any) -> str:
     return one_line(reprlib.repr(value), 80)
 
 
+MESSAGES = {
+    **dict.fromkeys(("tuple_type", "list_type"), "must be a list"),
+    **dict.fromkeys(("dict_type", "model_type", "model_attributes_type"), "must be a mapping of settings"),
+    "too_short": "must not be empty",
+    "too_long": "has too many entries",
+    "string_type": "must be a text",
+    "bool_type": "must be true or false",
+    "int_type": "must be a number, text, true or false",  # the first type of `AttackConfig.settings`
+    "missing": "must be given",
+}
+"""What the types of errors of the validator mean in a file of settings."""
+
+
 def _explain(error: ValidationError, model: type[BaseModel]) -> str:
     """One problem of a validation in a sentence: a wrong key before what is missing, which may be its other side."""
     problems = error.errors()
@@ -122,7 +152,8 @@ def _explain(error: ValidationError, model: type[BaseModel]) -> str:
         return f"unknown key {place}. {did_you_mean(str(problem['loc'][-1]), fields)}"
     value = problem.get("input")
     got = "" if isinstance(value, Mapping) or value is None else f", got {shown(value)}"
-    message = one_line(problem["msg"].removeprefix("Value error, "), 1000).rstrip(".")
+    message = MESSAGES.get(problem["type"], problem["msg"].removeprefix("Value error, "))
+    message = one_line(message.replace("Input should be", "must be"), 1000).rstrip(".")
     return f"{place}: {message}{got}."
 
 

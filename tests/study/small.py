@@ -109,13 +109,15 @@ class DeadlyJob:
 
 
 def terminate() -> Any:
-    """Send SIGTERM to this process; a job whose time is over."""
-    os.kill(os.getpid(), signal.SIGTERM)
+    """Send SIGTERM and SIGINT to this process; a job whose time is over."""
+    for number in (signal.SIGTERM, signal.SIGINT):
+        os.kill(os.getpid(), number)
+    assert signal.SIGINT in signal.sigpending()  # blocked from the start
     return SimpleNamespace(planned=DeadlyJob.planned, is_out_of_time=lambda: True)
 
 
 class TerminatedJob(DeadlyJob):
-    """A job whose process receives SIGTERM, as all processes of a cancelled Slurm job do."""
+    """A job whose process receives SIGTERM, as all of a cancelled Slurm job do, and SIGINT, as all of a terminal."""
 
     def __reduce__(self) -> Any:
         return terminate, ()

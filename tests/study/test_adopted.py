@@ -169,7 +169,7 @@ def test_what_cannot_be_adopted_is_refused_before_any_work(home, changes, protoc
     [
         ({"task_loss_weight": 0.5}, "needs a network to train, or a model to be adopted"),
         ({"network": "a2e", "adopted": SPECTRA}, "an adopted model is not trained: leave out network"),
-        ({"adopted": {"emotions": ["joy"]}}, "adopted.source: Field required"),
+        ({"adopted": {"emotions": ["joy"]}}, "adopted.source: must be given"),
         ({"adopted": "model.py:network"}, "systems.mine.adopted: "),
     ],
 )

@@ -74,7 +74,7 @@ def test_a_run_whose_processes_always_die_fails_in_one_sentence(monkeypatch):
     assert "its process died 2 times, the last time by signal 9" in outcome.error
 
 
-def test_sigterm_does_not_end_a_worker(tmp_path):
+def test_signals_do_not_end_a_worker():
     (outcome,) = in_processes([small.TerminatedJob()], 2)  # type: ignore[list-item]
     assert outcome.is_unfinished
 

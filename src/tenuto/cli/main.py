@@ -5,7 +5,9 @@ from __future__ import annotations
 import codecs
 import errno
 import os
+import signal
 import sys
+from types import FrameType
 
 from tenuto.cli import EXIT_STOPPED
 
@@ -17,13 +19,11 @@ PLAIN = {"→": "->", "█": "#", "│": "|", "Δ": "d", "×": "x", "−": "-", 
 def main() -> None:
     """Run the command line: the console script and ``python -m tenuto``."""
     sys.unraisablehook = _end_if_interrupted
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, _interrupt)
     try:
         sys.exit(_run())
     except KeyboardInterrupt:
-        _end(EXIT_STOPPED, "stopped.")
-    except ImportError as error:
-        if not _is_interrupted(error):
-            raise
         _end(EXIT_STOPPED, "stopped.")
     except BrokenPipeError:
         _end(1)
@@ -43,11 +43,13 @@ def _end_if_interrupted(ignored: sys.UnraisableHookArgs) -> None:
     sys.__unraisablehook__(ignored)
 
 
-def _is_interrupted(error: BaseException | None) -> bool:
-    """Whether an interrupt led to an error: while an extension module starts, it becomes an ImportError."""
-    while error is not None and not isinstance(error, KeyboardInterrupt):
-        error = error.__cause__ or error.__context__
-    return error is not None
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    """Raise `KeyboardInterrupt`, or end while a module is imported: extension modules that start can crash on it."""
+    while frame is not None:
+        if frame.f_code.co_filename == "<frozen importlib._bootstrap>":
+            _end(EXIT_STOPPED, "stopped.")
+        frame = frame.f_back
+    raise KeyboardInterrupt
 
 
 def _run() -> int:

@@ -7,15 +7,18 @@ complete, the checksums.
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import io
 import multiprocessing
 import os
+import signal
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from functools import partial
+from multiprocessing import resource_tracker
 from pathlib import Path
 from typing import Any
 
@@ -189,7 +192,9 @@ def _map(
     # Fresh processes rather than forks: a fork would inherit the locks of torch's threads.
     pool = ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), end_with_parent)
     try:
-        yield from pool.map(write, numbers)
+        with uninterrupted():
+            results = pool.map(write, numbers)
+        yield from results
     except BrokenProcessPool as error:
         raise DataError(
             "a synthesis process died. Run the same command again; finished clips are kept. A script must "
@@ -197,6 +202,20 @@ def _map(
         ) from error
     finally:
         pool.shutdown(cancel_futures=True)
+
+
+@contextlib.contextmanager
+def uninterrupted() -> Iterator[None]:
+    """Processes that start inside never see Ctrl-C, which a terminal sends to them too: their caller answers it."""
+    if not hasattr(signal, "pthread_sigmask"):  # on Windows
+        yield
+        return
+    resource_tracker.ensure_running()  # else it starts with the first process, and unblocks the signal
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def end_with_parent() -> None:

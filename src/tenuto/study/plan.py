@@ -26,6 +26,7 @@ from tenuto.data.synthesis import recorded
 from tenuto.errors import ConfigError
 from tenuto.files import sha256_file
 from tenuto.models.systems import NETWORKS, check_network
+from tenuto.settings import first_repeated
 from tenuto.store.natural import GRADED
 from tenuto.store.run import RunFolder, is_natural
 from tenuto.store.study import StudyFolder
@@ -153,11 +154,14 @@ def _run(study: StudyConfig, system: str, seed: int) -> RunConfig:
 
 
 def protocols(study: StudyConfig) -> list[Protocol]:
-    """The protocols every run is attacked with. Raises `ConfigError` for an unknown name or setting."""
+    """The protocols every run is attacked with. Raises `ConfigError` for an unknown name or setting, or one twice."""
     for name in (attack.protocol for attack in study.protocols):
         if is_natural(name):
             raise ConfigError(f"protocols: {name} is no attack. Set `natural: {GRADED}` instead.")
-    return [protocol(attack.protocol, **attack.settings) for attack in study.protocols]
+    attacks = [protocol(attack.protocol, **attack.settings) for attack in study.protocols]
+    if (twice := first_repeated([str(attack) for attack in attacks])) is not None:
+        raise ConfigError(f"{twice} is listed twice in protocols. Remove one.")
+    return attacks
 
 
 def has_curves(attacks: Sequence[Protocol]) -> bool:

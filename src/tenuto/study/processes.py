@@ -9,7 +9,7 @@ from collections import Counter, deque
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from tenuto.data.synthesis import end_with_parent
+from tenuto.data.synthesis import end_with_parent, uninterrupted
 from tenuto.study.stages import Job, Outcome, complete_run
 
 TRIES = 4
@@ -67,7 +67,8 @@ class _Worker:
         context = multiprocessing.get_context("spawn")
         self.pipe, child_pipe = context.Pipe()
         self.process = context.Process(target=_serve, args=(child_pipe,), daemon=True)
-        self.process.start()
+        with uninterrupted():
+            self.process.start()
         child_pipe.close()
         self.job: Job
 
@@ -99,8 +100,7 @@ class _Worker:
 
 def _serve(pipe: Any) -> None:
     """Carry out jobs until the pipe closes. The caller answers signals; when it dies, this process ends at once."""
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
     end_with_parent()
     while True:
         try:
