@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import gc
 import os
 import zipfile
@@ -9,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import typer
 
 import tenuto
 from tenuto.data import Prepared
@@ -99,6 +101,14 @@ def pytest_addoption(parser):
         action="store_true",
         help="Write tests/cli/snapshots from the present output.",
     )
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _commands() -> Iterator[None]:
+    """Put the commands together once: for every call anew, that takes longer than most refusals."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("typer.testing._get_command", functools.cache(typer.main.get_command))
+        yield
 
 
 @pytest.fixture(scope="module")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import re
 import shlex
@@ -52,9 +53,14 @@ def named_commands() -> list[str]:
     return sorted(name for name in values if "..." not in name)
 
 
+@functools.cache
+def all_commands() -> Any:
+    return typer.main.get_command(app)
+
+
 def located(words: list[str]) -> Any:
     """The command a line names; its words are taken off the list."""
-    here: Any = typer.main.get_command(app)
+    here = all_commands()
     while hasattr(here, "commands") and words and not words[0].startswith("-"):
         assert words[0] in here.commands, f"no command {words[0]}"
         here = here.commands[words.pop(0)]

@@ -257,7 +257,7 @@ def _check_columns_of_runs(rows: pd.DataFrame, source: str) -> None:
 def _check_one_value(rows: pd.DataFrame, keys: list[str], columns: Sequence[str], source: str) -> None:
     """Raise `DataError` where rows of the same keys have two values in one of the columns, where these exist."""
     for name in columns:
-        if name not in rows:
+        if name not in rows or rows[name].nunique(dropna=False) == 1:
             continue
         values = rows.groupby(keys)[name].unique()
         for group, several in values[values.map(len) > 1].items():
@@ -272,16 +272,16 @@ def _check_cells(
     rows: pd.DataFrame, name: str, is_valid: Callable[[Any], bool], allowed: str, source: str
 ) -> None:
     """Raise `DataError` for the first cell of a column that is not valid."""
-    column = rows[name]
     is_size = is_valid in (SIZE[0], VALUE[0], OPTIONAL[0])
+    numbers = rows[name].to_numpy()
     if (
         is_size
-        and pd.api.types.is_float_dtype(column)
-        and np.isfinite(column).all()
-        and is_valid(column.min())
+        and numbers.dtype.kind == "f"
+        and np.isfinite(numbers).all()
+        and is_valid(numbers.min(initial=0))
     ):
         return  # the usual case, decided without a loop
-    for place, value in enumerate(column):
+    for place, value in enumerate(rows[name].tolist()):
         if not is_valid(value):
             row = rows.iloc[place]
             raise DataError(
