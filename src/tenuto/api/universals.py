@@ -27,15 +27,11 @@ def fit_universal(
 ) -> UniversalResult:
     """Fit one perturbation of the inputs of a run and judge it, see `tenuto.api.runs.Run.universal`."""
     model = run.recogniser
-    goal = (
-        parse_objective(objective, model.emotions, concepts=model.concepts)
-        if isinstance(objective, str)
-        else objective
-    )
-    fit = Universal(budget, objective=goal, **settings)
-    inputs = run.recogniser.inputs
-    shifts = default_shifts(inputs) if shifts is None else shifts
-    name = default_name(fit, inputs.unit, part, shifts)
+    if isinstance(objective, str):
+        objective = parse_objective(objective, model.emotions, concepts=model.concepts)
+    fit = Universal(budget, objective=objective, **settings)
+    shifts = default_shifts(model.inputs) if shifts is None else shifts
+    name = default_name(fit, model.inputs.unit, part, shifts)
     folder = run.files.universal(name) if out is None else Path(out)
     with progress.bar("universal perturbation", fit.steps(len(run.part("train")))) as advance:
         result = universal.universal(run, fit, folder, part, shifts, device, advance)

@@ -111,7 +111,14 @@ class Attack(abc.ABC):
     access: ClassVar[Access] = "gradient"
 
     def __repr__(self) -> str:
-        return call_repr(self)
+        """The call that makes it, with its non-default arguments only."""
+        settings = [
+            f"{setting.name}={getattr(self, setting.name)!r}"
+            for setting in dataclasses.fields(self)  # type: ignore[arg-type]
+            if setting.repr
+            and (setting.default is dataclasses.MISSING or getattr(self, setting.name) != setting.default)
+        ]
+        return f"{type(self).__name__}({', '.join(settings)})"
 
     @property
     @abc.abstractmethod
@@ -222,9 +229,8 @@ class Attack(abc.ABC):
             self._check(examples, valid_range)
             evaluate = Evaluator(model, output, may_be_random=self.is_averaged)
             report = progress or (lambda done: None)
-            chunks = examples.chunks(batch_size)
             results = []
-            for chunk in chunks:
+            for chunk in examples.chunks(batch_size):
                 recorder = Recorder(chunk.names) if trace else None
                 result = self._attack(evaluate, chunk, valid_range, report, recorder)
                 results.append(result if recorder is None else replace(result, trace=recorder.trace()))
@@ -380,14 +386,3 @@ def _joined_values(values: Sequence[Any]) -> Any:
     if isinstance(values[0], Trace):
         return Trace.joined(values)
     return None if values[0] is None else torch.cat(list(values))
-
-
-def call_repr(part: Any) -> str:
-    """The call that makes a dataclass instance, with its non-default arguments only."""
-    settings = [
-        f"{setting.name}={getattr(part, setting.name)!r}"
-        for setting in dataclasses.fields(part)
-        if setting.repr
-        and (setting.default is dataclasses.MISSING or getattr(part, setting.name) != setting.default)
-    ]
-    return f"{type(part).__name__}({', '.join(settings)})"

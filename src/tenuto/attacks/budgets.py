@@ -86,6 +86,10 @@ class Budget(abc.ABC):
     def project(self, delta: Tensor, epsilon: Tensor | None = None) -> Tensor:
         """The nearest perturbations inside the budget, or inside a ball of each example's own ``epsilon``."""
 
+    def bounds(self, size: Tensor, epsilon: Tensor | None) -> Tensor:
+        """The largest size allowed of every perturbation, (n,) like ``size``."""
+        return torch.full_like(size, self.epsilon) if epsilon is None else epsilon.to(size)
+
     def fit(self, delta: Tensor, low: Tensor, high: Tensor, epsilon: Tensor | None = None) -> Tensor:
         """Bring every entry of a projection between ``low`` <= 0 and ``high`` >= 0, shape (n, ...), towards 0."""
         return delta.clamp(low, high)
@@ -186,7 +190,7 @@ class Euclidean(Budget):
 
     def project(self, delta: Tensor, epsilon: Tensor | None = None) -> Tensor:
         size = self.size(delta)
-        bound = torch.full_like(size, self.epsilon) if epsilon is None else epsilon.to(size)
+        bound = self.bounds(size, epsilon)
         factor = torch.where(size > bound, bound / size, torch.ones_like(size))
         return delta * per_example(factor.to(delta), delta)
 

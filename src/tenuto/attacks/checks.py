@@ -1,4 +1,4 @@
-"""Checks of settings, and names of examples for messages."""
+"""Checks of settings and values, and names of examples for messages."""
 
 from __future__ import annotations
 
@@ -7,8 +7,10 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+import torch
+from torch import Tensor
 
-from tenuto.errors import ConfigError, one_line
+from tenuto.errors import AttackError, ConfigError, one_line
 
 LARGEST_NUMBER = 1e18
 """Largest size of a numeric setting. Its square is still a float32."""
@@ -24,6 +26,15 @@ def listed(names: Sequence[str], chosen: np.ndarray[Any, np.dtype[np.bool_]]) ->
     picked = [name for name, is_chosen in zip(names, chosen, strict=True) if is_chosen]
     more = f" and {len(picked) - 5} more" if len(picked) > 5 else ""
     return f"clip{'s' if len(picked) > 1 else ''} {', '.join(picked[:5])}{more}"
+
+
+def require_finite(
+    values: Tensor, names: Sequence[str], what: str, advice: str = "check the checkpoint"
+) -> None:
+    """Raise `AttackError` where values (n, ...), or one for all names, are not finite."""
+    finite = torch.isfinite(values.detach()).flatten(1).all(dim=1).expand(len(names)).cpu().numpy()
+    if not finite.all():
+        raise AttackError(f"The {what} for {listed(names, ~finite)} is not finite: {advice}.")
 
 
 def is_number(value: Any) -> bool:

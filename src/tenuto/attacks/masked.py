@@ -95,9 +95,7 @@ class Masked(Decibels):
     def project(self, delta: Tensor, epsilon: Tensor | None = None) -> Tensor:
         """Perturbations inside the budget, close to the given ones; docs/sound.md has the steps."""
         thresholds = self._known_references()
-        bound = (
-            thresholds.new_full((len(delta),), self.epsilon) if epsilon is None else epsilon.to(thresholds)
-        )
+        bound = self.bounds(thresholds[:, 0, 0], epsilon)
         allowed = (thresholds * per_example(bound.square(), thresholds)).to(delta)
         # On a CPU one clip at a time, which stays in its cache and ends as soon as this clip is inside.
         count = 1 if delta.device.type == "cpu" else len(delta)
@@ -116,8 +114,7 @@ class Masked(Decibels):
         share = torch.where(clipped != delta, ROOM * clipped / delta, 1)
         faded = (delta * _smooth(share, self._ear(delta))).clamp(low, high)
         size = self.size(clipped)
-        bound = torch.full_like(size, self.epsilon) if epsilon is None else epsilon.to(size)
-        scaled = (bound / size).clamp_max(1) * euclidean(clipped)
+        scaled = (self.bounds(size, epsilon) / size).clamp_max(1) * euclidean(clipped)
         chosen = torch.where(per_example(euclidean(faded) < scaled, delta), clipped, faded)
         is_cut = (clipped != delta).flatten(1).any(dim=1)
         return torch.where(per_example(is_cut, delta), chosen, delta)

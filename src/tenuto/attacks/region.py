@@ -109,10 +109,12 @@ class Area(abc.ABC):
     """The entries of inputs that belong to a region.
 
     Attributes:
+        mask: Which entries of an example may differ from zero.
         box: The smallest rectangle of the last two axes around them; waveforms have one row.
         has_filter: Whether a filter limits the frequencies.
     """
 
+    mask: Tensor
     box: tuple[slice, slice]
     has_filter: bool = False
 
@@ -124,9 +126,10 @@ class Area(abc.ABC):
         """The gradient with respect to a perturbation that is shaped afterwards."""
         return self.shaped(gradient)
 
-    @abc.abstractmethod
     def outside(self, delta: Tensor) -> Tensor:
         """The largest entry where a perturbation must be exactly zero, (n,)."""
+        largest: Tensor = delta.detach().masked_fill(self.mask, 0).abs().flatten(1).amax(dim=1)
+        return largest
 
     def leakage_db(self, delta: Tensor) -> Tensor | None:
         """Power outside the frequencies relative to the whole, (n,) float64 on the CPU; None where it is exactly 0."""
@@ -170,10 +173,6 @@ class SpectrogramArea(Area):
     def shaped(self, delta: Tensor) -> Tensor:
         return torch.where(self.mask, delta, torch.zeros_like(delta))
 
-    def outside(self, delta: Tensor) -> Tensor:
-        largest: Tensor = delta.detach().masked_fill(self.mask, 0).abs().flatten(1).amax(dim=1)
-        return largest
-
 
 def _nearest(centres: np.ndarray, bands: Interval) -> str:
     below, above = centres[centres < bands[0]], centres[centres > bands[1]]
@@ -194,6 +193,7 @@ class WaveformArea(Area):
         self.window = torch.zeros(self.length, dtype=torch.float64, device=inputs.device)
         # Without seconds too: what the filter rings beyond the excerpt is cut.
         self.window[part] = _faded(part.stop - part.start, axes.rate).to(inputs.device)
+        self.mask = self.window > 0
         if self.bands is not None and self.bands[0] >= self.rate / 2:
             raise ConfigError(
                 f"bands {_text(self.bands)} Hz are not in the sound, which has frequencies up to {self.rate / 2:g} Hz. "
@@ -221,15 +221,11 @@ class WaveformArea(Area):
 
     def shaped(self, delta: Tensor) -> Tensor:
         # Cut first: the filter would spread what is outside into the seconds.
-        return self._filtered(delta * (self.window > 0)) * self.window.to(delta)
+        return self._filtered(delta * self.mask) * self.window.to(delta)
 
     def pulled(self, gradient: Tensor) -> Tensor:
         """As `shaped`: a sign step would raise even the faintest ringing of the filter outside the seconds."""
         return self.shaped(gradient * self.window.to(gradient))
-
-    def outside(self, delta: Tensor) -> Tensor:
-        largest: Tensor = delta.detach().masked_fill(self.window > 0, 0).abs().amax(dim=1)
-        return largest
 
     def leakage_db(self, delta: Tensor) -> Tensor | None:
         if self.bands is None:

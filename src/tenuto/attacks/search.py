@@ -19,7 +19,7 @@ from tenuto.attacks.base import AttackResult, Examples, Progress, Range
 from tenuto.attacks.budgets import TOLERANCE, Budget, per_example
 from tenuto.attacks.calling import Evaluator, Outputs, input_gradient
 from tenuto.attacks.chance import generator_of
-from tenuto.attacks.checks import SMALLEST_STEP, listed, require_range
+from tenuto.attacks.checks import SMALLEST_STEP, require_finite, require_range
 from tenuto.attacks.objectives import Objective, Situation
 from tenuto.attacks.region import Area
 from tenuto.attacks.trace import Recorder
@@ -62,12 +62,6 @@ class Task:
     area: Area | None = None
     transformations: Transformations | None = None
     recorder: Recorder | None = None
-
-
-def _size_and_bound(budget: Budget, delta: Tensor, epsilon: Tensor | None) -> tuple[Tensor, Tensor]:
-    """Size of every perturbation and the largest one allowed, (n,) each."""
-    size = budget.size(delta)
-    return size, torch.full_like(size, budget.epsilon) if epsilon is None else epsilon.to(size)
 
 
 class Search:
@@ -190,7 +184,8 @@ class Search:
         if not has_changed.any():
             return inside
         # A factor below 1 keeps every entry valid, and sizes are proportional to it.
-        size, bound = _size_and_bound(budget, inside, epsilon)
+        size = budget.size(inside)
+        bound = budget.bounds(size, epsilon)
         factor = torch.where(has_changed & (size > bound), bound / size, torch.ones_like(size))
         return inside * per_example(factor.to(inside), inside)
 
@@ -202,8 +197,8 @@ class Search:
         """
         delta = self.shaped(delta)
         for _ in range(TURNS):
-            size, bound = _size_and_bound(budget, delta, epsilon)
-            is_larger = per_example(size > bound, delta)
+            size = budget.size(delta)
+            is_larger = per_example(size > budget.bounds(size, epsilon), delta)
             if not is_larger.any():
                 break
             # Those inside stay: shaping takes from a perturbation each time, whatever else is in the batch.
@@ -381,10 +376,8 @@ class Search:
         return values
 
     def _require(self, values: Tensor, rows: Tensor, what: str, advice: str = "check the checkpoint") -> None:
-        finite = torch.isfinite(values.detach()).flatten(1).all(dim=1).cpu().numpy()
-        if not finite.all():
-            names = [self.task.examples.names[row] for row in rows.tolist()]
-            raise AttackError(f"The {what} for {listed(names, ~finite)} is not finite: {advice}.")
+        names = [self.task.examples.names[row] for row in rows.tolist()]
+        require_finite(values, names, what, advice)
 
 
 @contextlib.contextmanager

@@ -20,12 +20,12 @@ from tenuto.attacks.base import Access, Attack, AttackResult, Examples, Progress
 from tenuto.attacks.bounded import SQUARED_ERROR, require_epsilon, require_search
 from tenuto.attacks.budgets import L2, SNR, Budget, per_example
 from tenuto.attacks.calling import Evaluator, Model, Outputs, input_gradient, left_as_found
-from tenuto.attacks.checks import listed, require_number, require_whole
+from tenuto.attacks.checks import require_finite, require_number, require_whole
 from tenuto.attacks.objectives import Objective, Situation
 from tenuto.attacks.search import full_precision, room
 from tenuto.attacks.trace import Recorder
 from tenuto.devices import Precision, computing_in
-from tenuto.errors import AttackError, ConfigError
+from tenuto.errors import ConfigError
 
 
 class Part(NamedTuple):
@@ -201,7 +201,7 @@ class _Fit:
                 outputs = self.evaluate(batch.inputs + delta, batch.targets)
             situation = Situation(batch.targets, clean.take(places.to(self.device)))
             values = self.settings.objective(outputs, situation)
-            _require_finite(values.detach()[:, None], batch.names, "objective")
+            require_finite(values[:, None], batch.names, "objective")
             yield values
 
     def gradient(self, shape: Tensor, part: Part, clean: Outputs, rows: Tensor) -> Tensor:
@@ -209,7 +209,7 @@ class _Fit:
         point = shape.detach().requires_grad_()
         (values,) = self.objective(point, part, clean, rows)
         gradient = input_gradient(values, point)
-        _require_finite(gradient, [part.names[place] for place in rows.tolist()], "mean gradient")
+        require_finite(gradient, [part.names[place] for place in rows.tolist()], "mean gradient")
         size = gradient.abs().mean()
         return gradient / size if size > 0 else gradient
 
@@ -226,15 +226,6 @@ def placed(shape: Tensor, budget: Budget, examples: Examples, valid_range: Range
     delta = shape * per_example(levels(budget, inputs, examples.names), inputs)
     limits = room(inputs, valid_range)
     return delta if limits is None else torch.maximum(torch.minimum(delta, limits[1]), limits[0])
-
-
-def _require_finite(values: Tensor, names: Sequence[str], what: str) -> None:
-    """Raise `AttackError` where values (n, ...), or one for all names, are not finite."""
-    finite = torch.isfinite(values).flatten(1).all(dim=1).expand(len(names))
-    if not finite.all():
-        raise AttackError(
-            f"The {what} for {listed(names, ~finite.cpu().numpy())} is not finite: check the checkpoint."
-        )
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
@@ -288,7 +279,7 @@ class Placement(Attack):
             clean, attacked = evaluate(inputs, targets), evaluate(inputs + delta, targets)
             loss = self.objective(attacked, Situation(targets, clean)).double().cpu()
         for outputs in (clean, attacked):
-            _require_finite(outputs.emotions, chunk.names, "prediction")
+            require_finite(outputs.emotions, chunk.names, "prediction")
         progress(len(chunk.names))
         ones = torch.ones(len(inputs), dtype=torch.int64)
         return AttackResult(

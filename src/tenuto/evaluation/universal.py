@@ -149,8 +149,7 @@ def universal(
     model = for_attack(run.recogniser.network).to(device)
     shape = fit.fit(
         model,
-        _part(run.part("train")),
-        _part(run.part("validation")),
+        *(Part(one.inputs, one.labels, one.clips) for one in map(run.part, ("train", "validation"))),
         valid_range=inputs.valid_range,
         device=device,
         progress=progress,
@@ -201,10 +200,6 @@ def default_shifts(inputs: Inputs) -> tuple[float, ...]:
     """Those of `SHIFTS` that are shorter than the input; 0 alone where it has no axis of time."""
     seconds = 0.0 if _time_axis(inputs) is None else inputs.window / inputs.steps_per_second
     return tuple(shift for shift in SHIFTS if shift == 0 or shift < seconds)
-
-
-def _part(batch: Batch) -> Part:
-    return Part(batch.inputs, batch.labels, batch.clips)
 
 
 def _time_axis(inputs: Inputs) -> int | None:
