@@ -71,8 +71,9 @@ def _require_same_names(*tables: Any, columns: Iterable[str] | None = None) -> N
     """Raise `DataError` where data frames have other names, or in another order, than the first or than ``columns``."""
     frames = [table for table in tables if hasattr(table, "columns")]
     for frame in frames:
+        expected = frames[0].columns if columns is None else columns
         for kind, own, first in (
-            ("columns", frame.columns, frames[0].columns if columns is None else columns),
+            ("columns", frame.columns, expected),
             ("rows", frame.index, frames[0].index),
         ):
             if list(own) != list(first):
@@ -109,7 +110,8 @@ def pearson(label: ArrayLike, prediction: ArrayLike) -> Values:
 
 def _ratio(numerator: Values, denominator: Values) -> Values:
     """NaN where the denominator is 0."""
-    return np.divide(numerator, denominator, out=np.full(denominator.shape, np.nan), where=denominator > 0)
+    nothing = np.full(denominator.shape, np.nan)
+    return np.asarray(np.divide(numerator, denominator, out=nothing, where=denominator > 0))
 
 
 def spearman(label: ArrayLike, prediction: ArrayLike) -> Values:

@@ -127,8 +127,7 @@ def from_folders(
         DataError: The same run twice, or see `ladder`.
     """
     attacked_runs = {folder: StudyFolder(folder).protocols(damaged=_ignore) for folder in folders}
-    if protocol is None:
-        protocol = with_budgets(_rows_by_protocol(attacked_runs)) or PROTOCOL
+    protocol = protocol or with_budgets(_rows_by_protocol(attacked_runs)) or PROTOCOL
     tables = [read_study(folder, protocol) for folder in folders]
     rows = validate_rows(pd.concat(tables, ignore_index=True), ", ".join(map(str, folders)))
     rows = in_unit(rows, unit)

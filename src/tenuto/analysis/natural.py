@@ -35,7 +35,6 @@ CORRUPTION = (
     *("corruption_error", "corruption_error_low", "corruption_error_high"),
     *("increase", "increase_low", "increase_high", "moved", "resampled"),
 )
-DRAWS = 10_000
 
 
 def summary(rows: pd.DataFrame) -> pd.DataFrame:
@@ -69,7 +68,7 @@ def _grade(change: str) -> dict[str, Any]:
     return {"kind": kind, "strength": strength, "value": GRADED_KINDS[kind].label(strength)}
 
 
-def corruption(rows: pd.DataFrame, draws: int = DRAWS, seed: int = 0) -> pd.DataFrame:
+def corruption(rows: pd.DataFrame, draws: int = 10_000, seed: int = 0) -> pd.DataFrame:
     """The corruption error of every system, and its increase over the clean error.
 
     A clip that is too short for some excerpts has the mean over the others, and over the other kinds where it has none.

@@ -185,8 +185,7 @@ def bootstrap_means(values: ArrayLike, draws: int = 10_000, seed: int = 0) -> Va
     Raises:
         DataError: Another shape, nothing in it, or values not finite.
     """
-    table = _matrix(values)
-    generator = np.random.default_rng(seed)
+    table, generator = _matrix(values), np.random.default_rng(seed)
     # How often each seed and clip was drawn is all that a mean needs.
     times = [generator.multinomial(size, np.full(size, 1 / size), draws) for size in table.shape]
     means: Values = ((times[0] @ table) * times[1]).sum(axis=1) / table.size

@@ -207,8 +207,10 @@ def errors_per_clip(
 
 def seed_values(table: pd.DataFrame, column: str) -> dict[str, dict[int, float]]:
     """System -> seed -> value of a column of `run_metrics`, systems in order."""
-    values = table.set_index("seed")[column].astype(float)
-    return {name: values[(table["system"] == name).to_numpy()].to_dict() for name in ordered_systems(table)}
+    return {
+        system: {int(line["seed"]): float(line[column]) for line in own.to_dict("records")}
+        for system, own in ((name, table[table["system"] == name]) for name in ordered_systems(table))
+    }
 
 
 def standard_error(first: Mapping[int, float], second: Mapping[int, float]) -> float:

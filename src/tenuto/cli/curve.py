@@ -129,13 +129,12 @@ def _print(curves: Curves, compared: Optimality | None) -> None:
 def _values(curves: Curves) -> dict[str, Any]:
     """Everything in plain values; a size that is not reached is infinite."""
     names = ("runs", "bands", "summary", "emotions", "natural", "corruption")
-    tables = {name: getattr(curves, name) for name in names}
     return {
         "protocol": curves.protocol,
         "norm": curves.norm,
         "unit": curves.unit,
         "axis": {"title": curves.axis.title, "in_db": curves.axis.in_db},
         "mean_mae": curves.mean_mae,
-        **{name: table.to_dict("records") for name, table in tables.items()},
+        **{name: getattr(curves, name).to_dict("records") for name in names},
         "remarks": list(curves.remarks),
     }

@@ -247,7 +247,7 @@ def _check_columns_of_runs(rows: pd.DataFrame, source: str) -> None:
     needed = [name for name in map(str, rows) if name == "worst" or name.startswith("label_")]
     is_empty = rows[needed].isna().groupby([rows["protocol"], rows["run"]], sort=False).all()
     is_missing = is_empty & ~is_empty.groupby(level=0).transform("all")
-    for (_, run), missing in is_missing[is_missing.any(axis=1)].iterrows():
+    for run, missing in is_missing[is_missing.any(axis=1)].droplevel(0).iterrows():
         raise DataError(
             f"{source}: the rows of {run} have no column {', '.join(sorted(missing.index[missing]))}, those of other "
             "runs do. Attack that run again, or keep it in another folder."
@@ -339,9 +339,8 @@ def worst_case(rows: pd.DataFrame) -> pd.DataFrame:
     Rows in which every run has one attack at a budget are returned unchanged. Marks in the column ``worst`` do not
     count: among rows that were picked out of a table, those that are marked may be missing.
     """
-    attacks = rows.groupby(["run", "protocol", "norm", "epsilon"], dropna=False)[
-        ["attack", "objective"]
-    ].nunique()
+    budgets = rows.groupby(["run", "protocol", "norm", "epsilon"], dropna=False)
+    attacks = budgets[["attack", "objective"]].nunique()
     if (attacks <= 1).all(axis=None):
         return rows
     marked = mark_worst(rows)

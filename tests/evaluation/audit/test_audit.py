@@ -288,7 +288,7 @@ def test_labels_that_are_not_those_of_the_data_are_found(copied, prepared):
     assert result.verdict is FAIL
     assert result.value == pytest.approx(0.1)
     assert "1 of " in result.sentence
-    assert "labels that are not those of the data" in result.sentence
+    assert "rows have other labels than the data" in result.sentence
 
 
 def test_a_file_without_any_of_the_perturbations_fails(copied):

@@ -153,7 +153,8 @@ def examine(subject: Subject, progress: Progress | None = None) -> list[Finding]
         first = [gradients(subject), repeatable(subject), unstable_predictions(subject)]
         if not np.isfinite(first[0].value or 0.0):
             reason = "there are no gradients, or none that are finite: no attack can be made."
-            return first + [not_recorded(check, reason) for check in _BY_GRADIENT]
+            names = ("finite-differences", "iterative", "unbounded", "black-box", "transfer")
+            return first + [not_recorded(name, reason) for name in names]
         first.append(_finite_differences(subject))
     errors = {name: subject.errors(attack, report) for name, attack in attacks(subject).items()}
     findings = [
@@ -190,9 +191,6 @@ def _without_gradient(subject: Subject, report: Progress) -> list[Finding]:
             for name in ("gradients", "finite-differences", "iterative", "transfer")
         ),
     ]
-
-
-_BY_GRADIENT = ("finite-differences", "iterative", "unbounded", "black-box", "transfer")
 
 
 def gradients(subject: Subject) -> Finding:

@@ -94,8 +94,7 @@ def _without_budget(rows: pd.DataFrame) -> Finding:
 
 def _stored_norms(rows: pd.DataFrame) -> pd.Series[float]:
     """L2 norm of the perturbation that an attack stored, which need not be the one of the prediction."""
-    norms: pd.Series[float] = rows.get("stored_l2", pd.Series(np.nan, index=rows.index)).astype(float)
-    return norms
+    return pd.Series(rows.get("stored_l2", np.nan), rows.index, dtype=float)
 
 
 def _norms(values: pd.Series[float]) -> str:

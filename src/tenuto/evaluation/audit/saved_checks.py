@@ -52,10 +52,11 @@ def sound_budget(evidence: Evidence) -> Finding:
 @check("saved-prediction", "Does the model predict what the rows say, at the saved perturbations?")
 def saved_prediction(evidence: Evidence) -> Finding:
     """Evaluate the model at clean and attacked inputs; rows of other weights or labels fail in any case."""
+    runs = sorted(evidence.source.folders)
     strangers = [
-        entry for run in sorted(evidence.source.folders) for entry in _of_other_weights(evidence, run)
+        *(entry for run in runs for entry in _of_other_weights(evidence, run)),
+        *_with_other_labels(evidence),
     ]
-    strangers += _with_other_labels(evidence)
     return worst(strangers) if strangers else evidence.once(measure_saved)["saved-prediction"]
 
 
@@ -110,11 +111,10 @@ def _with_other_labels(evidence: Evidence) -> Iterator[tuple[str, Finding]]:
     if labels is None:
         return
     apart = np.abs(values_of(rows, "label") - labels).max(axis=1)
-    if (apart > MOVED).any():
-        first = rows.iloc[int((apart > MOVED).argmax())]
+    if (wrong := apart > MOVED).any():
+        first = rows.iloc[int(wrong.argmax())]
         sentence = (
-            f"{int((apart > MOVED).sum())} of {len(rows)} rows have labels that are not those of the data, the first "
-            f"for clip {first['clip']}."
+            f"{wrong.sum()} of {len(rows)} rows have other labels than the data, first clip {first['clip']}."
         )
         yield str(first["run"]), judged("saved-prediction", apart.max(), MOVED, sentence, fail=True)
 

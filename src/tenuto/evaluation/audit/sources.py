@@ -260,21 +260,18 @@ def described_attacks(path: Path) -> dict[str, Attack]:
     attacks: dict[str, Attack] = {}
     for text, description in described.items() if isinstance(described, dict) else ():
         # The description of `Transfer` has no model, and that of `Foreign` no function.
-        for parts in ({}, {"source": _no_sibling}, {"call": _no_function}):
+        for parts in ({}, {"source": _no_source}, {"call": _no_source}):
             with contextlib.suppress(TenutoError):
                 attacks[text] = from_dict(description, **parts)
                 break
     return attacks
 
 
-def _no_sibling(inputs: Any) -> Any:
-    """In place of the model that a transfer attack was made on."""
-    raise AttackError("the sibling of this attack is not recorded, so the attack cannot be repeated.")
-
-
-def _no_function(*arguments: Any) -> Any:
-    """In place of the function of a foreign attack."""
-    raise AttackError("the function of this attack is not recorded, so the attack cannot be repeated.")
+def _no_source(*arguments: Any) -> Any:
+    """In place of the model that a transfer attack was made on, and of the function of a foreign attack."""
+    raise AttackError(
+        "the model or function of this attack is not recorded, so the attack cannot be repeated."
+    )
 
 
 def aligned(clips: Sequence[str], index: Index) -> tuple[str, ...]:

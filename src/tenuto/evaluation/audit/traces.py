@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
+from tenuto.analysis.statistics import ROUNDING
 from tenuto.evaluation.audit.findings import Finding, judged, not_recorded
 
 if TYPE_CHECKING:
@@ -28,9 +29,6 @@ the gain of an average tenth."""
 
 LOST = (0.02, 0.1)
 """Share of the gain that a search found and did not return, above which it is a warning, and a failure."""
-
-SAME = 1e-6
-"""Relative loss that rounding to float32 may cause."""
 
 LEAST_STEPS = 10
 """Evaluations from which on the last tenth is at least one."""
@@ -88,7 +86,7 @@ def silent_success(path: SearchPath) -> Finding:
             fail=silent > 0,
         )
     lost = float((clips["best"] - clips["returned"]).clip(lower=0).sum())
-    rounding = SAME * float(clips["first"].abs().sum())
+    rounding = ROUNDING * float(clips["first"].abs().sum())
     if not path.gain > rounding:
         if lost <= rounding:
             return not_recorded(name, f"the search of {text} gained nothing that it could lose.")
@@ -112,7 +110,7 @@ def incomplete_optimisation(path: SearchPath) -> Finding:
     if own.empty:
         return not_recorded(name, f"{text} makes fewer than {LEAST_STEPS} steps.")
     gain = float((own["best"] - own["first"]).sum())
-    if not gain > SAME * float(own["first"].abs().sum()):
+    if not gain > ROUNDING * float(own["first"].abs().sum()):
         return not_recorded(name, f"the search of {text} gained nothing.")
     value = float((own["best"] - own["before"]).sum()) / gain
     return judged(
