@@ -167,15 +167,12 @@ class Table:
         if self.settings.rater_column is not None:
             return self._of_raters(problems)
         settings, spreads = self.settings, None
+        emotions = self._checked(read_ratings, self.cells, settings.emotions, problems)
+        concepts = self._checked(read_ratings, self.cells, settings.concepts, problems)
         if settings.deviations:
             spreads = self._checked(read_deviations, self.cells, settings.deviations, problems)
-        return Ratings(
-            [clip_name(cell) for cell in self.cells[settings.id_column]],
-            self._checked(read_ratings, self.cells, settings.emotions, problems),
-            self._checked(read_ratings, self.cells, settings.concepts, problems),
-            spreads,
-            self._fields(range(len(self.cells))),
-        )
+        names = [clip_name(cell) for cell in self.cells[settings.id_column]]
+        return Ratings(names, emotions, concepts, spreads, self._fields(range(len(names))))
 
     def _checked(
         self, read: Reader, cells: pd.DataFrame, columns: Sequence[str], problems: Problems
