@@ -1,5 +1,7 @@
 import dataclasses
 import itertools
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -132,7 +134,7 @@ def test_figure_4_says_which_prediction_is_shown():
 
 
 def test_figure_4_takes_other_seeds_emotions_and_systems():
-    figure = figures.figure4(made_up.study(), 6, ("sad",), ("A2E",))
+    figure: Any = figures.figure4(made_up.study(), 6, ("sad",), ("A2E",))
     assert list(panels(figure)) == ["A2E: sad"]
     figure.draw_without_rendering()
     assert figure._supxlabel.get_window_extent().width < figure.bbox.width
@@ -171,7 +173,7 @@ def test_the_overview_shows_both_measures_before_and_after():
 
 
 LONG = [f"A2M2E_sequential_bottleneck_variant_{number}" for number in range(10)]
-CROWDED = {
+CROWDED: dict[str, Callable[[], Any]] = {
     "overview": lambda: figures.overview(sentences.run_means(made_up.study(LONG)).means),
     "figure3": lambda: figures.figure3(smc2025.difference(made_up.study(LONG))),
     "figure4": lambda: figures.figure4(made_up.study(LONG), systems=LONG[:3]),

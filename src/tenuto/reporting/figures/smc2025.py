@@ -211,7 +211,7 @@ def _scale(rows: pd.DataFrame) -> Limits:
 
 def _joined(scale: Limits, *values: Values) -> Limits:
     """A scale, and more where a value lies outside."""
-    joined = np.concatenate([scale, *values])
+    joined = np.concatenate([np.asarray(scale), *values])
     return float(joined.min()), float(joined.max())
 
 

@@ -155,7 +155,9 @@ def gather(
     variations = [tables.pop(name) for name in (NATURAL, GRADED) if name in tables]
     natural = pd.concat(variations, ignore_index=True) if variations else None
     shown_unit, *more_units = [unit] if unit is not None else _units(rows)
-    natural, strangers = (None, []) if natural is None else curves.of_same_weights(natural, rows)
+    strangers: list[str] = []
+    if natural is not None:
+        natural, strangers = curves.of_same_weights(natural, rows)
     source = _Source(StudyFolder(study).name, runs, tables, natural, draws)
     shown = source.inputs(at_budget(in_unit(rows, shown_unit), epsilon, db=db, norm=norm), shown_unit)
     others: list[PageInputs] = []

@@ -317,7 +317,7 @@ def _swatches() -> str:
     colours = (*style.SYSTEM_COLOURS.values(), *style.OTHER_COLOURS)
     light, dark = (
         "".join(f".c-{colour[1:]} {{ background: {shown.get(colour, colour)}; }}\n" for colour in colours)
-        for shown in ({}, style.DARK_COLOURS)
+        for shown in (dict[str, str](), style.DARK_COLOURS)
     )
     return f"{light}@media screen and (prefers-color-scheme: dark) {{\n{dark}}}\n"
 
