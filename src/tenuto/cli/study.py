@@ -320,8 +320,10 @@ def _records(folder: Path) -> tuple[Record, list[Record]]:
 
 def _status_table(study: Record, records: list[Record]) -> Table:
     table = Table()
-    for heading in ("run", "stage", "epoch", "best score", "time"):
-        table.add_column(heading, justify="left" if heading in ("run", "stage") else "right")
+    for heading in ("run", "stage"):
+        table.add_column(heading, overflow="fold", min_width=8)
+    for heading in ("epoch", "best score", "time"):
+        table.add_column(heading, justify="right", no_wrap=True)
     for record in records:
         epochs = study.notes["runs"][record.name]
         table.add_row(
