@@ -32,11 +32,10 @@ class Screen(Console):
     @property  # type: ignore[misc]
     def size(self) -> ConsoleDimensions:
         """Columns, of results at least `NARROWEST`, and lines."""
-        columns, lines = os.environ.get("COLUMNS", ""), 25
-        if not (columns.isdecimal() and int(columns) > 0):
-            columns, lines = super().size
+        named = os.environ.get("COLUMNS", "")
+        columns, lines = (int(named), 25) if named.isdecimal() and int(named) > 0 else super().size
         least = 1 if self.stderr else NARROWEST  # what moves on a terminal must fit it
-        return ConsoleDimensions(max(int(columns), least), lines)
+        return ConsoleDimensions(max(columns, least), lines)
 
     def print(self, *objects: Any, **settings: Any) -> None:
         """Print texts, with options in place of the library's parameters, and tables as they are."""
