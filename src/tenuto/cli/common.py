@@ -22,17 +22,20 @@ from tenuto.devices import require
 from tenuto.errors import ConfigError
 from tenuto.store.location import is_recording, locate_model, pretrained_models
 
+NARROWEST = 80
+"""Columns that every terminal is expected to have. In a narrower one the lines of tables wrap, and no number is cut."""
+
 
 class Screen(Console):
     """A console whose width is that of ``$COLUMNS``, else of the terminal. Its texts name options, not parameters."""
 
     @property  # type: ignore[misc]
     def size(self) -> ConsoleDimensions:
-        """Columns and lines."""
-        columns = os.environ.get("COLUMNS", "")
-        if columns.isdecimal() and int(columns) > 0:
-            return ConsoleDimensions(int(columns), 25)
-        return super().size
+        """Columns, of results at least `NARROWEST`, and lines."""
+        named = os.environ.get("COLUMNS", "")
+        columns, lines = (int(named), 25) if named.isdecimal() and int(named) > 0 else super().size
+        least = 1 if self.stderr else NARROWEST  # what moves on a terminal must fit it
+        return ConsoleDimensions(max(columns, least), lines)
 
     def print(self, *objects: Any, **settings: Any) -> None:
         """Print texts, with options in place of the library's parameters, and tables as they are."""

@@ -27,9 +27,6 @@ if TYPE_CHECKING:
     from tenuto.evaluation.audit import Finding
     from tenuto.evaluation.resynthesised_clip import Resynthesis
 
-NARROWEST = 80
-"""Columns that every terminal is expected to have."""
-
 BAR = 24
 """Characters of a full bar."""
 
@@ -58,14 +55,14 @@ def grid(title: str, *columns: str, names: Iterable[str], bars: str | None = Non
 def print_cells(cells: pd.DataFrame, title: str) -> None:
     """Print a table of text cells, a line between groups. No cell is cut or broken.
 
-    A table wider than the terminal (or than 80 columns) is printed in parts that repeat the first column.
+    A table wider than the terminal is printed in parts that repeat the first column.
     """
     from tenuto.reporting.tables import GROUP
 
     shown = cells.drop(columns=GROUP, errors="ignore")
     parts: list[list[str]] = [[]]
     for name in shown.columns[1:]:
-        if parts[-1] and _width(shown[[shown.columns[0], *parts[-1], name]]) > max(NARROWEST, out.width):
+        if parts[-1] and _width(shown[[shown.columns[0], *parts[-1], name]]) > out.width:
             parts.append([])
         parts[-1].append(name)
     for place, names in enumerate(parts):
@@ -302,7 +299,7 @@ def print_findings(findings: Sequence[Finding]) -> None:
             table.add_column(heading, no_wrap=True)
         for heading in ("value", "threshold"):
             table.add_column(heading, justify="right", no_wrap=True)
-        table.add_column("result", min_width=30)
+        table.add_column("result", min_width=30, overflow="fold")
         for finding in own:
             if (verdict := str(finding.verdict)) in COLOURS:
                 numbers = (verdicts.number(finding.value), verdicts.number(finding.threshold))

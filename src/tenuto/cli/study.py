@@ -247,7 +247,10 @@ def _engine(
 
 @contextlib.contextmanager
 def _stopping_on_sigterm(folder: Path) -> Iterator[None]:
-    """Inside, the first SIGTERM requests the end of the study; a second one, or one before work, ends the process."""
+    """Inside, the first SIGTERM requests the end of the study; a second one, or one before work, ends the process.
+
+    The request is removed in the end, unless another call on the same folder made it.
+    """
     from tenuto.study.limit import request_stop
 
     def stop(*about: object) -> None:
@@ -256,13 +259,11 @@ def _stopping_on_sigterm(folder: Path) -> Iterator[None]:
             os.kill(os.getpid(), signal.SIGTERM)
         os.write(2, b"SIGTERM: every worker finishes its epoch or piece of an attack.\n")
         request_stop(folder)
+        at_end.callback(StudyFolder(folder).stop.unlink, missing_ok=True)
 
-    before = signal.signal(signal.SIGTERM, stop)
-    try:
+    with contextlib.ExitStack() as at_end:
+        at_end.callback(signal.signal, signal.SIGTERM, signal.signal(signal.SIGTERM, stop))
         yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
-        StudyFolder(folder).stop.unlink(missing_ok=True)
 
 
 @app.command()
@@ -319,8 +320,10 @@ def _records(folder: Path) -> tuple[Record, list[Record]]:
 
 def _status_table(study: Record, records: list[Record]) -> Table:
     table = Table()
-    for heading in ("run", "stage", "epoch", "best score", "time"):
-        table.add_column(heading, justify="left" if heading in ("run", "stage") else "right")
+    for heading in ("run", "stage"):
+        table.add_column(heading, overflow="fold", min_width=8)
+    for heading in ("epoch", "best score", "time"):
+        table.add_column(heading, justify="right", no_wrap=True)
     for record in records:
         epochs = study.notes["runs"][record.name]
         table.add_row(

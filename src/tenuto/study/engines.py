@@ -12,6 +12,7 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
+from tenuto.attacks.checks import require_number, require_whole
 from tenuto.config import StudyConfig, to_yaml
 from tenuto.data import Prepared
 from tenuto.devices import require_precision
@@ -53,10 +54,15 @@ class Engine(Protocol):
         """Runs at a time."""
 
     def check(self) -> None:
-        """Raise `ConfigError` where the engine cannot be reached; called before any work is done."""
+        """Raise `ConfigError` where the engine cannot be used; called before any work is done."""
 
     def carry_out(self, jobs: Sequence[Job]) -> Iterator[Outcome]:
         """The outcome of every job, in any order. Raises `ConfigError` when called, before the first outcome."""
+
+
+def _check_workers(workers: int | None) -> None:
+    if workers is not None:
+        require_whole("workers", workers, 1)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -71,7 +77,8 @@ class Local:
     workers: int | None = 1
 
     def check(self) -> None:
-        """This machine is there."""
+        """Raise `ConfigError` for another number of workers."""
+        _check_workers(self.workers)
 
     def carry_out(self, jobs: Sequence[Job]) -> Iterator[Outcome]:
         """The outcome of every job, as they end."""
@@ -95,7 +102,9 @@ class Ray:
     gpus_per_run: float = 0.0
 
     def check(self) -> None:
-        """Raise `ConfigError` where nothing answers at the address."""
+        """Raise `ConfigError` for numbers that cannot be, or where nothing answers at the address."""
+        _check_workers(self.workers)
+        require_number("gpus_per_run", self.gpus_per_run, 0)
         with _refusing(self.address):
             _check_address(self.address or os.environ.get("RAY_ADDRESS"))
 

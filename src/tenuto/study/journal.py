@@ -19,8 +19,8 @@ from typing import Any
 from filelock import FileLock, Timeout
 from pydantic import FiniteFloat, TypeAdapter, ValidationError
 
-from tenuto.errors import FileError, TenutoError, one_line
-from tenuto.files import naming, read_json, write_bytes, write_json
+from tenuto.errors import REASONS, FileError, TenutoError, one_line
+from tenuto.files import naming, read_bytes, read_json, write_bytes, write_json
 from tenuto.store.study import StudyFolder
 
 WRITE_EVERY = 0.5
@@ -87,7 +87,7 @@ class Entry:
 
     def __init__(self, folder: Path, name: str) -> None:
         self._path = record_path(folder, name)
-        self._content_before = self._path.read_bytes() if self._path.is_file() else None
+        self._content_before = read_bytes(self._path) if self._path.is_file() else None
         self.record = read(folder, name)
         self.record.error = self.record.trace = None
         self._seconds_before = dict(self.record.seconds)
@@ -211,10 +211,10 @@ def held(folder: Path, name: str, patience: float) -> Iterator[None]:
             f"{folder}: another process (last record: {record.pid} on {record.host or 'this machine'}) is working on "
             f"{work}. Wait for it, or end it, and run the same command again."
         ) from error
-    except PermissionError:
-        with naming(path, "write"):
-            raise
     except (OSError, NotImplementedError) as error:
+        if isinstance(error, OSError) and error.errno in REASONS:  # what fails is the file, not its lock
+            with naming(path, "write"):
+                raise
         reason = one_line(getattr(error, "strerror", None) or error)
         raise FileError(
             f"{path}: its file system has no locks ({reason}), which a study needs. Mount it with flock, or choose "

@@ -11,6 +11,7 @@ import re
 import time
 from pathlib import Path
 
+from tenuto.attacks.checks import is_number
 from tenuto.errors import ConfigError
 from tenuto.files import write_text
 from tenuto.store.study import StudyFolder
@@ -38,7 +39,7 @@ def parse_time(value: str | float) -> float:
         parts = re.fullmatch(r"(?:\d+(?:\.\d+)?[hms])+", value) and re.findall(r"([\d.]+)([hms])", value)
         seconds = sum(float(number) * UNITS[unit] for number, unit in parts or [])
     else:
-        seconds = math.nan if isinstance(value, bool) else float(value)
+        seconds = value if is_number(value) else math.nan
     if not 0 < seconds < math.inf:
         raise ConfigError(
             f"time_limit must be a time such as 90s, 12m or 1h30m (in Python also a number of seconds), got {value!r}."
