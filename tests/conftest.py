@@ -119,9 +119,10 @@ def few_steps() -> Iterator[None]:
 
 
 @pytest.fixture
-def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Figures are made but not rendered, and their files are empty, for tests of words and tables next to them."""
-    monkeypatch.setattr("tenuto.reporting.figures.style._rendered", lambda *given, **options: b"")
+def undrawn() -> Iterator[None]:
+    """Figures are made but not rendered, see `tests.short`."""
+    with short.undrawn():
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -1,4 +1,4 @@
-"""Short searches and no mixed models, for tests of what surrounds them: they have tests of their own."""
+"""Short searches, no mixed models and no pictures, for tests of what surrounds them: they have tests of their own."""
 
 from __future__ import annotations
 
@@ -36,4 +36,12 @@ def few_steps() -> Iterator[None]:
         patch.setattr(examination, "STAND_IN", _shortened(examination.STAND_IN))
         for name, number in (("STEPS", 2), ("UNBOUNDED_STEPS", 4), ("QUERIES", 4), ("DRAWS", 1)):
             patch.setattr(examination, name, number)
+        yield
+
+
+@contextlib.contextmanager
+def undrawn() -> Iterator[None]:
+    """Figures are made but not rendered, and their files are empty, for tests of words and tables next to them."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("tenuto.reporting.figures.style._rendered", lambda *given, **options: b"")
         yield

@@ -17,7 +17,7 @@ from tenuto.cli.app import app
 from tenuto.cli.options import with_options
 from tenuto.config import StudyConfig, merge, preset_study
 from tenuto.errors import AudioError, CheckpointError, ConfigError, DataError
-from tests import corpora
+from tests import corpora, short
 from tests.reporting import made_up
 
 EMOTIONS = ["valence", "energy", "tension", "anger", "fear", "happy", "sad", "tender"]
@@ -42,7 +42,8 @@ def study(tmp_path_factory):
         "run": {"model": {"width": 0.0625}, "train": {"epochs": 1}},
         "protocols": ({"protocol": "paper-2025-released", "settings": {"iterations": 2, "step_size": 0.05}},),
     }
-    done = tenuto.run_study(StudyConfig.parse(merge(settings, small), "a small study"), folder)
+    with short.undrawn():
+        done = tenuto.run_study(StudyConfig.parse(merge(settings, small), "a small study"), folder)
     assert not done.failed
     return folder
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from tests import short
 from tests.study import small
 
 
@@ -15,9 +16,6 @@ def music(tmp_path_factory):
 
 @pytest.fixture(scope="module", autouse=True)
 def _pictures():
-    """Figures are built but not drawn: half of the time of so small a study. test_demo.py draws them."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(
-            "matplotlib.figure.Figure.savefig", lambda figure, stream, **options: stream.write(b"x")
-        )
+    """Half of the time of so small a study would be figures. test_demo.py draws them."""
+    with short.undrawn():
         yield
