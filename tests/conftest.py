@@ -119,10 +119,9 @@ def few_steps() -> Iterator[None]:
 
 
 @pytest.fixture
-def undrawn() -> Iterator[None]:
-    """Figures are made but not rendered, see `tests.short`."""
-    with short.undrawn():
-        yield
+def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Figures are made but not rendered, see `tests.short`, until a test undoes that."""
+    monkeypatch.setattr(*short.UNDRAWN)
 
 
 @pytest.fixture(scope="session")

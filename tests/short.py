@@ -39,9 +39,13 @@ def few_steps() -> Iterator[None]:
         yield
 
 
+UNDRAWN = ("tenuto.reporting.figures.style._rendered", lambda *given, **options: b"")
+"""Replaced so that figures are not rendered and files empty, for tests of words and tables next to them."""
+
+
 @contextlib.contextmanager
 def undrawn() -> Iterator[None]:
-    """Figures are made but not rendered, and their files are empty, for tests of words and tables next to them."""
+    """Inside, figures are made but not rendered."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("tenuto.reporting.figures.style._rendered", lambda *given, **options: b"")
+        patch.setattr(*UNDRAWN)
         yield

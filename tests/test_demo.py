@@ -87,7 +87,6 @@ def test_the_three_commands_at_the_end_run(demo, tmp_path, monkeypatch):
         assert any((folder / {"show": "shown", "attack": "attacked", "audit": "audit"}[words[0]]).iterdir())
 
 
-@pytest.mark.usefixtures("undrawn")
 def test_a_second_call_reuses_everything_and_gives_the_same_tables(demo):
     folder, _ = demo
     before = {path: path.read_bytes() for path in (folder / "paper").iterdir()}

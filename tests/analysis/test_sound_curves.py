@@ -190,7 +190,8 @@ def test_the_corruption_error_is_that_of_every_system_next_to_all_norms():
 
 def test_runs_of_natural_2_on_other_clips_have_no_corruption_error():
     rows = pd.concat([sound(), sound(seed=21)])
-    natural_rows = pd.concat([graded(clips=CLIPS), graded(seed=21, clips=3)])
+    fewer = graded(seed=21, clips=CLIPS).query("clip < '003'")
+    natural_rows = pd.concat([graded(clips=CLIPS), fewer])
     result = measured(rows, natural_rows)
     assert result.corruption.empty
     assert any(

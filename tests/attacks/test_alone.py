@@ -19,7 +19,7 @@ from tenuto.attacks import APGD, Linf
 for name in ("scipy", "pandas", "pydantic", "matplotlib", "soundfile"):
     assert importlib.util.find_spec(name) is None, name
 network = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(12, 3))
-x, y = torch.randn(2, 1, 4, 3), torch.rand(2, 3)
+x, y = torch.rand(2, 1, 4, 3) / 16, torch.rand(2, 3)
 adversarial = APGD(Linf(0.05))(network, x, y).adversarial
 assert (adversarial - x).abs().max() <= 0.05 * (1 + 1e-6)
 """

@@ -15,6 +15,11 @@ from tests.reporting.made_up_report import plain, stored
 ENVIRONMENT = {key: value for key, value in os.environ.items() if not key.startswith(("TENUTO_", "PYTHON"))}
 
 
+def heed():
+    """Heed interrupts, which a background job, and thus the processes it starts, ignores."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 def start(*arguments, code=("-m", "tenuto"), **settings):
     """Start the command; keywords are what Python executes, and environment variables, of which None removes one."""
     environment = ENVIRONMENT | {"PYTHONPATH": os.pathsep.join(sys.path), "COLUMNS": "80"} | settings
@@ -23,7 +28,7 @@ def start(*arguments, code=("-m", "tenuto"), **settings):
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         env={key: value for key, value in environment.items() if value is not None},
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a background job ignores it
+        preexec_fn=heed,
     )
 
 
@@ -116,7 +121,7 @@ def ended_after(*lines):
     """How the command ends when these lines are its body."""
     body = "\n".join(f"    {line}" for line in lines)
     script = f"from tenuto.cli import main\ndef run():\n{body}\nmain._run = run\nmain.main()"
-    return subprocess.run([sys.executable, "-c", script], capture_output=True, timeout=60)
+    return subprocess.run([sys.executable, "-c", script], capture_output=True, timeout=60, preexec_fn=heed)
 
 
 def test_an_interrupt_ends_an_import_that_would_catch_it(tmp_path):
