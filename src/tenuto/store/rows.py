@@ -22,10 +22,8 @@ Rows of attacked waveforms have the columns `SOUND`, empty where a value is not 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
-from numbers import Real
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -36,6 +34,18 @@ from tenuto.data.splits import PARTS
 from tenuto.errors import DataError, quote
 from tenuto.files import read_csv, write_csv
 from tenuto.store.budgets import listed, norm_of, norm_order, which_budget
+from tenuto.store.cells import (
+    COUNT,
+    NAME,
+    OPTIONAL,
+    SIZE,
+    VALUE,
+    Check,
+    check_cells,
+    is_flag,
+    is_missing,
+    is_whole,
+)
 
 KEYS = (
     "run",
@@ -86,44 +96,16 @@ NUMBERS = (
 )
 FLAGS = ("converged", "worst", "uses_label")
 
-Check = tuple[Callable[[Any], bool], str]
-"""Whether a cell is valid, and what valid cells are."""
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, Real) and not isinstance(value, bool)
-
-
-def _is_whole(value: Any) -> bool:
-    return _is_number(value) and float(value).is_integer()
-
-
-def _is_missing(value: Any) -> bool:
-    return value is None or (isinstance(value, float) and math.isnan(value))
-
-
-def _is_flag(value: Any) -> bool:
-    return isinstance(value, bool | np.bool_)
-
-
-NAME: Check = (lambda value: isinstance(value, str) and bool(value.strip()), "a name")
-COUNT: Check = (lambda value: _is_whole(value) and value >= 0, "a whole number of at least 0")
-SIZE: Check = (
-    lambda value: _is_missing(value) or (_is_number(value) and 0 <= value < math.inf),
-    "a finite number of at least 0 or empty",
-)
-VALUE: Check = (lambda value: _is_number(value) and math.isfinite(value), "a finite number")
-OPTIONAL: Check = (lambda value: _is_missing(value) or VALUE[0](value), "a finite number or empty")
 CELLS: dict[str, Check] = {
     **dict.fromkeys(TEXT, NAME),
     "split": (lambda value: value in PARTS, f"one of {', '.join(PARTS)}"),
-    "seed": (_is_whole, "a whole number"),
+    "seed": (is_whole, "a whole number"),
     **dict.fromkeys(("iterations", "forward_passes", "gradient_passes"), COUNT),
     **dict.fromkeys(("epsilon", "l2", "linf", "stored_l2"), SIZE),
     **dict.fromkeys((*SCALE, *SOUND), OPTIONAL),
-    "unit": (lambda value: _is_missing(value) or NAME[0](value), "a name or empty"),
-    **dict.fromkeys(("converged", "worst"), (_is_flag, "True or False")),
-    "uses_label": (lambda value: _is_missing(value) or _is_flag(value), "True, False or empty"),
+    "unit": (lambda value: is_missing(value) or NAME[0](value), "a name or empty"),
+    **dict.fromkeys(("converged", "worst"), (is_flag, "True or False")),
+    "uses_label": (lambda value: is_missing(value) or is_flag(value), "True, False or empty"),
 }
 
 
@@ -215,7 +197,7 @@ def validate_rows(rows: pd.DataFrame, source: str = "rows") -> pd.DataFrame:
         if name in rows.columns:
             # A bottleneck's units are missing in the rows of networks without one.
             is_valid, allowed = CELLS.get(name) or (VALUE if name in required else OPTIONAL)
-            _check_cells(rows, name, is_valid, allowed, source)
+            check_cells(rows, name, is_valid, allowed, source)
     _check_one_value(rows, ["run"], ("system", "seed", *SCALE), source)
     _check_one_value(rows, ["run", "protocol"], ("unit",), source)
     if set(SCALE) <= set(rows.columns) and (is_empty := rows["scale_low"] >= rows["scale_high"]).any():
@@ -268,31 +250,9 @@ def _check_one_value(rows: pd.DataFrame, keys: list[str], columns: Sequence[str]
             )
 
 
-def _check_cells(
-    rows: pd.DataFrame, name: str, is_valid: Callable[[Any], bool], allowed: str, source: str
-) -> None:
-    """Raise `DataError` for the first cell of a column that is not valid."""
-    is_size = is_valid in (SIZE[0], VALUE[0], OPTIONAL[0])
-    numbers = rows[name].to_numpy()
-    if (
-        is_size
-        and numbers.dtype.kind == "f"
-        and np.isfinite(numbers).all()
-        and is_valid(numbers.min(initial=0))
-    ):
-        return  # the usual case, decided without a loop
-    for place, value in enumerate(rows[name].tolist()):
-        if not is_valid(value):
-            row = rows.iloc[place]
-            raise DataError(
-                f"{source}: row {place + 1} (clip {quote(row['clip'])} of {quote(row['run'])}), column {name}: "
-                f"{quote(value)} is not {allowed}. Correct or remove the row."
-            )
-
-
 def check_column(rows: pd.DataFrame, name: str, value: str, source: str) -> None:
     """Raise `DataError` for the first row whose column has another value than the whole file has."""
-    _check_cells(
+    check_cells(
         rows, name, lambda cell: cell == value, f"{quote(value)}, which all rows of this file have", source
     )
 
