@@ -294,6 +294,19 @@ def test_rows_of_ratings_that_contradict_themselves_are_refused(tmp_path, rater)
         _ = plain(tmp_path, text.replace("joy", "Joy"), **options).index
 
 
+def test_emotions_without_a_rating_are_named_in_their_order(tmp_path):
+    with pytest.raises(DataError) as caught:
+        _ = plain(
+            tmp_path,
+            TIDY.replace("joy", "Joy").replace("arousal", "Arousal"),
+            rater_column="who",
+            **BY_RATING,
+        ).index
+    assert [sentence.split(" (")[0].split(": ")[1] for sentence in caught.value.sentences] == [
+        *("no row rates arousal", "no row rates joy"),
+    ]
+
+
 def test_deviations_of_a_table_with_a_row_for_every_rating_are_refused(tmp_path):
     with pytest.raises(ConfigError, match="deviations need a row per clip"):
         plain(tmp_path, TIDY, deviations=("sd1", "sd2"), **BY_RATING)

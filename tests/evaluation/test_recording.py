@@ -64,7 +64,7 @@ def test_masking_is_computed_at_the_rate_of_the_model(song):
 def test_what_an_attack_or_an_objective_has_itself_is_refused_beside_it(song):
     with pytest.raises(ConfigError, match="norm: belong to an attack by its name"):
         tenuto.attack_recording(adopted(Waves()), song, FGSM(Linf(0.01)), norm="snr")
-    with pytest.raises(ConfigError, match=r"scale belongs to an objective by its word. Set it in OneEmotion"):
+    with pytest.raises(ConfigError, match=r"scale is for an objective given by name. Set it in OneEmotion"):
         tenuto.attack_recording(adopted(Waves()), song, objective=OneEmotion(0), epsilon=0.01, scale=(0, 1))
 
 

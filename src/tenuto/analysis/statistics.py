@@ -142,7 +142,7 @@ def smallest_detectable(n: int, power: float = 0.8, alpha: float = 0.05) -> floa
     freedom, limit = n - 1, stats.t.isf(alpha / 2, n - 1)
 
     def excess(shift: float) -> float:
-        # The test hardly ever rejects on the wrong side; SciPy cannot compute that share where it is tiny.
+        # The share of rejections on the wrong side is tiny, and NaN where SciPy cannot compute it.
         wrong_side = np.nan_to_num(stats.nct.cdf(-limit, freedom, shift))
         return float(stats.nct.sf(limit, freedom, shift) + wrong_side) - power
 

@@ -138,7 +138,7 @@ def _objective(
     """The objective, errors measured from the clean prediction; None for an attack that has its own."""
     if isinstance(objective, Objective):
         if scale is not None:
-            raise ConfigError(f"scale belongs to an objective by its word. Set it in {objective!r} instead.")
+            raise ConfigError(f"scale is for an objective given by name. Set it in {objective!r} instead.")
         return objective
     if objective is None and "objective" not in setting_names(ATTACKS[family]):
         return None

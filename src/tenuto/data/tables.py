@@ -263,7 +263,7 @@ def _spread_out(path: Path, cells: pd.DataFrame, settings: FolderConfig, problem
     key = [settings.id_column, *([settings.rater_column] if settings.rater_column else [])]
     rated = dict.fromkeys(map(clip_name, cells[emotion]))
     columns = {clip_name(name): name for name in (*settings.emotions, *settings.concepts)}
-    for name in columns.keys() - rated:
+    for name in (name for name in columns if name not in rated):
         problems.add(
             DataError(
                 f"{path}: no row rates {one_line(name)} (column {one_line(emotion)}). It has: "

@@ -308,7 +308,7 @@ def render(shown: Any, template: str = "report") -> str:
 
 
 def _isolated(text: str) -> str:
-    """The text with names that are written from right to left set apart; they would reorder the numbers beside them."""
+    """The text with right-to-left words isolated, so that they do not reorder the numbers next to them."""
     return RIGHT_TO_LEFT.sub("\u2068\\g<0>\u2069", text)
 
 
