@@ -18,7 +18,7 @@ Run = TypeVar("Run", bound="HasThreads")
 Precision = Literal["float32", "bfloat16", "tf32"]
 
 BFLOAT16_FLAGS = ("avx512_bf16", "amx_bf16")
-"""Flags of processors with bfloat16 multiplication; others emulate it more slowly than they compute in float32."""
+"""Flags of processors with bfloat16 multiplication."""
 
 MOST_THREADS = 1024
 """More crash the process, on any machine."""
@@ -106,6 +106,7 @@ def arithmetic(device: str) -> str:
     return f"cpu {torch.backends.cpu.get_cpu_capability()}"
 
 
+@functools.cache
 def fast_bfloat16(device: str = "cpu") -> bool:
     """Whether the device multiplies in bfloat16 natively."""
     if device != "cpu":
@@ -129,7 +130,7 @@ def computing_in(precision: Precision, device: str) -> AbstractContextManager[An
         device: ``cpu`` or ``cuda``, a type without a number.
 
     Warns:
-        PrecisionWarning: The device emulates bfloat16; once per process.
+        PrecisionWarning: The device has no bfloat16, which brings no speed then; once per process.
     """
     if precision == "float32":
         return contextlib.nullcontext()
@@ -137,18 +138,28 @@ def computing_in(precision: Precision, device: str) -> AbstractContextManager[An
         return allowing_tf32(True)
     import torch
 
-    _warn_of_emulation(device)
-    return torch.autocast(device, torch.bfloat16)
+    autocast = torch.autocast(device, torch.bfloat16)
+    if fast_bfloat16(device):
+        return autocast
+    _warn_of_rounding(device)
+    return _rounding(autocast) if device == "cpu" else autocast
+
+
+@contextlib.contextmanager
+def _rounding(autocast: AbstractContextManager[Any]) -> Iterator[None]:
+    from tenuto.rounding import RoundedProducts
+
+    with autocast, RoundedProducts():
+        yield
 
 
 @functools.cache
-def _warn_of_emulation(device: str) -> None:
-    if not fast_bfloat16(device):
-        warnings.warn(
-            f"precision bfloat16: {device} only emulates it, which is slower than float32, often many times.",
-            PrecisionWarning,
-            stacklevel=3,
-        )
+def _warn_of_rounding(device: str) -> None:
+    warnings.warn(
+        f"precision bfloat16: {device} only rounds to it, which is no faster than float32.",
+        PrecisionWarning,
+        stacklevel=3,
+    )
 
 
 @contextlib.contextmanager

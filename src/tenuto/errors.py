@@ -113,7 +113,7 @@ class FolderWarning(TenutoWarning):
 
 
 class PrecisionWarning(TenutoWarning):
-    """A network computes in a precision that the processor only emulates, which is slower than float32."""
+    """A network computes in a precision that the processor does not have, which is no faster than float32."""
 
 
 class RandomModelWarning(TenutoWarning):
