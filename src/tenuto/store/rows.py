@@ -227,7 +227,10 @@ def require_columns(rows: pd.DataFrame, source: str = "rows") -> list[str]:
 def _check_columns_of_runs(rows: pd.DataFrame, source: str) -> None:
     """Raise `DataError` where a column that every run must have is in the rows of some runs of a protocol only."""
     needed = [name for name in map(str, rows) if name == "worst" or name.startswith("label_")]
-    is_empty = rows[needed].isna().groupby([rows["protocol"], rows["run"]], sort=False).all()
+    is_empty = rows[needed].isna()
+    if not is_empty.to_numpy().any():  # as nearly always, and grouping takes time
+        return
+    is_empty = is_empty.groupby([rows["protocol"], rows["run"]], sort=False).all()
     is_missing = is_empty & ~is_empty.groupby(level=0).transform("all")
     for run, missing in is_missing[is_missing.any(axis=1)].droplevel(0).iterrows():
         raise DataError(
