@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import io
 from pathlib import Path
 from typing import Any
 
@@ -40,9 +42,16 @@ def edit(path: Path, old: str, new: str, count: int = 1) -> None:
 def write_audio(path: Path, number: int, seconds: float = 0.6) -> None:
     """A short chord of its own for every number; mp3, wav, flac or ogg by the path's ending."""
     path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(_chord(path.suffix.removeprefix("."), number, seconds))
+
+
+@functools.cache
+def _chord(form: str, number: int, seconds: float) -> bytes:
     time = np.arange(round(seconds * 22050)) / 22050
     wave = sum(np.sin(2 * np.pi * 110 * (number + partial) * time) for partial in (1, 2, 3))
-    soundfile.write(path, 0.2 * wave, 22050)
+    file = io.BytesIO()
+    soundfile.write(file, 0.2 * wave, 22050, format=form)
+    return file.getvalue()
 
 
 def music(number: int, seconds: float = 6.0, rate: float = 4.0, level: float = 0.3) -> np.ndarray:

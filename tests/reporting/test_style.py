@@ -94,7 +94,6 @@ def test_a_dollar_in_a_name_is_drawn_as_it_is(kind, tmp_path):
 def test_colours_follow_the_theme(kind):
     """Every dark colour of the light page has its counterpart on a dark page, and no background is painted."""
     source = style.svg(EXAMPLES[kind]())
-    assert source == style.svg(EXAMPLES[kind]())
     drawing, rules = re.sub("<style.*?</style>", "", source, flags=re.DOTALL), source.split("</style>")[0]
     for colour in set(re.findall(r"(?:fill|stroke): (#[0-9a-f]{6})", drawing)):
         if luminance(colour) < 0.2:
