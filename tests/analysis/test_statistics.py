@@ -5,7 +5,6 @@ import numpy as np
 import pytest
 from scipy import stats
 from statsmodels.regression.mixed_linear_model import MixedLM
-from statsmodels.stats.multitest import multipletests
 
 from tenuto.analysis import statistics
 from tenuto.analysis.statistics import (
@@ -63,14 +62,6 @@ def test_two_pairs_say_nothing_of_the_deviation():
 def test_holm_on_a_worked_example():
     # sorted .005 .01 .03 .04, times 4 3 2 1: .02 .03 .06 .04, and never falling: .02 .03 .06 .06
     np.testing.assert_allclose(holm([0.01, 0.04, 0.03, 0.005]), [0.03, 0.06, 0.06, 0.02])
-
-
-def test_holm_agrees_with_statsmodels():
-    p = np.random.default_rng(0).random((20, 7)) ** 3
-    p[:, 3] = p[:, 5]
-    for family in p:
-        np.testing.assert_allclose(holm(family), multipletests(family, method="holm")[1], rtol=1e-12)
-    assert holm([]).shape == (0,)
 
 
 def test_a_test_that_could_not_be_made_does_not_count_in_the_family():

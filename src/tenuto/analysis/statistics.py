@@ -119,10 +119,11 @@ def holm(p: ArrayLike) -> Values:
         raise DataError(
             "p-values must be between 0 and 1, of shape (tests,); NaN where a test could not be made."
         )
-    order = np.argsort(values)  # NaN last. statsmodels would also collect garbage: .2 s beside torch
-    factors = np.arange(made.sum(), made.sum() - len(values), -1)
-    adjusted = np.empty_like(values)
-    adjusted[order] = np.minimum(np.maximum.accumulate(values[order] * factors), 1)
+    adjusted = np.full(values.shape, np.nan)
+    if made.any():
+        from statsmodels.stats.multitest import multipletests
+
+        adjusted[made] = multipletests(values[made], method="holm")[1]
     return adjusted
 
 
