@@ -15,6 +15,7 @@ ROWS = (
     "errors",
     "display",
     "files",
+    "rounding",
     "devices",
     "settings",
     "data_config",
