@@ -75,6 +75,12 @@ def test_the_ends_of_the_scale_are_no_certificate():
     assert both.remarks == ("sigma 0.2: at some radii there are too few draws for a bound.",)
 
 
+def test_bounds_of_several_confidences_are_said_to_be():
+    both = sandwich(pd.concat([rows(confidence=0.95), rows(confidence=0.9, run="A2E-7-0")]))
+    assert both.remarks == ("the bounds hold with several confidences: 0.9, 0.95.",)
+    assert not sandwich(rows(confidence=0.9)).remarks
+
+
 def test_without_labels_there_is_no_error():
     with pytest.raises(DataError, match="the rows have no labels"):
         sandwich(rows().drop(columns="label"))
@@ -115,7 +121,7 @@ def test_of_attacks_with_as_many_draws_the_stronger_is_taken_and_earlier_weights
     write_csv(study.certificates("b"), rows(sigma=1.0))
     both = tenuto.sandwich(tmp_path)
     np.testing.assert_allclose(both.table["attacked_mae"], [0.2, 0.3])
-    assert "1 tables of certificates were left out: they are of earlier weights" in both.remarks[1]
+    assert "tables of certificates of earlier weights were left out: 1." in both.remarks
 
 
 def test_no_certificates_and_a_damaged_table_are_named(study, tmp_path):

@@ -10,7 +10,7 @@ from hypothesis.extra.numpy import arrays
 
 from tenuto.audio import SAMPLE_RATE, load_and_describe, load_audio
 from tenuto.audio.loading import FULL_SCALE, _trimmed, full_scale, resample
-from tenuto.errors import AudioError
+from tenuto.errors import AudioError, ConfigError
 from tests.conftest import GOLDEN
 
 CASES = ("noise", "short", "silence_edges", "sine")
@@ -45,6 +45,12 @@ def test_any_rate_and_type_gives_the_same_tone(tmp_path, rate, kind):
     assert np.abs(waveform).max() == pytest.approx(1, abs=1e-4)
     spectrum = np.abs(np.fft.rfft(waveform * np.hanning(len(waveform))))
     assert np.argmax(spectrum) * SAMPLE_RATE / len(waveform) == pytest.approx(440, abs=2)
+
+
+@pytest.mark.parametrize("rate", [0, -1])
+def test_no_samples_per_second_are_refused(tmp_path, rate):
+    with pytest.raises(ConfigError, match=f"rate must be at least 1 sample per second, got {rate}"):
+        load_audio(tmp_path / "tone.wav", rate)
 
 
 def test_channels_are_averaged(tmp_path):

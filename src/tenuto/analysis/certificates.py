@@ -112,6 +112,11 @@ def sandwich(rows: pd.DataFrame, remarks: Sequence[str] = ()) -> Sandwich:
         "`attack_steps=50`."
         for sigma in unattacked
     ]
+    confidences = sorted(set(rows.get("confidence", ())))
+    if len(confidences) > 1:
+        more.append(
+            f"the bounds hold with several confidences: {', '.join(f'{one:g}' for one in confidences)}."
+        )
     return Sandwich(lines[list(SANDWICH)], (*remarks, *more))
 
 
@@ -158,7 +163,7 @@ def from_folders(folders: Sequence[str | Path], part: str = "test") -> Sandwich:
             "run, input and sigma has an attack, more draws or a stronger attack."
         )
     if outdated:
-        remarks.append(f"{outdated} tables of certificates were left out: they are of earlier weights.")
+        remarks.append(f"tables of certificates of earlier weights were left out: {outdated}.")
     rows = pd.concat([table for _, table in chosen.values()], ignore_index=True)
     return sandwich(rows, remarks)
 

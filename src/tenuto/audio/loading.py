@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from tenuto.audio import SAMPLE_RATE as SAMPLE_RATE
 from tenuto.audio.decoding import BLOCK_SAMPLES, not_finite, read_blocks
-from tenuto.errors import AudioError
+from tenuto.errors import AudioError, ConfigError
 
 T = TypeVar("T", bound=np.generic)
 
@@ -97,8 +97,11 @@ def load_audio(path: str | Path, rate: int = SAMPLE_RATE) -> NDArray[np.float32]
 
     Raises:
         AudioError: The file cannot be decoded, is cut off, holds NaN, or is silent.
+        ConfigError: ``rate`` is below 1.
         FileError: The file cannot be read or is no regular file.
     """
+    if rate < 1:
+        raise ConfigError(f"rate must be at least 1 sample per second, got {rate}.")
     return load_and_describe(path, rate)[0]
 
 
