@@ -18,7 +18,7 @@ from tenuto.store import location
 def run(folder):
     demo = preset_study("demo")
     systems = {name: demo.systems[name] for name in ("A2E", "A2M2E")}  # which the paper compares
-    corpus = demo.corpus.model_copy(update={"clips": 120})
+    corpus = demo.corpus.model_copy(update={"clips": 80})
     smaller = demo.model_copy(update={"seeds": (6,), "systems": systems, "corpus": corpus})
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("tenuto.config.preset_study", lambda name: smaller)
@@ -55,7 +55,7 @@ def test_the_paper_is_made(demo):
 
 def test_the_screen_says_what_was_reduced_found_and_spent(demo):
     shown = demo[1].stdout
-    for part in ("Reduced for the demo: 120 generated clips", "10 attack iterations in adversarial training"):
+    for part in ("Reduced for the demo: 80 generated clips", "10 attack iterations in adversarial training"):
         assert part in shown
     assert "Findings" in shown
     for stage in ("corpus", "spectrograms", "training", "attack", "paper"):
