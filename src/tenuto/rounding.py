@@ -27,7 +27,8 @@ class RoundedProducts(TorchFunctionMode):
 
     Inputs, weights and results are rounded to bfloat16. A processor with bfloat16 does the same: its sums are float32,
     too, and differ by their order. Torch's own emulation takes 15 to 30 times as long as float32, and has no recurrent
-    layers. A backward pass outside rounds its products in the same way. Code in TorchScript is out of reach.
+    layers. A backward pass outside rounds its products in the same way. Code in TorchScript is left to the emulation,
+    and `torch.utils.checkpoint`, which computes a second time outside, refuses.
     """
 
     def __torch_function__(
