@@ -320,10 +320,11 @@ CERTIFICATES = FOLDER / "certificates"
 
 @pytest.mark.parametrize("system", ["A2E", "A2M2E"])
 def test_the_page_states_certificates_as_their_rows_do(system):
-    (path,) = CERTIFICATES.glob(f"runs/{system}-6-*/certificates/*-sigma-0.216-draws-300-seed-0-bfloat16.csv")
+    (path,) = CERTIFICATES.glob(f"runs/{system}-6-*/certificates/*-sigma-0.216-draws-500-seed-0.csv")
     rows = read_certificates(path)
     assert rows["clips_together"].all()
-    assert (rows["clip"].nunique(), rows["output"].nunique()) == (12, 8)
+    assert rows["bounded"].all()
+    assert (rows["clip"].nunique(), rows["output"].nunique()) == (36, 8)
     table = summary(rows).set_index("radius")
     first = table.loc[0.216, ["model_mae", "clean_mae"]]
     values = [*first, *table.loc[[0.05, 0.108, 0.216], "certified_mae"]]
@@ -333,17 +334,21 @@ def test_the_page_states_certificates_as_their_rows_do(system):
     assert f"{table.loc[0.216, 'moved']:.4f})".removeprefix("0") in PAGE
 
 
-def test_the_page_states_attack_and_large_noise_as_their_rows_do():
-    (path,) = CERTIFICATES.glob("runs/A2E-6-*/certificates/*-sigma-0.216-*-attack-10.csv")
-    (line,) = summary(read_certificates(path)).to_dict("records")
+@pytest.mark.parametrize("system", ["A2E", "A2M2E"])
+def test_the_page_states_both_sides_as_their_rows_do(system):
+    (path,) = CERTIFICATES.glob(f"runs/{system}-6-*/certificates/*-sigma-0.216-*-attack-10.csv")
+    rows = read_certificates(path)
+    (line,) = summary(rows).to_dict("records")
     clean, attacked, most = (
         f"{line[name]:.4f}"[1:] for name in ("clean_mae", "attacked_mae", "certified_mae")
     )
-    assert (
-        f"{line['clips']} clips of the split, A2E, σ 0.216, r 0.216: the smoothed model errs by {clean}"
-        in SENTENCES
-    )
+    assert f"On the first {line['clips']} clips of the split, σ 0.216, r 0.216" in SENTENCES
+    assert f"smoothed {system} errs by {clean}, an attack on it" in SENTENCES
     assert f"reaches {attacked}, and no attack can exceed {most}." in SENTENCES
+    assert rows["attacked"].between(rows["low"], rows["high"]).all()
+
+
+def test_the_page_states_large_noise_as_its_rows_do():
     (path,) = CERTIFICATES.glob("runs/A2E-6-*/certificates/*-sigma-1-*.csv")
     rows = with_errors(read_certificates(path)).query("radius == 1")
     largest, change = plain(rows["moved"].max()), plain(rows["moved"].mean())
