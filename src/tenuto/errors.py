@@ -5,7 +5,9 @@ from __future__ import annotations
 import contextlib
 import difflib
 import errno
-from collections.abc import Iterable, Iterator
+import warnings
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
 
 
 class TenutoError(Exception):
@@ -118,6 +120,23 @@ class PrecisionWarning(TenutoWarning):
 
 class RandomModelWarning(TenutoWarning):
     """A model under attack draws random numbers, so its predictions and every result on it vary."""
+
+
+@contextlib.contextmanager
+def warnings_to(show: Callable[[Warning], None]) -> Iterator[None]:
+    """Inside, ``show`` gets every warning of Tenuto, repeated ones too; all others go where they went."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("always", TenutoWarning)
+        others = warnings.showwarning
+
+        def choose(message: Warning | str, category: type[Warning], *args: Any, **options: Any) -> None:
+            if issubclass(category, TenutoWarning):
+                show(message if isinstance(message, Warning) else category(message))
+            else:
+                others(message, category, *args, **options)
+
+        warnings.showwarning = choose
+        yield
 
 
 def did_you_mean(name: str, choices: Iterable[str]) -> str:

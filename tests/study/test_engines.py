@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+import pickle
 import shutil
 import signal
+import warnings
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tenuto.config import StudyConfig, parse_yaml
 from tenuto.data import synthesis
-from tenuto.errors import DataError
+from tenuto.errors import DataError, PrecisionWarning
 from tenuto.evaluation import robustness
 from tenuto.files import read_csv, read_json, write_text
-from tenuto.study import journal
+from tenuto.study import engines, journal, stages
 from tenuto.study.engines import Local, run_study
 from tenuto.study.plan import plan_study, runs
-from tenuto.study.stages import MADE, METRICS
+from tenuto.study.stages import MADE, METRICS, Outcome
 from tests import small_runs
 from tests.processes import is_running, wait_for
 from tests.study import small
@@ -356,3 +359,21 @@ def test_a_call_that_is_refused_leaves_the_record_of_the_study(
     with pytest.raises(DataError):
         run_study(TINY, tmp_path / "new", music, engine, silent)
     assert journal.standing(tmp_path / "new", journal.STUDY).stage == journal.WAITING
+
+
+def test_warnings_of_a_process_come_with_its_outcome_and_are_given_once(monkeypatch):
+    def complete(job):
+        for _ in range(2):
+            warnings.warn("precision: rounded", PrecisionWarning, stacklevel=1)
+        warnings.warn("of another library", UserWarning, stacklevel=1)
+        return Outcome("A2E-6-00000000", 0.5)
+
+    job: Any = None
+    monkeypatch.setattr(stages, "complete_run", complete)
+    with pytest.warns(UserWarning, match="of another library"):
+        outcome = pickle.loads(pickle.dumps(stages.complete_apart(job)))
+    assert [type(one) for one in outcome.warnings] == [PrecisionWarning] * 2
+    with warnings.catch_warnings(record=True) as given:
+        warnings.simplefilter("always")
+        assert list(engines._with_warnings([outcome, outcome])) == [outcome, outcome]
+    assert [(one.category, str(one.message)) for one in given] == [(PrecisionWarning, "precision: rounded")]

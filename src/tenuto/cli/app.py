@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Callable
 from typing import Any
 
 import typer
@@ -36,7 +34,7 @@ from tenuto.cli import (
 )
 from tenuto.cli.common import notes
 from tenuto.cli.options import APPS, with_options
-from tenuto.errors import TenutoError, TenutoWarning, one_line
+from tenuto.errors import TenutoError, one_line, warnings_to
 
 EXIT_BAD_INPUT = 2
 REPRODUCE, DATA, ROBUSTNESS, MODEL = (
@@ -52,9 +50,7 @@ class Commands(TyperGroup):
 
     def invoke(self, ctx: Any) -> Any:
         """Run the named command."""
-        with warnings.catch_warnings():
-            warnings.simplefilter("always", TenutoWarning)
-            warnings.showwarning = _show_warning(warnings.showwarning)
+        with warnings_to(lambda warning: notes.print(f"warning: {' '.join(str(warning).split())}")):
             try:
                 return super().invoke(ctx)
             except TenutoError as error:
@@ -64,18 +60,6 @@ class Commands(TyperGroup):
             except KeyboardInterrupt as error:  # here, because Typer would end without a word
                 typer.echo("stopped; run the same command again to go on.", err=True)
                 raise typer.Exit(EXIT_STOPPED) from error
-
-
-def _show_warning(others: Callable[..., None]) -> Callable[..., None]:
-    """What prints Tenuto's warnings as a line on stderr, and all others as Python does."""
-
-    def show(message: Warning | str, category: type[Warning], *args: Any, **options: Any) -> None:
-        if issubclass(category, TenutoWarning):
-            notes.print(f"warning: {' '.join(str(message).split())}")
-        else:
-            others(message, category, *args, **options)
-
-    return show
 
 
 app = typer.Typer(

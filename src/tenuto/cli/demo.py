@@ -42,7 +42,7 @@ def demo(
 
     begun = time.monotonic()
     study, files = preset_study("demo"), StudyFolder(folder)
-    out.print(f"[bold]Demo study[/bold]: {len(study.systems)} systems x {len(study.seeds)} seeds.")
+    out.print(f"[bold]Demo study[/bold]: {len(study.systems)} systems with {len(study.seeds)} seeds each.")
     out.print(f"Reduced for the demo: {'; '.join(reductions(study))}.")
     with common.TERMINAL.bar("runs", len(study.systems) * len(study.seeds) + 1) as advance:
 

@@ -211,7 +211,7 @@ def run(
 
     executor = _engine(engine, workers, address, gpus_per_run, device)
     (study, place), folder = chosen.opened(context), chosen.folder
-    notes.print(f"{len(study.systems)} systems x {len(study.seeds)} seeds")
+    notes.print(f"systems: {len(study.systems)}, seeds: {len(study.seeds)}")
     with _stopping_on_sigterm(folder), _Progress(folder):
         report = run_study(study, folder, place, executor, notes.print, device, trust, time_limit)
     spent = ", ".join(f"{stage} {_time(seconds)}" for stage, seconds in report.seconds.items())

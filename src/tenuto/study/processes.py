@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from tenuto.data.synthesis import end_with_parent, uninterrupted
-from tenuto.study.stages import Job, Outcome, complete_run
+from tenuto.study.stages import Job, Outcome, complete_apart
 
 TRIES = 4
 """How often a run is started before the death of its process counts as its failure."""
@@ -107,4 +107,4 @@ def _serve(pipe: Any) -> None:
             job = pipe.recv()
         except EOFError:
             return
-        pipe.send(complete_run(job))
+        pipe.send(complete_apart(job))
