@@ -41,7 +41,7 @@ PRODUCTS = {
     "bias by name": (lambda x, w, b: nn.functional.linear(input=x, weight=w, bias=b), (5, 6), (3, 6), (3,)),
     "matmul": (lambda x, w, b: x @ w + 0 * b.sum(), (5, 6), (6, 2), (1,)),
     "method": (lambda x, w, b: x.bmm(w) + 0 * b.sum(), (2, 5, 6), (2, 6, 2), (1,)),
-    "einsum": (lambda x, w, b: torch.einsum("ij,kj->ik", x, w) + 0 * b.sum(), (5, 6), (3, 6), (1,)),
+    "linalg": (lambda x, w, b: torch.linalg.matmul(x, w) + 0 * b.sum(), (5, 6), (6, 2), (1,)),
     "addmm": (lambda x, w, b: torch.addmm(b, x, w), (5, 6), (6, 2), (2,)),
 }
 
@@ -72,17 +72,59 @@ def test_gradients_are_rounded_too_also_outside(without_bfloat16, name):
         assert torch.equal(gradient, gradient.bfloat16().float())
 
 
-@pytest.mark.parametrize("layer", [nn.LSTM(4, 3), nn.GRU(4, 3), nn.RNN(4, 3), nn.MultiheadAttention(4, 2)])
-def test_layers_of_several_products_compute_and_have_gradients(without_bfloat16, layer):
-    inputs = torch.randn(5, 2, 4, generator=torch.Generator().manual_seed(0), requires_grad=True)
-    arguments = (inputs,) * (3 if isinstance(layer, nn.MultiheadAttention) else 1)
+def test_an_lstm_computes_and_has_gradients(without_bfloat16):
+    layer, inputs = nn.LSTM(4, 3), torch.randn(5, 2, 4, generator=torch.Generator().manual_seed(0))
+    inputs.requires_grad_()
     with computing_in("bfloat16", "cpu"):
-        found = layer(*arguments)[0]
+        found = layer(inputs)[0]
     assert found.dtype == torch.bfloat16
-    torch.testing.assert_close(found.float(), layer(*arguments)[0], rtol=0, atol=0.02)
-    found.float().sum().backward()
-    assert inputs.grad.isfinite().all()
-    assert inputs.grad.any()
+    torch.testing.assert_close(found.float(), layer(inputs)[0], rtol=0, atol=0.02)
+    (gradient,) = torch.autograd.grad(found.float().sum(), inputs)
+    assert gradient.isfinite().all()
+    assert gradient.any()
+
+
+def packed(inputs):
+    return nn.utils.rnn.pack_padded_sequence(inputs, [5, 4])
+
+
+class Written(nn.Module):
+    """Fills a tensor of its own, as loops over the steps of a recurrent cell do."""
+
+    def forward(self, inputs):
+        product = torch.zeros(5, 5)
+        torch.matmul(inputs[:, 0], inputs[:, 0].T, out=product)
+        product[torch.arange(5)] = nn.functional.bilinear(inputs[:, 0], inputs[:, 1], torch.ones(5, 4, 4))
+        return product
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        nn.GRU(4, 3),
+        nn.RNN(4, 3),
+        nn.TransformerEncoderLayer(4, 2, 8, dropout=0.0),
+        nn.Sequential(nn.utils.parametrizations.spectral_norm(nn.Linear(4, 4)), nn.Linear(4, 2)).eval(),
+        nn.Linear(4, 2).half(),
+        lambda inputs: nn.LSTM(4, 3)(packed(inputs))[0].data,
+        lambda inputs: nn.LSTMCell(4, 3)(inputs[0])[0],
+        lambda inputs: torch.einsum("ijk->k", inputs),
+        Written(),
+    ],
+    ids=["gru", "rnn", "attention", "spectral norm", "half", "packed", "cell", "sum", "written"],
+)
+def test_what_is_no_product_is_as_under_autocast_of_torch(without_bfloat16, model):
+    inputs = torch.randn(5, 2, 4, generator=torch.Generator().manual_seed(0))
+    with computing_in("bfloat16", "cpu"), torch.random.fork_rng():
+        ours = model(inputs)
+    with torch.autocast("cpu", torch.bfloat16), torch.random.fork_rng():
+        theirs = model(inputs)
+    torch.testing.assert_close(ours, theirs, rtol=0.02, atol=0.01)
+
+
+def test_autocast_to_another_type_is_left_alone(without_bfloat16):
+    with computing_in("bfloat16", "cpu"), torch.autocast("cpu", torch.float16):
+        assert nn.Linear(2, 2)(torch.ones(1, 2)).dtype == torch.float16
 
 
 def test_a_model_that_turns_autocast_off_or_computes_in_float64_keeps_its_precision(without_bfloat16):

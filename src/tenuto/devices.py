@@ -130,7 +130,7 @@ def computing_in(precision: Precision, device: str) -> AbstractContextManager[An
         device: ``cpu`` or ``cuda``, a type without a number.
 
     Warns:
-        PrecisionWarning: The device has no bfloat16, which brings no speed then; once per process.
+        PrecisionWarning: The device does not compute in bfloat16, which is no faster than float32; once per process.
     """
     if precision == "float32":
         return contextlib.nullcontext()
@@ -156,7 +156,7 @@ def _rounding(autocast: AbstractContextManager[Any]) -> Iterator[None]:
 @functools.cache
 def _warn_of_rounding(device: str) -> None:
     warnings.warn(
-        f"precision bfloat16: {device} only rounds to it, which is no faster than float32.",
+        f"precision bfloat16: {device} does not compute in it by itself, so it is no faster than float32.",
         PrecisionWarning,
         stacklevel=3,
     )
