@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import pickle
 import shutil
 import signal
 import warnings
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -16,7 +18,7 @@ from tenuto.data import synthesis
 from tenuto.errors import DataError, PrecisionWarning
 from tenuto.evaluation import robustness
 from tenuto.files import read_csv, read_json, write_text
-from tenuto.study import engines, journal, stages
+from tenuto.study import journal, processes
 from tenuto.study.engines import Local, run_study
 from tenuto.study.plan import plan_study, runs
 from tenuto.study.stages import MADE, METRICS, Outcome
@@ -255,6 +257,7 @@ def test_a_study_with_a_corpus_of_its_own_makes_it_once(tmp_path, monkeypatch):
 SCRIPT = """
 import os, signal, sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 from tenuto.config import preset_study
 from tenuto.study.engines import Local, run_study
@@ -361,19 +364,56 @@ def test_a_call_that_is_refused_leaves_the_record_of_the_study(
     assert journal.standing(tmp_path / "new", journal.STUDY).stage == journal.WAITING
 
 
-def test_warnings_of_a_process_come_with_its_outcome_and_are_given_once(monkeypatch):
-    def complete(job):
-        for _ in range(2):
-            warnings.warn("precision: rounded", PrecisionWarning, stacklevel=1)
-        warnings.warn("of another library", UserWarning, stacklevel=1)
-        return Outcome("A2E-6-00000000", 0.5)
+PRECISION = PrecisionWarning("precision: rounded")
 
-    job: Any = None
-    monkeypatch.setattr(stages, "complete_run", complete)
-    with pytest.warns(UserWarning, match="of another library"):
-        outcome = pickle.loads(pickle.dumps(stages.complete_apart(job)))
-    assert [type(one) for one in outcome.warnings] == [PrecisionWarning] * 2
+
+class FakeProcess:
+    """A worker that warns twice and then ends its job."""
+
+    def __init__(self):
+        self.pipe, self.other_end = multiprocessing.Pipe()
+
+    def give(self, job, tries):
+        for answer in (PRECISION, PRECISION, Outcome(job)):
+            self.other_end.send(answer)
+
+    def answer(self):
+        return self.pipe.recv()
+
+    def end(self):
+        self.pipe.close()
+
+
+def test_what_several_processes_warn_of_is_warned_of_once(monkeypatch):
+    monkeypatch.setattr(processes, "_Worker", FakeProcess)
+    jobs: list[Any] = ["A2E-6-00000000", "A2E-21-00000000", "A2E-42-00000000"]
     with warnings.catch_warnings(record=True) as given:
         warnings.simplefilter("always")
-        assert list(engines._with_warnings([outcome, outcome])) == [outcome, outcome]
-    assert [(one.category, str(one.message)) for one in given] == [(PrecisionWarning, "precision: rounded")]
+        outcomes = list(processes.in_processes(jobs, 2))
+    assert {outcome.run for outcome in outcomes} == set(jobs)
+    assert [(one.category, str(one.message)) for one in given] == [(PrecisionWarning, str(PRECISION))]
+
+
+def test_a_process_sends_warnings_of_tenuto_before_the_outcome(monkeypatch):
+    def complete(job):
+        warnings.warn(PRECISION, stacklevel=1)
+        warnings.warn("of another library", UserWarning, stacklevel=1)
+        return Outcome(job, 0.5)
+
+    monkeypatch.setattr(processes, "complete_run", complete)
+    for name in ("end_with_parent", "signal.signal"):
+        monkeypatch.setattr(f"tenuto.study.processes.{name}", lambda *given: None)
+    sent: list[Any] = []
+    jobs = iter(["A2E-6-00000000"])
+
+    def receive():
+        try:
+            return next(jobs)
+        except StopIteration as end:
+            raise EOFError from end
+
+    with pytest.warns(UserWarning, match="of another library"):
+        processes._serve(SimpleNamespace(recv=receive, send=lambda each: sent.append(pickle.dumps(each))))
+    warning, outcome = map(pickle.loads, sent)
+    assert (type(warning), str(warning)) == (PrecisionWarning, str(PRECISION))
+    assert outcome == Outcome("A2E-6-00000000", 0.5)

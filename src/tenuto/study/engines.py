@@ -8,8 +8,7 @@ import itertools
 import logging
 import os
 import socket
-import warnings
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -34,7 +33,7 @@ from tenuto.study.plan import (
     settled,
 )
 from tenuto.study.processes import TRIES, in_processes
-from tenuto.study.stages import Job, Outcome, analyse, complete_apart, complete_run, make_corpus, prepare_data
+from tenuto.study.stages import Job, Outcome, analyse, complete_run, make_corpus, prepare_data
 
 PATIENCE = 2.0
 """How long to wait for another call that works on the study, in seconds."""
@@ -129,7 +128,7 @@ class Ray:
             ray.shutdown()
             raise
         # Ray starts a task again when its process or its machine is lost.
-        start = ray.remote(num_cpus=cores, num_gpus=self.gpus_per_run, max_retries=TRIES - 1)(complete_apart)
+        start = ray.remote(num_cpus=cores, num_gpus=self.gpus_per_run, max_retries=TRIES - 1)(complete_run)
         return _as_they_end(ray, start, list(jobs), self.workers or len(jobs))
 
 
@@ -293,18 +292,7 @@ def _under_way(jobs: list[Job], engine: Engine) -> Iterator[Outcome]:
     """The outcome of every run, finished runs first. Raises what the engine refuses."""
     done = [job for job in jobs if job.is_done()]
     left = [job for job in jobs if job not in done]
-    return _with_warnings(itertools.chain(map(Outcome.read, done), engine.carry_out(left) if left else ()))
-
-
-def _with_warnings(outcomes: Iterable[Outcome]) -> Iterator[Outcome]:
-    """The same; what their processes warned of is warned of here, once."""
-    given = set[str]()
-    for outcome in outcomes:
-        for warning in outcome.warnings:
-            if str(warning) not in given:
-                given.add(str(warning))
-                warnings.warn(warning, stacklevel=2)
-        yield outcome
+    return itertools.chain(map(Outcome.read, done), engine.carry_out(left) if left else ())
 
 
 def _reported(outcome: Outcome, jobs: list[Job], report: Report, entry: journal.Entry) -> Outcome:

@@ -5,24 +5,26 @@ from __future__ import annotations
 import multiprocessing
 import multiprocessing.connection
 import signal
+import warnings
 from collections import Counter, deque
 from collections.abc import Iterator, Sequence
 from typing import Any
 
 from tenuto.data.synthesis import end_with_parent, uninterrupted
-from tenuto.study.stages import Job, Outcome, complete_apart
+from tenuto.errors import warnings_to
+from tenuto.study.stages import Job, Outcome, complete_run
 
 TRIES = 4
 """How often a run is started before the death of its process counts as its failure."""
 
 
 def in_processes(jobs: Sequence[Job], workers: int) -> Iterator[Outcome]:
-    """The outcome of every job, as they end.
+    """The outcome of every job, as they end. What their processes warn of is warned of here, once.
 
     A run whose process dies loses the work since its last epoch: another process starts it again from there. All
     processes end with the caller, even where that is killed.
     """
-    waiting, tries = deque(jobs), Counter[str]()
+    waiting, tries, given = deque(jobs), Counter[str](), set[str]()
     busy: dict[Any, _Worker] = {}
     try:
         while waiting or busy:
@@ -33,6 +35,9 @@ def in_processes(jobs: Sequence[Job], workers: int) -> Iterator[Outcome]:
             for pipe in multiprocessing.connection.wait(list(busy)):
                 worker = busy[pipe]
                 outcome = worker.answer()
+                if isinstance(outcome, Warning):
+                    _warn_once(outcome, given)
+                    continue
                 if outcome is None:
                     del busy[pipe]
                     code = worker.end()
@@ -49,6 +54,12 @@ def in_processes(jobs: Sequence[Job], workers: int) -> Iterator[Outcome]:
     finally:
         for worker in busy.values():
             worker.end()
+
+
+def _warn_once(warning: Warning, given: set[str]) -> None:
+    if str(warning) not in given:
+        given.add(str(warning))
+        warnings.warn(warning, stacklevel=3)
 
 
 def _died(job: Job, code: int | None) -> str:
@@ -81,14 +92,14 @@ class _Worker:
         except OSError:
             self.process.join()
 
-    def answer(self) -> Outcome | None:
-        """The outcome of the job, None where the process has died."""
+    def answer(self) -> Outcome | Warning | None:
+        """The outcome of the job or a warning before it, None where the process has died."""
         try:
-            outcome: Outcome = self.pipe.recv()
+            answer: Outcome | Warning = self.pipe.recv()
         except (EOFError, OSError):
             self.process.join(1)  # so that the exit code is its own
             return None
-        return outcome
+        return answer
 
     def end(self) -> int | None:
         """Kill the process; its exit code."""
@@ -107,4 +118,6 @@ def _serve(pipe: Any) -> None:
             job = pipe.recv()
         except EOFError:
             return
-        pipe.send(complete_apart(job))
+        with warnings_to(pipe.send):
+            outcome = complete_run(job)
+        pipe.send(outcome)

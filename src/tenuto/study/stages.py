@@ -16,7 +16,7 @@ from tenuto.attacks import PROTOCOLS, Protocol
 from tenuto.config import CorpusConfig, StudyConfig
 from tenuto.data import Prepared, prepare
 from tenuto.data.synthesis import synthesize
-from tenuto.errors import DataError, FileError, TenutoError, one_line, warnings_to
+from tenuto.errors import DataError, FileError, TenutoError, one_line
 from tenuto.evaluation import robustness
 from tenuto.evaluation.adoption import adopt_on, offered
 from tenuto.evaluation.natural import natural
@@ -92,7 +92,6 @@ class Outcome:
         error: Why the run failed, in one sentence.
         seconds: Time that this call spent on each stage.
         is_unfinished: Whether the time was over before the run was complete.
-        warnings: What a process of its own warned of.
     """
 
     run: str
@@ -100,7 +99,6 @@ class Outcome:
     error: str | None = None
     seconds: dict[str, float] = dataclasses.field(default_factory=dict)
     is_unfinished: bool = False
-    warnings: tuple[Warning, ...] = ()
 
     @classmethod
     def read(cls, job: Job) -> Outcome:
@@ -115,7 +113,10 @@ class Outcome:
 
 
 def complete_run(job: Job) -> Outcome:
-    """Train or adopt, evaluate and attack one run. An error is recorded and returned, never raised."""
+    """Train or adopt, evaluate and attack one run. An error is recorded and returned, never raised.
+
+    Called in a process of its own where a study has several workers.
+    """
     name = job.planned.run
     if job.is_out_of_time():
         return Outcome(name, is_unfinished=True)
@@ -124,14 +125,6 @@ def complete_run(job: Job) -> Outcome:
             return _recorded(job, journal.Entry(job.folder, name))
     except TenutoError as error:  # another process works on the run, or the journal cannot be written
         return Outcome(name, error=str(error))
-
-
-def complete_apart(job: Job) -> Outcome:
-    """`complete_run` in a process of its own: Tenuto's warnings come back with the outcome."""
-    caught: list[Warning] = []
-    with warnings_to(caught.append):
-        outcome = complete_run(job)
-    return dataclasses.replace(outcome, warnings=tuple(caught))
 
 
 def _recorded(job: Job, entry: journal.Entry) -> Outcome:
