@@ -77,8 +77,9 @@ def test_the_ends_of_the_scale_are_no_certificate():
 
 def test_bounds_of_several_confidences_are_said_to_be():
     both = sandwich(pd.concat([rows(confidence=0.95), rows(confidence=0.9, run="A2E-7-0")]))
-    assert both.remarks == ("the bounds hold with several confidences: 0.9, 0.95.",)
-    assert not sandwich(rows(confidence=0.9)).remarks
+    assert both.remarks == ("bounds of several confidences (0.9, 0.95) are averaged.",)
+    apart = pd.concat([rows(confidence=0.95), rows(confidence=0.9, sigma=1.0)])
+    assert not sandwich(apart).remarks
 
 
 def test_without_labels_there_is_no_error():

@@ -112,11 +112,9 @@ def sandwich(rows: pd.DataFrame, remarks: Sequence[str] = ()) -> Sandwich:
         "`attack_steps=50`."
         for sigma in unattacked
     ]
-    confidences = sorted(set(rows.get("confidence", ())))
-    if len(confidences) > 1:
-        more.append(
-            f"the bounds hold with several confidences: {', '.join(f'{one:g}' for one in confidences)}."
-        )
+    if "confidence" in rows and (groups["confidence"].nunique() > 1).any():
+        named = ", ".join(f"{one:g}" for one in sorted(rows["confidence"].unique()))
+        more.append(f"bounds of several confidences ({named}) are averaged.")
     return Sandwich(lines[list(SANDWICH)], (*remarks, *more))
 
 

@@ -297,14 +297,14 @@ def _no_journal(folder: Path) -> str:
     """Why no progress can be shown, and what to do."""
     from tenuto.study import journal
 
-    runs = StudyFolder(folder).runs(lambda error: None) if folder.is_dir() else []
-    if not runs:
-        return "contains no study. Give the folder that was given to --out."
     if (record := journal.record_path(folder, journal.STUDY)).is_file():
         return (
             f"has a journal, but {record.name} in it is damaged. `tenuto study run` with the same --out goes on and "
             "writes it again."
         )
+    runs = StudyFolder(folder).runs(lambda error: None) if folder.is_dir() else []
+    if not runs:
+        return "contains no study. Give the folder that was given to --out."
     number = f"{len(runs)} run{'s' * (len(runs) != 1)}"
     return (
         f"has {number}, but no journal, in which `tenuto study run` records progress; results that were copied or "
