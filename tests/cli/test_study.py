@@ -307,7 +307,7 @@ def test_status_of_a_folder_without_a_study(refused, tmp_path):
     for folder in (tmp_path, tmp_path / "without runs"):
         (folder / "journal").mkdir(parents=True)
         (folder / "journal" / "study.json").write_text("{")
-        assert "has a journal, but study.json in it is damaged" in refused("study", "status", folder)
+        assert "has a damaged study.json in its journal" in refused("study", "status", folder)
 
 
 def test_a_study_takes_the_settings_file_in_the_folder_of_recordings(tenuto, tmp_path):

@@ -83,9 +83,8 @@ def test_every_registered_figure_has_an_example():
 def test_a_dollar_in_a_name_is_drawn_as_it_is(kind, tmp_path):
     figure = EXAMPLES[kind]()
     assert figures.write_figure(figure, tmp_path / "figure.pdf").stat().st_size > 1000
-    named = [
-        text for text in figure.findobj(Text) if NAME in " ".join(text.get_text().split())
-    ]  # broken lines
+    # A long name may be broken into lines.
+    named = [text for text in figure.findobj(Text) if NAME in " ".join(text.get_text().split())]
     assert named
     assert not any(text.get_parse_math() for text in named)
 

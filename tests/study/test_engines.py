@@ -257,7 +257,6 @@ def test_a_study_with_a_corpus_of_its_own_makes_it_once(tmp_path, monkeypatch):
 SCRIPT = """
 import os, signal, sys
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 from tenuto.config import preset_study
 from tenuto.study.engines import Local, run_study

@@ -298,10 +298,7 @@ def _no_journal(folder: Path) -> str:
     from tenuto.study import journal
 
     if (record := journal.record_path(folder, journal.STUDY)).is_file():
-        return (
-            f"has a journal, but {record.name} in it is damaged. `tenuto study run` with the same --out goes on and "
-            "writes it again."
-        )
+        return f"has a damaged {record.name} in its journal. `tenuto study run` with the same --out writes it anew."
     runs = StudyFolder(folder).runs(lambda error: None) if folder.is_dir() else []
     if not runs:
         return "contains no study. Give the folder that was given to --out."
@@ -318,9 +315,8 @@ def _records(folder: Path) -> tuple[Record, list[Record]]:
     study = journal.standing(folder, journal.STUDY)
     records = [journal.standing(folder, name) for name in study.notes.get("runs", {})]
     for record in records:
-        if (
-            record.stage != journal.DONE and record.error is None
-        ):  # not finished since by the process that held it
+        # A run may have been finished since by the process that held it.
+        if record.stage != journal.DONE and record.error is None:
             record.error = study.notes.get("failed", {}).get(record.name)
     return study, records
 
