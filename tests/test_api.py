@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from typer.testing import CliRunner
 
 import tenuto
@@ -260,6 +261,25 @@ def test_curves_need_several_budgets(run, study):
         tenuto.curves(tenuto.rows(study))
     rows = pd.concat([run.attack(Noise(Linf(epsilon))) for epsilon in (0.1, 0.2)]).assign(protocol="two")
     assert sorted(set(tenuto.curves(rows).runs["epsilon"])) == [0.0, 0.1, 0.2]
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda run: tenuto.evaluate(run, "elsewhere"),
+        lambda run: tenuto.evaluate(run, data="deam"),
+        lambda run: tenuto.attack(run, trust=True),
+        lambda run: tenuto.natural(run, cache="elsewhere"),
+        lambda run: tenuto.certify(run, sigma=0.1, data="deam"),
+        lambda run: tenuto.predict(run, "song.wav", model=torch.nn.Identity()),
+        lambda run: tenuto.explain(run.model, "song.wav", trust=True),
+        lambda run: tenuto.explain(run, "song.wav", "elsewhere"),
+    ],
+)
+def test_an_open_run_is_not_opened_again(run, call):
+    """Other data would be judged by the run's own, without a word."""
+    with pytest.raises(ConfigError, match="is open already"):
+        call(run)
 
 
 def test_progress_is_reported(folder):

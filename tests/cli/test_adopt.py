@@ -8,6 +8,7 @@ import re
 import shutil
 from pathlib import Path
 
+import pandas as pd
 import pytest
 import yaml
 
@@ -15,7 +16,7 @@ import tenuto
 from tenuto.api.datasets import data_config
 from tenuto.attacks import FGSM, Linf
 from tenuto.config import DataConfig, FolderConfig
-from tenuto.errors import ConfigError
+from tenuto.errors import CheckpointError, ConfigError
 from tenuto.store.run import RunFolder
 from tests import corpora, foreign_models
 
@@ -203,6 +204,10 @@ def test_a_run_is_judged_on_other_data(home, run):
     rows = RunFolder(folder).read_rows(path.stem)
     assert set(rows["run"]) == {f"{run.name}@{folder.name}"}
     assert [name for name in map(str, rows) if name.startswith("label_")] == ["label_joy", "label_arousal"]
+    one = home(
+        "universal", run, "--data", "folder", "--root", "other", "--epsilon", 0.1, "--epochs", 1, "--json"
+    )
+    assert json.loads(one.stdout)["run"] == f"{run.name}@{folder.name}"
     assert home("stats", folder).exit_code == 0
     assert home("show", folder, "--root", "other").exit_code == 0
     assert "holds results on data" in sentence(home("evaluate", folder, "--root", "music"))
@@ -339,3 +344,19 @@ def test_the_report_on_an_object_names_how_python_audits_it(home):
     assert "tenuto audit STUDY" not in page
     assert "run.audit()" in page
     assert "takes waveform, which Tenuto does not normalise" in page
+
+
+def test_one_call_opens_a_run_of_an_object(home):
+    network = foreign_models.waveform()
+    window = {"sample_rate": foreign_models.RATE, "seconds": foreign_models.SECONDS}
+    opening = {"root": "music", "cache": "cache"}
+    data = data_config("music", split="random")
+    run = tenuto.adopt(network, emotions="arousal,joy", data=data, name="calls", **opening, **window)
+    folder, clip = run.folder, run.material.split.test[0]
+    own = run.attack(FGSM(Linf(0.1)))
+    opening["model"] = network
+    pd.testing.assert_frame_equal(tenuto.attack(folder, FGSM(Linf(0.1)), **opening), own)
+    assert tenuto.attribute(folder, clip, method="occlusion", **opening).source == clip
+    assert tenuto.universal(folder, Linf(0.1), epochs=1, out="one", **opening).run == run.name
+    with pytest.raises(CheckpointError, match="model"):
+        tenuto.attack(folder, FGSM(Linf(0.1)), root="music", cache="cache")

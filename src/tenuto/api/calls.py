@@ -29,9 +29,30 @@ from tenuto.store.location import locate_model
 from tenuto.store.rows import NATURAL
 from tenuto.store.run import RunFolder
 
+OPENING = ("data", "model", "front_end", "trust")
+"""Arguments of `open_run` that a call hands on, beside ``root`` and ``cache``."""
 
-def _opened(run: Run | Source, root: Source | None, progress: Progress, **opening: Any) -> Run:
-    return run if isinstance(run, Run) else open_run(run, root, progress=progress, **opening)
+
+def opened(run: Run | Source, root: Source | None, progress: Progress, **opening: Any) -> Run:
+    """A run as it is, or opened. Raises `ConfigError` for an open run and arguments of `open_run`."""
+    if not isinstance(run, Run):
+        return open_run(run, root, progress=progress, **opening)
+    _refuse(root=root, **opening)
+    return run
+
+
+def _refuse(**opening: Any) -> None:
+    """Raise `ConfigError` for arguments that would open a run or model, where an open one is given."""
+    for name, value in opening.items():
+        if value is not None and value is not False:
+            raise ConfigError(
+                f"{name}: the run or model is open already. Leave {name} out, or give a folder."
+            )
+
+
+def taken(settings: dict[str, Any]) -> dict[str, Any]:
+    """Those of some settings that `open_run` takes; they are removed from the settings."""
+    return {name: settings.pop(name) for name in OPENING if name in settings}
 
 
 def evaluate(
@@ -43,7 +64,7 @@ def evaluate(
     **opening: Any,
 ) -> Metrics:
     """Metrics of a run's clean predictions, see `Run.evaluate` and `open_run`, whose arguments these are."""
-    return _opened(run, root, progress, cache=cache, **opening).evaluate()
+    return opened(run, root, progress, cache=cache, **opening).evaluate()
 
 
 def attack(
@@ -61,9 +82,9 @@ def attack(
     progress: Progress = SILENT,
     **settings: Any,
 ) -> pd.DataFrame:
-    """Attack a run's clips and return the rows, see `Run.attack` and `open_run`."""
-    opened = _opened(run, root, progress, cache=cache)
-    return opened.attack(attack, part, device, batch_size, inputs, trace, log, **settings)
+    """Attack a run's clips and return the rows, see `Run.attack` and `open_run`, whose arguments these are."""
+    run = opened(run, root, progress, cache=cache, **taken(settings))
+    return run.attack(attack, part, device, batch_size, inputs, trace, log, **settings)
 
 
 def natural(
@@ -77,7 +98,7 @@ def natural(
     **opening: Any,
 ) -> pd.DataFrame:
     """How a run's predictions change under natural variation, see `Run.natural` and `open_run`."""
-    return _opened(run, root, progress, cache=cache, **opening).natural(part, protocol)
+    return opened(run, root, progress, cache=cache, **opening).natural(part, protocol)
 
 
 def universal(
@@ -90,8 +111,10 @@ def universal(
     progress: Progress = SILENT,
     **settings: Any,
 ) -> UniversalResult:
-    """Fit one perturbation for all clips of a run, see `Run.universal`, whose arguments these are, and `open_run`."""
-    return _opened(run, root, progress, cache=cache).universal(budget, objective, **settings)
+    """Fit one perturbation for all clips of a run, see `Run.universal` and `open_run`, whose arguments these are."""
+    return opened(run, root, progress, cache=cache, **taken(settings)).universal(
+        budget, objective, **settings
+    )
 
 
 def predict(run: Run | Recogniser | Source, audio: Source | Sequence[Source], **opening: Any) -> pd.DataFrame:
@@ -125,10 +148,11 @@ def predict(run: Run | Recogniser | Source, audio: Source | Sequence[Source], **
 
 
 def model_of(run: Run | Recogniser | Source, **opening: Any) -> Recogniser:
-    """The model itself, on its own scale."""
-    if isinstance(run, Recogniser):
-        return run
-    return run.model if isinstance(run, Run) else load(run, **opening)
+    """The model itself, on its own scale. Raises `ConfigError` for an open one and arguments of `load`."""
+    if not isinstance(run, Recogniser | Run):
+        return load(run, **opening)
+    _refuse(**opening)
+    return run.model if isinstance(run, Run) else run
 
 
 def explain(
@@ -160,7 +184,7 @@ def explain(
         ConfigError: ``hop_seconds`` is out of range.
     """
     if isinstance(run, Run):
-        return run.explain(audio, hop_seconds)
+        return opened(run, root, progress, cache=cache, **opening).explain(audio, hop_seconds)
     explanation.check_hop(hop_seconds)
     recogniser = model_of(run, **opening)
     folder = Path("") if isinstance(run, Recogniser) else locate_model(run)
@@ -192,7 +216,7 @@ def intervene(
     **opening: Any,
 ) -> intervention.Intervention:
     """Correct a run's concepts, see `Run.intervene` and `open_run`."""
-    return _opened(run, root, progress, cache=cache, **opening).intervene(protocol, out)
+    return opened(run, root, progress, cache=cache, **opening).intervene(protocol, out)
 
 
 def attribute(
@@ -205,8 +229,8 @@ def attribute(
     progress: Progress = SILENT,
     **settings: Any,
 ) -> Attribution:
-    """Attribute the prediction for a clip of a run, see `Run.attribute`, whose arguments these are, and `open_run`."""
-    return _opened(run, root, progress, cache=cache).attribute(clip, emotion, **settings)
+    """Attribute the prediction for a clip of a run, see `Run.attribute` and `open_run`, whose arguments these are."""
+    return opened(run, root, progress, cache=cache, **taken(settings)).attribute(clip, emotion, **settings)
 
 
 def leakage(
@@ -221,7 +245,7 @@ def leakage(
     **opening: Any,
 ) -> leaking.Leakage:
     """Leakage, completeness and effective number of a run's concepts, see `Run.leakage` and `open_run`."""
-    return _opened(run, root, progress, cache=cache, **opening).leakage(part, black_box, seed)
+    return opened(run, root, progress, cache=cache, **opening).leakage(part, black_box, seed)
 
 
 def show(
@@ -239,8 +263,8 @@ def show(
     **opening: Any,
 ) -> ClipsShown:
     """Draw attacked clips of a run and render them as sound, see `Run.show` and `open_run`."""
-    opened = _opened(run, root, progress, cache=cache, **opening)
-    return opened.show(clips, protocol, epsilon, out, db=db, norm=norm)
+    run = opened(run, root, progress, cache=cache, **opening)
+    return run.show(clips, protocol, epsilon, out, db=db, norm=norm)
 
 
 def set_concepts(
@@ -260,5 +284,5 @@ def set_concepts(
         CheckpointError: The system has no concepts.
     """
     if audio is None:
-        return _opened(run, root, progress, cache=cache, **opening).set_concepts(values)
+        return opened(run, root, progress, cache=cache, **opening).set_concepts(values)
     return intervention.set_concepts_of_recording(model_of(run, **opening), audio, values)

@@ -11,10 +11,11 @@ from torch import Tensor
 
 from tenuto.analysis import certificates
 from tenuto.analysis.certificates import Sandwich
+from tenuto.api.calls import opened, taken
 from tenuto.api.certificates import Certificates, Numbers, Request, certify_inputs
 from tenuto.api.comparing import Place, Places, list_places
 from tenuto.api.progress import SILENT, Progress
-from tenuto.api.runs import Run, open_run
+from tenuto.api.runs import Run
 from tenuto.errors import ConfigError
 from tenuto.models.recogniser import Recogniser
 from tenuto.reporting import write_sandwich
@@ -51,7 +52,7 @@ def certify(
         snr_db: Sizes in dB below each clip, for waveforms.
         labels: (n, emotions), with ``inputs``, for errors.
         names: n names of the inputs.
-        root: As in `open_run`, as is ``cache``.
+        root: As in `open_run`, as are ``cache``, ``data``, ``front_end`` and ``trust``.
         part: Part of the split.
         clips: The first so many of its clips, or of the inputs; all by default.
         device: ``cpu`` or ``cuda``.
@@ -85,7 +86,7 @@ def certify(
         raise ConfigError(
             "a run has its own clips: inputs must be 'waveform' or 'spectrogram', and labels and names are left out."
         )
-    run = model if isinstance(model, Run) else open_run(model, root, cache=cache, progress=progress)
+    run = opened(model, root, progress, cache=cache, **taken(settings))
     return run.certify(
         inputs,
         sigma=sigma,

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 def universal(
     run: Annotated[Path, typer.Argument(help="Folder of a run.")],
     root: common.RunRoot = None,
+    data: common.OtherData = None,
     trust: common.Trust = False,
     norm: Annotated[
         str | None,
@@ -71,7 +72,7 @@ def universal(
     from tenuto.attacks import parse_budget
 
     budget = parse_budget(norm, epsilon, db)
-    opened = api.open_run(run, root, trust=trust, cache=cache, progress=common.TERMINAL)
+    opened = api.open_run(run, root, data=data, trust=trust, cache=cache, progress=common.TERMINAL)
     result = opened.universal(
         budget,
         aim,
