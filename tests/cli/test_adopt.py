@@ -7,6 +7,7 @@ import json
 import re
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
@@ -349,12 +350,13 @@ def test_the_report_on_an_object_names_how_python_audits_it(home):
 def test_one_call_opens_a_run_of_an_object(home):
     network = foreign_models.waveform()
     window = {"sample_rate": foreign_models.RATE, "seconds": foreign_models.SECONDS}
-    opening = {"root": "music", "cache": "cache"}
     data = data_config("music", split="random")
-    run = tenuto.adopt(network, emotions="arousal,joy", data=data, name="calls", **opening, **window)
+    run = tenuto.adopt(
+        network, emotions="arousal,joy", root="music", data=data, cache="cache", name="calls", **window
+    )
     folder, clip = run.folder, run.material.split.test[0]
     own = run.attack(FGSM(Linf(0.1)))
-    opening["model"] = network
+    opening: dict[str, Any] = {"root": "music", "cache": "cache", "model": network}
     pd.testing.assert_frame_equal(tenuto.attack(folder, FGSM(Linf(0.1)), **opening), own)
     assert tenuto.attribute(folder, clip, method="occlusion", **opening).source == clip
     assert tenuto.universal(folder, Linf(0.1), epochs=1, out="one", **opening).run == run.name

@@ -49,6 +49,23 @@ def test_a_pass_counts_more_than_what_is_not_recorded():
     assert worst([("a", NOTHING), ("b", NOTHING)]) == NOTHING
 
 
+@pytest.mark.parametrize(
+    ("check", "values", "expected"),
+    [
+        ("budget", (0.06, 0.26, 0.07), 0.26),
+        ("ranking", (0.8, -0.2, 1.0), -0.2),
+        ("unbounded", (3.0, 2.0), 2.0),
+        ("survival", (0.3, 0.2), 0.2),
+        ("longer-search", (0.01, float("nan"), 0.02), None),
+    ],
+)
+def test_of_one_verdict_the_worst_value_counts(check, values, expected):
+    found = worst([(str(value), judged(check, value, 1.0, "so.")) for value in values])
+    assert (
+        found.sentence == f"{'nan' if expected is None else expected} (the most severe of {len(values)}): so."
+    )
+
+
 def test_only_a_fail_fails_an_audit():
     assert failed([PASSED, FAILED])
     assert not failed([PASSED, WARNED, NOTHING])

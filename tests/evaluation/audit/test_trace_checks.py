@@ -99,6 +99,15 @@ def test_a_search_that_still_rises_at_its_end_is_found():
     assert searched(PGD(Linf(1.0), objective=MAE, steps=4), name).verdict is NOT_RECORDED
 
 
+def test_a_search_with_several_starts_is_judged_by_the_start_that_found_most():
+    """The end of the last of five starts is seldom the best, however early each of them is cut off."""
+    name = "incomplete-optimisation"
+    short = PGD(Linf(1.0), objective=MAE, steps=30, step_size=0.01, restarts=5)
+    assert searched(short, name).verdict is FAIL
+    assert searched(dataclasses.replace(short, steps=300), name).verdict is PASS
+    assert searched(dataclasses.replace(short, steps=4), name).verdict is NOT_RECORDED
+
+
 def saved(folder, best, returned):
     """Rows of five clips under an attack, and the trace of its search: 40 steps of every clip."""
     rows = bounded(loss=returned, converged=False)

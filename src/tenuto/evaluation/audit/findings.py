@@ -28,10 +28,12 @@ class Check:
     Attributes:
         question: What it answers, in one sentence.
         find: From the `sources.Evidence` of one source to the finding.
+        less_is_worse: Whether a smaller value is worse, of findings with the same verdict.
     """
 
     question: str
     find: Callable[[Any], Finding]
+    less_is_worse: bool = False
 
 
 CHECKS: Registry[Check] = Registry("audit check", "tenuto.checks", Check)
@@ -49,11 +51,13 @@ ORDER = (
 """Checks in the order of the report; those that other packages add follow by name."""
 
 
-def check(name: str, question: str) -> Callable[[Callable[[Any], Finding]], Callable[[Any], Finding]]:
+def check(
+    name: str, question: str, *, less_is_worse: bool = False
+) -> Callable[[Callable[[Any], Finding]], Callable[[Any], Finding]]:
     """Return a decorator that registers a function as the check ``name``. Raises `ConfigError` for a name in use."""
 
     def add(find: Callable[[Any], Finding]) -> Callable[[Any], Finding]:
-        CHECKS.register(name)(Check(question, find))
+        CHECKS.register(name)(Check(question, find, less_is_worse))
         return find
 
     return add
@@ -94,6 +98,14 @@ class Finding:
     threshold: float | None
     sentence: str
     source: str = ""
+
+    @property
+    def severity(self) -> tuple[int, float]:
+        """Larger for a worse finding of the same check; a value that is not a number is worst."""
+        if self.value is None:
+            return SEVERITY.index(self.verdict), -math.inf
+        value = -self.value if CHECKS[self.check].less_is_worse else self.value
+        return SEVERITY.index(self.verdict), math.inf if math.isnan(value) else value
 
     @property
     def page(self) -> str:
@@ -165,9 +177,10 @@ def worst(findings: Sequence[tuple[str, Finding]]) -> Finding:
     """The most severe of several findings of one check; its sentence names the run or budget.
 
     Args:
-        findings: (title, finding), at least one. Of equally severe ones the first is taken.
+        findings: (title, finding), at least one. Of several with one verdict that with the worst value is taken, see
+            `Check`, and of several with one value the first.
     """
-    title, finding = max(findings, key=lambda entry: SEVERITY.index(entry[1].verdict))
+    title, finding = max(findings, key=lambda entry: entry[1].severity)
     recorded = sum(one.verdict is not Verdict.NOT_RECORDED for _, one in findings)
     if not title or finding.verdict is Verdict.NOT_RECORDED:
         return finding

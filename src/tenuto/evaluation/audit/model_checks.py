@@ -46,7 +46,7 @@ def of_models(name: str, evidence: Evidence) -> Finding:
 
 
 for _name, _question in QUESTIONS.items():
-    check(_name, _question)(functools.partial(of_models, _name))
+    check(_name, _question, less_is_worse=_name == "unbounded")(functools.partial(of_models, _name))
 
 
 class Models:

@@ -106,7 +106,7 @@ def _differing(rows: pd.DataFrame, column: str, measured: Values) -> int:
     return int((~is_same).sum())
 
 
-@check("survival", "Does the effect survive 16 bits and mp3?")
+@check("survival", "Does the effect survive 16 bits and mp3?", less_is_worse=True)
 def survives(evidence: Evidence) -> Finding:
     """Look at the share of the effect that was left where the attacked waveform was stored and read back."""
     if evidence.unit != WAVEFORM_UNIT:
@@ -119,7 +119,7 @@ def survives(evidence: Evidence) -> Finding:
         return not_recorded(
             "survival", "the rows do not record what survives; attack the waveform of a run again."
         )
-    return worst(sorted(findings, key=lambda entry: entry[1].value or 0.0))
+    return worst(findings)
 
 
 def _survival(rows: pd.DataFrame) -> Finding | None:

@@ -70,7 +70,7 @@ def monotone(evidence: Evidence) -> Finding:
         broken = f"; it falls by {fall:.1%}, although a larger budget contains every smaller one"
         sentence = f"the mean error over {norm} budgets is {shown}{broken if fall > FALL else ''}."
         findings.append((str(run), judged("monotone", fall, FALL, sentence, fail=fall > FALL)))
-    return _most_severe(findings)
+    return worst(findings)
 
 
 def _by_rows_or_model(name: str, evidence: Evidence) -> Finding:
@@ -103,7 +103,7 @@ def by_rows(name: str, evidence: Evidence) -> Finding:
         return not_recorded(
             name, f"the rows do not hold {WORDS[name]} and iterative gradients at the same budget; {how}."
         )
-    return _most_severe(findings)
+    return worst(findings)
 
 
 def by_random_search(evidence: Evidence) -> Finding | None:
@@ -120,11 +120,7 @@ def by_random_search(evidence: Evidence) -> Finding | None:
             lambda attack: attack.access == "black-box" and not isinstance(attack, Noise),
         )
     ]
-    return _most_severe(findings) if findings else None
-
-
-def _most_severe(findings: list[tuple[str, Finding]]) -> Finding:
-    return worst(sorted(findings, key=lambda entry: -(entry[1].value or 0.0)))
+    return worst(findings) if findings else None
 
 
 def _sides(

@@ -115,7 +115,7 @@ def _describe(pairs: list[Pair], clear: list[Pair]) -> str:
     return f" Clipping {'reverses' if clear else 'swaps ties'}: {listed}."
 
 
-@check("ranking", "Do six measures rank the systems alike?")
+@check("ranking", "Do six measures rank the systems alike?", less_is_worse=True)
 def ranking(evidence: Evidence) -> Finding:
     """Rank the systems by MAE, RMSE, R2, CCC, Pearson's r and Spearman's rho after the attack."""
     if evidence.rows["system"].nunique() < 2:

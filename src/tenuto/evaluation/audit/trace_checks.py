@@ -23,7 +23,7 @@ QUESTIONS = {
 def of_searches(name: str, searches: list[tuple[str, SearchPath]]) -> Finding:
     """The most severe finding of one check over searches, each with the title of its run and budget."""
     findings = [(title, FINDERS[name](search)) for title, search in searches]
-    return worst(sorted(findings, key=lambda entry: -(entry[1].value or 0.0)))
+    return worst(findings)
 
 
 def _by_trace_or_model(name: str, evidence: Evidence) -> Finding:

@@ -40,9 +40,9 @@ class SearchPath:
 
     Attributes:
         attack: The attack.
-        clips: By clip: ``first``, ``before`` and ``best``, the best loss at the clean input, before the last tenth,
-            and of all; ``steps``, evaluations; ``returned``, loss of the result; ``converged``, whether it reports its
-            goal.
+        clips: By clip: ``first`` and ``best``, the loss at the clean input and the best of all; ``steps`` and
+            ``before``, evaluations of the start that found the best, and the best loss before their last tenth;
+            ``returned``, loss of the result; ``converged``, whether it reports its goal.
     """
 
     attack: Attack
@@ -52,10 +52,10 @@ class SearchPath:
     def of(cls, attack: Attack, trace: pd.DataFrame, returned: pd.DataFrame) -> SearchPath:
         """From the lines of a trace, and what was returned: ``loss`` and ``converged`` by clip."""
         by_clip = trace.groupby("clip")
-        last = by_clip["step"].transform("max")
         clips = by_clip["best"].agg(first="min", best="max")
-        clips["before"] = trace[trace["step"] <= (1 - LAST) * last].groupby("clip")["best"].max()
-        clips["steps"] = by_clip["step"].max()
+        length = math.ceil(trace["step"].max() / getattr(attack, "restarts", 1))
+        starts = {clip: _start_of_best(own, length) for clip, own in by_clip}
+        clips[["steps", "before"]] = pd.DataFrame.from_dict(starts, orient="index").reindex(clips.index)
         recorded = returned.reindex(columns=["loss", "converged"])
         return cls(attack, clips.join(recorded).rename(columns={"loss": "returned"}))
 
@@ -63,6 +63,23 @@ class SearchPath:
     def gain(self) -> float:
         """By how much the search raised the loss, summed over clips."""
         return float((self.clips["best"] - self.clips["first"]).sum())
+
+
+def _start_of_best(points: pd.DataFrame, length: int) -> tuple[int, float]:
+    """Evaluations of the start that found the best of one clip, and its best loss before the last tenth of them.
+
+    Args:
+        points: The trace of the clip.
+        length: Evaluations of every start but the last, which may end earlier.
+    """
+    step, best = points["step"].to_numpy(), points["best"].to_numpy()
+    begin = step[max(best.argmax() - 1, 0)] // length * length  # found after the point before
+    steps = min(step[-1] - begin, length)
+    early = (step > begin) & (step <= begin + (1 - LAST) * steps)
+    reached, known = best[early].max(initial=best[0]), best[step <= begin].max()
+    if reached <= known:  # the best so far is that of an earlier start
+        reached = points["loss"][early].max() if early.any() else best[0]
+    return int(steps), float(max(reached, best[0]))
 
 
 def silent_success(path: SearchPath) -> Finding:
