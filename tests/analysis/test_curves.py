@@ -232,6 +232,17 @@ def test_natural_rows_of_other_runs_are_left_out():
     assert "Natural" not in tables.show_curves(result)
 
 
+def test_natural_rows_of_clips_that_were_not_attacked_are_left_out():
+    rows, changes = run(), natural()
+    first = rows["clip"].iloc[0]
+    others = changes["clip"] != first
+    changes.loc[others, [name for name in changes if name.startswith("adversarial_")]] += 1
+    alone = measured(rows[rows["clip"] == first], changes).natural
+    assert set(alone["clips"]) == {1}
+    expected = measured(rows[rows["clip"] == first], changes[~others]).natural
+    pd.testing.assert_frame_equal(alone, expected)
+
+
 def test_an_emotion_moves_naturally_as_far_as_under_its_strongest_change():
     result = measured(run(), natural(moved=0.25)).natural_emotions
     assert result == pytest.approx(dict.fromkeys(emotion_names(run()), 0.25))

@@ -266,7 +266,7 @@ def measure(
 
     Args:
         rows: Rows of one protocol with budgets; only test clips count.
-        natural: Rows of natural-1, natural-2 or both; runs that `rows` lacks are left out.
+        natural: Rows of natural-1, natural-2 or both; runs and clips that `rows` lacks are left out.
         draws: Bootstrap resamplings of every interval.
         seed: Of the bootstrap.
         constant: MAE of the constant baseline, where it is known.
@@ -279,7 +279,7 @@ def measure(
     chosen = in_norm(rows, norm)
     norms = dict.fromkeys(name for name, _ in budgets_of(_limited(chosen)))
     natural = rows.iloc[:0] if natural is None else natural
-    natural = natural[natural["run"].isin(chosen["run"]) & (natural["split"] == "test")]
+    natural = natural[natural["split"] == "test"].merge(chosen[["run", "clip"]].drop_duplicates())
     natural, strangers = of_same_weights(natural, chosen)
     is_graded = natural["protocol"] == GRADED
     corruption, reason = _corruption(natural[is_graded], draws, seed)

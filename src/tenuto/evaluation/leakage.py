@@ -311,9 +311,11 @@ def _completeness(
     )
     with np.errstate(divide="ignore", invalid="ignore"):
         ratio = np.where(other > 0, np.maximum(0, own) / other, np.nan)
-    remark = (
-        None if other[0] > 0 else f"{name} explains nothing of the emotions: completeness is not defined."
-    )
+    remark = None
+    if not other[0] > 0:
+        remark = f"{name} explains nothing of the emotions: completeness is not defined."
+    elif clips.part == "train":
+        remark = "Completeness on training clips compares fits: bottleneck and black box were fitted on these clips."
     return {"bottleneck_r2": own, "black_box_r2": other, "completeness": ratio}, name, remark
 
 
