@@ -25,10 +25,11 @@ from tests.reporting import made_up
     [
         ({1: 1.0, 2: 3.0}, {1: 0.0, 2: 0.0}, 1.0),  # differences 1 and 3
         ({1: 1.0, 2: 3.0}, {3: 0.0, 4: 4.0}, math.sqrt(1 + 4)),  # no shared seed
-        ({1: 1.0, 2: 3.0}, {1: 9.0}, 1.0),  # the scatter of the second is unknown
+        ({1: 1.0, 2: 3.0}, {1: 9.0}, math.sqrt(2 * 1.5)),  # the second is taken to scatter as the first
+        ({1: 1.0, 2: 3.0, 3: 1000.0}, {1: 1.0, 2: 3.0}, math.sqrt((664004 + 2 / 3 + 2) / 3 * 5 / 6)),
         ({1: 1.0}, {1: 3.0}, 0.0),
     ],
-    ids=["paired", "unpaired", "one seed on one side", "one seed"],
+    ids=["paired", "unpaired", "one seed on one side", "an outlier in a seed of one", "one seed"],
 )
 def test_the_standard_error_of_a_difference(first, second, expected):
     assert standard_error(first, second) == pytest.approx(expected)

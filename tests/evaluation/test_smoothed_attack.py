@@ -109,6 +109,16 @@ def test_what_chance_explains_is_a_warning(tmp_path):
     assert audited(tmp_path, rows).verdict is Verdict.FAIL
 
 
+def test_certificates_that_hold_together_are_each_more_certain(tmp_path):
+    together = {"clips_together": True, "confidence": 0.9}
+    rows = certified(12)
+    rows.loc[rows["clip"] == "003", "high"] = rows["attacked_low"] - 0.01
+    finding = audited(tmp_path, rows, **together)
+    assert (finding.verdict, finding.threshold) == (Verdict.WARN, pytest.approx(0.1 / 12))
+    rows.loc[rows["clip"] == "004", "high"] = rows["attacked_low"] - 0.01
+    assert audited(tmp_path, rows, **together).verdict is Verdict.FAIL
+
+
 @pytest.mark.parametrize(
     ("changes", "reason"),
     [

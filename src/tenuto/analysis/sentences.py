@@ -17,6 +17,7 @@ from tenuto.analysis.systems import (
     Ranking,
     errors_per_clip,
     ordered_systems,
+    outside,
     reversals,
     run_metrics,
     seed_values,
@@ -26,7 +27,7 @@ from tenuto.store.rows import scale_of, unit_of, values_of
 
 VERDICTS = {
     -1: ("more robust than", "more robust"),
-    0: ("as robust as", "equally robust"),
+    0: ("not distinguishable from", "not distinguishable"),
     1: ("less robust than", "less robust"),
 }
 """What a system is in comparison: followed by the other's name, and without it."""
@@ -181,9 +182,8 @@ def _ends(effects: Effects, ranking: Ranking, change: Callable[[Mapping[Any, flo
     least, most = (change(effects.means.loc[name].to_dict()) for name in (ranked[0], ranked[-1]))
     if len(ranked) == 1:
         return f"{ranked[0]} by {least}"
-    if ranking.is_tie(ranked[0], ranked[-1]):
-        return f"all systems alike ({ranked[0]} {least})"
-    return f"{ranked[0]} least, {least}, and {ranked[-1]} most, {most}"
+    tie = " (a tie)" if ranking.is_tie(ranked[0], ranked[-1]) else ""
+    return f"{ranked[0]} least, {least}, and {ranked[-1]} most, {most}{tie}"
 
 
 def _ranking(effects: Effects) -> str:
@@ -218,18 +218,17 @@ def _levels(effects: Effects) -> str:
 
 def _outside(rows: pd.DataFrame, effects: Effects, scale: tuple[float, float] | None) -> str:
     """How many predictions no rating can have, and the MAE with predictions clipped to the scale."""
-    label, attacked = values_of(rows, "label"), values_of(rows, "adversarial")
-    if scale is None or label.min() < scale[0] or label.max() > scale[1]:
+    if scale is None or outside(values_of(rows, "label"), scale).any():
         return ""
     low, high = scale
-    share = float(((attacked < low) | (attacked > high)).mean())
+    share = float(outside(values_of(rows, "adversarial"), scale).mean())
     clipped = errors_per_clip(rows, low, high).groupby("system")["attacked"].mean()
-    outside = f"{share:.0%} of attacked predictions lie outside the scale {low:g} to {high:g}"
+    shown = f"{share:.0%} of attacked predictions lie outside the scale {low:g} to {high:g}"
     if len(clipped) == 1:
-        return f"{outside}; clipped to it, the MAE is {clipped.iloc[0]:.2f}."
+        return f"{shown}; clipped to it, the MAE is {clipped.iloc[0]:.2f}."
     raw = effects.means["mae"]
     return (
-        f"{outside}; the MAE after the attack differs between systems by up to {raw.max() - raw.min():.2f}, with "
+        f"{shown}; the MAE after the attack differs between systems by up to {raw.max() - raw.min():.2f}, with "
         f"predictions clipped to the scale by up to {clipped.max() - clipped.min():.2f}."
     )
 
@@ -260,7 +259,7 @@ def _heard(rows: pd.DataFrame) -> str:
 def _caution(rows: pd.DataFrame) -> str:
     """How far differences between systems can be trusted."""
     seeds, clips = rows["seed"].nunique(), rows["clip"].nunique()
-    basis = f"{seeds} seed{'s'[: seeds > 1]}, {clips} test clips"
+    basis = f"{seeds} seed{'s'[: seeds > 1]}, {clips} test clip{'s'[: clips > 1]}"
     if rows["system"].nunique() < 2:
         return f"One system only ({basis}): there is no comparison."
     over_seeds = smc2025.significance(rows).query("unit == 'seed'")

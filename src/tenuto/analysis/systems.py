@@ -1,10 +1,10 @@
 """What all analyses share: selection of rows, order of systems, metrics of runs, one tie rule, one constant baseline.
 
 Two systems are **tied** under a measure when their means over seeds differ by no more than the standard error of that
-difference, SE = sd(d) / sqrt(n), with d the differences on the n shared seeds (deviation with n - 1). Seeds are the
-unit, since the clips of one seed share a network and are not independent. With fewer than two shared seeds the
-variances of both means are added, SE = sqrt(sd1^2 / n1 + sd2^2 / n2). Differences up to `RESOLUTION` are always ties;
-with one seed this is the only criterion, because the scatter between trainings is then unknown.
+difference, SE = sd(d) / sqrt(n), with d the differences on n seeds that both have (deviation with n - 1). Seeds are the
+unit, since the clips of one seed share a network and are not independent. Systems with different seeds are taken to
+scatter alike, SE = sd sqrt(1 / n1 + 1 / n2) with sd pooled over both (n1 + n2 - 2 degrees of freedom). Differences up
+to `RESOLUTION` are always ties; with one seed each this is the only criterion, since nothing is known of the scatter.
 
 The **constant baseline** always predicts the mean label of the training clips. Rows alone do not hold these labels: the
 baseline is then not known, and nothing else (such as the mean of the test labels) replaces it.
@@ -23,7 +23,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from tenuto import metrics
 from tenuto.config import SYSTEMS, DataConfig
@@ -69,14 +69,8 @@ def selection(rows: pd.DataFrame) -> pd.DataFrame:
     attacks = chosen[TEST_IDENTITY].drop_duplicates()
     if len(attacks) > 1:
         raise DataError(_several(attacks, chosen))
-    named = chosen[["system", "seed", "run"]].drop_duplicates()
-    twice = named[named.duplicated(["system", "seed"])]
-    if not twice.empty:
-        system, seed = twice.iloc[0]["system"], twice.iloc[0]["seed"]
-        runs = named[(named["system"] == system) & (named["seed"] == seed)]["run"]
-        raise DataError(
-            f"{system} with seed {seed} has {len(runs)} runs ({', '.join(runs)}); keep one of them."
-        )
+    if reason := same_seed(chosen):
+        raise DataError(reason)
     return chosen
 
 
@@ -122,6 +116,24 @@ def label_scale(data: DataConfig | None) -> tuple[float, float] | None:
 def rating_scale(rows: pd.DataFrame, data: DataConfig | None = None) -> tuple[float, float] | None:
     """Lowest and highest possible label: as the rows record it, else that of their data set; None where unknown."""
     return scale_of(rows) or label_scale(data)
+
+
+def outside(values: ArrayLike, scale: tuple[float, float]) -> NDArray[np.bool_]:
+    """Which values lie outside a scale by more than the rounding to float32, in which rows hold labels."""
+    slack = 1e-6 * max(map(abs, scale))
+    array = np.asarray(values, np.float64)
+    return (array < scale[0] - slack) | (array > scale[1] + slack)
+
+
+def same_seed(rows: pd.DataFrame) -> str | None:
+    """A sentence on the first system that has two runs with one seed; None where none has."""
+    named = rows[["system", "seed", "run"]].drop_duplicates()
+    twice = named[named.duplicated(["system", "seed"])]
+    if twice.empty:
+        return None
+    system, seed = twice.iloc[0]["system"], twice.iloc[0]["seed"]
+    runs = named[(named["system"] == system) & (named["seed"] == seed)]["run"]
+    return f"{system} with seed {seed} has {len(runs)} runs ({', '.join(runs)}); keep one of them."
 
 
 def is_paper_data(data: DataConfig | None) -> bool:
@@ -223,11 +235,12 @@ def standard_error(first: Mapping[int, float], second: Mapping[int, float]) -> f
     Returns:
         The standard error; 0 where each system has one seed, so nothing is known about the scatter.
     """
-    shared = sorted(first.keys() & second.keys())
-    groups = [list(first.values()), list(second.values())]
-    if len(shared) > 1:
-        groups = [[first[seed] - second[seed] for seed in shared]]
-    return math.sqrt(sum(float(np.var(group, ddof=1)) / len(group) for group in groups if len(group) > 1))
+    groups, scale = [list(first.values()), list(second.values())], 1 / len(first) + 1 / len(second)
+    if first.keys() == second.keys():
+        groups, scale = [[first[seed] - second[seed] for seed in first]], 1 / len(first)
+    freedom = sum(len(group) - 1 for group in groups)
+    squares = sum(float(np.var(group)) * len(group) for group in groups)
+    return math.sqrt(squares / freedom * scale) if freedom else 0.0
 
 
 @dataclass(frozen=True)

@@ -116,6 +116,12 @@ def _interval(comparison: Comparison, table: pd.DataFrame, pattern: str = "z.4f"
     return {heading: numbers(values, pattern) for heading, values in ends.items()}
 
 
+def tested_pairs(comparison: Comparison) -> str:
+    """How many tests of one kind of error p is adjusted for: the planned pairs that could be tested."""
+    count = comparison.pairs.groupby("quantity")["p"].count().max()
+    return f"{count} tested pair{'s' * (count != 1)}"
+
+
 def captions(comparison: Comparison) -> dict[str, str]:
     """Captions of the tables of `SHOWN`, without the sentence on the unit."""
     settings = comparison.settings
@@ -123,7 +129,7 @@ def captions(comparison: Comparison) -> dict[str, str]:
         "Intervals: two-way bootstrap, seeds and clips resampled independently "
         f"({settings.draws} draws, seed {settings.seed})."
     )
-    family = "p by Holm over the planned pairs of one kind of error."
+    family = f"p by Holm over {tested_pairs(comparison)} of one kind of error."
     counts = sorted(set(comparison.pairs["pooled_n"].dropna()))
     pooled = f"{' or '.join(map(str, counts))} pairs" if counts else "pairs"
     return {

@@ -98,6 +98,29 @@ def test_labels_of_another_scale_are_not_judged():
     assert rated(source(rows)).verdict is NOT_RECORDED
 
 
+def test_labels_at_an_end_of_the_scale_are_inside_although_float32_rounds_them():
+    rows = bounded().assign(scale_low=1 / 9, scale_high=1.0)
+    for name in EMOTIONS:
+        rows[f"label_{name}"] = float(np.float32(1 / 9))  # below 1 / 9
+        rows[f"adversarial_{name}"] = float(np.float32(1 / 9))
+    result = finding("rating-scale", source(rows))
+    assert (result.verdict, result.value) == (PASS, 0)
+
+
+def test_the_ratings_of_soundtracks_are_not_those_of_rows_that_record_a_scale():
+    rows = bounded(attacked=2.0).assign(scale_low=0.0, scale_high=1.0)
+    assert "outside 0-1. MAE" in finding("rating-scale", source(rows)).sentence
+
+
+@pytest.mark.parametrize("check", ["rating-scale", "ranking", "pooled-test"])
+def test_two_runs_of_one_seed_are_not_compared(check):
+    rows = study(A2E=0.1, A2M2E=0.3).rows
+    again = rows[(rows["system"] == "A2E") & (rows["seed"] == 3)].assign(run="A2E-3b")
+    result = finding(check, source(rows, again), Data(config=DataConfig()))
+    assert result.verdict is NOT_RECORDED
+    assert result.sentence == "A2E with seed 3 has 2 runs (A2E-3, A2E-3b); keep one of them."
+
+
 def test_every_budget_is_looked_at_and_the_worst_named():
     small, large = study(A2E=0.05).rows, study(A2E=2.0).rows.assign(epsilon=0.2, linf=0.2)
     result = rated(source(small, large))
@@ -154,6 +177,30 @@ def test_the_plainly_trained_systems_are_ranked_among_themselves():
     runs += [bounded("A2E", seed, attacked=2.0 + 0.01 * seed) for seed in SEEDS]
     runs += [bounded("aA2E", seed, attacked=0.001 * seed) for seed in SEEDS]
     assert "of 2 plainly trained systems A2" in finding("ranking", source(*runs)).sentence
+    # Where the measure exchanges none of these, the system that it moves is named.
+    runs = [
+        bounded(name, seed, attacked=2.0 * place + 0.01 * seed)
+        for place, name in enumerate(("A2E", "A2M2E"))
+        for seed in SEEDS
+    ]
+    runs += [bounded("aA2E", seed, attacked=0.01 * seed, falling=True) for seed in SEEDS]
+    assert (
+        "of 3 systems A2M2E is number 2 by CCC, Pearson, Spearman and number 3 by MAE"
+        in finding("ranking", source(*runs)).sentence
+    )
+
+
+def test_systems_with_equal_predictions_are_ranked_alike():
+    result = finding("ranking", study(A2E=0.1, A2M2E=0.1))
+    assert (result.verdict, result.value) == (PASS, 1.0)
+
+
+def test_measures_that_are_not_defined_are_named():
+    rows = study(A2E=0.1, A2M2E=0.3).rows.assign(label_sad=0.5)
+    assert (
+        "all 3 measures rank them alike (R2, Pearson, Spearman: not defined)"
+        in finding("ranking", source(rows)).sentence
+    )
 
 
 def test_kendall_s_tau_of_known_orders():

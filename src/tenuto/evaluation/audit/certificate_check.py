@@ -59,7 +59,8 @@ def _groups(table: pd.DataFrame) -> list[pd.DataFrame]:
 def _judged(rows: pd.DataFrame) -> Finding:
     """Count the clips whose smoothed prediction, whatever its sampling error, is outside of its bounds.
 
-    The certificates of different clips are independent, each wrong with the stated probability.
+    The certificates of different clips are independent, each wrong with the stated probability; where they hold
+    together, with that divided by the number of clips.
     """
     from scipy import stats
 
@@ -71,7 +72,7 @@ def _judged(rows: pd.DataFrame) -> Finding:
     first = rows.iloc[0]
     size = f"{first['snr_db']:g} dB SNR" if pd.notna(first["snr_db"]) else f"radius {first['radius']:g}"
     where = f"sigma {first['sigma']:g} and {size}"
-    rows = rows[rows["bounded"]]
+    every, rows = rows["clip"].nunique(), rows[rows["bounded"]]
     if rows.empty:
         return not_recorded(
             "certificate",
@@ -82,12 +83,12 @@ def _judged(rows: pd.DataFrame) -> Finding:
     together = bool(rows["clips_together"].iloc[0])
     confidence = float(rows["confidence"].iloc[0])
     risk = round(1 - confidence, 12)
-    trials, count = (1, min(broken, 1)) if together else (clips, broken)
-    chance = float(stats.binom.sf(count - 1, trials, risk))
+    allowed = risk / every if together else risk
+    chance = float(stats.binom.sf(broken - 1, clips, allowed))
     return judged(
         "certificate",
         broken / clips,
-        risk,
+        allowed,
         f"at {where}, {broken} of {clips} certificates do not hold under the attack; each "
         f"{'table ' if together else ''}is stated with confidence {confidence:g}.",
         fail=broken > 0 and chance <= LEVEL + 1e-9,

@@ -11,7 +11,7 @@ import pandas as pd
 
 from tenuto.analysis.smc2025 import COMPARISONS
 from tenuto.analysis.statistics import differences_vary, paired_t_test
-from tenuto.analysis.systems import FEWEST_SEEDS, Pair, at_budgets, ordered_systems
+from tenuto.analysis.systems import FEWEST_SEEDS, Pair, at_budgets, ordered_systems, same_seed
 from tenuto.evaluation.audit.findings import Finding, check, judged, not_recorded, worst
 from tenuto.evaluation.audit.sources import Evidence, Values
 from tenuto.store.rows import row_errors
@@ -29,6 +29,8 @@ def pooled_test(evidence: Evidence) -> Finding:
     The released study published such a test. How own rows will be tested is open, so for them the most severe verdict
     is a warning.
     """
+    if reason := same_seed(evidence.rows):
+        return not_recorded("pooled-test", reason)
     published = evidence.source.released
     return worst([(title, _pooled_at(rows, published)) for title, rows in at_budgets(evidence.rows)])
 
@@ -55,8 +57,8 @@ def _pooled_at(rows: pd.DataFrame, published: bool) -> Finding:
         most.factor,
         OVERSTATED,
         f"in {clustered} of {len(pairs)} pairs of systems the clips of one seed are not independent; "
-        f"{most.pair[0]} against {most.pair[1]}: the pooled standard error is {most.factor:.1f} times too "
-        f"small. {_published(pairs) or most.sentence}",
+        f"{most.pair[0]} against {most.pair[1]}: the standard error over seeds is {most.factor:.1f} times "
+        f"the pooled one. {_published(pairs) or most.sentence}",
         fail=most.severity == 2 and published,
         warn=most.severity == (1 if published else 2),
     )

@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from tenuto.analysis.systems import STUDY_SCALE, label_scale, recorded_constant
+from tenuto.analysis.systems import STUDY_SCALE, is_paper_data, label_scale, recorded_constant
 from tenuto.config import DataConfig
 from tenuto.data.base import Index
 from tenuto.data.excerpts import SPECTROGRAM_UNIT, WAVEFORM_UNIT
@@ -142,10 +142,11 @@ class Evidence:
 
     @cached_property
     def rating_range(self) -> tuple[float, float] | None:
-        """Lowest and highest label that a rating can become, where it is narrower than `scale`."""
+        """Lowest and highest label that a rating of Soundtracks can become, where rows on it do not record a scale."""
         from tenuto.data.soundtracks import DIVISOR, Soundtracks
 
-        if self.scale != STUDY_SCALE:
+        on_paper_data = self.source.released or all(is_paper_data(self.config(run)) for run in self.runs)
+        if not on_paper_data or scale_of(self.rows) is not None:
             return None
         low, high = Soundtracks.card.emotion_scale
         return low / DIVISOR, high / DIVISOR

@@ -10,7 +10,16 @@ import numpy as np
 import pandas as pd
 
 from tenuto import metrics
-from tenuto.analysis.systems import RESOLUTION, Pair, Ranking, at_budgets, constant_error, reversals
+from tenuto.analysis.systems import (
+    RESOLUTION,
+    Pair,
+    Ranking,
+    at_budgets,
+    constant_error,
+    outside,
+    reversals,
+    same_seed,
+)
 from tenuto.config import SYSTEMS
 from tenuto.evaluation.audit.findings import Finding, check, judged, not_recorded, worst
 from tenuto.evaluation.audit.sources import Evidence, Values
@@ -42,14 +51,14 @@ def rank_systems(rows: pd.DataFrame, measure: Measure, scale: tuple[float, float
 
 
 def kendall(first: Ranking, second: Ranking) -> float:
-    """Kendall's tau of two rankings of the same systems: 1 the same order, -1 reversed, 0 where it is not defined."""
+    """Kendall's tau of two rankings of the same systems: 1 the same order, -1 reversed, 1 where one orders nothing."""
     from scipy import stats
 
     both = [name for name in first.systems if name in second.means]
     tau = stats.kendalltau(
         [first.means[name] for name in both], [second.means[name] for name in both]
     ).statistic
-    return float(np.nan_to_num(tau))
+    return float(np.nan_to_num(tau, nan=1.0))
 
 
 @check(
@@ -63,9 +72,11 @@ def rating_scale(evidence: Evidence) -> Finding:
             "the scale of the ratings is not known, or the runs have several: these rows do not record it. Audit the "
             "run, or give its data set with `dataset` and `root`.",
         )
+    if reason := same_seed(evidence.rows):
+        return not_recorded("rating-scale", reason)
     label = values_of(evidence.rows, "label")
     low, high = evidence.scale
-    if label.min() < low or label.max() > high:
+    if outside(label, evidence.scale).any():
         return not_recorded(
             "rating-scale",
             f"labels range from {label.min():.3g} to {label.max():.3g}, outside the scale {low:g} to {high:g}.",
@@ -77,13 +88,13 @@ def _scale_at(rows: pd.DataFrame, evidence: Evidence) -> Finding:
     scale, narrower = evidence.scale, evidence.rating_range
     assert scale is not None
     predicted = values_of(rows, "adversarial")
-    share = _outside(predicted, scale)
+    share = float(outside(predicted, scale).mean())
     raw, clipped = (rank_systems(rows, MEASURES["MAE"], limits) for limits in (None, scale))
     reversed_pairs, clear = reversals(raw, clipped, ties=True), _clear(raw, clipped)
     sides = ", ".join(f"{name} {raw.means[name]:.3f} and {clipped.means[name]:.3f}" for name in raw.systems)
     shown = f"{scale[0]:.3g}-{scale[1]:.3g}"
     ratings = (
-        f", {_outside(predicted, narrower):.0%} outside the rating scale {narrower[0]:.3g}-{narrower[1]:.3g}"
+        f", {outside(predicted, narrower).mean():.0%} outside the rating scale {narrower[0]:.3g}-{narrower[1]:.3g}"
         if narrower
         else ""
     )
@@ -103,10 +114,6 @@ def _clear(raw: Ranking, clipped: Ranking) -> list[Pair]:
     return [pair for pair in reversals(raw, clipped, ties=True) if not raw.is_tie(*pair)]
 
 
-def _outside(values: Values, scale: tuple[float, float]) -> float:
-    return float(((values < scale[0]) | (values > scale[1])).mean())
-
-
 def _describe(pairs: list[Pair], clear: list[Pair]) -> str:
     """The pairs that clipping reverses, if any."""
     if not pairs:
@@ -120,6 +127,8 @@ def ranking(evidence: Evidence) -> Finding:
     """Rank the systems by MAE, RMSE, R2, CCC, Pearson's r and Spearman's rho after the attack."""
     if evidence.rows["system"].nunique() < 2:
         return not_recorded("ranking", "there is one system only, so there is no ranking.")
+    if reason := same_seed(evidence.rows):
+        return not_recorded("ranking", reason)
     return worst([(title, _ranking_at(rows)) for title, rows in at_budgets(evidence.rows)])
 
 
@@ -137,7 +146,9 @@ def _ranking_at(rows: pd.DataFrame) -> Finding:
     is_clear = any(reversals(rankings[a], rankings[b]) for a, b in pairs)
     if not is_reversed:
         systems = ", ".join(rankings[lowest[0]].systems)
-        sentence = f"all {len(rankings)} measures rank them alike, best first: {systems}."
+        undefined = ", ".join(name for name in every if name not in rankings)
+        without = f" ({undefined}: not defined)" if undefined else ""
+        sentence = f"all {len(rankings)} measures rank them alike{without}, best first: {systems}."
     else:
         sentence = f"{lowest[0]} and {lowest[1]} agree least (Kendall's tau {tau:.2f}); {_widest(rankings)}."
         if not is_clear:
@@ -146,21 +157,27 @@ def _ranking_at(rows: pd.DataFrame) -> Finding:
 
 
 def _widest(rankings: Mapping[str, Ranking]) -> str:
-    """The system whose place depends most on the measure, among the plainly trained ones where there are several."""
+    """The system whose place depends most on the measure, among the study's plainly trained ones where that changes."""
     systems = set.intersection(*(set(one.means) for one in rankings.values()))
     plain = {name for name in systems if name in SYSTEMS and not SYSTEMS[name].adversarial}
-    among = plain if 1 < len(plain) < len(systems) else systems
-    places = {
-        system: {
-            name: [s for s in one.systems if s in among].index(system) + 1 for name, one in rankings.items()
-        }
-        for system in sorted(among)
-    }
+    group, places = "plainly trained systems", _places(rankings, plain)
+    if plain == systems or not any(len(set(own.values())) > 1 for own in places.values()):
+        group, places = "systems", _places(rankings, systems)
     name = max(places, key=lambda system: max(places[system].values()) - min(places[system].values()))
     best, last = min(places[name].values()), max(places[name].values())
     by = {place: ", ".join(m for m, p in places[name].items() if p == place) for place in (best, last)}
-    group = "plainly trained systems" if among is plain else "systems"
-    return f"of {len(among)} {group} {name} is number {best} by {by[best]} and number {last} by {by[last]}"
+    return f"of {len(places)} {group} {name} is number {best} by {by[best]} and number {last} by {by[last]}"
+
+
+def _places(rankings: Mapping[str, Ranking], among: set[str]) -> dict[str, dict[str, int]]:
+    """System -> measure -> its place among some systems, 1 for the best."""
+    return {
+        system: {
+            name: [one for one in ranking.systems if one in among].index(system) + 1
+            for name, ranking in rankings.items()
+        }
+        for system in sorted(among)
+    }
 
 
 @check("constant-predictor", "Is the model better than a constant?")

@@ -29,6 +29,7 @@ from tenuto.evaluation.audit.findings import (
     missing_checks,
 )
 from tenuto.files import write_text
+from tenuto.reporting.comparison import tested_pairs
 from tenuto.reporting.figures import style
 from tenuto.reporting.figures.smc2025 import overview
 from tenuto.reporting.page import inside, sections
@@ -71,7 +72,7 @@ GENERATED = "Music and ratings are generated; no listener rated them. The result
 RIGHT_TO_LEFT = re.compile("R+(?:[^\\w]+R+)*".replace("R", "[\u0590-\u08ff\ufb1d-\ufdff\ufe70-\ufeff]"))
 """Words in Hebrew, Arabic and scripts like these."""
 
-LESS_OR_MORE = {-1: "less", 0: "about as much", 1: "more"}
+LESS_OR_MORE = {-1: "less", 0: "neither clearly less nor more", 1: "more"}
 SHORT_ANSWERS = {-1: "Yes, here", 0: "No clear difference", 1: "No, the opposite here"}
 
 
@@ -189,8 +190,7 @@ def _headline(inputs: PageInputs) -> str:
     both = effects.of(plain, concepts)
     error = both.by_error.compare(concepts, plain)
     words = (
-        f"the attack adds {LESS_OR_MORE[error]} error to {concepts} (with concepts) {'than' if error else 'as'} to "
-        f"{plain} (without)"
+        f"the attack adds {LESS_OR_MORE[error]} error to {concepts} (with concepts) than to {plain} (without)"
     )
     if both.means["lost"].map(math.isnan).any():
         return f"{SHORT_ANSWERS[error]}: {words}; their correlation is not defined."
@@ -219,7 +219,8 @@ def _certainty(inputs: PageInputs) -> str:
     return (
         f"Over {line['seeds']} seeds, {line['first']} and {line['second']} {verdict} in the error that the attack "
         f"adds: difference {line['difference']:z.3f} ({inputs.comparison.settings.level * 100:g} % interval "
-        f"{line['low']:z.3f} to {line['high']:z.3f}), p = {line['p_holm']:.2g} (Holm)."
+        f"{line['low']:z.3f} to {line['high']:z.3f}), p = {line['p_holm']:.2g} (Holm, "
+        f"{tested_pairs(inputs.comparison)})."
     )
 
 
