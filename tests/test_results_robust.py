@@ -72,10 +72,30 @@ def test_the_page_states_errors(runs, worst, system):
     assert f"| {system} | {' | '.join(cells)} |" in PAGE
 
 
+def test_the_page_states_what_the_attack_adds_after_robust_training():
+    systems = read_csv(FOLDER / "stats" / "stats_systems.csv").set_index(["quantity", "system"])["mean"]
+    added = systems["added"]
+    pairs = read_csv(FOLDER / "stats" / "stats_pairs.csv").query("quantity == 'added'")
+    p = pairs.query("first == 'A2E_fast' and second == 'A2M2E_fast'")["p_holm"].item()
+    assert pairs["p"].count() == 10
+    assert (
+        f"({plain(added['A2M2E_fast'])} against {plain(added['A2E_fast'])}, p = {plain(p)} by Holm over ten pairs)"
+        in SENTENCES
+    )
+    assert (
+        f"{plain(systems['attacked', 'A2E_fast'])} without and {plain(systems['attacked', 'A2M2E_fast'])} with it"
+        in SENTENCES
+    )
+
+
 def test_the_page_states_differences_at_matched_clean_error(worst):
     four = worst[~worst["system"].str.contains("sequential") & (worst["epsilon"] == 0.1)]
     rows = four.assign(attack="worst", objective="worst", settings="worst")
     table = tenuto.compare(rows, settings=Settings(draws=100)).matched
+    stored = read_csv(FOLDER / "stats-of-four" / "stats_matched.csv")
+    np.testing.assert_allclose(
+        stored[["difference", "low", "high"]], table[["difference", "low", "high"]], atol=1e-9
+    )
     assert f"p = {table['p_slopes'][0]:.2f}".replace("0.", ".") in SENTENCES
     pairs = [("A2E", "A2E_fast"), ("A2M2E", "A2M2E_fast"), ("A2E", "A2M2E"), ("A2E_fast", "A2M2E_fast")]
     for first, second in pairs:

@@ -116,10 +116,10 @@ def _interval(comparison: Comparison, table: pd.DataFrame, pattern: str = "z.4f"
     return {heading: numbers(values, pattern) for heading, values in ends.items()}
 
 
-def tested_pairs(comparison: Comparison) -> str:
-    """How many tests of one kind of error p is adjusted for: the planned pairs that could be tested."""
-    count = comparison.pairs.groupby("quantity")["p"].count().max()
-    return f"{count} tested pair{'s' * (count != 1)}"
+def tested_pairs(table: pd.DataFrame) -> str:
+    """For how many tests of one kind of error p is adjusted: the planned pairs that could be tested."""
+    count = max(table.groupby("quantity")["p"].count(), default=0)
+    return f"{count} tested pair{'s' * (count > 1)}" if count else "the planned pairs"
 
 
 def captions(comparison: Comparison) -> dict[str, str]:
@@ -129,7 +129,7 @@ def captions(comparison: Comparison) -> dict[str, str]:
         "Intervals: two-way bootstrap, seeds and clips resampled independently "
         f"({settings.draws} draws, seed {settings.seed})."
     )
-    family = f"p by Holm over {tested_pairs(comparison)} of one kind of error."
+    tests, fits = (tested_pairs(table) for table in (comparison.pairs, comparison.mixed))
     counts = sorted(set(comparison.pairs["pooled_n"].dropna()))
     pooled = f"{' or '.join(map(str, counts))} pairs" if counts else "pairs"
     return {
@@ -137,7 +137,7 @@ def captions(comparison: Comparison) -> dict[str, str]:
         "pairs": (
             f"Difference of mean errors: A:B is A minus B, positive where the error of A is larger. {bootstrap} "
             "t, p, g and detectable: paired test with the seed as the unit (the mean over the clips of a run). "
-            f"{family} g: standardised mean difference with Hedges' correction. "
+            f"p by Holm over {tests} of one kind of error. g: standardised mean difference with Hedges' correction. "
             "Detectable: the smallest true difference that this test finds with power 0.8 at level 0.05."
         ),
         "pooled": (
@@ -146,7 +146,8 @@ def captions(comparison: Comparison) -> dict[str, str]:
         ),
         "mixed": (
             "Linear mixed model of each pair (REML), A:B is A minus B: system fixed; seed (nested in system), "
-            f"clip (crossed) and system x clip (both) random. Interval and p by Wald. {family} "
+            f"clip (crossed) and system x clip (both) random. Interval and p by Wald. "
+            f"p by Holm over {fits} of one kind of error. "
             "Seed, clip, both, rest: standard deviations of the random effects and of the residual."
         ),
         "matched": _caption_matched(comparison),

@@ -12,6 +12,7 @@ import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pandas as pd
 
 from tenuto.analysis.statistics import ROUNDING
@@ -72,14 +73,14 @@ def _start_of_best(points: pd.DataFrame, length: int) -> tuple[int, float]:
         points: The trace of the clip.
         length: Evaluations of every start but the last, which may end earlier.
     """
-    step, best = points["step"].to_numpy(), points["best"].to_numpy()
-    begin = step[max(best.argmax() - 1, 0)] // length * length  # found after the point before
+    step, best = points["step"].to_numpy(np.int64), points["best"].to_numpy(np.float64)
+    begin = step[max(int(best.argmax()) - 1, 0)] // length * length  # found after the point before
     steps = min(step[-1] - begin, length)
     early = (step > begin) & (step <= begin + (1 - LAST) * steps)
     reached, known = best[early].max(initial=best[0]), best[step <= begin].max()
     if reached <= known:  # the best so far is that of an earlier start
-        reached = points["loss"][early].max() if early.any() else best[0]
-    return int(steps), float(max(reached, best[0]))
+        reached = points["loss"].to_numpy(np.float64)[early].max(initial=best[0])
+    return int(steps), float(reached)
 
 
 def silent_success(path: SearchPath) -> Finding:

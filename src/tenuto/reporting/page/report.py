@@ -219,8 +219,7 @@ def _certainty(inputs: PageInputs) -> str:
     return (
         f"Over {line['seeds']} seeds, {line['first']} and {line['second']} {verdict} in the error that the attack "
         f"adds: difference {line['difference']:z.3f} ({inputs.comparison.settings.level * 100:g} % interval "
-        f"{line['low']:z.3f} to {line['high']:z.3f}), p = {line['p_holm']:.2g} (Holm, "
-        f"{tested_pairs(inputs.comparison)})."
+        f"{line['low']:z.3f} to {line['high']:z.3f}), p = {line['p_holm']:.2g} (Holm, {tested_pairs(pairs)})."
     )
 
 
