@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -21,6 +22,7 @@ from tenuto.errors import AudioError, CheckpointError, ConfigError, DataError
 from tests import corpora, short
 from tests.reporting import made_up
 
+ARRAY: Any = np.zeros((1, 2))
 EMOTIONS = ["valence", "energy", "tension", "anger", "fear", "happy", "sad", "tender"]
 
 
@@ -280,6 +282,32 @@ def test_an_open_run_is_not_opened_again(run, call):
     """Other data would be judged by the run's own, without a word."""
     with pytest.raises(ConfigError, match="is open already"):
         call(run)
+
+
+def test_an_open_run_is_taken_for_its_folder(run, study, tmp_path):
+    assert len(tenuto.rows(run)) == len(tenuto.rows(run.folder))
+    assert list(tenuto.compare(run).systems["system"].unique()) == ["A2M2E"]
+    assert tenuto.audit(run, root=study / "corpus", clips=1).findings
+    assert tenuto.report(run, tmp_path / "one.html", clips=0).path.is_file()
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda model: tenuto.curves(model), "a run or study, or an open run, got Recogniser"),
+        (lambda model: tenuto.evaluate(model), "or an open run, got Recogniser"),
+        (lambda model: tenuto.report(model), "or an open run, got Recogniser"),
+        (lambda model: tenuto.compare(model), "or the result of an attack, got Recogniser"),
+        (
+            lambda model: tenuto.certify(model.network, torch.zeros(1, 2), sigma=0.1),
+            r"got A2M2E: `tenuto\.adopt",
+        ),
+        (lambda model: tenuto.certify(model, ARRAY, sigma=0.1), "must be a tensor, got ndarray"),
+    ],
+)
+def test_what_is_no_run_is_named(run, call, message):
+    with pytest.raises(ConfigError, match=message):
+        call(run.model)
 
 
 def test_progress_is_reported(folder):

@@ -34,7 +34,11 @@ OPENING = ("data", "model", "front_end", "trust")
 
 
 def opened(run: Run | Source, root: Source | None, progress: Progress, **opening: Any) -> Run:
-    """A run as it is, or opened. Raises `ConfigError` for an open run and arguments of `open_run`."""
+    """A run as it is, or opened.
+
+    Raises:
+        ConfigError: An open run and arguments of `open_run`, or something else than a run.
+    """
     if not isinstance(run, Run):
         return open_run(run, root, progress=progress, **opening)
     _refuse(root=root, **opening)

@@ -72,13 +72,20 @@ def certify(
     """
     if isinstance(model, Recogniser):
         if not isinstance(inputs, Tensor):
-            raise ConfigError(f"inputs must be a tensor for a recogniser, got {inputs!r}; or name a run.")
+            raise ConfigError(
+                f"inputs of a recogniser must be a tensor, got {type(inputs).__name__}; or name a run."
+            )
         request = Request.of(
             sigma, radius, snr_db, clips, device, batch_size, attack_steps, progress, **settings
         )
         return certify_inputs(model, inputs, labels, names, request)
+    if not isinstance(model, Run | str | Path):
+        raise ConfigError(
+            f"model must be an open run, its folder or a recogniser, got {type(model).__name__}: "
+            "`tenuto.adopt(model, emotions=..., ...)` makes a recogniser of a model."
+        )
     if (
-        isinstance(inputs, Tensor)
+        not isinstance(inputs, str | None)
         or inputs not in (None, "waveform", "spectrogram")
         or labels is not None
         or names is not None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Union
 
 import pandas as pd
 
@@ -19,7 +19,7 @@ from tenuto.analysis.optimality import Optimality, compare_attacks
 from tenuto.api.progress import SILENT, Progress
 from tenuto.errors import ConfigError
 from tenuto.reporting import write_comparison, write_curves
-from tenuto.store.location import complete
+from tenuto.store.location import complete, path_of
 from tenuto.store.natural import GRADED
 from tenuto.store.released_logs import read_logs
 from tenuto.store.result_rows import rows_of_result
@@ -28,13 +28,17 @@ from tenuto.store.study import read_study
 
 if TYPE_CHECKING:
     from tenuto.attacks import AttackResult
+    from tenuto.evaluation.runs import Run
 
 Place = str | Path
-Places = Place | Sequence[Place]
+PlaceOrRun = Union[Place, "Run"]
+"""Folder of a run or study, or an open run."""
+
+Places = PlaceOrRun | Sequence[PlaceOrRun]
 
 
 def rows(
-    source: pd.DataFrame | Place | AttackResult | None = None,
+    source: pd.DataFrame | PlaceOrRun | AttackResult | None = None,
     protocol: str | None = None,
     epsilon: float | None = None,
     *,
@@ -71,6 +75,7 @@ def rows(
         raise ConfigError(
             "`logs` and `runs_file` belong to released logs; leave them out, or leave out the study."
         )
+    source = path_of(source) if hasattr(source, "folder") else source
     if isinstance(source, pd.DataFrame | str | Path | None) and described:
         raise ConfigError(f"`{next(iter(described))}` belongs to the result of an attack. Leave it out.")
     if isinstance(source, pd.DataFrame):
@@ -80,6 +85,12 @@ def rows(
     if isinstance(source, str | Path):
         return at_budget(in_unit(read_study(complete(source), protocol), unit), epsilon, db=db, norm=norm)
     if source is not None:
+        from tenuto.attacks import AttackResult
+
+        if not isinstance(source, AttackResult):
+            raise ConfigError(
+                f"expected rows, a run or study, or the result of an attack, got {type(source).__name__}."
+            )
         if db is not None:
             raise ConfigError("`db` chooses among rows. Give the `epsilon` of the attack, or leave it out.")
         named: dict[str, Any] = {
@@ -172,7 +183,7 @@ def optimality(
 
 
 def compare(
-    source: pd.DataFrame | Place | None = None,
+    source: pd.DataFrame | PlaceOrRun | None = None,
     protocol: str | None = None,
     epsilon: float | None = None,
     *,
@@ -205,6 +216,6 @@ def compare(
     return compared
 
 
-def list_places(places: Places) -> list[Place]:
+def list_places(places: Places) -> list[PlaceOrRun]:
     """One place or several, as a list."""
-    return [places] if isinstance(places, str | Path) else list(places)
+    return list(places) if isinstance(places, Sequence) and not isinstance(places, str) else [places]

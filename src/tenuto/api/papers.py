@@ -11,7 +11,7 @@ import pandas as pd
 
 from tenuto.analysis import smc2025
 from tenuto.analysis.systems import is_paper_data, selection
-from tenuto.api.comparing import Place, rows as read_rows
+from tenuto.api.comparing import Place, PlaceOrRun, rows as read_rows
 from tenuto.display import Displayed, Element
 from tenuto.errors import ConfigError, did_you_mean
 from tenuto.reporting import paper as files, tables
@@ -63,7 +63,7 @@ class Paper(Displayed):
 
 
 def paper(
-    source: pd.DataFrame | Place | None = None,
+    source: pd.DataFrame | PlaceOrRun | None = None,
     part: str = "all",
     *,
     out: Place | None = "paper",
@@ -98,7 +98,7 @@ def paper(
         FileError: No such rows.
         DataError: Rows of several attacks.
     """
-    source = complete(source) if isinstance(source, str | Path) else source
+    source = source if isinstance(source, pd.DataFrame | None) else complete(source)
     if part not in (*PARTS, "all"):
         raise ConfigError(f"part {part!r} is unknown. {did_you_mean(part, (*PARTS, 'all'))}")
     chosen = read_rows(source, protocol, epsilon, db=db, norm=norm, unit=unit, logs=logs, runs_file=runs_file)

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from tenuto.api.auditing import trust_runs
-from tenuto.api.comparing import Place
+from tenuto.api.comparing import Place, PlaceOrRun
 from tenuto.api.datasets import find_data, prepare
 from tenuto.api.progress import SILENT, Progress
 from tenuto.attacks.checks import require_whole
@@ -79,7 +79,7 @@ class Report(Displayed):
 
 
 def report(
-    study: Place,
+    study: PlaceOrRun,
     out: Place = "report.html",
     *,
     protocol: str | None = None,

@@ -31,15 +31,25 @@ def is_recording(place: Place) -> bool:
     return path.suffix.lower() in EXTENSIONS or (path.suffix != ".safetensors" and is_file(path))
 
 
-def complete(place: Place) -> Path:
+def path_of(place: object) -> Path:
+    """The path of a place, of an open run its folder. Raises `ConfigError` for anything else."""
+    path = getattr(place, "folder", place)
+    if not isinstance(path, str | Path):
+        raise ConfigError(
+            f"expected the folder of a run or study, or an open run, got {type(place).__name__}."
+        )
+    return Path(path)
+
+
+def complete(place: object) -> Path:
     """The path of the only run whose name begins with ``place``; ``place`` where it exists or no run does.
 
     A whole part of a name comes first: ``A2E-6`` is ``A2E-6-1a2b3c4d`` and not ``A2E-61-5e6f7a8b``.
 
     Raises:
-        ConfigError: The names of several runs begin so.
+        ConfigError: The names of several runs begin so, or ``place`` is no path and no open run.
     """
-    path = Path(place)
+    path = path_of(place)
     if path.exists() or not path.name or path.suffix.lower() in EXTENSIONS:
         return path
     similar = [
