@@ -347,6 +347,62 @@ def test_the_report_on_an_object_names_how_python_audits_it(home):
     assert "takes waveform, which Tenuto does not normalise" in page
 
 
+UNUSUAL = """
+import torch
+from torch import nn
+
+
+class Unusual(nn.Module):
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(0)
+        angles = torch.outer(torch.arange(64), torch.arange(16)) * (2j * torch.pi / 64)
+        self.register_buffer("fourier", torch.exp(-angles))
+        self.register_buffer("bank", torch.eye(16).to_sparse())
+        self.attention = nn.MultiheadAttention(16, 2, batch_first=True)
+        self.head = nn.Linear(16, 2)
+
+    def forward(self, waveform):
+        frames = waveform[:, :3968].unflatten(1, (62, 64)).to(self.fourier.dtype)
+        levels = torch.log1p((frames @ self.fourier).abs() + 1e-3)
+        with torch.enable_grad():  # a step of gradient descent inside, as models of energy take
+            point = levels.detach().requires_grad_()
+            step = torch.autograd.grad(point.square().sum(), point)[0]
+        features = (levels - 0.1 * step) @ self.bank.to_dense()
+        attended = self.attention(features, features, features, need_weights=False)[0]
+        return torch.tanh(self.head(torch.relu(attended).mean(1)))
+
+
+def network():
+    return Unusual()
+"""
+
+
+def test_complex_and_sparse_weights_attention_and_gradients_inside_are_no_obstacle(home):
+    Path("unusual.py").write_text(UNUSUAL)
+    run = adopted(home, "network", "--scale", -1, 1, *WINDOW, file="unusual.py")
+    song, attack = "music/disc 1/song 1.flac", ("--attack", "FGSM", "--epsilon", 0.01, "--no-natural")
+    for command in (
+        ("evaluate", run, "--root", "music"),
+        ("attack", run, "--root", "music", *attack),
+        ("explain", run, song, "--root", "music"),
+        ("attribute", run, "disc 1/song 5", "--root", "music", "--epsilon", 0.01, "--steps", 1),
+    ):
+        outcome = home(*command)
+        assert outcome.exit_code == 0, outcome.output
+
+
+def test_why_a_gradient_fails_is_said(home):
+    Path("broken.py").write_text(
+        "import torch\n\n\nclass Broken(torch.nn.Module):\n    def forward(self, waveform):\n"
+        "        levels = waveform[:, :2].exp()\n        level = levels.square()\n        levels.mul_(2)\n"
+        "        return level\n\n\ndef network():\n    return Broken()\n"
+    )
+    outcome = home("adopt", "broken.py:network", *OUTPUTS, *WINDOW)
+    assert outcome.exit_code == 0, outcome.output
+    assert "Its gradient fails (RuntimeError: one of the variables needed for gradient" in outcome.output
+
+
 def test_one_call_opens_a_run_of_an_object(home):
     network = foreign_models.waveform()
     window = {"sample_rate": foreign_models.RATE, "seconds": foreign_models.SECONDS}

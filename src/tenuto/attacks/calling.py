@@ -15,7 +15,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.module import register_module_forward_pre_hook
 from torch.nn.parameter import is_lazy
 
-from tenuto.errors import AttackError, RandomModelWarning, did_you_mean
+from tenuto.errors import AttackError, RandomModelWarning, did_you_mean, one_line
 
 Model = Callable[[Tensor], Any]
 """Any callable from inputs to emotions; `Evaluator` lists what it may return."""
@@ -241,7 +241,14 @@ def input_gradient(losses: Tensor, point: Tensor) -> Tensor:
     """
     gradient = None
     if losses.requires_grad:
-        (gradient,) = torch.autograd.grad(losses.sum(), point, allow_unused=True)
+        try:
+            (gradient,) = torch.autograd.grad(losses.sum(), point, allow_unused=True)
+        except RuntimeError as error:
+            if "not implemented" not in str(error):
+                raise
+            raise AttackError(
+                f"PyTorch cannot differentiate the model so often ({one_line(error)})."
+            ) from error
     if gradient is None:
         raise AttackError(
             "The model's output has no gradient with respect to its input: "

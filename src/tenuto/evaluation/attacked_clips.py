@@ -87,7 +87,7 @@ class Clips:
         if run is self.run:
             return self.batch.inputs + saved.reshape(self.batch.inputs.shape)
         network: Any = run.recogniser.network
-        with torch.inference_mode():
+        with torch.no_grad():
             excerpts: Tensor = network.excerpts(run.part(self.part).inputs + saved)
         return excerpts
 
@@ -105,5 +105,5 @@ class Clips:
     def _features(self, inputs: Tensor) -> Values:
         """Features of excerpts (clips, 1, 313, 149), shape (clips, features)."""
         backbone = with_linear_head(self.run.recogniser.network).backbone
-        with torch.inference_mode():
+        with torch.no_grad():
             return as_doubles(torch.cat([backbone(batch) for batch in torch.split(inputs, BATCH_SIZE)]))

@@ -19,6 +19,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.overrides import TorchFunctionMode
 
 from tenuto.attacks import APGD, Budget, ConceptsMove, OneEmotion, Region
@@ -67,7 +68,8 @@ class Explained(nn.Module):
     def forward(self, inputs: Tensor) -> Prediction:
         """Predict and explain."""
         differentiable = torch.is_grad_enabled() and inputs.requires_grad
-        with torch.enable_grad():
+        # The fast kernels of attention have no second derivative.
+        with torch.enable_grad(), sdpa_kernel(SDPBackend.MATH):
             point = inputs if differentiable else inputs.detach().requires_grad_()
             emotions = self.network(point).emotions
             (gradient,) = torch.autograd.grad(

@@ -257,7 +257,7 @@ def identity(network: Network) -> str:
     digest = hashlib.sha256()
     for name, tensor in network.state_dict().items():
         digest.update(name.encode())
-        digest.update(to_array(tensor.contiguous()).tobytes())
+        digest.update(to_array(tensor).tobytes())
     return digest.hexdigest()[:16]
 
 
@@ -324,7 +324,7 @@ def _curve(recogniser: Recogniser, waveform: NDArray[np.float32], hop_seconds: f
 def _predict(recogniser: Recogniser, batches: Iterable[Tensor]) -> tuple[Values, Values]:
     """Emotions (n, emotions) and concepts (n, concepts), (n, 0) without a bottleneck."""
     emotions, concepts = [], []
-    with torch.inference_mode():
+    with torch.no_grad():
         for batch in batches:
             prediction = recogniser(batch)
             emotions.append(as_doubles(prediction.emotions))

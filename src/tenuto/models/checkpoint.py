@@ -96,8 +96,9 @@ def _halved(array: NDArray[Any]) -> NDArray[Any]:
 
 
 def to_array(tensor: Tensor) -> NDArray[Any]:
-    """A tensor of weights as an array; types that NumPy lacks become float32."""
+    """A tensor of weights as an array; types that NumPy lacks become float32, complex numbers (..., 2) real ones."""
     values = tensor.detach().cpu()
+    values = torch.view_as_real(values.resolve_conj()) if values.is_complex() else values
     values = values.dequantize() if values.is_quantized else values.to_dense() if values.is_sparse else values
     try:
         array: NDArray[Any] = values.numpy()
@@ -216,7 +217,11 @@ def _rebuild(arrays: Mapping[str, NDArray[Any]], about: Mapping[str, Any], path:
     if kind.has_concepts != bool(concepts):
         raise ValueError(f"{len(concepts)} names of concepts for the network {about['network']}")
     network = kind(len(emotions), units, float(about["width"]))
-    network.load_state_dict({name: torch.from_numpy(array.copy()) for name, array in arrays.items()})
+    weights = {name: torch.from_numpy(array.copy()) for name, array in arrays.items()}
+    for name, value in network.state_dict().items():
+        if value.is_complex() and name in weights:
+            weights[name] = torch.view_as_complex(weights[name])
+    network.load_state_dict(weights)
     network.eval()
     scale = about.get("scale")
     return Recogniser(

@@ -137,7 +137,7 @@ def predict(network: nn.Module, inputs: Tensor, batch_size: int = BATCH_SIZE) ->
     was_training = network.training
     network.eval()
     try:
-        with torch.inference_mode():
+        with torch.no_grad():  # in inference mode a model could not differentiate inside
             parts = [_copied(network(batch.clone())) for batch in torch.split(inputs, batch_size)]
     finally:
         network.train(was_training)

@@ -317,7 +317,11 @@ class _Trial:
 
     def has_gradient(self, adopted: Adopted) -> bool:
         """Whether a gradient exists, is finite, and not zero everywhere; else a note says why not."""
-        gradient = self._gradient(adopted)
+        try:
+            gradient = self._gradient(adopted)
+        except (RuntimeError, NotImplementedError, ModelError) as error:
+            self.notes.append(f"Its gradient fails ({describe(error)}), so it is used as a black box.")
+            return False
         if gradient is None:
             self.notes.append("No gradient flows through it: it is a black box.")
         elif not bool(torch.isfinite(gradient).all()):
@@ -331,12 +335,9 @@ class _Trial:
     def _gradient(self, adopted: Adopted) -> Tensor | None:
         """Of a sum with unequal weights, since outputs that always add up to one have no gradient of their sum."""
         inputs = self.batch.clone().requires_grad_(True)
-        try:
-            with torch.enable_grad(), quiet():
-                rows = adopted(inputs)
-                if not rows.requires_grad:
-                    return None
-                weights = torch.cos(torch.arange(rows.numel(), dtype=torch.float32)).reshape(rows.shape)
-                return torch.autograd.grad((rows * weights).sum(), inputs, allow_unused=True)[0]
-        except (RuntimeError, NotImplementedError, ModelError):
-            return None
+        with torch.enable_grad(), quiet():
+            rows = adopted(inputs)
+            if not rows.requires_grad:
+                return None
+            weights = torch.cos(torch.arange(rows.numel(), dtype=torch.float32)).reshape(rows.shape)
+            return torch.autograd.grad((rows * weights).sum(), inputs, allow_unused=True)[0]
