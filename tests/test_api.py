@@ -285,7 +285,8 @@ def test_an_open_run_is_not_opened_again(run, call):
 
 
 def test_an_open_run_is_taken_for_its_folder(run, study, tmp_path):
-    assert len(tenuto.rows(run)) == len(tenuto.rows(run.folder))
+    rows = tenuto.rows(run)
+    assert len(rows) == len(tenuto.rows(run.folder)) == len(tenuto.rows(rows.assign(folder="a column")))
     assert list(tenuto.compare(run).systems["system"].unique()) == ["A2M2E"]
     assert tenuto.audit(run, root=study / "corpus", clips=1).findings
     assert tenuto.report(run, tmp_path / "one.html", clips=0).path.is_file()

@@ -75,7 +75,8 @@ def rows(
         raise ConfigError(
             "`logs` and `runs_file` belong to released logs; leave them out, or leave out the study."
         )
-    source = path_of(source) if hasattr(source, "folder") else source
+    if not isinstance(source, pd.DataFrame) and hasattr(source, "folder"):
+        source = path_of(source)
     if isinstance(source, pd.DataFrame | str | Path | None) and described:
         raise ConfigError(f"`{next(iter(described))}` belongs to the result of an attack. Leave it out.")
     if isinstance(source, pd.DataFrame):
