@@ -38,8 +38,10 @@ bench: $(READY)
 clean:
 	rm -rf $(VENV) demo docs/_build docs/generated
 
+# Compiled here, since a process that may not write bytecode would compile again what it imports.
 $(READY): requirements.lock pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.lock
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	$(BIN)/python -m compileall -q src
 	touch $(READY)
