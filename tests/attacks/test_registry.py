@@ -27,7 +27,6 @@ from tenuto.attacks import (
     OneEmotion,
     Search,
     Target,
-    Transfer,
     Unbounded,
     from_dict,
     parse_attack,
@@ -148,9 +147,3 @@ def test_a_part_that_is_not_registered_is_described_by_its_class():
             return "own"
 
     assert to_dict(APGD(Linf(0.1), objective=Own()))["objective"] == {"type": "Own"}
-
-
-def test_a_transfer_is_rebuilt_with_its_source():
-    source = torch.nn.Identity()
-    attack = Transfer(Linf(0.1), source=source, name="A2E-21")
-    assert from_dict(json.loads(json.dumps(attack.to_dict())), source=source) == attack

@@ -22,7 +22,7 @@ from tenuto.evaluation.attribution import (
     segment_table,
     similarity,
 )
-from tenuto.evaluation.attribution_attack import Explained, find_region, move_attribution, softened
+from tenuto.evaluation.attribution_attack import Explained, Softened, find_region, move_attribution
 from tenuto.models.heads import Prediction
 
 STEPS, BANDS = 12, 8
@@ -136,7 +136,7 @@ def gradient_of_segment(network, example):
 
 def test_softplus_in_place_of_relu_gives_shares_a_gradient_through_the_network(example):
     model = Small(hidden=40)
-    smooth = softened(model, sharpness=50.0)
+    smooth = Softened(model, sharpness=50.0)
     inputs = example[None]
     assert torch.allclose(smooth(inputs).emotions, model(inputs).emotions, atol=0.1)
     steep, curved = (gradient_of_segment(one, example)[:, :, 3:].abs().max() for one in (model, smooth))
@@ -164,10 +164,10 @@ def test_every_way_to_call_relu_is_softened(example, relu):
             first, _, last = self.layers
             return Prediction(last(relu(first(excerpts.flatten(1)))))
 
-    model, reference = Other(hidden=40), softened(Small(hidden=40))
+    model, reference = Other(hidden=40), Softened(Small(hidden=40))
     inputs = example[None]
-    assert torch.equal(softened(model)(inputs).emotions, reference(inputs).emotions)
-    assert torch.equal(*(gradient_of_segment(one, example) for one in (softened(model), reference)))
+    assert torch.equal(Softened(model)(inputs).emotions, reference(inputs).emotions)
+    assert torch.equal(*(gradient_of_segment(one, example) for one in (Softened(model), reference)))
     assert torch.equal(model(inputs).emotions, Small(hidden=40)(inputs).emotions)
 
 

@@ -8,6 +8,7 @@ import torch
 
 from tenuto.api.progress import SILENT, Progress
 from tenuto.attacks import Budget, Region
+from tenuto.attacks.calling import as_doubles
 from tenuto.devices import repeatable
 from tenuto.errors import ConfigError, did_you_mean
 from tenuto.evaluation.attribution import (
@@ -21,7 +22,6 @@ from tenuto.evaluation.attribution import (
     segment_table,
 )
 from tenuto.evaluation.attribution_attack import STEPS, entries_of, find_region, move_attribution
-from tenuto.evaluation.linear_head import as_doubles
 from tenuto.evaluation.runs import Run
 from tenuto.models.systems import for_attack
 

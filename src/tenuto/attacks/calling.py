@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.module import register_module_forward_pre_hook
@@ -295,3 +296,8 @@ def _replace_inference_tensors(module: nn.Module, restored: contextlib.ExitStack
                 restored.callback(slots.__setitem__, name, value)
                 copied = value.detach().clone()
                 slots[name] = nn.Parameter(copied) if isinstance(value, nn.Parameter) else copied
+
+
+def as_doubles(values: Tensor) -> NDArray[np.float64]:
+    """A tensor as an array on the CPU in doubles; only there, since some devices have none."""
+    return np.asarray(values.detach().cpu().double().numpy())

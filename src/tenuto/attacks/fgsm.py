@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from tenuto.attacks.bounded import BoundedAttack, require_epsilon
 from tenuto.attacks.registry import ATTACKS
@@ -15,13 +16,11 @@ class FGSM(BoundedAttack):
     """One step of size epsilon: along the sign of the gradient for `Linf` and `Amplitude`, else along the
     gradient."""
 
+    iterations: ClassVar[int] = 1
+
     def __post_init__(self) -> None:
         super().__post_init__()
         require_epsilon(self.budget)
-
-    @property
-    def iterations(self) -> int:
-        return 1
 
     def search(self, search: Search) -> None:
         rows = search.unfinished()

@@ -106,6 +106,7 @@ class Foreign(BoundedAttack):
     """
 
     access: ClassVar[Access] = "foreign"
+    iterations: ClassVar[int] = 1
 
     call: Call = field(repr=False, compare=False)
     name: str = ""
@@ -119,10 +120,6 @@ class Foreign(BoundedAttack):
         if not name or name == "<lambda>":
             raise ConfigError("The function of a Foreign attack has no name: give name, which rows show.")
         object.__setattr__(self, "name", name)
-
-    @property
-    def iterations(self) -> int:
-        return 1
 
     @property
     def title(self) -> str:

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
+from tenuto.attacks.calling import as_doubles
 from tenuto.errors import AttackError
 
 if TYPE_CHECKING:
@@ -135,20 +136,20 @@ class Recorder:
 
     def begin(self, loss: Tensor, prediction: Tensor) -> None:
         """Record the unperturbed inputs: losses (n,) and predictions (n, emotions)."""
-        self._clean = _host(prediction)
+        self._clean = as_doubles(prediction)
         fields = [("step", np.int64), *((measure, np.float64) for measure in MEASURES)]
         outputs = ("prediction", np.float64, (self._clean.shape[1],))
         self._state = np.zeros(len(self.names), dtype=[*fields, outputs])
-        self._state["loss"] = self._state["best"] = _host(loss)
+        self._state["loss"] = self._state["best"] = as_doubles(loss)
         self._state["prediction"] = self._clean
         self._points = [self._state.copy()]
 
     def add(self, rows: Tensor, loss: Tensor, size: Tensor, prediction: Tensor) -> None:
         """Record one evaluation of the examples at ``rows`` (r,): losses and sizes (r,), predictions (r, emotions)."""
-        places, losses, predictions = rows.cpu().numpy(), _host(loss), _host(prediction)
+        places, losses, predictions = rows.cpu().numpy(), as_doubles(loss), as_doubles(prediction)
         state = self._state
         state["step"][places] += 1
-        state["loss"][places], state["size"][places] = losses, _host(size)
+        state["loss"][places], state["size"][places] = losses, as_doubles(size)
         state["best"][places] = np.maximum(state["best"][places], losses)
         state["moved"][places] = np.abs(predictions - self._clean[places]).mean(axis=1)
         state["prediction"][places] = predictions
@@ -165,7 +166,3 @@ class Recorder:
         points = np.stack([*self._points, self._state])
         arrays = {name: points[name].copy() for name in ("step", *MEASURES, "prediction")}
         return Trace(self.names, **arrays)
-
-
-def _host(values: Tensor) -> Values:
-    return np.asarray(values.detach().cpu().double().numpy())

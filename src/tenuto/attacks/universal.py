@@ -246,6 +246,7 @@ class Placement(Attack):
     seconds: float = 0.0
     kind: Literal["fitted", "noise"] = "fitted"
     access: ClassVar[Access] = "transfer"
+    iterations: ClassVar[int] = 1
 
     @property
     def budget(self) -> Budget:  # type: ignore[override]
@@ -254,10 +255,6 @@ class Placement(Attack):
     @property
     def objective(self) -> Objective:  # type: ignore[override]
         return self.fit.objective
-
-    @property
-    def iterations(self) -> int:
-        return 1
 
     @property
     def title(self) -> str:

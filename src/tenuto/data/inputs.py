@@ -151,18 +151,9 @@ class LogSpectrogramInputs(Inputs):
 
     name: ClassVar[str] = "log-spectrogram"
     sample_rate: ClassVar[int] = SAMPLE_RATE  # type: ignore[misc]
-
-    @property
-    def steps_per_second(self) -> float:
-        return FRAMES_PER_SECOND
-
-    @property
-    def window(self) -> int:
-        return EXCERPT_FRAMES
-
-    @property
-    def unit(self) -> str:
-        return SPECTROGRAM_UNIT
+    steps_per_second: ClassVar[float] = FRAMES_PER_SECOND
+    window: ClassVar[int] = EXCERPT_FRAMES
+    unit: ClassVar[str] = SPECTROGRAM_UNIT
 
     @property
     def valid_range(self) -> Range:

@@ -12,8 +12,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from tenuto.attacks.calling import as_doubles
 from tenuto.errors import CheckpointError
-from tenuto.evaluation.linear_head import as_doubles, linear_head
+from tenuto.evaluation.linear_head import linear_head
 from tenuto.evaluation.runs import Run
 from tenuto.files import Array
 from tenuto.models.backbone import with_linear_head

@@ -28,9 +28,9 @@ from torch import Tensor, nn
 
 from tenuto.attacks import Budget
 from tenuto.attacks.axes import Axes
+from tenuto.attacks.calling import as_doubles
 from tenuto.display import Displayed, Element
 from tenuto.errors import ConfigError, DataError
-from tenuto.evaluation.linear_head import as_doubles
 
 Values = NDArray[np.float64]
 Grid = tuple[int, int]

@@ -82,13 +82,10 @@ class Explained(nn.Module):
         )
 
 
-def softened(network: nn.Module, sharpness: float = SHARPNESS) -> nn.Module:
-    """The network with softplus in place of every ReLU, module or function, so that its gradient has a gradient."""
-    return _Softened(network, sharpness)
+class Softened(nn.Module):
+    """A network with softplus in place of every ReLU, module or function, so that its gradient has a gradient."""
 
-
-class _Softened(nn.Module):
-    def __init__(self, network: nn.Module, sharpness: float) -> None:
+    def __init__(self, network: nn.Module, sharpness: float = SHARPNESS) -> None:
         super().__init__()
         self.network, self.sharpness = network, sharpness
 
@@ -150,7 +147,7 @@ def move_attribution(
     """
     inputs = example[None]
     attack = APGD(budget, objective=ConceptsMove(keep=keep), steps=steps, seed=seed)
-    explained = Explained(softened(model), output)
+    explained = Explained(Softened(model), output)
     with torch.no_grad():
         clean = model(inputs.clone()).emotions
     result = attack(explained, inputs, clean, axes=axes, valid_range=valid_range, progress=progress)

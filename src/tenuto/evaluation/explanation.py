@@ -20,12 +20,13 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
+from tenuto.attacks.calling import as_doubles
 from tenuto.audio.spectrogram import FRAMES_PER_SECOND
 from tenuto.data.excerpts import EXCERPT_FRAMES
 from tenuto.data.soundtracks import Soundtracks
 from tenuto.display import Displayed, Element
 from tenuto.errors import ConfigError
-from tenuto.evaluation.linear_head import Head, as_doubles, linear_head
+from tenuto.evaluation.linear_head import Head, linear_head
 from tenuto.files import read_csv, write_csv
 from tenuto.models.backbone import BackboneNetwork
 from tenuto.models.checkpoint import to_array

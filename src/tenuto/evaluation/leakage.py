@@ -25,11 +25,11 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
+from tenuto.attacks.calling import as_doubles
 from tenuto.devices import repeatable
 from tenuto.display import Displayed, Element
 from tenuto.errors import ConfigError, DataError
 from tenuto.evaluation.attacked_clips import Clips
-from tenuto.evaluation.linear_head import as_doubles
 from tenuto.evaluation.runs import Run
 from tenuto.models.recogniser import predict
 

@@ -7,8 +7,9 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from torch import Tensor, nn
+from torch import nn
 
+from tenuto.attacks.calling import as_doubles
 from tenuto.errors import CheckpointError
 from tenuto.models.backbone import with_linear_head
 from tenuto.models.heads import BottleneckHead
@@ -92,8 +93,3 @@ def _affine(layer: tuple[Values, Values], values: ArrayLike) -> Values:
 
 def _layer(layer: nn.Linear) -> tuple[Values, Values]:
     return as_doubles(layer.weight), as_doubles(layer.bias)
-
-
-def as_doubles(tensor: Tensor) -> Values:
-    """A tensor as a float64 array on the CPU."""
-    return np.asarray(tensor.detach().cpu().double().numpy())

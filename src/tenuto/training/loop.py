@@ -33,12 +33,13 @@ from tenuto.models.recogniser import Recogniser, predict
 from tenuto.models.sound import SoundNetwork
 from tenuto.models.systems import CONCEPTS_WITHOUT_RATINGS, NETWORKS, Network, build, check_network
 from tenuto.sinks import Sink, open_sink
+from tenuto.store.result_rows import array
 from tenuto.store.run import RunFolder
 from tenuto.training import robust
 from tenuto.training.adversarial import check_attack, is_attacked, perturbed
 from tenuto.training.averaging import Average
 from tenuto.training.bottleneck import check_bottleneck, fit_emotions
-from tenuto.training.state import State, as_array, resume, save
+from tenuto.training.state import State, resume, save
 from tenuto.training.update import Trainee
 
 Progress = Callable[[dict[str, Any]], None]
@@ -258,7 +259,7 @@ def _validate(network: Network, clips: Batch, config: RunConfig) -> dict[str, fl
     scores = {name: _correlation(label, values) for name, (label, values) in pairs.items()}
     if config.train.select is None:
         return {**scores, "score": sum(scores.values())}
-    differences = [as_array(label) - as_array(values) for label, values in pairs.values()]
+    differences = [array(label) - array(values) for label, values in pairs.values()]
     if config.train.select == "mae":
         error = sum(float(np.abs(difference).mean()) for difference in differences)
     else:
@@ -272,7 +273,7 @@ def _correlation(label: Tensor, prediction: Tensor) -> float:
     """Mean over columns of Pearson's r; NaN, which is never the best score, where a prediction is not finite."""
     if not torch.isfinite(prediction).all():
         return math.nan
-    return float(metrics.pearson(as_array(label), as_array(prediction)).mean())
+    return float(metrics.pearson(array(label), array(prediction)).mean())
 
 
 def scored_concepts(config: RunConfig) -> bool:

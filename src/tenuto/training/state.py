@@ -16,6 +16,7 @@ from tenuto.devices import Precision
 from tenuto.errors import FileError
 from tenuto.files import read_safetensors, write_safetensors
 from tenuto.models.systems import Network
+from tenuto.store.result_rows import array
 from tenuto.store.run import check_readable, is_file
 from tenuto.training.averaging import Average
 
@@ -47,11 +48,11 @@ class State:
 
 
 def save(path: Path, state: State) -> None:
-    arrays = {f"network.{name}": as_array(tensor) for name, tensor in state.network.state_dict().items()}
+    arrays = {f"network.{name}": array(tensor) for name, tensor in state.network.state_dict().items()}
     for number, moments in state.optimizer.state_dict()["state"].items():
-        arrays |= {f"adam.{number}.{name}": as_array(tensor) for name, tensor in moments.items()}
+        arrays |= {f"adam.{number}.{name}": array(tensor) for name, tensor in moments.items()}
     if state.average is not None:
-        arrays |= {f"average.{name}": as_array(tensor) for name, tensor in state.average.state_dict().items()}
+        arrays |= {f"average.{name}": array(tensor) for name, tensor in state.average.state_dict().items()}
     progress = {name: getattr(state, name) for name in PROGRESS}
     write_safetensors(path, arrays, {"state": json.dumps(progress)})
 
@@ -82,8 +83,3 @@ def resume(path: Path, state: State) -> bool:
     except (FileError, KeyError, TypeError, ValueError, AttributeError, RuntimeError):
         return False
     return True
-
-
-def as_array(tensor: Tensor) -> Any:
-    """The values of a tensor as a NumPy array."""
-    return tensor.detach().cpu().numpy()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -35,6 +36,7 @@ class Described(BoundedAttack):
         budget: Entries within 0.001 in the study's settings.
     """
 
+    has_goal: ClassVar[bool] = True
     budget: Budget = field(default=BUDGET, kw_only=False)
     objective: Objective = field(init=False, repr=False)
     measure: str = "corr"
@@ -54,10 +56,6 @@ class Described(BoundedAttack):
             )
         if self.stop_at is not None:
             raise ConfigError("Described has no stop_at, it stops at its last threshold: leave stop_at out.")
-
-    @property
-    def has_goal(self) -> bool:
-        return True
 
     def refusal(self, emotions: int) -> str | None:
         return ReleasedAttack(measure=self.measure).refusal(emotions)

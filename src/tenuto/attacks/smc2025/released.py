@@ -18,7 +18,7 @@ from torch import Tensor
 
 from tenuto.attacks.base import Attack, AttackResult, Examples, Progress, Range
 from tenuto.attacks.budgets import Budget, Unbounded
-from tenuto.attacks.calling import Model, Outputs, input_gradient
+from tenuto.attacks.calling import Model, Outputs, as_doubles, input_gradient
 from tenuto.attacks.checks import SMALLEST_STEP, listed, require_flag, require_number, require_whole
 from tenuto.attacks.objectives import Objective, Situation, SquaredError, correlation_refusal
 from tenuto.attacks.registry import ATTACKS
@@ -82,7 +82,7 @@ class ClipStates:
         count = len(clips.names)
         self.rows = np.arange(count)
         self.inputs, self.targets = clips.inputs, clips.targets
-        self.labels = _host(self.targets)
+        self.labels = as_doubles(self.targets)
         self.delta, self.stored, self.last = (torch.zeros_like(self.inputs) for _ in range(3))
         self.clean, self.prediction = torch.zeros_like(self.targets), torch.zeros_like(self.targets)
         self.threshold, self.loss = np.full(count, np.nan), np.full(count, np.nan)
@@ -139,11 +139,6 @@ class ClipStates:
         )
 
 
-def _host(values: Tensor) -> Doubles:
-    """Values on the CPU in doubles; only there, since some devices have none."""
-    return np.asarray(values.detach().cpu().double().numpy())
-
-
 @ATTACKS.register("ReleasedAttack")
 @dataclass(frozen=True, repr=False)
 class ReleasedAttack(Attack):
@@ -169,6 +164,7 @@ class ReleasedAttack(Attack):
 
     budget: ClassVar[Budget] = Unbounded()  # type: ignore[misc]
     objective: ClassVar[Objective] = SquaredError()  # type: ignore[misc]
+    has_goal: ClassVar[bool] = True
 
     measure: str = "corr"
     optimizer: str = "Adam"
@@ -190,10 +186,6 @@ class ReleasedAttack(Attack):
 
     def objective_title(self, emotions: Sequence[str] | None = None) -> str:
         return RELEASED_OBJECTIVES[self.measure]
-
-    @property
-    def has_goal(self) -> bool:
-        return True
 
     def refusal(self, emotions: int) -> str | None:
         return correlation_refusal(emotions, "measure='mse'") if self.measure == "corr" else None
@@ -219,7 +211,7 @@ class ReleasedAttack(Attack):
                     f"{self.title} has no {name}, because the study's attack has none: leave {name} out."
                 )
         if self.measure == "corr":
-            labels = _host(examples.targets)
+            labels = as_doubles(examples.targets)
             correlations(labels, labels, examples.names)
 
     def _attack(
@@ -271,7 +263,7 @@ class ReleasedAttack(Attack):
         if iteration == 1:
             clip_states.clean.copy_(prediction)
         # One transfer an iteration: predictions and errors side by side.
-        values = _host(torch.cat([prediction, losses.unsqueeze(1)], dim=1))
+        values = as_doubles(torch.cat([prediction, losses.unsqueeze(1)], dim=1))
         bad = np.asarray(~np.isfinite(values).all(axis=1))
         if bad.any():
             # A finite prediction with an infinite error has overflowed only in the square.

@@ -12,9 +12,9 @@ from torch import Tensor
 
 from tenuto.analysis.systems import RESOLUTION, constant_error
 from tenuto.attacks import AttackResult, Axes, Budget, Evaluator, Linf
+from tenuto.attacks.calling import as_doubles
 from tenuto.errors import RandomModelWarning
 from tenuto.evaluation.audit.sources import Values
-from tenuto.evaluation.linear_head import as_doubles
 
 Progress = Callable[[int], None]
 
