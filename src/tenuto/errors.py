@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import difflib
 import errno
+import re
 import warnings
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
@@ -153,12 +154,15 @@ def did_you_mean(name: str, choices: Iterable[str]) -> str:
 
 
 def one_line(text: object, limit: int = 200) -> str:
-    """Text of a file or of another program as part of a message: on one line, control characters escaped, shortened.
+    """Text of a file or of another program as part of a message: on one line, shortened, without colours, and with
+    control characters escaped.
 
     >>> one_line("first\\nsecond")
     'first\\\\nsecond'
+    >>> one_line("\\x1b[96mblue\\x1b[0m")
+    'blue'
     """
-    shown = str(text)
+    shown = re.sub(r"\x1b\[[0-9;]*m", "", str(text))
     shortened = shown if len(shown) <= limit else f"{shown[: limit - 3]}..."
     return "".join(
         character if character.isprintable() else character.encode("unicode_escape").decode()

@@ -392,6 +392,18 @@ def test_complex_and_sparse_weights_attention_and_gradients_inside_are_no_obstac
         assert outcome.exit_code == 0, outcome.output
 
 
+def test_a_model_that_fails_at_silence_has_no_attribution_and_that_is_said(home):
+    Path("level.py").write_text(
+        "import torch\n\n\nclass Level(torch.nn.Module):\n    def forward(self, waveform):\n"
+        "        level = waveform.square().mean(1).sqrt()\n        return torch.stack([level / level, level], 1)\n"
+        "\n\ndef network():\n    return Level()\n"
+    )
+    run = adopted(home, "network", *WINDOW, file="level.py")
+    refusal = sentence(home("attribute", run, "disc 1/song 5", "--root", "music"))
+    assert "1 of 4 predictions are not finite" in refusal
+    assert "the clip and the baseline, which is 0 everywhere" in refusal
+
+
 def test_why_a_gradient_fails_is_said(home):
     Path("broken.py").write_text(
         "import torch\n\n\nclass Broken(torch.nn.Module):\n    def forward(self, waveform):\n"

@@ -10,7 +10,7 @@ from tenuto.api.progress import SILENT, Progress
 from tenuto.attacks import Budget, Region
 from tenuto.attacks.calling import as_doubles
 from tenuto.devices import repeatable
-from tenuto.errors import ConfigError, did_you_mean
+from tenuto.errors import ConfigError, ModelError, did_you_mean
 from tenuto.evaluation.attribution import (
     SEGMENTS,
     Attribution,
@@ -56,8 +56,13 @@ def attribute_clip(
     if region is not None:
         entries_of(region, example, inputs.axes)
     model = for_attack(run.recogniser.network)
-    with torch.no_grad():
-        both = model(torch.stack([example, torch.zeros_like(example)])).emotions
+    try:
+        with torch.no_grad():
+            both = model(torch.stack([example, torch.zeros_like(example)])).emotions
+    except ModelError as error:
+        raise ModelError(
+            f"{error} Its inputs were the clip and the baseline, which is 0 everywhere."
+        ) from error
     output = int(both[0].argmax()) if emotion is None else emotions.index(emotion)
     values = attribute(model, example, output, method, segments)
     moved = found = None
