@@ -14,6 +14,7 @@ import torch
 from typer.testing import CliRunner
 
 import tenuto
+from tenuto.api.comparing import list_places
 from tenuto.attacks import APGD, Linf, Noise, Region, Unbounded
 from tenuto.cli.app import app
 from tenuto.cli.options import with_options
@@ -276,6 +277,9 @@ def test_curves_need_several_budgets(run, study):
         lambda run: tenuto.predict(run, "song.wav", model=torch.nn.Identity()),
         lambda run: tenuto.explain(run.model, "song.wav", trust=True),
         lambda run: tenuto.explain(run, "song.wav", "elsewhere"),
+        lambda run: tenuto.explain(run.model, "song.wav", "elsewhere"),
+        lambda run: tenuto.set_concepts(run, {}, "song.wav", root="elsewhere"),
+        lambda run: tenuto.certify(run.model, torch.zeros(1, 1, 313, 149), sigma=0.1, data="deam"),
     ],
 )
 def test_an_open_run_is_not_opened_again(run, call):
@@ -309,6 +313,13 @@ def test_an_open_run_is_taken_for_its_folder(run, study, tmp_path):
 def test_what_is_no_run_is_named(run, call, message):
     with pytest.raises(ConfigError, match=message):
         call(run.model)
+
+
+def test_places_are_one_or_any_number_of_them(run):
+    for one in ("a", Path("a"), run):
+        assert list_places(one) == [one]
+    for several in (["a", run], (name for name in ("a", run)), {"a": 1, run: 2}):
+        assert list_places(several) == ["a", run]
 
 
 def test_progress_is_reported(folder):

@@ -241,6 +241,14 @@ def test_natural_rows_of_clips_that_were_not_attacked_are_left_out():
     assert set(alone["clips"]) == {1}
     expected = measured(rows[rows["clip"] == first], changes[~others]).natural
     pd.testing.assert_frame_equal(alone, expected)
+    left = "Natural changes of 4 clips that were not attacked: left out."
+    assert left in measured(rows[rows["clip"] == first], changes).remarks
+    assert left not in measured(rows, changes).remarks
+
+
+def test_natural_rows_need_their_columns():
+    with pytest.raises(DataError, match="rows of natural variation: no column clip"):
+        measured(run(), natural().drop(columns="clip"))
 
 
 def test_an_emotion_moves_naturally_as_far_as_under_its_strongest_change():

@@ -428,5 +428,6 @@ def test_one_call_opens_a_run_of_an_object(home):
     pd.testing.assert_frame_equal(tenuto.attack(folder, FGSM(Linf(0.1)), **opening), own)
     assert tenuto.attribute(folder, clip, method="occlusion", **opening).source == clip
     assert tenuto.universal(folder, Linf(0.1), epochs=1, out="one", **opening).run == run.name
+    assert tenuto.certify(folder, sigma=0.1, draws=60, clips=1, **opening).rows["clip"].nunique() == 1
     with pytest.raises(CheckpointError, match="model"):
         tenuto.attack(folder, FGSM(Linf(0.1)), root="music", cache="cache")

@@ -224,3 +224,17 @@ def test_import_makes_a_run_that_predicts(tmp_path, song):
     profile = tenuto.load(folder).predict(song)
     assert tuple(profile.emotions) == EMOTIONS
     assert next(iter(profile.concepts or ())) == "unit_1"
+
+
+@pytest.mark.filterwarnings("ignore:Sparse CSR tensor support is in beta")
+def test_weights_of_every_kind_become_arrays():
+    number = torch.tensor([[1 + 2j]])
+    for weights, expected in (
+        (torch.eye(2).to_sparse(), [[1, 0], [0, 1]]),
+        (torch.eye(2).to_sparse_csr(), [[1, 0], [0, 1]]),
+        (number.to_sparse_csr(), [[[1, 2]]]),
+        (number.conj(), [[[1, -2]]]),
+        (number.conj().imag, [[-2]]),
+        (torch.tensor([0.5], dtype=torch.bfloat16), [0.5]),
+    ):
+        np.testing.assert_array_equal(checkpoint.to_array(weights), expected)

@@ -279,8 +279,10 @@ def measure(
     chosen = in_norm(rows, norm)
     norms = dict.fromkeys(name for name, _ in budgets_of(_limited(chosen)))
     natural = rows.iloc[:0] if natural is None else natural
-    natural = natural[natural["split"] == "test"].merge(chosen[["run", "clip"]].drop_duplicates())
+    require_columns(natural, "rows of natural variation")
+    natural = natural[(natural["split"] == "test") & natural["run"].isin(chosen["run"])]
     natural, strangers = of_same_weights(natural, chosen)
+    natural, unattacked = of_same_clips(natural, chosen)
     is_graded = natural["protocol"] == GRADED
     corruption, reason = _corruption(natural[is_graded], draws, seed)
     first, *others = (
@@ -291,7 +293,9 @@ def measure(
         )
         for name in norms
     )
-    return dataclasses.replace(first, remarks=(*first.remarks, *strangers, *reason), others=tuple(others))
+    return dataclasses.replace(
+        first, remarks=(*first.remarks, *strangers, *unattacked, *reason), others=tuple(others)
+    )
 
 
 def of_same_weights(natural: pd.DataFrame, rows: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
@@ -308,6 +312,19 @@ def of_same_weights(natural: pd.DataFrame, rows: pd.DataFrame) -> tuple[pd.DataF
         for protocol, run in others.itertuples(index=False)
     ]
     return natural[~is_other], sentences
+
+
+def of_same_clips(natural: pd.DataFrame, rows: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
+    """Natural changes without those of clips that were not attacked, and a sentence where there are some."""
+    attacked, measured = (
+        pd.MultiIndex.from_frame(table[["run", "clip"]].astype(str)) for table in (rows, natural)
+    )
+    is_same = measured.isin(attacked)
+    count = natural.loc[~is_same, "clip"].nunique()
+    left = [f"Natural changes of {count} clip{'s'[: count > 1]} that were not attacked: left out."] * (
+        count > 0
+    )
+    return natural[is_same], left
 
 
 def _corruption(graded: pd.DataFrame, draws: int, seed: int) -> tuple[pd.DataFrame, list[str]]:

@@ -1,10 +1,10 @@
 """What all analyses share: selection of rows, order of systems, metrics of runs, one tie rule, one constant baseline.
 
 Two systems are **tied** under a measure when their means over seeds differ by no more than the standard error of that
-difference, SE = sd(d) / sqrt(n), with d the differences on n seeds that both have (deviation with n - 1). Seeds are the
-unit, since the clips of one seed share a network and are not independent. Systems with different seeds are taken to
-scatter alike, SE = sd sqrt(1 / n1 + 1 / n2) with sd pooled over both (n1 + n2 - 2 degrees of freedom). Differences up
-to `RESOLUTION` are always ties; with one seed each this is the only criterion, since nothing is known of the scatter.
+difference, SE = sd(d) / sqrt(n), with d the differences where both have the same n seeds (deviation with n - 1). Seeds
+are the unit, since the clips of one seed share a network and are not independent. Systems with different seeds are
+taken to scatter alike, SE = sd sqrt(1 / n1 + 1 / n2) with sd pooled over both (n1 + n2 - 2 degrees of freedom).
+Differences up to `RESOLUTION` are always ties; with one seed each this is the only criterion: the scatter is unknown.
 
 The **constant baseline** always predicts the mean label of the training clips. Rows alone do not hold these labels: the
 baseline is then not known, and nothing else (such as the mean of the test labels) replaces it.

@@ -41,11 +41,11 @@ def opened(run: Run | Source, root: Source | None, progress: Progress, **opening
     """
     if not isinstance(run, Run):
         return open_run(run, root, progress=progress, **opening)
-    _refuse(root=root, **opening)
+    refuse(root=root, **opening)
     return run
 
 
-def _refuse(**opening: Any) -> None:
+def refuse(**opening: Any) -> None:
     """Raise `ConfigError` for arguments that would open a run or model, where an open one is given."""
     for name, value in opening.items():
         if value is not None and value is not False:
@@ -155,7 +155,7 @@ def model_of(run: Run | Recogniser | Source, **opening: Any) -> Recogniser:
     """The model itself, on its own scale. Raises `ConfigError` for an open one and arguments of `load`."""
     if not isinstance(run, Recogniser | Run):
         return load(run, **opening)
-    _refuse(**opening)
+    refuse(**opening)
     return run.model if isinstance(run, Run) else run
 
 
@@ -190,6 +190,8 @@ def explain(
     if isinstance(run, Run):
         return opened(run, root, progress, cache=cache, **opening).explain(audio, hop_seconds)
     explanation.check_hop(hop_seconds)
+    if isinstance(run, Recogniser):
+        refuse(root=root, cache=cache, **opening)
     recogniser = model_of(run, **opening)
     folder = Path("") if isinstance(run, Recogniser) else locate_model(run)
     if isinstance(run, Recogniser) or not RunFolder(folder).config.is_file():
@@ -289,4 +291,6 @@ def set_concepts(
     """
     if audio is None:
         return opened(run, root, progress, cache=cache, **opening).set_concepts(values)
+    if isinstance(run, Run):
+        refuse(root=root, cache=cache, **opening)
     return intervention.set_concepts_of_recording(model_of(run, **opening), audio, values)

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from tenuto.analysis import certificates
 from tenuto.analysis.certificates import Sandwich
-from tenuto.api.calls import opened, taken
+from tenuto.api.calls import opened, refuse, taken
 from tenuto.api.certificates import Certificates, Numbers, Request, certify_inputs
 from tenuto.api.comparing import Place, Places, list_places
 from tenuto.api.progress import SILENT, Progress
@@ -24,6 +24,7 @@ from tenuto.store.location import complete
 
 def certify(
     model: Run | Recogniser | str | Path,
+    /,
     inputs: Tensor | str | None = None,
     *,
     sigma: Numbers,
@@ -52,7 +53,7 @@ def certify(
         snr_db: Sizes in dB below each clip, for waveforms.
         labels: (n, emotions), with ``inputs``, for errors.
         names: n names of the inputs.
-        root: As in `open_run`, as are ``cache``, ``data``, ``front_end`` and ``trust``.
+        root: As in `open_run`, as are ``cache``, ``data``, ``model``, ``front_end`` and ``trust``.
         part: Part of the split.
         clips: The first so many of its clips, or of the inputs; all by default.
         device: ``cpu`` or ``cuda``.
@@ -70,7 +71,9 @@ def certify(
         CheckpointError: Noisy predictions in the run folder belong to earlier weights.
         DataError: A part without clips, a silent clip with ``snr_db``, or a prediction that is not finite.
     """
+    opening = {"root": root, "cache": cache, **taken(settings)}
     if isinstance(model, Recogniser):
+        refuse(**opening)
         if not isinstance(inputs, Tensor):
             raise ConfigError(
                 f"inputs of a recogniser must be a tensor, got {type(inputs).__name__}; or name a run."
@@ -93,7 +96,7 @@ def certify(
         raise ConfigError(
             "a run has its own clips: inputs must be 'waveform' or 'spectrogram', and labels and names are left out."
         )
-    run = opened(model, root, progress, cache=cache, **taken(settings))
+    run = opened(model, progress=progress, **opening)
     return run.certify(
         inputs,
         sigma=sigma,

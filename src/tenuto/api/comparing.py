@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Union
 
@@ -34,7 +34,7 @@ Place = str | Path
 PlaceOrRun = Union[Place, "Run"]
 """Folder of a run or study, or an open run."""
 
-Places = PlaceOrRun | Sequence[PlaceOrRun]
+Places = PlaceOrRun | Iterable[PlaceOrRun]
 
 
 def rows(
@@ -217,6 +217,8 @@ def compare(
     return compared
 
 
-def list_places(places: Places) -> list[PlaceOrRun]:
-    """One place or several, as a list."""
-    return list(places) if isinstance(places, Sequence) and not isinstance(places, str) else [places]
+def list_places(places: Any) -> list[PlaceOrRun]:
+    """One of `Places`, or several, as a list."""
+    if isinstance(places, str | Path) or hasattr(places, "folder") or not isinstance(places, Iterable):
+        return [places]
+    return list(places)

@@ -247,9 +247,8 @@ def input_gradient(losses: Tensor, point: Tensor) -> Tensor:
         except RuntimeError as error:
             if "not implemented" not in str(error):
                 raise
-            raise AttackError(
-                f"PyTorch cannot differentiate the model so often ({one_line(error)})."
-            ) from error
+            reason = one_line(error).rstrip(".")
+            raise AttackError(f"PyTorch cannot compute a gradient of the model ({reason}).") from error
     if gradient is None:
         raise AttackError(
             "The model's output has no gradient with respect to its input: "

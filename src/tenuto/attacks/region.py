@@ -77,8 +77,8 @@ class Region:
         """
         if axes is None:
             raise AttackError(
-                f"{self!r} speaks of seconds or Hz, but it is not known what the axes of the inputs mean: leave it "
-                "out, or call the attack with axes, such as Axes(22050) for waveforms."
+                f"{self!r} is in seconds or Hz, but it is not known what the axes of the inputs mean: leave it out, "
+                "or call the attack with axes, such as Axes(22050) for waveforms."
             )
         axes.check(inputs)
         return WaveformArea(self, inputs, axes) if axes.bands is None else SpectrogramArea(self, inputs, axes)

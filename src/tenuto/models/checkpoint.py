@@ -98,8 +98,9 @@ def _halved(array: NDArray[Any]) -> NDArray[Any]:
 def to_array(tensor: Tensor) -> NDArray[Any]:
     """A tensor of weights as an array; types that NumPy lacks become float32, complex numbers (..., 2) real ones."""
     values = tensor.detach().cpu()
-    values = torch.view_as_real(values.resolve_conj()) if values.is_complex() else values
-    values = values.dequantize() if values.is_quantized else values.to_dense() if values.is_sparse else values
+    values = values.dequantize() if values.is_quantized else values
+    values = (values if values.layout == torch.strided else values.to_dense()).resolve_conj().resolve_neg()
+    values = torch.view_as_real(values) if values.is_complex() else values
     try:
         array: NDArray[Any] = values.numpy()
     except TypeError:

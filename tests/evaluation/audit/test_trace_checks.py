@@ -106,6 +106,19 @@ def test_a_search_with_several_starts_is_judged_by_the_start_that_found_most():
     assert searched(short, name).verdict is FAIL
     assert searched(dataclasses.replace(short, steps=300), name).verdict is PASS
     assert searched(dataclasses.replace(short, steps=4), name).verdict is NOT_RECORDED
+    stopped = searched(dataclasses.replace(short, stop_at=0.6), name)  # in the first start
+    assert stopped.verdict is FAIL
+    assert stopped.value == pytest.approx(0.1, abs=0.04)
+
+
+def test_a_trace_with_few_points_of_every_start_is_not_judged():
+    best = [0.0, 1.0, 1.0, 1.0, 1.0, 2.0]
+    trace = pd.DataFrame({"clip": "000", "step": range(0, 48, 8), "loss": best, "best": best})
+    returned = pd.DataFrame({"loss": [2.0], "converged": [False]}, index=["000"])
+    searched_path = SearchPath.of(PGD(Linf(1.0), steps=20, restarts=2), trace, returned)
+    result = FINDERS["incomplete-optimisation"](searched_path)
+    assert result.verdict is NOT_RECORDED
+    assert "too few points of each of its starts" in result.sentence
 
 
 def saved(folder, best, returned):

@@ -54,7 +54,9 @@ class SearchPath:
         """From the lines of a trace, and what was returned: ``loss`` and ``converged`` by clip."""
         by_clip = trace.groupby("clip")
         clips = by_clip["best"].agg(first="min", best="max")
-        length = math.ceil(trace["step"].max() / getattr(attack, "restarts", 1))
+        # With several starts each takes a pass for every step, and one for its result.
+        restarts = getattr(attack, "restarts", 1)
+        length = attack.iterations // restarts + 1 if restarts > 1 else None
         starts = {clip: _start_of_best(own, length) for clip, own in by_clip}
         clips[["steps", "before"]] = pd.DataFrame.from_dict(starts, orient="index").reindex(clips.index)
         recorded = returned.reindex(columns=["loss", "converged"])
@@ -66,19 +68,25 @@ class SearchPath:
         return float((self.clips["best"] - self.clips["first"]).sum())
 
 
-def _start_of_best(points: pd.DataFrame, length: int) -> tuple[int, float]:
+def _start_of_best(points: pd.DataFrame, length: int | None) -> tuple[int, float]:
     """Evaluations of the start that found the best of one clip, and its best loss before the last tenth of them.
 
     Args:
         points: The trace of the clip.
-        length: Evaluations of every start but the last, which may end earlier.
+        length: Evaluations of every start but the last, which may end earlier; None for one start.
+
+    Returns:
+        Both; the loss is NaN where so few evaluations of each start were recorded that a tenth may have none.
     """
     step, best = points["step"].to_numpy(np.int64), points["best"].to_numpy(np.float64)
+    length = length or int(step[-1])
     begin = step[max(int(best.argmax()) - 1, 0)] // length * length  # found after the point before
     steps = min(step[-1] - begin, length)
     early = (step > begin) & (step <= begin + (1 - LAST) * steps)
     reached, known = best[early].max(initial=best[0]), best[step <= begin].max()
     if reached <= known:  # the best so far is that of an earlier start
+        if np.diff(step).max(initial=0) > max(1, LAST * length):
+            return int(steps), math.nan
         reached = points["loss"].to_numpy(np.float64)[early].max(initial=best[0])
     return int(steps), float(reached)
 
@@ -127,6 +135,8 @@ def incomplete_optimisation(path: SearchPath) -> Finding:
     own = clips[clips["steps"] >= LEAST_STEPS]
     if own.empty:
         return not_recorded(name, f"{text} makes fewer than {LEAST_STEPS} steps.")
+    if own["before"].isna().any():
+        return not_recorded(name, f"the trace of {text} has too few points of each of its starts.")
     gain = float((own["best"] - own["first"]).sum())
     if not gain > ROUNDING * float(own["first"].abs().sum()):
         return not_recorded(name, f"the search of {text} gained nothing.")
