@@ -329,7 +329,7 @@ def test_impossible_regions_are_refused_in_one_sentence(region, axes, message):
 @pytest.mark.parametrize(
     ("axes", "inputs", "message"),
     [
-        (None, SOUND, "it is not known what the axes of the inputs mean: give axes"),
+        (None, SOUND, "it is not known what the axes of the inputs mean: leave it out"),
         (WAVEFORM, EXCERPTS, "axes without bands belong to waveforms"),
         (SPECTROGRAM, SOUND, "axes names 5 bands"),
         (Axes(10.0, CENTRES[:3]), EXCERPTS, "axes names 3 bands"),

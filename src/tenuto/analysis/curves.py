@@ -281,8 +281,8 @@ def measure(
     natural = rows.iloc[:0] if natural is None else natural
     require_columns(natural, "rows of natural variation")
     natural = natural[(natural["split"] == "test") & natural["run"].isin(chosen["run"])]
-    natural, strangers = of_same_weights(natural, chosen)
-    natural, unattacked = of_same_clips(natural, chosen)
+    natural, strangers = baseline.of_same_weights(natural, chosen)
+    natural, unattacked = baseline.of_same_clips(natural, chosen)
     is_graded = natural["protocol"] == GRADED
     corruption, reason = _corruption(natural[is_graded], draws, seed)
     first, *others = (
@@ -296,35 +296,6 @@ def measure(
     return dataclasses.replace(
         first, remarks=(*first.remarks, *strangers, *unattacked, *reason), others=tuple(others)
     )
-
-
-def of_same_weights(natural: pd.DataFrame, rows: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
-    """Natural changes without those of other weights than were attacked, and a sentence for each run that has some."""
-    if not ("checkpoint" in natural and "checkpoint" in rows):
-        return natural, []
-    attacked = rows[["run", "checkpoint"]].dropna().drop_duplicates()
-    measured = natural[["run", "checkpoint"]]
-    is_same = pd.MultiIndex.from_frame(measured).isin(pd.MultiIndex.from_frame(attacked))
-    is_other = measured["run"].isin(attacked["run"]) & measured["checkpoint"].notna() & ~is_same
-    others = natural.loc[is_other, ["protocol", "run"]].drop_duplicates().sort_values(["protocol", "run"])
-    sentences = [
-        f"{protocol} of {run} was measured with other weights than were attacked: left out."
-        for protocol, run in others.itertuples(index=False)
-    ]
-    return natural[~is_other], sentences
-
-
-def of_same_clips(natural: pd.DataFrame, rows: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
-    """Natural changes without those of clips that were not attacked, and a sentence where there are some."""
-    attacked, measured = (
-        pd.MultiIndex.from_frame(table[["run", "clip"]].astype(str)) for table in (rows, natural)
-    )
-    is_same = measured.isin(attacked)
-    count = natural.loc[~is_same, "clip"].nunique()
-    left = [f"Natural changes of {count} clip{'s'[: count > 1]} that were not attacked: left out."] * (
-        count > 0
-    )
-    return natural[is_same], left
 
 
 def _corruption(graded: pd.DataFrame, draws: int, seed: int) -> tuple[pd.DataFrame, list[str]]:

@@ -176,3 +176,32 @@ def emotion_changes(rows: pd.DataFrame) -> dict[str, float]:
     table = pd.DataFrame(change, index=rows.index, columns=list(emotion_names(rows)))
     each = table.groupby([rows["run"], rows["objective"]]).mean()
     return {str(emotion): float(most) for emotion, most in each.groupby("objective").mean().max().items()}
+
+
+def of_same_weights(natural: pd.DataFrame, rows: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
+    """Natural changes without those of other weights than were attacked, and a sentence for each run that has some."""
+    if not ("checkpoint" in natural and "checkpoint" in rows):
+        return natural, []
+    attacked = rows[["run", "checkpoint"]].dropna().drop_duplicates()
+    measured = natural[["run", "checkpoint"]]
+    is_same = pd.MultiIndex.from_frame(measured).isin(pd.MultiIndex.from_frame(attacked))
+    is_other = measured["run"].isin(attacked["run"]) & measured["checkpoint"].notna() & ~is_same
+    others = natural.loc[is_other, ["protocol", "run"]].drop_duplicates().sort_values(["protocol", "run"])
+    sentences = [
+        f"{protocol} of {run} was measured with other weights than were attacked: left out."
+        for protocol, run in others.itertuples(index=False)
+    ]
+    return natural[~is_other], sentences
+
+
+def of_same_clips(natural: pd.DataFrame, rows: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
+    """Natural changes without those of clips that were not attacked, and a sentence where there are some."""
+    attacked, measured = (
+        pd.MultiIndex.from_frame(table[["run", "clip"]].astype(str)) for table in (rows, natural)
+    )
+    is_same = measured.isin(attacked)
+    count = natural.loc[~is_same, "clip"].nunique()
+    if not count:
+        return natural, []
+    sentence = f"Natural changes of {count} clip{'s'[: count > 1]} that were not attacked: left out."
+    return natural[is_same], [sentence]

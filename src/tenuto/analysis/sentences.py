@@ -17,13 +17,12 @@ from tenuto.analysis.systems import (
     Ranking,
     errors_per_clip,
     ordered_systems,
-    outside,
     reversals,
     run_metrics,
     seed_values,
     selection,
 )
-from tenuto.store.rows import scale_of, unit_of, values_of
+from tenuto.store.rows import outside, scale_of, unit_of, values_of
 
 VERDICTS = {
     -1: ("more robust than", "more robust"),

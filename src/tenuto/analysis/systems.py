@@ -23,7 +23,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from tenuto import metrics
 from tenuto.config import SYSTEMS, DataConfig
@@ -116,13 +116,6 @@ def label_scale(data: DataConfig | None) -> tuple[float, float] | None:
 def rating_scale(rows: pd.DataFrame, data: DataConfig | None = None) -> tuple[float, float] | None:
     """Lowest and highest possible label: as the rows record it, else that of their data set; None where unknown."""
     return scale_of(rows) or label_scale(data)
-
-
-def outside(values: ArrayLike, scale: tuple[float, float]) -> NDArray[np.bool_]:
-    """Which values lie outside a scale by more than the rounding to float32, in which rows hold labels."""
-    slack = 1e-6 * max(map(abs, scale))
-    array = np.asarray(values, np.float64)
-    return (array < scale[0] - slack) | (array > scale[1] + slack)
 
 
 def same_seed(rows: pd.DataFrame) -> str | None:

@@ -27,7 +27,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from tenuto.data.excerpts import SPECTROGRAM_UNIT
 from tenuto.data.splits import PARTS
@@ -181,6 +181,13 @@ def scale_of(rows: pd.DataFrame) -> tuple[float, float] | None:
     scales = set(zip(*(rows[name].astype(float) for name in SCALE), strict=True))
     low, high = scales.pop() if len(scales) == 1 else (math.nan, math.nan)
     return None if math.isnan(low) or math.isnan(high) else (low, high)
+
+
+def outside(values: ArrayLike, scale: tuple[float, float]) -> NDArray[np.bool_]:
+    """Which values lie outside a scale by more than the rounding to float32, in which rows hold labels."""
+    slack = 1e-6 * max(map(abs, scale))
+    array = np.asarray(values, np.float64)
+    return (array < scale[0] - slack) | (array > scale[1] + slack)
 
 
 def validate_rows(rows: pd.DataFrame, source: str = "rows") -> pd.DataFrame:

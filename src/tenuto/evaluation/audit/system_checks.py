@@ -16,14 +16,13 @@ from tenuto.analysis.systems import (
     Ranking,
     at_budgets,
     constant_error,
-    outside,
     reversals,
     same_seed,
 )
 from tenuto.config import SYSTEMS
 from tenuto.evaluation.audit.findings import Finding, check, judged, not_recorded, worst
 from tenuto.evaluation.audit.sources import Evidence, Values
-from tenuto.store.rows import row_errors, values_of
+from tenuto.store.rows import outside, row_errors, values_of
 
 OUTSIDE = 0.05
 """Share of predictions outside the scale above which raw and clipped errors have to be read together."""

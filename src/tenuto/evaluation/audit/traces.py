@@ -79,7 +79,7 @@ def _start_of_best(points: pd.DataFrame, length: int | None) -> tuple[int, float
         Both; the loss is NaN where so few evaluations of each start were recorded that a tenth may have none.
     """
     step, best = points["step"].to_numpy(np.int64), points["best"].to_numpy(np.float64)
-    length = length or int(step[-1])
+    length = length or max(int(step[-1]), 1)
     begin = step[max(int(best.argmax()) - 1, 0)] // length * length  # found after the point before
     steps = min(step[-1] - begin, length)
     early = (step > begin) & (step <= begin + (1 - LAST) * steps)

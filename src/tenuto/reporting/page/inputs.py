@@ -13,6 +13,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from tenuto.analysis import comparison, curves, smc2025
+from tenuto.analysis.natural import of_same_weights
 from tenuto.analysis.systems import budget_title, recorded_constant, remarks_on_runs, selection
 from tenuto.config import DataConfig
 from tenuto.data.excerpts import SPECTROGRAM_UNIT
@@ -157,7 +158,7 @@ def gather(
     shown_unit, *more_units = [unit] if unit is not None else _units(rows)
     strangers: list[str] = []
     if natural is not None:
-        natural, strangers = curves.of_same_weights(natural, rows)
+        natural, strangers = of_same_weights(natural, rows)
     source = _Source(StudyFolder(study).name, runs, tables, natural, draws)
     shown = source.inputs(at_budget(in_unit(rows, shown_unit), epsilon, db=db, norm=norm), shown_unit)
     others: list[PageInputs] = []
