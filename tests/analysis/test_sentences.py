@@ -66,6 +66,7 @@ def test_systems_within_their_standard_error_are_ties():
     runs += [made_up.run("A2M2E", seed, attacked=1.22) for seed in (1, 2, 3)]
     message = sentence(pd.concat(runs), "rank")
     assert message == "Both measures rank the systems alike, most robust first: A2E = A2M2E."
+    assert ", a tie; by correlation" in sentence(pd.concat(runs), "By MAE the attack changes")
     assert "not distinguishable from A2E (without) by both measures" in against(
         run_means(pd.concat(runs)), "A2E", "A2M2E"
     )

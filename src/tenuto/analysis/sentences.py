@@ -181,7 +181,7 @@ def _ends(effects: Effects, ranking: Ranking, change: Callable[[Mapping[Any, flo
     least, most = (change(effects.means.loc[name].to_dict()) for name in (ranked[0], ranked[-1]))
     if len(ranked) == 1:
         return f"{ranked[0]} by {least}"
-    tie = " (a tie)" if ranking.is_tie(ranked[0], ranked[-1]) else ""
+    tie = ", a tie" if ranking.is_tie(ranked[0], ranked[-1]) else ""
     return f"{ranked[0]} least, {least}, and {ranked[-1]} most, {most}{tie}"
 
 
