@@ -30,7 +30,7 @@ from tenuto.store.rows import NATURAL
 from tenuto.store.run import RunFolder
 
 OPENING = ("data", "model", "front_end", "trust")
-"""Arguments of `open_run` that a call hands on, beside ``root`` and ``cache``."""
+"""Arguments of `open_run` that a call passes to it, beside ``root`` and ``cache``."""
 
 
 def opened(run: Run | Source, root: Source | None, progress: Progress, **opening: Any) -> Run:
@@ -49,9 +49,7 @@ def refuse(**opening: Any) -> None:
     """Raise `ConfigError` for arguments that would open a run or model, where an open one is given."""
     for name, value in opening.items():
         if value is not None and value is not False:
-            raise ConfigError(
-                f"{name}: the run or model is open already. Leave {name} out, or give a folder."
-            )
+            raise ConfigError(f"{name}: the run or model is open already. Leave {name} out.")
 
 
 def taken(settings: dict[str, Any]) -> dict[str, Any]:

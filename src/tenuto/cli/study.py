@@ -298,7 +298,7 @@ def _no_journal(folder: Path) -> str:
     from tenuto.study import journal
 
     if (record := journal.record_path(folder, journal.STUDY)).is_file():
-        return f"has a damaged {record.name} in its journal. `tenuto study run` with the same --out writes it anew."
+        return f"has a damaged {record.name} in its journal. `tenuto study run` with the same --out writes it again."
     runs = StudyFolder(folder).runs(lambda error: None) if folder.is_dir() else []
     if not runs:
         return "contains no study. Give the folder that was given to --out."

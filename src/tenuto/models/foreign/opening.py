@@ -319,7 +319,7 @@ class _Trial:
         """Whether a gradient exists, is finite, and not zero everywhere; else a note says why not."""
         try:
             gradient = self._gradient(adopted)
-        except (RuntimeError, NotImplementedError, ModelError) as error:
+        except (RuntimeError, ModelError) as error:
             self.notes.append(f"Its gradient fails ({describe(error)}), so it is used as a black box.")
             return False
         if gradient is None:
