@@ -46,16 +46,18 @@ def check_cells(
     rows: pd.DataFrame, name: str, is_valid: Callable[[Any], bool], allowed: str, source: str
 ) -> None:
     """Raise `DataError` for the first cell of a column that is not valid."""
-    is_size = is_valid in (SIZE[0], VALUE[0], OPTIONAL[0])
-    numbers = rows[name].to_numpy()
-    if (
-        is_size
-        and numbers.dtype.kind == "f"
-        and np.isfinite(numbers).all()
-        and is_valid(numbers.min(initial=0))
-    ):
-        return  # the usual case, decided without a loop
-    for place, value in enumerate(rows[name].tolist()):
+    column = rows[name]
+    if column.dtype.kind == "f" and is_valid in (SIZE[0], VALUE[0], OPTIONAL[0]):
+        numbers = column.to_numpy()
+        known = numbers[~np.isnan(numbers)]
+        extremes = [known.min(initial=0), known.max(initial=0), *[math.nan] * (len(known) < len(numbers))]
+        if all(map(is_valid, extremes)):
+            return  # the usual case, decided without a loop
+    # Equal cells of one type are equally valid.
+    distinct = column if column.dtype == object else column.drop_duplicates()
+    if all(map(is_valid, distinct.tolist())):
+        return
+    for place, value in enumerate(column.tolist()):
         if not is_valid(value):
             row = rows.iloc[place]
             raise DataError(
