@@ -46,7 +46,7 @@ def study(tmp_path_factory):
         "run": {"model": {"width": 0.0625}, "train": {"epochs": 1}},
         "protocols": ({"protocol": "paper-2025-released", "settings": {"iterations": 2, "step_size": 0.05}},),
     }
-    with short.undrawn():
+    with short.undrawn(), short.rendered_once(tmp_path_factory):
         done = tenuto.run_study(StudyConfig.parse(merge(settings, small), "a small study"), folder)
     assert not done.failed
     return folder

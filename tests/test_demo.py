@@ -13,14 +13,15 @@ from tenuto.cli.app import app
 from tenuto.cli.predict import PRETRAINED
 from tenuto.config import preset_study
 from tenuto.store import location
+from tests import short
 
 
-def run(folder):
+def run(folder, factory):
     demo = preset_study("demo")
     systems = {name: demo.systems[name] for name in ("A2E", "A2M2E")}  # which the paper compares
     corpus = demo.corpus.model_copy(update={"clips": 80})
     smaller = demo.model_copy(update={"seeds": (6,), "systems": systems, "corpus": corpus})
-    with pytest.MonkeyPatch.context() as patch:
+    with pytest.MonkeyPatch.context() as patch, short.rendered_once(factory):
         patch.setattr("tenuto.config.preset_study", lambda name: smaller)
         patch.setattr("os.cpu_count", lambda: 1)  # workers are tested with the engines
         return CliRunner().invoke(app, ["demo", "--out", str(folder)], env={"COLUMNS": "200"})
@@ -29,7 +30,7 @@ def run(folder):
 @pytest.fixture(scope="module")
 def demo(tmp_path_factory, few_steps):
     folder = tmp_path_factory.mktemp("demo") / "demo"
-    return folder, run(folder)
+    return folder, run(folder, tmp_path_factory)
 
 
 def test_demo_ends_well(demo):
@@ -87,10 +88,11 @@ def test_the_three_commands_at_the_end_run(demo, tmp_path, monkeypatch):
         assert any((folder / {"show": "shown", "attack": "attacked", "audit": "audit"}[words[0]]).iterdir())
 
 
-def test_a_second_call_reuses_everything_and_gives_the_same_tables(demo):
+def test_a_second_call_reuses_everything_and_gives_the_same_tables(demo, tmp_path_factory, monkeypatch):
     folder, _ = demo
+    monkeypatch.setattr("tenuto.reporting.figures.style.svg", lambda *given, **options: "")  # of the report
     before = {path: path.read_bytes() for path in (folder / "paper").iterdir()}
     runs = {path: path.stat().st_mtime_ns for path in folder.glob("runs/*/checkpoint.safetensors")}
-    assert run(folder).exit_code == 0
+    assert run(folder, tmp_path_factory).exit_code == 0
     assert {path: path.read_bytes() for path in (folder / "paper").iterdir()} == before
     assert {path: path.stat().st_mtime_ns for path in runs} == runs

@@ -146,7 +146,7 @@ def workplace(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "protocols": ({"protocol": "paper-2025-released", "settings": {"iterations": 2}},),
     }
     study = StudyConfig.parse(merge(settings, small), "the small demo")
-    with short.undrawn():
+    with short.undrawn(), short.rendered_once(tmp_path_factory):
         assert not tenuto.run_study(study, folder / "demo").failed
     shutil.copytree(folder / "demo" / "corpus", folder / "synthetic")
     (folder / "synthetic" / "Set1" / "020.mp3").unlink()

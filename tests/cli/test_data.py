@@ -11,7 +11,7 @@ import soundfile
 
 from tenuto.data import DATASETS, remote, soundtracks
 from tenuto.data.midlevel import CONCEPTS
-from tests import corpora
+from tests import corpora, short
 from tests.cli.conftest import FOLDER
 from tests.data.osf_server import NODE, OsfServer
 
@@ -166,9 +166,10 @@ def test_validate_on_the_real_audio(shared, tenuto):
     ]
 
 
-def test_synthesize_makes_a_corpus_that_validates(tenuto, tmp_path):
+def test_synthesize_makes_a_corpus_that_validates(tenuto, tmp_path, tmp_path_factory):
     root = tmp_path / "synthetic"
-    made = tenuto("data", "synthesize", "--root", root, "--clips", 15, "--seconds", 11, "--workers", 1)
+    with short.rendered_once(tmp_path_factory):
+        made = tenuto("data", "synthesize", "--root", root, "--clips", 15, "--seconds", 11, "--workers", 1)
     assert made.stdout == f"{root}\n"
     assert len(list((root / "Set1").glob("*.mp3"))) == 15
     assert tenuto("data", "validate", "synthetic", "--root", root).exit_code == 0

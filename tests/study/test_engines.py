@@ -22,7 +22,7 @@ from tenuto.study import journal, processes
 from tenuto.study.engines import Local, run_study
 from tenuto.study.plan import plan_study, runs
 from tenuto.study.stages import MADE, METRICS, Outcome
-from tests import small_runs
+from tests import short, small_runs
 from tests.processes import is_running, wait_for
 from tests.study import small
 from tests.study.small import ROWS, TINY, each_refusal, refuses, silent, tables
@@ -240,13 +240,14 @@ def test_tables_are_not_done_while_they_are_made_again(copied, music, monkeypatc
     assert not analysis_is_done(TINY, copied, music)
 
 
-def test_a_study_with_a_corpus_of_its_own_makes_it_once(tmp_path, monkeypatch):
+def test_a_study_with_a_corpus_of_its_own_makes_it_once(tmp_path, tmp_path_factory, monkeypatch):
     study = small.changed(
         systems=["A2B2E"],
         corpus={"clips": 16, "seconds": 11},
         run={"data": {"dataset": "synthetic"}, "train": {"epochs": 1}},
     )
-    run_study(study, tmp_path, report=silent)
+    with short.rendered_once(tmp_path_factory):
+        run_study(study, tmp_path, report=silent)
     assert read_csv(tmp_path / "metrics.csv")["system"].tolist() == ["A2B2E"]
     before = tables(tmp_path)
     monkeypatch.setattr(synthesis, "render", refuse)

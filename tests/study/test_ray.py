@@ -218,8 +218,9 @@ def test_without_ray_one_sentence_says_what_to_install(monkeypatch, jobs):
 
 
 CLUSTER = """
+import os
 import sys
-import threading
+os.environ["RAY_worker_niceness"] = "0"  # others would not let the workers of so small a cluster compute
 from ray.cluster_utils import Cluster
 
 quiet = {"include_dashboard": False, "include_log_monitor": False, "no_monitor": True}
