@@ -6,6 +6,7 @@ trained, and of the music that could have been chosen. They are crossed: every n
 
 from __future__ import annotations
 
+import functools
 import math
 import warnings
 from collections.abc import Sequence
@@ -185,11 +186,17 @@ def bootstrap_means(values: ArrayLike, draws: int = 10_000, seed: int = 0) -> Va
     Raises:
         DataError: Another shape, nothing in it, or values not finite.
     """
-    table, generator = _matrix(values), np.random.default_rng(seed)
-    # How often each seed and clip was drawn is all that a mean needs.
-    times = [generator.multinomial(size, np.full(size, 1 / size), draws) for size in table.shape]
-    means: Values = ((times[0] @ table) * times[1]).sum(axis=1) / table.size
+    table = _matrix(values)
+    seeds, clips = _resampled(table.shape, draws, seed)
+    means: Values = ((seeds @ table) * clips).sum(axis=1) / table.size
     return means
+
+
+@functools.lru_cache(maxsize=4)
+def _resampled(shape: tuple[int, ...], draws: int, seed: int) -> list[NDArray[np.int64]]:
+    """How often each seed and each clip is drawn, shape (draws, size) each: all that a mean needs."""
+    generator = np.random.default_rng(seed)
+    return [generator.multinomial(size, np.full(size, 1 / size), draws) for size in shape]
 
 
 def crossed_interval(values: ArrayLike, draws: int = 10_000, seed: int = 0, level: float = 0.95) -> Interval:
