@@ -283,7 +283,7 @@ def test_a_perturbation_of_another_shape_is_refused(run, long):
 def test_rows_of_other_weights_are_refused(run, long, kind):
     row = row_of(saved_rows(run.files), long).copy()
     row[f"{kind}_fear"] += 0.01
-    with pytest.raises(CheckpointError, match=rf"other weights .*\({kind} predictions differ by 0.01\)"):
+    with pytest.raises(CheckpointError, match=rf"other weights .*\({kind} ones differ by 0.01\)"):
         resynthesise(run, long, row, Perturbations(run.files)[row], waveform(run, long))
 
 

@@ -97,8 +97,8 @@ class Evaluator:
             self._evaluations = CHECKED
             warnings.warn(
                 "The model is random: it draws random numbers in evaluation mode, or two predictions of one input "
-                "differ. Results depend on chance. Switch off its dropout or noise, or average over draws: "
-                "transformations=Transformations(draws=8), on the command line --draws 8.",
+                "differ. Results depend on chance. Switch off its dropout or noise, reset what it keeps from call to "
+                "call, or average over draws: transformations=Transformations(draws=8), on the command line --draws 8.",
                 RandomModelWarning,
                 stacklevel=2,
             )

@@ -376,6 +376,7 @@ def _check_predictions(subject: Subject, row: pd.Series[Any], emotions: Tensor) 
         difference = np.abs(then - prediction).max()
         if not difference <= AGREEMENT:
             raise CheckpointError(
-                f"{subject.folder}: clip {row['clip']} was attacked with other weights or another perturbation ({kind} "
-                f"predictions differ by {difference:.3g}). Delete attacks/{row['protocol']}.* and attack the run again."
+                f"{subject.folder}: clip {row['clip']} was attacked with other weights or another perturbation, or the "
+                f"model does not repeat its predictions ({kind} ones differ by {difference:.3g}). Where `tenuto audit` "
+                f"passes the check repeatable, delete attacks/{row['protocol']}.* and attack the run again."
             )
