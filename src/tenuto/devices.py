@@ -174,3 +174,18 @@ def allowing_tf32(is_allowed: bool) -> Iterator[None]:
         yield
     finally:
         cudnn.allow_tf32, matmul.allow_tf32 = before
+
+
+@contextlib.contextmanager
+def full_precision(device: str) -> Iterator[None]:
+    """Switch off the caller's autocast, and TF32 in the convolutions of a GPU, which keeps 10 bits of 23."""
+    import torch
+
+    cudnn = torch.backends.cudnn
+    before = cudnn.allow_tf32
+    try:
+        cudnn.allow_tf32 = False
+        with torch.autocast(device, enabled=False):
+            yield
+    finally:
+        cudnn.allow_tf32 = before

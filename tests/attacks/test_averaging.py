@@ -13,6 +13,7 @@ from torch import nn
 
 from tenuto.attacks import (
     APGD,
+    DDN,
     FGSM,
     L2,
     PGD,
@@ -105,6 +106,35 @@ def test_the_columns_are_means_over_fresh_draws():
     for name, values in expected.items():
         assert columns[name].tolist() == pytest.approx(values.tolist()), name
         assert columns[name].dtype == torch.float64
+
+
+LOUD = torch.ones(SAMPLES, dtype=torch.float64)
+RATED = 0.2 * LOUD.expand(12, -1) / SAMPLES + 0.3 * random(12, SAMPLES, seed=8) @ (
+    torch.eye(SAMPLES) - LOUD[:, None] * LOUD / SAMPLES
+).to(torch.float64)
+"""Twelve clips whose sum is 0.2."""
+
+
+@pytest.mark.parametrize("kind", [FGSM, PGD], ids=["FGSM", "PGD"])
+def test_luck_with_its_draws_keeps_no_weaker_perturbation(kind):
+    """Under gains alone the optimum is that without any; they scale the clean prediction more than the attack."""
+    attack = kind(Linf(1e-4), objective=UP, transformations=Transformations((Gain(6),), draws=4))
+    result = attack(lambda x: x.sum(dim=1, keepdim=True), RATED, torch.zeros(12, 1).double(), axes=AXES)
+    assert result.perturbation.sum(dim=1).tolist() == pytest.approx([1e-4 * SAMPLES] * 12)
+
+
+@pytest.mark.parametrize("kind", [Minimal, DDN], ids=["Minimal", "DDN"])
+def test_a_goal_is_reached_on_the_draws_that_decide(kind):
+    attack = kind(
+        Linf(0.01), objective=UP, goal=0.4, transformations=Transformations((Gain(3),), draws=4), steps=30
+    )
+    result = attack(lambda x: x.sum(dim=1, keepdim=True), RATED, torch.zeros(12, 1).double(), axes=AXES)
+    assert result.converged.all()
+    size = result.perturbation.abs().amax(dim=1)
+    gain = (0.2 + 0.4) / (0.2 + SAMPLES * size)  # the mean gain of each clip's draws: the goal is a rise
+    assert ((gain > 10 ** (-3 / 20)) & (gain < 10 ** (3 / 20))).all()
+    assert float(gain.mean()) == pytest.approx(1.0, abs=0.1)
+    assert float(result.columns["fresh_loss"].mean()) == pytest.approx(0.4, abs=0.05)
 
 
 def test_passes_are_counted_honestly():

@@ -78,3 +78,16 @@ def test_draws_of_one_step_are_one_point():
 def test_a_figure_has_a_line_per_example_and_their_mean():
     figure = PGD(Linf(0.4), steps=2)(MODEL, INPUTS, LABELS, trace=True).trace.plot()
     assert [len(axes.lines) for axes in figure.axes] == [4, 4, 4]
+
+
+def test_the_mean_in_a_figure_is_that_of_the_points_of_every_example():
+    labels = LABELS * torch.tensor([[1.0], [2.0], [3.0]], dtype=torch.float64)
+    attack = Square(Linf(0.4), objective=AbsoluteError(), queries=2 * MOST_POINTS, stop_at=3.0)
+    traces = [
+        attack(MODEL, INPUTS, labels, trace=True, batch_size=size, names="abc").trace for size in (3, 1)
+    ]
+    lines = [trace.plot().axes[0].lines[-1].get_xydata() for trace in traces]
+    for trace, line in zip(traces, lines, strict=True):
+        points = trace.frame().pivot(index="step", columns="clip", values="best").ffill()
+        assert line[:, 0].tolist() == points.index.tolist()
+        np.testing.assert_allclose(line[:, 1], points.mean(axis=1))

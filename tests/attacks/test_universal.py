@@ -138,6 +138,13 @@ def test_an_objective_that_is_flat_at_the_clean_input_starts_elsewhere():
     assert float(shape.norm()) == pytest.approx(0.1)
 
 
+def test_labels_that_the_model_predicts_are_left_too():
+    whole = [part._replace(inputs=part.inputs.round()) for part in (TRAINING, VALIDATION)]
+    same = [part._replace(labels=MODEL(part.inputs)) for part in whole]
+    shape = Universal(L2(0.1), objective=SquaredError(), epochs=3).fit(MODEL, *same)
+    assert float(shape.norm()) == pytest.approx(0.1)
+
+
 def test_a_concept_objective_sees_the_concepts():
     model = Bottleneck(20, 6, 3, seed=5)
     settings = Universal(L2(0.5), objective=EmotionsMove(keep=1.0), epochs=5)

@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import nn
 
-from tenuto.attacks import Axes, Linf, Region
+from tenuto.attacks import Axes, Linf, Masked, Region
 from tenuto.errors import ConfigError, DataError
 from tenuto.evaluation import attribution_attack
 from tenuto.evaluation.attribution import (
@@ -22,7 +22,13 @@ from tenuto.evaluation.attribution import (
     segment_table,
     similarity,
 )
-from tenuto.evaluation.attribution_attack import Explained, Softened, find_region, move_attribution
+from tenuto.evaluation.attribution_attack import (
+    Explained,
+    Softened,
+    _noise_like,
+    find_region,
+    move_attribution,
+)
 from tenuto.models.heads import Prediction
 
 STEPS, BANDS = 12, 8
@@ -115,6 +121,14 @@ def test_similarity_is_1_of_the_same_and_chance_of_unrelated_shares():
     assert np.isnan(similarity(first, np.zeros((60, 60)))["rank_correlation"])
 
 
+def test_shares_that_are_mostly_zero_overlap_only_where_they_are_not():
+    first, second = np.zeros((2, 100))
+    first[:5], second[5:10] = 1.0, 1.0
+    assert similarity(first, second)["top_overlap"] == 0
+    second[3:5] = 1.0
+    assert similarity(first, second)["top_overlap"] == pytest.approx(2 / 7)
+
+
 def test_localisation_of_shares_inside_outside_and_everywhere():
     inside = np.zeros((10, 10), bool)
     inside[2:4, 2:7] = True
@@ -177,6 +191,25 @@ def test_an_attack_moves_shares_of_a_curved_network_further_than_noise_and_keeps
     assert moved.attacked["rank_correlation"] < moved.noise["rank_correlation"] - 0.05
     assert moved.largest_change < 0.05
     assert moved.table["budget"] == "Linf(epsilon=0.3)"
+
+
+def test_noise_has_the_size_of_the_attack_under_a_budget_of_masking_too():
+    waveform = torch.sin(torch.arange(22050.0) / 10)[None]
+    budget = Masked(0.0, 22050)
+    generator = torch.Generator().manual_seed(0)
+    quiet = budget.around(waveform, ("",)).project(0.1 * torch.randn(waveform.shape, generator=generator))
+    noise = _noise_like(quiet, waveform, budget, None, seed=0)
+    sizes = [float(budget.around(waveform, ("",)).size(one)) for one in (quiet, noise)]
+    assert sizes[1] == pytest.approx(sizes[0], rel=1e-3)
+
+
+def test_noise_keeps_the_valid_range_and_every_size_where_it_can():
+    inputs = torch.zeros(1, 1, 20, 20)
+    perturbation = torch.full_like(inputs, 0.1)
+    noise = _noise_like(perturbation, inputs, Linf(0.1), (0.0, torch.inf), seed=0)
+    assert torch.equal(noise, perturbation)
+    noise = _noise_like(perturbation, inputs, Linf(0.1), (-0.05, 0.02), seed=0)
+    assert (float(noise.min()), float(noise.max())) == pytest.approx((-0.05, 0.02))
 
 
 def test_shares_of_a_linear_model_hardly_depend_on_an_attack(example):

@@ -58,6 +58,16 @@ def test_the_mean_over_choices_is_that_over_all_orders():
     np.testing.assert_allclose(corrections["highest_mae"], np.max(orders, axis=0))
 
 
+def test_the_order_itself_counts_where_choices_are_drawn():
+    random = np.random.default_rng(0)
+    truth = random.normal(size=(6, 14))
+    shifts = np.linspace(1.0, 3.0, 14)
+    order = tuple(np.argsort(shifts)[::-1].tolist())
+    table = correct(planted(np.eye(14)), truth + shifts, truth, truth, order)
+    assert (table["lowest_mae"] <= table["mae"]).all()
+    assert table["lowest_mae"][7] == pytest.approx(shifts[:7].sum() / 14)
+
+
 def test_many_choices_are_drawn_the_same_every_time():
     corrections = choices(30, 10)
     assert corrections == choices(30, 10)

@@ -26,6 +26,9 @@ FIRST_CHANGE, LAST_CHANGE = 0.5, 0.001
 LONGEST = 1.05
 """How far beyond the best of a search in bfloat16 the last steps look for the goal, in float32."""
 
+LONGEST_AVERAGED = 2.0
+"""The same for a search with transformations, on the draws that decide."""
+
 
 @ATTACKS.register("Minimal")
 @dataclass(frozen=True, kw_only=True, repr=False)
@@ -118,6 +121,11 @@ class Hunt:
         if self.search.precision != "float32":
             # What reached the goal in few digits may miss it in float32, in which the result is judged.
             self.search.precision, longest = "float32", LONGEST
+            self.least = torch.full_like(self.least, math.inf)
+        if self.search.task.transformations is not None:
+            # What reached the goal on the draws of one step may miss it on others.
+            self.search.is_judging, longest = True, LONGEST_AVERAGED
+            self.best = torch.where(per_example(torch.isfinite(self.least), self.best), self.best, self.delta)
             self.least = torch.full_like(self.least, math.inf)
         self._shorten(bisections, longest)
         is_reached = torch.isfinite(self.least)

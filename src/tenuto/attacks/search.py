@@ -6,9 +6,8 @@ numbers that belong to each example, and in the end measures and evaluates again
 
 from __future__ import annotations
 
-import contextlib
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -24,7 +23,7 @@ from tenuto.attacks.objectives import Objective, Situation
 from tenuto.attacks.region import Area
 from tenuto.attacks.trace import Recorder
 from tenuto.attacks.transformations import Transformations, View, Views
-from tenuto.devices import Precision, computing_in
+from tenuto.devices import Precision, computing_in, full_precision
 from tenuto.errors import AttackError
 
 SEARCH, JUDGE, FRESH = range(3)
@@ -74,6 +73,7 @@ class Search:
         budget: The task's budget around the inputs; ``budget.take(rows)`` belongs to some of them.
         delta: (n, ...), the best perturbation so far.
         value: (n,), the objective there; with transformations the mean over the draws it was evaluated on.
+        is_judging: Whether evaluations from now on take the draws that decide what is returned.
         box: The last two axes of what may change; everything without a region.
         clean: The model's outputs at the unperturbed inputs, evaluated in full precision.
         precision: Of evaluations from now on, that of the task at first.
@@ -99,11 +99,11 @@ class Search:
         self.delta = torch.zeros_like(self.inputs)
         self.value = self.judge(self.clean, self.all_rows)
         self.clean_value = self.value.clone()
-        self._views: Views | None = None
-        if task.transformations is not None:
-            self._views = Views(task.transformations, self.inputs, task.examples.axes, SEARCH)
-            with torch.no_grad():
-                self.value, _ = self._mean_value(self.inputs, self.all_rows, self._draws(self.all_rows))
+        self._is_settled = torch.zeros_like(self.all_rows, dtype=torch.bool)
+        self._views, self.is_judging = self._new_views(SEARCH), False
+        if self._views is not None:
+            self._last, self._clean_judged = self.delta.clone(), self._judged(self.delta)
+            self.value = self._clean_judged.clone()
         if task.recorder is not None:
             task.recorder.begin(self.value, self.clean.emotions)
         self.box = (slice(None), slice(None)) if task.area is None else task.area.box
@@ -234,7 +234,21 @@ class Search:
 
     def _draws(self, rows: Tensor) -> Iterable[View]:
         """The random views that one evaluation averages over; the inputs themselves without transformations."""
-        return (lambda inputs: inputs,) if self._views is None else self._views.draw(rows)
+        views = self._new_views(JUDGE) if self.is_judging else self._views
+        return (lambda inputs: inputs,) if views is None else views.draw(rows)
+
+    def _new_views(self, stream: int) -> Views | None:
+        """A series of random views from its beginning; None without transformations."""
+        chosen = self.task.transformations
+        return None if chosen is None else Views(chosen, self.inputs, self.task.examples.axes, stream)
+
+    def _judged(self, delta: Tensor) -> Tensor:
+        """The mean objective (n,) of all examples on the draws that decide, evaluated in full precision."""
+        views = self._new_views(JUDGE)
+        assert views is not None
+        outputs = (self._evaluate_exactly(view(self.inputs + delta)) for view in views.draw(self.all_rows))
+        each = [self.judge(drawn, self.all_rows).double() for drawn in outputs]
+        return torch.stack(each).mean(dim=0).to(self.clean_value)
 
     def _mean_value(self, inputs: Tensor, rows: Tensor, views: Iterable[View]) -> tuple[Tensor, Tensor]:
         """The means over views of inputs (r, ...) of the objective, (r,), and of the emotions, (r, emotions)."""
@@ -257,6 +271,7 @@ class Search:
     def settle(self, delta: Tensor, rows: Tensor) -> None:
         """Return these perturbations in any case: for searches whose aim is not the largest value."""
         self.delta[rows] = delta
+        self._is_settled[rows] = True
 
     def charge(self, spent: AttackResult) -> None:
         """Count the passes and iterations of another attack on the same model, and whether it converged."""
@@ -268,18 +283,22 @@ class Search:
     def result(self, goal: float) -> AttackResult:
         """Measure and evaluate again the best of every example. Raises `AttackError` for a broken promise.
 
-        With transformations, whether a perturbation helps and reaches the goal is decided on draws that the search has
-        not seen, and others measure its effect: `FRESH_DRAWS` of another seed. Their means are columns of the result:
-        ``fresh_loss`` and ``fresh_clean_loss`` (the objective, attacked and clean), ``fresh_error`` and
+        With transformations, another series of draws decides, the same for all that is compared: which of the best and
+        the last perturbation is stronger (the best may only have had luck), whether it helps, and whether it reaches
+        the goal. Draws that neither has seen measure the effect, `FRESH_DRAWS` of them. Their means are columns of the
+        result: ``fresh_loss`` and ``fresh_clean_loss`` (the objective, attacked and clean), ``fresh_error`` and
         ``fresh_clean_error`` (the mean absolute error), and ``fresh_moved`` (the mean absolute change from the clean
         prediction under the same draw).
         """
-        outputs = self._evaluate_exactly(self.inputs + self.delta)
-        values = loss = self.judge(outputs, self.all_rows)
         clean_values = self.clean_value
-        if self.task.transformations is not None:
-            judged = self._effect(JUDGE, self.task.transformations.draws)
-            values, clean_values = judged["fresh_loss"].to(loss), judged["fresh_clean_loss"].to(loss)
+        if self._views is not None:
+            clean_values = self._clean_judged
+            values, last = self._judged(self.delta), self._judged(self._last)
+            is_stronger = (last > values) & ~self._is_settled
+            self.delta = torch.where(per_example(is_stronger, self.delta), self._last, self.delta)
+        outputs = self._evaluate_exactly(self.inputs + self.delta)
+        loss = self.judge(outputs, self.all_rows)
+        values = loss if self._views is None else torch.where(is_stronger, last, values)
         worse = ~(values >= clean_values)
         emotions = torch.where(worse[:, None], self.clean.emotions, outputs.emotions)
         concepts = outputs.concepts
@@ -310,15 +329,14 @@ class Search:
             self.task.area.check(self.delta, self.task.examples.names)
             leakage = self.task.area.leakage_db(self.delta)
             columns |= {} if leakage is None else {"leakage_db": leakage}
-        return columns if self.task.transformations is None else columns | self._effect(FRESH, FRESH_DRAWS)
+        views = self._new_views(FRESH)
+        return columns if views is None else columns | self._effect(views)
 
-    def _effect(self, stream: int, count: int) -> dict[str, Tensor]:
+    def _effect(self, views: Views) -> dict[str, Tensor]:
         """Means over views of all examples, clean and attacked, each (n,) float64 on the CPU; see `result`."""
-        assert self.task.transformations is not None
         targets, rows = self.task.examples.targets, self.all_rows
         totals: dict[str, Tensor] = {}
-        views = Views(self.task.transformations, self.inputs, self.task.examples.axes, stream)
-        for view in views.draw(rows, count):
+        for view in views.draw(rows, FRESH_DRAWS):
             clean, attacked = (self._evaluate_exactly(view(self.inputs + delta)) for delta in (0, self.delta))
             drawn = {
                 "fresh_loss": self.judge(attacked, rows),
@@ -329,7 +347,7 @@ class Search:
             }
             for name, values in drawn.items():
                 totals[name] = totals.get(name, torch.zeros(len(rows))) + values.double().cpu()
-        return {name: total / count for name, total in totals.items()}
+        return {name: total / FRESH_DRAWS for name, total in totals.items()}
 
     def evaluate(self, inputs: Tensor, targets: Tensor) -> Outputs:
         """Evaluate the model in the precision of the search, without counting; see `charge`."""
@@ -370,6 +388,8 @@ class Search:
     def _remember(self, delta: Tensor, values: Tensor, emotions: Tensor, rows: Tensor) -> Tensor:
         if self.task.recorder is not None:
             self.task.recorder.add(rows, values, self.budget.take(rows).size(delta), emotions)
+        if self._views is not None:
+            self._last[rows] = delta.detach()
         better = values > self.value[rows]
         self.value[rows] = torch.where(better, values, self.value[rows])
         self.delta[rows] = torch.where(per_example(better, delta), delta.detach(), self.delta[rows])
@@ -378,16 +398,3 @@ class Search:
     def _require(self, values: Tensor, rows: Tensor, what: str, advice: str = "check the checkpoint") -> None:
         names = [self.task.examples.names[row] for row in rows.tolist()]
         require_finite(values, names, what, advice)
-
-
-@contextlib.contextmanager
-def full_precision(device: str) -> Iterator[None]:
-    """Switch off the caller's autocast, and TF32 in the convolutions of a GPU, which keeps 10 bits of 23."""
-    cudnn = torch.backends.cudnn
-    before = cudnn.allow_tf32
-    try:
-        cudnn.allow_tf32 = False
-        with torch.autocast(device, enabled=False):
-            yield
-    finally:
-        cudnn.allow_tf32 = before

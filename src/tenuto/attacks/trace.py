@@ -90,12 +90,15 @@ class Trace:
             "size of the perturbation; bold: mean",
             "mean absolute change of the prediction; bold: mean",
         )
-        steps = self.step.max(axis=1)
+        steps = np.unique(self.step)
+        # Each example has points of its own; between two of them the first one holds.
+        places = [np.searchsorted(own, steps, "right") - 1 for own in self.step.T]
         for axes, title, measure in zip(panels, titles, ("loss", "size", "moved"), strict=True):
             values = getattr(self, measure)
             axes.plot(self.step, values, color="0.6", linewidth=0.7)
-            mean = self.best if measure == "loss" else values
-            axes.plot(steps, mean.mean(axis=1), color="C0", linewidth=2)
+            own = self.best if measure == "loss" else values
+            mean = np.mean([column[place] for column, place in zip(own.T, places, strict=True)], axis=0)
+            axes.plot(steps, mean, color="C0", linewidth=2)
             axes.set_title(title, loc="left", fontsize="medium")
         panels[-1].set_xlabel("evaluations")
         return figure

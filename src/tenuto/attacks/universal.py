@@ -22,9 +22,9 @@ from tenuto.attacks.budgets import L2, SNR, Budget, per_example
 from tenuto.attacks.calling import Evaluator, Model, Outputs, input_gradient, left_as_found
 from tenuto.attacks.checks import require_finite, require_number, require_whole
 from tenuto.attacks.objectives import Objective, Situation
-from tenuto.attacks.search import full_precision, room
+from tenuto.attacks.search import room
 from tenuto.attacks.trace import Recorder
-from tenuto.devices import Precision, computing_in
+from tenuto.devices import Precision, computing_in, full_precision
 from tenuto.errors import ConfigError
 
 
@@ -152,7 +152,7 @@ class _Fit:
     def run(self, training: Part, validation: Part, progress: Progress) -> Tensor:
         settings, count = self.settings, len(training.names)
         clean = [self.clean(part) for part in (training, validation)]
-        shape = self.first(training.inputs[:1].to(self.device))
+        shape = self.first(training, clean[0])
         best, most = torch.zeros_like(shape), -math.inf
         velocity = torch.zeros_like(shape)
         batches = math.ceil(count / settings.batch_size)
@@ -170,9 +170,11 @@ class _Fit:
                 best, most = shape, value
         return best[0]
 
-    def first(self, like: Tensor) -> Tensor:
+    def first(self, part: Part, clean: Outputs) -> Tensor:
         """Zero, or a random point of the budget where the objective has no gradient at the clean input; (1, ...)."""
-        if not self.settings.objective.flat_at_clean:
+        like, objective = part.inputs[:1].to(self.device), self.settings.objective
+        is_label = bool(torch.equal(clean.emotions, part.labels.to(clean.emotions)))
+        if not (objective.flat_at_clean or (objective.uses_label and is_label)):
             return torch.zeros_like(like)
         uniform = self.draws.uniform(-1, 1, size=tuple(like.shape))
         return self.budget.project(self.budget.scattered(torch.from_numpy(uniform).to(like)))

@@ -248,7 +248,8 @@ def similarity(first: ArrayLike, second: ArrayLike) -> dict[str, float]:
 
     Returns:
         ``rank_correlation``: Spearman's rho of the sizes of shares; ``top_overlap``: of the tenth of entries with the
-        largest sizes, the part that they have in common; by chance about 0 and 0.1. NaN and 0 where one has no shares.
+        largest sizes, zeros left out, the part that they have in common; by chance about 0 and 0.1. NaN and 0 where one
+        has no shares.
     """
     from scipy import stats
 
@@ -256,10 +257,13 @@ def similarity(first: ArrayLike, second: ArrayLike) -> dict[str, float]:
     if np.ptp(one) == 0 or np.ptp(other) == 0:
         return {"rank_correlation": float("nan"), "top_overlap": 0.0}
     count = max(1, round(TOP * len(one)))
-    top, other_top = (set(np.argsort(-values, kind="stable")[:count].tolist()) for values in (one, other))
+    top, other_top = (
+        set(np.argsort(-sizes, kind="stable")[: min(count, np.count_nonzero(sizes))].tolist())
+        for sizes in (one, other)
+    )
     return {
         "rank_correlation": float(stats.spearmanr(one, other).statistic),
-        "top_overlap": len(top & other_top) / count,
+        "top_overlap": len(top & other_top) / max(len(top), len(other_top)),
     }
 
 

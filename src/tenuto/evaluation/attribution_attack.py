@@ -25,6 +25,7 @@ from torch.overrides import TorchFunctionMode
 from tenuto.attacks import APGD, Budget, ConceptsMove, OneEmotion, Region
 from tenuto.attacks.axes import Axes
 from tenuto.attacks.base import Range
+from tenuto.attacks.search import room
 from tenuto.errors import ConfigError
 from tenuto.evaluation.attribution import (
     SEGMENTS,
@@ -151,7 +152,7 @@ def move_attribution(
     with torch.no_grad():
         clean = model(inputs.clone()).emotions
     result = attack(explained, inputs, clean, axes=axes, valid_range=valid_range, progress=progress)
-    noise = _noise_like(result.perturbation, seed)
+    noise = _noise_like(result.perturbation, inputs, budget.at_rate_of(axes), valid_range, seed)
     before, after, noisy = (
         attribute(model, one[0], output, method, segments)
         for one in (inputs, result.adversarial, inputs + noise)
@@ -171,12 +172,25 @@ def move_attribution(
     )
 
 
-def _noise_like(perturbation: Tensor, seed: int) -> Tensor:
-    """The entries of a perturbation in random order with random signs: noise with every norm of the perturbation."""
+def _noise_like(
+    perturbation: Tensor, inputs: Tensor, budget: Budget, valid_range: Range | None, seed: int
+) -> Tensor:
+    """The entries of a perturbation in random order with random signs: noise of its size.
+
+    Where the size is more than a norm of the entries, as under `Masked`, the noise is scaled to it. An entry that would
+    leave the valid range has the other sign, or is shortened.
+    """
     generator = np.random.default_rng(seed)
     flat = perturbation.detach().cpu().flatten().numpy()
     drawn = generator.permutation(flat) * generator.choice([-1.0, 1.0], flat.size).astype(flat.dtype)
-    return torch.from_numpy(drawn).reshape(perturbation.shape).to(perturbation)
+    noise = torch.from_numpy(drawn).reshape(perturbation.shape).to(perturbation)
+    around = budget.around(inputs, ("",))
+    size, wanted = around.size(noise), around.size(perturbation)
+    if not torch.allclose(size, wanted):
+        noise = noise * (wanted / size).to(noise)
+    if (limits := room(inputs, valid_range)) is not None:
+        noise = torch.where((noise < limits[0]) | (noise > limits[1]), -noise, noise).clamp(*limits)
+    return noise
 
 
 def entries_of(region: Region, example: Tensor, axes: Axes | None) -> NDArray[np.bool_]:

@@ -44,9 +44,10 @@ class Intervention(Displayed):
     Attributes:
         rows: A row per inputs (clean, or under an attack), target and number k of corrected concepts, with the columns
             `COLUMNS`. ``concept`` is the one corrected in this step, ``mae`` the error of the emotions after it;
-            ``mean_mae``, ``lowest_mae`` and ``highest_mae`` are over every choice of k concepts; ``repaired`` is the
-            share of the error added by the attack that is gone; ``checkpoint`` and ``versions`` are as in an attack's
-            rows. Empty for a system without bottleneck.
+            ``mean_mae``, ``lowest_mae`` and ``highest_mae`` are over every choice of k concepts, or over 500 random
+            ones (the extremes also over this one) where there are more; ``repaired`` is the share of the error added by
+            the attack that is gone; ``checkpoint`` and ``versions`` are as in an attack's rows. Empty for a system
+            without bottleneck.
         clean_mae: Error of the emotions on clean clips, nothing corrected.
         gain: `head_gain` of the network.
         attacks: Per attack its error and how far features and emotions move, see `movement`.
@@ -217,14 +218,14 @@ def correct(
 
     table = []
     for k in range(len(order) + 1):
-        others = [error(choice) for choice in choices(len(order), k)]
+        own, others = error(order[:k]), [error(choice) for choice in choices(len(order), k)]
         table.append(
             {
                 "k": k,
-                "mae": error(order[:k]),
+                "mae": own,
                 "mean_mae": math.fsum(others) / len(others),
-                "lowest_mae": min(others),
-                "highest_mae": max(others),
+                "lowest_mae": min(own, *others),
+                "highest_mae": max(own, *others),
             }
         )
     return pd.DataFrame(table)
