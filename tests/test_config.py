@@ -201,7 +201,7 @@ def test_a_study_may_define_systems_of_its_own():
 @pytest.mark.parametrize(
     ("systems", "message"),
     [
-        ({"A2E": {"network": "a2m2e"}}, "system 'A2E' cannot be defined"),
+        ({"A2E": {"network": "a2m2e"}}, "system 'A2E' is one of the study's own, which take no settings"),
         ({"../mine": {"network": "a2e"}}, "cannot be defined: choose a name of letters"),
         ({"mine": {"netwrok": "a2e"}}, "unknown key systems.mine.netwrok"),
         (

@@ -187,14 +187,14 @@ class StudyConfig(Config):
     def _system(name: Any, settings: Any) -> Any:
         if name in SYSTEMS and settings in (None, SYSTEMS[name], _written(SYSTEMS[name])):
             return SYSTEMS[name]
-        if (
-            name in SYSTEMS
-            or not isinstance(name, str)
-            or not re.fullmatch(r"[A-Za-z][A-Za-z0-9_]{0,39}", name)
-        ):
+        if name in SYSTEMS:
             raise ValueError(
-                f"system {shown(name)} cannot be defined: choose a name of letters, digits and underscores that is "
-                f"none of {', '.join(SYSTEMS)}"
+                f"system {name!r} is one of the study's own, which take no settings: choose another name for a system "
+                "with settings. Seeds hold for all systems"
+            )
+        if not isinstance(name, str) or not re.fullmatch(r"[A-Za-z][A-Za-z0-9_]{0,39}", name):
+            raise ValueError(
+                f"system {shown(name)} cannot be defined: choose a name of letters, digits and underscores"
             )
         if settings is None:
             raise ValueError(f"system {name!r} is unknown. {did_you_mean(name, SYSTEMS)}")

@@ -17,7 +17,7 @@ import tenuto
 from tenuto.attacks import APGD, SNR, Square
 from tenuto.config import DataConfig, FolderConfig
 from tenuto.data.inputs import FeatureInputs
-from tenuto.errors import AudioError, ConfigError, RandomModelWarning
+from tenuto.errors import AudioError, CheckpointError, ConfigError, RandomModelWarning
 from tenuto.models import Recogniser
 from tenuto.models.portable import to_torchscript
 from tenuto.models.recogniser import predict
@@ -238,6 +238,22 @@ def test_a_worker_opens_it_by_its_folder(opened, place, worker):
     here = predictions_elsewhere(run.folder, place / "data", needs)
     there = worker.submit(predictions_elsewhere, run.folder, place / "data", needs).result()
     np.testing.assert_allclose(here, there, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("kind", ["TorchScript", "ONNX"])
+def test_a_lost_copy_of_a_model_file_is_taken_from_the_original(kind, place):
+    if kind == "ONNX":
+        pytest.importorskip("onnxruntime")
+    settings = KINDS[kind](place)
+    run = tenuto.adopt(**settings, root=place / "data", data=DATA, runs=place / "lost", threads=1)
+    (copy,) = run.folder.glob("model.*")
+    copy.unlink()
+    with pytest.raises(
+        CheckpointError, match=r"the copy of the adopted model is missing\. Copy the file of the model"
+    ):
+        tenuto.open_run(run.folder, place / "data")
+    again = tenuto.open_run(run.folder, place / "data", model=str(settings["model"]))
+    assert again.model.emotions == run.model.emotions
 
 
 def test_without_data_it_is_a_recogniser(place):

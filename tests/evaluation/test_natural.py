@@ -11,7 +11,7 @@ import pytest
 import soundfile
 import torch
 
-from tenuto.analysis.natural import OTHER_EXCERPT, summary
+from tenuto.analysis.natural import OTHER_EXCERPT, lacking, summary
 from tenuto.audio import load_audio
 from tenuto.audio.loading import decode
 from tenuto.data import prepare
@@ -342,6 +342,14 @@ def test_a_change_that_no_clip_has_room_for_keeps_its_line(rows):
     result = summary(rows[rows["objective"] != OTHER_EXCERPT]).set_index("change")
     assert result.loc[OTHER_EXCERPT, ["clips", "skipped"]].tolist() == [0, 3]
     assert result["moved"].isna().tolist() == [True] + [False] * len(NATURAL_CHANGES)
+
+
+def test_a_run_that_lacks_a_change_is_named(rows):
+    other = rows[rows["objective"] != "noise 20 dB"].assign(run="other")
+    assert lacking(summary(rows)) == []
+    assert lacking(summary(pd.concat([rows, other]))) == [
+        "No rows of noise 20 dB of other; its means leave them out: `tenuto natural RUN` adds them."
+    ]
 
 
 def test_stereo_is_coded_as_stereo(tmp_path):

@@ -13,7 +13,7 @@ from filelock import FileLock
 
 from tenuto import metrics
 from tenuto.analysis.systems import remarks_on_runs
-from tenuto.attacks import ReleasedAttack, protocol
+from tenuto.attacks import SNR, Noise, Protocol, ReleasedAttack, protocol
 from tenuto.data import prepare
 from tenuto.errors import ConfigError, FileError, FolderWarning, TenutoError
 from tenuto.evaluation import locking, robustness
@@ -341,6 +341,24 @@ def test_finished_rows_are_returned_without_an_attack(control, rows, monkeypatch
     attacked_rows = robustness.attack(control, BRIEF)
     assert attacked_rows.equals(rows)
     assert left(control) == before
+
+
+def test_rows_of_a_protocol_that_has_changed_are_refused(open_trained):
+    run = open_trained("A2E")
+    budget = SNR(40)
+    own = Protocol(
+        name="own", version=1, description="", attacks=(Noise(budget, draws=1),), domain="waveform"
+    )
+    changed = dataclasses.replace(own, attacks=(Noise(budget, draws=2),))
+    for one, is_same in ((own, True), (changed, False)):
+        description = json.loads(json.dumps(own.at_sample_rate(16000).to_dict()))
+        assert one.matches(description) == is_same
+    assert changed.matches({"attacks": [{"type": "of a package that is gone"}]})
+    robustness.attack(run, BRIEF)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(type(run.files), "read_protocol", lambda *arguments: own.to_dict())
+        with pytest.raises(ConfigError, match=r"had other attacks or budgets .*\. Give the changed"):
+            robustness.attack(run, BRIEF)
 
 
 # The released format

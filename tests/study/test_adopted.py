@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
@@ -12,8 +13,10 @@ import yaml
 from typer.testing import CliRunner
 
 import tenuto
+from tenuto.attacks import PROTOCOLS
 from tenuto.cli.app import app
 from tenuto.errors import ConfigError, TenutoError, TrustError
+from tenuto.evaluation.natural import NATURAL_CHANGES, Gain
 from tenuto.store.study import StudyFolder
 from tenuto.study import plan_study
 from tests import corpora, foreign_models
@@ -98,6 +101,35 @@ def test_finished_work_is_not_repeated_and_the_plan_says_so(study, home):
     assert "Nothing is left to do." in plan.stdout
     assert not tenuto.run_study("study.yaml", "study", "music").failed
     assert {path: path.stat().st_mtime_ns for path in (home / "study" / "runs").rglob("*.*")} == before
+
+
+@pytest.mark.parametrize("lost", ["config.yaml", "split.csv"])
+def test_a_file_that_was_lost_is_made_again(study, home, lost):
+    run = next(run for run in study.runs() if run.name.startswith("waves-1"))
+    path = run.path / lost
+    before = path.read_bytes()
+    path.unlink()
+    left = plan_study(
+        tenuto.api.studies.study_config("study.yaml", "music"), "study", "music", trust=True
+    ).left
+    assert [stage.kind for stage in left if stage.run == run.name] == ["adopt"]
+    assert not tenuto.run_study("study.yaml", "study", "music", trust=True).failed
+    assert path.read_bytes() == before
+
+
+def test_a_natural_variation_and_a_protocol_of_another_form_are_left(study, monkeypatch):
+    config = tenuto.api.studies.study_config("study.yaml", "music")
+    with monkeypatch.context() as patched:
+        patched.setitem(NATURAL_CHANGES._parts, "halved", Gain(-6.0))
+        left = plan_study(config, "study", "music", trust=True).left
+    assert [stage.kind for stage in left] == [*["natural"] * len(study.runs()), "analyse"]
+    published = PROTOCOLS["standard-1"]
+    monkeypatch.setitem(PROTOCOLS._parts, "standard-1", replace(published, attacks=published.attacks[:-1]))
+    left = plan_study(config, "study", "music", trust=True).left
+    assert [stage.kind for stage in left] == [*["attack"] * len(study.runs()), "analyse"]
+    report = tenuto.run_study("study.yaml", "study", "music", trust=True)
+    assert len(report.failed) == len(study.runs())
+    assert "standard-1 had other attacks or budgets when these rows were made" in str(report.failed[0].error)
 
 
 def test_the_command_makes_the_same_run(study):

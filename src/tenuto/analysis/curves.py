@@ -379,6 +379,7 @@ def _remarks(runs: pd.DataFrame, axis: Norm, changes: pd.DataFrame, epsilons: Se
     changed_runs = set(changes["run"]) if len(changes) else set()
     if without := [run for run in names if run not in changed_runs]:
         sentences.append(f"No natural changes of {', '.join(without)}: `tenuto natural RUN` measures them.")
+    sentences += baseline.lacking(changes)
     if len(epsilons) == 2:
         size = f"budget ({axis.label(epsilons[1])})" if axis.in_db else f"epsilon ({epsilons[1]:g})"
         sentences.append(f"One {size}: the curve is a straight line from the clean error.")

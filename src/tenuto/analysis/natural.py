@@ -63,6 +63,17 @@ def summary(rows: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(lines)
 
 
+def lacking(changes: pd.DataFrame) -> list[str]:
+    """A sentence on every change of `summary` that only some of the runs have, and that does not need long clips."""
+    sentences = []
+    for change, own in changes.groupby("change", sort=False) if len(changes) else ():
+        if change != OTHER_EXCERPT and (runs := own.loc[own["clips"] == 0, "run"].tolist()):
+            sentences.append(
+                f"No rows of {change} of {', '.join(runs)}; its means leave them out: `tenuto natural RUN` adds them."
+            )
+    return sentences
+
+
 def _grade(change: str) -> dict[str, Any]:
     kind, strength = GRADED_CHANGES[change]
     return {"kind": kind, "strength": strength, "value": GRADED_KINDS[kind].label(strength)}

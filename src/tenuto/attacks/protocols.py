@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
-from tenuto.attacks.base import Attack, AttackResult, Progress
+from tenuto.attacks.base import Attack, AttackResult, Progress, from_dict
 from tenuto.attacks.bounded import BoundedAttack
 from tenuto.attacks.budgets import Budget
 from tenuto.attacks.calling import Model
@@ -279,6 +279,29 @@ class Protocol:
         if self.domain is None:
             return settings
         return settings | {"domain": self.domain, "budgets": [to_dict(budget) for budget in self.budgets]}
+
+    def matches(self, description: Mapping[str, Any]) -> bool:
+        """Whether a description by `to_dict` has the same attacks and budgets, whatever the sample rate.
+
+        A description of attacks that are not installed cannot be compared; it matches.
+        """
+        try:
+            attacks = [from_dict(one).to_dict() for one in description["attacks"]]
+        except (ConfigError, LookupError, TypeError):
+            return True
+        own = self.to_dict()
+        then = {**description, "attacks": attacks}
+        return all(
+            _without_rate(own.get(name)) == _without_rate(then.get(name))
+            for name in ("attacks", "epsilons", "silence", "budgets")
+        )
+
+
+def _without_rate(value: Any) -> Any:
+    """A description without the sample rate of budgets, which they take from the model."""
+    if isinstance(value, Mapping):
+        return {name: _without_rate(own) for name, own in value.items() if name != "sample_rate"}
+    return [_without_rate(own) for own in value] if isinstance(value, list | tuple) else value
 
 
 NO_GRADIENT = "the model has no gradient. Square, Noise and Transfer work without one."

@@ -129,9 +129,7 @@ def plan(
     out.print(_plan_table(made))
     if reduced := reductions(study):
         out.print(f"Smaller than the paper's: {'; '.join(reduced)}.")
-    out.print(
-        f"{len(made.stages) - len(made.left)} of {len(made.stages)} stages are done. {_time_left(made)}"
-    )
+    out.print(_stages_done(made))
 
 
 def _plan_table(plan: Plan) -> Table:
@@ -149,15 +147,16 @@ def _plan_table(plan: Plan) -> Table:
     return table
 
 
-def _time_left(plan: Plan) -> str:
-    """Expected time of the stages that are left."""
+def _stages_done(plan: Plan) -> str:
+    """How many stages are done, and the expected time of the others."""
+    done = f"{len(plan.stages) - len(plan.left)} of {len(plan.stages)} stages are done."
     if not plan.left:
-        return "Nothing is left to do."
+        return f"{done} Nothing is left to do."
     if plan.unmeasured == len(plan.left):
-        return "The time for the rest is unknown until a run has finished."
+        return f"{done} The time for the rest is unknown until a run has finished."
     measured = len(plan.left) - plan.unmeasured
     unknown = f" The time for the other {plan.unmeasured} is unknown." if plan.unmeasured else ""
-    return f"{measured} take {_time(plan.seconds)}, one after the other.{unknown}"
+    return f"{done} {measured} take {_time(plan.seconds)}, one after the other.{unknown}"
 
 
 def _time(seconds: float) -> str:
@@ -221,13 +220,13 @@ def run(
         out.print(f"failed: {outcome.run}: {outcome.error}", markup=False)
     if report.unfinished:
         made = plan_study(study, folder, place, trust)
-        done = len(made.stages) - len(made.left)
-        out.print(f"Stopped: {done} of {len(made.stages)} stages are done. {_time_left(made)}")
+        out.print(f"Stopped: {_stages_done(made)}")
         out.print("Run the same command again to continue.")
         raise typer.Exit(EXIT_UNFINISHED)
     if len(report.failed) < report.runs:
         files = StudyFolder(folder)
-        out.print(f"Metrics, tables and figures: {files.metrics}, {files.paper}", markup=False)
+        tables = ", tables and figures" * any(files.paper.rglob("table1.*"))  # none of several budgets
+        out.print(f"Metrics{tables}: {files.metrics}, {files.paper}", markup=False)
     if report.failed:
         raise typer.Exit(1)
 

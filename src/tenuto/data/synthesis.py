@@ -116,6 +116,12 @@ def recorded(root: Path, *, clips: int, seconds: float, seed: int) -> dict[str, 
     return checksums
 
 
+def is_complete(root: Path, *, clips: int, seconds: float, seed: int) -> bool:
+    """Whether every file of a corpus is there. Raises `DataError` for a corpus with other settings."""
+    names = recorded(root, clips=clips, seconds=seconds, seed=seed) or {}
+    return bool(names) and all((root / name).is_file() for name in names)
+
+
 def _settings(clips: int, seconds: float, seed: int) -> dict[str, Any]:
     return {"generator": GENERATOR_VERSION, "clips": clips, "seconds": float(seconds), "seed": seed}
 

@@ -36,7 +36,8 @@ from tenuto.models.heads import Prediction
 from tenuto.models.recogniser import predict
 from tenuto.registry import Registry
 from tenuto.store.result_rows import value_columns
-from tenuto.store.rows import NATURAL, write_rows
+from tenuto.store.rows import NATURAL, read_rows, write_rows
+from tenuto.store.run import RunFolder
 
 Waveform = NDArray[np.floating[Any]]
 Progress = Callable[[int], None]
@@ -176,15 +177,22 @@ def natural(run: Run, part: str = "test", progress: Progress | None = None) -> p
         FileError: A recording is not where the data set has it, or mp3 cannot be written.
     """
     origin, tables = origin_of(run), []
-    names = [OTHER_EXCERPT, *NATURAL_CHANGES]
+    names = unmeasured(run.files, part)
     if run.files.has_natural(part):
         tables.append(finished_rows(run, NATURAL, part, origin))
-        names = [name for name in NATURAL_CHANGES if name not in set(tables[0]["objective"])]
         if not names:
             return tables[0]
     prepared = run.material.prepared
     changed = changes(prepared, run.recogniser.inputs, run.part(part).clips, names, progress)
     return write_changes(run, part, changed, before=tables)
+
+
+def unmeasured(run: RunFolder, part: str = "test") -> list[str]:
+    """The variations of natural-1 that a run has no rows of; some may have been registered since."""
+    if not run.has_natural(part):
+        return [OTHER_EXCERPT, *NATURAL_CHANGES]
+    measured = set(read_rows(run.natural(part))["objective"])
+    return [name for name in NATURAL_CHANGES if name not in measured]
 
 
 @repeatable

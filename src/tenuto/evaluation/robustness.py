@@ -125,7 +125,7 @@ def attack(
         AttackError: A clip cannot be attacked; its name is in the message.
         AudioError: A clip is too short to be attacked on its waveform.
         CheckpointError: There are rows of this protocol that belong to earlier weights of the run.
-        ConfigError: A trace of rows that were made without one.
+        ConfigError: A trace of rows that were made without one, or rows of this protocol with other attacks.
         TenutoError: Another process is running this protocol on this run.
     """
     size = default_batch_size(torch.device(device)) if batch_size is None else batch_size
@@ -149,8 +149,13 @@ def attack(
 
 
 def _finished(run: Run, protocol: Protocol, part: str, origin: Origin, trace: bool) -> pd.DataFrame:
-    """Rows that an earlier call has written. Raises `ConfigError` where their traces are asked for and not there."""
+    """Rows that an earlier call has written. Raises `ConfigError` for another protocol, or traces that are missing."""
     rows = finished_rows(run, protocol, part, origin)
+    if not protocol.matches(run.files.read_protocol(protocol, part)):
+        raise ConfigError(
+            f"{run.files.rows(protocol, part)}: {protocol} had other attacks or budgets when these rows were made. "
+            "Give the changed protocol another version, or delete the file and attack again."
+        )
     if trace and not run.files.trace(protocol, part).is_file():
         raise ConfigError(
             f"{run.files.rows(protocol, part)}: was made without `trace`. Delete it, or keep it and leave out `trace`."

@@ -183,7 +183,11 @@ def _parts(
 
 def _check_same(parameter: str, named: Model, sha256: str | None, folder: Path) -> None:
     """Raise `CheckpointError` where code or a file is not what was adopted, before anything is executed."""
-    if isinstance(named, str) and ":" not in named:
+    if isinstance(named, Path) and not named.is_file():
+        raise CheckpointError(
+            f"{named}: the copy of the adopted model is missing. Copy the file of the model there, or adopt it again."
+        )
+    if isinstance(named, str) and ":" not in named and Path(named).suffix not in SUFFIXES.values():
         raise CheckpointError(
             f"{folder}: its {parameter} is a Python object, {named}, which is not stored. Give it again: "
             f"tenuto.open_run(folder, {parameter}=...)."

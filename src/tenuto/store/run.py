@@ -209,6 +209,11 @@ class RunFolder(Folder):
         """Whether training has ended by itself."""
         return is_file(self.training) and is_file(self.checkpoint)
 
+    def is_adopted(self, suffix: str | None) -> bool:
+        """Whether all is there that adopting a model leaves; ``suffix`` is that of the file it keeps a copy of."""
+        copy = [] if suffix is None else [self.model(suffix)]
+        return self.is_trained() and all(map(is_file, (self.config, self.split, *copy)))
+
     def is_evaluated(self) -> bool:
         """Whether the metrics of clean predictions are written, and of the weights in the folder.
 
@@ -272,12 +277,20 @@ class RunFolder(Folder):
             FileError: A damaged file.
         """
         path = self.about(protocol, part)
-        if not is_file(path):
+        if (about := self._read_about(path)) is None:
             return {}
-        attacks = read_json(path).get("attacks")
+        attacks = about.get("attacks")
         if not isinstance(attacks, dict) or not all(isinstance(one, dict) for one in attacks.values()):
             raise FileError(f"{path}: describes no attacks. Delete the file, or attack the run again.")
         return attacks
+
+    def read_protocol(self, protocol: object, part: str = "test") -> dict[str, Any]:
+        """The protocol as it was when its rows were made; empty where that is not recorded. Raises `FileError`."""
+        described = (self._read_about(self.about(protocol, part)) or {}).get("protocol")
+        return described if isinstance(described, dict) else {}
+
+    def _read_about(self, path: Path) -> dict[str, Any] | None:
+        return read_json(path) if is_file(path) else None
 
     def read_rows(self, protocol: object, part: str = "test") -> pd.DataFrame:
         """Rows of a protocol.

@@ -11,7 +11,6 @@ from typing import Any
 from tenuto.attacks import Protocol, protocol
 from tenuto.config import (
     AdversarialConfig,
-    CorpusConfig,
     RunConfig,
     StudyConfig,
     merge,
@@ -22,9 +21,11 @@ from tenuto.data import Dataset, Prepared, open_dataset
 from tenuto.data.base import fingerprint
 from tenuto.data.batches import check, check_labels, check_split
 from tenuto.data.splits import draw
-from tenuto.data.synthesis import recorded
+from tenuto.data.synthesis import is_complete
 from tenuto.errors import ConfigError
+from tenuto.evaluation.natural import unmeasured
 from tenuto.files import sha256_file
+from tenuto.models.adoption import SUFFIXES
 from tenuto.models.systems import NETWORKS, check_network
 from tenuto.settings import first_repeated
 from tenuto.store.natural import GRADED
@@ -76,15 +77,19 @@ class Task:
 def tasks(run: RunFolder, config: RunConfig, study: StudyConfig) -> Iterator[Task]:
     """The stages of a run of a study in their order. Whether one is done is read at each access."""
     attacks = protocols(study)
-    yield Task(TRAIN if config.adopted is None else ADOPT, run.checkpoint, run.is_trained())
+    if config.adopted is None:
+        yield Task(TRAIN, run.checkpoint, run.is_trained())
+    else:
+        yield Task(ADOPT, run.checkpoint, run.is_adopted(SUFFIXES.get(config.adopted.kind)))
     yield Task(EVALUATE, run.metrics, run.is_trained() and run.is_evaluated())
     if has_curves(attacks) or study.natural is not None:
-        yield Task(NATURAL, run.natural(), run.is_trained() and run.has_natural())
+        yield Task(NATURAL, run.natural(), run.is_trained() and not unmeasured(run))
     if study.natural == GRADED:
         has_rows = run.is_trained() and run.has_natural(protocol=GRADED)
         yield Task(NATURAL, run.natural(protocol=GRADED), has_rows, GRADED)
     for attack in attacks:
-        yield Task(ATTACK, run.rows(attack), run.is_trained() and run.is_attacked(attack), attack)
+        done = run.is_trained() and run.is_attacked(attack) and attack.matches(run.read_protocol(attack))
+        yield Task(ATTACK, run.rows(attack), done, attack)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -218,18 +223,12 @@ def identity(study: StudyConfig, folder: Path, root: Path | None) -> Prepared | 
     check_root(study, root)
     if study.corpus is None and root is None:
         return None
-    if study.corpus is not None and not _is_complete(study.corpus, StudyFolder(folder).corpus):
+    if study.corpus is not None and not is_complete(StudyFolder(folder).corpus, **study.corpus.model_dump()):
         return None
     dataset = dataset_of(study, folder, root)
     index = dataset.index
     audio = tuple(sha256_file(path) for path in index.paths)
     return Prepared(dataset.card.name, index, (), fingerprint(index, audio))
-
-
-def _is_complete(corpus: CorpusConfig, root: Path) -> bool:
-    """Whether a corpus is complete. Raises `DataError` for a corpus with other settings."""
-    names = recorded(root, clips=corpus.clips, seconds=corpus.seconds, seed=corpus.seed) or {}
-    return bool(names) and all((root / name).is_file() for name in names)
 
 
 def settled(study: StudyConfig, folder: Path) -> StudyConfig:
