@@ -121,11 +121,11 @@ class Hunt:
         if self.search.precision != "float32":
             # What reached the goal in few digits may miss it in float32, in which the result is judged.
             self.search.precision, longest = "float32", LONGEST
-            self.least = torch.full_like(self.least, math.inf)
-        if self.search.task.transformations is not None:
+        if bisections and self.search.task.transformations is not None:
             # What reached the goal on the draws of one step may miss it on others.
             self.search.is_judging, longest = True, LONGEST_AVERAGED
             self.best = torch.where(per_example(torch.isfinite(self.least), self.best), self.best, self.delta)
+        if longest > 1:
             self.least = torch.full_like(self.least, math.inf)
         self._shorten(bisections, longest)
         is_reached = torch.isfinite(self.least)

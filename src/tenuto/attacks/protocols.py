@@ -287,7 +287,7 @@ class Protocol:
         """
         try:
             attacks = [from_dict(one).to_dict() for one in description["attacks"]]
-        except (ConfigError, LookupError, TypeError):
+        except (ConfigError, LookupError, TypeError, AttributeError):
             return True
         own = self.to_dict()
         then = {**description, "attacks": attacks}
