@@ -86,7 +86,7 @@ def test_the_mean_in_a_figure_is_that_of_the_points_of_every_example():
     traces = [
         attack(MODEL, INPUTS, labels, trace=True, batch_size=size, names="abc").trace for size in (3, 1)
     ]
-    lines = [trace.plot().axes[0].lines[-1].get_xydata() for trace in traces]
+    lines = [np.asarray(trace.plot().axes[0].lines[-1].get_xydata(), float) for trace in traces]
     for trace, line in zip(traces, lines, strict=True):
         points = trace.frame().pivot(index="step", columns="clip", values="best").ffill()
         assert line[:, 0].tolist() == points.index.tolist()
