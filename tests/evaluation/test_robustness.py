@@ -289,6 +289,18 @@ def test_an_interrupted_attack_goes_on_with_other_batches(open_trained, rows):
     assert set(left(run)) == {f"{NAME}.csv", f"{NAME}.json", f"{NAME}.safetensors"}
 
 
+def test_pieces_of_a_protocol_that_has_changed_are_made_again(open_trained, control, monkeypatch):
+    run = open_trained("A2B2E")
+    interrupted(run)
+    (place,) = run.files.all_pieces(BRIEF)
+    path = place / "protocol.json"
+    path.write_text(path.read_text().replace('"iterations": 4', '"iterations": 3'))
+    spent: list[int] = []
+    robustness.attack(run, BRIEF, batch_size=1, progress=spent.append)
+    assert spent == [0] + [1] * 12  # nothing was finished
+    assert left(run) == left(control)
+
+
 def test_traces_go_to_a_file_of_their_own_also_after_an_interruption(open_trained, control, rows):
     with pytest.raises(ConfigError, match=r"\.csv: was made without `trace`\. Delete it"):
         robustness.attack(control, BRIEF, trace=True)

@@ -26,7 +26,7 @@ from tenuto.evaluation.locking import one_process
 from tenuto.evaluation.records import Audibility, Origin, finished_rows, origin_of, perturbations, records
 from tenuto.evaluation.runs import Run
 from tenuto.evaluation.survival import of_saved
-from tenuto.files import Array, join_safetensors, read_safetensors, write_json, write_safetensors
+from tenuto.files import Array, join_safetensors, read_json, read_safetensors, write_json, write_safetensors
 from tenuto.models.recogniser import predict
 from tenuto.models.systems import Network, for_attack
 from tenuto.store.perturbations import key_of
@@ -183,6 +183,10 @@ class _Work:
         self.before_piece, self.trace = before_piece, trace
         # Pieces of other weights are in another folder: training may have gone on between two calls.
         self.pieces = run.files.pieces(protocol, part, origin["checkpoint"], trace)
+        described = self.pieces / "protocol.json"
+        if described.is_file() and not protocol.matches(read_json(described)):
+            shutil.rmtree(self.pieces)  # of a protocol that has changed under its name
+        write_json(described, protocol.to_dict())
         self.members = protocol.members(len(run.recogniser.emotions), run.recogniser.has_gradient)
         self.valid_range = run.recogniser.inputs.valid_range if protocol.silence else None
 
