@@ -289,7 +289,7 @@ def test_an_interrupted_attack_goes_on_with_other_batches(open_trained, rows):
     assert set(left(run)) == {f"{NAME}.csv", f"{NAME}.json", f"{NAME}.safetensors"}
 
 
-def test_pieces_of_a_protocol_that_has_changed_are_made_again(open_trained, control, monkeypatch):
+def test_pieces_of_a_protocol_that_has_changed_are_made_again(open_trained, control):
     run = open_trained("A2B2E")
     interrupted(run)
     (place,) = run.files.all_pieces(BRIEF)
@@ -367,10 +367,11 @@ def test_rows_of_a_protocol_that_has_changed_are_refused(open_trained):
         assert one.matches(description) == is_same
     assert changed.matches({"attacks": [{"type": "of a package that is gone"}]})
     robustness.attack(run, BRIEF)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(type(run.files), "read_protocol", lambda *arguments: own.to_dict())
-        with pytest.raises(ConfigError, match=r"had other attacks or budgets .*\. Give the changed"):
-            robustness.attack(run, BRIEF)
+    (attack,) = BRIEF.attacks
+    edited = dataclasses.replace(BRIEF, attacks=(dataclasses.replace(attack, iterations=3),))
+    assert str(edited) == str(BRIEF)
+    with pytest.raises(ConfigError, match=r"had other attacks or budgets .*\. Give the changed"):
+        robustness.attack(run, edited)
 
 
 # The released format

@@ -30,7 +30,7 @@ from tenuto.store.rows import NATURAL
 from tenuto.store.run import RunFolder
 
 OPENING = ("data", "model", "front_end", "trust")
-"""Arguments of `open_run` that a call passes to it, beside ``root`` and ``cache``."""
+"""Arguments of `open_run` that a call passes to it, in addition to ``root`` and ``cache``."""
 
 
 def opened(run: Run | Source, root: Source | None, progress: Progress, **opening: Any) -> Run:

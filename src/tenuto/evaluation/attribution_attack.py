@@ -185,9 +185,9 @@ def _noise_like(
     drawn = generator.permutation(flat) * generator.choice([-1.0, 1.0], flat.size).astype(flat.dtype)
     noise = torch.from_numpy(drawn).reshape(perturbation.shape).to(perturbation)
     around = budget.around(inputs, ("",))
-    size, wanted = around.size(noise), around.size(perturbation)
-    if not torch.allclose(size, wanted):
-        noise = noise * (wanted / size).to(noise)
+    noise_size, size = around.size(noise), around.size(perturbation)
+    if not torch.allclose(noise_size, size):
+        noise = noise * (size / noise_size).to(noise)
     if (limits := room(inputs, valid_range)) is not None:
         noise = torch.where((noise < limits[0]) | (noise > limits[1]), -noise, noise).clamp(*limits)
     return noise
