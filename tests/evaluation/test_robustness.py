@@ -367,8 +367,7 @@ def test_rows_of_a_protocol_that_has_changed_are_refused(open_trained):
         assert one.matches(description) == is_same
     assert changed.matches({"attacks": [{"type": "of a package that is gone"}]})
     robustness.attack(run, BRIEF)
-    (attack,) = BRIEF.attacks
-    edited = dataclasses.replace(BRIEF, attacks=(dataclasses.replace(attack, iterations=3),))
+    edited = dataclasses.replace(BRIEF, attacks=protocol("paper-2025-released", iterations=3).attacks)
     assert str(edited) == str(BRIEF)
     with pytest.raises(ConfigError, match=r"had other attacks or budgets .*\. Give the changed"):
         robustness.attack(run, edited)
