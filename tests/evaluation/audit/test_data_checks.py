@@ -87,6 +87,25 @@ def test_clips_without_an_owner_are_not_taken_for_separate(kind, owners, verdict
     assert words in result.sentence
 
 
+def test_every_clip_of_the_part_and_no_other_is_attacked():
+    def judged(test, clips=NAMES[:20]):
+        rows = source(bounded(clips=20).query("clip in @clips"))
+        return finding("every-clip", rows, Data(split=Split(NAMES[25:], (), test)))
+
+    whole = judged(NAMES[:20])
+    assert (whole.verdict, whole.value) == (PASS, 0)
+    assert whole.sentence.endswith("20 of 20 test clips were attacked.")
+    fewer = judged(NAMES[:20], NAMES[1:19])
+    assert (fewer.verdict, fewer.value) == (FAIL, 2)
+    assert fewer.sentence.endswith("18 of 20 test clips were attacked; 000 was not.")
+    exchanged = judged((*NAMES[:19], "020"))
+    assert (exchanged.verdict, exchanged.value) == (FAIL, 2)
+    assert exchanged.sentence.endswith(
+        "19 of 20 test clips were attacked; 020 was not; 1 of other parts were, the first 019."
+    )
+    assert finding("every-clip", source(bounded()), Data()).verdict is NOT_RECORDED
+
+
 @pytest.fixture
 def recordings(tmp_path, monkeypatch):
     """Thirty recordings; a function that gives clips the sound of others and exchanges columns."""

@@ -203,6 +203,28 @@ def _no_recordings(evidence: Evidence) -> str:
     return f"needs the recordings; give the data with {_how(evidence)}."
 
 
+@check("every-clip", "Do the rows hold every clip of their part of the split, and no other?")
+def every_clip(evidence: Evidence) -> Finding:
+    """Compare the attacked clips with those of the split: a mean over some of them is not that of the test clips."""
+    part, index = str(evidence.rows["split"].iloc[0]), evidence.data.known()
+    findings = []
+    for run in evidence.runs:
+        split = evidence.split(run)
+        if split is None:
+            return not_recorded("every-clip", "the rows do not record the split: give `split=FILE`.")
+        rows = evidence.rows[evidence.rows["run"] == run]
+        attacked, expected = tuple(dict.fromkeys(rows["clip"].astype(str))), split.part(part)
+        if index is not None:
+            attacked, expected = aligned(attacked, index), aligned(expected, index)
+        lacking, others = sorted(set(expected) - set(attacked)), sorted(set(attacked) - set(expected))
+        sentence = f"{len(expected) - len(lacking)} of {len(expected)} {part} clips were attacked"
+        sentence += f"; {lacking[0]} was not" if lacking else ""
+        sentence += f"; {len(others)} of other parts were, the first {others[0]}" if others else ""
+        wrong = len(lacking) + len(others)
+        findings.append((run, judged("every-clip", wrong, 0, f"{sentence}.", fail=wrong > 0)))
+    return worst(findings)
+
+
 @check("labels", "Does the attack know the labels?")
 def labels(evidence: Evidence) -> Finding:
     """Count attacks whose objective compares with the label, by the column ``uses_label`` or the attack itself."""

@@ -45,7 +45,7 @@ ORDER = (
     *("saved-budget", "sound-budget", "saved-norm", "saved-prediction", "survival", "certificate"),
     *("gradients", "finite-differences", "repeatable", "unstable-predictions"),
     *("silent-success", "incomplete-optimisation", "longer-search"),
-    *("unbounded", "normalisation", "albums", "artists", "duplicates"),
+    *("unbounded", "every-clip", "normalisation", "albums", "artists", "duplicates"),
     *("label-order", "labels"),
 )
 """Checks in the order of the report; those that other packages add follow by name."""
