@@ -6,6 +6,7 @@ import shutil
 import pytest
 import soundfile
 
+from tenuto.api.outcomes import file_names
 from tenuto.files import read_csv
 
 BUDGETS = (0.02, 0.05)
@@ -98,6 +99,12 @@ def test_other_emotions_of_names_with_folders_become_one_word(tenuto, own_run, o
     assert list(result["concepts"]["before"]) == ["roughness"]
     assert "/" in clip
     assert (tmp_path / "shown" / (clip.replace("/", "_") + ".png")).is_file()
+
+
+def test_no_file_of_a_clip_replaces_that_of_another():
+    clips = ["a/b", "a_b", r"a\b", "A_B", "a_b-2", "a"]
+    names = file_names(clips)
+    assert [names[clip] for clip in clips] == ["a_b", "a_b-2", "a_b-3", "A_B-4", "a_b-2-2", "a"]
 
 
 def clip_of(folder, part):

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import html
+import itertools
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -119,11 +120,20 @@ def attack_name(clip: Resynthesis) -> str:
     return f"{clip.attack['protocol']}{budget}"
 
 
-def write_clip(
-    clip: Resynthesis, folder: Path, scale: tuple[float, float] = SCALE, name: str = ""
-) -> list[Path]:
-    """Write picture, on this rating scale, and sounds of one clip, by default under its name without slashes."""
-    name = name or re.sub(r"[/\\]", "_", clip.clip)
+def file_names(clips: Iterable[str]) -> dict[str, str]:
+    """Clip -> a file name without slashes; where several clips would share one, the later are numbered."""
+    names: dict[str, str] = {}
+    taken: set[str] = set()
+    for clip in clips:
+        flat = re.sub(r"[/\\]", "_", clip)
+        candidates = itertools.chain([flat], (f"{flat}-{number}" for number in itertools.count(2)))
+        names[clip] = next(name for name in candidates if name.casefold() not in taken)
+        taken.add(names[clip].casefold())
+    return names
+
+
+def write_clip(clip: Resynthesis, folder: Path, name: str, scale: tuple[float, float] = SCALE) -> list[Path]:
+    """Write picture, on this rating scale, and sounds of one clip, all called ``name``."""
     pictures = save(clip_figure(clip, scale), folder / name).values()
     sounds = [write_bytes(folder / f"{name}-{which}.wav", clip.sound(which, "wav")) for which in SOUNDS]
     return [*pictures, *sounds]

@@ -36,7 +36,7 @@ class RecordingAttack(recording.AttackedRecording):
             FileError: The folder cannot be written.
         """
         folder, name = Path(folder), f"{self.row['clip']}-attack"
-        shown = write_clip(self.resynthesis, folder, self.scale, name)
+        shown = write_clip(self.resynthesis, folder, name, self.scale)
         rows = write_csv(folder / f"{name}.csv", self.rows)
         return [rows, write_safetensors(folder / f"{name}.safetensors", self.arrays, {}), *shown]
 

@@ -23,7 +23,7 @@ from tenuto.api.attributing import attribute_clip
 from tenuto.api.auditing import Audit, audit_run
 from tenuto.api.certificates import Certificates, Numbers, Request, certify_run
 from tenuto.api.datasets import data_config, find_data, prepare
-from tenuto.api.outcomes import ClipsShown, Metrics, attack_name, write_clip, write_intervention
+from tenuto.api.outcomes import ClipsShown, Metrics, attack_name, file_names, write_clip, write_intervention
 from tenuto.api.progress import SILENT, Progress
 from tenuto.api.universals import fit_universal
 from tenuto.attacks import BoundedAttack, Budget, Objective, Protocol, Region, protocol
@@ -369,12 +369,12 @@ class Run(Displayed, runs.Run):
         names = [clips] if isinstance(clips, str) else list(clips)
         rows = saved_rows(self.files, self._part_of(names), protocol, epsilon, db=db, norm=norm)
         names = names or list(rows["clip"])
-        results, files = [], {}
+        results, files, stems = [], {}, file_names(self.material.prepared.index.clips)
         scale = label_scale(self.config.data) or self.material.prepared.index.label_scale
         with self.progress.bar("clips", len(names)) as advance:
             for result in resynthesis.resynthesise_clips(self, rows, names):
                 folder = self.folder / "shown" / attack_name(result) if out is None else Path(out)
-                files[result.clip] = write_clip(result, folder, scale)
+                files[result.clip] = write_clip(result, folder, stems[result.clip], scale)
                 results.append(result)
                 advance(1)
         return ClipsShown(self.name, tuple(results), files, scale)
