@@ -6,9 +6,11 @@ import pytest
 
 import tenuto
 from tenuto.analysis.certificates import sandwich, summary
+from tenuto.analysis.words import upper_bound
 from tenuto.data.excerpts import SPECTROGRAM_UNIT, WAVEFORM_UNIT
 from tenuto.errors import DataError, FileError
 from tenuto.files import sha256_file, write_csv
+from tenuto.reporting.certificates import show_sandwich
 from tenuto.store.run import RunFolder
 
 
@@ -73,6 +75,13 @@ def test_the_ends_of_the_scale_are_no_certificate():
     both = sandwich(table)
     np.testing.assert_allclose(both.table["certified_mae"], [0.3, np.nan])
     assert both.remarks == ("sigma 0.2: at some radii there are too few draws for a bound.",)
+
+
+def test_a_bound_is_printed_rounded_up():
+    table = rows().assign(high=lambda table: table["high"] + 1e-5)
+    shown = show_sandwich(sandwich(table))
+    assert shown["Certificate"].tolist() == ["0.301", "0.501"]
+    assert [upper_bound(value, 2) for value in (0.3, 0.300000001, float("nan"))] == ["0.30", "0.31", "–"]
 
 
 def test_bounds_of_several_confidences_are_said_to_be():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from decimal import ROUND_CEILING, Decimal
 
 import pandas as pd
 
@@ -16,6 +17,17 @@ NOTHING = "–"
 def number(value: float, pattern: str) -> str:
     """A number by a format pattern, a dash for NaN."""
     return NOTHING if math.isnan(value) else format(value, pattern)
+
+
+def upper_bound(value: float, decimals: int) -> str:
+    """A number that nothing exceeds, rounded up so that this stays true; a dash for NaN.
+
+    >>> upper_bound(0.1131, 3), upper_bound(0.113, 3)
+    ('0.114', '0.113')
+    """
+    if math.isnan(value):
+        return NOTHING
+    return str(Decimal(repr(float(value))).quantize(Decimal(1).scaleb(-decimals), ROUND_CEILING))
 
 
 def short_unit(unit: str) -> str:

@@ -15,7 +15,7 @@ from rich.table import Table
 from tenuto import metrics
 from tenuto.analysis.survival import STORAGE, survival
 from tenuto.analysis.systems import at_budgets
-from tenuto.analysis.words import number
+from tenuto.analysis.words import number, upper_bound
 from tenuto.cli.common import notes, out
 from tenuto.cli.options import with_options
 from tenuto.store.budgets import norm_of
@@ -173,6 +173,10 @@ def _attacked(budget: str, rows: pd.DataFrame) -> str:
     return worst if rows["epsilon"].isna().all() else escape(f"{worst}, {budget}")
 
 
+BOUNDS = ("certified_mae", "moved")
+"""Columns of the summary of certificates that nothing exceeds."""
+
+
 def certificate_table(summary: pd.DataFrame, title: str) -> Table:
     """A line per sigma and radius: errors and largest changes of the smoothed model."""
     names = [
@@ -186,9 +190,11 @@ def certificate_table(summary: pd.DataFrame, title: str) -> Table:
     for line in summary.to_dict("records"):
         decibels = line["snr_db"]
         radius = f"{line['radius']:g}" if decibels != decibels else f"{decibels:g} dB SNR"
-        values = (number(line[name], ".4f") for name in names)
+        values = (
+            upper_bound(line[name], 4) if name in BOUNDS else number(line[name], ".4f") for name in names
+        )
         table.add_row(f"{line['sigma']:g}", radius, *values, str(line["clips"]))
-    table.caption = "certified: no perturbation inside the radius can do more to the smoothed model"
+    table.caption = "certified mae and moved: no perturbation inside the radius can do more; rounded up"
     return table
 
 

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from tenuto.analysis.certificates import Sandwich
+from tenuto.analysis.words import upper_bound
 from tenuto.reporting import tables
 from tenuto.reporting.figures.certificates import sandwich
 from tenuto.reporting.figures.style import save
@@ -26,7 +27,7 @@ def show_sandwich(both: Sandwich) -> pd.DataFrame:
         "Model": tables.numbers(table["model_mae"], ".3f"),
         "Smoothed": tables.numbers(table["clean_mae"], ".3f"),
         "Attack": tables.numbers(table["attacked_mae"], ".3f"),
-        "Certificate": tables.numbers(table["certified_mae"], ".3f"),
+        "Certificate": [upper_bound(value, 3) for value in table["certified_mae"]],
         "Clips": table["clips"],
     }
     return pd.DataFrame(shown, dtype=str)
@@ -39,7 +40,7 @@ def caption_sandwich(both: Sandwich) -> str:
     return (
         f"Mean absolute error over clips and outputs{several}. Model: without noise. Smoothed: median over noise of "
         "standard deviation sigma. Attack: reached by a perturbation with an L2 norm up to the radius. Certificate: no "
-        "such perturbation exceeds it, with the confidence of the rows."
+        "such perturbation exceeds it, with the confidence of the rows; rounded up."
     )
 
 
