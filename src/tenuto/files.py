@@ -268,19 +268,24 @@ def _whole_rows(
 
 
 def _records(content: str, separator: str, path: str | Path) -> Iterator[tuple[int, list[str]]]:
-    """Line number and fields of every row with a field that is not blank, the header first."""
+    """Line number and fields of every row with a field that is not blank, the header first, see `is_content`."""
     lines = io.StringIO(content, newline=None)  # ends of any kind
     reader = csv.reader(lines, delimiter=separator, strict=True, skipinitialspace=True)
     line = 1
     try:
         for fields in reader:
-            if any(map(str.strip, fields)):
+            if is_content(fields, separator):
                 yield line, fields
             line = reader.line_num + 1
     except csv.Error as error:
         raise FileError(
             f"{path}: line {line} is not a row of a table ({error}). Correct its quotation marks."
         ) from error
+
+
+def is_content(fields: Sequence[str], separator: str) -> bool:
+    """Whether a line of a table is neither blank nor ``sep=;``, by which Excel is told the separator."""
+    return any(map(str.strip, fields)) and not re.fullmatch("sep=.", separator.join(fields), re.IGNORECASE)
 
 
 def _normalised(name: str) -> str:

@@ -16,7 +16,7 @@ import pandas as pd
 from tenuto.config import FolderConfig
 from tenuto.data.base import Labels, as_number, clip_name, ratings as read_ratings
 from tenuto.errors import DataError, Problems, one_line, quote
-from tenuto.files import read_csv, read_text
+from tenuto.files import is_content, read_csv, read_text
 
 Reader = Callable[..., Labels]
 SEPARATORS = {",": ",", ";": ";", "tab": "\t", "\t": "\t"}
@@ -40,7 +40,7 @@ def separator_of(content: str, columns: Sequence[str]) -> str:
     def fit(separator: str) -> tuple[int, int]:
         records = csv.reader(io.StringIO(content, newline=None), delimiter=separator, skipinitialspace=True)
         try:
-            header = next((fields for fields in records if any(map(str.strip, fields))), [])
+            header = next((fields for fields in records if is_content(fields, separator)), [])
         except csv.Error:  # a quotation mark opens a field of half the file
             return 0, 0
         return len(set(columns) & {name.strip() for name in header}), len(header)
