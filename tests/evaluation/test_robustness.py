@@ -88,7 +88,7 @@ def test_evaluate_measures_every_part(control):
         expected = metrics.evaluate(clips.labels, prediction, control.recogniser.emotions)
         assert set(report[part]) == {"r2", "correlation", "rmse", "mse", "mae"}
         for metric, values in expected.items():
-            assert report[part][metric] == pytest.approx(values, abs=1e-5)
+            assert report[part][metric] == pytest.approx(values, rel=1e-6, abs=1e-5)
 
 
 def test_evaluate_writes_what_it_returns(control):
