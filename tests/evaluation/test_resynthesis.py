@@ -6,6 +6,7 @@ import dataclasses
 import io
 import json
 import math
+import re
 import shutil
 
 import numpy as np
@@ -19,7 +20,7 @@ from tenuto.audio import SAMPLE_RATE, load_audio
 from tenuto.data import prepare
 from tenuto.data.excerpts import fixed_starts
 from tenuto.data.splits import draw
-from tenuto.errors import CheckpointError, ConfigError, DataError
+from tenuto.errors import CheckpointError, ConfigError, DataError, FileError
 from tenuto.evaluation.resynthesis import STATES, mean_survival, resynthesise, resynthesise_clips
 from tenuto.evaluation.robustness import attack
 from tenuto.evaluation.runs import open_run
@@ -291,6 +292,15 @@ def test_a_run_without_attacks_names_the_command(copied):
     shutil.rmtree(copied.folder / "attacks")
     with pytest.raises(ConfigError, match=r"of test clips\. Make them with `tenuto attack .* --split test`"):
         saved_rows(copied.files)
+
+
+@pytest.mark.parametrize("protocol", [None, str(ATTACK)])
+def test_lost_perturbations_are_named_with_the_rows_that_keep_them_from_being_made(copied, protocol):
+    (copied.folder / "attacks" / f"{ATTACK}.safetensors").unlink()
+    name = re.escape(str(ATTACK))
+    message = rf"{name}\.safetensors: missing, although there are rows\. Delete .*{name}\.csv, then attack"
+    with pytest.raises(FileError, match=message):
+        saved_rows(copied.files, protocol=protocol)
 
 
 def test_another_part_needs_an_attack_of_its_own(run):

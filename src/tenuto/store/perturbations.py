@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-from tenuto.errors import ConfigError, DataError, did_you_mean
+from tenuto.errors import ConfigError, DataError, FileError, did_you_mean
 from tenuto.files import Array, SafetensorsFile
 from tenuto.store.rows import at_budget
 from tenuto.store.run import RunFolder
@@ -92,12 +92,14 @@ def worst_rows(run: RunFolder, part: str, protocol: str | None) -> pd.DataFrame:
     Raises:
         ConfigError: No such protocol, or several and none chosen.
         DataError: Rows of an earlier version without settings.
+        FileError: The perturbations of these rows are missing.
     """
     protocols = run.perturbed_protocols(part)
     if protocol is None and len(protocols) > 1:
         raise ConfigError(f"{run.attacks}: contains {', '.join(protocols)}. Choose one with `protocol`.")
     protocol = protocol or next(iter(protocols), "")
     if protocol not in protocols:
+        _check_not_lost(run, part, protocol)
         named = f" by {protocol}" if protocol else ""
         hint = f" {did_you_mean(protocol, protocols)}" if protocols else ""
         raise ConfigError(
@@ -109,3 +111,13 @@ def worst_rows(run: RunFolder, part: str, protocol: str | None) -> pd.DataFrame:
         path = run.rows(protocol, part)
         raise DataError(f"{path}: no column {', '.join(missing)}. Delete the file and attack the run again.")
     return rows[rows["worst"].astype(bool)].reset_index(drop=True)
+
+
+def _check_not_lost(run: RunFolder, part: str, protocol: str) -> None:
+    """Raise `FileError` where rows exist whose perturbations are gone: attacking again would only read the rows."""
+    for name in [protocol] if protocol else run.protocols(part):
+        if run.is_attacked(name, part):
+            raise FileError(
+                f"{run.perturbations(name, part)}: missing, although there are rows. Delete {run.rows(name, part)}, "
+                "then attack the run again as before."
+            )
