@@ -51,7 +51,12 @@ class Evaluator:
             ``emotions`` and perhaps ``concepts``, or with a single entry. A single output may have shape (n,).
         output: Key of the emotions in a dict with other keys.
         may_be_random: Leave out the warning, for an attack that averages over draws.
+
+    Attributes:
+        dtype: Of the emotions as the model returned them, after an evaluation.
     """
+
+    dtype: torch.dtype
 
     def __init__(self, model: Model, output: str | None = None, may_be_random: bool = False) -> None:
         self.model = model
@@ -91,7 +96,9 @@ class Evaluator:
                 ) from error
             raise
         self._has_run = True
-        outputs = Outputs(emotions_of(returned, like, self.output), _concepts_of(returned, like))
+        emotions = _emotions(returned, like, self.output)
+        self.dtype = emotions.dtype
+        outputs = Outputs(emotions.to(like, copy=True), _concepts_of(returned, like))
         self._evaluations += 1
         if self._evaluations <= CHECKED and self._is_random(inputs, outputs.emotions.detach(), before):
             self._evaluations = CHECKED
@@ -167,6 +174,11 @@ def emotions_of(returned: Any, like: Tensor, output: str | None = None) -> Tenso
     Raises:
         AttackError: There are no emotions, they have another shape than ``like``, or they are complex.
     """
+    return _emotions(returned, like, output).to(like, copy=True)
+
+
+def _emotions(returned: Any, like: Tensor, output: str | None) -> Tensor:
+    """The emotions themselves, in the model's own floating point type."""
     emotions = _pick(returned, output)
     if not isinstance(emotions, Tensor):
         raise AttackError(
@@ -182,7 +194,7 @@ def emotions_of(returned: Any, like: Tensor, output: str | None = None) -> Tenso
             f"The model returned emotions of shape {tuple(emotions.shape)}, but the targets have shape "
             f"{tuple(like.shape)}: attack it with the labels it was trained for."
         )
-    return _real(emotions, "emotions").to(like, copy=True)
+    return _real(emotions, "emotions")
 
 
 def _real(values: Tensor, role: str) -> Tensor:

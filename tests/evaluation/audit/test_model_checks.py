@@ -90,6 +90,35 @@ def test_another_gradient_than_the_function_s_is_found():
     assert result.value == pytest.approx(2, abs=1e-4)
 
 
+def casting(before=torch.float64, after=torch.float64, grid=0.0):
+    """A tanh of the linear model that computes or returns less than float64, or rounds behind the gradient."""
+    model = planted.Linear().double()
+
+    def call(inputs):
+        emotions = torch.tanh(model(inputs.to(before).double()))
+        if grid:
+            emotions = emotions + (torch.round(emotions / grid) * grid - emotions).detach()
+        return emotions.to(after)
+
+    return call
+
+
+@pytest.mark.parametrize(
+    ("settings", "verdict"),
+    [
+        ({}, PASS),
+        ({"before": torch.float32}, PASS),
+        ({"after": torch.float32}, PASS),
+        ({"after": torch.bfloat16}, NOT_RECORDED),
+        ({"after": torch.float16}, NOT_RECORDED),
+        ({"grid": 1e-3}, FAIL),
+        ({"grid": 0.1, "after": torch.float32}, FAIL),
+    ],
+)
+def test_rounding_to_a_type_is_told_from_a_wrong_gradient(settings, verdict):
+    assert examination.finite_differences(subject(casting(**settings))).verdict is verdict
+
+
 def test_a_model_that_draws_new_noise_is_found():
     torch.manual_seed(0)
     one = subject(planted.Stochastic())

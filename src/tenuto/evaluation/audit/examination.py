@@ -32,7 +32,7 @@ from tenuto.attacks import (
     left_as_found,
 )
 from tenuto.attacks.budgets import Euclidean
-from tenuto.attacks.calling import input_gradient
+from tenuto.attacks.calling import Evaluator, input_gradient
 from tenuto.data.excerpts import SPECTROGRAM_UNIT
 from tenuto.errors import AttackError, ModelError, one_line
 from tenuto.evaluation.audit.findings import Finding, Verdict, judged, not_recorded
@@ -51,6 +51,15 @@ STAND_IN = APGD(budget=BUDGET, objective=AbsoluteError(), steps=STEPS)
 STEP = 1e-8
 """Change of every entry for a finite difference, in standard deviations of the inputs: so small that few activations
 cross a kink of ReLU or max-pooling, and so large that float64 resolves it."""
+
+COARSE_STEPS = (1e-5, 1e-4, 1e-3)
+"""The same for models that cast to float32 or less and do not resolve it; the one with the best agreement counts."""
+
+UNRESOLVED = 1e-14
+"""A change, in standard deviations, that moves a prediction in float64 and leaves one in float32 as it is."""
+
+UNDECIDED = 0.2
+"""Largest relative difference that rounding to bfloat16 inside a model causes with such steps."""
 
 OFFSET = 1e-3
 """How far from the clip the comparison is made, in standard deviations: at digital silence max-pooling meets exact
@@ -238,30 +247,49 @@ def finite_differences(subject: Subject) -> Finding:
         model = copy.deepcopy(model).double()
     chance = torch.Generator().manual_seed(0)
     offset = torch.rand(subject.inputs.shape, generator=chance, dtype=torch.float64) * 2 - 1
-    step = OFFSET * subject.budget.epsilon / EPSILON
-    inputs = subject.inputs.double() + step * offset.to(subject.inputs.device)
+    inputs = subject.inputs.double() + OFFSET * subject.budget.epsilon / EPSILON * offset.to(
+        subject.inputs.device
+    )
     gradient = _error_gradient(model, inputs, labels)
     signs = torch.randint(0, 2, inputs.shape, generator=chance).to(inputs) * 2 - 1
-    size = STEP * float(inputs.std().clamp_min(1e-6))
-    largest = 0.0
-    for direction in (gradient.sign(), signs):
-        ahead, behind = (mean_errors(model, inputs + way * size * direction, labels) for way in (1.0, -1.0))
-        measured = (ahead - behind) / (2 * size)
-        expected = (gradient * direction).flatten(1).sum(dim=1)
-        # Along random signs the parts cancel; a hundredth of what they could sum to is no zero to divide by.
-        scale = torch.maximum(
-            torch.maximum(measured.abs(), expected.abs()), gradient.abs().flatten(1).sum(dim=1) / 100
+    deviation = float(inputs.std().clamp_min(1e-6))
+
+    def apart(step: float, least: float) -> float:
+        """Largest relative difference with this step; ``least`` is the share of the gradient that is no zero."""
+        sizes = []
+        for direction in (gradient.sign(), signs):
+            change = step * deviation * direction
+            ahead, behind = (mean_errors(model, inputs + way * change, labels) for way in (1.0, -1.0))
+            measured = (ahead - behind) / (2 * step * deviation)
+            expected = (gradient * direction).flatten(1).sum(dim=1)
+            # Along random signs the parts cancel; a small share of what they could sum to is no zero to divide by.
+            scale = torch.maximum(measured.abs(), expected.abs())
+            scale = torch.maximum(scale, least * gradient.abs().flatten(1).sum(dim=1))
+            sizes.append(torch.where(measured == expected, 0.0, (measured - expected).abs() / scale))
+        return float(torch.nan_to_num(torch.cat(sizes), nan=torch.inf).max())
+
+    evaluator = Evaluator(model, may_be_random=True)
+    if evaluator(inputs, labels) and evaluator.dtype.itemsize < torch.float32.itemsize:
+        return not_recorded(
+            "finite-differences", f"the model returns {evaluator.dtype}, too coarse for differences."
         )
-        apart = torch.where(
-            measured == expected, torch.zeros_like(expected), (measured - expected).abs() / scale
-        )
-        largest = max(largest, float(torch.nan_to_num(apart, nan=torch.inf).max()))
+    largest, step = apart(STEP, 0.01), STEP
+    if largest > AGREEMENT:
+        unresolved = predict(model, inputs + UNRESOLVED * deviation * gradient.sign(), labels)
+        if (unresolved == predict(model, inputs, labels)).all(dim=1).any():
+            largest, step = min((apart(step, 0.1), step) for step in COARSE_STEPS)
+            if AGREEMENT < largest <= UNDECIDED:
+                return not_recorded(
+                    "finite-differences",
+                    f"the model does not compute in float64: differences with steps of {step:g} std deviate by "
+                    f"{largest:.2g} from the gradient, which rounding can cause.",
+                )
     return judged(
         "finite-differences",
         largest,
         AGREEMENT,
-        f"autograd and finite differences of the error differ by at most {largest:.2g}, relatively, along the gradient "
-        f"and along random signs on {len(inputs)} clips.",
+        f"autograd and finite differences of the error (steps of {step:g} std) differ by at most {largest:.2g}, "
+        f"relatively, along the gradient and along random signs on {len(inputs)} clips.",
         fail=not largest <= AGREEMENT,
     )
 
