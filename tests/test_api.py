@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import shutil
 from pathlib import Path
@@ -15,11 +16,14 @@ from typer.testing import CliRunner
 
 import tenuto
 from tenuto.api.comparing import list_places
-from tenuto.attacks import APGD, Linf, Noise, Region, Unbounded
+from tenuto.api.single_attacks import as_protocol, with_siblings
+from tenuto.attacks import APGD, Foreign, Linf, Noise, Region, ReleasedAttack, Transfer, Unbounded
 from tenuto.cli.app import app
 from tenuto.cli.options import with_options
-from tenuto.config import StudyConfig, merge, preset_study
+from tenuto.config import RunConfig, StudyConfig, merge, preset_study
+from tenuto.data import Normalisation
 from tenuto.errors import AudioError, CheckpointError, ConfigError, DataError
+from tenuto.evaluation.runs import Sibling
 from tests import corpora, short
 from tests.reporting import made_up
 
@@ -102,6 +106,44 @@ def test_a_protocol_takes_settings_and_an_attack_has_its_own(run):
     assert set(rows["protocol"]) == {"paper-2025-released+iterations=2+step_size=0.05"}
     with pytest.raises(ConfigError, match="settings belong to a protocol given by its name"):
         run.attack(Noise(Linf(0.1)), draws=3)
+
+
+def test_rows_of_one_sibling_are_not_taken_for_those_of_another(run, study):
+    other = tenuto.load(next((study / "runs").glob("A2E-*")))
+    rows = {}
+    for name, source in (("itself", run.model), ("other", other), ("again", other)):
+        rows[name] = run.attack(Transfer(Linf(0.05), source=source, steps=2))
+    assert rows["other"].equals(rows["again"])
+    assert rows["itself"]["protocol"].iloc[0] != rows["other"]["protocol"].iloc[0]
+    gradient = run.attack(APGD(Linf(0.05), steps=2))  # a sibling with the same weights takes the same steps
+    np.testing.assert_allclose(rows["itself"]["loss"], gradient["loss"], atol=1e-6)
+
+
+def test_a_sibling_is_fed_inputs_in_its_own_normalisation(run):
+    inputs = dataclasses.replace(run.model.inputs, normalisation=Normalisation(mean=-60.0, deviation=7.0))
+    shifted = dataclasses.replace(run.model, inputs=inputs)
+    (attack,) = with_siblings(as_protocol(Transfer(Linf(0.05), source=shifted)), run).attacks
+    assert isinstance(attack.source, Sibling)
+    own = run.model.inputs.normalisation
+    assert attack.source.scale == pytest.approx(own.deviation / 7)
+
+
+def test_functions_of_one_name_are_two_attacks(run):
+    def foreign(size):
+        def call(model, inputs, labels):
+            return inputs + size
+
+        return run.attack(Foreign(Linf(0.05), call=call))
+
+    small, large = foreign(0.01), foreign(0.04)
+    assert small["protocol"].iloc[0] != large["protocol"].iloc[0]
+    assert large["linf"].max() > 2 * small["linf"].max()
+    assert foreign(0.01).equals(small)
+
+
+def test_the_released_attack_is_its_protocol(run):
+    rows = run.attack(ReleasedAttack(iterations=2, step_size=0.05))
+    assert rows.equals(run.attack("paper-2025-released", iterations=2, step_size=0.05))
 
 
 def test_metrics_are_a_table_and_those_of_the_command(run, folder):
@@ -315,6 +357,45 @@ def test_what_is_no_run_is_named(run, call, message):
         call(run.model)
 
 
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda run: run.attack(0.1), r"an attack such as APGD\(Linf\(0\.05\)\), got 0\.1"),
+        (lambda run: tenuto.attack_recording(run, "song.wav", 5), "an attack such as"),
+        (lambda run: run.universal(0.1), r"the budget must be one such as Linf\(0\.05\), got 0\.1"),
+        (
+            lambda run: run.universal(Linf(0.1), epoch=3),
+            "Universal has no setting 'epoch'. Did you mean epochs",
+        ),
+        (lambda run: run.certify(sigma=0.1, drws=3), "Smoothing has no setting 'drws'. Did you mean draws"),
+        (lambda run: run.attack(APGD(Linf(0.1)), device="gpu"), "device gpu: unknown"),
+        (lambda run: run.universal(Linf(0.1), device="gpu"), "device gpu: unknown"),
+        (lambda run: tenuto.attack_recording(run, "song.wav", device="gpu"), "device gpu: unknown"),
+        (
+            lambda run: run.set_concepts({"dissonance": "high"}),
+            "dissonance is set to 'high'; it must be a finite",
+        ),
+        (
+            lambda run: tenuto.predict(run.folder, "song.wav", root="a"),
+            "root: a model is opened without a data",
+        ),
+        (lambda run: tenuto.explain("a2e-soundtracks", "song.wav", "a"), "root: a2e-soundtracks is no run"),
+        (lambda run: tenuto.prepare("a", 5), "must be the name of a data set or its settings, got int"),
+    ],
+)
+def test_what_cannot_be_is_refused_in_the_words_of_the_call(run, call, message):
+    with pytest.raises(ConfigError, match=message):
+        call(run)
+
+
+def test_a_data_set_may_be_given_by_its_name(study, tmp_path):
+    corpus = study / "corpus"
+    assert len(tenuto.prepare(corpus, "synthetic", cache=study / "cache").index) == 30
+    assert tenuto.validate(corpus, "synthetic", cache=study / "cache").ok
+    with pytest.raises(ConfigError, match="Unknown data set 'syntetic'"):
+        tenuto.train(tmp_path, data="syntetic")
+
+
 def test_places_are_one_or_any_number_of_them(run):
     for one in ("a", Path("a"), run):
         assert list_places(one) == [one]
@@ -385,6 +466,17 @@ def test_parameters_become_options():
     of_attack = "steps must be a whole number, got 'few'."  # `--setting steps=few`; train alone has --steps
     assert with_options(of_attack, "attack") == of_attack
     assert with_options(of_attack, "train") == f"--{of_attack}"
+
+
+def test_a_whole_configuration_takes_no_other_settings(tmp_path):
+    with pytest.raises(ConfigError, match=r"^system, seed: `config` is the whole configuration"):
+        tenuto.train(tmp_path, RunConfig(), system="A2E", seed=99)
+
+
+def test_a_study_on_a_device_that_is_not_there_is_refused_at_once(tmp_path):
+    with pytest.raises(ConfigError, match="device gpu: unknown"):
+        tenuto.run_study(preset_study("demo"), tmp_path / "study", device="gpu")
+    assert not (tmp_path / "study").exists()
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,8 @@ import pandas as pd
 from tenuto.api.datasets import find_data
 from tenuto.api.outcomes import ClipsShown, Metrics
 from tenuto.api.progress import SILENT, Progress
-from tenuto.api.runs import Domain, Run, Source, open_run
+from tenuto.api.runs import Run, Source, open_run
+from tenuto.api.single_attacks import Domain
 from tenuto.attacks import BoundedAttack, Budget, Objective, Protocol
 from tenuto.errors import AudioError, ConfigError
 from tenuto.evaluation import (
@@ -31,6 +32,9 @@ from tenuto.store.run import RunFolder
 
 OPENING = ("data", "model", "front_end", "trust")
 """Arguments of `open_run` that a call passes to it, in addition to ``root`` and ``cache``."""
+
+LOADING = ("model", "front_end", "trust")
+"""Those of them that `load` takes."""
 
 
 def opened(run: Run | Source, root: Source | None, progress: Progress, **opening: Any) -> Run:
@@ -150,7 +154,9 @@ def predict(run: Run | Recogniser | Source, audio: Source | Sequence[Source], **
 
 
 def model_of(run: Run | Recogniser | Source, **opening: Any) -> Recogniser:
-    """The model itself, on its own scale. Raises `ConfigError` for an open one and arguments of `load`."""
+    """The model itself, on its own scale. Raises `ConfigError` for arguments that `load` does not take or need."""
+    if unknown := [name for name in opening if name not in LOADING]:
+        raise ConfigError(f"{', '.join(unknown)}: a model is opened without a data set. Leave it out.")
     if not isinstance(run, Recogniser | Run):
         return load(run, **opening)
     refuse(**opening)
@@ -190,9 +196,11 @@ def explain(
     explanation.check_hop(hop_seconds)
     if isinstance(run, Recogniser):
         refuse(root=root, cache=cache, **opening)
-    recogniser = model_of(run, **opening)
-    folder = Path("") if isinstance(run, Recogniser) else locate_model(run)
-    if isinstance(run, Recogniser) or not RunFolder(folder).config.is_file():
+        return explanation.explain(run, audio, hop_seconds)
+    recogniser, folder = model_of(run, **opening), locate_model(run)
+    if not RunFolder(folder).config.is_file():
+        if root is not None:
+            raise ConfigError(f"root: {run} is no run, so its data are not read. Leave it out.")
         return explanation.explain(recogniser, audio, hop_seconds)
     is_known = explanation.Background.read(folder, recogniser) is not None
     if is_known or not (root is not None or _has_data(folder)):

@@ -16,6 +16,7 @@ from tenuto.api.progress import Progress
 from tenuto.attacks.base import Examples
 from tenuto.attacks.calling import Evaluator, left_as_found
 from tenuto.attacks.checks import require_whole
+from tenuto.attacks.registry import check_settings
 from tenuto.data.batches import Batch
 from tenuto.devices import require
 from tenuto.display import Displayed, Element
@@ -88,6 +89,7 @@ class Request:
         **settings: Any,
     ) -> Request:
         """The request with its defaults."""
+        check_settings(Smoothing, settings)
         smoothings = tuple(Smoothing(sigma=one, **settings) for one in _numbers("sigma", sigma))
         if not smoothings:
             raise ConfigError("sigma is empty: give at least one, such as 0.216.")

@@ -27,7 +27,7 @@ FOLDER_FILE = "tenuto.yaml"
 
 def prepare(
     root: str | Path,
-    config: DataConfig | None = None,
+    config: str | DataConfig | None = None,
     *,
     cache: str | Path | None = None,
     workers: int | None = None,
@@ -37,7 +37,8 @@ def prepare(
 
     Args:
         root: Folder of the data set.
-        config: Which data set; default: what ``tenuto.yaml`` in this folder describes, else Soundtracks.
+        config: Name or settings of the data set; default: what ``tenuto.yaml`` in this folder describes, else
+            Soundtracks.
         cache: Folder of spectrograms; default: the user's cache.
         workers: Threads; default: one per core.
         progress: Reports prepared clips.
@@ -45,7 +46,7 @@ def prepare(
     Raises:
         TenutoError: The data set is incomplete or inconsistent, or a recording cannot be read.
     """
-    dataset = open_dataset(data_config(root) if config is None else config, root)
+    dataset = open_dataset(as_data_config(config, root), root)
     task = "spectrograms and descriptors" if dataset.signal_concepts else "spectrograms"
     with progress.bar(task, len(dataset.index)) as advance:
         return prepare_dataset(dataset, None if cache is None else Path(cache), workers, advance)
@@ -117,7 +118,7 @@ class DataReport:
 
 def validate(
     root: str | Path,
-    config: DataConfig | None = None,
+    config: str | DataConfig | None = None,
     *,
     against: Sequence[str | Path] = (),
     cache: str | Path | None = None,
@@ -127,7 +128,8 @@ def validate(
 
     Args:
         root: Folder of the data set.
-        config: Which data set; default: what ``tenuto.yaml`` in this folder describes, else Soundtracks.
+        config: Name or settings of the data set; default: what ``tenuto.yaml`` in this folder describes, else
+            Soundtracks.
         against: Folders whose recordings, at any depth, are compared with those of the data set.
         cache: Folder of fingerprints; default: the user's cache.
         progress: Reports recordings.
@@ -138,7 +140,7 @@ def validate(
         FileError: A folder of ``against`` cannot be read.
     """
     others = _recordings(against)
-    dataset = open_dataset(data_config(root) if config is None else config, root)
+    dataset = open_dataset(as_data_config(config, root), root)
     folder = cache_folder() if cache is None else Path(cache)
     heard: dict[Path, Sound] = {}
 
@@ -212,6 +214,17 @@ def _mean_deviations(index: Index) -> dict[str, float]:
 def data_config(root: str | Path | None = None, **settings: Any) -> DataConfig:
     """Settings of a data set; those that are None come from ``tenuto.yaml`` in its folder, else from the defaults."""
     return DataConfig.parse(with_folder_file(settings, root), "the settings of the data")
+
+
+def as_data_config(data: str | DataConfig | None, root: str | Path | None) -> DataConfig:
+    """Settings of a data set that is given by its name, by its settings or only by its folder. Raises `ConfigError`."""
+    if isinstance(data, DataConfig):
+        return data
+    if data is not None and not isinstance(data, str):
+        raise ConfigError(
+            f"the data must be the name of a data set or its settings, got {type(data).__name__}."
+        )
+    return data_config(root, dataset=data)
 
 
 def with_folder_file(settings: Mapping[str, Any], root: str | Path | None) -> dict[str, Any]:

@@ -9,13 +9,14 @@ from typing import Any
 from tenuto.api.calls import model_of
 from tenuto.api.outcomes import clip_html, write_clip
 from tenuto.api.progress import SILENT, Progress
-from tenuto.api.runs import Domain, Run, Source, as_protocol, in_domain
-from tenuto.api.single_attacks import family_of, single_attack
+from tenuto.api.runs import Run, Source
+from tenuto.api.single_attacks import Domain, as_protocol, family_of, in_domain, single_attack
 from tenuto.attacks import ATTACKS, OBJECTIVES, BoundedAttack, Objective, Protocol
 from tenuto.attacks.objectives import Distance
 from tenuto.attacks.parsing import parse_objective
 from tenuto.attacks.registry import setting_names
 from tenuto.data.inputs import FeatureInputs
+from tenuto.devices import require
 from tenuto.errors import ConfigError
 from tenuto.evaluation import recording
 from tenuto.files import write_csv, write_safetensors
@@ -99,6 +100,7 @@ def attack_recording(
         ...     "a2e-soundtracks", "song.mp3", objective="happy+", epsilon=0.05
         ... )
     """
+    require(device)
     recogniser = model_of(run, trust=trust)
     if isinstance(attack, str) or attack is None:
         family = attack or ("APGD" if recogniser.has_gradient else "Square")

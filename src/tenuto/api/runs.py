@@ -13,7 +13,7 @@ import contextlib
 import dataclasses
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import pandas as pd
 
@@ -22,16 +22,17 @@ from tenuto.analysis.systems import label_scale
 from tenuto.api.attributing import attribute_clip
 from tenuto.api.auditing import Audit, audit_run
 from tenuto.api.certificates import Certificates, Numbers, Request, certify_run
-from tenuto.api.datasets import data_config, find_data, prepare
+from tenuto.api.datasets import as_data_config, find_data, prepare
 from tenuto.api.outcomes import ClipsShown, Metrics, attack_name, file_names, write_clip, write_intervention
 from tenuto.api.progress import SILENT, Progress
+from tenuto.api.single_attacks import Domain, as_protocol, check_domain, in_domain, with_siblings
 from tenuto.api.universals import fit_universal
 from tenuto.attacks import BoundedAttack, Budget, Objective, Protocol, Region, protocol
-from tenuto.attacks.parsing import single
 from tenuto.config import SYSTEMS, DataConfig, RunConfig, to_yaml
 from tenuto.data import Prepared, draw_split, write_split
 from tenuto.data.inputs import LogSpectrogramInputs
 from tenuto.data.splits import PARTS
+from tenuto.devices import require
 from tenuto.display import Displayed, Element
 from tenuto.errors import ConfigError, FileError
 from tenuto.evaluation import (
@@ -49,7 +50,7 @@ from tenuto.evaluation.universal import UniversalResult
 from tenuto.files import write_text
 from tenuto.models.adoption import FrontEnd, Model
 from tenuto.models.checkpoint import read_fingerprint
-from tenuto.models.recogniser import Profile, Recogniser
+from tenuto.models.recogniser import Profile
 from tenuto.sinks import Sink, open_sink
 from tenuto.store.location import locate_run
 from tenuto.store.natural import GRADED, check_protocol
@@ -59,9 +60,6 @@ from tenuto.store.run import RunFolder
 from tenuto.store.traces import log_traces, read_traces
 
 Source = str | Path
-Domain = Literal["waveform", "spectrogram"]
-"""What is perturbed: the samples of a recording, or the log spectrogram that a model takes."""
-
 STANDARD = "standard-1"
 """The default protocol of models that are none of the study's."""
 
@@ -131,8 +129,9 @@ class Run(Displayed, runs.Run):
             AttackError: A clip cannot be attacked.
             AudioError: A clip is too short to be attacked on its waveform.
         """
+        require(device)
         chosen = as_protocol(self.protocol if attack is None else attack, **settings)
-        chosen = in_domain(chosen, self.recogniser, inputs)
+        chosen = with_siblings(in_domain(chosen, self.recogniser, inputs), self)
         kind = len(self.recogniser.emotions), self.recogniser.has_gradient
         total = len(self.material.split.part(part)) * chosen.iterations(
             *kind
@@ -216,6 +215,8 @@ class Run(Displayed, runs.Run):
             ConfigError: A setting out of range, or a budget that a universal perturbation cannot keep.
         """
         check_domain(self.recogniser, inputs)
+        if not isinstance(budget, Budget):
+            raise ConfigError(f"the budget must be one such as Linf(0.05), got {budget!r}.")
         if budget.needs_sound and inputs == "spectrogram":
             raise ConfigError(f"{budget!r} is a budget of waveforms. Leave out `inputs`, or use Linf or L2.")
         run = self.in_sound() if budget.needs_sound or inputs == "waveform" else self
@@ -388,34 +389,6 @@ class Run(Displayed, runs.Run):
         return next(iter(parts.values()), "test")
 
 
-def as_protocol(attack: str | Protocol | BoundedAttack, **settings: Any) -> Protocol:
-    """A protocol by its name and settings, or of a single attack. Raises `ConfigError`."""
-    if isinstance(attack, str):
-        return protocol(attack, **settings)
-    if settings:
-        raise ConfigError(
-            f"{', '.join(settings)}: settings belong to a protocol given by its name. Set them in {attack!r} instead."
-        )
-    return attack if isinstance(attack, Protocol) else single(attack)
-
-
-def in_domain(protocol: Protocol, recogniser: Recogniser, inputs: Domain | None) -> Protocol:
-    """The protocol with perturbations of these inputs of a model. Raises `ConfigError` where that is impossible."""
-    check_domain(recogniser, inputs)
-    return protocol if inputs is None or recogniser.inputs.is_sound else protocol.in_domain(inputs)
-
-
-def check_domain(recogniser: Recogniser, inputs: object) -> None:
-    """Raise `ConfigError` for inputs that a model does not have."""
-    if inputs not in (None, "waveform", "spectrogram"):
-        raise ConfigError(f"`inputs` must be waveform or spectrogram, got {inputs!r}.")
-    takes = recogniser.inputs
-    if inputs == "spectrogram" and not isinstance(takes, LogSpectrogramInputs):
-        raise ConfigError(
-            f"`inputs` is spectrogram, but {recogniser.system} takes {takes.unit}. Leave it out."
-        )
-
-
 def open_run(
     folder: Source,
     root: Source | None = None,
@@ -447,17 +420,13 @@ def open_run(
     """
     folder = locate_run(folder)
     config = RunFolder(folder).read_config()
-    settings = config.data if data is None else _other_data(data, root)
+    settings = config.data if data is None else as_data_config(data, root)
     root, cache = find_data(folder, settings, root, cache, is_own=data is None)
     prepared = prepare(root, settings, cache=cache, progress=progress)
     if data is not None:
         folder = _on(RunFolder(folder).home, config, settings, prepared)
     opened = runs.open_run(folder, prepared, model=model, front_end=front_end, trust=trust)
     return with_progress(opened, progress)
-
-
-def _other_data(data: str | DataConfig, root: Source | None) -> DataConfig:
-    return data if isinstance(data, DataConfig) else data_config(root, dataset=data)
 
 
 def _on(run: RunFolder, config: RunConfig, settings: DataConfig, prepared: Prepared) -> Path:

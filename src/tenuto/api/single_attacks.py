@@ -1,15 +1,89 @@
-"""A single attack by its name, or by the name of a function of the user's own."""
+"""Protocols from what a user gives: a name, an attack, a function of the user's own; and on which inputs."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
 
-from tenuto.attacks import Objective, Protocol
-from tenuto.attacks.parsing import parse_attack
+from tenuto.attacks import Attack, Objective, Protocol, ReleasedAttack, Transfer, protocol
+from tenuto.attacks.parsing import parse_attack, single
+from tenuto.data.inputs import LogSpectrogramInputs
 from tenuto.errors import ConfigError
+from tenuto.evaluation.runs import Run, Sibling
 from tenuto.models.foreign.code import Code, is_code
+from tenuto.models.foreign.identity import content_sha256
+from tenuto.models.recogniser import Recogniser
+from tenuto.store.rows import RELEASED_PROTOCOL
 
 FOREIGN = "Foreign"
+
+Domain = Literal["waveform", "spectrogram"]
+"""What is perturbed: the samples of a recording, or the log spectrogram that a model takes."""
+
+
+def as_protocol(attack: str | Protocol | Attack, **settings: Any) -> Protocol:
+    """A protocol by its name and settings, or of a single attack.
+
+    The name of a single attack depends on all its settings and on the weights or code of a model or function among
+    them, so that rows of one are not taken for those of another.
+
+    Raises:
+        ConfigError: An unknown protocol or setting, or no attack.
+    """
+    if isinstance(attack, str):
+        return protocol(attack, **settings)
+    if not isinstance(attack, Protocol | Attack):
+        raise ConfigError(
+            f"the attack must be a protocol, the name of one, or an attack such as APGD(Linf(0.05)), got {attack!r}."
+        )
+    if settings:
+        raise ConfigError(
+            f"{', '.join(settings)}: settings belong to a protocol given by its name. Set them in {attack!r} instead."
+        )
+    if isinstance(attack, Protocol):
+        return attack
+    fields: Sequence[dataclasses.Field[Any]] = ()
+    if dataclasses.is_dataclass(attack):
+        fields = dataclasses.fields(attack)
+    if isinstance(attack, ReleasedAttack):
+        return protocol(RELEASED_PROTOCOL, **{field.name: getattr(attack, field.name) for field in fields})
+    hidden = [content_sha256(getattr(attack, field.name)) for field in fields if not field.repr]
+    return single(attack, hidden)
+
+
+def with_siblings(protocol: Protocol, run: Run) -> Protocol:
+    """The protocol with the sources of `Transfer` that are Tenuto's models taking the inputs of a run.
+
+    Raises:
+        CheckpointError: A source that predicts other emotions or takes other inputs.
+        ConfigError: The model takes features, and waveforms are attacked.
+    """
+    in_sound = protocol.domain == "waveform" or any(attack.needs_sound for attack in protocol.attacks)
+
+    def convert(attack: Attack) -> Attack:
+        if not isinstance(attack, Transfer) or not isinstance(attack.source, Recogniser):
+            return attack
+        return dataclasses.replace(attack, source=Sibling(run.in_sound() if in_sound else run, attack.source))
+
+    return dataclasses.replace(protocol, attacks=tuple(map(convert, protocol.attacks)))
+
+
+def in_domain(protocol: Protocol, recogniser: Recogniser, inputs: Domain | None) -> Protocol:
+    """The protocol with perturbations of these inputs of a model. Raises `ConfigError` where that is impossible."""
+    check_domain(recogniser, inputs)
+    return protocol if inputs is None or recogniser.inputs.is_sound else protocol.in_domain(inputs)
+
+
+def check_domain(recogniser: Recogniser, inputs: object) -> None:
+    """Raise `ConfigError` for inputs that a model does not have."""
+    if inputs not in (None, "waveform", "spectrogram"):
+        raise ConfigError(f"`inputs` must be waveform or spectrogram, got {inputs!r}.")
+    takes = recogniser.inputs
+    if inputs == "spectrogram" and not isinstance(takes, LogSpectrogramInputs):
+        raise ConfigError(
+            f"`inputs` is spectrogram, but {recogniser.system} takes {takes.unit}. Leave it out."
+        )
 
 
 def family_of(attack: str) -> str:

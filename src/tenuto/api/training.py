@@ -107,18 +107,25 @@ def train(
         log: Where every epoch is reported: ``tensorboard``, ``wandb``, ``mlflow``, or a `tenuto.sinks.Sink`; default:
             TensorBoard where it is installed.
         report: Called with the line of ``history.csv`` after every epoch.
-        settings: Settings of training, such as ``seed=6`` or ``bottleneck="sequential"``; ``data`` and ``model`` are
-            mappings.
+        settings: Settings of training, such as ``seed=6`` or ``bottleneck="sequential"``; ``data`` (also the name of a
+            data set) and ``model`` are mappings.
 
     Returns:
         The run's folder; ``tenuto.open_run(folder, root)`` opens it.
 
     Raises:
-        ConfigError: An unknown name or setting.
+        ConfigError: An unknown name or setting, or ``config`` and other settings.
         TenutoError: Data that cannot be used.
     """
+    given = {"system": system, "preset": preset, "adversarial": adversarial, **settings}
+    if config is not None and (named := [name for name, value in given.items() if value is not None]):
+        raise ConfigError(
+            f"{', '.join(named)}: `config` is the whole configuration. Set them there, or leave it out."
+        )
     if config is None:
         parts: dict[str, Any] = {name: settings.pop(name) for name in ("data", "model") if name in settings}
+        if isinstance(parts.get("data"), str):
+            parts["data"] = {"dataset": parts["data"]}
         config = run_config(system, preset, {**parts, "train": settings}, adversarial, root)
     check_network(config)
     check_bottleneck(config)

@@ -8,7 +8,9 @@ from typing import Any
 
 from tenuto.api.progress import Progress
 from tenuto.attacks import Budget, Objective, parse_objective
+from tenuto.attacks.registry import check_settings
 from tenuto.attacks.universal import Universal
+from tenuto.devices import require
 from tenuto.evaluation import universal
 from tenuto.evaluation.runs import Run
 from tenuto.evaluation.universal import UniversalResult, default_name, default_shifts
@@ -27,8 +29,10 @@ def fit_universal(
 ) -> UniversalResult:
     """Fit one perturbation of the inputs of a run and judge it, see `tenuto.api.runs.Run.universal`."""
     model = run.recogniser
+    require(device)
     if isinstance(objective, str):
         objective = parse_objective(objective, model.emotions, concepts=model.concepts)
+    check_settings(Universal, settings)
     fit = Universal(budget, objective=objective, **settings)
     shifts = default_shifts(model.inputs) if shifts is None else shifts
     name = default_name(fit, model.inputs.unit, part, shifts)

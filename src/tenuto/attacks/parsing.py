@@ -9,12 +9,20 @@ import re
 import typing
 from collections.abc import Mapping, Sequence
 
+from tenuto.attacks.base import Attack
 from tenuto.attacks.bounded import BoundedAttack
 from tenuto.attacks.budgets import Budget
 from tenuto.attacks.checks import is_number
 from tenuto.attacks.objectives import Distance, Objective, OneConcept, OneEmotion, Target
 from tenuto.attacks.protocols import Protocol
-from tenuto.attacks.registry import ATTACKS, BUDGETS, OBJECTIVES, described_settings, setting_names
+from tenuto.attacks.registry import (
+    ATTACKS,
+    BUDGETS,
+    OBJECTIVES,
+    check_settings,
+    described_settings,
+    setting_names,
+)
 from tenuto.errors import ConfigError, did_you_mean
 
 
@@ -137,22 +145,27 @@ def parse_attack(
     if ("source" in names) != ("source" in settings):
         raise ConfigError("Transfer, and no other attack, needs a sibling: name its run with `source`.")
     hints = typing.get_type_hints(kind)
+    check_settings(kind, settings, family, without=("budget", "objective"))
     for name, value in settings.items():
-        if name not in names or name in ("budget", "objective"):
-            valid_settings = sorted(names - {"budget", "objective"})
-            raise ConfigError(f"{family} has no setting {name!r}. {did_you_mean(name, valid_settings)}")
         values[name] = _value(name, value, hints[name]) if isinstance(value, str) else value
     if absent := [name for name in _required(kind) if name not in values]:
         raise ConfigError(f"{family} needs the setting {', '.join(absent)}: give it as a setting.")
     return single(kind(**values))  # type: ignore[arg-type]
 
 
-def single(attack: BoundedAttack) -> Protocol:
-    """Make a protocol of one attack, named after its family and eight digits that depend on all its settings."""
+def single(attack: Attack, hidden: Sequence[str] = ()) -> Protocol:
+    """Make a protocol of one attack, named after its family and eight digits that depend on all its settings.
+
+    Args:
+        attack: The attack.
+        hidden: What tells its settings without text, such as a sibling's weights, from others.
+    """
     family = type(attack).__name__
     settings = [(name, repr(value)) for name, value in described_settings(attack).items()]
-    digest = hashlib.sha256(repr([family, *settings]).encode()).hexdigest()[:8]
-    return Protocol(f"{family}-{digest}", 1, repr(attack), (attack,), silence=True)
+    digest = hashlib.sha256(repr([family, *settings, *hidden]).encode()).hexdigest()[:8]
+    return Protocol(
+        f"{family}-{digest}", 1, repr(attack), (attack,), silence=isinstance(attack, BoundedAttack)
+    )
 
 
 def norm_or_default(norm: str | None, db: float | None) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 from tenuto.errors import ConfigError, did_you_mean
@@ -40,6 +40,17 @@ def setting_names(part: Any) -> set[str]:
         if dataclasses.is_dataclass(part)
         else set()
     )
+
+
+def check_settings(
+    kind: type, names: Iterable[str], title: str | None = None, without: Collection[str] = ()
+) -> None:
+    """Raise `ConfigError` for names that are no settings of a part, or that are among those ``without``."""
+    valid_settings = sorted(setting_names(kind) - set(without))
+    for name in names:
+        if name not in valid_settings:
+            hint = did_you_mean(str(name), valid_settings)
+            raise ConfigError(f"{title or kind.__name__} has no setting {name!r}. {hint}")
 
 
 def described_settings(part: Any) -> dict[str, Any]:
@@ -89,12 +100,7 @@ def build(registry: Registry[Any], description: object, parts: Mapping[str, Any]
         )
     name, settings = description["type"], {key: description[key] for key in description if key != "type"}
     kind = registry[name]
-    valid_settings = setting_names(kind)
-    for setting in settings:
-        if setting not in valid_settings:
-            raise ConfigError(
-                f"{name} has no setting {setting!r}. {did_you_mean(str(setting), sorted(valid_settings))}"
-            )
+    check_settings(kind, settings, name)
     values = {setting: _value(setting, value) for setting, value in settings.items()}
     try:
         return kind(**values, **parts)

@@ -204,7 +204,7 @@ def _refuse(options: Mapping[str, object], reason: str) -> None:
 
 
 def _named_protocol(run: Run, protocol: str | None, settings: dict[str, Any]) -> Protocol:
-    from tenuto.api.runs import as_protocol
+    from tenuto.api.single_attacks import as_protocol
 
     released = RELEASED if settings.keys() - {"precision"} else run.protocol
     return as_protocol(protocol or released, **settings)

@@ -19,6 +19,7 @@ import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
 from tenuto import metrics
+from tenuto.attacks.checks import is_number
 from tenuto.devices import repeatable
 from tenuto.display import Displayed, Element
 from tenuto.errors import CheckpointError, ConfigError, did_you_mean
@@ -187,8 +188,8 @@ def follow(head: Head, names: tuple[str, ...], concepts: ArrayLike, values: Mapp
     for name, value in values.items():
         if name not in names:
             raise ConfigError(f"concept {name!r} is unknown. {did_you_mean(name, names)}")
-        if not math.isfinite(value):
-            raise ConfigError(f"concept {name} is set to {value}; it must be a finite number.")
+        if not is_number(value):
+            raise ConfigError(f"concept {name} is set to {value!r}; it must be a finite number.")
         changed[..., names.index(name)] = value
     return head.emotions(changed)
 

@@ -15,7 +15,7 @@ from typing import Any, Protocol
 from tenuto.attacks.checks import require_number, require_whole
 from tenuto.config import StudyConfig, to_yaml
 from tenuto.data import Prepared
-from tenuto.devices import require_precision
+from tenuto.devices import require, require_precision
 from tenuto.errors import ConfigError, one_line
 from tenuto.files import write_text
 from tenuto.store.study import StudyFolder
@@ -250,6 +250,8 @@ def run_study(
     check_names(study)
     require_precision(study.run.train.precision, device)
     engine.check()
+    if isinstance(engine, Local):
+        require(device)
     dataset_of(study, folder, root)  # refused before anything is written
     if (data := identity(study, folder, root)) is not None:
         check_study(study, data)

@@ -6,13 +6,16 @@ import dataclasses
 import hashlib
 import inspect
 import io
+import re
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
+from types import CodeType, MethodType
 from typing import Any, Literal
 
+import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from tenuto.errors import ModelError, TenutoError
 from tenuto.files import read_bytes, sha256_bytes
@@ -115,6 +118,35 @@ def weights_sha256(weights: Mapping[str, Any]) -> str:
         digest.update(f"{name}\0{tuple(tensor.shape)}\0{tensor.dtype}\0".encode())
         digest.update(_bytes(tensor))
     return digest.hexdigest() if tensors else ""
+
+
+def content_sha256(part: Any, depth: int = 3) -> str:
+    """SHA-256 that tells a model or function from another: of weights, or of code and the values that it refers to.
+
+    Values are followed to a depth; what is no network, function or tensor counts by its text without addresses.
+    """
+    if isinstance(part, nn.Module):
+        return weights_sha256(part.state_dict())
+    if isinstance(part, Tensor | np.ndarray):
+        return weights_sha256({"": torch.as_tensor(part)})
+    code = getattr(part, "__code__", None)
+    texts = [type(part).__qualname__]
+    if isinstance(code, CodeType):
+        values = [*code.co_consts, *(getattr(part, "__defaults__", None) or ())]
+        values += [cell.cell_contents for cell in getattr(part, "__closure__", None) or ()]
+        texts += [code.co_code.hex(), repr(code.co_names)]
+    elif isinstance(part, CodeType):
+        values, texts = list(part.co_consts), [part.co_code.hex(), repr(part.co_names)]
+    elif isinstance(part, MethodType):
+        values = [part.__func__, part.__self__]
+    elif callable(part) and hasattr(part, "__dict__"):
+        values = [type(part).__call__, *vars(part).values()]
+    else:
+        values = []
+        texts.append(re.sub(r" at 0x[0-9a-f]+", "", repr(part)))
+    if depth:
+        texts += [content_sha256(value, depth - 1) for value in values]
+    return sha256_bytes("\0".join(texts).encode())
 
 
 def _bytes(tensor: Tensor) -> bytes:
