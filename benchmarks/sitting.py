@@ -11,7 +11,7 @@ that the normalisation needs. ``--natural`` adds the test clips under natural va
 Example:
     python -m benchmarks.sitting pack --root soundtracks --out sitting/study.safetensors
     python -m benchmarks.sitting run sitting/study.safetensors --out results --device cuda --workers 6 --time-limit 9m
-    python -m benchmarks.sitting merge results/runs.tar.gz --out paper-2025
+    python -m benchmarks.sitting merge results/runs.tar.gz --pack sitting/study.safetensors --out paper-2025
 """
 
 from __future__ import annotations

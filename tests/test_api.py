@@ -28,6 +28,7 @@ from tests import corpora, short
 from tests.reporting import made_up
 
 ARRAY: Any = np.zeros((1, 2))
+NO_ATTACK: Any = 5
 EMOTIONS = ["valence", "energy", "tension", "anger", "fear", "happy", "sad", "tender"]
 
 
@@ -123,6 +124,7 @@ def test_a_sibling_is_fed_inputs_in_its_own_normalisation(run):
     inputs = dataclasses.replace(run.model.inputs, normalisation=Normalisation(mean=-60.0, deviation=7.0))
     shifted = dataclasses.replace(run.model, inputs=inputs)
     (attack,) = with_siblings(as_protocol(Transfer(Linf(0.05), source=shifted)), run).attacks
+    assert isinstance(attack, Transfer)
     assert isinstance(attack.source, Sibling)
     own = run.model.inputs.normalisation
     assert attack.source.scale == pytest.approx(own.deviation / 7)
@@ -361,7 +363,7 @@ def test_what_is_no_run_is_named(run, call, message):
     ("call", "message"),
     [
         (lambda run: run.attack(0.1), r"an attack such as APGD\(Linf\(0\.05\)\), got 0\.1"),
-        (lambda run: tenuto.attack_recording(run, "song.wav", 5), "an attack such as"),
+        (lambda run: tenuto.attack_recording(run, "song.wav", NO_ATTACK), "an attack such as"),
         (lambda run: run.universal(0.1), r"the budget must be one such as Linf\(0\.05\), got 0\.1"),
         (
             lambda run: run.universal(Linf(0.1), epoch=3),
@@ -380,7 +382,7 @@ def test_what_is_no_run_is_named(run, call, message):
             "root: a model is opened without a data",
         ),
         (lambda run: tenuto.explain("a2e-soundtracks", "song.wav", "a"), "root: a2e-soundtracks is no run"),
-        (lambda run: tenuto.prepare("a", 5), "must be the name of a data set or its settings, got int"),
+        (lambda run: tenuto.prepare("a", NO_ATTACK), "must be the name of a data set or its settings, got int"),
     ],
 )
 def test_what_cannot_be_is_refused_in_the_words_of_the_call(run, call, message):

@@ -70,6 +70,21 @@ def test_nothing_is_judged_at_a_budget_at_which_it_was_not_run():
         compare_attacks(pd.concat([rows({0.1: 0.25}), rows({0.2: 0.25}, protocol="mine-1")]))
 
 
+def test_runs_and_norms_that_lack_a_protocol_are_left_out_and_named():
+    other = rows(STRONG, seed=7)
+    here = [rows(WEAK), rows(STRONG | {0.4: 0.5}, protocol="thorough-1"), rows(WEAK, norm="l2")]
+    result = compare_attacks(pd.concat([*here, other]))
+    assert set(result.budgets["run"]) == {"A2E-6"}
+    assert set(result.budgets["norm"]) == {"linf"}
+    assert result.remarks == (
+        "A2E-6: linf 0.4 left out, budgets that not every protocol has.",
+        "A2E-7: left out in linf, no rows of thorough-1.",
+        "A2E-6: left out in l2, no rows of thorough-1.",
+    )
+    with pytest.raises(DataError, match="no run has rows of all of standard-1, thorough-1 in one norm"):
+        compare_attacks(pd.concat([other, rows(WEAK, protocol="thorough-1")]))
+
+
 def test_a_model_without_errors_has_nothing_to_miss():
     perfect = rows({0.1: 0.0})
     for kind in ("clean", "adversarial"):

@@ -245,7 +245,11 @@ def test_the_source_is_left_as_it_was_found():
         (APGD, {"restarts": 0}, "restarts must be"),
         (Noise, {"draws": -1}, "draws must be"),
         (Noise, {"kind": "gauss"}, r"Unknown kind 'gauss'. Did you mean gaussian\?"),
-        (Square, {"budget": Unbounded()}, r"budget must be Linf\(...\), Amplitude\(...\), L2\(...\) or SNR"),
+        (
+            Square,
+            {"budget": Unbounded()},
+            "Square takes budgets of the norms linf, l2, snr and amplitude, not of none",
+        ),
         (Square, {"queries": -1}, "queries must be"),
         (Square, {"first_share": math.inf}, "first_share must be a number"),
         (Transfer, {"source": valley, "steps": -1}, "steps must be"),

@@ -63,9 +63,13 @@ def test_the_published_value_is_no_change():
         ("paper-2025", {}, r"Unknown protocol 'paper-2025'. Did you mean paper-2025-released\?"),
         ("paper-2025-released", {"iteration": 100}, r"no setting 'iteration'. Did you mean iterations\?"),
         ("paper-2025-released", {"iterations": 0}, "iterations must be a whole number of at least 1, got 0"),
-        ("standard-1", {"steps": 10}, "standard-1 has no parameters: leave out steps"),
-        ("standard-1", {"queries": 10, "draws": 1}, "standard-1 has no parameters: leave out queries, draws"),
-        ("standard-1", {"precision": "bfloat16", "steps": 3}, "has no parameters: leave out steps"),
+        ("standard-1", {"steps": 10}, "standard-1 has no parameters: leave out `steps`"),
+        (
+            "standard-1",
+            {"queries": 10, "draws": 1},
+            "standard-1 has no parameters: leave out `queries`, `draws`",
+        ),
+        ("standard-1", {"precision": "bfloat16", "steps": 3}, "has no parameters: leave out `steps`"),
     ],
 )
 def test_other_names_and_settings_are_refused(name, settings, message):
@@ -182,7 +186,7 @@ def test_budgets_of_waveforms_set_the_domain():
     assert TWO_NORMS.domain == protocol("sound-1").domain == "waveform"
     assert protocol("standard-1").domain is None
     assert TWO_NORMS.in_domain("waveform") is TWO_NORMS
-    with pytest.raises(ConfigError, match=r"SNR\(db=40\) is for waveforms: leave out the domain spectrogram"):
+    with pytest.raises(ConfigError, match=r"SNR\(db=40\) is for waveforms: leave out `inputs=spectrogram`"):
         TWO_NORMS.in_domain("spectrogram")
     with pytest.raises(ConfigError, match="domain must be waveform or spectrogram, got 'sound'"):
         TWO_NORMS.in_domain("sound")

@@ -116,7 +116,7 @@ def from_folders(
 
     Args:
         folders: Folders of runs or studies.
-        protocol: A protocol with several budgets; by default `with_budgets` chooses.
+        protocol: A protocol with several budgets; default: `default_protocol`.
         draws: Bootstrap resamplings of every interval.
         seed: Of the bootstrap.
         unit: The unit of epsilon, or its beginning, where the rows have several; others are left out.
@@ -126,8 +126,8 @@ def from_folders(
         FileError: A folder without rows of that protocol.
         DataError: The same run twice, or see `ladder`.
     """
+    protocol = protocol or default_protocol(folders)
     attacked_runs = {folder: StudyFolder(folder).protocols(damaged=_ignore) for folder in folders}
-    protocol = protocol or with_budgets(_rows_by_protocol(attacked_runs)) or PROTOCOL
     tables = [read_study(folder, protocol) for folder in folders]
     rows = validate_rows(pd.concat(tables, ignore_index=True), ", ".join(map(str, folders)))
     rows = in_unit(rows, unit)
@@ -155,6 +155,12 @@ def from_folders(
         left = f"No rows of {protocol}{in_words} of {', '.join(without)}: left out."
         return dataclasses.replace(curves, remarks=(left, *curves.remarks))
     return curves
+
+
+def default_protocol(folders: Sequence[str | Path]) -> str:
+    """The protocol with several budgets that most runs below some folders have; standard-1 where none has one."""
+    attacked_runs = {folder: StudyFolder(folder).protocols(damaged=_ignore) for folder in folders}
+    return with_budgets(_rows_by_protocol(attacked_runs)) or PROTOCOL
 
 
 def units(folders: Sequence[str | Path], protocol: str) -> list[str]:

@@ -48,25 +48,27 @@ class Optimality(Displayed):
             every budget), and ``best``, the share of clips and of its budgets at which no attack found more.
         budgets: A line per run, norm, epsilon and protocol: the mean absolute error of its worst case (``mae``), of the
             best of all protocols (``best_mae``), and ``more``, what the latter exceeds the former by, relatively.
+        remarks: What was left out, a sentence each.
     """
 
     attacks: pd.DataFrame
     budgets: pd.DataFrame
+    remarks: tuple[str, ...] = ()
 
     def _elements(self) -> list[Element]:
-        return [self.attacks, self.budgets]
+        return [self.attacks, self.budgets, *self.remarks]
 
 
 def compare_attacks(rows: pd.DataFrame) -> Optimality:
     """Compare every attack, and every protocol, with the best of all attacks in the rows.
 
     Args:
-        rows: Rows of one protocol or several of the same runs and clips; only test clips and rows with a budget count,
-            and of several protocols in one norm only the budgets of all of them.
+        rows: Rows of one protocol or several of the same runs and clips; only test clips and rows with a budget count.
+            Of several protocols only the runs, norms and budgets of all of them are compared.
 
     Raises:
-        DataError: A column is missing, no row has a budget, several units, protocols without a common budget, or an
-            attack that was not run on all clips.
+        DataError: A column is missing, no row has a budget, several units, protocols without a common run or budget, or
+            an attack that was not run on all clips.
     """
     require_columns(rows)
     limited = rows[rows["epsilon"].notna() & (rows["split"] == "test")]
@@ -81,17 +83,29 @@ def compare_attacks(rows: pd.DataFrame) -> Optimality:
     )
     attacks: list[dict[str, Any]] = []
     budgets: list[dict[str, Any]] = []
+    remarks: list[str] = []
     groups = sorted(
         named.groupby(["run", "norm"], sort=False), key=lambda group: norm_order(str(group[0][1]))
     )
+    protocols = dict.fromkeys(named["protocol"])
     for (run, norm), own in groups:
         about = {"run": run, "norm": norm}
-        field = _Field(_at_common_budgets(own))
+        if lacking := [name for name in protocols if name not in set(own["protocol"])]:
+            remarks.append(f"{run}: left out in {norm}, no rows of {', '.join(lacking)}.")
+            continue
+        common = _at_common_budgets(own)
+        if dropped := sorted(set(own["epsilon"]) - set(common["epsilon"])):
+            sizes = ", ".join(norm_of(str(norm)).label(epsilon) for epsilon in dropped)
+            remarks.append(f"{run}: {sizes} left out, budgets that not every protocol has.")
+        field = _Field(common)
         attacks += [about | line for line in field.attacks()]
         budgets += [about | line for line in field.budgets()]
+    if not attacks:
+        raise DataError(f"no run has rows of all of {', '.join(protocols)} in one norm, so none is compared.")
     return Optimality(
         pd.DataFrame(attacks, columns=[*ATTACKS, "optimality", "best"]),
         pd.DataFrame(budgets, columns=list(BUDGETS)),
+        tuple(remarks),
     )
 
 

@@ -363,7 +363,7 @@ class Run(Displayed, runs.Run):
             clips: Names of clips of one part of the split; default: all test clips.
             protocol: The attack; may be left out where the run has one.
             epsilon: The budget; may be left out where the protocol has one.
-            out: Folder for pictures and sounds; default: ``shown`` in the run folder.
+            out: Folder for pictures and sounds; default: ``shown/PROTOCOL-BUDGET`` in the run folder.
             db: The budget in dB, such as 40 for a signal-to-noise ratio of 40 dB.
             norm: Which norm, where several have this budget.
         """

@@ -47,7 +47,7 @@ class AttackResult:
     one axis are on the device of the inputs, the fields with one value per example on the CPU.
 
     Attributes:
-        perturbation: (n, 1, frames, bands), added to the inputs, in their units.
+        perturbation: (n, ...), added to the inputs, in their units.
         clean_prediction: (n, emotions), at the unperturbed inputs.
         adversarial_prediction: (n, emotions), at ``adversarial``.
         loss: (n,) float64, the attack's objective at the adversarial prediction; of the released attack its mean
@@ -55,8 +55,8 @@ class AttackResult:
         iterations: (n,) int64, iterations begun.
         forward_passes: (n,) int64, evaluations of the model.
         gradient_passes: (n,) int64, gradients used with respect to the input.
-        converged: (n,) bool, the attack reached its goal and ended before its last iteration.
-        adversarial: (n, 1, frames, bands), the inputs at which the model was evaluated for the result.
+        converged: (n,) bool, the objective reached the attack's goal (``stop_at``, ``goal``, or the last threshold).
+        adversarial: (n, ...), the inputs at which the model was evaluated for the result.
         clean_concepts: (n, concepts), where the model has a bottleneck and the attack evaluates it; else None.
         adversarial_concepts: (n, concepts), at ``adversarial``.
         columns: Further values (n,) of rows, by column: ``leakage_db`` of a region in a waveform, and the effect of an
@@ -306,7 +306,7 @@ class Examples:
         Raises:
             AttackError: Not a floating point batch, not finite, or sizes that do not match.
         """
-        _check_batch("inputs", inputs, axes="(n, 1, frames, bands)", least_axes=2)
+        _check_batch("inputs", inputs, axes="(n, ...)", least_axes=2)
         _check_batch("targets", targets, axes="(n, emotions)", least_axes=1)
         count = len(inputs)
         # A copy made outside inference mode is an ordinary tensor, whatever the caller's was.

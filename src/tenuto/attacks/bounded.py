@@ -43,8 +43,8 @@ class BoundedAttack(Attack):
     - The same seed gives the same result, whatever else is in the batch.
 
     Args:
-        budget: `Linf`, `L2` or `Unbounded`, in the units of the inputs; for waveforms also `SNR` or `Amplitude`. The
-            only positional argument.
+        budget: `Linf` or `L2`, in the units of the inputs; for waveforms also `SNR`, `Amplitude` or `Masked`; for
+            `Described`, and `PGD` with a step size, also `Unbounded`. The only positional argument.
         objective: What is increased, see `tenuto.attacks.objectives`.
         seed: Seed of everything that is drawn.
         stop_at: An example whose objective reaches this value is finished and leaves the batch.
@@ -182,4 +182,6 @@ def require_search(budget: object, objective: object, seed: object, precision: o
 def require_epsilon(budget: Budget) -> None:
     """Raise `ConfigError` for a budget without an epsilon, of which an attack's steps would be a share."""
     if isinstance(budget, Unbounded):
-        raise ConfigError("This attack needs a limited budget, such as Linf(...), L2(...) or SNR(...).")
+        raise ConfigError(
+            "This attack needs a limited budget: of norm linf or l2, or for waveforms snr, amplitude or masked."
+        )

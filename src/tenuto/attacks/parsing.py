@@ -55,7 +55,7 @@ def parse_objective(
         return distance
     if from_clean or scale is not None:
         raise ConfigError(
-            f"from_clean and scale are options of {', '.join(distances)}, not of the objective {word!r}."
+            f"`from_clean` and a scale to clip to belong to {', '.join(distances)}, not of the objective {word!r}."
         )
     if word in words:
         objective: Objective = OBJECTIVES[word]()

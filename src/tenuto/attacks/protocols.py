@@ -147,7 +147,7 @@ class Protocol:
             changes = sorted([*changes, ("domain", domain)])
             return dataclasses.replace(self, domain="waveform", changes=tuple(changes))
         if parts := self._for_waveforms():
-            raise ConfigError(f"{parts[0]!r} is for waveforms: leave out the domain spectrogram.")
+            raise ConfigError(f"{parts[0]!r} is for waveforms: leave out `inputs=spectrogram`.")
         return dataclasses.replace(self, domain=None, changes=tuple(changes))
 
     def at_sample_rate(self, sample_rate: int) -> Protocol:

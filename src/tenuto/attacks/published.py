@@ -151,7 +151,9 @@ def protocol(name: str, **settings: Any) -> Protocol:
     """
     published: Protocol = PROTOCOLS[name]
     if published.budgets and (fixed := [setting for setting in settings if setting != "precision"]):
-        raise ConfigError(f"Protocol {published.name} has no parameters: leave out {', '.join(fixed)}.")
+        raise ConfigError(
+            f"Protocol {published.name} has no parameters: leave out {', '.join(f'`{name}`' for name in fixed)}."
+        )
     valid_settings = {setting for attack in published.attacks for setting in setting_names(attack)}
     for setting in settings:
         if setting not in valid_settings:

@@ -64,7 +64,7 @@ class Square(BoundedAttack):
         super().__post_init__()
         if not isinstance(self.budget, Linf | Euclidean):
             raise ConfigError(
-                f"budget must be Linf(...), Amplitude(...), L2(...) or SNR(...) for Square, got {self.budget!r}."
+                f"Square takes budgets of the norms linf, l2, snr and amplitude, not of {self.budget.norm}."
             )
         require_whole("queries", self.queries, 0)
         require_number("first_share", self.first_share, SMALLEST_STEP, 1)

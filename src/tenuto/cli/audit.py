@@ -28,7 +28,7 @@ Root = Annotated[
     Path | None,
     typer.Option(
         "--root",
-        help="Folder of the data set; with it the model is evaluated and albums are known. [env var: TENUTO_DATA]",
+        help="Folder of the data set; with it the model is evaluated and albums are known; else TENUTO_DATA.",
         show_default="the corpus of the run's study",
     ),
 ]

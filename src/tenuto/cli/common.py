@@ -68,7 +68,7 @@ RunRoot = Annotated[
     Path | None,
     typer.Option(
         "--root",
-        help="Folder of the data set. [env var: TENUTO_DATA]",
+        help="Folder of the data set, else TENUTO_DATA.",
         show_default="the corpus of the run's study",
     ),
 ]
@@ -76,7 +76,7 @@ Cache = Annotated[
     Path | None,
     typer.Option(
         "--cache",
-        help="Folder of spectrograms. [env var: TENUTO_CACHE]",
+        help="Folder of spectrograms, else TENUTO_CACHE.",
         show_default="that of the run's study, else the user's cache",
     ),
 ]
@@ -113,7 +113,7 @@ Log = Annotated[
     typer.Option(
         "--log",
         metavar="NAME",
-        help="Where to report every step: tensorboard, wandb or mlflow.",
+        help="Where to report every step, or epoch of training: tensorboard, wandb or mlflow.",
     ),
 ]
 DomainName = StrEnum("DomainName", ["waveform", "spectrogram"])
@@ -130,8 +130,8 @@ Recordings = Annotated[
     list[str],
     typer.Argument(
         metavar="[RUN] AUDIO...",
-        help="mp3, ogg, flac or wav files; before them a run, an exported model or a checkpoint in place of the "
-        "pretrained model.",
+        help="Audio files (mp3, ogg, opus, flac, wav, aiff); before them a run, an exported model or a checkpoint in "
+        "place of the pretrained model.",
         show_default=False,
     ),
 ]

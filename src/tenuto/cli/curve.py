@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -20,7 +21,12 @@ if TYPE_CHECKING:
 
 def curve(
     folders: Annotated[list[Path], typer.Argument(help="Attacked runs, or studies of them.")],
-    protocol: Annotated[str, typer.Option(help="Name of a protocol with several budgets.")] = "standard-1",
+    protocol: Annotated[
+        str | None,
+        typer.Option(
+            help="Name of a protocol with several budgets.", show_default="that of them which most runs have"
+        ),
+    ] = None,
     to: Annotated[Path, typer.Option("--out", help="Folder for the files.")] = Path("curve"),
     norm: NormName = None,
     unit: Unit = None,
@@ -66,6 +72,7 @@ def curve(
     from tenuto.store.location import complete
 
     folders = [complete(folder) for folder in folders]
+    protocol = protocol or curves_over.default_protocol(folders)
     units = curves_over.units(folders, protocol) if unit is None else [unit]
     printed = []
     for name in units:
@@ -80,16 +87,28 @@ def curve(
             values = [_values(one) for one in curves.by_norm]
             if compared is not None:
                 tables = {"optimality": compared.attacks, "missed": compared.budgets}
-                parts = {name: table.to_dict("records") for name, table in tables.items()}
-                values = [one | parts for one in values]
+                parts: dict[str, Any] = {key: table.to_dict("records") for key, table in tables.items()}
+                values = [one | parts | {"left_out": list(compared.remarks)} for one in values]
             printed += [one | {"files": [str(path) for path in files.values()]} for one in values]
             continue
         _print(curves, compared)
-        for remark in dict.fromkeys(remark for one in curves.by_norm for remark in one.remarks):
+        remarks = [remark for one in curves.by_norm for remark in one.remarks]
+        for remark in dict.fromkeys((*remarks, *(compared.remarks if compared is not None else ()))):
             notes.print(remark)
         print_paths(files.values())
+        _name_others(place, files.values())
     if as_json:
         print_json(printed[0] if len(printed) == 1 else {"curves": printed})
+
+
+def _name_others(folder: Path, written: Iterable[Path]) -> None:
+    """Say which files in the folder are of earlier calls: they may be of other runs or another protocol."""
+    others = sorted(
+        {path.name for path in folder.iterdir() if path.is_file()} - {path.name for path in written}
+    )
+    if others:
+        more = f" and {len(others) - 3} more" if len(others) > 3 else ""
+        notes.print(f"{folder}: {', '.join(others[:3])}{more} are not of this call.")
 
 
 def _sandwich(folders: list[Path], to: Path, as_json: bool) -> None:

@@ -29,8 +29,8 @@ def explain(
         list[str],
         typer.Argument(
             metavar="[RUN] AUDIO",
-            help="An mp3, ogg, flac or wav file of any length; before it a run, an exported model or a checkpoint in "
-            "place of the pretrained model.",
+            help="An audio file of any length (mp3, ogg, opus, flac, wav, aiff); before it a run, an exported model or "
+            "a checkpoint in place of the pretrained model.",
             show_default=False,
         ),
     ],

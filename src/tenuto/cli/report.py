@@ -25,7 +25,7 @@ def report(
         Path | None,
         typer.Option(
             "--root",
-            help="Folder of the data set, for clips to play. [env var: TENUTO_DATA]",
+            help="Folder of the data set, for clips to play; else TENUTO_DATA.",
             show_default="the study's own corpus",
         ),
     ] = None,

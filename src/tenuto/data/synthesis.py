@@ -134,7 +134,7 @@ def _check(clips: int, seconds: float, seed: int, workers: int | None) -> None:
     if seed < 0:
         raise ConfigError(f"seed is {seed}; it must be 0 or more.")
     if workers is not None and workers < 1:
-        raise ConfigError(f"workers is {workers}; it must be 1 or more, or None for one per processor.")
+        raise ConfigError(f"`workers` is {workers}; it must be 1 or more.")
 
 
 def _claim(root: Path, settings: dict[str, Any]) -> None:

@@ -40,7 +40,7 @@ class ReleasedResult(AttackResult):
     prediction of that iterate with the norm of the *stored* perturbation, another input.
 
     Attributes:
-        stored_perturbation: (n, 1, frames, bands), where a clip last met its threshold.
+        stored_perturbation: (n, ...), where a clip last met its threshold.
         threshold: (n,) float64, the threshold on leaving, in correlation or in squared rating units.
     """
 
