@@ -382,7 +382,10 @@ def test_what_is_no_run_is_named(run, call, message):
             "root: a model is opened without a data",
         ),
         (lambda run: tenuto.explain("a2e-soundtracks", "song.wav", "a"), "root: a2e-soundtracks is no run"),
-        (lambda run: tenuto.prepare("a", NO_ATTACK), "must be the name of a data set or its settings, got int"),
+        (
+            lambda run: tenuto.prepare("a", NO_ATTACK),
+            "must be the name of a data set or its settings, got int",
+        ),
     ],
 )
 def test_what_cannot_be_is_refused_in_the_words_of_the_call(run, call, message):

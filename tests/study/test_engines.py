@@ -181,9 +181,21 @@ def test_tables_are_of_the_study_s_runs_alone(study, copied, music):
     more = small.changed(systems=["A2E", "A2M2E", "aA2E"])
     run_study(more, copied, music, report=silent)
     assert len(list((copied / "runs").iterdir())) == 3
-    run_study(TINY, copied, music, report=silent)
+    said: list[str] = []
+    run_study(TINY, copied, music, report=said.append)
     for name in ("metrics.csv", "paper/table1.csv", "paper/metrics.csv"):
         assert (copied / name).read_bytes() == (study / name).read_bytes()
+    (other,) = (copied / "runs").glob("A2E-*")
+    assert said[-1].startswith(f"not in the study, but in its folder: {other.name}. `tenuto stats`")
+
+
+def test_a_run_to_which_work_was_added_waits(copied, music):
+    more = small.changed(
+        protocols=[{"protocol": "paper-2025-released", "settings": {"iterations": n}} for n in (2, 3)]
+    )
+    done = run_study(more, copied, music, report=silent, time_limit=0.001)
+    assert len(done.unfinished) == 2
+    assert {journal.standing(copied, run).stage for run in done.unfinished} == {"waiting"}
 
 
 def test_every_protocol_has_tables_of_its_own(copied, music):
@@ -347,6 +359,14 @@ def test_a_damaged_run_is_named_and_the_tables_of_the_others_are_made(name, cont
         assert read_csv(copied / "metrics.csv")["system"].tolist() == ["aA2E"]
         assert set(read_csv(copied / "paper" / "metrics.csv")["system"]) == {"aA2E"}
         assert journal.read(copied, run.name).error == outcome.error
+
+
+def test_tables_of_an_earlier_call_are_said_to_be(copied, music):
+    for run in (copied / "runs").iterdir():
+        write_text(run / "metrics.json", "{")
+    said: list[str] = []
+    assert len(run_study(TINY, copied, music, report=said.append).failed) == 2
+    assert said[-1].startswith("no run is complete; tables and figures in the folder are those of an earlier")
 
 
 @each_refusal

@@ -13,6 +13,7 @@ from tenuto.files import write_csv, write_json, write_text
 from tenuto.reporting import paper
 from tenuto.reporting.page import inputs
 from tenuto.store.run import RunFolder
+from tenuto.study import stages
 from tenuto.study.stages import MADE, analyse
 from tests.reporting import made_up
 
@@ -66,6 +67,14 @@ def test_tables_of_a_protocol_that_is_gone_go_with_their_folder(folder):
     assert (folder / "paper" / "paper-2025-released" / "table1.csv").is_file()
     analyse(folder, RUNS, [CURVES])
     assert [path.name for path in (folder / "paper").iterdir()] == ["metrics.csv"]
+
+
+def test_tables_of_a_protocol_that_is_not_registered_any_more_go_too(folder, monkeypatch):
+    made = analyse(folder, RUNS, [CURVES, RELEASED])
+    write_text(folder / "paper" / "mine" / "table1.csv", "my own")
+    monkeypatch.setattr(stages, "PROTOCOLS", {})
+    analyse(folder, RUNS, [CURVES], before=made)
+    assert sorted(path.name for path in (folder / "paper").iterdir()) == ["metrics.csv", "mine"]
 
 
 def test_what_the_analysis_did_not_make_stays(folder):

@@ -23,6 +23,7 @@ from tenuto.study import journal
 from tenuto.study.journal import ADOPT, ANALYSE, ATTACK, CORPUS, EVALUATE, PREPARE, TRAIN
 from tenuto.study.limit import Limit, parse_time
 from tenuto.study.plan import (
+    Planned,
     analysed,
     check_names,
     check_study,
@@ -273,6 +274,8 @@ def run_study(
         unfinished = tuple(outcome.run for outcome in outcomes if outcome.is_unfinished)
         if not unfinished:
             _analyse(study, folder, {outcome.run for outcome in failed}, entry)
+        for remark in _left_over(folder, each, failed):
+            report(remark)
     return StudyReport(_shared_out(entry.spent(), outcomes), failed, len(each), unfinished)
 
 
@@ -294,6 +297,8 @@ def _under_way(jobs: list[Job], engine: Engine) -> Iterator[Outcome]:
     """The outcome of every run, finished runs first. Raises what the engine refuses."""
     done = [job for job in jobs if job.is_done()]
     left = [job for job in jobs if job not in done]
+    for job in left:
+        journal.reopen(job.folder, job.planned.run)
     return itertools.chain(map(Outcome.read, done), engine.carry_out(left) if left else ())
 
 
@@ -317,9 +322,24 @@ def _analyse(study: StudyConfig, folder: Path, failed: Collection[str], entry: j
     if finished:
         attacks = protocols(study)
         with entry.stage(ANALYSE):
-            entry.record.notes["made"] = analyse(folder, finished, attacks)
+            before = entry.record.notes.get("made", [])
+            entry.record.notes["made"] = analyse(folder, finished, attacks, before)
         entry.record.notes["analysed"] = analysed(finished, attacks)
     entry.note(True, stage=journal.FAILED if failed else journal.DONE)
+
+
+def _left_over(folder: Path, each: Sequence[Planned], failed: Sequence[Outcome]) -> Iterator[str]:
+    """What the folder holds of earlier calls with other settings, a sentence each."""
+    own = {one.run for one in each}
+    others = [run.name for run in StudyFolder(folder).runs(lambda error: None) if run.name not in own]
+    if others:
+        more = f" and {len(others) - 3} more" if len(others) > 3 else ""
+        yield (
+            f"not in the study, but in its folder: {', '.join(others[:3])}{more}. `tenuto stats`, `curve`, `report` "
+            "and `audit` of the folder read them too; move what should not count."
+        )
+    if len(failed) == len(each) and StudyFolder(folder).metrics.is_file():
+        yield "no run is complete; tables and figures in the folder are those of an earlier call."
 
 
 def _shared_out(seconds: dict[str, float], outcomes: Sequence[Outcome]) -> dict[str, float]:

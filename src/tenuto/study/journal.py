@@ -169,6 +169,13 @@ def standing(folder: Path, name: str) -> Record:
     return record
 
 
+def reopen(folder: Path, name: str) -> None:
+    """Let a run that was done wait for what has been added to the study, unless a process works on it."""
+    if read(folder, name).stage == DONE:
+        with contextlib.suppress(TenutoError), held(folder, name, patience=0.0):
+            Entry(folder, name).note(True, stage=WAITING)
+
+
 def fail(folder: Path, name: str, error: str) -> bool:
     """Record why a run failed where its own process could not: it died, or never started.
 

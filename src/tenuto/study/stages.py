@@ -219,7 +219,9 @@ def prepare_data(study: StudyConfig, folder: Path, root: Path | None) -> Prepare
     return prepare(dataset_of(study, folder, root), StudyFolder(folder).cache)
 
 
-def analyse(folder: Path, runs: Sequence[str], protocols: Sequence[Protocol]) -> list[str]:
+def analyse(
+    folder: Path, runs: Sequence[str], protocols: Sequence[Protocol], before: Sequence[str] = ()
+) -> list[str]:
     """Write ``metrics.csv``, and the tables and figures of every protocol in ``paper/``.
 
     Those of the first protocol are in ``paper/`` itself, those of every other in ``paper/<protocol>/``. Of several
@@ -231,6 +233,7 @@ def analyse(folder: Path, runs: Sequence[str], protocols: Sequence[Protocol]) ->
         folder: The study's folder.
         runs: Folder names of finished runs, in the order of the plan.
         protocols: What all of them were attacked with.
+        before: The files of the analysis before.
 
     Returns:
         The files that were made, relative to ``folder``.
@@ -245,7 +248,7 @@ def analyse(folder: Path, runs: Sequence[str], protocols: Sequence[Protocol]) ->
         rows = validate_rows(pd.concat(tables, ignore_index=True), str(protocol))
         place = study.paper if number == 0 else study.paper / str(protocol)
         made += _write(rows, place, is_paper, remarks_on_runs([study.run(run) for run in runs]))
-    _clear(study.paper, made)
+    _clear(study.paper, made, {Path(name).parent.name for name in before})
     return [path.relative_to(folder).as_posix() for path in made]
 
 
@@ -286,9 +289,13 @@ def _write(rows: pd.DataFrame, folder: Path, is_paper: bool, remarks: Sequence[s
     return [write_csv(folder / "metrics.csv", pd.concat(lines, ignore_index=True))]
 
 
-def _clear(folder: Path, made: Collection[Path]) -> None:
-    """Remove files of an earlier analysis that were not made again, and folders of protocols that are empty then."""
-    below = [path for path in folder.iterdir() if path.name.partition("+")[0] in PROTOCOLS]
+def _clear(folder: Path, made: Collection[Path], earlier: Collection[str]) -> None:
+    """Remove files of an earlier analysis that were not made again, and folders of protocols that are empty then.
+
+    ``earlier`` names folders of protocols that may not be registered any more.
+    """
+    names = (path for path in folder.iterdir() if path.is_dir() and not path.is_symlink())
+    below = [path for path in names if path.name.partition("+")[0] in PROTOCOLS or path.name in earlier]
     for path in (place / name for place in (folder, *below) for name in MADE):
         if path not in made and path.is_file():
             with naming(path, "remove"):
