@@ -229,7 +229,7 @@ def changes_table(attacked: RecordingAttack) -> Table:
     worst = attacked.rows[attacked.rows["worst"]]
     table.caption = (
         f"largest change of one entry {row['linf']:.4g}, in {recogniser.inputs.unit}{_heard(worst)}"
-        f"{_limited(worst)}"
+        f"{_limited(worst)}{attacked.reached and f'; {attacked.reached}'}"
     )
     return table
 

@@ -47,6 +47,7 @@ class AttackedRecording(Displayed):
         perturbation: Of `row`, in the shape of the network's input and in its unit.
         start_seconds: Where in the recording the excerpt begins, silence at its ends taken off.
         waveform: The recording, (samples,).
+        has_goal: Whether the attack seeks a value of its objective.
     """
 
     source: str
@@ -58,12 +59,21 @@ class AttackedRecording(Displayed):
     start_seconds: float
     waveform: Values = dataclasses.field(repr=False)
     _start: int = dataclasses.field(repr=False)
+    has_goal: bool = False
 
     def _elements(self) -> list[Element]:
         return [
             f"{self.source}, predicted by {self.model} before and after {self.row['settings']}",
             self.table,
+            *([self.reached] if self.has_goal else []),
         ]
+
+    @property
+    def reached(self) -> str:
+        """Whether the attack reached its goal, and the value of its objective; empty without a goal."""
+        if not self.has_goal:
+            return ""
+        return f"goal {'' if self.row['converged'] else 'not '}reached, objective {self.row['loss']:.4g}"
 
     @property
     def table(self) -> pd.DataFrame:
@@ -163,7 +173,16 @@ def attack_recording(
     most = int(row_errors(rows).argmax())
     begin = start / inputs.steps_per_second
     return AttackedRecording(
-        str(source), model, recogniser, rows, rows.iloc[most], deltas[most], begin, waveform, start
+        str(source),
+        model,
+        recogniser,
+        rows,
+        rows.iloc[most],
+        deltas[most],
+        begin,
+        waveform,
+        start,
+        any(attack.has_goal for attack in protocol.attacks),
     )
 
 
