@@ -177,6 +177,15 @@ def test_yaml_may_refer_to_what_it_said_before():
     assert parse_yaml(content, "it") == {"a": {"seed": 1}, "b": {"seed": 2}, "c": {"seed": 1}}
 
 
+def test_yaml_that_multiplies_itself_is_refused():
+    lines = ["a0: &a0 {" + ", ".join(f"k{number}: 1" for number in range(9)) + "}"]
+    lines += [f"a{level}: &a{level} {{<<: [{', '.join([f'*a{level - 1}'] * 9)}]}}" for level in range(1, 12)]
+    with pytest.raises(ConfigError, match="merges more than 100000 keys"):
+        parse_yaml("\n".join(lines), "it")
+    repeated = "\n".join(f"k{number}: 1" for number in range(50_000))  # took minutes where it was quadratic
+    assert len(parse_yaml(repeated, "it")) == 50_000
+
+
 @pytest.mark.parametrize(
     "content", ["train: 5", "data: [1]", "run: 5\nseeds: [1]", "run: {model: x}\nseeds: [1]"]
 )

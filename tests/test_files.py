@@ -181,6 +181,15 @@ def test_columns_are_called_as_requested_whatever_their_accents_are_made_of(tmp_
     assert list(read) == [decomposed, "b"]
 
 
+def test_a_file_keeps_its_permissions_and_a_new_one_gets_those_of_the_user(tmp_path, monkeypatch):
+    kept = tmp_path / "kept"
+    kept.touch(0o600)
+    kept.chmod(0o640)
+    monkeypatch.setattr(files, "UMASK", 0o077)
+    modes = [files.write_text(path, "x").stat().st_mode & 0o777 for path in (kept, tmp_path / "new")]
+    assert modes == [0o640, 0o600]
+
+
 def test_separators_and_line_ends_in_quoted_fields_stay(tmp_path):
     assert table(tmp_path, 'a,b\n"1,\n""x""",2\n')["a"].tolist() == ['1,\n"x"']
 

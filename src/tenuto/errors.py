@@ -163,10 +163,19 @@ def one_line(text: object, limit: int = 200) -> str:
     'blue'
     """
     shown = re.sub(r"\x1b\[[0-9;]*m", "", str(text))
-    shortened = shown if len(shown) <= limit else f"{shown[: limit - 3]}..."
+    return printable(shown if len(shown) <= limit else f"{shown[: limit - 3]}...")
+
+
+def printable(text: str, kept: str = "") -> str:
+    """Text with escapes in place of control characters and marks of the direction of writing, except those ``kept``.
+
+    >>> printable("\x1b[2J")
+    '\\\\x1b[2J'
+    """
+    if text.isprintable():
+        return text
     return "".join(
-        character if character.isprintable() else character.encode("unicode_escape").decode()
-        for character in shortened
+        one if one.isprintable() or one in kept else one.encode("unicode_escape").decode() for one in text
     )
 
 

@@ -7,10 +7,12 @@ every cell of every table passes this one door.
 
 from __future__ import annotations
 
+import collections
 import contextlib
 import csv
 import dataclasses
 import errno
+import functools
 import hashlib
 import io
 import itertools
@@ -34,6 +36,10 @@ from numpy.typing import NDArray
 from tenuto.errors import FileError, Problems, explain, one_line, quote
 
 Array = NDArray[Any]
+
+UMASK = os.umask(0)
+"""Permissions that new files of this process lack; it can only be read by setting it."""
+os.umask(UMASK)
 
 STALE_SECONDS = 24 * 3600
 """Age from which a temporary file is removed, whoever wrote it."""
@@ -78,7 +84,7 @@ def write_bytes(path: str | Path, content: bytes | Iterable[bytes]) -> Path:
                 stream.writelines([content] if isinstance(content, bytes) else content)
                 stream.flush()
                 os.fsync(stream.fileno())
-            os.chmod(temporary, 0o644)
+            os.chmod(temporary, target.stat().st_mode & 0o777 if target.exists() else 0o666 & ~UMASK)
             os.replace(temporary, target)
         except BaseException:
             with contextlib.suppress(OSError):
@@ -87,8 +93,12 @@ def write_bytes(path: str | Path, content: bytes | Iterable[bytes]) -> Path:
     return path
 
 
+@functools.cache
 def _host() -> str:
-    return re.sub(r"[^0-9A-Za-z]", "", socket.gethostname())[:16]
+    """What tells the processes of this machine and container from those of others on a shared disk."""
+    with contextlib.suppress(OSError):
+        return sha256_bytes(f"{socket.gethostname()} {os.readlink('/proc/self/ns/pid')}".encode())[:16]
+    return sha256_bytes(socket.gethostname().encode())[:16]
 
 
 def _remove_stale_parts(path: Path) -> None:
@@ -118,12 +128,12 @@ def _is_running(pid: int) -> bool:
 
 def read_bytes(path: str | Path) -> bytes:
     """The content of a regular file. Raises `FileError` that names it."""
-    with _opened(Path(path)) as stream:
+    with open_regular(Path(path)) as stream:
         return stream.read()
 
 
 @contextlib.contextmanager
-def _opened(path: Path) -> Iterator[io.BufferedReader]:
+def open_regular(path: Path) -> Iterator[io.BufferedReader]:
     """A regular file to be read; a pipe or device, which could block for ever, raises `FileError`."""
     with naming(path, "read"):
         if not stat.S_ISREG(mode := path.stat().st_mode) and not stat.S_ISDIR(mode):
@@ -313,7 +323,7 @@ def _check_header(names: Sequence[str], columns: Sequence[str], path: str | Path
     if missing := [name for name in columns if name not in names]:
         listed = one_line(", ".join(filter(None, names))) or "nothing"
         problems.add(FileError(f"{path}: no column {one_line(', '.join(missing))}. It has: {listed}."))
-    for name in dict.fromkeys(name for name in names if name and names.count(name) > 1):
+    for name in (name for name, count in collections.Counter(filter(None, names)).items() if count > 1):
         problems.add(FileError(f"{path}: two columns are called {quote(name)}. Rename or remove one."))
 
 
@@ -426,7 +436,7 @@ class SafetensorsFile(Mapping[str, Array]):
     def __init__(self, path: str | Path) -> None:
         from safetensors import SafetensorError, safe_open
 
-        with _opened(Path(path)):  # raises for a file that cannot be opened; below, errors mean damage
+        with open_regular(Path(path)):  # raises for a file that cannot be opened; below, errors mean damage
             pass
         try:
             stream: Any = safe_open(path, framework="numpy")
@@ -498,5 +508,5 @@ def sha256_bytes(content: bytes) -> str:
 
 def sha256_file(path: str | Path) -> str:
     """Hexadecimal SHA-256 of a file's content. Raises `FileError`."""
-    with _opened(Path(path)) as stream:
+    with open_regular(Path(path)) as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import re
 import reprlib
@@ -70,8 +71,20 @@ class Config(BaseModel):
             raise ConfigError(f"{source}: {_explain(error, cls)}") from error
 
 
+MOST_KEYS = 100_000
+"""Of a mapping in YAML."""
+
+
 class _Loader(yaml.SafeLoader):
     """Plain values only: no tags, no key twice, nothing that contains itself, no number that looks like another."""
+
+    def flatten_mapping(self, node: yaml.MappingNode) -> None:
+        """Put the keys of merged mappings in; mappings of merged mappings grow without a limit."""
+        super().flatten_mapping(node)
+        if len(node.value) > MOST_KEYS:
+            raise yaml.constructor.ConstructorError(
+                None, None, f"<< merges more than {MOST_KEYS} keys", node.start_mark
+            )
 
 
 def _mapping(loader: _Loader, node: yaml.MappingNode) -> dict[Any, Any]:
@@ -121,6 +134,9 @@ def parse_yaml(content: str, source: str) -> dict[str, Any]:
 
 def first_repeated(values: Sequence[Any]) -> Any:
     """The first value that occurs a second time, or None."""
+    with contextlib.suppress(TypeError):  # a value that cannot be hashed
+        if len(set(values)) == len(values):
+            return None
     return next((value for place, value in enumerate(values) if value in values[:place]), None)
 
 

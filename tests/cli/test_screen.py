@@ -36,3 +36,14 @@ def test_an_undefined_correlation_under_attack_is_a_dash():
     rows = pd.DataFrame({"label_joy": [0.1, 0.3], "clean_joy": [0.5, 0.5]})
     assert screen._scores(rows, "clean") == ("0.3000", "–")
     assert screen._scores(rows[:1], "clean") == ("0.4000", "–")
+
+
+def test_what_names_would_tell_a_terminal_is_text():
+    hostile = "\x1b]0;owned\x07\x1b[2J\u202e"
+    table = screen.metrics_table("run", "test", pd.DataFrame({"mae": [0.5]}, index=[f"joy{hostile}"]))
+    with out.capture() as capture:
+        out.print(table)
+        out.print(f"a line\nand {hostile}")
+    assert not {"\x1b", "\x07", "\u202e"} & set(capture.get())
+    assert r"and \x1b]0;owned" in capture.get()
+    assert "a line\nand " in capture.get()

@@ -53,6 +53,21 @@ def test_unzip_refuses_a_name_that_zipfile_would_cut_short(tmp_path):
         unzip(archive, tmp_path / "out")
 
 
+def test_unzip_writes_to_the_name_it_has_checked(tmp_path, monkeypatch):
+    """From Python 3.12 on, `zipfile` takes ``filename`` from an extra field, and only ``orig_filename`` as stored."""
+    members = zipfile.ZipFile.infolist
+
+    def renamed(archive):
+        for member in members(archive):
+            member.filename = "../escaped.txt"
+            archive.NameToInfo[member.filename] = member
+            yield member
+
+    monkeypatch.setattr(zipfile.ZipFile, "infolist", renamed)
+    unzip(pack(tmp_path / "a.zip", {"ok.csv": b"ok"}), tmp_path / "out")
+    assert sorted(tree(tmp_path)) == ["a.zip", "out/ok.csv"]
+
+
 def test_unzip_refuses_a_symbolic_link(tmp_path):
     link = zipfile.ZipInfo("link")
     link.create_system = 3

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import json
 import re
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -160,7 +159,7 @@ def test_an_unreadable_checkpoint_is_not_called_damaged(saved, monkeypatch):
     def refuse(path, *arguments, **keywords):
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr(Path, "open", refuse)
+    monkeypatch.setattr("builtins.open", refuse)
     with pytest.raises(FileError, match=r"checkpoint\.safetensors: cannot read.*permission"):
         tenuto.load(saved)
 
@@ -238,3 +237,18 @@ def test_weights_of_every_kind_become_arrays():
         (torch.tensor([0.5], dtype=torch.bfloat16), [0.5]),
     ):
         np.testing.assert_array_equal(checkpoint.to_array(weights), expected)
+
+
+def test_names_beyond_measure_are_refused_before_a_network_is_made(recogniser, tmp_path):
+    arrays, metadata = _stored(recogniser, tmp_path)
+    about = json.loads(metadata["tenuto"]) | {"concepts": [f"c{number}" for number in range(5000)]}
+    path = tmp_path / "large.safetensors"
+    write_safetensors(path, arrays, {**metadata, "tenuto": json.dumps(about)})
+    with pytest.raises(CheckpointError, match="more than 4096 names"):
+        tenuto.load(path)
+
+
+def _stored(recogniser, folder):
+    path = RunFolder(folder / "own").checkpoint
+    checkpoint.save(path, recogniser, {"epoch": 7})
+    return read_safetensors(path)

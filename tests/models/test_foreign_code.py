@@ -7,9 +7,11 @@ import logging
 
 import pytest
 import torch
+from filelock import FileLock
 
 from tenuto.errors import FileError, ModelError, TrustError
 from tenuto.models.foreign import identify
+from tenuto.models.foreign.trust import check_trust
 from tests.models.test_foreign import EXAMPLE, NETWORK, code, opened, saved_export, saved_script
 
 pytestmark = pytest.mark.usefixtures("state")
@@ -47,6 +49,16 @@ def test_model_files_are_trusted_by_content(tmp_path, waves, kind):
     twin = tmp_path / f"copied.{kind}"
     twin.write_bytes(file.read_bytes())
     opened(twin)
+
+
+def test_a_lock_that_a_killed_process_left_is_named(tmp_path, state, monkeypatch):
+    monkeypatch.setattr("tenuto.models.foreign.trust.PATIENCE", 0.1)
+    (state / "tenuto").mkdir(parents=True)
+    with (
+        FileLock(state / "tenuto" / "trusted.json.lock"),
+        pytest.raises(FileError, match=r"\.lock: another process"),
+    ):
+        check_trust("0" * 64, "m.py:f", trust=True, is_complete=True)
 
 
 def test_a_damaged_list_of_trusted_code(tmp_path, state):

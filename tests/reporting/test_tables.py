@@ -20,6 +20,15 @@ def test_markdown_is_a_table_with_its_caption():
     )
 
 
+def test_names_in_captions_and_headings_are_no_markup():
+    table = pd.DataFrame({"<b>": ["x\x1b[2J"]})
+    text = tables.markdown(table, "Of <img src=x> [here](javascript:x)\x1b[2J.")
+    assert r"| \<b\> |" in text
+    assert r"| x\\x1b\[2J |" in text
+    assert r"Of \<img src=x> \[here](javascript:x)\x1b\[2J." in text
+    assert "\x1b" not in tables.latex(table, "\x1b[2J")
+
+
 def test_markdown_cells_cannot_break_the_table():
     assert r"| a\|b\_c | 1 |" in tables.markdown(shown("a|b_c"), "")
     assert r"| \&lt; \~\~ \$ | 1 |" in tables.markdown(shown("&lt;\r~~\r$"), "")

@@ -1,9 +1,12 @@
 import json
 
 import pandas as pd
+import pytest
 
+from tenuto.errors import FileError
 from tenuto.evaluation.audit.findings import Finding, Verdict
-from tenuto.reporting import verdicts
+from tenuto.files import write_json
+from tenuto.reporting import read_findings, verdicts
 
 FINDINGS = [
     Finding("budget", Verdict.FAIL, 0.5, 0.0, "too | large.", "a"),
@@ -30,3 +33,8 @@ def test_one_source_needs_no_column(tmp_path):
 
 def test_the_summary_counts_most_severe_first():
     assert verdicts.summary(FINDINGS) == "1 FAIL, 0 WARN, 0 PASS, 1 NOT RECORDED"
+
+
+def test_findings_that_are_no_list_are_none(tmp_path):
+    with pytest.raises(FileError, match="contains no findings"):
+        read_findings(write_json(tmp_path / "audit.json", {"findings": 5}))

@@ -98,7 +98,12 @@ def test_a_damaged_log_is_refused_with_its_reason(logs, old, new, message):
 
 @pytest.mark.parametrize(
     ("text", "message"),
-    [("conv_method: corr\n", "no alpha"), ("[", "not YAML"), ("- 1\n", "no alpha")],
+    [
+        ("conv_method: corr\n", "no alpha"),
+        ("[", "not YAML"),
+        ("- 1\n", "must be a mapping"),
+        ("conv_method: [a\n", "not YAML"),
+    ],
 )
 def test_damaged_settings_are_refused_with_the_file(logs, text, message):
     folder, runs = logs()

@@ -130,3 +130,10 @@ def test_traces_may_be_empty_and_have_all_their_columns(tmp_path):
     assert read_traces(write_traces(tmp_path / "a.gz", NO_TRACES)).empty
     with pytest.raises(FileError, match="no column settings"):
         read_traces(write_traces(tmp_path / "a.gz", NO_TRACES.drop(columns="settings")))
+
+
+def test_traces_that_unpack_to_more_than_the_limit_are_refused(tmp_path, monkeypatch):
+    path = write_traces(tmp_path / "a.gz", NO_TRACES)
+    monkeypatch.setattr("tenuto.store.traces.LARGEST", 10)
+    with pytest.raises(FileError, match="larger than 10 bytes when it is unpacked"):
+        read_traces(path)

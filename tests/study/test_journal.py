@@ -27,6 +27,11 @@ def test_a_run_without_a_record_waits(tmp_path):
     assert standing(tmp_path, "A2E-6-00000000").stage == journal.WAITING
 
 
+def test_a_record_has_the_name_of_its_file(tmp_path):
+    Entry(tmp_path, "run").note(True, name="another")
+    assert read(tmp_path, "run").name == "run"
+
+
 def test_seconds_of_a_stage_add_up_over_sittings(tmp_path, clock):
     for spent in (3.0, 4.0):
         entry = Entry(tmp_path, "run")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 
 import pytest
@@ -72,4 +73,7 @@ def test_without_a_limit_only_a_request_ends_a_call_and_not_the_next_one(clock, 
     clock[0] += 1
     assert not Limit(tmp_path, begun=clock[0]).is_reached()
     StudyFolder(tmp_path).stop.write_text("x")
+    assert not endless.is_reached()
+    StudyFolder(tmp_path).stop.unlink()
+    os.mkfifo(StudyFolder(tmp_path).stop)  # would block who opens it
     assert not endless.is_reached()

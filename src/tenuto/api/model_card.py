@@ -10,6 +10,7 @@ import yaml
 from tenuto.config import RunConfig
 from tenuto.data import DATASETS
 from tenuto.data.base import Card
+from tenuto.reporting.tables import escape_markdown
 
 MEASURES = {"correlation": "Pearson r", "r2": "R2", "mae": "MAE", "pr_auc": "PR-AUC", "roc_auc": "ROC-AUC"}
 
@@ -68,14 +69,14 @@ def _front_matter(licence: str | None, data: Card) -> str:
 
 def _summary(config: RunConfig, about: Mapping[str, Any]) -> str:
     scale = about.get("scale") or DATASETS[config.data.dataset].label_scale
-    concepts = about["concepts"]
-    through = f", through the concepts {', '.join(concepts)}" if concepts else ""
+    concepts, emotions = (", ".join(map(escape_markdown, about[kind])) for kind in ("concepts", "emotions"))
+    through = f", through the concepts {concepts}" if concepts else ""
     precision = about.get("precision", "float32")
     return (
-        f"A network of the system {config.system} (`{about['network']}`, width {about['width']:g}) that predicts "
-        f"{', '.join(about['emotions'])} of music, on a scale of {scale[0]:g} to {scale[1]:g}{through}. It takes ten "
+        f"A network of the system {escape_markdown(config.system)} (`{about['network']}`, width {about['width']:g}) "
+        f"that predicts {emotions} of music, on a scale of {scale[0]:g} to {scale[1]:g}{through}. It takes ten "
         f"seconds of mono sound at 22 050 Hz as a log spectrogram; a longer recording is the mean of its windows. The "
-        f"weights are stored in {precision} and used in float32."
+        f"weights are stored in {escape_markdown(str(precision))} and used in float32."
     )
 
 
@@ -91,12 +92,17 @@ def _usage(about: Mapping[str, Any]) -> str:
 
 def _training(config: RunConfig, about: Mapping[str, Any], data: Card) -> str:
     origin = f" Concepts are {_concepts(config)}." if about["concepts"] else ""
-    epoch = f" The weights are those of epoch {about['epoch']}." if "epoch" in about else ""
+    epoch = (
+        f" The weights are those of epoch {about['epoch']}." if isinstance(about.get("epoch"), int) else ""
+    )
+    fingerprint = escape_markdown(str(about["fingerprint"])[:8])
+    versions = about.get("versions") or {"not recorded": ""}
+    listed = ", ".join(escape_markdown(f"{one} {version}".strip()) for one, version in versions.items())
     return (
-        f"Data: {data.title} ({data.size}; {data.origin}), data fingerprint `{about['fingerprint'][:8]}`.{origin}\n\n"
+        f"Data: {data.title} ({data.size}; {data.origin}), data fingerprint {fingerprint}.{origin}\n\n"
         f"`run.yaml` has all settings. The same training, seed {config.train.seed}:\n\n"
         f"```console\ntenuto train --preset run.yaml --root {data.name}\n```\n\n"
-        f"Versions: {', '.join(f'{one} {version}' for one, version in about['versions'].items())}.{epoch}\n\n"
+        f"Versions: {listed}.{epoch}\n\n"
         f"Cite the data: {data.citation}"
     )
 
@@ -122,7 +128,7 @@ def _metrics(metrics: Mapping[str, Any] | None, about: Mapping[str, Any]) -> str
         "|---|" + "---|" * len(measures),
     ]
     lines += [
-        f"| {name} | {' | '.join(f'{test[measure][name]:.3f}' for measure in measures)} |"
+        f"| {escape_markdown(name)} | {' | '.join(f'{test[measure][name]:.3f}' for measure in measures)} |"
         for name in test["mae"]
     ]
     lines += [

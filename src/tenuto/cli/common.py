@@ -13,13 +13,14 @@ from typing import Annotated, Any
 
 import typer
 from rich.console import Console, ConsoleDimensions
+from rich.segment import Segment
 
 from tenuto.api.progress import Progress
 from tenuto.cli.options import with_options
 from tenuto.config import SPLITS
 from tenuto.data import DATASETS
 from tenuto.devices import require
-from tenuto.errors import ConfigError
+from tenuto.errors import ConfigError, printable
 from tenuto.store.location import is_recording, locate_model, pretrained_models
 
 NARROWEST = 80
@@ -36,6 +37,12 @@ class Screen(Console):
         columns, lines = (int(named), 25) if named.isdecimal() and int(named) > 0 else super().size
         least = 1 if self.stderr else NARROWEST  # what moves on a terminal must fit it
         return ConsoleDimensions(max(columns, least), lines)
+
+    def render(self, *arguments: Any, **settings: Any) -> Iterator[Segment]:
+        """Segments of what is printed; what a name in a file would tell the terminal is shown as text."""
+        for segment in super().render(*arguments, **settings):
+            text = segment.text if segment.control else printable(segment.text, kept="\n")
+            yield segment._replace(text=text)
 
     def print(self, *objects: Any, **settings: Any) -> None:
         """Print texts, with options in place of the library's parameters, and tables as they are."""

@@ -287,7 +287,7 @@ def status(
         common.print_json({"study": dataclasses.asdict(study), "runs": content})
     else:
         out.print(_status_table(study, records))
-        out.print(_summary(study, records))
+        out.print(escape(_summary(study, records)))
     if any(record.stage == journal.FAILED or record.error for record in records):
         raise typer.Exit(1)
 

@@ -44,7 +44,7 @@ def unzip(archive: Path, destination: Path, *, max_bytes: int = 2**31, max_files
             raise FileError(f"{archive}: member {fault}. Ask for another copy, or unpack it by hand.")
         if (damaged := content.testzip()) is not None:
             raise FileError(f"{archive}: damaged at {damaged!r}. Delete it and download it again.")
-        return [write_bytes(destination / member.filename, content.read(member)) for member in files]
+        return [write_bytes(destination / member.orig_filename, content.read(member)) for member in files]
 
 
 def path_fault(names: Iterable[str], destination: Path) -> str | None:

@@ -189,7 +189,14 @@ class _Client:
 
         path = destination / remote.name
         part = path.with_name(f"{path.name}.part")
-        was_interrupted, requests = part.is_file(), []
+        with naming(path, "write"):
+            for place in (path, part):
+                if place.exists() and not place.is_file():
+                    raise DownloadError(
+                        f"{place}: is no regular file. Remove it, then run the same command again."
+                    )
+            was_interrupted = part.is_file()
+        requests: list[str] = []
 
         def download(url: str, temporary: str, _: object) -> None:
             requests.append(url)
@@ -198,11 +205,11 @@ class _Client:
             os.replace(part, temporary)
 
         pooch.get_logger().setLevel("WARNING")  # it would print every file
-        place: dict[str, Any] = {"fname": path.name, "path": path.parent}
+        where: dict[str, Any] = {"fname": path.name, "path": path.parent}
         try:
             with naming(path, "write"):
                 path.parent.mkdir(parents=True, exist_ok=True)
-                pooch.retrieve(remote.url, f"sha256:{remote.sha256}", **place, downloader=download)
+                pooch.retrieve(remote.url, f"sha256:{remote.sha256}", **where, downloader=download)
         except ValueError as error:
             if was_interrupted:  # the part may belong to another version: download once more, from byte 0
                 return self.fetch(remote, destination)

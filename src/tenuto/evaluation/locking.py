@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from filelock import FileLock, Timeout
 
-from tenuto.errors import FileError, TenutoError
+from tenuto.errors import REASONS, FileError, TenutoError
 from tenuto.evaluation.runs import Run
 from tenuto.files import naming
 
@@ -25,7 +25,7 @@ def one_process(run: Run, protocol: object, part: str) -> Iterator[None]:
     path = run.files.lock(protocol, part)
     with naming(path, "lock"):
         path.parent.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(path, timeout=PATIENCE)
+        lock = FileLock(path, timeout=PATIENCE, fallback_to_soft=False)
         try:
             lock.acquire()
         except Timeout as error:
@@ -33,7 +33,9 @@ def one_process(run: Run, protocol: object, part: str) -> Iterator[None]:
                 f"{run.folder}: another process is running {protocol} on its {part} clips. Wait until it has finished, "
                 "then run the same command again."
             ) from error
-        except NotImplementedError as error:
+        except (OSError, NotImplementedError) as error:
+            if isinstance(error, OSError) and error.errno in REASONS:  # what fails is the file, not its lock
+                raise
             raise FileError(
                 f"{path}: this file system has no locks, which attacks need. Copy the run to another disk."
             ) from error

@@ -32,6 +32,9 @@ from tenuto.store.run import RunFolder, check_readable, is_file
 FORMAT = "tenuto-checkpoint-1"
 IMPORTED = "imported"
 """Fingerprint of a model whose training data is unknown."""
+MOST_NAMES = 4096
+"""Of emotions and of concepts, with which the weights of a network grow."""
+
 LARGEST = 1e30
 """Scales and normalisations below it can be computed with in float32."""
 
@@ -196,6 +199,8 @@ def _check_metadata(about: Mapping[str, Any]) -> None:
     is_list = all(isinstance(names, list) and len(set(names)) == len(names) for names in (emotions, concepts))
     if not (is_text and is_list and emotions):
         raise ValueError("names that are no different texts")
+    if max(len(emotions), len(concepts)) > MOST_NAMES:
+        raise ValueError(f"more than {MOST_NAMES} names")
     has_spectrogram = "adopted" not in about or about["adopted"]["takes"] == LogSpectrogramInputs.name
     normalisation = Normalisation(**about["normalisation"]) if has_spectrogram else PAPER_NORMALISATION
     low, high = about.get("scale") or (0.0, 1.0)  # checkpoints of earlier versions do not have it

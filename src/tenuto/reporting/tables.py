@@ -17,6 +17,7 @@ import pandas as pd
 from tenuto.analysis.curve_summary import LEVEL
 from tenuto.analysis.curves import Curves
 from tenuto.analysis.words import NOTHING, attacked_pair, long_unit, number
+from tenuto.errors import printable
 from tenuto.files import write_csv, write_text
 from tenuto.store.budgets import Norm
 from tenuto.store.natural import GRADED
@@ -28,6 +29,9 @@ PAPER = "print_"
 """What the columns of the paper's own values begin with."""
 
 _MARKDOWN = str.maketrans({mark: f"\\{mark}" for mark in "\\|*_`<>[]&~$"} | {"\n": " ", "\r": " "})
+_MARKDOWN_CAPTION = str.maketrans({mark: f"\\{mark}" for mark in "<[`"})
+"""Captions are sentences of Tenuto that name protocols and units of the rows."""
+
 _LATEX = {
     "\\": r"\textbackslash{}",
     "~": r"\textasciitilde{}",
@@ -238,10 +242,19 @@ def caption_curves(curves: Curves) -> str:
 def markdown(shown: pd.DataFrame, caption: str) -> str:
     """A Markdown table with its caption below; text cells, first column to the left, others to the right."""
     printed = shown.drop(columns=GROUP, errors="ignore")
-    lines = [list(printed.columns), ["---", *["---:"] * (printed.shape[1] - 1)]]
-    lines += [[str(cell).translate(_MARKDOWN) for cell in line] for line in printed.itertuples(index=False)]
+    lines = [list(map(escape_markdown, printed.columns)), ["---", *["---:"] * (printed.shape[1] - 1)]]
+    lines += [[escape_markdown(str(cell)) for cell in line] for line in printed.itertuples(index=False)]
     body = "\n".join(f"| {' | '.join(line)} |" for line in lines)
-    return f"{body}\n\n{caption}\n"
+    return f"{body}\n\n{printable(caption).translate(_MARKDOWN_CAPTION)}\n"
+
+
+def escape_markdown(text: str) -> str:
+    r"""Text in which Markdown has nothing to interpret.
+
+    >>> escape_markdown("a_b <c>")
+    'a\\_b \\<c\\>'
+    """
+    return printable(text, kept="\n\r").translate(_MARKDOWN)
 
 
 def latex(shown: pd.DataFrame, caption: str) -> str:
@@ -280,7 +293,8 @@ def escape_latex(text: str) -> str:
     >>> escape_latex("a_b ± 5 %")
     'a\\_b $\\pm$ 5 \\%'
     """
-    return re.sub(".", lambda match: _LATEX.get(match[0], match[0]), text, flags=re.DOTALL)
+    shown = printable(text, kept="\n\r")
+    return re.sub(".", lambda match: _LATEX.get(match[0], match[0]), shown, flags=re.DOTALL)
 
 
 def write(stem: Path, table: pd.DataFrame | None, shown: pd.DataFrame, caption: str) -> dict[str, Path]:

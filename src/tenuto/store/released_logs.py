@@ -26,6 +26,7 @@ from numpy.typing import NDArray
 from tenuto.errors import ConfigError, DataError, FileError, quote
 from tenuto.files import read_bytes, read_csv, read_text, write_text
 from tenuto.metrics import RELEASED_OBJECTIVES
+from tenuto.settings import parse_yaml
 from tenuto.store.rows import RELEASED_PROTOCOL, emotion_names, validate_rows
 
 COLUMNS = ("file", "epoch", "db", "norm", "converged", "true-label", "orig-pred", "new-pred", "adv-target")
@@ -237,13 +238,13 @@ def _settings(files: Log) -> dict[str, Any]:
     """The settings of a log. Raises `FileError` where they are missing or of another attack."""
     path = f"{files.path}/hparams.yaml"
     try:
-        settings = yaml.safe_load(files.settings)
-    except (yaml.YAMLError, RecursionError) as error:
-        raise FileError(f"{path}: not YAML. Download the log again.") from error
-    missing = [key for key in SETTINGS if not isinstance(settings, dict) or key not in settings]
+        settings = parse_yaml(files.settings, path)
+    except ConfigError as error:
+        raise FileError(f"{error} Download the log again.") from error
+    missing = [key for key in SETTINGS if key not in settings]
     if missing:
         raise FileError(f"{path}: no {', '.join(missing)}. Download the log again.")
-    if settings["conv_method"] not in RELEASED_OBJECTIVES:
+    if settings["conv_method"] not in list(RELEASED_OBJECTIVES):
         raise FileError(
             f"{path}: conv_method is {quote(settings['conv_method'])}; it must be {' or '.join(RELEASED_OBJECTIVES)}."
         )

@@ -13,7 +13,7 @@ import pandas as pd
 from tenuto.config import RunConfig, parse_yaml
 from tenuto.data.splits import PARTS, Split, read_split
 from tenuto.errors import ConfigError, DataError, FileError
-from tenuto.files import naming, read_json, read_text, sha256_file
+from tenuto.files import naming, open_regular, read_json, read_text, sha256_file
 from tenuto.store.folder import File, Folder
 from tenuto.store.rows import NATURAL, check_column, check_same_attacks, read_rows
 
@@ -39,7 +39,7 @@ def is_file(path: Path) -> bool:
 
 def check_readable(path: Path) -> None:
     """Raise `FileError` where the operating system refuses to read a file, which is therefore not a damaged one."""
-    with naming(path, "read"), path.open("rb"):
+    with open_regular(path):
         pass
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import io
 import zlib
 from pathlib import Path
 
@@ -12,6 +13,9 @@ from tenuto.errors import FileError
 from tenuto.files import read_bytes, read_csv, write_bytes
 from tenuto.sinks import Sink
 from tenuto.store.budgets import norm_of
+
+LARGEST = 2**30
+"""Bytes of a table of traces."""
 
 NUMBERS = ("loss", "best", "size", "moved")
 NO_TRACES = pd.DataFrame(columns=["clip", "step", *NUMBERS, "settings"]).astype(
@@ -28,11 +32,14 @@ def read_traces(path: Path) -> pd.DataFrame:
     """
     content = read_bytes(path)
     try:
-        text = gzip.decompress(content).decode()
+        with gzip.GzipFile(fileobj=io.BytesIO(content)) as stream:
+            text = stream.read(LARGEST + 1).decode()
     except (OSError, EOFError, zlib.error, UnicodeDecodeError) as error:
         raise FileError(
             f"{path}: is damaged ({error}). Delete it and its rows, then attack the run again."
         ) from error
+    if len(text) > LARGEST:
+        raise FileError(f"{path}: larger than {LARGEST} bytes when it is unpacked. Delete it and its rows.")
     columns = tuple(map(str, NO_TRACES))
     if text.strip() == ",".join(columns):
         return NO_TRACES.copy()

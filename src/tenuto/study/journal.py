@@ -150,7 +150,7 @@ def record_path(folder: Path, name: str) -> Path:
 def read(folder: Path, name: str) -> Record:
     """The record of a run; a new one where there is no readable file."""
     try:
-        record = Record(**read_json(record_path(folder, name)))
+        record = Record(**{**read_json(record_path(folder, name)), "name": name})
         for note, kind in NOTES.items():
             if isinstance(record.notes, dict) and note in record.notes:
                 TypeAdapter(kind).validate_python(record.notes[note])

@@ -12,8 +12,8 @@ import time
 from pathlib import Path
 
 from tenuto.attacks.checks import is_number
-from tenuto.errors import ConfigError
-from tenuto.files import write_text
+from tenuto.errors import ConfigError, FileError
+from tenuto.files import read_text, write_text
 from tenuto.store.study import StudyFolder
 
 UNITS = {"h": 3600.0, "m": 60.0, "s": 1.0}
@@ -99,6 +99,6 @@ def request_stop(folder: Path) -> None:
 def _requested(folder: Path) -> float:
     """Unix time of the last request; minus infinity without one."""
     try:
-        return float(StudyFolder(folder).stop.read_text())
-    except (OSError, ValueError):
+        return float(read_text(StudyFolder(folder).stop))
+    except (FileError, ValueError):
         return -math.inf

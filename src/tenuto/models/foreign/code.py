@@ -113,7 +113,7 @@ class Code:
         first = self.name.split(".")[0]
         try:
             tree = ast.parse(self.content)
-        except (SyntaxError, ValueError, RecursionError):
+        except (SyntaxError, ValueError, RecursionError, MemoryError):
             return  # the import reports it, or it is a compiled module
         defined = [node.name for node in tree.body if isinstance(node, ast.FunctionDef | ast.ClassDef)]
         is_named = any(first == word for word in re.findall(r"\w+", self.content.decode("utf-8", "replace")))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,10 @@ from torch import Tensor, nn
 from tenuto.errors import ModelError, one_line, quote
 from tenuto.files import read_bytes
 
+LARGEST = 2**31
+"""Bytes of a model with its data; protobuf allows fewer."""
+
+TOO_LARGE = "larger than 2 GB with its data. Use a TorchScript or torch.export file."
 INSTALL = 'ONNX needs the packages onnx and onnxruntime. Install them: pip install "tenuto[onnx]".'
 
 
@@ -31,8 +35,12 @@ def self_contained(path: Path) -> bytes:
         return content
     from onnx.external_data_helper import load_external_data_for_tensor
 
+    size = len(content)
     for tensor in external:
-        _check_location(path, {entry.key: entry.value for entry in tensor.external_data}.get("location", ""))
+        about = {entry.key: entry.value for entry in tensor.external_data}
+        size += _size(path, about)
+        if size >= LARGEST:
+            raise ModelError(f"{path}: {TOO_LARGE}")
         try:
             load_external_data_for_tensor(tensor, str(path.resolve().parent))
         except Exception as error:
@@ -44,20 +52,24 @@ def self_contained(path: Path) -> bytes:
         del tensor.external_data[:]
     try:
         return bytes(model.SerializeToString(deterministic=True))
-    except ValueError as error:
-        raise ModelError(
-            f"{path}: larger than 2 GB with its data. Use a TorchScript or torch.export file."
-        ) from error
+    except Exception as error:  # protobuf's own error is no ValueError
+        raise ModelError(f"{path}: {TOO_LARGE}") from error
 
 
-def _check_location(path: Path, location: str) -> None:
-    folder = path.resolve().parent
-    file = (folder / location).resolve()
-    if not location or Path(location).is_absolute() or not file.is_relative_to(folder) or not file.is_file():
-        raise ModelError(
-            f"{path}: its weights are in {quote(location)}, which is no file in the folder of the model. Put the "
-            "data file into that folder, under the name it was exported with."
-        )
+def _size(path: Path, about: Mapping[str, str]) -> int:
+    """Bytes of a tensor's data in another file. Raises `ModelError` for a file that is not beside the model."""
+    location, folder = about.get("location", ""), path.resolve().parent
+    try:
+        file = (folder / location).resolve()
+        is_beside = location and not Path(location).is_absolute() and file.is_relative_to(folder)
+        if is_beside and file.is_file():
+            return int(about.get("length") or file.stat().st_size - int(about.get("offset") or 0))
+    except (OSError, ValueError):  # no name that a file can have, or no number
+        pass
+    raise ModelError(
+        f"{path}: its weights are in {quote(location)}, which is no file in the folder of the model. Put the "
+        "data file into that folder, under the name it was exported with."
+    )
 
 
 def parse(content: bytes, source: str) -> Any:

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
-from filelock import FileLock
+from filelock import FileLock, Timeout
 
 from tenuto.errors import FileError, TrustError
 from tenuto.files import naming, read_text, write_text
+
+PATIENCE = 10.0
+"""Seconds to wait for another process that records what it trusts."""
 
 
 def trusted_file() -> Path:
@@ -62,11 +67,23 @@ def _record(sha256: str, source: str) -> None:
     file = trusted_file()
     with naming(file, "write"):
         file.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(f"{file}.lock"):
+        with _lock(f"{file}.lock"):
             entries = _read(file)
             if source not in entries.get(sha256, []):
                 entries[sha256] = [*entries.get(sha256, []), source]
                 write_text(file, json.dumps(entries, indent=1, sort_keys=True) + "\n")
+
+
+@contextlib.contextmanager
+def _lock(path: str) -> Iterator[None]:
+    """Be the only process that changes the file; a file in place of a lock outlives a killed process."""
+    try:
+        with FileLock(path, timeout=PATIENCE):
+            yield
+    except Timeout as error:
+        raise FileError(
+            f"{path}: another process has it, or one was killed on a disk without locks. Try again, or remove it."
+        ) from error
 
 
 def _read(file: Path) -> dict[str, list[str]]:

@@ -359,7 +359,7 @@ def read_findings(path: str | Path) -> list[Finding]:
     """Findings that `tenuto audit --out` wrote to ``audit.json``. Raises `FileError` for anything else."""
     content = read_json(path)
     lines = content.get("findings", []) if isinstance(content, dict) else []
-    findings = [Finding.from_json(line, path) for line in lines]
+    findings = [Finding.from_json(line, path) for line in lines] if isinstance(lines, list) else []
     if not findings:
         raise FileError(f"{path}: contains no findings; `tenuto audit --out DIR` writes DIR/audit.json.")
     return findings

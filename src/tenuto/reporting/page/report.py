@@ -20,6 +20,7 @@ import pandas as pd
 from tenuto import __version__
 from tenuto.analysis import sentences
 from tenuto.analysis.systems import ordered_systems
+from tenuto.errors import printable
 from tenuto.evaluation.audit.findings import (
     NOT_EVALUATED,
     OBJECT_NOT_EVALUATED,
@@ -308,8 +309,8 @@ def render(shown: Any, template: str = "report") -> str:
 
 
 def _isolated(text: str) -> str:
-    """The text with right-to-left words isolated, so that they do not reorder the numbers next to them."""
-    return RIGHT_TO_LEFT.sub("\u2068\\g<0>\u2069", text)
+    """Printable text, right-to-left words isolated, so that they do not reorder the numbers next to them."""
+    return RIGHT_TO_LEFT.sub("\u2068\\g<0>\u2069", printable(text, kept="\n\t"))
 
 
 def _swatches() -> str:
