@@ -401,6 +401,29 @@ def test_a_data_set_may_be_given_by_its_name(study, tmp_path):
         tenuto.train(tmp_path, data="syntetic")
 
 
+def test_a_study_is_planned_and_followed(study):
+    status = tenuto.study_status(study)
+    assert status["stage"].tolist() == ["done", "done"]
+    assert (status["epoch"].tolist(), status["epochs"].tolist()) == ([1, 1], [1, 1])
+    assert status["error"].isna().all()
+    plan = tenuto.plan_study(read_settings(study), study)
+    assert all(stage.done for stage in plan.stages)
+    with pytest.raises(ConfigError, match="contains no study"):
+        tenuto.study_status(study / "corpus")
+
+
+def read_settings(study):
+    return str(study / "study.yaml")
+
+
+def test_concepts_are_described(study, tmp_path):
+    described = tenuto.describe(
+        study / "corpus", "synthetic", out=tmp_path / "concepts.csv", cache=study / "cache", workers=1
+    )
+    assert described.values.shape == (30, 7)
+    assert len(pd.read_csv(tmp_path / "concepts.csv")) == 30
+
+
 def test_places_are_one_or_any_number_of_them(run):
     for one in ("a", Path("a"), run):
         assert list_places(one) == [one]

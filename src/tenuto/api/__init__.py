@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from tenuto.api.certificates import Certificates
     from tenuto.api.certifying import certify, sandwich
     from tenuto.api.comparing import compare, corruption_error, curves, optimality, rows
-    from tenuto.api.datasets import prepare, validate
+    from tenuto.api.datasets import describe, download, prepare, synthesize, validate
     from tenuto.api.exporting import export
     from tenuto.api.galleries import Gallery, gallery
     from tenuto.api.papers import Paper, paper
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from tenuto.api.recordings import RecordingAttack, attack_recording
     from tenuto.api.reports import Report, report
     from tenuto.api.runs import Run, open_run
-    from tenuto.api.studies import run_study
+    from tenuto.api.studies import plan_study, run_study, study_status
     from tenuto.api.training import import_reference, train
     from tenuto.models.checkpoint import load
 
@@ -49,7 +49,7 @@ _MODULES = {
     "tenuto.api.certificates": ("Certificates",),
     "tenuto.api.certifying": ("certify", "sandwich"),
     "tenuto.api.comparing": ("compare", "corruption_error", "curves", "optimality", "rows"),
-    "tenuto.api.datasets": ("prepare", "validate"),
+    "tenuto.api.datasets": ("describe", "download", "prepare", "synthesize", "validate"),
     "tenuto.api.exporting": ("export",),
     "tenuto.api.galleries": ("Gallery", "gallery"),
     "tenuto.api.papers": ("Paper", "paper"),
@@ -57,7 +57,7 @@ _MODULES = {
     "tenuto.api.recordings": ("RecordingAttack", "attack_recording"),
     "tenuto.api.reports": ("Report", "report"),
     "tenuto.api.runs": ("Run", "open_run"),
-    "tenuto.api.studies": ("run_study",),
+    "tenuto.api.studies": ("plan_study", "run_study", "study_status"),
     "tenuto.api.training": ("import_reference", "train"),
     "tenuto.models.checkpoint": ("load",),
 }
@@ -82,6 +82,8 @@ __all__ = [
     "compare",
     "corruption_error",
     "curves",
+    "describe",
+    "download",
     "evaluate",
     "explain",
     "export",
@@ -94,6 +96,7 @@ __all__ = [
     "open_run",
     "optimality",
     "paper",
+    "plan_study",
     "predict",
     "prepare",
     "report",
@@ -102,6 +105,8 @@ __all__ = [
     "sandwich",
     "set_concepts",
     "show",
+    "study_status",
+    "synthesize",
     "train",
     "universal",
     "validate",

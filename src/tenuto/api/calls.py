@@ -1,4 +1,7 @@
-"""One call for each method of a run. Every function takes an open run or the path of its folder."""
+"""One call for each method of a run. Every function takes an open run or the path of its folder.
+
+Longer than other files: a function, with its arguments, for everything that can be done with a run.
+"""
 
 from __future__ import annotations
 
@@ -69,7 +72,16 @@ def evaluate(
     progress: Progress = SILENT,
     **opening: Any,
 ) -> Metrics:
-    """Metrics of a run's clean predictions, see `Run.evaluate` and `open_run`, whose arguments these are."""
+    """Metrics of a run's clean predictions on training, validation and test clips; also written to ``metrics.json``.
+
+    Args:
+        run: An open run, or its folder.
+        root, cache, progress, opening: Of `open_run`; left out where the run is open.
+
+    Raises:
+        ConfigError: Not a run, its data are not found, or an open run and arguments that open one.
+        CheckpointError: The run was trained on other data, or has changed.
+    """
     return opened(run, root, progress, cache=cache, **opening).evaluate()
 
 
@@ -88,7 +100,32 @@ def attack(
     progress: Progress = SILENT,
     **settings: Any,
 ) -> pd.DataFrame:
-    """Attack a run's clips and return the rows, see `Run.attack` and `open_run`, whose arguments these are."""
+    """Attack the clips of one part of a run's split. Rows and perturbations are written to ``attacks`` in its folder.
+
+    Args:
+        run: An open run, or its folder.
+        attack: Name of a protocol, a protocol, or one attack such as ``APGD(Linf(0.05))``; default: the study's for its
+            systems, else ``standard-1``.
+        part: ``train``, ``validation`` or ``test``.
+        device: ``cpu`` or ``cuda``.
+        batch_size: Clips attacked together; default: 6, on a GPU 64.
+        inputs: What is perturbed, ``waveform`` or ``spectrogram``; default: what the budget is for, else what the model
+            takes.
+        trace: Also write what every search evaluated.
+        log: Where the traces are reported, see `Run.attack`.
+        root, cache, progress: Of `open_run`; left out where the run is open.
+        settings: Settings of a named protocol, such as ``iterations=100``; and ``data``, ``model``, ``front_end`` and
+            ``trust`` of `open_run`.
+
+    Returns:
+        One row per clip, attack and budget, see `tenuto.store.rows`. Epsilon and norms are in the unit of the inputs.
+
+    Raises:
+        ConfigError: Not a run, its data are not found, or a setting or input that cannot be.
+        AttackError: A clip cannot be attacked.
+        AudioError: A clip is too short to be attacked on its waveform.
+        CheckpointError: The run was trained on other data, or has changed.
+    """
     run = opened(run, root, progress, cache=cache, **taken(settings))
     return run.attack(attack, part, device, batch_size, inputs, trace, log, **settings)
 
@@ -103,7 +140,22 @@ def natural(
     progress: Progress = SILENT,
     **opening: Any,
 ) -> pd.DataFrame:
-    """How a run's predictions change under natural variation, see `Run.natural` and `open_run`."""
+    """How a run's predictions change under natural variation: another excerpt, mp3, gain, noise.
+
+    Args:
+        run: An open run, or its folder.
+        part: ``train``, ``validation`` or ``test``.
+        protocol: ``natural-1``, or ``natural-2``: eleven kinds of change with five strengths each.
+        root, cache, progress, opening: Of `open_run`; left out where the run is open.
+
+    Returns:
+        One line per variation, means over clips, in units of the labels.
+
+    Raises:
+        ConfigError: Not a run, its data are not found, or an unknown part or protocol.
+        AudioError: A recording cannot be decoded.
+        CheckpointError: The run was trained on other data, or has changed.
+    """
     return opened(run, root, progress, cache=cache, **opening).natural(part, protocol)
 
 
@@ -117,7 +169,21 @@ def universal(
     progress: Progress = SILENT,
     **settings: Any,
 ) -> UniversalResult:
-    """Fit one perturbation for all clips of a run, see `Run.universal` and `open_run`, whose arguments these are."""
+    """Fit one perturbation on a run's training clips and judge it on its test clips.
+
+    Args:
+        run: An open run, or its folder.
+        budget: How large the perturbation is, such as ``Linf(0.05)`` or ``SNR(40)``.
+        objective: What is increased on average, see docs/attack.md.
+        root, cache, progress: Of `open_run`; left out where the run is open.
+        settings: Further arguments of `Run.universal`, such as ``epochs=5``; and ``data``, ``model``, ``front_end`` and
+            ``trust`` of `open_run`.
+
+    Raises:
+        ConfigError: Not a run, its data are not found, or a setting out of range.
+        AttackError: A clip cannot be attacked.
+        CheckpointError: The run was trained on other data, or has changed.
+    """
     return opened(run, root, progress, cache=cache, **taken(settings)).universal(
         budget, objective, **settings
     )
@@ -227,7 +293,18 @@ def intervene(
     progress: Progress = SILENT,
     **opening: Any,
 ) -> intervention.Intervention:
-    """Correct a run's concepts, see `Run.intervene` and `open_run`."""
+    """Correct the concepts of clean and attacked test clips one after another, and measure the emotions.
+
+    Args:
+        run: An open run, or its folder.
+        protocol: Whose saved perturbations are used, by the name of the file in ``attacks``; default: all.
+        out: Folder for a table and a figure; default: ``interventions`` in the run's folder.
+        root, cache, progress, opening: Of `open_run`; left out where the run is open.
+
+    Raises:
+        ConfigError: Not a run, its data are not found, or no perturbations of that protocol.
+        CheckpointError: The run was trained on other data, or has changed.
+    """
     return opened(run, root, progress, cache=cache, **opening).intervene(protocol, out)
 
 
@@ -241,7 +318,20 @@ def attribute(
     progress: Progress = SILENT,
     **settings: Any,
 ) -> Attribution:
-    """Attribute the prediction for a clip of a run, see `Run.attribute` and `open_run`, whose arguments these are."""
+    """Attribute the prediction for one emotion of a clip to the entries of its input.
+
+    Args:
+        run: An open run, or its folder.
+        clip: Name of the clip.
+        emotion: Name of the emotion; default: the one with the largest prediction.
+        root, cache, progress: Of `open_run`; left out where the run is open.
+        settings: Further arguments of `Run.attribute`, such as ``method``; and ``data``, ``model``, ``front_end`` and
+            ``trust`` of `open_run`.
+
+    Raises:
+        ConfigError: Not a run, its data are not found, or an unknown clip, emotion or setting.
+        CheckpointError: The run was trained on other data, or has changed.
+    """
     return opened(run, root, progress, cache=cache, **taken(settings)).attribute(clip, emotion, **settings)
 
 
@@ -256,7 +346,21 @@ def leakage(
     progress: Progress = SILENT,
     **opening: Any,
 ) -> leaking.Leakage:
-    """Leakage, completeness and effective number of a run's concepts, see `Run.leakage` and `open_run`."""
+    """What the units of a bottleneck say beyond their concepts, and what they leave out.
+
+    Args:
+        run: An open run, or its folder.
+        part: ``test``, ``validation`` or ``train``.
+        black_box: A run on the same data that completeness compares with; default: a fit on the features in front of
+            the bottleneck.
+        seed: Of the bootstrap.
+        root, cache, progress, opening: Of `open_run`; left out where the run is open.
+
+    Raises:
+        ConfigError: Not a run, its data are not found, no bottleneck, or no concept ratings.
+        DataError: Too few clips.
+        CheckpointError: The run was trained on other data, or has changed.
+    """
     return opened(run, root, progress, cache=cache, **opening).leakage(part, black_box, seed)
 
 
@@ -274,7 +378,22 @@ def show(
     progress: Progress = SILENT,
     **opening: Any,
 ) -> ClipsShown:
-    """Draw attacked clips of a run and render them as sound, see `Run.show` and `open_run`."""
+    """Draw attacked clips of a run and render them as sound; files are written to ``out``.
+
+    Args:
+        run: An open run, or its folder.
+        clips: Names of clips of one part of the split; default: all test clips.
+        protocol: The attack; may be left out where the run has one.
+        epsilon: The budget, in the unit of the inputs; may be left out where the protocol has one.
+        db: The budget in dB.
+        norm: Which norm, where several have this budget.
+        out: Folder for pictures and sounds; default: ``shown/PROTOCOL-BUDGET`` in the run's folder.
+        root, cache, progress, opening: Of `open_run`; left out where the run is open.
+
+    Raises:
+        ConfigError: Not a run, its data are not found, or no perturbations of that attack.
+        DataError: No such budget or clip.
+    """
     run = opened(run, root, progress, cache=cache, **opening)
     return run.show(clips, protocol, epsilon, out, db=db, norm=norm)
 

@@ -12,13 +12,13 @@ import numpy as np
 
 from tenuto.api.progress import SILENT, Progress
 from tenuto.config import DataConfig, FolderConfig, merge
-from tenuto.data import Index, Prepared, Validation, open_dataset
+from tenuto.data import DATASETS, Description, Folder, Index, Prepared, Validation, open_dataset
 from tenuto.data.cache import Sound, cache_folder, listen, listen_all, prepare as prepare_dataset
 from tenuto.data.duplicates import Duplicate, duplicates, is_recognisable
 from tenuto.data.label_order import LabelOrder, label_orders
 from tenuto.data.layout import files_below, is_audio
 from tenuto.errors import ConfigError, DataError, TenutoError
-from tenuto.files import read_text
+from tenuto.files import read_text, write_csv
 from tenuto.settings import parse_yaml
 
 FOLDER_FILE = "tenuto.yaml"
@@ -50,6 +50,100 @@ def prepare(
     task = "spectrograms and descriptors" if dataset.signal_concepts else "spectrograms"
     with progress.bar(task, len(dataset.index)) as advance:
         return prepare_dataset(dataset, None if cache is None else Path(cache), workers, advance)
+
+
+def download(name: str, root: str | Path, *, progress: Progress = SILENT) -> Path:
+    """Download a data set; interrupted files are resumed and every file is checked.
+
+    Args:
+        name: Name of the data set, such as ``midlevel``.
+        root: Its folder.
+        progress: Reports bytes.
+
+    Returns:
+        The folder.
+
+    Raises:
+        ConfigError: An unknown data set.
+        DataError: A data set that is not published, or has to be asked for.
+        DownloadError: The files cannot be reached, or are others than published.
+    """
+    if name == Folder.card.name:
+        raise DataError("folder cannot be downloaded: these are your own files.")
+    dataset, seen = DATASETS[name](Path(root)), dict[str, int]()
+    with progress.bar("bytes", None) as advance:
+
+        def report(path: str, done: int, total: int | None) -> None:
+            advance(done - seen.get(path, 0))
+            seen[path] = done
+
+        dataset.download(report)
+    return Path(root)
+
+
+def synthesize(
+    root: str | Path,
+    clips: int = 360,
+    seconds: float = 15.0,
+    seed: int = 0,
+    *,
+    workers: int | None = None,
+    progress: Progress = SILENT,
+) -> Path:
+    """Generate the synthetic corpus: music with known concepts, in the file formats of the real data sets.
+
+    Args:
+        root: Its folder, empty or of an interrupted call with the same settings.
+        clips: Number of clips.
+        seconds: Length of each.
+        seed: Of music and ratings.
+        workers: Processes; default: one per core.
+        progress: Reports clips.
+
+    Returns:
+        The folder.
+
+    Raises:
+        ConfigError: A setting out of range.
+        DataError: The folder holds something else.
+    """
+    from tenuto.data.synthesis import synthesize as make
+
+    with progress.bar("clips", clips) as advance:
+        make(Path(root), clips=clips, seconds=seconds, seed=seed, workers=workers, progress=advance)
+    return Path(root)
+
+
+def describe(
+    root: str | Path,
+    config: str | DataConfig | None = None,
+    *,
+    out: str | Path | None = None,
+    cache: str | Path | None = None,
+    workers: int | None = None,
+    progress: Progress = SILENT,
+) -> Description:
+    """Compute seven descriptors of the audio, proxies of the seven concepts, for every clip.
+
+    Args:
+        root: Folder of the data set.
+        config: As for `prepare`.
+        out: CSV to write: clip, seven columns; default: nothing is written.
+        cache: Folder of descriptors; default: the user's cache.
+        workers: Threads; default: one per core.
+        progress: Reports clips.
+
+    Raises:
+        TenutoError: The data set is incomplete or inconsistent, or a recording cannot be read.
+    """
+    from tenuto.data.signal import describe as compute
+
+    dataset = open_dataset(as_data_config(config, root), root)
+    with progress.bar("descriptors", len(dataset.index)) as advance:
+        description = compute(dataset, None if cache is None else Path(cache), workers, advance)
+    if out is not None:
+        write_csv(out, description.table())
+    return description
 
 
 @dataclasses.dataclass(frozen=True)

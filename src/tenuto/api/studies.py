@@ -6,10 +6,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
+
 from tenuto.api.datasets import with_folder_file
 from tenuto.api.progress import SILENT, Progress
 from tenuto.config import StudyConfig, merge, read_study
 from tenuto.study.engines import Engine, Local, StudyReport, run_study as carry_out
+from tenuto.study.journal import require, standing_records
+from tenuto.study.plan import Plan, plan_study as plan
 
 
 def study_config(
@@ -26,6 +30,48 @@ def study_config(
     if root is not None and content.get("corpus") is None and is_named:
         content["run"]["data"] = with_folder_file(content["run"].get("data") or {}, root)
     return StudyConfig.parse(content, study if isinstance(study, str) else "the study")
+
+
+def plan_study(
+    study: str | StudyConfig,
+    out: str | Path,
+    root: str | Path | None = None,
+    *,
+    settings: Mapping[str, Any] | None = None,
+    trust: bool = False,
+) -> Plan:
+    """Every stage of a study: its inputs and outputs, whether it is done, and its expected seconds. Nothing is written.
+
+    Arguments and errors are those of `run_study`.
+    """
+    folder = None if root is None else Path(root)
+    return plan(study_config(study, root, settings), Path(out), folder, trust)
+
+
+def study_status(out: str | Path) -> pd.DataFrame:
+    """The progress of every run of a study, while it runs or later.
+
+    Args:
+        out: The study's folder.
+
+    Returns:
+        A line per run, in the order of the plan: ``stage`` (``waiting``, the current one, ``stopped``, ``done`` or
+        ``failed``), ``epoch`` of ``epochs``, ``best_score`` on validation clips, ``seconds`` of all calls, ``error``.
+
+    Raises:
+        ConfigError: The folder holds no study with a journal.
+    """
+    study, records = standing_records(Path(out))
+    require(Path(out), study)
+    columns = ("stage", "epoch", "best_score", "error")
+    lines = [
+        {name: getattr(record, name) for name in columns}
+        | {"epochs": study.notes["runs"][record.name], "seconds": sum(record.seconds.values())}
+        for record in records
+    ]
+    index = pd.Index([record.name for record in records], name="run")
+    order = ["stage", "epoch", "epochs", "best_score", "seconds", "error"]
+    return pd.DataFrame(lines, index, columns=order)
 
 
 def run_study(

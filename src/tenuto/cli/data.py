@@ -16,8 +16,7 @@ from tenuto.api.datasets import data_config
 from tenuto.cli import common
 from tenuto.cli.common import notes, out
 from tenuto.cli.groups import Columns, grouped
-from tenuto.data import DATASETS, Folder, Validation, open_dataset
-from tenuto.errors import DataError
+from tenuto.data import DATASETS, Validation
 
 if TYPE_CHECKING:
     from tenuto.api.datasets import DataReport
@@ -64,17 +63,7 @@ def download(name: Name, root: common.Root) -> None:
 
     Example: tenuto data download midlevel --root soundtracks
     """
-    if name == Folder.card.name:
-        raise DataError("folder cannot be downloaded: these are your own files.")
-    dataset = DATASETS[name](root)
-    with common.TERMINAL.bar("bytes", None) as advance:
-        seen: dict[str, int] = {}
-
-        def report(path: str, done: int, total: int | None) -> None:
-            advance(done - seen.get(path, 0))
-            seen[path] = done
-
-        dataset.download(report)
+    api.download(name, root, progress=common.TERMINAL)
     typer.echo(f"{root}: downloaded. Compare it with its card: tenuto data validate {name} --root {root}")
 
 
@@ -142,11 +131,8 @@ def synthesize(
 
     Example: tenuto data synthesize --root synthetic --clips 360
     """
-    from tenuto.data.synthesis import synthesize as make
-
-    with common.TERMINAL.bar("clips", clips) as advance:
-        make(root, clips=clips, seconds=seconds, seed=seed, workers=workers, progress=advance)
-    typer.echo(str(root))
+    made = api.synthesize(root, clips, seconds, seed, workers=workers, progress=common.TERMINAL)
+    typer.echo(str(made))
 
 
 @app.command("concepts")
@@ -167,14 +153,8 @@ def concepts_(
 
     Example: tenuto data concepts synthetic --root synthetic --out concepts.csv
     """
-    from tenuto.data.signal import describe
-    from tenuto.files import write_csv
-
-    dataset = open_dataset(data_config(root, **columns.settings(name)), root)
-    with common.TERMINAL.bar("descriptors", len(dataset.index)) as advance:
-        description = describe(dataset, cache, workers, advance)
-    if to is not None:
-        write_csv(to, description.table())
+    config = data_config(root, **columns.settings(name))
+    description = api.describe(root, config, out=to, cache=cache, workers=workers, progress=common.TERMINAL)
     if as_json:
         common.print_json({"clips": len(description.clips), "concepts": _summary(description)})
         return

@@ -279,9 +279,8 @@ def status(
     """
     from tenuto.study import journal
 
-    study, records = _records(folder)
-    if study.stage == journal.WAITING:
-        raise ConfigError(f"{folder}: {_no_journal(folder)}")
+    study, records = journal.standing_records(folder)
+    journal.require(folder, study)
     if as_json:
         content = {record.name: dataclasses.asdict(record) for record in records}
         common.print_json({"study": dataclasses.asdict(study), "runs": content})
@@ -290,34 +289,6 @@ def status(
         out.print(escape(_summary(study, records)))
     if any(record.stage == journal.FAILED or record.error for record in records):
         raise typer.Exit(1)
-
-
-def _no_journal(folder: Path) -> str:
-    """Why no progress can be shown, and what to do."""
-    from tenuto.study import journal
-
-    if (record := journal.record_path(folder, journal.STUDY)).is_file():
-        return f"has a damaged {record.name} in its journal. `tenuto study run` with the same --out writes it again."
-    runs = StudyFolder(folder).runs(lambda error: None) if folder.is_dir() else []
-    if not runs:
-        return "contains no study. Give the folder that was given to --out."
-    number = f"{len(runs)} run{'s' * (len(runs) != 1)}"
-    return (
-        f"has {number}, but no journal, in which `tenuto study run` records progress; results that were copied or "
-        f"made by single commands have none. `tenuto stats {folder}` and `tenuto report {folder}` show the results."
-    )
-
-
-def _records(folder: Path) -> tuple[Record, list[Record]]:
-    from tenuto.study import journal
-
-    study = journal.standing(folder, journal.STUDY)
-    records = [journal.standing(folder, name) for name in study.notes.get("runs", {})]
-    for record in records:
-        # A run may have been finished since by the process that held it.
-        if record.stage != journal.DONE and record.error is None:
-            record.error = study.notes.get("failed", {}).get(record.name)
-    return study, records
 
 
 def _status_table(study: Record, records: list[Record]) -> Table:
@@ -385,7 +356,7 @@ class _Progress:
 
         from tenuto.study import journal
 
-        study, records = _records(self._folder)
+        study, records = journal.standing_records(self._folder)
         active = [record for record in records if record.seconds and record.stage != journal.DONE]
         return Group(_status_table(study, active), _summary(study, records))
 
@@ -393,7 +364,7 @@ class _Progress:
         from tenuto.study import journal
 
         while not self._end.wait(REPORT_EVERY):
-            study, records = _records(self._folder)
+            study, records = journal.standing_records(self._folder)
             trained = (record for record in records if record.stage == journal.TRAIN)
             epochs = [f"{record.name} epoch {record.epoch}" for record in trained]
             notes.print("; ".join([_summary(study, records), *epochs]))

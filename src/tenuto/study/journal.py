@@ -19,7 +19,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 from pydantic import FiniteFloat, TypeAdapter, ValidationError
 
-from tenuto.errors import REASONS, FileError, TenutoError, one_line
+from tenuto.errors import REASONS, ConfigError, FileError, TenutoError, one_line
 from tenuto.files import naming, read_bytes, read_json, write_bytes, write_json
 from tenuto.store.study import StudyFolder
 
@@ -167,6 +167,37 @@ def standing(folder: Path, name: str) -> Record:
     if record.stage not in (WAITING, DONE, FAILED) and is_held(folder, name) is False:
         record.stage = STOPPED
     return record
+
+
+def standing_records(folder: Path) -> tuple[Record, list[Record]]:
+    """The records of a study and of its runs, in the order of the plan."""
+    study = standing(folder, STUDY)
+    records = [standing(folder, name) for name in study.notes.get("runs", {})]
+    for record in records:
+        # A run may have been finished since by the process that held it.
+        if record.stage != DONE and record.error is None:
+            record.error = study.notes.get("failed", {}).get(record.name)
+    return study, records
+
+
+def require(folder: Path, study: Record) -> None:
+    """Raise `ConfigError` where a study has no record, so that no progress can be shown, and say what to do."""
+    if study.stage != WAITING:
+        return
+    if (record := record_path(folder, STUDY)).is_file():
+        raise ConfigError(
+            f"{folder}: has a damaged {record.name} in its journal. `tenuto study run` with the same --out writes it "
+            "again."
+        )
+    runs = StudyFolder(folder).runs(lambda error: None) if folder.is_dir() else []
+    if not runs:
+        raise ConfigError(f"{folder}: contains no study. Give the folder that was given to --out.")
+    number = f"{len(runs)} run{'s' * (len(runs) != 1)}"
+    raise ConfigError(
+        f"{folder}: has {number}, but no journal, in which `tenuto study run` records progress; results that were "
+        f"copied or made by single commands have none. `tenuto stats {folder}` and `tenuto report {folder}` show the "
+        "results."
+    )
 
 
 def reopen(folder: Path, name: str) -> None:
