@@ -113,6 +113,11 @@ def test_a_package_that_is_not_installed_is_named(name, module, tmp_path, monkey
     report(None, tmp_path)  # by default it is no error
 
 
+def test_nothing_is_reported_where_that_is_wanted(tmp_path):
+    report("none", tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_sink_that_cannot_begin_is_one_sentence(tmp_path, monkeypatch):
     class Client:
         def get_experiment_by_name(self, name):

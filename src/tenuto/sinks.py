@@ -30,6 +30,20 @@ SINKS: Registry[type[Any]] = Registry("sink", "tenuto.sinks", type)
 ``training``, or a protocol."""
 
 
+@SINKS.register("none")
+class Nothing:
+    """Reports nothing, also where TensorBoard is installed."""
+
+    def __init__(self, folder: Path, run: str, part: str) -> None:
+        pass
+
+    def log(self, step: int, values: Mapping[str, float]) -> None:
+        pass
+
+    def close(self) -> None:
+        pass
+
+
 @SINKS.register("tensorboard")
 class TensorBoard:
     """Event files below ``tensorboard`` in the folder of the run, those of attacks in a folder of their own."""
@@ -127,16 +141,6 @@ def _begun(name: str, folder: Path, run: str, part: str) -> Sink:
     return sink
 
 
-class _Nothing:
-    """Reports nothing."""
-
-    def log(self, step: int, values: Mapping[str, float]) -> None:
-        pass
-
-    def close(self) -> None:
-        pass
-
-
 @contextmanager
 def open_sink(log: str | Sink | None, folder: Path, run: str, part: str) -> Iterator[Sink]:
     """A sink by its name, or one that is there already; it is closed at the end.
@@ -155,7 +159,7 @@ def open_sink(log: str | Sink | None, folder: Path, run: str, part: str) -> Iter
         try:
             sink = TensorBoard(folder, run, part)
         except ConfigError:
-            sink = _Nothing()
+            sink = Nothing(folder, run, part)
     else:
         sink = _begun(log, folder, run, part) if isinstance(log, str) else log
     try:

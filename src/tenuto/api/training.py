@@ -104,8 +104,8 @@ def train(
         cache: Folder of spectrograms; default: the user's cache.
         device: ``cpu`` or ``cuda``.
         progress: Reports epochs.
-        log: Where every epoch is reported: ``tensorboard``, ``wandb``, ``mlflow``, or a `tenuto.sinks.Sink`; default:
-            TensorBoard where it is installed.
+        log: Where every epoch is reported: ``tensorboard``, ``wandb``, ``mlflow``, ``none``, or a `tenuto.sinks.Sink`;
+            default: TensorBoard where it is installed.
         report: Called with the line of ``history.csv`` after every epoch.
         settings: Settings of training, such as ``seed=6`` or ``bottleneck="sequential"``; ``data`` (also the name of a
             data set) and ``model`` are mappings.

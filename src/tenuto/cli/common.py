@@ -120,7 +120,7 @@ Log = Annotated[
     typer.Option(
         "--log",
         metavar="NAME",
-        help="Where to report every step, or epoch of training: tensorboard, wandb or mlflow.",
+        help="Where to report every step, or epoch of training: tensorboard, wandb, mlflow or none.",
     ),
 ]
 DomainName = StrEnum("DomainName", ["waveform", "spectrogram"])
