@@ -284,7 +284,7 @@ class Run(Displayed, runs.Run):
             out: Folder for the table and the figure; default: ``interventions`` in the run folder.
         """
         result = intervention.intervene(self, protocol)
-        folder = self.folder / "interventions" if out is None else Path(out)
+        folder = self.files.interventions if out is None else Path(out)
         for path in write_intervention(result, folder):
             self.progress.note(str(path))
         return result
@@ -374,7 +374,7 @@ class Run(Displayed, runs.Run):
         scale = label_scale(self.config.data) or self.material.prepared.index.label_scale
         with self.progress.bar("clips", len(names)) as advance:
             for result in resynthesis.resynthesise_clips(self, rows, names):
-                folder = self.folder / "shown" / attack_name(result) if out is None else Path(out)
+                folder = self.files.shown / attack_name(result) if out is None else Path(out)
                 files[result.clip] = write_clip(result, folder, stems[result.clip], scale)
                 results.append(result)
                 advance(1)

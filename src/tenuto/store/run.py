@@ -142,6 +142,8 @@ class RunFolder(Folder):
     """Folder of what corrected concepts change."""
     intervention_rows = File("interventions/intervention.csv")
     """The table in `interventions`."""
+    shown = File("shown")
+    """Folder of pictures and sounds of attacked clips."""
     attacks = File(ATTACKS)
     """Folder of rows and perturbations."""
 
