@@ -123,6 +123,8 @@ def test_rows_of_one_sibling_are_not_taken_for_those_of_another(run, study):
 def test_a_sibling_is_fed_inputs_in_its_own_normalisation(run):
     inputs = dataclasses.replace(run.model.inputs, normalisation=Normalisation(mean=-60.0, deviation=7.0))
     shifted = dataclasses.replace(run.model, inputs=inputs)
+    with pytest.raises(ConfigError, match="takes other inputs than A2M2E, or normalises them otherwise"):
+        tenuto.attack_recording(run, "song.wav", Transfer(Linf(0.05), source=shifted))
     (attack,) = with_siblings(as_protocol(Transfer(Linf(0.05), source=shifted)), run).attacks
     assert isinstance(attack, Transfer)
     assert isinstance(attack.source, Sibling)

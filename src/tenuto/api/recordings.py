@@ -11,7 +11,7 @@ from tenuto.api.outcomes import clip_html, write_clip
 from tenuto.api.progress import SILENT, Progress
 from tenuto.api.runs import Run, Source
 from tenuto.api.single_attacks import Domain, as_protocol, family_of, in_domain, single_attack
-from tenuto.attacks import ATTACKS, OBJECTIVES, BoundedAttack, Objective, Protocol
+from tenuto.attacks import ATTACKS, OBJECTIVES, BoundedAttack, Objective, Protocol, Transfer
 from tenuto.attacks.objectives import Distance
 from tenuto.attacks.parsing import parse_objective
 from tenuto.attacks.registry import setting_names
@@ -121,6 +121,15 @@ def attack_recording(
             )
         chosen = as_protocol(attack)
     chosen = in_domain(chosen, recogniser, inputs)
+    for one in chosen.attacks:
+        if (
+            isinstance(one, Transfer)
+            and getattr(one.source, "inputs", recogniser.inputs) != recogniser.inputs
+        ):
+            raise ConfigError(
+                f"the source of {one.title} takes other inputs than {recogniser.system}, or normalises them otherwise. "
+                "Attack clips of a run, which converts them: `run.attack(Transfer(...))`."
+            )
     total = chosen.iterations(len(recogniser.emotions), recogniser.has_gradient)
     with progress.bar("attack", total) as advance:
         result = recording.attack_recording(
