@@ -189,7 +189,7 @@ def test_axes_of_another_sample_rate_are_refused():
 
 
 def test_square_refuses_it():
-    with pytest.raises(ConfigError, match="for Square, got Masked"):
+    with pytest.raises(ConfigError, match="norms linf, l2, snr and amplitude, not of masked"):
         Square(Masked(0))
 
 
