@@ -83,6 +83,20 @@ def test_a_write_through_a_link_changes_the_file_it_names(tmp_path):
     assert (tmp_path / "link").is_symlink()
 
 
+def test_a_link_out_of_its_folder_is_followed_only_where_the_user_names_it(tmp_path):
+    link = tmp_path / "run" / "metrics.json"
+    link.parent.mkdir()
+    link.symlink_to("../victim")
+    with pytest.raises(
+        FileError, match=r"metrics\.json: cannot write: it is a link to .*victim, out of its folder"
+    ):
+        files.write_text(link, "new")
+    assert not (tmp_path / "victim").exists()
+    files.write_text(files.followed(link), "new")
+    assert (tmp_path / "victim").read_text() == "new"
+    assert link.is_symlink()
+
+
 def test_the_next_write_removes_what_killed_writers_left(tmp_path):
     child = subprocess.run(
         [sys.executable, "-c", KILLED, tmp_path / "it.txt"], capture_output=True, check=False

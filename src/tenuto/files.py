@@ -62,17 +62,27 @@ def naming(path: Path, action: str) -> Iterator[None]:
         ) from error
 
 
+def followed(path: str | Path) -> Path:
+    """The path that a user has typed, or where it leads if it is a link: that file is meant to be written."""
+    return Path(os.path.realpath(path)) if os.path.islink(path) else Path(path)
+
+
 def write_bytes(path: str | Path, content: bytes | Iterable[bytes]) -> Path:
     """Write ``content`` to ``path`` atomically, creating its folder; a link keeps pointing to the file it names.
 
     Content in parts is never in memory as a whole.
 
     Raises:
-        FileError: The file cannot be written, or is a pipe or device, which the new file would replace.
+        FileError: The file cannot be written, is a pipe or device, which the new file would replace, or is a link out
+            of its folder, which somebody else may have put there. Paths that the user types are `followed` before.
     """
     path = Path(path)
     with naming(path, "write"):
         target = Path(os.path.realpath(path))
+        if path.is_symlink() and not target.is_relative_to(os.path.realpath(path.parent)):
+            raise FileError(
+                f"{path}: cannot write: it is a link to {target}, out of its folder. Remove the link, or copy the file."
+            )
         target.parent.mkdir(parents=True, exist_ok=True)
         if target.exists() and not (target.is_file() or target.is_dir()):
             raise FileError(f"{path}: cannot write: it is a pipe or device. Give the path of a regular file.")

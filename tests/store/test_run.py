@@ -132,6 +132,14 @@ def test_traces_may_be_empty_and_have_all_their_columns(tmp_path):
         read_traces(write_traces(tmp_path / "a.gz", NO_TRACES.drop(columns="settings")))
 
 
+def test_pieces_are_not_written_through_a_link(tmp_path):
+    run = RunFolder(tmp_path / "run")
+    run.attacks.mkdir(parents=True)
+    (run.attacks / "a.00000000.pieces").symlink_to(tmp_path)
+    with pytest.raises(FileError, match=r"a\.00000000\.pieces: is a link"):
+        run.pieces("a", "test", "0" * 64)
+
+
 def test_traces_that_unpack_to_more_than_the_limit_are_refused(tmp_path, monkeypatch):
     path = write_traces(tmp_path / "a.gz", NO_TRACES)
     monkeypatch.setattr("tenuto.store.traces.LARGEST", 10)

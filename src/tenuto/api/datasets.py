@@ -18,7 +18,7 @@ from tenuto.data.duplicates import Duplicate, duplicates, is_recognisable
 from tenuto.data.label_order import LabelOrder, label_orders
 from tenuto.data.layout import files_below, is_audio
 from tenuto.errors import ConfigError, DataError, TenutoError
-from tenuto.files import read_text, write_csv
+from tenuto.files import followed, read_text, write_csv
 from tenuto.settings import parse_yaml
 
 FOLDER_FILE = "tenuto.yaml"
@@ -142,7 +142,7 @@ def describe(
     with progress.bar("descriptors", len(dataset.index)) as advance:
         description = compute(dataset, None if cache is None else Path(cache), workers, advance)
     if out is not None:
-        write_csv(out, description.table())
+        write_csv(followed(out), description.table())
     return description
 
 

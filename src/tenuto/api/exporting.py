@@ -15,7 +15,7 @@ from tenuto.data import Prepared, open_dataset
 from tenuto.errors import ConfigError, FileError, ModelError, did_you_mean
 from tenuto.evaluation import robustness, runs
 from tenuto.evaluation.explanation import Background
-from tenuto.files import sha256_file, write_bytes, write_json, write_text
+from tenuto.files import followed, sha256_file, write_bytes, write_json, write_text
 from tenuto.models.adoption import FrontEnd, Model
 from tenuto.models.checkpoint import copy_weights, load
 from tenuto.models.portable import to_onnx, to_torchscript
@@ -84,7 +84,7 @@ def export(
         run.model if isinstance(run, Run) else load(run, model=model, front_end=front_end, trust=trust)
     )
     try:
-        return write_bytes(out, FILES[to](recogniser))
+        return write_bytes(followed(out), FILES[to](recogniser))
     except ModelError as error:
         raise ModelError(f"{place}: {error}") from error
 

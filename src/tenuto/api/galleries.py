@@ -19,7 +19,7 @@ from tenuto.display import Displayed, Element, paragraphs
 from tenuto.errors import ConfigError
 from tenuto.evaluation import resynthesis
 from tenuto.evaluation.resynthesised_clip import Resynthesis
-from tenuto.files import write_text
+from tenuto.files import followed, write_text
 from tenuto.reporting.page.gallery import Shown, make_gallery
 from tenuto.reporting.page.inside import clips_to_show
 from tenuto.reporting.page.report import render
@@ -126,7 +126,7 @@ def gallery(
                 for result in resynthesis.resynthesise_clips(run, own, names):
                     shown.append(Shown(result, scale))
                     advance(1)
-    path = write_text(out, render(make_gallery(shown, remarks), "gallery"))
+    path = write_text(followed(out), render(make_gallery(shown, remarks), "gallery"))
     results = tuple(one.resynthesis for one in shown)
     return Gallery(path, path.stat().st_size, results, tuple(remarks))
 

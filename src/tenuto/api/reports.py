@@ -22,7 +22,7 @@ from tenuto.evaluation.audit import Data, audit as run_audit, open_sources
 from tenuto.evaluation.linear_head import head_gain, linear_head
 from tenuto.evaluation.resynthesis import resynthesise_clips
 from tenuto.evaluation.runs import Run, open_run
-from tenuto.files import sha256_file, write_text
+from tenuto.files import followed, sha256_file, write_text
 from tenuto.models.checkpoint import load
 from tenuto.reporting.page.inputs import PageInputs, gather, read_findings, weights_of
 from tenuto.reporting.page.inside import clips_to_show, runs_to_show
@@ -133,7 +133,7 @@ def report(
         inputs = _with_gains(inputs, folders)
         inputs = _with_clips(inputs, folders, prepared, clips, progress)
         shown = make_page(inputs, date)
-    written = write_text(out, render(shown))
+    written = write_text(followed(out), render(shown))
     return Report(
         path=written,
         bytes=written.stat().st_size,

@@ -15,6 +15,7 @@ from tenuto.cli import common
 from tenuto.cli.common import notes, out
 from tenuto.cli.screen import grid
 from tenuto.errors import ConfigError
+from tenuto.files import followed
 
 if TYPE_CHECKING:
     from tenuto.evaluation.attribution import Attribution
@@ -89,7 +90,7 @@ def attribute(
     else:
         _print(result)
     if plot is not None:
-        notes.print(f"{write_figure(attribution_figure(result), plot)}: the figure")
+        notes.print(f"{write_figure(attribution_figure(result), followed(plot))}: the figure")
 
 
 def _described(result: Attribution) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from rich.table import Table
 from tenuto.cli import common
 from tenuto.cli.common import notes, out
 from tenuto.cli.screen import bar, grid
+from tenuto.files import followed
 
 if TYPE_CHECKING:
     from tenuto.evaluation.explanation import Explanation
@@ -73,7 +74,9 @@ def explain(
     else:
         _print(explanation)
     if plot is not None:
-        notes.print(f"{write_figure(explanation_figure(explanation, explanation.scale), plot)}: the figure")
+        notes.print(
+            f"{write_figure(explanation_figure(explanation, explanation.scale), followed(plot))}: the figure"
+        )
 
 
 def _print(explanation: Explanation) -> None:

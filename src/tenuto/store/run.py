@@ -174,7 +174,10 @@ class RunFolder(Folder):
     def pieces(self, protocol: object, part: str, checkpoint: str, traced: bool = False) -> Path:
         """Folder of an unfinished attack, with or without traces, on the weights with this SHA-256."""
         kind = "traced.pieces" if traced else "pieces"
-        return self.attacks / f"{stem(protocol, part)}.{checkpoint[:8]}.{kind}"
+        folder = self.attacks / f"{stem(protocol, part)}.{checkpoint[:8]}.{kind}"
+        if folder.is_symlink():
+            raise FileError(f"{folder}: is a link, so pieces would be written elsewhere. Remove it.")
+        return folder
 
     def all_pieces(self, protocol: object, part: str = "test") -> list[Path]:
         """Folders of unfinished attacks on any weights of this run."""

@@ -29,7 +29,7 @@ from tenuto.evaluation.audit.findings import (
     counted,
     missing_checks,
 )
-from tenuto.files import write_text
+from tenuto.files import followed, write_text
 from tenuto.reporting.comparison import tested_pairs
 from tenuto.reporting.figures import style
 from tenuto.reporting.figures.smc2025 import overview
@@ -330,4 +330,4 @@ def _digest(source: str) -> str:
 
 def write_report(inputs: PageInputs, out: str | Path, date: str = "") -> Path:
     """Write the report as one HTML file, atomically. Raises `DataError` or `FileError`."""
-    return write_text(out, render(make_page(inputs, date)))
+    return write_text(followed(out), render(make_page(inputs, date)))
