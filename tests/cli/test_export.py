@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -15,6 +16,7 @@ import yaml
 
 import tenuto as library
 from tenuto.api import exporting
+from tenuto.api.model_card import model_card
 from tenuto.api.training import run_config
 from tenuto.attacks import APGD, Linf, OneEmotion
 from tenuto.errors import CheckpointError, ConfigError
@@ -88,6 +90,22 @@ def test_the_card_has_front_matter_metrics_and_a_command(exported, run):
     assert "It must not be used for" in text
     assert "tenuto train --preset run.yaml" in text
     assert run_config(preset=str(exported.settings)) == RunFolder(run).read_config()
+
+
+@pytest.mark.parametrize("versions", [{"torch": "<b>"}, None, [], "2"])
+def test_names_in_a_checkpoint_are_no_markup_of_the_card(run, versions):
+    about: dict[str, Any] = {
+        "network": "a2e",
+        "width": 1.0,
+        "emotions": ["<img src=x>", "[joy](javascript:x)\x1b[2J"],
+        "concepts": [],
+        "fingerprint": "`<b>`" + "0" * 60,
+        "versions": versions,
+    }
+    card = model_card("model", RunFolder(run).read_config(), about, None)
+    assert not re.search(r"(?<!\\)(<(img|b)|\[joy\])", card)
+    assert "\x1b" not in card
+    assert ("Versions: not recorded." in card) == (not isinstance(versions, dict))
 
 
 def test_the_configuration_identifies_the_weights(exported):

@@ -96,7 +96,8 @@ def _training(config: RunConfig, about: Mapping[str, Any], data: Card) -> str:
         f" The weights are those of epoch {about['epoch']}." if isinstance(about.get("epoch"), int) else ""
     )
     fingerprint = escape_markdown(str(about["fingerprint"])[:8])
-    versions = about.get("versions") or {"not recorded": ""}
+    recorded = about.get("versions")
+    versions = recorded if isinstance(recorded, Mapping) and recorded else {"not recorded": ""}
     listed = ", ".join(escape_markdown(f"{one} {version}".strip()) for one, version in versions.items())
     return (
         f"Data: {data.title} ({data.size}; {data.origin}), data fingerprint {fingerprint}.{origin}\n\n"
