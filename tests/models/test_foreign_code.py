@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import logging
+from typing import Any
 
 import pytest
 import torch
@@ -11,6 +13,7 @@ from filelock import FileLock
 
 from tenuto.errors import FileError, ModelError, TrustError
 from tenuto.models.foreign import identify
+from tenuto.models.foreign.identity import content_sha256
 from tenuto.models.foreign.trust import check_trust
 from tests.models.test_foreign import EXAMPLE, NETWORK, code, opened, saved_export, saved_script
 
@@ -152,3 +155,34 @@ def test_the_users_code_changes_no_state(tmp_path, capsys):
     assert torch.equal(before, torch.get_rng_state())
     assert torch.is_grad_enabled()
     assert capsys.readouterr().out == ""
+
+
+class Scaled(torch.nn.Module):
+    def __init__(self, factor):
+        super().__init__()
+        self.factor = factor
+
+    def forward(self, inputs):
+        return inputs * self.factor
+
+
+def adding(size):
+    def call(model, inputs, labels):
+        return inputs + size
+
+    return call
+
+
+def test_models_and_functions_are_told_apart_by_content():
+    make: list[Any] = [
+        *(functools.partial(Scaled, factor) for factor in (1.0, 2.0)),
+        *(functools.partial(adding, size) for size in (1, 2)),
+        *(functools.partial(functools.partial, adding, size) for size in (1, 2)),
+        torch.nn.Identity,
+        lambda: functools.partial(adding, 1).__call__,
+        lambda: torch.ones(2),
+        lambda: {"a", "b"},
+    ]
+    names = [content_sha256(one()) for one in make]
+    assert names == [content_sha256(one()) for one in make]
+    assert len(set(names)) == len(make)

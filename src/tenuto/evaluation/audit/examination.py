@@ -269,7 +269,8 @@ def finite_differences(subject: Subject) -> Finding:
         return float(torch.nan_to_num(torch.cat(sizes), nan=torch.inf).max())
 
     evaluator = Evaluator(model, may_be_random=True)
-    if evaluator(inputs, labels) and evaluator.dtype.itemsize < torch.float32.itemsize:
+    evaluator(inputs, labels)
+    if evaluator.dtype.itemsize < torch.float32.itemsize:
         return not_recorded(
             "finite-differences", f"the model returns {evaluator.dtype}, too coarse for differences."
         )

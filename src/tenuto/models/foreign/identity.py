@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import hashlib
 import inspect
 import io
 import re
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import CodeType, MethodType
 from typing import Any, Literal
@@ -121,32 +122,54 @@ def weights_sha256(weights: Mapping[str, Any]) -> str:
 
 
 def content_sha256(part: Any, depth: int = 3) -> str:
-    """SHA-256 that tells a model or function from another: of weights, or of code and the values that it refers to.
+    """SHA-256 that tells a model or function from another, in every process the same.
 
-    Values are followed to a depth; what is no network, function or tensor counts by its text without addresses.
+    It is taken over weights and plain attributes of a network, or over the code of a function and the values it refers
+    to, which are followed to a depth. Anything else counts by its text without addresses.
     """
+    texts, values = [type(part).__qualname__], []
+    code = part if isinstance(part, CodeType) else getattr(part, "__code__", None)
     if isinstance(part, nn.Module):
-        return weights_sha256(part.state_dict())
-    if isinstance(part, Tensor | np.ndarray):
-        return weights_sha256({"": torch.as_tensor(part)})
-    code = getattr(part, "__code__", None)
-    texts = [type(part).__qualname__]
-    if isinstance(code, CodeType):
-        values = [*code.co_consts, *(getattr(part, "__defaults__", None) or ())]
-        values += [cell.cell_contents for cell in getattr(part, "__closure__", None) or ()]
+        texts += [weights_sha256(part.state_dict()), *map(_attributes, part.modules())]
+        values = [getattr(type(part), "forward", None)]
+    elif isinstance(part, Tensor | np.ndarray):
+        texts.append(weights_sha256({"": torch.as_tensor(part)}))
+    elif isinstance(code, CodeType):
         texts += [code.co_code.hex(), repr(code.co_names)]
-    elif isinstance(part, CodeType):
-        values, texts = list(part.co_consts), [part.co_code.hex(), repr(part.co_names)]
+        values = [*code.co_consts, *(getattr(part, "__defaults__", None) or ()), *_enclosed(part)]
     elif isinstance(part, MethodType):
         values = [part.__func__, part.__self__]
-    elif callable(part) and hasattr(part, "__dict__"):
+    elif isinstance(part, frozenset | set):
+        texts += sorted(map(repr, part))
+    elif callable(part) and hasattr(part, "__dict__") and not isinstance(part, type):
+        texts.append(_text(part))  # the arguments of functools.partial, which are no attributes
         values = [type(part).__call__, *vars(part).values()]
     else:
-        values = []
-        texts.append(re.sub(r" at 0x[0-9a-f]+", "", repr(part)))
+        texts.append(_text(part))
     if depth:
         texts += [content_sha256(value, depth - 1) for value in values]
     return sha256_bytes("\0".join(texts).encode())
+
+
+def _text(part: object) -> str:
+    return re.sub(r" at 0x[0-9a-f]+", "", repr(part))
+
+
+def _attributes(module: nn.Module) -> str:
+    """Class and plain attributes of a layer, such as a factor that is no weight."""
+    plain = {
+        name: value
+        for name, value in vars(module).items()
+        if isinstance(value, bool | int | float | str | tuple) and name != "training"
+    }
+    return f"{type(module).__qualname__} {sorted(plain.items())!r}"
+
+
+def _enclosed(function: Any) -> Iterator[Any]:
+    """The values of a function's closure that are set."""
+    for cell in getattr(function, "__closure__", None) or ():
+        with contextlib.suppress(ValueError):  # not set yet
+            yield cell.cell_contents
 
 
 def _bytes(tensor: Tensor) -> bytes:

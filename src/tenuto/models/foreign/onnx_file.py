@@ -63,7 +63,9 @@ def _size(path: Path, about: Mapping[str, str]) -> int:
         file = (folder / location).resolve()
         is_beside = location and not Path(location).is_absolute() and file.is_relative_to(folder)
         if is_beside and file.is_file():
-            return int(about.get("length") or file.stat().st_size - int(about.get("offset") or 0))
+            size = int(about.get("length") or file.stat().st_size - int(about.get("offset") or 0))
+            if size >= 0:
+                return size
     except (OSError, ValueError):  # no name that a file can have, or no number
         pass
     raise ModelError(
