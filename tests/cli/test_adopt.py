@@ -55,7 +55,7 @@ def adopted(home, name, *options, file="model.py"):
 
 @pytest.fixture(scope="module")
 def run(home):
-    return adopted(home, "waveform", "--scale", -1, 1, *WINDOW)
+    return adopted(home, "waveform", "--scale", -1, 1, "--threads", 1, *WINDOW)
 
 
 @pytest.fixture(scope="module")
@@ -70,7 +70,9 @@ def sentence(outcome):
 
 
 def test_the_configuration_says_what_was_adopted(run):
-    config = yaml.safe_load((run / "config.yaml").read_text())["adopted"]
+    content = yaml.safe_load((run / "config.yaml").read_text())
+    config = content["adopted"]
+    assert content["train"]["threads"] == 1
     assert config["source"].endswith("model.py:waveform")
     assert (config["scale"], config["sample_rate"], config["differentiable"]) == ([-1.0, 1.0], 8000, True)
     assert len(config["source_sha256"]) == len(config["weights_sha256"]) == 64

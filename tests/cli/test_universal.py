@@ -27,7 +27,9 @@ def test_a_spectrogram_perturbation_is_fitted_and_written(tenuto, copied, data, 
 
 def test_json_holds_every_placement(tenuto, copied, data, tmp_path):
     outcome = tenuto(
-        "universal", copied, *data, "--epochs", 1, "--epsilon", 0.1, "--shift", 0, "--out", tmp_path, "--json"
+        *("universal", copied, *data, "--epochs", 1, "--epsilon", 0.1, "--shift", 0, "--seed", 3),
+        *("--out", tmp_path, "--json"),
     )
     result = json.loads(outcome.stdout)
+    assert "seed=3" in result["fit"]
     assert [line["attack"] for line in result["placements"]] == ["Universal", "Noise shared"]

@@ -72,6 +72,9 @@ def adopt(
         str | None, typer.Option(help="Name in tables.", show_default="that of the function or file")
     ] = None,
     seed: Annotated[int, typer.Option(help="Seed in tables, for several trainings of one model.")] = 0,
+    threads: Annotated[
+        int | None, typer.Option(min=1, help="CPU threads of its evaluation.", show_default="all cores")
+    ] = None,
     data: Annotated[
         str | None,
         data_option(
@@ -136,6 +139,7 @@ def adopt(
         pooling=pooling.value,
         name=name,
         seed=seed,
+        threads=threads or 0,
         runs=runs,
         cache=cache,
         progress=common.TERMINAL,

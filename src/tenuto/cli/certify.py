@@ -54,6 +54,9 @@ def certify(
     clips: Annotated[
         int | None, typer.Option(min=1, help="The first so many clips.", show_default="all")
     ] = None,
+    batch_size: Annotated[
+        int | None, typer.Option(min=1, help="Noisy inputs evaluated together.", show_default="6; GPU: 64")
+    ] = None,
     split: common.Part = common.PartName.test,
     seed: Annotated[int, typer.Option(help="Of the noise.")] = 0,
     precision: Annotated[
@@ -84,6 +87,7 @@ def certify(
         part=split.value,
         clips=clips,
         device=device,
+        batch_size=batch_size,
         attack_steps=attack_steps,
         draws=draws,
         confidence=confidence,

@@ -34,6 +34,7 @@ def universal(
         str, typer.Option("--objective", help="What is increased on average, as in `tenuto attack`.")
     ] = "squared-error",
     epochs: Annotated[int, typer.Option(min=1, help="Passes over the training clips.")] = 5,
+    seed: Annotated[int, typer.Option(min=0, help="Of the order of the clips and of the noise.")] = 0,
     shifts: Annotated[
         list[float] | None,
         typer.Option(
@@ -82,6 +83,7 @@ def universal(
         out=folder,
         device=device,
         epochs=epochs,
+        seed=seed,
         precision=precision.value,
     )
     if as_json:
