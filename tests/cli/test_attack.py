@@ -11,6 +11,7 @@ import yaml
 from tenuto.audio.inversion import band_centres
 from tenuto.evaluation import robustness
 from tenuto.files import read_json, read_safetensors
+from tests import corpora
 
 TABLE = "paper-2025-released+iterations=2"
 
@@ -49,6 +50,31 @@ def test_the_screen_says_which_prediction_is_shown(attack):
     assert "attacked, last evaluated iterate" in outcome.stdout
     assert "converged 0 of 3" in outcome.stdout
     assert "objective: squared error, mean" in outcome.stdout
+
+
+def test_json_has_every_budget_and_the_natural_changes(attack):
+    outcome, folder = attack("--attack", "FGSM", "--epsilon", 0.05, "--natural", "--json")
+    content = json.loads(outcome.stdout)
+    (line,) = content["budgets"]
+    assert (content["run"], line["norm"], line["epsilon"], line["clips"]) == (folder.name, "linf", 0.05, 3)
+    own = pd.read_csv(content["rows"])
+    label, attacked = (own.filter(regex=f"^{kind}_").to_numpy() for kind in ("label", "adversarial"))
+    assert line["mae"] == pytest.approx(np.abs(label - attacked[:, :8]).mean())
+    assert line["moved"] > 0
+    assert "mp3" in " ".join(change["change"] for change in content["natural"])
+
+
+def test_json_of_a_recording_says_whether_its_goal_was_reached(tenuto, run, tmp_path):
+    corpora.write_audio(song := tmp_path / "song.wav", 3, seconds=13)
+    words = ("attack", run, song, "--objective", "happy+", "--epsilon", 0.1, "--json")
+    plain = json.loads(tenuto(*words).stdout)
+    assert (plain["attack"], plain["norm"], plain["goal_reached"]) == ("APGD", "linf", None)
+    changes = {line["output"]: line["change"] for line in plain["outputs"]}
+    assert changes["happy"] == pytest.approx(plain["loss"], abs=1e-5)
+    far = json.loads(
+        tenuto(*words, "--attack", "Minimal", "--setting", "goal=9", "--setting", "steps=2").stdout
+    )
+    assert far["goal_reached"] is False
 
 
 def test_traces_are_written_next_to_the_rows(attack):

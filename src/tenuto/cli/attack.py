@@ -23,7 +23,7 @@ from tenuto.store.location import is_recording
 if TYPE_CHECKING:
     import pandas as pd
 
-    from tenuto.api import Run
+    from tenuto.api import RecordingAttack, Run
     from tenuto.attacks import Protocol
 
 RELEASED = "paper-2025-released"
@@ -122,6 +122,7 @@ def attack(
     ] = None,
     cache: common.Cache = None,
     device: common.Device = "cpu",
+    as_json: common.AsJson = False,
 ) -> None:
     """Attack a run's clips with a protocol or a single attack. Rows and perturbations are written to the run's folder.
 
@@ -173,7 +174,10 @@ def attack(
             progress=common.TERMINAL,
             **single.settings(searched_in),
         )
-        out.print(changes_table(attacked))
+        if as_json:
+            common.print_json(_of_recording(attacked))
+        else:
+            out.print(changes_table(attacked))
         return
     _refuse({"start": start, "out": folder}, "only for an attack on a recording. Name one after the run.")
     single.check(protocol is not None or bool(settings))
@@ -187,14 +191,55 @@ def attack(
     if released_log is not None and chosen.name != RELEASED:
         raise ConfigError(f"--released-log is for {RELEASED}: other attacks have no such log.")
     rows = opened.attack(chosen, split.value, device, batch_size, inputs, trace, log)
-    out.print(attack_table(rows))
-    typer.echo(str(opened.files.rows(rows["protocol"].iloc[0], split.value)))
+    path = opened.files.rows(rows["protocol"].iloc[0], split.value)
     if trace or log:
         notes.print(str(opened.files.trace(rows["protocol"].iloc[0], split.value)))
     if released_log is not None:
         _write_log(opened, chosen, rows, released_log)
+    if as_json:
+        changes = opened.natural(split.value).to_dict("records") if natural else None
+        common.print_json({**_of_rows(rows), "natural": changes, "rows": str(path)})
+        return
+    out.print(attack_table(rows))
+    typer.echo(str(path))
     if natural:
         print_natural(opened.natural(split.value), "The same clips under natural variation")
+
+
+def _of_rows(rows: pd.DataFrame) -> dict[str, Any]:
+    """Plain values of an attack: the worst case of the clips at every budget."""
+    from tenuto.analysis.systems import at_budgets, run_metrics
+    from tenuto.store.rows import values_of
+
+    names = {
+        "clean_mae": "clean_mae",
+        "mae": "adversarial_mae",
+        "clean_correlation": "clean_corr_avg",
+        "correlation": "adversarial_corr_avg",
+    }
+    lines = []
+    for _, part in at_budgets(rows):
+        metrics = run_metrics(part).iloc[0]
+        moved = abs(values_of(part, "adversarial") - values_of(part, "clean")).mean()
+        budget = {"norm": part["norm"].iloc[0], "epsilon": float(part["epsilon"].iloc[0])}
+        scores = {name: float(metrics[column]) for name, column in names.items()}
+        lines.append({**budget, "clips": len(part), **scores, "moved": float(moved)})
+    first = rows.iloc[0]
+    return {"run": first["run"], "protocol": first["protocol"], "split": first["split"], "budgets": lines}
+
+
+def _of_recording(attacked: RecordingAttack) -> dict[str, Any]:
+    """Plain values of an attack on a recording."""
+    row = attacked.row
+    about = {name: row[name] for name in ("attack", "objective", "norm")}
+    numbers = {name: float(row[name]) for name in ("epsilon", "loss", "l2", "linf")}
+    return {
+        **{"recording": attacked.source, "model": attacked.model, "start": attacked.start_seconds},
+        **about,
+        **numbers,
+        "goal_reached": bool(row["converged"]) if attacked.has_goal else None,
+        "outputs": attacked.table.reset_index(names="output").to_dict("records"),
+    }
 
 
 def _refuse(options: Mapping[str, object], reason: str) -> None:
