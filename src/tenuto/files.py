@@ -304,7 +304,7 @@ def _records(content: str, separator: str, path: str | Path) -> Iterator[tuple[i
 
 
 def is_content(fields: Sequence[str], separator: str) -> bool:
-    """Whether a line of a table is neither blank nor ``sep=;``, by which Excel is told the separator."""
+    """Whether a line of a table holds cells: it is not blank, and not ``sep=;``, which names the separator to Excel."""
     return any(map(str.strip, fields)) and not re.fullmatch("sep=.", separator.join(fields), re.IGNORECASE)
 
 

@@ -110,8 +110,7 @@ def synthesize(
     from tenuto.data.synthesis import synthesize as make
 
     with progress.bar("clips", clips) as advance:
-        make(Path(root), clips=clips, seconds=seconds, seed=seed, workers=workers, progress=advance)
-    return Path(root)
+        return make(root, clips=clips, seconds=seconds, seed=seed, workers=workers, progress=advance)
 
 
 def describe(

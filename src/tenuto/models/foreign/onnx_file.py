@@ -57,12 +57,12 @@ def self_contained(path: Path) -> bytes:
 
 
 def _size(path: Path, about: Mapping[str, str]) -> int:
-    """Bytes of a tensor's data in another file. Raises `ModelError` for a file that is not beside the model."""
+    """Bytes of a tensor's data in another file. Raises `ModelError` for a file outside the model's folder."""
     location, folder = about.get("location", ""), path.resolve().parent
     try:
         file = (folder / location).resolve()
-        is_beside = location and not Path(location).is_absolute() and file.is_relative_to(folder)
-        if is_beside and file.is_file():
+        is_inside = location and not Path(location).is_absolute() and file.is_relative_to(folder)
+        if is_inside and file.is_file():
             size = int(about.get("length") or file.stat().st_size - int(about.get("offset") or 0))
             if size >= 0:
                 return size
