@@ -1,5 +1,6 @@
 """Natural changes: each does what its name says, and the rows say what was done."""
 
+import contextlib
 import dataclasses
 import math
 import shutil
@@ -10,6 +11,7 @@ import pandas as pd
 import pytest
 import soundfile
 import torch
+from filelock import FileLock
 
 from tenuto.analysis.natural import OTHER_EXCERPT, lacking, summary
 from tenuto.audio import load_audio
@@ -17,8 +19,8 @@ from tenuto.audio.loading import decode
 from tenuto.data import prepare
 from tenuto.data.excerpts import EXCERPT_FRAMES, fixed_starts
 from tenuto.data.splits import draw
-from tenuto.errors import CheckpointError, FileError
-from tenuto.evaluation import natural as baseline
+from tenuto.errors import CheckpointError, FileError, TenutoError
+from tenuto.evaluation import graded, locking, natural as baseline
 from tenuto.evaluation.natural import NATURAL_CHANGES, Gain, Mp3, Noise, Recording
 from tenuto.evaluation.runs import open_run
 from tenuto.models.checkpoint import save
@@ -277,6 +279,38 @@ def test_a_variation_that_is_registered_later_is_added(rows, run, tmp_path, monk
     pd.testing.assert_frame_equal(more.head(len(rows)), rows, check_dtype=False)
     assert set(more["objective"].tail(len(more) - len(rows))) == {"1 dB up"}
     assert len(baseline.natural(copy)) == len(more)
+
+
+@pytest.mark.parametrize(("module", "name"), [(baseline, "natural"), (graded, "graded")])
+def test_one_process_at_a_time_measures_a_run_and_who_waited_reads(run, monkeypatch, module, name):
+    measured, part = getattr(module, name)(run, "validation"), "validation"
+    protocol = measured["protocol"][0]
+    finished = run.files.natural(part, protocol).rename(run.folder / "aside.csv")
+    monkeypatch.setattr(locking, "PATIENCE", 0.1)
+    monkeypatch.setattr(Recording, "read", lambda *arguments: pytest.fail("measured again"))
+    with (
+        FileLock(run.files.lock(protocol, part)),
+        pytest.raises(TenutoError, match=f"another process is running {protocol} on its validation clips"),
+    ):
+        getattr(module, name)(run, part)
+
+    @contextlib.contextmanager
+    def other_process_ends(*arguments):
+        finished.rename(run.files.natural(part, protocol))
+        yield
+
+    monkeypatch.setattr(module, "one_process", other_process_ends)
+    pd.testing.assert_frame_equal(getattr(module, name)(run, part), measured, check_dtype=False)
+    run.files.natural(part, protocol).unlink()
+
+
+def test_a_run_that_cannot_be_written_is_refused_before_anything_is_measured(run, tmp_path, monkeypatch):
+    copy = dataclasses.replace(run, folder=shutil.copytree(run.folder, tmp_path / run.name))
+    shutil.rmtree(copy.files.attacks)
+    copy.files.attacks.touch()
+    monkeypatch.setattr(Recording, "read", lambda *arguments: pytest.fail("measured"))
+    with pytest.raises(FileError, match="attacks"):
+        baseline.natural(copy)
 
 
 def test_a_recording_that_is_gone_is_named(run):

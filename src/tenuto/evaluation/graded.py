@@ -238,6 +238,8 @@ def graded(
     if run.files.has_natural(part, GRADED):
         return finished_rows(run, GRADED, part, origin)
     with one_process(run, GRADED, part):
+        if run.files.has_natural(part, GRADED):  # by the process that had the lock
+            return finished_rows(run, GRADED, part, origin)
         pieces = run.files.pieces(GRADED, part, origin["checkpoint"])
         clips = run.part(part)
         clean = predict(run.recogniser.network, clips.inputs)

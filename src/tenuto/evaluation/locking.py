@@ -37,7 +37,7 @@ def one_process(run: Run, protocol: object, part: str) -> Iterator[None]:
             if isinstance(error, OSError) and error.errno in REASONS:  # what fails is the file, not its lock
                 raise
             raise FileError(
-                f"{path}: this file system has no locks, which attacks need. Copy the run to another disk."
+                f"{path}: this file system has no locks, which this needs. Copy the run to another disk."
             ) from error
     try:
         yield

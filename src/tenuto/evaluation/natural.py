@@ -29,6 +29,7 @@ from tenuto.data.cache import Prepared
 from tenuto.data.excerpts import EXCERPT_FRAMES, fixed_starts
 from tenuto.data.inputs import Inputs
 from tenuto.devices import repeatable
+from tenuto.evaluation.locking import one_process
 from tenuto.evaluation.records import finished_rows, identity, origin_of
 from tenuto.evaluation.runs import Run
 from tenuto.files import sha256_bytes
@@ -175,16 +176,18 @@ def natural(run: Run, part: str = "test", progress: Progress | None = None) -> p
         AudioError: A recording cannot be decoded.
         CheckpointError: There are rows that belong to earlier weights of the run.
         FileError: A recording is not where the data set has it, or mp3 cannot be written.
+        TenutoError: Another process is measuring this run.
     """
-    origin, tables = origin_of(run), []
-    names = unmeasured(run.files, part)
-    if run.files.has_natural(part):
-        tables.append(finished_rows(run, NATURAL, part, origin))
-        if not names:
-            return tables[0]
-    prepared = run.material.prepared
-    changed = changes(prepared, run.recogniser.inputs, run.part(part).clips, names, progress)
-    return write_changes(run, part, changed, before=tables)
+    origin = origin_of(run)
+    if unmeasured(run.files, part):
+        with one_process(run, NATURAL, part):
+            names = unmeasured(run.files, part)  # none where another process measured them meanwhile
+            before = [finished_rows(run, NATURAL, part, origin)] if run.files.has_natural(part) else []
+            if names:
+                clips = run.part(part).clips
+                changed = changes(run.material.prepared, run.recogniser.inputs, clips, names, progress)
+                return write_changes(run, part, changed, before=before)
+    return finished_rows(run, NATURAL, part, origin)
 
 
 def unmeasured(run: RunFolder, part: str = "test") -> list[str]:
