@@ -289,7 +289,7 @@ def preset_study(name: str) -> StudyConfig:
 
 def read_study(name: str) -> dict[str, Any]:
     """Settings of a study as they are written, without defaults. Raises as `read_preset`."""
-    content = _read_settings(name)
+    content = _read_settings(name, only_studies=True)
     if "systems" not in content and content.keys() & RunConfig.model_fields.keys():
         raise ConfigError(
             f"{name}: holds the settings of one run, not a study. Add systems and seeds, and put the settings below "
@@ -298,12 +298,13 @@ def read_study(name: str) -> dict[str, Any]:
     return content
 
 
-def _read_settings(name: str) -> dict[str, Any]:
+def _read_settings(name: str, only_studies: bool = False) -> dict[str, Any]:
     if name.endswith((".yaml", ".yml")):
         return parse_yaml(read_text(Path(name)), name)
     if name not in presets():
+        valid = [preset for preset in presets() if not only_studies or describes_study(preset)]
         raise ConfigError(
-            f"preset {name!r} is unknown. {did_you_mean(name, presets())} Or give a path to a .yaml file."
+            f"preset {name!r} is unknown. {did_you_mean(name, valid)} Or give a path to a .yaml file."
         )
     return parse_yaml(resources.files("tenuto.presets").joinpath(f"{name}.yaml").read_text("utf-8"), name)
 

@@ -28,6 +28,10 @@ def own(tmp_path):
 def test_list_names_every_data_set(tenuto):
     lines = tenuto("data", "list").stdout.splitlines()
     assert [line.split()[0] for line in lines] == list(DATASETS)
+    cards = json.loads(tenuto("data", "list", "--json").stdout)
+    assert {name: card["title"] for name, card in cards.items()} == {
+        name: dataset.card.title for name, dataset in DATASETS.items()
+    }
 
 
 @pytest.mark.parametrize("name", DATASETS)

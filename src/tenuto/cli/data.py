@@ -33,11 +33,14 @@ SHOWN = 20
 
 
 @app.command("list")
-def list_() -> None:
-    """List all data sets with their titles.
+def list_(as_json: common.AsJson = False) -> None:
+    """List all data sets with their titles; as JSON with their identity cards.
 
     Example: tenuto data list
     """
+    if as_json:
+        common.print_json({name: dataclasses.asdict(dataset.card) for name, dataset in DATASETS.items()})
+        return
     for name, dataset in DATASETS.items():
         out.print(f"[bold]{name:12s}[/bold] {escape(dataset.card.title)}")
 
