@@ -90,7 +90,7 @@ def audit(
     source: pd.DataFrame | Places,
     root: Place | None = None,
     *,
-    dataset: str | None = None,
+    data: str | None = None,
     split: Place | None = None,
     siblings: Sequence[Place] = (),
     clips: int | None = None,
@@ -108,7 +108,7 @@ def audit(
     Args:
         source: Rows, or paths: CSV files of rows, runs, studies, folders of released logs.
         root: Folder of the data set; default for runs: the corpus of their study, else ``$TENUTO_DATA``.
-        dataset: Name of the data set, for rows and logs without a run.
+        data: Name of the data set, for rows and logs without a run.
         split: CSV ``clip,split,position``, for results that do not record their split.
         siblings: Further runs of the same system, for the transfer attack.
         clips: Number of clips on which the model is examined; default: 6.
@@ -136,15 +136,15 @@ def audit(
         trust_runs([*folders, *_paths(siblings)])
     given = Data() if split is None else Data(split=read_split(Path(split)))
     if not folders:
-        data = _data_of_rows(given, root, dataset, siblings, clips)
+        known = _data_of_rows(given, root, data, siblings, clips)
     else:
         only_runs = all(one.folders for one in sources)
-        data = _data_of_runs(given, folders, only_runs, root, dataset, siblings, clips, cache, progress)
-    if budget is not None and data.prepared is None:
+        known = _data_of_runs(given, folders, only_runs, root, data, siblings, clips, cache, progress)
+    if budget is not None and known.prepared is None:
         raise ConfigError("`budget` needs a model to attack: give a run, and `root`, the folder of its data.")
-    if rerun and data.prepared is None:
+    if rerun and known.prepared is None:
         raise ConfigError("`rerun` needs a model to attack: give a run, and `root`, the folder of its data.")
-    return _audited(sources, dataclasses.replace(data, budget=budget), rerun, progress)
+    return _audited(sources, dataclasses.replace(known, budget=budget), rerun, progress)
 
 
 def audit_run(
@@ -192,24 +192,24 @@ def _audited(sources: Sequence[Source], data: Data, rerun: bool, progress: Progr
 
 
 def _data_of_rows(
-    given: Data, root: Place | None, dataset: str | None, siblings: Sequence[Place], clips: int | None
+    given: Data, root: Place | None, data: str | None, siblings: Sequence[Place], clips: int | None
 ) -> Data:
     """What is known of the data where no run records it. Raises `ConfigError`."""
     if siblings or clips is not None:
         raise ConfigError("`siblings` and `clips` need a model, but no run is among the results. Give a run.")
-    if dataset == "folder":
+    if data == "folder":
         raise ConfigError(
-            "`dataset` folder: only a run records the columns of its folder. Give the run instead."
+            "`data` folder: only a run records the columns of its folder. Give the run instead."
         )
-    if dataset is None and root is not None:
-        raise ConfigError(f"`root` {root}: the results do not record which data set this is. Add `dataset`.")
-    if dataset is not None and root is None:
-        raise ConfigError(f"`dataset` {dataset}: add `root`, its folder.")
-    if given.split is not None and dataset is None:
-        raise ConfigError("`split` has no effect without the data. Add `dataset` and `root`.")
-    if dataset is None or root is None:
+    if data is None and root is not None:
+        raise ConfigError(f"`root` {root}: the results do not record which data set this is. Add `data`.")
+    if data is not None and root is None:
+        raise ConfigError(f"`data` {data}: add `root`, its folder.")
+    if given.split is not None and data is None:
+        raise ConfigError("`split` has no effect without the data. Add `data` and `root`.")
+    if data is None or root is None:
         return given
-    config = DataConfig(dataset=dataset)
+    config = DataConfig(dataset=data)
     return dataclasses.replace(given, index=open_dataset(config, root).index, config=config)
 
 
@@ -218,15 +218,15 @@ def _data_of_runs(
     folders: Sequence[Path],
     only_runs: bool,
     root: Place | None,
-    dataset: str | None,
+    data: str | None,
     siblings: Sequence[Place],
     clips: int | None,
     cache: Place | None,
     progress: Progress,
 ) -> Data:
     """The data the runs were trained on, where they are found. Raises `ConfigError`."""
-    if dataset is not None:
-        raise ConfigError(f"`dataset` {dataset}: a run records its data set. Leave it out.")
+    if data is not None:
+        raise ConfigError(f"`data` {data}: a run records its data set. Leave it out.")
     if only_runs and given.split is not None and all(RunFolder(folder).split.is_file() for folder in folders):
         raise ConfigError("`split`: the runs record their split. Leave it out.")
     siblings = [locate_run(sibling) for sibling in siblings]

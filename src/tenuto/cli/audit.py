@@ -99,7 +99,7 @@ def audit(
     audited = api.audit(
         result,
         root,
-        dataset=data,
+        data=data,
         split=split,
         siblings=sibling or (),
         clips=clips,

@@ -48,7 +48,7 @@ def rated(rows, **settings):
 def test_without_the_data_set_the_scale_is_not_assumed():
     result = finding("rating-scale", study(A2E=2.0))
     assert result.verdict is NOT_RECORDED
-    assert "`dataset` and `root`" in result.sentence
+    assert "`data` and `root`" in result.sentence
 
 
 def test_a_data_set_with_another_scale_is_judged_by_that():
@@ -224,7 +224,7 @@ def data(training):
 def test_without_training_labels_the_constant_is_not_known():
     result = finding("constant-predictor", study(A2E=0.2))
     assert result.verdict is NOT_RECORDED
-    assert "`dataset`, `root` and `split`" in result.sentence
+    assert "`data`, `root` and `split`" in result.sentence
 
 
 def test_with_training_labels_their_mean_is_the_line():

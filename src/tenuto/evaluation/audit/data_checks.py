@@ -193,7 +193,7 @@ def _divided(evidence: Evidence, index: Index) -> Iterator[tuple[str, tuple[str,
 
 
 def _how(evidence: Evidence) -> str:
-    return "`root`" if evidence.source.folders else "`dataset` and `root`"
+    return "`root`" if evidence.source.folders else "`data` and `root`"
 
 
 def _no_recordings(evidence: Evidence) -> str:

@@ -69,7 +69,7 @@ def rating_scale(evidence: Evidence) -> Finding:
         return not_recorded(
             "rating-scale",
             "the scale of the ratings is not known, or the runs have several: these rows do not record it. Audit the "
-            "run, or give its data set with `dataset` and `root`.",
+            "run, or give its data set with `data` and `root`.",
         )
     if reason := same_seed(evidence.rows):
         return not_recorded("rating-scale", reason)
@@ -185,7 +185,7 @@ def constant_predictor(evidence: Evidence) -> Finding:
     _, rows = next(at_budgets(evidence.rows))
     constant = _constant_error(evidence, rows)
     if constant is None:
-        how = "`root`" if evidence.source.folders else "`dataset`, `root` and `split`"
+        how = "`root`" if evidence.source.folders else "`data`, `root` and `split`"
         return not_recorded(
             "constant-predictor",
             f"the constant is the mean training label, which is not known here: give the data with {how}.",
