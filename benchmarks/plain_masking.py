@@ -98,7 +98,7 @@ def threshold_db(waveform: Array) -> Array:
     """The threshold (frames, bands) of a waveform (samples,), in dB SPL."""
     window = math.sqrt(8 / 3) * (0.5 - 0.5 * np.cos(2 * math.pi * np.arange(SIZE) / SIZE))
     blocks = math.ceil(len(waveform) / HOP)
-    padded = np.pad(waveform, (HOP, (blocks + 1) * HOP - len(waveform)))
+    padded = np.pad(waveform - waveform.mean(), (HOP, (blocks + 1) * HOP - len(waveform)))
     rows = []
     for frame in range(blocks + 1):
         piece = padded[frame * HOP : frame * HOP + SIZE] * window

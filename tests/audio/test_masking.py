@@ -48,7 +48,7 @@ def test_the_threshold_of_two_tones_belongs_to_their_lines():
 def test_the_threshold_of_a_click_is_that_of_noise():
     """A click at the centre of a frame has the same power in every line; none is a tone."""
     wave = torch.zeros(22_050, dtype=torch.float64)
-    wave[STEADY * 512] = 0.5
+    wave[STEADY * 512], wave[2 * STEADY * 512] = 0.5, -0.5  # without an offset
     line_power = 4 * 10**9.6 / SIZE**2 * (0.5 * math.sqrt(8 / 3)) ** 2
     noises = []
     for band in BANDS:
@@ -73,6 +73,12 @@ def test_of_two_tones_further_apart_both_mask():
 def test_silence_has_the_threshold_in_quiet():
     result = decibels(threshold(torch.zeros(22_050)))
     assert result == pytest.approx(np.tile(bands_db(), (len(result), 1)), abs=1e-3)
+
+
+@pytest.mark.parametrize("offset", [0.01, 0.1, -0.3])
+def test_an_offset_masks_nothing(offset):
+    tone = sine(93, 0.5)
+    assert torch.allclose(threshold(tone + offset), threshold(tone), rtol=1e-3)
 
 
 def test_a_tone_below_the_threshold_in_quiet_masks_nothing():

@@ -139,7 +139,7 @@ class Ear:
 
 @functools.cache
 def ear(sample_rate: int = SAMPLE_RATE, device: str = "cpu") -> Ear:
-    """The model at a sample rate; a frame is the power of two nearest to 46 ms."""
+    """The model at a sample rate; a frame is the power of two nearest to 46 ms on a logarithmic scale."""
     size = 2 ** round(math.log2(1024 * sample_rate / SAMPLE_RATE))
     lines = np.arange(size // 2 + 1)
     hertz = lines * sample_rate / size
@@ -216,6 +216,9 @@ def threshold(waveform: Tensor, sample_rate: int = SAMPLE_RATE) -> Tensor:
     The value of a band is the lowest of its lines (step 8). So no part of a perturbation whose power in every band is
     below the threshold is above the threshold of its own line.
 
+    A recording is taken as it is given: where it begins or ends abruptly, that masks more than the same sound inside a
+    longer recording, within half a frame of the ends.
+
     Args:
         waveform: (..., samples), full scale 1.
         sample_rate: In Hz.
@@ -229,6 +232,7 @@ def threshold(waveform: Tensor, sample_rate: int = SAMPLE_RATE) -> Tensor:
     _check(waveform)
     model = ear(sample_rate, str(waveform.device))
     clips = waveform.detach().double().reshape(-1, waveform.shape[-1])
+    clips = clips - clips.mean(dim=1, keepdim=True)  # an offset is not heard, but would be a masker at 20 Hz
     thresholds = torch.stack(
         [_lowest(_threshold(powers(spectrum(clip, model)), model), model) for clip in clips]
     )
