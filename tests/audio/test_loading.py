@@ -53,6 +53,11 @@ def test_no_samples_per_second_are_refused(tmp_path, rate):
         load_audio(tmp_path / "tone.wav", rate)
 
 
+def test_a_few_samples_per_second_can_be_read(tmp_path):
+    soundfile.write(tmp_path / "slow.wav", np.sin(np.arange(16_000) / 8000), 8000)
+    assert abs(len(load_audio(tmp_path / "slow.wav", 8)) - 16) <= 1
+
+
 def test_channels_are_averaged(tmp_path):
     path = tmp_path / "two.wav"
     left = tone(0.5, SAMPLE_RATE)

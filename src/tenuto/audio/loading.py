@@ -240,6 +240,6 @@ def _trimmed(samples: NDArray[np.int16]) -> NDArray[np.int16]:
 
 
 def _sounding_seconds(samples: NDArray[np.int16], peak: int, rate: int) -> float:
-    size = round(_SOUND_BLOCK_SECONDS * rate)
+    size = max(1, round(_SOUND_BLOCK_SECONDS * rate))
     loudest = np.maximum.reduceat(np.abs(samples), np.arange(0, len(samples), size))
     return float((loudest > peak * 10 ** (QUIET_DB / 20)).sum()) * _SOUND_BLOCK_SECONDS
