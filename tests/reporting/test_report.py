@@ -607,6 +607,9 @@ def test_signal_concepts_are_said_to_be_proxies(everything, shown):
     computed = dataclasses.replace(everything, data=DataConfig(concepts="signal"))
     assert "of concepts computed from the audio make" in make_page(computed).question
     assert "of human concepts make" in shown.question
+    for name, named in (("synthetic", "known concepts"), ("folder", "concepts")):
+        other = dataclasses.replace(everything, data=DataConfig.model_construct(dataset=name))
+        assert f"of {named} make" in make_page(other).question
     facts = dict(report.facts(computed))
     assert (facts["Data"], facts["Concepts"]) == ("soundtracks", report.COMPUTED)
     assert "Concepts" not in dict(report.facts(everything))

@@ -38,7 +38,9 @@ from tenuto.reporting.page.blocks import Picture, Player, Points, Section, pictu
 from tenuto.reporting.page.inputs import PageInputs
 
 BOTTLENECK = "Does a bottleneck of {} make music-emotion recognition more robust?"
-HUMAN, SIGNAL = "human concepts", "concepts computed from the audio"
+HUMAN = "human concepts"
+CONCEPTS = {"signal": "concepts computed from the audio", "synthetic": "known concepts", "folder": "concepts"}
+"""Source of the concepts, or data set, -> what they are called where no listener is known to have rated them."""
 ANY = "How much do small changes of the input change the predictions of these systems?"
 
 MakeSection = Callable[[PageInputs], Section | str]
@@ -178,8 +180,9 @@ def _question(inputs: PageInputs) -> str:
     """What the study asks, about the concepts that its runs learned."""
     if inputs.pair is None:
         return ANY
-    signal = inputs.data is not None and inputs.data.concepts == "signal"
-    return BOTTLENECK.format(SIGNAL if signal else HUMAN)
+    data = inputs.data
+    source = None if data is None else data.concepts or data.dataset
+    return BOTTLENECK.format(CONCEPTS.get(str(source), HUMAN))
 
 
 def _headline(inputs: PageInputs) -> str:
