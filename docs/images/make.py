@@ -18,11 +18,6 @@ from playwright.sync_api import sync_playwright
 
 IMAGES = Path(__file__).resolve().parent
 SOUNDS = IMAGES.parent / "sounds"
-SCREENS = {
-    "report-wide": {"viewport": {"width": 1100, "height": 1250}},
-    "report-dark": {"viewport": {"width": 1100, "height": 1250}, "color_scheme": "dark"},
-    "report-phone": {"viewport": {"width": 390, "height": 1250}},
-}
 CLIP, SYSTEM, SEED = "061", "A2M2E", 21
 
 
@@ -80,10 +75,9 @@ def screenshots(page: Path) -> None:
     browser = os.environ.get("TENUTO_CHROMIUM") or shutil.which("chromium-headless-shell")
     with sync_playwright() as playwright:
         opened = playwright.chromium.launch(executable_path=browser)
-        for name, settings in SCREENS.items():
-            shown = opened.new_page(**settings)
-            shown.goto(page.resolve().as_uri())
-            shown.screenshot(path=IMAGES / f"{name}.png")
+        shown = opened.new_page(viewport={"width": 1100, "height": 1250})
+        shown.goto(page.resolve().as_uri())
+        shown.screenshot(path=IMAGES / "report-wide.png")
         opened.close()
 
 
