@@ -49,7 +49,7 @@ class SingleAttack:
         str | None,
         attack_option(
             "--objective",
-            help="squared-error, absolute-error, correlation, huber, happy+, happy-alone, happy=0.8,sad=0.1, "
+            help="squared-error, absolute-error, correlation, huber, happy+, happy+alone, happy=0.8,sad=0.1, "
             "each-emotion, concepts-move, emotions-move, concept:modality+.",
             show_default="squared-error",
         ),

@@ -1,7 +1,8 @@
 """Which recordings are the same, or parts of the same: compared by their sound, not by their names.
 
 Two recordings are compared where at least one frame of both has the same 32 bits (`tenuto.audio.fingerprint`), aligned
-at that frame, as J. Haitsma and T. Kalker do (ISMIR 2002).
+at that frame, as J. Haitsma and T. Kalker do (ISMIR 2002). Bits are compared over their whole overlap, so recordings
+that share less than some 60 % of it are not found.
 """
 
 from __future__ import annotations

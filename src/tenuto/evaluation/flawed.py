@@ -115,7 +115,7 @@ class RoundedOutput(Network):
 
 
 class KWinners(Network):
-    about = "k-winners-take-all: all but 6 of 48 features are 0"
+    about = "all but 6 of 48 features are 0"
 
     def activate(self, features: Tensor) -> Tensor:
         least = features.topk(6, dim=1).values[:, -1:]
@@ -123,7 +123,7 @@ class KWinners(Network):
 
 
 class Thermometer(Network):
-    about = "thermometer code: every entry becomes 60 bits"
+    about = "every entry becomes 60 bits"
 
     def preprocess(self, inputs: Tensor) -> Tensor:
         levels = torch.linspace(-3, 3, 61, device=inputs.device)[:-1]
@@ -131,7 +131,7 @@ class Thermometer(Network):
 
 
 class Codec(Network):
-    about = "a codec in front: the spectrum over bands is quantised outside of autograd"
+    about = "the spectrum over bands is quantised outside of autograd"
 
     def preprocess(self, inputs: Tensor) -> Tensor:
         spectrum = torch.fft.rfft(inputs.detach())
