@@ -67,7 +67,8 @@ def test_rows_that_record_no_ratio_are_counted():
 
 
 def test_the_error_over_budgets_is_told_in_db():
-    assert "masked budgets is -6 dB: 0.188, 6 dB: 0.750." in finding("monotone", sound_source()).sentence
+    rising = Source("sound-1", made_up.sound(ladders={"masked": {-6: 0.2, 6: 0.75}}))
+    assert "masked budgets is -6 dB: 0.200, 6 dB: 0.750." in finding("monotone", rising).sentence
     falling = made_up.sound(ladders={"snr": {40: 0.4, 20: 0.3}})
     result = finding("monotone", Source("sound-1", falling))
     assert result.verdict is FAIL
