@@ -114,10 +114,17 @@ def test_saved_certificates_are_drawn_the_attacked_ones_first(study, tmp_path):
     assert both.table["attacked_mae"].notna().tolist() == [True, True, False, False]
     assert [remark.partition(" ")[0] for remark in both.remarks] == ["1", "sigma"]
     assert "1 of 3 tables of certificates were left out" in both.remarks[0]
-    assert "sigma 1: not every radius was attacked" in both.remarks[1]
+    assert "sigma 1: not every run and radius was attacked" in both.remarks[1]
     written = {path.name for path in (tmp_path / "out").iterdir()}
     assert written == {f"certificates.{kind}" for kind in ("csv", "md", "tex", "png", "pdf")}
     assert tenuto.sandwich(tmp_path, "train").table["sigma"].iloc[0] == 3
+
+
+def test_radii_of_different_runs_are_named():
+    table = pd.concat([rows(), rows(run="A2E-7-0", radii=(0.1,)).assign(high=1.6)])
+    drawn = sandwich(table)
+    assert drawn.table["certified_mae"].is_monotonic_decreasing  # the reason for the remark
+    assert any("sigma 0.2: radii have bounds of different runs or clips" in one for one in drawn.remarks)
 
 
 def test_of_attacks_with_as_many_draws_the_stronger_is_taken_and_earlier_weights_are_left_out(

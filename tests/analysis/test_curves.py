@@ -13,7 +13,7 @@ from tenuto.errors import DataError, FileError
 from tenuto.files import write_json
 from tenuto.reporting import tables, write_curves
 from tenuto.reporting.figures import curves as curve_figures
-from tenuto.store.rows import NATURAL, emotion_names, write_rows
+from tenuto.store.rows import NATURAL, emotion_names, values_of, write_rows
 from tenuto.store.run import RunFolder
 from tests.reporting import made_up
 
@@ -225,10 +225,23 @@ def test_beyond_natural_is_where_the_attack_moves_further_than_any_change():
     assert line["beyond"] == pytest.approx(0.15)  # moved 0.0625 at 0.1 and 0.25 at 0.2
 
 
+def test_what_nothing_moves_exceeds_nothing_and_an_error_of_0_never_doubles():
+    constant = run(ladder={0.1: 0.125, 0.2: 0.125})
+    changes = natural()
+    for name in emotion_names(changes):
+        changes[f"adversarial_{name}"] = changes[f"clean_{name}"]
+    line = measured(constant, changes).summary.iloc[0]
+    assert (line["natural"], line["beyond"]) == (0, math.inf)
+    for kind in ("clean", "adversarial"):
+        constant[[f"{kind}_{name}" for name in emotion_names(constant)]] = values_of(constant, "label")
+    exact = measured(constant).summary.iloc[0]
+    assert (exact["clean_mae"], exact["doubling"]) == (0, math.inf)
+
+
 def test_natural_rows_of_other_runs_are_left_out():
     result = measured(run(), natural(seed=21))
     assert result.natural.empty
-    assert "No natural changes of A2E-6: `tenuto natural RUN` measures them." in result.remarks
+    assert "No natural-1 changes of A2E-6: `tenuto natural RUN` measures them." in result.remarks
     assert "Natural" not in tables.show_curves(result)
 
 
@@ -324,7 +337,7 @@ def test_folders_may_be_runs_or_studies(tmp_path):
     parts = [tmp_path / "runs" / name for name in ("A2E-6", "A2E-21")]
     pd.testing.assert_frame_equal(whole.runs, curves.from_folders(parts, draws=DRAWS).runs)
     assert set(whole.natural["run"]) == {"A2E-6"}
-    assert "No natural changes of A2E-21: `tenuto natural RUN` measures them." in whole.remarks
+    assert "No natural-1 changes of A2E-21: `tenuto natural RUN` measures them." in whole.remarks
 
 
 def test_runs_without_the_protocol_are_named(tmp_path):

@@ -43,9 +43,16 @@ def worse_from_the_start(attacked=(1.0, 1.5)):
 
 
 def test_the_least_and_the_most_changed_system_are_named_for_both_measures():
-    assert sentence(two_systems(), "By MAE the attack changes") == (
-        "By MAE the attack changes A2M2E least, +0.875 (0.125 → 1.000), and A2E most, +1.902 (0.125 → 2.027); by "
-        "correlation A2E least, +0.000 (1.000 → 1.000), and A2M2E most, -2.000 (1.000 → -1.000)."
+    assert sentence(two_systems(), "The attack adds") == (
+        "The attack adds least error to A2M2E, +0.875 (0.125 → 1.000), and most to A2E, +1.902 (0.125 → 2.027); takes "
+        "least correlation from A2E, +0.000 (1.000 → 1.000), and most from A2M2E, -2.000 (1.000 → -1.000)."
+    )
+
+
+def test_a_system_that_errs_less_after_the_attack_is_not_called_unchanged():
+    rows = pd.concat([made_up.run("mine", clean=0.625, attacked=0.125), made_up.run("other", attacked=0.25)])
+    assert "adds least error to mine, -0.500 (0.625 → 0.125), and most to other, +0.125" in sentence(
+        rows, "adds"
     )
 
 
@@ -66,7 +73,7 @@ def test_systems_within_their_standard_error_are_ties():
     runs += [made_up.run("A2M2E", seed, attacked=1.22) for seed in (1, 2, 3)]
     message = sentence(pd.concat(runs), "rank")
     assert message == "Both measures rank the systems alike, most robust first: A2E = A2M2E."
-    assert ", a tie; by correlation" in sentence(pd.concat(runs), "By MAE the attack changes")
+    assert ", a tie; takes least" in sentence(pd.concat(runs), "The attack adds")
     assert "not distinguishable from A2E (without) by both measures" in against(
         run_means(pd.concat(runs)), "A2E", "A2M2E"
     )
@@ -132,11 +139,21 @@ def test_a_correlation_that_is_not_defined_decides_nothing():
         "Here A2M2E (with concepts) is more robust than A2E (without) by MAE; the correlation is not defined: "
         "the attack changes its MAE by +0.115 (0.125 → 0.240) against +1.902 (0.125 → 2.027)."
     )
-    message = sentence(rows, "By MAE the attack changes")
+    message = sentence(rows, "The attack adds")
     assert (
-        "; by correlation A2E by +0.000 (1.000 → 1.000); the correlation of A2M2E is not defined." in message
+        "; changes the correlation of A2E by +0.000 (1.000 → 1.000); the correlation of A2M2E is not defined."
+        in message
     )
     assert not any("nan" in each or "ranking" in each for each in summarise(rows))
+    third = made_up.run("aA2E", attacked=1.5)
+    assert sentence(pd.concat([rows, third]), "most robust first").count("A2M2E") == 0
+
+
+def test_systems_of_ones_own_are_not_said_to_lack_a_test():
+    rows = pd.concat(made_up.run(name, seed, attacked=seed / 10) for name in ("a", "b") for seed in (1, 2, 3))
+    assert summarise(rows)[-1] == (
+        "These are 3 seeds, 5 test clips; the systems that the paper tests are not among them."
+    )
 
 
 def test_the_share_outside_the_scale_and_the_error_of_clipped_predictions():
@@ -190,7 +207,8 @@ def test_three_seeds_are_tested_with_seeds_as_the_unit():
 def test_one_system_has_no_comparison():
     sentences = summarise(made_up.run())
     assert (
-        "By MAE the attack changes A2E by +0.875 (0.125 → 1.000); by correlation A2E by +0.000 (1.000 → 1.000)."
+        "The attack changes the MAE of A2E by +0.875 (0.125 → 1.000); changes the correlation of A2E by +0.000 (1.000 "
+        "→ 1.000)."
     ) in sentences
     assert sentences[-1] == "One system only (1 seed, 5 test clips): there is no comparison."
 

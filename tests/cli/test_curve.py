@@ -35,7 +35,7 @@ def test_the_summary_is_printed_and_files_are_named(study, tmp_path):
         "Worst case over the attacks of standard-1",
     ):
         assert word in outcome.stdout
-    assert "No natural changes of A2M2E-6" in outcome.stderr
+    assert "No natural-1 changes of A2M2E-6" in outcome.stderr
     named = [line for line in outcome.stdout.splitlines() if line.startswith(str(tmp_path / "drawn"))]
     assert sorted(named) == sorted(str(path) for path in (tmp_path / "drawn").iterdir())
 
@@ -72,7 +72,7 @@ def test_every_norm_of_a_protocol_is_printed_and_has_files(in_sound, tmp_path):
     ):
         assert part in outcome.stdout
     assert {"curve-snr.png", "curve-masked.png"} <= {path.name for path in tmp_path.iterdir()}
-    assert outcome.stderr.count("No natural changes of A2E-6") == 1
+    assert outcome.stderr.count("No natural-1 changes of A2E-6") == 1
 
 
 def test_one_norm_is_chosen(in_sound, tmp_path):

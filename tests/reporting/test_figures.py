@@ -58,6 +58,15 @@ def test_few_seeds_get_no_box():
     assert len(figures.figure3(differences(A2E=TIGHT)).axes[0].patches) == 1
 
 
+@pytest.mark.parametrize("values", [(-0.08, -0.02), (-0.5, 0.1), (0.2, 0.4), (0.0, 0.0)])
+def test_figure_3_shows_all_seeds_at_the_size_they_have(values):
+    low, high = figures.figure3(differences(A2E=values)).axes[0].get_ylim()
+    assert low <= min(values)
+    assert max(values) < high
+    extent = max(*values, 0) - min(*values, 0)
+    assert high - low <= 1.2 * (extent or 1)
+
+
 def test_figure_3_without_runs_is_refused():
     with pytest.raises(DataError, match="no runs to show"):
         figures.figure3(differences())

@@ -2,6 +2,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+import tenuto
 from tenuto.analysis import smc2025
 from tenuto.analysis.systems import errors_per_clip, run_metrics
 from tenuto.errors import ConfigError, DataError
@@ -96,6 +97,12 @@ def test_a_system_of_ones_own_comes_last_and_has_no_value_of_the_paper():
     assert table["system"].tolist()[2:] == ["aA2E", "a2m2e_w0.3"]
     assert table["group"].tolist()[2:] == ["adversarial training", "other"]
     assert np.isnan(table["print_mae_mean"].iloc[-1])
+
+
+def test_runs_with_different_clips_are_refused():
+    rows = made_up.study()
+    with pytest.raises(DataError, match=r"clip 000 has a row in .* but none in"):
+        tenuto.paper(rows.drop(rows[(rows["run"] == "A2M2E-6") & (rows["clip"] == "000")].index), out=None)
 
 
 def test_values_of_the_paper_are_shown_with_its_data_only(tmp_path, undrawn):

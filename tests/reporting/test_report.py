@@ -22,14 +22,14 @@ import soundfile
 
 import tenuto
 from tenuto.config import DataConfig
-from tenuto.errors import ConfigError, DataError, FileError
+from tenuto.errors import ConfigError, DataError, FileError, TenutoError
 from tenuto.evaluation.audit.findings import CHECKS, NOT_EVALUATED, OBJECT_NOT_EVALUATED, not_recorded
 from tenuto.files import write_json
 from tenuto.reporting import gather, make_page, read_findings, render, verdicts, write_report
 from tenuto.reporting.figures import style
 from tenuto.reporting.figures.explanation import concept_figure
 from tenuto.reporting.page import blocks, inside, report, sections
-from tenuto.store.rows import mark_worst, values_of
+from tenuto.store.rows import mark_worst, values_of, write_rows
 from tests.analysis import test_curves, test_natural
 from tests.reporting import made_up
 from tests.reporting.made_up_report import (
@@ -458,9 +458,31 @@ def test_without_the_compared_systems_question_answer_and_test_are_about_the_ext
     ]
     shown = make_page(inputs(stored(tmp_path, runs)))
     assert shown.question == report.ANY
-    assert "changes aA2B2E least" in shown.answer[0]
-    assert "aA2E most" in shown.answer[0]
+    assert "adds least error to aA2B2E" in shown.answer[0]
+    assert "most to aA2E" in shown.answer[0]
     assert "aA2E and aA2B2E differ significantly" in shown.answer[1]
+
+
+def test_seeds_that_all_differ_alike_are_not_called_too_few(tmp_path):
+    runs = [made_up.run(name, seed, attacked=0.5) for name in ("A2E", "A2M2E") for seed in (6, 21, 42)]
+    certainty = report.answer(inputs(stored(tmp_path, runs)))[1]
+    assert certainty.endswith("There is no test, since every seed has the same difference.")
+
+
+def test_natural_variation_is_no_protocol_of_a_report(tmp_path):
+    with pytest.raises(ConfigError, match="protocol natural-1 is natural variation"):
+        tenuto.report(stored(tmp_path, [made_up.run()]), protocol="natural-1", out=tmp_path / "a.html")
+
+
+def test_errors_about_a_file_of_rows_name_it(tmp_path):
+    path = tmp_path / "mine.csv"
+    rows = made_up.run()
+    write_rows(path, rows)
+    with pytest.raises(TenutoError, match=re.escape(f"{path}: ")):
+        tenuto.report(path, protocol="other-1", out=tmp_path / "a.html")
+    write_rows(path, rows.assign(protocol="linf-train"))
+    with pytest.raises(DataError, match=r"must not .* end with -train"):
+        tenuto.report(path, out=tmp_path / "a.html")
 
 
 def test_one_system_is_not_tested(tmp_path):

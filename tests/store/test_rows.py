@@ -168,6 +168,13 @@ def test_the_worst_of_every_clip_and_budget_is_marked():
     assert len(worst) == 4
 
 
+def test_a_label_that_is_missing_has_no_worst_case_and_is_named():
+    rows = ladder()
+    rows.loc[0, "label_valence"] = np.nan
+    with pytest.raises(DataError, match="label_valence"):
+        worst_case(rows)
+
+
 def test_of_equal_rows_the_first_is_the_worst():
     rows = ladder()
     rows = rows[rows["attack"] == "a"]

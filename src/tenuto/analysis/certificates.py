@@ -108,9 +108,15 @@ def sandwich(rows: pd.DataFrame, remarks: Sequence[str] = ()) -> Sandwich:
         f"sigma {sigma:g}: at some radii there are too few draws for a bound." for sigma in sorted(vacuous)
     ]
     more += [
-        f"sigma {sigma:g}: not every radius was attacked. `tenuto certify` attacks the smoothed model with "
+        f"sigma {sigma:g}: not every run and radius was attacked. `tenuto certify` attacks the smoothed model with "
         "`attack_steps=50`."
         for sigma in unattacked
+    ]
+    counts = lines.groupby(["system", "unit", "sigma"])[["runs", "clips"]].nunique()
+    more += [
+        f"{system}, sigma {sigma:g}: radii have bounds of different runs or clips, so the error may fall as the radius "
+        "grows."
+        for system, _, sigma in counts.index[(counts > 1).any(axis=1)]
     ]
     if "confidence" in rows and (groups["confidence"].nunique() > 1).any():
         named = ", ".join(f"{one:g}" for one in sorted(rows["confidence"].unique()))

@@ -125,14 +125,14 @@ def clip_errors(rows: pd.DataFrame, settings: Settings = Settings()) -> pd.DataF
         DataError: See `systems.selection` and `validate_rows`, or runs on different clips or with different labels.
     """
     chosen = selection(validate_rows(rows))
-    _same_clips(chosen)
+    check_same_clips(chosen)
     limits = settings.clipped or (-np.inf, np.inf)
     table = errors_per_clip(chosen, *limits, MEASURES[settings.measure][1])
     table["added"] = table["attacked"] - table["clean"]
     return table
 
 
-def _same_clips(rows: pd.DataFrame) -> None:
+def check_same_clips(rows: pd.DataFrame) -> None:
     """Raise `DataError` unless every run has the clips of the first."""
     clips = {str(run): set(part["clip"]) for run, part in rows.groupby("run", sort=False)}
     first, first_clips = next(iter(clips.items()))

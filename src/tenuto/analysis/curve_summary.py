@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -50,7 +51,7 @@ def summary_line(
     drawn = np.stack(
         [statistics.bootstrap_means(table, draws, seed) for table in np.moveaxis(errors, -1, 0)], axis=-1
     )
-    doubled = crossing(epsilons, drawn, 2 * drawn[:, 0], axis.in_db)
+    doubled = _doubled(epsilons, drawn, axis)
     # Draws in which the error never doubles are infinite, so the ends must be draws, not points between two.
     ends = np.quantile(doubled, [(1 - LEVEL) / 2, (1 + LEVEL) / 2], method="inverted_cdf")
     line = {
@@ -60,7 +61,7 @@ def summary_line(
         "clean_mae": float(mean[0]),
         "largest_epsilon": epsilons[-1],
         "largest_mae": float(mean[-1]),
-        "doubling": axis.value(float(crossing(epsilons, mean, 2 * mean[0], axis.in_db))),
+        "doubling": axis.value(float(_doubled(epsilons, mean, axis))),
         "area": float(area(epsilons, mean, axis.in_db)),
         "mean_excess": excess.mean,
         "mean_excess_low": excess.low,
@@ -73,6 +74,12 @@ def summary_line(
     return line | _beyond(system, axis, epsilons, moved.mean(axis=(0, 1)), changes)
 
 
+def _doubled(epsilons: Sequence[float], errors: Values, axis: Norm) -> Values:
+    """Where errors (..., steps) are twice the first one; infinite where that is 0 or they never are."""
+    clean = errors[..., 0]
+    return np.where(clean > 0, crossing(epsilons, errors, 2 * clean, axis.in_db), np.inf)
+
+
 def _beyond(
     system: str, axis: Norm, epsilons: Sequence[float], moved: Values, changes: pd.DataFrame
 ) -> dict[str, Any]:
@@ -82,7 +89,8 @@ def _beyond(
     if own.empty:
         return {}
     most = own.sort_values("moved").iloc[-1]
-    reach = float(crossing(epsilons, moved, float(most["moved"]), axis.in_db))
+    exceeds = moved.max() > most["moved"]  # a model that nothing moves is not moved further by an attack
+    reach = float(crossing(epsilons, moved, float(most["moved"]), axis.in_db)) if exceeds else math.inf
     return {
         "natural": float(most["moved"]),
         "natural_change": str(most["change"]),

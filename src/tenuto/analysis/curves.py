@@ -384,7 +384,7 @@ def _remarks(runs: pd.DataFrame, axis: Norm, changes: pd.DataFrame, epsilons: Se
     names = list(dict.fromkeys(runs["run"]))
     changed_runs = set(changes["run"]) if len(changes) else set()
     if without := [run for run in names if run not in changed_runs]:
-        sentences.append(f"No natural changes of {', '.join(without)}: `tenuto natural RUN` measures them.")
+        sentences.append(f"No natural-1 changes of {', '.join(without)}: `tenuto natural RUN` measures them.")
     sentences += baseline.lacking(changes)
     if len(epsilons) == 2:
         size = f"budget ({axis.label(epsilons[1])})" if axis.in_db else f"epsilon ({epsilons[1]:g})"

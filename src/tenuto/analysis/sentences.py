@@ -125,12 +125,12 @@ def moved(effects: Effects) -> str:
             f"(by more than {RESOLUTION:g}){same}."
         )
     undefined = list(means.index[means["lost"].isna()])
-    parts = [f"By MAE the attack changes {_ends(effects, effects.by_error, error_change)}"]
+    parts = [_ends(effects.by_error, means, ("adds", "error to"), error_change)]
     if len(undefined) < len(means):
-        parts.append(f"by correlation {_ends(effects, effects.by_correlation, correlation_change)}")
+        parts.append(_ends(effects.by_correlation, means, ("takes", "correlation from"), correlation_change))
     if undefined:
         parts.append(f"the correlation of {', '.join(undefined)} is not defined")
-    return f"{'; '.join(parts)}."
+    return f"The attack {'; '.join(parts)}."
 
 
 def against(effects: Effects, first: str, second: str) -> str:
@@ -175,20 +175,30 @@ def correlation_change(line: Mapping[Any, float]) -> str:
     return f"{-line['lost']:+z.3f} ({line['clean_corr']:z.3f} → {line['corr']:z.3f})"
 
 
-def _ends(effects: Effects, ranking: Ranking, change: Callable[[Mapping[Any, float]], str]) -> str:
-    """``A2M2E least, +0.875 (0.125 → 1.000), and A2E most, +1.889 (0.125 → 2.014)``; of one system its change."""
-    ranked = ranking.systems
-    least, most = (change(effects.means.loc[name].to_dict()) for name in (ranked[0], ranked[-1]))
+def _ends(
+    ranking: Ranking,
+    means: pd.DataFrame,
+    words: tuple[str, str],
+    change: Callable[[Mapping[Any, float]], str],
+) -> str:
+    """``adds least error to A2M2E, +0.875 (0.125 → 1.000), and most to A2E, +1.889 (0.125 → 2.014)``.
+
+    Changes have a sign: what takes error away adds least. Of one system its change.
+    """
+    ranked, (verb, what) = ranking.systems, words
+    least, most = (change(means.loc[name].to_dict()) for name in (ranked[0], ranked[-1]))
     if len(ranked) == 1:
-        return f"{ranked[0]} by {least}"
+        return f"changes the {'MAE' if verb == 'adds' else 'correlation'} of {ranked[0]} by {least}"
     tie = ", a tie" if ranking.is_tie(ranked[0], ranked[-1]) else ""
-    return f"{ranked[0]} least, {least}, and {ranked[-1]} most, {most}{tie}"
+    preposition = what.split()[-1]
+    return f"{verb} least {what} {ranked[0]}, {least}, and most {preposition} {ranked[-1]}, {most}{tie}"
 
 
 def _ranking(effects: Effects) -> str:
-    """Whether the changes of both measures order the systems alike."""
-    by_error, by_correlation = effects.by_error, effects.by_correlation
-    if len(by_error.means) < 2 or len(by_correlation.means) < 2 or effects.is_zero:
+    """Whether the changes of both measures order the systems alike, as far as both are defined."""
+    defined = effects.of(*effects.by_correlation.means)
+    by_error, by_correlation = defined.by_error, defined.by_correlation
+    if len(by_correlation.means) < 2 or effects.is_zero:
         return ""
     if str(by_error) == str(by_correlation):
         return f"Both measures rank the systems alike, most robust first: {by_error}."
@@ -264,7 +274,9 @@ def _caution(rows: pd.DataFrame) -> str:
     over_seeds = smc2025.significance(rows).query("unit == 'seed'")
     if seeds < FEWEST_SEEDS:
         return f"Too few seeds to test ({basis}): differences should not be over-interpreted."
+    if not any(set(pair) <= set(rows["system"]) for pair in smc2025.COMPARISONS):
+        return f"These are {basis}; the systems that the paper tests are not among them."
     if over_seeds.empty:
-        return f"No test of the study's comparisons is possible ({basis}): differences should not be over-interpreted."
+        return f"No test of the paper's comparisons is possible ({basis}): differences should not be over-interpreted."
     each = ", ".join(f"{line.comparison} p = {line.p:.2g}" for line in over_seeds.itertuples())
-    return f"Paired tests of the MAE after the attack with seeds as the unit ({basis}): {each}."
+    return f"Paired tests of the MAE after the attack with seeds as the unit, not adjusted ({basis}): {each}."

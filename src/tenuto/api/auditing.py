@@ -138,7 +138,7 @@ def audit(
     if not folders:
         known = _data_of_rows(given, root, data, siblings, clips)
     else:
-        only_runs = all(one.folders for one in sources)
+        only_runs = all(set(one.rows["run"]) <= set(one.folders) for one in sources)
         known = _data_of_runs(given, folders, only_runs, root, data, siblings, clips, cache, progress)
     if budget is not None and known.prepared is None:
         raise ConfigError("`budget` needs a model to attack: give a run, and `root`, the folder of its data.")

@@ -10,6 +10,7 @@ from pathlib import Path
 import pandas as pd
 
 from tenuto.analysis import smc2025
+from tenuto.analysis.comparison import check_same_clips
 from tenuto.analysis.systems import is_paper_data, selection
 from tenuto.api.comparing import Place, PlaceOrRun, rows as read_rows
 from tenuto.display import Displayed, Element
@@ -96,12 +97,13 @@ def paper(
     Raises:
         ConfigError: An unknown part, seed or emotion.
         FileError: No such rows.
-        DataError: Rows of several attacks.
+        DataError: Rows of several attacks, or runs with different clips.
     """
     source = source if isinstance(source, pd.DataFrame | None) else complete(source)
     if part not in (*PARTS, "all"):
         raise ConfigError(f"part {part!r} is unknown. {did_you_mean(part, (*PARTS, 'all'))}")
     chosen = read_rows(source, protocol, epsilon, db=db, norm=norm, unit=unit, logs=logs, runs_file=runs_file)
+    check_same_clips(selection(chosen))
     is_paper = _is_of_the_paper(source)
     written = {} if out is None else _write(chosen, part, Path(out), seed, emotions, is_paper)
     remarks = smc2025.remarks(chosen, seed if part in ("figure4", "all") else None)

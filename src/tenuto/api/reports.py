@@ -16,6 +16,7 @@ from tenuto.api.datasets import find_data, prepare
 from tenuto.api.progress import SILENT, Progress
 from tenuto.attacks.checks import require_whole
 from tenuto.data import Prepared
+from tenuto.data.splits import PARTS
 from tenuto.display import Displayed, Element, paragraphs
 from tenuto.errors import ConfigError, DataError, TenutoError, quote
 from tenuto.evaluation.audit import Data, audit as run_audit, open_sources
@@ -117,12 +118,15 @@ def report(
         ConfigError: A number of clips that is not whole or negative.
     """
     require_whole("clips", clips, 0)
-    study = complete(study)
+    source = study = complete(study)
     with contextlib.ExitStack() as stack:
         if study.is_file():
             place = stack.enter_context(tempfile.TemporaryDirectory())
             study = _unpacked(study, Path(place) / study.stem)
-        inputs = gather(study, protocol, epsilon, db=db, norm=norm)
+        try:
+            inputs = gather(study, protocol, epsilon, db=db, norm=norm)
+        except TenutoError as error:  # names the file, not the folder that its rows are unpacked to
+            raise type(error)(str(error).replace(str(study), str(source))) from error
         runs = StudyFolder(study).runs(lambda error: None)  # `gather` names the others
         folders = {run.name: run.path for run in runs if run.config.is_file()}
         if trust:
@@ -152,9 +156,11 @@ def _unpacked(file: Path, folder: Path) -> Path:
         raise DataError(f"{file}: the rows hold no test clips; attack the test split first.")
     for number, (_, own) in enumerate(given.groupby("run", sort=False)):
         for protocol, rows in own.groupby("protocol", sort=False):
-            if "/" in str(protocol) or str(protocol).startswith("."):
+            ends = tuple(f"-{part}" for part in PARTS)  # of files of rows of other parts
+            if "/" in str(protocol) or str(protocol).startswith(".") or str(protocol).endswith(ends):
                 raise DataError(
-                    f"{file}: protocol {quote(protocol)} must not contain a slash or begin with a dot. Rename it."
+                    f"{file}: protocol {quote(protocol)} must not contain a slash, begin with a dot or end with "
+                    f"{' or '.join(ends)}. Rename it."
                 )
             write_rows(RunFolder(folder / f"{number}").rows(protocol), rows)
     return folder

@@ -298,6 +298,8 @@ def mark_worst(rows: pd.DataFrame) -> pd.DataFrame:
     Of equal rows the first is marked, so that every clip of a run has one per protocol, norm and epsilon.
     """
     error = pd.Series(row_errors(rows))
+    if error.isna().any():
+        validate_rows(rows)  # names the row and the column
     budgets = rows[list(BUDGET)].reset_index(drop=True)  # rows put together may share their index
     worst = error.groupby([budgets[name] for name in BUDGET], dropna=False).idxmax()
     return rows.assign(worst=np.isin(np.arange(len(rows)), worst))

@@ -6,7 +6,8 @@ import pandas as pd
 import pytest
 
 from tenuto.errors import ConfigError, DataError, FileError
-from tenuto.evaluation.audit import open_sources, sources_of
+from tenuto.evaluation.audit import audit, open_sources, sources_of
+from tenuto.evaluation.audit.findings import CHECKS
 from tenuto.store.released_logs import write_log
 from tenuto.store.rows import NATURAL, write_rows
 from tests.reporting import made_up
@@ -27,6 +28,16 @@ def written(folder, rows, inside=True):
         (folder / "config.yaml").write_text("system: A2E\n")
         return write_rows(folder / "attacks" / "paper-2025-released.csv", rows)
     return write_rows(folder / "rows.csv", rows)
+
+
+def test_runs_with_and_without_a_configuration_are_one_source(tmp_path):
+    for seed in (6, 21):
+        written(tmp_path / f"run {seed}", made_up.run(seed=seed))
+    (tmp_path / "run 21" / "config.yaml").unlink()
+    (source,) = open_sources([tmp_path])
+    assert (source.kind, list(source.folders)) == ("run", ["A2E-6"])
+    assert set(source.rows["run"]) == {"A2E-6", "A2E-21"}
+    assert {finding.check for finding in audit(source)} <= set(CHECKS)
 
 
 @pytest.fixture

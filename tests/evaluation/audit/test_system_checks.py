@@ -203,6 +203,15 @@ def test_measures_that_are_not_defined_are_named():
     )
 
 
+def test_a_system_that_a_measure_leaves_out_is_named():
+    rows = study(A2E=0.1, A2M2E=0.3).rows
+    flat = study(A2B2E=0.2).rows
+    flat[[name for name in flat if name.startswith("adversarial_")]] = 0.3  # no correlation
+    assert finding("ranking", source(rows, flat)).sentence.endswith(
+        "agree least (Kendall's tau 0.33); A2B2E is better than A2M2E by MAE and worse by RMSE."
+    )
+
+
 def test_kendall_s_tau_of_known_orders():
     first = rank_systems(study(A2E=0.1, A2B2E=0.2, A2M2E=0.3).rows, MEASURES["MAE"])
     second = rank_systems(study(A2E=0.2, A2B2E=0.1, A2M2E=0.3).rows, MEASURES["MAE"])

@@ -42,8 +42,8 @@ class Source:
     Attributes:
         name: What findings call it.
         rows: Of one run or several, see `tenuto.store.rows`.
-        kind: ``run`` (rows inside run folders), ``table`` (rows alone) or ``logs`` (released logs).
-        folders: Run -> its folder; empty unless ``run``.
+        kind: ``run`` (some rows inside run folders), ``table`` (rows alone) or ``logs`` (released logs).
+        folders: Run -> its folder, as far as rows are inside one.
         saved: Run -> the file of its perturbations, where it exists.
         traces: Run -> the file of its traces, where it exists.
         about: Run -> the JSON file that describes its attacks, where it exists.
@@ -337,14 +337,12 @@ def _tables(folder: Path) -> list[Path]:
 
 
 def _own(paths: Sequence[Path]) -> list[Source]:
-    """Tenuto's own rows, gathered by protocol, part, unit, and whether they are inside a run folder."""
-    parts: dict[tuple[str, str, str, bool], list[tuple[Path, pd.DataFrame]]] = {}
+    """Tenuto's own rows, gathered by protocol, part and unit."""
+    parts: dict[tuple[str, str, str], list[tuple[Path, pd.DataFrame]]] = {}
     for path in paths:
         rows = read_rows(path)
-        run = RunFolder(path.parent.parent)
-        inside = path.parent == run.attacks and run.config.is_file()
         for (protocol, part, unit), some in rows.groupby(["protocol", "split", units_of(rows)]):
-            parts.setdefault((str(protocol), str(part), str(unit), inside), []).append((path, some))
+            parts.setdefault((str(protocol), str(part), str(unit)), []).append((path, some))
     return [_gathered(*key, tables) for key, tables in sorted(parts.items())]
 
 
@@ -368,16 +366,20 @@ def source_name(protocol: str, part: str, unit: str) -> str:
     return f"{name} on waveforms" if unit == WAVEFORM_UNIT else f"{name}, epsilon in {unit}"
 
 
-def _gathered(
-    protocol: str, part: str, unit: str, inside: bool, parts: list[tuple[Path, pd.DataFrame]]
-) -> Source:
+def _gathered(protocol: str, part: str, unit: str, parts: list[tuple[Path, pd.DataFrame]]) -> Source:
     rows = pd.concat([some for _, some in parts], ignore_index=True)
     by_run = {str(run): path for path, some in parts for run in some["run"].unique()}
+    homes = {run: RunFolder(path.parent.parent) for run, path in by_run.items()}
+    folders = {
+        run: home.path
+        for run, home in homes.items()
+        if by_run[run].parent == home.attacks and home.config.is_file()
+    }
     return Source(
         name=source_name(protocol, part, unit),
         rows=validate_rows(rows, protocol),
-        kind="run" if inside else "table",
-        folders={run: path.parent.parent for run, path in by_run.items()} if inside else {},
+        kind="run" if folders else "table",
+        folders=folders,
         saved=_files_of_rows(by_run, ".safetensors"),
         traces=_files_of_rows(by_run, TRACE),
         about=_files_of_rows(by_run, ".json"),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 
 import numpy as np
 import pandas as pd
@@ -145,18 +145,34 @@ def _ranking_at(rows: pd.DataFrame) -> Finding:
     is_clear = any(reversals(rankings[a], rankings[b]) for a, b in pairs)
     if not is_reversed:
         systems = ", ".join(rankings[lowest[0]].systems)
-        undefined = ", ".join(name for name in every if name not in rankings)
-        without = f" ({undefined}: not defined)" if undefined else ""
+        without = "".join(f" ({one})" for one in _undefined(every, rows["system"].unique()))
         sentence = f"all {len(rankings)} measures rank them alike{without}, best first: {systems}."
     else:
-        sentence = f"{lowest[0]} and {lowest[1]} agree least (Kendall's tau {tau:.2f}); {_widest(rankings)}."
+        sentence = (
+            f"{lowest[0]} and {lowest[1]} agree least (Kendall's tau {tau:.2f}); {_widest(rankings, lowest)}."
+        )
         if not is_clear:
             sentence += " Every reversed pair is a tie under one of the two measures."
     return judged("ranking", tau, 1.0, sentence, fail=is_clear, warn=is_reversed)
 
 
-def _widest(rankings: Mapping[str, Ranking]) -> str:
-    """The system whose place depends most on the measure, among the study's plainly trained ones where that changes."""
+def _undefined(rankings: Mapping[str, Ranking], systems: Collection[str]) -> list[str]:
+    """Measures that are not defined for some systems, with these: ``Pearson, Spearman: not defined for A2E``."""
+    lacking: dict[tuple[str, ...], list[str]] = {}
+    for name, one in rankings.items():
+        lacking.setdefault(tuple(system for system in systems if system not in one.means), []).append(name)
+    return [
+        f"{', '.join(own)}: not defined" + (f" for {', '.join(left)}" if len(left) < len(systems) else "")
+        for left, own in lacking.items()
+        if left
+    ]
+
+
+def _widest(rankings: Mapping[str, Ranking], lowest: tuple[str, str]) -> str:
+    """The system whose place depends most on the measure, among the study's plainly trained ones where that changes.
+
+    Where that is none of the systems that all measures rank, a pair that the two measures ``lowest`` reverse.
+    """
     systems = set.intersection(*(set(one.means) for one in rankings.values()))
     plain = {name for name in systems if name in SYSTEMS and not SYSTEMS[name].adversarial}
     group, places = "plainly trained systems", _places(rankings, plain)
@@ -164,6 +180,10 @@ def _widest(rankings: Mapping[str, Ranking]) -> str:
         group, places = "systems", _places(rankings, systems)
     name = max(places, key=lambda system: max(places[system].values()) - min(places[system].values()))
     best, last = min(places[name].values()), max(places[name].values())
+    if best == last:
+        first, second = lowest
+        (better, worse), *_ = reversals(rankings[first], rankings[second], ties=True)
+        return f"{better} is better than {worse} by {first} and worse by {second}"
     by = {place: ", ".join(m for m, p in places[name].items() if p == place) for place in (best, last)}
     return f"of {len(places)} {group} {name} is number {best} by {by[best]} and number {last} by {by[last]}"
 

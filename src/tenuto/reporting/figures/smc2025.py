@@ -123,7 +123,8 @@ def figure3(differences: pd.DataFrame) -> Figure:
         label = f"{name}: {SYSTEM_WORDS[name]}" if name in SYSTEM_WORDS else name
         axes.plot([], [], "s", color=colours[name], label=label)
     low, high = float(differences["difference"].min()), float(differences["difference"].max())
-    axes.set_ylim(min(0.0, 1.06 * low), (max(0.0, high) or 1.0) * 1.06)
+    margin = 0.06 * (max(high, 0.0) - min(low, 0.0)) or 1.0
+    axes.set_ylim(min(0.0, low) - margin * (low < 0), max(0.0, high) + margin)
     turned: dict[str, Any] = {"rotation": 45, "ha": "right", "rotation_mode": "anchor"} if is_crowded else {}
     axes.set_xticks(range(len(systems)), systems, **turned)
     axes.set_xlim(-0.6, len(systems) - 0.4)

@@ -17,7 +17,7 @@ from tenuto.analysis.natural import of_same_weights
 from tenuto.analysis.systems import budget_title, recorded_constant, remarks_on_runs, selection
 from tenuto.config import DataConfig
 from tenuto.data.excerpts import SPECTROGRAM_UNIT
-from tenuto.errors import DataError, FileError, TenutoError
+from tenuto.errors import ConfigError, DataError, FileError, TenutoError
 from tenuto.evaluation.audit.findings import Finding
 from tenuto.evaluation.audit.sources import source_name
 from tenuto.files import read_csv, read_json
@@ -25,7 +25,7 @@ from tenuto.reporting.figures.explanation import NEEDED
 from tenuto.store.budgets import norm_of
 from tenuto.store.natural import GRADED
 from tenuto.store.rows import NATURAL, at_budget, budgets_of, in_unit, unit_of, units_of, validate_rows
-from tenuto.store.run import RunFolder
+from tenuto.store.run import RunFolder, is_natural
 from tenuto.store.study import StudyFolder
 
 if TYPE_CHECKING:
@@ -141,9 +141,14 @@ def gather(
         norm: The norm, where several have this budget.
 
     Raises:
+        ConfigError: A protocol of natural variation.
         FileError: No rows of that protocol, or several forms and none chosen.
         DataError: No such budget, several and none chosen, or rows that contradict each other.
     """
+    if protocol is not None and is_natural(protocol):
+        raise ConfigError(
+            f"protocol {protocol} is natural variation, which the report of an attack shows beside it."
+        )
     damaged: list[TenutoError] = []
     runs = StudyFolder(study).runs(damaged.append)
     tables = _tables(runs, damaged.append)

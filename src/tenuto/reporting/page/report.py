@@ -19,7 +19,8 @@ import pandas as pd
 
 from tenuto import __version__
 from tenuto.analysis import sentences
-from tenuto.analysis.systems import ordered_systems
+from tenuto.analysis.systems import FEWEST_SEEDS, ordered_systems
+from tenuto.analysis.words import number
 from tenuto.errors import printable
 from tenuto.evaluation.audit.findings import (
     NOT_EVALUATED,
@@ -214,9 +215,14 @@ def _certainty(inputs: PageInputs) -> str:
     tested = pairs[both & (pairs["quantity"] == "added") & pairs["p"].notna()]
     if tested.empty:
         seeds = set.intersection(*(set(rows.loc[rows["system"] == name, "seed"]) for name in (first, second)))
+        why = (
+            "That is too little for a test: other trainings could give another answer."
+            if len(seeds) < FEWEST_SEEDS
+            else "There is no test, since every seed has the same difference."
+        )
         return (
             f"{first} and {second} share {len(seeds)} seed{'s' * (len(seeds) != 1)} on {rows['clip'].nunique()} test "
-            "clips. That is too little for a test: other trainings could give another answer."
+            f"clips. {why}"
         )
     line = tested.iloc[0]
     verdict = "differ significantly" if line["p_holm"] < LEVEL else "do not differ significantly"
@@ -251,7 +257,7 @@ def _overview(inputs: PageInputs) -> Picture:
         for name, before, after in zip(means.index, means["clean_mae"], means["mae"], strict=True)
     )
     correlations = "; ".join(
-        f"{name} from {before:z.2f} to {after:z.2f}"
+        f"{name} from {number(before, 'z.2f')} to {number(after, 'z.2f')}"
         for name, before, after in zip(means.index, means["clean_corr"], means["corr"], strict=True)
     )
     return picture(
