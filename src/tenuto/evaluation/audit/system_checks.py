@@ -178,12 +178,12 @@ def _widest(rankings: Mapping[str, Ranking], lowest: tuple[str, str]) -> str:
     group, places = "plainly trained systems", _places(rankings, plain)
     if plain == systems or not any(len(set(own.values())) > 1 for own in places.values()):
         group, places = "systems", _places(rankings, systems)
-    name = max(places, key=lambda system: max(places[system].values()) - min(places[system].values()))
-    best, last = min(places[name].values()), max(places[name].values())
-    if best == last:
+    if not any(len(set(own.values())) > 1 for own in places.values()):
         first, second = lowest
         (better, worse), *_ = reversals(rankings[first], rankings[second], ties=True)
         return f"{better} is better than {worse} by {first} and worse by {second}"
+    name = max(places, key=lambda system: max(places[system].values()) - min(places[system].values()))
+    best, last = min(places[name].values()), max(places[name].values())
     by = {place: ", ".join(m for m, p in places[name].items() if p == place) for place in (best, last)}
     return f"of {len(places)} {group} {name} is number {best} by {by[best]} and number {last} by {by[last]}"
 
