@@ -125,9 +125,16 @@ def moved(effects: Effects) -> str:
             f"(by more than {RESOLUTION:g}){same}."
         )
     undefined = list(means.index[means["lost"].isna()])
-    parts = [_ends(effects.by_error, means, ("adds", "error to"), error_change)]
+    parts = [_ends(effects.by_error, means, ("MAE", "adds least error to", "most to"), error_change)]
     if len(undefined) < len(means):
-        parts.append(_ends(effects.by_correlation, means, ("takes", "correlation from"), correlation_change))
+        parts.append(
+            _ends(
+                effects.by_correlation,
+                means,
+                ("correlation", "takes least correlation from", "most from"),
+                correlation_change,
+            )
+        )
     if undefined:
         parts.append(f"the correlation of {', '.join(undefined)} is not defined")
     return f"The attack {'; '.join(parts)}."
@@ -178,20 +185,19 @@ def correlation_change(line: Mapping[Any, float]) -> str:
 def _ends(
     ranking: Ranking,
     means: pd.DataFrame,
-    words: tuple[str, str],
+    words: tuple[str, str, str],
     change: Callable[[Mapping[Any, float]], str],
 ) -> str:
     """``adds least error to A2M2E, +0.875 (0.125 → 1.000), and most to A2E, +1.889 (0.125 → 2.014)``.
 
     Changes have a sign: what takes error away adds least. Of one system its change.
     """
-    ranked, (verb, what) = ranking.systems, words
+    ranked, (measure, least_to, most_to) = ranking.systems, words
     least, most = (change(means.loc[name].to_dict()) for name in (ranked[0], ranked[-1]))
     if len(ranked) == 1:
-        return f"changes the {'MAE' if verb == 'adds' else 'correlation'} of {ranked[0]} by {least}"
+        return f"changes the {measure} of {ranked[0]} by {least}"
     tie = ", a tie" if ranking.is_tie(ranked[0], ranked[-1]) else ""
-    preposition = what.split()[-1]
-    return f"{verb} least {what} {ranked[0]}, {least}, and most {preposition} {ranked[-1]}, {most}{tie}"
+    return f"{least_to} {ranked[0]}, {least}, and {most_to} {ranked[-1]}, {most}{tie}"
 
 
 def _ranking(effects: Effects) -> str:
