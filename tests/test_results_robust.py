@@ -1,4 +1,4 @@
-"""The page of results states what the sixteen runs of `results/robust-2025` hold."""
+"""The page of results states what the seventeen runs of `results/robust-2025` hold."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def runs(tmp_path_factory):
     by_system: dict[str, list[RunFolder]] = {}
     for run in StudyFolder(folder).runs():
         by_system.setdefault(run.read_config().system, []).append(run)
-    assert sum(map(len, by_system.values())) == 16
+    assert sum(map(len, by_system.values())) == 17
     return by_system
 
 
@@ -118,8 +118,11 @@ def test_the_page_states_the_runs_of_the_bottlenecks(runs, worst):
     (clean, most), *others = sorted(joint)
     assert most == max(error for _, error in joint)
     listed = " and ".join(sorted(plain(error) for _, error in others))
-    (robust,) = runs["A2M2E_sequential_fast"]
-    assert f"the sequential run of seed 6 errs {plain(errors[robust.name])}" in SENTENCES
+    first, second = (
+        plain(errors[run.name])
+        for run in sorted(runs["A2M2E_sequential_fast"], key=lambda run: run.read_config().train.seed)
+    )
+    assert f"the sequential runs of seeds 6 and 21 err {first} and {second}" in SENTENCES
     assert f"clean clips ({plain(clean)}) and most at 0.1, {plain(most)} against {listed}" in SENTENCES
 
 
@@ -133,7 +136,7 @@ def test_the_page_states_leakage(runs):
         if system.startswith("A2M2E")
     }
     assert leakage["A2M2E_sequential"] == [0.01, 0.02, 0.03]
-    assert leakage["A2M2E_sequential_fast"] == [0.05]
+    assert leakage["A2M2E_sequential_fast"] == [0.05, 0.08]
     assert leakage["A2M2E"] == [0.2, 0.23, 0.24]
     assert (leakage["A2M2E_fast"][0], leakage["A2M2E_fast"][-1]) == (0.12, 0.21)
 
@@ -153,7 +156,7 @@ def test_the_page_states_certificates_of_the_budget_of_the_study(runs):
         "A2M2E": ".010",
         "A2M2E_fast": ".006",
         "A2M2E_sequential": ".008",
-        "A2M2E_sequential_fast": ".006",
+        "A2M2E_sequential_fast": ".008",
     }
 
 
