@@ -15,6 +15,7 @@ from tenuto import metrics
 from tenuto.analysis.certificates import summary, with_errors
 from tenuto.attacks import protocol
 from tenuto.config import preset_study
+from tenuto.data import Soundtracks
 from tenuto.files import read_csv, read_json
 from tenuto.store.certificates import read_certificates
 from tenuto.store.rows import read_rows, row_errors, values_of
@@ -39,6 +40,16 @@ def moved(rows):
 QUICK = FOLDER / "paper-2025-quick"
 QUICK_RUNS = sorted(path.name for path in (QUICK / "runs").iterdir())
 SYSTEMS = ("A2E", "A2B2E", "A2M2E", "aA2E", "aA2B2E")
+
+
+def test_the_mean_predictor_on_the_page_is_that_of_the_split(shared):
+    index = Soundtracks(shared / "soundtracks").index
+    for run in QUICK_RUNS:
+        split = read_csv(QUICK / "runs" / run / "split.csv", text=("clip",)).set_index("clip")["split"]
+        part = split.loc[list(index.clips)].to_numpy()
+        constant = index.labels[part == "train"].mean(axis=0)
+        error = np.abs(index.labels[part == "test"] - constant).mean()
+        assert f"Predicting the mean of the training clips has MAE {plain(error)}." in PAGE
 
 
 @pytest.mark.parametrize("run", QUICK_RUNS)

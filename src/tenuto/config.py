@@ -248,6 +248,11 @@ def presets() -> list[str]:
     )
 
 
+def studies() -> list[str]:
+    """Names of the presets that are whole studies."""
+    return [name for name in presets() if describes_study(name)]
+
+
 def read_preset(name: str) -> dict[str, Any]:
     """Settings of one run, from a preset by name or a YAML file by path; those of a study are its part ``run``.
 
@@ -302,7 +307,7 @@ def _read_settings(name: str, only_studies: bool = False) -> dict[str, Any]:
     if name.endswith((".yaml", ".yml")):
         return parse_yaml(read_text(Path(name)), name)
     if name not in presets():
-        valid = [preset for preset in presets() if not only_studies or describes_study(preset)]
+        valid = studies() if only_studies else presets()
         raise ConfigError(
             f"preset {name!r} is unknown. {did_you_mean(name, valid)} Or give a path to a .yaml file."
         )

@@ -185,6 +185,17 @@ def test_tempo_is_changed_and_nothing_else(rate, factor):
     assert decibels(after, before) == pytest.approx(0, abs=0.05)
 
 
+def test_pitch_and_tempo_lower_the_level_of_noise_by_up_to_1_db():
+    """At the strengths of natural-2, as docs/curves.md says."""
+    noise = 0.1 * np.random.default_rng(0).standard_normal(3 * 22050)
+    changed = [degradations.change_pitch(noise, 22050, factor) for factor in (1.06, 1.01, 0.99, 0.94)]
+    changed += [
+        degradations.change_tempo(noise, 22050, factor, len(noise) / 2) for factor in (1.1, 1.02, 0.9)
+    ]
+    for after in changed:
+        assert -1 < decibels(after[15000:-15000], noise[15000:-15000]) < 0
+
+
 @pytest.mark.parametrize("factor", [1.1, 1.02, 0.9])
 @pytest.mark.parametrize("centre", [3.0, 2.0])
 def test_the_centre_keeps_its_place_and_clicks_come_faster(factor, centre):

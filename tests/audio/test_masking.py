@@ -75,6 +75,19 @@ def test_silence_has_the_threshold_in_quiet():
     assert result == pytest.approx(np.tile(bands_db(), (len(result), 1)), abs=1e-3)
 
 
+def test_tones_that_begin_or_end_abruptly_mask_more_in_the_first_and_last_frame():
+    """What docs/sound.md says: of a chord by some 40 dB, of noise by nothing."""
+    time = torch.arange(60 * 512, dtype=torch.float64) / 22_050
+    chord = sum(torch.cos(2 * math.pi * hertz * time) for hertz in (220, 277, 330, 440, 660)) / 6
+    assert isinstance(chord, torch.Tensor)
+    noise = 0.1 * torch.randn(len(time), generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    for whole, low, high in ((chord, 35, 50), (noise, -6, 3)):
+        excerpt = threshold(whole[20 * 512 : 40 * 512])
+        more = decibels(excerpt / threshold(whole)[20 : 20 + len(excerpt)])
+        assert low < more[0].max() < high
+        assert np.abs(more[1:-2]).max() < 0.2  # the mean that is removed is that of the excerpt
+
+
 @pytest.mark.parametrize("offset", [0.01, 0.1, -0.3])
 def test_an_offset_masks_nothing(offset):
     tone = sine(93, 0.5)

@@ -74,6 +74,14 @@ def test_excerpts_that_overlap_are_found_with_what_they_share(clips):
     assert pair.seconds == pytest.approx(4 - 17 / 31.3, abs=0.3)
 
 
+@pytest.mark.parametrize(("own", "is_found"), [(4.0, True), (12.0, False)])
+def test_recordings_that_share_less_than_some_60_percent_are_not_found(clips, own, is_found):
+    """What docs/data.md says: bits are compared over the whole overlap."""
+    for number, name in ((61, "x.wav"), (62, "y.wav")):
+        soundfile.write(clips / name, np.r_[music(60, 8.0), music(number, own)], 22050)
+    assert bool(duplicates(heard(clips))) is is_found
+
+
 def test_copies_of_the_same_file_are_found_however_short(clips):
     for name in ("a.wav", "b.wav"):
         soundfile.write(clips / name, music(9, 0.5), 22050)

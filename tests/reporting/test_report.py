@@ -470,7 +470,7 @@ def test_seeds_that_all_differ_alike_are_not_called_too_few(tmp_path):
 
 
 def test_natural_variation_is_no_protocol_of_a_report(tmp_path):
-    with pytest.raises(ConfigError, match="protocol natural-1 is natural variation"):
+    with pytest.raises(ConfigError, match="natural-1 is natural variation, not an attack"):
         tenuto.report(stored(tmp_path, [made_up.run()]), protocol="natural-1", out=tmp_path / "a.html")
 
 

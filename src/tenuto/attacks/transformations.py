@@ -196,8 +196,8 @@ class Room(Transformation):
 class Mp3(Transformation):
     """Coded as mp3 and decoded again; the gradient is that of the identity (straight through).
 
-    The encoder lowers the level by up to 0.5 dB below 256 kb/s, which files of recordings do not keep: they are scaled
-    to their peak when they are read.
+    The encoder lowers the level by some 0.5 dB, which files of recordings do not keep: they are scaled to their peak
+    when they are read.
 
     Args:
         kilobits: Bit rates to choose from, kb/s.

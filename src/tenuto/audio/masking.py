@@ -216,8 +216,8 @@ def threshold(waveform: Tensor, sample_rate: int = SAMPLE_RATE) -> Tensor:
     The value of a band is the lowest of its lines (step 8). So no part of a perturbation whose power in every band is
     below the threshold is above the threshold of its own line.
 
-    A recording is taken as it is given: where it begins or ends abruptly, that masks more than the same sound inside a
-    longer recording, within half a frame of the ends.
+    A recording is taken as it is given: where steady tones begin or end abruptly, the first and last frame mask more
+    than inside a longer recording.
 
     Args:
         waveform: (..., samples), full scale 1.

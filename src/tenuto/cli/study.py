@@ -19,7 +19,7 @@ from rich.table import Table
 from tenuto.cli import EXIT_UNFINISHED, common
 from tenuto.cli.common import notes, out
 from tenuto.cli.groups import grouped
-from tenuto.config import StudyConfig, describes_study, presets
+from tenuto.config import StudyConfig, studies
 from tenuto.errors import ConfigError
 from tenuto.store.study import StudyFolder
 
@@ -37,7 +37,7 @@ ConceptSource = StrEnum("ConceptSource", ["signal", "midlevel"])
 REPORT_EVERY = 60.0
 """Seconds between two progress lines where there is no terminal."""
 
-STUDIES = ", ".join(name for name in presets() if describes_study(name))
+STUDIES = ", ".join(studies())
 
 
 @dataclasses.dataclass(frozen=True)

@@ -7,7 +7,6 @@ import pytest
 
 from tenuto.errors import ConfigError, DataError, FileError
 from tenuto.evaluation.audit import audit, open_sources, sources_of
-from tenuto.evaluation.audit.findings import CHECKS
 from tenuto.store.released_logs import write_log
 from tenuto.store.rows import NATURAL, write_rows
 from tests.reporting import made_up
@@ -37,7 +36,8 @@ def test_runs_with_and_without_a_configuration_are_one_source(tmp_path):
     (source,) = open_sources([tmp_path])
     assert (source.kind, list(source.folders)) == ("run", ["A2E-6"])
     assert set(source.rows["run"]) == {"A2E-6", "A2E-21"}
-    assert {finding.check for finding in audit(source)} <= set(CHECKS)
+    made = [finding.check for finding in audit(source)]
+    assert len(made) == len(set(made)) > 10
 
 
 @pytest.fixture

@@ -147,7 +147,8 @@ def gather(
     """
     if protocol is not None and is_natural(protocol):
         raise ConfigError(
-            f"protocol {protocol} is natural variation, which the report of an attack shows beside it."
+            f"protocol {protocol} is natural variation, not an attack. Name the protocol of an attack: its report has "
+            "both."
         )
     damaged: list[TenutoError] = []
     runs = StudyFolder(study).runs(damaged.append)
