@@ -198,7 +198,7 @@ def test_concepts_move_while_emotions_stay():
     model = Bottleneck(entries=20, concepts=6, emotions=2, seed=1)
     still, free = (
         APGD(budget=Linf(0.3), objective=ConceptsMove(keep=keep), steps=100)(model, INPUTS, LABELS[:, :2])
-        for keep in (30.0, 0.0)
+        for keep in (100.0, 0.0)
     )
     assert shift(model, still).min() > 0.2
     assert drift(still).max() < 0.03
@@ -215,6 +215,21 @@ def test_emotions_move_while_concepts_stay():
     assert drift(still).min() > 1
     assert shift(model, still).max() < 0.06
     assert shift(model, free).max() > 0.3
+
+
+@pytest.mark.parametrize("objective", [ConceptsMove(), EmotionsMove()], ids=repr)
+@pytest.mark.parametrize("epsilon", [0.05, 0.5])
+def test_small_movements_are_found_where_every_direction_moves_both(objective, epsilon):
+    """A head without a hidden direction: squared, what moves would gain less than what should stay costs."""
+    model = Bottleneck(entries=20, concepts=3, emotions=4, seed=2)
+    result = APGD(budget=Linf(epsilon), objective=objective, steps=100)(
+        model, INPUTS, LABELS[:, :1].expand(-1, 4)
+    )
+    moved, stayed = shift(model, result), drift(result)
+    if objective.moving == "emotions":
+        moved, stayed = stayed, moved
+    assert moved.min() > 0.002
+    assert stayed.max() < 0.03
 
 
 class Steps(torch.nn.Module):

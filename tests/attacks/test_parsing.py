@@ -93,6 +93,35 @@ def test_only_errors_are_clipped():
 
 
 @pytest.mark.parametrize(
+    ("word", "settings", "objective"),
+    [
+        ("concepts-move", {"keep": "1"}, ConceptsMove(keep=1.0)),
+        ("concept:modality-", {"keep": 0.5}, OneConcept(1, up=False, keep=0.5)),
+        ("huber", {"delta": "0.3"}, Huber(delta=0.3)),
+        ("each-emotion", {"keep": "2.5"}, EachEmotion(keep=2.5)),
+    ],
+)
+def test_weights_of_an_objective_are_settings(word, settings, objective):
+    aim = parse_objective(word, EMOTIONS, concepts=CONCEPTS)
+    (attack,) = parse_attack("APGD", "linf", 0.1, aim, {**settings, "steps": "3"}).attacks
+    assert (attack.objective, attack.steps) == (objective, 3)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"keep": "much"}, "keep must be a number, got 'much'"),
+        ({"keep": "-1"}, "keep must be a number from 0 to"),
+        ({"delta": "0.1"}, "APGD has no setting 'delta'"),
+        ({"index": "1"}, "APGD has no setting 'index'"),
+    ],
+)
+def test_other_settings_of_an_objective_are_refused(settings, message):
+    with pytest.raises(ConfigError, match=message):
+        parse_attack("APGD", "linf", 0.1, OneConcept(0), settings)
+
+
+@pytest.mark.parametrize(
     "family", sorted(ATTACKS.keys() - {"Transfer", "Foreign", "Minimal", "Imperceptible", "ReleasedAttack"})
 )
 def test_every_family_can_be_parse_attack(family):

@@ -7,6 +7,7 @@ should not change: the mean squared change of the outputs that are not the aim i
 from __future__ import annotations
 
 import abc
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Literal
@@ -313,14 +314,19 @@ class EachEmotion(Objective):
 class Movement(Objective):
     """Emotions or concepts move away from what they were while the others stay.
 
+    The gain is the root mean square of the change of those that move. Were it the mean square, both terms would be
+    quadratic, and a network in which no direction gains, such as an A2M2E with a small head, could not be attacked at
+    any budget.
+
     Args:
-        keep: Weight of the mean squared change of those that stay.
+        keep: Weight of the mean squared change of those that stay; where they move in proportion, moving by m moves
+            them by sqrt(m / (2 keep)), if the budget allows it.
 
     Raises:
         ConfigError: A negative weight.
     """
 
-    keep: float = 10.0
+    keep: float = 100.0
     uses_label: ClassVar[bool] = False
     flat_at_clean: ClassVar[bool] = True
     moving: ClassVar[str]
@@ -331,10 +337,12 @@ class Movement(Objective):
 
     def __call__(self, outputs: Outputs, situation: Situation) -> Tensor:
         moved, stayed = (
-            _mean_squared_change(getattr(outputs, name), getattr(situation.clean, name))
+            torch.sub(*_both(getattr(outputs, name), getattr(situation.clean, name)))
             for name in (self.moving, self.staying)
         )
-        return moved - self.keep * stayed
+        # The norm's gradient at 0 is 0, that of the square root is not finite.
+        gain = torch.linalg.vector_norm(moved, dim=1) / math.sqrt(moved.shape[1])
+        return gain - self.keep * stayed.square().mean(dim=1)
 
     def title(self, emotions: Sequence[str] | None = None) -> str:
         return f"{self.moving} move {self.staying} stay"
@@ -371,7 +379,7 @@ class OneConcept(OneOutput):
     keep: float = 10.0
 
     def __call__(self, outputs: Outputs, situation: Situation) -> Tensor:
-        stayed = _mean_squared_change(outputs.emotions, situation.clean.emotions)
+        stayed = (outputs.emotions - situation.clean.emotions).square().mean(dim=1)
         after, before = _both(outputs.concepts, situation.clean.concepts)
         if self.index >= after.shape[1]:
             raise AttackError(
@@ -382,11 +390,6 @@ class OneConcept(OneOutput):
 
     def title(self, emotions: Sequence[str] | None = None) -> str:
         return f"concept {self.index} {'up' if self.up else 'down'}{' emotions stay' if self.keep else ''}"
-
-
-def _mean_squared_change(after: Tensor | None, before: Tensor | None) -> Tensor:
-    first, second = _both(after, before)
-    return (first - second).square().mean(dim=1)
 
 
 def _both(after: Tensor | None, before: Tensor | None) -> tuple[Tensor, Tensor]:

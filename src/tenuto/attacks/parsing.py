@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import inspect
 import math
 import re
 import typing
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from tenuto.attacks.base import Attack
 from tenuto.attacks.bounded import BoundedAttack
@@ -125,7 +127,8 @@ def parse_attack(
             `norm_or_default`.
         epsilon: Size of the budget, in the inputs' units; None with ``none`` and with norms in dB.
         objective: What it increases; None for the attack's own default.
-        settings: Further settings of the family, as values or as text.
+        settings: Further settings of the family, as values or as text; weights of the objective, such as ``keep`` or
+            ``delta``, are set here too.
         db: Size of a budget in dB, for ``snr`` and ``masked``.
 
     Raises:
@@ -144,13 +147,34 @@ def parse_attack(
         values["objective"] = objective
     if ("source" in names) != ("source" in settings):
         raise ConfigError("Transfer, and no other attack, needs a sibling: name its run with `source`.")
-    hints = typing.get_type_hints(kind)
-    check_settings(kind, settings, family, without=("budget", "objective"))
-    for name, value in settings.items():
-        values[name] = _value(name, value, hints[name]) if isinstance(value, str) else value
+    weights = {name: value for name, value in settings.items() if name in _weights(objective)}
+    if weights:
+        values["objective"] = dataclasses.replace(
+            typing.cast(Any, objective), **_converted(objective, weights)
+        )
+    own = {name: value for name, value in settings.items() if name not in weights}
+    check_settings(kind, own, family, without=("budget", "objective"))
+    values.update(_converted(kind, own))
     if absent := [name for name in _required(kind) if name not in values]:
         raise ConfigError(f"{family} needs the setting {', '.join(absent)}: give it as a setting.")
     return single(kind(**values))  # type: ignore[arg-type]
+
+
+def _weights(objective: Objective | None) -> set[str]:
+    """Names of the objective's settings that are one number, which its word does not give."""
+    if not dataclasses.is_dataclass(objective):
+        return set()
+    hints = typing.get_type_hints(type(objective))
+    return {one.name for one in dataclasses.fields(objective) if hints[one.name] is float}
+
+
+def _converted(part: object, settings: Mapping[str, object]) -> dict[str, object]:
+    """Settings of a part, or of its type, with text converted to the type of each."""
+    hints = typing.get_type_hints(part if isinstance(part, type) else type(part))
+    return {
+        name: _value(name, value, hints[name]) if isinstance(value, str) else value
+        for name, value in settings.items()
+    }
 
 
 def single(attack: Attack, hidden: Sequence[str] = ()) -> Protocol:

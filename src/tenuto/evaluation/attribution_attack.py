@@ -44,8 +44,8 @@ RELU = (torch.relu, nn.functional.relu, Tensor.relu, *IN_PLACE)
 SHARPNESS = 30.0
 """Softplus with this factor stands for ReLU: it differs from it by at most ln(2) / 30."""
 
-KEEP = 100.0
-"""Weight of the emotions in the search: unrelated shares gain 2, which a change of all emotions by .14 costs."""
+KEEP = 50.0
+"""Weight of the emotions in the search: unrelated shares gain 1.4, which a change of all emotions by .17 costs."""
 
 STEPS = 30
 
