@@ -87,3 +87,9 @@ def test_recordings_are_told_from_models(tmp_path):
     recordings = [tmp_path / "a.wav", "gone.mp3", tmp_path / "b.m4a"]
     models = [tmp_path / "checkpoint.safetensors", tmp_path]
     assert [is_recording(place) for place in (*recordings, *models)] == [True] * 3 + [False] * 2
+
+
+def test_a_folder_without_a_model_is_no_model(tmp_path):
+    (tmp_path / "cache").mkdir()
+    with pytest.raises(CheckpointError, match="cache: is a folder without a model"):
+        locate_model(tmp_path / "cache")

@@ -11,7 +11,7 @@ from tenuto.errors import ConfigError, DataError, FileError
 from tenuto.files import write_text
 from tenuto.store.certificates import NEEDED, read_certificates
 from tenuto.store.rows import write_rows
-from tenuto.store.run import RunFolder
+from tenuto.store.run import RunFolder, is_natural
 from tenuto.store.traces import NO_TRACES, read_traces, write_traces
 from tests.reporting import made_up
 
@@ -145,3 +145,9 @@ def test_traces_that_unpack_to_more_than_the_limit_are_refused(tmp_path, monkeyp
     monkeypatch.setattr("tenuto.store.traces.LARGEST", 10)
     with pytest.raises(FileError, match="larger than 10 bytes when it is unpacked"):
         read_traces(path)
+
+
+def test_natural_variation_is_told_by_its_protocol_not_by_a_prefix():
+    assert is_natural("natural-1")
+    assert is_natural("natural-2")
+    assert not is_natural("natural-limits-1")

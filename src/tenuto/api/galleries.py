@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from tenuto.analysis.systems import label_scale
@@ -23,7 +22,7 @@ from tenuto.files import followed, write_text
 from tenuto.reporting.page.gallery import Shown, make_gallery
 from tenuto.reporting.page.inside import clips_to_show
 from tenuto.reporting.page.report import render
-from tenuto.store.budgets import norm_of
+from tenuto.store.budgets import has_budget, norm_of
 from tenuto.store.perturbations import worst_rows
 from tenuto.store.rows import at_budget
 
@@ -133,8 +132,7 @@ def gallery(
 
 def _at(rows: pd.DataFrame, norm: str, epsilon: float) -> pd.DataFrame:
     """The rows at one budget."""
-    is_size = np.isclose(rows["epsilon"].astype(float), epsilon, rtol=1e-9, atol=0, equal_nan=True)
-    return rows[(rows["norm"] == norm) & is_size].reset_index(drop=True)
+    return rows[has_budget(rows, norm, epsilon)].reset_index(drop=True)
 
 
 def _sizes(

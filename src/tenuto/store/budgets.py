@@ -11,6 +11,10 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
 
 @dataclass(frozen=True)
 class Norm:
@@ -93,6 +97,13 @@ def norm_order(name: str) -> tuple[int, str]:
     """A key that sorts names of norms as tables show them."""
     names = list(NORMS)
     return (names.index(name) if name in names else len(names), name)
+
+
+def has_budget(table: pd.DataFrame, norm: str, epsilon: float) -> NDArray[np.bool_]:
+    """Which lines have this norm and epsilon, up to rounding; NaN is no budget, and equals NaN."""
+    sizes = table["epsilon"].to_numpy(np.float64)
+    is_size = np.isclose(sizes, epsilon, rtol=1e-9, atol=0, equal_nan=True)
+    return np.asarray((table["norm"] == norm).to_numpy() & is_size)
 
 
 def listed(budgets: Sequence[tuple[str, float]]) -> str:

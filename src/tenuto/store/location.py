@@ -110,14 +110,22 @@ def locate_model(place: Place) -> Path:
             )
     if path.suffix.lower() in EXTENSIONS:
         raise _recording(path)
-    if path.is_dir() and not ModelFolder(path).exists():
+    if path.is_dir() and not ModelFolder(path).config.is_file() and not _is_run(path):
         _refuse_study(path)
+        raise CheckpointError(
+            f"{path}: is a folder without a model. Name a run, an exported model or a checkpoint."
+        )
     return path
+
+
+def _is_run(path: Path) -> bool:
+    """Whether a folder is a run, finished or not."""
+    return RunFolder(path).exists() or is_file(RunFolder(path).checkpoint)
 
 
 def _refuse_study(path: Path) -> None:
     """Raise `ConfigError` for a folder that contains runs and is none."""
-    if RunFolder(path).exists() or is_file(RunFolder(path).checkpoint):
+    if _is_run(path):
         return
     if runs := StudyFolder(path).runs(lambda error: None):
         raise ConfigError(

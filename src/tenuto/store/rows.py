@@ -33,7 +33,7 @@ from tenuto.data.excerpts import SPECTROGRAM_UNIT
 from tenuto.data.splits import PARTS
 from tenuto.errors import DataError, quote
 from tenuto.files import read_csv, write_csv
-from tenuto.store.budgets import listed, norm_of, norm_order, which_budget
+from tenuto.store.budgets import has_budget, listed, norm_of, norm_order, which_budget
 from tenuto.store.cells import (
     COUNT,
     NAME,
@@ -354,8 +354,7 @@ def at_budget(
         raise DataError(f"the rows have no budget {size}; budgets of the rows: {listed(budgets)}.")
     if len(matches) > 1:
         raise DataError(f"{size} is a budget of several norms ({listed(matches)}). Choose one with `norm`.")
-    is_chosen = (chosen["norm"] == matches[0][0]) & (chosen["epsilon"] == matches[0][1])
-    return chosen[is_chosen].reset_index(drop=True)
+    return chosen[has_budget(chosen, *matches[0])].reset_index(drop=True)
 
 
 def _is_at(norm: str, size: float, epsilon: float | None, db: float | None) -> bool:

@@ -15,6 +15,7 @@ from tenuto.data.splits import PARTS, Split, read_split
 from tenuto.errors import ConfigError, DataError, FileError
 from tenuto.files import naming, open_regular, read_json, read_text, sha256_file
 from tenuto.store.folder import File, Folder
+from tenuto.store.natural import PROTOCOLS
 from tenuto.store.rows import NATURAL, check_column, check_same_attacks, read_rows
 
 ATTACKS = "attacks"
@@ -72,7 +73,7 @@ def protocol_and_part(name: str) -> tuple[str, str]:
 
 def is_natural(protocol: str) -> bool:
     """Whether rows of this protocol come from natural variations, not from an attack."""
-    return protocol.startswith(NATURAL.rstrip("0123456789"))
+    return protocol in PROTOCOLS
 
 
 class RunFolder(Folder):

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from tenuto.analysis.smc2025 import FIGURE_4_EMOTIONS, FIGURE_4_SEED, FIGURE_4_SYSTEMS
 from tenuto.analysis.systems import ordered_systems
 from tenuto.analysis.words import attacked_pair
 from tenuto.errors import DataError
@@ -158,9 +159,9 @@ def _distribution(axes: Axes, position: int, sample: Values, colour: str) -> Non
 @drawing()
 def figure4(
     rows: pd.DataFrame,
-    seed: int = 21,
-    emotions: Sequence[str] = ("tension", "tender"),
-    systems: Sequence[str] = ("A2B2E", "A2M2E", "aA2B2E"),
+    seed: int = FIGURE_4_SEED,
+    emotions: Sequence[str] = FIGURE_4_EMOTIONS,
+    systems: Sequence[str] = FIGURE_4_SYSTEMS,
 ) -> Figure:
     """Figure 4 of the paper: predictions over annotations of one seed, systems in columns, emotions in rows.
 

@@ -22,7 +22,7 @@ from tenuto.evaluation.audit.findings import Finding
 from tenuto.evaluation.audit.sources import source_name
 from tenuto.files import read_csv, read_json
 from tenuto.reporting.figures.explanation import NEEDED
-from tenuto.store.budgets import norm_of
+from tenuto.store.budgets import has_budget, norm_of
 from tenuto.store.natural import GRADED
 from tenuto.store.rows import NATURAL, at_budget, budgets_of, in_unit, unit_of, units_of, validate_rows
 from tenuto.store.run import RunFolder, is_natural
@@ -351,9 +351,8 @@ def _interventions(
 
 def _same_attack(table: pd.DataFrame, row: pd.Series[Any]) -> NDArray[np.bool_]:
     """Which corrections have the protocol and budget of a row."""
-    named = (table["protocol"] == row["protocol"]) & (table["norm"] == row["norm"])
-    sizes = table["epsilon"].to_numpy(np.float64), float(row["epsilon"])
-    return np.asarray(named & np.isclose(*sizes, rtol=1e-9, atol=0, equal_nan=True))
+    is_protocol = (table["protocol"] == row["protocol"]).to_numpy()
+    return np.asarray(is_protocol & has_budget(table, row["norm"], float(row["epsilon"])))
 
 
 def weights_of(rows: pd.DataFrame) -> set[str]:
