@@ -109,7 +109,7 @@ def test_the_parts_shown_in_contributing_can_be_added(tmp_path):
     examples = re.findall(
         r"^```python\n(.*?)^```", (ROOT / "CONTRIBUTING.md").read_text("utf-8"), re.M | re.S
     )
-    assert len(examples) == 9
+    assert len(examples) == 12
     environment = {**os.environ, "PYTHONPATH": str(Path(tenuto.__file__).parents[1])}
     subprocess.run([sys.executable, "-c", "\n".join(examples)], cwd=tmp_path, env=environment, check=True)
 

@@ -1,7 +1,11 @@
 """The registry: parts by name, and parts that installed packages add."""
 
 import doctest
+import importlib
+import pkgutil
+import re
 from importlib.metadata import EntryPoint, EntryPoints
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -33,6 +37,36 @@ def test_entry_points_are_found(monkeypatch):
     assert "pi" in parts
     assert list(parts) == ["one", "pi"]
     assert len(parts) == 2
+
+
+def documented():
+    """Where CONTRIBUTING says that every registry is -> its group of entry points."""
+    text = (Path(__file__).parents[1] / "CONTRIBUTING.md").read_text("utf-8")
+    return dict(re.findall(r"^\|[^|]*\| `(tenuto[\w.]+)` \| `(tenuto\.\w+)` \|$", text, re.MULTILINE))
+
+
+def test_every_registry_is_documented():
+    names = [module.name for module in pkgutil.walk_packages(tenuto.__path__, "tenuto.")]
+    modules = [importlib.import_module(name) for name in names if not name.endswith("__main__")]
+    parts = [part for module in modules for part in vars(module).values() if isinstance(part, Registry)]
+    groups = {id(registry): registry.group for registry in parts}
+    assert sorted(groups.values()) == sorted(documented().values())
+
+
+@pytest.mark.parametrize(("place", "group"), documented().items())
+def test_every_registry_asks_for_its_entry_points(place, group, monkeypatch):
+    package, _, name = place.rpartition(".")
+    registry = getattr(importlib.import_module(package), name)
+    asked = []
+
+    def entry_points(group):
+        asked.append(group)
+        return ()
+
+    monkeypatch.setattr(tenuto.registry, "entry_points", entry_points)
+    monkeypatch.setattr(registry, "_has_loaded_entry_points", False)
+    assert "no such part" not in registry
+    assert asked == [group]
 
 
 def test_broken_entry_point_is_named(monkeypatch):

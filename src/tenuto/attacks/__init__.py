@@ -4,7 +4,7 @@ from tenuto.attacks.apgd import APGD
 from tenuto.attacks.axes import Axes
 from tenuto.attacks.base import Attack, AttackResult, Examples, from_dict
 from tenuto.attacks.bounded import BoundedAttack
-from tenuto.attacks.budgets import L2, SNR, Amplitude, Budget, Linf, Unbounded
+from tenuto.attacks.budgets import L2, SNR, Amplitude, Budget, Euclidean, Linf, Unbounded
 from tenuto.attacks.calling import Evaluator, Outputs, emotions_of, left_as_found
 from tenuto.attacks.ddn import DDN
 from tenuto.attacks.fgsm import FGSM
@@ -32,7 +32,15 @@ from tenuto.attacks.pgd import PGD
 from tenuto.attacks.protocols import Protocol, ProtocolResult, WorstCase, climb
 from tenuto.attacks.published import protocol
 from tenuto.attacks.region import Region
-from tenuto.attacks.registry import ATTACKS, BUDGETS, OBJECTIVES, PROTOCOLS, TRANSFORMATIONS, to_dict
+from tenuto.attacks.registry import (
+    ATTACKS,
+    BUDGETS,
+    OBJECTIVES,
+    PROTOCOLS,
+    SETTINGS,
+    TRANSFORMATIONS,
+    to_dict,
+)
 from tenuto.attacks.search import Search
 from tenuto.attacks.smc2025.described import Described
 from tenuto.attacks.smc2025.released import ReleasedAttack, ReleasedResult
@@ -60,6 +68,7 @@ __all__ = [
     "OBJECTIVES",
     "PGD",
     "PROTOCOLS",
+    "SETTINGS",
     "SNR",
     "TRANSFORMATIONS",
     "AbsoluteError",
@@ -76,6 +85,7 @@ __all__ = [
     "Described",
     "EachEmotion",
     "EmotionsMove",
+    "Euclidean",
     "Evaluator",
     "Examples",
     "Foreign",

@@ -35,3 +35,7 @@ def __getattr__(name: str) -> Any:
 
         return getattr(loading, name)
     raise AttributeError(f"module 'tenuto.audio' has no attribute '{name}'")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

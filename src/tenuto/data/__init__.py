@@ -9,7 +9,17 @@ from __future__ import annotations
 from pathlib import Path
 
 from tenuto.config import DataConfig
-from tenuto.data.base import DATASETS, Card, Dataset, Index, Validation, register_dataset
+from tenuto.data.base import (
+    DATASETS,
+    Card,
+    Dataset,
+    Index,
+    Validation,
+    clip_name,
+    ratings,
+    register_dataset,
+    usable_rows,
+)
 from tenuto.data.cache import Prepared, cache_folder, prepare, signal_concepts
 from tenuto.data.excerpts import Normalisation
 from tenuto.data.signal import Description, describe
@@ -52,13 +62,16 @@ __all__ = [
     "Synthetic",
     "Validation",
     "cache_folder",
+    "clip_name",
     "describe",
     "draw_split",
     "open_dataset",
     "prepare",
+    "ratings",
     "read_split",
     "register_dataset",
     "signal_concepts",
     "synthesize",
+    "usable_rows",
     "write_split",
 ]

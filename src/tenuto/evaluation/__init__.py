@@ -22,3 +22,7 @@ def __getattr__(name: str) -> Any:
     if name not in __all__:
         raise AttributeError(f"module 'tenuto.evaluation' has no attribute '{name}'")
     return getattr(importlib.import_module(f"tenuto.evaluation.{_HOMES.get(name, 'runs')}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)
