@@ -156,7 +156,7 @@ def _rounding(autocast: AbstractContextManager[Any]) -> Iterator[None]:
 @functools.cache
 def _warn_of_rounding(device: str) -> None:
     warnings.warn(
-        f"precision bfloat16: {device} does not compute in it by itself, so it is no faster than float32.",
+        f"precision bfloat16: {device} has no such arithmetic, so it is no faster than float32.",
         PrecisionWarning,
         stacklevel=3,
     )

@@ -203,7 +203,7 @@ REASONS = {
     errno.ENOTDIR: ("a part of its path is a file, not a folder", "Choose another path."),
     errno.EEXIST: ("a file is in the place of its folder", "Choose another path."),
     errno.ELOOP: ("its symbolic links lead in a circle", "Remove the links."),
-    errno.ENOENT: ("no such file or folder", "Check the path, or download the data first."),
+    errno.ENOENT: ("no such file or folder", "Check the path."),
     errno.EACCES: ("permission denied", "Check the permissions of the file and its folder."),
     errno.EPERM: ("the operation is not permitted", "Check the permissions of the file and its folder."),
     errno.EMFILE: ("too many files are open", "Raise the limit (`ulimit -n`) or use fewer workers."),

@@ -125,7 +125,7 @@ class TrainConfig(Config):
     precision: Literal["auto", "bfloat16", "tf32"] | None = Field(
         None,
         description="of updates and training attacks; None is float32, auto is bfloat16 where the processor computes "
-        "in it by itself, else float32, and is resolved before hashing; tf32 needs a GPU",
+        "natively, else float32, and is resolved before hashing; tf32 needs a GPU",
     )
 
     @field_validator("select", mode="before")

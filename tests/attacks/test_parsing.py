@@ -104,6 +104,7 @@ def test_only_errors_are_clipped():
 def test_weights_of_an_objective_are_settings(word, settings, objective):
     aim = parse_objective(word, EMOTIONS, concepts=CONCEPTS)
     (attack,) = parse_attack("APGD", "linf", 0.1, aim, {**settings, "steps": "3"}).attacks
+    assert isinstance(attack, APGD)
     assert (attack.objective, attack.steps) == (objective, 3)
 
 

@@ -212,7 +212,8 @@ def test_a_run_is_judged_on_other_data(home, run):
     )
     assert json.loads(one.stdout)["run"] == f"{run.name}@{folder.name}"
     assert home("stats", folder).exit_code == 0
-    assert home("show", folder, "--root", "other").exit_code == 0
+    for shown in ((folder,), (run, "--data", "folder")):
+        assert home("show", *shown, "--root", "other").exit_code == 0
     assert "holds results on data" in sentence(home("evaluate", folder, "--root", "music"))
 
 

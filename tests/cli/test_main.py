@@ -104,7 +104,7 @@ def test_an_interrupt_says_how_to_go_on(tenuto, corpus, cache, tmp_path, monkeyp
     monkeypatch.setattr(loop, "train", interrupted)
     outcome = tenuto("train", "--root", corpus, "--cache", cache, "--runs", tmp_path, *TINY)
     assert outcome.exit_code == 130
-    assert outcome.stderr.splitlines()[-1] == "stopped; run the same command again to go on."
+    assert outcome.stderr.splitlines()[-1] == "stopped; run the same command again to continue."
 
 
 def test_a_process_that_found_something_exits_with_1(tmp_path):

@@ -341,7 +341,7 @@ class Movement(Objective):
             for name in (self.moving, self.staying)
         )
         # The norm's gradient at 0 is 0, that of the square root is not finite.
-        gain = torch.linalg.vector_norm(moved, dim=1) / math.sqrt(moved.shape[1])
+        gain: Tensor = torch.linalg.vector_norm(moved, dim=1) / math.sqrt(moved.shape[1])
         return gain - self.keep * stayed.square().mean(dim=1)
 
     def title(self, emotions: Sequence[str] | None = None) -> str:

@@ -58,7 +58,7 @@ class Commands(TyperGroup):
                 typer.echo(f"error: {one_line(sentence, len(sentence))}", err=True)
                 raise typer.Exit(EXIT_BAD_INPUT) from error
             except KeyboardInterrupt as error:  # here, because Typer would end without a word
-                typer.echo("stopped; run the same command again to go on.", err=True)
+                typer.echo("stopped; run the same command again to continue.", err=True)
                 raise typer.Exit(EXIT_STOPPED) from error
 
 

@@ -33,6 +33,7 @@ def intervene(
         typer.Option("--set", metavar="CONCEPT=VALUE", help="Set a concept; may be repeated."),
     ] = None,
     root: common.RunRoot = None,
+    data: common.OtherData = None,
     protocol: Annotated[
         str | None,
         typer.Option(
@@ -66,15 +67,16 @@ def intervene(
     if audio is not None and not values:
         raise ConfigError(f"{audio}: name a concept to set, such as --set dissonance=0.7.")
     if values:
+        of_data = {} if data is None else {"data": data}
         change = api.set_concepts(
-            run, values, audio, root=root, cache=cache, progress=common.TERMINAL, trust=trust
+            run, values, audio, root=root, cache=cache, progress=common.TERMINAL, trust=trust, **of_data
         )
         if as_json:
             common.print_json(dataclasses.asdict(change))
         else:
             out.print(_change_table(change))
         return
-    opened = api.open_run(run, root, trust=trust, cache=cache, progress=common.TERMINAL)
+    opened = api.open_run(run, root, data=data, trust=trust, cache=cache, progress=common.TERMINAL)
     intervention = opened.intervene(protocol, folder)
     if as_json:
         rows = intervention.rows.to_dict("records")

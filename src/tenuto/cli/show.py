@@ -18,7 +18,7 @@ def show(
     clips: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="[CLIPS]...",
+            metavar="[CLIP]...",
             help="Names of clips of one part of the split; with --gallery: further runs.",
             show_default="all test clips",
         ),
@@ -36,6 +36,7 @@ def show(
         ),
     ] = None,
     root: common.RunRoot = None,
+    data: common.OtherData = None,
     trust: common.Trust = False,
     protocol: Annotated[
         str | None,
@@ -70,6 +71,8 @@ def show(
     from tenuto import api
 
     if as_gallery:
+        if data is not None:
+            raise ConfigError("--data is no option of --gallery, whose runs have data of their own.")
         made = api.gallery(
             [run, *(Path(word) for word in clips or [])],
             folder or Path("gallery.html"),
@@ -92,7 +95,7 @@ def show(
         return
     if gallery_clips:
         raise ConfigError("--clip is an option of --gallery. Name the clips after the run.")
-    opened = api.open_run(run, root, trust=trust, cache=cache, progress=common.TERMINAL)
+    opened = api.open_run(run, root, data=data, trust=trust, cache=cache, progress=common.TERMINAL)
     shown = opened.show(clips or [], protocol, epsilon, folder, db=db, norm=norm)
     if as_json:
         common.print_json(shown.as_dict())
