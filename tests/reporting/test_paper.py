@@ -59,7 +59,7 @@ def test_table_1_of_the_logs(logs):
 def test_the_print_deviates_from_the_logs_in_four_cells(logs):
     table = smc2025.table1(logs, paper_data=True).iloc[2:]
     differing = [
-        (table[name].round(2) - table[f"print_{name}"]).abs() > 0.005
+        (table[name].round(2) - table[f"paper_{name}"]).abs() > 0.005
         for name in ("correlation_mean", "mae_mean")
     ]
     assert [int(cells.sum()) for cells in differing] == [3, 1]
@@ -96,7 +96,7 @@ def test_a_system_of_ones_own_comes_last_and_has_no_value_of_the_paper():
     table = smc2025.table1(rows, paper_data=True)
     assert table["system"].tolist()[2:] == ["aA2E", "a2m2e_w0.3"]
     assert table["group"].tolist()[2:] == ["adversarial training", "other"]
-    assert np.isnan(table["print_mae_mean"].iloc[-1])
+    assert np.isnan(table["paper_mae_mean"].iloc[-1])
 
 
 def test_runs_with_different_clips_are_refused():

@@ -128,7 +128,7 @@ def test_the_caption_of_the_tests_says_which_prediction_was_taken():
 def test_t_is_shown_with_nine_decimals_and_p_with_four_digits():
     table = pd.DataFrame(
         [("A against B", "clip x seed", 360, 359, 13.0352006104, 4.56702e-32, np.nan, np.nan)],
-        columns=["comparison", "unit", "n", "degrees_of_freedom", "t", "p", "print_t", "print_p"],
+        columns=["comparison", "unit", "n", "degrees_of_freedom", "t", "p", "paper_t", "paper_p"],
     )
     line = tables.show_significance(table).iloc[0]
     assert line[["df", "t", "p", "t (paper)"]].tolist() == ["359", "13.035200610", "4.567e-32", "–"]

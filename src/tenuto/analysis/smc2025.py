@@ -2,7 +2,7 @@
 
 How each number is formed follows the study's analysis (its Table 1, Figures 3 and 4, and the two t-tests).
 Clean values belong to the clean test clips, attacked ones to the last iterate the attack evaluated. Columns named
-``print_...`` hold the paper's values, where the rows are of its data; four of its cells differ from its own logs by
+``paper_...`` hold the paper's values, where the rows are of its data; four of its cells differ from its own logs by
 0.01.
 """
 
@@ -26,7 +26,7 @@ FIGURE_4_EMOTIONS = ("tension", "tender")
 FIGURE_4_SYSTEMS = ("A2B2E", "A2M2E", "aA2B2E")
 COMPARISONS = (("A2E", "A2M2E"), ("A2B2E", "A2M2E"))
 TABLE_1 = ("group", "system", "seeds", "correlation_mean", "correlation_std", "mae_mean", "mae_std")
-PRINTED_COLUMNS = ("print_correlation_mean", "print_correlation_std", "print_mae_mean", "print_mae_std")
+PRINTED_COLUMNS = ("paper_correlation_mean", "paper_correlation_std", "paper_mae_mean", "paper_mae_std")
 PRINTED_TABLE_1 = {
     "A2E": (0.73, 0.02, 0.10, 0.01),
     "A2B2E": (0.70, 0.02, 0.11, 0.01),
@@ -52,11 +52,11 @@ def table1(rows: pd.DataFrame, paper_data: bool = False) -> pd.DataFrame:
 
     Returns:
         One line per system; columns ``group system seeds correlation_mean correlation_std mae_mean mae_std``. With
-        ``paper_data`` also the systems of the original work, first, and columns ``print_correlation_mean`` and so on.
+        ``paper_data`` also the systems of the original work, first, and columns ``paper_correlation_mean`` and so on.
     """
     measured = run_metrics(rows)
     lines: list[dict[str, Any]] = [
-        {"group": "original", "system": name, "print_correlation_mean": value}
+        {"group": "original", "system": name, "paper_correlation_mean": value}
         for name, value in (PRINTED_ORIGINAL.items() if paper_data else ())
     ]
     for system in ordered_systems(measured):
@@ -114,7 +114,7 @@ def significance(rows: pd.DataFrame, paper_data: bool = False) -> pd.DataFrame:
         paper_data: Whether the rows are of the paper's data, see `systems.is_paper_data`: its values are added.
 
     Returns:
-        ``comparison unit n degrees_of_freedom t p``, with ``paper_data`` also ``print_t print_p``. Comparisons
+        ``comparison unit n degrees_of_freedom t p``, with ``paper_data`` also ``paper_t paper_p``. Comparisons
         whose systems share no pair, and tests that are not defined, are left out; `remarks` names them.
     """
     errors = errors_per_clip(rows)
@@ -128,9 +128,9 @@ def significance(rows: pd.DataFrame, paper_data: bool = False) -> pd.DataFrame:
             printed = PRINTED_TESTS[first] if unit != "seed" else (np.nan, np.nan)
             title = f"{first} against {second}"
             lines.append((title, unit, test.n, test.degrees_of_freedom, test.t, test.p, *printed))
-    columns = ["comparison", "unit", "n", "degrees_of_freedom", "t", "p", "print_t", "print_p"]
+    columns = ["comparison", "unit", "n", "degrees_of_freedom", "t", "p", "paper_t", "paper_p"]
     table = pd.DataFrame(lines, columns=columns)
-    return table if paper_data else table.drop(columns=["print_t", "print_p"])
+    return table if paper_data else table.drop(columns=["paper_t", "paper_p"])
 
 
 def figure4_seed(rows: pd.DataFrame, seed: int | None = None) -> int:

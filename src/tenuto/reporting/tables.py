@@ -25,7 +25,7 @@ from tenuto.store.natural import GRADED
 GROUP = "group"
 """A column of this name groups lines: LaTeX draws a rule where it changes, and it is not printed itself."""
 
-PAPER = "print_"
+PAPER = "paper_"
 """What the columns of the paper's own values begin with."""
 
 _MARKDOWN = str.maketrans({mark: f"\\{mark}" for mark in "\\|*_`<>[]&~$"} | {"\n": " ", "\r": " "})
