@@ -94,11 +94,11 @@ class SingleAttack:
 
     def check(self, has_protocol: bool) -> None:
         """Raise `ConfigError` for options that contradict each other."""
-        if self.family is None and self != SingleAttack():
-            raise ConfigError(
-                "--norm, --epsilon, --db, --objective, --from-clean, --clipped, --setting, --source, --seconds, "
-                "--bands, --robust-to and --draws need --attack, the name of a single attack."
-            )
+        given = [one.name for one in dataclasses.fields(self) if getattr(self, one.name) != one.default]
+        if self.family is None and given:
+            options = [f"--{'objective' if name == 'aim' else name.replace('_', '-')}" for name in given]
+            verb = "needs" if len(options) == 1 else "need"
+            raise ConfigError(f"{' and '.join(options)} {verb} --attack, the name of a single attack.")
         if self.family is not None and has_protocol:
             raise ConfigError("--attack is a single attack: leave out --protocol and its settings.")
 
