@@ -141,6 +141,37 @@ def test_of_attacks_with_as_many_draws_the_stronger_is_taken_and_earlier_weights
     assert "tables of certificates of earlier weights were left out: 1." in both.remarks
 
 
+def repeated(table, clips):
+    """The rows of the first clip as those of so many clips."""
+    one = table[table["clip"] == "001"]
+    return pd.concat([one.assign(clip=f"{number:03}") for number in range(1, clips + 1)], ignore_index=True)
+
+
+def test_a_trial_on_one_clip_does_not_hide_the_table_of_all(study, tmp_path):
+    write_csv(study.certificates("b-attack-50"), rows(draws=300))
+    trial = repeated(rows(draws=1000), 1).assign(attacked=1.0)  # the hardest clip has the largest error
+    write_csv(study.certificates("a-attack-1"), trial)
+    write_csv(study.certificates("b"), repeated(rows(draws=1000, attacked=False), 4))
+    both = tenuto.sandwich(tmp_path)
+    assert list(both.table["clips"]) == [2, 2]
+    np.testing.assert_allclose(both.table["attacked_mae"], [0.2, 0.3])
+    assert both.remarks[1] == (
+        "A2E-6-0, sigma 0.2: tables have different numbers of clips (4, 2, 1). That of 2 clips, with an attack, was "
+        "taken."
+    )
+    write_csv(study.certificates("b"), repeated(rows(attacked=False), 5))
+    both = tenuto.sandwich(tmp_path)  # an attack on less than half of the clips is a trial, too
+    assert list(both.table["clips"]) == [5, 5]
+    assert "That of 5 clips, without an attack, was taken." in both.remarks[1]
+
+
+def test_attacks_are_compared_at_the_radii_that_both_have(study, tmp_path):
+    write_csv(study.certificates("a-attack-50"), rows(radii=(0.1, 0.2)))
+    weaker = rows(radii=(0.2, 0.4)).assign(attacked=lambda table: table["attacked"] - 0.02)
+    write_csv(study.certificates("a-attack-5"), weaker)
+    np.testing.assert_allclose(tenuto.sandwich(tmp_path).table["attacked_mae"], [0.2, 0.3])
+
+
 def test_no_certificates_and_a_damaged_table_are_named(study, tmp_path):
     with pytest.raises(DataError, match="there are no certificates of test clips"):
         tenuto.sandwich(tmp_path)

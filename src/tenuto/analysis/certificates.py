@@ -6,7 +6,7 @@ Rows are those of `tenuto.certify`, a line per clip, sigma, radius and output.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -132,16 +132,17 @@ def _mean(values: pd.Series[float]) -> float:
 def from_folders(folders: Sequence[str | Path], part: str = "test") -> Sandwich:
     """The errors over the radius, of the certificates saved in runs or studies.
 
-    Of several tables of one run, input and sigma the attacked one with most draws is taken, and of these the one whose
-    attack found more. Tables of earlier weights of a run are left out.
+    Of several tables of one run, input and sigma one is taken. Tables with less than half of the clips of the largest
+    one are trials and come last. Of the others an attacked one comes first, then more clips, then more draws, then the
+    attack that found more on the same clips and radii. Tables of earlier weights of a run are left out.
 
     Raises:
         DataError: There are no certificates.
         FileError: No such folder, or a damaged file.
     """
     runs = [run for folder in folders for run in StudyFolder(folder).runs()]
-    chosen: dict[tuple[str, str, float], tuple[tuple[bool, int, float], pd.DataFrame]] = {}
-    left_out = outdated = 0
+    found: dict[tuple[str, str, float], list[pd.DataFrame]] = {}
+    outdated = 0
     for run in runs:
         files = run.certificate_files(part)
         weights = sha256_file(run.checkpoint) if files and run.checkpoint.is_file() else None
@@ -150,30 +151,71 @@ def from_folders(folders: Sequence[str | Path], part: str = "test") -> Sandwich:
                 outdated += 1
                 continue
             first = table.iloc[0]
-            key, rank = (str(first["run"]), str(first["unit"]), float(first["sigma"])), _rank(table)
-            left_out += key in chosen
-            if key not in chosen or rank > chosen[key][0]:
-                chosen[key] = rank, table
-    if not chosen:
+            key = str(first["run"]), str(first["unit"]), float(first["sigma"])
+            found.setdefault(key, []).append(table)
+    if not found:
         named = ", ".join(map(str, folders))
         raise DataError(
             f"{named}: there are no certificates of {part} clips and present weights. `tenuto certify RUN --sigma "
             "0.216 --attack-steps 50` makes some."
         )
-    remarks = []
-    if left_out:
-        remarks.append(
-            f"{left_out} of {left_out + len(chosen)} tables of certificates were left out: another one of the same "
-            "run, input and sigma has an attack, more draws or a stronger attack."
-        )
+    chosen = {key: _preferred(tables) for key, tables in found.items()}
+    remarks = _left_out(found, chosen)
     if outdated:
         remarks.append(f"tables of certificates of earlier weights were left out: {outdated}.")
-    rows = pd.concat([table for _, table in chosen.values()], ignore_index=True)
-    return sandwich(rows, remarks)
+    return sandwich(pd.concat(chosen.values(), ignore_index=True), remarks)
 
 
-def _rank(table: pd.DataFrame) -> tuple[bool, int, float]:
-    """Whether there is an attack, the number of draws, and the mean error or change that the attack found."""
+def _left_out(
+    found: Mapping[tuple[str, str, float], Sequence[pd.DataFrame]],
+    chosen: Mapping[tuple[str, str, float], pd.DataFrame],
+) -> list[str]:
+    """Which tables were left out, with the numbers of their clips where these differ."""
+    number = sum(map(len, found.values()))
+    if number == len(found):
+        return []
+    remarks = [
+        f"{number - len(found)} of {number} tables of certificates were left out: another one of the same run, input "
+        "and sigma has an attack, more clips, more draws or a stronger attack."
+    ]
+    for key, tables in found.items():
+        taken, counts = chosen[key], sorted({_clips(table) for table in tables}, reverse=True)
+        if len(counts) > 1:
+            named, attack = ", ".join(map(str, counts)), "with" if "attacked" in taken else "without"
+            remarks.append(
+                f"{key[0]}, sigma {key[2]:g}: tables have different numbers of clips ({named}). That of "
+                f"{_clips(taken)} clips, {attack} an attack, was taken."
+            )
+    return remarks
+
+
+def _clips(table: pd.DataFrame) -> int:
+    return int(table["clip"].nunique())
+
+
+def _preferred(tables: Sequence[pd.DataFrame]) -> pd.DataFrame:
+    """The table that `from_folders` takes of those of one run, input and sigma."""
+    most = max(map(_clips, tables))
+
+    def rank(table: pd.DataFrame) -> tuple[bool, bool, int, int]:
+        # An attack on half of the clips shows both sides. A trial on a few must not hide the table of all.
+        clips = _clips(table)
+        return 2 * clips >= most, "attacked" in table, clips, int(table["draws"].iloc[0])
+
+    best = max(map(rank, tables))
+    equal = [table for table in tables if rank(table) == best]
+    reached = pd.concat(
+        map(_reached, equal), axis=1, join="inner"
+    )  # errors of other clips or radii say nothing
+    return equal[int(np.argmax(reached.mean().fillna(0)))]
+
+
+def _reached(table: pd.DataFrame) -> pd.Series[float]:
+    """The error that the attack reached, or the change without labels, by clip, output and size; 0 without attack."""
     errors = with_errors(table)
-    reached = next((errors[name].mean() for name in ("attacked_mae", "attack_moved") if name in errors), 0.0)
-    return "attacked" in table, int(table["draws"].iloc[0]), float(reached)
+    size = errors["snr_db"].where(errors["snr_db"].notna(), errors["radius"])
+    index = [errors["clip"], errors["output"], errors["snr_db"].notna().rename("in_db"), size.rename("size")]
+    name = next((name for name in ("attacked_mae", "attack_moved") if name in errors), None)
+    values = np.zeros(len(errors)) if name is None else errors[name].to_numpy()
+    reached = pd.Series(values, index=pd.MultiIndex.from_arrays(index))
+    return reached[~reached.index.duplicated()]
