@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
 import numpy as np
 import pytest
 
+import tenuto
 from tenuto.errors import ConfigError, DataError
 from tenuto.evaluation.leakage import (
     concept_leakage,
@@ -19,7 +21,7 @@ from tenuto.evaluation.leakage import (
 )
 from tenuto.evaluation.runs import open_run
 from tenuto.training.loop import train
-from tests import small_runs
+from tests import corpora, small_runs
 from tests.small_runs import settings
 
 CLIPS, NAMES = 60, ("a", "b", "c")
@@ -155,6 +157,16 @@ def test_against_itself_a_bottleneck_is_complete(opened):
     complete = result["bottleneck_r2"] > 0
     assert result["completeness"] == pytest.approx(1) if complete else np.isnan(result["completeness"])
     assert complete == (not result.remarks)
+
+
+def test_a_black_box_is_judged_on_the_other_data_of_a_run(opened, tmp_path):
+    corpora.midlevel(tmp_path / "data", small_runs.CLIPS)
+    corpora.write_audio(tmp_path / "data" / "Set1" / "001.mp3", 99)
+    place: dict[str, Any] = {"root": tmp_path / "data", "data": "midlevel", "cache": tmp_path / "cache"}
+    run, black_box = (tenuto.open_run(opened[system].folder, **place) for system in ("A2M2E", "A2E"))
+    result = run.leakage("train", black_box=opened["A2E"].folder)
+    assert result.black_box == black_box.name != opened["A2E"].name
+    assert result.summary.equals(measure(run, "train", black_box).summary)
 
 
 def test_free_units_have_task_leakage_alone_and_say_so(opened):

@@ -329,7 +329,7 @@ class Run(Displayed, runs.Run):
         Args:
             part: ``test``, ``validation`` or ``train``.
             black_box: A run on the same data, such as an A2E run, that completeness compares with; default: a fit on
-                the features in front of the bottleneck.
+                the features in front of the bottleneck. Named by its folder it is judged on the data of this run.
             seed: Of the bootstrap.
 
         Raises:
@@ -337,8 +337,16 @@ class Run(Displayed, runs.Run):
             DataError: Too few clips.
         """
         if black_box is not None and not isinstance(black_box, runs.Run):
-            black_box = runs.open_run(locate_run(black_box), self.material.prepared)
+            black_box = self._alongside(locate_run(black_box))
         return leaking.measure(self, part, black_box, seed)
+
+    def _alongside(self, folder: Path) -> runs.Run:
+        """Another run on the clips of this one: where those are other data, judged on the same ones."""
+        prepared, files = self.material.prepared, self.files
+        if files.home is not files:
+            home = RunFolder(folder).home
+            folder = _on(home, home.read_config(), self.config.data, prepared)
+        return runs.open_run(folder, prepared)
 
     def set_concepts(self, values: Mapping[str, float]) -> intervention.Change:
         """Emotions of the clean test clips, on average, before and after concepts are set to ``values``."""
