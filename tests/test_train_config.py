@@ -20,6 +20,7 @@ from tenuto.config import (
 )
 from tenuto.errors import ConfigError
 from tenuto.study import plan
+from tenuto.training.robust import build
 
 FAST = {"method": "fast", "epsilon": 0.1}
 
@@ -129,6 +130,43 @@ def test_a_system_keeps_its_weight_unless_its_bottleneck_is_trained_in_another_w
 def test_another_method_takes_no_settings_from_that_of_a_preset(robust, expected):
     config = run_config("A2E", "robust-trades", {"train": {"robust": robust}})
     assert config.train.robust == RobustConfig(**expected)
+
+
+@pytest.mark.parametrize(
+    ("preset", "robust", "expected"),
+    [
+        ("robust-fast", {"db": 40}, {"method": "fast", "db": 40}),
+        ("robust-fast", {"domain": "waveform"}, {"method": "fast", "domain": "waveform"}),
+        ("robust-free", {"db": 40, "epsilon": None}, {"method": "free", "db": 40, "replays": 4}),
+        ("robust-noise", {"domain": "waveform"}, {"method": "noise", "domain": "waveform"}),
+        (
+            "robust-noise",
+            {"domain": "waveform", "sigma": 0.01},
+            {"method": "noise", "domain": "waveform", "sigma": 0.01},
+        ),
+        ("robust-noise", {"sigma": 0.5}, {"method": "noise", "sigma": 0.5}),
+    ],
+)
+def test_a_level_of_a_preset_is_not_read_in_another_unit(preset, robust, expected):
+    config = run_config("A2E", preset, {"train": {"robust": robust}})
+    assert config.train.robust == RobustConfig(**expected)
+
+
+def test_another_level_of_the_sound_replaces_one_in_decibels(tmp_path):
+    path = tmp_path / "mine.yaml"
+    path.write_text("train: {robust: {method: fast, db: 40, step_size: 2}}\n")
+    config = run_config("A2E", str(path), {"train": {"robust": {"epsilon": 0.001}}})
+    assert config.train.robust == RobustConfig(method="fast", domain="waveform", epsilon=0.001)
+    config = run_config("A2E", str(path), {"train": {"robust": {"domain": "waveform"}}})
+    assert config.train.robust == RobustConfig(method="fast", domain="waveform", db=40, step_size=2)
+
+
+def test_a_preset_in_another_domain_asks_for_a_level():
+    for preset, message in (("robust-fast", "Waveforms need a budget"), ("robust-noise", "no usual level")):
+        robust = run_config("A2E", preset, {"train": {"robust": {"domain": "waveform"}}}).train.robust
+        assert robust is not None
+        with pytest.raises(ConfigError, match=message):
+            build(robust)
 
 
 def test_settings_extend_a_method_that_a_file_names_alone(tmp_path):

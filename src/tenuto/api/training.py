@@ -39,7 +39,8 @@ def run_config(
     Args:
         system: Name of a system, such as ``A2E``.
         preset: Name of a preset, or path of a YAML file.
-        settings: Parts ``data``, ``model`` and ``train`` of a `RunConfig`; None leaves a value as it is.
+        settings: Parts ``data``, ``model`` and ``train`` of a `RunConfig`; None leaves a value as it is. Another domain
+            or ``db`` of robust training also drops the levels of the preset, which are in another unit.
         adversarial: Whether to train adversarially; default: as the preset and the system say.
         root: Folder of the data set, whose ``tenuto.yaml`` is read.
 
@@ -72,9 +73,23 @@ def _without_replaced(train: Mapping[str, Any], own: Mapping[str, Any]) -> dict[
     if isinstance(robust, str):
         robust = {"method": robust}
     if isinstance(robust, Mapping):
-        method = new.get("method") if isinstance(new, Mapping) else None
-        kept["robust"] = robust if method in (None, robust.get("method")) else {}
+        given = new if isinstance(new, Mapping) else {}
+        same = given.get("method") in (None, robust.get("method"))
+        kept["robust"] = _with_levels(robust, given) if same else {}
     return kept
+
+
+def _with_levels(robust: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings of a method without the levels that ``given`` replaces, or states in another unit."""
+    kept = dict(robust)
+    named = {name for name, value in given.items() if value is not None}
+    if kept.get("db") is not None:
+        kept["domain"] = "waveform"  # a level in dB implies it, another level of the sound does not
+    if "db" in named or ("domain" in named and given["domain"] != kept.get("domain")):
+        dropped: tuple[str, ...] = ("epsilon", "sigma", "step_size", "db")
+    else:
+        dropped = ("step_size", "db") if "epsilon" in named and kept.get("db") is not None else ()
+    return {name: value for name, value in kept.items() if name not in dropped}
 
 
 def train(
