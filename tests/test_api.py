@@ -24,6 +24,7 @@ from tenuto.config import RunConfig, StudyConfig, merge, preset_study
 from tenuto.data import Normalisation
 from tenuto.errors import AudioError, CheckpointError, ConfigError, DataError
 from tenuto.evaluation.runs import Sibling
+from tenuto.sinks import open_sink
 from tests import corpora, short
 from tests.reporting import made_up
 
@@ -100,6 +101,20 @@ def test_one_attack_is_one_call_and_its_rows_are_audited(run):
     assert "<table" in audit._repr_html_()
     assert repr(audit).splitlines()[:2] == ["Audit", audit.summary]
     assert repr(run).startswith(f"Run\n{run.folder}: A2M2E, seed ")
+
+
+def test_traces_of_another_part_are_reported_under_a_name_of_their_own(run, monkeypatch):
+    reported: list[str] = []
+
+    def noted(log, folder, name, part):
+        reported.append(part)
+        return open_sink("none", folder, name, part)
+
+    monkeypatch.setattr("tenuto.api.runs.open_sink", noted)
+    chosen = as_protocol(APGD(Linf(0.1), steps=1, restarts=1))
+    for part in ("validation", "test"):
+        run.attack(chosen, part, log="none")
+    assert reported == [f"{chosen}-validation", str(chosen)]
 
 
 def test_a_protocol_takes_settings_and_an_attack_has_its_own(run):

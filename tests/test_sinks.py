@@ -33,6 +33,14 @@ def test_tensorboard_reads_what_was_logged(tmp_path):
             assert logged == pytest.approx({step: values[name] for step, values in VALUES})
 
 
+def test_tensorboard_shows_a_repeated_attack_once(tmp_path):
+    events = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+    for _ in range(2):
+        report("tensorboard", tmp_path, "standard-1")
+    board = events.EventAccumulator(str(tmp_path / "tensorboard" / "standard-1")).Reload()
+    assert [event.step for event in board.Scalars("loss")] == [1, 2]
+
+
 class Wandb:
     """Weights & Biases with the arguments of its functions that are used here."""
 
@@ -79,6 +87,7 @@ def test_mlflow_gets_one_run_that_an_interrupted_one_continues(tmp_path, monkeyp
 
 def test_the_same_with_a_stand_in_for_mlflow(tmp_path, monkeypatch):
     calls: list[tuple[object, ...]] = []
+    earlier: list[SimpleNamespace] = []
 
     class Client:
         def get_experiment_by_name(self, name):
@@ -86,7 +95,10 @@ def test_the_same_with_a_stand_in_for_mlflow(tmp_path, monkeypatch):
 
         def search_runs(self, experiment_ids, filter_string=""):
             calls.append((experiment_ids, filter_string))
-            return []
+            return earlier
+
+        def delete_run(self, run_id):
+            calls.append((run_id, "deleted"))
 
         def create_run(self, experiment_id, start_time=None, tags=None, run_name=None):
             calls.append((experiment_id, run_name))
@@ -103,6 +115,15 @@ def test_the_same_with_a_stand_in_for_mlflow(tmp_path, monkeypatch):
     logged = [("42", name, value, step) for step, values in VALUES for name, value in values.items()]
     found = (["7"], "attributes.run_name = 'A2E-6'")
     assert calls == [found, ("7", "A2E-6"), *logged, ("42", "ended")]
+    calls.clear()
+    earlier.append(SimpleNamespace(info=SimpleNamespace(run_id="41")))
+    report("mlflow", tmp_path)  # interrupted training is continued, a repeated attack replaced
+    report("mlflow", tmp_path, "standard-1")
+    assert [call for call in calls if call[-1] != "ended" and len(call) == 2][1:] == [
+        (["7"], "attributes.run_name = 'A2E-6-standard-1'"),
+        ("41", "deleted"),
+        ("7", "A2E-6-standard-1"),
+    ]
 
 
 @pytest.mark.parametrize(("name", "module"), [("wandb", "wandb"), ("tensorboard", "torch.utils.tensorboard")])

@@ -27,7 +27,8 @@ class Sink(Protocol):
 
 SINKS: Registry[type[Any]] = Registry("sink", "tenuto.sinks", type)
 """Every sink by its name. A class is made with the folder of the run, the name of the run, and what of it is reported:
-``training``, or a protocol."""
+``training``, or a protocol, with the part of the split unless that is test. The traces of an attack are reported at
+once, after it, and replace those that were reported under this name before."""
 
 
 @SINKS.register("none")
@@ -53,7 +54,10 @@ class TensorBoard:
             from torch.utils.tensorboard import SummaryWriter
 
         place = folder / "tensorboard"
-        self._writer: Any = SummaryWriter(str(place if part == "training" else place / part))
+        if part == "training":
+            self._writer: Any = SummaryWriter(str(place))
+        else:  # the earlier events of a repeated call are not shown
+            self._writer = SummaryWriter(str(place / part), purge_step=0)
 
     def log(self, step: int, values: Mapping[str, float]) -> None:
         for name, value in values.items():
@@ -89,7 +93,7 @@ class WeightsAndBiases:
 
 @SINKS.register("mlflow")
 class MLflow:
-    """A run of MLflow in the experiment ``tenuto``; an interrupted one is continued.
+    """A run of MLflow in the experiment ``tenuto``; interrupted training is continued.
 
     Where it is stored follows from the environment variables of MLflow, such as ``MLFLOW_TRACKING_URI``.
     """
@@ -103,6 +107,10 @@ class MLflow:
         experiment = self._client.get_experiment_by_name(PROJECT)
         identity = self._client.create_experiment(PROJECT) if experiment is None else experiment.experiment_id
         same = self._client.search_runs([identity], filter_string=f"attributes.run_name = '{name}'")
+        if part != "training":  # points cannot be replaced, only the run of a repeated call
+            for earlier in same:
+                self._client.delete_run(earlier.info.run_id)
+            same = []
         entry = same[0] if same else self._client.create_run(identity, run_name=name)
         self._identity = entry.info.run_id
 
@@ -149,7 +157,7 @@ def open_sink(log: str | Sink | None, folder: Path, run: str, part: str) -> Iter
         log: A key of `SINKS`, or a sink; None for TensorBoard where that is installed, else nothing.
         folder: Of the run.
         run: Name of the run.
-        part: ``training``, or the protocol of an attack.
+        part: ``training``, or the protocol of an attack and its part of the split (`tenuto.store.run.stem`).
 
     Raises:
         ConfigError: No such sink, or a package that is not installed.

@@ -56,7 +56,7 @@ from tenuto.store.location import locate_run
 from tenuto.store.natural import GRADED, check_protocol
 from tenuto.store.perturbations import saved_rows
 from tenuto.store.rows import NATURAL, RELEASED_PROTOCOL
-from tenuto.store.run import RunFolder
+from tenuto.store.run import RunFolder, stem
 from tenuto.store.traces import log_traces, read_traces
 
 Source = str | Path
@@ -141,7 +141,7 @@ class Run(Displayed, runs.Run):
             self.progress.note(omission)
         with contextlib.ExitStack() as stack:
             # What cannot report says so before the attack.
-            sink = None if log is None else open_sink(log, self.folder, self.name, str(chosen))
+            sink = None if log is None else open_sink(log, self.folder, self.name, stem(chosen, part))
             report = None if sink is None else stack.enter_context(sink)
             with self.progress.bar("attack", total) as advance:
                 traced = trace or report is not None
