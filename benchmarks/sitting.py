@@ -301,7 +301,9 @@ class Sitting:
         if self.smoothings:
             yield (
                 "certify",
-                lambda check: certify(opened, self.smoothings, RADII, device=device, progress=check),
+                lambda check: certify(
+                    opened, self.smoothings, [RADII] * len(self.smoothings), device=device, progress=check
+                ),
             )
         if NETWORKS[one.config.model.network].has_concepts and self.prepared.index.concepts:
             yield "leakage", lambda check: _write_leakage(opened)

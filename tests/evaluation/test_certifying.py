@@ -44,6 +44,13 @@ def test_rows_of_a_run(run):
     assert (wider[0.1] >= wider[0.05]).all()
 
 
+def test_default_radii_belong_to_each_sigma(run):
+    rows = tenuto.certify(run, sigma=(0.125, 0.5), draws=40, clips=1).rows
+    radii = {sigma: sorted(own["radius"].unique()) for sigma, own in rows.groupby("sigma")}
+    assert radii == {0.125: [0.03125, 0.0625, 0.125], 0.5: [0.125, 0.25, 0.5]}
+    assert rows["bounded"].all()
+
+
 def test_other_radii_need_no_new_draws_and_an_interrupted_call_goes_on(run, monkeypatch):
     settings: dict[str, Any] = {"sigma": 0.2, "radius": 0.1, "draws": 30}
     first = tenuto.certify(run, **settings, clips=1).rows

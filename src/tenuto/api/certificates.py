@@ -61,14 +61,14 @@ class Certificates(Displayed):
 
 @dataclasses.dataclass(frozen=True)
 class Request:
-    """What is to be certified, checked: see `tenuto.certify` for its arguments.
+    """What is to be certified, checked: see `tenuto.certify` for its arguments. Every smoothing has its radii.
 
     Raises:
         ConfigError: A setting out of range.
     """
 
     smoothings: tuple[Smoothing, ...]
-    radii: certifying.Radii
+    radii: tuple[certifying.Radii, ...]
     clips: int | None
     device: str
     batch_size: int | None
@@ -94,15 +94,22 @@ class Request:
         if not smoothings:
             raise ConfigError("sigma is empty: give at least one, such as 0.216.")
         sizes, decibels = _numbers("radius", radius), _numbers("snr_db", snr_db)
-        if not sizes and not decibels:
-            largest = max(one.sigma for one in smoothings)
-            sizes = (largest / 4, largest / 2, largest)
         for name, value in (("batch_size", batch_size), ("clips", clips)):
             if value is not None:
                 require_whole(name, value, 1)
         require_whole("attack_steps", attack_steps, 0)
-        radii = certifying.Radii(sizes, decibels)
+        radii = tuple(
+            certifying.Radii(sizes, decibels)
+            if sizes or decibels
+            else certifying.Radii((one.sigma / 4, one.sigma / 2, one.sigma))
+            for one in smoothings
+        )
         return cls(smoothings, radii, clips, require(device), batch_size, attack_steps, progress)
+
+    @property
+    def in_db(self) -> bool:
+        """Whether radii are in dB."""
+        return any(one.snr_db for one in self.radii)
 
     def check(self, model: Recogniser) -> None:
         """Raise `ConfigError` for a model that cannot be attacked, before anything is drawn."""
@@ -113,14 +120,14 @@ class Request:
 
     def total(self, clips: int) -> int:
         """Steps of the progress bar."""
-        each = 1 + (len(self.radii.sizes) + len(self.radii.snr_db)) * (self.attack_steps > 0)
-        return clips * len(self.smoothings) * each
+        attacked = sum(len(one.sizes) + len(one.snr_db) for one in self.radii) if self.attack_steps else 0
+        return clips * (len(self.smoothings) + attacked)
 
 
 def certify_run(run: Run, part: str, request: Request) -> Certificates:
     """Certify clips of a run."""
     request.check(run.recogniser)
-    if request.radii.snr_db and not run.recogniser.inputs.is_sound:
+    if request.in_db and not run.recogniser.inputs.is_sound:
         raise ConfigError(
             "`snr_db` is for waveforms, not for `inputs=spectrogram`: leave one of the two out, or give `radius`."
         )
@@ -155,7 +162,7 @@ def certify_inputs(
             inputs of 16 bits.
         ConfigError: Labels or names that do not fit the inputs, or dB for a model that takes no waveform.
     """
-    if request.radii.snr_db and not model.inputs.is_sound:
+    if request.in_db and not model.inputs.is_sound:
         raise ConfigError(
             "`snr_db` is for waveforms, but this model takes a log spectrogram or features. Give `radius`, or certify "
             "model.in_sound()."
@@ -187,14 +194,14 @@ def certify_inputs(
                 chosen,
                 model.emotions,
                 smoothing,
-                request.radii,
+                radii,
                 scale=model.scale,
                 rated=labels is not None,
                 attack_steps=request.attack_steps,
                 batch_size=request.batch_size,
                 progress=advance,
             )
-            for smoothing in request.smoothings
+            for smoothing, radii in zip(request.smoothings, request.radii, strict=True)
         ]
     rows = pd.concat(tables, ignore_index=True)
     return Certificates(rows, _remarks(rows, request.smoothings))

@@ -49,7 +49,7 @@ def certify(
         inputs: Of a recogniser (n, ...), as it takes them. Of a run ``waveform`` or ``spectrogram``; default: the
             waveform with ``snr_db``, else what its model takes.
         sigma: Standard deviation of the noise, in the unit of the input; one or several.
-        radius: L2 sizes of the perturbations; by default sigma / 4, sigma / 2 and sigma, of the largest sigma.
+        radius: L2 sizes of the perturbations; by default sigma / 4, sigma / 2 and sigma, of every sigma its own.
         snr_db: Sizes in dB below each clip, for waveforms.
         labels: (n, emotions), with ``inputs``, for errors.
         names: n names of the inputs.

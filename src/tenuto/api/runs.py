@@ -180,7 +180,7 @@ class Run(Displayed, runs.Run):
             sigma, radius, snr_db, clips, device, batch_size, attack_steps, self.progress, **settings
         )
         check_domain(self.recogniser, inputs)
-        run = self.in_sound() if inputs == "waveform" or (inputs is None and request.radii.snr_db) else self
+        run = self.in_sound() if inputs == "waveform" or (inputs is None and request.in_db) else self
         return certify_run(run, part, request)
 
     def universal(

@@ -30,7 +30,7 @@ def certify(
         list[float] | None,
         typer.Option(
             help="L2 size of the perturbations; may be repeated.",
-            show_default="sigma / 4, sigma / 2 and sigma",
+            show_default="sigma / 4, sigma / 2 and sigma, of each sigma",
         ),
     ] = None,
     snr_db: Annotated[

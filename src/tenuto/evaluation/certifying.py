@@ -176,7 +176,7 @@ def _under_attack(predictions: Values) -> dict[str, Values]:
 def certify(
     run: Run,
     smoothings: Sequence[Smoothing],
-    radii: Radii,
+    radii: Sequence[Radii],
     part: str = "test",
     clips: int | None = None,
     device: str = "cpu",
@@ -192,7 +192,7 @@ def certify(
     Args:
         run: The model and its clips.
         smoothings: One for every sigma.
-        radii: Of the certificates.
+        radii: Of the certificates, for every sigma.
         part: ``test`` or another part of the split.
         clips: The first so many clips of the part; all by default.
         device: ``cpu`` or ``cuda``.
@@ -208,7 +208,7 @@ def certify(
     batch = run.part(part).to(torch.device(device))
     chosen = batch if clips is None else batch.take(torch.arange(min(clips, len(batch))))
     checkpoint, tables = origin_of(run)["checkpoint"], []
-    for smoothing in smoothings:
+    for smoothing, sizes in zip(smoothings, radii, strict=True):
         name = smoothing.name(run.recogniser.inputs.name)
         identity = {"checkpoint": checkpoint, "unit": run.recogniser.inputs.unit, "noise": NOISE}
         with_attack = f"{name}-attack-{attack_steps}"
@@ -217,7 +217,7 @@ def certify(
             chosen,
             run.recogniser.emotions,
             smoothing,
-            radii,
+            sizes,
             scale=run.material.prepared.index.label_scale,
             draws=Draws(run.files.noisy_predictions(name, part), identity),
             attack_steps=attack_steps,
