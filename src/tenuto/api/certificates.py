@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -45,10 +46,12 @@ class Certificates(Displayed):
             ``attacked`` is the smoothed prediction under it; the true value is between ``attacked_low`` and
             ``attacked_high`` with probability 0.9999.
         remarks: What limits the rows, a sentence each.
+        files: Of a run: the file of rows of every sigma. Rows of other radii may be in it, too.
     """
 
     rows: pd.DataFrame
     remarks: tuple[str, ...] = ()
+    files: tuple[Path, ...] = ()
 
     @property
     def summary(self) -> pd.DataFrame:
@@ -145,7 +148,10 @@ def certify_run(run: Run, part: str, request: Request) -> Certificates:
             request.attack_steps,
             advance,
         )
-    return Certificates(rows, _remarks(rows, request.smoothings))
+    files = tuple(
+        certifying.rows_file(run, smoothing, part, request.attack_steps) for smoothing in request.smoothings
+    )
+    return Certificates(rows, _remarks(rows, request.smoothings), files)
 
 
 def certify_inputs(

@@ -42,6 +42,10 @@ def certify(
     clips_together: Annotated[
         bool, typer.Option("--clips-together", help="With that confidence they hold for all clips at once.")
     ] = False,
+    unclipped: Annotated[
+        bool,
+        typer.Option("--no-clip-to-scale", help="Do not clip noisy predictions to the rating scale."),
+    ] = False,
     attack_steps: Annotated[
         int,
         typer.Option(
@@ -92,6 +96,7 @@ def certify(
         draws=draws,
         confidence=confidence,
         clips_together=clips_together,
+        clip_to_scale=not unclipped,
         seed=seed,
         precision=precision.value,
     )
@@ -99,6 +104,8 @@ def certify(
         notes.print(remark)
     if as_json:
         lines = certificates.summary.to_dict("records")
-        common.print_json({"run": opened.name, "split": split.value, "certificates": lines})
+        files = [str(path) for path in certificates.files]
+        common.print_json({"run": opened.name, "split": split.value, "certificates": lines, "files": files})
         return
     out.print(certificate_table(certificates.summary, f"{opened.name}, {split.value}"))
+    common.print_paths(certificates.files)

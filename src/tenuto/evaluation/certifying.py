@@ -172,6 +172,16 @@ def _under_attack(predictions: Values) -> dict[str, Values]:
     return dict(zip(ATTACKED, (np.median(predictions, axis=0), low, high), strict=True))
 
 
+def rows_file(run: Run, smoothing: Smoothing, part: str = "test", attack_steps: int = 0) -> Path:
+    """Where `certify` writes the rows of one smoothing."""
+    return run.files.certificates(_name(run, smoothing, attack_steps), part)
+
+
+def _name(run: Run, smoothing: Smoothing, attack_steps: int = 0) -> str:
+    name = smoothing.name(run.recogniser.inputs.name)
+    return f"{name}-attack-{attack_steps}" if attack_steps else name
+
+
 @repeatable
 def certify(
     run: Run,
@@ -209,9 +219,8 @@ def certify(
     chosen = batch if clips is None else batch.take(torch.arange(min(clips, len(batch))))
     checkpoint, tables = origin_of(run)["checkpoint"], []
     for smoothing, sizes in zip(smoothings, radii, strict=True):
-        name = smoothing.name(run.recogniser.inputs.name)
+        name, with_attack = _name(run, smoothing), _name(run, smoothing, attack_steps)
         identity = {"checkpoint": checkpoint, "unit": run.recogniser.inputs.unit, "noise": NOISE}
-        with_attack = f"{name}-attack-{attack_steps}"
         rows = certify_clips(
             model,
             chosen,
@@ -238,7 +247,7 @@ def certify(
             unit=run.recogniser.inputs.unit,
             checkpoint=checkpoint,
         )
-        path = run.files.certificates(with_attack if attack_steps else name, part)
+        path = rows_file(run, smoothing, part, attack_steps)
         write_csv(path, with_other_sizes(path, table))
         tables.append(table)
     return pd.concat(tables, ignore_index=True)
