@@ -17,7 +17,9 @@ from tenuto.devices import arithmetic
 from tenuto.evaluation import records, robustness
 from tenuto.evaluation.runs import open_run
 from tenuto.files import read_safetensors
+from tenuto.models import build
 from tenuto.training import loop
+from tenuto.training.averaging import Average
 from tests import elsewhere, small_runs
 from tests.small_runs import EVERYTHING, numbers
 
@@ -93,6 +95,19 @@ def test_training_there_goes_on_and_gives_the_same_run(prepared, here, lent, tmp
             loop.train(EVERYTHING, prepared, tmp_path, device=elsewhere.NAME, progress=end)
         run = loop.train(EVERYTHING, prepared, tmp_path, device=elsewhere.NAME)
     assert numbers(run) == numbers(here)
+
+
+def test_averaging_weights_never_waits():
+    average, network = (build("a2m2e", width=0.0625) for _ in range(2))
+    near, far = Average(average, 0.9), Average(average, 0.9)
+    near.update(network, [])
+    with elsewhere.installed() as waits:
+        far, network = far.to(elsewhere.NAME), network.to(elsewhere.NAME)
+        waits.clear()
+        far.update(network, [])
+        assert waits == []
+        same = zip(near.network.parameters(), far.network.parameters(), strict=True)
+        assert all(torch.equal(here, there.cpu()) for here, there in same)
 
 
 def test_a_training_step_never_waits(prepared):

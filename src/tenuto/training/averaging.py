@@ -39,9 +39,10 @@ class Average(nn.Module):
         """Take in the weights after an update of ``network`` that was made on ``inputs``, each (clips, 1, 313, 149)."""
         self.updates += 1
         decay = (self.updates / (self.updates + WARM_UP)).clamp(max=self.decay)
-        new = float(1 - decay)  # weights may be of any type, on any device
+        new = 1 - decay
         for mean, value in zip(self.network.parameters(), network.parameters(), strict=True):
-            mean.lerp_(value, new)
+            # Reading a number makes the host wait for a GPU; only weights of another type need it.
+            mean.lerp_(value, new if mean.dtype == new.dtype else float(new))
         norms = [part for part in self.network.modules() if isinstance(part, _BatchNorm)]
         for own, other in zip(self.network.modules(), network.modules(), strict=True):
             if own not in norms:  # whatever else a network keeps
