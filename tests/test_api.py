@@ -242,6 +242,8 @@ def test_a_prediction_is_attributed_and_its_attribution_attacked(run, folder, tm
     assert printed["found"] == result.found
     assert printed["moved"] == result.moved.table
     text = command("attribute", folder, clip, "--method", "occlusion", "--plot", picture)
+    coarse = json.loads(command("attribute", folder, clip, "--segments", 4, 2, "--json"))
+    assert len(coarse["segments"]) == 4 * 2
     assert "by occlusion" in text
     assert picture.stat().st_size > 1000
 

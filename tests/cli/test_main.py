@@ -83,6 +83,13 @@ def test_help_names_every_option_in_full_in_80_columns(tenuto, path):
     assert [name for name in options if name.startswith("--") and name not in shown] == []
 
 
+@pytest.mark.parametrize("path", COMMANDS, ids=" ".join)
+def test_the_help_of_an_option_names_what_is_given(path):
+    helps = [getattr(option, "help", None) or "" for option in COMMANDS[path].params]
+    unnamed = ("Of ", "With which", "With that", "The same", "The first so", "Which ")
+    assert [text for text in helps if text.startswith(unnamed)] == []
+
+
 def test_without_a_command_the_help_is_shown(tenuto):
     assert "import-reference" in tenuto().output
 

@@ -53,11 +53,23 @@ def attribute(
     ] = None,
     bands: Annotated[
         tuple[float, float] | None,
-        typer.Option(metavar="LOW HIGH", help="The same for frequencies, in Hz.", show_default=False),
+        typer.Option(
+            metavar="LOW HIGH",
+            help="With --epsilon: also attack the emotion at these frequencies alone, in Hz.",
+            show_default=False,
+        ),
     ] = None,
-    steps: Annotated[int, typer.Option(min=1, help="Of each attack.")] = 30,
+    segments: Annotated[
+        tuple[int, int] | None,
+        typer.Option(
+            metavar="TIME FREQUENCY",
+            help="Number of segments of time and of frequency.",
+            show_default="10 8",
+        ),
+    ] = None,
+    steps: Annotated[int, typer.Option(min=1, help="Number of steps of each attack.")] = 30,
     seed: Annotated[
-        int, typer.Option(min=0, help="Of the attacks, and of the noise they are compared with.")
+        int, typer.Option(min=0, help="Seed of the attacks, and of the noise they are compared with.")
     ] = 0,
     plot: Annotated[Path | None, typer.Option(help="Also draw it: FILE.png or FILE.pdf.")] = None,
     root: common.RunRoot = None,
@@ -72,6 +84,7 @@ def attribute(
     """
     from tenuto import api
     from tenuto.attacks import L2, Linf, Region
+    from tenuto.evaluation.attribution import SEGMENTS
     from tenuto.reporting.figures.attribution import attribution_figure
     from tenuto.reporting.figures.style import check_ending, write_figure
 
@@ -83,8 +96,11 @@ def attribute(
         )
     budget = None if epsilon is None else (Linf if norm is NormName.linf else L2)(epsilon)
     region = None if seconds is None and bands is None else Region(seconds=seconds, bands=bands)
+    parts = SEGMENTS if segments is None else segments
     opened = api.open_run(run, root, data=data, trust=trust, cache=cache, progress=common.TERMINAL)
-    result = opened.attribute(clip, emotion, method.value, budget, region, steps=steps, seed=seed)
+    result = opened.attribute(
+        clip, emotion, method.value, budget, region, segments=parts, steps=steps, seed=seed
+    )
     if as_json:
         common.print_json(_described(result))
     else:

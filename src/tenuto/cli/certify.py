@@ -37,10 +37,10 @@ def certify(
         list[float] | None,
         typer.Option("--db", help="Size in dB below each clip, for waveforms; may be repeated."),
     ] = None,
-    draws: Annotated[int, typer.Option(help="Noisy predictions of every clip.")] = 1000,
-    confidence: Annotated[float, typer.Option(help="With which the bounds of a clip hold.")] = 0.95,
+    draws: Annotated[int, typer.Option(help="Number of noisy predictions of every clip.")] = 1000,
+    confidence: Annotated[float, typer.Option(help="Confidence level of each clip's bounds.")] = 0.95,
     clips_together: Annotated[
-        bool, typer.Option("--clips-together", help="With that confidence they hold for all clips at once.")
+        bool, typer.Option("--clips-together", help="Apply the confidence level jointly to all clips.")
     ] = False,
     unclipped: Annotated[
         bool,
@@ -50,22 +50,23 @@ def certify(
         int,
         typer.Option(
             min=0,
-            help="Also attack the smoothed model at every radius, in so many steps of eight gradients.",
+            help="Number of steps (eight gradients each) of an attack on the smoothed model, at every radius.",
             show_default="no attack",
         ),
     ] = 0,
     domain: common.Domain = None,
     clips: Annotated[
-        int | None, typer.Option(min=1, help="The first so many clips.", show_default="all")
+        int | None, typer.Option(min=1, help="Use only the first N clips.", show_default="all")
     ] = None,
     batch_size: Annotated[
-        int | None, typer.Option(min=1, help="Noisy inputs evaluated together.", show_default="6; GPU: 64")
+        int | None,
+        typer.Option(min=1, help="Number of noisy inputs evaluated together.", show_default="6; GPU: 64"),
     ] = None,
     split: common.Part = common.PartName.test,
-    seed: Annotated[int, typer.Option(help="Of the noise.")] = 0,
+    seed: Annotated[int, typer.Option(help="Seed of the noise.")] = 0,
     precision: Annotated[
         Precision,
-        typer.Option(metavar="NAME", help="Of the certified network: float32 or bfloat16."),
+        typer.Option(metavar="NAME", help="Precision of the certified network: float32 or bfloat16."),
     ] = Precision.float32,
     cache: common.Cache = None,
     device: common.Device = "cpu",

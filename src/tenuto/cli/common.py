@@ -172,7 +172,7 @@ Decibels = Annotated[
     float | None,
     typer.Option(
         "--db",
-        help="The same in dB, of a signal-to-noise ratio or a noise-to-mask ratio.",
+        help="Budget in dB: a signal-to-noise ratio or a noise-to-mask ratio.",
         show_default=False,
     ),
 ]

@@ -27,7 +27,9 @@ def evaluate(
     front_end: Annotated[
         str | None,
         typer.Option(
-            metavar="FUNCTION", help="The same for its front end.", show_default="where it was adopted"
+            metavar="FUNCTION",
+            help="Where the front end of an adopted run is now; remembered.",
+            show_default="where it was adopted",
         ),
     ] = None,
     cache: common.Cache = None,

@@ -33,7 +33,7 @@ def leakage(
         ),
     ] = None,
     split: common.Part = common.PartName.test,
-    seed: Annotated[int, typer.Option(min=0, help="Of the bootstrap.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the bootstrap.")] = 0,
     cache: common.Cache = None,
     as_json: common.AsJson = False,
 ) -> None:

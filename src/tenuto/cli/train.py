@@ -65,7 +65,10 @@ def train(
         int | None, setting_option(help="Maximum number of epochs.", show_default="199")
     ] = None,
     patience: Annotated[
-        int | None, setting_option(help="Epochs without improvement.", show_default="50")
+        int | None,
+        setting_option(
+            help="Number of epochs without improvement after which training ends.", show_default="50"
+        ),
     ] = None,
     batch_size: Annotated[int | None, setting_option(help="Clips per update.", show_default="8")] = None,
     width: Annotated[float | None, setting_option(help="Factor on the channels.", show_default="1.0")] = None,
@@ -198,7 +201,7 @@ def _correlation(row: dict[str, Any]) -> float:
 
 def import_reference(
     state: Annotated[Path, typer.Argument(help="Released-style .pt file of weights.")],
-    system: Annotated[str, typer.Option(help="Which system it is.")],
+    system: Annotated[str, typer.Option(help="System of the weights.")],
     seed: Annotated[int, typer.Option(help="Seed it was trained with, for the run's name.")],
     runs: common.Runs = Path("runs"),
 ) -> None:

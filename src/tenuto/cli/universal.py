@@ -34,7 +34,7 @@ def universal(
         str, typer.Option("--objective", help="What is increased on average, as in `tenuto attack`.")
     ] = "squared-error",
     epochs: Annotated[int, typer.Option(min=1, help="Passes over the training clips.")] = 5,
-    seed: Annotated[int, typer.Option(min=0, help="Of the order of the clips and of the noise.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the order of the clips and of the noise.")] = 0,
     shifts: Annotated[
         list[float] | None,
         typer.Option(
@@ -48,7 +48,7 @@ def universal(
         typer.Option(metavar="PART", help=f"Judged on this part of the split: {', '.join(common.PartName)}."),
     ] = common.PartName.test,
     precision: Annotated[
-        Precision, typer.Option(metavar="NAME", help="Of the search: float32 or bfloat16.")
+        Precision, typer.Option(metavar="NAME", help="Precision of the search: float32 or bfloat16.")
     ] = Precision.float32,
     folder: Annotated[
         Path | None,
