@@ -143,6 +143,13 @@ class Squashed(Linear):
         return 0.05 + 0.01 * torch.tanh(super().forward(inputs) - 0.5)
 
 
+class FarOff(Linear):
+    """Three units above the labels, whatever it hears: its clean error is many times that of the constant."""
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        return 3 + 1e-3 * torch.tanh(super().forward(inputs))
+
+
 class TwoSided(Linear):
     """A gentle slope one way, and behind a dip a steep one the other way: a single climb takes the gentle one."""
 

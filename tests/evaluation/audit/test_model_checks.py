@@ -84,6 +84,25 @@ def test_a_model_that_hardly_moves_does_not_pass_the_constant():
     assert examined(planted.Squashed())["unbounded"].verdict is FAIL
 
 
+@pytest.mark.parametrize("model", [planted.FarOff(), planted.Masked()])
+def test_a_large_clean_error_is_not_taken_for_the_work_of_the_attack(model):
+    result = examined(model)["unbounded"]
+    assert result.verdict is FAIL
+    assert result.value < 0.1
+    assert "raises the MAE from" in result.sentence
+
+
+def test_a_model_with_a_large_clean_error_that_the_attack_moves_passes():
+    far = planted.Linear()
+    with torch.no_grad():
+        far.layer.bias.fill_(3)
+    assert examined(far)["unbounded"].verdict is PASS
+
+
+def test_random_search_that_moves_nothing_is_a_warning_whatever_the_clean_error():
+    assert without_gradient(planted.FarOff())[0]["unbounded"].verdict is WARN
+
+
 def test_another_gradient_than_the_function_s_is_found():
     result = examination.finite_differences(subject(planted.Surrogate()))
     assert result.verdict is FAIL
