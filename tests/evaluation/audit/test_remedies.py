@@ -1,11 +1,23 @@
 """The remedies of failed checks find what the audited attack missed, and say what they found."""
 
 import dataclasses
+from typing import Any
 
 import pytest
 import torch
 
-from tenuto.attacks import L2, PGD, SNR, AbsoluteError, Amplitude, Linf, Masked
+from tenuto.attacks import (
+    L2,
+    PGD,
+    SNR,
+    AbsoluteError,
+    Amplitude,
+    Axes,
+    Linf,
+    Masked,
+    Region,
+    Transformations,
+)
 from tenuto.evaluation.audit import CHECKS
 from tenuto.evaluation.audit.examination import STAND_IN, examine, random_search
 from tenuto.evaluation.audit.findings import judged
@@ -96,6 +108,54 @@ def test_without_a_gradient_random_search_is_the_audited_attack(model):
         "01 Square",
         "02 Square",
     ]
+
+
+# The planted clips as spectrograms of five frames and four bands.
+PART = Region(seconds=(0, 2))
+AXES = Axes(1.0, (100.0, 200.0, 300.0, 400.0))
+
+
+def within_part(model=None, attack=WIDE, sibling=None):
+    """A rerun of all remedies of an attack on two frames."""
+    one = dataclasses.replace(subject(model, sibling), axes=AXES)
+    return rerun(one, Search(dataclasses.replace(attack, region=PART)), failing("unbounded", "transfer"))
+
+
+def test_remedies_of_an_attack_on_a_region_stay_in_it_and_find_no_more_on_a_linear_model():
+    results = within_part(sibling=planted.Linear())
+    assert {"sibling", "smoothed copy", "random search"} < {one.remedy for one in results}
+    assert max(one.change for one in results) < 0.01
+    assert all(f"region={PART!r}" in text for one in results for text in one.rows["settings"])
+
+
+def test_random_search_in_place_of_an_attack_without_gradient_stays_in_its_region():
+    results = within_part(planted.NotFinite())
+    assert all(f"region={PART!r}" in text for one in results for text in one.rows["settings"])
+
+
+@pytest.mark.parametrize("remedy", ["sibling", "smoothed copy", "random search", "expectation over draws"])
+def test_remedies_keep_precision_and_transformations(remedy):
+    own = Transformations(draws=3, seed=4)
+    audited = dataclasses.replace(STAND_IN, precision="bfloat16", transformations=own)
+    attacks: list[Any] = list(REMEDIES[remedy](subject(sibling=planted.Linear()), Search(audited)))
+    draws = 8 if remedy == "expectation over draws" else 3
+    assert attacks
+    assert {(one.precision, one.transformations) for one in attacks} == {
+        ("bfloat16", Transformations(draws=draws, seed=4))
+    }
+
+
+def test_an_average_over_more_draws_than_the_remedy_has_is_not_shortened():
+    audited = dataclasses.replace(STAND_IN, transformations=Transformations(draws=20))
+    attack: Any = REMEDIES["expectation over draws"](subject(), Search(audited))[0]
+    assert attack.transformations.draws == 20
+
+
+def test_more_steps_go_on_where_the_audited_attack_stopped():
+    early = PGD(Linf(1.0), objective=AbsoluteError(), step_size=0.1, stop_at=0.8)
+    (more, *_) = rerun(subject(), Search(early), failing("incomplete-optimisation"))
+    assert more.change > 0.1
+    assert "stop_at" not in more.attack
 
 
 def test_a_sound_model_needs_no_remedy():

@@ -116,12 +116,12 @@ def stand_in(subject: Subject) -> Attack:
     return random_search(subject.budget)
 
 
-def random_search(budget: Budget, tries: int = QUERIES) -> Attack:
-    """`Square`, or the best of as many draws of noise inside a budget that it cannot search."""
+def random_search(budget: Budget, tries: int = QUERIES, **settings: Any) -> Attack:
+    """`Square`, or the best of as many draws of noise inside a budget that it cannot search; both have ``settings``."""
     objective = AbsoluteError()
     if isinstance(budget, Linf | Euclidean):
-        return Square(budget=budget, objective=objective, queries=tries)
-    return Noise(budget=budget, objective=objective, draws=tries)
+        return Square(budget=budget, objective=objective, queries=tries, **settings)
+    return Noise(budget=budget, objective=objective, draws=tries, **settings)
 
 
 def attacks(subject: Subject) -> dict[str, Attack]:

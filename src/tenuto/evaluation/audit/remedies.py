@@ -68,19 +68,40 @@ class Smoothed:
         return total / DRAWS
 
 
+def _settings(search: Search) -> dict[str, Any]:
+    """Settings that limit what the audited attack may do: an attack in its place keeps them.
+
+    Without them its error would be that of another threat model, and no rise over the audited one.
+    """
+    names = ("region", "transformations", "precision")
+    return {name: getattr(search.attack, name) for name in names if hasattr(search.attack, name)}
+
+
+def _changed(search: Search, **settings: Any) -> Attack:
+    """The audited attack with other settings.
+
+    It does not stop early: a longer search that ends at the same ``stop_at`` would find no more, and another objective
+    has another unit.
+    """
+    if any(field.name == "stop_at" for field in dataclasses.fields(search.attack)):
+        settings["stop_at"] = None
+    attack: Attack = dataclasses.replace(search.attack, **settings)
+    return attack
+
+
 def _longer(subject: Subject, search: Search) -> list[Attack]:
     """More and more steps, or tries of a random search."""
     tries = next((name for name in ("steps", "queries", "draws") if hasattr(search.attack, name)), None)
     if tries is None:
         return []
     length = max(getattr(search.attack, tries), 1)
-    return [dataclasses.replace(search.attack, **{tries: times * length}) for times in TIMES]
+    return [_changed(search, **{tries: times * length}) for times in TIMES]
 
 
 def _restarts(subject: Subject, search: Search) -> list[Attack]:
     if not hasattr(search.attack, "restarts"):
         return []
-    return [dataclasses.replace(search.attack, restarts=max(RESTARTS, 2 * search.attack.restarts))]
+    return [_changed(search, restarts=max(RESTARTS, 2 * search.attack.restarts))]
 
 
 def _losses(subject: Subject, search: Search) -> list[Attack]:
@@ -90,15 +111,16 @@ def _losses(subject: Subject, search: Search) -> list[Attack]:
     each = EachEmotion().each(subject.labels.shape[1])
     objectives = (AbsoluteError(), SquaredError(), SquaredError(against="clean"), *each)
     return [
-        dataclasses.replace(search.attack, objective=objective)
+        _changed(search, objective=objective)
         for objective in objectives
         if repr(objective) != repr(search.attack.objective)
     ]
 
 
 def _expectation(subject: Subject, search: Search) -> list[Attack]:
-    """The mean gradient over the randomness of the model."""
-    return [dataclasses.replace(search.attack, transformations=Transformations(draws=DRAWS))]
+    """The mean gradient over the randomness of the model, with the transformations of the audited attack."""
+    own = _settings(search).get("transformations") or Transformations(draws=1)
+    return [_changed(search, transformations=dataclasses.replace(own, draws=max(DRAWS, own.draws)))]
 
 
 def _smoothed(subject: Subject, search: Search) -> list[Attack]:
@@ -118,12 +140,13 @@ def _sibling(subject: Subject, search: Search) -> list[Attack]:
 
 def _transfer(search: Search, source: Any, name: str) -> Attack:
     budget, objective = search.attack.budget, search.attack.objective
-    return Transfer(budget=budget, objective=objective, source=source, name=name)
+    return Transfer(budget=budget, objective=objective, source=source, name=name, **_settings(search))
 
 
 def _queries(subject: Subject, search: Search) -> list[Attack]:
     """Random search, which needs no gradient."""
-    return [random_search(search.attack.budget, times * QUERIES) for times in TIMES]
+    budget, settings = search.attack.budget, _settings(search)
+    return [random_search(budget, times * QUERIES, **settings) for times in TIMES]
 
 
 REMEDIES: dict[str, Callable[[Subject, Search], list[Attack]]] = {
@@ -235,7 +258,8 @@ def rerun(
             trial.begin(search)
         except AttackError:  # no gradient, or none that is finite
             subject = trial.subject = dataclasses.replace(subject, has_gradient=False)
-            search = Search(random_search(search.attack.budget), instead="the model has no finite gradient")
+            instead = random_search(search.attack.budget, **_settings(search))
+            search = Search(instead, instead="the model has no finite gradient")
             trial.begin(search)
         results = [
             trial.carry_out(
