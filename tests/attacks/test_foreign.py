@@ -161,6 +161,46 @@ def test_its_description_has_all_but_the_function():
         from_dict(description)
 
 
+# Traces
+
+
+def wandering(model, inputs, labels):
+    """Evaluates half the budget, all of it, and beyond it, and returns a tenth of it."""
+    ahead = inputs.clone().requires_grad_()
+    (gradient,) = torch.autograd.grad(model.objective(ahead).sum(), ahead)
+    way = model.budget.epsilon * gradient.sign()
+    model(torch.cat([inputs + 0.5 * way, inputs + way]))
+    model(inputs + 3 * way)
+    return inputs + 0.1 * way
+
+
+def test_a_trace_has_the_points_of_a_function_that_it_may_return():
+    result = Foreign(Linf(0.1), call=wandering, objective=UP)(MODEL, INPUTS, LABELS, trace=True)
+    assert (result.trace.step[-1] == 4).all()
+    gain = result.trace.best[-1] - result.trace.loss[0]
+    assert gain.tolist() == pytest.approx([0.1 * DUAL[Linf]] * 4)
+    for clip, points in result.trace.frame().groupby("clip"):
+        assert points["size"].tolist() == pytest.approx([0, 0, 0.05, 0.1, 0.01]), clip
+
+
+def test_a_trace_has_no_point_outside_of_the_valid_range():
+    # All entries are below the range, so that they may rise and not fall; these steps do both.
+    result = Foreign(Linf(0.1), call=wandering, objective=UP)(
+        MODEL, INPUTS, LABELS, valid_range=(100.0, 200.0), trace=True
+    )
+    assert (result.trace.step[-1] == 2).all()
+
+
+def test_a_trace_takes_points_inside_of_torch_func():
+    def climb(model, inputs, labels):
+        gradient = torch.func.grad(lambda points: model.objective(points).sum())(inputs)
+        return inputs + model.budget.epsilon * gradient.sign()
+
+    result = Foreign(Linf(0.1), call=climb, objective=UP)(MODEL, INPUTS, LABELS, trace=True)
+    assert (result.trace.step[-1] == 2).all()
+    assert (result.trace.best[-1] - result.trace.loss[0]).tolist() == pytest.approx([0.1 * DUAL[Linf]] * 4)
+
+
 # Other packages
 
 

@@ -41,6 +41,7 @@ class AttackedModel(nn.Module):
         self.goal = clean if math.isinf(search.task.stop_at) else search.task.stop_at
         self.forward_passes = self.gradient_passes = 0
         self._search, self._row = search, row
+        self._noted: list[list[Any]] = []
         # Other packages take the device of a model from its weights.
         self.place = nn.Parameter(torch.zeros((), device=search.inputs.device), requires_grad=False)
 
@@ -57,8 +58,41 @@ class AttackedModel(nn.Module):
         rows = self._row.expand(len(points))
         self.forward_passes += len(points)
         targets = self._search.task.examples.targets[rows]
-        outputs = self._search.evaluate(points.to(self._search.inputs), targets)
-        return outputs.emotions, self._search.judge(outputs, rows)
+        points = points.to(self._search.inputs)
+        outputs = self._search.evaluate(points, targets)
+        values = self._search.judge(outputs, rows)
+        self._note(points.detach(), values, outputs.emotions)
+        return outputs.emotions, values
+
+    def _note(self, points: Tensor, values: Tensor, emotions: Tensor) -> None:
+        """Keep what the trace says of points (k, ...), but for those that the attack may not return."""
+        task, inputs = self._search.task, self._search.inputs[self._row]
+        # With transformations the trace holds means over draws, which these values are not.
+        if task.recorder is None or task.transformations is not None or points.shape[1:] != inputs.shape[1:]:
+            return
+        for point, value, predicted in zip(points, values, emotions, strict=True):
+            delta = point[None] - inputs
+            if self._is_allowed(delta):
+                numbers = (value[None], self.budget.size(delta), predicted[None])
+                self._noted.append([one.tolist() for one in numbers])
+
+    def record(self) -> None:
+        """Add the points that were noted to the trace.
+
+        This happens after the search: inside of `torch.func.grad` tensors have no memory of their own.
+        """
+        for numbers in self._noted:
+            assert self._search.task.recorder is not None
+            self._search.task.recorder.add(
+                self._row, *(torch.tensor(one, dtype=torch.float64) for one in numbers)
+            )
+
+    def _is_allowed(self, delta: Tensor) -> bool:
+        """Whether a perturbation (1, ...) is, up to rounding, in the budget, the region and the valid range."""
+        inputs, budget = self._search.inputs[self._row], self.budget
+        rounding = torch.finfo(inputs.dtype).eps * (inputs.abs() + delta.abs())
+        excess = budget.size(self._search.allowed(delta, self._row) - delta)
+        return bool(excess <= budget.size(rounding) + TOLERANCE * budget.epsilon)
 
     def _counting(self, values: Tensor) -> Tensor:
         """Values (k, ...) whose gradient is counted where it is computed."""
@@ -156,6 +190,7 @@ class Foreign(BoundedAttack):
             )
         search.forwards[place] += model.forward_passes
         search.gradients[place] += model.gradient_passes
+        model.record()
         search.tick(row)
         return returned.detach().to(inputs) - inputs
 

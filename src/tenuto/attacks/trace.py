@@ -33,6 +33,7 @@ class Trace:
 
     Point 0 is the unperturbed input. Where an example ended earlier than others, its last point is repeated; `frame`
     has every point once. A long search has at most `MOST_POINTS` + 1 points, evenly spaced, and its last evaluation.
+    `Foreign` attacks have points only where they may return them, `Transfer` only its result.
 
     Attributes:
         names: n names of the examples.

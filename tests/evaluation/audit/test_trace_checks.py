@@ -7,7 +7,17 @@ import pandas as pd
 import pytest
 import torch
 
-from tenuto.attacks import APGD, PGD, AbsoluteError, Linf, Minimal, ReleasedAttack, Transformations
+from tenuto.attacks import (
+    APGD,
+    PGD,
+    AbsoluteError,
+    Foreign,
+    Linf,
+    Minimal,
+    ReleasedAttack,
+    Transfer,
+    Transformations,
+)
 from tenuto.errors import FileError
 from tenuto.evaluation.audit import examination
 from tenuto.evaluation.audit.findings import Verdict
@@ -88,6 +98,49 @@ def test_a_search_in_place_of_that_of_the_rows_is_named_so():
 def test_an_average_over_draws_is_not_compared_with_its_search():
     attack = PGD(Linf(0.1), objective=MAE, transformations=Transformations(draws=2))
     assert searched(attack, "silent-success").verdict is NOT_RECORDED
+
+
+def silent(attack, model=None):
+    """The finding of silent-success on the trace of an attack that the audit does not repeat."""
+    result = subject(model).attacked(attack, lambda done: None, trace=True)
+    returned = pd.DataFrame({"loss": result.loss, "converged": result.converged}, index=result.trace.names)
+    return FINDERS["silent-success"](SearchPath.of(attack, result.trace.frame(), returned))
+
+
+@pytest.mark.parametrize(("share", "verdict"), [(1.0, PASS), (0.95, WARN), (0.5, FAIL)])
+def test_a_function_that_returns_less_than_it_found_is_found(share, verdict):
+    def climb(model, inputs, labels):
+        points = inputs.clone().requires_grad_()
+        (gradient,) = torch.autograd.grad(model.objective(points).sum(), points)
+        way = model.budget.epsilon * gradient.sign()
+        model(inputs + way)
+        model(inputs + 2 * way)  # outside of the budget, so nothing that could be returned
+        return inputs + share * way
+
+    result = silent(Foreign(Linf(0.1), call=climb, objective=MAE))
+    assert result.verdict is verdict
+    assert result.value == pytest.approx(1 - share, abs=0.01)
+
+
+@pytest.mark.parametrize(("stop_at", "verdict"), [(0.6, PASS), (None, FAIL)])
+def test_what_is_found_beyond_the_value_where_an_attack_stops_is_not_missed(stop_at, verdict):
+    trace = pd.DataFrame({"clip": "a", "step": range(20), "best": np.linspace(0.5, 0.7, 20)})
+    trace["loss"] = trace["best"]
+    returned = pd.DataFrame({"loss": [0.61], "converged": [True]}, index=["a"])
+    attack = PGD(Linf(1.0), objective=MAE, stop_at=stop_at)
+    assert FINDERS["silent-success"](SearchPath.of(attack, trace, returned)).verdict is verdict
+
+
+def test_a_search_that_the_trace_does_not_show_is_not_judged():
+    def hidden(model, inputs, labels):
+        return inputs + 0.1 * planted.Linear().layer.weight.sum(dim=0).sign().reshape(inputs.shape)
+
+    foreign = silent(Foreign(Linf(0.1), call=hidden, objective=MAE))
+    assert foreign.verdict is NOT_RECORDED
+    assert "with the model that it is given" in foreign.sentence
+    transfer = silent(Transfer(Linf(0.1), source=planted.Linear(), objective=MAE, steps=5))
+    assert transfer.verdict is NOT_RECORDED
+    assert "searches on another model" in transfer.sentence
 
 
 def test_a_search_that_still_rises_at_its_end_is_found():

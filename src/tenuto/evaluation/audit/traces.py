@@ -91,11 +91,22 @@ def _start_of_best(points: pd.DataFrame, length: int | None) -> tuple[int, float
     return int(steps), float(reached)
 
 
+def _hidden_search(path: SearchPath) -> str:
+    """Why a trace does not show what an attack found, in words that follow its name; empty where it does."""
+    if path.attack.is_averaged:
+        return "is judged on other draws than those of its search"
+    if path.attack.access == "transfer":
+        return "searches on another model, and evaluates its result alone on this one"
+    if path.attack.access == "foreign" and not (path.clips["steps"] > 1).any():
+        return "evaluates no point but its result, inside its budget, with the model that it is given"
+    return ""
+
+
 def silent_success(path: SearchPath) -> Finding:
     """Compare the best step of a search with what the attack returned, or whether both reach the goal of the attack."""
     name, clips, text = "silent-success", path.clips, repr(path.attack)
-    if path.attack.is_averaged:
-        return not_recorded(name, f"{text} is judged on other draws than those of its search.")
+    if reason := _hidden_search(path):
+        return not_recorded(name, f"{text} {reason}.")
     if missing := int(clips["returned"].isna().sum()):
         return not_recorded(name, f"{missing} of {len(clips)} clips of the trace have no row with a loss.")
     goal = getattr(path.attack, "goal", None)
@@ -111,7 +122,9 @@ def silent_success(path: SearchPath) -> Finding:
             f"{silent} of them.",
             fail=silent > 0,
         )
-    lost = float((clips["best"] - clips["returned"]).clip(lower=0).sum())
+    # An attack that stops at a value need not return more than that.
+    stop_at = getattr(path.attack, "stop_at", None)
+    lost = float((clips["best"].clip(upper=stop_at) - clips["returned"]).clip(lower=0).sum())
     rounding = ROUNDING * float(clips["first"].abs().sum())
     if not path.gain > rounding:
         if lost <= rounding:
