@@ -100,6 +100,17 @@ def test_an_average_over_draws_is_not_compared_with_its_search():
     assert searched(attack, "silent-success").verdict is NOT_RECORDED
 
 
+def test_losses_in_bfloat16_are_not_compared_with_the_result_in_float32():
+    torch.manual_seed(0)
+    layers = torch.nn.Linear(20, 64), torch.nn.ReLU(), torch.nn.Linear(64, 2), torch.nn.Sigmoid()
+    model = torch.nn.Sequential(torch.nn.Flatten(), *layers)
+    exact = PGD(Linf(0.002), objective=MAE, steps=20)
+    assert silent(exact, model).verdict is PASS
+    result = silent(dataclasses.replace(exact, precision="bfloat16"), model)
+    assert result.verdict is NOT_RECORDED
+    assert "rounds losses to bfloat16" in result.sentence
+
+
 def silent(attack, model=None):
     """The finding of silent-success on the trace of an attack that the audit does not repeat."""
     result = subject(model).attacked(attack, lambda done: None, trace=True)

@@ -95,6 +95,8 @@ def _hidden_search(path: SearchPath) -> str:
     """Why a trace does not show what an attack found, in words that follow its name; empty where it does."""
     if path.attack.is_averaged:
         return "is judged on other draws than those of its search"
+    if getattr(path.attack, "precision", "float32") != "float32":
+        return "is judged in float32, and its search rounds losses to bfloat16"
     if path.attack.access == "transfer":
         return "searches on another model, and evaluates its result alone on this one"
     if path.attack.access == "foreign" and not (path.clips["steps"] > 1).any():
