@@ -161,6 +161,114 @@ def test_its_description_has_all_but_the_function():
         from_dict(description)
 
 
+# What a function changes
+
+
+class Dropping(torch.nn.Module):
+    """A linear model, of which dropout leaves half in training mode, and which counts its passes in a buffer."""
+
+    def __init__(self):
+        super().__init__()
+        self.layer = torch.nn.Linear(20, 1).double()
+        self.dropout = torch.nn.Dropout(0.5)
+        self.register_buffer("passes", torch.zeros((), dtype=torch.int64))
+
+    def forward(self, inputs):
+        return self.layer(self.dropout(inputs.flatten(1)))
+
+
+def to_training(network):
+    network.train()
+
+
+def to_no_gradients(network):
+    torch.set_grad_enabled(False)
+
+
+def to_doubles(network):
+    torch.set_default_dtype(torch.float64)
+
+
+def to_another_count(network):
+    network.passes += 1
+
+
+def to_a_new_count(network):
+    network.passes = network.passes + 1
+
+
+def to_nan(network):
+    network.layer.weight.data.fill_(float("nan"))
+
+
+def to_smaller(network):
+    network.layer.weight.data.mul_(0.5)
+
+
+def to_another_layer(network):
+    network.layer.weight = torch.nn.Parameter(0.5 * network.layer.weight.detach())
+
+
+def changing(network, change):
+    """An attack that raises the prediction, and changes something before it returns."""
+
+    def call(model, inputs, labels):
+        points = step(model, inputs, labels)
+        change(network)
+        return points
+
+    return Foreign(Linf(0.1), call=call, objective=UP)
+
+
+@pytest.fixture
+def settings_of_torch():
+    yield
+    torch.set_grad_enabled(True)
+    torch.set_default_dtype(torch.float32)
+
+
+@pytest.mark.usefixtures("settings_of_torch")
+@pytest.mark.parametrize(
+    "change", [to_training, to_no_gradients, to_doubles, to_another_count, to_a_new_count]
+)
+def test_what_a_function_leaves_behind_is_gone_after_every_call(change):
+    torch.manual_seed(0)
+    network = Dropping().eval()
+    result = changing(network, change)(network, INPUTS, LABELS)
+    with torch.no_grad():
+        assert torch.equal(network(result.adversarial), result.adversarial_prediction)
+    assert (result.loss > 0).all()
+    assert not network.training
+    assert torch.is_grad_enabled()
+    assert torch.get_default_dtype() is torch.float32
+    assert network.passes == 0
+
+
+@pytest.mark.parametrize("change", [to_smaller, to_nan, to_another_layer])
+def test_a_function_that_changes_weights_is_refused(change):
+    network = Dropping().eval()
+    before = network.layer.weight.detach().clone()
+    with pytest.raises(AttackError, match=r"^call changed the weights of the model on clip 0: change a copy"):
+        changing(network, change)(network, INPUTS, LABELS)
+    assert torch.equal(network.layer.weight, before)
+
+
+@pytest.mark.usefixtures("settings_of_torch")
+def test_a_function_that_fails_leaves_nothing_behind_either():
+    network = Dropping().eval()
+    before = network.layer.weight.detach().clone()
+
+    def failing(network):
+        to_smaller(network)
+        to_doubles(network)
+        raise ValueError("as planted")
+
+    with pytest.raises(AttackError, match="as planted"):
+        changing(network, failing)(network, INPUTS, LABELS)
+    assert torch.equal(network.layer.weight, before)
+    assert torch.get_default_dtype() is torch.float32
+
+
 # Traces
 
 

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from tenuto.attacks.base import Access, Range
 from tenuto.attacks.bounded import BoundedAttack, require_epsilon
 from tenuto.attacks.budgets import L2, TOLERANCE, Budget, Linf
+from tenuto.attacks.calling import Model, left_as_found
 from tenuto.attacks.registry import ATTACKS
 from tenuto.attacks.search import Search
 from tenuto.errors import AttackError, ConfigError, TenutoError, one_line
@@ -128,7 +129,8 @@ class Foreign(BoundedAttack):
 
     The function is called for one example at a time, with the random generators seeded by the example and ``seed``. Of
     what it returns the size is measured, and a perturbation larger than the budget is refused. Its evaluations of the
-    model and its gradients are counted, and the returned prediction is made by Tenuto.
+    model and its gradients are counted, and the returned prediction is made by Tenuto. After every call the network has
+    its mode back, and a function that changed its weights is refused.
 
     Args:
         call: From an `AttackedModel`, one input (1, ...) and its label (1, emotions) to the adversarial input (1, ...);
@@ -165,23 +167,28 @@ class Foreign(BoundedAttack):
             search.values(search.first(rows, scattered=False), rows)
         if not len(rows):
             return
-        delta = torch.cat([self._perturbation(search, row) for row in rows[:, None]])
+        state = _State(search.task.evaluate.model)
+        delta = torch.cat([self._perturbation(search, row, state) for row in rows[:, None]])
         self._refuse(search, delta, rows)
         search.values(search.allowed(delta, rows), rows)
 
-    def _perturbation(self, search: Search, row: Tensor) -> Tensor:
-        """The perturbation of one example, (1, ...), as the function returns it."""
+    def _perturbation(self, search: Search, row: Tensor, state: _State) -> Tensor:
+        """The perturbation of one example, (1, ...), as the function returns it; ``state`` is that of the model."""
         inputs, place = search.inputs[row], int(row)
         model, name = AttackedModel(search, row).eval(), search.task.examples.names[place]
         seed = int(search.generators(row)[0].integers(2**32))
         try:
-            with _seeded(seed, inputs.device):
+            with _seeded(seed, inputs.device), state.kept():
                 returned = self.call(model, inputs.clone(), search.task.examples.targets[row].clone())
         except TenutoError:
             raise
         except Exception as error:
             reason = f"{type(error).__name__}: {one_line(error)}"
             raise AttackError(f"{self.name} failed on clip {name} ({reason}).") from error
+        if state.has_changed:
+            raise AttackError(
+                f"{self.name} changed the weights of the model on clip {name}: change a copy of the model instead."
+            )
         if not isinstance(returned, Tensor) or returned.shape != inputs.shape:
             shape = tuple(returned.shape) if isinstance(returned, Tensor) else type(returned).__name__
             raise AttackError(
@@ -210,6 +217,64 @@ class Foreign(BoundedAttack):
                 f"{self.name} returned perturbations larger than its budget {budget!r} (size by clip: {shown}). "
                 "Return points inside model.budget, or attack with a larger budget."
             )
+
+
+class _State:
+    """The weights and buffers of a model, which a function could change where it holds the model itself.
+
+    Args:
+        model: As for an attack; of a callable that is no ``nn.Module`` nothing is known.
+
+    Attributes:
+        has_changed: Whether weights were changed inside of a block of `kept`.
+    """
+
+    def __init__(self, model: Model) -> None:
+        self.modules = list(model.modules()) if isinstance(model, nn.Module) else []
+        self.model, self.has_changed = model, False
+        self._weights = self._tensors("parameters")
+        self._copies = [(one, one.detach().clone()) for one in (*self._weights, *self._tensors("buffers"))]
+        everything = [slots for module in self.modules for slots in (module._parameters, module._buffers)]
+        places: list[Any] = [slots for slots in everything if isinstance(slots, dict)]  # not of TorchScript
+        self._slots = [(slots, dict(slots)) for slots in places]
+
+    def _tensors(self, kind: str) -> list[Tensor]:
+        return list(getattr(self.model, kind)()) if self.modules else []
+
+    @contextlib.contextmanager
+    def kept(self) -> Iterator[None]:
+        """Give the model its state back, and the thread its gradient mode and default type, also after an error."""
+        dtype = torch.get_default_dtype()
+        try:
+            with left_as_found(self.model):
+                yield
+        finally:
+            torch.set_default_dtype(dtype)
+            self._restore()
+
+    def _restore(self) -> None:
+        weights = self._tensors("parameters")
+        self.has_changed |= [id(one) for one in weights] != [id(one) for one in self._weights]
+        for slots, before in self._slots:
+            slots.update(before)
+        for tensor, copied in self._copies:
+            if _same(tensor, copied):
+                continue
+            # A buffer may count calls, or be the statistics of a layer in training mode: that is no weight.
+            self.has_changed |= isinstance(tensor, nn.Parameter)
+            if tensor.shape == copied.shape and tensor.dtype == copied.dtype:
+                tensor.data.copy_(copied)  # others may share its memory
+            else:
+                tensor.data = copied.clone()
+
+
+def _same(tensor: Tensor, other: Tensor) -> bool:
+    """Whether two tensors have the same entries; NaN is the same as NaN."""
+    if tensor.shape != other.shape or tensor.dtype != other.dtype:
+        return False
+    return torch.equal(tensor, other) or bool(
+        ((tensor == other) | ((tensor != tensor) & (other != other))).all()
+    )
 
 
 @contextlib.contextmanager
