@@ -22,13 +22,13 @@ from tenuto.evaluation.attribution import (
     segment_table,
 )
 from tenuto.evaluation.attribution_attack import STEPS, entries_of, find_region, move_attribution
-from tenuto.evaluation.runs import Run
+from tenuto.evaluation.runs import OpenedRun
 from tenuto.models.systems import for_attack
 
 
 @repeatable
 def attribute_clip(
-    run: Run,
+    run: OpenedRun,
     clip: str,
     emotion: str | None = None,
     method: str = "integrated-gradients",

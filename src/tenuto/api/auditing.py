@@ -31,7 +31,7 @@ from tenuto.evaluation.audit import (
     sources_of,
 )
 from tenuto.evaluation.audit.remedies import Rerun
-from tenuto.evaluation.runs import Run
+from tenuto.evaluation.runs import OpenedRun
 from tenuto.files import write_json
 from tenuto.models.checkpoint import trust_run
 from tenuto.reporting import verdicts
@@ -148,7 +148,7 @@ def audit(
 
 
 def audit_run(
-    run: Run,
+    run: OpenedRun,
     siblings: Sequence[Place],
     clips: int | None,
     budget: Budget | None,

@@ -339,7 +339,7 @@ def leakage(
     run: Run | Source,
     part: str = "test",
     *,
-    black_box: runs.Run | Source | None = None,
+    black_box: runs.OpenedRun | Source | None = None,
     seed: int = 0,
     root: Source | None = None,
     cache: Source | None = None,

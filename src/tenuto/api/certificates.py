@@ -23,7 +23,7 @@ from tenuto.display import Displayed, Element
 from tenuto.errors import AttackError, ConfigError, one_line
 from tenuto.evaluation import certifying
 from tenuto.evaluation.certificates import Smoothing, draws_needed
-from tenuto.evaluation.runs import Run
+from tenuto.evaluation.runs import OpenedRun
 from tenuto.models.recogniser import Recogniser
 from tenuto.models.systems import for_attack
 
@@ -117,7 +117,7 @@ class Request:
         return clips * len(self.smoothings) * each
 
 
-def certify_run(run: Run, part: str, request: Request) -> Certificates:
+def certify_run(run: OpenedRun, part: str, request: Request) -> Certificates:
     """Certify clips of a run."""
     request.check(run.recogniser)
     if request.radii.snr_db and not run.recogniser.inputs.is_sound:

@@ -28,10 +28,10 @@ from tenuto.store.study import read_study
 
 if TYPE_CHECKING:
     from tenuto.attacks import AttackResult
-    from tenuto.evaluation.runs import Run
+    from tenuto.evaluation.runs import OpenedRun
 
 Place = str | Path
-PlaceOrRun = Union[Place, "Run"]
+PlaceOrRun = Union[Place, "OpenedRun"]
 """Folder of a run or study, or an open run."""
 
 Places = PlaceOrRun | Iterable[PlaceOrRun]

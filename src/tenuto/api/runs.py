@@ -65,7 +65,7 @@ STANDARD = "standard-1"
 
 
 @dataclasses.dataclass(frozen=True, repr=False)
-class Run(Displayed, runs.Run):
+class Run(Displayed, runs.OpenedRun):
     """A run with the clips its model was trained or is judged on; `open_run` and `adopt` make it.
 
     Attributes:
@@ -322,7 +322,7 @@ class Run(Displayed, runs.Run):
         return attribute_clip(self, clip, emotion, method, budget, region, **settings, progress=self.progress)
 
     def leakage(
-        self, part: str = "test", black_box: runs.Run | Source | None = None, seed: int = 0
+        self, part: str = "test", black_box: runs.OpenedRun | Source | None = None, seed: int = 0
     ) -> leaking.Leakage:
         """What the units of a bottleneck say beyond their concepts, and what they leave out.
 
@@ -336,7 +336,7 @@ class Run(Displayed, runs.Run):
             ConfigError: No bottleneck, no concept ratings, or a black box on other data.
             DataError: Too few clips.
         """
-        if black_box is not None and not isinstance(black_box, runs.Run):
+        if black_box is not None and not isinstance(black_box, runs.OpenedRun):
             black_box = runs.open_run(locate_run(black_box), self.material.prepared)
         return leaking.measure(self, part, black_box, seed)
 
@@ -447,7 +447,7 @@ def _on(run: RunFolder, config: RunConfig, settings: DataConfig, prepared: Prepa
     return on.path
 
 
-def with_progress(opened: runs.Run, progress: Progress) -> Run:
+def with_progress(opened: runs.OpenedRun, progress: Progress) -> Run:
     """An opened run that reports progress; the waveforms that its model takes are in the cache."""
     inputs, prepared = opened.recogniser.inputs, opened.material.prepared
     if not isinstance(inputs, LogSpectrogramInputs):

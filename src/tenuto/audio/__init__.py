@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from tenuto.audio.loading import Description, check_recording, load_and_describe, load_audio
+    from tenuto.audio.loading import RecordingDescription, check_recording, load_and_describe, load_audio
     from tenuto.audio.spectrogram import LogSpectrogram
 
 SAMPLE_RATE = 22_050
@@ -17,8 +17,8 @@ SAMPLE_RATE = 22_050
 
 __all__ = [
     "SAMPLE_RATE",
-    "Description",
     "LogSpectrogram",
+    "RecordingDescription",
     "check_recording",
     "load_and_describe",
     "load_audio",

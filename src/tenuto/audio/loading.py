@@ -39,7 +39,7 @@ _SOUND_BLOCK_SECONDS = 0.05
 
 
 @dataclasses.dataclass(frozen=True)
-class Description:
+class RecordingDescription:
     """What a recording holds, to judge whether a prediction of it means anything.
 
     Attributes:
@@ -105,7 +105,9 @@ def load_audio(path: str | Path, rate: int = SAMPLE_RATE) -> NDArray[np.float32]
     return load_and_describe(path, rate)[0]
 
 
-def load_and_describe(path: str | Path, rate: int = SAMPLE_RATE) -> tuple[NDArray[np.float32], Description]:
+def load_and_describe(
+    path: str | Path, rate: int = SAMPLE_RATE
+) -> tuple[NDArray[np.float32], RecordingDescription]:
     """The waveform of `load_audio` and what the recording holds. Raises likewise."""
     name, messages, parts, resampler = str(path), list[str](), list[NDArray[np.int16]](), None
     seconds = power = mono_power = 0.0
@@ -130,7 +132,7 @@ def load_and_describe(path: str | Path, rate: int = SAMPLE_RATE) -> tuple[NDArra
     silent_samples = int((samples != 0).argmax())
     samples = _trimmed(samples)
     waveform = _table_values((_full_scale_table(peak) / FULL_SCALE).astype(np.float32), samples)
-    description = Description(
+    description = RecordingDescription(
         seconds,
         stored_rate,
         channels,

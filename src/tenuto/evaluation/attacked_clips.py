@@ -15,7 +15,7 @@ from torch import Tensor
 from tenuto.attacks.calling import as_doubles
 from tenuto.errors import CheckpointError
 from tenuto.evaluation.linear_head import linear_head
-from tenuto.evaluation.runs import Run
+from tenuto.evaluation.runs import OpenedRun
 from tenuto.files import Array
 from tenuto.models.backbone import with_linear_head
 from tenuto.store.perturbations import Perturbations, worst_rows
@@ -50,7 +50,7 @@ class Attacked:
 class Clips:
     """One part of a run's clips: their features and saved perturbations."""
 
-    def __init__(self, run: Run, part: str) -> None:
+    def __init__(self, run: OpenedRun, part: str) -> None:
         self.run, self.part, self.batch = run, part, run.part(part)
         self.head = linear_head(run.recogniser.network)
         self.labels = as_doubles(self.batch.labels)

@@ -43,7 +43,7 @@ TOP = 0.1
 
 
 @dataclasses.dataclass(frozen=True)
-class Movement:
+class AttributionChange:
     """What an attack within a budget does to an attribution.
 
     Attributes:
@@ -106,7 +106,7 @@ class Attribution(Displayed):
     inputs: Values
     values: Values
     segments: pd.DataFrame
-    moved: Movement | None = None
+    moved: AttributionChange | None = None
     found: dict[str, float] | None = None
 
     @property

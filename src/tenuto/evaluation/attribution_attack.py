@@ -29,8 +29,8 @@ from tenuto.attacks.search import room
 from tenuto.errors import ConfigError
 from tenuto.evaluation.attribution import (
     SEGMENTS,
+    AttributionChange,
     Grid,
-    Movement,
     attribute,
     localisation,
     plane,
@@ -129,7 +129,7 @@ def move_attribution(
     axes: Axes | None = None,
     valid_range: Range | None = None,
     progress: Callable[[int], None] = lambda done: None,
-) -> Movement:
+) -> AttributionChange:
     """Attack the attribution of one prediction, and compare with random noise of the same size.
 
     Args:
@@ -161,7 +161,7 @@ def move_attribution(
         moved, shaken = (
             (model(one).emotions - clean)[0] for one in (result.adversarial.clone(), inputs + noise)
         )
-    return Movement(
+    return AttributionChange(
         budget,
         similarity(before, after),
         similarity(before, noisy),

@@ -21,7 +21,7 @@ from tenuto.devices import repeatable
 from tenuto.errors import CheckpointError, ConfigError, DataError
 from tenuto.evaluation.certificates import NOISE, Smoothing, Values, certificate, noisy_predictions
 from tenuto.evaluation.records import origin_of
-from tenuto.evaluation.runs import Run
+from tenuto.evaluation.runs import OpenedRun
 from tenuto.evaluation.smoothed_attack import attacked_predictions, interval
 from tenuto.files import Array, read_safetensors, write_csv, write_safetensors
 from tenuto.models.recogniser import predict
@@ -174,7 +174,7 @@ def _under_attack(predictions: Values) -> dict[str, Values]:
 
 @repeatable
 def certify(
-    run: Run,
+    run: OpenedRun,
     smoothings: Sequence[Smoothing],
     radii: Radii,
     part: str = "test",

@@ -1,10 +1,11 @@
 """Defences that look robust and are not: a test bench for attacks, protocols and the audit.
 
 Every defence is a small network with one flaw, which hides its gradient or makes it misleading. Without the flaw it is
-`Network`, so perturbations made on that are an adaptive attack, which shows what the defence is worth. The flaws are
-those of Buckman et al., "Thermometer Encoding" (2018), Xiao et al., "Enhancing Adversarial Defense by k-Winners-Take-
-All" (2020), Papernot et al., "Distillation as a Defense" (2016), Athalye et al., "Obfuscated Gradients Give a False
-Sense of Security" (2018), and Carlini et al., "On Evaluating Adversarial Robustness" (2019), for continuous outputs.
+`PlainNetwork`, so perturbations made on that are an adaptive attack, which shows what the defence is worth. The flaws
+are those of Buckman et al., "Thermometer Encoding" (2018), Xiao et al., "Enhancing Adversarial Defense by
+k-Winners-Take-All" (2020), Papernot et al., "Distillation as a Defense" (2016), Athalye et al., "Obfuscated Gradients
+Give a False Sense of Security" (2018), and Carlini et al., "On Evaluating Adversarial Robustness" (2019), for
+continuous outputs.
 """
 
 from __future__ import annotations
@@ -68,7 +69,7 @@ ATTACKS: dict[str, Attack] = {
 """Attacks that the table shows alone."""
 
 
-class Network(nn.Module):
+class PlainNetwork(nn.Module):
     """One hidden layer, from inputs (n, 1, 12, 10) to three emotions (n, 3) from 0 to 1, with no flaw."""
 
     about = "no defence"
@@ -100,21 +101,21 @@ class Network(nn.Module):
         return emotions
 
 
-class SaturatedOutput(Network):
+class SaturatedOutput(PlainNetwork):
     about = "a steep tanh at the end: its slope is 0 in float32"
 
     def postprocess(self, emotions: Tensor) -> Tensor:
         return 0.5 + 0.3 * torch.tanh(100 * (emotions - 0.5))
 
 
-class RoundedOutput(Network):
+class RoundedOutput(PlainNetwork):
     about = "predictions are rounded to tenths"
 
     def postprocess(self, emotions: Tensor) -> Tensor:
         return (10 * emotions).round() / 10
 
 
-class KWinners(Network):
+class KWinners(PlainNetwork):
     about = "all but 6 of 48 features are 0"
 
     def activate(self, features: Tensor) -> Tensor:
@@ -122,7 +123,7 @@ class KWinners(Network):
         return 2 * torch.where(features >= least, features, 0.0)
 
 
-class Thermometer(Network):
+class Thermometer(PlainNetwork):
     about = "every entry becomes 60 bits"
 
     def preprocess(self, inputs: Tensor) -> Tensor:
@@ -130,7 +131,7 @@ class Thermometer(Network):
         return (inputs[..., None] > levels).to(inputs).sum(dim=-1) * 0.1 - 3
 
 
-class Codec(Network):
+class Codec(PlainNetwork):
     about = "the spectrum over bands is quantised outside of autograd"
 
     def preprocess(self, inputs: Tensor) -> Tensor:
@@ -141,7 +142,7 @@ class Codec(Network):
         return decoded
 
 
-class RandomInput(Network):
+class RandomInput(PlainNetwork):
     about = "inputs are shifted in time and scaled at random"
 
     def preprocess(self, inputs: Tensor) -> Tensor:
@@ -149,7 +150,7 @@ class RandomInput(Network):
         return gain * inputs.roll(int(torch.randint(-1, 2, ())), dims=-2)
 
 
-class DetachedBranch(Network):
+class DetachedBranch(PlainNetwork):
     about = "40 of 48 features are detached from the gradient"
 
     def activate(self, features: Tensor) -> Tensor:
@@ -157,7 +158,7 @@ class DetachedBranch(Network):
         return torch.cat([shown[:, :40].detach(), shown[:, 40:]], dim=1)
 
 
-class DistilledHead(Network):
+class DistilledHead(PlainNetwork):
     about = "a softmax over ten bins of the rating, with the logits of a distilled model times 100"
 
     def postprocess(self, emotions: Tensor) -> Tensor:
@@ -167,14 +168,14 @@ class DistilledHead(Network):
         return rating
 
 
-class NoisyInference(Network):
+class NoisyInference(PlainNetwork):
     about = "noise is added to the features at inference"
 
     def activate(self, features: Tensor) -> Tensor:
         return features.relu() + 0.5 * torch.randn_like(features)
 
 
-class ExplodingFeatures(Network):
+class ExplodingFeatures(PlainNetwork):
     about = "features pass a ninth root, whose slope at 0 is infinite, and its inverse"
 
     def activate(self, features: Tensor) -> Tensor:
@@ -182,14 +183,14 @@ class ExplodingFeatures(Network):
         return (shown ** (1 / 9)) ** 9
 
 
-class VanishingFeatures(Network):
+class VanishingFeatures(PlainNetwork):
     about = "features are a steep tanh: most slopes are 0 in float32"
 
     def activate(self, features: Tensor) -> Tensor:
         return torch.tanh(100 * features)
 
 
-DEFENCES: dict[str, type[Network]] = {
+DEFENCES: dict[str, type[PlainNetwork]] = {
     "saturated output": SaturatedOutput,
     "rounded output": RoundedOutput,
     "k-winners-take-all": KWinners,
@@ -287,7 +288,7 @@ def table(
 
     Returns:
         A line per defence: mean absolute errors of each attack alone (NaN where it cannot run), of the protocol, and of
-        the ``adaptive`` attack, the protocol on `Network` tried on the defence; whether the protocol breaks it
+        the ``adaptive`` attack, the protocol on `PlainNetwork` tried on the defence; whether the protocol breaks it
         (``broken``: it finds `BROKEN` of the largest error); and ``audit``, the checks that do not pass.
     """
     chosen = DEFENCES if defences is None else defences
@@ -305,7 +306,7 @@ def _line(
     for title, own in (alone | {published: whole}).items():
         error = bench.by(own)
         errors[title] = torch.full((CLIPS,), torch.nan) if error is None else error
-    adaptive = bench.by(whole, Network())
+    adaptive = bench.by(whole, PlainNetwork())
     assert adaptive is not None
     errors["adaptive"] = adaptive
     means = {title: float(error.mean()) for title, error in errors.items()}

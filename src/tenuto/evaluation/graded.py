@@ -25,9 +25,9 @@ from tenuto.data.excerpts import fixed_starts
 from tenuto.data.inputs import Inputs
 from tenuto.devices import repeatable
 from tenuto.evaluation.locking import one_process
-from tenuto.evaluation.natural import Mp3, Progress, Recording, Waveform, variation_rows, without_norms
+from tenuto.evaluation.natural import Mp3Change, Progress, Recording, Waveform, variation_rows, without_norms
 from tenuto.evaluation.records import finished_rows, origin_of
-from tenuto.evaluation.runs import Run
+from tenuto.evaluation.runs import OpenedRun
 from tenuto.models.heads import Prediction
 from tenuto.models.recogniser import predict
 from tenuto.store.natural import GRADED, KINDS, change_name
@@ -161,7 +161,7 @@ def mp3(passage: Passage) -> Iterator[Variation]:
     size = begin - whole + len(passage.waveform)
     piece = samples[whole * rate // recording.rate :][: math.ceil(size * rate / recording.rate)]
     for kilobits in KINDS["mp3"].values:
-        coder = Mp3(int(kilobits))
+        coder = Mp3Change(int(kilobits))
         coded = io.BytesIO(coder.encode(piece, rate, recording.path))
         decoded, coded_rate = soundfile.read(coded, dtype="float32", always_2d=True)
         changed = np.clip(resample(mix_down(decoded), coded_rate, recording.rate), -1.0, 1.0)
@@ -211,7 +211,7 @@ SOUND_CHANGES: dict[str, Callable[[Passage], Iterator[Variation]]] = {
 
 @repeatable
 def graded(
-    run: Run,
+    run: OpenedRun,
     part: str = "test",
     progress: Progress | None = None,
     before_piece: Callable[[], None] = lambda: None,
@@ -260,7 +260,9 @@ def graded(
     return rows
 
 
-def _of_clip(run: Run, part: str, clips: Batch, row: int, clean: Prediction, frame: int) -> pd.DataFrame:
+def _of_clip(
+    run: OpenedRun, part: str, clips: Batch, row: int, clean: Prediction, frame: int
+) -> pd.DataFrame:
     """The rows of one clip.
 
     Args:
@@ -283,7 +285,7 @@ def _of_clip(run: Run, part: str, clips: Batch, row: int, clean: Prediction, fra
     return pd.concat([table[~is_excerpt], without_norms(table[is_excerpt])], ignore_index=True)
 
 
-def _variations(run: Run, place: int, frame: int) -> Iterator[tuple[str, str, Values]]:
+def _variations(run: OpenedRun, place: int, frame: int) -> Iterator[tuple[str, str, Values]]:
     """Name, settings and input of every variation of a clip, given its place and the first frame of its excerpt."""
     prepared, inputs = run.material.prepared, run.recogniser.inputs
     steps = inputs.of_clip(prepared, place)

@@ -26,7 +26,7 @@ from tenuto.errors import CheckpointError, ConfigError, did_you_mean
 from tenuto.evaluation.attacked_clips import Attacked, Clips
 from tenuto.evaluation.linear_head import Head, head_gain, linear_head
 from tenuto.evaluation.records import Origin, origin_of
-from tenuto.evaluation.runs import Run
+from tenuto.evaluation.runs import OpenedRun
 from tenuto.models.recogniser import Recogniser
 
 Values = NDArray[np.float64]
@@ -116,7 +116,7 @@ COLUMNS = (
 
 
 @repeatable
-def intervene(run: Run, protocol: str | None = None) -> Intervention:
+def intervene(run: OpenedRun, protocol: str | None = None) -> Intervention:
     """Correct 0 to all concepts of the test clips, clean and attacked, and measure the error of the emotions.
 
     Concepts are set to their annotations where the bottleneck learned what the data set rates. Under attack they are
@@ -147,7 +147,7 @@ def intervene(run: Run, protocol: str | None = None) -> Intervention:
     return Intervention(rows, clean, head_gain(run.recogniser.network), attacks, orders)
 
 
-def set_concepts(run: Run, values: Mapping[str, float]) -> tuple[Values, Values]:
+def set_concepts(run: OpenedRun, values: Mapping[str, float]) -> tuple[Values, Values]:
     """Emotions of the clean test clips before and after concepts are set, (clips, emotions) each.
 
     Raises:
@@ -324,7 +324,7 @@ def _error_on(validation: Clips, target: str, attacked_clips: Attacked | None) -
 
 
 def _finish(
-    table: pd.DataFrame, about: Mapping[str, Any], run: Run, clean_mae: float, origin: Origin
+    table: pd.DataFrame, about: Mapping[str, Any], run: OpenedRun, clean_mae: float, origin: Origin
 ) -> pd.DataFrame:
     """The errors of one correction as rows of an `Intervention`."""
     rows = table.assign(

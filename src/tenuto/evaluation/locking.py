@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from filelock import FileLock, Timeout
 
 from tenuto.errors import REASONS, FileError, TenutoError
-from tenuto.evaluation.runs import Run
+from tenuto.evaluation.runs import OpenedRun
 from tenuto.files import naming
 
 PATIENCE = 2.0
@@ -16,7 +16,7 @@ PATIENCE = 2.0
 
 
 @contextlib.contextmanager
-def one_process(run: Run, protocol: object, part: str) -> Iterator[None]:
+def one_process(run: OpenedRun, protocol: object, part: str) -> Iterator[None]:
     """Be the only process that runs a protocol on a run. The lock of a process that dies is free.
 
     The file is removed once all rows are written. Removing it earlier would be unsafe: a process that waits for the

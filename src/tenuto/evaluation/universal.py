@@ -23,7 +23,7 @@ from tenuto.data.inputs import Inputs, LogSpectrogramInputs
 from tenuto.devices import repeatable
 from tenuto.errors import ConfigError, FileError
 from tenuto.evaluation.records import Audibility, identity, measurements, origin_of, without_channel
-from tenuto.evaluation.runs import Run
+from tenuto.evaluation.runs import OpenedRun
 from tenuto.files import read_json, read_safetensors, write_bytes, write_json, write_safetensors
 from tenuto.models.systems import Network, for_attack
 from tenuto.store.rows import read_rows, row_errors, values_of, write_rows
@@ -104,7 +104,7 @@ class UniversalResult:
 
 @repeatable
 def universal(
-    run: Run,
+    run: OpenedRun,
     fit: Universal,
     folder: Path | None = None,
     part: str = "test",
@@ -181,7 +181,7 @@ def default_name(fit: Universal, unit: str, part: str, shifts: Sequence[float]) 
 
 
 def _judged(
-    run: Run,
+    run: OpenedRun,
     placement: Placement,
     model: Network,
     clips: Batch,
@@ -230,7 +230,7 @@ def _steps(inputs: Inputs, shifts: Sequence[float]) -> dict[float, int]:
     return {float(shift): round(shift * inputs.steps_per_second) for shift in shifts}
 
 
-def _read(run: Run, fit: Universal, folder: Path, about: dict[str, Any]) -> UniversalResult | None:
+def _read(run: OpenedRun, fit: Universal, folder: Path, about: dict[str, Any]) -> UniversalResult | None:
     """The finished result in a folder; None where there is none. Raises where it is another one."""
     paths = [folder / name for name in FILES]
     if not all(path.is_file() for path in paths):

@@ -8,13 +8,13 @@ from pathlib import Path
 from tenuto.errors import CheckpointError, FileError
 from tenuto.files import SafetensorsFile, read_json, sha256_file
 from tenuto.settings import shown
-from tenuto.store.folder import File, Folder
+from tenuto.store.folder import BaseFolder, File
 from tenuto.store.run import BACKGROUND, is_file
 
 FORMAT = "tenuto-model-1"
 
 
-class ModelFolder(Folder):
+class ModelFolder(BaseFolder):
     """The files of an exported model. Nothing is read or created when it is made.
 
     Args:

@@ -14,7 +14,7 @@ from tenuto.config import RunConfig, parse_yaml
 from tenuto.data.splits import PARTS, Split, read_split
 from tenuto.errors import ConfigError, DataError, FileError
 from tenuto.files import naming, open_regular, read_json, read_text, sha256_file
-from tenuto.store.folder import File, Folder
+from tenuto.store.folder import BaseFolder, File
 from tenuto.store.rows import NATURAL, check_column, check_same_attacks, read_rows
 
 ATTACKS = "attacks"
@@ -75,7 +75,7 @@ def is_natural(protocol: str) -> bool:
     return protocol.startswith(NATURAL.rstrip("0123456789"))
 
 
-class RunFolder(Folder):
+class RunFolder(BaseFolder):
     """The files of one run. Nothing is read or created when it is made.
 
     Args:

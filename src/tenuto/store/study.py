@@ -13,7 +13,7 @@ import pandas as pd
 
 from tenuto.errors import FileError, FolderWarning, TenutoError
 from tenuto.files import naming
-from tenuto.store.folder import File, Folder
+from tenuto.store.folder import BaseFolder, File
 from tenuto.store.rows import NATURAL, RELEASED_PROTOCOL, validate_rows
 from tenuto.store.run import RunFolder, listed
 
@@ -21,7 +21,7 @@ Damaged = Callable[[TenutoError], object]
 """Called with the error of every run that cannot be read; the others are used. Without it the error is raised."""
 
 
-class StudyFolder(Folder):
+class StudyFolder(BaseFolder):
     """The files of a study, or of any folder that contains runs. Nothing is read or created when it is made.
 
     Args:

@@ -53,7 +53,7 @@ class Planned:
 
 
 @dataclasses.dataclass(frozen=True)
-class Task:
+class StudyTask:
     """One stage of a run.
 
     Attributes:
@@ -74,22 +74,22 @@ class Task:
         return self.kind if self.protocol is None else f"{self.kind} {self.protocol}"
 
 
-def tasks(run: RunFolder, config: RunConfig, study: StudyConfig) -> Iterator[Task]:
+def tasks(run: RunFolder, config: RunConfig, study: StudyConfig) -> Iterator[StudyTask]:
     """The stages of a run of a study in their order. Whether one is done is read at each access."""
     attacks = protocols(study)
     if config.adopted is None:
-        yield Task(TRAIN, run.checkpoint, run.is_trained())
+        yield StudyTask(TRAIN, run.checkpoint, run.is_trained())
     else:
-        yield Task(ADOPT, run.checkpoint, run.is_adopted(SUFFIXES.get(config.adopted.kind)))
-    yield Task(EVALUATE, run.metrics, run.is_trained() and run.is_evaluated())
+        yield StudyTask(ADOPT, run.checkpoint, run.is_adopted(SUFFIXES.get(config.adopted.kind)))
+    yield StudyTask(EVALUATE, run.metrics, run.is_trained() and run.is_evaluated())
     if has_curves(attacks) or study.natural is not None:
-        yield Task(NATURAL, run.natural(), run.is_trained() and not unmeasured(run))
+        yield StudyTask(NATURAL, run.natural(), run.is_trained() and not unmeasured(run))
     if study.natural == GRADED:
         has_rows = run.is_trained() and run.has_natural(protocol=GRADED)
-        yield Task(NATURAL, run.natural(protocol=GRADED), has_rows, GRADED)
+        yield StudyTask(NATURAL, run.natural(protocol=GRADED), has_rows, GRADED)
     for attack in attacks:
         done = run.is_trained() and run.is_attacked(attack) and attack.matches(run.read_protocol(attack))
-        yield Task(ATTACK, run.rows(attack), done, attack)
+        yield StudyTask(ATTACK, run.rows(attack), done, attack)
 
 
 @dataclasses.dataclass(frozen=True)

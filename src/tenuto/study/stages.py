@@ -20,7 +20,7 @@ from tenuto.errors import DataError, FileError, TenutoError, one_line
 from tenuto.evaluation import robustness
 from tenuto.evaluation.adoption import adopt_on, offered
 from tenuto.evaluation.natural import natural
-from tenuto.evaluation.runs import Run, open_run
+from tenuto.evaluation.runs import OpenedRun, open_run
 from tenuto.files import naming, write_csv
 from tenuto.reporting import paper
 from tenuto.store.natural import GRADED
@@ -30,7 +30,7 @@ from tenuto.store.study import StudyFolder
 from tenuto.study import journal
 from tenuto.study.journal import ADOPT, EVALUATE, NATURAL, TRAIN
 from tenuto.study.limit import Limit, OutOfTime, Pace
-from tenuto.study.plan import Planned, Task, dataset_of, protocols, tasks
+from tenuto.study.plan import Planned, StudyTask, dataset_of, protocols, tasks
 from tenuto.training import loop
 
 PATIENCE = 60.0
@@ -152,7 +152,7 @@ def _carry_out(job: Job, entry: journal.Entry) -> None:
             f"{job.root or StudyFolder(job.folder).corpus}: contains other data ({prepared.fingerprint[:8]}) than the "
             "study was planned with. Every machine of a study must see the same files."
         )
-    run: Run | None = None
+    run: OpenedRun | None = None
     for task in tasks(job.run, job.planned.config, job.study):
         if not task.done and job.is_out_of_time():
             raise OutOfTime
@@ -187,7 +187,7 @@ def _adopt(job: Job, prepared: Prepared, entry: journal.Entry) -> None:
     adopt_on(model, prepared, config.data, config.train.seed, config.train.threads, job.run.path.parent)
 
 
-def _evaluate(job: Job, run: Run, task: Task, entry: journal.Entry) -> None:
+def _evaluate(job: Job, run: OpenedRun, task: StudyTask, entry: journal.Entry) -> None:
     """Carry out one stage after training."""
 
     def progress(done: int) -> None:

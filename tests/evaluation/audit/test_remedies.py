@@ -9,7 +9,7 @@ from tenuto.attacks import L2, PGD, SNR, AbsoluteError, Amplitude, Linf, Masked
 from tenuto.evaluation.audit import CHECKS
 from tenuto.evaluation.audit.examination import STAND_IN, examine, random_search
 from tenuto.evaluation.audit.findings import judged
-from tenuto.evaluation.audit.longer_search import Search
+from tenuto.evaluation.audit.longer_search import AuditedAttack
 from tenuto.evaluation.audit.remedies import ADVICE, REMEDIES, rerun, rerun_iterations
 from tenuto.store.rows import validate_rows
 from tests.evaluation.audit import planted
@@ -23,7 +23,9 @@ def failing(*checks):
 
 
 def by_remedy(model, search, *checks, sibling=None):
-    return {one.remedy: one for one in rerun(subject(model, sibling), Search(search), failing(*checks))}
+    return {
+        one.remedy: one for one in rerun(subject(model, sibling), AuditedAttack(search), failing(*checks))
+    }
 
 
 def test_every_remedy_belongs_to_a_check():
@@ -34,7 +36,9 @@ def test_every_remedy_belongs_to_a_check():
 def test_more_steps_reach_the_optimum_of_a_short_search_and_then_end():
     short = PGD(Linf(1.0), objective=AbsoluteError(), steps=2, step_size=0.25)
     spent: list[int] = []
-    (result,) = rerun(subject(), Search(short), failing("incomplete-optimisation"), spent.append, run="A2E-6")
+    (result,) = rerun(
+        subject(), AuditedAttack(short), failing("incomplete-optimisation"), spent.append, run="A2E-6"
+    )
     best = subject().errors(WIDE, lambda done: None).mean()
     assert result.before < 0.9 * best
     assert [result.after, result.best] == pytest.approx([best, best])
@@ -42,7 +46,9 @@ def test_more_steps_reach_the_optimum_of_a_short_search_and_then_end():
     assert result.rows["settings"].nunique() in (3, 4)
     assert set(validate_rows(result.rows)["run"]) == {"A2E-6"}
     assert f"more steps (incomplete-optimisation): MAE {result.before:.4f} by" in result.sentence
-    assert sum(spent) == 4 * rerun_iterations(subject(), Search(short), failing("incomplete-optimisation"))
+    assert sum(spent) == 4 * rerun_iterations(
+        subject(), AuditedAttack(short), failing("incomplete-optimisation")
+    )
 
 
 def test_a_masked_model_loses_to_random_search_and_a_sibling():
@@ -99,4 +105,4 @@ def test_without_a_gradient_random_search_is_the_audited_attack(model):
 
 
 def test_a_sound_model_needs_no_remedy():
-    assert rerun(subject(), Search(STAND_IN), examine(subject())) == []
+    assert rerun(subject(), AuditedAttack(STAND_IN), examine(subject())) == []

@@ -37,7 +37,7 @@ MOST_ITERATIONS = 200
 
 
 @dataclasses.dataclass(frozen=True)
-class Search:
+class AuditedAttack:
     """The attack whose search is repeated longer.
 
     Attributes:
@@ -59,7 +59,7 @@ class Search:
 
 def search_to_repeat(
     rows: pd.DataFrame, attacks: Sequence[Attack | None], stand_in: Attack = STAND_IN
-) -> Search:
+) -> AuditedAttack:
     """The strongest iterative attack of one run's rows, at the middle one of its budgets.
 
     Strongest is the largest mean absolute error; of an even number of budgets the upper middle one is taken, and
@@ -74,7 +74,7 @@ def search_to_repeat(
     try:
         return _strongest(rows, attacks)
     except ConfigError as error:
-        return Search(stand_in, instead=str(error).rstrip("."))
+        return AuditedAttack(stand_in, instead=str(error).rstrip("."))
 
 
 def _is_repeatable(attack: Attack | None) -> bool:
@@ -86,7 +86,7 @@ def _is_repeatable(attack: Attack | None) -> bool:
     return {"steps", "restarts"} <= {field.name for field in dataclasses.fields(attack)}
 
 
-def _strongest(rows: pd.DataFrame, attacks: Sequence[Attack | None]) -> Search:
+def _strongest(rows: pd.DataFrame, attacks: Sequence[Attack | None]) -> AuditedAttack:
     """Raises `ConfigError` where no attack of the rows can be repeated."""
     by_text = {repr(attack): attack for attack in attacks if _is_repeatable(attack)}
     own = rows.assign(text=[repr(attack) for attack in attacks])
@@ -102,10 +102,10 @@ def _strongest(rows: pd.DataFrame, attacks: Sequence[Attack | None]) -> Search:
         raise ConfigError(f"{strongest} takes {attack.iterations} iterations, too many to repeat with more")
     budgets = [attack.budget.of(epsilon) for epsilon in ladder[: len(ladder) // 2]]
     lower = [dataclasses.replace(attack, budget=budget) for budget in budgets]
-    return Search(attack, tuple(one for one in lower if repr(one) in set(own["text"])))
+    return AuditedAttack(attack, tuple(one for one in lower if repr(one) in set(own["text"])))
 
 
-def variants(search: Search) -> dict[str, Any]:
+def variants(search: AuditedAttack) -> dict[str, Any]:
     """Longer attacks under what makes them longer."""
     attack = search.attack
     if attack.access == "black-box":
@@ -119,12 +119,12 @@ def variants(search: Search) -> dict[str, Any]:
     }
 
 
-def longer_iterations(search: Search) -> int:
+def longer_iterations(search: AuditedAttack) -> int:
     """Most iterations per clip that `longer_search` takes."""
     return sum(attack.iterations for attack in (*search.lower, search.attack, *variants(search).values()))
 
 
-def longer_search(subject: Subject, search: Search, progress: Progress | None = None) -> list[Finding]:
+def longer_search(subject: Subject, search: AuditedAttack, progress: Progress | None = None) -> list[Finding]:
     """Repeat an attack with a trace, with more steps and with restarts.
 
     Args:
@@ -153,7 +153,7 @@ def longer_search(subject: Subject, search: Search, progress: Progress | None = 
     return [changes, *_of_trace(search, base)]
 
 
-def _of_trace(search: Search, result: AttackResult) -> list[Finding]:
+def _of_trace(search: AuditedAttack, result: AttackResult) -> list[Finding]:
     """The findings on how the search of a result went."""
     attack: Attack = search.attack
     if result.trace is None:
@@ -164,7 +164,7 @@ def _of_trace(search: Search, result: AttackResult) -> list[Finding]:
     return [dataclasses.replace(one, sentence=one.sentence.rstrip(".") + search.remark) for one in findings]
 
 
-def _changes(search: Search, errors: dict[str, float]) -> Finding:
+def _changes(search: AuditedAttack, errors: dict[str, float]) -> Finding:
     """A finding from the mean error of the attack (under "") and of the longer ones."""
     base = max(errors[""], RESOLUTION)
     changes = {longer: error / base - 1 for longer, error in errors.items() if longer}

@@ -17,10 +17,10 @@ from tenuto.store.run import RunFolder
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from tenuto.evaluation.audit.longer_search import Search
+    from tenuto.evaluation.audit.longer_search import AuditedAttack
     from tenuto.evaluation.audit.remedies import Rerun
     from tenuto.evaluation.audit.subject import Subject
-    from tenuto.evaluation.runs import Run
+    from tenuto.evaluation.runs import OpenedRun
 
 Progress = Callable[[str, int, int], None]
 """Called with the run under examination, iterations done since the last call, and their total for this run."""
@@ -113,7 +113,7 @@ class Models:
             results += [dataclasses.replace(one, source=evidence.source.name) for one in made]
         return results
 
-    def _search(self, evidence: Evidence, name: str) -> Search:
+    def _search(self, evidence: Evidence, name: str) -> AuditedAttack:
         """The attack of a run's rows that is repeated."""
         from tenuto.evaluation.audit import examination, longer_search
 
@@ -206,7 +206,7 @@ def _subject(name: str, siblings: tuple[Path, ...], part: str, evidence: Evidenc
     )
 
 
-def _training_labels(run: Run) -> Tensor:
+def _training_labels(run: OpenedRun) -> Tensor:
     """Labels of the training clips (clips, emotions), without their inputs, which may be long waveforms."""
     import torch
 

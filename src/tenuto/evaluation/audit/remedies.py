@@ -27,7 +27,7 @@ from tenuto.attacks import (
 from tenuto.errors import AttackError
 from tenuto.evaluation.audit.examination import DRAWS, QUERIES, random_search
 from tenuto.evaluation.audit.findings import Finding, Verdict
-from tenuto.evaluation.audit.longer_search import CHANGE, RESTARTS, Search
+from tenuto.evaluation.audit.longer_search import CHANGE, RESTARTS, AuditedAttack
 from tenuto.evaluation.audit.sources import Values
 from tenuto.evaluation.audit.subject import Progress, Subject, mean_errors
 from tenuto.store.result_rows import rows_of_result
@@ -68,7 +68,7 @@ class Smoothed:
         return total / DRAWS
 
 
-def _longer(subject: Subject, search: Search) -> list[Attack]:
+def _longer(subject: Subject, search: AuditedAttack) -> list[Attack]:
     """More and more steps, or tries of a random search."""
     tries = next((name for name in ("steps", "queries", "draws") if hasattr(search.attack, name)), None)
     if tries is None:
@@ -77,13 +77,13 @@ def _longer(subject: Subject, search: Search) -> list[Attack]:
     return [dataclasses.replace(search.attack, **{tries: times * length}) for times in TIMES]
 
 
-def _restarts(subject: Subject, search: Search) -> list[Attack]:
+def _restarts(subject: Subject, search: AuditedAttack) -> list[Attack]:
     if not hasattr(search.attack, "restarts"):
         return []
     return [dataclasses.replace(search.attack, restarts=max(RESTARTS, 2 * search.attack.restarts))]
 
 
-def _losses(subject: Subject, search: Search) -> list[Attack]:
+def _losses(subject: Subject, search: AuditedAttack) -> list[Attack]:
     """Other objectives: absolute and squared errors, and every emotion up and down."""
     if not subject.has_gradient:
         return []
@@ -96,12 +96,12 @@ def _losses(subject: Subject, search: Search) -> list[Attack]:
     ]
 
 
-def _expectation(subject: Subject, search: Search) -> list[Attack]:
+def _expectation(subject: Subject, search: AuditedAttack) -> list[Attack]:
     """The mean gradient over the randomness of the model."""
     return [dataclasses.replace(search.attack, transformations=Transformations(draws=DRAWS))]
 
 
-def _smoothed(subject: Subject, search: Search) -> list[Attack]:
+def _smoothed(subject: Subject, search: AuditedAttack) -> list[Attack]:
     """Transfer from a smoothed copy of the model."""
     if not subject.has_gradient:
         return []
@@ -112,21 +112,21 @@ def _smoothed(subject: Subject, search: Search) -> list[Attack]:
     return [_transfer(search, copy, "a smoothed copy")]
 
 
-def _sibling(subject: Subject, search: Search) -> list[Attack]:
+def _sibling(subject: Subject, search: AuditedAttack) -> list[Attack]:
     return [] if subject.sibling is None else [_transfer(search, subject.sibling, "sibling")]
 
 
-def _transfer(search: Search, source: Any, name: str) -> Attack:
+def _transfer(search: AuditedAttack, source: Any, name: str) -> Attack:
     budget, objective = search.attack.budget, search.attack.objective
     return Transfer(budget=budget, objective=objective, source=source, name=name)
 
 
-def _queries(subject: Subject, search: Search) -> list[Attack]:
+def _queries(subject: Subject, search: AuditedAttack) -> list[Attack]:
     """Random search, which needs no gradient."""
     return [random_search(search.attack.budget, times * QUERIES) for times in TIMES]
 
 
-REMEDIES: dict[str, Callable[[Subject, Search], list[Attack]]] = {
+REMEDIES: dict[str, Callable[[Subject, AuditedAttack], list[Attack]]] = {
     "more steps": _longer,
     "restarts": _restarts,
     "other losses": _losses,
@@ -209,7 +209,7 @@ def checks_to_remedy(findings: Collection[Finding]) -> list[str]:
 
 def rerun(
     subject: Subject,
-    search: Search,
+    search: AuditedAttack,
     findings: Collection[Finding],
     progress: Progress | None = None,
     **about: Any,
@@ -235,7 +235,9 @@ def rerun(
             trial.begin(search)
         except AttackError:  # no gradient, or none that is finite
             subject = trial.subject = dataclasses.replace(subject, has_gradient=False)
-            search = Search(random_search(search.attack.budget), instead="the model has no finite gradient")
+            search = AuditedAttack(
+                random_search(search.attack.budget), instead="the model has no finite gradient"
+            )
             trial.begin(search)
         results = [
             trial.carry_out(
@@ -247,7 +249,7 @@ def rerun(
     return [result for result in results if result is not None]
 
 
-def rerun_iterations(subject: Subject, search: Search, findings: Collection[Finding]) -> int:
+def rerun_iterations(subject: Subject, search: AuditedAttack, findings: Collection[Finding]) -> int:
     """Most iterations per clip that `rerun` takes."""
     names = {name for check in checks_to_remedy(findings) for name in ADVICE[check]}
     attacks = [attack for name in names for attack in REMEDIES[name](subject, search)]
@@ -261,7 +263,7 @@ class _Trial:
         self.subject, self.progress, self.is_random, self.about = subject, progress, is_random, about
         self.made = 0
 
-    def begin(self, search: Search) -> None:
+    def begin(self, search: AuditedAttack) -> None:
         """Repeat the audited attack."""
         self.audited = repr(search.attack) + (f" (a stand-in: {search.instead})" if search.instead else "")
         subject, self.start = self.subject, None

@@ -20,7 +20,7 @@ from tenuto.store.rows import values_of
 from tenuto.store.run import RunFolder
 
 if TYPE_CHECKING:
-    from tenuto.evaluation.runs import Run
+    from tenuto.evaluation.runs import OpenedRun
 
 SAME_NORM = 1e-5
 """Relative difference of two norms of one perturbation that different orders of summing can cause."""
@@ -258,7 +258,7 @@ def _norm(rows: pd.DataFrame, deltas: Deltas, absent: list[str]) -> Finding:
     )
 
 
-def _prediction(run: Run, rows: pd.DataFrame, deltas: Deltas, absent: list[str]) -> Finding:
+def _prediction(run: OpenedRun, rows: pd.DataFrame, deltas: Deltas, absent: list[str]) -> Finding:
     """Evaluate the network at clean and attacked inputs, and compare with the rows."""
     import torch
 

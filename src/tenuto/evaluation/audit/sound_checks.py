@@ -18,7 +18,7 @@ from tenuto.files import Array
 from tenuto.store.budgets import norm_of
 
 if TYPE_CHECKING:
-    from tenuto.evaluation.runs import Run
+    from tenuto.evaluation.runs import OpenedRun
 
 EXCESS_DB = {"snr": 1e-5, "masked": 0.1}
 """By how many dB a budget may be exceeded: rounding to float32 changes a ratio by 1e-6; a noise-to-mask ratio is
@@ -36,7 +36,9 @@ HALF = 0.5
 mp3 it is a warning: the attack exists, and listeners to compressed music do not receive it."""
 
 
-def sound_budget(run: Run, rows: pd.DataFrame, delta_of: Callable[[int], Array], absent: str) -> Finding:
+def sound_budget(
+    run: OpenedRun, rows: pd.DataFrame, delta_of: Callable[[int], Array], absent: str
+) -> Finding:
     """Measure perturbations of waveforms against their recordings in float64.
 
     Args:

@@ -19,11 +19,11 @@ from tenuto.reporting.figures.style import SCALE
 from tenuto.reporting.page.blocks import (
     Block,
     Cell,
-    Clip,
+    ClipBlock,
     Player,
+    PlayerSound,
     Section,
-    Sound,
-    Table,
+    TableBlock,
     Text,
     audio_uri,
     picture,
@@ -169,7 +169,7 @@ def _player(resynthesis: Resynthesis) -> Player:
 def player(resynthesis: Resynthesis, title: str, labels: Mapping[str, str]) -> Player:
     """Sounds of a clip, each with its label."""
     sounds = (
-        Sound(label, f"{title}: {label[0].lower()}{label[1:]}", audio_uri(resynthesis.sound(which)))
+        PlayerSound(label, f"{title}: {label[0].lower()}{label[1:]}", audio_uri(resynthesis.sound(which)))
         for which, label in labels.items()
     )
     return Player(title, tuple(sounds))
@@ -220,12 +220,12 @@ def _named_concepts(system: str) -> bool:
     return system not in SYSTEMS or SYSTEMS[system].task_loss_weight < 1
 
 
-def _clip(resynthesis: Resynthesis, inputs: PageInputs, with_player: bool) -> Clip:
+def _clip(resynthesis: Resynthesis, inputs: PageInputs, with_player: bool) -> ClipBlock:
     reason = [] if inputs.weights is None else [because_of(resynthesis, inputs.weights)]
     effect = resynthesis.effect
     way = "in 16 bits" if resynthesis.is_played else "through sound"
     moved = f"The emotions move by {effect['after']:.3f}, {way} by {effect['heard']:.3f}."
-    return Clip(
+    return ClipBlock(
         title=f"Clip {resynthesis.clip}",
         sentences=(moved, *reason, clips.sentence(resynthesis)),
         player=_player(resynthesis) if with_player else None,
@@ -263,7 +263,7 @@ def because_of(resynthesis: Resynthesis, weights: Weights) -> str:
     ).replace("-", "−")
 
 
-def predicted(resynthesis: Resynthesis) -> Table:
+def predicted(resynthesis: Resynthesis) -> TableBlock:
     """Emotions and concepts of a clip in every state."""
     names = {"annotation": "label"} | clips.shown(resynthesis)
     lines = []
@@ -274,4 +274,4 @@ def predicted(resynthesis: Resynthesis) -> Table:
             lines.append(tuple(Cell(text) for text in (name.replace("_", " "), *shown)))
     caption = f"What {resynthesis.run} predicts of clip {resynthesis.clip}."
     headings = tuple(name.capitalize() for name in names.values())
-    return Table(caption, ("", *headings), (True, *[False] * len(headings)), tuple(lines))
+    return TableBlock(caption, ("", *headings), (True, *[False] * len(headings)), tuple(lines))

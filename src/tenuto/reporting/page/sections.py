@@ -28,7 +28,7 @@ from tenuto.reporting.page.blocks import (
     Cell,
     Points,
     Section,
-    Table,
+    TableBlock,
     Text,
     picture,
     points,
@@ -216,7 +216,7 @@ def audited(inputs: PageInputs) -> Section | str:
             f"{verdicts.summary(inputs.findings)}. A FAIL does not mean that a model is not robust. It means that "
             "this result cannot be trusted as it is."
         ),
-        Table(caption, headings, (True, True, True, True, False, False), lines),
+        TableBlock(caption, headings, (True, True, True, True, False, False), lines),
         *_not_made(inputs.findings),
     ]
     return Section("audit", "Can the result be trusted?", tuple(blocks))
