@@ -13,7 +13,7 @@ from tenuto.errors import DataError, FileError
 from tenuto.files import write_json
 from tenuto.reporting import tables, write_curves
 from tenuto.reporting.figures import curves as curve_figures
-from tenuto.store.rows import NATURAL, emotion_names, values_of, write_rows
+from tenuto.store.rows import NATURAL_PROTOCOL, emotion_names, values_of, write_rows
 from tenuto.store.run import RunFolder
 from tests.reporting import made_up
 
@@ -51,7 +51,7 @@ def pushing(rows):
 
 def natural(system="A2E", seed=6, moved=0.25):
     """Other excerpts that only two clips have, and mp3, which moves predictions by ``moved``."""
-    about = {"protocol": NATURAL, "attack": "natural", "l2": np.nan, "linf": np.nan}
+    about = {"protocol": NATURAL_PROTOCOL, "attack": "natural", "l2": np.nan, "linf": np.nan}
     other = made_up.run(system, seed, CLEAN, CLEAN + 0.0625, **about, objective=OTHER_EXCERPT)
     mp3 = made_up.run(system, seed, CLEAN, CLEAN + moved, **about, objective="mp3 128 kb/s")
     return pd.concat([other.head(2), mp3], ignore_index=True)
@@ -289,7 +289,7 @@ def test_any_protocol_with_several_budgets_has_curves():
 
 def test_each_emotion_is_followed_up_and_down():
     result = emotion_curves.emotion_curves(pushing(run()))
-    assert tuple(result.columns) == emotion_curves.EMOTIONS
+    assert tuple(result.columns) == emotion_curves.EMOTION_COLUMNS
     assert set(result["emotion"]) == {"tender"}
     for direction, changes in (("up", [0.0, 0.1, 0.2]), ("down", [0.0, -0.05, -0.1])):
         own = result[result["direction"] == direction]

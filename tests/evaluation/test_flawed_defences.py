@@ -42,7 +42,7 @@ def test_the_protocol_breaks_it_or_the_audit_flags_it(name):
 def test_without_a_defence_everything_passes_and_nothing_beats_the_protocol():
     (line,) = flawed.table(defences={"none": flawed.PlainNetwork}, attacks={}).to_dict("records")
     assert (line["broken"], line["audit"]) == (True, "")
-    assert line["clean"] == pytest.approx(flawed.OFFSET)
+    assert line["clean"] == pytest.approx(flawed.CLEAN_ERROR)
     assert line["standard-1"] == pytest.approx(line["adaptive"], rel=1e-4)
 
 

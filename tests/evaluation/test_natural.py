@@ -25,7 +25,7 @@ from tenuto.evaluation.natural import NATURAL_CHANGES, GainChange, Mp3Change, No
 from tenuto.evaluation.runs import open_run
 from tenuto.models.checkpoint import save
 from tenuto.models.recogniser import predict
-from tenuto.store.rows import KINDS, validate_rows, values_of
+from tenuto.store.rows import VALUE_KINDS, validate_rows, values_of
 from tenuto.store.run import RunFolder
 from tenuto.training.loop import train
 from tests import corpora, small_runs
@@ -286,7 +286,7 @@ def test_one_process_at_a_time_measures_a_run_and_who_waited_reads(run, monkeypa
     measured, part = getattr(module, name)(run, "validation"), "validation"
     protocol = measured["protocol"][0]
     finished = run.files.natural(part, protocol).rename(run.folder / "aside.csv")
-    monkeypatch.setattr(locking, "PATIENCE", 0.1)
+    monkeypatch.setattr(locking, "PROTOCOL_PATIENCE", 0.1)
     monkeypatch.setattr(Recording, "read", lambda *arguments: pytest.fail("measured again"))
     with (
         FileLock(run.files.lock(protocol, part)),
@@ -359,7 +359,7 @@ def test_a_summary_has_a_line_per_change_with_its_clips(rows):
     assert result.loc[OTHER_EXCERPT, ["clips", "skipped"]].tolist() == [1, 2]
     assert result.loc["6 dB up", ["clips", "skipped"]].tolist() == [3, 0]
     own = rows[rows["objective"] == "noise 20 dB"]
-    label, clean, changed = (values_of(own, kind) for kind in KINDS)
+    label, clean, changed = (values_of(own, kind) for kind in VALUE_KINDS)
     line = result.loc["noise 20 dB"]
     assert line["moved"] == pytest.approx(np.abs(changed - clean).mean())
     assert line["clean_mae"] == pytest.approx(np.abs(clean - label).mean())

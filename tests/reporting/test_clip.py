@@ -11,7 +11,7 @@ import pytest
 from tenuto.evaluation.resynthesis import STATES
 from tenuto.evaluation.resynthesised_clip import Resynthesis
 from tenuto.reporting import save
-from tenuto.reporting.figures.clip import SHOWN, clip_figure, decibels, percent, sentence, title, words
+from tenuto.reporting.figures.clip import STATE_NAMES, clip_figure, decibels, percent, sentence, title, words
 
 BANDS = 149
 EMOTIONS = ("valence", "tension")
@@ -127,7 +127,7 @@ def drawn(axes):
 def test_marks_are_the_predictions_and_lines_the_annotations():
     axes = axes_of(clip_figure(made_up()), "emotions")
     expected = states(EMOTIONS)
-    assert drawn(axes) == {SHOWN[state]: list(expected[state].values()) for state in SHOWN}
+    assert drawn(axes) == {STATE_NAMES[state]: list(expected[state].values()) for state in STATE_NAMES}
     changes, annotations = (part.get_segments() for part in axes.collections)
     assert [[start[0], end[0]] for start, end in changes] == [
         [expected["before"][name], expected["after"][name]] for name in EMOTIONS

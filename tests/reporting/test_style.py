@@ -119,7 +119,7 @@ def test_systems_have_distinct_colours_that_do_not_depend_on_the_others():
     assert style.system_colours(["A2M2E"]) == {"A2M2E": everyone["A2M2E"]}
     dark = [style.DARK_COLOURS.get(colour, colour) for colour in everyone.values()]
     assert len(set(dark)) == 12
-    assert min(contrast(colour, style.DARK_COLOURS[style.PAPER]) for colour in dark) > 3
+    assert min(contrast(colour, style.DARK_COLOURS[style.BACKGROUND_COLOUR]) for colour in dark) > 3
 
 
 VALUES = {"system": ["A2E"] * 6, "seed": [*range(6)], "difference": [0.1, 0.2, 0.3, 0.1, 0.2, 0.3]}

@@ -19,7 +19,7 @@ from tenuto.reporting import paper as files, tables
 from tenuto.store.location import complete
 from tenuto.store.study import StudyFolder
 
-PARTS = ("table1", "significance", "figure3", "figure4")
+PAPER_PARTS = ("table1", "significance", "figure3", "figure4")
 
 
 @dataclasses.dataclass(frozen=True, repr=False)
@@ -100,8 +100,8 @@ def paper(
         DataError: Rows of several attacks, or runs with different clips.
     """
     source = source if isinstance(source, pd.DataFrame | None) else complete(source)
-    if part not in (*PARTS, "all"):
-        raise ConfigError(f"part {part!r} is unknown. {did_you_mean(part, (*PARTS, 'all'))}")
+    if part not in (*PAPER_PARTS, "all"):
+        raise ConfigError(f"part {part!r} is unknown. {did_you_mean(part, (*PAPER_PARTS, 'all'))}")
     chosen = read_rows(source, protocol, epsilon, db=db, norm=norm, unit=unit, logs=logs, runs_file=runs_file)
     check_same_clips(selection(chosen))
     is_paper = _is_of_the_paper(source)

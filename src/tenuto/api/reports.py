@@ -34,7 +34,7 @@ from tenuto.store.rows import read_rows, write_rows
 from tenuto.store.run import RunFolder
 from tenuto.store.study import StudyFolder
 
-CLIPS = 6
+REPORT_CLIPS = 6
 
 
 @dataclasses.dataclass(frozen=True, repr=False)
@@ -88,7 +88,7 @@ def report(
     db: float | None = None,
     norm: str | None = None,
     root: Place | None = None,
-    clips: int = CLIPS,
+    clips: int = REPORT_CLIPS,
     audit: Place | None = None,
     date: str = "",
     cache: Place | None = None,

@@ -45,7 +45,7 @@ from tenuto.evaluation import (
     runs,
 )
 from tenuto.evaluation.attribution import SEGMENTS, Attribution
-from tenuto.evaluation.attribution_attack import STEPS
+from tenuto.evaluation.attribution_attack import DEFAULT_STEPS
 from tenuto.evaluation.universal import UniversalResult
 from tenuto.files import write_text
 from tenuto.models.adoption import FrontEnd, Model
@@ -53,14 +53,14 @@ from tenuto.models.checkpoint import read_fingerprint
 from tenuto.models.recogniser import Profile
 from tenuto.sinks import Sink, open_sink
 from tenuto.store.location import locate_run
-from tenuto.store.natural import GRADED, check_protocol
+from tenuto.store.natural import GRADED_PROTOCOL, check_protocol
 from tenuto.store.perturbations import saved_rows
-from tenuto.store.rows import NATURAL, RELEASED_PROTOCOL
+from tenuto.store.rows import NATURAL_PROTOCOL, RELEASED_PROTOCOL
 from tenuto.store.run import RunFolder
 from tenuto.store.traces import log_traces, read_traces
 
 Source = str | Path
-STANDARD = "standard-1"
+ADOPTED_PROTOCOL = "standard-1"
 """The default protocol of models that are none of the study's."""
 
 
@@ -227,9 +227,9 @@ class Run(Displayed, runs.OpenedRun):
         """The protocol that is run by default: the study's where the model is one of the study's, else standard-1."""
         released = protocol(RELEASED_PROTOCOL)
         is_usable = not any(attack.refusal(len(self.recogniser.emotions)) for attack in released.attacks)
-        return RELEASED_PROTOCOL if self.config.system in SYSTEMS and is_usable else STANDARD
+        return RELEASED_PROTOCOL if self.config.system in SYSTEMS and is_usable else ADOPTED_PROTOCOL
 
-    def natural(self, part: str = "test", protocol: str = NATURAL) -> pd.DataFrame:
+    def natural(self, part: str = "test", protocol: str = NATURAL_PROTOCOL) -> pd.DataFrame:
         """How predictions change under natural variation: another excerpt, mp3, gain, noise. One line per variation.
 
         Args:
@@ -241,7 +241,7 @@ class Run(Displayed, runs.OpenedRun):
         """
         from tenuto.evaluation.graded import graded  # needs SciPy's filters
 
-        measure = graded if check_protocol(protocol) == GRADED else variation.natural
+        measure = graded if check_protocol(protocol) == GRADED_PROTOCOL else variation.natural
         with self.progress.bar("natural variation", len(self.part(part))) as advance:
             return summary(measure(self, part, advance))
 
@@ -297,7 +297,7 @@ class Run(Displayed, runs.OpenedRun):
         budget: Budget | None = None,
         region: Region | None = None,
         segments: tuple[int, int] = SEGMENTS,
-        steps: int = STEPS,
+        steps: int = DEFAULT_STEPS,
         seed: int = 0,
     ) -> Attribution:
         """Attribute the prediction for a clip to parts of its input, and attack the attribution.

@@ -21,7 +21,7 @@ from tenuto.errors import AudioError
 Floats = NDArray[np.float64]
 Places = NDArray[np.int64]
 
-VERSION = 1
+DESCRIPTORS_VERSION = 1
 """Raised whenever the numbers of this file change: cached values and data fingerprints follow it."""
 
 PREFIX = "signal:"
@@ -57,7 +57,7 @@ LINE_HARMONICS, LINE_DECAY = 6, 0.8
 LINE_FRAMES = 9
 """Pitch of the leading line: MIDI notes, harmonics summed and their decay, frames of the median filter."""
 
-STEP = 2
+SEMITONE_STEP = 2
 """Semitones of the largest move that still counts as a step."""
 
 ONSET_BANDS = 40
@@ -66,8 +66,8 @@ LOCAL_FRAMES = 61
 """Bands of the onset strength, how far an onset rises above its surroundings, fast frames (0.7 s) of these."""
 
 # C. L. Krumhansl and E. J. Kessler, Psychological Review 89, 1982: probe-tone ratings of the 12 tones in C.
-MAJOR = (6.35, 2.23, 3.48, 2.33, 4.38, 4.09, 2.52, 5.19, 2.39, 3.66, 2.29, 2.88)
-MINOR = (6.33, 2.68, 3.52, 5.38, 2.60, 3.53, 2.54, 4.75, 3.98, 2.69, 3.34, 3.17)
+MAJOR_PROFILE = (6.35, 2.23, 3.48, 2.33, 4.38, 4.09, 2.52, 5.19, 2.39, 3.66, 2.29, 2.88)
+MINOR_PROFILE = (6.33, 2.68, 3.52, 5.38, 2.60, 3.53, 2.54, 4.75, 3.98, 2.69, 3.34, 3.17)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -155,7 +155,7 @@ def clear_steps(sound: MeasuredSound) -> float:
     smooth = gaussian_filter1d(salience, 1.0, axis=0)
     line = median_filter(smooth.argmax(axis=1)[smooth.max(axis=1) > 0], LINE_FRAMES, mode="nearest")
     moves = np.abs(np.diff(line))
-    stepwise = (np.sum((moves > 0) & (moves <= STEP)) + 1) / (np.sum(moves > 0) + 4)
+    stepwise = (np.sum((moves > 0) & (moves <= SEMITONE_STEP)) + 1) / (np.sum(moves > 0) + 4)
     return float(np.log2(stepwise) + np.log2(max(leading, 1e-3)))
 
 
@@ -335,7 +335,9 @@ def _gathered(chroma: Floats, seconds: float) -> Floats:
 
 def _key_strengths(chroma: Floats) -> Floats:
     """Pearson's r of chroma (..., 12) with the 12 major and 12 minor profiles: (..., 2, 12)."""
-    profiles = np.array([[np.roll(mode, tonic) for tonic in range(12)] for mode in (MAJOR, MINOR)])
+    profiles = np.array(
+        [[np.roll(mode, tonic) for tonic in range(12)] for mode in (MAJOR_PROFILE, MINOR_PROFILE)]
+    )
     scaled: Floats = np.einsum("...c,mtc->...mt", _standard(chroma), _standard(profiles))
     return scaled
 

@@ -21,7 +21,7 @@ from tenuto.audio import SAMPLE_RATE as SAMPLE_RATE
 from tenuto.audio.decoding import BLOCK_SAMPLES, not_finite, read_blocks
 from tenuto.errors import AudioError, ConfigError
 
-T = TypeVar("T", bound=np.generic)
+Number = TypeVar("Number", bound=np.generic)
 
 FULL_SCALE = 32_767
 """Largest 16-bit sample."""
@@ -226,7 +226,7 @@ def _full_scale_table(peak: int) -> NDArray[np.int16]:
     return np.trunc(np.clip(values, -FULL_SCALE, FULL_SCALE)).astype(np.int16)
 
 
-def _table_values(table: NDArray[T], samples: NDArray[np.int16]) -> NDArray[T]:
+def _table_values(table: NDArray[Number], samples: NDArray[np.int16]) -> NDArray[Number]:
     """``table[sample + 32768]`` of every sample, in blocks: an index needs four times the memory of a sample."""
     values = np.empty(len(samples), table.dtype)
     for start in range(0, len(samples), BLOCK_SAMPLES):

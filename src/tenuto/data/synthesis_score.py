@@ -17,8 +17,8 @@ from tenuto.data.synthesis_controls import Album, Controls, Floats
 
 Ints = NDArray[np.int64]
 
-MAJOR = np.array([0, 2, 4, 5, 7, 9, 11])
-MINOR = np.array([0, 2, 3, 5, 7, 8, 10])
+MAJOR_SCALE = np.array([0, 2, 4, 5, 7, 9, 11])
+MINOR_SCALE = np.array([0, 2, 3, 5, 7, 8, 10])
 PROGRESSIONS = ((0, 3, 4, 0), (0, 4, 5, 3), (0, 5, 3, 4), (0, 3, 0, 4))
 """Roots of four-chord rounds as scale degrees counted from 0 (I-IV-V-I, I-V-vi-IV, ...)."""
 
@@ -79,8 +79,8 @@ class ScorePlan:
     def pitch(self, step: Ints, degree: Ints) -> Floats:
         """MIDI note number of a scale degree (any octave) in the harmony that holds at a sixteenth."""
         chord = step // self.chord_steps
-        octave, place = np.divmod(degree, len(MAJOR))
-        scale = np.where(self.minor[chord], MINOR[place], MAJOR[place])
+        octave, place = np.divmod(degree, len(MAJOR_SCALE))
+        scale = np.where(self.minor[chord], MINOR_SCALE[place], MAJOR_SCALE[place])
         return np.asarray(self.tonic + self.shift[chord] + 12 * octave + scale, np.float64)
 
 

@@ -47,7 +47,7 @@ SHARPNESS = 30.0
 KEEP = 100.0
 """Weight of the emotions in the search: unrelated shares gain 2, which a change of all emotions by .14 costs."""
 
-STEPS = 30
+DEFAULT_STEPS = 30
 
 
 class Explained(nn.Module):
@@ -123,7 +123,7 @@ def move_attribution(
     *,
     method: str = "integrated-gradients",
     segments: Grid = SEGMENTS,
-    steps: int = STEPS,
+    steps: int = DEFAULT_STEPS,
     keep: float = KEEP,
     seed: int = 0,
     axes: Axes | None = None,
@@ -221,7 +221,7 @@ def find_region(
     *,
     method: str = "integrated-gradients",
     segments: Grid = SEGMENTS,
-    steps: int = STEPS,
+    steps: int = DEFAULT_STEPS,
     seed: int = 0,
     valid_range: Range | None = None,
     progress: Callable[[int], None] = lambda done: None,

@@ -19,7 +19,7 @@ from tenuto.attacks.checks import is_number, require_number
 from tenuto.data.batches import Batch
 from tenuto.devices import repeatable
 from tenuto.errors import CheckpointError, ConfigError, DataError
-from tenuto.evaluation.certificates import NOISE, Smoothing, Values, certificate, noisy_predictions
+from tenuto.evaluation.certificates import NOISE_SOURCE, Smoothing, Values, certificate, noisy_predictions
 from tenuto.evaluation.records import origin_of
 from tenuto.evaluation.runs import OpenedRun
 from tenuto.evaluation.smoothed_attack import attacked_predictions, interval
@@ -210,7 +210,7 @@ def certify(
     checkpoint, tables = origin_of(run)["checkpoint"], []
     for smoothing in smoothings:
         name = smoothing.name(run.recogniser.inputs.name)
-        identity = {"checkpoint": checkpoint, "unit": run.recogniser.inputs.unit, "noise": NOISE}
+        identity = {"checkpoint": checkpoint, "unit": run.recogniser.inputs.unit, "noise": NOISE_SOURCE}
         with_attack = f"{name}-attack-{attack_steps}"
         rows = certify_clips(
             model,

@@ -44,19 +44,19 @@ BUDGET = Linf(0.1)
 SHAPE = (1, 12, 10)
 """Of an input: channel, frames, bands; 120 entries."""
 
-HIDDEN, EMOTIONS = 48, 3
-CLIPS = 6
-OFFSET = 0.05
+HIDDEN, OUTPUTS = 48, 3
+BENCH_CLIPS = 6
+CLEAN_ERROR = 0.05
 """Clean error of every emotion: labels are the clean predictions and this."""
 
-DRAWS = 16
+EVALUATIONS = 16
 """Evaluations over which the error of a random model is averaged."""
 
 BROKEN = 0.9
 """Share of the largest error known that an attack must find to have broken a defence."""
 
 OBJECTIVE = AbsoluteError()
-ATTACKS: dict[str, Attack] = {
+SHOWN_ATTACKS: dict[str, Attack] = {
     "PGD": PGD(BUDGET, objective=OBJECTIVE),
     "APGD": APGD(BUDGET, objective=OBJECTIVE, steps=30),
     "APGD, mean of 8 draws": APGD(
@@ -77,7 +77,7 @@ class PlainNetwork(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         chance = torch.Generator().manual_seed(7)
-        self.first, self.second = nn.Linear(int(np.prod(SHAPE)), HIDDEN), nn.Linear(HIDDEN, EMOTIONS)
+        self.first, self.second = nn.Linear(int(np.prod(SHAPE)), HIDDEN), nn.Linear(HIDDEN, OUTPUTS)
         with torch.no_grad():
             for layer in (self.first, self.second):
                 layer.weight.copy_(torch.randn(layer.weight.shape, generator=chance) / layer.in_features**0.5)
@@ -208,7 +208,7 @@ DEFENCES: dict[str, type[PlainNetwork]] = {
 
 def clips() -> Tensor:
     """The inputs on which defences are attacked, (6, 1, 12, 10)."""
-    return torch.randn(CLIPS, *SHAPE, generator=torch.Generator().manual_seed(3))
+    return torch.randn(BENCH_CLIPS, *SHAPE, generator=torch.Generator().manual_seed(3))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -218,7 +218,7 @@ class Bench:
     Attributes:
         model: The defended model.
         inputs: (n, 1, 12, 10).
-        labels: (n, 3), the clean predictions and `OFFSET`.
+        labels: (n, 3), the clean predictions and `CLEAN_ERROR`.
     """
 
     model: nn.Module
@@ -230,13 +230,13 @@ class Bench:
         """The bench of a model; of a random one labels are a mean prediction."""
         inputs = clips()
         with torch.no_grad(), left_as_found(model), _seeded():
-            mean = torch.stack([model(inputs).float() for _ in range(DRAWS)]).mean(dim=0)
-        return cls(model, inputs, mean + OFFSET)
+            mean = torch.stack([model(inputs).float() for _ in range(EVALUATIONS)]).mean(dim=0)
+        return cls(model, inputs, mean + CLEAN_ERROR)
 
     def error(self, points: Tensor) -> Tensor:
-        """Mean absolute error (n,) at points (n, ...), averaged over `DRAWS` evaluations."""
+        """Mean absolute error (n,) at points (n, ...), averaged over `EVALUATIONS` evaluations."""
         with torch.no_grad(), left_as_found(self.model), _seeded():
-            errors = [(self.model(points) - self.labels).abs().mean(dim=1) for _ in range(DRAWS)]
+            errors = [(self.model(points) - self.labels).abs().mean(dim=1) for _ in range(EVALUATIONS)]
         return torch.stack(errors).mean(dim=0)
 
     def by(self, attacks: Sequence[Attack], source: nn.Module | None = None) -> Tensor | None:
@@ -271,7 +271,7 @@ def _seeded() -> Iterator[None]:
 def members(published: Protocol) -> list[Attack]:
     """The attacks of a protocol at `BUDGET` alone."""
     at_budget = dataclasses.replace(published, budgets=(BUDGET,))
-    return [attack for member in at_budget.members(EMOTIONS) for attack in member]
+    return [attack for member in at_budget.members(OUTPUTS) for attack in member]
 
 
 def table(
@@ -282,7 +282,7 @@ def table(
     """What attacks find on defences, and what the audit says of them.
 
     Args:
-        attacks: Attacks that are shown alone, by name; default: `ATTACKS`. Name your own to test it.
+        attacks: Attacks that are shown alone, by name; default: `SHOWN_ATTACKS`. Name your own to test it.
         defences: From names to what makes a model; default: `DEFENCES`.
         published: A protocol, run at `BUDGET`.
 
@@ -301,11 +301,11 @@ def _line(
 ) -> dict[str, Any]:
     """One line of the table."""
     bench, whole = Bench.of(make()), members(protocol(published))
-    alone = {title: [attack] for title, attack in (ATTACKS if attacks is None else attacks).items()}
+    alone = {title: [attack] for title, attack in (SHOWN_ATTACKS if attacks is None else attacks).items()}
     errors = {"clean": bench.error(bench.inputs)}
     for title, own in (alone | {published: whole}).items():
         error = bench.by(own)
-        errors[title] = torch.full((CLIPS,), torch.nan) if error is None else error
+        errors[title] = torch.full((BENCH_CLIPS,), torch.nan) if error is None else error
     adaptive = bench.by(whole, PlainNetwork())
     assert adaptive is not None
     errors["adaptive"] = adaptive

@@ -11,7 +11,7 @@ from tenuto.errors import REASONS, FileError, TenutoError
 from tenuto.evaluation.runs import OpenedRun
 from tenuto.files import naming
 
-PATIENCE = 2.0
+PROTOCOL_PATIENCE = 2.0
 """Seconds to wait for another process that runs the same protocol on the same run: one about to end."""
 
 
@@ -25,7 +25,7 @@ def one_process(run: OpenedRun, protocol: object, part: str) -> Iterator[None]:
     path = run.files.lock(protocol, part)
     with naming(path, "lock"):
         path.parent.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(path, timeout=PATIENCE, fallback_to_soft=False)
+        lock = FileLock(path, timeout=PROTOCOL_PATIENCE, fallback_to_soft=False)
         try:
             lock.acquire()
         except Timeout as error:

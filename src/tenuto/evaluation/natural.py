@@ -37,7 +37,7 @@ from tenuto.models.heads import Prediction
 from tenuto.models.recogniser import predict
 from tenuto.registry import Registry
 from tenuto.store.result_rows import value_columns
-from tenuto.store.rows import NATURAL, read_rows, write_rows
+from tenuto.store.rows import NATURAL_PROTOCOL, read_rows, write_rows
 from tenuto.store.run import RunFolder
 
 Waveform = NDArray[np.floating[Any]]
@@ -189,14 +189,16 @@ def natural(run: OpenedRun, part: str = "test", progress: Progress | None = None
     """
     origin = origin_of(run)
     if unmeasured(run.files, part):
-        with one_process(run, NATURAL, part):
+        with one_process(run, NATURAL_PROTOCOL, part):
             names = unmeasured(run.files, part)  # none where another process measured them meanwhile
-            before = [finished_rows(run, NATURAL, part, origin)] if run.files.has_natural(part) else []
+            before = (
+                [finished_rows(run, NATURAL_PROTOCOL, part, origin)] if run.files.has_natural(part) else []
+            )
             if names:
                 clips = run.part(part).clips
                 changed = changes(run.material.prepared, run.recogniser.inputs, clips, names, progress)
                 return write_changes(run, part, changed, before=before)
-    return finished_rows(run, NATURAL, part, origin)
+    return finished_rows(run, NATURAL_PROTOCOL, part, origin)
 
 
 def unmeasured(run: RunFolder, part: str = "test") -> list[str]:
@@ -293,7 +295,7 @@ def _rows(
     clips = run.part(part).take(torch.tensor(rows))
     inputs = torch.from_numpy(np.stack(changed_inputs))
     clean, adversarial = (predict(network, values.to(device)) for values in (clips.inputs, inputs))
-    table = variation_rows(run, NATURAL, part, clips, inputs, (clean, adversarial), name, settings)
+    table = variation_rows(run, NATURAL_PROTOCOL, part, clips, inputs, (clean, adversarial), name, settings)
     return without_norms(table) if name == OTHER_EXCERPT else table
 
 

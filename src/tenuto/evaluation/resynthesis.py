@@ -27,7 +27,7 @@ from tenuto.audio.spectrogram import FRAME_SIZE, HOP, frame_count, frame_starts,
 from tenuto.data.excerpts import EXCERPT_FRAMES, cut, fixed_starts
 from tenuto.data.inputs import LogSpectrogramInputs
 from tenuto.errors import CheckpointError, ConfigError, DataError
-from tenuto.evaluation.attacked_clips import AGREEMENT
+from tenuto.evaluation.attacked_clips import RECOMPUTED_AGREEMENT
 from tenuto.evaluation.resynthesised_clip import Resynthesis, audibility
 from tenuto.evaluation.runs import OpenedRun
 from tenuto.models.recogniser import Recogniser, predict
@@ -374,7 +374,7 @@ def _check_predictions(subject: ResynthesisSubject, row: pd.Series[Any], emotion
     for kind, prediction in zip(("clean", "adversarial"), emotions.numpy(), strict=False):
         then = np.array([float(row[f"{kind}_{name}"]) for name in subject.recogniser.emotions])
         difference = np.abs(then - prediction).max()
-        if not difference <= AGREEMENT:
+        if not difference <= RECOMPUTED_AGREEMENT:
             raise CheckpointError(
                 f"{subject.folder}: clip {row['clip']} was attacked with other weights or another perturbation, or the "
                 f"model does not repeat its predictions ({kind} ones differ by {difference:.3g}). Where `tenuto audit` "

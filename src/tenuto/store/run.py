@@ -15,9 +15,9 @@ from tenuto.data.splits import PARTS, Split, read_split
 from tenuto.errors import ConfigError, DataError, FileError
 from tenuto.files import naming, open_regular, read_json, read_text, sha256_file
 from tenuto.store.folder import BaseFolder, File
-from tenuto.store.rows import NATURAL, check_column, check_same_attacks, read_rows
+from tenuto.store.rows import NATURAL_PROTOCOL, check_column, check_same_attacks, read_rows
 
-ATTACKS = "attacks"
+ATTACKS_FOLDER = "attacks"
 ON = "on"
 """Folder of the results of a run on data it was not trained on."""
 
@@ -72,7 +72,7 @@ def protocol_and_part(name: str) -> tuple[str, str]:
 
 def is_natural(protocol: str) -> bool:
     """Whether rows of this protocol come from natural variations, not from an attack."""
-    return protocol.startswith(NATURAL.rstrip("0123456789"))
+    return protocol.startswith(NATURAL_PROTOCOL.rstrip("0123456789"))
 
 
 class RunFolder(BaseFolder):
@@ -144,7 +144,7 @@ class RunFolder(BaseFolder):
     """The table in `interventions`."""
     shown = File("shown")
     """Folder of pictures and sounds of attacked clips."""
-    attacks = File(ATTACKS)
+    attacks = File(ATTACKS_FOLDER)
     """Folder of rows and perturbations."""
 
     def rows(self, protocol: object, part: str = "test") -> Path:
@@ -187,7 +187,7 @@ class RunFolder(BaseFolder):
         """Folder of a universal perturbation and its rows."""
         return self.path / "universal" / name
 
-    def natural(self, part: str = "test", protocol: str = NATURAL) -> Path:
+    def natural(self, part: str = "test", protocol: str = NATURAL_PROTOCOL) -> Path:
         """Rows of natural variations."""
         return self.rows(protocol, part)
 
@@ -233,7 +233,7 @@ class RunFolder(BaseFolder):
         """Whether all rows of a protocol are written."""
         return is_file(self.rows(protocol, part))
 
-    def has_natural(self, part: str = "test", protocol: str = NATURAL) -> bool:
+    def has_natural(self, part: str = "test", protocol: str = NATURAL_PROTOCOL) -> bool:
         """Whether the rows of natural variations are written."""
         return self.is_attacked(protocol, part)
 

@@ -11,7 +11,7 @@ from tenuto.files import sha256_file
 from tenuto.store.certificates import read_certificates
 from tenuto.store.run import RunFolder
 
-LEVEL = 0.05
+BROKEN_LEVEL = 0.05
 """Probability below which more broken certificates than the stated confidence allows are no chance."""
 
 
@@ -91,6 +91,6 @@ def _judged(rows: pd.DataFrame) -> Finding:
         allowed,
         f"at {where}, {broken} of {clips} certificates do not hold under the attack; each "
         f"{'table ' if together else ''}is stated with confidence {confidence:g}.",
-        fail=broken > 0 and chance <= LEVEL + 1e-9,
+        fail=broken > 0 and chance <= BROKEN_LEVEL + 1e-9,
         warn=broken > 0,
     )

@@ -15,7 +15,7 @@ from tenuto.evaluation.audit.findings import Finding, check, judged, not_recorde
 from tenuto.evaluation.audit.sources import Evidence, aligned
 from tenuto.store.run import RunFolder
 
-SAME = 1e-6
+SAME_MOMENT = 1e-6
 """Largest difference of two measurements of one mean or deviation."""
 
 FEW = 0.1
@@ -71,11 +71,11 @@ def _normalisation(evidence: Evidence, run: str) -> Finding:
     return judged(
         "normalisation",
         apart,
-        SAME,
+        SAME_MOMENT,
         f"mean {used.mean:.6f} and deviation {used.deviation:.6f} are used, {training.mean:.6f} and "
         f"{training.deviation:.6f} measured on the training clips; the configuration says '{setting}'.",
-        fail=apart > SAME and setting == "train",
-        warn=apart > SAME,
+        fail=apart > SAME_MOMENT and setting == "train",
+        warn=apart > SAME_MOMENT,
     )
 
 

@@ -38,14 +38,14 @@ from tenuto.errors import AttackError, ModelError, one_line
 from tenuto.evaluation.audit.findings import Finding, Verdict, judged, not_recorded
 from tenuto.evaluation.audit.sources import Values
 from tenuto.evaluation.audit.strength_checks import weaker
-from tenuto.evaluation.audit.subject import BUDGET, EPSILON, Progress, Subject, mean_errors, predict
+from tenuto.evaluation.audit.subject import EPSILON, MODEL_BUDGET, Progress, Subject, mean_errors, predict
 
 NO_GRADIENT = "the model has no gradient."
 
 STEPS = 30
 """Gradient steps of the model checks, as many as standard-1 spends on its first objective."""
 
-STAND_IN = APGD(budget=BUDGET, objective=AbsoluteError(), steps=STEPS)
+STAND_IN = APGD(budget=MODEL_BUDGET, objective=AbsoluteError(), steps=STEPS)
 """Iterative gradients of the model checks."""
 
 STEP = 1e-8

@@ -32,7 +32,7 @@ CHANGE = 0.02
 LARGE_CHANGE = 0.1
 """Above it the error depends more on the length of the search than on the model."""
 
-MOST_ITERATIONS = 200
+MOST_REPEATED_ITERATIONS = 200
 """Iterations per clip up to which an attack is repeated with twice the steps and five restarts: eight times as many."""
 
 
@@ -98,7 +98,7 @@ def _strongest(rows: pd.DataFrame, attacks: Sequence[Attack | None]) -> AuditedA
     middle = own[own["epsilon"] == ladder[len(ladder) // 2]]
     strongest = str(middle.assign(error=row_errors(middle)).groupby("text")["error"].mean().idxmax())
     attack: Any = by_text[strongest]
-    if attack.iterations > MOST_ITERATIONS:
+    if attack.iterations > MOST_REPEATED_ITERATIONS:
         raise ConfigError(f"{strongest} takes {attack.iterations} iterations, too many to repeat with more")
     budgets = [attack.budget.of(epsilon) for epsilon in ladder[: len(ladder) // 2]]
     lower = [dataclasses.replace(attack, budget=budget) for budget in budgets]

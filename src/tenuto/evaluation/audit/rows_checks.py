@@ -16,7 +16,7 @@ from tenuto.files import read_safetensors
 from tenuto.store.budgets import norm_of
 from tenuto.store.rows import emotion_names, unit_of, values_of
 
-BANDS = 149
+ENTRY_BANDS = 149
 EXCESS = 1e-6
 """Relative excess over a budget that rounding to float32 may cause, as the attacks themselves allow."""
 
@@ -29,10 +29,10 @@ MOVED = 1e-3
 REACHED = 0.95
 """Share of clips that must reach the goal for a PASS: with it, the iteration cap decides about few of them."""
 
-HALF = 0.5
+HALF_REACHED = 0.5
 """Below it the median clip is decided by the iteration cap: FAIL."""
 
-LEAST_CORRELATED = 3
+FEWEST_OUTPUTS = 3
 """Outputs from which on a correlation across them can take other values than -1 and 1."""
 
 
@@ -113,7 +113,7 @@ def _released_budget(source: Source) -> Finding:
     stored = _stored_norms(source.rows)
     norms = stored.to_numpy(np.float64)
     stated = np.array([source.stated.get(run) for run in source.rows["run"]], np.float64)  # NaN for None
-    entries = EXCERPT_FRAMES * BANDS
+    entries = EXCERPT_FRAMES * ENTRY_BANDS
     if np.isnan(stated).all():
         sentence = f"the settings state no budget; the stored perturbations have {_norms(stored)}."
         return judged("budget", norms.max(), None, sentence, warn=True)
@@ -125,7 +125,7 @@ def _released_budget(source: Source) -> Finding:
         outside / len(norms),
         0.0,
         f"{outside} of {len(norms)} stored perturbations have an L2 norm above {epsilon * math.sqrt(entries):.3f}, "
-        f"the largest that {epsilon:g} in each of {EXCERPT_FRAMES} x {BANDS} entries allows (median "
+        f"the largest that {epsilon:g} in each of {EXCERPT_FRAMES} x {ENTRY_BANDS} entries allows (median "
         f"{np.median(norms):.3g}, largest {norms.max():.3g}; {int((norms == 0).sum())} are 0): the budget never binds.",
         fail=outside > 0,
     )
@@ -192,7 +192,7 @@ def convergence(evidence: Evidence) -> Finding:
             if share < 1
             else "."
         ),
-        fail=share < HALF,
+        fail=share < HALF_REACHED,
         warn=share < REACHED,
     )
 
@@ -201,8 +201,8 @@ def convergence(evidence: Evidence) -> Finding:
 def few_outputs(evidence: Evidence) -> Finding:
     """Look for attacks whose objective is not usable with so few outputs, such as Pearson's r across two."""
     count = len(emotion_names(evidence.rows))
-    if count >= LEAST_CORRELATED:
-        return judged("few-outputs", count, LEAST_CORRELATED, f"the model has {count} outputs.")
+    if count >= FEWEST_OUTPUTS:
+        return judged("few-outputs", count, FEWEST_OUTPUTS, f"the model has {count} outputs.")
     attacks = evidence.row_attacks
     refused = sum(attack is not None and attack.refusal(count) is not None for attack in attacks)
     outputs = f"the model has {count} output{'s' if count > 1 else ''}"
@@ -215,7 +215,7 @@ def few_outputs(evidence: Evidence) -> Finding:
     return judged(
         "few-outputs",
         count,
-        LEAST_CORRELATED,
+        FEWEST_OUTPUTS,
         f"{outputs}, and {refused} of {len(attacks)} attacks use a correlation across them. It is always -1 or 1 and "
         "has no gradient: these attacks do nothing and count as converged. Attack an error instead.",
         fail=True,

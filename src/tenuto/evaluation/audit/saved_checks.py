@@ -12,7 +12,7 @@ from tenuto.data.excerpts import EXCERPT_FRAMES, WAVEFORM_UNIT
 from tenuto.errors import DataError
 from tenuto.evaluation.audit import sound_checks
 from tenuto.evaluation.audit.findings import Finding, Verdict, check, judged, not_recorded, worst
-from tenuto.evaluation.audit.rows_checks import BANDS, EXCESS, MOVED, outside_budget
+from tenuto.evaluation.audit.rows_checks import ENTRY_BANDS, EXCESS, MOVED, outside_budget
 from tenuto.evaluation.audit.sources import Evidence, Values
 from tenuto.files import Array, SafetensorsFile, sha256_file
 from tenuto.store.budgets import norm_of
@@ -26,7 +26,7 @@ SAME_NORM = 1e-5
 """Relative difference of two norms of one perturbation that different orders of summing can cause."""
 
 IDS = ("saved-budget", "saved-norm", "saved-prediction", "sound-budget")
-BATCH_SIZE = 8
+SAVED_BATCH = 8
 
 
 @check("saved-budget", "Are the saved perturbations inside their budget?")
@@ -167,7 +167,7 @@ def _shape(evidence: Evidence, run: str) -> tuple[int, ...] | None:
     if adopted is None or adopted.takes == "log-spectrogram":
         from tenuto.data.inputs import WINDOW_SAMPLES  # imports torch, which the audit of logs does without
 
-        return (WINDOW_SAMPLES,) if evidence.unit == WAVEFORM_UNIT else (EXCERPT_FRAMES, BANDS)
+        return (WINDOW_SAMPLES,) if evidence.unit == WAVEFORM_UNIT else (EXCERPT_FRAMES, ENTRY_BANDS)
     return (round(adopted.sample_rate * adopted.seconds),) if adopted.takes == "waveform" else None
 
 
@@ -271,13 +271,13 @@ def _prediction(run: OpenedRun, rows: pd.DataFrame, deltas: Deltas, absent: list
             "saved-prediction", np.inf, MOVED, f"clip {unknown[0]} is not in the run's split.", fail=True
         )
     apart = np.zeros((2, len(rows)))
-    for start in range(0, len(rows), BATCH_SIZE):
-        part = slice(start, start + BATCH_SIZE)
+    for start in range(0, len(rows), SAVED_BATCH):
+        part = slice(start, start + SAVED_BATCH)
         inputs = batch.inputs[[place[clip] for clip in rows["clip"].iloc[part]]]
         own = np.stack([deltas[row] for row in range(start, start + len(inputs))])
         attacked = inputs + torch.from_numpy(own).reshape(inputs.shape)
         for number, (kind, judged_inputs) in enumerate((("clean", inputs), ("adversarial", attacked))):
-            predicted = predict(run.recogniser.network, judged_inputs, BATCH_SIZE).emotions.double().numpy()
+            predicted = predict(run.recogniser.network, judged_inputs, SAVED_BATCH).emotions.double().numpy()
             apart[number, part] = np.abs(predicted - values_of(rows.iloc[part], kind)).max(axis=1)
     apart = np.nan_to_num(apart, nan=np.inf)
     worst_difference, wrong = float(apart.max()), (apart > MOVED).any(axis=0)

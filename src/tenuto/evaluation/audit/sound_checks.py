@@ -31,7 +31,7 @@ STORED = 0.9
 """Share of the effect that must survive 16 bits for a PASS: their quantisation noise is about 98 dB below full scale,
 far below the perturbations of all usual budgets."""
 
-HALF = 0.5
+HALF_SURVIVING = 0.5
 """Below it most of the effect is lost. In 16 bits, the format of a CD, that is a FAIL: no file can hold the attack. As
 mp3 it is a warning: the attack exists, and listeners to compressed music do not receive it."""
 
@@ -132,12 +132,14 @@ def _survival(rows: pd.DataFrame) -> Finding | None:
         return None
     bits, least = shares[STORAGE["survives_16_bit"]], min(known.values())
     listed = " and ".join(f"{share:.0%} in {words}" for words, share in known.items())
-    value, threshold = (bits, STORED) if bits < STORED and least >= HALF else (least, HALF)
+    value, threshold = (
+        (bits, STORED) if bits < STORED and least >= HALF_SURVIVING else (least, HALF_SURVIVING)
+    )
     return judged(
         "survival",
         value,
         threshold,
         f"of the effect on the emotions survive {listed}.",
-        fail=bits < HALF,
-        warn=bits < STORED or least < HALF,
+        fail=bits < HALF_SURVIVING,
+        warn=bits < STORED or least < HALF_SURVIVING,
     )

@@ -26,14 +26,14 @@ FALL = 0.01
 OFTEN = 0.1
 """Share of clips on which a weaker family may win before it is a warning: gradients climb to local maxima."""
 
-QUESTIONS = {
+STRENGTH_QUESTIONS = {
     "iterative": "Is an iterative attack stronger than a single step?",
     "black-box": "Are noise and a black-box attack weaker than gradients?",
     "transfer": "Is an attack made on a sibling weaker?",
 }
 """Checks that compare weaker attacks with iterative gradients."""
 
-WORDS = {
+WEAKER_WORDS = {
     "iterative": "a single step",
     "black-box": "noise or black-box search",
     "transfer": "transfer from a sibling",
@@ -83,7 +83,7 @@ def _by_rows_or_model(name: str, evidence: Evidence) -> Finding:
     return finding
 
 
-for _name, _question in QUESTIONS.items():
+for _name, _question in STRENGTH_QUESTIONS.items():
     check(_name, _question)(functools.partial(_by_rows_or_model, _name))
 
 
@@ -101,7 +101,8 @@ def by_rows(name: str, evidence: Evidence) -> Finding:
         )
         how = "released logs hold one attack" if evidence.source.released else how
         return not_recorded(
-            name, f"the rows do not hold {WORDS[name]} and iterative gradients at the same budget; {how}."
+            name,
+            f"the rows do not hold {WEAKER_WORDS[name]} and iterative gradients at the same budget; {how}.",
         )
     return worst(findings)
 
@@ -154,8 +155,8 @@ def weaker(
         name,
         ahead if math.isfinite(ahead) else math.inf,
         RESOLUTION,
-        f"MAE {weak.mean():.4f} by {weak_words or WORDS[name]}, {strong.mean():.4f} by {strong_words}; the former is "
-        f"stronger on {share:.0%} of {len(weak)} clips.",
+        f"MAE {weak.mean():.4f} by {weak_words or WEAKER_WORDS[name]}, {strong.mean():.4f} by {strong_words}; "
+        f"the former is stronger on {share:.0%} of {len(weak)} clips.",
         fail=not ahead <= RESOLUTION,
         warn=share > OFTEN,
     )

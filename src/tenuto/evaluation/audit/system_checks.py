@@ -28,7 +28,7 @@ OUTSIDE = 0.05
 """Share of predictions outside the scale above which raw and clipped errors have to be read together."""
 
 Measure = Callable[[Values, Values], float]
-MEASURES: dict[str, Measure] = {
+RANKING_MEASURES: dict[str, Measure] = {
     "MAE": lambda label, predicted: metrics.mae(label, predicted),
     "RMSE": lambda label, predicted: metrics.rmse(label, predicted),
     "R2": lambda label, predicted: -float(metrics.r2(label, predicted).mean()),
@@ -88,7 +88,7 @@ def _scale_at(rows: pd.DataFrame, evidence: Evidence) -> Finding:
     assert scale is not None
     predicted = values_of(rows, "adversarial")
     share = float(outside(predicted, scale).mean())
-    raw, clipped = (rank_systems(rows, MEASURES["MAE"], limits) for limits in (None, scale))
+    raw, clipped = (rank_systems(rows, RANKING_MEASURES["MAE"], limits) for limits in (None, scale))
     reversed_pairs, clear = reversals(raw, clipped, ties=True), _clear(raw, clipped)
     sides = ", ".join(f"{name} {raw.means[name]:.3f} and {clipped.means[name]:.3f}" for name in raw.systems)
     shown = f"{scale[0]:.3g}-{scale[1]:.3g}"
@@ -134,7 +134,7 @@ def ranking(evidence: Evidence) -> Finding:
 def _ranking_at(rows: pd.DataFrame) -> Finding:
     if rows.groupby("run")["clip"].nunique().min() < 2:
         return not_recorded("ranking", "there is one clip only: no correlation is defined.")
-    every = {name: rank_systems(rows, measure) for name, measure in MEASURES.items()}
+    every = {name: rank_systems(rows, measure) for name, measure in RANKING_MEASURES.items()}
     rankings = {name: one for name, one in every.items() if len(one.means) > 1}
     if len(rankings) < 2:
         return not_recorded("ranking", "predictions do not vary over clips: no correlation is defined.")

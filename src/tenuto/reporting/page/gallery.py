@@ -27,7 +27,7 @@ HEADINGS = (
     "Noise to mask",
     "Score",
 )
-WORDS = 4
+WORD_COLUMNS = 4
 """How many of them hold words, besides the one that moves most."""
 
 
@@ -111,7 +111,7 @@ def _player(resynthesis: Resynthesis) -> Player:
 
 def _table(shown: Sequence[Shown]) -> TableBlock:
     lines = tuple(_line(one.resynthesis) for one in shown)
-    words = (True,) * WORDS + (False, True) + (False,) * (len(HEADINGS) - WORDS - 2)
+    words = (True,) * WORD_COLUMNS + (False, True) + (False,) * (len(HEADINGS) - WORD_COLUMNS - 2)
     caption = "What the attacks do to the predictions, and how audible they are. Click a heading to sort."
     return TableBlock(caption, HEADINGS, words, lines, sortable=True)
 

@@ -15,7 +15,7 @@ from tenuto.analysis.systems import ordered_systems, rating_scale, run_metrics
 from tenuto.config import SYSTEMS
 from tenuto.reporting.figures import clip as clips
 from tenuto.reporting.figures.explanation import concept_figure, intervention_figure
-from tenuto.reporting.figures.style import SCALE
+from tenuto.reporting.figures.style import DRAWN_SCALE
 from tenuto.reporting.page.blocks import (
     Block,
     Cell,
@@ -36,7 +36,7 @@ from tenuto.store.rows import concept_names, values_of
 if TYPE_CHECKING:
     from tenuto.evaluation.resynthesised_clip import Resynthesis
 
-SOUNDS = {"before": "Before the attack", "after": "After the attack", "difference": "Difference alone"}
+SOUND_LABELS = {"before": "Before the attack", "after": "After the attack", "difference": "Difference alone"}
 CAPTIONS = {
     True: "Noise-to-mask ratio: power of the change over the masking threshold; red can be audible.",
     False: "Changes in standard deviations (std) of the normalised log spectrogram.",
@@ -163,7 +163,7 @@ def listen(inputs: PageInputs) -> Player | None:
 
 
 def _player(resynthesis: Resynthesis) -> Player:
-    return player(resynthesis, f"Clip {resynthesis.clip}", SOUNDS)
+    return player(resynthesis, f"Clip {resynthesis.clip}", SOUND_LABELS)
 
 
 def player(resynthesis: Resynthesis, title: str, labels: Mapping[str, str]) -> Player:
@@ -230,7 +230,7 @@ def _clip(resynthesis: Resynthesis, inputs: PageInputs, with_player: bool) -> Cl
         sentences=(moved, *reason, clips.sentence(resynthesis)),
         player=_player(resynthesis) if with_player else None,
         picture=picture(
-            clips.clip_figure(resynthesis, rating_scale(inputs.rows, inputs.data) or SCALE),
+            clips.clip_figure(resynthesis, rating_scale(inputs.rows, inputs.data) or DRAWN_SCALE),
             clips.words(resynthesis),
             f"{clips.title(resynthesis)}. {CAPTIONS[resynthesis.is_played]}",
             scrolls=True,

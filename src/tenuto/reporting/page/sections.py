@@ -37,7 +37,7 @@ from tenuto.reporting.page.blocks import (
 )
 from tenuto.reporting.page.inputs import PageInputs
 from tenuto.store.budgets import norm_of
-from tenuto.store.natural import GRADED
+from tenuto.store.natural import GRADED_PROTOCOL
 from tenuto.store.rows import unit_of, values_of
 
 RUN_COLUMNS = {
@@ -103,7 +103,7 @@ def statistics(inputs: PageInputs) -> Section:
     """Intervals and tests of the error after the attack and of what the attack adds."""
     compared, captions = inputs.comparison, comparison.captions(inputs.comparison)
     blocks: list[Block] = [Text(compared.unit)]
-    for (name, show), value in zip(comparison.SHOWN.items(), COMPARED, strict=True):
+    for (name, show), value in zip(comparison.COMPARISON_TABLES.items(), COMPARED, strict=True):
         cells = show(compared)
         chosen = cells[(cells[tables.GROUP] != "clean") & (cells[value] != words.NOTHING)]
         if len(chosen):
@@ -162,7 +162,7 @@ def natural(inputs: PageInputs) -> Section | str:
         return (
             f"Natural changes: {' '.join(remarks) or 'not measured.'} Run `tenuto natural RUN --root DATA`."
         )
-    is_graded = inputs.natural["protocol"] == GRADED
+    is_graded = inputs.natural["protocol"] == GRADED_PROTOCOL
     blocks: list[Block] = []
     if not is_graded.all():
         means = natural_changes.natural_means(natural_changes.summary(inputs.natural[~is_graded]))

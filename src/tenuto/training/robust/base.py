@@ -24,7 +24,7 @@ from tenuto.models.heads import Prediction
 from tenuto.registry import Registry
 from tenuto.training.update import Trainee
 
-EPSILON = 0.05
+DEFAULT_EPSILON = 0.05
 """Default budget, in standard deviations of the log spectrogram: the middle of those of `standard-1`."""
 
 
@@ -124,7 +124,7 @@ class Attacking(Method):
         elif self.epsilon is None and self.domain == "waveform":
             raise ConfigError("Waveforms need a budget: give `db=40`, or `epsilon=0.001` for the amplitude.")
         elif self.epsilon is None:
-            self.epsilon = EPSILON
+            self.epsilon = DEFAULT_EPSILON
 
     @property
     def budget(self) -> Budget:
