@@ -8,12 +8,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from tenuto.audio.rate import SAMPLE_RATE
+
 if TYPE_CHECKING:
     from tenuto.audio.loading import RecordingDescription, check_recording, load_and_describe, load_audio
     from tenuto.audio.spectrogram import LogSpectrogram
-
-SAMPLE_RATE = 22_050
-"""Samples per second of every waveform, unless a model takes another rate."""
 
 __all__ = [
     "SAMPLE_RATE",

@@ -17,8 +17,8 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from tenuto.audio import SAMPLE_RATE as SAMPLE_RATE
 from tenuto.audio.decoding import BLOCK_SAMPLES, not_finite, read_blocks
+from tenuto.audio.rate import SAMPLE_RATE as SAMPLE_RATE
 from tenuto.errors import AudioError, ConfigError
 
 Number = TypeVar("Number", bound=np.generic)

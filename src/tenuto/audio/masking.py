@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.functional import pad
 
-from tenuto.audio import SAMPLE_RATE
+from tenuto.audio.rate import SAMPLE_RATE
 from tenuto.errors import AudioError
 
 Array = NDArray[np.float64]

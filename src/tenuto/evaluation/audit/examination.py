@@ -37,7 +37,7 @@ from tenuto.data.excerpts import SPECTROGRAM_UNIT
 from tenuto.errors import AttackError, ModelError, one_line
 from tenuto.evaluation.audit.findings import Finding, Verdict, judged, not_recorded
 from tenuto.evaluation.audit.sources import Values
-from tenuto.evaluation.audit.strength_checks import weaker
+from tenuto.evaluation.audit.strength import weaker
 from tenuto.evaluation.audit.subject import EPSILON, MODEL_BUDGET, Progress, Subject, mean_errors, predict
 
 NO_GRADIENT = "the model has no gradient."
