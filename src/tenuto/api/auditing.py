@@ -26,7 +26,7 @@ from tenuto.evaluation.audit import (
     Finding,
     Source,
     audit_and_rerun as find,
-    failed,
+    has_failed,
     open_sources,
     sources_of,
 )
@@ -67,7 +67,7 @@ class Audit(Displayed):
     @property
     def failed(self) -> bool:
         """Whether any check fails."""
-        return failed(self.findings)
+        return has_failed(self.findings)
 
     def as_dict(self) -> dict[str, Any]:
         """Counts of the verdicts, all findings, and what the remedies found."""

@@ -48,8 +48,8 @@ class Paper(Displayed):
         """The paired t-tests of A2E and A2B2E against A2M2E; empty where these systems share no seeds and clips."""
         return smc2025.significance(self.rows, self.is_paper_data)
 
-    def printed(self, part: str) -> tuple[pd.DataFrame, str]:
-        """``table1`` or ``significance`` as text cells, with its caption."""
+    def format_table(self, part: str) -> tuple[pd.DataFrame, str]:
+        """Format ``table1`` or ``significance`` as text cells, with its caption."""
         chosen = selection(self.rows)
         if part == "table1":
             caption = tables.caption_table1(chosen, tables.has_paper(self.table1))
@@ -59,7 +59,7 @@ class Paper(Displayed):
 
     def _elements(self) -> list[Element]:
         parts = ["table1", *(["significance"] if len(self.significance) else [])]
-        shown = [self.printed(part) for part in parts]
+        shown = [self.format_table(part) for part in parts]
         return [*(element for table, caption in shown for element in (caption, table)), *self.remarks]
 
 

@@ -8,7 +8,7 @@ import torch
 from tenuto.attacks import L2, PGD, SNR, AbsoluteError, Amplitude, Linf, Masked
 from tenuto.evaluation.audit import CHECKS
 from tenuto.evaluation.audit.examination import STAND_IN, examine, random_search
-from tenuto.evaluation.audit.findings import judged
+from tenuto.evaluation.audit.findings import judge
 from tenuto.evaluation.audit.longer_search import AuditedAttack
 from tenuto.evaluation.audit.remedies import ADVICE, REMEDIES, rerun, rerun_iterations
 from tenuto.store.rows import validate_rows
@@ -19,7 +19,7 @@ WIDE = dataclasses.replace(STAND_IN, budget=Linf(1.0))
 
 
 def failing(*checks):
-    return [judged(check, 1.0, 0.0, "as planted.", fail=True) for check in checks]
+    return [judge(check, 1.0, 0.0, "as planted.", fail=True) for check in checks]
 
 
 def by_remedy(model, search, *checks, sibling=None):

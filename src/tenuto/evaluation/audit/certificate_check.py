@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from tenuto.evaluation.audit.findings import Finding, check, judged, not_recorded, worst
+from tenuto.evaluation.audit.findings import Finding, check, judge, not_recorded, worst
 from tenuto.evaluation.audit.sources import Evidence
 from tenuto.files import sha256_file
 from tenuto.store.certificates import read_certificates
@@ -85,7 +85,7 @@ def _judged(rows: pd.DataFrame) -> Finding:
     risk = round(1 - confidence, 12)
     allowed = risk / every if together else risk
     chance = float(stats.binom.sf(broken - 1, clips, allowed))
-    return judged(
+    return judge(
         "certificate",
         broken / clips,
         allowed,

@@ -35,7 +35,7 @@ from tenuto.attacks.budgets import Euclidean
 from tenuto.attacks.calling import Evaluator, input_gradient
 from tenuto.data.excerpts import SPECTROGRAM_UNIT
 from tenuto.errors import AttackError, ModelError, one_line
-from tenuto.evaluation.audit.findings import Finding, Verdict, judged, not_recorded
+from tenuto.evaluation.audit.findings import Finding, Verdict, judge, not_recorded
 from tenuto.evaluation.audit.sources import Values
 from tenuto.evaluation.audit.strength import weaker
 from tenuto.evaluation.audit.subject import EPSILON, MODEL_BUDGET, Progress, Subject, mean_errors, predict
@@ -207,14 +207,14 @@ def gradients(subject: Subject) -> Finding:
     try:
         gradient = _error_gradient(subject.model, subject.inputs, subject.labels)
     except AttackError as error:
-        return judged("gradients", math.inf, 0.0, str(error), fail=True)
+        return judge("gradients", math.inf, 0.0, str(error), fail=True)
     flat = gradient.double().flatten(1)
     finite = torch.isfinite(flat).all(dim=1)
     nothing = finite & (flat.abs().amax(dim=1) == 0)
     zero = float((flat == 0).double().mean())
     bad = int((~finite).sum()), int(nothing.sum())
     value = math.inf if bad[0] else bad[1] / len(flat)
-    return judged(
+    return judge(
         "gradients",
         value,
         0.0,
@@ -285,7 +285,7 @@ def finite_differences(subject: Subject) -> Finding:
                     f"the model does not compute in float64: differences with steps of {step:g} std deviate by "
                     f"{largest:.2g} from the gradient, which rounding can cause.",
                 )
-    return judged(
+    return judge(
         "finite-differences",
         largest,
         AGREEMENT,
@@ -305,7 +305,7 @@ def repeatable(subject: Subject) -> Finding:
     apart = float(torch.nan_to_num((first - second).abs(), nan=torch.inf).max())
     mixed = float((first - alone).abs().max() / first.abs().max().clamp_min(RESOLUTION))
     if apart <= SAME and mixed > MIXED:
-        return judged(
+        return judge(
             "repeatable",
             mixed,
             MIXED,
@@ -313,7 +313,7 @@ def repeatable(subject: Subject) -> Finding:
             "where it is predicted alone.",
             fail=True,
         )
-    return judged(
+    return judge(
         "repeatable",
         apart,
         SAME,
@@ -334,7 +334,7 @@ def unstable_predictions(subject: Subject) -> Finding:
         point = subject.inputs + box.scattered(uniform)
         change += (mean_errors(subject.model, point, subject.labels) - centre).abs() / POINTS
     value = float(change.mean()) / max(float(centre.mean()), RESOLUTION)
-    return judged(
+    return judge(
         "unstable-predictions",
         value,
         UNSTABLE[0],
@@ -353,7 +353,7 @@ def _unbounded(subject: Subject, errors: Values) -> Finding:
         if subject.has_gradient
         else f"random search within {subject.budget.norm} {limit:g} reaches MAE {reached:.3f}"
     )
-    return judged(
+    return judge(
         "unbounded",
         reached / line,
         1.0,

@@ -13,7 +13,7 @@ from tenuto.analysis.systems import RESOLUTION
 from tenuto.attacks import Attack, AttackResult, climb, left_as_found
 from tenuto.errors import AttackError, ConfigError
 from tenuto.evaluation.audit.examination import STAND_IN
-from tenuto.evaluation.audit.findings import Finding, judged, not_recorded
+from tenuto.evaluation.audit.findings import Finding, judge, not_recorded
 from tenuto.evaluation.audit.subject import Progress, Subject
 from tenuto.evaluation.audit.traces import FINDERS, SearchPath
 from tenuto.store.budgets import norm_of, norm_order
@@ -170,7 +170,7 @@ def _changes(search: AuditedAttack, errors: dict[str, float]) -> Finding:
     changes = {longer: error / base - 1 for longer, error in errors.items() if longer}
     change = float(np.max(np.abs(list(changes.values()))))  # NaN where one of them is
     start = f", started from the result of {_size(search.lower[-1])}" if search.lower else ""
-    return judged(
+    return judge(
         "longer-search",
         change,
         CHANGE,

@@ -10,7 +10,7 @@ import pandas as pd
 
 from tenuto.analysis import words
 from tenuto.data.excerpts import EXCERPT_FRAMES
-from tenuto.evaluation.audit.findings import Finding, check, judged, not_recorded, worst
+from tenuto.evaluation.audit.findings import Finding, check, judge, not_recorded, worst
 from tenuto.evaluation.audit.sources import Evidence, Source, Values
 from tenuto.files import read_safetensors
 from tenuto.store.budgets import norm_of
@@ -65,7 +65,7 @@ def _of_norm(rows: pd.DataFrame, others: str) -> Finding:
     outside, largest = outside_budget(sizes, recorded["epsilon"].to_numpy(np.float64), allowed)
     empty = len(rows) - len(recorded)
     unmeasured = int((rows.drop(recorded.index)["l2"] != 0).sum())  # a perturbation of 0 has no ratio
-    return judged(
+    return judge(
         "budget",
         largest,
         allowed,
@@ -89,7 +89,7 @@ def _without_budget(rows: pd.DataFrame) -> Finding:
     sentence = (
         f"no budget is stated; {recorded}, so the errors cannot be compared with those inside a budget."
     )
-    return judged("budget", value, None, sentence, warn=True)
+    return judge("budget", value, None, sentence, warn=True)
 
 
 def _stored_norms(rows: pd.DataFrame) -> pd.Series[float]:
@@ -116,11 +116,11 @@ def _released_budget(source: Source) -> Finding:
     entries = EXCERPT_FRAMES * ENTRY_BANDS
     if np.isnan(stated).all():
         sentence = f"the settings state no budget; the stored perturbations have {_norms(stored)}."
-        return judged("budget", norms.max(), None, sentence, warn=True)
+        return judge("budget", norms.max(), None, sentence, warn=True)
     allowed = stated * math.sqrt(entries)
     outside = int((norms > allowed * (1 + EXCESS)).sum())
     epsilon = float(np.nanmin(stated))
-    return judged(
+    return judge(
         "budget",
         outside / len(norms),
         0.0,
@@ -144,10 +144,10 @@ def same_iterate(evidence: Evidence) -> Finding:
     is_zero = norms == 0
     if not is_zero.any():
         sentence = f"none of {len(norms) - missing} perturbations has norm 0: no row contradicts.{without}"
-        return judged("same-iterate", 0.0, MOVED, sentence, warn=missing > 0)
+        return judge("same-iterate", 0.0, MOVED, sentence, warn=missing > 0)
     wrong = is_zero & (moved > MOVED)
     largest = float(moved[is_zero].max())
-    return judged(
+    return judge(
         "same-iterate",
         largest,
         MOVED,
@@ -182,7 +182,7 @@ def convergence(evidence: Evidence) -> Finding:
     converged = rows.loc[aims, "converged"].astype(bool).to_numpy()
     share = float(converged.mean())
     most = int(rows.loc[aims, "iterations"].max())
-    return judged(
+    return judge(
         "convergence",
         share,
         REACHED,
@@ -202,7 +202,7 @@ def few_outputs(evidence: Evidence) -> Finding:
     """Look for attacks whose objective is not usable with so few outputs, such as Pearson's r across two."""
     count = len(emotion_names(evidence.rows))
     if count >= FEWEST_OUTPUTS:
-        return judged("few-outputs", count, FEWEST_OUTPUTS, f"the model has {count} outputs.")
+        return judge("few-outputs", count, FEWEST_OUTPUTS, f"the model has {count} outputs.")
     attacks = evidence.row_attacks
     refused = sum(attack is not None and attack.refusal(count) is not None for attack in attacks)
     outputs = f"the model has {count} output{'s' if count > 1 else ''}"
@@ -211,8 +211,8 @@ def few_outputs(evidence: Evidence) -> Finding:
             "few-outputs", f"{outputs} and the rows do not record every attack, so its objective is unknown."
         )
     if not refused:
-        return judged("few-outputs", count, count, f"{outputs}; no attack uses a correlation across them.")
-    return judged(
+        return judge("few-outputs", count, count, f"{outputs}; no attack uses a correlation across them.")
+    return judge(
         "few-outputs",
         count,
         FEWEST_OUTPUTS,
@@ -236,7 +236,7 @@ def provenance(evidence: Evidence) -> Finding:
     }
     missing = [name for name, is_recorded in records.items() if not is_recorded]
     have = len(records) - len(missing)
-    return judged(
+    return judge(
         "provenance",
         have,
         len(records),

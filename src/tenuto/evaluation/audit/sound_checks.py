@@ -12,7 +12,7 @@ import pandas as pd
 from tenuto.analysis.survival import STORAGE, survival
 from tenuto.analysis.systems import at_budgets
 from tenuto.data.excerpts import WAVEFORM_UNIT
-from tenuto.evaluation.audit.findings import Finding, check, judged, not_recorded, worst
+from tenuto.evaluation.audit.findings import Finding, check, judge, not_recorded, worst
 from tenuto.evaluation.audit.sources import Evidence, Values
 from tenuto.files import Array
 from tenuto.store.budgets import norm_of
@@ -50,7 +50,7 @@ def sound_budget(
     batch = run.part(str(rows["split"].iloc[0]))
     place = {clip: row for row, clip in enumerate(batch.clips)}
     if unknown := sorted(set(rows["clip"]) - set(place)):
-        return judged(
+        return judge(
             "sound-budget", math.inf, 0.0, f"clip {unknown[0]} is not in the run's split.", fail=True
         )
     findings = []
@@ -74,7 +74,7 @@ def _of_norm(rows: pd.DataFrame, norm: str, measured: Values, absent: str) -> Fi
     outside, differing = int((excess > EXCESS_DB[norm]).sum()), _differing(rows, shown.column, measured)
     largest = float(excess.max())
     others = f" {differing} rows give another ratio than was measured." if differing else ""
-    return judged(
+    return judge(
         "sound-budget",
         largest,
         EXCESS_DB[norm],
@@ -135,7 +135,7 @@ def _survival(rows: pd.DataFrame) -> Finding | None:
     value, threshold = (
         (bits, STORED) if bits < STORED and least >= HALF_SURVIVING else (least, HALF_SURVIVING)
     )
-    return judged(
+    return judge(
         "survival",
         value,
         threshold,

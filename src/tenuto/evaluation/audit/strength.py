@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 from tenuto.analysis.systems import RESOLUTION
-from tenuto.evaluation.audit.findings import Finding, judged
+from tenuto.evaluation.audit.findings import Finding, judge
 from tenuto.evaluation.audit.sources import Values
 
 OFTEN = 0.1
@@ -25,7 +25,7 @@ def weaker(
     """A finding from the errors per clip (clips,) of attacks that should be weaker and of stronger ones."""
     ahead = float(weak.mean() - strong.mean())
     share = float((weak > strong + RESOLUTION).mean())
-    return judged(
+    return judge(
         name,
         ahead if math.isfinite(ahead) else math.inf,
         RESOLUTION,

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from tenuto.analysis.systems import at_budgets, budget_title
-from tenuto.evaluation.audit.findings import Finding, Verdict, check, judged, not_recorded, worst
+from tenuto.evaluation.audit.findings import Finding, Verdict, check, judge, not_recorded, worst
 from tenuto.evaluation.audit.model_checks import of_models
 from tenuto.evaluation.audit.sources import Evidence, Values
 from tenuto.evaluation.audit.strength import WEAKER_WORDS, weaker
@@ -59,7 +59,7 @@ def monotone(evidence: Evidence) -> Finding:
         shown = ", ".join(f"{size(float(str(epsilon)))}: {error:.3f}" for epsilon, error in curve.items())
         broken = f"; it falls by {fall:.1%}, although a larger budget contains every smaller one"
         sentence = f"the mean error over {norm} budgets is {shown}{broken if fall > FALL else ''}."
-        findings.append((str(run), judged("monotone", fall, FALL, sentence, fail=fall > FALL)))
+        findings.append((str(run), judge("monotone", fall, FALL, sentence, fail=fall > FALL)))
     return worst(findings)
 
 

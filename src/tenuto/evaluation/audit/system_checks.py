@@ -20,7 +20,7 @@ from tenuto.analysis.systems import (
     same_seed,
 )
 from tenuto.config import SYSTEMS
-from tenuto.evaluation.audit.findings import Finding, check, judged, not_recorded, worst
+from tenuto.evaluation.audit.findings import Finding, check, judge, not_recorded, worst
 from tenuto.evaluation.audit.sources import Evidence, Values
 from tenuto.store.rows import outside, row_errors, values_of
 
@@ -97,7 +97,7 @@ def _scale_at(rows: pd.DataFrame, evidence: Evidence) -> Finding:
         if narrower
         else ""
     )
-    return judged(
+    return judge(
         "rating-scale",
         share,
         OUTSIDE,
@@ -153,7 +153,7 @@ def _ranking_at(rows: pd.DataFrame) -> Finding:
         )
         if not is_clear:
             sentence += " Every reversed pair is a tie under one of the two measures."
-    return judged("ranking", tau, 1.0, sentence, fail=is_clear, warn=is_reversed)
+    return judge("ranking", tau, 1.0, sentence, fail=is_clear, warn=is_reversed)
 
 
 def _undefined(rankings: Mapping[str, Ranking], systems: Collection[str]) -> list[str]:
@@ -223,7 +223,7 @@ def constant_predictor(evidence: Evidence) -> Finding:
         if beyond
         else ""
     )
-    return judged(
+    return judge(
         "constant-predictor",
         means["clean"].max() / constant if constant else math.inf,
         1.0,

@@ -27,7 +27,7 @@ from tenuto.evaluation.audit.findings import (
     OBJECT_NOT_EVALUATED,
     Finding,
     Verdict,
-    counted,
+    count_verdicts,
     missing_checks,
 )
 from tenuto.files import followed, write_text
@@ -241,7 +241,7 @@ def _trust(findings: Sequence[Finding], protocol: str) -> str:
     """What an audit found, or that there was none."""
     if not findings:
         return "These results have not been audited."
-    counts = counted(findings)
+    counts = count_verdicts(findings)
     failed = [finding.check for finding in findings if finding.verdict is Verdict.FAIL]
     not_made = counts[Verdict.NOT_RECORDED] + len(missing_checks(findings))
     others = f"{counts[Verdict.PASS]} pass, {counts[Verdict.WARN]} warn, {not_made} were not made"

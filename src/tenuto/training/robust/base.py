@@ -93,7 +93,7 @@ def check(config: RobustConfig | None, prepared: Prepared, split: Split) -> None
         )
 
 
-def completed(config: RobustConfig) -> RobustConfig:
+def complete_settings(config: RobustConfig) -> RobustConfig:
     """The same with the defaults of the method, which are part of the signature of a run. Raises as `build`."""
     method = build(config)
     settings: dict[str, Any] = {
