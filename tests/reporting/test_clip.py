@@ -10,7 +10,7 @@ import pytest
 
 from tenuto.evaluation.resynthesis import STATES
 from tenuto.evaluation.resynthesised_clip import Resynthesis
-from tenuto.reporting import save
+from tenuto.reporting import save_figure
 from tenuto.reporting.figures.clip import STATE_NAMES, clip_figure, decibels, percent, sentence, title, words
 
 BANDS = 149
@@ -216,6 +216,6 @@ def test_the_ratio_of_no_change_is_a_dash():
 def test_silence_and_no_change_can_be_drawn_and_saved(tmp_path):
     nothing = np.zeros((313, BANDS), np.float32)
     result = made_up(clean=nothing, attacked=nothing, perturbation=nothing, survival=None, snr_db=math.inf)
-    written = save(clip_figure(result), tmp_path / "one clip")
+    written = save_figure(clip_figure(result), tmp_path / "one clip")
     assert list(written) == ["one clip.png", "one clip.pdf"]
     assert written["one clip.png"].stat().st_size > 10_000

@@ -21,7 +21,7 @@ from tenuto.evaluation.resynthesised_clip import SOUND_NAMES, Resynthesis
 from tenuto.files import write_bytes, write_csv
 from tenuto.reporting.figures.clip import clip_figure, words
 from tenuto.reporting.figures.explanation import intervention_figure
-from tenuto.reporting.figures.style import DRAWN_SCALE, save, svg_uri
+from tenuto.reporting.figures.style import DRAWN_SCALE, save_figure, svg_uri
 from tenuto.reporting.page.blocks import audio_uri
 from tenuto.store.budgets import norm_of
 
@@ -136,7 +136,7 @@ def write_clip(
     clip: Resynthesis, folder: Path, name: str, scale: tuple[float, float] = DRAWN_SCALE
 ) -> list[Path]:
     """Write picture, on this rating scale, and sounds of one clip, all called ``name``."""
-    pictures = save(clip_figure(clip, scale), folder / name).values()
+    pictures = save_figure(clip_figure(clip, scale), folder / name).values()
     sounds = [write_bytes(folder / f"{name}-{which}.wav", clip.sound(which, "wav")) for which in SOUND_NAMES]
     return [*pictures, *sounds]
 
@@ -146,4 +146,4 @@ def write_intervention(intervention: Intervention, folder: Path) -> list[Path]:
     if intervention.rows.empty:
         return []
     table = write_csv(folder / "intervention.csv", intervention.rows)
-    return [table, *save(intervention_figure(intervention.rows), folder / "intervention").values()]
+    return [table, *save_figure(intervention_figure(intervention.rows), folder / "intervention").values()]

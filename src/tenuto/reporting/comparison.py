@@ -10,7 +10,7 @@ import pandas as pd
 
 from tenuto.analysis.comparison import QUANTITIES, Comparison
 from tenuto.analysis.words import NOTHING, number
-from tenuto.reporting.figures.style import save
+from tenuto.reporting.figures.style import save_figure
 from tenuto.reporting.figures.tradeoff import tradeoff
 from tenuto.reporting.tables import GROUP, numbers, probabilities, write
 
@@ -183,4 +183,4 @@ def write_comparison(comparison: Comparison, out: str | Path) -> dict[str, Path]
         table = None if name == "pooled" else getattr(comparison, name)
         caption = f"{texts[name]} {comparison.unit}"
         written |= write(Path(out) / f"stats_{name}", table, show(comparison), caption)
-    return written | save(tradeoff(comparison), Path(out) / "stats_tradeoff")
+    return written | save_figure(tradeoff(comparison), Path(out) / "stats_tradeoff")

@@ -45,7 +45,7 @@ EMOTION_TITLE_LETTERS = 20
 
 @FIGURES.register("curve")
 @drawing()
-def curve(curves: Curves) -> Figure:
+def curve_figure(curves: Curves) -> Figure:
     """Error (above) and movement of predictions (below) over the size: a line with its interval per system.
 
     Attacks get stronger to the right. Above, clean errors are ringed at the left edge, and lines mark the error of
@@ -189,7 +189,7 @@ def spread(places: Sequence[float], gap: float) -> list[float]:
 
 @FIGURES.register("emotions")
 @drawing()
-def emotions(curves: Curves) -> Figure:
+def emotion_figure(curves: Curves) -> Figure:
     """One panel per emotion: how far the attacks on it alone move it up and down, a line per system.
 
     Lines are means over seeds and clips. The grey band reaches as far as the natural change that moves the emotion

@@ -197,7 +197,7 @@ def legend(figure: Any, panels: Sequence[Axes], place: str = "lower", columns: i
         made.remove()
 
 
-def save(figure: Figure, stem: Path) -> dict[str, Path]:
+def save_figure(figure: Figure, stem: Path) -> dict[str, Path]:
     """Write ``<stem>.png`` and ``.pdf`` atomically. Name -> path."""
     paths = [stem.with_name(f"{stem.name}.{kind}") for kind in FIGURE_METADATA]
     return {path.name: write_figure(figure, path) for path in paths}

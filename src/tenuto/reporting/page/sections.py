@@ -134,7 +134,7 @@ def _curve_blocks(measured: Curves) -> list[Block]:
     size = f"{axis.title[0].lower()}{axis.title[1:]}" if axis.in_db else "size of the perturbation"
     blocks: list[Block] = [
         picture(
-            curve_figures.curve(measured),
+            curve_figures.curve_figure(measured),
             f"Worst-case error of each system by {size}: {rise}.",
             f"Error (above) and movement of predictions (below) by {size}, {measured.protocol}. Bands are 95 % "
             "bootstrap intervals, rings clean errors.",
@@ -147,7 +147,7 @@ def _curve_blocks(measured: Curves) -> list[Block]:
         pushed = "; ".join(f"{emotion} {way} {value:+z.2f}" for (emotion, way), value in reach.items())
         blocks.append(
             picture(
-                curve_figures.emotions(measured),
+                curve_figures.emotion_figure(measured),
                 f"How far attacks on one emotion alone move it at the largest budget, mean over systems: {pushed}.",
                 "How far each emotion is moved up and down by the attacks on it alone.",
             )
