@@ -44,7 +44,7 @@ from tenuto.errors import DataError
 from tenuto.evaluation import leakage, natural, robustness
 from tenuto.evaluation.certificates import Smoothing
 from tenuto.evaluation.certifying import Radii, certify
-from tenuto.evaluation.runs import Run, open_run
+from tenuto.evaluation.runs import OpenedRun, open_run
 from tenuto.files import Array, read_safetensors, write_bytes, write_csv, write_json, write_safetensors
 from tenuto.models.systems import NETWORKS
 from tenuto.store.study import StudyFolder
@@ -308,11 +308,11 @@ class Sitting:
         if NETWORKS[one.config.model.network].has_concepts and self.prepared.index.concepts:
             yield "leakage", lambda check: _write_leakage(opened)
 
-    def _attack(self, run: Run, protocol: Protocol, check: Callable[[], None]) -> None:
+    def _attack(self, run: OpenedRun, protocol: Protocol, check: Callable[[], None]) -> None:
         robustness.attack(run, protocol, device=self.device, before_piece=check)
 
 
-def _write_leakage(run: Run) -> None:
+def _write_leakage(run: OpenedRun) -> None:
     try:
         write_csv(run.files.path / "leakage.csv", leakage.measure(run).summary)
     except DataError as error:  # too few clips, for which rows and certificates are no worse

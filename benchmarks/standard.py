@@ -19,7 +19,7 @@ from tenuto.attacks import Protocol, climb, protocol
 from tenuto.config import RunConfig, parse_yaml
 from tenuto.data.batches import Batch
 from tenuto.devices import repeatable
-from tenuto.evaluation.runs import Run, assembled
+from tenuto.evaluation.runs import OpenedRun, assembled
 from tenuto.files import read_text
 from tenuto.models.systems import Network, for_attack
 from tenuto.reporting import write_optimality
@@ -69,7 +69,7 @@ def main(
             print(path.read_text("utf-8"))
 
 
-def _open(model: str, root: Path, cache: Path | None) -> Run:
+def _open(model: str, root: Path, cache: Path | None) -> OpenedRun:
     """A run, or an exported model with the clips of the data and split it was trained on."""
     folder = RunFolder(locate_model(model))
     if folder.config.is_file():
@@ -80,7 +80,7 @@ def _open(model: str, root: Path, cache: Path | None) -> Run:
 
 
 @repeatable
-def _rows(run: Run, model: Network, published: Protocol, batch: Batch, name: str) -> pd.DataFrame:
+def _rows(run: OpenedRun, model: Network, published: Protocol, batch: Batch, name: str) -> pd.DataFrame:
     """Rows of every member of a protocol on a few clips."""
     emotions = run.recogniser.emotions
     inputs = run.recogniser.inputs

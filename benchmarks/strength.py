@@ -15,7 +15,7 @@ import typer
 from tenuto.attacks import APGD, AttackResult, Described, Linf, SquaredError, climb, protocol
 from tenuto.data import open_dataset, prepare
 from tenuto.data.batches import Batch
-from tenuto.evaluation.runs import Run, open_run
+from tenuto.evaluation.runs import OpenedRun, open_run
 from tenuto.models.systems import Network, for_attack
 from tenuto.store.run import RunFolder
 
@@ -56,7 +56,7 @@ def _error(result: AttackResult, batch: Batch) -> float:
     return float((result.adversarial_prediction - batch.labels).abs().mean())
 
 
-def _seconds(run: Run, model: Network, batch: Batch) -> float:
+def _seconds(run: OpenedRun, model: Network, batch: Batch) -> float:
     """Wall-clock seconds of the whole protocol on a batch."""
     begun = time.perf_counter()
     for member in protocol("standard-1").members(len(run.recogniser.emotions)):

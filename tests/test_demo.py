@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 
 import tenuto
 from tenuto.cli.app import app
-from tenuto.cli.predict import PRETRAINED
+from tenuto.cli.predict import PREDICTING_MODEL
 from tenuto.config import preset_study
 from tenuto.store import location
 from tests import short
@@ -76,7 +76,7 @@ def test_it_ends_with_a_report(demo):
 def test_the_three_commands_at_the_end_run(demo, tmp_path, monkeypatch):
     folder, finished = demo
     small = next(folder.glob("runs/A2E-*"))  # in place of the pretrained model at full width
-    tenuto.export(small, "hub-folder", tmp_path / PRETRAINED)
+    tenuto.export(small, "hub-folder", tmp_path / PREDICTING_MODEL)
     monkeypatch.setattr(location, "PRETRAINED", tmp_path)
     lines = finished.stdout.split("Try next", 1)[1].splitlines()
     commands = [shlex.split(line)[1:] for line in lines if line.startswith("tenuto ")]

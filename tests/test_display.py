@@ -79,4 +79,4 @@ def test_a_model_worse_than_a_constant_is_shown_as_such():
 
 def test_the_paper_is_shown_with_captions():
     paper = tenuto.paper(out=None)
-    assert paper.printed("table1")[1][:40] in paper._repr_html_()
+    assert paper.format_table("table1")[1][:40] in paper._repr_html_()

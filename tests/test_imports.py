@@ -6,7 +6,10 @@ import ast
 import os
 import subprocess
 import sys
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
+
+import pytest
 
 import tenuto
 
@@ -76,6 +79,58 @@ def test_imports_go_up():
         if module != "tenuto.__version__" and row(module) > row(file)
     }
     assert wrong == set()
+
+
+def executed(node):
+    """Every node below one but for those that only a type checker reads, inside functions too."""
+    for child in ast.iter_child_nodes(node):
+        if isinstance(child, ast.If) and "TYPE_CHECKING" in ast.unparse(child.test):
+            yield from (part for other in child.orelse for part in (other, *executed(other)))
+        else:
+            yield child
+            yield from executed(child)
+
+
+def sources():
+    """``{module: source}`` of every file but the front door."""
+    return {
+        f"tenuto.{file.removesuffix('.py').removesuffix('/__init__').replace('/', '.')}": text
+        for file in sorted(set(FILES) - OUTSIDE)
+        for text in [(SOURCE / file).read_text("utf-8")]
+    }
+
+
+def graph(texts):
+    """Module -> the modules of ``texts`` that it imports at any time, itself not among them."""
+    edges = {}
+    for module, text in texts.items():
+        nodes = list(executed(ast.parse(text)))
+        names = [alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names]
+        for node in nodes:
+            if isinstance(node, ast.ImportFrom) and node.module is not None:
+                inner = [f"{node.module}.{alias.name}" for alias in node.names]
+                names += [name if name in texts else node.module for name in inner]
+        edges[module] = {name for name in names if name in texts and name != module}
+    return edges
+
+
+def test_no_module_needs_itself():
+    edges = graph(sources())
+    assert sum(map(len, edges.values())) > 1000
+    TopologicalSorter(edges).prepare()
+
+
+@pytest.mark.parametrize("line", ["import {}", "from {} import x", "def work():\n    from {} import x"])
+def test_a_circle_is_seen(line):
+    texts = {"a": line.format("b"), "b": "from c import d", "c": "", "c.d": line.format("a")}
+    with pytest.raises(CycleError):
+        TopologicalSorter(graph(texts)).prepare()
+
+
+def test_types_alone_make_no_circle():
+    texts = {"a": "import b", "b": "if TYPE_CHECKING:\n    import a\nelse:\n    import c", "c": ""}
+    assert graph(texts) == {"a": {"b"}, "b": {"c"}, "c": set()}
+    assert [*TopologicalSorter(graph(texts)).static_order()] == ["c", "b", "a"]
 
 
 def test_attacks_know_neither_data_nor_models():

@@ -14,7 +14,7 @@ from tenuto.errors import ConfigError, PrecisionWarning
 
 P = ParamSpec("P")
 Result = TypeVar("Result")
-Run = TypeVar("Run", bound="HasThreads")
+Threaded = TypeVar("Threaded", bound="HasThreads")
 Precision = Literal["float32", "bfloat16", "tf32"]
 
 BFLOAT16_FLAGS = ("avx512_bf16", "amx_bf16")
@@ -86,11 +86,13 @@ class HasThreads(Protocol):
     def threads(self) -> int: ...
 
 
-def repeatable(function: Callable[Concatenate[Run, P], Result]) -> Callable[Concatenate[Run, P], Result]:
+def repeatable(
+    function: Callable[Concatenate[Threaded, P], Result],
+) -> Callable[Concatenate[Threaded, P], Result]:
     """Decorate a function of a run: it computes as `compute_repeatably` does, with the threads of the run."""
 
     @functools.wraps(function)
-    def compute(run: Run, /, *args: P.args, **kwargs: P.kwargs) -> Result:
+    def compute(run: Threaded, /, *args: P.args, **kwargs: P.kwargs) -> Result:
         with compute_repeatably(run.threads):
             return function(run, *args, **kwargs)
 

@@ -27,7 +27,7 @@ def noisy(systems=("A2E", "A2M2E"), seeds=(1, 2, 3, 4), scatter=0.3):
     """Rows whose errors vary from seed to seed and clip to clip, before and after the attack."""
     rows, generator = made_up.study(systems, seeds), np.random.default_rng(0)
     for kind in ("clean", "adversarial"):
-        columns = [f"{kind}_{name}" for name in released_logs.EMOTIONS]
+        columns = [f"{kind}_{name}" for name in released_logs.RELEASED_EMOTIONS]
         rows[columns] += scatter * generator.uniform(size=(len(rows), 1))
         rows[columns] += (
             scatter * generator.uniform(size=rows["run"].nunique()).repeat(made_up.CLIPS)[:, None]

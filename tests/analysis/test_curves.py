@@ -13,7 +13,7 @@ from tenuto.errors import DataError, FileError
 from tenuto.files import write_json
 from tenuto.reporting import tables, write_curves
 from tenuto.reporting.figures import curves as curve_figures
-from tenuto.store.rows import NATURAL, emotion_names, values_of, write_rows
+from tenuto.store.rows import NATURAL_PROTOCOL, emotion_names, values_of, write_rows
 from tenuto.store.run import RunFolder
 from tests.reporting import made_up
 
@@ -51,7 +51,7 @@ def pushing(rows):
 
 def natural(system="A2E", seed=6, moved=0.25):
     """Other excerpts that only two clips have, and mp3, which moves predictions by ``moved``."""
-    about = {"protocol": NATURAL, "attack": "natural", "l2": np.nan, "linf": np.nan}
+    about = {"protocol": NATURAL_PROTOCOL, "attack": "natural", "l2": np.nan, "linf": np.nan}
     other = made_up.run(system, seed, CLEAN, CLEAN + 0.0625, **about, objective=OTHER_EXCERPT)
     mp3 = made_up.run(system, seed, CLEAN, CLEAN + moved, **about, objective="mp3 128 kb/s")
     return pd.concat([other.head(2), mp3], ignore_index=True)
@@ -289,7 +289,7 @@ def test_any_protocol_with_several_budgets_has_curves():
 
 def test_each_emotion_is_followed_up_and_down():
     result = emotion_curves.emotion_curves(pushing(run()))
-    assert tuple(result.columns) == emotion_curves.EMOTIONS
+    assert tuple(result.columns) == emotion_curves.EMOTION_COLUMNS
     assert set(result["emotion"]) == {"tender"}
     for direction, changes in (("up", [0.0, 0.1, 0.2]), ("down", [0.0, -0.05, -0.1])):
         own = result[result["direction"] == direction]
@@ -320,7 +320,7 @@ def test_all_files_are_written_and_say_the_same_twice(tmp_path):
 def test_one_budget_is_drawn_and_said():
     result = measured(run(ladder={0.001: 0.126}))
     assert any(sentence.startswith("One epsilon (0.001)") for sentence in result.remarks)
-    above, _ = curve_figures.curve(result).axes
+    above, _ = curve_figures.curve_figure(result).axes
     assert above.lines[0].get_xdata().tolist() == [0.0, 0.001]
 
 
@@ -374,7 +374,7 @@ def test_labels_beside_the_axis_keep_their_distance_and_stay_inside():
 
 def test_the_figure_names_every_system_and_every_natural_change():
     rows = pd.concat([run("A2E"), run("own system", scale=1.5)])
-    figure = curve_figures.curve(measured(rows, natural(), constant=0.25))
+    figure = curve_figures.curve_figure(measured(rows, natural(), constant=0.25))
     (legend,) = figure.legends
     assert [text.get_text() for text in legend.get_texts()] == ["A2E", "own system"]
     above, below = figure.axes
@@ -394,6 +394,6 @@ def test_budgets_of_two_units_are_not_compared():
 def test_axis_and_caption_name_the_unit():
     result = curves.measure(run("waves", unit=SAMPLES), draws=DRAWS)
     assert result.unit == SAMPLES
-    label = curve_figures.curve(result).axes[1].get_xlabel()
+    label = curve_figures.curve_figure(result).axes[1].get_xlabel()
     assert label == "Largest change of a sample, ε (full scale 1)"
     assert f"epsilon from 0 to 0.2 in {SAMPLES}." in tables.caption_curves(result)

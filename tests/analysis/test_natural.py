@@ -7,18 +7,18 @@ import pytest
 import tenuto
 from tenuto.analysis import natural
 from tenuto.errors import ConfigError, DataError
-from tenuto.store.natural import GRADED, GRADED_CHANGES, KINDS, check_protocol
+from tenuto.store.natural import GRADED_CHANGES, GRADED_PROTOCOL, NATURAL_KINDS, check_protocol
 from tenuto.store.rows import write_rows
 from tests.reporting import made_up
 
 CLEAN = 0.125
-KIND_COUNT = len(KINDS)
+KIND_COUNT = len(NATURAL_KINDS)
 
 
 def graded(system="A2E", seed=6, clips=4, error=None):
     """Rows in which the error of strength s of the k-th kind is ``error(k, s)``, by default the same for all."""
-    about = {"protocol": GRADED, "attack": "natural", "l2": np.nan, "linf": np.nan}
-    kinds = list(KINDS)
+    about = {"protocol": GRADED_PROTOCOL, "attack": "natural", "l2": np.nan, "linf": np.nan}
+    kinds = list(NATURAL_KINDS)
     parts = [
         made_up.run(
             *(system, seed, CLEAN, error(kinds.index(kind), strength) if error else 0.25),
@@ -106,7 +106,7 @@ def test_rows_without_a_corruption_error_are_refused(rows, message):
 def test_the_corruption_error_of_folders_is_that_of_their_rows(tmp_path):
     for seed in (6, 21):
         rows = graded(seed=seed)
-        write_rows(tmp_path / f"A2E-{seed}" / "attacks" / f"{GRADED}.csv", rows)
+        write_rows(tmp_path / f"A2E-{seed}" / "attacks" / f"{GRADED_PROTOCOL}.csv", rows)
     together = tenuto.corruption_error(tmp_path)
     pd.testing.assert_frame_equal(
         together, tenuto.corruption_error(pd.concat([graded(seed=6), graded(seed=21)]))

@@ -184,7 +184,7 @@ def test_the_corruption_error_is_that_of_every_system_next_to_all_norms():
             "Corruption error: mean MAE over the kinds and strengths of natural-2."
             in tables.caption_curves(one)
         )
-        above, _ = curve_figures.curve(one).axes
+        above, _ = curve_figures.curve_figure(one).axes
         assert [text.get_text() for text in above.texts] == ["corruption error"]
 
 
@@ -221,7 +221,7 @@ def test_a_heading_names_the_largest_budget():
 def test_attacks_get_stronger_to_the_right():
     for norm, ends in (("snr", (60, 20)), ("masked", (-18, 6))):
         result = of(norm)
-        below = curve_figures.curve(result).axes[1]
+        below = curve_figures.curve_figure(result).axes[1]
         assert below.get_xlim() == pytest.approx(ends)
         assert below.get_xlabel() == f"{result.axis.title} (dB)"
         labels = [label.get_text().replace("−", "-") for label in below.get_xticklabels()]
@@ -230,7 +230,7 @@ def test_attacks_get_stronger_to_the_right():
 
 
 def test_no_solid_line_leads_to_the_clean_clip():
-    above, _ = curve_figures.curve(of("snr")).axes
+    above, _ = curve_figures.curve_figure(of("snr")).axes
     solid = [line for line in above.lines if line.get_linestyle() == "-" and len(line.get_xdata()) > 1]
     assert [list(line.get_xdata()) for line in solid] == [pytest.approx([40, 20])]
 
@@ -248,7 +248,7 @@ def test_emotions_are_drawn_over_the_same_axis():
         for db in (40, 20)
     ]
     result = of("snr", pd.concat([sound(), *pushes]).assign(unit="samples (full scale 1)"))
-    panel = curve_figures.emotions(result).axes[0]
+    panel = curve_figures.emotion_figure(result).axes[0]
     assert panel.get_xlim() == pytest.approx((60, 20))
 
 

@@ -26,7 +26,7 @@ from tenuto.audio.descriptors import (
 from tenuto.audio.loading import FULL_SCALE, full_scale, resample
 from tenuto.data.midlevel import CONCEPTS
 from tenuto.data.synthesis_controls import draw
-from tenuto.data.synthesis_sound import SAMPLE_RATE as RENDERED_RATE, render
+from tenuto.data.synthesis_sound import CORPUS_RATE as RENDERED_RATE, render
 from tenuto.errors import AudioError
 from tenuto.metrics import spearman
 

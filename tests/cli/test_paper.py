@@ -7,7 +7,7 @@ from tenuto.cli.paper import app
 from tenuto.config import to_yaml
 from tenuto.errors import DataError, FileError
 from tenuto.files import write_text
-from tenuto.store.released_logs import SETTINGS, write_log
+from tenuto.store.released_logs import LOG_SETTINGS, write_log
 from tenuto.store.rows import write_rows
 from tenuto.store.run import RunFolder
 from tests import small_runs
@@ -15,7 +15,7 @@ from tests.cli.conftest import caller
 from tests.reporting import made_up
 
 PROTOCOL = "paper-2025-released+iterations=40"
-SETTINGS_OF_A_LOG = dict.fromkeys(SETTINGS, None) | {
+SETTINGS_OF_A_LOG = dict.fromkeys(LOG_SETTINGS, None) | {
     "conv_method": "corr",
     "lr": 0.002,
     "max_iters": 1000,

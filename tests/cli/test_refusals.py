@@ -11,7 +11,7 @@ import shlex
 import pytest
 
 from tenuto.config import to_yaml
-from tenuto.store.rows import NATURAL, write_rows
+from tenuto.store.rows import NATURAL_PROTOCOL, write_rows
 from tests import corpora, small_runs
 from tests.cli.conftest import SNAPSHOTS, Snapshot
 from tests.evaluation.audit.planted import bounded
@@ -70,7 +70,7 @@ def unsplit(folder):
 def natural(folder):
     """The same with natural variations alone."""
     run = attacked(folder / "natural")
-    (run / "attacks" / "planted-1.csv").rename(run / "attacks" / f"{NATURAL}.csv")
+    (run / "attacks" / "planted-1.csv").rename(run / "attacks" / f"{NATURAL_PROTOCOL}.csv")
     return run
 
 

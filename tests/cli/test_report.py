@@ -13,7 +13,7 @@ import pandas as pd
 import pytest
 
 from tenuto.errors import ConfigError
-from tenuto.evaluation.audit.findings import NOT_EVALUATED, judged
+from tenuto.evaluation.audit.findings import NOT_EVALUATED, judge
 from tenuto.files import write_csv, write_json, write_safetensors
 from tenuto.reporting import verdicts
 from tenuto.reporting.page import inside as report_inside
@@ -188,7 +188,7 @@ def test_the_reason_for_no_gallery_is_the_true_one(tenuto, own_study, corpus, ca
 
 def test_findings_can_come_from_an_audit_made_before(tenuto, tmp_path):
     folder = stored(tmp_path / "study", plain((6,)))
-    finding = judged("longer-search", 0.5, 0.1, "more steps find more.", fail=True)
+    finding = judge("longer-search", 0.5, 0.1, "more steps find more.", fail=True)
     path = found(tmp_path, finding, PROTOCOL)
     outcome = tenuto("report", folder, "--audit", path, "--out", tmp_path / "report.html", "--json")
     assert "fails 1 check (longer-search)" in json.loads(outcome.stdout)["answer"][2]
@@ -202,13 +202,13 @@ def found(folder, finding, source):
 
 def test_an_audit_of_other_rows_is_refused(refused, tmp_path):
     folder = stored(tmp_path / "study", plain((6,)))
-    path = found(tmp_path, judged("budget", 0.0, 0.0, "it binds."), "standard-1")
+    path = found(tmp_path, judge("budget", 0.0, 0.0, "it binds."), "standard-1")
     assert f"{path}: no findings on {PROTOCOL}" in refused("report", folder, "--audit", path)
 
 
 def test_an_audit_of_the_shown_rows_alone_leaves_other_rows_without_one(tenuto, tmp_path):
     folder = stored(tmp_path / "study", [*plain((6,)), mark_worst(made_up.sound())])
-    path = found(tmp_path, judged("budget", 0.0, 0.0, "x."), PROTOCOL)
+    path = found(tmp_path, judge("budget", 0.0, 0.0, "x."), PROTOCOL)
     out = ("--out", tmp_path / "report.html")
     content = json.loads(
         tenuto("report", folder, "--protocol", PROTOCOL, "--audit", path, *out, "--json").stdout

@@ -12,7 +12,7 @@ import soundfile
 from tenuto.config import parse_yaml
 from tenuto.data.midlevel import CONCEPTS
 from tenuto.data.synthesis_controls import draw
-from tenuto.data.synthesis_sound import SAMPLE_RATE, render
+from tenuto.data.synthesis_sound import CORPUS_RATE, render
 from tests.cli.conftest import TINY
 
 FOLDER = (
@@ -28,7 +28,7 @@ def songs(tmp_path_factory):
     root, random = tmp_path_factory.mktemp("songs"), np.random.default_rng(0)
     rows = ["song,arousal,joy,record"]
     for clip in draw(20, 0):
-        soundfile.write(root / f"{clip.number}.wav", render(clip, 0, 4.0), SAMPLE_RATE)
+        soundfile.write(root / f"{clip.number}.wav", render(clip, 0, 4.0), CORPUS_RATE)
         rows.append(f"{clip.number},{random.uniform(1, 7):.2f},{random.uniform(1, 7):.2f},r{clip.number % 4}")
     (root / "table.csv").write_text("\n".join(rows) + "\n")
     return root

@@ -267,7 +267,7 @@ def test_data_that_cannot_serve_the_study_are_refused(refused, music, file, tmp_
 def test_a_call_that_is_refused_leaves_the_request_to_end_another(
     refused, music, file, tmp_path, monkeypatch
 ):
-    monkeypatch.setattr("tenuto.study.engines.PATIENCE", 0.0)
+    monkeypatch.setattr("tenuto.study.engines.STUDY_PATIENCE", 0.0)
     request_stop(tmp_path)
     with journal.held(tmp_path, journal.STUDY, 0):
         sentence = refused("study", "run", file, "--root", music, "--out", tmp_path)

@@ -72,7 +72,7 @@ def test_spectrograms_of_an_older_cache_are_used(rated, tmp_path, monkeypatch):
 
 
 def test_another_version_computes_anew(rated, store, prepared, monkeypatch):
-    monkeypatch.setattr(cache, "VERSION", 0)
+    monkeypatch.setattr(cache, "DESCRIPTORS_VERSION", 0)
     seen = corpora.calls(monkeypatch, "compute_descriptors")
     describe(rated, store, workers=1)
     assert len(seen) == len(rated.index)
@@ -90,7 +90,7 @@ def test_the_identity_differs_from_that_of_ratings_and_of_no_concepts(prepared, 
 
 
 def test_the_identity_follows_the_version(prepared, monkeypatch):
-    monkeypatch.setattr(base, "VERSION", 0)
+    monkeypatch.setattr(base, "DESCRIPTORS_VERSION", 0)
     assert fingerprint(prepared.index, hashes(prepared.index)) != prepared.fingerprint
 
 

@@ -23,8 +23,8 @@ from tenuto.data.synthesis_controls import (
     draw_clip,
     emotions,
 )
-from tenuto.data.synthesis_score import MAJOR, MINOR, Layer, compose, spread
-from tenuto.data.synthesis_sound import PEAK, SAMPLE_RATE, play, render, wavetable
+from tenuto.data.synthesis_score import MAJOR_SCALE, MINOR_SCALE, Layer, compose, spread
+from tenuto.data.synthesis_sound import CORPUS_RATE, PEAK, play, render, wavetable
 
 MIDDLE = Controls(*[0.5] * len(CONTROLS))
 PLAIN = dataclasses.replace(
@@ -129,7 +129,7 @@ def test_spread_deals_out_its_share(share, count, seed):
     assert abs(mask.sum() - share * count) <= 1
 
 
-@pytest.mark.parametrize(("modality", "scale"), [(0.0, MAJOR), (1.0, MINOR)])
+@pytest.mark.parametrize(("modality", "scale"), [(0.0, MAJOR_SCALE), (1.0, MINOR_SCALE)])
 def test_modality_chooses_the_scale(modality, scale):
     for layer in layers(modality=modality)[:3]:
         assert in_scale(layer, scale).all()
@@ -137,8 +137,8 @@ def test_modality_chooses_the_scale(modality, scale):
 
 def test_a_stable_key_holds_every_note_and_an_unstable_one_loses_many():
     melody, chords, *_ = layers(modality=0.0, tonal_stability=0.0)
-    assert in_scale(melody, MAJOR).mean() < 0.8
-    assert in_scale(chords, MAJOR).mean() < 0.8
+    assert in_scale(melody, MAJOR_SCALE).mean() < 0.8
+    assert in_scale(chords, MAJOR_SCALE).mean() < 0.8
 
 
 def test_melodiousness_is_the_share_of_steps():
@@ -204,7 +204,7 @@ def test_a_wavetable_of_one_harmonic_is_a_sine():
 
 
 def test_a_note_sounds_at_its_pitch():
-    mix = np.zeros(SAMPLE_RATE, np.float32)
+    mix = np.zeros(CORPUS_RATE, np.float32)
     one = np.ones(1)
     play(mix, Layer("organ", 0 * one, one, 69 * one, one), PLAIN, np.random.default_rng(0))
     assert np.abs(np.fft.rfft(mix)).argmax() == 440
@@ -219,7 +219,7 @@ def test_rendering_is_a_pure_function_of_clip_and_seed():
 @pytest.mark.parametrize("number", range(1, 9))
 def test_a_waveform_is_finite_audible_and_unclipped(number):
     wave = render(draw_clip(number, 0), 0, 1.0)
-    assert wave.shape == (SAMPLE_RATE,)
+    assert wave.shape == (CORPUS_RATE,)
     assert wave.dtype == np.float32
     assert np.abs(wave).max() == pytest.approx(PEAK, abs=1e-6)
     assert np.sqrt(np.square(wave).mean()) > 0.005
@@ -253,7 +253,7 @@ def _pooled(number: int) -> np.ndarray:
 
     from tenuto.audio import LogSpectrogram
 
-    wave = soxr.resample(render(draw_clip(number, 0), 0, 4.0), SAMPLE_RATE, 22_050)
+    wave = soxr.resample(render(draw_clip(number, 0), 0, 4.0), CORPUS_RATE, 22_050)
     bands = LogSpectrogram()(torch.from_numpy(wave / np.abs(wave).max())).numpy()
     onsets = np.maximum(np.diff(bands, axis=0), 0)
     return np.concatenate([bands.mean(axis=0), bands.std(axis=0), onsets.mean(axis=0)])

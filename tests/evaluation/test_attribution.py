@@ -14,7 +14,7 @@ from tenuto.attacks import Axes, Linf, Masked, Region
 from tenuto.errors import ConfigError, DataError
 from tenuto.evaluation import attribution_attack
 from tenuto.evaluation.attribution import (
-    METHODS,
+    ATTRIBUTION_METHODS,
     attribute,
     integrated_gradients,
     localisation,
@@ -62,7 +62,7 @@ def change(model, example, output):
     return float(both[0] - both[1])
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", ATTRIBUTION_METHODS)
 def test_in_a_linear_model_every_method_gives_weight_times_input(example, method):
     model = Small()
     exact = (model.layers[0].weight[1].reshape(STEPS, BANDS) * example[0]).double().numpy()

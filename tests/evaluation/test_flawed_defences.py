@@ -40,9 +40,9 @@ def test_the_protocol_breaks_it_or_the_audit_flags_it(name):
 
 
 def test_without_a_defence_everything_passes_and_nothing_beats_the_protocol():
-    (line,) = flawed.table(defences={"none": flawed.Network}, attacks={}).to_dict("records")
+    (line,) = flawed.table(defences={"none": flawed.PlainNetwork}, attacks={}).to_dict("records")
     assert (line["broken"], line["audit"]) == (True, "")
-    assert line["clean"] == pytest.approx(flawed.OFFSET)
+    assert line["clean"] == pytest.approx(flawed.CLEAN_ERROR)
     assert line["standard-1"] == pytest.approx(line["adaptive"], rel=1e-4)
 
 
@@ -50,7 +50,7 @@ def test_an_attack_of_ones_own_is_a_column():
     def straight(model, inputs, labels):
         """A gradient of the undefended network, on a defence that has none."""
         points = inputs.clone().requires_grad_()
-        (gradient,) = torch.autograd.grad((flawed.Network()(points) - labels).abs().sum(), points)
+        (gradient,) = torch.autograd.grad((flawed.PlainNetwork()(points) - labels).abs().sum(), points)
         return inputs + model.budget.epsilon * gradient.sign()
 
     mine = Foreign(flawed.BUDGET, call=straight, objective=flawed.OBJECTIVE)

@@ -16,7 +16,7 @@ from tenuto.evaluation import graded as graded_module
 from tenuto.evaluation.graded import EXCERPT, SOUND_CHANGES, Passage, graded
 from tenuto.evaluation.natural import Recording
 from tenuto.models.checkpoint import save
-from tenuto.store.natural import GRADED_CHANGES, KINDS
+from tenuto.store.natural import GRADED_CHANGES, NATURAL_KINDS
 from tenuto.store.rows import validate_rows, values_of
 from tenuto.store.run import RunFolder
 from tenuto.study.limit import OutOfTime
@@ -59,8 +59,8 @@ def power(waveform, passage):
 @pytest.mark.parametrize("kind", SOUND_CHANGES)
 def test_every_kind_has_five_strengths_and_states_their_values(passage, kind):
     variations = list(SOUND_CHANGES[kind](passage))
-    assert len(variations) == len(KINDS[kind].values) == 5
-    for (waveform, settings), value in zip(variations, KINDS[kind].values, strict=True):
+    assert len(variations) == len(NATURAL_KINDS[kind].values) == 5
+    for (waveform, settings), value in zip(variations, NATURAL_KINDS[kind].values, strict=True):
         assert waveform.shape == passage.waveform.shape
         assert np.isfinite(waveform).all()
         stated = float(re.search(r"=([-+]?[\d.]+)[,)]", settings.replace("kind='", ""))[1])
@@ -115,14 +115,14 @@ def test_a_direction_is_the_same_at_every_strength(passage):
 
 @pytest.mark.parametrize("kind", ["gain", "equaliser", "reverberation", "mp3"])
 def test_the_excerpt_has_the_level_it_should_have(passage, kind):
-    for (waveform, _), value in zip(SOUND_CHANGES[kind](passage), KINDS[kind].values, strict=True):
+    for (waveform, _), value in zip(SOUND_CHANGES[kind](passage), NATURAL_KINDS[kind].values, strict=True):
         change = 10 * np.log10(power(waveform, passage) / power(passage.waveform, passage))
         assert change == pytest.approx(value if kind == "gain" else 0.0, abs=1e-6)
 
 
 @pytest.mark.parametrize("kind", ["white noise", "pink noise", "crowd noise"])
 def test_noise_has_its_ratio_in_the_excerpt(passage, kind):
-    for (waveform, _), value in zip(SOUND_CHANGES[kind](passage), KINDS[kind].values, strict=True):
+    for (waveform, _), value in zip(SOUND_CHANGES[kind](passage), NATURAL_KINDS[kind].values, strict=True):
         noise = waveform - passage.waveform
         ratio = 10 * np.log10(power(passage.waveform, passage) / power(noise, passage))
         assert ratio == pytest.approx(value, abs=1e-6)

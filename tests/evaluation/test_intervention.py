@@ -229,7 +229,7 @@ def test_the_order_to_annotations_is_decided_on_validation_clips(attacked, corre
 
 
 def test_rows_have_the_promised_columns_counts_and_weights(attacked, corrections):
-    assert tuple(corrections.rows.columns) == intervention.COLUMNS
+    assert tuple(corrections.rows.columns) == intervention.INTERVENTION_COLUMNS
     assert corrections.rows["checkpoint"].unique().tolist() == [
         sha256_file(RunFolder(attacked["A2M2E"].folder).checkpoint),
     ]
@@ -260,7 +260,7 @@ def test_free_units_are_set_back_like_concepts(attacked):
 def test_a_direct_network_has_its_gain_and_movement_and_no_rows(attacked):
     corrections = intervene(attacked["A2E"])
     assert corrections.rows.empty
-    assert tuple(corrections.rows.columns) == intervention.COLUMNS
+    assert tuple(corrections.rows.columns) == intervention.INTERVENTION_COLUMNS
     assert corrections.gain["rank"] == 8
     assert (
         corrections.attacks[0]["emotion_change"]

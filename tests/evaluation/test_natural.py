@@ -21,11 +21,11 @@ from tenuto.data.excerpts import EXCERPT_FRAMES, fixed_starts
 from tenuto.data.splits import draw
 from tenuto.errors import CheckpointError, FileError, TenutoError
 from tenuto.evaluation import graded, locking, natural as baseline
-from tenuto.evaluation.natural import NATURAL_CHANGES, Gain, Mp3, Noise, Recording
+from tenuto.evaluation.natural import NATURAL_CHANGES, GainChange, Mp3Change, NoiseChange, Recording
 from tenuto.evaluation.runs import open_run
 from tenuto.models.checkpoint import save
 from tenuto.models.recogniser import predict
-from tenuto.store.rows import KINDS, validate_rows, values_of
+from tenuto.store.rows import VALUE_KINDS, validate_rows, values_of
 from tenuto.store.run import RunFolder
 from tenuto.training.loop import train
 from tests import corpora, small_runs
@@ -126,7 +126,7 @@ def test_what_is_heard_are_the_samples_below_the_excerpt(run, recordings):
 @pytest.mark.parametrize("decibels", [6.0, -6.0])
 def test_gain_is_by_decibels(recordings, decibels):
     for one in recordings.values():
-        changed = Gain(decibels)(one)
+        changed = GainChange(decibels)(one)
         ratio = np.square(changed).sum() / np.square(one.waveform.astype(float)).sum()
         assert 10 * math.log10(ratio) == pytest.approx(decibels)
 
@@ -134,14 +134,14 @@ def test_gain_is_by_decibels(recordings, decibels):
 @pytest.mark.parametrize("decibels", [30.0, 20.0])
 def test_noise_has_its_distance_from_what_is_heard(recordings, decibels):
     long = next(iter(recordings.values()))
-    noise = Noise(decibels)(long) - long.waveform
+    noise = NoiseChange(decibels)(long) - long.waveform
     signal = np.square(long.waveform[long.excerpt].astype(float)).mean()
     assert 10 * math.log10(signal / np.square(noise).mean()) == pytest.approx(decibels, abs=0.05)
 
 
 def test_noise_is_white(recordings):
     long = next(iter(recordings.values()))
-    noise = Noise(20.0)(long) - long.waveform
+    noise = NoiseChange(20.0)(long) - long.waveform
     halves = np.array_split(np.square(np.abs(np.fft.rfft(noise)))[1:], 2)
     assert halves[0].mean() == pytest.approx(halves[1].mean(), rel=0.05)
 
@@ -149,15 +149,15 @@ def test_noise_is_white(recordings):
 def test_noise_follows_the_content_alone(recordings):
     first, second, _ = recordings.values()
     moved = Recording(second.path, first.waveform.copy(), first.excerpt)
-    np.testing.assert_array_equal(Noise(20.0)(first), Noise(20.0)(moved))
+    np.testing.assert_array_equal(NoiseChange(20.0)(first), NoiseChange(20.0)(moved))
     shortest = min(len(first.waveform), len(second.waveform))
-    noises = [(Noise(20.0)(one) - one.waveform)[:shortest] for one in (first, second)]
+    noises = [(NoiseChange(20.0)(one) - one.waveform)[:shortest] for one in (first, second)]
     assert abs(np.corrcoef(noises)[0, 1]) < 0.02
 
 
 def test_mp3_has_the_bit_rate_it_says():
     samples = melody(seconds=10.0).astype(np.float32)
-    content = Mp3(128).encode(samples, 44100, Path("made up"))
+    content = Mp3Change(128).encode(samples, 44100, Path("made up"))
     assert 8 * len(content) / 10.0 / 1000 == pytest.approx(128, rel=0.01)
 
 
@@ -166,7 +166,7 @@ def test_mp3_has_the_bit_rate_it_says():
 )
 def test_mp3_leaves_every_sample_in_its_place(tmp_path, rate, channels):
     one = recording(tmp_path / "clip.wav", melody(rate=rate, channels=channels), rate)
-    changed = Mp3(128)(one)
+    changed = Mp3Change(128)(one)
     assert changed.shape == one.waveform.shape
     assert delay(one.waveform, changed) == 0
     assert np.abs(changed).max() == pytest.approx(1.0)
@@ -177,7 +177,7 @@ def test_mp3_leaves_every_sample_in_its_place(tmp_path, rate, channels):
 def test_mp3_of_a_recording_with_silent_ends_stays_aligned(tmp_path):
     silence = np.zeros((7001, 2))
     one = recording(tmp_path / "clip.wav", np.concatenate([silence, melody(), silence]), 44100)
-    changed = Mp3(128)(one)
+    changed = Mp3Change(128)(one)
     assert changed.shape == one.waveform.shape
     assert delay(one.waveform, changed) == 0
 
@@ -188,7 +188,7 @@ def test_mp3_needs_a_library_that_writes_it(tmp_path, monkeypatch):
     with pytest.raises(
         FileError, match=r"clip.wav: libsndfile .* cannot write mp3, version 1.1 or later can"
     ):
-        Mp3(128)(one)
+        Mp3Change(128)(one)
 
 
 @pytest.mark.parametrize(
@@ -242,7 +242,7 @@ def test_settings_name_the_numbers(rows, run):
 def test_norms_and_predictions_belong_to_the_changed_excerpt(rows, run, recordings):
     clips, own = run.part("test"), rows[rows["objective"] == "6 dB up"]
     changed = np.stack(
-        [excerpt_of(run, Gain(6.0)(recordings[name]), places(run)[name][1]) for name in clips.clips]
+        [excerpt_of(run, GainChange(6.0)(recordings[name]), places(run)[name][1]) for name in clips.clips]
     )
     delta = (changed.astype(np.float64) - clips.inputs.numpy()).reshape(len(clips), -1)
     np.testing.assert_allclose(own["l2"], np.linalg.norm(delta, axis=1), rtol=1e-6)
@@ -274,7 +274,7 @@ def test_rows_are_written_once_and_read_the_next_time(rows, run):
 
 def test_a_variation_that_is_registered_later_is_added(rows, run, tmp_path, monkeypatch):
     copy = dataclasses.replace(run, folder=shutil.copytree(run.folder, tmp_path / run.name))
-    monkeypatch.setattr(NATURAL_CHANGES, "_parts", {**NATURAL_CHANGES, "1 dB up": Gain(1.0)})
+    monkeypatch.setattr(NATURAL_CHANGES, "_parts", {**NATURAL_CHANGES, "1 dB up": GainChange(1.0)})
     more = baseline.natural(copy)
     pd.testing.assert_frame_equal(more.head(len(rows)), rows, check_dtype=False)
     assert set(more["objective"].tail(len(more) - len(rows))) == {"1 dB up"}
@@ -286,7 +286,7 @@ def test_one_process_at_a_time_measures_a_run_and_who_waited_reads(run, monkeypa
     measured, part = getattr(module, name)(run, "validation"), "validation"
     protocol = measured["protocol"][0]
     finished = run.files.natural(part, protocol).rename(run.folder / "aside.csv")
-    monkeypatch.setattr(locking, "PATIENCE", 0.1)
+    monkeypatch.setattr(locking, "PROTOCOL_PATIENCE", 0.1)
     monkeypatch.setattr(Recording, "read", lambda *arguments: pytest.fail("measured again"))
     with (
         FileLock(run.files.lock(protocol, part)),
@@ -345,7 +345,7 @@ def test_rows_are_computed_with_the_threads_of_the_run(run, tmp_path, monkeypatc
     threads = torch.get_num_threads() + 1
     monkeypatch.setattr(type(run), "threads", property(lambda self: threads))
     copy = dataclasses.replace(run, folder=shutil.copytree(run.folder, tmp_path / run.name))
-    monkeypatch.setattr(baseline, "NATURAL_CHANGES", {"6 dB up": Gain(6.0)})
+    monkeypatch.setattr(baseline, "NATURAL_CHANGES", {"6 dB up": GainChange(6.0)})
     (copy.folder / "attacks" / "natural-1.csv").unlink(missing_ok=True)
     assert baseline.natural(copy)["versions"].str.endswith(f"{threads} threads").all()
 
@@ -359,7 +359,7 @@ def test_a_summary_has_a_line_per_change_with_its_clips(rows):
     assert result.loc[OTHER_EXCERPT, ["clips", "skipped"]].tolist() == [1, 2]
     assert result.loc["6 dB up", ["clips", "skipped"]].tolist() == [3, 0]
     own = rows[rows["objective"] == "noise 20 dB"]
-    label, clean, changed = (values_of(own, kind) for kind in KINDS)
+    label, clean, changed = (values_of(own, kind) for kind in VALUE_KINDS)
     line = result.loc["noise 20 dB"]
     assert line["moved"] == pytest.approx(np.abs(changed - clean).mean())
     assert line["clean_mae"] == pytest.approx(np.abs(clean - label).mean())
@@ -389,7 +389,7 @@ def test_a_run_that_lacks_a_change_is_named(rows):
 def test_stereo_is_coded_as_stereo(tmp_path):
     one = recording(tmp_path / "clip.wav", melody(channels=2), 44100)
     samples, rate = decode(one.path)
-    (tmp_path / "coded.mp3").write_bytes(Mp3(128).encode(samples, rate, one.path))
+    (tmp_path / "coded.mp3").write_bytes(Mp3Change(128).encode(samples, rate, one.path))
     assert decode(tmp_path / "coded.mp3")[0].shape == samples.shape
 
 

@@ -324,7 +324,7 @@ def test_traces_go_to_a_file_of_their_own_also_after_an_interruption(open_traine
 
 def test_one_process_at_a_time_runs_a_protocol_on_a_run(open_trained, monkeypatch):
     run = open_trained("A2E")
-    monkeypatch.setattr(locking, "PATIENCE", 0.1)
+    monkeypatch.setattr(locking, "PROTOCOL_PATIENCE", 0.1)
     run.files.attacks.mkdir()
     with (
         FileLock(run.files.lock(BRIEF)),

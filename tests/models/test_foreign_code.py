@@ -55,7 +55,7 @@ def test_model_files_are_trusted_by_content(tmp_path, waves, kind):
 
 
 def test_a_lock_that_a_killed_process_left_is_named(tmp_path, state, monkeypatch):
-    monkeypatch.setattr("tenuto.models.foreign.trust.PATIENCE", 0.1)
+    monkeypatch.setattr("tenuto.models.foreign.trust.TRUST_PATIENCE", 0.1)
     (state / "tenuto").mkdir(parents=True)
     with (
         FileLock(state / "tenuto" / "trusted.json.lock"),

@@ -350,7 +350,7 @@ def test_external_data_of_a_function_are_beside_the_file(tmp_path, monkeypatch):
 def test_external_data_are_counted_before_they_are_read(tmp_path, monkeypatch):
     path = with_external_data(tmp_path, "weights.bin")
     (tmp_path / "weights.bin").write_bytes(MLP["w"].tobytes())
-    monkeypatch.setattr("tenuto.models.foreign.onnx_file.LARGEST", path.stat().st_size + MLP["w"].nbytes)
+    monkeypatch.setattr("tenuto.models.foreign.onnx_file.LARGEST_FILE", path.stat().st_size + MLP["w"].nbytes)
     with pytest.raises(ModelError, match="larger than 2 GB with its data"):
         open_foreign(path, example=example(6))
 

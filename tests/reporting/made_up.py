@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from tenuto.data.excerpts import WAVEFORM_UNIT
-from tenuto.store.released_logs import EMOTIONS
+from tenuto.store.released_logs import RELEASED_EMOTIONS
 
 SYSTEMS = ("A2E", "A2B2E", "A2M2E", "aA2E", "aA2B2E")
 SEEDS = (6, 21, 42)
@@ -16,7 +16,7 @@ CLIPS = 5
 def labels(clips: int = CLIPS) -> np.ndarray:
     """(clips, 8) ratings between 0.1 and 0.9, each emotion in another order of clips, with one mean."""
     ratings = np.linspace(0.1, 0.9, clips)
-    return np.stack([np.roll(ratings, shift) for shift in range(len(EMOTIONS))], axis=1)
+    return np.stack([np.roll(ratings, shift) for shift in range(len(RELEASED_EMOTIONS))], axis=1)
 
 
 def run(system="A2E", seed=6, clean=0.125, attacked=1.0, falling=False, clips=CLIPS, **columns):
@@ -52,7 +52,7 @@ def run(system="A2E", seed=6, clean=0.125, attacked=1.0, falling=False, clips=CL
         "db": np.nan,
     } | columns
     for kind, matrix in values.items():
-        table |= {f"{kind}_{name}": matrix[:, index] for index, name in enumerate(EMOTIONS)}
+        table |= {f"{kind}_{name}": matrix[:, index] for index, name in enumerate(RELEASED_EMOTIONS)}
     return pd.DataFrame(table)
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from tenuto.evaluation.audit.findings import judged, not_recorded
+from tenuto.evaluation.audit.findings import judge, not_recorded
 from tenuto.files import write_csv
 from tenuto.reporting import PageInputs, gather
 from tenuto.store.rows import write_rows
@@ -20,9 +20,9 @@ PROTOCOL = "paper-2025-released"
 CONCEPTS = ("dissonance", "modality")
 DRAWS = 100
 FINDINGS = [
-    judged("budget", 0.5, 0.0, "one norm exceeds its budget.", fail=True),
-    judged("ranking", 0.2, 1.0, "two measures disagree.", warn=True),
-    judged("same-iterate", 0.0, 0.0, "norm and prediction belong together."),
+    judge("budget", 0.5, 0.0, "one norm exceeds its budget.", fail=True),
+    judge("ranking", 0.2, 1.0, "two measures disagree.", warn=True),
+    judge("same-iterate", 0.0, 0.0, "norm and prediction belong together."),
     not_recorded("monotone", "there is one budget only."),
 ]
 WEIGHTS = {

@@ -10,8 +10,8 @@ import pytest
 
 from tenuto.evaluation.resynthesis import STATES
 from tenuto.evaluation.resynthesised_clip import Resynthesis
-from tenuto.reporting import save
-from tenuto.reporting.figures.clip import SHOWN, clip_figure, decibels, percent, sentence, title, words
+from tenuto.reporting import save_figure
+from tenuto.reporting.figures.clip import STATE_NAMES, clip_figure, decibels, percent, sentence, title, words
 
 BANDS = 149
 EMOTIONS = ("valence", "tension")
@@ -127,7 +127,7 @@ def drawn(axes):
 def test_marks_are_the_predictions_and_lines_the_annotations():
     axes = axes_of(clip_figure(made_up()), "emotions")
     expected = states(EMOTIONS)
-    assert drawn(axes) == {SHOWN[state]: list(expected[state].values()) for state in SHOWN}
+    assert drawn(axes) == {STATE_NAMES[state]: list(expected[state].values()) for state in STATE_NAMES}
     changes, annotations = (part.get_segments() for part in axes.collections)
     assert [[start[0], end[0]] for start, end in changes] == [
         [expected["before"][name], expected["after"][name]] for name in EMOTIONS
@@ -216,6 +216,6 @@ def test_the_ratio_of_no_change_is_a_dash():
 def test_silence_and_no_change_can_be_drawn_and_saved(tmp_path):
     nothing = np.zeros((313, BANDS), np.float32)
     result = made_up(clean=nothing, attacked=nothing, perturbation=nothing, survival=None, snr_db=math.inf)
-    written = save(clip_figure(result), tmp_path / "one clip")
+    written = save_figure(clip_figure(result), tmp_path / "one clip")
     assert list(written) == ["one clip.png", "one clip.pdf"]
     assert written["one clip.png"].stat().st_size > 10_000

@@ -11,10 +11,10 @@ from matplotlib.text import Text
 from tenuto.analysis import sentences, smc2025
 from tenuto.analysis.comparison import Settings, compare
 from tenuto.errors import DataError
-from tenuto.reporting import save
+from tenuto.reporting import save_figure
 from tenuto.reporting.figures import smc2025 as figures
 from tenuto.reporting.figures.clip import clip_figure
-from tenuto.reporting.figures.curves import curve, emotions
+from tenuto.reporting.figures.curves import curve_figure, emotion_figure
 from tenuto.reporting.figures.explanation import explanation_figure, intervention_figure
 from tenuto.reporting.figures.tradeoff import tradeoff
 from tests.analysis import test_curves
@@ -186,8 +186,8 @@ CROWDED: dict[str, Callable[[], Any]] = {
     "overview": lambda: figures.overview(sentences.run_means(made_up.study(LONG)).means),
     "figure3": lambda: figures.figure3(smc2025.difference(made_up.study(LONG))),
     "figure4": lambda: figures.figure4(made_up.study(LONG), systems=LONG[:3]),
-    "curve": lambda: curve(test_curves.measured(pd.concat(map(test_curves.run, LONG)))),
-    "emotions": lambda: emotions(
+    "curve": lambda: curve_figure(test_curves.measured(pd.concat(map(test_curves.run, LONG)))),
+    "emotions": lambda: emotion_figure(
         test_curves.measured(made_up.renamed(test_curves.pushing(test_curves.run()), LONG[0]))
     ),
     "explanation": lambda: explanation_figure(
@@ -220,7 +220,7 @@ def test_many_long_names_are_neither_cut_nor_drawn_over_each_other(kind):
 def test_a_figure_is_saved_as_png_and_pdf_with_the_same_bytes_each_time(tmp_path):
     contents = []
     for folder in ("one", "two"):
-        written = save(figures.figure3(differences(A2E=TIGHT)), tmp_path / folder / "figure3")
+        written = save_figure(figures.figure3(differences(A2E=TIGHT)), tmp_path / folder / "figure3")
         assert list(written) == ["figure3.png", "figure3.pdf"]
         contents.append([path.read_bytes() for path in written.values()])
     assert contents[0] == contents[1]

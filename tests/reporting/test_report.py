@@ -228,7 +228,7 @@ def test_natural_changes_of_other_weights_are_left_out_and_said(tmp_path):
     folder = stored(tmp_path, [mark_worst(table) for table in rows] + own)
     page_inputs = gather(folder, "standard-1", 0.1, draws=100)
     section = sections.natural(page_inputs)
-    (table,) = of_kind(section, blocks.Table)
+    (table,) = of_kind(section, blocks.TableBlock)
     assert {line[1].text for line in table.lines} == {"A2E"}
     assert words(section) == [
         "natural-1 of A2M2E-6 was measured with other weights than were attacked: left out."
@@ -252,7 +252,7 @@ def test_only_the_papers_data_are_compared_with_the_paper(tmp_path):
     page_inputs = inputs(stored(tmp_path, [made_up.run()]))
     names = {}
     for data in (None, DataConfig(dataset="synthetic"), DataConfig()):
-        (table,) = of_kind(sections.clean(dataclasses.replace(page_inputs, data=data)), blocks.Table)
+        (table,) = of_kind(sections.clean(dataclasses.replace(page_inputs, data=data)), blocks.TableBlock)
         names[data and data.dataset] = (table.columns, [line[0].text for line in table.lines])
     own = (("System", "Seeds", "Avg. corr.", "MAE"), ["A2E"])
     assert names[None] == names["synthetic"] == own
@@ -323,7 +323,7 @@ def test_six_clips_of_ten_seconds_stay_below_fifteen_megabytes_even_of_noise(eve
 
 
 def gallery_clip(result, place):
-    return of_kind(inside.gallery(result), blocks.Clip)[place]
+    return of_kind(inside.gallery(result), blocks.ClipBlock)[place]
 
 
 def test_the_samples_that_were_measured_are_played(everything):
@@ -580,7 +580,7 @@ def test_movement_is_held_against_how_far_clean_clips_differ(everything):
     clean = values_of(rows, "clean")
     spread = np.sqrt(((clean - clean.mean(axis=0)) ** 2).sum(axis=1)).mean()
     assert inside.movement(rows) == pytest.approx((0.625 * np.sqrt(8), spread))
-    (table,) = of_kind(inside.gain(everything), blocks.Table)
+    (table,) = of_kind(inside.gain(everything), blocks.TableBlock)
     line = dict(zip(table.columns, table.lines[0], strict=True))
     assert (line["Run"].text, line["Moves by"].text) == ("A2E-6", "1.768")
     assert float(line["Clips differ by"].sort) == pytest.approx(spread)
@@ -591,7 +591,7 @@ def test_a_constant_predictor_has_no_share_of_movement(everything):
     rows = everything.rows.copy()
     own = [name for name in rows.columns if name.startswith("clean_")]
     rows[own] = 0.5
-    (table,) = of_kind(inside.gain(dataclasses.replace(everything, rows=rows)), blocks.Table)
+    (table,) = of_kind(inside.gain(dataclasses.replace(everything, rows=rows)), blocks.TableBlock)
     place = table.columns.index("Quotient")
     assert {line[place].text for line in table.lines} == {"–"}
 
@@ -605,7 +605,7 @@ def test_the_concepts_parts_add_up_to_the_change_of_an_emotion():
 
 
 def test_the_table_of_all_runs_sorts_by_full_digits(everything):
-    (table,) = of_kind(sections.runs(everything), blocks.Table)
+    (table,) = of_kind(sections.runs(everything), blocks.TableBlock)
     assert table.sortable
     assert table.columns[3:6] == ("Protocol", "Norm", "Epsilon")
     budgets = {tuple((cell.text, cell.sort) for cell in line[3:6]) for line in table.lines}

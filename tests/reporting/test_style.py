@@ -62,8 +62,8 @@ EXAMPLES: dict[str, Callable[[], Any]] = {
     ),
     "figure4": lambda: figures.smc2025.figure4(made_up.renamed(made_up.run(NAME), NAME), 6, (NAME,), (NAME,)),
     "attribution": lambda: figures.attribution.attribution_figure(attribution()),
-    "curve": lambda: figures.curves.curve(curves(test_curves.run(NAME))),
-    "emotions": lambda: figures.curves.emotions(curves(test_curves.run())),
+    "curve": lambda: figures.curves.curve_figure(curves(test_curves.run(NAME))),
+    "emotions": lambda: figures.curves.emotion_figure(curves(test_curves.run())),
     "explanation": lambda: figures.explanation.explanation_figure(explanation()),
     "intervention": lambda: figures.explanation.intervention_figure(test_explanation.corrected(run=NAME)),
     "clip": lambda: figures.clip.clip_figure(
@@ -119,15 +119,15 @@ def test_systems_have_distinct_colours_that_do_not_depend_on_the_others():
     assert style.system_colours(["A2M2E"]) == {"A2M2E": everyone["A2M2E"]}
     dark = [style.DARK_COLOURS.get(colour, colour) for colour in everyone.values()]
     assert len(set(dark)) == 12
-    assert min(contrast(colour, style.DARK_COLOURS[style.PAPER]) for colour in dark) > 3
+    assert min(contrast(colour, style.DARK_COLOURS[style.BACKGROUND_COLOUR]) for colour in dark) > 3
 
 
 VALUES = {"system": ["A2E"] * 6, "seed": [*range(6)], "difference": [0.1, 0.2, 0.3, 0.1, 0.2, 0.3]}
 DRAW = f"""
 import pathlib, sys
 import pandas as pd
-from tenuto.reporting import figure3, save
-save(figure3(pd.DataFrame({VALUES})), pathlib.Path(sys.argv[1]))
+from tenuto.reporting import figure3, save_figure
+save_figure(figure3(pd.DataFrame({VALUES})), pathlib.Path(sys.argv[1]))
 import matplotlib
 print(matplotlib.rcParams["text.usetex"], matplotlib.rcParams["font.size"], "matplotlib.pyplot" in sys.modules)
 """
@@ -151,7 +151,9 @@ def test_the_users_settings_change_no_byte_and_are_kept(tmp_path, backend, setti
     command = [sys.executable, "-c", DRAW, str(tmp_path / "figure3")]
     ended = subprocess.run(command, env=environment, capture_output=True, text=True)
     assert (ended.returncode, ended.stdout.strip()) == (0, kept), ended.stderr
-    for path in figures.save(figures.smc2025.figure3(pd.DataFrame(VALUES)), tmp_path / "here").values():
+    for path in figures.save_figure(
+        figures.smc2025.figure3(pd.DataFrame(VALUES)), tmp_path / "here"
+    ).values():
         assert (tmp_path / f"figure3{path.suffix}").read_bytes() == path.read_bytes()
 
 

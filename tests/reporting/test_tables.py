@@ -145,7 +145,7 @@ def test_a_table_is_written_in_three_forms(tmp_path):
 
 def test_without_the_papers_values_nothing_speaks_of_them():
     table = smc2025.table1(made_up.study(), paper_data=True)
-    own = table[[name for name in table if not str(name).startswith(tables.PAPER)]]
+    own = table[[name for name in table if not str(name).startswith(tables.PAPER_PREFIX)]]
     assert (tables.has_paper(table), tables.has_paper(own)) == (True, False)
     assert tables.show_table1(own).columns.tolist() == ["group", "System", "Seeds", "Avg. corr.", "MAE"]
     assert "paper" not in tables.caption_table1(made_up.study(), paper=False)
@@ -153,7 +153,7 @@ def test_without_the_papers_values_nothing_speaks_of_them():
 
 def test_tables_of_a_comparison_fit_in_a_hundred_columns():
     compared = compare(made_up.study(), Settings(draws=100))
-    for show in comparison.SHOWN.values():
+    for show in comparison.COMPARISON_TABLES.values():
         cells = show(compared).drop(columns=["group", "Error"])
         widths = [max(len(str(name)), *cells[name].str.len()) for name in cells]
         assert sum(widths) + 3 * len(widths) + 1 <= 100

@@ -10,7 +10,7 @@ import yaml
 from tenuto.errors import ConfigError, DataError, FileError
 from tenuto.files import sha256_bytes, sha256_file
 from tenuto.store import released_logs
-from tenuto.store.rows import KINDS, values_of
+from tenuto.store.rows import VALUE_KINDS, values_of
 from tests.reporting import made_up
 
 ARCHIVE = Path(released_logs.__file__).with_name(released_logs.ARCHIVE)
@@ -204,15 +204,15 @@ def test_the_package_knows_fifty_released_runs():
 def test_a_written_log_reads_back_exactly(tmp_path):
     generator = np.random.default_rng(0)
     rows = made_up.run(system="A2M2E", seed=42, db=np.nan)
-    for kind in KINDS:
-        for name in released_logs.EMOTIONS:
+    for kind in VALUE_KINDS:
+        for name in released_logs.RELEASED_EMOTIONS:
             rows[f"{kind}_{name}"] = generator.normal(size=5).astype(np.float32) * 10.0 ** generator.integers(
                 -9, 9
             )
     released_logs.write_log(rows, tmp_path / "mine", SETTINGS)
     (tmp_path / "runs.csv").write_text("folder,system,seed\nmine,A2M2E,42\n")
     back = released_logs.read_logs(tmp_path, tmp_path / "runs.csv")
-    for kind in KINDS:
+    for kind in VALUE_KINDS:
         np.testing.assert_array_equal(
             values_of(back, kind).astype(np.float32), values_of(rows, kind).astype(np.float32)
         )

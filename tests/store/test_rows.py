@@ -5,8 +5,8 @@ import pytest
 from tenuto.errors import DataError, FileError, TenutoError
 from tenuto.files import write_csv
 from tenuto.store.rows import (
-    KEYS,
-    KINDS,
+    KEY_COLUMNS,
+    VALUE_KINDS,
     at_budget,
     concept_names,
     emotion_names,
@@ -65,7 +65,7 @@ def test_a_missing_column_of_a_file_is_named_with_the_file(tmp_path):
 def test_rows_without_any_emotion_are_refused():
     rows = made_up.run()
     with pytest.raises(DataError, match="no column label_"):
-        validate_rows(rows[list(KEYS)])
+        validate_rows(rows[list(KEY_COLUMNS)])
 
 
 @pytest.mark.parametrize(("name", "value"), [("system", "A2M2E"), ("seed", 7)])
@@ -93,7 +93,7 @@ WRONG = [
     *((name, cell) for name in ("iterations", "gradient_passes") for cell in ("abc", "", "-1", "nan")),
     *((name, cell) for name in ("epsilon", "l2", "linf") for cell in ("abc", "inf", "-0.5", "1e999")),
     *(("converged", cell) for cell in ("", "maybe", "2")),
-    *((f"{kind}_anger", cell) for kind in KINDS for cell in ("abc", "inf", "nan", "")),
+    *((f"{kind}_anger", cell) for kind in VALUE_KINDS for cell in ("abc", "inf", "nan", "")),
     *(("clean_melody", cell) for cell in ("abc", "-inf")),
     *(("uses_label", cell) for cell in ("abc", "2")),
     *(("worst", cell) for cell in ("abc", "")),

@@ -9,7 +9,7 @@ import pytest
 from tenuto.data.splits import Split, write_split
 from tenuto.errors import ConfigError, DataError, FileError
 from tenuto.files import write_text
-from tenuto.store.certificates import NEEDED, read_certificates
+from tenuto.store.certificates import CERTIFICATE_COLUMNS, read_certificates
 from tenuto.store.rows import write_rows
 from tenuto.store.run import RunFolder, is_natural
 from tenuto.store.traces import NO_TRACES, read_traces, write_traces
@@ -115,7 +115,7 @@ def test_hidden_files_are_no_certificates_and_an_unreadable_folder_is_refused(ru
 
 
 def test_bounds_of_certificates_are_numbers(tmp_path):
-    cells = dict.fromkeys(NEEDED, "1") | {"bounded": "False", "low": "-inf", "high": "inf"}
+    cells = dict.fromkeys(CERTIFICATE_COLUMNS, "1") | {"bounded": "False", "low": "-inf", "high": "inf"}
     for low, error in (("-inf", False), ("abc", True), ("", True)):
         lines = (",".join(cells), ",".join((cells | {"low": low}).values()))
         path = write_text(tmp_path / "a.csv", "\n".join(lines))
@@ -142,7 +142,7 @@ def test_pieces_are_not_written_through_a_link(tmp_path):
 
 def test_traces_that_unpack_to_more_than_the_limit_are_refused(tmp_path, monkeypatch):
     path = write_traces(tmp_path / "a.gz", NO_TRACES)
-    monkeypatch.setattr("tenuto.store.traces.LARGEST", 10)
+    monkeypatch.setattr("tenuto.store.traces.LARGEST_TRACES", 10)
     with pytest.raises(FileError, match="larger than 10 bytes when it is unpacked"):
         read_traces(path)
 

@@ -16,7 +16,7 @@ import tenuto
 from tenuto.attacks import PROTOCOLS
 from tenuto.cli.app import app
 from tenuto.errors import ConfigError, TenutoError, TrustError
-from tenuto.evaluation.natural import NATURAL_CHANGES, Gain
+from tenuto.evaluation.natural import NATURAL_CHANGES, GainChange
 from tenuto.store.study import StudyFolder
 from tenuto.study import plan_study
 from tests import corpora, foreign_models
@@ -120,7 +120,7 @@ def test_a_file_that_was_lost_is_made_again(study, home, lost):
 def test_a_natural_variation_and_a_protocol_of_another_form_are_left(study, monkeypatch):
     config = tenuto.api.studies.study_config("study.yaml", "music")
     with monkeypatch.context() as patched:
-        patched.setitem(NATURAL_CHANGES._parts, "halved", Gain(-6.0))
+        patched.setitem(NATURAL_CHANGES._parts, "halved", GainChange(-6.0))
         left = plan_study(config, "study", "music", trust=True).left
     assert [stage.kind for stage in left] == [*["natural"] * len(study.runs()), "analyse"]
     published = PROTOCOLS["standard-1"]

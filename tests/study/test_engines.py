@@ -21,7 +21,7 @@ from tenuto.files import read_csv, read_json, write_text
 from tenuto.study import journal, processes
 from tenuto.study.engines import Local, run_study
 from tenuto.study.plan import plan_study, runs
-from tenuto.study.stages import MADE, METRICS, Outcome
+from tenuto.study.stages import MADE, METRIC_COLUMNS, Outcome
 from tests import short, small_runs
 from tests.processes import is_running, wait_for
 from tests.study import small
@@ -63,7 +63,7 @@ def test_a_study_leaves_its_settings_journal_runs_tables_and_figures(study):
 
 def test_metrics_are_one_row_per_run_in_the_order_of_the_plan(study):
     table = read_csv(study / "metrics.csv")
-    assert tuple(table) == METRICS
+    assert tuple(table) == METRIC_COLUMNS
     assert table["system"].tolist() == [run.system for run in runs(TINY)] == ["A2M2E", "aA2E"]
     for row in table.to_dict("records"):
         report = read_json(study / "runs" / row["run"] / "metrics.json")

@@ -80,7 +80,7 @@ def test_signals_do_not_end_a_worker():
 
 
 def test_a_second_driver_is_refused_in_one_sentence(music, tmp_path, monkeypatch):
-    monkeypatch.setattr("tenuto.study.engines.PATIENCE", 0.0)
+    monkeypatch.setattr("tenuto.study.engines.STUDY_PATIENCE", 0.0)
     with (
         journal.held(tmp_path, journal.STUDY, patience=0),
         pytest.raises(TenutoError, match="is working on the study"),

@@ -14,7 +14,7 @@ from tenuto.errors import AttackError, ConfigError
 from tenuto.models import build, for_attack
 from tenuto.models.backbone import Backbone
 from tenuto.training import loop
-from tenuto.training.adversarial import is_attacked, perturbed
+from tenuto.training.adversarial import is_attacked, perturb
 from tests import small_runs
 from tests.small_runs import numbers, settings
 
@@ -47,7 +47,7 @@ def test_the_stored_perturbation_is_added_not_the_last(network, batch):
     result = attack(for_attack(network), batch.inputs, batch.labels)
     assert not torch.equal(result.stored_perturbation, result.perturbation)
     assert result.stored_perturbation.any()
-    assert torch.equal(perturbed(network, batch, STRONG), batch.inputs + result.stored_perturbation)
+    assert torch.equal(perturb(network, batch, STRONG), batch.inputs + result.stored_perturbation)
 
 
 @pytest.mark.parametrize(
@@ -57,7 +57,7 @@ def test_every_setting_reaches_the_attack(network, batch, changed):
     config = STRONG.model_copy(update=changed)
     given = {name: getattr(config, name) for name in ("measure", "optimizer", "iterations", "step_size")}
     result = ReleasedAttack(**given)(for_attack(network), batch.inputs, batch.labels)
-    assert torch.equal(perturbed(network, batch, config), batch.inputs + result.stored_perturbation)
+    assert torch.equal(perturb(network, batch, config), batch.inputs + result.stored_perturbation)
 
 
 def test_the_network_is_left_as_it_was(network, batch):
@@ -66,7 +66,7 @@ def test_the_network_is_left_as_it_was(network, batch):
     state = copy.deepcopy(network.state_dict())
     gradients = [parameter.grad.clone() for parameter in network.parameters() if parameter.grad is not None]
     modes = [part.training for part in network.modules()]
-    perturbed(network, batch, STRONG)
+    perturb(network, batch, STRONG)
     assert all(torch.equal(value, state[name]) for name, value in network.state_dict().items())
     left = [parameter.grad for parameter in network.parameters() if parameter.grad is not None]
     assert all(torch.equal(a, b) for a, b in zip(left, gradients, strict=True))
@@ -76,16 +76,16 @@ def test_the_network_is_left_as_it_was(network, batch):
 
 def test_dropout_takes_no_part_and_no_random_number_is_drawn(network, batch):
     before = torch.get_rng_state()
-    first = perturbed(network, batch, STRONG)
+    first = perturb(network, batch, STRONG)
     assert torch.equal(torch.get_rng_state(), before)
-    assert torch.equal(first, perturbed(network, batch, STRONG))
+    assert torch.equal(first, perturb(network, batch, STRONG))
 
 
 def test_a_clip_that_cannot_be_attacked_is_named(network, batch):
     labels = batch.labels.clone()
     labels[1] = 0.5
     with pytest.raises(AttackError, match=r"\bb\b"):
-        perturbed(network, Batch(batch.clips, batch.inputs, labels, batch.concepts), STRONG)
+        perturb(network, Batch(batch.clips, batch.inputs, labels, batch.concepts), STRONG)
 
 
 def test_each_batch_is_updated_clean_then_attacked_with_the_emotion_loss_alone(

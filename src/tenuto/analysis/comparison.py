@@ -25,7 +25,7 @@ from tenuto.store.rows import emotion_names, validate_rows
 QUANTITIES = {"attacked": "after the attack", "added": "added by the attack", "clean": "on clean clips"}
 """Which error of a clip: its name in tables, and in words."""
 
-MEASURES: Mapping[str, tuple[str, Callable[[Any], Any]]] = {
+ERROR_MEASURES: Mapping[str, tuple[str, Callable[[Any], Any]]] = {
     "mae": ("mean absolute", np.abs),
     "mse": ("mean squared", np.square),
 }
@@ -57,7 +57,7 @@ class Settings:
     """How systems are compared.
 
     Attributes:
-        measure: One of `MEASURES`.
+        measure: One of `ERROR_MEASURES`.
         clipped: Predictions are clipped to this range first; None leaves them as they are.
         pairs: Planned comparisons, first minus second; None means all pairs of systems.
         draws: Bootstrap resamplings.
@@ -76,8 +76,10 @@ class Settings:
     level: float = 0.95
 
     def __post_init__(self) -> None:
-        if self.measure not in MEASURES:
-            raise ConfigError(f"measure {self.measure!r} is unknown. {did_you_mean(self.measure, MEASURES)}")
+        if self.measure not in ERROR_MEASURES:
+            raise ConfigError(
+                f"measure {self.measure!r} is unknown. {did_you_mean(self.measure, ERROR_MEASURES)}"
+            )
         if self.clipped is not None and not self.clipped[0] < self.clipped[1]:
             raise ConfigError(f"clipped to {self.clipped}: expected a range LOW HIGH, such as 0 1.")
         are_whole = isinstance(self.draws, Integral) and isinstance(self.seed, Integral)
@@ -127,7 +129,7 @@ def clip_errors(rows: pd.DataFrame, settings: Settings = Settings()) -> pd.DataF
     chosen = selection(validate_rows(rows))
     check_same_clips(chosen)
     limits = settings.clipped or (-np.inf, np.inf)
-    table = errors_per_clip(chosen, *limits, MEASURES[settings.measure][1])
+    table = errors_per_clip(chosen, *limits, ERROR_MEASURES[settings.measure][1])
     table["added"] = table["attacked"] - table["clean"]
     return table
 
@@ -316,7 +318,7 @@ def _unit(rows: pd.DataFrame, settings: Settings) -> str:
     )
     emotions, clips = len(emotion_names(rows)), chosen["clip"].nunique()
     return (
-        f"A value is the {MEASURES[settings.measure][0]} error over {emotions} emotions of one test clip under "
+        f"A value is the {ERROR_MEASURES[settings.measure][0]} error over {emotions} emotions of one test clip under "
         f"one run (a system trained with one seed){clipped}; {clips} clips, every run predicts all of them. "
         f"Attacked predictions {words.attacked_pair(chosen)}."
     )

@@ -13,8 +13,8 @@ from tenuto.analysis import natural as baseline, statistics
 from tenuto.analysis.curve_shape import Values, area, crossing, mean_excess
 from tenuto.store.budgets import Norm
 
-QUANTITIES = ("error", "moved")
-LEVEL = 0.95
+SUMMARY_QUANTITIES = ("error", "moved")
+INTERVAL_LEVEL = 0.95
 """Of all intervals."""
 
 SUMMARY = (
@@ -45,15 +45,17 @@ def summary_line(
         draws: Bootstrap resamplings.
         seed: Of the bootstrap.
     """
-    errors, moved = (heights[quantity][system] for quantity in QUANTITIES)
+    errors, moved = (heights[quantity][system] for quantity in SUMMARY_QUANTITIES)
     mean = errors.mean(axis=(0, 1))
-    excess = statistics.crossed_interval(mean_excess(epsilons, errors, axis.in_db), draws, seed, LEVEL)
+    excess = statistics.crossed_interval(
+        mean_excess(epsilons, errors, axis.in_db), draws, seed, INTERVAL_LEVEL
+    )
     drawn = np.stack(
         [statistics.bootstrap_means(table, draws, seed) for table in np.moveaxis(errors, -1, 0)], axis=-1
     )
     doubled = _doubled(epsilons, drawn, axis)
     # Draws in which the error never doubles are infinite, so the ends must be draws, not points between two.
-    ends = np.quantile(doubled, [(1 - LEVEL) / 2, (1 + LEVEL) / 2], method="inverted_cdf")
+    ends = np.quantile(doubled, [(1 - INTERVAL_LEVEL) / 2, (1 + INTERVAL_LEVEL) / 2], method="inverted_cdf")
     line = {
         "system": system,
         "seeds": errors.shape[0],

@@ -21,16 +21,16 @@ import pandas as pd
 
 from tenuto.analysis import comparison, natural as baseline
 from tenuto.analysis.curve_shape import Values
-from tenuto.analysis.curve_summary import LEVEL, QUANTITIES, SUMMARY, summary_line
+from tenuto.analysis.curve_summary import INTERVAL_LEVEL, SUMMARY, SUMMARY_QUANTITIES, summary_line
 from tenuto.analysis.emotion_curves import emotion_curves
 from tenuto.analysis.statistics import crossed_interval
 from tenuto.analysis.systems import ordered_systems, recorded_constant, run_metrics
 from tenuto.display import Displayed, Element
 from tenuto.errors import DataError, TenutoError
 from tenuto.store.budgets import Norm, listed, norm_of
-from tenuto.store.natural import GRADED
+from tenuto.store.natural import GRADED_PROTOCOL
 from tenuto.store.rows import (
-    NATURAL,
+    NATURAL_PROTOCOL,
     budgets_of,
     in_norm,
     in_unit,
@@ -43,11 +43,11 @@ from tenuto.store.rows import (
 )
 from tenuto.store.study import StudyFolder, read_natural, read_study
 
-PROTOCOL = "standard-1"
-DRAWS = 10_000
+DEFAULT_PROTOCOL = "standard-1"
+CURVE_RESAMPLES = 10_000
 
 CURVE = ("run", "system", "seed", "epsilon", "mae", "correlation", "moved", "clean_mae", "clean_correlation")
-BANDS = ("system", "quantity", "epsilon", "mean", "low", "high", "resampled")
+BAND_COLUMNS = ("system", "quantity", "epsilon", "mean", "low", "high", "resampled")
 
 
 @dataclass(frozen=True, repr=False)
@@ -60,12 +60,13 @@ class Curves(Displayed):
         unit: What epsilon is measured in.
         runs: One line per run and epsilon, columns `CURVE`. Where the axis is in dB, a column ``db`` follows every
             column ``epsilon``.
-        bands: One line per system, quantity and epsilon, columns `BANDS`: the mean absolute error (``error``) and the
-            mean absolute change of a prediction (``moved``), each a mean over seeds and clips with its interval.
+        bands: One line per system, quantity and epsilon, columns `BAND_COLUMNS`: the mean absolute error (``error``)
+            and the mean absolute change of a prediction (``moved``), each a mean over seeds and clips with its
+            interval.
         summary: One line per system, columns `SUMMARY`. ``doubling`` and ``beyond`` are in the unit of the axis, and
             infinite where they are not reached; areas are over the drawn axis.
-        emotions: One line per run, emotion, direction and epsilon, columns `EMOTIONS`; empty where the protocol does
-            not push single emotions.
+        emotions: One line per run, emotion, direction and epsilon, columns `EMOTION_COLUMNS`; empty where the protocol
+            does not push single emotions.
         natural: One line per run and natural change, see `tenuto.analysis.natural.summary`; empty without them.
         corruption: One line per system that natural-2 was measured of, see `tenuto.analysis.natural.corruption`; empty
             without it.
@@ -107,7 +108,7 @@ class Curves(Displayed):
 def from_folders(
     folders: Sequence[str | Path],
     protocol: str | None = None,
-    draws: int = DRAWS,
+    draws: int = CURVE_RESAMPLES,
     seed: int = 0,
     unit: str | None = None,
     norm: str | None = None,
@@ -134,7 +135,7 @@ def from_folders(
     natural = [
         table
         for folder in folders
-        for variation in (NATURAL, GRADED)
+        for variation in (NATURAL_PROTOCOL, GRADED_PROTOCOL)
         if (table := read_natural(folder, variation)) is not None
     ]
     names = set(rows["run"])
@@ -160,7 +161,7 @@ def from_folders(
 def default_protocol(folders: Sequence[str | Path]) -> str:
     """The protocol with several budgets that most runs below some folders have; standard-1 where none has one."""
     attacked_runs = {folder: StudyFolder(folder).protocols(damaged=_ignore) for folder in folders}
-    return with_budgets(_rows_by_protocol(attacked_runs)) or PROTOCOL
+    return with_budgets(_rows_by_protocol(attacked_runs)) or DEFAULT_PROTOCOL
 
 
 def units(folders: Sequence[str | Path], protocol: str) -> list[str]:
@@ -195,7 +196,7 @@ def _limited(rows: pd.DataFrame) -> pd.DataFrame:
     if limited.empty:
         raise DataError(
             f"{', '.join(named)}: no row of a test clip has an epsilon, so there is no curve to draw; attack the "
-            f"test clips with a protocol of several budgets, such as {PROTOCOL}."
+            f"test clips with a protocol of several budgets, such as {DEFAULT_PROTOCOL}."
         )
     return limited
 
@@ -263,7 +264,7 @@ def _moved(group: pd.DataFrame) -> pd.Series[float]:
 def measure(
     rows: pd.DataFrame,
     natural: pd.DataFrame | None = None,
-    draws: int = DRAWS,
+    draws: int = CURVE_RESAMPLES,
     seed: int = 0,
     constant: float | None = None,
     norm: str | None = None,
@@ -289,7 +290,7 @@ def measure(
     natural = natural[(natural["split"] == "test") & natural["run"].isin(chosen["run"])]
     natural, strangers = baseline.of_same_weights(natural, chosen)
     natural, unattacked = baseline.of_same_clips(natural, chosen)
-    is_graded = natural["protocol"] == GRADED
+    is_graded = natural["protocol"] == GRADED_PROTOCOL
     corruption, reason = _corruption(natural[is_graded], draws, seed)
     first, *others = (
         dataclasses.replace(
@@ -328,7 +329,7 @@ def _measured(rows: pd.DataFrame, natural: pd.DataFrame, draws: int, seed: int) 
             "system": system,
             "quantity": quantity,
             "epsilon": epsilon,
-            **vars(crossed_interval(table, draws, seed, LEVEL)),
+            **vars(crossed_interval(table, draws, seed, INTERVAL_LEVEL)),
         }
         for quantity, systems in heights.items()
         for system, values in systems.items()
@@ -343,7 +344,7 @@ def _measured(rows: pd.DataFrame, natural: pd.DataFrame, draws: int, seed: int) 
         norm=axis.name,
         unit=unit_of(next(iter(steps.values()))),
         runs=_with_db(runs, axis),
-        bands=_with_db(pd.DataFrame(bands, columns=list(BANDS)), axis),
+        bands=_with_db(pd.DataFrame(bands, columns=list(BAND_COLUMNS)), axis),
         summary=_with_db(pd.DataFrame(summed, columns=list(SUMMARY)), axis, "largest_"),
         emotions=_with_db(emotion_curves(rows), axis),
         natural=changes,
@@ -374,7 +375,7 @@ def _matrices(steps: dict[float, pd.DataFrame]) -> dict[str, dict[str, Values]]:
             system: np.stack([comparison.matrix(table, system, column) for table in tables], axis=-1)
             for system in ordered_systems(tables[0])
         }
-        for quantity, column in zip(QUANTITIES, ("attacked", "moved"), strict=True)
+        for quantity, column in zip(SUMMARY_QUANTITIES, ("attacked", "moved"), strict=True)
     }
 
 

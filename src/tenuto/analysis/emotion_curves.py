@@ -7,11 +7,11 @@ import pandas as pd
 from tenuto.store.rows import emotion_names
 
 DIRECTIONS = {"up": 1.0, "down": -1.0}
-EMOTIONS = ("run", "system", "seed", "emotion", "direction", "epsilon", "change")
+EMOTION_COLUMNS = ("run", "system", "seed", "emotion", "direction", "epsilon", "change")
 
 
 def emotion_curves(rows: pd.DataFrame) -> pd.DataFrame:
-    """How far each emotion was pushed by the attacks that push it alone, in rating units, columns `EMOTIONS`.
+    """How far each emotion was pushed by the attacks that push it alone, in rating units, columns `EMOTION_COLUMNS`.
 
     The change is the attacked minus the clean prediction of that emotion, the farthest of a clip's attempts, averaged
     over the test clips; downward changes are negative. Other emotions may move along.
@@ -32,5 +32,5 @@ def emotion_curves(rows: pd.DataFrame) -> pd.DataFrame:
             still = pushes.drop_duplicates(keys[:-1]).assign(epsilon=0.0, change=0.0)
             parts.append(pd.concat([still, pushes]).sort_values(["system", "seed", "epsilon"]))
     if not parts:
-        return pd.DataFrame(columns=list(EMOTIONS))
-    return pd.concat(parts, ignore_index=True)[list(EMOTIONS)]
+        return pd.DataFrame(columns=list(EMOTION_COLUMNS))
+    return pd.concat(parts, ignore_index=True)[list(EMOTION_COLUMNS)]

@@ -24,8 +24,8 @@ from tenuto.analysis import statistics
 from tenuto.analysis.comparison import check_same_labels
 from tenuto.analysis.systems import ordered_systems
 from tenuto.errors import DataError
-from tenuto.store.natural import GRADED, GRADED_CHANGES, KINDS as GRADED_KINDS
-from tenuto.store.rows import KINDS, emotion_names, require_columns, row_errors, values_of
+from tenuto.store.natural import GRADED_CHANGES, GRADED_PROTOCOL, NATURAL_KINDS as GRADED_KINDS
+from tenuto.store.rows import VALUE_KINDS, emotion_names, require_columns, row_errors, values_of
 
 OTHER_EXCERPT = "other excerpt"
 """The natural change that no clip may have: clips shorter than about 12.5 s hold no second excerpt."""
@@ -50,7 +50,7 @@ def summary(rows: pd.DataFrame) -> pd.DataFrame:
         their ``kind``, ``strength`` and ``value`` too.
     """
     lines: list[dict[str, Any]] = []
-    is_graded = set(rows["protocol"]) == {GRADED}
+    is_graded = set(rows["protocol"]) == {GRADED_PROTOCOL}
     changes = GRADED_CHANGES if is_graded else dict.fromkeys((OTHER_EXCERPT, *rows["objective"]))
     for run, own in rows.groupby("run", sort=False):
         about = {"run": run, "system": own["system"].iloc[0], "seed": own["seed"].iloc[0]}
@@ -141,14 +141,16 @@ def _corruption(of_clips: pd.DataFrame, system: str, draws: int, seed: int) -> d
 def _graded(rows: pd.DataFrame) -> pd.DataFrame:
     """Rows of natural-2 with the mean over emotions of what they measure."""
     require_columns(rows)
-    if others := sorted(set(rows["protocol"]) - {GRADED}):
-        raise DataError(f"the rows are of {', '.join(others)}; strengths are those of {GRADED}.")
+    if others := sorted(set(rows["protocol"]) - {GRADED_PROTOCOL}):
+        raise DataError(f"the rows are of {', '.join(others)}; strengths are those of {GRADED_PROTOCOL}.")
     if rows.empty:
         raise DataError(
-            f"there are no rows of {GRADED}; `tenuto natural RUN --protocol {GRADED}` makes them."
+            f"there are no rows of {GRADED_PROTOCOL}; `tenuto natural RUN --protocol {GRADED_PROTOCOL}` makes them."
         )
     if unknown := sorted(set(rows["objective"]) - GRADED_CHANGES.keys()):
-        raise DataError(f"{unknown[0]} is not a change of {GRADED}. Delete the rows and measure them again.")
+        raise DataError(
+            f"{unknown[0]} is not a change of {GRADED_PROTOCOL}. Delete the rows and measure them again."
+        )
     if len(parts := sorted(set(rows["split"]))) > 1:
         raise DataError(
             f"the rows are of several parts of the split ({', '.join(parts)}); choose one of them."
@@ -165,7 +167,7 @@ def _moved(group: pd.DataFrame) -> dict[str, float]:
     names = ("moved", "clean_mae", "mae", "clean_correlation", "correlation")
     if group.empty:
         return dict.fromkeys(names, math.nan)
-    label, clean, changed = (values_of(group, kind) for kind in KINDS)
+    label, clean, changed = (values_of(group, kind) for kind in VALUE_KINDS)
     errors = [float(np.abs(a - b).mean()) for a, b in ((changed, clean), (clean, label), (changed, label))]
     r = [float(metrics.pearson(label, one).mean()) for one in (clean, changed)]
     return dict(zip(names, [*errors, *r], strict=True))

@@ -27,11 +27,20 @@ from tenuto.errors import DataError
 from tenuto.store.budgets import norm_of, norm_order
 from tenuto.store.rows import emotion_names, require_columns, row_errors, unit_of
 
-ATTACKS = ("run", "norm", "protocol", "attack", "objective", "clips", "forward_passes", "gradient_passes")
-BUDGETS = ("run", "norm", "epsilon", "protocol", "clips", "clean_mae", "mae", "best_mae", "more")
+ATTACK_TABLE = (
+    "run",
+    "norm",
+    "protocol",
+    "attack",
+    "objective",
+    "clips",
+    "forward_passes",
+    "gradient_passes",
+)
+BUDGET_TABLE = ("run", "norm", "epsilon", "protocol", "clips", "clean_mae", "mae", "best_mae", "more")
 EACH, ALL = "each emotion", "all"
 
-SAME = 1e-6
+SAME_ERROR = 1e-6
 """Relative difference of two errors that are counted as one."""
 
 SMALLEST = 1e-6
@@ -103,8 +112,8 @@ def compare_attacks(rows: pd.DataFrame) -> Optimality:
     if not attacks:
         raise DataError(f"no run has rows of all of {', '.join(protocols)} in one norm, so none is compared.")
     return Optimality(
-        pd.DataFrame(attacks, columns=[*ATTACKS, "optimality", "best"]),
-        pd.DataFrame(budgets, columns=list(BUDGETS)),
+        pd.DataFrame(attacks, columns=[*ATTACK_TABLE, "optimality", "best"]),
+        pd.DataFrame(budgets, columns=list(BUDGET_TABLE)),
         tuple(remarks),
     )
 
@@ -160,7 +169,7 @@ class _Field:
     def _line(self, protocol: str, attack: str, objective: str, rows: pd.DataFrame) -> dict[str, Any]:
         errors, excess = self._errors(rows), self._excess(self.best)
         was_run = np.isin(self.epsilons[1:], rows["epsilon"])
-        is_best = (errors[:, 1:] >= self.best[:, 1:] * (1 - SAME))[:, was_run]
+        is_best = (errors[:, 1:] >= self.best[:, 1:] * (1 - SAME_ERROR))[:, was_run]
         is_judged = was_run.all() and excess > SMALLEST
         passes = {name: rows[name].sum() / len(self.clean) for name in ("forward_passes", "gradient_passes")}
         return {

@@ -50,7 +50,7 @@ STUDY_DATA = ("soundtracks", "midlevel", "synthetic")
 PAPER_DATA = ("soundtracks", "midlevel")
 """Data sets of the SMC 2025 paper: its values are shown with results on them only."""
 
-NUMBERS = {"db": "db", "norm": "stored_l2", "iterations": "iterations"}
+RELEASED_NUMBERS = {"db": "db", "norm": "stored_l2", "iterations": "iterations"}
 """Released name -> column of the rows, for numbers that are summarised over clips."""
 
 TEST_IDENTITY = ["protocol", "attack", "objective", "norm", "epsilon"]
@@ -172,7 +172,7 @@ def run_metrics(rows: pd.DataFrame) -> pd.DataFrame:
             line: dict[str, Any] = {"folder": run["run"].iloc[0], "system": system, "seed": seed}
             for kind in ("clean", "adversarial"):
                 line |= _errors(run, kind)
-            for name, column in NUMBERS.items():
+            for name, column in RELEASED_NUMBERS.items():
                 values = run[column].astype(float) if column in run else pd.Series([np.nan])
                 line |= {f"{name}_mean": values.mean(), f"{name}_median": values.median()}
                 line[f"{name}_std"] = values.std(ddof=0)

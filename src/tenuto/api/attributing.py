@@ -21,21 +21,21 @@ from tenuto.evaluation.attribution import (
     segment_slices,
     segment_table,
 )
-from tenuto.evaluation.attribution_attack import STEPS, entries_of, find_region, move_attribution
-from tenuto.evaluation.runs import Run
+from tenuto.evaluation.attribution_attack import DEFAULT_STEPS, entries_of, find_region, move_attribution
+from tenuto.evaluation.runs import OpenedRun
 from tenuto.models.systems import for_attack
 
 
 @repeatable
 def attribute_clip(
-    run: Run,
+    run: OpenedRun,
     clip: str,
     emotion: str | None = None,
     method: str = "integrated-gradients",
     budget: Budget | None = None,
     region: Region | None = None,
     segments: Grid = SEGMENTS,
-    steps: int = STEPS,
+    steps: int = DEFAULT_STEPS,
     seed: int = 0,
     progress: Progress = SILENT,
 ) -> Attribution:

@@ -26,12 +26,12 @@ from tenuto.evaluation.audit import (
     Finding,
     Source,
     audit_and_rerun as find,
-    failed,
+    has_failed,
     open_sources,
     sources_of,
 )
 from tenuto.evaluation.audit.remedies import Rerun
-from tenuto.evaluation.runs import Run
+from tenuto.evaluation.runs import OpenedRun
 from tenuto.files import write_json
 from tenuto.models.checkpoint import trust_run
 from tenuto.reporting import verdicts
@@ -67,7 +67,7 @@ class Audit(Displayed):
     @property
     def failed(self) -> bool:
         """Whether any check fails."""
-        return failed(self.findings)
+        return has_failed(self.findings)
 
     def as_dict(self) -> dict[str, Any]:
         """Counts of the verdicts, all findings, and what the remedies found."""
@@ -148,7 +148,7 @@ def audit(
 
 
 def audit_run(
-    run: Run,
+    run: OpenedRun,
     siblings: Sequence[Place],
     clips: int | None,
     budget: Budget | None,

@@ -30,7 +30,7 @@ from tenuto.models.checkpoint import load
 from tenuto.models.recogniser import Recogniser
 from tenuto.sinks import Sink
 from tenuto.store.location import locate_model
-from tenuto.store.rows import NATURAL
+from tenuto.store.rows import NATURAL_PROTOCOL
 from tenuto.store.run import RunFolder
 
 OPENING = ("data", "model", "front_end", "trust")
@@ -134,7 +134,7 @@ def natural(
     run: Run | Source,
     part: str = "test",
     *,
-    protocol: str = NATURAL,
+    protocol: str = NATURAL_PROTOCOL,
     root: Source | None = None,
     cache: Source | None = None,
     progress: Progress = SILENT,
@@ -339,7 +339,7 @@ def leakage(
     run: Run | Source,
     part: str = "test",
     *,
-    black_box: runs.Run | Source | None = None,
+    black_box: runs.OpenedRun | Source | None = None,
     seed: int = 0,
     root: Source | None = None,
     cache: Source | None = None,

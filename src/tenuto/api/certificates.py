@@ -24,7 +24,7 @@ from tenuto.display import Displayed, Element
 from tenuto.errors import AttackError, ConfigError, one_line
 from tenuto.evaluation import certifying
 from tenuto.evaluation.certificates import Smoothing, draws_needed
-from tenuto.evaluation.runs import Run
+from tenuto.evaluation.runs import OpenedRun
 from tenuto.models.recogniser import Recogniser
 from tenuto.models.systems import for_attack
 
@@ -127,7 +127,7 @@ class Request:
         return clips * (len(self.smoothings) + attacked)
 
 
-def certify_run(run: Run, part: str, request: Request) -> Certificates:
+def certify_run(run: OpenedRun, part: str, request: Request) -> Certificates:
     """Certify clips of a run."""
     request.check(run.recogniser)
     if request.in_db and not run.recogniser.inputs.is_sound:

@@ -14,13 +14,13 @@ from tenuto.analysis import (
     natural as natural_changes,
 )
 from tenuto.analysis.comparison import Comparison, Settings
-from tenuto.analysis.curves import PROTOCOL, Curves
+from tenuto.analysis.curves import DEFAULT_PROTOCOL, Curves
 from tenuto.analysis.optimality import Optimality, compare_attacks
 from tenuto.api.progress import SILENT, Progress
 from tenuto.errors import ConfigError
 from tenuto.reporting import write_comparison, write_curves
 from tenuto.store.location import complete, path_of
-from tenuto.store.natural import GRADED
+from tenuto.store.natural import GRADED_PROTOCOL
 from tenuto.store.released_logs import read_logs
 from tenuto.store.result_rows import rows_of_result
 from tenuto.store.rows import at_budget, in_norm, in_unit, require_columns
@@ -28,10 +28,10 @@ from tenuto.store.study import read_study
 
 if TYPE_CHECKING:
     from tenuto.attacks import AttackResult
-    from tenuto.evaluation.runs import Run
+    from tenuto.evaluation.runs import OpenedRun
 
 Place = str | Path
-PlaceOrRun = Union[Place, "Run"]
+PlaceOrRun = Union[Place, "OpenedRun"]
 """Folder of a run or study, or an open run."""
 
 Places = PlaceOrRun | Iterable[PlaceOrRun]
@@ -152,13 +152,13 @@ def corruption_error(source: pd.DataFrame | Places) -> pd.DataFrame:
     """
     if isinstance(source, pd.DataFrame):
         return natural_changes.corruption(source)
-    tables = [read_study(complete(place), GRADED) for place in list_places(source)]
+    tables = [read_study(complete(place), GRADED_PROTOCOL) for place in list_places(source)]
     return natural_changes.corruption(pd.concat(tables, ignore_index=True))
 
 
 def optimality(
     source: pd.DataFrame | Places,
-    protocols: str | Sequence[str] = PROTOCOL,
+    protocols: str | Sequence[str] = DEFAULT_PROTOCOL,
     *,
     norm: str | None = None,
     unit: str | None = None,

@@ -20,15 +20,15 @@ from tenuto.models.adoption import FrontEnd, Model
 from tenuto.models.checkpoint import copy_weights, load
 from tenuto.models.portable import to_onnx, to_torchscript
 from tenuto.models.recogniser import Recogniser
-from tenuto.store.exported import FORMAT, ModelFolder
+from tenuto.store.exported import MODEL_FORMAT, ModelFolder
 from tenuto.store.location import locate_run
 from tenuto.store.run import RunFolder, listed
 
-FILES: dict[str, Callable[[Recogniser], bytes]] = {"onnx": to_onnx, "torchscript": to_torchscript}
+EXPORTERS: dict[str, Callable[[Recogniser], bytes]] = {"onnx": to_onnx, "torchscript": to_torchscript}
 """What one file holds, by its kind."""
 
-FOLDER = "hub-folder"
-KINDS = (FOLDER, *FILES)
+HUB_FOLDER = "hub-folder"
+EXPORT_KINDS = (HUB_FOLDER, *EXPORTERS)
 
 
 def export(
@@ -71,20 +71,20 @@ def export(
         FileError: A folder with other files, or one that cannot be written.
         ModelError: A model that cannot be converted, or a package that is missing.
     """
-    if to not in KINDS:
-        raise ConfigError(f"to {to!r} is unknown. {did_you_mean(to, KINDS)}")
+    if to not in EXPORT_KINDS:
+        raise ConfigError(f"to {to!r} is unknown. {did_you_mean(to, EXPORT_KINDS)}")
     place = run.folder if isinstance(run, Run) else run
-    if to == FOLDER:
+    if to == HUB_FOLDER:
         return _write_folder(
             RunFolder(locate_run(place)), ModelFolder(out), root, half, licence, cache, progress
         )
     if half or licence is not None:
-        raise ConfigError(f"`half` and `licence` belong to `to={FOLDER}`. Leave them out.")
+        raise ConfigError(f"`half` and `licence` belong to `to={HUB_FOLDER}`. Leave them out.")
     recogniser = (
         run.model if isinstance(run, Run) else load(run, model=model, front_end=front_end, trust=trust)
     )
     try:
-        return write_bytes(followed(out), FILES[to](recogniser))
+        return write_bytes(followed(out), EXPORTERS[to](recogniser))
     except ModelError as error:
         raise ModelError(f"{place}: {error}") from error
 
@@ -118,7 +118,7 @@ def _write_folder(
     write_text(folder.settings, to_yaml(config))
     write_text(folder.card, model_card(Path(folder.path).resolve().name, config, about, metrics, licence))
     weights = {"weights_sha256": sha256_file(folder.weights)}
-    write_json(folder.config, {**about, "format": FORMAT, "model_type": "tenuto", **weights})
+    write_json(folder.config, {**about, "format": MODEL_FORMAT, "model_type": "tenuto", **weights})
     return folder.path
 
 

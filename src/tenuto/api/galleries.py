@@ -26,7 +26,7 @@ from tenuto.store.budgets import has_budget, norm_of
 from tenuto.store.perturbations import worst_rows
 from tenuto.store.rows import at_budget
 
-BUDGETS: tuple[tuple[str, float], ...] = (("snr", 0.01), ("masked", 1.0))
+SHOWN_BUDGETS: tuple[tuple[str, float], ...] = (("snr", 0.01), ("masked", 1.0))
 """Norm and epsilon that are shown by default where a protocol has them: 40 dB SNR and a noise-to-mask ratio of 0 dB."""
 
 
@@ -139,7 +139,7 @@ def _sizes(
     rows: pd.DataFrame, epsilon: float | None, db: float | None, norm: str | None
 ) -> list[tuple[str, float]]:
     """Norm and epsilon of the budgets to show. Raises `DataError` for one that is not there."""
-    heard = [size for size in BUDGETS if not _at(rows, *size).empty and norm in (None, size[0])]
+    heard = [size for size in SHOWN_BUDGETS if not _at(rows, *size).empty and norm in (None, size[0])]
     if heard and epsilon is None and db is None:
         return heard
     one = at_budget(rows, epsilon, db=db, norm=norm).iloc[0]

@@ -12,7 +12,13 @@ from tenuto.data import DATASETS
 from tenuto.data.base import Card
 from tenuto.reporting.tables import escape_markdown
 
-MEASURES = {"correlation": "Pearson r", "r2": "R2", "mae": "MAE", "pr_auc": "PR-AUC", "roc_auc": "ROC-AUC"}
+CARD_METRICS = {
+    "correlation": "Pearson r",
+    "r2": "R2",
+    "mae": "MAE",
+    "pr_auc": "PR-AUC",
+    "roc_auc": "ROC-AUC",
+}
 
 NOT_FOR = (
     "decisions about people: what somebody feels, their health, character, work or credit. It predicts how listeners "
@@ -120,12 +126,12 @@ def _metrics(metrics: Mapping[str, Any] | None, about: Mapping[str, Any]) -> str
     if metrics is None:
         return "Not measured: the data set was not available when the model was exported."
     clips, test, mean = metrics["clips"], metrics["test"], metrics["mean_predictor"]
-    precision, measures = about.get("precision", "float32"), [name for name in MEASURES if name in test]
+    precision, measures = about.get("precision", "float32"), [name for name in CARD_METRICS if name in test]
     lines = [
         f"Measured with these weights ({precision}) on the {clips['test']} test clips; {clips['train']} clips were "
         f"used for training, {clips['validation']} for validation. Ten seconds of each clip are predicted.",
         "",
-        f"| | {' | '.join(MEASURES[name] for name in measures)} |",
+        f"| | {' | '.join(CARD_METRICS[name] for name in measures)} |",
         "|---|" + "---|" * len(measures),
     ]
     lines += [

@@ -17,11 +17,11 @@ from tenuto.data.splits import PARTS
 from tenuto.display import Displayed, Element
 from tenuto.evaluation.intervention import Intervention
 from tenuto.evaluation.resynthesis import mean_survival
-from tenuto.evaluation.resynthesised_clip import SOUNDS, Resynthesis
+from tenuto.evaluation.resynthesised_clip import SOUND_NAMES, Resynthesis
 from tenuto.files import write_bytes, write_csv
 from tenuto.reporting.figures.clip import clip_figure, words
 from tenuto.reporting.figures.explanation import intervention_figure
-from tenuto.reporting.figures.style import SCALE, save, svg_uri
+from tenuto.reporting.figures.style import DRAWN_SCALE, save_figure, svg_uri
 from tenuto.reporting.page.blocks import audio_uri
 from tenuto.store.budgets import norm_of
 
@@ -79,7 +79,7 @@ class ClipsShown(Displayed):
     run: str
     clips: tuple[Resynthesis, ...]
     files: Mapping[str, list[Path]]
-    scale: tuple[float, float] = SCALE
+    scale: tuple[float, float] = DRAWN_SCALE
 
     @property
     def survival(self) -> dict[str, float | int]:
@@ -106,7 +106,7 @@ def clip_html(clip: Resynthesis, scale: tuple[float, float]) -> str:
     players = "".join(
         f'<figure style="display:inline-block"><figcaption>{which}</figcaption>'
         f'<audio controls src="{audio_uri(clip.sound(which))}"></audio></figure>'
-        for which in SOUNDS
+        for which in SOUND_NAMES
     )
     image = f'<img alt="{html.escape(words(clip))}" src="{svg_uri(clip_figure(clip, scale))}">'
     return f"<div>{image}<br>{players}</div>"
@@ -132,10 +132,12 @@ def file_names(clips: Iterable[str]) -> dict[str, str]:
     return names
 
 
-def write_clip(clip: Resynthesis, folder: Path, name: str, scale: tuple[float, float] = SCALE) -> list[Path]:
+def write_clip(
+    clip: Resynthesis, folder: Path, name: str, scale: tuple[float, float] = DRAWN_SCALE
+) -> list[Path]:
     """Write picture, on this rating scale, and sounds of one clip, all called ``name``."""
-    pictures = save(clip_figure(clip, scale), folder / name).values()
-    sounds = [write_bytes(folder / f"{name}-{which}.wav", clip.sound(which, "wav")) for which in SOUNDS]
+    pictures = save_figure(clip_figure(clip, scale), folder / name).values()
+    sounds = [write_bytes(folder / f"{name}-{which}.wav", clip.sound(which, "wav")) for which in SOUND_NAMES]
     return [*pictures, *sounds]
 
 
@@ -144,4 +146,4 @@ def write_intervention(intervention: Intervention, folder: Path) -> list[Path]:
     if intervention.rows.empty:
         return []
     table = write_csv(folder / "intervention.csv", intervention.rows)
-    return [table, *save(intervention_figure(intervention.rows), folder / "intervention").values()]
+    return [table, *save_figure(intervention_figure(intervention.rows), folder / "intervention").values()]

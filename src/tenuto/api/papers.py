@@ -19,7 +19,7 @@ from tenuto.reporting import paper as files, tables
 from tenuto.store.location import complete
 from tenuto.store.study import StudyFolder
 
-PARTS = ("table1", "significance", "figure3", "figure4")
+PAPER_PARTS = ("table1", "significance", "figure3", "figure4")
 
 
 @dataclasses.dataclass(frozen=True, repr=False)
@@ -48,8 +48,8 @@ class Paper(Displayed):
         """The paired t-tests of A2E and A2B2E against A2M2E; empty where these systems share no seeds and clips."""
         return smc2025.significance(self.rows, self.is_paper_data)
 
-    def printed(self, part: str) -> tuple[pd.DataFrame, str]:
-        """``table1`` or ``significance`` as text cells, with its caption."""
+    def format_table(self, part: str) -> tuple[pd.DataFrame, str]:
+        """Format ``table1`` or ``significance`` as text cells, with its caption."""
         chosen = selection(self.rows)
         if part == "table1":
             caption = tables.caption_table1(chosen, tables.has_paper(self.table1))
@@ -59,7 +59,7 @@ class Paper(Displayed):
 
     def _elements(self) -> list[Element]:
         parts = ["table1", *(["significance"] if len(self.significance) else [])]
-        shown = [self.printed(part) for part in parts]
+        shown = [self.format_table(part) for part in parts]
         return [*(element for table, caption in shown for element in (caption, table)), *self.remarks]
 
 
@@ -100,8 +100,8 @@ def paper(
         DataError: Rows of several attacks, or runs with different clips.
     """
     source = source if isinstance(source, pd.DataFrame | None) else complete(source)
-    if part not in (*PARTS, "all"):
-        raise ConfigError(f"part {part!r} is unknown. {did_you_mean(part, (*PARTS, 'all'))}")
+    if part not in (*PAPER_PARTS, "all"):
+        raise ConfigError(f"part {part!r} is unknown. {did_you_mean(part, (*PAPER_PARTS, 'all'))}")
     chosen = read_rows(source, protocol, epsilon, db=db, norm=norm, unit=unit, logs=logs, runs_file=runs_file)
     check_same_clips(selection(chosen))
     is_paper = _is_of_the_paper(source)

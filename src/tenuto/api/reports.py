@@ -22,7 +22,7 @@ from tenuto.errors import ConfigError, DataError, TenutoError, quote
 from tenuto.evaluation.audit import Data, audit as run_audit, open_sources
 from tenuto.evaluation.linear_head import head_gain, linear_head
 from tenuto.evaluation.resynthesis import resynthesise_clips
-from tenuto.evaluation.runs import Run, open_run
+from tenuto.evaluation.runs import OpenedRun, open_run
 from tenuto.files import followed, sha256_file, write_text
 from tenuto.models.checkpoint import load
 from tenuto.reporting.page.inputs import PageInputs, gather, read_findings, weights_of
@@ -34,7 +34,7 @@ from tenuto.store.rows import read_rows, write_rows
 from tenuto.store.run import RunFolder
 from tenuto.store.study import StudyFolder
 
-CLIPS = 6
+REPORT_CLIPS = 6
 
 
 @dataclasses.dataclass(frozen=True, repr=False)
@@ -88,7 +88,7 @@ def report(
     db: float | None = None,
     norm: str | None = None,
     root: Place | None = None,
-    clips: int = CLIPS,
+    clips: int = REPORT_CLIPS,
     audit: Place | None = None,
     date: str = "",
     cache: Place | None = None,
@@ -292,7 +292,7 @@ def _with_remarks(inputs: PageInputs, section: str, sentences: list[str]) -> Pag
     return dataclasses.replace(inputs, remarks={**inputs.remarks, section: (*sentences[:1], *more)})
 
 
-def _weights(run: Run) -> dict[str, dict[str, float]] | None:
+def _weights(run: OpenedRun) -> dict[str, dict[str, float]] | None:
     """Emotion -> concept -> weight of the network; None where emotions are no linear function of named units."""
     model = run.recogniser
     if not model.concepts:

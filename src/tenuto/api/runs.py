@@ -45,7 +45,7 @@ from tenuto.evaluation import (
     runs,
 )
 from tenuto.evaluation.attribution import SEGMENTS, Attribution
-from tenuto.evaluation.attribution_attack import STEPS
+from tenuto.evaluation.attribution_attack import DEFAULT_STEPS
 from tenuto.evaluation.universal import UniversalResult
 from tenuto.files import write_text
 from tenuto.models.adoption import FrontEnd, Model
@@ -53,19 +53,19 @@ from tenuto.models.checkpoint import read_fingerprint
 from tenuto.models.recogniser import Profile
 from tenuto.sinks import Sink, open_sink
 from tenuto.store.location import locate_run
-from tenuto.store.natural import GRADED, check_protocol
+from tenuto.store.natural import GRADED_PROTOCOL, check_protocol
 from tenuto.store.perturbations import saved_rows
-from tenuto.store.rows import NATURAL, RELEASED_PROTOCOL
+from tenuto.store.rows import NATURAL_PROTOCOL, RELEASED_PROTOCOL
 from tenuto.store.run import RunFolder, stem
 from tenuto.store.traces import log_traces, read_traces
 
 Source = str | Path
-STANDARD = "standard-1"
+ADOPTED_PROTOCOL = "standard-1"
 """The default protocol of models that are none of the study's."""
 
 
 @dataclasses.dataclass(frozen=True, repr=False)
-class Run(Displayed, runs.Run):
+class Run(Displayed, runs.OpenedRun):
     """A run with the clips its model was trained or is judged on; `open_run` and `adopt` make it.
 
     Attributes:
@@ -227,9 +227,9 @@ class Run(Displayed, runs.Run):
         """The protocol that is run by default: the study's where the model is one of the study's, else standard-1."""
         released = protocol(RELEASED_PROTOCOL)
         is_usable = not any(attack.refusal(len(self.recogniser.emotions)) for attack in released.attacks)
-        return RELEASED_PROTOCOL if self.config.system in SYSTEMS and is_usable else STANDARD
+        return RELEASED_PROTOCOL if self.config.system in SYSTEMS and is_usable else ADOPTED_PROTOCOL
 
-    def natural(self, part: str = "test", protocol: str = NATURAL) -> pd.DataFrame:
+    def natural(self, part: str = "test", protocol: str = NATURAL_PROTOCOL) -> pd.DataFrame:
         """How predictions change under natural variation: another excerpt, mp3, gain, noise. One line per variation.
 
         Args:
@@ -241,7 +241,7 @@ class Run(Displayed, runs.Run):
         """
         from tenuto.evaluation.graded import graded  # needs SciPy's filters
 
-        measure = graded if check_protocol(protocol) == GRADED else variation.natural
+        measure = graded if check_protocol(protocol) == GRADED_PROTOCOL else variation.natural
         with self.progress.bar("natural variation", len(self.part(part))) as advance:
             return summary(measure(self, part, advance))
 
@@ -297,7 +297,7 @@ class Run(Displayed, runs.Run):
         budget: Budget | None = None,
         region: Region | None = None,
         segments: tuple[int, int] = SEGMENTS,
-        steps: int = STEPS,
+        steps: int = DEFAULT_STEPS,
         seed: int = 0,
     ) -> Attribution:
         """Attribute the prediction for a clip to parts of its input, and attack the attribution.
@@ -322,7 +322,7 @@ class Run(Displayed, runs.Run):
         return attribute_clip(self, clip, emotion, method, budget, region, **settings, progress=self.progress)
 
     def leakage(
-        self, part: str = "test", black_box: runs.Run | Source | None = None, seed: int = 0
+        self, part: str = "test", black_box: runs.OpenedRun | Source | None = None, seed: int = 0
     ) -> leaking.Leakage:
         """What the units of a bottleneck say beyond their concepts, and what they leave out.
 
@@ -336,11 +336,11 @@ class Run(Displayed, runs.Run):
             ConfigError: No bottleneck, no concept ratings, or a black box on other data.
             DataError: Too few clips.
         """
-        if black_box is not None and not isinstance(black_box, runs.Run):
+        if black_box is not None and not isinstance(black_box, runs.OpenedRun):
             black_box = self._alongside(locate_run(black_box))
         return leaking.measure(self, part, black_box, seed)
 
-    def _alongside(self, folder: Path) -> runs.Run:
+    def _alongside(self, folder: Path) -> runs.OpenedRun:
         """Another run on the clips of this one: where those are other data, judged on the same ones."""
         prepared, files = self.material.prepared, self.files
         if files.home is not files:
@@ -455,7 +455,7 @@ def _on(run: RunFolder, config: RunConfig, settings: DataConfig, prepared: Prepa
     return on.path
 
 
-def with_progress(opened: runs.Run, progress: Progress) -> Run:
+def with_progress(opened: runs.OpenedRun, progress: Progress) -> Run:
     """An opened run that reports progress; the waveforms that its model takes are in the cache."""
     inputs, prepared = opened.recogniser.inputs, opened.material.prepared
     if not isinstance(inputs, LogSpectrogramInputs):

@@ -10,7 +10,7 @@ from tenuto.attacks import Attack, Objective, Protocol, ReleasedAttack, Transfer
 from tenuto.attacks.parsing import parse_attack, single
 from tenuto.data.inputs import LogSpectrogramInputs
 from tenuto.errors import ConfigError
-from tenuto.evaluation.runs import Run, Sibling
+from tenuto.evaluation.runs import OpenedRun, Sibling
 from tenuto.models.foreign.code import Code, is_code
 from tenuto.models.foreign.identity import content_sha256
 from tenuto.models.recogniser import Recogniser
@@ -52,7 +52,7 @@ def as_protocol(attack: str | Protocol | Attack, **settings: Any) -> Protocol:
     return single(attack, hidden)
 
 
-def with_siblings(protocol: Protocol, run: Run) -> Protocol:
+def with_siblings(protocol: Protocol, run: OpenedRun) -> Protocol:
     """The protocol with the sources of `Transfer` that are Tenuto's models taking the inputs of a run.
 
     Raises:

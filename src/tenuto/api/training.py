@@ -146,7 +146,7 @@ def train(
     check_bottleneck(config)
     require(device)
     require_precision(config.train.precision, device)
-    config = loop.completed(config)
+    config = loop.complete_config(config)
     prepared = prepare(root, config.data, cache=cache, progress=progress)
     progress.note(
         f"{config.system}, seed {config.train.seed}, {len(prepared.index)} clips of {prepared.name}"

@@ -12,12 +12,12 @@ from tenuto.attacks.registry import check_settings
 from tenuto.attacks.universal import Universal
 from tenuto.devices import require
 from tenuto.evaluation import universal
-from tenuto.evaluation.runs import Run
+from tenuto.evaluation.runs import OpenedRun
 from tenuto.evaluation.universal import UniversalResult, default_name, default_shifts
 
 
 def fit_universal(
-    run: Run,
+    run: OpenedRun,
     budget: Budget,
     objective: str | Objective,
     shifts: Sequence[float] | None,

@@ -18,7 +18,7 @@ from tenuto.attacks.search import Search
 MOMENTUM = 0.75
 """Weight of the new step, relative to the last one (alpha of the paper)."""
 
-PROGRESS = 0.75
+RAISING_SHARE = 0.75
 """Share of steps between two checkpoints that must raise the objective, or the step is halved (rho)."""
 
 
@@ -120,7 +120,7 @@ class _Ascent:
 
     def _judge(self, steps: int) -> None:
         """Halve the step and go back to the best where too few steps helped, or where halving did not last time."""
-        idle = self.raised < PROGRESS * steps
+        idle = self.raised < RAISING_SHARE * steps
         stuck = (self.last_size == self.size) & (self.last_best == self.best_value)
         halve = idle | stuck
         self.last_size, self.last_best = self.size, self.best_value

@@ -21,7 +21,7 @@ from tenuto.errors import AttackError, RandomModelWarning, did_you_mean, one_lin
 Model = Callable[[Tensor], Any]
 """Any callable from inputs to emotions; `Evaluator` lists what it may return."""
 
-SAME = 1e-3
+SAME_OUTPUT = 1e-3
 """Largest difference of two predictions of one input, relative to the largest prediction, that rounding explains."""
 
 CHECKED = 2
@@ -119,7 +119,7 @@ class Evaluator:
         (first_inputs, first), self._first = self._first, None
         if torch.is_autocast_enabled(inputs.device.type) or not torch.equal(first_inputs, inputs.detach()):
             return False
-        return bool((first - emotions).abs().max() > SAME * first.abs().max())
+        return bool((first - emotions).abs().max() > SAME_OUTPUT * first.abs().max())
 
 
 @contextlib.contextmanager

@@ -195,7 +195,7 @@ class Protocol:
         ]
         if missing:
             named = ", ".join(dict.fromkeys(attack.title for attack in missing))
-            sentences.append(f"{self.name} leaves out {named} ({len(missing)} attacks): {NO_GRADIENT}")
+            sentences.append(f"{self.name} leaves out {named} ({len(missing)} attacks): {WITHOUT_GRADIENT}")
         return tuple(sentences)
 
     def _ladders(self, attack: Attack, emotions: int) -> list[tuple[Attack, ...]]:
@@ -304,13 +304,13 @@ def _without_rate(value: Any) -> Any:
     return [_without_rate(own) for own in value] if isinstance(value, list | tuple) else value
 
 
-NO_GRADIENT = "the model has no gradient. Square, Noise and Transfer work without one."
+WITHOUT_GRADIENT = "the model has no gradient. Square, Noise and Transfer work without one."
 
 
 def _refusal(attack: Attack, emotions: int, has_gradient: bool) -> str | None:
     """Why an attack cannot be used on such a model; None where it can."""
     if attack.needs_gradient and not has_gradient:
-        return f"{attack.title} follows a gradient, but {NO_GRADIENT}"
+        return f"{attack.title} follows a gradient, but {WITHOUT_GRADIENT}"
     return attack.refusal(emotions)
 
 

@@ -19,10 +19,10 @@ from tenuto.attacks.smc2025.released import ReleasedAttack
 from tenuto.attacks.square import Square
 from tenuto.errors import ConfigError, did_you_mean
 
-STANDARD = tuple(Linf(epsilon) for epsilon in (0.01, 0.02, 0.05, 0.1, 0.2))
+STANDARD_BUDGETS = tuple(Linf(epsilon) for epsilon in (0.01, 0.02, 0.05, 0.1, 0.2))
 """Budgets of standard-1, in standard deviations of the normalised log spectrogram."""
 
-LARGEST = STANDARD[-1]
+LARGEST_STANDARD = STANDARD_BUDGETS[-1]
 
 EUCLIDEAN = tuple(L2(epsilon) for epsilon in (1.0, 5.0, 20.0))
 """Further budgets of thorough-1; L2(20) changes each of 313 x 149 entries by 0.093."""
@@ -36,7 +36,7 @@ LOUDEST = (SNR(20), Masked(6))
 def _noises(draws: int) -> tuple[Noise, ...]:
     """The noises of the protocols of spectrograms."""
     kinds: tuple[Literal["uniform", "gaussian", "sign"], ...] = ("uniform", "gaussian", "sign")
-    return tuple(Noise(LARGEST, objective=AbsoluteError(), kind=kind, draws=draws) for kind in kinds)
+    return tuple(Noise(LARGEST_STANDARD, objective=AbsoluteError(), kind=kind, draws=draws) for kind in kinds)
 
 
 for _published in (
@@ -59,14 +59,14 @@ for _published in (
         description="The worst of gradient ascent on three errors and on each emotion up and down, of random "
         "search and of noise, over five L-infinity budgets.",
         attacks=(
-            APGD(LARGEST, objective=SquaredError(), steps=30),
-            APGD(LARGEST, objective=AbsoluteError(), steps=20),
-            APGD(LARGEST, objective=Correlation(), steps=20),
-            APGD(LARGEST, objective=EachEmotion(), steps=6),
-            Square(LARGEST, objective=AbsoluteError(), queries=80),
+            APGD(LARGEST_STANDARD, objective=SquaredError(), steps=30),
+            APGD(LARGEST_STANDARD, objective=AbsoluteError(), steps=20),
+            APGD(LARGEST_STANDARD, objective=Correlation(), steps=20),
+            APGD(LARGEST_STANDARD, objective=EachEmotion(), steps=6),
+            Square(LARGEST_STANDARD, objective=AbsoluteError(), queries=80),
             *_noises(draws=8),
         ),
-        budgets=STANDARD,
+        budgets=STANDARD_BUDGETS,
         silence=True,
         most_emotions=11,
     ),
@@ -76,15 +76,15 @@ for _published in (
         description="standard-1 with longer ascents of its first member from three starts, and with ascents on a "
         "sphere.",
         attacks=(
-            APGD(LARGEST, objective=SquaredError(), steps=50, restarts=3),
-            APGD(LARGEST, objective=AbsoluteError(), steps=20),
-            APGD(LARGEST, objective=Correlation(), steps=20),
-            APGD(LARGEST, objective=EachEmotion(), steps=5),
-            DDN(LARGEST, objective=AbsoluteError(), steps=50),
-            Square(LARGEST, objective=AbsoluteError(), queries=80),
+            APGD(LARGEST_STANDARD, objective=SquaredError(), steps=50, restarts=3),
+            APGD(LARGEST_STANDARD, objective=AbsoluteError(), steps=20),
+            APGD(LARGEST_STANDARD, objective=Correlation(), steps=20),
+            APGD(LARGEST_STANDARD, objective=EachEmotion(), steps=5),
+            DDN(LARGEST_STANDARD, objective=AbsoluteError(), steps=50),
+            Square(LARGEST_STANDARD, objective=AbsoluteError(), queries=80),
             *_noises(draws=8),
         ),
-        budgets=STANDARD,
+        budgets=STANDARD_BUDGETS,
         silence=True,
         most_emotions=11,
     ),
@@ -94,20 +94,20 @@ for _published in (
         description="A check of standard-1: its members with five times the passes, in longer ascents from several "
         "starts, ascents on a sphere, and the same families in L2.",
         attacks=(
-            APGD(LARGEST, objective=SquaredError(), steps=50, restarts=3),
-            APGD(LARGEST, objective=AbsoluteError(), steps=50, restarts=2),
-            APGD(LARGEST, objective=Correlation(), steps=50, restarts=2),
-            APGD(LARGEST, objective=EachEmotion(), steps=30),
-            DDN(LARGEST, objective=SquaredError(), steps=60),
-            DDN(LARGEST, objective=AbsoluteError(), steps=60),
-            Square(LARGEST, objective=AbsoluteError(), queries=400),
+            APGD(LARGEST_STANDARD, objective=SquaredError(), steps=50, restarts=3),
+            APGD(LARGEST_STANDARD, objective=AbsoluteError(), steps=50, restarts=2),
+            APGD(LARGEST_STANDARD, objective=Correlation(), steps=50, restarts=2),
+            APGD(LARGEST_STANDARD, objective=EachEmotion(), steps=30),
+            DDN(LARGEST_STANDARD, objective=SquaredError(), steps=60),
+            DDN(LARGEST_STANDARD, objective=AbsoluteError(), steps=60),
+            Square(LARGEST_STANDARD, objective=AbsoluteError(), queries=400),
             *_noises(draws=40),
             APGD(EUCLIDEAN[-1], objective=SquaredError(), steps=60),
             APGD(EUCLIDEAN[-1], objective=AbsoluteError(), steps=60),
             DDN(EUCLIDEAN[-1], objective=SquaredError(), steps=60),
             Square(EUCLIDEAN[-1], objective=AbsoluteError(), queries=200),
         ),
-        budgets=(*STANDARD, *EUCLIDEAN),
+        budgets=(*STANDARD_BUDGETS, *EUCLIDEAN),
         silence=True,
         most_emotions=11,
     ),

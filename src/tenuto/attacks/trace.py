@@ -23,7 +23,7 @@ MOST_POINTS = 256
 """Most points that are kept of one search; beyond it every second point is dropped, and from then on every second
 evaluation is kept."""
 
-MEASURES = ("loss", "best", "size", "moved")
+POINT_MEASURES = ("loss", "best", "size", "moved")
 """Values of a point, apart from the prediction."""
 
 
@@ -74,7 +74,7 @@ class Trace:
         for place, name in enumerate(self.names):
             is_new = np.diff(self.step[:, place], prepend=-1) > 0
             columns: dict[str, Any] = {"clip": name, "step": self.step[is_new, place]}
-            columns |= {measure: getattr(self, measure)[is_new, place] for measure in MEASURES}
+            columns |= {measure: getattr(self, measure)[is_new, place] for measure in POINT_MEASURES}
             predicted = self.prediction[is_new, place].T
             columns |= {f"prediction_{label}": row for label, row in zip(labels, predicted, strict=True)}
             parts.append(pd.DataFrame(columns))
@@ -110,7 +110,7 @@ class Trace:
         longest = max(len(part.step) for part in parts)
         arrays = {
             name: np.concatenate([_padded(getattr(part, name), longest) for part in parts], axis=1)
-            for name in ("step", *MEASURES, "prediction")
+            for name in ("step", *POINT_MEASURES, "prediction")
         }
         return cls(tuple(name for part in parts for name in part.names), **arrays)
 
@@ -141,7 +141,7 @@ class Recorder:
     def begin(self, loss: Tensor, prediction: Tensor) -> None:
         """Record the unperturbed inputs: losses (n,) and predictions (n, emotions)."""
         self._clean = as_doubles(prediction)
-        fields = [("step", np.int64), *((measure, np.float64) for measure in MEASURES)]
+        fields = [("step", np.int64), *((measure, np.float64) for measure in POINT_MEASURES)]
         outputs = ("prediction", np.float64, (self._clean.shape[1],))
         self._state = np.zeros(len(self.names), dtype=[*fields, outputs])
         self._state["loss"] = self._state["best"] = as_doubles(loss)
@@ -168,5 +168,5 @@ class Recorder:
         if not self._points:
             return None
         points = np.stack([*self._points, self._state])
-        arrays = {name: points[name].copy() for name in ("step", *MEASURES, "prediction")}
+        arrays = {name: points[name].copy() for name in ("step", *POINT_MEASURES, "prediction")}
         return Trace(self.names, **arrays)

@@ -29,7 +29,7 @@ View = Callable[[Tensor], Tensor]
 
 Drawn = NDArray[np.floating[Any]]
 
-FILTER_ORDER = 8
+LOW_PASS_ORDER = 8
 """Of the Butterworth low-pass: 48 dB per octave above the cut-off frequency."""
 
 SILENCE = 1e-20
@@ -149,7 +149,7 @@ class LowPass(Transformation):
     def apply(self, waveforms: Tensor, drawn: Tensor, rate: float) -> Tensor:
         size = transform_size(waveforms.shape[1] + 4096)  # room for what the filter rings before and after
         hertz = torch.arange(size // 2 + 1, device=waveforms.device, dtype=torch.float64) * (rate / size)
-        response = 1 / torch.sqrt(1 + (hertz / drawn.double()) ** (2 * FILTER_ORDER))
+        response = 1 / torch.sqrt(1 + (hertz / drawn.double()) ** (2 * LOW_PASS_ORDER))
         spectrum = torch.fft.rfft(waveforms, n=size) * response.to(waveforms)
         filtered: Tensor = torch.fft.irfft(spectrum, n=size)[:, : waveforms.shape[1]]
         return filtered

@@ -8,17 +8,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-if TYPE_CHECKING:
-    from tenuto.audio.loading import Description, check_recording, load_and_describe, load_audio
-    from tenuto.audio.spectrogram import LogSpectrogram
+from tenuto.audio.rate import SAMPLE_RATE
 
-SAMPLE_RATE = 22_050
-"""Samples per second of every waveform, unless a model takes another rate."""
+if TYPE_CHECKING:
+    from tenuto.audio.loading import RecordingDescription, check_recording, load_and_describe, load_audio
+    from tenuto.audio.spectrogram import LogSpectrogram
 
 __all__ = [
     "SAMPLE_RATE",
-    "Description",
     "LogSpectrogram",
+    "RecordingDescription",
     "check_recording",
     "load_and_describe",
     "load_audio",

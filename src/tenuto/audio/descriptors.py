@@ -21,7 +21,7 @@ from tenuto.errors import AudioError
 Floats = NDArray[np.float64]
 Places = NDArray[np.int64]
 
-VERSION = 1
+DESCRIPTORS_VERSION = 1
 """Raised whenever the numbers of this file change: cached values and data fingerprints follow it."""
 
 PREFIX = "signal:"
@@ -57,7 +57,7 @@ LINE_HARMONICS, LINE_DECAY = 6, 0.8
 LINE_FRAMES = 9
 """Pitch of the leading line: MIDI notes, harmonics summed and their decay, frames of the median filter."""
 
-STEP = 2
+SEMITONE_STEP = 2
 """Semitones of the largest move that still counts as a step."""
 
 ONSET_BANDS = 40
@@ -66,12 +66,12 @@ LOCAL_FRAMES = 61
 """Bands of the onset strength, how far an onset rises above its surroundings, fast frames (0.7 s) of these."""
 
 # C. L. Krumhansl and E. J. Kessler, Psychological Review 89, 1982: probe-tone ratings of the 12 tones in C.
-MAJOR = (6.35, 2.23, 3.48, 2.33, 4.38, 4.09, 2.52, 5.19, 2.39, 3.66, 2.29, 2.88)
-MINOR = (6.33, 2.68, 3.52, 5.38, 2.60, 3.53, 2.54, 4.75, 3.98, 2.69, 3.34, 3.17)
+MAJOR_PROFILE = (6.35, 2.23, 3.48, 2.33, 4.38, 4.09, 2.52, 5.19, 2.39, 3.66, 2.29, 2.88)
+MINOR_PROFILE = (6.33, 2.68, 3.52, 5.38, 2.60, 3.53, 2.54, 4.75, 3.98, 2.69, 3.34, 3.17)
 
 
 @dataclasses.dataclass(frozen=True)
-class Sound:
+class MeasuredSound:
     """What is measured of a waveform once for all descriptors.
 
     Shapes: frequency (Hz) and amplitude (0: no peak) (fine frames, 24), onset (strength) and level (dB under the
@@ -118,7 +118,7 @@ def measure(waveform: NDArray[np.float32]) -> Floats:
     )
 
 
-def listen(waveform: NDArray[np.float32]) -> Sound:
+def listen(waveform: NDArray[np.float32]) -> MeasuredSound:
     """Spectral peaks, onset strength and level of a waveform (samples,), scaled to peak 1.
 
     Raises:
@@ -137,10 +137,10 @@ def listen(waveform: NDArray[np.float32]) -> Sound:
     fast = _spectrum(scaled, FAST, FAST_HOP)
     energy = np.square(fast).sum(axis=1)
     level = 10 * np.log10(energy / max(float(energy.max()), 1e-12) + 1e-6)
-    return Sound(frequency, amplitude, _onset_strength(fast), level, len(scaled) / SAMPLE_RATE)
+    return MeasuredSound(frequency, amplitude, _onset_strength(fast), level, len(scaled) / SAMPLE_RATE)
 
 
-def clear_steps(sound: Sound) -> float:
+def clear_steps(sound: MeasuredSound) -> float:
     """Melodiousness: log2 of the share of stepwise moves of the leading line, times the line's share of the salience.
 
     The line is the semitone of largest harmonic sum in each frame (A. Klapuri, "Multiple fundamental frequency
@@ -155,11 +155,11 @@ def clear_steps(sound: Sound) -> float:
     smooth = gaussian_filter1d(salience, 1.0, axis=0)
     line = median_filter(smooth.argmax(axis=1)[smooth.max(axis=1) > 0], LINE_FRAMES, mode="nearest")
     moves = np.abs(np.diff(line))
-    stepwise = (np.sum((moves > 0) & (moves <= STEP)) + 1) / (np.sum(moves > 0) + 4)
+    stepwise = (np.sum((moves > 0) & (moves <= SEMITONE_STEP)) + 1) / (np.sum(moves > 0) + 4)
     return float(np.log2(stepwise) + np.log2(max(leading, 1e-3)))
 
 
-def decay_rate(sound: Sound) -> float:
+def decay_rate(sound: MeasuredSound) -> float:
     """Articulation: log2 of the mean rate, in dB per second, at which the level falls wherever it falls.
 
     Detached notes end in silence, legato notes hold their level until the next: R. Bresin and G. Umberto Battel,
@@ -172,7 +172,7 @@ def decay_rate(sound: Sound) -> float:
     return float(np.log2(max(-falling.mean(), 1.0))) if len(falling) else 0.0
 
 
-def event_density(sound: Sound) -> float:
+def event_density(sound: MeasuredSound) -> float:
     """Rhythmic complexity: log2 of the number of onsets per second, weak ones included.
 
     Event density as in O. Lartillot and P. Toiviainen, "MIR in Matlab (II)", ISMIR 2007. Onsets of all voices are
@@ -183,7 +183,7 @@ def event_density(sound: Sound) -> float:
     return float(np.log2(len(onsets) / sound.seconds + 0.25))
 
 
-def interval_likeness(sound: Sound) -> float:
+def interval_likeness(sound: MeasuredSound) -> float:
     """Rhythmic stability: log2 of the mean likeness of two inter-onset intervals of the clip.
 
     Likeness is exp(-d^2 / 2 w^2) of the distance d of two intervals in octaves, w = 0.08 (a change of 6 %): 1 in an
@@ -200,7 +200,7 @@ def interval_likeness(sound: Sound) -> float:
     return float(np.log2(max((likeness.sum() - count) / (count * (count - 1)), 1e-3)))
 
 
-def roughness(sound: Sound) -> float:
+def roughness(sound: MeasuredSound) -> float:
     """Dissonance: sensory roughness of the spectral peaks over their amplitude, summed over frames.
 
     R. Plomp and W. Levelt, JASA 38, 1965, in the form of W. Sethares, JASA 94, 1993: every pair of partials adds
@@ -215,7 +215,7 @@ def roughness(sound: Sound) -> float:
     return float(0.5 * rough.sum() / max(amplitude.sum(), 1e-9))
 
 
-def key_adherence(sound: Sound) -> float:
+def key_adherence(sound: MeasuredSound) -> float:
     """Tonal stability: mean correlation of each second's chroma with the profile of the clip's best key.
 
     Key finding by Krumhansl-Schmuckler correlation (C. L. Krumhansl, "Cognitive foundations of musical pitch", 1990);
@@ -226,7 +226,7 @@ def key_adherence(sound: Sound) -> float:
     return float(_key_strengths(_gathered(chroma, 1.0)).reshape(-1, 24)[:, key].mean())
 
 
-def minor_over_major(sound: Sound) -> float:
+def minor_over_major(sound: MeasuredSound) -> float:
     """Modality: how much better the best minor key fits than the best major key, mean over half seconds.
 
     "Majorness" turned round: O. Lartillot and P. Toiviainen, "MIR in Matlab (II)", ISMIR 2007. Taken over half a second
@@ -278,7 +278,7 @@ def _onset_strength(magnitude: Floats) -> Floats:
     return np.concatenate([[0.0], np.maximum(np.diff(logs, axis=0), 0).mean(axis=1)])
 
 
-def _onsets(sound: Sound, threshold: float) -> Places:
+def _onsets(sound: MeasuredSound, threshold: float) -> Places:
     """Fast frames at which a note begins: peaks of the onset strength by ``threshold`` above their surroundings."""
     from scipy.ndimage import gaussian_filter1d, maximum_filter1d, uniform_filter1d
 
@@ -294,7 +294,7 @@ def _pitch(frequency: Floats) -> Floats:
     return 69 + 12 * np.log2(np.maximum(frequency, 20.0) / 440)
 
 
-def _chroma(sound: Sound) -> Floats:
+def _chroma(sound: MeasuredSound) -> Floats:
     """Pitch classes (fine frames, 12) from C: roots of peak amplitudes, the less the more a peak is out of tune."""
     pitch = _pitch(sound.frequency)
     near = np.round(pitch)
@@ -303,7 +303,7 @@ def _chroma(sound: Sound) -> Floats:
     return _summed(near.astype(np.int64) % 12, weight, 12)
 
 
-def _salience(sound: Sound) -> Floats:
+def _salience(sound: MeasuredSound) -> Floats:
     """Harmonic sum per semitone of `LINE_RANGE`, (fine frames, 48)."""
     lowest, highest = LINE_RANGE
     pitch, count = _pitch(sound.frequency), highest - lowest
@@ -335,7 +335,9 @@ def _gathered(chroma: Floats, seconds: float) -> Floats:
 
 def _key_strengths(chroma: Floats) -> Floats:
     """Pearson's r of chroma (..., 12) with the 12 major and 12 minor profiles: (..., 2, 12)."""
-    profiles = np.array([[np.roll(mode, tonic) for tonic in range(12)] for mode in (MAJOR, MINOR)])
+    profiles = np.array(
+        [[np.roll(mode, tonic) for tonic in range(12)] for mode in (MAJOR_PROFILE, MINOR_PROFILE)]
+    )
     scaled: Floats = np.einsum("...c,mtc->...mt", _standard(chroma), _standard(profiles))
     return scaled
 

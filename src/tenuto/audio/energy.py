@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from tenuto.audio.spectrogram import FRAMES_PER_SECOND
 
-VERSION = 1
+ENERGY_VERSION = 1
 """Raised whenever the numbers of this file change."""
 
 

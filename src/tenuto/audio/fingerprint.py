@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from tenuto.audio.loading import SAMPLE_RATE
 from tenuto.audio.spectrogram import FRAME_SIZE, filterbank
 
-VERSION = 1
+FINGERPRINT_VERSION = 1
 """Raised whenever the bits of a recording change."""
 
 BITS = 32

@@ -46,7 +46,7 @@ LEAST_WEIGHT = 0.1
 """Sum of squared windows (1.09 on average) below which a change is faded in: over the first 390 samples of a recording,
 which only the edge of one window sees, a division by almost nothing would make a click."""
 
-KINDS = ("wav", "flac")
+LOSSLESS_KINDS = ("wav", "flac")
 """Files that hold 16-bit samples as they are: a lossy one can change a sound as much as an attack does."""
 
 
@@ -156,8 +156,8 @@ def encode(samples: Samples, kind: str, rate: int = SAMPLE_RATE) -> bytes:
     """
     import soundfile
 
-    if kind not in KINDS:
-        raise ConfigError(f"a sound cannot be written as {kind!r}. Valid: {', '.join(KINDS)}.")
+    if kind not in LOSSLESS_KINDS:
+        raise ConfigError(f"a sound cannot be written as {kind!r}. Valid: {', '.join(LOSSLESS_KINDS)}.")
     stream = io.BytesIO()
     soundfile.write(stream, samples, rate, format=kind.upper(), subtype="PCM_16")
     return stream.getvalue()

@@ -17,11 +17,11 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from tenuto.audio import SAMPLE_RATE as SAMPLE_RATE
 from tenuto.audio.decoding import BLOCK_SAMPLES, not_finite, read_blocks
+from tenuto.audio.rate import SAMPLE_RATE as SAMPLE_RATE
 from tenuto.errors import AudioError, ConfigError
 
-T = TypeVar("T", bound=np.generic)
+Number = TypeVar("Number", bound=np.generic)
 
 FULL_SCALE = 32_767
 """Largest 16-bit sample."""
@@ -39,7 +39,7 @@ _SOUND_BLOCK_SECONDS = 0.05
 
 
 @dataclasses.dataclass(frozen=True)
-class Description:
+class RecordingDescription:
     """What a recording holds, to judge whether a prediction of it means anything.
 
     Attributes:
@@ -105,7 +105,9 @@ def load_audio(path: str | Path, rate: int = SAMPLE_RATE) -> NDArray[np.float32]
     return load_and_describe(path, rate)[0]
 
 
-def load_and_describe(path: str | Path, rate: int = SAMPLE_RATE) -> tuple[NDArray[np.float32], Description]:
+def load_and_describe(
+    path: str | Path, rate: int = SAMPLE_RATE
+) -> tuple[NDArray[np.float32], RecordingDescription]:
     """The waveform of `load_audio` and what the recording holds. Raises likewise."""
     name, messages, parts, resampler = str(path), list[str](), list[NDArray[np.int16]](), None
     seconds = power = mono_power = 0.0
@@ -130,7 +132,7 @@ def load_and_describe(path: str | Path, rate: int = SAMPLE_RATE) -> tuple[NDArra
     silent_samples = int((samples != 0).argmax())
     samples = _trimmed(samples)
     waveform = _table_values((_full_scale_table(peak) / FULL_SCALE).astype(np.float32), samples)
-    description = Description(
+    description = RecordingDescription(
         seconds,
         stored_rate,
         channels,
@@ -224,7 +226,7 @@ def _full_scale_table(peak: int) -> NDArray[np.int16]:
     return np.trunc(np.clip(values, -FULL_SCALE, FULL_SCALE)).astype(np.int16)
 
 
-def _table_values(table: NDArray[T], samples: NDArray[np.int16]) -> NDArray[T]:
+def _table_values(table: NDArray[Number], samples: NDArray[np.int16]) -> NDArray[Number]:
     """``table[sample + 32768]`` of every sample, in blocks: an index needs four times the memory of a sample."""
     values = np.empty(len(samples), table.dtype)
     for start in range(0, len(samples), BLOCK_SAMPLES):

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.functional import pad
 
-from tenuto.audio import SAMPLE_RATE
+from tenuto.audio.rate import SAMPLE_RATE
 from tenuto.errors import AudioError
 
 Array = NDArray[np.float64]
@@ -44,7 +44,7 @@ SURROUNDINGS = ((3, 2), (63, 3), (127, 6), (255, 12))
 CLOSEST_BARK = 0.5
 """Of two tonal maskers that are closer, the weaker is dropped (step 5b)."""
 
-TONE, NOISE = (6.025, 0.275), (2.025, 0.175)
+TONE_OFFSET, NOISE_OFFSET = (6.025, 0.275), (2.025, 0.175)
 """A masker of level X at z Bark hides there what is a + b z dB below X (step 6): a and b of tones and of noise."""
 
 DENSITY = ((48, 1), (96, 2), (192, 4), (math.inf, 8))
@@ -56,7 +56,7 @@ DEAFEST_DB = 300.0
 NEPERS = math.log(10) / 10
 """A dB, as a natural logarithm of power."""
 
-BLOCK = 1024
+MASKER_BLOCK = 1024
 """Maskers spread at a time; their thresholds fit into the cache of a processor."""
 
 
@@ -295,9 +295,9 @@ def _threshold(power: Tensor, model: Ear) -> Tensor:
     on = _kept(frame, line, level, model)
     frame, line, level = frame[on], line[on], level[on]
     total = model.quiet[model.probes].float().repeat(len(power), 1)
-    _spread(total, frame, line, level, TONE, model)
+    _spread(total, frame, line, level, TONE_OFFSET, model)
     frame, band = torch.nonzero(left >= model.quiet[model.centres], as_tuple=True)
-    _spread(total, frame, model.centres[band], left[frame, band], NOISE, model)
+    _spread(total, frame, model.centres[band], left[frame, band], NOISE_OFFSET, model)
     return total.double()
 
 
@@ -351,8 +351,8 @@ def _spread(
     constant, slope = offset[0] * NEPERS, offset[1] * NEPERS
     height = (nepers - constant - slope * model.barks[line]).float()[:, None]
     # From here on in float32: no decision depends on it any more, and it halves the time.
-    for first in range(0, len(line), BLOCK):
-        part = slice(first, first + BLOCK)
+    for first in range(0, len(line), MASKER_BLOCK):
+        part = slice(first, first + MASKER_BLOCK)
         spread = model.per_db[line[part]].mul_(nepers[part, None].float())
         spread.add_(model.fixed[line[part]]).add_(height[part])
         total.index_add_(0, frame[part], spread.exp_())

@@ -25,7 +25,9 @@ LEAST_SECONDS = 0.5
 """Shorter sounds have no score: the score averages over many windows of 71 ms, and Zimtohrli 0.2.1 ends the Python
 process for sounds below 0.1 s."""
 
-INSTALL = 'The perceptual score needs the package zimtohrli. Install it: pip install "tenuto[perceptual]".'
+INSTALL_ZIMTOHRLI = (
+    'The perceptual score needs the package zimtohrli. Install it: pip install "tenuto[perceptual]".'
+)
 
 
 def is_installed() -> bool:
@@ -51,7 +53,7 @@ def opinion_score(before: NDArray[np.floating], after: NDArray[np.floating], rat
         ConfigError: Zimtohrli is not installed.
     """
     if not is_installed():
-        raise ConfigError(INSTALL)
+        raise ConfigError(INSTALL_ZIMTOHRLI)
     import zimtohrli
 
     before, after = np.asarray(before, np.float64), np.asarray(after, np.float64)

@@ -28,7 +28,7 @@ MAX_FREQUENCY_HZ = 16_000.0
 CONCERT_PITCH_HZ = 440.0
 BLOCK_FRAMES = 8192
 
-SETTINGS: dict[str, float] = {
+SPECTROGRAM_SETTINGS: dict[str, float] = {
     "sample_rate": SAMPLE_RATE,
     "frame_size": FRAME_SIZE,
     "frames_per_second": FRAMES_PER_SECOND,

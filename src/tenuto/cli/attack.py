@@ -14,7 +14,7 @@ import typer
 from tenuto.cli import common
 from tenuto.cli.common import notes, out
 from tenuto.cli.groups import grouped
-from tenuto.cli.predict import PRETRAINED
+from tenuto.cli.predict import PREDICTING_MODEL
 from tenuto.cli.screen import attack_table, changes_table, print_natural
 from tenuto.cli.single_attack import SingleAttack
 from tenuto.errors import ConfigError
@@ -156,7 +156,7 @@ def attack(
             "split": None if split is common.PartName.test else split,
         }
         _refuse(clips, "only for attacks on the clips of a run. Leave it out, or leave out the recording.")
-        run, files = common.model_and_recordings(words, PRETRAINED)
+        run, files = common.model_and_recordings(words, PREDICTING_MODEL)
         attacked = api.attack_recording(
             run,
             common.one_recording(files),

@@ -28,7 +28,7 @@ app = typer.Typer(
 Name = Annotated[str, typer.Argument(help="Data set, see `tenuto data list`.", callback=common.data_set)]
 Workers = Annotated[int | None, typer.Option("--workers", min=1, help="Threads.", show_default="all cores")]
 EXIT_PROBLEMS = 1
-SHOWN = 20
+MOST_WARNINGS = 20
 """Warnings printed in full."""
 
 
@@ -107,10 +107,10 @@ def _print_report(report: DataReport) -> None:
     for kind in ("missing", "altered", "inconsistent"):
         for sentence in getattr(report.validation, kind):
             line(kind, sentence)
-    for sentence in report.warnings[:SHOWN]:
+    for sentence in report.warnings[:MOST_WARNINGS]:
         line("warning", sentence)
-    if len(report.warnings) > SHOWN:
-        line("warning", f"and {len(report.warnings) - SHOWN} more; --json lists all.")
+    if len(report.warnings) > MOST_WARNINGS:
+        line("warning", f"and {len(report.warnings) - MOST_WARNINGS} more; --json lists all.")
     if not report.duplicates:
         line("duplicates", f"none among {report.recordings} recordings")
     for order in report.label_orders:

@@ -13,7 +13,7 @@ import typer
 
 from tenuto.cli import common
 from tenuto.cli.common import notes, out
-from tenuto.cli.predict import PRETRAINED
+from tenuto.cli.predict import PREDICTING_MODEL
 
 if TYPE_CHECKING:
     from tenuto.store.run import RunFolder
@@ -90,6 +90,6 @@ def next_commands(study: StudyFolder, run: RunFolder) -> Iterator[tuple[str, lis
     yield "See and hear an attack", ["show", f"{run.path}", clip, "--out", f"{folder / 'shown'}"]
     yield (
         "Attack a model that was trained on film music",
-        ["attack", PRETRAINED, f"{recording}", *size, "--out", f"{folder / 'attacked'}"],
+        ["attack", PREDICTING_MODEL, f"{recording}", *size, "--out", f"{folder / 'attacked'}"],
     )
     yield "Can the result be trusted?", ["audit", f"{run.path}", "--out", f"{folder / 'audit'}"]

@@ -18,10 +18,10 @@ from tenuto.files import followed
 if TYPE_CHECKING:
     from tenuto.evaluation.explanation import Explanation
 
-PRETRAINED = "a2m2e-soundtracks"
+EXPLAINED_MODEL = "a2m2e-soundtracks"
 """The model that is explained where none is named."""
 
-HALF = 8
+HALF_BAR = 8
 """Characters of a full bar to either side of a middle line."""
 
 
@@ -59,7 +59,7 @@ def explain(
 
     if plot is not None:
         check_ending(plot)
-    run, files = common.model_and_recordings(audio, PRETRAINED)
+    run, files = common.model_and_recordings(audio, EXPLAINED_MODEL)
     explanation = api.explain(
         run,
         common.one_recording(files),
@@ -136,6 +136,6 @@ def _effects_table(explanation: Explanation) -> Table:
 
 def _diverging(share: float) -> str:
     """A bar to the left or right of a middle line, for -1 to 1."""
-    length = min(HALF, round(HALF * abs(share)))
+    length = min(HALF_BAR, round(HALF_BAR * abs(share)))
     left, right = ("█" * length, "") if share < 0 else ("", "█" * length)
-    return f"{left:>{HALF}}│{right}"
+    return f"{left:>{HALF_BAR}}│{right}"

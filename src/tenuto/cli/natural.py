@@ -9,8 +9,8 @@ import typer
 
 from tenuto.cli import common
 from tenuto.cli.screen import print_natural, print_strengths
-from tenuto.store.natural import GRADED, PROTOCOLS, check_protocol
-from tenuto.store.rows import NATURAL
+from tenuto.store.natural import GRADED_PROTOCOL, NATURAL_PROTOCOLS, check_protocol
+from tenuto.store.rows import NATURAL_PROTOCOL
 
 
 def natural(
@@ -23,11 +23,11 @@ def natural(
         str,
         typer.Option(
             metavar="NAME",
-            help=f"{' or '.join(PROTOCOLS)}: eleven kinds of change with five strengths each, and the corruption "
-            "error.",
+            help=f"{' or '.join(NATURAL_PROTOCOLS)}: eleven kinds of change with five strengths each, and the "
+            "corruption error.",
             callback=check_protocol,
         ),
-    ] = NATURAL,
+    ] = NATURAL_PROTOCOL,
     cache: common.Cache = None,
     as_json: common.AsJson = False,
 ) -> None:
@@ -45,7 +45,7 @@ def natural(
     opened = api.open_run(run, root, data=data, trust=trust, cache=cache, progress=common.TERMINAL)
     changes = opened.natural(split.value, protocol)
     path = opened.files.natural(split.value, protocol)
-    is_graded = protocol == GRADED
+    is_graded = protocol == GRADED_PROTOCOL
     total = corruption(opened.files.read_rows(protocol, split.value)).iloc[0] if is_graded else None
     if as_json:
         lines = changes.drop(columns=["run", "system", "seed"]).to_dict("records")

@@ -8,7 +8,7 @@ from tenuto.cli import common
 from tenuto.cli.common import out
 from tenuto.cli.screen import profile_table
 
-PRETRAINED = "a2e-soundtracks"
+PREDICTING_MODEL = "a2e-soundtracks"
 """The model that predicts, or is attacked on a recording, where none is named."""
 
 
@@ -28,7 +28,7 @@ def predict(
     from tenuto import api
     from tenuto.evaluation.explanation import drawn_scale
 
-    run, files = common.model_and_recordings(audio, PRETRAINED)
+    run, files = common.model_and_recordings(audio, PREDICTING_MODEL)
     model = api.load(run, trust=trust)
     if as_json:
         common.print_json({str(path): dataclasses.asdict(model.predict(path)) for path in files})

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 BAR = 24
 """Characters of a full bar."""
 
-COLOURS = {"FAIL": "bold red", "WARN": "yellow", "PASS": "green"}
+VERDICT_COLOURS = {"FAIL": "bold red", "WARN": "yellow", "PASS": "green"}
 CHANGES = ("moved", "clean_mae", "mae", "clean_correlation", "correlation")
 
 
@@ -307,12 +307,12 @@ def print_findings(findings: Sequence[Finding]) -> None:
             table.add_column(heading, justify="right", no_wrap=True)
         table.add_column("result", min_width=30, overflow="fold")
         for finding in own:
-            if (verdict := str(finding.verdict)) in COLOURS:
+            if (verdict := str(finding.verdict)) in VERDICT_COLOURS:
                 numbers = (verdicts.number(finding.value), verdicts.number(finding.threshold))
-                word = f"[{COLOURS[verdict]}]{verdict}[/]"
+                word = f"[{VERDICT_COLOURS[verdict]}]{verdict}[/]"
                 table.add_row(word, finding.check, *numbers, escape(with_options(finding.sentence)))
         out.print(table)
-        reasons = [finding for finding in own if str(finding.verdict) not in COLOURS]
+        reasons = [finding for finding in own if str(finding.verdict) not in VERDICT_COLOURS]
         for reason in dict.fromkeys(finding.sentence for finding in reasons):
             checks = ", ".join(finding.check for finding in reasons if finding.sentence == reason)
             out.print(f"NOT RECORDED  {checks}: {escape(reason)}", soft_wrap=False)

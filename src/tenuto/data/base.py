@@ -19,7 +19,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from tenuto.audio.descriptors import DESCRIPTORS, VERSION
+from tenuto.audio.descriptors import DESCRIPTORS, DESCRIPTORS_VERSION
 from tenuto.audio.loading import check_recording
 from tenuto.config import DataConfig
 from tenuto.data.layout import Files, Marks
@@ -289,7 +289,7 @@ def fingerprint(index: Index, audio_sha256: tuple[str, ...]) -> str:
             digest.update("\x1f".join((name, *values)).encode() + b"\x1e")
     digest.update(np.ascontiguousarray(index.labels, "<f8").tobytes())
     if index.has_signal_concepts:
-        digest.update(f"descriptors {VERSION}".encode())
+        digest.update(f"descriptors {DESCRIPTORS_VERSION}".encode())
     elif index.concept_labels is not None:
         digest.update(np.ascontiguousarray(index.concept_labels, "<f8").tobytes())
     return digest.hexdigest()

@@ -18,14 +18,14 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from tenuto.audio.descriptors import VERSION, descriptors
+from tenuto.audio.descriptors import DESCRIPTORS_VERSION, descriptors
 from tenuto.audio.loading import SAMPLE_RATE, load_and_describe, load_audio
 from tenuto.data.base import Dataset, Index, Labels, Progress, fingerprint
 from tenuto.errors import AudioError, ConfigError, DataError, FileError, TenutoError
 from tenuto.files import read_safetensors, sha256_bytes, sha256_file, write_safetensors
 
 Spectrogram = NDArray[np.float32]
-FORMAT = "1"
+CACHE_FORMAT = "1"
 Result = TypeVar("Result")
 
 
@@ -109,10 +109,10 @@ def prepare(
         ConfigError: A number of workers below 1.
         DataError: Some recordings cannot be used; all others are prepared first, and the message names three.
     """
-    from tenuto.audio.spectrogram import SETTINGS
+    from tenuto.audio.spectrogram import SPECTROGRAM_SETTINGS
 
     index, folder = dataset.index, cache or cache_folder()
-    has_signal, about = index.has_signal_concepts, {"format": FORMAT, **SETTINGS}
+    has_signal, about = index.has_signal_concepts, {"format": CACHE_FORMAT, **SPECTROGRAM_SETTINGS}
 
     def one(path: Path) -> tuple[str, Spectrogram, Labels | None]:
         audio = sha256_file(path)
@@ -166,7 +166,7 @@ def listen(path: Path, folder: Path) -> Sound:
         FileError: It cannot be read.
     """
     from tenuto.audio import energy, fingerprint
-    from tenuto.audio.spectrogram import SETTINGS, log_spectrogram
+    from tenuto.audio.spectrogram import SPECTROGRAM_SETTINGS, log_spectrogram
 
     @functools.cache
     def computed() -> tuple[NDArray[np.uint32], Labels]:
@@ -178,8 +178,8 @@ def listen(path: Path, folder: Path) -> Sound:
         return fingerprint.fingerprint(spectrogram), numbers
 
     audio = sha256_file(path)
-    bits_settings = {"fingerprint": fingerprint.VERSION, **SETTINGS}
-    energy_settings = {"energy": energy.VERSION, **SETTINGS}
+    bits_settings = {"fingerprint": fingerprint.FINGERPRINT_VERSION, **SPECTROGRAM_SETTINGS}
+    energy_settings = {"energy": energy.ENERGY_VERSION, **SPECTROGRAM_SETTINGS}
     try:
         bits = _cached("fingerprint", bits_settings, audio, folder, lambda: computed()[0])
         numbers = _cached("energy", energy_settings, audio, folder, lambda: computed()[1])
@@ -237,7 +237,9 @@ def _each(
 
 
 def _descriptors(path: Path, audio: str, folder: Path) -> Labels:
-    return _cached("descriptors", {"descriptors": VERSION}, audio, folder, lambda: compute_descriptors(path))
+    return _cached(
+        "descriptors", {"descriptors": DESCRIPTORS_VERSION}, audio, folder, lambda: compute_descriptors(path)
+    )
 
 
 def _waveform(path: Path, audio: str, rate: int, folder: Path) -> NDArray[np.float32]:
@@ -245,7 +247,7 @@ def _waveform(path: Path, audio: str, rate: int, folder: Path) -> NDArray[np.flo
 
 
 def _waveform_settings(rate: int) -> dict[str, Any]:
-    return {"format": FORMAT, "sample_rate": rate}
+    return {"format": CACHE_FORMAT, "sample_rate": rate}
 
 
 def _place(audio: str, about: dict[str, Any], folder: Path) -> Path:

@@ -13,7 +13,7 @@ from tenuto.data.base import Card, register_dataset
 from tenuto.data.layout import Files, lenient_rows
 from tenuto.data.songs import RatedSongs, known
 
-PARTS = {"development": "train", "evaluation": "test"}
+SET_PARTS = {"development": "train", "evaluation": "test"}
 
 
 @register_dataset
@@ -58,5 +58,5 @@ class EmoMusic(RatedSongs):
         return {
             "artists": known(named["artist"], clips),
             "groups": known(named["genre"], clips),
-            "official": {"2013": tuple(PARTS.get(part, "") for part in parts)} if parts else {},
+            "official": {"2013": tuple(SET_PARTS.get(part, "") for part in parts)} if parts else {},
         }

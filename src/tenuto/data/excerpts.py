@@ -19,7 +19,7 @@ SPECTROGRAM_UNIT = "standard deviations of the log spectrogram"
 WAVEFORM_UNIT = "samples (full scale 1)"
 """What perturbations of a waveform are measured in."""
 
-PAPER_SEED = 42
+PAPER_EXCERPT_SEED = 42
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,7 +55,7 @@ def fixed_starts(frames: Sequence[int]) -> list[int]:
     """
     import torch
 
-    generator = torch.Generator().manual_seed(PAPER_SEED)
+    generator = torch.Generator().manual_seed(PAPER_EXCERPT_SEED)
     rooms = [max(count, EXCERPT_FRAMES) - EXCERPT_FRAMES + 1 for count in frames]
     return [int(torch.randint(0, room, (1,), generator=generator)) for room in rooms]
 

@@ -20,10 +20,10 @@ from tenuto.errors import DataError, FileError, Problems, one_line
 from tenuto.files import read_text
 
 TABLE = "autotagging_moodtheme"
-COLUMNS = ("TRACK_ID", "ARTIST_ID", "ALBUM_ID", "PATH", "DURATION", "TAGS")
-PREFIX = "mood/theme---"
-PARTS = ("train", "validation", "test")
-SPLITS = 5
+TRACK_COLUMNS = ("TRACK_ID", "ARTIST_ID", "ALBUM_ID", "PATH", "DURATION", "TAGS")
+MOOD_PREFIX = "mood/theme---"
+FILE_PARTS = ("train", "validation", "test")
+SPLIT_COUNT = 5
 
 
 class Track(NamedTuple):
@@ -64,14 +64,14 @@ class Jamendo(Dataset):
 }""",
         kind="tags",
     )
-    marks = ({f"{TABLE}-train.tsv": COLUMNS}, {f"{TABLE}.tsv": COLUMNS})
+    marks = ({f"{TABLE}-train.tsv": TRACK_COLUMNS}, {f"{TABLE}.tsv": TRACK_COLUMNS})
 
     def read(self, problems: Problems) -> Index:
         """Tracks, their tags, and the official splits."""
         files = Files(self.root)
         parts = [
-            [files.table(f"{TABLE}-{part}.tsv", folder=f"split-{number}") for part in PARTS]
-            for number in range(SPLITS)
+            [files.table(f"{TABLE}-{part}.tsv", folder=f"split-{number}") for part in FILE_PARTS]
+            for number in range(SPLIT_COUNT)
         ]
         is_split = any(path.is_file() for path in parts[0])
         tables = parts[0] if is_split else [files.table(f"{TABLE}.tsv")]
@@ -113,9 +113,9 @@ def read_tracks(path: Path, problems: Problems) -> list[Track]:
         FileError: No such table.
     """
     lines = read_text(path).splitlines()
-    if not lines or tuple(cell.strip() for cell in lines[0].split("\t")) != COLUMNS:
+    if not lines or tuple(cell.strip() for cell in lines[0].split("\t")) != TRACK_COLUMNS:
         raise FileError(
-            f"{path}: must begin with the line {' '.join(COLUMNS)}, separated by tabs. Download it again."
+            f"{path}: must begin with the line {' '.join(TRACK_COLUMNS)}, separated by tabs. Download it again."
         )
     tracks = []
     for number, line in enumerate(lines[1:], 2):
@@ -123,16 +123,18 @@ def read_tracks(path: Path, problems: Problems) -> list[Track]:
         tags = [tag for tag in tags if tag]
         if not line.strip():
             continue
-        wrong = [tag for tag in tags if not tag.startswith(PREFIX)]
+        wrong = [tag for tag in tags if not tag.startswith(MOOD_PREFIX)]
         if wrong or not tags or not re.fullmatch(r"\d\d/\d+\.mp3", place) or not name.startswith("track_"):
             problems.add(
                 DataError(
                     f"{path}: line {number}: {one_line(line, 80)!r} is not a track, a path such as 48/948.mp3 and tags "
-                    f"that begin with {PREFIX}. Download the table again, or remove the line."
+                    f"that begin with {MOOD_PREFIX}. Download the table again, or remove the line."
                 )
             )
         else:
-            tracks.append(Track(name, artist, album, place, tuple(tag.removeprefix(PREFIX) for tag in tags)))
+            tracks.append(
+                Track(name, artist, album, place, tuple(tag.removeprefix(MOOD_PREFIX) for tag in tags))
+            )
     return tracks
 
 
@@ -145,7 +147,7 @@ def _official(
         if all(path.is_file() for path in paths):
             part_of = {
                 track.name: part
-                for part, path in zip(PARTS, paths, strict=True)
+                for part, path in zip(FILE_PARTS, paths, strict=True)
                 for track in read_tracks(path, problems if number else Problems())
             }
             splits[str(number)] = tuple(part_of.get(clip, "") for clip in clips)

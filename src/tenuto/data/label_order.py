@@ -21,7 +21,7 @@ AROUSAL = frozenset({"arousal", "energy", "tension", "activation", "activity", "
 """Words in the names of columns; letter case, digits and punctuation are ignored."""
 
 FEWEST_CLIPS = 30
-LEVEL = 0.001
+ORDER_LEVEL = 0.001
 """Clips that are needed, and the p value below which a valence that follows the audio more is reported."""
 
 
@@ -48,7 +48,7 @@ class LabelOrder:
     @property
     def is_exchanged(self) -> bool:
         """Whether valence follows the audio more, significantly, and not merely less against it."""
-        return self.p < LEVEL and self.rho_valence > 0
+        return self.p < ORDER_LEVEL and self.rho_valence > 0
 
     def __str__(self) -> str:
         numbers = (

@@ -16,7 +16,7 @@ from tenuto.errors import DataError, Problems, quote
 from tenuto.files import read_csv
 
 OSF_FILE = "4v3xh"
-FOLDER = "metadata_annotations"
+ANNOTATIONS_FOLDER = "metadata_annotations"
 SOURCE = "soundtracks"
 
 CONCEPT_COLUMNS = {
@@ -69,10 +69,10 @@ class Midlevel(Soundtracks):
 
     def _file(self, name: str) -> Path:
         """The annotation file, wherever below the folder the archive put it."""
-        paths = sorted((self.root / FOLDER).rglob(name))
+        paths = sorted((self.root / ANNOTATIONS_FOLDER).rglob(name))
         if not paths:
             raise DataError(
-                f"{self.root / FOLDER / name}: does not exist. Download it with "
+                f"{self.root / ANNOTATIONS_FOLDER / name}: does not exist. Download it with "
                 f"`tenuto data download {self.card.name} --root DIR`."
             )
         return paths[0]
@@ -83,7 +83,7 @@ class Midlevel(Soundtracks):
         from tenuto.data.remote import osf_file
 
         super().download(progress)
-        unzip(osf_file(OSF_FILE, self.root, progress=progress), self.root / FOLDER)
+        unzip(osf_file(OSF_FILE, self.root, progress=progress), self.root / ANNOTATIONS_FOLDER)
 
 
 def read_concepts(

@@ -14,7 +14,7 @@ from tenuto.data.tables import read_deviations
 from tenuto.errors import DataError, Problems, quote
 from tenuto.files import read_csv
 
-EMOTIONS = ("valence", "arousal")
+SONG_EMOTIONS = ("valence", "arousal")
 
 
 class RatedSongs(Dataset):
@@ -56,7 +56,7 @@ class RatedSongs(Dataset):
         return Index(
             clips=kept,
             paths=tuple(files.audio(self.audio_folder, clip) for clip in kept),
-            emotions=EMOTIONS,
+            emotions=SONG_EMOTIONS,
             labels=labels[rows],
             deviations=None if np.isnan(deviations).all() else deviations[rows],
             **self.about(files, kept),

@@ -18,7 +18,7 @@ from tenuto.errors import ConfigError, DataError, Problems, did_you_mean, one_li
 from tenuto.files import read_csv, read_text, sha256_bytes, write_csv
 
 PARTS = ("train", "validation", "test")
-PAPER_SEED = 42
+PAPER_SPLIT_SEED = 42
 SHARES = (0.8, 0.1, 0.1)
 
 
@@ -38,7 +38,7 @@ class Split:
         return clips
 
 
-def draw(index: Index, kind: str, seed: int = PAPER_SEED) -> Split:
+def draw(index: Index, kind: str, seed: int = PAPER_SPLIT_SEED) -> Split:
     """Divide the clips; those of a random split and of whole albums 80 : 10 : 10.
 
     Args:
@@ -67,7 +67,7 @@ def draw(index: Index, kind: str, seed: int = PAPER_SEED) -> Split:
         return _leave_out(index, which, seed)
     if name in ("album", "artist"):
         return _by_owner(index, name, index.albums if name == "album" else index.artists, seed)
-    order = _shuffled(index.clips, PAPER_SEED if name == "paper" else seed)
+    order = _shuffled(index.clips, PAPER_SPLIT_SEED if name == "paper" else seed)
     held_out = _tenth(order)
     first, second = len(order) - 2 * held_out, len(order) - held_out
     return Split(tuple(order[:first]), tuple(order[first:second]), tuple(order[second:]))

@@ -22,10 +22,10 @@ from multiprocessing import resource_tracker
 from pathlib import Path
 from typing import Any
 
-from tenuto.data.midlevel import CONCEPT_COLUMNS, FOLDER, SOURCE
+from tenuto.data.midlevel import ANNOTATIONS_FOLDER, CONCEPT_COLUMNS, SOURCE
 from tenuto.data.soundtracks import EMOTIONS, RATINGS, SYNTHETIC_STATE as STATE, TRACKLIST
 from tenuto.data.synthesis_controls import Clip, draw, draw_clip
-from tenuto.data.synthesis_sound import SAMPLE_RATE, render
+from tenuto.data.synthesis_sound import CORPUS_RATE, render
 from tenuto.errors import ConfigError, DataError, FileError
 from tenuto.files import read_json, sha256_bytes, sha256_file, write_bytes, write_json
 
@@ -252,7 +252,7 @@ def _encode(path: Path, clip: Clip, seed: int, seconds: float) -> bytes:
             f"{path}: libsndfile {soundfile.__libsndfile_version__} cannot write mp3; version 1.1 or later can."
         )
     stream = io.BytesIO()
-    soundfile.write(stream, render(clip, seed, seconds), SAMPLE_RATE, format="MP3", subtype="MPEG_LAYER_III")
+    soundfile.write(stream, render(clip, seed, seconds), CORPUS_RATE, format="MP3", subtype="MPEG_LAYER_III")
     return stream.getvalue()
 
 
@@ -285,8 +285,10 @@ def _annotations(drawn: Sequence[Clip], seconds: float) -> dict[str, str]:
     return {
         RATINGS: "\ufeff" + _table(["number", *EMOTIONS, "TARGET"], ratings, end="\r\n"),
         TRACKLIST: _table(["Nro", "Emotion", "Album name", "Track", "Min:Sec"], tracks),
-        f"{FOLDER}/metadata.csv": _table(["song id", "Source", "ID at file source"], metadata, separator=";"),
-        f"{FOLDER}/annotations.csv": _table(["song_id", *CONCEPT_COLUMNS.values()], concepts),
+        f"{ANNOTATIONS_FOLDER}/metadata.csv": _table(
+            ["song id", "Source", "ID at file source"], metadata, separator=";"
+        ),
+        f"{ANNOTATIONS_FOLDER}/annotations.csv": _table(["song_id", *CONCEPT_COLUMNS.values()], concepts),
     }
 
 

@@ -17,8 +17,8 @@ from tenuto.data.synthesis_controls import Album, Controls, Floats
 
 Ints = NDArray[np.int64]
 
-MAJOR = np.array([0, 2, 4, 5, 7, 9, 11])
-MINOR = np.array([0, 2, 3, 5, 7, 8, 10])
+MAJOR_SCALE = np.array([0, 2, 4, 5, 7, 9, 11])
+MINOR_SCALE = np.array([0, 2, 3, 5, 7, 8, 10])
 PROGRESSIONS = ((0, 3, 4, 0), (0, 4, 5, 3), (0, 5, 3, 4), (0, 3, 0, 4))
 """Roots of four-chord rounds as scale degrees counted from 0 (I-IV-V-I, I-V-vi-IV, ...)."""
 
@@ -55,7 +55,7 @@ class Layer:
 
 
 @dataclasses.dataclass(frozen=True)
-class Plan:
+class ScorePlan:
     """Time and harmony of one clip.
 
     Args:
@@ -79,8 +79,8 @@ class Plan:
     def pitch(self, step: Ints, degree: Ints) -> Floats:
         """MIDI note number of a scale degree (any octave) in the harmony that holds at a sixteenth."""
         chord = step // self.chord_steps
-        octave, place = np.divmod(degree, len(MAJOR))
-        scale = np.where(self.minor[chord], MINOR[place], MAJOR[place])
+        octave, place = np.divmod(degree, len(MAJOR_SCALE))
+        scale = np.where(self.minor[chord], MINOR_SCALE[place], MAJOR_SCALE[place])
         return np.asarray(self.tonic + self.shift[chord] + 12 * octave + scale, np.float64)
 
 
@@ -104,7 +104,7 @@ def spread(share: float, count: int, random: np.random.Generator) -> NDArray[np.
     return random.permutation(np.diff(dealt) > 0)
 
 
-def _plan(controls: Controls, album: Album, seconds: float, random: np.random.Generator) -> Plan:
+def _plan(controls: Controls, album: Album, seconds: float, random: np.random.Generator) -> ScorePlan:
     bpm = SLOWEST_BPM * 2 ** (TEMPO_OCTAVES * controls.tempo)
     waver = 0.6 * (1 - controls.rhythmic_stability)
     # A wavering beat is at least a quarter of a steady one, so four times the beats always fill the clip.
@@ -114,7 +114,7 @@ def _plan(controls: Controls, album: Album, seconds: float, random: np.random.Ge
     chord_steps = STEPS_PER_BEAT * (4 if bpm > 100 else 2)
     chords = beats * STEPS_PER_BEAT // chord_steps + 1
     foreign = spread(0.7 * (1 - controls.tonal_stability), chords, random)
-    return Plan(
+    return ScorePlan(
         times=times,
         beats=beats,
         chord_steps=chord_steps,
@@ -126,7 +126,7 @@ def _plan(controls: Controls, album: Album, seconds: float, random: np.random.Ge
 
 
 def _rhythm(
-    plan: Plan, complexity: float, plain: tuple[tuple[int, ...], ...], random: np.random.Generator
+    plan: ScorePlan, complexity: float, plain: tuple[tuple[int, ...], ...], random: np.random.Generator
 ) -> Ints:
     """Sixteenths at which notes begin: per beat a plain cell, or a syncopated one after the first beat."""
     steps: list[int] = []
@@ -137,7 +137,7 @@ def _rhythm(
 
 
 def _placed(
-    plan: Plan, controls: Controls, steps: Ints, random: np.random.Generator
+    plan: ScorePlan, controls: Controls, steps: Ints, random: np.random.Generator
 ) -> tuple[Floats, Floats]:
     """Onsets and durations in seconds: the grid, an unsteady player's jitter, the articulation's gate."""
     beat_seconds = plan.times[-1] / plan.beats
@@ -159,7 +159,7 @@ def _octave_near(pitch: Floats, centre: float) -> Floats:
     return near
 
 
-def _melody(plan: Plan, controls: Controls, album: Album, random: np.random.Generator) -> Layer:
+def _melody(plan: ScorePlan, controls: Controls, album: Album, random: np.random.Generator) -> Layer:
     steps = _rhythm(plan, controls.rhythmic_complexity, ((0,), (0, 2)), random)
     onset, duration = _placed(plan, controls, steps, random)
     degree = _contour(len(steps), controls.melodiousness, random) + round(15 * controls.register - 4)
@@ -195,7 +195,7 @@ def _contour(notes: int, melodiousness: float, random: np.random.Generator) -> I
     return np.array(degrees, np.int64)
 
 
-def _chords(plan: Plan, controls: Controls, album: Album, random: np.random.Generator) -> Layer:
+def _chords(plan: ScorePlan, controls: Controls, album: Album, random: np.random.Generator) -> Layer:
     steps = _rhythm(plan, 0.7 * controls.rhythmic_complexity, ((0,),), random)
     onset, duration = _placed(plan, controls, steps, random)
     if album.figure == "broken":
@@ -217,7 +217,7 @@ def _chords(plan: Plan, controls: Controls, album: Album, random: np.random.Gene
     )
 
 
-def _bass(plan: Plan, controls: Controls, random: np.random.Generator) -> Layer:
+def _bass(plan: ScorePlan, controls: Controls, random: np.random.Generator) -> Layer:
     steps = _rhythm(plan, 0.5 * controls.rhythmic_complexity, ((0,),), random)
     onset, duration = _placed(plan, controls, steps, random)
     fifth = np.where(steps // STEPS_PER_BEAT % 2 == 1, 4, 0)
@@ -226,7 +226,7 @@ def _bass(plan: Plan, controls: Controls, random: np.random.Generator) -> Layer:
     return Layer("bass", onset, duration, pitch, np.full(len(steps), 0.4 + 0.5 * controls.loudness))
 
 
-def _strings(plan: Plan, controls: Controls, random: np.random.Generator) -> Layer:
+def _strings(plan: ScorePlan, controls: Controls, random: np.random.Generator) -> Layer:
     """A high cluster of six neighbouring semitones on every chord, louder the more dissonant the clip is."""
     steps = np.arange(0, STEPS_PER_BEAT * plan.beats, plan.chord_steps)
     onset, duration = _placed(plan, controls, steps, random)
@@ -238,7 +238,7 @@ def _strings(plan: Plan, controls: Controls, random: np.random.Generator) -> Lay
     return Layer("bowed", np.repeat(onset, 6), np.repeat(duration, 6), pitch, velocity)
 
 
-def _drums(plan: Plan, controls: Controls, random: np.random.Generator) -> list[Layer]:
+def _drums(plan: ScorePlan, controls: Controls, random: np.random.Generator) -> list[Layer]:
     level = max(0.0, (controls.loudness - 0.3) / 0.7)
     if level == 0:
         return []

@@ -18,13 +18,13 @@ from tenuto.data.synthesis_score import Layer, compose
 
 Samples = NDArray[np.float32]
 
-SAMPLE_RATE = 44_100
+CORPUS_RATE = 44_100
 PEAK = 0.5
 """Head room: saturated music comes back from an mp3 encoder with peaks almost twice as high."""
 
 TABLE_SIZE = 8_192
 MOST_HARMONICS = 40
-FADE_SECONDS = 0.02
+NOTE_FADE_SECONDS = 0.02
 REVERB_SECONDS = 0.5
 REVERB_LEVEL = 0.10
 
@@ -66,7 +66,7 @@ def render(clip: Clip, seed: int, seconds: float) -> Samples:
     It depends on the clip, the seed and the length alone.
     """
     random = generator(seed, "score", clip.number)
-    samples = round(seconds * SAMPLE_RATE)
+    samples = round(seconds * CORPUS_RATE)
     layers = compose(clip.controls, clip.album, seconds, random)
     mix = np.zeros(samples, np.float32)
     for layer in layers:
@@ -105,13 +105,13 @@ def play(mix: Samples, layer: Layer, controls: Controls, random: np.random.Gener
     for onset, duration, pitch, velocity, phase in zip(
         layer.onset, layer.duration, layer.pitch, layer.velocity, phases, strict=True
     ):
-        start = int(onset * SAMPLE_RATE)
-        count = min(int((duration + timbre.release) * SAMPLE_RATE), len(mix) - start)
+        start = int(onset * CORPUS_RATE)
+        count = min(int((duration + timbre.release) * CORPUS_RATE), len(mix) - start)
         if count <= 0:
             continue
         frequency = 440.0 * 2 ** ((pitch - 69) / 12)
-        harmonics = int(np.clip(0.4 * SAMPLE_RATE / frequency, 1, MOST_HARMONICS))
-        time = np.arange(count, dtype=np.float32) / np.float32(SAMPLE_RATE)
+        harmonics = int(np.clip(0.4 * CORPUS_RATE / frequency, 1, MOST_HARMONICS))
+        time = np.arange(count, dtype=np.float32) / np.float32(CORPUS_RATE)
         place = _places(time, frequency, phase, timbre.vibrato)
         tone = table(harmonics, slope)[place]
         if timbre.fading:
@@ -122,7 +122,7 @@ def play(mix: Samples, layer: Layer, controls: Controls, random: np.random.Gener
 
 def _places(time: Samples, frequency: float, phase: float, vibrato: float) -> NDArray[np.int64]:
     """Wavetable positions of a note: cycles since its start, with an optional vibrato of 5.5 Hz."""
-    cycles = np.arange(len(time)) * (frequency / SAMPLE_RATE) + phase
+    cycles = np.arange(len(time)) * (frequency / CORPUS_RATE) + phase
     if vibrato:
         rate = 2 * math.pi * 5.5
         cycles += frequency * (2 ** (vibrato / 12) - 1) / rate * (1 - np.cos(np.float32(rate) * time))
@@ -143,7 +143,7 @@ def _beat(mix: Samples, layer: Layer, controls: Controls, random: np.random.Gene
     """Add the hits of a drum to the mix."""
     hit = _drum(layer.instrument, random)
     for onset, velocity in zip(layer.onset, layer.velocity, strict=True):
-        start = int(onset * SAMPLE_RATE)
+        start = int(onset * CORPUS_RATE)
         count = min(len(hit), len(mix) - start)
         if count > 0:
             mix[start : start + count] += np.float32(velocity) * hit[:count]
@@ -152,7 +152,7 @@ def _beat(mix: Samples, layer: Layer, controls: Controls, random: np.random.Gene
 def _drum(name: str, random: np.random.Generator) -> Samples:
     """One hit: a falling sine (kick), noise over a short tone (snare), or the bright part of noise (hat)."""
     seconds = {"kick": 0.22, "snare": 0.16, "hat": 0.06}[name]
-    time = np.arange(int(seconds * SAMPLE_RATE)) / SAMPLE_RATE
+    time = np.arange(int(seconds * CORPUS_RATE)) / CORPUS_RATE
     noise = random.standard_normal(len(time))
     if name == "kick":
         wave = 1.2 * np.sin(2 * math.pi * (45 * time - 3.0 * np.exp(-30 * time)))
@@ -167,7 +167,7 @@ def _reverberate(mix: Samples, random: np.random.Generator) -> Samples:
     """The mix in a small room: decaying noise as impulse response, one per album."""
     from scipy.fft import irfft, next_fast_len, rfft
 
-    time = np.arange(int(REVERB_SECONDS * SAMPLE_RATE)) / SAMPLE_RATE
+    time = np.arange(int(REVERB_SECONDS * CORPUS_RATE)) / CORPUS_RATE
     response = random.standard_normal(len(time)) * np.exp(-7 * time / REVERB_SECONDS)
     response *= REVERB_LEVEL / np.sqrt(np.square(response).sum())
     response[0] = 1.0
@@ -182,7 +182,7 @@ def _finish(mix: Samples, controls: Controls) -> Samples:
     Soft playing swells and recedes by up to 16 dB, so that most of it is well below its own peak; loud
     playing keeps its level and saturates. This difference survives any scaling.
     """
-    seconds = np.arange(len(mix), dtype=np.float32) / SAMPLE_RATE
+    seconds = np.arange(len(mix), dtype=np.float32) / CORPUS_RATE
     depth = np.float32(16 * (1 - controls.loudness) / 20 * math.log(10))
     mix = (
         mix
@@ -191,6 +191,6 @@ def _finish(mix: Samples, controls: Controls) -> Samples:
     )
     drive = np.float32(0.5 + 6 * controls.loudness**2)
     mix = np.tanh(drive * mix / np.abs(mix).max())
-    fade = np.minimum(seconds, seconds[::-1]) / np.float32(FADE_SECONDS)
+    fade = np.minimum(seconds, seconds[::-1]) / np.float32(NOTE_FADE_SECONDS)
     mix = mix * fade.clip(0, 1)
     return np.asarray(mix * (PEAK / np.abs(mix).max()), np.float32)

@@ -23,7 +23,7 @@ SEPARATORS = {",": ",", ";": ";", "tab": "\t", "\t": "\t"}
 FIELDS = ("album_column", "artist_column", "group_column", "split_column")
 """Settings that name a column of text, one value per clip."""
 
-UNKNOWN = ("", "nan", "na", "n/a")
+UNKNOWN_CELLS = ("", "nan", "na", "n/a")
 """What a cell holds where a deviation, or the rating of one of several raters, is not known, in lower case."""
 
 _DECIMAL_COMMA = re.compile(r"\s*[-+]?\d+,\d+\s*")
@@ -80,7 +80,7 @@ def read_deviations(
     for place, column in enumerate(columns):
         named = zip(table[key], table[column], strict=True) if column in table else ()
         for row, (clip, cell) in enumerate(named):
-            if cell.strip().casefold() in UNKNOWN:
+            if cell.strip().casefold() in UNKNOWN_CELLS:
                 continue
             numbers[row, place] = number = as_number(cell, decimal)
             if not 0 <= number <= largest:
@@ -217,12 +217,12 @@ class Table:
     def _means(
         self, rows: Mapping[str, list[int]], columns: Sequence[str], problems: Problems
     ) -> tuple[Labels, Labels]:
-        """Means and deviations, both (clips, columns), of the cells that are not `UNKNOWN`."""
+        """Means and deviations, both (clips, columns), of the cells that are not `UNKNOWN_CELLS`."""
         means, spreads = (np.full((len(rows), len(columns)), np.nan) for _ in range(2))
         for place, column in enumerate(columns):
             if column not in self.cells:
                 continue
-            has_value = ~self.cells[column].str.strip().str.casefold().isin(UNKNOWN).to_numpy()
+            has_value = ~self.cells[column].str.strip().str.casefold().isin(UNKNOWN_CELLS).to_numpy()
             numbers = np.full(len(self.cells), np.nan)
             numbers[has_value] = self._checked(read_ratings, self.cells[has_value], [column], problems)[:, 0]
             for line, (clip, own) in enumerate(rows.items()):

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from tenuto.evaluation.natural import NATURAL_CHANGES
     from tenuto.evaluation.robustness import attack, evaluate
-    from tenuto.evaluation.runs import Run, Sibling, open_run
+    from tenuto.evaluation.runs import OpenedRun, Sibling, open_run
 
-__all__ = ["NATURAL_CHANGES", "Run", "Sibling", "attack", "evaluate", "open_run"]
+__all__ = ["NATURAL_CHANGES", "OpenedRun", "Sibling", "attack", "evaluate", "open_run"]
 
 _HOMES = {"NATURAL_CHANGES": "natural", "attack": "robustness", "evaluate": "robustness"}
 

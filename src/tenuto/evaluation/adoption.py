@@ -12,7 +12,7 @@ from tenuto.data import Prepared, draw_split, write_split
 from tenuto.data.batches import Material, check_split
 from tenuto.data.excerpts import Normalisation
 from tenuto.errors import ModelError
-from tenuto.evaluation.runs import Run, assembled
+from tenuto.evaluation.runs import OpenedRun, assembled
 from tenuto.files import write_bytes, write_json, write_text
 from tenuto.models import checkpoint
 from tenuto.models.adoption import (
@@ -24,7 +24,7 @@ from tenuto.models.adoption import (
     recogniser_of,
     warn_if_random,
 )
-from tenuto.models.foreign import Foreign, identify
+from tenuto.models.foreign import ForeignModel, identify
 from tenuto.models.matching import judged_on
 from tenuto.models.recogniser import Recogniser, predict
 from tenuto.store.run import RunFolder
@@ -56,7 +56,7 @@ class Offered:
 
     def open(
         self, normalisation: Normalisation | None, fingerprint: str
-    ) -> tuple[Recogniser, AdoptedConfig, Foreign]:
+    ) -> tuple[Recogniser, AdoptedConfig, ForeignModel]:
         """Open it; the description then holds its identity. Raises `ModelError`, `TrustError` or `FileError`."""
         about = self.described
         inputs = inputs_of(
@@ -114,7 +114,7 @@ def offered(model: AdoptedModel, system: str, trust: bool) -> Offered:
 
 def adopt_on(
     offered: Offered, prepared: Prepared, settings: DataConfig, seed: int, threads: int, folder: Path
-) -> Run:
+) -> OpenedRun:
     """The run of a model on a data set. Nothing is written before the model has been tried."""
     split = draw_split(prepared.index, settings.split, settings.split_seed)
     check_split(split)
@@ -150,7 +150,7 @@ def run_config(described: AdoptedConfig, data: DataConfig, system: str, seed: in
     return RunConfig.parse(content, "the model").resolved()
 
 
-def scale_doubt(run: Run) -> str | None:
+def scale_doubt(run: OpenedRun) -> str | None:
     """A sentence where predictions for the test clips lie far outside the scale that was named."""
     low, high = run.model.scale or (0.0, 1.0)
     values = predict(run.model.network, run.part("test").inputs).emotions

@@ -15,7 +15,7 @@ from torch import Tensor
 from tenuto.attacks.calling import as_doubles
 from tenuto.errors import CheckpointError
 from tenuto.evaluation.linear_head import linear_head
-from tenuto.evaluation.runs import Run
+from tenuto.evaluation.runs import OpenedRun
 from tenuto.files import Array
 from tenuto.models.backbone import with_linear_head
 from tenuto.store.perturbations import Perturbations, worst_rows
@@ -23,9 +23,9 @@ from tenuto.store.rows import unit_of, values_of
 
 Values = NDArray[np.float64]
 
-BATCH_SIZE = 8
+ATTACKED_BATCH = 8
 
-AGREEMENT = 1e-3
+RECOMPUTED_AGREEMENT = 1e-3
 """Largest allowed difference between recomputed predictions and those in an attack's rows; rounding stays below it."""
 
 
@@ -50,7 +50,7 @@ class Attacked:
 class Clips:
     """One part of a run's clips: their features and saved perturbations."""
 
-    def __init__(self, run: Run, part: str) -> None:
+    def __init__(self, run: OpenedRun, part: str) -> None:
         self.run, self.part, self.batch = run, part, run.part(part)
         self.head = linear_head(run.recogniser.network)
         self.labels = as_doubles(self.batch.labels)
@@ -96,7 +96,7 @@ class Clips:
         """Are the clean predictions in an attack's rows those of this model?"""
         then = values_of(rows, "clean", self.run.recogniser.emotions)
         difference = np.abs(then - self.head(self.features)).max()
-        if not difference <= AGREEMENT:
+        if not difference <= RECOMPUTED_AGREEMENT:
             raise CheckpointError(
                 f"{self.run.folder}: the {self.part} rows of {protocol} belong to other clips, or the run was "
                 f"attacked with other weights (clean predictions differ by {difference:.3g}). Delete them and "
@@ -107,4 +107,4 @@ class Clips:
         """Features of excerpts (clips, 1, 313, 149), shape (clips, features)."""
         backbone = with_linear_head(self.run.recogniser.network).backbone
         with torch.no_grad():
-            return as_doubles(torch.cat([backbone(batch) for batch in torch.split(inputs, BATCH_SIZE)]))
+            return as_doubles(torch.cat([backbone(batch) for batch in torch.split(inputs, ATTACKED_BATCH)]))

@@ -35,7 +35,7 @@ from tenuto.errors import ConfigError, DataError
 Values = NDArray[np.float64]
 Grid = tuple[int, int]
 
-BATCH_SIZE = 8
+GRADIENT_BATCH = 8
 IG_STEPS = 50
 SEGMENTS: Grid = (10, 8)
 TOP = 0.1
@@ -43,7 +43,7 @@ TOP = 0.1
 
 
 @dataclasses.dataclass(frozen=True)
-class Movement:
+class AttributionChange:
     """What an attack within a budget does to an attribution.
 
     Attributes:
@@ -85,7 +85,7 @@ class Attribution(Displayed):
         source: The clip.
         run: The run.
         output: The emotion.
-        method: One of `METHODS`.
+        method: One of `ATTRIBUTION_METHODS`.
         prediction: f(x).
         baseline: f(b).
         inputs: x, (steps, bands); a waveform has one band.
@@ -106,7 +106,7 @@ class Attribution(Displayed):
     inputs: Values
     values: Values
     segments: pd.DataFrame
-    moved: Movement | None = None
+    moved: AttributionChange | None = None
     found: dict[str, float] | None = None
 
     @property
@@ -169,15 +169,15 @@ def _occluded(
     changes: list[float] = []
     with torch.no_grad():
         whole = model(example[None].clone()).emotions[0, output]
-        for first in range(0, len(parts), BATCH_SIZE):
-            batch = example.repeat(len(parts[first : first + BATCH_SIZE]), *(1,) * example.ndim)
+        for first in range(0, len(parts), GRADIENT_BATCH):
+            batch = example.repeat(len(parts[first : first + GRADIENT_BATCH]), *(1,) * example.ndim)
             for occluded, (steps, bands) in zip(batch, parts[first:], strict=False):
                 plane(occluded)[steps, bands] = 0
             changes += (whole - model(batch).emotions[:, output]).tolist()
     return changes
 
 
-METHODS: dict[str, Callable[[nn.Module, Tensor, int], Tensor]] = {
+ATTRIBUTION_METHODS: dict[str, Callable[[nn.Module, Tensor, int], Tensor]] = {
     "gradient-input": gradient_input,
     "integrated-gradients": integrated_gradients,
     "occlusion": occlusion,
@@ -186,8 +186,8 @@ METHODS: dict[str, Callable[[nn.Module, Tensor, int], Tensor]] = {
 
 def check_method(method: str) -> None:
     """Raise `ConfigError` for an unknown method."""
-    if method not in METHODS:
-        raise ConfigError(f"method must be one of {', '.join(METHODS)}, got {method!r}.")
+    if method not in ATTRIBUTION_METHODS:
+        raise ConfigError(f"method must be one of {', '.join(ATTRIBUTION_METHODS)}, got {method!r}.")
 
 
 def plane(example: Tensor) -> Tensor:
@@ -311,7 +311,7 @@ def attribute(
         model: Inputs to `Prediction`, frozen, in evaluation mode.
         example: (...), one input.
         output: Column of the emotion.
-        method: One of `METHODS`.
+        method: One of `ATTRIBUTION_METHODS`.
         segments: Of occlusion.
 
     Raises:
@@ -322,6 +322,6 @@ def attribute(
     shares = (
         occlusion(model, inputs, output, segments)
         if method == "occlusion"
-        else METHODS[method](model, inputs, output)
+        else ATTRIBUTION_METHODS[method](model, inputs, output)
     )
     return as_doubles(plane(shares[0]))

@@ -29,8 +29,8 @@ from tenuto.attacks.search import room
 from tenuto.errors import ConfigError
 from tenuto.evaluation.attribution import (
     SEGMENTS,
+    AttributionChange,
     Grid,
-    Movement,
     attribute,
     localisation,
     plane,
@@ -47,7 +47,7 @@ SHARPNESS = 30.0
 KEEP = 50.0
 """Weight of the emotions in the search: unrelated shares gain 1.4, which a change of all emotions by .17 costs."""
 
-STEPS = 30
+DEFAULT_STEPS = 30
 
 
 class Explained(nn.Module):
@@ -123,13 +123,13 @@ def move_attribution(
     *,
     method: str = "integrated-gradients",
     segments: Grid = SEGMENTS,
-    steps: int = STEPS,
+    steps: int = DEFAULT_STEPS,
     keep: float = KEEP,
     seed: int = 0,
     axes: Axes | None = None,
     valid_range: Range | None = None,
     progress: Callable[[int], None] = lambda done: None,
-) -> Movement:
+) -> AttributionChange:
     """Attack the attribution of one prediction, and compare with random noise of the same size.
 
     Args:
@@ -161,7 +161,7 @@ def move_attribution(
         moved, shaken = (
             (model(one).emotions - clean)[0] for one in (result.adversarial.clone(), inputs + noise)
         )
-    return Movement(
+    return AttributionChange(
         budget,
         similarity(before, after),
         similarity(before, noisy),
@@ -221,7 +221,7 @@ def find_region(
     *,
     method: str = "integrated-gradients",
     segments: Grid = SEGMENTS,
-    steps: int = STEPS,
+    steps: int = DEFAULT_STEPS,
     seed: int = 0,
     valid_range: Range | None = None,
     progress: Callable[[int], None] = lambda done: None,

@@ -31,10 +31,10 @@ from tenuto.errors import ConfigError, DataError
 from tenuto.files import sha256_bytes
 
 Values = NDArray[np.float64]
-NOISE = "a torch.Generator for every input"
+NOISE_SOURCE = "a torch.Generator for every input"
 """How noise is drawn. Files of noisy predictions name it, so that those of another noise are not continued."""
 
-BLOCK = 64
+NOISE_BLOCK = 64
 """Noisy inputs drawn together, whatever the batch size: the numbers depend on it."""
 
 
@@ -170,8 +170,8 @@ def noisy_predictions(
     generator = noise_generator(example, smoothing)
     evaluate, parts = Evaluator(model), []
     with left_as_found(model), torch.no_grad(), computing_in(smoothing.precision, example.device.type):
-        for first in range(0, smoothing.draws, BLOCK):
-            count = min(BLOCK, smoothing.draws - first)
+        for first in range(0, smoothing.draws, NOISE_BLOCK):
+            count = min(NOISE_BLOCK, smoothing.draws - first)
             for noise in torch.split(standard_noise(example, count, generator), batch_size):
                 noisy = torch.add(example, noise, alpha=smoothing.sigma)
                 parts.append(evaluate(noisy, like.expand(len(noise), -1)).emotions)

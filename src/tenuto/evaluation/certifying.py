@@ -19,9 +19,9 @@ from tenuto.attacks.checks import is_number, require_number
 from tenuto.data.batches import Batch
 from tenuto.devices import repeatable
 from tenuto.errors import CheckpointError, ConfigError, DataError
-from tenuto.evaluation.certificates import NOISE, Smoothing, Values, certificate, noisy_predictions
+from tenuto.evaluation.certificates import NOISE_SOURCE, Smoothing, Values, certificate, noisy_predictions
 from tenuto.evaluation.records import origin_of
-from tenuto.evaluation.runs import Run
+from tenuto.evaluation.runs import OpenedRun
 from tenuto.evaluation.smoothed_attack import attacked_predictions, interval
 from tenuto.files import Array, read_safetensors, write_csv, write_safetensors
 from tenuto.models.recogniser import predict
@@ -172,19 +172,19 @@ def _under_attack(predictions: Values) -> dict[str, Values]:
     return dict(zip(ATTACKED, (np.median(predictions, axis=0), low, high), strict=True))
 
 
-def rows_file(run: Run, smoothing: Smoothing, part: str = "test", attack_steps: int = 0) -> Path:
+def rows_file(run: OpenedRun, smoothing: Smoothing, part: str = "test", attack_steps: int = 0) -> Path:
     """Where `certify` writes the rows of one smoothing."""
     return run.files.certificates(_name(run, smoothing, attack_steps), part)
 
 
-def _name(run: Run, smoothing: Smoothing, attack_steps: int = 0) -> str:
+def _name(run: OpenedRun, smoothing: Smoothing, attack_steps: int = 0) -> str:
     name = smoothing.name(run.recogniser.inputs.name)
     return f"{name}-attack-{attack_steps}" if attack_steps else name
 
 
 @repeatable
 def certify(
-    run: Run,
+    run: OpenedRun,
     smoothings: Sequence[Smoothing],
     radii: Sequence[Radii],
     part: str = "test",
@@ -220,7 +220,7 @@ def certify(
     checkpoint, tables = origin_of(run)["checkpoint"], []
     for smoothing, sizes in zip(smoothings, radii, strict=True):
         name, with_attack = _name(run, smoothing), _name(run, smoothing, attack_steps)
-        identity = {"checkpoint": checkpoint, "unit": run.recogniser.inputs.unit, "noise": NOISE}
+        identity = {"checkpoint": checkpoint, "unit": run.recogniser.inputs.unit, "noise": NOISE_SOURCE}
         rows = certify_clips(
             model,
             chosen,

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
 Values = NDArray[np.float64]
 
-BATCH_SIZE = 8
+WINDOW_BATCH = 8
 HOP_SECONDS = 1.0
 SHORTEST_HOP, LONGEST_HOP = 0.01, 3600.0
 BAR_COLOUR = "#0072B2"
@@ -62,7 +62,7 @@ class Background:
     @classmethod
     def of(cls, recogniser: Recogniser, clips: tuple[str, ...], inputs: Tensor) -> Background:
         """Predict training clips, given as inputs (n, ...)."""
-        return cls(clips, *_predict(recogniser, torch.split(inputs, BATCH_SIZE)))
+        return cls(clips, *_predict(recogniser, torch.split(inputs, WINDOW_BATCH)))
 
     def write(self, folder: Path, recogniser: Recogniser) -> Path:
         """Keep it in a run folder as ``training_predictions.csv``, with the identity of the weights."""
@@ -309,7 +309,7 @@ def _curve(recogniser: Recogniser, waveform: NDArray[np.float32], hop_seconds: f
     inputs = recogniser.inputs
     steps, rate = inputs.steps(waveform), inputs.steps_per_second
     starts = curve_starts(len(steps), hop_seconds, inputs.window, rate)
-    batches = (starts[first : first + BATCH_SIZE] for first in range(0, len(starts), BATCH_SIZE))
+    batches = (starts[first : first + WINDOW_BATCH] for first in range(0, len(starts), WINDOW_BATCH))
     windows = (torch.from_numpy(inputs.windows(steps, batch)) for batch in batches)
     emotions, concepts = (values.T for values in _predict(recogniser, windows))
     seconds = (np.asarray(starts) + min(len(steps), inputs.window) / 2) / rate

@@ -1,10 +1,11 @@
 """Defences that look robust and are not: a test bench for attacks, protocols and the audit.
 
 Every defence is a small network with one flaw, which hides its gradient or makes it misleading. Without the flaw it is
-`Network`, so perturbations made on that are an adaptive attack, which shows what the defence is worth. The flaws are
-those of Buckman et al., "Thermometer Encoding" (2018), Xiao et al., "Enhancing Adversarial Defense by k-Winners-Take-
-All" (2020), Papernot et al., "Distillation as a Defense" (2016), Athalye et al., "Obfuscated Gradients Give a False
-Sense of Security" (2018), and Carlini et al., "On Evaluating Adversarial Robustness" (2019), for continuous outputs.
+`PlainNetwork`, so perturbations made on that are an adaptive attack, which shows what the defence is worth. The flaws
+are those of Buckman et al., "Thermometer Encoding" (2018), Xiao et al., "Enhancing Adversarial Defense by
+k-Winners-Take-All" (2020), Papernot et al., "Distillation as a Defense" (2016), Athalye et al., "Obfuscated Gradients
+Give a False Sense of Security" (2018), and Carlini et al., "On Evaluating Adversarial Robustness" (2019), for
+continuous outputs.
 """
 
 from __future__ import annotations
@@ -43,19 +44,19 @@ BUDGET = Linf(0.1)
 SHAPE = (1, 12, 10)
 """Of an input: channel, frames, bands; 120 entries."""
 
-HIDDEN, EMOTIONS = 48, 3
-CLIPS = 6
-OFFSET = 0.05
+HIDDEN, OUTPUTS = 48, 3
+BENCH_CLIPS = 6
+CLEAN_ERROR = 0.05
 """Clean error of every emotion: labels are the clean predictions and this."""
 
-DRAWS = 16
+EVALUATIONS = 16
 """Evaluations over which the error of a random model is averaged."""
 
 BROKEN = 0.9
 """Share of the largest error known that an attack must find to have broken a defence."""
 
 OBJECTIVE = AbsoluteError()
-ATTACKS: dict[str, Attack] = {
+SHOWN_ATTACKS: dict[str, Attack] = {
     "PGD": PGD(BUDGET, objective=OBJECTIVE),
     "APGD": APGD(BUDGET, objective=OBJECTIVE, steps=30),
     "APGD, mean of 8 draws": APGD(
@@ -68,7 +69,7 @@ ATTACKS: dict[str, Attack] = {
 """Attacks that the table shows alone."""
 
 
-class Network(nn.Module):
+class PlainNetwork(nn.Module):
     """One hidden layer, from inputs (n, 1, 12, 10) to three emotions (n, 3) from 0 to 1, with no flaw."""
 
     about = "no defence"
@@ -76,7 +77,7 @@ class Network(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         chance = torch.Generator().manual_seed(7)
-        self.first, self.second = nn.Linear(int(np.prod(SHAPE)), HIDDEN), nn.Linear(HIDDEN, EMOTIONS)
+        self.first, self.second = nn.Linear(int(np.prod(SHAPE)), HIDDEN), nn.Linear(HIDDEN, OUTPUTS)
         with torch.no_grad():
             for layer in (self.first, self.second):
                 layer.weight.copy_(torch.randn(layer.weight.shape, generator=chance) / layer.in_features**0.5)
@@ -100,21 +101,21 @@ class Network(nn.Module):
         return emotions
 
 
-class SaturatedOutput(Network):
+class SaturatedOutput(PlainNetwork):
     about = "a steep tanh at the end: its slope is 0 in float32"
 
     def postprocess(self, emotions: Tensor) -> Tensor:
         return 0.5 + 0.3 * torch.tanh(100 * (emotions - 0.5))
 
 
-class RoundedOutput(Network):
+class RoundedOutput(PlainNetwork):
     about = "predictions are rounded to tenths"
 
     def postprocess(self, emotions: Tensor) -> Tensor:
         return (10 * emotions).round() / 10
 
 
-class KWinners(Network):
+class KWinners(PlainNetwork):
     about = "all but 6 of 48 features are 0"
 
     def activate(self, features: Tensor) -> Tensor:
@@ -122,7 +123,7 @@ class KWinners(Network):
         return 2 * torch.where(features >= least, features, 0.0)
 
 
-class Thermometer(Network):
+class Thermometer(PlainNetwork):
     about = "every entry becomes 60 bits"
 
     def preprocess(self, inputs: Tensor) -> Tensor:
@@ -130,7 +131,7 @@ class Thermometer(Network):
         return (inputs[..., None] > levels).to(inputs).sum(dim=-1) * 0.1 - 3
 
 
-class Codec(Network):
+class Codec(PlainNetwork):
     about = "the spectrum over bands is quantised outside of autograd"
 
     def preprocess(self, inputs: Tensor) -> Tensor:
@@ -141,7 +142,7 @@ class Codec(Network):
         return decoded
 
 
-class RandomInput(Network):
+class RandomInput(PlainNetwork):
     about = "inputs are shifted in time and scaled at random"
 
     def preprocess(self, inputs: Tensor) -> Tensor:
@@ -149,7 +150,7 @@ class RandomInput(Network):
         return gain * inputs.roll(int(torch.randint(-1, 2, ())), dims=-2)
 
 
-class DetachedBranch(Network):
+class DetachedBranch(PlainNetwork):
     about = "40 of 48 features are detached from the gradient"
 
     def activate(self, features: Tensor) -> Tensor:
@@ -157,7 +158,7 @@ class DetachedBranch(Network):
         return torch.cat([shown[:, :40].detach(), shown[:, 40:]], dim=1)
 
 
-class DistilledHead(Network):
+class DistilledHead(PlainNetwork):
     about = "a softmax over ten bins of the rating, with the logits of a distilled model times 100"
 
     def postprocess(self, emotions: Tensor) -> Tensor:
@@ -167,14 +168,14 @@ class DistilledHead(Network):
         return rating
 
 
-class NoisyInference(Network):
+class NoisyInference(PlainNetwork):
     about = "noise is added to the features at inference"
 
     def activate(self, features: Tensor) -> Tensor:
         return features.relu() + 0.5 * torch.randn_like(features)
 
 
-class ExplodingFeatures(Network):
+class ExplodingFeatures(PlainNetwork):
     about = "features pass a ninth root, whose slope at 0 is infinite, and its inverse"
 
     def activate(self, features: Tensor) -> Tensor:
@@ -182,14 +183,14 @@ class ExplodingFeatures(Network):
         return (shown ** (1 / 9)) ** 9
 
 
-class VanishingFeatures(Network):
+class VanishingFeatures(PlainNetwork):
     about = "features are a steep tanh: most slopes are 0 in float32"
 
     def activate(self, features: Tensor) -> Tensor:
         return torch.tanh(100 * features)
 
 
-DEFENCES: dict[str, type[Network]] = {
+DEFENCES: dict[str, type[PlainNetwork]] = {
     "saturated output": SaturatedOutput,
     "rounded output": RoundedOutput,
     "k-winners-take-all": KWinners,
@@ -207,7 +208,7 @@ DEFENCES: dict[str, type[Network]] = {
 
 def clips() -> Tensor:
     """The inputs on which defences are attacked, (6, 1, 12, 10)."""
-    return torch.randn(CLIPS, *SHAPE, generator=torch.Generator().manual_seed(3))
+    return torch.randn(BENCH_CLIPS, *SHAPE, generator=torch.Generator().manual_seed(3))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -217,7 +218,7 @@ class Bench:
     Attributes:
         model: The defended model.
         inputs: (n, 1, 12, 10).
-        labels: (n, 3), the clean predictions and `OFFSET`.
+        labels: (n, 3), the clean predictions and `CLEAN_ERROR`.
     """
 
     model: nn.Module
@@ -229,13 +230,13 @@ class Bench:
         """The bench of a model; of a random one labels are a mean prediction."""
         inputs = clips()
         with torch.no_grad(), left_as_found(model), _seeded():
-            mean = torch.stack([model(inputs).float() for _ in range(DRAWS)]).mean(dim=0)
-        return cls(model, inputs, mean + OFFSET)
+            mean = torch.stack([model(inputs).float() for _ in range(EVALUATIONS)]).mean(dim=0)
+        return cls(model, inputs, mean + CLEAN_ERROR)
 
     def error(self, points: Tensor) -> Tensor:
-        """Mean absolute error (n,) at points (n, ...), averaged over `DRAWS` evaluations."""
+        """Mean absolute error (n,) at points (n, ...), averaged over `EVALUATIONS` evaluations."""
         with torch.no_grad(), left_as_found(self.model), _seeded():
-            errors = [(self.model(points) - self.labels).abs().mean(dim=1) for _ in range(DRAWS)]
+            errors = [(self.model(points) - self.labels).abs().mean(dim=1) for _ in range(EVALUATIONS)]
         return torch.stack(errors).mean(dim=0)
 
     def by(self, attacks: Sequence[Attack], source: nn.Module | None = None) -> Tensor | None:
@@ -270,7 +271,7 @@ def _seeded() -> Iterator[None]:
 def members(published: Protocol) -> list[Attack]:
     """The attacks of a protocol at `BUDGET` alone."""
     at_budget = dataclasses.replace(published, budgets=(BUDGET,))
-    return [attack for member in at_budget.members(EMOTIONS) for attack in member]
+    return [attack for member in at_budget.members(OUTPUTS) for attack in member]
 
 
 def table(
@@ -281,13 +282,13 @@ def table(
     """What attacks find on defences, and what the audit says of them.
 
     Args:
-        attacks: Attacks that are shown alone, by name; default: `ATTACKS`. Name your own to test it.
+        attacks: Attacks that are shown alone, by name; default: `SHOWN_ATTACKS`. Name your own to test it.
         defences: From names to what makes a model; default: `DEFENCES`.
         published: A protocol, run at `BUDGET`.
 
     Returns:
         A line per defence: mean absolute errors of each attack alone (NaN where it cannot run), of the protocol, and of
-        the ``adaptive`` attack, the protocol on `Network` tried on the defence; whether the protocol breaks it
+        the ``adaptive`` attack, the protocol on `PlainNetwork` tried on the defence; whether the protocol breaks it
         (``broken``: it finds `BROKEN` of the largest error); and ``audit``, the checks that do not pass.
     """
     chosen = DEFENCES if defences is None else defences
@@ -300,12 +301,12 @@ def _line(
 ) -> dict[str, Any]:
     """One line of the table."""
     bench, whole = Bench.of(make()), members(protocol(published))
-    alone = {title: [attack] for title, attack in (ATTACKS if attacks is None else attacks).items()}
+    alone = {title: [attack] for title, attack in (SHOWN_ATTACKS if attacks is None else attacks).items()}
     errors = {"clean": bench.error(bench.inputs)}
     for title, own in (alone | {published: whole}).items():
         error = bench.by(own)
-        errors[title] = torch.full((CLIPS,), torch.nan) if error is None else error
-    adaptive = bench.by(whole, Network())
+        errors[title] = torch.full((BENCH_CLIPS,), torch.nan) if error is None else error
+    adaptive = bench.by(whole, PlainNetwork())
     assert adaptive is not None
     errors["adaptive"] = adaptive
     means = {title: float(error.mean()) for title, error in errors.items()}

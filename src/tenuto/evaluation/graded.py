@@ -1,7 +1,7 @@
 """Natural variation with strengths: the protocol natural-2.
 
-Eleven kinds of change with five strengths each, fixed (`tenuto.store.natural.KINDS`). What is random (noise, rooms, the
-direction of a change) is seeded with the content of the recording, and is the same at every strength.
+Eleven kinds of change with five strengths each, fixed (`tenuto.store.natural.NATURAL_KINDS`). What is random (noise,
+rooms, the direction of a change) is seeded with the content of the recording, and is the same at every strength.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ from tenuto.data.excerpts import fixed_starts
 from tenuto.data.inputs import Inputs
 from tenuto.devices import repeatable
 from tenuto.evaluation.locking import one_process
-from tenuto.evaluation.natural import Mp3, Progress, Recording, Waveform, variation_rows, without_norms
+from tenuto.evaluation.natural import Mp3Change, Progress, Recording, Waveform, variation_rows, without_norms
 from tenuto.evaluation.records import finished_rows, origin_of
-from tenuto.evaluation.runs import Run
+from tenuto.evaluation.runs import OpenedRun
 from tenuto.models.heads import Prediction
 from tenuto.models.recogniser import predict
-from tenuto.store.natural import GRADED, KINDS, change_name
+from tenuto.store.natural import GRADED_PROTOCOL, NATURAL_KINDS, change_name
 from tenuto.store.rows import read_rows, write_rows
 
 Values = NDArray[np.float32]
@@ -107,13 +107,13 @@ class Passage:
 
 def gain(passage: Passage) -> Iterator[Variation]:
     """Quieter. A recording whose peak is 1 cannot be louder without clipping."""
-    for decibels in KINDS["gain"].values:
+    for decibels in NATURAL_KINDS["gain"].values:
         yield degradations.gain(passage.waveform, decibels), f"Gain(decibels={decibels})"
 
 
 def low_pass(passage: Passage) -> Iterator[Variation]:
     """Without high frequencies, as from a telephone or a small loudspeaker."""
-    for hertz in KINDS["low-pass"].values:
+    for hertz in NATURAL_KINDS["low-pass"].values:
         yield degradations.low_pass(passage.waveform, passage.rate, hertz), f"LowPass(hertz={hertz})"
 
 
@@ -122,14 +122,14 @@ def equaliser(passage: Passage) -> Iterator[Variation]:
     half = len(degradations.OCTAVES) // 2
     signs = passage.random("equaliser").permutation([1, -1] * half)
     shown = "".join("+" if sign > 0 else "-" for sign in signs)
-    for decibels in KINDS["equaliser"].values:
+    for decibels in NATURAL_KINDS["equaliser"].values:
         changed = degradations.equalise(passage.waveform, passage.rate, decibels * signs)
         yield passage.at_level(changed), f"Equaliser(decibels={decibels}, octaves='{shown}')"
 
 
 def reverberation(passage: Passage) -> Iterator[Variation]:
     """In a synthetic room, the excerpt at its level."""
-    values = KINDS["reverberation"].values
+    values = NATURAL_KINDS["reverberation"].values
     wider = Passage(passage.recording, max(passage.seconds, *values))
     for seconds in values:
         response = degradations.room_response(seconds, passage.rate, passage.random("reverberation"))
@@ -143,7 +143,7 @@ def noise(passage: Passage, colour: str) -> Iterator[Variation]:
     added = degradations.NOISES[colour](len(passage.waveform), passage.rate, passage.random(kind))
     if power := passage.power(added):
         added /= math.sqrt(power)
-    for decibels in KINDS[kind].values:
+    for decibels in NATURAL_KINDS[kind].values:
         changed = degradations.add_noise(passage.waveform, added, decibels, passage.power(passage.waveform))
         yield changed, f"Noise(kind='{colour}', decibels={decibels})"
 
@@ -160,8 +160,8 @@ def mp3(passage: Passage) -> Iterator[Variation]:
     whole = begin - begin % (recording.rate // math.gcd(rate, recording.rate))
     size = begin - whole + len(passage.waveform)
     piece = samples[whole * rate // recording.rate :][: math.ceil(size * rate / recording.rate)]
-    for kilobits in KINDS["mp3"].values:
-        coder = Mp3(int(kilobits))
+    for kilobits in NATURAL_KINDS["mp3"].values:
+        coder = Mp3Change(int(kilobits))
         coded = io.BytesIO(coder.encode(piece, rate, recording.path))
         decoded, coded_rate = soundfile.read(coded, dtype="float32", always_2d=True)
         changed = np.clip(resample(mix_down(decoded), coded_rate, recording.rate), -1.0, 1.0)
@@ -173,7 +173,7 @@ def mp3(passage: Passage) -> Iterator[Variation]:
 def pitch(passage: Passage) -> Iterator[Variation]:
     """Higher or lower, drawn for the recording, in the same time."""
     sign = passage.random("pitch").choice([1, -1])
-    for percent in KINDS["pitch"].values:
+    for percent in NATURAL_KINDS["pitch"].values:
         changed = degradations.change_pitch(passage.waveform, passage.rate, 1 + sign * percent / 100)
         yield changed, f"Pitch(percent={sign * percent:+g})"
 
@@ -183,7 +183,7 @@ def tempo(passage: Passage) -> Iterator[Variation]:
 
     Slower where the recording is too short to be faster.
     """
-    values, excerpt = KINDS["tempo"].values, passage.recording.excerpt
+    values, excerpt = NATURAL_KINDS["tempo"].values, passage.recording.excerpt
     length = len(passage.recording.waveform)
     half = (min(excerpt.stop, length) - excerpt.start) / 2
     centre, reach = excerpt.start + half, (1 + max(values) / 100) * half
@@ -211,7 +211,7 @@ SOUND_CHANGES: dict[str, Callable[[Passage], Iterator[Variation]]] = {
 
 @repeatable
 def graded(
-    run: Run,
+    run: OpenedRun,
     part: str = "test",
     progress: Progress | None = None,
     before_piece: Callable[[], None] = lambda: None,
@@ -235,12 +235,12 @@ def graded(
         TenutoError: Another process is measuring this run.
     """
     origin = origin_of(run)
-    if run.files.has_natural(part, GRADED):
-        return finished_rows(run, GRADED, part, origin)
-    with one_process(run, GRADED, part):
-        if run.files.has_natural(part, GRADED):  # by the process that had the lock
-            return finished_rows(run, GRADED, part, origin)
-        pieces = run.files.pieces(GRADED, part, origin["checkpoint"])
+    if run.files.has_natural(part, GRADED_PROTOCOL):
+        return finished_rows(run, GRADED_PROTOCOL, part, origin)
+    with one_process(run, GRADED_PROTOCOL, part):
+        if run.files.has_natural(part, GRADED_PROTOCOL):  # by the process that had the lock
+            return finished_rows(run, GRADED_PROTOCOL, part, origin)
+        pieces = run.files.pieces(GRADED_PROTOCOL, part, origin["checkpoint"])
         clips = run.part(part)
         clean = predict(run.recogniser.network, clips.inputs)
         prepared, tables = run.material.prepared, []
@@ -254,13 +254,15 @@ def graded(
             if progress is not None:
                 progress(1)
         rows = pd.concat(tables, ignore_index=True)
-        write_rows(run.files.natural(part, GRADED), rows)
-        for folder in run.files.all_pieces(GRADED, part):
+        write_rows(run.files.natural(part, GRADED_PROTOCOL), rows)
+        for folder in run.files.all_pieces(GRADED_PROTOCOL, part):
             shutil.rmtree(folder)
     return rows
 
 
-def _of_clip(run: Run, part: str, clips: Batch, row: int, clean: Prediction, frame: int) -> pd.DataFrame:
+def _of_clip(
+    run: OpenedRun, part: str, clips: Batch, row: int, clean: Prediction, frame: int
+) -> pd.DataFrame:
     """The rows of one clip.
 
     Args:
@@ -277,13 +279,13 @@ def _of_clip(run: Run, part: str, clips: Batch, row: int, clean: Prediction, fra
     concepts = None if clean.concepts is None else clean.concepts[copies]
     predictions = Prediction(clean.emotions[copies], concepts), predict(run.recogniser.network, inputs)
     table = variation_rows(
-        run, GRADED, part, clips.take(copies), inputs, predictions, list(names), list(settings)
+        run, GRADED_PROTOCOL, part, clips.take(copies), inputs, predictions, list(names), list(settings)
     )
     is_excerpt = table["objective"].str.startswith(EXCERPT)
     return pd.concat([table[~is_excerpt], without_norms(table[is_excerpt])], ignore_index=True)
 
 
-def _variations(run: Run, place: int, frame: int) -> Iterator[tuple[str, str, Values]]:
+def _variations(run: OpenedRun, place: int, frame: int) -> Iterator[tuple[str, str, Values]]:
     """Name, settings and input of every variation of a clip, given its place and the first frame of its excerpt."""
     prepared, inputs = run.material.prepared, run.recogniser.inputs
     steps = inputs.of_clip(prepared, place)
@@ -298,7 +300,7 @@ def _variations(run: Run, place: int, frame: int) -> Iterator[tuple[str, str, Va
 def _excerpts(inputs: Inputs, steps: Values, start: int) -> Iterator[tuple[str, str, Values]]:
     """Excerpts some seconds away, on the side with more music; those for which there is no room are left out."""
     before, after = start, max(len(steps) - inputs.window, 0) - start
-    for strength, seconds in enumerate(KINDS[EXCERPT].values, 1):
+    for strength, seconds in enumerate(NATURAL_KINDS[EXCERPT].values, 1):
         distance = round(seconds * inputs.steps_per_second)
         if distance <= max(before, after):
             other = start + distance if after >= before else start - distance

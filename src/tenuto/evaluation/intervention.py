@@ -26,7 +26,7 @@ from tenuto.errors import CheckpointError, ConfigError, did_you_mean
 from tenuto.evaluation.attacked_clips import Attacked, Clips
 from tenuto.evaluation.linear_head import Head, head_gain, linear_head
 from tenuto.evaluation.records import Origin, origin_of
-from tenuto.evaluation.runs import Run
+from tenuto.evaluation.runs import OpenedRun
 from tenuto.models.recogniser import Recogniser
 
 Values = NDArray[np.float64]
@@ -44,11 +44,11 @@ class Intervention(Displayed):
 
     Attributes:
         rows: A row per inputs (clean, or under an attack), target and number k of corrected concepts, with the columns
-            `COLUMNS`. ``concept`` is the one corrected in this step, ``mae`` the error of the emotions after it;
-            ``mean_mae``, ``lowest_mae`` and ``highest_mae`` are over every choice of k concepts, or over 500 random
-            ones (the extremes also over this one) where there are more; ``repaired`` is the share of the error added by
-            the attack that is gone; ``checkpoint`` and ``versions`` are as in an attack's rows. Empty for a system
-            without bottleneck.
+            `INTERVENTION_COLUMNS`. ``concept`` is the one corrected in this step, ``mae`` the error of the emotions
+            after it; ``mean_mae``, ``lowest_mae`` and ``highest_mae`` are over every choice of k concepts, or over 500
+            random ones (the extremes also over this one) where there are more; ``repaired`` is the share of the error
+            added by the attack that is gone; ``checkpoint`` and ``versions`` are as in an attack's rows. Empty for a
+            system without bottleneck.
         clean_mae: Error of the emotions on clean clips, nothing corrected.
         gain: `head_gain` of the network.
         attacks: Per attack its error and how far features and emotions move, see `movement`.
@@ -107,16 +107,16 @@ class Change(Displayed):
         return [f"{self.source}, set: {values}", self.table]
 
 
-KEYS = ("protocol", "attack", "norm", "epsilon", "inputs", "target")
-COLUMNS = (
-    *("run", "system", "seed", *KEYS, "k", "concept"),
+ATTACK_KEYS = ("protocol", "attack", "norm", "epsilon", "inputs", "target")
+INTERVENTION_COLUMNS = (
+    *("run", "system", "seed", *ATTACK_KEYS, "k", "concept"),
     *("mae", "mean_mae", "lowest_mae", "highest_mae", "repaired"),
     *("checkpoint", "versions"),
 )
 
 
 @repeatable
-def intervene(run: Run, protocol: str | None = None) -> Intervention:
+def intervene(run: OpenedRun, protocol: str | None = None) -> Intervention:
     """Correct 0 to all concepts of the test clips, clean and attacked, and measure the error of the emotions.
 
     Concepts are set to their annotations where the bottleneck learned what the data set rates. Under attack they are
@@ -143,11 +143,13 @@ def intervene(run: Run, protocol: str | None = None) -> Intervention:
     for order, table in _corrections(test, attacked):
         orders.append(order)
         tables.append(_finish(table, order, run, clean, origin))
-    rows = pd.concat(tables, ignore_index=True) if tables else pd.DataFrame(columns=list(COLUMNS))
+    rows = (
+        pd.concat(tables, ignore_index=True) if tables else pd.DataFrame(columns=list(INTERVENTION_COLUMNS))
+    )
     return Intervention(rows, clean, head_gain(run.recogniser.network), attacks, orders)
 
 
-def set_concepts(run: Run, values: Mapping[str, float]) -> tuple[Values, Values]:
+def set_concepts(run: OpenedRun, values: Mapping[str, float]) -> tuple[Values, Values]:
     """Emotions of the clean test clips before and after concepts are set, (clips, emotions) each.
 
     Raises:
@@ -324,11 +326,11 @@ def _error_on(validation: Clips, target: str, attacked_clips: Attacked | None) -
 
 
 def _finish(
-    table: pd.DataFrame, about: Mapping[str, Any], run: Run, clean_mae: float, origin: Origin
+    table: pd.DataFrame, about: Mapping[str, Any], run: OpenedRun, clean_mae: float, origin: Origin
 ) -> pd.DataFrame:
     """The errors of one correction as rows of an `Intervention`."""
     rows = table.assign(
-        **{key: about[key] for key in KEYS},
+        **{key: about[key] for key in ATTACK_KEYS},
         run=run.name,
         system=run.config.system,
         seed=run.config.train.seed,
@@ -338,7 +340,7 @@ def _finish(
     damage = rows["mae"].iloc[0] - clean_mae
     counts = about["inputs"] == "attacked" and damage > 0
     rows["repaired"] = (rows["mae"].iloc[0] - rows["mae"]) / damage if counts else math.nan
-    return rows[list(COLUMNS)]
+    return rows[list(INTERVENTION_COLUMNS)]
 
 
 def _visible(head: Head) -> Values:

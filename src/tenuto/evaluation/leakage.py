@@ -30,7 +30,7 @@ from tenuto.devices import repeatable
 from tenuto.display import Displayed, Element
 from tenuto.errors import ConfigError, DataError
 from tenuto.evaluation.attacked_clips import Clips
-from tenuto.evaluation.runs import Run
+from tenuto.evaluation.runs import OpenedRun
 from tenuto.models.recogniser import predict
 
 Values = NDArray[np.float64]
@@ -174,7 +174,7 @@ def _standardised(values: Values) -> Callable[[Values], Values]:
 
 
 @repeatable
-def measure(run: Run, part: str = "test", black_box: Run | None = None, seed: int = 0) -> Leakage:
+def measure(run: OpenedRun, part: str = "test", black_box: OpenedRun | None = None, seed: int = 0) -> Leakage:
     """Measure leakage, completeness and the effective number of concepts of a run with a bottleneck.
 
     Args:
@@ -289,7 +289,7 @@ def _excess(by_units: Values, by_concepts: Values) -> Values:
 
 
 def _completeness(
-    run: Run, clips: Clips, black_box: Run | None, counts: Values
+    run: OpenedRun, clips: Clips, black_box: OpenedRun | None, counts: Values
 ) -> tuple[dict[str, Values], str, str | None]:
     """R2 of the bottleneck and of the black box and their ratio, of every resample; what the black box is; a remark."""
     ratings = as_doubles(run.part("train").labels)

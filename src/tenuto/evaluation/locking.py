@@ -8,15 +8,15 @@ from collections.abc import Iterator
 from filelock import FileLock, Timeout
 
 from tenuto.errors import REASONS, FileError, TenutoError
-from tenuto.evaluation.runs import Run
+from tenuto.evaluation.runs import OpenedRun
 from tenuto.files import naming
 
-PATIENCE = 2.0
+PROTOCOL_PATIENCE = 2.0
 """Seconds to wait for another process that runs the same protocol on the same run: one about to end."""
 
 
 @contextlib.contextmanager
-def one_process(run: Run, protocol: object, part: str) -> Iterator[None]:
+def one_process(run: OpenedRun, protocol: object, part: str) -> Iterator[None]:
     """Be the only process that runs a protocol on a run. The lock of a process that dies is free.
 
     The file is removed once all rows are written. Removing it earlier would be unsafe: a process that waits for the
@@ -25,7 +25,7 @@ def one_process(run: Run, protocol: object, part: str) -> Iterator[None]:
     path = run.files.lock(protocol, part)
     with naming(path, "lock"):
         path.parent.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(path, timeout=PATIENCE, fallback_to_soft=False)
+        lock = FileLock(path, timeout=PROTOCOL_PATIENCE, fallback_to_soft=False)
         try:
             lock.acquire()
         except Timeout as error:

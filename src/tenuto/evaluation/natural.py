@@ -31,13 +31,13 @@ from tenuto.data.inputs import Inputs
 from tenuto.devices import repeatable
 from tenuto.evaluation.locking import one_process
 from tenuto.evaluation.records import finished_rows, identity, origin_of
-from tenuto.evaluation.runs import Run
+from tenuto.evaluation.runs import OpenedRun
 from tenuto.files import sha256_bytes
 from tenuto.models.heads import Prediction
 from tenuto.models.recogniser import predict
 from tenuto.registry import Registry
 from tenuto.store.result_rows import value_columns
-from tenuto.store.rows import NATURAL, read_rows, write_rows
+from tenuto.store.rows import NATURAL_PROTOCOL, read_rows, write_rows
 from tenuto.store.run import RunFolder
 
 Waveform = NDArray[np.floating[Any]]
@@ -88,8 +88,8 @@ NATURAL_CHANGES: Registry[NaturalChange] = Registry("natural variation", "tenuto
 """Objective of the rows -> what is done to the waveform. Another excerpt is measured in addition."""
 
 
-@dataclass(frozen=True)
-class Mp3:
+@dataclass(frozen=True, repr=False)
+class Mp3Change:
     """The recording coded as mp3 of constant bit rate and decoded again, stereo or mono like the recording.
 
     Samples keep their places. Silence is cut off where it is cut off in the original, and the peak is scaled to 1 as in
@@ -100,6 +100,9 @@ class Mp3:
     """
 
     kilobits: int
+
+    def __repr__(self) -> str:
+        return f"Mp3(kilobits={self.kilobits!r})"  # as in the column settings
 
     def __call__(self, recording: Recording) -> Waveform:
         samples, rate = decode(recording.path)
@@ -116,11 +119,11 @@ class Mp3:
         return encode(samples, rate, self.kilobits, str(path))
 
 
-NATURAL_CHANGES.register("mp3 128 kb/s")(Mp3(128))
+NATURAL_CHANGES.register("mp3 128 kb/s")(Mp3Change(128))
 
 
-@dataclass(frozen=True)
-class Gain:
+@dataclass(frozen=True, repr=False)
+class GainChange:
     """Louder or softer.
 
     Args:
@@ -129,16 +132,19 @@ class Gain:
 
     decibels: float
 
+    def __repr__(self) -> str:
+        return f"Gain(decibels={self.decibels!r})"  # as in the column settings
+
     def __call__(self, recording: Recording) -> Waveform:
         return recording.waveform.astype(np.float64) * 10 ** (self.decibels / 20)
 
 
-NATURAL_CHANGES.register("6 dB up")(Gain(6.0))
-NATURAL_CHANGES.register("6 dB down")(Gain(-6.0))
+NATURAL_CHANGES.register("6 dB up")(GainChange(6.0))
+NATURAL_CHANGES.register("6 dB down")(GainChange(-6.0))
 
 
-@dataclass(frozen=True)
-class Noise:
+@dataclass(frozen=True, repr=False)
+class NoiseChange:
     """White Gaussian noise, seeded with the waveform's content: the same for a clip in any data set.
 
     Args:
@@ -146,6 +152,9 @@ class Noise:
     """
 
     decibels: float
+
+    def __repr__(self) -> str:
+        return f"Noise(decibels={self.decibels!r})"  # as in the column settings
 
     def __call__(self, recording: Recording) -> Waveform:
         waveform = recording.waveform.astype(np.float64)
@@ -155,12 +164,12 @@ class Noise:
         return changed
 
 
-NATURAL_CHANGES.register("noise 30 dB")(Noise(30.0))
-NATURAL_CHANGES.register("noise 20 dB")(Noise(20.0))
+NATURAL_CHANGES.register("noise 30 dB")(NoiseChange(30.0))
+NATURAL_CHANGES.register("noise 20 dB")(NoiseChange(20.0))
 
 
 @repeatable
-def natural(run: Run, part: str = "test", progress: Progress | None = None) -> pd.DataFrame:
+def natural(run: OpenedRun, part: str = "test", progress: Progress | None = None) -> pd.DataFrame:
     """Predictions for one part of the split under every natural variation, also written to ``attacks/natural-1.csv``.
 
     Columns: see `tenuto.store.rows`; ``attack`` is "natural", ``objective`` the change, ``settings`` its numbers.
@@ -180,14 +189,16 @@ def natural(run: Run, part: str = "test", progress: Progress | None = None) -> p
     """
     origin = origin_of(run)
     if unmeasured(run.files, part):
-        with one_process(run, NATURAL, part):
+        with one_process(run, NATURAL_PROTOCOL, part):
             names = unmeasured(run.files, part)  # none where another process measured them meanwhile
-            before = [finished_rows(run, NATURAL, part, origin)] if run.files.has_natural(part) else []
+            before = (
+                [finished_rows(run, NATURAL_PROTOCOL, part, origin)] if run.files.has_natural(part) else []
+            )
             if names:
                 clips = run.part(part).clips
                 changed = changes(run.material.prepared, run.recogniser.inputs, clips, names, progress)
                 return write_changes(run, part, changed, before=before)
-    return finished_rows(run, NATURAL, part, origin)
+    return finished_rows(run, NATURAL_PROTOCOL, part, origin)
 
 
 def unmeasured(run: RunFolder, part: str = "test") -> list[str]:
@@ -200,7 +211,7 @@ def unmeasured(run: RunFolder, part: str = "test") -> list[str]:
 
 @repeatable
 def write_changes(
-    run: Run,
+    run: OpenedRun,
     part: str,
     changed: Mapping[str, list[Changed]],
     device: str = "cpu",
@@ -277,19 +288,19 @@ def _other_excerpt(
 
 
 def _rows(
-    run: Run, network: nn.Module, part: str, name: str, changed: list[Changed], device: str
+    run: OpenedRun, network: nn.Module, part: str, name: str, changed: list[Changed], device: str
 ) -> pd.DataFrame:
     """One row per clip under one change."""
     rows, changed_inputs, settings = zip(*changed, strict=True)
     clips = run.part(part).take(torch.tensor(rows))
     inputs = torch.from_numpy(np.stack(changed_inputs))
     clean, adversarial = (predict(network, values.to(device)) for values in (clips.inputs, inputs))
-    table = variation_rows(run, NATURAL, part, clips, inputs, (clean, adversarial), name, settings)
+    table = variation_rows(run, NATURAL_PROTOCOL, part, clips, inputs, (clean, adversarial), name, settings)
     return without_norms(table) if name == OTHER_EXCERPT else table
 
 
 def variation_rows(
-    run: Run,
+    run: OpenedRun,
     protocol: str,
     part: str,
     clips: Batch,

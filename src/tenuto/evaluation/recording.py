@@ -21,7 +21,7 @@ from tenuto.display import Displayed, Element
 from tenuto.errors import AudioError, ConfigError
 from tenuto.evaluation.explanation import drawn_scale
 from tenuto.evaluation.records import Audibility, measurements, versions, without_channel
-from tenuto.evaluation.resynthesis import Subject, play_attack, render_attack
+from tenuto.evaluation.resynthesis import ResynthesisSubject, play_attack, render_attack
 from tenuto.evaluation.resynthesised_clip import Resynthesis
 from tenuto.evaluation.survival import of_saved
 from tenuto.files import Array, sha256_file
@@ -105,7 +105,7 @@ class AttackedRecording(Displayed):
             ConfigError: The network takes features that cannot be turned into sound.
         """
         inputs = self.recogniser.inputs
-        subject = Subject(self.recogniser, self.model, Path(self.source), str(self.row["clip"]))
+        subject = ResynthesisSubject(self.recogniser, self.model, Path(self.source), str(self.row["clip"]))
         if inputs.is_sound:
             return play_attack(subject, self.row, self.perturbation, self.waveform, self._start)
         if not isinstance(inputs, LogSpectrogramInputs):

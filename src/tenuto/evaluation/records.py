@@ -15,7 +15,7 @@ from tenuto.audio.masking import band_powers, ear, threshold
 from tenuto.data.batches import Batch
 from tenuto.devices import arithmetic
 from tenuto.errors import CheckpointError
-from tenuto.evaluation.runs import Run
+from tenuto.evaluation.runs import OpenedRun
 from tenuto.files import Array, sha256_file
 from tenuto.models.recogniser import Recogniser, predict
 from tenuto.models.systems import Network
@@ -25,7 +25,7 @@ from tenuto.store.result_rows import array, attack_columns, result_columns, valu
 Origin = dict[str, str]
 
 
-def origin_of(run: Run, device: str = "cpu") -> Origin:
+def origin_of(run: OpenedRun, device: str = "cpu") -> Origin:
     """Two columns of every row: ``checkpoint``, the SHA-256 of the weights, and ``versions`` of what computed."""
     return {"checkpoint": sha256_file(run.files.checkpoint), "versions": versions(device)}
 
@@ -35,7 +35,7 @@ def versions(device: str = "cpu") -> str:
     return f"tenuto {__version__}, torch {torch.__version__}, {arithmetic(device)}"
 
 
-def finished_rows(run: Run, protocol: object, part: str, origin: Origin) -> pd.DataFrame:
+def finished_rows(run: OpenedRun, protocol: object, part: str, origin: Origin) -> pd.DataFrame:
     """Rows that an earlier call has written. Raises `CheckpointError` where they belong to other weights."""
     rows = run.files.read_rows(protocol, part)
     if "checkpoint" in rows and not (rows["checkpoint"] == origin["checkpoint"]).all():
@@ -66,7 +66,7 @@ def without_channel(value: Tensor) -> Array:
 
 
 def records(
-    run: Run,
+    run: OpenedRun,
     protocol: Protocol,
     part: str,
     attacker: Attack,
@@ -127,7 +127,7 @@ class Audibility:
         return {name: array(level.where(level.isfinite(), math.nan)) for name, level in decibels.items()}
 
 
-def identity(run: Run, clips: Batch, part: str, protocol: str) -> dict[str, Any]:
+def identity(run: OpenedRun, clips: Batch, part: str, protocol: str) -> dict[str, Any]:
     """The columns that say whose rows these are, and in which units."""
     low, high = run.material.prepared.index.label_scale
     return {

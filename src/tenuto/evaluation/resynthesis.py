@@ -27,9 +27,9 @@ from tenuto.audio.spectrogram import FRAME_SIZE, HOP, frame_count, frame_starts,
 from tenuto.data.excerpts import EXCERPT_FRAMES, cut, fixed_starts
 from tenuto.data.inputs import LogSpectrogramInputs
 from tenuto.errors import CheckpointError, ConfigError, DataError
-from tenuto.evaluation.attacked_clips import AGREEMENT
+from tenuto.evaluation.attacked_clips import RECOMPUTED_AGREEMENT
 from tenuto.evaluation.resynthesised_clip import Resynthesis, audibility
-from tenuto.evaluation.runs import Run
+from tenuto.evaluation.runs import OpenedRun
 from tenuto.models.recogniser import Recogniser, predict
 from tenuto.store.perturbations import Perturbations, row_of
 from tenuto.store.rows import unit_of
@@ -51,7 +51,7 @@ SMALLEST_EFFECT = 1e-6
 """Euclidean change of the emotions below which it is rounding and `survival` is undefined."""
 
 
-def resynthesise_clips(run: Run, rows: pd.DataFrame, clips: Sequence[str]) -> Iterator[Resynthesis]:
+def resynthesise_clips(run: OpenedRun, rows: pd.DataFrame, clips: Sequence[str]) -> Iterator[Resynthesis]:
     """Resynthesise some clips, one after the other; each result holds about 1.5 MB.
 
     Args:
@@ -80,7 +80,7 @@ def resynthesise_clips(run: Run, rows: pd.DataFrame, clips: Sequence[str]) -> It
 
 
 def resynthesise(
-    run: Run, clip: str, row: pd.Series[Any], perturbation: ArrayLike, waveform: NDArray[np.float32]
+    run: OpenedRun, clip: str, row: pd.Series[Any], perturbation: ArrayLike, waveform: NDArray[np.float32]
 ) -> Resynthesis:
     """Render an attacked clip as sound and evaluate the network on it.
 
@@ -100,7 +100,7 @@ def resynthesise(
 
 
 def _play(
-    run: Run, clip: str, row: pd.Series[Any], perturbation: ArrayLike, waveform: NDArray[np.float32]
+    run: OpenedRun, clip: str, row: pd.Series[Any], perturbation: ArrayLike, waveform: NDArray[np.float32]
 ) -> Resynthesis:
     """The result for a network that takes waveforms."""
     inputs, prepared = run.recogniser.inputs, run.material.prepared
@@ -111,7 +111,7 @@ def _play(
 
 
 @dataclasses.dataclass(frozen=True)
-class Subject:
+class ResynthesisSubject:
     """Whose prediction for which recording was attacked.
 
     Attributes:
@@ -129,17 +129,17 @@ class Subject:
     annotations: Mapping[str, list[float]] = dataclasses.field(default_factory=dict)
 
 
-def _subject(run: Run, clip: str) -> Subject:
+def _subject(run: OpenedRun, clip: str) -> ResynthesisSubject:
     """A clip of a run, with its ratings of what the model predicts."""
     index = run.material.prepared.index
     (place,) = run.material.prepared.places((clip,))
     rated = {"emotions": index.labels, "concepts": index.concept_labels if run.has_concept_ratings else None}
     annotations = {kind: labels[place].tolist() for kind, labels in rated.items() if labels is not None}
-    return Subject(run.recogniser, run.name, run.folder, clip, annotations)
+    return ResynthesisSubject(run.recogniser, run.name, run.folder, clip, annotations)
 
 
 def render_attack(
-    subject: Subject,
+    subject: ResynthesisSubject,
     row: pd.Series[Any],
     perturbation: ArrayLike,
     waveform: NDArray[np.float32],
@@ -182,7 +182,7 @@ def render_attack(
 
 
 def play_attack(
-    subject: Subject,
+    subject: ResynthesisSubject,
     row: pd.Series[Any],
     perturbation: ArrayLike,
     waveform: NDArray[np.float32],
@@ -309,7 +309,7 @@ def _pieces(frames: int, first: int) -> list[Piece]:
     return [(0, min(frames, EXCERPT_FRAMES - done)) for done in range(0, EXCERPT_FRAMES, frames)]
 
 
-def _prepared(run: Run, clip: str, waveform: NDArray[np.float32]) -> tuple[Spectrogram, int]:
+def _prepared(run: OpenedRun, clip: str, waveform: NDArray[np.float32]) -> tuple[Spectrogram, int]:
     """A clip's spectrogram and the first frame of its excerpt. Raises `DataError` where the waveform is another's."""
     prepared = run.material.prepared
     (place,) = prepared.places((clip,))
@@ -322,7 +322,7 @@ def _prepared(run: Run, clip: str, waveform: NDArray[np.float32]) -> tuple[Spect
     return prepared.spectrograms[place], fixed_starts(frames)[place]
 
 
-def _judgement(subject: Subject, row: pd.Series[Any], states: Tensor) -> dict[str, Any]:
+def _judgement(subject: ResynthesisSubject, row: pd.Series[Any], states: Tensor) -> dict[str, Any]:
     """The fields that say what was judged, and how: predictions for the four states (4, ...).
 
     Raises:
@@ -369,12 +369,12 @@ def _about(row: pd.Series[Any], delta: Spectrogram) -> dict[str, Any]:
     }
 
 
-def _check_predictions(subject: Subject, row: pd.Series[Any], emotions: Tensor) -> None:
+def _check_predictions(subject: ResynthesisSubject, row: pd.Series[Any], emotions: Tensor) -> None:
     """Raises `CheckpointError` where a row's predictions are not those of this model for these excerpts."""
     for kind, prediction in zip(("clean", "adversarial"), emotions.numpy(), strict=False):
         then = np.array([float(row[f"{kind}_{name}"]) for name in subject.recogniser.emotions])
         difference = np.abs(then - prediction).max()
-        if not difference <= AGREEMENT:
+        if not difference <= RECOMPUTED_AGREEMENT:
             raise CheckpointError(
                 f"{subject.folder}: clip {row['clip']} was attacked with other weights or another perturbation, or the "
                 f"model does not repeat its predictions ({kind} ones differ by {difference:.3g}). Where `tenuto audit` "

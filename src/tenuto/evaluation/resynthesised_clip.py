@@ -21,8 +21,8 @@ from tenuto.errors import ConfigError, did_you_mean
 Values = NDArray[np.float64]
 Spectrogram = NDArray[np.float32]
 
-SOUNDS = ("before", "after", "difference")
-SMALLEST_STEP = 1e-5
+SOUND_NAMES = ("before", "after", "difference")
+SILENT_STEP = 1e-5
 """Difference of log10(1 + x) below which an entry counts as equal to silence."""
 
 
@@ -104,7 +104,7 @@ class Resynthesis:
     @property
     def below_silence(self) -> float:
         """Share of the attacked spectrogram's entries that are below silence, which no sound has."""
-        return float((self.attacked < -SMALLEST_STEP).mean())
+        return float((self.attacked < -SILENT_STEP).mean())
 
     @property
     def band_shares(self) -> tuple[float, ...]:

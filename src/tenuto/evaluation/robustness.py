@@ -24,7 +24,7 @@ from tenuto.devices import repeatable
 from tenuto.errors import ConfigError, FileError, FolderWarning
 from tenuto.evaluation.locking import one_process
 from tenuto.evaluation.records import Audibility, Origin, finished_rows, origin_of, perturbations, records
-from tenuto.evaluation.runs import Run
+from tenuto.evaluation.runs import OpenedRun
 from tenuto.evaluation.survival import of_saved
 from tenuto.files import Array, join_safetensors, read_json, read_safetensors, write_json, write_safetensors
 from tenuto.models.recogniser import predict
@@ -38,7 +38,7 @@ from tenuto.store.traces import NO_TRACES, read_traces, write_traces
 Progress = Callable[[int], None]
 
 
-def evaluate(run: Run) -> dict[str, Any]:
+def evaluate(run: OpenedRun) -> dict[str, Any]:
     """Metrics of the clean predictions on train, validation and test clips; also written to metrics.json.
 
     Warns where the file cannot be written, for example on a read-only disk.
@@ -55,7 +55,7 @@ def evaluate(run: Run) -> dict[str, Any]:
 
 
 @repeatable
-def measure(run: Run) -> dict[str, Any]:
+def measure(run: OpenedRun) -> dict[str, Any]:
     """Metrics of the clean predictions on train, validation and test clips.
 
     Returns:
@@ -80,7 +80,9 @@ def measure(run: Run) -> dict[str, Any]:
     return report
 
 
-def _measured(run: Run, part: str, label: Array, prediction: Array, kind: str) -> dict[str, dict[str, float]]:
+def _measured(
+    run: OpenedRun, part: str, label: Array, prediction: Array, kind: str
+) -> dict[str, dict[str, float]]:
     """The metrics of predictions of one part, in units of the raters' disagreement too where the data have it."""
     names, prepared = run.recogniser.emotions, run.material.prepared
     measured = metrics.evaluate(label, prediction, names, kind)
@@ -94,7 +96,7 @@ def _measured(run: Run, part: str, label: Array, prediction: Array, kind: str) -
 
 @repeatable
 def attack(
-    run: Run,
+    run: OpenedRun,
     protocol: Protocol,
     part: str = "test",
     device: str = "cpu",
@@ -148,7 +150,7 @@ def attack(
         return work.join()
 
 
-def _finished(run: Run, protocol: Protocol, part: str, origin: Origin, trace: bool) -> pd.DataFrame:
+def _finished(run: OpenedRun, protocol: Protocol, part: str, origin: Origin, trace: bool) -> pd.DataFrame:
     """Rows that an earlier call has written. Raises `ConfigError` for another protocol, or traces that are missing."""
     rows = finished_rows(run, protocol, part, origin)
     if not protocol.matches(run.files.read_protocol(protocol, part)):
@@ -168,7 +170,7 @@ class _Work:
 
     def __init__(
         self,
-        run: Run,
+        run: OpenedRun,
         protocol: Protocol,
         part: str,
         model: Network,
@@ -306,7 +308,7 @@ def _of_worst(rows: pd.DataFrame, arrays: dict[str, Array]) -> dict[str, Array]:
     return {key: values for key, values in arrays.items() if key.rpartition("/")[0] in worst}
 
 
-def released_settings(run: Run, protocol: Protocol) -> dict[str, Any]:
+def released_settings(run: OpenedRun, protocol: Protocol) -> dict[str, Any]:
     """The keys of the released ``hparams.yaml`` for a log in that format.
 
     ``clip_eps`` is null: the released code computes a budget and never applies it, and neither do we.

@@ -25,7 +25,7 @@ from tenuto.store.run import RunFolder
 
 
 @dataclasses.dataclass(frozen=True)
-class Run:
+class OpenedRun:
     """A run: its folder, configuration and model, and the clips its model was trained on or is judged on.
 
     Attributes:
@@ -116,7 +116,7 @@ def open_run(
     model: Model | None = None,
     front_end: FrontEnd | None = None,
     trust: bool = False,
-) -> Run:
+) -> OpenedRun:
     """Open a run with its data.
 
     Args:
@@ -138,7 +138,7 @@ def open_run(
     return assembled(files, config, own, prepared)
 
 
-def assembled(files: RunFolder, config: RunConfig, own: Recogniser, prepared: Prepared) -> Run:
+def assembled(files: RunFolder, config: RunConfig, own: Recogniser, prepared: Prepared) -> OpenedRun:
     """The run of a model that was loaded. Errors as in `open_run`."""
     if own.scale is None:  # a checkpoint of an earlier version
         trained_on = files.home.read_config().data
@@ -151,7 +151,7 @@ def assembled(files: RunFolder, config: RunConfig, own: Recogniser, prepared: Pr
     )  # raises for a clip the data set does not have
     remarks = (*remarks, *_seen_in_training(files, split))
     material = Material(prepared, config.data, split, recogniser.inputs)
-    return Run(files.path, config, recogniser, material, own=own, remarks=remarks)
+    return OpenedRun(files.path, config, recogniser, material, own=own, remarks=remarks)
 
 
 def _rating_scale(data: DataConfig) -> Scale | None:
@@ -204,7 +204,7 @@ class Sibling(nn.Module):
         - output: `Prediction` of the other model, on the scale on which the run is judged
     """
 
-    def __init__(self, run: Run, other: Recogniser) -> None:
+    def __init__(self, run: OpenedRun, other: Recogniser) -> None:
         super().__init__()
         emotions = run.recogniser.emotions
         if missing := [name for name in emotions if name not in other.emotions]:

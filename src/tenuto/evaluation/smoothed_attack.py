@@ -26,7 +26,7 @@ from tenuto.evaluation.certificates import (
     standard_noise,
 )
 
-DRAWS = 8
+ATTACKED_DRAWS = 8
 """Noisy inputs whose mean prediction is attacked."""
 
 INTERVAL_RISK = 1e-4
@@ -72,7 +72,7 @@ def attack_smoothed(
     if radius == 0:
         return torch.zeros_like(example)
     generator = noise_generator(example, dataclasses.replace(smoothing, seed=smoothing.seed + 1))
-    noise = smoothing.sigma * standard_noise(example, DRAWS, generator)
+    noise = smoothing.sigma * standard_noise(example, ATTACKED_DRAWS, generator)
     attack = APGD(L2(radius), objective=AbsoluteError(), steps=steps, precision=smoothing.precision)
     return attack(_MeanOverNoise(model, target, noise), example, target).perturbation
 

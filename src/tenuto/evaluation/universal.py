@@ -23,7 +23,7 @@ from tenuto.data.inputs import Inputs, LogSpectrogramInputs
 from tenuto.devices import repeatable
 from tenuto.errors import ConfigError, FileError
 from tenuto.evaluation.records import Audibility, identity, measurements, origin_of, without_channel
-from tenuto.evaluation.runs import Run
+from tenuto.evaluation.runs import OpenedRun
 from tenuto.files import read_json, read_safetensors, write_bytes, write_json, write_safetensors
 from tenuto.models.systems import Network, for_attack
 from tenuto.store.rows import read_rows, row_errors, values_of, write_rows
@@ -32,10 +32,10 @@ Values = NDArray[np.float32]
 Progress = Callable[[int], None]
 
 ABOUT = "about.json"
-FILES = (ABOUT, "perturbation.safetensors", "rows.csv")
+RESULT_FILES = (ABOUT, "perturbation.safetensors", "rows.csv")
 """What a finished result has, in the order in which it is written."""
 
-SETTINGS = ("fit", "part", "shifts", "unit")
+DECISIVE_SETTINGS = ("fit", "part", "shifts", "unit")
 """Entries of the description that decide the rows, but for the weights."""
 
 SHIFTS = (0.0, 2.5, 5.0, 7.5)
@@ -96,15 +96,15 @@ class UniversalResult:
     def write(self, folder: Path) -> list[Path]:
         """Write the rows, the perturbation as arrays and, of a waveform, as sound. Raises `FileError`."""
         arrays = {"shape": self.shape, "noise": self.noise}
-        paths = [write_safetensors(folder / FILES[1], arrays, {})]
+        paths = [write_safetensors(folder / RESULT_FILES[1], arrays, {})]
         if self.sample_rate is not None:
             paths.append(write_bytes(folder / "perturbation.wav", self.sound()))
-        return [*paths, write_rows(folder / FILES[2], self.rows)]
+        return [*paths, write_rows(folder / RESULT_FILES[2], self.rows)]
 
 
 @repeatable
 def universal(
-    run: Run,
+    run: OpenedRun,
     fit: Universal,
     folder: Path | None = None,
     part: str = "test",
@@ -181,7 +181,7 @@ def default_name(fit: Universal, unit: str, part: str, shifts: Sequence[float]) 
 
 
 def _judged(
-    run: Run,
+    run: OpenedRun,
     placement: Placement,
     model: Network,
     clips: Batch,
@@ -230,13 +230,16 @@ def _steps(inputs: Inputs, shifts: Sequence[float]) -> dict[float, int]:
     return {float(shift): round(shift * inputs.steps_per_second) for shift in shifts}
 
 
-def _read(run: Run, fit: Universal, folder: Path, about: dict[str, Any]) -> UniversalResult | None:
+def _read(run: OpenedRun, fit: Universal, folder: Path, about: dict[str, Any]) -> UniversalResult | None:
     """The finished result in a folder; None where there is none. Raises where it is another one."""
-    paths = [folder / name for name in FILES]
+    paths = [folder / name for name in RESULT_FILES]
     if not all(path.is_file() for path in paths):
         return None
     earlier = read_json(paths[0])
-    for names, what in ((("checkpoint",), "of other weights"), (("run", *SETTINGS), "with other settings")):
+    for names, what in (
+        (("checkpoint",), "of other weights"),
+        (("run", *DECISIVE_SETTINGS), "with other settings"),
+    ):
         if any(earlier.get(name) != about[name] for name in names):
             raise ConfigError(
                 f"{folder}: holds a universal perturbation {what}. Delete the folder, or name another."

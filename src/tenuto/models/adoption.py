@@ -15,7 +15,7 @@ from tenuto.config import AdoptedConfig
 from tenuto.data.excerpts import Normalisation
 from tenuto.data.inputs import FeatureInputs, Inputs, LogSpectrogramInputs, WaveformInputs
 from tenuto.errors import CheckpointError, FileError
-from tenuto.models.foreign import Foreign, identify, import_named, open_foreign
+from tenuto.models.foreign import ForeignModel, identify, import_named, open_foreign
 from tenuto.models.foreign.trust import check_trust, moved_to
 from tenuto.models.heads import Prediction
 from tenuto.models.recogniser import Recogniser
@@ -86,7 +86,7 @@ def example_of(inputs: Inputs) -> Tensor:
     return torch.from_numpy(np.array(inputs.windows(steps, starts)))
 
 
-def open_model(model: Model, config: AdoptedConfig, inputs: Inputs, trust: bool) -> Foreign:
+def open_model(model: Model, config: AdoptedConfig, inputs: Inputs, trust: bool) -> ForeignModel:
     """Open a model with as many outputs as are named. Raises `ModelError`, `TrustError` or `FileError`."""
     outputs = len(config.emotions) + len(config.concepts)
     return open_foreign(model, example=example_of(inputs), output=config.output, outputs=outputs, trust=trust)
@@ -101,7 +101,7 @@ def warn_if_random(network: Network, inputs: Inputs, emotions: int) -> None:
 
 
 def recogniser_of(
-    foreign: Foreign, config: AdoptedConfig, inputs: Inputs, system: str, fingerprint: str
+    foreign: ForeignModel, config: AdoptedConfig, inputs: Inputs, system: str, fingerprint: str
 ) -> Recogniser:
     """The recogniser of an opened model."""
     network = AdoptedNetwork(foreign.module, len(config.emotions), config.differentiable)

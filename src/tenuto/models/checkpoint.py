@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from tenuto.audio.spectrogram import SETTINGS
+from tenuto.audio.spectrogram import SPECTROGRAM_SETTINGS
 from tenuto.config import AdoptedConfig, RunConfig, preset_run, to_yaml
 from tenuto.data.excerpts import PAPER_NORMALISATION, Normalisation
 from tenuto.data.inputs import LogSpectrogramInputs
@@ -29,13 +29,13 @@ from tenuto.store.exported import ModelFolder
 from tenuto.store.location import locate_model
 from tenuto.store.run import RunFolder, check_readable, is_file
 
-FORMAT = "tenuto-checkpoint-1"
+CHECKPOINT_FORMAT = "tenuto-checkpoint-1"
 IMPORTED = "imported"
 """Fingerprint of a model whose training data is unknown."""
-MOST_NAMES = 4096
+MOST_OUTPUTS = 4096
 """Of emotions and of concepts, with which the weights of a network grow."""
 
-LARGEST = 1e30
+LARGEST_SCALE = 1e30
 """Scales and normalisations below it can be computed with in float32."""
 
 
@@ -49,13 +49,13 @@ def save(
     network, inputs = recogniser.network, recogniser.inputs
     normalisation = inputs.normalisation if isinstance(inputs, LogSpectrogramInputs) else None
     metadata = {
-        "format": FORMAT,
+        "format": CHECKPOINT_FORMAT,
         "system": recogniser.system,
         "network": network.name,
         "width": recogniser.width,
         "emotions": recogniser.emotions,
         "concepts": recogniser.concepts,
-        "spectrogram": SETTINGS,
+        "spectrogram": SPECTROGRAM_SETTINGS,
         "normalisation": None if normalisation is None else dataclasses.asdict(normalisation),
         "fingerprint": recogniser.fingerprint,
         "scale": recogniser.scale,
@@ -199,20 +199,20 @@ def _check_metadata(about: Mapping[str, Any]) -> None:
     is_list = all(isinstance(names, list) and len(set(names)) == len(names) for names in (emotions, concepts))
     if not (is_text and is_list and emotions):
         raise ValueError("names that are no different texts")
-    if max(len(emotions), len(concepts)) > MOST_NAMES:
-        raise ValueError(f"more than {MOST_NAMES} names")
+    if max(len(emotions), len(concepts)) > MOST_OUTPUTS:
+        raise ValueError(f"more than {MOST_OUTPUTS} names")
     has_spectrogram = "adopted" not in about or about["adopted"]["takes"] == LogSpectrogramInputs.name
     normalisation = Normalisation(**about["normalisation"]) if has_spectrogram else PAPER_NORMALISATION
     low, high = about.get("scale") or (0.0, 1.0)  # checkpoints of earlier versions do not have it
     values = np.abs([normalisation.mean, normalisation.deviation, low, high])
-    if not ((values < LARGEST).all() and normalisation.deviation > 1 / LARGEST and low < high):
+    if not ((values < LARGEST_SCALE).all() and normalisation.deviation > 1 / LARGEST_SCALE and low < high):
         raise ValueError(f"impossible scale or normalisation: {low} to {high}, {normalisation}")
 
 
 def _rebuild(arrays: Mapping[str, NDArray[Any]], about: Mapping[str, Any], path: Path) -> Recogniser:
-    if about["format"] != FORMAT:
-        raise ValueError(f"format {about['format']}, must be {FORMAT}")
-    if about["spectrogram"] != SETTINGS:
+    if about["format"] != CHECKPOINT_FORMAT:
+        raise ValueError(f"format {about['format']}, must be {CHECKPOINT_FORMAT}")
+    if about["spectrogram"] != SPECTROGRAM_SETTINGS:
         raise ValueError("trained on another kind of spectrogram")
     emotions, concepts = tuple(about["emotions"]), tuple(about["concepts"])
     units = len(concepts) or CONCEPTS_WITHOUT_RATINGS

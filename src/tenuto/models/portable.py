@@ -27,7 +27,7 @@ OPSET = 18
 SMALLEST_POWER = 1e-24
 """Below it the square root has no useful gradient."""
 
-INSTALL = 'ONNX needs the packages onnx and onnxscript. Install them: pip install "tenuto[onnx]".'
+INSTALL_ONNXSCRIPT = 'ONNX needs the packages onnx and onnxscript. Install them: pip install "tenuto[onnx]".'
 
 
 class ExcerptSpectrogram(nn.Module):
@@ -143,7 +143,7 @@ def to_onnx(recogniser: Recogniser) -> bytes:
         import onnx
         import onnxscript  # noqa: F401
     except ImportError as error:
-        raise ModelError(INSTALL) from error
+        raise ModelError(INSTALL_ONNXSCRIPT) from error
     module, example = _traceable(recogniser)
     names = ["emotions", "concepts"][: 1 + bool(recogniser.concepts)]
     try:

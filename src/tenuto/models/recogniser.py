@@ -153,7 +153,7 @@ def _copied(prediction: Prediction) -> Prediction:
 def read_waveform(source: str | Path | ArrayLike, rate: int = SAMPLE_RATE) -> NDArray[np.float32]:
     """Return the waveform (samples,) of a file at ``rate`` Hz, or a given one after a check.
 
-    Warns with `AudioWarning` if the recording holds next to nothing, see `tenuto.audio.Description`.
+    Warns with `AudioWarning` if the recording holds next to nothing, see `tenuto.audio.RecordingDescription`.
 
     Raises:
         AudioError: The recording cannot be used, or the waveform is empty, not finite, has several axes or no floats.

@@ -4,10 +4,10 @@ from tenuto.reporting.certificates import write_sandwich
 from tenuto.reporting.comparison import write_comparison
 from tenuto.reporting.figures.attribution import attribution_figure
 from tenuto.reporting.figures.clip import clip_figure
-from tenuto.reporting.figures.curves import curve, emotions
+from tenuto.reporting.figures.curves import curve_figure, emotion_figure
 from tenuto.reporting.figures.explanation import concept_figure, explanation_figure, intervention_figure
 from tenuto.reporting.figures.smc2025 import figure3, figure4, overview
-from tenuto.reporting.figures.style import FIGURES, drawing, new_figure, save, write_figure
+from tenuto.reporting.figures.style import FIGURES, drawing, new_figure, save_figure, write_figure
 from tenuto.reporting.optimality import write_optimality
 from tenuto.reporting.page.inputs import PageInputs, gather, read_findings
 from tenuto.reporting.page.report import Page, make_page, render, write_report
@@ -28,9 +28,9 @@ __all__ = [
     "attribution_figure",
     "clip_figure",
     "concept_figure",
-    "curve",
+    "curve_figure",
     "drawing",
-    "emotions",
+    "emotion_figure",
     "explanation_figure",
     "figure3",
     "figure4",
@@ -43,7 +43,7 @@ __all__ = [
     "overview",
     "read_findings",
     "render",
-    "save",
+    "save_figure",
     "write_all",
     "write_comparison",
     "write_curves",

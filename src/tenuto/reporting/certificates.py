@@ -11,7 +11,7 @@ from tenuto.analysis.certificates import Sandwich
 from tenuto.analysis.words import upper_bound
 from tenuto.reporting import tables
 from tenuto.reporting.figures.certificates import sandwich
-from tenuto.reporting.figures.style import save
+from tenuto.reporting.figures.style import save_figure
 
 
 def show_sandwich(both: Sandwich) -> pd.DataFrame:
@@ -48,4 +48,4 @@ def write_sandwich(both: Sandwich, out: str | Path) -> dict[str, Path]:
     """``certificates.csv`` (full digits), ``.md``, ``.tex``, ``.png`` and ``.pdf``. Name -> path."""
     stem = Path(out) / "certificates"
     written = tables.write(stem, both.table, show_sandwich(both), caption_sandwich(both))
-    return written | save(sandwich(both), stem)
+    return written | save_figure(sandwich(both), stem)

@@ -10,7 +10,7 @@ import pandas as pd
 
 from tenuto.analysis.comparison import QUANTITIES, Comparison
 from tenuto.analysis.words import NOTHING, number
-from tenuto.reporting.figures.style import save
+from tenuto.reporting.figures.style import save_figure
 from tenuto.reporting.figures.tradeoff import tradeoff
 from tenuto.reporting.tables import GROUP, numbers, probabilities, write
 
@@ -91,7 +91,7 @@ def show_matched(comparison: Comparison) -> pd.DataFrame:
     return pd.DataFrame(shown, dtype=str)
 
 
-SHOWN = {
+COMPARISON_TABLES = {
     "systems": show_systems,
     "pairs": show_pairs,
     "pooled": show_pooled,
@@ -123,7 +123,7 @@ def tested_pairs(table: pd.DataFrame) -> str:
 
 
 def captions(comparison: Comparison) -> dict[str, str]:
-    """Captions of the tables of `SHOWN`, without the sentence on the unit."""
+    """Captions of the tables of `COMPARISON_TABLES`, without the sentence on the unit."""
     settings = comparison.settings
     bootstrap = (
         "Intervals: two-way bootstrap, seeds and clips resampled independently "
@@ -179,8 +179,8 @@ def write_comparison(comparison: Comparison, out: str | Path) -> dict[str, Path]
     """
     texts = captions(comparison)
     written: dict[str, Path] = {}
-    for name, show in SHOWN.items():
+    for name, show in COMPARISON_TABLES.items():
         table = None if name == "pooled" else getattr(comparison, name)
         caption = f"{texts[name]} {comparison.unit}"
         written |= write(Path(out) / f"stats_{name}", table, show(comparison), caption)
-    return written | save(tradeoff(comparison), Path(out) / "stats_tradeoff")
+    return written | save_figure(tradeoff(comparison), Path(out) / "stats_tradeoff")

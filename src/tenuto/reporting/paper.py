@@ -40,7 +40,7 @@ def write_significance(rows: pd.DataFrame, out: Path, paper_data: bool = False) 
 
 def write_figure3(rows: pd.DataFrame, out: Path) -> dict[str, Path]:
     """``figure3.png`` and ``.pdf``."""
-    return figures.save(figures.smc2025.figure3(difference(rows)), out / "figure3")
+    return figures.save_figure(figures.smc2025.figure3(difference(rows)), out / "figure3")
 
 
 def write_figure4(
@@ -51,7 +51,7 @@ def write_figure4(
     used = figure4_seed(chosen, seed)
     named = figure4_emotions(chosen) if emotions is None else check_emotions(chosen, emotions)
     figure = figures.smc2025.figure4(chosen, used, named, figure4_systems(chosen, used))
-    return figures.save(figure, out / "figure4")
+    return figures.save_figure(figure, out / "figure4")
 
 
 def write_all(
@@ -115,7 +115,7 @@ def _write_curves(curves: Curves, out: Path, ending: str) -> dict[str, Path]:
         if len(table):
             path = write_csv(out / f"{name}{ending}.csv", table)
             written[path.name] = path
-    written |= figures.save(figures.curves.curve(curves), out / f"curve{ending}")
+    written |= figures.save_figure(figures.curves.curve_figure(curves), out / f"curve{ending}")
     if len(curves.emotions):
-        written |= figures.save(figures.curves.emotions(curves), out / f"emotions{ending}")
+        written |= figures.save_figure(figures.curves.emotion_figure(curves), out / f"emotions{ending}")
     return written

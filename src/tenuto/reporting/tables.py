@@ -14,18 +14,18 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from tenuto.analysis.curve_summary import LEVEL
+from tenuto.analysis.curve_summary import INTERVAL_LEVEL
 from tenuto.analysis.curves import Curves
 from tenuto.analysis.words import NOTHING, attacked_pair, long_unit, number
 from tenuto.errors import printable
 from tenuto.files import write_csv, write_text
 from tenuto.store.budgets import Norm
-from tenuto.store.natural import GRADED
+from tenuto.store.natural import GRADED_PROTOCOL
 
 GROUP = "group"
 """A column of this name groups lines: LaTeX draws a rule where it changes, and it is not printed itself."""
 
-PAPER = "paper_"
+PAPER_PREFIX = "paper_"
 """What the columns of the paper's own values begin with."""
 
 _MARKDOWN = str.maketrans({mark: f"\\{mark}" for mark in "\\|*_`<>[]&~$"} | {"\n": " ", "\r": " "})
@@ -66,7 +66,7 @@ def show_table1(table: pd.DataFrame) -> pd.DataFrame:
     """`smc2025.table1` as text cells, two decimals; the paper's values where the table has them."""
     shown = table[[GROUP, "system"]].rename(columns={"system": "System"})
     shown["Seeds"] = [NOTHING if pd.isna(seeds) else str(seeds) for seeds in table["seeds"]]
-    for prefix, heading in (("", ""), (PAPER, " (paper)")):
+    for prefix, heading in (("", ""), (PAPER_PREFIX, " (paper)")):
         if f"{prefix}mae_mean" not in table:
             continue
         for name, title in (("correlation", "Avg. corr."), ("mae", "MAE")):
@@ -79,7 +79,7 @@ def show_table1(table: pd.DataFrame) -> pd.DataFrame:
 
 def has_paper(table: pd.DataFrame) -> bool:
     """Whether a table has the paper's own values."""
-    return any(str(name).startswith(PAPER) for name in table.columns)
+    return any(str(name).startswith(PAPER_PREFIX) for name in table.columns)
 
 
 def caption_table1(rows: pd.DataFrame, paper: bool = True) -> str:
@@ -111,9 +111,9 @@ def show_significance(table: pd.DataFrame) -> pd.DataFrame:
         "t": [number(t, ".9f") for t in table["t"]],
         "p": probabilities(table["p"]),
     }
-    if f"{PAPER}t" in table:
-        shown["t (paper)"] = [number(t, ".9f") for t in table[f"{PAPER}t"]]
-        shown["p (paper)"] = [number(p, ".3e") for p in table[f"{PAPER}p"]]
+    if f"{PAPER_PREFIX}t" in table:
+        shown["t (paper)"] = [number(t, ".9f") for t in table[f"{PAPER_PREFIX}t"]]
+        shown["p (paper)"] = [number(p, ".3e") for p in table[f"{PAPER_PREFIX}p"]]
     return pd.DataFrame(shown, dtype=str)
 
 
@@ -165,8 +165,8 @@ def show_curves(curves: Curves) -> pd.DataFrame:
 
 
 CAPTION_CORRUPTION = (
-    f"Corruption error: MAE under {GRADED}, the mean over its kinds of change and their five strengths; increase: over "
-    f"the clean error. In brackets: {LEVEL:.0%} bootstrap intervals."
+    f"Corruption error: MAE under {GRADED_PROTOCOL}, the mean over its kinds of change and their five strengths; "
+    f"increase: over the clean error. In brackets: {INTERVAL_LEVEL:.0%} bootstrap intervals."
 )
 
 
@@ -224,13 +224,13 @@ def caption_curves(curves: Curves) -> str:
         exceeds = "epsilon from which on"
     caption = (
         f"Worst case over the attacks of {curves.protocol} for each of {int(curves.summary['clips'].iloc[0])} test "
-        f"clips, {over}. Doubles at: {doubles}. Mean excess: {excess}. In brackets: {LEVEL:.0%} bootstrap intervals "
-        f"that resample {' or '.join(resampled)}."
+        f"clips, {over}. Doubles at: {doubles}. Mean excess: {excess}. In brackets: {INTERVAL_LEVEL:.0%} bootstrap "
+        f"intervals that resample {' or '.join(resampled)}."
     )
     if not np.isnan(curves.mean_mae):
         caption += f" Always predicting the mean training label has MAE {curves.mean_mae:.3f}."
     if len(curves.corruption):
-        caption += f" Corruption error: mean MAE over the kinds and strengths of {GRADED}."
+        caption += f" Corruption error: mean MAE over the kinds and strengths of {GRADED_PROTOCOL}."
     if curves.natural.empty:
         return caption
     return (

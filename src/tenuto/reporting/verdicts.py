@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from tenuto.analysis import words
-from tenuto.evaluation.audit.findings import Finding, counted
+from tenuto.evaluation.audit.findings import Finding, count_verdicts
 from tenuto.files import write_json
 from tenuto.reporting import tables
 
@@ -48,7 +48,7 @@ def number(value: float | None) -> str:
 
 def summary(findings: Sequence[Finding]) -> str:
     """``3 FAIL, 2 WARN, 8 PASS, 10 NOT RECORDED``, most severe first."""
-    return ", ".join(f"{count} {verdict}" for verdict, count in counted(findings).items())
+    return ", ".join(f"{count} {verdict}" for verdict, count in count_verdicts(findings).items())
 
 
 def remedies(reruns: Sequence[Rerun]) -> pd.DataFrame:
@@ -60,7 +60,7 @@ def remedies(reruns: Sequence[Rerun]) -> pd.DataFrame:
 
 def as_json(findings: Sequence[Finding], reruns: Sequence[Rerun] = ()) -> dict[str, Any]:
     """Counts of the verdicts, all findings and what remedies found, for programs."""
-    counts = {str(verdict): count for verdict, count in counted(findings).items()}
+    counts = {str(verdict): count for verdict, count in count_verdicts(findings).items()}
     content: dict[str, Any] = {"verdicts": counts, "findings": [finding.as_json() for finding in findings]}
     return content | ({"reruns": [one.as_json() for one in reruns]} if reruns else {})
 

@@ -9,10 +9,10 @@ import pandas as pd
 from tenuto.errors import FileError
 from tenuto.files import read_csv
 
-TEXT = ("run", "system", "split", "clip", "output", "precision", "unit", "checkpoint")
-NUMBERS = ("sigma", "radius", "median", "clean")
-NEEDED = (
-    *("run", "system", "clip", "output", "unit", "checkpoint", *NUMBERS),
+CERTIFICATE_TEXT = ("run", "system", "split", "clip", "output", "precision", "unit", "checkpoint")
+CERTIFICATE_NUMBERS = ("sigma", "radius", "median", "clean")
+CERTIFICATE_COLUMNS = (
+    *("run", "system", "clip", "output", "unit", "checkpoint", *CERTIFICATE_NUMBERS),
     *("snr_db", "low", "high", "bounded", "draws"),
 )
 CLAIM = ("confidence", "clips_together", "clip_to_scale", "checkpoint")
@@ -23,9 +23,9 @@ def read_certificates(path: str | Path) -> pd.DataFrame:
     """Rows that `tenuto certify` wrote; bounds may be infinite. Raises `FileError` for a damaged file."""
     rows = read_csv(
         path,
-        columns=NEEDED,
-        text=TEXT,
-        numbers=(*NUMBERS, "confidence", "label", "attacked", "snr_db"),
+        columns=CERTIFICATE_COLUMNS,
+        text=CERTIFICATE_TEXT,
+        numbers=(*CERTIFICATE_NUMBERS, "confidence", "label", "attacked", "snr_db"),
         integers=("draws",),
         flags=("bounded", "clips_together", "clip_to_scale"),
         optional=("snr_db",),

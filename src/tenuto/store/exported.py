@@ -8,13 +8,13 @@ from pathlib import Path
 from tenuto.errors import CheckpointError, FileError
 from tenuto.files import SafetensorsFile, read_json, sha256_file
 from tenuto.settings import shown
-from tenuto.store.folder import File, Folder
+from tenuto.store.folder import BaseFolder, File
 from tenuto.store.run import BACKGROUND, is_file
 
-FORMAT = "tenuto-model-1"
+MODEL_FORMAT = "tenuto-model-1"
 
 
-class ModelFolder(Folder):
+class ModelFolder(BaseFolder):
     """The files of an exported model. Nothing is read or created when it is made.
 
     Args:
@@ -39,7 +39,7 @@ class ModelFolder(Folder):
     def is_own(self) -> bool:
         """Whether an export, perhaps an interrupted one, wrote these files."""
         with contextlib.suppress(FileError):
-            if read_json(self.config).get("format") == FORMAT:
+            if read_json(self.config).get("format") == MODEL_FORMAT:
                 return True
         with contextlib.suppress(FileError):
             return "tenuto" in SafetensorsFile(self.weights).metadata
@@ -49,10 +49,10 @@ class ModelFolder(Folder):
         """The file of weights. Raises `CheckpointError` where it is not the one that ``config.json`` describes."""
         try:
             about = read_json(self.config)
-            if about.get("format") != FORMAT:
+            if about.get("format") != MODEL_FORMAT:
                 raise CheckpointError(
-                    f"{self.config}: its format is {shown(about.get('format'))}, it must be {FORMAT}. Name a folder "
-                    "that `tenuto export` made."
+                    f"{self.config}: its format is {shown(about.get('format'))}, it must be {MODEL_FORMAT}. Name a "
+                    "folder that `tenuto export` made."
                 )
             expected, actual = str(about.get("weights_sha256")), sha256_file(self.weights)
         except FileError as error:

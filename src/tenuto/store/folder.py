@@ -8,7 +8,7 @@ from pathlib import Path
 
 
 @dataclasses.dataclass(frozen=True, order=True)
-class Folder:
+class BaseFolder:
     """A folder whose files have names. Nothing is read or created when it is made.
 
     Args:
@@ -27,10 +27,10 @@ class Folder:
 
 
 class File:
-    """A file (or folder) below a `Folder`, by its name: as an attribute of a folder its path, of a class its name."""
+    """A file (or folder) below a `BaseFolder` by its name: of a folder its path, of a class its name."""
 
     def __init__(self, name: str) -> None:
         self._name = name
 
-    def __get__(self, folder: Folder | None, kind: type[Folder]) -> Path:
+    def __get__(self, folder: BaseFolder | None, kind: type[BaseFolder]) -> Path:
         return Path(self._name) if folder is None else folder.path / self._name

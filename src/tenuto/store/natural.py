@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from tenuto.errors import ConfigError, did_you_mean
-from tenuto.store.rows import NATURAL
+from tenuto.store.rows import NATURAL_PROTOCOL
 
-GRADED = "natural-2"
+GRADED_PROTOCOL = "natural-2"
 """The column ``protocol`` of rows of natural variations with strengths."""
 
-PROTOCOLS = (NATURAL, GRADED)
+NATURAL_PROTOCOLS = (NATURAL_PROTOCOL, GRADED_PROTOCOL)
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class Kind:
         return f"{self.values[strength - 1]:g} {self.unit}"
 
 
-KINDS = {
+NATURAL_KINDS = {
     "gain": Kind("gain", "dB", (-3, -6, -12, -18, -24)),
     "low-pass": Kind("cut-off frequency", "Hz", (8000, 6000, 4000, 3000, 2000)),
     "equaliser": Kind("gain of an octave, up or down", "dB", (2, 4, 6, 9, 12)),
@@ -55,7 +55,7 @@ def change_name(kind: str, strength: int) -> str:
 
 GRADED_CHANGES = {
     change_name(kind, strength): (kind, strength)
-    for kind, own in KINDS.items()
+    for kind, own in NATURAL_KINDS.items()
     for strength in range(1, len(own.values) + 1)
 }
 """``objective`` of rows of natural-2 -> kind and strength, in the order of the protocol."""
@@ -63,6 +63,8 @@ GRADED_CHANGES = {
 
 def check_protocol(name: str) -> str:
     """The name of a protocol of natural variation. Raises `ConfigError` for another one."""
-    if name not in PROTOCOLS:
-        raise ConfigError(f"Unknown protocol of natural variation '{name}'. {did_you_mean(name, PROTOCOLS)}")
+    if name not in NATURAL_PROTOCOLS:
+        raise ConfigError(
+            f"Unknown protocol of natural variation '{name}'. {did_you_mean(name, NATURAL_PROTOCOLS)}"
+        )
     return name

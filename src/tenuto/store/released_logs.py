@@ -1,9 +1,9 @@
 """Rows from attack logs: those of the SMC 2025 study, which are part of the package, and others of that format.
 
-The folder of a log contains ``hparams.yaml`` and a ``log.csv`` with the columns `COLUMNS`, one line per clip, arrays
-as NumPy prints them. ``norm`` and ``db`` there belong to the stored perturbation, ``new-pred`` to the last iterate,
-which is another input: rows read from such a log therefore have no ``l2`` and no ``linf``, but ``stored_l2``, ``db``
-and ``threshold``. The format does not record the part of the split; its clips are taken for test clips.
+The folder of a log contains ``hparams.yaml`` and a ``log.csv`` with the columns `LOG_COLUMNS`, one line per clip,
+arrays as NumPy prints them. ``norm`` and ``db`` there belong to the stored perturbation, ``new-pred`` to the last
+iterate, which is another input: rows read from such a log therefore have no ``l2`` and no ``linf``, but ``stored_l2``,
+``db`` and ``threshold``. The format does not record the part of the split; its clips are taken for test clips.
 """
 
 from __future__ import annotations
@@ -29,8 +29,18 @@ from tenuto.metrics import RELEASED_OBJECTIVES
 from tenuto.settings import parse_yaml
 from tenuto.store.rows import RELEASED_PROTOCOL, emotion_names, validate_rows
 
-COLUMNS = ("file", "epoch", "db", "norm", "converged", "true-label", "orig-pred", "new-pred", "adv-target")
-SETTINGS = (
+LOG_COLUMNS = (
+    "file",
+    "epoch",
+    "db",
+    "norm",
+    "converged",
+    "true-label",
+    "orig-pred",
+    "new-pred",
+    "adv-target",
+)
+LOG_SETTINGS = (
     "alpha",
     "architecture",
     "clip_eps",
@@ -43,7 +53,7 @@ SETTINGS = (
     "sign",
     "target",
 )
-EMOTIONS = ("valence", "energy", "tension", "anger", "fear", "happy", "sad", "tender")
+RELEASED_EMOTIONS = ("valence", "energy", "tension", "anger", "fear", "happy", "sad", "tender")
 ARCHIVE = "released_logs.zip"
 """The 50 logs of the study, with their licence and origin, in the package."""
 
@@ -190,7 +200,7 @@ def _log_folders(folder: Path, log_names: set[str]) -> dict[str, Path]:
     folders: dict[str, Path] = {}
     for log in sorted(folder.resolve().rglob("log.csv")):
         name = log.parent.name
-        if name not in log_names and not read_bytes(log).startswith(",".join(COLUMNS[:3]).encode()):
+        if name not in log_names and not read_bytes(log).startswith(",".join(LOG_COLUMNS[:3]).encode()):
             continue
         if name in folders:
             raise FileError(
@@ -204,7 +214,7 @@ def _read_log(files: Log, run: str, system: str, seed: int) -> pd.DataFrame:
     """Rows of one log."""
     path = f"{files.path}/log.csv"
     text = ("file", "converged", *ARRAYS.values())
-    log = read_csv(path, columns=COLUMNS, text=text, content=files.table)
+    log = read_csv(path, columns=LOG_COLUMNS, text=text, content=files.table)
     settings = _settings(files)
     iterations = _numbers(log, "epoch", path).astype(np.int64)
     table: dict[str, Any] = {
@@ -230,7 +240,7 @@ def _read_log(files: Log, run: str, system: str, seed: int) -> pd.DataFrame:
     }
     for kind, column in ARRAYS.items():
         matrix = np.array([_array(text, path) for text in log[column]])
-        table |= {f"{kind}_{name}": matrix[:, index] for index, name in enumerate(EMOTIONS)}
+        table |= {f"{kind}_{name}": matrix[:, index] for index, name in enumerate(RELEASED_EMOTIONS)}
     return pd.DataFrame(table)
 
 
@@ -241,7 +251,7 @@ def _settings(files: Log) -> dict[str, Any]:
         settings = parse_yaml(files.settings, path)
     except ConfigError as error:
         raise FileError(f"{error} Download the log again.") from error
-    missing = [key for key in SETTINGS if key not in settings]
+    missing = [key for key in LOG_SETTINGS if key not in settings]
     if missing:
         raise FileError(f"{path}: no {', '.join(missing)}. Download the log again.")
     if settings["conv_method"] not in list(RELEASED_OBJECTIVES):
@@ -302,9 +312,9 @@ def _clip(printed: str, path: str) -> str:
 def _array(printed: str, path: str) -> list[float]:
     """``[[0.1 0.2 ...]]`` -> eight numbers. Nothing is evaluated: every token must look like a float."""
     tokens = printed.replace("[", " ").replace("]", " ").split()
-    if len(tokens) != len(EMOTIONS) or not all(_FLOAT.fullmatch(token) for token in tokens):
+    if len(tokens) != len(RELEASED_EMOTIONS) or not all(_FLOAT.fullmatch(token) for token in tokens):
         raise FileError(
-            f"{path}: {printed[:40]!r} is not {len(EMOTIONS)} finite numbers. Download the log again."
+            f"{path}: {printed[:40]!r} is not {len(RELEASED_EMOTIONS)} finite numbers. Download the log again."
         )
     return [float(token) for token in tokens]
 
@@ -318,7 +328,7 @@ def write_log(rows: pd.DataFrame, folder: str | Path, settings: Mapping[str, Any
     Args:
         rows: Rows of one run under the released attack, any order.
         folder: Gets ``log.csv`` and ``hparams.yaml``.
-        settings: The keys `SETTINGS`.
+        settings: The keys `LOG_SETTINGS`.
 
     Returns:
         The path of ``log.csv``.
@@ -328,14 +338,14 @@ def write_log(rows: pd.DataFrame, folder: str | Path, settings: Mapping[str, Any
         DataError: Other emotions than the format has, several runs, or rows of another attack.
     """
     folder = Path(folder)
-    if missing := [key for key in SETTINGS if key not in settings]:
+    if missing := [key for key in LOG_SETTINGS if key not in settings]:
         raise ConfigError(
             f"{folder}: no setting {', '.join(missing)}. The released format needs all of its keys."
         )
-    if emotion_names(rows) != EMOTIONS:
+    if emotion_names(rows) != RELEASED_EMOTIONS:
         names = ", ".join(emotion_names(rows))
         raise DataError(
-            f"{folder}: the released format has the emotions {', '.join(EMOTIONS)}; the rows have {names}."
+            f"{folder}: the released format has the emotions {', '.join(RELEASED_EMOTIONS)}; the rows have {names}."
         )
     if rows["run"].nunique() != 1 or not {"threshold", "stored_l2"} <= set(rows.columns):
         raise DataError(
@@ -343,15 +353,15 @@ def write_log(rows: pd.DataFrame, folder: str | Path, settings: Mapping[str, Any
         )
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(COLUMNS)
+    writer.writerow(LOG_COLUMNS)
     writer.writerows(_line(row) for _, row in rows.iterrows())
-    write_text(folder / "hparams.yaml", yaml.safe_dump({key: settings[key] for key in SETTINGS}))
+    write_text(folder / "hparams.yaml", yaml.safe_dump({key: settings[key] for key in LOG_SETTINGS}))
     return write_text(folder / "log.csv", text.getvalue())
 
 
 def _line(row: pd.Series[Any]) -> list[str]:
     """One line of ``log.csv``; every number with the digits it needs to be read back unchanged."""
-    arrays = (" ".join(str(row[f"{kind}_{name}"]) for name in EMOTIONS) for kind in ARRAYS)
+    arrays = (" ".join(str(row[f"{kind}_{name}"]) for name in RELEASED_EMOTIONS) for kind in ARRAYS)
     quote = '"' if "'" in row["clip"] else "'"
     return [
         f"[{quote}{row['clip']}.mp3.spec{quote}]",

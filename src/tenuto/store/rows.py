@@ -1,10 +1,10 @@
 """Rows: the results of attacks as tables, one row per clip, attack, objective and budget.
 
-Columns are `KEYS`, then ``label_``, ``clean_`` and ``adversarial_`` of every emotion. The units of a bottleneck have
-``clean_`` and ``adversarial_`` columns only, which distinguishes them from emotions. More columns are allowed.
-``l2``, ``linf`` and the adversarial prediction of a row belong to the same perturbation; where a source does not
-record that pair (the released logs), the norms are empty. ``uses_label`` is whether the objective compares
-predictions with labels; it is empty where that is unknown, and rows of earlier versions do not have it.
+Columns are `KEY_COLUMNS`, then ``label_``, ``clean_`` and ``adversarial_`` of every emotion. The units of a bottleneck
+have ``clean_`` and ``adversarial_`` columns only, which distinguishes them from emotions. More columns are allowed.
+``l2``, ``linf`` and the adversarial prediction of a row belong to the same perturbation; where a source does not record
+that pair (the released logs), the norms are empty. ``uses_label`` is whether the objective compares predictions with
+labels; it is empty where that is unknown, and rows of earlier versions do not have it.
 
 ``unit`` is what ``epsilon``, ``l2`` and ``linf`` are measured in, one unit per run and protocol; ``scale_low`` and
 ``scale_high`` are the lowest and highest possible label. Rows of earlier versions do not have them: their unit is
@@ -47,7 +47,7 @@ from tenuto.store.cells import (
     is_whole,
 )
 
-KEYS = (
+KEY_COLUMNS = (
     "run",
     "system",
     "seed",
@@ -66,43 +66,43 @@ KEYS = (
     "converged",
 )
 IDENTITY = ("run", "clip", "split", "protocol", "attack", "objective", "norm", "epsilon")
-NATURAL = "natural-1"
+NATURAL_PROTOCOL = "natural-1"
 """The column ``protocol`` of rows of natural variations."""
 
-BUDGET = ("run", "clip", "split", "protocol", "norm", "epsilon")
+BUDGET_COLUMNS = ("run", "clip", "split", "protocol", "norm", "epsilon")
 """Columns that the attacks share among which one is a clip's worst."""
 
-ATTACK = ["attack", "objective", "norm", "epsilon"]
+ATTACK_COLUMNS = ["attack", "objective", "norm", "epsilon"]
 """Columns that name an attack of a protocol."""
 
-SCALE = ("scale_low", "scale_high")
+SCALE_COLUMNS = ("scale_low", "scale_high")
 
 SOUND = ("snr_db", "nmr_db", "survives_16_bit", "survives_mp3", "perceptual", "leakage_db")
 
-KINDS = ("label", "clean", "adversarial")
+VALUE_KINDS = ("label", "clean", "adversarial")
 RELEASED_PROTOCOL = "paper-2025-released"
 """The protocol of the released attack; forms of it with other settings append them."""
 
-TEXT = ("run", "system", "clip", "split", "protocol", "attack", "objective", "norm")
+TEXT_COLUMNS = ("run", "system", "clip", "split", "protocol", "attack", "objective", "norm")
 MORE_TEXT = ("settings", "checkpoint", "versions", "unit")
 """Columns of text that only some rows have."""
 
 INTEGERS = ("seed", "iterations", "forward_passes", "gradient_passes")
-NUMBERS = (
+NUMBER_COLUMNS = (
     *("epsilon", "l2", "linf", "threshold", "stored_l2", "db", "leakage_db", "fresh_*"),
     *SOUND,
-    *SCALE,
-    *(f"{kind}_*" for kind in KINDS),
+    *SCALE_COLUMNS,
+    *(f"{kind}_*" for kind in VALUE_KINDS),
 )
 FLAGS = ("converged", "worst", "uses_label")
 
 CELLS: dict[str, Check] = {
-    **dict.fromkeys(TEXT, NAME),
+    **dict.fromkeys(TEXT_COLUMNS, NAME),
     "split": (lambda value: value in PARTS, f"one of {', '.join(PARTS)}"),
     "seed": (is_whole, "a whole number"),
     **dict.fromkeys(("iterations", "forward_passes", "gradient_passes"), COUNT),
     **dict.fromkeys(("epsilon", "l2", "linf", "stored_l2"), SIZE),
-    **dict.fromkeys((*SCALE, *SOUND), OPTIONAL),
+    **dict.fromkeys((*SCALE_COLUMNS, *SOUND), OPTIONAL),
     "unit": (lambda value: is_missing(value) or NAME[0](value), "a name or empty"),
     **dict.fromkeys(("converged", "worst"), (is_flag, "True or False")),
     "uses_label": (lambda value: is_missing(value) or is_flag(value), "True, False or empty"),
@@ -176,9 +176,9 @@ def in_norm(rows: pd.DataFrame, norm: str | None) -> pd.DataFrame:
 
 def scale_of(rows: pd.DataFrame) -> tuple[float, float] | None:
     """Lowest and highest possible label as the rows record it; None where they do not, or where they differ."""
-    if not set(SCALE) <= set(rows.columns):
+    if not set(SCALE_COLUMNS) <= set(rows.columns):
         return None
-    scales = set(zip(*(rows[name].astype(float) for name in SCALE), strict=True))
+    scales = set(zip(*(rows[name].astype(float) for name in SCALE_COLUMNS), strict=True))
     low, high = scales.pop() if len(scales) == 1 else (math.nan, math.nan)
     return None if math.isnan(low) or math.isnan(high) else (low, high)
 
@@ -199,15 +199,20 @@ def validate_rows(rows: pd.DataFrame, source: str = "rows") -> pd.DataFrame:
     """
     required = require_columns(rows, source)
     _check_columns_of_runs(rows, source)
-    predictions = [name for name in rows.columns if name.startswith(tuple(f"{kind}_" for kind in KINDS))]
+    predictions = [
+        name for name in rows.columns if name.startswith(tuple(f"{kind}_" for kind in VALUE_KINDS))
+    ]
     for name in (*CELLS, *predictions):
         if name in rows.columns:
             # A bottleneck's units are missing in the rows of networks without one.
             is_valid, allowed = CELLS.get(name) or (VALUE if name in required else OPTIONAL)
             check_cells(rows, name, is_valid, allowed, source)
-    _check_one_value(rows, ["run"], ("system", "seed", *SCALE), source)
+    _check_one_value(rows, ["run"], ("system", "seed", *SCALE_COLUMNS), source)
     _check_one_value(rows, ["run", "protocol"], ("unit",), source)
-    if set(SCALE) <= set(rows.columns) and (is_empty := rows["scale_low"] >= rows["scale_high"]).any():
+    if (
+        set(SCALE_COLUMNS) <= set(rows.columns)
+        and (is_empty := rows["scale_low"] >= rows["scale_high"]).any()
+    ):
         row = rows[is_empty].iloc[0]
         raise DataError(
             f"{source}: the scale of {quote(row['run'])} is {row['scale_low']:g} to {row['scale_high']:g}; scale_low "
@@ -223,7 +228,7 @@ def validate_rows(rows: pd.DataFrame, source: str = "rows") -> pd.DataFrame:
 
 def require_columns(rows: pd.DataFrame, source: str = "rows") -> list[str]:
     """The columns that rows must have. Raises `DataError` where one is missing."""
-    required = [*KEYS, *(f"{kind}_{name}" for name in emotion_names(rows) for kind in KINDS)]
+    required = [*KEY_COLUMNS, *(f"{kind}_{name}" for name in emotion_names(rows) for kind in VALUE_KINDS)]
     if not emotion_names(rows):
         required.append("label_<emotion>")
     if missing := [name for name in required if name not in rows.columns]:
@@ -269,12 +274,12 @@ def check_column(rows: pd.DataFrame, name: str, value: str, source: str) -> None
 
 def check_same_attacks(rows: pd.DataFrame, source: str) -> None:
     """Raise `DataError` unless every clip of one run has the same attacks, at the same budgets."""
-    clips = rows.groupby(ATTACK, dropna=False)["clip"].transform("nunique")
+    clips = rows.groupby(ATTACK_COLUMNS, dropna=False)["clip"].transform("nunique")
     if (clips == rows["clip"].nunique()).all():
         return
     place = int(clips.to_numpy().argmin())
     row = rows.iloc[place]
-    named = ", ".join(f"{name} {quote(row[name])}" for name in ATTACK)
+    named = ", ".join(f"{name} {quote(row[name])}" for name in ATTACK_COLUMNS)
     raise DataError(
         f"{source}: row {place + 1} (clip {quote(row['clip'])}): not every clip has the attack of this row, {named}. "
         "Correct the row, or delete the file and attack the run again."
@@ -300,8 +305,8 @@ def mark_worst(rows: pd.DataFrame) -> pd.DataFrame:
     error = pd.Series(row_errors(rows))
     if error.isna().any():
         validate_rows(rows)  # names the row and the column
-    budgets = rows[list(BUDGET)].reset_index(drop=True)  # rows put together may share their index
-    worst = error.groupby([budgets[name] for name in BUDGET], dropna=False).idxmax()
+    budgets = rows[list(BUDGET_COLUMNS)].reset_index(drop=True)  # rows put together may share their index
+    worst = error.groupby([budgets[name] for name in BUDGET_COLUMNS], dropna=False).idxmax()
     return rows.assign(worst=np.isin(np.arange(len(rows)), worst))
 
 
@@ -377,13 +382,13 @@ def read_rows(path: str | Path) -> pd.DataFrame:
         FileError: The file cannot be read, or a cell of a column of numbers or flags holds something else.
         DataError: As `validate_rows`.
     """
-    optional = ("uses_label", *NUMBERS)
+    optional = ("uses_label", *NUMBER_COLUMNS)
     rows = read_csv(
         path,
-        columns=KEYS,
-        text=(*TEXT, *MORE_TEXT),
+        columns=KEY_COLUMNS,
+        text=(*TEXT_COLUMNS, *MORE_TEXT),
         integers=INTEGERS,
-        numbers=NUMBERS,
+        numbers=NUMBER_COLUMNS,
         flags=FLAGS,
         optional=optional,
     )

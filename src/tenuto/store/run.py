@@ -14,11 +14,11 @@ from tenuto.config import RunConfig, parse_yaml
 from tenuto.data.splits import PARTS, Split, read_split
 from tenuto.errors import ConfigError, DataError, FileError
 from tenuto.files import naming, open_regular, read_json, read_text, sha256_file
-from tenuto.store.folder import File, Folder
-from tenuto.store.natural import PROTOCOLS
-from tenuto.store.rows import NATURAL, check_column, check_same_attacks, read_rows
+from tenuto.store.folder import BaseFolder, File
+from tenuto.store.natural import NATURAL_PROTOCOLS
+from tenuto.store.rows import NATURAL_PROTOCOL, check_column, check_same_attacks, read_rows
 
-ATTACKS = "attacks"
+ATTACKS_FOLDER = "attacks"
 ON = "on"
 """Folder of the results of a run on data it was not trained on."""
 
@@ -73,10 +73,10 @@ def protocol_and_part(name: str) -> tuple[str, str]:
 
 def is_natural(protocol: str) -> bool:
     """Whether rows of this protocol come from natural variations, not from an attack."""
-    return protocol in PROTOCOLS
+    return protocol in NATURAL_PROTOCOLS
 
 
-class RunFolder(Folder):
+class RunFolder(BaseFolder):
     """The files of one run. Nothing is read or created when it is made.
 
     Args:
@@ -145,7 +145,7 @@ class RunFolder(Folder):
     """The table in `interventions`."""
     shown = File("shown")
     """Folder of pictures and sounds of attacked clips."""
-    attacks = File(ATTACKS)
+    attacks = File(ATTACKS_FOLDER)
     """Folder of rows and perturbations."""
 
     def rows(self, protocol: object, part: str = "test") -> Path:
@@ -188,7 +188,7 @@ class RunFolder(Folder):
         """Folder of a universal perturbation and its rows."""
         return self.path / "universal" / name
 
-    def natural(self, part: str = "test", protocol: str = NATURAL) -> Path:
+    def natural(self, part: str = "test", protocol: str = NATURAL_PROTOCOL) -> Path:
         """Rows of natural variations."""
         return self.rows(protocol, part)
 
@@ -234,7 +234,7 @@ class RunFolder(Folder):
         """Whether all rows of a protocol are written."""
         return is_file(self.rows(protocol, part))
 
-    def has_natural(self, part: str = "test", protocol: str = NATURAL) -> bool:
+    def has_natural(self, part: str = "test", protocol: str = NATURAL_PROTOCOL) -> bool:
         """Whether the rows of natural variations are written."""
         return self.is_attacked(protocol, part)
 

@@ -13,15 +13,15 @@ import pandas as pd
 
 from tenuto.errors import FileError, FolderWarning, TenutoError
 from tenuto.files import naming
-from tenuto.store.folder import File, Folder
-from tenuto.store.rows import NATURAL, RELEASED_PROTOCOL, validate_rows
+from tenuto.store.folder import BaseFolder, File
+from tenuto.store.rows import NATURAL_PROTOCOL, RELEASED_PROTOCOL, validate_rows
 from tenuto.store.run import RunFolder, listed
 
 Damaged = Callable[[TenutoError], object]
 """Called with the error of every run that cannot be read; the others are used. Without it the error is raised."""
 
 
-class StudyFolder(Folder):
+class StudyFolder(BaseFolder):
     """The files of a study, or of any folder that contains runs. Nothing is read or created when it is made.
 
     Args:
@@ -161,7 +161,7 @@ def read_study(folder: str | Path, protocol: str | None = None) -> pd.DataFrame:
     return rows
 
 
-def read_natural(folder: str | Path, protocol: str = NATURAL) -> pd.DataFrame | None:
+def read_natural(folder: str | Path, protocol: str = NATURAL_PROTOCOL) -> pd.DataFrame | None:
     """Rows of natural variations of the test clips, as `read_study`; None where no run has any."""
     study = StudyFolder(folder)
     measured = []

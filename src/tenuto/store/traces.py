@@ -14,12 +14,12 @@ from tenuto.files import read_bytes, read_csv, write_bytes
 from tenuto.sinks import Sink
 from tenuto.store.budgets import norm_of
 
-LARGEST = 2**30
+LARGEST_TRACES = 2**30
 """Bytes of a table of traces."""
 
-NUMBERS = ("loss", "best", "size", "moved")
-NO_TRACES = pd.DataFrame(columns=["clip", "step", *NUMBERS, "settings"]).astype(
-    {"step": "int64", **dict.fromkeys(NUMBERS, "float64")}
+TRACE_NUMBERS = ("loss", "best", "size", "moved")
+NO_TRACES = pd.DataFrame(columns=["clip", "step", *TRACE_NUMBERS, "settings"]).astype(
+    {"step": "int64", **dict.fromkeys(TRACE_NUMBERS, "float64")}
 )
 """Of attacks that have no search."""
 
@@ -33,13 +33,15 @@ def read_traces(path: Path) -> pd.DataFrame:
     content = read_bytes(path)
     try:
         with gzip.GzipFile(fileobj=io.BytesIO(content)) as stream:
-            text = stream.read(LARGEST + 1).decode()
+            text = stream.read(LARGEST_TRACES + 1).decode()
     except (OSError, EOFError, zlib.error, UnicodeDecodeError) as error:
         raise FileError(
             f"{path}: is damaged ({error}). Delete it and its rows, then attack the run again."
         ) from error
-    if len(text) > LARGEST:
-        raise FileError(f"{path}: larger than {LARGEST} bytes when it is unpacked. Delete it and its rows.")
+    if len(text) > LARGEST_TRACES:
+        raise FileError(
+            f"{path}: larger than {LARGEST_TRACES} bytes when it is unpacked. Delete it and its rows."
+        )
     columns = tuple(map(str, NO_TRACES))
     if text.strip() == ",".join(columns):
         return NO_TRACES.copy()
@@ -48,7 +50,7 @@ def read_traces(path: Path) -> pd.DataFrame:
         columns=columns,
         text=("settings", "clip"),
         integers=("step",),
-        numbers=NUMBERS,
+        numbers=TRACE_NUMBERS,
         content=text,
     )
 
@@ -66,11 +68,11 @@ def log_traces(traces: pd.DataFrame, rows: pd.DataFrame, sink: Sink) -> None:
             "" if pd.isna(row["epsilon"]) else f" {norm_of(str(row['norm'])).label(float(row['epsilon']))}"
         )
         name = f"{row['attack']} {row['objective']}{budget}"
-        tables = [own.pivot(index="step", columns="clip", values=measure) for measure in NUMBERS]
-        means = pd.concat([table.ffill().mean(axis=1) for table in tables], axis=1, keys=NUMBERS)
+        tables = [own.pivot(index="step", columns="clip", values=measure) for measure in TRACE_NUMBERS]
+        means = pd.concat([table.ffill().mean(axis=1) for table in tables], axis=1, keys=TRACE_NUMBERS)
         for step, values in means.iterrows():
             at_step = by_step.setdefault(int(str(step)), {})
-            at_step |= {f"{name}/{measure}": values[measure] for measure in NUMBERS}
+            at_step |= {f"{name}/{measure}": values[measure] for measure in TRACE_NUMBERS}
     for step in sorted(by_step):
         sink.log(step, by_step[step])
 

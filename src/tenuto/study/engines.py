@@ -36,7 +36,7 @@ from tenuto.study.plan import (
 from tenuto.study.processes import TRIES, in_processes
 from tenuto.study.stages import Job, Outcome, analyse, complete_run, make_corpus, prepare_data
 
-PATIENCE = 2.0
+STUDY_PATIENCE = 2.0
 """How long to wait for another call that works on the study, in seconds."""
 CONNECT_SECONDS = 5.0
 """How long a Ray cluster may take to accept a connection, in seconds."""
@@ -257,7 +257,7 @@ def run_study(
     if (data := identity(study, folder, root)) is not None:
         check_study(study, data)
         planned(study, data, trust)  # refuses what cannot be adopted
-    with journal.held(folder, journal.STUDY, PATIENCE):
+    with journal.held(folder, journal.STUDY, STUDY_PATIENCE):
         entry = journal.Entry(folder, journal.STUDY)
         with entry.restored_on_refusal():
             prepared = _prepare(study, folder, root, engine, entry)

@@ -28,7 +28,7 @@ from tenuto.files import sha256_file
 from tenuto.models.adoption import SUFFIXES
 from tenuto.models.systems import NETWORKS, check_network
 from tenuto.settings import first_repeated
-from tenuto.store.natural import GRADED
+from tenuto.store.natural import GRADED_PROTOCOL
 from tenuto.store.run import RunFolder, is_natural
 from tenuto.store.study import StudyFolder
 from tenuto.study import journal
@@ -38,7 +38,7 @@ from tenuto.training import loop, robust
 from tenuto.training.adversarial import check_attack
 from tenuto.training.bottleneck import check_bottleneck
 
-UNKNOWN = "????????"
+UNKNOWN_SIGNATURE = "????????"
 """In place of a signature, which covers the data, where the data are not available."""
 
 PAPER_ITERATIONS = 1000
@@ -53,7 +53,7 @@ class Planned:
 
 
 @dataclasses.dataclass(frozen=True)
-class Task:
+class StudyTask:
     """One stage of a run.
 
     Attributes:
@@ -74,22 +74,22 @@ class Task:
         return self.kind if self.protocol is None else f"{self.kind} {self.protocol}"
 
 
-def tasks(run: RunFolder, config: RunConfig, study: StudyConfig) -> Iterator[Task]:
+def tasks(run: RunFolder, config: RunConfig, study: StudyConfig) -> Iterator[StudyTask]:
     """The stages of a run of a study in their order. Whether one is done is read at each access."""
     attacks = protocols(study)
     if config.adopted is None:
-        yield Task(TRAIN, run.checkpoint, run.is_trained())
+        yield StudyTask(TRAIN, run.checkpoint, run.is_trained())
     else:
-        yield Task(ADOPT, run.checkpoint, run.is_adopted(SUFFIXES.get(config.adopted.kind)))
-    yield Task(EVALUATE, run.metrics, run.is_trained() and run.is_evaluated())
+        yield StudyTask(ADOPT, run.checkpoint, run.is_adopted(SUFFIXES.get(config.adopted.kind)))
+    yield StudyTask(EVALUATE, run.metrics, run.is_trained() and run.is_evaluated())
     if has_curves(attacks) or study.natural is not None:
-        yield Task(NATURAL, run.natural(), run.is_trained() and not unmeasured(run))
-    if study.natural == GRADED:
-        has_rows = run.is_trained() and run.has_natural(protocol=GRADED)
-        yield Task(NATURAL, run.natural(protocol=GRADED), has_rows, GRADED)
+        yield StudyTask(NATURAL, run.natural(), run.is_trained() and not unmeasured(run))
+    if study.natural == GRADED_PROTOCOL:
+        has_rows = run.is_trained() and run.has_natural(protocol=GRADED_PROTOCOL)
+        yield StudyTask(NATURAL, run.natural(protocol=GRADED_PROTOCOL), has_rows, GRADED_PROTOCOL)
     for attack in attacks:
         done = run.is_trained() and run.is_attacked(attack) and attack.matches(run.read_protocol(attack))
-        yield Task(ATTACK, run.rows(attack), done, attack)
+        yield StudyTask(ATTACK, run.rows(attack), done, attack)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -162,7 +162,7 @@ def protocols(study: StudyConfig) -> list[Protocol]:
     """The protocols every run is attacked with. Raises `ConfigError` for an unknown name or setting, or one twice."""
     for name in (attack.protocol for attack in study.protocols):
         if is_natural(name):
-            raise ConfigError(f"protocols: {name} is no attack. Set `natural: {GRADED}` instead.")
+            raise ConfigError(f"protocols: {name} is no attack. Set `natural: {GRADED_PROTOCOL}` instead.")
     attacks = [protocol(attack.protocol, **attack.settings) for attack in study.protocols]
     if (twice := first_repeated([str(attack) for attack in attacks])) is not None:
         raise ConfigError(f"{twice} is listed twice in protocols. Remove one.")
@@ -291,7 +291,7 @@ def planned(study: StudyConfig, data: Prepared | None, trust: bool = False) -> l
     """Every run of a settled study with the name of its folder. Errors as in `identified`."""
     configs = runs(study)
     if data is None:
-        return [Planned(each, f"{each.system}-{each.train.seed}-{UNKNOWN}") for each in configs]
+        return [Planned(each, f"{each.system}-{each.train.seed}-{UNKNOWN_SIGNATURE}") for each in configs]
     configs = identified(configs, data, protocols(study), trust)
     return [Planned(each, loop.run_folder(Path(), each, data).name) for each in configs]
 

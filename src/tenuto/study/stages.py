@@ -20,20 +20,20 @@ from tenuto.errors import DataError, FileError, TenutoError, one_line
 from tenuto.evaluation import robustness
 from tenuto.evaluation.adoption import adopt_on, offered
 from tenuto.evaluation.natural import natural
-from tenuto.evaluation.runs import Run, open_run
+from tenuto.evaluation.runs import OpenedRun, open_run
 from tenuto.files import naming, write_csv
 from tenuto.reporting import paper
-from tenuto.store.natural import GRADED
+from tenuto.store.natural import GRADED_PROTOCOL
 from tenuto.store.rows import units_of, validate_rows, worst_case
 from tenuto.store.run import RunFolder
 from tenuto.store.study import StudyFolder
 from tenuto.study import journal
 from tenuto.study.journal import ADOPT, EVALUATE, NATURAL, TRAIN
 from tenuto.study.limit import Limit, OutOfTime, Pace
-from tenuto.study.plan import Planned, Task, dataset_of, protocols, tasks
+from tenuto.study.plan import Planned, StudyTask, dataset_of, protocols, tasks
 from tenuto.training import loop
 
-PATIENCE = 60.0
+RUN_PATIENCE = 60.0
 """Seconds to wait for another process that works on a run: one that is ending, or on a node that was lost."""
 
 MADE = (
@@ -43,7 +43,7 @@ MADE = (
 )
 """Every file that may be made from the rows of a protocol."""
 
-METRICS = ("run", "system", "seed", "test_correlation", "test_mae", "mean_predictor_mae")
+METRIC_COLUMNS = ("run", "system", "seed", "test_correlation", "test_mae", "mean_predictor_mae")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -121,7 +121,7 @@ def complete_run(job: Job) -> Outcome:
     if job.is_out_of_time():
         return Outcome(name, is_unfinished=True)
     try:
-        with journal.held(job.folder, name, PATIENCE):
+        with journal.held(job.folder, name, RUN_PATIENCE):
             return _recorded(job, journal.Entry(job.folder, name))
     except TenutoError as error:  # another process works on the run, or the journal cannot be written
         return Outcome(name, error=str(error))
@@ -152,7 +152,7 @@ def _carry_out(job: Job, entry: journal.Entry) -> None:
             f"{job.root or StudyFolder(job.folder).corpus}: contains other data ({prepared.fingerprint[:8]}) than the "
             "study was planned with. Every machine of a study must see the same files."
         )
-    run: Run | None = None
+    run: OpenedRun | None = None
     for task in tasks(job.run, job.planned.config, job.study):
         if not task.done and job.is_out_of_time():
             raise OutOfTime
@@ -187,7 +187,7 @@ def _adopt(job: Job, prepared: Prepared, entry: journal.Entry) -> None:
     adopt_on(model, prepared, config.data, config.train.seed, config.train.threads, job.run.path.parent)
 
 
-def _evaluate(job: Job, run: Run, task: Task, entry: journal.Entry) -> None:
+def _evaluate(job: Job, run: OpenedRun, task: StudyTask, entry: journal.Entry) -> None:
     """Carry out one stage after training."""
 
     def progress(done: int) -> None:
@@ -196,7 +196,7 @@ def _evaluate(job: Job, run: Run, task: Task, entry: journal.Entry) -> None:
     pace = Pace(job.limit)
     if task.kind == EVALUATE:
         robustness.evaluate(run)
-    elif task.kind == NATURAL and task.protocol == GRADED:
+    elif task.kind == NATURAL and task.protocol == GRADED_PROTOCOL:
         from tenuto.evaluation.graded import graded  # needs SciPy's filters
 
         graded(run, before_piece=pace.check)
@@ -268,7 +268,7 @@ def _clean_metrics(run: RunFolder) -> dict[str, Any]:
         raise FileError(
             f"{run.metrics}: is not a file of metrics. Delete it and run the same command again."
         ) from error
-    return dict(zip(METRICS, values, strict=True))
+    return dict(zip(METRIC_COLUMNS, values, strict=True))
 
 
 def _write(rows: pd.DataFrame, folder: Path, is_paper: bool, remarks: Sequence[str]) -> list[Path]:

@@ -45,7 +45,7 @@ def check_attack(config: AdversarialConfig | None, index: Index, split: Split) -
         )
 
 
-def perturbed(
+def perturb(
     network: Network, batch: Batch, config: AdversarialConfig, precision: Precision = "float32"
 ) -> Tensor:
     """Return the batch's inputs plus the *stored* perturbation of a short released attack against the labels.

@@ -36,7 +36,7 @@ from tenuto.sinks import Sink, open_sink
 from tenuto.store.result_rows import array
 from tenuto.store.run import RunFolder
 from tenuto.training import robust
-from tenuto.training.adversarial import check_attack, is_attacked, perturbed
+from tenuto.training.adversarial import check_attack, is_attacked, perturb
 from tenuto.training.averaging import Average
 from tenuto.training.bottleneck import check_bottleneck, fit_emotions
 from tenuto.training.state import State, resume, save
@@ -48,16 +48,16 @@ Progress = Callable[[dict[str, Any]], None]
 
 def run_folder(runs: Path, config: RunConfig, prepared: Prepared) -> Path:
     """``runs/<system>-<seed>-<signature>``; the signature covers the resolved configuration and the data."""
-    resolved = completed(config)
+    resolved = complete_config(config)
     return runs / f"{resolved.system}-{resolved.train.seed}-{run_signature(resolved, prepared)}"
 
 
-def completed(config: RunConfig) -> RunConfig:
+def complete_config(config: RunConfig) -> RunConfig:
     """The same with the defaults of this machine and of its method of robust training. Raises `ConfigError`."""
     config = config.resolved()
     if config.train.robust is None:
         return config
-    train = config.train.model_copy(update={"robust": robust.completed(config.train.robust)})
+    train = config.train.model_copy(update={"robust": robust.complete_settings(config.train.robust)})
     return config.model_copy(update={"train": train})
 
 
@@ -116,7 +116,7 @@ def train(
     check(config, prepared)
     require(device)
     require_precision(config.train.precision, device)
-    run, config = RunFolder(run_folder(runs, config, prepared)), completed(config)
+    run, config = RunFolder(run_folder(runs, config, prepared)), complete_config(config)
     if run.is_trained():
         return run.path
     material = Material(prepared, config.data)
@@ -212,7 +212,7 @@ def _epoch(state: State, batches: list[Batch], config: RunConfig, trainee: Train
             continue
         total += _update(state, batch.inputs, batch, train.task_loss_weight)
         if train.adversarial is not None and is_attacked(train.adversarial, state.epoch):
-            inputs = perturbed(state.network, batch, train.adversarial, state.precision)
+            inputs = perturb(state.network, batch, train.adversarial, state.precision)
             _update(state, inputs, batch, 1.0)
     return float(total) / len(batches)
 

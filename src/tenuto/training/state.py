@@ -20,7 +20,7 @@ from tenuto.store.result_rows import array
 from tenuto.store.run import check_readable, is_file
 from tenuto.training.averaging import Average
 
-PROGRESS = ("epoch", "best_epoch", "best_score", "history")
+STATE_FIELDS = ("epoch", "best_epoch", "best_score", "history")
 """Fields of `State` that are saved as JSON, apart from the tensors."""
 
 
@@ -53,7 +53,7 @@ def save(path: Path, state: State) -> None:
         arrays |= {f"adam.{number}.{name}": array(tensor) for name, tensor in moments.items()}
     if state.average is not None:
         arrays |= {f"average.{name}": array(tensor) for name, tensor in state.average.state_dict().items()}
-    progress = {name: getattr(state, name) for name in PROGRESS}
+    progress = {name: getattr(state, name) for name in STATE_FIELDS}
     write_safetensors(path, arrays, {"state": json.dumps(progress)})
 
 
@@ -78,7 +78,7 @@ def resume(path: Path, state: State) -> bool:
         groups = state.optimizer.state_dict()["param_groups"]
         state.optimizer.load_state_dict({"state": moments, "param_groups": groups})
         progress = json.loads(metadata["state"])
-        for name in PROGRESS:
+        for name in STATE_FIELDS:
             setattr(state, name, progress[name])
     except (FileError, KeyError, TypeError, ValueError, AttributeError, RuntimeError):
         return False

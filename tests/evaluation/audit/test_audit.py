@@ -26,7 +26,7 @@ from tenuto.evaluation.audit import (
 )
 from tenuto.evaluation.audit.examination import STAND_IN
 from tenuto.evaluation.audit.findings import not_recorded
-from tenuto.evaluation.audit.model_checks import NAMES
+from tenuto.evaluation.audit.model_checks import MODEL_CHECKS
 from tenuto.evaluation.audit.subject import Subject
 from tenuto.evaluation.runs import open_run
 from tenuto.files import read_safetensors, write_safetensors
@@ -53,7 +53,7 @@ PLANNED = Protocol(
 )
 
 
-NOTHING = [not_recorded(check, "in this test.") for check in NAMES if check != "longer-search"]
+NOTHING = [not_recorded(check, "in this test.") for check in MODEL_CHECKS if check != "longer-search"]
 
 
 def by_check(findings):

@@ -11,7 +11,7 @@ from tenuto.data.splits import Split
 from tenuto.evaluation.audit.data import Data
 from tenuto.evaluation.audit.data_checks import NOT_COMPARED
 from tenuto.evaluation.audit.findings import Verdict
-from tenuto.store.released_logs import EMOTIONS
+from tenuto.store.released_logs import RELEASED_EMOTIONS
 from tests import corpora
 from tests.evaluation.audit.planted import bounded, finding, logs, source
 
@@ -31,7 +31,7 @@ def data(shared, attacked, kind="albums"):
     owners: Any = tuple(
         "trained" if place < shared or place >= attacked else f"own {place}" for place in range(30)
     )
-    index = dataclasses.replace(Index(NAMES, (), EMOTIONS, np.full((30, 8), 0.5)), **{kind: owners})
+    index = dataclasses.replace(Index(NAMES, (), RELEASED_EMOTIONS, np.full((30, 8), 0.5)), **{kind: owners})
     return Data(index=index, split=Split(tuple(str(int(name)) for name in NAMES[attacked:]), (), ()))
 
 
@@ -55,7 +55,7 @@ def test_albums_need_the_data():
 
 @pytest.mark.parametrize("kind", ["albums", "artists"])
 def test_a_data_set_without_albums_says_so(kind):
-    index = Index(NAMES, (), EMOTIONS, np.full((30, 8), 0.5))
+    index = Index(NAMES, (), RELEASED_EMOTIONS, np.full((30, 8), 0.5))
     result = finding(kind, logs(), Data(index=index, split=Split(NAMES, (), ())))
     assert result.verdict is NOT_RECORDED
     assert result.sentence.startswith(f"the data set names no {kind}.")
@@ -65,7 +65,7 @@ def test_a_data_set_without_albums_says_so(kind):
 
 def test_spelling_does_not_hide_a_shared_album():
     albums = ("Blue Train",) * 20 + ("blue  train",) * 10
-    index = dataclasses.replace(Index(NAMES, (), EMOTIONS, np.full((30, 8), 0.5)), albums=albums)
+    index = dataclasses.replace(Index(NAMES, (), RELEASED_EMOTIONS, np.full((30, 8), 0.5)), albums=albums)
     result = finding("albums", source(bounded(clips=20)), Data(index=index, split=Split(NAMES[20:], (), ())))
     assert (result.verdict, result.value) == (FAIL, 1)
 
@@ -81,7 +81,7 @@ def test_spelling_does_not_hide_a_shared_album():
 )
 def test_clips_without_an_owner_are_not_taken_for_separate(kind, owners, verdict, words):
     named: Any = {kind: owners}
-    index = dataclasses.replace(Index(NAMES, (), EMOTIONS, np.full((30, 8), 0.5)), **named)
+    index = dataclasses.replace(Index(NAMES, (), RELEASED_EMOTIONS, np.full((30, 8), 0.5)), **named)
     result = finding(kind, source(bounded(clips=20)), Data(index=index, split=Split(NAMES[20:], (), ())))
     assert result.verdict is verdict
     assert words in result.sentence

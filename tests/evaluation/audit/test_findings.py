@@ -9,9 +9,9 @@ from tenuto.evaluation.audit.findings import (
     ORDER,
     Finding,
     Verdict,
-    counted,
-    failed,
-    judged,
+    count_verdicts,
+    has_failed,
+    judge,
     missing_checks,
     not_recorded,
     ordered_checks,
@@ -19,9 +19,9 @@ from tenuto.evaluation.audit.findings import (
 )
 
 ROOT = Path(__file__).resolve().parents[3]
-PASSED = judged("budget", 0.0, 1.0, "inside.")
-WARNED = judged("budget", 1.0, 1.0, "at the edge.", warn=True)
-FAILED = judged("budget", 2.0, 1.0, "outside.", fail=True, warn=True)
+PASSED = judge("budget", 0.0, 1.0, "inside.")
+WARNED = judge("budget", 1.0, 1.0, "at the edge.", warn=True)
+FAILED = judge("budget", 2.0, 1.0, "outside.", fail=True, warn=True)
 NOTHING = not_recorded("budget", "no norms.")
 
 
@@ -60,19 +60,19 @@ def test_a_pass_counts_more_than_what_is_not_recorded():
     ],
 )
 def test_of_one_verdict_the_worst_value_counts(check, values, expected):
-    found = worst([(str(value), judged(check, value, 1.0, "so.")) for value in values])
+    found = worst([(str(value), judge(check, value, 1.0, "so.")) for value in values])
     assert (
         found.sentence == f"{'nan' if expected is None else expected} (the most severe of {len(values)}): so."
     )
 
 
 def test_only_a_fail_fails_an_audit():
-    assert failed([PASSED, FAILED])
-    assert not failed([PASSED, WARNED, NOTHING])
+    assert has_failed([PASSED, FAILED])
+    assert not has_failed([PASSED, WARNED, NOTHING])
 
 
 def test_verdicts_are_counted_most_severe_first():
-    assert list(counted([PASSED, PASSED, NOTHING]).items()) == [
+    assert list(count_verdicts([PASSED, PASSED, NOTHING]).items()) == [
         (Verdict.FAIL, 0),
         (Verdict.WARN, 0),
         (Verdict.PASS, 2),
@@ -93,7 +93,7 @@ def test_a_finding_as_json_has_all_of_it():
 
 
 def test_a_figure_that_is_not_finite_is_none_for_programs():
-    assert judged("budget", float("inf"), 1.0, "far outside.", fail=True).as_json()["value"] is None
+    assert judge("budget", float("inf"), 1.0, "far outside.", fail=True).as_json()["value"] is None
 
 
 def test_findings_of_earlier_versions_are_read():
@@ -126,7 +126,7 @@ def test_checks_without_a_finding_are_missing():
 
 
 def test_a_check_of_another_package_comes_last():
-    CHECKS.register("zz-own")(Check("Is it mine?", lambda evidence: judged("zz-own", 1, 1, "yes.")))
+    CHECKS.register("zz-own")(Check("Is it mine?", lambda evidence: judge("zz-own", 1, 1, "yes.")))
     try:
         assert ordered_checks() == [*ORDER, "zz-own"]
     finally:

@@ -5,7 +5,7 @@ import pytest
 
 from tenuto.attacks import APGD, FGSM, L2, PGD, Correlation, Linf, Square, SquaredError
 from tenuto.evaluation.audit.examination import STAND_IN
-from tenuto.evaluation.audit.longer_search import MOST_ITERATIONS, search_to_repeat
+from tenuto.evaluation.audit.longer_search import MOST_REPEATED_ITERATIONS, search_to_repeat
 from tests.evaluation.audit.planted import bounded, source
 
 BUDGET = Linf(0.1)
@@ -68,7 +68,7 @@ def test_rows_of_l2_alone_are_questioned_there():
         (*made((FGSM(budget=BUDGET), 0.3)), "no attack with steps and restarts"),
         (*made((Square(budget=BUDGET), 0.3)), "no attack with steps and restarts"),
         (bounded(epsilon=np.nan), [None] * 5, "no attack with steps and restarts"),
-        (*made((PGD(budget=BUDGET, steps=MOST_ITERATIONS + 1), 0.3)), "too many to repeat"),
+        (*made((PGD(budget=BUDGET, steps=MOST_REPEATED_ITERATIONS + 1), 0.3)), "too many to repeat"),
     ],
     ids=["one step", "black box", "not recorded", "too long"],
 )

@@ -9,7 +9,7 @@ from tenuto.data.excerpts import SPECTROGRAM_UNIT
 from tenuto.evaluation.audit import examination, longer_search
 from tenuto.evaluation.audit.examination import STAND_IN
 from tenuto.evaluation.audit.findings import Verdict
-from tenuto.evaluation.audit.longer_search import Search
+from tenuto.evaluation.audit.longer_search import AuditedAttack
 from tenuto.evaluation.audit.subject import EPSILON
 from tests.evaluation.audit import planted
 from tests.evaluation.audit.planted import subject
@@ -179,11 +179,11 @@ def test_mostly_zero_entries_are_a_warning():
 
 
 def ascent(**settings):
-    return Search(PGD(budget=Linf(1.0), objective=AbsoluteError(), **settings))
+    return AuditedAttack(PGD(budget=Linf(1.0), objective=AbsoluteError(), **settings))
 
 
 def test_a_search_that_reached_the_optimum_gains_nothing_by_more():
-    result = searched(Search(STAND_IN))
+    result = searched(AuditedAttack(STAND_IN))
     assert result.verdict is PASS
     assert repr(STAND_IN) in result.sentence
 
@@ -203,7 +203,7 @@ def test_an_attack_of_no_steps_is_found():
 
 def test_restarts_that_find_more_are_found():
     beside_the_dip = torch.linspace(0, 1e-4, planted.CLIPS).view(-1, 1, 1, 1).expand(-1, *planted.SHAPE)
-    result = searched(Search(STAND_IN), planted.TwoSided(), beside_the_dip)
+    result = searched(AuditedAttack(STAND_IN), planted.TwoSided(), beside_the_dip)
     assert result.verdict is FAIL
     assert result.value > 0.2
     assert "by 5 restarts" in result.sentence
@@ -218,22 +218,22 @@ def test_a_ladder_is_climbed_before_its_attack_is_questioned():
         PGD(budget=Linf(epsilon), objective=AbsoluteError(), steps=1, step_size=0.2)
         for epsilon in (0.2, 0.4, 0.6)
     )
-    alone, climbed = (searched(Search(attack, below)) for below in ((), tuple(lower)))
+    alone, climbed = (searched(AuditedAttack(attack, below)) for below in ((), tuple(lower)))
     assert alone.verdict is FAIL  # one step of .2 from nothing; two go further
     assert climbed.verdict is PASS  # the third step reaches the budget
     assert "started from the result of epsilon 0.4" in climbed.sentence
 
 
 def test_what_stands_in_says_so():
-    result = searched(Search(STAND_IN, instead="the rows hold no APGD"))
+    result = searched(AuditedAttack(STAND_IN, instead="the rows hold no APGD"))
     assert result.sentence.endswith(" (a stand-in: the rows hold no APGD).")
 
 
 @pytest.mark.parametrize(
     ("search", "model", "why"),
     [
-        (Search(STAND_IN), planted.NotFinite(), "is not finite"),
-        (Search(APGD(budget=Linf(0.1), objective=ConceptsMove())), None, "the model has none"),
+        (AuditedAttack(STAND_IN), planted.NotFinite(), "is not finite"),
+        (AuditedAttack(APGD(budget=Linf(0.1), objective=ConceptsMove())), None, "the model has none"),
     ],
     ids=["no gradient", "no concepts"],
 )
@@ -247,16 +247,16 @@ def test_an_attack_that_cannot_be_repeated_is_not_recorded(search, model, why):
     ("longer", "verdict"), [(0.101, PASS), (0.105, WARN), (0.12, FAIL), (0.095, WARN), (float("nan"), FAIL)]
 )
 def test_what_longer_search_may_change(longer, verdict):
-    result = longer_search._changes(Search(STAND_IN), {"": 0.1, "more": longer})
+    result = longer_search._changes(AuditedAttack(STAND_IN), {"": 0.1, "more": longer})
     assert result.verdict is verdict
     assert result.value == pytest.approx(abs(longer / 0.1 - 1), nan_ok=True)
-    same = longer_search._changes(Search(STAND_IN), {"": 0.1, "same": 0.1, "more": longer})
+    same = longer_search._changes(AuditedAttack(STAND_IN), {"": 0.1, "same": 0.1, "more": longer})
     assert same.verdict is verdict
 
 
 def test_the_announced_iterations_of_a_longer_search_are_reported():
     spent: list[int] = []
-    search = Search(PGD(budget=Linf(0.1), steps=3), (PGD(budget=Linf(0.05), steps=3),))
+    search = AuditedAttack(PGD(budget=Linf(0.1), steps=3), (PGD(budget=Linf(0.05), steps=3),))
     longer_search.longer_search(subject(), search, spent.append)
     assert sum(spent) == planted.CLIPS * longer_search.longer_iterations(search) == planted.CLIPS * 27
 
@@ -313,7 +313,7 @@ def test_a_model_without_gradient_is_attacked_by_random_search_and_noise():
     assert "by noise, " in findings["black-box"].sentence
     assert "by random search" in findings["black-box"].sentence
     assert findings["unbounded"].verdict is PASS
-    longer, *_ = longer_search.longer_search(blind, Search(examination.stand_in(blind)))
+    longer, *_ = longer_search.longer_search(blind, AuditedAttack(examination.stand_in(blind)))
     assert longer.verdict is not NOT_RECORDED
     assert "4 times the queries" in longer.sentence
 

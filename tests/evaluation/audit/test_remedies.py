@@ -20,8 +20,8 @@ from tenuto.attacks import (
 )
 from tenuto.evaluation.audit import CHECKS
 from tenuto.evaluation.audit.examination import STAND_IN, examine, random_search
-from tenuto.evaluation.audit.findings import judged
-from tenuto.evaluation.audit.longer_search import Search
+from tenuto.evaluation.audit.findings import judge
+from tenuto.evaluation.audit.longer_search import AuditedAttack
 from tenuto.evaluation.audit.remedies import ADVICE, REMEDIES, rerun, rerun_iterations
 from tenuto.store.rows import validate_rows
 from tests.evaluation.audit import planted
@@ -31,11 +31,13 @@ WIDE = dataclasses.replace(STAND_IN, budget=Linf(1.0))
 
 
 def failing(*checks):
-    return [judged(check, 1.0, 0.0, "as planted.", fail=True) for check in checks]
+    return [judge(check, 1.0, 0.0, "as planted.", fail=True) for check in checks]
 
 
 def by_remedy(model, search, *checks, sibling=None):
-    return {one.remedy: one for one in rerun(subject(model, sibling), Search(search), failing(*checks))}
+    return {
+        one.remedy: one for one in rerun(subject(model, sibling), AuditedAttack(search), failing(*checks))
+    }
 
 
 def test_every_remedy_belongs_to_a_check():
@@ -46,7 +48,9 @@ def test_every_remedy_belongs_to_a_check():
 def test_more_steps_reach_the_optimum_of_a_short_search_and_then_end():
     short = PGD(Linf(1.0), objective=AbsoluteError(), steps=2, step_size=0.25)
     spent: list[int] = []
-    (result,) = rerun(subject(), Search(short), failing("incomplete-optimisation"), spent.append, run="A2E-6")
+    (result,) = rerun(
+        subject(), AuditedAttack(short), failing("incomplete-optimisation"), spent.append, run="A2E-6"
+    )
     best = subject().errors(WIDE, lambda done: None).mean()
     assert result.before < 0.9 * best
     assert [result.after, result.best] == pytest.approx([best, best])
@@ -54,7 +58,9 @@ def test_more_steps_reach_the_optimum_of_a_short_search_and_then_end():
     assert result.rows["settings"].nunique() in (3, 4)
     assert set(validate_rows(result.rows)["run"]) == {"A2E-6"}
     assert f"more steps (incomplete-optimisation): MAE {result.before:.4f} by" in result.sentence
-    assert sum(spent) == 4 * rerun_iterations(subject(), Search(short), failing("incomplete-optimisation"))
+    assert sum(spent) == 4 * rerun_iterations(
+        subject(), AuditedAttack(short), failing("incomplete-optimisation")
+    )
 
 
 def test_a_masked_model_loses_to_random_search_and_a_sibling():
@@ -118,7 +124,9 @@ AXES = Axes(1.0, (100.0, 200.0, 300.0, 400.0))
 def within_part(model=None, attack=WIDE, sibling=None):
     """A rerun of all remedies of an attack on two frames."""
     one = dataclasses.replace(subject(model, sibling), axes=AXES)
-    return rerun(one, Search(dataclasses.replace(attack, region=PART)), failing("unbounded", "transfer"))
+    return rerun(
+        one, AuditedAttack(dataclasses.replace(attack, region=PART)), failing("unbounded", "transfer")
+    )
 
 
 def test_remedies_of_an_attack_on_a_region_stay_in_it_and_find_no_more_on_a_linear_model():
@@ -137,7 +145,7 @@ def test_random_search_in_place_of_an_attack_without_gradient_stays_in_its_regio
 def test_remedies_keep_precision_and_transformations(remedy):
     own = Transformations(draws=3, seed=4)
     audited = dataclasses.replace(STAND_IN, precision="bfloat16", transformations=own)
-    attacks: list[Any] = list(REMEDIES[remedy](subject(sibling=planted.Linear()), Search(audited)))
+    attacks: list[Any] = list(REMEDIES[remedy](subject(sibling=planted.Linear()), AuditedAttack(audited)))
     draws = 8 if remedy == "expectation over draws" else 3
     assert attacks
     assert {(one.precision, one.transformations) for one in attacks} == {
@@ -147,16 +155,16 @@ def test_remedies_keep_precision_and_transformations(remedy):
 
 def test_an_average_over_more_draws_than_the_remedy_has_is_not_shortened():
     audited = dataclasses.replace(STAND_IN, transformations=Transformations(draws=20))
-    attack: Any = REMEDIES["expectation over draws"](subject(), Search(audited))[0]
+    attack: Any = REMEDIES["expectation over draws"](subject(), AuditedAttack(audited))[0]
     assert attack.transformations.draws == 20
 
 
 def test_more_steps_go_on_where_the_audited_attack_stopped():
     early = PGD(Linf(1.0), objective=AbsoluteError(), step_size=0.1, stop_at=0.8)
-    (more, *_) = rerun(subject(), Search(early), failing("incomplete-optimisation"))
+    (more, *_) = rerun(subject(), AuditedAttack(early), failing("incomplete-optimisation"))
     assert more.change > 0.1
     assert "stop_at" not in more.attack
 
 
 def test_a_sound_model_needs_no_remedy():
-    assert rerun(subject(), Search(STAND_IN), examine(subject())) == []
+    assert rerun(subject(), AuditedAttack(STAND_IN), examine(subject())) == []

@@ -3,7 +3,7 @@ import pytest
 
 from tenuto.attacks import APGD, Correlation, Linf, ReleasedAttack
 from tenuto.evaluation.audit.findings import Verdict
-from tenuto.store.released_logs import EMOTIONS
+from tenuto.store.released_logs import RELEASED_EMOTIONS
 from tests.evaluation.audit.planted import bounded, finding, logs, source
 from tests.reporting import made_up
 
@@ -175,7 +175,7 @@ def test_rows_inside_a_budget_do_not_count_beside_free_ones():
 def two_outputs(attack, settings=None):
     """Rows of a model with two outputs."""
     rows = bounded(settings=repr(attack) if settings is None else settings)
-    others = [name for name in rows if name.split("_")[-1] in EMOTIONS[2:]]
+    others = [name for name in rows if name.split("_")[-1] in RELEASED_EMOTIONS[2:]]
     return source(rows.drop(columns=others), attacks=(attack,))
 
 

@@ -8,7 +8,7 @@ import pytest
 from tenuto.errors import ConfigError, DataError, FileError
 from tenuto.evaluation.audit import audit, open_sources, sources_of
 from tenuto.store.released_logs import write_log
-from tenuto.store.rows import NATURAL, write_rows
+from tenuto.store.rows import NATURAL_PROTOCOL, write_rows
 from tests.reporting import made_up
 
 SETTINGS = dict.fromkeys(("alpha", "architecture", "mode", "model", "target"), "any") | {
@@ -88,9 +88,9 @@ def test_other_protocols_and_parts_are_other_sources(study):
 def with_natural(study):
     """The same study, whose runs were also measured under natural changes."""
     for seed in (6, 21):
-        rows = made_up.run(seed=seed, protocol=NATURAL, attack="natural")
+        rows = made_up.run(seed=seed, protocol=NATURAL_PROTOCOL, attack="natural")
         for suffix in ("", "-validation"):
-            write_rows(study / f"run {seed}" / "attacks" / f"{NATURAL}{suffix}.csv", rows)
+            write_rows(study / f"run {seed}" / "attacks" / f"{NATURAL_PROTOCOL}{suffix}.csv", rows)
     return study
 
 
@@ -99,7 +99,7 @@ def test_natural_changes_are_no_attack(with_natural):
     assert (source.name, len(source.rows)) == ("paper-2025-released", 10)
 
 
-@pytest.mark.parametrize("place", ["run 6", f"run 6/attacks/{NATURAL}-validation.csv"])
+@pytest.mark.parametrize("place", ["run 6", f"run 6/attacks/{NATURAL_PROTOCOL}-validation.csv"])
 def test_natural_changes_alone_are_nothing_to_audit(with_natural, place):
     (with_natural / "run 6" / "attacks" / "paper-2025-released.csv").unlink()
     with pytest.raises(FileError, match=r"holds natural changes .* and no attack"):
@@ -147,7 +147,7 @@ def test_a_table_of_runs_without_logs_is_refused(study, tmp_path):
 
 
 def test_natural_changes_in_memory_are_no_attack():
-    natural = made_up.run(seed=7, protocol=NATURAL, attack="natural")
+    natural = made_up.run(seed=7, protocol=NATURAL_PROTOCOL, attack="natural")
     (source,) = sources_of(pd.concat([made_up.run(), natural]))
     assert set(source.rows["seed"]) == {6}
     with pytest.raises(DataError, match="the rows hold no attack"):

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from tenuto.evaluation.audit import strength_checks
+from tenuto.evaluation.audit import strength
 from tenuto.evaluation.audit.findings import Verdict
 from tests.evaluation.audit.planted import bounded, finding, logs, source
 
@@ -88,7 +88,7 @@ def test_other_budgets_are_not_compared(check):
 
 
 def test_an_error_that_is_not_a_number_fails():
-    assert strength_checks.weaker("black-box", np.array([np.nan]), np.array([0.1])).verdict is FAIL
+    assert strength.weaker("black-box", np.array([np.nan]), np.array([0.1])).verdict is FAIL
 
 
 def test_rows_picked_out_of_a_table_have_a_curve_of_their_own():

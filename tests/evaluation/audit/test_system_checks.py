@@ -9,8 +9,8 @@ from tenuto.data.splits import Split
 from tenuto.errors import DataError
 from tenuto.evaluation.audit.data import Data
 from tenuto.evaluation.audit.findings import Verdict
-from tenuto.evaluation.audit.system_checks import MEASURES, kendall, rank_systems
-from tenuto.store.released_logs import EMOTIONS
+from tenuto.evaluation.audit.system_checks import RANKING_MEASURES, kendall, rank_systems
+from tenuto.store.released_logs import RELEASED_EMOTIONS
 from tests.evaluation.audit.planted import bounded, differences, finding, source
 from tests.reporting import made_up
 
@@ -32,7 +32,7 @@ def study(**attacked):
 def spread(system, seed, share, off):
     """Only a share of the emotions is off, by much: clipping to 0-1 takes most of that error away."""
     rows = bounded(system, seed, attacked=0.0)
-    for name in EMOTIONS[: round(share * len(EMOTIONS))]:
+    for name in RELEASED_EMOTIONS[: round(share * len(RELEASED_EMOTIONS))]:
         rows[f"adversarial_{name}"] += off + 0.01 * seed
     return rows
 
@@ -52,7 +52,7 @@ def test_without_the_data_set_the_scale_is_not_assumed():
 
 
 def test_a_data_set_with_another_scale_is_judged_by_that():
-    table = {"ratings": "r.csv", "id_column": "clip", "emotions": EMOTIONS, "scale": [-1, 1]}
+    table = {"ratings": "r.csv", "id_column": "clip", "emotions": RELEASED_EMOTIONS, "scale": [-1, 1]}
     result = rated(study(A2E=-0.95), dataset="folder", folder=table)
     assert "20% of attacked predictions lie outside -1-1." in result.sentence or result.value < 0.3
 
@@ -100,7 +100,7 @@ def test_labels_of_another_scale_are_not_judged():
 
 def test_labels_at_an_end_of_the_scale_are_inside_although_float32_rounds_them():
     rows = bounded().assign(scale_low=1 / 9, scale_high=1.0)
-    for name in EMOTIONS:
+    for name in RELEASED_EMOTIONS:
         rows[f"label_{name}"] = float(np.float32(1 / 9))  # below 1 / 9
         rows[f"adversarial_{name}"] = float(np.float32(1 / 9))
     result = finding("rating-scale", source(rows))
@@ -134,7 +134,7 @@ def test_measures_that_agree_pass():
     rows = study(A2E=0.1, A2M2E=0.3).rows
     noise = np.random.default_rng(0).normal(size=(len(rows), 8))
     size = np.where(rows["system"] == "A2E", 0.05, 0.5)[:, None]
-    columns = [f"adversarial_{name}" for name in EMOTIONS]
+    columns = [f"adversarial_{name}" for name in RELEASED_EMOTIONS]
     rows[columns] = rows[columns].to_numpy() + size * noise
     result = finding("ranking", source(rows))
     assert (result.verdict, result.value) == (PASS, 1.0)
@@ -213,8 +213,8 @@ def test_a_system_that_a_measure_leaves_out_is_named():
 
 
 def test_kendall_s_tau_of_known_orders():
-    first = rank_systems(study(A2E=0.1, A2B2E=0.2, A2M2E=0.3).rows, MEASURES["MAE"])
-    second = rank_systems(study(A2E=0.2, A2B2E=0.1, A2M2E=0.3).rows, MEASURES["MAE"])
+    first = rank_systems(study(A2E=0.1, A2B2E=0.2, A2M2E=0.3).rows, RANKING_MEASURES["MAE"])
+    second = rank_systems(study(A2E=0.2, A2B2E=0.1, A2M2E=0.3).rows, RANKING_MEASURES["MAE"])
     assert kendall(first, first) == 1
     assert kendall(first, second) == pytest.approx(1 / 3)
 
@@ -227,7 +227,7 @@ def data(training):
     labels = np.concatenate([made_up.labels(), training])
     names = tuple(f"{clip:03d}" for clip in range(len(labels)))
     split = Split(tuple(str(int(name)) for name in names[5:]), (), names[:5])
-    return Data(index=Index(names, (), EMOTIONS, labels), split=split)
+    return Data(index=Index(names, (), RELEASED_EMOTIONS, labels), split=split)
 
 
 def test_without_training_labels_the_constant_is_not_known():
@@ -276,7 +276,7 @@ def crossed(difference):
     for seed, line in enumerate(difference):
         other = bounded("A2M2E", seed, attacked=1.0, clips=len(line))
         one = bounded("A2E", seed, attacked=1.0, clips=len(line))
-        for name in EMOTIONS:
+        for name in RELEASED_EMOTIONS:
             one[f"adversarial_{name}"] += line
         tables += [one, other]
     return source(*tables)

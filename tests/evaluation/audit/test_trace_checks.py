@@ -21,7 +21,7 @@ from tenuto.attacks import (
 from tenuto.errors import FileError
 from tenuto.evaluation.audit import examination
 from tenuto.evaluation.audit.findings import Verdict
-from tenuto.evaluation.audit.longer_search import Search, longer_search
+from tenuto.evaluation.audit.longer_search import AuditedAttack, longer_search
 from tenuto.evaluation.audit.traces import FINDERS, SearchPath
 from tenuto.store.traces import read_traces, write_traces
 from tests.evaluation.audit import planted
@@ -33,7 +33,7 @@ MAE = AbsoluteError()
 
 def searched(attack, name):
     """The finding of one check on an attack of the linear model."""
-    findings = {one.check: one for one in longer_search(subject(), Search(attack))}
+    findings = {one.check: one for one in longer_search(subject(), AuditedAttack(attack))}
     return findings[name]
 
 
@@ -90,7 +90,7 @@ def test_a_goal_that_was_reached_and_is_not_reported_is_found(converged, verdict
 
 
 def test_a_search_in_place_of_that_of_the_rows_is_named_so():
-    own = Search(PGD(Linf(0.1), objective=MAE, steps=10), instead="the rows record none")
+    own = AuditedAttack(PGD(Linf(0.1), objective=MAE, steps=10), instead="the rows record none")
     findings = longer_search(subject(), own)
     assert all(one.sentence.endswith(" (a stand-in: the rows record none).") for one in findings)
 

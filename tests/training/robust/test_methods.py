@@ -19,7 +19,7 @@ from tenuto.errors import AttackError, ConfigError
 from tenuto.models import Prediction
 from tenuto.models.systems import Network
 from tenuto.training import loop
-from tenuto.training.robust import METHODS, Method, build, completed
+from tenuto.training.robust import METHODS, Method, build, complete_settings
 from tenuto.training.update import Trainee
 
 ATTACKS = ("pgd", "fast", "free", "trades")
@@ -332,16 +332,16 @@ def test_a_method_with_a_field_that_no_configuration_has_is_refused(monkeypatch)
 
     monkeypatch.setattr(METHODS, "_parts", {**METHODS._parts, "mine": Mine})
     with pytest.raises(ConfigError, match="mine: its field `temperature` is no setting of robust training"):
-        completed(RobustConfig(method="mine"))
+        complete_settings(RobustConfig(method="mine"))
 
 
 @pytest.mark.parametrize("name", METHODS)
 def test_defaults_of_a_method_are_part_of_its_configuration(name):
-    whole = completed(RobustConfig(method=name))
-    assert completed(whole) == whole
+    whole = complete_settings(RobustConfig(method=name))
+    assert complete_settings(whole) == whole
     assert (whole.sigma, whole.epsilon) == ((0.25, None) if name == "noise" else (None, 0.05))
     if name != "noise":
-        assert completed(RobustConfig(method=name, db=30)).domain == "waveform"
+        assert complete_settings(RobustConfig(method=name, db=30)).domain == "waveform"
 
 
 @pytest.mark.parametrize("name", [name for name in presets() if read_preset(name)["train"].get("robust")])

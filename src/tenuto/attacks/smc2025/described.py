@@ -17,10 +17,10 @@ from tenuto.attacks.search import Search
 from tenuto.attacks.smc2025.released import ClipStates, ReleasedAttack
 from tenuto.errors import AttackError, ConfigError
 
-BUDGET = Linf(0.001)
+STUDY_BUDGET = Linf(0.001)
 """The budget in the settings of the study: 0.001 standard deviations of the normalised log spectrogram."""
 
-OBJECTIVES: dict[str, Objective] = {"corr": Correlation(), "mse": SquaredError()}
+MEASURE_OBJECTIVES: dict[str, Objective] = {"corr": Correlation(), "mse": SquaredError()}
 """Quantity that the thresholds of a measure are defined on, as an objective."""
 
 
@@ -37,7 +37,7 @@ class Described(BoundedAttack):
     """
 
     has_goal: ClassVar[bool] = True
-    budget: Budget = field(default=BUDGET, kw_only=False)
+    budget: Budget = field(default=STUDY_BUDGET, kw_only=False)
     objective: Objective = field(init=False, repr=False)
     measure: str = "corr"
     optimizer: str = "Adam"
@@ -48,7 +48,7 @@ class Described(BoundedAttack):
 
     def __post_init__(self) -> None:
         released = self._released(None)  # which checks the settings
-        object.__setattr__(self, "objective", OBJECTIVES[released.measure])
+        object.__setattr__(self, "objective", MEASURE_OBJECTIVES[released.measure])
         super().__post_init__()
         if self.transformations is not None:
             raise ConfigError(
@@ -81,7 +81,7 @@ class _Clipped(ReleasedAttack):
 
     @property
     def objective(self) -> Objective:  # type: ignore[override]
-        return OBJECTIVES[self.measure]
+        return MEASURE_OBJECTIVES[self.measure]
 
     def _update(self, clip_states: ClipStates, gradient: Tensor) -> None:
         super()._update(clip_states, gradient)

@@ -5,13 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from tenuto.evaluation.audit.findings import Finding, check, judged, not_recorded, worst
+from tenuto.evaluation.audit.findings import Finding, check, judge, not_recorded, worst
 from tenuto.evaluation.audit.sources import Evidence
 from tenuto.files import sha256_file
 from tenuto.store.certificates import read_certificates
 from tenuto.store.run import RunFolder
 
-LEVEL = 0.05
+BROKEN_LEVEL = 0.05
 """Probability below which more broken certificates than the stated confidence allows are no chance."""
 
 
@@ -85,12 +85,12 @@ def _judged(rows: pd.DataFrame) -> Finding:
     risk = round(1 - confidence, 12)
     allowed = risk / every if together else risk
     chance = float(stats.binom.sf(broken - 1, clips, allowed))
-    return judged(
+    return judge(
         "certificate",
         broken / clips,
         allowed,
         f"at {where}, {broken} of {clips} certificates do not hold under the attack; each "
         f"{'table ' if together else ''}is stated with confidence {confidence:g}.",
-        fail=broken > 0 and chance <= LEVEL + 1e-9,
+        fail=broken > 0 and chance <= BROKEN_LEVEL + 1e-9,
         warn=broken > 0,
     )

@@ -16,7 +16,7 @@ from tenuto.data.splits import Split
 
 if TYPE_CHECKING:
     from tenuto.attacks import Budget
-    from tenuto.evaluation.runs import Run
+    from tenuto.evaluation.runs import OpenedRun
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,7 +41,7 @@ class Data:
     config: DataConfig | None = None
     siblings: tuple[Path, ...] = ()
     clips: int = 6
-    opened: Mapping[Path, Run] = dataclasses.field(default_factory=dict)
+    opened: Mapping[Path, OpenedRun] = dataclasses.field(default_factory=dict)
     budget: Budget | None = None
     spared: bool = False
 

@@ -11,11 +11,11 @@ from tenuto.data.duplicates import is_recognisable
 from tenuto.data.excerpts import measure
 from tenuto.data.label_order import FEWEST_CLIPS, label_orders
 from tenuto.data.splits import Split, one_spelling
-from tenuto.evaluation.audit.findings import Finding, check, judged, not_recorded, worst
+from tenuto.evaluation.audit.findings import Finding, check, judge, not_recorded, worst
 from tenuto.evaluation.audit.sources import Evidence, aligned
 from tenuto.store.run import RunFolder
 
-SAME = 1e-6
+SAME_MOMENT = 1e-6
 """Largest difference of two measurements of one mean or deviation."""
 
 FEW = 0.1
@@ -54,7 +54,7 @@ def _normalisation(evidence: Evidence, run: str) -> Finding:
             f"{run} was adopted with mean {mean:g} and deviation {deviation:g}; where they were measured is not known.",
         )
     if prepared is None or split is None or evidence.checkpoint(run) is None:
-        return judged(
+        return judge(
             "normalisation",
             float(setting == "all"),
             0.0,
@@ -68,14 +68,14 @@ def _normalisation(evidence: Evidence, run: str) -> Finding:
     used = inputs.normalisation
     training = measure([prepared.spectrograms[place] for place in prepared.places(split.train)])
     apart = max(abs(used.mean - training.mean), abs(used.deviation - training.deviation))
-    return judged(
+    return judge(
         "normalisation",
         apart,
-        SAME,
+        SAME_MOMENT,
         f"mean {used.mean:.6f} and deviation {used.deviation:.6f} are used, {training.mean:.6f} and "
         f"{training.deviation:.6f} measured on the training clips; the configuration says '{setting}'.",
-        fail=apart > SAME and setting == "train",
-        warn=apart > SAME,
+        fail=apart > SAME_MOMENT and setting == "train",
+        warn=apart > SAME_MOMENT,
     )
 
 
@@ -121,7 +121,7 @@ def _owners(evidence: Evidence, kind: str) -> Finding:
             + (f" {unknown} have no name of their {kind[:-1]} and were not compared." if unknown else "")
         )
         is_doubtful = share > 0 or unknown > 0
-        findings.append((run, judged(kind, share, 0.0, sentence, fail=share > FEW, warn=is_doubtful)))
+        findings.append((run, judge(kind, share, 0.0, sentence, fail=share > FEW, warn=is_doubtful)))
     return worst(findings)
 
 
@@ -158,9 +158,7 @@ def duplicates(evidence: Evidence) -> Finding:
         )
         share = len(leaked) / len(clips)
         is_doubtful = bool(others or unknown)
-        findings.append(
-            (run, judged("duplicates", share, 0.0, sentence, fail=bool(leaked), warn=is_doubtful))
-        )
+        findings.append((run, judge("duplicates", share, 0.0, sentence, fail=bool(leaked), warn=is_doubtful)))
     return worst(findings)
 
 
@@ -178,7 +176,7 @@ def label_order(evidence: Evidence) -> Finding:
             f"{len(sounds)} recordings and {', '.join(index.emotions)}.",
         )
     order = max(orders, key=lambda one: (one.is_exchanged, one.rho_valence - one.rho_arousal))
-    return judged(
+    return judge(
         "label-order", order.rho_valence - order.rho_arousal, 0.0, f"{order}.", warn=order.is_exchanged
     )
 
@@ -221,7 +219,7 @@ def every_clip(evidence: Evidence) -> Finding:
         sentence += f"; {lacking[0]} was not" if lacking else ""
         sentence += f"; {len(others)} of other parts were, the first {others[0]}" if others else ""
         wrong = len(lacking) + len(others)
-        findings.append((run, judged("every-clip", wrong, 0, f"{sentence}.", fail=wrong > 0)))
+        findings.append((run, judge("every-clip", wrong, 0, f"{sentence}.", fail=wrong > 0)))
     return worst(findings)
 
 
@@ -231,7 +229,7 @@ def labels(evidence: Evidence) -> Finding:
     uses = _uses_label(evidence)
     based = sum(value is True for value in uses)
     if based:
-        return judged(
+        return judge(
             "labels",
             based / len(uses),
             0.0,
@@ -245,7 +243,7 @@ def labels(evidence: Evidence) -> Finding:
             f"for {sum(value is None for value in uses)} of {len(uses)} attacks it is not recorded whether they "
             "compare with the label; attack again to record it.",
         )
-    return judged("labels", 0.0, 0.0, f"none of {len(uses)} attacks compares with the label.")
+    return judge("labels", 0.0, 0.0, f"none of {len(uses)} attacks compares with the label.")
 
 
 def _uses_label(evidence: Evidence) -> list[bool | None]:

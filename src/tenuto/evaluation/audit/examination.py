@@ -35,17 +35,17 @@ from tenuto.attacks.budgets import Euclidean
 from tenuto.attacks.calling import Evaluator, as_doubles, input_gradient
 from tenuto.data.excerpts import SPECTROGRAM_UNIT
 from tenuto.errors import AttackError, ModelError, one_line
-from tenuto.evaluation.audit.findings import Finding, Verdict, judged, not_recorded
+from tenuto.evaluation.audit.findings import Finding, Verdict, judge, not_recorded
 from tenuto.evaluation.audit.sources import Values
-from tenuto.evaluation.audit.strength_checks import weaker
-from tenuto.evaluation.audit.subject import BUDGET, EPSILON, Progress, Subject, mean_errors, predict
+from tenuto.evaluation.audit.strength import weaker
+from tenuto.evaluation.audit.subject import EPSILON, MODEL_BUDGET, Progress, Subject, mean_errors, predict
 
 NO_GRADIENT = "the model has no gradient."
 
 STEPS = 30
 """Gradient steps of the model checks, as many as standard-1 spends on its first objective."""
 
-STAND_IN = APGD(budget=BUDGET, objective=AbsoluteError(), steps=STEPS)
+STAND_IN = APGD(budget=MODEL_BUDGET, objective=AbsoluteError(), steps=STEPS)
 """Iterative gradients of the model checks."""
 
 STEP = 1e-8
@@ -217,14 +217,14 @@ def gradients(subject: Subject) -> Finding:
     try:
         gradient = _error_gradient(subject.model, subject.inputs, subject.labels)
     except AttackError as error:
-        return judged("gradients", math.inf, 0.0, str(error), fail=True)
+        return judge("gradients", math.inf, 0.0, str(error), fail=True)
     flat = gradient.double().flatten(1)
     finite = torch.isfinite(flat).all(dim=1)
     nothing = finite & (flat.abs().amax(dim=1) == 0)
     zero = float((flat == 0).double().mean())
     bad = int((~finite).sum()), int(nothing.sum())
     value = math.inf if bad[0] else bad[1] / len(flat)
-    return judged(
+    return judge(
         "gradients",
         value,
         0.0,
@@ -295,7 +295,7 @@ def finite_differences(subject: Subject) -> Finding:
                     f"the model does not compute in float64: differences with steps of {step:g} std deviate by "
                     f"{largest:.2g} from the gradient, which rounding can cause.",
                 )
-    return judged(
+    return judge(
         "finite-differences",
         largest,
         AGREEMENT,
@@ -315,7 +315,7 @@ def repeatable(subject: Subject) -> Finding:
     apart = float(torch.nan_to_num((first - second).abs(), nan=torch.inf).max())
     mixed = float((first - alone).abs().max() / first.abs().max().clamp_min(RESOLUTION))
     if apart <= SAME and mixed > MIXED:
-        return judged(
+        return judge(
             "repeatable",
             mixed,
             MIXED,
@@ -323,7 +323,7 @@ def repeatable(subject: Subject) -> Finding:
             "where it is predicted alone.",
             fail=True,
         )
-    return judged(
+    return judge(
         "repeatable",
         apart,
         SAME,
@@ -344,7 +344,7 @@ def unstable_predictions(subject: Subject) -> Finding:
         point = subject.inputs + box.scattered(uniform)
         change += (mean_errors(subject.model, point, subject.labels) - centre).abs() / POINTS
     value = float(change.mean()) / max(float(centre.mean()), RESOLUTION)
-    return judged(
+    return judge(
         "unstable-predictions",
         value,
         UNSTABLE[0],
@@ -365,7 +365,7 @@ def _unbounded(subject: Subject, clean: Values, errors: Values) -> Finding:
         else f"random search within {subject.budget.norm} {limit:g}"
     )
     value = min(reached / line, (reached - before) / (RISE * line))
-    return judged(
+    return judge(
         "unbounded",
         value,
         1.0,

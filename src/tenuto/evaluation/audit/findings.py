@@ -154,7 +154,7 @@ class Finding:
         return finding
 
 
-def judged(
+def judge(
     check: str,
     value: float,
     threshold: float | None,
@@ -163,7 +163,7 @@ def judged(
     fail: bool = False,
     warn: bool = False,
 ) -> Finding:
-    """A finding with a value: FAIL, else WARN, else PASS; without a threshold where there is nothing to compare."""
+    """Make a finding with a value: FAIL, else WARN, else PASS; no threshold where there is nothing to compare."""
     verdict = Verdict.FAIL if fail else Verdict.WARN if warn else Verdict.PASS
     return Finding(check, verdict, float(value), None if threshold is None else float(threshold), sentence)
 
@@ -188,7 +188,7 @@ def worst(findings: Sequence[tuple[str, Finding]]) -> Finding:
     return dataclasses.replace(finding, sentence=f"{title}{among}: {finding.sentence}")
 
 
-def failed(findings: Iterable[Finding]) -> bool:
+def has_failed(findings: Iterable[Finding]) -> bool:
     """Whether any check failed."""
     return any(finding.verdict is Verdict.FAIL for finding in findings)
 
@@ -199,8 +199,8 @@ def missing_checks(findings: Iterable[Finding]) -> list[str]:
     return [name for name in ordered_checks() if name not in made]
 
 
-def counted(findings: Sequence[Finding]) -> dict[Verdict, int]:
-    """How often each verdict was given, most severe first."""
+def count_verdicts(findings: Sequence[Finding]) -> dict[Verdict, int]:
+    """Count how often each verdict was given, most severe first."""
     return {
         verdict: sum(finding.verdict is verdict for finding in findings) for verdict in reversed(SEVERITY)
     }

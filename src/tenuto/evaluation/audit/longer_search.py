@@ -13,7 +13,7 @@ from tenuto.analysis.systems import RESOLUTION
 from tenuto.attacks import Attack, AttackResult, climb, left_as_found
 from tenuto.errors import AttackError, ConfigError
 from tenuto.evaluation.audit.examination import STAND_IN
-from tenuto.evaluation.audit.findings import Finding, judged, not_recorded
+from tenuto.evaluation.audit.findings import Finding, judge, not_recorded
 from tenuto.evaluation.audit.subject import Progress, Subject
 from tenuto.evaluation.audit.traces import FINDERS, SearchPath
 from tenuto.store.budgets import norm_of, norm_order
@@ -32,12 +32,12 @@ CHANGE = 0.02
 LARGE_CHANGE = 0.1
 """Above it the error depends more on the length of the search than on the model."""
 
-MOST_ITERATIONS = 200
+MOST_REPEATED_ITERATIONS = 200
 """Iterations per clip up to which an attack is repeated with twice the steps and five restarts: eight times as many."""
 
 
 @dataclasses.dataclass(frozen=True)
-class Search:
+class AuditedAttack:
     """The attack whose search is repeated longer.
 
     Attributes:
@@ -59,7 +59,7 @@ class Search:
 
 def search_to_repeat(
     rows: pd.DataFrame, attacks: Sequence[Attack | None], stand_in: Attack = STAND_IN
-) -> Search:
+) -> AuditedAttack:
     """The strongest iterative attack of one run's rows, at the middle one of its budgets.
 
     Strongest is the largest mean absolute error; of an even number of budgets the upper middle one is taken, and
@@ -74,7 +74,7 @@ def search_to_repeat(
     try:
         return _strongest(rows, attacks)
     except ConfigError as error:
-        return Search(stand_in, instead=str(error).rstrip("."))
+        return AuditedAttack(stand_in, instead=str(error).rstrip("."))
 
 
 def _is_repeatable(attack: Attack | None) -> bool:
@@ -86,7 +86,7 @@ def _is_repeatable(attack: Attack | None) -> bool:
     return {"steps", "restarts"} <= {field.name for field in dataclasses.fields(attack)}
 
 
-def _strongest(rows: pd.DataFrame, attacks: Sequence[Attack | None]) -> Search:
+def _strongest(rows: pd.DataFrame, attacks: Sequence[Attack | None]) -> AuditedAttack:
     """Raises `ConfigError` where no attack of the rows can be repeated."""
     by_text = {repr(attack): attack for attack in attacks if _is_repeatable(attack)}
     own = rows.assign(text=[repr(attack) for attack in attacks])
@@ -98,14 +98,14 @@ def _strongest(rows: pd.DataFrame, attacks: Sequence[Attack | None]) -> Search:
     middle = own[own["epsilon"] == ladder[len(ladder) // 2]]
     strongest = str(middle.assign(error=row_errors(middle)).groupby("text")["error"].mean().idxmax())
     attack: Any = by_text[strongest]
-    if attack.iterations > MOST_ITERATIONS:
+    if attack.iterations > MOST_REPEATED_ITERATIONS:
         raise ConfigError(f"{strongest} takes {attack.iterations} iterations, too many to repeat with more")
     budgets = [attack.budget.of(epsilon) for epsilon in ladder[: len(ladder) // 2]]
     lower = [dataclasses.replace(attack, budget=budget) for budget in budgets]
-    return Search(attack, tuple(one for one in lower if repr(one) in set(own["text"])))
+    return AuditedAttack(attack, tuple(one for one in lower if repr(one) in set(own["text"])))
 
 
-def variants(search: Search) -> dict[str, Any]:
+def variants(search: AuditedAttack) -> dict[str, Any]:
     """Longer attacks under what makes them longer."""
     attack = search.attack
     if attack.access == "black-box":
@@ -119,12 +119,12 @@ def variants(search: Search) -> dict[str, Any]:
     }
 
 
-def longer_iterations(search: Search) -> int:
+def longer_iterations(search: AuditedAttack) -> int:
     """Most iterations per clip that `longer_search` takes."""
     return sum(attack.iterations for attack in (*search.lower, search.attack, *variants(search).values()))
 
 
-def longer_search(subject: Subject, search: Search, progress: Progress | None = None) -> list[Finding]:
+def longer_search(subject: Subject, search: AuditedAttack, progress: Progress | None = None) -> list[Finding]:
     """Repeat an attack with a trace, with more steps and with restarts.
 
     Args:
@@ -153,7 +153,7 @@ def longer_search(subject: Subject, search: Search, progress: Progress | None = 
     return [changes, *_of_trace(search, base)]
 
 
-def _of_trace(search: Search, result: AttackResult) -> list[Finding]:
+def _of_trace(search: AuditedAttack, result: AttackResult) -> list[Finding]:
     """The findings on how the search of a result went."""
     attack: Attack = search.attack
     if result.trace is None:
@@ -164,13 +164,13 @@ def _of_trace(search: Search, result: AttackResult) -> list[Finding]:
     return [dataclasses.replace(one, sentence=one.sentence.rstrip(".") + search.remark) for one in findings]
 
 
-def _changes(search: Search, errors: dict[str, float]) -> Finding:
+def _changes(search: AuditedAttack, errors: dict[str, float]) -> Finding:
     """A finding from the mean error of the attack (under "") and of the longer ones."""
     base = max(errors[""], RESOLUTION)
     changes = {longer: error / base - 1 for longer, error in errors.items() if longer}
     change = float(np.max(np.abs(list(changes.values()))))  # NaN where one of them is
     start = f", started from the result of {_size(search.lower[-1])}" if search.lower else ""
-    return judged(
+    return judge(
         "longer-search",
         change,
         CHANGE,

@@ -17,16 +17,16 @@ from tenuto.store.run import RunFolder
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from tenuto.evaluation.audit.longer_search import Search
+    from tenuto.evaluation.audit.longer_search import AuditedAttack
     from tenuto.evaluation.audit.remedies import Rerun
     from tenuto.evaluation.audit.subject import Subject
-    from tenuto.evaluation.runs import Run
+    from tenuto.evaluation.runs import OpenedRun
 
 Progress = Callable[[str, int, int], None]
 """Called with the run under examination, iterations done since the last call, and their total for this run."""
 
 
-QUESTIONS = {
+MODEL_QUESTIONS = {
     "gradients": "Are the gradients finite and not zero?",
     "finite-differences": "Are the gradients those of the function?",
     "repeatable": "Does the same input give the same prediction?",
@@ -36,7 +36,14 @@ QUESTIONS = {
 }
 """Checks that only a model can answer."""
 
-NAMES = (*QUESTIONS, "iterative", "black-box", "transfer", "silent-success", "incomplete-optimisation")
+MODEL_CHECKS = (
+    *MODEL_QUESTIONS,
+    "iterative",
+    "black-box",
+    "transfer",
+    "silent-success",
+    "incomplete-optimisation",
+)
 """Checks that a model can answer; rows may answer three of them, and traces the last two."""
 
 
@@ -45,7 +52,7 @@ def of_models(name: str, evidence: Evidence) -> Finding:
     return evidence.once(evidence.find_in_models)[name]
 
 
-for _name, _question in QUESTIONS.items():
+for _name, _question in MODEL_QUESTIONS.items():
     check(_name, _question, less_is_worse=_name == "unbounded")(functools.partial(of_models, _name))
 
 
@@ -67,8 +74,8 @@ class Models:
     def findings(self, evidence: Evidence) -> dict[str, Finding]:
         """Check -> the most severe finding over one run of every system, the one with the smallest seed."""
         if reason := _obstacle(evidence):
-            return {name: not_recorded(name, reason) for name in NAMES}
-        findings: dict[str, list[tuple[str, Finding]]] = {name: [] for name in NAMES}
+            return {name: not_recorded(name, reason) for name in MODEL_CHECKS}
+        findings: dict[str, list[tuple[str, Finding]]] = {name: [] for name in MODEL_CHECKS}
         for name, others in _chosen_runs(evidence):
             folders = evidence.source.folders
             siblings = (*evidence.data.siblings, *(folders[other] for other in others))
@@ -113,7 +120,7 @@ class Models:
             results += [dataclasses.replace(one, source=evidence.source.name) for one in made]
         return results
 
-    def _search(self, evidence: Evidence, name: str) -> Search:
+    def _search(self, evidence: Evidence, name: str) -> AuditedAttack:
         """The attack of a run's rows that is repeated."""
         from tenuto.evaluation.audit import examination, longer_search
 
@@ -206,7 +213,7 @@ def _subject(name: str, siblings: tuple[Path, ...], part: str, evidence: Evidenc
     )
 
 
-def _training_labels(run: Run) -> Tensor:
+def _training_labels(run: OpenedRun) -> Tensor:
     """Labels of the training clips (clips, emotions), without their inputs, which may be long waveforms."""
     import torch
 

@@ -12,7 +12,7 @@ import pandas as pd
 from tenuto.analysis.smc2025 import COMPARISONS
 from tenuto.analysis.statistics import differences_vary, paired_t_test
 from tenuto.analysis.systems import FEWEST_SEEDS, Pair, at_budgets, ordered_systems, same_seed
-from tenuto.evaluation.audit.findings import Finding, check, judged, not_recorded, worst
+from tenuto.evaluation.audit.findings import Finding, check, judge, not_recorded, worst
 from tenuto.evaluation.audit.sources import Evidence, Values
 from tenuto.store.rows import row_errors
 
@@ -52,7 +52,7 @@ def _pooled_at(rows: pd.DataFrame, published: bool) -> Finding:
         )
     most = max(pairs, key=lambda one: (one.severity, one.factor))
     clustered = sum(one.clustered for one in pairs)
-    return judged(
+    return judge(
         "pooled-test",
         most.factor,
         OVERSTATED,

@@ -27,7 +27,7 @@ from tenuto.attacks import (
 from tenuto.errors import AttackError
 from tenuto.evaluation.audit.examination import DRAWS, QUERIES, random_search
 from tenuto.evaluation.audit.findings import Finding, Verdict
-from tenuto.evaluation.audit.longer_search import CHANGE, RESTARTS, Search
+from tenuto.evaluation.audit.longer_search import CHANGE, RESTARTS, AuditedAttack
 from tenuto.evaluation.audit.sources import Values
 from tenuto.evaluation.audit.subject import Progress, Subject, mean_errors
 from tenuto.store.result_rows import rows_of_result
@@ -68,7 +68,7 @@ class Smoothed:
         return total / DRAWS
 
 
-def _settings(search: Search) -> dict[str, Any]:
+def _settings(search: AuditedAttack) -> dict[str, Any]:
     """Settings that limit what the audited attack may do: an attack in its place keeps them.
 
     Without them its error would be that of another threat model, and no rise over the audited one.
@@ -77,7 +77,7 @@ def _settings(search: Search) -> dict[str, Any]:
     return {name: getattr(search.attack, name) for name in names if hasattr(search.attack, name)}
 
 
-def _changed(search: Search, **settings: Any) -> Attack:
+def _changed(search: AuditedAttack, **settings: Any) -> Attack:
     """The audited attack with other settings.
 
     It does not stop early: a longer search that ends at the same ``stop_at`` would find no more, and another objective
@@ -89,7 +89,7 @@ def _changed(search: Search, **settings: Any) -> Attack:
     return attack
 
 
-def _longer(subject: Subject, search: Search) -> list[Attack]:
+def _longer(subject: Subject, search: AuditedAttack) -> list[Attack]:
     """More and more steps, or tries of a random search."""
     tries = next((name for name in ("steps", "queries", "draws") if hasattr(search.attack, name)), None)
     if tries is None:
@@ -98,13 +98,13 @@ def _longer(subject: Subject, search: Search) -> list[Attack]:
     return [_changed(search, **{tries: times * length}) for times in TIMES]
 
 
-def _restarts(subject: Subject, search: Search) -> list[Attack]:
+def _restarts(subject: Subject, search: AuditedAttack) -> list[Attack]:
     if not hasattr(search.attack, "restarts"):
         return []
     return [_changed(search, restarts=max(RESTARTS, 2 * search.attack.restarts))]
 
 
-def _losses(subject: Subject, search: Search) -> list[Attack]:
+def _losses(subject: Subject, search: AuditedAttack) -> list[Attack]:
     """Other objectives: absolute and squared errors, and every emotion up and down."""
     if not subject.has_gradient:
         return []
@@ -117,13 +117,13 @@ def _losses(subject: Subject, search: Search) -> list[Attack]:
     ]
 
 
-def _expectation(subject: Subject, search: Search) -> list[Attack]:
+def _expectation(subject: Subject, search: AuditedAttack) -> list[Attack]:
     """The mean gradient over the randomness of the model, with the transformations of the audited attack."""
     own = _settings(search).get("transformations") or Transformations(draws=1)
     return [_changed(search, transformations=dataclasses.replace(own, draws=max(DRAWS, own.draws)))]
 
 
-def _smoothed(subject: Subject, search: Search) -> list[Attack]:
+def _smoothed(subject: Subject, search: AuditedAttack) -> list[Attack]:
     """Transfer from a smoothed copy of the model."""
     if not subject.has_gradient:
         return []
@@ -134,22 +134,22 @@ def _smoothed(subject: Subject, search: Search) -> list[Attack]:
     return [_transfer(search, copy, "a smoothed copy")]
 
 
-def _sibling(subject: Subject, search: Search) -> list[Attack]:
+def _sibling(subject: Subject, search: AuditedAttack) -> list[Attack]:
     return [] if subject.sibling is None else [_transfer(search, subject.sibling, "sibling")]
 
 
-def _transfer(search: Search, source: Any, name: str) -> Attack:
+def _transfer(search: AuditedAttack, source: Any, name: str) -> Attack:
     budget, objective = search.attack.budget, search.attack.objective
     return Transfer(budget=budget, objective=objective, source=source, name=name, **_settings(search))
 
 
-def _queries(subject: Subject, search: Search) -> list[Attack]:
+def _queries(subject: Subject, search: AuditedAttack) -> list[Attack]:
     """Random search, which needs no gradient."""
     budget, settings = search.attack.budget, _settings(search)
     return [random_search(budget, times * QUERIES, **settings) for times in TIMES]
 
 
-REMEDIES: dict[str, Callable[[Subject, Search], list[Attack]]] = {
+REMEDIES: dict[str, Callable[[Subject, AuditedAttack], list[Attack]]] = {
     "more steps": _longer,
     "restarts": _restarts,
     "other losses": _losses,
@@ -232,7 +232,7 @@ def checks_to_remedy(findings: Collection[Finding]) -> list[str]:
 
 def rerun(
     subject: Subject,
-    search: Search,
+    search: AuditedAttack,
     findings: Collection[Finding],
     progress: Progress | None = None,
     **about: Any,
@@ -259,7 +259,7 @@ def rerun(
         except AttackError:  # no gradient, or none that is finite
             subject = trial.subject = dataclasses.replace(subject, has_gradient=False)
             instead = random_search(search.attack.budget, **_settings(search))
-            search = Search(instead, instead="the model has no finite gradient")
+            search = AuditedAttack(instead, instead="the model has no finite gradient")
             trial.begin(search)
         results = [
             trial.carry_out(
@@ -271,7 +271,7 @@ def rerun(
     return [result for result in results if result is not None]
 
 
-def rerun_iterations(subject: Subject, search: Search, findings: Collection[Finding]) -> int:
+def rerun_iterations(subject: Subject, search: AuditedAttack, findings: Collection[Finding]) -> int:
     """Most iterations per clip that `rerun` takes."""
     names = {name for check in checks_to_remedy(findings) for name in ADVICE[check]}
     attacks = [attack for name in names for attack in REMEDIES[name](subject, search)]
@@ -285,7 +285,7 @@ class _Trial:
         self.subject, self.progress, self.is_random, self.about = subject, progress, is_random, about
         self.made = 0
 
-    def begin(self, search: Search) -> None:
+    def begin(self, search: AuditedAttack) -> None:
         """Repeat the audited attack."""
         self.audited = repr(search.attack) + (f" (a stand-in: {search.instead})" if search.instead else "")
         subject, self.start = self.subject, None

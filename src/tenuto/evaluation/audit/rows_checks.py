@@ -10,13 +10,13 @@ import pandas as pd
 
 from tenuto.analysis import words
 from tenuto.data.excerpts import EXCERPT_FRAMES
-from tenuto.evaluation.audit.findings import Finding, check, judged, not_recorded, worst
+from tenuto.evaluation.audit.findings import Finding, check, judge, not_recorded, worst
 from tenuto.evaluation.audit.sources import Evidence, Source, Values
 from tenuto.files import read_safetensors
 from tenuto.store.budgets import norm_of
 from tenuto.store.rows import emotion_names, unit_of, values_of
 
-BANDS = 149
+ENTRY_BANDS = 149
 EXCESS = 1e-6
 """Relative excess over a budget that rounding to float32 may cause, as the attacks themselves allow."""
 
@@ -29,10 +29,10 @@ MOVED = 1e-3
 REACHED = 0.95
 """Share of clips that must reach the goal for a PASS: with it, the iteration cap decides about few of them."""
 
-HALF = 0.5
+HALF_REACHED = 0.5
 """Below it the median clip is decided by the iteration cap: FAIL."""
 
-LEAST_CORRELATED = 3
+FEWEST_OUTPUTS = 3
 """Outputs from which on a correlation across them can take other values than -1 and 1."""
 
 
@@ -65,7 +65,7 @@ def _of_norm(rows: pd.DataFrame, others: str) -> Finding:
     outside, largest = outside_budget(sizes, recorded["epsilon"].to_numpy(np.float64), allowed)
     empty = len(rows) - len(recorded)
     unmeasured = int((rows.drop(recorded.index)["l2"] != 0).sum())  # a perturbation of 0 has no ratio
-    return judged(
+    return judge(
         "budget",
         largest,
         allowed,
@@ -89,7 +89,7 @@ def _without_budget(rows: pd.DataFrame) -> Finding:
     sentence = (
         f"no budget is stated; {recorded}, so the errors cannot be compared with those inside a budget."
     )
-    return judged("budget", value, None, sentence, warn=True)
+    return judge("budget", value, None, sentence, warn=True)
 
 
 def _stored_norms(rows: pd.DataFrame) -> pd.Series[float]:
@@ -113,19 +113,19 @@ def _released_budget(source: Source) -> Finding:
     stored = _stored_norms(source.rows)
     norms = stored.to_numpy(np.float64)
     stated = np.array([source.stated.get(run) for run in source.rows["run"]], np.float64)  # NaN for None
-    entries = EXCERPT_FRAMES * BANDS
+    entries = EXCERPT_FRAMES * ENTRY_BANDS
     if np.isnan(stated).all():
         sentence = f"the settings state no budget; the stored perturbations have {_norms(stored)}."
-        return judged("budget", norms.max(), None, sentence, warn=True)
+        return judge("budget", norms.max(), None, sentence, warn=True)
     allowed = stated * math.sqrt(entries)
     outside = int((norms > allowed * (1 + EXCESS)).sum())
     epsilon = float(np.nanmin(stated))
-    return judged(
+    return judge(
         "budget",
         outside / len(norms),
         0.0,
         f"{outside} of {len(norms)} stored perturbations have an L2 norm above {epsilon * math.sqrt(entries):.3f}, "
-        f"the largest that {epsilon:g} in each of {EXCERPT_FRAMES} x {BANDS} entries allows (median "
+        f"the largest that {epsilon:g} in each of {EXCERPT_FRAMES} x {ENTRY_BANDS} entries allows (median "
         f"{np.median(norms):.3g}, largest {norms.max():.3g}; {int((norms == 0).sum())} are 0): the budget never binds.",
         fail=outside > 0,
     )
@@ -144,10 +144,10 @@ def same_iterate(evidence: Evidence) -> Finding:
     is_zero = norms == 0
     if not is_zero.any():
         sentence = f"none of {len(norms) - missing} perturbations has norm 0: no row contradicts.{without}"
-        return judged("same-iterate", 0.0, MOVED, sentence, warn=missing > 0)
+        return judge("same-iterate", 0.0, MOVED, sentence, warn=missing > 0)
     wrong = is_zero & (moved > MOVED)
     largest = float(moved[is_zero].max())
-    return judged(
+    return judge(
         "same-iterate",
         largest,
         MOVED,
@@ -182,7 +182,7 @@ def convergence(evidence: Evidence) -> Finding:
     converged = rows.loc[aims, "converged"].astype(bool).to_numpy()
     share = float(converged.mean())
     most = int(rows.loc[aims, "iterations"].max())
-    return judged(
+    return judge(
         "convergence",
         share,
         REACHED,
@@ -192,7 +192,7 @@ def convergence(evidence: Evidence) -> Finding:
             if share < 1
             else "."
         ),
-        fail=share < HALF,
+        fail=share < HALF_REACHED,
         warn=share < REACHED,
     )
 
@@ -201,8 +201,8 @@ def convergence(evidence: Evidence) -> Finding:
 def few_outputs(evidence: Evidence) -> Finding:
     """Look for attacks whose objective is not usable with so few outputs, such as Pearson's r across two."""
     count = len(emotion_names(evidence.rows))
-    if count >= LEAST_CORRELATED:
-        return judged("few-outputs", count, LEAST_CORRELATED, f"the model has {count} outputs.")
+    if count >= FEWEST_OUTPUTS:
+        return judge("few-outputs", count, FEWEST_OUTPUTS, f"the model has {count} outputs.")
     attacks = evidence.row_attacks
     refused = sum(attack is not None and attack.refusal(count) is not None for attack in attacks)
     outputs = f"the model has {count} output{'s' if count > 1 else ''}"
@@ -211,11 +211,11 @@ def few_outputs(evidence: Evidence) -> Finding:
             "few-outputs", f"{outputs} and the rows do not record every attack, so its objective is unknown."
         )
     if not refused:
-        return judged("few-outputs", count, count, f"{outputs}; no attack uses a correlation across them.")
-    return judged(
+        return judge("few-outputs", count, count, f"{outputs}; no attack uses a correlation across them.")
+    return judge(
         "few-outputs",
         count,
-        LEAST_CORRELATED,
+        FEWEST_OUTPUTS,
         f"{outputs}, and {refused} of {len(attacks)} attacks use a correlation across them. It is always -1 or 1 and "
         "has no gradient: these attacks do nothing and count as converged. Attack an error instead.",
         fail=True,
@@ -236,7 +236,7 @@ def provenance(evidence: Evidence) -> Finding:
     }
     missing = [name for name, is_recorded in records.items() if not is_recorded]
     have = len(records) - len(missing)
-    return judged(
+    return judge(
         "provenance",
         have,
         len(records),

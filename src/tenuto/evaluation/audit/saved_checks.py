@@ -11,8 +11,8 @@ import pandas as pd
 from tenuto.data.excerpts import EXCERPT_FRAMES, WAVEFORM_UNIT
 from tenuto.errors import DataError
 from tenuto.evaluation.audit import sound_checks
-from tenuto.evaluation.audit.findings import Finding, Verdict, check, judged, not_recorded, worst
-from tenuto.evaluation.audit.rows_checks import BANDS, EXCESS, MOVED, outside_budget
+from tenuto.evaluation.audit.findings import Finding, Verdict, check, judge, not_recorded, worst
+from tenuto.evaluation.audit.rows_checks import ENTRY_BANDS, EXCESS, MOVED, outside_budget
 from tenuto.evaluation.audit.sources import Evidence, Values
 from tenuto.files import Array, SafetensorsFile, sha256_file
 from tenuto.store.budgets import norm_of
@@ -20,13 +20,13 @@ from tenuto.store.rows import values_of
 from tenuto.store.run import RunFolder
 
 if TYPE_CHECKING:
-    from tenuto.evaluation.runs import Run
+    from tenuto.evaluation.runs import OpenedRun
 
 SAME_NORM = 1e-5
 """Relative difference of two norms of one perturbation that different orders of summing can cause."""
 
 IDS = ("saved-budget", "saved-norm", "saved-prediction", "sound-budget")
-BATCH_SIZE = 8
+SAVED_BATCH = 8
 
 
 @check("saved-budget", "Are the saved perturbations inside their budget?")
@@ -85,7 +85,7 @@ def measure_saved(evidence: Evidence) -> dict[str, Finding]:
     for name, own in findings.items():
         if unsaved and any(finding.verdict is not Verdict.NOT_RECORDED for _, finding in own):
             sentence = f"{len(unsaved)} of {len(evidence.runs)} runs have no file of perturbations."
-            own.append((unsaved[0], judged(name, len(unsaved), 0, sentence, warn=True)))
+            own.append((unsaved[0], judge(name, len(unsaved), 0, sentence, warn=True)))
     return {name: worst(own) for name, own in findings.items()}
 
 
@@ -101,7 +101,7 @@ def _of_other_weights(evidence: Evidence, run: str) -> Iterator[tuple[str, Findi
             f"{len(other)} of {len(recorded)} rows were made with weights {str(other.iloc[0])[:8]}, the run now has "
             f"{present[:8]}: these are predictions of another model."
         )
-        yield run, judged("saved-prediction", len(other) / len(recorded), 0.0, sentence, fail=True)
+        yield run, judge("saved-prediction", len(other) / len(recorded), 0.0, sentence, fail=True)
 
 
 def _with_other_labels(evidence: Evidence) -> Iterator[tuple[str, Finding]]:
@@ -116,7 +116,7 @@ def _with_other_labels(evidence: Evidence) -> Iterator[tuple[str, Finding]]:
         sentence = (
             f"{wrong.sum()} of {len(rows)} rows have other labels than the data, first clip {first['clip']}."
         )
-        yield str(first["run"]), judged("saved-prediction", apart.max(), MOVED, sentence, fail=True)
+        yield str(first["run"]), judge("saved-prediction", apart.max(), MOVED, sentence, fail=True)
 
 
 def _of_run(
@@ -133,7 +133,7 @@ def _of_run(
     absent = [key for key in keys if key not in arrays]
     rows = rows.loc[keys.index[keys.isin(list(arrays))]]
     if rows.empty:
-        yield from (judged(name, len(absent), 0, _absent(absent), fail=True) for name in IDS)
+        yield from (judge(name, len(absent), 0, _absent(absent), fail=True) for name in IDS)
         return
     deltas = Deltas(arrays, keys[rows.index].tolist(), _shape(evidence, run))
     yield _budget(rows, deltas, absent)
@@ -167,7 +167,7 @@ def _shape(evidence: Evidence, run: str) -> tuple[int, ...] | None:
     if adopted is None or adopted.takes == "log-spectrogram":
         from tenuto.data.inputs import WINDOW_SAMPLES  # imports torch, which the audit of logs does without
 
-        return (WINDOW_SAMPLES,) if evidence.unit == WAVEFORM_UNIT else (EXCERPT_FRAMES, BANDS)
+        return (WINDOW_SAMPLES,) if evidence.unit == WAVEFORM_UNIT else (EXCERPT_FRAMES, ENTRY_BANDS)
     return (round(adopted.sample_rate * adopted.seconds),) if adopted.takes == "waveform" else None
 
 
@@ -228,7 +228,7 @@ def _budget(rows: pd.DataFrame, deltas: Deltas, absent: list[str]) -> Finding:
         )
     sizes = np.where(columns == "l2", _sizes(deltas, "l2"), _sizes(deltas, "linf"))[measurable]
     outside, largest = outside_budget(sizes, epsilon[measurable])
-    return judged(
+    return judge(
         "saved-budget",
         largest,
         EXCESS,
@@ -247,7 +247,7 @@ def _norm(rows: pd.DataFrame, deltas: Deltas, absent: list[str]) -> Finding:
         differences.append(np.abs(recorded - measured) / np.maximum(measured, 1e-12) * (recorded != measured))
     difference = np.nan_to_num(np.max(differences, axis=0), nan=np.inf)
     wrong = int((difference > SAME_NORM).sum())
-    return judged(
+    return judge(
         "saved-norm",
         float(difference.max()),
         SAME_NORM,
@@ -258,7 +258,7 @@ def _norm(rows: pd.DataFrame, deltas: Deltas, absent: list[str]) -> Finding:
     )
 
 
-def _prediction(run: Run, rows: pd.DataFrame, deltas: Deltas, absent: list[str]) -> Finding:
+def _prediction(run: OpenedRun, rows: pd.DataFrame, deltas: Deltas, absent: list[str]) -> Finding:
     """Evaluate the network at clean and attacked inputs, and compare with the rows."""
     import torch
 
@@ -267,21 +267,21 @@ def _prediction(run: Run, rows: pd.DataFrame, deltas: Deltas, absent: list[str])
     batch = run.part(str(rows["split"].iloc[0]))
     place = {clip: row for row, clip in enumerate(batch.clips)}
     if unknown := sorted(set(rows["clip"]) - set(place)):
-        return judged(
+        return judge(
             "saved-prediction", np.inf, MOVED, f"clip {unknown[0]} is not in the run's split.", fail=True
         )
     apart = np.zeros((2, len(rows)))
-    for start in range(0, len(rows), BATCH_SIZE):
-        part = slice(start, start + BATCH_SIZE)
+    for start in range(0, len(rows), SAVED_BATCH):
+        part = slice(start, start + SAVED_BATCH)
         inputs = batch.inputs[[place[clip] for clip in rows["clip"].iloc[part]]]
         own = np.stack([deltas[row] for row in range(start, start + len(inputs))])
         attacked = inputs + torch.from_numpy(own).reshape(inputs.shape)
         for number, (kind, judged_inputs) in enumerate((("clean", inputs), ("adversarial", attacked))):
-            predicted = predict(run.recogniser.network, judged_inputs, BATCH_SIZE).emotions.double().numpy()
+            predicted = predict(run.recogniser.network, judged_inputs, SAVED_BATCH).emotions.double().numpy()
             apart[number, part] = np.abs(predicted - values_of(rows.iloc[part], kind)).max(axis=1)
     apart = np.nan_to_num(apart, nan=np.inf)
     worst_difference, wrong = float(apart.max()), (apart > MOVED).any(axis=0)
-    return judged(
+    return judge(
         "saved-prediction",
         worst_difference,
         MOVED,

@@ -12,13 +12,13 @@ import pandas as pd
 from tenuto.analysis.survival import STORAGE, survival
 from tenuto.analysis.systems import at_budgets
 from tenuto.data.excerpts import WAVEFORM_UNIT
-from tenuto.evaluation.audit.findings import Finding, check, judged, not_recorded, worst
+from tenuto.evaluation.audit.findings import Finding, check, judge, not_recorded, worst
 from tenuto.evaluation.audit.sources import Evidence, Values
 from tenuto.files import Array
 from tenuto.store.budgets import norm_of
 
 if TYPE_CHECKING:
-    from tenuto.evaluation.runs import Run
+    from tenuto.evaluation.runs import OpenedRun
 
 EXCESS_DB = {"snr": 1e-5, "masked": 0.1}
 """By how many dB a budget may be exceeded: rounding to float32 changes a ratio by 1e-6; a noise-to-mask ratio is
@@ -31,12 +31,14 @@ STORED = 0.9
 """Share of the effect that must survive 16 bits for a PASS: their quantisation noise is about 98 dB below full scale,
 far below the perturbations of all usual budgets."""
 
-HALF = 0.5
+HALF_SURVIVING = 0.5
 """Below it most of the effect is lost. In 16 bits, the format of a CD, that is a FAIL: no file can hold the attack. As
 mp3 it is a warning: the attack exists, and listeners to compressed music do not receive it."""
 
 
-def sound_budget(run: Run, rows: pd.DataFrame, delta_of: Callable[[int], Array], absent: str) -> Finding:
+def sound_budget(
+    run: OpenedRun, rows: pd.DataFrame, delta_of: Callable[[int], Array], absent: str
+) -> Finding:
     """Measure perturbations of waveforms against their recordings in float64.
 
     Args:
@@ -48,7 +50,7 @@ def sound_budget(run: Run, rows: pd.DataFrame, delta_of: Callable[[int], Array],
     batch = run.part(str(rows["split"].iloc[0]))
     place = {clip: row for row, clip in enumerate(batch.clips)}
     if unknown := sorted(set(rows["clip"]) - set(place)):
-        return judged(
+        return judge(
             "sound-budget", math.inf, 0.0, f"clip {unknown[0]} is not in the run's split.", fail=True
         )
     findings = []
@@ -72,7 +74,7 @@ def _of_norm(rows: pd.DataFrame, norm: str, measured: Values, absent: str) -> Fi
     outside, differing = int((excess > EXCESS_DB[norm]).sum()), _differing(rows, shown.column, measured)
     largest = float(excess.max())
     others = f" {differing} rows give another ratio than was measured." if differing else ""
-    return judged(
+    return judge(
         "sound-budget",
         largest,
         EXCESS_DB[norm],
@@ -130,12 +132,14 @@ def _survival(rows: pd.DataFrame) -> Finding | None:
         return None
     bits, least = shares[STORAGE["survives_16_bit"]], min(known.values())
     listed = " and ".join(f"{share:.0%} in {words}" for words, share in known.items())
-    value, threshold = (bits, STORED) if bits < STORED and least >= HALF else (least, HALF)
-    return judged(
+    value, threshold = (
+        (bits, STORED) if bits < STORED and least >= HALF_SURVIVING else (least, HALF_SURVIVING)
+    )
+    return judge(
         "survival",
         value,
         threshold,
         f"of the effect on the emotions survive {listed}.",
-        fail=bits < HALF,
-        warn=bits < STORED or least < HALF,
+        fail=bits < HALF_SURVIVING,
+        warn=bits < STORED or least < HALF_SURVIVING,
     )

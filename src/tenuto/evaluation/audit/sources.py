@@ -29,7 +29,7 @@ from tenuto.store.study import StudyFolder
 
 if TYPE_CHECKING:
     from tenuto.attacks import Attack
-    from tenuto.evaluation.runs import Run
+    from tenuto.evaluation.runs import OpenedRun
 
 Values = NDArray[np.float64]
 Find = Callable[["Evidence"], dict[str, Finding]]
@@ -79,7 +79,7 @@ class Evidence:
     def __init__(self, source: Source, data: Data, find_in_models: Find) -> None:
         self.source, self.data, self.find_in_models = source, data, find_in_models
         self._findings: dict[Find, dict[str, Finding]] = {}
-        self._attacked: dict[str, Run] = {}
+        self._attacked: dict[str, OpenedRun] = {}
 
     @property
     def rows(self) -> pd.DataFrame:
@@ -96,7 +96,7 @@ class Evidence:
         """Names of the runs, sorted."""
         return sorted(set(self.rows["run"].astype(str)))
 
-    def open(self, run: str) -> Run:
+    def open(self, run: str) -> OpenedRun:
         """A run with the prepared data. Raises `CheckpointError` where it was trained on other data."""
         from tenuto.evaluation.runs import open_run
 
@@ -104,7 +104,7 @@ class Evidence:
         assert prepared is not None
         return self.data.opened.get(folder.resolve()) or open_run(folder, prepared)
 
-    def open_attacked(self, run: str) -> Run:
+    def open_attacked(self, run: str) -> OpenedRun:
         """A run with the inputs that were attacked: waveforms, or what its model takes. Errors as `open`."""
         if run not in self._attacked:
             self._attacked[run] = self.open(run).in_unit(self.unit)

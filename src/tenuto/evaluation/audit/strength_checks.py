@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import functools
-import math
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 
-from tenuto.analysis.systems import RESOLUTION, at_budgets, budget_title
-from tenuto.evaluation.audit.findings import Finding, Verdict, check, judged, not_recorded, worst
+from tenuto.analysis.systems import at_budgets, budget_title
+from tenuto.evaluation.audit.findings import Finding, Verdict, check, judge, not_recorded, worst
 from tenuto.evaluation.audit.model_checks import of_models
 from tenuto.evaluation.audit.sources import Evidence, Values
+from tenuto.evaluation.audit.strength import WEAKER_WORDS, weaker
 from tenuto.store.budgets import norm_of
 from tenuto.store.rows import row_errors
 
@@ -23,22 +23,12 @@ if TYPE_CHECKING:
 FALL = 0.01
 """Relative fall of the mean error from one budget to the next that is still taken for rounding and chance."""
 
-OFTEN = 0.1
-"""Share of clips on which a weaker family may win before it is a warning: gradients climb to local maxima."""
-
-QUESTIONS = {
+STRENGTH_QUESTIONS = {
     "iterative": "Is an iterative attack stronger than a single step?",
     "black-box": "Are noise and a black-box attack weaker than gradients?",
     "transfer": "Is an attack made on a sibling weaker?",
 }
 """Checks that compare weaker attacks with iterative gradients."""
-
-WORDS = {
-    "iterative": "a single step",
-    "black-box": "noise or black-box search",
-    "transfer": "transfer from a sibling",
-}
-"""Check -> the attacks that must not be stronger than iterative gradients."""
 
 
 def is_iterative(attack: Attack) -> bool:
@@ -69,7 +59,7 @@ def monotone(evidence: Evidence) -> Finding:
         shown = ", ".join(f"{size(float(str(epsilon)))}: {error:.3f}" for epsilon, error in curve.items())
         broken = f"; it falls by {fall:.1%}, although a larger budget contains every smaller one"
         sentence = f"the mean error over {norm} budgets is {shown}{broken if fall > FALL else ''}."
-        findings.append((str(run), judged("monotone", fall, FALL, sentence, fail=fall > FALL)))
+        findings.append((str(run), judge("monotone", fall, FALL, sentence, fail=fall > FALL)))
     return worst(findings)
 
 
@@ -83,7 +73,7 @@ def _by_rows_or_model(name: str, evidence: Evidence) -> Finding:
     return finding
 
 
-for _name, _question in QUESTIONS.items():
+for _name, _question in STRENGTH_QUESTIONS.items():
     check(_name, _question)(functools.partial(_by_rows_or_model, _name))
 
 
@@ -101,7 +91,8 @@ def by_rows(name: str, evidence: Evidence) -> Finding:
         )
         how = "released logs hold one attack" if evidence.source.released else how
         return not_recorded(
-            name, f"the rows do not hold {WORDS[name]} and iterative gradients at the same budget; {how}."
+            name,
+            f"the rows do not hold {WEAKER_WORDS[name]} and iterative gradients at the same budget; {how}.",
         )
     return worst(findings)
 
@@ -142,20 +133,3 @@ def _sides(
         if len(both):
             title = f"{run} at {budget_title(norm, epsilon)}"
             yield title, np.asarray(weak[both], np.float64), np.asarray(strong[both], np.float64)
-
-
-def weaker(
-    name: str, weak: Values, strong: Values, weak_words: str = "", strong_words: str = "iterative gradients"
-) -> Finding:
-    """A finding from the errors per clip (clips,) of attacks that should be weaker and of stronger ones."""
-    ahead = float(weak.mean() - strong.mean())
-    share = float((weak > strong + RESOLUTION).mean())
-    return judged(
-        name,
-        ahead if math.isfinite(ahead) else math.inf,
-        RESOLUTION,
-        f"MAE {weak.mean():.4f} by {weak_words or WORDS[name]}, {strong.mean():.4f} by {strong_words}; the former is "
-        f"stronger on {share:.0%} of {len(weak)} clips.",
-        fail=not ahead <= RESOLUTION,
-        warn=share > OFTEN,
-    )

@@ -23,7 +23,7 @@ EPSILON = 0.1
 log scale."""
 
 
-BUDGET = Linf(EPSILON)
+MODEL_BUDGET = Linf(EPSILON)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,7 +51,7 @@ class Subject:
     valid_range: tuple[float, float] | None = None
     axes: Axes | None = None
     has_gradient: bool = True
-    budget: Budget = BUDGET
+    budget: Budget = MODEL_BUDGET
     clips: tuple[str, ...] = ()
 
     @property

@@ -20,7 +20,7 @@ from tenuto.analysis.systems import (
     same_seed,
 )
 from tenuto.config import SYSTEMS
-from tenuto.evaluation.audit.findings import Finding, check, judged, not_recorded, worst
+from tenuto.evaluation.audit.findings import Finding, check, judge, not_recorded, worst
 from tenuto.evaluation.audit.sources import Evidence, Values
 from tenuto.store.rows import outside, row_errors, values_of
 
@@ -28,7 +28,7 @@ OUTSIDE = 0.05
 """Share of predictions outside the scale above which raw and clipped errors have to be read together."""
 
 Measure = Callable[[Values, Values], float]
-MEASURES: dict[str, Measure] = {
+RANKING_MEASURES: dict[str, Measure] = {
     "MAE": lambda label, predicted: metrics.mae(label, predicted),
     "RMSE": lambda label, predicted: metrics.rmse(label, predicted),
     "R2": lambda label, predicted: -float(metrics.r2(label, predicted).mean()),
@@ -88,7 +88,7 @@ def _scale_at(rows: pd.DataFrame, evidence: Evidence) -> Finding:
     assert scale is not None
     predicted = values_of(rows, "adversarial")
     share = float(outside(predicted, scale).mean())
-    raw, clipped = (rank_systems(rows, MEASURES["MAE"], limits) for limits in (None, scale))
+    raw, clipped = (rank_systems(rows, RANKING_MEASURES["MAE"], limits) for limits in (None, scale))
     reversed_pairs, clear = reversals(raw, clipped, ties=True), _clear(raw, clipped)
     sides = ", ".join(f"{name} {raw.means[name]:.3f} and {clipped.means[name]:.3f}" for name in raw.systems)
     shown = f"{scale[0]:.3g}-{scale[1]:.3g}"
@@ -97,7 +97,7 @@ def _scale_at(rows: pd.DataFrame, evidence: Evidence) -> Finding:
         if narrower
         else ""
     )
-    return judged(
+    return judge(
         "rating-scale",
         share,
         OUTSIDE,
@@ -134,7 +134,7 @@ def ranking(evidence: Evidence) -> Finding:
 def _ranking_at(rows: pd.DataFrame) -> Finding:
     if rows.groupby("run")["clip"].nunique().min() < 2:
         return not_recorded("ranking", "there is one clip only: no correlation is defined.")
-    every = {name: rank_systems(rows, measure) for name, measure in MEASURES.items()}
+    every = {name: rank_systems(rows, measure) for name, measure in RANKING_MEASURES.items()}
     rankings = {name: one for name, one in every.items() if len(one.means) > 1}
     if len(rankings) < 2:
         return not_recorded("ranking", "predictions do not vary over clips: no correlation is defined.")
@@ -153,7 +153,7 @@ def _ranking_at(rows: pd.DataFrame) -> Finding:
         )
         if not is_clear:
             sentence += " Every reversed pair is a tie under one of the two measures."
-    return judged("ranking", tau, 1.0, sentence, fail=is_clear, warn=is_reversed)
+    return judge("ranking", tau, 1.0, sentence, fail=is_clear, warn=is_reversed)
 
 
 def _undefined(rankings: Mapping[str, Ranking], systems: Collection[str]) -> list[str]:
@@ -223,7 +223,7 @@ def constant_predictor(evidence: Evidence) -> Finding:
         if beyond
         else ""
     )
-    return judged(
+    return judge(
         "constant-predictor",
         means["clean"].max() / constant if constant else math.inf,
         1.0,

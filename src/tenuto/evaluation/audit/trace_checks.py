@@ -13,7 +13,7 @@ from tenuto.evaluation.audit.traces import FINDERS, SearchPath
 from tenuto.store.rows import row_errors
 from tenuto.store.traces import read_traces
 
-QUESTIONS = {
+TRACE_QUESTIONS = {
     "silent-success": "Does an attack return the best that it found?",
     "incomplete-optimisation": "Has the search stopped improving when it ends?",
 }
@@ -35,7 +35,7 @@ def _by_trace_or_model(name: str, evidence: Evidence) -> Finding:
     return finding
 
 
-for _name, _question in QUESTIONS.items():
+for _name, _question in TRACE_QUESTIONS.items():
     check(_name, _question)(functools.partial(_by_trace_or_model, _name))
 
 

@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 
 from tenuto.analysis.statistics import ROUNDING
-from tenuto.evaluation.audit.findings import Finding, judged, not_recorded
+from tenuto.evaluation.audit.findings import Finding, judge, not_recorded
 
 if TYPE_CHECKING:
     from tenuto.attacks import Attack
@@ -116,7 +116,7 @@ def silent_success(path: SearchPath) -> Finding:
         # Rounding may decide about a goal that is reached exactly.
         reached = clips["best"] - goal > LOST[0] * (goal - clips["first"]).clip(lower=0)
         silent = int((reached & ~clips["converged"].astype(bool)).sum())
-        return judged(
+        return judge(
             name,
             silent / len(clips),
             0.0,
@@ -132,9 +132,9 @@ def silent_success(path: SearchPath) -> Finding:
         if lost <= rounding:
             return not_recorded(name, f"the search of {text} gained nothing that it could lose.")
         sentence = f"the search of {text} gained nothing, and its result is worse than the clean input."
-        return judged(name, math.inf, LOST[0], sentence, fail=True)
+        return judge(name, math.inf, LOST[0], sentence, fail=True)
     value = lost / path.gain
-    return judged(
+    return judge(
         name,
         value,
         LOST[0],
@@ -156,7 +156,7 @@ def incomplete_optimisation(path: SearchPath) -> Finding:
     if not gain > ROUNDING * float(own["first"].abs().sum()):
         return not_recorded(name, f"the search of {text} gained nothing.")
     value = float((own["best"] - own["before"]).sum()) / gain
-    return judged(
+    return judge(
         name,
         value,
         STILL_RISING[0],

@@ -2,6 +2,6 @@
 
 from tenuto.models.foreign.code import import_named
 from tenuto.models.foreign.identity import Identity, identify, weights_sha256
-from tenuto.models.foreign.opening import Foreign, open_foreign
+from tenuto.models.foreign.opening import ForeignModel, open_foreign
 
-__all__ = ["Foreign", "Identity", "identify", "import_named", "open_foreign", "weights_sha256"]
+__all__ = ["ForeignModel", "Identity", "identify", "import_named", "open_foreign", "weights_sha256"]

@@ -13,11 +13,13 @@ from torch import Tensor, nn
 from tenuto.errors import ModelError, one_line, quote
 from tenuto.files import read_bytes
 
-LARGEST = 2**31
+LARGEST_FILE = 2**31
 """Bytes of a model with its data; protobuf allows fewer."""
 
 TOO_LARGE = "larger than 2 GB with its data. Use a TorchScript or torch.export file."
-INSTALL = 'ONNX needs the packages onnx and onnxruntime. Install them: pip install "tenuto[onnx]".'
+INSTALL_ONNXRUNTIME = (
+    'ONNX needs the packages onnx and onnxruntime. Install them: pip install "tenuto[onnx]".'
+)
 
 
 def self_contained(path: Path) -> bytes:
@@ -39,7 +41,7 @@ def self_contained(path: Path) -> bytes:
     for tensor in external:
         about = {entry.key: entry.value for entry in tensor.external_data}
         size += _size(path, about)
-        if size >= LARGEST:
+        if size >= LARGEST_FILE:
             raise ModelError(f"{path}: {TOO_LARGE}")
         try:
             load_external_data_for_tensor(tensor, str(path.resolve().parent))
@@ -79,7 +81,7 @@ def parse(content: bytes, source: str) -> Any:
     try:
         import onnx
     except ImportError as error:
-        raise ModelError(f"{source}: {INSTALL}") from error
+        raise ModelError(f"{source}: {INSTALL_ONNXRUNTIME}") from error
     try:
         model = onnx.ModelProto.FromString(content)
     except Exception as error:
@@ -126,11 +128,11 @@ class OnnxSession(nn.Module):
             )
         self.name = str(inputs[0].name)
         self.shape = [size if isinstance(size, int) else None for size in inputs[0].shape]
-        if inputs[0].type not in TYPES:
+        if inputs[0].type not in INPUT_TYPES:
             raise ModelError(
                 f"{source}: its input has the type {inputs[0].type}, must be float. Export it with float."
             )
-        self.dtype = TYPES[inputs[0].type]
+        self.dtype = INPUT_TYPES[inputs[0].type]
 
     def forward(self, inputs: Tensor) -> dict[str, Any]:
         array = inputs.detach().cpu().numpy().astype(self.dtype)
@@ -144,14 +146,14 @@ class OnnxSession(nn.Module):
         return OnnxSession, (self.content, self.source)
 
 
-TYPES = {"tensor(float)": np.float32, "tensor(double)": np.float64, "tensor(float16)": np.float16}
+INPUT_TYPES = {"tensor(float)": np.float32, "tensor(double)": np.float64, "tensor(float16)": np.float16}
 
 
 def _session(content: bytes, source: str) -> Any:
     try:
         import onnxruntime
     except ImportError as error:
-        raise ModelError(f"{source}: {INSTALL}") from error
+        raise ModelError(f"{source}: {INSTALL_ONNXRUNTIME}") from error
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 4  # errors become exceptions
     options.intra_op_num_threads = torch.get_num_threads()

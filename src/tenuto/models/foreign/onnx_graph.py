@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from tenuto.models.foreign.onnx_layers import OPERATORS
 from tenuto.models.foreign.onnx_operators import Node, UnsupportedError
 
-MOST_NAMES = 8
+MOST_LISTED = 8
 """Unknown operators that a message lists."""
 
 
@@ -43,9 +43,9 @@ class OnnxGraph(nn.Module):
         opsets = {item.domain: int(item.version) for item in model.opset_import}
         nodes = [_node(proto, opsets) for proto in graph.node]
         if unknown := sorted({node.operator for node in nodes if node.operator not in OPERATORS}):
-            more = "" if len(unknown) <= MOST_NAMES else f" and {len(unknown) - MOST_NAMES} more"
+            more = "" if len(unknown) <= MOST_LISTED else f" and {len(unknown) - MOST_LISTED} more"
             raise UnsupportedError(
-                f"the operators {', '.join(unknown[:MOST_NAMES])}{more} have no equivalent here"
+                f"the operators {', '.join(unknown[:MOST_LISTED])}{more} have no equivalent here"
             )
         constants = {item.name: _tensor(item) for item in graph.initializer}
         self.dtype = dtype

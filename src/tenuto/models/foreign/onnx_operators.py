@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-TYPES = {
+TENSOR_TYPES = {
     **{1: torch.float32, 2: torch.uint8, 3: torch.int8, 5: torch.int16, 6: torch.int32, 7: torch.int64},
     **{9: torch.bool, 10: torch.float16, 11: torch.float64, 16: torch.bfloat16},
 }
@@ -124,7 +124,7 @@ EXPRESSIONS: dict[str, Operator] = {
     "ThresholdedRelu": lambda node, x: torch.where(x > node.get("alpha", 1.0), x, torch.zeros_like(x)),
     "Flatten": lambda node, x: x.reshape(math.prod(x.shape[: node.get("axis", 1)]), -1),
     "Transpose": lambda node, x: x.permute(node.get("perm", list(range(x.ndim))[::-1])),
-    "Cast": lambda node, x: x.to(TYPES[node.get("to")]),
+    "Cast": lambda node, x: x.to(TENSOR_TYPES[node.get("to")]),
     "CastLike": lambda node, x, like: x.to(like.dtype),
     "Size": lambda node, x: torch.tensor(x.numel()),
     "Shape": lambda node, x: torch.tensor(x.shape[node.get("start", 0) : node.get("end")], dtype=torch.int64),

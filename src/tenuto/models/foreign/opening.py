@@ -42,7 +42,7 @@ BATCH_TOLERANCE = 1e-3
 
 
 @dataclasses.dataclass(frozen=True)
-class Foreign:
+class ForeignModel:
     """A model from elsewhere, ready to predict.
 
     Attributes:
@@ -77,7 +77,7 @@ def open_foreign(
     output: str | int | None = None,
     outputs: int | None = None,
     trust: bool = False,
-) -> Foreign:
+) -> ForeignModel:
     """Open a model from elsewhere.
 
     A named function without required parameters is called and must return the model: an ``nn.Module``, a callable, or
@@ -105,7 +105,7 @@ def open_foreign(
     kind: Any = identity.kind
     if kind in ("code", "object"):
         kind = "module" if is_module else "callable"
-    return Foreign(
+    return ForeignModel(
         module=adopted,
         has_gradient=trial.has_gradient(adopted),
         kind=kind,

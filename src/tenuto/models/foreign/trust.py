@@ -13,7 +13,7 @@ from filelock import FileLock, Timeout
 from tenuto.errors import FileError, TrustError
 from tenuto.files import naming, read_text, write_text
 
-PATIENCE = 10.0
+TRUST_PATIENCE = 10.0
 """Seconds to wait for another process that records what it trusts."""
 
 
@@ -78,7 +78,7 @@ def _record(sha256: str, source: str) -> None:
 def _lock(path: str) -> Iterator[None]:
     """Be the only process that changes the file; a file in place of a lock outlives a killed process."""
     try:
-        with FileLock(path, timeout=PATIENCE):
+        with FileLock(path, timeout=TRUST_PATIENCE):
             yield
     except Timeout as error:
         raise FileError(

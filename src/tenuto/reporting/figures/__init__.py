@@ -1,7 +1,7 @@
 """Figures, one file per family, in one style (`tenuto.reporting.figures.style`)."""
 
 from tenuto.reporting.figures import attribution, certificates, clip, curves, explanation, smc2025, tradeoff
-from tenuto.reporting.figures.style import FIGURES, check_ending, save, write_figure
+from tenuto.reporting.figures.style import FIGURES, check_ending, save_figure, write_figure
 
 __all__ = [
     "FIGURES",
@@ -11,7 +11,7 @@ __all__ = [
     "clip",
     "curves",
     "explanation",
-    "save",
+    "save_figure",
     "smc2025",
     "tradeoff",
     "write_figure",

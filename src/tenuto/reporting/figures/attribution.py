@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from tenuto.evaluation.attribution import Attribution, Values
 
-COLOURS = 33
+SHARE_COLOURS = 33
 """Few colours make small files."""
 
 CLIPPED = 0.995
@@ -80,7 +80,7 @@ def _draw(
 def _colours(name: str) -> Any:
     from matplotlib import colormaps
 
-    return colormaps[name].resampled(COLOURS)
+    return colormaps[name].resampled(SHARE_COLOURS)
 
 
 def _scale(axes: Any, limit: float) -> Any:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00")
+SIGMA_COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00")
 """Of the sigmas, in turn."""
 
 
@@ -27,7 +27,7 @@ def sandwich(both: Sandwich) -> Figure:
     ]
     figure = new_figure(max(3.1 * len(panels), 4.8), 3.6)
     sigmas = sorted(both.table["sigma"].unique())
-    colours = {sigma: COLOURS[place % len(COLOURS)] for place, sigma in enumerate(sigmas)}
+    colours = {sigma: SIGMA_COLOURS[place % len(SIGMA_COLOURS)] for place, sigma in enumerate(sigmas)}
     all_axes = figure.subplots(1, len(panels), squeeze=False)[0]
     top = 1.08 * float(both.table[["clean_mae", "certified_mae", "attacked_mae"]].max().max())
     for axes, own in zip(all_axes, panels, strict=True):

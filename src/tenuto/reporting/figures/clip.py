@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 
 from tenuto.analysis.words import NOTHING
 from tenuto.reporting.figures.style import (
+    BACKGROUND_COLOUR,
+    DRAWN_SCALE,
     FIGURES,
     INK,
-    PAPER,
-    SCALE,
     drawing,
     fitted,
     legend,
@@ -31,13 +31,13 @@ if TYPE_CHECKING:
 
     from tenuto.evaluation.resynthesised_clip import Resynthesis
 
-SHOWN = {"before": "before", "after": "after the attack", "heard": "after, through sound"}
+STATE_NAMES = {"before": "before", "after": "after the attack", "heard": "after, through sound"}
 """The states that are drawn, and their names; see `shown`."""
 
 AUDIBLE_DB = 20
 """Noise-to-mask ratio, in dB, at the ends of the colours."""
 
-COLOURS = 33
+CHANGE_COLOURS = 33
 """Few colours make small files."""
 
 TICKS_HZ = (100, 200, 500, 1000, 2000, 5000, 10000)
@@ -45,12 +45,12 @@ TICKS_HZ = (100, 200, 500, 1000, 2000, 5000, 10000)
 
 def shown(resynthesis: Resynthesis) -> dict[str, str]:
     """The states that are drawn, and their names: an attacked waveform is only rounded to 16 bits."""
-    return SHOWN | {"heard": "after, in 16 bits"} if resynthesis.is_played else SHOWN
+    return STATE_NAMES | {"heard": "after, in 16 bits"} if resynthesis.is_played else STATE_NAMES
 
 
 @FIGURES.register("clip")
 @drawing()
-def clip_figure(resynthesis: Resynthesis, scale: tuple[float, float] = SCALE) -> Figure:
+def clip_figure(resynthesis: Resynthesis, scale: tuple[float, float] = DRAWN_SCALE) -> Figure:
     """The clean and the attacked spectrogram and what the attack changed above, emotions and concepts below.
 
     The change of a spectrogram is drawn in its unit, that of a sound as its noise-to-mask ratio: red is above the
@@ -153,7 +153,7 @@ def _spectrograms(figure: Any, resynthesis: Resynthesis) -> None:
     """Three pictures with one time and one frequency axis, and the shares at the edges of the third."""
     from matplotlib import colormaps
 
-    grey = colormaps["Greys"].resampled(COLOURS)
+    grey = colormaps["Greys"].resampled(CHANGE_COLOURS)
     grid = figure.add_gridspec(2, 4, width_ratios=(1, 1, 1, 0.22), height_ratios=(1, 0.17))
     clean, attacked, change = (figure.add_subplot(grid[0, column]) for column in range(3))
     place: dict[str, Any] = {
@@ -170,7 +170,7 @@ def _spectrograms(figure: Any, resynthesis: Resynthesis) -> None:
         picture = axes.imshow(values.T, cmap=grey, vmin=0, vmax=top, **place)
         axes.set_title(name)
     values, reach, name = _change(resynthesis)
-    colours = _audible_colours() if resynthesis.is_played else colormaps["RdBu_r"].resampled(COLOURS)
+    colours = _audible_colours() if resynthesis.is_played else colormaps["RdBu_r"].resampled(CHANGE_COLOURS)
     difference = change.imshow(values.T, cmap=colours, vmin=-reach, vmax=reach, **place)
     change.set_title(name)
     bars = [figure.colorbar(difference, ax=change, location="right", aspect=30, pad=0.02)]
@@ -210,7 +210,7 @@ def _audible_colours() -> Any:
     from matplotlib import colormaps
     from matplotlib.colors import ListedColormap
 
-    half = np.linspace(0, 1, COLOURS // 2)
+    half = np.linspace(0, 1, CHANGE_COLOURS // 2)
     return ListedColormap(
         np.concatenate([colormaps["Blues"](0.6 * half), colormaps["Reds"](0.5 + 0.5 * half)])
     )
@@ -259,9 +259,19 @@ def _changes(
     before, after, resynthesised = ([states[state][label] for label in labels] for state in names)
     axes.hlines(places, before, after, color=colour, linewidth=2, alpha=0.6)
     marks: dict[str, dict[str, Any]] = {
-        "before": {"marker": "o", "markerfacecolor": PAPER, "markeredgecolor": colour, "markersize": 6},
+        "before": {
+            "marker": "o",
+            "markerfacecolor": BACKGROUND_COLOUR,
+            "markeredgecolor": colour,
+            "markersize": 6,
+        },
         "after": {"marker": "o", "color": colour, "markersize": 6},
-        "heard": {"marker": "D", "markerfacecolor": PAPER, "markeredgecolor": INK, "markersize": 4},
+        "heard": {
+            "marker": "D",
+            "markerfacecolor": BACKGROUND_COLOUR,
+            "markeredgecolor": INK,
+            "markersize": 4,
+        },
     }
     for state, values in zip(names, (before, after, resynthesised), strict=True):
         axes.plot(values, places, linestyle="none", label=names[state], **marks[state])

@@ -15,10 +15,10 @@ from tenuto.analysis.emotion_curves import DIRECTIONS
 from tenuto.analysis.natural import natural_means
 from tenuto.analysis.systems import ordered_systems
 from tenuto.reporting.figures.style import (
+    BACKGROUND_COLOUR,
     FIGURES,
     GREY,
     INK,
-    PAPER,
     drawing,
     legend,
     new_figure,
@@ -39,13 +39,13 @@ LABEL_GAP = 0.065
 PANELS = 4
 """Emotions side by side."""
 
-TITLE_LETTERS = 20
+EMOTION_TITLE_LETTERS = 20
 """Of a line above a panel of one emotion, at most."""
 
 
 @FIGURES.register("curve")
 @drawing()
-def curve(curves: Curves) -> Figure:
+def curve_figure(curves: Curves) -> Figure:
     """Error (above) and movement of predictions (below) over the size: a line with its interval per system.
 
     Attacks get stronger to the right. Above, clean errors are ringed at the left edge, and lines mark the error of
@@ -138,7 +138,11 @@ def _bands(axes: Axes, curves: Curves, quantity: str) -> None:
         _line(axes, curves, own["epsilon"], own["mean"], label=system, zorder=3, **line)
         axes.fill_between(places, own["low"], own["high"], color=colour, alpha=0.13, linewidth=0)
         if quantity == "error":
-            ring: dict[str, Any] = {"markerfacecolor": PAPER, "markeredgecolor": colour, "clip_on": False}
+            ring: dict[str, Any] = {
+                "markerfacecolor": BACKGROUND_COLOUR,
+                "markeredgecolor": colour,
+                "clip_on": False,
+            }
             axes.plot(places.iloc[0], own["mean"].iloc[0], "o", markersize=6, zorder=4, **ring)
     axes.set_ylim(0, None)
 
@@ -185,7 +189,7 @@ def spread(places: Sequence[float], gap: float) -> list[float]:
 
 @FIGURES.register("emotions")
 @drawing()
-def emotions(curves: Curves) -> Figure:
+def emotion_figure(curves: Curves) -> Figure:
     """One panel per emotion: how far the attacks on it alone move it up and down, a line per system.
 
     Lines are means over seeds and clips. The grey band reaches as far as the natural change that moves the emotion
@@ -199,7 +203,7 @@ def emotions(curves: Curves) -> Figure:
     panels = figure.subplots(lines, columns, sharex=True, sharey=True, squeeze=False).ravel()
     for emotion, axes in zip(names, panels, strict=False):
         _pushed(axes, curves, emotion, colours)
-        axes.set_title(textwrap.fill(emotion, TITLE_LETTERS))
+        axes.set_title(textwrap.fill(emotion, EMOTION_TITLE_LETTERS))
         if reach := curves.natural_emotions.get(emotion):
             axes.axhspan(
                 -reach, reach, color=GREY, alpha=0.22, linewidth=0, label="natural changes", zorder=0

@@ -13,10 +13,10 @@ import pandas as pd
 
 from tenuto.errors import DataError
 from tenuto.reporting.figures.style import (
+    DRAWN_SCALE,
     FIGURES,
     GREY,
     INK,
-    SCALE,
     drawing,
     fitted,
     legend,
@@ -33,10 +33,10 @@ if TYPE_CHECKING:
 
     from tenuto.evaluation.explanation import Explanation
 
-COLUMNS = 4
+PANELS_PER_LINE = 4
 """Emotions side by side where each has a panel of its own."""
 
-TITLE_LETTERS = 20
+PANEL_TITLE_LETTERS = 20
 """Of a line above such a panel, at most."""
 
 SHORTEST_CURVE = 2.5
@@ -45,7 +45,7 @@ SHORTEST_CURVE = 2.5
 TARGETS = {"annotation": "to their labels", "clean": "to the clean clip's values"}
 """What concepts can be set to, in the words of a title."""
 
-NEEDED = (
+DRAWN_COLUMNS = (
     *("run", "system", "protocol", "attack", "norm", "epsilon", "inputs", "target"),
     *("k", "mae", "mean_mae", "lowest_mae", "highest_mae"),
 )
@@ -54,7 +54,7 @@ NEEDED = (
 
 @FIGURES.register("explanation")
 @drawing()
-def explanation_figure(explanation: Explanation, scale: tuple[float, float] = SCALE) -> Figure:
+def explanation_figure(explanation: Explanation, scale: tuple[float, float] = DRAWN_SCALE) -> Figure:
     """An explanation on one page: emotions on the rating scale, their curves along the recording, and the concepts.
 
     Curves are left out for a short recording, effects of concepts where there is no bottleneck.
@@ -64,7 +64,7 @@ def explanation_figure(explanation: Explanation, scale: tuple[float, float] = SC
         scale: Lowest and highest rating.
     """
     names, effects = list(explanation.emotions), explanation.effects or {}
-    lines = -(-len(names) // COLUMNS) if effects else 0
+    lines = -(-len(names) // PANELS_PER_LINE) if effects else 0
     top, below = 0.7 + 0.28 * len(names), lines * (0.55 + 0.19 * len(explanation.concepts or ()))
     seconds = explanation.curve.seconds
     curves = seconds[-1] - seconds[0] >= SHORTEST_CURVE
@@ -126,7 +126,7 @@ def _effects(
     """A panel per emotion: one bar per concept, to the right where it raises the emotion."""
     start = "the average training clip" if centred else "all concepts at 0"
     figure.suptitle(f"What each concept adds to the prediction for {start}", fontsize=9)
-    panels = figure.subplots(lines, COLUMNS, sharex=True, sharey=True, squeeze=False)
+    panels = figure.subplots(lines, PANELS_PER_LINE, sharex=True, sharey=True, squeeze=False)
     for axes in panels.flat[len(effects) :]:
         axes.set_axis_off()
     for axes, (emotion, parts) in zip(panels.flat, effects.items(), strict=False):
@@ -135,7 +135,7 @@ def _effects(
         axes.axvline(0, color=INK, linewidth=0.8)
         axes.set_yticks(range(len(values)), [name.replace("_", " ") for name in concepts], fontsize=7)
         title = f"{emotion} {sum(values):+z.2f}".replace("-", "−")
-        axes.set_title(textwrap.fill(title, TITLE_LETTERS), fontsize=9)
+        axes.set_title(textwrap.fill(title, PANEL_TITLE_LETTERS), fontsize=9)
         axes.tick_params(axis="x", labelsize=7)
         open_axes(axes, "x")
 
@@ -154,7 +154,7 @@ def intervention_figure(rows: pd.DataFrame) -> Figure:
     Raises:
         DataError: No rows, a column is missing, or rows of several runs.
     """
-    if missing := [name for name in NEEDED if name not in rows.columns]:
+    if missing := [name for name in DRAWN_COLUMNS if name not in rows.columns]:
         raise DataError(
             f"no column {', '.join(missing)} in the interventions; `tenuto intervene` writes them."
         )

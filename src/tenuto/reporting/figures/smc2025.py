@@ -15,11 +15,11 @@ from tenuto.analysis.systems import ordered_systems
 from tenuto.analysis.words import attacked_pair
 from tenuto.errors import DataError
 from tenuto.reporting.figures.style import (
+    BACKGROUND_COLOUR,
+    DRAWN_SCALE,
     FIGURES,
     GREY,
     INK,
-    PAPER,
-    SCALE,
     SYSTEM_WORDS,
     drawing,
     fitted,
@@ -28,7 +28,7 @@ from tenuto.reporting.figures.style import (
     open_axes,
     system_colours,
 )
-from tenuto.store.rows import KINDS, scale_of, values_of
+from tenuto.store.rows import VALUE_KINDS, scale_of, values_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -45,7 +45,7 @@ FEWEST_FOR_BOX = 5
 WHISKER = 1.5
 """Whiskers reach to the last value within so many box heights of the box."""
 
-TITLE_LETTERS = 28
+FIGURE4_TITLE_LETTERS = 28
 """Of a line above a panel of Figure 4, at most."""
 
 INSET = 0.31
@@ -84,7 +84,7 @@ def overview(means: pd.DataFrame) -> Figure:
     panels[1].set_xlim(-1.05, 1.05)
     panels[1].axvline(0, color=INK, linewidth=0.8)
     for filled, label in ((False, "before the attack"), (True, "after the attack")):
-        face = INK if filled else PAPER
+        face = INK if filled else BACKGROUND_COLOUR
         panels[0].plot([], [], "o", markerfacecolor=face, markeredgecolor=INK, label=label)
     legend(figure, panels)
     return figure
@@ -92,7 +92,9 @@ def overview(means: pd.DataFrame) -> Figure:
 
 def _change(axes: Axes, place: float, before: float, after: float, colour: str) -> None:
     axes.annotate("", (after, place), (before, place), arrowprops={"arrowstyle": "-", "color": colour})
-    axes.plot(before, place, "o", markersize=7, markerfacecolor=PAPER, markeredgecolor=colour, zorder=3)
+    axes.plot(
+        before, place, "o", markersize=7, markerfacecolor=BACKGROUND_COLOUR, markeredgecolor=colour, zorder=3
+    )
     axes.plot(after, place, "o", markersize=7, color=colour, zorder=4)
 
 
@@ -151,7 +153,11 @@ def _distribution(axes: Axes, position: int, sample: Values, colour: str) -> Non
     # by rank: keeps close values apart, and the figure the same on every call
     rank = np.argsort(np.argsort(sample))
     shift = rank % 3 - 1 if box else rank - (len(sample) - 1) / 2
-    dots: dict[str, Any] = {"markerfacecolor": PAPER, "markeredgecolor": colour, "markeredgewidth": 1.2}
+    dots: dict[str, Any] = {
+        "markerfacecolor": BACKGROUND_COLOUR,
+        "markeredgecolor": colour,
+        "markeredgewidth": 1.2,
+    }
     axes.plot(position + 0.09 * shift, sample, "o", markersize=4.5, zorder=3, **dots)
 
 
@@ -187,7 +193,7 @@ def figure4(
         for points, name, axes in zip(line, shown, row, strict=True):
             _predictions(axes, points, colours[name], scale)
             axes.set(xlim=across, ylim=up)
-            axes.set_title(textwrap.fill(f"{name}: {emotion}", TITLE_LETTERS))
+            axes.set_title(textwrap.fill(f"{name}: {emotion}", FIGURE4_TITLE_LETTERS))
             _inset(axes, points, corner, scale)
     for axes in panels[-1]:
         axes.set_xlabel("Annotation")
@@ -201,14 +207,14 @@ def figure4(
 
 
 def _points(rows: pd.DataFrame, emotion: str) -> Points:
-    label, clean, attacked = (values_of(rows, kind, (emotion,))[:, 0] for kind in KINDS)
+    label, clean, attacked = (values_of(rows, kind, (emotion,))[:, 0] for kind in VALUE_KINDS)
     return label, clean, attacked
 
 
 def _scale(rows: pd.DataFrame) -> Limits:
     """The rating scale of the rows, or 0 to 1 as in the paper where that holds all of it."""
-    low, high = scale_of(rows) or SCALE
-    return SCALE if SCALE[0] <= low and high <= SCALE[1] else (low, high)
+    low, high = scale_of(rows) or DRAWN_SCALE
+    return DRAWN_SCALE if DRAWN_SCALE[0] <= low and high <= DRAWN_SCALE[1] else (low, high)
 
 
 def _joined(scale: Limits, *values: Values) -> Limits:

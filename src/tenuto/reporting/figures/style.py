@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 FIGURES: Registry[Callable[..., Any]] = Registry("figure", "tenuto.figures", Callable)
 """Name -> function that draws the figure."""
 
-INK, GREY, PAPER = "#222222", "#999999", "#ffffff"
+INK, GREY, BACKGROUND_COLOUR = "#222222", "#999999", "#ffffff"
 SYSTEM_COLOURS = {
     "A2E": "#d55e00",
     "A2B2E": "#cc79a7",
@@ -45,7 +45,7 @@ OTHER_COLOURS = ("#e69f00", "#7f5fb0", "#8c6d31", "#b8a800", "#5b6c7f", "#2e8b9a
 DARK_COLOURS = {
     INK: "#ebe8e1",
     GREY: "#8d9197",
-    PAPER: "#16181b",
+    BACKGROUND_COLOUR: "#16181b",
     "#d55e00": "#ef7f2d",
     "#009e73": "#22c294",
     "#0072b2": "#4aa3e0",
@@ -65,7 +65,7 @@ SYSTEM_WORDS = {
 }
 """What each system of the study is."""
 
-SCALE = (0.0, 1.0)
+DRAWN_SCALE = (0.0, 1.0)
 """The rating scale of the study's data; see `tenuto.analysis.systems.label_scale` for others."""
 
 STYLE: dict[str, Any] = {
@@ -94,7 +94,7 @@ STYLE: dict[str, Any] = {
 SAFE = " !$()*+,-./:;=?@[]_~{}|\n"
 """Characters that need no escape in a data URI."""
 
-KINDS: dict[str, dict[str, Any]] = {
+FIGURE_METADATA: dict[str, dict[str, Any]] = {
     "png": {"Software": None},
     "pdf": {"CreationDate": None, "Producer": None},
 }
@@ -197,9 +197,9 @@ def legend(figure: Any, panels: Sequence[Axes], place: str = "lower", columns: i
         made.remove()
 
 
-def save(figure: Figure, stem: Path) -> dict[str, Path]:
+def save_figure(figure: Figure, stem: Path) -> dict[str, Path]:
     """Write ``<stem>.png`` and ``.pdf`` atomically. Name -> path."""
-    paths = [stem.with_name(f"{stem.name}.{kind}") for kind in KINDS]
+    paths = [stem.with_name(f"{stem.name}.{kind}") for kind in FIGURE_METADATA]
     return {path.name: write_figure(figure, path) for path in paths}
 
 
@@ -211,14 +211,14 @@ def write_figure(figure: Figure, path: Path) -> Path:
     """
     check_ending(path)
     kind = path.suffix[1:]
-    return write_bytes(path, _rendered(figure, kind, KINDS[kind], facecolor="white"))
+    return write_bytes(path, _rendered(figure, kind, FIGURE_METADATA[kind], facecolor="white"))
 
 
 def check_ending(path: Path) -> None:
     """Raise `ConfigError` for a figure that is neither PNG nor PDF, before any work is done for it."""
-    if path.suffix[1:] not in KINDS:
+    if path.suffix[1:] not in FIGURE_METADATA:
         raise ConfigError(
-            f"{path}: a figure ends in {' or '.join('.' + kind for kind in KINDS)}. Rename the file."
+            f"{path}: a figure ends in {' or '.join('.' + kind for kind in FIGURE_METADATA)}. Rename the file."
         )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from tenuto.analysis.comparison import MEASURES, Comparison
+from tenuto.analysis.comparison import ERROR_MEASURES, Comparison
 from tenuto.analysis.systems import ordered_systems
 from tenuto.reporting.figures.style import (
     FIGURES,
@@ -46,7 +46,7 @@ def tradeoff(comparison: Comparison) -> Figure:
     axes.plot(limits, limits, color=GREY, linewidth=1.2, linestyle=(0, (1, 1.2)), zorder=1, label="no effect")
     axes.plot([], [], "o", color=GREY, markersize=4, label="one run")
     axes.set_xlim(limits)
-    error = MEASURES[comparison.settings.measure][0].capitalize()
+    error = ERROR_MEASURES[comparison.settings.measure][0].capitalize()
     axes.set_xlabel(f"{error} error on clean clips")
     axes.set_ylabel(f"{error} error after the attack")
     open_axes(axes)

@@ -48,7 +48,7 @@ class Cell:
 
 
 @dataclass(frozen=True)
-class Table:
+class TableBlock:
     """A table with its caption; the first column names the line.
 
     Attributes:
@@ -89,7 +89,7 @@ class Picture:
 
 
 @dataclass(frozen=True)
-class Sound:
+class PlayerSound:
     """A sound: its label, its name for a screen reader, and its data URI."""
 
     label: str
@@ -103,11 +103,11 @@ class Player:
 
     kind: ClassVar[str] = "player"
     title: str
-    sounds: tuple[Sound, ...]
+    sounds: tuple[PlayerSound, ...]
 
 
 @dataclass(frozen=True)
-class Clip:
+class ClipBlock:
     """One clip before and after an attack: what is heard, seen and predicted.
 
     ``player`` is None for the clip that is heard on top of the page.
@@ -118,10 +118,10 @@ class Clip:
     sentences: tuple[str, ...]
     player: Player | None
     picture: Picture
-    table: Table
+    table: TableBlock
 
 
-Block = Text | Points | Table | Picture | Player | Clip
+Block = Text | Points | TableBlock | Picture | Player | ClipBlock
 
 
 @dataclass(frozen=True)
@@ -149,7 +149,7 @@ def picture(figure: Figure, alt: str, caption: str, scrolls: bool = False) -> Pi
     return Picture(svg_uri(figure), alt, caption, width, height, scrolls)
 
 
-def table(cells: pd.DataFrame, caption: str, words: Sequence[str] = ()) -> Table:
+def table(cells: pd.DataFrame, caption: str, words: Sequence[str] = ()) -> TableBlock:
     """Text cells as a table, without the column that groups lines.
 
     Args:
@@ -158,7 +158,7 @@ def table(cells: pd.DataFrame, caption: str, words: Sequence[str] = ()) -> Table
         words: Columns aligned left, besides the first.
     """
     shown = cells.drop(columns=GROUP, errors="ignore")
-    return Table(
+    return TableBlock(
         caption,
         tuple(map(str, shown.columns)),
         tuple(place == 0 or name in words for place, name in enumerate(shown.columns)),
@@ -166,7 +166,7 @@ def table(cells: pd.DataFrame, caption: str, words: Sequence[str] = ()) -> Table
     )
 
 
-def sortable(values: pd.DataFrame, caption: str, patterns: Mapping[str, str]) -> Table:
+def sortable(values: pd.DataFrame, caption: str, patterns: Mapping[str, str]) -> TableBlock:
     """Values as a table that a reader can sort by their full digits.
 
     Args:
@@ -179,7 +179,7 @@ def sortable(values: pd.DataFrame, caption: str, patterns: Mapping[str, str]) ->
         for line in values.to_dict("records")
     )
     names = tuple(map(str, values.columns))
-    return Table(caption, names, tuple(name not in patterns for name in names), lines, sortable=True)
+    return TableBlock(caption, names, tuple(name not in patterns for name in names), lines, sortable=True)
 
 
 def _cell(value: Any, pattern: str | None) -> Cell:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from tenuto.analysis.words import NOTHING
 from tenuto.reporting.figures import clip as clips
 from tenuto.reporting.figures.style import coloured
-from tenuto.reporting.page.blocks import Cell, Clip, Player, Section, Table, picture
+from tenuto.reporting.page.blocks import Cell, ClipBlock, Player, Section, TableBlock, picture
 from tenuto.reporting.page.inside import CAPTIONS, player, predicted
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ HEADINGS = (
     "Noise to mask",
     "Score",
 )
-WORDS = 4
+WORD_COLUMNS = 4
 """How many of them hold words, besides the one that moves most."""
 
 
@@ -40,7 +40,7 @@ class Shown:
 
 
 @dataclass(frozen=True)
-class Gallery:
+class GalleryPage:
     """What the template shows.
 
     Attributes:
@@ -52,11 +52,11 @@ class Gallery:
 
     title: str
     introduction: tuple[str, ...]
-    table: Table
+    table: TableBlock
     sections: tuple[Section, ...]
 
 
-def make_gallery(shown: Sequence[Shown], remarks: Sequence[str] = ()) -> Gallery:
+def make_gallery(shown: Sequence[Shown], remarks: Sequence[str] = ()) -> GalleryPage:
     """Everything a gallery says about attacked clips, in the order given within each clip and budget."""
     groups: dict[tuple[str, str], list[Shown]] = {}
     for one in shown:
@@ -75,14 +75,14 @@ def make_gallery(shown: Sequence[Shown], remarks: Sequence[str] = ()) -> Gallery
         "very annoying.",
         *remarks,
     )
-    return Gallery(f"Attacked clips of {', '.join(names)}", introduction, _table(shown), tuple(sections))
+    return GalleryPage(f"Attacked clips of {', '.join(names)}", introduction, _table(shown), tuple(sections))
 
 
-def _clip(one: Shown) -> Clip:
+def _clip(one: Shown) -> ClipBlock:
     resynthesis = one.resynthesis
     effect, most = resynthesis.effect, clips.most_moved(resynthesis)
     before, after = (resynthesis.emotions[state][most] for state in ("before", "after"))
-    return Clip(
+    return ClipBlock(
         title=f"{resynthesis.system} ({resynthesis.run})",
         sentences=(
             f"The emotions move by {effect['after']:.3f}; {most} moves most, from {before:z.2f} to {after:z.2f}.",
@@ -109,11 +109,11 @@ def _player(resynthesis: Resynthesis) -> Player:
     return player(resynthesis, f"Clip {resynthesis.clip}, {resynthesis.system}", labels)
 
 
-def _table(shown: Sequence[Shown]) -> Table:
+def _table(shown: Sequence[Shown]) -> TableBlock:
     lines = tuple(_line(one.resynthesis) for one in shown)
-    words = (True,) * WORDS + (False, True) + (False,) * (len(HEADINGS) - WORDS - 2)
+    words = (True,) * WORD_COLUMNS + (False, True) + (False,) * (len(HEADINGS) - WORD_COLUMNS - 2)
     caption = "What the attacks do to the predictions, and how audible they are. Click a heading to sort."
-    return Table(caption, HEADINGS, words, lines, sortable=True)
+    return TableBlock(caption, HEADINGS, words, lines, sortable=True)
 
 
 def _line(resynthesis: Resynthesis) -> tuple[Cell, ...]:

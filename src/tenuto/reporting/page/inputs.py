@@ -21,10 +21,18 @@ from tenuto.errors import ConfigError, DataError, FileError, TenutoError
 from tenuto.evaluation.audit.findings import Finding
 from tenuto.evaluation.audit.sources import source_name
 from tenuto.files import read_csv, read_json
-from tenuto.reporting.figures.explanation import NEEDED
+from tenuto.reporting.figures.explanation import DRAWN_COLUMNS
 from tenuto.store.budgets import has_budget, norm_of
-from tenuto.store.natural import GRADED
-from tenuto.store.rows import NATURAL, at_budget, budgets_of, in_unit, unit_of, units_of, validate_rows
+from tenuto.store.natural import GRADED_PROTOCOL
+from tenuto.store.rows import (
+    NATURAL_PROTOCOL,
+    at_budget,
+    budgets_of,
+    in_unit,
+    unit_of,
+    units_of,
+    validate_rows,
+)
 from tenuto.store.run import RunFolder, is_natural
 from tenuto.store.study import StudyFolder
 
@@ -120,7 +128,7 @@ def gather(
     study: str | Path,
     protocol: str | None = None,
     epsilon: float | None = None,
-    draws: int = curves.DRAWS,
+    draws: int = curves.CURVE_RESAMPLES,
     unit: str | None = None,
     *,
     db: float | None = None,
@@ -159,7 +167,7 @@ def gather(
         rows = tables[protocol]
     else:
         rows = StudyFolder(study).rows(protocol)  # says which protocols there are
-    variations = [tables.pop(name) for name in (NATURAL, GRADED) if name in tables]
+    variations = [tables.pop(name) for name in (NATURAL_PROTOCOL, GRADED_PROTOCOL) if name in tables]
     natural = pd.concat(variations, ignore_index=True) if variations else None
     shown_unit, *more_units = [unit] if unit is not None else _units(rows)
     strangers: list[str] = []
@@ -265,7 +273,7 @@ def _tables(runs: Sequence[RunFolder], damaged: Callable[[TenutoError], object])
     """Protocol -> rows of the test clips of all runs, natural changes among them."""
     tables: dict[str, list[pd.DataFrame]] = {}
     for run in runs:
-        natural = [name for name in (NATURAL, GRADED) if run.has_natural(protocol=name)]
+        natural = [name for name in (NATURAL_PROTOCOL, GRADED_PROTOCOL) if run.has_natural(protocol=name)]
         for protocol in [*run.protocols(), *natural]:
             try:
                 tables.setdefault(protocol, []).append(run.read_rows(protocol))
@@ -296,7 +304,7 @@ def _curves(
     if not ladders:
         return (
             "Error by size of the attack: no run was attacked with several budgets. Run `tenuto attack RUN --protocol "
-            f"{curves.PROTOCOL}`."
+            f"{curves.DEFAULT_PROTOCOL}`."
         )
     name = max(ladders, key=lambda name: (name == shown, ladders[name]["run"].nunique()))
     try:
@@ -326,7 +334,7 @@ def _interventions(
     for path in (run.intervention_rows for run in runs if run.intervention_rows.is_file()):
         table = read_csv(
             path,
-            columns=NEEDED,
+            columns=DRAWN_COLUMNS,
             text=text,
             integers=("k",),
             numbers=("epsilon", "mae", "mean_mae", "lowest_mae", "highest_mae"),

@@ -15,15 +15,15 @@ from tenuto.analysis.systems import ordered_systems, rating_scale, run_metrics
 from tenuto.config import SYSTEMS
 from tenuto.reporting.figures import clip as clips
 from tenuto.reporting.figures.explanation import concept_figure, intervention_figure
-from tenuto.reporting.figures.style import SCALE
+from tenuto.reporting.figures.style import DRAWN_SCALE
 from tenuto.reporting.page.blocks import (
     Block,
     Cell,
-    Clip,
+    ClipBlock,
     Player,
+    PlayerSound,
     Section,
-    Sound,
-    Table,
+    TableBlock,
     Text,
     audio_uri,
     picture,
@@ -36,7 +36,7 @@ from tenuto.store.rows import concept_names, values_of
 if TYPE_CHECKING:
     from tenuto.evaluation.resynthesised_clip import Resynthesis
 
-SOUNDS = {"before": "Before the attack", "after": "After the attack", "difference": "Difference alone"}
+SOUND_LABELS = {"before": "Before the attack", "after": "After the attack", "difference": "Difference alone"}
 CAPTIONS = {
     True: "Noise-to-mask ratio: power of the change over the masking threshold; red can be audible.",
     False: "Changes in standard deviations (std) of the normalised log spectrogram.",
@@ -163,13 +163,13 @@ def listen(inputs: PageInputs) -> Player | None:
 
 
 def _player(resynthesis: Resynthesis) -> Player:
-    return player(resynthesis, f"Clip {resynthesis.clip}", SOUNDS)
+    return player(resynthesis, f"Clip {resynthesis.clip}", SOUND_LABELS)
 
 
 def player(resynthesis: Resynthesis, title: str, labels: Mapping[str, str]) -> Player:
     """Sounds of a clip, each with its label."""
     sounds = (
-        Sound(label, f"{title}: {label[0].lower()}{label[1:]}", audio_uri(resynthesis.sound(which)))
+        PlayerSound(label, f"{title}: {label[0].lower()}{label[1:]}", audio_uri(resynthesis.sound(which)))
         for which, label in labels.items()
     )
     return Player(title, tuple(sounds))
@@ -220,17 +220,17 @@ def _named_concepts(system: str) -> bool:
     return system not in SYSTEMS or SYSTEMS[system].task_loss_weight < 1
 
 
-def _clip(resynthesis: Resynthesis, inputs: PageInputs, with_player: bool) -> Clip:
+def _clip(resynthesis: Resynthesis, inputs: PageInputs, with_player: bool) -> ClipBlock:
     reason = [] if inputs.weights is None else [because_of(resynthesis, inputs.weights)]
     effect = resynthesis.effect
     way = "in 16 bits" if resynthesis.is_played else "through sound"
     moved = f"The emotions move by {effect['after']:.3f}, {way} by {effect['heard']:.3f}."
-    return Clip(
+    return ClipBlock(
         title=f"Clip {resynthesis.clip}",
         sentences=(moved, *reason, clips.sentence(resynthesis)),
         player=_player(resynthesis) if with_player else None,
         picture=picture(
-            clips.clip_figure(resynthesis, rating_scale(inputs.rows, inputs.data) or SCALE),
+            clips.clip_figure(resynthesis, rating_scale(inputs.rows, inputs.data) or DRAWN_SCALE),
             clips.words(resynthesis),
             f"{clips.title(resynthesis)}. {CAPTIONS[resynthesis.is_played]}",
             scrolls=True,
@@ -263,7 +263,7 @@ def because_of(resynthesis: Resynthesis, weights: Weights) -> str:
     ).replace("-", "−")
 
 
-def predicted(resynthesis: Resynthesis) -> Table:
+def predicted(resynthesis: Resynthesis) -> TableBlock:
     """Emotions and concepts of a clip in every state."""
     names = {"annotation": "label"} | clips.shown(resynthesis)
     lines = []
@@ -274,4 +274,4 @@ def predicted(resynthesis: Resynthesis) -> Table:
             lines.append(tuple(Cell(text) for text in (name.replace("_", " "), *shown)))
     caption = f"What {resynthesis.run} predicts of clip {resynthesis.clip}."
     headings = tuple(name.capitalize() for name in names.values())
-    return Table(caption, ("", *headings), (True, *[False] * len(headings)), tuple(lines))
+    return TableBlock(caption, ("", *headings), (True, *[False] * len(headings)), tuple(lines))

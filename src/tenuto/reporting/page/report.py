@@ -27,7 +27,7 @@ from tenuto.evaluation.audit.findings import (
     OBJECT_NOT_EVALUATED,
     Finding,
     Verdict,
-    counted,
+    count_verdicts,
     missing_checks,
 )
 from tenuto.files import followed, write_text
@@ -40,7 +40,11 @@ from tenuto.reporting.page.inputs import PageInputs
 
 BOTTLENECK = "Does a bottleneck of {} make music-emotion recognition more robust?"
 HUMAN = "human concepts"
-CONCEPTS = {"signal": "concepts computed from the audio", "synthetic": "known concepts", "folder": "concepts"}
+CONCEPT_WORDS = {
+    "signal": "concepts computed from the audio",
+    "synthetic": "known concepts",
+    "folder": "concepts",
+}
 """Source of the concepts, or data set, -> what they are called where no listener is known to have rated them."""
 ANY = "How much do small changes of the input change the predictions of these systems?"
 
@@ -67,7 +71,7 @@ OF_ATTACK = (sections.attacked, sections.predictions, sections.statistics)
 OF_PROTOCOL = (sections.over_epsilon, sections.audited)
 """Sections that rows of another protocol or in another unit have of their own: they show all norms."""
 
-LEVEL = 0.05
+SEED_LEVEL = 0.05
 """Of the seed-level test, after Holm."""
 
 COMPUTED = "Computed from the audio as proxies; no listener rated them."
@@ -183,7 +187,7 @@ def _question(inputs: PageInputs) -> str:
         return ANY
     data = inputs.data
     source = None if data is None else data.concepts or data.dataset
-    return BOTTLENECK.format(CONCEPTS.get(str(source), HUMAN))
+    return BOTTLENECK.format(CONCEPT_WORDS.get(str(source), HUMAN))
 
 
 def _headline(inputs: PageInputs) -> str:
@@ -225,7 +229,7 @@ def _certainty(inputs: PageInputs) -> str:
             f"clips. {why}"
         )
     line = tested.iloc[0]
-    verdict = "differ significantly" if line["p_holm"] < LEVEL else "do not differ significantly"
+    verdict = "differ significantly" if line["p_holm"] < SEED_LEVEL else "do not differ significantly"
     return (
         f"Over {line['seeds']} seeds, {line['first']} and {line['second']} {verdict} in the error that the attack "
         f"adds: difference {line['difference']:z.3f} ({inputs.comparison.settings.level * 100:g} % interval "
@@ -237,7 +241,7 @@ def _trust(findings: Sequence[Finding], protocol: str) -> str:
     """What an audit found, or that there was none."""
     if not findings:
         return "These results have not been audited."
-    counts = counted(findings)
+    counts = count_verdicts(findings)
     failed = [finding.check for finding in findings if finding.verdict is Verdict.FAIL]
     not_made = counts[Verdict.NOT_RECORDED] + len(missing_checks(findings))
     others = f"{counts[Verdict.PASS]} pass, {counts[Verdict.WARN]} warn, {not_made} were not made"

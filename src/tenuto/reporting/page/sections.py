@@ -28,7 +28,7 @@ from tenuto.reporting.page.blocks import (
     Cell,
     Points,
     Section,
-    Table,
+    TableBlock,
     Text,
     picture,
     points,
@@ -37,7 +37,7 @@ from tenuto.reporting.page.blocks import (
 )
 from tenuto.reporting.page.inputs import PageInputs
 from tenuto.store.budgets import norm_of
-from tenuto.store.natural import GRADED
+from tenuto.store.natural import GRADED_PROTOCOL
 from tenuto.store.rows import unit_of, values_of
 
 RUN_COLUMNS = {
@@ -103,7 +103,7 @@ def statistics(inputs: PageInputs) -> Section:
     """Intervals and tests of the error after the attack and of what the attack adds."""
     compared, captions = inputs.comparison, comparison.captions(inputs.comparison)
     blocks: list[Block] = [Text(compared.unit)]
-    for (name, show), value in zip(comparison.SHOWN.items(), COMPARED, strict=True):
+    for (name, show), value in zip(comparison.COMPARISON_TABLES.items(), COMPARED, strict=True):
         cells = show(compared)
         chosen = cells[(cells[tables.GROUP] != "clean") & (cells[value] != words.NOTHING)]
         if len(chosen):
@@ -134,7 +134,7 @@ def _curve_blocks(measured: Curves) -> list[Block]:
     size = f"{axis.title[0].lower()}{axis.title[1:]}" if axis.in_db else "size of the perturbation"
     blocks: list[Block] = [
         picture(
-            curve_figures.curve(measured),
+            curve_figures.curve_figure(measured),
             f"Worst-case error of each system by {size}: {rise}.",
             f"Error (above) and movement of predictions (below) by {size}, {measured.protocol}. Bands are 95 % "
             "bootstrap intervals, rings clean errors.",
@@ -147,7 +147,7 @@ def _curve_blocks(measured: Curves) -> list[Block]:
         pushed = "; ".join(f"{emotion} {way} {value:+z.2f}" for (emotion, way), value in reach.items())
         blocks.append(
             picture(
-                curve_figures.emotions(measured),
+                curve_figures.emotion_figure(measured),
                 f"How far attacks on one emotion alone move it at the largest budget, mean over systems: {pushed}.",
                 "How far each emotion is moved up and down by the attacks on it alone.",
             )
@@ -162,7 +162,7 @@ def natural(inputs: PageInputs) -> Section | str:
         return (
             f"Natural changes: {' '.join(remarks) or 'not measured.'} Run `tenuto natural RUN --root DATA`."
         )
-    is_graded = inputs.natural["protocol"] == GRADED
+    is_graded = inputs.natural["protocol"] == GRADED_PROTOCOL
     blocks: list[Block] = []
     if not is_graded.all():
         means = natural_changes.natural_means(natural_changes.summary(inputs.natural[~is_graded]))
@@ -216,7 +216,7 @@ def audited(inputs: PageInputs) -> Section | str:
             f"{verdicts.summary(inputs.findings)}. A FAIL does not mean that a model is not robust. It means that "
             "this result cannot be trusted as it is."
         ),
-        Table(caption, headings, (True, True, True, True, False, False), lines),
+        TableBlock(caption, headings, (True, True, True, True, False, False), lines),
         *_not_made(inputs.findings),
     ]
     return Section("audit", "Can the result be trusted?", tuple(blocks))

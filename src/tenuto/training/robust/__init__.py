@@ -1,6 +1,14 @@
 """Methods that train a network to be robust; docs/robust-training.md has their equations, costs and sources."""
 
-from tenuto.training.robust.base import METHODS as METHODS, Attacking, Ball, Method, build, check, completed
+from tenuto.training.robust.base import (
+    METHODS as METHODS,
+    Attacking,
+    Ball,
+    Method,
+    build,
+    check,
+    complete_settings,
+)
 from tenuto.training.robust.fast import FastTraining
 from tenuto.training.robust.free import FreeTraining
 from tenuto.training.robust.noise import GaussianNoise
@@ -19,5 +27,5 @@ __all__ = [
     "TradesTraining",
     "build",
     "check",
-    "completed",
+    "complete_settings",
 ]

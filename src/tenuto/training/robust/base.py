@@ -24,7 +24,7 @@ from tenuto.models.heads import Prediction
 from tenuto.registry import Registry
 from tenuto.training.update import Trainee
 
-EPSILON = 0.05
+DEFAULT_EPSILON = 0.05
 """Default budget, in standard deviations of the log spectrogram: the middle of those of `standard-1`."""
 
 
@@ -93,7 +93,7 @@ def check(config: RobustConfig | None, prepared: Prepared, split: Split) -> None
         )
 
 
-def completed(config: RobustConfig) -> RobustConfig:
+def complete_settings(config: RobustConfig) -> RobustConfig:
     """The same with the defaults of the method, which are part of the signature of a run. Raises as `build`."""
     method = build(config)
     settings: dict[str, Any] = {
@@ -124,7 +124,7 @@ class Attacking(Method):
         elif self.epsilon is None and self.domain == "waveform":
             raise ConfigError("Waveforms need a budget: give `db=40`, or `epsilon=0.001` for the amplitude.")
         elif self.epsilon is None:
-            self.epsilon = EPSILON
+            self.epsilon = DEFAULT_EPSILON
 
     @property
     def budget(self) -> Budget:
