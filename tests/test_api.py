@@ -1,4 +1,7 @@
-"""The front door: what a command does is one call in Python."""
+"""The front door: what a command does is one call in Python.
+
+Longer than other files: all calls are made on one study, which is run once.
+"""
 
 from __future__ import annotations
 

@@ -66,6 +66,14 @@ def imported(file):
                 yield node.module
 
 
+def test_files_are_short_or_say_why_not():
+    tests = Path(__file__).parent
+    for path in [*SOURCE.rglob("*.py"), *tests.rglob("*.py")]:
+        text = path.read_text("utf-8")
+        reason = ast.get_docstring(ast.parse(text)) or ""
+        assert len(text.splitlines()) <= 400 or "Longer than other files: " in reason, path
+
+
 def test_every_file_stands_in_a_row():
     values = {file.split("/")[0].removesuffix(".py") for file in FILES if file not in OUTSIDE}
     assert values == set(ROWS)

@@ -1,8 +1,9 @@
 """Atomic writes, checksums, and the three file formats Tenuto leaves behind: JSON, CSV, safetensors.
 
 Every write goes to a temporary file in the same folder, is flushed to disk and then renamed, so that a
-reader (or a resumed run) sees either the old content or the new one, never half of it. Some lines over 400, because
-every cell of every table passes this one door.
+reader (or a resumed run) sees either the old content or the new one, never half of it.
+
+Longer than other files: every cell of every table passes this one door.
 """
 
 from __future__ import annotations

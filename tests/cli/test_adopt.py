@@ -1,4 +1,7 @@
-"""`tenuto adopt`, and every command on the run it makes."""
+"""`tenuto adopt`, and every command on the run it makes.
+
+Longer than other files: most tests start from one adopted run, which is made once.
+"""
 
 from __future__ import annotations
 

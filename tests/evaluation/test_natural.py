@@ -1,4 +1,7 @@
-"""Natural changes: each does what its name says, and the rows say what was done."""
+"""Natural changes: each does what its name says, and the rows say what was done.
+
+Longer than other files: most tests look at the rows of one run, which are measured once.
+"""
 
 import contextlib
 import dataclasses

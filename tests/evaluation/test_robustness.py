@@ -1,4 +1,7 @@
-"""Metrics of a run, and the rows of a protocol: what they say, and that interruptions do not change it."""
+"""Metrics of a run, and the rows of a protocol: what they say, and that interruptions do not change it.
+
+Longer than other files: most tests look at the rows of one run, which is attacked once.
+"""
 
 from __future__ import annotations
 

@@ -131,7 +131,7 @@ def test_predict_joins_batches_in_evaluation_mode():
 
 
 def test_missing_checkpoint_is_named(tmp_path):
-    with pytest.raises(CheckpointError, match="no such checkpoint"):
+    with pytest.raises(CheckpointError, match="is a folder without a model"):
         tenuto.load(tmp_path)
 
 

@@ -1,4 +1,7 @@
-"""ONNX models: converted to torch they predict what onnxruntime predicts, or onnxruntime runs them."""
+"""ONNX models: converted to torch they predict what onnxruntime predicts, or onnxruntime runs them.
+
+Longer than other files: a table has a small model for every operator.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""A whole study in miniature: what it leaves, and that interruptions, deaths and processes change no table."""
+"""A whole study in miniature: what it leaves, and that interruptions, deaths and processes change no table.
+
+Longer than other files: most tests look at one study, which is run once.
+"""
 
 from __future__ import annotations
 

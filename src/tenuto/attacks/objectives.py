@@ -315,8 +315,7 @@ class Movement(Objective):
     """Emotions or concepts move away from what they were while the others stay.
 
     The gain is the root mean square of the change of those that move. Were it the mean square, both terms would be
-    quadratic, and a network in which no direction gains, such as an A2M2E with a small head, could not be attacked at
-    any budget.
+    quadratic, and a network in which no direction gains, such as many A2M2E, could not be attacked at any budget.
 
     Args:
         keep: Weight of the mean squared change of those that stay; where they move in proportion, moving by m moves
