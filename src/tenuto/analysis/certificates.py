@@ -204,9 +204,8 @@ def _preferred(tables: Sequence[pd.DataFrame]) -> pd.DataFrame:
 
     best = max(map(rank, tables))
     equal = [table for table in tables if rank(table) == best]
-    reached = pd.concat(
-        map(_reached, equal), axis=1, join="inner"
-    )  # errors of other clips or radii say nothing
+    # Errors of other clips or radii say nothing.
+    reached = pd.concat(map(_reached, equal), axis=1, join="inner")
     return equal[int(np.argmax(reached.mean().fillna(0)))]
 
 

@@ -147,7 +147,8 @@ def parse_attack(
         values["objective"] = objective
     if ("source" in names) != ("source" in settings):
         raise ConfigError("Transfer, and no other attack, needs a sibling: name its run with `source`.")
-    weights = {name: value for name, value in settings.items() if name in _weights(objective)}
+    weighable = _weights(objective)
+    weights = {name: value for name, value in settings.items() if name in weighable}
     if weights:
         values["objective"] = dataclasses.replace(
             typing.cast(Any, objective), **_converted(objective, weights)
