@@ -127,12 +127,6 @@ def test_environment_variables_name_data_runs_and_cache(tenuto, corpus, tmp_path
     assert len(list((tmp_path / "cache").iterdir())) == 30
 
 
-def test_a_missing_root_names_its_environment_variable(tenuto):
-    outcome = tenuto("train", "--system", "A2E")
-    assert outcome.exit_code == 2
-    assert "Missing option '--root' (env var: 'TENUTO_DATA')" in outcome.stderr
-
-
 def test_an_unknown_key_of_a_preset_names_the_nearest(refused, corpus, tmp_path):
     preset = tmp_path / "mine.yaml"
     preset.write_text("train:\n  learning_rat: 0.1\n")

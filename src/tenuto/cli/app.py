@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import typer
@@ -45,12 +47,40 @@ REPRODUCE, DATA, ROBUSTNESS, MODEL = (
 )
 
 
+USAGE_ERROR: Any = typer.BadParameter.__mro__[1]
+"""What Typer raises for a wrong command line; it has no public name."""
+
+
+@contextmanager
+def _usage_in_a_sentence() -> Iterator[None]:
+    """Print one line for a wrong command line, which a terminal wraps and a program reads, in place of Typer's box."""
+    try:
+        yield
+    except USAGE_ERROR as error:
+        message = error.format_message()
+        if not message:  # a group of commands without a command, whose help is already printed
+            raise
+        message = message.replace("Input should be", "must be").replace("Value error, ", "").rstrip(".")
+        help_of = f" See {error.ctx.command_path} --help." if error.ctx else ""
+        sentence = f"{message[:1].lower()}{message[1:]}{'' if message.endswith('?') else '.'}{help_of}"
+        typer.echo(f"error: {one_line(sentence, len(sentence))}", err=True)
+        raise typer.Exit(EXIT_BAD_INPUT) from error
+
+
 class Commands(TyperGroup):
     """All commands; an error that a command raises on purpose becomes one sentence on stderr and an exit code."""
 
+    def make_context(self, *arguments: Any, **settings: Any) -> Any:
+        """Parse the options that stand before a command."""
+        with _usage_in_a_sentence():
+            return super().make_context(*arguments, **settings)
+
     def invoke(self, ctx: Any) -> Any:
         """Run the named command."""
-        with warnings_to(lambda warning: notes.print(f"warning: {' '.join(str(warning).split())}")):
+        with (
+            warnings_to(lambda warning: notes.print(f"warning: {' '.join(str(warning).split())}")),
+            _usage_in_a_sentence(),
+        ):
             try:
                 return super().invoke(ctx)
             except TenutoError as error:

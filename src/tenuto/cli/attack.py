@@ -71,7 +71,7 @@ def attack(
     words: Annotated[
         list[str],
         typer.Argument(
-            metavar="RUN [AUDIO]",
+            metavar="run [audio]",
             help="Folder of a run. With a recording: a run, an exported model or a pretrained model.",
             show_default=False,
         ),

@@ -136,7 +136,7 @@ Domain = Annotated[
 Recordings = Annotated[
     list[str],
     typer.Argument(
-        metavar="[RUN] AUDIO...",
+        metavar="[run] audio",
         help="Audio files (mp3, ogg, opus, flac, wav, aiff); before them a run, an exported model or a checkpoint in "
         "place of the pretrained model.",
         show_default=False,
@@ -195,7 +195,7 @@ def names(listed: str | None) -> tuple[str, ...] | None:
 
 
 def model_and_recordings(words: list[str], default: str) -> tuple[str, list[Path]]:
-    """The model and the recordings among the arguments ``[RUN] AUDIO...``; without a model the pretrained one.
+    """The model and the recordings among the arguments ``[run] audio...``; without a model the pretrained one.
 
     Raises:
         ConfigError: A model alone.

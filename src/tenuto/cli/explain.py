@@ -29,7 +29,7 @@ def explain(
     audio: Annotated[
         list[str],
         typer.Argument(
-            metavar="[RUN] AUDIO",
+            metavar="[run] audio",
             help="An audio file of any length (mp3, ogg, opus, flac, wav, aiff); before it a run, an exported model or "
             "a checkpoint in place of the pretrained model.",
             show_default=False,

@@ -18,7 +18,6 @@ def show(
     clips: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="[CLIP]...",
             help="Names of clips of one part of the split; with --gallery: further runs.",
             show_default="all test clips",
         ),
