@@ -705,7 +705,8 @@ def test_every_unit_of_epsilon_has_sections_of_its_own(tmp_path):
             ("waves", unit),
         )
     ]
-    known = gather(stored(tmp_path / "mixed", tables), "standard-1", 0.1, draws=100)
+    mixed = stored(tmp_path / "mixed", tables)
+    known = gather(mixed, "standard-1", 0.1, draws=100)
     assert set(known.rows["system"]) == {"A2E", "A2M2E"}
     assert [set(other.rows["system"]) for other in known.others] == [{"waves"}]
     assert (known.attack, known.others[0].attack) == (
@@ -720,6 +721,9 @@ def test_every_unit_of_epsilon_has_sections_of_its_own(tmp_path):
     html = render(page)
     assert f"epsilon from 0 to 0.2 in {unit}" in html
     assert f"Epsilon in {unit}: By size of the attack" in html
+    waves = gather(mixed, "standard-1", 0.1, draws=100, unit="samples")
+    assert (set(waves.rows["system"]), waves.unit, waves.others) == ({"waves"}, unit, ())
+    assert set(waves.curves.runs["system"]) == {"waves"}
 
 
 def test_rows_of_both_domains_are_shown_and_never_compared(tmp_path):

@@ -87,6 +87,7 @@ def report(
     epsilon: float | None = None,
     db: float | None = None,
     norm: str | None = None,
+    unit: str | None = None,
     root: Place | None = None,
     clips: int = REPORT_CLIPS,
     audit: Place | None = None,
@@ -104,6 +105,7 @@ def report(
         epsilon: The budget; may be left out where the protocol has one.
         db: The budget in dB, such as 40 for a signal-to-noise ratio of 40 dB.
         norm: Which norm, where several have this budget.
+        unit: Unit of epsilon or its beginning; default: that of most runs, and sections of their own for others.
         root: Folder of the data set, for clips to play; default: the study's own corpus, else ``$TENUTO_DATA``.
         clips: Number of clips to play.
         audit: ``audit.json`` of an audit that evaluated the models; default: an audit of the rows alone.
@@ -124,7 +126,7 @@ def report(
             place = stack.enter_context(tempfile.TemporaryDirectory())
             study = _unpacked(study, Path(place) / study.stem)
         try:
-            inputs = gather(study, protocol, epsilon, db=db, norm=norm)
+            inputs = gather(study, protocol, epsilon, db=db, norm=norm, unit=unit)
         except TenutoError as error:  # names the file, not the folder that its rows are unpacked to
             raise type(error)(str(error).replace(str(study), str(source))) from error
         runs = StudyFolder(study).runs(lambda error: None)  # `gather` names the others

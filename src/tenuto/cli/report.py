@@ -21,6 +21,7 @@ def report(
     epsilon: common.Epsilon = None,
     db: common.Decibels = None,
     norm: common.NormName = None,
+    unit: common.Unit = None,
     root: Annotated[
         Path | None,
         typer.Option(
@@ -54,6 +55,7 @@ def report(
         epsilon=epsilon,
         db=db,
         norm=norm,
+        unit=unit,
         root=root,
         clips=clips,
         audit=audit,

@@ -144,7 +144,7 @@ def gather(
         protocol: Whose rows the tables show; by default the one form of the released protocol that all runs share.
         epsilon: The budget, where the protocol has several.
         draws: Bootstrap resamplings of every interval.
-        unit: The unit of epsilon; by default that of most runs, and the others as `PageInputs.others`.
+        unit: The unit of epsilon or its beginning; by default that of most runs, and the others as `PageInputs.others`.
         db: The budget in dB, see `tenuto.store.rows.at_budget`.
         norm: The norm, where several have this budget.
 
@@ -169,7 +169,7 @@ def gather(
         rows = StudyFolder(study).rows(protocol)  # says which protocols there are
     variations = [tables.pop(name) for name in (NATURAL_PROTOCOL, GRADED_PROTOCOL) if name in tables]
     natural = pd.concat(variations, ignore_index=True) if variations else None
-    shown_unit, *more_units = [unit] if unit is not None else _units(rows)
+    shown_unit, *more_units = _units(in_unit(rows, unit))
     strangers: list[str] = []
     if natural is not None:
         natural, strangers = of_same_weights(natural, rows)
