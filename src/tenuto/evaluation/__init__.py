@@ -9,13 +9,21 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from tenuto.evaluation.audit.examination import examine
+    from tenuto.evaluation.audit.subject import Subject
     from tenuto.evaluation.natural import NATURAL_CHANGES
     from tenuto.evaluation.robustness import attack, evaluate
     from tenuto.evaluation.runs import OpenedRun, Sibling, open_run
 
-__all__ = ["NATURAL_CHANGES", "OpenedRun", "Sibling", "attack", "evaluate", "open_run"]
+__all__ = ["NATURAL_CHANGES", "OpenedRun", "Sibling", "Subject", "attack", "evaluate", "examine", "open_run"]
 
-_HOMES = {"NATURAL_CHANGES": "natural", "attack": "robustness", "evaluate": "robustness"}
+_HOMES = {
+    "NATURAL_CHANGES": "natural",
+    "Subject": "audit.subject",
+    "attack": "robustness",
+    "evaluate": "robustness",
+    "examine": "audit.examination",
+}
 
 
 def __getattr__(name: str) -> Any:
