@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import warnings
+
 import numpy as np
 import pytest
 import soundfile
 import torch
 
 import tenuto
+from tenuto.api.progress import Progress
 from tenuto.attacks import FGSM, Linf, OneEmotion
-from tenuto.errors import ConfigError
+from tenuto.errors import ConfigError, RandomModelWarning
 
 
 class Waves(torch.nn.Module):
@@ -18,6 +21,13 @@ class Waves(torch.nn.Module):
     def forward(self, waveform):
         first, second = waveform.chunk(2, dim=1)
         return torch.stack([first.square().mean(1), second.square().mean(1)], 1)
+
+
+class Dropping(Waves):
+    """The same with dropout that is never switched off."""
+
+    def forward(self, waveform):
+        return torch.nn.functional.dropout(super().forward(waveform) + 1, 0.5, training=True)
 
 
 def black_box(waveform):
@@ -104,10 +114,24 @@ def test_files_of_the_user_beside_the_recording_stay(song, undrawn):
     assert {path.read_text() for path in beside} == {"of the user"}
 
 
-def test_features_have_no_sound(song, tmp_path):
-    model = adopted(torch.nn.Linear(2, 2), takes="features", front_end=halves)
-    result = tenuto.attack_recording(model, song, objective="valence+", epsilon=0.1, steps=3)
-    assert "<table" in result._repr_html_()
-    with pytest.raises(ConfigError, match="cannot be turned into sound"):
-        result.write(tmp_path / "out")
-    assert not (tmp_path / "out").exists()
+def test_what_has_no_sound_is_written_as_rows_and_perturbation(song, tmp_path):
+    class Noted(Progress):
+        def note(self, sentence):
+            notes.append(sentence)
+
+    notes: list[str] = []
+    features = adopted(torch.nn.Linear(2, 2), takes="features", front_end=halves)
+    with pytest.warns(RandomModelWarning):
+        random = adopted(Dropping())
+    for model, reason in ((features, "takes features"), (random, "does not repeat its predictions")):
+        with warnings.catch_warnings(action="ignore"):
+            result = tenuto.attack_recording(
+                model, song, objective="valence+", epsilon=0.1, steps=3, out=tmp_path, progress=Noted()
+            )
+        assert notes[-1].startswith(f"{model.system}: {reason}")
+        assert notes[-1] in result._repr_html_()
+        assert "<table" in result._repr_html_()
+        assert {path.name for path in tmp_path.glob("song-attack*")} == {
+            "song-attack.csv",
+            "song-attack.safetensors",
+        }

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import html
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +19,7 @@ from tenuto.attacks.parsing import parse_objective
 from tenuto.attacks.registry import setting_names
 from tenuto.data.inputs import FeatureInputs
 from tenuto.devices import require
-from tenuto.errors import ConfigError
+from tenuto.errors import CheckpointError, ConfigError
 from tenuto.evaluation import recording
 from tenuto.files import write_csv, write_safetensors
 from tenuto.models.recogniser import Recogniser
@@ -27,24 +29,37 @@ from tenuto.store.location import locate_model
 class RecordingAttack(recording.AttackedRecording):
     """An attacked recording that displays and plays itself in a notebook."""
 
+    @cached_property
+    def no_sound(self) -> str:
+        """Why the attack has no picture and no sound, a sentence; empty where it has."""
+        if isinstance(self.recogniser.inputs, FeatureInputs):
+            return f"{self.model}: takes features, which cannot be drawn and played."
+        try:
+            _ = self.resynthesis
+        except CheckpointError:  # the model is in memory: it has not changed
+            return (
+                f"{self.model}: does not repeat its predictions, so the attack is not drawn and not played."
+            )
+        return ""
+
     def write(self, folder: Source) -> list[Path]:
         """Write rows, perturbation, picture and sounds (before, after, difference), all named RECORDING-attack.
 
-        Files of an earlier attack on a recording of this name are replaced.
+        Files of an earlier attack on a recording of this name are replaced. Where there is a reason in `no_sound`,
+        rows and perturbation are all.
 
         Raises:
-            ConfigError: The network takes features that cannot be turned into sound.
             FileError: The folder cannot be written.
         """
         folder, name = Path(folder), f"{self.row['clip']}-attack"
-        shown = write_clip(self.resynthesis, folder, name, self.scale)
+        shown = [] if self.no_sound else write_clip(self.resynthesis, folder, name, self.scale)
         rows = write_csv(folder / f"{name}.csv", self.rows)
         return [rows, write_safetensors(folder / f"{name}.safetensors", self.arrays, {}), *shown]
 
     def _repr_html_(self) -> str:
-        """Return picture and players, or the table where there is no sound."""
-        if isinstance(self.recogniser.inputs, FeatureInputs):
-            return str(self.table.to_html(float_format="{:.3f}".format))
+        """Return picture and players, or the reason and the table where there is no sound."""
+        if self.no_sound:
+            return f"<p>{html.escape(self.no_sound)}</p>{self.table.to_html(float_format='{:.3f}'.format)}"
         return clip_html(self.resynthesis, self.scale)
 
 
@@ -140,6 +155,8 @@ def attack_recording(
     if out is not None:
         for path in shown.write(out):
             progress.note(str(path))
+        if shown.no_sound:
+            progress.note(shown.no_sound)
     return shown
 
 

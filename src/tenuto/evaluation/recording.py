@@ -102,6 +102,7 @@ class AttackedRecording(Displayed):
         """The attack as sound, see `tenuto.evaluation.resynthesis`.
 
         Raises:
+            CheckpointError: The model does not repeat its predictions.
             ConfigError: The network takes features that cannot be turned into sound.
         """
         inputs = self.recogniser.inputs
@@ -110,7 +111,7 @@ class AttackedRecording(Displayed):
             return play_attack(subject, self.row, self.perturbation, self.waveform, self._start)
         if not isinstance(inputs, LogSpectrogramInputs):
             raise ConfigError(
-                f"{self.model}: was attacked in {inputs.unit}, which cannot be turned into sound. Leave `out` away."
+                f"{self.model}: was attacked in {inputs.unit}, which cannot be turned into sound."
             )
         steps = inputs.steps(self.waveform)
         return render_attack(subject, self.row, self.perturbation, self.waveform, steps, self._start)
