@@ -19,13 +19,15 @@ from typer.testing import CliRunner
 
 import tenuto
 from tenuto.api.comparing import list_places
+from tenuto.api.datasets import data_config
 from tenuto.api.single_attacks import as_protocol, with_siblings
-from tenuto.attacks import APGD, Foreign, Linf, Noise, Region, ReleasedAttack, Transfer, Unbounded
+from tenuto.attacks import APGD, Foreign, Linf, Noise, OneEmotion, Region, ReleasedAttack, Transfer, Unbounded
 from tenuto.cli.app import app
 from tenuto.cli.options import with_options
 from tenuto.config import RunConfig, StudyConfig, merge, preset_study
 from tenuto.data import Normalisation
-from tenuto.errors import AudioError, CheckpointError, ConfigError, DataError
+from tenuto.data.splits import PARTS
+from tenuto.errors import AudioError, CheckpointError, ConfigError, DataError, TrustError
 from tenuto.evaluation.runs import Sibling
 from tenuto.sinks import open_sink
 from tests import corpora, short
@@ -104,6 +106,34 @@ def test_one_attack_is_one_call_and_its_rows_are_audited(run):
     assert "<table" in audit._repr_html_()
     assert repr(audit).splitlines()[:2] == ["Audit", audit.summary]
     assert repr(run).startswith(f"Run\n{run.folder}: A2M2E, seed ")
+
+
+def test_an_attack_by_its_name_is_that_of_the_command(run, folder, study):
+    rows = run.attack("APGD", epsilon=0.1, objective="happy+", steps=2)
+    words = ("--attack", "APGD", "--epsilon", 0.1, "--objective", "happy+", "--setting", "steps=2")
+    printed = json.loads(command("attack", folder, *words, "--no-natural", "--json"))
+    assert printed["protocol"] == rows["protocol"].iloc[0]
+    assert set(rows["objective"]) == {"happy up"}
+    other = next((study / "runs").glob("A2E-*"))
+    by_folder = tenuto.attack(run, "Transfer", norm="l2", epsilon=1, source=other, steps=1)
+    by_model = tenuto.attack(run, "Transfer", norm="l2", epsilon=1, source=tenuto.load(other), steps=1)
+    assert by_folder["attack"].iloc[0] == f"Transfer from {other.name}"
+    assert by_folder["loss"].equals(by_model["loss"])
+    itself = tenuto.attack(run, "Transfer", norm="l2", epsilon=1, source=run.model, steps=1)
+    assert not itself["loss"].equals(by_model["loss"])
+    with pytest.raises(ConfigError, match="needs an epsilon"):
+        run.attack("APGD")
+    with pytest.raises(ConfigError, match="Set them in OneEmotion"):
+        run.attack("APGD", epsilon=0.1, objective=OneEmotion(0), from_clean=True)
+
+
+def test_a_function_of_the_user_is_named_as_on_the_command_line(run, tmp_path):
+    file = tmp_path / "mine.py"
+    file.write_text("def same(model, inputs, labels):\n    return inputs\n")
+    with pytest.raises(TrustError):
+        tenuto.attack(run, f"{file}:same", epsilon=0.1)
+    rows = tenuto.attack(run, f"{file}:same", epsilon=0.1, trust=True)
+    assert (rows["linf"] == 0).all()
 
 
 def test_traces_of_another_part_are_reported_under_a_name_of_their_own(run, monkeypatch):
@@ -497,6 +527,23 @@ def test_options_override_the_file_and_a_run_records_both(own_folder, tmp_path):
     opened = tenuto.open_run(run, own_folder, cache=tmp_path / "cache")
     assert opened.recogniser.emotions == ("joy",)
     assert opened.config.data.folder.scale == (1, 7)
+
+
+def test_an_adopted_model_is_judged_on_a_split_of_the_users(own_folder, tmp_path):
+    index = tenuto.data.open_dataset(data_config(own_folder), own_folder).index
+    parts = dict(zip(index.clips, ["train"] * 2 + ["validation"] * 2 + ["test"] * 16, strict=True))
+    path = tmp_path / "split.csv"
+    pd.Series(parts, name="split").rename_axis("clip").to_csv(path)
+    about = {"emotions": "arousal", "takes": "features", "front_end": level, "seconds": 1, "threads": 1}
+    folders = {"root": own_folder, "cache": tmp_path / "cache", "runs": tmp_path / "runs"}
+    adopted = tenuto.adopt(torch.nn.Linear(1, 1), **about, **folders, split=str(path))
+    assert [len(adopted.part(part)) for part in PARTS] == [2, 2, 16]
+    with pytest.raises(ConfigError, match="`split` is part of `data`"):
+        tenuto.adopt(torch.nn.Linear(1, 1), **about, **folders, split="random", data=adopted.config.data)
+
+
+def level(waveform):
+    return np.abs(waveform).mean(keepdims=True)
 
 
 def test_an_unknown_key_of_the_file_is_refused(own_folder):

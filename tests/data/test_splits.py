@@ -85,7 +85,7 @@ def test_a_stored_split_that_contradicts_itself_is_refused(tmp_path, row, messag
 
 
 def test_too_few_clips():
-    with pytest.raises(DataError, match="at least 10"):
+    with pytest.raises(DataError, match=r"at least 10 are needed.*`split=FILE.csv`"):
         draw(index(9), "random")
 
 
@@ -189,6 +189,10 @@ def test_a_split_of_the_users_own_without_validation(tmp_path):
         ([("c1", "train"), ("c1.wav", "test")], "clip c1 is listed twice"),
         ([("c1", "train"), ("c2", "val")], "no part is called 'val'.*validation"),
         ([("c1", "train"), ("c2", "train")], "2 clips for training and 0 for testing"),
+        (
+            [("c1", "train"), ("c2", "test")],
+            "1 clip for training and 1 for testing; at least 2 and 1 are needed",
+        ),
     ],
 )
 def test_a_split_that_does_not_fit_the_data_is_refused(tmp_path, rows, message):

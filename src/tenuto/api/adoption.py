@@ -34,6 +34,7 @@ def adopt(  # type: ignore[misc]
     emotions: Sequence[str] | str,
     root: Source | None = None,
     data: str | DataConfig | None = None,
+    split: str | None = None,
     scale: tuple[float, float] = (0.0, 1.0),
     takes: str = "waveform",
     sample_rate: int = 22_050,
@@ -61,6 +62,8 @@ def adopt(  # type: ignore[misc]
         emotions: Names of the outputs, in their order. Outputs are compared with ratings of the same name.
         root: Folder of a data set to judge the model on.
         data: Its name or settings; default: what ``tenuto.yaml`` in the folder describes, else Soundtracks.
+        split: How its clips are divided, such as ``album``, ``official`` or the path of a CSV with ``clip,split``;
+            default: ``paper``. Part of ``data`` where these are settings.
         scale: Lowest and highest rating on the model's own scale.
         takes: ``waveform`` (clips, samples), mono, between -1 and 1; ``log-spectrogram`` (clips, 1, 313, 149), that of
             Tenuto, normalised; or ``features``, what ``front_end`` makes of a waveform.
@@ -110,7 +113,9 @@ def adopt(  # type: ignore[misc]
         if described.takes == "log-spectrogram" and normalisation is None:
             raise ConfigError("`normalisation` is needed without a data set to measure it on.")
         return offered.open(as_normalisation(normalisation), "")[0]
-    settings = data if isinstance(data, DataConfig) else data_config(root, dataset=data)
+    if isinstance(data, DataConfig) and split is not None:
+        raise ConfigError("`split` is part of `data`, which are settings already. Set it there.")
+    settings = data if isinstance(data, DataConfig) else data_config(root, dataset=data, split=split)
     prepared = prepare(root, settings, cache=cache, progress=progress)
     run = with_progress(adopt_on(offered, prepared, settings, seed, threads, Path(runs)), progress)
     if doubt := scale_doubt(run):

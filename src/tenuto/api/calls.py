@@ -27,6 +27,7 @@ from tenuto.evaluation import (
 from tenuto.evaluation.attribution import Attribution
 from tenuto.evaluation.universal import UniversalResult
 from tenuto.models.checkpoint import load
+from tenuto.models.foreign.code import is_code
 from tenuto.models.recogniser import Recogniser
 from tenuto.sinks import Sink
 from tenuto.store.location import locate_model
@@ -104,8 +105,8 @@ def attack(
 
     Args:
         run: An open run, or its folder.
-        attack: Name of a protocol, a protocol, or one attack such as ``APGD(Linf(0.05))``; default: the study's for its
-            systems, else ``standard-1``.
+        attack: Name of a protocol, a protocol, one attack such as ``APGD(Linf(0.05))``, or the name of one, such as
+            ``APGD``; default: the study's for its systems, else ``standard-1``.
         part: ``train``, ``validation`` or ``test``.
         device: ``cpu`` or ``cuda``.
         batch_size: Clips attacked together; default: 6, on a GPU 64.
@@ -114,7 +115,8 @@ def attack(
         trace: Also write what every search evaluated.
         log: Where the traces are reported, see `Run.attack`.
         root, cache, progress: Of `open_run`; left out where the run is open.
-        settings: Settings of a named protocol, such as ``iterations=100``; and ``data``, ``model``, ``front_end`` and
+        settings: Settings of a named protocol, such as ``iterations=100``, or of an attack by its name, such as
+            ``epsilon=0.05`` and ``objective="happy+"``, see `Run.attack`; and ``data``, ``model``, ``front_end`` and
             ``trust`` of `open_run`.
 
     Returns:
@@ -126,7 +128,12 @@ def attack(
         AudioError: A clip is too short to be attacked on its waveform.
         CheckpointError: The run was trained on other data, or has changed.
     """
-    run = opened(run, root, progress, cache=cache, **taken(settings))
+    opening = taken(settings)
+    if isinstance(attack, str) and is_code(attack):
+        settings["trust"] = opening.get("trust", False)
+        if isinstance(run, Run):  # trust is for the attack alone
+            opening.pop("trust", None)
+    run = opened(run, root, progress, cache=cache, **opening)
     return run.attack(attack, part, device, batch_size, inputs, trace, log, **settings)
 
 

@@ -25,7 +25,15 @@ from tenuto.api.certificates import Certificates, Numbers, Request, certify_run
 from tenuto.api.datasets import as_data_config, find_data, prepare
 from tenuto.api.outcomes import ClipsShown, Metrics, attack_name, file_names, write_clip, write_intervention
 from tenuto.api.progress import SILENT, Progress
-from tenuto.api.single_attacks import Domain, as_protocol, check_domain, in_domain, with_siblings
+from tenuto.api.single_attacks import (
+    Domain,
+    as_protocol,
+    attack_on_run,
+    check_domain,
+    in_domain,
+    is_single,
+    with_siblings,
+)
 from tenuto.api.universals import fit_universal
 from tenuto.attacks import BoundedAttack, Budget, Objective, Protocol, Region, protocol
 from tenuto.config import SYSTEMS, DataConfig, RunConfig, to_yaml
@@ -110,7 +118,8 @@ class Run(Displayed, runs.OpenedRun):
         """Attack the clips of one part of the split. Rows and perturbations are written to ``attacks``.
 
         Args:
-            attack: Name of a protocol, a protocol, or one attack such as ``APGD(Linf(0.05))``; default: `protocol`.
+            attack: Name of a protocol, a protocol, one attack such as ``APGD(Linf(0.05))``, or the name of one, such
+                as ``APGD``; default: `protocol`.
             part: ``train``, ``validation`` or ``test``.
             device: ``cpu`` or ``cuda``.
             batch_size: Clips attacked together; default: 6, on a GPU 64.
@@ -119,7 +128,9 @@ class Run(Displayed, runs.OpenedRun):
             trace: Also write what every search evaluated, step by step; `traces` reads it.
             log: Where the traces are reported in the end: ``tensorboard``, ``wandb``, ``mlflow``, or a
                 `tenuto.sinks.Sink`; default: nowhere. It makes a trace.
-            settings: Settings of a named protocol that differ from the published ones, such as ``iterations=100``.
+            settings: Settings of a named protocol that differ from the published ones, such as ``iterations=100``. Of
+                an attack by its name ``epsilon``, ``db``, ``norm``, ``objective`` (such as ``happy+``), ``from_clean``,
+                ``scale``, and its own, such as ``steps=100``; of ``FILE.py:FUNCTION`` also ``trust``.
 
         Returns:
             One row per clip, attack and budget.
@@ -130,7 +141,10 @@ class Run(Displayed, runs.OpenedRun):
             AudioError: A clip is too short to be attacked on its waveform.
         """
         require(device)
-        chosen = as_protocol(self.protocol if attack is None else attack, **settings)
+        if isinstance(attack, str) and is_single(attack):
+            chosen = attack_on_run(self, attack, **settings)
+        else:
+            chosen = as_protocol(self.protocol if attack is None else attack, **settings)
         chosen = with_siblings(in_domain(chosen, self.recogniser, inputs), self)
         kind = len(self.recogniser.emotions), self.recogniser.has_gradient
         total = len(self.material.split.part(part)) * chosen.iterations(

@@ -4,16 +4,29 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any, Literal
 
-from tenuto.attacks import Attack, Objective, Protocol, ReleasedAttack, Transfer, protocol
+from tenuto.attacks import (
+    ATTACKS,
+    PROTOCOLS,
+    Attack,
+    Objective,
+    Protocol,
+    ReleasedAttack,
+    Transfer,
+    parse_objective,
+    protocol,
+)
 from tenuto.attacks.parsing import parse_attack, single
 from tenuto.data.inputs import LogSpectrogramInputs
 from tenuto.errors import ConfigError
 from tenuto.evaluation.runs import OpenedRun, Sibling
+from tenuto.models.checkpoint import load
 from tenuto.models.foreign.code import Code, is_code
 from tenuto.models.foreign.identity import content_sha256
 from tenuto.models.recogniser import Recogniser
+from tenuto.store.location import locate_run
 from tenuto.store.rows import RELEASED_PROTOCOL
 
 FOREIGN = "Foreign"
@@ -89,6 +102,60 @@ def check_domain(recogniser: Recogniser, inputs: object) -> None:
 def family_of(attack: str) -> str:
     """The registered attack that a name stands for: `Foreign` for ``file.py:function``."""
     return FOREIGN if is_code(attack) else attack
+
+
+def is_single(attack: object) -> bool:
+    """Whether an attack is given by the name of a family or of a function of the user's, not of a protocol."""
+    return isinstance(attack, str) and (is_code(attack) or (attack not in PROTOCOLS and attack in ATTACKS))
+
+
+def attack_on_run(
+    run: OpenedRun,
+    attack: str,
+    *,
+    objective: str | Objective | None = None,
+    epsilon: float | None = None,
+    db: float | None = None,
+    norm: str | None = None,
+    from_clean: bool = False,
+    scale: tuple[float, float] | None = None,
+    trust: bool = False,
+    **settings: Any,
+) -> Protocol:
+    """Make a protocol of one attack by its name on a run.
+
+    Args:
+        run: The run, whose outputs the objective names.
+        attack: See `single_attack`, as for ``epsilon``, ``db``, ``norm`` and ``trust``.
+        objective: What it increases, in words (docs/attack.md) or itself; None for the attack's own default.
+        from_clean: Measure errors from the clean prediction.
+        scale: Clip predictions to this scale before an error is measured.
+        settings: Further settings of the family. The ``source`` of Transfer may be the folder of a run.
+
+    Raises:
+        ConfigError: As `single_attack`, or an unknown objective.
+    """
+    if isinstance(objective, Objective):
+        if from_clean or scale is not None:
+            raise ConfigError(
+                f"`from_clean` and `scale` are for an objective given by name. Set them in {objective!r}."
+            )
+    elif objective is not None or from_clean or scale is not None:
+        model = run.recogniser
+        objective = parse_objective(
+            objective or "squared-error",
+            model.emotions,
+            from_clean=from_clean,
+            scale=scale,
+            concepts=model.concepts,
+        )
+    # Rows of one model or function are not taken for those of another, which has the same text.
+    has_object = any(map(callable, settings.values()))
+    if isinstance(source := settings.get("source"), str | Path):
+        path = locate_run(source)
+        settings = {"name": path.name, **settings, "source": load(path)}
+    chosen = single_attack(attack, norm, epsilon, objective, settings, db=db, trust=trust)
+    return as_protocol(chosen.attacks[0]) if has_object else chosen
 
 
 def single_attack(

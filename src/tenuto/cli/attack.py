@@ -185,7 +185,7 @@ def attack(
         settings["precision"] = searched_in
     opened = api.open_run(words[0], root, data=data, trust=trust, cache=cache, progress=common.TERMINAL)
     if single.family:
-        chosen = single.protocol(opened, inputs, searched_in, trust)
+        chosen = single.protocol(opened, searched_in, trust)
     else:
         chosen = _named_protocol(opened, protocol, settings)
     if released_log is not None and chosen.name != RELEASED:

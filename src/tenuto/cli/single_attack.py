@@ -5,12 +5,11 @@ from __future__ import annotations
 import dataclasses
 import functools
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from tenuto.errors import ConfigError
-from tenuto.store.location import locate_run
 
 if TYPE_CHECKING:
     from tenuto.api import Run
@@ -42,7 +41,8 @@ class SingleAttack:
         ),
     ] = None
     epsilon: Annotated[
-        float | None, attack_option(help="Size of the budget, in std; of amplitude: full scale is 1.")
+        float | None,
+        attack_option(help="Size of the budget: of a spectrogram in std, of a waveform full scale is 1."),
     ] = None
     db: Annotated[float | None, attack_option(help="Size of the budget in dB, for snr and masked.")] = None
     aim: Annotated[
@@ -102,41 +102,31 @@ class SingleAttack:
         if self.family is not None and has_protocol:
             raise ConfigError("--attack is a single attack: leave out --protocol and its settings.")
 
-    def protocol(self, run: Run, inputs: str | None, precision: str | None, trust: bool) -> Protocol:
-        """The attack on a run, on these inputs. Raises `ConfigError`, and `TrustError` for code of the user's own."""
-        from tenuto import api
-        from tenuto.api.single_attacks import single_attack
-        from tenuto.attacks import parse_objective
-        from tenuto.evaluation.runs import Sibling
+    def protocol(self, run: Run, precision: str | None, trust: bool) -> Protocol:
+        """The attack on a run. Raises `ConfigError`, and `TrustError` for code of the user's own."""
+        from tenuto.api.single_attacks import attack_on_run
 
-        word = self.aim or ("squared-error" if self.from_clean or self.clipped else None)
-        model, goal = run.recogniser, None
-        if word is not None:
-            goal = parse_objective(
-                word, model.emotions, from_clean=self.from_clean, scale=self.clipped, concepts=model.concepts
-            )
         settings = self.settings(precision)
         if self.source is not None:
-            path = locate_run(self.source)
-            attacked = run.in_sound() if self._is_of_waveforms(inputs) else run
-            settings |= {"source": Sibling(attacked, api.load(path)), "name": path.name}
-        return single_attack(
-            str(self.family), self.norm, self.epsilon, goal, settings, db=self.db, trust=trust
+            settings["source"] = self.source
+        return attack_on_run(
+            run,
+            str(self.family),
+            objective=self.aim,
+            epsilon=self.epsilon,
+            db=self.db,
+            norm=self.norm,
+            from_clean=self.from_clean,
+            scale=self.clipped,
+            trust=trust,
+            **settings,
         )
 
-    def _is_of_waveforms(self, inputs: str | None) -> bool:
-        """Whether waveforms are attacked."""
-        from tenuto.attacks import BUDGETS
-        from tenuto.attacks.parsing import norm_or_default
-
-        norm = BUDGETS[norm_or_default(self.norm, self.db)]
-        return inputs == "waveform" or bool(self.robust_to) or norm.needs_sound
-
-    def settings(self, precision: str | None) -> dict[str, object]:
+    def settings(self, precision: str | None) -> dict[str, Any]:
         """The settings in ``--setting``, the region and the transformations, by their names. Raises `ConfigError`."""
         from tenuto.attacks import Region, Transformations
 
-        settings: dict[str, object] = {} if precision is None else {"precision": precision}
+        settings: dict[str, Any] = {} if precision is None else {"precision": precision}
         for text in self.setting or []:
             name, equals, value = text.partition("=")
             if not equals:

@@ -62,7 +62,10 @@ def draw(index: Index, kind: str, seed: int = PAPER_SPLIT_SEED) -> Split:
     if name == "official":
         return _official(index, which, seed)
     if len(index) < 10:
-        raise DataError(f"{len(index)} clips cannot be split 80:10:10; at least 10 are needed.")
+        raise DataError(
+            f"{len(index)} clips cannot be split 80:10:10; at least 10 are needed. Add recordings, or name the part of "
+            "every clip in a CSV with the columns clip and split: `split=FILE.csv`."
+        )
     if name == "group":
         return _leave_out(index, which, seed)
     if name in ("album", "artist"):
@@ -168,8 +171,8 @@ def _of_parts(parts: Mapping[str, str], source: str, seed: int) -> Split:
     train, validation, test = ([clip for clip in parts if parts[clip] == name] for name in PARTS)
     if len(train) < 2 or not test:
         raise DataError(
-            f"{source} has {len(train)} clips for training and {len(test)} for testing; it needs both. Add them, or "
-            "choose another split."
+            f"{source} has {len(train)} clip{'s' * (len(train) != 1)} for training and {len(test)} for testing; at "
+            "least 2 and 1 are needed. Add them, or choose another split."
         )
     if not validation:
         return _with_validation(train, test, seed)
