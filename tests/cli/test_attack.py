@@ -211,6 +211,23 @@ def test_an_attack_of_one_s_own(attack):
     assert "at most 5 forward and 2 gradient passes a clip" in outcome.stdout
 
 
+def test_an_attack_on_a_concept_names_it_and_says_how_far_it_moved(attack):
+    words = ("--attack", "FGSM", "--epsilon", 0.1, "--objective", "concept:modality+")
+    outcome, _ = attack(*words)
+    table = pd.read_csv(outcome.stdout.splitlines()[-1])
+    assert set(table["objective"]) == {"concept modality up emotions stay"}
+    assert "|Δ concept|" in outcome.stdout
+    (budget,) = json.loads(attack(*words, "--json")[0].stdout)["budgets"]
+    concepts = [name.removeprefix("clean_") for name in table if name.startswith("clean_")]
+    moved = [
+        (table[f"adversarial_{name}"] - table[f"clean_{name}"]).abs().mean()
+        for name in concepts
+        if f"label_{name}" not in table
+    ]
+    assert len(moved) == 7
+    assert budget["concepts_moved"] == pytest.approx(np.mean(moved), rel=1e-4)
+
+
 def test_the_search_may_be_in_bfloat16(attack):
     _, folder = attack("--attack", "FGSM", "--epsilon", 0.05, "--precision", "bfloat16")
     (path,) = (folder / "attacks").glob("FGSM-*.json")

@@ -210,6 +210,11 @@ def errors_per_clip(
     return table
 
 
+def mean_change(rows: pd.DataFrame, names: Sequence[str]) -> float:
+    """Mean absolute change of the predictions of some emotions or concepts, over rows and these."""
+    return float(np.abs(values_of(rows, "adversarial", names) - values_of(rows, "clean", names)).mean())
+
+
 def seed_values(table: pd.DataFrame, column: str) -> dict[str, dict[int, float]]:
     """System -> seed -> value of a column of `run_metrics`, systems in order."""
     return {

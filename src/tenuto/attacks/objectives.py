@@ -380,15 +380,14 @@ class OneConcept(OneOutput):
     def __call__(self, outputs: Outputs, situation: Situation) -> Tensor:
         stayed = (outputs.emotions - situation.clean.emotions).square().mean(dim=1)
         after, before = _both(outputs.concepts, situation.clean.concepts)
-        if self.index >= after.shape[1]:
-            raise AttackError(
-                f"There is no concept {self.index}: the model has {after.shape[1]}, counted from 0."
-            )
+        if self.index >= (count := after.shape[1]):
+            raise AttackError(f"There is no concept {self.index}: the model has {count}, counted from 0.")
         change = (after - before)[:, self.index]
         return (change if self.up else -change) - self.keep * stayed
 
-    def title(self, emotions: Sequence[str] | None = None) -> str:
-        return f"concept {self.index} {'up' if self.up else 'down'}{' emotions stay' if self.keep else ''}"
+    def title(self, emotions: Sequence[str] | None = None, concepts: Sequence[str] = ()) -> str:
+        name = concepts[self.index] if concepts else self.index
+        return f"concept {name} {'up' if self.up else 'down'}{' emotions stay' if self.keep else ''}"
 
 
 def _both(after: Tensor | None, before: Tensor | None) -> tuple[Tensor, Tensor]:

@@ -208,9 +208,10 @@ def attack(
 
 def _of_rows(rows: pd.DataFrame) -> dict[str, Any]:
     """Plain values of an attack: the worst case of the clips at every budget."""
-    from tenuto.analysis.systems import at_budgets, run_metrics
-    from tenuto.store.rows import values_of
+    from tenuto.analysis.systems import at_budgets, mean_change, run_metrics
+    from tenuto.store.rows import concept_names, emotion_names
 
+    concepts = concept_names(rows)
     names = {
         "clean_mae": "clean_mae",
         "mae": "adversarial_mae",
@@ -220,10 +221,11 @@ def _of_rows(rows: pd.DataFrame) -> dict[str, Any]:
     lines = []
     for _, part in at_budgets(rows):
         metrics = run_metrics(part).iloc[0]
-        moved = abs(values_of(part, "adversarial") - values_of(part, "clean")).mean()
+        moved = {"moved": mean_change(part, emotion_names(part))}
+        moved |= {"concepts_moved": mean_change(part, concepts)} if concepts else {}
         budget = {"norm": part["norm"].iloc[0], "epsilon": float(part["epsilon"].iloc[0])}
         scores = {name: float(metrics[column]) for name, column in names.items()}
-        lines.append({**budget, "clips": len(part), **scores, "moved": float(moved)})
+        lines.append({**budget, "clips": len(part), **scores, **moved})
     first = rows.iloc[0]
     return {"run": first["run"], "protocol": first["protocol"], "split": first["split"], "budgets": lines}
 

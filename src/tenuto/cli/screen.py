@@ -14,12 +14,12 @@ from rich.table import Table
 
 from tenuto import metrics
 from tenuto.analysis.survival import STORAGE, survival
-from tenuto.analysis.systems import at_budgets
+from tenuto.analysis.systems import at_budgets, mean_change
 from tenuto.analysis.words import number, upper_bound
 from tenuto.cli.common import notes, out
 from tenuto.cli.options import with_options
 from tenuto.store.budgets import norm_of
-from tenuto.store.rows import has_thresholds, values_of, worst_case
+from tenuto.store.rows import concept_names, emotion_names, has_thresholds, values_of, worst_case
 
 if TYPE_CHECKING:
     from tenuto.api.outcomes import ClipsShown
@@ -112,16 +112,17 @@ def attack_table(rows: pd.DataFrame) -> Table:
     shown = worst_case(rows)
     first, clips = rows.iloc[0], shown["clip"].nunique()
     table = Table(title=escape(f"{first['run']}, {first['protocol']}, {clips} clips"), title_justify="left")
-    for heading in ("", "|Δ prediction|", "MAE", "correlation"):
+    budgets, concepts = list(at_budgets(rows)), concept_names(rows)
+    moving = {"|Δ prediction|": emotion_names(rows)} | ({"|Δ concept|": concepts} if concepts else {})
+    for heading in ("", *moving, "MAE", "correlation"):
         table.add_column(heading, justify="right" if heading else "left")
-    budgets = list(at_budgets(rows))
-    table.add_row("clean", "", *_scores(budgets[0][1], "clean"))
+    table.add_row("clean", *[""] * len(moving), *_scores(budgets[0][1], "clean"))
     norms = [part["norm"].iloc[0] for _, part in budgets]
     for place, (title, part) in enumerate(budgets):
         if place and norms[place] != norms[place - 1]:
             table.add_section()
-        moved = np.abs(values_of(part, "adversarial") - values_of(part, "clean")).mean()
-        table.add_row(_attacked(title, part), f"{moved:.4f}", *_scores(part, "adversarial"))
+        moved = (f"{mean_change(part, names):.4f}" for names in moving.values())
+        table.add_row(_attacked(title, part), *moved, *_scores(part, "adversarial"))
     if rows["objective"].nunique() == 1 and "loss" in rows:
         table.add_section()
         # The released attack ascends the squared error; its objective is what the thresholds are defined on.

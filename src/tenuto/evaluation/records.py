@@ -90,7 +90,7 @@ def measurements(
 ) -> dict[str, Any]:
     """The columns of a result: the attack, its cost, norms and predictions, a value per clip."""
     emotions, units = recogniser.emotions, recogniser.concepts
-    table = result_columns(attack_columns(attacker, emotions), result, emotions, clips.labels)
+    table = result_columns(attack_columns(attacker, emotions, units), result, emotions, clips.labels)
     if result.clean_concepts is None and units:  # the attack evaluates emotions alone
         for kind, inputs in (("clean", clips.inputs), ("adversarial", result.adversarial)):
             table |= value_columns(kind, units, predict(model, inputs).concepts)

@@ -93,7 +93,7 @@ def rows_of_result(
     elif objective is not None or norm is not None or epsilon is not None:
         raise ConfigError("`objective`, `norm` and `epsilon` are those of the attack. Leave them out.")
     else:
-        named = attack_columns(attack, names)
+        named = attack_columns(attack, names, concepts)
     low, high = scale or (math.nan, math.nan)
     table = {
         "run": run or f"{system}-{seed}",
@@ -118,11 +118,11 @@ def rows_of_result(
     return rows
 
 
-def attack_columns(attack: Attack, emotions: Sequence[str]) -> dict[str, Any]:
+def attack_columns(attack: Attack, emotions: Sequence[str], concepts: Sequence[str] = ()) -> dict[str, Any]:
     """What an attack is called in the rows: family, objective, norm, epsilon, and all its settings."""
     return {
         "attack": attack.title,
-        "objective": attack.objective_title(tuple(emotions)),
+        "objective": attack.objective_title(tuple(emotions), tuple(concepts)),
         "norm": attack.norm,
         "epsilon": attack.epsilon if math.isfinite(attack.epsilon) else math.nan,
         "settings": repr(attack),

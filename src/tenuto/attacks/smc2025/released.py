@@ -184,7 +184,7 @@ class ReleasedAttack(Attack):
             require_number("alpha", self.alpha, 0)
         require_flag("sign", self.sign)
 
-    def objective_title(self, emotions: Sequence[str] | None = None) -> str:
+    def objective_title(self, emotions: Sequence[str] | None = None, concepts: Sequence[str] = ()) -> str:
         return RELEASED_OBJECTIVES[self.measure]
 
     def refusal(self, emotions: int) -> str | None:
