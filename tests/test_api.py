@@ -534,12 +534,14 @@ def test_an_adopted_model_is_judged_on_a_split_of_the_users(own_folder, tmp_path
     parts = dict(zip(index.clips, ["train"] * 2 + ["validation"] * 2 + ["test"] * 16, strict=True))
     path = tmp_path / "split.csv"
     pd.Series(parts, name="split").rename_axis("clip").to_csv(path)
-    about = {"emotions": "arousal", "takes": "features", "front_end": level, "seconds": 1, "threads": 1}
-    folders = {"root": own_folder, "cache": tmp_path / "cache", "runs": tmp_path / "runs"}
-    adopted = tenuto.adopt(torch.nn.Linear(1, 1), **about, **folders, split=str(path))
+    about: dict[str, Any] = {"emotions": "arousal", "takes": "features", "front_end": level, "seconds": 1}
+    about |= {"threads": 1, "cache": tmp_path / "cache", "runs": tmp_path / "runs"}
+    adopted = tenuto.adopt(torch.nn.Linear(1, 1), root=own_folder, split=str(path), **about)
     assert [len(adopted.part(part)) for part in PARTS] == [2, 2, 16]
     with pytest.raises(ConfigError, match="`split` is part of `data`"):
-        tenuto.adopt(torch.nn.Linear(1, 1), **about, **folders, split="random", data=adopted.config.data)
+        tenuto.adopt(
+            torch.nn.Linear(1, 1), root=own_folder, split="random", data=adopted.config.data, **about
+        )
 
 
 def level(waveform):
