@@ -52,6 +52,8 @@ VBR = mp3_without_header(bitrate_mode="VARIABLE", compression_level=0.5)
 DATA, SSND, COMM = WAV.index(b"data"), AIFF.index(b"SSND"), AIFF.index(b"COMM")
 SIZES = [0, 2**32 - 1, 2**31 - 1, 2**31 - 4096, 0x7F000000]
 
+SOUNDS = {"wav": WAV, "aiff": AIFF, "rf64": encoded("RF64"), "ogg": OGG}
+TAILS = {"zeros": bytes(5000), "a tag": b"TAG" + bytes(125)}
 WHOLE = {
     **{f"wav size {size:x}": at(WAV, DATA + 4, size.to_bytes(4, "little")) for size in SIZES},
     **{
@@ -60,6 +62,12 @@ WHOLE = {
     },
     "wav without pad byte": at(encoded("WAV", "PCM_U8")[:-1], DATA + 4, (47_999).to_bytes(4, "little")),
     "wav with a tag": WAV + b"LIST\x04\0\0\0abcd",
+    **{
+        f"{name} before {end}": content + tail
+        for name, content in SOUNDS.items()
+        for end, tail in TAILS.items()
+    },
+    "flac before a tag": FLAC + TAILS["a tag"],
     **{f"aiff size {size:x}": at(AIFF, SSND + 4, size.to_bytes(4, "big")) for size in (*SIZES, 8)},
     **{f"aiff frames {count}": at(AIFF, COMM + 10, count.to_bytes(4, "big")) for count in (0, 2**31)},
     "rf64": encoded("RF64"),
@@ -119,6 +127,24 @@ def test_a_cut_file_is_refused_by_name(recording, content, share):
 @pytest.mark.parametrize("content", [MP3, VBR, OGG, OPUS], ids=["mp3", "mp3 without header", "ogg", "opus"])
 def test_joined_files_are_read_whole(recording, content):
     assert check_recording(recording(content * 3)) == pytest.approx(6, abs=0.2)
+
+
+@pytest.mark.parametrize("tail", [MP3, WAV, encoded("RF64"), FLAC, AIFF])
+@pytest.mark.parametrize("content", SOUNDS.values(), ids=SOUNDS)
+def test_a_recording_behind_another_one_is_not_left_out(recording, content, tail):
+    with pytest.raises(
+        AudioError, match=r"song\.bin: \d+ bytes follow (its last page|the sound that its header)"
+    ):
+        check_recording(recording(content + tail))
+
+
+@pytest.mark.parametrize(
+    "content", [at(WAV, DATA + 4, (9600).to_bytes(4, "little")), at(AIFF, SSND + 6, b"\x25\x88")]
+)
+def test_sound_behind_the_announced_length_is_not_left_out(recording, content):
+    """A recorder that lost its power has written the length of some moment before."""
+    with pytest.raises(AudioError, match=r"song\.bin: \d+ bytes follow the sound that its header announces"):
+        check_recording(recording(content))
 
 
 def test_joined_parts_of_two_sample_rates_are_resampled_each(recording):

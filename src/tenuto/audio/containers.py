@@ -16,6 +16,7 @@ from typing import BinaryIO
 
 from tenuto.audio import mpeg
 from tenuto.audio.mpeg import cut_off
+from tenuto.errors import AudioError
 
 PLACEHOLDER_DISTANCE = 65_536
 """Sizes this close to 2^31 or 2^32 bytes (or to 0x7f000000) are what programs write before they know the size."""
@@ -24,6 +25,10 @@ OPEN_FACTOR = 64
 """Largest over smallest bit rate of MPEG audio, at least: an estimate of so many times the size is never too small."""
 TAG_BYTES = 128
 MOST_CHUNKS = 10_000
+BLOCK_BYTES = 1 << 16
+TAGS = (b"TAG", b"ID3", b"APETAGEX", b"LYRICSBEGIN")
+STARTS = (b"RIFF", b"RIFX", b"RF64", b"FORM", b"fLaC", b"OggS", b"data", b"SSND")
+"""What follows the sound only where files were joined."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -118,7 +123,8 @@ def pieces(stream: BinaryIO, name: str) -> list[Piece]:
     flac = mpeg.after_id3(stream)
     stream.seek(flac)
     if (head := stream.read(42))[:4] == b"fLaC":
-        return [_flac_piece(flac, head, size)]
+        stream.seek(max(0, size - TAG_BYTES))
+        return [_flac_piece(flac, head, size - TAG_BYTES * (stream.read(3) == b"TAG"))]
     return [Piece(**values, is_mpeg=True) for values in mpeg.pieces(stream, size, name)]
 
 
@@ -147,8 +153,42 @@ def _sized_piece(stream: BinaryIO, size: int, name: str, order: str, audio: byte
             return Piece(start, size, stream.read(place + 4) + size_bytes)
         if start + announced > size and (long_size or not _is_placeholder(announced)):
             raise cut_off(name, f"{start + announced - size} bytes are missing at its end")
+        end = start + announced
+        if not any(_are_chunks(stream, begin, size, order) for begin in (end, end + announced % 2)):
+            raise _longer(name, size - end, "the sound that its header announces")
         return whole
     return whole
+
+
+def _are_chunks(stream: BinaryIO, place: int, size: int, order: str) -> bool:
+    """Whether a file goes on with whole chunks, tags or zeros: something else is sound that no length counts."""
+    while place + 8 <= size and not _is_padding(stream, place):
+        stream.seek(place)
+        chunk, given = stream.read(4), int.from_bytes(stream.read(4), order)  # type: ignore[arg-type]
+        if chunk in STARTS or not chunk.replace(b" ", b"").isalnum():
+            return False
+        place += 8 + given + given % 2
+    return True
+
+
+def _is_padding(stream: BinaryIO, place: int) -> bool:
+    """Whether a file goes on with a tag, or with nothing but zeros."""
+    stream.seek(place)
+    block = stream.read(BLOCK_BYTES)
+    if block.startswith(TAGS):
+        return True
+    while block:
+        if any(block):
+            return False
+        block = stream.read(BLOCK_BYTES)
+    return True
+
+
+def _longer(name: str, count: int, end: str) -> AudioError:
+    return AudioError(
+        f"{name}: {count} bytes follow {end}, and are no tag. The file is damaged, or another one was joined to it. "
+        "Export the recording again."
+    )
 
 
 def _is_placeholder(announced: int) -> bool:
@@ -172,7 +212,9 @@ def _ogg_pieces(stream: BinaryIO, size: int, name: str) -> Iterator[Piece]:
         stream.seek(place)
         header = stream.read(27)
         if header[:4] != b"OggS":
-            break  # what follows the last page, such as a tag
+            if not _is_padding(stream, place):
+                raise _longer(name, size - place, "its last page")
+            break
         table = stream.read(header[26]) if len(header) == 27 else b""
         if len(header) < 27 or len(table) < header[26] or place + 27 + len(table) + sum(table) > size:
             raise cut_off(name, "its last page is not whole")
