@@ -297,6 +297,18 @@ def test_rows_of_ratings_that_contradict_themselves_are_refused(tmp_path, rater)
         _ = plain(tmp_path, text.replace("joy", "Joy"), **options).index
 
 
+@pytest.mark.parametrize("rater", [None, "who"])
+@pytest.mark.parametrize("other", ["Joy", "j oy"])
+def test_a_rating_of_an_emotion_in_another_spelling_is_not_lost(tmp_path, rater, other):
+    """The mean over raters would be that of the other raters."""
+    text = TIDY if rater else TIDY.replace(";b;arousal", ";b;other").replace(";b;joy", ";b;other")
+    one, rest = text.split("joy", 1)
+    with pytest.raises(
+        DataError, match=f"column what has '{other}', which differs from 'joy' in capitals or"
+    ):
+        _ = plain(tmp_path, one + other + rest, rater_column=rater, **BY_RATING).index
+
+
 def test_emotions_without_a_rating_are_named_in_their_order(tmp_path):
     with pytest.raises(DataError) as caught:
         _ = plain(

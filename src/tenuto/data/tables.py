@@ -270,6 +270,14 @@ def _spread_out(path: Path, cells: pd.DataFrame, settings: FolderConfig, problem
                 f"{one_line(', '.join(filter(None, rated)))}."
             )
         )
+    spellings = {_folded(name): name for name in columns if name in rated}
+    for name in (name for name in rated if name not in columns and _folded(name) in spellings):
+        problems.add(
+            DataError(
+                f"{path}: column {one_line(emotion)} has {quote(name)}, which differs from "
+                f"{quote(spellings[_folded(name)])} in capitals or blanks alone. Write one spelling."
+            )
+        )
     empty = {column: "" for name, column in columns.items() if name in rated}
     lines: dict[tuple[str, ...], dict[str, str]] = {}
     doubled: list[dict[str, str]] = []
@@ -282,3 +290,7 @@ def _spread_out(path: Path, cells: pd.DataFrame, settings: FolderConfig, problem
                 doubled.append(line | {column: values[rating]})
             line[column] = line[column] or values[rating]
     return pd.DataFrame([*lines.values(), *doubled])
+
+
+def _folded(name: str) -> str:
+    return "".join(name.casefold().split())
