@@ -4,12 +4,25 @@ from __future__ import annotations
 
 import math
 import warnings
+from dataclasses import dataclass
 
 import pytest
 import torch
 from torch import nn
 
-from tenuto.attacks import APGD, FGSM, PGD, Linf, Minimal, Transfer
+from tenuto.attacks import (
+    APGD,
+    DDN,
+    FGSM,
+    PGD,
+    AbsoluteError,
+    Described,
+    Imperceptible,
+    Linf,
+    Minimal,
+    Objective,
+    Transfer,
+)
 from tenuto.errors import AttackError, RandomModelWarning
 from tests.attacks.conftest import Prediction
 from tests.contracts.attack_families import MODEL, families, same
@@ -46,6 +59,33 @@ def test_models_that_reuse_their_tensors_give_the_same_result(family, budget, mo
     attack = family.make(budget, **({"source": model} if family.kind is Transfer else {}))
     reference = family.make(budget, **({"source": MODEL} if family.kind is Transfer else {}))
     result, expected = attack(model, inputs, labels), reference(MODEL, inputs, labels)
+    for name in ("clean_prediction", "adversarial_prediction", "loss"):
+        torch.testing.assert_close(getattr(result, name), getattr(expected, name), rtol=1e-9, atol=1e-12)
+
+
+@dataclass(frozen=True)
+class Reusing(Objective):
+    """The mean absolute error, computed in the memory of what it is given."""
+
+    uses_label = True
+
+    def __call__(self, outputs, situation):
+        values = outputs.emotions.sub_(situation.labels).abs().mean(dim=1)
+        situation.labels.zero_()
+        situation.clean.emotions.zero_()
+        return values
+
+    def title(self, emotions=None):
+        return "reusing"
+
+
+@families(lambda family: family.is_bounded and family.kind is not Described)
+def test_an_objective_that_works_in_place_gives_the_same_result(family, budget, inputs, labels):
+    settings = {"source": MODEL} if family.kind is Transfer else {}
+    result, expected = (
+        family.make(budget, objective=objective, **settings)(MODEL, inputs, labels)
+        for objective in (Reusing(), AbsoluteError())
+    )
     for name in ("clean_prediction", "adversarial_prediction", "loss"):
         torch.testing.assert_close(getattr(result, name), getattr(expected, name), rtol=1e-9, atol=1e-12)
 
@@ -139,7 +179,7 @@ def test_a_random_model_is_reported_once(family, budget, size, inputs, labels):
     assert len(warned) == 1
 
 
-@families(lambda family: family.kind in (FGSM, PGD, APGD) and not family.settings.get("scattered"))
+@families(lambda family: family.is_bounded and family.kind not in (Described, Minimal, DDN, Imperceptible))
 def test_a_model_with_its_own_generator_is_reported(family, budget, inputs, labels):
     with pytest.warns(RandomModelWarning):
         family.make(budget)(OwnGenerator(), inputs, labels)

@@ -38,6 +38,10 @@ class Outputs(NamedTuple):
         """Select some of the examples."""
         return Outputs(self.emotions[rows], None if self.concepts is None else self.concepts[rows])
 
+    def copy(self) -> Outputs:
+        """The same values in memory of their own, since an objective may work in place; gradients pass through."""
+        return Outputs(self.emotions.clone(), None if self.concepts is None else self.concepts.clone())
+
 
 class Evaluator:
     """A model as attacks call it, during one attack.
@@ -54,6 +58,7 @@ class Evaluator:
 
     Attributes:
         dtype: Of the emotions as the model returned them, after an evaluation.
+        is_known_random: Whether the warning has been given, or is left out.
     """
 
     dtype: torch.dtype
@@ -63,6 +68,7 @@ class Evaluator:
         self.output = output
         self._first: tuple[Tensor, Tensor] | None = None
         self._evaluations = CHECKED if may_be_random else 0
+        self.is_known_random = may_be_random
         self._has_run = False
 
     def __call__(self, inputs: Tensor, like: Tensor) -> Outputs:
@@ -102,14 +108,26 @@ class Evaluator:
         self._evaluations += 1
         if self._evaluations <= CHECKED and self._is_random(inputs, outputs.emotions.detach(), before):
             self._evaluations = CHECKED
-            warnings.warn(
-                "The model is random: it draws random numbers in evaluation mode, or two predictions of one input "
-                "differ. Results depend on chance. Switch off its dropout or noise, reset what it keeps from call to "
-                "call, or average over draws: transformations=Transformations(draws=8), on the command line --draws 8.",
-                RandomModelWarning,
-                stacklevel=2,
-            )
+            self._warn()
         return outputs
+
+    def compare(self, first: Tensor, second: Tensor) -> None:
+        """Warn, unless that has been done, where two predictions (n, emotions) of the same inputs differ."""
+        has_tf32 = first.is_cuda and torch.backends.cudnn.allow_tf32
+        if self.is_known_random or has_tf32 or torch.is_autocast_enabled(first.device.type):
+            return
+        if (first - second).abs().max() > SAME_OUTPUT * second.abs().max():
+            self._warn()
+
+    def _warn(self) -> None:
+        self.is_known_random = True
+        warnings.warn(
+            "The model is random: it draws random numbers in evaluation mode, or two predictions of one input "
+            "differ. Results depend on chance. Switch off its dropout or noise, reset what it keeps from call to "
+            "call, or average over draws: transformations=Transformations(draws=8), on the command line --draws 8.",
+            RandomModelWarning,
+            stacklevel=3,
+        )
 
     def _is_random(self, inputs: Tensor, emotions: Tensor, before: tuple[Any, ...] | None) -> bool:
         """Whether the first evaluation drew random numbers, or the second one of the same inputs differs."""

@@ -96,7 +96,7 @@ class Search:
         # An error has no gradient where the prediction is the label, as for labels that the model itself predicted.
         is_label = (self.clean.emotions == task.examples.targets).all(dim=1)
         self._is_flat = is_label & bool(task.objective.uses_label) | task.objective.flat_at_clean
-        self.delta = torch.zeros_like(self.inputs)
+        self.delta, self._predicted = torch.zeros_like(self.inputs), self.clean.emotions.clone()
         self.value = self.judge(self.clean, self.all_rows)
         self.clean_value = self.value.clone()
         self._is_settled = torch.zeros_like(self.all_rows, dtype=torch.bool)
@@ -116,10 +116,8 @@ class Search:
 
         They depend on the seed and on the content of each example, not on its position: a batch of one gets the same.
         """
-        drawn = [
-            generator.random(self.inputs.shape[1:], dtype=np.float32) * 2 - 1
-            for generator in self.generators(rows)
-        ]
+        shape = self.inputs.shape[1:]
+        drawn = [one.random(shape, dtype=np.float32) * 2 - 1 for one in self.generators(rows)]
         return torch.from_numpy(np.stack(drawn)).to(self.inputs)
 
     def generators(self, rows: Tensor) -> list[np.random.Generator]:
@@ -131,8 +129,7 @@ class Search:
     def first(self, rows: Tensor, scattered: bool) -> Tensor:
         """Where a search begins: at the given start, else at zero.
 
-        It is a random point where ``scattered`` asks for one, or where the objective has no gradient at the clean
-        input.
+        Where ``scattered`` asks for it, or the objective has no gradient at the clean input, it is a random point.
         """
         if not scattered and self._start is not None:
             return self._start[rows]
@@ -297,6 +294,8 @@ class Search:
             is_stronger = (last > values) & ~self._is_settled
             self.delta = torch.where(per_example(is_stronger, self.delta), self._last, self.delta)
         outputs = self._evaluate_exactly(self.inputs + self.delta)
+        if self.task.precision == "float32" and not self._is_settled.any():
+            self.task.evaluate.compare(self._predicted, outputs.emotions)
         loss = self.judge(outputs, self.all_rows)
         values = loss if self._views is None else torch.where(is_stronger, last, values)
         worse = ~(values >= clean_values)
@@ -371,7 +370,7 @@ class Search:
 
     def judge(self, outputs: Outputs, rows: Tensor) -> Tensor:
         """The objective, (r,). Raises `AttackError` where it is not finite."""
-        values = self.task.objective(outputs, self.situation.take(rows))
+        values = self.task.objective(outputs.copy(), self.situation.take(rows))  # it may work in place
         if values.shape != rows.shape:
             raise AttackError(
                 f"The objective {self.task.objective!r} returned shape {tuple(values.shape)}. It must return one "
@@ -393,6 +392,7 @@ class Search:
         better = values > self.value[rows]
         self.value[rows] = torch.where(better, values, self.value[rows])
         self.delta[rows] = torch.where(per_example(better, delta), delta.detach(), self.delta[rows])
+        self._predicted[rows] = torch.where(better[:, None], emotions, self._predicted[rows])
         return values
 
     def _require(self, values: Tensor, rows: Tensor, what: str, advice: str = "check the checkpoint") -> None:

@@ -202,7 +202,7 @@ class _Fit:
             with computing_in(self.settings.precision, self.device.type):
                 outputs = self.evaluate(batch.inputs + delta, batch.targets)
             situation = Situation(batch.targets, clean.take(places.to(self.device)))
-            values = self.settings.objective(outputs, situation)
+            values = self.settings.objective(outputs.copy(), situation)
             require_finite(values[:, None], batch.names, "objective")
             yield values
 
@@ -276,7 +276,7 @@ class Placement(Attack):
         self.budget.around(inputs, chunk.names).check(delta, chunk.names)
         with torch.no_grad(), full_precision(inputs.device.type):
             clean, attacked = evaluate(inputs, targets), evaluate(inputs + delta, targets)
-            loss = self.objective(attacked, Situation(targets, clean)).double().cpu()
+            loss = self.objective(attacked.copy(), Situation(targets.clone(), clean.copy())).double().cpu()
         for outputs in (clean, attacked):
             require_finite(outputs.emotions, chunk.names, "prediction")
         progress(len(chunk.names))
