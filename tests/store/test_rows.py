@@ -203,6 +203,23 @@ def test_the_worst_is_sought_again_among_rows_that_were_picked_out():
     assert set(worst_case(mixed)["attack"]) == {"worst"}
 
 
+def test_worst_cases_over_different_attacks_are_refused():
+    rows = ladder()
+    with pytest.raises(
+        DataError, match=r"not every clip of .* has the attack of this row, attack 'b', .*'0\.1'"
+    ):
+        worst_case(rows.drop(2))
+    two = pd.concat([rows, rows.assign(run="another", seed=99)], ignore_index=True)
+    assert len(worst_case(two)) == 8
+    lacking = (two["run"] == "another") & (two["attack"] == "b")
+    with pytest.raises(
+        DataError, match=r"not every run of .* has the attack of this row, attack 'b', .*'0\.1'"
+    ):
+        worst_case(two[~lacking])
+    other = two["system"].where(~(two["run"] == "another"), "B")
+    assert len(worst_case(two.assign(system=other)[~lacking])) == 8
+
+
 def test_rows_of_one_attack_are_their_own_worst_case():
     rows = made_up.run()
     assert worst_case(rows) is rows

@@ -46,6 +46,7 @@ from tenuto.store.cells import (
     is_missing,
     is_whole,
 )
+from tenuto.store.same_attacks import check_comparable
 
 KEY_COLUMNS = (
     "run",
@@ -71,9 +72,6 @@ NATURAL_PROTOCOL = "natural-1"
 
 BUDGET_COLUMNS = ("run", "clip", "split", "protocol", "norm", "epsilon")
 """Columns that the attacks share among which one is a clip's worst."""
-
-ATTACK_COLUMNS = ["attack", "objective", "norm", "epsilon"]
-"""Columns that name an attack of a protocol."""
 
 SCALE_COLUMNS = ("scale_low", "scale_high")
 
@@ -272,20 +270,6 @@ def check_column(rows: pd.DataFrame, name: str, value: str, source: str) -> None
     )
 
 
-def check_same_attacks(rows: pd.DataFrame, source: str) -> None:
-    """Raise `DataError` unless every clip of one run has the same attacks, at the same budgets."""
-    clips = rows.groupby(ATTACK_COLUMNS, dropna=False)["clip"].transform("nunique")
-    if (clips == rows["clip"].nunique()).all():
-        return
-    place = int(clips.to_numpy().argmin())
-    row = rows.iloc[place]
-    named = ", ".join(f"{name} {quote(row[name])}" for name in ATTACK_COLUMNS)
-    raise DataError(
-        f"{source}: row {place + 1} (clip {quote(row['clip'])}): not every clip has the attack of this row, {named}. "
-        "Correct the row, or delete the file and attack the run again."
-    )
-
-
 def has_thresholds(rows: pd.DataFrame) -> bool:
     """Whether an attack with thresholds made all rows: their attacked predictions are those of its last iterate."""
     return "threshold" in rows and bool(rows["threshold"].notna().all())
@@ -315,11 +299,15 @@ def worst_case(rows: pd.DataFrame) -> pd.DataFrame:
 
     Rows in which every run has one attack at a budget are returned unchanged. Marks in the column ``worst`` do not
     count: among rows that were picked out of a table, those that are marked may be missing.
+
+    Raises:
+        DataError: Clips of a run or runs of a system differ in their attacks, see `check_comparable`.
     """
     budgets = rows.groupby(["run", "protocol", "norm", "epsilon"], dropna=False)
     attacks = budgets[["attack", "objective"]].nunique()
     if (attacks <= 1).all(axis=None):
         return rows
+    check_comparable(rows)
     marked = mark_worst(rows)
     return marked[marked["worst"]].assign(attack="worst", objective="worst").reset_index(drop=True)
 

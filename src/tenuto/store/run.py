@@ -16,7 +16,8 @@ from tenuto.errors import ConfigError, DataError, FileError
 from tenuto.files import naming, open_regular, read_json, read_text, sha256_file
 from tenuto.store.folder import BaseFolder, File
 from tenuto.store.natural import NATURAL_PROTOCOLS
-from tenuto.store.rows import NATURAL_PROTOCOL, check_column, check_same_attacks, read_rows
+from tenuto.store.rows import NATURAL_PROTOCOL, check_column, read_rows
+from tenuto.store.same_attacks import check_same_attacks
 
 ATTACKS_FOLDER = "attacks"
 ON = "on"
