@@ -57,6 +57,18 @@ def test_a_constant_column_is_undefined_whatever_its_value(value, clips):
     assert metrics.distances(constant, constant)[1].tolist() == [0] * clips
 
 
+def test_a_column_of_means_that_differ_by_rounding_is_constant():
+    """Three raters may give 0.1, 0.1, 0.5 or 0.1, 0.2, 0.4: the mean is the same, its last digit is not."""
+    constant = np.array([[np.mean([1, 1, 5]) / 10], [sum([0.1, 0.1, 0.5]) / 3], [sum([0.1, 0.2, 0.4]) / 3]])
+    varying = np.arange(3, dtype=float)[:, None]
+    assert np.ptp(constant) > 0
+    assert metrics.is_constant(constant).all()
+    for metric in (metrics.pearson, metrics.spearman, metrics.r2):
+        assert np.isnan(metric(constant, varying)).all()
+    assert np.isnan(metrics.pearson(varying, np.float32(constant) + np.float32([[0], [2e-8], [0]]))).all()
+    assert not metrics.is_constant([[0.7], [0.70001]])
+
+
 def test_errors_of_known_numbers():
     prediction = LABEL + np.array([[1.0, 0.0], [-1.0, 0.0], [4.0, 0.0]])
     np.testing.assert_allclose(metrics.mae_each(LABEL, prediction), [2, 0])

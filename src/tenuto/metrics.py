@@ -4,8 +4,8 @@ Conventions: labels and predictions are arrays of shape (clips, outputs) with on
 A function ending in ``_each`` gives one value per column, shape (outputs,); its overall twin one number.
 How the overall values are formed follows the SMC 2025 study (section on analysis): Pearson's r and R2 per column
 across clips, then averaged over columns; MAE and MSE over all clips and columns; RMSE the root of that MSE.
-A column is constant if its largest value equals its smallest one; deviations from the rounded mean are not exactly 0.
-What is undefined for a constant column is NaN, and so are the correlations and R2 of one clip.
+A column is constant if its values differ by rounding alone (`is_constant`); deviations from the rounded mean are not
+exactly 0. What is undefined for a constant column is NaN, and so are the correlations and R2 of one clip.
 Arrays are matched by place; data frames must have the same rows and columns, named and ordered alike.
 """
 
@@ -23,6 +23,10 @@ from tenuto.registry import Registry
 
 Values = NDArray[np.float64]
 Labelled = Callable[[ArrayLike, ArrayLike], Values]
+
+ROUNDING = 1e-6
+"""Values that differ by less than this share of them are equal: predictions are float32 (7 digits), and means of
+different raters' ratings that are equal on paper differ in the last digit."""
 
 RELEASED_OBJECTIVES = {"corr": "correlation", "mse": "error"}
 """Measure of the study's released attack -> its name in the column ``objective`` of rows."""
@@ -95,10 +99,15 @@ def distances(clean: Values, attacked: Values) -> tuple[Values, Values]:
     return moved, spread
 
 
+def is_constant(values: ArrayLike) -> NDArray[np.bool_]:
+    """Whether the values (clips, outputs) of each column differ by no more than `ROUNDING`, shape (outputs,)."""
+    array = np.asarray(values, np.float64)
+    return np.asarray(np.ptp(array, axis=0) <= ROUNDING * np.abs(array).max(axis=0))
+
+
 def _centred(values: Values) -> Values:
     """Deviations from the column means, exactly 0 in constant columns."""
-    is_constant = values.max(axis=0) == values.min(axis=0)
-    return np.where(is_constant, 0.0, values - values.mean(axis=0))
+    return np.where(is_constant(values), 0.0, values - values.mean(axis=0))
 
 
 def pearson(label: ArrayLike, prediction: ArrayLike) -> Values:
@@ -120,7 +129,7 @@ def spearman(label: ArrayLike, prediction: ArrayLike) -> Values:
     Shape (outputs,); NaN for a constant column.
     """
     first, second = validate(label, prediction)
-    return pearson(_ranks(first), _ranks(second))
+    return pearson(*(np.where(is_constant(values), 0.0, _ranks(values)) for values in (first, second)))
 
 
 def _ranks(values: Values) -> Values:

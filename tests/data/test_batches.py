@@ -172,9 +172,10 @@ def test_a_part_of_one_clip_is_refused(part):
         check_split(dataclasses.replace(Split(two, two, two), **{part: ("a",)}))
 
 
+@pytest.mark.parametrize("last_digit", [0.0, 1e-16])
 @pytest.mark.parametrize("kind", ["emotion", "concept"])
 @pytest.mark.parametrize("part", ["training", "validation"])
-def test_a_column_that_is_constant_in_a_part_is_refused_by_name(kind, part):
+def test_a_column_that_is_constant_in_a_part_is_refused_by_name(kind, part, last_digit):
     clips, random = tuple("abcdefgh"), np.random.default_rng(0)
     split = Split(clips[:4], clips[4:6], clips[6:])
     values = {"emotion": random.uniform(size=(8, 2)), "concept": random.uniform(size=(8, 2))}
@@ -185,6 +186,7 @@ def test_a_column_that_is_constant_in_a_part_is_refused_by_name(kind, part):
 
     check_labels(index(), split, with_concepts=True)
     values[kind][slice(0, 4) if part == "training" else slice(4, 6), 1] = 0.1
+    values[kind][0 if part == "training" else 4, 1] += last_digit
     with pytest.raises(
         DataError, match=rf"^{kind} sad: all \d {part} clips have the same value.*`split_seed`"
     ):

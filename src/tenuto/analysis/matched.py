@@ -15,9 +15,10 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
-from tenuto.analysis.statistics import ROUNDING, Values
+from tenuto.analysis.statistics import Values
 from tenuto.analysis.systems import Pair
 from tenuto.errors import DataError
+from tenuto.metrics import ROUNDING
 
 FEWEST_DEGREES = 2
 """With fewer residual degrees of freedom nothing is fitted."""

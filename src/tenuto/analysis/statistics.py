@@ -17,11 +17,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from tenuto.errors import DataError
+from tenuto.metrics import ROUNDING
 
 Values = NDArray[np.float64]
-ROUNDING = 1e-6
-"""Differences that vary by less than this share of the values are equal: predictions are float32 (7 digits)."""
-
 COMPONENTS = ("seed", "clip", "system_clip")
 """Random effects of `mixed_model`, in addition to the residual."""
 

@@ -16,6 +16,7 @@ from tenuto.data.excerpts import Normalisation, fixed_starts, fresh_starts, meas
 from tenuto.data.inputs import Inputs, LogSpectrogramInputs
 from tenuto.data.splits import Split, draw
 from tenuto.errors import ConfigError, DataError
+from tenuto.metrics import is_constant
 
 
 @dataclasses.dataclass(frozen=True)
@@ -138,8 +139,7 @@ def check_labels(index: Index, split: Split, with_concepts: bool, by_correlation
         clips = split.train if part == "training" else split.validation
         for kind, names, labels in kinds:
             values = labels[[rows[clip] for clip in clips]]
-            is_constant = values.max(axis=0) == values.min(axis=0)
-            if constant := [name for name, same in zip(names, is_constant, strict=True) if same]:
+            if constant := [name for name, same in zip(names, is_constant(values), strict=True) if same]:
                 raise DataError(
                     f"{kind} {', '.join(constant)}: all {len(clips)} {part} clips have the same value, so no "
                     f"correlation is defined. Choose another `split` or `split_seed`, or leave the {kind} out"

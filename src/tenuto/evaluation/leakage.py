@@ -31,6 +31,7 @@ from tenuto.display import Displayed, Element
 from tenuto.errors import ConfigError, DataError
 from tenuto.evaluation.attacked_clips import Clips
 from tenuto.evaluation.runs import OpenedRun
+from tenuto.metrics import is_constant
 from tenuto.models.recogniser import predict
 
 Values = NDArray[np.float64]
@@ -114,7 +115,7 @@ def left_out_errors(inputs: ArrayLike, outputs: ArrayLike) -> Errors:
         )
     left, sizes, _ = np.linalg.svd(_standardised(x)(x), full_matrices=False)
     basis = left[:, sizes > max(sizes[0], np.finfo(float).tiny) * 1e-10]
-    centred = np.where(np.ptp(y, axis=0) > 0, y - y.mean(axis=0), 0.0)
+    centred = np.where(is_constant(y), 0.0, y - y.mean(axis=0))
     leverage = 1 / clips + (basis**2).sum(axis=1, keepdims=True)
     residual = centred - basis @ (basis.T @ centred)
     with np.errstate(divide="ignore", invalid="ignore"):  # a clip that alone decides a direction of the fit
@@ -133,7 +134,7 @@ def participation_ratio(values: ArrayLike) -> float:
         2.0
     """
     array = np.asarray(values, np.float64)
-    varying = array[:, np.ptp(array, axis=0) > 0]
+    varying = array[:, ~is_constant(array)]
     if varying.shape[1] == 0:
         return 0.0
     correlations = np.atleast_2d(np.corrcoef(varying, rowvar=False))
@@ -169,7 +170,7 @@ def ridge(inputs: ArrayLike, outputs: ArrayLike) -> Callable[[ArrayLike], Values
 def _standardised(values: Values) -> Callable[[Values], Values]:
     """A function that gives columns the mean 0 and deviation 1 that they have in ``values``; constant ones become 0."""
     centre, spread = values.mean(axis=0), values.std(axis=0)
-    varies = np.ptp(values, axis=0) > 0  # a rounded mean can leave a spread
+    varies = ~is_constant(values)  # a rounded mean can leave a spread
     return lambda new: np.where(varies, (new - centre) / np.where(varies, spread, 1.0), 0.0)
 
 

@@ -13,6 +13,7 @@ from tenuto.data.batches import Batch
 from tenuto.data.splits import Split
 from tenuto.devices import Precision, computing_in
 from tenuto.errors import ConfigError
+from tenuto.metrics import is_constant
 from tenuto.models.systems import Network, for_attack
 
 
@@ -37,7 +38,7 @@ def check_attack(config: AdversarialConfig | None, index: Index, split: Split) -
     if reason := _attack(config).refusal(len(index.emotions)):
         raise ConfigError(f"train.adversarial: {reason}")
     in_training = np.isin(index.clips, split.train)
-    equal = in_training & (np.ptp(index.labels, axis=1) == 0)
+    equal = in_training & is_constant(index.labels.T)
     if config.measure == "corr" and equal.any():
         raise ConfigError(
             f"train.adversarial: all labels of {listed(index.clips, equal)} are equal, and a correlation across equal "

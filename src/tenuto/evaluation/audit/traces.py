@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from tenuto.analysis.statistics import ROUNDING
 from tenuto.evaluation.audit.findings import Finding, judge, not_recorded
+from tenuto.metrics import ROUNDING
 
 if TYPE_CHECKING:
     from tenuto.attacks import Attack
