@@ -7,7 +7,6 @@ rooms, the direction of a change) is seeded with the content of the recording, a
 from __future__ import annotations
 
 import functools
-import io
 import math
 import shutil
 from collections.abc import Callable, Iterator
@@ -20,6 +19,7 @@ from numpy.typing import NDArray
 
 from tenuto.audio import degradations
 from tenuto.audio.loading import FULL_SCALE, decode, mix_down, resample
+from tenuto.audio.mp3 import decoded, encode
 from tenuto.data.batches import Batch
 from tenuto.data.excerpts import fixed_starts
 from tenuto.data.inputs import Inputs
@@ -150,8 +150,6 @@ def noise(passage: Passage, colour: str) -> Iterator[Variation]:
 
 def mp3(passage: Passage) -> Iterator[Variation]:
     """Coded as mp3 of constant bit rate from the file itself, stereo or mono, and decoded; the excerpt at its level."""
-    import soundfile
-
     recording = passage.recording
     samples, rate = decode(recording.path)
     mono = np.rint(np.clip(resample(mix_down(samples), rate, recording.rate), -1.0, 1.0) * FULL_SCALE)
@@ -161,13 +159,10 @@ def mp3(passage: Passage) -> Iterator[Variation]:
     size = begin - whole + len(passage.waveform)
     piece = samples[whole * rate // recording.rate :][: math.ceil(size * rate / recording.rate)]
     for kilobits in NATURAL_KINDS["mp3"].values:
-        coder = Mp3Change(int(kilobits))
-        coded = io.BytesIO(coder.encode(piece, rate, recording.path))
-        decoded, coded_rate = soundfile.read(coded, dtype="float32", always_2d=True)
-        changed = np.clip(resample(mix_down(decoded), coded_rate, recording.rate), -1.0, 1.0)
-        changed = changed[begin - whole :][: len(passage.waveform)]
+        content = encode(piece, rate, int(kilobits), str(recording.path))
+        changed = decoded(content, recording.rate)[begin - whole :][: len(passage.waveform)]
         changed = np.pad(changed, (0, len(passage.waveform) - len(changed)))
-        yield passage.at_level(changed), repr(coder)
+        yield passage.at_level(changed), repr(Mp3Change(int(kilobits)))
 
 
 def pitch(passage: Passage) -> Iterator[Variation]:

@@ -13,7 +13,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -78,11 +78,8 @@ class Recording:
         return int(sha256_bytes(np.ascontiguousarray(self.waveform, "<f4").tobytes())[:32], 16)
 
 
-class NaturalChange(Protocol):
-    """Makes of a recording a waveform of the same length, every sample in the same place."""
-
-    def __call__(self, recording: Recording) -> Waveform: ...
-
+NaturalChange = Callable[[Recording], Waveform]
+"""Makes of a recording a waveform of the same length, every sample in the same place."""
 
 NATURAL_CHANGES: Registry[NaturalChange] = Registry("natural variation", "tenuto.natural", Callable)
 """Objective of the rows -> what is done to the waveform. Another excerpt is measured in addition."""
@@ -108,15 +105,12 @@ class Mp3Change:
         samples, rate = decode(recording.path)
         mono = resample(mix_down(samples), rate, recording.rate)
         sounding = np.flatnonzero(np.rint(np.clip(mono, -1.0, 1.0) * FULL_SCALE))
-        again = decoded(self.encode(samples, rate, recording.path), recording.rate)[sounding[0] :]
+        content = encode(samples, rate, self.kilobits, str(recording.path))
+        again = decoded(content, recording.rate)[sounding[0] :]
         changed = np.zeros(len(recording.waveform))
         changed[: len(again)] = again[: len(changed)]
         loudest: float = np.abs(changed).max()
         return changed / (loudest or 1.0)
-
-    def encode(self, samples: NDArray[np.float32], rate: int, path: Path) -> bytes:
-        """An mp3 file of samples (frames, channels), see `tenuto.audio.mp3.encode`."""
-        return encode(samples, rate, self.kilobits, str(path))
 
 
 NATURAL_CHANGES.register("mp3 128 kb/s")(Mp3Change(128))

@@ -15,11 +15,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from tenuto.audio import mp3
 from tenuto.audio.inversion import encode, to_16_bit
 from tenuto.audio.loading import FULL_SCALE, load_and_describe
 from tenuto.audio.perceptual import is_installed, opinion_score
 from tenuto.data.inputs import Inputs
-from tenuto.evaluation.natural import Mp3Change
 from tenuto.evaluation.resynthesis import SMALLEST_EFFECT
 from tenuto.models.recogniser import predict
 from tenuto.models.systems import Network
@@ -32,7 +32,7 @@ MP3_KILOBITS = 128
 
 def _mp3(samples: NDArray[np.int16], rate: int) -> bytes:
     values = (samples / FULL_SCALE).astype(np.float32)[:, None]
-    return Mp3Change(MP3_KILOBITS).encode(values, rate, Path("the attacked recording"))
+    return mp3.encode(values, rate, MP3_KILOBITS, "the attacked recording")
 
 
 CODERS: dict[str, tuple[str, Coder]] = {
