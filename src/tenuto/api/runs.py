@@ -34,8 +34,9 @@ from tenuto.api.single_attacks import (
     is_single,
     with_siblings,
 )
-from tenuto.api.universals import fit_universal
-from tenuto.attacks import BoundedAttack, Budget, Objective, Protocol, Region, protocol
+from tenuto.attacks import BoundedAttack, Budget, Objective, Protocol, Region, parse_objective, protocol
+from tenuto.attacks.registry import check_settings
+from tenuto.attacks.universal import Universal
 from tenuto.config import SYSTEMS, DataConfig, RunConfig, to_yaml
 from tenuto.data import Prepared, draw_split, write_split
 from tenuto.data.inputs import LogSpectrogramInputs
@@ -54,7 +55,7 @@ from tenuto.evaluation import (
 )
 from tenuto.evaluation.attribution import SEGMENTS, Attribution
 from tenuto.evaluation.attribution_attack import DEFAULT_STEPS
-from tenuto.evaluation.universal import UniversalResult
+from tenuto.evaluation.universal import UniversalResult, default_name, default_shifts, universal
 from tenuto.files import write_text
 from tenuto.models.adoption import FrontEnd, Model
 from tenuto.models.checkpoint import read_fingerprint
@@ -234,7 +235,19 @@ class Run(Displayed, runs.OpenedRun):
         if budget.needs_sound and inputs == "spectrogram":
             raise ConfigError(f"{budget!r} is a budget of waveforms. Leave out `inputs`, or use Linf or L2.")
         run = self.in_sound() if budget.needs_sound or inputs == "waveform" else self
-        return fit_universal(run, budget, objective, shifts, part, out, device, self.progress, settings)
+        require(device)
+        model = run.recogniser
+        if isinstance(objective, str):
+            objective = parse_objective(objective, model.emotions, concepts=model.concepts)
+        check_settings(Universal, settings)
+        fit = Universal(budget, objective=objective, **settings)
+        shifts = default_shifts(model.inputs) if shifts is None else shifts
+        name = default_name(fit, model.inputs.unit, part, shifts)
+        folder = run.files.universal(name) if out is None else Path(out)
+        with self.progress.bar("universal perturbation", fit.steps(len(run.part("train")))) as advance:
+            result = universal(run, fit, folder, part, shifts, device, advance)
+        self.progress.note(f"{folder}: rows, perturbation{' and sound' if result.sample_rate else ''}")
+        return result
 
     @property
     def protocol(self) -> str:

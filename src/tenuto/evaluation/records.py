@@ -67,7 +67,7 @@ def without_channel(value: Tensor) -> Array:
 
 def records(
     run: OpenedRun,
-    protocol: Protocol,
+    protocol: Protocol | str,
     part: str,
     attacker: Attack,
     model: Network,

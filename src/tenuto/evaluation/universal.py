@@ -22,7 +22,7 @@ from tenuto.data.batches import Batch
 from tenuto.data.inputs import Inputs, LogSpectrogramInputs
 from tenuto.devices import repeatable
 from tenuto.errors import ConfigError, FileError
-from tenuto.evaluation.records import Audibility, identity, measurements, origin_of, without_channel
+from tenuto.evaluation.records import Audibility, origin_of, records, without_channel
 from tenuto.evaluation.runs import OpenedRun
 from tenuto.files import read_json, read_safetensors, write_bytes, write_json, write_safetensors
 from tenuto.models.systems import Network, for_attack
@@ -192,8 +192,7 @@ def _judged(
     """The rows of one placement."""
     valid_range = run.recogniser.inputs.valid_range
     result = placement(model, clips.inputs, clips.labels, valid_range=valid_range, names=clips.clips)
-    measured = measurements(run.recogniser, placement, model, clips, result, audibility)
-    return pd.DataFrame({**identity(run, clips, part, protocol), **measured})
+    return records(run, protocol, part, placement, model, clips, result, audibility)
 
 
 def default_shifts(inputs: Inputs) -> tuple[float, ...]:
