@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from tenuto.analysis.statistics import mean_of_all
 from tenuto.data.excerpts import SPECTROGRAM_UNIT
 from tenuto.display import Displayed, Element
 from tenuto.errors import DataError
@@ -59,7 +60,7 @@ def summary(rows: pd.DataFrame) -> pd.DataFrame:
     table = with_errors(rows)
     names = ["model_mae", "clean_mae", "attacked_mae", "certified_mae", "attack_moved", "moved", "width"]
     groups = _by_size(table, [], sort=False)
-    averaged: pd.DataFrame = groups[[name for name in names if name in table]].agg(_mean)
+    averaged: pd.DataFrame = groups[[name for name in names if name in table]].agg(mean_of_all)
     return averaged.assign(clips=groups["clip"].nunique()).reset_index()
 
 
@@ -99,7 +100,7 @@ def sandwich(rows: pd.DataFrame, remarks: Sequence[str] = ()) -> Sandwich:
     if "attacked_mae" not in table:
         table["attacked_mae"] = np.nan
     groups = _by_size(table, ["system", "unit"])
-    averaged = groups[["model_mae", "clean_mae", "attacked_mae", "certified_mae"]].agg(_mean)
+    averaged = groups[["model_mae", "clean_mae", "attacked_mae", "certified_mae"]].agg(mean_of_all)
     averaged["runs"], averaged["clips"] = groups["run"].nunique(), groups["clip"].nunique()
     lines = averaged.reset_index()
     unattacked = sorted(lines.loc[lines["attacked_mae"].isna(), "sigma"].unique())
@@ -122,11 +123,6 @@ def sandwich(rows: pd.DataFrame, remarks: Sequence[str] = ()) -> Sandwich:
         named = ", ".join(f"{one:g}" for one in sorted(rows["confidence"].unique()))
         more.append(f"bounds of several confidences ({named}) are averaged.")
     return Sandwich(lines[list(SANDWICH)], (*remarks, *more))
-
-
-def _mean(values: pd.Series[float]) -> float:
-    """The mean, NaN where a value is."""
-    return float(values.mean(skipna=False))
 
 
 def from_folders(folders: Sequence[str | Path], part: str = "test") -> Sandwich:

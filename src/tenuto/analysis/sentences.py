@@ -11,6 +11,7 @@ from typing import Any
 import pandas as pd
 
 from tenuto.analysis import smc2025, words
+from tenuto.analysis.statistics import mean_of_all
 from tenuto.analysis.systems import (
     FEWEST_SEEDS,
     RESOLUTION,
@@ -51,7 +52,7 @@ class Effects:
         """
         names = {"clean_corr_avg": "clean_corr", "clean_mae": "clean_mae", "adversarial_corr_avg": "corr"}
         names |= {"adversarial_mae": "mae", "difference": "difference", "lost": "lost"}
-        means = self.runs.groupby("system")[list(names)].agg(_mean)
+        means = self.runs.groupby("system")[list(names)].agg(mean_of_all)
         return means.rename(columns=names).loc[ordered_systems(self.runs)]
 
     def ranking(self, column: str, sign: float = 1.0) -> Ranking:
@@ -76,10 +77,6 @@ class Effects:
     def of(self, *systems: str) -> Effects:
         """The effects on some of the systems."""
         return Effects(self.runs[self.runs["system"].isin(systems)])
-
-
-def _mean(values: pd.Series[float]) -> float:
-    return float(values.mean(skipna=False))
 
 
 def run_means(rows: pd.DataFrame) -> Effects:

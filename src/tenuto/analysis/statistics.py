@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
 from tenuto.errors import DataError
@@ -25,6 +26,11 @@ COMPONENTS = ("seed", "clip", "system_clip")
 
 ZERO = 1e-4
 """A variance component below this share of the residual variance counts as zero."""
+
+
+def mean_of_all(values: pd.Series[float]) -> float:
+    """The mean; NaN where one of the values is."""
+    return float(values.mean(skipna=False))
 
 
 @dataclass(frozen=True)

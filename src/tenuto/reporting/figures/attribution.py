@@ -6,15 +6,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tenuto.reporting.figures.style import FIGURES, drawing, fitted, new_figure
+from tenuto.reporting.figures.style import FIGURES, drawing, few_colours, fitted, new_figure
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from tenuto.evaluation.attribution import Attribution, Values
-
-SHARE_COLOURS = 33
-"""Few colours make small files."""
 
 CLIPPED = 0.995
 """Quantile of the sizes of shares at the ends of the colours: single entries would hide all others."""
@@ -60,9 +57,9 @@ def _draw(
         axes.set_xlim(0, seconds)
         return line if limit is None else _scale(axes, limit)
     colours = (
-        {"cmap": _colours("Greys")}
+        {"cmap": few_colours("Greys")}
         if limit is None
-        else {"cmap": _colours("RdBu_r"), "vmin": -limit, "vmax": limit}
+        else {"cmap": few_colours("RdBu_r"), "vmin": -limit, "vmax": limit}
     )
     extent = (0, seconds, 0, values.shape[1])
     image = axes.imshow(
@@ -77,16 +74,10 @@ def _draw(
     return image
 
 
-def _colours(name: str) -> Any:
-    from matplotlib import colormaps
-
-    return colormaps[name].resampled(SHARE_COLOURS)
-
-
 def _scale(axes: Any, limit: float) -> Any:
     """A colour scale for a line, which has none."""
     from matplotlib.cm import ScalarMappable
     from matplotlib.colors import Normalize
 
     axes.set_ylim(-limit, limit)
-    return ScalarMappable(Normalize(-limit, limit), _colours("RdBu_r"))
+    return ScalarMappable(Normalize(-limit, limit), few_colours("RdBu_r"))

@@ -12,10 +12,12 @@ from numpy.typing import NDArray
 from tenuto.analysis.words import NOTHING
 from tenuto.reporting.figures.style import (
     BACKGROUND_COLOUR,
+    COLOUR_STEPS,
     DRAWN_SCALE,
     FIGURES,
     INK,
     drawing,
+    few_colours,
     fitted,
     legend,
     new_figure,
@@ -36,9 +38,6 @@ STATE_NAMES = {"before": "before", "after": "after the attack", "heard": "after,
 
 AUDIBLE_DB = 20
 """Noise-to-mask ratio, in dB, at the ends of the colours."""
-
-CHANGE_COLOURS = 33
-"""Few colours make small files."""
 
 TICKS_HZ = (100, 200, 500, 1000, 2000, 5000, 10000)
 
@@ -151,9 +150,6 @@ def decibels(value: float) -> str:
 
 def _spectrograms(figure: Any, resynthesis: Resynthesis) -> None:
     """Three pictures with one time and one frequency axis, and the shares at the edges of the third."""
-    from matplotlib import colormaps
-
-    grey = colormaps["Greys"].resampled(CHANGE_COLOURS)
     grid = figure.add_gridspec(2, 4, width_ratios=(1, 1, 1, 0.22), height_ratios=(1, 0.17))
     clean, attacked, change = (figure.add_subplot(grid[0, column]) for column in range(3))
     place: dict[str, Any] = {
@@ -167,10 +163,10 @@ def _spectrograms(figure: Any, resynthesis: Resynthesis) -> None:
         (clean, resynthesis.clean, "before"),
         (attacked, resynthesis.attacked, "after"),
     ):
-        picture = axes.imshow(values.T, cmap=grey, vmin=0, vmax=top, **place)
+        picture = axes.imshow(values.T, cmap=few_colours("Greys"), vmin=0, vmax=top, **place)
         axes.set_title(name)
     values, reach, name = _change(resynthesis)
-    colours = _audible_colours() if resynthesis.is_played else colormaps["RdBu_r"].resampled(CHANGE_COLOURS)
+    colours = _audible_colours() if resynthesis.is_played else few_colours("RdBu_r")
     difference = change.imshow(values.T, cmap=colours, vmin=-reach, vmax=reach, **place)
     change.set_title(name)
     bars = [figure.colorbar(difference, ax=change, location="right", aspect=30, pad=0.02)]
@@ -210,7 +206,7 @@ def _audible_colours() -> Any:
     from matplotlib import colormaps
     from matplotlib.colors import ListedColormap
 
-    half = np.linspace(0, 1, CHANGE_COLOURS // 2)
+    half = np.linspace(0, 1, COLOUR_STEPS // 2)
     return ListedColormap(
         np.concatenate([colormaps["Blues"](0.6 * half), colormaps["Reds"](0.5 + 0.5 * half)])
     )

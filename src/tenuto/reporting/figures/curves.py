@@ -19,6 +19,8 @@ from tenuto.reporting.figures.style import (
     FIGURES,
     GREY,
     INK,
+    PANEL_TITLE_LETTERS,
+    PANELS_PER_LINE,
     drawing,
     legend,
     new_figure,
@@ -35,12 +37,6 @@ LEADER: dict[str, Any] = {"arrowstyle": "-", "color": GREY, "linewidth": 0.7, "s
 
 LABEL_GAP = 0.065
 """Least distance of two labels to the right of the axis, as a share of its height."""
-
-PANELS = 4
-"""Emotions side by side."""
-
-EMOTION_TITLE_LETTERS = 20
-"""Of a line above a panel of one emotion, at most."""
 
 
 @FIGURES.register("curve")
@@ -197,13 +193,13 @@ def emotion_figure(curves: Curves) -> Figure:
     """
     names = list(dict.fromkeys(curves.emotions["emotion"]))
     colours = system_colours(ordered_systems(curves.emotions))
-    columns = min(PANELS, len(names))
+    columns = min(PANELS_PER_LINE, len(names))
     lines = math.ceil(len(names) / columns)
     figure = new_figure(max(1.75 * columns + 0.6, 3.6), 1.9 * lines + 0.9)
     panels = figure.subplots(lines, columns, sharex=True, sharey=True, squeeze=False).ravel()
     for emotion, axes in zip(names, panels, strict=False):
         _pushed(axes, curves, emotion, colours)
-        axes.set_title(textwrap.fill(emotion, EMOTION_TITLE_LETTERS))
+        axes.set_title(textwrap.fill(emotion, PANEL_TITLE_LETTERS))
         if reach := curves.natural_emotions.get(emotion):
             axes.axhspan(
                 -reach, reach, color=GREY, alpha=0.22, linewidth=0, label="natural changes", zorder=0

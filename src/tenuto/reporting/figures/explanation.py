@@ -17,6 +17,8 @@ from tenuto.reporting.figures.style import (
     FIGURES,
     GREY,
     INK,
+    PANEL_TITLE_LETTERS,
+    PANELS_PER_LINE,
     drawing,
     fitted,
     legend,
@@ -32,12 +34,6 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from tenuto.evaluation.explanation import Explanation
-
-PANELS_PER_LINE = 4
-"""Emotions side by side where each has a panel of its own."""
-
-PANEL_TITLE_LETTERS = 20
-"""Of a line above such a panel, at most."""
 
 SHORTEST_CURVE = 2.5
 """Seconds between the first and the last window below which a curve shows nothing."""

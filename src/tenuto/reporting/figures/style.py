@@ -91,6 +91,15 @@ STYLE: dict[str, Any] = {
     "savefig.dpi": 200,
 }
 
+COLOUR_STEPS = 33
+"""Few colours make small files."""
+
+PANELS_PER_LINE = 4
+"""Emotions side by side where each has a panel of its own."""
+
+PANEL_TITLE_LETTERS = 20
+"""Of a line above such a panel, at most."""
+
 SAFE = " !$()*+,-./:;=?@[]_~{}|\n"
 """Characters that need no escape in a data URI."""
 
@@ -136,6 +145,13 @@ def new_figure(width: float, height: float) -> Figure:
     from matplotlib.figure import Figure
 
     return Figure(figsize=(width, height), layout="constrained")
+
+
+def few_colours(name: str) -> Any:
+    """A colour map of matplotlib in `COLOUR_STEPS` steps."""
+    from matplotlib import colormaps
+
+    return colormaps[name].resampled(COLOUR_STEPS)
 
 
 def fitted(figure: Figure, text: str, size: float) -> str:
