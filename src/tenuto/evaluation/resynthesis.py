@@ -21,7 +21,7 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
 from tenuto.audio import SAMPLE_RATE, load_audio
-from tenuto.audio.inversion import Rendering, band_centres, reach, render, snr_db, to_16_bit
+from tenuto.audio.inversion import band_centres, reach, render, snr_db, to_16_bit
 from tenuto.audio.loading import FULL_SCALE, full_scale, resample
 from tenuto.audio.spectrogram import FRAME_SIZE, HOP, frame_count, frame_starts, log_spectrogram
 from tenuto.data.excerpts import EXCERPT_FRAMES, cut, fixed_starts
@@ -73,41 +73,39 @@ def resynthesise_clips(run: OpenedRun, rows: pd.DataFrame, clips: Sequence[str])
             "waveforms or log spectrograms can be shown."
         )
     chosen = [row_of(rows, clip) for clip in clips]
-    make = _play if inputs.is_sound else resynthesise
     for clip, row in zip(clips, chosen, strict=True):
         waveform = load_audio(index.paths[index.clips.index(clip)], inputs.sample_rate)
-        yield make(run, clip, row, saved[row], waveform)
+        yield resynthesise(run, clip, row, saved[row], waveform)
 
 
 def resynthesise(
     run: OpenedRun, clip: str, row: pd.Series[Any], perturbation: ArrayLike, waveform: NDArray[np.float32]
 ) -> Resynthesis:
-    """Render an attacked clip as sound and evaluate the network on it.
+    """Render an attacked clip as sound, or play its attacked waveform, and evaluate the network on it.
 
     Args:
         run: The model and its clips.
         clip: The clip's name.
         row: The attack's row of this clip.
-        perturbation: The perturbation of that row, (313, 149), in deviations.
+        perturbation: The perturbation of that row: (313, 149), in deviations, or (samples,).
         waveform: The clip's recording, (samples,), as `load_audio` gives it.
 
     Raises:
         DataError: The waveform is not the clip's recording, or the perturbation has another shape.
         CheckpointError: The row's predictions are not those of this model.
     """
-    spectrogram, first = _prepared(run, clip, waveform)
-    return render_attack(_subject(run, clip), row, perturbation, waveform, spectrogram, first)
-
-
-def _play(
-    run: OpenedRun, clip: str, row: pd.Series[Any], perturbation: ArrayLike, waveform: NDArray[np.float32]
-) -> Resynthesis:
-    """The result for a network that takes waveforms."""
-    inputs, prepared = run.recogniser.inputs, run.material.prepared
+    inputs, prepared, subject = run.recogniser.inputs, run.material.prepared, _subject(run, clip)
     (place,) = prepared.places((clip,))
     frames = [len(spectrogram) for spectrogram in prepared.spectrograms]
-    start = inputs.start(fixed_starts(frames)[place], len(waveform))
-    return play_attack(_subject(run, clip), row, perturbation, waveform, start)
+    first = fixed_starts(frames)[place]
+    if inputs.is_sound:
+        return play_attack(subject, row, perturbation, waveform, inputs.start(first, len(waveform)))
+    if frame_count(len(waveform)) != frames[place]:
+        raise DataError(
+            f"clip {clip} has {frames[place]} frames, the waveform {frame_count(len(waveform))}. Give the clip's own "
+            "recording, as load_audio reads it."
+        )
+    return render_attack(subject, row, perturbation, waveform, prepared.spectrograms[place], first)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -160,24 +158,17 @@ def render_attack(
     normalise, clean = inputs.normalisation, cut(spectrogram, first)
     delta = _fitting(perturbation, subject.clip, clean)
     attacked = clean + delta * np.float32(normalise.deviation)
-    way = _through_sound(waveform, _pieces(len(spectrogram), first), attacked, clean)
-    states = np.stack([normalise(state) for state in (clean, attacked, *way.spectrograms)])
-    scale = FULL_SCALE * way.gain
+    rendered, sound = _through_sound(waveform, _pieces(len(spectrogram), first), attacked, clean)
+    states = np.stack([normalise(state) for state in (clean, attacked, *rendered)])
     return Resynthesis(
         **_judgement(subject, row, torch.from_numpy(states)[:, None]),
         attack=_about(row, delta),
         start_seconds=float(frame_starts(first, 1)[0]) / SAMPLE_RATE,
-        snr_db=snr_db(way.before, way.after),
-        gain=way.gain,
-        residual=max(rendering.residual for rendering in way.renderings),
-        iterations=max(rendering.iterations for rendering in way.renderings),
         band_hz=tuple(band_centres().tolist()),
         clean=clean,
         attacked=attacked,
         perturbation=delta,
-        samples_before=way.before,
-        samples_after=way.after,
-        **audibility(way.before / scale, way.after / scale, SAMPLE_RATE),
+        **sound,
     )
 
 
@@ -243,27 +234,14 @@ def mean_survival(resyntheses: Iterable[Resynthesis]) -> dict[str, float | int]:
     return {"mean": mean, "clips": len(defined_shares), "without_effect": len(shares) - len(defined_shares)}
 
 
-@dataclasses.dataclass(frozen=True, eq=False)
-class _Way:
-    """An attacked and a clean excerpt rendered as 16-bit sound.
+def _through_sound(
+    waveform: NDArray[np.float32], pieces: list[Piece], *excerpts: Spectrogram
+) -> tuple[list[Spectrogram], dict[str, Any]]:
+    """Render excerpts, the attacked one first, as 16-bit sound; pieces are rendered separately.
 
-    Attributes:
-        before: Samples of the recording in the 10 s of the excerpt.
-        after: Samples of the rendered attack, the same 10 s.
-        spectrograms: Log spectrograms of the rendered attack and of the rendered clean excerpt, (313, 149) each.
-        renderings: Of the attack, one per piece.
-        gain: Of all samples.
+    Returns:
+        Log spectrograms of the sounds, (313, 149) each, and the fields of `Resynthesis` that describe the sound.
     """
-
-    before: NDArray[np.int16]
-    after: NDArray[np.int16]
-    spectrograms: list[Spectrogram]
-    renderings: list[Rendering]
-    gain: float
-
-
-def _through_sound(waveform: NDArray[np.float32], pieces: list[Piece], *excerpts: Spectrogram) -> _Way:
-    """Render excerpts (the attacked one first) and compute their spectrograms; pieces are rendered separately."""
     edges = np.cumsum([count for _, count in pieces])[:-1]
     renderings = [
         render(waveform, part, first)
@@ -277,17 +255,19 @@ def _through_sound(waveform: NDArray[np.float32], pieces: list[Piece], *excerpts
     ]
     own = len(pieces)
     ranges = [reach(first, count, len(waveform)) for first, count in pieces]
-    return _Way(
-        before=np.concatenate([before[samples] for samples in ranges])[:EXCERPT_SAMPLES],
-        after=np.concatenate([whole[samples] for whole, samples in zip(after[:own], ranges, strict=True)])[
-            :EXCERPT_SAMPLES
-        ],
-        spectrograms=[
-            np.concatenate(spectrograms[first : first + own]) for first in range(0, len(spectrograms), own)
-        ],
-        renderings=renderings[:own],
-        gain=gain,
-    )
+    parts = [whole[samples] for whole, samples in zip(after[:own], ranges, strict=True)]
+    played = np.concatenate([before[samples] for samples in ranges])[:EXCERPT_SAMPLES]
+    attacked, scale = np.concatenate(parts)[:EXCERPT_SAMPLES], FULL_SCALE * gain
+    joined = [np.concatenate(spectrograms[first : first + own]) for first in range(0, len(spectrograms), own)]
+    return joined, {
+        "snr_db": snr_db(played, attacked),
+        "gain": gain,
+        "residual": max(rendering.residual for rendering in renderings[:own]),
+        "iterations": max(rendering.iterations for rendering in renderings[:own]),
+        "samples_before": played,
+        "samples_after": attacked,
+        **audibility(played / scale, attacked / scale, SAMPLE_RATE),
+    }
 
 
 def _loaded(samples: NDArray[np.int16]) -> NDArray[np.float32]:
@@ -307,19 +287,6 @@ def _pieces(frames: int, first: int) -> list[Piece]:
     if frames >= EXCERPT_FRAMES:
         return [(first, EXCERPT_FRAMES)]
     return [(0, min(frames, EXCERPT_FRAMES - done)) for done in range(0, EXCERPT_FRAMES, frames)]
-
-
-def _prepared(run: OpenedRun, clip: str, waveform: NDArray[np.float32]) -> tuple[Spectrogram, int]:
-    """A clip's spectrogram and the first frame of its excerpt. Raises `DataError` where the waveform is another's."""
-    prepared = run.material.prepared
-    (place,) = prepared.places((clip,))
-    frames = [len(spectrogram) for spectrogram in prepared.spectrograms]
-    if frame_count(len(waveform)) != frames[place]:
-        raise DataError(
-            f"clip {clip} has {frames[place]} frames, the waveform {frame_count(len(waveform))}. Give the clip's own "
-            "recording, as load_audio reads it."
-        )
-    return prepared.spectrograms[place], fixed_starts(frames)[place]
 
 
 def _judgement(subject: ResynthesisSubject, row: pd.Series[Any], states: Tensor) -> dict[str, Any]:
