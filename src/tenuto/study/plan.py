@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +42,9 @@ UNKNOWN_SIGNATURE = "????????"
 """In place of a signature, which covers the data, where the data are not available."""
 
 PAPER_ITERATIONS = 1000
+
+Records = Mapping[str, tuple[RunConfig, journal.Record]]
+"""Run -> its configuration, and what the journal of the study has of it."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -319,10 +322,10 @@ def plan_study(
     if data is not None:
         check_study(study, data)
     each = planned(study, data, trust)
-    clock = _Clock(folder, {one.run: one.config for one in each})
+    records = {one.run: (one.config, journal.read(folder, one.run)) for one in each}
     stages = list(_before(study, folder, root, data))
     for one in each:
-        stages += _of_run(folder, one, study, clock)
+        stages += _of_run(folder, one, study, records)
     return Plan(data.fingerprint if data else None, (*stages, _analyse(folder, each, attacks, stages)))
 
 
@@ -334,7 +337,7 @@ def _before(study: StudyConfig, folder: Path, root: Path | None, data: Prepared 
     yield Stage(PREPARE, "", "corpus" if study.corpus else str(root or "DATA"), "cache", done)
 
 
-def _of_run(folder: Path, one: Planned, study: StudyConfig, clock: _Clock) -> Iterator[Stage]:
+def _of_run(folder: Path, one: Planned, study: StudyConfig, records: Records) -> Iterator[Stage]:
     """Training, evaluation and attacks of one run."""
     run = StudyFolder(folder).run(one.run)
     checkpoint = run.checkpoint.relative_to(folder).as_posix()
@@ -350,7 +353,7 @@ def _of_run(folder: Path, one: Planned, study: StudyConfig, clock: _Clock) -> It
             inputs.get(task.kind, checkpoint),
             task.output.relative_to(folder).as_posix(),
             task.done,
-            clock.seconds(one.run, task.name),
+            _seconds(one.run, task.name, records),
             str(task.protocol or ""),
         )
 
@@ -369,31 +372,18 @@ def _analyse(folder: Path, each: list[Planned], attacks: list[Protocol], before:
     return Stage(ANALYSE, "", f"rows of {len(each)} runs", "paper", done)
 
 
-class _Clock:
-    """Expected times of the stages of runs, from the journal of the study.
+def _seconds(run: str, stage: str, records: Records) -> float | None:
+    """Mean over the runs of the same kind that finished this stage, less what this run has spent on it."""
+    config, own = records[run]
+    measured = [
+        record.seconds[stage]
+        for other, record in records.values()
+        if stage in record.finished and stage in record.seconds and _kind(other) == _kind(config)
+    ]
+    return max(sum(measured) / len(measured) - own.seconds.get(stage, 0.0), 0.0) if measured else None
 
-    Args:
-        folder: The study's folder.
-        configs: The configuration of every run by its folder's name.
-    """
 
-    def __init__(self, folder: Path, configs: dict[str, RunConfig]) -> None:
-        self._configs = configs
-        self._records = {name: journal.read(folder, name) for name in configs}
-
-    def seconds(self, run: str, stage: str) -> float | None:
-        """Mean over the runs of the same kind that finished this stage, less what this run has spent on it."""
-        measured = [
-            record.seconds[stage]
-            for name, record in self._records.items()
-            if stage in record.finished and stage in record.seconds and self._kind(name) == self._kind(run)
-        ]
-        if not measured:
-            return None
-        return max(sum(measured) / len(measured) - self._records[run].seconds.get(stage, 0.0), 0.0)
-
-    def _kind(self, run: str) -> tuple[Any, ...]:
-        """Runs of one kind take equally long: the same network and the same kind of training."""
-        config = self._configs[run]
-        network = config.system if config.adopted else config.model.network
-        return network, config.train.adversarial is not None, config.train.robust
+def _kind(config: RunConfig) -> tuple[Any, ...]:
+    """Runs of one kind take equally long: the same network and the same kind of training."""
+    network = config.system if config.adopted else config.model.network
+    return network, config.train.adversarial is not None, config.train.robust
