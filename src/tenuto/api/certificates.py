@@ -5,9 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor, nn
@@ -16,19 +14,15 @@ from tenuto.analysis.certificates import summary
 from tenuto.api.progress import Progress
 from tenuto.attacks.base import Examples
 from tenuto.attacks.calling import Evaluator, left_as_found
-from tenuto.attacks.checks import require_whole
-from tenuto.attacks.registry import check_settings
 from tenuto.data.batches import Batch
-from tenuto.devices import require
 from tenuto.display import Displayed, Element
 from tenuto.errors import AttackError, ConfigError, one_line
 from tenuto.evaluation import certifying
 from tenuto.evaluation.certificates import Smoothing, draws_needed
+from tenuto.evaluation.certifying import Request
 from tenuto.evaluation.runs import OpenedRun
 from tenuto.models.recogniser import Recogniser
 from tenuto.models.systems import for_attack
-
-Numbers = float | Sequence[float]
 
 MOST_DRAWS = 100_000
 """Where a bound needs more, a larger sigma is the better advice."""
@@ -62,72 +56,7 @@ class Certificates(Displayed):
         return [self.summary, *self.remarks]
 
 
-@dataclasses.dataclass(frozen=True)
-class Request:
-    """What is to be certified, checked: see `tenuto.certify` for its arguments. Every smoothing has its radii.
-
-    Raises:
-        ConfigError: A setting out of range.
-    """
-
-    smoothings: tuple[Smoothing, ...]
-    radii: tuple[certifying.Radii, ...]
-    clips: int | None
-    device: str
-    batch_size: int | None
-    attack_steps: int
-    progress: Progress
-
-    @classmethod
-    def of(
-        cls,
-        sigma: Numbers,
-        radius: Numbers,
-        snr_db: Numbers,
-        clips: int | None,
-        device: str,
-        batch_size: int | None,
-        attack_steps: int,
-        progress: Progress,
-        **settings: Any,
-    ) -> Request:
-        """The request with its defaults."""
-        check_settings(Smoothing, settings)
-        smoothings = tuple(Smoothing(sigma=one, **settings) for one in _numbers("sigma", sigma))
-        if not smoothings:
-            raise ConfigError("sigma is empty: give at least one, such as 0.216.")
-        sizes, decibels = _numbers("radius", radius), _numbers("snr_db", snr_db)
-        for name, value in (("batch_size", batch_size), ("clips", clips)):
-            if value is not None:
-                require_whole(name, value, 1)
-        require_whole("attack_steps", attack_steps, 0)
-        radii = tuple(
-            certifying.Radii(sizes, decibels)
-            if sizes or decibels
-            else certifying.Radii((one.sigma / 4, one.sigma / 2, one.sigma))
-            for one in smoothings
-        )
-        return cls(smoothings, radii, clips, require(device), batch_size, attack_steps, progress)
-
-    @property
-    def in_db(self) -> bool:
-        """Whether radii are in dB."""
-        return any(one.snr_db for one in self.radii)
-
-    def check(self, model: Recogniser) -> None:
-        """Raise `ConfigError` for a model that cannot be attacked, before anything is drawn."""
-        if self.attack_steps and not model.has_gradient:
-            raise ConfigError(
-                f"`attack_steps` needs a model with a gradient, and {model.system} has none. Leave it out."
-            )
-
-    def total(self, clips: int) -> int:
-        """Steps of the progress bar."""
-        attacked = sum(len(one.sizes) + len(one.snr_db) for one in self.radii) if self.attack_steps else 0
-        return clips * (len(self.smoothings) + attacked)
-
-
-def certify_run(run: OpenedRun, part: str, request: Request) -> Certificates:
+def certify_run(run: OpenedRun, part: str, request: Request, progress: Progress) -> Certificates:
     """Certify clips of a run."""
     request.check(run.recogniser)
     if request.in_db and not run.recogniser.inputs.is_sound:
@@ -136,18 +65,8 @@ def certify_run(run: OpenedRun, part: str, request: Request) -> Certificates:
         )
     count = len(run.material.split.part(part))
     count = count if request.clips is None else min(request.clips, count)
-    with request.progress.bar("certify", request.total(count)) as advance:
-        rows = certifying.certify(
-            run,
-            request.smoothings,
-            request.radii,
-            part,
-            request.clips,
-            request.device,
-            request.batch_size,
-            request.attack_steps,
-            advance,
-        )
+    with progress.bar("certify", request.total(count)) as advance:
+        rows = certifying.certify(run, part, request, advance)
     files = tuple(
         certifying.rows_file(run, smoothing, part, request.attack_steps) for smoothing in request.smoothings
     )
@@ -160,6 +79,7 @@ def certify_inputs(
     labels: Tensor | None,
     names: Sequence[str] | None,
     request: Request,
+    progress: Progress,
 ) -> Certificates:
     """Certify a recogniser on inputs.
 
@@ -184,8 +104,7 @@ def certify_inputs(
         )
     targets = torch.zeros(count, emotions) if labels is None else labels
     examples = Examples.checked(inputs.to(request.device), targets, named)
-    clips = Batch(named, examples.inputs, examples.targets, None)
-    chosen = clips if request.clips is None else clips.take(torch.arange(min(request.clips, count)))
+    chosen = request.first(Batch(named, examples.inputs, examples.targets, None))
     network = for_attack(model.network).to(request.device)
     _require_prediction(network, examples)
     if examples.inputs.dtype not in (torch.float32, torch.float64):
@@ -193,7 +112,7 @@ def certify_inputs(
             f"The inputs are {examples.inputs.dtype}, too coarse for the noise of a certificate: convert them and the "
             "model with .float()."
         )
-    with request.progress.bar("certify", request.total(len(chosen))) as advance:
+    with progress.bar("certify", request.total(len(chosen))) as advance:
         tables = [
             certifying.certify_clips(
                 network,
@@ -211,14 +130,6 @@ def certify_inputs(
         ]
     rows = pd.concat(tables, ignore_index=True)
     return Certificates(rows, _remarks(rows, request.smoothings))
-
-
-def _numbers(name: str, value: Any) -> tuple[float, ...]:
-    """The different numbers of Python, NumPy or torch, as floats: 1 and 1.0 are one attack. Raises `ConfigError`."""
-    numbers = np.asarray(value)
-    if numbers.dtype.kind not in "iuf" or numbers.ndim > 1:
-        raise ConfigError(f"{name} must be a number or several, got {value!r}.")
-    return tuple(dict.fromkeys(map(float, numbers.reshape(-1))))
 
 
 def _require_prediction(network: nn.Module, examples: Examples) -> None:

@@ -12,11 +12,12 @@ from torch import Tensor
 from tenuto.analysis import certificates
 from tenuto.analysis.certificates import Sandwich
 from tenuto.api.calls import opened, refuse, taken
-from tenuto.api.certificates import Certificates, Numbers, Request, certify_inputs
+from tenuto.api.certificates import Certificates, certify_inputs
 from tenuto.api.comparing import Place, Places, list_places
 from tenuto.api.progress import SILENT, Progress
 from tenuto.api.runs import Run
 from tenuto.errors import ConfigError
+from tenuto.evaluation.certifying import Numbers, Request
 from tenuto.models.recogniser import Recogniser
 from tenuto.reporting import write_sandwich
 from tenuto.store.location import complete
@@ -78,10 +79,8 @@ def certify(
             raise ConfigError(
                 f"inputs of a recogniser must be a tensor, got {type(inputs).__name__}; or name a run."
             )
-        request = Request.of(
-            sigma, radius, snr_db, clips, device, batch_size, attack_steps, progress, **settings
-        )
-        return certify_inputs(model, inputs, labels, names, request)
+        request = Request.of(sigma, radius, snr_db, clips, device, batch_size, attack_steps, **settings)
+        return certify_inputs(model, inputs, labels, names, request, progress)
     if not isinstance(model, Run | str | Path):
         raise ConfigError(
             f"model must be an open run, its folder or a recogniser, got {type(model).__name__}: "

@@ -21,7 +21,7 @@ from tenuto.analysis.natural import summary
 from tenuto.analysis.systems import label_scale
 from tenuto.api.attributing import attribute_clip
 from tenuto.api.auditing import Audit, audit_run
-from tenuto.api.certificates import Certificates, Numbers, Request, certify_run
+from tenuto.api.certificates import Certificates, certify_run
 from tenuto.api.datasets import as_data_config, find_data, prepare
 from tenuto.api.outcomes import ClipsShown, Metrics, attack_name, file_names, write_clip, write_intervention
 from tenuto.api.progress import SILENT, Progress
@@ -55,6 +55,7 @@ from tenuto.evaluation import (
 )
 from tenuto.evaluation.attribution import SEGMENTS, Attribution
 from tenuto.evaluation.attribution_attack import DEFAULT_STEPS
+from tenuto.evaluation.certifying import Numbers, Request
 from tenuto.evaluation.universal import UniversalResult, default_name, default_shifts, universal
 from tenuto.files import write_text
 from tenuto.models.adoption import FrontEnd, Model
@@ -191,12 +192,10 @@ class Run(Displayed, runs.OpenedRun):
         **settings: Any,
     ) -> Certificates:
         """Certify clips by median smoothing, see `tenuto.certify`. Rows are written to ``certificates``."""
-        request = Request.of(
-            sigma, radius, snr_db, clips, device, batch_size, attack_steps, self.progress, **settings
-        )
+        request = Request.of(sigma, radius, snr_db, clips, device, batch_size, attack_steps, **settings)
         check_domain(self.recogniser, inputs)
         run = self.in_sound() if inputs == "waveform" or (inputs is None and request.in_db) else self
-        return certify_run(run, part, request)
+        return certify_run(run, part, request, self.progress)
 
     def universal(
         self,

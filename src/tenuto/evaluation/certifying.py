@@ -15,21 +15,23 @@ from torch import Tensor
 from tenuto.analysis.certificates import ATTACKED
 from tenuto.attacks.budgets import LARGEST_DB
 from tenuto.attacks.calling import left_as_found
-from tenuto.attacks.checks import is_number, require_number
+from tenuto.attacks.checks import is_number, require_number, require_whole
+from tenuto.attacks.registry import check_settings
 from tenuto.data.batches import Batch
-from tenuto.devices import repeatable
+from tenuto.devices import repeatable, require
 from tenuto.errors import CheckpointError, ConfigError, DataError
 from tenuto.evaluation.certificates import NOISE_SOURCE, Smoothing, Values, certificate, noisy_predictions
 from tenuto.evaluation.records import origin_of
 from tenuto.evaluation.runs import OpenedRun
 from tenuto.evaluation.smoothed_attack import attacked_predictions, interval
 from tenuto.files import Array, read_safetensors, write_csv, write_safetensors
-from tenuto.models.recogniser import predict
+from tenuto.models.recogniser import Recogniser, predict
 from tenuto.models.systems import for_attack
 from tenuto.store.certificates import with_other_sizes
 from tenuto.store.result_rows import array
 
 Progress = Callable[[int], None]
+Numbers = float | Sequence[float]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -67,6 +69,79 @@ class Radii:
             *((size, np.nan) for size in self.sizes),
             *((norm * 10 ** (-decibels / 20), decibels) for decibels in self.snr_db),
         ]
+
+
+@dataclasses.dataclass(frozen=True)
+class Request:
+    """What is to be certified, checked: see `tenuto.certify` for its arguments. Every smoothing has its radii.
+
+    Raises:
+        ConfigError: A setting out of range.
+    """
+
+    smoothings: tuple[Smoothing, ...]
+    radii: tuple[Radii, ...]
+    clips: int | None
+    device: str
+    batch_size: int | None
+    attack_steps: int
+
+    @classmethod
+    def of(
+        cls,
+        sigma: Numbers,
+        radius: Numbers,
+        snr_db: Numbers,
+        clips: int | None,
+        device: str,
+        batch_size: int | None,
+        attack_steps: int,
+        **settings: Any,
+    ) -> Request:
+        """The request with its defaults."""
+        check_settings(Smoothing, settings)
+        smoothings = tuple(Smoothing(sigma=one, **settings) for one in _numbers("sigma", sigma))
+        if not smoothings:
+            raise ConfigError("sigma is empty: give at least one, such as 0.216.")
+        sizes, decibels = _numbers("radius", radius), _numbers("snr_db", snr_db)
+        for name, value in (("batch_size", batch_size), ("clips", clips)):
+            if value is not None:
+                require_whole(name, value, 1)
+        require_whole("attack_steps", attack_steps, 0)
+        radii = tuple(
+            Radii(sizes, decibels) if sizes or decibels else Radii((one.sigma / 4, one.sigma / 2, one.sigma))
+            for one in smoothings
+        )
+        return cls(smoothings, radii, clips, require(device), batch_size, attack_steps)
+
+    @property
+    def in_db(self) -> bool:
+        """Whether radii are in dB."""
+        return any(one.snr_db for one in self.radii)
+
+    def check(self, model: Recogniser) -> None:
+        """Raise `ConfigError` for a model that cannot be attacked, before anything is drawn."""
+        if self.attack_steps and not model.has_gradient:
+            raise ConfigError(
+                f"`attack_steps` needs a model with a gradient, and {model.system} has none. Leave it out."
+            )
+
+    def first(self, clips: Batch) -> Batch:
+        """Those of some clips that are to be certified."""
+        return clips if self.clips is None else clips.take(torch.arange(min(self.clips, len(clips))))
+
+    def total(self, clips: int) -> int:
+        """Steps of the progress bar."""
+        attacked = sum(len(one.sizes) + len(one.snr_db) for one in self.radii) if self.attack_steps else 0
+        return clips * (len(self.smoothings) + attacked)
+
+
+def _numbers(name: str, value: Any) -> tuple[float, ...]:
+    """The different numbers of Python, NumPy or torch, as floats: 1 and 1.0 are one attack. Raises `ConfigError`."""
+    numbers = np.asarray(value)
+    if numbers.dtype.kind not in "iuf" or numbers.ndim > 1:
+        raise ConfigError(f"{name} must be a number or several, got {value!r}.")
+    return tuple(dict.fromkeys(map(float, numbers.reshape(-1))))
 
 
 class Draws:
@@ -184,15 +259,7 @@ def _name(run: OpenedRun, smoothing: Smoothing, attack_steps: int = 0) -> str:
 
 @repeatable
 def certify(
-    run: OpenedRun,
-    smoothings: Sequence[Smoothing],
-    radii: Sequence[Radii],
-    part: str = "test",
-    clips: int | None = None,
-    device: str = "cpu",
-    batch_size: int | None = None,
-    attack_steps: int = 0,
-    progress: Progress = lambda done: None,
+    run: OpenedRun, part: str, request: Request, progress: Progress = lambda done: None
 ) -> pd.DataFrame:
     """Certify the clips of one part of a run's split. Rows and noisy predictions are written to ``certificates``.
 
@@ -201,24 +268,18 @@ def certify(
 
     Args:
         run: The model and its clips.
-        smoothings: One for every sigma.
-        radii: Of the certificates, for every sigma.
         part: ``test`` or another part of the split.
-        clips: The first so many clips of the part; all by default.
-        device: ``cpu`` or ``cuda``.
-        batch_size: Noisy inputs predicted together; default: 6, on a GPU 64.
-        attack_steps: As in `certify_clips`.
+        request: What is certified.
         progress: Called with 1 after every clip and sigma and, with an attack, every radius.
 
     Raises:
         CheckpointError: There are predictions of earlier weights of the run.
         DataError: The part has no clips.
     """
-    model = for_attack(run.recogniser.network).to(device)
-    batch = run.part(part).to(torch.device(device))
-    chosen = batch if clips is None else batch.take(torch.arange(min(clips, len(batch))))
-    checkpoint, tables = origin_of(run)["checkpoint"], []
-    for smoothing, sizes in zip(smoothings, radii, strict=True):
+    model = for_attack(run.recogniser.network).to(request.device)
+    chosen = request.first(run.part(part).to(torch.device(request.device)))
+    checkpoint, attack_steps, tables = origin_of(run)["checkpoint"], request.attack_steps, []
+    for smoothing, sizes in zip(request.smoothings, request.radii, strict=True):
         name, with_attack = _name(run, smoothing), _name(run, smoothing, attack_steps)
         identity = {"checkpoint": checkpoint, "unit": run.recogniser.inputs.unit, "noise": NOISE_SOURCE}
         rows = certify_clips(
@@ -233,7 +294,7 @@ def certify(
             attacked=Draws(run.files.noisy_predictions(with_attack, part), identity)
             if attack_steps
             else None,
-            batch_size=batch_size,
+            batch_size=request.batch_size,
             progress=progress,
         )
         about = {"run": run.name, "system": run.config.system, "seed": run.config.train.seed, "split": part}
