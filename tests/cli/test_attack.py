@@ -64,6 +64,15 @@ def test_json_has_every_budget_and_the_natural_changes(attack):
     assert "mp3" in " ".join(change["change"] for change in content["natural"])
 
 
+def test_json_of_another_part_of_the_split_has_its_numbers(attack):
+    outcome, _ = attack("--iterations", 1, "--split", "validation", "--json")
+    content = json.loads(outcome.stdout)
+    own = pd.read_csv(content["rows"])
+    label, clean = (own.filter(regex=f"^{kind}_").to_numpy()[:, :8] for kind in ("label", "clean"))
+    assert (content["split"], content["budgets"][0]["clips"]) == ("validation", 3)
+    assert content["budgets"][0]["clean_mae"] == pytest.approx(np.abs(label - clean).mean())
+
+
 def test_json_of_a_recording_says_whether_its_goal_was_reached(tenuto, run, tmp_path):
     corpora.write_audio(song := tmp_path / "song.wav", 3, seconds=13)
     words = ("attack", run, song, "--objective", "happy+", "--epsilon", 0.1, "--json")

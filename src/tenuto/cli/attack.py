@@ -208,24 +208,20 @@ def attack(
 
 def _of_rows(rows: pd.DataFrame) -> dict[str, Any]:
     """Plain values of an attack: the worst case of the clips at every budget."""
-    from tenuto.analysis.systems import at_budgets, mean_change, run_metrics
-    from tenuto.store.rows import concept_names, emotion_names
+    from tenuto import metrics
+    from tenuto.analysis.systems import at_budgets, mean_change
+    from tenuto.store.rows import VALUE_KINDS, concept_names, emotion_names, values_of
 
     concepts = concept_names(rows)
-    names = {
-        "clean_mae": "clean_mae",
-        "mae": "adversarial_mae",
-        "clean_correlation": "clean_corr_avg",
-        "correlation": "adversarial_corr_avg",
-    }
     lines = []
     for _, part in at_budgets(rows):
-        metrics = run_metrics(part).iloc[0]
-        moved = {"moved": mean_change(part, emotion_names(part))}
-        moved |= {"concepts_moved": mean_change(part, concepts)} if concepts else {}
-        budget = {"norm": part["norm"].iloc[0], "epsilon": float(part["epsilon"].iloc[0])}
-        scores = {name: float(metrics[column]) for name, column in names.items()}
-        lines.append({**budget, "clips": len(part), **scores, **moved})
+        label, clean, attacked = (values_of(part, kind) for kind in VALUE_KINDS)
+        line = {"norm": part["norm"].iloc[0], "epsilon": float(part["epsilon"].iloc[0]), "clips": len(part)}
+        line |= {"clean_mae": metrics.mae(label, clean), "mae": metrics.mae(label, attacked)}
+        for name, values in (("clean_correlation", clean), ("correlation", attacked)):
+            line[name] = float(metrics.pearson(label, values).mean())
+        line["moved"] = mean_change(part, emotion_names(part))
+        lines.append(line | ({"concepts_moved": mean_change(part, concepts)} if concepts else {}))
     first = rows.iloc[0]
     return {"run": first["run"], "protocol": first["protocol"], "split": first["split"], "budgets": lines}
 
