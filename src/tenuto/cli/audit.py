@@ -18,63 +18,53 @@ if TYPE_CHECKING:
 
 EXIT_FAILED = 1
 
-Result = Annotated[
-    list[Path],
-    typer.Argument(
-        help="Rows (attacks/PROTOCOL.csv), a run, a study, or a folder of released logs; may be repeated."
-    ),
-]
-Root = Annotated[
-    Path | None,
-    typer.Option(
-        "--root",
-        help="Folder of the data set; with it the model is evaluated and albums are known; else TENUTO_DATA.",
-        show_default="the corpus of the run's study",
-    ),
-]
-DataSet = Annotated[
-    str | None,
-    typer.Option(
-        "--data",
-        metavar="NAME",
-        help="Data set of logs and of rows without a run.",
-        callback=common.data_set,
-    ),
-]
-SplitFile = Annotated[
-    Path | None,
-    typer.Option("--split", help="CSV clip,split,position, for results that do not hold their split."),
-]
-Siblings = Annotated[
-    list[Path] | None,
-    typer.Option("--sibling", help="A run of the same system, for the transfer attack."),
-]
-Clips = Annotated[
-    int | None,
-    typer.Option("--clips", min=1, help="Clips on which the model is examined.", show_default="6"),
-]
-Epsilon = Annotated[
-    float | None,
-    typer.Option(
-        "--epsilon",
-        help="L-infinity budget of the attacks on the model.",
-        show_default="a tenth of the inputs' standard deviation",
-    ),
-]
-Out = Annotated[Path | None, typer.Option("--out", help="Folder for JSON, CSV, Markdown and LaTeX.")]
-
 
 def audit(
-    result: Result,
+    result: Annotated[
+        list[Path],
+        typer.Argument(
+            help="Rows (attacks/PROTOCOL.csv), a run, a study, or a folder of released logs; may be repeated."
+        ),
+    ],
     runs: RunsFile = None,
-    data: DataSet = None,
-    root: Root = None,
-    split: SplitFile = None,
-    sibling: Siblings = None,
-    clips: Clips = None,
-    epsilon: Epsilon = None,
+    data: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="Data set of logs and of rows without a run.",
+            callback=common.data_set,
+        ),
+    ] = None,
+    root: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder of the data set; with it the model is evaluated and albums are known; else TENUTO_DATA.",
+            show_default="the corpus of the run's study",
+        ),
+    ] = None,
+    split: Annotated[
+        Path | None,
+        typer.Option(help="CSV clip,split,position, for results that do not hold their split."),
+    ] = None,
+    sibling: Annotated[
+        list[Path] | None,
+        typer.Option(help="A run of the same system, for the transfer attack."),
+    ] = None,
+    clips: Annotated[
+        int | None,
+        typer.Option(min=1, help="Clips on which the model is examined.", show_default="6"),
+    ] = None,
+    epsilon: Annotated[
+        float | None,
+        typer.Option(
+            help="L-infinity budget of the attacks on the model.",
+            show_default="a tenth of the inputs' standard deviation",
+        ),
+    ] = None,
     cache: common.Cache = None,
-    to: Out = None,
+    to: Annotated[
+        Path | None, typer.Option("--out", help="Folder for JSON, CSV, Markdown and LaTeX.")
+    ] = None,
     rerun: Annotated[
         bool,
         typer.Option(

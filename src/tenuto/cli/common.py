@@ -68,13 +68,10 @@ def data_set(name: str | None) -> str | None:
     return name
 
 
-Root = Annotated[
-    Path, typer.Option("--root", envvar="TENUTO_DATA", help="Folder of the data set.", show_default=False)
-]
+Root = Annotated[Path, typer.Option(envvar="TENUTO_DATA", help="Folder of the data set.", show_default=False)]
 RunRoot = Annotated[
     Path | None,
     typer.Option(
-        "--root",
         help="Folder of the data set, else TENUTO_DATA.",
         show_default="the corpus of the run's study",
     ),
@@ -82,7 +79,6 @@ RunRoot = Annotated[
 Cache = Annotated[
     Path | None,
     typer.Option(
-        "--cache",
         help="Folder of spectrograms, else TENUTO_CACHE.",
         show_default="that of the run's study, else the user's cache",
     ),
@@ -96,19 +92,17 @@ Trust = Annotated[
 OtherData = Annotated[
     str | None,
     typer.Option(
-        "--data",
         metavar="NAME",
         help="Another data set to judge the run on: one of `tenuto data list`, in --root.",
         show_default="the data of the run",
         callback=data_set,
     ),
 ]
-Device = Annotated[str, typer.Option("--device", help="cpu or cuda.", callback=require)]
+Device = Annotated[str, typer.Option(help="cpu or cuda.", callback=require)]
 PrecisionName = StrEnum("PrecisionName", ["auto", "float32", "bfloat16", "tf32"])
 TrainPrecision = Annotated[
     PrecisionName | None,
     typer.Option(
-        "--precision",
         metavar="NAME",
         help="Precision of updates and training attacks: float32, bfloat16, tf32 (on a GPU), or auto: bfloat16 where "
         "the processor supports it natively.",
@@ -118,7 +112,6 @@ TrainPrecision = Annotated[
 Log = Annotated[
     str | None,
     typer.Option(
-        "--log",
         metavar="NAME",
         help="Where to report every step, or epoch of training: tensorboard, wandb, mlflow or none.",
     ),
@@ -127,7 +120,6 @@ DomainName = StrEnum("DomainName", ["waveform", "spectrogram"])
 Domain = Annotated[
     DomainName | None,
     typer.Option(
-        "--domain",
         metavar="NAME",
         help="What is perturbed: waveform or spectrogram.",
         show_default="what the budget is for, else what the model takes",
@@ -142,11 +134,10 @@ Recordings = Annotated[
         show_default=False,
     ),
 ]
-Runs = Annotated[Path, typer.Option("--runs", envvar="TENUTO_RUNS", help="Folder of all runs.")]
+Runs = Annotated[Path, typer.Option(envvar="TENUTO_RUNS", help="Folder of all runs.")]
 Unit = Annotated[
     str | None,
     typer.Option(
-        "--unit",
         help="Unit of epsilon, or its beginning, where runs have several.",
         show_default=False,
     ),
@@ -154,7 +145,6 @@ Unit = Annotated[
 NormName = Annotated[
     str | None,
     typer.Option(
-        "--norm",
         metavar="NAME",
         help="Norm of the budgets, such as snr or masked, where a protocol has several.",
         show_default=False,
@@ -163,7 +153,6 @@ NormName = Annotated[
 Epsilon = Annotated[
     float | None,
     typer.Option(
-        "--epsilon",
         help="Budget, of a protocol with several; each clip's worst case.",
         show_default="the only one",
     ),
@@ -171,7 +160,6 @@ Epsilon = Annotated[
 Decibels = Annotated[
     float | None,
     typer.Option(
-        "--db",
         help="Budget in dB: a signal-to-noise ratio or a noise-to-mask ratio.",
         show_default=False,
     ),
@@ -180,7 +168,6 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")
 Data = Annotated[
     str | None,
     typer.Option(
-        "--data",
         metavar="NAME",
         help="soundtracks, midlevel, synthetic, folder or another data set of `tenuto data list` "
         "(default: soundtracks, or the preset's).",

@@ -79,7 +79,7 @@ class Columns:
 
 RunsFile = Annotated[
     Path | None,
-    typer.Option("--runs", help="CSV folder,system,seed of logs other than the 50 released ones."),
+    typer.Option(help="CSV folder,system,seed of logs other than the 50 released ones."),
 ]
 
 
@@ -94,13 +94,12 @@ class Rows:
     study_option: Annotated[Path | None, typer.Option("--study", hidden=True)] = None
     logs: Annotated[
         Path | None,
-        typer.Option("--logs", help="Folder of released logs, or a clone of the released repository."),
+        typer.Option(help="Folder of released logs, or a clone of the released repository."),
     ] = None
     runs: RunsFile = None
     protocol: Annotated[
         str | None,
         typer.Option(
-            "--protocol",
             help="Name of the study's protocol.",
             show_default="the released one, where it is unique",
         ),

@@ -25,17 +25,14 @@ def report(
     root: Annotated[
         Path | None,
         typer.Option(
-            "--root",
             help="Folder of the data set, for clips to play; else TENUTO_DATA.",
             show_default="the study's own corpus",
         ),
     ] = None,
-    clips: Annotated[int, typer.Option("--clips", min=0, help="Number of clips to play.")] = 6,
+    clips: Annotated[int, typer.Option(min=0, help="Number of clips to play.")] = 6,
     audit: Annotated[
         Path | None,
-        typer.Option(
-            "--audit", help="audit.json of `tenuto audit --out`, for checks that evaluate the models."
-        ),
+        typer.Option(help="audit.json of `tenuto audit --out`, for checks that evaluate the models."),
     ] = None,
     date: Annotated[str, typer.Option(help="Date or other text shown at the top.", show_default="none")] = "",
     cache: common.Cache = None,

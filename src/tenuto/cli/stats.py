@@ -18,36 +18,31 @@ if TYPE_CHECKING:
 MeasureName = StrEnum("MeasureName", ["mae", "mse"])
 QuantityName = StrEnum("QuantityName", ["attacked", "added", "clean"])
 
-Measure = Annotated[MeasureName, typer.Option("--measure", help="Error of a clip: absolute or squared.")]
-Clipped = Annotated[
-    tuple[float, float] | None,
-    typer.Option("--clipped", metavar="LOW HIGH", help="Clip predictions to this range first, such as 0 1."),
-]
-Pairs = Annotated[
-    str | None,
-    typer.Option("--pairs", help="Planned pairs, as in A2E:A2M2E,A2B2E:A2M2E.", show_default="all pairs"),
-]
-Shown = Annotated[
-    QuantityName,
-    typer.Option("--show", help="Error whose pairs are printed: after the attack, added by it, or clean."),
-]
-Draws = Annotated[int, typer.Option("--draws", min=100, help="Bootstrap draws.")]
-Seed = Annotated[int, typer.Option("--seed", min=0, help="Seed of the bootstrap.")]
-Level = Annotated[float, typer.Option("--level", help="Level of the intervals.")]
-Out = Annotated[Path | None, typer.Option("--out", help="Folder for CSV, Markdown, LaTeX and a figure.")]
-
 
 @grouped
 def stats(
     rows: Rows = Rows(),
-    measure: Measure = MeasureName.mae,
-    clipped: Clipped = None,
-    pairs: Pairs = None,
-    show: Shown = QuantityName.attacked,
-    draws: Draws = 10_000,
-    seed: Seed = 0,
-    level: Level = 0.95,
-    to: Out = None,
+    measure: Annotated[
+        MeasureName, typer.Option(help="Error of a clip: absolute or squared.")
+    ] = MeasureName.mae,
+    clipped: Annotated[
+        tuple[float, float] | None,
+        typer.Option(metavar="LOW HIGH", help="Clip predictions to this range first, such as 0 1."),
+    ] = None,
+    pairs: Annotated[
+        str | None,
+        typer.Option(help="Planned pairs, as in A2E:A2M2E,A2B2E:A2M2E.", show_default="all pairs"),
+    ] = None,
+    show: Annotated[
+        QuantityName,
+        typer.Option(help="Error whose pairs are printed: after the attack, added by it, or clean."),
+    ] = QuantityName.attacked,
+    draws: Annotated[int, typer.Option(min=100, help="Bootstrap draws.")] = 10_000,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the bootstrap.")] = 0,
+    level: Annotated[float, typer.Option(help="Level of the intervals.")] = 0.95,
+    to: Annotated[
+        Path | None, typer.Option("--out", help="Folder for CSV, Markdown, LaTeX and a figure.")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Compare systems over seeds and clips: intervals, seed-level tests, mixed models, and the pooled t-test.
