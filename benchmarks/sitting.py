@@ -43,7 +43,7 @@ from tenuto.data.inputs import LogSpectrogramInputs
 from tenuto.errors import DataError
 from tenuto.evaluation import leakage, natural, robustness
 from tenuto.evaluation.certificates import Smoothing
-from tenuto.evaluation.certifying import Radii, certify
+from tenuto.evaluation.certifying import Radii, Request, certify
 from tenuto.evaluation.runs import OpenedRun, open_run
 from tenuto.files import Array, read_safetensors, write_bytes, write_csv, write_json, write_safetensors
 from tenuto.models.systems import NETWORKS
@@ -299,12 +299,8 @@ class Sitting:
         for protocol in protocols(self.study):
             yield f"attack {protocol}", functools.partial(self._attack, opened, protocol)
         if self.smoothings:
-            yield (
-                "certify",
-                lambda check: certify(
-                    opened, self.smoothings, [RADII] * len(self.smoothings), device=device, progress=check
-                ),
-            )
+            request = Request(tuple(self.smoothings), (RADII,) * len(self.smoothings), device=device)
+            yield "certify", lambda check: certify(opened, "test", request, check)
         if NETWORKS[one.config.model.network].has_concepts and self.prepared.index.concepts:
             yield "leakage", lambda check: _write_leakage(opened)
 

@@ -81,10 +81,10 @@ class Request:
 
     smoothings: tuple[Smoothing, ...]
     radii: tuple[Radii, ...]
-    clips: int | None
-    device: str
-    batch_size: int | None
-    attack_steps: int
+    clips: int | None = None
+    device: str = "cpu"
+    batch_size: int | None = None
+    attack_steps: int = 0
 
     @classmethod
     def of(
@@ -235,16 +235,12 @@ def certify_clips(
                             model, example, target, radius, smoothing, attack_steps, batch_size
                         ),
                     )
-                table |= _under_attack(smoothing.clipped(searched.predictions[key], scale))
+                predictions = smoothing.clipped(searched.predictions[key], scale)
+                columns = (np.median(predictions, axis=0), *interval(predictions))
+                table |= dict(zip(ATTACKED, columns, strict=True))
                 progress(1)
             tables.append(pd.DataFrame(table | ({"label": array(label[0])} if rated else {})))
     return pd.concat(tables, ignore_index=True)
-
-
-def _under_attack(predictions: Values) -> dict[str, Values]:
-    """Columns of the smoothed prediction under an attack."""
-    low, high = interval(predictions)
-    return dict(zip(ATTACKED, (np.median(predictions, axis=0), low, high), strict=True))
 
 
 def rows_file(run: OpenedRun, smoothing: Smoothing, part: str = "test", attack_steps: int = 0) -> Path:
