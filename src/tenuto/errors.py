@@ -87,9 +87,9 @@ class Problems:
     def __init__(self) -> None:
         self._errors: list[TenutoError] = []
 
-    def add(self, error: TenutoError) -> None:
-        """Remember an error."""
-        self._errors.append(error)
+    def add(self, problem: TenutoError | str) -> None:
+        """Remember an error; a sentence alone is a `DataError`."""
+        self._errors.append(DataError(problem) if isinstance(problem, str) else problem)
 
     @contextlib.contextmanager
     def collect(self) -> Iterator[None]:

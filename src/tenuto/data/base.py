@@ -334,14 +334,10 @@ def usable_rows(clips: Iterable[str], problems: Problems, source: str = "", fix:
     for row, clip in enumerate(clips):
         reason = name_problem(clip)
         if reason is not None:
-            problems.add(
-                DataError(f"{source}clip name {quote(clip)} (row {row + 1}) {reason}. Rename the recording.")
-            )
+            problems.add(f"{source}clip name {quote(clip)} (row {row + 1}) {reason}. Rename the recording.")
         elif clip in seen:
             problems.add(
-                DataError(
-                    f"{source}clip {one_line(clip)} is listed twice; every clip needs one row. Remove one of them{fix}."
-                )
+                f"{source}clip {one_line(clip)} is listed twice; every clip needs one row. Remove one of them{fix}."
             )
         else:
             rows.append(row)
@@ -380,10 +376,8 @@ def ratings(
             if not low <= number <= high:
                 shown = one_line(value, 80) or "empty"
                 problems.add(
-                    DataError(
-                        f"{path}: {one_line(column)} of clip {one_line(clip)} is {shown}, outside the "
-                        f"scale {low:g} to {high:g}. Correct the rating or leave the clip out."
-                    )
+                    f"{path}: {one_line(column)} of clip {one_line(clip)} is {shown}, outside the "
+                    f"scale {low:g} to {high:g}. Correct the rating or leave the clip out."
                 )
     return labels
 

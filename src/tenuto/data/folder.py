@@ -132,10 +132,8 @@ class Folder(Dataset):
         parts = [cells[row].strip() for row in rows]
         for wrong in sorted(set(parts) - {"train", "validation", "test", ""}):
             problems.add(
-                DataError(
-                    f"{self.ratings_path}: no part of a split is called {one_line(wrong)} (column "
-                    f"{self.settings.split_column}). Write train, validation, test, or nothing."
-                )
+                f"{self.ratings_path}: no part of a split is called {one_line(wrong)} (column "
+                f"{self.settings.split_column}). Write train, validation, test, or nothing."
             )
         return tuple(parts)
 
@@ -165,10 +163,8 @@ class Folder(Dataset):
                 paths[row] = candidates[0]
             elif candidates:
                 problems.add(
-                    DataError(
-                        f"{candidates[1]}: shares its name with {candidates[0]}. Keep one of them, or write the file "
-                        f"type and the folder in the column {one_line(self.settings.id_column)} of {self.ratings_path}."
-                    )
+                    f"{candidates[1]}: shares its name with {candidates[0]}. Keep one of them, or write the file "
+                    f"type and the folder in the column {one_line(self.settings.id_column)} of {self.ratings_path}."
                 )
             else:
                 whole_names = [key for key in recordings if not key.startswith("*/") and not is_audio(key)]
@@ -179,9 +175,7 @@ class Folder(Dataset):
                     f"Did you mean {one_line(near[0])}?" if near else "Correct the name or add the recording."
                 )
                 problems.add(
-                    DataError(
-                        f"{self.ratings_path}: rates {one_line(clip)}, which does not exist below {self.root}. {hint}"
-                    )
+                    f"{self.ratings_path}: rates {one_line(clip)}, which does not exist below {self.root}. {hint}"
                 )
         return self._once_each(paths, names, problems)
 
@@ -202,10 +196,8 @@ class Folder(Dataset):
         for row, path in paths.items():
             if first.setdefault(path, row) != row:
                 problems.add(
-                    DataError(
-                        f"{self.ratings_path}: {one_line(names[first[path]])} and {one_line(names[row])} are the same "
-                        f"recording, {path}. Remove one of the rows."
-                    )
+                    f"{self.ratings_path}: {one_line(names[first[path]])} and {one_line(names[row])} are the same "
+                    f"recording, {path}. Remove one of the rows."
                 )
         return {row: path for path, row in first.items()}
 

@@ -126,10 +126,8 @@ def read_tracks(path: Path, problems: Problems) -> list[Track]:
         wrong = [tag for tag in tags if not tag.startswith(MOOD_PREFIX)]
         if wrong or not tags or not re.fullmatch(r"\d\d/\d+\.mp3", place) or not name.startswith("track_"):
             problems.add(
-                DataError(
-                    f"{path}: line {number}: {one_line(line, 80)!r} is not a track, a path such as 48/948.mp3 and tags "
-                    f"that begin with {MOOD_PREFIX}. Download the table again, or remove the line."
-                )
+                f"{path}: line {number}: {one_line(line, 80)!r} is not a track, a path such as 48/948.mp3 and tags "
+                f"that begin with {MOOD_PREFIX}. Download the table again, or remove the line."
             )
         else:
             tracks.append(

@@ -11,7 +11,7 @@ import numpy as np
 from tenuto.data.base import Dataset, Index, Labels, clip_name, ratings, usable_rows
 from tenuto.data.layout import Files
 from tenuto.data.tables import read_deviations
-from tenuto.errors import DataError, Problems, quote
+from tenuto.errors import Problems, quote
 from tenuto.files import read_csv
 
 SONG_EMOTIONS = ("valence", "arousal")
@@ -76,10 +76,8 @@ class RatedSongs(Dataset):
         for clip in clips:
             if not (clip.isdecimal() and 1 <= int(clip) <= self.last_song):
                 problems.add(
-                    DataError(
-                        f"{path}: {quote(clip)} is not one of the songs of {self.card.name}, 1 to {self.last_song}. "
-                        "Download the table again, or open ratings of your own with `dataset=folder`."
-                    )
+                    f"{path}: {quote(clip)} is not one of the songs of {self.card.name}, 1 to {self.last_song}. "
+                    "Download the table again, or open ratings of your own with `dataset=folder`."
                 )
         low, high = scale = self.card.emotion_scale
         labels = (ratings(table, self.means, scale, path, self.key, problems) - low) / (high - low)

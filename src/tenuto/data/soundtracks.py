@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from importlib import resources
 
 from tenuto.data.base import Card, Dataset, Index, Labels, clip_name, ratings, register_dataset, usable_rows
-from tenuto.errors import DataError, DownloadError, Problems, one_line
+from tenuto.errors import DownloadError, Problems, one_line
 from tenuto.files import read_csv, sha256_bytes
 
 EMOTIONS = ("valence", "energy", "tension", "anger", "fear", "happy", "sad", "tender")
@@ -95,10 +95,8 @@ class Soundtracks(Dataset):
         for clip in clips:
             if clip not in names:
                 problems.add(
-                    DataError(
-                        f"{path}: no row for clip {one_line(clip)}, which {RATINGS} rates. Add it or download the "
-                        "file again."
-                    )
+                    f"{path}: no row for clip {one_line(clip)}, which {RATINGS} rates. Add it or download the "
+                    "file again."
                 )
         albums = (names.get(clip, "") for clip in clips)
         return tuple(ALBUM_SPELLINGS.get(album, album) for album in albums)
@@ -110,15 +108,11 @@ class Soundtracks(Dataset):
         name = self.card.name
         is_synthetic = any(album.startswith(SYNTHETIC_ALBUM) for album in albums or ())
         if is_synthetic or (self.root / SYNTHETIC_STATE).exists():
-            problems.add(
-                DataError(f"{self.root}: contains the synthetic corpus, not {name}. Use `dataset=synthetic`.")
-            )
+            problems.add(f"{self.root}: contains the synthetic corpus, not {name}. Use `dataset=synthetic`.")
         elif sorted(clips) == list(CLIPS) and ratings_sha256(clips, labels) != RATINGS_SHA256:
             problems.add(
-                DataError(
-                    f"{self.root / RATINGS}: these are not the published ratings of {name}. Download them again, or "
-                    "open ratings of your own with `dataset=folder`."
-                )
+                f"{self.root / RATINGS}: these are not the published ratings of {name}. Download them again, or "
+                "open ratings of your own with `dataset=folder`."
             )
 
     def checksums(self) -> Mapping[str, str]:

@@ -188,12 +188,10 @@ def _from_file(index: Index, path: Path, seed: int) -> Split:
             clip = name if name in known else without_type(name)
             if clip not in known:
                 problems.add(
-                    DataError(
-                        f"{path}: clip {one_line(name)} is not in the data. {_nearest(clip, index.clips)}"
-                    )
+                    f"{path}: clip {one_line(name)} is not in the data. {_nearest(clip, index.clips)}"
                 )
             elif clip in parts:
-                problems.add(DataError(f"{path}: clip {one_line(clip)} is listed twice. Remove one line."))
+                problems.add(f"{path}: clip {one_line(clip)} is listed twice. Remove one line.")
             parts[clip] = part
     problems.raise_all()
     return _of_parts(parts, f"{path}: the split", seed)
@@ -243,22 +241,16 @@ def read_split(path: Path) -> Split:
     parts: dict[str, str] = {}
     for line, clip, part in zip(table.index, table["clip"], table["split"], strict=True):
         if part not in PARTS:
-            problems.add(
-                DataError(
-                    f"{path}: line {line}: no part is called {quote(part)}. {did_you_mean(part, PARTS)}"
-                )
-            )
+            problems.add(f"{path}: line {line}: no part is called {quote(part)}. {did_you_mean(part, PARTS)}")
         if not clip.strip():
-            problems.add(DataError(f"{path}: line {line}: the clip has no name. Add it or remove the line."))
+            problems.add(f"{path}: line {line}: the clip has no name. Add it or remove the line.")
         elif clip in parts:
             places = (
                 f"twice in {part}"
                 if parts[clip] == part
                 else f"in {one_line(parts[clip])} and in {one_line(part)}"
             )
-            problems.add(
-                DataError(f"{path}: line {line}: clip {one_line(clip)} is {places}. Remove one of the lines.")
-            )
+            problems.add(f"{path}: line {line}: clip {one_line(clip)} is {places}. Remove one of the lines.")
         parts[clip] = part
     problems.raise_all()
     if "position" in table:

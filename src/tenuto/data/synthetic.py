@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from tenuto.data.base import Card, Labels, register_dataset
 from tenuto.data.midlevel import Midlevel
 from tenuto.data.soundtracks import SYNTHETIC_STATE
-from tenuto.errors import DataError, Problems
+from tenuto.errors import Problems
 
 
 @register_dataset
@@ -33,10 +33,8 @@ class Synthetic(Midlevel):
     ) -> None:
         if not (self.root / SYNTHETIC_STATE).is_file():
             problems.add(
-                DataError(
-                    f"{self.root}: contains no {SYNTHETIC_STATE}, so it is not a synthetic corpus. Use "
-                    "`dataset=midlevel` or `dataset=soundtracks`, or make one with `tenuto data synthesize`."
-                )
+                f"{self.root}: contains no {SYNTHETIC_STATE}, so it is not a synthetic corpus. Use "
+                "`dataset=midlevel` or `dataset=soundtracks`, or make one with `tenuto data synthesize`."
             )
 
     def checksums(self) -> Mapping[str, str]:

@@ -15,7 +15,7 @@ import pandas as pd
 
 from tenuto.config import FolderConfig
 from tenuto.data.base import Labels, as_number, clip_name, ratings as read_ratings
-from tenuto.errors import DataError, Problems, one_line, quote
+from tenuto.errors import Problems, one_line, quote
 from tenuto.files import is_content, read_csv, read_text
 
 Reader = Callable[..., Labels]
@@ -85,10 +85,8 @@ def read_deviations(
             numbers[row, place] = number = as_number(cell, decimal)
             if not 0 <= number <= largest:
                 problems.add(
-                    DataError(
-                        f"{path}: {one_line(column)} of clip {one_line(clip)} is {one_line(cell, 80)}, and a standard "
-                        f"deviation must be 0 to {largest:g}. Correct it, or leave the cell empty."
-                    )
+                    f"{path}: {one_line(column)} of clip {one_line(clip)} is {one_line(cell, 80)}, and a standard "
+                    f"deviation must be 0 to {largest:g}. Correct it, or leave the cell empty."
                 )
     return numbers
 
@@ -151,10 +149,8 @@ class Table:
         cell = ambiguous_number(written)
         if cell and settings.decimal is None and settings.scale[1] >= 1000:
             problems.add(
-                DataError(
-                    f"{path}: {cell} may be read with a thousands separator or with a decimal mark. Remove the "
-                    "thousands separators, or name the decimal mark: decimal."
-                )
+                f"{path}: {cell} may be read with a thousands separator or with a decimal mark. Remove the "
+                "thousands separators, or name the decimal mark: decimal."
             )
         decimal = settings.decimal or decimal_of(written)
         _check_fields(path, cells, settings, problems)
@@ -208,10 +204,8 @@ class Table:
             raters = self.cells[rater].iloc[own].str.strip()
             if (is_second := raters.duplicated()).any():
                 problems.add(
-                    DataError(
-                        f"{self.path}: rater {quote(raters[is_second].iloc[0])} rates clip {one_line(clip)} twice. "
-                        "Remove one of the rows."
-                    )
+                    f"{self.path}: rater {quote(raters[is_second].iloc[0])} rates clip {one_line(clip)} twice. "
+                    "Remove one of the rows."
                 )
 
     def _means(
@@ -229,10 +223,8 @@ class Table:
                 values = numbers[own][has_value[own]]
                 if len(values) == 0:
                     problems.add(
-                        DataError(
-                            f"{self.path}: no rater rates {one_line(column)} of clip {one_line(clip)}. Add a rating or "
-                            "leave the clip out."
-                        )
+                        f"{self.path}: no rater rates {one_line(column)} of clip {one_line(clip)}. Add a rating or "
+                        "leave the clip out."
                     )
                 else:
                     means[line, place] = values.mean()
@@ -250,10 +242,8 @@ def _check_fields(path: Path, cells: pd.DataFrame, settings: FolderConfig, probl
             values = cells[name].str.strip().groupby(clips, sort=False).unique()
             for clip, (first, second, *_) in values[values.str.len() > 1].map(sorted).items():
                 problems.add(
-                    DataError(
-                        f"{path}: clip {one_line(clip)} has two values of {one_line(name)}, {quote(first)} and "
-                        f"{quote(second)}. Write the same in all of its rows."
-                    )
+                    f"{path}: clip {one_line(clip)} has two values of {one_line(name)}, {quote(first)} and "
+                    f"{quote(second)}. Write the same in all of its rows."
                 )
 
 
@@ -265,10 +255,8 @@ def _spread_out(path: Path, cells: pd.DataFrame, settings: FolderConfig, problem
     columns = {clip_name(name): name for name in (*settings.emotions, *settings.concepts)}
     for name in (name for name in columns if name not in rated):
         problems.add(
-            DataError(
-                f"{path}: no row rates {one_line(name)} (column {one_line(emotion)}). It has: "
-                f"{one_line(', '.join(filter(None, rated)))}."
-            )
+            f"{path}: no row rates {one_line(name)} (column {one_line(emotion)}). It has: "
+            f"{one_line(', '.join(filter(None, rated)))}."
         )
     spellings = {_folded(name): name for name in columns if name in rated}
     for name in (name for name in rated if name not in columns and _folded(name) in spellings):
