@@ -13,7 +13,7 @@ from torch import Tensor
 
 from tenuto.attacks.axes import Axes
 from tenuto.attacks.budgets import Budget
-from tenuto.attacks.calling import Evaluator, Model, left_as_found
+from tenuto.attacks.calling import Evaluator, Model, Outputs, left_as_found
 from tenuto.attacks.checks import listed, require_whole
 from tenuto.attacks.objectives import Objective, OneConcept
 from tenuto.attacks.registry import ATTACKS, build, to_dict
@@ -21,6 +21,9 @@ from tenuto.attacks.trace import Recorder, Trace
 from tenuto.errors import AttackError
 
 Progress = Callable[[int], None]
+
+Evaluate = Callable[[Tensor, Tensor], Outputs]
+"""From inputs and targets to the model's outputs; see `Evaluator`."""
 
 Range = tuple[float, float]
 """Lowest and highest value that an input can have."""
@@ -234,7 +237,7 @@ class Attack(abc.ABC):
             results = []
             for chunk in examples.chunks(batch_size):
                 recorder = Recorder(chunk.names) if trace else None
-                result = self._attack(evaluate, chunk, valid_range, report, recorder)
+                result = self._attack(Job(evaluate, chunk, valid_range, report, recorder))
                 results.append(result if recorder is None else replace(result, trace=recorder.trace()))
             return joined(results)
 
@@ -244,15 +247,8 @@ class Attack(abc.ABC):
             raise AttackError(reason)
 
     @abc.abstractmethod
-    def _attack(
-        self,
-        evaluate: Evaluator,
-        chunk: Examples,
-        valid_range: Range | None,
-        progress: Progress,
-        recorder: Recorder | None,
-    ) -> AttackResult:
-        """Attack checked examples together; a recorder is given every evaluation."""
+    def _attack(self, job: Job) -> AttackResult:
+        """Attack checked examples together."""
 
 
 def from_dict(description: Mapping[str, Any], **parts: Any) -> Attack:
@@ -343,6 +339,17 @@ class Examples:
             part = slice(first, first + size)
             start_rows = None if self.start is None else self.start[part]
             yield Examples(self.inputs[part], self.targets[part], self.names[part], start_rows, self.axes)
+
+
+@dataclass(frozen=True, eq=False)
+class Job:
+    """Examples that are attacked together, and the model that is attacked; a recorder is given every evaluation."""
+
+    evaluate: Evaluate
+    examples: Examples
+    valid_range: Range | None
+    progress: Progress
+    recorder: Recorder | None
 
 
 def default_batch_size(device: torch.device) -> int:

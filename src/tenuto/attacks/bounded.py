@@ -9,19 +9,17 @@ from __future__ import annotations
 
 import abc
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 
-from tenuto.attacks.base import Attack, AttackResult, Examples, Progress, Range
+from tenuto.attacks.base import Attack, AttackResult, Examples, Job, Range
 from tenuto.attacks.budgets import Budget, Unbounded
-from tenuto.attacks.calling import Evaluator
 from tenuto.attacks.checks import is_number, listed, require_whole
 from tenuto.attacks.objectives import Objective, SquaredError
 from tenuto.attacks.region import Region
 from tenuto.attacks.registry import OPTION
 from tenuto.attacks.search import Search, Task, room
-from tenuto.attacks.trace import Recorder
 from tenuto.attacks.transformations import Transformations
 from tenuto.devices import Precision
 from tenuto.errors import AttackError, ConfigError
@@ -123,35 +121,24 @@ class BoundedAttack(Attack):
     def is_averaged(self) -> bool:
         return self.transformations is not None
 
-    def _attack(
-        self,
-        evaluate: Evaluator,
-        chunk: Examples,
-        valid_range: Range | None,
-        progress: Progress,
-        recorder: Recorder | None,
-    ) -> AttackResult:
-        reported = 0
+    def _attack(self, job: Job) -> AttackResult:
+        chunk, reported = job.examples, 0
 
         def report(done: int) -> None:
             nonlocal reported
             reported += done
-            progress(done)
+            job.progress(done)
 
         task = Task(
-            evaluate=evaluate,
-            examples=chunk,
+            **vars(replace(job, progress=report)),
             objective=self.objective,
             budget=self.budget.at_rate_of(chunk.axes),
-            valid_range=valid_range,
-            room=room(chunk.inputs, valid_range),
+            room=room(chunk.inputs, job.valid_range),
             precision=self.precision,
             seed=self.seed,
             stop_at=math.inf if self.stop_at is None else self.stop_at,
-            progress=report,
             area=None if self.region is None else self.region.of(chunk.inputs, chunk.axes),
             transformations=self.transformations,
-            recorder=recorder,
         )
         search = Search(task)
         if self.budget.epsilon > 0 and self.iterations > 0:

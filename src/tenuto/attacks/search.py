@@ -14,14 +14,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from tenuto.attacks.base import AttackResult, Examples, Progress, Range
+from tenuto.attacks.base import AttackResult, Job, Range
 from tenuto.attacks.budgets import TOLERANCE, Budget, per_example
 from tenuto.attacks.calling import Evaluator, Outputs, input_gradient
 from tenuto.attacks.chance import generator_of
 from tenuto.attacks.checks import SMALLEST_STEP, require_finite, require_range
 from tenuto.attacks.objectives import Objective, Situation
 from tenuto.attacks.region import Area
-from tenuto.attacks.trace import Recorder
 from tenuto.attacks.transformations import Transformations, View, Views
 from tenuto.devices import Precision, computing_in, full_precision
 from tenuto.errors import AttackError
@@ -45,22 +44,18 @@ def room(inputs: Tensor, valid_range: Range | None) -> tuple[Tensor, Tensor] | N
 
 
 @dataclass(frozen=True, eq=False)
-class Task:
+class Task(Job):
     """What a search is given: the model, a chunk of examples, what counts and what is allowed."""
 
     evaluate: Evaluator
-    examples: Examples
     objective: Objective
     budget: Budget
-    valid_range: Range | None
     room: tuple[Tensor, Tensor] | None
     precision: Precision
     seed: int
     stop_at: float
-    progress: Progress
     area: Area | None = None
     transformations: Transformations | None = None
-    recorder: Recorder | None = None
 
 
 class Search:

@@ -16,14 +16,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from tenuto.attacks.base import Access, Attack, AttackResult, Examples, Progress, Range
+from tenuto.attacks.base import Access, Attack, AttackResult, Examples, Job, Progress, Range
 from tenuto.attacks.bounded import SQUARED_ERROR, require_epsilon, require_search
 from tenuto.attacks.budgets import L2, SNR, Budget, per_example
 from tenuto.attacks.calling import Evaluator, Model, Outputs, input_gradient, left_as_found
 from tenuto.attacks.checks import require_finite, require_number, require_whole
 from tenuto.attacks.objectives import Objective, Situation
 from tenuto.attacks.search import room
-from tenuto.attacks.trace import Recorder
 from tenuto.devices import Precision, computing_in, full_precision
 from tenuto.errors import ConfigError
 
@@ -263,23 +262,17 @@ class Placement(Attack):
         name = "Universal" if self.kind == "fitted" else "Noise shared"
         return f"{name} +{self.seconds:g} s" if self.seconds else name
 
-    def _attack(
-        self,
-        evaluate: Evaluator,
-        chunk: Examples,
-        valid_range: Range | None,
-        progress: Progress,
-        recorder: Recorder | None,
-    ) -> AttackResult:
+    def _attack(self, job: Job) -> AttackResult:
+        chunk, evaluate = job.examples, job.evaluate
         inputs, targets = chunk.inputs, chunk.targets
-        delta = placed(self.shape.to(inputs)[None], self.budget, chunk, valid_range)
+        delta = placed(self.shape.to(inputs)[None], self.budget, chunk, job.valid_range)
         self.budget.around(inputs, chunk.names).check(delta, chunk.names)
         with torch.no_grad(), full_precision(inputs.device.type):
             clean, attacked = evaluate(inputs, targets), evaluate(inputs + delta, targets)
             loss = self.objective(attacked.copy(), Situation(targets.clone(), clean.copy())).double().cpu()
         for outputs in (clean, attacked):
             require_finite(outputs.emotions, chunk.names, "prediction")
-        progress(len(chunk.names))
+        job.progress(len(chunk.names))
         ones = torch.ones(len(inputs), dtype=torch.int64)
         return AttackResult(
             perturbation=delta,

@@ -8,7 +8,7 @@ threshold of exactly 0 counts as unset. Here each rule is a method of its own.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, cast
 
@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from tenuto.attacks.base import Attack, AttackResult, Examples, Progress, Range
+from tenuto.attacks.base import Attack, AttackResult, Examples, Job, Range
 from tenuto.attacks.budgets import Budget, Unbounded
 from tenuto.attacks.calling import Model, Outputs, as_doubles, input_gradient
 from tenuto.attacks.checks import SMALLEST_STEP, listed, require_flag, require_number, require_whole
@@ -27,9 +27,6 @@ from tenuto.attacks.smc2025.optimizers import OPTIMIZERS, SGD
 from tenuto.attacks.trace import Recorder
 from tenuto.errors import AttackError, ConfigError, did_you_mean
 from tenuto.metrics import RELEASED_OBJECTIVES
-
-Evaluate = Callable[[Tensor, Tensor], Outputs]
-"""From inputs and targets to the model's outputs; see `Evaluator`."""
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -214,26 +211,19 @@ class ReleasedAttack(Attack):
             labels = as_doubles(examples.targets)
             correlations(labels, labels, examples.names)
 
-    def _attack(
-        self,
-        evaluate: Evaluate,
-        chunk: Examples,
-        valid_range: Range | None,
-        progress: Progress,
-        recorder: Recorder | None,
-    ) -> ReleasedResult:
-        clip_states = ClipStates(chunk, self._optimizer())
+    def _attack(self, job: Job) -> ReleasedResult:
+        clip_states = ClipStates(job.examples, self._optimizer())
         iteration = 0
         while True:
             iteration += 1
             point = clip_states.delta.detach().requires_grad_()
-            prediction = evaluate(clip_states.inputs + point, clip_states.targets).emotions
+            prediction = job.evaluate(clip_states.inputs + point, clip_states.targets).emotions
             losses = (prediction - clip_states.targets).square().mean(dim=1)
-            if recorder is not None:
-                self._record(recorder, clip_states, iteration, prediction.detach())
+            if job.recorder is not None:
+                self._record(job.recorder, clip_states, iteration, prediction.detach())
             leaving = self._judge(clip_states, iteration, prediction.detach(), losses.detach())
             spared = (self.iterations - iteration) * int(leaving.sum())
-            progress(len(leaving) + spared)
+            job.progress(len(leaving) + spared)
             if leaving.all():
                 return clip_states.result()
             gradient = input_gradient(losses, point)
