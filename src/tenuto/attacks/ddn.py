@@ -8,10 +8,9 @@ from dataclasses import dataclass
 
 import torch
 
-from tenuto.attacks.bounded import BoundedAttack
 from tenuto.attacks.budgets import per_example
 from tenuto.attacks.checks import LARGEST_NUMBER, SMALLEST_STEP, require_number, require_whole
-from tenuto.attacks.minimal import Hunt, require_goal_seeker
+from tenuto.attacks.minimal import GoalSeeker, Hunt
 from tenuto.attacks.registry import ATTACKS
 from tenuto.attacks.search import Search
 
@@ -21,7 +20,7 @@ LAST_STEP = 0.01
 
 @ATTACKS.register("DDN")
 @dataclass(frozen=True, kw_only=True, repr=False)
-class DDN(BoundedAttack):
+class DDN(GoalSeeker):
     """The least norm at which an example's objective reaches ``goal``, or the largest objective inside the budget.
 
     The direction follows the gradient alone. The radius shrinks by ``gamma`` where the goal is reached and grows by
@@ -53,8 +52,8 @@ class DDN(BoundedAttack):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        # Without a goal it seeks the largest value, as if the goal were out of reach.
-        require_goal_seeker(self, LARGEST_NUMBER if self.goal is None else self.goal, self.bisections)
+        if self.goal is not None:
+            require_number("goal", self.goal, -LARGEST_NUMBER)
         require_whole("steps", self.steps, 0)
         require_number("gamma", self.gamma, SMALLEST_STEP, 0.5)
         require_number("first", self.first, SMALLEST_STEP, 1)
@@ -62,9 +61,6 @@ class DDN(BoundedAttack):
     @property
     def iterations(self) -> int:
         return self.steps if self.goal is None else self.steps + self.bisections
-
-    def _goal(self) -> float:
-        return math.inf if self.goal is None else self.goal
 
     def search(self, search: Search) -> None:
         rows = search.all_rows[search.value < self._goal()]

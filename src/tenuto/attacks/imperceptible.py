@@ -14,11 +14,10 @@ import torch
 from torch import Tensor
 
 from tenuto.attacks.base import Examples, Range
-from tenuto.attacks.bounded import BoundedAttack
 from tenuto.attacks.budgets import LARGEST_DB
-from tenuto.attacks.checks import require_whole
+from tenuto.attacks.checks import LARGEST_NUMBER, require_number, require_whole
 from tenuto.attacks.masked import Masked
-from tenuto.attacks.minimal import Hunt, aim, require_goal_seeker
+from tenuto.attacks.minimal import GoalSeeker, Hunt, aim
 from tenuto.attacks.registry import ATTACKS
 from tenuto.attacks.search import Search
 from tenuto.errors import AttackError
@@ -26,7 +25,7 @@ from tenuto.errors import AttackError
 
 @ATTACKS.register("Imperceptible")
 @dataclass(frozen=True, kw_only=True, repr=False)
-class Imperceptible(BoundedAttack):
+class Imperceptible(GoalSeeker):
     """The lowest noise-to-mask ratio at which a waveform reaches ``goal`` within the budget.
 
     The ratio is the largest over critical bands and frames, see `Masked`. ``converged`` says which examples reach the
@@ -50,16 +49,13 @@ class Imperceptible(BoundedAttack):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        require_goal_seeker(self, self.goal, self.bisections)
+        require_number("goal", self.goal, -LARGEST_NUMBER)
         require_whole("steps", self.steps, 1)
         require_whole("quiet_steps", self.quiet_steps, 0)
 
     @property
     def iterations(self) -> int:
         return self.steps + self.quiet_steps + self.bisections
-
-    def _goal(self) -> float:
-        return self.goal
 
     def _check(self, examples: Examples, valid_range: Range | None) -> None:
         super()._check(examples, valid_range)

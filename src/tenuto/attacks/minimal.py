@@ -30,9 +30,28 @@ LONGEST_AVERAGED = 2.0
 """The same for a search with transformations, on the draws that decide."""
 
 
+class GoalSeeker(BoundedAttack):
+    """An attack that ends at a goal; subclasses have these settings. Without a goal it seeks the largest value."""
+
+    goal: float | None
+    bisections: int
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require_epsilon(self.budget)
+        require_whole("bisections", self.bisections, 0)
+        if self.stop_at is not None:
+            raise ConfigError(
+                f"{type(self).__name__} has no stop_at, it stops at its goal: leave stop_at out, or give goal."
+            )
+
+    def _goal(self) -> float:
+        return math.inf if self.goal is None else self.goal
+
+
 @ATTACKS.register("Minimal")
 @dataclass(frozen=True, kw_only=True, repr=False)
-class Minimal(BoundedAttack):
+class Minimal(GoalSeeker):
     """The least norm at which an example's objective reaches ``goal``.
 
     ``converged`` says which examples reach it; the others keep the strongest perturbation. A start
@@ -57,16 +76,13 @@ class Minimal(BoundedAttack):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        require_goal_seeker(self, self.goal, self.bisections)
+        require_number("goal", self.goal, -LARGEST_NUMBER)
         require_whole("steps", self.steps, 0)
         require_number("first", self.first, SMALLEST_STEP, 1)
 
     @property
     def iterations(self) -> int:
         return self.steps + self.bisections
-
-    def _goal(self) -> float:
-        return self.goal
 
     def search(self, search: Search) -> None:
         rows = search.all_rows[search.value < self.goal]
@@ -75,17 +91,6 @@ class Minimal(BoundedAttack):
         hunt = Hunt(search, rows, search.budget.take(rows), self.goal)
         hunt.begin(search.first(rows, scattered=False), self.first * hunt.budget.epsilon)
         hunt.run(self.steps, self.bisections)
-
-
-def require_goal_seeker(attack: BoundedAttack, goal: float, bisections: int) -> None:
-    """Raise `ConfigError` for settings of an attack that ends at a goal, of the wrong type or out of range."""
-    require_epsilon(attack.budget)
-    require_whole("bisections", bisections, 0)
-    require_number("goal", goal, -LARGEST_NUMBER)
-    if attack.stop_at is not None:
-        raise ConfigError(
-            f"{type(attack).__name__} has no stop_at, it stops at its goal: leave stop_at out, or give goal."
-        )
 
 
 class Hunt:
