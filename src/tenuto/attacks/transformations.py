@@ -8,6 +8,7 @@ them. Without transformations, the mean over draws serves models that are random
 from __future__ import annotations
 
 import abc
+import functools
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -284,20 +285,6 @@ class Transformations:
         if axes is not None:
             axes.check(inputs)
 
-    def view(
-        self, generators: Sequence[np.random.Generator], samples: int, like: Tensor, rate: float
-    ) -> View:
-        """One random view of waveforms (n, samples), each with the numbers of its own generator."""
-        drawn = [[part.draw(generator, samples, rate) for part in self.parts] for generator in generators]
-        values = [torch.from_numpy(np.stack(rows)).to(like) for rows in zip(*drawn, strict=True)]
-
-        def view(waveforms: Tensor) -> Tensor:
-            for part, its_own in zip(self.parts, values, strict=True):
-                waveforms = part.apply(waveforms, its_own, rate)
-            return waveforms
-
-        return view
-
 
 class Views:
     """Random views of n examples; each example has random numbers of its own.
@@ -319,5 +306,14 @@ class Views:
     def draw(self, rows: Tensor, count: int | None = None) -> Iterator[View]:
         """``count`` views (by default as many as the transformations have draws) of some examples, (r,)."""
         generators = [self._generators[row] for row in rows.tolist()]
+        parts, samples = self.transformations.parts, self.inputs.shape[-1]
         for _ in range(self.transformations.draws if count is None else count):
-            yield self.transformations.view(generators, self.inputs.shape[-1], self.inputs, self.rate)
+            drawn = [[part.draw(one, samples, self.rate) for part in parts] for one in generators]
+            values = [torch.from_numpy(np.stack(each)).to(self.inputs) for each in zip(*drawn, strict=True)]
+            yield functools.partial(self._view, values)
+
+    def _view(self, values: Sequence[Tensor], waveforms: Tensor) -> Tensor:
+        """Waveforms (n, samples) changed by what was drawn for each part."""
+        for part, its_own in zip(self.transformations.parts, values, strict=True):
+            waveforms = part.apply(waveforms, its_own, self.rate)
+        return waveforms
