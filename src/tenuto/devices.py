@@ -8,13 +8,12 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any, Concatenate, Literal, ParamSpec, Protocol, TypeVar
+from typing import Any, Concatenate, Literal, ParamSpec, TypeVar
 
 from tenuto.errors import ConfigError, PrecisionWarning
 
 P = ParamSpec("P")
 Result = TypeVar("Result")
-Threaded = TypeVar("Threaded", bound="HasThreads")
 Precision = Literal["float32", "bfloat16", "tf32"]
 
 BFLOAT16_FLAGS = ("avx512_bf16", "amx_bf16")
@@ -63,36 +62,35 @@ def compute_repeatably(threads: int) -> Iterator[None]:
     if not 1 <= threads <= MOST_THREADS:
         raise ConfigError(f"threads must be 1 to {MOST_THREADS}, got {threads}.")
     cudnn, matmul = torch.backends.cudnn, torch.backends.cuda.matmul
-    before = (
-        torch.get_num_threads(),
-        cudnn.deterministic,
-        cudnn.benchmark,
-        cudnn.allow_tf32,
-        matmul.allow_tf32,
-    )
+    before, is_off = torch.get_num_threads(), {"benchmark": False, "allow_tf32": False}
     try:
         torch.set_num_threads(threads)
-        cudnn.deterministic, cudnn.benchmark, cudnn.allow_tf32, matmul.allow_tf32 = True, False, False, False
+        with _having(cudnn, deterministic=True, **is_off), _having(matmul, allow_tf32=False):
+            yield
+    finally:
+        torch.set_num_threads(before)
+
+
+@contextlib.contextmanager
+def _having(settings: Any, **values: bool) -> Iterator[None]:
+    """Inside, settings of a backend have these values."""
+    before = {name: getattr(settings, name) for name in values}
+    try:
+        for name, value in values.items():
+            setattr(settings, name, value)
         yield
     finally:
-        torch.set_num_threads(before[0])
-        cudnn.deterministic, cudnn.benchmark, cudnn.allow_tf32, matmul.allow_tf32 = before[1:]
-
-
-class HasThreads(Protocol):
-    """A run that knows the CPU threads of its training."""
-
-    @property
-    def threads(self) -> int: ...
+        for name, value in before.items():
+            setattr(settings, name, value)
 
 
 def repeatable(
-    function: Callable[Concatenate[Threaded, P], Result],
-) -> Callable[Concatenate[Threaded, P], Result]:
+    function: Callable[Concatenate[Any, P], Result],
+) -> Callable[Concatenate[Any, P], Result]:
     """Decorate a function of a run: it computes as `compute_repeatably` does, with the threads of the run."""
 
     @functools.wraps(function)
-    def compute(run: Threaded, /, *args: P.args, **kwargs: P.kwargs) -> Result:
+    def compute(run: Any, /, *args: P.args, **kwargs: P.kwargs) -> Result:
         with compute_repeatably(run.threads):
             return function(run, *args, **kwargs)
 
@@ -170,12 +168,11 @@ def allowing_tf32(is_allowed: bool) -> Iterator[None]:
     import torch
 
     cudnn, matmul = torch.backends.cudnn, torch.backends.cuda.matmul
-    before = cudnn.allow_tf32, matmul.allow_tf32
-    try:
-        cudnn.allow_tf32, matmul.allow_tf32 = before[0] or is_allowed, before[1] or is_allowed
+    with (
+        _having(cudnn, allow_tf32=cudnn.allow_tf32 or is_allowed),
+        _having(matmul, allow_tf32=matmul.allow_tf32 or is_allowed),
+    ):
         yield
-    finally:
-        cudnn.allow_tf32, matmul.allow_tf32 = before
 
 
 @contextlib.contextmanager
@@ -183,11 +180,5 @@ def full_precision(device: str) -> Iterator[None]:
     """Switch off the caller's autocast, and TF32 in the convolutions of a GPU, which keeps 10 bits of 23."""
     import torch
 
-    cudnn = torch.backends.cudnn
-    before = cudnn.allow_tf32
-    try:
-        cudnn.allow_tf32 = False
-        with torch.autocast(device, enabled=False):
-            yield
-    finally:
-        cudnn.allow_tf32 = before
+    with _having(torch.backends.cudnn, allow_tf32=False), torch.autocast(device, enabled=False):
+        yield
