@@ -115,10 +115,11 @@ def test_a_training_step_never_waits(prepared):
     with elsewhere.installed() as waits:
         device = torch.device(elsewhere.NAME)
         state = loop._new_state(config, prepared, device)
-        batch = Material(prepared, config.data).part("validation").to(device)
+        trainee, material = loop._trainee(state, config, Material(prepared, config.data))
+        batch = material.part("validation").to(device)
         state.network.train()
         waits.clear()
-        loss = sum(loop._update(state, batch.inputs, batch, 0.5) for _ in range(2))
+        loss = sum(trainee.learn(batch.inputs, batch) for _ in range(2))
         assert waits == []
         assert np.isfinite(float(loss))
         assert len(waits) == 1

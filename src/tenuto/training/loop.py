@@ -210,18 +210,11 @@ def _epoch(state: State, batches: list[Batch], config: RunConfig, trainee: Train
         if method is not None:
             total += method.update(trainee, batch)
             continue
-        total += _update(state, batch.inputs, batch, train.task_loss_weight)
+        total += trainee.learn(batch.inputs, batch)
         if train.adversarial is not None and is_attacked(train.adversarial, state.epoch):
             inputs = perturb(state.network, batch, train.adversarial, state.precision)
-            _update(state, inputs, batch, 1.0)
+            dataclasses.replace(trainee, loss=functools.partial(_loss, weight=1.0)).learn(inputs, batch)
     return float(total) / len(batches)
-
-
-def _update(state: State, inputs: Tensor, batch: Batch, weight: float) -> Tensor:
-    """One optimiser step on w * emotion MSE + (1 - w) * concept MSE."""
-    loss = functools.partial(_loss, weight=weight)
-    trainee = Trainee(state.network, state.optimizer, loss, state.precision, state.average)
-    return trainee.step(lambda: loss(trainee.predict(inputs), batch))
 
 
 def _loss(prediction: Prediction, batch: Batch, weight: float) -> Tensor:

@@ -65,6 +65,10 @@ class Trainee:
             self._seen.clear()
         return value.detach()
 
+    def learn(self, inputs: Tensor, batch: Batch) -> Tensor:
+        """Make one update on inputs in place of those of a batch, and return its loss."""
+        return self.step(lambda: self.loss(self.predict(inputs), batch))
+
     def frozen(self) -> Network:
         """A copy for attacks: evaluation mode, no gradients of weights. It takes the inputs of a batch."""
         return for_attack(self.network if self.sound is None else self.sound)

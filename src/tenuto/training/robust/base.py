@@ -140,7 +140,7 @@ class Attacking(Method):
         delta = ball.ascend(
             ball.scattered(), lambda attacked: trainee.loss(attacked, batch), steps, step_size
         )
-        return trainee.step(lambda: trainee.loss(trainee.predict(batch.inputs + delta), batch))
+        return trainee.learn(batch.inputs + delta, batch)
 
     def ball(self, trainee: Trainee, batch: Batch) -> Ball:
         """The allowed perturbations of a batch. Raises `AttackError` for a silent clip under a budget in dB."""

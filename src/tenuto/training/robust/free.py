@@ -34,7 +34,7 @@ class FreeTraining(Attacking):
         total = torch.zeros((), device=batch.inputs.device)
         for _ in range(self.replays):
             leaf = delta.detach().requires_grad_()
-            total += trainee.step(lambda leaf=leaf: trainee.loss(trainee.predict(batch.inputs + leaf), batch))  # type: ignore[misc]
+            total += trainee.learn(batch.inputs + leaf, batch)
             assert leaf.grad is not None
             delta = ball.stepped(delta, leaf.grad, self.step_size or self.budget.epsilon)
         self._delta = delta

@@ -31,5 +31,4 @@ class GaussianNoise(Method):
 
     def update(self, trainee: Trainee, batch: Batch) -> Tensor:
         assert self.sigma is not None
-        noisy = batch.inputs + self.sigma * torch.randn_like(batch.inputs)
-        return trainee.step(lambda: trainee.loss(trainee.predict(noisy), batch))
+        return trainee.learn(batch.inputs + self.sigma * torch.randn_like(batch.inputs), batch)

@@ -37,7 +37,7 @@ class TradesTraining(Attacking):
 
     def update(self, trainee: Trainee, batch: Batch) -> Tensor:
         if self.weight == 0:  # attacked clips would still enter the statistics of the batch
-            return trainee.step(lambda: trainee.loss(trainee.predict(batch.inputs), batch))
+            return trainee.learn(batch.inputs, batch)
         ball = self.ball(trainee, batch)
         with torch.no_grad(), trainee.computing():
             clean = trainee.frozen()(batch.inputs)
