@@ -8,7 +8,7 @@ import inspect
 import math
 import re
 import typing
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from tenuto.attacks.base import Attack
@@ -50,7 +50,7 @@ def parse_objective(
     Raises:
         ConfigError: An unknown word, emotion or concept, or an option that does not go with it.
     """
-    words = [name for name, kind in OBJECTIVES.items() if not _required(kind)]
+    words = [name for name, kind in OBJECTIVES.items() if not required_arguments(kind)]
     distances = [name for name in words if issubclass(OBJECTIVES[name], Distance)]
     if word in distances:
         distance: Objective = OBJECTIVES[word](against="clean" if from_clean else "label", scale=scale)
@@ -76,8 +76,8 @@ def parse_objective(
 _VARIABLE = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
 
 
-def _required(kind: type) -> list[str]:
-    """Names of the arguments without which an instance cannot be made."""
+def required_arguments(kind: Callable[..., Any]) -> list[str]:
+    """Names of the arguments without which a function, or a class, cannot be called."""
     parameters = inspect.signature(kind).parameters.values()
     return [one.name for one in parameters if one.default is one.empty and one.kind not in _VARIABLE]
 
@@ -156,7 +156,7 @@ def parse_attack(
     own = {name: value for name, value in settings.items() if name not in weights}
     check_settings(kind, own, family, without=("budget", "objective"))
     values.update(_converted(kind, own))
-    if absent := [name for name in _required(kind) if name not in values]:
+    if absent := [name for name in required_arguments(kind) if name not in values]:
         raise ConfigError(f"{family} needs the setting {', '.join(absent)}: give it as a setting.")
     return single(kind(**values))  # type: ignore[arg-type]
 
@@ -207,7 +207,7 @@ def parse_budget(norm: str | None, epsilon: float | None = None, db: float | Non
     norm = norm_or_default(norm, db)
     kind = BUDGETS[norm]
     sizes = {"epsilon": epsilon, "db": db}
-    needed = [name for name in sizes if name in _required(kind)]
+    needed = [name for name in sizes if name in required_arguments(kind)]
     for name, value in sizes.items():
         if value is not None and name not in needed:
             advice = f"give {needed[0]} instead" if needed else "leave one of them out"

@@ -59,9 +59,7 @@ class Offered:
     ) -> tuple[Recogniser, AdoptedConfig, ForeignModel]:
         """Open it; the description then holds its identity. Raises `ModelError`, `TrustError` or `FileError`."""
         about = self.described
-        inputs = inputs_of(
-            about.takes, about.sample_rate, about.seconds, normalisation, self.front_end, self.trust
-        )
+        inputs = inputs_of(about, normalisation, self.front_end, self.trust)
         foreign = open_model(self.model, about, inputs, self.trust)
         if foreign.note:
             self.note(foreign.note)

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from tenuto.attacks.calling import Evaluator
-from tenuto.config import AdoptedConfig
+from tenuto.config import AdoptedConfig, AdoptedModel
 from tenuto.data.excerpts import Normalisation
 from tenuto.data.inputs import FeatureInputs, Inputs, LogSpectrogramInputs, WaveformInputs
 from tenuto.errors import CheckpointError, FileError
@@ -53,27 +53,25 @@ class AdoptedNetwork(Network):
 
 
 def inputs_of(
-    takes: str,
-    sample_rate: int,
-    seconds: float,
+    about: AdoptedModel,
     normalisation: Normalisation | None = None,
     front_end: FrontEnd | None = None,
     trust: bool = False,
 ) -> Inputs:
-    """What a model from elsewhere takes, see `tenuto.config.AdoptedConfig`.
+    """What a model from elsewhere takes.
 
     Raises:
         TrustError: The front end was not named on this machine.
         ModelError: There is no such front end, or its import fails.
     """
-    if takes == "log-spectrogram":
+    if about.takes == "log-spectrogram":
         assert normalisation is not None
         return LogSpectrogramInputs(normalisation)
-    if takes == "waveform":
-        return WaveformInputs(sample_rate, seconds)
+    if about.takes == "waveform":
+        return WaveformInputs(about.sample_rate, about.seconds)
     assert front_end is not None
     function = import_named(front_end, trust=trust) if isinstance(front_end, str) else front_end
-    return FeatureInputs(sample_rate, seconds, identify(front_end).source, function)
+    return FeatureInputs(about.sample_rate, about.seconds, identify(front_end).source, function)
 
 
 def example_of(inputs: Inputs) -> Tensor:
@@ -146,9 +144,7 @@ def reopen(
     model, front_end = parts[0][1], parts[1][1] if parts[1:] else None
     values = about.get("normalisation")
     normalisation = None if values is None else Normalisation(**values)
-    inputs = inputs_of(
-        config.takes, config.sample_rate, config.seconds, normalisation, front_end, trusts_front_end
-    )
+    inputs = inputs_of(config, normalisation, front_end, trusts_front_end)
     foreign = open_model(model, config, inputs, trusts_model)
     if foreign.weights_sha256 != (config.weights_sha256 or ""):
         raise CheckpointError(

@@ -23,7 +23,7 @@ from tenuto.files import read_bytes, sha256_bytes
 from tenuto.models.foreign.code import Code, is_code
 from tenuto.models.foreign.onnx_file import self_contained
 
-Kind = Literal["module", "callable", "torchscript", "export", "onnx"]
+Kind = Literal["code", "object", "module", "callable", "torchscript", "export", "onnx"]
 
 FORMS = "package.module:function, file.py:function, or a file .pt (TorchScript), .pt2 (torch.export) or .onnx"
 
@@ -41,7 +41,7 @@ class Identity:
         content: A model file as bytes, ONNX with its external data inside; None for code.
     """
 
-    kind: Literal["code", "object", "torchscript", "export", "onnx"]
+    kind: Kind
     source: str
     version: str | None
     source_sha256: str

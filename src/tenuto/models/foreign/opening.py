@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import copy
 import dataclasses
-import inspect
 import io
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -16,6 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
+from tenuto.attacks.parsing import required_arguments
 from tenuto.errors import ModelError, one_line
 from tenuto.models.foreign.adopted import (
     LAYOUTS,
@@ -41,33 +41,24 @@ BATCH_TOLERANCE = 1e-3
 """Largest relative difference of a clip's prediction alone and in a batch, above rounding by far."""
 
 
-@dataclasses.dataclass(frozen=True)
-class ForeignModel:
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ForeignModel(Identity):
     """A model from elsewhere, ready to predict.
 
     Attributes:
+        kind: ``module`` or ``callable`` (Python), ``torchscript``, ``export`` or ``onnx``.
         module: Inputs (clips, ...) to float32 (clips, outputs), see `tenuto.models.foreign.adopted.Adopted`.
         has_gradient: Whether a backward pass gave a finite gradient that is not zero everywhere.
-        kind: ``module`` or ``callable`` (Python), ``torchscript``, ``export`` or ``onnx``.
-        source: What was named, with the whole path; the class of an object.
-        version: Version of the installed package with the code; None for all others.
-        source_sha256: SHA-256 of the file; empty for an object without a file.
         weights_sha256: SHA-256 of the weights; empty where there are none that can be seen.
         outputs: Number of outputs.
         note: What the user should know, in sentences; empty if nothing.
-        content: The model file as it is to be stored, ONNX with its external data inside; None for code.
     """
 
     module: Adopted
     has_gradient: bool
-    kind: Kind
-    source: str
-    version: str | None
-    source_sha256: str
     weights_sha256: str
     outputs: int
     note: str
-    content: bytes | None = dataclasses.field(default=None, repr=False)
 
 
 def open_foreign(
@@ -101,21 +92,16 @@ def open_foreign(
     loaded, sizes = _load(identity, model, trust)
     trial = _Trial(identity.source, _batch(example), None if output is None else str(output), outputs, sizes)
     adopted = trial.adopt(loaded)
-    is_module = not isinstance(adopted.model, BlackBox)
-    kind: Any = identity.kind
+    kind: Kind = identity.kind
     if kind in ("code", "object"):
-        kind = "module" if is_module else "callable"
+        kind = "callable" if isinstance(adopted.model, BlackBox) else "module"
     return ForeignModel(
+        **{**vars(identity), "kind": kind},
         module=adopted,
         has_gradient=trial.has_gradient(adopted),
-        kind=kind,
-        source=identity.source,
-        version=identity.version,
-        source_sha256=identity.source_sha256,
         weights_sha256=weights_sha256(adopted.model.state_dict()),
         outputs=int(adopted.outputs or 0),
         note=" ".join(trial.notes),
-        content=identity.content,
     )
 
 
@@ -168,17 +154,10 @@ def _built(code: Code, trust: bool) -> Any:
 
 def _is_factory(named: Callable[..., Any]) -> bool:
     """Whether it can be called without arguments; a class always builds."""
-    if isinstance(named, type):
-        return True
     try:
-        parameters = inspect.signature(named).parameters.values()
+        return isinstance(named, type) or not required_arguments(named)
     except (TypeError, ValueError):
         return False
-    return not any(
-        parameter.default is parameter.empty
-        and parameter.kind not in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD)
-        for parameter in parameters
-    )
 
 
 def _callable(value: Any, source: str) -> Callable[..., Any]:
