@@ -18,9 +18,6 @@ from tenuto.errors import AudioError, ConfigError
 RATE = 48_000
 """Samples per second that Zimtohrli takes."""
 
-BEST = 5.0
-"""The score of two equal sounds; that of sounds without any similarity is 1."""
-
 LEAST_SECONDS = 0.5
 """Shorter sounds have no score: the score averages over many windows of 71 ms, and Zimtohrli 0.2.1 ends the Python
 process for sounds below 0.1 s."""
