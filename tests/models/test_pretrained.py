@@ -11,6 +11,7 @@ import tenuto
 from tenuto.files import read_safetensors
 from tenuto.store.exported import ModelFolder
 from tenuto.store.location import pretrained_models
+from tenuto.store.run import BACKGROUND
 
 NAMES = ("a2e-soundtracks", "a2m2e-soundtracks")
 MODELS = pretrained_models()
@@ -47,7 +48,7 @@ def test_a_model_predicts_plausible_ratings_of_noise(model):
 
 
 def test_a_model_knows_its_training_clips_and_is_described(model):
-    assert model.background.is_file()
+    assert (model.path / BACKGROUND).is_file()
     card = model.card.read_text("utf-8")
     for part in (
         "license: mit",

@@ -41,13 +41,11 @@ class Frame:
     """A frame's four header bytes read.
 
     Attributes:
-        header: The bytes.
         length: Length of the frame in bytes.
         samples: Samples per channel.
         kind: What must not change within one stream: version, layer, sample rate, mono or not.
     """
 
-    header: bytes
     length: int
     samples: int
     kind: tuple[int, int, int, bool]
@@ -83,7 +81,7 @@ def read_frame(header: bytes) -> Frame | None:
     rate, is_mono = _SAMPLE_RATES[version][sample_index], header[3] >> 6 == 3
     samples = {1: 384, 2: 1152, 3: 1152 if version == 3 else 576}[layer]
     length = (12 * bits // rate + padding) * 4 if layer == 1 else samples // 8 * bits // rate + padding
-    return Frame(header[:4], length, samples, (version, layer, rate, is_mono))
+    return Frame(length, samples, (version, layer, rate, is_mono))
 
 
 def pieces(stream: BinaryIO, size: int, name: str) -> Iterator[dict[str, Any]]:

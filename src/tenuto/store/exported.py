@@ -9,7 +9,7 @@ from tenuto.errors import CheckpointError, FileError
 from tenuto.files import SafetensorsFile, read_json, sha256_file
 from tenuto.settings import shown
 from tenuto.store.folder import BaseFolder, File
-from tenuto.store.run import BACKGROUND, is_file
+from tenuto.store.run import is_file
 
 MODEL_FORMAT = "tenuto-model-1"
 
@@ -29,8 +29,6 @@ class ModelFolder(BaseFolder):
     """The model card."""
     settings = File("run.yaml")
     """The resolved configuration with which it was trained."""
-    background = File(BACKGROUND)
-    """Predictions for the training clips, the background of explanations."""
 
     def exists(self) -> bool:
         """Whether there is an exported model here."""

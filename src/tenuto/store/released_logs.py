@@ -53,6 +53,7 @@ LOG_SETTINGS = (
     "sign",
     "target",
 )
+LOG_FILES = ("log.csv", "hparams.yaml")
 RELEASED_EMOTIONS = ("valence", "energy", "tension", "anger", "fear", "happy", "sad", "tender")
 ARCHIVE = "released_logs.zip"
 """The 50 logs of the study, with their licence and origin, in the package."""
@@ -133,10 +134,14 @@ def _logs(folder: str | Path | None, runs_file: str | Path | None, names: list[s
         logs = _archived()
         folder = ARCHIVE
     else:
-        logs = {name: _opened(path) for name, path in _log_folders(Path(folder), set(names)).items()}
+        paths = _log_folders(Path(folder), set(names))
+        logs = {
+            name: Log(str(path), *(read_text(path / file) for file in LOG_FILES))
+            for name, path in paths.items()
+        }
     if unknown := sorted(logs.keys() - set(names)):
         raise FileError(
-            f"{folder}: {_few(unknown)} {_is_not(unknown)} in the table of runs. "
+            f"{folder}: {_few(unknown)} {'is' if len(unknown) == 1 else 'are'} not in the table of runs. "
             "Pass `runs_file=FILE`, a CSV with the columns folder,system,seed."
         )
     if absent := [name for name in names if name not in logs]:
@@ -157,23 +162,13 @@ def _archived() -> dict[str, Log]:
     with zipfile.ZipFile(content) as archive:
         folders = [name.removesuffix("/log.csv") for name in archive.namelist() if name.endswith("/log.csv")]
         texts = {
-            folder: [archive.read(f"{folder}/{name}").decode() for name in ("log.csv", "hparams.yaml")]
-            for folder in folders
+            folder: [archive.read(f"{folder}/{name}").decode() for name in LOG_FILES] for folder in folders
         }
     return {folder.rpartition("/")[2]: Log(f"{ARCHIVE}/{folder}", *both) for folder, both in texts.items()}
 
 
-def _opened(folder: Path) -> Log:
-    """The log in a folder. Raises `FileError`."""
-    return Log(str(folder), read_text(folder / "log.csv"), read_text(folder / "hparams.yaml"))
-
-
 def _few(names: list[str]) -> str:
     return names[0] if len(names) == 1 else f"{names[0]} and {len(names) - 1} more"
-
-
-def _is_not(names: list[str]) -> str:
-    return "is not" if len(names) == 1 else "are not"
 
 
 def _runs(runs_file: str | Path | None) -> pd.DataFrame:

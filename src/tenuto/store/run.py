@@ -28,6 +28,7 @@ TRACE = ".trace.csv.gz"
 
 CONFIG = "config.yaml"
 BACKGROUND = "training_predictions.csv"
+"""Predictions for the training clips next to a checkpoint, the background of explanations."""
 
 
 def is_file(path: Path) -> bool:
@@ -138,8 +139,6 @@ class RunFolder(BaseFolder):
 
     metrics = File("metrics.json")
     """Metrics of clean predictions."""
-    background = File(BACKGROUND)
-    """Predictions for the training clips, the background of explanations."""
     interventions = File("interventions")
     """Folder of what corrected concepts change."""
     intervention_rows = File("interventions/intervention.csv")
