@@ -353,6 +353,8 @@ def ratings(
     key: str,
     problems: Problems,
     decimal: str = ".",
+    unknown: Sequence[str] = (),
+    rule: str = "",
 ) -> Labels:
     """The columns of a table as float64 (rows, columns), each value checked against the rating scale.
 
@@ -364,21 +366,22 @@ def ratings(
         key: The column that names the clip, for messages.
         problems: Takes a sentence for every value outside the scale.
         decimal: The decimal mark, a point or a comma.
+        unknown: What a cell without a value may hold, in lower case; it is NaN here.
+        rule: What a value outside the scale breaks and what to do, for messages; by default that of a rating.
     """
     low, high = scale
+    rule = rule or f"outside the scale {low:g} to {high:g}. Correct the rating or leave the clip out."
     labels = np.full((len(table), len(columns)), np.nan)
     for place, column in enumerate(columns):
         if column not in table:
             continue
         for row, (clip, value) in enumerate(zip(table[key], table[column], strict=True)):
-            number = as_number(value, decimal)
-            labels[row, place] = number
+            if str(value).strip().casefold() in unknown:
+                continue
+            labels[row, place] = number = as_number(value, decimal)
             if not low <= number <= high:
                 shown = one_line(value, 80) or "empty"
-                problems.add(
-                    f"{path}: {one_line(column)} of clip {one_line(clip)} is {shown}, outside the "
-                    f"scale {low:g} to {high:g}. Correct the rating or leave the clip out."
-                )
+                problems.add(f"{path}: {one_line(column)} of clip {one_line(clip)} is {shown}, {rule}")
     return labels
 
 

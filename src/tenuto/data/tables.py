@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 
 from tenuto.config import FolderConfig
-from tenuto.data.base import Labels, as_number, clip_name, ratings as read_ratings
+from tenuto.data.base import Labels, clip_name, ratings as read_ratings
 from tenuto.errors import Problems, one_line, quote
 from tenuto.files import is_content, read_csv, read_text
 
@@ -76,19 +76,8 @@ def read_deviations(
 ) -> Labels:
     """Standard deviations of the raters, (rows, columns); NaN where unknown. Arguments are those of `base.ratings`."""
     largest = scale[1] - scale[0]
-    numbers = np.full((len(table), len(columns)), np.nan)
-    for place, column in enumerate(columns):
-        named = zip(table[key], table[column], strict=True) if column in table else ()
-        for row, (clip, cell) in enumerate(named):
-            if cell.strip().casefold() in UNKNOWN_CELLS:
-                continue
-            numbers[row, place] = number = as_number(cell, decimal)
-            if not 0 <= number <= largest:
-                problems.add(
-                    f"{path}: {one_line(column)} of clip {one_line(clip)} is {one_line(cell, 80)}, and a standard "
-                    f"deviation must be 0 to {largest:g}. Correct it, or leave the cell empty."
-                )
-    return numbers
+    rule = f"and a standard deviation must be 0 to {largest:g}. Correct it, or leave the cell empty."
+    return read_ratings(table, columns, (0, largest), path, key, problems, decimal, UNKNOWN_CELLS, rule)
 
 
 @dataclasses.dataclass(frozen=True)
