@@ -4,14 +4,14 @@ Attacks", 2020, algorithm 1): ascent whose step size follows from progress, with
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 
-from tenuto.attacks.bounded import BoundedAttack, require_epsilon
+from tenuto.attacks.bounded import BoundedAttack
 from tenuto.attacks.budgets import per_example
-from tenuto.attacks.checks import require_whole
+from tenuto.attacks.checks import whole
 from tenuto.attacks.registry import ATTACKS
 from tenuto.attacks.search import Search
 
@@ -47,14 +47,9 @@ class APGD(BoundedAttack):
         ConfigError: A setting out of range, or `Unbounded`.
     """
 
-    steps: int = 60
-    restarts: int = 1
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        require_epsilon(self.budget)
-        require_whole("steps", self.steps, 0)
-        require_whole("restarts", self.restarts, 1)
+    needs_epsilon = True
+    steps: int = field(default=60, metadata=whole(0))
+    restarts: int = field(default=1, metadata=whole(1))
 
     @property
     def iterations(self) -> int:

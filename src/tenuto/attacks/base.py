@@ -237,7 +237,7 @@ class Attack(abc.ABC):
             results = []
             for chunk in examples.chunks(batch_size):
                 recorder = Recorder(chunk.names) if trace else None
-                result = self._attack(Job(evaluate, chunk, valid_range, report, recorder))
+                result = self._attack(AttackJob(evaluate, chunk, valid_range, report, recorder))
                 results.append(result if recorder is None else replace(result, trace=recorder.trace()))
             return joined(results)
 
@@ -247,7 +247,7 @@ class Attack(abc.ABC):
             raise AttackError(reason)
 
     @abc.abstractmethod
-    def _attack(self, job: Job) -> AttackResult:
+    def _attack(self, job: AttackJob) -> AttackResult:
         """Attack checked examples together."""
 
 
@@ -342,14 +342,14 @@ class Examples:
 
 
 @dataclass(frozen=True, eq=False)
-class Job:
+class AttackJob:
     """Examples that are attacked together, and the model that is attacked; a recorder is given every evaluation."""
 
     evaluate: Evaluate
     examples: Examples
     valid_range: Range | None
     progress: Progress
-    recorder: Recorder | None
+    recorder: Recorder | None = None
 
 
 def default_batch_size(device: torch.device) -> int:

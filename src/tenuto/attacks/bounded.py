@@ -10,12 +10,13 @@ from __future__ import annotations
 import abc
 import math
 from dataclasses import dataclass, field, replace
+from typing import ClassVar
 
 import torch
 
-from tenuto.attacks.base import Attack, AttackResult, Examples, Job, Range
+from tenuto.attacks.base import Attack, AttackJob, AttackResult, Examples, Range
 from tenuto.attacks.budgets import Budget, Unbounded
-from tenuto.attacks.checks import is_number, listed, require_whole
+from tenuto.attacks.checks import check_settings_of, is_number, listed, require_whole
 from tenuto.attacks.objectives import Objective, SquaredError
 from tenuto.attacks.region import Region
 from tenuto.attacks.registry import OPTION
@@ -55,6 +56,9 @@ class BoundedAttack(Attack):
         ConfigError: A setting of the wrong type or out of range.
     """
 
+    needs_epsilon: ClassVar[bool] = False
+    """Whether its steps are a share of epsilon, so that `Unbounded` is refused."""
+
     budget: Budget = field(kw_only=False)
     objective: Objective = SQUARED_ERROR
     seed: int = 0
@@ -74,6 +78,9 @@ class BoundedAttack(Attack):
                 "transformations must be Transformations such as Transformations((Gain(), Room()), draws=8), got "
                 f"{self.transformations!r}."
             )
+        if self.needs_epsilon:
+            require_epsilon(self.budget)
+        check_settings_of(self)
 
     @abc.abstractmethod
     def search(self, search: Search) -> None:
@@ -121,7 +128,7 @@ class BoundedAttack(Attack):
     def is_averaged(self) -> bool:
         return self.transformations is not None
 
-    def _attack(self, job: Job) -> AttackResult:
+    def _attack(self, job: AttackJob) -> AttackResult:
         chunk, reported = job.examples, 0
 
         def report(done: int) -> None:

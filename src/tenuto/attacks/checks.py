@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import functools
 import math
 from collections.abc import Sequence
 from typing import Any
@@ -62,6 +64,29 @@ def require_flag(name: str, value: Any) -> None:
     """Raise `ConfigError` unless a setting is true or false."""
     if not isinstance(value, bool):
         raise ConfigError(f"{name} must be true or false, got {value!r}.")
+
+
+def whole(least: int) -> dict[str, Any]:
+    """Metadata of a setting that must be a whole number of at least ``least``."""
+    return {"check": functools.partial(require_whole, least=least)}
+
+
+def number(least: float, most: float = LARGEST_NUMBER) -> dict[str, Any]:
+    """Metadata of a setting that must be a number from ``least`` to ``most``."""
+    return {"check": functools.partial(require_number, least=least, most=most)}
+
+
+FLAG: dict[str, Any] = {"check": require_flag}
+"""Metadata of a setting that must be true or false."""
+
+
+def check_settings_of(part: Any) -> None:
+    """Raise `ConfigError` for the first setting that its metadata do not allow; None is allowed as a default."""
+    for one in dataclasses.fields(part):
+        if check := one.metadata.get("check"):
+            value = getattr(part, one.name)
+            if value is not None or one.default is not None:
+                check(one.name, value)
 
 
 def require_range(valid_range: Any) -> tuple[float, float]:

@@ -4,12 +4,12 @@ Attacks and Defenses", 2019, algorithm 1): every perturbation lies on a sphere w
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 
 from tenuto.attacks.budgets import per_example
-from tenuto.attacks.checks import LARGEST_NUMBER, SMALLEST_STEP, require_number, require_whole
+from tenuto.attacks.checks import LARGEST_NUMBER, SMALLEST_STEP, number, whole
 from tenuto.attacks.minimal import GoalSeeker, Hunt
 from tenuto.attacks.registry import ATTACKS
 from tenuto.attacks.search import Search
@@ -44,19 +44,11 @@ class DDN(GoalSeeker):
         ConfigError: A setting out of range, `Unbounded`, or a ``stop_at`` of its own.
     """
 
-    goal: float | None = None
-    steps: int = 60
-    gamma: float = 0.05
-    first: float = 0.1
-    bisections: int = 10
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.goal is not None:
-            require_number("goal", self.goal, -LARGEST_NUMBER)
-        require_whole("steps", self.steps, 0)
-        require_number("gamma", self.gamma, SMALLEST_STEP, 0.5)
-        require_number("first", self.first, SMALLEST_STEP, 1)
+    goal: float | None = field(default=None, metadata=number(-LARGEST_NUMBER))
+    steps: int = field(default=60, metadata=whole(0))
+    gamma: float = field(default=0.05, metadata=number(SMALLEST_STEP, 0.5))
+    first: float = field(default=0.1, metadata=number(SMALLEST_STEP, 1))
+    bisections: int = field(default=10, metadata=whole(0))
 
     @property
     def iterations(self) -> int:

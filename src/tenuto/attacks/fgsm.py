@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from tenuto.attacks.bounded import BoundedAttack, require_epsilon
+from tenuto.attacks.bounded import BoundedAttack
 from tenuto.attacks.registry import ATTACKS
 from tenuto.attacks.search import Search
 
@@ -16,11 +16,8 @@ class FGSM(BoundedAttack):
     """One step of size epsilon: along the sign of the gradient for `Linf` and `Amplitude`, else along the
     gradient."""
 
+    needs_epsilon = True
     iterations: ClassVar[int] = 1
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        require_epsilon(self.budget)
 
     def search(self, search: Search) -> None:
         rows = search.unfinished()

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from tenuto.attacks.base import Access, Range
-from tenuto.attacks.bounded import BoundedAttack, require_epsilon
+from tenuto.attacks.bounded import BoundedAttack
 from tenuto.attacks.budgets import L2, TOLERANCE, Budget, Linf
 from tenuto.attacks.calling import Model, left_as_found
 from tenuto.attacks.registry import ATTACKS
@@ -142,6 +142,7 @@ class Foreign(BoundedAttack):
     """
 
     access: ClassVar[Access] = "foreign"
+    needs_epsilon = True
     iterations: ClassVar[int] = 1
 
     call: Call = field(repr=False, compare=False)
@@ -149,7 +150,6 @@ class Foreign(BoundedAttack):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        require_epsilon(self.budget)
         if not callable(self.call):
             raise ConfigError(f"call must be a function (model, inputs, labels), got {self.call!r}.")
         name = self.name or getattr(self.call, "__name__", "")

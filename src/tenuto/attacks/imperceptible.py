@@ -8,14 +8,14 @@ smallest ratio at which the goal is still reached, as `tenuto.attacks.minimal` d
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 
 from tenuto.attacks.base import Examples, Range
 from tenuto.attacks.budgets import LARGEST_DB
-from tenuto.attacks.checks import LARGEST_NUMBER, require_number, require_whole
+from tenuto.attacks.checks import LARGEST_NUMBER, number, whole
 from tenuto.attacks.masked import Masked
 from tenuto.attacks.minimal import GoalSeeker, Hunt, aim
 from tenuto.attacks.registry import ATTACKS
@@ -42,16 +42,10 @@ class Imperceptible(GoalSeeker):
         ConfigError: A setting out of range, `Unbounded`, or a ``stop_at`` of its own.
     """
 
-    goal: float
-    steps: int = 40
-    quiet_steps: int = 60
-    bisections: int = 10
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        require_number("goal", self.goal, -LARGEST_NUMBER)
-        require_whole("steps", self.steps, 1)
-        require_whole("quiet_steps", self.quiet_steps, 0)
+    goal: float = field(metadata=number(-LARGEST_NUMBER))
+    steps: int = field(default=40, metadata=whole(1))
+    quiet_steps: int = field(default=60, metadata=whole(0))
+    bisections: int = field(default=10, metadata=whole(0))
 
     @property
     def iterations(self) -> int:

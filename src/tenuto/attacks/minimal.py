@@ -8,14 +8,14 @@ last steps shorten the best perturbation along its own ray, which needs no gradi
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 
-from tenuto.attacks.bounded import BoundedAttack, require_epsilon
+from tenuto.attacks.bounded import BoundedAttack
 from tenuto.attacks.budgets import Budget, per_example
-from tenuto.attacks.checks import LARGEST_NUMBER, SMALLEST_STEP, require_number, require_whole
+from tenuto.attacks.checks import LARGEST_NUMBER, SMALLEST_STEP, number, whole
 from tenuto.attacks.registry import ATTACKS
 from tenuto.attacks.search import Search
 from tenuto.errors import ConfigError
@@ -33,13 +33,11 @@ LONGEST_AVERAGED = 2.0
 class GoalSeeker(BoundedAttack):
     """An attack that ends at a goal; subclasses have these settings. Without a goal it seeks the largest value."""
 
+    needs_epsilon = True
     goal: float | None
-    bisections: int
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        require_epsilon(self.budget)
-        require_whole("bisections", self.bisections, 0)
         if self.stop_at is not None:
             raise ConfigError(
                 f"{type(self).__name__} has no stop_at, it stops at its goal: leave stop_at out, or give goal."
@@ -69,16 +67,10 @@ class Minimal(GoalSeeker):
         ConfigError: A setting out of range, `Unbounded`, or a ``stop_at`` of its own.
     """
 
-    goal: float
-    steps: int = 60
-    first: float = 0.1
-    bisections: int = 10
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        require_number("goal", self.goal, -LARGEST_NUMBER)
-        require_whole("steps", self.steps, 0)
-        require_number("first", self.first, SMALLEST_STEP, 1)
+    goal: float = field(metadata=number(-LARGEST_NUMBER))
+    steps: int = field(default=60, metadata=whole(0))
+    first: float = field(default=0.1, metadata=number(SMALLEST_STEP, 1))
+    bisections: int = field(default=10, metadata=whole(0))
 
     @property
     def iterations(self) -> int:

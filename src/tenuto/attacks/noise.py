@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor
 
 from tenuto.attacks.base import Access, Examples, Range
-from tenuto.attacks.bounded import BoundedAttack, require_epsilon
-from tenuto.attacks.checks import require_whole
+from tenuto.attacks.bounded import BoundedAttack
+from tenuto.attacks.checks import whole
 from tenuto.attacks.masked import Masked
 from tenuto.attacks.registry import ATTACKS
 from tenuto.attacks.search import Search
@@ -42,14 +42,13 @@ class Noise(BoundedAttack):
     """
 
     access: ClassVar[Access] = "black-box"
+    needs_epsilon = True
 
     kind: Literal["uniform", "gaussian", "sign", "white", "pink", "masked"] = "uniform"
-    draws: int = 10
+    draws: int = field(default=10, metadata=whole(0))
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        require_epsilon(self.budget)
-        require_whole("draws", self.draws, 0)
         kinds = (*DISTRIBUTIONS, *SPECTRA)
         if self.kind not in kinds:
             raise ConfigError(f"Unknown kind {self.kind!r}. {did_you_mean(str(self.kind), kinds)}")

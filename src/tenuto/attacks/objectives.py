@@ -9,14 +9,14 @@ from __future__ import annotations
 import abc
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor
 
 from tenuto.attacks.calling import Outputs
-from tenuto.attacks.checks import SMALLEST_STEP, is_number, require_flag, require_number, require_whole
+from tenuto.attacks.checks import FLAG, SMALLEST_STEP, check_settings_of, is_number, number, whole
 from tenuto.attacks.registry import OBJECTIVES
 from tenuto.errors import AttackError, ConfigError
 
@@ -106,6 +106,7 @@ class Distance(Objective):
             raise ConfigError(f"against must be 'label' or 'clean', got {self.against!r}.")
         if self.scale is not None and not _is_range(self.scale):
             raise ConfigError(f"scale must be None or (lowest, highest), got {self.scale!r}.")
+        check_settings_of(self)
 
     @property
     def uses_label(self) -> bool | None:  # type: ignore[override]
@@ -168,12 +169,8 @@ class Huber(Distance):
         delta: Where the square ends, in rating units.
     """
 
-    delta: float = 0.1
+    delta: float = field(default=0.1, metadata=number(SMALLEST_STEP))
     word = "huber"
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        require_number("delta", self.delta, SMALLEST_STEP)
 
     def _distance(self, emotions: Tensor, reference: Tensor) -> Tensor:
         loss = torch.nn.functional.huber_loss(emotions, reference, reduction="none", delta=self.delta)
@@ -246,15 +243,11 @@ class Target(Objective):
 class OneOutput(Objective):
     """One output up or down: what `OneEmotion` and `OneConcept` have in common."""
 
-    index: int
-    up: bool = True
-    keep: float = 0.0
+    index: int = field(metadata=whole(0))
+    up: bool = field(default=True, metadata=FLAG)
+    keep: float = field(default=0.0, metadata=number(0))
     uses_label: ClassVar[bool] = False
-
-    def __post_init__(self) -> None:
-        require_whole("index", self.index, 0)
-        require_flag("up", self.up)
-        require_number("keep", self.keep, 0)
+    __post_init__ = check_settings_of
 
 
 @OBJECTIVES.register("one-emotion")
@@ -292,11 +285,9 @@ class OneEmotion(OneOutput):
 class EachEmotion(Objective):
     """In a protocol: `OneEmotion` of every emotion the model has, up and down."""
 
-    keep: float = 0.0
+    keep: float = field(default=0.0, metadata=number(0))
     uses_label: ClassVar[bool] = False
-
-    def __post_init__(self) -> None:
-        require_number("keep", self.keep, 0)
+    __post_init__ = check_settings_of
 
     def __call__(self, outputs: Outputs, situation: Situation) -> Tensor:
         raise AttackError(
@@ -325,14 +316,12 @@ class Movement(Objective):
         ConfigError: A negative weight.
     """
 
-    keep: float = 100.0
+    keep: float = field(default=100.0, metadata=number(0))
     uses_label: ClassVar[bool] = False
     flat_at_clean: ClassVar[bool] = True
     moving: ClassVar[str]
     staying: ClassVar[str]
-
-    def __post_init__(self) -> None:
-        require_number("keep", self.keep, 0)
+    __post_init__ = check_settings_of
 
     def __call__(self, outputs: Outputs, situation: Situation) -> Tensor:
         moved, stayed = (
@@ -375,7 +364,7 @@ class OneConcept(OneOutput):
         ConfigError: A negative index or weight.
     """
 
-    keep: float = 10.0
+    keep: float = field(default=10.0, metadata=number(0))
 
     def __call__(self, outputs: Outputs, situation: Situation) -> Tensor:
         stayed = (outputs.emotions - situation.clean.emotions).square().mean(dim=1)

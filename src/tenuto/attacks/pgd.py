@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 
 from tenuto.attacks.bounded import BoundedAttack
 from tenuto.attacks.budgets import Unbounded, per_example
-from tenuto.attacks.checks import SMALLEST_STEP, require_flag, require_number, require_whole
+from tenuto.attacks.checks import FLAG, SMALLEST_STEP, number, whole
 from tenuto.attacks.registry import ATTACKS
 from tenuto.attacks.search import Search
 from tenuto.errors import ConfigError
@@ -32,22 +32,16 @@ class PGD(BoundedAttack):
         ConfigError: A setting out of range; `Unbounded` without a step size.
     """
 
-    steps: int = 40
-    step_size: float | None = None
-    momentum: float = 0.0
-    restarts: int = 1
-    scattered: bool = False
+    steps: int = field(default=40, metadata=whole(0))
+    step_size: float | None = field(default=None, metadata=number(SMALLEST_STEP))
+    momentum: float = field(default=0.0, metadata=number(0, 1))
+    restarts: int = field(default=1, metadata=whole(1))
+    scattered: bool = field(default=False, metadata=FLAG)
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        require_whole("steps", self.steps, 0)
-        require_whole("restarts", self.restarts, 1)
         if self.step_size is None and isinstance(self.budget, Unbounded):
             raise ConfigError("Without a budget PGD has no step size of its own: give step_size.")
-        if self.step_size is not None:
-            require_number("step_size", self.step_size, SMALLEST_STEP)
-        require_number("momentum", self.momentum, 0, 1)
-        require_flag("scattered", self.scattered)
 
     @property
     def iterations(self) -> int:

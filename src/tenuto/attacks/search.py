@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from tenuto.attacks.base import AttackResult, Job, Range
+from tenuto.attacks.base import AttackJob, AttackResult, Range
 from tenuto.attacks.budgets import TOLERANCE, Budget, per_example
 from tenuto.attacks.calling import Evaluator, Outputs, input_gradient
 from tenuto.attacks.chance import generator_of
@@ -43,8 +43,8 @@ def room(inputs: Tensor, valid_range: Range | None) -> tuple[Tensor, Tensor] | N
     return (low - inputs).clamp_max(0), (high - inputs).clamp_min(0)
 
 
-@dataclass(frozen=True, eq=False)
-class Task(Job):
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Task(AttackJob):
     """What a search is given: the model, a chunk of examples, what counts and what is allowed."""
 
     evaluate: Evaluator

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import ClassVar
 
 import numpy as np
@@ -16,7 +16,7 @@ from torch import Tensor
 from tenuto.attacks.base import Access
 from tenuto.attacks.bounded import BoundedAttack
 from tenuto.attacks.budgets import Euclidean, Linf, euclidean
-from tenuto.attacks.checks import SMALLEST_STEP, require_number, require_whole
+from tenuto.attacks.checks import SMALLEST_STEP, number, whole
 from tenuto.attacks.registry import ATTACKS
 from tenuto.attacks.search import Search
 from tenuto.errors import ConfigError
@@ -57,8 +57,8 @@ class Square(BoundedAttack):
 
     access: ClassVar[Access] = "black-box"
 
-    queries: int = 500
-    first_share: float = 0.8
+    queries: int = field(default=500, metadata=whole(0))
+    first_share: float = field(default=0.8, metadata=number(SMALLEST_STEP, 1))
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -66,8 +66,6 @@ class Square(BoundedAttack):
             raise ConfigError(
                 f"Square takes budgets of the norms linf, l2, snr and amplitude, not of {self.budget.norm}."
             )
-        require_whole("queries", self.queries, 0)
-        require_number("first_share", self.first_share, SMALLEST_STEP, 1)
 
     @property
     def iterations(self) -> int:

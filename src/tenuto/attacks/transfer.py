@@ -7,9 +7,9 @@ from typing import ClassVar
 
 from tenuto.attacks.apgd import APGD
 from tenuto.attacks.base import Access
-from tenuto.attacks.bounded import BoundedAttack, require_epsilon
+from tenuto.attacks.bounded import BoundedAttack
 from tenuto.attacks.calling import Model
-from tenuto.attacks.checks import require_whole
+from tenuto.attacks.checks import whole
 from tenuto.attacks.registry import ATTACKS
 from tenuto.attacks.search import Search
 from tenuto.errors import ConfigError
@@ -32,15 +32,14 @@ class Transfer(BoundedAttack):
     """
 
     access: ClassVar[Access] = "transfer"
+    needs_epsilon = True
 
     source: Model = field(repr=False, compare=False)
     name: str = "sibling"
-    steps: int = 60
+    steps: int = field(default=60, metadata=whole(0))
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        require_epsilon(self.budget)
-        require_whole("steps", self.steps, 0)
         if not callable(self.source):
             raise ConfigError(
                 f"source must be the sibling itself, a model that can be called, got {self.source!r}."

@@ -11,7 +11,7 @@ import abc
 import functools
 import math
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 import numpy as np
@@ -21,7 +21,7 @@ from torch import Tensor
 
 from tenuto.attacks.axes import Axes, transform_size
 from tenuto.attacks.chance import generator_of
-from tenuto.attacks.checks import is_number, require_number, require_whole
+from tenuto.attacks.checks import check_settings_of, is_number, number, whole
 from tenuto.attacks.registry import SETTINGS, TRANSFORMATIONS
 from tenuto.errors import AttackError, ConfigError
 
@@ -52,6 +52,11 @@ class Transformation(abc.ABC):
         """Change waveforms (n, samples) by what was drawn for each, (n, p)."""
 
 
+def _range(least: float, most: float) -> dict[str, Any]:
+    """Metadata of a setting that must be two numbers from ``least`` to ``most``, the lower one first."""
+    return {"check": functools.partial(_require_range, least=least, most=most)}
+
+
 def _require_range(name: str, value: Any, least: float, most: float) -> None:
     pair = value if isinstance(value, tuple) else ()
     if len(pair) != 2 or not all(is_number(one) for one in pair) or not least <= pair[0] <= pair[1] <= most:
@@ -69,11 +74,9 @@ class Gain(Transformation):
         decibels: Largest change, either way.
     """
 
-    decibels: float = 6.0
+    decibels: float = field(default=6.0, metadata=number(0, 120))
     needs_rate: ClassVar[bool] = False
-
-    def __post_init__(self) -> None:
-        require_number("decibels", self.decibels, 0, 120)
+    __post_init__ = check_settings_of
 
     def draw(self, generator: np.random.Generator, samples: int, rate: float) -> Drawn:
         return np.array([10 ** (generator.uniform(-self.decibels, self.decibels) / 20)])
@@ -91,10 +94,8 @@ class Shift(Transformation):
         seconds: Largest shift, either way.
     """
 
-    seconds: float = 0.05
-
-    def __post_init__(self) -> None:
-        require_number("seconds", self.seconds, 0, 3600)
+    seconds: float = field(default=0.05, metadata=number(0, 3600))
+    __post_init__ = check_settings_of
 
     def draw(self, generator: np.random.Generator, samples: int, rate: float) -> Drawn:
         most = round(self.seconds * rate)
@@ -114,11 +115,9 @@ class AddedNoise(Transformation):
         decibels: Lowest and highest signal-to-noise ratio; both powers are means over the excerpt.
     """
 
-    decibels: tuple[float, float] = (20.0, 50.0)
+    decibels: tuple[float, float] = field(default=(20.0, 50.0), metadata=_range(-120, 120))
     needs_rate: ClassVar[bool] = False
-
-    def __post_init__(self) -> None:
-        _require_range("decibels", self.decibels, -120, 120)
+    __post_init__ = check_settings_of
 
     def draw(self, generator: np.random.Generator, samples: int, rate: float) -> Drawn:
         level = 10 ** (-generator.uniform(*self.decibels) / 20)
@@ -138,10 +137,8 @@ class LowPass(Transformation):
         hertz: Lowest and highest cut-off frequency (-3 dB), drawn on a logarithmic scale.
     """
 
-    hertz: tuple[float, float] = (4_000.0, 16_000.0)
-
-    def __post_init__(self) -> None:
-        _require_range("hertz", self.hertz, 1, 1e6)
+    hertz: tuple[float, float] = field(default=(4_000.0, 16_000.0), metadata=_range(1, 1e6))
+    __post_init__ = check_settings_of
 
     def draw(self, generator: np.random.Generator, samples: int, rate: float) -> Drawn:
         low, high = (math.log(one) for one in self.hertz)
@@ -168,12 +165,9 @@ class Room(Transformation):
         decibels: Lowest and highest energy of the direct sound relative to that of the tail.
     """
 
-    seconds: tuple[float, float] = (0.2, 0.8)
-    decibels: tuple[float, float] = (0.0, 12.0)
-
-    def __post_init__(self) -> None:
-        _require_range("seconds", self.seconds, 0.01, 30)
-        _require_range("decibels", self.decibels, -60, 60)
+    seconds: tuple[float, float] = field(default=(0.2, 0.8), metadata=_range(0.01, 30))
+    decibels: tuple[float, float] = field(default=(0.0, 12.0), metadata=_range(-60, 60))
+    __post_init__ = check_settings_of
 
     def draw(self, generator: np.random.Generator, samples: int, rate: float) -> Drawn:
         """The response of a room, as long as the longest reverberation time."""
@@ -244,8 +238,8 @@ class Transformations:
     """
 
     parts: tuple[Transformation, ...] = ()
-    draws: int = 8
-    seed: int = 0
+    draws: int = field(default=8, metadata=whole(1))
+    seed: int = field(default=0, metadata=whole(0))
 
     def __post_init__(self) -> None:
         object.__setattr__(
@@ -255,8 +249,7 @@ class Transformations:
             isinstance(one, Transformation) for one in self.parts
         ):
             raise ConfigError(f"parts must be transformations such as (Gain(), Room()), got {self.parts!r}.")
-        require_whole("draws", self.draws, 1)
-        require_whole("seed", self.seed, 0)
+        check_settings_of(self)
 
     @classmethod
     def named(cls, words: str, draws: int | None = None) -> Transformations:

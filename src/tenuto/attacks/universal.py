@@ -16,11 +16,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from tenuto.attacks.base import Access, Attack, AttackResult, Examples, Job, Progress, Range
+from tenuto.attacks.base import Access, Attack, AttackJob, AttackResult, Examples, Progress, Range
 from tenuto.attacks.bounded import SQUARED_ERROR, require_epsilon, require_search
 from tenuto.attacks.budgets import L2, SNR, Budget, per_example
 from tenuto.attacks.calling import Evaluator, Model, Outputs, input_gradient, left_as_found
-from tenuto.attacks.checks import require_finite, require_number, require_whole
+from tenuto.attacks.checks import check_settings_of, number, require_finite, whole
 from tenuto.attacks.objectives import Objective, Situation
 from tenuto.attacks.search import room
 from tenuto.devices import Precision, computing_in, full_precision
@@ -82,17 +82,15 @@ class Universal:
 
     budget: Budget = field(kw_only=False)
     objective: Objective = SQUARED_ERROR
-    epochs: int = 5
-    batch_size: int = 6
-    momentum: float = 0.9
+    epochs: int = field(default=5, metadata=whole(1))
+    batch_size: int = field(default=6, metadata=whole(1))
+    momentum: float = field(default=0.9, metadata=number(0, 1))
     seed: int = 0
     precision: Precision = "float32"
 
     def __post_init__(self) -> None:
         require_search(self.budget, self.objective, self.seed, self.precision)
-        require_whole("epochs", self.epochs, 1)
-        require_whole("batch_size", self.batch_size, 1)
-        require_number("momentum", self.momentum, 0, 1)
+        check_settings_of(self)
         shape_budget(self.budget)
 
     __repr__ = Attack.__repr__
@@ -157,8 +155,8 @@ class _Fit:
         batches = math.ceil(count / settings.batch_size)
         for epoch in range(settings.epochs):
             order = torch.from_numpy(self.draws.permutation(count))
-            for number, rows in enumerate(torch.split(order, settings.batch_size)):
-                done = (epoch * batches + number) / (settings.epochs * batches)
+            for place, rows in enumerate(torch.split(order, settings.batch_size)):
+                done = (epoch * batches + place) / (settings.epochs * batches)
                 gradient = self.gradient(shape, training, clean[0], rows)
                 velocity = settings.momentum * velocity + gradient
                 size = 5 * self.budget.epsilon * (1 - done) / (settings.epochs * batches)
@@ -262,7 +260,7 @@ class Placement(Attack):
         name = "Universal" if self.kind == "fitted" else "Noise shared"
         return f"{name} +{self.seconds:g} s" if self.seconds else name
 
-    def _attack(self, job: Job) -> AttackResult:
+    def _attack(self, job: AttackJob) -> AttackResult:
         chunk, evaluate = job.examples, job.evaluate
         inputs, targets = chunk.inputs, chunk.targets
         delta = placed(self.shape.to(inputs)[None], self.budget, chunk, job.valid_range)

@@ -9,7 +9,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from tenuto.attacks.base import Job
+from tenuto.attacks.base import AttackJob
 from tenuto.attacks.bounded import BoundedAttack
 from tenuto.attacks.budgets import Budget, Linf
 from tenuto.attacks.objectives import Correlation, Objective, SquaredError
@@ -69,7 +69,7 @@ class Described(BoundedAttack):
         if search.has_start:
             raise AttackError("Described begins at zero, as the study's attack does: leave start out.")
         task, attack = search.task, self._released(search)
-        result = attack._attack(Job(search.evaluate, task.examples, None, task.progress, task.recorder))
+        result = attack._attack(AttackJob(search.evaluate, task.examples, None, task.progress, task.recorder))
         search.charge(result)
         search.settle(result.stored_perturbation, search.all_rows)
 

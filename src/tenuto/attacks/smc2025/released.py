@@ -9,17 +9,17 @@ threshold of exactly 0 counts as unset. Here each rule is a method of its own.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, ClassVar, cast
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from tenuto.attacks.base import Attack, AttackResult, Examples, Job, Range
+from tenuto.attacks.base import Attack, AttackJob, AttackResult, Examples, Range
 from tenuto.attacks.budgets import Budget, Unbounded
 from tenuto.attacks.calling import Model, Outputs, as_doubles, input_gradient
-from tenuto.attacks.checks import SMALLEST_STEP, listed, require_flag, require_number, require_whole
+from tenuto.attacks.checks import FLAG, SMALLEST_STEP, check_settings_of, listed, number, whole
 from tenuto.attacks.objectives import Objective, Situation, SquaredError, correlation_refusal
 from tenuto.attacks.registry import ATTACKS
 from tenuto.attacks.smc2025.ladders import LADDERS, Doubles, Flags, Ladder, correlations
@@ -165,21 +165,17 @@ class ReleasedAttack(Attack):
 
     measure: str = "corr"
     optimizer: str = "Adam"
-    step_size: float = 0.002
-    iterations: int = 1000
-    alpha: float | None = None
-    sign: bool = True
+    step_size: float = field(default=0.002, metadata=number(SMALLEST_STEP))
+    iterations: int = field(default=1000, metadata=whole(1))
+    alpha: float | None = field(default=None, metadata=number(0))
+    sign: bool = field(default=True, metadata=FLAG)
 
     def __post_init__(self) -> None:
         for setting, choices in (("measure", LADDERS), ("optimizer", OPTIMIZERS)):
             value = getattr(self, setting)
             if value not in tuple(choices):
                 raise ConfigError(f"Unknown {setting} {value!r}. {did_you_mean(str(value), choices)}")
-        require_number("step_size", self.step_size, SMALLEST_STEP)
-        require_whole("iterations", self.iterations, 1)
-        if self.alpha is not None:
-            require_number("alpha", self.alpha, 0)
-        require_flag("sign", self.sign)
+        check_settings_of(self)
 
     def objective_title(self, emotions: Sequence[str] | None = None, concepts: Sequence[str] = ()) -> str:
         return RELEASED_OBJECTIVES[self.measure]
@@ -211,7 +207,7 @@ class ReleasedAttack(Attack):
             labels = as_doubles(examples.targets)
             correlations(labels, labels, examples.names)
 
-    def _attack(self, job: Job) -> ReleasedResult:
+    def _attack(self, job: AttackJob) -> ReleasedResult:
         clip_states = ClipStates(job.examples, self._optimizer())
         iteration = 0
         while True:
