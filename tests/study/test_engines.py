@@ -276,19 +276,19 @@ from pathlib import Path
 from typing import Any
 from tenuto.config import preset_study
 from tenuto.study.engines import Local, run_study
-from tenuto.training import loop
+from tenuto.training.update import Trainee
 
 place, music, victim = Path({place!r}), Path({music!r}), {victim!r}
-update, calls = loop._update, []
+learn, calls = Trainee.learn, []
 
 def fatal(*arguments):
     calls.append(arguments)
     if len(calls) == 6 and not (place / "killed").exists():  # in the second epoch
         (place / "killed").touch()
         os.kill(os.getppid() if victim == "driver" else os.getpid(), signal.SIGKILL)
-    return update(*arguments)
+    return learn(*arguments)
 
-loop._update = fatal  # in every process: a spawned one imports this file
+Trainee.learn = fatal  # in every process: a spawned one imports this file
 
 if __name__ == "__main__":
     {undrawn}

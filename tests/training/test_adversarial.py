@@ -15,6 +15,7 @@ from tenuto.models import build, for_attack
 from tenuto.models.backbone import Backbone
 from tenuto.training import loop
 from tenuto.training.adversarial import is_attacked, perturb
+from tenuto.training.update import Trainee
 from tests import small_runs
 from tests.small_runs import numbers, settings
 
@@ -92,23 +93,24 @@ def test_each_batch_is_updated_clean_then_attacked_with_the_emotion_loss_alone(
     prepared, tmp_path, monkeypatch
 ):
     """Even with weight 0.5: half concept loss in the normal update, none in the adversarial one."""
-    update, calls = loop._update, []
+    learn, calls = Trainee.learn, []
     expected: dict[tuple[str, ...], torch.Tensor] = {}
     attack = ReleasedAttack(step_size=0.05, iterations=3)
 
-    def recorded(state, inputs, batch, weight):
-        assert state.network.training
+    def recorded(trainee, inputs, batch):
+        assert trainee.network.training
         clean = inputs is batch.inputs
-        calls.append((state.epoch, "clean" if clean else "attacked", weight))
+        epoch = 1 + [kind for _, kind, _ in calls].count("clean") // 6 if clean else calls[-1][0]
+        calls.append((epoch, "clean" if clean else "attacked", trainee.loss.keywords["weight"]))
         if not clean:
             assert torch.equal(inputs, expected.pop(batch.clips))
-        loss = update(state, inputs, batch, weight)
-        if clean and state.epoch == 2:  # attacked as the network is after the normal update
-            result = attack(for_attack(state.network), batch.inputs, batch.labels)
+        loss = learn(trainee, inputs, batch)
+        if clean and epoch == 2:  # attacked as the network is after the normal update
+            result = attack(for_attack(trainee.network), batch.inputs, batch.labels)
             expected[batch.clips] = batch.inputs + result.stored_perturbation
         return loss
 
-    monkeypatch.setattr(loop, "_update", recorded)
+    monkeypatch.setattr(Trainee, "learn", recorded)
     config = settings("A2M2E", epochs=3, adversarial=small_runs.ATTACKED)
     loop.train(config, prepared, tmp_path)
     pair = [(2, "clean", 0.5), (2, "attacked", 1.0)]
@@ -118,9 +120,9 @@ def test_each_batch_is_updated_clean_then_attacked_with_the_emotion_loss_alone(
 def test_the_loss_of_history_is_that_of_the_normal_updates(prepared, tmp_path, monkeypatch):
     losses = {"clean": 1.0, "attacked": 100.0}
     monkeypatch.setattr(
-        loop,
-        "_update",
-        lambda state, inputs, batch, weight: torch.tensor(
+        Trainee,
+        "learn",
+        lambda trainee, inputs, batch: torch.tensor(
             losses["clean" if inputs is batch.inputs else "attacked"]
         ),
     )

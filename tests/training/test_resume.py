@@ -87,17 +87,18 @@ from pathlib import Path
 from tenuto.config import RunConfig, parse_yaml
 from tenuto.data import Midlevel, prepare
 from tenuto.training import loop
+from tenuto.training.update import Trainee
 
 place, runs = Path({place!r}), Path({runs!r})
-update, calls = loop._update, []
+learn, calls = Trainee.learn, []
 
 def fatal(*arguments):
     calls.append(arguments)
     if len(calls) == 6 + 3:  # six batches in an epoch
         os.kill(os.getpid(), signal.SIGKILL)
-    return update(*arguments)
+    return learn(*arguments)
 
-loop._update = fatal
+Trainee.learn = fatal
 config = RunConfig.parse(parse_yaml((runs / "config.yaml").read_text(), "it"), "it")
 loop.train(config, prepare(Midlevel(place / "data"), place / "cache"), runs)
 """
