@@ -14,6 +14,7 @@ from tenuto.data.batches import Batch, Material
 from tenuto.files import read_csv, read_json
 from tenuto.models import Prediction
 from tenuto.training import loop
+from tenuto.training.update import Trainee
 from tests import small_runs
 from tests.small_runs import numbers, settings
 
@@ -138,7 +139,7 @@ def test_free_units_learn_nothing_from_concept_ratings(prepared, tmp_path):
 
 def test_a_recorded_loss_is_the_mean_over_the_batches(prepared, tmp_path, monkeypatch):
     losses = iter([1.0, 2.0, 3.0, 4.0, 5.0, 9.0])
-    monkeypatch.setattr(loop, "_update", lambda *_: torch.tensor(next(losses)))
+    monkeypatch.setattr(Trainee, "learn", lambda *_: torch.tensor(next(losses)))
     run = loop.train(settings(epochs=1), prepared, tmp_path)
     assert read_csv(run / "history.csv")["loss"].tolist() == [4.0]
 
