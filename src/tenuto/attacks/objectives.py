@@ -62,6 +62,9 @@ class Objective(abc.ABC):
 
     uses_label: ClassVar[bool | None] = None
 
+    def __post_init__(self) -> None:
+        check_settings_of(self)
+
     @abc.abstractmethod
     def __call__(self, outputs: Outputs, situation: Situation) -> Tensor:
         """The value of every example, (n,), differentiable in ``outputs``. Raises `AttackError` if undefined."""
@@ -247,7 +250,6 @@ class OneOutput(Objective):
     up: bool = field(default=True, metadata=FLAG)
     keep: float = field(default=0.0, metadata=number(0))
     uses_label: ClassVar[bool] = False
-    __post_init__ = check_settings_of
 
 
 @OBJECTIVES.register("one-emotion")
@@ -287,7 +289,6 @@ class EachEmotion(Objective):
 
     keep: float = field(default=0.0, metadata=number(0))
     uses_label: ClassVar[bool] = False
-    __post_init__ = check_settings_of
 
     def __call__(self, outputs: Outputs, situation: Situation) -> Tensor:
         raise AttackError(
@@ -321,7 +322,6 @@ class Movement(Objective):
     flat_at_clean: ClassVar[bool] = True
     moving: ClassVar[str]
     staying: ClassVar[str]
-    __post_init__ = check_settings_of
 
     def __call__(self, outputs: Outputs, situation: Situation) -> Tensor:
         moved, stayed = (

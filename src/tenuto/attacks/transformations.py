@@ -43,6 +43,9 @@ class Transformation(abc.ABC):
     needs_rate: ClassVar[bool] = True
     """Whether it depends on the sample rate."""
 
+    def __post_init__(self) -> None:
+        check_settings_of(self)
+
     @abc.abstractmethod
     def draw(self, generator: np.random.Generator, samples: int, rate: float) -> Drawn:
         """Draw what is random for one waveform of so many samples, (p,)."""
@@ -76,7 +79,6 @@ class Gain(Transformation):
 
     decibels: float = field(default=6.0, metadata=number(0, 120))
     needs_rate: ClassVar[bool] = False
-    __post_init__ = check_settings_of
 
     def draw(self, generator: np.random.Generator, samples: int, rate: float) -> Drawn:
         return np.array([10 ** (generator.uniform(-self.decibels, self.decibels) / 20)])
@@ -95,7 +97,6 @@ class Shift(Transformation):
     """
 
     seconds: float = field(default=0.05, metadata=number(0, 3600))
-    __post_init__ = check_settings_of
 
     def draw(self, generator: np.random.Generator, samples: int, rate: float) -> Drawn:
         most = round(self.seconds * rate)
@@ -117,7 +118,6 @@ class AddedNoise(Transformation):
 
     decibels: tuple[float, float] = field(default=(20.0, 50.0), metadata=_range(-120, 120))
     needs_rate: ClassVar[bool] = False
-    __post_init__ = check_settings_of
 
     def draw(self, generator: np.random.Generator, samples: int, rate: float) -> Drawn:
         level = 10 ** (-generator.uniform(*self.decibels) / 20)
@@ -138,7 +138,6 @@ class LowPass(Transformation):
     """
 
     hertz: tuple[float, float] = field(default=(4_000.0, 16_000.0), metadata=_range(1, 1e6))
-    __post_init__ = check_settings_of
 
     def draw(self, generator: np.random.Generator, samples: int, rate: float) -> Drawn:
         low, high = (math.log(one) for one in self.hertz)
@@ -167,7 +166,6 @@ class Room(Transformation):
 
     seconds: tuple[float, float] = field(default=(0.2, 0.8), metadata=_range(0.01, 30))
     decibels: tuple[float, float] = field(default=(0.0, 12.0), metadata=_range(-60, 60))
-    __post_init__ = check_settings_of
 
     def draw(self, generator: np.random.Generator, samples: int, rate: float) -> Drawn:
         """The response of a room, as long as the longest reverberation time."""
