@@ -65,7 +65,8 @@ def test_a_column_of_means_that_differ_by_rounding_is_constant():
     assert metrics.is_constant(constant).all()
     for metric in (metrics.pearson, metrics.spearman, metrics.r2):
         assert np.isnan(metric(constant, varying)).all()
-    assert np.isnan(metrics.pearson(varying, np.float32(constant) + np.float32([[0], [2e-8], [0]]))).all()
+    single = np.add(constant, np.array([[0], [2e-8], [0]])).astype(np.float32)
+    assert np.isnan(metrics.pearson(varying, single)).all()
     assert not metrics.is_constant([[0.7], [0.70001]])
 
 

@@ -13,7 +13,7 @@ from tenuto.attacks import APGD, FGSM, L2, PGD, Linf, Noise, OneEmotion, Square,
 from tenuto.attacks.base import Examples
 from tenuto.attacks.calling import Evaluator, Outputs
 from tenuto.attacks.search import Search, Task, room
-from tenuto.errors import AttackError
+from tenuto.errors import AttackError, ConfigError
 from tests.attacks.conftest import Linear, random
 
 WEIGHTS = random(2, 12, seed=1)
@@ -197,3 +197,13 @@ def test_inputs_that_round_the_perturbation_away_are_refused(budget):
         PGD(budget, steps=2)(model, inputs, labels)
     PGD(budget, steps=2)(Linear(WEIGHTS), inputs.double(), LABELS)
     PGD(budget.of(1.0), steps=2)(model, inputs, labels)
+
+
+def test_a_setting_with_another_default_keeps_its_check():
+    @dataclasses.dataclass(frozen=True, kw_only=True, repr=False)
+    class Longer(PGD):
+        steps: int = 100
+
+    assert Longer(Linf(0.1)).steps == 100
+    with pytest.raises(ConfigError, match="steps must be a whole number of at least 0"):
+        Longer(Linf(0.1), steps=-1)

@@ -63,6 +63,7 @@ def test_the_step_is_halved_and_the_ascent_goes_back_to_its_best():
     assert np.ravel(points).tolist() == expected
 
 
+@pytest.mark.filterwarnings("ignore::tenuto.errors.RandomModelWarning")
 def test_a_best_that_has_not_risen_since_the_last_checkpoint_halves_the_step_as_well():
     """Condition 2 of the paper, with scripted values and slopes that change sign at every step.
 

@@ -37,6 +37,7 @@ def test_an_ascent_on_a_linear_model_has_known_points():
     assert PGD(Linf(0.4))(MODEL, INPUTS, LABELS).trace is None
 
 
+@pytest.mark.filterwarnings("ignore::tenuto.errors.RandomModelWarning")
 def test_a_long_search_is_thinned_and_forgets_no_best():
     class Spike(torch.nn.Module):
         """One evaluation, which no kept point holds, is far above all others."""

@@ -227,7 +227,7 @@ def test_an_attack_on_a_concept_names_it_and_says_how_far_it_moved(attack):
     assert set(table["objective"]) == {"concept modality up emotions stay"}
     assert "|Δ concept|" in outcome.stdout
     (budget,) = json.loads(attack(*words, "--json")[0].stdout)["budgets"]
-    concepts = [name.removeprefix("clean_") for name in table if name.startswith("clean_")]
+    concepts = [name.removeprefix("clean_") for name in map(str, table) if name.startswith("clean_")]
     moved = [
         (table[f"adversarial_{name}"] - table[f"clean_{name}"]).abs().mean()
         for name in concepts

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from typing import Any
 
 import pytest
 import torch
@@ -93,7 +94,8 @@ def test_each_batch_is_updated_clean_then_attacked_with_the_emotion_loss_alone(
     prepared, tmp_path, monkeypatch
 ):
     """Even with weight 0.5: half concept loss in the normal update, none in the adversarial one."""
-    learn, calls = Trainee.learn, []
+    learn = Trainee.learn
+    calls: list[Any] = []
     expected: dict[tuple[str, ...], torch.Tensor] = {}
     attack = ReleasedAttack(step_size=0.05, iterations=3)
 

@@ -81,12 +81,17 @@ FLAG: dict[str, Any] = {"check": require_flag}
 
 
 def check_settings_of(part: Any) -> None:
-    """Raise `ConfigError` for the first setting that its metadata do not allow; None is allowed as a default."""
+    """Raise `ConfigError` for the first setting that its metadata do not allow; None is allowed as a default.
+
+    A subclass that gives a setting another default keeps the check of its base class.
+    """
+    kinds = [kind for kind in type(part).__mro__[::-1] if dataclasses.is_dataclass(kind)]
+    stated = [one for kind in kinds for one in dataclasses.fields(kind) if "check" in one.metadata]
+    known = {one.name: one.metadata["check"] for one in stated}
     for one in dataclasses.fields(part):
-        if check := one.metadata.get("check"):
-            value = getattr(part, one.name)
-            if value is not None or one.default is not None:
-                check(one.name, value)
+        value = getattr(part, one.name)
+        if one.name in known and (value is not None or one.default is not None):
+            known[one.name](one.name, value)
 
 
 def require_range(valid_range: Any) -> tuple[float, float]:

@@ -250,10 +250,8 @@ def _spread_out(path: Path, cells: pd.DataFrame, settings: FolderConfig, problem
     spellings = {_folded(name): name for name in columns if name in rated}
     for name in (name for name in rated if name not in columns and _folded(name) in spellings):
         problems.add(
-            DataError(
-                f"{path}: column {one_line(emotion)} has {quote(name)}, which differs from "
-                f"{quote(spellings[_folded(name)])} in capitals or blanks alone. Write one spelling."
-            )
+            f"{path}: column {one_line(emotion)} has {quote(name)}, which differs from "
+            f"{quote(spellings[_folded(name)])} in capitals or blanks alone. Write one spelling."
         )
     empty = {column: "" for name, column in columns.items() if name in rated}
     lines: dict[tuple[str, ...], dict[str, str]] = {}
