@@ -1,4 +1,4 @@
-"""The page of results states what the seventeen runs of `results/robust-2025` hold."""
+"""The page of results states what the eighteen runs of `results/robust-2025` hold."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def runs(tmp_path_factory):
     by_system: dict[str, list[RunFolder]] = {}
     for run in StudyFolder(folder).runs():
         by_system.setdefault(run.read_config().system, []).append(run)
-    assert sum(map(len, by_system.values())) == 17
+    assert sum(map(len, by_system.values())) == 18
     return by_system
 
 
@@ -72,14 +72,27 @@ def test_the_page_states_errors(runs, worst, system):
     assert f"| {system} | {' | '.join(cells)} |" in PAGE
 
 
+def test_the_page_states_what_natural_variation_adds(runs):
+    added = [
+        np.mean(
+            [
+                row_errors(read_rows(run.natural())).mean() - read_json(run.metrics)["test"]["mae"]["overall"]
+                for run in own
+            ]
+        )
+        for own in runs.values()
+    ]
+    assert f"Natural variation** raises the error by {plain(min(added))} to {plain(max(added))}" in SENTENCES
+
+
 def test_the_page_states_what_the_attack_adds_after_robust_training():
     systems = read_csv(FOLDER / "stats" / "stats_systems.csv").set_index(["quantity", "system"])["mean"]
     added = systems["added"]
     pairs = read_csv(FOLDER / "stats" / "stats_pairs.csv").query("quantity == 'added'")
     p = pairs.query("first == 'A2E_fast' and second == 'A2M2E_fast'")["p_holm"].item()
-    assert pairs["p"].count() == 10
+    assert pairs["p"].count() == 15
     assert (
-        f"({plain(added['A2M2E_fast'])} against {plain(added['A2E_fast'])}, p = {plain(p)} by Holm over ten pairs)"
+        f"({plain(added['A2M2E_fast'])} against {plain(added['A2E_fast'])}, p = {plain(p)} by Holm over fifteen pairs)"
         in SENTENCES
     )
     assert (
@@ -118,11 +131,16 @@ def test_the_page_states_the_runs_of_the_bottlenecks(runs, worst):
     (clean, most), *others = sorted(joint)
     assert most == max(error for _, error in joint)
     listed = " and ".join(sorted(plain(error) for _, error in others))
-    first, second = (
+    first, second, third = (
         plain(errors[run.name])
         for run in sorted(runs["A2M2E_sequential_fast"], key=lambda run: run.read_config().train.seed)
     )
-    assert f"the sequential runs of seeds 6 and 21 err {first} and {second}" in SENTENCES
+    assert f"the three sequential runs err {first}, {second} and {third}, between" in SENTENCES
+    pairs = read_csv(FOLDER / "stats" / "stats_pairs.csv").query("quantity == 'attacked'")
+    (pair,) = pairs.query("first == 'A2M2E_fast' and second == 'A2M2E_sequential_fast'").to_dict("records")
+    more, low, high = (plain(-pair[name]) for name in ("difference", "high", "low"))
+    assert f"{more} more than the joint bottleneck ({low} to {high})" in SENTENCES
+    assert f"(p = {pair['p_holm']:.2f} by Holm)".replace("0.", ".") in SENTENCES
     assert f"clean clips ({plain(clean)}) and most at 0.1, {plain(most)} against {listed}" in SENTENCES
 
 
@@ -136,7 +154,7 @@ def test_the_page_states_leakage(runs):
         if system.startswith("A2M2E")
     }
     assert leakage["A2M2E_sequential"] == [0.01, 0.02, 0.03]
-    assert leakage["A2M2E_sequential_fast"] == [0.05, 0.08]
+    assert leakage["A2M2E_sequential_fast"] == [0.03, 0.05, 0.08]
     assert leakage["A2M2E"] == [0.2, 0.23, 0.24]
     assert (leakage["A2M2E_fast"][0], leakage["A2M2E_fast"][-1]) == (0.12, 0.21)
 
