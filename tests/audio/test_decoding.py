@@ -62,6 +62,9 @@ WHOLE = {
     },
     "wav without pad byte": at(encoded("WAV", "PCM_U8")[:-1], DATA + 4, (47_999).to_bytes(4, "little")),
     "wav with a tag": WAV + b"LIST\x04\0\0\0abcd",
+    "wav with metadata of an editor": WAV + b"_PMX\x00\x20\0\0" + b"<" * 0x2000,
+    "aiff with a copyright": AIFF + b"(c) \0\0\0\x04abcdAPPL\0\0\x20\0" + b"a" * 0x2000,
+    "wav that miscounts its header": at(WAV, DATA + 4, (len(WAV) - DATA - 52).to_bytes(4, "little")),
     **{
         f"{name} before {end}": content + tail
         for name, content in SOUNDS.items()
