@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import pandas as pd
 import pytest
 
 from tenuto.errors import DataError, FileError, FolderWarning
-from tenuto.store.rows import write_rows
+from tenuto.store.rows import read_rows, write_rows
 from tenuto.store.run import RunFolder
 from tenuto.store.study import StudyFolder, read_natural, read_study
 from tests.reporting import made_up
@@ -126,6 +127,19 @@ def test_the_rows_of_a_study_warn_of_a_damaged_run(study):
     natural = read_natural(study.path)
     assert natural is not None
     assert set(natural["attack"]) == {"natural"}
+
+
+@pytest.mark.parametrize("copied", ["A2E-06", "A2E-6-backup"])
+def test_rows_of_one_run_in_two_folders_are_read_once_and_the_copy_is_named(study, copied):
+    original, copy = study.run("A2E-6").rows(PROTOCOL), RunFolder(study.runs_folder / copied).rows(PROTOCOL)
+    expected = study.rows(PROTOCOL)
+    write_rows(copy, read_rows(original))
+    message = rf"{copied}: holds rows of A2E-6, as .*A2E-6 does\. Remove the copy"
+    with pytest.raises(FileError, match=message):
+        study.rows(PROTOCOL)
+    with pytest.warns(FolderWarning, match=message):
+        rows = read_study(study.path)
+    pd.testing.assert_frame_equal(rows, expected)
 
 
 @pytest.mark.parametrize("column", ["worst", "label_valence"])

@@ -118,7 +118,7 @@ class StudyFolder(BaseFolder):
             with _passing_to(damaged):
                 if run.is_attacked(protocol, part):
                     try:
-                        tables.append(run.read_rows(protocol, part))
+                        tables.append((run, run.read_rows(protocol, part)))
                     except TenutoError as error:
                         unreadable.append(error)
                         raise
@@ -132,7 +132,8 @@ class StudyFolder(BaseFolder):
             raise FileError(
                 f"{self.path}: no run with rows of protocol {protocol} can be read. The first: {unreadable[0]}"
             )
-        return validate_rows(pd.concat(tables, ignore_index=True), str(self.path))
+        distinct = list(_without_copies(tables, damaged))
+        return validate_rows(pd.concat(distinct, ignore_index=True), str(self.path))
 
     def _shared_protocol(self, protocols: dict[str, list[RunFolder]]) -> str:
         """The one form of the released protocol that all attacked runs share, else the only one. Raises `FileError`."""
@@ -169,6 +170,25 @@ def read_natural(folder: str | Path, protocol: str = NATURAL_PROTOCOL) -> pd.Dat
         with contextlib.suppress(TenutoError):  # named by read_study
             measured += [run] * run.has_natural(protocol=protocol)
     return read_study(folder, protocol) if measured else None
+
+
+def _without_copies(
+    tables: list[tuple[RunFolder, pd.DataFrame]], damaged: Damaged | None
+) -> Iterator[pd.DataFrame]:
+    """One table of every run: of several folders with rows of one run that of its name counts, else the first."""
+    owners: dict[str, RunFolder] = {}
+    for folder, rows in sorted(tables, key=lambda table: table[0].path.name not in set(table[1]["run"])):
+        for name in rows["run"].unique():
+            owners.setdefault(name, folder)
+    for folder, rows in tables:
+        copied = [name for name in rows["run"].unique() if owners[name] is not folder]
+        with _passing_to(damaged):
+            if copied:
+                raise FileError(
+                    f"{folder.path}: holds rows of {copied[0]}, as {owners[copied[0]].path} does. Remove the copy, or "
+                    "attack the run again."
+                )
+            yield rows
 
 
 @contextlib.contextmanager
