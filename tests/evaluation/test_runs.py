@@ -61,6 +61,14 @@ def imported(tmp_path_factory):
     return import_run(place / "released.pt", "A2E", 21, place / "runs")
 
 
+def test_a_checkpoint_of_another_system_is_refused(copied, prepared):
+    text = (copied / "config.yaml").read_text()
+    assert "system: A2M2E" in text
+    (copied / "config.yaml").write_text(text.replace("system: A2M2E", "system: A2B2E"))
+    with pytest.raises(CheckpointError, match=r"checkpoint.*: holds the weights of A2M2E, .*describes A2B2E"):
+        open_run(copied, prepared)
+
+
 def test_an_opened_run_is_what_was_trained(folder, prepared):
     run = open_run(folder, prepared)
     assert run.name == folder.name

@@ -134,6 +134,11 @@ def open_run(
     """
     files = RunFolder(folder)
     config, own = files.read_config(), load(files.checkpoint, model=model, front_end=front_end, trust=trust)
+    if own.system != config.system:
+        raise CheckpointError(
+            f"{files.checkpoint}: holds the weights of {own.system}, {files.config} describes {config.system}. Restore "
+            "the file that belongs to the run, or train it again."
+        )
     _check_data(files, own, config, prepared)
     return assembled(files, config, own, prepared)
 
