@@ -11,6 +11,7 @@ import hashlib
 import io
 import itertools
 import re
+import shutil
 from html import escape
 from html.parser import HTMLParser
 from pathlib import Path
@@ -233,6 +234,17 @@ def test_natural_changes_of_other_weights_are_left_out_and_said(tmp_path):
     assert words(section) == [
         "natural-1 of A2M2E-6 was measured with other weights than were attacked: left out."
     ]
+
+
+def test_a_copied_run_is_named_and_the_report_is_made_of_the_others(tmp_path):
+    rows = [mark_worst(test_curves.run(system)) for system in ("A2E", "A2M2E")]
+    folder = stored(tmp_path, [*rows, test_curves.natural("A2E")])
+    expected = gather(folder, "standard-1", 0.1, draws=100)
+    (original,) = (file.parents[1] for file in Path(folder).rglob("natural-1.csv"))
+    shutil.copytree(original, original.with_name(f"{original.name}-backup"))
+    page_inputs = gather(folder, "standard-1", 0.1, draws=100)
+    pd.testing.assert_frame_equal(page_inputs.rows, expected.rows)
+    assert any("-backup: holds rows of" in error for error in page_inputs.remarks["runs"])
 
 
 def test_curves_that_cannot_be_drawn_say_why(tmp_path):

@@ -6,7 +6,7 @@ import contextlib
 import os
 import stat
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -132,8 +132,7 @@ class StudyFolder(BaseFolder):
             raise FileError(
                 f"{self.path}: no run with rows of protocol {protocol} can be read. The first: {unreadable[0]}"
             )
-        distinct = list(_without_copies(tables, damaged))
-        return validate_rows(pd.concat(distinct, ignore_index=True), str(self.path))
+        return joined_rows(tables, str(self.path), damaged)
 
     def _shared_protocol(self, protocols: dict[str, list[RunFolder]]) -> str:
         """The one form of the released protocol that all attacked runs share, else the only one. Raises `FileError`."""
@@ -172,23 +171,37 @@ def read_natural(folder: str | Path, protocol: str = NATURAL_PROTOCOL) -> pd.Dat
     return read_study(folder, protocol) if measured else None
 
 
-def _without_copies(
-    tables: list[tuple[RunFolder, pd.DataFrame]], damaged: Damaged | None
-) -> Iterator[pd.DataFrame]:
-    """One table of every run: of several folders with rows of one run that of its name counts, else the first."""
+def joined_rows(
+    tables: Sequence[tuple[RunFolder, pd.DataFrame]], source: str, damaged: Damaged | None = None
+) -> pd.DataFrame:
+    """The rows of one protocol of several runs, checked.
+
+    Where two folders hold rows of one run, the folder of the run's name counts, else the first.
+
+    Args:
+        tables: At least one folder with its rows.
+        source: What errors call the rows.
+        damaged: Called with the error of every other folder with rows of the same run, which is then left out.
+
+    Raises:
+        FileError: Two folders hold rows of one run.
+        DataError: As `validate_rows`.
+    """
     owners: dict[str, RunFolder] = {}
-    for folder, rows in sorted(tables, key=lambda table: table[0].path.name not in set(table[1]["run"])):
+    for folder, rows in sorted(tables, key=lambda table: table[0].name not in set(table[1]["run"])):
         for name in rows["run"].unique():
             owners.setdefault(name, folder)
+    distinct = []
     for folder, rows in tables:
-        copied = [name for name in rows["run"].unique() if owners[name] is not folder]
         with _passing_to(damaged):
-            if copied:
-                raise FileError(
-                    f"{folder.path}: holds rows of {copied[0]}, as {owners[copied[0]].path} does. Remove the copy, or "
-                    "attack the run again."
-                )
-            yield rows
+            for name in rows["run"].unique():
+                if (owner := owners[name]) is not folder:
+                    raise FileError(
+                        f"{folder.path}: holds rows of {name}, as {owner.path} does. Remove the copy, or attack the "
+                        "run again."
+                    )
+            distinct.append(rows)
+    return validate_rows(pd.concat(distinct, ignore_index=True), source)
 
 
 @contextlib.contextmanager

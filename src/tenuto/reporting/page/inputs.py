@@ -31,10 +31,9 @@ from tenuto.store.rows import (
     in_unit,
     unit_of,
     units_of,
-    validate_rows,
 )
 from tenuto.store.run import RunFolder, is_natural
-from tenuto.store.study import StudyFolder
+from tenuto.store.study import StudyFolder, joined_rows
 
 if TYPE_CHECKING:
     from tenuto.evaluation.resynthesised_clip import Resynthesis
@@ -271,19 +270,15 @@ def _in_unit(protocols: Mapping[str, pd.DataFrame], unit: str) -> dict[str, pd.D
 
 def _tables(runs: Sequence[RunFolder], damaged: Callable[[TenutoError], object]) -> dict[str, pd.DataFrame]:
     """Protocol -> rows of the test clips of all runs, natural changes among them."""
-    tables: dict[str, list[pd.DataFrame]] = {}
+    tables: dict[str, list[tuple[RunFolder, pd.DataFrame]]] = {}
     for run in runs:
         natural = [name for name in (NATURAL_PROTOCOL, GRADED_PROTOCOL) if run.has_natural(protocol=name)]
         for protocol in [*run.protocols(), *natural]:
             try:
-                tables.setdefault(protocol, []).append(run.read_rows(protocol))
+                tables.setdefault(protocol, []).append((run, run.read_rows(protocol)))
             except TenutoError as error:
                 damaged(error)
-    return {
-        name: validate_rows(pd.concat(parts, ignore_index=True), name)
-        for name, parts in sorted(tables.items())
-        if parts
-    }
+    return {name: joined_rows(parts, name, damaged) for name, parts in sorted(tables.items()) if parts}
 
 
 def _planned(rows: pd.DataFrame) -> list[tuple[str, str]] | None:
