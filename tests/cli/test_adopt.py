@@ -140,6 +140,18 @@ def test_features_are_attacked_but_not_played(home):
     assert "cannot be turned into sound" in sentence(home("show", run, "--root", "music"))
 
 
+def test_shares_of_features_have_rows_and_columns_since_their_axes_are_not_known(home, tmp_path):
+    run = adopted(home, "bands", "--takes", "features", "--front-end", "model.py:spectrum", *WINDOW)
+    attribute = ("attribute", run, "disc 1/song 1", "--root", "music", "--plot", tmp_path / "shares.png")
+    outcome = home(*attribute)
+    assert outcome.exit_code == 0, outcome.output
+    headings = outcome.stdout.splitlines()[2]
+    assert "rows" in headings
+    assert "columns" in headings
+    assert "seconds" not in outcome.stdout
+    assert (tmp_path / "shares.png").is_file()
+
+
 def test_concepts_are_predicted_and_explained_as_far_as_possible(home):
     options = ("--takes", "log-spectrogram", "--concepts", "mode", "--scale", -1, 1)
     run = adopted(home, "spectrogram", *options)

@@ -68,7 +68,7 @@ def test_in_a_linear_model_every_method_gives_weight_times_input(example, method
     exact = (model.layers[0].weight[1].reshape(STEPS, BANDS) * example[0]).double().numpy()
     values = attribute(model, example, 1, method, SEGMENTS)
     if method == "occlusion":  # the sum over each segment
-        sums, expected = (segment_table(one, None, 1, SEGMENTS)["attribution"] for one in (values, exact))
+        sums, expected = (segment_table(one, None, SEGMENTS)["attribution"] for one in (values, exact))
         np.testing.assert_allclose(sums, expected, atol=1e-6)
     else:
         np.testing.assert_allclose(values, exact, atol=1e-6)
@@ -99,7 +99,7 @@ def test_segments_cover_a_plane_once_and_have_seconds_and_hertz():
     assert (count == 1).all()
     assert len(segment_slices((3, 1), (10, 8))) == 3  # no more than there are entries
     axes = Axes(31.3, tuple(range(100, 249)))
-    table = segment_table(count, axes, 31.3, (10, 8))
+    table = segment_table(count, axes, (10, 8))
     assert table["attribution"].sum() == count.size
     assert (table["from_hz"].min(), table["to_hz"].max(), table["to_seconds"].max()) == (100, 248, 10)
 
@@ -285,6 +285,14 @@ def test_a_waveform_has_segments_of_time_alone():
 
     values = attribute(Sum(), torch.ones(100), 0, "occlusion", (10, 8))
     assert values.shape == (100, 1)
-    table = segment_table(values, Axes(100.0), 100.0, (10, 8))
+    table = segment_table(values, Axes(100.0), (10, 8))
     assert list(table) == ["from_seconds", "to_seconds", "attribution"]
     np.testing.assert_allclose(table["attribution"], 10)
+
+
+def test_features_without_known_axes_have_segments_of_rows_and_columns():
+    table = segment_table(np.ones((43, 40)), None, (10, 8))
+    assert list(table) == ["from_row", "to_row", "from_column", "to_column", "attribution"]
+    last = table.iloc[-1]
+    assert (last["from_row"], last["to_row"], last["from_column"], last["to_column"]) == (39, 43, 35, 40)
+    assert len(table.drop(columns="attribution").drop_duplicates()) == 80

@@ -89,7 +89,7 @@ def attribute_clip(
         float(both[1, output]),
         as_doubles(plane(example)),
         values,
-        segment_table(values, inputs.axes, inputs.steps_per_second, segments),
+        segment_table(values, inputs.axes, segments),
         moved,
         found,
     )

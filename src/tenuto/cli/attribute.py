@@ -20,6 +20,9 @@ from tenuto.files import followed
 if TYPE_CHECKING:
     from tenuto.evaluation.attribution import Attribution
 
+PLACES = (("seconds", "seconds", 1), ("Hz", "hz", 0), ("rows", "row", 0), ("columns", "column", 0))
+"""Heading of a column, its name in `Attribution.segments`, and its decimals."""
+
 MethodName = StrEnum("MethodName", ["integrated-gradients", "gradient-input", "occlusion"])
 NormName = StrEnum("NormName", ["linf", "l2"])
 
@@ -119,15 +122,17 @@ def _described(result: Attribution) -> dict[str, Any]:
 
 def _print(result: Attribution) -> None:
     """Print the strongest segments, and what the attacks did."""
-    has_bands = "from_hz" in result.segments
-    headings = ("seconds", *(["Hz"] if has_bands else []), result.output)
+    formats = {
+        heading: (name, digits) for heading, name, digits in PLACES if f"from_{name}" in result.segments
+    }
     title = f"{result.source}, {result.run}: {result.output} by {result.method}"
-    table = grid(title, *headings, names=[])
+    table = grid(title, *formats, result.output, names=[])
     for line in result.strongest().to_dict("records"):
-        hz = [f"{line['from_hz']:.0f}-{line['to_hz']:.0f}"] if has_bands else []
-        table.add_row(
-            f"{line['from_seconds']:.1f}-{line['to_seconds']:.1f}", *hz, f"{line['attribution']:+.3f}"
+        places = (
+            f"{line[f'from_{name}']:.{digits}f}-{line[f'to_{name}']:.{digits}f}"
+            for name, digits in formats.values()
         )
+        table.add_row(*places, f"{line['attribution']:+.3f}")
     table.caption = (
         f"prediction {result.prediction:.3f} = baseline {result.baseline:.3f} + shares "
         f"{result.prediction - result.baseline - result.gap:+.3f} + rest {result.gap:+.3f}"

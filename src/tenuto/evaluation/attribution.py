@@ -92,6 +92,8 @@ class Attribution(Displayed):
         values: Shares of the entries, (steps, bands).
         segments: A line per segment of time and frequency: ``from_seconds``, ``to_seconds``, and, of a spectrogram,
             ``from_hz``, ``to_hz`` (centres of its lowest and highest band), and ``attribution``, the sum of its shares.
+            Features, whose axes have no known meaning, have ``from_row``, ``to_row``, ``from_column`` and
+            ``to_column`` instead, counted from 0, the ends not included.
         moved: What an attack on the attribution changes; None where none was asked for.
         found: Whether the attribution finds a part of the input that was attacked, see
             `tenuto.evaluation.attribution_attack.find_region`; None where no part was named.
@@ -224,23 +226,32 @@ def segment_slices(shape: Sequence[int], segments: Grid) -> list[tuple[slice, sl
     return [(time, band) for time in times for band in bands]
 
 
-def segment_table(values: Values, axes: Axes | None, rate: float, segments: Grid) -> pd.DataFrame:
+def segment_table(values: Values, axes: Axes | None, segments: Grid) -> pd.DataFrame:
     """Sums of shares (steps, bands) over segments, as in `Attribution.segments`.
 
     Args:
         values: (steps, bands).
-        axes: What the axes mean; frequencies are left out where it is not known.
-        rate: Steps per second.
+        axes: What the axes mean; None where it is not known, and segments are rows and columns.
         segments: Number of segments of time and of frequency.
     """
-    centres = None if axes is None else axes.bands
-    lines = []
-    for steps, bands in segment_slices(values.shape, segments):
-        line = {"from_seconds": steps.start / rate, "to_seconds": steps.stop / rate}
-        if centres is not None:
-            line |= {"from_hz": centres[bands.start], "to_hz": centres[bands.stop - 1]}
-        lines.append(line | {"attribution": float(values[steps, bands].sum())})
-    return pd.DataFrame(lines)
+    return pd.DataFrame(
+        _place(axes, *part) | {"attribution": float(values[part].sum())}
+        for part in segment_slices(values.shape, segments)
+    )
+
+
+def _place(axes: Axes | None, steps: slice, bands: slice) -> dict[str, float]:
+    """Where a segment lies: seconds and Hz, or rows and columns."""
+    if axes is None:
+        rows = {"from_row": steps.start, "to_row": steps.stop}
+        return rows | {"from_column": bands.start, "to_column": bands.stop}
+    place: dict[str, float] = {
+        "from_seconds": steps.start / axes.rate,
+        "to_seconds": steps.stop / axes.rate,
+    }
+    if axes.bands is not None:
+        place |= {"from_hz": axes.bands[bands.start], "to_hz": axes.bands[bands.stop - 1]}
+    return place
 
 
 def similarity(first: ArrayLike, second: ArrayLike) -> dict[str, float]:

@@ -35,33 +35,34 @@ def attribution_figure(attribution: Attribution) -> Figure:
     title = f"{attribution.source}, {attribution.run}: {attribution.output} {attribution.prediction:.3f}"
     figure.suptitle(fitted(figure, title, 10), fontsize=10)
     panels = figure.subplots(1 + len(maps), 1, sharex=True, squeeze=False)[:, 0]
-    seconds = float(attribution.segments["to_seconds"].max())
-    _draw(panels[0], attribution.inputs, seconds, attribution, "input", None)
+    along = "seconds" if "to_seconds" in attribution.segments else "row"
+    length = float(attribution.segments[f"to_{along}"].max())
+    _draw(panels[0], attribution.inputs, length, attribution, "input", None)
     sizes = np.concatenate([np.abs(values).ravel() for values in maps.values()])
     limit = float(np.quantile(sizes, CLIPPED)) or float(sizes.max()) or 1.0
     for axes, (name, values) in zip(panels[1:], maps.items(), strict=True):
-        image = _draw(axes, values, seconds, attribution, name, limit)
+        image = _draw(axes, values, length, attribution, name, limit)
     bar: Any = figure.colorbar(image, ax=panels[1:].tolist(), label="share of an entry", fraction=0.03)
     bar.solids.set_rasterized(True)
-    panels[-1].set_xlabel("seconds")
+    panels[-1].set_xlabel(along)
     return figure
 
 
 def _draw(
-    axes: Any, values: Values, seconds: float, attribution: Attribution, name: str, limit: float | None
+    axes: Any, values: Values, length: float, attribution: Attribution, name: str, limit: float | None
 ) -> Any:
     """One picture of (steps, bands): time to the right, frequency upwards; a waveform as a line."""
     axes.set_title(name, fontsize=8, loc="left")
     if values.shape[1] == 1:
-        (line,) = axes.plot(np.linspace(0, seconds, len(values), endpoint=False), values[:, 0], linewidth=0.5)
-        axes.set_xlim(0, seconds)
+        (line,) = axes.plot(np.linspace(0, length, len(values), endpoint=False), values[:, 0], linewidth=0.5)
+        axes.set_xlim(0, length)
         return line if limit is None else _scale(axes, limit)
     colours = (
         {"cmap": few_colours("Greys")}
         if limit is None
         else {"cmap": few_colours("RdBu_r"), "vmin": -limit, "vmax": limit}
     )
-    extent = (0, seconds, 0, values.shape[1])
+    extent = (0, length, 0, values.shape[1])
     image = axes.imshow(
         values.T, origin="lower", aspect="auto", extent=extent, interpolation="nearest", **colours
     )
@@ -71,6 +72,8 @@ def _draw(
         places = np.linspace(0, values.shape[1], count + 1)[:-1]
         axes.set_yticks(places, [f"{hz:.0f}" for hz in edges["from_hz"]])
         axes.set_ylabel("Hz")
+    elif "from_column" in attribution.segments:
+        axes.set_ylabel("column")
     return image
 
 
