@@ -10,7 +10,7 @@ from tenuto.analysis.words import upper_bound
 from tenuto.data.excerpts import SPECTROGRAM_UNIT, WAVEFORM_UNIT
 from tenuto.errors import DataError, FileError
 from tenuto.files import sha256_file, write_csv
-from tenuto.reporting.certificates import show_sandwich
+from tenuto.reporting.certificates import caption_sandwich, show_sandwich
 from tenuto.store.run import RunFolder
 
 
@@ -178,3 +178,12 @@ def test_no_certificates_and_a_damaged_table_are_named(study, tmp_path):
     write_csv(study.certificates("a"), rows().assign(median="x"))
     with pytest.raises(FileError, match="median"):
         tenuto.sandwich(tmp_path)
+
+
+def test_the_caption_names_the_unit_of_sigma_and_radius_of_every_system():
+    assert caption_sandwich(sandwich(rows())).endswith(
+        "radius: standard deviations of the normalised spectrogram (std)."
+    )
+    other = rows(system="waves", run="waves-0-0", unit="samples (full scale 1)")
+    caption = caption_sandwich(sandwich(pd.concat([rows(), other])))
+    assert "spectrogram (std) (A2E); samples (full scale 1) (waves)." in caption

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from tenuto.analysis.certificates import Sandwich
-from tenuto.analysis.words import upper_bound
+from tenuto.analysis.words import long_unit, upper_bound
 from tenuto.reporting import tables
 from tenuto.reporting.figures.certificates import sandwich
 from tenuto.reporting.figures.style import save_figure
@@ -37,10 +37,16 @@ def caption_sandwich(both: Sandwich) -> str:
     """The caption of the table."""
     runs = both.table["runs"].max()
     several = f", and up to {runs} runs of a system" if runs > 1 else ""
+    systems = both.table.groupby("unit", sort=False)["system"].unique()
+    units = "; ".join(
+        long_unit(str(unit)) + (f" ({', '.join(map(str, names))})" if len(systems) > 1 else "")
+        for unit, names in systems.items()
+    )
     return (
         f"Mean absolute error over clips and outputs{several}. Model: without noise. Smoothed: median over noise of "
         "standard deviation sigma. Attack: reached by a perturbation with an L2 norm up to the radius. Certificate: no "
-        "such perturbation exceeds it, with the confidence of the rows; rounded up."
+        "such perturbation exceeds it, with the confidence of the rows; rounded up. Unit of sigma and "
+        f"radius: {units}."
     )
 
 
