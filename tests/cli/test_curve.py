@@ -36,6 +36,9 @@ def test_the_summary_is_printed_and_files_are_named(study, tmp_path):
     ):
         assert word in outcome.stdout
     assert "No natural-1 changes of A2M2E-6" in outcome.stderr
+    assert "No constant baseline of A2E-6, A2M2E-6: `tenuto evaluate RUN` measures it." in " ".join(
+        outcome.stderr.split()
+    )
     named = [line for line in outcome.stdout.splitlines() if line.startswith(str(tmp_path / "drawn"))]
     assert sorted(named) == sorted(str(path) for path in (tmp_path / "drawn").iterdir())
 

@@ -11,7 +11,9 @@ import pandas as pd
 
 from tenuto.analysis import natural as baseline, statistics
 from tenuto.analysis.curve_shape import Values, area, crossing, mean_excess
+from tenuto.analysis.systems import recorded_constant
 from tenuto.store.budgets import Norm
+from tenuto.store.run import RunFolder
 
 SUMMARY_QUANTITIES = ("error", "moved")
 INTERVAL_LEVEL = 0.95
@@ -98,3 +100,9 @@ def _beyond(
         "natural_change": str(most["change"]),
         "beyond": axis.value(reach),
     }
+
+
+def without_constant(runs: Sequence[RunFolder]) -> tuple[str, ...]:
+    """A sentence on runs that do not record the MAE of the constant baseline, such as adopted ones; or none."""
+    names = ", ".join(run.name for run in runs if recorded_constant([run]) is None)
+    return (f"No constant baseline of {names}: `tenuto evaluate RUN` measures it.",) if names else ()

@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from tenuto.analysis import comparison, natural as baseline
+from tenuto.analysis import comparison, curve_summary, natural as baseline
 from tenuto.analysis.curve_shape import Values
 from tenuto.analysis.curve_summary import INTERVAL_LEVEL, SUMMARY, SUMMARY_QUANTITIES, summary_line
 from tenuto.analysis.emotion_curves import emotion_curves
@@ -139,23 +139,22 @@ def from_folders(
         if (table := read_natural(folder, variation)) is not None
     ]
     names = set(rows["run"])
+    attacked = [run for own in attacked_runs.values() for run in own.get(protocol, []) if run.name in names]
     curves = measure(
         rows,
         pd.concat(natural, ignore_index=True) if natural else None,
         draws,
         seed,
-        recorded_constant(
-            [run for own in attacked_runs.values() for run in own.get(protocol, []) if run.name in names]
-        ),
+        recorded_constant(attacked),
         norm,
     )
     in_words = "" if unit is None else f" in {curves.unit}"
     runs = {run.name for own in attacked_runs.values() for having in own.values() for run in having}
     runs |= {str(run) for table in natural for run in table["run"]}
+    remarks = curves.remarks + curve_summary.without_constant(attacked)
     if without := sorted(runs - names):
-        left = f"No rows of {protocol}{in_words} of {', '.join(without)}: left out."
-        return dataclasses.replace(curves, remarks=(left, *curves.remarks))
-    return curves
+        remarks = (f"No rows of {protocol}{in_words} of {', '.join(without)}: left out.", *remarks)
+    return dataclasses.replace(curves, remarks=remarks)
 
 
 def default_protocol(folders: Sequence[str | Path]) -> str:

@@ -13,6 +13,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from tenuto.analysis import comparison, curves, smc2025
+from tenuto.analysis.curve_summary import without_constant
 from tenuto.analysis.natural import of_same_weights
 from tenuto.analysis.systems import budget_title, recorded_constant, remarks_on_runs, selection
 from tenuto.config import DataConfig
@@ -304,15 +305,15 @@ def _curves(
     name = max(ladders, key=lambda name: (name == shown, ladders[name]["run"].nunique()))
     try:
         attacked = set(ladders[name]["run"])
-        constant = recorded_constant([run for run in folders if run.name in attacked])
-        measured = curves.measure(ladders[name], natural, draws, constant=constant)
+        measuring = [run for run in folders if run.name in attacked]
+        measured = curves.measure(ladders[name], natural, draws, constant=recorded_constant(measuring))
     except DataError as error:
         return f"Error by size of the attack: {error}"
     runs = {str(run) for rows in protocols.values() for run in rows["run"]}
-    if missing := sorted(runs - set(ladders[name]["run"])):
-        remark = f"No rows of {name} of {', '.join(missing)}: left out."
-        return dataclasses.replace(measured, remarks=(remark, *measured.remarks))
-    return measured
+    remarks = measured.remarks + without_constant(measuring)
+    if missing := sorted(runs - attacked):
+        remarks = (f"No rows of {name} of {', '.join(missing)}: left out.", *remarks)
+    return dataclasses.replace(measured, remarks=remarks)
 
 
 def _data(runs: Sequence[RunFolder], name: str) -> DataConfig | None:
