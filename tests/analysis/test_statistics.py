@@ -294,3 +294,26 @@ def test_a_singular_fit_gives_no_number(monkeypatch):
 def test_what_no_mixed_model_can_be_fitted_to_is_refused(first, second, message):
     with pytest.raises(DataError, match=message):
         mixed_model(first, second)
+
+
+def test_where_the_gradient_search_breaks_off_a_search_without_gradients_goes_on():
+    first = np.array(
+        [
+            [399, 444, 79, 380, 191, 157, 451],
+            [277, 298, 369, 307, 522, 395, 488],
+            [278, 315, 184, 240, 363, 162, 317],
+            [241, 181, 618, 292, 447, 681, 223],
+        ]
+    )
+    second = np.array(
+        [
+            [336, 367, 374, 300, 510, 324, 421],
+            [88, 154, 309, 73, 261, 349, 168],
+            [318, 348, 304, 288, 413, 227, 350],
+            [253, 286, 399, 325, 567, 324, 472],
+        ]
+    )
+    model_fit = mixed_model(first / 1000, second / 1000)
+    assert model_fit.converged
+    assert model_fit.difference == pytest.approx((first.mean() - second.mean()) / 1000)
+    assert model_fit.standard_error == pytest.approx(0.0507, abs=2e-4)  # also of Powell's search

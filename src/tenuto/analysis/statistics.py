@@ -372,7 +372,8 @@ def _fit(sides: Sequence[Values], start: Values) -> Any:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # it warns of a component at zero, which is checked below
-            fitted = model.fit(reml=True, method="lbfgs", start_params=start)
+            # At a component of zero the first may break off although it has arrived: the second tells.
+            fitted = model.fit(reml=True, method=["lbfgs", "nm"], start_params=start)
     except np.linalg.LinAlgError:
         return None
     is_usable = fitted.converged and np.isfinite(fitted.bse_fe).all() and fitted.bse_fe[1] > 0
