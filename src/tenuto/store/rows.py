@@ -46,7 +46,7 @@ from tenuto.store.cells import (
     is_missing,
     is_whole,
 )
-from tenuto.store.same_attacks import check_comparable
+from tenuto.store.same_attacks import BUDGET_COLUMNS, check_comparable
 
 KEY_COLUMNS = (
     "run",
@@ -69,9 +69,6 @@ KEY_COLUMNS = (
 IDENTITY = ("run", "clip", "split", "protocol", "attack", "objective", "norm", "epsilon")
 NATURAL_PROTOCOL = "natural-1"
 """The column ``protocol`` of rows of natural variations."""
-
-BUDGET_COLUMNS = ("run", "clip", "split", "protocol", "norm", "epsilon")
-"""Columns that the attacks share among which one is a clip's worst."""
 
 SCALE_COLUMNS = ("scale_low", "scale_high")
 
@@ -289,7 +286,7 @@ def mark_worst(rows: pd.DataFrame) -> pd.DataFrame:
     error = pd.Series(row_errors(rows))
     if error.isna().any():
         validate_rows(rows)  # names the row and the column
-    budgets = rows[list(BUDGET_COLUMNS)].reset_index(drop=True)  # rows put together may share their index
+    budgets = rows[BUDGET_COLUMNS].reset_index(drop=True)  # rows put together may share their index
     worst = error.groupby([budgets[name] for name in BUDGET_COLUMNS], dropna=False).idxmax()
     return rows.assign(worst=np.isin(np.arange(len(rows)), worst))
 

@@ -11,25 +11,26 @@ from tenuto.errors import DataError, quote
 ATTACK_COLUMNS = ["attack", "objective", "norm", "epsilon"]
 """Columns that name an attack of a protocol."""
 
+BUDGET_COLUMNS = ["run", "clip", "split", "protocol", "norm", "epsilon"]
+"""Columns that the attacks share among which one is a clip's worst."""
+
 
 def check_same_attacks(rows: pd.DataFrame, source: str) -> None:
     """Raise `DataError` unless every clip of one run has the same attacks, at the same budgets."""
     _check(rows, "clip", ["run"], [], source)
 
 
-def check_comparable(rows: pd.DataFrame, source: str = "rows") -> None:
+def check_comparable(rows: pd.DataFrame) -> None:
     """Raise `DataError` unless, at every budget, all clips of a run and all runs of a system have the same attacks.
 
     Attacks on concepts are made of systems with a bottleneck only, so systems may differ. Budgets with one row per
     clip pass: their rows may have been picked out of a table, each clip's worst one.
     """
-    per_clip = rows.groupby(["run", "clip", "split", "protocol", "norm", "epsilon"], dropna=False)[
-        "attack"
-    ].transform("size")
+    per_clip = rows.groupby(BUDGET_COLUMNS, dropna=False)["attack"].transform("size")
     most = per_clip.groupby([rows["protocol"], rows["norm"], rows["epsilon"]], dropna=False).transform("max")
     rows = rows[most > 1]
     for unit, owner in (("clip", "run"), ("run", "system")):
-        _check(rows, unit, [owner, "split", "protocol"], ["norm", "epsilon"], source)
+        _check(rows, unit, [owner, "split", "protocol"], ["norm", "epsilon"], "rows")
 
 
 def _check(rows: pd.DataFrame, unit: str, owner: Sequence[str], budget: Sequence[str], source: str) -> None:
