@@ -15,7 +15,7 @@ from tenuto.attacks.axes import Axes
 from tenuto.attacks.budgets import Budget
 from tenuto.attacks.calling import Evaluator, Model, Outputs, left_as_found
 from tenuto.attacks.checks import listed, require_whole
-from tenuto.attacks.objectives import Objective, OneConcept
+from tenuto.attacks.objectives import Objective
 from tenuto.attacks.registry import ATTACKS, build, to_dict
 from tenuto.attacks.trace import Recorder, Trace
 from tenuto.errors import AttackError
@@ -155,9 +155,7 @@ class Attack(abc.ABC):
 
     def objective_title(self, emotions: Sequence[str] | None = None, concepts: Sequence[str] = ()) -> str:
         """The value of the column ``objective`` of the rows."""
-        if isinstance(self.objective, OneConcept):
-            return self.objective.title(emotions, concepts)
-        return self.objective.title(emotions)
+        return self.objective.full_title(emotions, concepts)
 
     @property
     def needs_gradient(self) -> bool:

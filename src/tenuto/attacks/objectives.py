@@ -73,6 +73,10 @@ class Objective(abc.ABC):
     def title(self, emotions: Sequence[str] | None = None) -> str:
         """The value of the column ``objective`` of the rows."""
 
+    def full_title(self, emotions: Sequence[str] | None, concepts: Sequence[str]) -> str:
+        """The title of a model with these concepts; usually `title`."""
+        return self.title(emotions)
+
     @property
     def flat_at_clean(self) -> bool:
         """Whether the gradient is 0 at the clean input, so that an attack must start elsewhere."""
@@ -374,7 +378,10 @@ class OneConcept(OneOutput):
         change = (after - before)[:, self.index]
         return (change if self.up else -change) - self.keep * stayed
 
-    def title(self, emotions: Sequence[str] | None = None, concepts: Sequence[str] = ()) -> str:
+    def title(self, emotions: Sequence[str] | None = None) -> str:
+        return self.full_title(emotions, ())
+
+    def full_title(self, emotions: Sequence[str] | None, concepts: Sequence[str]) -> str:
         name = concepts[self.index] if concepts else self.index
         return f"concept {name} {'up' if self.up else 'down'}{' emotions stay' if self.keep else ''}"
 
